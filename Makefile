@@ -1,0 +1,45 @@
+# Two commands do everything: `make demo` and `make test`. Both create .venv and install with ordinary pip.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+# onnxruntime and onnxruntime-gpu cannot be installed side by side: an answering NVIDIA driver decides.
+RUNTIME := $(shell nvidia-smi >/dev/null 2>&1 && echo gpu || echo cpu)
+
+.DEFAULT_GOAL := help
+.PHONY: help install install-dev demo test check format clean
+
+help:  ## List what can be made
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 14
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.installed-$(RUNTIME): $(BIN)/python pyproject.toml
+	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[$(RUNTIME)]'
+	@touch $@
+
+$(VENV)/.installed-dev-$(RUNTIME): $(BIN)/python pyproject.toml
+	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[$(RUNTIME),dev]'
+	@touch $@ $(VENV)/.installed-$(RUNTIME)
+
+install: $(VENV)/.installed-$(RUNTIME)  ## Create .venv and install distill
+install-dev: $(VENV)/.installed-dev-$(RUNTIME)  ## ... with what tests and checks need
+
+demo: install  ## The whole story, offline, on a CPU: label, train, evaluate, export, bench, predict, report
+	$(BIN)/distill demo --out demo
+
+test: install-dev  ## Run the tests (CPU, no network)
+	$(BIN)/python -m pytest -q
+
+check: install-dev  ## Format, lint, types and floors
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: install-dev  ## Rewrite the code as `check` wants it
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+clean:  ## Remove what was built here
+	rm -rf $(VENV) dist build demo runs .pytest_cache .mypy_cache .ruff_cache

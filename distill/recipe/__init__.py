@@ -1,0 +1,125 @@
+"""Typed YAML recipes: strict keys, dotted overrides, one sentence per mistake, and the resolved recipe written back.
+
+A recipe is data. Nothing in it is executed, imported or evaluated.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from distill.errors import UsageError
+
+
+class Recipe(BaseModel):
+    """Base of all recipes: frozen, and unknown keys are refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+
+
+RecipeType = TypeVar("RecipeType", bound=BaseModel)
+
+
+def load_recipe(
+    kind: type[RecipeType], source: Path | Mapping[str, Any], overrides: Iterable[str] = (), *, name: str = ""
+) -> RecipeType:
+    """A recipe from a YAML file (or a mapping), with ``dotted.key=value`` overrides; values are parsed as YAML.
+
+    Raises:
+        UsageError: Unreadable, no mapping, an unknown key (names the nearest known one), or a wrong value.
+    """
+    if isinstance(source, Path):
+        name = name or str(source)
+        values = _read_yaml(source)
+    else:
+        name = name or "recipe"
+        values = _copy(source)
+    for override in overrides:
+        _apply(values, override)
+    try:
+        return kind.model_validate(values)
+    except ValidationError as error:
+        raise UsageError(_sentence(name, kind, error), hint="fix the recipe or the override") from error
+
+
+def dump_recipe(recipe: BaseModel) -> str:
+    """The resolved recipe as YAML; loading it gives an equal recipe."""
+    return yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    try:
+        values = yaml.safe_load(path.read_text())
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be read: {error.strerror}", hint="give the path of a YAML recipe") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f", line {mark.line + 1}" if mark else ""
+        raise UsageError(f"{path}{where}: not valid YAML: {getattr(error, 'problem', error)}") from error
+    if values is None:
+        return {}
+    if not isinstance(values, dict):
+        raise UsageError(f"{path}: a recipe is a mapping of keys to values, this is a {type(values).__name__}")
+    return values
+
+
+def _copy(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: _copy(value) if isinstance(value, Mapping) else value for key, value in values.items()}
+
+
+def _apply(values: dict[str, Any], override: str) -> None:
+    """Set one dotted key in place."""
+    dotted, equals, text = override.partition("=")
+    if not equals or not dotted.strip():
+        raise UsageError(f"override {override!r} is not of the form key.sub=value")
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise UsageError(f"override {override!r}: the value is not valid YAML") from error
+    *parents, last = dotted.strip().split(".")
+    for parent in parents:
+        inner = values.setdefault(parent, {})
+        if not isinstance(inner, dict):
+            raise UsageError(f"override {override!r}: {parent!r} is a value, not a group of keys")
+        values = inner
+    values[last] = value
+
+
+def _sentence(name: str, kind: type[BaseModel], error: ValidationError) -> str:
+    """Pydantic's findings as sentences with dotted keys, unknown keys with the nearest known one."""
+    parts = []
+    for found in error.errors()[:5]:
+        dotted = ".".join(str(part) for part in found["loc"])
+        if found["type"] == "extra_forbidden":
+            near = _nearest(kind, [str(part) for part in found["loc"]])
+            parts.append(f"unknown key {dotted!r}" + (f"; did you mean {near!r}?" if near else ""))
+        else:
+            parts.append(f"{dotted or 'recipe'}: {found['msg'].removeprefix('Value error, ')}")
+    return f"{name}: " + "; ".join(parts)
+
+
+def _nearest(kind: type[BaseModel], location: list[str]) -> str | None:
+    """The known key closest to an unknown one, searched over the whole recipe type (unions included)."""
+    known = sorted(_known_keys(kind, set()))
+    match = difflib.get_close_matches(location[-1], known, n=1)
+    return match[0] if match else None
+
+
+def _known_keys(kind: Any, seen: set[Any]) -> set[str]:
+    if isinstance(kind, type) and issubclass(kind, BaseModel):
+        if kind in seen:
+            return set()
+        seen.add(kind)
+        keys = set(kind.model_fields)
+        for field in kind.model_fields.values():
+            keys |= _known_keys(field.annotation, seen)
+        return keys
+    found: set[str] = set()
+    for argument in getattr(kind, "__args__", ()):
+        found |= _known_keys(argument, seen)
+    return found

@@ -1,0 +1,115 @@
+"""A student's contract: how to feed it, what comes out, in which unit, gauge, frame and class list.
+
+`spec.json` lies beside the weights and is embedded in every exported file under the metadata key ``distill.spec``. Whoever
+holds it can run the student without this package.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from distill.errors import DistillError
+from distill.images import write_atomic
+from distill.tasks import FAR_DEPTH_M, IGNORE_SEMANTIC, NORMALS_FRAME, Gauge, Task
+
+METADATA_KEY = "distill.spec"
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class InputSpec(_Strict):
+    """One picture tensor: uint8 RGB, (batch, height, width, 3), orientation applied."""
+
+    name: str = "image"
+    dtype: Literal["uint8"] = "uint8"
+    layout: Literal["NHWC"] = "NHWC"
+    colour: Literal["RGB"] = "RGB"
+    size_hw: tuple[int, int]
+    """The size at which the network works. Any input size is accepted: the graph resizes to this one and back."""
+    resize: Literal["stretch, bilinear, antialias"] = "stretch, bilinear, antialias"
+    mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
+    std: tuple[float, float, float] = (0.229, 0.224, 0.225)
+
+
+class DepthSpec(_Strict):
+    """Outputs ``depth`` float32 (batch, h, w) and ``depth_confidence`` float32 in [0, 1]."""
+
+    gauge: Gauge = Gauge.METRIC
+    unit: Literal["m", "none"] = "m"
+    max_depth_m: float = FAR_DEPTH_M
+
+
+class NormalsSpec(_Strict):
+    """Outputs ``normals`` float32 (batch, h, w, 3), unit length, and ``normals_confidence`` in [0, 1]."""
+
+    frame: str = NORMALS_FRAME
+
+
+class SemanticSpec(_Strict):
+    """Outputs ``semantic`` uint8 (batch, h, w) and ``semantic_confidence`` in [0, 1]."""
+
+    classes: tuple[str, ...]
+    ignore: int = IGNORE_SEMANTIC
+
+
+class StudentSpec(_Strict):
+    """The whole contract."""
+
+    format: Literal[1] = 1
+    name: str
+    backbone: str
+    input: InputSpec
+    depth: DepthSpec | None = None
+    normals: NormalsSpec | None = None
+    semantic: SemanticSpec | None = None
+    licences: tuple[str, ...] = Field(default=(), description="licence classes of the labels it learned from")
+    provenance: dict[str, str] = Field(default_factory=dict)
+
+    @property
+    def tasks(self) -> tuple[Task, ...]:
+        """The tasks that it answers, in a fixed order."""
+        return tuple(task for task in (Task.DEPTH, Task.NORMALS, Task.SEMANTIC) if getattr(self, task) is not None)
+
+    @property
+    def output_names(self) -> tuple[str, ...]:
+        """The names of the output tensors: ``<task>``, ``<task>_confidence`` for each task, in order."""
+        return tuple(name for task in self.tasks for name in (str(task), f"{task}_confidence"))
+
+    def to_json(self) -> str:
+        """The contract as JSON."""
+        return json.dumps(self.model_dump(mode="json"), indent=2)
+
+
+def parse_spec(text: str, name: str) -> StudentSpec:
+    """The contract in this JSON.
+
+    Raises:
+        DistillError: No JSON, or not a contract of a known format.
+    """
+    try:
+        return StudentSpec.model_validate_json(text)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise DistillError(
+            f"{name}: not a student spec: {where or 'text'}: {first['msg']}", hint="export the student again with distill export"
+        ) from error
+
+
+def read_spec(path: Path) -> StudentSpec:
+    """The contract in this file."""
+    try:
+        return parse_spec(path.read_text(), str(path))
+    except OSError as error:
+        raise DistillError(f"{path}: cannot be read: {error.strerror}", hint="name a run folder or an exported file") from error
+
+
+def write_spec(path: Path, spec: StudentSpec) -> None:
+    """Write ``spec.json``."""
+    write_atomic(path, spec.to_json().encode())

@@ -1,0 +1,131 @@
+"""What a teacher is: a Generator paints, a Specialist predicts, a Decoder reads; a Teacher answers all tasks about a photo.
+
+Knows no file formats, no network, no shards.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from jaxtyping import UInt8
+from numpy import ndarray
+
+from distill.errors import DistillError
+from distill.images import Photo
+from distill.labels import Label
+from distill.tasks import Gauge, Task
+
+RGB = tuple[int, int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """One thing to ask about one photo, and how the answer will be painted.
+
+    Attributes:
+        task: What is asked.
+        prompt: The sentence.
+        legend: semantic, referring: class name to colour, in the order of the sentence.
+        class_name: instance: the one class asked for.
+        background: instance, referring: the colour of everything else.
+        colormap: depth: ``cube`` (the paper's path), ``gray``, ``viridis``, ``plasma``, ``inferno``, ``magma``, ``turbo``.
+        gauge: depth: what the colours mean; metric unless the teacher says otherwise.
+        near_is_low: depth by colormap: whether the low end of the map is near.
+        frame: normals: name of the axis convention in which the answer is painted.
+        canvas: How the answer lies over the photo: ``cover`` (resized to cover, centre-cropped), ``stretch``, ``contain``.
+    """
+
+    task: Task
+    prompt: str = ""
+    legend: Mapping[str, RGB] = field(default_factory=dict)
+    class_name: str = ""
+    background: RGB = (0, 0, 0)
+    colormap: str = "cube"
+    gauge: Gauge = Gauge.METRIC
+    near_is_low: bool = True
+    frame: str = "vision_banana"
+    canvas: str = "cover"
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A painted answer as it came: bytes first, so that nothing paid for depends on our reading of it."""
+
+    question: Question
+    data: bytes
+    name: str
+    model: str
+    cost_usd: float = 0.0
+    seed: int = 0
+
+
+class Refusal(DistillError):
+    """The teacher will not answer this question about this photo; asking again costs money and changes nothing."""
+
+
+class Generator(Protocol):
+    """Paints answers."""
+
+    def questions(self, photo: Photo) -> list[Question]:
+        """What this generator can be asked about this photo."""
+        ...
+
+    def paint(self, photo: Photo, question: Question, *, seed: int) -> Answer:
+        """The painted answer; its size may differ from the photo's.
+
+        Raises:
+            Refusal: The generator will not answer.
+            DistillError: The answer could not be had.
+        """
+        ...
+
+
+class Decoder(Protocol):
+    """Reads one kind of painted answer."""
+
+    def __call__(self, painted: UInt8[ndarray, "h w 3"], question: Question) -> Label:
+        """The label, at the answer's own size."""
+        ...
+
+
+class Specialist(Protocol):
+    """Predicts label maps directly (a network, or maps on disk)."""
+
+    def predict(self, photo: Photo) -> list[Label]:
+        """One label per task; any size, covering the whole photo."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Lesson:
+    """All that a teacher said about one photo.
+
+    Attributes:
+        labels: At most one per task, each covering the whole photo.
+        records: One dictionary per answer: task, teacher, prompt, prompt hash, cost, quality; goes into the sample's json.
+        failures: One dictionary per question that gave no label: task, reason.
+        pictures: task to painted answer, for reports; only when asked for.
+    """
+
+    labels: dict[Task, Label]
+    records: list[dict[str, Any]] = field(default_factory=list)
+    failures: list[dict[str, Any]] = field(default_factory=list)
+    pictures: dict[str, UInt8[ndarray, "h2 w2 3"]] = field(default_factory=dict)
+
+
+class Teacher(Protocol):
+    """Answers every task of a job about one photo."""
+
+    name: str
+    licence: str
+    tasks: tuple[Task, ...]
+
+    def teach(self, photo: Photo) -> list[Lesson]:
+        """Lessons about the photo; more than one when it was asked the same task with different legends.
+
+        Raises:
+            DistillError: Nothing could be learned about this photo; the job goes on without it.
+        """
+        ...
