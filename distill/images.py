@@ -22,7 +22,9 @@ MAX_PIXELS = int(os.environ.get("DISTILL_MAX_PIXELS", 128_000_000))
 MIN_SIDE_PX = 8
 """Nothing can be learned from a picture thinner than this."""
 
-SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".ppm", ".pgm", ".jp2", ".avif"})
+SUFFIXES = frozenset(
+    {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".ppm", ".pgm", ".jp2", ".avif"}
+)
 _SUFFIX_OF_FORMAT = {
     "JPEG": "jpg",
     "MPO": "jpg",
@@ -109,7 +111,9 @@ def decode_rgb(data: bytes, name: str) -> tuple[UInt8[ndarray, "h w 3"], str]:
         reason = str(error).split("\n")[0].replace(f"{io.BytesIO.__module__}", "")
         if "cannot identify" in reason:
             raise DistillError(f"{name}: not a picture in any known format", hint="remove or convert it") from error
-        raise DistillError(f"{name}: the picture cannot be decoded: {reason}", hint="copy or export it again") from error
+        raise DistillError(
+            f"{name}: the picture cannot be decoded: {reason}", hint="copy or export it again"
+        ) from error
 
 
 def _refuse_huge(size_wh: tuple[int, int], name: str) -> None:
@@ -189,5 +193,6 @@ def write_atomic(path: Path, data: bytes) -> None:
     except OSError as error:
         temporary.unlink(missing_ok=True)
         raise DistillError(
-            f"{path}: cannot be written: {error.strerror or error}", hint="free space or choose another folder, then run again"
+            f"{path}: cannot be written: {error.strerror or error}",
+            hint="free space or choose another folder, then run again",
         ) from error

@@ -142,9 +142,7 @@ def encode_depth(value: Float[ndarray, "h w"], valid: Bool[ndarray, "h w"], gaug
     return np.where(valid, stored, 0).astype(np.uint16)
 
 
-def decode_depth(
-    stored: UInt16[ndarray, "h w"], gauge: Gauge
-) -> tuple[Float[ndarray, "h w"], Bool[ndarray, "h w"]]:
+def decode_depth(stored: UInt16[ndarray, "h w"], gauge: Gauge) -> tuple[Float[ndarray, "h w"], Bool[ndarray, "h w"]]:
     """(value, valid) of a stored depth map; a stored infinity comes back as the last finite level."""
     valid = stored > 0
     if gauge is Gauge.METRIC:

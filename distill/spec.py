@@ -98,7 +98,8 @@ def parse_spec(text: str, name: str) -> StudentSpec:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
         raise DistillError(
-            f"{name}: not a student spec: {where or 'text'}: {first['msg']}", hint="export the student again with distill export"
+            f"{name}: not a student spec: {where or 'text'}: {first['msg']}",
+            hint="export the student again with distill export",
         ) from error
 
 
@@ -107,7 +108,9 @@ def read_spec(path: Path) -> StudentSpec:
     try:
         return parse_spec(path.read_text(), str(path))
     except OSError as error:
-        raise DistillError(f"{path}: cannot be read: {error.strerror}", hint="name a run folder or an exported file") from error
+        raise DistillError(
+            f"{path}: cannot be read: {error.strerror}", hint="name a run folder or an exported file"
+        ) from error
 
 
 def write_spec(path: Path, spec: StudentSpec) -> None:

@@ -1,0 +1,94 @@
+"""A run's folder: the resolved recipe, seeds, versions and provenance beside the result."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import random
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from distill import __version__
+from distill.errors import UsageError
+from distill.images import write_atomic
+
+_PACKAGES = (
+    "torch",
+    "timm",
+    "lightning",
+    "onnx",
+    "onnxruntime",
+    "onnxruntime-gpu",
+    "numpy",
+    "webdataset",
+    "av",
+    "opencv-python-headless",
+)
+
+
+def open_rundir(path: Path, *, recipe_yaml: str = "", verb: str = "", facts: dict[str, Any] | None = None) -> Path:
+    """The folder, made if need be, with ``<verb>.recipe.yaml`` and ``<verb>.provenance.json`` in it.
+
+    Raises:
+        UsageError: The path is a file or cannot be written.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(
+            f"{path}: cannot be used as a folder: {error.strerror}", hint="choose another --out"
+        ) from error
+    if recipe_yaml:
+        write_atomic(path / f"{verb}.recipe.yaml", recipe_yaml.encode())
+    if verb:
+        provenance = {
+            "distill": __version__,
+            "verb": verb,
+            "versions": versions(),
+            "machine": machine(),
+            **(facts or {}),
+        }
+        write_atomic(path / f"{verb}.provenance.json", json.dumps(provenance, indent=2, default=str).encode())
+    return path
+
+
+def versions() -> dict[str, str]:
+    """Installed versions of the packages that decide results; absent ones are left out."""
+    found = {"python": platform.python_version()}
+    for package in _PACKAGES:
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def machine() -> dict[str, str | int]:
+    """Processor, cores that this process may use, and operating system. No host or user name."""
+    return {
+        "processor": _processor_name(),
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
+        "system": f"{platform.system()} {platform.machine()}",
+    }
+
+
+def _processor_name() -> str:
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()
+
+
+def seed_everything(seed: int) -> None:
+    """Seed Python, numpy and torch."""
+    import numpy as np
+    import torch
+
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
+    torch.manual_seed(seed)
