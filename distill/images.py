@@ -1,4 +1,4 @@
-"""Photos and maps on disk: read and write RGB and 16-bit pictures; EXIF applied; sizes bounded before anything is decoded."""
+"""Photos and maps on disk: RGB and 16-bit pictures, read and written; EXIF applied; sizes bounded before decoding."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from PIL import Image, ImageOps
 
 from distill.errors import DistillError
 
-MAX_PIXELS = int(os.environ.get("DISTILL_MAX_PIXELS", 128_000_000))
+MAX_PIXELS = int(os.environ.get("DISTILL_MAX_PIXELS", "128000000"))
 """Larger pictures are refused unread: a few kilobytes can announce gigabytes (a decompression bomb)."""
 MIN_SIDE_PX = 8
 """Nothing can be learned from a picture thinner than this."""

@@ -2,8 +2,8 @@
 
 How a map is stored (the part of a shard sample that belongs to one task):
 
-* ``depth.png``: uint16, 0 = invalid. Metric: ``v = max(1, round(65535 * warp_depth(d)))``. Relative gauges: values lie in
-  [0, 1] and ``v = 1 + round(65534 * x)``.
+* ``depth.png``: uint16, 0 = invalid. Metric: ``v = max(1, round(65535 * warp_depth(d)))``. Relative gauges: values lie
+  in [0, 1] and ``v = 1 + round(65534 * x)``.
 * ``normals.png``: 8-bit RGB as painted, ``R = (1-x)/2, G = (1+y)/2, B = (1+z)/2``; 0,0,0 = invalid.
 * ``semantic.png``, ``referring.png``: uint8 ids, 255 = ignore.
 * ``instance.png``: uint16 ids, 0 = background, 65535 = ignore.
@@ -55,7 +55,7 @@ class Label:
     confidence: Float[ndarray, "h w"]
     gauge: Gauge | None = None
     classes: tuple[str, ...] = ()
-    instance_classes: Mapping[int, str] = field(default_factory=dict)
+    instance_classes: Mapping[int, str] = field(default_factory=dict[int, str])
 
     @property
     def size_hw(self) -> tuple[int, int]:

@@ -1,7 +1,7 @@
 """Label maps in tar shards: atomic publish, checksums, manifest, read.
 
-A folder of shards holds ``shard-000000.tar`` ... and ``dataset.json``. The tars are plain WebDataset. A shard appears under
-its name only when it is whole; equal samples give equal bytes, so a resumed job can be compared with ``sha256sum``.
+A folder of shards holds ``shard-000000.tar`` ... and ``dataset.json``. The tars are plain WebDataset. A shard appears
+under its name only when it is whole; equal samples give equal bytes, so a resumed job can be compared with sha256sum.
 """
 
 from __future__ import annotations

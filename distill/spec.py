@@ -1,7 +1,7 @@
 """A student's contract: how to feed it, what comes out, in which unit, gauge, frame and class list.
 
-`spec.json` lies beside the weights and is embedded in every exported file under the metadata key ``distill.spec``. Whoever
-holds it can run the student without this package.
+`spec.json` lies beside the weights and is embedded in every exported file under the metadata key ``distill.spec``.
+Whoever holds it can run the student without this package.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """How a verb speaks: progress and notes on standard error, the result on standard output, errors in one sentence.
 
-On a terminal progress is a bar; in a pipe it is a plain line now and then. With ``--json`` standard output carries exactly
-one JSON object, also when the verb fails.
+On a terminal progress is a bar; in a pipe it is a plain line now and then. With ``--json`` standard output carries
+exactly one JSON object, also when the verb fails.
 """
 
 from __future__ import annotations
@@ -119,19 +119,25 @@ def run_guarded(app: Callable[..., Any]) -> int:
         _show_error("interrupted", "what is done is kept; run the same command again to go on", as_json)
         return 130
     except BrokenPipeError:
-        sys.stderr.close()
         return 1
     except Exception as error:
-        shown = getattr(error, "format_message", None)
-        if shown is not None:  # click's own errors: wrong options, missing arguments
-            context = getattr(error, "ctx", None)
-            path = context.command_path if context is not None else "distill"
-            _show_error(shown(), f"see {path} --help", as_json)
-            return int(getattr(error, "exit_code", 2))
-        if type(error).__name__ in ("Exit", "Abort"):
-            return int(getattr(error, "exit_code", 1))
+        return _answer_unexpected(error, as_json)
+
+
+def _answer_unexpected(error: Exception, as_json: bool) -> int:
+    """The exit code for what is no `DistillError`: click's own errors (wrong options), or a defect of ours."""
+    if type(error).__name__ == "Abort":  # click's name for Ctrl-C
+        _show_error("interrupted", "what is done is kept; run the same command again to go on", as_json)
+        return 130
+    if type(error).__name__ == "Exit":
+        return int(getattr(error, "exit_code", 1))
+    shown = getattr(error, "format_message", None)
+    if shown is None:
         _show_error(f"unexpected {type(error).__name__}: {error}", "DISTILL_DEBUG=1 shows where", as_json)
         return 1
+    context = getattr(error, "ctx", None)
+    _show_error(shown(), f"see {context.command_path if context else 'distill'} --help", as_json)
+    return int(getattr(error, "exit_code", 2))
 
 
 def _show_error(message: str, hint: str, as_json: bool) -> None:

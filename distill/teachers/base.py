@@ -1,4 +1,4 @@
-"""What a teacher is: a Generator paints, a Specialist predicts, a Decoder reads; a Teacher answers all tasks about a photo.
+"""What a teacher is: a Generator paints, a Specialist predicts, a Decoder reads; a Teacher answers all about a photo.
 
 Knows no file formats, no network, no shards.
 """
@@ -30,11 +30,13 @@ class Question:
         legend: semantic, referring: class name to colour, in the order of the sentence.
         class_name: instance: the one class asked for.
         background: instance, referring: the colour of everything else.
-        colormap: depth: ``cube`` (the paper's path), ``gray``, ``viridis``, ``plasma``, ``inferno``, ``magma``, ``turbo``.
+        colormap: depth: ``cube`` (the paper's path), ``gray``, ``viridis``, ``plasma``, ``inferno``, ``magma`` or
+            ``turbo``.
         gauge: depth: what the colours mean; metric unless the teacher says otherwise.
         near_is_low: depth by colormap: whether the low end of the map is near.
         frame: normals: name of the axis convention in which the answer is painted.
-        canvas: How the answer lies over the photo: ``cover`` (resized to cover, centre-cropped), ``stretch``, ``contain``.
+        canvas: How the answer lies over the photo: ``cover`` (resized to cover, centre-cropped), ``stretch`` or
+            ``contain``.
     """
 
     task: Task
@@ -61,7 +63,7 @@ class Answer:
     seed: int = 0
 
 
-class Refusal(DistillError):
+class Refusal(DistillError):  # noqa: N818 - what the field calls it
     """The teacher will not answer this question about this photo; asking again costs money and changes nothing."""
 
 
@@ -104,7 +106,7 @@ class Lesson:
 
     Attributes:
         labels: At most one per task, each covering the whole photo.
-        records: One dictionary per answer: task, teacher, prompt, prompt hash, cost, quality; goes into the sample's json.
+        records: One dictionary per answer: task, teacher, prompt, prompt hash, cost, quality; goes into the sample.
         failures: One dictionary per question that gave no label: task, reason.
         pictures: task to painted answer, for reports; only when asked for.
     """
