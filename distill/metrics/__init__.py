@@ -1,0 +1,29 @@
+"""How far predictions are from truth: streaming, masked, alignment named; the formulas that papers report, in float64.
+
+Every metric takes one image at a time (`update`, which gives that image's own scores) and says the score of all
+images with `compute`; so no result depends on a batch size. What is undefined (no image, no valid pixel) is NaN,
+never a guess.
+"""
+
+from __future__ import annotations
+
+from distill.metrics.alignment import Alignment, align_depth, default_alignment
+from distill.metrics.depth import DepthMetrics
+from distill.metrics.instances import InstanceMetrics, instance_masks
+from distill.metrics.normals import NormalsMetrics
+from distill.metrics.referring import ReferringMetrics
+from distill.metrics.segmentation import SegmentationMetrics
+from distill.metrics.trivial import TrivialPredictor
+
+__all__ = [
+    "Alignment",
+    "DepthMetrics",
+    "InstanceMetrics",
+    "NormalsMetrics",
+    "ReferringMetrics",
+    "SegmentationMetrics",
+    "TrivialPredictor",
+    "align_depth",
+    "default_alignment",
+    "instance_masks",
+]

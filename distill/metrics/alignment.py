@@ -1,0 +1,147 @@
+"""What a depth prediction is granted before it is compared with truth: nothing, a scale, or a scale and a shift.
+
+A number without its alignment means nothing: the same map may score delta1 0.2 with none and 0.95 with scale and shift.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+import numpy as np
+from jaxtyping import Bool, Float
+from numpy import ndarray
+
+from distill.errors import UsageError
+from distill.tasks import Gauge
+
+
+class Alignment(StrEnum):
+    """How the free parameters of one image are fitted to its truth, over the valid pixels."""
+
+    NONE = "none"
+    """Nothing is fitted: metres are metres."""
+    MEDIAN_SCALE = "median_scale"
+    """Times the ratio of the medians."""
+    SCALE_SHIFT_DEPTH = "scale_shift_depth"
+    """Least squares scale and shift in depth (Marigold)."""
+    SCALE_SHIFT_DISPARITY = "scale_shift_disparity"
+    """Least squares scale and shift in inverse depth, then inverted (MiDaS, Depth Anything)."""
+    SCALE_SHIFT_LOG = "scale_shift_log"
+    """Least squares scale and shift in log depth (FE2E)."""
+
+
+_ALLOWED = {
+    Gauge.METRIC: tuple(Alignment),
+    Gauge.SCALE_INVARIANT: tuple(alignment for alignment in Alignment if alignment is not Alignment.NONE),
+    Gauge.AFFINE_INVARIANT_DEPTH: (Alignment.SCALE_SHIFT_DEPTH,),
+    Gauge.AFFINE_INVARIANT_DISPARITY: (Alignment.SCALE_SHIFT_DISPARITY,),
+}
+_DEFAULT = {
+    Gauge.METRIC: Alignment.NONE,
+    Gauge.SCALE_INVARIANT: Alignment.MEDIAN_SCALE,
+    Gauge.AFFINE_INVARIANT_DEPTH: Alignment.SCALE_SHIFT_DEPTH,
+    Gauge.AFFINE_INVARIANT_DISPARITY: Alignment.SCALE_SHIFT_DISPARITY,
+}
+
+
+def default_alignment(gauge: Gauge) -> Alignment:
+    """The weakest alignment under which a prediction of this gauge can be scored at all."""
+    return _DEFAULT[gauge]
+
+
+def check_alignment(alignment: Alignment, gauge: Gauge) -> None:
+    """Refuse an alignment that leaves a gauge's unknowns unknown.
+
+    Raises:
+        UsageError: The gauge cannot be scored so; the hint names what can.
+    """
+    if alignment not in _ALLOWED[gauge]:
+        raise UsageError(
+            f"a depth prediction of gauge {gauge} cannot be scored with alignment {alignment}: "
+            "its scale or shift would stay unknown",
+            hint=f"use --alignment {' or '.join(_ALLOWED[gauge])}",
+        )
+
+
+def align_depth(
+    prediction: Float[ndarray, "h w"],
+    truth_m: Float[ndarray, "h w"],
+    valid: Bool[ndarray, "h w"],
+    *,
+    alignment: Alignment,
+    gauge: Gauge = Gauge.METRIC,
+    min_depth_m: float,
+    max_depth_m: float,
+) -> Float[ndarray, "h w"]:
+    """The prediction in metres, fitted over `valid`, clipped to the range; float64, for pictures of what was scored."""
+    check_alignment(alignment, gauge)
+    values = prediction.astype(np.float64)
+    fitted = fit_depth(values[valid], truth_m.astype(np.float64)[valid], alignment, gauge, max_depth_m)
+    return clip_depth(fitted(values), min_depth_m, max_depth_m)
+
+
+def clip_depth(depth_m: ndarray, min_depth_m: float, max_depth_m: float) -> ndarray:
+    """Depth within the range; NaN becomes the nearest depth (ZoeDepth's rule), so that a hole is a fault and no gap."""
+    return np.fmin(np.fmax(depth_m, min_depth_m), max_depth_m)
+
+
+class Fit:
+    """Scale and shift in one of the spaces, as a function from raw prediction to metres (not clipped)."""
+
+    def __init__(self, space: str, scale: float, shift: float, max_depth_m: float) -> None:
+        self._space, self.scale, self.shift, self._max_depth_m = space, scale, shift, max_depth_m
+
+    def __call__(self, values: ndarray) -> ndarray:
+        """Raw values to metres."""
+        with np.errstate(all="ignore"):
+            if self._space == "log":
+                return np.exp(self.scale * _log(values) + self.shift)
+            if self._space == "depth":
+                return self.scale * values + self.shift
+            raw = _invert(values) if self._space == "inverse" else values
+            # A disparity at or below zero is farther than everything: without the bound it would turn negative.
+            return 1.0 / np.fmax(self.scale * raw + self.shift, 1.0 / self._max_depth_m)
+
+
+def fit_depth(values: ndarray, truth_m: ndarray, alignment: Alignment, gauge: Gauge, max_depth_m: float) -> Fit:
+    """The fit of flat float64 values to flat truth; pixels whose prediction is not finite do not take part."""
+    if alignment is Alignment.NONE:
+        return Fit("depth", 1.0, 0.0, max_depth_m)
+    if alignment is Alignment.MEDIAN_SCALE:
+        finite = np.isfinite(values)
+        middle = float(np.median(values[finite])) if finite.any() else 0.0
+        # A median of zero has no ratio; the map stays as it is and scores as it deserves.
+        return Fit("depth", float(np.median(truth_m[finite])) / middle if middle > 0 else 1.0, 0.0, max_depth_m)
+    if alignment is Alignment.SCALE_SHIFT_DEPTH:
+        return Fit("depth", *_least_squares(values, truth_m), max_depth_m)
+    if alignment is Alignment.SCALE_SHIFT_LOG:
+        return Fit("log", *_least_squares(_log(values), np.log(truth_m)), max_depth_m)
+    space = "disparity" if gauge.near_is_large else "inverse"
+    raw = values if gauge.near_is_large else _invert(values)
+    return Fit(space, *_least_squares(raw, 1.0 / truth_m), max_depth_m)
+
+
+def _least_squares(values: ndarray, truth: ndarray) -> tuple[float, float]:
+    """(scale, shift) of the best line; a constant prediction gives (0, mean of the truth)."""
+    finite = np.isfinite(values)
+    values, truth = values[finite], truth[finite]
+    if values.size == 0:
+        return 0.0, 0.0
+    mean_value, mean_truth = values.mean(), truth.mean()
+    centred = values - mean_value
+    variance = float(centred @ centred)
+    # Rounding leaves about 1e-16 of the squared values in the variance of a constant.
+    if variance <= 1e-20 * max(float(values @ values), 1e-300):
+        return 0.0, float(mean_truth)
+    scale = float(centred @ (truth - mean_truth)) / variance
+    return scale, float(mean_truth - scale * mean_value)
+
+
+def _invert(values: ndarray) -> ndarray:
+    with np.errstate(all="ignore"):
+        return np.where(values > 0, 1.0 / values, np.nan)
+
+
+def _log(values: ndarray) -> ndarray:
+    with np.errstate(all="ignore"):
+        return np.where(values > 0, np.log(values), np.nan)

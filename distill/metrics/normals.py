@@ -1,0 +1,105 @@
+"""Angular errors of surface normals, pooled over all valid pixels of all images, as DSINE computes them."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from jaxtyping import Bool, Float
+from numpy import ndarray
+
+_BIN_DEG = 1e-3
+_BINS = round(180.0 / _BIN_DEG) + 1
+
+
+class NormalsMetrics:
+    """Angular error of unit vectors in degrees, pooled over pixels.
+
+    Vectors need not be unit length. A pixel counts where `valid` and where the truth has a direction; a prediction
+    without one (NaN, infinite, zero) counts as 180 degrees and in ``bad_pixels``.
+
+    Scores: ``mean_deg``, ``median_deg`` (from a histogram of 0.001 degree bins, so off by at most that),
+    ``rmse_deg``, and the shares below a threshold ``within_5``, ``within_7_5``, ``within_11_25``, ``within_22_5``,
+    ``within_30``.
+    """
+
+    THRESHOLDS_DEG = (5.0, 7.5, 11.25, 22.5, 30.0)
+
+    def __init__(self) -> None:
+        self._histogram = np.zeros(_BINS, np.int64)
+        self._below = np.zeros(len(self.THRESHOLDS_DEG), np.int64)
+        self._sum_deg = self._sum_squares = 0.0
+        self._images = self._skipped = self._pixels = self._bad = 0
+
+    def update(
+        self, prediction: Float[ndarray, "h w 3"], truth: Float[ndarray, "h w 3"], valid: Bool[ndarray, "h w"]
+    ) -> dict[str, float]:
+        """``mean_deg`` and ``median_deg`` of this one image, NaN without a valid pixel; its pixels enter the pool."""
+        errors_deg, bad = _angles_deg(prediction[valid], truth[valid])
+        if errors_deg.size == 0:
+            self._skipped += 1
+            return {"mean_deg": math.nan, "median_deg": math.nan}
+        self._images += 1
+        self._pixels += errors_deg.size
+        self._bad += bad
+        self._sum_deg += float(errors_deg.sum())
+        self._sum_squares += float(errors_deg @ errors_deg)
+        self._histogram += np.bincount((errors_deg / _BIN_DEG).astype(np.int64), minlength=_BINS)
+        self._below += [int((errors_deg < threshold).sum()) for threshold in self.THRESHOLDS_DEG]
+        return {"mean_deg": float(errors_deg.mean()), "median_deg": float(np.median(errors_deg))}
+
+    def compute(self) -> dict[str, float]:
+        """Every score of the pool, with ``images``, ``images_skipped``, ``pixels`` and ``bad_pixels``."""
+        count = self._pixels or math.nan
+        return {
+            "mean_deg": self._sum_deg / count,
+            "median_deg": self._median_deg(),
+            "rmse_deg": math.sqrt(self._sum_squares / count),
+            **{
+                f"within_{threshold:g}".replace(".", "_"): int(below) / count
+                for threshold, below in zip(self.THRESHOLDS_DEG, self._below, strict=True)
+            },
+            "images": self._images,
+            "images_skipped": self._skipped,
+            "pixels": self._pixels,
+            "bad_pixels": self._bad,
+        }
+
+    def _median_deg(self) -> float:
+        """The middle of the bin in which the median lies (of the two middle ones for an even count)."""
+        if not self._pixels:
+            return math.nan
+        reached = np.cumsum(self._histogram)
+        ranks = ((self._pixels - 1) // 2 + 1, self._pixels // 2 + 1)
+        bins = np.searchsorted(reached, ranks)
+        return float((bins.mean() + 0.5) * _BIN_DEG)
+
+
+def angular_error_deg(
+    prediction: Float[ndarray, "h w 3"], truth: Float[ndarray, "h w 3"], valid: Bool[ndarray, "h w"]
+) -> Float[ndarray, "h w"]:
+    """The angle per pixel in degrees, for pictures; 0 where invalid."""
+    errors_deg = np.zeros(valid.shape, np.float32)
+    counts = valid & _has_direction(truth)
+    errors_deg[counts] = _angles_deg(prediction[counts], truth[counts])[0]
+    return errors_deg
+
+
+def _has_direction(vectors: ndarray) -> ndarray:
+    return np.isfinite(vectors).all(-1) & (vectors != 0).any(-1)
+
+
+def _angles_deg(prediction: ndarray, truth: ndarray) -> tuple[ndarray, int]:
+    """(angles of the rows whose truth has a direction, how many of them have no predicted direction)."""
+    counts = _has_direction(truth)
+    if not counts.all():
+        prediction, truth = prediction[counts], truth[counts]
+    bad = ~_has_direction(prediction)
+    p, g = prediction.astype(np.float64), truth.astype(np.float64)
+    if bad.any():
+        p[bad] = -g[bad]
+    # float64 throughout: acos of a float32 cosine near 1 is off by up to 0.02 degrees.
+    cosine = np.einsum("ni,ni->n", p, g) / np.sqrt(np.einsum("ni,ni->n", p, p) * np.einsum("ni,ni->n", g, g))
+    angles_deg = np.degrees(np.arccos(np.clip(cosine, -1.0, 1.0)))
+    angles_deg[bad] = 180.0
+    return angles_deg, int(bad.sum())

@@ -1,0 +1,108 @@
+"""Semantic segmentation scores from one confusion matrix over the whole data set."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from jaxtyping import Bool, Int64, UInt8
+from numpy import ndarray
+
+from distill.errors import DistillError
+from distill.tasks import IGNORE_SEMANTIC
+
+
+class SegmentationMetrics:
+    """mIoU and its kin from one confusion matrix over all images.
+
+    A pixel counts where `valid` and where the truth is not `ignore`. A predicted id that is no class (such as
+    `ignore`) is wrong: it is missed by its true class and charged to no other. Classes that neither truth nor
+    prediction contains are left out of every mean.
+
+    Scores: ``miou``, ``pixel_accuracy``, ``mean_accuracy`` (mean recall over the classes in the truth), ``fw_iou``
+    (IoU weighted by the truth's class frequency).
+    """
+
+    def __init__(self, num_classes: int, ignore: int = IGNORE_SEMANTIC) -> None:
+        self.num_classes, self.ignore = num_classes, ignore
+        # One more column, for predictions that are no class.
+        self._counts = np.zeros((num_classes, num_classes + 1), np.int64)
+        self._images = self._skipped = 0
+
+    def update(
+        self, prediction: UInt8[ndarray, "h w"], truth: UInt8[ndarray, "h w"], valid: Bool[ndarray, "h w"]
+    ) -> dict[str, float]:
+        """``miou`` and ``pixel_accuracy`` of this one image, NaN without a valid pixel; its pixels enter the matrix.
+
+        Raises:
+            DistillError: The truth holds an id that is no class.
+        """
+        counts = valid & (truth != self.ignore)
+        true, said = truth[counts].astype(np.int64), prediction[counts].astype(np.int64)
+        if true.size == 0:
+            self._skipped += 1
+            return {"miou": math.nan, "pixel_accuracy": math.nan}
+        if int(true.max()) >= self.num_classes:
+            raise DistillError(
+                f"the truth holds class id {int(true.max())}, but there are {self.num_classes} classes",
+                hint="the class list belongs to another data set",
+            )
+        columns = self.num_classes + 1
+        said = np.minimum(said, self.num_classes)
+        flat = np.bincount(true * columns + said, minlength=self.num_classes * columns)
+        found = flat.reshape(self.num_classes, columns)
+        self._images += 1
+        self._counts += found
+        scores = _scores(found)
+        return {"miou": scores["miou"], "pixel_accuracy": scores["pixel_accuracy"]}
+
+    def compute(self) -> dict[str, float]:
+        """Every score over all images, with ``images``, ``images_skipped`` and ``pixels``."""
+        return {
+            **_scores(self._counts),
+            "images": self._images,
+            "images_skipped": self._skipped,
+            "pixels": int(self._counts.sum()),
+        }
+
+    def per_class(self) -> dict[int, dict[str, float]]:
+        """Class id to ``iou``, ``recall``, ``precision`` and ``pixels`` of the truth; absent classes are left out."""
+        hit, true, said = _margins(self._counts)
+        return {
+            index: {
+                "iou": _ratio(hit[index], true[index] + said[index] - hit[index]),
+                "recall": _ratio(hit[index], true[index]),
+                "precision": _ratio(hit[index], said[index]),
+                "pixels": int(true[index]),
+            }
+            for index in range(self.num_classes)
+            if true[index] + said[index] > 0
+        }
+
+    def confusion(self) -> Int64[ndarray, "c c_plus_1"]:
+        """Pixels by true class (row) and predicted class (column); the last column is no class."""
+        return self._counts.copy()
+
+
+def _margins(counts: ndarray) -> tuple[ndarray, ndarray, ndarray]:
+    """(hits, pixels in the truth, pixels in the prediction) by class."""
+    square = counts[:, :-1]
+    return np.diagonal(square), counts.sum(axis=1), square.sum(axis=0)
+
+
+def _scores(counts: ndarray) -> dict[str, float]:
+    hit, true, said = _margins(counts)
+    present, in_truth, total = (true + said) > 0, true > 0, int(true.sum())
+    if total == 0:
+        return dict.fromkeys(("miou", "pixel_accuracy", "mean_accuracy", "fw_iou"), math.nan)
+    iou = hit[present] / (true + said - hit)[present]
+    return {
+        "miou": float(iou.mean()),
+        "pixel_accuracy": int(hit.sum()) / total,
+        "mean_accuracy": float((hit[in_truth] / true[in_truth]).mean()),
+        "fw_iou": float(iou @ (true[present] / total)),
+    }
+
+
+def _ratio(part: int, whole: int) -> float:
+    return float(part / whole) if whole else math.nan
