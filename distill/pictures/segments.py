@@ -1,0 +1,83 @@
+"""Class and instance ids as colours that stay far apart and never change with the number of classes."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import cv2
+import numpy as np
+from jaxtyping import UInt8, UInt16
+from numpy import ndarray
+
+from distill.tasks import BACKGROUND_INSTANCE, IGNORE_INSTANCE, MAX_CLASSES
+
+IGNORED_RGB = (62, 62, 66)
+_HATCH_RGB = (92, 92, 98)
+_BACKGROUND_RGB = (24, 24, 28)
+# The first colours are chosen by hand, calm and far apart; the others by distance from all before.
+_FIRST_RGB = (
+    (128, 100, 162), (236, 151, 79), (72, 149, 199), (118, 183, 91), (214, 88, 96),
+    (241, 206, 99), (70, 178, 157), (196, 122, 176), (150, 116, 86), (168, 196, 222),
+)  # fmt: skip
+
+
+@lru_cache(maxsize=1)
+def _colours() -> ndarray:
+    """All 255 class colours; the colour of class k does not depend on how many classes there are."""
+    steps = np.arange(20, 256, 18, dtype=np.uint8)
+    candidates = np.stack(np.meshgrid(steps, steps, steps, indexing="ij"), -1).reshape(-1, 3)
+    lab = _lab(candidates)
+    # Too dark looks like ignored pixels, too light like sky; both are left out.
+    good = (lab[:, 0] > 38) & (lab[:, 0] < 88)
+    candidates, lab = candidates[good], lab[good]
+    chosen = [np.array(rgb, np.uint8) for rgb in _FIRST_RGB]
+    reserved = _lab(np.array([*_FIRST_RGB, IGNORED_RGB, _HATCH_RGB], np.uint8))
+    distance = np.min(np.linalg.norm(lab[:, None] - reserved[None], axis=-1), axis=1)
+    while len(chosen) < MAX_CLASSES:
+        best = int(distance.argmax())
+        chosen.append(candidates[best])
+        distance = np.minimum(distance, np.linalg.norm(lab - lab[best], axis=-1))
+    return np.stack(chosen)
+
+
+def _lab(rgb: ndarray) -> ndarray:
+    return cv2.cvtColor((rgb[:, None] / 255.0).astype(np.float32), cv2.COLOR_RGB2LAB)[:, 0]
+
+
+def class_colours(num_classes: int) -> UInt8[ndarray, "n 3"]:
+    """One RGB colour per class id."""
+    return _colours()[:num_classes]
+
+
+def draw_semantic(ids: UInt8[ndarray, "h w"], num_classes: int) -> UInt8[ndarray, "h w 3"]:
+    """One colour per class; what is no class (such as 255, ignore) is dark gray and hatched."""
+    table = np.empty((256, 1, 3), np.uint8)
+    table[:] = IGNORED_RGB
+    table[:num_classes, 0] = class_colours(num_classes)
+    picture = cv2.applyColorMap(ids, table)
+    unknown = ids >= num_classes
+    if unknown.any():
+        rows, columns = np.nonzero(unknown)
+        striped = (rows + columns) % 12 < 3
+        picture[rows[striped], columns[striped]] = _HATCH_RGB
+    return picture
+
+
+def draw_instances(ids: UInt16[ndarray, "h w"]) -> UInt8[ndarray, "h w 3"]:
+    """One colour per instance with a light outline; background nearly black, ignored gray."""
+    picture = _instance_table()[ids]
+    # An outline where the right or the lower neighbour is another instance: touching ones stay apart.
+    edge = np.zeros(ids.shape, bool)
+    edge[:, :-1] |= ids[:, 1:] != ids[:, :-1]
+    edge[:-1] |= ids[1:] != ids[:-1]
+    picture[edge] = (245, 245, 245)
+    return picture
+
+
+@lru_cache(maxsize=1)
+def _instance_table() -> ndarray:
+    # 60 colours and then again: neighbours in number differ, and nobody tells 60 instances apart by colour.
+    table = class_colours(60)[(np.arange(65536) - 1) % 60]
+    table[BACKGROUND_INSTANCE] = _BACKGROUND_RGB
+    table[IGNORE_INSTANCE] = IGNORED_RGB
+    return table
