@@ -52,7 +52,7 @@ def _add_bar(picture: ndarray, colours: ndarray, ticks: Sequence[tuple[float, st
     bar = cv2.resize(colours[None], (inner, bar_px), interpolation=cv2.INTER_LINEAR)
     strip.paste(Image.fromarray(bar), (margin, margin))
     pen, font = ImageDraw.Draw(strip), _font(size_px)
-    right = -1.0
+    right = -float(size_px)
     for share, text in ticks:
         length = pen.textlength(text, font=font)
         left = min(max(margin + share * inner - length / 2, margin / 2), width - length - margin / 2)

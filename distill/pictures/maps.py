@@ -151,7 +151,7 @@ def _table(ramp: ndarray, first: tuple[int, int, int] | None, last: tuple[int, i
 
 
 # Inferno is perceptually even; its black end is cut off, so that far is not mistaken for missing.
-_DEPTH_COLOURS = _table(_ramp(cv2.COLORMAP_INFERNO, 0.97, 0.10), INVALID_RGB, SKY_RGB)
+_DEPTH_COLOURS = _table(_ramp(cv2.COLORMAP_INFERNO, 0.97, 0.13), INVALID_RGB, SKY_RGB)
 _CONFIDENCE_COLOURS = _table(_ramp(cv2.COLORMAP_CIVIDIS, 0.0, 1.0), None, None)
 _ERROR_COLOURS = _table(_ramp(cv2.COLORMAP_INFERNO, 0.0, 1.0), INVALID_RGB, None)
 _NORMALS_TO_RGB = np.array([[-127.5, 0, 0, 127.5], [0, 127.5, 0, 127.5], [0, 0, 127.5, 127.5]], np.float32)

@@ -27,8 +27,8 @@ def _colours() -> ndarray:
     steps = np.arange(20, 256, 18, dtype=np.uint8)
     candidates = np.stack(np.meshgrid(steps, steps, steps, indexing="ij"), -1).reshape(-1, 3)
     lab = _lab(candidates)
-    # Too dark looks like ignored pixels, too light like sky; both are left out.
-    good = (lab[:, 0] > 38) & (lab[:, 0] < 88)
+    # Too dark looks like ignored pixels, too light like sky; the loudest colours (chroma over 90) hurt in overlays.
+    good = (lab[:, 0] > 38) & (lab[:, 0] < 88) & (np.linalg.norm(lab[:, 1:], axis=1) < 90)
     candidates, lab = candidates[good], lab[good]
     chosen = [np.array(rgb, np.uint8) for rgb in _FIRST_RGB]
     reserved = _lab(np.array([*_FIRST_RGB, IGNORED_RGB, _HATCH_RGB], np.uint8))

@@ -1,0 +1,130 @@
+"""A report as one HTML file that needs nothing else: style inline, pictures inside, no scripts; light and dark."""
+
+from __future__ import annotations
+
+import base64
+import io
+from html import escape
+from importlib import resources
+
+from PIL import Image
+
+from distill.report.blocks import Block, Cell, Curves, Facts, Gallery, Headlines, Picture, Report, Section, Table, Text
+from distill.report.plain import format_cell, numeric_columns
+from distill.report.plots import draw_curves
+
+MAX_PICTURE_PX = 640
+"""Longer sides are shrunk to this: about 40 kB a picture, so that a page of 60 stays near 2 MB."""
+
+
+def to_html(report: Report) -> str:
+    """The whole page."""
+    style = resources.files("distill.report").joinpath("page.css").read_text()
+    sections = "".join(_section(section, index) for index, section in enumerate(report.sections))
+    facts = f"<footer><h2>Made with</h2>{_facts(Facts(report.facts))}</footer>" if report.facts else ""
+    summary = f"<p class='lead'>{escape(report.summary)}</p>" if report.summary else ""
+    return (
+        "<!doctype html><html lang='en'><head><meta charset='utf-8'>"
+        "<meta name='viewport' content='width=device-width, initial-scale=1'>"
+        "<meta name='color-scheme' content='light dark'>"
+        f"<title>{escape(report.title)}</title><style>{style}</style></head>"
+        f"<body><main><header><h1>{escape(report.title)}</h1>{summary}{_contents(report)}</header>"
+        f"{sections}{facts}</main></body></html>\n"
+    )
+
+
+def _contents(report: Report) -> str:
+    if len(report.sections) < 4:
+        return ""
+    links = "".join(f"<a href='#s{i}'>{escape(section.title)}</a>" for i, section in enumerate(report.sections))
+    return f"<nav>{links}</nav>"
+
+
+def _section(section: Section, index: int) -> str:
+    blocks = "".join(_block(block) for block in section.blocks)
+    return f"<section id='s{index}'><h2>{escape(section.title)}</h2>{blocks}</section>"
+
+
+def _block(block: Block) -> str:
+    match block:
+        case Text():
+            paragraphs = [escape(part) for part in block.text.split("\n\n")]
+            return "".join(f"<p class='{escape(block.tone)}'>{part}</p>" for part in paragraphs)
+        case Headlines():
+            return _headlines(block)
+        case Facts():
+            return _facts(block)
+        case Table():
+            return _table(block)
+        case Gallery():
+            return _gallery(block)
+        case Curves():
+            return f"<figure class='plot'>{_title(block.title)}{draw_curves(block)}</figure>"
+
+
+def _title(title: str) -> str:
+    return f"<h3>{escape(title)}</h3>" if title else ""
+
+
+def _note(note: str) -> str:
+    return f"<p class='note'>{escape(note)}</p>" if note else ""
+
+
+def _cell(value: Cell) -> str:
+    return escape(format_cell(value))
+
+
+def _headlines(block: Headlines) -> str:
+    tiles = "".join(
+        f"<div class='tile'><b>{_cell(item.value)}</b><span>{escape(item.label)}</span>"
+        + (f"<small>{escape(item.note)}</small>" if item.note else "")
+        + "</div>"
+        for item in block.items
+    )
+    return f"<div class='tiles'>{tiles}</div>"
+
+
+def _facts(block: Facts) -> str:
+    rows = "".join(f"<div><dt>{escape(name)}</dt><dd>{_cell(value)}</dd></div>" for name, value in block.values.items())
+    return f"{_title(block.title)}<dl>{rows}</dl>"
+
+
+def _table(block: Table) -> str:
+    numeric = numeric_columns(block)
+    kinds = ["n" if is_number else "t" for is_number in numeric]
+    head = "".join(f"<th class='{kind}'>{escape(name)}</th>" for name, kind in zip(block.columns, kinds, strict=True))
+    body = "".join(
+        "<tr>"
+        + "".join(
+            f"<td class='{kinds[column]}{' strong' if (row, column) in block.strong else ''}'>{_cell(cell)}</td>"
+            for column, cell in enumerate(cells)
+        )
+        + "</tr>"
+        for row, cells in enumerate(block.rows)
+    )
+    table = f"<div class='scroll'><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
+    return _title(block.title) + table + _note(block.note)
+
+
+def _gallery(block: Gallery) -> str:
+    figures = "".join(_figure(picture, block.sharp) for picture in block.pictures)
+    grid = f"<div class='gallery' style='--columns:{block.columns}'>{figures}</div>"
+    return _title(block.title) + grid + _note(block.note)
+
+
+def _figure(picture: Picture, sharp: bool) -> str:
+    caption = escape(picture.caption, quote=True)
+    image = f"<img loading='lazy' alt='{caption}' src='{_data_uri(picture, sharp)}'>"
+    return f"<figure>{image}{f'<figcaption>{caption}</figcaption>' if caption else ''}</figure>"
+
+
+def _data_uri(picture: Picture, sharp: bool) -> str:
+    image = Image.fromarray(picture.rgb)
+    image.thumbnail((MAX_PICTURE_PX, MAX_PICTURE_PX), Image.Resampling.NEAREST if sharp else Image.Resampling.BOX)
+    buffer = io.BytesIO()
+    if sharp:
+        image.save(buffer, "PNG", optimize=True)
+    else:
+        image.save(buffer, "JPEG", quality=86, subsampling=0, optimize=True)
+    kind = "png" if sharp else "jpeg"
+    return f"data:image/{kind};base64,{base64.b64encode(buffer.getvalue()).decode()}"

@@ -1,0 +1,166 @@
+"""A report as JSON for machines and as Markdown for terminals and pull requests; pictures by caption only."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Any
+
+from distill.report.blocks import Block, Cell, Curves, Facts, Gallery, Headlines, Report, Table, Text
+
+DASH = "–"
+
+
+def format_cell(value: Cell) -> str:
+    """A value as people read it: four significant digits, thousands parted, a dash for what is unknown."""
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return DASH
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int):
+        return f"{value:,}"
+    if isinstance(value, float):
+        return _format_float(value)
+    return value
+
+
+def _format_float(value: float) -> str:
+    if math.isinf(value):
+        return "∞" if value > 0 else "-∞"
+    size = abs(value)
+    if size >= 10_000 or (size >= 1000 and value == round(value)):
+        return f"{value:,.0f}"
+    if size and size < 1e-4:
+        return f"{value:.2e}"
+    # Four digits that mean something: 0.0823, 0.8231, 8.231, 82.31, 823.1.
+    decimals = 4 if size < 1 else max(0, 3 - math.floor(math.log10(size)))
+    return f"{value:.{decimals}f}"
+
+
+def to_json(report: Report) -> str:
+    """The report as JSON; what is not a number is null."""
+    page = {
+        "title": report.title,
+        "summary": report.summary,
+        "sections": [
+            {"title": section.title, "blocks": [_block_values(block) for block in section.blocks]}
+            for section in report.sections
+        ],
+        "facts": dict(report.facts),
+    }
+    return json.dumps(finite(page), indent=2, ensure_ascii=False)
+
+
+def finite(value: Any) -> Any:
+    """The same structure with NaN and infinities as None: JSON has no word for them."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {key: finite(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [finite(item) for item in value]
+    return value
+
+
+def _block_values(block: Block) -> dict[str, Any]:
+    match block:
+        case Text():
+            return {"kind": "text", "text": block.text, "tone": block.tone}
+        case Headlines():
+            items = [{"value": item.value, "label": item.label, "note": item.note} for item in block.items]
+            return {"kind": "headlines", "items": items}
+        case Facts():
+            return {"kind": "facts", "title": block.title, "values": dict(block.values)}
+        case Table():
+            return {
+                "kind": "table",
+                "title": block.title,
+                "columns": list(block.columns),
+                "rows": [list(row) for row in block.rows],
+                "note": block.note,
+            }
+        case Gallery():
+            captions = [picture.caption for picture in block.pictures]
+            return {"kind": "gallery", "title": block.title, "captions": captions}
+        case Curves():
+            lines = [{"name": curve.name, "x": list(curve.x), "y": list(curve.y)} for curve in block.curves]
+            return {"kind": "curves", "title": block.title, "curves": lines}
+
+
+def to_markdown(report: Report) -> str:
+    """The report as Markdown, without pictures and plots."""
+    parts = [f"# {report.title}"]
+    if report.summary:
+        parts.append(report.summary)
+    for section in report.sections:
+        parts.append(f"## {section.title}")
+        parts += [text for text in map(_block_markdown, section.blocks) if text]
+    if report.facts:
+        parts.append("## Made with")
+        parts.append(_facts_markdown(Facts(report.facts)))
+    return "\n\n".join(parts) + "\n"
+
+
+def _block_markdown(block: Block) -> str:
+    match block:
+        case Text():
+            return f"> {block.text}" if block.tone == "warning" else block.text
+        case Headlines():
+            return "\n".join(
+                f"- **{format_cell(item.value)}** {item.label}" + (f" ({item.note})" if item.note else "")
+                for item in block.items
+            )
+        case Facts():
+            return _facts_markdown(block)
+        case Table():
+            return _table_markdown(block)
+        case Gallery() | Curves():
+            # Pictures and plots are in the HTML page.
+            return ""
+
+
+def _facts_markdown(block: Facts) -> str:
+    lines = [f"- {name}: {format_cell(value)}" for name, value in block.values.items()]
+    return "\n".join([f"**{block.title}**", "", *lines] if block.title else lines)
+
+
+def _table_markdown(block: Table) -> str:
+    rows = [
+        [
+            f"**{format_cell(cell)}**" if (row, column) in block.strong else format_cell(cell)
+            for column, cell in enumerate(cells)
+        ]
+        for row, cells in enumerate(block.rows)
+    ]
+    escaped = [[cell.replace("|", "\\|").replace("\n", " ") for cell in row] for row in [list(block.columns), *rows]]
+    widths = [max(3, *(len(row[column]) for row in escaped)) for column in range(len(block.columns))]
+    numeric = numeric_columns(block)
+
+    def line(cells: list[str]) -> str:
+        padded = (
+            cell.rjust(width) if is_number else cell.ljust(width)
+            for cell, width, is_number in zip(cells, widths, numeric, strict=True)
+        )
+        return "| " + " | ".join(padded) + " |"
+
+    rule = (
+        "|"
+        + "|".join(
+            " " + "-" * width + ": " if is_number else " " + "-" * width + " "
+            for width, is_number in zip(
+                [w - 1 if n else w for w, n in zip(widths, numeric, strict=True)], numeric, strict=True
+            )
+        )
+        + "|"
+    )
+    title = [f"**{block.title}**", ""] if block.title else []
+    note = ["", f"*{block.note}*"] if block.note else []
+    return "\n".join([*title, line(escaped[0]), rule, *(line(row) for row in escaped[1:]), *note])
+
+
+def numeric_columns(block: Table) -> list[bool]:
+    """Which columns hold numbers (and are set flush right)."""
+    return [
+        any(isinstance(row[column], (int, float)) and not isinstance(row[column], bool) for row in block.rows)
+        for column in range(len(block.columns))
+    ]

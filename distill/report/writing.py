@@ -1,0 +1,34 @@
+"""Reports on disk."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from distill.errors import UsageError
+from distill.images import write_atomic
+from distill.report.blocks import Report
+from distill.report.html import to_html
+from distill.report.plain import to_json, to_markdown
+
+_FORMATS = {"html": to_html, "md": to_markdown, "json": to_json}
+
+
+def write_report(
+    report: Report, folder: Path, stem: str, *, formats: Sequence[str] = ("html", "md", "json")
+) -> dict[str, Path]:
+    """The files written, by format: ``<stem>.html``, ``<stem>.md``, ``<stem>.json`` in the folder.
+
+    Raises:
+        UsageError: The folder cannot be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(
+            f"{folder}: cannot be used as a folder: {error.strerror}", hint="choose another --out"
+        ) from error
+    paths = {name: folder / f"{stem}.{name}" for name in formats}
+    for name, path in paths.items():
+        write_atomic(path, _FORMATS[name](report).encode())
+    return paths
