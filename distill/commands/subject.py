@@ -1,0 +1,38 @@
+"""What a verb is pointed at: a run folder or an exported file, opened as a runner. Introduces students to runners."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from distill.errors import UsageError
+
+if TYPE_CHECKING:
+    from distill.export.runners import Runner
+
+
+def open_subject(path: Path, *, threads: int | None = None, spinning: bool = True) -> Runner:
+    """The student in this run folder or exported file, ready to run.
+
+    Args:
+        path: A folder that ``distill train`` wrote, or a file that ``distill export`` wrote.
+        threads: None takes the cores that this process may use.
+        spinning: Whether an engine's idle threads wait busily.
+
+    Raises:
+        UsageError: Neither.
+        DistillError: The files are damaged.
+    """
+    if path.is_dir():
+        from distill.export.runners import ModuleRunner
+        from distill.students.checkpoint import load_student
+
+        student, spec = load_student(path)
+        return ModuleRunner(student, spec, name=path.name or str(path), threads=threads)
+    if not path.exists():
+        raise UsageError(
+            f"{path}: no such file or folder", hint="give a run folder of distill train or an exported file"
+        )
+    from distill.export.runners import open_runner
+
+    return open_runner(path, threads=threads, spinning=spinning)
