@@ -1,0 +1,1 @@
+"""Losses, weighted by validity, teacher confidence and image quality."""

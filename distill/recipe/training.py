@@ -1,0 +1,186 @@
+"""How a student is built and trained: network, data, augmentation, losses, optimiser, budget."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Field, model_validator
+
+from distill.recipe import Recipe
+from distill.tasks import Task
+
+PRESETS: Mapping[str, Mapping[str, Any]] = {
+    "nano": {"backbone": "mobilenetv4_conv_small_050", "size_hw": (192, 256), "neck_channels": 48, "head_channels": 32},
+    "small": {"backbone": "mobilenetv4_conv_small", "size_hw": (288, 384), "neck_channels": 64, "head_channels": 48},
+    "base": {"backbone": "mobilenetv4_conv_medium", "size_hw": (384, 512), "neck_channels": 96, "head_channels": 64},
+}
+"""Students by name; every key can be overridden. `configs/students/*.yaml` spell the same values out."""
+
+STUDENT_TASKS = (Task.DEPTH, Task.NORMALS, Task.SEMANTIC)
+"""What a student can learn, in the order of its outputs."""
+
+Share = Annotated[float, Field(ge=0.0, le=1.0)]
+Positive = Annotated[float, Field(gt=0.0)]
+NotNegative = Annotated[float, Field(ge=0.0)]
+Side = Annotated[int, Field(ge=32, le=4096)]
+
+
+class StudentRecipe(Recipe):
+    """The network: a timm backbone, a light neck, one head per task."""
+
+    preset: Literal["nano", "small", "base"] | None = "nano"
+    """Fills the keys that are not given; null takes nothing for granted."""
+    backbone: str
+    """Any timm model that gives features (`timm.list_models()`)."""
+    pretrained: bool = False
+    """Start from timm's weights, which are fetched from the Hugging Face hub once."""
+    size_hw: tuple[Side, Side]
+    """The size at which the network works; inputs of any size are resized to it in the graph."""
+    neck_channels: int = Field(ge=8, le=1024)
+    head_channels: int = Field(ge=8, le=1024)
+    head_stride: Literal[2, 4, 8] = 4
+    """Heads work at 1/stride of `size_hw`, or at the finest stride that the backbone has above it."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill_from_preset(cls, values: Any) -> Any:
+        if not isinstance(values, dict):
+            return values
+        return {**PRESETS.get(values.get("preset", "nano"), {}), **values}
+
+
+class DataRecipe(Recipe):
+    """Which photos, and how they come into memory."""
+
+    val_fraction: float = Field(0.1, ge=0.0, lt=1.0)
+    """Share of photos kept for validation, chosen by the hash of the photo's bytes: a re-label never moves a photo."""
+    batch_size: int = Field(16, ge=1)
+    workers: int = Field(2, ge=0)
+    """Processes that decode photos where the decoded set does not fit into memory."""
+    cache_gib: float = Field(2.0, ge=0.0)
+    """Decoded photos and labels are kept in memory up to this size; 0 always decodes anew."""
+
+
+class AugmentRecipe(Recipe):
+    """What is done to a batch so that it is never seen twice; labels stay true."""
+
+    flip: Share = 0.5
+    """Chance of a left-right flip; it negates the normals' x."""
+    zoom: float = Field(1.2, ge=1.0, le=4.0)
+    """Largest zoom of a random crop; metric depth is divided by it (a longer focal length), 1 turns crops off."""
+    brightness: NotNegative = 0.3
+    contrast: NotNegative = 0.3
+    saturation: NotNegative = 0.3
+    gray: Share = 0.05
+    """Chance of a colourless input."""
+    noise: NotNegative = 0.02
+    """Largest standard deviation of added noise, of the full range."""
+
+
+class DepthLossRecipe(Recipe):
+    """Depth: `metric` for metres, `relative` for gauges without a scale."""
+
+    kind: Literal["auto", "metric", "relative"] = "auto"
+    """auto follows the labels' gauge."""
+    weight: NotNegative = 1.0
+    l1: NotNegative = 10.0
+    """metric: L1 on the warped depth 1 - (1 + d/10)^-2, where one painted level weighs the same at every distance."""
+    silog: NotNegative = 0.5
+    """metric: scale-invariant log error, lambda 0.5."""
+    ssi: NotNegative = 1.0
+    """relative: L1 after median and mean deviation of both maps are removed, per image."""
+    gradient: NotNegative = 0.5
+    """Multi-scale gradient matching, which keeps edges sharp."""
+    confidence: NotNegative = 0.05
+    """Laplace likelihood that teaches the confidence; it does not touch the depth itself."""
+
+
+class NormalsLossRecipe(Recipe):
+    """Normals: the angle, and how sure the student is of it."""
+
+    kind: Literal["cosine", "angmf"] = "cosine"
+    """cosine: 1 - cos, and the confidence is learned beside it; angmf: one likelihood for both."""
+    weight: NotNegative = 2.0
+    confidence: NotNegative = 0.05
+    """cosine: weight of the angular likelihood that teaches the confidence."""
+
+
+class SemanticLossRecipe(Recipe):
+    """Semantic classes."""
+
+    weight: NotNegative = 1.0
+    label_smoothing: Share = 0.0
+    dice: NotNegative = 0.5
+    """Soft Dice over the classes present in the batch: rare classes count as much as frequent ones."""
+
+
+class LossRecipe(Recipe):
+    """Losses are weighted per pixel by validity and teacher confidence."""
+
+    depth: DepthLossRecipe = DepthLossRecipe()
+    normals: NormalsLossRecipe = NormalsLossRecipe()
+    semantic: SemanticLossRecipe = SemanticLossRecipe()
+    trim: float = Field(0.0, ge=0.0, lt=1.0)
+    """Share of the worst pixels of each image that is left out (wrong labels); 0.1 to 0.2 for noisy teachers."""
+    use_confidence: bool = True
+    """Weight pixels by the teacher's confidence; false trusts every valid pixel alike."""
+    use_quality: bool = True
+    """Weight images by the quality score that the labels carry."""
+
+
+class OptimRecipe(Recipe):
+    """AdamW with warm-up and cosine."""
+
+    lr: Positive = 3e-3
+    """Peak learning rate of neck and heads."""
+    backbone_lr_ratio: NotNegative = 1.0
+    """Of the backbone, relative to `lr`: 1 from scratch, 0.1 on pretrained weights."""
+    weight_decay: NotNegative = 0.02
+    warmup: Share = 0.05
+    """Share of the run."""
+    clip_norm: Positive = 1.0
+    ema_decay: float = Field(0.998, ge=0.0, lt=1.0)
+    """Of the averaged weights that are validated and kept; early steps use (1 + n) / (10 + n). 0 keeps the raw ones."""
+
+
+class BudgetRecipe(Recipe):
+    """How long, on what, and how it is watched."""
+
+    epochs: int = Field(60, ge=1)
+    minutes: Positive | None = None
+    """Stop after this time at the latest; the learning rate has come down by then."""
+    validations: int = Field(12, ge=1)
+    """How often the validation photos are scored over the run, at most once an epoch."""
+    patience: int = Field(0, ge=0)
+    """Stop after this many validations without a better score; 0 never stops early."""
+    precision: Literal["auto", "32-true", "bf16-mixed", "16-mixed"] = "auto"
+    """auto: bf16-mixed on a GPU, 32-true on a CPU."""
+    seed: int = Field(0, ge=0)
+    accelerator: Literal["auto", "cpu", "gpu"] = "auto"
+    devices: int = Field(1, ge=1)
+    nodes: int = Field(1, ge=1)
+
+
+class TrainRecipe(Recipe):
+    """Everything that `distill train` needs."""
+
+    name: str = "student"
+    shards: tuple[Path, ...] = ()
+    """Folders that `distill label` wrote."""
+    tasks: tuple[Task, ...] = ()
+    """Any of depth, normals, semantic; none means all that every folder of shards holds."""
+    student: StudentRecipe = Field(default_factory=lambda: StudentRecipe.model_validate({}))
+    data: DataRecipe = DataRecipe()
+    augment: AugmentRecipe = AugmentRecipe()
+    loss: LossRecipe = LossRecipe()
+    optim: OptimRecipe = OptimRecipe()
+    train: BudgetRecipe = BudgetRecipe()
+
+    @model_validator(mode="after")
+    def _refuse_unlearnable(self) -> Self:
+        for task in self.tasks:
+            if task not in STUDENT_TASKS:
+                raise ValueError(f"a student cannot learn {task}; choose from {', '.join(STUDENT_TASKS)}")
+        return self

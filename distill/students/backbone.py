@@ -1,0 +1,123 @@
+"""A pyramid of features from any timm backbone, whatever its layout and strides."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from distill.errors import DistillError, UsageError
+
+_PROBE_S = 5.0
+"""How long the hub may take to answer. Its own client retries for 46 s per file when there is no network."""
+
+
+class Backbone(nn.Module):
+    """A timm trunk; gives its levels from fine to coarse, channels first.
+
+    Attributes:
+        channels: Of each level.
+        strides: Of each level, relative to the input.
+    """
+
+    def __init__(self, trunk: nn.Module, *, finest_stride: int, size_hw: tuple[int, int]) -> None:
+        super().__init__()
+        self.trunk = trunk
+        self._is_nhwc = str(getattr(trunk, "output_fmt", "NCHW")).endswith("NHWC")
+        info: Any = trunk.feature_info
+        strides = list(info.reduction())
+        # Levels finer than the heads work at would only cost; a trunk that starts coarser gives all it has.
+        self._first = next((i for i, stride in enumerate(strides) if stride >= finest_stride), len(strides) - 1)
+        self.channels = tuple(info.channels()[self._first :])
+        self.strides = tuple(strides[self._first :])
+        self._check(size_hw)
+
+    def _check(self, size_hw: tuple[int, int]) -> None:
+        """Run once at the working size: some trunks only find out here that it does not suit them."""
+        was_training = self.training
+        with torch.no_grad():
+            levels = self.eval()(torch.zeros(1, 3, *size_hw))
+        self.train(was_training)
+        found = tuple(level.shape[1] for level in levels)
+        if found != self.channels:
+            raise ValueError(f"gives {found} channels, announces {self.channels}")
+
+    def forward(self, image: Float[Tensor, "b 3 h w"]) -> list[Tensor]:
+        """The levels, fine to coarse, each (b, c, h, w)."""
+        levels = self.trunk(image)[self._first :]
+        return [level.permute(0, 3, 1, 2) for level in levels] if self._is_nhwc else list(levels)
+
+
+def build_backbone(name: str, *, pretrained: bool, finest_stride: int, size_hw: tuple[int, int]) -> Backbone:
+    """The backbone of this timm name, working at this size.
+
+    Raises:
+        UsageError: timm does not know it, it gives no features, or it cannot work at this size.
+        DistillError: Its weights cannot be had.
+    """
+    import timm
+
+    if not timm.is_model(name):
+        near = timm.list_models(f"*{name.split('_', maxsplit=1)[0]}*")[:3]
+        raise UsageError(
+            f"timm has no model named {name!r}",
+            hint=f"for example {', '.join(near) or 'mobilenetv4_conv_small'}; timm.list_models() gives all",
+        )
+    failure: Exception | None = None
+    # Transformers with absolute positions must be told the size; convolutional trunks refuse the argument.
+    for arguments in ({}, {"img_size": size_hw}):
+        try:
+            with _hub(pretrained):
+                trunk = timm.create_model(name, pretrained=pretrained, features_only=True, **arguments)
+            return Backbone(trunk, finest_stride=finest_stride, size_hw=size_hw)
+        except OSError as error:
+            raise DistillError(
+                f"the pretrained weights of {name} cannot be had: the Hugging Face hub does not answer",
+                hint="set student.pretrained=false, or put them into the Hugging Face cache (HF_HOME) beforehand",
+            ) from error
+        except (RuntimeError, AssertionError, TypeError, ValueError, AttributeError, IndexError) as error:
+            failure = failure or error
+    reason = str(failure).split("\n")[0]
+    raise UsageError(
+        f"the backbone {name} cannot give features at {size_hw[0]}x{size_hw[1]} px: {reason}",
+        hint="choose another student.backbone, or another student.size_hw",
+    ) from failure
+
+
+def normalisation(name: str) -> tuple[tuple[float, float, float], tuple[float, float, float]]:
+    """(mean, std) of the input that the backbone's published weights expect."""
+    import timm
+
+    config = timm.get_pretrained_cfg(name)
+    if config is None:
+        return (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+    return config.mean, config.std
+
+
+@contextlib.contextmanager
+def _hub(wanted: bool) -> Iterator[None]:
+    """While open, the hub's client only looks into its cache if the hub does not answer soon."""
+    from huggingface_hub import constants
+
+    if not wanted or constants.HF_HUB_OFFLINE or _hub_answers(constants.ENDPOINT):
+        yield
+        return
+    constants.HF_HUB_OFFLINE = True
+    try:
+        yield
+    finally:
+        constants.HF_HUB_OFFLINE = False
+
+
+def _hub_answers(endpoint: str) -> bool:
+    from huggingface_hub import get_session
+
+    try:
+        get_session().head(endpoint, timeout=_PROBE_S)
+    except Exception:  # the client's own error types changed between its versions
+        return False
+    return True

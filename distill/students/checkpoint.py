@@ -1,0 +1,88 @@
+"""A trained student on disk: ``spec.json`` and ``weights.safetensors``; nothing in them can execute code."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save as encode_tensors
+from torch import Tensor
+
+from distill.errors import DistillError, UsageError
+from distill.images import write_atomic
+from distill.recipe import load_recipe
+from distill.recipe.training import StudentRecipe
+from distill.spec import StudentSpec, read_spec, write_spec
+from distill.students.student import Student
+
+SPEC = "spec.json"
+WEIGHTS = "weights.safetensors"
+_RECIPE_KEY = "distill.student"
+
+
+def save_student(run_dir: Path, student: Student) -> None:
+    """Write the two files of the hand-over; the weights' header carries the network's recipe."""
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in student.state_dict().items()}
+    data = encode_tensors(tensors, metadata={_RECIPE_KEY: student.recipe.model_dump_json()})
+    # Weights first: a spec is only there when there are weights for it.
+    write_atomic(run_dir / WEIGHTS, data)
+    write_spec(run_dir / SPEC, student.spec)
+
+
+def load_student(run_dir: Path) -> tuple[Student, StudentSpec]:
+    """(the student, ready to predict; its contract) from a run folder.
+
+    Raises:
+        UsageError: The folder holds no trained student.
+        DistillError: The files are damaged or do not belong together.
+    """
+    for name in (SPEC, WEIGHTS):
+        if not (run_dir / name).is_file():
+            raise UsageError(
+                f"{run_dir}: not a trained student (no {name})", hint="give the --out folder of distill train"
+            )
+    spec = read_spec(run_dir / SPEC)
+    recipe, tensors = _read_weights(run_dir / WEIGHTS)
+    student = Student(recipe, spec, pretrained=False)
+    load_weights(student, tensors, str(run_dir / WEIGHTS))
+    return student.eval(), spec
+
+
+def load_weights(student: Student, tensors: dict[str, Tensor], name: str) -> None:
+    """Put these weights into the student, all of them, in place.
+
+    Raises:
+        DistillError: They are another student's; names the first tensor that differs.
+    """
+    wanted = student.state_dict()
+    for key in sorted(wanted.keys() | tensors.keys()):
+        if key not in tensors or key not in wanted or tensors[key].shape != wanted[key].shape:
+            raise DistillError(
+                f"{name}: the weights belong to another student: {key} differs",
+                hint="use the weights with the spec.json and recipe that lie beside them",
+            )
+    student.load_state_dict(tensors)
+
+
+def _read_weights(path: Path) -> tuple[StudentRecipe, dict[str, Tensor]]:
+    try:
+        with safe_open(path, framework="pt") as file:
+            recipe = (file.metadata() or {}).get(_RECIPE_KEY)
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - not a mapping
+    except (SafetensorError, OSError) as error:
+        raise DistillError(
+            f"{path}: the weights are damaged: {error}", hint="copy them again, or train again"
+        ) from error
+    if recipe is None:
+        raise DistillError(f"{path}: not the weights of a student", hint="use the file that distill train wrote")
+    return load_recipe(StudentRecipe, _parse(recipe, path), name=str(path)), tensors
+
+
+def _parse(text: str, path: Path) -> dict[str, object]:
+    import json
+
+    try:
+        values = json.loads(text)
+    except ValueError as error:
+        raise DistillError(f"{path}: the header is damaged", hint="copy the file again") from error
+    return values if isinstance(values, dict) else {}

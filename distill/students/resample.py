@@ -1,0 +1,62 @@
+"""Resizing inside the student's graph, in the forms that engines are fast at.
+
+Measured with ONNX Runtime, 2 threads, nano with all three tasks at 1920x1080: with `F.interpolate` to full size, a transpose
+to channels last and division by the length, the graph took 77 ms, of which the network was 4; as below it takes 36.
+"""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+
+def enlarge(plane: Float[Tensor, "b h w"], size_hw: tuple[int, int]) -> Float[Tensor, "b h2 w2"]:
+    """Bilinear resize (half-pixel centres, no antialiasing) of one plane; equals `F.interpolate`."""
+    rows = _bilinear_weights(plane.shape[1], size_hw[0], plane)
+    columns = _bilinear_weights(plane.shape[2], size_hw[1], plane)
+    # Columns first, while there are few rows; then one product over rows writes the full-size map once.
+    return torch.matmul(rows, torch.matmul(plane, columns.transpose(0, 1)))
+
+
+def enlarge_vectors(maps: Float[Tensor, "b 3 h w"], size_hw: tuple[int, int]) -> Float[Tensor, "b h2 w2 3"]:
+    """Bilinear resize of vectors, to unit length and channels last."""
+    batch, channels, height, width = maps.shape
+    rows = _bilinear_weights(height, size_hw[0], maps)
+    columns = _bilinear_weights(width, size_hw[1], maps)
+    # Channels move last while the map is small: 8 ms cheaper than moving them at 1920x1080.
+    wide = torch.matmul(maps, columns.transpose(0, 1)).permute(0, 2, 3, 1)
+    tall = torch.matmul(rows, wide.reshape(batch, height, size_hw[1] * channels))
+    vectors = tall.reshape(batch, size_hw[0], size_hw[1], channels)
+    # A product with ones puts the squared length beside every channel; a sum over three channels, broadcast back, is
+    # walked element by element (24 ms instead of 10).
+    squares = torch.matmul(vectors * vectors, torch.ones(channels, channels, dtype=maps.dtype, device=maps.device))
+    return vectors * torch.rsqrt(squares + 1e-12)
+
+
+def enlarge_ids(ids: Int[Tensor, "b h w"], size_hw: tuple[int, int]) -> Int[Tensor, "b h2 w2"]:
+    """Nearest resize (half-pixel centres) of class ids.
+
+    Two gathers, columns first; the exporter would make one gather of 2 million index pairs out of `F.interpolate`
+    (28 ms instead of 2 at 1920x1080).
+    """
+    rows = _nearest_index(ids.shape[1], size_hw[0], ids)
+    columns = _nearest_index(ids.shape[2], size_hw[1], ids)
+    return ids.index_select(2, columns).index_select(1, rows)
+
+
+def _centres(size_in: int, size_out: int, like: Tensor) -> Float[Tensor, " n"]:
+    """Where the output's pixel centres lie on the input's pixel grid."""
+    index = torch.arange(size_out, device=like.device, dtype=torch.float32)
+    return (index + 0.5) * (size_in / size_out) - 0.5
+
+
+def _bilinear_weights(size_in: int, size_out: int, like: Tensor) -> Float[Tensor, "m n"]:
+    """Row i holds the weights of the inputs that make output i: a hat around its centre, held at the borders."""
+    centre = _centres(size_in, size_out, like).clamp(0, size_in - 1)
+    column = torch.arange(size_in, device=like.device, dtype=torch.float32)
+    return (1.0 - (centre[:, None] - column).abs()).clamp(min=0.0).to(like.dtype)
+
+
+def _nearest_index(size_in: int, size_out: int, like: Tensor) -> Int[Tensor, " n"]:
+    return (_centres(size_in, size_out, like) + 0.5).floor().clamp(0, size_in - 1).long()

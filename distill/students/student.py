@@ -1,0 +1,130 @@
+"""The student: uint8 photos in, final label maps out, in one exportable graph.
+
+::
+
+    image (b, h, w, 3) uint8, any size
+      -> float, antialiased resize to the working size, normalise      the same in training, ONNX and every engine
+      -> backbone -> neck -> one head per task                         at 1/4 of the working size
+      -> enlarge to (h, w), metres, unit length, argmax, confidence    final values
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from distill.errors import UsageError
+from distill.recipe.training import StudentRecipe
+from distill.spec import DepthSpec, InputSpec, NormalsSpec, SemanticSpec, StudentSpec
+from distill.students.backbone import build_backbone, normalisation
+from distill.students.heads import DepthHead, NormalsHead, SemanticHead
+from distill.students.neck import Neck
+from distill.tasks import Gauge, Task
+
+
+class Student(nn.Module):
+    """A network that answers every task of its spec.
+
+    Attributes:
+        spec: The contract.
+        recipe: How it was built.
+    """
+
+    mean: Tensor
+    scale: Tensor
+
+    def __init__(self, recipe: StudentRecipe, spec: StudentSpec, *, pretrained: bool) -> None:
+        super().__init__()
+        self.spec, self.recipe = spec, recipe
+        self.size_hw = spec.input.size_hw
+        self.backbone = build_backbone(
+            recipe.backbone, pretrained=pretrained, finest_stride=recipe.head_stride, size_hw=self.size_hw
+        )
+        self.neck = Neck(self.backbone.channels, recipe.neck_channels)
+        self.heads = nn.ModuleDict({str(task): _build_head(task, recipe, spec) for task in spec.tasks})
+        # Buffers, not constants: they travel with .to(device); not in the weights, because the spec says them.
+        self.register_buffer("mean", 255.0 * torch.tensor(spec.input.mean).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("scale", 1.0 / (255.0 * torch.tensor(spec.input.std)).view(1, 3, 1, 1), persistent=False)
+
+    def raw(self, image: Float[Tensor, "b 3 h w"]) -> dict[Task, Tensor]:
+        """Each head's raw map at head stride, for losses; the image is RGB in 0..255, already at the working size."""
+        fused = self.neck(self.backbone((image - self.mean) * self.scale))
+        return {task: self.heads[str(task)](fused) for task in self.spec.tasks}
+
+    def forward(self, image: UInt8[Tensor, "b h w 3"]) -> dict[str, Tensor]:
+        """Final values at the image's own size, keyed by and in the order of `spec.output_names`."""
+        size_hw = (image.shape[1], image.shape[2])
+        return self.finish(self.raw(self.resize(image)), size_hw)
+
+    def resize(self, image: UInt8[Tensor, "b h w 3"]) -> Float[Tensor, "b 3 h2 w2"]:
+        """The image at the working size, RGB in 0..255."""
+        return F.interpolate(
+            image.permute(0, 3, 1, 2).float(), size=self.size_hw, mode="bilinear", align_corners=False, antialias=True
+        )
+
+    def finish(self, raw: dict[Task, Tensor], size_hw: tuple[int, int]) -> dict[str, Tensor]:
+        """Raw maps to final values at this size."""
+        outputs: dict[str, Tensor] = {}
+        for task in self.spec.tasks:
+            head: Any = self.heads[str(task)]
+            if isinstance(head, SemanticHead):
+                outputs |= head.finish(raw[task], size_hw, self.size_hw)
+            else:
+                outputs |= head.finish(raw[task], size_hw)
+        return outputs
+
+
+def build_student(recipe: StudentRecipe, spec: StudentSpec) -> Student:
+    """A fresh student for this contract, with pretrained weights in its backbone where the recipe asks for them.
+
+    Raises:
+        UsageError: The backbone is unknown or cannot work at this size.
+        DistillError: Pretrained weights cannot be had.
+    """
+    return Student(recipe, spec, pretrained=recipe.pretrained)
+
+
+def build_spec(
+    recipe: StudentRecipe,
+    *,
+    name: str,
+    tasks: tuple[Task, ...],
+    gauge: Gauge = Gauge.METRIC,
+    classes: tuple[str, ...] = (),
+    licences: tuple[str, ...] = (),
+    provenance: dict[str, str] | None = None,
+) -> StudentSpec:
+    """The contract of a student that learns these tasks.
+
+    Raises:
+        UsageError: No task, or semantic without classes.
+    """
+    if not tasks:
+        raise UsageError("a student needs at least one task", hint="tasks=[depth] or any of depth, normals, semantic")
+    if Task.SEMANTIC in tasks and not classes:
+        raise UsageError("a semantic student needs a class list, and the labels name none")
+    mean, std = normalisation(recipe.backbone)
+    return StudentSpec(
+        name=name,
+        backbone=recipe.backbone,
+        input=InputSpec(size_hw=recipe.size_hw, mean=mean, std=std),
+        depth=DepthSpec(gauge=gauge, unit="m" if gauge is Gauge.METRIC else "none") if Task.DEPTH in tasks else None,
+        normals=NormalsSpec() if Task.NORMALS in tasks else None,
+        semantic=SemanticSpec(classes=classes) if Task.SEMANTIC in tasks else None,
+        licences=licences,
+        provenance=provenance or {},
+    )
+
+
+def _build_head(task: Task, recipe: StudentRecipe, spec: StudentSpec) -> nn.Module:
+    if task is Task.DEPTH:
+        assert spec.depth is not None
+        return DepthHead(recipe.neck_channels, recipe.head_channels, spec.depth.gauge)
+    if task is Task.NORMALS:
+        return NormalsHead(recipe.neck_channels, recipe.head_channels)
+    assert spec.semantic is not None
+    return SemanticHead(recipe.neck_channels, recipe.head_channels, len(spec.semantic.classes))
