@@ -91,7 +91,7 @@ PRESETS = {
         truncated_share=0.03,
     ),
 }
-"""Faults by name. ``moderate`` is what the published answers of a tuned generalist show, plus the accidents of an API."""
+"""Faults by name. ``moderate`` is what the published answers of a tuned generalist show, and an API's accidents."""
 
 
 def _by_name(value: Any) -> Any:

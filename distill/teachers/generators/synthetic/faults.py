@@ -1,0 +1,123 @@
+"""What goes wrong between a right answer and its file: displacement, halos, drift, noise, JPEG, a cut-off file."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from jaxtyping import Float, UInt8
+from numpy import ndarray
+from numpy.random import Generator
+from PIL import Image
+
+from distill.images import encode_map
+from distill.recipe.synthetic import FaultsRecipe
+
+API_CANVASES_WH = (
+    (1024, 1024),
+    (848, 1264),
+    (1264, 848),
+    (896, 1200),
+    (1200, 896),
+    (928, 1152),
+    (1152, 928),
+    (768, 1376),
+    (1376, 768),
+    (1584, 672),
+)
+"""Picture sizes of Gemini 3 Pro Image at "1K"."""
+
+_SUBSAMPLINGS = {"444": 0, "422": 1, "420": 2}
+_BORDER_STEP = 24
+"""A step between neighbours that counts as a border between colours, in 8-bit levels."""
+
+
+@dataclass(frozen=True, slots=True)
+class Placing:
+    """How an answer lies over its photo.
+
+    Attributes:
+        size_hw: Of the answer.
+        scale_yx: Answer pixels for each photo pixel.
+        shift_yx_px: Of the content, in answer pixels; down and right are positive.
+    """
+
+    size_hw: tuple[int, int]
+    scale_yx: tuple[float, float]
+    shift_yx_px: tuple[float, float]
+
+    def photo_positions(self, photo_hw: tuple[int, int]) -> Float[ndarray, "2 n"]:
+        """The continuous (x, y) in the photo of each answer pixel's middle, row by row; some lie outside it."""
+        axes = []
+        for side, photo_side, scale, shift in zip(self.size_hw, photo_hw, self.scale_yx, self.shift_yx_px, strict=True):
+            middles = np.arange(side) + 0.5
+            axes.append(((middles - side / 2 - shift) / scale + photo_side / 2).astype(np.float32))
+        y, x = np.meshgrid(*axes, indexing="ij")
+        return np.stack([x.ravel(), y.ravel()])
+
+
+def draw_placing(faults: FaultsRecipe, photo_hw: tuple[int, int], fit: str, rng: Generator) -> Placing:
+    """A canvas of the asked kind, and with probability `drift_share` a displacement on it."""
+    size_hw = _canvas(faults.canvas, photo_hw, rng)
+    ratio_y, ratio_x = size_hw[0] / photo_hw[0], size_hw[1] / photo_hw[1]
+    if fit != "stretch":
+        ratio_y = ratio_x = max(ratio_y, ratio_x) if fit == "cover" else min(ratio_y, ratio_x)
+    # Drawn whether used or not, so that one dose does not change what another one does.
+    drifts = rng.random() < faults.drift_share
+    zoom, aspect = 1 + faults.zoom * rng.uniform(-1, 1), 1 + faults.aspect * rng.uniform(-1, 1)
+    down, right = faults.shift_px * rng.uniform(-1, 1, 2)
+    if not drifts:
+        return Placing(size_hw, (ratio_y, ratio_x), (0.0, 0.0))
+    return Placing(size_hw, (ratio_y * zoom, ratio_x * zoom * aspect), (float(down), float(right)))
+
+
+def _canvas(kind: str, photo_hw: tuple[int, int], rng: Generator) -> tuple[int, int]:
+    if kind == "api":
+        shape = photo_hw[1] / photo_hw[0]
+        width, height = min(API_CANVASES_WH, key=lambda wh: abs(np.log(wh[0] / wh[1] / shape)))
+        return height, width
+    if kind == "other":
+        enlarged = float(rng.choice((1.25, 1.5)))
+        # Real answers have sides that divide by 16, so their shape differs a little from the photo's.
+        height, width = (max(16, round(side * enlarged / 16) * 16) for side in photo_hw)
+        return height, width
+    return photo_hw
+
+
+def spoil(painted: UInt8[ndarray, "h w 3"], faults: FaultsRecipe, rng: Generator) -> UInt8[ndarray, "h w 3"]:
+    """The answer with halos at borders, drifted colours and noise, by dose."""
+    if faults.edge_halo_px:
+        painted = _haloed(painted, faults.edge_halo_px)
+    if not (faults.colour_drift or faults.colour_noise_sigma):
+        return painted
+    shown = painted.astype(np.float32)
+    if faults.colour_drift:
+        smooth = rng.standard_normal((4, 5, 3), np.float32) + rng.standard_normal(3, np.float32)
+        size_wh = painted.shape[1], painted.shape[0]
+        shown += np.float32(faults.colour_drift) * cv2.resize(smooth, size_wh, interpolation=cv2.INTER_CUBIC)
+    if faults.colour_noise_sigma:
+        shown += np.float32(faults.colour_noise_sigma) * rng.standard_normal(shown.shape, np.float32)
+    return np.clip(np.rint(shown), 0, 255).astype(np.uint8)
+
+
+def _haloed(painted: UInt8[ndarray, "h w 3"], sigma_px: float) -> UInt8[ndarray, "h w 3"]:
+    """Colours run into each other at borders only; the inside of a surface stays as it is."""
+    step = cv2.morphologyEx(painted, cv2.MORPH_GRADIENT, np.ones((3, 3), np.uint8)).max(axis=-1)
+    reach = 2 * int(np.ceil(2 * sigma_px)) + 1
+    border = cv2.dilate((step > _BORDER_STEP).astype(np.uint8), np.ones((reach, reach), np.uint8))
+    return np.where(border[..., None] > 0, cv2.GaussianBlur(painted, (0, 0), sigma_px), painted)
+
+
+def encode_file(painted: UInt8[ndarray, "h w 3"], faults: FaultsRecipe, rng: Generator) -> bytes:
+    """The answer's file: PNG, or JPEG whatever was asked for, and whole or cut off, by dose."""
+    jpeg, cut, kept = rng.random() < faults.jpeg_share, rng.random() < faults.truncated_share, rng.uniform(0.05, 0.8)
+    if jpeg:
+        buffer = io.BytesIO()
+        subsampling = _SUBSAMPLINGS[faults.jpeg_subsampling]
+        Image.fromarray(painted).save(buffer, "JPEG", quality=faults.jpeg_quality, subsampling=subsampling)
+        data = buffer.getvalue()
+    else:
+        data = encode_map(painted)
+    return data[: int(len(data) * kept)] if cut else data

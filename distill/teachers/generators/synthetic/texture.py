@@ -1,0 +1,118 @@
+"""Procedural textures: what colour a surface has at a place on it.
+
+Colours are linear reflectances in [0, 1]. A pattern fades into its mean where a pixel covers more than about a third of
+its period, so that far floors neither sparkle nor alias.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Literal
+
+import cv2
+import numpy as np
+from jaxtyping import Bool, Float
+from numpy import ndarray
+
+Pattern = Literal["plain", "checker", "stripes", "noise", "tiles", "bricks", "planks", "panels"]
+Colour = tuple[float, float, float]
+
+_NOISE_SIDE = 256
+_NOISE_PER_M = 32.0
+"""Samples of the noise table per unit of its argument."""
+
+
+@dataclass(frozen=True, slots=True)
+class Material:
+    """How a surface looks.
+
+    Attributes:
+        pattern: The drawing.
+        ground: Colour of the main part.
+        figure: Colour of the lines, fields or stripes.
+        scale_m: Period of the drawing; `panels`: half the width of the door.
+        grain: Strength of the fine irregularity that every real surface has.
+        gloss: Strength of the highlight.
+    """
+
+    pattern: Pattern
+    ground: Colour
+    figure: Colour
+    scale_m: float
+    grain: float
+    gloss: float
+
+
+def albedo(material: Material, uv_m: Float[ndarray, "2 n"], footprint_m: Float[ndarray, " n"]) -> Float[ndarray, "3 n"]:
+    """The colours at places of a surface.
+
+    Args:
+        material: How the surface looks.
+        uv_m: The places.
+        footprint_m: Size of a pixel there.
+    """
+    ground = np.array(material.ground, np.float32)[:, None]
+    figure = np.array(material.figure, np.float32)[:, None]
+    share, mean = _draw(material.pattern, uv_m / np.float32(material.scale_m))
+    sharp = np.clip(material.scale_m / (2 * footprint_m) - 0.5, 0, 1).astype(np.float32)
+    share = mean + (share - mean) * sharp
+    fine = np.clip(0.12 / footprint_m - 0.5, 0, 1).astype(np.float32)
+    tint = 1 + np.float32(material.grain) * (_noise(uv_m[0] * 1.7 + 3.1, uv_m[1] * 1.7 + 8.3) - np.float32(0.5)) * fine
+    return (ground + (figure - ground) * share) * tint
+
+
+def _draw(pattern: Pattern, uv: Float[ndarray, "2 n"]) -> tuple[Float[ndarray, " n"], float]:
+    """(share of the figure colour, its mean) for coordinates in periods."""
+    draw, mean = _PATTERNS[pattern]
+    return draw(uv[0], uv[1]).astype(np.float32, copy=False), mean
+
+
+def _panels(u: Float[ndarray, " n"], v: Float[ndarray, " n"]) -> Bool[ndarray, " n"]:
+    """The grooves of inset panels, each 2 wide and 2.2 high."""
+    inset = np.maximum(np.abs(u), np.abs((v + 1.1) % 2.2 - 1.1) / 1.1)
+    return np.abs(inset - 0.7) < 0.07
+
+
+def _courses(u: Float[ndarray, " n"], v: Float[ndarray, " n"], *, joint: float, tint: float) -> Float[ndarray, " n"]:
+    """Rows of stones or boards: joints in full figure colour, each piece with a tint of its own."""
+    row = np.floor(v)
+    along = u + row * np.float32(0.37)
+    piece = np.floor(along)
+    own = _noise(piece * 0.731 + row * 0.377, row * 0.519 + piece * 0.211) * np.float32(tint)
+    # Pieces are longer than high; the upright joint is thinner in proportion.
+    joints = ((v - row) < joint) | ((along - piece) < joint * 0.4)
+    return np.where(joints, np.float32(1), own)
+
+
+def _noise(u: Float[ndarray, " n"], v: Float[ndarray, " n"]) -> Float[ndarray, " n"]:
+    """Smooth fractal noise in [0, 1] that repeats every 8 units."""
+    x = (u * np.float32(_NOISE_PER_M)) % _NOISE_SIDE
+    y = (v * np.float32(_NOISE_PER_M)) % _NOISE_SIDE
+    sampled = cv2.remap(_noise_table(), x[None].astype(np.float32), y[None].astype(np.float32), cv2.INTER_LINEAR)
+    return sampled[0]
+
+
+@lru_cache(maxsize=1)
+def _noise_table() -> Float[ndarray, "257 257"]:
+    """Periodic noise whose amplitude falls as 1/f, as in natural pictures; first row and column repeated."""
+    white = np.random.default_rng(20260420).standard_normal((_NOISE_SIDE, _NOISE_SIDE))
+    frequency = np.hypot(*np.meshgrid(np.fft.fftfreq(_NOISE_SIDE), np.fft.fftfreq(_NOISE_SIDE)))
+    frequency[0, 0] = np.inf
+    pink = np.fft.ifft2(np.fft.fft2(white) / np.maximum(frequency, 2.5 / _NOISE_SIDE)).real
+    table = np.clip(0.5 + 0.22 * pink / pink.std(), 0, 1).astype(np.float32)
+    return np.pad(table, ((0, 1), (0, 1)), mode="wrap")
+
+
+_PATTERNS: dict[Pattern, tuple[Callable[[ndarray, ndarray], ndarray], float]] = {
+    "plain": (lambda u, v: np.zeros_like(u), 0.0),
+    "checker": (lambda u, v: (np.floor(u) + np.floor(v)) % 2, 0.5),
+    "stripes": (lambda u, v: (u % 1) < 0.45, 0.45),
+    "noise": (lambda u, v: _noise(u * 0.5, v * 0.5), 0.5),
+    "tiles": (lambda u, v: ((u % 1) < 0.06) | ((v % 1) < 0.06), 0.116),
+    "bricks": (lambda u, v: _courses(u, v * 2.6, joint=0.12, tint=0.45), 0.35),
+    "planks": (lambda u, v: _courses(u * 0.25, v * 1.6, joint=0.04, tint=0.8), 0.42),
+    "panels": (_panels, 0.1),
+}
+"""Pattern to its drawing, and the share of the figure colour in the long run."""
