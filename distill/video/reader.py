@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import av
 import numpy as np
@@ -98,6 +98,12 @@ class VideoReader:
             self._coded_hw = (first.height, first.width)
         height, width = self._coded_hw
         self.size_hw = (width, height) if self._quarter_turns % 2 else (height, width)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        """Nothing to close: a file is only open while `frames` or `count` run."""
 
     @property
     def height(self) -> int:
