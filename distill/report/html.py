@@ -6,6 +6,7 @@ import base64
 import io
 from html import escape
 from importlib import resources
+from itertools import groupby
 
 from PIL import Image
 
@@ -41,8 +42,12 @@ def _contents(report: Report) -> str:
 
 
 def _section(section: Section, index: int) -> str:
-    blocks = "".join(_block(block) for block in section.blocks)
-    return f"<section id='s{index}'><h2>{escape(section.title)}</h2>{blocks}</section>"
+    parts = []
+    # Plots that follow each other stand side by side.
+    for plots, group in groupby(section.blocks, key=lambda block: isinstance(block, Curves)):
+        text = "".join(_block(block) for block in group)
+        parts.append(f"<div class='plots'>{text}</div>" if plots else text)
+    return f"<section id='s{index}'><h2>{escape(section.title)}</h2>{''.join(parts)}</section>"
 
 
 def _block(block: Block) -> str:

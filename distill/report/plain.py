@@ -6,6 +6,8 @@ import json
 import math
 from typing import Any
 
+import numpy as np
+
 from distill.report.blocks import Block, Cell, Curves, Facts, Gallery, Headlines, Report, Table, Text
 
 DASH = "–"
@@ -52,7 +54,9 @@ def to_json(report: Report) -> str:
 
 
 def finite(value: Any) -> Any:
-    """The same structure with NaN and infinities as None: JSON has no word for them."""
+    """The same structure in plain Python types, NaN and infinities as None: JSON has no word for them."""
+    if isinstance(value, np.generic):
+        value = value.item()
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, dict):
