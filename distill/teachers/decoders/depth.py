@@ -1,0 +1,133 @@
+"""Depth as colour, and back.
+
+Metric depth is warped to [0, 1) by `distill.tasks.warp_depth` and painted along a path through the RGB cube; near is
+the low end unless said otherwise. Relative gauges are painted as they are: their values already lie in [0, 1].
+Source: arXiv 2604.20329, equation 1 and figure 5.
+"""
+
+from __future__ import annotations
+
+import functools
+
+import cv2
+import numpy as np
+from jaxtyping import Float, UInt8, UInt16
+from numpy import ndarray
+
+from distill.errors import DistillError
+from distill.labels import Label
+from distill.tasks import DEPTH_C, DEPTH_LAMBDA, FAR_WARP, Gauge, Task, unwarp_depth, warp_depth
+from distill.teachers.decoders.colormaps import CUBE_LEVELS, path, project, walk
+from distill.teachers.decoders.lookup import HALF_UNITS, ColourTable, answers_of, bell, residuals_of
+
+TAU = 30.0
+"""A colour farther than this from the path (of 255) says nothing. Closer ones cannot be confused on the cube path: any
+edge that does not touch the nearest one is at least 190 farther away, so a margin between edges would never decide."""
+TRUST_SIGMA = 10.0
+"""Width of the confidence bell over the distance to the path, in 8-bit units."""
+EDGE_TAU = 8.0
+"""Beside a depth step, a colour farther than this from the path is a blend of two depths that decodes to a third."""
+EDGE_STEP = 0.03
+"""A depth step: warped depth changes by more than this over 3x3 pixels; 10 % of the depth at 5 m."""
+
+FARTHEST_M = float(unwarp_depth(65534 / 65535))
+"""2550 m, the last finite level that a shard can store: says "sky or beyond" (`distill.labels.is_far`)."""
+
+_STEPS = 65534
+"""Positions on the other paths are kept in steps of 1/65534; the cube path has 1785 exact levels."""
+_STEP_UNIT = 1000.0
+"""Local depth steps are kept in thousandths of the path."""
+
+
+def encode_depth_rgb(
+    depth: Float[ndarray, "h w"],
+    colormap: str = "cube",
+    near_is_low: bool = True,
+    gauge: Gauge = Gauge.METRIC,
+    *,
+    lam: float = DEPTH_LAMBDA,
+    c: float = DEPTH_C,
+) -> UInt8[ndarray, "h w 3"]:
+    """The painted answer that says this depth; infinity is the far end, white on the cube path.
+
+    Raises:
+        DistillError: A depth is negative or not a number, or a relative one is outside [0, 1].
+    """
+    values = np.asarray(depth, np.float64)
+    high = np.inf if gauge is Gauge.METRIC else 1.0
+    if not bool(np.all((values >= 0) & (values <= high))):
+        raise DistillError(
+            f"a {gauge} depth map holds values outside 0 to {high:g}, or not-a-number", hint="fill invalid pixels first"
+        )
+    if gauge is Gauge.METRIC:
+        farness = np.asarray(warp_depth(values, lam, c))
+    else:
+        farness = 1 - values if gauge.near_is_large else values
+    position = farness if near_is_low else 1 - farness
+    return np.rint(walk(position, colormap)).astype(np.uint8)
+
+
+def decode_depth_rgb(
+    painted: UInt8[ndarray, "h w 3"],
+    colormap: str = "cube",
+    near_is_low: bool = True,
+    gauge: Gauge = Gauge.METRIC,
+    *,
+    lam: float = DEPTH_LAMBDA,
+    c: float = DEPTH_C,
+    tau: float = TAU,
+) -> Label:
+    """The depth label that a painted answer says, at the answer's own size.
+
+    Sky and infinity (warped depth above `distill.tasks.FAR_WARP`) are valid and hold the farthest stored depth.
+    Invalid: colours farther than ``tau`` from the path, and blends of two depths beside a depth step.
+    """
+    codes = _table(colormap).look_up(painted)
+    levels, residuals = answers_of(codes), residuals_of(codes)
+    num_levels = CUBE_LEVELS if colormap == "cube" else _STEPS
+    step = _local_step(levels, num_levels)
+    valid = (residuals <= HALF_UNITS * tau) & ((step <= EDGE_STEP * _STEP_UNIT) | (residuals <= HALF_UNITS * EDGE_TAU))
+    confidence = cv2.multiply(cv2.LUT(residuals, bell(TRUST_SIGMA)), cv2.LUT(step, _step_trust()))
+    return Label(
+        task=Task.DEPTH,
+        value=_values(num_levels, near_is_low, gauge, lam, c).take(levels, mode="clip"),
+        valid=valid,
+        confidence=np.multiply(confidence, valid, out=confidence),
+        gauge=gauge,
+    )
+
+
+@functools.lru_cache(maxsize=3)
+def _table(colormap: str) -> ColourTable:
+    num_levels = CUBE_LEVELS if colormap == "cube" else _STEPS
+
+    def read(colours: UInt8[ndarray, "n 3"]) -> tuple[ndarray, ndarray, ndarray]:
+        position, distance = project(colours, colormap)
+        return np.rint(position * num_levels), np.zeros(len(colours)), distance
+
+    path(colormap)  # an unknown name is refused before a table is made
+    return ColourTable(read)
+
+
+def _local_step(levels: UInt16[ndarray, "h w"], num_levels: int) -> UInt8[ndarray, "h w"]:
+    """The range of positions over 3x3 pixels, in thousandths, capped at 255."""
+    span = cv2.morphologyEx(levels, cv2.MORPH_GRADIENT, np.ones((3, 3), np.uint8))
+    return cv2.convertScaleAbs(span, alpha=_STEP_UNIT / num_levels)
+
+
+def _step_trust() -> Float[ndarray, " 256"]:
+    """Trust beside a step: halved where the position changes by 0.06 over 3x3 pixels, twice the edge step."""
+    step = np.arange(256) / _STEP_UNIT
+    return (1 / (1 + (step / (2 * EDGE_STEP)) ** 2)).astype(np.float32)
+
+
+@functools.lru_cache(maxsize=16)
+def _values(num_levels: int, near_is_low: bool, gauge: Gauge, lam: float, c: float) -> Float[ndarray, " n"]:
+    """The value of every position."""
+    position = np.arange(num_levels + 1) / num_levels
+    farness = position if near_is_low else 1 - position
+    if gauge is not Gauge.METRIC:
+        return (1 - farness if gauge.near_is_large else farness).astype(np.float32)
+    with np.errstate(divide="ignore"):
+        metres = np.asarray(unwarp_depth(farness, lam, c))
+    return np.where(farness > FAR_WARP, FARTHEST_M, metres).astype(np.float32)

@@ -1,0 +1,93 @@
+"""Surface normals as colour, and back.
+
+House frame: x right, y up, z out of the image toward the camera. A frame name says what red, green and blue hold, as
+signed axes of the house frame; each channel is painted as ``(1 + component) / 2``.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+
+import cv2
+import numpy as np
+from jaxtyping import Float, UInt8
+from numpy import ndarray
+
+from distill.errors import UsageError
+from distill.labels import Label
+from distill.tasks import Task
+
+FRAMES = {
+    "vision_banana": "-x+y+z",  # the paper: R = (1 - x) / 2, so a surface that faces left is pinkish red
+    "dsine": "-x+y+z",  # x LEFT, y up, z toward the camera: the same colours
+    "marigold": "+x+y+z",
+    "opengl": "+x+y+z",
+    "opencv": "+x-y-z",  # x right, y down, z forward
+    "directx": "+x-y+z",
+}
+"""Named frames. Any other order is written out, such as ``+x+z-y``: red holds x, green z, blue minus y."""
+
+SHORTEST = 0.8
+LONGEST = 1.2
+"""A painted vector outside these lengths is no unit vector: sky painted magenta has 1.7; of the pixels of real answers
+5 % to 95 % lie within 0.72 to 1.14."""
+TRUST_SIGMA = 0.1
+"""Width of the confidence bell over the error of the length."""
+
+
+@functools.cache
+def frame_matrix(frame: str) -> Float[ndarray, "3 3"]:
+    """The signed permutation that takes house normals to what the three channels hold.
+
+    Raises:
+        UsageError: Neither a named frame nor three signed axes.
+    """
+    axes = re.findall(r"([+-])([xyz])", FRAMES.get(frame, frame))
+    if "".join(map("".join, axes)) != FRAMES.get(frame, frame) or sorted(axis for _, axis in axes) != ["x", "y", "z"]:
+        raise UsageError(
+            f"unknown normals frame {frame!r}", hint=f"one of {', '.join(FRAMES)}, or three signed axes such as +x+z-y"
+        )
+    matrix = np.zeros((3, 3), np.float32)
+    for channel, (sign, axis) in enumerate(axes):
+        matrix[channel, "xyz".index(axis)] = -1 if sign == "-" else 1
+    return matrix
+
+
+def encode_normals_rgb(normals: Float[ndarray, "h w 3"], frame: str = "vision_banana") -> UInt8[ndarray, "h w 3"]:
+    """The painted answer that says these unit vectors, in another tool's frame if asked."""
+    held = normals @ frame_matrix(frame).T
+    return np.clip(np.rint((1 + held) * 127.5), 0, 255).astype(np.uint8)
+
+
+def decode_normals_rgb(painted: UInt8[ndarray, "h w 3"], frame: str = "vision_banana") -> Label:
+    """The normals that a painted answer says, at the answer's own size, in the house frame.
+
+    Invalid where the painted vector is shorter than 0.8 or longer than 1.2; the confidence falls with the error of the
+    length.
+    """
+    height, width = painted.shape[:2]
+    value = np.empty((height, width, 3), np.float32)
+    valid = np.empty((height, width), bool)
+    confidence = np.empty((height, width), np.float32)
+    matrix = _affine(frame)
+    # Strips of 128 kilopixels stay in the second-level cache: twice as fast as whole pictures.
+    rows = max(1, (1 << 17) // width)
+    for top in range(0, height, rows):
+        strip = slice(top, top + rows)
+        vector = cv2.transform(painted[strip].astype(np.float32), matrix)
+        length = np.sqrt(np.einsum("hwc,hwc->hw", vector, vector))
+        valid[strip] = (length >= SHORTEST) & (length <= LONGEST)
+        np.divide(vector, np.maximum(length, np.float32(1e-6))[..., None], out=value[strip])
+        length -= 1
+        np.multiply(length, length, out=length)
+        length *= np.float32(-0.5 / TRUST_SIGMA**2)
+        np.multiply(cv2.exp(length), valid[strip], out=confidence[strip])
+    return Label(task=Task.NORMALS, value=value, valid=valid, confidence=confidence)
+
+
+@functools.cache
+def _affine(frame: str) -> Float[ndarray, "3 4"]:
+    """8-bit colours to house vectors: the channels are unpainted and the axes put in order in one step."""
+    inverse = frame_matrix(frame).T
+    return np.concatenate([inverse / 127.5, -inverse.sum(axis=1, keepdims=True)], axis=1).astype(np.float32)

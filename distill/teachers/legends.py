@@ -1,0 +1,59 @@
+"""Legends out of sentences: which colour a prompt gives to which class."""
+
+from __future__ import annotations
+
+import re
+
+from distill.errors import UsageError
+from distill.teachers.base import RGB
+from distill.teachers.decoders.colours import parse_colour
+from distill.teachers.decoders.palette import BACKGROUND
+
+_PAIR_JSON = re.compile(r"""["']([^"'{}]+)["']\s*:\s*(<[^>]+>|\([^)]+\)|\[[^\]]+\]|"[^"]+"|'[^']+'|\#\w{6})""")
+_NUMERIC = re.compile(r"<[\d\s,]+>|\([\d\s,]+\)|\[[\d\s,]+\]|#[0-9a-f]{6}\b", re.IGNORECASE)
+_CLAUSES = re.compile(r"[.;]\s+|[.;]$|,\s+(?:and\s+)?(?=the\b)|\s+and\s+(?=the\b)", re.IGNORECASE)
+_VERB = re.compile(r"\b(?:is|are|will be|category in)\b", re.IGNORECASE)
+_LEAD_IN = re.compile(
+    r"^(?:.*\bsegment\s+)?(?:the\s+)?(?:area\s+that\s+corresponds\s+to\s+)?(?:the\s+)?", re.IGNORECASE
+)
+_FILLER = re.compile(
+    r"^(?:rendered|represented|depicted|shown|colou?red|painted|drawn|marked|set)?\s*(?:in|as|by|to|with)?\s*(?:an?\s+)?",
+    re.IGNORECASE,
+)
+
+
+def parse_legend(prompt: str) -> dict[str, RGB]:
+    """The legend in a sentence: JSON style, ``<r, g, b>``, prose and hex; in the order of the sentence.
+
+    Raises:
+        UsageError: Nothing in it is a legend.
+    """
+    if pairs := _PAIR_JSON.findall(prompt):
+        return {name.strip(): parse_colour(colour) for name, colour in pairs}
+    legend = dict(pair for clause in _CLAUSES.split(prompt) if (pair := _clause_pair(clause)))
+    if not legend:
+        raise UsageError(f"no legend in the prompt {prompt[:80]!r}", hint="name each class with its colour")
+    return legend
+
+
+def _clause_pair(clause: str) -> tuple[str, RGB] | None:
+    """(name, colour) of a clause such as "the cat that is cleaning itself is in cyan"; None if it gives no colour."""
+    # The last verb that a colour follows: names may hold verbs of their own.
+    for verb in reversed(list(_VERB.finditer(clause))):
+        name = _LEAD_IN.sub("", clause[: verb.start()].strip()).strip()
+        colour = _leading_colour(_FILLER.sub("", clause[verb.end() :].strip()))
+        if name and colour is not None:
+            return (BACKGROUND if name.lower() == BACKGROUND else name), colour
+    return None
+
+
+def _leading_colour(text: str) -> RGB | None:
+    if found := _NUMERIC.search(text):
+        return parse_colour(found[0])
+    words = text.split()[:4]
+    for count in range(len(words), 0, -1):
+        try:
+            return parse_colour(" ".join(words[:count]))
+        except UsageError:
+            continue
+    return None
