@@ -15,7 +15,7 @@ def wall_material(rng: Generator, *, outdoors: bool) -> Material:
     if rng.random() < (0.6 if outdoors else 0.18):
         brick = _colour(rng, hue=(0.01, 0.09), saturation=(0.25, 0.6), value=(0.35, 0.65))
         return Material("bricks", brick, _tone(brick, 1.55), rng.uniform(0.28, 0.5), 0.35, 0.0)
-    paint = _colour(rng, hue=(0, 1), saturation=(0.02, 0.28), value=(0.5, 0.88))
+    paint = _colour(rng, hue=(0, 1), saturation=(0.02, 0.22), value=(0.5, 0.88))
     pattern: Pattern = "stripes" if rng.random() < 0.15 else "plain"
     return Material(pattern, paint, _tone(paint, 0.88), rng.uniform(0.2, 0.6), 0.16, 0.0)
 
@@ -67,7 +67,7 @@ def thing_material(rng: Generator) -> Material:
     """Anything, in a colour that stands out a little."""
     patterns: tuple[Pattern, ...] = ("plain", "plain", "checker", "stripes", "noise", "planks")
     pattern = patterns[int(rng.integers(len(patterns)))]
-    base = _colour(rng, hue=(0, 1), saturation=(0.15, 0.75), value=(0.42, 0.9))
+    base = _colour(rng, hue=(0, 1), saturation=(0.15, 0.7), value=(0.42, 0.9))
     other = (
         _tone(base, rng.uniform(0.45, 0.75)) if rng.random() < 0.6 else _colour(rng, (0, 1), (0.05, 0.5), (0.4, 0.9))
     )

@@ -6,8 +6,6 @@ bytes in any order and any process.
 
 from __future__ import annotations
 
-import zlib
-
 import numpy as np
 
 from distill.errors import DistillError
@@ -16,13 +14,20 @@ from distill.labels import Label
 from distill.recipe.synthetic import SyntheticRecipe
 from distill.tasks import Gauge, Task, unwarp_depth
 from distill.teachers.base import Answer, Question, Refusal
-from distill.teachers.decoders.colours import palette
-from distill.teachers.decoders.palette import BACKGROUND
 from distill.teachers.generators.synthetic.faults import encode_file
 from distill.teachers.generators.synthetic.painter import paint_answer, referents
 from distill.teachers.generators.synthetic.render import Truth
 from distill.teachers.generators.synthetic.scene import COUNTABLE, SYNTHETIC_CLASSES, World
 from distill.teachers.generators.synthetic.view import View, fly_through, render_view, scene, scene_photo, scene_truth
+from distill.teachers.prompts import (
+    BACKGROUND,
+    depth_question,
+    instance_question,
+    normals_question,
+    prompt_hash,
+    referring_question,
+    semantic_question,
+)
 
 __all__ = [
     "SYNTHETIC_CLASSES",
@@ -63,7 +68,7 @@ class SyntheticGenerator:
         """
         index, scene_seed = _origin(photo)
         faults = self._recipe.faults
-        asked = zlib.crc32(repr(question).encode())
+        asked = int(prompt_hash(question), 16)
         if np.random.default_rng([scene_seed, index, asked]).random() < faults.refusal_share:
             raise Refusal(
                 f"{photo.name}: the synthetic teacher will not answer about {question.task}", hint="leave it out"
@@ -116,20 +121,18 @@ def _known(photo: Photo) -> tuple[World, Truth]:
 
 def _questions(task: Task, world: World, truth: Truth, fit: str) -> list[Question]:
     if task is Task.SEMANTIC:
-        legend = dict(zip(SYNTHETIC_CLASSES, palette(len(SYNTHETIC_CLASSES)), strict=True))
-        return [Question(task, legend=legend, canvas=fit)]
+        return [semantic_question(SYNTHETIC_CLASSES, canvas=fit)]
     if task is Task.INSTANCE:
         counts = np.bincount(truth.instance.ravel(), minlength=len(world.instance_classes) + 1)
         seen = {
             name for number, name in world.instance_classes.items() if counts[number] >= SMALLEST_SHARE * counts.sum()
         }
         names = [SYNTHETIC_CLASSES[class_id] for class_id in COUNTABLE]
-        return [Question(task, class_name=name, canvas=fit) for name in names if name in seen]
+        return [instance_question(name, canvas=fit) for name in names if name in seen]
     if task is Task.REFERRING:
         phrases = referents(truth, world.instance_classes)
-        colours = palette(len(phrases)) if phrases else ()
-        return [Question(task, legend=dict(zip(phrases, colours, strict=True)), canvas=fit)] if phrases else []
-    return [Question(task, canvas=fit)]
+        return [referring_question(list(phrases), canvas=fit)] if phrases else []
+    return [depth_question(canvas=fit) if task is Task.DEPTH else normals_question(canvas=fit)]
 
 
 def _label(task: Task, world: World, truth: Truth) -> Label:
