@@ -19,6 +19,22 @@ from distill.tasks import Gauge, Task
 from distill.teachers.base import RGB, Question
 from distill.teachers.decoders.colours import hex_of, palette
 from distill.teachers.decoders.palette import BACKGROUND
+from distill.teachers.legends import parse_legend
+
+__all__ = [
+    "BACKGROUND",
+    "FAMILIES",
+    "PROMPT_VERSION",
+    "STYLES",
+    "depth_question",
+    "instance_question",
+    "normals_question",
+    "parse_legend",
+    "permute",
+    "prompt_hash",
+    "referring_question",
+    "semantic_question",
+]
 
 PROMPT_VERSION = 1
 """Raised whenever a sentence below changes; part of `prompt_hash`, so two versions are never mixed up."""
