@@ -1,0 +1,263 @@
+"""`distill export`: a trained student to a file for an engine, and the proof that it gives the same answers."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from distill.commands.console import Console
+from distill.errors import DistillError, UsageError
+
+if TYPE_CHECKING:
+    from distill.export.parity import ParityResult, ParitySample
+    from distill.spec import StudentSpec
+
+TARGETS = ("onnx",)
+_NO_SAMPLES = "no --samples given: compared on generated pictures only, without labels"
+
+
+def export(
+    run: Annotated[Path, typer.Argument(help="Run folder that distill train wrote.")],
+    to: Annotated[str, typer.Option(help=f"What to make: {', '.join(TARGETS)}.")] = "onnx",
+    out: Annotated[Path | None, typer.Option(help="The file to write; RUN/NAME.onnx unless given.")] = None,
+    samples: Annotated[
+        Path | None,
+        typer.Option(
+            help="Pictures to compare on: shards (scored against their labels) or photos; the run's shards by default."
+        ),
+    ] = None,
+    num_samples: Annotated[int, typer.Option(min=1, help="How many of them.")] = 50,
+    opset: Annotated[
+        int | None, typer.Option(min=18, help="ONNX operator set; the exporter's own unless given.")
+    ] = None,
+    max_delta1: Annotated[float, typer.Option(min=0, help="Budget: depth may differ by this share.")] = 0.001,
+    max_normals_deg: Annotated[float, typer.Option(min=0, help="Budget: normals may differ by this angle.")] = 0.05,
+    max_miou: Annotated[float, typer.Option(min=0, help="Budget: classes may differ by this share.")] = 0.001,
+    plan: Annotated[bool, typer.Option("--plan", help="Say what would be done, and stop.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the result as one JSON object.")] = False,
+) -> None:
+    """Write the student as a file for an engine, and compare it with the original on real pictures.
+
+    The file takes uint8 RGB pictures of any size and gives final values; its contract is inside, and beside it as
+    spec.json. Beyond a budget the exit code is 1, and the file is kept under another name (*.rejected.onnx).
+
+    Examples:
+        distill export runs/nano --to onnx --samples shards
+
+        distill export runs/nano --out depth.onnx --samples photos/ --num-samples 20
+    """
+    from distill.export.parity import Budgets
+
+    console = Console(as_json=as_json)
+    if to not in TARGETS:
+        raise UsageError(f"--to {to}: no such target", hint=f"choose from {', '.join(TARGETS)}")
+    if plan:
+        show_plan(run, out, samples, num_samples, console)
+        return
+    budgets = Budgets(delta1=max_delta1, normals_deg=max_normals_deg, miou=max_miou)
+    result = run_export(run, console, out=out, samples=samples, num_samples=num_samples, opset=opset, budgets=budgets)
+    console.result(result, _text(result))
+    if not result["parity"]["passed"]:
+        raise typer.Exit(1)
+
+
+def run_export(
+    run: Path,
+    console: Console,
+    *,
+    out: Path | None = None,
+    samples: Path | None = None,
+    num_samples: int = 50,
+    opset: int | None = None,
+    budgets: Any = None,
+) -> dict[str, Any]:
+    """Export and compare; the result as `--json` prints it. The file lies under its name only when it passed.
+
+    Raises:
+        UsageError: No trained student there, or a wrong name to write to.
+        DistillError: The student cannot be exported, or nothing can be written.
+    """
+    from distill.export.onnx import export_onnx
+    from distill.rundir import machine, open_rundir, versions
+    from distill.spec import write_spec
+    from distill.students.checkpoint import load_student
+
+    student, spec = load_student(run)
+    path = _out_path(run, out, spec)
+    samples = samples or _trained_on(run)
+    pictures = _open_samples(samples, spec, num_samples, console)
+    open_rundir(path.parent)
+    with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as folder:
+        console.say(f"exporting {spec.name} ({spec.backbone}) to ONNX")
+        report = export_onnx(student, spec, Path(folder) / path.name, opset=opset)
+        parity = _compare(student, spec, report.path, pictures, num_samples, budgets, console)
+        kept = path if parity.passed else path.with_name(f"{path.stem}.rejected{path.suffix}")
+        shutil.move(report.path, kept)
+    if parity.passed:
+        write_spec(path.with_name("spec.json"), spec)
+    return {
+        "target": "onnx",
+        "path": str(kept),
+        "size_bytes": report.size_bytes,
+        "opset": report.opset,
+        "ops": report.ops,
+        "seconds": round(report.seconds, 2),
+        "samples": str(samples) if samples else "generated",
+        "parity": parity.to_dict(),
+        "machine": machine(),
+        "versions": versions(),
+    }
+
+
+def show_plan(run: Path, out: Path | None, samples: Path | None, num_samples: int, console: Console) -> None:
+    """Say what an export would do."""
+    from distill.spec import read_spec
+
+    spec = read_spec(run / "spec.json")
+    samples = samples or _trained_on(run)
+    weights = run / "weights.safetensors"
+    size_bytes = weights.stat().st_size if weights.is_file() else 0
+    tasks = ", ".join(spec.tasks)
+    values = {
+        "target": "onnx",
+        "path": str(_out_path(run, out, spec)),
+        "tasks": [str(task) for task in spec.tasks],
+        "backbone": spec.backbone,
+        "size_bytes": size_bytes,
+        "samples": str(samples) if samples else "generated",
+        "num_samples": num_samples,
+    }
+    text = (
+        f"would write {values['path']}: {spec.name} ({spec.backbone}), {tasks}, about"
+        f" {size_bytes / 1e6:.1f} MB\nwould compare it with the original on {num_samples} pictures from"
+        f" {values['samples']}\nwould take about a minute, and cost nothing"
+    )
+    console.result(values, text)
+
+
+def _out_path(run: Path, out: Path | None, spec: StudentSpec) -> Path:
+    path = out or run / f"{spec.name}.onnx"
+    if path.is_dir():
+        path = path / f"{spec.name}.onnx"
+    if path.suffix.lower() != ".onnx":
+        raise UsageError(
+            f"--out {path}: the name of an ONNX file ends in .onnx", hint=f"--out {path.with_suffix('.onnx')}"
+        )
+    return path
+
+
+def _compare(
+    student: Any,
+    spec: StudentSpec,
+    path: Path,
+    pictures: Iterator[ParitySample] | None,
+    num_samples: int,
+    budgets: Any,
+    console: Console,
+) -> ParityResult:
+    """Parity over generated pictures of awkward sizes, then over the real ones."""
+    from distill.export.parity import Parity, probe_pictures
+    from distill.export.runners import ModuleRunner, open_runner
+
+    reference = ModuleRunner(student, spec, name="the run")
+    with open_runner(path) as candidate:
+        generated = Parity(reference, candidate, budgets)
+        for sample in probe_pictures(spec):
+            generated.update(sample)
+        if pictures is None:
+            console.warn(_NO_SAMPLES)
+            return generated.result()
+        if not generated.result().passed:
+            console.warn("the two already differ on generated pictures of unusual sizes")
+            return generated.result()
+        parity = Parity(reference, candidate, budgets)
+        for sample in console.track(pictures, "comparing", num_samples):
+            parity.update(sample)
+        return parity.result()
+
+
+def _trained_on(run: Path) -> Path | None:
+    """The shards that the run was trained on, if they are still where they were."""
+    from distill.recipe import read_yaml
+    from distill.shards import MANIFEST
+
+    recipe = run / "train.recipe.yaml"
+    folders = read_yaml(recipe).get("shards", []) if recipe.is_file() else []
+    return next((Path(folder) for folder in folders if (Path(folder) / MANIFEST).is_file()), None)
+
+
+def _open_samples(
+    samples: Path | None, spec: StudentSpec, count: int, console: Console
+) -> Iterator[ParitySample] | None:
+    """The pictures to compare on; checked before the export, which takes seconds."""
+    from distill.shards import MANIFEST, read_manifest
+
+    if samples is None:
+        return None
+    if (samples / MANIFEST).is_file():
+        read_manifest(samples)
+        return islice(_from_shards(samples, spec), count)
+    return islice(_from_photos(samples, console), count)
+
+
+def _from_shards(folder: Path, spec: StudentSpec) -> Iterator[ParitySample]:
+    from distill.export.parity import ParitySample
+    from distill.images import decode_rgb
+    from distill.shards import read_manifest, read_samples
+
+    manifest = read_manifest(folder)
+    for sample in read_samples(folder):
+        rgb, _ = decode_rgb(sample.photo, f"{folder}: {sample.key}")
+        yield ParitySample(
+            sample.key, rgb, {task: sample.label(task, manifest) for task in sample.tasks if task in spec.tasks}
+        )
+
+
+def _from_photos(path: Path, console: Console) -> Iterator[ParitySample]:
+    from distill.commands.inputs import find_inputs
+    from distill.export.parity import ParitySample
+    from distill.images import decode_rgb
+
+    photos = [found for found in find_inputs([str(path)]) if not found.video]
+    if not photos:
+        raise UsageError(f"{path}: no photos there", hint="give a folder of photos or shards as --samples")
+
+    def read() -> Iterator[ParitySample]:
+        for photo in photos:
+            try:
+                yield ParitySample(photo.name, decode_rgb(photo.path.read_bytes(), photo.name)[0], {})
+            except (DistillError, OSError) as error:
+                console.warn(f"left out: {error}")
+
+    return read()
+
+
+def _text(result: dict[str, Any]) -> str:
+    """The result for people: one table, one verdict."""
+    from distill.commands.tables import text_table
+
+    parity = result["parity"]
+    columns = [
+        "task",
+        "score",
+        parity["reference"],
+        parity["candidate"],
+        "disagreement",
+        "largest",
+        "budget",
+        "verdict",
+    ]
+    keys = ("task", "measure", "reference", "candidate", "direct", "largest", "budget")
+    rows = [[*(row[key] for key in keys), "passed" if row["passed"] else "FAILED"] for row in parity["tasks"]]
+    verdict = "gives the same answers" if parity["passed"] else "does NOT give the same answers within the budget"
+    return (
+        f"{result['path']} ({result['size_bytes'] / 1e6:.1f} MB, opset {result['opset']}) {verdict}\n"
+        f"{parity['samples']} pictures from {result['samples']}; disagreement: share of pixels, or mean degrees\n\n"
+        + text_table(columns, rows)
+    )
