@@ -65,7 +65,7 @@ class Label:
     @property
     def share_valid(self) -> float:
         """The share of pixels that can be used, in [0, 1]."""
-        return float(self.valid.mean()) if self.valid.size else 0.0
+        return float(np.mean(self.valid)) if self.valid.size else 0.0
 
 
 def encode(label: Label) -> dict[str, bytes]:

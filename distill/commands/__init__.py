@@ -1,0 +1,1 @@
+"""Verbs: one module, one function each. Only this floor introduces the wings to each other."""

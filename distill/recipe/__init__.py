@@ -35,7 +35,7 @@ def load_recipe(
     """
     if isinstance(source, Path):
         name = name or str(source)
-        values = _read_yaml(source)
+        values = read_yaml(source)
     else:
         name = name or "recipe"
         values = _copy(source)
@@ -52,7 +52,12 @@ def dump_recipe(recipe: BaseModel) -> str:
     return yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
 
 
-def _read_yaml(path: Path) -> dict[str, Any]:
+def read_yaml(path: Path) -> dict[str, Any]:
+    """The mapping in a YAML file, not yet checked against a recipe type.
+
+    Raises:
+        UsageError: Unreadable, not YAML, or no mapping.
+    """
     try:
         values = yaml.safe_load(path.read_text())
     except OSError as error:

@@ -1,0 +1,120 @@
+"""Teachers: photo in, label maps out. `build_teacher` is the only place that wires the parts of this wing together."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from distill.errors import UsageError
+from distill.recipe.synthetic import SyntheticRecipe
+from distill.recipe.teacher import MapsRecipe, OnnxRecipe, ReplayRecipe
+from distill.tasks import Task
+
+if TYPE_CHECKING:
+    from distill.teachers.base import Teacher
+
+TeacherRecipe = SyntheticRecipe | ReplayRecipe | MapsRecipe | OnnxRecipe
+
+RECIPES: dict[str, type[TeacherRecipe]] = {
+    "synthetic": SyntheticRecipe,
+    "replay": ReplayRecipe,
+    "maps": MapsRecipe,
+    "onnx": OnnxRecipe,
+}
+"""Kind of teacher to the recipe that describes it."""
+
+
+def build_teacher(recipe: TeacherRecipe, *, folder: Path, tasks: Sequence[Task] = ()) -> Teacher:
+    """The teacher that a recipe describes.
+
+    Args:
+        recipe: What to build.
+        folder: Where the recipe lies; paths in it may be relative to it.
+        tasks: Only these; empty: all that the teacher can do.
+
+    Raises:
+        UsageError: The teacher cannot do one of these tasks, or its files are not there.
+    """
+    teacher = _build(recipe, folder)
+    for task in tasks:
+        if task not in teacher.tasks:
+            raise UsageError(
+                f"this {recipe.kind} teacher cannot do {task}; it does {', '.join(teacher.tasks)}",
+                hint="choose another --task",
+            )
+    teacher.tasks = tuple(task for task in teacher.tasks if not tasks or task in tasks)
+    return teacher
+
+
+def _build(recipe: TeacherRecipe, folder: Path) -> Teacher:
+    if isinstance(recipe, SyntheticRecipe):
+        return _build_synthetic(recipe)
+    if isinstance(recipe, ReplayRecipe):
+        return _build_replay(recipe)
+    if isinstance(recipe, MapsRecipe):
+        return _build_maps(recipe)
+    return _build_onnx(recipe, folder)
+
+
+def _build_synthetic(recipe: SyntheticRecipe) -> Teacher:
+    from distill.teachers.generators.synthetic.generator import SYNTHETIC_CLASSES, SyntheticGenerator, SyntheticTruth
+    from distill.teachers.painting import PaintingTeacher
+    from distill.teachers.predicting import PredictingTeacher
+
+    if recipe.truth:
+        return PredictingTeacher(
+            SyntheticTruth(recipe), name="truth", licence=recipe.licence, tasks=recipe.tasks, classes=SYNTHETIC_CLASSES
+        )
+    return PaintingTeacher(
+        SyntheticGenerator(recipe),
+        name="synthetic",
+        licence=recipe.licence,
+        tasks=recipe.tasks,
+        classes=SYNTHETIC_CLASSES,
+        seed=recipe.seed,
+    )
+
+
+def _build_replay(recipe: ReplayRecipe) -> Teacher:
+    from distill.teachers.generators.replay import ReplayGenerator
+    from distill.teachers.painting import PaintingTeacher
+
+    generator = ReplayGenerator(recipe)
+    questions = generator.all_questions()
+    asked = {question.task for question in questions}
+    return PaintingTeacher(
+        generator,
+        name=f"replay of {recipe.model}",
+        licence=recipe.licence,
+        tasks=[task for task in Task if task in asked],
+        # The union of all legends, in the order in which the classes first appear.
+        classes=tuple(dict.fromkeys(name for q in questions if q.task is Task.SEMANTIC for name in q.legend)),
+    )
+
+
+def _build_maps(recipe: MapsRecipe) -> Teacher:
+    from distill.teachers.predicting import PredictingTeacher
+    from distill.teachers.specialists.maps import MapsSpecialist
+
+    return PredictingTeacher(
+        MapsSpecialist(recipe),
+        name=recipe.name,
+        licence=recipe.licence,
+        tasks=tuple(recipe.maps()),
+        classes=recipe.semantic.classes if recipe.semantic else (),
+    )
+
+
+def _build_onnx(recipe: OnnxRecipe, folder: Path) -> Teacher:
+    from distill.teachers.predicting import PredictingTeacher
+    from distill.teachers.specialists.onnx import OnnxSpecialist
+
+    semantic = [output for output in recipe.outputs if output.task is Task.SEMANTIC]
+    return PredictingTeacher(
+        OnnxSpecialist(recipe, folder),
+        name=recipe.name or recipe.model.stem,
+        licence=recipe.licence,
+        tasks=tuple(Task(output.task) for output in recipe.outputs),
+        classes=semantic[0].classes if semantic else (),
+    )

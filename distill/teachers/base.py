@@ -123,6 +123,8 @@ class Teacher(Protocol):
     name: str
     licence: str
     tasks: tuple[Task, ...]
+    classes: tuple[str, ...]
+    """Semantic ids index this list, in every label of the job."""
 
     def teach(self, photo: Photo) -> list[Lesson]:
         """Lessons about the photo; more than one when it was asked the same task with different legends.

@@ -1,0 +1,1 @@
+"""Generators: they paint answers."""

@@ -1,0 +1,1 @@
+"""Specialist teachers: they predict label maps directly."""

@@ -1,0 +1,343 @@
+"""`distill label`: ask a teacher about photos, write label shards."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import shutil
+import signal
+import time
+from collections.abc import Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from distill.commands.console import Console
+from distill.errors import DistillError, UsageError
+from distill.tasks import Task
+
+if TYPE_CHECKING:
+    from distill.teachers import TeacherRecipe
+    from distill.teachers.labelling import Job, Page
+
+_SHOWN = 20
+"""Failures named on the screen; label.json and the report name all."""
+
+
+def label(
+    photos: Annotated[
+        list[str] | None,
+        typer.Argument(
+            help="Folders, globs, picture files, videos or folders of shards; none for the synthetic teacher."
+        ),
+    ] = None,
+    teacher: Annotated[
+        str, typer.Option(help="A kind (synthetic, replay, maps, onnx) or the path of a teacher recipe (YAML).")
+    ] = "",
+    out: Annotated[Path, typer.Option(help="Folder for the shards.")] = Path("shards"),
+    task: Annotated[list[Task] | None, typer.Option(help="Only this task; can be given several times.")] = None,
+    answers: Annotated[Path | None, typer.Option(help="replay: the manifest of answers (YAML, JSON or CSV).")] = None,
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", help="Override a key of the teacher recipe: key.sub=value.")
+    ] = None,
+    every: Annotated[int, typer.Option(min=1, help="Of a video, label every n-th frame.")] = 1,
+    limit: Annotated[int | None, typer.Option(min=1, help="Stop after this many photos.")] = None,
+    shard_size: Annotated[int, typer.Option(min=1, help="Photos per shard.")] = 64,
+    workers: Annotated[int, typer.Option(min=0, help="Processes; 0: as many as help.")] = 0,
+    part: Annotated[str, typer.Option(help="Do only this part of the slices, such as 3/10 in a job array.")] = "1/1",
+    previews: Annotated[int, typer.Option(min=0, help="How many photos the report shows.")] = 24,
+    tolerate: Annotated[int, typer.Option(min=0, help="Exit 0 although up to this many photos could not be used.")] = 0,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Throw away what --out holds and start again.")
+    ] = False,
+    plan: Annotated[
+        bool, typer.Option("--plan", help="Say what would be done and what it would cost, and stop.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the result as one JSON object.")] = False,
+) -> None:
+    """Ask a teacher about photos and write label shards.
+
+    A photo that cannot be read never stops the run: it is listed, and the exit code is 1 when all others are done. Kill
+    it whenever you like: the same command goes on where it was.
+
+    Examples:
+        distill label photos/ --teacher replay --answers answers.yaml --out shards
+
+        distill label photos/ --teacher configs/teachers/espnetv2_camvid.yaml --out shards
+
+        distill label --teacher synthetic --set scenes=600 --set faults=moderate --out shards
+    """
+    console = Console(as_json=as_json)
+    recipe, folder = load_teacher(teacher, answers, settings or [])
+    from distill.teachers.labelling import Job
+
+    job = Job(
+        out=out,
+        recipe=recipe,
+        folder=folder,
+        inputs=tuple(photos or ()),
+        tasks=tuple(task or ()),
+        every=every,
+        limit=limit,
+        shard_size=shard_size,
+        previews=previews,
+    )
+    if plan:
+        show_plan(job, console)
+        return
+    result = run_label(job, console, workers=workers, part=part, overwrite=overwrite)
+    console.result(result, _summary(result))
+    if len(result["failed"]) > tolerate or (result["complete"] and not result["labelled"]):
+        raise typer.Exit(1)
+
+
+def load_teacher(teacher: str, answers: Path | None, overrides: list[str]) -> tuple[TeacherRecipe, Path]:
+    """(recipe, the folder that its relative paths start from) of a kind or a recipe file.
+
+    Raises:
+        UsageError: Unknown kind, unreadable recipe, wrong keys.
+    """
+    from distill.recipe import load_recipe, read_yaml
+    from distill.teachers import RECIPES
+
+    kinds = ", ".join(sorted(RECIPES))
+    if not teacher:
+        raise UsageError("no teacher given", hint=f"--teacher takes a kind ({kinds}) or a recipe file")
+    values: dict[str, Any] = {}
+    folder = Path()
+    name = f"teacher {teacher}"
+    if teacher not in RECIPES:
+        path = Path(teacher)
+        if path.suffix not in (".yaml", ".yml"):
+            raise UsageError(f"{teacher}: no such kind of teacher", hint=f"use {kinds}, or the path of a YAML recipe")
+        values, folder, name = read_yaml(path), path.parent, str(path)
+    kind = str(values.setdefault("kind", teacher))
+    if kind not in RECIPES:
+        raise UsageError(f"{name}: unknown kind of teacher {kind!r}", hint=f"use {kinds}")
+    if answers is not None:
+        if kind != "replay":
+            raise UsageError(f"--answers belongs to the replay teacher, not to {kind}")
+        values["answers"] = str(answers)
+    elif kind == "replay" and "answers" not in values:
+        raise UsageError("the replay teacher needs its manifest", hint="give --answers FILE")
+    return load_recipe(RECIPES[kind], values, overrides, name=name), folder
+
+
+def run_label(
+    job: Job, console: Console, *, workers: int = 0, part: str = "1/1", overwrite: bool = False
+) -> dict[str, Any]:
+    """Label every slice that is not done yet; gives the result as `--json` prints it.
+
+    Raises:
+        DistillError: Nothing can be written, or the teacher cannot be opened.
+    """
+    from distill.recipe import dump_recipe
+    from distill.rundir import open_rundir
+    from distill.teachers.labelling import publish
+
+    started = time.monotonic()
+    mine = _part(part, job.num_slices)
+    job.teacher  # noqa: B018 - a teacher that cannot be built stops the job before anything is written
+    if overwrite:
+        _clear(job.out)
+    open_rundir(job.out, recipe_yaml=dump_recipe(job.recipe), verb="label")
+    todo = [index for index in mine if job.read_page(index) is None]
+    resumed = len(mine) - len(todo)
+    if resumed:
+        console.say(f"resuming: {resumed} of {len(mine)} shards are done")
+    if job.source.ignored:
+        console.say(f"passing over {len(job.source.ignored)} files that are no pictures")
+    with console.progress("label", sum(stop - start for start, stop in map(job.bounds, todo))) as progress:
+        for count in _run_slices(job, todo, _num_workers(job, workers, len(todo))):
+            progress.advance(count)
+    published = publish(job)
+    pages = published[1] if published else [page for page in map(job.read_page, range(job.num_slices)) if page]
+    result = _result(job, pages, complete=published is not None, seconds=time.monotonic() - started)
+    (job.out / "label.json").write_text(json.dumps(result, indent=2, default=str))
+    if published is not None:
+        from distill.commands.label_report import write_label_report
+
+        result["report"] = str(write_label_report(job, pages, result))
+    return result
+
+
+def _part(part: str, num_slices: int) -> list[int]:
+    """The slices of ``k/n``: every n-th, from the k-th on."""
+    number, _, count = part.partition("/")
+    if not (number.isdigit() and count.isdigit() and 1 <= int(number) <= int(count)):
+        raise UsageError(f"--part {part}: give it as k/n with 1 <= k <= n, such as 3/10")
+    return list(range(int(number) - 1, num_slices, int(count)))
+
+
+def _clear(out: Path) -> None:
+    """Remove what an earlier job left, and nothing else."""
+    from distill.shards import MANIFEST
+    from distill.teachers.labelling import PARTS
+    from distill.teachers.previews import PREVIEWS
+
+    for path in (*out.glob("shard-*.tar"), *out.glob(".shard-*.part"), out / MANIFEST, out / "label.json"):
+        path.unlink(missing_ok=True)
+    for folder in (PARTS, PREVIEWS):
+        shutil.rmtree(out / folder, ignore_errors=True)
+
+
+def _num_workers(job: Job, wanted: int, num_slices: int) -> int:
+    """Networks use all cores by themselves; everything else is one core per process."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    best = wanted or (1 if job.recipe.kind == "onnx" else cores)
+    return max(1, min(best, num_slices))
+
+
+def _run_slices(job: Job, todo: list[int], workers: int) -> Iterator[int]:
+    """Do the slices; yields how many photos were done since the last time."""
+    from distill.teachers.labelling import label_slice
+
+    if workers == 1:
+        done: list[int] = []
+        for index in todo:
+            label_slice(job, index, done.append)
+            yield sum(done)
+            done.clear()
+        return
+    context = multiprocessing.get_context("spawn")
+    counter = context.Value("q", 0)
+    seen = 0
+    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker, initargs=(job, counter))
+    try:
+        waiting, running = list(reversed(todo)), set[Future[None]]()
+        while waiting or running:
+            while waiting and len(running) < 2 * workers:
+                running.add(pool.submit(_work, waiting.pop()))
+            finished, running = wait(running, timeout=0.5, return_when=FIRST_COMPLETED)
+            for future in finished:
+                future.result()
+            seen, new = counter.value, counter.value - seen
+            yield new
+        pool.shutdown()
+    except BrokenProcessPool as error:
+        raise DistillError(
+            "a labelling process was killed, most likely for lack of memory", hint="run again with --workers 1"
+        ) from error
+    finally:
+        # Slices are published atomically, so a process can be stopped anywhere.
+        for child in multiprocessing.active_children():
+            child.terminate()
+        pool.shutdown(wait=False, cancel_futures=True)
+
+
+_JOB: list[Any] = []
+
+
+def _start_worker(job: Job, counter: Any) -> None:
+    """Set up a worker process: the terminal's Ctrl-C is the parent's business, and one thread is its share."""
+    import cv2
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    cv2.setNumThreads(1)
+    _JOB[:] = [job, counter]
+
+
+def _work(index: int) -> None:
+    from distill.teachers.labelling import label_slice
+
+    job, counter = _JOB
+
+    def advance(count: int) -> None:
+        with counter.get_lock():
+            counter.value += count
+
+    label_slice(job, index, advance)
+
+
+def _result(job: Job, pages: list[Page], *, complete: bool, seconds: float) -> dict[str, Any]:
+    tasks = [str(task) for task in job.teacher.tasks]
+    counts = {task: sum(page.counts.get(task, 0) for page in pages) for task in tasks}
+    answered = {task: sum(page.answered.get(task, 0) for page in pages) for task in tasks}
+    return {
+        "out": str(job.out),
+        "complete": complete,
+        "photos": sum(page.photos for page in pages),
+        "labelled": sum(page.labelled for page in pages),
+        "answers": sum(answered.values()),
+        "labels": counts,
+        "quality": {
+            task: round(sum(page.quality.get(task, 0.0) for page in pages) / answered[task], 4)
+            for task in tasks
+            if answered[task]
+        },
+        "instances": [row for page in pages for row in page.instances],
+        "failed": [failure for page in pages for failure in page.failures],
+        "unanswered": [failure for page in pages for failure in page.unanswered],
+        "ignored": list(job.source.ignored),
+        "shards": sum(page.shard is not None for page in pages),
+        "cost_usd": round(sum(page.cost_usd for page in pages), 4),
+        "seconds": round(seconds, 2),
+    }
+
+
+def _summary(result: dict[str, Any]) -> str:
+    """The result for a person."""
+    per_task = ", ".join(f"{count} {task}" for task, count in result["labels"].items())
+    lines = [
+        f"{result['labelled']} of {result['photos']} photos labelled with {result['answers']} answers in "
+        f"{result['seconds']:.1f} s for {result['cost_usd']:.2f} USD; maps: {per_task}; {result['shards']} shards in "
+        f"{result['out']}"
+    ]
+    if not result["complete"]:
+        lines.append("other parts are still to do; the last one writes dataset.json")
+    for title, rows in (("could not be used", result["failed"]), ("unanswered", result["unanswered"])):
+        if rows:
+            lines.append(f"{len(rows)} {'photos ' if title.startswith('could') else 'questions '}{title}:")
+            for row in rows[:_SHOWN]:
+                what = f" ({row['task']})" if "task" in row else ""
+                lines.append(f"  {row['name']}{what}: {row['reason']}")
+            if len(rows) > _SHOWN:
+                lines.append(f"  ... and {len(rows) - _SHOWN} more in {result['out']}/label.json")
+    if "report" in result:
+        lines.append(f"look at it: {result['report']}")
+    return "\n".join(lines)
+
+
+def show_plan(job: Job, console: Console) -> None:
+    """Say how many photos, answers, seconds, bytes and USD; times the first photos where asking is free."""
+    from distill.labels import encode
+
+    photos, tasks = job.num_photos, job.teacher.tasks
+    started, read, size, failed = time.monotonic(), 0, 0, 0
+    from distill.teachers.sources import Unreadable
+
+    for photo in job.source.read(0, min(2, photos)):
+        read += 1
+        if isinstance(photo, Unreadable):
+            failed += 1
+            continue
+        try:
+            for lesson in job.teacher.teach(photo):
+                size += len(photo.data) + sum(
+                    len(data) for item in lesson.labels.values() for data in encode(item).values()
+                )
+        except DistillError:
+            failed += 1
+    seconds = (time.monotonic() - started) / max(read, 1) * photos
+    values = {
+        "photos": photos,
+        "tasks": list(tasks),
+        "answers": photos * len(tasks),
+        "shards": job.num_slices,
+        "cost_usd": 0.0,
+        "seconds": round(seconds, 1),
+        "bytes": round(size / max(read, 1) * photos),
+        "teacher": job.teacher.name,
+        "licence": job.teacher.licence,
+        "timed_photos": read,
+    }
+    console.result(
+        values,
+        f"{photos} photos, {len(tasks)} tasks ({', '.join(tasks)}): {values['answers']} answers of {job.teacher.name}, "
+        f"0.00 USD, about {seconds:.0f} s on one core and {values['bytes'] / 1e6:.1f} MB in {job.num_slices} shards "
+        f"(from {read} photos tried). Nothing was written.",
+    )

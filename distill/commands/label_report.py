@@ -1,0 +1,106 @@
+"""The page that `distill label` leaves beside its shards: what was labelled, what was not, and pictures to judge by."""
+
+from __future__ import annotations
+
+from itertools import groupby
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from distill.images import decode_rgb
+from distill.report import Facts, Gallery, Headline, Headlines, Picture, Report, Section, Table, Text, write_report
+from distill.rundir import machine, versions
+from distill.teachers.previews import Preview, read_previews
+
+if TYPE_CHECKING:
+    from distill.teachers.labelling import Job, Page
+
+_MOST_ROWS = 200
+_MOST_PROMPTS = 20
+
+
+def write_label_report(job: Job, pages: list[Page], result: dict[str, Any]) -> Path:
+    """The path of the page."""
+    sections = [_overview(job, pages, result)]
+    if result["instances"]:
+        sections.append(_instances(result["instances"]))
+    if result["failed"] or result["unanswered"]:
+        sections.append(_failures(result))
+    sections.append(Section("What the teacher said, and how it was read", list(_galleries(job.out))))
+    report = Report(
+        title=f"Labels of {job.teacher.name}",
+        summary=f"{result['labelled']} of {result['photos']} photos labelled with {result['answers']} answers.",
+        sections=sections,
+        facts={**machine(), **versions()},
+    )
+    return write_report(report, job.out, "report", formats=("html",))["html"]
+
+
+def _overview(job: Job, pages: list[Page], result: dict[str, Any]) -> Section:
+    rows = [[task, count, result["quality"].get(task)] for task, count in result["labels"].items()]
+    headlines = [
+        Headline(result["labelled"], "photos labelled", f"of {result['photos']}"),
+        Headline(result["answers"], "answers read", f"{len(result['unanswered'])} gave no label"),
+        Headline(f"{result['cost_usd']:.2f}", "USD paid", "to the teacher"),
+    ]
+    prompts = {key: text for page in pages for key, text in page.prompts.items()}
+    facts = {
+        "teacher": job.teacher.name,
+        "licence class": job.teacher.licence,
+        "classes": ", ".join(job.teacher.classes),
+    }
+    return Section(
+        "Overview",
+        [
+            Headlines(headlines),
+            Table(
+                ["task", "labels", "mean quality"],
+                rows,
+                note="Quality is the share of valid pixels times their mean confidence, 0 to 1.",
+            ),
+            Facts(facts, title="Teacher"),
+            *([Table(["hash", "prompt"], sorted(prompts.items())[:_MOST_PROMPTS], title="Prompts")] if prompts else []),
+        ],
+    )
+
+
+def _instances(rows: list[dict[str, Any]]) -> Section:
+    classes = sorted({name for row in rows for name in row if name != "name"})
+    table = [[row["name"], *[row.get(name, 0) for name in classes]] for row in rows[:_MOST_ROWS]]
+    return Section("Instances", [Table(["photo", *classes], table)])
+
+
+def _failures(result: dict[str, Any]) -> Section:
+    blocks: list[Any] = []
+    for title, rows in (("Photos that could not be used", "failed"), ("Questions without a label", "unanswered")):
+        if result[rows]:
+            table = [[row["name"], row.get("task", ""), row["reason"]] for row in result[rows][:_MOST_ROWS]]
+            left = len(result[rows]) - len(table)
+            note = f"... and {left} more in label.json" if left else ""
+            blocks.append(Table(["photo", "task", "reason"], table, title=title, note=note))
+    return Section("What did not become a label", blocks)
+
+
+def _galleries(out: Path) -> list[Gallery | Text]:
+    """A row of pictures per label: photo, painted answer, label, confidence."""
+    previews = read_previews(out)
+    if not previews:
+        return [Text("No pictures were kept (--previews 0).", tone="note")]
+    galleries: list[Gallery | Text] = []
+    for _, group in groupby(previews, key=lambda preview: (preview.position, preview.number)):
+        lesson = {preview.what: preview for preview in group}
+        photo = lesson.pop("photo")
+        tasks = [what for what in lesson if f"{what} confidence" in lesson]
+        if not tasks:
+            galleries.append(Gallery([_picture(photo, "no label")], title=photo.key))
+        for task in tasks:
+            row = [_picture(photo, "photo")]
+            row += [
+                _picture(item, what) for what, item in lesson.items() if what.startswith(task) and "painted" in what
+            ]
+            row += [_picture(lesson[task], task), _picture(lesson[f"{task} confidence"], "confidence, 0 where invalid")]
+            galleries.append(Gallery(row, columns=max(4, len(row)), title=f"{photo.key}: {task}"))
+    return galleries
+
+
+def _picture(preview: Preview, caption: str) -> Picture:
+    return Picture(decode_rgb(preview.path.read_bytes(), preview.path.name)[0], caption)

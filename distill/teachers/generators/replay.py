@@ -1,0 +1,163 @@
+"""Answers that were painted elsewhere, from a manifest: photo, task, answer, prompt, legend, class, background, ...
+
+This is how people with access to a closed model, or with last month's answers, use the tool. Knows manifests; knows
+nothing of how an answer is read.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import Field, ValidationError, field_validator
+
+from distill.errors import DistillError, UsageError
+from distill.images import Photo
+from distill.recipe import Recipe
+from distill.recipe.teacher import Canvas, ReplayRecipe
+from distill.tasks import Gauge, Task
+from distill.teachers.base import RGB, Answer, Question
+from distill.teachers.decoders.colours import parse_colour
+from distill.teachers.prompts import parse_legend
+
+
+class Row(Recipe):
+    """One line of the manifest."""
+
+    photo: str
+    task: Task
+    answer: str
+    prompt: str = ""
+    legend: dict[str, RGB] = Field(default_factory=dict)
+    """semantic, referring: class to colour (name, hex or triple); read out of the prompt when it is not given."""
+    class_name: str = Field(default="", alias="class")
+    background: RGB | None = None
+    colormap: str = "cube"
+    gauge: Gauge = Gauge.METRIC
+    near_is_low: bool = True
+    frame: str = ""
+    canvas: Canvas | None = None
+    model: str = ""
+    licence: str = ""
+    cost_usd: float | None = None
+
+    @field_validator("legend", mode="before")
+    @classmethod
+    def _colours(cls, value: Any) -> Any:
+        if isinstance(value, str):  # a CSV cell
+            value = json.loads(value) if value.strip() else {}
+        return {str(name): parse_colour(colour) for name, colour in value.items()} if isinstance(value, dict) else value
+
+    @field_validator("background", mode="before")
+    @classmethod
+    def _colour(cls, value: Any) -> Any:
+        return None if value in (None, "") else parse_colour(value)
+
+
+class ReplayGenerator:
+    """Hands out the answers of a manifest."""
+
+    def __init__(self, recipe: ReplayRecipe) -> None:
+        self._recipe = recipe
+        self._folder = recipe.answers.parent
+        self.rows = read_manifest_rows(recipe.answers)
+        self._by_path: dict[Path, list[Row]] = defaultdict(list)
+        self._by_name: dict[str, list[Row]] = defaultdict(list)
+        for row in self.rows:
+            self._by_path[(self._folder / row.photo).resolve()].append(row)
+            self._by_name[Path(row.photo).name].append(row)
+
+    def questions(self, photo: Photo) -> list[Question]:
+        """What the manifest holds answers to about this photo; none when it does not name it."""
+        return [self._question(row) for row in self._rows(photo)]
+
+    def paint(self, photo: Photo, question: Question, *, seed: int) -> Answer:
+        """The stored answer; `seed` means nothing here.
+
+        Raises:
+            DistillError: The answer's file is missing or unreadable.
+        """
+        row = next(row for row in self._rows(photo) if self._question(row) == question)
+        path = self._folder / row.answer
+        try:
+            data = path.read_bytes()
+        except OSError as error:
+            raise DistillError(
+                f"{row.answer}: the answer cannot be read: {error.strerror or error}", hint="fix the manifest"
+            ) from error
+        cost = self._recipe.cost_usd if row.cost_usd is None else row.cost_usd
+        return Answer(question, data, row.answer, row.model or self._recipe.model, cost)
+
+    def _rows(self, photo: Photo) -> list[Row]:
+        """By path where the photo is a file; else by name, which must then be the name of one photo only."""
+        path = Path(str(photo.origin["path"])).resolve() if "path" in photo.origin else None
+        if path in self._by_path:
+            return self._by_path[path]
+        rows = self._by_name.get(Path(photo.name).name, [])
+        if len({row.photo for row in rows}) > 1:
+            raise DistillError(
+                f"{photo.name}: the manifest has several photos of this name",
+                hint="keep the photos where the manifest says",
+            )
+        return rows
+
+    def _question(self, row: Row) -> Question:
+        return Question(
+            task=row.task,
+            prompt=row.prompt,
+            legend=row.legend or (parse_legend(row.prompt) if row.task in (Task.SEMANTIC, Task.REFERRING) else {}),
+            class_name=row.class_name or ("object" if row.task is Task.INSTANCE else ""),
+            background=row.background or (0, 0, 0),
+            colormap=row.colormap,
+            gauge=row.gauge,
+            near_is_low=row.near_is_low,
+            frame=row.frame or self._recipe.frame,
+            canvas=row.canvas or self._recipe.canvas,
+        )
+
+    def all_questions(self) -> list[Question]:
+        """Every question of the manifest, in its order; tells which tasks and classes there are."""
+        return [self._question(row) for row in self.rows]
+
+
+def read_manifest_rows(path: Path) -> list[Row]:
+    """The rows of a manifest: a YAML or JSON list, or CSV with a header.
+
+    Raises:
+        UsageError: Unreadable, or a row is wrong; the sentence names the row.
+    """
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(
+            f"{path}: the manifest cannot be read: {error}", hint="give --answers a YAML, JSON or CSV file"
+        ) from error
+    try:
+        if path.suffix.lower() == ".csv":
+            values: Any = [
+                {k: v for k, v in row.items() if v not in ("", None)} for row in csv.DictReader(text.splitlines())
+            ]
+        elif path.suffix.lower() == ".json":
+            values = json.loads(text)
+        else:
+            values = yaml.safe_load(text)
+    except (ValueError, csv.Error, yaml.YAMLError) as error:
+        raise UsageError(f"{path}: not a readable manifest: {error}") from error
+    if not isinstance(values, list) or not values:
+        raise UsageError(f"{path}: a manifest is a list of rows (photo, task, answer, ...)")
+    return [_row(value, f"{path}, row {number}") for number, value in enumerate(values, 1)]
+
+
+def _row(value: Any, where: str) -> Row:
+    try:
+        return Row.model_validate(value)
+    except ValidationError as error:
+        first = error.errors()[0]
+        dotted = ".".join(str(part) for part in first["loc"])
+        raise UsageError(f"{where}: {dotted}: {first['msg']}", hint="fix the manifest") from error
+    except (ValueError, DistillError) as error:
+        raise UsageError(f"{where}: {error}", hint="fix the manifest") from error

@@ -1,0 +1,312 @@
+"""The unit of work: one slice of the photos becomes one tar and one page of accounts.
+
+    slice k = photos [k * shard_size, (k + 1) * shard_size)  ->  shard-00000k.tar, then .parts/shard-00000k.json
+
+The page is written after the tar, so that whoever finds the page finds the tar. A slice with a page is done and never
+asked again; killing the job anywhere loses at most the slices in hand, and running it again gives the same bytes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from distill.errors import DistillError, UsageError
+from distill.images import Photo, write_atomic
+from distill.labels import encode
+from distill.recipe.synthetic import SyntheticRecipe
+from distill.recipe.teacher import OnnxRecipe, ReplayRecipe
+from distill.shards import Manifest, Sample, ShardEntry, file_sha256, write_manifest, write_shard
+from distill.tasks import Gauge, Task
+from distill.teachers import TeacherRecipe, build_teacher
+from distill.teachers.base import Lesson, Teacher
+from distill.teachers.previews import write_preview
+from distill.teachers.sources import ScenesSource, Source, Unreadable, open_source
+from distill.teachers.specialists.onnx import find_model
+
+PARTS = ".parts"
+_FORMAT = 1
+
+
+class Page(BaseModel):
+    """The accounts of one slice."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    identity: str
+    shard: ShardEntry | None
+    """None when no photo of the slice could be labelled."""
+    photos: int
+    labelled: int
+    failures: tuple[dict[str, str], ...] = ()
+    """Photos that could not be used: name, reason."""
+    unanswered: tuple[dict[str, str], ...] = ()
+    """Questions that gave no label: name, task, kind, reason."""
+    counts: dict[str, int] = Field(default_factory=dict)
+    """Label maps, by task."""
+    answered: dict[str, int] = Field(default_factory=dict)
+    """Answers that became labels, by task; several instance answers share one map."""
+    quality: dict[str, float] = Field(default_factory=dict)
+    """Sum over answers, by task."""
+    gauges: tuple[Gauge, ...] = ()
+    referring: tuple[str, ...] = ()
+    instance_classes: tuple[str, ...] = ()
+    instances: tuple[dict[str, Any], ...] = ()
+    """Per photo: name, and how many of each class."""
+    prompts: dict[str, str] = Field(default_factory=dict)
+    cost_usd: float = 0.0
+
+
+@dataclass(frozen=True)
+class Job:
+    """A whole labelling, cut into slices. Crosses process borders."""
+
+    out: Path
+    recipe: TeacherRecipe
+    folder: Path
+    """Where the recipe lies."""
+    inputs: tuple[str, ...]
+    tasks: tuple[Task, ...] = ()
+    every: int = 1
+    limit: int | None = None
+    shard_size: int = 64
+    previews: int = 24
+
+    @cached_property
+    def source(self) -> Source:
+        """The photos."""
+        if isinstance(self.recipe, SyntheticRecipe) and not self.inputs:
+            return ScenesSource(self.recipe)
+        if not self.inputs:
+            raise UsageError("no photos given", hint="name a folder, a glob, a video or a folder of shards")
+        return open_source(self.inputs, every=self.every)
+
+    @cached_property
+    def num_photos(self) -> int:
+        """How many photos will be read."""
+        return len(self.source) if self.limit is None else min(self.limit, len(self.source))
+
+    @property
+    def num_slices(self) -> int:
+        """How many tars there will be, at most."""
+        return (self.num_photos + self.shard_size - 1) // self.shard_size
+
+    @cached_property
+    def teacher(self) -> Teacher:
+        """The teacher, built when it is first needed."""
+        return build_teacher(self.recipe, folder=self.folder, tasks=self.tasks)
+
+    @cached_property
+    def _fingerprint(self) -> str:
+        """What decides the labels besides the photos."""
+        parts: list[Any] = [_FORMAT, self.recipe.model_dump(mode="json"), list(self.tasks), self.shard_size]
+        if isinstance(self.recipe, ReplayRecipe):
+            parts.append(file_sha256(self.recipe.answers))
+        if isinstance(self.recipe, OnnxRecipe):
+            parts.append(file_sha256(find_model(self.recipe.model, self.folder)))
+        return json.dumps(parts, sort_keys=True)
+
+    def bounds(self, index: int) -> tuple[int, int]:
+        """[start, stop) of a slice."""
+        return index * self.shard_size, min((index + 1) * self.shard_size, self.num_photos)
+
+    def identity(self, index: int) -> str:
+        """A digest of everything that decides the bytes of a slice."""
+        text = f"{self._fingerprint}\n{self.source.identity(*self.bounds(index))}"
+        return hashlib.sha256(text.encode(errors="surrogateescape")).hexdigest()
+
+    def page_path(self, index: int) -> Path:
+        """Where the accounts of a slice lie."""
+        return self.out / PARTS / f"shard-{index:06d}.json"
+
+    def read_page(self, index: int) -> Page | None:
+        """The accounts of a slice that is done; None when it is still to do.
+
+        Raises:
+            UsageError: The folder holds a slice of another job.
+        """
+        path = self.page_path(index)
+        try:
+            page = Page.model_validate_json(path.read_text())
+        except FileNotFoundError:
+            return None
+        except ValueError as error:
+            raise UsageError(f"{path}: damaged", hint="delete it and run again") from error
+        if page.identity != self.identity(index):
+            raise UsageError(
+                f"{self.out}: holds shards of another job (the photos, the teacher or the settings have changed since)",
+                hint="choose another --out, or --overwrite to start again",
+            )
+        if page.shard is not None and not (self.out / page.shard.name).is_file():
+            return None
+        return page
+
+
+def label_slice(job: Job, index: int, advance: Callable[[int], None] = lambda count: None) -> Page:
+    """Label one slice and publish it; gives its accounts.
+
+    Raises:
+        DistillError: The disk is full, the teacher cannot be opened; nothing half-made stays under a final name.
+    """
+    accounts = _Accounts()
+    path = job.out / f"shard-{index:06d}.tar"
+    (job.out / PARTS).mkdir(parents=True, exist_ok=True)
+    entry: ShardEntry | None = write_shard(path, _samples(job, index, accounts, advance))
+    if accounts.labelled == 0:
+        path.unlink()
+        entry = None
+    page = accounts.page(job.identity(index), entry)
+    write_atomic(job.page_path(index), page.model_dump_json(indent=1).encode())
+    return page
+
+
+def _samples(job: Job, index: int, accounts: _Accounts, advance: Callable[[int], None]) -> Iterator[Sample]:
+    """The samples of a slice, one photo in memory at a time."""
+    start, stop = job.bounds(index)
+    for position, photo in enumerate(job.source.read(start, stop), start):
+        advance(1)
+        accounts.photos += 1
+        if isinstance(photo, Unreadable):
+            accounts.failures.append({"name": photo.name, "reason": photo.reason})
+            continue
+        try:
+            lessons = job.teacher.teach(photo)
+        except UsageError:
+            raise  # the job is wrong, not the photo
+        except DistillError as error:
+            accounts.failures.append({"name": photo.name, "reason": str(error).removeprefix(f"{photo.name}: ")})
+            continue
+        accounts.labelled += any(lesson.labels for lesson in lessons)
+        for number, lesson in enumerate(lessons, 1):
+            accounts.add(photo, lesson)
+            if position < job.previews:
+                write_preview(job.out, position, number, photo, lesson)
+            if lesson.labels:
+                yield make_sample(photo, lesson, number)
+
+
+def make_sample(photo: Photo, lesson: Lesson, number: int = 1) -> Sample:
+    """The shard sample of one lesson; a second lesson about the same photo gets a key of its own."""
+    meta: dict[str, Any] = {
+        "name": photo.name,
+        "photo_sha256": photo.sha256,
+        "size_hw": list(photo.size_hw),
+        # Paths belong to this machine and stay out of what is handed on.
+        "origin": {key: value for key, value in photo.origin.items() if key != "path"},
+        "records": lesson.records,
+    }
+    files = {photo.suffix: photo.data}
+    for task, label in lesson.labels.items():
+        files |= encode(label)
+        if task is Task.DEPTH:
+            meta["gauge"] = str(label.gauge or Gauge.METRIC)
+        if task is Task.INSTANCE:
+            meta["instances"] = {str(i): name for i, name in label.instance_classes.items()}
+        if task is Task.REFERRING:
+            meta["referring"] = list(label.classes)
+    if lesson.failures:
+        meta["failures"] = lesson.failures
+    files["json"] = json.dumps(meta, sort_keys=True, ensure_ascii=False).encode()
+    return Sample(photo.key if number == 1 else f"{photo.key}-{number}", files)
+
+
+class _Accounts:
+    """What happened in a slice so far."""
+
+    def __init__(self) -> None:
+        self.photos = 0
+        self.labelled = 0
+        self.failures: list[dict[str, str]] = []
+        self._unanswered: list[dict[str, str]] = []
+        self._answered: dict[str, int] = {}
+        self._cost_usd = 0.0
+        self._counts: dict[str, int] = {}
+        self._quality: dict[str, float] = {}
+        self._gauges: dict[Gauge, None] = {}
+        self._referring: dict[str, None] = {}
+        self._instance_classes: dict[str, None] = {}
+        self._instances: list[dict[str, Any]] = []
+        self._prompts: dict[str, str] = {}
+
+    def add(self, photo: Photo, lesson: Lesson) -> None:
+        """Count a lesson."""
+        self._unanswered += [{"name": photo.name, **failure} for failure in lesson.failures]
+        for record in lesson.records:
+            self._answered[record["task"]] = self._answered.get(record["task"], 0) + 1
+            self._cost_usd += record["cost_usd"]
+            self._quality[record["task"]] = self._quality.get(record["task"], 0.0) + record["quality"]
+            if "prompt_hash" in record:
+                self._prompts[record["prompt_hash"]] = record["prompt"]
+        for task, label in lesson.labels.items():
+            self._counts[task] = self._counts.get(task, 0) + 1
+            if task is Task.DEPTH:
+                self._gauges[label.gauge or Gauge.METRIC] = None
+            if task is Task.REFERRING:
+                self._referring |= dict.fromkeys(label.classes)
+            if task is Task.INSTANCE:
+                self._instance_classes |= dict.fromkeys(label.classes)
+                names = list(label.instance_classes.values())
+                self._instances.append({"name": photo.name, **{name: names.count(name) for name in sorted(set(names))}})
+
+    def page(self, identity: str, entry: ShardEntry | None) -> Page:
+        """The accounts as they are written down."""
+        return Page(
+            identity=identity,
+            shard=entry,
+            photos=self.photos,
+            labelled=self.labelled,
+            failures=tuple(self.failures),
+            unanswered=tuple(self._unanswered),
+            answered=self._answered,
+            counts=self._counts,
+            quality=self._quality,
+            gauges=tuple(self._gauges),
+            referring=tuple(self._referring),
+            instance_classes=tuple(self._instance_classes),
+            instances=tuple(self._instances),
+            prompts=self._prompts,
+            cost_usd=self._cost_usd,
+        )
+
+
+def publish(job: Job) -> tuple[Manifest, list[Page]] | None:
+    """Write ``dataset.json`` when every slice is done; gives it with all accounts, or None when some are missing.
+
+    Raises:
+        DistillError: The depth maps have different gauges and cannot be one set.
+    """
+    pages = [job.read_page(index) for index in range(job.num_slices)]
+    done = [page for page in pages if page is not None]
+    if len(done) < len(pages):
+        return None
+    gauges = list(dict.fromkeys(gauge for page in done for gauge in page.gauges))
+    if len(gauges) > 1:
+        raise DistillError(
+            f"the answers hold depth of different gauges ({', '.join(gauges)}), which no student can learn together",
+            hint="label each gauge into its own --out",
+        )
+    counts: dict[str, int] = {}
+    for page in done:
+        for task, count in page.counts.items():
+            counts[task] = counts.get(task, 0) + count
+    manifest = Manifest(
+        tasks=tuple(task for task in Task if task in counts),
+        counts=counts,
+        gauge=gauges[0] if gauges else Gauge.METRIC,
+        classes=job.teacher.classes if Task.SEMANTIC in job.teacher.tasks else (),
+        referring=tuple(dict.fromkeys(name for page in done for name in page.referring)),
+        instance_classes=tuple(dict.fromkeys(name for page in done for name in page.instance_classes)),
+        shards=tuple(page.shard for page in done if page.shard is not None),
+        teachers=(job.teacher.name,),
+        licences=(job.teacher.licence,),
+        prompts={key: text for page in done for key, text in page.prompts.items()},
+    )
+    write_manifest(job.out, manifest)
+    return manifest, done

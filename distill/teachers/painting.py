@@ -1,0 +1,173 @@
+"""A teacher that paints: ask, read, place, and keep what can be kept.
+
+    photo -> questions -> generator.paint -> decode (at the answer's own size) -> place over the photo -> lessons
+
+A question that fails (refused, unreadable, wrong) costs that question only; the photo keeps its other labels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from jaxtyping import UInt8
+from numpy import ndarray
+
+from distill.errors import DistillError
+from distill.images import Photo, decode_rgb
+from distill.labels import Label
+from distill.tasks import BACKGROUND_INSTANCE, IGNORE_INSTANCE, IGNORE_SEMANTIC, Task
+from distill.teachers.base import Answer, Generator, Lesson, Question, Refusal
+from distill.teachers.decoders import decode_answer
+from distill.teachers.prompts import prompt_hash
+from distill.teachers.register import place
+
+
+class PaintingTeacher:
+    """A generator and our reading of it."""
+
+    def __init__(
+        self,
+        generator: Generator,
+        *,
+        name: str,
+        licence: str,
+        tasks: Sequence[Task],
+        classes: Sequence[str],
+        seed: int = 0,
+    ) -> None:
+        self.name, self.licence = name, licence
+        self.tasks = tuple(tasks)
+        self.classes = tuple(classes)
+        self._generator, self._seed = generator, seed
+
+    def teach(self, photo: Photo) -> list[Lesson]:
+        """Lessons about the photo.
+
+        Raises:
+            DistillError: The teacher has nothing to say about this photo.
+        """
+        questions = [question for question in self._generator.questions(photo) if question.task in self.tasks]
+        if not questions:
+            raise DistillError(
+                f"{photo.name}: the teacher has no answer about this photo", hint="add it, or remove the photo"
+            )
+        lessons: list[Lesson] = []
+        for question in questions:
+            self._learn(photo, question, lessons)
+        return lessons
+
+    def _learn(self, photo: Photo, question: Question, lessons: list[Lesson]) -> None:
+        """Ask one question and file what came back."""
+        try:
+            answer = self._generator.paint(photo, question, seed=self._seed)
+            painted, container = decode_rgb(answer.data, answer.name)
+            label = place(decode_answer(painted, question), photo.size_hw, question.canvas)
+        except DistillError as error:
+            kind = "refused" if isinstance(error, Refusal) else "failed"
+            lesson = lessons[0] if lessons else _new(lessons)
+            reason = error.message.removeprefix(f"{photo.name}: ")
+            lesson.failures.append({"task": str(question.task), "kind": kind, "reason": reason})
+            return
+        if label.task is Task.SEMANTIC:
+            label = join_classes(label, self.classes)
+        lesson = _place_for(label, lessons)
+        lesson.records.append(self._record(answer, label, container))
+        _file(label, painted, lesson)
+
+    def _record(self, answer: Answer, label: Label, container: str) -> dict[str, Any]:
+        """Where a label comes from, and how good it looks."""
+        question = answer.question
+        record = {
+            "task": str(question.task),
+            "teacher": self.name,
+            "model": answer.model,
+            "licence": self.licence,
+            "prompt": question.prompt,
+            "prompt_hash": prompt_hash(question),
+            "answer": answer.name,
+            "answer_format": container,
+            "cost_usd": answer.cost_usd,
+            "seed": answer.seed,
+            **describe(label),
+        }
+        if question.legend:
+            record["asked_classes"] = list(question.legend)
+        if question.class_name:
+            record["class"] = question.class_name
+        return record
+
+
+def describe(label: Label) -> dict[str, Any]:
+    """Numbers about a label that tell a good one from a bad one at a glance."""
+    share = label.share_valid
+    confidence = float(label.confidence[label.valid].mean()) if share else 0.0
+    values: dict[str, Any] = {"share_valid": round(share, 4), "confidence": round(confidence, 4)}
+    values["quality"] = round(share * confidence, 4)
+    if label.task is Task.INSTANCE:
+        values["instances"] = len(label.instance_classes)
+    return values
+
+
+def join_classes(label: Label, classes: Sequence[str]) -> Label:
+    """The label with its ids renumbered into another class list; classes that the list does not know become ignore."""
+    if label.classes == tuple(classes):
+        return label
+    index = {name: position for position, name in enumerate(classes)}
+    table = np.full(256, IGNORE_SEMANTIC, np.uint8)
+    for position, name in enumerate(label.classes):
+        table[position] = index.get(name, IGNORE_SEMANTIC)
+    value = table[label.value]
+    valid = label.valid & (value != IGNORE_SEMANTIC)
+    return Label(label.task, value, valid, np.where(valid, label.confidence, np.float32(0)), classes=tuple(classes))
+
+
+def _new(lessons: list[Lesson]) -> Lesson:
+    lessons.append(Lesson(labels={}))
+    return lessons[-1]
+
+
+def _place_for(label: Label, lessons: list[Lesson]) -> Lesson:
+    """The first lesson without this task; instances of another class join the map that is there."""
+    for lesson in lessons:
+        if label.task not in lesson.labels or label.task is Task.INSTANCE:
+            return lesson
+    return _new(lessons)
+
+
+def _file(label: Label, painted: UInt8[ndarray, "h w 3"], lesson: Lesson) -> None:
+    known = lesson.labels.get(label.task)
+    lesson.labels[label.task] = join_instances(known, label) if known is not None else label
+    name = (
+        str(label.task) if known is None else f"{label.task} {next(iter(label.instance_classes.values()), '')}".strip()
+    )
+    lesson.pictures[name] = painted
+
+
+def join_instances(first: Label, second: Label) -> Label:
+    """Two instance maps of one photo as one: ids renumbered from 1; where both claim a pixel, it is ignored.
+
+    Raises:
+        DistillError: The maps differ in size, or hold more instances than ids.
+    """
+    if first.size_hw != second.size_hw:
+        raise DistillError(f"instance maps of {first.size_hw} and {second.size_hw} pixels cannot be joined")
+    offset = max(first.instance_classes, default=0)
+    names = dict(first.instance_classes) | {offset + i: name for i, name in second.instance_classes.items()}
+    if len(names) >= IGNORE_INSTANCE:
+        raise DistillError(f"{len(names)} instances in one photo are more than there are ids")
+    claims_first = first.valid & (first.value != BACKGROUND_INSTANCE)
+    claims_second = second.valid & (second.value != BACKGROUND_INSTANCE)
+    value = np.where(claims_second, second.value.astype(np.int64) + offset, first.value)
+    valid = np.where(claims_second | claims_first, claims_first ^ claims_second, first.valid & second.valid)
+    confidence = np.where(claims_second, second.confidence, np.where(claims_first, first.confidence, 0))
+    confidence = np.where(claims_first | claims_second, confidence, np.minimum(first.confidence, second.confidence))
+    return Label(
+        Task.INSTANCE,
+        np.where(valid, value, IGNORE_INSTANCE).astype(np.uint16),
+        valid,
+        np.where(valid, confidence, 0).astype(np.float32),
+        classes=tuple(dict.fromkeys((*first.classes, *second.classes))),
+        instance_classes=names,
+    )

@@ -1,0 +1,40 @@
+"""A teacher that predicts label maps directly: a network, or maps on disk."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from distill.images import Photo
+from distill.tasks import Task
+from distill.teachers.base import Lesson, Specialist
+from distill.teachers.painting import describe
+from distill.teachers.register import place
+
+
+class PredictingTeacher:
+    """A specialist, its labels brought to the photo's frame."""
+
+    def __init__(
+        self, specialist: Specialist, *, name: str, licence: str, tasks: Sequence[Task], classes: Sequence[str]
+    ) -> None:
+        self.name, self.licence = name, licence
+        self.tasks = tuple(tasks)
+        self.classes = tuple(classes)
+        self._specialist = specialist
+
+    def teach(self, photo: Photo) -> list[Lesson]:
+        """One lesson with every task.
+
+        Raises:
+            DistillError: The specialist cannot answer about this photo.
+        """
+        lesson = Lesson(labels={})
+        for label in self._specialist.predict(photo):
+            if label.task in self.tasks:
+                placed = place(label, photo.size_hw, "stretch")
+                lesson.labels[label.task] = placed
+                lesson.records.append(
+                    {"task": str(label.task), "teacher": self.name, "licence": self.licence, "cost_usd": 0.0}
+                    | describe(placed)
+                )
+        return [lesson]

@@ -1,0 +1,307 @@
+"""Where photos come from: folders, globs, files, videos, shards. Numbered, so that a job can be cut into slices.
+
+A source knows the names of all its photos and reads them one by one; nothing here holds more than one picture.
+"""
+
+from __future__ import annotations
+
+import glob
+import hashlib
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Protocol
+
+from distill.errors import DistillError, UsageError
+from distill.images import SUFFIXES, Photo, encode_jpeg, read_photo
+from distill.recipe.synthetic import SyntheticRecipe
+from distill.shards import MANIFEST, read_manifest, read_shard
+from distill.video import VideoReader, is_video
+
+_UNREADABLE_SUFFIXES = frozenset({".heic", ".heif", ".raw", ".cr2", ".nef", ".dng", ".arw", ".psd", ".jxl"})
+"""Photos all the same: listed with a reason rather than passed over."""
+_PHOTO_SUFFIXES = SUFFIXES | _UNREADABLE_SUFFIXES
+
+
+class Source(Protocol):
+    """Numbered photos."""
+
+    ignored: Sequence[str]
+    """Files that lay there and are no photos."""
+
+    def __len__(self) -> int:
+        """How many photos are announced; a video may turn out to hold fewer."""
+        ...
+
+    def identity(self, start: int, stop: int) -> str:
+        """A digest of which photos these are, so that a resumed job notices when they have changed."""
+        ...
+
+    def read(self, start: int, stop: int) -> Iterator[Photo | Unreadable]:
+        """These photos in order; a bad one comes as the reason why it is bad."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Unreadable:
+    """A photo that cannot be used, and why."""
+
+    name: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class _PhotoFile:
+    path: Path
+    name: str
+    """As the user would say it: relative to the folder that was given."""
+    key: str
+
+
+class _FilesSource:
+    """Photos that are files."""
+
+    def __init__(self, files: Sequence[tuple[Path, str]], ignored: Sequence[str] = ()) -> None:
+        self.ignored = ignored
+        self._files = [
+            _PhotoFile(path, name, key)
+            for (path, name), key in zip(files, unique_keys([name for _, name in files]), strict=True)
+        ]
+
+    def __len__(self) -> int:
+        return len(self._files)
+
+    def identity(self, start: int, stop: int) -> str:
+        digest = hashlib.sha256()
+        for file in self._files[start:stop]:
+            try:
+                size = file.path.stat().st_size
+            except OSError:
+                size = -1
+            digest.update(f"{file.name}\0{file.key}\0{size}\n".encode(errors="surrogateescape"))
+        return digest.hexdigest()
+
+    def read(self, start: int, stop: int) -> Iterator[Photo | Unreadable]:
+        for file in self._files[start:stop]:
+            try:
+                yield read_photo(file.path.read_bytes(), key=file.key, name=file.name, origin={"path": str(file.path)})
+            except OSError as error:
+                yield Unreadable(file.name, f"cannot be read: {error.strerror or error}")
+            except DistillError as error:
+                yield Unreadable(file.name, str(error).removeprefix(f"{file.name}: "))
+
+
+class _VideoSource:
+    """Every n-th frame of a video file."""
+
+    ignored: Sequence[str] = ()
+
+    def __init__(self, path: Path, every: int) -> None:
+        self._path, self._every = path, every
+        with VideoReader(path) as reader:
+            frames = reader.count()
+        self._num = (frames + every - 1) // every
+        self._stem = _safe(path.stem)
+
+    def __len__(self) -> int:
+        return self._num
+
+    def identity(self, start: int, stop: int) -> str:
+        return f"{self._path.name} {self._path.stat().st_size} every {self._every}: {start}-{stop}"
+
+    def read(self, start: int, stop: int) -> Iterator[Photo | Unreadable]:
+        name = self._path.name
+        try:
+            with VideoReader(self._path) as reader:
+                for frame in reader.frames(start * self._every, stop * self._every, self._every):
+                    yield read_photo(
+                        encode_jpeg(frame.rgb),
+                        key=f"{self._stem}-{frame.index:08d}",
+                        name=f"{name}#{frame.index}",
+                        origin={"path": str(self._path), "frame": frame.index},
+                    )
+        except DistillError as error:
+            yield Unreadable(name, str(error).removeprefix(f"{self._path}: "))
+
+
+class _ShardsSource:
+    """The photos of existing shards, to be labelled again."""
+
+    ignored: Sequence[str] = ()
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._shards = read_manifest(folder).shards
+
+    def __len__(self) -> int:
+        return sum(shard.samples for shard in self._shards)
+
+    def identity(self, start: int, stop: int) -> str:
+        return " ".join(shard.sha256 for shard in self._shards) + f": {start}-{stop}"
+
+    def read(self, start: int, stop: int) -> Iterator[Photo | Unreadable]:
+        first = 0
+        for shard in self._shards:
+            if first < stop and start < first + shard.samples:
+                for index, sample in enumerate(read_shard(self._folder / shard.name), first):
+                    if not start <= index < stop:
+                        continue
+                    name = str(sample.meta.get("name", sample.key))
+                    origin = sample.meta.get("origin", {})
+                    try:
+                        yield read_photo(sample.photo, key=sample.key, name=name, origin=origin)
+                    except DistillError as error:
+                        yield Unreadable(name, str(error))
+            first += shard.samples
+
+
+class _ChainedSource:
+    """Several sources, one after the other."""
+
+    def __init__(self, sources: Sequence[Source]) -> None:
+        self._sources = sources
+        self.ignored = [name for source in sources for name in source.ignored]
+
+    def __len__(self) -> int:
+        return sum(len(source) for source in self._sources)
+
+    def _parts(self, start: int, stop: int) -> Iterator[tuple[Source, int, int]]:
+        first = 0
+        for source in self._sources:
+            low, high = max(start - first, 0), min(stop - first, len(source))
+            if low < high:
+                yield source, low, high
+            first += len(source)
+
+    def identity(self, start: int, stop: int) -> str:
+        return "; ".join(source.identity(low, high) for source, low, high in self._parts(start, stop))
+
+    def read(self, start: int, stop: int) -> Iterator[Photo | Unreadable]:
+        for source, low, high in self._parts(start, stop):
+            yield from source.read(low, high)
+
+
+def open_source(inputs: Sequence[str], *, every: int = 1) -> Source:
+    """The photos behind these words: folders (walked), globs, picture files, videos, folders of shards.
+
+    Args:
+        inputs: As the user gave them.
+        every: Of a video, take every n-th frame.
+
+    Raises:
+        UsageError: Nothing is there, or nothing in it is a photo.
+    """
+    files: list[tuple[Path, str]] = []
+    ignored: list[str] = []
+    others: list[Source] = []
+    for path in [path for word in inputs for path in _expand(word)]:
+        if path.is_dir() and (path / MANIFEST).is_file():
+            others.append(_ShardsSource(path))
+        elif path.is_dir():
+            found, skipped = _walk(path)
+            files += found
+            ignored += skipped
+        elif is_video(path):
+            others.append(_VideoSource(path, every))
+        else:
+            files.append((path, path.name))
+    files = list(dict.fromkeys(files))
+    sources: list[Source] = ([_FilesSource(files, ignored)] if files else []) + others
+    if not sources:
+        raise UsageError(
+            f"{', '.join(inputs)}: no photos there", hint=f"pictures are known by {', '.join(sorted(SUFFIXES))}"
+        )
+    return sources[0] if len(sources) == 1 else _ChainedSource(sources)
+
+
+def _expand(word: str) -> list[Path]:
+    """The path itself, or what a glob matches; of a glob, folders and files that are no pictures are left out."""
+    if Path(word).exists():
+        return [Path(word)]
+    # Path.glob cannot start from an absolute pattern before Python 3.13.
+    matches = [Path(match) for match in sorted(glob.glob(word, recursive=True))]  # noqa: PTH207
+    if not matches:
+        raise UsageError(f"{word}: no such file, folder or glob", hint="check the path")
+    return [path for path in matches if path.is_file() and (path.suffix.lower() in _PHOTO_SUFFIXES or is_video(path))]
+
+
+def _walk(folder: Path) -> tuple[list[tuple[Path, str]], list[str]]:
+    """(photos, other files) below a folder, sorted by relative path; hidden files and folders are left out."""
+    photos, others = [], []
+    for root, folders, names in folder.walk() if hasattr(folder, "walk") else _walk_before_312(folder):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in names:
+            path = root / name
+            relative = path.relative_to(folder).as_posix()
+            if name.startswith("."):
+                continue
+            if path.suffix.lower() in _PHOTO_SUFFIXES:
+                photos.append((path, relative))
+            else:
+                others.append(relative)
+    return sorted(photos, key=lambda item: item[1]), sorted(others)
+
+
+def _walk_before_312(folder: Path) -> Iterator[tuple[Path, list[str], list[str]]]:
+    import os
+
+    for root, folders, names in os.walk(folder):
+        yield Path(root), folders, names
+
+
+def unique_keys(names: Sequence[str]) -> list[str]:
+    """A sample key for each photo name: readable, without dots, and no two equal even where case does not count.
+
+    A name that had to be changed, or that would collide (``a.jpg`` with ``a.png`` or ``A.jpg``), carries eight hex
+    digits of its hash, so that a key never depends on the order of the photos.
+    """
+    stems = [str(PurePosixPath(name).with_suffix("")) for name in names]
+    safe = [_safe(stem) for stem in stems]
+    seen: dict[str, int] = {}
+    for key in safe:
+        seen[key.casefold()] = seen.get(key.casefold(), 0) + 1
+    keys = []
+    for name, stem, key in zip(names, stems, safe, strict=True):
+        plain = seen[key.casefold()] == 1 and key == stem.replace("/", "_")
+        digest = hashlib.sha256(name.encode(errors="surrogateescape")).hexdigest()
+        keys.append(key if plain else f"{key}-{digest[:8]}")
+    return _apart(keys)
+
+
+def _apart(keys: list[str]) -> list[str]:
+    """Number what still collides: the same file name given twice from two folders."""
+    seen: dict[str, int] = {}
+    result = []
+    for key in keys:
+        count = seen[key.casefold()] = seen.get(key.casefold(), 0) + 1
+        result.append(key if count == 1 else f"{key}-{count}")
+    return result
+
+
+def _safe(stem: str) -> str:
+    """Letters, digits, dash and underscore; at most 80 characters."""
+    return re.sub(r"[^\w-]", "_", stem.replace("/", "_"), flags=re.ASCII)[:80] or "photo"
+
+
+class ScenesSource:
+    """The rendered scenes of a synthetic teacher, which brings its own photos."""
+
+    ignored: Sequence[str] = ()
+
+    def __init__(self, recipe: SyntheticRecipe) -> None:
+        self._recipe = recipe
+
+    def __len__(self) -> int:
+        return self._recipe.scenes
+
+    def identity(self, start: int, stop: int) -> str:
+        """As `Source.identity`."""
+        return f"scenes {self._recipe.first + start}-{self._recipe.first + stop} of seed {self._recipe.seed}"
+
+    def read(self, start: int, stop: int) -> Iterator[Photo | Unreadable]:
+        """As `Source.read`."""
+        from distill.teachers.generators.synthetic.generator import scene_photo
+
+        for index in range(start, stop):
+            yield scene_photo(self._recipe.first + index, self._recipe)

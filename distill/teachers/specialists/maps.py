@@ -1,0 +1,185 @@
+"""Label maps that lie on disk as a teacher: ground truth, or someone's pseudo-labels.
+
+Knows files and what their numbers mean; knows no network. Pictures are read bit for bit, ``.npy`` without pickle.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+from jaxtyping import Bool, Shaped
+from numpy import ndarray
+
+from distill.errors import DistillError
+from distill.images import MAX_PIXELS, Photo
+from distill.labels import Label
+from distill.recipe.teacher import MapRecipe, MapsRecipe, id_table
+from distill.tasks import IGNORE_INSTANCE, IGNORE_SEMANTIC, Gauge, Task
+from distill.teachers.decoders.normals import frame_matrix
+
+
+class MapsSpecialist:
+    """Reads the maps that a recipe describes."""
+
+    def __init__(self, recipe: MapsRecipe) -> None:
+        self._recipe = recipe
+
+    def predict(self, photo: Photo) -> list[Label]:
+        """The labels of one photo.
+
+        Raises:
+            DistillError: The photo is no file, or a map is missing, unreadable or of another kind than described.
+        """
+        if "path" not in photo.origin or "frame" in photo.origin:
+            raise DistillError(
+                f"{photo.name}: maps are found by the photo's path, and this photo is no file",
+                hint="give a folder of photos",
+            )
+        path = Path(str(photo.origin["path"]))
+        return [_READERS[task](_find(path, recipe), recipe) for task, recipe in self._recipe.maps().items()]
+
+
+def _find(photo: Path, recipe: MapRecipe) -> Path:
+    try:
+        relative = recipe.pattern.format(stem=photo.stem, name=photo.name)
+    except (KeyError, IndexError, ValueError) as error:
+        raise DistillError(
+            f"pattern {recipe.pattern!r}: only {{stem}} and {{name}} can stand in it", hint="fix the recipe"
+        ) from error
+    found = photo.parent / relative
+    if not found.is_file():
+        raise DistillError(f"{found}: no such map for {photo.name}", hint="check the pattern, or remove the photo")
+    return found
+
+
+def read_map(path: Path) -> Shaped[ndarray, "h w *c"]:
+    """The stored numbers of a map, RGB order where there are three channels.
+
+    Raises:
+        DistillError: Unreadable, larger than `distill.images.MAX_PIXELS`, or of a kind that is no map.
+    """
+    try:
+        if path.suffix == ".npy":
+            values = np.load(path, mmap_mode="r", allow_pickle=False)
+            if values.ndim in (2, 3) and values.shape[0] * values.shape[1] <= MAX_PIXELS:
+                return np.asarray(values)
+            raise DistillError(f"{path}: an array of shape {values.shape} is no map", hint="store (h, w) or (h, w, 3)")
+        data = np.fromfile(path, np.uint8)
+        size = cv2.imread(str(path), cv2.IMREAD_REDUCED_GRAYSCALE_8) if data.size > 64 * 1024 * 1024 else None
+        if size is not None and size.size * 64 > MAX_PIXELS:
+            raise DistillError(f"{path}: over {MAX_PIXELS / 1e6:.0f} million pixels", hint="shrink it")
+        values = cv2.imdecode(data, cv2.IMREAD_UNCHANGED) if data.size else None
+    except (OSError, ValueError, cv2.error) as error:
+        raise DistillError(f"{path}: the map cannot be read: {error}", hint="copy it again") from error
+    if values is None:
+        raise DistillError(f"{path}: not a readable map", hint="use PNG, TIFF or .npy")
+    if values.ndim == 3:
+        values = values[..., 2::-1] if values.shape[2] >= 3 else values[..., 0]
+    return values
+
+
+def _scaled(stored: ndarray, recipe: MapRecipe) -> tuple[ndarray, ndarray]:
+    """(float32 values, valid) after scale, offset, invalid values and range."""
+    value = stored.astype(np.float32) * np.float32(recipe.scale) + np.float32(recipe.offset)
+    valid = np.isfinite(value)
+    for bad in recipe.invalid:
+        valid &= stored != bad
+    if recipe.min_value is not None:
+        valid &= value >= recipe.min_value
+    if recipe.max_value is not None:
+        valid &= value <= recipe.max_value
+    return value, valid
+
+
+def _single(stored: ndarray, path: Path) -> ndarray:
+    """The one channel of a gray map; a gray map saved as RGB is accepted, a coloured one is not."""
+    if stored.ndim == 2:
+        return stored
+    if (stored == stored[..., :1]).all():
+        return stored[..., 0]
+    raise DistillError(
+        f"{path}: has colours where one number per pixel is expected", hint="convert it to ids or depths"
+    )
+
+
+def _read_depth(path: Path, recipe: MapRecipe) -> Label:
+    value, valid = _scaled(_single(read_map(path), path), recipe)
+    if recipe.gauge is Gauge.METRIC:
+        valid &= value > 0
+    else:
+        value = stretch_to_unit(value, valid)
+    return _label(Task.DEPTH, value, valid, recipe, gauge=recipe.gauge)
+
+
+def _read_normals(path: Path, recipe: MapRecipe) -> Label:
+    stored = read_map(path)
+    if stored.ndim != 3:
+        raise DistillError(f"{path}: a normal map has three channels, this one has one", hint="check the pattern")
+    vector = stored.astype(np.float32) * np.float32(recipe.scale) + np.float32(recipe.offset)
+    length = np.linalg.norm(vector, axis=-1)
+    # Half a unit: anything shorter is a hole or a blend, in every data set seen.
+    valid = np.isfinite(length) & (length > 0.5)
+    for bad in recipe.invalid:
+        valid &= ~(stored == bad).all(axis=-1)
+    unit = vector / np.maximum(length, 1e-6)[..., None]
+    value = np.where(valid[..., None], unit, 0).astype(np.float32) @ frame_matrix(recipe.frame)
+    return _label(Task.NORMALS, value, valid, recipe)
+
+
+def _read_semantic(path: Path, recipe: MapRecipe) -> Label:
+    stored = _single(read_map(path), path)
+    if not np.issubdtype(stored.dtype, np.integer) or stored.min(initial=0) < 0 or stored.max(initial=0) > 65535:
+        raise DistillError(f"{path}: semantic ids are whole numbers from 0 to 65535, this map holds {stored.dtype}")
+    table = np.array(id_table(recipe.stored_classes, recipe.classes, recipe.remap, 65536), np.uint8)
+    for bad in recipe.invalid:
+        table[int(bad)] = IGNORE_SEMANTIC
+    value = table[stored]
+    return _label(Task.SEMANTIC, value, value != IGNORE_SEMANTIC, recipe, classes=recipe.classes)
+
+
+def _read_instance(path: Path, recipe: MapRecipe) -> Label:
+    stored = _single(read_map(path), path).astype(np.int64)
+    valid = np.ones(stored.shape, bool)
+    for bad in recipe.invalid:
+        valid &= stored != bad
+    if stored.min(initial=0) < 0 or stored[valid].max(initial=0) >= IGNORE_INSTANCE:
+        raise DistillError(f"{path}: instance ids must lie between 0 and {IGNORE_INSTANCE - 1}")
+    value = np.where(valid, stored, IGNORE_INSTANCE).astype(np.uint16)
+    names = {int(i): recipe.class_name for i in np.unique(value[valid]) if i}
+    return _label(Task.INSTANCE, value, valid, recipe, classes=(recipe.class_name,), instances=names)
+
+
+_READERS = {
+    Task.DEPTH: _read_depth,
+    Task.NORMALS: _read_normals,
+    Task.SEMANTIC: _read_semantic,
+    Task.INSTANCE: _read_instance,
+}
+
+
+def _label(
+    task: Task,
+    value: ndarray,
+    valid: ndarray,
+    recipe: MapRecipe,
+    *,
+    gauge: Gauge | None = None,
+    classes: tuple[str, ...] = (),
+    instances: dict[int, str] | None = None,
+) -> Label:
+    if recipe.mirror:
+        value, valid = np.ascontiguousarray(value[:, ::-1]), np.ascontiguousarray(valid[:, ::-1])
+        if task is Task.NORMALS:
+            value = value * np.array([-1, 1, 1], np.float32)
+    return Label(task, value, valid, valid.astype(np.float32), gauge, classes, instances or {})
+
+
+def stretch_to_unit(value: Shaped[ndarray, "h w"], valid: Bool[ndarray, "h w"]) -> Shaped[ndarray, "h w"]:
+    """Values of a relative gauge stretched to [0, 1] over the valid pixels; the gauge's meaning stays the same."""
+    if not valid.any():
+        return np.zeros_like(value, np.float32)
+    low, high = float(value[valid].min()), float(value[valid].max())
+    span = high - low if high > low else 1.0
+    return np.clip((value - np.float32(low)) / np.float32(span), 0, 1).astype(np.float32)

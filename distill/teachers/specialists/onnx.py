@@ -1,0 +1,197 @@
+"""Any ONNX model as specialist teacher, described in YAML.
+
+Knows tensors and what a recipe says about them; brings every output to a `Label` at the model's own size.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from jaxtyping import Float, Shaped, UInt8
+from numpy import ndarray
+
+from distill.errors import DistillError, UsageError
+from distill.images import Photo
+from distill.labels import Label
+from distill.optional import require
+from distill.recipe.teacher import OnnxOutputRecipe, OnnxRecipe, id_table
+from distill.tasks import IGNORE_SEMANTIC, Gauge, Task
+from distill.teachers.decoders.normals import frame_matrix
+from distill.teachers.specialists.maps import stretch_to_unit
+
+MODELS_VARIABLE = "DISTILL_MODELS"
+
+
+class OnnxSpecialist:
+    """One session, opened when the first photo comes (so that a plan needs no model)."""
+
+    def __init__(self, recipe: OnnxRecipe, folder: Path) -> None:
+        self._recipe = recipe
+        self._path = find_model(recipe.model, folder)
+        self._session: Any = None
+
+    def predict(self, photo: Photo) -> list[Label]:
+        """One label per described output, at the output's own size.
+
+        Raises:
+            DistillError: The model cannot be opened, or its tensors are not what the recipe says.
+        """
+        session = self._open()
+        image = self._prepare(photo.rgb, session)
+        feed = self._recipe.input.name or session.get_inputs()[0].name
+        names = [output.name or session.get_outputs()[0].name for output in self._recipe.outputs]
+        try:
+            values = session.run(names, {feed: image})
+        except Exception as error:  # onnxruntime's exceptions share no base class
+            raise DistillError(
+                f"{self._path.name}: the model refuses this input: {str(error).splitlines()[0]}",
+                hint="check input.layout, input.size_hw and the output names in the recipe",
+            ) from error
+        return [_read(value, output, self._path) for value, output in zip(values, self._recipe.outputs, strict=True)]
+
+    def _open(self) -> Any:
+        if self._session is None:
+            runtime = require("onnxruntime", extra="cpu", why="run an ONNX teacher")
+            options = runtime.SessionOptions()
+            options.intra_op_num_threads = self._recipe.threads
+            options.log_severity_level = 3
+            try:
+                self._session = runtime.InferenceSession(
+                    str(self._path), options, providers=runtime.get_available_providers()
+                )
+            except Exception as error:
+                raise UsageError(
+                    f"{self._path}: not a model that ONNX Runtime can open: {str(error).splitlines()[0][:200]}",
+                    hint="check the file with onnx.checker",
+                ) from error
+        return self._session
+
+    def _prepare(self, rgb: UInt8[ndarray, "h w 3"], session: Any) -> Float[ndarray, "1 a b c"]:
+        """The photo as the model wants it."""
+        wanted = self._recipe.input
+        height, width = wanted.size_hw or _announced_size(session, wanted.layout, self._path)
+        # INTER_AREA averages when it shrinks (no aliasing); it is poor at enlarging, where bilinear serves.
+        shrinks = rgb.shape[0] >= height and rgb.shape[1] >= width
+        mode = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+        image = cv2.resize(rgb, (width, height), interpolation=mode).astype(np.float32)
+        image = (image * np.float32(wanted.scale) - np.array(wanted.mean, np.float32)) / np.array(
+            wanted.std, np.float32
+        )
+        if wanted.colour == "BGR":
+            image = image[..., ::-1]
+        if wanted.layout == "NCHW":
+            image = image.transpose(2, 0, 1)
+        return np.ascontiguousarray(image[None])
+
+
+def find_model(model: Path, folder: Path) -> Path:
+    """The model's file: as given, beside the recipe, or in ``$DISTILL_MODELS``.
+
+    Raises:
+        UsageError: It is in none of these places.
+    """
+    places = [Path(), folder, *map(Path, filter(None, os.environ.get(MODELS_VARIABLE, "").split(os.pathsep)))]
+    for place in places:
+        if (place / model).is_file():
+            return place / model
+    raise UsageError(
+        f"{model}: no such model", hint=f"give its path with --set model=PATH, or its folder in ${MODELS_VARIABLE}"
+    )
+
+
+def _announced_size(session: Any, layout: str, path: Path) -> tuple[int, int]:
+    shape = session.get_inputs()[0].shape
+    sides = (shape[2:4] if layout == "NCHW" else shape[1:3]) if len(shape) == 4 else ()
+    if len(sides) != 2 or not all(isinstance(side, int) for side in sides):
+        raise UsageError(f"{path}: the model takes any size ({shape})", hint="state input.size_hw in the recipe")
+    return int(sides[0]), int(sides[1])
+
+
+def _read(value: Shaped[ndarray, ...], output: OnnxOutputRecipe, path: Path) -> Label:
+    """An output tensor as a label. Planes stay channel-first, as most models lay them out, so numpy reads in order."""
+    values = np.asarray(value)
+    if values.ndim == 4 and values.shape[0] == 1:
+        values = values[0] if output.layout == "NCHW" else values[0].transpose(2, 0, 1)
+    if values.ndim != 3:
+        raise DistillError(
+            f"{path.name}: output {output.name or 'one'} has shape {np.shape(value)}, not one map per channel",
+            hint="check outputs in the recipe",
+        )
+    return _READERS[Task(output.task)](values, output, path)
+
+
+def _read_depth(planes: ndarray, output: OnnxOutputRecipe, path: Path) -> Label:
+    _want_channels(planes, 1, path)
+    value = planes[0].astype(np.float32)
+    valid = np.isfinite(value)
+    if output.gauge is Gauge.METRIC:
+        valid &= value > 0
+    else:
+        value = stretch_to_unit(np.where(valid, value, 0), valid)
+    return Label(Task.DEPTH, value, valid, valid.astype(np.float32), output.gauge)
+
+
+def _read_normals(planes: ndarray, output: OnnxOutputRecipe, path: Path) -> Label:
+    _want_channels(planes, 3, path)
+    vector = planes.transpose(1, 2, 0).astype(np.float32)
+    length = np.linalg.norm(vector, axis=-1)
+    valid = np.isfinite(length) & (length > 1e-3)
+    unit = np.where(valid[..., None], vector / np.maximum(length, 1e-3)[..., None], 0).astype(np.float32)
+    return Label(Task.NORMALS, unit @ frame_matrix(output.frame), valid, valid.astype(np.float32))
+
+
+def _read_semantic(planes: ndarray, output: OnnxOutputRecipe, path: Path) -> Label:
+    names = output.model_classes or output.classes
+    if output.values == "ids":
+        _want_channels(planes, 1, path)
+        table = np.array(id_table(names, output.classes, output.remap, 256), np.uint8)
+        value = table[np.clip(planes[0], 0, 255).astype(np.uint8)]
+        confidence = np.ones(value.shape, np.float32)
+    else:
+        probability = _probabilities(planes, output.values)
+        _want_channels(probability, len(names), path)
+        table_ids = id_table(names, output.classes, output.remap, len(names))
+        value, confidence = _merge(probability, table_ids, len(output.classes))
+    valid = (value != IGNORE_SEMANTIC) & (confidence >= output.min_confidence)
+    return Label(Task.SEMANTIC, value, valid, np.where(valid, confidence, np.float32(0)), classes=output.classes)
+
+
+def _probabilities(planes: ndarray, kind: str) -> Float[ndarray, "c h w"]:
+    """Class probabilities; one channel is foreground against background."""
+    planes = planes.astype(np.float32)
+    if planes.shape[0] == 1:
+        foreground = 1 / (1 + np.exp(-planes)) if kind == "logits" else planes
+        return np.concatenate([1 - foreground, foreground])
+    if kind == "probabilities":
+        return planes
+    planes -= planes.max(axis=0)
+    np.exp(planes, out=planes)
+    planes /= planes.sum(axis=0)
+    return planes
+
+
+def _merge(
+    probability: Float[ndarray, "c h w"], table: Sequence[int], num_classes: int
+) -> tuple[UInt8[ndarray, "h w"], Float[ndarray, "h w"]]:
+    """(ids, probability) after the channels of each target class are added; what is ignored becomes 255."""
+    merged = np.zeros((num_classes + 1, *probability.shape[1:]), np.float32)
+    for plane, target in zip(probability, table, strict=True):
+        merged[num_classes if target == IGNORE_SEMANTIC else target] += plane
+    best = merged.argmax(axis=0)
+    return np.where(best == num_classes, IGNORE_SEMANTIC, best).astype(np.uint8), merged.max(axis=0)
+
+
+def _want_channels(planes: ndarray, wanted: int, path: Path) -> None:
+    if planes.shape[0] != wanted:
+        raise DistillError(
+            f"{path.name}: the output has {planes.shape[0]} channels where {wanted} are described",
+            hint="check layout, model_classes and the output's name in the recipe",
+        )
+
+
+_READERS = {Task.DEPTH: _read_depth, Task.NORMALS: _read_normals, Task.SEMANTIC: _read_semantic}
