@@ -1,0 +1,161 @@
+"""Who is scored: a student, a teacher's labels, or the predictor that never looks. All give labels for a sample."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+from jaxtyping import UInt8
+from numpy import ndarray
+
+from distill.commands.scoring.shelf import Shelf
+from distill.errors import DistillError, UsageError
+from distill.labels import Label
+from distill.metrics import TrivialPredictor
+from distill.shards import MANIFEST, Sample, read_manifest, read_samples
+from distill.tasks import Gauge, Task
+
+if TYPE_CHECKING:
+    from distill.export.runners import Runner
+
+
+class Contestant(Protocol):
+    """Someone whose answers are compared with the truth."""
+
+    name: str
+    kind: str
+    """``student``, ``labels`` or ``trivial``."""
+    tasks: tuple[Task, ...]
+    gauge: Gauge
+    """Of its depth."""
+    classes: tuple[str, ...]
+    """That its semantic ids index."""
+
+    def predict(self, sample: Sample, rgb: UInt8[ndarray, "h w 3"]) -> dict[Task, Label]:
+        """Its answers for one photo, at any size; a task that it has no answer for is left out."""
+        ...
+
+
+class StudentContestant:
+    """A student behind a runner."""
+
+    kind = "student"
+
+    def __init__(self, name: str, runner: Runner) -> None:
+        self.name, self._runner = name, runner
+        spec = runner.spec
+        self.tasks = spec.tasks
+        self.gauge = spec.depth.gauge if spec.depth else Gauge.METRIC
+        self.classes = spec.semantic.classes if spec.semantic else ()
+
+    def predict(self, sample: Sample, rgb: UInt8[ndarray, "h w 3"]) -> dict[Task, Label]:
+        """The student's answers; it has one at every pixel."""
+        outputs = self._runner(rgb[None])
+        everywhere = np.ones(rgb.shape[:2], bool)
+        return {
+            task: Label(
+                task=task,
+                value=outputs[str(task)][0],
+                valid=everywhere,
+                confidence=outputs[f"{task}_confidence"][0],
+                gauge=self.gauge if task is Task.DEPTH else None,
+                classes=self.classes if task is Task.SEMANTIC else (),
+            )
+            for task in self.tasks
+        }
+
+
+class LabelsContestant:
+    """A folder of shards, whose labels are taken as predictions; photos are found by key, else by content."""
+
+    kind = "labels"
+
+    def __init__(self, name: str, folder: Path) -> None:
+        self.name, self._manifest, self._shelf = name, read_manifest(folder), Shelf(folder)
+        self.tasks, self.gauge, self.classes = self._manifest.tasks, self._manifest.gauge, self._manifest.classes
+
+    def predict(self, sample: Sample, rgb: UInt8[ndarray, "h w 3"]) -> dict[Task, Label]:
+        """The labels of the same photo; none if the set does not hold it."""
+        found = self._shelf.find(sample)
+        return {task: found.label(task, self._manifest) for task in found.tasks} if found else {}
+
+    @property
+    def matched_by_key(self) -> int:
+        """How many photos were found by key alone; their bytes differ from the truth's."""
+        return self._shelf.matched_by_key
+
+
+class TrivialContestant:
+    """The training labels' mean, wherever the camera looks."""
+
+    name = kind = "trivial"
+
+    def __init__(self, predictor: TrivialPredictor) -> None:
+        self._predictor = predictor
+        self.tasks, self.gauge = predictor.tasks, predictor.gauge or Gauge.METRIC
+        self.classes = predictor.classes
+
+    def predict(self, sample: Sample, rgb: UInt8[ndarray, "h w 3"]) -> dict[Task, Label]:
+        """The same answer for every photo."""
+        size_hw = (rgb.shape[0], rgb.shape[1])
+        everywhere = np.ones(size_hw, bool)
+        return {
+            task: Label(
+                task=task,
+                value=self._predictor.predict(task, size_hw),
+                valid=everywhere,
+                confidence=everywhere.astype(np.float32),
+                gauge=self.gauge if task is Task.DEPTH else None,
+                classes=self.classes if task is Task.SEMANTIC else (),
+            )
+            for task in self.tasks
+        }
+
+
+def open_contestants(subjects: Sequence[Path]) -> list[Contestant]:
+    """One contestant per path: a run folder, an exported file, or a folder of shards.
+
+    Raises:
+        UsageError: A path is none of these.
+    """
+    from distill.commands.subject import open_subject
+
+    found: list[Contestant] = []
+    for path, name in zip(subjects, _names(subjects), strict=True):
+        if path.is_dir() and ((path / MANIFEST).is_file() or any(path.glob("shard-*.tar"))):
+            found.append(LabelsContestant(name, path))
+        else:
+            found.append(StudentContestant(name, open_subject(path)))
+    return found
+
+
+def fit_trivial(folder: Path, tasks: Sequence[Task]) -> TrivialContestant:
+    """The trivial predictor of a folder of training shards.
+
+    Raises:
+        UsageError: The shards hold none of the tasks.
+    """
+    manifest, predictor = read_manifest(folder), TrivialPredictor()
+    for sample in read_samples(folder):
+        for task in set(tasks) & set(sample.tasks):
+            predictor.update(sample.label(task, manifest))
+    if not predictor.tasks:
+        raise UsageError(
+            f"{folder}: holds no label of {', '.join(tasks)} to fit the trivial predictor on",
+            hint="give --trivial the shards that the student learned from",
+        )
+    return TrivialContestant(predictor)
+
+
+def _names(subjects: Sequence[Path]) -> list[str]:
+    """Short names that differ: the last part of each path, with as many parents as it takes."""
+    resolved = [path.resolve() for path in subjects]
+    if len(set(resolved)) < len(resolved):
+        raise UsageError("a subject is given twice", hint="name each subject once")
+    for depth in range(1, max(len(path.parts) for path in resolved) + 1):
+        names = ["/".join(path.parts[-depth:]) for path in resolved]
+        if len(set(names)) == len(names):
+            return names
+    raise DistillError("the subjects cannot be told apart by name")

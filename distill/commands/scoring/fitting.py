@@ -1,0 +1,137 @@
+"""Predictions brought onto the truth's pixels and class ids; and which of the truth's pixels count."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+import cv2
+import numpy as np
+from jaxtyping import Bool, Shaped, UInt8
+from numpy import ndarray
+
+from distill.errors import UsageError
+from distill.labels import Label
+from distill.tasks import IGNORE_INSTANCE, IGNORE_SEMANTIC, Task
+
+
+class Crop(StrEnum):
+    """The part of the picture that counts."""
+
+    NONE = "none"
+    EIGEN = "eigen"
+    """NYU Depth v2, 640x480: rows 45 to 471, columns 41 to 601."""
+    GARG = "garg"
+    """KITTI: rows 0.408 to 0.992, columns 0.036 to 0.964 of the size."""
+
+
+_GARG = (0.40810811, 0.99189189, 0.03594771, 0.96405229)
+
+
+def crop_mask(crop: Crop, size_hw: tuple[int, int]) -> Bool[ndarray, "h w"]:
+    """Where the crop lets a pixel count.
+
+    Raises:
+        UsageError: The crop is defined for another size.
+    """
+    mask = np.zeros(size_hw, bool)
+    height, width = size_hw
+    if crop is Crop.NONE:
+        mask[:] = True
+    elif crop is Crop.EIGEN:
+        if size_hw != (480, 640):
+            raise UsageError(
+                f"the Eigen crop is defined for maps of 640x480 px, this truth has {width}x{height}",
+                hint="use --crop none, or label the truth at its own size",
+            )
+        mask[45:471, 41:601] = True
+    else:
+        # Truncated, as the reference implementations do.
+        top, bottom, left, right = (
+            int(_GARG[0] * height),
+            int(_GARG[1] * height),
+            int(_GARG[2] * width),
+            int(_GARG[3] * width),
+        )
+        mask[top:bottom, left:right] = True
+    return mask
+
+
+def fit_label(
+    label: Label, size_hw: tuple[int, int], max_depth_m: float
+) -> tuple[Shaped[ndarray, "h w *c"], Bool[ndarray, "h w"]]:
+    """(value, valid) at the truth's size: depth bilinear, normals bilinear and unit length, ids nearest."""
+    if label.task is Task.DEPTH:
+        # Sky is stored as kilometres; capped first, or it would bleed over its edge in the bilinear mean.
+        value = np.minimum(label.value, max_depth_m)
+        return _blend(value, label.valid, size_hw)
+    if label.task is Task.NORMALS:
+        value, valid = _blend(label.value, label.valid, size_hw)
+        return value / np.maximum(np.linalg.norm(value, axis=-1, keepdims=True), 1e-6), valid
+    ids = np.where(label.valid, label.value, _IGNORED[label.task]).astype(_ID_TYPE[label.task])
+    if ids.shape != size_hw:
+        ids = cv2.resize(ids, size_hw[::-1], interpolation=cv2.INTER_NEAREST_EXACT)
+    return ids, ids != _IGNORED[label.task]
+
+
+_IGNORED = {Task.SEMANTIC: IGNORE_SEMANTIC, Task.REFERRING: IGNORE_SEMANTIC, Task.INSTANCE: IGNORE_INSTANCE}
+_ID_TYPE = {Task.SEMANTIC: np.uint8, Task.REFERRING: np.uint8, Task.INSTANCE: np.uint16}
+
+
+def _blend(value: ndarray, valid: ndarray, size_hw: tuple[int, int]) -> tuple[ndarray, ndarray]:
+    """Bilinear over the valid neighbours only; valid where they carry at least half of the weight."""
+    if valid.shape == size_hw:
+        return value, valid
+    kept = np.where(valid if value.ndim == 2 else valid[..., None], value, 0).astype(np.float32)
+    total = cv2.resize(kept, size_hw[::-1], interpolation=cv2.INTER_LINEAR)
+    if valid.all():
+        return total, np.ones(size_hw, bool)
+    weight = cv2.resize(valid.astype(np.float32), size_hw[::-1], interpolation=cv2.INTER_LINEAR)
+    divisor = np.maximum(weight, 1e-6)
+    return total / (divisor if value.ndim == 2 else divisor[..., None]), weight >= 0.5
+
+
+@dataclass(frozen=True)
+class ClassJoin:
+    """How a subject's class ids become the truth's, joined by name.
+
+    Attributes:
+        table: Subject id to truth id; 255 where the truth has no such class (the pixel is then wrong).
+        unknown: Truth classes that the subject cannot say; they count, with IoU 0.
+        extra: Subject classes that the truth does not have.
+    """
+
+    table: UInt8[ndarray, " n"]
+    unknown: tuple[str, ...]
+    extra: tuple[str, ...]
+
+
+def join_classes(subject: Sequence[str], truth: Sequence[str], renamed: Mapping[str, str | None]) -> ClassJoin:
+    """The join of two class lists, case-insensitive, after the subject's classes are renamed.
+
+    Raises:
+        UsageError: A renaming names a class that is not there, or no name is shared.
+    """
+    places = {name.casefold(): index for index, name in enumerate(truth)}
+    said = {name.casefold() for name in subject}
+    new_names = {old.casefold(): new for old, new in renamed.items()}
+    for name in new_names.values():
+        if name is not None and name.casefold() not in places:
+            raise UsageError(f"--map-classes: the truth has no class {name!r}", hint=f"it has {', '.join(truth)}")
+    table = np.full(256, IGNORE_SEMANTIC, np.uint8)
+    extra = []
+    for index, name in enumerate(subject):
+        target = new_names.get(name.casefold(), name)
+        place = places.get(target.casefold()) if target is not None else None
+        if place is None:
+            extra.append(name)
+        else:
+            table[index] = place
+    known = {int(place) for place in table if place != IGNORE_SEMANTIC}
+    if not known:
+        raise UsageError(
+            f"no class name is shared: the subject has {', '.join(sorted(said))}; the truth has {', '.join(truth)}",
+            hint="name the pairs in a YAML file of subject: truth and give it as --map-classes",
+        )
+    return ClassJoin(table, tuple(name for index, name in enumerate(truth) if index not in known), tuple(extra))

@@ -1,0 +1,187 @@
+"""One pass over the truth: every contestant answers every photo, every board counts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from jaxtyping import UInt8
+from numpy import ndarray
+
+from distill.commands.console import Console
+from distill.commands.scoring.boards import Board, Rules, SemanticJudge
+from distill.commands.scoring.contestants import Contestant, LabelsContestant
+from distill.commands.scoring.page import build_page, ratios
+from distill.commands.scoring.worst import WorstList
+from distill.errors import DistillError, UsageError
+from distill.images import decode_rgb
+from distill.labels import Label
+from distill.report import Gallery, Report
+from distill.rundir import machine, versions
+from distill.shards import Manifest, Sample, read_manifest, read_samples
+from distill.tasks import Task
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """The outcome of one evaluation.
+
+    Attributes:
+        values: Everything measured, as ``evaluate.json`` holds it.
+        galleries: Worst-first pictures by task.
+    """
+
+    values: dict[str, Any]
+    galleries: Mapping[str, Gallery | None]
+
+    @property
+    def report(self) -> Report:
+        """The page."""
+        return build_page(self.values, self.galleries)
+
+
+def choose_tasks(
+    wanted: Sequence[Task], contestants: Sequence[Contestant], truth: Path, manifest: Manifest
+) -> list[Task]:
+    """The tasks to score: those wanted, or all that the truth and at least one contestant have.
+
+    Raises:
+        UsageError: A wanted task is missing on one side, or nothing is shared.
+    """
+    answered = {task for one in contestants for task in one.tasks}
+    for task in wanted:
+        if task not in manifest.tasks:
+            raise UsageError(
+                f"{truth}: the truth holds no {task} labels, only {', '.join(manifest.tasks)}",
+                hint="choose another --task",
+            )
+        if task not in answered:
+            raise UsageError(f"no subject answers {task}", hint=f"they answer {', '.join(sorted(answered))}")
+    tasks = list(dict.fromkeys(wanted)) or [task for task in Task if task in manifest.tasks and task in answered]
+    if not tasks:
+        raise UsageError(
+            f"nothing can be compared: the truth holds {', '.join(manifest.tasks) or 'no labels'}, "
+            f"the subjects answer {', '.join(sorted(answered)) or 'nothing'}",
+            hint="label the truth for a task that the subjects answer",
+        )
+    return tasks
+
+
+def evaluate_contestants(
+    contestants: Sequence[Contestant],
+    truth: Path,
+    tasks: Sequence[Task],
+    rules: Rules,
+    console: Console,
+    *,
+    limit: int | None = None,
+    num_worst: int = 8,
+) -> Evaluation:
+    """Every contestant's scores over a folder of truth shards.
+
+    Raises:
+        DistillError: No photo of the truth could be scored.
+    """
+    manifest = read_manifest(truth)
+    boards = {task: Board(task, contestants, manifest, rules) for task in tasks}
+    worst = {task: WorstList(board, rules, num_worst) for task, board in boards.items()}
+    warnings: list[str] = []
+    images = 0
+    total = min(manifest.samples, limit) if limit else manifest.samples
+    for sample in console.track(islice(read_samples(truth), limit), "evaluate", total):
+        name = str(sample.meta.get("name", sample.key))
+        try:
+            rgb, _ = decode_rgb(sample.photo, name)
+        except DistillError as error:
+            warnings.append(f"{error.message}; it is left out")
+            continue
+        _score_sample(name, sample, rgb, manifest, contestants, boards, worst)
+        images += 1
+    if not any(judge_images(board) for board in boards.values()):
+        raise DistillError(
+            f"{truth}: no photo of the truth has an answer to score",
+            hint="give the shards of the same photos, or a student",
+        )
+    values = {
+        "truth": str(truth),
+        "images": images,
+        "subjects": [one.name for one in contestants],
+        "tasks": {str(task): _task_values(boards[task], worst[task], rules) for task in tasks},
+        "warnings": [*warnings, *_warnings(contestants, boards.values())],
+        "made_with": {**versions(), **machine()},
+    }
+    return Evaluation(values, {str(task): worst[task].gallery() for task in tasks})
+
+
+def judge_images(board: Board) -> int:
+    """How many answers a board has scored, over all contestants."""
+    return sum(board.images - row["missing"] for row in board.compute().values())
+
+
+def _score_sample(
+    name: str,
+    sample: Sample,
+    rgb: UInt8[ndarray, "h w 3"],
+    manifest: Manifest,
+    contestants: Sequence[Contestant],
+    boards: Mapping[Task, Board],
+    worst: Mapping[Task, WorstList],
+) -> None:
+    answers: dict[str, dict[Task, Label]] = {one.name: one.predict(sample, rgb) for one in contestants}
+    for task, board in boards.items():
+        if task not in sample.tasks:
+            continue
+        truth = sample.label(task, manifest)
+        given = {one: labels[task] for one, labels in answers.items() if task in labels}
+        worst[task].offer(name, board.update(truth, given), rgb, truth, given)
+
+
+def _task_values(board: Board, worst: WorstList, rules: Rules) -> dict[str, Any]:
+    scores = board.compute()
+    values: dict[str, Any] = {
+        "terms": _terms(board.task, rules),
+        "scores": scores,
+        "ratios": ratios(scores, board.task),
+        "worst": worst.rows(),
+    }
+    tables = {name: judge.per_class() for name, judge in board.judges.items() if isinstance(judge, SemanticJudge)}
+    if tables:
+        classes = dict.fromkeys(name for table in tables.values() for name in table)
+        values["per_class"] = {
+            name: {
+                "iou": {one: table[name]["iou"] for one, table in tables.items() if name in table},
+                "pixels": max(table[name]["pixels"] for table in tables.values() if name in table),
+            }
+            for name in classes
+        }
+    return values
+
+
+def _terms(task: Task, rules: Rules) -> dict[str, Any]:
+    terms: dict[str, Any] = {"crop": str(rules.crop)}
+    if task is Task.DEPTH:
+        terms |= {"from, m": rules.min_depth_m, "to, m": round(rules.max_depth_m, 3), "sky": "left out"}
+    return terms
+
+
+def _warnings(contestants: Sequence[Contestant], boards: Iterable[Board]) -> list[str]:
+    """What a reader would want to know before believing the numbers."""
+    found = []
+    for one in contestants:
+        if isinstance(one, LabelsContestant) and one.matched_by_key:
+            found.append(f"{one.name}: {one.matched_by_key} photos were matched by key alone; their bytes differ")
+    for board in boards:
+        for name, row in board.compute().items():
+            if row["missing"]:
+                found.append(f"{name}: no {board.task} answer for {row['missing']} of {board.images} photos")
+            if row.get("classes_it_cannot_say"):
+                found.append(
+                    f"{name}: has no word for {', '.join(row['classes_it_cannot_say'])}; they count with IoU 0"
+                )
+            if row.get("classes_not_in_truth"):
+                names = ", ".join(row["classes_not_in_truth"])
+                found.append(f"{name}: {names} are no classes of the truth; such pixels are wrong")
+    return found

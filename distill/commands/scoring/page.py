@@ -1,0 +1,180 @@
+"""Scores as tables: metrics down, contestants across, the better value bold, the ratio beside."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from distill.report import Block, Cell, Facts, Gallery, Headline, Headlines, Report, Section, Table, Text
+from distill.tasks import Task
+
+_HIGHER, _LOWER = "↑", "↓"
+_METRICS: dict[Task, dict[str, tuple[str, str]]] = {
+    Task.DEPTH: {
+        "delta1": ("delta1 (< 1.25)", _HIGHER),
+        "delta2": ("delta2 (< 1.25²)", _HIGHER),
+        "delta3": ("delta3 (< 1.25³)", _HIGHER),
+        "abs_rel": ("AbsRel", _LOWER),
+        "sq_rel": ("SqRel, m", _LOWER),
+        "rmse_m": ("RMSE, m", _LOWER),
+        "rmse_log": ("RMSE of ln", _LOWER),
+        "log10": ("log10", _LOWER),
+        "silog": ("SILog (Depth Anything)", _LOWER),
+        "silog_marigold": ("SILog × 100 (Marigold)", _LOWER),
+        "irmse": ("iRMSE, 1/m", _LOWER),
+    },
+    Task.NORMALS: {
+        "mean_deg": ("mean, °", _LOWER),
+        "median_deg": ("median, °", _LOWER),
+        "rmse_deg": ("RMSE, °", _LOWER),
+        "within_5": ("within 5°", _HIGHER),
+        "within_7_5": ("within 7.5°", _HIGHER),
+        "within_11_25": ("within 11.25°", _HIGHER),
+        "within_22_5": ("within 22.5°", _HIGHER),
+        "within_30": ("within 30°", _HIGHER),
+    },
+    Task.SEMANTIC: {
+        "miou": ("mIoU", _HIGHER),
+        "miou_known": ("mIoU of classes it knows", _HIGHER),
+        "pixel_accuracy": ("pixel accuracy", _HIGHER),
+        "mean_accuracy": ("mean class accuracy", _HIGHER),
+        "fw_iou": ("frequency-weighted IoU", _HIGHER),
+    },
+    Task.INSTANCE: {
+        "cgf1": ("cgF1", _HIGHER),
+        "il_mcc": ("IL_MCC", _HIGHER),
+        "pmf1": ("pmF1", _HIGHER),
+        "pairs": ("image-class pairs", ""),
+    },
+    Task.REFERRING: {
+        "ciou": ("cIoU", _HIGHER),
+        "giou": ("gIoU", _HIGHER),
+        "masks": ("masks", ""),
+    },
+}
+_COUNTS = {
+    "images": "images scored",
+    "images_skipped": "images without a valid pixel",
+    "pixels": "pixels scored",
+    "bad_pixels": "predictions not finite",
+    "coverage": "coverage of the truth",
+    "missing": "photos without an answer",
+}
+HEADLINE = {
+    Task.DEPTH: ("abs_rel", "depth AbsRel"),
+    Task.NORMALS: ("mean_deg", "mean normal error, degrees"),
+    Task.SEMANTIC: ("miou", "mIoU"),
+    Task.INSTANCE: ("cgf1", "cgF1"),
+    Task.REFERRING: ("ciou", "referring cIoU"),
+}
+
+
+def ratios(scores: Mapping[str, Mapping[str, Any]], task: Task) -> dict[str, dict[str, float | None]]:
+    """Of the first contestant over each other one: name to metric to ratio."""
+    first, *others = scores
+    return {
+        other: {metric: _ratio(scores[first].get(metric), scores[other].get(metric)) for metric in _METRICS[task]}
+        for other in others
+    }
+
+
+def _ratio(part: Any, whole: Any) -> float | None:
+    usable = all(isinstance(value, (int, float)) and math.isfinite(value) for value in (part, whole))
+    return part / whole if usable and whole else None
+
+
+def build_page(values: Mapping[str, Any], galleries: Mapping[str, Gallery | None]) -> Report:
+    """The report of ``evaluate.json``'s values, with the worst-first pictures by task."""
+    tiles, sections = [], []
+    for name, found in values["tasks"].items():
+        task, scores = Task(name), found["scores"]
+        first = next(iter(scores))
+        metric, label = HEADLINE[task]
+        others = [f"{other} {_short(scores[other].get(metric))}" for other in scores if other != first]
+        tiles.append(Headline(scores[first].get(metric), label, ", ".join(others)))
+        sections.append(Section(_TITLES[task], _task_blocks(task, found, galleries.get(name))))
+    warnings = [Text(text, "warning") for text in values["warnings"]]
+    subjects = values["subjects"]
+    lead = Section("Result", [Headlines(tiles), *warnings])
+    summary = f"{', '.join(subjects)} against the truth in {values['truth']}: {values['images']:,} images."
+    return Report("Evaluation", [lead, *sections], summary, values.get("made_with", {}))
+
+
+_TITLES = {
+    Task.DEPTH: "Depth",
+    Task.NORMALS: "Surface normals",
+    Task.SEMANTIC: "Semantic segmentation",
+    Task.INSTANCE: "Instances",
+    Task.REFERRING: "Referring segmentation",
+}
+
+
+def _short(value: Any) -> str:
+    return f"{value:.3g}" if isinstance(value, (int, float)) and math.isfinite(value) else "–"
+
+
+def _task_blocks(task: Task, found: Mapping[str, Any], gallery: Gallery | None) -> list[Block]:
+    scores = found["scores"]
+    blocks: list[Block] = [_score_table(task, found)]
+    blocks.append(Facts({_COUNTS.get(key, key): value for key, value in found["terms"].items()}, "Terms"))
+    if "per_class" in found:
+        blocks.append(_class_table(found["per_class"], list(scores)))
+    return [*blocks, gallery] if gallery else blocks
+
+
+def _score_table(task: Task, found: Mapping[str, Any]) -> Table:
+    scores = found["scores"]
+    names, first = list(scores), next(iter(scores))
+    # With more contestants the ratios would fill the page; the file has them all.
+    compared = [name for name in found["ratios"] if name in names[1:2] or name == "trivial"]
+    rows: list[list[Cell]] = []
+    strong = set()
+    for metric, (label, arrow) in _METRICS[task].items():
+        values = [scores[name].get(metric) for name in names]
+        strong |= {(len(rows), 1 + best) for best in _best(values, arrow)}
+        rows.append([f"{label} {arrow}".strip(), *values, *(found["ratios"][name][metric] for name in compared)])
+    for key, label in _COUNTS.items():
+        values = [scores[name].get(key) for name in names]
+        if any(value is not None for value in values) and (
+            key not in ("bad_pixels", "images_skipped", "missing") or any(values)
+        ):
+            rows.append([label, *values, *([None] * len(compared))])
+    aligned = {scores[name].get("alignment") for name in names} - {None}
+    if aligned:
+        rows.insert(0, ["alignment", *(scores[name].get("alignment") for name in names), *([None] * len(compared))])
+        strong = {(row + 1, column) for row, column in strong}
+    return Table(
+        ["", *names, *(f"{first} / {name}" for name in compared)],
+        rows,
+        note=_NOTES[task],
+        strong=frozenset(strong) if len(names) > 1 else frozenset(),
+    )
+
+
+_NOTES = {
+    Task.DEPTH: "Each score over an image's valid pixels, then the mean over images.",
+    Task.NORMALS: "Pooled over all valid pixels of all images.",
+    Task.SEMANTIC: "From one confusion matrix over all images. Classes are joined by name; one that a contestant has "
+    "no word for counts with IoU 0 in mIoU and is left out of the line below it.",
+    Task.INSTANCE: "SA-Co: every image and class is a pair, also where the class is absent.",
+    Task.REFERRING: "cIoU: sum of intersections over sum of unions; gIoU: mean over masks.",
+}
+
+
+def _best(values: Sequence[Any], arrow: str) -> list[int]:
+    known = [value for value in values if isinstance(value, (int, float)) and math.isfinite(value)]
+    if not known or not arrow:
+        return []
+    best = max(known) if arrow == _HIGHER else min(known)
+    return [index for index, value in enumerate(values) if value == best]
+
+
+def _class_table(per_class: Mapping[str, Mapping[str, Any]], names: Sequence[str]) -> Table:
+    rows: list[list[Cell]] = [
+        [name, *(row["iou"].get(one) for one in names), row["pixels"]] for name, row in per_class.items()
+    ]
+    strong = {
+        (index, 1 + best) for index, row in enumerate(rows) for best in _best(row[1:-1], _HIGHER) if len(names) > 1
+    }
+    return Table(["class", *names, "pixels of truth"], rows, "IoU by class", "", frozenset(strong))

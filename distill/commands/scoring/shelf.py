@@ -1,0 +1,78 @@
+"""Samples of a folder of shards by key or by photo, without holding the set in memory."""
+
+from __future__ import annotations
+
+import tarfile
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from distill.errors import DistillError
+from distill.shards import MAX_MEMBER_BYTES, Sample, read_manifest
+
+
+@dataclass(slots=True)
+class _Place:
+    """Where a sample's files lie: extension to (offset, size) in one tar."""
+
+    tar: Path
+    files: dict[str, tuple[int, int]] = field(default_factory=dict)
+
+
+class Shelf:
+    """An index of a set's tars: about 1 kB a sample; labels are read when they are asked for.
+
+    Attributes:
+        matched_by_key: How many samples were found by their key alone, with other photo bytes.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._places: dict[str, _Place] = {}
+        for shard in read_manifest(folder).shards:
+            self._index(folder / shard.name)
+        self._keys_by_photo: dict[str, str] | None = None
+        self.matched_by_key = 0
+
+    def find(self, sample: Sample) -> Sample | None:
+        """The sample of the same photo bytes or, when no photo is the same, of the same key; else None."""
+        wanted = sample.meta.get("photo_sha256", "")
+        found = self._read(sample.key) if sample.key in self._places else None
+        if found is not None and found.meta.get("photo_sha256", "") == wanted:
+            return found
+        # Keys like 0001 repeat between sets, so the photo comes before the key.
+        key = self._by_photo().get(wanted)
+        if key is not None:
+            return self._read(key)
+        if found is not None:
+            self.matched_by_key += 1
+        return found
+
+    def _index(self, path: Path) -> None:
+        try:
+            with tarfile.open(path, "r:") as tar:
+                for member in tar:
+                    stem, _, extension = member.name.rpartition("/")[2].partition(".")
+                    if member.isfile() and member.size <= MAX_MEMBER_BYTES:
+                        place = self._places.setdefault(stem, _Place(path))
+                        place.files[extension] = (member.offset_data, member.size)
+        except (tarfile.TarError, OSError, EOFError) as error:
+            raise DistillError(
+                f"{path}: the shard cannot be read: {error}", hint="delete it and run distill label again"
+            ) from error
+
+    def _by_photo(self) -> dict[str, str]:
+        if self._keys_by_photo is None:
+            self._keys_by_photo = {}
+            for key in self._places:
+                photo = self._read(key, only="json").meta.get("photo_sha256")
+                if photo:
+                    self._keys_by_photo.setdefault(photo, key)
+        return self._keys_by_photo
+
+    def _read(self, key: str, *, only: str = "") -> Sample:
+        place, files = self._places[key], {}
+        with place.tar.open("rb") as tar:
+            for extension, (offset, size) in place.files.items():
+                if not only or extension == only:
+                    tar.seek(offset)
+                    files[extension] = tar.read(size)
+        return Sample(key, files)
