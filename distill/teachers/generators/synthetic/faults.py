@@ -104,10 +104,13 @@ def spoil(painted: UInt8[ndarray, "h w 3"], faults: FaultsRecipe, rng: Generator
 
 def _haloed(painted: UInt8[ndarray, "h w 3"], sigma_px: float) -> UInt8[ndarray, "h w 3"]:
     """Colours run into each other at borders only; the inside of a surface stays as it is."""
-    step = cv2.morphologyEx(painted, cv2.MORPH_GRADIENT, np.ones((3, 3), np.uint8)).max(axis=-1)
+    red, green, blue = cv2.split(cv2.morphologyEx(painted, cv2.MORPH_GRADIENT, np.ones((3, 3), np.uint8)))
+    step = cv2.max(red, cv2.max(green, blue))
     reach = 2 * int(np.ceil(2 * sigma_px)) + 1
     border = cv2.dilate((step > _BORDER_STEP).astype(np.uint8), np.ones((reach, reach), np.uint8))
-    return np.where(border[..., None] > 0, cv2.GaussianBlur(painted, (0, 0), sigma_px), painted)
+    haloed = painted.copy()
+    cv2.copyTo(cv2.GaussianBlur(painted, (0, 0), sigma_px), border, haloed)
+    return haloed
 
 
 def encode_file(painted: UInt8[ndarray, "h w 3"], faults: FaultsRecipe, rng: Generator) -> bytes:

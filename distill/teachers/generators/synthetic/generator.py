@@ -53,11 +53,9 @@ class SyntheticGenerator:
 
     def questions(self, photo: Photo) -> list[Question]:
         """One question for each task of the recipe; instance: one for each class that is there to be seen."""
-        world, truth = _known(photo)
-        asked: list[Question] = []
-        for task in self._recipe.tasks:
-            asked += _questions(task, world, truth, self._recipe.faults.fit)
-        return asked
+        return [
+            question for task in self._recipe.tasks for question in _questions(task, photo, self._recipe.faults.fit)
+        ]
 
     def paint(self, photo: Photo, question: Question, *, seed: int) -> Answer:
         """The painted answer: PNG, or JPEG whatever was asked for; cut off, by dose.
@@ -119,9 +117,14 @@ def _known(photo: Photo) -> tuple[World, Truth]:
     return scene(seed, index)[0], scene_truth(seed, index, photo.size_hw)
 
 
-def _questions(task: Task, world: World, truth: Truth, fit: str) -> list[Question]:
+def _questions(task: Task, photo: Photo, fit: str) -> list[Question]:
+    if task is Task.DEPTH:
+        return [depth_question(canvas=fit)]
+    if task is Task.NORMALS:
+        return [normals_question(canvas=fit)]
     if task is Task.SEMANTIC:
         return [semantic_question(SYNTHETIC_CLASSES, canvas=fit)]
+    world, truth = _known(photo)
     if task is Task.INSTANCE:
         counts = np.bincount(truth.instance.ravel(), minlength=len(world.instance_classes) + 1)
         seen = {
@@ -129,10 +132,8 @@ def _questions(task: Task, world: World, truth: Truth, fit: str) -> list[Questio
         }
         names = [SYNTHETIC_CLASSES[class_id] for class_id in COUNTABLE]
         return [instance_question(name, canvas=fit) for name in names if name in seen]
-    if task is Task.REFERRING:
-        phrases = referents(truth, world.instance_classes)
-        return [referring_question(list(phrases), canvas=fit)] if phrases else []
-    return [depth_question(canvas=fit) if task is Task.DEPTH else normals_question(canvas=fit)]
+    phrases = referents(truth, world.instance_classes)
+    return [referring_question(list(phrases), canvas=fit)] if phrases else []
 
 
 def _label(task: Task, world: World, truth: Truth) -> Label:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
-from jaxtyping import Bool, Float, Int16, UInt8, UInt16
+from jaxtyping import Bool, Float, Int16, Int64, UInt8, UInt16
 from numpy import ndarray
 from numpy.random import Generator
 
@@ -16,6 +17,8 @@ from distill.teachers.generators.synthetic.texture import albedo
 
 _SUBPIXELS = ((-0.25, -0.25), (0.25, -0.25), (-0.25, 0.25), (0.25, 0.25))
 """Four rays a pixel. Each sees the lamp at another place, so the same four give shadows their soft border."""
+_ROUGH_STEP = 0.06
+"""A step of the displayed brightness (of 1) that four rays a pixel make smoother."""
 _SENSOR_SIGMA = 1.3
 """Noise of the recorded picture in 8-bit levels: a phone by day."""
 
@@ -104,16 +107,28 @@ def trace_truth(
 def photograph(world: World, camera: Camera, size_hw: tuple[int, int], rng: Generator) -> UInt8[ndarray, "h w 3"]:
     """The picture that a camera records: anti-aliased, developed, with sensor noise."""
     grid = pixel_grid(size_hw)
-    exposed = np.zeros((3, grid.shape[1]), np.float32)
+    exposed = _shade(world, camera, camera.rays(grid, size_hw), size_hw, (0.0, 0.0))
+    rough = _rough(exposed, size_hw)
+    finer = np.zeros((3, rough.size), np.float32)
     for offset in _SUBPIXELS:
-        rays = camera.rays(grid + np.array(offset, np.float32)[:, None], size_hw)
-        exposed += _shade(world, camera, rays, size_hw, offset)
-    exposed *= np.float32(rng.uniform(0.9, 1.12) / len(_SUBPIXELS))
+        rays = camera.rays(grid[:, rough] + np.array(offset, np.float32)[:, None], size_hw)
+        finer += _shade(world, camera, rays, size_hw, offset)
+    exposed[:, rough] = finer / len(_SUBPIXELS)
+    exposed *= np.float32(rng.uniform(0.9, 1.12))
     exposed *= 1 + rng.normal(0, 0.015, (3, 1)).astype(np.float32)
     # A soft shoulder instead of a hard clip keeps bright walls from burning out.
     shown = 255 * np.power(exposed / (1 + 0.2 * exposed**2), np.float32(1 / 2.2))
     shown += rng.standard_normal(shown.shape, np.float32) * np.float32(_SENSOR_SIGMA)
     return np.clip(np.rint(shown), 0, 255).astype(np.uint8).T.reshape(*size_hw, 3)
+
+
+def _rough(exposed: Float[ndarray, "3 n"], size_hw: tuple[int, int]) -> Int64[ndarray, " m"]:
+    """The pixels beside which something changes; the others (two thirds) look the same by one ray as by four."""
+    brightness = np.sqrt(exposed.mean(axis=0)).reshape(size_hw)
+    step = cv2.morphologyEx(brightness, cv2.MORPH_GRADIENT, np.ones((3, 3), np.uint8))
+    # Two pixels more: the border of a shadow is wider than the step that gives it away.
+    changing = cv2.dilate((step > _ROUGH_STEP).astype(np.uint8), np.ones((3, 3), np.uint8))
+    return np.flatnonzero(changing)
 
 
 def _shade(

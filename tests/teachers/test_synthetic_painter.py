@@ -1,0 +1,259 @@
+"""The synthetic painter: right without faults, wrong by dose, and always in the same way."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import cv2
+import numpy as np
+import pytest
+
+from distill.errors import DistillError
+from distill.images import Photo, decode_rgb, encode_jpeg, read_photo
+from distill.recipe.synthetic import PRESETS, FaultsRecipe, SyntheticRecipe
+from distill.tasks import Task, warp_depth
+from distill.teachers.base import Answer, Question, Refusal
+from distill.teachers.decoders import decode_answer
+from distill.teachers.generators.synthetic.faults import API_CANVASES_WH, Placing, draw_placing, spoil
+from distill.teachers.generators.synthetic.generator import SyntheticGenerator, SyntheticTruth, scene_photo
+
+PLAIN = SyntheticRecipe(size_hw=(48, 64), tasks=tuple(Task))
+
+
+def generator(tasks: tuple[Task, ...] = tuple(Task), **faults: object) -> SyntheticGenerator:
+    return SyntheticGenerator(PLAIN.model_copy(update={"tasks": tasks, "faults": FaultsRecipe(**faults)}))
+
+
+def picture(answer: Answer) -> np.ndarray:
+    return decode_rgb(answer.data, answer.name)[0]
+
+
+def asked(painter: SyntheticGenerator, scenes: int, first: int = 0) -> Iterator[tuple[Photo, Question]]:
+    for index in range(first, first + scenes):
+        photo = scene_photo(index, PLAIN)
+        yield from ((photo, question) for question in painter.questions(photo))
+
+
+def share_changed(task: Task, scenes: int = 150, **faults: object) -> float:
+    """The share of answers that differ from the faultless ones at all."""
+    changed = []
+    faulty, right = generator((task,), **faults), generator((task,))
+    for photo, question in asked(right, scenes):
+        one, other = faulty.paint(photo, question, seed=3), right.paint(photo, question, seed=3)
+        changed.append((picture(one) != picture(other)).any())
+    return float(np.mean(changed))
+
+
+def test_without_faults_every_answer_decodes_to_the_truth():
+    recipe = SyntheticRecipe(size_hw=(96, 128), tasks=tuple(Task))
+    painter, teller = SyntheticGenerator(recipe), SyntheticTruth(recipe)
+    for index in range(8):
+        photo = scene_photo(index, recipe)
+        truth = {label.task: label for label in teller.predict(photo)}
+        for question in painter.questions(photo):
+            label = decode_answer(picture(painter.paint(photo, question, seed=0)), question)
+            right = truth[question.task]
+            if question.task is Task.DEPTH:
+                # One painted level is 1/1785 of the warp; the far end is where sky begins.
+                error = np.abs(warp_depth(label.value) - warp_depth(right.value))
+                assert error[warp_depth(right.value) < 0.985].max() < 1 / 1785
+                assert label.valid.mean() > 0.97
+            elif question.task is Task.NORMALS:
+                assert (label.valid == right.valid).all()
+                cosine = (label.value * right.value).sum(-1)[right.valid]
+                assert np.rad2deg(np.arccos(np.clip(cosine, -1, 1))).max() < 0.6
+            elif question.task is Task.INSTANCE:
+                names = right.instance_classes
+                numbers = [number for number, name in names.items() if name == question.class_name]
+                wanted = np.isin(right.value, numbers)
+                assert ((label.value > 0) == wanted)[label.valid].all()
+            else:
+                assert label.classes == right.classes
+                assert (label.value == right.value)[label.valid].all() and label.valid.all()
+
+
+def test_the_same_question_gets_the_same_bytes_in_any_order():
+    forward = {}
+    painter = SyntheticGenerator(PLAIN.model_copy(update={"faults": PRESETS["heavy"]}))
+    pairs = list(asked(painter, 3))
+    for turn in (pairs, pairs[::-1]):
+        for photo, question in turn:
+            try:
+                data = painter.paint(photo, question, seed=5).data
+            except Refusal:
+                data = b"refused"
+            key = photo.key, question.prompt
+            assert forward.setdefault(key, data) == data
+    assert len(set(forward.values()) - {b"refused"}) > 9
+
+
+def test_another_seed_gives_another_sample():
+    painter = generator((Task.DEPTH,), colour_noise_sigma=2.0)
+    photo, question = next(asked(painter, 1))
+    assert painter.paint(photo, question, seed=1).data != painter.paint(photo, question, seed=2).data
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3, 1.0])
+def test_refusals_come_at_the_asked_share_and_stay_refused(share):
+    painter = generator((Task.DEPTH, Task.SEMANTIC), refusal_share=share)
+    refused = []
+    for photo, question in asked(painter, 100):
+        outcomes = set()
+        for seed in (0, 1):
+            try:
+                painter.paint(photo, question, seed=seed)
+                outcomes.add(False)
+            except Refusal:
+                outcomes.add(True)
+        assert len(outcomes) == 1
+        refused.append(outcomes.pop())
+    assert abs(np.mean(refused) - share) < 0.12
+
+
+@pytest.mark.parametrize("share", [0.0, 0.25])
+def test_files_are_cut_off_at_the_asked_share(share):
+    painter = generator((Task.SEMANTIC,), truncated_share=share)
+    broken = []
+    for photo, question in asked(painter, 150):
+        try:
+            picture(painter.paint(photo, question, seed=0))
+            broken.append(False)
+        except DistillError:
+            broken.append(True)
+    assert abs(np.mean(broken) - share) < 0.1
+
+
+@pytest.mark.parametrize("share", [0.0, 0.4, 1.0])
+def test_jpegs_come_at_the_asked_share(share):
+    painter = generator((Task.SEMANTIC,), jpeg_share=share, jpeg_quality=80)
+    jpegs = [
+        painter.paint(photo, question, seed=0).data.startswith(b"\xff\xd8") for photo, question in asked(painter, 100)
+    ]
+    assert abs(np.mean(jpegs) - share) < 0.13
+
+
+def test_wrong_colours_come_at_the_asked_share():
+    assert share_changed(Task.SEMANTIC, wrong_legend_share=0.0) == 0
+    assert abs(share_changed(Task.SEMANTIC, wrong_legend_share=0.3) - 0.3) < 0.1
+    assert share_changed(Task.SEMANTIC, scenes=20, wrong_legend_share=1.0) == 1
+    assert share_changed(Task.DEPTH, scenes=10, wrong_legend_share=1.0) == 0
+
+
+def test_a_wrong_colour_is_one_of_the_legend():
+    painter = generator((Task.SEMANTIC,), wrong_legend_share=1.0)
+    for photo, question in asked(painter, 10):
+        colours = {tuple(colour) for colour in picture(painter.paint(photo, question, seed=0)).reshape(-1, 3).tolist()}
+        assert colours <= set(question.legend.values())
+
+
+def test_instances_are_left_out_at_the_asked_share():
+    right, faulty = generator((Task.INSTANCE,)), generator((Task.INSTANCE,), missing_instance_share=0.3)
+    counts = {right: 0, faulty: 0}
+    for photo, question in asked(right, 60):
+        for painter in counts:
+            colours = np.unique(picture(painter.paint(photo, question, seed=1)).reshape(-1, 3), axis=0)
+            counts[painter] += len(colours) - 1  # less the background
+    assert abs(counts[faulty] / counts[right] - 0.7) < 0.08
+
+
+def test_displacements_come_at_the_asked_share():
+    assert share_changed(Task.NORMALS, scenes=100, drift_share=0.0, shift_px=6, zoom=0.05, aspect=0.02) == 0
+    share = share_changed(Task.NORMALS, scenes=100, drift_share=0.4, shift_px=6, zoom=0.05, aspect=0.02)
+    assert abs(share - 0.4) < 0.13
+
+
+def test_a_placing_says_where_in_the_photo_a_pixel_lies():
+    x, y = Placing((4, 6), (1.0, 1.0), (2.0, -1.0)).photo_positions((4, 6))
+    # Content moved 2 down and 1 left: pixel (row 2, column 0) shows what the photo has at row 0, column 1.
+    assert (x.reshape(4, 6)[2, 0], y.reshape(4, 6)[2, 0]) == (1.5, 0.5)
+    x, y = Placing((8, 12), (2.0, 2.0), (0.0, 0.0)).photo_positions((4, 6))
+    assert (x.reshape(8, 12)[0, 0], y.reshape(8, 12)[7, 11]) == (0.25, 3.75)
+
+
+@pytest.mark.parametrize(
+    ("faults", "largest"), [({"shift_px": 5.0}, 5.0), ({"zoom": 0.07}, 0.07), ({"aspect": 0.03}, 0.03)]
+)
+def test_displacements_stay_within_their_dose(faults, largest):
+    recipe, rng = FaultsRecipe(drift_share=1.0, **faults), np.random.default_rng(0)
+    placings = [draw_placing(recipe, (96, 128), "cover", rng) for _ in range(300)]
+    shifts = np.array([placing.shift_yx_px for placing in placings])
+    scales = np.array([placing.scale_yx for placing in placings])
+    seen = {
+        "shift_px": shifts,
+        "zoom": scales[:, 0] - 1,
+        "aspect": scales[:, 1] / scales[:, 0] - 1,
+    }
+    for name, values in seen.items():
+        expected = largest if name in faults else 0.0
+        assert np.abs(values).max() <= expected + 1e-9
+        assert np.abs(values).max() >= 0.9 * expected
+
+
+@pytest.mark.parametrize("fit", ["cover", "stretch", "contain"])
+def test_answers_on_the_api_grid_lie_over_the_photo_as_the_question_says(fit):
+    recipe = FaultsRecipe(canvas="api", fit=fit)
+    placing = draw_placing(recipe, (1051, 1440), fit, np.random.default_rng(0))
+    height, width = placing.size_hw
+    assert (width, height) in API_CANVASES_WH and (width, height) == (1200, 896)
+    covered = np.array([1051 * placing.scale_yx[0] / height, 1440 * placing.scale_yx[1] / width])
+    assert {"cover": covered.min(), "contain": covered.max(), "stretch": covered.mean()}[fit] == pytest.approx(1)
+    assert {"cover": covered.max() > 1.001, "contain": covered.min() < 0.999, "stretch": np.ptp(covered) < 1e-9}[fit]
+
+
+def test_other_canvases_have_sides_that_divide_by_16():
+    painter = generator((Task.DEPTH,), canvas="other")
+    sizes = {picture(painter.paint(photo, question, seed=0)).shape[:2] for photo, question in asked(painter, 20)}
+    assert len(sizes) == 2 and all(side % 16 == 0 for size in sizes for side in size)
+
+
+def test_letterboxed_answers_have_black_bars():
+    painter = generator((Task.NORMALS,), canvas="api", fit="contain")
+    photo = scene_photo(0, SyntheticRecipe(size_hw=(32, 64)))
+    answer = picture(painter.paint(photo, painter.questions(photo)[0], seed=0))
+    assert answer.shape[:2] == (768, 1376)
+    assert not answer[:30].any() and not answer[-30:].any()
+    assert answer[60:-60].any(axis=-1).all()
+
+
+def test_halos_touch_borders_only():
+    flat = np.full((40, 40, 3), 200, np.uint8)
+    flat[:, 20:] = (10, 90, 30)
+    haloed = spoil(flat, FaultsRecipe(edge_halo_px=1.0), np.random.default_rng(0))
+    assert (haloed[:, :14] == flat[:, :14]).all() and (haloed[:, 26:] == flat[:, 26:]).all()
+    assert (haloed[:, 19] != flat[:, 19]).all()
+
+
+def test_noise_and_drift_have_the_asked_size():
+    gray = np.full((256, 256, 3), 128, np.uint8)
+    rng = np.random.default_rng(0)
+    noisy = spoil(gray, FaultsRecipe(colour_noise_sigma=4.0), rng).astype(float)
+    assert noisy.std() == pytest.approx(4, rel=0.05)
+    drifted = np.stack([spoil(gray, FaultsRecipe(colour_drift=4.0), rng) for _ in range(40)]).astype(float)
+    assert 4 < drifted.std() < 8  # a smooth error and a constant one, each of 4
+    assert np.abs(np.diff(drifted, axis=2)).max() <= 2  # and it is smooth
+    assert (spoil(gray, FaultsRecipe(), rng) == gray).all()
+
+
+def test_chroma_subsampling_is_what_mixes_colours():
+    errors = {}
+    for subsampling in ("444", "420"):
+        faulty = generator((Task.SEMANTIC,), jpeg_share=1.0, jpeg_quality=95, jpeg_subsampling=subsampling)
+        right = generator((Task.SEMANTIC,))
+        pairs = [(faulty.paint(p, q, seed=0), right.paint(p, q, seed=0)) for p, q in asked(right, 5)]
+        errors[subsampling] = np.mean([cv2.absdiff(picture(a), picture(b)).mean() for a, b in pairs])
+    assert errors["420"] > 1.5 * errors["444"] > 0
+
+
+def test_only_its_own_scenes_are_answered():
+    rgb = np.zeros((32, 32, 3), np.uint8)
+    stranger = read_photo(encode_jpeg(rgb), key="holiday", name="holiday.jpg")
+    painter = generator()
+    with pytest.raises(DistillError, match=r"holiday\.jpg: the synthetic teacher knows only the scenes"):
+        painter.paint(stranger, Question(Task.DEPTH), seed=0)
+
+
+def test_relative_depth_is_refused_in_a_sentence():
+    photo, question = next(asked(generator((Task.DEPTH,)), 1))
+    with pytest.raises(DistillError, match="paints metric depth"):
+        generator().paint(photo, replace(question, gauge="scale_invariant"), seed=0)
