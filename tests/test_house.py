@@ -1,4 +1,4 @@
-"""The house stands: floors, doors, start-up, packages, configs, documentation. Each guard is shown to be able to fail."""
+"""The house stands: floors, doors, start-up, packages, configs, documentation; guards are shown to be able to fail."""
 
 from __future__ import annotations
 
@@ -39,9 +39,14 @@ def test_the_guard_sees_a_heavy_import():
 
 
 def test_help_brings_in_nothing_heavy():
-    statement = "sys.argv=['distill','--help']\nfrom distill.cli import app\ntry: app(standalone_mode=False)\nexcept SystemExit: pass"
-    code = f"import sys,io,contextlib\nwith contextlib.redirect_stdout(io.StringIO()):\n{textwrap.indent(statement, '    ')}"
-    assert loaded_by(code) == set()
+    statement = """
+        import sys, io, contextlib
+        sys.argv = ["distill", "--help"]
+        from distill.cli import app
+        with contextlib.redirect_stdout(io.StringIO()), contextlib.suppress(SystemExit):
+            app(standalone_mode=False)
+    """
+    assert loaded_by(textwrap.dedent(statement)) == set()
 
 
 @pytest.mark.parametrize("verb", VERBS)
@@ -121,7 +126,9 @@ def test_wheel_and_sdist_hold_the_package_and_no_door(repository: Path, tmp_path
 
 
 def test_no_file_is_a_drawer(repository: Path):
-    drawers = [p for p in (repository / "distill").rglob("*.py") if re.match(r"(utils?|helpers?|common|misc)\b", p.stem)]
+    drawers = [
+        p for p in (repository / "distill").rglob("*.py") if re.match(r"(utils?|helpers?|common|misc)\b", p.stem)
+    ]
     assert drawers == []
 
 

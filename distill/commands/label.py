@@ -7,6 +7,7 @@ import multiprocessing
 import os
 import shutil
 import signal
+import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
@@ -233,12 +234,21 @@ _JOB: list[Any] = []
 
 
 def _start_worker(job: Job, counter: Any) -> None:
-    """Set up a worker process: the terminal's Ctrl-C is the parent's business, and one thread is its share."""
+    """Set up a worker process: Ctrl-C is the parent's business, one thread is its share, it dies with its parent."""
     import cv2
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # The pool's own queue would keep an orphan waiting for ever.
+    threading.Thread(target=_follow_parent, daemon=True).start()
     cv2.setNumThreads(1)
     _JOB[:] = [job, counter]
+
+
+def _follow_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def _work(index: int) -> None:
@@ -323,7 +333,7 @@ def show_plan(job: Job, console: Console) -> None:
         except DistillError:
             failed += 1
     seconds = (time.monotonic() - started) / max(read, 1) * photos
-    values = {
+    values: dict[str, Any] = {
         "photos": photos,
         "tasks": list(tasks),
         "answers": photos * len(tasks),

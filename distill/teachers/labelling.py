@@ -309,4 +309,6 @@ def publish(job: Job) -> tuple[Manifest, list[Page]] | None:
         prompts={key: text for page in done for key, text in page.prompts.items()},
     )
     write_manifest(job.out, manifest)
+    for left_by_a_kill in job.out.glob(".shard-*.part"):
+        left_by_a_kill.unlink(missing_ok=True)
     return manifest, done

@@ -161,7 +161,7 @@ class _ChainedSource:
 
     def __init__(self, sources: Sequence[Source]) -> None:
         self._sources = sources
-        self.ignored = [name for source in sources for name in source.ignored]
+        self.ignored: Sequence[str] = [name for source in sources for name in source.ignored]
 
     def __len__(self) -> int:
         return sum(len(source) for source in self._sources)

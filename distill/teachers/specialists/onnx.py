@@ -106,7 +106,7 @@ def find_model(model: Path, folder: Path) -> Path:
 
 def _announced_size(session: Any, layout: str, path: Path) -> tuple[int, int]:
     shape = session.get_inputs()[0].shape
-    sides = (shape[2:4] if layout == "NCHW" else shape[1:3]) if len(shape) == 4 else ()
+    sides = list(shape[2:4] if layout == "NCHW" else shape[1:3]) if len(shape) == 4 else []
     if len(sides) != 2 or not all(isinstance(side, int) for side in sides):
         raise UsageError(f"{path}: the model takes any size ({shape})", hint="state input.size_hw in the recipe")
     return int(sides[0]), int(sides[1])

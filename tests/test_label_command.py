@@ -1,0 +1,372 @@
+"""`distill label`, as a user runs it: bad photos, resuming after a kill, readers of other people."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import random
+import signal
+import struct
+import subprocess
+import sys
+import time
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from distill.shards import file_sha256, read_manifest, read_samples, verify
+from distill.tasks import Gauge, Task
+
+PHOTO_HW = (40, 60)
+
+
+def distill(*arguments: object, code: int | None = 0) -> dict:
+    done = subprocess.run(
+        [sys.executable, "-m", "distill", *map(str, arguments), "--json"], capture_output=True, text=True, check=False
+    )
+    assert code is None or done.returncode == code, done.stderr + done.stdout
+    return json.loads(done.stdout)
+
+
+def picture(seed: int, size_hw: tuple[int, int] = PHOTO_HW) -> Image.Image:
+    return Image.fromarray(np.random.default_rng(seed).integers(0, 256, (*size_hw, 3), dtype=np.uint8))
+
+
+def bomb() -> bytes:
+    """A PNG of a few bytes that announces 30000 x 30000 pixels."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    header = struct.pack(">IIBBBBB", 30000, 30000, 8, 2, 0, 0, 0)
+    return (
+        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"0" * 99)) + chunk(b"IEND", b"")
+    )
+
+
+@pytest.fixture
+def maps_recipe(tmp_path: Path) -> Path:
+    """Depth maps beside the photos, as millimetres."""
+    path = tmp_path / "maps.yaml"
+    path.write_text("kind: maps\nlicence: test\ndepth: {pattern: '../depth/{name}.png', scale: 0.001, invalid: [0]}\n")
+    return path
+
+
+def add_depth(photo: Path, size_hw: tuple[int, int] = PHOTO_HW) -> None:
+    depth = photo.parent.parent / "depth" / f"{photo.name}.png"
+    depth.parent.mkdir(exist_ok=True)
+    Image.fromarray(np.full(size_hw, 2500, np.uint16)).save(depth)
+
+
+@pytest.fixture
+def mixed_photos(tmp_path: Path) -> tuple[Path, set[str], set[str]]:
+    """(folder, good names, bad names)."""
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    good = {
+        "plain.jpg": picture(0),
+        "gray.png": picture(1).convert("L"),
+        "cmyk.jpg": picture(2).convert("CMYK"),
+        "palette.png": picture(3).convert("P"),
+        "alpha.png": picture(4).convert("RGBA"),
+        "one_bit.png": picture(5).convert("1"),
+        "a.b.jpg": picture(6),
+        "a_b.jpg": picture(7),
+        "a_b.png": picture(8),
+        "A_B.jpg": picture(9),
+        "animated.gif": picture(10),
+    }
+    for name, image in good.items():
+        image.save(folder / name)
+        add_depth(folder / name)
+    sixteen = np.random.default_rng(11).integers(0, 65536, PHOTO_HW).astype(np.uint16)
+    Image.fromarray(sixteen).save(folder / "sixteen.png")
+    add_depth(folder / "sixteen.png")
+    buffer = io.BytesIO()
+    picture(12).save(buffer, "JPEG")
+    bad = {
+        "empty.jpg": b"",
+        "text.jpg": b"this is no picture",
+        "cut.jpg": buffer.getvalue()[: len(buffer.getvalue()) // 2],
+        "bomb.png": bomb(),
+        "zeros.png": bytes(500),
+        "phone.heic": b"\0\0\0\x18ftypheic" + bytes(100),
+    }
+    for name, data in bad.items():
+        (folder / name).write_bytes(data)
+        add_depth(folder / name)
+    picture(13, (1, 1)).save(folder / "dot.png")
+    picture(14, (1, 300)).save(folder / "line.png")
+    (folder / "notes.txt").write_text("no photo at all")
+    (folder / "dangling.jpg").symlink_to(folder / "nowhere.jpg")
+    return folder, set(good) | {"sixteen.png"}, set(bad) | {"dot.png", "line.png", "dangling.jpg"}
+
+
+def test_bad_photos_are_listed_and_all_good_ones_labelled(mixed_photos, maps_recipe: Path, tmp_path: Path):
+    folder, good, bad = mixed_photos
+    out = tmp_path / "out"
+    result = distill("label", folder, "--teacher", maps_recipe, "--out", out, code=1)
+    assert {row["name"] for row in result["failed"]} == bad
+    assert all(len(row["reason"]) > 10 for row in result["failed"])
+    assert result["labelled"] == len(good)
+    assert result["ignored"] == ["notes.txt"]
+    samples = list(read_samples(out))
+    assert {sample.meta["name"] for sample in samples} == good
+    assert len({sample.key.casefold() for sample in samples}) == len(good)
+    assert not any("." in sample.key for sample in samples)
+    by_name = {sample.meta["name"]: sample for sample in samples}
+    assert by_name["plain.jpg"].photo == (folder / "plain.jpg").read_bytes()
+    assert np.allclose(by_name["cmyk.jpg"].label(Task.DEPTH).value, 2.5, atol=1e-3)
+
+
+def test_failures_can_be_tolerated(mixed_photos, maps_recipe: Path, tmp_path: Path):
+    folder, _, bad = mixed_photos
+    arguments = ("label", folder, "--teacher", maps_recipe, "--out", tmp_path / "out", "--tolerate")
+    distill(*arguments, len(bad), code=0)
+    again = distill(*arguments, len(bad) - 1, code=1)  # resumed: nothing is forgotten
+    assert len(again["failed"]) == len(bad)
+
+
+def synthetic(out: Path, scenes: int, *more: object) -> list[str]:
+    recipe = (
+        "--teacher",
+        "synthetic",
+        "--set",
+        f"scenes={scenes}",
+        "--set",
+        "size_hw=[48,64]",
+        "--set",
+        "faults=moderate",
+    )
+    return ["label", *recipe, "--out", str(out), "--shard-size", "4", "--previews", "3", *map(str, more)]
+
+
+def contents(folder: Path) -> dict[str, str]:
+    return {path.name: file_sha256(path) for path in [*folder.glob("*.tar"), folder / "dataset.json"]}
+
+
+@pytest.mark.slow
+def test_killed_at_random_moments_the_resumed_shards_are_byte_identical(tmp_path: Path):
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    distill(*synthetic(whole, 40))
+    moments = random.Random(0)
+    kills = 0
+    for _ in range(6):
+        process = subprocess.Popen(
+            [sys.executable, "-m", "distill", *synthetic(broken, 40)],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        time.sleep(moments.uniform(0.5, 3.0))
+        if process.poll() is None:
+            kills += 1
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+    assert kills > 0
+    distill(*synthetic(broken, 40))
+    assert contents(broken) == contents(whole)
+    assert verify(broken) == []
+    keys = [sample.key for sample in read_samples(broken)]
+    assert len(keys) == len(set(keys)) == 40
+    assert not list(broken.glob(".shard*"))
+
+
+def test_one_and_two_processes_and_parts_give_the_same_shards(tmp_path: Path):
+    one, two, parts = tmp_path / "one", tmp_path / "two", tmp_path / "parts"
+    distill(*synthetic(one, 10, "--workers", 1))
+    distill(*synthetic(two, 10, "--workers", 2))
+    assert not distill(*synthetic(parts, 10, "--part", "1/2"))["complete"]
+    assert distill(*synthetic(parts, 10, "--part", "2/2"))["complete"]
+    assert contents(one) == contents(two) == contents(parts)
+
+
+def test_another_job_in_the_same_folder_is_refused(tmp_path: Path):
+    out = tmp_path / "out"
+    distill(*synthetic(out, 4))
+    refused = distill(*synthetic(out, 4, "--set", "seed=1"), code=2)
+    assert "another job" in refused["error"] and "--overwrite" in refused["hint"]
+    distill(*synthetic(out, 4, "--set", "seed=1", "--overwrite"))
+
+
+def test_plan_writes_nothing(tmp_path: Path):
+    out = tmp_path / "out"
+    plan = distill(*synthetic(out, 1000, "--plan"))
+    assert plan["photos"] == 1000 and plan["answers"] == 3000 and plan["bytes"] > 0
+    assert not out.exists()
+
+
+def test_shards_are_read_by_webdataset_and_datasets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    out = tmp_path / "out"
+    distill(*synthetic(out, 8))
+    import webdataset
+
+    urls = sorted(str(path) for path in out.glob("*.tar"))
+    samples = list(webdataset.WebDataset(urls, shardshuffle=False, empty_check=False))
+    assert [sample["__key__"] for sample in samples] == [sample.key for sample in read_samples(out)]
+    assert "depth.png" in samples[0] and "jpg" in samples[0]
+
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "hf"))
+    from datasets import load_dataset
+
+    rows = list(load_dataset("webdataset", data_files=urls, split="train", streaming=True))
+    assert len(rows) == 8
+    first = next(read_samples(out))
+    assert np.array_equal(
+        np.asarray(rows[0]["depth.png"]), np.asarray(Image.open(io.BytesIO(first.files["depth.png"])))
+    )
+
+
+def replay_manifest(folder: Path, suffix: str) -> Path:
+    """One photo with a depth answer and a semantic one, in every manifest format."""
+    from distill.teachers.decoders.depth import encode_depth_rgb
+
+    picture(0, (64, 96)).save(folder / "photo.png")
+    Image.fromarray(encode_depth_rgb(np.full((64, 96), 3.0, np.float32))).save(folder / "depth.png")
+    painted = np.zeros((64, 96, 3), np.uint8)
+    painted[:, :48] = (255, 0, 0)
+    painted[:, 48:] = (0, 0, 255)
+    Image.fromarray(painted).save(folder / "semantic.png")
+    legend = {"cat": "red", "dog": [0, 0, 255]}
+    rows = [
+        {"photo": "photo.png", "task": "depth", "answer": "depth.png"},
+        {"photo": "photo.png", "task": "semantic", "answer": "semantic.png", "legend": legend},
+    ]
+    path = folder / f"answers{suffix}"
+    if suffix == ".csv":
+        quoted = json.dumps(legend).replace('"', '""')
+        path.write_text(
+            "photo,task,answer,legend\nphoto.png,depth,depth.png,\n" + f'photo.png,semantic,semantic.png,"{quoted}"\n'
+        )
+    else:
+        path.write_text(json.dumps(rows))  # JSON is YAML
+    return path
+
+
+def test_workers_die_with_a_killed_parent(tmp_path: Path):
+    arguments = synthetic(tmp_path / "out", 4000, "--workers", 2)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "distill", *arguments], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    deadline = time.monotonic() + 20
+    while not list((tmp_path / "out").glob("*.tar")) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    assert children
+    process.kill()
+    process.wait()
+    while time.monotonic() < deadline and any(Path(f"/proc/{child}/stat").exists() for child in children):
+        time.sleep(0.1)
+    assert not any(Path(f"/proc/{child}").exists() for child in children)
+
+
+@pytest.mark.parametrize("suffix", [".yaml", ".json", ".csv"])
+def test_replayed_answers_become_labels(suffix: str, tmp_path: Path):
+    manifest = replay_manifest(tmp_path, suffix)
+    out = tmp_path / "out"
+    result = distill("label", tmp_path / "photo.png", "--teacher", "replay", "--answers", manifest, "--out", out)
+    assert result["answers"] == 2 and not result["unanswered"]
+    sample = next(read_samples(out))
+    assert np.allclose(np.median(sample.label(Task.DEPTH).value), 3.0, atol=0.01)
+    semantic = sample.label(Task.SEMANTIC, read_manifest(out))
+    assert semantic.classes == ("cat", "dog")
+    assert (semantic.value[:, :40] == 0).all() and (semantic.value[:, 56:] == 1).all()
+
+
+def test_a_wrong_manifest_row_is_named(tmp_path: Path):
+    manifest = replay_manifest(tmp_path, ".json")
+    rows = json.loads(manifest.read_text())
+    rows[1]["task"] = "colour"
+    manifest.write_text(json.dumps(rows))
+    arguments = (
+        "label",
+        tmp_path / "photo.png",
+        "--teacher",
+        "replay",
+        "--answers",
+        manifest,
+        "--out",
+        tmp_path / "out",
+    )
+    refused = distill(*arguments, code=2)
+    assert "row 2" in refused["error"]
+
+
+def test_a_missing_answer_costs_that_question_only(tmp_path: Path):
+    manifest = replay_manifest(tmp_path, ".yaml")
+    (tmp_path / "depth.png").unlink()
+    arguments = (
+        "label",
+        tmp_path / "photo.png",
+        "--teacher",
+        "replay",
+        "--answers",
+        manifest,
+        "--out",
+        tmp_path / "out",
+    )
+    result = distill(*arguments)
+    assert result["labels"] == {"depth": 0, "semantic": 1}
+    assert [row["task"] for row in result["unanswered"]] == ["depth"]
+
+
+@pytest.mark.parametrize("orientation", [1, 3, 6])
+def test_labels_lie_as_a_person_sees_the_photo(orientation: int, tmp_path: Path):
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    picture(0).save(photos / "photo.jpg", exif=exif)
+    upright_hw = PHOTO_HW[::-1] if orientation == 6 else PHOTO_HW
+    add_depth(photos / "photo.jpg", upright_hw)
+    recipe = tmp_path / "maps.yaml"
+    recipe.write_text("kind: maps\ndepth: {pattern: '../depth/{name}.png', scale: 0.001}\n")
+    distill("label", photos, "--teacher", recipe, "--out", tmp_path / "out")
+    sample = next(read_samples(tmp_path / "out"))
+    assert tuple(sample.meta["size_hw"]) == sample.label(Task.DEPTH).size_hw == upright_hw
+
+
+def test_every_nth_frame_of_a_video_and_existing_shards_can_be_labelled(tmp_path: Path):
+    import onnx
+    from onnx import TensorProto, helper
+
+    # A "depth network" that gives the mean of the channels: enough to see photos go in and maps come out.
+    node = helper.make_node("ReduceMean", ["x"], ["y"], axes=[1], keepdims=1)
+    tensors = [helper.make_tensor_value_info(n, TensorProto.FLOAT, [1, c, 32, 48]) for n, c in (("x", 3), ("y", 1))]
+    graph = helper.make_graph([node], "mean", tensors[:1], tensors[1:])
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8), tmp_path / "m.onnx")
+    (tmp_path / "t.yaml").write_text(
+        "kind: onnx\nmodel: m.onnx\noutputs: [{task: depth, gauge: affine_invariant_disparity}]\n"
+    )
+    frames = [picture(i, (32, 48)) for i in range(10)]
+    frames[0].save(tmp_path / "clip.gif", save_all=True, append_images=frames[1:], duration=100)
+    out, again = tmp_path / "out", tmp_path / "again"
+    result = distill(
+        "label", tmp_path / "clip.gif", "--every", 3, "--teacher", tmp_path / "t.yaml", "--out", out, code=None
+    )
+    if result.get("photos", 0) > 1:  # a GIF is a video where it has several frames
+        assert [sample.meta["name"] for sample in read_samples(out)] == [f"clip.gif#{i}" for i in (0, 3, 6, 9)]
+    assert read_manifest(out).gauge is Gauge.AFFINE_INVARIANT_DISPARITY
+    distill("label", out, "--teacher", tmp_path / "t.yaml", "--out", again)
+    assert [s.key for s in read_samples(again)] == [s.key for s in read_samples(out)]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ((), "no teacher given"),
+        (("--teacher", "sage"), "no such kind"),
+        (("--teacher", "replay"), "manifest"),
+        (("nowhere", "--teacher", "synthetic"), "no such file"),
+        (("--teacher", "synthetic", "--set", "scene=3"), "did you mean 'scenes'"),
+        (("--teacher", "synthetic", "--task", "instance", "--set", "tasks=[depth]"), "cannot do instance"),
+        (("--teacher", "synthetic", "--part", "3/2"), "k/n"),
+    ],
+)
+def test_wrong_use_is_one_sentence_and_exit_code_2(arguments: tuple[str, ...], words: str, tmp_path: Path):
+    refused = distill("label", *arguments, "--out", tmp_path / "out", code=2)
+    assert words in refused["error"]
