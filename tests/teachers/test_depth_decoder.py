@@ -1,0 +1,188 @@
+"""Painted depth is read exactly, and not read where it says nothing."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from pathlib import Path
+
+import hilbertmap
+import matplotlib
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from distill.errors import DistillError, UsageError
+from distill.labels import is_far
+from distill.tasks import Gauge, Task, warp_depth
+from distill.teachers.base import Question
+from distill.teachers.decoders import decode_answer
+from distill.teachers.decoders.colormaps import COLORMAPS, CUBE_CORNERS, path, project, walk
+from distill.teachers.decoders.depth import FARTHEST_M, TAU, decode_depth_rgb, encode_depth_rgb
+
+GOLDEN = Path(__file__).parents[1] / "golden"
+
+# How coarse 8-bit colour is along each path, as a share of its length: half a step plus rounding in all three channels.
+LEVEL = {
+    "cube": 1 / 1785,
+    "gray": 1 / 255,
+    "viridis": 1.5 / 255,
+    "plasma": 1.5 / 255,
+    "inferno": 1.5 / 255,
+    "magma": 1.5 / 255,
+    "turbo": 1 / 255,
+}
+
+
+def smooth(farness: np.ndarray) -> np.ndarray:
+    """A picture whose neighbours are equal, so that no pixel lies beside a depth step."""
+    return np.repeat(np.repeat(farness.reshape(1, -1), 3, axis=0), 3, axis=1)
+
+
+def test_golden_table() -> None:
+    rows = np.loadtxt(GOLDEN / "cube_depth.txt")
+    np.testing.assert_allclose(warp_depth(rows[:-1, 0]), rows[:-1, 1], atol=5e-7)
+    np.testing.assert_array_equal(encode_depth_rgb(rows[None, :, 0])[0], rows[:, 2:])
+
+
+def test_golden_corners_decode_to_their_depths() -> None:
+    rows = np.loadtxt(GOLDEN / "cube_corners.txt")
+    for depth_m, *colour in rows:
+        flat = np.tile(np.array(colour, np.uint8), (4, 4, 1))
+        np.testing.assert_allclose(decode_depth_rgb(flat).value, depth_m, rtol=1e-6)
+
+
+def test_agrees_with_the_independent_package() -> None:
+    colours = np.random.default_rng(0).random((100_000, 3))
+    position, _ = project(colours, one=1.0)
+    np.testing.assert_allclose(position, hilbertmap.project(colours), atol=1e-6)
+    places = np.linspace(0, 1, 10_000)
+    np.testing.assert_allclose(walk(places) / 255, hilbertmap.walk(places), atol=1e-6)
+
+
+def test_table_agrees_with_the_projection_on_random_colours() -> None:
+    colours = np.random.default_rng(1).integers(0, 256, (100, 300, 3), dtype=np.uint8)
+    position, distance = project(colours.reshape(-1, 3))
+    farness = np.asarray(warp_depth(decode_depth_rgb(colours, tau=1000.0).value.astype(float))).reshape(-1)
+    near = position <= 0.99
+    np.testing.assert_allclose(farness[near], position[near], atol=2e-6)
+    alone = [decode_depth_rgb(np.tile(colour, (3, 3, 1))).valid[1, 1] for colour in colours[0]]
+    assert alone == (distance[:300] <= TAU).tolist()
+
+
+@pytest.mark.parametrize("colormap", ["viridis", "plasma", "inferno", "magma", "turbo"])
+def test_maps_are_matplotlibs(colormap: str) -> None:
+    theirs = matplotlib.colormaps[colormap](np.arange(256), bytes=True)[:, :3]
+    np.testing.assert_array_equal(path(colormap), theirs)
+
+
+@pytest.mark.parametrize("colormap", COLORMAPS)
+@pytest.mark.parametrize("near_is_low", [True, False])
+@settings(max_examples=20, deadline=None)
+@given(position=arrays(np.float64, 8, elements=st.floats(0, 0.98)))
+def test_metric_round_trip_within_one_level(colormap: str, near_is_low: bool, position: np.ndarray) -> None:
+    depth_m = smooth(10 * ((1 - position) ** -0.5 - 1))
+    label = decode_depth_rgb(encode_depth_rgb(depth_m, colormap, near_is_low), colormap, near_is_low)
+    inner = np.s_[1, 1::3]
+    kept = label.value[inner] < FARTHEST_M
+    error = np.abs(np.asarray(warp_depth(label.value[inner].astype(float))) - position)
+    assert np.all(error[kept] <= LEVEL[colormap])
+    assert np.all(position[~kept] > 0.98 - LEVEL[colormap])
+
+
+@pytest.mark.parametrize("colormap", COLORMAPS)
+@pytest.mark.parametrize("gauge", [gauge for gauge in Gauge if gauge is not Gauge.METRIC])
+@pytest.mark.parametrize("near_is_low", [True, False])
+def test_relative_round_trip_within_one_level(colormap: str, gauge: Gauge, near_is_low: bool) -> None:
+    values = smooth(np.linspace(0, 1, 500))
+    label = decode_depth_rgb(encode_depth_rgb(values, colormap, near_is_low, gauge), colormap, near_is_low, gauge)
+    assert label.gauge is gauge
+    assert np.abs(label.value - values).max() <= LEVEL[colormap]
+
+
+@settings(max_examples=50, deadline=None)
+@given(lam=st.floats(-8, -1.5), c=st.floats(0.5, 50), position=st.floats(0, 0.98))
+def test_round_trip_at_other_constants(lam: float, c: float, position: float) -> None:
+    depth_m = lam * c * (1 - (1 - position) ** (1 / (lam + 1)))
+    label = decode_depth_rgb(encode_depth_rgb(np.full((3, 3), depth_m), lam=lam, c=c), lam=lam, c=c)
+    assert abs(warp_depth(float(label.value[1, 1]), lam, c) - position) <= 1 / 1785
+
+
+def test_near_end_follows_the_direction() -> None:
+    black = np.zeros((3, 3, 3), np.uint8)
+    assert decode_depth_rgb(black, "gray", near_is_low=True).value[0, 0] == 0
+    assert is_far(decode_depth_rgb(black, "gray", near_is_low=False)).all()
+    disparity = decode_depth_rgb(black, "gray", near_is_low=False, gauge=Gauge.AFFINE_INVARIANT_DISPARITY)
+    assert disparity.value[0, 0] == 0  # painted dark: far, and so no disparity
+
+
+def test_sky_is_valid_and_far() -> None:
+    label = decode_depth_rgb(np.full((4, 4, 3), 254, np.uint8))
+    assert label.valid.all()
+    assert is_far(label).all()
+    assert np.isfinite(label.value).all()
+
+
+def test_colours_off_the_path_are_invalid() -> None:
+    gray = np.full((5, 5, 3), 128, np.uint8)
+    label = decode_depth_rgb(gray)
+    assert not label.valid.any()
+    assert not label.confidence.any()
+
+
+@pytest.mark.parametrize(("near_m", "far_m"), [(0.05, 3.2), (0.05, 8.7), (0.8, 16.5), (1.83, np.inf), (5.3, np.inf)])
+def test_blends_at_occlusions_never_pass_as_a_third_depth(near_m: float, far_m: float) -> None:
+    near, far = encode_depth_rgb(np.array([[near_m, far_m]]))[0].astype(float)
+    for share in np.linspace(0.05, 0.95, 19):
+        picture = np.repeat(np.rint([[near] * 4 + [near * (1 - share) + far * share] + [far] * 4]), 9, axis=0)
+        label = decode_depth_rgb(picture.astype(np.uint8))
+        depth_m = label.value[4, 4]
+        third = abs(depth_m - near_m) > 0.1 * near_m + 0.1 and (far_m == np.inf or abs(depth_m - far_m) > 0.1 * far_m)
+        if third and depth_m < FARTHEST_M:
+            assert not label.valid[4, 4], (share, depth_m)
+
+
+def test_no_other_edge_is_close_within_tau() -> None:
+    steps = np.arange(0, 256, 5)
+    colours = np.stack(np.meshgrid(steps, steps, steps, indexing="ij"), axis=-1).reshape(-1, 3)
+    distance = []
+    for start, end in zip(CUBE_CORNERS[:-1] * 255, CUBE_CORNERS[1:] * 255, strict=True):
+        along = np.clip((colours - start) @ (end - start) / 255**2, 0, 1)
+        distance.append(np.linalg.norm(colours - start - along[:, None] * (end - start), axis=1))
+    ordered = np.stack(distance)
+    nearest = ordered.argmin(axis=0)
+    apart = np.abs(np.arange(7)[:, None] - nearest[None]) > 1
+    gap = np.where(apart, ordered, np.inf).min(axis=0) - ordered.min(axis=0)
+    assert gap[ordered.min(axis=0) <= TAU].min() >= 190
+
+
+def test_confidence_falls_with_the_distance_to_the_path() -> None:
+    trust = [
+        decode_depth_rgb(np.full((3, 3, 3), (128, off, off), np.uint8)).confidence[1, 1] for off in (0, 4, 8, 16, 40)
+    ]
+    assert trust[0] == 1.0
+    assert all(a > b for a, b in pairwise(trust))
+    assert trust[-1] == 0.0
+
+
+@pytest.mark.parametrize("bad", [-1.0, np.nan])
+def test_impossible_depths_are_refused(bad: float) -> None:
+    with pytest.raises(DistillError, match="depth map holds values"):
+        encode_depth_rgb(np.array([[1.0, bad]]))
+
+
+def test_unknown_colormap_is_named() -> None:
+    with pytest.raises(UsageError, match="jet"):
+        decode_answer(np.zeros((8, 8, 3), np.uint8), Question(Task.DEPTH, colormap="jet"))
+
+
+@settings(max_examples=50, deadline=None)
+@given(arrays(np.uint8, st.tuples(st.integers(1, 20), st.integers(1, 20), st.just(3))), st.sampled_from(COLORMAPS))
+def test_any_picture_gives_a_sound_label(painted: np.ndarray, colormap: str) -> None:
+    label = decode_answer(painted, Question(Task.DEPTH, colormap=colormap))
+    assert label.size_hw == painted.shape[:2]
+    assert label.value.dtype == label.confidence.dtype == np.float32
+    assert np.isfinite(label.value).all()
+    assert np.all((label.confidence >= 0) & (label.confidence <= 1))
+    assert not label.confidence[~label.valid].any()

@@ -1,0 +1,99 @@
+"""Painted normals are read exactly, in every tool's axes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from distill.errors import UsageError
+from distill.labels import encode_normals
+from distill.tasks import Task
+from distill.teachers.base import Question
+from distill.teachers.decoders import decode_answer
+from distill.teachers.decoders.normals import FRAMES, decode_normals_rgb, encode_normals_rgb, frame_matrix
+
+GOLDEN = Path(__file__).parents[1] / "golden" / "normals.txt"
+ORDERS = ["+x+z-y", "-z+x+y", "+y-x+z"]
+
+
+def sphere(count: int, seed: int = 0) -> np.ndarray:
+    vectors = np.random.default_rng(seed).normal(size=(1, count, 3))
+    return (vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)).astype(np.float32)
+
+
+def test_golden_directions() -> None:
+    rows = [line.split() for line in GOLDEN.read_text().splitlines() if not line.startswith("#")]
+    vectors = np.array([row[1:4] for row in rows], np.float32)[None]
+    colours = np.array([row[4:] for row in rows], np.uint8)[None]
+    np.testing.assert_array_equal(encode_normals_rgb(vectors), colours)
+    np.testing.assert_allclose(decode_normals_rgb(colours).value, vectors, atol=0.006)
+
+
+@pytest.mark.parametrize("frame", [*FRAMES, *ORDERS])
+def test_round_trip_within_one_level(frame: str) -> None:
+    normals = sphere(10_000)
+    label = decode_normals_rgb(encode_normals_rgb(normals, frame), frame)
+    assert label.valid.all()
+    # Half a level in each channel: at most sqrt(3)/255 of a unit vector, 0.39 degrees.
+    angle_deg = np.degrees(np.arccos(np.clip((label.value * normals).sum(-1), -1, 1)))
+    assert angle_deg.max() < 0.40
+    np.testing.assert_allclose(np.linalg.norm(label.value, axis=-1), 1, atol=1e-5)
+
+
+def test_frames_mean_what_their_tools_say() -> None:
+    right, up, toward = np.eye(3, dtype=np.float32)[:, None, None]
+    assert encode_normals_rgb(right, "vision_banana")[0, 0, 0] == 0
+    assert encode_normals_rgb(right, "dsine")[0, 0, 0] == 0
+    assert encode_normals_rgb(right, "marigold")[0, 0, 0] == 255
+    assert encode_normals_rgb(up, "opencv")[0, 0, 1] == 0  # y down
+    assert encode_normals_rgb(toward, "opencv")[0, 0, 2] == 0  # z forward
+    assert encode_normals_rgb(up, "opengl")[0, 0, 1] == 255
+    assert encode_normals_rgb(up, "+x+z-y")[0, 0, 2] == 0
+
+
+@pytest.mark.parametrize("frame", [*FRAMES, *ORDERS])
+def test_a_frame_matrix_is_its_own_conversion(frame: str) -> None:
+    matrix = frame_matrix(frame)
+    np.testing.assert_array_equal(matrix @ matrix.T, np.eye(3))
+
+
+def test_colours_are_the_stored_ones() -> None:
+    normals = sphere(1000)
+    stored = encode_normals(normals, np.ones(normals.shape[:2], bool))
+    np.testing.assert_array_equal(encode_normals_rgb(normals), stored)
+
+
+def test_painted_sky_and_gray_are_invalid() -> None:
+    label = decode_normals_rgb(np.array([[[255, 0, 255], [128, 128, 128], [128, 128, 255]]], np.uint8))
+    assert label.valid.tolist() == [[False, False, True]]
+    assert label.confidence[0, 0] == label.confidence[0, 1] == 0
+    assert label.confidence[0, 2] > 0.99
+
+
+@pytest.mark.parametrize("frame", ["+x+y", "+x+x+z", "xyz", "mars", "+x+y+z "])
+def test_unknown_frames_are_refused(frame: str) -> None:
+    with pytest.raises(UsageError, match="frame"):
+        decode_answer(np.zeros((8, 8, 3), np.uint8), Question(Task.NORMALS, frame=frame))
+
+
+@settings(max_examples=50, deadline=None)
+@given(arrays(np.uint8, st.tuples(st.integers(1, 20), st.integers(1, 20), st.just(3))))
+def test_any_picture_gives_a_sound_label(painted: np.ndarray) -> None:
+    label = decode_answer(painted, Question(Task.NORMALS))
+    assert label.size_hw == painted.shape[:2]
+    assert np.isfinite(label.value).all()
+    assert not label.confidence[~label.valid].any()
+    np.testing.assert_allclose(np.linalg.norm(label.value[label.valid], axis=-1), 1, atol=1e-5)
+
+
+def test_strips_do_not_show() -> None:
+    painted = np.random.default_rng(0).integers(0, 256, (600, 500, 3), dtype=np.uint8)
+    whole = decode_normals_rgb(painted)
+    part = decode_normals_rgb(painted[250:350])
+    np.testing.assert_array_equal(whole.value[250:350], part.value)
+    np.testing.assert_array_equal(whole.confidence[250:350], part.confidence)

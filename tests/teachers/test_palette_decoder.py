@@ -1,0 +1,149 @@
+"""Painted classes are read exactly, and colours that say nothing are ignored."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from distill.errors import UsageError
+from distill.tasks import IGNORE_SEMANTIC, Task
+from distill.teachers.base import Question
+from distill.teachers.decoders import decode_answer
+from distill.teachers.decoders.colours import hex_of, palette, parse_colour, separation
+from distill.teachers.decoders.palette import class_probabilities, decode_palette_rgb, encode_palette_rgb
+
+LEGEND = {"road": (128, 64, 128), "sky": (70, 130, 180), "person": (220, 20, 60), "background": (0, 0, 0)}
+
+colour = st.tuples(*[st.integers(0, 255)] * 3)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("red", (255, 0, 0)),
+        ("green", (0, 255, 0)),
+        ("pure yellow", (255, 255, 0)),
+        ("light purple", (212, 196, 227)),
+        ("Light Blue", (173, 216, 230)),
+        ("#80C000", (128, 192, 0)),
+        ("#fff", (255, 255, 255)),
+        ("<255, 165, 0>", (255, 165, 0)),
+        ("RGB(88, 50, 82)", (88, 50, 82)),
+        ("(64, 192, 64)", (64, 192, 64)),
+        ([1, 2, 3], (1, 2, 3)),
+        ("solid white color", (255, 255, 255)),
+    ],
+)
+def test_colours_are_understood(text: str | list[int], expected: tuple[int, int, int]) -> None:
+    assert parse_colour(text) == expected
+
+
+@pytest.mark.parametrize(
+    "text", ["", "no such colour", "#12345", "(1, 2)", "(1, 2, 300)", [1, 2], [0.5, 0, 0], "color"]
+)
+def test_what_is_no_colour_is_refused(text: str | list[int]) -> None:
+    with pytest.raises(UsageError):
+        parse_colour(text)
+
+
+@given(colour)
+def test_hex_round_trip(value: tuple[int, int, int]) -> None:
+    assert parse_colour(hex_of(value)) == value
+
+
+@settings(max_examples=50, deadline=None)
+@given(arrays(np.uint8, st.tuples(st.integers(1, 20), st.integers(1, 20)), elements=st.integers(0, 3)))
+def test_round_trip_is_exact(ids: np.ndarray) -> None:
+    label = decode_palette_rgb(encode_palette_rgb(ids, LEGEND), LEGEND)
+    assert label.valid.all()
+    np.testing.assert_array_equal(label.value, ids)
+    assert label.classes == tuple(LEGEND)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(colour, min_size=1, max_size=20, unique=True), st.integers(0, 2**32 - 1))
+def test_the_nearest_colour_wins(colours: list[tuple[int, int, int]], seed: int) -> None:
+    legend = {f"class {i}": value for i, value in enumerate(colours)}
+    painted = np.random.default_rng(seed).integers(0, 256, (16, 16, 3), dtype=np.uint8)
+    label = decode_palette_rgb(painted, legend)
+    distance = np.linalg.norm(painted[:, :, None].astype(float) - np.array(colours, float), axis=-1)
+    ordered = np.sort(distance, axis=-1)
+    np.testing.assert_array_equal(label.value[label.valid], distance.argmin(-1)[label.valid])
+    assert np.all(ordered[..., 0][label.valid] <= 40)
+    if len(colours) > 1:
+        assert np.all((ordered[..., 1] - ordered[..., 0])[label.valid] >= 12)
+
+
+def test_order_of_the_legend_only_renames() -> None:
+    ids = np.random.default_rng(0).integers(0, 4, (50, 50)).astype(np.uint8)
+    painted = encode_palette_rgb(ids, LEGEND)
+    turned = dict(reversed(LEGEND.items()))
+    label = decode_palette_rgb(painted, turned)
+    assert [label.classes[i] for i in label.value.ravel()] == [list(LEGEND)[i] for i in ids.ravel()]
+
+
+def test_far_and_undecided_colours_are_ignored() -> None:
+    legend = {"a": (0, 0, 0), "b": (60, 0, 0)}
+    painted = np.repeat(np.array([[[30, 0, 0], [120, 120, 0], [5, 0, 0]]], np.uint8), 3, axis=1)
+    label = decode_palette_rgb(painted, legend)
+    assert label.value[0, 1::3].tolist() == [IGNORE_SEMANTIC, IGNORE_SEMANTIC, 0]
+    assert label.confidence[0, 1] == label.confidence[0, 4] == 0
+
+
+def test_blends_that_pass_a_third_class_are_ignored() -> None:
+    legend = {"red": (255, 0, 0), "purple": (140, 12, 120), "blue": (0, 0, 255)}
+    row = np.array([[255, 0, 0]] * 4 + [[128, 0, 128]] + [[0, 0, 255]] * 4, np.uint8)
+    label = decode_palette_rgb(np.repeat(row[None], 9, axis=0), legend)
+    assert label.value[4].tolist() == [0] * 4 + [IGNORE_SEMANTIC] + [2] * 4
+
+
+def test_probabilities_sum_to_one_and_follow_distance() -> None:
+    painted = np.array([[[128, 64, 128], [75, 125, 175], [99, 97, 154]]], np.uint8)
+    soft = class_probabilities(painted, LEGEND)
+    np.testing.assert_allclose(soft.sum(-1), 1, atol=1e-6)
+    assert soft[0, 0, 0] > 0.999
+    assert soft[0, 1].argmax() == 1
+    assert 0.2 < soft[0, 2, 0] < 0.8  # halfway between road and sky
+
+
+def test_referring_answers_get_a_background_class() -> None:
+    question = Question(Task.REFERRING, legend={"the cat": (255, 255, 255)}, background=(0, 0, 0))
+    painted = np.zeros((8, 8, 3), np.uint8)
+    painted[2:5, 2:5] = 255
+    label = decode_answer(painted, question)
+    assert label.task is Task.REFERRING
+    assert label.classes == ("the cat", "background")
+    assert (label.value == 0).sum() == 9
+
+
+@pytest.mark.parametrize(
+    "legend",
+    [{}, {"a": (1, 2, 3), "b": (1, 2, 3)}, {str(i): (i // 256, i % 256, 0) for i in range(300)}],
+    ids=["empty", "equal colours", "300 classes"],
+)
+def test_impossible_legends_are_refused(legend: dict[str, tuple[int, int, int]]) -> None:
+    with pytest.raises(UsageError, match="legend"):
+        decode_answer(np.zeros((8, 8, 3), np.uint8), Question(Task.SEMANTIC, legend=legend))
+
+
+@pytest.mark.parametrize(("count", "least"), [(2, 200), (8, 120), (20, 80), (40, 60), (80, 44), (150, 33)])
+def test_palettes_are_apart(count: int, least: float) -> None:
+    for seed in (0, 1):
+        colours = palette(count, background=(0, 0, 0), seed=seed)
+        assert len(set(colours)) == count
+        assert separation(colours) >= least
+        assert min(np.linalg.norm(value) for value in np.array(colours)) >= least
+
+
+def test_palettes_are_reproducible() -> None:
+    assert palette(30, seed=5) == palette(30, seed=5)
+    assert palette(30, seed=5) != palette(30, seed=6)
+
+
+@pytest.mark.parametrize("count", [0, 256])
+def test_impossible_palettes_are_refused(count: int) -> None:
+    with pytest.raises(UsageError):
+        palette(count)

@@ -1,0 +1,168 @@
+"""Questions are asked in fixed words, and legends survive the way through a sentence."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from distill.errors import UsageError
+from distill.tasks import Gauge, Task
+from distill.teachers.prompts import (
+    FAMILIES,
+    STYLES,
+    depth_question,
+    instance_question,
+    normals_question,
+    parse_legend,
+    permute,
+    prompt_hash,
+    referring_question,
+    semantic_question,
+)
+
+PUBLISHED = [
+    (
+        '{"cat": "red", "lock": "pink", "exit sign": "light purple", "background": "yellow"}',
+        {"cat": (255, 0, 0), "lock": (255, 192, 203), "exit sign": (212, 196, 227), "background": (255, 255, 0)},
+    ),
+    (
+        'using this color mapping: {"cat ears": <255, 165, 0>, "exit sign": <0, 0, 255>}',
+        {"cat ears": (255, 165, 0), "exit sign": (0, 0, 255)},
+    ),
+    (
+        "This image is a per-pixel class labeling of the input. The macaron cakes are represented by (255, 255, 0). "
+        "The slice cakes are depicted in (64, 192, 64). The flowers are shown in (128, 0, 64). "
+        "The tongs are (255, 0, 192).",
+        {
+            "macaron cakes": (255, 255, 0),
+            "slice cakes": (64, 192, 64),
+            "flowers": (128, 0, 64),
+            "tongs": (255, 0, 192),
+        },
+    ),
+    (
+        "Generate a semantic segmentation visualization of the input. The menu is #80C000. "
+        "The patterns on the wall is #40FFC0",
+        {"menu": (128, 192, 0), "patterns on the wall": (64, 255, 192)},
+    ),
+    ("Segment the skateboard category in pure yellow (<255, 255, 0>)", {"skateboard": (255, 255, 0)}),
+    (
+        "A map. The stretching cat is rendered in green, the cat that is cleaning itself is in cyan.",
+        {"stretching cat": (0, 255, 0), "cat that is cleaning itself": (0, 255, 255)},
+    ),
+    (
+        "A segmentation map image. The area that corresponds to the man in pink t shirt is rendered solid white; "
+        "the other man is rendered in green.",
+        {"man in pink t shirt": (255, 255, 255), "other man": (0, 255, 0)},
+    ),
+    (
+        "The background is black color. The game control device is represented by a solid yellow.",
+        {"background": (0, 0, 0), "game control device": (255, 255, 0)},
+    ),
+    (
+        "The pig not in the glass is rendered cyan, and the pig in the glass reflection is rendered yellow.",
+        {"pig not in the glass": (0, 255, 255), "pig in the glass reflection": (255, 255, 0)},
+    ),
+    (
+        'The "crescent"-shaped croissant instances are each represented by a unique, solid color. '
+        "Background is RGB(88, 50, 82).",
+        {"background": (88, 50, 82)},
+    ),
+]
+
+word = st.text("abcdefghijklmnopqrstuvwxyz", min_size=2, max_size=8).filter(
+    lambda text: text not in {"is", "are", "the"}
+)
+name = st.lists(word, min_size=1, max_size=3).map(" ".join).filter(lambda text: " and the " not in text)
+
+
+@pytest.mark.parametrize(("prompt", "legend"), PUBLISHED)
+def test_published_prompts_are_understood(prompt: str, legend: dict[str, tuple[int, int, int]]) -> None:
+    assert parse_legend(prompt) == legend
+
+
+@pytest.mark.parametrize("style", STYLES)
+@pytest.mark.parametrize("family", FAMILIES)
+@settings(max_examples=25, deadline=None)
+@given(names=st.lists(name, min_size=1, max_size=12, unique=True), seed=st.none() | st.integers(0, 99))
+def test_legends_survive_the_sentence(style: str, family: str, names: list[str], seed: int | None) -> None:
+    question = semantic_question(names, family, style=style, seed=seed)
+    assert list(parse_legend(question.prompt).items()) == list(question.legend.items())
+
+
+def test_referring_legends_survive_the_sentence() -> None:
+    question = referring_question(["the red car", "man on the left"], background=(0, 0, 0))
+    legend = parse_legend(question.prompt)
+    assert legend.pop("background") == (0, 0, 0)
+    assert legend == {"red car": question.legend["the red car"], "man on the left": question.legend["man on the left"]}
+
+
+def test_permuting_keeps_names_and_colours_but_not_their_pairs() -> None:
+    first = semantic_question(["road", "sky", "car", "person", "background"])
+    turned = permute(first, 3)
+    assert set(turned.legend) == set(first.legend)
+    assert set(turned.legend.values()) == set(first.legend.values())
+    assert dict(turned.legend) != dict(first.legend)
+    assert permute(first, 3) == turned
+    assert prompt_hash(permute(first, 4)) != prompt_hash(turned)
+
+
+def test_only_semantic_questions_are_permuted() -> None:
+    with pytest.raises(UsageError, match="depth"):
+        permute(depth_question(), 0)
+
+
+def test_depth_questions_say_how_the_answer_is_read() -> None:
+    assert depth_question().colormap == "cube"
+    assert "black-red-yellow-green-cyan-blue-violet-white" in depth_question().prompt
+    gray = depth_question("open_vision_banana")
+    assert (gray.colormap, gray.gauge, gray.near_is_low) == ("gray", Gauge.AFFINE_INVARIANT_DISPARITY, False)
+    assert "viridis" in depth_question(colormap="viridis").prompt
+
+
+def test_instance_question_names_class_and_background() -> None:
+    question = instance_question("price tag", background=(88, 50, 82))
+    assert question.task is Task.INSTANCE
+    assert "price tag" in question.prompt
+    assert "#583252" in question.prompt
+
+
+@pytest.mark.parametrize("change", [{"prompt": "x"}, {"canvas": "stretch"}, {"background": (1, 1, 1)}])
+def test_hash_names_everything_that_matters(change: dict[str, Any]) -> None:
+    question = instance_question("dog")
+    assert prompt_hash(question) == prompt_hash(instance_question("dog"))
+    assert prompt_hash(replace(question, **change)) != prompt_hash(question)
+
+
+def test_hash_follows_the_order_of_the_legend() -> None:
+    question = semantic_question({"a": (255, 0, 0), "b": (0, 255, 0)})
+    turned = replace(question, legend=dict(reversed(list(question.legend.items()))))
+    assert prompt_hash(turned) != prompt_hash(question)
+
+
+def test_hash_is_pinned() -> None:
+    """Changes only together with PROMPT_VERSION: stored labels are found by it."""
+    assert prompt_hash(normals_question()) == "603e737d11c8e256"
+
+
+@pytest.mark.parametrize("names", [[], ["a", "a"], [""], ['say "x"'], ["a{b"]])
+def test_impossible_names_are_refused(names: list[str]) -> None:
+    with pytest.raises(UsageError):
+        semantic_question(names)
+
+
+def test_unknown_family_and_style_are_refused() -> None:
+    with pytest.raises(UsageError, match="family"):
+        depth_question("dalle")
+    with pytest.raises(UsageError, match="style"):
+        semantic_question(["a"], style="poem")
+
+
+@pytest.mark.parametrize("prompt", ["", "Generate a depth map.", "Each piece of garlic is colored differently."])
+def test_no_legend_is_an_error(prompt: str) -> None:
+    with pytest.raises(UsageError, match="no legend"):
+        parse_legend(prompt)
