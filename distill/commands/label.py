@@ -267,12 +267,13 @@ def _result(job: Job, pages: list[Page], *, complete: bool, seconds: float) -> d
     tasks = [str(task) for task in job.teacher.tasks]
     counts = {task: sum(page.counts.get(task, 0) for page in pages) for task in tasks}
     answered = {task: sum(page.answered.get(task, 0) for page in pages) for task in tasks}
+    unanswered = [failure for page in pages for failure in page.unanswered]
     return {
         "out": str(job.out),
         "complete": complete,
         "photos": sum(page.photos for page in pages),
         "labelled": sum(page.labelled for page in pages),
-        "answers": sum(answered.values()),
+        "answers": sum(answered.values()) + sum(row["kind"] == "rejected" for row in unanswered),
         "labels": counts,
         "quality": {
             task: round(sum(page.quality.get(task, 0.0) for page in pages) / answered[task], 4)
@@ -281,7 +282,7 @@ def _result(job: Job, pages: list[Page], *, complete: bool, seconds: float) -> d
         },
         "instances": [row for page in pages for row in page.instances],
         "failed": [failure for page in pages for failure in page.failures],
-        "unanswered": [failure for page in pages for failure in page.unanswered],
+        "unanswered": unanswered,
         "ignored": list(job.source.ignored),
         "shards": sum(page.shard is not None for page in pages),
         "cost_usd": round(sum(page.cost_usd for page in pages), 4),
@@ -299,9 +300,10 @@ def _summary(result: dict[str, Any]) -> str:
     ]
     if not result["complete"]:
         lines.append("other parts are still to do; the last one writes dataset.json")
-    for title, rows in (("could not be used", result["failed"]), ("unanswered", result["unanswered"])):
+    failures = (("photos could not be used", "failed"), ("questions gave no label", "unanswered"))
+    for title, rows in ((title, result[name]) for title, name in failures):
         if rows:
-            lines.append(f"{len(rows)} {'photos ' if title.startswith('could') else 'questions '}{title}:")
+            lines.append(f"{len(rows)} {title}:")
             for row in rows[:_SHOWN]:
                 what = f" ({row['task']})" if "task" in row else ""
                 lines.append(f"  {row['name']}{what}: {row['reason']}")

@@ -90,8 +90,9 @@ def _galleries(out: Path) -> list[Gallery | Text]:
         lesson = {preview.what: preview for preview in group}
         photo = lesson.pop("photo")
         tasks = [what for what in lesson if f"{what} confidence" in lesson]
-        if not tasks:
-            galleries.append(Gallery([_picture(photo, "no label")], title=photo.key))
+        rejected = [_picture(item, what) for what, item in lesson.items() if "rejected" in what]
+        if rejected or not tasks:
+            galleries.append(Gallery([_picture(photo, "photo"), *rejected], title=f"{photo.key}: no label"))
         for task in tasks:
             row = [_picture(photo, "photo")]
             row += [

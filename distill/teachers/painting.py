@@ -23,6 +23,14 @@ from distill.teachers.decoders import decode_answer
 from distill.teachers.prompts import prompt_hash
 from distill.teachers.register import place
 
+_FITS = 0.8
+MIN_SHARE_VALID = 0.05
+"""An answer of which less can be read is no answer to the question that was asked."""
+
+
+class Rejection(DistillError):  # noqa: N818 - as `Refusal`
+    """An answer came and was read, and does not deserve to be a label."""
+
 
 class PaintingTeacher:
     """A generator and our reading of it."""
@@ -55,20 +63,24 @@ class PaintingTeacher:
             )
         lessons: list[Lesson] = []
         for question in questions:
-            self._learn(photo, question, lessons)
+            self._learn(photo, question, questions, lessons)
         return lessons
 
-    def _learn(self, photo: Photo, question: Question, lessons: list[Lesson]) -> None:
+    def _learn(self, photo: Photo, question: Question, asked: list[Question], lessons: list[Lesson]) -> None:
         """Ask one question and file what came back."""
         try:
             answer = self._generator.paint(photo, question, seed=self._seed)
             painted, container = decode_rgb(answer.data, answer.name)
-            label = place(decode_answer(painted, question), photo.size_hw, question.canvas)
+            read = decode_answer(painted, question)
+            if read.share_valid < MIN_SHARE_VALID:
+                raise Rejection(_why_unreadable(painted, question, read, asked))
+            label = place(read, photo.size_hw, question.canvas)
         except DistillError as error:
-            kind = "refused" if isinstance(error, Refusal) else "failed"
             lesson = lessons[0] if lessons else _new(lessons)
             reason = error.message.removeprefix(f"{photo.name}: ")
-            lesson.failures.append({"task": str(question.task), "kind": kind, "reason": reason})
+            lesson.failures.append({"task": str(question.task), "kind": _kind(error), "reason": reason})
+            if isinstance(error, Rejection):
+                lesson.pictures[f"{question.task} rejected {len(lesson.failures)}"] = painted
             return
         if label.task is Task.SEMANTIC:
             label = join_classes(label, self.classes)
@@ -97,6 +109,25 @@ class PaintingTeacher:
         if question.class_name:
             record["class"] = question.class_name
         return record
+
+
+def _kind(error: DistillError) -> str:
+    """refused: the teacher would not; rejected: we would not; failed: something broke."""
+    if isinstance(error, Refusal):
+        return "refused"
+    return "rejected" if isinstance(error, Rejection) else "failed"
+
+
+def _why_unreadable(painted: UInt8[ndarray, "h w 3"], question: Question, read: Label, asked: list[Question]) -> str:
+    """Why so little of an answer could be read; says so when it fits another question about the same photo."""
+    what = f"only {read.share_valid:.1%} of the answer is painted as {question.task} is"
+    if not question.legend:
+        return what
+    what = f"only {read.share_valid:.1%} of the answer is in the colours of its legend"
+    for other in asked:
+        if other.legend and other != question and decode_answer(painted, other).share_valid > _FITS:
+            return f"{what}, but it fits that of {', '.join(other.legend)}: are two answers swapped?"
+    return what
 
 
 def describe(label: Label) -> dict[str, Any]:

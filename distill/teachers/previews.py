@@ -47,7 +47,7 @@ def write_preview(out: Path, position: int, number: int, photo: Photo, lesson: L
     folder.mkdir(exist_ok=True)
     pictures = {"photo": photo.rgb}
     for name, painted in lesson.pictures.items():
-        pictures[f"{name} painted"] = painted
+        pictures[name if "rejected" in name else f"{name} painted"] = painted
     for task, label in lesson.labels.items():
         pictures[f"{task} confidence"] = draw_confidence(np.where(label.valid, label.confidence, 0))
     small = {what: _small(picture) for what, picture in pictures.items()}
