@@ -1,0 +1,122 @@
+"""What a student sees, beside the photo: one canvas per picture, its captions and legends drawn only once."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+from jaxtyping import UInt8
+from numpy import ndarray
+
+from distill.export.runners import Outputs
+from distill.pictures import (
+    add_class_legend,
+    add_depth_bar,
+    draw_confidence,
+    draw_depth,
+    draw_normals,
+    draw_semantic,
+    overlay,
+    write_caption,
+)
+from distill.spec import StudentSpec
+from distill.tasks import Gauge, Task
+
+MAX_PX = 1920 * 1080
+"""Panels are shrunk until the canvas is no larger than this, or than the photo; lossless maps keep full size."""
+_MAX_LEGEND_CLASSES = 24
+_SEMANTIC_ALPHA = 0.55
+"""Classes are flat colours: without the photo below one cannot see what was found."""
+_WIDE = 1.2
+"""Three photos wider than this make a square of four cells rather than a ribbon."""
+
+
+class Panels:
+    """A fixed arrangement for pictures of one size.
+
+    Attributes:
+        panel_hw: The size of each panel; the engine need not work at more when only pictures are wanted.
+        size_hw: The size of the canvas.
+    """
+
+    def __init__(self, spec: StudentSpec, photo_hw: tuple[int, int], only: Task | None = None) -> None:
+        """Lay out the canvas.
+
+        Args:
+            spec: Which tasks there are, and what their values mean.
+            photo_hw: (height, width) of the pictures.
+            only: One task, laid over the photo; None: the photo, and a panel for each task.
+        """
+        self._spec, self._only = spec, only
+        self._cells = (str(only),) if only else _cells(spec, photo_hw)
+        columns = _columns(len(self._cells), photo_hw)
+        rows = -(-len(self._cells) // columns)
+        height, width = photo_hw
+        scale = min(1.0, (max(MAX_PX, height * width) / (rows * columns * height * width)) ** 0.5)
+        self.panel_hw = (max(2, round(height * scale)), max(2, round(width * scale)))
+        self._canvas, self._places = self._lay_out(rows, columns)
+        self.size_hw = (self._canvas.shape[0], self._canvas.shape[1])
+
+    def draw(self, rgb: UInt8[ndarray, "h w 3"], outputs: Outputs) -> UInt8[ndarray, "h2 w2 3"]:
+        """The canvas for one picture; picture and maps may be larger than a panel."""
+        photo = _shrink(rgb, self.panel_hw)
+        canvas = self._canvas.copy()
+        height, width = self.panel_hw
+        for cell, (top, left) in zip(self._cells, self._places, strict=True):
+            canvas[top : top + height, left : left + width] = self._draw_cell(cell, photo, outputs)
+        return canvas
+
+    def _draw_cell(self, cell: str, photo: ndarray, outputs: Outputs) -> ndarray:
+        if cell == "photo":
+            return photo
+        values = _shrink(outputs[cell], self.panel_hw)
+        if cell == Task.SEMANTIC and self._spec.semantic is not None:
+            return overlay(photo, draw_semantic(values, len(self._spec.semantic.classes)), _SEMANTIC_ALPHA)
+        if cell == Task.DEPTH and self._spec.depth is not None:
+            drawing = draw_depth(values, gauge=self._spec.depth.gauge)
+        elif cell == Task.NORMALS:
+            drawing = draw_normals(values)
+        else:
+            drawing = draw_confidence(values)
+        return overlay(photo, drawing) if self._only else drawing
+
+    def _lay_out(self, rows: int, columns: int) -> tuple[ndarray, list[tuple[int, int]]]:
+        """(canvas with captions and legends, top left corner of each panel)."""
+        height, width = self.panel_hw
+        blank = np.zeros((height, width, 3), np.uint8)
+        captions = {cell: cell.replace("_", " ") for cell in self._cells} if len(self._cells) > 1 else {}
+        captioned = [write_caption(blank, captions[cell]) if captions else blank for cell in self._cells]
+        top = captioned[0].shape[0] - height
+        captioned += [np.zeros_like(captioned[0])] * (rows * columns - len(captioned))
+        canvas = np.vstack([np.hstack(captioned[row * columns : (row + 1) * columns]) for row in range(rows)])
+        places = [
+            (index // columns * (height + top) + top, index % columns * width) for index in range(len(self._cells))
+        ]
+        return self._add_legends(canvas), places
+
+    def _add_legends(self, canvas: ndarray) -> ndarray:
+        if Task.DEPTH in self._cells and self._spec.depth is not None:
+            canvas = add_depth_bar(canvas, gauge=Gauge(self._spec.depth.gauge))
+        classes = self._spec.semantic.classes if Task.SEMANTIC in self._cells and self._spec.semantic else ()
+        # More classes would take more room than the picture.
+        return add_class_legend(canvas, classes) if 0 < len(classes) <= _MAX_LEGEND_CLASSES else canvas
+
+
+def _cells(spec: StudentSpec, photo_hw: tuple[int, int]) -> tuple[str, ...]:
+    cells = ("photo", *(str(task) for task in spec.tasks))
+    if len(cells) == 3 and photo_hw[1] > _WIDE * photo_hw[0]:
+        return (*cells, f"{spec.tasks[0]}_confidence")  # the fourth cell would be empty otherwise
+    return cells
+
+
+def _columns(cells: int, photo_hw: tuple[int, int]) -> int:
+    if cells == 2:
+        return 2 if photo_hw[1] <= 2.4 * photo_hw[0] else 1
+    return 2 if cells == 4 else cells
+
+
+def _shrink(values: ndarray, size_hw: tuple[int, int]) -> ndarray:
+    if values.shape[:2] == size_hw:
+        return values
+    # Ids must not be mixed; everything else is averaged.
+    method = cv2.INTER_NEAREST if values.ndim == 2 and values.dtype == np.uint8 else cv2.INTER_AREA
+    return cv2.resize(values, (size_hw[1], size_hw[0]), interpolation=method)
