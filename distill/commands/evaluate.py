@@ -26,7 +26,7 @@ def evaluate(
     task: Annotated[list[Task] | None, typer.Option(help="Only this task; can be given several times.")] = None,
     alignment: Annotated[
         Alignment | None,
-        typer.Option(help="Of depth. Default: none for metres, else the weakest that the gauge allows."),
+        typer.Option(help="Of depth. Default: none for metres, else what the gauge needs, for all subjects."),
     ] = None,
     crop: Annotated[Crop, typer.Option(help="Part of the picture that counts: eigen (NYU), garg (KITTI).")] = Crop.NONE,
     min_depth: Annotated[float, typer.Option(help="Truth nearer than this, in metres, is left out.")] = 1e-3,

@@ -7,7 +7,7 @@ never a guess.
 
 from __future__ import annotations
 
-from distill.metrics.alignment import Alignment, align_depth, default_alignment
+from distill.metrics.alignment import Alignment, align_depth, can_align, default_alignment
 from distill.metrics.depth import DepthMetrics
 from distill.metrics.instances import InstanceMetrics, instance_masks
 from distill.metrics.normals import NormalsMetrics
@@ -24,6 +24,7 @@ __all__ = [
     "SegmentationMetrics",
     "TrivialPredictor",
     "align_depth",
+    "can_align",
     "default_alignment",
     "instance_masks",
 ]

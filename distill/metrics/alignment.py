@@ -49,13 +49,18 @@ def default_alignment(gauge: Gauge) -> Alignment:
     return _DEFAULT[gauge]
 
 
+def can_align(alignment: Alignment, gauge: Gauge) -> bool:
+    """Whether a prediction of this gauge can be scored under this alignment."""
+    return alignment in _ALLOWED[gauge]
+
+
 def check_alignment(alignment: Alignment, gauge: Gauge) -> None:
     """Refuse an alignment that leaves a gauge's unknowns unknown.
 
     Raises:
         UsageError: The gauge cannot be scored so; the hint names what can.
     """
-    if alignment not in _ALLOWED[gauge]:
+    if not can_align(alignment, gauge):
         raise UsageError(
             f"a depth prediction of gauge {gauge} cannot be scored with alignment {alignment}: "
             "its scale or shift would stay unknown",

@@ -131,7 +131,7 @@ def _fit(picture: ndarray, height: int, width: int) -> ndarray:
 
 
 def _text_px(width_px: int) -> int:
-    return int(np.clip(width_px // 32, 11, 28))
+    return int(np.clip(width_px // 22, 12, 28))
 
 
 @lru_cache(maxsize=32)

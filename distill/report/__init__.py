@@ -17,6 +17,7 @@ from distill.report.blocks import (
     Picture,
     Report,
     Section,
+    Swatches,
     Table,
     Text,
 )
@@ -36,6 +37,7 @@ __all__ = [
     "Picture",
     "Report",
     "Section",
+    "Swatches",
     "Table",
     "Text",
     "format_cell",

@@ -75,6 +75,13 @@ class Gallery:
 
 
 @dataclass(frozen=True, slots=True)
+class Swatches:
+    """Which colour stands for what, for the pictures that follow; RGB in 0..255."""
+
+    colours: Mapping[str, Sequence[int]]
+
+
+@dataclass(frozen=True, slots=True)
 class Curve:
     """One line of a plot."""
 
@@ -94,7 +101,7 @@ class Curves:
     log_y: bool = False
 
 
-Block = Text | Headlines | Facts | Table | Gallery | Curves
+Block = Text | Headlines | Facts | Table | Gallery | Swatches | Curves
 
 
 @dataclass(frozen=True, slots=True)

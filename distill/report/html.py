@@ -4,13 +4,28 @@ from __future__ import annotations
 
 import base64
 import io
+from collections.abc import Callable
 from html import escape
 from importlib import resources
 from itertools import groupby
+from typing import Any
 
 from PIL import Image
 
-from distill.report.blocks import Block, Cell, Curves, Facts, Gallery, Headlines, Picture, Report, Section, Table, Text
+from distill.report.blocks import (
+    Block,
+    Cell,
+    Curves,
+    Facts,
+    Gallery,
+    Headlines,
+    Picture,
+    Report,
+    Section,
+    Swatches,
+    Table,
+    Text,
+)
 from distill.report.plain import format_cell, numeric_columns
 from distill.report.plots import draw_curves
 
@@ -51,20 +66,16 @@ def _section(section: Section, index: int) -> str:
 
 
 def _block(block: Block) -> str:
-    match block:
-        case Text():
-            paragraphs = [escape(part) for part in block.text.split("\n\n")]
-            return "".join(f"<p class='{escape(block.tone)}'>{part}</p>" for part in paragraphs)
-        case Headlines():
-            return _headlines(block)
-        case Facts():
-            return _facts(block)
-        case Table():
-            return _table(block)
-        case Gallery():
-            return _gallery(block)
-        case Curves():
-            return f"<figure class='plot'>{_title(block.title)}{draw_curves(block)}</figure>"
+    return _WRITERS[type(block)](block)
+
+
+def _text(block: Text) -> str:
+    paragraphs = [escape(part) for part in block.text.split("\n\n")]
+    return "".join(f"<p class='{escape(block.tone)}'>{part}</p>" for part in paragraphs)
+
+
+def _curves(block: Curves) -> str:
+    return f"<figure class='plot'>{_title(block.title)}{draw_curves(block)}</figure>"
 
 
 def _title(title: str) -> str:
@@ -117,6 +128,14 @@ def _gallery(block: Gallery) -> str:
     return _title(block.title) + grid + _note(block.note)
 
 
+def _swatches(block: Swatches) -> str:
+    chips = "".join(
+        f"<li><i style='background:rgb({int(red)},{int(green)},{int(blue)})'></i>{escape(name)}</li>"
+        for name, (red, green, blue) in block.colours.items()
+    )
+    return f"<ul class='swatches'>{chips}</ul>"
+
+
 def _figure(picture: Picture, sharp: bool) -> str:
     caption = escape(picture.caption, quote=True)
     image = f"<img loading='lazy' alt='{caption}' src='{_data_uri(picture, sharp)}'>"
@@ -133,3 +152,14 @@ def _data_uri(picture: Picture, sharp: bool) -> str:
         image.save(buffer, "JPEG", quality=86, subsampling=0, optimize=True)
     kind = "png" if sharp else "jpeg"
     return f"data:image/{kind};base64,{base64.b64encode(buffer.getvalue()).decode()}"
+
+
+_WRITERS: dict[type, Callable[[Any], str]] = {
+    Text: _text,
+    Headlines: _headlines,
+    Facts: _facts,
+    Table: _table,
+    Gallery: _gallery,
+    Swatches: _swatches,
+    Curves: _curves,
+}

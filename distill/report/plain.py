@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 
-from distill.report.blocks import Block, Cell, Curves, Facts, Gallery, Headlines, Report, Table, Text
+from distill.report.blocks import Block, Cell, Curves, Facts, Gallery, Headlines, Report, Swatches, Table, Text
 
 DASH = "–"
 
@@ -59,36 +61,21 @@ def finite(value: Any) -> Any:
         value = value.item()
     if isinstance(value, float):
         return value if math.isfinite(value) else None
-    if isinstance(value, dict):
+    if isinstance(value, Mapping):
         return {key: finite(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
+    if isinstance(value, (list, tuple, np.ndarray)):
         return [finite(item) for item in value]
     return value
 
 
 def _block_values(block: Block) -> dict[str, Any]:
-    match block:
-        case Text():
-            return {"kind": "text", "text": block.text, "tone": block.tone}
-        case Headlines():
-            items = [{"value": item.value, "label": item.label, "note": item.note} for item in block.items]
-            return {"kind": "headlines", "items": items}
-        case Facts():
-            return {"kind": "facts", "title": block.title, "values": dict(block.values)}
-        case Table():
-            return {
-                "kind": "table",
-                "title": block.title,
-                "columns": list(block.columns),
-                "rows": [list(row) for row in block.rows],
-                "note": block.note,
-            }
-        case Gallery():
-            captions = [picture.caption for picture in block.pictures]
-            return {"kind": "gallery", "title": block.title, "captions": captions}
-        case Curves():
-            lines = [{"name": curve.name, "x": list(curve.x), "y": list(curve.y)} for curve in block.curves]
-            return {"kind": "curves", "title": block.title, "curves": lines}
+    kind = {"kind": type(block).__name__.lower()}
+    if isinstance(block, Gallery):
+        return {**kind, "title": block.title, "captions": [picture.caption for picture in block.pictures]}
+    values = asdict(block)
+    # Which cells are bold is for the eye only.
+    values.pop("strong", None)
+    return {**kind, **values}
 
 
 def to_markdown(report: Report) -> str:
@@ -118,7 +105,7 @@ def _block_markdown(block: Block) -> str:
             return _facts_markdown(block)
         case Table():
             return _table_markdown(block)
-        case Gallery() | Curves():
+        case Gallery() | Swatches() | Curves():
             # Pictures and plots are in the HTML page.
             return ""
 

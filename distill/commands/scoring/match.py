@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from distill.commands.scoring.worst import WorstList
 from distill.errors import DistillError, UsageError
 from distill.images import decode_rgb
 from distill.labels import Label
+from distill.metrics import Alignment, can_align, default_alignment
 from distill.report import Gallery, Report
 from distill.rundir import machine, versions
 from distill.shards import Manifest, Sample, read_manifest, read_samples
@@ -86,6 +87,7 @@ def evaluate_contestants(
         DistillError: No photo of the truth could be scored.
     """
     manifest = read_manifest(truth)
+    rules = _one_alignment(rules, contestants)
     boards = {task: Board(task, contestants, manifest, rules) for task in tasks}
     worst = {task: WorstList(board, rules, num_worst) for task, board in boards.items()}
     warnings: list[str] = []
@@ -109,11 +111,21 @@ def evaluate_contestants(
         "truth": str(truth),
         "images": images,
         "subjects": [one.name for one in contestants],
-        "tasks": {str(task): _task_values(boards[task], worst[task], rules) for task in tasks},
+        "tasks": {str(task): _task_values(boards[task], worst[task], rules, manifest) for task in tasks},
         "warnings": [*warnings, *_warnings(contestants, boards.values())],
         "made_with": {**versions(), **machine()},
     }
     return Evaluation(values, {str(task): worst[task].gallery() for task in tasks})
+
+
+def _one_alignment(rules: Rules, contestants: Sequence[Contestant]) -> Rules:
+    """The rules with what one relative contestant needs granted to all: only then do their scores compare."""
+    gauges = {one.gauge for one in contestants if Task.DEPTH in one.tasks}
+    needed = {default_alignment(gauge) for gauge in gauges} - {Alignment.NONE}
+    if rules.alignment is not None or len(needed) != 1:
+        return rules
+    alignment = needed.pop()
+    return replace(rules, alignment=alignment) if all(can_align(alignment, gauge) for gauge in gauges) else rules
 
 
 def judge_images(board: Board) -> int:
@@ -139,7 +151,7 @@ def _score_sample(
         worst[task].offer(name, board.update(truth, given), rgb, truth, given)
 
 
-def _task_values(board: Board, worst: WorstList, rules: Rules) -> dict[str, Any]:
+def _task_values(board: Board, worst: WorstList, rules: Rules, manifest: Manifest) -> dict[str, Any]:
     scores = board.compute()
     values: dict[str, Any] = {
         "terms": _terms(board.task, rules),
@@ -149,6 +161,7 @@ def _task_values(board: Board, worst: WorstList, rules: Rules) -> dict[str, Any]
     }
     tables = {name: judge.per_class() for name, judge in board.judges.items() if isinstance(judge, SemanticJudge)}
     if tables:
+        values["classes"] = list(manifest.classes)
         classes = dict.fromkeys(name for table in tables.values() for name in table)
         values["per_class"] = {
             name: {
@@ -163,7 +176,7 @@ def _task_values(board: Board, worst: WorstList, rules: Rules) -> dict[str, Any]
 def _terms(task: Task, rules: Rules) -> dict[str, Any]:
     terms: dict[str, Any] = {"crop": str(rules.crop)}
     if task is Task.DEPTH:
-        terms |= {"from, m": rules.min_depth_m, "to, m": round(rules.max_depth_m, 3), "sky": "left out"}
+        terms |= {"min_depth_m": rules.min_depth_m, "max_depth_m": rules.max_depth_m}
     return terms
 
 
@@ -174,7 +187,10 @@ def _warnings(contestants: Sequence[Contestant], boards: Iterable[Board]) -> lis
         if isinstance(one, LabelsContestant) and one.matched_by_key:
             found.append(f"{one.name}: {one.matched_by_key} photos were matched by key alone; their bytes differ")
     for board in boards:
-        for name, row in board.compute().items():
+        rows = board.compute()
+        if len({row.get("alignment") for row in rows.values()}) > 1:
+            found.append("the depth of the subjects is aligned differently, so their scores do not compare")
+        for name, row in rows.items():
             if row["missing"]:
                 found.append(f"{name}: no {board.task} answer for {row['missing']} of {board.images} photos")
             if row.get("classes_it_cannot_say"):

@@ -6,7 +6,8 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from distill.report import Block, Cell, Facts, Gallery, Headline, Headlines, Report, Section, Table, Text
+from distill.pictures import class_colours
+from distill.report import Block, Cell, Gallery, Headline, Headlines, Report, Section, Swatches, Table, Text
 from distill.tasks import Task
 
 _HIGHER, _LOWER = "↑", "↓"
@@ -117,9 +118,11 @@ def _short(value: Any) -> str:
 def _task_blocks(task: Task, found: Mapping[str, Any], gallery: Gallery | None) -> list[Block]:
     scores = found["scores"]
     blocks: list[Block] = [_score_table(task, found)]
-    blocks.append(Facts({_COUNTS.get(key, key): value for key, value in found["terms"].items()}, "Terms"))
     if "per_class" in found:
         blocks.append(_class_table(found["per_class"], list(scores)))
+    if gallery and "classes" in found:
+        colours = class_colours(len(found["classes"]))
+        blocks.append(Swatches({name: colours[index].tolist() for index, name in enumerate(found["classes"])}))
     return [*blocks, gallery] if gallery else blocks
 
 
@@ -147,7 +150,7 @@ def _score_table(task: Task, found: Mapping[str, Any]) -> Table:
     return Table(
         ["", *names, *(f"{first} / {name}" for name in compared)],
         rows,
-        note=_NOTES[task],
+        note=f"{_NOTES[task]} {_describe(found['terms'])}".strip(),
         strong=frozenset(strong) if len(names) > 1 else frozenset(),
     )
 
@@ -160,6 +163,16 @@ _NOTES = {
     Task.INSTANCE: "SA-Co: every image and class is a pair, also where the class is absent.",
     Task.REFERRING: "cIoU: sum of intersections over sum of unions; gIoU: mean over masks.",
 }
+
+
+def _describe(terms: Mapping[str, Any]) -> str:
+    """The terms as a sentence."""
+    parts = []
+    if terms["crop"] != "none":
+        parts.append(f"{terms['crop'].capitalize()} crop.")
+    if "min_depth_m" in terms:
+        parts.append(f"Truth from {terms['min_depth_m']:g} to {terms['max_depth_m']:.4g} m; sky is left out.")
+    return " ".join(parts)
 
 
 def _best(values: Sequence[Any], arrow: str) -> list[int]:

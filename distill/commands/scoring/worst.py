@@ -27,7 +27,7 @@ from distill.pictures import (
     draw_semantic,
 )
 from distill.report import Gallery, Picture
-from distill.tasks import Task
+from distill.tasks import FAR_DEPTH_M, Task
 
 _WIDTH_PX = 320
 _ERROR_LIMITS = {Task.DEPTH: (50.0, " %"), Task.NORMALS: (45.0, "°")}
@@ -120,14 +120,17 @@ class WorstList:
     def _paint(self, label: Label, truth: Label, size_hw: tuple[int, int], one: str | None) -> ndarray:
         value, valid = self._values(label, truth, one)
         if label.task is Task.DEPTH:
-            return add_depth_bar(_shrink(draw_depth(value, valid), size_hw))
+            near_m, far_m = _range_m(truth)
+            drawing = _shrink(draw_depth(value, valid, near_m=near_m, far_m=far_m), size_hw)
+            return add_depth_bar(drawing, near_m=near_m, far_m=far_m)
         if label.task is Task.NORMALS:
             return _shrink(draw_normals(value, valid), size_hw)
         if label.task is Task.INSTANCE:
             return _shrink(draw_instances(value), size_hw)
         names = truth.classes if label.task is Task.SEMANTIC else label.classes
         drawing = draw_semantic(_shrink(value, size_hw), len(names))
-        return add_class_legend(drawing, names, only=[int(i) for i in np.unique(value) if i < len(names)])
+        # The legend of a class list stands once on the page; sentences differ from photo to photo.
+        return drawing if label.task is Task.SEMANTIC else add_class_legend(drawing, names)
 
     def _error(self, label: Label, truth: Label, size_hw: tuple[int, int], one: str) -> ndarray:
         value, valid = self._values(label, truth, one)
@@ -144,6 +147,12 @@ class WorstList:
         limit, unit = _ERROR_LIMITS.get(label.task, (1.0, ""))
         drawing = _shrink(draw_error(error.astype(np.float32), counts, limit=limit), size_hw)
         return add_scale_bar(drawing, limit=limit, unit=unit) if label.task in _ERROR_LIMITS else drawing
+
+
+def _range_m(truth: Label) -> tuple[float, float]:
+    """One colour range for a row: the truth's, without the 2 % at either end."""
+    near_m, far_m = np.percentile(truth.value[truth.valid], (2, 98)) if truth.valid.any() else (0.0, FAR_DEPTH_M)
+    return float(near_m), min(max(float(far_m), float(near_m) + 0.1), FAR_DEPTH_M)
 
 
 def _shrink(picture: ndarray, size_hw: tuple[int, int]) -> ndarray:
