@@ -9,6 +9,7 @@ import numpy as np
 from distill.export.runners import Outputs
 from distill.images import encode_map
 from distill.labels import encode_depth, encode_normals
+from distill.pictures import draw_normals
 from distill.spec import StudentSpec
 from distill.tasks import Gauge, Task
 
@@ -56,6 +57,9 @@ def _stored(task: Task, outputs: Outputs, spec: StudentSpec) -> Any:
     value = outputs[task]
     if task is Task.SEMANTIC:
         return value
-    if task is Task.NORMALS:
-        return encode_normals(value, np.isfinite(value).all(axis=-1))
-    return encode_depth(value, np.isfinite(value), spec.depth.gauge if spec.depth else Gauge.METRIC)
+    finite = np.isfinite(value)
+    if task is Task.DEPTH:
+        return encode_depth(value, finite, spec.depth.gauge if spec.depth else Gauge.METRIC)
+    if finite.all():  # what `encode_normals` gives, in 2 ms instead of 30 for 1280x720
+        return draw_normals(value)
+    return encode_normals(value, finite.all(axis=-1))

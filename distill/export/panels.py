@@ -56,10 +56,23 @@ class Panels:
         self._canvas, self._places = self._lay_out(rows, columns)
         self.size_hw = (self._canvas.shape[0], self._canvas.shape[1])
 
-    def draw(self, rgb: UInt8[ndarray, "h w 3"], outputs: Outputs) -> UInt8[ndarray, "h2 w2 3"]:
-        """The canvas for one picture; picture and maps may be larger than a panel."""
+    def blank(self) -> UInt8[ndarray, "h2 w2 3"]:
+        """A canvas with captions and legends, and nothing in its panels."""
+        return self._canvas.copy()
+
+    def draw(
+        self, rgb: UInt8[ndarray, "h w 3"], outputs: Outputs, canvas: UInt8[ndarray, "h2 w2 3"] | None = None
+    ) -> UInt8[ndarray, "h2 w2 3"]:
+        """One picture on a canvas; picture and maps may be larger than a panel.
+
+        Args:
+            rgb: The photo.
+            outputs: What the student says about it.
+            canvas: An older canvas of these panels to paint over; None takes a blank one, which for 1920x1294 costs as
+                much as drawing.
+        """
         photo = _shrink(rgb, self.panel_hw)
-        canvas = self._canvas.copy()
+        canvas = self.blank() if canvas is None else canvas
         height, width = self.panel_hw
         for cell, (top, left) in zip(self._cells, self._places, strict=True):
             canvas[top : top + height, left : left + width] = self._draw_cell(cell, photo, outputs)
@@ -117,6 +130,9 @@ def _columns(cells: int, photo_hw: tuple[int, int]) -> int:
 def _shrink(values: ndarray, size_hw: tuple[int, int]) -> ndarray:
     if values.shape[:2] == size_hw:
         return values
-    # Ids must not be mixed; everything else is averaged.
-    method = cv2.INTER_NEAREST if values.ndim == 2 and values.dtype == np.uint8 else cv2.INTER_AREA
+    if values.ndim == 2 and values.dtype == np.uint8:
+        method = cv2.INTER_NEAREST  # ids must not be mixed
+    else:
+        # Down to a half, bilinear misses no pixel and is five times faster than averaging by area.
+        method = cv2.INTER_LINEAR if 2 * size_hw[0] >= values.shape[0] else cv2.INTER_AREA
     return cv2.resize(values, (size_hw[1], size_hw[0]), interpolation=method)

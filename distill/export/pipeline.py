@@ -23,10 +23,12 @@ from distill.export.runners import Outputs, Runner
 
 Item = TypeVar("Item")
 
-_QUEUE_PX = 2_000_000
+_BATCH_PX = 2_000_000
 """Pixels in one batch at most: a multi-task student makes 34 bytes of maps from each."""
 _MAX_BATCH = {"cpu": 8, "cuda": 32}
 _POLL_S = 0.1
+QUEUE = 2
+"""Items that wait between two stages: enough to even out their pace, few enough for memory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,10 +85,10 @@ class Stopwatch:
 def default_batch(runner: Runner, size_hw: tuple[int, int]) -> int:
     """How many pictures of this size to run at once: enough to keep the engine busy, few enough for memory."""
     most = _MAX_BATCH["cuda" if "cuda" in runner.engine else "cpu"]
-    return int(np.clip(_QUEUE_PX // max(1, size_hw[0] * size_hw[1]), 1, most))
+    return int(np.clip(_BATCH_PX // max(1, size_hw[0] * size_hw[1]), 1, most))
 
 
-def ahead(items: Iterable[Item], depth: int = 2) -> Generator[Item, None, None]:
+def ahead(items: Iterable[Item], depth: int = QUEUE) -> Generator[Item, None, None]:
     """The items again, made in a background thread that is at most `depth` items ahead.
 
     Closing the generator stops the thread and closes the source.

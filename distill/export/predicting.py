@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import cv2
 from jaxtyping import UInt8
 from numpy import ndarray
 
 from distill.errors import DistillError
 from distill.export.maps import encode_outputs
 from distill.export.panels import Panels
-from distill.export.pipeline import Picture, Stopwatch, ahead, infer
+from distill.export.pipeline import QUEUE, Picture, Stopwatch, ahead, infer
 from distill.export.runners import Outputs, Runner
 from distill.images import decode_rgb, encode_jpeg
 from distill.tasks import Task
@@ -140,11 +140,8 @@ def predict_video(
 
 
 def _read_frames(reader: VideoReader, size_hw: tuple[int, int]) -> Iterator[Picture]:
-    for frame in reader.frames():
-        rgb = frame.rgb
-        if rgb.shape[:2] != size_hw:
-            rgb = cv2.resize(rgb, (size_hw[1], size_hw[0]), interpolation=cv2.INTER_AREA)
-        yield Picture(f"{frame.index:06d}", rgb, frame.pts, frame.pts_s)
+    for frame in reader.frames(size_hw=size_hw):
+        yield Picture(f"{frame.index:06d}", frame.rgb, frame.pts, frame.pts_s)
 
 
 def _write_maps(
@@ -157,9 +154,11 @@ def _write_maps(
 
 
 def _draw(pairs: Iterable[Pair], panels: Panels, watch: Stopwatch) -> Iterator[tuple[Picture, UInt8[ndarray, "h w 3"]]]:
+    # A canvas comes round again when the encoder has long let go of it: it holds one, QUEUE more wait, one is drawn.
+    ring = itertools.cycle([panels.blank() for _ in range(QUEUE + 3)])
     for picture, outputs in pairs:
         with watch.stage("draw"):
-            canvas = panels.draw(picture.rgb, outputs)
+            canvas = panels.draw(picture.rgb, outputs, next(ring))
         yield picture, canvas
 
 

@@ -95,9 +95,8 @@ class VideoReader:
             if first is None:
                 raise DistillError(f"{path}: no frame of it can be decoded", hint="copy or encode it again")
             self._quarter_turns = round(first.rotation / 90) % 4
-            self._coded_hw = (first.height, first.width)
-        height, width = self._coded_hw
-        self.size_hw = (width, height) if self._quarter_turns % 2 else (height, width)
+            coded_hw = (first.height, first.width)
+        self.size_hw = (coded_hw[1], coded_hw[0]) if self._quarter_turns % 2 else coded_hw
 
     def __enter__(self) -> Self:
         return self
@@ -115,8 +114,16 @@ class VideoReader:
         """Columns, after rotation."""
         return self.size_hw[1]
 
-    def frames(self, start: int = 0, stop: int | None = None, step: int = 1) -> Iterator[Frame]:
+    def frames(
+        self, start: int = 0, stop: int | None = None, step: int = 1, *, size_hw: tuple[int, int] | None = None
+    ) -> Iterator[Frame]:
         """Every `step`-th frame from `start` up to, not including, `stop`, decoded forward from the beginning.
+
+        Args:
+            start: First frame.
+            stop: One past the last frame; None reads to the end.
+            step: Distance between frames.
+            size_hw: Frames are shrunk to this size while their colours are converted; None keeps the file's.
 
         Raises:
             DistillError: The file is damaged. Raised at the end: all frames that could be decoded came before.
@@ -135,7 +142,7 @@ class VideoReader:
                 # A frame without a time follows the one before; times that stand still or run back are pushed on.
                 pts = frame.pts if frame.pts is not None and (frame.pts > pts or index == 0) else pts + interval
                 if index >= start and (index - start) % step == 0:
-                    yield Frame(index, pts, float(pts * self.time_base), self._upright(frame))
+                    yield Frame(index, pts, float(pts * self.time_base), self._upright(frame, size_hw or self.size_hw))
 
     def count(self) -> int:
         """How many frames can really be decoded; decodes the whole file.
@@ -146,10 +153,11 @@ class VideoReader:
         with _open(self.path) as container:
             return sum(1 for _ in _decode(container, _video_stream(container, self.path), self.path))
 
-    def _upright(self, frame: Any) -> UInt8[ndarray, "h w 3"]:
-        height, width = self._coded_hw
+    def _upright(self, frame: Any, size_hw: tuple[int, int]) -> UInt8[ndarray, "h w 3"]:
+        height, width = reversed(size_hw) if self._quarter_turns % 2 else size_hw
         # A stream may change its size on the way; like every player, keep the size of the first frame.
-        rgb = frame.to_ndarray(format="rgb24", width=width, height=height)
+        # Averaging in one step with the colours: 2 ms for 1280x720 to 960x540, 5 ms apart.
+        rgb = frame.to_ndarray(format="rgb24", width=width, height=height, interpolation="AREA")
         return np.ascontiguousarray(np.rot90(rgb, self._quarter_turns)) if self._quarter_turns else rgb
 
 
