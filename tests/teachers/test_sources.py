@@ -1,0 +1,78 @@
+"""Where photos come from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from distill.errors import UsageError
+from distill.images import Photo
+from distill.teachers.sources import open_source, unique_keys
+
+
+@given(st.lists(st.text(alphabet="aAbB._-/é ", min_size=1, max_size=12), max_size=20))
+def test_keys_are_unique_without_case_and_hold_no_dot(stems: list[str]):
+    keys = unique_keys([f"{stem}.jpg" for stem in stems])
+    assert len({key.casefold() for key in keys}) == len(stems)
+    assert all(key and "." not in key and "/" not in key for key in keys)
+
+
+def test_a_plain_name_is_its_own_key_and_a_collision_does_not_depend_on_the_order():
+    names = ["street/0001.jpg", "b.jpg", "b.png"]
+    keys = unique_keys(names)
+    assert keys[0] == "street_0001"
+    assert keys[1] != keys[2]
+    assert sorted(keys) == sorted(unique_keys(names[::-1]))
+
+
+def save(path: Path) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(np.zeros((16, 16, 3), np.uint8)).save(path)
+    return path
+
+
+def names(inputs: list[str]) -> list[str]:
+    source = open_source(inputs)
+    return [photo.name for photo in source.read(0, len(source)) if isinstance(photo, Photo)]
+
+
+def test_folders_are_walked_in_order_without_hidden_files(tmp_path: Path):
+    for name in ("b.jpg", "a/z.png", "a/.hidden.png", ".git/c.png"):
+        save(tmp_path / name)
+    assert names([str(tmp_path)]) == ["a/z.png", "b.jpg"]
+
+
+def test_globs_and_files_can_be_given_together_and_count_once(tmp_path: Path):
+    one, two = save(tmp_path / "1.jpg"), save(tmp_path / "2.jpg")
+    (tmp_path / "3.txt").write_text("no photo")
+    assert names([str(one), str(tmp_path / "*.jpg")]) == ["1.jpg", "2.jpg"]
+    assert names([str(tmp_path / "*"), str(two)]) == ["1.jpg", "2.jpg"]
+
+
+def test_a_slice_reads_only_its_photos_and_names_them_in_its_identity(tmp_path: Path):
+    for index in range(5):
+        save(tmp_path / f"{index}.jpg")
+    source = open_source([str(tmp_path)])
+    assert [photo.name for photo in source.read(2, 4)] == ["2.jpg", "3.jpg"]
+    before = source.identity(2, 4)
+    save(tmp_path / "9.jpg")
+    after = open_source([str(tmp_path)])
+    assert after.identity(2, 4) == before
+    assert after.identity(4, 6) != source.identity(4, 5)
+
+
+@pytest.mark.parametrize("inputs", [["nowhere"], ["*.nothing"]])
+def test_nothing_there_is_said(inputs: list[str]):
+    with pytest.raises(UsageError, match="no such file"):
+        open_source(inputs)
+
+
+def test_a_folder_without_photos_is_said(tmp_path: Path):
+    (tmp_path / "notes.txt").write_text("no photo")
+    with pytest.raises(UsageError, match="no photos"):
+        open_source([str(tmp_path)])

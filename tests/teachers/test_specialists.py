@@ -1,0 +1,204 @@
+"""Maps on disk and foreign ONNX models as teachers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+from PIL import Image
+
+from distill.errors import DistillError, UsageError
+from distill.images import Photo, read_photo
+from distill.labels import Label
+from distill.recipe import load_recipe
+from distill.recipe.teacher import MapsRecipe, OnnxRecipe, id_table
+from distill.tasks import IGNORE_SEMANTIC, Gauge, Task
+from distill.teachers.specialists.maps import MapsSpecialist
+from distill.teachers.specialists.onnx import OnnxSpecialist
+
+SIZE_HW = (12, 16)
+
+
+def photo_in(folder: Path) -> Photo:
+    path = folder / "photos" / "one.jpg"
+    path.parent.mkdir(exist_ok=True)
+    pixels = np.random.default_rng(0).integers(0, 256, (*SIZE_HW, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(path, quality=100)
+    return read_photo(path.read_bytes(), key="one", name="one.jpg", origin={"path": str(path)})
+
+
+def read(folder: Path, stored: np.ndarray, suffix: str = ".png", **recipe: object) -> Label:
+    task = recipe.pop("task", "depth")
+    photo = photo_in(folder)
+    path = folder / f"one{suffix}"
+    if suffix == ".npy":
+        np.save(path, stored)
+    else:
+        Image.fromarray(stored).save(path)
+    values = {"kind": "maps", str(task): {"pattern": f"../{{stem}}{suffix}", **recipe}}
+    return MapsSpecialist(load_recipe(MapsRecipe, values)).predict(photo)[0]
+
+
+def test_depth_is_scaled_and_its_holes_are_invalid(tmp_path: Path):
+    stored = np.full(SIZE_HW, 1500, np.uint16)
+    stored[0, 0], stored[0, 1] = 0, 60000
+    label = read(tmp_path, stored, scale=0.001, offset=0.5, invalid=[0], max_value=10)
+    assert label.gauge is Gauge.METRIC
+    assert label.value[5, 5] == pytest.approx(2.0)
+    assert not label.valid[0, 0] and not label.valid[0, 1] and label.valid[5, 5]
+
+
+def test_relative_depth_is_stretched_to_one(tmp_path: Path):
+    stored = np.linspace(-3, 7, SIZE_HW[0] * SIZE_HW[1], dtype=np.float32).reshape(SIZE_HW)
+    label = read(tmp_path, stored, ".npy", gauge="affine_invariant_disparity")
+    assert (label.value.min(), label.value.max()) == (0, 1)
+
+
+@pytest.mark.parametrize(("frame", "towards"), [("opencv", (0, 0, -1)), ("opengl", (0, 0, 1)), ("dsine", (0, 0, 1))])
+def test_a_wall_that_faces_the_camera_has_z_plus_one_in_our_frame(tmp_path: Path, frame: str, towards: tuple):
+    stored = np.broadcast_to(np.rint((np.array(towards) + 1) * 127.5), (*SIZE_HW, 3)).astype(np.uint8).copy()
+    stored[0, 0] = 0
+    label = read(tmp_path, stored, task="normals", scale=2 / 255, offset=-1, frame=frame, invalid=[0])
+    assert np.allclose(label.value[5, 5], (0, 0, 1), atol=0.01)
+    assert not label.valid[0, 0]
+
+
+def test_mirrored_maps_are_turned_back_and_their_normals_with_them(tmp_path: Path):
+    stored = np.full((*SIZE_HW, 3), 128, np.uint8)
+    stored[:, 0] = (255, 128, 128)  # x right, in the stored picture's first column
+    label = read(tmp_path, stored, task="normals", scale=2 / 255, offset=-1, mirror=True)
+    assert np.allclose(label.value[3, -1], (-1, 0, 0), atol=0.01)
+
+
+def test_semantic_ids_are_renamed_by_name_and_by_number(tmp_path: Path):
+    stored = np.arange(12, dtype=np.uint8)[:, None].repeat(16, 1) % 5
+    label = read(
+        tmp_path,
+        stored,
+        task="semantic",
+        classes=["road", "car"],
+        stored_classes=["car", "road", "truck", "sky", "void"],
+        remap={"truck": "car", 3: "ignore"},
+    )
+    assert label.value[:5, 0].tolist() == [1, 0, 1, IGNORE_SEMANTIC, IGNORE_SEMANTIC]
+    assert label.valid[:5, 0].tolist() == [True, True, True, False, False]
+
+
+def test_a_coloured_picture_is_no_id_map(tmp_path: Path):
+    stored = np.random.default_rng(0).integers(0, 255, (*SIZE_HW, 3), dtype=np.uint8)
+    with pytest.raises(DistillError, match="colours"):
+        read(tmp_path, stored, task="semantic", classes=["a"])
+
+
+def test_pickled_maps_are_not_loaded(tmp_path: Path):
+    photo = photo_in(tmp_path)
+    np.save(tmp_path / "one.npy", np.array([{"a": 1}], dtype=object), allow_pickle=True)
+    recipe = load_recipe(MapsRecipe, {"depth": {"pattern": "../{stem}.npy"}})
+    with pytest.raises(DistillError, match="cannot be read"):
+        MapsSpecialist(recipe).predict(photo)
+
+
+def test_a_missing_map_names_the_file(tmp_path: Path):
+    recipe = load_recipe(MapsRecipe, {"depth": {"pattern": "../nowhere/{stem}.png"}})
+    with pytest.raises(DistillError, match=r"nowhere.one\.png"):
+        MapsSpecialist(recipe).predict(photo_in(tmp_path))
+
+
+def test_remapping_to_an_unknown_class_is_refused():
+    with pytest.raises(UsageError, match="'bus' is not among the classes"):
+        load_recipe(MapsRecipe, {"semantic": {"pattern": "x", "classes": ["car"], "remap": {3: "bus"}}})
+
+
+def test_ids_keep_their_place_when_only_numbers_are_remapped():
+    assert id_table((), ("a", "b"), {5: "a"}, 7) == (0, 1, 255, 255, 255, 0, 255)
+
+
+def save_model(path: Path, weight: np.ndarray, *, nhwc: bool = False) -> Path:
+    """A 1x1 convolution over the channels: what comes out is known."""
+    outputs = weight.shape[0]
+    nodes = [helper.make_node("Conv", ["x", "w"], ["y"])]
+    shape = [1, 3, 8, 8]
+    if nhwc:
+        nodes.insert(0, helper.make_node("Transpose", ["image"], ["x"], perm=[0, 3, 1, 2]))
+        shape = [1, 8, 8, 3]
+    inputs = [helper.make_tensor_value_info("image" if nhwc else "x", TensorProto.FLOAT, shape)]
+    result = [helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, outputs, 8, 8])]
+    initial = [numpy_helper.from_array(weight.reshape(outputs, 3, 1, 1).astype(np.float32), "w")]
+    graph = helper.make_graph(nodes, "net", inputs, result, initial)
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8), path)
+    return path
+
+
+def grey(level: int) -> Photo:
+    data = np.full((*SIZE_HW, 3), level, np.uint8)
+    return Photo("k", "k.png", b"", "png", data, "", {})
+
+
+@pytest.mark.parametrize("nhwc", [False, True])
+def test_probabilities_of_merged_classes_are_added(tmp_path: Path, nhwc: bool):
+    # Logits 1, 0.9, 0.9 for a white pixel: alone the first class wins, merged the other two do.
+    model = save_model(tmp_path / "m.onnx", np.array([[1, 0, 0], [0.9, 0, 0], [0.9, 0, 0]]), nhwc=nhwc)
+    output = {
+        "task": "semantic",
+        "model_classes": ["road", "car", "truck"],
+        "classes": ["road", "vehicle"],
+        "remap": {"car": "vehicle", "truck": "vehicle"},
+    }
+    layout = "NHWC" if nhwc else "NCHW"
+    recipe = load_recipe(OnnxRecipe, {"model": str(model), "input": {"layout": layout}, "outputs": [output]})
+    label = OnnxSpecialist(recipe, tmp_path).predict(grey(255))[0]
+    logits = np.exp([1, 0.9, 0.9])
+    assert (label.value == 1).all()
+    assert np.allclose(label.confidence, logits[1:].sum() / logits.sum(), atol=1e-5)
+
+
+def test_mean_std_and_scale_are_applied(tmp_path: Path):
+    model = save_model(tmp_path / "m.onnx", np.array([[1, 0, 0]]))
+    recipe = load_recipe(
+        OnnxRecipe,
+        {
+            "model": str(model),
+            "input": {"mean": [0.5, 0, 0], "std": [0.25, 1, 1]},
+            "outputs": [{"task": "depth", "gauge": "metric"}],
+        },
+    )
+    label = OnnxSpecialist(recipe, tmp_path).predict(grey(255))[0]
+    assert np.allclose(label.value, 2.0)
+
+
+def test_a_model_is_found_beside_its_recipe_and_through_the_variable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    save_model(tmp_path / "m.onnx", np.ones((1, 3)))
+    recipe = load_recipe(OnnxRecipe, {"model": "m.onnx", "outputs": [{"task": "depth", "gauge": "metric"}]})
+    OnnxSpecialist(recipe, tmp_path)
+    with pytest.raises(UsageError, match="no such model"):
+        OnnxSpecialist(recipe, tmp_path / "elsewhere")
+    monkeypatch.setenv("DISTILL_MODELS", str(tmp_path))
+    OnnxSpecialist(recipe, tmp_path / "elsewhere")
+
+
+@pytest.mark.parametrize("data", [b"", b"no model", b"\x08\x07" * 100])
+def test_a_broken_model_is_one_sentence(tmp_path: Path, data: bytes):
+    (tmp_path / "m.onnx").write_bytes(data)
+    recipe = load_recipe(OnnxRecipe, {"model": "m.onnx", "outputs": [{"task": "depth"}]})
+    with pytest.raises(UsageError, match="not a model"):
+        OnnxSpecialist(recipe, tmp_path).predict(grey(0))
+
+
+def test_the_wrong_number_of_classes_is_said(tmp_path: Path):
+    model = save_model(tmp_path / "m.onnx", np.ones((4, 3)))
+    recipe = load_recipe(OnnxRecipe, {"model": str(model), "outputs": [{"task": "semantic", "classes": ["a", "b"]}]})
+    with pytest.raises(DistillError, match="4 channels where 2"):
+        OnnxSpecialist(recipe, tmp_path).predict(grey(0))
+
+
+def test_tasks_are_read_in_the_order_of_the_recipe(tmp_path: Path):
+    weight = np.vstack([np.eye(3), np.eye(3)])
+    model = save_model(tmp_path / "m.onnx", weight)
+    recipe = load_recipe(
+        OnnxRecipe, {"model": str(model), "outputs": [{"task": "semantic", "classes": list("abcdef")}]}
+    )
+    label = OnnxSpecialist(recipe, tmp_path).predict(grey(10))[0]
+    assert label.task is Task.SEMANTIC and label.size_hw == (8, 8)
