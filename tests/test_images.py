@@ -1,0 +1,98 @@
+"""Photos and maps on disk."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from distill import images
+from distill.errors import DistillError
+from distill.images import decode_map, decode_rgb, encode_jpeg, encode_map, read_photo, write_atomic
+
+PIXELS = np.random.default_rng(0).integers(0, 256, (20, 30, 3), dtype=np.uint8)
+
+
+def saved(picture: Image.Image, kind: str = "PNG", **options: object) -> bytes:
+    buffer = io.BytesIO()
+    picture.save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+@pytest.mark.parametrize("shape", [(5, 7), (5, 7, 3)])
+def test_maps_come_back_bit_for_bit(dtype: type, shape: tuple[int, ...]):
+    values = np.random.default_rng(0).integers(0, np.iinfo(dtype).max + 1, shape, dtype=dtype)
+    back = decode_map(encode_map(values), "map")
+    assert back.dtype == values.dtype and (back == values).all()
+
+
+def test_a_picture_called_by_another_name_is_known_by_its_bytes():
+    rgb, suffix = decode_rgb(saved(Image.fromarray(PIXELS), "JPEG", quality=100, subsampling=0), "answer.png")
+    assert suffix == "jpg" and rgb.shape == PIXELS.shape
+
+
+def test_sixteen_bit_gray_is_scaled_and_not_clipped():
+    stored = np.linspace(0, 65535, 600).astype(np.uint16).reshape(20, 30)
+    rgb, _ = decode_rgb(saved(Image.fromarray(stored)), "x")
+    assert np.abs(rgb[..., 0].astype(float) - stored / 257).max() <= 0.5
+
+
+def test_transparent_pixels_become_white():
+    rgba = np.zeros((20, 30, 4), np.uint8)
+    rgba[:10, :, 0], rgba[:10, :, 3] = 255, 255
+    rgb, _ = decode_rgb(saved(Image.fromarray(rgba)), "x")
+    assert (rgb[0, 0] == (255, 0, 0)).all() and (rgb[15, 0] == 255).all()
+
+
+@pytest.mark.parametrize(("orientation", "corner"), [(1, (0, 0)), (3, (-1, -1)), (6, (0, -1)), (8, (-1, 0))])
+def test_orientation_is_applied(orientation: int, corner: tuple[int, int]):
+    pixels = np.zeros((16, 24, 3), np.uint8)
+    pixels[:4, :4] = 255
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    rgb, _ = decode_rgb(saved(Image.fromarray(pixels), exif=exif), "x")
+    assert rgb[corner][0] == 255 and rgb[::-1, ::-1][corner][0] == 0
+
+
+def test_nothing_huge_is_decoded(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(images, "MAX_PIXELS", 599)
+    with pytest.raises(DistillError, match="over the limit"):
+        decode_rgb(saved(Image.fromarray(PIXELS)), "x")
+    with pytest.raises(DistillError, match="over the limit"):
+        decode_map(encode_map(PIXELS), "x")
+
+
+@pytest.mark.parametrize("data", [b"", b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF89a", b"<svg/>", bytes(1000)])
+def test_broken_bytes_are_one_sentence_that_names_the_file(data: bytes):
+    with pytest.raises(DistillError, match=r"^here/one\.jpg: ") as caught:
+        decode_rgb(data, "here/one.jpg")
+    assert "0x" not in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_every_truncation_of_a_picture_is_said_or_read():
+    for data in (saved(Image.fromarray(PIXELS)), encode_jpeg(PIXELS)):
+        for length in range(0, len(data) - 20, max(1, len(data) // 40)):
+            with pytest.raises(DistillError):
+                decode_rgb(data[:length], "x")
+
+
+def test_a_thin_picture_is_refused():
+    with pytest.raises(DistillError, match="too small"):
+        read_photo(saved(Image.fromarray(PIXELS[:1])), key="x", name="x.png")
+
+
+def test_a_file_is_whole_or_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    path = tmp_path / "file"
+    write_atomic(path, b"old")
+
+    def full(_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(images.os, "fsync", full)
+    with pytest.raises(DistillError, match="No space left"):
+        write_atomic(path, b"new")
+    assert path.read_bytes() == b"old" and [p.name for p in tmp_path.iterdir()] == ["file"]

@@ -1,0 +1,118 @@
+"""Tars and their manifest."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from distill import shards
+from distill.errors import DistillError, UsageError
+from distill.labels import Label, encode
+from distill.shards import (
+    Manifest,
+    Sample,
+    read_manifest,
+    read_samples,
+    read_shard,
+    verify,
+    write_manifest,
+    write_shard,
+)
+from distill.tasks import Gauge, Task
+
+
+def sample(key: str) -> Sample:
+    valid = np.ones((4, 5), bool)
+    depth = Label(Task.DEPTH, np.full((4, 5), 2.0, np.float32), valid, valid.astype(np.float32), Gauge.METRIC)
+    meta = {"name": f"{key}.jpg", "gauge": "metric"}
+    return Sample(key, {"jpg": b"photo of " + key.encode(), "json": json.dumps(meta).encode(), **encode(depth)})
+
+
+def write_set(folder: Path, keys: list[str], per_shard: int = 2) -> Manifest:
+    entries = []
+    for start in range(0, len(keys), per_shard):
+        path = folder / f"shard-{start // per_shard:06d}.tar"
+        entries.append(write_shard(path, map(sample, keys[start : start + per_shard])))
+    manifest = Manifest(tasks=(Task.DEPTH,), shards=tuple(entries))
+    write_manifest(folder, manifest)
+    return manifest
+
+
+def test_samples_come_back(tmp_path: Path):
+    keys = ["a", "b", "ä", "d" * 120, "e"]
+    manifest = write_set(tmp_path, keys)
+    back = list(read_samples(tmp_path))
+    assert [item.key for item in back] == keys
+    assert back[0].photo == b"photo of a" and back[0].photo_suffix == "jpg" and back[0].tasks == (Task.DEPTH,)
+    assert np.allclose(back[2].label(Task.DEPTH).value, 2.0, atol=1e-3)
+    assert read_manifest(tmp_path) == manifest and manifest.samples == 5
+
+
+def test_equal_samples_give_equal_bytes(tmp_path: Path):
+    one = write_shard(tmp_path / "one.tar", [sample("a")])
+    two = write_shard(tmp_path / "two.tar", [sample("a")])
+    assert one.sha256 == two.sha256
+    assert one.sha256 != write_shard(tmp_path / "three.tar", [sample("b")]).sha256
+
+
+def test_a_shard_that_fails_half_way_leaves_nothing(tmp_path: Path):
+    def broken():
+        yield sample("a")
+        raise DistillError("the teacher fell silent")
+
+    with pytest.raises(DistillError, match="silent"):
+        write_shard(tmp_path / "x.tar", broken())
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_full_disk_is_said_and_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def full(_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(shards.os, "fsync", full)
+    with pytest.raises(DistillError, match="No space left"):
+        write_shard(tmp_path / "x.tar", [sample("a")])
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("key", ["a.b", "a/b"])
+def test_a_key_that_would_be_split_is_refused(key: str, tmp_path: Path):
+    with pytest.raises(DistillError, match="dot or a slash"):
+        write_shard(tmp_path / "x.tar", [sample(key)])
+
+
+def test_verify_names_what_is_wrong(tmp_path: Path):
+    write_set(tmp_path, ["a", "b", "c", "d", "e", "f"])
+    assert verify(tmp_path) == []
+    path = tmp_path / "shard-000000.tar"
+    data = bytearray(path.read_bytes())
+    data[700] ^= 1
+    path.write_bytes(data)
+    (tmp_path / "shard-000002.tar").unlink()
+    problems = verify(tmp_path)
+    assert len(problems) == 2 and "checksum" in problems[0] and "missing" in problems[1]
+
+
+def test_a_truncated_shard_gives_its_readable_samples_and_then_an_error(tmp_path: Path):
+    write_set(tmp_path, ["a", "b"])
+    path = tmp_path / "shard-000000.tar"
+    path.write_bytes(path.read_bytes()[:5000])
+    found = []
+    with pytest.raises(DistillError, match="cannot be read"):
+        for item in read_shard(path):
+            found.append(item.key)
+    assert found == ["a"]
+
+
+def test_a_folder_without_a_manifest_is_explained(tmp_path: Path):
+    with pytest.raises(UsageError, match="not a folder of shards"):
+        read_manifest(tmp_path)
+    write_shard(tmp_path / "shard-000000.tar", [sample("a")])
+    with pytest.raises(UsageError, match="has not finished"):
+        read_manifest(tmp_path)
+    (tmp_path / "dataset.json").write_text("{")
+    with pytest.raises(UsageError, match="damaged"):
+        read_manifest(tmp_path)
