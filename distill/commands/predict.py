@@ -202,10 +202,12 @@ def _text(result: dict[str, Any]) -> str:
     videos = [row for row in result["results"] if "frames" in row]
     photos = len(result["results"]) - len(videos)
     counts = [f"{photos} photos"] * bool(photos) + [f"{row['name']}: {row['frames']} frames" for row in videos]
-    lines = [
-        f"{', '.join(counts) or 'nothing'} to {result['out']} in {result['seconds']:.1f} s"
-        f" ({result['pictures_per_s']:.1f}/s with {result['engine']}; slowest stage: {result['bottleneck'] or 'none'})"
-    ]
+    lines = ["nothing could be predicted"]
+    if counts:
+        lines[0] = (
+            f"{', '.join(counts)} to {result['out']} in {result['seconds']:.1f} s"
+            f" ({result['pictures_per_s']:.1f}/s with {result['engine']}; slowest stage: {result['bottleneck']})"
+        )
     if result["failed"]:
         lines.append(f"{len(result['failed'])} inputs failed:")
         lines += [f"  {entry['name']}: {entry['reason']}" for entry in result["failed"][:_SHOWN]]

@@ -53,11 +53,12 @@ class Done:
     failed: list[dict[str, str]] = field(default_factory=list)
     watch: Stopwatch = field(default_factory=Stopwatch)
 
-    def fail(self, name: str, error: Exception) -> None:
-        """Note a bad input."""
+    def fail(self, name: str, path: Path, error: Exception) -> None:
+        """Note a bad input; a reason need not repeat its name."""
         text = error.message if isinstance(error, DistillError) else str(error)
         hint = error.hint if isinstance(error, DistillError) else ""
-        self.failed.append({"name": name, "reason": text.removeprefix(f"{name}: "), "hint": hint})
+        reason = text.removeprefix(f"{path}: ").removeprefix(f"{name}: ")
+        self.failed.append({"name": name, "reason": reason, "hint": hint})
 
 
 def predict_photos(
@@ -93,7 +94,7 @@ def _read_photos(photos: Sequence[tuple[str, str, Path]], done: Done, advance: C
         try:
             yield Picture(key, decode_rgb(path.read_bytes(), name)[0], source=name)
         except (DistillError, OSError) as error:
-            done.fail(name, error)
+            done.fail(name, path, error)
             advance()
 
 
@@ -115,7 +116,7 @@ def predict_video(
     try:
         reader = VideoReader(path)
     except DistillError as error:
-        done.fail(name, error)
+        done.fail(name, path, error)
         return
     panels = Panels(runner.spec, reader.size_hw, wishes.only) if out is not None else None
     # Pictures alone need no more than the size of a panel; lossless maps have the size of the video.
@@ -131,7 +132,7 @@ def predict_video(
     else:
         failure = _write_overlay(pairs, reader, panels, out, times_s, done, advance)
     if failure is not None:
-        done.fail(name, failure)
+        done.fail(name, path, failure)
     if times_s:
         row = {"name": name, "size_hw": list(reader.size_hw), "frames": len(times_s)}
         row |= {"video": str(out)} if out is not None else {}

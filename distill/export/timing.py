@@ -1,0 +1,136 @@
+"""How long runners take on this machine: warmed up, interleaved, percentiles of every single call.
+
+What is timed is said in `Timing.what`: ``engine`` is one call with the pictures already in memory; ``end_to_end``
+begins with compressed JPEG bytes and ends with final maps in numpy arrays.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import cv2
+import numpy as np
+from jaxtyping import UInt8
+from numpy import ndarray
+
+from distill.errors import UsageError
+from distill.export.runners import Runner
+from distill.images import decode_rgb, encode_jpeg
+
+MIN_CALLS = 10
+"""Of each series, however short the time: a p95 of fewer is the maximum."""
+WARM_UP_CALLS = 3
+_WHAT = ("engine", "end_to_end")
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """One series of calls.
+
+    Attributes:
+        subject: Which runner.
+        what: ``engine`` or ``end_to_end``.
+        batch: Pictures per call.
+        size_hw: Of the pictures.
+        calls_ms: Every call, in the order in which they were made.
+    """
+
+    subject: str
+    what: str
+    batch: int
+    size_hw: tuple[int, int]
+    calls_ms: tuple[float, ...]
+
+    def percentile_ms(self, percent: float) -> float:
+        """The time within which this share of the calls was done."""
+        return float(np.percentile(self.calls_ms, percent))
+
+    @property
+    def images_per_s(self) -> float:
+        """Pictures over the whole time of the series, slow calls included."""
+        return 1000.0 * self.batch * len(self.calls_ms) / sum(self.calls_ms)
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON; calls rounded to a microsecond."""
+        return {
+            **asdict(self),
+            "calls_ms": [round(value, 3) for value in self.calls_ms],
+            "p50_ms": round(self.percentile_ms(50), 3),
+            "p95_ms": round(self.percentile_ms(95), 3),
+            "p99_ms": round(self.percentile_ms(99), 3),
+            "mean_ms": round(float(np.mean(self.calls_ms)), 3),
+            "images_per_s": round(self.images_per_s, 2),
+        }
+
+
+def time_runners(
+    runners: Mapping[str, Runner],
+    batches: Sequence[int],
+    sizes_hw: Sequence[tuple[int, int]],
+    *,
+    seconds: float,
+    advance: Callable[[], None] = lambda: None,
+) -> list[Timing]:
+    """A series for each runner, size, batch, and both kinds of timing.
+
+    Of one size and batch all runners take turns call by call, so that a machine that slows down slows all of them.
+
+    Args:
+        runners: By the name that results carry.
+        batches: Pictures per call.
+        sizes_hw: Sizes of the pictures.
+        seconds: For each series.
+        advance: Called after each group of series.
+    """
+    timings = []
+    for size_hw in sizes_hw:
+        for batch in batches:
+            for what in _WHAT:
+                calls = {name: _call(runner, what, batch, size_hw) for name, runner in runners.items()}
+                measured = time_calls(calls, seconds=seconds)
+                timings += [Timing(name, what, batch, size_hw, tuple(measured[name])) for name in runners]
+                advance()
+    return timings
+
+
+def time_calls(calls: Mapping[str, Callable[[], object]], *, seconds: float) -> dict[str, list[float]]:
+    """Milliseconds of every call, by name; the calls take turns until `seconds` for each have passed."""
+    if seconds <= 0:
+        raise UsageError(f"{seconds} s is no time to measure in", hint="give more than 0")
+    for call in calls.values():
+        for _ in range(WARM_UP_CALLS):
+            call()
+    measured: dict[str, list[float]] = {name: [] for name in calls}
+    end = time.perf_counter() + seconds * len(calls)
+    while time.perf_counter() < end or len(next(iter(measured.values()))) < MIN_CALLS:
+        for name, call in calls.items():
+            start = time.perf_counter_ns()
+            call()
+            measured[name].append((time.perf_counter_ns() - start) / 1e6)
+    return measured
+
+
+def _call(runner: Runner, what: str, batch: int, size_hw: tuple[int, int]) -> Callable[[], object]:
+    pictures = [bench_picture(size_hw, seed) for seed in range(batch)]
+    if what == "engine":
+        images = np.stack(pictures)
+        return lambda: runner(images)
+    files = [encode_jpeg(picture, quality=90) for picture in pictures]
+    return lambda: runner(np.stack([decode_rgb(data, "bench")[0] for data in files]))
+
+
+def bench_picture(size_hw: tuple[int, int], seed: int = 0) -> UInt8[ndarray, "h w 3"]:
+    """A generated picture that compresses like a photo: smooth shapes, edges, a little noise."""
+    random = np.random.default_rng(seed)
+    height, width = size_hw
+    coarse = random.integers(0, 256, (9, 16, 3), dtype=np.uint8)
+    picture = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)
+    for _ in range(12):
+        corner = (int(random.integers(width)), int(random.integers(height)))
+        opposite = (int(random.integers(width)), int(random.integers(height)))
+        cv2.rectangle(picture, corner, opposite, random.integers(0, 256, 3).tolist(), cv2.FILLED)
+    noise = random.integers(-6, 7, picture.shape, dtype=np.int16)
+    return np.clip(picture.astype(np.int16) + noise, 0, 255).astype(np.uint8)
