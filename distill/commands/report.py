@@ -50,7 +50,7 @@ def gather(runs: Sequence[Path], title: str = "") -> Report:
         found = read_results(run)
         for name, values in found.items():
             where = f"{run.name or run}/{name}" if len(runs) > 1 or "/" in name else name
-            sections.append(Section(_title(where), _blocks(name, values)))
+            sections += _sections(_title(where), name, values)
             for label, value in _headline_numbers(name, values).items():
                 overview.setdefault(run.name or str(run), {}).setdefault(label, value)
             if isinstance(values, dict):
@@ -113,19 +113,20 @@ def _title(where: str) -> str:
     return f"{name} ({folder})" if folder else name
 
 
-def _blocks(name: str, values: Any) -> list[Block]:
+def _sections(title: str, name: str, values: Any) -> list[Section]:
+    """What one file holds: curves and scores as such, everything else as it is."""
+    special: dict[str, Callable[[str, Any], list[Section]]] = {"history": _history, "evaluate": _evaluation}
     stem = name.rpartition("/")[2]
-    special: dict[str, Callable[[Any], list[Block]]] = {"history": _history_blocks, "evaluate": _evaluate_blocks}
     if stem in special:
         try:
-            return special[stem](values)
-        except (KeyError, TypeError, ValueError, AttributeError, StopIteration):
-            # Someone else's file of the same name: shown as it is.
+            return special[stem](title, values)
+        except (KeyError, TypeError, ValueError, AttributeError, IndexError, StopIteration):
+            # Someone else's file of the same name.
             pass
-    return _plain_blocks(values)
+    return [Section(title, _plain_blocks(values))]
 
 
-def _history_blocks(rows: list[dict[str, Any]]) -> list[Block]:
+def _history(title: str, rows: list[dict[str, Any]]) -> list[Section]:
     """One plot per quantity, training and validation together."""
     quantities: dict[str, list[Curve]] = {}
     x_name = "step" if all("step" in row for row in rows) else "epoch"
@@ -138,17 +139,16 @@ def _history_blocks(rows: list[dict[str, Any]]) -> list[Block]:
         quantities.setdefault(quantity, []).append(curve)
     plots: list[Block] = [Curves(name, curves, x_name, name) for name, curves in quantities.items()]
     last = {key: value for key, value in rows[-1].items() if isinstance(value, (int, float))}
-    return [*plots, Facts(last, "At the end")]
+    return [Section(title, [*plots, Facts(last, "At the end")])]
 
 
-def _evaluate_blocks(values: dict[str, Any]) -> list[Block]:
+def _evaluation(title: str, values: dict[str, Any]) -> list[Section]:
     from distill.commands.scoring.page import build_page
 
     page = build_page(values, {})
-    blocks: list[Block] = [Text(page.summary)]
-    for section in page.sections:
-        blocks += section.blocks
-    return blocks
+    first, *others = page.sections
+    result = Section(title, [Text(page.summary), *first.blocks])
+    return [result, *(Section(f"{title}: {section.title}", section.blocks) for section in others)]
 
 
 def _plain_blocks(values: Any) -> list[Block]:
@@ -162,7 +162,7 @@ def _plain_blocks(values: Any) -> list[Block]:
         if isinstance(value, list) and value and all(isinstance(row, dict) for row in value):
             tables.append(_rows_table(name, value))
         elif isinstance(value, list):
-            scalars[name] = _joined(value)
+            scalars |= {name: _joined(value)} if value else {}
         else:
             scalars[name] = value
     return [*([Facts(scalars)] if scalars else []), *tables]

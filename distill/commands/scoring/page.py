@@ -135,6 +135,8 @@ def _score_table(task: Task, found: Mapping[str, Any]) -> Table:
     strong = set()
     for metric, (label, arrow) in _METRICS[task].items():
         values = [scores[name].get(metric) for name in names]
+        if metric == "miou_known" and values == [scores[name].get("miou") for name in names]:
+            continue  # everyone knows every class
         strong |= {(len(rows), 1 + best) for best in _best(values, arrow)}
         rows.append([f"{label} {arrow}".strip(), *values, *(found["ratios"][name][metric] for name in compared)])
     for key, label in _COUNTS.items():
@@ -159,7 +161,7 @@ _NOTES = {
     Task.DEPTH: "Each score over an image's valid pixels, then the mean over images.",
     Task.NORMALS: "Pooled over all valid pixels of all images.",
     Task.SEMANTIC: "From one confusion matrix over all images. Classes are joined by name; one that a contestant has "
-    "no word for counts with IoU 0 in mIoU and is left out of the line below it.",
+    "no word for counts with IoU 0.",
     Task.INSTANCE: "SA-Co: every image and class is a pair, also where the class is absent.",
     Task.REFERRING: "cIoU: sum of intersections over sum of unions; gIoU: mean over masks.",
 }
