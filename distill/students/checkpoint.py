@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
+import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as encode_tensors
 from torch import Tensor
@@ -64,6 +66,38 @@ def load_weights(student: Student, tensors: dict[str, Tensor], name: str) -> Non
     student.load_state_dict(tensors)
 
 
+def check_same_student(checkpoint: Path, student: Student) -> int:
+    """The optimiser steps that a checkpoint has seen, if it is this student's.
+
+    Raises:
+        UsageError: There is none.
+        DistillError: It is damaged, or of another student.
+    """
+    if not checkpoint.is_file():
+        raise UsageError(f"{checkpoint.parent.parent}: there is nothing to resume", hint="leave --resume out")
+    try:
+        found = torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=True)
+        theirs, steps = found["distill"], int(found["global_step"])
+    except Exception as error:  # pickle, zip and key errors alike
+        raise DistillError(
+            f"{checkpoint}: the checkpoint is damaged: {str(error).splitlines()[0]}",
+            hint="delete it to begin anew, or resume from a copy of best.ckpt",
+        ) from error
+    ours = {"student": student.recipe.model_dump_json(), "spec": student.spec.to_json()}
+    for part, text in ours.items():
+        if theirs[part] != text:
+            raise UsageError(
+                f"{checkpoint}: the checkpoint is of another student ({part}: {_first_difference(theirs[part], text)})",
+                hint="choose another --out, or the recipe that it was trained with",
+            )
+    return steps
+
+
+def _first_difference(theirs: str, ours: str) -> str:
+    old, new = json.loads(theirs), json.loads(ours)
+    return next((f"{key} was {old.get(key)}, is {new[key]}" for key in new if old.get(key) != new[key]), "format")
+
+
 def _read_weights(path: Path) -> tuple[StudentRecipe, dict[str, Tensor]]:
     try:
         with safe_open(path, framework="pt") as file:
@@ -79,8 +113,6 @@ def _read_weights(path: Path) -> tuple[StudentRecipe, dict[str, Tensor]]:
 
 
 def _parse(text: str, path: Path) -> dict[str, object]:
-    import json
-
     try:
         values = json.loads(text)
     except ValueError as error:

@@ -1,7 +1,8 @@
 """Resizing inside the student's graph, in the forms that engines are fast at.
 
-Measured with ONNX Runtime, 2 threads, nano with all three tasks at 1920x1080: with `F.interpolate` to full size, a transpose
-to channels last and division by the length, the graph took 77 ms, of which the network was 4; as below it takes 36.
+Measured with ONNX Runtime, 2 threads, nano with all three tasks at 1920x1080: with `F.interpolate` to full size, a
+transpose to channels last and division by the length, the graph took 77 ms, of which the network was 4; as below it
+takes 36.
 """
 
 from __future__ import annotations

@@ -1,0 +1,179 @@
+"""`distill train`: train a student on label shards."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from distill.commands.console import Console
+from distill.errors import UsageError
+from distill.recipe import dump_recipe, load_recipe
+from distill.recipe.training import TrainRecipe
+from distill.rundir import open_rundir
+from distill.shards import file_sha256
+
+if TYPE_CHECKING:
+    from distill.students.fit import Fitted, Lessons
+    from distill.students.plan import Plan
+
+_RECIPE = "train.recipe.yaml"
+
+
+def train(
+    recipe: Annotated[
+        list[str] | None, typer.Argument(help="A recipe (YAML), and overrides such as student.preset=small.")
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Folder of the run.")] = Path("run"),
+    shards: Annotated[
+        list[Path] | None, typer.Option(help="Folder that distill label wrote; can be given several times.")
+    ] = None,
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", help="Override a key of the recipe: key.sub=value.")
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on from the last checkpoint although the recipe has changed.")
+    ] = False,
+    plan: Annotated[
+        bool, typer.Option("--plan", help="Say what would be done and how long it takes, and stop.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the result as one JSON object.")] = False,
+) -> None:
+    """Train a small student on label shards.
+
+    Leaves spec.json, weights.safetensors (the best averaged weights), curves and checkpoints in --out. Stop it whenever
+    you like: the same command goes on where it was.
+
+    Examples:
+        distill train --shards shards --out run student.preset=nano
+
+        distill train configs/runs/synthetic_multitask.yaml --shards shards --out run train.minutes=5
+    """
+    console = Console(as_json=as_json)
+    resolved = load_training(recipe or [], shards or [], settings or [])
+    resumes = False if plan else _check_out(out, resolved, resume)
+    from distill.students.fit import fit, read_lessons
+
+    lessons = read_lessons(resolved)
+    if plan:
+        from distill.students.plan import plan_training
+
+        planned = plan_training(resolved, lessons)
+        console.result(dataclasses.asdict(planned), describe_plan(planned))
+        return
+    open_rundir(out, recipe_yaml=dump_recipe(resolved), verb="train", facts=_facts(lessons))
+    if resumes:
+        console.say(f"{out}: going on from the last checkpoint")
+    # Launched once per GPU by Lightning: only the first one speaks.
+    voice = console if os.environ.get("LOCAL_RANK", "0") == "0" else _Mute()
+    fitted = fit(resolved, lessons, out, voice, resume=resumes)
+    if fitted.interrupted:
+        raise KeyboardInterrupt
+    console.result(_values(out, fitted), describe_fitted(out, fitted))
+
+
+def load_training(words: list[str], shards: list[Path], settings: list[str]) -> TrainRecipe:
+    """The recipe that the command line asks for; a word with ``=`` is an override, any other one the recipe's path.
+
+    Raises:
+        UsageError: Two recipes, a wrong key or value, or no shards.
+    """
+    overrides = [word for word in words if "=" in word] + settings
+    paths = [Path(word) for word in words if "=" not in word]
+    if len(paths) > 1:
+        raise UsageError(
+            f"{paths[1]}: a second recipe; one run has one recipe", hint="overrides look like key.sub=value"
+        )
+    resolved = load_recipe(TrainRecipe, paths[0] if paths else {}, overrides, name="" if paths else "command line")
+    if shards:
+        resolved = resolved.model_copy(update={"shards": tuple(shards)})
+    return resolved
+
+
+def describe_plan(plan: Plan) -> str:
+    """A plan for people."""
+    where = "kept in memory" if plan.in_memory else "decoded anew each epoch"
+    return "\n".join(
+        (
+            f"learn {', '.join(plan.tasks)} from {plan.photos_train} photos, score on {plan.photos_val}",
+            f"student: {plan.parameters / 1e6:.2f} M parameters, {plan.gmacs:.2f} GMACs a photo",
+            f"data: {plan.memory_bytes / 2**20:.0f} MiB decoded, {where}",
+            f"at most {plan.epochs} epochs, {plan.steps} steps of {plan.step_s:.3f} s on {plan.device}",
+            f"about {plan.train_s / 60:.1f} minutes, without validation",
+        )
+    )
+
+
+def describe_fitted(out: Path, fitted: Fitted) -> str:
+    """A finished run for people."""
+    best = ", ".join(f"{name.removeprefix('val_')} {fitted.best[name]:.3f}" for name in fitted.best if "val_" in name)
+    return (
+        f"{out}: {fitted.epochs} epochs, {fitted.steps} steps in {fitted.elapsed_s:.0f} s\n"
+        f"best on the validation photos (labels, not truth): {best or 'none were kept for it'}\n"
+        f"next: distill export {out} --to onnx"
+    )
+
+
+def _values(out: Path, fitted: Fitted) -> dict[str, Any]:
+    return {
+        "run": str(out),
+        "epochs": fitted.epochs,
+        "steps": fitted.steps,
+        "elapsed_s": round(fitted.elapsed_s, 2),
+        "best": fitted.best,
+    }
+
+
+def _check_out(out: Path, recipe: TrainRecipe, resume: bool) -> bool:
+    """Whether there is something to go on with in the folder.
+
+    Raises:
+        UsageError: It holds another recipe's run, or --resume finds nothing.
+    """
+    if not (out / "checkpoints" / "last.ckpt").is_file():
+        if resume:
+            raise UsageError(f"{out}: there is no checkpoint to go on from", hint="leave --resume out")
+        return False
+    if resume:
+        return True
+    before = load_recipe(TrainRecipe, out / _RECIPE) if (out / _RECIPE).is_file() else None
+    if before != recipe:
+        raise UsageError(
+            f"{out}: holds a run of another recipe ({_first_difference(before, recipe)})",
+            hint="choose another --out, or give --resume to go on with the changed recipe",
+        )
+    return True
+
+
+def _first_difference(before: TrainRecipe | None, recipe: TrainRecipe) -> str:
+    if before is None:
+        return f"no {_RECIPE}"
+    old, new = _flatten(before.model_dump(mode="json")), _flatten(recipe.model_dump(mode="json"))
+    return next(f"{key} was {old.get(key)}, is {new[key]}" for key in new if old.get(key) != new[key])
+
+
+def _flatten(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        flat |= _flatten(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+    return flat
+
+
+def _facts(lessons: Lessons) -> dict[str, Any]:
+    folders = sorted({entry.shard.parent for entry in lessons.index.entries})
+    return {
+        "photos": {"train": len(lessons.train), "val": len(lessons.val)},
+        "teachers": lessons.index.teachers,
+        "licences": lessons.index.licences,
+        "manifests": {str(folder): file_sha256(folder / "dataset.json") for folder in folders},
+    }
+
+
+class _Mute(Console):
+    """A console of a process that is not the first."""
+
+    def say(self, text: str) -> None:
+        pass

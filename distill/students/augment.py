@@ -1,0 +1,117 @@
+"""Augmentation that keeps labels true: flips negate normals' x, zooms scale metric depth, colours touch the photo only.
+
+Batched and on the device; every random number comes from the generator that is passed in, so a step can be repeated.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Generator, Tensor
+from torch.nn import functional as F
+
+from distill.recipe.training import AugmentRecipe
+from distill.students.targets import Batch
+from distill.tasks import FAR_WARP, Gauge, unwarp_depth, warp_depth
+
+_LUMA = (0.299, 0.587, 0.114)
+
+
+def augment(batch: Batch, recipe: AugmentRecipe, gauge: Gauge, generator: Generator) -> Batch:
+    """The batch, flipped, cropped and recoloured at random."""
+    count = len(batch.image)
+    if recipe.flip > 0:
+        batch = flip(batch, _uniform(count, generator) < recipe.flip)
+    if recipe.zoom > 1:
+        zoom = recipe.zoom ** _uniform(count, generator)
+        batch = crop(batch, zoom, torch.stack([_uniform(count, generator), _uniform(count, generator)], dim=1), gauge)
+    return batch.with_image(recolour(batch.image, recipe, generator))
+
+
+def flip(batch: Batch, chosen: Bool[Tensor, " b"]) -> Batch:
+    """The batch with the chosen samples mirrored left to right; a mirrored normal has the opposite x."""
+    chosen = chosen.to(batch.image.device)
+
+    def mirror(maps: Tensor) -> Tensor:
+        return torch.where(chosen.view(-1, *[1] * (maps.ndim - 1)), maps.flip(-1), maps)
+
+    normals = batch.normals
+    if normals is not None:
+        sign = torch.ones(len(chosen), 3, 1, 1, device=normals.device)
+        sign[chosen, 0] = -1.0
+        normals = mirror(normals) * sign
+    return replace(
+        batch,
+        image=mirror(batch.image),
+        weights={task: mirror(weight) for task, weight in batch.weights.items()},
+        depth=None if batch.depth is None else mirror(batch.depth),
+        normals=normals,
+        semantic=None if batch.semantic is None else mirror(batch.semantic),
+    )
+
+
+def crop(batch: Batch, zoom: Float[Tensor, " b"], corner: Float[Tensor, "b 2"], gauge: Gauge) -> Batch:
+    """The batch cut to 1/zoom of each side and enlarged back; `corner` in [0, 1] places the cut (down, right).
+
+    A crop that is enlarged looks as if it were taken with a `zoom` times longer focal length. For a camera of fixed
+    focal length, which a metric student has to assume, the scene is then `zoom` times nearer: metric depth is divided
+    by it.
+    """
+    device = batch.image.device
+    zoom, corner = zoom.to(device), corner.to(device)
+    room = 1.0 - 1.0 / zoom
+    theta = torch.zeros(len(zoom), 2, 3, device=device)
+    theta[:, 0, 0] = theta[:, 1, 1] = 1.0 / zoom
+    theta[:, 0, 2], theta[:, 1, 2] = room * (2 * corner[:, 1] - 1), room * (2 * corner[:, 0] - 1)
+    grid = F.affine_grid(theta, list(batch.image.shape), align_corners=False)
+
+    def pick(maps: Tensor) -> Tensor:
+        # One call per map, nearest: labels must not be blended across edges.
+        planes = maps.float() if maps.ndim == 4 else maps.float()[:, None]
+        picked = F.grid_sample(planes, grid, mode="nearest", padding_mode="border", align_corners=False)
+        return (picked if maps.ndim == 4 else picked[:, 0]).to(maps.dtype)
+
+    depth = None if batch.depth is None else pick(batch.depth)
+    if depth is not None and gauge is Gauge.METRIC:
+        nearer = warp_depth(unwarp_depth(depth) / zoom.view(-1, 1, 1))
+        depth = torch.where(depth >= FAR_WARP, depth, nearer)  # the sky stays the sky
+    return replace(
+        batch,
+        image=F.grid_sample(batch.image, grid, mode="bilinear", padding_mode="border", align_corners=False),
+        weights={task: pick(weight) for task, weight in batch.weights.items()},
+        depth=depth,
+        normals=None if batch.normals is None else pick(batch.normals),
+        semantic=None if batch.semantic is None else pick(batch.semantic),
+    )
+
+
+def recolour(image: Float[Tensor, "b 3 h w"], recipe: AugmentRecipe, generator: Generator) -> Float[Tensor, "b 3 h w"]:
+    """The photos under other light: brightness, contrast, saturation, no colour at all, noise; stays in 0..255."""
+    count, device = len(image), image.device
+
+    def factor(strength: float) -> Tensor:
+        # Symmetric in the logarithm: halving is as likely as doubling.
+        spread = (2 * _uniform(count, generator) - 1) * strength
+        return spread.exp().view(-1, 1, 1, 1).to(device)
+
+    luma = torch.tensor(_LUMA, device=device).view(1, 3, 1, 1)
+    gray = (image * luma).sum(dim=1, keepdim=True)
+    saturation = factor(recipe.saturation)
+    colourless = (_uniform(count, generator) < recipe.gray).view(-1, 1, 1, 1).to(device)
+    saturation = torch.where(colourless, torch.zeros_like(saturation), saturation)
+    brightness, contrast = factor(recipe.brightness), factor(recipe.contrast)
+    middle = gray.mean(dim=(2, 3), keepdim=True)
+    # (saturate around gray, stretch around the mean, scale) as one sum of three terms: two passes over the picture.
+    image = image * (saturation * contrast * brightness) + (
+        gray * ((1 - saturation) * contrast * brightness) + middle * ((1 - contrast) * brightness)
+    )
+    if recipe.noise > 0:
+        strength = (255 * recipe.noise * _uniform(count, generator)).view(-1, 1, 1, 1).to(device)
+        image = image + strength * torch.randn(image.shape, generator=generator).to(device)
+    return image.clamp(0, 255)
+
+
+def _uniform(count: int, generator: Generator) -> Float[Tensor, " n"]:
+    return torch.rand(count, generator=generator)

@@ -1,0 +1,198 @@
+"""Which samples there are to learn from, where their bytes lie, and on which side of the split they stand.
+
+Tars hold their members uncompressed, so one scan of the headers turns a shard into random access: any sample can be
+read by any process, and an ordinary sampler decides the order. That is what makes shuffles complete, ranks equal and
+epochs exact.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import tarfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from distill.errors import DistillError, UsageError
+from distill.recipe.training import STUDENT_TASKS
+from distill.shards import MANIFEST, Manifest, Sample, read_manifest
+from distill.tasks import Gauge, Task
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One sample, located.
+
+    Attributes:
+        shard: Its tar.
+        key: Its key.
+        members: Extension to (offset, size) in the tar.
+        photo_sha256: Of the photo's bytes.
+        quality: The labels' quality in [0, 1], by task; 1 where nobody scored them.
+    """
+
+    shard: Path
+    key: str
+    members: dict[str, tuple[int, int]]
+    photo_sha256: str
+    quality: dict[Task, float]
+
+    def read(self) -> Sample:
+        """The sample's bytes."""
+        try:
+            with self.shard.open("rb") as file:
+                return Sample(self.key, {name: _read(file, *place) for name, place in self.members.items()})
+        except OSError as error:
+            raise DistillError(f"{self.shard}: cannot be read: {error}", hint="is the disk still there?") from error
+
+
+@dataclass(frozen=True, slots=True)
+class Index:
+    """All samples of one or more folders of shards, and what they agree on.
+
+    Attributes:
+        entries: In the order of the shards.
+        tasks: What is to be learned; a sample may lack some of them.
+        gauge: Of the depth labels.
+        classes: Of the semantic labels.
+        licences: Licence classes of the labels.
+        teachers: Who labelled.
+    """
+
+    entries: tuple[Entry, ...]
+    tasks: tuple[Task, ...]
+    gauge: Gauge
+    classes: tuple[str, ...]
+    licences: tuple[str, ...]
+    teachers: tuple[str, ...]
+
+
+def read_index(folders: Sequence[Path], tasks: Sequence[Task] = ()) -> Index:
+    """The samples in these folders that hold a label of at least one of the tasks (all common ones if none is named).
+
+    Raises:
+        UsageError: No folder, a task that a folder lacks, class lists or depth gauges that differ, or no sample.
+    """
+    if not folders:
+        raise UsageError("there is nothing to learn from", hint="give --shards DIR, as written by distill label")
+    manifests = [(folder, read_manifest(folder)) for folder in folders]
+    chosen = _choose_tasks(manifests, tasks)
+    _refuse_differences(manifests, chosen)
+    entries: list[Entry] = []
+    for folder, manifest in manifests:
+        for shard in manifest.shards:
+            entries += _scan(folder / shard.name, chosen)
+    if not entries:
+        raise UsageError(f"{folders[0]}: no sample is labelled for {', '.join(chosen)}", hint="label some photos first")
+    first = manifests[0][1]
+    return Index(
+        entries=tuple(entries),
+        tasks=chosen,
+        gauge=first.gauge,
+        classes=first.classes if Task.SEMANTIC in chosen else (),
+        licences=tuple(sorted({licence for _, manifest in manifests for licence in manifest.licences})),
+        teachers=tuple(sorted({teacher for _, manifest in manifests for teacher in manifest.teachers})),
+    )
+
+
+def split(entries: Sequence[Entry], val_fraction: float) -> tuple[tuple[Entry, ...], tuple[Entry, ...]]:
+    """(training, validation) entries, by the hash of the photo: labels, order and other photos do not matter.
+
+    Raises:
+        UsageError: One side would be empty.
+    """
+    is_val = [int(entry.photo_sha256[:8], 16) % 1000 < round(val_fraction * 1000) for entry in entries]
+    train = tuple(entry for entry, held_out in zip(entries, is_val, strict=True) if not held_out)
+    val = tuple(entry for entry, held_out in zip(entries, is_val, strict=True) if held_out)
+    if not train or (not val and val_fraction > 0):
+        side = "validation" if train else "training"
+        raise UsageError(
+            f"the {side} split is empty: {len(entries)} photos at data.val_fraction={val_fraction}",
+            hint="label more photos, or change data.val_fraction (0 trains without validation)",
+        )
+    return train, val
+
+
+def _choose_tasks(manifests: Sequence[tuple[Path, Manifest]], tasks: Sequence[Task]) -> tuple[Task, ...]:
+    common = [task for task in STUDENT_TASKS if all(task in manifest.tasks for _, manifest in manifests)]
+    if not tasks:
+        if not common:
+            raise UsageError(
+                f"{manifests[0][0]}: no task that a student can learn is common to all shards",
+                hint=f"label for {', '.join(STUDENT_TASKS)}",
+            )
+        return tuple(common)
+    for folder, manifest in manifests:
+        for task in tasks:
+            if task not in manifest.tasks:
+                raise UsageError(
+                    f"{folder}: holds no {task} labels, only {', '.join(manifest.tasks) or 'nothing'}",
+                    hint=f"label with --task {task}, or leave it out of tasks",
+                )
+    return tuple(task for task in STUDENT_TASKS if task in tasks)
+
+
+def _refuse_differences(manifests: Sequence[tuple[Path, Manifest]], tasks: Sequence[Task]) -> None:
+    (first_folder, first), *others = manifests
+    for folder, manifest in others:
+        if Task.SEMANTIC in tasks and manifest.classes != first.classes:
+            raise UsageError(
+                f"{folder}: its classes ({_shorten(manifest.classes)}) differ from those of {first_folder} "
+                f"({_shorten(first.classes)})",
+                hint="label both with one class list",
+            )
+        if Task.DEPTH in tasks and manifest.gauge is not first.gauge:
+            raise UsageError(
+                f"{folder}: its depth is {manifest.gauge}, that of {first_folder} is {first.gauge}",
+                hint="train one student per gauge",
+            )
+
+
+def _shorten(classes: tuple[str, ...]) -> str:
+    return ", ".join(classes[:4]) + (f", ... {len(classes)} in all" if len(classes) > 4 else "")
+
+
+def _scan(shard: Path, tasks: Sequence[Task]) -> list[Entry]:
+    """The entries of one tar that hold any of the tasks."""
+    places: dict[str, dict[str, tuple[int, int]]] = {}
+    try:
+        with tarfile.open(shard, mode="r:") as tar, shard.open("rb") as file:
+            for member in tar:
+                key, _, extension = member.name.rpartition("/")[2].partition(".")
+                if member.isfile():
+                    places.setdefault(key, {})[extension] = (member.offset_data, member.size)
+            wanted = {key: found for key, found in places.items() if any(f"{task}.png" in found for task in tasks)}
+            return [_entry(shard, key, found, tasks, file) for key, found in wanted.items()]
+    except (tarfile.TarError, OSError, EOFError) as error:
+        raise DistillError(
+            f"{shard}: the shard cannot be read: {error}",
+            hint=f"it is listed in {MANIFEST}; copy it again or label again",
+        ) from error
+
+
+def _entry(shard: Path, key: str, places: dict[str, tuple[int, int]], tasks: Sequence[Task], file: BinaryIO) -> Entry:
+    sample = Sample(key, {"json": _read(file, *places["json"])} if "json" in places else {})
+    sha256 = str(sample.meta.get("photo_sha256") or "")
+    suffix = next((name for name in places if name != "json" and "." not in name), None)
+    if suffix is None:
+        raise DistillError(f"{shard}: sample {key} holds no photo", hint="rebuild the shard")
+    if not sha256:  # shards that others wrote
+        sha256 = hashlib.sha256(_read(file, *places[suffix])).hexdigest()
+    wanted = {suffix, *(f"{task}.png" for task in tasks), *(f"{task}.confidence.png" for task in tasks)}
+    members = {name: place for name, place in places.items() if name in wanted}
+    return Entry(shard, key, members, sha256, _quality(sample, tasks))
+
+
+def _quality(sample: Sample, tasks: Sequence[Task]) -> dict[Task, float]:
+    scores: dict[Task, list[float]] = {task: [] for task in tasks}
+    for record in sample.meta.get("records", ()):
+        task = record.get("task")
+        if task in scores and record.get("quality") is not None:
+            scores[Task(task)].append(float(record["quality"]))
+    return {task: sum(found) / len(found) if found else 1.0 for task, found in scores.items()}
+
+
+def _read(file: BinaryIO, offset: int, size: int) -> bytes:
+    file.seek(offset)
+    return file.read(size)

@@ -1,0 +1,128 @@
+"""Depth losses: metric on the warp, relative without scale and shift, and the likelihood of the confidence."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from distill.errors import UsageError
+from distill.recipe.training import DepthLossRecipe
+from distill.students.losses.weighted import EPSILON, mean_over_images, mean_per_image, trim, weighted_mean
+from distill.tasks import FAR_WARP, Gauge, warp_depth
+
+_NEAREST_WARP = float(warp_depth(0.1))
+"""10 cm. The logarithm's slope is 1/d: a few pixels nearer than this would own the gradient."""
+_SCALES = 4
+_SILOG_LAMBDA = 0.5
+
+
+def depth_loss(
+    value: Float[Tensor, "b h w"],
+    spread: Float[Tensor, "b h w"],
+    target: Float[Tensor, "b h w"],
+    weight: Float[Tensor, "b h w"],
+    recipe: DepthLossRecipe,
+    gauge: Gauge,
+    trim_share: float = 0.0,
+) -> dict[str, Tensor]:
+    """Each term, weighted: ``l1``, ``silog``, ``gradient``, ``confidence``, or ``ssi`` for relative gauges.
+
+    Args:
+        value: Predicted coordinate in [0, 1]: warped metres, or the relative depth.
+        spread: The expected absolute error of it.
+        target: The teacher's coordinate.
+        weight: Per pixel; 0 leaves it out.
+        recipe: Weights of the terms.
+        gauge: Of the labels.
+        trim_share: Share of each image's worst pixels to leave out.
+    """
+    weight = trim((value - target).abs(), weight, trim_share)
+    if is_metric(recipe, gauge):
+        # The sky (90 m and more) has a place in the warp, but no logarithm or edge that means anything.
+        finite = weight * (target < FAR_WARP)
+        terms = {
+            "l1": recipe.l1 * weighted_mean((value - target).abs(), weight),
+            "silog": recipe.silog * silog(value, target, finite),
+            "gradient": recipe.gradient * gradient_matching(value - target, finite),
+        }
+        likelihood = laplace_nll(value.detach() - target, spread)
+    else:
+        normal_value, normal_target = normalise(value, weight), normalise(target, weight)
+        residual = normal_value - normal_target
+        terms = {
+            "ssi": recipe.ssi * weighted_mean(residual.abs(), weight),
+            "gradient": recipe.gradient * gradient_matching(residual, weight),
+        }
+        # In the label's own unit, so that "within 0.05" means the same for every image.
+        likelihood = laplace_nll((residual * deviation(target, weight)).detach(), spread)
+    return terms | {"confidence": recipe.confidence * weighted_mean(likelihood, weight)}
+
+
+def is_metric(recipe: DepthLossRecipe, gauge: Gauge) -> bool:
+    """Whether metres are compared.
+
+    Raises:
+        UsageError: The recipe wants metres, and the labels have none.
+    """
+    if recipe.kind == "metric" and gauge is not Gauge.METRIC:
+        raise UsageError(
+            f"loss.depth.kind=metric cannot be used on {gauge} labels, which have no scale",
+            hint="set loss.depth.kind=relative (or auto), or label with a metric teacher",
+        )
+    return gauge is Gauge.METRIC and recipe.kind != "relative"
+
+
+def silog(
+    value: Float[Tensor, "b h w"], target: Float[Tensor, "b h w"], weight: Float[Tensor, "b h w"]
+) -> Float[Tensor, ""]:
+    """The scale-invariant log error sqrt(mean e^2 - 0.5 (mean e)^2) of warped metres, averaged over images."""
+    error = _log_metres(value) - _log_metres(target)
+    mean_square = mean_per_image(error * error, weight)
+    square_mean = mean_per_image(error, weight).square()
+    # The slope of a square root is infinite at 0, where a perfect image would be.
+    return mean_over_images((mean_square - _SILOG_LAMBDA * square_mean + EPSILON).sqrt(), weight)
+
+
+def gradient_matching(residual: Float[Tensor, "b h w"], weight: Float[Tensor, "b h w"]) -> Float[Tensor, ""]:
+    """The mean absolute slope of the residual over 4 scales (stride 1 to 8), so that edges lie where the label's do.
+
+    Source: MiDaS, arXiv 1907.01341, equation 11. A difference counts where both of its pixels do.
+    """
+    total = residual.new_zeros(())
+    for scale in range(_SCALES):
+        step = 2**scale
+        r, w = residual[:, ::step, ::step], weight[:, ::step, ::step]
+        if min(r.shape[1:]) < 2:
+            break
+        across = weighted_mean((r[:, :, 1:] - r[:, :, :-1]).abs(), torch.minimum(w[:, :, 1:], w[:, :, :-1]))
+        down = weighted_mean((r[:, 1:] - r[:, :-1]).abs(), torch.minimum(w[:, 1:], w[:, :-1]))
+        total = total + across + down
+    return total
+
+
+def normalise(value: Float[Tensor, "b h w"], weight: Float[Tensor, "b h w"]) -> Float[Tensor, "b h w"]:
+    """The map minus its median, over its mean absolute deviation: per image, over weighted pixels."""
+    return (value - median(value, weight)) / deviation(value, weight)
+
+
+def median(value: Float[Tensor, "b h w"], weight: Float[Tensor, "b h w"]) -> Float[Tensor, "b 1 1"]:
+    """The median over each image's weighted pixels; 0 where there are none."""
+    used = value.flatten(1).masked_fill(weight.flatten(1) <= 0, torch.nan)
+    return used.nanmedian(dim=1).values.nan_to_num(0.0).view(-1, 1, 1)
+
+
+def deviation(value: Float[Tensor, "b h w"], weight: Float[Tensor, "b h w"]) -> Float[Tensor, "b 1 1"]:
+    """The mean absolute deviation from the median over each image's weighted pixels."""
+    # A hundredth of the range at least: a flat prediction, as at the start, would be blown up without bound.
+    return mean_per_image((value - median(value, weight)).abs(), weight).clamp(min=0.01).view(-1, 1, 1)
+
+
+def laplace_nll(error: Float[Tensor, "b h w"], spread: Float[Tensor, "b h w"]) -> Float[Tensor, "b h w"]:
+    """Minus the log likelihood of this error under a Laplace distribution of this spread, up to a constant."""
+    return error.abs() / spread + spread.log()
+
+
+def _log_metres(warped: Tensor) -> Tensor:
+    # ln(unwarp(f)) up to ln 10, which cancels.
+    return (torch.rsqrt(1.0 - warped.clamp(min=_NEAREST_WARP, max=FAR_WARP)) - 1.0).log()

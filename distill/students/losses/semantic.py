@@ -1,0 +1,46 @@
+"""Semantic losses: weighted cross-entropy, and soft Dice so that small classes are not forgotten."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from torch.nn import functional as F
+
+from distill.recipe.training import SemanticLossRecipe
+from distill.students.losses.weighted import EPSILON, trim, weighted_mean
+
+
+def semantic_loss(
+    logits: Float[Tensor, "b k h w"],
+    target: Int[Tensor, "b h w"],
+    weight: Float[Tensor, "b h w"],
+    recipe: SemanticLossRecipe,
+    trim_share: float = 0.0,
+) -> dict[str, Tensor]:
+    """Each term, weighted: ``cross_entropy`` and ``dice``; ids beyond the classes must have weight 0."""
+    classes = logits.shape[1]
+    known = target < classes
+    target = torch.where(known, target, 0)
+    weight = weight * known
+    error = F.cross_entropy(logits, target, reduction="none", label_smoothing=recipe.label_smoothing)
+    weight = trim(error, weight, trim_share)
+    terms = {"cross_entropy": recipe.weight * weighted_mean(error, weight)}
+    if recipe.dice > 0:
+        terms["dice"] = recipe.dice * dice(logits.softmax(dim=1), target, weight)
+    return terms
+
+
+def dice(
+    probability: Float[Tensor, "b k h w"], target: Int[Tensor, "b h w"], weight: Float[Tensor, "b h w"]
+) -> Float[Tensor, ""]:
+    """1 minus the soft Dice overlap over the whole batch, averaged over the classes that the batch holds."""
+    classes = probability.shape[1]
+    weighted = probability * weight[:, None]
+    predicted = weighted.sum(dim=(0, 2, 3))
+    flat = target.flatten()
+    labelled = torch.zeros_like(predicted).index_add_(0, flat, weight.flatten())
+    own = weighted.gather(1, target[:, None]).flatten()
+    overlap = torch.zeros(classes, device=own.device, dtype=own.dtype).index_add_(0, flat, own)
+    present = (labelled > 0).to(own.dtype)
+    return weighted_mean(1.0 - 2.0 * overlap / (predicted + labelled + EPSILON), present)

@@ -1,0 +1,191 @@
+"""One training step, one validation step, the optimiser and its schedule, as a LightningModule."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+from safetensors.torch import save as encode_tensors
+from torch import Tensor
+
+from distill.errors import DistillError
+from distill.images import write_atomic
+from distill.recipe.training import TrainRecipe
+from distill.students.augment import augment
+from distill.students.losses import student_losses
+from distill.students.scores import Scores
+from distill.students.student import Student
+from distill.students.targets import Batch, unpack
+from distill.tasks import Gauge, Task
+
+NAN_BATCH = "nan_batch.safetensors"
+
+
+class StudentModule(L.LightningModule):
+    """A student and how it learns.
+
+    Attributes:
+        student: The network; all that is kept in the end.
+        scores: Over the last validation.
+        max_steps: Optimiser steps of the whole run.
+        elapsed_s: Training time so far, over all interruptions.
+    """
+
+    def __init__(self, student: Student, recipe: TrainRecipe, *, max_steps: int, run_dir: Path) -> None:
+        super().__init__()
+        self.student, self.recipe = student, recipe
+        self.scores = Scores(student.spec)
+        self.max_steps, self.elapsed_s = max_steps, 0.0
+        self.last_losses: dict[str, Tensor] = {}
+        self._run_dir = run_dir
+        self._gauge = student.spec.depth.gauge if student.spec.depth else Gauge.METRIC
+        self._clock_s = time.monotonic()
+        self._batch: dict[str, Tensor] = {}
+        self._base_lrs: list[float] = []
+
+    # -- time -----------------------------------------------------------------------------------------------------
+
+    @property
+    def progress(self) -> float:
+        """How much of the run is over, in [0, 1]: by steps or by time, whichever is further."""
+        by_steps = self.global_step / self.max_steps
+        minutes = self.recipe.train.minutes
+        return min(1.0, max(by_steps, self.elapsed_s / (60 * minutes) if minutes else 0.0))
+
+    def on_train_start(self) -> None:
+        """Start the clock; loading and validation before the first step do not count."""
+        self._clock_s = time.monotonic()
+
+    def on_train_epoch_start(self) -> None:
+        """Choose this epoch's shuffle."""
+        loader: Any = self.trainer.train_dataloader
+        loader.batch_sampler.set_epoch(self.current_epoch)
+
+    def on_train_batch_start(self, batch: dict[str, Tensor], batch_idx: int) -> None:
+        """Set the learning rates by progress: a linear warm-up, then half a cosine down to nothing."""
+        factor = learning_rate_factor(self._shared_progress(), self.recipe.optim.warmup)
+        optimizer: Any = self.optimizers()
+        for group, base in zip(optimizer.param_groups, self._base_lrs, strict=True):
+            group["lr"] = base * factor
+
+    def on_train_batch_end(self, outputs: Any, batch: dict[str, Tensor], batch_idx: int) -> None:
+        """Move the clock."""
+        now_s = time.monotonic()
+        self.elapsed_s, self._clock_s = self.elapsed_s + now_s - self._clock_s, now_s
+
+    def _shared_progress(self) -> float:
+        """Progress by the first rank's clock: ranks with different learning rates would drift apart."""
+        if self.recipe.train.minutes is None or self.trainer.world_size == 1:
+            return self.progress
+        return float(self.trainer.strategy.broadcast(self.progress))
+
+    # -- learning -------------------------------------------------------------------------------------------------
+
+    def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
+        """The total loss of one batch."""
+        self._batch = batch
+        prepared = augment(self._unpack(batch), self.recipe.augment, self._gauge, self._generator())
+        raw = self.student.raw(prepared.image.contiguous(memory_format=torch.channels_last))
+        losses = student_losses(self.student, raw, prepared, self.recipe.loss)
+        total = torch.stack(list(losses.values())).sum()
+        self.last_losses = {name: loss.detach() for name, loss in losses.items()} | {"loss": total.detach()}
+        if not torch.isfinite(total):
+            self._stop_at_nan("the loss")
+        return total
+
+    def configure_gradient_clipping(
+        self, optimizer: Any, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None
+    ) -> None:
+        """Clip the norm of the gradient; one that is not finite must not reach the weights."""
+        norm = torch.nn.utils.clip_grad_norm_(self.student.parameters(), self.recipe.optim.clip_norm)
+        # Scaled float16 gradients overflow now and then; the scaler then skips the step by itself.
+        if not torch.isfinite(norm) and self.trainer.precision != "16-mixed":
+            self._stop_at_nan("the gradient")
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        """AdamW in four groups: backbone or rest, with weight decay or (norms, biases) without."""
+        recipe = self.recipe.optim
+        groups: dict[tuple[bool, bool], list[torch.nn.Parameter]] = {}
+        for name, parameter in self.student.named_parameters():
+            groups.setdefault((name.startswith("backbone."), parameter.ndim > 1), []).append(parameter)
+        arguments = [
+            {
+                "params": parameters,
+                "lr": recipe.lr * (recipe.backbone_lr_ratio if is_backbone else 1.0),
+                "weight_decay": recipe.weight_decay if decays else 0.0,
+            }
+            for (is_backbone, decays), parameters in groups.items()
+        ]
+        self._base_lrs = [float(group["lr"]) for group in arguments]  # type: ignore[arg-type]
+        return torch.optim.AdamW(arguments, fused=True)
+
+    # -- watching -------------------------------------------------------------------------------------------------
+
+    def on_validation_epoch_start(self) -> None:
+        """Begin a new validation."""
+        self.scores.reset(self.device)
+
+    def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
+        """Add the final values of one batch to the scores."""
+        prepared = self._unpack(batch)
+        raw = self.student.raw(prepared.image.contiguous(memory_format=torch.channels_last))
+        size_hw = (prepared.image.shape[2], prepared.image.shape[3])
+        raw = {task: value.float() for task, value in raw.items()}
+        self.scores.update(self.student.finish(raw, size_hw), prepared)
+
+    def gather_scores(self) -> None:
+        """Add up the ranks."""
+        if self.trainer.world_size > 1:
+            for sums in self.scores.sums():
+                torch.distributed.all_reduce(sums)
+
+    # -- checkpoints ----------------------------------------------------------------------------------------------
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Say whose checkpoint this is, in plain types: nothing in it needs code to be loaded."""
+        checkpoint["distill"] = {
+            "student": self.student.recipe.model_dump_json(),
+            "spec": self.student.spec.to_json(),
+            "elapsed_s": self.elapsed_s,
+        }
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Set the clock to where it stood."""
+        self.elapsed_s = float(checkpoint["distill"]["elapsed_s"])
+
+    # -- inside ---------------------------------------------------------------------------------------------------
+
+    def _unpack(self, batch: dict[str, Tensor]) -> Batch:
+        loss = self.recipe.loss
+        tasks: tuple[Task, ...] = self.student.spec.tasks
+        return unpack(
+            batch,
+            tasks,
+            self._gauge,
+            use_confidence=loss.use_confidence,
+            use_quality=loss.use_quality and self.training,
+        )
+
+    def _generator(self) -> torch.Generator:
+        """Randomness of this step alone, so that a resumed run repeats it."""
+        seed = (self.recipe.train.seed * 1_000_003 + self.global_step) * 1_024 + self.global_rank
+        return torch.Generator().manual_seed(seed)
+
+    def _stop_at_nan(self, what: str) -> None:
+        path = self._run_dir / NAN_BATCH
+        write_atomic(path, encode_tensors({name: tensor.cpu().contiguous() for name, tensor in self._batch.items()}))
+        raise DistillError(
+            f"{what} is not a finite number at step {self.global_step}; its batch is saved in {path}",
+            hint="the last good weights are kept; lower optim.lr, or look at the labels of that batch",
+        )
+
+
+def learning_rate_factor(progress: float, warmup: float) -> float:
+    """The share of the peak learning rate at this progress, both in [0, 1]."""
+    if progress < warmup:
+        return max(progress / warmup, 0.01)
+    rest = (progress - warmup) / max(1.0 - warmup, 1e-9)
+    return 0.5 * (1.0 + float(torch.cos(torch.tensor(rest * torch.pi))))
