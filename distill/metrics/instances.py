@@ -36,7 +36,7 @@ class InstanceMetrics:
         prediction: Bool[ndarray, "n h w"],
         truth: Bool[ndarray, "m h w"],
         scores: Float[ndarray, " n"] | None = None,
-    ) -> dict[str, float]:
+    ) -> dict[str, int]:
         """``predicted``, ``true`` and ``matched`` (at IoU 0.5) counts of this one pair; they also enter the scores."""
         kept = prediction if scores is None else prediction[scores >= 0.5]
         num_kept, num_true = len(kept), len(truth)

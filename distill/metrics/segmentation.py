@@ -67,13 +67,13 @@ class SegmentationMetrics:
 
     def per_class(self) -> dict[int, dict[str, float]]:
         """Class id to ``iou``, ``recall``, ``precision`` and ``pixels`` of the truth; absent classes are left out."""
-        hit, true, said = _margins(self._counts)
+        hit, true, said = (margin.tolist() for margin in _margins(self._counts))
         return {
             index: {
                 "iou": _ratio(hit[index], true[index] + said[index] - hit[index]),
                 "recall": _ratio(hit[index], true[index]),
                 "precision": _ratio(hit[index], said[index]),
-                "pixels": int(true[index]),
+                "pixels": true[index],
             }
             for index in range(self.num_classes)
             if true[index] + said[index] > 0
@@ -105,4 +105,4 @@ def _scores(counts: ndarray) -> dict[str, float]:
 
 
 def _ratio(part: int, whole: int) -> float:
-    return float(part / whole) if whole else math.nan
+    return part / whole if whole else math.nan

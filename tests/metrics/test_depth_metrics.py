@@ -182,7 +182,7 @@ def test_without_a_valid_pixel_there_is_no_number() -> None:
 
 def test_an_empty_range_is_refused() -> None:
     with pytest.raises(DistillError, match="empty or not positive"):
-        DepthMetrics(min_depth_m=5, max_depth_m=2)
+        DepthMetrics(min_depth_m=5.0, max_depth_m=2.0)
 
 
 def test_the_aligned_picture_is_what_was_scored() -> None:
