@@ -149,7 +149,8 @@ def _data_uri(picture: Picture, sharp: bool) -> str:
     if sharp:
         image.save(buffer, "PNG", optimize=True)
     else:
-        image.save(buffer, "JPEG", quality=86, subsampling=0, optimize=True)
+        # Not optimize=True: Pillow then sizes its buffer by a guess, which noisy pictures overflow.
+        image.save(buffer, "JPEG", quality=86, subsampling=0)
     kind = "png" if sharp else "jpeg"
     return f"data:image/{kind};base64,{base64.b64encode(buffer.getvalue()).decode()}"
 

@@ -17,6 +17,8 @@ DASH = "–"
 
 def format_cell(value: Cell) -> str:
     """A value as people read it: four significant digits, thousands parted, a dash for what is unknown."""
+    if isinstance(value, np.generic):
+        value = value.item()
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return DASH
     if isinstance(value, bool):
