@@ -124,6 +124,8 @@ class LossRecipe(Recipe):
     semantic: SemanticLossRecipe = SemanticLossRecipe()
     trim: float = Field(0.0, ge=0.0, lt=1.0)
     """Share of the worst pixels of each image that is left out (wrong labels); 0.1 to 0.2 for noisy teachers."""
+    stride: Literal[1, 2, 4] = 2
+    """Each step compares every n-th row and column of the labels, in another phase each time."""
     use_confidence: bool = True
     """Weight pixels by the teacher's confidence; false trusts every valid pixel alike."""
     use_quality: bool = True

@@ -87,7 +87,7 @@ class NormalsHead(nn.Module):
         confidence = angmf_share_within(kappa, _WITHIN_ANGLE)
         return {
             "normals": enlarge_vectors(vector, size_hw),
-            "normals_confidence": enlarge(confidence, size_hw)[..., 0],
+            "normals_confidence": enlarge(confidence, size_hw),
         }
 
 

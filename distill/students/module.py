@@ -87,9 +87,11 @@ class StudentModule(L.LightningModule):
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
         """The total loss of one batch."""
         self._batch = batch
-        prepared = augment(self._unpack(batch), self.recipe.augment, self._gauge, self._generator())
+        generator = self._generator()
+        prepared = augment(self._unpack(batch), self.recipe.augment, self._gauge, generator)
         raw = self.student.raw(prepared.image.contiguous(memory_format=torch.channels_last))
-        losses = student_losses(self.student, raw, prepared, self.recipe.loss)
+        row, column = torch.randint(self.recipe.loss.stride, (2,), generator=generator).tolist()
+        losses = student_losses(self.student, raw, prepared, self.recipe.loss, (row, column))
         total = torch.stack(list(losses.values())).sum()
         self.last_losses = {name: loss.detach() for name, loss in losses.items()} | {"loss": total.detach()}
         if not torch.isfinite(total):

@@ -20,6 +20,15 @@ def enlarge(plane: Float[Tensor, "b h w"], size_hw: tuple[int, int]) -> Float[Te
     return torch.matmul(rows, torch.matmul(plane, columns.transpose(0, 1)))
 
 
+def enlarge_at(
+    maps: Float[Tensor, "b c h w"], size_hw: tuple[int, int], stride: int, phase_hw: tuple[int, int]
+) -> Float[Tensor, "b c h2 w2"]:
+    """What a bilinear resize to `size_hw` would hold in every `stride`-th row and column from `phase_hw` on."""
+    rows = _bilinear_weights(maps.shape[2], size_hw[0], maps)[phase_hw[0] :: stride]
+    columns = _bilinear_weights(maps.shape[3], size_hw[1], maps)[phase_hw[1] :: stride]
+    return torch.matmul(rows, torch.matmul(maps, columns.transpose(0, 1)))
+
+
 def enlarge_vectors(maps: Float[Tensor, "b 3 h w"], size_hw: tuple[int, int]) -> Float[Tensor, "b h2 w2 3"]:
     """Bilinear resize of vectors, to unit length and channels last."""
     batch, channels, height, width = maps.shape

@@ -34,6 +34,20 @@ class Batch:
         """The same targets under another picture."""
         return replace(self, image=image)
 
+    def every(self, stride: int, phase_hw: tuple[int, int]) -> Batch:
+        """The targets in every `stride`-th row and column; the picture stays as it is."""
+
+        def pick(maps: Tensor) -> Tensor:
+            return maps[..., phase_hw[0] :: stride, phase_hw[1] :: stride]
+
+        return Batch(
+            image=self.image,
+            weights={task: pick(weight) for task, weight in self.weights.items()},
+            depth=None if self.depth is None else pick(self.depth),
+            normals=None if self.normals is None else pick(self.normals),
+            semantic=None if self.semantic is None else pick(self.semantic),
+        )
+
 
 def unpack(
     stored: dict[str, Tensor],
