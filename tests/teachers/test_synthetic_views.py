@@ -169,3 +169,8 @@ def test_a_fly_through_is_one_world_seen_smoothly():
     assert (frames[0].rgb != frames[-1].rgb).any()
     again = next(iter(fly_through(1, SyntheticRecipe(size_hw=(72, 96)), fps=24.0)))
     assert (again.rgb == frames[0].rgb).all()
+
+
+def test_a_picture_of_many_points_can_be_rendered():
+    # If this fails, a texture look-up is again one row of more points than OpenCV takes.
+    assert render_view(3, SyntheticRecipe(size_hw=(300, 400))).rgb.shape == (300, 400, 3)

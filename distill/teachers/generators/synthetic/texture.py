@@ -20,6 +20,7 @@ Pattern = Literal["plain", "checker", "stripes", "noise", "tiles", "bricks", "pl
 Colour = tuple[float, float, float]
 
 _NOISE_SIDE = 256
+_ROW_POINTS = 4096
 _NOISE_PER_M = 32.0
 """Samples of the noise table per unit of its argument."""
 
@@ -88,10 +89,13 @@ def _courses(u: Float[ndarray, " n"], v: Float[ndarray, " n"], *, joint: float, 
 
 def _noise(u: Float[ndarray, " n"], v: Float[ndarray, " n"]) -> Float[ndarray, " n"]:
     """Smooth fractal noise in [0, 1] that repeats every 8 units."""
-    x = (u * np.float32(_NOISE_PER_M)) % _NOISE_SIDE
-    y = (v * np.float32(_NOISE_PER_M)) % _NOISE_SIDE
-    sampled = cv2.remap(_noise_table(), x[None].astype(np.float32), y[None].astype(np.float32), cv2.INTER_LINEAR)
-    return sampled[0]
+    # OpenCV takes at most 32767 points a row, so the points are folded into rows.
+    rows = -(-u.size // _ROW_POINTS)
+    places = np.zeros((2, rows * _ROW_POINTS), np.float32)
+    places[0, : u.size] = (u * np.float32(_NOISE_PER_M)) % _NOISE_SIDE
+    places[1, : v.size] = (v * np.float32(_NOISE_PER_M)) % _NOISE_SIDE
+    x, y = places.reshape(2, rows, _ROW_POINTS)
+    return cv2.remap(_noise_table(), x, y, cv2.INTER_LINEAR).ravel()[: u.size]
 
 
 @lru_cache(maxsize=1)
