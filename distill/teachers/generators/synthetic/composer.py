@@ -72,7 +72,7 @@ def compose_fly_through(rng: Generator) -> tuple[World, float, float]:
 
 
 def _room_view(rng: Generator) -> tuple[World, Camera]:
-    half_x, half_z, height = rng.uniform(1.9, 3.8), rng.uniform(2.2, 4.6), rng.uniform(2.35, 3.4)
+    half_x, half_z, height = rng.uniform(1.7, 4.0), rng.uniform(2.0, 5.0), rng.uniform(2.35, 3.5)
     camera = Camera(
         position_m=(
             float(rng.uniform(-0.5, 0.5) * half_x),
@@ -80,14 +80,14 @@ def _room_view(rng: Generator) -> tuple[World, Camera]:
             float(half_z - rng.uniform(0.4, 1.2)),
         ),
         yaw_rad=float(np.deg2rad(rng.uniform(-38, 38))),
-        pitch_rad=float(np.deg2rad(rng.uniform(-24, 4))),
+        pitch_rad=float(np.deg2rad(rng.uniform(-32, 8))),
         roll_rad=float(np.deg2rad(np.clip(rng.normal(0, 1.5), -4, 4))),
         fov_deg=float(rng.uniform(50, 66)),
     )
     x, _, z = camera.position_m
     footprints: list[Footprint] = [(x, z, _ELBOW_ROOM_M)]
     things: list[Thing] = []
-    for place in _places(rng, camera, int(rng.integers(5, 11)), 1.5, 2 * half_z):
+    for place in _places(rng, camera, int(rng.integers(6, 12)), 1.5, 2 * half_z):
         _furnish(rng, place, 1.0, footprints, things, bounds_m=(half_x, half_z))
     shell = _shell(rng, half_x, half_z, height) + _doors(rng, half_x, half_z, int(rng.integers(1, 4)))
     light = ceiling_lamp(rng, half_x, half_z, height)
@@ -98,7 +98,7 @@ def _open_view(rng: Generator) -> tuple[World, Camera]:
     camera = Camera(
         position_m=(0.0, float(rng.uniform(1.1, 2.7)), 0.0),
         yaw_rad=float(rng.uniform(0, 2 * np.pi)),
-        pitch_rad=float(np.deg2rad(rng.uniform(-24, 2))),
+        pitch_rad=float(np.deg2rad(rng.uniform(-32, 4))),
         roll_rad=float(np.deg2rad(np.clip(rng.normal(0, 1.5), -4, 4))),
         fov_deg=float(rng.uniform(50, 66)),
     )
@@ -106,7 +106,7 @@ def _open_view(rng: Generator) -> tuple[World, Camera]:
     things: list[Thing] = []
     for place in _places(rng, camera, int(rng.integers(0, 3)), 6.0, 16.0):
         _raise_wall(rng, place, camera.yaw_rad, footprints, things)
-    for place in _places(rng, camera, int(rng.integers(4, 10)), 2.6, 14.0):
+    for place in _places(rng, camera, int(rng.integers(6, 12)), 2.4, 14.0):
         # Farther things are larger, or nobody would see them.
         size = 1.0 + float(np.hypot(*place)) / 12
         _furnish(rng, place, size, footprints, things, bounds_m=(np.inf, np.inf))
@@ -117,7 +117,7 @@ def _open_view(rng: Generator) -> tuple[World, Camera]:
 
 def _places(rng: Generator, camera: Camera, count: int, near_m: float, far_m: float) -> list[tuple[float, float]]:
     """Floor positions (x, z) in sight of the camera, more of them near than far."""
-    distances = near_m * (far_m / near_m) ** (rng.random(count) ** 1.2)
+    distances = near_m * (far_m / near_m) ** (rng.random(count) ** 1.5)
     bearings = camera.yaw_rad + np.deg2rad(0.55 * camera.fov_deg) * rng.uniform(-1, 1, count)
     x, _, z = camera.position_m
     return [(float(x - d * np.sin(b)), float(z - d * np.cos(b))) for d, b in zip(distances, bearings, strict=True)]
@@ -133,7 +133,7 @@ def _furnish(
     bounds_m: tuple[float, float],
 ) -> None:
     """Put one thing (and sometimes another one upon it) at a place if it is free there."""
-    class_id = (BOX, SPHERE, CYLINDER)[int(rng.choice(3, p=(0.42, 0.27, 0.31)))]
+    class_id = (BOX, SPHERE, CYLINDER)[int(rng.choice(3, p=(0.34, 0.34, 0.32)))]
     shape = _solid(rng, (place[0], 0.0, place[1]), size, class_id)
     reach = _floor_reach(shape)
     if abs(place[0]) + reach > bounds_m[0] or abs(place[1]) + reach > bounds_m[1]:
@@ -155,11 +155,11 @@ def _solid(rng: Generator, foot_m: tuple[float, float, float], size: float, clas
     """A thing of a class that stands on a point."""
     x, y, z = foot_m
     if class_id == SPHERE:
-        radius = size * rng.uniform(0.25, 0.55)
+        radius = size * rng.uniform(0.28, 0.6)
         return Sphere((x, y + radius, z), radius)
     if class_id == CYLINDER:
         half_height = size * rng.uniform(0.22, 0.85)
-        return Cylinder((x, y + half_height, z), size * rng.uniform(0.16, 0.38), half_height)
+        return Cylinder((x, y + half_height, z), size * rng.uniform(0.18, 0.42), half_height)
     half = (size * rng.uniform(0.22, 0.55), size * rng.uniform(0.18, 0.7), size * rng.uniform(0.22, 0.55))
     return Box((x, y + half[1], z), half, rng.uniform(0, np.pi))
 
