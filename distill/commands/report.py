@@ -49,7 +49,7 @@ def gather(runs: Sequence[Path], title: str = "") -> Report:
     for run in runs:
         found = read_results(run)
         for name, values in found.items():
-            where = f"{run.name or run}/{name}" if len(runs) > 1 or "/" in name else name
+            where = f"{run.name or run}/{name}" if len(runs) > 1 else name
             sections += _sections(_title(where), name, values)
             for label, value in _headline_numbers(name, values).items():
                 overview.setdefault(run.name or str(run), {}).setdefault(label, value)

@@ -86,8 +86,8 @@ class Curve:
     """One line of a plot."""
 
     name: str
-    x: Sequence[float]
-    y: Sequence[float]
+    x: Sequence[float | int]
+    y: Sequence[float | int]
 
 
 @dataclass(frozen=True, slots=True)

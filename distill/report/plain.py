@@ -15,10 +15,10 @@ from distill.report.blocks import Block, Cell, Curves, Facts, Gallery, Headlines
 DASH = "–"
 
 
-def format_cell(value: Cell) -> str:
+def format_cell(value: Cell | np.generic) -> str:
     """A value as people read it: four significant digits, thousands parted, a dash for what is unknown."""
     if isinstance(value, np.generic):
-        value = value.item()
+        return format_cell(value.item())
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return DASH
     if isinstance(value, bool):

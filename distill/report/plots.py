@@ -39,7 +39,7 @@ def _clean(curve: Curve, log_y: bool) -> Curve:
 class _Axis:
     """Values to pixels, and where the ticks are."""
 
-    def __init__(self, values: Sequence[float], start_px: float, stop_px: float, *, log: bool) -> None:
+    def __init__(self, values: Sequence[float], start_px: int, stop_px: int, *, log: bool) -> None:
         self.log, self._start, self._stop = log, start_px, stop_px
         low, high = min(values), max(values)
         if log:

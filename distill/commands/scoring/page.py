@@ -138,7 +138,7 @@ def _score_table(task: Task, found: Mapping[str, Any]) -> Table:
         if metric == "miou_known" and values == [scores[name].get("miou") for name in names]:
             continue  # everyone knows every class
         strong |= {(len(rows), 1 + best) for best in _best(values, arrow)}
-        rows.append([f"{label} {arrow}".strip(), *values, *(found["ratios"][name][metric] for name in compared)])
+        rows.append([f"{label} {arrow}".strip(), *values, *(found["ratios"][name].get(metric) for name in compared)])
     for key, label in _COUNTS.items():
         values = [scores[name].get(key) for name in names]
         if any(value is not None for value in values) and (

@@ -1,0 +1,339 @@
+"""`distill evaluate`: what is scored, against what, and what is refused."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from distill.commands.console import Console
+from distill.commands.evaluate import Settings, run_evaluate
+from distill.commands.scoring.boards import Rules
+from distill.commands.scoring.fitting import Crop, crop_mask, fit_label, join_classes
+from distill.errors import DistillError, UsageError
+from distill.images import encode_jpeg
+from distill.labels import Label, encode
+from distill.metrics import Alignment
+from distill.shards import Manifest, Sample, read_manifest, read_samples, write_manifest, write_shard
+from distill.tasks import FAR_DEPTH_M, Gauge, Task
+
+SIZE_HW = (24, 32)
+CLASSES = ("Sky", "Road", "Car")
+LabelMaker = Callable[[int, np.random.Generator], list[Label]]
+
+
+def _label(task: Task, value: np.ndarray, valid: np.ndarray | None = None, **more: Any) -> Label:
+    valid = np.ones(value.shape[:2], bool) if valid is None else valid
+    return Label(task, value, valid, valid.astype(np.float32), **more)
+
+
+def depth(value: np.ndarray, valid: np.ndarray | None = None, gauge: Gauge = Gauge.METRIC) -> Label:
+    return _label(Task.DEPTH, value.astype(np.float32), valid, gauge=gauge)
+
+
+def _scene(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(metres, unit normals, ids) of one photo."""
+    normals = rng.normal((0, 0, 3), 1, (*SIZE_HW, 3))
+    normals /= np.linalg.norm(normals, axis=-1, keepdims=True)
+    ids = rng.integers(0, 3, SIZE_HW).astype(np.uint8)
+    return rng.uniform(1, 9, SIZE_HW), normals.astype(np.float32), ids
+
+
+def truth_labels(index: int, rng: np.random.Generator) -> list[Label]:
+    metres, normals, ids = _scene(rng)
+    hole = np.ones(SIZE_HW, bool)
+    hole[:4] = False
+    return [
+        depth(metres, hole),
+        _label(Task.NORMALS, normals, hole),
+        _label(Task.SEMANTIC, ids, classes=CLASSES),
+    ]
+
+
+def make_shards(
+    folder: Path,
+    labels: LabelMaker = truth_labels,
+    *,
+    count: int = 3,
+    classes: tuple[str, ...] = CLASSES,
+    key: str = "photo",
+    reverse_keys: bool = False,
+    photo_seed: int = 0,
+    **more: Any,
+) -> Path:
+    """A folder of shards; photo and scene of an index are the same in every set."""
+    folder.mkdir(parents=True)
+    samples, tasks, gauge = [], dict[Task, None](), Gauge.METRIC
+    for index in range(count):
+        data = encode_jpeg(np.random.default_rng([photo_seed, index]).integers(0, 255, (*SIZE_HW, 3), dtype=np.uint8))
+        meta: dict[str, Any] = {"name": f"{index}.jpg", "photo_sha256": hashlib.sha256(data).hexdigest()}
+        files = {"jpg": data}
+        for label in labels(index, np.random.default_rng(index)):
+            files |= encode(label)
+            tasks[label.task] = None
+            if label.task is Task.DEPTH:
+                meta["gauge"] = gauge = label.gauge or Gauge.METRIC
+            if label.task is Task.INSTANCE:
+                meta["instances"] = {str(i): name for i, name in label.instance_classes.items()}
+            if label.task is Task.REFERRING:
+                meta["referring"] = list(label.classes)
+        number = count - 1 - index if reverse_keys else index
+        samples.append(Sample(f"{key}{number}", {**files, "json": json.dumps(meta).encode()}))
+    entry = write_shard(folder / "shard-000000.tar", samples)
+    write_manifest(folder, Manifest(tasks=tuple(tasks), shards=(entry,), classes=classes, gauge=gauge, **more))
+    return folder
+
+
+def evaluate(*subjects: Path, truth: Path, **more: Any) -> dict[str, Any]:
+    return run_evaluate(Settings(subjects=subjects, truth=truth, **more), Console())[0]
+
+
+@pytest.fixture
+def truth(tmp_path: Path) -> Path:
+    return make_shards(tmp_path / "truth")
+
+
+def test_truth_against_itself_is_perfect(truth: Path) -> None:
+    tasks = evaluate(truth, truth=truth)["tasks"]
+    assert tasks["depth"]["scores"]["truth"]["delta1"] == 1.0
+    assert tasks["depth"]["scores"]["truth"]["abs_rel"] == 0.0
+    assert tasks["normals"]["scores"]["truth"]["mean_deg"] < 1e-4
+    assert tasks["semantic"]["scores"]["truth"]["miou"] == 1.0
+
+
+def test_a_known_error_is_measured_and_compared(truth: Path, tmp_path: Path) -> None:
+    def worse(factor: float) -> LabelMaker:
+        return lambda index, rng: [depth(_scene(rng)[0] * factor)]
+
+    student = make_shards(tmp_path / "student", worse(1.2))
+    teacher = make_shards(tmp_path / "teacher", worse(1.1))
+    found = evaluate(student, teacher, truth=truth)["tasks"]
+    assert list(found) == ["depth"]
+    # The stored depth is quantised to 16 bits: 0.0002 relative at 9 m.
+    assert found["depth"]["scores"]["student"]["abs_rel"] == pytest.approx(0.2, abs=1e-3)
+    assert found["depth"]["ratios"]["teacher"]["abs_rel"] == pytest.approx(2.0, abs=2e-2)
+    assert found["depth"]["scores"]["student"]["alignment"] == "none"
+    assert found["depth"]["scores"]["student"]["pixels"] == 3 * 20 * 32
+
+
+def test_a_relative_teacher_is_aligned_and_so_is_everyone_beside_it(truth: Path, tmp_path: Path) -> None:
+    disparity = make_shards(
+        tmp_path / "relative",
+        lambda _, rng: [depth(0.8 / _scene(rng)[0] + 0.1, gauge=Gauge.AFFINE_INVARIANT_DISPARITY)],
+    )
+    found = evaluate(disparity, truth=truth, trivial=truth)["tasks"]["depth"]["scores"]
+    assert found["relative"]["abs_rel"] < 1e-3
+    assert {row["alignment"] for row in found.values()} == {"scale_shift_disparity"}
+    with pytest.raises(UsageError, match="cannot be scored with alignment none"):
+        evaluate(disparity, truth=truth, rules=Rules(alignment=Alignment.NONE))
+
+
+def test_invalid_predictions_lower_the_coverage_and_nothing_else(truth: Path, tmp_path: Path) -> None:
+    def half(_: int, rng: np.random.Generator) -> list[Label]:
+        valid = np.zeros(SIZE_HW, bool)
+        valid[:, :16] = True
+        return [depth(_scene(rng)[0], valid)]
+
+    found = evaluate(make_shards(tmp_path / "half", half), truth=truth)["tasks"]["depth"]["scores"]["half"]
+    assert (found["coverage"], found["delta1"]) == (0.5, 1.0)
+
+
+def test_sky_in_the_truth_does_not_count(tmp_path: Path) -> None:
+    def with_sky(_: int, rng: np.random.Generator) -> list[Label]:
+        metres = _scene(rng)[0]
+        metres[:12] = 25_000.0
+        return [depth(metres)]
+
+    sky = make_shards(tmp_path / "sky", with_sky)
+    flat = make_shards(tmp_path / "flat", lambda _, rng: [depth(_scene(rng)[0])])
+    found = evaluate(flat, truth=sky, rules=Rules(max_depth_m=1e5))["tasks"]["depth"]["scores"]["flat"]
+    assert (found["delta1"], found["pixels"]) == (1.0, 3 * 12 * 32)
+
+
+def test_classes_are_joined_by_name(truth: Path, tmp_path: Path) -> None:
+    def shuffled(_: int, rng: np.random.Generator) -> list[Label]:
+        table = np.array([2, 0, 1], np.uint8)  # Sky, Road, Car as ids of (road, car, SKY)
+        return [_label(Task.SEMANTIC, table[_scene(rng)[2]], classes=("road", "car", "SKY"))]
+
+    other = make_shards(tmp_path / "other", shuffled, classes=("road", "car", "SKY"))
+    assert evaluate(other, truth=truth)["tasks"]["semantic"]["scores"]["other"]["miou"] == 1.0
+
+
+def test_a_class_without_a_word_for_it_counts_as_zero_and_is_named(truth: Path, tmp_path: Path) -> None:
+    def no_car(_: int, rng: np.random.Generator) -> list[Label]:
+        return [_label(Task.SEMANTIC, _scene(rng)[2], classes=("sky", "road", "vehicle"))]
+
+    subject = make_shards(tmp_path / "subject", no_car, classes=("sky", "road", "vehicle"))
+    values = evaluate(subject, truth=truth)
+    scores = values["tasks"]["semantic"]["scores"]["subject"]
+    assert scores["miou"] == pytest.approx(2 / 3) and scores["miou_known"] == 1.0
+    assert scores["classes_it_cannot_say"] == ["Car"] and scores["classes_not_in_truth"] == ["vehicle"]
+    assert any("no word for Car" in text for text in values["warnings"])
+    mapped = evaluate(subject, truth=truth, rules=Rules(renamed={"vehicle": "car"}))
+    assert mapped["tasks"]["semantic"]["scores"]["subject"]["miou"] == 1.0
+    with pytest.raises(UsageError, match="the truth has no class 'lorry'"):
+        evaluate(subject, truth=truth, rules=Rules(renamed={"vehicle": "lorry"}))
+
+
+def test_no_shared_class_is_refused() -> None:
+    with pytest.raises(UsageError, match="no class name is shared"):
+        join_classes(("a", "b"), ("c",), {})
+
+
+def test_photos_are_found_by_content_when_keys_differ(truth: Path, tmp_path: Path) -> None:
+    renamed = make_shards(tmp_path / "renamed", key="other")
+    assert evaluate(renamed, truth=truth)["tasks"]["depth"]["scores"]["renamed"]["delta1"] == 1.0
+    # The same keys under other photos: content decides.
+    backwards = make_shards(tmp_path / "backwards", reverse_keys=True)
+    values = evaluate(backwards, truth=truth)
+    assert values["tasks"]["depth"]["scores"]["backwards"]["delta1"] == 1.0 and values["warnings"] == []
+
+
+def test_other_photos_under_the_same_keys_are_scored_with_a_warning(truth: Path, tmp_path: Path) -> None:
+    other = make_shards(tmp_path / "other", photo_seed=7)
+    assert "3 photos were matched by key alone" in evaluate(other, truth=truth)["warnings"][0]
+
+
+def test_missing_photos_are_counted_and_none_at_all_is_refused(truth: Path, tmp_path: Path) -> None:
+    fewer = make_shards(tmp_path / "fewer", count=2)
+    values = evaluate(fewer, truth=truth)
+    assert values["tasks"]["depth"]["scores"]["fewer"]["missing"] == 1
+    assert any("no depth answer for 1 of 3 photos" in text for text in values["warnings"])
+    foreign = make_shards(tmp_path / "foreign", key="x", photo_seed=9)
+    with pytest.raises(DistillError, match="no photo of the truth has an answer"):
+        evaluate(foreign, truth=truth)
+
+
+def test_the_trivial_predictor_stands_beside(truth: Path, tmp_path: Path) -> None:
+    training = make_shards(tmp_path / "training", lambda _, rng: [depth(np.full(SIZE_HW, 5.0))])
+    found = evaluate(truth, truth=truth, trivial=training)["tasks"]
+    metres = np.stack([_scene(np.random.default_rng(index))[0][4:] for index in range(3)])
+    expected = np.mean(np.abs(5.0 - metres) / metres)
+    assert found["depth"]["scores"]["trivial"]["abs_rel"] == pytest.approx(expected, abs=1e-3)
+    assert "trivial" not in found["normals"]["scores"]
+
+
+def test_instances_and_sentences_are_scored(tmp_path: Path) -> None:
+    def objects(shift: int) -> LabelMaker:
+        def make(index: int, _: np.random.Generator) -> list[Label]:
+            ids = np.zeros(SIZE_HW, np.uint16)
+            if index < 2:
+                ids[2:10, 2 + shift : 10 + shift] = 4
+            said = np.full(SIZE_HW, 1, np.uint8)
+            said[:, : 8 + shift] = 0
+            return [
+                _label(Task.INSTANCE, ids, instance_classes={4: "box"} if index < 2 else {}),
+                _label(Task.REFERRING, said, classes=("the left part", "background")),
+            ]
+
+        return make
+
+    truth = make_shards(tmp_path / "truth", objects(0), instance_classes=("box",))
+    moved = make_shards(tmp_path / "moved", objects(1), instance_classes=("box",))
+    found = evaluate(moved, truth=truth)["tasks"]
+    # IoU 56/72 = 0.78 passes six of the ten thresholds.
+    assert found["instance"]["scores"]["moved"]["pmf1"] == pytest.approx(0.6, abs=1e-3)
+    assert found["instance"]["scores"]["moved"]["il_mcc"] == pytest.approx(1.0)
+    assert found["referring"]["scores"]["moved"]["ciou"] == pytest.approx(8 / 9)
+
+
+def test_files_say_everything(truth: Path, tmp_path: Path) -> None:
+    worse = make_shards(tmp_path / "worse", lambda _, rng: [depth(_scene(rng)[0] * 1.3)])
+    values = evaluate(worse, truth=truth, trivial=truth, out=tmp_path / "out", worst=2)
+    written = json.loads((tmp_path / "out" / "evaluate.json").read_text())
+    assert written == json.loads(json.dumps(values))
+    badness = [row["badness"] for row in written["tasks"]["depth"]["worst"]]
+    assert len(badness) == 2 and badness == sorted(badness, reverse=True)
+    page = (tmp_path / "out" / "evaluate.html").read_text()
+    # Two images of five pictures: photo, truth, two answers, error.
+    assert page.count("<img") == 10 and "alignment" in page
+    assert "AbsRel" in (tmp_path / "out" / "evaluate.md").read_text()
+    assert (tmp_path / "out" / "evaluate.provenance.json").is_file()
+
+
+def test_a_damaged_photo_is_left_out_with_a_word(tmp_path: Path) -> None:
+    truth = make_shards(tmp_path / "truth")
+    whole = make_shards(tmp_path / "whole")
+    sample = next(iter(read_samples(truth)))
+    samples = [sample, Sample("photo1", {**sample.files, "jpg": b"\xff\xd8 no"})]
+    entry = write_shard(truth / "shard-000000.tar", samples)
+    write_manifest(truth, read_manifest(truth).model_copy(update={"shards": (entry,)}))
+    values = evaluate(whole, truth=truth)
+    assert values["images"] == 1 and "it is left out" in values["warnings"][0]
+
+
+@pytest.mark.parametrize(
+    ("tasks", "message"),
+    [((Task.INSTANCE,), "the truth holds no instance labels"), ((Task.NORMALS,), "no subject answers normals")],
+)
+def test_a_task_that_one_side_lacks_is_refused(truth: Path, tmp_path: Path, tasks: tuple[Task], message: str) -> None:
+    subject = make_shards(tmp_path / "subject", lambda _, rng: [depth(_scene(rng)[0])])
+    with pytest.raises(UsageError, match=message):
+        evaluate(subject, truth=truth, tasks=tasks)
+
+
+def test_nothing_in_common_and_relative_truth_are_refused(truth: Path, tmp_path: Path) -> None:
+    relative = make_shards(
+        tmp_path / "relative", lambda _, rng: [depth(_scene(rng)[0] / 10, gauge=Gauge.SCALE_INVARIANT)]
+    )
+    with pytest.raises(UsageError, match="nothing can be measured against depth without metres"):
+        evaluate(truth, truth=relative)
+    ids = make_shards(tmp_path / "ids", lambda _, rng: [_label(Task.SEMANTIC, _scene(rng)[2], classes=CLASSES)])
+    with pytest.raises(UsageError, match="nothing can be compared"):
+        evaluate(ids, truth=make_shards(tmp_path / "metres", lambda _, rng: [depth(_scene(rng)[0])]))
+
+
+def test_a_subject_given_twice_or_absent_is_refused(truth: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="given twice"):
+        evaluate(truth, truth, truth=truth)
+    with pytest.raises(UsageError, match="no such file"):
+        evaluate(tmp_path / "nothing.onnx", truth=truth)
+    with pytest.raises(UsageError, match="not a folder of shards"):
+        evaluate(truth, truth=tmp_path)
+
+
+def test_equal_folder_names_are_told_apart(tmp_path: Path) -> None:
+    one, two = make_shards(tmp_path / "a" / "run"), make_shards(tmp_path / "b" / "run")
+    assert evaluate(one, two, truth=one)["subjects"] == ["a/run", "b/run"]
+
+
+def test_crops_are_those_of_the_papers() -> None:
+    eigen = crop_mask(Crop.EIGEN, (480, 640))
+    assert eigen.sum() == (471 - 45) * (601 - 41) and eigen[45, 41] and not eigen[44, 41]
+    garg = crop_mask(Crop.GARG, (352, 1216))
+    rows, columns = np.nonzero(garg)
+    assert (rows.min(), rows.max() + 1, columns.min(), columns.max() + 1) == (143, 349, 43, 1172)
+    with pytest.raises(UsageError, match="640x480"):
+        crop_mask(Crop.EIGEN, (352, 1216))
+
+
+def test_holes_and_sky_do_not_bleed_when_depth_is_resized() -> None:
+    value = np.array([[2.0, 2.0], [2.0, 25_000.0]], np.float32)
+    valid = np.array([[True, False], [True, True]])
+    value[0, 1] = np.nan
+    found, kept = fit_label(depth(value, valid), (8, 8), FAR_DEPTH_M)
+    assert np.isfinite(found[kept]).all() and found[kept].max() <= FAR_DEPTH_M * (1 + 1e-6)
+    assert kept[0, 0] and not kept[0, 7]
+    np.testing.assert_allclose(found[0, 0], 2.0)
+
+
+def test_a_trained_student_is_scored_from_its_run_folder(truth: Path, tmp_path: Path) -> None:
+    from distill.recipe import load_recipe
+    from distill.recipe.training import StudentRecipe
+    from distill.students.checkpoint import save_student
+    from distill.students.student import build_spec, build_student
+
+    recipe = load_recipe(StudentRecipe, {"preset": "nano", "size_hw": [32, 64]})
+    spec = build_spec(recipe, name="tiny", tasks=(Task.DEPTH, Task.SEMANTIC), classes=("road", "sky"))
+    run = tmp_path / "run"
+    run.mkdir()
+    save_student(run, build_student(recipe, spec))
+    found = evaluate(run, truth=truth)["tasks"]
+    assert set(found) == {"depth", "semantic"}
+    assert found["depth"]["scores"]["run"]["coverage"] == 1.0
+    assert found["semantic"]["scores"]["run"]["classes_it_cannot_say"] == ["Car"]
