@@ -88,7 +88,7 @@ def test_a_plane_is_seen_from_its_front_only():
 
 
 def test_a_camera_pitched_down_sees_the_horizon_above_the_middle():
-    camera = Camera((0, 1.5, 0), yaw_rad=0.4, pitch_rad=np.deg2rad(-10), roll_rad=0.0, fov_deg=60.0)
+    camera = Camera((0.0, 1.5, 0.0), yaw_rad=0.4, pitch_rad=np.deg2rad(-10), roll_rad=0.0, fov_deg=60.0)
     up = camera.rays(pixel_grid((48, 64)), (48, 64))[1].reshape(48, 64)
     horizon_row = 24 - camera.focal_px((48, 64)) * np.tan(np.deg2rad(10))
     assert (up[: int(horizon_row)] > 0).all()
@@ -96,7 +96,7 @@ def test_a_camera_pitched_down_sees_the_horizon_above_the_middle():
 
 
 def test_a_roll_to_the_left_lifts_the_right_side_of_the_camera():
-    camera = Camera((0, 1.5, 0), 0.0, 0.0, roll_rad=np.deg2rad(5), fov_deg=60.0)
+    camera = Camera((0.0, 1.5, 0.0), 0.0, 0.0, roll_rad=np.deg2rad(5), fov_deg=60.0)
     up = camera.rays(pixel_grid((48, 64)), (48, 64))[1].reshape(48, 64)
     assert up[24, -1] > 0 > up[24, 0]
 

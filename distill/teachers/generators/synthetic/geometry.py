@@ -222,7 +222,7 @@ def _around(
 
 
 def _layer(
-    start: Float[ndarray, " n"], heading: Float[ndarray, " n"], half_m: float
+    start: Float[ndarray, " _"], heading: Float[ndarray, " n"], half_m: float
 ) -> tuple[Float[ndarray, " n"], Float[ndarray, " n"]]:
     """(enter, leave) of the layer between -half and half."""
     safe = np.where(np.abs(heading) < 1e-9, np.float32(1e-9), heading)
