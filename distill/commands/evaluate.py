@@ -30,7 +30,9 @@ def evaluate(
     ] = None,
     crop: Annotated[Crop, typer.Option(help="Part of the picture that counts: eigen (NYU), garg (KITTI).")] = Crop.NONE,
     min_depth: Annotated[float, typer.Option(help="Truth nearer than this, in metres, is left out.")] = 1e-3,
-    max_depth: Annotated[float, typer.Option(help="Truth farther than this, in metres, is left out.")] = FAR_DEPTH_M,
+    max_depth: Annotated[float, typer.Option(help="Truth farther than this, in metres, is left out.")] = round(
+        FAR_DEPTH_M, 3
+    ),
     map_classes: Annotated[
         Path | None, typer.Option(help="YAML of 'subject class: truth class' pairs, for names that differ.")
     ] = None,
@@ -46,6 +48,11 @@ def evaluate(
 
     The first subject is compared with the others: give the student first, then its teacher's labels. Depth counts where
     the truth is valid and no sky. A subject's invalid pixels are left out of its scores, and their share is reported.
+
+    Examples:
+        distill evaluate runs/nano teacher-shards/ --truth truth-shards/ --trivial train-shards/ --out evaluation
+
+        distill evaluate student.onnx --truth nyu-shards/ --task depth --crop eigen --max-depth 10
     """
     settings = Settings(
         subjects=subjects,

@@ -7,7 +7,6 @@ import math
 import numpy as np
 from jaxtyping import Bool, Float, UInt16
 from numpy import ndarray
-from scipy.optimize import linear_sum_assignment
 
 from distill.tasks import BACKGROUND_INSTANCE, IGNORE_INSTANCE
 
@@ -76,6 +75,9 @@ def _matched_ious(prediction: ndarray, truth: ndarray) -> ndarray:
     """The IoU of every matched pair under the one-to-one matching with the largest total."""
     if not len(prediction) or not len(truth):
         return np.zeros(0)
+    # Imported here: it takes half a second that no other metric should pay for.
+    from scipy.optimize import linear_sum_assignment
+
     p = prediction.reshape(len(prediction), -1).astype(np.float32)
     g = truth.reshape(len(truth), -1).astype(np.float32)
     # float32 counts are exact below 2^24 pixels; larger pictures would need float64.
