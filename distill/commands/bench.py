@@ -79,11 +79,12 @@ def run_bench(
     Raises:
         DistillError: A subject cannot be opened or fails.
     """
+    from distill.export.runners import num_cores
     from distill.export.timing import time_runners
     from distill.rundir import machine, versions
 
     busy = os.getloadavg()[0]
-    if busy > machine()["cores"]:
+    if busy > num_cores():
         console.warn(f"the machine is busy (load {busy:.1f}): timings will be slow and uneven")
     with ExitStack() as stack:
         runners: dict[str, Runner] = {}

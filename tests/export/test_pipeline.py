@@ -1,0 +1,96 @@
+"""Stages in threads: order, back-pressure, and errors that come after what was good."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+
+from distill.errors import DistillError
+from distill.export.pipeline import Picture, Stopwatch, ahead, default_batch, in_batches, infer
+
+
+def pictures(*sizes_hw: tuple[int, int]) -> Iterator[Picture]:
+    for index, size_hw in enumerate(sizes_hw):
+        yield Picture(str(index), np.full((*size_hw, 3), index, np.uint8))
+
+
+def test_order_is_kept_through_three_stages() -> None:
+    stage = ahead(number * 2 for number in ahead(number + 1 for number in ahead(range(200))))
+    assert list(stage) == [2 * (number + 1) for number in range(200)]
+
+
+def test_a_slow_consumer_holds_up_the_source() -> None:
+    made = []
+
+    def source() -> Iterator[int]:
+        for number in range(1000):
+            made.append(number)
+            yield number
+
+    stage = ahead(source(), depth=2)
+    assert next(stage) == 0
+    time.sleep(0.3)
+    assert len(made) <= 4  # one given out, two waiting, one in hand
+    stage.close()
+
+
+def test_closing_stops_the_thread_and_closes_the_source() -> None:
+    closed = threading.Event()
+
+    def source() -> Iterator[int]:
+        try:
+            yield from range(1000)
+        finally:
+            closed.set()
+
+    before = threading.active_count()
+    stage = ahead(ahead(source()))
+    next(stage)
+    stage.close()
+    assert closed.wait(2) and threading.active_count() == before
+
+
+def test_an_error_comes_after_the_good_items() -> None:
+    def source() -> Iterator[Picture]:
+        yield from pictures((8, 8), (8, 8), (8, 8))
+        raise DistillError("cut off")
+
+    seen: list[str] = []
+    with pytest.raises(DistillError, match="cut off"):
+        for group in ahead(in_batches(ahead(source()), 2, None)):
+            seen += [picture.key for picture in group]
+    assert seen == ["0", "1", "2"]
+
+
+def test_only_equal_sizes_share_a_batch(fake) -> None:
+    sizes = [(8, 8), (8, 8), (8, 9), (8, 8), (8, 8), (8, 8)]
+    found = list(infer(fake, pictures(*sizes), batch=2))
+    assert fake.batches == [2, 1, 2, 1]
+    assert [picture.key for picture, _ in found] == list("012345")
+    for picture, outputs in found:
+        assert outputs["depth"].shape == picture.rgb.shape[:2]
+        assert np.allclose(outputs["depth"], 0.1 + int(picture.key) / 10)
+
+
+def test_large_pictures_make_small_batches(fake) -> None:
+    assert default_batch(fake, (2160, 3840)) == 1
+    assert default_batch(fake, (1080, 1920)) == 1
+    assert 1 < default_batch(fake, (540, 960)) <= default_batch(fake, (120, 160)) == 8
+
+
+def test_the_slowest_stage_is_named() -> None:
+    watch = Stopwatch()
+
+    def slow() -> Iterator[int]:
+        for number in range(3):
+            time.sleep(0.02)
+            yield number
+
+    for _ in watch.items("slow", slow()):
+        with watch.stage("quick"):
+            pass
+    assert watch.bottleneck == "slow" and watch.seconds["slow"] >= 0.06

@@ -1,0 +1,99 @@
+"""One door to every engine, and one sentence for everything that cannot pass it."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+
+from distill.commands.subject import open_subject
+from distill.errors import DistillError, UsageError
+from distill.export.runners import open_runner
+from distill.spec import METADATA_KEY
+
+
+def test_a_run_folder_and_its_export_answer_alike(run_dir: Path, onnx_file: Path) -> None:
+    images = np.random.default_rng(0).integers(0, 256, (2, 40, 50, 3), dtype=np.uint8)
+    with open_subject(run_dir, threads=2) as first, open_subject(onnx_file, threads=2) as second:
+        assert first.engine == "torch cpu" and second.engine.startswith("onnxruntime")
+        assert first.spec == second.spec and first.threads == second.threads == 2
+        a, b = first(images), second(images)
+    assert np.abs(a["depth"] - b["depth"]).max() < 1e-3
+
+
+def test_a_runner_serves_several_threads(onnx_file: Path) -> None:
+    pictures = [np.full((1, 32, 32, 3), value, np.uint8) for value in range(0, 250, 25)]
+    with open_runner(onnx_file, threads=1) as runner:
+        alone = [runner(picture)["depth"].copy() for picture in pictures]
+        with ThreadPoolExecutor(4) as pool:
+            together = list(pool.map(lambda picture: runner(picture)["depth"].copy(), pictures))
+    for one, other in zip(alone, together, strict=True):
+        assert np.array_equal(one, other)
+
+
+@pytest.mark.parametrize(
+    "images",
+    [
+        np.zeros((1, 8, 8, 3), np.float32),
+        np.zeros((8, 8, 3), np.uint8),
+        np.zeros((1, 3, 8, 8), np.uint8),
+        np.zeros((0, 8, 8, 3), np.uint8),
+    ],
+)
+def test_wrong_pictures_are_refused_in_words(onnx_file: Path, images: np.ndarray) -> None:
+    with open_runner(onnx_file, threads=1) as runner, pytest.raises(DistillError, match="not uint8"):
+        runner(images)
+
+
+def test_damaged_and_foreign_files_are_told_apart(onnx_file: Path, tmp_path: Path) -> None:
+    data = onnx_file.read_bytes()
+    cases = {
+        "half": (data[: len(data) // 2], "cut off or damaged"),
+        "nearly": (data[:-300], "cut off or damaged"),
+        "empty": (b"", "empty"),
+        "text": (b"hello", "not an ONNX file"),
+    }
+    for name, (content, words) in cases.items():
+        path = tmp_path / f"{name}.onnx"
+        path.write_bytes(content)
+        with pytest.raises(DistillError, match=rf"{name}\.onnx: .*{words}"):
+            open_runner(path)
+
+
+def test_an_onnx_file_without_contract_is_no_student(onnx_file: Path, tmp_path: Path) -> None:
+    proto = onnx.load(onnx_file)
+    texts = {entry.key: entry.value for entry in proto.metadata_props}
+    del proto.metadata_props[:]
+    bare, lying, lost = tmp_path / "bare.onnx", tmp_path / "lying.onnx", tmp_path / "lost.onnx"
+    onnx.save(proto, bare)
+    with pytest.raises(DistillError, match="not a student"):
+        open_runner(bare)
+    onnx.helper.set_model_props(proto, {METADATA_KEY: texts[METADATA_KEY].replace('"image"', '"picture"')})
+    onnx.save(proto, lying)
+    with pytest.raises(DistillError, match="its spec says"):
+        open_runner(lying)
+    onnx.save(proto, lost, save_as_external_data=True, location="weights.data", size_threshold=0)
+    (tmp_path / "weights.data").unlink()
+    with pytest.raises(DistillError, match="another file that is missing"):
+        open_runner(lost)
+
+
+def test_what_is_no_subject_is_a_usage_error(tmp_path: Path) -> None:
+    (tmp_path / "x.pt").write_bytes(b"x")
+    for path, words in (
+        (tmp_path / "none.onnx", "no such file"),
+        (tmp_path / "x.pt", r"no engine reads \.pt"),
+        (tmp_path, r"not a trained student"),
+    ):
+        with pytest.raises(UsageError, match=words):
+            open_subject(path)
+
+
+def test_a_missing_engine_names_its_extra(onnx_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(__import__("sys").modules, "onnxruntime", None)
+    with pytest.raises(DistillError) as caught:
+        open_runner(onnx_file)
+    assert "distill[cpu]" in caught.value.hint

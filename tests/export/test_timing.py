@@ -1,0 +1,55 @@
+"""Times are taken of what they say they are taken of."""
+
+from __future__ import annotations
+
+import io
+import time
+
+import pytest
+from PIL import Image
+
+from distill.errors import UsageError
+from distill.export.timing import MIN_CALLS, WARM_UP_CALLS, Timing, bench_picture, time_calls, time_runners
+from distill.images import encode_jpeg
+
+
+def test_calls_take_turns_and_are_all_counted() -> None:
+    made: list[str] = []
+    measured = time_calls({name: lambda name=name: made.append(name) for name in "ab"}, seconds=0.01)
+    warm = ["a"] * WARM_UP_CALLS + ["b"] * WARM_UP_CALLS
+    assert made == warm + ["a", "b"] * len(measured["a"])
+    assert len(measured["a"]) == len(measured["b"]) >= MIN_CALLS
+
+
+def test_a_slow_call_is_seen_as_slow() -> None:
+    measured = time_calls({"quick": lambda: None, "slow": lambda: time.sleep(0.01)}, seconds=0.02)
+    assert min(measured["slow"]) >= 10.0 > sorted(measured["quick"])[MIN_CALLS // 2]
+
+
+def test_no_time_is_refused() -> None:
+    with pytest.raises(UsageError, match="no time"):
+        time_calls({"a": lambda: None}, seconds=0)
+
+
+def test_percentiles_and_rate() -> None:
+    timing = Timing("x", "engine", 4, (8, 8), tuple(float(ms) for ms in range(1, 101)))
+    assert timing.percentile_ms(50) == 50.5 and timing.percentile_ms(99) == pytest.approx(99.01)
+    assert timing.images_per_s == pytest.approx(4 * 1000 / 50.5)
+    assert timing.to_dict()["p95_ms"] == pytest.approx(95.05)
+
+
+def test_every_size_batch_and_kind_is_timed(fake) -> None:
+    timings = time_runners({"fake": fake}, [1, 3], [(16, 16), (8, 24)], seconds=0.01)
+    assert [(timing.size_hw, timing.batch, timing.what) for timing in timings] == [
+        (size_hw, batch, what)
+        for size_hw in ((16, 16), (8, 24))
+        for batch in (1, 3)
+        for what in ("engine", "end_to_end")
+    ]
+    assert set(fake.batches) == {1, 3}
+
+
+def test_generated_pictures_compress_like_photos() -> None:
+    data = encode_jpeg(bench_picture((480, 640)), quality=90)
+    assert Image.open(io.BytesIO(data)).size == (640, 480)
+    assert 0.5 < 8 * len(data) / (480 * 640) < 5  # bits per pixel
