@@ -97,9 +97,8 @@ def _angles_deg(prediction: ndarray, truth: ndarray) -> tuple[ndarray, int]:
     bad = ~_has_direction(prediction)
     p, g = prediction.astype(np.float64), truth.astype(np.float64)
     if bad.any():
-        p[bad] = -g[bad]
+        p[bad] = -g[bad]  # 180 degrees
     # float64 throughout: acos of a float32 cosine near 1 is off by up to 0.02 degrees.
     cosine = np.einsum("ni,ni->n", p, g) / np.sqrt(np.einsum("ni,ni->n", p, p) * np.einsum("ni,ni->n", g, g))
     angles_deg = np.degrees(np.arccos(np.clip(cosine, -1.0, 1.0)))
-    angles_deg[bad] = 180.0
     return angles_deg, int(bad.sum())
