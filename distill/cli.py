@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
 import importlib
+import inspect
 import os
 import sys
 from typing import Any
@@ -11,6 +13,7 @@ import typer
 from typer.core import TyperGroup
 
 from distill import __version__
+from distill.errors import UsageError
 
 VERBS = {
     "label": "Ask a teacher about photos and write label shards. Resumes by itself; --plan shows what it would do.",
@@ -34,7 +37,9 @@ class _LateVerbs(TyperGroup):
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         if cmd_name not in VERBS:
-            return None
+            near = difflib.get_close_matches(cmd_name, VERBS, n=1)
+            hint = f"did you mean {near[0]}?" if near else f"the verbs are {', '.join(VERBS)}"
+            raise UsageError(f"there is no verb {cmd_name!r}", hint=hint)
         if not _wanted(cmd_name):
             return _name_only(cmd_name)
         module = importlib.import_module(f"distill.commands.{cmd_name}")
@@ -49,8 +54,10 @@ class _LateVerbs(TyperGroup):
 
 def _details(function: Any) -> str:
     """The function's docstring without its first line, which the table above already says for users."""
-    _, _, rest = (function.__doc__ or "").partition("\n\n")
-    return "\n\n" + rest if rest.strip() else ""
+    _, _, rest = (inspect.getdoc(function) or "").partition("\n\n")
+    # Typer keeps the line breaks of the source; a terminal has a width of its own. Examples stay as they are.
+    paragraphs = [part if "    " in part else " ".join(part.split()) for part in rest.split("\n\n")]
+    return "\n\n" + "\n\n".join(paragraphs) if rest.strip() else ""
 
 
 def _wanted(verb: str) -> bool:
