@@ -12,7 +12,7 @@ How a map is stored (the part of a shard sample that belongs to one task):
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -171,7 +171,7 @@ def _encode_ids(label: Label, ignore: int) -> ndarray:
     return np.where(label.valid, label.value, ignore).astype(_STORED_TYPE[label.task])
 
 
-_ENCODERS = {
+_ENCODERS: dict[Task, Callable[[Label], ndarray]] = {
     Task.DEPTH: lambda label: encode_depth(label.value, label.valid, label.gauge or Gauge.METRIC),
     Task.NORMALS: lambda label: encode_normals(label.value, label.valid),
     Task.SEMANTIC: lambda label: _encode_ids(label, IGNORE_SEMANTIC),

@@ -54,25 +54,37 @@ def train(
     """
     console = Console(as_json=as_json)
     resolved = load_training(recipe or [], shards or [], settings or [])
-    resumes = False if plan else _check_out(out, resolved, resume)
-    from distill.students.fit import fit, read_lessons
-
-    lessons = read_lessons(resolved)
     if plan:
+        from distill.students.fit import read_lessons
         from distill.students.plan import plan_training
 
-        planned = plan_training(resolved, lessons)
+        planned = plan_training(resolved, read_lessons(resolved))
         console.result(dataclasses.asdict(planned), describe_plan(planned))
         return
-    open_rundir(out, recipe_yaml=dump_recipe(resolved), verb="train", facts=_facts(lessons))
+    fitted = run_train(resolved, out, console, resume=resume)
+    console.result(describe_values(out, fitted), describe_fitted(out, fitted))
+
+
+def run_train(recipe: TrainRecipe, out: Path, console: Console, *, resume: bool = False) -> Fitted:
+    """Train, or go on where an earlier run of the same recipe stopped.
+
+    Raises:
+        UsageError: The folder holds another recipe's run, or the shards cannot be learned from.
+        KeyboardInterrupt: A signal ended it; the last checkpoint is there.
+    """
+    resumes = _check_out(out, recipe, resume)
+    from distill.students.fit import fit, read_lessons
+
+    lessons = read_lessons(recipe)
+    open_rundir(out, recipe_yaml=dump_recipe(recipe), verb="train", facts=_facts(lessons))
     if resumes:
         console.say(f"{out}: going on from the last checkpoint")
     # Launched once per GPU by Lightning: only the first one speaks.
     voice = console if os.environ.get("LOCAL_RANK", "0") == "0" else _Mute()
-    fitted = fit(resolved, lessons, out, voice, resume=resumes)
+    fitted = fit(recipe, lessons, out, voice, resume=resumes)
     if fitted.interrupted:
         raise KeyboardInterrupt
-    console.result(_values(out, fitted), describe_fitted(out, fitted))
+    return fitted
 
 
 def load_training(words: list[str], shards: list[Path], settings: list[str]) -> TrainRecipe:
@@ -117,7 +129,8 @@ def describe_fitted(out: Path, fitted: Fitted) -> str:
     )
 
 
-def _values(out: Path, fitted: Fitted) -> dict[str, Any]:
+def describe_values(out: Path, fitted: Fitted) -> dict[str, Any]:
+    """A finished run for machines."""
     return {
         "run": str(out),
         "epochs": fitted.epochs,

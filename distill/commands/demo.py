@@ -1,0 +1,178 @@
+"""`distill demo`: the whole road, offline, on the synthetic teacher."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from fractions import Fraction
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from distill.commands.console import Console
+
+if TYPE_CHECKING:
+    from distill.recipe.synthetic import SyntheticRecipe
+
+HELD_OUT_FIRST = 1_000_000
+"""Scenes from here on are never trained on."""
+
+
+def demo(
+    out: Annotated[Path, typer.Option(help="Folder for everything that the demo makes.")] = Path("demo"),
+    scenes: Annotated[int, typer.Option(min=16, help="Scenes to label and learn from.")] = 640,
+    held_out: Annotated[int, typer.Option(min=4, help="Other scenes to be judged on, against their exact truth.")] = 96,
+    minutes: Annotated[float, typer.Option(min=0.02, help="How long the student may train.")] = 2.5,
+    frames: Annotated[int, typer.Option(min=2, help="Frames of the fly-through.")] = 96,
+    seed: Annotated[int, typer.Option(min=0, help="Another seed, other worlds.")] = 0,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the result as one JSON object.")] = False,
+) -> None:
+    """Label, train, evaluate, export, bench, predict and report, offline.
+
+    A synthetic teacher renders toy worlds and paints depth, normals and classes about them, with the faults that real
+    generators have. A nano student learns from what was read out of the paintings, and is judged on worlds that it has
+    never seen, against their exact truth. At the end stands report.html.
+    """
+    console = Console(as_json=as_json)
+    tour = Tour(out, console, scenes=scenes, held_out=held_out, minutes=minutes, frames=frames, seed=seed)
+    result = tour.run()
+    console.result(result, _summary(result))
+    if not result["parity"]["passed"]:
+        raise typer.Exit(1)
+
+
+@dataclass
+class Tour:
+    """One walk down the road; every stage is one verb of the command line."""
+
+    out: Path
+    console: Console
+    scenes: int
+    held_out: int
+    minutes: float
+    frames: int
+    seed: int
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    def run(self) -> dict[str, Any]:
+        """All stages, then the report; the result as ``demo.json`` holds it."""
+        from distill.commands.demo_report import write_demo_report
+        from distill.images import write_atomic
+        from distill.rundir import open_rundir
+
+        open_rundir(self.out, verb="demo", facts={"scenes": self.scenes, "seed": self.seed, "minutes": self.minutes})
+        with self._stage("label", f"a synthetic teacher paints answers about {self.scenes} scenes; they are read back"):
+            labelled = self._label("shards", self.painted(self.scenes, 0))
+        with self._stage("truth", f"{self.held_out} other scenes, with their exact truth and with painted answers"):
+            self._label("truth", self.painted(self.held_out, HELD_OUT_FIRST).model_copy(update={"truth": True}))
+            self._label("teacher", self.painted(self.held_out, HELD_OUT_FIRST))
+        with self._stage("train", f"a nano student learns depth, normals and classes for {self.minutes:g} minutes"):
+            trained = self._train()
+        with self._stage("export", "the student becomes an ONNX file, compared with the original on real samples"):
+            exported = self._export()
+        model = Path(exported["path"])
+        with self._stage("evaluate", "student, painted labels and the trivial predictor, against the truth"):
+            scores = self._evaluate(model)
+        with self._stage("bench", "how fast the file is on this machine"):
+            timed = self._bench(model)
+        with self._stage("predict", f"a fly-through of {self.frames} frames becomes an overlay video"):
+            video = self._predict(model)
+        result = {
+            "labels": labelled,
+            "train": trained,
+            "parity": exported["parity"],
+            "scores": scores,
+            "bench": timed,
+            "video": video,
+            "seconds": self.seconds,
+        }
+        with self._stage("report", "everything on one page"):
+            result["report"] = str(write_demo_report(self, model, result))
+        write_atomic(self.out / "demo.json", json.dumps(result, indent=2, default=str).encode())
+        return result
+
+    @contextmanager
+    def _stage(self, name: str, what: str) -> Iterator[None]:
+        self.console.say(f"[{name}] {what}")
+        started = time.monotonic()
+        yield
+        self.seconds[name] = round(time.monotonic() - started, 1)
+
+    def painted(self, scenes: int, first: int) -> SyntheticRecipe:
+        """The recipe of the teacher: moderate faults."""
+        from distill.recipe.synthetic import PRESETS, SyntheticRecipe
+
+        return SyntheticRecipe(
+            scenes=scenes, first=first, seed=self.seed, size_hw=(144, 192), faults=PRESETS["moderate"]
+        )
+
+    def _label(self, name: str, recipe: SyntheticRecipe) -> dict[str, Any]:
+        from distill.commands.label import run_label
+        from distill.teachers.labelling import Job
+
+        job = Job(out=self.out / name, recipe=recipe, folder=Path(), inputs=(), shard_size=32, previews=12)
+        return run_label(job, self.console)
+
+    def _train(self) -> dict[str, Any]:
+        from distill.commands.train import describe_values, run_train
+        from distill.recipe import load_recipe
+        from distill.recipe.training import TrainRecipe
+
+        values = {
+            "name": "nano",
+            "shards": [str(self.out / "shards")],
+            "student": {"preset": "nano", "size_hw": [96, 128]},
+            "train": {"minutes": self.minutes, "epochs": 400},
+        }
+        run = self.out / "run"
+        return describe_values(run, run_train(load_recipe(TrainRecipe, values), run, self.console))
+
+    def _export(self) -> dict[str, Any]:
+        from distill.commands.export import run_export
+
+        return run_export(self.out / "run", self.console, samples=self.out / "truth")
+
+    def _evaluate(self, model: Path) -> dict[str, Any]:
+        from distill.commands.evaluate import Settings, run_evaluate
+
+        settings = Settings(
+            subjects=[model, self.out / "teacher"],
+            truth=self.out / "truth",
+            trivial=self.out / "shards",
+            out=self.out / "evaluation",
+        )
+        return run_evaluate(settings, self.console)[0]
+
+    def _bench(self, model: Path) -> dict[str, Any]:
+        from distill.commands.bench import run_bench
+
+        return run_bench([model], self.console, out=self.out / "bench")
+
+    def _predict(self, model: Path) -> dict[str, Any]:
+        from distill.commands.predict import run_predict
+        from distill.teachers.generators.synthetic.generator import fly_through
+        from distill.video import VideoWriter
+
+        clip = self.out / "fly_through.mp4"
+        recipe = self.painted(1, 0).model_copy(update={"size_hw": (240, 320)})
+        with VideoWriter(clip, (240, 320), time_base=Fraction(1, 24), rate=Fraction(24)) as writer:
+            for index, view in enumerate(self.console.track(fly_through(self.frames, recipe), "render", self.frames)):
+                writer.write(view.rgb, index)
+        return run_predict(model, [str(clip)], self.console, out=self.out / "overlay.mp4")
+
+
+def _summary(result: dict[str, Any]) -> str:
+    """The outcome for a person."""
+    from distill.commands.demo_report import comparison_rows, costs
+
+    lines = ["", "on held-out scenes, against the truth:"]
+    for row in comparison_rows(result["scores"]):
+        lines.append(f"  {row.name:28} student {row.student:.4g}, trivial {row.trivial:.4g}: {row.verdict}")
+    teacher, student = costs(result)
+    total = sum(result["seconds"].values())
+    lines += ["", teacher, student, "", f"done in {total / 60:.1f} minutes; look at {result['report']}"]
+    return "\n".join(lines)

@@ -1,0 +1,252 @@
+"""The page at the end of the demo: pictures, curves, tables, and the line that matters."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from distill.report import (
+    Block,
+    Curve,
+    Curves,
+    Facts,
+    Gallery,
+    Headline,
+    Headlines,
+    Picture,
+    Report,
+    Section,
+    Table,
+    Text,
+    write_report,
+)
+from distill.rundir import machine, versions
+from distill.tasks import Task
+
+if TYPE_CHECKING:
+    from distill.commands.demo import Tour
+
+TEACHER_NAME = "Nano Banana Pro"
+TEACHER_USD_PER_IMAGE = 0.134
+"""List price of one picture of 1 or 2 thousand pixels a side, November 2026; half of it in batch mode."""
+TEACHER_S_PER_IMAGE = 20.0
+"""The middle of the 15 to 30 seconds that are reported."""
+MACHINE_USD_PER_HOUR = 0.10
+"""A rented machine with two virtual CPU cores."""
+FRAMES = 10_000
+_SHOWN_SCENES = 4
+_CURVES = {
+    "train_loss": "training loss",
+    "val_depth_abs_rel": "depth AbsRel",
+    "val_normals_mean_deg": "normals, degrees",
+    "val_semantic_miou": "mIoU",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One score of the student beside that of the predictor that never looks."""
+
+    name: str
+    student: float
+    teacher: float
+    trivial: float
+    lower_is_better: bool
+
+    @property
+    def verdict(self) -> str:
+        """How much better the student is, in words."""
+        if self.lower_is_better:
+            return f"{1 - self.student / self.trivial:.0%} less error" if self.trivial else ""
+        return f"{self.student / self.trivial:.1f} times" if self.trivial else ""
+
+
+_METRICS = (
+    (Task.DEPTH, "abs_rel", "depth AbsRel", True),
+    (Task.DEPTH, "delta1", "depth delta1", False),
+    (Task.NORMALS, "mean_deg", "normals mean error, deg", True),
+    (Task.SEMANTIC, "miou", "semantic mIoU", False),
+)
+
+
+def comparison_rows(scores: dict[str, Any]) -> list[Row]:
+    """The scores that the demo is judged by; ``evaluate.json`` holds student, painted labels and trivial in order."""
+    rows = []
+    for task, metric, name, lower in _METRICS:
+        by_subject = scores["tasks"][task]["scores"]
+        student, teacher, trivial = (by_subject[subject][metric] for subject in list(by_subject)[:3])
+        rows.append(Row(name, student, teacher, trivial, lower))
+    return rows
+
+
+def costs(result: dict[str, Any]) -> tuple[str, str]:
+    """What three answers about each of 10,000 frames cost, by teacher and by student."""
+    images = FRAMES * 3
+    teacher = (
+        f"{FRAMES:,} frames with the teacher: {images * TEACHER_USD_PER_IMAGE:,.0f} USD and "
+        f"{images * TEACHER_S_PER_IMAGE / 3600:,.0f} hours one after the other ({TEACHER_NAME}, "
+        f"{TEACHER_USD_PER_IMAGE} USD and about {TEACHER_S_PER_IMAGE:.0f} s an image, three images a frame)"
+    )
+    seconds = FRAMES / student_images_per_s(result)
+    student = (
+        f"{FRAMES:,} frames with the student: {seconds / 3600 * MACHINE_USD_PER_HOUR:.4f} USD and {_time(seconds)} on "
+        f"this machine (engine alone; {MACHINE_USD_PER_HOUR:.2f} USD an hour)"
+    )
+    return teacher, student
+
+
+def student_images_per_s(result: dict[str, Any]) -> float:
+    """The best throughput that the bench measured."""
+    return max(row["images_per_s"] for row in result["bench"]["timings"] if row["what"] == "engine")
+
+
+def _time(seconds: float) -> str:
+    return f"{seconds:.0f} seconds" if seconds < 120 else f"{seconds / 60:.0f} minutes"
+
+
+def write_demo_report(tour: Tour, model: Path, result: dict[str, Any]) -> Path:
+    """The path of the page."""
+    teacher, student = costs(result)
+    rows = comparison_rows(result["scores"])
+    report = Report(
+        title="From painted answers to a model of your own",
+        summary="A synthetic teacher painted answers about toy worlds; they were read, learned, exported and run.",
+        sections=[
+            Section("The line that matters", [_headlines(result), Text(f"{teacher}.\n\n{student}.")]),
+            Section("How well the student learned", [_comparison(rows)]),
+            Section("What it sees", list(_scenes(tour, model))),
+            Section("How it learned", _curves(tour.out / "run")),
+            Section("The exported file", _engine(result)),
+            Section("The video", list(_frames(tour.out / "overlay.mp4"))),
+            Section("Time", [Facts({name: f"{seconds:.0f} s" for name, seconds in result["seconds"].items()})]),
+        ],
+        facts={**machine(), **versions()},
+    )
+    return write_report(report, tour.out, "report", formats=("html", "md"))["html"]
+
+
+def _headlines(result: dict[str, Any]) -> Headlines:
+    teacher_usd = FRAMES * 3 * TEACHER_USD_PER_IMAGE
+    seconds = FRAMES / student_images_per_s(result)
+    return Headlines(
+        [
+            Headline(f"{teacher_usd:,.0f} USD", "teacher", f"for three answers about {FRAMES:,} frames"),
+            Headline(
+                f"{seconds / 3600 * MACHINE_USD_PER_HOUR:.4f} USD", "student", f"for the same, in {_time(seconds)}"
+            ),
+            Headline(f"{student_images_per_s(result):.0f}", "images/s", "on this machine, engine alone"),
+        ]
+    )
+
+
+def _comparison(rows: list[Row]) -> Table:
+    return Table(
+        [
+            "on held-out scenes, against exact truth",
+            "student",
+            "painted labels",
+            "trivial",
+            "student against trivial",
+        ],
+        [[row.name, row.student, row.teacher, row.trivial, row.verdict] for row in rows],
+        note="Depth without alignment, in metres. The trivial predictor never looks: per pixel the mean depth, mean "
+        "normal and the most frequent class of the training labels. Painted labels are scored where they are valid.",
+        strong=frozenset((index, 1) for index in range(len(rows))),
+    )
+
+
+def _scenes(tour: Tour, model: Path) -> list[Block]:
+    """Photo, painted answer, label, confidence, student and truth of a few held-out scenes."""
+    from distill.commands.demo import HELD_OUT_FIRST
+    from distill.commands.subject import open_subject
+    from distill.teachers import build_teacher
+    from distill.teachers.generators.synthetic.generator import scene_photo
+
+    recipe = tour.painted(tour.held_out, HELD_OUT_FIRST)
+    teacher = build_teacher(recipe, folder=Path())
+    truth = build_teacher(recipe.model_copy(update={"truth": True}), folder=Path())
+    blocks: list[Block] = []
+    with open_subject(model) as runner:
+        for index in range(HELD_OUT_FIRST, HELD_OUT_FIRST + min(_SHOWN_SCENES, tour.held_out)):
+            photo = scene_photo(index, recipe)
+            outputs = {name: values[0] for name, values in runner(photo.rgb[None]).items()}
+            blocks += _scene(photo, teacher.teach(photo)[0], truth.teach(photo)[0], outputs)
+    return blocks
+
+
+def _scene(photo: Any, lesson: Any, truth: Any, outputs: dict[str, np.ndarray]) -> list[Block]:
+    from distill.labels import Label
+    from distill.pictures import draw_confidence
+    from distill.tasks import Gauge
+    from distill.teachers.previews import draw_label
+
+    blocks: list[Block] = []
+    for task, exact in truth.labels.items():
+        row = [Picture(photo.rgb, "photo")]
+        if task in lesson.labels:
+            label = lesson.labels[task]
+            row += [
+                Picture(lesson.pictures[str(task)], "painted answer"),
+                Picture(draw_label(label), "label"),
+                Picture(draw_confidence(np.where(label.valid, label.confidence, 0)), "confidence"),
+            ]
+        everywhere = np.ones(exact.size_hw, bool)
+        confidence = outputs[f"{task}_confidence"]
+        gauge = Gauge.METRIC if task is Task.DEPTH else None
+        student = Label(task, outputs[task], everywhere, confidence, gauge, exact.classes)
+        row += [Picture(draw_label(student), "student"), Picture(draw_label(exact), "truth")]
+        blocks.append(Gallery(row, columns=6, title=f"{photo.key}: {task}"))
+    return blocks
+
+
+def _curves(run: Path) -> list[Block]:
+    """The loss and the validation scores (against painted labels, not truth) over the run."""
+    rows = json.loads((run / "history.json").read_text())
+    blocks: list[Block] = []
+    for name, title in _CURVES.items():
+        points = [(row["elapsed_s"], row[name]) for row in rows if name in row]
+        if points:
+            curve = Curve(title, [x for x, _ in points], [y for _, y in points])
+            blocks.append(Curves(title, [curve], x_label="seconds"))
+    return blocks
+
+
+def _engine(result: dict[str, Any]) -> list[Block]:
+    parity = result["parity"]
+    keys = ("measure", "reference", "candidate", "direct", "budget", "passed")
+    checks = [[row["task"], *[row[key] for key in keys]] for row in parity["tasks"]]
+    timings = [
+        [row["what"].replace("_", " "), row["batch"], row["p50_ms"], row["p95_ms"], row["p99_ms"], row["images_per_s"]]
+        for row in result["bench"]["timings"]
+    ]
+    size_hw = result["bench"]["timings"][0]["size_hw"]
+    return [
+        Table(
+            ["task", "measure", "torch", "ONNX", "disagreement", "budget", "passed"],
+            checks,
+            title="The same answers",
+            note=f"On {parity['samples']} held-out scenes.",
+        ),
+        Table(
+            ["timed", "batch", "p50, ms", "p95, ms", "p99, ms", "images/s"],
+            timings,
+            title="Speed",
+            note=f"Pictures of {size_hw[1]}x{size_hw[0]}; end to end starts from JPEG bytes and ends with final maps.",
+        ),
+    ]
+
+
+def _frames(video: Path) -> list[Block]:
+    """A few frames of the overlay video."""
+    from distill.video import VideoReader
+
+    with VideoReader(video) as reader:
+        total = reader.count()
+    with VideoReader(video) as reader:
+        wanted = reader.frames(0, None, max(1, total // 3))
+        pictures = [Picture(frame.rgb, f"frame {frame.index}") for frame in wanted][:3]
+    return [Gallery(pictures, columns=1, note=f"{total} frames in {video.name}")]
