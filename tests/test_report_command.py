@@ -79,6 +79,16 @@ def test_unknown_results_are_shown_as_they_are(run: Path) -> None:
     assert isinstance(blocks[1], Table) and list(blocks[1].columns) == ["batch", "p50_ms"]
 
 
+def test_a_data_set_is_told_in_a_few_lines(run: Path) -> None:
+    shard = {"name": "shard-000000.tar", "samples": 5, "bytes": 1, "sha256": "abcdef"}
+    values = {"shards": [shard, shard], "counts": {"depth": 9}, "gauge": "metric", "classes": ["a", "b"]}
+    (run / "dataset.json").write_text(json.dumps({**values, "prompts": {"1234": "Paint the depth."}}))
+    facts, prompts = next(section for section in gather([run]).sections if section.title == "Data set").blocks
+    assert isinstance(facts, Facts) and isinstance(prompts, Table)
+    assert dict(facts.values) == {"samples": 10, "shards": 2, "depth labels": 9, "gauge": "metric", "classes": "a, b"}
+    assert [list(row) for row in prompts.rows] == [["Paint the depth."]]
+
+
 def test_someone_elses_history_is_no_crash(run: Path) -> None:
     (run / "history.json").write_text('{"what": [1, 2], "empty": []}')
     section = next(section for section in gather([run]).sections if section.title == "Training")

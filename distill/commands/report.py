@@ -15,7 +15,7 @@ from distill.report import Block, Cell, Curve, Curves, Facts, Headline, Headline
 from distill.report import to_json as report_to_json
 
 _MAX_BYTES = 4 * 1024 * 1024
-_MAX_ROWS = 60
+_MAX_ROWS = 30
 
 
 def report(
@@ -115,7 +115,11 @@ def _title(where: str) -> str:
 
 def _sections(title: str, name: str, values: Any) -> list[Section]:
     """What one file holds: curves and scores as such, everything else as it is."""
-    special: dict[str, Callable[[str, Any], list[Section]]] = {"history": _history, "evaluate": _evaluation}
+    special: dict[str, Callable[[str, Any], list[Section]]] = {
+        "dataset": _dataset,
+        "history": _history,
+        "evaluate": _evaluation,
+    }
     stem = name.rpartition("/")[2]
     if stem in special:
         try:
@@ -124,6 +128,17 @@ def _sections(title: str, name: str, values: Any) -> list[Section]:
             # Someone else's file of the same name.
             pass
     return [Section(title, _plain_blocks(values))]
+
+
+def _dataset(title: str, values: dict[str, Any]) -> list[Section]:
+    """A folder of shards in a few lines; the checksums stay in its own file."""
+    shards = values["shards"]
+    facts: dict[str, Cell] = {"samples": sum(shard["samples"] for shard in shards), "shards": len(shards)}
+    facts |= {f"{task} labels": count for task, count in values["counts"].items()}
+    names = ("gauge", "classes", "referring", "instance_classes", "teachers", "licences")
+    facts |= {name: _joined(values[name]) for name in names if values.get(name)}
+    prompts: list[Sequence[Cell]] = [[text] for text in values.get("prompts", {}).values()]
+    return [Section(title, [Facts(facts), *([Table(["prompts"], prompts[:_MAX_ROWS])] if prompts else [])])]
 
 
 def _history(title: str, rows: list[dict[str, Any]]) -> list[Section]:
@@ -180,7 +195,9 @@ def _flat(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
     return pairs
 
 
-def _joined(value: list[Any]) -> str:
+def _joined(value: list[Any] | str) -> str:
+    if isinstance(value, str):
+        return value
     text = ", ".join(str(item) for item in value[:_MAX_ROWS])
     return text if len(value) <= _MAX_ROWS else f"{text}, ... ({len(value)} in all)"
 

@@ -31,6 +31,7 @@ from distill.report.plots import draw_curves
 
 MAX_PICTURE_PX = 640
 """Longer sides are shrunk to this: about 40 kB a picture, so that a page of 60 stays near 2 MB."""
+_WIDE_CHARS = 44
 
 
 def to_html(report: Report) -> str:
@@ -101,8 +102,12 @@ def _headlines(block: Headlines) -> str:
 
 
 def _facts(block: Facts) -> str:
-    rows = "".join(f"<div><dt>{escape(name)}</dt><dd>{_cell(value)}</dd></div>" for name, value in block.values.items())
-    return f"{_title(block.title)}<dl>{rows}</dl>"
+    rows = []
+    for name, value in block.values.items():
+        # Long values get a line of their own: beside others they would become a narrow tower.
+        kind = " class='wide'" if len(format_cell(value)) > _WIDE_CHARS else ""
+        rows.append(f"<div{kind}><dt>{escape(name)}</dt><dd>{_cell(value)}</dd></div>")
+    return f"{_title(block.title)}<dl>{''.join(rows)}</dl>"
 
 
 def _table(block: Table) -> str:
