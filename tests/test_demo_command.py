@@ -14,7 +14,7 @@ from distill.video import VideoReader
 
 @pytest.mark.slow
 def test_the_demo_goes_from_painted_answers_to_an_overlay_video(tmp_path: Path):
-    arguments = ("--scenes", "24", "--held-out", "4", "--minutes", "0.05", "--frames", "6", "--json")
+    arguments = ("--scenes", "64", "--held-out", "4", "--minutes", "0.05", "--frames", "6", "--json")
     done = subprocess.run(
         [sys.executable, "-m", "distill", "demo", "--out", str(tmp_path / "demo"), *arguments],
         capture_output=True,
@@ -24,7 +24,7 @@ def test_the_demo_goes_from_painted_answers_to_an_overlay_video(tmp_path: Path):
     assert done.returncode == 0, done.stderr
     result = json.loads(done.stdout)
     assert result["parity"]["passed"]
-    assert result["labels"]["labelled"] == 24
+    assert result["labels"]["labelled"] == 64
     assert set(result["scores"]["tasks"]) == {"depth", "normals", "semantic"}
     with VideoReader(tmp_path / "demo" / "overlay.mp4") as reader:
         assert reader.count() == 6

@@ -24,7 +24,7 @@ HELD_OUT_FIRST = 1_000_000
 
 def demo(
     out: Annotated[Path, typer.Option(help="Folder for everything that the demo makes.")] = Path("demo"),
-    scenes: Annotated[int, typer.Option(min=16, help="Scenes to label and learn from.")] = 640,
+    scenes: Annotated[int, typer.Option(min=64, help="Scenes to label and learn from.")] = 640,
     held_out: Annotated[int, typer.Option(min=4, help="Other scenes to be judged on, against their exact truth.")] = 96,
     minutes: Annotated[float, typer.Option(min=0.02, help="How long the student may train.")] = 2.5,
     frames: Annotated[int, typer.Option(min=2, help="Frames of the fly-through.")] = 96,
