@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from distill.students.plan import Plan
 
 _RECIPE = "train.recipe.yaml"
+_INTERRUPTED = 130
 
 
 def train(
@@ -83,7 +84,8 @@ def run_train(recipe: TrainRecipe, out: Path, console: Console, *, resume: bool 
     voice = console if os.environ.get("LOCAL_RANK", "0") == "0" else _Mute()
     fitted = fit(recipe, lessons, out, voice, resume=resumes)
     if fitted.interrupted:
-        raise KeyboardInterrupt
+        console.say(f"interrupted at step {fitted.steps}; the state is kept: run the same command again to go on")
+        raise typer.Exit(_INTERRUPTED)
     return fitted
 
 

@@ -22,7 +22,7 @@ from distill.spec import StudentSpec
 from distill.students.checkpoint import check_same_student, save_student
 from distill.students.data import EpochBatches, PhotoSet, build_loader
 from distill.students.index import Entry, Index, read_index, split
-from distill.students.keeper import LAST, Averaging, Keeper
+from distill.students.keeper import LAST, Averaging, Interrupt, Keeper
 from distill.students.losses.depth import is_metric
 from distill.students.module import StudentModule
 from distill.students.student import build_spec, build_student
@@ -135,7 +135,8 @@ def fit(recipe: TrainRecipe, lessons: Lessons, run_dir: Path, voice: Voice, *, r
     max_steps = recipe.train.epochs * len(_batches(photos, recipe))
     with voice.progress("training", bar_total or max_steps) as bar:
         keeper = Keeper(run_dir, recipe.train, _advancer(bar, bar_total is not None), voice.say)
-        trainer = _build_trainer(recipe, run_dir, keeper)
+        interrupt = Interrupt(run_dir)
+        trainer = _build_trainer(recipe, run_dir, keeper, interrupt)
         batches = _batches(photos, recipe, trainer)
         batches.set_epoch(steps_done // len(batches), skip=steps_done % len(batches))
         module = StudentModule(student, recipe, max_steps=max_steps, run_dir=run_dir)
@@ -148,9 +149,9 @@ def fit(recipe: TrainRecipe, lessons: Lessons, run_dir: Path, voice: Voice, *, r
                 ckpt_path=str(checkpoint) if resume else None,
                 weights_only=True,
             )
-    if not lessons.val and not keeper.interrupted and trainer.is_global_zero:
+    if not lessons.val and not interrupt.came and trainer.is_global_zero:
         save_student(run_dir, module.student)
-    return Fitted(keeper.history, trainer.current_epoch, module.global_step, module.elapsed_s, keeper.interrupted)
+    return Fitted(keeper.history, trainer.current_epoch, module.global_step, module.elapsed_s, interrupt.came)
 
 
 def _open_photos(entries: Sequence[Entry], lessons: Lessons, recipe: TrainRecipe, voice: Voice) -> PhotoSet:
@@ -193,7 +194,7 @@ def _advancer(bar: Progress, by_time: bool) -> Callable[[StudentModule, str], No
     return advance
 
 
-def _build_trainer(recipe: TrainRecipe, run_dir: Path, keeper: Keeper) -> L.Trainer:
+def _build_trainer(recipe: TrainRecipe, run_dir: Path, keeper: Keeper, interrupt: Interrupt) -> L.Trainer:
     budget = recipe.train
     precision = budget.precision
     if precision == "auto":
@@ -202,6 +203,7 @@ def _build_trainer(recipe: TrainRecipe, run_dir: Path, keeper: Keeper) -> L.Trai
     callbacks: list[L.Callback] = [keeper]
     if recipe.optim.ema_decay > 0:
         callbacks.append(Averaging(recipe.optim.ema_decay))
+    callbacks.append(interrupt)
     with _quiet():
         return L.Trainer(
             accelerator=budget.accelerator,

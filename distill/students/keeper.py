@@ -1,6 +1,9 @@
 """What is kept of a run while it goes on: the best student, the state to resume from, the curves.
 
 Also decides when to validate and when to stop, because both follow the progress of the run and not the epochs.
+
+The three callbacks stand in the order Keeper, Averaging, Interrupt: at the end of a validation the keeper must still
+find the averaged weights in the module, and at the end of a step an interruption must find this step in the average.
 """
 
 from __future__ import annotations
@@ -9,6 +12,7 @@ import csv
 import io
 import json
 import signal
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
@@ -30,14 +34,10 @@ _NEVER = 10**9
 
 
 class Keeper(L.Callback):
-    """Validates when it is time, keeps what is worth keeping, stops when the run is over or asked to stop.
-
-    Stands before the weight averaging in the list of callbacks: at the end of a validation it must still find the
-    averaged weights in the module.
+    """Validates when it is time, keeps what is worth keeping, stops when the run is over.
 
     Attributes:
         history: One row per validation, for the curves of a report.
-        interrupted: Whether SIGINT or SIGTERM came.
     """
 
     def __init__(
@@ -48,12 +48,10 @@ class Keeper(L.Callback):
         say: Callable[[str], None],
     ) -> None:
         self.history: list[dict[str, Any]] = []
-        self.interrupted = False
         self._run_dir, self._budget, self._advance, self._say = run_dir, budget, advance, say
         self._best_score, self._worse, self._validated = float("-inf"), 0, 0
         self._sums: dict[str, Tensor] = {}
         self._batches = 0
-        self._handlers: dict[signal.Signals, Any] = {}
 
     def state_dict(self) -> dict[str, Any]:
         """What a resumed run must know."""
@@ -70,19 +68,6 @@ class Keeper(L.Callback):
         self._best_score, self._worse = state_dict["best_score"], state_dict["worse"]
         self._validated = state_dict["validated"]
 
-    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """From here on a signal stops the run in good order; a second SIGINT breaks it off."""
-        for number in (signal.SIGINT, signal.SIGTERM):
-            self._handlers[number] = signal.signal(number, self._on_signal)
-
-    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Give the signals back."""
-        self._release()
-
-    def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
-        """Give the signals back."""
-        self._release()
-
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
@@ -92,11 +77,6 @@ class Keeper(L.Callback):
             self._sums[name] = self._sums.get(name, torch.zeros_like(loss)) + loss
         self._batches += 1
         self._advance(pl_module, self._note())
-        if trainer.strategy.reduce_boolean_decision(self.interrupted, all=False):
-            self.interrupted = True
-            trainer.save_checkpoint(self._run_dir / "checkpoints" / LAST)
-            trainer.check_val_every_n_epoch, trainer.should_stop = _NEVER, True
-            return
         is_over = trainer.strategy.reduce_boolean_decision(pl_module.progress >= 1.0, all=False)
         is_due = int(pl_module.progress * self._budget.validations) > self._validated
         due = trainer.strategy.reduce_boolean_decision(is_due or is_over, all=False)
@@ -151,16 +131,6 @@ class Keeper(L.Callback):
     def _note(self) -> str:
         return f"loss {float(self._sums['loss']) / self._batches:.3f}" if self._batches % 20 == 0 else ""
 
-    def _on_signal(self, number: int, frame: FrameType | None) -> None:
-        if self.interrupted and number == signal.SIGINT:
-            raise KeyboardInterrupt
-        self.interrupted = True
-
-    def _release(self) -> None:
-        for number, handler in self._handlers.items():
-            signal.signal(number, handler)
-        self._handlers = {}
-
 
 class Averaging(WeightAveraging):
     """An exponential moving average of the weights that starts fast: decay = min(wanted, (1 + n) / (10 + n)).
@@ -170,6 +140,52 @@ class Averaging(WeightAveraging):
 
     def __init__(self, decay: float) -> None:
         super().__init__(multi_avg_fn=_averager(decay))
+
+
+class Interrupt(L.Callback):
+    """Saves the state and stops after the step in which SIGINT or SIGTERM comes; a second SIGINT breaks it off.
+
+    Attributes:
+        came: Whether a signal came.
+    """
+
+    def __init__(self, run_dir: Path) -> None:
+        self.came = False
+        self._run_dir = run_dir
+        self._handlers: dict[signal.Signals, Any] = {}
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Take the signals."""
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGINT, signal.SIGTERM):
+                self._handlers[number] = signal.signal(number, self._on_signal)
+
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Save and stop if a signal came on any rank; there is no time left for a validation."""
+        if trainer.strategy.reduce_boolean_decision(self.came, all=False):
+            self.came = True
+            trainer.save_checkpoint(self._run_dir / "checkpoints" / LAST)
+            trainer.check_val_every_n_epoch, trainer.should_stop = _NEVER, True
+
+    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Give the signals back."""
+        self._release()
+
+    def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
+        """Give the signals back."""
+        self._release()
+
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        if self.came and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        self.came = True
+
+    def _release(self) -> None:
+        for number, handler in self._handlers.items():
+            signal.signal(number, handler)
+        self._handlers = {}
 
 
 def write_history(run_dir: Path, history: list[dict[str, Any]]) -> None:

@@ -1,0 +1,197 @@
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from distill.errors import DistillError, UsageError
+from distill.recipe import load_recipe
+from distill.recipe.training import TrainRecipe
+from distill.students.checkpoint import check_same_student, load_student
+from distill.students.fit import Fitted, fit, read_lessons
+from distill.students.module import NAN_BATCH, StudentModule, learning_rate_factor
+from distill.students.plan import plan_training
+from distill.students.student import build_student
+from distill.tasks import Gauge, Task
+
+MakeShards = Callable[..., Path]
+BASE: dict[str, Any] = {
+    "student": {"size_hw": [32, 32], "neck_channels": 16, "head_channels": 16},
+    "data": {"batch_size": 8, "val_fraction": 0.3},
+    "train": {"epochs": 2, "accelerator": "cpu"},
+}
+
+
+class Listener:
+    """A voice that remembers."""
+
+    def __init__(self) -> None:
+        self.said: list[str] = []
+
+    def say(self, text: str) -> None:
+        self.said.append(text)
+
+    @contextlib.contextmanager
+    def progress(self, what: str, total: int | None) -> Iterator[Listener]:
+        yield self
+
+    def advance(self, count: int = 1, note: str = "") -> None:
+        pass
+
+
+def recipe_for(shards: Path, *overrides: str) -> TrainRecipe:
+    return load_recipe(TrainRecipe, {**BASE, "shards": [str(shards)]}, overrides)
+
+
+def train(shards: Path, run_dir: Path, *overrides: str, resume: bool = False) -> Fitted:
+    recipe = recipe_for(shards, *overrides)
+    run_dir.mkdir(exist_ok=True)
+    return fit(recipe, read_lessons(recipe), run_dir, Listener(), resume=resume)
+
+
+@pytest.fixture(scope="module")
+def shards(make_shards: MakeShards, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_shards(tmp_path_factory.mktemp("shards"))
+
+
+def test_a_short_training_lowers_the_loss_and_leaves_a_student(shards: Path, tmp_path: Path) -> None:
+    fitted = train(shards, tmp_path, "train.epochs=6", "data.batch_size=3", "train.validations=6")
+    assert len(fitted.history) == 6 and not fitted.interrupted and fitted.steps == 24
+    assert fitted.history[-1]["train_loss"] < 0.9 * fitted.history[0]["train_loss"]
+    assert json.loads((tmp_path / "history.json").read_text()) == fitted.history
+    assert (tmp_path / "logs" / "metrics.csv").read_text().count("\n") == 7
+    assert sorted(path.name for path in (tmp_path / "checkpoints").iterdir()) == ["best.ckpt", "last.ckpt"]
+    student, spec = load_student(tmp_path)
+    assert spec.tasks == (Task.DEPTH, Task.NORMALS, Task.SEMANTIC) and spec.licences == ("CC0",)
+    # The weights are those of the best validation: its checkpoint answers the same.
+    best = torch.load(tmp_path / "checkpoints" / "best.ckpt", weights_only=True)["state_dict"]
+    for name, tensor in student.state_dict().items():
+        assert torch.equal(tensor, best[f"student.{name}"]), name
+
+
+def test_an_interrupted_run_goes_on_bit_for_bit(shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = train(shards, tmp_path / "whole", "train.epochs=3", "data.batch_size=4")
+    step = StudentModule.training_step
+
+    def step_and_signal(self: StudentModule, batch: Any, batch_idx: int) -> torch.Tensor:
+        if self.global_step == 7:  # in the middle of the second epoch
+            os.kill(os.getpid(), signal.SIGTERM)
+        return step(self, batch, batch_idx)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(StudentModule, "training_step", step_and_signal)
+        broken = train(shards, tmp_path / "broken", "train.epochs=3", "data.batch_size=4")
+    assert broken.interrupted and broken.steps == 8
+    resumed = train(shards, tmp_path / "broken", "train.epochs=3", "data.batch_size=4", resume=True)
+    assert not resumed.interrupted and resumed.steps == whole.steps
+    last = [
+        torch.load(tmp_path / name / "checkpoints" / "last.ckpt", weights_only=True) for name in ("whole", "broken")
+    ]
+    for name, tensor in last[0]["current_model_state"].items():
+        assert torch.equal(tensor, last[1]["current_model_state"][name]), name
+    for name, tensor in last[0]["state_dict"].items():
+        assert torch.equal(tensor, last[1]["state_dict"][name]), name
+    assert [row["val_score"] for row in resumed.history] == [row["val_score"] for row in whole.history]
+
+
+def test_a_finished_run_has_nothing_left_to_do(shards: Path, tmp_path: Path) -> None:
+    train(shards, tmp_path)
+    weights = (tmp_path / "weights.safetensors").read_bytes()
+    again = train(shards, tmp_path, resume=True)
+    assert again.steps == 4 and (tmp_path / "weights.safetensors").read_bytes() == weights
+
+
+def test_another_students_checkpoint_is_refused(shards: Path, tmp_path: Path) -> None:
+    train(shards, tmp_path, "train.epochs=1")
+    with pytest.raises(UsageError, match=r"of another student \(student: neck_channels was 16, is 24\)"):
+        train(shards, tmp_path, "student.neck_channels=24", resume=True)
+    with pytest.raises(UsageError, match="of another student"):
+        train(shards, tmp_path, "tasks=[depth]", resume=True)
+    recipe = recipe_for(shards)
+    student = build_student(recipe.student, read_lessons(recipe).spec)
+    with pytest.raises(UsageError, match="nothing to resume"):
+        check_same_student(tmp_path / "empty" / "checkpoints" / "last.ckpt", student)
+    (tmp_path / "checkpoints" / "last.ckpt").write_bytes(b"PK nothing")
+    with pytest.raises(DistillError, match="the checkpoint is damaged"):
+        check_same_student(tmp_path / "checkpoints" / "last.ckpt", student)
+
+
+def test_a_loss_that_is_no_number_stops_the_run_and_keeps_the_weights(
+    shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train(shards, tmp_path, "train.epochs=1")
+    weights = (tmp_path / "weights.safetensors").read_bytes()
+    losses = StudentModule.training_step.__globals__["student_losses"]
+
+    def broken(*args: Any) -> dict[str, torch.Tensor]:
+        return {name: loss * float("nan") for name, loss in losses(*args).items()}
+
+    monkeypatch.setitem(StudentModule.training_step.__globals__, "student_losses", broken)
+    with pytest.raises(DistillError, match="the loss is not a finite number at step 2; its batch is saved") as caught:
+        train(shards, tmp_path, "train.epochs=2", resume=True)
+    assert "optim.lr" in caught.value.hint
+    assert (tmp_path / NAN_BATCH).is_file() and (tmp_path / "weights.safetensors").read_bytes() == weights
+
+
+def test_a_gradient_that_is_no_number_does_not_reach_the_weights(
+    shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backward = StudentModule.backward
+
+    def poison(self: StudentModule, loss: torch.Tensor, *args: Any, **kwargs: Any) -> None:
+        backward(self, loss, *args, **kwargs)
+        next(iter(self.student.parameters())).grad.fill_(float("inf"))
+
+    monkeypatch.setattr(StudentModule, "backward", poison)
+    with pytest.raises(DistillError, match="the gradient is not a finite number at step 0"):
+        train(shards, tmp_path)
+
+
+def test_the_time_budget_ends_the_run_with_a_low_rate(shards: Path, tmp_path: Path) -> None:
+    fitted = train(shards, tmp_path, "train.epochs=100000", "train.minutes=0.05", "train.validations=2")
+    assert 2.9 < fitted.elapsed_s < 20 and fitted.history[-1]["step"] == fitted.steps
+    assert (tmp_path / "weights.safetensors").is_file()
+    last = torch.load(tmp_path / "checkpoints" / "last.ckpt", weights_only=True)
+    assert last["optimizer_states"][0]["param_groups"][0]["lr"] < 0.3 * 3e-3
+
+
+def test_without_validation_the_last_weights_are_kept(shards: Path, tmp_path: Path) -> None:
+    fitted = train(shards, tmp_path, "data.val_fraction=0", "train.epochs=1")
+    assert fitted.history == [] and fitted.best == {} and fitted.steps == 3
+    assert load_student(tmp_path)[1].tasks
+
+
+def test_patience_stops_early(shards: Path, tmp_path: Path) -> None:
+    fitted = train(shards, tmp_path, "train.epochs=9", "train.validations=9", "train.patience=1", "optim.lr=1e-9")
+    assert fitted.epochs < 9
+
+
+def test_a_relative_teacher_is_learned(make_shards: MakeShards, tmp_path: Path) -> None:
+    folder = make_shards(tmp_path / "shards", tasks=(Task.DEPTH,), gauge=Gauge.AFFINE_INVARIANT_DISPARITY)
+    fitted = train(folder, tmp_path / "run", "train.epochs=6", "train.validations=6", "data.batch_size=3")
+    assert fitted.history[-1]["train_depth_ssi"] < fitted.history[0]["train_depth_ssi"]
+    assert "val_depth_aligned_error" in fitted.best
+    assert load_student(tmp_path / "run")[1].depth.unit == "none"
+    with pytest.raises(UsageError, match=r"loss.depth.kind=metric cannot be used on"):
+        read_lessons(recipe_for(folder, "loss.depth.kind=metric"))
+
+
+def test_a_plan_costs_nothing_and_says_what_would_be_done(shards: Path, tmp_path: Path) -> None:
+    recipe = recipe_for(shards, "data.cache_gib=0")
+    plan = plan_training(recipe, read_lessons(recipe))
+    assert plan.photos_train + plan.photos_val == 24 and plan.steps == plan.epochs * -(-plan.photos_train // 8)
+    assert 0 < plan.step_s < 10 and plan.gmacs > 0 and not plan.in_memory and plan.parameters > 300_000
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_learning_rate_rises_then_falls_to_nothing() -> None:
+    rates = [learning_rate_factor(progress / 100, 0.1) for progress in range(101)]
+    assert rates[10] == max(rates) == 1.0 and rates[100] == pytest.approx(0.0)
+    assert rates[:11] == sorted(rates[:11]) and rates[10:] == sorted(rates[10:], reverse=True)

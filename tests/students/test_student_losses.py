@@ -1,0 +1,184 @@
+"""Losses against the same formulas, written once more in float64 numpy."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from distill.errors import UsageError
+from distill.recipe.training import DepthLossRecipe, NormalsLossRecipe, SemanticLossRecipe
+from distill.students.losses.depth import depth_loss, gradient_matching, silog
+from distill.students.losses.normals import angmf_nll, normals_loss
+from distill.students.losses.semantic import dice, semantic_loss
+from distill.students.losses.weighted import trim, weighted_mean
+from distill.tasks import Gauge, unwarp_depth
+
+SHAPE = (2, 9, 12)
+RNG = np.random.default_rng(0)
+VALUE, TARGET = RNG.uniform(0.1, 0.9, SHAPE), RNG.uniform(0.1, 0.9, SHAPE)
+SPREAD = RNG.uniform(0.01, 0.2, SHAPE)
+WEIGHT = RNG.uniform(0, 1, SHAPE) * (RNG.uniform(0, 1, SHAPE) > 0.3)
+
+
+def tensor(values: np.ndarray) -> torch.Tensor:
+    return torch.from_numpy(values)
+
+
+def mean(error: np.ndarray, weight: np.ndarray) -> float:
+    return float((error * weight).sum() / weight.sum())
+
+
+def gradient_in_numpy(residual: np.ndarray, weight: np.ndarray) -> float:
+    total = 0.0
+    for step in (1, 2, 4, 8):
+        r, w = residual[:, ::step, ::step], weight[:, ::step, ::step]
+        total += mean(np.abs(np.diff(r, axis=2)), np.minimum(w[:, :, 1:], w[:, :, :-1]))
+        total += mean(np.abs(np.diff(r, axis=1)), np.minimum(w[:, 1:], w[:, :-1]))
+    return total
+
+
+def test_metric_depth_terms() -> None:
+    recipe = DepthLossRecipe(l1=2.0, silog=3.0, gradient=0.7, confidence=0.1)
+    terms = depth_loss(tensor(VALUE), tensor(SPREAD), tensor(TARGET), tensor(WEIGHT), recipe, Gauge.METRIC)
+    error = np.log(unwarp_depth(VALUE)) - np.log(unwarp_depth(TARGET))
+    per_image = [np.sqrt(mean(e * e, w) - 0.5 * mean(e, w) ** 2 + 1e-6) for e, w in zip(error, WEIGHT, strict=True)]
+    totals = WEIGHT.sum(axis=(1, 2))
+    wanted = {
+        "l1": 2 * mean(np.abs(VALUE - TARGET), WEIGHT),
+        "silog": 3 * float((per_image * totals).sum() / totals.sum()),
+        "gradient": 0.7 * gradient_in_numpy(VALUE - TARGET, WEIGHT),
+        "confidence": 0.1 * mean(np.abs(VALUE - TARGET) / SPREAD + np.log(SPREAD), WEIGHT),
+    }
+    assert {name: float(term) for name, term in terms.items()} == pytest.approx(wanted, rel=1e-5)
+
+
+def test_relative_depth_terms() -> None:
+    def normalise(x: np.ndarray, w: np.ndarray) -> np.ndarray:
+        # torch's nanmedian takes the lower of the two middle values.
+        ordered = np.sort(x[w > 0])
+        middle = ordered[(len(ordered) - 1) // 2]
+        return (x - middle) / mean(np.abs(x - middle), w)
+
+    residual = np.stack([normalise(v, w) - normalise(t, w) for v, t, w in zip(VALUE, TARGET, WEIGHT, strict=True)])
+    recipe = DepthLossRecipe(ssi=1.5, gradient=0.5)
+    terms = depth_loss(
+        tensor(VALUE), tensor(SPREAD), tensor(TARGET), tensor(WEIGHT), recipe, Gauge.AFFINE_INVARIANT_DISPARITY
+    )
+    assert float(terms["ssi"]) == pytest.approx(1.5 * mean(np.abs(residual), WEIGHT), rel=1e-6)
+    assert float(terms["gradient"]) == pytest.approx(0.5 * gradient_in_numpy(residual, WEIGHT), rel=1e-6)
+
+
+def test_a_relative_loss_does_not_see_scale_and_shift() -> None:
+    value, weight = tensor(VALUE), tensor(WEIGHT)
+    recipe = DepthLossRecipe()
+    moved = 0.2 + 0.4 * tensor(TARGET)
+    gauge = Gauge.SCALE_INVARIANT
+    one = depth_loss(value, tensor(SPREAD), tensor(TARGET), weight, recipe, gauge)
+    two = depth_loss(value, tensor(SPREAD), moved, weight, recipe, gauge)
+    assert float(one["ssi"]) == pytest.approx(float(two["ssi"]), rel=1e-6)
+
+
+def test_the_sky_is_learned_on_the_warp_only() -> None:
+    target = torch.full(SHAPE, 0.99, dtype=torch.float64)
+    recipe, spread = DepthLossRecipe(l1=1.0), tensor(SPREAD)
+    terms = depth_loss(tensor(VALUE), spread, target, tensor(WEIGHT), recipe, Gauge.METRIC)
+    assert float(terms["l1"]) == pytest.approx(mean(np.abs(VALUE - 0.99), WEIGHT))
+    assert float(terms["silog"]) == 0 and float(terms["gradient"]) == 0
+
+
+def test_a_metric_loss_on_relative_labels_is_refused() -> None:
+    with pytest.raises(UsageError, match="kind=metric cannot be used on affine_invariant_disparity labels"):
+        depth_loss(
+            tensor(VALUE),
+            tensor(SPREAD),
+            tensor(TARGET),
+            tensor(WEIGHT),
+            DepthLossRecipe(kind="metric"),
+            Gauge.AFFINE_INVARIANT_DISPARITY,
+        )
+
+
+def test_no_weight_gives_no_loss_and_no_gradient() -> None:
+    value = tensor(VALUE).requires_grad_()
+    nothing = torch.zeros(SHAPE, dtype=torch.float64)
+    for gauge in (Gauge.METRIC, Gauge.SCALE_INVARIANT):
+        terms = depth_loss(value, tensor(SPREAD), tensor(TARGET), nothing, DepthLossRecipe(), gauge)
+        torch.stack(list(terms.values())).sum().backward()
+        assert all(float(term.detach()) == 0 for term in terms.values())
+    assert value.grad is not None and not value.grad.any()
+
+
+def test_equal_maps_have_finite_gradients() -> None:
+    value = tensor(TARGET).clone().requires_grad_()
+    weight = tensor(WEIGHT)
+    (silog(value, tensor(TARGET), weight) + gradient_matching(value - tensor(TARGET), weight)).backward()
+    assert value.grad is not None and torch.isfinite(value.grad).all()
+
+
+def unit(values: np.ndarray) -> np.ndarray:
+    return values / np.linalg.norm(values, axis=1, keepdims=True)
+
+
+def test_normals_terms() -> None:
+    vector, target = unit(RNG.normal(size=(2, 3, 9, 12))), unit(RNG.normal(size=(2, 3, 9, 12)))
+    kappa = RNG.uniform(0.1, 20, SHAPE)
+    cosine = (vector * target).sum(axis=1)
+    angle = np.arccos(cosine)
+    nll = -np.log(kappa**2 + 1) + kappa * angle + np.log(1 + np.exp(-kappa * np.pi))
+    inputs = tensor(vector), tensor(kappa), tensor(target), tensor(WEIGHT)
+    terms = normals_loss(*inputs, NormalsLossRecipe(weight=2.0, confidence=0.5))
+    assert float(terms["cosine"]) == pytest.approx(2 * mean(1 - cosine, WEIGHT))
+    assert float(terms["confidence"]) == pytest.approx(0.5 * mean(nll, WEIGHT))
+    terms = normals_loss(*inputs, NormalsLossRecipe(kind="angmf", weight=2.0))
+    assert {name: float(term) for name, term in terms.items()} == pytest.approx({"angmf": 2 * mean(nll, WEIGHT)})
+
+
+def test_angmf_has_a_finite_slope_at_no_error() -> None:
+    cosine = torch.ones(1, 1, 1, requires_grad=True)
+    angmf_nll(cosine, torch.full((1, 1, 1), 9.0)).sum().backward()
+    assert cosine.grad is not None and torch.isfinite(cosine.grad).all()
+
+
+def test_semantic_terms() -> None:
+    logits = RNG.normal(size=(2, 4, 9, 12))
+    target = RNG.integers(0, 3, SHAPE)
+    target[0, 0] = 255
+    weight = np.where(target == 255, 0, WEIGHT)
+    probability = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    own = np.take_along_axis(probability, np.where(target == 255, 0, target)[:, None], axis=1)[:, 0]
+    overlaps = []
+    for k in range(3):  # class 3 is not in the batch and must not count
+        is_k = (target == k) * weight
+        overlaps.append(1 - 2 * (probability[:, k] * is_k).sum() / ((probability[:, k] * weight).sum() + is_k.sum()))
+    recipe = SemanticLossRecipe(weight=1.5, dice=0.3)
+    terms = semantic_loss(tensor(logits), tensor(target), tensor(WEIGHT), recipe)
+    assert float(terms["cross_entropy"]) == pytest.approx(1.5 * mean(-np.log(own), weight))
+    assert float(terms["dice"]) == pytest.approx(0.3 * float(np.mean(overlaps)), rel=1e-5)
+
+
+def test_perfect_dice_is_zero() -> None:
+    target = torch.randint(0, 3, SHAPE)
+    probability = torch.nn.functional.one_hot(target, 3).permute(0, 3, 1, 2).double()
+    assert float(dice(probability, target, torch.ones(SHAPE, dtype=torch.float64))) == pytest.approx(0, abs=1e-6)
+
+
+def test_trimming_drops_the_worst_share_of_each_image() -> None:
+    error = torch.arange(20.0).view(2, 2, 5)
+    weight = torch.ones(2, 2, 5)
+    weight[0, 0, :2] = 0  # the two smallest errors of the first image do not count
+    kept = trim(error, weight, 0.25)
+    assert kept[0].flatten().tolist() == [0, 0, 1, 1, 1, 1, 1, 1, 0, 0]
+    assert kept[1].flatten().tolist() == [1, 1, 1, 1, 1, 1, 1, 1, 0, 0]
+    assert trim(error, weight, 0.0) is weight
+    assert float(weighted_mean(error, torch.zeros_like(weight))) == 0
+    assert not trim(error, torch.zeros_like(weight), 0.5).any()
+
+
+def test_trimming_makes_wrong_labels_harmless() -> None:
+    target = tensor(TARGET).clone()
+    target[:, :2, :5] = 0.0  # a tenth of the labels is wrong
+    value = tensor(TARGET)
+    args = (tensor(SPREAD), target, torch.ones(SHAPE, dtype=torch.float64), DepthLossRecipe(), Gauge.METRIC)
+    assert float(depth_loss(value, *args)["l1"]) > 0.1
+    assert float(depth_loss(value, *args, trim_share=0.1)["l1"]) == 0

@@ -1,0 +1,165 @@
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from distill.commands.console import run_guarded
+from distill.commands.train import load_training
+from distill.errors import UsageError
+from distill.images import encode_jpeg
+from distill.labels import Label, encode
+from distill.recipe import dump_recipe, load_recipe
+from distill.recipe.training import PRESETS, StudentRecipe, TrainRecipe
+from distill.shards import Manifest, Sample, write_manifest, write_shard
+from distill.tasks import Gauge, Task
+
+TINY = ("student.size_hw=[32,32]", "data.val_fraction=0.3", "train.epochs=1", "train.accelerator=cpu")
+
+
+def run(monkeypatch: pytest.MonkeyPatch, *words: object) -> int:
+    from distill.cli import app
+
+    monkeypatch.setattr("sys.argv", ["distill", *map(str, words)])
+    return run_guarded(app)
+
+
+@pytest.fixture(scope="module")
+def shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Twelve noisy photos with relative depth, and nothing else."""
+    folder = tmp_path_factory.mktemp("shards")
+    rng = np.random.default_rng(0)
+    samples = []
+    for number in range(12):
+        photo = encode_jpeg(rng.integers(0, 256, (40, 40, 3), np.uint8))
+        depth = rng.random((40, 40), np.float32)
+        valid = np.ones((40, 40), bool)
+        gauge = Gauge.AFFINE_INVARIANT_DISPARITY
+        files = {"jpg": photo, **encode(Label(Task.DEPTH, depth, valid, valid.astype(np.float32), gauge))}
+        meta = {"photo_sha256": hashlib.sha256(photo).hexdigest(), "gauge": gauge}
+        files["json"] = json.dumps(meta).encode()
+        samples.append(Sample(f"noise-{number:02d}", files))
+    entry = write_shard(folder / "shard-000000.tar", samples)
+    write_manifest(folder, Manifest(tasks=(Task.DEPTH,), gauge=Gauge.AFFINE_INVARIANT_DISPARITY, shards=(entry,)))
+    return folder
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_preset_files_say_what_the_package_knows(repository: Path, preset: str) -> None:
+    from_file = load_recipe(TrainRecipe, repository / "configs" / "students" / f"{preset}.yaml").student
+    assert from_file == load_recipe(StudentRecipe, {"preset": preset})
+    # Every key is spelled out: without the preset the file still says everything.
+    values = load_recipe(TrainRecipe, repository / "configs" / "students" / f"{preset}.yaml", ["student.preset=null"])
+    assert values.student.model_copy(update={"preset": preset}) == from_file
+
+
+def test_every_run_recipe_loads(repository: Path) -> None:
+    recipe = load_recipe(TrainRecipe, repository / "configs" / "runs" / "synthetic_multitask.yaml")
+    assert recipe.student.backbone == "mobilenetv4_conv_small_050" and recipe.student.size_hw == (96, 128)
+
+
+def test_a_dumped_recipe_loads_as_itself(tmp_path: Path) -> None:
+    recipe = load_training(["student.preset=small", "student.neck_channels=40", "train.minutes=3"], [Path("a")], [])
+    (tmp_path / "x.yaml").write_text(dump_recipe(recipe))
+    assert load_recipe(TrainRecipe, tmp_path / "x.yaml") == recipe
+    assert recipe.student.backbone == "mobilenetv4_conv_small" and recipe.shards == (Path("a"),)
+
+
+def test_overrides_come_from_words_and_from_set(tmp_path: Path) -> None:
+    path = tmp_path / "run.yaml"
+    path.write_text("train: {epochs: 3}\noptim: {lr: 1e-3}\n")
+    recipe = load_training([str(path), "train.epochs=5"], [], ["student.backbone=repvit_m0_9"])
+    assert (recipe.train.epochs, recipe.optim.lr, recipe.student.backbone) == (5, 1e-3, "repvit_m0_9")
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["student.presett=nano"], "command line: unknown key 'student.presett'; did you mean 'preset'?"),
+        (["tasks=[instance]"], "a student cannot learn instance; choose from depth, normals, semantic"),
+        (["train.epochs=0"], "train.epochs: Input should be greater than or equal to 1"),
+        (["a.yaml", "b.yaml"], "b.yaml: a second recipe; one run has one recipe"),
+        (["nowhere.yaml"], "nowhere.yaml: cannot be read"),
+    ],
+)
+def test_wrong_words_are_refused_in_a_sentence(words: list[str], sentence: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        load_training(words, [], [])
+    assert sentence in caught.value.message
+
+
+def test_a_run_leaves_its_files_and_goes_on_by_itself(
+    shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "run"
+    assert run(monkeypatch, "train", "--shards", shards, "--out", out, "--json", *TINY) == 0
+    printed = capsys.readouterr()
+    result = json.loads(printed.out)
+    assert result["run"] == str(out) and result["epochs"] == 1 and result["best"]["val_score"] >= 0
+    assert "Tip" not in printed.err and "warning" not in printed.err.lower() and "GPU available" not in printed.err
+    names = {path.name for path in out.iterdir()}
+    assert names == {
+        "spec.json",
+        "weights.safetensors",
+        "history.json",
+        "train.recipe.yaml",
+        "train.provenance.json",
+        "checkpoints",
+        "logs",
+    }
+    provenance = json.loads((out / "train.provenance.json").read_text())
+    assert provenance["photos"]["train"] + provenance["photos"]["val"] == 12 and provenance["manifests"]
+    assert any(path.name.startswith("events") for path in (out / "logs").iterdir())
+
+    assert run(monkeypatch, "train", "--shards", shards, "--out", out, *TINY) == 0
+    assert "going on from the last checkpoint" in capsys.readouterr().err
+    assert run(monkeypatch, "train", "--shards", shards, "--out", out, *TINY, "optim.lr=0.1") == 2
+    assert "holds a run of another recipe (optim.lr was 0.003, is 0.1)" in capsys.readouterr().err
+    assert run(monkeypatch, "train", "--shards", shards, "--out", out, *TINY, "train.epochs=2", "--resume") == 0
+    assert "2 epochs, " in capsys.readouterr().out
+    assert run(monkeypatch, "train", "--shards", shards, "--out", tmp_path / "new", *TINY, "--resume") == 2
+    assert "there is no checkpoint to go on from" in capsys.readouterr().err
+
+
+def test_a_plan_writes_nothing(
+    shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "run"
+    assert run(monkeypatch, "train", "--shards", shards, "--out", out, "--plan", *TINY) == 0
+    text = capsys.readouterr().out
+    assert "learn depth from" in text and "M parameters" in text and "minutes" in text
+    assert not out.exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["loss.depth.kind=metric"], "loss.depth.kind=metric cannot be used on affine_invariant_disparity labels"),
+        (["tasks=[normals]"], "holds no normals labels, only depth"),
+        (["data.val_fraction=0.0001"], "the validation split is empty"),
+        (["student.backbone=mobilenetv99"], "timm has no model named 'mobilenetv99'"),
+    ],
+)
+def test_what_cannot_be_trained_is_refused(
+    words: list[str],
+    sentence: str,
+    shards: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert run(monkeypatch, "train", "--shards", shards, "--out", tmp_path / "run", *TINY, *words) == 2
+    error = capsys.readouterr().err
+    assert sentence in error and "Traceback" not in error
+
+
+def test_no_shards_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(monkeypatch, "train", "--out", tmp_path / "run") == 2
+    assert "there is nothing to learn from" in capsys.readouterr().err
+    assert run(monkeypatch, "train", "--shards", tmp_path, "--out", tmp_path / "run") == 2
+    assert "not a folder of shards" in capsys.readouterr().err
