@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -63,7 +65,8 @@ def train(
         console.result(dataclasses.asdict(planned), describe_plan(planned))
         return
     fitted = run_train(resolved, out, console, resume=resume)
-    console.result(describe_values(out, fitted), describe_fitted(out, fitted))
+    if _is_first_process():
+        console.result(describe_values(out, fitted), describe_fitted(out, fitted))
 
 
 def run_train(recipe: TrainRecipe, out: Path, console: Console, *, resume: bool = False) -> Fitted:
@@ -71,7 +74,7 @@ def run_train(recipe: TrainRecipe, out: Path, console: Console, *, resume: bool 
 
     Raises:
         UsageError: The folder holds another recipe's run, or the shards cannot be learned from.
-        KeyboardInterrupt: A signal ended it; the last checkpoint is there.
+        typer.Exit: A signal ended it; the state is kept.
     """
     resumes = _check_out(out, recipe, resume)
     from distill.students.fit import fit, read_lessons
@@ -80,9 +83,7 @@ def run_train(recipe: TrainRecipe, out: Path, console: Console, *, resume: bool 
     open_rundir(out, recipe_yaml=dump_recipe(recipe), verb="train", facts=_facts(lessons))
     if resumes:
         console.say(f"{out}: going on from the last checkpoint")
-    # Launched once per GPU by Lightning: only the first one speaks.
-    voice = console if os.environ.get("LOCAL_RANK", "0") == "0" else _Mute()
-    fitted = fit(recipe, lessons, out, voice, resume=resumes)
+    fitted = fit(recipe, lessons, out, console if _is_first_process() else _Mute(), resume=resumes)
     if fitted.interrupted:
         console.say(f"interrupted at step {fitted.steps}; the state is kept: run the same command again to go on")
         raise typer.Exit(_INTERRUPTED)
@@ -187,8 +188,21 @@ def _facts(lessons: Lessons) -> dict[str, Any]:
     }
 
 
-class _Mute(Console):
-    """A console of a process that is not the first."""
+def _is_first_process() -> bool:
+    """Whether this process speaks: for several devices Lightning starts this command once for each."""
+    return all(os.environ.get(name, "0") == "0" for name in ("LOCAL_RANK", "NODE_RANK"))
+
+
+class _Mute:
+    """The voice of a process that is not the first."""
 
     def say(self, text: str) -> None:
-        pass
+        """Nothing."""
+
+    @contextlib.contextmanager
+    def progress(self, what: str, total: int | None) -> Iterator[_Mute]:
+        """Itself, which shows nothing."""
+        yield self
+
+    def advance(self, count: int = 1, note: str = "") -> None:
+        """Nothing."""

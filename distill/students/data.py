@@ -139,8 +139,8 @@ def build_loader(photos: PhotoSet, batches: EpochBatches, *, workers: int) -> Da
 def decode_photo(data: bytes, size_hw: tuple[int, int], name: str) -> UInt8[ndarray, "h w 3"]:
     """The photo at this size, orientation applied; bilinear and antialiased, as the student's own graph resizes.
 
-    JPEGs are decoded at a reduced scale of at least twice the size: 3 to 6 times faster on camera photos, and within
-    one level of 255 on average of the full decode.
+    JPEGs are decoded at a reduced scale of at least twice the size: 3 times faster at 2 megapixels, 20 times at 24,
+    and 0.9 of 255 levels away from the full decode on average.
     """
     height, width = size_hw
     picture = _open_reduced(data, size_hw)

@@ -208,7 +208,7 @@ def _averager(decay: float) -> Callable[[Any, Any, Any], None]:
         if not averaged[0].is_floating_point():  # the step counters of norms
             torch._foreach_copy_(list(averaged), list(current))
             return
-        # One fused call: a loop over 300 tensors takes 3 ms, a tenth of a step on a CPU.
+        # One fused call: with torch's own loop over the tensors the average of nano takes 8 ms a step instead of 3.
         torch._foreach_lerp_(list(averaged), list(current), 1.0 - keep)
 
     return average
