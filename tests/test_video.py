@@ -108,6 +108,10 @@ def test_rotation_is_applied(tmp_path: Path, rotation: int) -> None:
     capture.release()
     assert read and ours.shape == theirs.shape and ours.shape[:2] == reader.size_hw
     assert np.abs(ours.astype(int) - theirs[..., ::-1]).mean() < 2.0
+    half_hw = (reader.height // 2, reader.width // 2)
+    small = next(reader.frames(size_hw=half_hw)).rgb
+    assert small.shape[:2] == half_hw
+    assert np.abs(small.astype(int) - cv2.resize(ours, half_hw[::-1], interpolation=cv2.INTER_AREA)).mean() < 3.0
 
 
 def test_times_of_a_variable_rate_survive_reading_and_writing(tmp_path: Path) -> None:

@@ -58,9 +58,9 @@ class Timing:
         return {
             **asdict(self),
             "calls_ms": [round(value, 3) for value in self.calls_ms],
-            "p50_ms": round(self.percentile_ms(50), 3),
-            "p95_ms": round(self.percentile_ms(95), 3),
-            "p99_ms": round(self.percentile_ms(99), 3),
+            "p50_ms": round(self.percentile_ms(50.0), 3),
+            "p95_ms": round(self.percentile_ms(95.0), 3),
+            "p99_ms": round(self.percentile_ms(99.0), 3),
             "mean_ms": round(float(np.mean(self.calls_ms)), 3),
             "images_per_s": round(self.images_per_s, 2),
         }

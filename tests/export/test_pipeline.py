@@ -54,14 +54,14 @@ def test_closing_stops_the_thread_and_closes_the_source() -> None:
     assert closed.wait(2) and threading.active_count() == before
 
 
-def test_an_error_comes_after_the_good_items() -> None:
+def test_an_error_comes_after_the_good_items(fake) -> None:
     def source() -> Iterator[Picture]:
         yield from pictures((8, 8), (8, 8), (8, 8))
         raise DistillError("cut off")
 
     seen: list[str] = []
     with pytest.raises(DistillError, match="cut off"):
-        for group in ahead(in_batches(ahead(source()), 2, None)):
+        for group in ahead(in_batches(ahead(source()), 2, fake)):
             seen += [picture.key for picture in group]
     assert seen == ["0", "1", "2"]
 

@@ -28,12 +28,12 @@ def test_a_slow_call_is_seen_as_slow() -> None:
 
 def test_no_time_is_refused() -> None:
     with pytest.raises(UsageError, match="no time"):
-        time_calls({"a": lambda: None}, seconds=0)
+        time_calls({"a": lambda: None}, seconds=0.0)
 
 
 def test_percentiles_and_rate() -> None:
     timing = Timing("x", "engine", 4, (8, 8), tuple(float(ms) for ms in range(1, 101)))
-    assert timing.percentile_ms(50) == 50.5 and timing.percentile_ms(99) == pytest.approx(99.01)
+    assert timing.percentile_ms(50.0) == 50.5 and timing.percentile_ms(99.0) == pytest.approx(99.01)
     assert timing.images_per_s == pytest.approx(4 * 1000 / 50.5)
     assert timing.to_dict()["p95_ms"] == pytest.approx(95.05)
 
