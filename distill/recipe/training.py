@@ -158,7 +158,7 @@ class BudgetRecipe(Recipe):
     patience: int = Field(0, ge=0)
     """Stop after this many validations without a better score; 0 never stops early."""
     precision: Literal["auto", "32-true", "bf16-mixed", "16-mixed"] = "auto"
-    """auto: bf16-mixed on a GPU, 32-true on a CPU."""
+    """auto: bf16-mixed on a GPU, 32-true on a CPU (where bf16 made a step of nano 1.2 times slower, with AMX)."""
     seed: int = Field(0, ge=0)
     accelerator: Literal["auto", "cpu", "gpu"] = "auto"
     devices: int = Field(1, ge=1)

@@ -126,7 +126,6 @@ def fit(recipe: TrainRecipe, lessons: Lessons, run_dir: Path, voice: Voice, *, r
         DistillError: A photo cannot be decoded, pretrained weights cannot be had, or the loss is no number.
     """
     seed_everything(recipe.train.seed)
-    torch.set_float32_matmul_precision("high")
     student = build_student(recipe.student, lessons.spec).to(memory_format=torch.channels_last)
     checkpoint = run_dir / "checkpoints" / LAST
     steps_done = check_same_student(checkpoint, student) if resume else 0

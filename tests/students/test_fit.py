@@ -168,6 +168,14 @@ def test_without_validation_the_last_weights_are_kept(shards: Path, tmp_path: Pa
     assert load_student(tmp_path)[1].tasks
 
 
+def test_mixed_precision_learns_the_same(shards: Path, tmp_path: Path) -> None:
+    exact = train(shards, tmp_path / "exact", "train.epochs=3", "train.validations=3")
+    mixed = train(shards, tmp_path / "mixed", "train.epochs=3", "train.validations=3", "train.precision=bf16-mixed")
+    for one, two in zip(exact.history, mixed.history, strict=True):
+        assert two["train_loss"] == pytest.approx(one["train_loss"], rel=0.03)
+        assert two["train_loss"] != one["train_loss"]
+
+
 def test_patience_stops_early(shards: Path, tmp_path: Path) -> None:
     fitted = train(shards, tmp_path, "train.epochs=9", "train.validations=9", "train.patience=1", "optim.lr=1e-9")
     assert fitted.epochs < 9

@@ -33,7 +33,7 @@ def student_losses(
     for task in student.spec.tasks:
         head: Any = student.heads[str(task)]
         weight = batch.weights[task]
-        enlarged = enlarge_at(raw[task].float(), size_hw, recipe.stride, phase_hw)
+        enlarged = enlarge_at(raw[task], size_hw, recipe.stride, phase_hw)
         if isinstance(head, DepthHead):
             assert batch.depth is not None
             value, spread = head.coordinates(enlarged)
