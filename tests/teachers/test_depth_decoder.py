@@ -159,11 +159,21 @@ def test_no_other_edge_is_close_within_tau() -> None:
 
 def test_confidence_falls_with_the_distance_to_the_path() -> None:
     trust = [
-        decode_depth_rgb(np.full((3, 3, 3), (128, off, off), np.uint8)).confidence[1, 1] for off in (0, 4, 8, 16, 40)
+        decode_depth_rgb(np.full((3, 3, 3), (255, 55, off), np.uint8)).confidence[1, 1] for off in (0, 4, 8, 16, 40)
     ]
-    assert trust[0] == 1.0
+    assert trust[0] > 0.97
     assert all(a > b for a, b in pairwise(trust))
     assert trust[-1] == 0.0
+
+
+def test_confidence_follows_what_a_level_is_worth_in_metres() -> None:
+    depths = np.array([0.05, 2.0, 5.0, 30.0, 80.0, np.inf])
+    trust = decode_depth_rgb(np.repeat(np.repeat(encode_depth_rgb(depths[None]), 3, 0), 3, 1)).confidence[1, 1::3]
+    single = [decode_depth_rgb(encode_depth_rgb(np.full((3, 3), d))).confidence[1, 1] for d in depths]
+    assert single[0] < 0.5 < 0.95 < single[1]
+    assert single[2] > single[3] > single[4] < 0.6
+    assert single[5] == pytest.approx(1.0)
+    assert np.all(trust <= np.array(single) + 1e-6)  # beside a step never more than on a flat
 
 
 @pytest.mark.parametrize("bad", [-1.0, np.nan])

@@ -30,6 +30,9 @@ EDGE_TAU = 8.0
 EDGE_STEP = 0.03
 """A depth step: warped depth changes by more than this over 3x3 pixels; 10 % of the depth at 5 m."""
 
+NOISE = 4.0
+"""Colour error to reckon with, in 8-bit units: twice the noise of a JPEG of quality 75."""
+
 FARTHEST_M = float(unwarp_depth(65534 / 65535))
 """2550 m, the last finite level that a shard can store: says "sky or beyond" (`distill.labels.is_far`)."""
 
@@ -88,6 +91,8 @@ def decode_depth_rgb(
     step = _local_step(levels, num_levels)
     valid = (residuals <= HALF_UNITS * tau) & ((step <= EDGE_STEP * _STEP_UNIT) | (residuals <= HALF_UNITS * EDGE_TAU))
     confidence = cv2.multiply(cv2.LUT(residuals, bell(TRUST_SIGMA)), cv2.LUT(step, _step_trust()))
+    if gauge is Gauge.METRIC:
+        confidence *= _precision(colormap, num_levels, near_is_low, lam, c).take(levels, mode="clip")
     return Label(
         task=Task.DEPTH,
         value=_values(num_levels, near_is_low, gauge, lam, c).take(levels, mode="clip"),
@@ -119,6 +124,24 @@ def _step_trust() -> Float[ndarray, " 256"]:
     """Trust beside a step: halved where the position changes by 0.06 over 3x3 pixels, twice the edge step."""
     step = np.arange(256) / _STEP_UNIT
     return (1 / (1 + (step / (2 * EDGE_STEP)) ** 2)).astype(np.float32)
+
+
+@functools.lru_cache(maxsize=16)
+def _precision(colormap: str, num_levels: int, near_is_low: bool, lam: float, c: float) -> Float[ndarray, " n"]:
+    """Trust in the metres of every position: halved where colour noise of `NOISE` units moves the depth by 10 %.
+
+    On the cube path that is so nearer than 0.1 m and from 75 m on, where one level is 2.4 % of the depth.
+    """
+    values = _values(num_levels, near_is_low, Gauge.METRIC, lam, c).astype(np.float64)
+    length = float(np.linalg.norm(np.diff(path(colormap), axis=0), axis=1).sum())
+    shift = NOISE / length * num_levels
+    relative = np.abs(np.gradient(values)) * shift / np.maximum(values, 1e-6)
+    trust = 1 / (1 + (relative / 0.1) ** 2)
+    farness = np.arange(num_levels + 1) / num_levels if near_is_low else 1 - np.arange(num_levels + 1) / num_levels
+    # Sky has no metres to be wrong about; the doubt at its border fades toward the end of the path.
+    certain = np.clip((farness - FAR_WARP) / (1 - FAR_WARP), 0, 1)
+    border = float(trust[np.argmin(np.abs(farness - (FAR_WARP - 0.005)))])
+    return np.where(farness > FAR_WARP - 0.002, border + (1 - border) * certain, trust).astype(np.float32)
 
 
 @functools.lru_cache(maxsize=16)
