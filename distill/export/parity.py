@@ -28,6 +28,9 @@ Metrics = DepthMetrics | NormalsMetrics | SegmentationMetrics
 RELATIVE_WITHIN = 0.05
 """A relative depth agrees within this part of its [0, 1] range; a metric one within the 25 % of delta1."""
 
+NEAREST_M = 1e-3
+"""Depths below this count as this, as in the metrics."""
+
 
 @dataclass(frozen=True, slots=True)
 class Budgets:
@@ -181,7 +184,9 @@ def _disagreement(task: Task, spec: StudentSpec, reference: ndarray, candidate: 
         return angular_error_deg(candidate, reference, np.ones(reference.shape[:2], bool))
     if spec.depth is not None and spec.depth.gauge is not Gauge.METRIC:
         return ~(np.abs(candidate - reference) <= RELATIVE_WITHIN)
-    return ~(np.maximum(candidate, reference) <= 1.25 * np.maximum(np.minimum(candidate, reference), 1e-6))
+    # Below a millimetre 10 (1/sqrt(1 - v) - 1) is rounding in float32, and a ratio of two roundings says nothing.
+    near, far = np.minimum(candidate, reference), np.maximum(candidate, reference)
+    return ~(far <= 1.25 * np.maximum(near, NEAREST_M))
 
 
 def _truth(label: Label, size_hw: tuple[int, int], spec: StudentSpec) -> tuple[ndarray, ndarray] | None:

@@ -101,6 +101,19 @@ def test_what_is_no_number_fails() -> None:
         assert not rows[task].passed and math.isinf(rows[task].largest)
 
 
+def test_roundings_near_zero_are_no_disagreement() -> None:
+    def rounded(by: float) -> ParityResult:
+        def change(outputs: Outputs) -> None:
+            outputs["depth"][...] = by
+
+        parity = Parity(Altered(lambda outputs: outputs["depth"].fill(6e-7)), Altered(change))
+        parity.update(sample(labelled=False))
+        return parity.result()
+
+    assert rounded(1.2e-6).passed and rounded(1e-3).passed
+    assert not rounded(2e-3).passed and not rounded(math.nan).passed
+
+
 def test_no_picture_is_no_proof() -> None:
     assert not Parity(FakeRunner(), FakeRunner()).result().passed
     assert not ParityResult("a", "b", 0, ()).passed
