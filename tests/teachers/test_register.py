@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from distill.errors import UsageError
 from distill.labels import Label
 from distill.tasks import IGNORE_SEMANTIC, Gauge, Task
-from distill.teachers.register import CANVASES, Placement, place
+from distill.teachers.decoders.colours import palette
+from distill.teachers.register import CANVASES, Placement, estimate, place
 
 
 def semantic(ids: np.ndarray) -> Label:
@@ -114,3 +115,96 @@ def test_a_drift_is_mended() -> None:
 def test_unknown_canvas_is_named() -> None:
     with pytest.raises(UsageError, match="tile"):
         place(semantic(np.zeros((8, 8), np.uint8)), (8, 8), "tile")
+
+
+def scene_pair(seed: int, size_hw: tuple[int, int] = (384, 512)) -> tuple[np.ndarray, np.ndarray]:
+    """A photo with texture and shading, and flat colours painted over it."""
+    dice = np.random.default_rng(seed)
+    colours = palette(14, background=(120, 120, 120), seed=seed)
+    flat = np.full((*size_hw, 3), 120, np.uint8)
+    photo = cv2.resize(dice.normal(128, 25, (24, 32, 3)).astype(np.float32), size_hw[::-1])
+    for number in range(14):
+        corner = dice.integers(0, np.array(size_hw) - 90)
+        high, wide = dice.integers(30, 110, 2)
+        box = np.s_[corner[0] : corner[0] + high, corner[1] : corner[1] + wide]
+        flat[box] = colours[number]
+        shape = photo[box].shape
+        photo[box] = dice.normal(0, 10, shape) + dice.integers(30, 225, 3) + np.linspace(0, 30, shape[1])[None, :, None]
+    return np.clip(photo, 0, 255).astype(np.uint8), flat
+
+
+def drawn(flat: np.ndarray, placement: Placement) -> np.ndarray:
+    height, width = flat.shape[:2]
+    vertical, horizontal = placement.scale_hw
+    down, right = placement.shift_px
+    matrix = np.array(
+        [
+            [horizontal, 0, width / 2 + right - horizontal * width / 2 + 0.5 * horizontal - 0.5],
+            [0, vertical, height / 2 + down - vertical * height / 2 + 0.5 * vertical - 0.5],
+        ]
+    )
+    return cv2.warpAffine(flat, matrix, (width, height), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+
+
+def apart_px(one: Placement, other: Placement, size_hw: tuple[int, int]) -> float:
+    """The largest distance at the corners between two placements."""
+    return max(
+        abs(one.shift_px[i] - other.shift_px[i]) + abs(one.scale_hw[i] - other.scale_hw[i]) * size_hw[i] / 2
+        for i in (0, 1)
+    )
+
+
+@pytest.mark.parametrize(
+    "truth",
+    [
+        Placement(shift_px=(11.0, -9.0)),
+        Placement(zoom=1.06),
+        Placement(zoom=0.94, aspect=1.02),
+        Placement(shift_px=(-6.3, 4.4), zoom=1.03, aspect=0.985),
+    ],
+    ids=["shift", "zoom", "zoom and aspect", "all"],
+)
+def test_a_drift_is_found(truth: Placement) -> None:
+    photo, flat = scene_pair(1)
+    found = estimate(photo, drawn(flat, truth))
+    assert found.accepted
+    assert apart_px(found, truth, photo.shape[:2]) < 1.0
+    assert found.score > 0.5
+
+
+def test_an_answer_in_its_place_is_left_there() -> None:
+    photo, flat = scene_pair(2)
+    found = estimate(photo, flat)
+    assert found.accepted
+    assert found.shift_px == (0.0, 0.0)
+    assert found.zoom == found.aspect == 1.0
+
+
+def test_an_answer_to_another_photo_is_rejected() -> None:
+    photo, _ = scene_pair(3)
+    _, flat = scene_pair(4)
+    found = estimate(photo, flat)
+    assert not found.accepted
+    assert found.score < 0.5
+
+
+def test_a_flat_answer_lies_anywhere() -> None:
+    photo, _ = scene_pair(5)
+    found = estimate(photo, np.full_like(photo, 40))
+    assert found.accepted
+    assert found.score == 0.0
+
+
+def test_another_canvas_and_a_larger_photo() -> None:
+    photo, flat = scene_pair(6)
+    large = cv2.resize(photo, (1536, 1152), interpolation=cv2.INTER_CUBIC)
+    truth = Placement(shift_px=(5.0, 7.0), zoom=0.97)
+    found = estimate(large, drawn(flat, truth)[:, 16:-16], "cover")
+    assert found.accepted
+    assert apart_px(found, truth, photo.shape[:2]) < 1.5
+
+
+@pytest.mark.parametrize("size_hw", [(8, 8), (8, 300), (40, 33)])
+def test_small_and_thin_answers_do_not_crash(size_hw: tuple[int, int]) -> None:
+    painted = np.random.default_rng(0).integers(0, 256, (*size_hw, 3), dtype=np.uint8)
+    assert 0 <= estimate(painted, painted, "stretch").score <= 1
