@@ -12,12 +12,12 @@ from distill.report.plain import to_markdown
 from distill.rundir import machine, versions
 
 
-def results_page(title: str, notes: str, table: Table, out: Path | None) -> None:
+def results_page(title: str, notes: str, tables: list[Table], out: Path | None) -> None:
     """Print a result as Markdown and, if asked, write it."""
     # The exact command, with paths as they were given.
     command = "python " + " ".join(shlex.quote(word) for word in sys.argv)
     facts = {"date": datetime.date.today().isoformat(), "command": command, **machine(), **versions()}
-    page = to_markdown(Report(title, [Section("Measured", [Text(notes), table])], facts=facts))
+    page = to_markdown(Report(title, [Section("Measured", [Text(notes), *tables])], facts=facts))
     print(page)
     if out is not None:
         out.write_text(page)

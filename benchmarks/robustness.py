@@ -154,7 +154,7 @@ def main() -> None:
         f"Valid mask: pixels with more than 10 % depth error ({100 * share:.2f} % of all, moderate faults, no drift) "
         f"are found by the confidence with an AUROC of **{area:.4f}**."
     )
-    results_page("Robustness of the decoders", notes, Table(columns, rows), given.out)
+    results_page("Robustness of the decoders", notes, [Table(columns, rows)], given.out)
 
 
 if __name__ == "__main__":
