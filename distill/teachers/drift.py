@@ -177,13 +177,13 @@ def _try_all(surfaces: Float[ndarray, "n s s"], centres: Float[ndarray, "n 2"], 
 
 
 def _left_over(surfaces: Float[ndarray, "n s s"], places: Float[ndarray, "n 2"]) -> float:
-    """Median over the clearer half of the tiles: how far the nearest place is that suits the tile as well as any.
+    """Median over the tiles that hold something clear: how far the nearest place is that suits a tile as well as any.
 
     A straight border suits a whole line of places; the distance to the line is what counts.
     """
     peaks = surfaces.max(axis=(1, 2))
     distances = []
-    for number in np.argsort(-peaks)[: max(1, len(peaks) // 2)]:
+    for number in np.flatnonzero(peaks >= 0.3 * peaks.max()):
         as_good = np.argwhere(surfaces[number] >= 0.95 * peaks[number])
         distances.append(float(np.linalg.norm(as_good - places[number], axis=1).min()))
     return float(np.median(distances))
