@@ -1,0 +1,113 @@
+"""What two label maps of one photo must have in common: slopes and borders."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+from jaxtyping import Bool, Float
+from numpy import ndarray
+
+from distill.labels import Label, is_far
+from distill.tasks import Gauge, Task, warp_depth
+
+FOVS_DEG = (40.0, 55.0, 70.0, 85.0)
+"""Vertical fields of view that are tried when depth is compared with normals: the camera is not known."""
+LONGEST_PX = 384
+"""Maps are compared at this size: 10 ms instead of 100, and borders may be a pixel off."""
+SLOPE_SIGMA_DEG = 25.0
+"""Angle between painted normals and those of the painted depth at which agreement counts exp(-1/2)."""
+STEP = 0.03
+"""A step of warped (or relative) depth over 3x3 pixels that counts as a border."""
+TURN = 0.6
+"""A change of normals over 3x3 pixels, summed over the axes, that counts as a border: about 25 degrees."""
+
+
+def borders(label: Label) -> Bool[ndarray, "h w"]:
+    """Where a label has a step, at the size of comparison."""
+    value, valid = _picked(label, comparison_size(label.size_hw))
+    if label.task is Task.DEPTH:
+        plain = np.asarray(warp_depth(value)) if label.gauge is Gauge.METRIC else value
+        step = _range(plain.astype(np.float32)) > STEP
+    elif label.task is Task.NORMALS:
+        step = sum(_range(np.ascontiguousarray(value[..., axis])) for axis in range(3)) > TURN
+    else:
+        step = _range(value.astype(np.float32)) > 0
+    known = cv2.erode(valid.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
+    return np.asarray(step) & known
+
+
+def _range(values: Float[ndarray, "h w"]) -> Float[ndarray, "h w"]:
+    return cv2.morphologyEx(values, cv2.MORPH_GRADIENT, np.ones((3, 3), np.uint8))
+
+
+def comparison_size(size_hw: tuple[int, int]) -> tuple[int, int]:
+    """(height, width) at which maps of this size are compared."""
+    share = min(1.0, LONGEST_PX / max(size_hw))
+    return max(8, round(size_hw[0] * share)), max(8, round(size_hw[1] * share))
+
+
+def compare(label: Label, other: Label) -> tuple[float, Float[ndarray, "h w"]] | None:
+    """(agreement of two tasks, the same per pixel at the size of comparison); None where they cannot be compared."""
+    tasks = {label.task, other.task}
+    if tasks == {Task.DEPTH, Task.NORMALS}:
+        depth, normals = (label, other) if label.task is Task.DEPTH else (other, label)
+        return _slopes_agree(depth, normals) if depth.gauge is Gauge.METRIC else None
+    if tasks == {Task.DEPTH, Task.SEMANTIC} and label.size_hw == other.size_hw:
+        mine, theirs = borders(label), borders(other)
+        semantic, depth_steps = (mine, theirs) if label.task is Task.SEMANTIC else (theirs, mine)
+        if depth_steps.sum() < 20:
+            return None
+        near = cv2.dilate(semantic.astype(np.uint8), np.ones((5, 5), np.uint8)) > 0
+        return float(near[depth_steps].mean()), np.ones(mine.shape, np.float32)
+    return None
+
+
+def _slopes_agree(depth: Label, normals: Label) -> tuple[float, Float[ndarray, "h w"]] | None:
+    """How well painted normals fit the slopes of painted depth, for the field of view that suits them best."""
+    size_hw = comparison_size(normals.size_hw)
+    metres, known = _picked(depth, size_hw)
+    painted, sure = _picked(normals, size_hw)
+    usable = known & sure & ~_picked_map(is_far(depth), size_hw) & ~_near_border(depth, size_hw)
+    if usable.sum() < 100:
+        return None
+    best, agreement = -1.0, np.ones(size_hw, np.float32)
+    for fov_deg in FOVS_DEG:
+        cosine = np.clip((normals_of_depth(metres, fov_deg) * painted).sum(axis=-1), -1, 1)
+        agree = np.exp(-0.5 * (np.degrees(np.arccos(cosine)) / SLOPE_SIGMA_DEG) ** 2).astype(np.float32)
+        mean = float(agree[usable].mean())
+        if mean > best:
+            best, agreement = mean, agree
+    # One odd pixel is no proof: slopes of painted depth are noisy, so doubt about a pixel is halved.
+    return best, np.where(usable, 0.5 + 0.5 * agreement, np.float32(1))
+
+
+def normals_of_depth(depth_m: Float[ndarray, "h w"], fov_deg: float) -> Float[ndarray, "h w 3"]:
+    """Unit normals (x right, y up, z toward the camera) of a z-depth map seen with this vertical field of view."""
+    height, width = depth_m.shape
+    focal_px = height / 2 / np.tan(np.radians(fov_deg) / 2)
+    # Painted depth comes in levels; 5x5 pixels smooth them.
+    smooth = cv2.blur(depth_m.astype(np.float32), (5, 5))
+    u, v = np.meshgrid(np.arange(width) + 0.5 - width / 2, np.arange(height) + 0.5 - height / 2)
+    points = np.stack([smooth * u / focal_px, -smooth * v / focal_px, -smooth], axis=-1)
+    right = np.gradient(points, axis=1)
+    up = -np.gradient(points, axis=0)
+    normal = np.cross(right, up)
+    return (normal / np.maximum(np.linalg.norm(normal, axis=-1, keepdims=True), 1e-12)).astype(np.float32)
+
+
+def _picked(label: Label, size_hw: tuple[int, int]) -> tuple[ndarray, Bool[ndarray, "h w"]]:
+    """(values, valid) at another size; picked, never mixed."""
+    return _picked_map(label.value, size_hw), _picked_map(label.valid, size_hw)
+
+
+def _picked_map(values: ndarray, size_hw: tuple[int, int]) -> ndarray:
+    places = [((np.arange(size_hw[i]) + 0.5) * values.shape[i] / size_hw[i]).astype(int) for i in (0, 1)]
+    return values[np.ix_(*places)]
+
+
+def _near_border(depth: Label, size_hw: tuple[int, int]) -> Bool[ndarray, "h w"]:
+    """Within 4 px of a depth step: slopes there are those of no surface."""
+    values, known = _picked(depth, size_hw)
+    plain = np.asarray(warp_depth(values)).astype(np.float32)
+    step = ((_range(plain) > STEP) | ~known).astype(np.uint8)
+    return cv2.dilate(step, np.ones((9, 9), np.uint8)) > 0

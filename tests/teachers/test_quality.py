@@ -1,0 +1,142 @@
+"""The quality score falls when a label is wrong, without knowing the truth."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import pytest
+
+from distill.errors import DistillError
+from distill.labels import Label
+from distill.tasks import IGNORE_SEMANTIC, Gauge, Task
+from distill.teachers.consistency import normals_of_depth
+from distill.teachers.quality import PARTS, UNCALIBRATED, assess, calibrate
+from distill.teachers.register import Placement
+
+SIZE_HW = (192, 256)
+
+
+def whole(task: Task, value: np.ndarray, confidence: float = 1.0, gauge: Gauge | None = None) -> Label:
+    valid = np.ones(value.shape[:2], bool)
+    return Label(task, value, valid, np.full(valid.shape, confidence, np.float32), gauge, tuple("abcdef"))
+
+
+def room(tilt: float = 0.0) -> np.ndarray:
+    """z-depth of a floor 1.5 m below a camera with 60 degrees of view, before a wall at 5 m."""
+    height, width = SIZE_HW
+    focal_px = height / 2 / np.tan(np.radians(30))
+    down = (np.arange(height) + 0.5 - height / 2)[:, None] / focal_px + np.zeros((1, width))
+    with np.errstate(divide="ignore"):
+        floor = np.where(down > 0, 1.5 / np.maximum(down, 1e-9), np.inf)
+    return np.minimum(floor, 5.0 + tilt * np.linspace(-1, 1, width)).astype(np.float32)
+
+
+def room_normals() -> np.ndarray:
+    floor = room() < 4.999
+    return np.where(floor[..., None], (0, 1, 0), (0, 0, 1)).astype(np.float32)
+
+
+def photo_of(ids: np.ndarray, seed: int = 0) -> np.ndarray:
+    dice = np.random.default_rng(seed)
+    shades = np.linspace(30, 220, 6)[np.minimum(ids, 5)][..., None] * np.array([1.0, 0.8, 0.6])
+    return np.clip(shades + dice.normal(0, 3, (*ids.shape, 3)), 0, 255).astype(np.uint8)
+
+
+def blocks(seed: int = 1) -> np.ndarray:
+    cells = np.random.default_rng(seed).integers(0, 6, (4, 5)).astype(np.uint8)
+    return cv2.resize(cells, SIZE_HW[::-1], interpolation=cv2.INTER_NEAREST)
+
+
+def test_slopes_of_a_room_are_its_normals() -> None:
+    normals = normals_of_depth(room(), 60.0)
+    np.testing.assert_allclose(normals[170, 128], (0, 1, 0), atol=0.02)
+    np.testing.assert_allclose(normals[40, 128], (0, 0, 1), atol=0.02)
+
+
+def test_painted_normals_that_fit_the_depth_score_higher() -> None:
+    depth = whole(Task.DEPTH, room(), gauge=Gauge.METRIC)
+    photo = photo_of((room() < 4.999).astype(np.uint8) * 3)
+    good = assess(whole(Task.NORMALS, room_normals()), photo, others=[depth])
+    turned = assess(whole(Task.NORMALS, room_normals()[..., [1, 0, 2]].copy()), photo, others=[depth])
+    assert good.parts["geometry"] > 0.9
+    assert turned.parts["geometry"] < good.parts["geometry"] - 0.1
+    assert turned.score < good.score
+    assert turned.pixels.mean() < good.pixels.mean()
+
+
+def test_relative_depth_is_not_compared_with_normals() -> None:
+    depth = whole(Task.DEPTH, room() / 10, gauge=Gauge.AFFINE_INVARIANT_DEPTH)
+    parts = assess(whole(Task.NORMALS, room_normals()), photo_of(blocks()), others=[depth]).parts
+    assert "geometry" not in parts
+
+
+def test_borders_that_the_photo_shows_score_higher() -> None:
+    ids = blocks()
+    photo = photo_of(ids)
+    right = assess(whole(Task.SEMANTIC, ids), photo)
+    shifted = assess(whole(Task.SEMANTIC, np.roll(ids, (14, 17), (0, 1))), photo)
+    assert right.parts["structure"] > 0.9
+    assert shifted.parts["structure"] < 0.5
+    assert shifted.score < right.score
+
+
+def test_doubtful_colours_lower_the_score() -> None:
+    ids = blocks()
+    photo = photo_of(ids)
+    clear, dim = (assess(whole(Task.SEMANTIC, ids, confidence), photo) for confidence in (1.0, 0.4))
+    assert dim.score < clear.score
+
+
+def test_a_rejected_placement_lowers_the_score() -> None:
+    ids = blocks()
+    lost = assess(whole(Task.SEMANTIC, ids), photo_of(ids), placement=Placement(accepted=False))
+    assert lost.parts["registration"] == 0
+    assert lost.score < assess(whole(Task.SEMANTIC, ids), photo_of(ids)).score
+
+
+@pytest.mark.parametrize("task", [Task.DEPTH, Task.NORMALS, Task.SEMANTIC])
+def test_an_answer_that_says_nothing_scores_nothing(task: Task) -> None:
+    value = {
+        Task.DEPTH: np.zeros(SIZE_HW, np.float32),
+        Task.NORMALS: np.zeros((*SIZE_HW, 3), np.float32),
+        Task.SEMANTIC: np.full(SIZE_HW, IGNORE_SEMANTIC, np.uint8),
+    }[task]
+    gauge = Gauge.METRIC if task is Task.DEPTH else None
+    label = Label(task, value, np.zeros(SIZE_HW, bool), np.zeros(SIZE_HW, np.float32), gauge)
+    quality = assess(label, photo_of(blocks()))
+    assert quality.parts["manifold"] == quality.parts["sanity"] == 0
+    assert quality.score < 0.1
+
+
+@pytest.mark.parametrize("task", [Task.DEPTH, Task.NORMALS])
+def test_the_same_everywhere_is_not_sane(task: Task) -> None:
+    flat = (
+        np.full(SIZE_HW, 2.0, np.float32)
+        if task is Task.DEPTH
+        else np.tile(np.array([0, 0, 1], np.float32), (*SIZE_HW, 1))
+    )
+    gauge = Gauge.METRIC if task is Task.DEPTH else None
+    assert assess(whole(task, flat, gauge=gauge), photo_of(blocks())).parts["sanity"] < 0.05
+
+
+def test_calibration_learns_which_part_matters() -> None:
+    dice = np.random.default_rng(0)
+    parts = [dict(zip(PARTS, dice.random(len(PARTS)).tolist(), strict=True)) for _ in range(200)]
+    good = [one["structure"] > 0.5 for one in parts]
+    calibration = calibrate(parts, good)
+    assert calibration.weights["structure"] > 3 * max(w for n, w in calibration.weights.items() if n != "structure")
+    scores = np.array([calibration.score(one) for one in parts])
+    assert np.mean((scores > 0.5) == good) > 0.9
+    assert all(weight >= 0 for weight in calibration.weights.values())
+
+
+def test_a_missing_part_counts_as_typical() -> None:
+    whole_parts = dict.fromkeys(PARTS, 0.8)
+    fewer = {name: value for name, value in whole_parts.items() if name != "geometry"}
+    assert UNCALIBRATED.score(fewer) == pytest.approx(UNCALIBRATED.score(whole_parts))
+
+
+@pytest.mark.parametrize("good", [[], [True, True], [False]])
+def test_nothing_can_be_learned_from_labels_that_are_all_alike(good: list[bool]) -> None:
+    with pytest.raises(DistillError, match="all alike"):
+        calibrate([dict.fromkeys(PARTS, 0.5)] * len(good), good)
