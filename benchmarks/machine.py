@@ -18,6 +18,6 @@ def results_page(title: str, notes: str, tables: list[Table], out: Path | None) 
     command = "python " + " ".join(shlex.quote(word) for word in sys.argv)
     facts = {"date": datetime.date.today().isoformat(), "command": command, **machine(), **versions()}
     page = to_markdown(Report(title, [Section("Measured", [Text(notes), *tables])], facts=facts))
-    print(page)
     if out is not None:
         out.write_text(page)
+    print(page)

@@ -1,0 +1,144 @@
+"""Images per second of every decoder on one core, against the plain numpy that one would write first.
+
+    DISTILL_DATA=path/to/data python benchmarks/decoders.py --out benchmarks/results/decoders.md
+
+Painted answers of 1024x1024 px about synthetic scenes, through noise and JPEG; a full decode gives values, confidence
+and valid mask. "first" is the first answer of a kind, which fills the table of colours; "next" the median of all after
+that.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import os
+import resource
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
+import cv2
+import numpy as np
+import yaml
+from machine import results_page
+
+from distill.images import decode_rgb
+from distill.recipe.synthetic import FaultsRecipe, SyntheticRecipe
+from distill.report.blocks import Table
+from distill.tasks import Task, unwarp_depth
+from distill.teachers.base import Question
+from distill.teachers.decoders import decode_answer
+from distill.teachers.decoders.colormaps import path
+from distill.teachers.generators.synthetic.faults import encode_file
+from distill.teachers.generators.synthetic.generator import SyntheticGenerator
+from distill.teachers.generators.synthetic.painter import paint_answer
+from distill.teachers.generators.synthetic.view import scene, scene_photo
+
+SIDE_PX = 1024
+FAULTS = FaultsRecipe(jpeg_share=0.5, jpeg_quality=90, colour_noise_sigma=2.0, edge_halo_px=0.6)
+
+
+def plain_depth(painted: np.ndarray, question: Question) -> np.ndarray:
+    """Distance to each edge of the path, argmin, inverse warp: as in the paper, in float32."""
+    vertices = path(question.colormap).astype(np.float32)
+    pixels = painted.astype(np.float32)
+    distances, places = [], []
+    for start, end in itertools.pairwise(vertices):
+        step = end - start
+        along = np.clip((pixels - start) @ step / (step @ step), 0, 1)
+        distances.append(((pixels - start - along[..., None] * step) ** 2).sum(axis=-1))
+        places.append(along)
+    nearest = np.argmin(distances, axis=0)
+    along = np.take_along_axis(np.array(places), nearest[None], axis=0)[0]
+    position = np.minimum((nearest + along) / (len(vertices) - 1), 1 - 1e-6)
+    depth_m = np.asarray(unwarp_depth(position))
+    return depth_m * np.exp(-np.sqrt(np.min(distances, axis=0)) / 10)
+
+
+def plain_normals(painted: np.ndarray, question: Question) -> np.ndarray:
+    vector = (painted.astype(np.float32) / 127.5 - 1) * np.array([-1, 1, 1], np.float32)
+    length = np.linalg.norm(vector, axis=-1)
+    valid = (length > 0.8) & (length < 1.2)
+    return vector / length[..., None] * (valid * np.exp(-0.5 * ((length - 1) / 0.1) ** 2))[..., None]
+
+
+def plain_semantic(painted: np.ndarray, question: Question) -> np.ndarray:
+    colours = np.array(list(question.legend.values()), np.float32)
+    distance = ((painted[:, :, None].astype(np.float32) - colours) ** 2).sum(axis=-1)
+    return np.where(distance.min(axis=-1) < 1600, distance.argmin(axis=-1), 255)
+
+
+PLAIN = {Task.DEPTH: plain_depth, Task.NORMALS: plain_normals, Task.SEMANTIC: plain_semantic}
+
+
+def seconds(work: Callable[[], object], repeats: int) -> float:
+    """Median processor time; other programs on the machine do not count."""
+    times = []
+    for _ in range(repeats):
+        started = time.process_time()
+        work()
+        times.append(time.process_time() - started)
+    return float(np.median(times))
+
+
+def answers(num_scenes: int) -> list[tuple[Question, np.ndarray]]:
+    recipe = SyntheticRecipe(size_hw=(SIDE_PX, SIDE_PX), tasks=tuple(PLAIN), faults=FAULTS)
+    found = []
+    for index in range(num_scenes):
+        world, camera = scene(recipe.seed, index)
+        for question in SyntheticGenerator(recipe).questions(scene_photo(index, recipe)):
+            rng = np.random.default_rng(index)
+            painted = paint_answer(world, camera, recipe.size_hw, question, FAULTS, rng)
+            found.append((question, decode_rgb(encode_file(painted, FAULTS, rng), "answer")[0]))
+    return found
+
+
+def row_of(name: str, asked: list[tuple[Question, np.ndarray]], plain: Callable | None) -> list[str]:
+    first = seconds(lambda: decode_answer(asked[0][1], asked[0][0]), 1)
+    for question, painted in asked[1:]:
+        decode_answer(painted, question)
+    each = float(np.median([seconds(lambda q=q, p=p: decode_answer(p, q), 9) for q, p in asked]))
+    slow = seconds(lambda: plain(asked[0][1], asked[0][0]), 3) if plain else None
+    ratio = [f"{1000 * slow:.0f}", f"{slow / each:.0f}x"] if slow else ["", ""]
+    return [name, f"{1000 * first:.0f}", f"{1000 * each:.1f}", f"{1 / each:.0f}", *ratio]
+
+
+def real_instances(data: Path) -> list[tuple[Question, np.ndarray]]:
+    folder = data / "vision_banana"
+    entries = yaml.safe_load((folder / "answers.yaml").read_text())
+    return [
+        (
+            Question(Task.INSTANCE, class_name=entry["class"], background=tuple(entry["background"])),
+            decode_rgb((folder / entry["answer"]).read_bytes(), entry["answer"])[0],
+        )
+        for entry in entries
+        if entry["task"] == "instance"
+    ]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--out", type=Path)
+    parser.add_argument("--scenes", type=int, default=3)
+    given = parser.parse_args()
+    cv2.setNumThreads(1)
+    made = answers(given.scenes)
+    rows = []
+    for task, plain in PLAIN.items():
+        rows.append(row_of(str(task), [(q, p) for q, p in made if q.task is task], plain))
+    if "DISTILL_DATA" in os.environ:
+        rows += [
+            row_of(f"instances, real: {q.class_name}", [(q, p)], None)
+            for q, p in real_instances(Path(os.environ["DISTILL_DATA"]))
+        ]
+    peak_gib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    notes = f"One thread, processor time. Peak memory of the whole benchmark: {peak_gib:.2f} GiB."
+    columns = ["answers", "first ms", "next ms", "images/s", "plain numpy ms", "faster by"]
+    results_page("Speed of the decoders", notes, [Table(columns, rows)], given.out)
+
+
+if __name__ == "__main__":
+    main()
