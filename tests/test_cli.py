@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
+import time
+from pathlib import Path
 
 import pytest
 
@@ -45,3 +48,15 @@ def test_failures_are_json_where_json_was_asked_for(arguments: tuple[str, ...]):
     done = distill(*arguments, "--json")
     assert done.returncode == 2
     assert set(json.loads(done.stdout)) == {"error", "hint"}
+
+
+def test_control_c_says_how_to_go_on(tmp_path: Path):
+    arguments = ("label", "--teacher", "synthetic", "--set", "scenes=5000", "--out", str(tmp_path / "out"))
+    process = subprocess.Popen([sys.executable, "-m", "distill", *arguments], stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 40
+    while not list(tmp_path.glob("out/*.tar")) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=20)
+    assert process.returncode == 130
+    assert "interrupted" in said and "again to go on" in said and "Traceback" not in said

@@ -19,6 +19,8 @@ from distill.errors import DistillError
 
 Item = TypeVar("Item")
 _PIPE_LINE_EVERY_S = 10.0
+_INTERRUPTED = 130
+_HOW_TO_GO_ON = "what is done is kept; run the same command again to go on"
 
 
 class Console:
@@ -111,13 +113,15 @@ def run_guarded(app: Callable[..., Any]) -> int:
     as_json = "--json" in sys.argv
     try:
         code = app(standalone_mode=False)
+        if code == _INTERRUPTED:  # typer catches Ctrl-C itself and gives its exit code back
+            raise KeyboardInterrupt
         return code if isinstance(code, int) else 0
     except DistillError as error:
         _show_error(error.message, error.hint, as_json)
         return error.exit_code
     except KeyboardInterrupt:
-        _show_error("interrupted", "what is done is kept; run the same command again to go on", as_json)
-        return 130
+        _show_error("interrupted", _HOW_TO_GO_ON, as_json)
+        return _INTERRUPTED
     except BrokenPipeError:
         return 1
     except Exception as error:
@@ -126,11 +130,6 @@ def run_guarded(app: Callable[..., Any]) -> int:
 
 def _answer_unexpected(error: Exception, as_json: bool) -> int:
     """The exit code for what is no `DistillError`: click's own errors (wrong options), or a defect of ours."""
-    if type(error).__name__ == "Abort":  # click's name for Ctrl-C
-        _show_error("interrupted", "what is done is kept; run the same command again to go on", as_json)
-        return 130
-    if type(error).__name__ == "Exit":
-        return int(getattr(error, "exit_code", 1))
     shown = getattr(error, "format_message", None)
     if shown is None:
         _show_error(f"unexpected {type(error).__name__}: {error}", "DISTILL_DEBUG=1 shows where", as_json)
