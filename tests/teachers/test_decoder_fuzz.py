@@ -1,0 +1,103 @@
+"""Odd answers give an error that names them, or a label that keeps its promises; never a crash."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from distill.errors import DistillError
+from distill.images import decode_rgb
+from distill.labels import Label, encode
+from distill.tasks import Task
+from distill.teachers.base import Question
+from distill.teachers.decoders import decode_answer
+
+LEGEND = {"road": (128, 64, 128), "sky": (70, 130, 180), "background": (0, 0, 0)}
+QUESTIONS = [
+    Question(Task.DEPTH),
+    Question(Task.DEPTH, colormap="turbo"),
+    Question(Task.NORMALS),
+    Question(Task.SEMANTIC, legend=LEGEND),
+    Question(Task.REFERRING, legend={"the car": (255, 255, 255)}),
+    Question(Task.INSTANCE, class_name="car"),
+]
+
+
+def file_of(picture: Image.Image, kind: str, **more: object) -> bytes:
+    buffer = io.BytesIO()
+    picture.save(buffer, kind, **more)  # type: ignore[arg-type]
+    return buffer.getvalue()
+
+
+def base(mode: str = "RGB", size: tuple[int, int] = (40, 30)) -> Image.Image:
+    return Image.fromarray(np.random.default_rng(0).integers(0, 255, (*size[::-1], 3), dtype=np.uint8)).convert(mode)
+
+
+def odd_files() -> dict[str, bytes]:
+    deep = Image.fromarray(np.random.default_rng(0).integers(0, 65535, (30, 40), dtype=np.uint16))
+    frames = [base(), base().rotate(90)]
+    return {
+        "truncated.png": file_of(base(), "PNG")[:300],
+        "truncated.jpg": file_of(base(), "JPEG")[:300],
+        "jpeg called.png": file_of(base(), "JPEG"),
+        "deep.png": file_of(deep, "PNG"),
+        "cmyk.jpg": file_of(base("CMYK"), "JPEG"),
+        "rgba.png": file_of(base("RGBA"), "PNG"),
+        "palette.png": file_of(base("P"), "PNG"),
+        "one pixel.png": file_of(base(size=(1, 1)), "PNG"),
+        "thin.png": file_of(base(size=(300, 1)), "PNG"),
+        "animated.gif": file_of(frames[0], "GIF", save_all=True, append_images=frames[1:]),
+        "text.png": b"an error page",
+        "empty.png": b"",
+    }
+
+
+def keeps_promises(label: Label) -> None:
+    assert np.all((label.confidence >= 0) & (label.confidence <= 1))
+    assert not label.confidence[~label.valid].any()
+    assert np.isfinite(label.value.astype(float)).all()
+    encode(label)  # what cannot be stored is no label
+
+
+@pytest.mark.parametrize("name", list(odd_files()))
+@pytest.mark.parametrize("question", QUESTIONS, ids=lambda question: f"{question.task}-{question.colormap}")
+def test_odd_files(name: str, question: Question) -> None:
+    try:
+        painted, _ = decode_rgb(odd_files()[name], name)
+    except DistillError as error:
+        assert name in str(error)
+        return
+    keeps_promises(decode_answer(painted, question))
+
+
+def test_a_bomb_is_refused_by_its_header() -> None:
+    bomb = file_of(Image.new("1", (20_000, 20_000)), "PNG")
+    with pytest.raises(DistillError, match=r"bomb\.png: 20000x20000"):
+        decode_rgb(bomb, "bomb.png")
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    question=st.sampled_from(QUESTIONS),
+    size_hw=st.tuples(st.integers(1, 40), st.integers(1, 40)),
+    seed=st.integers(0, 2**32 - 1),
+    num_colours=st.integers(1, 6),
+)
+def test_pictures_of_few_colours(question: Question, size_hw: tuple[int, int], seed: int, num_colours: int) -> None:
+    dice = np.random.default_rng(seed)
+    colours = dice.integers(0, 256, (num_colours, 3), dtype=np.uint8)
+    label = decode_answer(colours[dice.integers(0, num_colours, size_hw)], question)
+    assert label.size_hw == size_hw
+    keeps_promises(label)
+
+
+def test_a_photo_instead_of_an_answer_is_mostly_invalid() -> None:
+    dice = np.random.default_rng(0)
+    photo = np.clip(dice.normal(120, 30, (64, 64, 1)) + dice.normal(0, 8, (64, 64, 3)), 0, 255).astype(np.uint8)
+    for question in QUESTIONS[:1] + QUESTIONS[3:5]:
+        assert decode_answer(photo, question).share_valid < 0.2
