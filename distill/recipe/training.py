@@ -102,7 +102,7 @@ class NormalsLossRecipe(Recipe):
 
     kind: Literal["cosine", "angmf"] = "cosine"
     """cosine: 1 - cos, and the confidence is learned beside it; angmf: one likelihood for both."""
-    weight: NotNegative = 2.0
+    weight: NotNegative = 4.0
     confidence: NotNegative = 0.05
     """cosine: weight of the angular likelihood that teaches the confidence."""
 
@@ -160,6 +160,8 @@ class BudgetRecipe(Recipe):
     precision: Literal["auto", "32-true", "bf16-mixed", "16-mixed"] = "auto"
     """auto: bf16-mixed on a GPU, 32-true on a CPU (where bf16 made a step of nano 1.2 times slower, with AMX)."""
     seed: int = Field(0, ge=0)
+    threads: int = Field(0, ge=0)
+    """On a CPU; 0 takes the faster one of all and half of them, measured at the start."""
     accelerator: Literal["auto", "cpu", "gpu"] = "auto"
     devices: int = Field(1, ge=1)
     nodes: int = Field(1, ge=1)

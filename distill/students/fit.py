@@ -26,6 +26,7 @@ from distill.students.keeper import LAST, Averaging, Interrupt, Keeper
 from distill.students.losses.depth import is_metric
 from distill.students.module import StudentModule
 from distill.students.student import build_spec, build_student
+from distill.students.timing import choose_threads
 from distill.tasks import Task
 
 
@@ -130,6 +131,8 @@ def fit(recipe: TrainRecipe, lessons: Lessons, run_dir: Path, voice: Voice, *, r
     checkpoint = run_dir / "checkpoints" / LAST
     steps_done = check_same_student(checkpoint, student) if resume else 0
     photos, held_out = (_open_photos(entries, lessons, recipe, voice) for entries in (lessons.train, lessons.val))
+    if recipe.train.accelerator == "cpu" or not torch.cuda.is_available():
+        torch.set_num_threads(choose_threads(student, recipe, photos))
     bar_total = round(60 * recipe.train.minutes) if recipe.train.minutes else None
     max_steps = recipe.train.epochs * len(_batches(photos, recipe))
     with voice.progress("training", bar_total or max_steps) as bar:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 from torch.utils.flop_counter import FlopCounterMode
@@ -12,12 +10,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from distill.recipe.training import TrainRecipe
 from distill.students.data import PhotoSet
 from distill.students.fit import Lessons
-from distill.students.losses import student_losses
-from distill.students.module import StudentModule
 from distill.students.student import Student, build_student
-from distill.students.targets import unpack
-
-_TIMED_STEPS = 3
+from distill.students.timing import choose_threads, time_step
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +59,9 @@ def plan_training(recipe: TrainRecipe, lessons: Lessons) -> Plan:
     steps = recipe.train.epochs * steps_per_epoch
     use_gpu = torch.cuda.is_available() and recipe.train.accelerator != "cpu"
     device = torch.device("cuda" if use_gpu else "cpu")
-    step_s = _time_step(student, recipe, photos, device)
+    if not use_gpu:
+        torch.set_num_threads(choose_threads(student, recipe, photos))
+    step_s = time_step(student, recipe, photos, device, recipe.data.batch_size)
     budget_s = 60 * recipe.train.minutes if recipe.train.minutes else float("inf")
     held_bytes = photos.num_bytes + len(lessons.val) * (photos.num_bytes // len(photos))
     return Plan(
@@ -82,29 +78,6 @@ def plan_training(recipe: TrainRecipe, lessons: Lessons) -> Plan:
         in_memory=photos.num_bytes * recipe.train.devices <= recipe.data.cache_gib * 2**30,
         device=torch.cuda.get_device_name() if use_gpu else f"CPU, {torch.get_num_threads()} threads",
     )
-
-
-def _time_step(student: Student, recipe: TrainRecipe, photos: PhotoSet, device: torch.device) -> float:
-    """Seconds of one step: forward, losses, backward, optimiser; the fastest of a few after a first one to warm up."""
-    student.to(device).to(memory_format=torch.channels_last).train()
-    count = min(recipe.data.batch_size, len(photos))
-    stored = {name: values.to(device) for name, values in photos.__getitems__(list(range(count))).items()}
-    module = StudentModule(student, recipe, max_steps=1, run_dir=Path())
-    optimizer = module.configure_optimizers()
-    gauge = student.spec.depth.gauge if student.spec.depth else None
-    times_s = []
-    for _ in range(_TIMED_STEPS + 1):
-        start_s = time.perf_counter()
-        batch = unpack(stored, student.spec.tasks, gauge)
-        raw = student.raw(batch.image.contiguous(memory_format=torch.channels_last))
-        loss = torch.stack(list(student_losses(student, raw, batch, recipe.loss).values())).sum()
-        torch.autograd.backward(loss)
-        optimizer.step()
-        optimizer.zero_grad()
-        if device.type == "cuda":
-            torch.cuda.synchronize()
-        times_s.append(time.perf_counter() - start_s)
-    return min(times_s[1:])
 
 
 @torch.no_grad()

@@ -14,11 +14,14 @@ import torch
 from distill.errors import DistillError, UsageError
 from distill.recipe import load_recipe
 from distill.recipe.training import TrainRecipe
+from distill.students import timing
 from distill.students.checkpoint import check_same_student, load_student
+from distill.students.data import PhotoSet
 from distill.students.fit import Fitted, fit, read_lessons
 from distill.students.module import NAN_BATCH, StudentModule, learning_rate_factor
 from distill.students.plan import plan_training
 from distill.students.student import build_student
+from distill.students.timing import choose_threads
 from distill.tasks import Gauge, Task
 
 MakeShards = Callable[..., Path]
@@ -197,6 +200,23 @@ def test_a_plan_costs_nothing_and_says_what_would_be_done(shards: Path, tmp_path
     assert plan.photos_train + plan.photos_val == 24 and plan.steps == plan.epochs * -(-plan.photos_train // 8)
     assert 0 < plan.step_s < 10 and plan.gmacs > 0 and not plan.in_memory and plan.parameters > 300_000
     assert not list(tmp_path.iterdir())
+
+
+def test_the_faster_number_of_threads_is_taken(shards: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    recipe = recipe_for(shards)
+    lessons = read_lessons(recipe)
+    student = build_student(recipe.student, lessons.spec)
+    photos = PhotoSet(lessons.train, lessons.index.tasks, recipe.student.size_hw)
+    before = {name: value.clone() for name, value in student.state_dict().items()}
+    assert choose_threads(student, recipe, photos) == 1
+    torch.set_num_threads(2)
+    assert choose_threads(student, recipe, photos) in (1, 2) and torch.get_num_threads() == 2
+    assert all(torch.equal(value, before[name]) for name, value in student.state_dict().items())
+    monkeypatch.setattr(timing, "time_step", lambda *args: float(torch.get_num_threads()))
+    assert choose_threads(student, recipe, photos) == 1
+    monkeypatch.setattr(timing, "time_step", lambda *args: -float(torch.get_num_threads()))
+    assert choose_threads(student, recipe, photos) == 2
+    assert choose_threads(student, recipe_for(shards, "train.threads=5"), photos) == 5
 
 
 def test_the_learning_rate_rises_then_falls_to_nothing() -> None:
