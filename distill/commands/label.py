@@ -51,6 +51,12 @@ def label(
     workers: Annotated[int, typer.Option(min=0, help="Processes; 0: as many as help.")] = 0,
     part: Annotated[str, typer.Option(help="Do only this part of the slices, such as 3/10 in a job array.")] = "1/1",
     previews: Annotated[int, typer.Option(min=0, help="How many photos the report shows.")] = 24,
+    check: Annotated[
+        bool, typer.Option("--check", help="Hold painted answers against their photos: mend drift, score labels.")
+    ] = False,
+    min_quality: Annotated[
+        float, typer.Option(min=0, max=1, help="With --check: reject labels that score lower.")
+    ] = 0.0,
     tolerate: Annotated[int, typer.Option(min=0, help="Exit 0 although up to this many photos could not be used.")] = 0,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Throw away what --out holds and start again.")
@@ -86,6 +92,8 @@ def label(
         limit=limit,
         shard_size=shard_size,
         previews=previews,
+        check=check or min_quality > 0,
+        min_quality=min_quality,
     )
     if plan:
         show_plan(job, console)

@@ -13,6 +13,7 @@ from distill.tasks import Task
 
 if TYPE_CHECKING:
     from distill.teachers.base import Teacher
+    from distill.teachers.painting import Checks
 
 TeacherRecipe = SyntheticRecipe | ReplayRecipe | MapsRecipe | OnnxRecipe
 
@@ -25,18 +26,21 @@ RECIPES: dict[str, type[TeacherRecipe]] = {
 """Kind of teacher to the recipe that describes it."""
 
 
-def build_teacher(recipe: TeacherRecipe, *, folder: Path, tasks: Sequence[Task] = ()) -> Teacher:
+def build_teacher(
+    recipe: TeacherRecipe, *, folder: Path, tasks: Sequence[Task] = (), checks: Checks | None = None
+) -> Teacher:
     """The teacher that a recipe describes.
 
     Args:
         recipe: What to build.
         folder: Where the recipe lies; paths in it may be relative to it.
         tasks: Only these; empty: all that the teacher can do.
+        checks: Hold painted answers against their photos.
 
     Raises:
         UsageError: The teacher cannot do one of these tasks, or its files are not there.
     """
-    teacher = _build(recipe, folder)
+    teacher = _build(recipe, folder, checks)
     for task in tasks:
         if task not in teacher.tasks:
             raise UsageError(
@@ -47,17 +51,17 @@ def build_teacher(recipe: TeacherRecipe, *, folder: Path, tasks: Sequence[Task] 
     return teacher
 
 
-def _build(recipe: TeacherRecipe, folder: Path) -> Teacher:
+def _build(recipe: TeacherRecipe, folder: Path, checks: Checks | None) -> Teacher:
     if isinstance(recipe, SyntheticRecipe):
-        return _build_synthetic(recipe)
+        return _build_synthetic(recipe, checks)
     if isinstance(recipe, ReplayRecipe):
-        return _build_replay(recipe)
+        return _build_replay(recipe, checks)
     if isinstance(recipe, MapsRecipe):
         return _build_maps(recipe)
     return _build_onnx(recipe, folder)
 
 
-def _build_synthetic(recipe: SyntheticRecipe) -> Teacher:
+def _build_synthetic(recipe: SyntheticRecipe, checks: Checks | None) -> Teacher:
     from distill.teachers.generators.synthetic.generator import SYNTHETIC_CLASSES, SyntheticGenerator, SyntheticTruth
     from distill.teachers.painting import PaintingTeacher
     from distill.teachers.predicting import PredictingTeacher
@@ -73,10 +77,11 @@ def _build_synthetic(recipe: SyntheticRecipe) -> Teacher:
         tasks=recipe.tasks,
         classes=SYNTHETIC_CLASSES,
         seed=recipe.seed,
+        checks=checks,
     )
 
 
-def _build_replay(recipe: ReplayRecipe) -> Teacher:
+def _build_replay(recipe: ReplayRecipe, checks: Checks | None) -> Teacher:
     from distill.teachers.generators.replay import ReplayGenerator
     from distill.teachers.painting import PaintingTeacher
 
@@ -90,6 +95,7 @@ def _build_replay(recipe: ReplayRecipe) -> Teacher:
         tasks=[task for task in Task if task in asked],
         # The union of all legends, in the order in which the classes first appear.
         classes=tuple(dict.fromkeys(name for q in questions if q.task is Task.SEMANTIC for name in q.legend)),
+        checks=checks,
     )
 
 

@@ -27,6 +27,7 @@ from distill.shards import Manifest, Sample, ShardEntry, file_sha256, write_mani
 from distill.tasks import Gauge, Task
 from distill.teachers import TeacherRecipe, build_teacher
 from distill.teachers.base import Lesson, Teacher
+from distill.teachers.painting import Checks
 from distill.teachers.previews import write_preview
 from distill.teachers.sources import ScenesSource, Source, Unreadable, open_source
 from distill.teachers.specialists.onnx import find_model
@@ -78,6 +79,10 @@ class Job:
     limit: int | None = None
     shard_size: int = 64
     previews: int = 24
+    check: bool = False
+    """Whether painted answers are held against their photos: drift found, mended or rejected; labels scored."""
+    min_quality: float = 0.0
+    """With `check`: labels that score lower are rejected."""
 
     @cached_property
     def source(self) -> Source:
@@ -101,12 +106,14 @@ class Job:
     @cached_property
     def teacher(self) -> Teacher:
         """The teacher, built when it is first needed."""
-        return build_teacher(self.recipe, folder=self.folder, tasks=self.tasks)
+        checks = Checks(self.min_quality) if self.check else None
+        return build_teacher(self.recipe, folder=self.folder, tasks=self.tasks, checks=checks)
 
     @cached_property
     def _fingerprint(self) -> str:
         """What decides the labels besides the photos."""
         parts: list[Any] = [_FORMAT, self.recipe.model_dump(mode="json"), list(self.tasks), self.shard_size]
+        parts += [self.min_quality] if self.check else []
         if isinstance(self.recipe, ReplayRecipe):
             parts.append(file_sha256(self.recipe.answers))
         if isinstance(self.recipe, OnnxRecipe):

@@ -2,12 +2,16 @@
 
     photo -> questions -> generator.paint -> decode (at the answer's own size) -> place over the photo -> lessons
 
+Where answers are checked, the drift between photo and answer is found first, mended or rejected, and every label is
+scored against the photo and the other labels.
+
 A question that fails (refused, unreadable, wrong) costs that question only; the photo keeps its other labels.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -21,7 +25,8 @@ from distill.tasks import BACKGROUND_INSTANCE, IGNORE_INSTANCE, IGNORE_SEMANTIC,
 from distill.teachers.base import Answer, Generator, Lesson, Question, Refusal
 from distill.teachers.decoders import decode_answer
 from distill.teachers.prompts import prompt_hash
-from distill.teachers.register import place
+from distill.teachers.quality import assess
+from distill.teachers.register import EXACT, Placement, estimate, place
 
 _FITS = 0.8
 MIN_SHARE_VALID = 0.05
@@ -30,6 +35,17 @@ MIN_SHARE_VALID = 0.05
 
 class Rejection(DistillError):  # noqa: N818 - as `Refusal`
     """An answer came and was read, and does not deserve to be a label."""
+
+
+@dataclass(frozen=True, slots=True)
+class Checks:
+    """How strictly answers are held against their photos.
+
+    Attributes:
+        min_quality: Labels that score lower are rejected, in [0, 1].
+    """
+
+    min_quality: float = 0.0
 
 
 class PaintingTeacher:
@@ -44,11 +60,12 @@ class PaintingTeacher:
         tasks: Sequence[Task],
         classes: Sequence[str],
         seed: int = 0,
+        checks: Checks | None = None,
     ) -> None:
         self.name, self.licence = name, licence
         self.tasks = tuple(tasks)
         self.classes = tuple(classes)
-        self._generator, self._seed = generator, seed
+        self._generator, self._seed, self._checks = generator, seed, checks
 
     def teach(self, photo: Photo) -> list[Lesson]:
         """Lessons about the photo.
@@ -64,6 +81,9 @@ class PaintingTeacher:
         lessons: list[Lesson] = []
         for question in questions:
             self._learn(photo, question, questions, lessons)
+        if self._checks is not None:
+            for lesson in lessons:
+                _score(photo, lesson, self._checks)
         return lessons
 
     def _learn(self, photo: Photo, question: Question, asked: list[Question], lessons: list[Lesson]) -> None:
@@ -74,7 +94,10 @@ class PaintingTeacher:
             read = decode_answer(painted, question)
             if read.share_valid < MIN_SHARE_VALID:
                 raise Rejection(_why_unreadable(painted, question, read, asked))
-            label = place(read, photo.size_hw, question.canvas)
+            placement = estimate(photo.rgb, painted, question.canvas) if self._checks is not None else EXACT
+            if not placement.accepted:
+                raise Rejection(f"the answer does not lie over the photo (agreement {placement.score:.2f})")
+            label = place(read, photo.size_hw, question.canvas, placement)
         except DistillError as error:
             lesson = lessons[0] if lessons else _new(lessons)
             reason = error.message.removeprefix(f"{photo.name}: ")
@@ -85,10 +108,10 @@ class PaintingTeacher:
         if label.task is Task.SEMANTIC:
             label = join_classes(label, self.classes)
         lesson = _place_for(label, lessons)
-        lesson.records.append(self._record(answer, label, container))
+        lesson.records.append(self._record(answer, label, container, placement))
         _file(label, painted, lesson)
 
-    def _record(self, answer: Answer, label: Label, container: str) -> dict[str, Any]:
+    def _record(self, answer: Answer, label: Label, container: str, placement: Placement) -> dict[str, Any]:
         """Where a label comes from, and how good it looks."""
         question = answer.question
         record = {
@@ -108,7 +131,28 @@ class PaintingTeacher:
             record["asked_classes"] = list(question.legend)
         if question.class_name:
             record["class"] = question.class_name
+        if self._checks is not None:
+            record["placement"] = asdict(placement)
         return record
+
+
+def _score(photo: Photo, lesson: Lesson, checks: Checks) -> None:
+    """Score every label against the photo and the other labels; drop what is too bad."""
+    placed = {record["task"]: record["placement"] for record in lesson.records}
+    for task, label in list(lesson.labels.items()):
+        others = [other for name, other in lesson.labels.items() if name is not task]
+        quality = assess(label, photo.rgb, placement=Placement(**placed[str(task)]), others=others)
+        for record in lesson.records:
+            if record["task"] == str(task):
+                record["quality"] = round(quality.score, 4)
+                record["quality_parts"] = {name: round(part, 4) for name, part in quality.parts.items()}
+        if quality.score < checks.min_quality:
+            del lesson.labels[task]
+            lesson.records[:] = [record for record in lesson.records if record["task"] != str(task)]
+            reason = f"quality {quality.score:.2f} is below {checks.min_quality:.2f}"
+            lesson.failures.append({"task": str(task), "kind": "rejected", "reason": reason})
+        else:
+            lesson.labels[task] = replace(label, confidence=quality.pixels)
 
 
 def _kind(error: DistillError) -> str:

@@ -1,0 +1,160 @@
+"""A teacher that paints: what is kept, what is rejected, and why."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from distill.errors import DistillError
+from distill.images import Photo, encode_map, read_photo
+from distill.labels import Label
+from distill.recipe.synthetic import FaultsRecipe, SyntheticRecipe
+from distill.tasks import IGNORE_INSTANCE, Task
+from distill.teachers import build_teacher
+from distill.teachers.base import Answer, Question, Refusal
+from distill.teachers.generators.synthetic.generator import scene_photo
+from distill.teachers.painting import Checks, PaintingTeacher, join_classes, join_instances
+
+SIZE_HW = (32, 48)
+RED_BLUE = {"cat": (255, 0, 0), "dog": (0, 0, 255)}
+GREEN_GRAY = {"tree": (0, 255, 0), "road": (128, 128, 128)}
+
+
+def flat(*colours: tuple[int, int, int]) -> np.ndarray:
+    """Vertical stripes of equal width."""
+    row = np.repeat(np.array(colours, np.uint8), SIZE_HW[1] // len(colours), axis=0)
+    return np.broadcast_to(row, (SIZE_HW[0], *row.shape)).copy()
+
+
+class Painter:
+    """A named fake: hands out what a test puts into it."""
+
+    def __init__(self, answers: list[tuple[Question, np.ndarray | DistillError | bytes]]) -> None:
+        self._answers = answers
+
+    def questions(self, photo: Photo) -> list[Question]:
+        return [question for question, _ in self._answers]
+
+    def paint(self, photo: Photo, question: Question, *, seed: int) -> Answer:
+        painted = next(painted for asked, painted in self._answers if asked == question)
+        if isinstance(painted, DistillError):
+            raise painted
+        data = painted if isinstance(painted, bytes) else encode_map(painted)
+        return Answer(question, data, "answer.png", "fake", cost_usd=0.5)
+
+
+def photo() -> Photo:
+    pixels = np.random.default_rng(0).integers(0, 256, (*SIZE_HW, 3), dtype=np.uint8)
+    return read_photo(encode_map(pixels), key="one", name="one.png")
+
+
+def teach(answers: list[tuple[Question, np.ndarray | DistillError | bytes]], classes: tuple[str, ...] = ()):
+    tasks = list(Task)
+    names = classes or tuple(dict.fromkeys(name for question, _ in answers for name in question.legend))
+    return PaintingTeacher(Painter(answers), name="t", licence="l", tasks=tasks, classes=names).teach(photo())
+
+
+def semantic(legend: dict) -> Question:
+    return Question(Task.SEMANTIC, prompt=str(legend), legend=legend)
+
+
+def test_an_answer_becomes_a_label_with_its_provenance():
+    (lesson,) = teach([(semantic(RED_BLUE), flat((255, 0, 0), (0, 0, 255)))])
+    label = lesson.labels[Task.SEMANTIC]
+    assert (label.value[:, :20] == 0).all() and (label.value[:, 28:] == 1).all()
+    record = lesson.records[0]
+    assert record["cost_usd"] == 0.5 and record["licence"] == "l" and record["asked_classes"] == ["cat", "dog"]
+    assert record["quality"] > 0.8 and len(record["prompt_hash"]) == 16
+
+
+def test_a_refusal_costs_its_question_only():
+    depth = Question(Task.DEPTH)
+    (lesson,) = teach([(depth, Refusal("will not")), (semantic(RED_BLUE), flat((255, 0, 0), (0, 0, 255)))])
+    assert list(lesson.labels) == [Task.SEMANTIC]
+    assert lesson.failures == [{"task": "depth", "kind": "refused", "reason": "will not"}]
+
+
+@pytest.mark.parametrize("data", [b"", b"<html>503</html>", encode_map(flat((0, 0, 0)))[:60]])
+def test_what_is_no_picture_is_a_failure_that_names_the_answer(data: bytes):
+    (lesson,) = teach([(Question(Task.DEPTH), data)])
+    assert not lesson.labels
+    assert lesson.failures[0]["kind"] == "failed" and "answer.png" in lesson.failures[0]["reason"]
+
+
+def test_an_answer_in_other_colours_is_rejected_and_a_swap_is_named():
+    answers = [
+        (semantic(RED_BLUE), flat((0, 255, 0), (128, 128, 128))),
+        (semantic(GREEN_GRAY), flat((255, 0, 0), (0, 0, 255))),
+    ]
+    (lesson,) = teach(answers)
+    assert not lesson.labels
+    assert [failure["kind"] for failure in lesson.failures] == ["rejected", "rejected"]
+    assert "swapped" in lesson.failures[0]["reason"] and "tree, road" in lesson.failures[0]["reason"]
+    (alone,) = teach(answers[:1])
+    assert "swapped" not in alone.failures[0]["reason"]
+
+
+def test_two_legends_about_one_photo_are_two_lessons_with_one_class_list():
+    first, second = teach(
+        [
+            (semantic(RED_BLUE), flat((255, 0, 0), (0, 0, 255))),
+            (semantic(GREEN_GRAY), flat((0, 255, 0), (128, 128, 128))),
+        ]
+    )
+    assert first.labels[Task.SEMANTIC].classes == ("cat", "dog", "tree", "road")
+    assert second.labels[Task.SEMANTIC].value[0, 0] == 2
+
+
+def instance_label(value: list[int], name: str) -> Label:
+    values = np.array([value], np.uint16)
+    valid = values != IGNORE_INSTANCE
+    names = {int(i): name for i in np.unique(values[valid]) if i}
+    return Label(Task.INSTANCE, values, valid, valid.astype(np.float32), classes=(name,), instance_classes=names)
+
+
+def test_instances_of_two_classes_share_one_map():
+    joined = join_instances(instance_label([1, 1, 0, 2, 0], "cup"), instance_label([0, 1, 1, 0, 0], "plate"))
+    assert joined.instance_classes == {1: "cup", 2: "cup", 3: "plate"}
+    assert joined.value.tolist() == [[1, IGNORE_INSTANCE, 3, 2, 0]]
+    assert joined.valid.tolist() == [[True, False, True, True, True]]
+
+
+def test_classes_that_the_list_does_not_know_become_ignore():
+    valid = np.ones((1, 2), bool)
+    label = Label(
+        Task.SEMANTIC, np.array([[0, 1]], np.uint8), valid, valid.astype(np.float32), classes=("cat", "unicorn")
+    )
+    joined = join_classes(label, ("dog", "cat"))
+    assert joined.value.tolist() == [[1, 255]] and joined.confidence.tolist() == [[1, 0]]
+
+
+def drifted() -> SyntheticRecipe:
+    faults = FaultsRecipe(drift_share=1.0, shift_px=20.0)
+    return SyntheticRecipe(size_hw=(288, 384), tasks=(Task.SEMANTIC,), faults=faults)
+
+
+def accuracy(recipe: SyntheticRecipe, checks: Checks | None, index: int) -> float:
+    scene = scene_photo(index, recipe)
+    truth = build_teacher(recipe.model_copy(update={"truth": True}), folder=Path()).teach(scene)[0]
+    (lesson,) = build_teacher(recipe, folder=Path(), checks=checks).teach(scene)
+    if Task.SEMANTIC not in lesson.labels:
+        pytest.skip("this answer was rejected")
+    label, exact = lesson.labels[Task.SEMANTIC], truth.labels[Task.SEMANTIC]
+    both = label.valid & exact.valid
+    return float((label.value == exact.value)[both].mean())
+
+
+def test_checked_answers_lie_where_they_should():
+    recipe = drifted()
+    unchecked = np.mean([accuracy(recipe, None, index) for index in range(3)])
+    checked = np.mean([accuracy(recipe, Checks(), index) for index in range(3)])
+    assert 1 - checked < 0.5 * (1 - unchecked)
+
+
+def test_labels_below_the_quality_asked_for_are_rejected():
+    recipe = drifted()
+    (lesson,) = build_teacher(recipe, folder=Path(), checks=Checks(min_quality=1.0)).teach(scene_photo(0, recipe))
+    assert not lesson.labels and not lesson.records
+    assert lesson.failures[0]["kind"] == "rejected" and "quality" in lesson.failures[0]["reason"]
