@@ -152,27 +152,28 @@ def contents(folder: Path) -> dict[str, str]:
 @pytest.mark.slow
 def test_killed_at_random_moments_the_resumed_shards_are_byte_identical(tmp_path: Path):
     whole, broken = tmp_path / "whole", tmp_path / "broken"
-    distill(*synthetic(whole, 40))
+    scenes = 240
+    distill(*synthetic(whole, scenes))
     moments = random.Random(0)
     kills = 0
-    for _ in range(6):
+    for _ in range(5):
         process = subprocess.Popen(
-            [sys.executable, "-m", "distill", *synthetic(broken, 40)],
+            [sys.executable, "-m", "distill", *synthetic(broken, scenes)],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             start_new_session=True,
         )
-        time.sleep(moments.uniform(0.5, 3.0))
+        time.sleep(moments.uniform(0.3, 2.0))
         if process.poll() is None:
             kills += 1
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
     assert kills > 0
-    distill(*synthetic(broken, 40))
+    distill(*synthetic(broken, scenes))
     assert contents(broken) == contents(whole)
     assert verify(broken) == []
     keys = [sample.key for sample in read_samples(broken)]
-    assert len(keys) == len(set(keys)) == 40
+    assert len(keys) == len(set(keys)) == scenes
     assert not list(broken.glob(".shard*"))
 
 

@@ -3,27 +3,22 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
-import os
 import shutil
-import signal
-import threading
 import time
-from collections.abc import Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from distill.commands.console import Console
+from distill.commands.workers import num_workers, run_slices
 from distill.errors import DistillError, UsageError
 from distill.tasks import Task
 
 if TYPE_CHECKING:
     from distill.teachers import TeacherRecipe
-    from distill.teachers.labelling import Job, Page
+    from distill.teachers.accounts import Page
+    from distill.teachers.labelling import Job
 
 _SHOWN = 20
 """Failures named on the screen; label.json and the report name all."""
@@ -144,6 +139,7 @@ def run_label(
     Raises:
         DistillError: Nothing can be written, or the teacher cannot be opened.
     """
+    from distill.images import write_atomic
     from distill.recipe import dump_recipe
     from distill.rundir import open_rundir
     from distill.teachers.labelling import publish
@@ -161,12 +157,12 @@ def run_label(
     if job.source.ignored:
         console.say(f"passing over {len(job.source.ignored)} files that are no pictures")
     with console.progress("label", sum(stop - start for start, stop in map(job.bounds, todo))) as progress:
-        for count in _run_slices(job, todo, _num_workers(job, workers, len(todo))):
+        for count in run_slices(job, todo, num_workers(job, workers, len(todo))):
             progress.advance(count)
     published = publish(job)
     pages = published[1] if published else [page for page in map(job.read_page, range(job.num_slices)) if page]
     result = _result(job, pages, complete=published is not None, seconds=time.monotonic() - started)
-    (job.out / "label.json").write_text(json.dumps(result, indent=2, default=str))
+    write_atomic(job.out / "label.json", json.dumps(result, indent=2, default=str).encode())
     if published is not None:
         from distill.commands.label_report import write_label_report
 
@@ -192,83 +188,6 @@ def _clear(out: Path) -> None:
         path.unlink(missing_ok=True)
     for folder in (PARTS, PREVIEWS):
         shutil.rmtree(out / folder, ignore_errors=True)
-
-
-def _num_workers(job: Job, wanted: int, num_slices: int) -> int:
-    """Networks use all cores by themselves; everything else is one core per process."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    best = wanted or (1 if job.recipe.kind == "onnx" else cores)
-    return max(1, min(best, num_slices))
-
-
-def _run_slices(job: Job, todo: list[int], workers: int) -> Iterator[int]:
-    """Do the slices; yields how many photos were done since the last time."""
-    from distill.teachers.labelling import label_slice
-
-    if workers == 1:
-        done: list[int] = []
-        for index in todo:
-            label_slice(job, index, done.append)
-            yield sum(done)
-            done.clear()
-        return
-    context = multiprocessing.get_context("spawn")
-    counter = context.Value("q", 0)
-    seen = 0
-    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker, initargs=(job, counter))
-    try:
-        waiting, running = list(reversed(todo)), set[Future[None]]()
-        while waiting or running:
-            while waiting and len(running) < 2 * workers:
-                running.add(pool.submit(_work, waiting.pop()))
-            finished, running = wait(running, timeout=0.5, return_when=FIRST_COMPLETED)
-            for future in finished:
-                future.result()
-            seen, new = counter.value, counter.value - seen
-            yield new
-        pool.shutdown()
-    except BrokenProcessPool as error:
-        raise DistillError(
-            "a labelling process was killed, most likely for lack of memory", hint="run again with --workers 1"
-        ) from error
-    finally:
-        # Slices are published atomically, so a process can be stopped anywhere.
-        for child in multiprocessing.active_children():
-            child.terminate()
-        pool.shutdown(wait=False, cancel_futures=True)
-
-
-_JOB: list[Any] = []
-
-
-def _start_worker(job: Job, counter: Any) -> None:
-    """Set up a worker process: Ctrl-C is the parent's business, one thread is its share, it dies with its parent."""
-    import cv2
-
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    # The pool's own queue would keep an orphan waiting for ever.
-    threading.Thread(target=_follow_parent, daemon=True).start()
-    cv2.setNumThreads(1)
-    _JOB[:] = [job, counter]
-
-
-def _follow_parent() -> None:
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)
-
-
-def _work(index: int) -> None:
-    from distill.teachers.labelling import label_slice
-
-    job, counter = _JOB
-
-    def advance(count: int) -> None:
-        with counter.get_lock():
-            counter.value += count
-
-    label_slice(job, index, advance)
 
 
 def _result(job: Job, pages: list[Page], *, complete: bool, seconds: float) -> dict[str, Any]:

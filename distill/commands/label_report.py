@@ -12,7 +12,8 @@ from distill.rundir import machine, versions
 from distill.teachers.previews import Preview, read_previews
 
 if TYPE_CHECKING:
-    from distill.teachers.labelling import Job, Page
+    from distill.teachers.accounts import Page
+    from distill.teachers.labelling import Job
 
 _MOST_ROWS = 200
 _MOST_PROMPTS = 20

@@ -16,8 +16,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
-
 from distill.errors import DistillError, UsageError
 from distill.images import Photo, write_atomic
 from distill.labels import encode
@@ -26,6 +24,7 @@ from distill.recipe.teacher import OnnxRecipe, ReplayRecipe
 from distill.shards import Manifest, Sample, ShardEntry, file_sha256, write_manifest, write_shard
 from distill.tasks import Gauge, Task
 from distill.teachers import TeacherRecipe, build_teacher
+from distill.teachers.accounts import Accounts, Page
 from distill.teachers.base import Lesson, Teacher
 from distill.teachers.painting import Checks
 from distill.teachers.previews import write_preview
@@ -34,35 +33,6 @@ from distill.teachers.specialists.onnx import find_model
 
 PARTS = ".parts"
 _FORMAT = 1
-
-
-class Page(BaseModel):
-    """The accounts of one slice."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    identity: str
-    shard: ShardEntry | None
-    """None when no photo of the slice could be labelled."""
-    photos: int
-    labelled: int
-    failures: tuple[dict[str, str], ...] = ()
-    """Photos that could not be used: name, reason."""
-    unanswered: tuple[dict[str, str], ...] = ()
-    """Questions that gave no label: name, task, kind, reason."""
-    counts: dict[str, int] = Field(default_factory=dict)
-    """Label maps, by task."""
-    answered: dict[str, int] = Field(default_factory=dict)
-    """Answers that became labels, by task; several instance answers share one map."""
-    quality: dict[str, float] = Field(default_factory=dict)
-    """Sum over answers, by task."""
-    gauges: tuple[Gauge, ...] = ()
-    referring: tuple[str, ...] = ()
-    instance_classes: tuple[str, ...] = ()
-    instances: tuple[dict[str, Any], ...] = ()
-    """Per photo: name, and how many of each class."""
-    prompts: dict[str, str] = Field(default_factory=dict)
-    cost_usd: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -162,7 +132,7 @@ def label_slice(job: Job, index: int, advance: Callable[[int], None] = lambda co
     Raises:
         DistillError: The disk is full, the teacher cannot be opened; nothing half-made stays under a final name.
     """
-    accounts = _Accounts()
+    accounts = Accounts()
     path = job.out / f"shard-{index:06d}.tar"
     (job.out / PARTS).mkdir(parents=True, exist_ok=True)
     entry: ShardEntry | None = write_shard(path, _samples(job, index, accounts, advance))
@@ -174,7 +144,7 @@ def label_slice(job: Job, index: int, advance: Callable[[int], None] = lambda co
     return page
 
 
-def _samples(job: Job, index: int, accounts: _Accounts, advance: Callable[[int], None]) -> Iterator[Sample]:
+def _samples(job: Job, index: int, accounts: Accounts, advance: Callable[[int], None]) -> Iterator[Sample]:
     """The samples of a slice, one photo in memory at a time."""
     start, stop = job.bounds(index)
     for position, photo in enumerate(job.source.read(start, stop), start):
@@ -222,65 +192,6 @@ def make_sample(photo: Photo, lesson: Lesson, number: int = 1) -> Sample:
         meta["failures"] = lesson.failures
     files["json"] = json.dumps(meta, sort_keys=True, ensure_ascii=False).encode()
     return Sample(photo.key if number == 1 else f"{photo.key}-{number}", files)
-
-
-class _Accounts:
-    """What happened in a slice so far."""
-
-    def __init__(self) -> None:
-        self.photos = 0
-        self.labelled = 0
-        self.failures: list[dict[str, str]] = []
-        self._unanswered: list[dict[str, str]] = []
-        self._answered: dict[str, int] = {}
-        self._cost_usd = 0.0
-        self._counts: dict[str, int] = {}
-        self._quality: dict[str, float] = {}
-        self._gauges: dict[Gauge, None] = {}
-        self._referring: dict[str, None] = {}
-        self._instance_classes: dict[str, None] = {}
-        self._instances: list[dict[str, Any]] = []
-        self._prompts: dict[str, str] = {}
-
-    def add(self, photo: Photo, lesson: Lesson) -> None:
-        """Count a lesson."""
-        self._unanswered += [{"name": photo.name, **failure} for failure in lesson.failures]
-        for record in lesson.records:
-            self._answered[record["task"]] = self._answered.get(record["task"], 0) + 1
-            self._cost_usd += record["cost_usd"]
-            self._quality[record["task"]] = self._quality.get(record["task"], 0.0) + record["quality"]
-            if "prompt_hash" in record:
-                self._prompts[record["prompt_hash"]] = record["prompt"]
-        for task, label in lesson.labels.items():
-            self._counts[task] = self._counts.get(task, 0) + 1
-            if task is Task.DEPTH:
-                self._gauges[label.gauge or Gauge.METRIC] = None
-            if task is Task.REFERRING:
-                self._referring |= dict.fromkeys(label.classes)
-            if task is Task.INSTANCE:
-                self._instance_classes |= dict.fromkeys(label.classes)
-                names = list(label.instance_classes.values())
-                self._instances.append({"name": photo.name, **{name: names.count(name) for name in sorted(set(names))}})
-
-    def page(self, identity: str, entry: ShardEntry | None) -> Page:
-        """The accounts as they are written down."""
-        return Page(
-            identity=identity,
-            shard=entry,
-            photos=self.photos,
-            labelled=self.labelled,
-            failures=tuple(self.failures),
-            unanswered=tuple(self._unanswered),
-            answered=self._answered,
-            counts=self._counts,
-            quality=self._quality,
-            gauges=tuple(self._gauges),
-            referring=tuple(self._referring),
-            instance_classes=tuple(self._instance_classes),
-            instances=tuple(self._instances),
-            prompts=self._prompts,
-            cost_usd=self._cost_usd,
-        )
 
 
 def publish(job: Job) -> tuple[Manifest, list[Page]] | None:

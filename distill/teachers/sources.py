@@ -7,16 +7,16 @@ from __future__ import annotations
 
 import glob
 import hashlib
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Protocol
 
 from distill.errors import DistillError, UsageError
 from distill.images import SUFFIXES, Photo, encode_jpeg, read_photo
 from distill.recipe.synthetic import SyntheticRecipe
 from distill.shards import MANIFEST, read_manifest, read_shard
+from distill.teachers.keys import safe_key, unique_keys
 from distill.video import VideoReader, is_video
 
 _UNREADABLE_SUFFIXES = frozenset({".heic", ".heif", ".raw", ".cr2", ".nef", ".dng", ".arw", ".psd", ".jxl"})
@@ -102,7 +102,7 @@ class _VideoSource:
         with VideoReader(path) as reader:
             frames = reader.count()
         self._num = (frames + every - 1) // every
-        self._stem = _safe(path.stem)
+        self._stem = safe_key(path.stem)
 
     def __len__(self) -> int:
         return self._num
@@ -248,40 +248,6 @@ def _walk_before_312(folder: Path) -> Iterator[tuple[Path, list[str], list[str]]
 
     for root, folders, names in os.walk(folder):
         yield Path(root), folders, names
-
-
-def unique_keys(names: Sequence[str]) -> list[str]:
-    """A sample key for each photo name: readable, without dots, and no two equal even where case does not count.
-
-    A name that had to be changed, or that would collide (``a.jpg`` with ``a.png`` or ``A.jpg``), carries eight hex
-    digits of its hash, so that a key never depends on the order of the photos.
-    """
-    stems = [str(PurePosixPath(name).with_suffix("")) for name in names]
-    safe = [_safe(stem) for stem in stems]
-    seen: dict[str, int] = {}
-    for key in safe:
-        seen[key.casefold()] = seen.get(key.casefold(), 0) + 1
-    keys = []
-    for name, stem, key in zip(names, stems, safe, strict=True):
-        plain = seen[key.casefold()] == 1 and key == stem.replace("/", "_")
-        digest = hashlib.sha256(name.encode(errors="surrogateescape")).hexdigest()
-        keys.append(key if plain else f"{key}-{digest[:8]}")
-    return _apart(keys)
-
-
-def _apart(keys: list[str]) -> list[str]:
-    """Number what still collides: the same file name given twice from two folders."""
-    seen: dict[str, int] = {}
-    result = []
-    for key in keys:
-        count = seen[key.casefold()] = seen.get(key.casefold(), 0) + 1
-        result.append(key if count == 1 else f"{key}-{count}")
-    return result
-
-
-def _safe(stem: str) -> str:
-    """Letters, digits, dash and underscore; at most 80 characters."""
-    return re.sub(r"[^\w-]", "_", stem.replace("/", "_"), flags=re.ASCII)[:80] or "photo"
 
 
 class ScenesSource:

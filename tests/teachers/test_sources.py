@@ -12,7 +12,8 @@ from PIL import Image
 
 from distill.errors import UsageError
 from distill.images import Photo
-from distill.teachers.sources import open_source, unique_keys
+from distill.teachers.keys import unique_keys
+from distill.teachers.sources import open_source
 
 
 @given(st.lists(st.text(alphabet="aAbB._-/é ", min_size=1, max_size=12), max_size=20))

@@ -1,0 +1,94 @@
+"""The processes that do the slices of a labelling job."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from typing import TYPE_CHECKING, Any
+
+from distill.errors import DistillError
+
+if TYPE_CHECKING:
+    from distill.teachers.labelling import Job
+
+
+def num_workers(job: Job, wanted: int, num_slices: int) -> int:
+    """Networks use all cores by themselves; everything else is one core per process."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    best = wanted or (1 if job.recipe.kind == "onnx" else cores)
+    return max(1, min(best, num_slices))
+
+
+def run_slices(job: Job, todo: list[int], workers: int) -> Iterator[int]:
+    """Do the slices; yields how many photos were done since the last time."""
+    from distill.teachers.labelling import label_slice
+
+    if workers == 1:
+        done: list[int] = []
+        for index in todo:
+            label_slice(job, index, done.append)
+            yield sum(done)
+            done.clear()
+        return
+    context = multiprocessing.get_context("spawn")
+    counter = context.Value("q", 0)
+    seen = 0
+    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker, initargs=(job, counter))
+    try:
+        waiting, running = list(reversed(todo)), set[Future[None]]()
+        while waiting or running:
+            while waiting and len(running) < 2 * workers:
+                running.add(pool.submit(_work, waiting.pop()))
+            finished, running = wait(running, timeout=0.5, return_when=FIRST_COMPLETED)
+            for future in finished:
+                future.result()
+            seen, new = counter.value, counter.value - seen
+            yield new
+        pool.shutdown()
+    except BrokenProcessPool as error:
+        raise DistillError(
+            "a labelling process was killed, most likely for lack of memory", hint="run again with --workers 1"
+        ) from error
+    finally:
+        # Slices are published atomically, so a process can be stopped anywhere.
+        for child in multiprocessing.active_children():
+            child.terminate()
+        pool.shutdown(wait=False, cancel_futures=True)
+
+
+_JOB: list[Any] = []
+
+
+def _start_worker(job: Job, counter: Any) -> None:
+    """Set up a worker process: Ctrl-C is the parent's business, one thread is its share, it dies with its parent."""
+    import cv2
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # The pool's own queue would keep an orphan waiting for ever.
+    threading.Thread(target=_follow_parent, daemon=True).start()
+    cv2.setNumThreads(1)
+    _JOB[:] = [job, counter]
+
+
+def _follow_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
+
+
+def _work(index: int) -> None:
+    from distill.teachers.labelling import label_slice
+
+    job, counter = _JOB
+
+    def advance(count: int) -> None:
+        with counter.get_lock():
+            counter.value += count
+
+    label_slice(job, index, advance)
