@@ -56,9 +56,13 @@ def test_preset_files_say_what_the_package_knows(repository: Path, preset: str) 
     assert values.student.model_copy(update={"preset": preset}) == from_file
 
 
-def test_every_run_recipe_loads(repository: Path) -> None:
-    recipe = load_recipe(TrainRecipe, repository / "configs" / "runs" / "synthetic_multitask.yaml")
-    assert recipe.student.backbone == "mobilenetv4_conv_small_050" and recipe.student.size_hw == (96, 128)
+RUNS = sorted((Path(__file__).resolve().parents[1] / "configs" / "runs").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("path", RUNS, ids=lambda path: path.stem)
+def test_every_run_recipe_loads(path: Path) -> None:
+    recipe = load_recipe(TrainRecipe, path)
+    assert recipe.student.preset == "nano" and recipe.tasks and recipe.train.minutes
 
 
 def test_a_dumped_recipe_loads_as_itself(tmp_path: Path) -> None:
@@ -107,6 +111,7 @@ def test_a_run_leaves_its_files_and_goes_on_by_itself(
         "history.json",
         "train.recipe.yaml",
         "train.provenance.json",
+        "train.json",
         "checkpoints",
         "logs",
     }
@@ -114,6 +119,9 @@ def test_a_run_leaves_its_files_and_goes_on_by_itself(
     assert provenance["photos"]["train"] + provenance["photos"]["val"] == 12 and provenance["manifests"]
     assert any(path.name.startswith("events") for path in (out / "logs").iterdir())
 
+    assert run(monkeypatch, "train", "--shards", shards, "--out", out, *TINY) == 0
+    assert "this run is finished" in capsys.readouterr().err
+    (out / "train.json").unlink()  # as if it had been killed before the end
     assert run(monkeypatch, "train", "--shards", shards, "--out", out, *TINY) == 0
     assert "going on from the last checkpoint" in capsys.readouterr().err
     assert run(monkeypatch, "train", "--shards", shards, "--out", out, *TINY, "optim.lr=0.1") == 2

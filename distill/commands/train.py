@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +14,7 @@ import typer
 
 from distill.commands.console import Console
 from distill.errors import UsageError
+from distill.images import write_atomic
 from distill.recipe import dump_recipe, load_recipe
 from distill.recipe.training import TrainRecipe
 from distill.rundir import open_rundir
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from distill.students.plan import Plan
 
 _RECIPE = "train.recipe.yaml"
+_FINISHED = "train.json"
 _INTERRUPTED = 130
 
 
@@ -80,14 +83,37 @@ def run_train(recipe: TrainRecipe, out: Path, console: Console, *, resume: bool 
     from distill.students.fit import fit, read_lessons
 
     lessons = read_lessons(recipe)
-    open_rundir(out, recipe_yaml=dump_recipe(recipe), verb="train", facts=_facts(lessons))
+    facts = _facts(lessons)
+    finished = _read_finished(out, facts) if resumes and not resume else None
+    if finished is not None:
+        console.say(f"{out}: this run is finished; choose another --out to train again")
+        return finished
+    open_rundir(out, recipe_yaml=dump_recipe(recipe), verb="train", facts=facts)
     if resumes:
         console.say(f"{out}: going on from the last checkpoint")
     fitted = fit(recipe, lessons, out, console if _is_first_process() else _Mute(), resume=resumes)
     if fitted.interrupted:
         console.say(f"interrupted at step {fitted.steps}; the state is kept: run the same command again to go on")
         raise typer.Exit(_INTERRUPTED)
+    if _is_first_process():
+        values = {**describe_values(out, fitted), "manifests": facts["manifests"]}
+        write_atomic(out / _FINISHED, json.dumps(values, indent=2).encode())
     return fitted
+
+
+def _read_finished(out: Path, facts: dict[str, Any]) -> Fitted | None:
+    """What a finished run on the same shards left; None when there is none."""
+    from distill.students.fit import Fitted
+    from distill.students.keeper import HISTORY
+
+    try:
+        values = json.loads((out / _FINISHED).read_text())
+        history = json.loads((out / HISTORY).read_text())
+    except (OSError, ValueError):
+        return None
+    if values.get("manifests") != facts["manifests"]:
+        return None
+    return Fitted(history, values["epochs"], values["steps"], values["elapsed_s"], interrupted=False)
 
 
 def load_training(words: list[str], shards: list[Path], settings: list[str]) -> TrainRecipe:
