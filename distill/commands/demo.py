@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,6 +19,7 @@ from distill.commands.console import Console
 if TYPE_CHECKING:
     from distill.recipe.synthetic import SyntheticRecipe
 
+_FOLDERS = ("shards", "truth", "teacher", "run", "evaluation", "bench")
 HELD_OUT_FIRST = 1_000_000
 """Scenes from here on are never trained on."""
 
@@ -29,6 +31,9 @@ def demo(
     minutes: Annotated[float, typer.Option(min=0.02, help="How long the student may train.")] = 2.5,
     frames: Annotated[int, typer.Option(min=2, help="Frames of the fly-through.")] = 96,
     seed: Annotated[int, typer.Option(min=0, help="Another seed, other worlds.")] = 0,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Throw away what an earlier demo left in --out.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as one JSON object.")] = False,
 ) -> None:
     """Label, train, evaluate, export, bench, predict and report, offline.
@@ -38,6 +43,9 @@ def demo(
     never seen, against their exact truth. At the end stands report.html.
     """
     console = Console(as_json=as_json)
+    if overwrite:
+        for name in _FOLDERS:
+            shutil.rmtree(out / name, ignore_errors=True)
     tour = Tour(out, console, scenes=scenes, held_out=held_out, minutes=minutes, frames=frames, seed=seed)
     result = tour.run()
     console.result(result, _summary(result))
