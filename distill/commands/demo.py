@@ -76,8 +76,9 @@ class Tour:
         with self._stage("label", f"a synthetic teacher paints answers about {self.scenes} scenes; they are read back"):
             labelled = self._label("shards", self.painted(self.scenes, 0))
         with self._stage("truth", f"{self.held_out} other scenes, with their exact truth and with painted answers"):
-            self._label("truth", self.painted(self.held_out, HELD_OUT_FIRST).model_copy(update={"truth": True}))
-            self._label("teacher", self.painted(self.held_out, HELD_OUT_FIRST))
+            held_out = self.painted(self.held_out, HELD_OUT_FIRST)
+            self._label("truth", held_out.model_copy(update={"truth": True}))
+            self._label("teacher", held_out)
         with self._stage("train", f"a nano student learns depth, normals and classes for {self.minutes:g} minutes"):
             trained = self._train()
         with self._stage("export", "the student becomes an ONNX file, compared with the original on real samples"):
@@ -99,7 +100,7 @@ class Tour:
             "seconds": self.seconds,
         }
         with self._stage("report", "everything on one page"):
-            result["report"] = str(write_demo_report(self, model, result))
+            result["report"] = str(write_demo_report(self.out, held_out, model, result))
         write_atomic(self.out / "demo.json", json.dumps(result, indent=2, default=str).encode())
         return result
 

@@ -28,7 +28,7 @@ from distill.rundir import machine, versions
 from distill.tasks import Task
 
 if TYPE_CHECKING:
-    from distill.commands.demo import Tour
+    from distill.recipe.synthetic import SyntheticRecipe
 
 TEACHER_NAME = "Nano Banana Pro"
 TEACHER_USD_PER_IMAGE = 0.134
@@ -108,8 +108,15 @@ def _time(seconds: float) -> str:
     return f"{seconds:.0f} seconds" if seconds < 120 else f"{seconds / 60:.0f} minutes"
 
 
-def write_demo_report(tour: Tour, model: Path, result: dict[str, Any]) -> Path:
-    """The path of the page."""
+def write_demo_report(out: Path, held_out: SyntheticRecipe, model: Path, result: dict[str, Any]) -> Path:
+    """The path of the page.
+
+    Args:
+        out: The demo's folder.
+        held_out: The teacher that paints about the held-out scenes.
+        model: The exported student.
+        result: What all stages gave.
+    """
     teacher, student = costs(result)
     rows = comparison_rows(result["scores"])
     report = Report(
@@ -118,15 +125,15 @@ def write_demo_report(tour: Tour, model: Path, result: dict[str, Any]) -> Path:
         sections=[
             Section("The line that matters", [_headlines(result), Text(f"{teacher}.\n\n{student}.")]),
             Section("How well the student learned", [_comparison(rows)]),
-            Section("What it sees", list(_scenes(tour, model))),
-            Section("How it learned", _curves(tour.out / "run")),
+            Section("What it sees", list(_scenes(held_out, model))),
+            Section("How it learned", _curves(out / "run")),
             Section("The exported file", _engine(result)),
-            Section("The video", list(_frames(tour.out / "overlay.mp4"))),
+            Section("The video", list(_frames(out / "overlay.mp4"))),
             Section("Time", [Facts({name: f"{seconds:.0f} s" for name, seconds in result["seconds"].items()})]),
         ],
         facts={**machine(), **versions()},
     )
-    return write_report(report, tour.out, "report", formats=("html", "md"))["html"]
+    return write_report(report, out, "report", formats=("html", "md"))["html"]
 
 
 def _headlines(result: dict[str, Any]) -> Headlines:
@@ -159,19 +166,17 @@ def _comparison(rows: list[Row]) -> Table:
     )
 
 
-def _scenes(tour: Tour, model: Path) -> list[Block]:
+def _scenes(recipe: SyntheticRecipe, model: Path) -> list[Block]:
     """Photo, painted answer, label, confidence, student and truth of a few held-out scenes."""
-    from distill.commands.demo import HELD_OUT_FIRST
     from distill.commands.subject import open_subject
     from distill.teachers import build_teacher
     from distill.teachers.generators.synthetic.generator import scene_photo
 
-    recipe = tour.painted(tour.held_out, HELD_OUT_FIRST)
     teacher = build_teacher(recipe, folder=Path())
     truth = build_teacher(recipe.model_copy(update={"truth": True}), folder=Path())
     blocks: list[Block] = []
     with open_subject(model) as runner:
-        for index in range(HELD_OUT_FIRST, HELD_OUT_FIRST + min(_SHOWN_SCENES, tour.held_out)):
+        for index in range(recipe.first, recipe.first + min(_SHOWN_SCENES, recipe.scenes)):
             photo = scene_photo(index, recipe)
             outputs = {name: values[0] for name, values in runner(photo.rgb[None]).items()}
             blocks += _scene(photo, teacher.teach(photo)[0], truth.teach(photo)[0], outputs)
