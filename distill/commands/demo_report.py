@@ -92,9 +92,10 @@ def costs(result: dict[str, Any]) -> tuple[str, str]:
         f"{TEACHER_USD_PER_IMAGE} USD and about {TEACHER_S_PER_IMAGE:.0f} s an image, three images a frame)"
     )
     seconds = FRAMES / student_images_per_s(result)
+    height, width = result["bench"]["timings"][0]["size_hw"]
     student = (
         f"{FRAMES:,} frames with the student: {seconds / 3600 * MACHINE_USD_PER_HOUR:.4f} USD and {_time(seconds)} on "
-        f"this machine (engine alone; {MACHINE_USD_PER_HOUR:.2f} USD an hour)"
+        f"this machine (engine alone, {width}x{height} pixels; {MACHINE_USD_PER_HOUR:.2f} USD an hour)"
     )
     return teacher, student
 
