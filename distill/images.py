@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import io
 import os
+import stat
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +21,8 @@ from distill.errors import DistillError
 
 MAX_PIXELS = int(os.environ.get("DISTILL_MAX_PIXELS", "128000000"))
 """Larger pictures are refused unread: a few kilobytes can announce gigabytes (a decompression bomb)."""
+MAX_FILE_BYTES = 512 * 1024 * 1024
+"""Larger files are refused unread, and so are larger members of a shard."""
 MIN_SIDE_PX = 8
 """Nothing can be learned from a picture thinner than this."""
 
@@ -68,6 +72,20 @@ class Photo:
     def size_hw(self) -> tuple[int, int]:
         """(height, width) after orientation."""
         return self.rgb.shape[0], self.rgb.shape[1]
+
+
+def read_file(path: Path) -> bytes:
+    """The bytes of an ordinary file of at most `MAX_FILE_BYTES`.
+
+    Raises:
+        OSError: It cannot be read, is a pipe or a device, or is too large; ``strerror`` says so.
+    """
+    info = path.stat()
+    if not stat.S_ISREG(info.st_mode):
+        raise OSError(errno.EINVAL, "not an ordinary file")
+    if info.st_size > MAX_FILE_BYTES:
+        raise OSError(errno.EFBIG, f"{info.st_size / 1e6:.0f} MB is over the limit of {MAX_FILE_BYTES / 1e6:.0f} MB")
+    return path.read_bytes()
 
 
 def read_photo(data: bytes, *, key: str, name: str, origin: dict[str, int | float | str] | None = None) -> Photo:

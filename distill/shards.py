@@ -20,13 +20,12 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from distill.errors import DistillError, UsageError
-from distill.images import write_atomic
+from distill.images import MAX_FILE_BYTES, write_atomic
 from distill.labels import Label
 from distill.labels import decode as decode_label
 from distill.tasks import Gauge, Task
 
 MANIFEST = "dataset.json"
-MAX_MEMBER_BYTES = 512 * 1024 * 1024
 
 
 class ShardEntry(BaseModel):
@@ -170,7 +169,7 @@ def read_shard(path: Path) -> Iterator[Sample]:
             for member in tar:
                 if not member.isfile():
                     continue
-                if member.size > MAX_MEMBER_BYTES:
+                if member.size > MAX_FILE_BYTES:
                     raise DistillError(f"{path}: {member.name} announces {member.size} bytes", hint="rebuild the shard")
                 stem, _, extension = member.name.rpartition("/")[2].partition(".")
                 if stem != key:

@@ -18,7 +18,7 @@ from distill.commands.scoring.fitting import Crop, crop_mask, fit_label, join_cl
 from distill.errors import DistillError, UsageError
 from distill.images import encode_jpeg
 from distill.labels import Label, encode
-from distill.metrics import Alignment
+from distill.metrics import Alignment, DepthMetrics
 from distill.shards import Manifest, Sample, read_manifest, read_samples, write_manifest, write_shard
 from distill.tasks import FAR_DEPTH_M, Gauge, Task
 
@@ -337,3 +337,16 @@ def test_a_trained_student_is_scored_from_its_run_folder(truth: Path, tmp_path: 
     assert set(found) == {"depth", "semantic"}
     assert found["depth"]["scores"]["run"]["coverage"] == 1.0
     assert found["semantic"]["scores"]["run"]["classes_it_cannot_say"] == ["Car"]
+
+
+@pytest.mark.parametrize("alignment", ["median_scale", "scale_shift_depth", "scale_shift_log"])
+def test_nothing_is_capped_before_it_is_aligned(alignment: str) -> None:
+    """A prediction of four times the truth is perfect under any alignment that knows a scale."""
+    truth = np.linspace(1, 9, 48, dtype=np.float32).reshape(6, 8)
+    valid = np.ones((6, 8), bool)
+    label = Label(Task.DEPTH, 4 * truth, valid, valid.astype(np.float32), Gauge.METRIC)
+    value, _ = fit_label(label, (6, 8), 10.0, Alignment(alignment))
+    metrics = DepthMetrics(alignment=Alignment(alignment), max_depth_m=10.0)
+    assert metrics.update(value, truth, valid)["abs_rel"] < 1e-5
+    capped, _ = fit_label(label, (6, 8), 10.0)
+    assert capped.max() == 10.0

@@ -371,3 +371,98 @@ def test_every_nth_frame_of_a_video_and_existing_shards_can_be_labelled(tmp_path
 def test_wrong_use_is_one_sentence_and_exit_code_2(arguments: tuple[str, ...], words: str, tmp_path: Path):
     refused = distill("label", *arguments, "--out", tmp_path / "out", code=2)
     assert words in refused["error"]
+
+
+def test_two_rows_that_ask_the_same_keep_their_own_answers(tmp_path: Path):
+    manifest = replay_manifest(tmp_path, ".json")
+    rows = json.loads(manifest.read_text())[:1] * 2
+    from distill.teachers.decoders.depth import encode_depth_rgb
+
+    Image.fromarray(encode_depth_rgb(np.full((64, 96), 7.0, np.float32))).save(tmp_path / "depth2.png")
+    rows[1] = {**rows[1], "answer": "depth2.png"}
+    manifest.write_text(json.dumps(rows))
+    (tmp_path / "photo-2.png").write_bytes(
+        (tmp_path / "photo.png").read_bytes()
+    )  # no key may collide with a second lesson
+    distill("label", tmp_path / "photo.png", "--teacher", "replay", "--answers", manifest, "--out", tmp_path / "out")
+    depths = [float(np.median(sample.label(Task.DEPTH).value)) for sample in read_samples(tmp_path / "out")]
+    assert depths == pytest.approx([3.0, 7.0], abs=0.02)
+
+
+def test_an_answer_goes_to_its_own_photo_and_to_no_other_of_that_name(tmp_path: Path):
+    manifest = replay_manifest(tmp_path, ".json")
+    (tmp_path / "sub").mkdir()
+    picture(5, (64, 96)).save(tmp_path / "sub" / "photo.png")
+    refused = distill(
+        "label", tmp_path / "sub", "--teacher", "replay", "--answers", manifest, "--out", tmp_path / "out", code=1
+    )
+    assert refused["labelled"] == 0 and "no answer" in refused["failed"][0]["reason"]
+
+
+def test_a_changed_answer_is_noticed(tmp_path: Path):
+    manifest = replay_manifest(tmp_path, ".json")
+    arguments = (
+        "label",
+        tmp_path / "photo.png",
+        "--teacher",
+        "replay",
+        "--answers",
+        manifest,
+        "--out",
+        tmp_path / "out",
+    )
+    distill(*arguments)
+    picture(3, (64, 96)).save(tmp_path / "semantic.png")
+    assert "another job" in distill(*arguments, code=2)["error"]
+
+
+def test_the_input_is_never_the_output(tmp_path: Path):
+    out = tmp_path / "out"
+    distill(*synthetic(out, 4))
+    before = contents(out)
+    refused = distill("label", out, "--teacher", "synthetic", "--out", out, "--overwrite", code=2)
+    assert "both an input and --out" in refused["error"] and contents(out) == before
+
+
+def test_a_refused_run_leaves_the_recipe_of_the_set(tmp_path: Path):
+    out = tmp_path / "out"
+    distill(*synthetic(out, 4))
+    before = (out / "label.recipe.yaml").read_text()
+    distill(*synthetic(out, 4, "--set", "seed=9"), code=2)
+    assert (out / "label.recipe.yaml").read_text() == before
+
+
+def test_odd_files_neither_hang_nor_stop_the_run(maps_recipe: Path, tmp_path: Path):
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    picture(0).save(folder / "good.png")
+    add_depth(folder / "good.png")
+    os.mkfifo(folder / "pipe.png")
+    (folder / "zero.png").symlink_to("/dev/zero")
+    with (folder / "huge.png").open("wb") as file:
+        file.truncate(8 * 2**30)  # sparse
+    raw = os.fsencode(folder) + b"/caf\xe9.png"
+    Path(os.fsdecode(raw)).write_bytes((folder / "good.png").read_bytes())
+    add_depth(Path(os.fsdecode(raw)))
+    result = distill("label", folder, "--teacher", maps_recipe, "--out", tmp_path / "out", code=1)
+    assert result["labelled"] == 2
+    assert {row["name"] for row in result["failed"]} == {"pipe.png", "zero.png", "huge.png"}
+
+
+def test_results_may_lie_below_the_photos(maps_recipe: Path, tmp_path: Path):
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    picture(0).save(folder / "good.png")
+    add_depth(folder / "good.png")
+    for _ in range(2):  # the second time its own previews must not count as photos
+        assert distill("label", folder, "--teacher", maps_recipe, "--out", folder / "shards")["photos"] == 1
+
+
+def test_a_damaged_input_shard_costs_its_own_samples_only(tmp_path: Path):
+    one, two = tmp_path / "one", tmp_path / "two"
+    distill(*synthetic(one, 8))
+    path = one / "shard-000000.tar"
+    path.write_bytes(path.read_bytes()[:9000])
+    teacher = ("--teacher", "synthetic", "--set", "size_hw=[48,64]", "--set", "truth=true")
+    result = distill("label", one, *teacher, "--out", two, code=1)
+    assert result["labelled"] + len(result["failed"]) == 8 and result["labelled"] >= 4

@@ -212,3 +212,22 @@ def test_only_an_animated_gif_is_a_video(tmp_path: Path) -> None:
     assert not is_video(still)
     assert is_video(make_clip(tmp_path / "moving.gif", num_frames=3, codec="gif", pix_fmt="rgb8"))
     assert is_video(Path("x.MKV")) and not is_video(Path("x.jpg"))
+
+
+@pytest.mark.parametrize("share", [0.3, 0.6, 0.8])
+def test_a_cut_off_matroska_file_is_noticed(tmp_path: Path, share: float) -> None:
+    """FFmpeg ends such a file without a word; only its announced length tells."""
+    whole = tmp_path / "whole.mkv"
+    with VideoWriter(whole, (48, 64), time_base=Fraction(1, 25), rate=Fraction(25)) as writer:
+        for number in range(100):
+            noise = np.random.default_rng(number).integers(0, 256, (48, 64, 3), dtype=np.uint8)
+            writer.write(noise, number)
+    with VideoReader(whole) as reader:
+        assert sum(1 for _ in reader.frames()) == 100
+    cut = tmp_path / "cut.mkv"
+    cut.write_bytes(whole.read_bytes()[: int(share * whole.stat().st_size)])
+    found = []
+    with pytest.raises(DistillError, match="cut off"), VideoReader(cut) as reader:
+        for frame in reader.frames():
+            found.append(frame.index)
+    assert 0 < len(found) < 100

@@ -119,6 +119,9 @@ def load_teacher(teacher: str, answers: Path | None, overrides: list[str]) -> tu
         if path.suffix not in (".yaml", ".yml"):
             raise UsageError(f"{teacher}: no such kind of teacher", hint=f"use {kinds}, or the path of a YAML recipe")
         values, folder, name = read_yaml(path), path.parent, str(path)
+        manifest = values.get("answers")
+        if isinstance(manifest, str) and (folder / manifest).is_file():
+            values["answers"] = str(folder / manifest)
     kind = str(values.setdefault("kind", teacher))
     if kind not in RECIPES:
         raise UsageError(f"{name}: unknown kind of teacher {kind!r}", hint=f"use {kinds}")
@@ -145,12 +148,15 @@ def run_label(
     from distill.teachers.labelling import publish
 
     started = time.monotonic()
+    if any(Path(word).is_dir() and Path(word).resolve() == job.out.resolve() for word in job.inputs):
+        raise UsageError(f"{job.out}: is both an input and --out", hint="choose another --out")
     mine = _part(part, job.num_slices)
     job.teacher  # noqa: B018 - a teacher that cannot be built stops the job before anything is written
     if overwrite:
         _clear(job.out)
-    open_rundir(job.out, recipe_yaml=dump_recipe(job.recipe), verb="label")
+    # Refused before anything is written: the folder may hold another job.
     todo = [index for index in mine if job.read_page(index) is None]
+    open_rundir(job.out, recipe_yaml=dump_recipe(job.recipe), verb="label")
     resumed = len(mine) - len(todo)
     if resumed:
         console.say(f"resuming: {resumed} of {len(mine)} shards are done")

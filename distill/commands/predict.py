@@ -106,10 +106,14 @@ def _places(
     out: Path | None, maps: Path | None, photos: list[Input], videos: list[Input]
 ) -> tuple[Path | None, Path | None]:
     """(folder, overlay video): where results go; no folder when only maps, or only one overlay video, are wanted."""
+    from distill.images import SUFFIXES as PHOTO_SUFFIXES
     from distill.video import CONTAINERS
+    from distill.video import SUFFIXES as VIDEO_SUFFIXES
 
     if out is None:
         return (None, None) if maps is not None and not photos else (_DEFAULT_OUT, None)
+    if out.is_dir():
+        return out, None
     if out.suffix.lower() in CONTAINERS:
         if photos or len(videos) != 1:
             raise UsageError(
@@ -118,7 +122,7 @@ def _places(
                 hint="give a folder as --out",
             )
         return None, out
-    if out.is_file() or out.suffix:
+    if out.is_file() or out.suffix.lower() in PHOTO_SUFFIXES | VIDEO_SUFFIXES:
         raise UsageError(
             f"--out {out}: not a folder, and not a video ({', '.join(CONTAINERS)})", hint="give a folder as --out"
         )
@@ -148,13 +152,16 @@ def _predict_all(
 ) -> None:
     from distill.export.predicting import predict_photos, predict_video
 
+    targets = [video_out or (folder / f"{entry.key}.mp4" if folder else None) for entry in videos]
+    for target in targets:
+        if target is not None and target.exists() and any(target.samefile(entry.path) for entry in [*photos, *videos]):
+            raise UsageError(f"{target}: would overwrite an input", hint="give another --out")
     if photos and folder is not None:
         with console.progress("photos", len(photos)) as progress:
             items = [(entry.key, entry.name, entry.path) for entry in photos]
             predict_photos(runner, items, folder, wishes, done, progress.advance)
-    for entry in videos:
+    for entry, target in zip(videos, targets, strict=True):
         own = maps if maps is None or len(videos) == 1 else maps / entry.key
-        target = video_out or (folder / f"{entry.key}.mp4" if folder else None)
         with console.progress(entry.name, _num_frames(entry.path)) as progress:
             predict_video(runner, entry.name, entry.path, target, own, wishes, done, progress.advance)
 

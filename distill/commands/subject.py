@@ -33,6 +33,9 @@ def open_subject(path: Path, *, threads: int | None = None, spinning: bool = Tru
         raise UsageError(
             f"{path}: no such file or folder", hint="give a run folder of distill train or an exported file"
         )
+    if path.suffix in (".ckpt", ".safetensors"):
+        folder = path.parent.parent if path.suffix == ".ckpt" else path.parent
+        raise UsageError(f"{path}: this is one file of a run", hint=f"give the run's folder: {folder}")
     from distill.export.runners import open_runner
 
     return open_runner(path, threads=threads, spinning=spinning)

@@ -84,7 +84,7 @@ def run_train(recipe: TrainRecipe, out: Path, console: Console, *, resume: bool 
 
     lessons = read_lessons(recipe)
     facts = _facts(lessons)
-    finished = _read_finished(out, facts) if resumes and not resume else None
+    finished = None if resume else _read_finished(out, facts)
     if finished is not None:
         console.say(f"{out}: this run is finished; choose another --out to train again")
         return finished
@@ -108,7 +108,7 @@ def _read_finished(out: Path, facts: dict[str, Any]) -> Fitted | None:
 
     try:
         values = json.loads((out / _FINISHED).read_text())
-        history = json.loads((out / HISTORY).read_text())
+        history = json.loads((out / HISTORY).read_text()) if (out / HISTORY).is_file() else []
     except (OSError, ValueError):
         return None
     if values.get("manifests") != facts["manifests"]:
@@ -175,19 +175,20 @@ def _check_out(out: Path, recipe: TrainRecipe, resume: bool) -> bool:
     Raises:
         UsageError: It holds another recipe's run, or --resume finds nothing.
     """
-    if not (out / "checkpoints" / "last.ckpt").is_file():
-        if resume:
-            raise UsageError(f"{out}: there is no checkpoint to go on from", hint="leave --resume out")
-        return False
+    has_checkpoint = (out / "checkpoints" / "last.ckpt").is_file()
     if resume:
+        if not has_checkpoint:
+            raise UsageError(f"{out}: there is no checkpoint to go on from", hint="leave --resume out")
         return True
+    if not has_checkpoint and not (out / _FINISHED).is_file():
+        return False
     before = load_recipe(TrainRecipe, out / _RECIPE) if (out / _RECIPE).is_file() else None
     if before != recipe:
         raise UsageError(
             f"{out}: holds a run of another recipe ({_first_difference(before, recipe)})",
             hint="choose another --out, or give --resume to go on with the changed recipe",
         )
-    return True
+    return has_checkpoint
 
 
 def _first_difference(before: TrainRecipe | None, recipe: TrainRecipe) -> str:

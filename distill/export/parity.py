@@ -159,7 +159,9 @@ class _TaskTally:
 
     def result(self, budget: float) -> TaskParity:
         measure = _MEASURES[self._task]
-        scores = [metrics.compute()[measure] if self._scored else None for metrics in self._scores]
+        scores: list[float | None] = [metrics.compute()[measure] if self._scored else None for metrics in self._scores]
+        if all(score is None or math.isnan(score) for score in scores):
+            scores = [None, None]  # no label held a pixel to score
         direct = self._disagreement / self._pixels if self._pixels else math.nan
         return TaskParity(self._task, measure, scores[0], scores[1], direct, self._largest, budget)
 

@@ -52,6 +52,7 @@ class Keeper(L.Callback):
         self._best_score, self._worse, self._validated = float("-inf"), 0, 0
         self._sums: dict[str, Tensor] = {}
         self._batches = 0
+        self._must_save = False
 
     def state_dict(self) -> dict[str, Any]:
         """What a resumed run must know."""
@@ -82,6 +83,14 @@ class Keeper(L.Callback):
         due = trainer.strategy.reduce_boolean_decision(is_due or is_over, all=False)
         trainer.check_val_every_n_epoch = 1 if due else _NEVER
         trainer.should_stop = trainer.should_stop or is_over
+        self._must_save = due
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Without validation photos nothing else would write the state to resume from."""
+        if self._must_save and not trainer.val_dataloaders:
+            assert isinstance(pl_module, StudentModule)
+            self._validated = max(self._validated + 1, int(pl_module.progress * self._budget.validations))
+            trainer.save_checkpoint(self._run_dir / "checkpoints" / LAST)
 
     def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Write the student if it is the best so far (the module holds the averaged weights now)."""

@@ -21,7 +21,8 @@ def unique_keys(names: Sequence[str]) -> list[str]:
         seen[key.casefold()] = seen.get(key.casefold(), 0) + 1
     keys = []
     for name, stem, key in zip(names, stems, safe, strict=True):
-        plain = seen[key.casefold()] == 1 and key == stem.replace("/", "_")
+        # A key that ends in --2 is the second lesson about a photo.
+        plain = seen[key.casefold()] == 1 and key == stem.replace("/", "_") and not re.search(r"--\d+$", key)
         digest = hashlib.sha256(name.encode(errors="surrogateescape")).hexdigest()
         keys.append(key if plain else f"{key}-{digest[:8]}")
     return _apart(keys)

@@ -26,6 +26,7 @@ from distill.tasks import Gauge, Task
 from distill.teachers import TeacherRecipe, build_teacher
 from distill.teachers.accounts import Accounts, Page
 from distill.teachers.base import Lesson, Teacher
+from distill.teachers.generators.replay import ReplayGenerator
 from distill.teachers.painting import Checks
 from distill.teachers.previews import write_preview
 from distill.teachers.sources import ScenesSource, Source, Unreadable, open_source
@@ -61,7 +62,7 @@ class Job:
             return ScenesSource(self.recipe)
         if not self.inputs:
             raise UsageError("no photos given", hint="name a folder, a glob, a video or a folder of shards")
-        return open_source(self.inputs, every=self.every)
+        return open_source(self.inputs, every=self.every, leave_out=self.out)
 
     @cached_property
     def num_photos(self) -> int:
@@ -85,7 +86,7 @@ class Job:
         parts: list[Any] = [_FORMAT, self.recipe.model_dump(mode="json"), list(self.tasks), self.shard_size]
         parts += [self.min_quality] if self.check else []
         if isinstance(self.recipe, ReplayRecipe):
-            parts.append(file_sha256(self.recipe.answers))
+            parts += [file_sha256(self.recipe.answers), ReplayGenerator(self.recipe).answers_digest()]
         if isinstance(self.recipe, OnnxRecipe):
             parts.append(file_sha256(find_model(self.recipe.model, self.folder)))
         return json.dumps(parts, sort_keys=True)
@@ -191,7 +192,7 @@ def make_sample(photo: Photo, lesson: Lesson, number: int = 1) -> Sample:
     if lesson.failures:
         meta["failures"] = lesson.failures
     files["json"] = json.dumps(meta, sort_keys=True, ensure_ascii=False).encode()
-    return Sample(photo.key if number == 1 else f"{photo.key}-{number}", files)
+    return Sample(photo.key if number == 1 else f"{photo.key}--{number}", files)
 
 
 def publish(job: Job) -> tuple[Manifest, list[Page]] | None:

@@ -206,18 +206,31 @@ def _new(lessons: list[Lesson]) -> Lesson:
 def _place_for(label: Label, lessons: list[Lesson]) -> Lesson:
     """The first lesson without this task; instances of another class join the map that is there."""
     for lesson in lessons:
-        if label.task not in lesson.labels or label.task is Task.INSTANCE:
+        known = lesson.labels.get(label.task)
+        if known is None or (label.task is Task.INSTANCE and not set(label.classes) & set(known.classes)):
             return lesson
     return _new(lessons)
 
 
 def _file(label: Label, painted: UInt8[ndarray, "h w 3"], lesson: Lesson) -> None:
     known = lesson.labels.get(label.task)
+    if known is not None and known.size_hw != label.size_hw:
+        label = picked_at(label, known.size_hw)
     lesson.labels[label.task] = join_instances(known, label) if known is not None else label
     name = (
         str(label.task) if known is None else f"{label.task} {next(iter(label.instance_classes.values()), '')}".strip()
     )
     lesson.pictures[name] = painted
+
+
+def picked_at(label: Label, size_hw: tuple[int, int]) -> Label:
+    """The label on another grid over the same photo; pixels are picked, never mixed."""
+    rows, columns = (
+        ((np.arange(size) + 0.5) * have / size).astype(np.intp)
+        for size, have in zip(size_hw, label.size_hw, strict=True)
+    )
+    grid = np.ix_(rows, columns)
+    return replace(label, value=label.value[grid], valid=label.valid[grid], confidence=label.confidence[grid])
 
 
 def join_instances(first: Label, second: Label) -> Label:

@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Protocol
 
 from distill.errors import DistillError, UsageError
-from distill.images import SUFFIXES, Photo, encode_jpeg, read_photo
+from distill.images import SUFFIXES, Photo, encode_jpeg, read_file, read_photo
 from distill.recipe.synthetic import SyntheticRecipe
-from distill.shards import MANIFEST, read_manifest, read_shard
-from distill.teachers.keys import safe_key, unique_keys
+from distill.shards import MANIFEST, Sample, read_manifest, read_shard
+from distill.teachers.keys import unique_keys
 from distill.video import VideoReader, is_video
 
 _UNREADABLE_SUFFIXES = frozenset({".heic", ".heif", ".raw", ".cr2", ".nef", ".dng", ".arw", ".psd", ".jxl"})
@@ -59,13 +59,18 @@ class _PhotoFile:
     key: str
 
 
+def _printable(name: str) -> str:
+    """A file name that can be written as UTF-8; bytes that are none become a question mark."""
+    return name.encode(errors="surrogateescape").decode(errors="replace")
+
+
 class _FilesSource:
     """Photos that are files."""
 
     def __init__(self, files: Sequence[tuple[Path, str]], ignored: Sequence[str] = ()) -> None:
-        self.ignored = ignored
+        self.ignored: Sequence[str] = [_printable(name) for name in ignored]
         self._files = [
-            _PhotoFile(path, name, key)
+            _PhotoFile(path, _printable(name), key)
             for (path, name), key in zip(files, unique_keys([name for _, name in files]), strict=True)
         ]
 
@@ -85,7 +90,7 @@ class _FilesSource:
     def read(self, start: int, stop: int) -> Iterator[Photo | Unreadable]:
         for file in self._files[start:stop]:
             try:
-                yield read_photo(file.path.read_bytes(), key=file.key, name=file.name, origin={"path": str(file.path)})
+                yield read_photo(read_file(file.path), key=file.key, name=file.name, origin={"path": str(file.path)})
             except OSError as error:
                 yield Unreadable(file.name, f"cannot be read: {error.strerror or error}")
             except DistillError as error:
@@ -97,12 +102,11 @@ class _VideoSource:
 
     ignored: Sequence[str] = ()
 
-    def __init__(self, path: Path, every: int) -> None:
-        self._path, self._every = path, every
+    def __init__(self, path: Path, every: int, stem: str) -> None:
+        self._path, self._every, self._stem = path, every, stem
         with VideoReader(path) as reader:
             frames = reader.count()
         self._num = (frames + every - 1) // every
-        self._stem = safe_key(path.stem)
 
     def __len__(self) -> int:
         return self._num
@@ -130,8 +134,8 @@ class _ShardsSource:
 
     ignored: Sequence[str] = ()
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+    def __init__(self, folder: Path, prefix: str = "") -> None:
+        self._folder, self._prefix = folder, prefix
         self._shards = read_manifest(folder).shards
 
     def __len__(self) -> int:
@@ -143,17 +147,33 @@ class _ShardsSource:
     def read(self, start: int, stop: int) -> Iterator[Photo | Unreadable]:
         first = 0
         for shard in self._shards:
-            if first < stop and start < first + shard.samples:
-                for index, sample in enumerate(read_shard(self._folder / shard.name), first):
-                    if not start <= index < stop:
-                        continue
-                    name = str(sample.meta.get("name", sample.key))
-                    origin = sample.meta.get("origin", {})
-                    try:
-                        yield read_photo(sample.photo, key=sample.key, name=name, origin=origin)
-                    except DistillError as error:
-                        yield Unreadable(name, str(error))
+            low, high = max(start - first, 0), min(stop - first, shard.samples)
+            if low < high:
+                yield from self._read_shard(self._folder / shard.name, low, high)
             first += shard.samples
+
+    def _read_shard(self, path: Path, low: int, high: int) -> Iterator[Photo | Unreadable]:
+        """Samples [low, high) of one tar; those behind a damage come as what cannot be used."""
+        index = 0
+        try:
+            for sample in read_shard(path):
+                if low <= index < high:
+                    yield self._photo(sample)
+                index += 1
+                if index == high:
+                    return
+        except DistillError as error:
+            for missing in range(max(index, low), high):
+                yield Unreadable(f"{path.name}#{missing}", str(error))
+
+    def _photo(self, sample: Sample) -> Photo | Unreadable:
+        try:
+            name = str(sample.meta.get("name", sample.key))
+            return read_photo(
+                sample.photo, key=self._prefix + sample.key, name=name, origin=sample.meta.get("origin", {})
+            )
+        except DistillError as error:
+            return Unreadable(sample.key, str(error))
 
 
 class _ChainedSource:
@@ -182,32 +202,38 @@ class _ChainedSource:
             yield from source.read(low, high)
 
 
-def open_source(inputs: Sequence[str], *, every: int = 1) -> Source:
+def open_source(inputs: Sequence[str], *, every: int = 1, leave_out: Path | None = None) -> Source:
     """The photos behind these words: folders (walked), globs, picture files, videos, folders of shards.
 
     Args:
         inputs: As the user gave them.
         every: Of a video, take every n-th frame.
+        leave_out: A folder that is not walked: results may lie below the photos.
 
     Raises:
         UsageError: Nothing is there, or nothing in it is a photo.
     """
     files: list[tuple[Path, str]] = []
     ignored: list[str] = []
-    others: list[Source] = []
-    for path in [path for word in inputs for path in _expand(word)]:
+    folders: list[Path] = []
+    videos: list[Path] = []
+    for path in dict.fromkeys(path for word in inputs for path in _expand(word)):
         if path.is_dir() and (path / MANIFEST).is_file():
-            others.append(_ShardsSource(path))
+            folders.append(path)
         elif path.is_dir():
-            found, skipped = _walk(path)
+            found, skipped = _walk(path, leave_out)
             files += found
             ignored += skipped
         elif is_video(path):
-            others.append(_VideoSource(path, every))
+            videos.append(path)
         else:
             files.append((path, path.name))
     files = list(dict.fromkeys(files))
-    sources: list[Source] = ([_FilesSource(files, ignored)] if files else []) + others
+    sources: list[Source] = [_FilesSource(files, ignored)] if files else []
+    # The keys of one set are told apart where two sets are labelled together.
+    sources += [_ShardsSource(path, f"s{n}-" if len(folders) > 1 else "") for n, path in enumerate(folders)]
+    stems = unique_keys([path.name for path in videos])
+    sources += [_VideoSource(path, every, stem) for path, stem in zip(videos, stems, strict=True)]
     if not sources:
         raise UsageError(
             f"{', '.join(inputs)}: no photos there", hint=f"pictures are known by {', '.join(sorted(SUFFIXES))}"
@@ -226,11 +252,12 @@ def _expand(word: str) -> list[Path]:
     return [path for path in matches if path.is_file() and (path.suffix.lower() in _PHOTO_SUFFIXES or is_video(path))]
 
 
-def _walk(folder: Path) -> tuple[list[tuple[Path, str]], list[str]]:
+def _walk(folder: Path, leave_out: Path | None) -> tuple[list[tuple[Path, str]], list[str]]:
     """(photos, other files) below a folder, sorted by relative path; hidden files and folders are left out."""
+    results = leave_out.resolve() if leave_out is not None else None
     photos, others = [], []
     for root, folders, names in folder.walk() if hasattr(folder, "walk") else _walk_before_312(folder):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        folders[:] = [name for name in folders if not name.startswith(".") and (root / name).resolve() != results]
         for name in names:
             path = root / name
             relative = path.relative_to(folder).as_posix()

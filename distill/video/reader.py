@@ -35,7 +35,7 @@ def is_video(path: Path) -> bool:
     try:
         with Image.open(path) as picture:
             return bool(getattr(picture, "is_animated", False))
-    except (OSError, ValueError, SyntaxError):  # unreadable: whoever reads it as a photo says what is wrong
+    except Exception:  # Pillow raises nearly anything on broken bytes; whoever reads it as a photo says what is wrong
         return False
 
 
@@ -191,7 +191,7 @@ def _announced_frames(container: Any, stream: Any, rate: Fraction) -> int | None
 
 def _decode(container: Any, stream: Any, path: Path) -> Iterator[Any]:
     """Decoded frames in order; packets that are damaged are passed over and complained about at the very end."""
-    frames, damaged, last_error = 0, 0, "a packet is incomplete"
+    frames, damaged, last_error, last_s = 0, 0, "a packet is incomplete", 0.0
     packets = container.demux(stream)
     while True:
         try:
@@ -209,13 +209,30 @@ def _decode(container: Any, stream: Any, path: Path) -> Iterator[Any]:
             continue
         for frame in decoded:
             frames += 1
+            last_s = max(last_s, frame.time or 0.0)
             yield frame
+    if not damaged and frames and _ends_early(container, stream, path, last_s):
+        damaged, last_error = 1, "it ends before its announced end"
     if damaged:
         announced = f" of {stream.frames} announced" if stream.frames > frames else ""
         raise DistillError(
             f"{path}: the video is damaged or cut off: {frames} frames{announced} could be read ({last_error})",
             hint="copy or encode it again",
         )
+
+
+def _ends_early(container: Any, stream: Any, path: Path, last_s: float) -> bool:
+    """Whether a file was cut off although FFmpeg reached its end without complaint, as it does in Matroska and GIF."""
+    if path.suffix.lower() == ".gif":
+        with path.open("rb") as file:
+            file.seek(-min(64, path.stat().st_size), 2)
+            return not file.read().rstrip(b"\0").endswith(b";")
+    if stream.frames or not container.duration or len(container.streams) > 1:
+        return False
+    # Headers round: half a second and three frames are forgiven.
+    frame_s = float(1 / (stream.average_rate or _DEFAULT_RATE))
+    gap_s = container.duration / av.time_base + (container.start_time or 0) / av.time_base - (last_s + frame_s)
+    return gap_s > max(0.5, 3 * frame_s)
 
 
 def reason(error: Exception) -> str:

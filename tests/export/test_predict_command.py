@@ -135,3 +135,40 @@ def test_a_full_disk_is_a_sentence(cli, onnx_file: Path, tmp_path: Path, monkeyp
     monkeypatch.setattr(Path, "write_bytes", full)
     code, _, err = cli("predict", onnx_file, photo, "--out", tmp_path / "out")
     assert code == 1 and "No space left on device" in err and "free space" in err
+
+
+def test_an_input_is_never_overwritten(cli, onnx_file: Path, tmp_path: Path) -> None:
+    clip = write_clip(tmp_path / "clip.mp4", [0, 40, 80])
+    before = clip.read_bytes()
+    for out in (tmp_path, clip):
+        code, result = cli.json("predict", onnx_file, clip, "--out", out)
+        assert code == 2 and "would overwrite an input" in result["error"]
+    assert clip.read_bytes() == before
+
+
+def test_a_folder_may_have_a_dot_in_its_name(cli, onnx_file: Path, tmp_path: Path) -> None:
+    photo = write_photo(tmp_path / "a.png", (40, 56))
+    (tmp_path / "tmp.x8").mkdir()
+    for out in (tmp_path / "tmp.x8", tmp_path / "v1.5"):
+        assert cli("predict", onnx_file, photo, "--out", out, "--threads", 1)[0] == 0
+        assert (out / "a.depth.png").is_file()
+
+
+def test_every_cut_of_a_gif_is_survived(cli, onnx_file: Path, tmp_path: Path) -> None:
+    good = write_photo(tmp_path / "in" / "good.png", (40, 56))
+    frames = [Image.open(good).rotate(angle) for angle in (0, 90, 180)]
+    frames[0].save(tmp_path / "whole.gif", save_all=True, append_images=frames[1:], duration=40)
+    data = (tmp_path / "whole.gif").read_bytes()
+    for length in range(5, len(data) - 1, len(data) // 12):
+        (tmp_path / "in" / f"cut{length}.gif").write_bytes(data[:length])
+    code, result = cli.json("predict", onnx_file, tmp_path / "in", "--out", tmp_path / "out", "--threads", 1)
+    assert code == 1 and "error" not in result
+    assert (tmp_path / "out" / "good.depth.png").is_file()
+
+
+def test_one_file_of_a_run_names_its_folder(cli, tmp_path: Path) -> None:
+    checkpoint = tmp_path / "run" / "checkpoints" / "best.ckpt"
+    checkpoint.parent.mkdir(parents=True)
+    checkpoint.write_bytes(b"x")
+    code, result = cli.json("predict", checkpoint, write_photo(tmp_path / "a.png", (40, 56)))
+    assert code == 2 and str(tmp_path / "run") in result["hint"] and "one file of a run" in result["error"]

@@ -158,3 +158,18 @@ def test_labels_below_the_quality_asked_for_are_rejected():
     (lesson,) = build_teacher(recipe, folder=Path(), checks=Checks(min_quality=1.0)).teach(scene_photo(0, recipe))
     assert not lesson.labels and not lesson.records
     assert lesson.failures[0]["kind"] == "rejected" and "quality" in lesson.failures[0]["reason"]
+
+
+def test_instances_of_different_answer_sizes_share_the_grid_of_the_first():
+    def dots(size_hw: tuple[int, int], top: int) -> np.ndarray:
+        painted = np.zeros((*size_hw, 3), np.uint8)
+        painted[top : top + size_hw[0] // 4, : size_hw[1] // 2] = (255, 0, 0)
+        return painted
+
+    cup, plate = (Question(Task.INSTANCE, class_name=name) for name in ("cup", "plate"))
+    (lesson,) = teach(
+        [(cup, dots((64, 96), 0)), (plate, dots((32, 48), 16)), (Question(Task.DEPTH), flat((255, 55, 0)))]
+    )
+    label = lesson.labels[Task.INSTANCE]
+    assert sorted(label.instance_classes.values()) == ["cup", "plate"]
+    assert Task.DEPTH in lesson.labels

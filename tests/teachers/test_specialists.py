@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import struct
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +18,7 @@ from distill.labels import Label
 from distill.recipe import load_recipe
 from distill.recipe.teacher import MapsRecipe, OnnxRecipe, id_table
 from distill.tasks import IGNORE_SEMANTIC, Gauge, Task
-from distill.teachers.specialists.maps import MapsSpecialist
+from distill.teachers.specialists.maps import MapsSpecialist, read_map
 from distill.teachers.specialists.onnx import OnnxSpecialist
 
 SIZE_HW = (12, 16)
@@ -202,3 +204,57 @@ def test_tasks_are_read_in_the_order_of_the_recipe(tmp_path: Path):
     )
     label = OnnxSpecialist(recipe, tmp_path).predict(grey(10))[0]
     assert label.task is Task.SEMANTIC and label.size_hw == (8, 8)
+
+
+@pytest.mark.parametrize("bits", [1, 2, 4])
+def test_ids_of_few_bits_are_not_stretched(tmp_path: Path, bits: int):
+    ids = (np.arange(192) % 2**bits).astype(np.uint8).reshape(SIZE_HW)
+    rows = b"".join(
+        b"\0" + np.packbits(np.unpackbits(row[:, None], axis=1)[:, -bits:].ravel()).tobytes() for row in ids
+    )
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    header = struct.pack(">IIBBBBB", SIZE_HW[1], SIZE_HW[0], bits, 0, 0, 0, 0)
+    body = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+    (tmp_path / "ids.png").write_bytes(b"\x89PNG\r\n\x1a\n" + body)
+    assert (read_map(tmp_path / "ids.png") == ids).all()
+
+
+def test_the_indices_of_a_palette_picture_are_its_ids(tmp_path: Path):
+    ids = (np.arange(192) % 21).astype(np.uint8).reshape(SIZE_HW)
+    picture = Image.fromarray(ids)
+    picture.putpalette(np.random.default_rng(0).integers(0, 256, 768, dtype=np.uint8).tobytes())
+    picture.save(tmp_path / "ids.png")
+    assert (read_map(tmp_path / "ids.png") == ids).all()
+
+
+def test_a_negative_ignore_value_is_ignored(tmp_path: Path):
+    stored = np.array([[-1, 0, 1]] * 12, np.int32)
+    label = read(tmp_path, stored, ".npy", task="semantic", classes=["a", "b"], invalid=[-1])
+    assert label.value[0].tolist() == [IGNORE_SEMANTIC, 0, 1]
+
+
+@pytest.mark.parametrize("data", [b"", b"PK\3\4" + bytes(40), b"\x93NUMPY"])
+def test_a_broken_array_is_one_sentence(tmp_path: Path, data: bytes):
+    (tmp_path / "x.npy").write_bytes(data)
+    with pytest.raises(DistillError, match=r"x\.npy"):
+        read_map(tmp_path / "x.npy")
+
+
+@pytest.mark.parametrize("kind", [TensorProto.UINT8, TensorProto.FLOAT16])
+def test_the_picture_has_the_type_that_the_model_takes(tmp_path: Path, kind: int):
+    nodes = [
+        helper.make_node("Cast", ["x"], ["f"], to=TensorProto.FLOAT),
+        helper.make_node("ReduceMean", ["f"], ["y"], axes=[1], keepdims=1),
+    ]
+    tensors = [
+        helper.make_tensor_value_info("x", kind, [1, 3, 8, 8]),
+        helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, 1, 8, 8]),
+    ]
+    graph = helper.make_graph(nodes, "mean", tensors[:1], tensors[1:])
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8), tmp_path / "m.onnx")
+    values = {"model": str(tmp_path / "m.onnx"), "input": {"scale": 1.0}, "outputs": [{"task": "depth"}]}
+    label = OnnxSpecialist(load_recipe(OnnxRecipe, values), tmp_path).predict(grey(100))[0]
+    assert np.allclose(label.value, 100)

@@ -92,6 +92,11 @@ class DepthJudge:
         return self._metrics.compute()
 
 
+def alignment_of(judge: Judge) -> Alignment:
+    """What will be fitted before depth is scored; none for the other tasks."""
+    return Alignment(judge.facts.get("alignment", Alignment.NONE))
+
+
 class NormalsJudge:
     """Angles between normals."""
 
@@ -217,7 +222,7 @@ class Board:
             if name not in answers:
                 self._missing[name] += 1
                 continue
-            value, valid = fit_label(answers[name], truth.size_hw, self._rules.max_depth_m)
+            value, valid = fit_label(answers[name], truth.size_hw, self._rules.max_depth_m, alignment_of(judge))
             counts = wanted & valid
             self._asked[name] += int(wanted.sum())
             self._answered[name] += int(counts.sum())

@@ -13,7 +13,8 @@ from numpy import ndarray
 
 from distill.errors import UsageError
 from distill.labels import Label
-from distill.tasks import IGNORE_INSTANCE, IGNORE_SEMANTIC, Task
+from distill.metrics import Alignment
+from distill.tasks import FAR_DEPTH_M, IGNORE_INSTANCE, IGNORE_SEMANTIC, Task
 
 
 class Crop(StrEnum):
@@ -59,12 +60,13 @@ def crop_mask(crop: Crop, size_hw: tuple[int, int]) -> Bool[ndarray, "h w"]:
 
 
 def fit_label(
-    label: Label, size_hw: tuple[int, int], max_depth_m: float
+    label: Label, size_hw: tuple[int, int], max_depth_m: float, alignment: Alignment = Alignment.NONE
 ) -> tuple[Shaped[ndarray, "h w *c"], Bool[ndarray, "h w"]]:
     """(value, valid) at the truth's size: depth bilinear, normals bilinear and unit length, ids nearest."""
     if label.task is Task.DEPTH:
-        # Sky is stored as kilometres; capped first, or it would bleed over its edge in the bilinear mean.
-        value = np.minimum(label.value, max_depth_m)
+        # Sky is stored as kilometres; capped first, or it would bleed over its edge in the bilinear mean. What will be
+        # aligned may be metres in another scale: there only sky is capped, and the metric clips after the fit.
+        value = np.minimum(label.value, max_depth_m if alignment is Alignment.NONE else FAR_DEPTH_M)
         return _blend(value, label.valid, size_hw)
     if label.task is Task.NORMALS:
         value, valid = _blend(label.value, label.valid, size_hw)

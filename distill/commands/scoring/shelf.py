@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from distill.errors import DistillError
-from distill.shards import MAX_MEMBER_BYTES, Sample, read_manifest
+from distill.images import MAX_FILE_BYTES
+from distill.shards import Sample, read_manifest
 
 
 @dataclass(slots=True)
@@ -51,7 +52,7 @@ class Shelf:
             with tarfile.open(path, "r:") as tar:
                 for member in tar:
                     stem, _, extension = member.name.rpartition("/")[2].partition(".")
-                    if member.isfile() and member.size <= MAX_MEMBER_BYTES:
+                    if member.isfile() and member.size <= MAX_FILE_BYTES:
                         place = self._places.setdefault(stem, _Place(path))
                         place.files[extension] = (member.offset_data, member.size)
         except (tarfile.TarError, OSError, EOFError) as error:

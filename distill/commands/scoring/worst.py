@@ -11,10 +11,10 @@ import numpy as np
 from jaxtyping import UInt8
 from numpy import ndarray
 
-from distill.commands.scoring.boards import Board, Rules, SemanticJudge
+from distill.commands.scoring.boards import Board, Rules, SemanticJudge, alignment_of
 from distill.commands.scoring.fitting import fit_label
 from distill.labels import Label
-from distill.metrics import Alignment, align_depth
+from distill.metrics import align_depth
 from distill.metrics.normals import angular_error_deg
 from distill.pictures import (
     add_class_legend,
@@ -101,14 +101,14 @@ class WorstList:
         """What was scored: at the truth's size, aligned, in the truth's ids."""
         if one is None:
             return label.value, label.valid
-        value, valid = fit_label(label, truth.size_hw, self._rules.max_depth_m)
         judge = self._board.judges[one]
+        value, valid = fit_label(label, truth.size_hw, self._rules.max_depth_m, alignment_of(judge))
         if label.task is Task.DEPTH:
             value = align_depth(
                 value,
                 truth.value,
                 truth.valid & valid & (truth.value <= self._rules.max_depth_m),
-                alignment=Alignment(judge.facts["alignment"]),
+                alignment=alignment_of(judge),
                 gauge=label.gauge or truth.gauge,  # type: ignore[arg-type]
                 min_depth_m=self._rules.min_depth_m,
                 max_depth_m=self._rules.max_depth_m,

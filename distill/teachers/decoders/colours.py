@@ -53,6 +53,8 @@ def parse_colour(text: str | tuple[int, ...] | list[int]) -> RGB:
     Raises:
         UsageError: No known name and no triple of 0..255.
     """
+    if not isinstance(text, (str, tuple, list)):
+        raise UsageError(f"{text!r} is not a colour", hint="write #RRGGBB, (r, g, b) with 0..255, or a CSS colour name")
     if not isinstance(text, str):
         return _checked(tuple(text), str(list(text)))
     written = text.strip().strip("\"'").strip()

@@ -7,6 +7,7 @@ nothing of how an answer is read.
 from __future__ import annotations
 
 import csv
+import hashlib
 import json
 from collections import defaultdict
 from pathlib import Path
@@ -16,7 +17,7 @@ import yaml
 from pydantic import Field, ValidationError, field_validator
 
 from distill.errors import DistillError, UsageError
-from distill.images import Photo
+from distill.images import Photo, read_file
 from distill.recipe import Recipe
 from distill.recipe.teacher import Canvas, ReplayRecipe
 from distill.tasks import Gauge, Task
@@ -64,16 +65,16 @@ class ReplayGenerator:
     def __init__(self, recipe: ReplayRecipe) -> None:
         self._recipe = recipe
         self._folder = recipe.answers.parent
-        self.rows = read_manifest_rows(recipe.answers)
-        self._by_path: dict[Path, list[Row]] = defaultdict(list)
-        self._by_name: dict[str, list[Row]] = defaultdict(list)
-        for row in self.rows:
-            self._by_path[(self._folder / row.photo).resolve()].append(row)
-            self._by_name[Path(row.photo).name].append(row)
+        self._asked = [(row, self._question(row)) for row in read_manifest_rows(recipe.answers)]
+        self._by_path: dict[Path, list[tuple[Row, Question]]] = defaultdict(list)
+        self._by_name: dict[str, list[tuple[Row, Question]]] = defaultdict(list)
+        for row, question in self._asked:
+            self._by_path[(self._folder / row.photo).resolve()].append((row, question))
+            self._by_name[Path(row.photo).name].append((row, question))
 
     def questions(self, photo: Photo) -> list[Question]:
         """What the manifest holds answers to about this photo; none when it does not name it."""
-        return [self._question(row) for row in self._rows(photo)]
+        return [question for _, question in self._pairs(photo)]
 
     def paint(self, photo: Photo, question: Question, *, seed: int) -> Answer:
         """The stored answer; `seed` means nothing here.
@@ -81,10 +82,12 @@ class ReplayGenerator:
         Raises:
             DistillError: The answer's file is missing or unreadable.
         """
-        row = next(row for row in self._rows(photo) if self._question(row) == question)
-        path = self._folder / row.answer
+        pairs = self._pairs(photo)
+        # By identity first: two rows may ask the same and hold different answers.
+        row = next((row for row, asked in pairs if asked is question), None)
+        row = row or next(row for row, asked in pairs if asked == question)
         try:
-            data = path.read_bytes()
+            data = read_file(self._folder / row.answer)
         except OSError as error:
             raise DistillError(
                 f"{row.answer}: the answer cannot be read: {error.strerror or error}", hint="fix the manifest"
@@ -92,18 +95,32 @@ class ReplayGenerator:
         cost = self._recipe.cost_usd if row.cost_usd is None else row.cost_usd
         return Answer(question, data, row.answer, row.model or self._recipe.model, cost)
 
-    def _rows(self, photo: Photo) -> list[Row]:
+    def _pairs(self, photo: Photo) -> list[tuple[Row, Question]]:
         """By path where the photo is a file; else by name, which must then be the name of one photo only."""
         path = Path(str(photo.origin["path"])).resolve() if "path" in photo.origin else None
         if path in self._by_path:
             return self._by_path[path]
         rows = self._by_name.get(Path(photo.name).name, [])
-        if len({row.photo for row in rows}) > 1:
+        if path is not None:
+            # A row whose photo lies where it says is about that photo, not about another one of the same name.
+            rows = [(row, question) for row, question in rows if not (self._folder / row.photo).is_file()]
+        if len({row.photo for row, _ in rows}) > 1:
             raise DistillError(
                 f"{photo.name}: the manifest has several photos of this name",
                 hint="keep the photos where the manifest says",
             )
         return rows
+
+    def answers_digest(self) -> str:
+        """Names, sizes and times of all answers: what must be the same for labels to be the same."""
+        digest = hashlib.sha256()
+        for row, _ in self._asked:
+            try:
+                info = (self._folder / row.answer).stat()
+                digest.update(f"{row.answer} {info.st_size} {info.st_mtime_ns}\n".encode())
+            except OSError:
+                digest.update(f"{row.answer} missing\n".encode())
+        return digest.hexdigest()
 
     def _question(self, row: Row) -> Question:
         return Question(
@@ -121,7 +138,7 @@ class ReplayGenerator:
 
     def all_questions(self) -> list[Question]:
         """Every question of the manifest, in its order; tells which tasks and classes there are."""
-        return [self._question(row) for row in self.rows]
+        return [question for _, question in self._asked]
 
 
 def read_manifest_rows(path: Path) -> list[Row]:
@@ -153,6 +170,8 @@ def read_manifest_rows(path: Path) -> list[Row]:
 
 
 def _row(value: Any, where: str) -> Row:
+    if isinstance(value, dict):  # null means "not given"
+        value = {key: item for key, item in value.items() if item is not None}
     try:
         return Row.model_validate(value)
     except ValidationError as error:

@@ -5,15 +5,18 @@ Knows files and what their numbers mean; knows no network. Pictures are read bit
 
 from __future__ import annotations
 
+import io
+import zipfile
 from pathlib import Path
 
 import cv2
 import numpy as np
 from jaxtyping import Bool, Shaped
 from numpy import ndarray
+from PIL import Image
 
 from distill.errors import DistillError
-from distill.images import MAX_PIXELS, Photo
+from distill.images import MAX_PIXELS, Photo, read_file
 from distill.labels import Label
 from distill.recipe.teacher import MapRecipe, MapsRecipe, id_table
 from distill.tasks import IGNORE_INSTANCE, IGNORE_SEMANTIC, Gauge, Task
@@ -55,26 +58,32 @@ def _find(photo: Path, recipe: MapRecipe) -> Path:
 
 
 def read_map(path: Path) -> Shaped[ndarray, "h w *c"]:
-    """The stored numbers of a map, RGB order where there are three channels.
+    """The stored numbers of a map, RGB order where there are three channels; of a palette picture, the indices.
 
     Raises:
         DistillError: Unreadable, larger than `distill.images.MAX_PIXELS`, or of a kind that is no map.
     """
     try:
-        if path.suffix == ".npy":
-            values = np.load(path, mmap_mode="r", allow_pickle=False)
-            if values.ndim in (2, 3) and values.shape[0] * values.shape[1] <= MAX_PIXELS:
-                return np.asarray(values)
-            raise DistillError(f"{path}: an array of shape {values.shape} is no map", hint="store (h, w) or (h, w, 3)")
-        data = np.fromfile(path, np.uint8)
-        size = cv2.imread(str(path), cv2.IMREAD_REDUCED_GRAYSCALE_8) if data.size > 64 * 1024 * 1024 else None
-        if size is not None and size.size * 64 > MAX_PIXELS:
-            raise DistillError(f"{path}: over {MAX_PIXELS / 1e6:.0f} million pixels", hint="shrink it")
-        values = cv2.imdecode(data, cv2.IMREAD_UNCHANGED) if data.size else None
-    except (OSError, ValueError, cv2.error) as error:
-        raise DistillError(f"{path}: the map cannot be read: {error}", hint="copy it again") from error
+        data = read_file(path)
+        if path.suffix.lower() == ".npy":
+            values = np.load(io.BytesIO(data), allow_pickle=False)
+            if not isinstance(values, ndarray) or values.ndim not in (2, 3):
+                raise DistillError(f"{path}: not an array of shape (h, w) or (h, w, 3)", hint="store one map per file")
+            return values
+        with Image.open(io.BytesIO(data)) as picture:
+            if picture.width * picture.height > MAX_PIXELS:
+                raise DistillError(f"{path}: over {MAX_PIXELS / 1e6:.0f} million pixels", hint="shrink it")
+            if picture.mode == "P":
+                return np.array(picture)
+        values = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    except (OSError, ValueError, EOFError, SyntaxError, zipfile.BadZipFile, cv2.error) as error:
+        reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
+        raise DistillError(f"{path}: the map cannot be read: {reason}", hint="use PNG, TIFF or .npy") from error
     if values is None:
         raise DistillError(f"{path}: not a readable map", hint="use PNG, TIFF or .npy")
+    if data[:4] == b"\x89PNG" and data[25] == 0 and data[24] < 8:
+        # Gray of 1, 2 or 4 bits is stretched to 0..255 when it is decoded; ids must not be.
+        values = values // (255 // (2 ** data[24] - 1))
     if values.ndim == 3:
         values = values[..., 2::-1] if values.shape[2] >= 3 else values[..., 0]
     return values
@@ -130,12 +139,12 @@ def _read_normals(path: Path, recipe: MapRecipe) -> Label:
 
 def _read_semantic(path: Path, recipe: MapRecipe) -> Label:
     stored = _single(read_map(path), path)
-    if not np.issubdtype(stored.dtype, np.integer) or stored.min(initial=0) < 0 or stored.max(initial=0) > 65535:
+    holes = np.isin(stored, recipe.invalid)
+    kept = np.where(holes, 0, stored)
+    if not np.issubdtype(stored.dtype, np.integer) or kept.min(initial=0) < 0 or kept.max(initial=0) > 65535:
         raise DistillError(f"{path}: semantic ids are whole numbers from 0 to 65535, this map holds {stored.dtype}")
     table = np.array(id_table(recipe.stored_classes, recipe.classes, recipe.remap, 65536), np.uint8)
-    for bad in recipe.invalid:
-        table[int(bad)] = IGNORE_SEMANTIC
-    value = table[stored]
+    value = np.where(holes, np.uint8(IGNORE_SEMANTIC), table[kept])
     return _label(Task.SEMANTIC, value, value != IGNORE_SEMANTIC, recipe, classes=recipe.classes)
 
 
@@ -144,7 +153,7 @@ def _read_instance(path: Path, recipe: MapRecipe) -> Label:
     valid = np.ones(stored.shape, bool)
     for bad in recipe.invalid:
         valid &= stored != bad
-    if stored.min(initial=0) < 0 or stored[valid].max(initial=0) >= IGNORE_INSTANCE:
+    if stored[valid].min(initial=0) < 0 or stored[valid].max(initial=0) >= IGNORE_INSTANCE:
         raise DistillError(f"{path}: instance ids must lie between 0 and {IGNORE_INSTANCE - 1}")
     value = np.where(valid, stored, IGNORE_INSTANCE).astype(np.uint16)
     names = {int(i): recipe.class_name for i in np.unique(value[valid]) if i}

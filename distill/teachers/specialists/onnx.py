@@ -42,8 +42,9 @@ class OnnxSpecialist:
             DistillError: The model cannot be opened, or its tensors are not what the recipe says.
         """
         session = self._open()
-        image = self._prepare(photo.rgb, session)
-        feed = self._recipe.input.name or session.get_inputs()[0].name
+        wanted = self._recipe.input.name
+        entry = next((entry for entry in session.get_inputs() if entry.name == wanted), session.get_inputs()[0])
+        feed, image = wanted or entry.name, _cast(self._prepare(photo.rgb, session), entry.type)
         names = [output.name or session.get_outputs()[0].name for output in self._recipe.outputs]
         try:
             values = session.run(names, {feed: image})
@@ -87,6 +88,13 @@ class OnnxSpecialist:
         if wanted.layout == "NCHW":
             image = image.transpose(2, 0, 1)
         return np.ascontiguousarray(image[None])
+
+
+def _cast(image: Float[ndarray, "1 a b c"], kind: str) -> Shaped[ndarray, "1 a b c"]:
+    """The picture in the type that the model's input announces."""
+    if kind == "tensor(uint8)":
+        return np.clip(np.rint(image), 0, 255).astype(np.uint8)
+    return image.astype({"tensor(float16)": np.float16, "tensor(double)": np.float64}.get(kind, np.float32))
 
 
 def find_model(model: Path, folder: Path) -> Path:
