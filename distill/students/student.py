@@ -108,6 +108,9 @@ def build_spec(
     if Task.SEMANTIC in tasks and not classes:
         raise UsageError("a semantic student needs a class list, and the labels name none")
     mean, std = normalisation(recipe.backbone)
+    if gauge is Gauge.SCALE_INVARIANT:
+        # The relative loss leaves the shift open as well, and the contract must not promise more than was learned.
+        gauge = Gauge.AFFINE_INVARIANT_DEPTH
     return StudentSpec(
         name=name,
         backbone=recipe.backbone,
