@@ -216,6 +216,7 @@ def _result(job: Job, pages: list[Page], *, complete: bool, seconds: float) -> d
         "instances": [row for page in pages for row in page.instances],
         "failed": [failure for page in pages for failure in page.failures],
         "unanswered": unanswered,
+        "notes": [note for page in pages for note in page.notes],
         "ignored": list(job.source.ignored),
         "shards": sum(page.shard is not None for page in pages),
         "cost_usd": round(sum(page.cost_usd for page in pages), 4),
@@ -233,7 +234,11 @@ def _summary(result: dict[str, Any]) -> str:
     ]
     if not result["complete"]:
         lines.append("other parts are still to do; the last one writes dataset.json")
-    failures = (("photos could not be used", "failed"), ("questions gave no label", "unanswered"))
+    failures = (
+        ("photos could not be used", "failed"),
+        ("questions gave no label", "unanswered"),
+        ("labels were read in another way than asked", "notes"),
+    )
     for title, rows in ((title, result[name]) for title, name in failures):
         if rows:
             lines.append(f"{len(rows)} {title}:")

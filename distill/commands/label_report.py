@@ -24,7 +24,7 @@ def write_label_report(job: Job, pages: list[Page], result: dict[str, Any]) -> P
     sections = [_overview(job, pages, result)]
     if result["instances"]:
         sections.append(_instances(result["instances"]))
-    if result["failed"] or result["unanswered"]:
+    if result["failed"] or result["unanswered"] or result["notes"]:
         sections.append(_failures(result))
     sections.append(Section("What the teacher said, and how it was read", list(_galleries(job.out))))
     report = Report(
@@ -72,13 +72,17 @@ def _instances(rows: list[dict[str, Any]]) -> Section:
 
 def _failures(result: dict[str, Any]) -> Section:
     blocks: list[Any] = []
-    for title, rows in (("Photos that could not be used", "failed"), ("Questions without a label", "unanswered")):
+    for title, rows in (
+        ("Photos that could not be used", "failed"),
+        ("Questions without a label", "unanswered"),
+        ("Labels read in another way than asked", "notes"),
+    ):
         if result[rows]:
             table = [[row["name"], row.get("task", ""), row["reason"]] for row in result[rows][:_MOST_ROWS]]
             left = len(result[rows]) - len(table)
             note = f"... and {left} more in label.json" if left else ""
             blocks.append(Table(["photo", "task", "reason"], table, title=title, note=note))
-    return Section("What did not become a label", blocks)
+    return Section("What did not go as asked", blocks)
 
 
 def _galleries(out: Path) -> list[Gallery | Text]:

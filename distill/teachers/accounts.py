@@ -26,6 +26,8 @@ class Page(BaseModel):
     """Photos that could not be used: name, reason."""
     unanswered: tuple[dict[str, str], ...] = ()
     """Questions that gave no label: name, task, kind, reason."""
+    notes: tuple[dict[str, str], ...] = ()
+    """Labels that were read in another way than asked: name, task, reason."""
     counts: dict[str, int] = Field(default_factory=dict)
     """Label maps, by task."""
     answered: dict[str, int] = Field(default_factory=dict)
@@ -49,6 +51,7 @@ class Accounts:
         self.labelled = 0
         self.failures: list[dict[str, str]] = []
         self._unanswered: list[dict[str, str]] = []
+        self._notes: list[dict[str, str]] = []
         self._answered: dict[str, int] = {}
         self._cost_usd = 0.0
         self._counts: dict[str, int] = {}
@@ -62,6 +65,7 @@ class Accounts:
     def add(self, photo: Photo, lesson: Lesson) -> None:
         """Count a lesson."""
         self._unanswered += [{"name": photo.name, **failure} for failure in lesson.failures]
+        self._notes += [{"name": photo.name, **note} for note in lesson.notes]
         for record in lesson.records:
             self._answered[record["task"]] = self._answered.get(record["task"], 0) + 1
             self._cost_usd += record["cost_usd"]
@@ -88,6 +92,7 @@ class Accounts:
             labelled=self.labelled,
             failures=tuple(self.failures),
             unanswered=tuple(self._unanswered),
+            notes=tuple(self._notes),
             answered=self._answered,
             counts=self._counts,
             quality=self._quality,

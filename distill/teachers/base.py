@@ -108,13 +108,15 @@ class Lesson:
         labels: At most one per task, each covering the whole photo.
         records: One dictionary per answer: task, teacher, prompt, prompt hash, cost, quality; goes into the sample.
         failures: One dictionary per question that gave no label: task, reason.
-        pictures: task to painted answer, for reports; only when asked for.
+        pictures: task to painted answer, for reports.
+        notes: One dictionary per label that was read in another way than asked: task, reason.
     """
 
     labels: dict[Task, Label]
     records: list[dict[str, Any]] = field(default_factory=list)
     failures: list[dict[str, Any]] = field(default_factory=list)
     pictures: dict[str, UInt8[ndarray, "h2 w2 3"]] = field(default_factory=dict)
+    notes: list[dict[str, Any]] = field(default_factory=list)
 
 
 class Teacher(Protocol):

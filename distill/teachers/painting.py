@@ -29,6 +29,7 @@ from distill.teachers.quality import assess
 from distill.teachers.register import EXACT, Placement, estimate, place
 
 _FITS = 0.8
+_SWAPPED = "the answer is not in the colours of its own legend; read with that of {}: two answers seem to be swapped"
 MIN_SHARE_VALID = 0.05
 """An answer of which less can be read is no answer to the question that was asked."""
 
@@ -91,9 +92,7 @@ class PaintingTeacher:
         try:
             answer = self._generator.paint(photo, question, seed=self._seed)
             painted, container = decode_rgb(answer.data, answer.name)
-            read = decode_answer(painted, question)
-            if read.share_valid < MIN_SHARE_VALID:
-                raise Rejection(_why_unreadable(painted, question, read, asked))
+            read, legend_of = _read(painted, question, asked)
             placement = estimate(photo.rgb, painted, question.canvas) if self._checks is not None else EXACT
             if not placement.accepted:
                 raise Rejection(f"the answer does not lie over the photo (agreement {placement.score:.2f})")
@@ -108,7 +107,9 @@ class PaintingTeacher:
         if label.task is Task.SEMANTIC:
             label = join_classes(label, self.classes)
         lesson = _place_for(label, lessons)
-        lesson.records.append(self._record(answer, label, container, placement))
+        if legend_of is not question:
+            lesson.notes.append({"task": str(question.task), "reason": _SWAPPED.format(", ".join(legend_of.legend))})
+        lesson.records.append(self._record(replace(answer, question=legend_of), label, container, placement))
         _file(label, painted, lesson)
 
     def _record(self, answer: Answer, label: Label, container: str, placement: Placement) -> dict[str, Any]:
@@ -162,16 +163,26 @@ def _kind(error: DistillError) -> str:
     return "rejected" if isinstance(error, Rejection) else "failed"
 
 
-def _why_unreadable(painted: UInt8[ndarray, "h w 3"], question: Question, read: Label, asked: list[Question]) -> str:
-    """Why so little of an answer could be read; says so when it fits another question about the same photo."""
-    what = f"only {read.share_valid:.1%} of the answer is painted as {question.task} is"
+def _read(painted: UInt8[ndarray, "h w 3"], question: Question, asked: list[Question]) -> tuple[Label, Question]:
+    """(label, the question in whose legend it is painted): the one that was asked, or another one about the same photo.
+
+    Two answers about one photo get mixed up in manifests. An answer that holds next to nothing in its own legend and
+    nearly everything in the other one's is read with that; the report says so.
+
+    Raises:
+        Rejection: Next to nothing can be read.
+    """
+    label = decode_answer(painted, question)
+    if label.share_valid >= MIN_SHARE_VALID:
+        return label, question
     if not question.legend:
-        return what
-    what = f"only {read.share_valid:.1%} of the answer is in the colours of its legend"
+        raise Rejection(f"only {label.share_valid:.1%} of the answer is painted as {question.task} is")
     for other in asked:
-        if other.legend and other != question and decode_answer(painted, other).share_valid > _FITS:
-            return f"{what}, but it fits that of {', '.join(other.legend)}: are two answers swapped?"
-    return what
+        if other.legend and other.task is question.task and other.legend != question.legend:
+            found = decode_answer(painted, other)
+            if found.share_valid > _FITS:
+                return found, other
+    raise Rejection(f"only {label.share_valid:.1%} of the answer is in the colours of its legend")
 
 
 def describe(label: Label) -> dict[str, Any]:

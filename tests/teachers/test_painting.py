@@ -83,17 +83,23 @@ def test_what_is_no_picture_is_a_failure_that_names_the_answer(data: bytes):
     assert lesson.failures[0]["kind"] == "failed" and "answer.png" in lesson.failures[0]["reason"]
 
 
-def test_an_answer_in_other_colours_is_rejected_and_a_swap_is_named():
+def test_swapped_answers_are_read_with_each_others_legends_and_it_is_said():
     answers = [
         (semantic(RED_BLUE), flat((0, 255, 0), (128, 128, 128))),
         (semantic(GREEN_GRAY), flat((255, 0, 0), (0, 0, 255))),
     ]
-    (lesson,) = teach(answers)
-    assert not lesson.labels
-    assert [failure["kind"] for failure in lesson.failures] == ["rejected", "rejected"]
-    assert "swapped" in lesson.failures[0]["reason"] and "tree, road" in lesson.failures[0]["reason"]
-    (alone,) = teach(answers[:1])
-    assert "swapped" not in alone.failures[0]["reason"]
+    first, second = teach(answers)
+    assert first.labels[Task.SEMANTIC].classes == ("cat", "dog", "tree", "road")
+    assert first.labels[Task.SEMANTIC].value[0, 0] == 2 and second.labels[Task.SEMANTIC].value[0, 0] == 0
+    assert first.records[0]["asked_classes"] == ["tree", "road"]
+    assert "tree, road" in first.notes[0]["reason"] and "swapped" in first.notes[0]["reason"]
+    assert not first.failures and not second.failures
+
+
+def test_an_answer_in_other_colours_is_rejected():
+    (alone,) = teach([(semantic(RED_BLUE), flat((0, 255, 0), (128, 128, 128)))])
+    assert not alone.labels and not alone.notes
+    assert alone.failures[0]["kind"] == "rejected" and "0.0%" in alone.failures[0]["reason"]
 
 
 def test_two_legends_about_one_photo_are_two_lessons_with_one_class_list():
