@@ -7,7 +7,6 @@ exactly one JSON object, also when the verb fails.
 from __future__ import annotations
 
 import json
-import math
 import os
 import sys
 import time
@@ -40,7 +39,11 @@ class Console:
 
     def result(self, values: dict[str, Any], text: str) -> None:
         """The outcome: `values` as JSON for machines, or `text` for people, on standard output."""
-        print(json.dumps(_finite(values), indent=2, default=str) if self.as_json else text, flush=True)
+        if self.as_json:
+            from distill.report.plain import finite
+
+            text = json.dumps(finite(values), indent=2, default=str)
+        print(text, flush=True)
 
     def progress(self, what: str, total: int | None) -> Progress:
         """A progress bar (a context manager); call `advance` on it."""
@@ -52,15 +55,6 @@ class Console:
             for item in items:
                 yield item
                 progress.advance()
-
-
-def _finite(value: Any) -> Any:
-    """The same values with null for NaN and infinities, for which JSON has no word."""
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, dict):
-        return {key: _finite(item) for key, item in value.items()}
-    return [_finite(item) for item in value] if isinstance(value, (list, tuple)) else value
 
 
 class Progress:
