@@ -57,6 +57,8 @@ class Manifest(BaseModel):
     shards: tuple[ShardEntry, ...]
     teachers: tuple[str, ...] = ()
     licences: tuple[str, ...] = ()
+    terms: dict[str, str] = Field(default_factory=dict)
+    """Licence to where its terms can be read."""
     prompts: dict[str, str] = Field(default_factory=dict)
     """Prompt hash to prompt."""
 
@@ -185,6 +187,30 @@ def read_shard(path: Path) -> Iterator[Sample]:
         raise DistillError(
             f"{path}: the shard cannot be read: {error}", hint="delete it and run distill label again"
         ) from error
+
+
+def read_meta(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    """(key, json) of every sample in one tar, pictures and maps passed over; an empty json where there is none.
+
+    Raises:
+        DistillError: As `read_shard`.
+    """
+    key, files = "", dict[str, bytes]()
+    try:
+        with tarfile.open(path, mode="r:") as tar:
+            for member in filter(tarfile.TarInfo.isfile, tar):
+                stem, _, extension = member.name.rpartition("/")[2].partition(".")
+                if stem != key:
+                    if key:
+                        yield key, Sample(key, files).meta
+                    key, files = stem, {}
+                extracted = tar.extractfile(member) if extension == "json" else None
+                if extracted is not None and member.size <= MAX_FILE_BYTES:
+                    files["json"] = extracted.read()
+        if key:
+            yield key, Sample(key, files).meta
+    except (tarfile.TarError, OSError, EOFError) as error:
+        raise DistillError(f"{path}: the shard cannot be read: {error}", hint="copy it again") from error
 
 
 def read_samples(folder: Path, shards: Sequence[ShardEntry] | None = None) -> Iterator[Sample]:

@@ -69,6 +69,7 @@ class StudentSpec(_Strict):
     normals: NormalsSpec | None = None
     semantic: SemanticSpec | None = None
     licences: tuple[str, ...] = Field(default=(), description="licence classes of the labels it learned from")
+    terms: dict[str, str] = Field(default_factory=dict, description="licence to where its terms can be read")
     provenance: dict[str, str] = Field(default_factory=dict)
 
     @property

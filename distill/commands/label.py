@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from distill.commands.console import Console
+from distill.commands.teachers import load_teacher, teacher_help
 from distill.commands.workers import num_workers, run_slices
 from distill.errors import DistillError, UsageError
 from distill.tasks import Task
 
 if TYPE_CHECKING:
-    from distill.teachers import TeacherRecipe
     from distill.teachers.accounts import Page
     from distill.teachers.labelling import Job
 
@@ -31,9 +31,7 @@ def label(
             help="Folders, globs, picture files, videos or folders of shards; none for the synthetic teacher."
         ),
     ] = None,
-    teacher: Annotated[
-        str, typer.Option(help="A kind (synthetic, replay, maps, onnx) or the path of a teacher recipe (YAML).")
-    ] = "",
+    teacher: Annotated[str, typer.Option(help=teacher_help())] = "",
     out: Annotated[Path, typer.Option(help="Folder for the shards.")] = Path("shards"),
     task: Annotated[list[Task] | None, typer.Option(help="Only this task; can be given several times.")] = None,
     answers: Annotated[Path | None, typer.Option(help="replay: the manifest of answers (YAML, JSON or CSV).")] = None,
@@ -97,41 +95,6 @@ def label(
     console.result(result, _summary(result))
     if len(result["failed"]) > tolerate or (result["complete"] and not result["labelled"]):
         raise typer.Exit(1)
-
-
-def load_teacher(teacher: str, answers: Path | None, overrides: list[str]) -> tuple[TeacherRecipe, Path]:
-    """(recipe, the folder that its relative paths start from) of a kind or a recipe file.
-
-    Raises:
-        UsageError: Unknown kind, unreadable recipe, wrong keys.
-    """
-    from distill.recipe import load_recipe, read_yaml
-    from distill.teachers import RECIPES
-
-    kinds = ", ".join(sorted(RECIPES))
-    if not teacher:
-        raise UsageError("no teacher given", hint=f"--teacher takes a kind ({kinds}) or a recipe file")
-    values: dict[str, Any] = {}
-    folder = Path()
-    name = f"teacher {teacher}"
-    if teacher not in RECIPES:
-        path = Path(teacher)
-        if path.suffix not in (".yaml", ".yml"):
-            raise UsageError(f"{teacher}: no such kind of teacher", hint=f"use {kinds}, or the path of a YAML recipe")
-        values, folder, name = read_yaml(path), path.parent, str(path)
-        manifest = values.get("answers")
-        if isinstance(manifest, str) and (folder / manifest).is_file():
-            values["answers"] = str(folder / manifest)
-    kind = str(values.setdefault("kind", teacher))
-    if kind not in RECIPES:
-        raise UsageError(f"{name}: unknown kind of teacher {kind!r}", hint=f"use {kinds}")
-    if answers is not None:
-        if kind != "replay":
-            raise UsageError(f"--answers belongs to the replay teacher, not to {kind}")
-        values["answers"] = str(answers)
-    elif kind == "replay" and "answers" not in values:
-        raise UsageError("the replay teacher needs its manifest", hint="give --answers FILE")
-    return load_recipe(RECIPES[kind], values, overrides, name=name), folder
 
 
 def run_label(

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field
 
 from distill.recipe import Recipe
+from distill.recipe.licensed import Licensed
 from distill.tasks import Task
 
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -103,7 +104,7 @@ def _by_name(value: Any) -> Any:
     return value
 
 
-class SyntheticRecipe(Recipe):
+class SyntheticRecipe(Licensed):
     """A teacher that renders its own scenes, knows the truth about them, and paints it with faults.
 
     Attributes:

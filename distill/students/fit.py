@@ -108,6 +108,7 @@ def read_lessons(recipe: TrainRecipe) -> Lessons:
         gauge=index.gauge,
         classes=index.classes,
         licences=index.licences,
+        terms=index.terms,
         provenance={"teachers": ", ".join(index.teachers), "photos": str(len(train))},
     )
     return Lessons(index, train, val, spec)

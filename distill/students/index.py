@@ -56,7 +56,8 @@ class Index:
         tasks: What is to be learned; a sample may lack some of them.
         gauge: Of the depth labels.
         classes: Of the semantic labels.
-        licences: Licence classes of the labels.
+        licences: Licences of the labels.
+        terms: Licence to where its terms can be read.
         teachers: Who labelled.
     """
 
@@ -65,6 +66,7 @@ class Index:
     gauge: Gauge
     classes: tuple[str, ...]
     licences: tuple[str, ...]
+    terms: dict[str, str]
     teachers: tuple[str, ...]
 
 
@@ -92,6 +94,7 @@ def read_index(folders: Sequence[Path], tasks: Sequence[Task] = ()) -> Index:
         gauge=first.gauge,
         classes=first.classes if Task.SEMANTIC in chosen else (),
         licences=tuple(sorted({licence for _, manifest in manifests for licence in manifest.licences})),
+        terms={licence: link for _, manifest in manifests for licence, link in manifest.terms.items()},
         teachers=tuple(sorted({teacher for _, manifest in manifests for teacher in manifest.teachers})),
     )
 

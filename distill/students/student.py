@@ -96,6 +96,7 @@ def build_spec(
     gauge: Gauge = Gauge.METRIC,
     classes: tuple[str, ...] = (),
     licences: tuple[str, ...] = (),
+    terms: dict[str, str] | None = None,
     provenance: dict[str, str] | None = None,
 ) -> StudentSpec:
     """The contract of a student that learns these tasks.
@@ -119,6 +120,7 @@ def build_spec(
         normals=NormalsSpec() if Task.NORMALS in tasks else None,
         semantic=SemanticSpec(classes=classes) if Task.SEMANTIC in tasks else None,
         licences=licences,
+        terms=terms or {},
         provenance=provenance or {},
     )
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from distill.errors import UsageError
+from distill.recipe.callable import CallableRecipe
 from distill.recipe.synthetic import SyntheticRecipe
 from distill.recipe.teacher import MapsRecipe, OnnxRecipe, ReplayRecipe
 from distill.tasks import Task
@@ -15,15 +16,21 @@ if TYPE_CHECKING:
     from distill.teachers.base import Teacher
     from distill.teachers.painting import Checks
 
-TeacherRecipe = SyntheticRecipe | ReplayRecipe | MapsRecipe | OnnxRecipe
+TeacherRecipe = SyntheticRecipe | ReplayRecipe | MapsRecipe | OnnxRecipe | CallableRecipe
 
 RECIPES: dict[str, type[TeacherRecipe]] = {
     "synthetic": SyntheticRecipe,
     "replay": ReplayRecipe,
     "maps": MapsRecipe,
     "onnx": OnnxRecipe,
+    "callable": CallableRecipe,
 }
-"""Kind of teacher to the recipe that describes it."""
+"""Kind of teacher to the recipe that describes it; what packages offer is found by `distill.teachers.plugins`."""
+
+
+def recipe_type(kind: str) -> type[TeacherRecipe]:
+    """The recipe of a kind of teacher; what a package offers is a function."""
+    return RECIPES.get(kind, CallableRecipe)
 
 
 def build_teacher(
@@ -58,6 +65,8 @@ def _build(recipe: TeacherRecipe, folder: Path, checks: Checks | None) -> Teache
         return _build_replay(recipe, checks)
     if isinstance(recipe, MapsRecipe):
         return _build_maps(recipe)
+    if isinstance(recipe, CallableRecipe):
+        return _build_callable(recipe)
     return _build_onnx(recipe, folder)
 
 
@@ -68,12 +77,18 @@ def _build_synthetic(recipe: SyntheticRecipe, checks: Checks | None) -> Teacher:
 
     if recipe.truth:
         return PredictingTeacher(
-            SyntheticTruth(recipe), name="truth", licence=recipe.licence, tasks=recipe.tasks, classes=SYNTHETIC_CLASSES
+            SyntheticTruth(recipe),
+            name="truth",
+            licence=recipe.licence,
+            terms=recipe.terms,
+            tasks=recipe.tasks,
+            classes=SYNTHETIC_CLASSES,
         )
     return PaintingTeacher(
         SyntheticGenerator(recipe),
         name="synthetic",
         licence=recipe.licence,
+        terms=recipe.terms,
         tasks=recipe.tasks,
         classes=SYNTHETIC_CLASSES,
         seed=recipe.seed,
@@ -92,6 +107,7 @@ def _build_replay(recipe: ReplayRecipe, checks: Checks | None) -> Teacher:
         generator,
         name=f"replay of {recipe.model}",
         licence=recipe.licence,
+        terms=recipe.terms,
         tasks=[task for task in Task if task in asked],
         # The union of all legends, in the order in which the classes first appear.
         classes=tuple(dict.fromkeys(name for q in questions if q.task is Task.SEMANTIC for name in q.legend)),
@@ -107,6 +123,7 @@ def _build_maps(recipe: MapsRecipe) -> Teacher:
         MapsSpecialist(recipe),
         name=recipe.name,
         licence=recipe.licence,
+        terms=recipe.terms,
         tasks=tuple(recipe.maps()),
         classes=recipe.semantic.classes if recipe.semantic else (),
     )
@@ -121,6 +138,22 @@ def _build_onnx(recipe: OnnxRecipe, folder: Path) -> Teacher:
         OnnxSpecialist(recipe, folder),
         name=recipe.name or recipe.model.stem,
         licence=recipe.licence,
+        terms=recipe.terms,
         tasks=tuple(Task(output.task) for output in recipe.outputs),
+        classes=semantic[0].classes if semantic else (),
+    )
+
+
+def _build_callable(recipe: CallableRecipe) -> Teacher:
+    from distill.teachers.predicting import PredictingTeacher
+    from distill.teachers.specialists.callable import CallableSpecialist
+
+    semantic = [output for output in recipe.outputs if output.task is Task.SEMANTIC]
+    return PredictingTeacher(
+        CallableSpecialist(recipe),
+        name=recipe.name or recipe.function.rpartition(":")[2],
+        licence=recipe.licence,
+        terms=recipe.terms,
+        tasks=recipe.tasks,
         classes=semantic[0].classes if semantic else (),
     )

@@ -41,6 +41,9 @@ class Page(BaseModel):
     """Per photo: name, and how many of each class."""
     prompts: dict[str, str] = Field(default_factory=dict)
     cost_usd: float = 0.0
+    teachers: tuple[str, ...] = ()
+    licences: dict[str, str] = Field(default_factory=dict)
+    """Licence of the labels to where its terms can be read."""
 
 
 class Accounts:
@@ -61,6 +64,8 @@ class Accounts:
         self._instance_classes: dict[str, None] = {}
         self._instances: list[dict[str, Any]] = []
         self._prompts: dict[str, str] = {}
+        self._teachers: dict[str, None] = {}
+        self._licences: dict[str, str] = {}
 
     def add(self, photo: Photo, lesson: Lesson) -> None:
         """Count a lesson."""
@@ -70,6 +75,8 @@ class Accounts:
             self._answered[record["task"]] = self._answered.get(record["task"], 0) + 1
             self._cost_usd += record["cost_usd"]
             self._quality[record["task"]] = self._quality.get(record["task"], 0.0) + record["quality"]
+            self._teachers[record["teacher"]] = None
+            self._licences[record["licence"]] = record["terms"] or self._licences.get(record["licence"], "")
             if "prompt_hash" in record:
                 self._prompts[record["prompt_hash"]] = record["prompt"]
         for task, label in lesson.labels.items():
@@ -102,4 +109,6 @@ class Accounts:
             instances=tuple(self._instances),
             prompts=self._prompts,
             cost_usd=self._cost_usd,
+            teachers=tuple(self._teachers),
+            licences=self._licences,
         )

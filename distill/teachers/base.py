@@ -61,6 +61,8 @@ class Answer:
     model: str
     cost_usd: float = 0.0
     seed: int = 0
+    licence: str = ""
+    """Of this answer, where it differs from the teacher's."""
 
 
 class Refusal(DistillError):  # noqa: N818 - what the field calls it
@@ -124,6 +126,8 @@ class Teacher(Protocol):
 
     name: str
     licence: str
+    terms: str
+    """Link to what may be done with its answers; may be empty."""
     tasks: tuple[Task, ...]
     classes: tuple[str, ...]
     """Semantic ids index this list, in every label of the job."""

@@ -19,6 +19,7 @@ from typing import Any
 from distill.errors import DistillError, UsageError
 from distill.images import Photo, write_atomic
 from distill.labels import encode
+from distill.recipe.callable import CallableRecipe
 from distill.recipe.synthetic import SyntheticRecipe
 from distill.recipe.teacher import OnnxRecipe, ReplayRecipe
 from distill.shards import Manifest, Sample, ShardEntry, file_sha256, write_manifest, write_shard
@@ -30,6 +31,7 @@ from distill.teachers.generators.replay import ReplayGenerator
 from distill.teachers.painting import Checks
 from distill.teachers.previews import write_preview
 from distill.teachers.sources import ScenesSource, Source, Unreadable, open_source
+from distill.teachers.specialists.callable import source_digest
 from distill.teachers.specialists.onnx import find_model
 
 PARTS = ".parts"
@@ -89,6 +91,8 @@ class Job:
             parts += [file_sha256(self.recipe.answers), ReplayGenerator(self.recipe).answers_digest()]
         if isinstance(self.recipe, OnnxRecipe):
             parts.append(file_sha256(find_model(self.recipe.model, self.folder)))
+        if isinstance(self.recipe, CallableRecipe):
+            parts.append(source_digest(self.recipe.function))
         return json.dumps(parts, sort_keys=True)
 
     def bounds(self, index: int) -> tuple[int, int]:
@@ -223,8 +227,9 @@ def publish(job: Job) -> tuple[Manifest, list[Page]] | None:
         referring=tuple(dict.fromkeys(name for page in done for name in page.referring)),
         instance_classes=tuple(dict.fromkeys(name for page in done for name in page.instance_classes)),
         shards=tuple(page.shard for page in done if page.shard is not None),
-        teachers=(job.teacher.name,),
-        licences=(job.teacher.licence,),
+        teachers=tuple(dict.fromkeys(name for page in done for name in page.teachers)) or (job.teacher.name,),
+        licences=tuple(dict.fromkeys(name for page in done for name in page.licences)) or (job.teacher.licence,),
+        terms={name: link for page in done for name, link in page.licences.items() if link},
         prompts={key: text for page in done for key, text in page.prompts.items()},
     )
     write_manifest(job.out, manifest)

@@ -58,12 +58,13 @@ class PaintingTeacher:
         *,
         name: str,
         licence: str,
+        terms: str = "",
         tasks: Sequence[Task],
         classes: Sequence[str],
         seed: int = 0,
         checks: Checks | None = None,
     ) -> None:
-        self.name, self.licence = name, licence
+        self.name, self.licence, self.terms = name, licence, terms
         self.tasks = tuple(tasks)
         self.classes = tuple(classes)
         self._generator, self._seed, self._checks = generator, seed, checks
@@ -119,7 +120,9 @@ class PaintingTeacher:
             "task": str(question.task),
             "teacher": self.name,
             "model": answer.model,
-            "licence": self.licence,
+            "licence": answer.licence or self.licence,
+            # Where an answer has a licence of its own, the teacher's terms are not about it.
+            "terms": "" if answer.licence else self.terms,
             "prompt": question.prompt,
             "prompt_hash": prompt_hash(question),
             "answer": answer.name,

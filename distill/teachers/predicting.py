@@ -15,9 +15,16 @@ class PredictingTeacher:
     """A specialist, its labels brought to the photo's frame."""
 
     def __init__(
-        self, specialist: Specialist, *, name: str, licence: str, tasks: Sequence[Task], classes: Sequence[str]
+        self,
+        specialist: Specialist,
+        *,
+        name: str,
+        licence: str,
+        terms: str = "",
+        tasks: Sequence[Task],
+        classes: Sequence[str],
     ) -> None:
-        self.name, self.licence = name, licence
+        self.name, self.licence, self.terms = name, licence, terms
         self.tasks = tuple(tasks)
         self.classes = tuple(classes)
         self._specialist = specialist
@@ -33,8 +40,6 @@ class PredictingTeacher:
             if label.task in self.tasks:
                 placed = place(label, photo.size_hw, "stretch")
                 lesson.labels[label.task] = placed
-                lesson.records.append(
-                    {"task": str(label.task), "teacher": self.name, "licence": self.licence, "cost_usd": 0.0}
-                    | describe(placed)
-                )
+                record = {"task": str(label.task), "teacher": self.name, "licence": self.licence, "terms": self.terms}
+                lesson.records.append(record | {"cost_usd": 0.0} | describe(placed))
         return [lesson]

@@ -93,7 +93,7 @@ class ReplayGenerator:
                 f"{row.answer}: the answer cannot be read: {error.strerror or error}", hint="fix the manifest"
             ) from error
         cost = self._recipe.cost_usd if row.cost_usd is None else row.cost_usd
-        return Answer(question, data, row.answer, row.model or self._recipe.model, cost)
+        return Answer(question, data, row.answer, row.model or self._recipe.model, cost, licence=row.licence)
 
     def _pairs(self, photo: Photo) -> list[tuple[Row, Question]]:
         """By path where the photo is a file; else by name, which must then be the name of one photo only."""

@@ -18,7 +18,8 @@ from PIL import Image
 from distill.errors import DistillError
 from distill.images import MAX_PIXELS, Photo, read_file
 from distill.labels import Label
-from distill.recipe.teacher import MapRecipe, MapsRecipe, id_table
+from distill.recipe.outputs import id_table
+from distill.recipe.teacher import MapRecipe, MapsRecipe
 from distill.tasks import IGNORE_INSTANCE, IGNORE_SEMANTIC, Gauge, Task
 from distill.teachers.decoders.normals import frame_matrix
 

@@ -6,7 +6,6 @@ Knows tensors and what a recipe says about them; brings every output to a `Label
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +18,8 @@ from distill.errors import DistillError, UsageError
 from distill.images import Photo
 from distill.labels import Label
 from distill.optional import require
-from distill.recipe.teacher import OnnxOutputRecipe, OnnxRecipe, id_table
-from distill.tasks import IGNORE_SEMANTIC, Gauge, Task
-from distill.teachers.decoders.normals import frame_matrix
-from distill.teachers.specialists.maps import stretch_to_unit
+from distill.recipe.teacher import OnnxOutputRecipe, OnnxRecipe
+from distill.teachers.specialists.readings import read_planes
 
 MODELS_VARIABLE = "DISTILL_MODELS"
 
@@ -121,7 +118,7 @@ def _announced_size(session: Any, layout: str, path: Path) -> tuple[int, int]:
 
 
 def _read(value: Shaped[ndarray, ...], output: OnnxOutputRecipe, path: Path) -> Label:
-    """An output tensor as a label. Planes stay channel-first, as most models lay them out, so numpy reads in order."""
+    """An output tensor as a label."""
     values = np.asarray(value)
     if values.ndim == 4 and values.shape[0] == 1:
         values = values[0] if output.layout == "NCHW" else values[0].transpose(2, 0, 1)
@@ -130,76 +127,4 @@ def _read(value: Shaped[ndarray, ...], output: OnnxOutputRecipe, path: Path) -> 
             f"{path.name}: output {output.name or 'one'} has shape {np.shape(value)}, not one map per channel",
             hint="check outputs in the recipe",
         )
-    return _READERS[Task(output.task)](values, output, path)
-
-
-def _read_depth(planes: ndarray, output: OnnxOutputRecipe, path: Path) -> Label:
-    _want_channels(planes, 1, path)
-    value = planes[0].astype(np.float32)
-    valid = np.isfinite(value)
-    if output.gauge is Gauge.METRIC:
-        valid &= value > 0
-    else:
-        value = stretch_to_unit(np.where(valid, value, 0), valid)
-    return Label(Task.DEPTH, value, valid, valid.astype(np.float32), output.gauge)
-
-
-def _read_normals(planes: ndarray, output: OnnxOutputRecipe, path: Path) -> Label:
-    _want_channels(planes, 3, path)
-    vector = planes.transpose(1, 2, 0).astype(np.float32)
-    length = np.linalg.norm(vector, axis=-1)
-    valid = np.isfinite(length) & (length > 1e-3)
-    unit = np.where(valid[..., None], vector / np.maximum(length, 1e-3)[..., None], 0).astype(np.float32)
-    return Label(Task.NORMALS, unit @ frame_matrix(output.frame), valid, valid.astype(np.float32))
-
-
-def _read_semantic(planes: ndarray, output: OnnxOutputRecipe, path: Path) -> Label:
-    names = output.model_classes or output.classes
-    if output.values == "ids":
-        _want_channels(planes, 1, path)
-        table = np.array(id_table(names, output.classes, output.remap, 256), np.uint8)
-        value = table[np.clip(planes[0], 0, 255).astype(np.uint8)]
-        confidence = np.ones(value.shape, np.float32)
-    else:
-        probability = _probabilities(planes, output.values)
-        _want_channels(probability, len(names), path)
-        table_ids = id_table(names, output.classes, output.remap, len(names))
-        value, confidence = _merge(probability, table_ids, len(output.classes))
-    valid = (value != IGNORE_SEMANTIC) & (confidence >= output.min_confidence)
-    return Label(Task.SEMANTIC, value, valid, np.where(valid, confidence, np.float32(0)), classes=output.classes)
-
-
-def _probabilities(planes: ndarray, kind: str) -> Float[ndarray, "c h w"]:
-    """Class probabilities; one channel is foreground against background."""
-    planes = planes.astype(np.float32)
-    if planes.shape[0] == 1:
-        foreground = 1 / (1 + np.exp(-planes)) if kind == "logits" else planes
-        return np.concatenate([1 - foreground, foreground])
-    if kind == "probabilities":
-        return planes
-    planes -= planes.max(axis=0)
-    np.exp(planes, out=planes)
-    planes /= planes.sum(axis=0)
-    return planes
-
-
-def _merge(
-    probability: Float[ndarray, "c h w"], table: Sequence[int], num_classes: int
-) -> tuple[UInt8[ndarray, "h w"], Float[ndarray, "h w"]]:
-    """(ids, probability) after the channels of each target class are added; what is ignored becomes 255."""
-    merged = np.zeros((num_classes + 1, *probability.shape[1:]), np.float32)
-    for plane, target in zip(probability, table, strict=True):
-        merged[num_classes if target == IGNORE_SEMANTIC else target] += plane
-    best = merged.argmax(axis=0)
-    return np.where(best == num_classes, IGNORE_SEMANTIC, best).astype(np.uint8), merged.max(axis=0)
-
-
-def _want_channels(planes: ndarray, wanted: int, path: Path) -> None:
-    if planes.shape[0] != wanted:
-        raise DistillError(
-            f"{path.name}: the output has {planes.shape[0]} channels where {wanted} are described",
-            hint="check layout, model_classes and the output's name in the recipe",
-        )
-
-
-_READERS = {Task.DEPTH: _read_depth, Task.NORMALS: _read_normals, Task.SEMANTIC: _read_semantic}
+    return read_planes(values, output, path.name)

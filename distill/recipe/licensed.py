@@ -1,0 +1,24 @@
+"""What every teacher recipe says about what may be done with its labels."""
+
+from __future__ import annotations
+
+from pydantic import field_validator
+
+from distill.recipe import Recipe
+
+
+class Licensed(Recipe):
+    """A recipe that states a licence and where its terms can be read."""
+
+    licence: str = "unknown"
+    """A licence's usual name, such as ``Apache-2.0``, a class (``commercial``, ``restricted``, ``non-commercial``,
+    ``research``, ``unknown``), or a class with a name behind it: ``restricted (SAM License)``."""
+    terms: str = ""
+    """Link to the terms, https://..."""
+
+    @field_validator("terms")
+    @classmethod
+    def _is_a_link(cls, terms: str) -> str:
+        if terms and not terms.startswith(("https://", "http://")):
+            raise ValueError("terms is a link that starts with https://")
+        return terms

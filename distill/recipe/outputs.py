@@ -1,0 +1,75 @@
+"""What the raw output of a network means, and how foreign classes become ours."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from distill.recipe import Recipe
+from distill.tasks import IGNORE_SEMANTIC, MAX_CLASSES, Gauge, Task
+
+
+class OutputRecipe(Recipe):
+    """What one raw map means."""
+
+    task: Literal[Task.DEPTH, Task.NORMALS, Task.SEMANTIC]
+    values: Literal["logits", "probabilities", "ids"] = "logits"
+    """semantic: what the channels hold. One channel is one foreground class against background."""
+    gauge: Gauge = Gauge.METRIC
+    """depth: what is unknown about the values."""
+    frame: str = "opengl"
+    """normals: what the channels hold: ``opengl`` (x right, y up, z toward the camera), ``opencv``, ``dsine``, ..."""
+    classes: tuple[str, ...] = ()
+    """semantic: the class list of the labels that are written."""
+    model_classes: tuple[str, ...] = ()
+    """semantic: names of the model's channels, in order; taken to be `classes` when empty."""
+    remap: dict[int | str, str] = Field(default_factory=dict)
+    """semantic: model class to a name in `classes`, or to ``ignore``; probabilities of merged classes are added."""
+    min_confidence: float = Field(default=0.0, ge=0, le=1)
+    """semantic: pixels below are invalid."""
+
+    @model_validator(mode="after")
+    def _classes_are_named(self) -> OutputRecipe:
+        if self.task is Task.SEMANTIC and not self.classes:
+            raise ValueError("classes: name the classes of a semantic output")
+        check_remap(self.remap, self.classes)
+        return self
+
+
+def once_per_task(tasks: list[Task]) -> None:
+    """Refuse an empty list of outputs, and two outputs for one task."""
+    if not tasks or len(set(tasks)) != len(tasks):
+        raise ValueError("describe at least one output, and each task once")
+
+
+def check_remap(remap: dict[int | str, str], classes: tuple[str, ...]) -> None:
+    """Refuse a class list that is too long or repeats itself, and a remapping to a class that is not in it."""
+    if len(classes) > MAX_CLASSES:
+        raise ValueError(f"{len(classes)} classes; ids are stored in 8 bits, so {MAX_CLASSES} is the most")
+    if len(set(classes)) != len(classes):
+        raise ValueError("a class is named twice")
+    for stored, target in remap.items():
+        if target != "ignore" and target not in classes:
+            raise ValueError(f"remap {stored!r}: {target!r} is not among the classes {', '.join(classes)}")
+
+
+def id_table(
+    names: tuple[str, ...], classes: tuple[str, ...], remap: dict[int | str, str], num_ids: int
+) -> tuple[int, ...]:
+    """For each stored id its id in `classes`, or 255 (ignore): by `remap` (id or name) first, then by equal name.
+
+    Args:
+        names: Names of the stored ids, in order; may be empty.
+        classes: The target list.
+        remap: As in `MapRecipe.remap`.
+        num_ids: How many stored ids there can be.
+    """
+    names = names or (classes if not remap or all(isinstance(key, int) for key in remap) else ())
+    index = {name: position for position, name in enumerate(classes)}
+    table = []
+    for stored in range(num_ids):
+        name = names[stored] if stored < len(names) else ""
+        target = remap.get(stored, remap.get(name, name if name in index else "ignore"))
+        table.append(index.get(target, IGNORE_SEMANTIC))
+    return tuple(table)

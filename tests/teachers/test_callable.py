@@ -1,0 +1,151 @@
+"""Any function as teacher."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+
+from distill.errors import DistillError, UsageError
+from distill.images import Photo
+from distill.recipe import load_recipe
+from distill.recipe.callable import CallableRecipe
+from distill.tasks import IGNORE_SEMANTIC, Gauge, Task
+from distill.teachers import build_teacher
+from distill.teachers.specialists.callable import CallableSpecialist, find_function, source_digest
+
+PHOTO = Photo("k", "k.png", b"", "png", np.full((12, 16, 3), 100, np.uint8), "", {})
+
+
+@pytest.fixture
+def module(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    made = ModuleType("some_teacher")
+    monkeypatch.setitem(sys.modules, "some_teacher", made)
+    return made
+
+
+def predict(module: ModuleType, function, **recipe):
+    module.function = function
+    return CallableSpecialist(load_recipe(CallableRecipe, {"function": "some_teacher:function", **recipe})).predict(
+        PHOTO
+    )
+
+
+def test_depth_normals_and_classes_are_read(module: ModuleType):
+    def function(rgb, far):
+        height, width = rgb.shape[:2]
+        normals = np.zeros((height, width, 3), np.float32)
+        normals[..., 2] = -2.0  # toward the camera in OpenCV axes, not of unit length
+        planes = np.zeros((3, height, width), np.float32)
+        planes[2] = 5.0
+        return {"depth": np.full((height, width), far), "normals": normals, "semantic": planes}
+
+    outputs = [
+        {"task": "depth", "gauge": "metric"},
+        {"task": "normals", "frame": "opencv"},
+        {
+            "task": "semantic",
+            "classes": ["road", "car"],
+            "model_classes": ["road", "car", "truck"],
+            "remap": {"truck": "car"},
+        },
+    ]
+    depth, normals, semantic = predict(module, function, outputs=outputs, settings={"far": 7.5})
+    assert depth.gauge is Gauge.METRIC and np.allclose(depth.value, 7.5)
+    assert np.allclose(normals.value, (0, 0, 1))
+    assert (semantic.value == 1).all() and semantic.confidence.min() > 0.9
+
+
+def test_ids_confidence_and_holes(module: ModuleType):
+    def function(rgb):
+        ids = np.array([[0, 1], [2, 1]])
+        depth = np.array([[1.0, np.nan], [2.0, 3.0]])
+        return {"semantic": ids, "depth": depth, "depth_confidence": np.array([[0.5, 1], [0, 1]])}
+
+    outputs = [{"task": "semantic", "classes": ["a", "b"]}, {"task": "depth"}]
+    semantic, depth = predict(module, function, outputs=outputs)
+    assert semantic.value.tolist() == [[0, 1], [IGNORE_SEMANTIC, 1]]
+    assert depth.valid.tolist() == [[True, False], [False, True]]
+    assert depth.confidence.tolist() == [[0.5, 0], [0, 1]]
+
+
+def test_instances(module: ModuleType):
+    def function(rgb):
+        return {"instance": np.array([[0, 1], [2, 2]]), "instance_classes": {2: "dog"}}
+
+    (label,) = predict(module, function, things=["cat", "dog"])
+    assert label.instance_classes == {1: "cat", 2: "dog"}
+    with pytest.raises(DistillError, match="not in things"):
+        predict(module, function, things=["cat"])
+
+
+def test_the_function_cannot_change_the_photo(module: ModuleType):
+    def function(rgb):
+        rgb[:] = 0
+        return {"depth": np.ones(rgb.shape[:2])}
+
+    predict(module, function, outputs=[{"task": "depth"}])
+    assert (PHOTO.rgb == 100).all()
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        (None, "instead of a mapping"),
+        ({}, "no depth"),
+        ({"depth": np.ones(4)}, "shape"),
+        ({"depth": np.ones((2, 2)), "depth_confidence": np.ones((3, 3))}, "depth_confidence is"),
+    ],
+)
+def test_wrong_answers_are_one_sentence(module: ModuleType, given, words: str):
+    with pytest.raises(DistillError, match=words):
+        predict(module, lambda rgb: given, outputs=[{"task": "depth"}])
+
+
+def test_a_failing_function_costs_one_photo(module: ModuleType):
+    def function(rgb):
+        raise ZeroDivisionError("oh")
+
+    with pytest.raises(DistillError, match="some_teacher:function failed: ZeroDivisionError: oh") as caught:
+        predict(module, function, outputs=[{"task": "depth"}])
+    assert not isinstance(caught.value, UsageError)
+
+
+@pytest.mark.parametrize("reference", ["nowhere_at_all:f", "math:nothing", "math:pi"])
+def test_what_cannot_be_called_is_said(reference: str):
+    with pytest.raises(UsageError, match=reference.replace(".", r"\.")):
+        find_function(reference)
+
+
+@pytest.mark.parametrize("function", ["math", "math:", ":f", "os.system", "a b:c", "a:b()"])
+def test_only_references_are_taken(function: str):
+    with pytest.raises(UsageError, match=r"package\.module:function"):
+        load_recipe(CallableRecipe, {"function": function, "outputs": [{"task": "depth"}]})
+
+
+def test_the_teacher_carries_licence_and_terms(module: ModuleType):
+    module.function = lambda rgb: {"depth": np.ones(rgb.shape[:2])}
+    recipe = load_recipe(
+        CallableRecipe,
+        {
+            "function": "some_teacher:function",
+            "outputs": [{"task": "depth"}],
+            "licence": "MIT",
+            "terms": "https://example.org",
+        },
+    )
+    teacher = build_teacher(recipe, folder=Path())
+    (lesson,) = teacher.teach(PHOTO)
+    assert (lesson.records[0]["licence"], lesson.records[0]["terms"]) == ("MIT", "https://example.org")
+    assert teacher.tasks == (Task.DEPTH,)
+
+
+def test_another_source_file_is_another_teacher(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "changing_teacher.py").write_text("def f(rgb): return {}\n")
+    first = source_digest("changing_teacher:f")
+    (tmp_path / "changing_teacher.py").write_text("def f(rgb): return {'depth': 1}\n")
+    assert first and source_digest("changing_teacher:f") != first
