@@ -38,6 +38,13 @@ def label(
     settings: Annotated[
         list[str] | None, typer.Option("--set", help="Override a key of the teacher recipe: key.sub=value.")
     ] = None,
+    store: Annotated[
+        Path | None,
+        typer.Option(help="Folder where painted answers are kept and looked for first; several jobs may share it."),
+    ] = None,
+    offline: Annotated[
+        bool, typer.Option("--offline", help="Ask nothing: read stored answers again, for free.")
+    ] = False,
     every: Annotated[int, typer.Option(min=1, help="Of a video, label every n-th frame.")] = 1,
     limit: Annotated[int | None, typer.Option(min=1, help="Stop after this many photos.")] = None,
     shard_size: Annotated[int, typer.Option(min=1, help="Photos per shard.")] = 64,
@@ -52,7 +59,8 @@ def label(
     ] = 0.0,
     tolerate: Annotated[int, typer.Option(min=0, help="Exit 0 although up to this many photos could not be used.")] = 0,
     overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Throw away what --out holds and start again.")
+        bool,
+        typer.Option("--overwrite", help="Throw away the shards in --out and start again; stored answers are kept."),
     ] = False,
     plan: Annotated[
         bool, typer.Option("--plan", help="Say what would be done and what it would cost, and stop.")
@@ -87,6 +95,8 @@ def label(
         previews=previews,
         check=check or min_quality > 0,
         min_quality=min_quality,
+        store=store,
+        offline=offline,
     )
     if plan:
         show_plan(job, console)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,7 +14,7 @@ from distill.recipe.teacher import MapsRecipe, OnnxRecipe, ReplayRecipe
 from distill.tasks import Task
 
 if TYPE_CHECKING:
-    from distill.teachers.base import Teacher
+    from distill.teachers.base import Generator, KeyedGenerator, Teacher
     from distill.teachers.painting import Checks
 
 TeacherRecipe = SyntheticRecipe | ReplayRecipe | MapsRecipe | OnnxRecipe | CallableRecipe
@@ -34,7 +35,13 @@ def recipe_type(kind: str) -> type[TeacherRecipe]:
 
 
 def build_teacher(
-    recipe: TeacherRecipe, *, folder: Path, tasks: Sequence[Task] = (), checks: Checks | None = None
+    recipe: TeacherRecipe,
+    *,
+    folder: Path,
+    tasks: Sequence[Task] = (),
+    checks: Checks | None = None,
+    store: Path | None = None,
+    offline: bool = False,
 ) -> Teacher:
     """The teacher that a recipe describes.
 
@@ -43,11 +50,15 @@ def build_teacher(
         folder: Where the recipe lies; paths in it may be relative to it.
         tasks: Only these; empty: all that the teacher can do.
         checks: Hold painted answers against their photos.
+        store: Where a painting teacher keeps its answers and looks for them first; None: nowhere.
+        offline: Use stored answers only.
 
     Raises:
         UsageError: The teacher cannot do one of these tasks, or its files are not there.
     """
-    teacher = _build(recipe, folder, checks)
+    if offline and store is None:
+        raise UsageError("--offline needs the answers of an earlier run", hint="say where with --store FOLDER")
+    teacher = _build(recipe, folder, checks, _Stocked(store, offline))
     for task in tasks:
         if task not in teacher.tasks:
             raise UsageError(
@@ -58,11 +69,29 @@ def build_teacher(
     return teacher
 
 
-def _build(recipe: TeacherRecipe, folder: Path, checks: Checks | None) -> Teacher:
+@dataclass(frozen=True, slots=True)
+class _Stocked:
+    """Where painted answers are kept."""
+
+    store: Path | None
+    offline: bool
+
+    def stock(self, generator: KeyedGenerator, licence: str) -> Generator:
+        """The generator, behind the store if there is one."""
+        if self.store is None:
+            return generator
+        from distill.teachers.answers import AnswerStore, StoredGenerator
+
+        return StoredGenerator(generator, AnswerStore(self.store), stored_only=self.offline, licence=licence)
+
+
+def _build(recipe: TeacherRecipe, folder: Path, checks: Checks | None, stocked: _Stocked) -> Teacher:
     if isinstance(recipe, SyntheticRecipe):
-        return _build_synthetic(recipe, checks)
+        return _build_synthetic(recipe, checks, stocked)
     if isinstance(recipe, ReplayRecipe):
-        return _build_replay(recipe, checks)
+        return _build_replay(recipe, checks, stocked)
+    if stocked.store is not None:
+        raise UsageError(f"a {recipe.kind} teacher paints nothing that could be stored", hint="leave --store out")
     if isinstance(recipe, MapsRecipe):
         return _build_maps(recipe)
     if isinstance(recipe, CallableRecipe):
@@ -70,7 +99,7 @@ def _build(recipe: TeacherRecipe, folder: Path, checks: Checks | None) -> Teache
     return _build_onnx(recipe, folder)
 
 
-def _build_synthetic(recipe: SyntheticRecipe, checks: Checks | None) -> Teacher:
+def _build_synthetic(recipe: SyntheticRecipe, checks: Checks | None, stocked: _Stocked) -> Teacher:
     from distill.teachers.generators.synthetic.generator import SYNTHETIC_CLASSES, SyntheticGenerator, SyntheticTruth
     from distill.teachers.painting import PaintingTeacher
     from distill.teachers.predicting import PredictingTeacher
@@ -85,7 +114,7 @@ def _build_synthetic(recipe: SyntheticRecipe, checks: Checks | None) -> Teacher:
             classes=SYNTHETIC_CLASSES,
         )
     return PaintingTeacher(
-        SyntheticGenerator(recipe),
+        stocked.stock(SyntheticGenerator(recipe), recipe.licence),
         name="synthetic",
         licence=recipe.licence,
         terms=recipe.terms,
@@ -96,7 +125,7 @@ def _build_synthetic(recipe: SyntheticRecipe, checks: Checks | None) -> Teacher:
     )
 
 
-def _build_replay(recipe: ReplayRecipe, checks: Checks | None) -> Teacher:
+def _build_replay(recipe: ReplayRecipe, checks: Checks | None, stocked: _Stocked) -> Teacher:
     from distill.teachers.generators.replay import ReplayGenerator
     from distill.teachers.painting import PaintingTeacher
 
@@ -104,7 +133,7 @@ def _build_replay(recipe: ReplayRecipe, checks: Checks | None) -> Teacher:
     questions = generator.all_questions()
     asked = {question.task for question in questions}
     return PaintingTeacher(
-        generator,
+        stocked.stock(generator, recipe.licence),
         name=f"replay of {recipe.model}",
         licence=recipe.licence,
         terms=recipe.terms,

@@ -76,13 +76,30 @@ class Generator(Protocol):
         """What this generator can be asked about this photo."""
         ...
 
-    def paint(self, photo: Photo, question: Question, *, seed: int) -> Answer:
+    def paint(self, photo: Photo, question: Question, *, seed: int, sample: int = 0) -> Answer:
         """The painted answer; its size may differ from the photo's.
+
+        Args:
+            photo: What is asked about.
+            question: What is asked.
+            seed: Of the job.
+            sample: Which of several answers to the same question; another number, another answer.
 
         Raises:
             Refusal: The generator will not answer.
             DistillError: The answer could not be had.
         """
+        ...
+
+
+class KeyedGenerator(Generator, Protocol):
+    """A generator whose answers can be stored: it says what else, besides photo, sentence and seed, decides them."""
+
+    model: str
+    """Which model paints, exactly."""
+
+    def parameters(self, photo: Photo, question: Question) -> dict[str, Any]:
+        """Plain values (as JSON holds them) that decide the answer: steps, guidance, canvas, adapters, ..."""
         ...
 
 

@@ -56,6 +56,10 @@ class Job:
     """Whether painted answers are held against their photos: drift found, mended or rejected; labels scored."""
     min_quality: float = 0.0
     """With `check`: labels that score lower are rejected."""
+    store: Path | None = None
+    """Where painted answers are kept and looked for first; None: nowhere."""
+    offline: bool = False
+    """Use stored answers only."""
 
     @cached_property
     def source(self) -> Source:
@@ -80,13 +84,17 @@ class Job:
     def teacher(self) -> Teacher:
         """The teacher, built when it is first needed."""
         checks = Checks(self.min_quality) if self.check else None
-        return build_teacher(self.recipe, folder=self.folder, tasks=self.tasks, checks=checks)
+        return build_teacher(
+            self.recipe, folder=self.folder, tasks=self.tasks, checks=checks, store=self.store, offline=self.offline
+        )
 
     @cached_property
     def _fingerprint(self) -> str:
         """What decides the labels besides the photos."""
         parts: list[Any] = [_FORMAT, self.recipe.model_dump(mode="json"), list(self.tasks), self.shard_size]
         parts += [self.min_quality] if self.check else []
+        # What is not stored stays unanswered: another set than the same photos, asked.
+        parts += ["offline"] if self.offline else []
         if isinstance(self.recipe, ReplayRecipe):
             parts += [file_sha256(self.recipe.answers), ReplayGenerator(self.recipe).answers_digest()]
         if isinstance(self.recipe, OnnxRecipe):

@@ -63,6 +63,7 @@ class ReplayGenerator:
     """Hands out the answers of a manifest."""
 
     def __init__(self, recipe: ReplayRecipe) -> None:
+        self.model = recipe.model
         self._recipe = recipe
         self._folder = recipe.answers.parent
         self._asked = [(row, self._question(row)) for row in read_manifest_rows(recipe.answers)]
@@ -76,16 +77,13 @@ class ReplayGenerator:
         """What the manifest holds answers to about this photo; none when it does not name it."""
         return [question for _, question in self._pairs(photo)]
 
-    def paint(self, photo: Photo, question: Question, *, seed: int) -> Answer:
-        """The stored answer; `seed` means nothing here.
+    def paint(self, photo: Photo, question: Question, *, seed: int, sample: int = 0) -> Answer:
+        """The stored answer; `seed` and `sample` mean nothing here.
 
         Raises:
             DistillError: The answer's file is missing or unreadable.
         """
-        pairs = self._pairs(photo)
-        # By identity first: two rows may ask the same and hold different answers.
-        row = next((row for row, asked in pairs if asked is question), None)
-        row = row or next(row for row, asked in pairs if asked == question)
+        row = self._row(photo, question)
         try:
             data = read_file(self._folder / row.answer)
         except OSError as error:
@@ -94,6 +92,17 @@ class ReplayGenerator:
             ) from error
         cost = self._recipe.cost_usd if row.cost_usd is None else row.cost_usd
         return Answer(question, data, row.answer, row.model or self._recipe.model, cost, licence=row.licence)
+
+    def parameters(self, photo: Photo, question: Question) -> dict[str, Any]:
+        """The answer's file; that of a manifest may change under the same name."""
+        row = self._row(photo, question)
+        return {"model": row.model, "answer": row.answer, "file": _file_state(self._folder / row.answer)}
+
+    def _row(self, photo: Photo, question: Question) -> Row:
+        pairs = self._pairs(photo)
+        # By identity first: two rows may ask the same and hold different answers.
+        row = next((row for row, asked in pairs if asked is question), None)
+        return row or next(row for row, asked in pairs if asked == question)
 
     def _pairs(self, photo: Photo) -> list[tuple[Row, Question]]:
         """By path where the photo is a file; else by name, which must then be the name of one photo only."""
@@ -115,11 +124,7 @@ class ReplayGenerator:
         """Names, sizes and times of all answers: what must be the same for labels to be the same."""
         digest = hashlib.sha256()
         for row, _ in self._asked:
-            try:
-                info = (self._folder / row.answer).stat()
-                digest.update(f"{row.answer} {info.st_size} {info.st_mtime_ns}\n".encode())
-            except OSError:
-                digest.update(f"{row.answer} missing\n".encode())
+            digest.update(f"{row.answer} {_file_state(self._folder / row.answer)}\n".encode())
         return digest.hexdigest()
 
     def _question(self, row: Row) -> Question:
@@ -139,6 +144,15 @@ class ReplayGenerator:
     def all_questions(self) -> list[Question]:
         """Every question of the manifest, in its order; tells which tasks and classes there are."""
         return [question for _, question in self._asked]
+
+
+def _file_state(path: Path) -> str:
+    """Size and time of a file."""
+    try:
+        info = path.stat()
+    except OSError:
+        return "missing"
+    return f"{info.st_size} {info.st_mtime_ns}"
 
 
 def read_manifest_rows(path: Path) -> list[Row]:

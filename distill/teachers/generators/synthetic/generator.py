@@ -6,6 +6,8 @@ bytes in any order and any process.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from distill.errors import DistillError
@@ -48,8 +50,15 @@ SMALLEST_SHARE = 0.001
 class SyntheticGenerator:
     """Paints answers about scenes, with the faults of a recipe."""
 
+    model = MODEL
+
     def __init__(self, recipe: SyntheticRecipe) -> None:
         self._recipe = recipe
+
+    def parameters(self, photo: Photo, question: Question) -> dict[str, Any]:
+        """Scene, faults, and how the answer is painted; the sentence does not say all of it."""
+        faults = self._recipe.faults.model_dump(mode="json")
+        return {"scene": list(_origin(photo)), "faults": faults, "asked": prompt_hash(question)}
 
     def questions(self, photo: Photo) -> list[Question]:
         """One question for each task of the recipe; instance: one for each class that is there to be seen."""
@@ -57,7 +66,7 @@ class SyntheticGenerator:
             question for task in self._recipe.tasks for question in _questions(task, photo, self._recipe.faults.fit)
         ]
 
-    def paint(self, photo: Photo, question: Question, *, seed: int) -> Answer:
+    def paint(self, photo: Photo, question: Question, *, seed: int, sample: int = 0) -> Answer:
         """The painted answer: PNG, or JPEG whatever was asked for; cut off, by dose.
 
         Raises:
@@ -71,7 +80,7 @@ class SyntheticGenerator:
             raise Refusal(
                 f"{photo.name}: the synthetic teacher will not answer about {question.task}", hint="leave it out"
             )
-        rng = np.random.default_rng([scene_seed, index, asked, seed])
+        rng = np.random.default_rng([scene_seed, index, asked, seed] + ([sample] if sample else []))
         world, camera = scene(scene_seed, index)
         painted = paint_answer(world, camera, photo.size_hw, question, faults, rng)
         subject = f"{question.task}-{question.class_name}" if question.class_name else str(question.task)

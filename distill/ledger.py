@@ -1,0 +1,361 @@
+"""One row per request in SQLite: what was asked, what became of it, what it cost. Shared by processes; keeps the cap.
+
+    reserve -> (asking) -> settle        a row whose owner died while asking is found by the next one who wants it
+
+Money is counted three ways: ``cost_usd`` is what answers cost, ``doubtful_usd`` is what calls may have cost that broke
+off before their answer came (at the worst-case price), ``reserved_usd`` is the worst case of the call in flight. The
+sum of the three is what a cap is held against, before a call. Knows nothing of photos, prompts or teachers.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import sqlite3
+import threading
+import time
+import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+from distill.errors import DistillError
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS requests (
+  key TEXT PRIMARY KEY, job TEXT NOT NULL DEFAULT '', state TEXT NOT NULL, owner TEXT NOT NULL DEFAULT '',
+  tries INTEGER NOT NULL DEFAULT 0, cost_usd REAL NOT NULL DEFAULT 0, doubtful_usd REAL NOT NULL DEFAULT 0,
+  reserved_usd REAL NOT NULL DEFAULT 0, tokens_in INTEGER NOT NULL DEFAULT 0, tokens_out INTEGER NOT NULL DEFAULT 0,
+  latency_s REAL NOT NULL DEFAULT 0, finish TEXT NOT NULL DEFAULT '', licence TEXT NOT NULL DEFAULT '',
+  model TEXT NOT NULL DEFAULT '', task TEXT NOT NULL DEFAULT '', subject TEXT NOT NULL DEFAULT '',
+  detail TEXT NOT NULL DEFAULT '', changed_s REAL NOT NULL DEFAULT 0);
+CREATE INDEX IF NOT EXISTS requests_of_job ON requests(job, state);
+CREATE TABLE IF NOT EXISTS spending (
+  job TEXT PRIMARY KEY, calls INTEGER NOT NULL DEFAULT 0, cost_usd REAL NOT NULL DEFAULT 0,
+  doubtful_usd REAL NOT NULL DEFAULT 0, reserved_usd REAL NOT NULL DEFAULT 0);
+CREATE TABLE IF NOT EXISTS batches (
+  label TEXT PRIMARY KEY, job TEXT NOT NULL DEFAULT '', name TEXT NOT NULL DEFAULT '', state TEXT NOT NULL,
+  owner TEXT NOT NULL DEFAULT '', keys TEXT NOT NULL DEFAULT '[]', changed_s REAL NOT NULL DEFAULT 0);
+"""
+ASKING = "asking"
+"""A call is in flight, or its owner died while it was."""
+FINAL = ("done", "refused", "empty", "failed")
+"""Nothing more will be done about a row in these states, unless someone asks again."""
+_COLUMNS = (
+    "key", "job", "state", "tries", "cost_usd", "doubtful_usd", "tokens_in", "tokens_out", "latency_s", "finish",
+    "licence", "model", "task", "subject", "detail",
+)  # fmt: skip
+
+
+class CapReached(DistillError):  # noqa: N818 - it is the cap that is reached; nothing is wrong
+    """The next call could pass a cap, so it is not made."""
+
+
+@dataclass(frozen=True, slots=True)
+class Spending:
+    """Money of one job, in USD."""
+
+    calls: int = 0
+    """Calls made, failed ones included."""
+    cost_usd: float = 0.0
+    doubtful_usd: float = 0.0
+    reserved_usd: float = 0.0
+
+    @property
+    def worst_usd(self) -> float:
+        """What the job has cost if everything unknown was charged at the worst price."""
+        return self.cost_usd + self.doubtful_usd + self.reserved_usd
+
+
+@dataclass(frozen=True, slots=True)
+class Caps:
+    """What a job may use up, earlier runs of it included; None: no limit."""
+
+    max_usd: float | None = None
+    max_requests: int | None = None
+
+
+class Ledger:
+    """The rows, in ``ledger.sqlite`` of a folder. Threads may share one; processes open their own.
+
+    Raises:
+        DistillError: Here and in every method: the file cannot be read or written.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / "ledger.sqlite"
+        self._lock = threading.RLock()
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise DistillError(f"{folder}: cannot be used as a folder: {error.strerror}", hint=_HINT) from error
+        self._owner = _Owner(folder)
+        with self._guarded():
+            # Transactions are ours to begin; threads take turns by the lock.
+            self._db = sqlite3.connect(self.path, timeout=60, isolation_level=None, check_same_thread=False)
+            self._db.execute("PRAGMA journal_mode=WAL")
+            # A crash of the process loses nothing; a power cut loses the last moments, which the answers still tell.
+            self._db.execute("PRAGMA synchronous=NORMAL")
+            self._db.executescript(_SCHEMA)
+
+    def close(self) -> None:
+        """Give the file back; the owner's calls in flight become anyone's to ask again."""
+        with self._lock:
+            self._db.close()
+            self._owner.close()
+
+    def reserve(self, key: str, *, job: str, worst_usd: float, caps: Caps, **about: str) -> bool:
+        """Take a request for one call; False when another living process has it in flight.
+
+        Args:
+            key: Of the request.
+            job: Whose money it is.
+            worst_usd: The most that the call can cost.
+            caps: Checked with every call in flight at its worst price.
+            about: ``licence``, ``model``, ``task``, ``subject`` of a new row.
+
+        Raises:
+            CapReached: The call could pass a cap.
+        """
+        with self._transaction() as db:
+            row = db.execute("SELECT state, owner, reserved_usd, job FROM requests WHERE key=?", (key,)).fetchone()
+            if row and row[0] == ASKING:
+                if row[1] != self._owner.name and _alive(self.path.parent, row[1]):
+                    return False
+                self._doubt(db, key, row[3], row[2])
+            _check_caps(_spending(db, job), worst_usd, caps)
+            values = {"licence": "", "model": "", "task": "", "subject": "", **about}
+            db.execute(
+                "INSERT INTO requests(key, job, state, owner, tries, reserved_usd, licence, model, task, subject,"
+                " changed_s) VALUES (:key, :job, :asking, :owner, 1, :worst, :licence, :model, :task, :subject, :now)"
+                " ON CONFLICT(key) DO UPDATE SET job=:job, state=:asking, owner=:owner, tries=tries+1,"
+                " reserved_usd=:worst, changed_s=:now",
+                {**values, "key": key, "job": job, "asking": ASKING, "owner": self._owner.name, "worst": worst_usd,
+                 "now": time.time()},
+            )  # fmt: skip
+            _add(db, job, calls=1, reserved_usd=worst_usd)
+        return True
+
+    def settle(
+        self,
+        key: str,
+        state: str,
+        *,
+        cost_usd: float = 0.0,
+        doubtful: bool = False,
+        tokens_in: int = 0,
+        tokens_out: int = 0,
+        latency_s: float = 0.0,
+        finish: str = "",
+        detail: str = "",
+    ) -> None:
+        """Write down how the call ended that `reserve` began.
+
+        Args:
+            key: Of the request.
+            state: One of `FINAL`, or ``waiting`` when it will be asked again.
+            cost_usd: What was charged.
+            doubtful: Whether it is unknown if it was charged; the reservation then counts on.
+            tokens_in: Tokens read.
+            tokens_out: Tokens written.
+            latency_s: From call to answer.
+            finish: The service's own word for how it ended.
+            detail: One sentence for people; no secrets.
+        """
+        with self._transaction() as db:
+            row = db.execute("SELECT job, reserved_usd FROM requests WHERE key=?", (key,)).fetchone()
+            if row is None:
+                raise DistillError(f"{self.path}: no request {key[:12]} was begun")
+            job, reserved = row
+            if doubtful:
+                self._doubt(db, key, job, reserved)
+            else:
+                _add(db, job, reserved_usd=-reserved, cost_usd=cost_usd)
+            db.execute(
+                "UPDATE requests SET state=?, owner='', reserved_usd=0, cost_usd=cost_usd+?, tokens_in=tokens_in+?,"
+                " tokens_out=tokens_out+?, latency_s=?, finish=?, detail=?, changed_s=? WHERE key=?",
+                (state, cost_usd, tokens_in, tokens_out, latency_s, finish, detail, time.time(), key),
+            )
+
+    def enter(self, key: str, state: str, *, job: str = "", cost_usd: float = 0.0, **about: Any) -> None:
+        """Put in a row about a request that was never in flight here: answered locally, or by a batch."""
+        values = {column: about[column] for column in _COLUMNS if column in about}
+        values |= {"key": key, "job": job, "state": state, "cost_usd": cost_usd, "changed_s": time.time()}
+        names = ", ".join(values)
+        marks = ", ".join(f":{name}" for name in values)
+        with self._transaction() as db:
+            known = db.execute("SELECT cost_usd, job FROM requests WHERE key=?", (key,)).fetchone()
+            db.execute(
+                f"INSERT INTO requests({names}) VALUES ({marks}) ON CONFLICT(key) DO UPDATE SET "
+                + ", ".join(f"{name}=:{name}" for name in values if name not in ("key", "job")),
+                values,
+            )
+            _add(db, known[1] if known else job, cost_usd=cost_usd - (known[0] if known else 0.0))
+
+    def spending(self, job: str) -> Spending:
+        """What a job has used up."""
+        with self._guarded():
+            return _spending(self._db, job)
+
+    def row(self, key: str) -> dict[str, Any] | None:
+        """All that is known about a request."""
+        with self._guarded():
+            found = self._db.execute(f"SELECT {', '.join(_COLUMNS)} FROM requests WHERE key=?", (key,)).fetchone()
+        return dict(zip(_COLUMNS, found, strict=True)) if found else None
+
+    def rows(self) -> Iterator[dict[str, Any]]:
+        """All requests, in the order of their keys."""
+        last = ""
+        while True:
+            with self._guarded():
+                page = self._db.execute(
+                    f"SELECT {', '.join(_COLUMNS)} FROM requests WHERE key > ? ORDER BY key LIMIT 1000", (last,)
+                ).fetchall()
+            if not page:
+                return
+            yield from (dict(zip(_COLUMNS, row, strict=True)) for row in page)
+            last = page[-1][0]
+
+    def totals(self) -> list[dict[str, Any]]:
+        """Requests, tries and money by model and state."""
+        names = ("model", "state", "requests", "tries", "cost_usd", "doubtful_usd")
+        with self._guarded():
+            rows = self._db.execute(
+                "SELECT model, state, COUNT(*), SUM(tries), SUM(cost_usd), SUM(doubtful_usd) FROM requests"
+                " GROUP BY model, state ORDER BY model, state"
+            ).fetchall()
+        return [dict(zip(names, row, strict=True)) for row in rows]
+
+    def forget(self, key: str) -> None:
+        """Let a request be asked anew; money that it cost stays counted."""
+        with self._transaction() as db:
+            db.execute("DELETE FROM requests WHERE key=?", (key,))
+
+    def write_batch(self, label: str, *, job: str, name: str, state: str, keys: list[str]) -> None:
+        """Remember a batch job by the label that we gave it."""
+        with self._transaction() as db:
+            db.execute(
+                "INSERT INTO batches(label, job, name, state, owner, keys, changed_s) VALUES (?, ?, ?, ?, ?, ?, ?)"
+                " ON CONFLICT(label) DO UPDATE SET name=excluded.name, state=excluded.state, owner=excluded.owner,"
+                " changed_s=excluded.changed_s",
+                (label, job, name, state, self._owner.name, json.dumps(keys), time.time()),
+            )
+
+    def batches(self) -> list[dict[str, Any]]:
+        """All batch jobs, oldest first: label, job, name, state, owner, keys, and whether another process tends it."""
+        names = ("label", "job", "name", "state", "owner", "keys")
+        with self._guarded():
+            rows = self._db.execute(f"SELECT {', '.join(names)} FROM batches ORDER BY rowid").fetchall()
+        found = [dict(zip(names, row, strict=True)) for row in rows]
+        for batch in found:
+            batch["keys"] = json.loads(batch["keys"])
+            batch["taken"] = batch["owner"] != self._owner.name and _alive(self.path.parent, batch["owner"])
+        return found
+
+    def _doubt(self, db: sqlite3.Connection, key: str, job: str, reserved_usd: float) -> None:
+        """Count a call that may have been charged."""
+        db.execute("UPDATE requests SET doubtful_usd=doubtful_usd+?, reserved_usd=0 WHERE key=?", (reserved_usd, key))
+        _add(db, job, reserved_usd=-reserved_usd, doubtful_usd=reserved_usd)
+
+    @contextmanager
+    def _guarded(self) -> Iterator[None]:
+        with self._lock:
+            try:
+                yield
+            except sqlite3.Error as error:
+                raise DistillError(f"{self.path}: the ledger cannot be used: {error}", hint=_HINT) from error
+
+    @contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        """One writer at a time, in any process; all or nothing."""
+        with self._guarded():
+            self._db.execute("BEGIN IMMEDIATE")
+            try:
+                yield self._db
+            except BaseException:
+                if self._db.in_transaction:
+                    self._db.execute("ROLLBACK")
+                raise
+            self._db.execute("COMMIT")
+
+
+_HINT = "free space, or make the folder writable, and run the same command again"
+
+
+def _spending(db: sqlite3.Connection, job: str) -> Spending:
+    row = db.execute("SELECT calls, cost_usd, doubtful_usd, reserved_usd FROM spending WHERE job=?", (job,)).fetchone()
+    return Spending(*row) if row else Spending()
+
+
+def _add(db: sqlite3.Connection, job: str, **amounts: float) -> None:
+    values: Mapping[str, Any] = {"calls": 0, "cost_usd": 0, "doubtful_usd": 0, "reserved_usd": 0, **amounts, "job": job}
+    db.execute(
+        "INSERT INTO spending(job, calls, cost_usd, doubtful_usd, reserved_usd)"
+        " VALUES (:job, :calls, :cost_usd, :doubtful_usd, :reserved_usd) ON CONFLICT(job) DO UPDATE SET"
+        " calls=calls+:calls, cost_usd=cost_usd+:cost_usd, doubtful_usd=doubtful_usd+:doubtful_usd,"
+        " reserved_usd=reserved_usd+:reserved_usd",
+        values,
+    )
+
+
+def _check_caps(spending: Spending, worst_usd: float, caps: Caps) -> None:
+    if caps.max_usd is not None and spending.worst_usd + worst_usd > caps.max_usd + 1e-9:
+        raise CapReached(
+            f"the next call could cost {worst_usd:.4f} USD on top of {spending.worst_usd:.4f} USD spent or in flight, "
+            f"which passes the cap of {caps.max_usd:.2f} USD",
+            hint="raise --max-usd and run the same command again to go on",
+        )
+    if caps.max_requests is not None and spending.calls + 1 > caps.max_requests:
+        raise CapReached(
+            f"{spending.calls} calls were made, which is the cap",
+            hint="raise --max-requests and run the same command again to go on",
+        )
+
+
+class _Owner:
+    """A name for this process, and a lock that the system takes back when the process dies, however it dies."""
+
+    def __init__(self, folder: Path) -> None:
+        self.name = f"{os.getpid()}-{uuid.uuid4().hex[:8]}"
+        self._path = folder / "owners" / self.name
+        try:
+            self._path.parent.mkdir(exist_ok=True)
+            self._file = self._locked()
+        except OSError as error:
+            raise DistillError(f"{self._path.parent}: cannot be written: {error.strerror}", hint=_HINT) from error
+        _sweep(self._path.parent)
+
+    def _locked(self) -> IO[bytes]:
+        """The file, locked, and still there: a sweep may come between its making and its locking."""
+        while True:
+            file = self._path.open("wb")
+            fcntl.flock(file, fcntl.LOCK_EX)
+            if self._path.exists():
+                return file
+            file.close()
+
+    def close(self) -> None:
+        self._path.unlink(missing_ok=True)
+        self._file.close()
+
+
+def _alive(folder: Path, owner: str) -> bool:
+    """Whether the process that took this name still lives."""
+    try:
+        with (folder / "owners" / owner).open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            return False
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+
+
+def _sweep(folder: Path) -> None:
+    """Remove the names of the dead."""
+    for path in folder.iterdir():
+        if not _alive(folder.parent, path.name):
+            path.unlink(missing_ok=True)

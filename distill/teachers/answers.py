@@ -1,0 +1,271 @@
+"""Raw answers by what was asked: what was paid for is never lost, never asked twice, and is read again for free.
+
+    FOLDER/ab/KEY.png      the answer's own bytes, as they were received
+    FOLDER/ab/KEY.json     what was asked, of whom, and what it cost; written last, so that it vouches for the bytes
+    FOLDER/ledger.sqlite   one row per request
+
+KEY is the SHA-256 of photo, sentence, model, parameters, seed and sample number: how the answer will be read is no part
+of it, so a new decoder, registration or threshold finds the old answers. Any number of processes may share a folder.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from distill.errors import DistillError
+from distill.images import Photo, write_atomic
+from distill.teachers.base import Answer, KeyedGenerator, Question, Refusal
+
+PICTURE, REFUSED, EMPTY = "picture", "refused", "empty"
+"""Kinds of answers: something to decode; the teacher will not; an answer without a picture."""
+_FORMAT = 1
+_SIGNATURES = (
+    (b"\x89PNG\r\n\x1a\n", "png"),
+    (b"\xff\xd8\xff", "jpg"),
+    (b"GIF8", "gif"),
+    (b"BM", "bmp"),
+)
+_HINT = "free space, or make the folder writable, and run the same command again"
+
+
+class Unanswered(DistillError):  # noqa: N818 - as `Refusal`
+    """There is no answer to be had now."""
+
+
+@dataclass(frozen=True)
+class Ask:
+    """Everything that decides an answer.
+
+    Attributes:
+        photo_sha256: Of the photo's own bytes.
+        sentence: What is asked, word by word.
+        model: Who is asked.
+        parameters: Whatever else is sent along or decides the answer; plain values.
+        seed: Of the job.
+        sample: Which of several answers to the same question.
+    """
+
+    photo_sha256: str
+    sentence: str
+    model: str
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    seed: int = 0
+    sample: int = 0
+
+    @cached_property
+    def key(self) -> str:
+        """SHA-256, in hex."""
+        parts = asdict(self)
+        parts["sentence"] = hashlib.sha256(self.sentence.encode()).hexdigest()
+        text = json.dumps([_FORMAT, parts], sort_keys=True, ensure_ascii=False)
+        return hashlib.sha256(text.encode(errors="surrogateescape")).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """An answer out of the store.
+
+    Attributes:
+        key: Of what was asked.
+        kind: ``picture``, ``refused`` or ``empty``.
+        data: The bytes, empty unless it is a picture.
+        meta: What was asked, of whom, and what it cost.
+    """
+
+    key: str
+    kind: str
+    data: bytes
+    meta: dict[str, Any]
+
+    @property
+    def name(self) -> str:
+        """How provenance names it."""
+        return f"{self.key}.{self.meta['suffix']}"
+
+    def answer(self, question: Question) -> Answer:
+        """The answer, to be read as `question` says.
+
+        Raises:
+            Refusal: The teacher would not answer.
+            DistillError: The answer holds no picture.
+        """
+        if self.kind == REFUSED:
+            raise Refusal(self.meta["reason"])
+        if self.kind != PICTURE:
+            raise DistillError(self.meta["reason"])
+        return Answer(
+            question=question,
+            data=self.data,
+            name=self.name,
+            model=self.meta["model_version"],
+            cost_usd=self.meta["cost_usd"],
+            seed=self.meta["ask"]["seed"],
+        )
+
+
+class AnswerStore:
+    """The answers in a folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def find(self, key: str) -> Stored | None:
+        """The answer, or None when it was not received yet.
+
+        Raises:
+            DistillError: It is there and damaged, or cannot be read.
+        """
+        path = self._path(key, "json")
+        try:
+            meta = json.loads(path.read_bytes())
+            data = self._path(key, meta["suffix"]).read_bytes() if meta["bytes"] else b""
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise DistillError(
+                f"{path}: the stored answer cannot be read: {error}", hint="see `distill answers verify`"
+            ) from error
+        if hashlib.sha256(data).hexdigest() != meta["sha256"]:
+            raise DistillError(f"{path}: the stored answer is damaged", hint="see `distill answers verify`")
+        return Stored(key, meta["kind"], data, meta)
+
+    def holds(self, key: str) -> bool:
+        """Whether the answer was received."""
+        return self._path(key, "json").is_file()
+
+    def keep(
+        self,
+        ask: Ask,
+        kind: str,
+        data: bytes = b"",
+        *,
+        reason: str = "",
+        question: Question | None = None,
+        **about: Any,
+    ) -> Stored:
+        """Store an answer as it was received; whole and on disk when this returns.
+
+        Args:
+            ask: What was asked.
+            kind: ``picture``, ``refused`` or ``empty``.
+            data: The bytes.
+            reason: Unless it is a picture: why not, as a sentence.
+            question: What the answer was meant to be read as; lets the store be exported.
+            about: Plain values to keep along: ``photo``, ``cost_usd``, ``licence``, ``model_version``, ``finish``, ...
+
+        Raises:
+            DistillError: The disk is full or the folder cannot be written.
+        """
+        meta = {
+            "format": _FORMAT,
+            "ask": asdict(ask),
+            "kind": kind,
+            "reason": reason,
+            "suffix": sniff_suffix(data) if data else "none",
+            "bytes": len(data),
+            "sha256": hashlib.sha256(data).hexdigest(),
+            "question": asdict(question) if question else None,
+            "received": datetime.now(UTC).isoformat(timespec="seconds"),
+            "cost_usd": 0.0,
+            "licence": "unknown",
+            "model_version": ask.model,
+            **about,
+        }
+        if question:  # a legend's order is part of the question, and JSON objects are not for order
+            meta["question"]["legend"] = [[name, list(colour)] for name, colour in question.legend.items()]
+        path = self._path(ask.key, "json")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise DistillError(f"{path.parent}: cannot be written: {error.strerror}", hint=_HINT) from error
+        if data:
+            write_atomic(self._path(ask.key, meta["suffix"]), data)
+        write_atomic(path, json.dumps(meta, ensure_ascii=False, sort_keys=True).encode(errors="surrogateescape"))
+        _sync_folder(path.parent)
+        return Stored(ask.key, kind, data, meta)
+
+    def keys(self) -> Iterator[str]:
+        """All keys, in order."""
+        for folder in sorted(self.folder.glob("[0-9a-f][0-9a-f]")):
+            yield from sorted(path.stem for path in folder.glob("[0-9a-f]*.json"))
+
+    def _path(self, key: str, suffix: str) -> Path:
+        # 256 folders: 20,000 answers are 160 files each.
+        return self.folder / key[:2] / f"{key}.{suffix}"
+
+
+class StoredGenerator:
+    """Any generator with a store before it: what is there is never asked again; what comes is kept before it is read.
+
+    Args:
+        generator: Who is asked.
+        store: Where answers are kept.
+        stored_only: Ask nothing; a question without a stored answer is a failure of that question.
+        licence: Licence class of the answers, kept with them.
+    """
+
+    def __init__(
+        self, generator: KeyedGenerator, store: AnswerStore, *, stored_only: bool = False, licence: str = "unknown"
+    ) -> None:
+        self._generator, self._store = generator, store
+        self._stored_only, self._licence = stored_only, licence
+        self.model = generator.model
+
+    def questions(self, photo: Photo) -> list[Question]:
+        """As the generator's."""
+        return self._generator.questions(photo)
+
+    def parameters(self, photo: Photo, question: Question) -> dict[str, Any]:
+        """As the generator's."""
+        return self._generator.parameters(photo, question)
+
+    def paint(self, photo: Photo, question: Question, *, seed: int, sample: int = 0) -> Answer:
+        """The stored answer, or a new one, which is stored first.
+
+        Raises:
+            Refusal: The generator will not answer, now or when it was asked.
+            Unanswered: Nothing is stored and nothing may be asked.
+            DistillError: The answer could not be had, or not be stored.
+        """
+        parameters = self._generator.parameters(photo, question)
+        ask = Ask(photo.sha256, question.prompt, self.model, parameters, seed, sample)
+        stored = self._store.find(ask.key)
+        if stored is None:
+            if self._stored_only:
+                raise Unanswered("no answer is stored for this question", hint="ask for it without --offline")
+            stored = self._ask(ask, photo, question)
+        return stored.answer(question)
+
+    def _ask(self, ask: Ask, photo: Photo, question: Question) -> Stored:
+        about: dict[str, Any] = {"question": question, "photo": photo.name, "licence": self._licence}
+        try:
+            answer = self._generator.paint(photo, question, seed=ask.seed, sample=ask.sample)
+        except Refusal as refusal:
+            return self._store.keep(ask, REFUSED, reason=refusal.message, **about)
+        return self._store.keep(
+            ask, PICTURE, answer.data, cost_usd=answer.cost_usd, model_version=answer.model, **about
+        )
+
+
+def sniff_suffix(data: bytes) -> str:
+    """Suffix of the picture format that the bytes have, whatever they were called; ``bin`` for none."""
+    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
+        return "webp"
+    return next((suffix for signature, suffix in _SIGNATURES if data.startswith(signature)), "bin")
+
+
+def _sync_folder(folder: Path) -> None:
+    """A rename is only safe from a power cut when its folder is on disk, too."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

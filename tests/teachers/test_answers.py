@@ -1,0 +1,144 @@
+"""Stored answers: one key per question, nothing asked twice, nothing lost to a kill, everything read again for free."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from distill.errors import DistillError
+from distill.images import encode_map, read_photo
+from distill.recipe.synthetic import SyntheticRecipe
+from distill.tasks import Task
+from distill.teachers import build_teacher
+from distill.teachers.answers import (
+    EMPTY,
+    PICTURE,
+    REFUSED,
+    AnswerStore,
+    Ask,
+    StoredGenerator,
+    Unanswered,
+    sniff_suffix,
+)
+from distill.teachers.base import Answer, Question, Refusal
+from distill.teachers.generators.synthetic.generator import SyntheticGenerator, scene_photo
+
+PNG = encode_map(np.zeros((8, 8, 3), np.uint8))
+PHOTO = read_photo(PNG, key="a", name="a.png")
+ASK = Ask("ab" * 32, "Paint the depth.", "painter-1", {"size": [1, 2]}, 3, 1)
+QUESTION = Question(Task.SEMANTIC, "Paint.", legend={"b": (1, 2, 3), "a": (4, 5, 6)})
+
+
+class CountingGenerator:
+    """Counts what it is asked; refuses whatever says so."""
+
+    model = "counting-1"
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[str, int, int]] = []
+
+    def questions(self, photo):
+        return [QUESTION]
+
+    def parameters(self, photo, question):
+        return {}
+
+    def paint(self, photo, question, *, seed, sample=0):
+        self.asked.append((question.prompt, seed, sample))
+        if "refuse" in question.prompt:
+            raise Refusal("I will not")
+        return Answer(question, PNG, "fresh", self.model, cost_usd=0.5, seed=seed)
+
+
+@given(st.sampled_from(["photo_sha256", "sentence", "model", "parameters", "seed", "sample"]), st.integers(4, 99))
+def test_everything_that_decides_an_answer_is_in_its_key(part: str, value: int):
+    changed = {"x": value} if part == "parameters" else value if part in ("seed", "sample") else str(value)
+    assert replace(ASK, **{part: changed}).key != ASK.key
+    assert replace(ASK).key == ASK.key
+
+
+def test_an_answer_comes_back_as_it_was_received(tmp_path: Path):
+    store = AnswerStore(tmp_path)
+    assert store.find(ASK.key) is None
+    kept = store.keep(ASK, PICTURE, PNG, question=QUESTION, cost_usd=0.25, model_version="painter-1.2")
+    found = AnswerStore(tmp_path).find(ASK.key)
+    assert found is not None and found.data == PNG and found.meta == json.loads(json.dumps(kept.meta))
+    answer = found.answer(QUESTION)
+    assert (answer.cost_usd, answer.model, answer.seed) == (0.25, "painter-1.2", 3)
+    assert list(store.keys()) == [ASK.key]
+    assert found.meta["question"]["legend"] == [["b", [1, 2, 3]], ["a", [4, 5, 6]]]
+
+
+@pytest.mark.parametrize(("kind", "error"), [(REFUSED, Refusal), (EMPTY, DistillError)])
+def test_what_holds_no_picture_says_why_every_time(tmp_path: Path, kind: str, error: type[Exception]):
+    AnswerStore(tmp_path).keep(ASK, kind, reason="blocked for safety")
+    with pytest.raises(error, match="blocked for safety"):
+        AnswerStore(tmp_path).find(ASK.key).answer(QUESTION)
+
+
+def test_bytes_without_their_page_are_no_answer(tmp_path: Path):
+    store = AnswerStore(tmp_path)
+    store.keep(ASK, PICTURE, PNG)
+    (tmp_path / ASK.key[:2] / f"{ASK.key}.json").unlink()  # as a kill between the two files leaves it
+    assert store.find(ASK.key) is None and not store.holds(ASK.key)
+
+
+def test_a_damaged_answer_is_refused(tmp_path: Path):
+    store = AnswerStore(tmp_path)
+    store.keep(ASK, PICTURE, PNG)
+    path = tmp_path / ASK.key[:2] / f"{ASK.key}.png"
+    path.write_bytes(PNG[:-1] + b"x")
+    with pytest.raises(DistillError, match="damaged"):
+        store.find(ASK.key)
+
+
+def test_nothing_is_asked_twice_and_samples_are_told_apart(tmp_path: Path):
+    counting = CountingGenerator()
+    for _ in range(2):
+        generator = StoredGenerator(counting, AnswerStore(tmp_path), licence="test")
+        for sample in (0, 1):
+            assert generator.paint(PHOTO, QUESTION, seed=7, sample=sample).data == PNG
+        for _ in range(2):
+            with pytest.raises(Refusal, match="I will not"):
+                generator.paint(PHOTO, replace(QUESTION, prompt="refuse this"), seed=7)
+    assert counting.asked == [("Paint.", 7, 0), ("Paint.", 7, 1), ("refuse this", 7, 0)]
+
+
+def test_reading_an_answer_in_another_way_asks_nothing(tmp_path: Path):
+    counting = CountingGenerator()
+    generator = StoredGenerator(counting, AnswerStore(tmp_path))
+    generator.paint(PHOTO, QUESTION, seed=0)
+    generator.paint(PHOTO, replace(QUESTION, canvas="stretch", frame="opencv"), seed=0)
+    assert len(counting.asked) == 1
+
+
+def test_offline_asks_nothing(tmp_path: Path):
+    counting = CountingGenerator()
+    with pytest.raises(Unanswered, match="no answer is stored"):
+        StoredGenerator(counting, AnswerStore(tmp_path), stored_only=True).paint(PHOTO, QUESTION, seed=0)
+    assert counting.asked == []
+
+
+def test_a_fresh_and_a_stored_answer_give_the_same_lesson(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    recipe = SyntheticRecipe(scenes=2, size_hw=(48, 64), faults="moderate")
+    photo = scene_photo(0, recipe)
+    fresh = build_teacher(recipe, folder=tmp_path, store=tmp_path / "answers").teach(photo)
+    monkeypatch.setattr(SyntheticGenerator, "paint", None)
+    again = build_teacher(recipe, folder=tmp_path, store=tmp_path / "answers", offline=True).teach(photo)
+    assert [lesson.records for lesson in fresh] == [lesson.records for lesson in again]
+    assert [lesson.failures for lesson in fresh] == [lesson.failures for lesson in again]
+    for one, other in zip(fresh, again, strict=True):
+        assert all(np.array_equal(label.value, other.labels[task].value) for task, label in one.labels.items())
+
+
+@pytest.mark.parametrize(
+    ("data", "suffix"), [(PNG, "png"), (b"\xff\xd8\xff\xe0", "jpg"), (b"RIFF1234WEBPVP8", "webp"), (b"<html>", "bin")]
+)
+def test_formats_are_known_by_their_bytes(data: bytes, suffix: str):
+    assert sniff_suffix(data) == suffix

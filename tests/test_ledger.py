@@ -1,0 +1,124 @@
+"""The ledger keeps the cap whatever happens: several threads, several processes, owners that die."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import textwrap
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from distill.errors import DistillError
+from distill.ledger import CapReached, Caps, Ledger
+
+NO_CAPS = Caps()
+
+
+def test_a_request_is_reserved_then_settled(tmp_path: Path):
+    ledger = Ledger(tmp_path)
+    assert ledger.reserve("k", job="j", worst_usd=2.0, caps=NO_CAPS, model="m", task="depth")
+    assert ledger.spending("j").reserved_usd == 2.0
+    ledger.settle("k", "done", cost_usd=0.5, tokens_in=3, tokens_out=4, latency_s=1.5, finish="STOP")
+    spending = ledger.spending("j")
+    assert (spending.calls, spending.cost_usd, spending.reserved_usd, spending.worst_usd) == (1, 0.5, 0.0, 0.5)
+    row = ledger.row("k")
+    assert row is not None and (row["state"], row["tries"], row["tokens_out"], row["model"]) == ("done", 1, 4, "m")
+    assert ledger.totals() == [
+        {"model": "m", "state": "done", "requests": 1, "tries": 1, "cost_usd": 0.5, "doubtful_usd": 0.0}
+    ]
+
+
+def test_a_call_that_broke_off_counts_at_its_worst_price(tmp_path: Path):
+    ledger = Ledger(tmp_path)
+    ledger.reserve("k", job="j", worst_usd=2.0, caps=NO_CAPS)
+    ledger.settle("k", "waiting", doubtful=True)
+    assert ledger.spending("j").worst_usd == 2.0
+    with pytest.raises(CapReached):
+        ledger.reserve("k", job="j", worst_usd=2.0, caps=Caps(max_usd=3.9))
+    assert ledger.reserve("k", job="j", worst_usd=2.0, caps=Caps(max_usd=4.0))
+
+
+def test_the_cap_counts_calls_in_flight_of_all_threads(tmp_path: Path):
+    ledger = Ledger(tmp_path)
+
+    def reserve(number: int) -> bool:
+        try:
+            return ledger.reserve(str(number), job="j", worst_usd=1.0, caps=Caps(max_usd=10.0))
+        except CapReached:
+            return False
+
+    with ThreadPoolExecutor(8) as pool:
+        assert sum(pool.map(reserve, range(40))) == 10
+
+
+def test_the_number_of_calls_can_be_capped(tmp_path: Path):
+    ledger = Ledger(tmp_path)
+    ledger.reserve("a", job="j", worst_usd=0, caps=Caps(max_requests=1))
+    with pytest.raises(CapReached, match="--max-requests"):
+        ledger.reserve("b", job="j", worst_usd=0, caps=Caps(max_requests=1))
+    assert ledger.reserve("b", job="another", worst_usd=0, caps=Caps(max_requests=1))
+
+
+TAKE = """
+    import sys, time
+    from pathlib import Path
+    from distill.ledger import Caps, Ledger
+    ledger = Ledger(Path(sys.argv[1]))
+    print(ledger.reserve("k", job="j", worst_usd=1.0, caps=Caps()), flush=True)
+    time.sleep(60)
+"""
+
+
+def test_a_call_of_a_living_process_is_left_to_it_and_that_of_a_dead_one_is_doubtful(tmp_path: Path):
+    other = subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(TAKE), str(tmp_path)], stdout=subprocess.PIPE, text=True
+    )
+    try:
+        assert other.stdout is not None and other.stdout.readline() == "True\n"
+        ledger = Ledger(tmp_path)
+        assert not ledger.reserve("k", job="j", worst_usd=1.0, caps=NO_CAPS)
+    finally:
+        other.kill()
+        other.wait()
+    assert ledger.reserve("k", job="j", worst_usd=1.0, caps=NO_CAPS)
+    ledger.settle("k", "done", cost_usd=0.25)
+    spending = ledger.spending("j")
+    assert (spending.cost_usd, spending.doubtful_usd, spending.reserved_usd) == (0.25, 1.0, 0.0)
+
+
+def test_a_row_that_was_never_in_flight_here_is_counted_once(tmp_path: Path):
+    ledger = Ledger(tmp_path)
+    for _ in range(2):
+        ledger.enter("k", "done", job="j", cost_usd=0.5, model="m")
+    assert ledger.spending("j").cost_usd == 0.5
+
+
+def test_batches_are_remembered_by_their_label(tmp_path: Path):
+    ledger = Ledger(tmp_path)
+    ledger.write_batch("b1", job="j", name="", state="new", keys=["k1", "k2"])
+    ledger.write_batch("b1", job="j", name="batches/1", state="running", keys=["k1", "k2"])
+    assert [(b["label"], b["name"], b["state"], b["keys"], b["taken"]) for b in Ledger(tmp_path).batches()] == [
+        ("b1", "batches/1", "running", ["k1", "k2"], True)  # `ledger` still lives
+    ]
+    ledger.close()
+    assert not Ledger(tmp_path).batches()[0]["taken"]
+
+
+def test_a_ledger_that_cannot_be_written_is_a_sentence(tmp_path: Path):
+    (tmp_path / "ledger.sqlite").mkdir()
+    with pytest.raises(DistillError, match="the ledger cannot be used"):
+        Ledger(tmp_path)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(DistillError, match="cannot be used as a folder"):
+        Ledger(tmp_path / "file")
+
+
+def test_rows_come_in_order(tmp_path: Path):
+    ledger = Ledger(tmp_path)
+    for number in range(5):
+        ledger.enter(f"{9 - number}", "done")
+    assert [row["key"] for row in ledger.rows()] == ["5", "6", "7", "8", "9"]
+    ledger.forget("7")
+    assert ledger.row("7") is None
