@@ -78,6 +78,11 @@ def make_clip(
         ("c.avi", "mpeg4", "yuv420p"),
         ("d.webm", "libvpx-vp9", "yuv420p"),
         ("e.gif", "gif", "rgb8"),
+        ("f.mp4", "libx265", "yuv420p10le"),
+        ("g.mov", "prores_ks", "yuv422p10le"),
+        ("h.mkv", "ffv1", "yuv444p16le"),
+        ("i.ts", "mpeg2video", "yuv420p"),
+        ("j.mp4", "libsvtav1", "yuv420p10le"),
     ],
 )
 def test_every_frame_comes_in_order(tmp_path: Path, name: str, codec: str, pix_fmt: str) -> None:
@@ -231,3 +236,94 @@ def test_a_cut_off_matroska_file_is_noticed(tmp_path: Path, share: float) -> Non
         for frame in reader.frames():
             found.append(frame.index)
     assert 0 < len(found) < 100
+
+
+COLOURS = np.array([(200, 30, 40), (30, 180, 60), (40, 50, 220), (120, 120, 120)], np.uint8)
+
+
+def coloured_clip(path: Path, size_hw: tuple[int, int], tags: dict[str, int], convert: dict, pix_fmt: str) -> Path:
+    """Three frames of four squares, tagged and converted as told."""
+    rgb = np.repeat(np.repeat(COLOURS.reshape(2, 2, 3), size_hw[0] // 2, 0), size_hw[1] // 2, 1)
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=25, options={"crf": "1"})
+        stream.height, stream.width, stream.pix_fmt = *size_hw, pix_fmt
+        for name, value in tags.items():
+            setattr(stream.codec_context, name, value)
+        for number in range(3):
+            frame = av.VideoFrame.from_ndarray(rgb, format="rgb24").reformat(format=pix_fmt, **convert)
+            frame.pts = number
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("rows", "tags", "convert", "pix_fmt"),
+    [
+        (64, {"colorspace": 1, "color_range": 1}, {"dst_colorspace": 1, "dst_color_range": 1}, "yuv420p"),
+        (64, {"colorspace": 1, "color_range": 2}, {"dst_colorspace": 1, "dst_color_range": 2}, "yuvj420p"),
+        (64, {"colorspace": 5, "color_range": 2}, {"dst_colorspace": 5, "dst_color_range": 2}, "yuv420p10le"),
+        (64, {}, {"dst_colorspace": 5, "dst_color_range": 1}, "yuv420p"),
+        (720, {}, {"dst_colorspace": 1, "dst_color_range": 1}, "yuv420p"),
+    ],
+    ids=["709", "709 full", "601 full 10 bit", "SD says nothing", "HD says nothing"],
+)
+def test_colours_are_right(tmp_path: Path, rows: int, tags: dict, convert: dict, pix_fmt: str) -> None:
+    path = coloured_clip(tmp_path / "a.mkv", (rows, 64), tags, convert, pix_fmt)
+    seen = next(VideoReader(path).frames()).rgb
+    found = seen[rows // 4 :: rows // 2, 16::32].reshape(4, 3)
+    # If this fails by more, matrix or range are not those of the file.
+    assert np.abs(found.astype(int) - COLOURS).max() <= 5
+
+
+@pytest.mark.parametrize(("transfer", "white"), [(16, 0.58), (18, 0.75)])
+def test_hdr_is_tone_mapped_and_said(tmp_path: Path, transfer: int, white: float) -> None:
+    """Reference white (203 nits) is at 58 % of a PQ signal and 75 % of an HLG signal (ITU-R BT.2408)."""
+    path = tmp_path / "a.mkv"
+    levels = np.linspace(0, 1, 16)
+    signal = np.rint(np.repeat(np.append(levels, white), 16) * 65535).astype(np.uint16)
+    rgb = np.repeat(np.repeat(signal[None], 64, 0)[..., None], 3, 2)
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx265", rate=25, options={"crf": "1", "x265-params": "log-level=none"})
+        stream.height, stream.width, stream.pix_fmt = 64, rgb.shape[1], "yuv420p10le"
+        context = stream.codec_context
+        context.color_trc, context.colorspace, context.color_primaries, context.color_range = transfer, 9, 9, 1
+        frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(rgb), format="rgb48le")
+        container.mux(stream.encode(frame.reformat(format="yuv420p10le", dst_colorspace=9, dst_color_range=1)))
+        container.mux(stream.encode(None))
+    reader = VideoReader(path)
+    gray = next(reader.frames()).rgb[32, 8::16]
+    assert "HDR" in reader.notes[0] and "tone-mapped" in reader.notes[0]
+    assert np.ptp(gray, axis=-1).max() <= 4  # gray stays gray
+    ramp = gray[:-1, 0].astype(int)
+    assert ramp[0] <= 2 and (np.diff(ramp) >= 0).all() and ramp[-1] >= 250
+    assert 200 <= gray[-1, 0] <= 245  # SDR white leaves room for highlights
+
+
+def test_interlaced_frames_are_woven_one_for_one(tmp_path: Path) -> None:
+    path = tmp_path / "a.mkv"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=25, options={"x264-params": "interlaced=1"})
+        stream.height, stream.width, stream.pix_fmt = 64, 96, "yuv420p"
+        for number in range(20):
+            frame = av.VideoFrame.from_ndarray(numbered_frame(number, (64, 96)), format="rgb24")
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    reader = VideoReader(path)
+    assert any("interlaced" in note for note in reader.notes)
+    frames = list(reader.frames())
+    assert [read_number(frame.rgb) for frame in frames] == list(range(20))
+    assert np.allclose(np.diff([frame.pts_s for frame in frames]), 0.04, atol=0.002)
+
+
+def test_a_clip_that_starts_late_keeps_its_times(tmp_path: Path) -> None:
+    times = [5000, 5040, 5080, 5200]
+    reader = VideoReader(make_clip(tmp_path / "a.mkv", num_frames=4, times=times))
+    assert [round(frame.pts_s * 1000) for frame in reader.frames()] == times
+
+
+@pytest.mark.parametrize("rotation", [90, 180, 270])
+def test_numbers_survive_rotation_and_odd_sizes(tmp_path: Path, rotation: int) -> None:
+    path = make_clip(tmp_path / "a.mkv", codec="ffv1", pix_fmt="yuv444p", size_hw=(49, 97), rotation=rotation)
+    upright = [np.rot90(frame.rgb, -rotation // 90) for frame in VideoReader(path).frames()]
+    assert [read_number(rgb) for rgb in upright] == list(range(20))

@@ -17,7 +17,7 @@ from jaxtyping import UInt8
 from numpy import ndarray
 
 from distill.errors import DistillError, UsageError
-from distill.video.reader import reason
+from distill.video.packets import reason
 
 CONTAINERS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska"}
 """Output suffix to container format."""

@@ -1,0 +1,129 @@
+"""Decoded frames to upright 8-bit RGB: the right matrix and range, turned as the file asks, HDR tone-mapped.
+
+What a file does not say is guessed as players do: 720 rows and more are BT.709, fewer BT.601, and the range is limited.
+"""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import av
+import cv2
+import numpy as np
+from av.video.reformatter import ColorRange, Colorspace, VideoReformatter
+from jaxtyping import Float, UInt8, UInt16
+from numpy import ndarray
+
+_UNSPECIFIED_MATRIX = 2
+_HD_ROWS = 720
+_HDR = {16: "PQ", 18: "HLG"}
+"""Transfer characteristics (ITU-T H.273) that an 8-bit student has never seen."""
+_TURNS = {1: cv2.ROTATE_90_COUNTERCLOCKWISE, 2: cv2.ROTATE_180, 3: cv2.ROTATE_90_CLOCKWISE}
+_WHITE_NITS = 203.0
+"""HDR reference white (ITU-R BT.2408)."""
+_KNEE = 0.7
+"""Share of SDR white below which HDR light is kept as it is."""
+_2020_TO_709 = np.array(
+    [[1.6605, -0.5876, -0.0728], [-0.1246, 1.1329, -0.0083], [-0.0182, -0.1006, 1.1187]], np.float32
+)
+"""Linear light, ITU-R BT.2087."""
+
+
+class Converter:
+    """Frames of one stream to RGB.
+
+    Attributes:
+        quarter_turns: Counter-clockwise, to be upright.
+        hdr: ``PQ``, ``HLG`` or empty.
+    """
+
+    def __init__(self, first: Any) -> None:
+        """Take what the first frame says for all of them.
+
+        Args:
+            first: A decoded `av.VideoFrame`.
+        """
+        self.quarter_turns = round(first.rotation / 90) % 4
+        self.hdr = _HDR.get(int(first.color_trc), "")
+        self._matrix = None
+        if int(first.colorspace) == _UNSPECIFIED_MATRIX and "rgb" not in first.format.name:
+            self._matrix = Colorspace.ITU709 if first.height >= _HD_ROWS else Colorspace.ITU601
+        self._reformatter = VideoReformatter()
+        self._table = _light_table(self.hdr) if self.hdr else None
+
+    def twin(self) -> Converter:
+        """Another one for the same stream: one converter serves one thread."""
+        other = copy.copy(self)
+        other._reformatter = VideoReformatter()
+        return other
+
+    def upright(self, frame: Any, size_hw: tuple[int, int]) -> UInt8[ndarray, "h w 3"]:
+        """The frame at this (upright) size; a stream may change its own size on the way."""
+        height, width = reversed(size_hw) if self.quarter_turns % 2 else size_hw
+        # One reformatter for all frames, and a view of its result instead of a copy: 0.3 ms instead of 0.65 for
+        # 1280x720; shrunk by averaging in the same step.
+        converted = self._reformatter.reformat(
+            frame,
+            width=width,
+            height=height,
+            format="rgb48le" if self.hdr else "rgb24",
+            src_colorspace=self._matrix,
+            dst_color_range=ColorRange.JPEG,
+            interpolation="AREA",
+            threads=1,
+        )
+        rgb = _tone_map(_pixels(converted), self._table) if self.hdr else _pixels(converted)
+        return cv2.rotate(rgb, _TURNS[self.quarter_turns]) if self.quarter_turns else np.ascontiguousarray(rgb)
+
+
+def deinterlacer(stream: Any) -> tuple[Any, Any, Any]:
+    """(graph, entry, exit) of a filter that gives one whole frame per interlaced frame."""
+    graph = av.filter.Graph()
+    entry = graph.add_buffer(template=stream)
+    weave = graph.add("bwdif", "mode=send_frame:deint=interlaced")
+    exit_ = graph.add("buffersink")
+    entry.link_to(weave)
+    weave.link_to(exit_)
+    graph.configure()
+    return graph, entry, exit_
+
+
+def _pixels(frame: Any) -> ndarray:
+    """A view of a packed RGB frame of 8 or 16 bits, (h, w, 3); rows may be padded."""
+    plane = frame.planes[0]
+    data = np.frombuffer(plane, np.uint8)[: plane.line_size * frame.height]
+    rows = (data.view("<u2") if "48" in frame.format.name else data).reshape(frame.height, -1)
+    return rows[:, : 3 * frame.width].reshape(frame.height, frame.width, 3)
+
+
+def _light_table(hdr: str) -> Float[ndarray, " 65536"]:
+    """Signal (16 bit) to light, 1 = SDR white. Formulas: ITU-R BT.2100, PQ for any screen, HLG for 1000 nits."""
+    signal = np.linspace(0.0, 1.0, 65536)
+    if hdr == "PQ":
+        root = signal ** (1 / 78.84375)
+        nits = 10000.0 * (np.maximum(root - 0.8359375, 0) / (18.8515625 - 18.6875 * root)) ** (1 / 0.1593017578125)
+    else:
+        a, b, c = 0.17883277, 0.28466892, 0.55991073
+        scene = np.where(signal <= 0.5, signal**2 / 3, (np.exp((np.maximum(signal, 0.5) - c) / a) + b) / 12)
+        nits = 1000.0 * scene**1.2  # the system gamma, per channel instead of by luminance
+    return (nits / _WHITE_NITS).astype(np.float32)
+
+
+def _tone_map(signal: UInt16[ndarray, "h w 3"], table: Any) -> UInt8[ndarray, "h w 3"]:
+    """BT.2020 HDR to sRGB: highlights are rolled off by their brightest channel, so that hues stay."""
+    light = np.maximum(cv2.transform(table[signal], _2020_TO_709), 0)
+    peak = light.max(axis=-1)
+    over = np.maximum(peak - _KNEE, 0)
+    rolled = np.minimum(peak, _KNEE) + (1 - _KNEE) * (1 - np.exp(-over / (1 - _KNEE)))
+    light *= (rolled / np.maximum(peak, 1e-6))[..., None]
+    return _SRGB[(light * np.float32(65535)).astype(np.uint16)]
+
+
+def _srgb_table() -> UInt8[ndarray, " 65536"]:
+    light = np.linspace(0.0, 1.0, 65536)
+    curve = np.where(light <= 0.0031308, 12.92 * light, 1.055 * np.maximum(light, 1e-9) ** (1 / 2.4) - 0.055)
+    return np.rint(255 * curve).astype(np.uint8)
+
+
+_SRGB = _srgb_table()
