@@ -114,6 +114,7 @@ def test_a_run_leaves_its_files_and_goes_on_by_itself(
         "train.json",
         "checkpoints",
         "logs",
+        "samples",
     }
     provenance = json.loads((out / "train.provenance.json").read_text())
     assert provenance["photos"]["train"] + provenance["photos"]["val"] == 12 and provenance["manifests"]

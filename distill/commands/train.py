@@ -103,8 +103,8 @@ def run_train(recipe: TrainRecipe, out: Path, console: Console, *, resume: bool 
 
 def _read_finished(out: Path, facts: dict[str, Any]) -> Fitted | None:
     """What a finished run on the same shards left; None when there is none."""
+    from distill.students.curves import HISTORY
     from distill.students.fit import Fitted
-    from distill.students.keeper import HISTORY
 
     try:
         values = json.loads((out / _FINISHED).read_text())
@@ -128,10 +128,9 @@ def load_training(words: list[str], shards: list[Path], settings: list[str]) -> 
         raise UsageError(
             f"{paths[1]}: a second recipe; one run has one recipe", hint="overrides look like key.sub=value"
         )
-    resolved = load_recipe(TrainRecipe, paths[0] if paths else {}, overrides, name="" if paths else "command line")
     if shards:
-        resolved = resolved.model_copy(update={"shards": tuple(shards)})
-    return resolved
+        overrides.append(f"shards={json.dumps([str(folder) for folder in shards])}")
+    return load_recipe(TrainRecipe, paths[0] if paths else {}, overrides, name="" if paths else "command line")
 
 
 def describe_plan(plan: Plan) -> str:

@@ -58,9 +58,16 @@ class DataRecipe(Recipe):
     """Share of photos kept for validation, chosen by the hash of the photo's bytes: a re-label never moves a photo."""
     batch_size: int = Field(16, ge=1)
     workers: int = Field(2, ge=0)
-    """Processes that decode photos where the decoded set does not fit into memory."""
+    """Processes that decode photos where the decoded set is not kept."""
     cache_gib: float = Field(2.0, ge=0.0)
-    """Decoded photos and labels are kept in memory up to this size; 0 always decodes anew."""
+    """Decoded photos and labels are kept in memory up to this size."""
+    disk_gib: float = Field(100.0, ge=0.0)
+    """Larger sets are decoded once into files in the run's folder (removed at the end), up to this size; beyond it, or
+    with 0 here and above, photos are decoded anew each epoch."""
+    cache_dir: Path | None = None
+    """Where those files lie instead; there they stay, and further runs on the same photos use them."""
+    mix: tuple[Positive, ...] = ()
+    """Weight of each folder of shards, in their order: how often its photos come in an epoch; none means once."""
 
 
 class AugmentRecipe(Recipe):
@@ -69,7 +76,10 @@ class AugmentRecipe(Recipe):
     flip: Share = 0.5
     """Chance of a left-right flip; it negates the normals' x."""
     zoom: float = Field(1.2, ge=1.0, le=4.0)
-    """Largest zoom of a random crop; metric depth is divided by it (a longer focal length), 1 turns crops off."""
+    """Largest zoom of a random crop; metric depth is divided by it (a longer focal length), 1 turns zooms off."""
+    crop: float = Field(1.0, ge=0.25, le=1.0)
+    """Share of each side that a step sees, at full resolution: at 0.67 a step costs 0.45, and small things stay as they
+    are. The focal length does not change, so metric depth stays as well. For backbones that take any size."""
     brightness: NotNegative = 0.3
     contrast: NotNegative = 0.3
     saturation: NotNegative = 0.3
@@ -114,6 +124,9 @@ class SemanticLossRecipe(Recipe):
     label_smoothing: Share = 0.0
     dice: NotNegative = 0.5
     """Soft Dice over the classes present in the batch: rare classes count as much as frequent ones."""
+    balance: Share = 0.0
+    """How much rarer classes weigh more: pixels count by (share of their class in the batch)^-balance; 1 makes all
+    classes equal, 0.3 to 0.5 suits classes of a few pixels."""
 
 
 class LossRecipe(Recipe):
@@ -142,6 +155,10 @@ class OptimRecipe(Recipe):
     weight_decay: NotNegative = 0.02
     warmup: Share = 0.05
     """Share of the run."""
+    layer_decay: float = Field(1.0, gt=0.0, le=1.0)
+    """Each stage of the backbone learns at this share of the rate of the next one: 0.7 to 0.9 on pretrained weights."""
+    accumulate: int = Field(1, ge=1)
+    """Batches whose gradients are added up for one step."""
     clip_norm: Positive = 1.0
     ema_decay: float = Field(0.998, ge=0.0, lt=1.0)
     """Of the averaged weights that are validated and kept; early steps use (1 + n) / (10 + n). 0 keeps the raw ones."""
@@ -157,6 +174,14 @@ class BudgetRecipe(Recipe):
     """How often the validation photos are scored over the run, at most once an epoch."""
     patience: int = Field(0, ge=0)
     """Stop after this many validations without a better score; 0 never stops early."""
+    save_minutes: Positive = 5.0
+    """How often the full state is written between validations: what a power cut costs at most."""
+    samples: int = Field(4, ge=0)
+    """Validation photos that are drawn with their labels and answers at each validation, into ``samples/``."""
+    logger: Literal["tensorboard", "wandb", "mlflow", "none"] = "tensorboard"
+    """Where curves go beside history.json and logs/*.csv, which are always written."""
+    compile: bool = False
+    """Compile the network with torch.compile: slow to start, faster steps on GPUs."""
     precision: Literal["auto", "32-true", "bf16-mixed", "16-mixed"] = "auto"
     """auto: bf16-mixed on a GPU, 32-true on a CPU (where bf16 made a step of nano 1.2 times slower, with AMX)."""
     seed: int = Field(0, ge=0)
@@ -175,6 +200,8 @@ class TrainRecipe(Recipe):
     """Folders that `distill label` wrote."""
     tasks: tuple[Task, ...] = ()
     """Any of depth, normals, semantic; none means all that every folder of shards holds."""
+    init: Path | None = None
+    """Folder of an earlier run whose weights are taken where they fit: other tasks, other classes, another size."""
     student: StudentRecipe = Field(default_factory=lambda: StudentRecipe.model_validate({}))
     data: DataRecipe = DataRecipe()
     augment: AugmentRecipe = AugmentRecipe()
@@ -184,6 +211,8 @@ class TrainRecipe(Recipe):
 
     @model_validator(mode="after")
     def _refuse_unlearnable(self) -> Self:
+        if self.data.mix and len(self.data.mix) != len(self.shards):
+            raise ValueError(f"data.mix has {len(self.data.mix)} weights for {len(self.shards)} folders of shards")
         for task in self.tasks:
             if task not in STUDENT_TASKS:
                 raise ValueError(f"a student cannot learn {task}; choose from {', '.join(STUDENT_TASKS)}")

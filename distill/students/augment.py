@@ -24,9 +24,10 @@ def augment(batch: Batch, recipe: AugmentRecipe, gauge: Gauge, generator: Genera
     count = len(batch.image)
     if recipe.flip > 0:
         batch = flip(batch, _uniform(count, generator) < recipe.flip)
-    if recipe.zoom > 1:
+    if recipe.zoom > 1 or recipe.crop < 1:
         zoom = recipe.zoom ** _uniform(count, generator)
-        batch = crop(batch, zoom, torch.stack([_uniform(count, generator), _uniform(count, generator)], dim=1), gauge)
+        corner = torch.stack([_uniform(count, generator), _uniform(count, generator)], dim=1)
+        batch = crop(batch, zoom, corner, gauge, share=recipe.crop)
     return batch.with_image(recolour(batch.image, recipe, generator))
 
 
@@ -52,8 +53,10 @@ def flip(batch: Batch, chosen: Bool[Tensor, " b"]) -> Batch:
     )
 
 
-def crop(batch: Batch, zoom: Float[Tensor, " b"], corner: Float[Tensor, "b 2"], gauge: Gauge) -> Batch:
-    """The batch cut to 1/zoom of each side and enlarged back; `corner` in [0, 1] places the cut (down, right).
+def crop(
+    batch: Batch, zoom: Float[Tensor, " b"], corner: Float[Tensor, "b 2"], gauge: Gauge, *, share: float = 1.0
+) -> Batch:
+    """The batch cut to share/zoom of each side and enlarged by zoom; `corner` in [0, 1] places the cut (down, right).
 
     A crop that is enlarged looks as if it were taken with a `zoom` times longer focal length. For a camera of fixed
     focal length, which a metric student has to assume, the scene is then `zoom` times nearer: metric depth is divided
@@ -61,11 +64,15 @@ def crop(batch: Batch, zoom: Float[Tensor, " b"], corner: Float[Tensor, "b 2"], 
     """
     device = batch.image.device
     zoom, corner = zoom.to(device), corner.to(device)
-    room = 1.0 - 1.0 / zoom
-    theta = torch.zeros(len(zoom), 2, 3, device=device)
-    theta[:, 0, 0] = theta[:, 1, 1] = 1.0 / zoom
-    theta[:, 0, 2], theta[:, 1, 2] = room * (2 * corner[:, 1] - 1), room * (2 * corner[:, 0] - 1)
-    grid = F.affine_grid(theta, list(batch.image.shape), align_corners=False)
+    count, channels, *size_hw = batch.image.shape
+    # Whole steps of 32 px, the coarsest stride of nearly every backbone.
+    cut_hw = [side if share == 1 else min(side, max(32, round(share * side / 32) * 32)) for side in size_hw]
+    theta = torch.zeros(count, 2, 3, device=device)
+    for row, axis in ((0, 1), (1, 0)):  # x comes first in the grid
+        scale = cut_hw[axis] / size_hw[axis] / zoom
+        theta[:, row, row] = scale
+        theta[:, row, 2] = (1.0 - scale) * (2 * corner[:, axis] - 1)
+    grid = F.affine_grid(theta, [count, channels, *cut_hw], align_corners=False)
 
     def pick(maps: Tensor) -> Tensor:
         # One call per map, nearest: labels must not be blended across edges.

@@ -16,6 +16,7 @@ from distill.recipe import load_recipe
 from distill.recipe.training import StudentRecipe
 from distill.spec import StudentSpec, read_spec, write_spec
 from distill.students.student import Student
+from distill.tasks import Task
 
 SPEC = "spec.json"
 WEIGHTS = "weights.safetensors"
@@ -66,8 +67,55 @@ def load_weights(student: Student, tensors: dict[str, Tensor], name: str) -> Non
     student.load_state_dict(tensors)
 
 
+def take_weights(run_dir: Path, student: Student) -> str:
+    """Put an earlier student's weights into this one where they fit; says what was taken.
+
+    The scores of classes that both know are carried over by name.
+
+    Raises:
+        UsageError: The folder holds no trained student, or one of another backbone.
+        DistillError: Its files are damaged.
+    """
+    earlier, spec = load_student(run_dir)
+    if spec.backbone != student.spec.backbone:
+        raise UsageError(
+            f"{run_dir}: its backbone is {spec.backbone}, not {student.spec.backbone}",
+            hint=f"set student.backbone={spec.backbone}, or leave init out",
+        )
+    tensors, wanted = earlier.state_dict(), student.state_dict()
+    fitting = {
+        name: tensor for name, tensor in tensors.items() if name in wanted and tensor.shape == wanted[name].shape
+    }
+    known = _shared_classes(spec, student.spec)
+    rows = [place for place, _ in known]
+    for name in _class_rows(student):
+        fitting.pop(name, None)  # the same number of classes is not the same classes
+        if name in tensors and tensors[name].shape[1:] == wanted[name].shape[1:]:
+            fitting[name] = wanted[name].clone()
+            fitting[name][rows] = tensors[name][[place for _, place in known]]
+    student.load_state_dict(fitting, strict=False)
+    said = f"{run_dir}: took {len(fitting)} of {len(wanted)} tensors"
+    return (
+        f"{said}; {len(known)} of {len(student.spec.semantic.classes)} classes known" if student.spec.semantic else said
+    )
+
+
+def _shared_classes(earlier: StudentSpec, now: StudentSpec) -> list[tuple[int, int]]:
+    """(index now, index earlier) of each class that both name."""
+    before = {name.casefold(): index for index, name in enumerate(earlier.semantic.classes)} if earlier.semantic else {}
+    names = now.semantic.classes if now.semantic else ()
+    return [(index, before[name.casefold()]) for index, name in enumerate(names) if name.casefold() in before]
+
+
+def _class_rows(student: Student) -> list[str]:
+    """The names of the tensors whose first axis is the class list."""
+    prefix = f"heads.{Task.SEMANTIC}."
+    names = [name for name in student.state_dict() if name.startswith(prefix)]
+    return names[-2:]  # weight and bias of the last layer
+
+
 def check_same_student(checkpoint: Path, student: Student) -> int:
-    """The optimiser steps that a checkpoint has seen, if it is this student's.
+    """The batches that a checkpoint has seen, if it is this student's.
 
     Raises:
         UsageError: There is none.
@@ -77,7 +125,7 @@ def check_same_student(checkpoint: Path, student: Student) -> int:
         raise UsageError(f"{checkpoint.parent.parent}: there is nothing to resume", hint="leave --resume out")
     try:
         found = torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=True)
-        theirs, steps = found["distill"], int(found["global_step"])
+        theirs, batches = found["distill"], int(found["distill"]["batches_seen"])
     except Exception as error:  # pickle, zip and key errors alike
         raise DistillError(
             f"{checkpoint}: the checkpoint is damaged: {str(error).splitlines()[0]}",
@@ -90,7 +138,7 @@ def check_same_student(checkpoint: Path, student: Student) -> int:
                 f"{checkpoint}: the checkpoint is of another student ({part}: {_first_difference(theirs[part], text)})",
                 hint="choose another --out, or the recipe that it was trained with",
             )
-    return steps
+    return batches
 
 
 def _first_difference(theirs: str, ours: str) -> str:

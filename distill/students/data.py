@@ -1,4 +1,4 @@
-"""Shards to batches: photos and labels decoded at the student's working size, kept in memory while they fit.
+"""Shards to batches: photos and labels decoded at the student's working size, once, and kept in memory or on disk.
 
 A batch is a dictionary of stored integers, as in the shards: ``image`` uint8 RGB, ``depth`` uint16, ``normals`` uint8,
 ``semantic`` uint8, ``<task>_confidence`` uint8 (0 = leave this pixel out), ``quality`` float32 (batch, task). A
@@ -7,9 +7,14 @@ quarter of the bytes of floats; `distill.students.targets` makes floats of them 
 
 from __future__ import annotations
 
+import fcntl
+import hashlib
 import io
-from collections.abc import Callable, Iterator, Sequence
+import json
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import cv2
@@ -34,7 +39,10 @@ _FIRST_SIDEWAYS = 5
 
 
 class PhotoSet(Dataset[dict[str, Tensor]]):
-    """Decoded samples by index; `fill` keeps them in memory from then on."""
+    """Decoded samples by index; `fill` and `spill` keep them, in memory or on disk, from then on.
+
+    The row ~i (that is, -1 - i) is photo i with nothing to learn from: all its confidences are 0.
+    """
 
     def __init__(self, entries: Sequence[Entry], tasks: Sequence[Task], size_hw: tuple[int, int]) -> None:
         self.entries, self.tasks, self.size_hw = entries, tuple(tasks), size_hw
@@ -55,20 +63,78 @@ class PhotoSet(Dataset[dict[str, Tensor]]):
             DistillError: A photo or a label cannot be decoded; names it.
         """
         arrays = self._empty(len(self))
+        self._decode_into(arrays, advance)
+        self._arrays = arrays
+
+    def spill(self, folder: Path, advance: Callable[[], None] = lambda: None) -> None:
+        """Decode everything into files that are mapped into memory; what lies there already is used as it is.
+
+        Several processes may ask for the same folder: one decodes, the others wait for it.
+
+        Raises:
+            DistillError: A photo or a label cannot be decoded, or the disk is full.
+        """
+        folder.mkdir(parents=True, exist_ok=True)
+        wanted = self._fingerprint()
+        with (folder / "lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            done = folder / "done"
+            if not (done.is_file() and done.read_text() == wanted):
+                done.unlink(missing_ok=True)
+                self._write_files(folder, advance)
+                done.write_text(wanted)
+        self._arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in self._empty(0)}
+
+    def _write_files(self, folder: Path, advance: Callable[[], None]) -> None:
+        free = shutil.disk_usage(folder).free
+        if self.num_bytes > free:
+            raise DistillError(
+                f"{folder}: the decoded photos need {self.num_bytes / 2**30:.1f} GiB, {free / 2**30:.1f} are free",
+                hint="set data.disk_gib=0 to decode anew each epoch, or data.cache_dir to another disk",
+            )
+        arrays = {
+            name: np.lib.format.open_memmap(  # type: ignore[no-untyped-call]
+                folder / f"{name}.npy", mode="w+", dtype=one.dtype, shape=(len(self), *one.shape[1:])
+            )
+            for name, one in self._empty(1).items()
+        }
+        self._decode_into(arrays, advance)
+        for array in arrays.values():
+            array.flush()
+
+    def _decode_into(self, arrays: Mapping[str, ndarray], advance: Callable[[], None]) -> None:
         # Threads: Pillow and OpenCV let go of the interpreter while they decode.
         with ThreadPoolExecutor(max_workers=max(1, torch.get_num_threads())) as pool:
             for row, sample in enumerate(pool.map(self._decode, self.entries)):
                 for name, value in sample.items():
                     arrays[name][row] = value
                 advance()
-        self._arrays = arrays
+
+    def _fingerprint(self) -> str:
+        """What the files would be decoded from."""
+        places = [(str(entry.shard), entry.key, sorted(entry.members.items())) for entry in self.entries]
+        stamps = {str(entry.shard): entry.shard.stat().st_mtime_ns for entry in self.entries}
+        text = json.dumps([places, stamps, list(self.tasks), self.size_hw])
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    @property
+    def is_kept(self) -> bool:
+        """Whether nothing has to be decoded any more."""
+        return self._arrays is not None
 
     def __getitems__(self, rows: list[int]) -> dict[str, Tensor]:
         """A whole batch at once: the loader asks for all rows of a batch in one call."""
+        wanted = [row if row >= 0 else ~row for row in rows]
         if self._arrays is not None:
-            return {name: torch.from_numpy(array[rows]) for name, array in self._arrays.items()}
-        samples = [self._decode(self.entries[row]) for row in rows]
-        return {name: torch.from_numpy(np.stack([sample[name] for sample in samples])) for name in samples[0]}
+            batch = {name: torch.from_numpy(array[wanted]) for name, array in self._arrays.items()}
+        else:
+            samples = [self._decode(self.entries[row]) for row in wanted]
+            batch = {name: torch.from_numpy(np.stack([sample[name] for sample in samples])) for name in samples[0]}
+        for place, row in enumerate(rows):
+            if row < 0:
+                for task in self.tasks:
+                    batch[f"{task}_confidence"][place] = 0
+        return batch
 
     def __getitem__(self, row: int) -> dict[str, Tensor]:
         return {name: value[0] for name, value in self.__getitems__([row]).items()}
@@ -96,15 +162,38 @@ class EpochBatches(Sampler[list[int]]):
     """The rows of each batch of one rank; over all ranks every row once an epoch, and equally many batches per rank.
 
     Batches differ by at most one row in size. A tail that is dropped would lose rows; a padded one would repeat them;
-    ranks with unequal numbers of batches would wait for each other forever.
+    ranks with unequal numbers of batches would wait for each other forever. Where there are fewer rows than batches, a
+    batch without one holds the row ~0, which has nothing to learn from.
     """
 
     def __init__(
-        self, num_rows: int, batch_size: int, *, seed: int, shuffle: bool, rank: int = 0, num_ranks: int = 1
+        self,
+        num_rows: int,
+        batch_size: int,
+        *,
+        seed: int,
+        shuffle: bool,
+        rank: int = 0,
+        num_ranks: int = 1,
+        mix: Sequence[tuple[int, float]] = (),
     ) -> None:
-        self._num_rows, self._seed, self._shuffle = num_rows, seed, shuffle
+        """Choose the rows of one rank.
+
+        Args:
+            num_rows: Of the set.
+            batch_size: Rows of a batch, at most.
+            seed: Of the shuffles.
+            shuffle: Whether the order changes from epoch to epoch.
+            rank: Of this process.
+            num_ranks: Processes in all.
+            mix: (rows, weight) of each part of the set, in order: a row of weight 2.5 comes two or three times an
+                epoch, one of weight 0.5 in half of the epochs. None: every row once.
+        """
+        self._seed, self._shuffle = seed, shuffle
         self._rank, self._num_ranks = rank, num_ranks
-        self._per_rank = -(-num_rows // (batch_size * num_ranks))
+        self._mix = tuple(mix) or ((num_rows, 1.0),)
+        self.num_drawn = sum(round(rows * weight) for rows, weight in self._mix)
+        self._per_rank = -(-self.num_drawn // (batch_size * num_ranks))
         self._epoch = self._skip = 0
 
     def set_epoch(self, epoch: int, *, skip: int = 0) -> None:
@@ -112,26 +201,37 @@ class EpochBatches(Sampler[list[int]]):
         self._epoch, self._skip = epoch, skip
 
     def __iter__(self) -> Iterator[list[int]]:
-        order = np.arange(self._num_rows)
+        rng = np.random.default_rng((self._seed, self._epoch))
+        order = self._draw(rng)
         if self._shuffle:
-            order = np.random.default_rng((self._seed, self._epoch)).permutation(self._num_rows)
+            order = rng.permutation(order)
         batches = np.array_split(order, self._per_rank * self._num_ranks)[self._rank :: self._num_ranks]
         skip, self._skip = self._skip, 0
-        return iter([batch.tolist() for batch in batches[skip:] if len(batch)])
+        return iter([batch.tolist() or [~0] for batch in batches[skip:]])
+
+    def _draw(self, rng: np.random.Generator) -> ndarray:
+        """The rows of this epoch, in order of the set."""
+        drawn, first = [], 0
+        for rows, weight in self._mix:
+            whole, rest = int(weight), round(rows * weight) - rows * int(weight)
+            part = np.arange(first, first + rows)
+            drawn += [np.repeat(part, whole), rng.choice(part, rest, replace=False) if rest else part[:0]]
+            first += rows
+        return np.concatenate(drawn)
 
     def __len__(self) -> int:
         return self._per_rank
 
 
 def build_loader(photos: PhotoSet, batches: EpochBatches, *, workers: int) -> DataLoader[dict[str, Tensor]]:
-    """Batches of a set; `workers` processes decode, unless the set is in memory."""
-    in_memory = photos._arrays is not None
+    """Batches of a set; `workers` processes decode, unless the set is kept."""
+    workers = 0 if photos.is_kept else workers
     return DataLoader(
         photos,
         batch_sampler=batches,
         collate_fn=_as_is,
-        num_workers=0 if in_memory else workers,
-        persistent_workers=not in_memory and workers > 0,
+        num_workers=workers,
+        persistent_workers=workers > 0,
         pin_memory=torch.cuda.is_available(),
     )
 

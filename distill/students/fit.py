@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import shutil
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
@@ -13,21 +14,25 @@ from typing import Any, Protocol
 
 import lightning as L
 import torch
-from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.loggers import Logger, TensorBoardLogger
 
 from distill.errors import UsageError
+from distill.optional import require
 from distill.recipe.training import TrainRecipe
 from distill.rundir import seed_everything
 from distill.spec import StudentSpec
-from distill.students.checkpoint import check_same_student, save_student
+from distill.students.checkpoint import check_same_student, save_student, take_weights
 from distill.students.data import EpochBatches, PhotoSet, build_loader
 from distill.students.index import Entry, Index, read_index, split
-from distill.students.keeper import LAST, Averaging, Interrupt, Keeper
+from distill.students.keeper import LAST, AtomicFiles, Averaging, Keeper, Saver
 from distill.students.losses.depth import is_metric
 from distill.students.module import StudentModule
 from distill.students.student import build_spec, build_student
 from distill.students.timing import choose_threads
 from distill.tasks import Task
+
+CACHE = "cache"
+"""Decoded photos that do not fit into memory; removed when the run is over."""
 
 
 class Progress(Protocol):
@@ -130,58 +135,79 @@ def fit(recipe: TrainRecipe, lessons: Lessons, run_dir: Path, voice: Voice, *, r
     seed_everything(recipe.train.seed)
     student = build_student(recipe.student, lessons.spec).to(memory_format=torch.channels_last)
     checkpoint = run_dir / "checkpoints" / LAST
-    steps_done = check_same_student(checkpoint, student) if resume else 0
-    photos, held_out = (_open_photos(entries, lessons, recipe, voice) for entries in (lessons.train, lessons.val))
+    batches_seen = check_same_student(checkpoint, student) if resume else 0
+    if recipe.init is not None and not resume:
+        voice.say(take_weights(recipe.init, student))
+    photos = _open_photos(lessons.train, lessons, recipe, run_dir / CACHE / "train", voice)
+    held_out = _open_photos(lessons.val, lessons, recipe, run_dir / CACHE / "val", voice)
     if recipe.train.accelerator == "cpu" or not torch.cuda.is_available():
         torch.set_num_threads(choose_threads(student, recipe, photos))
     bar_total = round(60 * recipe.train.minutes) if recipe.train.minutes else None
-    max_steps = recipe.train.epochs * len(_batches(photos, recipe))
+    max_steps = recipe.train.epochs * -(-len(_batches(photos, lessons, recipe)) // recipe.optim.accumulate)
     with voice.progress("training", bar_total or max_steps) as bar:
         keeper = Keeper(run_dir, recipe.train, _advancer(bar, bar_total is not None), voice.say)
-        interrupt = Interrupt(run_dir)
-        trainer = _build_trainer(recipe, run_dir, keeper, interrupt)
-        batches = _batches(photos, recipe, trainer)
-        batches.set_epoch(steps_done // len(batches), skip=steps_done % len(batches))
+        saver = Saver(run_dir, recipe)
+        trainer = _build_trainer(recipe, run_dir, keeper, saver)
+        batches = _batches(photos, lessons, recipe, trainer)
+        batches.set_epoch(batches_seen // len(batches), skip=batches_seen % len(batches))
         module = StudentModule(student, recipe, max_steps=max_steps, run_dir=run_dir)
         workers = recipe.data.workers
-        with _quiet():
+        with _quiet(), _explained():
             trainer.fit(
                 module,
                 build_loader(photos, batches, workers=workers),
-                build_loader(held_out, _batches(held_out, recipe, trainer, shuffle=False), workers=workers),
+                build_loader(held_out, _batches(held_out, lessons, recipe, trainer, train=False), workers=workers),
                 ckpt_path=str(checkpoint) if resume else None,
                 weights_only=True,
             )
-    if not lessons.val and not interrupt.came and trainer.is_global_zero:
-        save_student(run_dir, module.student)
-    return Fitted(keeper.history, trainer.current_epoch, module.global_step, module.elapsed_s, interrupt.came)
+    if trainer.is_global_zero and not saver.came:
+        if not lessons.val:
+            save_student(run_dir, module.student)
+        shutil.rmtree(run_dir / CACHE, ignore_errors=True)
+    return Fitted(keeper.history, trainer.current_epoch, module.global_step, module.elapsed_s, saver.came)
 
 
-def _open_photos(entries: Sequence[Entry], lessons: Lessons, recipe: TrainRecipe, voice: Voice) -> PhotoSet:
+def _open_photos(
+    entries: Sequence[Entry], lessons: Lessons, recipe: TrainRecipe, cache: Path, voice: Voice
+) -> PhotoSet:
+    """The photos, decoded into memory or onto the disk where the recipe leaves room for them."""
     photos = PhotoSet(entries, lessons.index.tasks, recipe.student.size_hw)
-    # Every process of a machine holds its own copy.
-    if 0 < photos.num_bytes * recipe.train.devices <= recipe.data.cache_gib * 2**30:
+    if not entries:
+        return photos
+    # Every process of a machine holds its own copy in memory; files are shared.
+    in_memory = photos.num_bytes * recipe.train.devices <= recipe.data.cache_gib * 2**30
+    if in_memory or photos.num_bytes <= recipe.data.disk_gib * 2**30:
         with voice.progress("reading photos", len(photos)) as bar:
-            photos.fill(bar.advance)
+            if in_memory:
+                photos.fill(bar.advance)
+            else:
+                folder = recipe.data.cache_dir / cache.name if recipe.data.cache_dir else cache
+                photos.spill(folder, bar.advance)
     return photos
 
 
 def _batches(
-    photos: PhotoSet, recipe: TrainRecipe, trainer: L.Trainer | None = None, *, shuffle: bool = True
+    photos: PhotoSet, lessons: Lessons, recipe: TrainRecipe, trainer: L.Trainer | None = None, *, train: bool = True
 ) -> EpochBatches:
-    num_ranks = recipe.train.devices * recipe.train.nodes
-    if shuffle and len(photos) < num_ranks:
-        raise UsageError(
-            f"{len(photos)} photos cannot be shared by {num_ranks} processes", hint="lower train.devices or train.nodes"
-        )
     return EpochBatches(
         len(photos),
         recipe.data.batch_size,
         seed=recipe.train.seed,
-        shuffle=shuffle,
+        shuffle=train,
         rank=trainer.global_rank if trainer else 0,
-        num_ranks=num_ranks,
+        num_ranks=recipe.train.devices * recipe.train.nodes,
+        mix=_mix(lessons.train, recipe) if train else (),
     )
+
+
+def _mix(entries: Sequence[Entry], recipe: TrainRecipe) -> list[tuple[int, float]]:
+    """(photos, weight) of each folder of shards; empty when all count alike."""
+    if not recipe.data.mix:
+        return []
+    return [
+        (sum(entry.shard.parent == folder for entry in entries), weight)
+        for folder, weight in zip(recipe.shards, recipe.data.mix, strict=True)
+    ]
 
 
 def _advancer(bar: Progress, by_time: bool) -> Callable[[StudentModule, str], None]:
@@ -197,7 +223,7 @@ def _advancer(bar: Progress, by_time: bool) -> Callable[[StudentModule, str], No
     return advance
 
 
-def _build_trainer(recipe: TrainRecipe, run_dir: Path, keeper: Keeper, interrupt: Interrupt) -> L.Trainer:
+def _build_trainer(recipe: TrainRecipe, run_dir: Path, keeper: Keeper, saver: Saver) -> L.Trainer:
     budget = recipe.train
     precision = budget.precision
     if precision == "auto":
@@ -206,7 +232,7 @@ def _build_trainer(recipe: TrainRecipe, run_dir: Path, keeper: Keeper, interrupt
     callbacks: list[L.Callback] = [keeper]
     if recipe.optim.ema_decay > 0:
         callbacks.append(Averaging(recipe.optim.ema_decay))
-    callbacks.append(interrupt)
+    callbacks.append(saver)
     with _quiet():
         return L.Trainer(
             accelerator=budget.accelerator,
@@ -215,14 +241,48 @@ def _build_trainer(recipe: TrainRecipe, run_dir: Path, keeper: Keeper, interrupt
             precision=precision,
             max_epochs=budget.epochs,
             callbacks=callbacks,
-            logger=TensorBoardLogger(run_dir, name="logs", version=""),
+            accumulate_grad_batches=recipe.optim.accumulate,
+            logger=_build_logger(recipe, run_dir),
             default_root_dir=run_dir,
+            plugins=[AtomicFiles()],
             enable_checkpointing=False,
             enable_progress_bar=False,
             enable_model_summary=False,
             num_sanity_val_steps=0,
             use_distributed_sampler=False,
         )
+
+
+def _build_logger(recipe: TrainRecipe, run_dir: Path) -> Logger | bool:
+    """Where curves go beside the files that are always written."""
+    kind = recipe.train.logger
+    if kind == "tensorboard":
+        return TensorBoardLogger(run_dir, name="logs", version="")
+    if kind == "wandb":
+        require("wandb", extra="wandb", why="log to Weights & Biases (train.logger=wandb)")
+        from lightning.pytorch.loggers import WandbLogger
+
+        return WandbLogger(name=run_dir.name, project=recipe.name, save_dir=run_dir)
+    if kind == "mlflow":
+        require("mlflow", extra="mlflow", why="log to MLflow (train.logger=mlflow)")
+        from lightning.pytorch.loggers import MLFlowLogger
+
+        return MLFlowLogger(experiment_name=recipe.name, run_name=run_dir.name, save_dir=str(run_dir / "mlruns"))
+    return False
+
+
+@contextlib.contextmanager
+def _explained() -> Iterator[None]:
+    """While open, what torch says about too small a batch becomes a sentence."""
+    try:
+        yield
+    except ValueError as error:
+        if "more than 1 value per channel" not in str(error):
+            raise
+        raise UsageError(
+            "a batch of one photo of this size leaves one value per channel, and a norm cannot learn from that",
+            hint="raise data.batch_size or student.size_hw",
+        ) from error
 
 
 @contextlib.contextmanager

@@ -2,15 +2,13 @@
 
 Also decides when to validate and when to stop, because both follow the progress of the run and not the epochs.
 
-The three callbacks stand in the order Keeper, Averaging, Interrupt: at the end of a validation the keeper must still
-find the averaged weights in the module, and at the end of a step an interruption must find this step in the average.
+The three callbacks stand in the order Keeper, Averaging, Saver: at the end of a validation the keeper must still find
+the averaged weights in the module, and at the end of a step the saver must find this step in the average.
 """
 
 from __future__ import annotations
 
-import csv
-import io
-import json
+import os
 import signal
 import threading
 from collections.abc import Callable
@@ -20,16 +18,17 @@ from typing import Any
 
 import lightning as L
 import torch
+from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 from lightning.pytorch.callbacks import WeightAveraging
 from torch import Tensor
 
-from distill.images import write_atomic
-from distill.recipe.training import BudgetRecipe
+from distill.errors import DistillError
+from distill.recipe.training import BudgetRecipe, TrainRecipe
 from distill.students.checkpoint import save_student
+from distill.students.curves import BatchCurve, write_history
 from distill.students.module import StudentModule
 
 LAST, BEST = "last.ckpt", "best.ckpt"
-HISTORY = "history.json"
 _NEVER = 10**9
 
 
@@ -53,6 +52,7 @@ class Keeper(L.Callback):
         self._sums: dict[str, Tensor] = {}
         self._batches = 0
         self._must_save = False
+        self._curve = BatchCurve(run_dir)
 
     def state_dict(self) -> dict[str, Any]:
         """What a resumed run must know."""
@@ -61,6 +61,8 @@ class Keeper(L.Callback):
             "best_score": self._best_score,
             "worse": self._worse,
             "validated": self._validated,
+            "sums": {name: total.cpu() for name, total in self._sums.items()},
+            "batches": self._batches,
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -68,6 +70,26 @@ class Keeper(L.Callback):
         self.history = state_dict["history"]
         self._best_score, self._worse = state_dict["best_score"], state_dict["worse"]
         self._validated = state_dict["validated"]
+        self._sums, self._batches = state_dict["sums"], state_dict["batches"]
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Go on with the curve where the weights stand."""
+        assert isinstance(pl_module, StudentModule)
+        self._sums = {name: total.to(pl_module.device) for name, total in self._sums.items()}
+        if trainer.is_global_zero:
+            self._curve.cut(pl_module.batches_seen)
+
+    def on_save_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
+        """No row may be missing behind which a resumed run would go on."""
+        self._curve.flush()
+
+    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Write the last rows."""
+        self._curve.flush()
+
+    def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
+        """Write the rows that led here."""
+        self._curve.flush()
 
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -77,6 +99,8 @@ class Keeper(L.Callback):
         for name, loss in pl_module.last_losses.items():
             self._sums[name] = self._sums.get(name, torch.zeros_like(loss)) + loss
         self._batches += 1
+        if trainer.is_global_zero:
+            self._curve.add(pl_module.batches_seen, pl_module.last_losses)
         self._advance(pl_module, self._note())
         is_over = trainer.strategy.reduce_boolean_decision(pl_module.progress >= 1.0, all=False)
         is_due = int(pl_module.progress * self._budget.validations) > self._validated
@@ -105,6 +129,7 @@ class Keeper(L.Callback):
             self._best_score = found["score"]
             if trainer.is_global_zero:
                 save_student(self._run_dir, pl_module.student)
+        pl_module.samples.write(trainer.global_step)
         if self._budget.patience and self._worse >= self._budget.patience:
             self._say(f"no better score in {self._worse} validations: stopping early")
             trainer.should_stop = True
@@ -151,20 +176,45 @@ class Averaging(WeightAveraging):
         super().__init__(multi_avg_fn=_averager(decay))
 
 
-class Interrupt(L.Callback):
-    """Saves the state and stops after the step in which SIGINT or SIGTERM comes; a second SIGINT breaks it off.
+class AtomicFiles(TorchCheckpointIO):
+    """Checkpoints that are whole or not there. Lightning's own are moved over from /tmp, which may be another disk."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
+        """Write beside the target, fsync, rename."""
+        path = Path(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_name(f".{path.name}.part")
+        try:
+            with temporary.open("wb") as file:
+                torch.save(checkpoint, file)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(path)
+        except (OSError, RuntimeError) as error:  # torch's writer turns a full disk into a RuntimeError
+            temporary.unlink(missing_ok=True)
+            raise DistillError(
+                f"{path}: the state cannot be written: {str(error).splitlines()[0]}",
+                hint="free space, then run the same command: the last good state is kept",
+            ) from error
+
+
+class Saver(L.Callback):
+    """Saves the state every few minutes, and after the step in which SIGINT or SIGTERM comes; a second SIGINT breaks.
 
     Attributes:
         came: Whether a signal came.
     """
 
-    def __init__(self, run_dir: Path) -> None:
+    def __init__(self, run_dir: Path, recipe: TrainRecipe) -> None:
         self.came = False
-        self._run_dir = run_dir
+        self._run_dir, self._accumulate = run_dir, recipe.optim.accumulate
+        self._every_s, self._saved_s = 60 * recipe.train.save_minutes, 0.0
         self._handlers: dict[signal.Signals, Any] = {}
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Take the signals."""
+        assert isinstance(pl_module, StudentModule)
+        self._saved_s = pl_module.elapsed_s
         if threading.current_thread() is threading.main_thread():
             for number in (signal.SIGINT, signal.SIGTERM):
                 self._handlers[number] = signal.signal(number, self._on_signal)
@@ -172,10 +222,16 @@ class Interrupt(L.Callback):
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Save and stop if a signal came on any rank; there is no time left for a validation."""
+        """Save now and then; save and stop if a signal came on any rank (there is no time left for a validation)."""
+        assert isinstance(pl_module, StudentModule)
+        if (batch_idx + 1) % self._accumulate and batch_idx + 1 < trainer.num_training_batches:
+            return  # half of a step cannot be saved
+        is_due = pl_module.elapsed_s - self._saved_s >= self._every_s
+        if trainer.strategy.reduce_boolean_decision(self.came or is_due, all=False):
+            self._saved_s = pl_module.elapsed_s
+            trainer.save_checkpoint(self._run_dir / "checkpoints" / LAST)
         if trainer.strategy.reduce_boolean_decision(self.came, all=False):
             self.came = True
-            trainer.save_checkpoint(self._run_dir / "checkpoints" / LAST)
             trainer.check_val_every_n_epoch, trainer.should_stop = _NEVER, True
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -195,18 +251,6 @@ class Interrupt(L.Callback):
         for number, handler in self._handlers.items():
             signal.signal(number, handler)
         self._handlers = {}
-
-
-def write_history(run_dir: Path, history: list[dict[str, Any]]) -> None:
-    """Write the curves as ``history.json`` and ``logs/metrics.csv``."""
-    write_atomic(run_dir / HISTORY, json.dumps(history, indent=1).encode())
-    names = list(dict.fromkeys(name for row in history for name in row))
-    text = io.StringIO()
-    writer = csv.DictWriter(text, names)
-    writer.writeheader()
-    writer.writerows(history)
-    (run_dir / "logs").mkdir(exist_ok=True)
-    write_atomic(run_dir / "logs" / "metrics.csv", text.getvalue().encode())
 
 
 def _averager(decay: float) -> Callable[[Any, Any, Any], None]:

@@ -13,9 +13,10 @@ from torch import Tensor
 
 from distill.errors import DistillError
 from distill.images import write_atomic
-from distill.recipe.training import TrainRecipe
+from distill.recipe.training import OptimRecipe, TrainRecipe
 from distill.students.augment import augment
 from distill.students.losses import student_losses
+from distill.students.samples import Samples
 from distill.students.scores import Scores
 from distill.students.student import Student
 from distill.students.targets import Batch, unpack
@@ -30,21 +31,26 @@ class StudentModule(L.LightningModule):
     Attributes:
         student: The network; all that is kept in the end.
         scores: Over the last validation.
+        samples: Pictures of it.
         max_steps: Optimiser steps of the whole run.
         elapsed_s: Training time so far, over all interruptions.
+        batches_seen: Batches of this rank so far, over all interruptions.
     """
 
     def __init__(self, student: Student, recipe: TrainRecipe, *, max_steps: int, run_dir: Path) -> None:
         super().__init__()
         self.student, self.recipe = student, recipe
         self.scores = Scores(student.spec)
-        self.max_steps, self.elapsed_s = max_steps, 0.0
+        self.samples = Samples(run_dir, student.spec, recipe.train.samples)
+        self.max_steps, self.elapsed_s, self.batches_seen = max_steps, 0.0, 0
         self.last_losses: dict[str, Tensor] = {}
         self._run_dir = run_dir
         self._gauge = student.spec.depth.gauge if student.spec.depth else Gauge.METRIC
         self._clock_s = time.monotonic()
         self._batch: dict[str, Tensor] = {}
         self._base_lrs: list[float] = []
+        # Only the call is compiled: the weights keep their names.
+        self._network = torch.compile(student.raw) if recipe.train.compile else student.raw
 
     # -- time -----------------------------------------------------------------------------------------------------
 
@@ -97,6 +103,7 @@ class StudentModule(L.LightningModule):
         self.last_losses = {name: loss.detach() for name, loss in losses.items()} | {"loss": total.detach()}
         if not torch.isfinite(total):
             self._stop_at_nan("the loss")
+        self.batches_seen += 1  # here and not in a hook: those of callbacks, which save the state, come first
         return total
 
     def configure_gradient_clipping(
@@ -109,18 +116,19 @@ class StudentModule(L.LightningModule):
             self._stop_at_nan("the gradient")
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        """AdamW in four groups: backbone or rest, with weight decay or (norms, biases) without."""
+        """AdamW in groups: by rate (stages of the backbone, the rest), with weight decay or (norms, biases) without."""
         recipe = self.recipe.optim
-        groups: dict[tuple[bool, bool], list[torch.nn.Parameter]] = {}
+        shares = learning_rate_shares(self.student, recipe)
+        groups: dict[tuple[float, bool], list[torch.nn.Parameter]] = {}
         for name, parameter in self.student.named_parameters():
-            groups.setdefault((name.startswith("backbone."), parameter.ndim > 1), []).append(parameter)
+            groups.setdefault((shares[name], parameter.ndim > 1), []).append(parameter)
         arguments = [
             {
                 "params": parameters,
-                "lr": recipe.lr * (recipe.backbone_lr_ratio if is_backbone else 1.0),
+                "lr": recipe.lr * share,
                 "weight_decay": recipe.weight_decay if decays else 0.0,
             }
-            for (is_backbone, decays), parameters in groups.items()
+            for (share, decays), parameters in groups.items()
         ]
         self._base_lrs = [float(group["lr"]) for group in arguments]  # type: ignore[arg-type]
         return torch.optim.AdamW(arguments, fused=True)
@@ -136,7 +144,10 @@ class StudentModule(L.LightningModule):
         prepared = self._unpack(batch)
         raw = self._raw(prepared)
         with torch.autocast(self.device.type, enabled=False):
-            self.scores.update(self.student.finish(raw, self.student.size_hw), prepared)
+            outputs = self.student.finish(raw, self.student.size_hw)
+            self.scores.update(outputs, prepared)
+        if self.global_rank == 0:
+            self.samples.add(batch, outputs)
 
     def gather_scores(self) -> None:
         """Add up the ranks."""
@@ -152,11 +163,13 @@ class StudentModule(L.LightningModule):
             "student": self.student.recipe.model_dump_json(),
             "spec": self.student.spec.to_json(),
             "elapsed_s": self.elapsed_s,
+            "batches_seen": self.batches_seen,
         }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Set the clock to where it stood."""
+        """Set clock and count to where they stood."""
         self.elapsed_s = float(checkpoint["distill"]["elapsed_s"])
+        self.batches_seen = int(checkpoint["distill"]["batches_seen"])
 
     # -- inside ---------------------------------------------------------------------------------------------------
 
@@ -173,12 +186,12 @@ class StudentModule(L.LightningModule):
 
     def _raw(self, batch: Batch) -> dict[Task, Tensor]:
         """The raw maps in float32: what follows are products too, and bfloat16 would round depth to 0.4 %."""
-        raw = self.student.raw(batch.image.contiguous(memory_format=torch.channels_last))
+        raw = self._network(batch.image.contiguous(memory_format=torch.channels_last))
         return {task: value.float() for task, value in raw.items()}
 
     def _generator(self) -> torch.Generator:
-        """Randomness of this step alone, so that a resumed run repeats it."""
-        seed = (self.recipe.train.seed * 1_000_003 + self.global_step) * 1_024 + self.global_rank
+        """Randomness of this batch alone, so that a resumed run repeats it."""
+        seed = (self.recipe.train.seed * 1_000_003 + self.batches_seen) * 1_024 + self.global_rank
         return torch.Generator().manual_seed(seed)
 
     def _stop_at_nan(self, what: str) -> None:
@@ -188,6 +201,26 @@ class StudentModule(L.LightningModule):
             f"{what} is not a finite number at step {self.global_step}; its batch is saved in {path}",
             hint="the last good weights are kept; lower optim.lr, or look at the labels of that batch",
         )
+
+
+def learning_rate_shares(student: Student, recipe: OptimRecipe) -> dict[str, float]:
+    """Each parameter's share of the peak learning rate: 1 outside the backbone, in it less from stage to stage back."""
+    stages: dict[str, int] = {}
+    for name, _ in student.named_parameters():
+        if name.startswith("backbone."):
+            stages.setdefault(_stage(name), len(stages))
+    return {
+        name: recipe.backbone_lr_ratio * recipe.layer_decay ** (len(stages) - 1 - stages[_stage(name)])
+        if name.startswith("backbone.")
+        else 1.0
+        for name, _ in student.named_parameters()
+    }
+
+
+def _stage(name: str) -> str:
+    """The stage of a backbone's parameter: ``backbone.trunk.blocks.3.0.conv.weight`` lies in ``blocks.3``."""
+    first, *rest = name.removeprefix("backbone.trunk.").split(".")
+    return f"{first}.{rest[0]}" if rest and rest[0].isdigit() else first
 
 
 def learning_rate_factor(progress: float, warmup: float) -> float:

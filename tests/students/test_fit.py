@@ -12,13 +12,14 @@ import pytest
 import torch
 
 from distill.errors import DistillError, UsageError
+from distill.images import decode_map
 from distill.recipe import load_recipe
 from distill.recipe.training import TrainRecipe
 from distill.students import timing
-from distill.students.checkpoint import check_same_student, load_student
+from distill.students.checkpoint import check_same_student, load_student, take_weights
 from distill.students.data import PhotoSet
 from distill.students.fit import Fitted, fit, read_lessons
-from distill.students.module import NAN_BATCH, StudentModule, learning_rate_factor
+from distill.students.module import NAN_BATCH, StudentModule, learning_rate_factor, learning_rate_shares
 from distill.students.plan import plan_training
 from distill.students.student import build_student
 from distill.students.timing import choose_threads
@@ -186,7 +187,8 @@ def test_patience_stops_early(shards: Path, tmp_path: Path) -> None:
 
 def test_a_relative_teacher_is_learned(make_shards: MakeShards, tmp_path: Path) -> None:
     folder = make_shards(tmp_path / "shards", tasks=(Task.DEPTH,), gauge=Gauge.AFFINE_INVARIANT_DISPARITY)
-    fitted = train(folder, tmp_path / "run", "train.epochs=6", "train.validations=6", "data.batch_size=3")
+    settings = ("train.epochs=16", "train.validations=4", "data.batch_size=3", "augment.zoom=1")
+    fitted = train(folder, tmp_path / "run", *settings)
     assert fitted.history[-1]["train_depth_ssi"] < fitted.history[0]["train_depth_ssi"]
     assert "val_depth_aligned_error" in fitted.best
     assert load_student(tmp_path / "run")[1].depth.unit == "none"
@@ -217,6 +219,90 @@ def test_the_faster_number_of_threads_is_taken(shards: Path, monkeypatch: pytest
     monkeypatch.setattr(timing, "time_step", lambda *args: -float(torch.get_num_threads()))
     assert choose_threads(student, recipe, photos) == 2
     assert choose_threads(student, recipe_for(shards, "train.threads=5"), photos) == 5
+
+
+def test_an_earlier_student_is_taken_as_far_as_it_fits(make_shards: MakeShards, shards: Path, tmp_path: Path) -> None:
+    train(shards, tmp_path / "first", "train.epochs=1")
+    earlier = load_student(tmp_path / "first")[0].state_dict()
+    other = make_shards(tmp_path / "other", tasks=(Task.SEMANTIC,), classes=("green", "blue", "Background"))
+    recipe = recipe_for(other, f"init={tmp_path / 'first'}", "student.size_hw=[64,64]")
+    student = build_student(recipe.student, read_lessons(recipe).spec)
+    before = {name: value.clone() for name, value in student.state_dict().items()}
+    said = take_weights(tmp_path / "first", student)
+    assert said == f"{tmp_path / 'first'}: took {len(before)} of {len(before)} tensors; 2 of 3 classes known"
+    last = "heads.semantic.layers.1.weight"
+    for name, tensor in student.state_dict().items():
+        if name.startswith("heads.semantic.layers.1."):
+            assert torch.equal(tensor[[0, 2]], earlier[name][[2, 0]])  # green, background
+            assert torch.equal(tensor[1], before[name][1])  # blue is new
+        else:
+            assert torch.equal(tensor, earlier[name]), name
+    assert last in before
+    fitted = train(other, tmp_path / "second", f"init={tmp_path / 'first'}", "train.epochs=1")
+    assert fitted.steps and load_student(tmp_path / "second")[1].semantic.classes == (
+        "green",
+        "blue",
+        "Background",
+    )
+    with pytest.raises(UsageError, match="its backbone is mobilenetv4_conv_small_050, not repvit_m0_9"):
+        train(other, tmp_path / "third", f"init={tmp_path / 'first'}", "student.backbone=repvit_m0_9")
+    with pytest.raises(UsageError, match="not a trained student"):
+        train(other, tmp_path / "third", f"init={tmp_path / 'nowhere'}")
+
+
+def test_memory_disk_and_decoding_anew_learn_the_same(shards: Path, tmp_path: Path) -> None:
+    base = ("train.epochs=1", "data.workers=0")
+    train(shards, tmp_path / "memory", *base)
+    train(shards, tmp_path / "disk", *base, "data.cache_gib=0")
+    kept = ("data.cache_gib=0", f"data.cache_dir={tmp_path / 'kept'}")
+    train(shards, tmp_path / "shared", *base, *kept)
+    files = {path: path.stat().st_mtime_ns for path in (tmp_path / "kept").rglob("*.npy")}
+    assert len(files) == 16
+    train(shards, tmp_path / "again", *base, *kept)  # what is kept is used
+    assert {path: path.stat().st_mtime_ns for path in files} == files
+    train(shards, tmp_path / "anew", *base, "data.cache_gib=0", "data.disk_gib=0")
+    curves = {(tmp_path / name / "logs" / "batches.csv").read_text() for name in ("memory", "disk", "shared", "anew")}
+    assert len(curves) == 1 and not (tmp_path / "disk" / "cache").exists()
+    with pytest.raises(UsageError, match=r"data.mix has 2 weights for 1 folders"):
+        recipe_for(shards, "data.mix=[1,2]")
+
+
+def test_gradients_of_several_batches_make_one_step(shards: Path, tmp_path: Path) -> None:
+    fitted = train(shards, tmp_path, "data.batch_size=3", "optim.accumulate=3", "train.epochs=2")
+    batches = len((tmp_path / "logs" / "batches.csv").read_text().splitlines()) - 1
+    assert fitted.steps == 2 * -(-batches // 2 // 3) < batches
+
+
+def test_pictures_of_the_answers_are_drawn(shards: Path, tmp_path: Path) -> None:
+    fitted = train(shards, tmp_path, "train.epochs=1", "train.samples=2")
+    (picture,) = (tmp_path / "samples").iterdir()
+    assert picture.name == f"step-{fitted.steps:07d}.png"
+    assert decode_map(picture.read_bytes(), "x").shape == (2 * 160, 7 * 160, 3)  # photo and three pairs, two rows
+
+
+def test_stages_of_the_backbone_learn_slower_toward_the_input(shards: Path) -> None:
+    recipe = recipe_for(shards, "optim.layer_decay=0.5", "optim.backbone_lr_ratio=0.1")
+    student = build_student(recipe.student, read_lessons(recipe).spec)
+    shares = learning_rate_shares(student, recipe.optim)
+    assert {share for name, share in shares.items() if not name.startswith("backbone.")} == {1.0}
+    blocks = [shares[f"backbone.trunk.blocks.{stage}.0.conv.weight"] for stage in (0, 1, 4)]
+    assert max(shares[name] for name in shares if name.startswith("backbone.")) == pytest.approx(0.1)
+    assert blocks[1] == pytest.approx(2 * blocks[0]) and blocks[2] == pytest.approx(0.1)
+    optimizer = StudentModule(student, recipe, max_steps=1, run_dir=Path()).configure_optimizers()
+    assert sum(len(group["params"]) for group in optimizer.param_groups) == len(list(student.parameters()))
+
+
+@pytest.mark.parametrize("name", ["wandb", "mlflow"])
+def test_a_missing_logger_is_one_sentence(name: str, shards: Path, tmp_path: Path) -> None:
+    with pytest.raises(DistillError, match=f"the package '{name}' is needed to log to") as caught:
+        train(shards, tmp_path, f"train.logger={name}")
+    assert f"distill[{name}]" in caught.value.hint
+
+
+def test_a_batch_too_small_for_its_norms_is_one_sentence(shards: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="one value per channel") as caught:
+        train(shards, tmp_path, "data.batch_size=1")
+    assert "data.batch_size" in caught.value.hint
 
 
 def test_the_learning_rate_rises_then_falls_to_nothing() -> None:

@@ -20,7 +20,19 @@ from distill.students.targets import Batch
 from distill.tasks import FAR_DEPTH_M, FAR_WARP, Gauge, Task, unwarp_depth, warp_depth
 
 TASKS = (Task.DEPTH, Task.NORMALS, Task.SEMANTIC)
-BACKBONES = ("mobilenetv4_conv_small_050", "repvit_m0_9", "efficientvit_b0", "mambaout_femto", "regnetx_002")
+BACKBONES = (
+    "mobilenetv3_small_050",
+    "repvit_m0_9",
+    "efficientvit_b0",
+    "mambaout_femto",
+    "regnetx_002",
+    "convnextv2_atto",
+    "edgenext_xx_small",
+    "fastvit_t8",
+    "lcnet_050",
+    "hgnetv2_b0",
+)
+"""Ten families."""
 
 
 def tiny(tasks: tuple[Task, ...] = TASKS, gauge: Gauge = Gauge.METRIC, seed: int = 0, **values: object) -> Student:

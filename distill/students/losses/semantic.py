@@ -25,10 +25,20 @@ def semantic_loss(
     weight = weight * known
     error = F.cross_entropy(logits, target, reduction="none", label_smoothing=recipe.label_smoothing)
     weight = trim(error, weight, trim_share)
-    terms = {"cross_entropy": recipe.weight * weighted_mean(error, weight)}
+    balanced = balance(weight, target, classes, recipe.balance) if recipe.balance > 0 else weight
+    terms = {"cross_entropy": recipe.weight * weighted_mean(error, balanced)}
     if recipe.dice > 0:
         terms["dice"] = recipe.dice * dice(logits.softmax(dim=1), target, weight)
     return terms
+
+
+def balance(
+    weight: Float[Tensor, "b h w"], target: Int[Tensor, "b h w"], num_classes: int, power: float
+) -> Float[Tensor, "b h w"]:
+    """The weights, times (share of the pixel's class in the batch, by weight)^-power."""
+    total = weight.new_zeros(num_classes).index_add_(0, target.flatten(), weight.flatten())
+    share = (total / total.sum().clamp(min=EPSILON)).clamp(min=EPSILON)
+    return weight * share.pow(-power)[target]
 
 
 def dice(

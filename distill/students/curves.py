@@ -1,0 +1,72 @@
+"""The curves of a run on disk: one row per validation, and one per batch, exact to the last bit."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from distill.images import write_atomic
+
+HISTORY = "history.json"
+BATCHES = "batches.csv"
+_HELD = 50
+"""Rows that are held back: to read a loss, a GPU has to be waited for."""
+_END = ",1"
+"""The last column tells a whole row from one that a power cut has shortened."""
+
+
+class BatchCurve:
+    """``logs/batches.csv``: the losses of every batch; a resumed run goes on behind the last one that it remembers."""
+
+    def __init__(self, run_dir: Path) -> None:
+        self._path = run_dir / "logs" / BATCHES
+        self._held: list[tuple[int, dict[str, Tensor]]] = []
+
+    def cut(self, batches_seen: int) -> None:
+        """Forget the rows behind this batch, which a run that was killed had written and will repeat."""
+        self._held = []
+        if batches_seen == 0:
+            self._path.unlink(missing_ok=True)
+        elif self._path.is_file():
+            lines = self._path.read_text().splitlines()
+            kept = [line for line in lines[1:] if line.endswith(_END) and int(line.partition(",")[0]) <= batches_seen]
+            write_atomic(self._path, "\n".join([lines[0], *kept, ""]).encode())
+
+    def add(self, batch: int, losses: Mapping[str, Tensor]) -> None:
+        """One row."""
+        self._held.append((batch, dict(losses)))
+        if len(self._held) >= _HELD:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write what is held."""
+        if not self._held:
+            return
+        self._path.parent.mkdir(exist_ok=True)
+        is_new = not self._path.is_file()
+        with self._path.open("a") as file:
+            if is_new:
+                file.write(",".join(["batch", *self._held[0][1], "whole"]) + "\n")
+            file.writelines(
+                ",".join([str(batch), *(repr(float(loss)) for loss in losses.values())]) + _END + "\n"
+                for batch, losses in self._held
+            )
+        self._held = []
+
+
+def write_history(run_dir: Path, history: Sequence[Mapping[str, Any]]) -> None:
+    """Write the validations as ``history.json`` and ``logs/metrics.csv``."""
+    write_atomic(run_dir / HISTORY, json.dumps(history, indent=1).encode())
+    names = list(dict.fromkeys(name for row in history for name in row))
+    text = io.StringIO()
+    writer = csv.DictWriter(text, names)
+    writer.writeheader()
+    writer.writerows(history)
+    (run_dir / "logs").mkdir(exist_ok=True)
+    write_atomic(run_dir / "logs" / "metrics.csv", text.getvalue().encode())

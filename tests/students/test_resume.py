@@ -1,0 +1,101 @@
+"""What a power cut costs: nothing but the time since the last save, to the last bit."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pytest
+import torch
+
+from distill.errors import DistillError
+from distill.students.curves import BATCHES, BatchCurve
+from distill.students.keeper import AtomicFiles
+
+MakeShards = Callable[..., Path]
+WORDS = (
+    "student.size_hw=[64,64]",
+    "student.neck_channels=16",
+    "student.head_channels=16",
+    "data.batch_size=1",
+    "data.val_fraction=0.3",
+    "train.epochs=3",
+    "train.validations=2",
+    "train.accelerator=cpu",
+    "train.threads=1",
+    "train.save_minutes=1e-9",  # after every step
+    "train.logger=none",
+)
+
+
+def start(shards: Path, out: Path, words: Sequence[str] = WORDS) -> subprocess.Popen[bytes]:
+    """``distill train`` in a process of its own."""
+    command = [sys.executable, "-m", "distill", "train", "--shards", str(shards), "--out", str(out), *words]
+    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+
+
+def rows(out: Path) -> list[str]:
+    path = out / "logs" / BATCHES
+    return path.read_text().splitlines() if path.is_file() else []
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(240)
+def test_a_killed_run_goes_on_bit_for_bit(make_shards: MakeShards, tmp_path: Path) -> None:
+    shards = make_shards(tmp_path / "shards", shard_size=9)
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    process = start(shards, killed)
+    until = time.monotonic() + 50
+    while len(rows(killed)) < 16 and process.poll() is None and time.monotonic() < until:
+        time.sleep(0.01)
+    os.kill(process.pid, signal.SIGKILL)
+    process.communicate()
+    assert process.returncode == -signal.SIGKILL
+    seen = len(rows(killed)) - 1
+    assert 11 < seen < 33 and seen != 22, "the blow came too late, or between two epochs"
+    for out in (killed, whole):
+        process = start(shards, out)
+        said = process.communicate()[1].decode()
+        assert process.returncode == 0, said
+        assert ("going on from the last checkpoint" in said) == (out is killed)
+    assert len(rows(whole)) == 1 + 33 and rows(killed) == rows(whole)
+    for name in ("weights.safetensors", "spec.json"):
+        assert (killed / name).read_bytes() == (whole / name).read_bytes()
+    states = [torch.load(out / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"] for out in (whole, killed)]
+    assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
+
+
+def test_the_curve_forgets_what_will_be_repeated(tmp_path: Path) -> None:
+    curve = BatchCurve(tmp_path)
+    for batch in range(1, 8):
+        curve.add(batch, {"loss": torch.tensor(1 / batch)})
+    curve.flush()
+    path = tmp_path / "logs" / BATCHES
+    whole = path.read_text()
+    path.write_text(whole + "8,0.3")  # a row that a power cut has shortened
+    curve.cut(5)
+    assert path.read_text() == "\n".join(whole.splitlines()[:6]) + "\n"
+    assert float(path.read_text().splitlines()[3].split(",")[1]) == float(torch.tensor(1 / 3))
+    curve.cut(0)
+    assert not path.exists()
+
+
+def test_a_state_is_whole_or_the_old_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    files, path = AtomicFiles(), tmp_path / "checkpoints" / "last.ckpt"
+    files.save_checkpoint({"a": torch.zeros(2)}, path)
+
+    def full(obj: object, file: object) -> None:
+        file.write(b"half")  # type: ignore[attr-defined]
+        raise RuntimeError("[enforce fail at inline_container.cc:672] . PytorchStreamWriter failed\nmore")
+
+    monkeypatch.setattr(torch, "save", full)
+    with pytest.raises(DistillError, match="the state cannot be written") as caught:
+        files.save_checkpoint({"a": torch.ones(2)}, path)
+    assert "free space" in caught.value.hint
+    assert torch.equal(torch.load(path, weights_only=True)["a"], torch.zeros(2))
+    assert [entry.name for entry in path.parent.iterdir()] == ["last.ckpt"]
