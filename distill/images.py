@@ -115,7 +115,7 @@ def decode_rgb(data: bytes, name: str) -> tuple[UInt8[ndarray, "h w 3"], str]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             with Image.open(io.BytesIO(data)) as picture:
-                _refuse_huge(picture.size, name)
+                refuse_huge(picture.size, name)
                 suffix = _SUFFIX_OF_FORMAT.get(picture.format or "")
                 if suffix is None:
                     raise DistillError(
@@ -134,12 +134,25 @@ def decode_rgb(data: bytes, name: str) -> tuple[UInt8[ndarray, "h w 3"], str]:
         ) from error
 
 
-def _refuse_huge(size_wh: tuple[int, int], name: str) -> None:
+def refuse_huge(size_wh: tuple[int, int], name: str, limit: int | None = None) -> None:
+    """Refuse a picture by the size that its header announces, before anything is inflated.
+
+    Args:
+        size_wh: (width, height).
+        name: How to name it to a person.
+        limit: The most pixels; None: `MAX_PIXELS`, which the environment can raise.
+
+    Raises:
+        DistillError: It is larger.
+    """
     width, height = size_wh
-    if width * height > MAX_PIXELS:
+    most = MAX_PIXELS if limit is None else min(limit, MAX_PIXELS)
+    if width * height > most:
+        hint = (
+            "shrink it, or raise DISTILL_MAX_PIXELS" if limit is None else "no known generator paints this; shrink it"
+        )
         raise DistillError(
-            f"{name}: {width}x{height} px is over the limit of {MAX_PIXELS / 1e6:.0f} million pixels",
-            hint="shrink it, or raise DISTILL_MAX_PIXELS",
+            f"{name}: {width}x{height} px is over the limit of {most / 1e6:.0f} million pixels", hint=hint
         )
 
 
@@ -190,7 +203,7 @@ def decode_map(data: bytes, name: str) -> Shaped[ndarray, "h w *c"]:
     if data[:8] != b"\x89PNG\r\n\x1a\n" or len(data) < 33:
         raise DistillError(f"{name}: not a PNG", hint="the shard is damaged; rebuild it")
     # The header holds the size; checked before anything is inflated.
-    _refuse_huge((int.from_bytes(data[16:20]), int.from_bytes(data[20:24])), name)
+    refuse_huge((int.from_bytes(data[16:20]), int.from_bytes(data[20:24])), name)
     values = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     if values is None:
         raise DistillError(f"{name}: the PNG is damaged", hint="the shard is damaged; rebuild it")

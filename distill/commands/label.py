@@ -52,11 +52,36 @@ def label(
     part: Annotated[str, typer.Option(help="Do only this part of the slices, such as 3/10 in a job array.")] = "1/1",
     previews: Annotated[int, typer.Option(min=0, help="How many photos the report shows.")] = 24,
     check: Annotated[
-        bool, typer.Option("--check", help="Hold painted answers against their photos: mend drift, score labels.")
+        bool, typer.Option(help="Hold labels against their photos: mend or reject drift, score every label.")
     ] = False,
     min_quality: Annotated[
-        float, typer.Option(min=0, max=1, help="With --check: reject labels that score lower.")
-    ] = 0.0,
+        list[str] | None,
+        typer.Option(help="Reject labels that score lower: 0.5 for all tasks, or depth=0.5; several times."),
+    ] = None,
+    full_quality: Annotated[
+        list[str] | None,
+        typer.Option(help="Let labels that score lower weigh less, in proportion: 0.8, or depth=0.8; several times."),
+    ] = None,
+    samples: Annotated[
+        int, typer.Option(min=1, max=64, help="Answers per question, fused into one label; each is paid for.")
+    ] = 1,
+    flip: Annotated[
+        bool, typer.Option("--flip", help="Ask about the mirrored photo, too; fused, and paid for.")
+    ] = False,
+    permute: Annotated[
+        bool, typer.Option(help="With --samples: deal a semantic legend's colours anew for each sample.")
+    ] = True,
+    fuse: Annotated[
+        bool, typer.Option("--fuse", help="replay: several answers to one question become one label.")
+    ] = False,
+    calibrate: Annotated[
+        Path | None,
+        typer.Option(help="Learn what quality scores are worth from these shards with truth; no labels are written."),
+    ] = None,
+    calibration: Annotated[
+        Path | None,
+        typer.Option(help="Where the calibration lies or goes; otherwise beside the recipe file, where it is found."),
+    ] = None,
     tolerate: Annotated[int, typer.Option(min=0, help="Exit 0 although up to this many photos could not be used.")] = 0,
     overwrite: Annotated[
         bool,
@@ -81,23 +106,37 @@ def label(
     """
     console = Console(as_json=as_json)
     recipe, folder = load_teacher(teacher, answers, settings or [])
+    from distill.commands.checking import read_checks, wanted_calibration
+    from distill.teachers.asking import Asking
     from distill.teachers.labelling import Job
 
+    where = wanted_calibration(calibration, teacher, learn=calibrate is not None)
     job = Job(
         out=out,
         recipe=recipe,
         folder=folder,
-        inputs=tuple(photos or ()),
+        inputs=tuple(photos or ([] if calibrate is None else [str(calibrate)])),
         tasks=tuple(task or ()),
         every=every,
         limit=limit,
         shard_size=shard_size,
         previews=previews,
-        check=check or min_quality > 0,
-        min_quality=min_quality,
+        checks=read_checks(
+            check=check or calibrate is not None,
+            min_quality=min_quality or [],
+            full_quality=full_quality or [],
+            calibration=None if calibrate is not None else where,
+        ),
+        asking=Asking(samples=samples, flip=flip, permute=permute, fuse=fuse),
         store=store,
         offline=offline,
     )
+    if calibrate is not None:
+        from distill.commands.calibrating import run_calibrate
+
+        values, text = run_calibrate(job, calibrate, where or out / "calibration.json", console)
+        console.result(values, text)
+        return
     if plan:
         show_plan(job, console)
         return

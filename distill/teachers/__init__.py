@@ -12,10 +12,11 @@ from distill.recipe.callable import CallableRecipe
 from distill.recipe.synthetic import SyntheticRecipe
 from distill.recipe.teacher import MapsRecipe, OnnxRecipe, ReplayRecipe
 from distill.tasks import Task
+from distill.teachers.asking import ONCE, Asking
 
 if TYPE_CHECKING:
     from distill.teachers.base import Generator, KeyedGenerator, Teacher
-    from distill.teachers.painting import Checks
+    from distill.teachers.checks import Checks
 
 TeacherRecipe = SyntheticRecipe | ReplayRecipe | MapsRecipe | OnnxRecipe | CallableRecipe
 
@@ -40,6 +41,7 @@ def build_teacher(
     folder: Path,
     tasks: Sequence[Task] = (),
     checks: Checks | None = None,
+    asking: Asking = ONCE,
     store: Path | None = None,
     offline: bool = False,
 ) -> Teacher:
@@ -49,7 +51,8 @@ def build_teacher(
         recipe: What to build.
         folder: Where the recipe lies; paths in it may be relative to it.
         tasks: Only these; empty: all that the teacher can do.
-        checks: Hold painted answers against their photos.
+        checks: Hold labels against their photos.
+        asking: How often each question is asked of a teacher that paints.
         store: Where a painting teacher keeps its answers and looks for them first; None: nowhere.
         offline: Use stored answers only.
 
@@ -58,7 +61,7 @@ def build_teacher(
     """
     if offline and store is None:
         raise UsageError("--offline needs the answers of an earlier run", hint="say where with --store FOLDER")
-    teacher = _build(recipe, folder, checks, _Stocked(store, offline))
+    teacher = _build(recipe, folder, _Ways(checks, asking, store, offline))
     for task in tasks:
         if task not in teacher.tasks:
             raise UsageError(
@@ -70,9 +73,11 @@ def build_teacher(
 
 
 @dataclass(frozen=True, slots=True)
-class _Stocked:
-    """Where painted answers are kept."""
+class _Ways:
+    """How answers are asked for, kept, and checked."""
 
+    checks: Checks | None
+    asking: Asking
     store: Path | None
     offline: bool
 
@@ -85,21 +90,21 @@ class _Stocked:
         return StoredGenerator(generator, AnswerStore(self.store), stored_only=self.offline, licence=licence)
 
 
-def _build(recipe: TeacherRecipe, folder: Path, checks: Checks | None, stocked: _Stocked) -> Teacher:
+def _build(recipe: TeacherRecipe, folder: Path, ways: _Ways) -> Teacher:
     if isinstance(recipe, SyntheticRecipe):
-        return _build_synthetic(recipe, checks, stocked)
+        return _build_synthetic(recipe, ways)
     if isinstance(recipe, ReplayRecipe):
-        return _build_replay(recipe, checks, stocked)
-    if stocked.store is not None:
+        return _build_replay(recipe, ways)
+    if ways.store is not None:
         raise UsageError(f"a {recipe.kind} teacher paints nothing that could be stored", hint="leave --store out")
     if isinstance(recipe, MapsRecipe):
         return _build_maps(recipe)
     if isinstance(recipe, CallableRecipe):
-        return _build_callable(recipe)
-    return _build_onnx(recipe, folder)
+        return _build_callable(recipe, ways)
+    return _build_onnx(recipe, folder, ways)
 
 
-def _build_synthetic(recipe: SyntheticRecipe, checks: Checks | None, stocked: _Stocked) -> Teacher:
+def _build_synthetic(recipe: SyntheticRecipe, ways: _Ways) -> Teacher:
     from distill.teachers.generators.synthetic.generator import SYNTHETIC_CLASSES, SyntheticGenerator, SyntheticTruth
     from distill.teachers.painting import PaintingTeacher
     from distill.teachers.predicting import PredictingTeacher
@@ -114,33 +119,40 @@ def _build_synthetic(recipe: SyntheticRecipe, checks: Checks | None, stocked: _S
             classes=SYNTHETIC_CLASSES,
         )
     return PaintingTeacher(
-        stocked.stock(SyntheticGenerator(recipe), recipe.licence),
+        ways.stock(SyntheticGenerator(recipe), recipe.licence),
         name="synthetic",
         licence=recipe.licence,
         terms=recipe.terms,
         tasks=recipe.tasks,
         classes=SYNTHETIC_CLASSES,
         seed=recipe.seed,
-        checks=checks,
+        checks=ways.checks,
+        asking=ways.asking,
     )
 
 
-def _build_replay(recipe: ReplayRecipe, checks: Checks | None, stocked: _Stocked) -> Teacher:
+def _build_replay(recipe: ReplayRecipe, ways: _Ways) -> Teacher:
     from distill.teachers.generators.replay import ReplayGenerator
     from distill.teachers.painting import PaintingTeacher
 
+    if ways.asking.answers_per_question > 1:
+        raise UsageError(
+            "the replay teacher holds the answers that it holds; it cannot be asked again",
+            hint="list all answers in the manifest and use --fuse",
+        )
     generator = ReplayGenerator(recipe)
     questions = generator.all_questions()
     asked = {question.task for question in questions}
     return PaintingTeacher(
-        stocked.stock(generator, recipe.licence),
+        ways.stock(generator, recipe.licence),
         name=f"replay of {recipe.model}",
         licence=recipe.licence,
         terms=recipe.terms,
         tasks=[task for task in Task if task in asked],
         # The union of all legends, in the order in which the classes first appear.
         classes=tuple(dict.fromkeys(name for q in questions if q.task is Task.SEMANTIC for name in q.legend)),
-        checks=checks,
+        checks=ways.checks,
+        asking=ways.asking,
     )
 
 
@@ -158,7 +170,7 @@ def _build_maps(recipe: MapsRecipe) -> Teacher:
     )
 
 
-def _build_onnx(recipe: OnnxRecipe, folder: Path) -> Teacher:
+def _build_onnx(recipe: OnnxRecipe, folder: Path, ways: _Ways) -> Teacher:
     from distill.teachers.predicting import PredictingTeacher
     from distill.teachers.specialists.onnx import OnnxSpecialist
 
@@ -170,10 +182,11 @@ def _build_onnx(recipe: OnnxRecipe, folder: Path) -> Teacher:
         terms=recipe.terms,
         tasks=tuple(Task(output.task) for output in recipe.outputs),
         classes=semantic[0].classes if semantic else (),
+        checks=ways.checks,
     )
 
 
-def _build_callable(recipe: CallableRecipe) -> Teacher:
+def _build_callable(recipe: CallableRecipe, ways: _Ways) -> Teacher:
     from distill.teachers.predicting import PredictingTeacher
     from distill.teachers.specialists.callable import CallableSpecialist
 
@@ -185,4 +198,5 @@ def _build_callable(recipe: CallableRecipe) -> Teacher:
         terms=recipe.terms,
         tasks=recipe.tasks,
         classes=semantic[0].classes if semantic else (),
+        checks=ways.checks,
     )

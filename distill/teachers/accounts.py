@@ -71,9 +71,9 @@ class Accounts:
         """Count a lesson."""
         self._unanswered += [{"name": photo.name, **failure} for failure in lesson.failures]
         self._notes += [{"name": photo.name, **note} for note in lesson.notes]
+        self._cost_usd += sum(lesson.paid_usd)
         for record in lesson.records:
             self._answered[record["task"]] = self._answered.get(record["task"], 0) + 1
-            self._cost_usd += record["cost_usd"]
             self._quality[record["task"]] = self._quality.get(record["task"], 0.0) + record["quality"]
             self._teachers[record["teacher"]] = None
             self._licences[record["licence"]] = record["terms"] or self._licences.get(record["licence"], "")

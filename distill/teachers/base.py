@@ -15,7 +15,7 @@ from numpy import ndarray
 from distill.errors import DistillError
 from distill.images import Photo
 from distill.labels import Label
-from distill.tasks import Gauge, Task
+from distill.tasks import DEPTH_C, DEPTH_LAMBDA, Gauge, Task
 
 RGB = tuple[int, int, int]
 
@@ -37,6 +37,9 @@ class Question:
         frame: normals: name of the axis convention in which the answer is painted.
         canvas: How the answer lies over the photo: ``cover`` (resized to cover, centre-cropped), ``stretch`` or
             ``contain``.
+        lam: depth, metric: shape of the warp from metres to colour (`distill.tasks.warp_depth`).
+        c: depth, metric: scale of the warp.
+        reader: instance: ``flood`` (the paper's algorithm) or ``hues`` (for untuned editors, whose colours are uneven).
     """
 
     task: Task
@@ -49,6 +52,9 @@ class Question:
     near_is_low: bool = True
     frame: str = "vision_banana"
     canvas: str = "cover"
+    lam: float = DEPTH_LAMBDA
+    c: float = DEPTH_C
+    reader: str = "flood"
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +135,7 @@ class Lesson:
         failures: One dictionary per question that gave no label: task, reason.
         pictures: task to painted answer, for reports.
         notes: One dictionary per label that was read in another way than asked: task, reason.
+        paid_usd: What each answer cost, whether it became a label or not.
     """
 
     labels: dict[Task, Label]
@@ -136,6 +143,7 @@ class Lesson:
     failures: list[dict[str, Any]] = field(default_factory=list)
     pictures: dict[str, UInt8[ndarray, "h2 w2 3"]] = field(default_factory=dict)
     notes: list[dict[str, Any]] = field(default_factory=list)
+    paid_usd: list[float] = field(default_factory=list)
 
 
 class Teacher(Protocol):

@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -26,9 +26,10 @@ from distill.shards import Manifest, Sample, ShardEntry, file_sha256, write_mani
 from distill.tasks import Gauge, Task
 from distill.teachers import TeacherRecipe, build_teacher
 from distill.teachers.accounts import Accounts, Page
+from distill.teachers.asking import ONCE, Asking
 from distill.teachers.base import Lesson, Teacher
+from distill.teachers.checks import Checks
 from distill.teachers.generators.replay import ReplayGenerator
-from distill.teachers.painting import Checks
 from distill.teachers.previews import write_preview
 from distill.teachers.sources import ScenesSource, Source, Unreadable, open_source
 from distill.teachers.specialists.callable import source_digest
@@ -52,10 +53,10 @@ class Job:
     limit: int | None = None
     shard_size: int = 64
     previews: int = 24
-    check: bool = False
-    """Whether painted answers are held against their photos: drift found, mended or rejected; labels scored."""
-    min_quality: float = 0.0
-    """With `check`: labels that score lower are rejected."""
+    checks: Checks | None = None
+    """How strictly labels are held against their photos; None: not at all."""
+    asking: Asking = ONCE
+    """How often each question is asked."""
     store: Path | None = None
     """Where painted answers are kept and looked for first; None: nowhere."""
     offline: bool = False
@@ -83,16 +84,22 @@ class Job:
     @cached_property
     def teacher(self) -> Teacher:
         """The teacher, built when it is first needed."""
-        checks = Checks(self.min_quality) if self.check else None
         return build_teacher(
-            self.recipe, folder=self.folder, tasks=self.tasks, checks=checks, store=self.store, offline=self.offline
+            self.recipe,
+            folder=self.folder,
+            tasks=self.tasks,
+            checks=self.checks,
+            asking=self.asking,
+            store=self.store,
+            offline=self.offline,
         )
 
     @cached_property
     def _fingerprint(self) -> str:
         """What decides the labels besides the photos."""
         parts: list[Any] = [_FORMAT, self.recipe.model_dump(mode="json"), list(self.tasks), self.shard_size]
-        parts += [self.min_quality] if self.check else []
+        parts += [self.checks.fingerprint()] if self.checks is not None else []
+        parts += [asdict(self.asking)] if self.asking != ONCE else []
         # What is not stored stays unanswered: another set than the same photos, asked.
         parts += ["offline"] if self.offline else []
         if isinstance(self.recipe, ReplayRecipe):

@@ -1,9 +1,6 @@
 """A teacher that paints: ask, read, place, and keep what can be kept.
 
-    photo -> questions -> generator.paint -> decode (at the answer's own size) -> place over the photo -> lessons
-
-Where answers are checked, the drift between photo and answer is found first, mended or rejected, and every label is
-scored against the photo and the other labels.
+    photo -> questions -> variants -> generator.paint -> read (decode, find, place) -> fuse -> score -> lessons
 
 A question that fails (refused, unreadable, wrong) costs that question only; the photo keeps its other labels.
 """
@@ -14,39 +11,51 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-import numpy as np
 from jaxtyping import UInt8
 from numpy import ndarray
 
 from distill.errors import DistillError
-from distill.images import Photo, decode_rgb
+from distill.images import Photo
 from distill.labels import Label
-from distill.tasks import BACKGROUND_INSTANCE, IGNORE_INSTANCE, IGNORE_SEMANTIC, Task
+from distill.tasks import Task
+from distill.teachers.asking import ONCE, Asking, Variant, mirrored_photo
 from distill.teachers.base import Answer, Generator, Lesson, Question, Refusal
-from distill.teachers.decoders import decode_answer
+from distill.teachers.checks import Checks, score_lesson
+from distill.teachers.joins import join_classes, join_instances, picked_at
 from distill.teachers.prompts import prompt_hash
-from distill.teachers.quality import assess
-from distill.teachers.register import EXACT, Placement, estimate, place
+from distill.teachers.quality import describe
+from distill.teachers.reading import Reading, Rejection, read_answer
+from distill.teachers.vote import agreement, fuse, mirror
 
-_FITS = 0.8
 _SWAPPED = "the answer is not in the colours of its own legend; read with that of {}: two answers seem to be swapped"
-MIN_SHARE_VALID = 0.05
-"""An answer of which less can be read is no answer to the question that was asked."""
-
-
-class Rejection(DistillError):  # noqa: N818 - as `Refusal`
-    """An answer came and was read, and does not deserve to be a label."""
 
 
 @dataclass(frozen=True, slots=True)
-class Checks:
-    """How strictly answers are held against their photos.
+class _Heard:
+    """An answer and what was read out of it, mirrored back."""
 
-    Attributes:
-        min_quality: Labels that score lower are rejected, in [0, 1].
-    """
+    answer: Answer
+    reading: Reading
+    variant: Variant
 
-    min_quality: float = 0.0
+    @property
+    def record(self) -> dict[str, Any]:
+        """Where this one answer comes from."""
+        question = self.reading.question
+        values: dict[str, Any] = {
+            "answer": self.answer.name,
+            "answer_format": self.reading.container,
+            "model": self.answer.model,
+            "prompt": question.prompt,
+            "prompt_hash": prompt_hash(question),
+            "cost_usd": self.answer.cost_usd,
+            "seed": self.answer.seed,
+        }
+        if self.variant.sample:
+            values["sample"] = self.variant.sample
+        if self.variant.mirrored:
+            values["mirrored"] = True
+        return values
 
 
 class PaintingTeacher:
@@ -63,11 +72,12 @@ class PaintingTeacher:
         classes: Sequence[str],
         seed: int = 0,
         checks: Checks | None = None,
+        asking: Asking = ONCE,
     ) -> None:
         self.name, self.licence, self.terms = name, licence, terms
         self.tasks = tuple(tasks)
         self.classes = tuple(classes)
-        self._generator, self._seed, self._checks = generator, seed, checks
+        self._generator, self._seed, self._checks, self._asking = generator, seed, checks, asking
 
     def teach(self, photo: Photo) -> list[Lesson]:
         """Lessons about the photo.
@@ -80,83 +90,105 @@ class PaintingTeacher:
             raise DistillError(
                 f"{photo.name}: the teacher has no answer about this photo", hint="add it, or remove the photo"
             )
-        lessons: list[Lesson] = []
-        for question in questions:
-            self._learn(photo, question, questions, lessons)
+        mirrored = mirrored_photo(photo) if self._asking.flip else photo
+        lessons = [Lesson(labels={})]
+        for group in self._asking.groups(questions):
+            self._learn(photo, mirrored, group, questions, lessons)
         if self._checks is not None:
             for lesson in lessons:
-                _score(photo, lesson, self._checks)
+                score_lesson(photo, lesson, self._checks)
         return lessons
 
-    def _learn(self, photo: Photo, question: Question, asked: list[Question], lessons: list[Lesson]) -> None:
-        """Ask one question and file what came back."""
-        try:
-            answer = self._generator.paint(photo, question, seed=self._seed)
-            painted, container = decode_rgb(answer.data, answer.name)
-            read, legend_of = _read(painted, question, asked)
-            placement = estimate(photo.rgb, painted, question.canvas) if self._checks is not None else EXACT
-            if not placement.accepted:
-                raise Rejection(f"the answer does not lie over the photo (agreement {placement.score:.2f})")
-            label = place(read, photo.size_hw, question.canvas, placement)
-        except DistillError as error:
-            lesson = lessons[0] if lessons else _new(lessons)
-            reason = error.message.removeprefix(f"{photo.name}: ")
-            lesson.failures.append({"task": str(question.task), "kind": _kind(error), "reason": reason})
-            if isinstance(error, Rejection):
-                lesson.pictures[f"{question.task} rejected {len(lesson.failures)}"] = painted
+    def _learn(
+        self, photo: Photo, mirrored: Photo, group: list[Question], asked: list[Question], lessons: list[Lesson]
+    ) -> None:
+        """Ask one question in all its ways, and file what came back as one label."""
+        heard: list[_Heard] = []
+        failures: list[DistillError] = []
+        for variant in (variant for question in group for variant in self._asking.variants(question)):
+            about = mirrored if variant.mirrored else photo
+            try:
+                answer = self._generator.paint(about, variant.question, seed=self._seed, sample=variant.sample)
+                # Noted before it is read: an answer costs the same whether it can be used or not.
+                lessons[0].paid_usd.append(answer.cost_usd)
+                heard.append(self._read(about, answer, variant, asked))
+            except DistillError as error:
+                failures.append(error)
+        if len(heard) < len(failures):
+            _file_failures(photo, group[0].task, heard, failures, lessons[0])
             return
+        lesson = self._file(heard, lessons)
+        for unused in failures:
+            reason = f"one of {len(heard) + len(failures)} answers was not used: {_reason(photo, unused)}"
+            lesson.notes.append({"task": str(group[0].task), "reason": reason})
+
+    def _read(self, about: Photo, answer: Answer, variant: Variant, asked: list[Question]) -> _Heard:
+        """The answer's label, mirrored back if need be, in this teacher's class list."""
+        register = self._checks is not None and self._checks.register
+        reading = read_answer(about, answer, [variant.question, *asked], register=register)
+        label = mirror(reading.label) if variant.mirrored else reading.label
         if label.task is Task.SEMANTIC:
             label = join_classes(label, self.classes)
-        lesson = _place_for(label, lessons)
-        if legend_of is not question:
-            lesson.notes.append({"task": str(question.task), "reason": _SWAPPED.format(", ".join(legend_of.legend))})
-        lesson.records.append(self._record(replace(answer, question=legend_of), label, container, placement))
-        _file(label, painted, lesson)
+        return _Heard(answer, replace(reading, label=label), variant)
 
-    def _record(self, answer: Answer, label: Label, container: str, placement: Placement) -> dict[str, Any]:
+    def _file(self, heard: list[_Heard], lessons: list[Lesson]) -> Lesson:
+        """The lesson that now holds what was heard: the first one that had no such label yet."""
+        size_hw = heard[0].reading.label.size_hw
+        labels = [picked_at(each.reading.label, size_hw) for each in heard]
+        label = fuse(labels)
+        lesson = _place_for(label, lessons)
+        for each in heard:
+            if each.reading.question != each.variant.question:
+                said = _SWAPPED.format(", ".join(each.reading.question.legend))
+                lesson.notes.append({"task": str(label.task), "reason": said})
+        record = self._record(heard, label)
+        if len(heard) > 1:
+            record["agreement"] = round(agreement(label, labels), 4)
+        lesson.records.append(record)
+        _file_label(label, heard[0].reading.painted, lesson)
+        return lesson
+
+    def _record(self, heard: list[_Heard], label: Label) -> dict[str, Any]:
         """Where a label comes from, and how good it looks."""
-        question = answer.question
-        record = {
+        question = heard[0].reading.question
+        record: dict[str, Any] = {
             "task": str(question.task),
             "teacher": self.name,
-            "model": answer.model,
-            "licence": answer.licence or self.licence,
+            "licence": heard[0].answer.licence or self.licence,
             # Where an answer has a licence of its own, the teacher's terms are not about it.
-            "terms": "" if answer.licence else self.terms,
-            "prompt": question.prompt,
-            "prompt_hash": prompt_hash(question),
-            "answer": answer.name,
-            "answer_format": container,
-            "cost_usd": answer.cost_usd,
-            "seed": answer.seed,
+            "terms": "" if heard[0].answer.licence else self.terms,
+            **heard[0].record,
+            "cost_usd": sum(each.answer.cost_usd for each in heard),
             **describe(label),
         }
         if question.legend:
             record["asked_classes"] = list(question.legend)
         if question.class_name:
             record["class"] = question.class_name
+        if len(heard) > 1:
+            record["answers"] = [each.record for each in heard]
         if self._checks is not None:
-            record["placement"] = asdict(placement)
+            record["placement"] = asdict(heard[0].reading.placement)
+            for each, values in zip(heard, record.get("answers", ()), strict=False):
+                values["placement"] = asdict(each.reading.placement)
         return record
 
 
-def _score(photo: Photo, lesson: Lesson, checks: Checks) -> None:
-    """Score every label against the photo and the other labels; drop what is too bad."""
-    placed = {record["task"]: record["placement"] for record in lesson.records}
-    for task, label in list(lesson.labels.items()):
-        others = [other for name, other in lesson.labels.items() if name is not task]
-        quality = assess(label, photo.rgb, placement=Placement(**placed[str(task)]), others=others)
-        for record in lesson.records:
-            if record["task"] == str(task):
-                record["quality"] = round(quality.score, 4)
-                record["quality_parts"] = {name: round(part, 4) for name, part in quality.parts.items()}
-        if quality.score < checks.min_quality:
-            del lesson.labels[task]
-            lesson.records[:] = [record for record in lesson.records if record["task"] != str(task)]
-            reason = f"quality {quality.score:.2f} is below {checks.min_quality:.2f}"
-            lesson.failures.append({"task": str(task), "kind": "rejected", "reason": reason})
-        else:
-            lesson.labels[task] = replace(label, confidence=quality.pixels)
+def _file_failures(photo: Photo, task: Task, heard: list[_Heard], failures: list[DistillError], lesson: Lesson) -> None:
+    """Note why a question gave no label: each reason, and what was left when too few answers could be read."""
+    if heard:
+        count = len(heard) + len(failures)
+        few = Rejection(f"only {len(heard)} of {count} answers could be read; {_reason(photo, failures[0])}")
+        few.painted = heard[0].reading.painted
+        failures = [few]
+    for error in failures:
+        lesson.failures.append({"task": str(task), "kind": _kind(error), "reason": _reason(photo, error)})
+        if isinstance(error, Rejection) and error.painted is not None:
+            lesson.pictures[f"{task} rejected {len(lesson.failures)}"] = error.painted
+
+
+def _reason(photo: Photo, error: DistillError) -> str:
+    return error.message.removeprefix(f"{photo.name}: ")
 
 
 def _kind(error: DistillError) -> str:
@@ -166,110 +198,22 @@ def _kind(error: DistillError) -> str:
     return "rejected" if isinstance(error, Rejection) else "failed"
 
 
-def _read(painted: UInt8[ndarray, "h w 3"], question: Question, asked: list[Question]) -> tuple[Label, Question]:
-    """(label, the question in whose legend it is painted): the one that was asked, or another one about the same photo.
-
-    Two answers about one photo get mixed up in manifests. An answer that holds next to nothing in its own legend and
-    nearly everything in the other one's is read with that; the report says so.
-
-    Raises:
-        Rejection: Next to nothing can be read.
-    """
-    label = decode_answer(painted, question)
-    if label.share_valid >= MIN_SHARE_VALID:
-        return label, question
-    if not question.legend:
-        raise Rejection(f"only {label.share_valid:.1%} of the answer is painted as {question.task} is")
-    for other in asked:
-        if other.legend and other.task is question.task and other.legend != question.legend:
-            found = decode_answer(painted, other)
-            if found.share_valid > _FITS:
-                return found, other
-    raise Rejection(f"only {label.share_valid:.1%} of the answer is in the colours of its legend")
-
-
-def describe(label: Label) -> dict[str, Any]:
-    """Numbers about a label that tell a good one from a bad one at a glance."""
-    share = label.share_valid
-    confidence = float(label.confidence[label.valid].mean()) if share else 0.0
-    values: dict[str, Any] = {"share_valid": round(share, 4), "confidence": round(confidence, 4)}
-    values["quality"] = round(share * confidence, 4)
-    if label.task is Task.INSTANCE:
-        values["instances"] = len(label.instance_classes)
-    return values
-
-
-def join_classes(label: Label, classes: Sequence[str]) -> Label:
-    """The label with its ids renumbered into another class list; classes that the list does not know become ignore."""
-    if label.classes == tuple(classes):
-        return label
-    index = {name: position for position, name in enumerate(classes)}
-    table = np.full(256, IGNORE_SEMANTIC, np.uint8)
-    for position, name in enumerate(label.classes):
-        table[position] = index.get(name, IGNORE_SEMANTIC)
-    value = table[label.value]
-    valid = label.valid & (value != IGNORE_SEMANTIC)
-    return Label(label.task, value, valid, np.where(valid, label.confidence, np.float32(0)), classes=tuple(classes))
-
-
-def _new(lessons: list[Lesson]) -> Lesson:
-    lessons.append(Lesson(labels={}))
-    return lessons[-1]
-
-
 def _place_for(label: Label, lessons: list[Lesson]) -> Lesson:
     """The first lesson without this task; instances of another class join the map that is there."""
     for lesson in lessons:
         known = lesson.labels.get(label.task)
         if known is None or (label.task is Task.INSTANCE and not set(label.classes) & set(known.classes)):
             return lesson
-    return _new(lessons)
+    lessons.append(Lesson(labels={}))
+    return lessons[-1]
 
 
-def _file(label: Label, painted: UInt8[ndarray, "h w 3"], lesson: Lesson) -> None:
+def _file_label(label: Label, painted: UInt8[ndarray, "h w 3"], lesson: Lesson) -> None:
     known = lesson.labels.get(label.task)
-    if known is not None and known.size_hw != label.size_hw:
-        label = picked_at(label, known.size_hw)
-    lesson.labels[label.task] = join_instances(known, label) if known is not None else label
+    if known is not None:
+        label = join_instances(known, picked_at(label, known.size_hw))
+    lesson.labels[label.task] = label
     name = (
         str(label.task) if known is None else f"{label.task} {next(iter(label.instance_classes.values()), '')}".strip()
     )
     lesson.pictures[name] = painted
-
-
-def picked_at(label: Label, size_hw: tuple[int, int]) -> Label:
-    """The label on another grid over the same photo; pixels are picked, never mixed."""
-    rows, columns = (
-        ((np.arange(size) + 0.5) * have / size).astype(np.intp)
-        for size, have in zip(size_hw, label.size_hw, strict=True)
-    )
-    grid = np.ix_(rows, columns)
-    return replace(label, value=label.value[grid], valid=label.valid[grid], confidence=label.confidence[grid])
-
-
-def join_instances(first: Label, second: Label) -> Label:
-    """Two instance maps of one photo as one: ids renumbered from 1; where both claim a pixel, it is ignored.
-
-    Raises:
-        DistillError: The maps differ in size, or hold more instances than ids.
-    """
-    if first.size_hw != second.size_hw:
-        raise DistillError(f"instance maps of {first.size_hw} and {second.size_hw} pixels cannot be joined")
-    offset = max(first.instance_classes, default=0)
-    names = dict(first.instance_classes) | {offset + i: name for i, name in second.instance_classes.items()}
-    if len(names) >= IGNORE_INSTANCE:
-        raise DistillError(f"{len(names)} instances in one photo are more than there are ids")
-    claims_first = first.valid & (first.value != BACKGROUND_INSTANCE)
-    claims_second = second.valid & (second.value != BACKGROUND_INSTANCE)
-    value = np.where(claims_second, second.value.astype(np.int64) + offset, first.value)
-    valid = np.where(claims_second | claims_first, claims_first ^ claims_second, first.valid & second.valid)
-    confidence = np.where(claims_second, second.confidence, np.where(claims_first, first.confidence, 0))
-    confidence = np.where(claims_first | claims_second, confidence, np.minimum(first.confidence, second.confidence))
-    return Label(
-        Task.INSTANCE,
-        np.where(valid, value, IGNORE_INSTANCE).astype(np.uint16),
-        valid,
-        np.where(valid, confidence, 0).astype(np.float32),
-        classes=tuple(dict.fromkeys((*first.classes, *second.classes))),
-        instance_classes=names,
-    )

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from distill.images import Photo
 from distill.tasks import Task
 from distill.teachers.base import Lesson, Specialist
-from distill.teachers.painting import describe
+from distill.teachers.checks import Checks, score_lesson
+from distill.teachers.quality import describe
 from distill.teachers.register import place
 
 
@@ -23,11 +24,12 @@ class PredictingTeacher:
         terms: str = "",
         tasks: Sequence[Task],
         classes: Sequence[str],
+        checks: Checks | None = None,
     ) -> None:
         self.name, self.licence, self.terms = name, licence, terms
         self.tasks = tuple(tasks)
         self.classes = tuple(classes)
-        self._specialist = specialist
+        self._specialist, self._checks = specialist, checks
 
     def teach(self, photo: Photo) -> list[Lesson]:
         """One lesson with every task.
@@ -42,4 +44,6 @@ class PredictingTeacher:
                 lesson.labels[label.task] = placed
                 record = {"task": str(label.task), "teacher": self.name, "licence": self.licence, "terms": self.terms}
                 lesson.records.append(record | {"cost_usd": 0.0} | describe(placed))
+        if self._checks is not None:
+            score_lesson(photo, lesson, self._checks)
         return [lesson]

@@ -12,7 +12,7 @@ import json
 import random
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 
 from distill.errors import UsageError
 from distill.tasks import Gauge, Task
@@ -36,7 +36,7 @@ __all__ = [
     "semantic_question",
 ]
 
-PROMPT_VERSION = 1
+PROMPT_VERSION = 2
 """Raised whenever a sentence below changes; part of `prompt_hash`, so two versions are never mixed up."""
 
 FAMILIES = ("vision_banana", "open_vision_banana", "editor")
@@ -145,17 +145,18 @@ def instance_question(
     return Question(Task.INSTANCE, prompt, class_name=class_name, background=background, canvas=canvas)
 
 
-def permute(question: Question, seed: int, *, family: str = "vision_banana", style: str | None = None) -> Question:
+def permute(question: Question, seed: int, *, family: str = "", style: str | None = None) -> Question:
     """The same semantic question with colours dealt anew, in another order and wording; equal for equal seeds.
 
     Generators find regions better than they obey colours: votes over permuted legends cancel wrong colours out.
-    The set of colours stays the same.
+    The set of colours stays the same; so does the teacher family, unless one is named.
 
     Raises:
         UsageError: Not a semantic question.
     """
     if question.task is not Task.SEMANTIC:
         raise UsageError(f"a {question.task} question has no legend to permute", hint="permute semantic questions only")
+    family = family or ("editor" if question.prompt.endswith(_EDITOR_TAIL) else "vision_banana")
     dice = random.Random(seed)
     names, colours = list(question.legend), list(question.legend.values())
     dice.shuffle(names)
@@ -166,11 +167,14 @@ def permute(question: Question, seed: int, *, family: str = "vision_banana", sty
 
 
 def prompt_hash(question: Question) -> str:
-    """Sixteen hex digits that name a question: prompt version, sentence, and how the answer will be read."""
-    fields = asdict(question)
+    """Sixteen hex digits that name what a teacher is asked: prompt version, sentence, legend, class and background.
+
+    How the answer will be read (frame, colormap, canvas, gauge, ...) has no part in it: an answer that was paid for can
+    be read in another way without being asked for again.
+    """
     # A legend's order is part of the question: ids follow it.
-    fields["legend"] = list(question.legend.items())
-    text = json.dumps([PROMPT_VERSION, fields], sort_keys=True, ensure_ascii=False)
+    asked = [str(question.task), question.prompt, list(question.legend.items()), question.class_name]
+    text = json.dumps([PROMPT_VERSION, *asked, list(question.background)], ensure_ascii=False)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 

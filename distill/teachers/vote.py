@@ -56,6 +56,12 @@ def fuse(labels: Sequence[Label]) -> Label:
     return _fuse_classes(labels)
 
 
+def agreement(fused: Label, labels: Sequence[Label]) -> float:
+    """How well labels agree with what they were fused into, in [0, 1]: what is left of their own confidence."""
+    own = float(np.mean([label.confidence.mean() for label in labels]))
+    return float(np.clip(fused.confidence.mean() / own, 0, 1)) if own > 0 else 0.0
+
+
 def mirror(label: Label) -> Label:
     """The label of the left-right mirrored photo: pixels mirrored, and the x of normals negated."""
     value = np.ascontiguousarray(label.value[:, ::-1])

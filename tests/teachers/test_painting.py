@@ -14,8 +14,10 @@ from distill.recipe.synthetic import FaultsRecipe, SyntheticRecipe
 from distill.tasks import IGNORE_INSTANCE, Task
 from distill.teachers import build_teacher
 from distill.teachers.base import Answer, Question, Refusal
+from distill.teachers.checks import Checks
 from distill.teachers.generators.synthetic.generator import scene_photo
-from distill.teachers.painting import Checks, PaintingTeacher, join_classes, join_instances
+from distill.teachers.joins import join_classes, join_instances
+from distill.teachers.painting import PaintingTeacher
 
 SIZE_HW = (32, 48)
 RED_BLUE = {"cat": (255, 0, 0), "dog": (0, 0, 255)}
@@ -37,7 +39,7 @@ class Painter:
     def questions(self, photo: Photo) -> list[Question]:
         return [question for question, _ in self._answers]
 
-    def paint(self, photo: Photo, question: Question, *, seed: int) -> Answer:
+    def paint(self, photo: Photo, question: Question, *, seed: int, sample: int = 0) -> Answer:
         painted = next(painted for asked, painted in self._answers if asked == question)
         if isinstance(painted, DistillError):
             raise painted
@@ -161,7 +163,9 @@ def test_checked_answers_lie_where_they_should():
 
 def test_labels_below_the_quality_asked_for_are_rejected():
     recipe = drifted()
-    (lesson,) = build_teacher(recipe, folder=Path(), checks=Checks(min_quality=1.0)).teach(scene_photo(0, recipe))
+    (lesson,) = build_teacher(recipe, folder=Path(), checks=Checks(min_quality={Task.SEMANTIC: 1.0})).teach(
+        scene_photo(0, recipe)
+    )
     assert not lesson.labels and not lesson.records
     assert lesson.failures[0]["kind"] == "rejected" and "quality" in lesson.failures[0]["reason"]
 

@@ -131,11 +131,19 @@ def test_instance_question_names_class_and_background() -> None:
     assert "#583252" in question.prompt
 
 
-@pytest.mark.parametrize("change", [{"prompt": "x"}, {"canvas": "stretch"}, {"background": (1, 1, 1)}])
-def test_hash_names_everything_that_matters(change: dict[str, Any]) -> None:
+@pytest.mark.parametrize("change", [{"prompt": "x"}, {"class_name": "cat"}, {"background": (1, 1, 1)}])
+def test_hash_names_everything_that_is_asked(change: dict[str, Any]) -> None:
     question = instance_question("dog")
     assert prompt_hash(question) == prompt_hash(instance_question("dog"))
     assert prompt_hash(replace(question, **change)) != prompt_hash(question)
+
+
+@pytest.mark.parametrize(
+    "change", [{"canvas": "stretch"}, {"frame": "opencv"}, {"colormap": "turbo"}, {"reader": "hues"}, {"lam": -2.0}]
+)
+def test_an_answer_is_found_again_when_it_is_read_in_another_way(change: dict[str, Any]) -> None:
+    question = instance_question("dog")
+    assert prompt_hash(replace(question, **change)) == prompt_hash(question)
 
 
 def test_hash_follows_the_order_of_the_legend() -> None:
@@ -146,7 +154,7 @@ def test_hash_follows_the_order_of_the_legend() -> None:
 
 def test_hash_is_pinned() -> None:
     """Changes only together with PROMPT_VERSION: stored labels are found by it."""
-    assert prompt_hash(normals_question()) == "603e737d11c8e256"
+    assert prompt_hash(normals_question()) == "c3bf913f939ad5a7"
 
 
 @pytest.mark.parametrize("names", [[], ["a", "a"], [""], ['say "x"'], ["a{b"]])

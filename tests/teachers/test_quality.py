@@ -9,8 +9,9 @@ import pytest
 from distill.errors import DistillError
 from distill.labels import Label
 from distill.tasks import IGNORE_SEMANTIC, Gauge, Task
+from distill.teachers.calibration import PARTS, UNCALIBRATED, Curve, TaskCalibration, calibrate
 from distill.teachers.consistency import normals_of_depth
-from distill.teachers.quality import PARTS, UNCALIBRATED, assess, calibrate
+from distill.teachers.quality import assess
 from distill.teachers.register import Placement
 
 SIZE_HW = (192, 256)
@@ -89,7 +90,7 @@ def test_doubtful_colours_lower_the_score() -> None:
 
 def test_a_rejected_placement_lowers_the_score() -> None:
     ids = blocks()
-    lost = assess(whole(Task.SEMANTIC, ids), photo_of(ids), placement=Placement(accepted=False))
+    lost = assess(whole(Task.SEMANTIC, ids), photo_of(ids), placements=[Placement(accepted=False)])
     assert lost.parts["registration"] == 0
     assert lost.score < assess(whole(Task.SEMANTIC, ids), photo_of(ids)).score
 
@@ -122,12 +123,34 @@ def test_the_same_everywhere_is_not_sane(task: Task) -> None:
 def test_calibration_learns_which_part_matters() -> None:
     dice = np.random.default_rng(0)
     parts = [dict(zip(PARTS, dice.random(len(PARTS)).tolist(), strict=True)) for _ in range(200)]
-    good = [one["structure"] > 0.5 for one in parts]
-    calibration = calibrate(parts, good)
+    errors = [1 - one["structure"] for one in parts]
+    calibration = calibrate(parts, errors, limit=0.5)
     assert calibration.weights["structure"] > 3 * max(w for n, w in calibration.weights.items() if n != "structure")
     scores = np.array([calibration.score(one) for one in parts])
-    assert np.mean((scores > 0.5) == good) > 0.9
+    assert np.mean((scores > 0.5) == (np.array(errors) < 0.5)) > 0.9
     assert all(weight >= 0 for weight in calibration.weights.values())
+    # The error to expect falls as the score rises, and is about the true one.
+    expected = [calibration.expected_error(score) for score in (0.05, 0.5, 0.95)]
+    assert expected[0] > expected[1] > expected[2]
+    assert np.abs(np.array([calibration.expected_error(s) for s in scores]) - errors).mean() < 0.1
+
+
+def test_calibrated_confidence_is_the_chance_that_a_pixel_is_right() -> None:
+    dice = np.random.default_rng(0)
+    parts = [dict(zip(PARTS, dice.random(len(PARTS)).tolist(), strict=True)) for _ in range(20)]
+    stated = dice.random(20_000)
+    right = dice.random(20_000) < stated**2  # too sure
+    calibration = calibrate(parts, [1 - one["structure"] for one in parts], limit=0.5, confidence=stated, right=right)
+    places = np.array([0.3, 0.6, 0.9], np.float32)
+    np.testing.assert_allclose(calibration.trust(places), places**2, atol=0.04)
+
+
+def test_where_nearly_all_labels_are_good_the_score_still_ranks() -> None:
+    dice = np.random.default_rng(0)
+    parts = [dict(zip(PARTS, dice.random(len(PARTS)).tolist(), strict=True)) for _ in range(60)]
+    calibration = calibrate(parts, [0.01 - 0.01 * one["structure"] for one in parts], limit=0.5)
+    assert calibration.limit is not None and calibration.limit < 0.01
+    assert calibration.weights["structure"] == max(calibration.weights.values())
 
 
 def test_a_missing_part_counts_as_typical() -> None:
@@ -136,7 +159,14 @@ def test_a_missing_part_counts_as_typical() -> None:
     assert UNCALIBRATED.score(fewer) == pytest.approx(UNCALIBRATED.score(whole_parts))
 
 
-@pytest.mark.parametrize("good", [[], [True, True], [False]])
-def test_nothing_can_be_learned_from_labels_that_are_all_alike(good: list[bool]) -> None:
-    with pytest.raises(DistillError, match="all alike"):
-        calibrate([dict.fromkeys(PARTS, 0.5)] * len(good), good)
+@pytest.mark.parametrize("errors", [[], [0.1] * 40, [0.1, 0.2]])
+def test_nothing_can_be_learned_from_few_or_equal_labels(errors: list[float]) -> None:
+    with pytest.raises(DistillError, match="cannot be calibrated"):
+        calibrate([dict.fromkeys(PARTS, 0.5)] * len(errors), errors, limit=0.15)
+
+
+def test_without_calibration_confidence_is_left_alone() -> None:
+    confidence = np.linspace(0, 1, 7, dtype=np.float32)
+    np.testing.assert_array_equal(TaskCalibration().trust(confidence), confidence)
+    assert TaskCalibration().expected_error(0.5) is None
+    assert Curve(at=(0.0, 1.0), value=(0.0, 0.5))(np.array([0.5])) == pytest.approx(0.25)

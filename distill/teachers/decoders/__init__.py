@@ -9,6 +9,7 @@ from distill.labels import Label
 from distill.tasks import Task
 from distill.teachers.base import Question
 from distill.teachers.decoders.depth import decode_depth_rgb
+from distill.teachers.decoders.hues import decode_hues_rgb
 from distill.teachers.decoders.instances import decode_instances_rgb
 from distill.teachers.decoders.normals import decode_normals_rgb
 from distill.teachers.decoders.palette import BACKGROUND, decode_palette_rgb
@@ -23,9 +24,13 @@ def decode_answer(painted: UInt8[ndarray, "h w 3"], question: Question) -> Label
         UsageError: The question cannot be read back: unknown colormap or frame, or a legend with equal colours.
     """
     if question.task is Task.DEPTH:
-        return decode_depth_rgb(painted, question.colormap, question.near_is_low, question.gauge)
+        return decode_depth_rgb(
+            painted, question.colormap, question.near_is_low, question.gauge, lam=question.lam, c=question.c
+        )
     if question.task is Task.NORMALS:
         return decode_normals_rgb(painted, question.frame)
+    if question.task is Task.INSTANCE and question.reader == "hues":
+        return decode_hues_rgb(painted, question.class_name, background=question.background)
     if question.task is Task.INSTANCE:
         return decode_instances_rgb(painted, question.class_name, background=question.background)
     legend = dict(question.legend)

@@ -11,7 +11,7 @@ import hashlib
 import json
 from collections import defaultdict
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import yaml
 from pydantic import Field, ValidationError, field_validator
@@ -20,7 +20,7 @@ from distill.errors import DistillError, UsageError
 from distill.images import Photo, read_file
 from distill.recipe import Recipe
 from distill.recipe.teacher import Canvas, ReplayRecipe
-from distill.tasks import Gauge, Task
+from distill.tasks import DEPTH_C, DEPTH_LAMBDA, Gauge, Task
 from distill.teachers.base import RGB, Answer, Question
 from distill.teachers.decoders.colours import parse_colour
 from distill.teachers.prompts import parse_legend
@@ -40,6 +40,9 @@ class Row(Recipe):
     colormap: str = "cube"
     gauge: Gauge = Gauge.METRIC
     near_is_low: bool = True
+    lam: float = Field(default=DEPTH_LAMBDA, lt=-1)
+    c: float = Field(default=DEPTH_C, gt=0)
+    reader: Literal["flood", "hues"] = "flood"
     frame: str = ""
     canvas: Canvas | None = None
     model: str = ""
@@ -137,6 +140,9 @@ class ReplayGenerator:
             colormap=row.colormap,
             gauge=row.gauge,
             near_is_low=row.near_is_low,
+            lam=row.lam,
+            c=row.c,
+            reader=row.reader,
             frame=row.frame or self._recipe.frame,
             canvas=row.canvas or self._recipe.canvas,
         )

@@ -80,9 +80,12 @@ class SyntheticGenerator:
             raise Refusal(
                 f"{photo.name}: the synthetic teacher will not answer about {question.task}", hint="leave it out"
             )
-        rng = np.random.default_rng([scene_seed, index, asked, seed] + ([sample] if sample else []))
+        mirrored = bool(photo.origin.get("mirrored", 0))
+        # Another sample, and the mirrored photo, have faults of their own.
+        turn = ([sample] if sample else []) + ([1 << 20] if mirrored else [])
+        rng = np.random.default_rng([scene_seed, index, asked, seed, *turn])
         world, camera = scene(scene_seed, index)
-        painted = paint_answer(world, camera, photo.size_hw, question, faults, rng)
+        painted = paint_answer(world, camera, photo.size_hw, question, faults, rng, mirrored=mirrored)
         subject = f"{question.task}-{question.class_name}" if question.class_name else str(question.task)
         return Answer(
             question=question,

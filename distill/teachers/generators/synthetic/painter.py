@@ -30,15 +30,24 @@ SKY_NORMAL_COLOUR = (255, 0, 255)
 
 
 def paint_answer(
-    world: World, camera: Camera, photo_hw: tuple[int, int], question: Question, faults: FaultsRecipe, rng: Generator
+    world: World,
+    camera: Camera,
+    photo_hw: tuple[int, int],
+    question: Question,
+    faults: FaultsRecipe,
+    rng: Generator,
+    *,
+    mirrored: bool = False,
 ) -> UInt8[ndarray, "h w 3"]:
-    """The painted answer, at its own size.
+    """The painted answer, at its own size; of the left-right mirrored photo if asked.
 
     Raises:
         UsageError: The question asks for a relative depth; this painter knows metres.
     """
     placing = draw_placing(faults, photo_hw, question.canvas, rng)
     positions = placing.photo_positions(photo_hw)
+    if mirrored:
+        positions[0] = photo_hw[1] - positions[0]
     things = world.things
     if question.task in (Task.SEMANTIC, Task.INSTANCE, Task.REFERRING):
         things = _overlooked(things, faults.missing_instance_share, rng)
@@ -46,7 +55,8 @@ def paint_answer(
     if question.task is Task.DEPTH:
         painted = _paint_depth(truth, question)
     elif question.task is Task.NORMALS:
-        painted = encode_normals_rgb(truth.normals, question.frame)
+        normals = truth.normals * np.array([-1, 1, 1], np.float32) if mirrored else truth.normals
+        painted = encode_normals_rgb(normals, question.frame)
         painted[np.isinf(truth.depth_m)] = SKY_NORMAL_COLOUR
     elif question.task is Task.SEMANTIC:
         present = [SYNTHETIC_CLASSES[class_id] for class_id in np.unique(truth.semantic)]
@@ -86,7 +96,7 @@ def _paint_depth(truth: Truth, question: Question) -> UInt8[ndarray, "h w 3"]:
         raise UsageError(
             f"the synthetic teacher paints metric depth, not {question.gauge}", hint="ask for metric depth"
         )
-    return encode_depth_rgb(truth.depth_m, question.colormap, question.near_is_low)
+    return encode_depth_rgb(truth.depth_m, question.colormap, question.near_is_low, lam=question.lam, c=question.c)
 
 
 def _paint_instances(

@@ -1,0 +1,191 @@
+"""`distill label --calibrate`: what a teacher's quality scores are worth, learned on photos whose truth is known."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from jaxtyping import Bool, Float
+from numpy import ndarray
+
+from distill.errors import DistillError, UsageError
+from distill.tasks import Task
+
+if TYPE_CHECKING:
+    from distill.commands.console import Console
+    from distill.labels import Label
+    from distill.shards import Manifest, Sample
+    from distill.teachers.base import Lesson
+    from distill.teachers.labelling import Job
+
+_PIXELS_PER_LABEL = 4000
+_FOLDS = 5
+
+
+@dataclass
+class _Seen:
+    """What was seen of one task: per label its parts and its error, and pixels sampled from all labels."""
+
+    parts: list[dict[str, float]] = field(default_factory=list)
+    errors: list[float] = field(default_factory=list)
+    confidence: list[Float[ndarray, " n"]] = field(default_factory=list)
+    right: list[Bool[ndarray, " n"]] = field(default_factory=list)
+
+    def pixels(self, numbers: ndarray) -> tuple[ndarray, ndarray]:
+        """(confidence, right) of the pixels of these labels."""
+        return (
+            np.concatenate([self.confidence[i] for i in numbers] or [np.zeros(0)]),
+            np.concatenate([self.right[i] for i in numbers] or [np.zeros(0, bool)]),
+        )
+
+
+def run_calibrate(job: Job, truth: Path, path: Path, console: Console) -> tuple[dict[str, Any], str]:
+    """(values, text) of the calibration that was written to `path`.
+
+    Raises:
+        UsageError: The truth shares no photo or no task with the teacher.
+        DistillError: Too few labels of every task to learn from.
+    """
+    from distill.teachers.calibration import Calibration, TaskCalibration, calibrate, write_calibration
+    from distill.teachers.truth import LIMITS
+
+    seen = _compare(job, truth, console)
+    if not seen:
+        raise UsageError(
+            f"{truth}: shares no labelled photo with this teacher", hint="label those photos with the truth first"
+        )
+    tasks: dict[Task, TaskCalibration] = {}
+    rows: dict[str, Any] = {}
+    for task, found in seen.items():
+        everything = np.arange(len(found.errors))
+        confidence, right = found.pixels(everything)
+        try:
+            tasks[task] = calibrate(found.parts, found.errors, limit=LIMITS[task], confidence=confidence, right=right)
+        except DistillError as error:
+            console.warn(f"{task}: {error}")
+            continue
+        rows[str(task)] = _held_out(found, LIMITS[task]) | {
+            "labels": len(found.errors),
+            "limit": tasks[task].limit,
+            "mean_error": round(float(np.mean(found.errors)), 4),
+        }
+    if not tasks:
+        raise DistillError(
+            "nothing could be calibrated", hint="give --calibrate a set with truth for more photos, good and bad ones"
+        )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_calibration(path, Calibration(teacher=job.teacher.name, tasks=tasks))
+    return {"calibration": str(path), "tasks": rows}, _said(path, rows)
+
+
+def _compare(job: Job, truth: Path, console: Console) -> dict[Task, _Seen]:
+    """Every label of the teacher against the truth about the same photo."""
+    from distill.shards import Sample, read_manifest, read_samples
+    from distill.teachers.sources import Unreadable
+
+    manifest = read_manifest(truth)
+    # Without the photos: maps compress well, and a set with truth is small.
+    known = {
+        str(sample.meta.get("photo_sha256")): Sample(
+            sample.key, {name: data for name, data in sample.files.items() if "." in name or name == "json"}
+        )
+        for sample in read_samples(truth)
+    }
+    seen: dict[Task, _Seen] = defaultdict(_Seen)
+    photos = job.source.read(0, job.num_photos)
+    for photo in console.track(photos, "calibrate", job.num_photos):
+        sample = None if isinstance(photo, Unreadable) else known.get(photo.sha256)
+        if isinstance(photo, Unreadable) or sample is None:
+            continue
+        try:
+            lessons = job.teacher.teach(photo)
+        except UsageError:
+            raise
+        except DistillError as error:
+            console.warn(str(error))
+            continue
+        for lesson in lessons:
+            for label, true in _pairs(lesson, sample, manifest):
+                _note(seen[label.task], lesson, label, true)
+    return dict(seen)
+
+
+def _pairs(lesson: Lesson, sample: Sample, manifest: Manifest) -> Iterator[tuple[Label, Label]]:
+    """(label, truth) of every task that both have."""
+    for task, label in lesson.labels.items():
+        if task in sample.tasks:
+            yield label, sample.label(task, manifest)
+
+
+def _note(seen: _Seen, lesson: Lesson, label: Label, true: Label) -> None:
+    from distill.teachers.truth import judge, shown_to
+
+    verdict = judge(label, shown_to(true, label))
+    record = next(record for record in lesson.records if record["task"] == str(label.task))
+    if verdict is None:
+        return
+    places = np.flatnonzero(verdict.known)
+    chosen = np.random.default_rng(0).permutation(places)[:_PIXELS_PER_LABEL]
+    seen.parts.append(dict(record["quality_parts"]))
+    seen.errors.append(verdict.error)
+    seen.confidence.append(label.confidence.ravel()[chosen])
+    seen.right.append(verdict.right.ravel()[chosen])
+
+
+def _held_out(found: _Seen, limit: float) -> dict[str, float | None]:
+    """How well scores learned on four fifths of the labels rank and predict the last fifth."""
+    from scipy.stats import spearmanr
+
+    from distill.teachers.calibration import calibrate
+
+    errors = np.array(found.errors)
+    scores = np.full(errors.size, np.nan)
+    before, after = [], []
+    fold_of = np.random.default_rng(0).permutation(errors.size) % _FOLDS
+    for fold in range(_FOLDS):
+        train, test = np.flatnonzero(fold_of != fold), np.flatnonzero(fold_of == fold)
+        confidence, right = found.pixels(train)
+        try:
+            rule = calibrate(
+                [found.parts[i] for i in train], errors[train].tolist(), limit=limit, confidence=confidence, right=right
+            )
+        except DistillError:
+            return {"rank_correlation": None, "pixel_error_before": None, "pixel_error_after": None}
+        scores[test] = [rule.score(found.parts[i]) for i in test]
+        own, truth = found.pixels(test)
+        before.append(_gap(own, truth))
+        after.append(_gap(rule.trust(own), truth))
+    rank = float(-spearmanr(scores, errors).statistic)
+    return {
+        "rank_correlation": round(rank, 3) if np.isfinite(rank) else None,
+        "pixel_error_before": round(float(np.mean(before)), 4),
+        "pixel_error_after": round(float(np.mean(after)), 4),
+    }
+
+
+def _gap(confidence: Float[ndarray, " n"], right: Bool[ndarray, " n"]) -> float:
+    """Expected calibration error in ten bins: how far stated confidence is from the share that is right."""
+    if not confidence.size:
+        return 0.0
+    bins = np.clip((confidence * 10).astype(int), 0, 9)
+    count = np.bincount(bins, minlength=10)
+    stated = np.bincount(bins, confidence, minlength=10)
+    true = np.bincount(bins, right, minlength=10)
+    return float(np.abs(stated - true).sum() / count.sum())
+
+
+def _said(path: Path, rows: dict[str, Any]) -> str:
+    lines = []
+    for task, row in rows.items():
+        held_out = (
+            "too few labels to try it on held-out ones"
+            if row["rank_correlation"] is None
+            else f"on held-out labels scores and true errors correlate by rank with {row['rank_correlation']:.2f}, "
+            f"pixel confidence is off by {row['pixel_error_after']:.3f} (before: {row['pixel_error_before']:.3f})"
+        )
+        lines.append(f"{task}: {row['labels']} labels, good below {row['limit']:.3g}; {held_out}")
+    return "\n".join([*lines, f"written to {path}; distill label --check uses it from now on"])

@@ -1,0 +1,194 @@
+"""What a score is worth: learned on a small set with truth, kept beside the teacher's recipe.
+
+For each task: weights that turn the parts of a quality score into the chance that a label is good (logistic), the error
+to expect at each score, and the chance that a pixel is right at each confidence (both isotonic: more is never worse).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Bool, Float, Shaped
+from numpy import ndarray
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from distill.errors import DistillError, UsageError
+from distill.images import write_atomic
+from distill.tasks import Task
+
+PARTS = ("manifold", "registration", "structure", "geometry", "agreement", "sanity")
+"""Share of colours that mean something and how clearly; place over the photo; borders shared with the photo; agreement
+with the other tasks; agreement of several answers; whether the answer holds anything at all."""
+MIN_LABELS = 8
+"""From fewer labels nothing is learned: five weights and two curves would follow chance."""
+_KNOTS = 33
+
+
+class Curve(BaseModel):
+    """A monotone curve through knots, flat outside of them; empty: the identity."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    at: tuple[float, ...] = ()
+    value: tuple[float, ...] = ()
+
+    def __call__(self, x: Float[ndarray, "*n"]) -> Float[ndarray, "*n"]:
+        """The curve at these places."""
+        return np.interp(x, self.at, self.value).astype(np.float32) if self.at else np.asarray(x, np.float32)
+
+
+class TaskCalibration(BaseModel):
+    """What the scores of one task are worth.
+
+    Attributes:
+        weights: Per part, never negative; those of missing parts count as if the part had its `typical` value.
+        offset: Of the logistic curve.
+        typical: Mean of each part over the labels that the weights were learned on.
+        limit: A label is good when its error (AbsRel, degrees, share of wrong pixels) is below.
+        labels: How many labels were compared with truth.
+        expected: Score to the error to expect.
+        pixels: Confidence to the chance that a pixel is right.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    weights: dict[str, float] = Field(default_factory=lambda: dict.fromkeys(PARTS, 4.0))
+    offset: float = -17.2
+    typical: dict[str, float] = Field(default_factory=lambda: dict.fromkeys(PARTS, 0.8))
+    limit: float | None = None
+    labels: int = 0
+    expected: Curve = Curve()
+    pixels: Curve = Curve()
+
+    def score(self, parts: Mapping[str, float]) -> float:
+        """The chance that a label with these parts is good."""
+        total = self.offset + sum(w * parts.get(name, self.typical[name]) for name, w in self.weights.items())
+        return float(1 / (1 + np.exp(-total)))
+
+    def expected_error(self, score: float) -> float | None:
+        """The error to expect of a label with this score; None when that was not learned."""
+        return float(self.expected(np.array(score))) if self.expected.at else None
+
+    def trust(self, confidence: Float[ndarray, "h w"]) -> Float[ndarray, "h w"]:
+        """The chance that each pixel is right; the confidence itself when that was not learned."""
+        return self.pixels(confidence)
+
+
+UNCALIBRATED = TaskCalibration()
+"""Equal weights: ranks labels; its scores are no probabilities."""
+
+
+class Calibration(BaseModel):
+    """What a teacher's scores are worth, task by task: a file beside its recipe."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    format: int = 1
+    teacher: str
+    tasks: dict[Task, TaskCalibration]
+
+
+def calibration_path(recipe: Path) -> Path:
+    """Where the calibration of a recipe file lies: beside it."""
+    return recipe.with_name(f"{recipe.stem}.calibration.json")
+
+
+def write_calibration(path: Path, calibration: Calibration) -> None:
+    """Write the file, whole or not at all."""
+    write_atomic(path, calibration.model_dump_json(indent=1).encode())
+
+
+def read_calibration(path: Path) -> Calibration:
+    """The calibration in a file.
+
+    Raises:
+        UsageError: Missing or damaged.
+    """
+    try:
+        return Calibration.model_validate_json(path.read_text())
+    except OSError as error:
+        raise UsageError(
+            f"{path}: cannot be read: {error.strerror}", hint="make one with distill label --calibrate TRUTH"
+        ) from error
+    except (ValidationError, UnicodeDecodeError) as error:
+        raise UsageError(
+            f"{path}: not a calibration", hint="make it again with distill label --calibrate TRUTH"
+        ) from error
+
+
+def calibrate(
+    parts: Sequence[Mapping[str, float]],
+    errors: Sequence[float],
+    *,
+    limit: float,
+    confidence: Float[ndarray, " n"] | None = None,
+    right: Bool[ndarray, " n"] | None = None,
+) -> TaskCalibration:
+    """What scores are worth, learned on labels whose truth is known.
+
+    Args:
+        parts: Of each label.
+        errors: Of each label.
+        limit: Good labels have smaller errors. Where nearly all labels are good (or bad), the median error takes its
+            place: a score that cannot tell good from bad should at least rank.
+        confidence: Of pixels sampled from all labels.
+        right: Whether each of them was right.
+
+    Raises:
+        DistillError: Fewer than `MIN_LABELS` labels, or all with one and the same error.
+    """
+    measured = np.array(errors, np.float64)
+    if measured.size < MIN_LABELS or np.ptp(measured) == 0:
+        raise DistillError(
+            f"quality cannot be calibrated on {measured.size} labels with {np.unique(measured).size} different errors",
+            hint=f"give a set with truth for at least {MIN_LABELS} photos, good answers and bad ones",
+        )
+    if not 0.1 <= float((measured < limit).mean()) <= 0.9:
+        limit = float(np.median(measured))
+        if not (measured < limit).any():
+            limit = float(measured[measured > measured.min()].min())
+    weights, offset, typical = _logistic(parts, measured < limit)
+    plain = TaskCalibration(weights=weights, offset=offset, typical=typical, limit=limit, labels=measured.size)
+    scores = np.array([plain.score(one) for one in parts])
+    curves = {"expected": _isotonic(scores, measured, increasing=False)}
+    if confidence is not None and right is not None and confidence.size:
+        curves["pixels"] = _isotonic(confidence, right.astype(np.float64), increasing=True)
+    return plain.model_copy(update=curves)
+
+
+def _logistic(
+    parts: Sequence[Mapping[str, float]], good: Bool[ndarray, " n"]
+) -> tuple[dict[str, float], float, dict[str, float]]:
+    """(weights, offset, typical parts) of a logistic regression whose weights are not negative."""
+    import scipy.optimize
+
+    names = [name for name in PARTS if any(name in one for one in parts)]
+    typical = {name: float(np.mean([one[name] for one in parts if name in one])) for name in names}
+    table = np.array([[one.get(name, typical[name]) for name in names] for one in parts])
+    sign = np.where(good, 1.0, -1.0)
+
+    def loss(solution: ndarray) -> float:
+        signed = (table @ solution[:-1] + solution[-1]) * sign
+        # A weak pull toward equal weights of 4: forty labels cannot tell five weights apart.
+        return float(np.logaddexp(0, -signed).mean() + 0.002 * ((solution[:-1] - 4) ** 2).mean())
+
+    start = np.array([4.0] * len(names) + [-3.5 * len(names)])
+    bounds = [(0.0, 50.0)] * len(names) + [(-200.0, 200.0)]
+    found = scipy.optimize.minimize(loss, start, bounds=bounds, method="L-BFGS-B").x
+    return dict(zip(names, found[:-1].tolist(), strict=True)), float(found[-1]), typical
+
+
+def _isotonic(x: Shaped[ndarray, " n"], y: Float[ndarray, " n"], *, increasing: bool) -> Curve:
+    """The best monotone curve through (x, y), thinned to a few knots."""
+    from scipy.optimize import isotonic_regression
+
+    order = np.argsort(x, kind="stable")
+    places = x[order].astype(np.float64)
+    fitted = isotonic_regression(y[order], increasing=increasing).x
+    knots = np.unique(np.linspace(0, len(places) - 1, min(_KNOTS, len(places))).round().astype(int))
+    # Equal places keep one knot: their mean.
+    at, first = np.unique(places[knots], return_inverse=True)
+    value = np.bincount(first, fitted[knots]) / np.bincount(first)
+    return Curve(at=tuple(at.round(6).tolist()), value=tuple(value.round(6).tolist()))

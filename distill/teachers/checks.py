@@ -1,0 +1,94 @@
+"""How strictly labels are held against their photos: found, scored, and accepted, weighed down or rejected."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from distill.images import Photo
+from distill.labels import Label
+from distill.tasks import Task
+from distill.teachers.base import Lesson
+from distill.teachers.calibration import UNCALIBRATED, TaskCalibration
+from distill.teachers.quality import Quality, assess
+from distill.teachers.register import EXACT, Placement
+
+
+@dataclass(frozen=True, slots=True)
+class Checks:
+    """How strictly labels are held against their photos.
+
+    Attributes:
+        register: Find drift between photo and answer; mend it, or reject the answer.
+        min_quality: Labels of a task that score lower are rejected, in [0, 1].
+        full_quality: Labels that score lower weigh less, in proportion.
+        calibrations: What the scores are worth; equal weights for a task that has none.
+    """
+
+    register: bool = True
+    min_quality: Mapping[Task, float] = field(default_factory=dict[Task, float])
+    full_quality: Mapping[Task, float] = field(default_factory=dict[Task, float])
+    calibrations: Mapping[Task, TaskCalibration] = field(default_factory=dict[Task, TaskCalibration])
+
+    def fingerprint(self) -> dict[str, Any]:
+        """Everything that decides labels, as plain values."""
+        return {
+            "register": self.register,
+            "min_quality": {str(task): value for task, value in self.min_quality.items()},
+            "full_quality": {str(task): value for task, value in self.full_quality.items()},
+            "calibrations": {str(task): value.model_dump() for task, value in self.calibrations.items()},
+        }
+
+
+def score_lesson(photo: Photo, lesson: Lesson, checks: Checks) -> None:
+    """Score every label against the photo and the other labels; weigh down what is doubtful, drop what is too bad."""
+    given = dict(lesson.labels)
+    for task, label in given.items():
+        records = [record for record in lesson.records if record["task"] == str(task)]
+        quality = _assessed(photo, label, records, [other for name, other in given.items() if name is not task], checks)
+        calibration = checks.calibrations.get(task, UNCALIBRATED)
+        expected = calibration.expected_error(quality.score)
+        for record in records:
+            record["quality"] = round(quality.score, 4)
+            record["quality_parts"] = {name: round(part, 4) for name, part in quality.parts.items()}
+            if expected is not None:
+                record["expected_error"] = round(expected, 4)
+        least, full = checks.min_quality.get(task, 0.0), checks.full_quality.get(task, 0.0)
+        if quality.score < least:
+            del lesson.labels[task]
+            lesson.records[:] = [record for record in lesson.records if record["task"] != str(task)]
+            reason = f"quality {quality.score:.2f} is below {least:.2f} ({_weakest(quality)})"
+            lesson.failures.append({"task": str(task), "kind": "rejected", "reason": reason})
+            continue
+        weight = quality.score / full if quality.score < full else 1.0
+        lesson.labels[task] = replace(label, confidence=quality.pixels * weight)
+
+
+def _assessed(
+    photo: Photo, label: Label, records: list[dict[str, Any]], others: list[Label], checks: Checks
+) -> Quality:
+    """The quality of a label, from what its records say about its answers."""
+    answers = [answer for record in records for answer in record.get("answers", [record])]
+    agreements = [record["agreement"] for record in records if "agreement" in record]
+    return assess(
+        label,
+        photo.rgb,
+        placements=[Placement(**answer["placement"]) for answer in answers if "placement" in answer] or [EXACT],
+        agreement=sum(agreements) / len(agreements) if agreements else None,
+        others=others,
+        calibration=checks.calibrations.get(label.task, UNCALIBRATED),
+    )
+
+
+def _weakest(quality: Quality) -> str:
+    """Which part pulled the score down, in words."""
+    said = {
+        "manifold": "few colours mean something",
+        "registration": "it hardly lies over the photo",
+        "structure": "its borders are not the photo's",
+        "geometry": "it contradicts the other answers",
+        "agreement": "several answers disagree",
+        "sanity": "it says nothing, or the same everywhere",
+    }
+    return said[min(quality.parts, key=lambda name: quality.parts[name])]

@@ -1,0 +1,139 @@
+"""One painted answer, read: file -> pixels -> label at the answer's own size -> found on the photo -> placed over it.
+
+Nothing here asks a teacher: the same bytes can be read again with another decoder, another registration or another
+threshold at no cost.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from jaxtyping import UInt8
+from numpy import ndarray
+
+from distill.errors import DistillError
+from distill.images import Photo
+from distill.labels import Label
+from distill.tasks import IGNORE_INSTANCE, IGNORE_SEMANTIC, Task
+from distill.teachers.base import Answer, Question
+from distill.teachers.decoders import decode_answer
+from distill.teachers.painted import MIN_SIDE_PX, Painted, decode_painted
+from distill.teachers.register import EXACT, Placement, canvas_scale, estimate, place
+
+MIN_SHARE_VALID = 0.05
+"""An answer of which less can be read is no answer to the question that was asked."""
+FITS = 0.8
+"""An answer of which this much can be read in another legend about the same photo belongs to that one."""
+MIN_COVERED = 0.75
+"""An answer that shows less of its photo (cut to another shape) is an answer to something else. Real ones, whose sides
+are rounded to multiples of 16, show 98 % or more."""
+
+
+class Rejection(DistillError):  # noqa: N818 - as `Refusal`
+    """An answer came and was read, and does not deserve to be a label.
+
+    Attributes:
+        painted: Its pixels, for the report; None when not even those could be had.
+    """
+
+    painted: UInt8[ndarray, "h w 3"] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What was read out of one answer.
+
+    Attributes:
+        label: Placed over the photo.
+        painted: The answer's pixels.
+        container: The format of its bytes.
+        placement: How it was mended.
+        question: The question in whose legend it was painted: the one that was asked, or another one.
+    """
+
+    label: Label
+    painted: UInt8[ndarray, "h w 3"]
+    container: str
+    placement: Placement
+    question: Question
+
+
+def read_answer(photo: Photo, answer: Answer, asked: Sequence[Question], *, register: bool) -> Reading:
+    """The label in an answer, over its photo.
+
+    Args:
+        photo: What was asked about.
+        answer: What came back.
+        asked: All questions about this photo, for answers that were mixed up.
+        register: Whether drift between photo and answer is looked for, and mended or rejected.
+
+    Raises:
+        DistillError: The bytes are no picture that can be read exactly.
+        Rejection: It can be read and is no label.
+    """
+    painted = decode_painted(answer.data, answer.name)
+    try:
+        _check_shape(photo, painted, answer.question.canvas)
+        label, question = _decode(painted, answer.question, asked)
+        placement = estimate(photo.rgb, painted.rgb, question.canvas) if register else EXACT
+        if not placement.accepted:
+            raise Rejection(f"the answer does not lie over the photo (agreement {placement.score:.2f})")
+    except Rejection as rejection:
+        rejection.painted = painted.rgb
+        raise
+    placed = place(label, photo.size_hw, question.canvas, placement)
+    return Reading(placed, painted.rgb, painted.container, placement, question)
+
+
+def _check_shape(photo: Photo, painted: Painted, canvas: str) -> None:
+    """Refuse an answer that is far too small, or cut to a shape that cannot be this photo."""
+    size_hw = painted.rgb.shape[:2]
+    height, width = size_hw
+    if any(size_hw[i] < min(MIN_SIDE_PX, photo.size_hw[i] / 2) for i in (0, 1)):
+        raise Rejection(f"the answer is only {width}x{height} px large")
+    if canvas != "cover":
+        return
+    scale = canvas_scale(photo.size_hw, (height, width), canvas)
+    covered = np.prod([min(1.0, size_hw[i] / (scale[i] * photo.size_hw[i])) for i in (0, 1)])
+    if covered < MIN_COVERED:
+        raise Rejection(
+            f"the answer is {width}x{height} px, the photo {photo.size_hw[1]}x{photo.size_hw[0]}: "
+            "shapes so different cannot lie over each other"
+        )
+
+
+def _decode(painted: Painted, question: Question, asked: Sequence[Question]) -> tuple[Label, Question]:
+    """(label, the question in whose legend it is painted): the one that was asked, or another one about the same photo.
+
+    Two answers about one photo get mixed up in manifests. An answer that holds next to nothing in its own legend and
+    nearly everything in the other one's is read with that; the report says so.
+
+    Raises:
+        Rejection: Next to nothing can be read.
+    """
+    label = _opaque(decode_answer(painted.rgb, question), painted)
+    if label.share_valid >= MIN_SHARE_VALID:
+        return label, question
+    if not question.legend:
+        raise Rejection(f"only {label.share_valid:.1%} of the answer is painted as {question.task} is")
+    for other in asked:
+        if other.legend and other.task is question.task and other.legend != question.legend:
+            found = _opaque(decode_answer(painted.rgb, other), painted)
+            if found.share_valid > FITS:
+                return found, other
+    raise Rejection(f"only {label.share_valid:.1%} of the answer is in the colours of its legend")
+
+
+_NOTHING = {Task.SEMANTIC: IGNORE_SEMANTIC, Task.REFERRING: IGNORE_SEMANTIC, Task.INSTANCE: IGNORE_INSTANCE}
+
+
+def _opaque(label: Label, painted: Painted) -> Label:
+    """The label without what was read out of transparent pixels."""
+    if painted.opaque is None:
+        return label
+    valid = label.valid & painted.opaque
+    value = label.value.copy()
+    value[~valid] = _NOTHING.get(label.task, 0)
+    return replace(label, value=value, valid=valid, confidence=label.confidence * valid)

@@ -1,0 +1,99 @@
+"""`distill label --calibrate`, and what later runs make of it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from distill.commands.checking import read_thresholds
+from distill.errors import UsageError
+from distill.shards import read_samples
+from distill.tasks import Task
+
+
+def distill(*arguments: object, code: int | None = 0) -> dict:
+    done = subprocess.run(
+        [sys.executable, "-m", "distill", *map(str, arguments), "--json"], capture_output=True, text=True, check=False
+    )
+    assert code is None or done.returncode == code, done.stderr + done.stdout
+    return json.loads(done.stdout)
+
+
+@pytest.fixture(scope="module")
+def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A recipe whose answers are good or bad by chance, and the truth about its scenes."""
+    folder = tmp_path_factory.mktemp("calibrate")
+    recipe = {
+        "kind": "synthetic",
+        "scenes": 24,
+        "size_hw": [96, 128],
+        "tasks": ["semantic", "normals"],
+        "faults": {"wrong_legend_share": 0.4, "colour_noise_sigma": 6.0, "edge_halo_px": 1.5},
+    }
+    (folder / "noisy.yaml").write_text(yaml.safe_dump(recipe))
+    distill("label", "--teacher", folder / "noisy.yaml", "--set", "truth=true", "--out", folder / "truth")
+    return folder
+
+
+def test_a_calibration_is_learned_kept_beside_the_recipe_and_used(work: Path) -> None:
+    learned = distill("label", "--teacher", work / "noisy.yaml", "--calibrate", work / "truth", "--out", work / "none")
+    assert Path(learned["calibration"]) == work / "noisy.calibration.json"
+    assert learned["tasks"]["semantic"]["labels"] == 24
+    assert learned["tasks"]["normals"]["pixel_error_after"] < learned["tasks"]["normals"]["pixel_error_before"] + 0.05
+    assert not (work / "none").exists()
+    distill("label", "--teacher", work / "noisy.yaml", "--set", "first=100", "--check", "--out", work / "scored")
+    records = [record for sample in read_samples(work / "scored") for record in sample.meta["records"]]
+    assert records and all("expected_error" in record and 0 <= record["quality"] <= 1 for record in records)
+    # Another threshold on the same answers: fewer labels, and each missing one is accounted for.
+    strict = distill(
+        "label", "--teacher", work / "noisy.yaml", "--set", "first=100",
+        "--min-quality", "semantic=0.6", "--out", work / "strict",
+    )  # fmt: skip
+    below = sum(record["quality"] < 0.6 for record in records if record["task"] == "semantic")
+    assert strict["labels"]["semantic"] == 24 - below
+    assert len([row for row in strict["unanswered"] if "quality" in row["reason"]]) == below
+
+
+def test_doubtful_labels_weigh_less(work: Path) -> None:
+    common = ["label", "--teacher", work / "noisy.yaml", "--set", "scenes=3", "--task", "normals"]
+    distill(*common, "--check", "--out", work / "plain")
+    distill(*common, "--full-quality", "1", "--out", work / "weighed")
+
+    def mean(name: str) -> float:
+        samples = list(read_samples(work / name))
+        return sum(float(sample.label(Task.NORMALS).confidence.mean()) for sample in samples) / len(samples)
+
+    assert mean("weighed") < mean("plain")
+
+
+def test_truth_that_shares_nothing_is_refused(work: Path) -> None:
+    other = ["--teacher", "synthetic", "--set", "first=500", "--set", "scenes=2"]
+    distill("label", *other, "--out", work / "other")
+    failed = distill("label", work / "other", *other, "--calibrate", work / "truth", "--out", work / "x", code=2)
+    assert "shares no labelled photo" in failed["error"]
+
+
+def test_few_labels_teach_nothing(work: Path, tmp_path: Path) -> None:
+    distill("label", "--teacher", "synthetic", "--set", "scenes=3", "--set", "truth=true", "--out", tmp_path / "truth")
+    failed = distill(
+        "label", "--teacher", "synthetic", "--calibrate", tmp_path / "truth",
+        "--calibration", tmp_path / "c.json", "--out", tmp_path / "x", code=1,
+    )  # fmt: skip
+    assert "calibrated" in json.dumps(failed)
+    assert not (tmp_path / "c.json").exists()
+
+
+@pytest.mark.parametrize("word", ["x", "depth", "depth=2", "lidar=0.5", "-0.1", "depth=x"])
+def test_wrong_thresholds_are_refused(word: str) -> None:
+    with pytest.raises(UsageError, match="--min-quality"):
+        read_thresholds("--min-quality", [word])
+
+
+def test_thresholds_by_task() -> None:
+    found = read_thresholds("--min-quality", ["0.3", "depth=0.6"])
+    assert found[Task.DEPTH] == 0.6 and found[Task.NORMALS] == 0.3
