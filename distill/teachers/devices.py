@@ -1,0 +1,117 @@
+"""Where a model runs and in which numbers: chosen by what is free, each choice with its reason.
+
+Knows bytes; torch is imported only to look.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from distill.errors import UsageError
+
+_WIDTH_BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
+_ACTIVATIONS = 1.25
+"""A model needs room for more than its weights; a quarter more is a rule of thumb for pictures of a megapixel."""
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """How a model is put onto this machine.
+
+    Attributes:
+        device: ``cpu``, ``cuda``, ``cuda:1``, ``mps``.
+        dtype: ``float32``, ``bfloat16`` or ``float16``.
+        offload: ``none``; ``model``: one component at a time on the GPU; ``layers``: one layer at a time (slow).
+        reason: Why.
+    """
+
+    device: str
+    dtype: str
+    offload: str
+    reason: str
+
+
+def choose_device(wanted: str) -> str:
+    """The device that is meant by ``auto``, or the wanted one.
+
+    Raises:
+        UsageError: It is not there.
+    """
+    import torch
+
+    if wanted == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    kind = wanted.partition(":")[0]
+    there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if not there.get(kind, False):
+        raise UsageError(f"device {wanted}: not on this machine", hint="use --set device=auto, or cpu")
+    return wanted
+
+
+def choose_dtype(device: str, wanted: str) -> str:
+    """The numbers that are meant by ``auto``: bfloat16 where it is fast, float32 on a CPU."""
+    if wanted != "auto":
+        return wanted
+    return "float32" if device in ("cpu", "mps") else "bfloat16"
+
+
+def free_bytes(device: str) -> int:
+    """Free memory of a GPU; a CPU's is not asked for, since it can swap."""
+    import torch
+
+    return int(torch.cuda.mem_get_info(torch.device(device))[0]) if device.startswith("cuda") else 0
+
+
+def choose_placement(device: str, dtype: str, components: dict[str, int], free: int, wanted: str = "auto") -> Placement:
+    """Everything on the device if it fits, one component at a time if the largest fits, else layer by layer.
+
+    Args:
+        device: Where it will run.
+        dtype: In which numbers.
+        components: Name to number of parameters.
+        free: Bytes that are free on the device.
+        wanted: ``auto``, or one of the kinds of offload.
+    """
+    if not device.startswith("cuda"):
+        return Placement(device, dtype, "none", f"{device}: nothing to offload from")
+    if wanted != "auto":
+        return Placement(device, dtype, wanted, "as the recipe says")
+    width = _WIDTH_BYTES[dtype] * _ACTIVATIONS
+    whole = sum(components.values()) * width
+    largest = max(components.values(), default=0) * width
+    has = f"{free / 1e9:.0f} GB are free"
+    if whole <= free:
+        return Placement(device, dtype, "none", f"needs {whole / 1e9:.0f} GB in {dtype}, {has}")
+    if largest <= free:
+        reason = f"needs {whole / 1e9:.0f} GB in {dtype}, its largest part {largest / 1e9:.0f} GB; {has}"
+        return Placement(device, dtype, "model", reason)
+    return Placement(device, dtype, "layers", f"its largest part needs {largest / 1e9:.0f} GB in {dtype}; {has}")
+
+
+def count_parameters(folder: Path) -> dict[str, int]:
+    """Parameters of each component (sub-folder) of a saved pipeline, read from the headers of its safetensors."""
+    from safetensors import safe_open
+
+    counts: dict[str, int] = {}
+    for path in sorted(folder.rglob("*.safetensors")):
+        part = path.parent.relative_to(folder).as_posix()
+        with safe_open(str(path), "numpy") as file:
+            shapes = (file.get_slice(name).get_shape() for name in file.keys())  # noqa: SIM118 - not a mapping
+            counts[part] = counts.get(part, 0) + sum(_product(shape) for shape in shapes)
+    return counts
+
+
+def _product(shape: list[int]) -> int:
+    number = 1
+    for side in shape:
+        number *= side
+    return number
+
+
+def torch_dtype(name: str) -> Any:
+    """The torch dtype of this name."""
+    import torch
+
+    return getattr(torch, name)

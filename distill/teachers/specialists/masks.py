@@ -1,0 +1,78 @@
+"""Masks with scores, as networks of queries give them, to one map of instances."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+from numpy import ndarray
+
+from distill.labels import Label
+from distill.tasks import BACKGROUND_INSTANCE, IGNORE_INSTANCE, Task
+
+_LEAST_PX = 4
+"""A mask of fewer pixels is no instance."""
+
+
+@dataclass(frozen=True, slots=True)
+class Mask:
+    """One thing that a network saw.
+
+    Attributes:
+        probability: That a pixel belongs to it.
+        score: That it is there and of this class, in [0, 1].
+        name: Its class.
+    """
+
+    probability: Float[ndarray, "h w"]
+    score: float
+    name: str
+
+
+def label_of_masks(masks: Sequence[Mask], size_hw: tuple[int, int], classes: Sequence[str], min_score: float) -> Label:
+    """The instance map: where masks overlap, the surer one is in front; confidence is probability times score.
+
+    Args:
+        masks: In any order.
+        size_hw: Of the map.
+        classes: All that was looked for.
+        min_score: Masks whose score times their mean probability is lower are left out.
+    """
+    value = np.full(size_hw, BACKGROUND_INSTANCE, np.uint16)
+    confidence = np.ones(size_hw, np.float32)
+    names: dict[int, str] = {}
+    for mask in sorted(masks, key=lambda mask: -mask.score)[: IGNORE_INSTANCE - 1]:
+        inside = mask.probability > 0.5
+        if not inside.any() or mask.score * float(mask.probability[inside].mean()) < min_score:
+            continue
+        free = inside & (value == BACKGROUND_INSTANCE)
+        if np.count_nonzero(free) < _LEAST_PX:
+            continue
+        names[len(names) + 1] = mask.name
+        value[free] = len(names)
+        confidence[free] = (mask.probability * np.float32(mask.score))[free]
+    return Label(
+        Task.INSTANCE, value, np.ones(size_hw, bool), confidence, classes=tuple(classes), instance_classes=names
+    )
+
+
+def query_masks(outputs: Any, inputs: Any, size_hw: tuple[int, int]) -> tuple[Any, Any]:
+    """(mask logits (queries, h, w), class probabilities (queries, classes)) of Mask2Former and OneFormer.
+
+    What the processor padded is cut off before the masks are brought to `size_hw`; the library's own post-processing
+    stretches the padding over the photo.
+    """
+    import torch
+
+    masks = torch.nn.functional.interpolate(
+        outputs.masks_queries_logits[:1].float(), size=inputs["pixel_values"].shape[-2:], mode="bilinear"
+    )
+    if "pixel_mask" in inputs:
+        seen = inputs["pixel_mask"][0].bool()
+        rows, columns = int(seen.any(dim=1).sum()), int(seen.any(dim=0).sum())
+        masks = masks[..., :rows, :columns]
+    masks = torch.nn.functional.interpolate(masks, size=size_hw, mode="bilinear")[0]
+    return masks, outputs.class_queries_logits[0].float().softmax(dim=-1)[..., :-1]
