@@ -19,11 +19,8 @@ if TYPE_CHECKING:
 
 def num_workers(job: Job, wanted: int, num_slices: int) -> int:
     """Networks use all cores by themselves; everything else is one core per process."""
-    from distill.recipe.callable import CallableRecipe
-    from distill.recipe.teacher import OnnxRecipe
-
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    best = wanted or (1 if isinstance(job.recipe, OnnxRecipe | CallableRecipe) else cores)
+    best = wanted or (1 if job.recipe.takes_all_cores else cores)
     return max(1, min(best, num_slices))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import ClassVar
 
 from pydantic import Field, field_validator, model_validator
 
@@ -15,6 +16,8 @@ Setting = bool | int | float | str
 
 class CallableRecipe(Licensed):
     """Any function as specialist teacher: ``function(rgb, **settings) -> {task: map}``."""
+
+    takes_all_cores: ClassVar[bool] = True
 
     kind: str = "callable"
     """``callable``, or the name under which an installed package offers the function."""

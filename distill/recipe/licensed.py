@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from pydantic import field_validator
 
 from distill.recipe import Recipe
@@ -9,6 +11,9 @@ from distill.recipe import Recipe
 
 class Licensed(Recipe):
     """A recipe that states a licence and where its terms can be read."""
+
+    takes_all_cores: ClassVar[bool] = False
+    """Whether one process of such a teacher keeps the whole machine busy."""
 
     licence: str = "unknown"
     """A licence's usual name, such as ``Apache-2.0``, a class (``commercial``, ``restricted``, ``non-commercial``,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field, model_validator
 
@@ -15,6 +15,8 @@ Precision = Literal["auto", "float32", "bfloat16", "float16"]
 
 class ModelRecipe(Licensed):
     """A model by hub id or folder, and how it is put onto this machine."""
+
+    takes_all_cores: ClassVar[bool] = True
 
     name: str = ""
     """How provenance names it; empty: the model's."""

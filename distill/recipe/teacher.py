@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field, field_validator, model_validator
 
@@ -113,6 +113,8 @@ class OnnxOutputRecipe(OutputRecipe):
 
 class OnnxRecipe(Licensed):
     """Any ONNX model as specialist teacher."""
+
+    takes_all_cores: ClassVar[bool] = True
 
     kind: Literal["onnx"] = "onnx"
     name: str = ""

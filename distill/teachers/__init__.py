@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from distill.errors import UsageError
 from distill.recipe.callable import CallableRecipe
+from distill.recipe.local import TransformersRecipe
 from distill.recipe.synthetic import SyntheticRecipe
 from distill.recipe.teacher import MapsRecipe, OnnxRecipe, ReplayRecipe
 from distill.tasks import Task
 from distill.teachers.asking import ONCE, Asking
+from distill.teachers.ways import Ways
 
 if TYPE_CHECKING:
-    from distill.teachers.base import Generator, KeyedGenerator, Teacher
+    from distill.teachers.base import Teacher
     from distill.teachers.checks import Checks
 
-TeacherRecipe = SyntheticRecipe | ReplayRecipe | MapsRecipe | OnnxRecipe | CallableRecipe
+TeacherRecipe = SyntheticRecipe | ReplayRecipe | MapsRecipe | OnnxRecipe | CallableRecipe | TransformersRecipe
 
 RECIPES: dict[str, type[TeacherRecipe]] = {
     "synthetic": SyntheticRecipe,
@@ -26,6 +27,7 @@ RECIPES: dict[str, type[TeacherRecipe]] = {
     "maps": MapsRecipe,
     "onnx": OnnxRecipe,
     "callable": CallableRecipe,
+    "transformers": TransformersRecipe,
 }
 """Kind of teacher to the recipe that describes it; what packages offer is found by `distill.teachers.plugins`."""
 
@@ -61,7 +63,7 @@ def build_teacher(
     """
     if offline and store is None:
         raise UsageError("--offline needs the answers of an earlier run", hint="say where with --store FOLDER")
-    teacher = _build(recipe, folder, _Ways(checks, asking, store, offline))
+    teacher = _build(recipe, folder, Ways(checks, asking, store, offline))
     for task in tasks:
         if task not in teacher.tasks:
             raise UsageError(
@@ -72,25 +74,7 @@ def build_teacher(
     return teacher
 
 
-@dataclass(frozen=True, slots=True)
-class _Ways:
-    """How answers are asked for, kept, and checked."""
-
-    checks: Checks | None
-    asking: Asking
-    store: Path | None
-    offline: bool
-
-    def stock(self, generator: KeyedGenerator, licence: str) -> Generator:
-        """The generator, behind the store if there is one."""
-        if self.store is None:
-            return generator
-        from distill.teachers.answers import AnswerStore, StoredGenerator
-
-        return StoredGenerator(generator, AnswerStore(self.store), stored_only=self.offline, licence=licence)
-
-
-def _build(recipe: TeacherRecipe, folder: Path, ways: _Ways) -> Teacher:
+def _build(recipe: TeacherRecipe, folder: Path, ways: Ways) -> Teacher:
     if isinstance(recipe, SyntheticRecipe):
         return _build_synthetic(recipe, ways)
     if isinstance(recipe, ReplayRecipe):
@@ -101,10 +85,14 @@ def _build(recipe: TeacherRecipe, folder: Path, ways: _Ways) -> Teacher:
         return _build_maps(recipe)
     if isinstance(recipe, CallableRecipe):
         return _build_callable(recipe, ways)
+    if isinstance(recipe, TransformersRecipe):
+        from distill.teachers.local import build_local
+
+        return build_local(recipe, folder, ways)
     return _build_onnx(recipe, folder, ways)
 
 
-def _build_synthetic(recipe: SyntheticRecipe, ways: _Ways) -> Teacher:
+def _build_synthetic(recipe: SyntheticRecipe, ways: Ways) -> Teacher:
     from distill.teachers.generators.synthetic.generator import SYNTHETIC_CLASSES, SyntheticGenerator, SyntheticTruth
     from distill.teachers.painting import PaintingTeacher
     from distill.teachers.predicting import PredictingTeacher
@@ -131,7 +119,7 @@ def _build_synthetic(recipe: SyntheticRecipe, ways: _Ways) -> Teacher:
     )
 
 
-def _build_replay(recipe: ReplayRecipe, ways: _Ways) -> Teacher:
+def _build_replay(recipe: ReplayRecipe, ways: Ways) -> Teacher:
     from distill.teachers.generators.replay import ReplayGenerator
     from distill.teachers.painting import PaintingTeacher
 
@@ -170,7 +158,7 @@ def _build_maps(recipe: MapsRecipe) -> Teacher:
     )
 
 
-def _build_onnx(recipe: OnnxRecipe, folder: Path, ways: _Ways) -> Teacher:
+def _build_onnx(recipe: OnnxRecipe, folder: Path, ways: Ways) -> Teacher:
     from distill.teachers.predicting import PredictingTeacher
     from distill.teachers.specialists.onnx import OnnxSpecialist
 
@@ -186,7 +174,7 @@ def _build_onnx(recipe: OnnxRecipe, folder: Path, ways: _Ways) -> Teacher:
     )
 
 
-def _build_callable(recipe: CallableRecipe, ways: _Ways) -> Teacher:
+def _build_callable(recipe: CallableRecipe, ways: Ways) -> Teacher:
     from distill.teachers.predicting import PredictingTeacher
     from distill.teachers.specialists.callable import CallableSpecialist
 

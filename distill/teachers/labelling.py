@@ -19,21 +19,17 @@ from typing import Any
 from distill.errors import DistillError, UsageError
 from distill.images import Photo, write_atomic
 from distill.labels import encode
-from distill.recipe.callable import CallableRecipe
 from distill.recipe.synthetic import SyntheticRecipe
-from distill.recipe.teacher import OnnxRecipe, ReplayRecipe
-from distill.shards import Manifest, Sample, ShardEntry, file_sha256, write_manifest, write_shard
+from distill.shards import Manifest, Sample, ShardEntry, write_manifest, write_shard
 from distill.tasks import Gauge, Task
 from distill.teachers import TeacherRecipe, build_teacher
 from distill.teachers.accounts import Accounts, Page
 from distill.teachers.asking import ONCE, Asking
 from distill.teachers.base import Lesson, Teacher
 from distill.teachers.checks import Checks
-from distill.teachers.generators.replay import ReplayGenerator
+from distill.teachers.evidence import evidence
 from distill.teachers.previews import write_preview
 from distill.teachers.sources import ScenesSource, Source, Unreadable, open_source
-from distill.teachers.specialists.callable import source_digest
-from distill.teachers.specialists.onnx import find_model
 
 PARTS = ".parts"
 _FORMAT = 1
@@ -102,12 +98,7 @@ class Job:
         parts += [asdict(self.asking)] if self.asking != ONCE else []
         # What is not stored stays unanswered: another set than the same photos, asked.
         parts += ["offline"] if self.offline else []
-        if isinstance(self.recipe, ReplayRecipe):
-            parts += [file_sha256(self.recipe.answers), ReplayGenerator(self.recipe).answers_digest()]
-        if isinstance(self.recipe, OnnxRecipe):
-            parts.append(file_sha256(find_model(self.recipe.model, self.folder)))
-        if isinstance(self.recipe, CallableRecipe):
-            parts.append(source_digest(self.recipe.function))
+        parts += evidence(self.recipe, self.folder)
         return json.dumps(parts, sort_keys=True)
 
     def bounds(self, index: int) -> tuple[int, int]:

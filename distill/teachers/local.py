@@ -7,11 +7,12 @@ from pathlib import Path
 from distill.recipe.local import TransformersRecipe
 from distill.tasks import Task
 from distill.teachers.base import Teacher
+from distill.teachers.ways import Ways
 
 LocalRecipe = TransformersRecipe
 
 
-def build_local(recipe: LocalRecipe, folder: Path) -> Teacher:
+def build_local(recipe: LocalRecipe, folder: Path, ways: Ways) -> Teacher:
     """The teacher that a recipe describes; weights are opened when the first photo comes.
 
     Raises:
@@ -30,4 +31,5 @@ def build_local(recipe: LocalRecipe, folder: Path) -> Teacher:
         terms=recipe.terms,
         tasks=network.tasks,
         classes=network.classes if Task.SEMANTIC in network.tasks else (),
+        checks=ways.checks,
     )

@@ -59,20 +59,27 @@ def label_of_masks(masks: Sequence[Mask], size_hw: tuple[int, int], classes: Seq
     )
 
 
-def query_masks(outputs: Any, inputs: Any, size_hw: tuple[int, int]) -> tuple[Any, Any]:
-    """(mask logits (queries, h, w), class probabilities (queries, classes)) of Mask2Former and OneFormer.
+def query_masks(outputs: Any, inputs: Any, processor: Any, size_hw: tuple[int, int]) -> tuple[Any, Any]:
+    """(mask logits (queries, h, w), class probabilities (queries, classes)) of Mask2Former, OneFormer and EoMT.
 
     What the processor padded is cut off before the masks are brought to `size_hw`; the library's own post-processing
-    stretches the padding over the photo.
+    would stretch the padding over the photo.
     """
     import torch
 
-    masks = torch.nn.functional.interpolate(
-        outputs.masks_queries_logits[:1].float(), size=inputs["pixel_values"].shape[-2:], mode="bilinear"
-    )
+    padded_hw = inputs["pixel_values"].shape[-2:]
+    masks = torch.nn.functional.interpolate(outputs.masks_queries_logits[:1].float(), size=padded_hw, mode="bilinear")
+    scores = outputs.class_queries_logits[0].float().softmax(dim=-1)[..., :-1]
+    if hasattr(processor, "unpad_image"):
+        return processor.unpad_image(masks, [size_hw], processor.size)[0], scores
     if "pixel_mask" in inputs:
         seen = inputs["pixel_mask"][0].bool()
-        rows, columns = int(seen.any(dim=1).sum()), int(seen.any(dim=0).sum())
-        masks = masks[..., :rows, :columns]
-    masks = torch.nn.functional.interpolate(masks, size=size_hw, mode="bilinear")[0]
-    return masks, outputs.class_queries_logits[0].float().softmax(dim=-1)[..., :-1]
+        masks = masks[..., : int(seen.any(dim=1).sum()), : int(seen.any(dim=0).sum())]
+    return torch.nn.functional.interpolate(masks, size=size_hw, mode="bilinear")[0], scores
+
+
+def class_planes(masks: Any, scores: Any) -> Any:
+    """How much each class claims each pixel: (classes, h, w), over all queries."""
+    import torch
+
+    return torch.einsum("qc,qhw->chw", scores, masks.sigmoid())

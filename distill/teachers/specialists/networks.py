@@ -58,6 +58,11 @@ class Network:
         """Whether it is asked for each class by name."""
         return self.architecture == "Sam3Model"
 
+    @property
+    def by_queries(self) -> bool:
+        """Whether it answers with masks, each with a class."""
+        return self.architecture.endswith("ForUniversalSegmentation")
+
 
 def describe_network(recipe: TransformersRecipe, folder: Path) -> Network:
     """What the recipe and the model's config say together.

@@ -20,7 +20,7 @@ from distill.recipe.outputs import OutputRecipe
 from distill.tasks import IGNORE_SEMANTIC, MAX_CLASSES, Task
 from distill.teachers.devices import choose_device, choose_dtype, torch_dtype
 from distill.teachers.hub import load_model
-from distill.teachers.specialists.masks import Mask, label_of_masks, query_masks
+from distill.teachers.specialists.masks import Mask, class_planes, label_of_masks, query_masks
 from distill.teachers.specialists.networks import Network, depth_gauge
 from distill.teachers.specialists.readings import read_planes
 
@@ -61,6 +61,7 @@ class TransformersSpecialist:
             )
         self._device = choose_device(self._recipe.device)
         self._dtype = choose_dtype(self._device, self._recipe.dtype)
+        library.utils.logging.disable_progress_bar()
         source, revision = self._network.source, {"revision": self._recipe.revision or None}
         needs_text = self._network.by_text or self._network.config.get("model_type") == "oneformer"
         reader = library.AutoProcessor if needs_text else library.AutoImageProcessor
@@ -78,11 +79,13 @@ class TransformersSpecialist:
         return {task: _READERS[task](self, outputs, inputs, processor, photo.size_hw) for task in self._network.tasks}
 
     def _moved(self, inputs: Any) -> dict[str, Any]:
+        """Tensors to the device, numbers in the network's precision; what is no tensor (patch offsets) as it is."""
         dtype = torch_dtype(self._dtype)
         return {
             name: value.to(self._device, dtype if value.is_floating_point() else value.dtype)
-            for name, value in inputs.items()
             if hasattr(value, "is_floating_point")
+            else value
+            for name, value in inputs.items()
         }
 
     def _depth(self, outputs: Any, inputs: Any, processor: Any, photo_hw: tuple[int, int]) -> Label:
@@ -107,22 +110,18 @@ class TransformersSpecialist:
 
     def _semantic(self, outputs: Any, inputs: Any, processor: Any, photo_hw: tuple[int, int]) -> Label:
         size_hw = _label_size(photo_hw, tuple(inputs["pixel_values"].shape[-2:]))
-        queries = self._network.architecture.endswith("ForUniversalSegmentation")
-        if queries and self._network.config["model_type"] not in _OWN_FRAME:
-            import torch
-
-            masks, scores = query_masks(outputs, inputs, size_hw)
-            planes = torch.einsum("qc,qhw->chw", scores, masks.sigmoid())
-        else:
+        if inputs.get("patch_offsets") or not self._network.by_queries:
             found = processor.post_process_semantic_segmentation(
                 outputs, target_sizes=[size_hw], return_segmentation_scores=True
             )
-            planes = found[0]["segmentation_scores"]
-        if queries:
+            planes = found[0]["segmentation_scores"].float()
+        else:
+            planes = class_planes(*query_masks(outputs, inputs, processor, size_hw))
+        if self._network.by_queries:
             planes = planes / planes.sum(dim=0, keepdim=True).clamp(min=1e-6)
         output = _output(
             Task.SEMANTIC,
-            values="probabilities" if queries else "logits",
+            values="probabilities" if self._network.by_queries else "logits",
             classes=self._network.classes,
             model_classes=self._network.model_classes,
             remap=self._recipe.remap,
@@ -131,26 +130,16 @@ class TransformersSpecialist:
         return read_planes(planes.float().cpu().numpy(), output, self._name)
 
     def _instance(self, outputs: Any, inputs: Any, processor: Any, photo_hw: tuple[int, int]) -> Label:
+        if inputs.get("patch_offsets"):
+            raise ValueError("it cuts photos into pieces, and can say classes but no instances")
         size_hw = _label_size(photo_hw, tuple(inputs["pixel_values"].shape[-2:]))
-        names = self._network.model_classes
-        if self._network.config["model_type"] in _OWN_FRAME:
-            size = processor.size
-            import torch
-
-            wide = torch.nn.functional.interpolate(
-                outputs.masks_queries_logits, size=(size["height"], size["width"]), mode="bilinear"
-            )
-            masks = processor.unpad_image(wide, [size_hw], size)[0]
-            scores = outputs.class_queries_logits[0].softmax(dim=-1)[..., :-1]
-        else:
-            masks, scores = query_masks(outputs, inputs, size_hw)
+        masks, scores = query_masks(outputs, inputs, processor, size_hw)
         best, which = scores.max(dim=-1)
         found = []
         for number in (best >= self._recipe.min_score).nonzero().flatten().tolist():
-            name = names[int(which[number])]
+            name = self._network.model_classes[int(which[number])]
             if name in self._network.things:
-                mask = masks[number].sigmoid().float().cpu().numpy()
-                found.append(Mask(mask, float(best[number]), name))
+                found.append(Mask(masks[number].sigmoid().cpu().numpy(), float(best[number]), name))
         return label_of_masks(found, size_hw, self._network.things, self._recipe.min_score)
 
     def _ask_by_text(self, model: Any, processor: Any, photo: Photo) -> dict[Task, Label]:
@@ -193,9 +182,6 @@ class TransformersSpecialist:
     def _name(self) -> str:
         return self._recipe.name or self._recipe.model
 
-
-_OWN_FRAME = ("eomt", "eomt_dinov3", "videomt")
-"""Models whose processor cuts or pads the photo in a way of its own, and brings masks back itself."""
 
 _READERS: dict[Task, Callable[..., Label]] = {
     Task.DEPTH: TransformersSpecialist._depth,

@@ -1,0 +1,31 @@
+"""How a job asks its teachers, whichever they are: what is checked, how often it is asked, where answers are kept."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from distill.teachers.asking import Asking
+
+if TYPE_CHECKING:
+    from distill.teachers.base import Generator, KeyedGenerator
+    from distill.teachers.checks import Checks
+
+
+@dataclass(frozen=True, slots=True)
+class Ways:
+    """How answers are asked for, kept, and checked."""
+
+    checks: Checks | None
+    asking: Asking
+    store: Path | None
+    offline: bool
+
+    def stock(self, generator: KeyedGenerator, licence: str) -> Generator:
+        """The generator, behind the store if there is one."""
+        if self.store is None:
+            return generator
+        from distill.teachers.answers import AnswerStore, StoredGenerator
+
+        return StoredGenerator(generator, AnswerStore(self.store), stored_only=self.offline, licence=licence)

@@ -1,0 +1,246 @@
+"""Specialists of the transformers library, on tiny random models that were saved to disk."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+pytest.importorskip("transformers")
+
+import tiny
+import torch
+from PIL import Image
+
+from distill.commands.console import Console
+from distill.commands.label import run_label
+from distill.errors import DistillError, UsageError
+from distill.images import Photo
+from distill.labels import Label
+from distill.recipe import load_recipe
+from distill.recipe.local import TransformersRecipe
+from distill.shards import read_manifest, read_samples
+from distill.tasks import Gauge, Task
+from distill.teachers import build_teacher
+from distill.teachers.hub import NotHere, fingerprint
+from distill.teachers.labelling import Job
+from distill.teachers.specialists.masks import Mask, label_of_masks, query_masks
+from distill.teachers.specialists.networks import describe_network
+from distill.teachers.specialists.transformers import TransformersSpecialist
+
+PHOTO = Photo("k", "k.png", b"", "png", np.random.default_rng(0).integers(0, 256, (90, 140, 3), dtype=np.uint8), "", {})
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """A folder with a tiny model of this name, built once."""
+    root = tmp_path_factory.mktemp("models")
+
+    def make(name: str, **options: object) -> Path:
+        folder = root / "-".join([name, *(f"{key}{value}" for key, value in options.items())])
+        return folder if folder.exists() else getattr(tiny, name)(folder, **options)
+
+    return make
+
+
+def ask(folder: Path, **recipe: object) -> dict[Task, Label]:
+    teacher = build_teacher(load_recipe(TransformersRecipe, {"model": str(folder), **recipe}), folder=Path())
+    (lesson,) = teacher.teach(PHOTO)
+    return lesson.labels
+
+
+def test_relative_depth_is_the_raw_prediction(model):
+    """Not the 8-bit preview, and not a resized copy."""
+    folder = model("depth_anything")
+    recipe = load_recipe(TransformersRecipe, {"model": str(folder)})
+    (label,) = TransformersSpecialist(recipe, describe_network(recipe, Path())).predict(PHOTO)
+    from transformers import AutoImageProcessor, AutoModelForDepthEstimation
+
+    inputs = AutoImageProcessor.from_pretrained(folder)(images=[PHOTO.rgb], return_tensors="pt")
+    with torch.inference_mode():
+        raw = AutoModelForDepthEstimation.from_pretrained(folder)(**inputs).predicted_depth[0].numpy()
+    assert label.gauge is Gauge.AFFINE_INVARIANT_DISPARITY
+    assert len(np.unique(label.value)) > 1000
+    assert np.allclose(label.value, (raw - raw.min()) / (raw.max() - raw.min()), atol=1e-5)
+
+
+def test_metric_depth_says_so(model):
+    folder = model("depth_anything", depth_estimation_type="metric", max_depth=20)
+    label = ask(folder)[Task.DEPTH]
+    assert label.gauge is Gauge.METRIC
+    assert label.value.min() > 0 and label.value.max() <= 20
+
+
+@pytest.mark.parametrize("name", ["depth_pro", "zoedepth"])
+def test_models_with_post_processing_of_their_own_give_metres(model, name: str):
+    assert ask(model(name))[Task.DEPTH].gauge is Gauge.METRIC
+
+
+def test_three_tasks_in_one_pass(model):
+    labels = ask(model("tipsv2"), frame="opencv")
+    assert set(labels) == {Task.DEPTH, Task.NORMALS, Task.SEMANTIC}
+    assert labels[Task.DEPTH].gauge is Gauge.METRIC
+    assert np.allclose(np.linalg.norm(labels[Task.NORMALS].value, axis=-1), 1, atol=1e-5)
+    assert labels[Task.SEMANTIC].classes == tiny.CLASSES
+
+
+def test_axes_that_nobody_states_are_not_guessed(model):
+    with pytest.raises(UsageError, match="axes"):
+        ask(model("tipsv2"))
+    assert set(ask(model("tipsv2"), tasks=["depth"])) == {Task.DEPTH}
+
+
+def test_classes_are_the_models_own_and_can_be_merged(model):
+    folder = model("segformer")
+    own = ask(folder)[Task.SEMANTIC]
+    assert own.classes == tiny.CLASSES
+    assert own.confidence.min() >= 1 / 5 - 1e-3 and own.confidence.max() < 1
+    merged = ask(folder, classes=["ground", "other"], remap={"road": "ground", "car": "other", "tree": "other"})
+    label = merged[Task.SEMANTIC]
+    assert label.classes == ("ground", "other")
+    assert set(np.unique(label.value)) <= {0, 1, 255}
+
+
+@pytest.mark.parametrize("name", ["mask2former", "oneformer", "eomt"])
+def test_models_of_masks_give_classes_and_instances(model, name: str):
+    labels = ask(model(name), min_score=0.15)
+    assert labels[Task.SEMANTIC].classes == tiny.CLASSES
+    assert labels[Task.SEMANTIC].confidence.max() <= 1
+    instances = labels[Task.INSTANCE]
+    assert set(np.unique(instances.value)) - {0} == set(instances.instance_classes)
+    assert set(instances.instance_classes.values()) <= set(tiny.CLASSES)
+
+
+def test_a_model_that_cuts_photos_has_classes_only(model):
+    folder = model("eomt", split=True)
+    assert Task.SEMANTIC in ask(folder, tasks=["semantic"])
+    with pytest.raises(DistillError, match="no instances"):
+        ask(folder, tasks=["instance"])
+
+
+def test_padding_is_cut_off_before_masks_are_stretched():
+    """A mask on the left half of a photo that was padded to twice its height and width stays on the left half."""
+    logits = torch.full((1, 1, 8, 8), -9.0)
+    logits[..., :2] = 9.0  # left half of the photo, which fills the first four columns and rows
+    inputs = {"pixel_values": torch.zeros(1, 3, 32, 32), "pixel_mask": torch.zeros(1, 32, 32)}
+    inputs["pixel_mask"][:, :16, :16] = 1
+    outputs = SimpleNamespace(masks_queries_logits=logits, class_queries_logits=torch.zeros(1, 1, 3))
+    masks, scores = query_masks(outputs, inputs, object(), (20, 20))
+    inside = masks[0] > 0
+    assert inside[:, :8].all() and not inside[:, 12:].any()
+    assert scores.shape == (1, 2)
+
+
+def test_the_surer_mask_is_in_front():
+    left, whole = np.zeros((8, 8), np.float32), np.ones((8, 8), np.float32)
+    left[:, :4] = 1
+    label = label_of_masks([Mask(whole, 0.6, "wall"), Mask(left, 0.9, "cat")], (8, 8), ["cat", "wall"], 0.5)
+    assert label.instance_classes == {1: "cat", 2: "wall"}
+    assert (label.value[:, :4] == 1).all() and (label.value[:, 4:] == 2).all()
+    assert label.confidence[0, 0] == pytest.approx(0.9)
+
+
+def test_text_is_asked_for_once_per_class(model):
+    labels = ask(model("sam3"), things=["car", "dog"], tasks=["instance", "semantic"], min_score=0.0)
+    instances, semantic = labels[Task.INSTANCE], labels[Task.SEMANTIC]
+    assert set(instances.instance_classes.values()) <= {"car", "dog"}
+    assert semantic.classes == ("background", "car", "dog")
+    for number, name in instances.instance_classes.items():
+        assert (semantic.value[instances.value == number] == semantic.classes.index(name)).all()
+    with pytest.raises(UsageError, match="asked by text"):
+        ask(model("sam3"))
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("photos")
+    for number in range(8):
+        size_hw = (60 + 7 * number, 120 - 5 * number)
+        pixels = np.random.default_rng(number).integers(0, 256, (*size_hw, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(folder / f"{number}.png")
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("name", "task", "more"),
+    [
+        ("depth_anything", Task.DEPTH, {}),
+        ("segformer", Task.SEMANTIC, {}),
+        ("sam3", Task.INSTANCE, {"things": ["car", "dog"], "min_score": 0.0}),
+    ],
+)
+def test_eight_photos_are_labelled(model, photos: Path, tmp_path: Path, name: str, task: Task, more: dict):
+    values = {"model": str(model(name)), "licence": "Apache-2.0", "terms": "https://example.org", **more}
+    recipe = load_recipe(TransformersRecipe, values)
+    job = Job(out=tmp_path, recipe=recipe, folder=Path(), inputs=(str(photos),), previews=0)
+    result = run_label(job, Console(), workers=1)
+    assert result["labelled"] == 8 and result["labels"] == {str(task): 8}
+    manifest = read_manifest(tmp_path)
+    assert manifest.licences == ("Apache-2.0",) and manifest.terms == {"Apache-2.0": "https://example.org"}
+    assert all(sample.label(task, manifest).share_valid == 1 for sample in read_samples(tmp_path))
+
+
+def test_a_hub_id_without_a_network_is_one_sentence():
+    recipe = load_recipe(TransformersRecipe, {"model": "depth-anything/Depth-Anything-V2-Small-hf"})
+    with pytest.raises(NotHere, match="not on this machine, and could not be fetched") as caught:
+        build_teacher(recipe, folder=Path())
+    assert "hf download" in caught.value.hint and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("config", "words"),
+    [
+        ('{"architectures": ["BertModel"], "model_type": "bert"}', "BertModel is not known"),
+        ("{}", "without an architecture"),
+        ("[]", "not the configuration"),
+        ("nonsense", "damaged"),
+        (None, "config.json is missing"),
+    ],
+)
+def test_what_is_no_teacher_is_one_sentence(tmp_path: Path, config: str | None, words: str):
+    if config is not None:
+        (tmp_path / "config.json").write_text(config)
+    with pytest.raises(UsageError, match=words):
+        build_teacher(load_recipe(TransformersRecipe, {"model": str(tmp_path)}), folder=Path())
+
+
+def test_weights_that_are_missing_or_damaged_are_one_sentence(model, tmp_path: Path):
+    source = model("segformer")
+    for name in ("config.json", "preprocessor_config.json"):
+        (tmp_path / name).write_bytes((source / name).read_bytes())
+    with pytest.raises(UsageError):
+        ask(tmp_path)
+    (tmp_path / "model.safetensors").write_bytes(b"\x00" * 64)
+    with pytest.raises(UsageError):
+        ask(tmp_path)
+
+
+def test_pickled_weights_are_not_opened(model, tmp_path: Path):
+    source = model("segformer")
+    for name in ("config.json", "preprocessor_config.json"):
+        (tmp_path / name).write_bytes((source / name).read_bytes())
+    torch.save({}, tmp_path / "pytorch_model.bin")
+    with pytest.raises(UsageError):
+        ask(tmp_path)
+
+
+def test_an_unknown_gauge_must_be_stated(tmp_path: Path):
+    (tmp_path / "config.json").write_text(
+        json.dumps({"architectures": ["CHMv2ForDepthEstimation"], "model_type": "chmv2"})
+    )
+    recipe = {"model": str(tmp_path)}
+    with pytest.raises(UsageError, match="what its depth means"):
+        describe_network(load_recipe(TransformersRecipe, recipe), Path())
+    described = describe_network(load_recipe(TransformersRecipe, {**recipe, "gauge": "metric"}), Path())
+    assert described.tasks == (Task.DEPTH,)
+
+
+def test_a_changed_model_is_noticed(model, tmp_path: Path):
+    (tmp_path / "a.safetensors").write_bytes(b"1")
+    before = fingerprint(str(tmp_path))
+    (tmp_path / "a.safetensors").write_bytes(b"12")
+    assert fingerprint(str(tmp_path)) != before
