@@ -35,6 +35,10 @@ class InputSpec(_Strict):
     resize: Literal["stretch, bilinear, antialias"] = "stretch, bilinear, antialias"
     mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
     std: tuple[float, float, float] = (0.229, 0.224, 0.225)
+    picture_hw: tuple[int, int] | None = None
+    """The only picture size that this file takes; None: any."""
+    max_batch: int | None = None
+    """The most pictures that this file takes at once; None: any number."""
 
 
 class DepthSpec(_Strict):

@@ -5,8 +5,8 @@ Knows torch modules and ``spec.json``; knows nothing of recipes and training.
 
 from __future__ import annotations
 
+import ast
 import contextlib
-import copy
 import io
 import logging
 import time
@@ -19,19 +19,18 @@ from typing import Any
 
 import onnx
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from distill import __version__
 from distill.errors import DistillError
+from distill.export.ordered import example, for_export
 from distill.images import write_atomic
 from distill.spec import METADATA_KEY, StudentSpec
 
+_SCOPES_KEY = "pkg.torch.onnx.name_scopes"
+"""Where the exporter notes the modules around an operation, as a Python list of strings."""
 MAX_BYTES = 2**31 - 1
 """One protobuf message, and so one file without external data, ends here."""
-_EXAMPLE_BATCH = 2
-"""Never 1: networks with attention silently bake a batch of 1 into the graph, and fail later at 2."""
-_EXAMPLE_OFF_PX = (6, 14)
-"""The example differs from the working size, or the exporter may take the two for one and drop the resize."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,8 +67,9 @@ def export_onnx(module: nn.Module, spec: StudentSpec, path: Path, *, opset: int 
         DistillError: The graph cannot be expressed in ONNX, fails the checker or is over 2 GB.
     """
     start = time.perf_counter()
-    student = _Ordered(_reparameterize(module), spec).eval()
+    student = for_export(module, spec)
     proto = _trace(student, spec, opset)
+    _name_layers(proto)
     _strip_traces(proto)
     _embed(proto, spec)
     size_bytes = proto.ByteSize()
@@ -94,35 +94,14 @@ def export_onnx(module: nn.Module, spec: StudentSpec, path: Path, *, opset: int 
     )
 
 
-class _Ordered(nn.Module):
-    """The student with its outputs as a tuple in the order of the contract, which is how ONNX names them."""
-
-    def __init__(self, module: nn.Module, spec: StudentSpec) -> None:
-        super().__init__()
-        self.module, self.names = module, spec.output_names
-
-    def forward(self, image: Tensor) -> tuple[Tensor, ...]:
-        outputs = self.module(image)
-        return tuple(outputs[name] for name in self.names)
-
-
-def _reparameterize(module: nn.Module) -> nn.Module:
-    """A copy with train-time branches merged; before any inference, after which some backbones refuse to be copied."""
-    from timm.utils.model import reparameterize_model
-
-    return reparameterize_model(copy.deepcopy(module).eval().cpu())
-
-
 def _trace(student: nn.Module, spec: StudentSpec, opset: int | None) -> Any:
-    height, width = (side + off for side, off in zip(spec.input.size_hw, _EXAMPLE_OFF_PX, strict=True))
-    example = torch.zeros((_EXAMPLE_BATCH, height, width, 3), dtype=torch.uint8)
-    dimensions = {0: "batch", 1: "height", 2: "width"}
+    dimensions = {0: "batch"} if spec.input.picture_hw else {0: "batch", 1: "height", 2: "width"}
     said = io.StringIO()
     try:
         with _quiet(said):
             program = torch.onnx.export(
                 student,
-                (example,),
+                (example(spec),),
                 input_names=[spec.input.name],
                 output_names=list(spec.output_names),
                 opset_version=opset,
@@ -138,6 +117,28 @@ def _trace(student: nn.Module, spec: StudentSpec, opset: int | None) -> Any:
         ) from error
     assert program is not None
     return program.model_proto
+
+
+def _name_layers(proto: Any) -> None:
+    """Name each node by the layer of the student that it comes from, as in ``neck.smooths.1.2/Conv``.
+
+    What prepares the picture is named ``picture/...``, what makes final values of the heads' maps ``values/...``.
+    """
+    taken: Counter[str] = Counter()
+    before = True
+    for node in proto.graph.node:
+        scopes = [entry.value for entry in node.metadata_props if entry.key == _SCOPES_KEY]
+        layer = _layer(ast.literal_eval(scopes[0])) if scopes else ""
+        before = before and not layer
+        name = f"{layer or ('picture' if before else 'values')}/{node.op_type}"
+        taken[name] += 1
+        node.name = name if taken[name] == 1 else f"{name}.{taken[name]}"
+
+
+def _layer(scopes: list[str]) -> str:
+    """The innermost module among the scopes of a node; the last scope is the operation itself."""
+    paths = [path for path in scopes[:-1] if path.startswith("module.")]
+    return paths[-1].removeprefix("module.") if paths else ""
 
 
 def _strip_traces(proto: Any) -> None:

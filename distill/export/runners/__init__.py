@@ -1,0 +1,57 @@
+"""Run any exported student. Knows arrays and ``spec.json``; knows nothing of recipes and training.
+
+All engines stand behind one door: uint8 RGB (batch, height, width, 3) in, the spec's named outputs out, as numpy arrays
+for numpy arrays and as torch tensors for torch tensors.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from distill.errors import UsageError
+from distill.export.runners.base import Outputs, Runner, TensorOutputs, num_cores
+from distill.export.runners.module import ModuleRunner
+from distill.export.runners.ort import OrtRunner
+
+__all__ = ["ENGINES", "ModuleRunner", "OrtRunner", "Outputs", "Runner", "TensorOutputs", "num_cores", "open_runner"]
+
+ENGINES: Mapping[str, str] = {
+    ".onnx": "distill.export.runners.ort:OrtRunner",
+    ".xml": "distill.export.runners.openvino:OpenVinoRunner",
+    ".pt2": "distill.export.runners.aoti:AotiRunner",
+}
+"""What opens a file of this suffix, imported when it is needed."""
+
+
+def open_runner(
+    path: Path, *, threads: int | None = None, spinning: bool = True, device: str | None = None, **options: Any
+) -> Runner:
+    """The exported student in this file, in the engine that its suffix calls for.
+
+    Args:
+        path: Written by ``distill export``.
+        threads: None takes the cores that this process may use.
+        spinning: Whether an engine's idle threads wait busily, where that can be chosen.
+        device: Such as ``cpu`` or ``cuda``; None takes the engine's own choice.
+        options: Of one engine alone; see its class.
+
+    Raises:
+        UsageError: No such file, or a suffix that no engine reads.
+        DistillError: The file is damaged, not a student, or made for another machine.
+    """
+    if not path.is_file():
+        raise UsageError(f"{path}: no such file", hint="check the path")
+    entry = ENGINES.get(path.suffix.lower())
+    if entry is None:
+        raise UsageError(
+            f"{path}: no engine reads {path.suffix or 'files without a suffix'}; exported students end in"
+            f" {', '.join(ENGINES)}",
+            hint="write one with distill export RUN --to onnx",
+        )
+    module, _, name = entry.partition(":")
+    if device is not None:
+        options["device"] = device
+    return getattr(importlib.import_module(module), name)(path, threads=threads, spinning=spinning, **options)

@@ -1,0 +1,110 @@
+"""What every engine has in common: pictures in, the contract's named outputs out, of the kind that came in."""
+
+from __future__ import annotations
+
+import os
+from abc import ABC, abstractmethod
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self, overload
+
+import numpy as np
+from jaxtyping import Shaped, UInt8
+from numpy import ndarray
+
+from distill.errors import DistillError
+from distill.spec import StudentSpec
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Outputs = dict[str, Shaped[ndarray, "..."]]
+TensorOutputs = dict[str, "Tensor"]
+
+
+class Runner(ABC):
+    """A student, ready to run; a context manager. May be called from several threads.
+
+    Attributes:
+        name: How to name it to a person.
+        engine: What computes: ``onnxruntime cpu``, ``openvino cpu``, ``torch cpu``, ...
+        spec: The student's contract.
+        threads: Threads that one call uses.
+    """
+
+    def __init__(self, name: str, engine: str, spec: StudentSpec, threads: int, loaded: Any) -> None:
+        self.name, self.engine, self.spec, self.threads = name, engine, spec, threads
+        self._loaded = loaded
+
+    @overload
+    def __call__(self, images: Tensor) -> TensorOutputs: ...
+    @overload
+    def __call__(self, images: UInt8[ndarray, "b h w 3"]) -> Outputs: ...
+    def __call__(self, images: Any) -> Any:
+        """The outputs by name (`StudentSpec.output_names`), at the size of the pictures.
+
+        Args:
+            images: A numpy array or a torch tensor; the outputs are of the same kind, and on the same device.
+
+        Raises:
+            DistillError: Not uint8 (batch, height, width, 3), or the engine failed.
+        """
+        self._check(images)
+        return self._run(images) if isinstance(images, ndarray) else self._run_tensor(images)
+
+    @abstractmethod
+    def _run(self, images: UInt8[ndarray, "b h w 3"]) -> Outputs: ...
+
+    def _run_tensor(self, images: Tensor) -> TensorOutputs:
+        """Through numpy: without a copy on a CPU, with one each way from a GPU; engines that can do better override."""
+        import torch
+
+        outputs = self._run(np.asarray(images.detach().cpu()))
+        return {name: torch.from_numpy(value).to(images.device) for name, value in outputs.items()}
+
+    def warm_up(self, batch: int = 1, size_hw: tuple[int, int] | None = None, calls: int = 2) -> Self:
+        """Call it on gray pictures of this size, so that the first real one does not pay for lazy allocation."""
+        height, width = size_hw or self.spec.input.size_hw
+        for _ in range(calls):
+            self(np.full((batch, height, width, 3), 127, np.uint8))
+        return self
+
+    def close(self) -> None:
+        """Free what the engine holds; calling the runner afterwards is a mistake."""
+        self._loaded = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _check(self, images: Any) -> None:
+        shape, kind = tuple(images.shape), str(images.dtype).removeprefix("torch.")
+        if kind != "uint8" or len(shape) != 4 or shape[-1] != 3 or 0 in shape:
+            raise DistillError(
+                f"{self.name}: pictures are {kind} {shape}, not uint8 (batch, height, width, 3)",
+                hint="give RGB pictures of equal size, stacked",
+            )
+        wanted, most = self.spec.input.picture_hw, self.spec.input.max_batch
+        if wanted is not None and shape[1:3] != wanted:
+            raise DistillError(
+                f"{self.name}: made for pictures of {wanted[0]}x{wanted[1]} px alone, these are {shape[1]}x{shape[2]}",
+                hint="resize the pictures, or export without --picture-size",
+            )
+        if most is not None and shape[0] > most:
+            raise DistillError(
+                f"{self.name}: made for at most {most} pictures at once, these are {shape[0]}",
+                hint="choose a smaller --batch, or export with a larger --max-batch",
+            )
+
+
+def num_cores() -> int:
+    """The cores that this process may use, which containers and taskset make fewer than the machine has."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def first_line(error: Exception) -> str:
+    """What an engine's error says first, which is what it has to say."""
+    return (str(error).strip() or type(error).__name__).split("\n")[0]
