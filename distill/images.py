@@ -134,6 +134,27 @@ def decode_rgb(data: bytes, name: str) -> tuple[UInt8[ndarray, "h w 3"], str]:
         ) from error
 
 
+def picture_size_hw(data: bytes, name: str) -> tuple[int, int]:
+    """(height, width) as a person sees it, out of the header; no pixel is decoded.
+
+    Raises:
+        DistillError: The bytes are no picture in a known format.
+    """
+    try:
+        with warnings.catch_warnings(), Image.open(io.BytesIO(data)) as picture:
+            warnings.simplefilter("ignore")
+            width, height = picture.size
+            turned = picture.getexif().get(_ORIENTATION, 1) in _LYING
+    except Exception as error:  # as in `decode_rgb`
+        raise DistillError(f"{name}: not a picture in any known format", hint="remove or convert it") from error
+    return (width, height) if turned else (height, width)
+
+
+_ORIENTATION = 0x0112
+_LYING = (5, 6, 7, 8)
+"""EXIF orientations of pictures that are stored on their side."""
+
+
 def refuse_huge(size_wh: tuple[int, int], name: str, limit: int | None = None) -> None:
     """Refuse a picture by the size that its header announces, before anything is inflated.
 

@@ -16,7 +16,7 @@ import sqlite3
 import threading
 import time
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -178,6 +178,37 @@ class Ledger:
                 "UPDATE requests SET state=?, owner='', reserved_usd=0, cost_usd=cost_usd+?, tokens_in=tokens_in+?,"
                 " tokens_out=tokens_out+?, latency_s=?, finish=?, detail=?, changed_s=? WHERE key=?",
                 (state, cost_usd, tokens_in, tokens_out, latency_s, finish, detail, time.time(), key),
+            )
+
+    def recover(self, cost_of: Callable[[str], float | None]) -> None:
+        """Settle the calls that died processes left in flight.
+
+        Args:
+            cost_of: What the answer to a request cost; None when none was kept, so that it may have been charged.
+        """
+        with self._guarded():
+            rows = self._db.execute("SELECT key, owner FROM requests WHERE state=?", (ASKING,)).fetchall()
+        for key, owner in rows:
+            if owner == self._owner.name or _alive(self.path.parent, owner):
+                continue
+            cost_usd = cost_of(key)
+            self._settle_for(key, owner, cost_usd)
+
+    def _settle_for(self, key: str, owner: str, cost_usd: float | None) -> None:
+        """Settle another's call, unless someone has taken it since."""
+        with self._transaction() as db:
+            row = db.execute(
+                "SELECT job, reserved_usd FROM requests WHERE key=? AND state=? AND owner=?", (key, ASKING, owner)
+            ).fetchone()
+            if row is None:
+                return
+            if cost_usd is None:
+                self._doubt(db, key, *row)
+            else:
+                _add(db, row[0], reserved_usd=-row[1], cost_usd=cost_usd)
+            db.execute(
+                "UPDATE requests SET state=?, owner='', reserved_usd=0, cost_usd=cost_usd+?, detail=? WHERE key=?",
+                ("waiting" if cost_usd is None else "done", cost_usd or 0.0, "cut off with its process", key),
             )
 
     def enter(self, key: str, state: str, *, job: str = "", cost_usd: float = 0.0, **about: Any) -> None:

@@ -33,6 +33,7 @@ _SIGNATURES = (
     (b"GIF8", "gif"),
     (b"BM", "bmp"),
 )
+_VERIFY = "`distill answers verify` lists what is damaged"
 _HINT = "free space, or make the folder writable, and run the same command again"
 
 
@@ -123,19 +124,36 @@ class AnswerStore:
         Raises:
             DistillError: It is there and damaged, or cannot be read.
         """
-        path = self._path(key, "json")
+        meta = self.meta(key)
+        if meta is None:
+            return None
+        path = self._path(key, meta["suffix"])
         try:
-            meta = json.loads(path.read_bytes())
-            data = self._path(key, meta["suffix"]).read_bytes() if meta["bytes"] else b""
+            data = path.read_bytes() if meta["bytes"] else b""
         except FileNotFoundError:
             return None
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise DistillError(
-                f"{path}: the stored answer cannot be read: {error}", hint="see `distill answers verify`"
-            ) from error
+        except OSError as error:
+            raise DistillError(f"{path}: the stored answer cannot be read: {error}", hint=_VERIFY) from error
         if hashlib.sha256(data).hexdigest() != meta["sha256"]:
-            raise DistillError(f"{path}: the stored answer is damaged", hint="see `distill answers verify`")
+            raise DistillError(f"{path}: the stored answer is damaged", hint=_VERIFY)
         return Stored(key, meta["kind"], data, meta)
+
+    def meta(self, key: str) -> dict[str, Any] | None:
+        """What is known about an answer, without its bytes; None when it was not received yet.
+
+        Raises:
+            DistillError: It is there and cannot be read.
+        """
+        path = self._path(key, "json")
+        try:
+            meta: dict[str, Any] = json.loads(path.read_bytes())
+            if not {"suffix", "bytes", "kind", "sha256", "cost_usd"} <= meta.keys():
+                raise ValueError("it is no page of an answer")
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError, AttributeError) as error:
+            raise DistillError(f"{path}: the stored answer cannot be read: {error}", hint=_VERIFY) from error
+        return meta
 
     def holds(self, key: str) -> bool:
         """Whether the answer was received."""

@@ -1,0 +1,201 @@
+"""All questions of a job, asked ahead of the labelling: many in flight, in the order of the slices.
+
+    thread "reader"    reads photos slice by slice, finds out what the teacher would ask, submits what is not stored
+    thread "asker"     one event loop; every call waits there for its turn
+    the caller         gets each slice when all its questions are settled, and labels it out of the store
+
+What a teacher would ask is found out by letting it ask: a generator that only takes notes stands in for the real one.
+So samples, mirrored photos and whatever else a teacher may come to ask need no word here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import queue
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
+from contextlib import suppress
+from types import TracebackType
+from typing import Self
+
+from distill.errors import DistillError, UsageError
+from distill.images import Photo
+from distill.ledger import Ledger
+from distill.recipe.hosted import HostedRecipe
+from distill.teachers.answers import AnswerStore, Unanswered
+from distill.teachers.base import Teacher
+from distill.teachers.generators.hosted.engine import Engine, Stopped, Terms, recover
+from distill.teachers.generators.hosted.opening import find_secrets, open_service, prices_of
+from distill.teachers.generators.hosted.painter import HostedGenerator
+from distill.teachers.generators.hosted.service import Call, Service
+
+ReadSlice = Callable[[int], Iterator[Photo]]
+BuildTeacher = Callable[[Callable[[HostedGenerator, Call], None]], Teacher]
+_LATER = "asked, and not answered yet"
+
+
+class Asker:
+    """Asks one service all that a job needs. A context: leaving it waits for the calls in flight."""
+
+    def __init__(self, recipe: HostedRecipe, store: AnswerStore, *, terms: Terms) -> None:
+        self._recipe, self._store, self._terms = recipe, store, terms
+        self._ledger = Ledger(store.folder)
+        recover(self._ledger, store)
+        # Enough waiting calls to keep all places taken while some sleep before another try; each holds a picture.
+        self._window = threading.Semaphore(4 * recipe.limits.concurrency + 16)
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="asker", daemon=True)
+        self._engine: Engine | None = None
+        self._service: Service | None = None
+        self._stopped: DistillError | None = None
+        self._calls: set[Future[None]] = set()
+        self.num_asked = 0
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop(DistillError("the run ended"))
+        for call in list(self._calls):
+            with suppress(DistillError):
+                call.result()
+        if self._service is not None:
+            asyncio.run_coroutine_threadsafe(self._service.close(), self._loop).result(10)
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+        self._ledger.close()
+
+    @property
+    def in_flight(self) -> int:
+        """Calls that are sent and not answered."""
+        return self._engine.in_flight if self._engine else 0
+
+    def stop(self, error: DistillError) -> None:
+        """Begin no more calls. Those in flight are answered and kept."""
+        self._stopped = self._stopped or error
+        if self._engine is not None:
+            self._loop.call_soon_threadsafe(self._engine.stop, error)
+
+    def slices(self, todo: Sequence[int], read: ReadSlice, build: BuildTeacher) -> Iterator[int]:
+        """Each slice, in order, when everything about it is settled; later ones are being asked meanwhile.
+
+        Args:
+            todo: The slices.
+            read: Gives the photos of a slice.
+            build: Builds the teacher around a function that is told of every call it would make.
+
+        Raises:
+            Stopped: A cap, the deadline, the disk or the service ended the asking; slices that were not given are to
+                do.
+            UsageError: There is no key.
+        """
+        ready: queue.Queue[tuple[int, list[Future[None]]] | BaseException] = queue.Queue()
+        reader = threading.Thread(target=self._read, args=(todo, read, build, ready), name="reader", daemon=True)
+        reader.start()
+        for _ in todo:
+            item = _patient(ready)
+            if isinstance(item, BaseException):
+                raise item
+            index, calls = item
+            for call in calls:
+                self._wait(call)
+            yield index
+
+    def _wait(self, call: Future[None]) -> None:
+        """Until a call is settled; one that failed for good is settled, too: the label will say so."""
+        try:
+            while True:
+                with suppress(TimeoutError):
+                    return call.result(timeout=0.5)  # short, so that Ctrl-C gets through
+        except Stopped:
+            raise
+        except UsageError:
+            raise
+        except DistillError:
+            if self._engine is not None and self._engine.stopped is not None:
+                stopped = self._engine.stopped
+                raise Stopped(stopped.message, hint=stopped.hint) from None
+
+    def _read(
+        self,
+        todo: Sequence[int],
+        read: ReadSlice,
+        build: BuildTeacher,
+        ready: queue.Queue[tuple[int, list[Future[None]]] | BaseException],
+    ) -> None:
+        """The reader's work; whatever goes wrong is the caller's to know."""
+        wanted: list[Call] = []
+        settled: set[str] = set()
+
+        def note(generator: HostedGenerator, call: Call) -> None:
+            if call.ask.key not in settled:
+                settled.add(call.ask.key)
+                wanted.append(call)
+            raise Unanswered(_LATER)
+
+        try:
+            teacher = build(note)
+            for index in todo:
+                calls: list[Future[None]] = []
+                for photo in read(index):
+                    settled.clear()
+                    with suppress(DistillError):  # what is wrong with a photo is said when it is labelled
+                        teacher.teach(photo)
+                    calls += [self.submit(call) for call in wanted]
+                    wanted.clear()
+                    if self._stopped is not None:
+                        return
+                ready.put((index, calls))
+        except BaseException as error:
+            ready.put(error)
+
+    def submit(self, call: Call) -> Future[None]:
+        """Ask, when its turn comes; waits while too many are waiting already.
+
+        Raises:
+            Stopped: No more calls are made.
+            UsageError: There is no key.
+        """
+        while not self._window.acquire(timeout=0.2):
+            if self._stopped is not None:
+                raise Stopped(self._stopped.message, hint=self._stopped.hint)
+        self.num_asked += 1
+        future = asyncio.run_coroutine_threadsafe(self._answer(call), self._loop)
+        self._calls.add(future)
+        future.add_done_callback(self._done)
+        return future
+
+    def _done(self, future: Future[None]) -> None:
+        self._calls.discard(future)
+        self._window.release()
+
+    async def _answer(self, call: Call) -> None:
+        if self._engine is None:
+            self._service = open_service(self._recipe)
+            price, gate_price = prices_of(self._recipe)
+            self._engine = Engine(
+                self._service,
+                self._store,
+                self._ledger,
+                price=price,
+                gate_price=gate_price,
+                limits=self._recipe.limits,
+                terms=self._terms,
+                secrets=find_secrets(self._recipe),
+            )
+            if self._stopped is not None:
+                self._engine.stop(self._stopped)
+        await self._engine.answer(call)
+
+
+def _patient(ready: queue.Queue) -> tuple[int, list[Future[None]]] | BaseException:
+    """The next item; waits in short steps, so that Ctrl-C gets through."""
+    while True:
+        with suppress(queue.Empty):
+            item: tuple[int, list[Future[None]]] | BaseException = ready.get(timeout=0.5)
+            return item

@@ -1,0 +1,182 @@
+"""How hard a service is asked: a pace per minute, a number of calls in flight that adapts, and a breaker.
+
+Knows time and outcomes; knows nothing of what is asked. All of it lives in one event loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
+
+_BURST_S = 1.0
+"""A pace may be run ahead of by this many seconds' worth, so that it is reached although calls end in clumps."""
+_WINDOW = 20
+_MUCH, _MOST = 0.25, 0.6
+"""Shares of calls turned away above which fewer are sent, and above which all wait as long as the service says."""
+
+
+class Pace:
+    """So many units per minute, spent before a call (a token bucket)."""
+
+    def __init__(self, per_minute: float | None, clock: Callable[[], float] = time.monotonic) -> None:
+        self._per_s = None if per_minute is None else per_minute / 60
+        self._clock, self._at = clock, clock()
+        self._most = max(1.0, (self._per_s or 0) * _BURST_S)
+        self._left = self._most
+
+    def wait_s(self, units: float) -> float:
+        """Seconds until that many units may be spent; 0: now."""
+        if self._per_s is None or units <= 0:
+            return 0.0
+        now = self._clock()
+        self._left = min(self._most, self._left + (now - self._at) * self._per_s)
+        self._at = now
+        # A call larger than the bucket waits for a full one, and leaves a debt.
+        return max(0.0, (min(units, self._most) - self._left) / self._per_s)
+
+    def spend(self, units: float) -> None:
+        """Take the units; ask `wait_s` first."""
+        self._left -= units
+
+
+class Gate:
+    """Calls in flight: their number doubles at first, grows while calls pass, and shrinks when many are turned away.
+
+    A few refused calls in a hundred are a service's way; only their share over the last calls says that there are too
+    many.
+    """
+
+    def __init__(self, most: int, *, start: int = 8, clock: Callable[[], float] = time.monotonic) -> None:
+        self.most, self.limit = most, float(min(start, most))
+        self.in_flight = 0
+        self._clock, self._doubling, self._closed_until = clock, True, 0.0
+        self._outcomes: deque[bool] = deque(maxlen=_WINDOW)
+        self._since = 0
+
+    @property
+    def has_room(self) -> bool:
+        """Whether another call may be sent."""
+        return self.in_flight < max(1, int(self.limit))
+
+    def wait_s(self) -> float:
+        """Seconds until the service wants to be asked again; 0: now."""
+        return max(0.0, self._closed_until - self._clock())
+
+    def close_for(self, delay_s: float) -> None:
+        """Send nothing for a while."""
+        self._closed_until = max(self._closed_until, self._clock() + delay_s)
+
+    def passed(self) -> None:
+        """A call was answered."""
+        self._note(True)
+
+    def turned_away(self, delay_s: float | None) -> None:
+        """A call was refused for being one too many."""
+        self._note(False)
+        if self._share_turned_away > _MOST and delay_s:
+            self.close_for(delay_s)
+
+    @property
+    def _share_turned_away(self) -> float:
+        return self._outcomes.count(False) / len(self._outcomes) if len(self._outcomes) >= _WINDOW // 2 else 0.0
+
+    def _note(self, passed: bool) -> None:
+        self._outcomes.append(passed)
+        self._since += 1
+        # One decision per generation of calls: what is in flight was sent under the old number.
+        if self._since < max(_WINDOW // 2, int(self.limit)):
+            return
+        self._since = 0
+        if self._share_turned_away > _MUCH:
+            self.limit, self._doubling = max(1.0, self.limit * 0.7), False
+        else:
+            self.limit = min(float(self.most), self.limit * (2.0 if self._doubling else 1.1) + 1)
+
+
+class Breaker:
+    """Notices that nothing works: then only one call at a time is tried, and after a while the run is given up."""
+
+    def __init__(self, patience_s: float, *, failures: int = 10, clock: Callable[[], float] = time.monotonic) -> None:
+        self._patience_s, self._failures, self._clock = patience_s, failures, clock
+        self._in_a_row, self._since = 0, 0.0
+        self.last_error = ""
+
+    @property
+    def open(self) -> bool:
+        """Whether calls fail one after the other."""
+        return self._in_a_row >= self._failures
+
+    @property
+    def hopeless(self) -> bool:
+        """Whether it has been so for longer than one wants to wait."""
+        return self.open and self._clock() - self._since > self._patience_s
+
+    def worked(self) -> None:
+        """A call was answered, or turned away by a service that is there."""
+        self._in_a_row = 0
+
+    def failed(self, error: str) -> None:
+        """A call broke."""
+        if self._in_a_row == 0:
+            self._since = self._clock()
+        self._in_a_row += 1
+        self.last_error = error
+
+
+class Throttle:
+    """Pace, gate and breaker together: `enter` before a call, `leave` after it."""
+
+    def __init__(self, paces: dict[str, Pace], gate: Gate, breaker: Breaker) -> None:
+        self._paces, self.gate, self.breaker = paces, gate, breaker
+        self._turn = asyncio.Lock()
+        self._changed = asyncio.Event()
+        self.closed = False
+
+    async def enter(self, units: dict[str, float]) -> None:
+        """Wait until one more call may be sent, first come first served; at once when the throttle is closed.
+
+        Args:
+            units: What it spends of each pace.
+        """
+        async with self._turn:
+            while not self.closed:
+                self._changed.clear()
+                delay_s: float | None = None
+                if self.gate.has_room and not (self.breaker.open and self.gate.in_flight > 0):
+                    delay_s = max([self.gate.wait_s(), *(self._paces[name].wait_s(n) for name, n in units.items())])
+                    if delay_s <= 0:
+                        break
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(delay_s):
+                        await self._changed.wait()
+            for name, amount in units.items():
+                self._paces[name].spend(amount)
+            self.gate.in_flight += 1
+
+    def leave(self) -> None:
+        """The call has ended."""
+        self.gate.in_flight -= 1
+        self._changed.set()
+
+    def close(self) -> None:
+        """Let everyone through who waits: nothing will be sent any more."""
+        self.closed = True
+        self._changed.set()
+
+
+def backoff_s(tries: int, *, first_s: float, longest_s: float, asked_s: float | None = None) -> float:
+    """Seconds before the next try: what the service asks for, else doubling, with jitter so that calls spread out.
+
+    Args:
+        tries: Calls made so far, at least 1.
+        first_s: Before the second call.
+        longest_s: Of our own delays.
+        asked_s: What the service asks for; never undercut.
+    """
+    if asked_s is not None:
+        return asked_s + random.uniform(0, min(1.0, 0.25 * asked_s))
+    return random.uniform(0.5, 1.0) * min(longest_s, first_s * 2 ** min(tries - 1, 30))
