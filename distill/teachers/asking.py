@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
-import numpy as np
-
-from distill.images import Photo, encode_jpeg, read_photo
 from distill.tasks import Task
-from distill.teachers.base import Question
-from distill.teachers.prompts import permute
+
+if TYPE_CHECKING:  # words of the command line are read without numpy and OpenCV
+    from distill.images import Photo
+    from distill.teachers.base import Question
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +41,8 @@ class Asking:
 
     def variants(self, question: Question) -> list[Variant]:
         """All ways in which a question is asked; the plain one first."""
+        from distill.teachers.prompts import permute
+
         found = []
         for sample in range(self.samples):
             asked = question
@@ -77,6 +79,10 @@ class Variant:
 
 def mirrored_photo(photo: Photo) -> Photo:
     """The left-right mirrored photo, as a file of its own."""
+    import numpy as np
+
+    from distill.images import encode_jpeg, read_photo
+
     data = encode_jpeg(np.ascontiguousarray(photo.rgb[:, ::-1]))
     origin = {key: value for key, value in photo.origin.items() if key != "path"}
     mirrored = read_photo(data, key=photo.key, name=photo.name, origin={**origin, "mirrored": 1})

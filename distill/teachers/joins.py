@@ -27,6 +27,8 @@ def join_classes(label: Label, classes: Sequence[str]) -> Label:
 
 def picked_at(label: Label, size_hw: tuple[int, int]) -> Label:
     """The label on another grid over the same photo; pixels are picked, never mixed."""
+    if label.size_hw == size_hw:
+        return label
     rows, columns = (
         ((np.arange(size) + 0.5) * have / size).astype(np.intp)
         for size, have in zip(size_hw, label.size_hw, strict=True)

@@ -14,10 +14,10 @@ from typing import Any
 from jaxtyping import UInt8
 from numpy import ndarray
 
-from distill.errors import DistillError
+from distill.errors import DistillError, UsageError
 from distill.images import Photo
 from distill.labels import Label
-from distill.tasks import Task
+from distill.tasks import MAX_CLASSES, Task
 from distill.teachers.asking import ONCE, Asking, Variant, mirrored_photo
 from distill.teachers.base import Answer, Generator, Lesson, Question, Refusal
 from distill.teachers.checks import Checks, score_lesson
@@ -74,6 +74,11 @@ class PaintingTeacher:
         checks: Checks | None = None,
         asking: Asking = ONCE,
     ) -> None:
+        if len(classes) > MAX_CLASSES:
+            raise UsageError(
+                f"{name}: the legends name {len(classes)} classes together, and ids are stored in 8 bits",
+                hint=f"label at most {MAX_CLASSES} classes into one --out",
+            )
         self.name, self.licence, self.terms = name, licence, terms
         self.tasks = tuple(tasks)
         self.classes = tuple(classes)

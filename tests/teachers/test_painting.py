@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from distill.errors import DistillError
+from distill.errors import DistillError, UsageError
 from distill.images import Photo, encode_map, read_photo
 from distill.labels import Label
 from distill.recipe.synthetic import FaultsRecipe, SyntheticRecipe
@@ -113,6 +113,13 @@ def test_two_legends_about_one_photo_are_two_lessons_with_one_class_list():
     )
     assert first.labels[Task.SEMANTIC].classes == ("cat", "dog", "tree", "road")
     assert second.labels[Task.SEMANTIC].value[0, 0] == 2
+
+
+def test_legends_that_together_name_more_classes_than_ids_are_refused():
+    with pytest.raises(UsageError, match="300 classes together"):
+        PaintingTeacher(
+            Painter([]), name="t", licence="l", tasks=[Task.SEMANTIC], classes=[f"c{i}" for i in range(300)]
+        )
 
 
 def instance_label(value: list[int], name: str) -> Label:
