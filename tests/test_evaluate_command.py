@@ -13,8 +13,8 @@ import pytest
 
 from distill.commands.console import Console
 from distill.commands.evaluate import Settings, run_evaluate
-from distill.commands.scoring.boards import Rules
 from distill.commands.scoring.fitting import Crop, crop_mask, fit_label, join_classes
+from distill.commands.scoring.judges import Rules
 from distill.errors import DistillError, UsageError
 from distill.images import encode_jpeg
 from distill.labels import Label, encode

@@ -3,41 +3,65 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from distill.commands.console import Console
-from distill.commands.scoring.boards import Rules
 from distill.commands.scoring.fitting import Crop
+from distill.commands.scoring.judges import Rules
 from distill.errors import UsageError
 from distill.metrics import Alignment
-from distill.tasks import FAR_DEPTH_M, Task
+from distill.tasks import Task
+
+if TYPE_CHECKING:
+    from distill.commands.scoring.truths import Truth
+    from distill.commands.scoring.twins import TwinFinder
+
+DATASET_NAMES = ("nyuv2", "kitti", "diode", "scannet", "cityscapes", "camvid", "ade20k")
+"""Those of `distill.commands.scoring.datasets`, which a test compares: --help must not read them in."""
 
 
 def evaluate(
     subjects: Annotated[
-        list[Path], typer.Argument(help="Run folders, exported files, or folders of shards (a teacher's labels).")
+        list[Path],
+        typer.Argument(
+            help="Run folders, exported files, folders of shards (a teacher's labels), or recipes of other models."
+        ),
     ],
-    truth: Annotated[Path, typer.Option(help="Folder of shards that hold the truth and its photos.")],
+    truth: Annotated[Path, typer.Option(help="Folder of shards that hold the truth, or of the data set.")],
+    dataset: Annotated[
+        str | None, typer.Option(help=f"Read --truth in the official layout of {', '.join(DATASET_NAMES)}.")
+    ] = None,
     task: Annotated[list[Task] | None, typer.Option(help="Only this task; can be given several times.")] = None,
     alignment: Annotated[
         Alignment | None,
         typer.Option(help="Of depth. Default: none for metres, else what the gauge needs, for all subjects."),
     ] = None,
-    crop: Annotated[Crop, typer.Option(help="Part of the picture that counts: eigen (NYU), garg (KITTI).")] = Crop.NONE,
-    min_depth: Annotated[float, typer.Option(help="Truth nearer than this, in metres, is left out.")] = 1e-3,
-    max_depth: Annotated[float, typer.Option(help="Truth farther than this, in metres, is left out.")] = round(
-        FAR_DEPTH_M, 3
-    ),
+    crop: Annotated[
+        Crop | None,
+        typer.Option(
+            help="Part of the picture that counts: eigen (NYU), garg, eigen-kitti, kb (KITTI). Default: none."
+        ),
+    ] = None,
+    min_depth: Annotated[
+        float | None, typer.Option(help="Truth nearer than this, in metres, is left out. Default: 0.001.")
+    ] = None,
+    max_depth: Annotated[
+        float | None, typer.Option(help="Truth farther than this, in metres, is left out. Default: 90.")
+    ] = None,
     map_classes: Annotated[
         Path | None, typer.Option(help="YAML of 'subject class: truth class' pairs, for names that differ.")
     ] = None,
     trivial: Annotated[
         Path | None, typer.Option(help="Training shards; adds the predictor that never looks at the picture.")
+    ] = None,
+    trained_on: Annotated[
+        list[Path] | None,
+        typer.Option(help="Training shards whose photos must not be in the truth. Default: those of --trivial."),
     ] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Stop after this many photos.")] = None,
     worst: Annotated[int, typer.Option(min=0, help="How many of the worst images the page shows, per task.")] = 8,
@@ -48,18 +72,24 @@ def evaluate(
 
     The first subject is compared with the others: give the student first, then its teacher's labels. Depth counts where
     the truth is valid and no sky. A subject's invalid pixels are left out of its scores, and their share is reported.
+    Scores carry 95 % intervals over photos; pairs of subjects, the chance that they only differ by luck. --dataset
+    brings the crop and the depth range of the data set's papers.
 
     Examples:
         distill evaluate runs/nano teacher-shards/ --truth truth-shards/ --trivial train-shards/ --out evaluation
 
         distill evaluate student.onnx --truth nyu-shards/ --task depth --crop eigen --max-depth 10
+
+        distill evaluate student.onnx other-model.yaml --dataset cityscapes --truth cityscapes/
     """
     settings = Settings(
         subjects=subjects,
         truth=truth,
         tasks=task or (),
-        rules=Rules(alignment, crop, min_depth, max_depth, _read_class_map(map_classes)),
+        rules=choose_rules(dataset, alignment, crop, min_depth, max_depth, _read_class_map(map_classes)),
+        dataset=dataset,
         trivial=trivial,
+        trained_on=trained_on or (),
         limit=limit,
         worst=worst,
         out=out,
@@ -77,10 +107,43 @@ class Settings:
     truth: Path
     tasks: Sequence[Task] = ()
     rules: Rules = field(default_factory=Rules)
+    dataset: str | None = None
     trivial: Path | None = None
+    trained_on: Sequence[Path] = ()
     limit: int | None = None
     worst: int = 8
     out: Path | None = None
+
+
+def choose_rules(
+    dataset: str | None,
+    alignment: Alignment | None,
+    crop: Crop | None,
+    min_depth_m: float | None,
+    max_depth_m: float | None,
+    renamed: Mapping[str, str | None],
+) -> Rules:
+    """What was asked for, else the data set's own terms, else the defaults.
+
+    Raises:
+        UsageError: No such data set.
+    """
+    if dataset is None:
+        usual = Rules()
+    else:
+        from distill.commands.scoring.datasets import DATASETS
+
+        if dataset not in DATASETS:
+            raise UsageError(f"--dataset {dataset}: not known", hint=f"choose {', '.join(DATASETS)}")
+        preset = DATASETS[dataset]
+        usual = Rules(crop=preset.crop, min_depth_m=preset.min_depth_m, max_depth_m=preset.max_depth_m)
+    return Rules(
+        alignment,
+        usual.crop if crop is None else crop,
+        usual.min_depth_m if min_depth_m is None else min_depth_m,
+        usual.max_depth_m if max_depth_m is None else max_depth_m,
+        renamed,
+    )
 
 
 def run_evaluate(settings: Settings, console: Console) -> tuple[dict[str, Any], str]:
@@ -95,17 +158,23 @@ def run_evaluate(settings: Settings, console: Console) -> tuple[dict[str, Any], 
     from distill.report import to_markdown, write_report
     from distill.report.plain import finite
     from distill.rundir import open_rundir
-    from distill.shards import read_manifest
 
-    manifest = read_manifest(settings.truth)
+    truth = _open_truth(settings)
     contestants = open_contestants(settings.subjects)
-    tasks = choose_tasks(settings.tasks, contestants, settings.truth, manifest)
+    tasks = choose_tasks(settings.tasks, contestants, truth)
     if settings.trivial is not None:
         contestants.append(fit_trivial(settings.trivial, tasks))
     if settings.out is not None:
         open_rundir(settings.out, verb="evaluate", facts=_facts(settings))
     found = evaluate_contestants(
-        contestants, settings.truth, tasks, settings.rules, console, limit=settings.limit, num_worst=settings.worst
+        contestants,
+        truth,
+        tasks,
+        settings.rules,
+        console,
+        limit=settings.limit,
+        num_worst=settings.worst,
+        twins=_open_twins(settings, console),
     )
     values = finite(found.values)
     if settings.out is not None:
@@ -115,12 +184,40 @@ def run_evaluate(settings: Settings, console: Console) -> tuple[dict[str, Any], 
     return values, to_markdown(found.report)
 
 
+def _open_truth(settings: Settings) -> Truth:
+    from distill.commands.scoring.truths import ShardTruth
+
+    if settings.dataset is None:
+        return ShardTruth(settings.truth)
+    from distill.commands.scoring.datasets import open_dataset
+
+    return open_dataset(settings.dataset, settings.truth)
+
+
+def _open_twins(settings: Settings, console: Console) -> TwinFinder | None:
+    """The photos of the training set, if it is known."""
+    from distill.commands.scoring.twins import TwinFinder
+    from distill.shards import Sample, read_manifest, read_samples
+
+    folders = settings.trained_on or ([settings.trivial] if settings.trivial else [])
+    if not folders:
+        return None
+
+    def samples() -> Iterator[Sample]:
+        for folder in folders:
+            yield from console.track(read_samples(folder), "training photos", read_manifest(folder).samples)
+
+    return TwinFinder(samples())
+
+
 def _facts(settings: Settings) -> dict[str, Any]:
     """The call, for the provenance file."""
     rules = settings.rules
     return {
         "subjects": [str(path) for path in settings.subjects],
         "truth": str(settings.truth),
+        "dataset": settings.dataset,
+        "trained_on": [str(path) for path in settings.trained_on],
         "tasks": [str(task) for task in settings.tasks],
         "alignment": rules.alignment,
         "crop": rules.crop,

@@ -14,10 +14,12 @@ from distill.metrics.normals import NormalsMetrics
 from distill.metrics.referring import ReferringMetrics
 from distill.metrics.segmentation import SegmentationMetrics
 from distill.metrics.trivial import TrivialPredictor
+from distill.metrics.uncertainty import Difference, compare, intervals
 
 __all__ = [
     "Alignment",
     "DepthMetrics",
+    "Difference",
     "InstanceMetrics",
     "NormalsMetrics",
     "ReferringMetrics",
@@ -25,6 +27,8 @@ __all__ = [
     "TrivialPredictor",
     "align_depth",
     "can_align",
+    "compare",
     "default_alignment",
     "instance_masks",
+    "intervals",
 ]

@@ -5,12 +5,17 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, UInt8
 from numpy import ndarray
 
 from distill.errors import DistillError
 from distill.metrics.alignment import Alignment, check_alignment, clip_depth, fit_depth
+from distill.metrics.boundaries import RATIOS, boundary_f1, depth_boundary_counts
+from distill.metrics.groups import GroupSums
 from distill.tasks import FAR_DEPTH_M, Gauge
+
+BANDS_M = np.array([0.0, 1.0, 2.0, 5.0, 10.0, 20.0, 40.0, 80.0, 1e6])
+"""Edges of the distance bands; the last one has no end."""
 
 
 class DepthMetrics:
@@ -22,7 +27,8 @@ class DepthMetrics:
 
     Scores: ``delta1 delta2 delta3`` (share with max(p/g, g/p) < 1.25^k), ``abs_rel``, ``sq_rel`` (metres), ``rmse_m``,
     ``rmse_log``, ``log10``, ``silog`` (Depth Anything V2: sqrt(mean e^2 - (mean e)^2 / 2), e = ln p - ln g),
-    ``silog_marigold`` (100 sqrt of the mean over images of the variance of e), ``irmse`` (1/m).
+    ``silog_marigold`` (100 sqrt of the mean over images of the variance of e), ``irmse`` (1/m), ``boundary_f1`` (depth
+    jumps found where they are, over the images that have any).
     """
 
     NAMES = ("delta1", "delta2", "delta3", "abs_rel", "sq_rel", "rmse_m", "rmse_log", "log10", "silog", "irmse")
@@ -43,13 +49,22 @@ class DepthMetrics:
             )
         self.alignment, self.gauge = alignment, gauge
         self.min_depth_m, self.max_depth_m = min_depth_m, max_depth_m
-        self._sums = dict.fromkeys((*self.NAMES, "log_variance"), 0.0)
-        self._images = self._skipped = self._pixels = self._bad = 0
+        self._rows: list[list[float]] = []
+        self._bands = np.zeros((len(BANDS_M) - 1, 3))
+        self.by_group = GroupSums()
+        self._skipped = self._pixels = self._bad = 0
 
     def update(
-        self, prediction: Float[ndarray, "h w"], truth_m: Float[ndarray, "h w"], valid: Bool[ndarray, "h w"]
+        self,
+        prediction: Float[ndarray, "h w"],
+        truth_m: Float[ndarray, "h w"],
+        valid: Bool[ndarray, "h w"],
+        groups: UInt8[ndarray, "h w"] | None = None,
     ) -> dict[str, float]:
-        """The scores of this one image, NaN where it has no valid pixel; they also enter the mean."""
+        """The scores of this one image, NaN where it has no valid pixel; they also enter the mean.
+
+        `groups` (such as class ids) sort the pixels for `by_group`, whose error is AbsRel.
+        """
         with np.errstate(invalid="ignore"):
             counts = valid & (truth_m >= self.min_depth_m) & (truth_m <= self.max_depth_m)
         truth, raw = truth_m[counts].astype(np.float64), prediction[counts].astype(np.float64)
@@ -57,26 +72,71 @@ class DepthMetrics:
             self._skipped += 1
             return dict.fromkeys(self.NAMES, math.nan)
         fit = fit_depth(raw, truth, self.alignment, self.gauge, self.max_depth_m)
-        scores = _score(clip_depth(fit(raw), self.min_depth_m, self.max_depth_m), truth)
-        self._images += 1
+        fitted = np.ones(counts.shape)
+        fitted[counts] = clip_depth(fit(raw), self.min_depth_m, self.max_depth_m)
+        scores = _score(fitted[counts], truth)
+        self._add_bands(fitted[counts], truth)
+        if groups is not None:
+            self.by_group.add(np.abs(fitted[counts] - truth) / truth, groups[counts])
         self._pixels += truth.size
         self._bad += int(truth.size - np.isfinite(raw).sum())
-        for name, value in scores.items():
-            self._sums[name] += value
+        edges = _boundary_f1(fitted, truth_m, counts)
+        self._rows.append([*scores.values(), 0.0 if math.isnan(edges) else edges, float(not math.isnan(edges)), 1.0])
         return {name: scores[name] for name in self.NAMES}
+
+    def _add_bands(self, prediction: ndarray, truth: ndarray) -> None:
+        band = np.digitize(truth, BANDS_M) - 1
+        error = np.abs(prediction - truth) / truth
+        close = np.maximum(prediction / truth, truth / prediction) < 1.25
+        for column, values in enumerate((error, close, np.ones_like(error))):
+            self._bands[:, column] += np.bincount(band, values, len(BANDS_M))[: len(BANDS_M) - 1]
+
+    def bands(self) -> dict[str, dict[str, float]]:
+        """AbsRel, delta1 and pixels by distance of the truth, over all pixels; empty bands are left out."""
+        return {
+            f"{near:g} to {far:g} m": {"abs_rel": error / count, "delta1": close / count, "pixels": int(count)}
+            for near, far, (error, close, count) in zip(
+                BANDS_M[:-1].tolist(), BANDS_M[1:].tolist(), self._bands.tolist(), strict=True
+            )
+            if count
+        }
+
+    def __len__(self) -> int:
+        """How many rows there are so far."""
+        return len(self._rows)
+
+    def rows(self) -> Float[ndarray, "n k"]:
+        """One row of sums per scored image, for `pool`."""
+        return np.array(self._rows, np.float64).reshape(-1, len(self.NAMES) + 4)
+
+    @classmethod
+    def pool(cls, sums: Float[ndarray, "... k"]) -> dict[str, ndarray]:
+        """Scores of a set of images from the sum of their rows."""
+        with np.errstate(invalid="ignore", divide="ignore"):
+            mean = sums[..., :-3] / sums[..., -1:]
+            scores = {name: mean[..., index] for index, name in enumerate(cls.NAMES)}
+            scores["silog_marigold"] = 100.0 * np.sqrt(np.maximum(mean[..., -1], 0.0))
+            scores["boundary_f1"] = sums[..., -3] / sums[..., -2]
+        return scores
 
     def compute(self) -> dict[str, float]:
         """The mean over images of every score, with ``images``, ``images_skipped``, ``pixels`` and ``bad_pixels``."""
-        mean = {name: total / self._images if self._images else math.nan for name, total in self._sums.items()}
-        variance = mean.pop("log_variance")
-        mean["silog_marigold"] = 100.0 * math.sqrt(max(variance, 0.0)) if self._images else math.nan
+        scores = self.pool(self.rows().sum(axis=0))
         return {
-            **mean,
-            "images": self._images,
+            **{name: float(value) for name, value in scores.items()},
+            "images": len(self._rows),
             "images_skipped": self._skipped,
             "pixels": self._pixels,
             "bad_pixels": self._bad,
         }
+
+
+def _boundary_f1(prediction_m: ndarray, truth_m: ndarray, counts: ndarray) -> float:
+    """F1 of depth jumps over the ratios, larger ones weighing more; NaN without any jump. Source: Depth Pro."""
+    found = depth_boundary_counts(prediction_m, truth_m, counts)
+    scores = boundary_f1(found[:, 0], found[:, 1], found[:, 0], found[:, 2])
+    known = np.isfinite(scores)
+    return float(np.average(scores[known], weights=RATIOS[known])) if known.any() else math.nan
 
 
 def _score(prediction: ndarray, truth: ndarray) -> dict[str, float]:

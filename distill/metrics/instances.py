@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 from jaxtyping import Bool, Float, UInt16
 from numpy import ndarray
@@ -25,10 +23,7 @@ class InstanceMetrics:
     """
 
     def __init__(self) -> None:
-        self._hits = np.zeros(len(_THRESHOLDS), np.int64)
-        self._false_positives = np.zeros(len(_THRESHOLDS), np.int64)
-        self._misses = np.zeros(len(_THRESHOLDS), np.int64)
-        self._presence = np.zeros((2, 2), np.int64)
+        self._rows: list[ndarray] = []
 
     def update(
         self,
@@ -39,30 +34,48 @@ class InstanceMetrics:
         """``predicted``, ``true`` and ``matched`` (at IoU 0.5) counts of this one pair; they also enter the scores."""
         kept = prediction if scores is None else prediction[scores >= 0.5]
         num_kept, num_true = len(kept), len(truth)
-        self._presence[int(num_true > 0), int(num_kept > 0)] += 1
+        presence = np.zeros((2, 2), np.int64)
+        presence[int(num_true > 0), int(num_kept > 0)] = 1
         ious = _matched_ious(kept, truth)
         # A match computed as 0.6 = 0.6000000000000001 - 1 ulp is a match.
         hits = (ious[None, :] >= _THRESHOLDS[:, None] - 1e-12).sum(axis=1)
-        if num_true and num_kept:
-            self._false_positives += num_kept - hits
-        self._hits += hits
-        self._misses += num_true - hits
+        false_positives = num_kept - hits if num_true and num_kept else np.zeros_like(hits)
+        self._rows.append(np.concatenate([hits, false_positives, num_true - hits, presence.ravel()]))
         return {"predicted": num_kept, "true": num_true, "matched": int(hits[0])}
+
+    def __len__(self) -> int:
+        """How many rows there are so far."""
+        return len(self._rows)
+
+    def rows(self) -> Float[ndarray, "n k"]:
+        """One row of sums per pair, for `pool`."""
+        return np.array(self._rows, np.float64).reshape(-1, 3 * len(_THRESHOLDS) + 4)
+
+    @staticmethod
+    def pool(sums: Float[ndarray, "... k"]) -> dict[str, ndarray]:
+        """Scores of a set of pairs from the sum of their rows."""
+        count = len(_THRESHOLDS)
+        hits, false_positives, misses = (sums[..., i * count : (i + 1) * count] for i in range(3))
+        recall = hits / (hits + misses + _EPSILON)
+        precision = hits / (hits + false_positives + _EPSILON)
+        pmf1 = (2 * precision * recall / (precision + recall + _EPSILON)).mean(axis=-1)
+        presence = sums[..., 3 * count :]
+        pmf1 = np.where(presence.sum(axis=-1) > 0, pmf1, np.nan)
+        il_mcc = _matthews(presence)
+        return {"cgf1": pmf1 * il_mcc, "il_mcc": il_mcc, "pmf1": pmf1}
 
     def compute(self) -> dict[str, float]:
         """The three scores, with ``pairs``; NaN where nothing defines them."""
-        recall = self._hits / (self._hits + self._misses + _EPSILON)
-        precision = self._hits / (self._hits + self._false_positives + _EPSILON)
-        pairs = int(self._presence.sum())
-        pmf1 = float(np.mean(2 * precision * recall / (precision + recall + _EPSILON))) if pairs else math.nan
-        il_mcc = self._matthews()
-        return {"cgf1": pmf1 * il_mcc, "il_mcc": il_mcc, "pmf1": pmf1, "pairs": pairs}
+        scores = self.pool(self.rows().sum(axis=0))
+        return {**{name: float(value) for name, value in scores.items()}, "pairs": len(self._rows)}
 
-    def _matthews(self) -> float:
-        """Matthews correlation of presence; NaN when truth or prediction is always the same."""
-        (tn, fp), (fn, tp) = self._presence.tolist()
-        norm = math.sqrt(float(tp + fp) * (tp + fn) * (tn + fp) * (tn + fn))
-        return (tp * tn - fp * fn) / norm if norm else math.nan
+
+def _matthews(presence: Float[ndarray, "... 4"]) -> ndarray:
+    """Matthews correlation of presence; NaN when truth or prediction is always the same."""
+    tn, fp, fn, tp = (presence[..., index] for index in range(4))
+    norm = np.sqrt((tp + fp) * (tp + fn) * (tn + fp) * (tn + fn))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.where(norm > 0, (tp * tn - fp * fn) / norm, np.nan)
 
 
 def instance_masks(ids: UInt16[ndarray, "h w"]) -> Bool[ndarray, "n h w"]:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, UInt8
 from numpy import ndarray
+
+from distill.metrics.groups import GroupSums
 
 _BIN_DEG = 1e-3
 _BINS = round(180.0 / _BIN_DEG) + 1
@@ -27,39 +29,65 @@ class NormalsMetrics:
 
     def __init__(self) -> None:
         self._histogram = np.zeros(_BINS, np.int64)
-        self._below = np.zeros(len(self.THRESHOLDS_DEG), np.int64)
-        self._sum_deg = self._sum_squares = 0.0
-        self._images = self._skipped = self._pixels = self._bad = 0
+        self._rows: list[list[float]] = []
+        self.by_group = GroupSums()
+        self._skipped = self._pixels = self._bad = 0
 
     def update(
-        self, prediction: Float[ndarray, "h w 3"], truth: Float[ndarray, "h w 3"], valid: Bool[ndarray, "h w"]
+        self,
+        prediction: Float[ndarray, "h w 3"],
+        truth: Float[ndarray, "h w 3"],
+        valid: Bool[ndarray, "h w"],
+        groups: UInt8[ndarray, "h w"] | None = None,
     ) -> dict[str, float]:
-        """``mean_deg`` and ``median_deg`` of this one image, NaN without a valid pixel; its pixels enter the pool."""
+        """``mean_deg`` and ``median_deg`` of this one image, NaN without a valid pixel; its pixels enter the pool.
+
+        `groups` (such as class ids) sort the pixels for `by_group`, whose error is the angle.
+        """
+        valid = valid & _has_direction(truth)
         errors_deg, bad = _angles_deg(prediction[valid], truth[valid])
+        if groups is not None:
+            self.by_group.add(errors_deg, groups[valid])
         if errors_deg.size == 0:
             self._skipped += 1
             return {"mean_deg": math.nan, "median_deg": math.nan}
-        self._images += 1
         self._pixels += errors_deg.size
         self._bad += bad
-        self._sum_deg += float(errors_deg.sum())
-        self._sum_squares += float(errors_deg @ errors_deg)
+        below = [float((errors_deg < threshold).sum()) for threshold in self.THRESHOLDS_DEG]
+        self._rows.append([float(errors_deg.sum()), float(errors_deg @ errors_deg), *below, float(errors_deg.size)])
         self._histogram += np.bincount((errors_deg / _BIN_DEG).astype(np.int64), minlength=_BINS)
-        self._below += [int((errors_deg < threshold).sum()) for threshold in self.THRESHOLDS_DEG]
         return {"mean_deg": float(errors_deg.mean()), "median_deg": float(np.median(errors_deg))}
+
+    def __len__(self) -> int:
+        """How many rows there are so far."""
+        return len(self._rows)
+
+    def rows(self) -> Float[ndarray, "n k"]:
+        """One row of sums per scored image, for `pool`."""
+        return np.array(self._rows, np.float64).reshape(-1, len(self.THRESHOLDS_DEG) + 3)
+
+    @classmethod
+    def pool(cls, sums: Float[ndarray, "... k"]) -> dict[str, ndarray]:
+        """Scores of a set of images from the sum of their rows; no median, which no sum holds."""
+        with np.errstate(invalid="ignore", divide="ignore"):
+            mean = sums[..., :-1] / sums[..., -1:]
+        return {
+            "mean_deg": mean[..., 0],
+            "rmse_deg": np.sqrt(mean[..., 1]),
+            **{
+                f"within_{threshold:g}".replace(".", "_"): mean[..., 2 + index]
+                for index, threshold in enumerate(cls.THRESHOLDS_DEG)
+            },
+        }
 
     def compute(self) -> dict[str, float]:
         """Every score of the pool, with ``images``, ``images_skipped``, ``pixels`` and ``bad_pixels``."""
-        count = self._pixels or math.nan
+        scores = {name: float(value) for name, value in self.pool(self.rows().sum(axis=0)).items()}
         return {
-            "mean_deg": self._sum_deg / count,
+            "mean_deg": scores.pop("mean_deg"),
             "median_deg": self._median_deg(),
-            "rmse_deg": math.sqrt(self._sum_squares / count),
-            **{
-                f"within_{threshold:g}".replace(".", "_"): int(below) / count
-                for threshold, below in zip(self.THRESHOLDS_DEG, self._below, strict=True)
-            },
-            "images": self._images,
+            **scores,
+            "images": len(self._rows),
             "images_skipped": self._skipped,
             "pixels": self._pixels,
             "bad_pixels": self._bad,

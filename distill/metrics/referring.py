@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import math
-
-from jaxtyping import Bool
+import numpy as np
+from jaxtyping import Bool, Float
 from numpy import ndarray
 
 
@@ -15,8 +14,7 @@ class ReferringMetrics:
     """
 
     def __init__(self) -> None:
-        self._intersection = self._union = self._masks = 0
-        self._sum_iou = 0.0
+        self._rows: list[list[float]] = []
 
     def update(
         self, prediction: Bool[ndarray, "h w"], truth: Bool[ndarray, "h w"], valid: Bool[ndarray, "h w"]
@@ -25,16 +23,25 @@ class ReferringMetrics:
         intersection = int((prediction & truth & valid).sum())
         union = int(((prediction | truth) & valid).sum())
         iou = intersection / (union + 1e-5) + (1.0 if union == 0 else 0.0)
-        self._intersection += intersection
-        self._union += union
-        self._sum_iou += iou
-        self._masks += 1
+        self._rows.append([intersection, union, iou, 1.0])
         return {"iou": iou}
+
+    def __len__(self) -> int:
+        """How many rows there are so far."""
+        return len(self._rows)
+
+    def rows(self) -> Float[ndarray, "n 4"]:
+        """One row of sums per mask, for `pool`."""
+        return np.array(self._rows, np.float64).reshape(-1, 4)
+
+    @staticmethod
+    def pool(sums: Float[ndarray, "... 4"]) -> dict[str, ndarray]:
+        """Scores of a set of masks from the sum of their rows."""
+        with np.errstate(invalid="ignore", divide="ignore"):
+            ciou = np.where(sums[..., 3] > 0, sums[..., 0] / (sums[..., 1] + 1e-10), np.nan)
+            return {"ciou": ciou, "giou": sums[..., 2] / sums[..., 3]}
 
     def compute(self) -> dict[str, float]:
         """Both scores, with ``masks``; NaN without any mask."""
-        return {
-            "ciou": self._intersection / (self._union + 1e-10) if self._masks else math.nan,
-            "giou": self._sum_iou / self._masks if self._masks else math.nan,
-            "masks": self._masks,
-        }
+        scores = self.pool(self.rows().sum(axis=0))
+        return {**{name: float(value) for name, value in scores.items()}, "masks": len(self._rows)}

@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from jaxtyping import Bool, Int64, UInt8
+from jaxtyping import Bool, Float, Int64, UInt8
 from numpy import ndarray
 
 from distill.errors import DistillError
+from distill.metrics.boundaries import boundary_f1, semantic_boundary_counts
 from distill.tasks import IGNORE_SEMANTIC
 
 
@@ -20,14 +21,15 @@ class SegmentationMetrics:
     prediction contains are left out of every mean.
 
     Scores: ``miou``, ``pixel_accuracy``, ``mean_accuracy`` (mean recall over the classes in the truth), ``fw_iou``
-    (IoU weighted by the truth's class frequency).
+    (IoU weighted by the truth's class frequency), ``boundary_f1`` (borders found within 0.75 % of the diagonal).
     """
 
     def __init__(self, num_classes: int, ignore: int = IGNORE_SEMANTIC) -> None:
         self.num_classes, self.ignore = num_classes, ignore
         # One more column, for predictions that are no class.
         self._counts = np.zeros((num_classes, num_classes + 1), np.int64)
-        self._images = self._skipped = 0
+        self._rows: list[ndarray] = []
+        self._skipped = 0
 
     def update(
         self, prediction: UInt8[ndarray, "h w"], truth: UInt8[ndarray, "h w"], valid: Bool[ndarray, "h w"]
@@ -51,16 +53,41 @@ class SegmentationMetrics:
         said = np.minimum(said, self.num_classes)
         flat = np.bincount(true * columns + said, minlength=self.num_classes * columns)
         found = flat.reshape(self.num_classes, columns)
-        self._images += 1
         self._counts += found
-        scores = _scores(found)
-        return {"miou": scores["miou"], "pixel_accuracy": scores["pixel_accuracy"]}
+        edges = semantic_boundary_counts(prediction, truth, counts)
+        self._rows.append(np.concatenate([*_margins(found), edges]).astype(np.float64))
+        scores = self.pool(self._rows[-1])
+        return {"miou": float(scores["miou"]), "pixel_accuracy": float(scores["pixel_accuracy"])}
+
+    def __len__(self) -> int:
+        """How many rows there are so far."""
+        return len(self._rows)
+
+    def rows(self) -> Float[ndarray, "n k"]:
+        """One row of sums per scored image, for `pool`."""
+        return np.array(self._rows, np.float64).reshape(-1, 3 * self.num_classes + 4)
+
+    def pool(self, sums: Float[ndarray, "... k"]) -> dict[str, ndarray]:
+        """Scores of a set of images from the sum of their rows."""
+        c = self.num_classes
+        hit, true, said, edges = sums[..., :c], sums[..., c : 2 * c], sums[..., 2 * c : 3 * c], sums[..., 3 * c :]
+        total = true.sum(axis=-1)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            iou = np.where(true + said > 0, hit / (true + said - hit), np.nan)
+            recall = np.where(true > 0, hit / true, np.nan)
+            return {
+                "miou": _mean_known(iou),
+                "pixel_accuracy": hit.sum(axis=-1) / total,
+                "mean_accuracy": _mean_known(recall),
+                "fw_iou": np.where(total > 0, np.nansum(iou * true, axis=-1), np.nan) / total,
+                "boundary_f1": boundary_f1(edges[..., 0], edges[..., 1], edges[..., 2], edges[..., 3]),
+            }
 
     def compute(self) -> dict[str, float]:
         """Every score over all images, with ``images``, ``images_skipped`` and ``pixels``."""
         return {
-            **_scores(self._counts),
-            "images": self._images,
+            **{name: float(value) for name, value in self.pool(self.rows().sum(axis=0)).items()},
+            "images": len(self._rows),
             "images_skipped": self._skipped,
             "pixels": int(self._counts.sum()),
         }
@@ -90,18 +117,11 @@ def _margins(counts: ndarray) -> tuple[ndarray, ndarray, ndarray]:
     return np.diagonal(square), counts.sum(axis=1), square.sum(axis=0)
 
 
-def _scores(counts: ndarray) -> dict[str, float]:
-    hit, true, said = _margins(counts)
-    present, in_truth, total = (true + said) > 0, true > 0, int(true.sum())
-    if total == 0:
-        return dict.fromkeys(("miou", "pixel_accuracy", "mean_accuracy", "fw_iou"), math.nan)
-    iou = hit[present] / (true + said - hit)[present]
-    return {
-        "miou": float(iou.mean()),
-        "pixel_accuracy": int(hit.sum()) / total,
-        "mean_accuracy": float((hit[in_truth] / true[in_truth]).mean()),
-        "fw_iou": float(iou @ (true[present] / total)),
-    }
+def _mean_known(values: ndarray) -> ndarray:
+    """The mean over the last axis of what is no NaN; NaN where nothing is."""
+    known = np.isfinite(values)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.where(known, values, 0.0).sum(axis=-1) / known.sum(axis=-1)
 
 
 def _ratio(part: int, whole: int) -> float:

@@ -12,6 +12,7 @@ from numpy import ndarray
 
 from distill.commands.scoring.shelf import Shelf
 from distill.errors import DistillError, UsageError
+from distill.images import Photo
 from distill.labels import Label
 from distill.metrics import TrivialPredictor
 from distill.shards import MANIFEST, Sample, read_manifest, read_samples
@@ -19,6 +20,7 @@ from distill.tasks import Gauge, Task
 
 if TYPE_CHECKING:
     from distill.export.runners import Runner
+    from distill.teachers.base import Teacher
 
 
 class Contestant(Protocol):
@@ -26,7 +28,7 @@ class Contestant(Protocol):
 
     name: str
     kind: str
-    """``student``, ``labels`` or ``trivial``."""
+    """``student``, ``labels``, ``model`` or ``trivial``."""
     tasks: tuple[Task, ...]
     gauge: Gauge
     """Of its depth."""
@@ -87,6 +89,31 @@ class LabelsContestant:
         return self._shelf.matched_by_key
 
 
+class ModelContestant:
+    """Someone else's model, described by a teacher's recipe."""
+
+    kind = "model"
+
+    def __init__(self, name: str, teacher: Teacher) -> None:
+        self.name, self._teacher = name, teacher
+        self.tasks, self.classes = tuple(teacher.tasks), tuple(teacher.classes)
+        # What it answers is only known from an answer; a gray picture costs a second.
+        blank = np.full((64, 64, 3), 128, np.uint8)
+        probe = self._answer(Photo("probe", "a gray picture", b"", "png", blank, "", {}))
+        self.gauge = probe[Task.DEPTH].gauge or Gauge.METRIC if Task.DEPTH in probe else Gauge.METRIC
+        if Task.SEMANTIC in probe:
+            self.classes = probe[Task.SEMANTIC].classes
+
+    def predict(self, sample: Sample, rgb: UInt8[ndarray, "h w 3"]) -> dict[Task, Label]:
+        """The model's answers."""
+        name = str(sample.meta.get("name", sample.key))
+        sha256 = str(sample.meta.get("photo_sha256", ""))
+        return self._answer(Photo(sample.key, name, sample.photo, sample.photo_suffix, rgb, sha256, {}))
+
+    def _answer(self, photo: Photo) -> dict[Task, Label]:
+        return {task: label for lesson in self._teacher.teach(photo) for task, label in lesson.labels.items()}
+
+
 class TrivialContestant:
     """The training labels' mean, wherever the camera looks."""
 
@@ -124,11 +151,34 @@ def open_contestants(subjects: Sequence[Path]) -> list[Contestant]:
 
     found: list[Contestant] = []
     for path, name in zip(subjects, _names(subjects), strict=True):
-        if path.is_dir() and ((path / MANIFEST).is_file() or any(path.glob("shard-*.tar"))):
+        if path.suffix in (".yaml", ".yml"):
+            found.append(ModelContestant(name, open_model(path)))
+        elif path.is_dir() and ((path / MANIFEST).is_file() or any(path.glob("shard-*.tar"))):
             found.append(LabelsContestant(name, path))
         else:
             found.append(StudentContestant(name, open_subject(path)))
     return found
+
+
+def open_model(path: Path) -> Teacher:
+    """The model that a recipe describes; only those that cost nothing to ask.
+
+    Raises:
+        UsageError: No recipe, or one of a teacher that paints or reads answers.
+    """
+    from distill.recipe import load_recipe, read_yaml
+    from distill.teachers import build_teacher, recipe_type
+
+    kind = str(read_yaml(path).get("kind", ""))
+    if kind not in _MODELS:
+        raise UsageError(
+            f"{path}: a recipe of kind {kind or 'nothing'}; evaluate asks {' and '.join(_MODELS)} models itself",
+            hint="label the truth's photos with distill label, and give the folder of shards",
+        )
+    return build_teacher(load_recipe(recipe_type(kind), path), folder=path.parent)
+
+
+_MODELS = ("onnx", "callable")
 
 
 def fit_trivial(folder: Path, tasks: Sequence[Task]) -> TrivialContestant:

@@ -25,9 +25,17 @@ class Crop(StrEnum):
     """NYU Depth v2, 640x480: rows 45 to 471, columns 41 to 601."""
     GARG = "garg"
     """KITTI: rows 0.408 to 0.992, columns 0.036 to 0.964 of the size."""
+    EIGEN_KITTI = "eigen-kitti"
+    """KITTI: rows 0.332 to 0.914, columns 0.036 to 0.964 of the size."""
+    KB = "kb"
+    """KITTI benchmark: the 1216x352 px at the bottom, centred."""
 
 
-_GARG = (0.40810811, 0.99189189, 0.03594771, 0.96405229)
+_SHARES = {
+    Crop.GARG: (0.40810811, 0.99189189, 0.03594771, 0.96405229),
+    Crop.EIGEN_KITTI: (0.3324324, 0.91351351, 0.0359477, 0.96405229),
+}
+_KB_HW = (352, 1216)
 
 
 def crop_mask(crop: Crop, size_hw: tuple[int, int]) -> Bool[ndarray, "h w"]:
@@ -47,13 +55,19 @@ def crop_mask(crop: Crop, size_hw: tuple[int, int]) -> Bool[ndarray, "h w"]:
                 hint="use --crop none, or label the truth at its own size",
             )
         mask[45:471, 41:601] = True
+    elif crop is Crop.KB:
+        top, left = height - _KB_HW[0], (width - _KB_HW[1]) // 2
+        if top < 0 or left < 0:
+            raise UsageError(
+                f"the KB crop needs maps of at least 1216x352 px, this truth has {width}x{height}",
+                hint="use --crop none, garg or eigen-kitti",
+            )
+        mask[top:, left : left + _KB_HW[1]] = True
     else:
         # Truncated, as the reference implementations do.
+        shares = _SHARES[crop]
         top, bottom, left, right = (
-            int(_GARG[0] * height),
-            int(_GARG[1] * height),
-            int(_GARG[2] * width),
-            int(_GARG[3] * width),
+            int(share * side) for share, side in zip(shares, (height, height, width, width), strict=True)
         )
         mask[top:bottom, left:right] = True
     return mask

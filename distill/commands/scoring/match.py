@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import dataclasses
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
-from pathlib import Path
 from typing import Any
 
 from jaxtyping import UInt8
 from numpy import ndarray
 
 from distill.commands.console import Console
-from distill.commands.scoring.boards import Board, Rules, SemanticJudge
+from distill.commands.scoring.boards import Board
 from distill.commands.scoring.contestants import Contestant, LabelsContestant
-from distill.commands.scoring.page import build_page, ratios
+from distill.commands.scoring.judges import Rules, SemanticJudge
+from distill.commands.scoring.page import HEADLINE, build_page, ratios
+from distill.commands.scoring.slices import describe_photo, slice_scores
+from distill.commands.scoring.truths import Truth
+from distill.commands.scoring.twins import Twin, TwinFinder
 from distill.commands.scoring.worst import WorstList
 from distill.errors import DistillError, UsageError
 from distill.images import decode_rgb
@@ -22,7 +27,7 @@ from distill.labels import Label
 from distill.metrics import Alignment, can_align, default_alignment
 from distill.report import Gallery, Report
 from distill.rundir import machine, versions
-from distill.shards import Manifest, Sample, read_manifest, read_samples
+from distill.shards import Manifest, Sample
 from distill.tasks import Task
 
 
@@ -44,19 +49,17 @@ class Evaluation:
         return build_page(self.values, self.galleries)
 
 
-def choose_tasks(
-    wanted: Sequence[Task], contestants: Sequence[Contestant], truth: Path, manifest: Manifest
-) -> list[Task]:
+def choose_tasks(wanted: Sequence[Task], contestants: Sequence[Contestant], truth: Truth) -> list[Task]:
     """The tasks to score: those wanted, or all that the truth and at least one contestant have.
 
     Raises:
         UsageError: A wanted task is missing on one side, or nothing is shared.
     """
-    answered = {task for one in contestants for task in one.tasks}
+    answered, manifest = {task for one in contestants for task in one.tasks}, truth.manifest
     for task in wanted:
         if task not in manifest.tasks:
             raise UsageError(
-                f"{truth}: the truth holds no {task} labels, only {', '.join(manifest.tasks)}",
+                f"{truth.name}: the truth holds no {task} labels, only {', '.join(manifest.tasks)}",
                 hint="choose another --task",
             )
         if task not in answered:
@@ -73,27 +76,30 @@ def choose_tasks(
 
 def evaluate_contestants(
     contestants: Sequence[Contestant],
-    truth: Path,
+    truth: Truth,
     tasks: Sequence[Task],
     rules: Rules,
     console: Console,
     *,
     limit: int | None = None,
     num_worst: int = 8,
+    twins: TwinFinder | None = None,
 ) -> Evaluation:
-    """Every contestant's scores over a folder of truth shards.
+    """Every contestant's scores over the truth; `twins` knows the photos of the training set.
 
     Raises:
         DistillError: No photo of the truth could be scored.
     """
-    manifest = read_manifest(truth)
+    manifest = truth.manifest
     rules = _one_alignment(rules, contestants)
     boards = {task: Board(task, contestants, manifest, rules) for task in tasks}
     worst = {task: WorstList(board, rules, num_worst) for task, board in boards.items()}
+    photos: dict[Task, list[dict[str, float]]] = {task: [] for task in tasks}
     warnings: list[str] = []
+    found_twins: list[Twin] = []
     images = 0
-    total = min(manifest.samples, limit) if limit else manifest.samples
-    for sample in console.track(islice(read_samples(truth), limit), "evaluate", total):
+    total = min(truth.count, limit) if limit else truth.count
+    for sample in console.track(islice(truth.samples(), limit), "evaluate", total):
         name = str(sample.meta.get("name", sample.key))
         try:
             rgb, _ = decode_rgb(sample.photo, name)
@@ -101,17 +107,29 @@ def evaluate_contestants(
             warnings.append(f"{error.message}; it is left out")
             continue
         _score_sample(name, sample, rgb, manifest, contestants, boards, worst)
+        for task in set(tasks) & set(sample.tasks):
+            photos[task].append(describe_photo(rgb))
+        if twins is not None and (twin := twins.find(name, sample.photo)) is not None:
+            found_twins.append(twin)
         images += 1
     if not any(judge_images(board) for board in boards.values()):
         raise DistillError(
-            f"{truth}: no photo of the truth has an answer to score",
+            f"{truth.name}: no photo of the truth has an answer to score",
             hint="give the shards of the same photos, or a student",
         )
+    if found_twins:
+        warnings.insert(0, _warn_of_twins(found_twins, images))
     values = {
-        "truth": str(truth),
+        "truth": truth.name,
         "images": images,
         "subjects": [one.name for one in contestants],
-        "tasks": {str(task): _task_values(boards[task], worst[task], rules, manifest) for task in tasks},
+        "kinds": {one.name: one.kind for one in contestants},
+        "tasks": {
+            str(task): _task_values(boards[task], worst[task], rules, manifest, photos[task], contestants)
+            for task in tasks
+        },
+        "training_photos": None if twins is None else len(twins),
+        "twins": [dataclasses.asdict(twin) for twin in found_twins],
         "warnings": [*warnings, *_warnings(contestants, boards.values())],
         "made_with": {**versions(), **machine()},
     }
@@ -143,20 +161,37 @@ def _score_sample(
     worst: Mapping[Task, WorstList],
 ) -> None:
     answers: dict[str, dict[Task, Label]] = {one.name: one.predict(sample, rgb) for one in contestants}
+    classes = sample.label(Task.SEMANTIC, manifest).value if Task.SEMANTIC in sample.tasks else None
     for task, board in boards.items():
         if task not in sample.tasks:
             continue
         truth = sample.label(task, manifest)
         given = {one: labels[task] for one, labels in answers.items() if task in labels}
-        worst[task].offer(name, board.update(truth, given), rgb, truth, given)
+        groups = classes if classes is not None and classes.shape == truth.size_hw else None
+        worst[task].offer(name, board.update(truth, given, groups), rgb, truth, given)
 
 
-def _task_values(board: Board, worst: WorstList, rules: Rules, manifest: Manifest) -> dict[str, Any]:
+def _task_values(
+    board: Board,
+    worst: WorstList,
+    rules: Rules,
+    manifest: Manifest,
+    photos: list[dict[str, float]],
+    contestants: Sequence[Contestant],
+) -> dict[str, Any]:
     scores = board.compute()
+    metric = HEADLINE[board.task][0]
     values: dict[str, Any] = {
         "terms": _terms(board.task, rules),
         "scores": scores,
         "ratios": ratios(scores, board.task),
+        "intervals": board.intervals(),
+        "differences": {
+            name: {score: dataclasses.asdict(found) for score, found in rows.items()}
+            for name, rows in board.differences().items()
+        },
+        "slices": slice_scores(board, photos, metric, manifest.classes),
+        "ceiling": _ceiling(scores, metric, {one.name: one.kind for one in contestants}),
         "worst": worst.rows(),
     }
     tables = {name: judge.per_class() for name, judge in board.judges.items() if isinstance(judge, SemanticJudge)}
@@ -171,6 +206,34 @@ def _task_values(board: Board, worst: WorstList, rules: Rules, manifest: Manifes
             for name in classes
         }
     return values
+
+
+def _ceiling(scores: Mapping[str, Mapping[str, Any]], metric: str, kinds: Mapping[str, str]) -> dict[str, Any] | None:
+    """How much of what its labels could teach the first contestant has learned; None without labels to compare with.
+
+    A student of noisy labels is not expected above their own score against the truth, the ceiling; the trivial
+    predictor, where there is one, is the floor.
+    """
+    first = next(iter(scores), None)
+    teacher = next((name for name in scores if name != first and kinds[name] in ("labels", "model")), None)
+    if first is None or teacher is None or kinds[first] == "trivial":
+        return None
+    mine, best = scores[first].get(metric), scores[teacher].get(metric)
+    if not isinstance(mine, float) or not isinstance(best, float) or not math.isfinite(mine - best):
+        return None
+    found: dict[str, Any] = {"metric": metric, "student": first, "teacher": teacher, "gap": mine - best}
+    floor = next((scores[name].get(metric) for name in scores if kinds[name] == "trivial"), None)
+    if floor is not None and math.isfinite(floor) and floor != best:
+        found["share_of_the_way"] = (mine - floor) / (best - floor)
+    return found
+
+
+def _warn_of_twins(twins: Sequence[Twin], images: int) -> str:
+    first = twins[0]
+    return (
+        f"{len(twins)} of {images} photos look like photos of the training set (such as {first.photo} and "
+        f"{first.other}): these scores do not show what the student does on new photos"
+    )
 
 
 def _terms(task: Task, rules: Rules) -> dict[str, Any]:

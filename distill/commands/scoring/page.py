@@ -24,6 +24,7 @@ _METRICS: dict[Task, dict[str, tuple[str, str]]] = {
         "silog": ("SILog (Depth Anything)", _LOWER),
         "silog_marigold": ("SILog × 100 (Marigold)", _LOWER),
         "irmse": ("iRMSE, 1/m", _LOWER),
+        "boundary_f1": ("F1 of depth jumps", _HIGHER),
     },
     Task.NORMALS: {
         "mean_deg": ("mean, °", _LOWER),
@@ -41,6 +42,7 @@ _METRICS: dict[Task, dict[str, tuple[str, str]]] = {
         "pixel_accuracy": ("pixel accuracy", _HIGHER),
         "mean_accuracy": ("mean class accuracy", _HIGHER),
         "fw_iou": ("frequency-weighted IoU", _HIGHER),
+        "boundary_f1": ("F1 of class borders", _HIGHER),
     },
     Task.INSTANCE: {
         "cgf1": ("cgF1", _HIGHER),
@@ -117,9 +119,12 @@ def _short(value: Any) -> str:
 
 def _task_blocks(task: Task, found: Mapping[str, Any], gallery: Gallery | None) -> list[Block]:
     scores = found["scores"]
-    blocks: list[Block] = [_score_table(task, found)]
+    blocks: list[Block] = [_score_table(task, found), _certainty_table(task, found)]
+    if found.get("ceiling"):
+        blocks.append(Text(_describe_ceiling(task, found["ceiling"])))
     if "per_class" in found:
         blocks.append(_class_table(found["per_class"], list(scores)))
+    blocks += [_slice_table(kind, rows, list(scores)) for kind, rows in found["slices"].items()]
     if gallery and "classes" in found:
         colours = class_colours(len(found["classes"]))
         blocks.append(Swatches({name: colours[index].tolist() for index, name in enumerate(found["classes"])}))
@@ -154,6 +159,39 @@ def _score_table(task: Task, found: Mapping[str, Any]) -> Table:
         rows,
         note=f"{_NOTES[task]} {_describe(found['terms'])}".strip(),
         strong=frozenset(strong) if len(names) > 1 else frozenset(),
+    )
+
+
+def _certainty_table(task: Task, found: Mapping[str, Any]) -> Table:
+    """The headline score with its interval, and how the first contestant differs from the others."""
+    metric, label = HEADLINE[task]
+    first, rows = next(iter(found["scores"]), ""), list[list[Cell]]()
+    for name in found["scores"]:
+        row: list[Cell] = [name, found["scores"][name].get(metric), *found["intervals"][name].get(metric, (None, None))]
+        difference = found["differences"].get(name, {}).get(metric)
+        keys = ("difference", "low", "high", "p", "photos")
+        rows.append([*row, *((difference[key] if difference else None) for key in keys)])
+    return Table(
+        ["", label, "from", "to", f"{first} minus it", "from", "to", "p", "photos"],
+        rows,
+        title="How sure this is",
+        note="95 % intervals: bootstrap over photos. p: paired permutation test over photos, two-sided; below 0.05 the "
+        "difference is hardly luck.",
+    )
+
+
+def _describe_ceiling(task: Task, ceiling: Mapping[str, Any]) -> str:
+    label = HEADLINE[task][1]
+    text = f"{ceiling['student']} is {ceiling['gap']:+.4g} ({label}) away from {ceiling['teacher']}, its ceiling"
+    share = ceiling.get("share_of_the_way")
+    return text + (
+        f"; it has gone {share:.0%} of the way there from the trivial predictor." if share is not None else "."
+    )
+
+
+def _slice_table(kind: str, rows: Mapping[str, Mapping[str, Any]], names: Sequence[str]) -> Table:
+    return Table(
+        ["", *names], [[label, *(row.get(name) for name in names)] for label, row in rows.items()], title=f"By {kind}"
     )
 
 

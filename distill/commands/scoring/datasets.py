@@ -1,0 +1,257 @@
+"""Public data sets in their official layouts: where photo and truth lie, what the numbers mean, how they are scored.
+
+Nothing is downloaded; the root is where a data set was unpacked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Shaped, UInt8
+from numpy import ndarray
+
+from distill.commands.scoring.fitting import Crop
+from distill.commands.scoring.palettes import CAMVID, CAMVID_COLOURS, CITYSCAPES, CITYSCAPES_IDS
+from distill.commands.scoring.truths import FileTruth, Item
+from distill.errors import DistillError, UsageError
+from distill.images import decode_map, decode_rgb, read_file
+from distill.labels import Label
+from distill.shards import Manifest
+from distill.tasks import IGNORE_SEMANTIC, Gauge, Task
+
+Finder = Callable[[Path], list[Item]]
+
+
+@dataclass(frozen=True, slots=True)
+class Preset:
+    """A data set.
+
+    Attributes:
+        find: Its evaluation photos under a root.
+        layout: What the root must hold, for people.
+        task: That its truth answers.
+        classes: Of semantic truth, given the root.
+        crop: That its papers use.
+        min_depth_m: The same.
+        max_depth_m: The same.
+    """
+
+    find: Finder
+    layout: str
+    task: Task
+    classes: Callable[[Path], tuple[str, ...]] = lambda root: ()
+    crop: Crop = Crop.NONE
+    min_depth_m: float = 1e-3
+    max_depth_m: float = 80.0
+
+
+def open_dataset(name: str, root: Path) -> FileTruth:
+    """The truth of a data set.
+
+    Raises:
+        UsageError: Its files are not there.
+    """
+    preset = DATASETS[name]
+    items = preset.find(root)
+    if not items:
+        raise UsageError(f"{root}: not {name} in its official layout", hint=f"it must hold {preset.layout}")
+    manifest = Manifest(tasks=(preset.task,), classes=preset.classes(root), shards=(), gauge=Gauge.METRIC)
+    return FileTruth(f"{name} ({root})", root, manifest, items)
+
+
+# -- reading ------------------------------------------------------------------------------------------------------
+
+
+def _depth_png(path: Path, per_metre: float) -> Label:
+    stored = decode_map(_bytes(path), str(path))
+    return _depth(stored.astype(np.float32) / per_metre, stored > 0)
+
+
+def _depth_npy(path: Path, mask: Path) -> Label:
+    depth_m, valid = (_array(name) for name in (path, mask))
+    depth_m = depth_m.reshape(depth_m.shape[:2]).astype(np.float32)
+    return _depth(depth_m, (valid.reshape(depth_m.shape) > 0) & (depth_m > 0))
+
+
+def _depth(depth_m: Shaped[ndarray, "h w"], valid: ndarray) -> Label:
+    valid = valid & np.isfinite(depth_m)
+    return Label(Task.DEPTH, np.where(valid, depth_m, 0), valid, valid.astype(np.float32), gauge=Gauge.METRIC)
+
+
+def _ids(path: Path, table: UInt8[ndarray, " 256"], classes: tuple[str, ...]) -> Label:
+    stored = decode_map(_bytes(path), str(path))
+    if stored.dtype != np.uint8 or stored.ndim != 2:
+        raise DistillError(f"{path}: holds {stored.dtype} of shape {stored.shape}, not class ids", hint="copy it again")
+    return _semantic(table[stored], classes)
+
+
+def _colours(path: Path, palette: Mapping[tuple[int, int, int], int], classes: tuple[str, ...]) -> Label:
+    rgb = decode_rgb(_bytes(path), str(path))[0].astype(np.int64)
+    codes = (rgb[..., 0] << 16) + (rgb[..., 1] << 8) + rgb[..., 2]
+    ids = np.full(codes.shape, IGNORE_SEMANTIC, np.uint8)
+    for (red, green, blue), index in palette.items():
+        ids[codes == (red << 16) + (green << 8) + blue] = index
+    return _semantic(ids, classes)
+
+
+def _semantic(ids: ndarray, classes: tuple[str, ...]) -> Label:
+    valid = ids != IGNORE_SEMANTIC
+    return Label(Task.SEMANTIC, ids, valid, valid.astype(np.float32), classes=classes)
+
+
+def _bytes(path: Path) -> bytes:
+    try:
+        return read_file(path)
+    except OSError as error:
+        raise DistillError(f"{path}: cannot be read: {error.strerror}", hint="copy the data set again") from error
+
+
+def _array(path: Path) -> ndarray:
+    try:
+        return np.load(path, allow_pickle=False)
+    except (OSError, ValueError) as error:
+        raise DistillError(f"{path}: cannot be read: {error}", hint="copy the data set again") from error
+
+
+# -- finding ------------------------------------------------------------------------------------------------------
+
+
+def _pairs(photos: Sequence[Path], truth_of: Callable[[Path], Path], read: Callable[[Path], Label]) -> list[Item]:
+    """The photos whose truth is there, in order of their names."""
+    task = Task.DEPTH if read.func in (_depth_png, _depth_npy) else Task.SEMANTIC  # type: ignore[attr-defined]
+    return [
+        Item(photo, {task: partial(read, truth)}) for photo in sorted(photos) if (truth := truth_of(photo)).is_file()
+    ]
+
+
+def _nyu(root: Path) -> list[Item]:
+    photos = list(root.glob("**/rgb_*.jpg")) + list(root.glob("**/rgb_*.png"))
+    return _pairs(
+        photos,
+        lambda photo: photo.with_name(f"sync_depth_{photo.stem.removeprefix('rgb_')}.png"),
+        partial(_depth_png, per_metre=1000.0),
+    )
+
+
+def _kitti(root: Path) -> list[Item]:
+    folder = next((path for path in (root / "val_selection_cropped", root) if (path / "image").is_dir()), root)
+    return _pairs(
+        list((folder / "image").glob("*.png")),
+        lambda photo: folder / "groundtruth_depth" / photo.name.replace("_sync_image_", "_sync_groundtruth_depth_"),
+        partial(_depth_png, per_metre=256.0),
+    )
+
+
+def _diode(root: Path) -> list[Item]:
+    items = []
+    for photo in sorted((root / "val" if (root / "val").is_dir() else root).glob("*/scene_*/scan_*/*.png")):
+        depth, mask = (photo.with_name(f"{photo.stem}_{part}.npy") for part in ("depth", "depth_mask"))
+        if depth.is_file() and mask.is_file():
+            items.append(Item(photo, {Task.DEPTH: partial(_depth_npy, depth, mask)}))
+    return items
+
+
+def _scannet(root: Path) -> list[Item]:
+    return _pairs(
+        list(root.glob("**/color/*.jpg")),
+        lambda photo: photo.parent.parent / "depth" / f"{photo.stem}.png",
+        partial(_depth_png, per_metre=1000.0),
+    )
+
+
+def _cityscapes(root: Path) -> list[Item]:
+    def truth_of(photo: Path) -> Path:
+        name = photo.name.replace("_leftImg8bit.png", "_gtFine_labelIds.png")
+        return root / "gtFine" / "val" / photo.parent.name / name
+
+    photos = list((root / "leftImg8bit" / "val").glob("*/*_leftImg8bit.png"))
+    return _pairs(photos, truth_of, partial(_ids, table=_table(CITYSCAPES_IDS), classes=CITYSCAPES))
+
+
+def _camvid(root: Path) -> list[Item]:
+    """The 701 stills with colour labels, or the 11-class layout of SegNet (val and valannot, or images and labels)."""
+    stills = list((root / "701_StillsRaw_full").glob("*.png"))
+    if stills:
+        labels = root / "LabeledApproved_full"
+        return _pairs(
+            stills,
+            lambda photo: labels / f"{photo.stem}_L.png",
+            partial(_colours, palette=CAMVID_COLOURS, classes=CAMVID),
+        )
+    read = partial(_ids, table=_table({index: index for index in range(len(CAMVID))}), classes=CAMVID)
+    for images, folder in (
+        ("test", "testannot"),
+        ("val", "valannot"),
+        ("images", "labels"),
+        ("val/images", "val/labels"),
+    ):
+        photos = [path for path in (root / images).glob("*") if path.suffix in (".png", ".jpg")]
+        if photos and (root / folder).is_dir():
+            truths = root / folder
+            return _pairs(photos, lambda photo: truths / f"{photo.stem}.png", read)  # noqa: B023 - used at once
+    return []
+
+
+def _ade20k(root: Path) -> list[Item]:
+    classes = _ade20k_classes(root)
+    table = _table({index + 1: index for index in range(len(classes))})  # 0: none of the 150 classes
+    return _pairs(
+        list((root / "images" / "validation").glob("*.jpg")),
+        lambda photo: root / "annotations" / "validation" / f"{photo.stem}.png",
+        partial(_ids, table=table, classes=classes),
+    )
+
+
+def _ade20k_classes(root: Path) -> tuple[str, ...]:
+    """The first name of each of the 150 classes, from the file that comes with them."""
+    path = root / "objectInfo150.txt"
+    if not path.is_file():
+        raise UsageError(f"{path}: missing", hint="it comes with ADEChallengeData2016; give that folder as the root")
+    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()[1:]
+    return tuple(line.split("\t")[-1].split(",")[0].strip() for line in lines if line.strip())
+
+
+def _table(ids: Mapping[int, int]) -> UInt8[ndarray, " 256"]:
+    """Stored id to class; everything else is ignored."""
+    table = np.full(256, IGNORE_SEMANTIC, np.uint8)
+    for stored, index in ids.items():
+        table[stored] = index
+    return table
+
+
+DATASETS: dict[str, Preset] = {
+    "nyuv2": Preset(
+        _nyu,
+        "rgb_*.jpg and sync_depth_*.png (millimetres) in any folders",
+        Task.DEPTH,
+        crop=Crop.EIGEN,
+        max_depth_m=10.0,
+    ),
+    "kitti": Preset(
+        _kitti, "val_selection_cropped/image and .../groundtruth_depth", Task.DEPTH, crop=Crop.GARG, max_depth_m=80.0
+    ),
+    "diode": Preset(
+        _diode,
+        "val/*/scene_*/scan_*/*.png with _depth.npy and _depth_mask.npy",
+        Task.DEPTH,
+        min_depth_m=0.6,
+        max_depth_m=350.0,
+    ),
+    "scannet": Preset(
+        _scannet, "scene*/color/*.jpg and scene*/depth/*.png (millimetres)", Task.DEPTH, max_depth_m=10.0
+    ),
+    "cityscapes": Preset(_cityscapes, "leftImg8bit/val and gtFine/val", Task.SEMANTIC, lambda root: CITYSCAPES),
+    "camvid": Preset(
+        _camvid,
+        "701_StillsRaw_full and LabeledApproved_full, or SegNet's test and testannot (val and valannot)",
+        Task.SEMANTIC,
+        lambda root: CAMVID,
+    ),
+    "ade20k": Preset(
+        _ade20k, "images/validation, annotations/validation, objectInfo150.txt", Task.SEMANTIC, _ade20k_classes
+    ),
+}

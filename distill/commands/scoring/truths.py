@@ -1,0 +1,90 @@
+"""Where the truth comes from: a folder of shards, or a public data set as its authors laid it out."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+from distill.errors import DistillError
+from distill.images import read_file
+from distill.labels import Label
+from distill.shards import Manifest, Sample, read_manifest, read_samples
+from distill.tasks import Task
+
+
+class Truth(Protocol):
+    """Photos with true labels."""
+
+    name: str
+    manifest: Manifest
+    """Tasks, classes and gauge; nothing else in it is looked at."""
+    count: int
+
+    def samples(self) -> Iterator[Sample]:
+        """The photos, in a fixed order."""
+        ...
+
+
+class ShardTruth:
+    """The labels in a folder of shards."""
+
+    def __init__(self, folder: Path) -> None:
+        self.name, self.manifest = str(folder), read_manifest(folder)
+        self.count, self._folder = self.manifest.samples, folder
+
+    def samples(self) -> Iterator[Sample]:
+        """All samples of the set."""
+        return read_samples(self._folder)
+
+
+@dataclass(frozen=True)
+class FileSample(Sample):
+    """A photo and maps that lie in files of their own; labels are read when they are asked for."""
+
+    readers: Mapping[Task, Callable[[], Label]] = field(default_factory=dict)
+
+    @property
+    def tasks(self) -> tuple[Task, ...]:
+        """The tasks that have a map."""
+        return tuple(self.readers)
+
+    def label(self, task: Task, manifest: Manifest | None = None) -> Label:
+        """The true label of one task."""
+        return self.readers[task]()
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One photo of a data set, located.
+
+    Attributes:
+        photo: Its file.
+        readers: Task to a function that reads its map.
+    """
+
+    photo: Path
+    readers: Mapping[Task, Callable[[], Label]]
+
+
+class FileTruth:
+    """The photos of a data set in its official layout."""
+
+    def __init__(self, name: str, root: Path, manifest: Manifest, items: list[Item]) -> None:
+        self.name, self.manifest, self.count = name, manifest, len(items)
+        self._root, self._items = root, items
+
+    def samples(self) -> Iterator[Sample]:
+        """All photos that can be read; one that cannot is a fault of the copy, and is named."""
+        for item in self._items:
+            name = str(item.photo.relative_to(self._root))
+            try:
+                data = read_file(item.photo)
+            except OSError as error:
+                raise DistillError(f"{item.photo}: cannot be read: {error.strerror}", hint="copy it again") from error
+            meta = {"name": name, "photo_sha256": hashlib.sha256(data).hexdigest()}
+            files = {item.photo.suffix.lstrip(".").lower(): data, "json": json.dumps(meta).encode()}
+            yield FileSample(item.photo.stem.replace(".", "_"), files, item.readers)

@@ -1,0 +1,243 @@
+"""Public data sets in their official layouts, a few pixels each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from test_evaluate_command import make_shards
+
+from distill.commands.console import Console
+from distill.commands.evaluate import DATASET_NAMES, Settings, choose_rules, run_evaluate
+from distill.commands.scoring.datasets import DATASETS, open_dataset
+from distill.commands.scoring.fitting import Crop
+from distill.commands.scoring.palettes import CAMVID, CAMVID_COLOURS, CITYSCAPES
+from distill.commands.scoring.twins import TwinFinder, photo_hash
+from distill.errors import DistillError, UsageError
+from distill.images import encode_jpeg, encode_map
+from distill.shards import Sample
+from distill.tasks import Gauge, Task
+
+RNG = np.random.default_rng(0)
+PHOTO = encode_jpeg(RNG.integers(0, 255, (12, 16, 3), dtype=np.uint8))
+METRES = RNG.uniform(1, 8, (12, 16)).astype(np.float32)
+METRES[0, 0] = 0  # no measurement
+IDS = RNG.integers(0, 30, (12, 16)).astype(np.uint8)
+
+
+def put(path: Path, data: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(data)
+
+
+def nyuv2(root: Path) -> None:
+    put(root / "bathroom" / "rgb_00045.jpg", PHOTO)
+    put(root / "bathroom" / "sync_depth_00045.png", encode_map((METRES * 1000).astype(np.uint16)))
+    put(root / "bathroom" / "rgb_00046.jpg", PHOTO)  # without truth: left out
+
+
+def kitti(root: Path) -> None:
+    name = "2011_09_26_drive_0002_sync_{}_0000000005_image_02.png"
+    put(root / "val_selection_cropped" / "image" / name.format("image"), encode_map(np.zeros((12, 16, 3), np.uint8)))
+    depth = encode_map((METRES * 256).astype(np.uint16))
+    put(root / "val_selection_cropped" / "groundtruth_depth" / name.format("groundtruth_depth"), depth)
+
+
+def diode(root: Path) -> None:
+    folder = root / "val" / "indoors" / "scene_00019" / "scan_00183"
+    put(folder / "00019_00183_indoors_000_010.png", encode_map(np.zeros((12, 16, 3), np.uint8)))
+    np.save(folder / "00019_00183_indoors_000_010_depth.npy", METRES[..., None])
+    np.save(folder / "00019_00183_indoors_000_010_depth_mask.npy", (METRES > 0).astype(np.float32))
+
+
+def scannet(root: Path) -> None:
+    put(root / "scene0707_00" / "color" / "0.jpg", PHOTO)
+    put(root / "scene0707_00" / "depth" / "0.png", encode_map((METRES * 1000).astype(np.uint16)))
+
+
+def cityscapes(root: Path) -> None:
+    put(
+        root / "leftImg8bit/val/lindau/lindau_000000_000019_leftImg8bit.png",
+        encode_map(np.zeros((12, 16, 3), np.uint8)),
+    )
+    put(root / "gtFine/val/lindau/lindau_000000_000019_gtFine_labelIds.png", encode_map(IDS))
+
+
+def camvid(root: Path) -> None:
+    put(root / "701_StillsRaw_full" / "0016E5_07959.png", encode_map(np.zeros((12, 16, 3), np.uint8)))
+    colours = np.array([*CAMVID_COLOURS, (0, 0, 0)], np.uint8)
+    put(root / "LabeledApproved_full" / "0016E5_07959_L.png", encode_map(colours[IDS % len(colours)]))
+
+
+def ade20k(root: Path) -> None:
+    put(root / "images" / "validation" / "ADE_val_00000001.jpg", PHOTO)
+    put(root / "annotations" / "validation" / "ADE_val_00000001.png", encode_map(IDS))
+    lines = ["Idx\tRatio\tTrain\tVal\tStuff\tName", *(f"{i}\t0.1\t1\t1\t1\tclass {i}, other" for i in range(1, 151))]
+    (root / "objectInfo150.txt").write_text("\n".join(lines) + "\n")
+
+
+WRITERS: dict[str, Callable[[Path], None]] = {
+    "nyuv2": nyuv2,
+    "kitti": kitti,
+    "diode": diode,
+    "scannet": scannet,
+    "cityscapes": cityscapes,
+    "camvid": camvid,
+    "ade20k": ade20k,
+}
+
+
+def test_help_names_every_data_set() -> None:
+    assert DATASET_NAMES == tuple(DATASETS) == tuple(WRITERS)
+
+
+@pytest.mark.parametrize("name", ["nyuv2", "kitti", "diode", "scannet"])
+def test_depth_comes_in_metres(name: str, tmp_path: Path) -> None:
+    WRITERS[name](tmp_path)
+    truth = open_dataset(name, tmp_path)
+    (sample,) = truth.samples()
+    label = sample.label(Task.DEPTH, truth.manifest)
+    assert truth.count == 1 and sample.tasks == (Task.DEPTH,) and label.gauge is Gauge.METRIC
+    assert not label.valid[0, 0] and label.valid.sum() == label.valid.size - 1
+    np.testing.assert_allclose(label.value[label.valid], METRES[label.valid], atol=1 / 256)
+
+
+def test_classes_are_those_that_are_scored(tmp_path: Path) -> None:
+    for name in ("cityscapes", "camvid", "ade20k"):
+        WRITERS[name](tmp_path / name)
+    city, cam, ade = (open_dataset(name, tmp_path / name) for name in ("cityscapes", "camvid", "ade20k"))
+    label = next(city.samples()).label(Task.SEMANTIC)
+    assert city.manifest.classes == CITYSCAPES and label.classes == CITYSCAPES
+    assert set(label.value[IDS == 26]) == {CITYSCAPES.index("car")} and not label.valid[IDS == 9].any()
+    label = next(cam.samples()).label(Task.SEMANTIC)
+    for place, index in enumerate(CAMVID_COLOURS.values()):
+        assert set(label.value[place == IDS % 32]) <= {index}
+    assert set(CAMVID_COLOURS.values()) == set(range(len(CAMVID)))
+    label = next(ade.samples()).label(Task.SEMANTIC)
+    assert ade.manifest.classes[:2] == ("class 1", "class 2") and len(ade.manifest.classes) == 150
+    assert set(label.value[IDS == 7]) == {6} and not label.valid[IDS == 0].any()
+
+
+def test_segnets_layout_of_camvid(tmp_path: Path) -> None:
+    put(tmp_path / "val" / "a.png", encode_map(np.zeros((12, 16, 3), np.uint8)))
+    put(tmp_path / "valannot" / "a.png", encode_map(IDS % 12))
+    label = next(open_dataset("camvid", tmp_path).samples()).label(Task.SEMANTIC)
+    assert np.array_equal(label.valid, IDS % 12 != 11) and np.array_equal(
+        label.value[label.valid], (IDS % 12)[label.valid]
+    )
+
+
+def test_what_is_not_there_is_one_sentence(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="not kitti in its official layout") as caught:
+        open_dataset("kitti", tmp_path)
+    assert "groundtruth_depth" in caught.value.hint
+    with pytest.raises(UsageError, match=r"objectInfo150.txt: missing"):
+        open_dataset("ade20k", tmp_path)
+    with pytest.raises(UsageError, match="--dataset nyu: not known"):
+        choose_rules("nyu", None, None, None, None, {})
+    diode(tmp_path)
+    next(tmp_path.rglob("*_depth.npy")).write_bytes(b"\x93NUMPY nothing")
+    with pytest.raises(DistillError, match=r"_depth.npy: cannot be read"):
+        next(open_dataset("diode", tmp_path).samples()).label(Task.DEPTH)
+
+
+def test_a_data_set_brings_its_terms() -> None:
+    rules = choose_rules("nyuv2", None, None, None, None, {})
+    assert (rules.crop, rules.min_depth_m, rules.max_depth_m) == (Crop.EIGEN, 1e-3, 10.0)
+    assert choose_rules("nyuv2", None, Crop.NONE, None, 5.0, {}).crop is Crop.NONE
+    assert choose_rules(None, None, None, None, None, {}).max_depth_m == pytest.approx(90.0)
+
+
+def test_someone_elses_model_is_scored_on_a_data_set(tmp_path: Path) -> None:
+    """A foreign ONNX file (it answers class 1 where the picture is bright), described by a recipe."""
+    import onnx
+    from onnx import TensorProto, helper
+
+    nodes = [
+        helper.make_node("ReduceMean", ["image"], ["gray"], axes=[1], keepdims=1),
+        helper.make_node("Sub", ["half", "gray"], ["dark"]),
+        helper.make_node("Concat", ["dark", "gray"], ["logits"], axis=1),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "bright",
+        [helper.make_tensor_value_info("image", TensorProto.FLOAT, [1, 3, 12, 16])],
+        [helper.make_tensor_value_info("logits", TensorProto.FLOAT, [1, 2, 12, 16])],
+        [helper.make_tensor("half", TensorProto.FLOAT, [1], [1.0])],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=9)
+    onnx.save(model, tmp_path / "bright.onnx")
+    (tmp_path / "bright.yaml").write_text(
+        "kind: onnx\nmodel: bright.onnx\nlicence: MIT\ninput: {scale: 0.00392156862}\n"
+        "outputs: [{task: semantic, values: logits, classes: [Building, Sky]}]\n"
+    )
+    ids = np.where(np.arange(16) < 8, 1, 0)[None].repeat(12, 0).astype(np.uint8)
+    photo = np.where(ids[..., None] == 0, 250, 20).astype(np.uint8).repeat(3, -1)
+    for index in range(2):
+        put(tmp_path / "val" / f"{index}.png", encode_map(photo))
+        put(tmp_path / "valannot" / f"{index}.png", encode_map(ids))
+    settings = Settings(subjects=[tmp_path / "bright.yaml"], truth=tmp_path, dataset="camvid")
+    found = run_evaluate(settings, Console())[0]
+    scores = found["tasks"]["semantic"]["scores"]["bright.yaml"]
+    assert scores["pixel_accuracy"] == 1 and scores["boundary_f1"] == 1
+    with pytest.raises(UsageError, match="a recipe of kind maps; evaluate asks onnx and callable models itself"):
+        (tmp_path / "maps.yaml").write_text("kind: maps\n")
+        run_evaluate(Settings(subjects=[tmp_path / "maps.yaml"], truth=tmp_path, dataset="camvid"), Console())
+
+
+def smooth(seed: int) -> np.ndarray:
+    noise = np.random.default_rng(seed).integers(0, 255, (9, 12, 3), dtype=np.uint8)
+    return cv2.resize(noise, (160, 120), interpolation=cv2.INTER_CUBIC)
+
+
+def test_a_copy_is_found_however_it_was_saved() -> None:
+    photos = [smooth(seed) for seed in range(20)]
+    finder = TwinFinder(Sample(f"p{i}", {"jpg": encode_jpeg(photo)}) for i, photo in enumerate(photos))
+    copy = cv2.resize(photos[7], (100, 75), interpolation=cv2.INTER_AREA)
+    found = finder.find("test.jpg", encode_jpeg(copy, quality=50))
+    assert found is not None and (found.photo, found.other) == ("test.jpg", "p7")
+    assert finder.find("other.jpg", encode_jpeg(smooth(99))) is None
+    assert finder.find("broken.jpg", b"nothing") is None and photo_hash(b"") is None and len(finder) == 20
+
+
+def test_photos_of_the_training_set_are_reported(tmp_path: Path) -> None:
+    truth = make_shards(tmp_path / "truth")
+    clean = make_shards(tmp_path / "clean", photo_seed=5)
+    leaked = run_evaluate(Settings(subjects=[truth], truth=truth, trained_on=[truth]), Console())[0]
+    assert len(leaked["twins"]) == 3 and "look like photos of the training set" in leaked["warnings"][0]
+    fine = run_evaluate(Settings(subjects=[truth], truth=truth, trained_on=[clean]), Console())[0]
+    assert fine["twins"] == [] and fine["training_photos"] == 3
+    assert run_evaluate(Settings(subjects=[truth], truth=truth), Console())[0]["training_photos"] is None
+
+
+def test_a_report_says_how_sure_it_is(tmp_path: Path) -> None:
+    from test_evaluate_command import truth_labels
+
+    truth = make_shards(tmp_path / "truth", count=12)
+
+    def worse(index: int, rng: np.random.Generator) -> list:
+        depth, normals, semantic = truth_labels(index, rng)
+        ids = semantic.value.copy()
+        ids[: 4 + index % 3] = (ids[: 4 + index % 3] + 1) % 3
+        return [
+            depth,
+            normals,
+            type(semantic)(Task.SEMANTIC, ids, semantic.valid, semantic.confidence, None, semantic.classes),
+        ]
+
+    other = make_shards(tmp_path / "other", worse, count=12)
+    found, text = run_evaluate(Settings(subjects=[other, truth], truth=truth, trivial=truth), Console())
+    semantic = found["tasks"]["semantic"]
+    low, high = semantic["intervals"]["other"]["miou"]
+    assert low < semantic["scores"]["other"]["miou"] < high
+    difference = semantic["differences"]["truth"]["miou"]
+    assert difference["p"] < 0.01 and difference["high"] < 0 and difference["photos"] == 12
+    assert found["tasks"]["depth"]["differences"]["truth"]["abs_rel"]["p"] == 1
+    assert semantic["ceiling"]["gap"] < 0 < semantic["ceiling"]["share_of_the_way"] < 1
+    assert "sharp" in semantic["slices"]["sharpness of the photo (miou)"]
+    assert set(found["tasks"]["depth"]["slices"]["class (AbsRel)"]) == {"Sky", "Road", "Car"}
+    assert "2 to 5 m" in found["tasks"]["depth"]["slices"]["distance (AbsRel)"]
+    assert "How sure this is" in text and "its ceiling" in text
