@@ -164,7 +164,7 @@ class Tour:
         return run_bench([model], self.console, out=self.out / "bench")
 
     def _predict(self, model: Path) -> dict[str, Any]:
-        from distill.commands.predict import run_predict
+        from distill.commands.predict import Options, run_predict
         from distill.teachers.generators.synthetic.generator import fly_through
         from distill.video import VideoWriter
 
@@ -173,7 +173,7 @@ class Tour:
         with VideoWriter(clip, (240, 320), time_base=Fraction(1, 24), rate=Fraction(24)) as writer:
             for index, view in enumerate(self.console.track(fly_through(self.frames, recipe), "render", self.frames)):
                 writer.write(view.rgb, index)
-        return run_predict(model, [str(clip)], self.console, out=self.out / "overlay.mp4")
+        return run_predict(model, [str(clip)], self.console, Options(out=self.out / "overlay.mp4"))
 
 
 def _summary(result: dict[str, Any]) -> str:

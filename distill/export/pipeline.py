@@ -1,8 +1,8 @@
-"""Pictures through a runner, stage after stage, each stage in a thread of its own; order kept, memory bounded.
+"""Pictures through a runner, stage after stage, each stage in threads of its own; order kept, memory bounded.
 
 Decoders, engines, PNG and video encoders all release Python's lock while they work, so threads are enough. A stage that
 falls behind holds up the ones before it: no queue grows. An exception travels down the line behind the last good item,
-so what came before it is finished first.
+so what came before it is finished first, and it says which picture it belongs to.
 """
 
 from __future__ import annotations
@@ -10,18 +10,22 @@ from __future__ import annotations
 import queue
 import threading
 import time
-from collections.abc import Generator, Iterable, Iterator
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import numpy as np
 from jaxtyping import UInt8
 from numpy import ndarray
 
+from distill.errors import DistillError
 from distill.export.runners import Outputs, Runner
 
 Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 _BATCH_PX = 2_000_000
 """Pixels in one batch at most: a multi-task student makes 34 bytes of maps from each."""
@@ -40,6 +44,7 @@ class Picture:
         rgb: What the engine sees.
         pts: When it is shown, in the video's time base; 0 for a photo.
         pts_s: The same in seconds.
+        index: Frames before it in the video.
         source: What it came from, for the stage that writes.
     """
 
@@ -47,14 +52,51 @@ class Picture:
     rgb: UInt8[ndarray, "h w 3"]
     pts: int = 0
     pts_s: float = 0.0
+    index: int = 0
     source: Any = None
 
 
+@dataclass(frozen=True, slots=True)
+class Boundary:
+    """Travels behind the last picture of a segment; every stage leaves in it what it finished.
+
+    Attributes:
+        segment: Its number.
+        stop: Index of the first picture behind it.
+        files: Stage to the files that hold the segment.
+        state: What the stages need to go on from here, by name.
+        end: Whether the source holds nothing more.
+        failure: Why it does not, if it should.
+    """
+
+    segment: int
+    stop: int
+    end: bool = False
+    failure: DistillError | None = None
+    files: dict[str, list[Any]] = field(default_factory=dict[str, list[Any]])
+    state: dict[str, ndarray] = field(default_factory=dict[str, ndarray])
+
+
+class FrameError(DistillError):
+    """A stage failed on one picture.
+
+    Attributes:
+        frame: Its index in the video.
+    """
+
+    def __init__(self, message: str, *, hint: str = "", frame: int = 0) -> None:
+        super().__init__(message, hint=hint)
+        self.frame = frame
+
+
 class Stopwatch:
-    """How long each stage was at work, to name the one that holds up the others."""
+    """How long each stage was at work, to name the one that holds up the others. May be used from several threads."""
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
+        self.workers: dict[str, int] = {}
+        self._lock = threading.Lock()
+        self._start, self._cpu_start = time.perf_counter(), time.process_time()
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
@@ -63,7 +105,9 @@ class Stopwatch:
         try:
             yield
         finally:
-            self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start
+            passed = time.perf_counter() - start
+            with self._lock:
+                self.seconds[name] = self.seconds.get(name, 0.0) + passed
 
     def items(self, name: str, items: Iterable[Item]) -> Iterator[Item]:
         """The items again; the time to make each is counted for a stage."""
@@ -78,8 +122,15 @@ class Stopwatch:
 
     @property
     def bottleneck(self) -> str:
-        """The stage that worked longest."""
-        return max(self.seconds, key=lambda name: self.seconds[name]) if self.seconds else ""
+        """The stage that worked longest, shared among its workers."""
+        return max(self.seconds, key=self._share) if self.seconds else ""
+
+    def busy_cores(self) -> float:
+        """Cores that this process kept busy since the watch began, on average."""
+        return (time.process_time() - self._cpu_start) / max(time.perf_counter() - self._start, 1e-9)
+
+    def _share(self, name: str) -> float:
+        return self.seconds[name] / self.workers.get(name, 1)
 
 
 def default_batch(runner: Runner, size_hw: tuple[int, int]) -> int:
@@ -102,6 +153,7 @@ def ahead(items: Iterable[Item], depth: int = QUEUE) -> Generator[Item, None, No
             kind, value = ready.get()
             if kind == "item":
                 yield value
+                del value  # a picture and its maps are megabytes: do not hold them while waiting for the next
             elif kind == "error":
                 raise value
             else:
@@ -117,6 +169,7 @@ def _work(items: Iterable[Any], ready: queue.Queue[tuple[str, Any]], stop: threa
         for item in source:
             if not _put(("item", item), ready, stop):
                 return
+            del item
         _put(("end", None), ready, stop)
     except BaseException as error:  # carried to whoever waits for the items
         _put(("error", error), ready, stop)
@@ -135,11 +188,66 @@ def _put(message: tuple[str, Any], ready: queue.Queue[tuple[str, Any]], stop: th
     return False
 
 
-def in_batches(pictures: Iterable[Picture], batch: int | None, runner: Runner) -> Iterator[list[Picture]]:
-    """Neighbours of equal size together, `batch` at most (None chooses by size); an error comes after what is whole."""
-    waiting: list[Picture] = []
+def ordered(
+    items: Iterable[Item], work: Callable[[Item], Result], *, workers: int = 1, depth: int = QUEUE
+) -> Generator[tuple[Item, Result], None, None]:
+    """Each item with what `work` makes of it, in order; in the background, `workers` of them at once."""
+    if workers == 1:
+        return ahead(((item, work(item)) for item in items), depth)
+    return ahead(_in_pool(items, work, workers), depth)
+
+
+def _in_pool(
+    items: Iterable[Item], work: Callable[[Item], Result], workers: int
+) -> Generator[tuple[Item, Result], None, None]:
+    waiting: deque[tuple[Item, Future[Result]]] = deque()
+    pool = ThreadPoolExecutor(workers)
+    failure: BaseException | None = None
+    source = iter(items)
+    try:
+        while failure is None:
+            try:
+                item = next(source)
+            except StopIteration:
+                break
+            except Exception as error:  # what is under way comes first
+                failure = error
+                break
+            waiting.append((item, pool.submit(work, item)))
+            del item
+            if len(waiting) > workers:
+                yield _first_of(waiting)
+        while waiting:
+            yield _first_of(waiting)
+        if failure is not None:
+            raise failure
+    finally:
+        for _, future in waiting:
+            future.cancel()
+        pool.shutdown()
+        if isinstance(source, Generator):
+            source.close()
+
+
+def _first_of(waiting: deque[tuple[Item, Future[Result]]]) -> tuple[Item, Result]:
+    item, future = waiting.popleft()
+    return item, future.result()
+
+
+def in_batches(pictures: Iterable[Any], batch: int | None, runner: Runner) -> Iterator[list[Any]]:
+    """Neighbours of equal size together, `batch` at most (None chooses by size); an error comes after what is whole.
+
+    A `Boundary` comes alone, behind what was before it.
+    """
+    waiting: list[Any] = []
     try:
         for picture in pictures:
+            if isinstance(picture, Boundary):
+                if waiting:
+                    yield waiting
+                yield [picture]
+                waiting = []
+                continue
             size_hw = picture.rgb.shape[:2]
             if waiting and waiting[0].rgb.shape[:2] != size_hw:
                 yield waiting
@@ -157,13 +265,51 @@ def in_batches(pictures: Iterable[Picture], batch: int | None, runner: Runner) -
 
 
 def infer(
-    runner: Runner, pictures: Iterable[Picture], *, batch: int | None = None, watch: Stopwatch | None = None
-) -> Iterator[tuple[Picture, Outputs]]:
-    """Each picture with its outputs, in order."""
+    runner: Runner, pictures: Iterable[Any], *, batch: int | None = None, watch: Stopwatch | None = None
+) -> Iterator[Any]:
+    """Each picture with its outputs, as a pair, in order; a `Boundary` as it is."""
     watch = watch or Stopwatch()
     for group in in_batches(pictures, batch, runner):
-        with watch.stage("engine"):
+        if isinstance(group[0], Boundary):
+            yield group[0]
+            continue
+        with watch.stage("engine"), blaming(group):
             images = group[0].rgb[None] if len(group) == 1 else np.stack([picture.rgb for picture in group])
             outputs = runner(images)
+            del images
         for index, picture in enumerate(group):
             yield picture, {name: value[index] for name, value in outputs.items()}
+        del outputs, group, picture
+
+
+@contextmanager
+def blaming(group: list[Picture]) -> Iterator[None]:
+    """Errors inside say which frames they belong to; those of photos name their file themselves."""
+    try:
+        yield
+    except DistillError as error:
+        first, last = group[0], group[-1]
+        if first.source is not None or isinstance(error, FrameError):
+            raise
+        where = f"frame {first.index}" if first is last else f"frames {first.index} to {last.index}"
+        raise FrameError(f"{where}: {error.message}", hint=error.hint, frame=first.index) from error
+
+
+def run_stage(
+    items: Iterable[Any],
+    name: str,
+    work: Callable[[Picture, Outputs], Any],
+    watch: Stopwatch,
+    *,
+    workers: int = 1,
+) -> Generator[tuple[Any, Any], None, None]:
+    """Each item with what the stage makes of its picture and outputs (None for a `Boundary`), in the background."""
+
+    def one(item: Any) -> Any:
+        if isinstance(item, Boundary):
+            return None
+        with watch.stage(name), blaming([item[0]]):
+            return work(*item)
+
+    watch.workers[name] = workers
+    return ordered(items, one, workers=workers)

@@ -7,18 +7,16 @@ always the number of frames decoded before, never a guess from a time stamp.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import Self
 
-from jaxtyping import UInt8
-from numpy import ndarray
 from PIL import Image
 
 from distill.errors import DistillError, UsageError
 from distill.images import MAX_PIXELS
 from distill.video.colours import Converter
+from distill.video.frames import Frame, Source
 from distill.video.packets import DEFAULT_RATE, announced_frames, decode, first_frame, open_container, video_stream
 
 SUFFIXES = frozenset(
@@ -38,35 +36,14 @@ def is_video(path: Path) -> bool:
         return False
 
 
-@dataclass(frozen=True, slots=True)
-class Frame:
-    """One decoded frame.
-
-    Attributes:
-        index: Number of frames decoded before this one, also when they were skipped.
-        pts: When it is shown, in units of the reader's `time_base`.
-        pts_s: The same in seconds.
-        rgb: Pixels, upright, all of the reader's `size_hw`.
-    """
-
-    index: int
-    pts: int
-    pts_s: float
-    rgb: UInt8[ndarray, "h w 3"]
-
-
-class VideoReader:
-    """A video file that can be read any number of times.
+class VideoReader(Source):
+    """A video file that can be read any number of times; its own `num_frames` may lie.
 
     Attributes:
         path: The file.
-        size_hw: (height, width) after rotation.
-        rate: Average frames per second; for a variable rate only an orientation.
-        time_base: Seconds per unit of `Frame.pts`.
-        num_frames: What the container announces, or a guess from its duration; None when it says nothing.
-        codec: Name of the decoder.
-        notes: What was done to the frames that a person should know, such as tone mapping.
     """
+
+    path: Path
 
     def __init__(self, path: Path) -> None:
         """Open the file and decode one frame.
@@ -74,7 +51,7 @@ class VideoReader:
         Raises:
             DistillError: Missing, empty, no video, too large, or not one frame of it can be decoded.
         """
-        self.path = path
+        self.path, self.name = path, str(path)
         if not path.is_file():
             raise UsageError(f"{path}: no such file", hint="check the path")
         if path.stat().st_size == 0:
@@ -87,14 +64,14 @@ class VideoReader:
                     f" {MAX_PIXELS / 1e6:.0f} million pixels",
                     hint="shrink it, or raise DISTILL_MAX_PIXELS",
                 )
-            self.codec: str = stream.codec_context.name
+            self.codec = stream.codec_context.name
             self.rate = Fraction(stream.average_rate or stream.guessed_rate or DEFAULT_RATE)
             self.time_base = Fraction(stream.time_base or 1 / self.rate)
             self.num_frames = announced_frames(container, stream, self.rate)
             first = first_frame(container, stream, path)
             self._converter = Converter(first)
             turned = self._converter.quarter_turns % 2
-            self.size_hw: tuple[int, int] = (first.width, first.height) if turned else (first.height, first.width)
+            self.size_hw = (first.width, first.height) if turned else (first.height, first.width)
             self.notes = _notes(self._converter.hdr, bool(first.interlaced_frame))
 
     def __enter__(self) -> Self:

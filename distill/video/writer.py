@@ -1,10 +1,10 @@
-"""Frames into a video file that every player plays: H.264, yuv420p, times kept, sound copied; whole or not there."""
+"""Frames into a video file, times kept, sound beside them; whole or not there. Segments joined as they are."""
 
 from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Sequence
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
@@ -13,28 +13,33 @@ from typing import Any, Self
 import av
 import numpy as np
 from av.video.reformatter import ColorRange, Colorspace, VideoReformatter
-from jaxtyping import UInt8
+from jaxtyping import Shaped, UInt8
 from numpy import ndarray
 
 from distill.errors import DistillError, UsageError
+from distill.video.codecs import Encoding, choose_encoding
 from distill.video.packets import reason
+from distill.video.sound import Sound
 
 CONTAINERS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska"}
 """Output suffix to container format."""
-_COPIED_SOUND = frozenset({"aac", "mp3", "ac3", "eac3", "opus", "flac", "alac"})
+PART_SUFFIX = ".nut"
+"""Segments wait in NUT, the one container that keeps any time base."""
+_FORMATS = {**CONTAINERS, PART_SUFFIX: "nut"}
 _BT709 = 1
 _LIMITED_RANGE = 1
+_FAST_START = {"movflags": "+faststart"}
+"""The index goes to the front, so that a browser plays while it loads."""
 
 
 class VideoWriter:
     """A video being written; a context manager. The file appears under its name only when it is whole.
 
-    Leaving the context with an exception removes what was written. H.264 in 4:2:0 needs even sides: an odd picture is
+    Leaving the context with an exception removes what was written. Colour in 4:2:0 needs even sides: an odd picture is
     padded by repeating its last row or column.
 
     Attributes:
         frames: How many were written.
-        note: Why the sound was left out, if it was; else empty.
     """
 
     def __init__(
@@ -45,45 +50,43 @@ class VideoWriter:
         time_base: Fraction,
         rate: Fraction,
         sound_from: Path | None = None,
-        crf: int = 20,
-        preset: str = "veryfast",
+        encoding: Encoding | None = None,
+        crf: int | None = None,
     ) -> None:
         """Open the file.
 
         Args:
-            path: Where to; the suffix (`CONTAINERS`) says which container.
+            path: Where to; the suffix (`CONTAINERS`, or `PART_SUFFIX` for a segment) says which container.
             size_hw: Of all frames.
             time_base: Seconds per unit of the times that `write` is given.
             rate: Frames per second, a hint for players and the rate control.
-            sound_from: A file whose first audio stream is copied as it is.
-            crf: x264's constant quality; lower is better and larger.
-            preset: x264's trade of time for size.
+            sound_from: A file whose first audio stream is kept.
+            encoding: How; H.264 by what this machine has, unless given.
+            crf: Constant quality of the default encoding; lower is better and larger.
 
         Raises:
             UsageError: A suffix that is no video container.
             DistillError: The file cannot be written.
         """
-        if path.suffix.lower() not in CONTAINERS:
+        if path.suffix.lower() not in _FORMATS:
             raise UsageError(
                 f"{path}: videos are written as {', '.join(CONTAINERS)}", hint="choose one of these suffixes"
             )
-        self.path, self.size_hw, self.frames, self.note = path, size_hw, 0, ""
-        self._time_base, self._end_s = time_base, 0.0
-        self._frame_s = float(1 / rate)
+        self.path, self.size_hw, self.frames = path, size_hw, 0
+        self._encoding = encoding or choose_encoding(crf=crf)
+        self._time_base, self._end_s, self._frame_s = time_base, 0.0, float(1 / rate)
         self._temporary = path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
-        self._sound: _Sound | None = None
+        self._sound: Sound | None = None
         self._reformatter = VideoReformatter()
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            self._container: Any = av.open(
-                str(self._temporary), "w", format=CONTAINERS[path.suffix.lower()], options=_FAST_START
-            )
-            self._stream = self._add_stream(rate, crf, preset)
+            self._container = _open_for_writing(self._temporary)
+            self._stream = self._add_stream(rate)
             if sound_from is not None:
-                self._add_sound(sound_from)
+                self._sound = Sound(sound_from, self._container)
         except (av.FFmpegError, OSError) as error:
             self._temporary.unlink(missing_ok=True)
-            raise self._failure(error) from error
+            raise _failure(path, error) from error
 
     def __enter__(self) -> Self:
         return self
@@ -96,40 +99,37 @@ class VideoWriter:
         else:
             self.abandon()
 
-    def write(self, rgb: UInt8[ndarray, "h w 3"], pts: int) -> None:
+    def write(self, values: Shaped[ndarray, "h w *c"], pts: int, release: Callable[[], None] = lambda: None) -> None:
         """Append a frame that is shown at `pts` times the time base; times must increase.
+
+        Args:
+            values: RGB, or what the encoding is given.
+            pts: When it is shown.
+            release: Called as soon as `values` may be changed again.
 
         Raises:
             DistillError: Another size than announced, or the disk is full.
         """
-        if rgb.shape[:2] != self.size_hw:
+        if values.shape[:2] != self.size_hw:
             raise DistillError(
-                f"{self.path}: a frame is {rgb.shape[1]}x{rgb.shape[0]} px, the video"
+                f"{self.path}: a frame is {values.shape[1]}x{values.shape[0]} px, the video"
                 f" {self.size_hw[1]}x{self.size_hw[0]} px",
                 hint="give all frames the same size",
             )
-        pad_hw = (rgb.shape[0] % 2, rgb.shape[1] % 2)
-        if any(pad_hw):
-            rgb = np.pad(rgb, ((0, pad_hw[0]), (0, pad_hw[1]), (0, 0)), mode="edge")
-        # Untagged HD is taken for BT.709 by players, while swscale would write BT.601: colours would shift.
-        # A view and one reformatter: 5 ms instead of 8 for 1920x1294.
-        view = av.VideoFrame.from_numpy_buffer(np.ascontiguousarray(rgb), format="rgb24")
-        frame = self._reformatter.reformat(
-            view, format="yuv420p", dst_colorspace=Colorspace.ITU709, dst_color_range=ColorRange.MPEG
-        )
+        frame = self._as_yuv(values) if self._encoding.stored == "yuv420p" else self._as_given(values)
+        release()
         frame.pts, frame.time_base = pts, self._time_base
         try:
-            self._container.mux(self._stream.encode(frame))
+            for packet in self._stream.encode(frame):
+                self._container.mux_one(packet)
             self._end_s = float(pts * self._time_base) + self._frame_s
-            if self._sound is not None:
-                for packet in self._sound.until(self._end_s):
-                    self._container.mux_one(packet)
+            self._mux_sound()
         except (av.FFmpegError, OSError) as error:
-            raise self._failure(error) from error
+            raise _failure(self.path, error) from error
         self.frames += 1
 
     def close(self) -> None:
-        """Finish the file and give it its name.
+        """Finish the file and give it its name; a segment is on the disk before it has one.
 
         Raises:
             DistillError: Not one frame was written, or the disk is full.
@@ -139,15 +139,14 @@ class VideoWriter:
             raise DistillError(f"{self.path}: there are no frames to write", hint="check the input")
         try:
             self._container.mux(self._stream.encode(None))
+            self._mux_sound()
             if self._sound is not None:
-                for packet in self._sound.until(self._end_s):
-                    self._container.mux_one(packet)
                 self._sound.close()
             self._container.close()
-            self._temporary.replace(self.path)
+            publish(self._temporary, self.path)
         except (av.FFmpegError, OSError) as error:
             self.abandon()
-            raise self._failure(error) from error
+            raise _failure(self.path, error) from error
 
     def abandon(self) -> None:
         """Drop what was written; nothing appears under the name."""
@@ -157,69 +156,103 @@ class VideoWriter:
             self._container.close()
         self._temporary.unlink(missing_ok=True)
 
-    def _add_stream(self, rate: Fraction, crf: int, preset: str) -> Any:
-        stream = self._container.add_stream(
-            "libx264", rate=rate.limit_denominator(65535), options={"crf": str(crf), "preset": preset}
+    def _mux_sound(self) -> None:
+        if self._sound is not None:
+            for packet in self._sound.until(self._end_s):
+                self._container.mux_one(packet)
+
+    def _as_yuv(self, rgb: UInt8[ndarray, "h w 3"]) -> Any:
+        pad_hw = (rgb.shape[0] % 2, rgb.shape[1] % 2)
+        if any(pad_hw):
+            rgb = np.pad(rgb, ((0, pad_hw[0]), (0, pad_hw[1]), (0, 0)), mode="edge")
+        # Untagged HD is taken for BT.709 by players, while swscale would write BT.601: colours would shift.
+        # A view and one reformatter: 5 ms instead of 8 for 1920x1294.
+        view = av.VideoFrame.from_numpy_buffer(np.ascontiguousarray(rgb), format="rgb24")
+        return self._reformatter.reformat(
+            view, format="yuv420p", dst_colorspace=Colorspace.ITU709, dst_color_range=ColorRange.MPEG, threads=1
+        )
+
+    def _as_given(self, values: ndarray) -> Any:
+        frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(values), format=self._encoding.given)
+        return frame if self._encoding.given == self._encoding.stored else frame.reformat(format=self._encoding.stored)
+
+    def _add_stream(self, rate: Fraction) -> Any:
+        encoding = self._encoding
+        stream: Any = self._container.add_stream(
+            encoding.encoder, rate=rate.limit_denominator(65535), options=dict(encoding.options)
         )
         height, width = self.size_hw
-        stream.width, stream.height, stream.pix_fmt = width + width % 2, height + height % 2, "yuv420p"
         context = stream.codec_context
+        if encoding.stored == "yuv420p":
+            height, width = height + height % 2, width + width % 2
+            context.colorspace = context.color_primaries = context.color_trc = _BT709
+            context.color_range = _LIMITED_RANGE
+        stream.width, stream.height, stream.pix_fmt = width, height, encoding.stored
         context.time_base = self._time_base
-        context.colorspace = context.color_primaries = context.color_trc = _BT709
-        context.color_range = _LIMITED_RANGE
+        context.thread_count = encoding.threads
         return stream
 
-    def _add_sound(self, source: Path) -> None:
-        sound = _Sound(source)
-        if sound.codec is None:
+
+def join_videos(parts: Sequence[Path], path: Path, *, sound_from: Path | None = None) -> None:
+    """One file out of segments that one encoding wrote, packet by packet; whole or not there.
+
+    Args:
+        parts: In order; their times must increase.
+        path: Where to.
+        sound_from: A file whose first audio stream is kept up to the end of the picture.
+
+    Raises:
+        DistillError: A segment is damaged, or the disk is full.
+    """
+    temporary = path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
+    sound: Sound | None = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        container = _open_for_writing(temporary)
+        with av.open(str(parts[0])) as first:
+            template = first.streams.video[0]
+            stream = container.add_stream_from_template(template)
+            stream.time_base = template.time_base
+            sound = Sound(sound_from, container) if sound_from is not None else None
+            frame_s = float(1 / (template.average_rate or 25))
+        for part in parts:
+            _mux_part(part, container, stream, sound, frame_s)
+        container.close()
+        publish(temporary, path)
+    except (av.FFmpegError, OSError) as error:
+        raise _failure(path, error) from error
+    finally:
+        if sound is not None:
             sound.close()
-        elif sound.codec not in _COPIED_SOUND:
-            self.note = f"the sound ({sound.codec}) was left out: it cannot be copied into {self.path.suffix}"
-            sound.close()
-        else:
-            sound.attach(self._container)
-            self._sound = sound
-
-    def _failure(self, error: Exception) -> DistillError:
-        return DistillError(
-            f"{self.path}: cannot be written: {reason(error)}",
-            hint="free space or choose another place, then run again",
-        )
+        temporary.unlink(missing_ok=True)
 
 
-_FAST_START = {"movflags": "+faststart"}
-"""The index goes to the front, so that a browser plays while it loads; other containers ignore it."""
+def _mux_part(part: Path, container: Any, stream: Any, sound: Sound | None, frame_s: float) -> None:
+    with av.open(str(part)) as source:
+        for packet in source.demux(source.streams.video[0]):
+            if packet.pts is None:
+                continue
+            end_s = float(packet.pts * packet.time_base) + frame_s
+            packet.stream = stream
+            container.mux_one(packet)
+            if sound is not None:
+                for heard in sound.until(end_s):
+                    container.mux_one(heard)
 
 
-class _Sound:
-    """The audio packets of a file, handed out as the picture advances, so that nothing piles up in the muxer."""
+def publish(temporary: Path, path: Path) -> None:
+    """Give a finished file its name, once its bytes are on the disk."""
+    with temporary.open("rb") as file:
+        os.fsync(file.fileno())
+    temporary.replace(path)
 
-    def __init__(self, source: Path) -> None:
-        self._container: Any = av.open(str(source))
-        streams = self._container.streams.audio
-        self._stream = streams[0] if streams else None
-        self.codec: str | None = streams[0].codec_context.name if streams else None
-        self._target: Any = None
-        self._packets: Iterator[Any] = iter(())
-        self._waiting: Any = None
 
-    def attach(self, container: Any) -> None:
-        self._target = container.add_stream_from_template(self._stream)
-        self._packets = (packet for packet in self._container.demux(self._stream) if packet.dts is not None)
+def _open_for_writing(path: Path) -> Any:
+    kind = _FORMATS[path.suffix.lower()]
+    return av.open(str(path), "w", format=kind, options=_FAST_START if kind in ("mp4", "mov") else {})
 
-    def until(self, time_s: float) -> Iterator[Any]:
-        """Packets that start at or before this time."""
-        while True:
-            if self._waiting is None:
-                try:
-                    self._waiting = next(self._packets, None)
-                except av.FFmpegError:  # damaged sound never costs the picture
-                    self._packets = iter(())
-            if self._waiting is None or float(self._waiting.dts * self._waiting.time_base) > time_s:
-                return
-            packet, self._waiting = self._waiting, None
-            packet.stream = self._target
-            yield packet
 
-    def close(self) -> None:
-        self._container.close()
+def _failure(path: Path, error: Exception) -> DistillError:
+    return DistillError(
+        f"{path}: cannot be written: {reason(error)}", hint="free space or choose another place, then run again"
+    )

@@ -1,0 +1,31 @@
+"""Where the frames of a video end up; any number of sinks at once."""
+
+from __future__ import annotations
+
+from distill.export.sinks.base import Sink, cannot_write, make_folder, write_file
+from distill.export.sinks.lossless import Ffv1Sink, PngSink
+from distill.export.sinks.masks import MasksSink, decode_rle, encode_rle
+from distill.export.sinks.overlay import OverlaySink
+from distill.export.sinks.points import PointsSink, encode_ply, unproject
+from distill.export.sinks.statistics import ParquetSink, StatisticsSink, frame_statistics
+from distill.export.sinks.zarr import ZarrSink
+
+__all__ = [
+    "Ffv1Sink",
+    "MasksSink",
+    "OverlaySink",
+    "ParquetSink",
+    "PngSink",
+    "PointsSink",
+    "Sink",
+    "StatisticsSink",
+    "ZarrSink",
+    "cannot_write",
+    "decode_rle",
+    "encode_ply",
+    "encode_rle",
+    "frame_statistics",
+    "make_folder",
+    "unproject",
+    "write_file",
+]

@@ -1,0 +1,85 @@
+"""Numbered pictures as a video: ``frames/%06d.png`` at a rate; a number that is missing leaves a gap in time."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterator
+from fractions import Fraction
+from pathlib import Path
+
+import cv2
+from jaxtyping import UInt8
+from numpy import ndarray
+
+from distill.errors import DistillError, UsageError
+from distill.images import decode_rgb, read_file
+from distill.video.frames import Frame, Source
+
+_PATTERN = re.compile(r"%(0\d+)?d")
+
+
+def is_sequence(word: str) -> bool:
+    """Whether this word names numbered pictures, such as ``frames/%06d.png``."""
+    return len(_PATTERN.findall(Path(word).name)) == 1
+
+
+class ImageSequence(Source):
+    """Numbered pictures, read like a `VideoReader`.
+
+    `notes` says which numbers are missing; `facts` is a digest of names, sizes and times of change.
+    """
+
+    def __init__(self, pattern: str, rate: Fraction = Fraction(25)) -> None:
+        """List the pictures, and read the first one.
+
+        Raises:
+            UsageError: No picture fits the pattern, or the rate is not positive.
+            DistillError: The first picture cannot be read.
+        """
+        if rate <= 0:
+            raise UsageError(f"--rate {rate}: not a positive number", hint="give frames per second")
+        folder, wanted = Path(pattern).parent, Path(pattern).name
+        match = _PATTERN.search(wanted)
+        before, after = wanted[: match.start()] if match else wanted, wanted[match.end() :] if match else ""
+        digits = rf"(\d{{{int(match[1])},}})" if match and match[1] else r"(\d+)"
+        name = re.compile(re.escape(before) + digits + re.escape(after))
+        files = [(int(found[1]), file) for file in folder.glob("*") if (found := name.fullmatch(file.name))]
+        if not files:
+            raise UsageError(f"{pattern}: no picture fits", hint="check folder and number of digits")
+        self._files = sorted(files)
+        self.name, self.rate, self.time_base = pattern, rate, 1 / rate
+        first = self._read(self._files[0][1])
+        self.size_hw = (first.shape[0], first.shape[1])
+        self.num_frames = len(self._files)
+        self.codec = self._files[0][1].suffix.lstrip(".").lower()
+        missing = self._files[-1][0] - self._files[0][0] + 1 - len(self._files)
+        self.notes = (f"{missing} numbers are missing between the first and the last picture",) if missing else ()
+        listed = [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for _, file in self._files]
+        self.facts = hashlib.sha256(repr((str(folder.resolve()), listed, rate)).encode()).hexdigest()
+
+    def frames(self, start: int = 0, *, size_hw: tuple[int, int] | None = None) -> Iterator[Frame]:
+        """The pictures from the `start`-th on, in the order of their numbers.
+
+        Raises:
+            DistillError: One cannot be read, or has another size; those before it came.
+        """
+        first = self._files[0][0]
+        for index, (number, file) in enumerate(self._files[start:], start):
+            rgb = self._read(file)
+            if rgb.shape[:2] != self.size_hw:
+                raise DistillError(
+                    f"{file}: {rgb.shape[1]}x{rgb.shape[0]} px, the first picture has"
+                    f" {self.size_hw[1]}x{self.size_hw[0]} px",
+                    hint="give pictures of one size, or predict them as photos",
+                )
+            if size_hw is not None and size_hw != self.size_hw:
+                rgb = cv2.resize(rgb, size_hw[::-1], interpolation=cv2.INTER_AREA)
+            pts = number - first
+            yield Frame(index, pts, float(pts * self.time_base), rgb)
+
+    def _read(self, file: Path) -> UInt8[ndarray, "h w 3"]:
+        try:
+            return decode_rgb(read_file(file), str(file))[0]
+        except OSError as error:
+            raise DistillError(f"{file}: cannot be read: {error.strerror}", hint="check the file") from error
