@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import ClassVar, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
+from distill.recipe import Recipe
 from distill.recipe.licensed import Licensed
 from distill.recipe.outputs import check_remap
+from distill.recipe.questions import QuestionsRecipe
 from distill.tasks import Gauge, Task
 
 Precision = Literal["auto", "float32", "bfloat16", "float16"]
@@ -56,3 +58,69 @@ class TransformersRecipe(ModelRecipe):
         if self.classes:
             check_remap(self.remap, self.classes)
         return self
+
+
+class LoraRecipe(Recipe):
+    """Low-rank weights that are added to a pipeline."""
+
+    model: str
+    """A folder, a safetensors file, or a hub id."""
+    file: str = ""
+    """Name of the file inside, where there are several."""
+    scale: float = 1.0
+
+
+Call = bool | int | float | str | tuple[int, ...] | tuple[float, ...]
+Offload = Literal["auto", "none", "model", "layers"]
+
+
+class DiffusersRecipe(ModelRecipe):
+    """An image-edit pipeline of the diffusers library that paints answers on this machine."""
+
+    kind: Literal["diffusers"] = "diffusers"
+    ask: QuestionsRecipe = QuestionsRecipe()
+    """What is asked, in whose words."""
+    seed: int = Field(default=0, ge=0)
+    """Another seed, other answers."""
+    steps: int | None = Field(default=None, ge=1)
+    """Denoising steps; empty: the pipeline's own number."""
+    guidance_scale: float | None = None
+    true_cfg_scale: float | None = None
+    """Which of the two a pipeline knows, and what they do, its card says; few-step variants want 1.0."""
+    call: dict[str, Call] = Field(default_factory=dict)
+    """Further keyword arguments of the pipeline's call."""
+    loras: tuple[LoraRecipe, ...] = ()
+    transformer: str = ""
+    """Folder or hub id of a transformer that replaces the pipeline's own, such as a fine-tune."""
+    scheduler: dict[str, bool | int | float | str | None] = Field(default_factory=dict)
+    """Keys of the scheduler's config to change; few-step adapters want some."""
+    multiple: int = Field(default=32, ge=8, le=256)
+    """The photo is resized to sides that divide by this, and never cropped."""
+    max_pixels: int = Field(default=1024 * 1024, ge=64 * 64)
+    min_pixels: int = Field(default=512 * 512, ge=0)
+    """Smaller photos are enlarged: generators paint small pictures badly."""
+    offload: Offload = "auto"
+    """Of a GPU: ``none``, ``model`` (one component at a time), ``layers`` (slow); ``auto`` by free memory."""
+    compile: bool = False
+    """Compile the transformer with torch.compile: minutes at the start, faster answers."""
+
+    @field_validator("call")
+    @classmethod
+    def _not_what_we_give(cls, call: dict[str, Call]) -> dict[str, Call]:
+        ours = {"image", "prompt", "height", "width", "generator", "num_inference_steps", "output_type"}
+        if taken := ours & set(call):
+            raise ValueError(f"{', '.join(sorted(taken))}: set by other keys of the recipe")
+        return call
+
+
+class MarigoldRecipe(ModelRecipe):
+    """Marigold: a diffusion model that predicts depth or normals directly."""
+
+    kind: Literal["marigold"] = "marigold"
+    seed: int = Field(default=0, ge=0)
+    steps: int | None = Field(default=None, ge=1)
+    """Denoising steps; empty: the checkpoint's own number."""
+    ensemble: int = Field(default=1, ge=1, le=64)
+    """Predictions that are fused; from three on their spread becomes the confidence."""
+    resolution: int | None = Field(default=None, ge=0)
+    """Longer side at which it works; 0: the photo's; empty: the checkpoint's own."""

@@ -2,24 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from distill.errors import UsageError
 from distill.recipe.callable import CallableRecipe
-from distill.recipe.local import TransformersRecipe
+from distill.recipe.local import DiffusersRecipe, MarigoldRecipe, ModelRecipe, TransformersRecipe
 from distill.recipe.synthetic import SyntheticRecipe
 from distill.recipe.teacher import MapsRecipe, OnnxRecipe, ReplayRecipe
 from distill.tasks import Task
 from distill.teachers.asking import ONCE, Asking
+from distill.teachers.base import Teacher
+from distill.teachers.local import build_local
 from distill.teachers.ways import Ways
 
 if TYPE_CHECKING:
-    from distill.teachers.base import Teacher
     from distill.teachers.checks import Checks
 
-TeacherRecipe = SyntheticRecipe | ReplayRecipe | MapsRecipe | OnnxRecipe | CallableRecipe | TransformersRecipe
+TeacherRecipe = (
+    SyntheticRecipe
+    | ReplayRecipe
+    | MapsRecipe
+    | OnnxRecipe
+    | CallableRecipe
+    | TransformersRecipe
+    | DiffusersRecipe
+    | MarigoldRecipe
+)
 
 RECIPES: dict[str, type[TeacherRecipe]] = {
     "synthetic": SyntheticRecipe,
@@ -28,6 +38,8 @@ RECIPES: dict[str, type[TeacherRecipe]] = {
     "onnx": OnnxRecipe,
     "callable": CallableRecipe,
     "transformers": TransformersRecipe,
+    "diffusers": DiffusersRecipe,
+    "marigold": MarigoldRecipe,
 }
 """Kind of teacher to the recipe that describes it; what packages offer is found by `distill.teachers.plugins`."""
 
@@ -75,24 +87,13 @@ def build_teacher(
 
 
 def _build(recipe: TeacherRecipe, folder: Path, ways: Ways) -> Teacher:
-    if isinstance(recipe, SyntheticRecipe):
-        return _build_synthetic(recipe, ways)
-    if isinstance(recipe, ReplayRecipe):
-        return _build_replay(recipe, ways)
-    if ways.store is not None:
+    if ways.store is not None and not isinstance(recipe, _PAINTING):
         raise UsageError(f"a {recipe.kind} teacher paints nothing that could be stored", hint="leave --store out")
-    if isinstance(recipe, MapsRecipe):
-        return _build_maps(recipe)
-    if isinstance(recipe, CallableRecipe):
-        return _build_callable(recipe, ways)
-    if isinstance(recipe, TransformersRecipe):
-        from distill.teachers.local import build_local
-
-        return build_local(recipe, folder, ways)
-    return _build_onnx(recipe, folder, ways)
+    build = next(build for kind, build in _BUILDERS.items() if isinstance(recipe, kind))
+    return build(recipe, folder, ways)
 
 
-def _build_synthetic(recipe: SyntheticRecipe, ways: Ways) -> Teacher:
+def _build_synthetic(recipe: SyntheticRecipe, folder: Path, ways: Ways) -> Teacher:
     from distill.teachers.generators.synthetic.generator import SYNTHETIC_CLASSES, SyntheticGenerator, SyntheticTruth
     from distill.teachers.painting import PaintingTeacher
     from distill.teachers.predicting import PredictingTeacher
@@ -119,7 +120,7 @@ def _build_synthetic(recipe: SyntheticRecipe, ways: Ways) -> Teacher:
     )
 
 
-def _build_replay(recipe: ReplayRecipe, ways: Ways) -> Teacher:
+def _build_replay(recipe: ReplayRecipe, folder: Path, ways: Ways) -> Teacher:
     from distill.teachers.generators.replay import ReplayGenerator
     from distill.teachers.painting import PaintingTeacher
 
@@ -144,7 +145,7 @@ def _build_replay(recipe: ReplayRecipe, ways: Ways) -> Teacher:
     )
 
 
-def _build_maps(recipe: MapsRecipe) -> Teacher:
+def _build_maps(recipe: MapsRecipe, folder: Path, ways: Ways) -> Teacher:
     from distill.teachers.predicting import PredictingTeacher
     from distill.teachers.specialists.maps import MapsSpecialist
 
@@ -174,7 +175,7 @@ def _build_onnx(recipe: OnnxRecipe, folder: Path, ways: Ways) -> Teacher:
     )
 
 
-def _build_callable(recipe: CallableRecipe, ways: Ways) -> Teacher:
+def _build_callable(recipe: CallableRecipe, folder: Path, ways: Ways) -> Teacher:
     from distill.teachers.predicting import PredictingTeacher
     from distill.teachers.specialists.callable import CallableSpecialist
 
@@ -188,3 +189,17 @@ def _build_callable(recipe: CallableRecipe, ways: Ways) -> Teacher:
         classes=semantic[0].classes if semantic else (),
         checks=ways.checks,
     )
+
+
+_PAINTING = (SyntheticRecipe, ReplayRecipe, DiffusersRecipe)
+"""Teachers whose answers are pictures, which a store can keep."""
+
+_BUILDERS: dict[type, Callable[[Any, Path, Ways], Teacher]] = {
+    SyntheticRecipe: _build_synthetic,
+    ReplayRecipe: _build_replay,
+    MapsRecipe: _build_maps,
+    OnnxRecipe: _build_onnx,
+    CallableRecipe: _build_callable,
+    ModelRecipe: build_local,
+}
+"""Who builds the teacher of a recipe."""

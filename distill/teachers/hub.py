@@ -13,14 +13,14 @@ import re
 from pathlib import Path
 from typing import Any
 
-from distill.errors import DistillError, UsageError
+from distill.errors import UsageError
 from distill.optional import require
 
 MODELS_VARIABLE = "DISTILL_MODELS"
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 
 
-class NotHere(DistillError):  # noqa: N818 - a state of this machine, not a fault
+class NotHere(UsageError):  # noqa: N818 - a state of this machine
     """The model's files are not on this machine, and may not or cannot be fetched."""
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
-from distill.recipe.local import TransformersRecipe
+from distill.recipe.local import DiffusersRecipe, MarigoldRecipe, ModelRecipe, TransformersRecipe
 from distill.tasks import Task
 from distill.teachers.base import Teacher
 from distill.teachers.ways import Ways
 
-LocalRecipe = TransformersRecipe
+LocalRecipe = TransformersRecipe | DiffusersRecipe | MarigoldRecipe
 
 
 def build_local(recipe: LocalRecipe, folder: Path, ways: Ways) -> Teacher:
@@ -19,6 +20,10 @@ def build_local(recipe: LocalRecipe, folder: Path, ways: Ways) -> Teacher:
         NotHere: The model is on the hub and cannot be fetched.
         UsageError: There is no such model, or it cannot do what is asked.
     """
+    if isinstance(recipe, DiffusersRecipe):
+        return _build_diffusers(recipe, folder, ways)
+    if isinstance(recipe, MarigoldRecipe):
+        return _build_marigold(recipe, folder, ways)
     from distill.teachers.predicting import PredictingTeacher
     from distill.teachers.specialists.networks import describe_network
     from distill.teachers.specialists.transformers import TransformersSpecialist
@@ -26,10 +31,49 @@ def build_local(recipe: LocalRecipe, folder: Path, ways: Ways) -> Teacher:
     network = describe_network(recipe, folder)
     return PredictingTeacher(
         TransformersSpecialist(recipe, network),
-        name=recipe.name or Path(recipe.model).name,
-        licence=recipe.licence,
-        terms=recipe.terms,
+        **_provenance(recipe),
         tasks=network.tasks,
         classes=network.classes if Task.SEMANTIC in network.tasks else (),
         checks=ways.checks,
     )
+
+
+def _build_diffusers(recipe: DiffusersRecipe, folder: Path, ways: Ways) -> Teacher:
+    from distill.teachers.generators.diffusers import DiffusersGenerator
+    from distill.teachers.hub import find_source
+    from distill.teachers.painting import PaintingTeacher
+    from distill.teachers.pipelines import pipeline_class
+    from distill.teachers.questions import asked_classes
+
+    source = find_source(recipe.model, folder)
+    pipeline_class(source, recipe.revision)
+    return PaintingTeacher(
+        ways.stock(DiffusersGenerator(recipe, source, folder), recipe.licence),
+        **_provenance(recipe),
+        tasks=recipe.ask.tasks,
+        classes=asked_classes(recipe.ask),
+        seed=recipe.seed,
+        checks=ways.checks,
+        asking=ways.asking,
+    )
+
+
+def _build_marigold(recipe: MarigoldRecipe, folder: Path, ways: Ways) -> Teacher:
+    from distill.teachers.hub import find_source
+    from distill.teachers.predicting import PredictingTeacher
+    from distill.teachers.specialists.marigold import MarigoldSpecialist, marigold_output
+
+    source = find_source(recipe.model, folder)
+    output = marigold_output(source, recipe.revision)
+    return PredictingTeacher(
+        MarigoldSpecialist(recipe, source, folder, output),
+        **_provenance(recipe),
+        tasks=(Task(output.task),),
+        classes=(),
+        checks=ways.checks,
+    )
+
+
+def _provenance(recipe: ModelRecipe) -> dict[str, Any]:
+    name = recipe.name or Path(recipe.model).name
+    return {"name": name, "licence": recipe.licence, "terms": recipe.terms}

@@ -114,8 +114,14 @@ class PaintingTeacher:
             about = mirrored if variant.mirrored else photo
             try:
                 answer = self._generator.paint(about, variant.question, seed=self._seed, sample=variant.sample)
-                # Noted before it is read: an answer costs the same whether it can be used or not.
-                lessons[0].paid_usd.append(answer.cost_usd)
+            except UsageError:
+                raise  # the job is wrong, not the question: no other question will fare better
+            except DistillError as error:
+                failures.append(error)
+                continue
+            # Noted before it is read: an answer costs the same whether it can be used or not.
+            lessons[0].paid_usd.append(answer.cost_usd)
+            try:
                 heard.append(self._read(about, answer, variant, asked))
             except DistillError as error:
                 failures.append(error)

@@ -206,3 +206,92 @@ def clip_tokenizer() -> Any:
     letters = sorted(ByteLevel.alphabet())
     words = [*letters, *(f"{letter}</w>" for letter in letters), "<|startoftext|>", "<|endoftext|>"]
     return t.CLIPTokenizer(vocab={word: number for number, word in enumerate(words)}, merges=[], model_max_length=32)
+
+
+def flux2_klein(folder: Path) -> Path:
+    """A whole image-edit pipeline: tokenizer, language model, transformer, VAE, scheduler."""
+    import torch
+    from diffusers import (
+        AutoencoderKLFlux2,
+        FlowMatchEulerDiscreteScheduler,
+        Flux2KleinPipeline,
+    )
+    from tokenizers.pre_tokenizers import ByteLevel
+    from transformers import Qwen2TokenizerFast, Qwen3Config, Qwen3ForCausalLM
+
+    torch.manual_seed(0)
+    vocabulary = {letter: number for number, letter in enumerate(sorted(ByteLevel.alphabet()))}
+    for word in ("<|endoftext|>", "<|im_start|>", "<|im_end|>"):
+        vocabulary[word] = len(vocabulary)
+    tokenizer = Qwen2TokenizerFast(vocab=vocabulary, merges=[])
+    tokenizer.chat_template = "{% for m in messages %}{{ m['content'] }}{% endfor %}"
+    text_encoder = Qwen3ForCausalLM(
+        Qwen3Config(
+            vocab_size=len(tokenizer) + 5, hidden_size=16, intermediate_size=16, num_hidden_layers=3,
+            num_attention_heads=2, num_key_value_heads=2, head_dim=8,
+        )
+    )  # fmt: skip
+    transformer = flux2_transformer()
+    vae = AutoencoderKLFlux2(
+        block_out_channels=(4,), down_block_types=("DownEncoderBlock2D",), up_block_types=("UpDecoderBlock2D",),
+        layers_per_block=1, latent_channels=4, norm_num_groups=1, use_quant_conv=False, use_post_quant_conv=False,
+    )  # fmt: skip
+    with torch.no_grad():
+        vae.decoder.conv_out.weight *= 0.003  # nearly gray pictures, which can be read as gray depth
+    Flux2KleinPipeline(
+        FlowMatchEulerDiscreteScheduler(), vae, text_encoder, tokenizer, transformer, is_distilled=True
+    ).save_pretrained(folder)
+    return folder
+
+
+def flux2_transformer(seed: int = 0) -> Any:
+    import torch
+    from diffusers import Flux2Transformer2DModel
+
+    torch.manual_seed(seed)
+    return Flux2Transformer2DModel(
+        patch_size=1, in_channels=16, num_layers=1, num_single_layers=1, attention_head_dim=16, num_attention_heads=2,
+        joint_attention_dim=48, axes_dims_rope=(4, 4, 4, 4), guidance_embeds=False,
+    )  # fmt: skip
+
+
+KLEIN = {
+    "steps": 2,
+    "guidance_scale": 1.0,
+    "min_pixels": 0,
+    "max_pixels": 64 * 64,
+    "call": {"text_encoder_out_layers": [1, 2, 3], "max_sequence_length": 64},
+}
+"""What the tiny pipeline needs."""
+
+
+def marigold(folder: Path, *, what: str = "depth") -> Path:
+    import diffusers as d
+    import torch
+    from transformers import CLIPTextConfig, CLIPTextModel
+
+    torch.manual_seed(0)
+    unet = d.UNet2DConditionModel(
+        block_out_channels=(8, 8), layers_per_block=1, sample_size=8, in_channels=8, out_channels=4, norm_num_groups=4,
+        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"), up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
+        cross_attention_dim=8, attention_head_dim=4,
+    )  # fmt: skip
+    vae = d.AutoencoderKL(
+        block_out_channels=[8, 8], in_channels=3, out_channels=3, norm_num_groups=4,
+        down_block_types=["DownEncoderBlock2D", "DownEncoderBlock2D"],
+        up_block_types=["UpDecoderBlock2D", "UpDecoderBlock2D"], latent_channels=4,
+    )  # fmt: skip
+    tokenizer = clip_tokenizer()
+    text = CLIPTextModel(
+        CLIPTextConfig(
+            vocab_size=len(tokenizer), hidden_size=8, intermediate_size=8, num_hidden_layers=1, num_attention_heads=2,
+            max_position_embeddings=32,
+        )
+    )  # fmt: skip
+    kind = d.MarigoldDepthPipeline if what == "depth" else d.MarigoldNormalsPipeline
+    scheduler = d.DDIMScheduler(prediction_type="v_prediction", clip_sample=False)
+    kind(
+        unet=unet, vae=vae, scheduler=scheduler, text_encoder=text, tokenizer=tokenizer, default_denoising_steps=1,
+        default_processing_resolution=64, prediction_type=what,
+    ).save_pretrained(folder)  # fmt: skip
+    return folder

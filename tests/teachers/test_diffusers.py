@@ -1,0 +1,275 @@
+"""Image-edit pipelines and Marigold, as tiny random pipelines that were saved to disk."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+pytest.importorskip("diffusers")
+
+import tiny
+from PIL import Image
+
+from distill.commands.console import Console
+from distill.commands.label import run_label
+from distill.errors import DistillError, UsageError
+from distill.images import Photo, decode_rgb, read_photo
+from distill.recipe import load_recipe
+from distill.recipe.local import DiffusersRecipe, MarigoldRecipe
+from distill.shards import read_manifest, read_samples
+from distill.tasks import Gauge, Task
+from distill.teachers import build_teacher
+from distill.teachers.base import Refusal
+from distill.teachers.devices import choose_placement, count_parameters
+from distill.teachers.generators.diffusers import DiffusersGenerator
+from distill.teachers.hub import NotHere
+from distill.teachers.labelling import Job
+
+PHOTO = Photo("k", "k.png", b"", "png", np.random.default_rng(0).integers(0, 256, (70, 80, 3), dtype=np.uint8), "", {})
+
+
+@pytest.fixture(scope="module")
+def klein(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny.flux2_klein(tmp_path_factory.mktemp("klein"))
+
+
+def recipe_of(folder: Path, **more: object) -> DiffusersRecipe:
+    return load_recipe(DiffusersRecipe, {"model": str(folder), **tiny.KLEIN, "ask": {"tasks": ["depth"]}, **more})
+
+
+def generator(folder: Path, **more: object) -> DiffusersGenerator:
+    return DiffusersGenerator(recipe_of(folder, **more), str(folder), Path())
+
+
+def test_the_same_question_gets_the_same_answer_and_another_sample_another(klein: Path):
+    first, second = generator(klein), generator(klein)
+    question = first.questions(PHOTO)[0]
+    answer = first.paint(PHOTO, question, seed=3)
+    assert second.paint(PHOTO, question, seed=3).data == answer.data
+    assert first.paint(PHOTO, question, seed=3, sample=1).data != answer.data
+    assert first.paint(PHOTO, question, seed=4).data != answer.data
+
+
+class _Recorder:
+    """A fake pipeline that keeps what it was called with, since no real one shows what reaches it."""
+
+    nsfw = None
+
+    def __init__(self) -> None:
+        self.calls: list[dict] = []
+
+    def __call__(self, image=None, prompt=None, height=None, width=None, num_inference_steps=None, generator=None,
+                 max_area=None, _auto_resize=True):  # fmt: skip
+        self.calls.append({"image": image, "prompt": prompt, "size_hw": (height, width), "auto": _auto_resize})
+        return SimpleNamespace(images=[image], nsfw_content_detected=self.nsfw)
+
+
+@pytest.fixture
+def recorder(monkeypatch: pytest.MonkeyPatch) -> _Recorder:
+    fake = _Recorder()
+    monkeypatch.setattr(
+        "distill.teachers.generators.diffusers.open_pipeline", lambda *arguments: SimpleNamespace(pipe=fake)
+    )
+    return fake
+
+
+@pytest.mark.parametrize("size_hw", [(37, 1201), (480, 640), (3000, 2000), (64, 64), (1023, 1025)])
+def test_nothing_is_cropped_whatever_the_photos_size(recorder: _Recorder, size_hw: tuple[int, int], tmp_path: Path):
+    """All four corners of the photo reach the pipeline, on a canvas that it leaves as it is."""
+    rgb = np.zeros((*size_hw, 3), np.uint8)
+    height, width = size_hw
+    band_h, band_w = max(1, height // 6), max(1, width // 6)
+    rgb[:band_h, :band_w], rgb[-band_h:, :band_w] = (255, 0, 0), (0, 255, 0)
+    rgb[:band_h, -band_w:], rgb[-band_h:, -band_w:] = (0, 0, 255), (255, 255, 255)
+    made = DiffusersGenerator(load_recipe(DiffusersRecipe, {"model": "a/b"}), str(tmp_path), Path())
+    photo = Photo("k", "k.png", b"", "png", rgb, "", {})
+    answer = made.paint(photo, made.questions(photo)[0], seed=0)
+    (call,) = recorder.calls
+    assert call["size_hw"] == call["image"].size[::-1]
+    assert all(side % 32 == 0 for side in call["size_hw"]) and np.prod(call["size_hw"]) <= 1024 * 1024
+    assert call["auto"] is False
+    seen = np.asarray(call["image"]).astype(int)
+    for corner, colour in (
+        ((0, 0), (255, 0, 0)),
+        ((-1, 0), (0, 255, 0)),
+        ((0, -1), (0, 0, 255)),
+        ((-1, -1), (255,) * 3),
+    ):
+        assert np.abs(seen[corner] - colour).max() < 60
+    assert decode_rgb(answer.data, "a")[0].shape[:2] == call["size_hw"]
+
+
+def test_a_withheld_picture_is_a_refusal(recorder: _Recorder, tmp_path: Path):
+    recorder.nsfw = [True]
+    made = DiffusersGenerator(load_recipe(DiffusersRecipe, {"model": "a/b"}), str(tmp_path), Path())
+    with pytest.raises(Refusal):
+        made.paint(PHOTO, made.questions(PHOTO)[0], seed=0)
+
+
+def test_what_the_pipeline_does_not_know_is_said(klein: Path):
+    made = generator(klein, true_cfg_scale=1.0)
+    with pytest.raises(UsageError, match="Flux2KleinPipeline has no true_cfg_scale"):
+        made.paint(PHOTO, made.questions(PHOTO)[0], seed=0)
+    with pytest.raises(UsageError, match="set by other keys"):
+        recipe_of(klein, call={"prompt": "x"})
+
+
+def test_schedulers_can_be_set_and_wrong_keys_are_refused(klein: Path):
+    made = generator(klein, scheduler={"shift": 3.0})
+    assert made._pipeline.pipe.scheduler.config.shift == 3.0
+    with pytest.raises(UsageError, match="has no shfit"):
+        generator(klein, scheduler={"shfit": 3.0})._pipeline  # noqa: B018
+
+
+def test_low_rank_weights_change_answers_and_are_part_of_the_key(klein: Path, tmp_path: Path):
+    import torch
+    from diffusers import Flux2KleinPipeline
+    from peft import LoraConfig
+    from peft.utils import get_peft_model_state_dict
+
+    transformer = tiny.flux2_transformer()
+    transformer.add_adapter(LoraConfig(r=2, target_modules=["to_q", "to_k", "to_v"], init_lora_weights=False))
+    torch.manual_seed(0)
+    weights = {name: torch.randn_like(value) for name, value in get_peft_model_state_dict(transformer).items()}
+    Flux2KleinPipeline.save_lora_weights(tmp_path, transformer_lora_layers=weights)
+    plain, tuned = generator(klein), generator(klein, loras=[{"model": str(tmp_path), "scale": 4.0}])
+    question = plain.questions(PHOTO)[0]
+    assert plain.parameters(PHOTO, question) != tuned.parameters(PHOTO, question)
+    assert plain.paint(PHOTO, question, seed=0).data != tuned.paint(PHOTO, question, seed=0).data
+    with pytest.raises(UsageError, match="cannot be added"):
+        generator(klein, loras=[{"model": str(klein)}])._pipeline  # noqa: B018
+
+
+def test_a_fine_tuned_transformer_takes_the_place_of_the_pipelines_own(klein: Path, tmp_path: Path):
+    tiny.flux2_transformer(seed=9).save_pretrained(tmp_path)
+    plain, tuned = generator(klein), generator(klein, transformer=str(tmp_path))
+    question = plain.questions(PHOTO)[0]
+    assert plain.paint(PHOTO, question, seed=0).data != tuned.paint(PHOTO, question, seed=0).data
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("photos")
+    for number in range(8):
+        pixels = np.random.default_rng(number).integers(0, 256, (80 + 3 * number, 96 - 2 * number, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(folder / f"{number}.png")
+    return folder
+
+
+def test_a_pipeline_from_a_folder_labels_eight_photos_and_is_asked_once(klein: Path, photos: Path, tmp_path: Path):
+    out, store = tmp_path / "out", tmp_path / "store"
+    recipe = recipe_of(klein, licence="Apache-2.0")
+    job = Job(out=out, recipe=recipe, folder=Path(), inputs=(str(photos),), previews=0, store=store)
+    result = run_label(job, Console(), workers=1)
+    assert result["labelled"] == 8 and result["labels"] == {"depth": 8}
+    manifest = read_manifest(out)
+    assert manifest.gauge is Gauge.AFFINE_INVARIANT_DISPARITY and manifest.licences == ("Apache-2.0",)
+    again = tmp_path / "again"
+    offline = Job(out=again, recipe=recipe, folder=Path(), inputs=(str(photos),), previews=0, store=store, offline=True)
+    assert run_label(offline, Console(), workers=1)["labelled"] == 8
+    maps = [{s.key: s.files["depth.png"] for s in read_samples(folder)} for folder in (out, again)]
+    assert maps[0] == maps[1]
+
+
+def test_instances_and_legends_are_asked_in_the_recipes_words(tmp_path: Path):
+    recipe = load_recipe(
+        DiffusersRecipe,
+        {
+            "model": "FunAILab/Open-Vision-Banana",
+            "ask": {
+                "family": "open_vision_banana",
+                "tasks": ["depth", "semantic", "instance"],
+                "classes": {"road": [255, 0, 0], "car": [0, 0, 255]},
+                "instances": ["car", "person"],
+            },
+        },
+    )
+    questions = DiffusersGenerator(recipe, str(tmp_path), Path()).questions(PHOTO)
+    assert [question.task for question in questions] == [Task.DEPTH, Task.SEMANTIC, Task.INSTANCE, Task.INSTANCE]
+    assert questions[0].colormap == "gray" and not questions[0].near_is_low
+    assert {question.canvas for question in questions} == {"stretch"}
+
+
+@pytest.mark.parametrize("what", ["depth", "normals"])
+def test_marigold_gives_raw_values_and_its_spread_as_confidence(tmp_path: Path, what: str):
+    folder = tiny.marigold(tmp_path, what=what)
+    one = build_teacher(load_recipe(MarigoldRecipe, {"model": str(folder)}), folder=Path()).teach(PHOTO)[0]
+    (label,) = one.labels.values()
+    assert str(label.task) == what and label.share_valid == 1
+    if what == "depth":
+        assert label.gauge is Gauge.AFFINE_INVARIANT_DEPTH and len(np.unique(label.value)) > 256
+    three = build_teacher(load_recipe(MarigoldRecipe, {"model": str(folder), "ensemble": 3}), folder=Path())
+    assert next(iter(three.teach(PHOTO)[0].labels.values())).confidence.mean() < 1
+    assert set(one.labels) == set(
+        build_teacher(load_recipe(MarigoldRecipe, {"model": str(folder)}), folder=Path()).tasks
+    )
+
+
+def test_an_editor_is_no_marigold(klein: Path):
+    with pytest.raises(UsageError, match="Flux2KleinPipeline, not MarigoldDepthPipeline"):
+        build_teacher(load_recipe(MarigoldRecipe, {"model": str(klein)}), folder=Path())
+
+
+def test_a_hub_id_without_a_network_is_one_sentence():
+    recipe = load_recipe(DiffusersRecipe, {"model": "black-forest-labs/FLUX.2-klein-4B"})
+    with pytest.raises(NotHere, match="could not be fetched") as caught:
+        build_teacher(recipe, folder=Path())
+    assert "hf download black-forest-labs/FLUX.2-klein-4B" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("spoil", "words"),
+    [
+        (lambda folder: (folder / "model_index.json").unlink(), "model_index.json is missing"),
+        (
+            lambda folder: (folder / "transformer" / "diffusion_pytorch_model.safetensors").write_bytes(b"x" * 9),
+            "Unable to load weights",
+        ),
+        (lambda folder: (folder / "vae" / "config.json").unlink(), ""),
+    ],
+)
+def test_damaged_pipelines_are_one_sentence(klein: Path, tmp_path: Path, spoil: Callable[[Path], None], words: str):
+    import shutil
+
+    folder = tmp_path / "copy"
+    shutil.copytree(klein, folder)
+    spoil(folder)
+    with pytest.raises(UsageError, match=words):
+        teacher = build_teacher(recipe_of(folder), folder=Path())
+        teacher.teach(PHOTO)
+
+
+def test_placement_follows_free_memory():
+    parts = {"transformer": 4_000_000_000, "text_encoder": 4_000_000_000, "vae": 80_000_000}
+    assert choose_placement("cpu", "float32", parts, 0).offload == "none"
+    chosen = [choose_placement("cuda", "bfloat16", parts, free).offload for free in (24 << 30, 12 << 30, 6 << 30)]
+    assert chosen == ["none", "model", "layers"]
+    assert choose_placement("cuda", "bfloat16", parts, 6 << 30, "model").offload == "model"
+    assert "GB are free" in choose_placement("cuda", "bfloat16", parts, 12 << 30).reason
+
+
+def test_parameters_are_counted_from_the_files(klein: Path):
+    counted = count_parameters(klein)
+    transformer = tiny.flux2_transformer()
+    assert counted["transformer"] == sum(p.numel() for p in transformer.parameters())
+    assert set(counted) == {"transformer", "text_encoder", "vae"}
+
+
+def test_a_failing_pipeline_costs_one_question(klein: Path):
+    made = generator(klein, max_pixels=64 * 64, multiple=8)
+    wide = read_photo(_png((20, 400)), key="w", name="w.png")
+    with pytest.raises(DistillError, match=r"w\.png: Flux2KleinPipeline failed") as caught:
+        made.paint(wide, made.questions(wide)[0], seed=0)
+    assert not isinstance(caught.value, UsageError)
+
+
+def _png(size_hw: tuple[int, int]) -> bytes:
+    import io
+
+    buffer = io.BytesIO()
+    Image.fromarray(np.zeros((*size_hw, 3), np.uint8)).save(buffer, "PNG")
+    return buffer.getvalue()
