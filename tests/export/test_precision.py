@@ -1,0 +1,129 @@
+"""Half precision: what breaks is found and named, and kept in float32."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+
+from distill.export.bisect import find_first_bad
+from distill.export.graph import Graph, group_of, in_network, layer_of
+from distill.export.islands import lower_with_islands
+from distill.export.onnx import export_onnx
+from distill.export.parity import Budgets, Parity, ParityResult, probe_pictures
+from distill.export.precision import Precision, emulate, lower, lowerable
+from distill.export.runners import ModuleRunner, open_runner
+from distill.students.student import Student
+
+BUDGETS = Budgets(delta1=0.005, normals_deg=0.5, miou=0.02)
+
+
+def images() -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (1, 64, 64, 3), dtype=np.uint8)
+
+
+@pytest.fixture(scope="module")
+def proto(onnx_file: Path):
+    return onnx.load(onnx_file)
+
+
+@pytest.fixture(scope="module")
+def fragile(student: Student) -> Student:
+    """A student whose last layer before the heads gives values of 10^5, which the heads take back."""
+    broken = copy.deepcopy(student)
+    with torch.no_grad():
+        smooth = broken.neck.smooths[0]
+        smooth[0].weight.mul_(1e3)
+        smooth[1].weight.mul_(1e3)
+        for head in broken.heads.values():
+            head.layers[0][0].weight.div_(1e6)
+    return broken
+
+
+@pytest.fixture(scope="module")
+def fragile_proto(fragile: Student, tmp_path_factory: pytest.TempPathFactory):
+    return onnx.load(export_onnx(fragile, fragile.spec, tmp_path_factory.mktemp("fragile") / "fragile.onnx").path)
+
+
+def judge(student: Student, folder: Path):
+    reference = ModuleRunner(student, student.spec, threads=2)
+
+    def compare(candidate: object) -> ParityResult:
+        onnx.save(candidate, folder / "candidate.onnx")
+        with open_runner(folder / "candidate.onnx", threads=2) as runner:
+            parity = Parity(reference, runner, BUDGETS)
+            for sample in probe_pictures(student.spec, 3):
+                parity.update(sample)
+            return parity.result()
+
+    return compare
+
+
+@pytest.mark.parametrize("precision", ["fp16", "bf16"])
+def test_real_and_emulated_graphs_are_the_student_rounded(proto: object, precision: Precision) -> None:
+    graph = Graph(proto)
+    low = lowerable(graph)
+    assert {group_of(node).partition(".")[0] for node in graph.proto.graph.node if node.name in low} == {
+        "backbone",
+        "neck",
+        "heads",
+    }
+    real, emulated = lower(proto, low, precision), emulate(proto, low, precision)
+    assert len(real.SerializeToString()) < 0.62 * len(proto.SerializeToString())
+    types = Graph(real).types
+    assert all(types[entry.name] == types_of[entry.name] for types_of in [graph.types] for entry in real.graph.output)
+    names = [entry.name for entry in proto.graph.output]
+    ours, theirs = graph.run(images(), names), Graph(emulated).run(images(), names)
+    differences = {name: np.abs(ours[name].astype(float) - theirs[name]).max() for name in names}
+    assert 0 < differences["depth"] < (0.05 if precision == "fp16" else 0.5)
+
+
+def test_a_real_float16_graph_runs(proto: object) -> None:
+    real = lower(proto, lowerable(Graph(proto)), "fp16")
+    session = onnxruntime.InferenceSession(real.SerializeToString(), providers=["CPUExecutionProvider"])
+    found = session.run(["depth"], {"image": images()})[0]
+    assert found.dtype == np.float32
+    assert np.abs(found - Graph(proto).run(images(), ["depth"])["depth"]).max() < 0.05
+
+
+def test_an_overflowing_layer_is_found_by_name_and_kept_in_float32(
+    fragile: Student, fragile_proto: object, tmp_path: Path
+) -> None:
+    said: list[str] = []
+    lowered = lower_with_islands(fragile_proto, "fp16", images(), judge(fragile, tmp_path), say=said.append)
+    assert not lowered.before.passed
+    assert lowered.broken[0].layer.startswith("neck.smooths.0") and lowered.broken[0].op == "Conv"
+    assert np.isinf(lowered.broken[0].error) and lowered.broken[0].largest > 65504
+    assert "neck.smooths.0" in said[0] and "kept in float32" in said[0]
+    assert lowered.parity.passed
+    assert 2 <= len(lowered.islands) <= 6 and lowered.share > 0.9
+    kept = {node.name for node in lowered.real.graph.node if node.name in lowered.islands}
+    assert kept == set(lowered.islands)
+
+
+def test_a_sound_student_needs_no_island(student: Student, proto: object, tmp_path: Path) -> None:
+    lowered = lower_with_islands(proto, "fp16", images(), judge(student, tmp_path))
+    assert lowered.parity.passed and lowered.before is lowered.parity
+    assert not lowered.broken and not lowered.islands and lowered.share == 1.0
+
+
+def test_the_search_finds_any_planted_fault(proto: object) -> None:
+    graph = Graph(proto)
+    convolutions = [
+        node
+        for node in graph.proto.graph.node
+        if node.op_type == "Conv" and in_network(node) and ".se." not in node.name
+    ]
+    assert find_first_bad(graph, graph, images()) is None
+    for node in convolutions[:: len(convolutions) // 5]:
+        planted = onnx.ModelProto()
+        planted.CopyFrom(proto)
+        weight = next(entry for entry in planted.graph.initializer if entry.name == node.input[1])
+        weight.CopyFrom(onnx.numpy_helper.from_array(onnx.numpy_helper.to_array(weight) * -3, weight.name))
+        found = find_first_bad(graph, Graph(planted), images())
+        assert found is not None and found.node == node.name and found.layer == layer_of(node)
