@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from distill.commands.asking import FREELY, Spending, asked_slices, parse_deadline
 from distill.commands.console import Console
 from distill.commands.teachers import load_teacher, teacher_help
 from distill.commands.workers import num_workers, run_slices
@@ -40,11 +41,22 @@ def label(
     ] = None,
     store: Annotated[
         Path | None,
-        typer.Option(help="Folder where painted answers are kept and looked for first; several jobs may share it."),
+        typer.Option(
+            help="Folder where painted answers are kept and looked for first; jobs may share it. Teachers that cost "
+            "money use `answers` beside --out unless told otherwise."
+        ),
     ] = None,
     offline: Annotated[
         bool, typer.Option("--offline", help="Ask nothing: read stored answers again, for free.")
     ] = False,
+    max_usd: Annotated[
+        float | None,
+        typer.Option(min=0, help="Stop before this job, earlier runs of it included, could cost more."),
+    ] = None,
+    max_requests: Annotated[int | None, typer.Option(min=0, help="Stop after this many calls of this job.")] = None,
+    deadline: Annotated[
+        str, typer.Option(help="Begin no call later: 90m, 06:30 or 2026-12-01T06:30. Answers in flight are kept.")
+    ] = "",
     every: Annotated[int, typer.Option(min=1, help="Of a video, label every n-th frame.")] = 1,
     limit: Annotated[int | None, typer.Option(min=1, help="Stop after this many photos.")] = None,
     shard_size: Annotated[int, typer.Option(min=1, help="Photos per shard.")] = 64,
@@ -128,7 +140,7 @@ def label(
             calibration=None if calibrate is not None else where,
         ),
         asking=Asking(samples=samples, flip=flip, permute=permute, fuse=fuse),
-        store=store,
+        store=store or (out.parent / "answers" if recipe.keeps_answers else None),
         offline=offline,
     )
     if calibrate is not None:
@@ -140,14 +152,22 @@ def label(
     if plan:
         show_plan(job, console)
         return
-    result = run_label(job, console, workers=workers, part=part, overwrite=overwrite)
+    spending = Spending(max_usd, max_requests, parse_deadline(deadline) if deadline else None)
+    result = run_label(job, console, workers=workers, part=part, overwrite=overwrite, spending=spending)
     console.result(result, _summary(result))
-    if len(result["failed"]) > tolerate or (result["complete"] and not result["labelled"]):
+    failed = len(result["failed"]) > tolerate or (result["complete"] and not result["labelled"])
+    if failed or result.get("stopped"):
         raise typer.Exit(1)
 
 
 def run_label(
-    job: Job, console: Console, *, workers: int = 0, part: str = "1/1", overwrite: bool = False
+    job: Job,
+    console: Console,
+    *,
+    workers: int = 0,
+    part: str = "1/1",
+    overwrite: bool = False,
+    spending: Spending = FREELY,
 ) -> dict[str, Any]:
     """Label every slice that is not done yet; gives the result as `--json` prints it.
 
@@ -175,11 +195,14 @@ def run_label(
     if job.source.ignored:
         console.say(f"passing over {len(job.source.ignored)} files that are no pictures")
     with console.progress("label", sum(stop - start for start, stop in map(job.bounds, todo))) as progress:
-        for count in run_slices(job, todo, num_workers(job, workers, len(todo))):
-            progress.advance(count)
+        with asked_slices(job, todo, spending, console) as slices:
+            for count in run_slices(job, slices, num_workers(job, workers, len(todo))):
+                progress.advance(count, slices.note)
+        asked = slices.result
     published = publish(job)
     pages = published[1] if published else [page for page in map(job.read_page, range(job.num_slices)) if page]
     result = _result(job, pages, complete=published is not None, seconds=time.monotonic() - started)
+    result |= asked
     write_atomic(job.out / "label.json", json.dumps(result, indent=2, default=str).encode())
     if published is not None:
         from distill.commands.label_report import write_label_report
@@ -244,7 +267,9 @@ def _summary(result: dict[str, Any]) -> str:
         f"{result['seconds']:.1f} s for {result['cost_usd']:.2f} USD; maps: {per_task}; {result['shards']} shards in "
         f"{result['out']}"
     ]
-    if not result["complete"]:
+    if result.get("stopped"):
+        lines.append(f"stopped: {result['stopped']}; run the same command again to go on")
+    elif not result["complete"]:
         lines.append("other parts are still to do; the last one writes dataset.json")
     failures = (
         ("photos could not be used", "failed"),

@@ -6,7 +6,7 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from typing import TYPE_CHECKING, Any
@@ -24,14 +24,21 @@ def num_workers(job: Job, wanted: int, num_slices: int) -> int:
     return max(1, min(best, num_slices))
 
 
-def run_slices(job: Job, todo: list[int], workers: int) -> Iterator[int]:
-    """Do the slices; yields how many photos were done since the last time."""
+def run_slices(job: Job, todo: Iterable[int | None], workers: int) -> Iterator[int]:
+    """Do the slices; yields how many photos were done since the last time.
+
+    Args:
+        job: Whose slices.
+        todo: Their numbers; None means that none is ready yet.
+        workers: Processes; 1: this one.
+    """
     from distill.teachers.labelling import label_slice
 
     if workers == 1:
         done: list[int] = []
         for index in todo:
-            label_slice(job, index, done.append)
+            if index is not None:
+                label_slice(job, index, done.append)
             yield sum(done)
             done.clear()
         return
@@ -40,11 +47,18 @@ def run_slices(job: Job, todo: list[int], workers: int) -> Iterator[int]:
     seen = 0
     pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker, initargs=(job, counter))
     try:
-        waiting, running = list(reversed(todo)), set[Future[None]]()
-        while waiting or running:
-            while waiting and len(running) < 2 * workers:
-                running.add(pool.submit(_work, waiting.pop()))
-            finished, running = wait(running, timeout=0.5, return_when=FIRST_COMPLETED)
+        waiting, running, more = iter(todo), set[Future[None]](), True
+        while more or running:
+            while more and len(running) < 2 * workers:
+                index = next(waiting, _NO_MORE)
+                more = index is not _NO_MORE
+                if not isinstance(index, int):
+                    break
+                running.add(pool.submit(_work, index))
+            if running:
+                finished, running = wait(running, timeout=0.5, return_when=FIRST_COMPLETED)
+            else:
+                finished = set()
             for future in finished:
                 future.result()
             seen, new = counter.value, counter.value - seen
@@ -61,6 +75,7 @@ def run_slices(job: Job, todo: list[int], workers: int) -> Iterator[int]:
         pool.shutdown(wait=False, cancel_futures=True)
 
 
+_NO_MORE: Any = object()
 _JOB: list[Any] = []
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
@@ -55,6 +55,8 @@ class HostedRecipe(Licensed):
         limits: How hard it may be asked.
         prices: A table of prices that adds to the one in the package, or replaces entries of it.
     """
+
+    keeps_answers: ClassVar[bool] = True
 
     model: str = Field(min_length=1)
     ask: QuestionsRecipe = QuestionsRecipe()

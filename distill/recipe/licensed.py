@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from pydantic import field_validator
 
@@ -15,11 +15,18 @@ class Licensed(Recipe):
     takes_all_cores: ClassVar[bool] = False
     """Whether one process of such a teacher keeps the whole machine busy."""
 
+    keeps_answers: ClassVar[bool] = False
+    """Whether its painted answers cost money or hours, so that they are kept even when nobody says where."""
+
     licence: str = "unknown"
     """A licence's usual name, such as ``Apache-2.0``, a class (``commercial``, ``restricted``, ``non-commercial``,
     ``research``, ``unknown``), or a class with a name behind it: ``restricted (SAM License)``."""
     terms: str = ""
     """Link to the terms, https://..."""
+
+    def deciding(self) -> dict[str, Any]:
+        """What of this recipe decides the labels."""
+        return self.model_dump(mode="json")
 
     @field_validator("terms")
     @classmethod

@@ -77,6 +77,8 @@ Offload = Literal["auto", "none", "model", "layers"]
 class DiffusersRecipe(ModelRecipe):
     """An image-edit pipeline of the diffusers library that paints answers on this machine."""
 
+    keeps_answers: ClassVar[bool] = True
+
     kind: Literal["diffusers"] = "diffusers"
     ask: QuestionsRecipe = QuestionsRecipe()
     """What is asked, in whose words."""

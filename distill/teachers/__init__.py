@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from distill.errors import UsageError
 from distill.recipe.callable import CallableRecipe
+from distill.recipe.hosted import GeminiRecipe, HostedRecipe, OpenaiRecipe
 from distill.recipe.local import DiffusersRecipe, MarigoldRecipe, ModelRecipe, TransformersRecipe
 from distill.recipe.synthetic import SyntheticRecipe
 from distill.recipe.teacher import MapsRecipe, OnnxRecipe, ReplayRecipe
@@ -19,6 +20,7 @@ from distill.teachers.ways import Ways
 
 if TYPE_CHECKING:
     from distill.teachers.checks import Checks
+    from distill.teachers.generators.hosted.painter import Wants
 
 TeacherRecipe = (
     SyntheticRecipe
@@ -29,6 +31,8 @@ TeacherRecipe = (
     | TransformersRecipe
     | DiffusersRecipe
     | MarigoldRecipe
+    | GeminiRecipe
+    | OpenaiRecipe
 )
 
 RECIPES: dict[str, type[TeacherRecipe]] = {
@@ -40,6 +44,8 @@ RECIPES: dict[str, type[TeacherRecipe]] = {
     "transformers": TransformersRecipe,
     "diffusers": DiffusersRecipe,
     "marigold": MarigoldRecipe,
+    "gemini": GeminiRecipe,
+    "openai": OpenaiRecipe,
 }
 """Kind of teacher to the recipe that describes it; what packages offer is found by `distill.teachers.plugins`."""
 
@@ -58,6 +64,7 @@ def build_teacher(
     asking: Asking = ONCE,
     store: Path | None = None,
     offline: bool = False,
+    wants: Wants | None = None,
 ) -> Teacher:
     """The teacher that a recipe describes.
 
@@ -69,13 +76,14 @@ def build_teacher(
         asking: How often each question is asked of a teacher that paints.
         store: Where a painting teacher keeps its answers and looks for them first; None: nowhere.
         offline: Use stored answers only.
+        wants: Is told what a hosted teacher would ask, instead of reading its stored answers.
 
     Raises:
         UsageError: The teacher cannot do one of these tasks, or its files are not there.
     """
     if offline and store is None:
         raise UsageError("--offline needs the answers of an earlier run", hint="say where with --store FOLDER")
-    teacher = _build(recipe, folder, Ways(checks, asking, store, offline))
+    teacher = _build(recipe, folder, Ways(checks, asking, store, offline, wants))
     for task in tasks:
         if task not in teacher.tasks:
             raise UsageError(
@@ -191,7 +199,13 @@ def _build_callable(recipe: CallableRecipe, folder: Path, ways: Ways) -> Teacher
     )
 
 
-_PAINTING = (SyntheticRecipe, ReplayRecipe, DiffusersRecipe)
+def _build_hosted(recipe: HostedRecipe, folder: Path, ways: Ways) -> Teacher:
+    from distill.teachers.hosted import build_hosted
+
+    return build_hosted(recipe, ways)
+
+
+_PAINTING = (SyntheticRecipe, ReplayRecipe, DiffusersRecipe, HostedRecipe)
 """Teachers whose answers are pictures, which a store can keep."""
 
 _BUILDERS: dict[type, Callable[[Any, Path, Ways], Teacher]] = {
@@ -201,5 +215,6 @@ _BUILDERS: dict[type, Callable[[Any, Path, Ways], Teacher]] = {
     OnnxRecipe: _build_onnx,
     CallableRecipe: _build_callable,
     ModelRecipe: build_local,
+    HostedRecipe: _build_hosted,
 }
 """Who builds the teacher of a recipe."""

@@ -28,6 +28,7 @@ from distill.teachers.asking import ONCE, Asking
 from distill.teachers.base import Lesson, Teacher
 from distill.teachers.checks import Checks
 from distill.teachers.evidence import evidence
+from distill.teachers.generators.hosted.painter import Wants
 from distill.teachers.previews import write_preview
 from distill.teachers.sources import ScenesSource, Source, Unreadable, open_source
 
@@ -65,7 +66,7 @@ class Job:
             return ScenesSource(self.recipe)
         if not self.inputs:
             raise UsageError("no photos given", hint="name a folder, a glob, a video or a folder of shards")
-        return open_source(self.inputs, every=self.every, leave_out=self.out)
+        return open_source(self.inputs, every=self.every, leave_out=[self.out, *([self.store] if self.store else [])])
 
     @cached_property
     def num_photos(self) -> int:
@@ -80,6 +81,10 @@ class Job:
     @cached_property
     def teacher(self) -> Teacher:
         """The teacher, built when it is first needed."""
+        return self.build_teacher()
+
+    def build_teacher(self, wants: Wants | None = None) -> Teacher:
+        """The teacher; `wants` as in `distill.teachers.build_teacher`."""
         return build_teacher(
             self.recipe,
             folder=self.folder,
@@ -88,12 +93,13 @@ class Job:
             asking=self.asking,
             store=self.store,
             offline=self.offline,
+            wants=wants,
         )
 
     @cached_property
     def _fingerprint(self) -> str:
         """What decides the labels besides the photos."""
-        parts: list[Any] = [_FORMAT, self.recipe.model_dump(mode="json"), list(self.tasks), self.shard_size]
+        parts: list[Any] = [_FORMAT, self.recipe.deciding(), list(self.tasks), self.shard_size]
         parts += [self.checks.fingerprint()] if self.checks is not None else []
         parts += [asdict(self.asking)] if self.asking != ONCE else []
         # What is not stored stays unanswered: another set than the same photos, asked.

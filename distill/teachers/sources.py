@@ -202,13 +202,13 @@ class _ChainedSource:
             yield from source.read(low, high)
 
 
-def open_source(inputs: Sequence[str], *, every: int = 1, leave_out: Path | None = None) -> Source:
+def open_source(inputs: Sequence[str], *, every: int = 1, leave_out: Sequence[Path] = ()) -> Source:
     """The photos behind these words: folders (walked), globs, picture files, videos, folders of shards.
 
     Args:
         inputs: As the user gave them.
         every: Of a video, take every n-th frame.
-        leave_out: A folder that is not walked: results may lie below the photos.
+        leave_out: Folders that are not walked: results may lie below the photos.
 
     Raises:
         UsageError: Nothing is there, or nothing in it is a photo.
@@ -252,12 +252,12 @@ def _expand(word: str) -> list[Path]:
     return [path for path in matches if path.is_file() and (path.suffix.lower() in _PHOTO_SUFFIXES or is_video(path))]
 
 
-def _walk(folder: Path, leave_out: Path | None) -> tuple[list[tuple[Path, str]], list[str]]:
+def _walk(folder: Path, leave_out: Sequence[Path]) -> tuple[list[tuple[Path, str]], list[str]]:
     """(photos, other files) below a folder, sorted by relative path; hidden files and folders are left out."""
-    results = leave_out.resolve() if leave_out is not None else None
+    results = {path.resolve() for path in leave_out}
     photos, others = [], []
     for root, folders, names in folder.walk() if hasattr(folder, "walk") else _walk_before_312(folder):
-        folders[:] = [name for name in folders if not name.startswith(".") and (root / name).resolve() != results]
+        folders[:] = [name for name in folders if not name.startswith(".") and (root / name).resolve() not in results]
         for name in names:
             path = root / name
             relative = path.relative_to(folder).as_posix()

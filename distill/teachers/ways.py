@@ -11,6 +11,7 @@ from distill.teachers.asking import Asking
 if TYPE_CHECKING:
     from distill.teachers.base import Generator, KeyedGenerator
     from distill.teachers.checks import Checks
+    from distill.teachers.generators.hosted.painter import Wants
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +22,8 @@ class Ways:
     asking: Asking
     store: Path | None
     offline: bool
+    wants: Wants | None = None
+    """Is told what a hosted teacher would ask; None: it reads stored answers."""
 
     def stock(self, generator: KeyedGenerator, licence: str) -> Generator:
         """The generator, behind the store if there is one."""

@@ -410,7 +410,8 @@ def photo_of(body: dict[str, Any]) -> bytes:
     for part in body["contents"][0]["parts"]:
         blob = part.get("inlineData") or part.get("inline_data")
         if blob:
-            return base64.b64decode(blob["data"])
+            # Google's own package writes the alphabet that is safe in addresses; the service reads both.
+            return base64.urlsafe_b64decode(blob["data"].replace("+", "-").replace("/", "_"))
     raise ValueError("no photo was sent")
 
 

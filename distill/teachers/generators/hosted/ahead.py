@@ -21,7 +21,7 @@ from typing import Self
 
 from distill.errors import DistillError, UsageError
 from distill.images import Photo
-from distill.ledger import Ledger
+from distill.ledger import Ledger, Spending
 from distill.recipe.hosted import HostedRecipe
 from distill.teachers.answers import AnswerStore, Unanswered
 from distill.teachers.base import Teacher
@@ -32,6 +32,8 @@ from distill.teachers.generators.hosted.service import Call, Service
 
 ReadSlice = Callable[[int], Iterator[Photo]]
 BuildTeacher = Callable[[Callable[[HostedGenerator, Call], None]], Teacher]
+_Item = tuple[int, list[Future[None]]] | BaseException
+_HEARTBEAT_S = 0.5
 _LATER = "asked, and not answered yet"
 
 
@@ -46,11 +48,12 @@ class Asker:
         self._window = threading.Semaphore(4 * recipe.limits.concurrency + 16)
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="asker", daemon=True)
+        self._reader: threading.Thread | None = None
         self._engine: Engine | None = None
         self._service: Service | None = None
         self._stopped: DistillError | None = None
         self._calls: set[Future[None]] = set()
-        self.num_asked = 0
+        self._spent: Spending | None = None
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -60,6 +63,8 @@ class Asker:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.stop(DistillError("the run ended"))
+        if self._reader is not None:
+            self._reader.join()
         for call in list(self._calls):
             with suppress(DistillError):
                 call.result()
@@ -68,7 +73,19 @@ class Asker:
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
+        with suppress(DistillError):
+            self._spent = self._ledger.spending(self._terms.job)
         self._ledger.close()
+
+    @property
+    def spending(self) -> Spending:
+        """What the job has used up so far."""
+        return self._spent or self._ledger.spending(self._terms.job)
+
+    @property
+    def spent_usd(self) -> float:
+        """What its answers have cost so far."""
+        return self.spending.cost_usd
 
     @property
     def in_flight(self) -> int:
@@ -81,8 +98,10 @@ class Asker:
         if self._engine is not None:
             self._loop.call_soon_threadsafe(self._engine.stop, error)
 
-    def slices(self, todo: Sequence[int], read: ReadSlice, build: BuildTeacher) -> Iterator[int]:
+    def slices(self, todo: Sequence[int], read: ReadSlice, build: BuildTeacher) -> Iterator[int | None]:
         """Each slice, in order, when everything about it is settled; later ones are being asked meanwhile.
+
+        While none is ready, None comes every half second, so that the caller can do other things.
 
         Args:
             todo: The slices.
@@ -94,39 +113,45 @@ class Asker:
                 do.
             UsageError: There is no key.
         """
-        ready: queue.Queue[tuple[int, list[Future[None]]] | BaseException] = queue.Queue()
-        reader = threading.Thread(target=self._read, args=(todo, read, build, ready), name="reader", daemon=True)
-        reader.start()
+        ready: queue.Queue[_Item] = queue.Queue()
+        self._reader = threading.Thread(target=self._read, args=(todo, read, build, ready), name="reader", daemon=True)
+        self._reader.start()
         for _ in todo:
-            item = _patient(ready)
+            while (item := _next(ready)) is None:
+                yield None
             if isinstance(item, BaseException):
                 raise item
             index, calls = item
             for call in calls:
-                self._wait(call)
+                while not self._settled(call):
+                    yield None
             yield index
 
-    def _wait(self, call: Future[None]) -> None:
-        """Until a call is settled; one that failed for good is settled, too: the label will say so."""
+    def _settled(self, call: Future[None]) -> bool:
+        """Whether a call has ended, waiting a little; one that failed for good has: the label will say so.
+
+        Raises:
+            Stopped: No more calls are made.
+            UsageError: There is no key.
+        """
         try:
-            while True:
-                with suppress(TimeoutError):
-                    return call.result(timeout=0.5)  # short, so that Ctrl-C gets through
-        except Stopped:
-            raise
-        except UsageError:
+            call.result(timeout=_HEARTBEAT_S)
+        except TimeoutError:
+            return False
+        except (Stopped, UsageError):
             raise
         except DistillError:
             if self._engine is not None and self._engine.stopped is not None:
                 stopped = self._engine.stopped
                 raise Stopped(stopped.message, hint=stopped.hint) from None
+        return True
 
     def _read(
         self,
         todo: Sequence[int],
         read: ReadSlice,
         build: BuildTeacher,
-        ready: queue.Queue[tuple[int, list[Future[None]]] | BaseException],
+        ready: queue.Queue[_Item],
     ) -> None:
         """The reader's work; whatever goes wrong is the caller's to know."""
         wanted: list[Call] = []
@@ -149,7 +174,7 @@ class Asker:
                     calls += [self.submit(call) for call in wanted]
                     wanted.clear()
                     if self._stopped is not None:
-                        return
+                        raise _as_stop(self._stopped)
                 ready.put((index, calls))
         except BaseException as error:
             ready.put(error)
@@ -163,8 +188,7 @@ class Asker:
         """
         while not self._window.acquire(timeout=0.2):
             if self._stopped is not None:
-                raise Stopped(self._stopped.message, hint=self._stopped.hint)
-        self.num_asked += 1
+                raise _as_stop(self._stopped)
         future = asyncio.run_coroutine_threadsafe(self._answer(call), self._loop)
         self._calls.add(future)
         future.add_done_callback(self._done)
@@ -176,7 +200,13 @@ class Asker:
 
     async def _answer(self, call: Call) -> None:
         if self._engine is None:
-            self._service = open_service(self._recipe)
+            if self._stopped is not None:
+                raise _as_stop(self._stopped)
+            try:
+                self._service = open_service(self._recipe)
+            except DistillError as error:  # every other call would say the same
+                self._stopped = self._stopped or error
+                raise
             price, gate_price = prices_of(self._recipe)
             self._engine = Engine(
                 self._service,
@@ -188,14 +218,16 @@ class Asker:
                 terms=self._terms,
                 secrets=find_secrets(self._recipe),
             )
-            if self._stopped is not None:
-                self._engine.stop(self._stopped)
         await self._engine.answer(call)
 
 
-def _patient(ready: queue.Queue) -> tuple[int, list[Future[None]]] | BaseException:
-    """The next item; waits in short steps, so that Ctrl-C gets through."""
-    while True:
-        with suppress(queue.Empty):
-            item: tuple[int, list[Future[None]]] | BaseException = ready.get(timeout=0.5)
-            return item
+def _as_stop(error: DistillError) -> DistillError:
+    """Why no more calls are made; wrong use stays wrong use."""
+    return error if isinstance(error, UsageError) else Stopped(error.message, hint=error.hint)
+
+
+def _next(ready: queue.Queue[_Item]) -> _Item | None:
+    """The next item, or None when there is none for a while."""
+    with suppress(queue.Empty):
+        return ready.get(timeout=_HEARTBEAT_S)
+    return None

@@ -97,7 +97,7 @@ class HostedGenerator:
             raise Unanswered(self._why_not(call))
         cost_usd = found[1]
         if call.gate is not None and stored.key == call.gate.ask.key:
-            return _absent(stored, question, cost_usd)
+            return _absent(stored, question, photo.size_hw, cost_usd)
         answer = replace(stored.answer(question), cost_usd=cost_usd)
         if call.canvas_hw is not None:
             _check_shape(answer.data, call.canvas_hw)
@@ -182,9 +182,9 @@ def _says_no(gate: dict[str, Any]) -> bool:
     return text.startswith(("(b)", "b)", "b.", "b:", "no")) or text == "b"
 
 
-def _absent(stored: Stored, question: Question, cost_usd: float) -> Answer:
+def _absent(stored: Stored, question: Question, size_hw: tuple[int, int], cost_usd: float) -> Answer:
     """The picture that a generator would have to paint about something that is not there: background everywhere."""
-    flat = np.empty((16, 16, 3), np.uint8)
+    flat = np.empty((*size_hw, 3), np.uint8)
     flat[:] = question.background
     return Answer(
         question=replace(question, canvas="stretch"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 
 from pydantic import Field
@@ -38,7 +39,7 @@ class ModelPrices(Recipe):
 class PriceTable(Recipe):
     """All models."""
 
-    dated: str
+    dated: date
     models: dict[str, ModelPrices]
 
 

@@ -62,7 +62,8 @@ def read_reply(body: dict[str, Any]) -> Reply:
 
 def _decoded(blob: dict[str, Any]) -> bytes:
     try:
-        return base64.b64decode(blob["data"])
+        # Both alphabets occur; Python's decoder would drop the letters of the other one without a word.
+        return base64.b64decode(str(blob["data"]).replace("-", "+").replace("_", "/"))
     except (binascii.Error, ValueError, TypeError, KeyError):
         return b""
 

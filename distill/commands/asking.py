@@ -1,0 +1,150 @@
+"""Asking a hosted teacher during `distill label`: what may be spent, and the slices as their answers come in."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from distill.commands.console import Console
+from distill.errors import DistillError, UsageError
+
+if TYPE_CHECKING:
+    from distill.images import Photo
+    from distill.teachers.generators.hosted.ahead import Asker
+    from distill.teachers.labelling import Job
+
+_DURATION = re.compile(r"(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m)?(?:(\d+(?:\.\d+)?)s)?")
+
+
+@dataclass(frozen=True, slots=True)
+class Spending:
+    """What a job may use up, earlier runs of it included; None: no limit."""
+
+    max_usd: float | None = None
+    max_requests: int | None = None
+    deadline_s: float | None = None
+    """No call is begun later, in seconds since the epoch."""
+
+
+FREELY = Spending()
+
+
+def parse_deadline(text: str, now: datetime | None = None) -> float:
+    """Seconds since the epoch of ``90m``, ``1h30m``, ``06:30`` (the next one) or ``2026-12-01T06:30``.
+
+    Raises:
+        UsageError: None of these.
+    """
+    now = now or datetime.now().astimezone()
+    match = _DURATION.fullmatch(text)
+    if text and match:
+        hours, minutes, seconds = (float(part or 0) for part in match.groups())
+        return now.timestamp() + hours * 3600 + minutes * 60 + seconds
+    if clock := re.fullmatch(r"(\d{1,2}):(\d{2})", text):
+        hour, minute = int(clock[1]), int(clock[2])
+        if hour < 24 and minute < 60:
+            when = now.replace(hour=hour, minute=minute, second=0, microsecond=0)
+            return (when if when > now else when + timedelta(days=1)).timestamp()
+    try:
+        return datetime.fromisoformat(text).astimezone().timestamp()
+    except ValueError:
+        raise UsageError(f"--deadline {text}: no time", hint="such as 90m, 06:30 or 2026-12-01T06:30") from None
+
+
+def job_name(job: Job) -> str:
+    """Whose money it is: one name for all runs into the same folder, parts of a job array included."""
+    return hashlib.sha256(str(job.out.resolve()).encode(errors="surrogateescape")).hexdigest()[:16]
+
+
+class AskedSlices:
+    """The slices of a job as their answers come in; None now and then while none is ready.
+
+    Attributes:
+        stopped: Why no more came, when a cap, the deadline, the disk or the service ended the asking.
+    """
+
+    def __init__(self, job: Job, todo: Sequence[int], asker: Asker | None) -> None:
+        self._job, self._todo, self._asker = job, todo, asker
+        self.stopped: DistillError | None = None
+
+    def __iter__(self) -> Iterator[int | None]:
+        from distill.teachers.generators.hosted.engine import Stopped
+
+        if self._asker is None:
+            yield from self._todo
+            return
+        try:
+            yield from self._asker.slices(self._todo, self._photos, self._job.build_teacher)
+        except Stopped as stopped:
+            self.stopped = stopped
+
+    @property
+    def note(self) -> str:
+        """What the progress bar says besides."""
+        if self._asker is None:
+            return ""
+        return f"{self._asker.spent_usd:.2f} USD, {self._asker.in_flight} in flight"
+
+    @property
+    def result(self) -> dict[str, Any]:
+        """For the verb's result."""
+        if self._asker is None:
+            return {}
+        spending = self._asker.spending
+        return {
+            "stopped": self.stopped.message if self.stopped else "",
+            "calls": spending.calls,
+            "spent_usd": round(spending.cost_usd, 6),
+            "doubtful_usd": round(spending.doubtful_usd, 6),
+        }
+
+    def _photos(self, index: int) -> Iterator[Photo]:
+        from distill.teachers.sources import Unreadable
+
+        for photo in self._job.source.read(*self._job.bounds(index)):
+            if not isinstance(photo, Unreadable):
+                yield photo
+
+
+@contextmanager
+def asked_slices(job: Job, todo: Sequence[int], spending: Spending, console: Console) -> Iterator[AskedSlices]:
+    """The slices to label; of a hosted teacher they come when their answers are stored.
+
+    Leaving waits for the calls in flight, whose answers are kept; also on Ctrl-C.
+    """
+    from distill.recipe.hosted import HostedRecipe
+
+    if not isinstance(job.recipe, HostedRecipe) or job.offline or job.store is None or not todo:
+        yield AskedSlices(job, todo, None)
+        return
+    from distill.ledger import Caps
+    from distill.teachers.answers import AnswerStore
+    from distill.teachers.generators.hosted.ahead import Asker
+    from distill.teachers.generators.hosted.engine import Terms
+    from distill.teachers.generators.hosted.opening import prices_of
+
+    price, _ = prices_of(job.recipe)
+    if spending.max_usd is not None and not price.known:
+        raise UsageError(
+            f"--max-usd needs a price, and none is known for {job.recipe.model}",
+            hint="add it to a table and name that in the recipe: prices: FILE",
+        )
+    terms = Terms(
+        job=job_name(job),
+        caps=Caps(spending.max_usd, spending.max_requests),
+        deadline_s=spending.deadline_s,
+        licence=job.recipe.licence,
+    )
+    with Asker(job.recipe, AnswerStore(job.store), terms=terms) as asker:
+        try:
+            yield AskedSlices(job, todo, asker)
+        except BaseException as error:
+            asker.stop(DistillError("interrupted"))
+            if isinstance(error, KeyboardInterrupt) and asker.in_flight:
+                console.say(f"waiting for {asker.in_flight} answers in flight; Ctrl-C again gives them up")
+            raise

@@ -1,0 +1,87 @@
+"""Jobs against the fake of Google's API, for the tests of hosted teachers."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+from PIL import Image
+
+from distill.commands.asking import FREELY, Spending
+from distill.commands.console import Console
+from distill.commands.label import run_label
+from distill.recipe import load_recipe
+from distill.recipe.hosted import GeminiRecipe
+from distill.shards import file_sha256
+from distill.teachers.labelling import Job
+
+KEY = "PLANTED-KEY-7f3a9c"
+ASK = {"tasks": ["depth", "normals", "semantic"], "classes": ["road", "car", "sky"]}
+QUICK = {"concurrency": 8, "first_delay_s": 0.02, "longest_delay_s": 0.2, "timeout_s": 20.0}
+USD = {"read": 1.5e-6, "text": 7.5e-6, "image": 30e-6}
+"""Of gemini-nano-banana-2.1, per token."""
+
+
+def write_photos(folder: Path, count: int, size_hw: tuple[int, int] = (40, 60), first: int = 0) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    for number in range(first, first + count):
+        pixels = np.random.default_rng(number).integers(0, 256, (*size_hw, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(folder / f"{number:05d}.png")
+    return folder
+
+
+def values(url: str, **more: Any) -> dict[str, Any]:
+    """A recipe for tiny photos: they are sent as they are, and answers have their size."""
+    limits = {**QUICK, **more.pop("limits", {})}
+    return {"kind": "gemini", "base_url": url, "canvas": "photo", "ask": ASK, "limits": limits, **more}
+
+
+def job(folder: Path, url: str, *, out: str = "out", photos: str = "photos", **more: Any) -> Job:
+    shard_size, offline = more.pop("shard_size", 4), more.pop("offline", False)
+    return Job(
+        out=folder / out,
+        recipe=load_recipe(GeminiRecipe, values(url, **more)),
+        folder=folder,
+        inputs=(str(folder / photos),),
+        shard_size=shard_size,
+        previews=2,
+        store=folder / "answers",
+        offline=offline,
+    )
+
+
+def label(one: Job, spending: Spending = FREELY) -> dict[str, Any]:
+    return run_label(one, Console(), workers=1, spending=spending)
+
+
+def shards(folder: Path) -> dict[str, str]:
+    return {path.name: file_sha256(path) for path in sorted(folder.glob("shard-*.tar"))}
+
+
+def charged_usd(stats: dict[str, Any], factor: float = 1.0) -> float:
+    """What the service says that its answers cost."""
+    online = sum(stats["usage"][kind] * usd for kind, usd in USD.items())
+    batch = sum(stats["batch_usage"][kind] * usd for kind, usd in USD.items())
+    return online * factor + batch * 0.5
+
+
+def command(folder: Path, url: str, *arguments: Any, out: str = "out", **more: Any) -> list[str]:
+    """The command line of the same job."""
+    recipe = folder / f"recipe-{abs(hash(str(sorted(more.items())))) % 10**8}.yaml"
+    recipe.write_text(yaml.safe_dump(values(url, **more)))
+    words = ["label", folder / "photos", "--teacher", recipe, "--out", folder / out, "--store", folder / "answers"]
+    words += ["--shard-size", 4, "--workers", 1, "--previews", 2, *arguments]
+    return [sys.executable, "-m", "distill", *map(str, words)]
+
+
+def environment(**more: str) -> dict[str, str]:
+    return {**os.environ, "GEMINI_API_KEY": KEY, "GOOGLE_API_KEY": "", **more}
+
+
+def run(words: list[str], **more: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(words, capture_output=True, text=True, check=False, env=environment(**more), timeout=120)

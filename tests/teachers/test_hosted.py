@@ -1,0 +1,265 @@
+"""Hosted teachers against a fake that speaks the real wire format and breaks in every known way: nothing is lost,
+nothing is paid twice, no cap is passed, no key is told."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from fake_gemini import FakeGemini, Settings
+from hosted_jobs import KEY, charged_usd, command, job, label, run, shards, write_photos
+
+from distill.commands.asking import Spending
+from distill.errors import DistillError, UsageError
+from distill.ledger import Ledger
+from distill.shards import read_samples
+from distill.tasks import Task
+
+EVERYTHING = {
+    "busy": 0.1,
+    "error": 0.05,
+    "html": 0.02,
+    "cut": 0.03,
+    "refusal": 0.04,
+    "prompt_block": 0.02,
+    "recitation": 0.02,
+    "bad_request": 0.03,
+    "wrong_size": 0.04,
+    "no_picture": 0.04,
+    "mislabelled": 0.1,
+    "text_only": 0.1,
+    "thought_only": 0.05,
+    "draft_too": 0.3,
+}
+
+
+@pytest.fixture(autouse=True)
+def key(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GEMINI_API_KEY", KEY)
+    monkeypatch.delenv("GOOGLE_API_KEY", raising=False)
+
+
+def test_whatever_goes_wrong_everything_is_accounted_for_and_nothing_paid_twice(tmp_path: Path):
+    write_photos(tmp_path / "photos", 24)
+    with FakeGemini(Settings(size="photo"), **EVERYTHING) as server:
+        result = label(job(tmp_path, server.url))
+        stats = server.stats
+    labels, listed = sum(result["labels"].values()), len(result["unanswered"])
+    assert labels + listed == 24 * 3
+    assert 0 < listed < 30 and not result["failed"] and result["complete"] and not result["stopped"]
+    assert stats["duplicates"] == 0 and stats["made"] >= labels
+    assert result["spent_usd"] == pytest.approx(charged_usd(stats), rel=1e-4)
+    kinds = {row["kind"] for row in result["unanswered"]}
+    assert "refused" in kinds and "failed" in kinds
+    for outcome in ("busy", "mislabelled", "text_only"):  # the dose was real
+        assert stats["outcomes"][outcome] > 0
+
+
+def test_answers_are_read_again_for_free(tmp_path: Path):
+    write_photos(tmp_path / "photos", 6)
+    with FakeGemini(Settings(size="photo"), **EVERYTHING) as server:
+        label(job(tmp_path, server.url))
+        made = server.stats["made"]
+        again = label(job(tmp_path, server.url, out="again"))  # the store has everything
+        assert server.stats["made"] == made and again["complete"]
+    offline = label(job(tmp_path, "", out="offline", offline=True))  # no server at all
+    assert shards(tmp_path / "out") == shards(tmp_path / "again")
+    assert offline["labels"] == again["labels"]
+    depths = [sample.label(Task.DEPTH).value for sample in read_samples(tmp_path / "offline")]
+    assert depths and all(depth.shape == (40, 60) for depth in depths)
+
+
+def test_a_question_that_was_never_asked_is_a_counted_failure_offline(tmp_path: Path):
+    write_photos(tmp_path / "photos", 2)
+    result = label(job(tmp_path, "", offline=True))
+    assert [row["reason"] for row in result["unanswered"]] == ["no answer is stored for this question"] * 6
+
+
+def test_the_cap_is_never_passed_and_the_run_goes_on_when_it_is_raised(tmp_path: Path):
+    write_photos(tmp_path / "photos", 12)
+    settings = Settings(size="photo", latency_s=0.02)
+    with FakeGemini(settings, cut=0.1, cut_midway=0.1) as server:
+        capped = label(job(tmp_path, server.url), Spending(max_usd=0.7))
+        assert "0.70 USD" in capped["stopped"] and not capped["complete"]
+        assert 0.2 < charged_usd(server.stats) <= 0.7
+        server.settings.faults.cut_midway = 0.0
+        done = label(job(tmp_path, server.url), Spending(max_usd=10.0))
+        assert done["complete"] and done["labelled"] == 12
+        assert server.stats["duplicates"] <= server.stats["lost"]  # only what never arrived
+
+
+def test_calls_can_be_counted_out_and_cut_off_by_the_clock(tmp_path: Path):
+    write_photos(tmp_path / "photos", 4)
+    with FakeGemini(Settings(size="photo")) as server:
+        counted = label(job(tmp_path, server.url), Spending(max_requests=5))
+        assert counted["stopped"] and server.stats["made"] == 5
+        late = label(job(tmp_path, server.url), Spending(deadline_s=1.0))
+        assert "deadline" in late["stopped"] and server.stats["made"] == 5
+
+
+def test_no_key_appears_in_anything_that_is_written_or_printed(tmp_path: Path):
+    write_photos(tmp_path / "photos", 6)
+    with FakeGemini(Settings(size="photo", echo_key=True), **{**EVERYTHING, "bad_request": 0.2}) as server:
+        words = command(tmp_path, server.url, "--json")
+        done = run(words, DISTILL_DEBUG="1")
+        assert json.loads(done.stdout)["labelled"] == 6, done.stderr
+        server.settings.down = True
+        failed = run(command(tmp_path, server.url, out="out2", seed=1, limits={"patience_s": 0.2}), DISTILL_DEBUG="1")
+        assert failed.returncode == 1 and "nothing but errors" in failed.stdout
+    told = [done.stdout, done.stderr, failed.stdout, failed.stderr]
+    told += [path.read_bytes().decode(errors="replace") for path in tmp_path.rglob("*") if path.is_file()]
+    assert len(told) > 40
+    assert not any(KEY in text for text in told)
+    # If this fails the test is blind: the server did put the key into its errors, and they were kept.
+    assert any("(key ***" in text for text in told)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "environment", "sentence"),
+    [
+        ({}, "wrong", "does not accept the key"),
+        ({"model": "no-such-model"}, KEY, "knows no such model"),
+    ],
+)
+def test_what_no_call_can_pass_stops_the_run_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, recipe: dict, environment: str, sentence: str
+):
+    monkeypatch.setenv("GEMINI_API_KEY", environment)
+    write_photos(tmp_path / "photos", 4)
+    with FakeGemini(Settings(size="photo")) as server:
+        result = label(job(tmp_path, server.url, **recipe))
+        assert sentence in result["stopped"]
+        assert server.stats["made"] == 0
+
+
+def test_without_a_key_nothing_begins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.delenv("GEMINI_API_KEY")
+    write_photos(tmp_path / "photos", 1)
+    with pytest.raises(UsageError, match="no key"):
+        label(job(tmp_path, "http://127.0.0.1:1"))
+
+
+def test_the_quota_of_the_day_ends_the_day(tmp_path: Path):
+    write_photos(tmp_path / "photos", 4)
+    with FakeGemini(Settings(size="photo", quota_of_the_day=5)) as server:
+        result = label(job(tmp_path, server.url))
+        assert "quota of the day" in result["stopped"] and server.stats["made"] >= 5
+        server.settings.quota_of_the_day = 0
+        assert label(job(tmp_path, server.url))["labelled"] == 4
+        assert server.stats["duplicates"] == 0
+
+
+def test_a_service_that_is_down_is_given_up_and_found_again(tmp_path: Path):
+    write_photos(tmp_path / "photos", 4)
+    with FakeGemini(Settings(size="photo", down=True)) as server:
+        result = label(job(tmp_path, server.url, limits={"patience_s": 0.3}))
+        assert "nothing but errors" in result["stopped"] and "503" in result["stopped"]
+        assert "<html" not in result["stopped"]
+        server.settings.down = False
+        assert label(job(tmp_path, server.url))["labelled"] == 4
+
+
+def test_an_unreachable_service_costs_nothing(tmp_path: Path):
+    write_photos(tmp_path / "photos", 1)
+    result = label(job(tmp_path, "http://127.0.0.1:9", limits={"patience_s": 0.2}))
+    assert result["stopped"] and result["doubtful_usd"] == 0.0
+
+
+def test_what_is_absent_costs_a_sentence(tmp_path: Path):
+    write_photos(tmp_path / "photos", 2)
+    ask = {"tasks": ["instance"], "instances": ["car", "unicorn"]}
+    with FakeGemini(Settings(size="photo", say_no="unicorn")) as server:
+        result = label(job(tmp_path, server.url, ask=ask, gate_model="gemini-3.1-flash-lite"))
+        assert not result["unanswered"] and result["labels"]["instance"] == 2
+        assert server.stats["usage"]["image"] == 2 * 1120  # cars only
+    sample = next(read_samples(tmp_path / "out"))
+    assert set(sample.meta["instances"].values()) == {"car"}
+    absent = [record for record in sample.meta["records"] if record["answer"].endswith(".absent")]
+    assert len(absent) == 1 and 0 < absent[0]["cost_usd"] < 0.001
+
+
+def test_two_processes_share_a_store_and_pay_once(tmp_path: Path):
+    import subprocess
+
+    from hosted_jobs import environment
+
+    write_photos(tmp_path / "photos", 8)
+    with FakeGemini(Settings(size="photo", latency_s=0.1)) as server:
+        both = [
+            subprocess.Popen(
+                command(tmp_path, server.url, "--json", out=out),
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                env=environment(),
+            )
+            for out in ("one", "two")
+        ]
+        results = [json.loads(process.communicate(timeout=50)[0]) for process in both]
+        assert [result["labelled"] for result in results] == [8, 8]
+        assert server.stats["made"] == 24
+    assert shards(tmp_path / "one") == shards(tmp_path / "two")
+
+
+def test_a_photo_is_sent_on_the_canvas_whole_and_its_label_comes_back_to_its_size(tmp_path: Path):
+    write_photos(tmp_path / "photos", 1, size_hw=(64, 96))
+    with FakeGemini() as server:
+        ask = {"tasks": ["depth"]}
+        result = label(job(tmp_path, server.url, canvas="exact", ask=ask, image_size="1K"))
+        body = server.fake.bodies[-1]
+    assert result["labels"] == {"depth": 1}
+    assert body["generationConfig"]["imageConfig"] == {"aspectRatio": "3:2", "imageSize": "1K"}
+    assert body["generationConfig"]["responseModalities"] == ["IMAGE"]
+    from fake_gemini import photo_of
+
+    from distill.images import picture_size_hw
+
+    assert picture_size_hw(photo_of(body), "sent") == (848, 1264)
+    label_of = next(read_samples(tmp_path / "out")).label(Task.DEPTH)
+    assert label_of.value.shape == (64, 96) and label_of.valid.all()  # stretched back: no border was cut
+
+
+def test_flex_is_half_the_price_and_says_so_over_the_wire(tmp_path: Path):
+    write_photos(tmp_path / "photos", 1)
+    with FakeGemini(Settings(size="photo")) as server:
+        result = label(job(tmp_path, server.url, mode="flex"))
+        assert server.fake.bodies[-1]["serviceTier"] == "flex"
+        assert result["spent_usd"] == pytest.approx(charged_usd(server.stats, 0.5), rel=1e-4)
+
+
+def test_vertex_asks_for_png(tmp_path: Path):
+    write_photos(tmp_path / "photos", 1)
+    with FakeGemini(Settings(size="photo")) as server:
+        result = label(job(tmp_path, server.url, vertex=True, ask={"tasks": ["depth"]}))
+        assert result["labels"] == {"depth": 1}
+        assert server.fake.bodies[-1]["generationConfig"]["imageConfig"]["imageOutputOptions"] == {
+            "mimeType": "image/png"
+        }
+
+
+def test_every_request_has_its_row(tmp_path: Path):
+    write_photos(tmp_path / "photos", 3)
+    with FakeGemini(Settings(size="photo"), busy=0.3) as server:
+        label(job(tmp_path, server.url))
+    rows = list(Ledger(tmp_path / "answers").rows())
+    assert len(rows) == 9 and {row["state"] for row in rows} == {"done"}
+    assert {row["licence"] for row in rows} == {"restricted (Gemini API Additional Terms)"}
+    assert all(row["tokens_out"] == 1120 and row["finish"] == "STOP" and row["cost_usd"] > 0 for row in rows)
+    assert {row["subject"] for row in rows} == {"00000.png", "00001.png", "00002.png"}
+    assert sum(row["tries"] for row in rows) > 9
+
+
+def test_an_answer_that_cannot_be_stored_ends_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    from distill.teachers.answers import AnswerStore
+
+    def full(*arguments, **named):
+        raise DistillError("the disk is full")
+
+    write_photos(tmp_path / "photos", 2)
+    with FakeGemini(Settings(size="photo")) as server, monkeypatch.context() as patch:
+        patch.setattr(AnswerStore, "keep", full)
+        assert label(job(tmp_path, server.url))["stopped"] == "the disk is full"
