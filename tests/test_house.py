@@ -138,10 +138,25 @@ def teacher_configs() -> list[Path]:
 
 @pytest.mark.parametrize("path", teacher_configs(), ids=lambda path: path.stem)
 def test_every_teacher_config_loads(path: Path):
-    from distill.teachers import RECIPES
+    from distill.commands.teachers import load_teacher
 
     kind = read_yaml(path).get("kind", "")
-    assert load_recipe(RECIPES[kind], path).kind == kind
+    # A function comes from the command line, never out of a file.
+    recipe, _ = load_teacher(str(path), None, ["function=package.module:function"] if kind == "callable" else [])
+    assert recipe.kind == kind
+
+
+@pytest.mark.parametrize("path", teacher_configs(), ids=lambda path: path.stem)
+def test_every_teacher_config_states_a_licence_and_its_terms(path: Path):
+    from distill.commands.teachers import load_teacher
+    from distill.licences import LicenceClass, licence_class
+
+    recipe, _ = load_teacher(str(path), None, ["function=a:b"] if read_yaml(path)["kind"] == "callable" else [])
+    if recipe.kind == "mix":  # its members state their own
+        return
+    told = licence_class(recipe.licence) is not LicenceClass.UNKNOWN or recipe.licence == "unknown"
+    assert told, f"{path.name}: {recipe.licence} is not a known name; put its class in front"
+    assert recipe.terms, f"{path.name}: a link to the terms"
 
 
 def test_an_unknown_key_names_the_nearest_known_one():

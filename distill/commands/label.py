@@ -255,6 +255,11 @@ def _result(job: Job, pages: list[Page], *, complete: bool, seconds: float) -> d
         "ignored": list(job.source.ignored),
         "shards": sum(page.shard is not None for page in pages),
         "cost_usd": round(sum(page.cost_usd for page in pages), 4),
+        "spared": {
+            name: sum(page.spared.get(name, 0) for page in pages)
+            for name in dict.fromkeys(name for page in pages for name in page.spared)
+        },
+        "spared_usd": round(sum(page.spared_usd for page in pages), 4),
         "seconds": round(seconds, 2),
     }
 
@@ -271,6 +276,9 @@ def _summary(result: dict[str, Any]) -> str:
         lines.append(f"stopped: {result['stopped']}; run the same command again to go on")
     elif not result["complete"]:
         lines.append("other parts are still to do; the last one writes dataset.json")
+    if result["spared"]:
+        spared = ", ".join(f"{count} answers of {name}" for name, count in result["spared"].items())
+        lines.append(f"the cascade did without {spared}, which would have cost {result['spared_usd']:.2f} USD")
     failures = (
         ("photos could not be used", "failed"),
         ("questions gave no label", "unanswered"),

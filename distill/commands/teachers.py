@@ -92,7 +92,31 @@ def _read(path: Path) -> tuple[dict[str, Any], Path, str]:
     manifest = values.get("answers")
     if isinstance(manifest, str) and (folder / manifest).is_file():
         values["answers"] = str(folder / manifest)
+    if kind == "mix":
+        _read_members(values, folder)
     return values, folder, str(path)
+
+
+def _read_members(values: dict[str, Any], folder: Path) -> None:
+    """Put the recipes of a mix's teachers where only their names or files stand."""
+    from distill.tasks import Task
+
+    for task in Task:
+        blend = values.get(str(task))
+        members = blend.get("teachers") if isinstance(blend, dict) else None
+        for number, member in enumerate(members if isinstance(members, list) else []):
+            entry = member if isinstance(member, dict) and "teacher" in member else {"teacher": member}
+            said = entry["teacher"]
+            if isinstance(said, str) and ":" in said:
+                raise UsageError(f"{folder}: a recipe file cannot name code to run", hint=f"take {said} out of the mix")
+            if isinstance(said, str):
+                inside = folder / said if said.endswith((".yaml", ".yml")) else said
+                recipe, place, _ = _values(str(inside))
+                entry = {**entry, "teacher": recipe, "folder": str(place)}
+            elif isinstance(said, dict) and "function" in said:
+                raise UsageError(f"{folder}: a recipe file cannot name code to run", hint="remove function from it")
+            assert isinstance(members, list)
+            members[number] = entry if "folder" in entry else {**entry, "folder": str(folder)}
 
 
 def _kinds() -> str:

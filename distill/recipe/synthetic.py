@@ -117,6 +117,7 @@ class SyntheticRecipe(Licensed):
         faults: ``none``, ``light``, ``moderate``, ``heavy``, or a mapping.
         truth: Labels are the exact truth; nothing is painted or decoded.
         licence: Written into every label.
+        terms: Where it can be read.
         price_per_image_usd: What a real generator would have charged for an answer; for cost tables.
     """
 
@@ -129,4 +130,5 @@ class SyntheticRecipe(Licensed):
     faults: Annotated[FaultsRecipe, BeforeValidator(_by_name)] = FaultsRecipe()
     truth: bool = False
     licence: str = "CC0-1.0"
+    terms: str = "https://creativecommons.org/publicdomain/zero/1.0/"
     price_per_image_usd: float = Field(default=0.0, ge=0)

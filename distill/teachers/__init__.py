@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +11,7 @@ from distill.errors import UsageError
 from distill.recipe.callable import CallableRecipe
 from distill.recipe.hosted import GeminiRecipe, HostedRecipe, OpenaiRecipe
 from distill.recipe.local import DiffusersRecipe, MarigoldRecipe, ModelRecipe, TransformersRecipe
+from distill.recipe.mixing import MixRecipe
 from distill.recipe.synthetic import SyntheticRecipe
 from distill.recipe.teacher import MapsRecipe, OnnxRecipe, ReplayRecipe
 from distill.tasks import Task
@@ -33,6 +35,7 @@ TeacherRecipe = (
     | MarigoldRecipe
     | GeminiRecipe
     | OpenaiRecipe
+    | MixRecipe
 )
 
 RECIPES: dict[str, type[TeacherRecipe]] = {
@@ -46,6 +49,7 @@ RECIPES: dict[str, type[TeacherRecipe]] = {
     "marigold": MarigoldRecipe,
     "gemini": GeminiRecipe,
     "openai": OpenaiRecipe,
+    "mix": MixRecipe,
 }
 """Kind of teacher to the recipe that describes it; what packages offer is found by `distill.teachers.plugins`."""
 
@@ -205,7 +209,17 @@ def _build_hosted(recipe: HostedRecipe, folder: Path, ways: Ways) -> Teacher:
     return build_hosted(recipe, ways)
 
 
-_PAINTING = (SyntheticRecipe, ReplayRecipe, DiffusersRecipe, HostedRecipe)
+def _build_mix(recipe: MixRecipe, folder: Path, ways: Ways) -> Teacher:
+    from distill.teachers.mixing import build_mixed
+
+    def build(member: TeacherRecipe, folder: Path, ways: Ways) -> Teacher:
+        # Of a mix, only those that paint have answers to store.
+        return _build(member, folder, ways if isinstance(member, _PAINTING) else replace(ways, store=None))
+
+    return build_mixed(recipe, ways, build)
+
+
+_PAINTING = (SyntheticRecipe, ReplayRecipe, DiffusersRecipe, HostedRecipe, MixRecipe)
 """Teachers whose answers are pictures, which a store can keep."""
 
 _BUILDERS: dict[type, Callable[[Any, Path, Ways], Teacher]] = {
@@ -216,5 +230,6 @@ _BUILDERS: dict[type, Callable[[Any, Path, Ways], Teacher]] = {
     CallableRecipe: _build_callable,
     ModelRecipe: build_local,
     HostedRecipe: _build_hosted,
+    MixRecipe: _build_mix,
 }
 """Who builds the teacher of a recipe."""

@@ -41,6 +41,10 @@ class Page(BaseModel):
     """Per photo: name, and how many of each class."""
     prompts: dict[str, str] = Field(default_factory=dict)
     cost_usd: float = 0.0
+    spared: dict[str, int] = Field(default_factory=dict)
+    """Teacher to how often a cascade did without it."""
+    spared_usd: float = 0.0
+    """What those answers would have cost."""
     teachers: tuple[str, ...] = ()
     licences: dict[str, str] = Field(default_factory=dict)
     """Licence of the labels to where its terms can be read."""
@@ -64,6 +68,8 @@ class Accounts:
         self._instance_classes: dict[str, None] = {}
         self._instances: list[dict[str, Any]] = []
         self._prompts: dict[str, str] = {}
+        self._spared: dict[str, int] = {}
+        self._spared_usd = 0.0
         self._teachers: dict[str, None] = {}
         self._licences: dict[str, str] = {}
 
@@ -77,6 +83,9 @@ class Accounts:
             self._quality[record["task"]] = self._quality.get(record["task"], 0.0) + record["quality"]
             self._teachers[record["teacher"]] = None
             self._licences[record["licence"]] = record["terms"] or self._licences.get(record["licence"], "")
+            for teacher, usd in record.get("spared", {}).items():
+                self._spared[teacher] = self._spared.get(teacher, 0) + 1
+                self._spared_usd += usd
             if "prompt_hash" in record:
                 self._prompts[record["prompt_hash"]] = record["prompt"]
         for task, label in lesson.labels.items():
@@ -109,6 +118,8 @@ class Accounts:
             instances=tuple(self._instances),
             prompts=self._prompts,
             cost_usd=self._cost_usd,
+            spared=self._spared,
+            spared_usd=self._spared_usd,
             teachers=tuple(self._teachers),
             licences=self._licences,
         )

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from distill.recipe.callable import CallableRecipe
 from distill.recipe.local import ModelRecipe
+from distill.recipe.mixing import MixRecipe
 from distill.recipe.teacher import OnnxRecipe, ReplayRecipe
 from distill.shards import file_sha256
 from distill.teachers.generators.replay import ReplayGenerator
@@ -28,4 +29,10 @@ def evidence(recipe: TeacherRecipe, folder: Path) -> list[str]:
         return [source_digest(recipe.function)]
     if isinstance(recipe, ModelRecipe):
         return [fingerprint(find_source(recipe.model, folder), recipe.revision)]
+    if isinstance(recipe, MixRecipe):
+        from distill.teachers.mixing import member_recipe
+
+        return [
+            digest for member in recipe.members() for digest in evidence(member_recipe(member), Path(member.folder))
+        ]
     return []

@@ -1,0 +1,77 @@
+"""The recipe of several teachers at once: for each task who is asked, and whose answer counts."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, Literal
+
+from pydantic import Field, model_validator
+
+from distill.recipe import Recipe
+from distill.recipe.licensed import Licensed
+from distill.tasks import Gauge, Task
+
+
+class MemberRecipe(Recipe):
+    """One teacher of a mix."""
+
+    teacher: dict[str, Any]
+    """Its recipe. In a file also a kind or the path of another recipe file."""
+    folder: str = "."
+    """Where its relative paths start from."""
+    weight: float = Field(default=1.0, gt=0)
+    """weight: how often it is picked, against the others."""
+    min_quality: float | None = Field(default=None, ge=0, le=1)
+    """cascade: what a label of this teacher has to score to pass; the blend's value unless given."""
+    price_usd: float | None = Field(default=None, ge=0)
+    """cascade: what one answer of it costs, for the account of what was spared; its recipe's price unless given."""
+
+
+class BlendRecipe(Recipe):
+    """How one task is shared among teachers."""
+
+    how: Literal["weight", "cascade", "fuse"]
+    """``weight``: each photo has one teacher, drawn by weight; ``cascade``: the first whose label passes, so cheap ones
+    stand first; ``fuse``: all are asked, and their answers become one label with agreement as confidence."""
+    teachers: tuple[MemberRecipe, ...] = Field(min_length=1)
+    min_quality: float = Field(default=0.6, ge=0, le=1)
+    """cascade: what a label has to score to pass."""
+    otherwise: Literal["best", "none"] = "best"
+    """cascade: when no label passes, keep the best one, or none."""
+    gauge: Gauge | None = None
+    """depth: what all labels are brought to; needed when the teachers' gauges differ."""
+
+
+class MixRecipe(Licensed):
+    """Several teachers as one. Each label carries the licence of the teacher that it comes from."""
+
+    takes_all_cores: ClassVar[bool] = True
+
+    kind: Literal["mix"] = "mix"
+    name: str = "mix"
+    seed: int = Field(default=0, ge=0)
+    """weight: another seed, other draws."""
+    depth: BlendRecipe | None = None
+    normals: BlendRecipe | None = None
+    semantic: BlendRecipe | None = None
+    instance: BlendRecipe | None = None
+    referring: BlendRecipe | None = None
+
+    @model_validator(mode="after")
+    def _something_to_mix(self) -> MixRecipe:
+        if not self.blends():
+            raise ValueError(f"name at least one of {', '.join(Task)}")
+        if self.licence != "unknown" or self.terms:
+            raise ValueError("licence and terms belong to each teacher of the mix")
+        for task, blend in self.blends().items():
+            if blend.gauge is not None and task is not Task.DEPTH:
+                raise ValueError(f"{task}.gauge: only depth has one")
+        return self
+
+    def blends(self) -> dict[Task, BlendRecipe]:
+        """The tasks, in a fixed order."""
+        found = {task: getattr(self, str(task)) for task in Task}
+        return {task: blend for task, blend in found.items() if blend is not None}
+
+    def members(self) -> list[MemberRecipe]:
+        """All teachers of all tasks."""
+        return [member for blend in self.blends().values() for member in blend.teachers]

@@ -1,0 +1,220 @@
+"""Several teachers as one: by weight, as a cascade, fused."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from distill.commands.console import Console
+from distill.commands.label import _summary, run_label
+from distill.commands.teachers import load_teacher
+from distill.errors import UsageError
+from distill.labels import Label
+from distill.recipe import load_recipe
+from distill.recipe.mixing import MixRecipe
+from distill.shards import Sample, read_manifest, read_samples
+from distill.tasks import Gauge, Task
+from distill.teachers.decoders.depth import encode_depth_rgb
+from distill.teachers.gauges import to_gauge
+from distill.teachers.labelling import Job
+
+SIZE_HW = (96, 128)
+PRICE_USD = 0.134
+
+
+def scene(number: int) -> np.ndarray:
+    """Metres: a box before a slanted wall."""
+    depth = np.linspace(4, 6, SIZE_HW[1], dtype=np.float32)[None].repeat(SIZE_HW[0], 0)
+    top, left = 20 + 2 * number, 30 + 3 * number
+    depth[top : top + 40, left : left + 40] = 2.0
+    return depth
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Path:
+    """Ten photos; maps of two free teachers (the first knows nothing about odd photos), answers of a dear one."""
+    for folder in ("photos", "cheap", "other", "answers"):
+        (tmp_path / folder).mkdir()
+    rows = []
+    for number in range(10):
+        depth = scene(number)
+        shade = (255 - 35 * depth).astype(np.uint8)
+        Image.fromarray(np.stack([shade, shade // 2, 255 - shade], -1)).save(tmp_path / "photos" / f"{number}.png")
+        blank = np.full(SIZE_HW, 3000, np.uint16)
+        good = np.rint(depth * 1000).astype(np.uint16)
+        Image.fromarray(blank if number % 2 else good).save(tmp_path / "cheap" / f"{number}.png")
+        Image.fromarray(np.rint(depth * 1050).astype(np.uint16)).save(tmp_path / "other" / f"{number}.png")
+        Image.fromarray(encode_depth_rgb(depth)).save(tmp_path / "answers" / f"{number}.png")
+        rows.append({"photo": f"photos/{number}.png", "task": "depth", "answer": f"answers/{number}.png"})
+    (tmp_path / "answers.json").write_text(json.dumps(rows))
+    for name, licence in (("cheap", "Apache-2.0"), ("other", "CC-BY-NC-4.0")):
+        (tmp_path / f"{name}.yaml").write_text(
+            f"kind: maps\nname: {name}\nlicence: {licence}\n"
+            f"depth: {{pattern: '../{name}/{{stem}}.png', scale: 0.001}}\n"
+        )
+    (tmp_path / "dear.yaml").write_text(
+        f"kind: replay\nanswers: answers.json\nmodel: dear\ncost_usd: {PRICE_USD}\nlicence: restricted (terms)\n"
+    )
+    return tmp_path
+
+
+def run(world: Path, out: str, blend: str, **more: object) -> tuple[dict, list[Sample]]:
+    (world / "mix.yaml").write_text(f"kind: mix\ndepth: {blend}\n")
+    recipe, folder = load_teacher(str(world / "mix.yaml"), None, [])
+    job = Job(out=world / out, recipe=recipe, folder=folder, inputs=(str(world / "photos"),), previews=0, **more)
+    result = run_label(job, Console(), workers=1)
+    return result, list(read_samples(world / out))
+
+
+def teachers_of(samples: list[Sample]) -> dict[str, str]:
+    return {sample.key: sample.meta["records"][0]["teacher"] for sample in samples}
+
+
+def test_each_photo_has_one_teacher_drawn_by_weight(world: Path):
+    blend = "{how: weight, teachers: [{teacher: cheap.yaml, weight: 7}, {teacher: other.yaml, weight: 3}]}"
+    result, samples = run(world, "out", blend)
+    assert result["labelled"] == 10
+    assert set(teachers_of(samples).values()) <= {"cheap", "other"}
+    again = run(world, "again", blend)[1]
+    assert teachers_of(again) == teachers_of(samples)
+    assert all(len(sample.meta["records"]) == 1 for sample in samples)
+
+
+def test_draws_follow_the_weights():
+    from distill.images import Photo
+    from distill.teachers.base import Lesson
+    from distill.teachers.mixing import Member, MixedTeacher
+
+    class Says:
+        """A teacher that gives its own name."""
+
+        licence, terms, classes, tasks = "MIT", "", (), (Task.DEPTH,)
+
+        def __init__(self, name: str) -> None:
+            self.name = name
+
+        def teach(self, photo: Photo) -> list[Lesson]:
+            ones = np.ones((2, 2), np.float32)
+            label = Label(Task.DEPTH, ones, ones > 0, ones, Gauge.METRIC)
+            return [Lesson({Task.DEPTH: label}, [{"teacher": self.name}])]
+
+    member = {"teacher": {"kind": "maps"}}
+    recipe = load_recipe(MixRecipe, {"depth": {"how": "weight", "teachers": [member, member]}})
+    mixed = MixedTeacher(recipe, {Task.DEPTH: [Member(Says("a"), 7, 0, 0), Member(Says("b"), 3, 0, 0)]})
+    counts = Counter()
+    for number in range(2000):
+        photo = Photo(str(number), "", b"", "png", np.zeros((2, 2, 3), np.uint8), f"{number:064x}", {})
+        counts[mixed.teach(photo)[0].records[0]["teacher"]] += 1
+    assert 0.66 < counts["a"] / 2000 < 0.74
+
+
+def test_a_cascade_asks_the_dear_teacher_only_where_the_cheap_one_fails_and_says_what_it_spared(world: Path):
+    blend = "{how: cascade, min_quality: 0.5, teachers: [cheap.yaml, dear.yaml]}"
+    result, samples = run(world, "out", blend)
+    asked = teachers_of(samples)
+    assert {key: name for key, name in asked.items() if int(key) % 2 == 0} == dict.fromkeys("02468", "cheap")
+    assert {name for key, name in asked.items() if int(key) % 2} == {"replay of dear"}
+    assert result["cost_usd"] == pytest.approx(5 * PRICE_USD)
+    assert result["spared"] == {"replay of dear": 5} and result["spared_usd"] == pytest.approx(5 * PRICE_USD)
+    assert "did without 5 answers of replay of dear, which would have cost 0.67 USD" in _summary(result)
+    for sample in samples:
+        assert np.median(np.abs(sample.label(Task.DEPTH).value - scene(int(sample.key)))) < 0.05
+    manifest = read_manifest(world / "out")
+    assert set(manifest.licences) == {"Apache-2.0", "restricted (terms)"}
+
+
+def test_where_nobody_passes_the_best_is_kept_or_nothing(world: Path):
+    teachers = "teachers: [cheap.yaml, dear.yaml], min_quality: 1.0"
+    kept, samples = run(world, "best", f"{{how: cascade, {teachers}}}")
+    assert (
+        kept["labelled"] == 10
+        and len(kept["notes"]) == 10
+        and "no teacher's label passes" in kept["notes"][0]["reason"]
+    )
+    assert {name for key, name in teachers_of(samples).items() if int(key) % 2} == {"replay of dear"}
+    none, _ = run(world, "none", f"{{how: cascade, otherwise: none, {teachers}}}")
+    assert none["labelled"] == 0 and len(none["unanswered"]) == 10
+
+
+def test_fused_labels_carry_the_records_and_licences_of_all(world: Path):
+    result, samples = run(world, "out", "{how: fuse, teachers: [other.yaml, dear.yaml]}")
+    assert result["labelled"] == 10
+    for sample in samples:
+        label = sample.label(Task.DEPTH)
+        assert {record["licence"] for record in sample.meta["records"]} == {"CC-BY-NC-4.0", "restricted (terms)"}
+        # 5 % apart is half a sigma: they agree, and not entirely.
+        assert 0.5 < label.confidence[label.valid].mean() < 1
+        assert np.median(label.value / scene(int(sample.key))) == pytest.approx(1.0, abs=0.06)
+
+
+def test_gauges_that_differ_are_refused_before_much_is_asked_and_can_be_brought_together(world: Path):
+    relative = "{kind: maps, name: relative, depth: {pattern: '../other/{stem}.png', gauge: affine_invariant_depth}}"
+    teachers = f"teachers: [cheap.yaml, {relative}]"
+    with pytest.raises(UsageError, match="different gauges"):
+        run(world, "out", f"{{how: fuse, {teachers}}}")
+    result, samples = run(world, "both", f"{{how: fuse, gauge: affine_invariant_depth, {teachers}}}")
+    assert result["labelled"] == 10
+    assert {sample.meta["gauge"] for sample in samples} == {"affine_invariant_depth"}
+
+
+def test_a_teacher_that_fails_leaves_the_others(world: Path):
+    (world / "cheap" / "3.png").unlink()
+    result, samples = run(world, "out", "{how: fuse, teachers: [cheap.yaml, other.yaml]}")
+    assert result["labelled"] == 10
+    assert [row["name"] for row in result["unanswered"]] == ["3.png"]
+    assert teachers_of(samples)["3"] == "other"
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("kind: mix\n", "name at least one"),
+        ("kind: mix\nlicence: MIT\ndepth: {how: fuse, teachers: [cheap.yaml]}\n", "belong to each teacher"),
+        ("kind: mix\ndepth: {how: fuse, teachers: ['os:system']}\n", "cannot name code"),
+        ("kind: mix\ndepth: {how: fuse, teachers: [{kind: callable, function: 'os:system'}]}\n", "cannot name code"),
+        ("kind: mix\nnormals: {how: fuse, teachers: [cheap.yaml]}\n", "cheap cannot do normals"),
+        ("kind: mix\ndepth: {how: fuse, teachers: [mix.yaml]}\n", "mix cannot hold|unknown|nested"),
+        ("kind: mix\ndepth: {how: fuse, teachers: [nowhere.yaml]}\n", "nowhere.yaml"),
+        ("kind: mix\ndepth: {how: vote, teachers: [cheap.yaml]}\n", "depth.how"),
+    ],
+)
+def test_wrong_mixes_are_one_sentence(world: Path, text: str, words: str):
+    if "[mix.yaml]" in text:
+        (world / "inner.yaml").write_text("kind: mix\ndepth: {how: fuse, teachers: [cheap.yaml]}\n")
+        text = text.replace("mix.yaml", "inner.yaml")
+    (world / "mix.yaml").write_text(text)
+    with pytest.raises(UsageError, match=words):
+        recipe, folder = load_teacher(str(world / "mix.yaml"), None, [])
+        Job(out=world / "o", recipe=recipe, folder=folder, inputs=(str(world / "photos"),)).teacher  # noqa: B018
+
+
+def test_a_changed_member_is_another_job(world: Path):
+    run(world, "out", "{how: fuse, teachers: [cheap.yaml, dear.yaml]}")
+    Image.fromarray(encode_depth_rgb(scene(1))).save(world / "answers" / "0.png")
+    with pytest.raises(UsageError, match="another job"):
+        run(world, "out", "{how: fuse, teachers: [cheap.yaml, dear.yaml]}")
+
+
+def metric(values: list[float]) -> Label:
+    value = np.array([values], np.float32)
+    valid = np.isfinite(value)
+    return Label(Task.DEPTH, value, valid, valid.astype(np.float32), Gauge.METRIC)
+
+
+def test_metres_become_what_says_less():
+    label = metric([1.0, 2.0, 4.0, 500.0])
+    disparity = to_gauge(label, Gauge.AFFINE_INVARIANT_DISPARITY)
+    assert np.allclose(disparity.value, [[1.0, 0.5, 0.25, 0.0]]) and disparity.valid.all()
+    scale = to_gauge(label, Gauge.SCALE_INVARIANT)
+    assert np.allclose(scale.value[:, :3], [[0.25, 0.5, 1.0]]) and scale.valid.tolist() == [[True, True, True, False]]
+    affine = to_gauge(label, Gauge.AFFINE_INVARIANT_DEPTH)
+    assert np.allclose(affine.value[:, :3], [[0, 1 / 3, 1.0]])
+    with pytest.raises(UsageError, match="cannot be brought"):
+        to_gauge(disparity, Gauge.AFFINE_INVARIANT_DEPTH)
+    with pytest.raises(UsageError, match="cannot be brought"):
+        to_gauge(affine, Gauge.METRIC)
