@@ -38,6 +38,7 @@ class Segment:
         files: Sink to [path, bytes] of its files.
         end: Whether it is the last one.
         failure: Why the video ended early, if it did: sentence and hint.
+        stateful: Whether what follows depends on a state that the stages left.
     """
 
     number: int
@@ -46,6 +47,7 @@ class Segment:
     files: dict[str, list[tuple[str, int]]]
     end: bool
     failure: tuple[str, str] | None
+    stateful: bool
 
     def paths(self, sink: str) -> list[Path]:
         """The files of one sink."""
@@ -91,6 +93,8 @@ class Journal:
             if segment.number != len(self.segments) or not segment.intact():
                 break
             self.segments.append(segment)
+        if self.segments and self.segments[-1].stateful and not self._state_path(len(self.segments) - 1).is_file():
+            self.segments = []  # only the last states are kept; without one nothing would go on the same
         self._rewrite()
 
     @property
@@ -110,8 +114,8 @@ class Journal:
 
     def state(self) -> dict[str, ndarray]:
         """What the stages left at the end of the last segment."""
-        path = self.folder / f"state.{len(self.segments) - 1:05d}.npz"
-        if not self.segments or not path.is_file():
+        path = self._state_path(len(self.segments) - 1)
+        if not self.segments or not self.segments[-1].stateful:
             return {}
         with np.load(path, allow_pickle=False) as arrays:
             return dict(arrays)
@@ -126,16 +130,20 @@ class Journal:
         if boundary.state:
             buffer = io.BytesIO()
             np.savez(buffer, **boundary.state)  # type: ignore[arg-type]
-            write_file(self.folder / f"state.{number:05d}.npz", buffer.getvalue())
-            (self.folder / f"state.{number - 1:05d}.npz").unlink(missing_ok=True)
+            write_file(self._state_path(number), buffer.getvalue())
+            self._state_path(number - 2).unlink(missing_ok=True)
         files = {sink: [(str(path), path.stat().st_size) for path in paths] for sink, paths in boundary.files.items()}
         failure = (boundary.failure.message, boundary.failure.hint) if boundary.failure else None
-        self.segments.append(Segment(number, boundary.stop, times, files, boundary.end, failure))
+        stateful = bool(boundary.state)
+        self.segments.append(Segment(number, boundary.stop, times, files, boundary.end, failure, stateful))
         self._append(_line(self.segments[-1]))
 
     def close(self) -> None:
         """All results are there: the folder goes."""
         shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _state_path(self, number: int) -> Path:
+        return self.folder / f"state.{number:05d}.npz"
 
     def _append(self, line: dict[str, Any]) -> None:
         try:
@@ -191,6 +199,7 @@ def _line(segment: Segment) -> dict[str, Any]:
         "files": segment.files,
         "end": segment.end,
         "failure": segment.failure,
+        "stateful": segment.stateful,
     }
 
 
@@ -198,4 +207,4 @@ def _parse(line: dict[str, Any]) -> Segment:
     files = {sink: [(path, size) for path, size in pairs] for sink, pairs in line["files"].items()}
     failure = tuple(line["failure"]) if line["failure"] else None
     times = [(pts, time_s) for pts, time_s in line["times"]]
-    return Segment(line["segment"], line["stop"], times, files, line["end"], failure)
+    return Segment(line["segment"], line["stop"], times, files, line["end"], failure, line["stateful"])

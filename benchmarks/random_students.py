@@ -1,0 +1,29 @@
+"""Students with random weights, for benchmarks of speed: what they cost does not depend on what they learned."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from distill.export.onnx import export_onnx
+from distill.recipe.training import StudentRecipe
+from distill.students.student import build_spec, build_student
+from distill.tasks import Task
+
+CLASSES = ("floor", "wall", "ceiling", "table", "chair", "person", "thing", "plant")
+
+
+def random_student(preset: str, tasks: tuple[Task, ...], folder: Path) -> Path:
+    """The ONNX file of a student of this preset; made once per folder."""
+    path = folder / f"{preset}_{'_'.join(tasks)}.onnx"
+    if path.is_file():
+        return path
+    torch.manual_seed(0)
+    recipe = StudentRecipe.model_validate({"preset": preset})
+    spec = build_spec(recipe, name=preset, tasks=tasks, classes=CLASSES)
+    student = build_student(recipe, spec).eval()
+    with torch.no_grad():
+        for parameter in student.heads.parameters():
+            parameter.mul_(3.0)  # answers that vary over the picture, as those of a trained one do
+    return export_onnx(student, spec, path).path

@@ -1,0 +1,227 @@
+"""Long jobs: a call that was cut off anywhere goes on and ends the same; a full disk stops it cleanly."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+from fake_runner import FakeRunner
+from test_predict_command import write_clip
+
+from distill.errors import DistillError
+from distill.export.journal import Journal, sign
+from distill.export.pipeline import Boundary
+from distill.export.predicting import Done
+from distill.export.sinks import base
+from distill.export.stabiliser import Steadiness
+from distill.export.videos import SINKS, Places, VideoWishes, predict_video
+from distill.video import VideoReader
+
+ALL = frozenset(SINKS) - {"parquet"}
+
+
+def job(clip: Path, out: Path, **changes: object) -> tuple[Done, Places]:
+    """Everything at once, in segments of 4."""
+    wishes = VideoWishes(
+        **{
+            "write": ALL,
+            "batch": 2,
+            "segment": 4,
+            "points": (3,),
+            "fov_deg": 60.0,
+            "steadiness": Steadiness(),
+            **changes,
+        }
+    )
+    places = Places(out / "clip", out / "clip.mp4", out / "clip.maps")
+    done = Done()
+    predict_video(FakeRunner(), "clip", VideoReader(clip), places, wishes, done, lambda count: None)
+    return done, places
+
+
+def contents(out: Path) -> dict[str, object]:
+    """Every file: frames and times of a video, bytes of the others."""
+    found: dict[str, object] = {}
+    for path in sorted(out.rglob("*")):
+        if path.suffix in (".mp4", ".mkv"):
+            with av.open(str(path)) as container:
+                frames = [(round(frame.time, 4), bytes(frame.planes[0])) for frame in container.decode(video=0)]
+            found[path.name] = frames
+        elif path.is_file():
+            found[str(path.relative_to(out))] = path.read_bytes()
+    return found
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_clip(tmp_path_factory.mktemp("clip") / "clip.mkv", [40 * n for n in range(18)], noise=20)
+
+
+@pytest.fixture(scope="module")
+def whole(clip: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, object]:
+    out = tmp_path_factory.mktemp("whole")
+    done, places = job(clip, out)
+    assert done.rows[0]["frames"] == 18 and not done.failed and not places.work.exists()
+    return contents(out)
+
+
+class Cut(BaseException):
+    """Stands for SIGKILL: nothing catches it, nothing is tidied."""
+
+
+@pytest.mark.parametrize("at", [1, 2, 4, 5])
+def test_a_job_cut_off_behind_any_segment_ends_the_same(
+    clip: Path, whole: dict[str, object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: int
+) -> None:
+    commit = Journal.commit
+
+    def cut(self: Journal, boundary: Boundary, times: list) -> None:
+        commit(self, boundary, times)
+        if len(self.segments) == at:
+            raise Cut
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Journal, "commit", cut)
+        with pytest.raises(Cut):
+            job(clip, tmp_path)
+    done, _ = job(clip, tmp_path)
+    assert done.rows[0]["resumed_at"] == min(4 * at, 18)
+    assert contents(tmp_path) == whole
+
+
+def test_the_comparison_can_fail(clip: Path, whole: dict[str, object], tmp_path: Path) -> None:
+    """Without its state the stabiliser begins anew, and the maps differ."""
+    job(clip, tmp_path, steadiness=None)
+    assert contents(tmp_path) != whole
+
+
+@pytest.mark.parametrize(("damaged", "resumed_at"), [("000006", None), ("000009", 8)])
+def test_a_damaged_segment_is_made_again(
+    clip: Path,
+    whole: dict[str, object],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    damaged: str,
+    resumed_at: int | None,
+) -> None:
+    """States are kept for the last two segments: what is older begins at the beginning."""
+    commit = Journal.commit
+
+    def cut(self: Journal, boundary: Boundary, times: list) -> None:
+        commit(self, boundary, times)
+        if len(self.segments) == 3:
+            raise Cut
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Journal, "commit", cut)
+        with pytest.raises(Cut):
+            job(clip, tmp_path)
+    (tmp_path / "clip.maps" / f"{damaged}.depth.png").write_bytes(b"")  # a power cut leaves such files
+    with (tmp_path / ".clip.work" / "journal.jsonl").open("a") as file:
+        file.write('{"segment": 3, "sto')  # and such lines
+    done, _ = job(clip, tmp_path)
+    assert contents(tmp_path) == whole
+    assert done.rows[0].get("resumed_at") == resumed_at
+
+
+def test_another_wish_begins_anew(clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def cut(self: Journal, boundary: Boundary, times: list) -> None:
+        commit(self, boundary, times)
+        raise Cut
+
+    commit = Journal.commit
+    with monkeypatch.context() as patch:
+        patch.setattr(Journal, "commit", cut)
+        with pytest.raises(Cut):
+            job(clip, tmp_path)
+    done, _ = job(clip, tmp_path, steadiness=Steadiness(0.9))
+    assert "resumed_at" not in done.rows[0] and done.rows[0]["frames"] == 18
+
+
+def test_a_signature_is_of_file_and_facts(clip: Path, tmp_path: Path) -> None:
+    first = sign(clip, {"a": 1})
+    assert first == sign(clip, {"a": 1}) != sign(clip, {"a": 2})
+    os.utime(clip)
+    assert sign(clip, {"a": 1}) != first
+
+
+def test_a_full_disk_keeps_what_is_done(
+    clip: Path, whole: dict[str, object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_bytes = Path.write_bytes
+
+    def full(self: Path, data: bytes) -> int:
+        if "000010.depth" in self.name:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return write_bytes(self, data)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "write_bytes", full)
+        with pytest.raises(DistillError, match=r"frame 10: .*No space left on device.*free space"):
+            job(clip, tmp_path)
+    assert not [path for path in tmp_path.rglob("*") if path.name.endswith(".part")]
+    done, _ = job(clip, tmp_path)
+    assert done.rows[0]["resumed_at"] == 8 and contents(tmp_path) == whole
+
+
+def test_an_engine_that_fails_names_the_frame_and_keeps_the_rest(
+    clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = FakeRunner._run
+
+    def broken(self: FakeRunner, images: np.ndarray) -> dict:
+        if len(self.batches) == 6:
+            raise DistillError("no memory", hint="try a smaller --batch")
+        return run(self, images)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(FakeRunner, "_run", broken)
+        done, _ = job(clip, tmp_path, steadiness=None)
+    assert done.failed[0]["reason"] == "frames 12 to 13: no memory; 12 frames are kept"
+    assert done.failed[0]["hint"] == "try a smaller --batch" and not done.rows
+    done, _ = job(clip, tmp_path, steadiness=None)
+    assert done.rows[0] | {"resumed_at": 12, "frames": 18} == done.rows[0]
+
+
+@pytest.mark.timeout(120)
+def test_a_killed_process_goes_on(onnx_file: Path, tmp_path: Path) -> None:
+    """SIGKILL while it works; then the same command."""
+    clip = write_clip(tmp_path / "clip.mp4", [40 * n for n in range(120)], noise=30)
+    results = []
+    for out, kills in ((tmp_path / "killed", 1), (tmp_path / "whole", 0)):
+        words = [sys.executable, "-m", "distill", "predict", onnx_file, clip, "--out", out, "--batch", "2", "--json"]
+        words += ["--write", "overlay", "--write", "ffv1", "--steady", "0.5", "--segment", "10", "--threads", "1"]
+        for _ in range(kills):
+            process = subprocess.Popen(list(map(str, words)), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            before = lines = journal_lines(out)
+            while process.poll() is None and lines <= before + 2:
+                time.sleep(0.01)
+                lines = journal_lines(out)
+            process.send_signal(signal.SIGKILL)
+            process.wait()
+        done = subprocess.run(list(map(str, words)), capture_output=True, text=True, check=True)
+        results.append(json.loads(done.stdout))
+    assert results[0]["results"][0]["resumed_at"] >= 10 and "resumed_at" not in results[1]["results"][0]
+    first, second = contents(tmp_path / "killed"), contents(tmp_path / "whole")
+    for name in ("clip.mp4", "clip.depth.mkv", "clip.normals.mkv", "clip.semantic.mkv"):
+        assert first[name] == second[name] and len(first[name]) == 120
+
+
+def journal_lines(out: Path) -> int:
+    return sum(len(path.read_text().splitlines()) for path in out.glob(".*.work/journal.jsonl"))
+
+
+def test_sinks_write_nothing_half(tmp_path: Path) -> None:
+    base.write_file(tmp_path / "a", b"x")
+    with pytest.raises(DistillError, match="cannot be written"):
+        base.write_file(tmp_path / "none" / "a", b"x")
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]
