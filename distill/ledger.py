@@ -42,6 +42,8 @@ CREATE TABLE IF NOT EXISTS batches (
 """
 ASKING = "asking"
 """A call is in flight, or its owner died while it was."""
+GATHERING = "gathering"
+"""Taken, and not sent yet."""
 FINAL = ("done", "refused", "empty", "failed")
 """Nothing more will be done about a row in these states, unless someone asks again."""
 _COLUMNS = (
@@ -107,7 +109,7 @@ class Ledger:
             self._db.close()
             self._owner.close()
 
-    def reserve(self, key: str, *, job: str, worst_usd: float, caps: Caps, **about: str) -> bool:
+    def reserve(self, key: str, *, job: str, worst_usd: float, caps: Caps, unsent: bool = False, **about: str) -> bool:
         """Take a request for one call; False when another living process has it in flight.
 
         Args:
@@ -115,6 +117,7 @@ class Ledger:
             job: Whose money it is.
             worst_usd: The most that the call can cost.
             caps: Checked with every call in flight at its worst price.
+            unsent: It is only gathered, to be sent with others; `write_batch` says that it was.
             about: ``licence``, ``model``, ``task``, ``subject`` of a new row.
 
         Raises:
@@ -122,10 +125,13 @@ class Ledger:
         """
         with self._transaction() as db:
             row = db.execute("SELECT state, owner, reserved_usd, job FROM requests WHERE key=?", (key,)).fetchone()
-            if row and row[0] == ASKING:
-                if row[1] != self._owner.name and _alive(self.path.parent, row[1]):
+            if row and row[0] in (ASKING, GATHERING):
+                if row[1] != self._owner.name and (_alive(self.path.parent, row[1]) or _in_a_batch(db, key)):
                     return False
-                self._doubt(db, key, row[3], row[2])
+                if row[0] == ASKING:
+                    self._doubt(db, key, row[3], row[2])
+                else:
+                    _add(db, row[3], reserved_usd=-row[2])
             _check_caps(_spending(db, job), worst_usd, caps)
             values = {"licence": "", "model": "", "task": "", "subject": "", **about}
             db.execute(
@@ -133,9 +139,16 @@ class Ledger:
                 " changed_s) VALUES (:key, :job, :asking, :owner, 1, :worst, :licence, :model, :task, :subject, :now)"
                 " ON CONFLICT(key) DO UPDATE SET job=:job, state=:asking, owner=:owner, tries=tries+1,"
                 " reserved_usd=:worst, changed_s=:now",
-                {**values, "key": key, "job": job, "asking": ASKING, "owner": self._owner.name, "worst": worst_usd,
-                 "now": time.time()},
-            )  # fmt: skip
+                {
+                    **values,
+                    "key": key,
+                    "job": job,
+                    "asking": GATHERING if unsent else ASKING,
+                    "owner": self._owner.name,
+                    "worst": worst_usd,
+                    "now": time.time(),
+                },
+            )
             _add(db, job, calls=1, reserved_usd=worst_usd)
         return True
 
@@ -187,25 +200,28 @@ class Ledger:
             cost_of: What the answer to a request cost; None when none was kept, so that it may have been charged.
         """
         with self._guarded():
-            rows = self._db.execute("SELECT key, owner FROM requests WHERE state=?", (ASKING,)).fetchall()
-        for key, owner in rows:
-            if owner == self._owner.name or _alive(self.path.parent, owner):
+            rows = self._db.execute(
+                "SELECT key, owner, state FROM requests WHERE state IN (?, ?)", (ASKING, GATHERING)
+            ).fetchall()
+        sent = {key for batch in self.batches() if batch["state"] != BATCH_OVER for key in batch["keys"]}
+        for key, owner, state in rows:
+            if key in sent or owner == self._owner.name or _alive(self.path.parent, owner):
                 continue
-            cost_usd = cost_of(key)
-            self._settle_for(key, owner, cost_usd)
+            self._settle_for(key, owner, cost_of(key), sent=state == ASKING)
 
-    def _settle_for(self, key: str, owner: str, cost_usd: float | None) -> None:
+    def _settle_for(self, key: str, owner: str, cost_usd: float | None, *, sent: bool) -> None:
         """Settle another's call, unless someone has taken it since."""
         with self._transaction() as db:
             row = db.execute(
-                "SELECT job, reserved_usd FROM requests WHERE key=? AND state=? AND owner=?", (key, ASKING, owner)
+                "SELECT job, reserved_usd FROM requests WHERE key=? AND state IN (?, ?) AND owner=?",
+                (key, ASKING, GATHERING, owner),
             ).fetchone()
             if row is None:
                 return
-            if cost_usd is None:
+            if cost_usd is None and sent:
                 self._doubt(db, key, *row)
             else:
-                _add(db, row[0], reserved_usd=-row[1], cost_usd=cost_usd)
+                _add(db, row[0], reserved_usd=-row[1], cost_usd=cost_usd or 0.0)
             db.execute(
                 "UPDATE requests SET state=?, owner='', reserved_usd=0, cost_usd=cost_usd+?, detail=? WHERE key=?",
                 ("waiting" if cost_usd is None else "done", cost_usd or 0.0, "cut off with its process", key),
@@ -275,6 +291,21 @@ class Ledger:
                 (label, job, name, state, self._owner.name, json.dumps(keys), time.time()),
             )
 
+            if state != BATCH_OVER:
+                db.executemany(
+                    "UPDATE requests SET state=?, owner=? WHERE key=? AND state=?",
+                    [(ASKING, self._owner.name, key, GATHERING) for key in keys],
+                )
+
+    def adopt_batch(self, label: str) -> bool:
+        """Take over a batch job whose process has died; False when another one was faster."""
+        with self._transaction() as db:
+            row = db.execute("SELECT owner FROM batches WHERE label=?", (label,)).fetchone()
+            if row is None or (row[0] != self._owner.name and _alive(self.path.parent, row[0])):
+                return False
+            db.execute("UPDATE batches SET owner=? WHERE label=?", (self._owner.name, label))
+        return True
+
     def batches(self) -> list[dict[str, Any]]:
         """All batch jobs, oldest first: label, job, name, state, owner, keys, and whether another process tends it."""
         names = ("label", "job", "name", "state", "owner", "keys")
@@ -313,12 +344,20 @@ class Ledger:
             self._db.execute("COMMIT")
 
 
+BATCH_OVER = "over"
+"""State of a batch job of which nothing more is to come."""
 _HINT = "free space, or make the folder writable, and run the same command again"
 
 
 def _spending(db: sqlite3.Connection, job: str) -> Spending:
     row = db.execute("SELECT calls, cost_usd, doubtful_usd, reserved_usd FROM spending WHERE job=?", (job,)).fetchone()
     return Spending(*row) if row else Spending()
+
+
+def _in_a_batch(db: sqlite3.Connection, key: str) -> bool:
+    """Whether a batch job that is not over has the request; whoever adopts the job will settle it."""
+    found = db.execute("SELECT 1 FROM batches WHERE state != ? AND instr(keys, ?)", (BATCH_OVER, key)).fetchone()
+    return found is not None
 
 
 def _add(db: sqlite3.Connection, job: str, **amounts: float) -> None:

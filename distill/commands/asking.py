@@ -146,5 +146,5 @@ def asked_slices(job: Job, todo: Sequence[int], spending: Spending, console: Con
         except BaseException as error:
             asker.stop(DistillError("interrupted"))
             if isinstance(error, KeyboardInterrupt) and asker.in_flight:
-                console.say(f"waiting for {asker.in_flight} answers in flight; Ctrl-C again gives them up")
+                console.say(asker.farewell)
             raise

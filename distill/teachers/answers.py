@@ -22,6 +22,7 @@ from typing import Any
 
 from distill.errors import DistillError
 from distill.images import Photo, write_atomic
+from distill.tasks import Gauge, Task
 from distill.teachers.base import Answer, KeyedGenerator, Question, Refusal
 
 PICTURE, REFUSED, EMPTY = "picture", "refused", "empty"
@@ -64,10 +65,14 @@ class Ask:
     @cached_property
     def key(self) -> str:
         """SHA-256, in hex."""
-        parts = asdict(self)
+        parts = self.to_json()
         parts["sentence"] = hashlib.sha256(self.sentence.encode()).hexdigest()
         text = json.dumps([_FORMAT, parts], sort_keys=True, ensure_ascii=False)
         return hashlib.sha256(text.encode(errors="surrogateescape")).hexdigest()
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values; ``Ask(**values)`` is the inverse."""
+        return asdict(self)
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,21 +189,19 @@ class AnswerStore:
         """
         meta = {
             "format": _FORMAT,
-            "ask": asdict(ask),
+            "ask": ask.to_json(),
             "kind": kind,
             "reason": reason,
             "suffix": sniff_suffix(data) if data else "none",
             "bytes": len(data),
             "sha256": hashlib.sha256(data).hexdigest(),
-            "question": asdict(question) if question else None,
+            "question": question_to_json(question) if question else None,
             "received": datetime.now(UTC).isoformat(timespec="seconds"),
             "cost_usd": 0.0,
             "licence": "unknown",
             "model_version": ask.model,
             **about,
         }
-        if question:  # a legend's order is part of the question, and JSON objects are not for order
-            meta["question"]["legend"] = [[name, list(colour)] for name, colour in question.legend.items()]
         path = self._path(ask.key, "json")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -271,6 +274,28 @@ class StoredGenerator:
         return self._store.keep(
             ask, PICTURE, answer.data, cost_usd=answer.cost_usd, model_version=answer.model, **about
         )
+
+
+def question_to_json(question: Question) -> dict[str, Any]:
+    """Plain values; the legend as a list, since its order is part of the question and sorted keys would lose it."""
+    return {**asdict(question), "legend": [[name, list(colour)] for name, colour in question.legend.items()]}
+
+
+def question_from_json(values: Mapping[str, Any]) -> Question:
+    """The inverse of `question_to_json`.
+
+    Raises:
+        TypeError, ValueError, KeyError: It was written by another version.
+    """
+    return Question(
+        **{
+            **values,
+            "task": Task(values["task"]),
+            "gauge": Gauge(values["gauge"]),
+            "legend": {name: (red, green, blue) for name, (red, green, blue) in values["legend"]},
+            "background": tuple(values["background"]),
+        }
+    )
 
 
 def sniff_suffix(data: bytes) -> str:

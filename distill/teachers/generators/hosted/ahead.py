@@ -17,23 +17,28 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from distill.errors import DistillError, UsageError
 from distill.images import Photo
 from distill.ledger import Ledger, Spending
-from distill.recipe.hosted import HostedRecipe
+from distill.recipe.hosted import GeminiRecipe, HostedRecipe
 from distill.teachers.answers import AnswerStore, Unanswered
 from distill.teachers.base import Teacher
 from distill.teachers.generators.hosted.engine import Engine, Stopped, Terms, recover
 from distill.teachers.generators.hosted.opening import find_secrets, open_service, prices_of
 from distill.teachers.generators.hosted.painter import HostedGenerator
+from distill.teachers.generators.hosted.prices import Price
 from distill.teachers.generators.hosted.service import Call, Service
+
+if TYPE_CHECKING:
+    from distill.teachers.generators.hosted.batch import BatchEngine
 
 ReadSlice = Callable[[int], Iterator[Photo]]
 BuildTeacher = Callable[[Callable[[HostedGenerator, Call], None]], Teacher]
 _Item = tuple[int, list[Future[None]]] | BaseException
 _HEARTBEAT_S = 0.5
+_MOST_IN_BATCHES = 100_000
 _LATER = "asked, and not answered yet"
 
 
@@ -44,12 +49,14 @@ class Asker:
         self._recipe, self._store, self._terms = recipe, store, terms
         self._ledger = Ledger(store.folder)
         recover(self._ledger, store)
-        # Enough waiting calls to keep all places taken while some sleep before another try; each holds a picture.
-        self._window = threading.Semaphore(4 * recipe.limits.concurrency + 16)
+        # Enough waiting calls to keep all places taken while some sleep before another try; each holds a picture. Those
+        # of a batch hold none: theirs are in files.
+        in_batches = getattr(recipe, "mode", "") == "batch"
+        self._window = threading.Semaphore(_MOST_IN_BATCHES if in_batches else 4 * recipe.limits.concurrency + 16)
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="asker", daemon=True)
         self._reader: threading.Thread | None = None
-        self._engine: Engine | None = None
+        self._engine: Engine | BatchEngine | None = None
         self._service: Service | None = None
         self._stopped: DistillError | None = None
         self._calls: set[Future[None]] = set()
@@ -91,6 +98,13 @@ class Asker:
     def in_flight(self) -> int:
         """Calls that are sent and not answered."""
         return self._engine.in_flight if self._engine else 0
+
+    @property
+    def farewell(self) -> str:
+        """What becomes of the calls in flight when one leaves now."""
+        if getattr(self._recipe, "mode", "") == "batch":
+            return f"{self.in_flight} questions are with the service; run the same command again to fetch the answers"
+        return f"waiting for {self.in_flight} answers in flight; Ctrl-C again gives them up"
 
     def stop(self, error: DistillError) -> None:
         """Begin no more calls. Those in flight are answered and kept."""
@@ -208,7 +222,8 @@ class Asker:
                 self._stopped = self._stopped or error
                 raise
             price, gate_price = prices_of(self._recipe)
-            self._engine = Engine(
+            hidden = tuple(find_secrets(self._recipe))
+            online = Engine(
                 self._service,
                 self._store,
                 self._ledger,
@@ -216,9 +231,26 @@ class Asker:
                 gate_price=gate_price,
                 limits=self._recipe.limits,
                 terms=self._terms,
-                secrets=find_secrets(self._recipe),
+                hidden=hidden,
             )
+            self._engine = self._in_batches(online, price, hidden) or online
         await self._engine.answer(call)
+
+    def _in_batches(self, online: Engine, price: Price, hidden: tuple[str, ...]) -> BatchEngine | None:
+        """The engine that asks in batches, if the recipe wants it."""
+        recipe, service = self._recipe, self._service
+        if not isinstance(recipe, GeminiRecipe) or recipe.mode != "batch":
+            return None
+        from distill.teachers.generators.hosted.batch import BatchEngine
+        from distill.teachers.generators.hosted.gemini import GeminiService
+        from distill.teachers.generators.hosted.jobs import JobClient
+
+        if not isinstance(service, GeminiService):
+            raise UsageError("batches are to be had from the Gemini API only")
+        client = JobClient(recipe, service.client, hidden=hidden)
+        return BatchEngine(
+            recipe, client, self._store, self._ledger, price=price, terms=self._terms, online=online, hidden=hidden
+        )
 
 
 def _as_stop(error: DistillError) -> DistillError:

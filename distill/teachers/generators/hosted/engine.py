@@ -18,7 +18,7 @@ from distill.errors import DistillError
 from distill.ledger import CapReached, Caps, Ledger
 from distill.recipe.hosted import LimitsRecipe
 from distill.teachers.answers import EMPTY, AnswerStore, Stored
-from distill.teachers.generators.hosted.painter import settled
+from distill.teachers.generators.hosted.painter import next_step, settled
 from distill.teachers.generators.hosted.prices import Price
 from distill.teachers.generators.hosted.service import (
     Broken,
@@ -74,11 +74,11 @@ class Engine:
         gate_price: Price | None = None,
         limits: LimitsRecipe,
         terms: Terms,
-        secrets: Sequence[str] = (),
+        hidden: Sequence[str] = (),
     ) -> None:
         self._service, self._store, self._ledger = service, store, ledger
         self._price, self._gate_price, self._limits, self._terms = price, gate_price or price, limits, terms
-        self._secrets = tuple(secrets)
+        self._hidden = tuple(hidden)
         paces = {
             "requests": Pace(limits.requests_per_minute),
             "images": Pace(limits.images_per_minute),
@@ -105,17 +105,7 @@ class Engine:
             DistillError: This call failed for good, or its answer could not be stored.
         """
         while settled(self._store, call, self._limits.tries_without_picture) is None:
-            await self._get(self._next_step(call))
-
-    def _next_step(self, call: Call) -> Call:
-        """Which call to make: the gate first; then the question; then the same again while answers hold no picture."""
-        if call.gate is not None and not self._store.holds(call.gate.ask.key):
-            return call.gate
-        for number in range(self._limits.tries_without_picture):
-            step = call.again(number)
-            if not self._store.holds(step.ask.key):
-                return step
-        return call
+            await self._get(next_step(self._store, call, self._limits.tries_without_picture))
 
     async def _get(self, call: Call) -> None:
         """Make one call until its answer is stored, by us or by another process."""
@@ -143,10 +133,7 @@ class Engine:
         Raises:
             Stopped: Something does.
         """
-        self._check_time_and_hope()
-        self._check_space(call)
-        if self.stopped is not None:
-            raise Stopped(self.stopped.message, hint=self.stopped.hint)
+        self.check_before(call)
         try:
             return self._ledger.reserve(
                 call.ask.key,
@@ -162,6 +149,21 @@ class Engine:
             self.stop(error)
             raise Stopped(error.message, hint=error.hint) from error
 
+    def check_before(self, call: Call, *, expected: int = 0) -> None:
+        """Whether there is time, hope and room for another answer.
+
+        Args:
+            call: The next one.
+            expected: Answers that will come besides those in flight here.
+
+        Raises:
+            Stopped: There is not.
+        """
+        self._check_time_and_hope()
+        self._check_space(call, self.in_flight + expected)
+        if self.stopped is not None:
+            raise Stopped(self.stopped.message, hint=self.stopped.hint)
+
     def _check_time_and_hope(self) -> None:
         deadline_s = self._terms.deadline_s
         if deadline_s is not None and time.time() >= deadline_s:
@@ -175,11 +177,11 @@ class Engine:
                 )
             )
 
-    def _check_space(self, call: Call) -> None:
-        """Answers in flight must find room when they come: they are paid for."""
+    def _check_space(self, call: Call, others: int) -> None:
+        """All answers that are on their way must find room when they come: they are paid for."""
         height, width = call.canvas_hw or (1024, 1024)
         each = height * width * _BYTES_PER_PIXEL if call.canvas_hw else 2 * len(call.picture)
-        needed = (self._throttle.gate.in_flight + 1) * (each + _SPARE_BYTES)
+        needed = (others + 1) * (each + _SPARE_BYTES)
         try:
             free = shutil.disk_usage(self._store.folder).free
         except OSError as error:
@@ -268,7 +270,7 @@ class Engine:
         try:
             stored = await asyncio.to_thread(
                 keep_reply, self._store, call, reply, cost_usd=cost_usd, licence=self._terms.licence,
-                secrets=self._secrets,
+                secrets=self._hidden,
             )  # fmt: skip
         except DistillError as error:
             self.stop(error)
@@ -303,7 +305,7 @@ class Engine:
             raise Stopped(error.message, hint=error.hint) from error
 
     def _say(self, error: Exception) -> str:
-        return sayable(str(error), self._secrets)
+        return sayable(str(error), self._hidden)
 
 
 def keep_reply(

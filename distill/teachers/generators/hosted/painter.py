@@ -176,6 +176,14 @@ def settled(store: AnswerStore, call: Call, tries_without_picture: int) -> tuple
     return key, cost_usd
 
 
+def next_step(store: AnswerStore, call: Call, tries_without_picture: int) -> Call:
+    """What to ask next: the gate first; then the question; then the same again while answers hold no picture."""
+    if call.gate is not None and not store.holds(call.gate.ask.key):
+        return call.gate
+    steps = (call.again(number) for number in range(tries_without_picture))
+    return next((step for step in steps if not store.holds(step.ask.key)), call)
+
+
 def _says_no(gate: dict[str, Any]) -> bool:
     """Whether the gate's answer is that there is nothing; anything else is taken for a yes."""
     text = str(gate.get("text", "")).strip().lower()

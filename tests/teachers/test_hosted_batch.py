@@ -1,0 +1,137 @@
+"""Half-price batch jobs: collected whole, whoever died meanwhile; what fails is asked once more, and nothing twice."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from fake_gemini import FakeGemini, Settings
+from hosted_jobs import KEY, charged_usd, job, label, shards, write_photos
+
+from distill.commands.asking import Spending, job_name
+from distill.ledger import Ledger
+from distill.teachers.answers import AnswerStore, Unanswered
+from distill.teachers.generators.hosted.ahead import Asker
+from distill.teachers.generators.hosted.batch import BatchEngine
+from distill.teachers.generators.hosted.engine import Terms
+from distill.teachers.generators.hosted.jobs import JobClient
+from distill.teachers.generators.hosted.painter import HostedGenerator
+from distill.teachers.generators.hosted.service import Call
+
+BATCH = {"mode": "batch", "poll_s": 0.05, "batch_images": 10}
+
+
+@pytest.fixture(autouse=True)
+def key(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GEMINI_API_KEY", KEY)
+    monkeypatch.delenv("GOOGLE_API_KEY", raising=False)
+
+
+def test_a_batch_gives_the_same_labels_as_online_at_half_the_price(tmp_path: Path):
+    write_photos(tmp_path / "photos", 8)
+    with FakeGemini(Settings(size="photo")) as server:
+        batch = label(job(tmp_path, server.url, **BATCH))
+        stats = server.stats
+        assert (stats["made"], stats["batches"], stats["usage"]["image"]) == (24, 3, 0)
+        assert batch["complete"] and sum(batch["labels"].values()) == 24
+        assert batch["spent_usd"] == pytest.approx(charged_usd(stats), rel=1e-4)
+        online = label(job(tmp_path, server.url, out="online"))  # the answers are the same, so they are not asked for
+        assert server.stats["made"] == 24 and online["spent_usd"] == 0
+    assert shards(tmp_path / "out") == shards(tmp_path / "online")
+    assert not list((tmp_path / "answers" / "batches").iterdir())
+
+
+def test_partial_failures_and_busy_services_are_mended_or_listed(tmp_path: Path):
+    write_photos(tmp_path / "photos", 10)
+    faults = {"busy": 0.2, "batch_error": 0.15, "text_only": 0.15, "refusal": 0.1, "bad_request": 0.1}
+    with FakeGemini(Settings(size="photo"), **faults) as server:
+        result = label(job(tmp_path, server.url, **BATCH))
+        assert sum(result["labels"].values()) + len(result["unanswered"]) == 30 and result["complete"]
+        assert server.stats["duplicates"] == 0
+    reasons = " ".join(row["reason"] for row in result["unanswered"])
+    assert "the batch job failed on this question: internal error" in reasons and "IMAGE_SAFETY" in reasons
+
+
+def test_an_expired_job_is_not_waited_for_for_ever(tmp_path: Path):
+    write_photos(tmp_path / "photos", 1)
+    with FakeGemini(Settings(size="photo", batch_expires=True)) as server:
+        result = label(job(tmp_path, server.url, **BATCH))
+    assert [row["reason"] for row in result["unanswered"]] == ["the batch job ended as EXPIRED without an answer"] * 3
+    assert result["doubtful_usd"] > 0 and result["complete"]
+
+
+@pytest.mark.parametrize("moment", ["before it is begun", "before its name is known", "while it runs", "at the end"])
+def test_a_job_outlives_the_process_that_began_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moment: str):
+    class Killed(BaseException):
+        pass
+
+    async def die(*arguments, **named):
+        raise Killed
+
+    begin = JobClient.begin
+
+    async def begin_and_die(self, path, label):
+        await begin(self, path, label)
+        raise Killed
+
+    write_photos(tmp_path / "photos", 4)
+    with FakeGemini(Settings(size="photo", batch_s=0.3)) as server:
+        with monkeypatch.context() as patch:
+            if moment == "before it is begun":
+                patch.setattr(JobClient, "begin", die)
+            elif moment == "before its name is known":
+                patch.setattr(JobClient, "begin", begin_and_die)
+            elif moment == "while it runs":
+                patch.setattr(JobClient, "wait", die)
+            else:
+                patch.setattr(BatchEngine, "_keep_all", lambda self, job, data: (_ for _ in ()).throw(Killed))
+            run_until_killed(tmp_path, server.url, Killed)
+        before = Ledger(tmp_path / "answers").batches()
+        assert [batch["state"] for batch in before] == (["new"] if "before" in moment else ["running"]) * 2
+        assert server.stats["batches"] == (0 if moment == "before it is begun" else 2)
+        result = label(job(tmp_path, server.url, **BATCH))
+        assert result["complete"] and sum(result["labels"].values()) == 12
+        assert server.stats["made"] == 12 and server.stats["batches"] == 2
+        assert result["spent_usd"] == pytest.approx(charged_usd(server.stats), rel=1e-4)
+        assert result["doubtful_usd"] == 0.0
+
+
+def run_until_killed(folder: Path, url: str, killed: type[BaseException]) -> None:
+    """A process that dies in the middle of a job: nothing after that is done in its name."""
+    wanted: list[Call] = []
+
+    def note(generator: HostedGenerator, call: Call) -> None:
+        wanted.append(call)
+        raise Unanswered("later")
+
+    one = job(folder, url, **BATCH)
+    teacher = one.build_teacher(note)
+    for photo in one.source.read(0, 4):
+        teacher.teach(photo)
+    asker = Asker(one.recipe, AnswerStore(folder / "answers"), terms=Terms(job=job_name(one)))
+
+    asked = [asker._loop.create_task(asker._answer(call)) for call in wanted]
+    deaths = 0
+    for _ in range(3):  # a death ends the loop; the other job dies with it or in the next round
+        try:
+            asker._loop.run_until_complete(asyncio.sleep(0.7))
+        except killed:
+            deaths += 1
+    assert deaths and not any(task.done() for task in asked)
+    # As the system does when a process dies: its lock is gone, and nothing is tidied up.
+    asker._ledger._owner._file.close()
+
+
+def test_a_cap_holds_in_batches_and_what_was_begun_is_fetched(tmp_path: Path):
+    write_photos(tmp_path / "photos", 12)
+    with FakeGemini(Settings(size="photo")) as server:
+        capped = label(job(tmp_path, server.url, **BATCH), Spending(max_usd=0.6))
+        assert "cap" in capped["stopped"] and capped["labelled"] > 0 and not capped["complete"]
+        assert 0.2 < charged_usd(server.stats) <= 0.6
+        done = label(job(tmp_path, server.url, **BATCH))
+        assert done["complete"] and server.stats["duplicates"] == 0 and server.stats["made"] == 36
