@@ -80,7 +80,7 @@ def main() -> None:
         settings += ["train.accelerator=cpu", "train.seed=0", "train.validations=4", *losses]
         distill("train", *settings, "--shards", shards, "--out", run)
         scores = distill("evaluate", run, "--truth", work / "test", "--out", work / f"evaluation{number}")
-        found = scores["subjects"][0]["scores"]
+        found = {task: scores["tasks"][task]["scores"][run.name] for task, _ in SCORES}
         rows.append([name, sum(kept.values()), epochs, *(f"{found[task][score]:.4g}" for task, score in SCORES)])
     columns = ["labels", "how many", "epochs", "depth AbsRel", "normals mean degrees", "mIoU"]
     notes = (

@@ -2,8 +2,8 @@
 
     python benchmarks/quality.py --out benchmarks/results/quality.md
 
-Every answer gets faults of a strength of its own, and some are answers to another scene, or say the same everywhere. The
-first half of the scenes calibrates the score, the second half is scored: AUROC for bad labels, Spearman's rank
+Every answer gets faults of a strength of its own, and some are answers to another scene, or say the same everywhere.
+The first half of the scenes calibrates the score, the second half is scored: AUROC for bad labels, Spearman's rank
 correlation between score and true error, and how far stated pixel confidence is from the share that is right.
 """
 
@@ -64,9 +64,11 @@ class DosedGenerator:
         self._recipe, self._plain = recipe, SyntheticGenerator(recipe)
 
     def questions(self, photo: Photo) -> list[Question]:
+        """As the synthetic teacher's."""
         return self._plain.questions(photo)
 
     def paint(self, photo: Photo, question: Question, *, seed: int, sample: int = 0) -> Answer:
+        """The synthetic teacher's answer with this photo's and this task's dose."""
         dice = np.random.default_rng([int(photo.origin["scene"]), list(Task).index(question.task), 5])
         dose, roll = float(dice.uniform()), float(dice.uniform())
         generator = SyntheticGenerator(self._recipe.model_copy(update={"faults": faults_of(dose)}))

@@ -232,6 +232,8 @@ def _clear(out: Path) -> None:
 
 
 def _result(job: Job, pages: list[Page], *, complete: bool, seconds: float) -> dict[str, Any]:
+    from distill.teachers.accounts import worst_first
+
     tasks = [str(task) for task in job.teacher.tasks]
     counts = {task: sum(page.counts.get(task, 0) for page in pages) for task in tasks}
     answered = {task: sum(page.answered.get(task, 0) for page in pages) for task in tasks}
@@ -252,6 +254,8 @@ def _result(job: Job, pages: list[Page], *, complete: bool, seconds: float) -> d
         "failed": [failure for page in pages for failure in page.failures],
         "unanswered": unanswered,
         "notes": [note for page in pages for note in page.notes],
+        "mended": sum(page.mended for page in pages),
+        "doubtful": worst_first(row for page in pages for row in page.doubtful),
         "ignored": list(job.source.ignored),
         "shards": sum(page.shard is not None for page in pages),
         "cost_usd": round(sum(page.cost_usd for page in pages), 4),
@@ -272,6 +276,8 @@ def _summary(result: dict[str, Any]) -> str:
         f"{result['seconds']:.1f} s for {result['cost_usd']:.2f} USD; maps: {per_task}; {result['shards']} shards in "
         f"{result['out']}"
     ]
+    if result["mended"]:
+        lines.append(f"{result['mended']} answers had drifted against their photos and were put back")
     if result.get("stopped"):
         lines.append(f"stopped: {result['stopped']}; run the same command again to go on")
     elif not result["complete"]:

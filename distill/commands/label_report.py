@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from distill.images import decode_rgb
 from distill.report import Facts, Gallery, Headline, Headlines, Picture, Report, Section, Table, Text, write_report
 from distill.rundir import machine, versions
+from distill.teachers.calibration import PARTS
 from distill.teachers.previews import Preview, read_previews
 
 if TYPE_CHECKING:
@@ -24,6 +25,8 @@ def write_label_report(job: Job, pages: list[Page], result: dict[str, Any]) -> P
     sections = [_overview(job, pages, result)]
     if result["instances"]:
         sections.append(_instances(result["instances"]))
+    if result["doubtful"]:
+        sections.append(_doubtful(result["doubtful"]))
     if result["failed"] or result["unanswered"] or result["notes"]:
         sections.append(_failures(result))
     sections.append(Section("What the teacher said, and how it was read", list(_galleries(job.out))))
@@ -68,6 +71,24 @@ def _instances(rows: list[dict[str, Any]]) -> Section:
     classes = sorted({name for row in rows for name in row if name != "name"})
     table = [[row["name"], *[row.get(name, 0) for name in classes]] for row in rows[:_MOST_ROWS]]
     return Section("Instances", [Table(["photo", *classes], table)])
+
+
+def _doubtful(rows: list[dict[str, Any]]) -> Section:
+    """The labels with the lowest scores, and what their scores are made of."""
+    parts = [name for name in PARTS if any(name in row for row in rows)]
+    columns = ["photo", "task", "quality", *parts, "drift, mended"]
+    expected = any("expected_error" in row for row in rows)
+    if expected:
+        columns.insert(3, "expected error")
+    table = []
+    for row in rows:
+        head = [row["name"], row["task"], row["quality"]] + ([row.get("expected_error")] if expected else [])
+        table.append([*head, *(row.get(name) for name in parts), row["drift"]])
+    note = (
+        "Every part runs from 0 to 1: colours that mean something; place over the photo; borders shared with the "
+        "photo; agreement with the other tasks; agreement of several answers; whether it says anything at all."
+    )
+    return Section("Labels to look at first", [Table(columns, table, note=note)])
 
 
 def _failures(result: dict[str, Any]) -> Section:

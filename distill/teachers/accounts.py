@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -10,6 +11,9 @@ from distill.images import Photo
 from distill.shards import ShardEntry
 from distill.tasks import Gauge, Task
 from distill.teachers.base import Lesson
+
+MOST_DOUBTFUL = 40
+"""Labels to look at first, per slice and in the report."""
 
 
 class Page(BaseModel):
@@ -45,6 +49,10 @@ class Page(BaseModel):
     """Teacher to how often a cascade did without it."""
     spared_usd: float = 0.0
     """What those answers would have cost."""
+    mended: int = 0
+    """Answers that had drifted against their photos and were put back."""
+    doubtful: tuple[dict[str, Any], ...] = ()
+    """The labels that scored lowest, worst first: name, task, quality, expected error, drift, parts of the score."""
     teachers: tuple[str, ...] = ()
     licences: dict[str, str] = Field(default_factory=dict)
     """Licence of the labels to where its terms can be read."""
@@ -70,6 +78,8 @@ class Accounts:
         self._prompts: dict[str, str] = {}
         self._spared: dict[str, int] = {}
         self._spared_usd = 0.0
+        self._mended = 0
+        self._doubtful: list[dict[str, Any]] = []
         self._teachers: dict[str, None] = {}
         self._licences: dict[str, str] = {}
 
@@ -86,6 +96,7 @@ class Accounts:
             for teacher, usd in record.get("spared", {}).items():
                 self._spared[teacher] = self._spared.get(teacher, 0) + 1
                 self._spared_usd += usd
+            self._note_quality(photo, record)
             if "prompt_hash" in record:
                 self._prompts[record["prompt_hash"]] = record["prompt"]
         for task, label in lesson.labels.items():
@@ -98,6 +109,20 @@ class Accounts:
                 self._instance_classes |= dict.fromkeys(label.classes)
                 names = list(label.instance_classes.values())
                 self._instances.append({"name": photo.name, **{name: names.count(name) for name in sorted(set(names))}})
+
+    def _note_quality(self, photo: Photo, record: dict[str, Any]) -> None:
+        """Count what was mended, and keep the labels that scored lowest."""
+        placements = [answer["placement"] for answer in record.get("answers", [record]) if "placement" in answer]
+        drifts = [said for placement in placements if (said := drift_in_words(placement))]
+        self._mended += len(drifts)
+        if "quality_parts" not in record:
+            return
+        row = {"name": photo.name, "task": record["task"], "quality": record["quality"], "drift": "; ".join(drifts)}
+        if "expected_error" in record:
+            row["expected_error"] = record["expected_error"]
+        self._doubtful.append({**row, **record["quality_parts"]})
+        if len(self._doubtful) > 2 * MOST_DOUBTFUL:
+            self._doubtful = worst_first(self._doubtful)
 
     def page(self, identity: str, entry: ShardEntry | None) -> Page:
         """The accounts as they are written down."""
@@ -120,6 +145,21 @@ class Accounts:
             cost_usd=self._cost_usd,
             spared=self._spared,
             spared_usd=self._spared_usd,
+            mended=self._mended,
+            doubtful=tuple(worst_first(self._doubtful)),
             teachers=tuple(self._teachers),
             licences=self._licences,
         )
+
+
+def worst_first(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The rows with the lowest quality, at most `MOST_DOUBTFUL`."""
+    return sorted(rows, key=lambda row: (row["quality"], row["name"], row["task"]))[:MOST_DOUBTFUL]
+
+
+def drift_in_words(placement: dict[str, Any]) -> str:
+    """How an answer was mended, such as ``shifted by 3.0 down, -1.5 right, zoom 1.012``; empty when it was not."""
+    down, right = placement["shift_px"]
+    said = [f"shifted by {down:.1f} down, {right:.1f} right"] if down or right else []
+    said += [f"{name} {placement[name]:.4f}" for name in ("zoom", "aspect") if placement[name] != 1.0]
+    return ", ".join(said)
