@@ -62,6 +62,17 @@ class SemanticSpec(_Strict):
     ignore: int = IGNORE_SEMANTIC
 
 
+class InstanceSpec(_Strict):
+    """Outputs ``instance`` uint8 (batch, h, w), 0 = background, and ``instance_confidence`` in [0, 1].
+
+    The class of an instance is that of most of its pixels in ``semantic``.
+    """
+
+    classes: tuple[str, ...]
+    """Of the semantic classes, those that are told apart one by one."""
+    max_instances: int = Field(64, ge=1, le=255)
+
+
 class StudentSpec(_Strict):
     """The whole contract."""
 
@@ -72,19 +83,26 @@ class StudentSpec(_Strict):
     depth: DepthSpec | None = None
     normals: NormalsSpec | None = None
     semantic: SemanticSpec | None = None
+    instance: InstanceSpec | None = None
+    """Beside `semantic`, which says where things are."""
     licences: tuple[str, ...] = Field(default=(), description="licence classes of the labels it learned from")
     terms: dict[str, str] = Field(default_factory=dict, description="licence to where its terms can be read")
     provenance: dict[str, str] = Field(default_factory=dict)
 
     @property
     def tasks(self) -> tuple[Task, ...]:
-        """The tasks that it answers, in a fixed order."""
+        """The tasks that have a value at every pixel, in a fixed order; instances come beside them (see `answers`)."""
         return tuple(task for task in (Task.DEPTH, Task.NORMALS, Task.SEMANTIC) if getattr(self, task) is not None)
 
     @property
+    def answers(self) -> tuple[Task, ...]:
+        """Everything that it answers, in the order of its outputs."""
+        return (*self.tasks, *((Task.INSTANCE,) if self.instance is not None else ()))
+
+    @property
     def output_names(self) -> tuple[str, ...]:
-        """The names of the output tensors: ``<task>``, ``<task>_confidence`` for each task, in order."""
-        return tuple(name for task in self.tasks for name in (str(task), f"{task}_confidence"))
+        """The names of the output tensors: ``<task>``, ``<task>_confidence`` for each answer, in order."""
+        return tuple(name for task in self.answers for name in (str(task), f"{task}_confidence"))
 
     def to_json(self) -> str:
         """The contract as JSON."""

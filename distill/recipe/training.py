@@ -18,8 +18,8 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
 }
 """Students by name; every key can be overridden. `configs/students/*.yaml` spell the same values out."""
 
-STUDENT_TASKS = (Task.DEPTH, Task.NORMALS, Task.SEMANTIC)
-"""What a student can learn, in the order of its outputs."""
+STUDENT_TASKS = (Task.DEPTH, Task.NORMALS, Task.SEMANTIC, Task.INSTANCE, Task.REFERRING)
+"""What a student can learn, in the order of its outputs; the things referred to become its semantic classes."""
 
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 Positive = Annotated[float, Field(gt=0.0)]
@@ -129,14 +129,29 @@ class SemanticLossRecipe(Recipe):
     classes equal, 0.3 to 0.5 suits classes of a few pixels."""
 
 
+class InstanceLossRecipe(Recipe):
+    """Instances: a heat map of their centres, and from every pixel the way to its centre (Panoptic-DeepLab)."""
+
+    centre: NotNegative = 100.0
+    """Squared error of the heat map, whose peaks are 1."""
+    offset: NotNegative = 5.0
+    """Absolute error of the way, in parts of the picture's sides."""
+
+
 class LossRecipe(Recipe):
     """Losses are weighted per pixel by validity and teacher confidence."""
 
     depth: DepthLossRecipe = DepthLossRecipe()
     normals: NormalsLossRecipe = NormalsLossRecipe()
     semantic: SemanticLossRecipe = SemanticLossRecipe()
+    instance: InstanceLossRecipe = InstanceLossRecipe()
     trim: float = Field(0.0, ge=0.0, lt=1.0)
     """Share of the worst pixels of each image that is left out (wrong labels); 0.1 to 0.2 for noisy teachers."""
+    doubt: NotNegative = 0.0
+    """Labels whose error over the last epochs lies this many robust deviations above that of most labels are left out,
+    task by task: whole answers that are wrong, shifted or flat. 3 for noisy teachers, 0 trusts every label."""
+    doubt_from: Share = 0.15
+    """Share of the run after which labels can be doubted; before, the student knows too little."""
     stride: Literal[1, 2, 4] = 2
     """Each step compares every n-th row and column of the labels, in another phase each time."""
     use_confidence: bool = True
@@ -199,7 +214,8 @@ class TrainRecipe(Recipe):
     shards: tuple[Path, ...] = ()
     """Folders that `distill label` wrote."""
     tasks: tuple[Task, ...] = ()
-    """Any of depth, normals, semantic; none means all that every folder of shards holds."""
+    """Any of depth, normals, semantic, instance, or referring alone; none means those of the first three that every
+    folder of shards holds."""
     init: Path | None = None
     """Folder of an earlier run whose weights are taken where they fit: other tasks, other classes, another size."""
     student: StudentRecipe = Field(default_factory=lambda: StudentRecipe.model_validate({}))

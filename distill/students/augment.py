@@ -50,6 +50,7 @@ def flip(batch: Batch, chosen: Bool[Tensor, " b"]) -> Batch:
         depth=None if batch.depth is None else mirror(batch.depth),
         normals=normals,
         semantic=None if batch.semantic is None else mirror(batch.semantic),
+        instance=None if batch.instance is None else mirror(batch.instance),
     )
 
 
@@ -91,6 +92,7 @@ def crop(
         depth=depth,
         normals=None if batch.normals is None else pick(batch.normals),
         semantic=None if batch.semantic is None else pick(batch.semantic),
+        instance=None if batch.instance is None else pick(batch.instance),
     )
 
 

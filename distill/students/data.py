@@ -1,8 +1,9 @@
 """Shards to batches: photos and labels decoded at the student's working size, once, and kept in memory or on disk.
 
 A batch is a dictionary of stored integers, as in the shards: ``image`` uint8 RGB, ``depth`` uint16, ``normals`` uint8,
-``semantic`` uint8, ``<task>_confidence`` uint8 (0 = leave this pixel out), ``quality`` float32 (batch, task). A
-quarter of the bytes of floats; `distill.students.targets` makes floats of them on the device.
+``semantic`` uint8, ``<task>_confidence`` uint8 (0 = leave this pixel out), ``quality`` float32 (batch, task), ``row``
+int64 (which photos of the set these are). A quarter of the bytes of floats; `distill.students.targets` makes floats of
+them on the device.
 """
 
 from __future__ import annotations
@@ -29,10 +30,11 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from distill.errors import DistillError
 from distill.images import MAX_PIXELS, decode_map, decode_rgb
 from distill.students.index import Entry
-from distill.tasks import IGNORE_SEMANTIC, Task
+from distill.tasks import IGNORE_INSTANCE, IGNORE_SEMANTIC, Task
 
-_CHANNELS = {Task.DEPTH: (), Task.NORMALS: (3,), Task.SEMANTIC: ()}
-_STORED = {Task.DEPTH: np.uint16, Task.NORMALS: np.uint8, Task.SEMANTIC: np.uint8}
+_CHANNELS = {Task.DEPTH: (), Task.NORMALS: (3,), Task.SEMANTIC: (), Task.INSTANCE: ()}
+_STORED = {Task.DEPTH: np.uint16, Task.NORMALS: np.uint8, Task.SEMANTIC: np.uint8, Task.INSTANCE: np.uint16}
+_NUM_IDS = 65536
 _EXIF_ORIENTATION = 0x0112
 _FIRST_SIDEWAYS = 5
 """EXIF orientations from this one on swap height and width."""
@@ -134,7 +136,7 @@ class PhotoSet(Dataset[dict[str, Tensor]]):
             if row < 0:
                 for task in self.tasks:
                     batch[f"{task}_confidence"][place] = 0
-        return batch
+        return batch | {"row": torch.tensor(rows)}
 
     def __getitem__(self, row: int) -> dict[str, Tensor]:
         return {name: value[0] for name, value in self.__getitems__([row]).items()}
@@ -152,7 +154,7 @@ class PhotoSet(Dataset[dict[str, Tensor]]):
         name = f"{entry.shard}: {entry.key}"
         decoded: dict[str, ndarray] = {"image": decode_photo(sample.photo, self.size_hw, name)}
         for task in self.tasks:
-            value, confidence = _decode_task(task, sample.files, self.size_hw, name)
+            value, confidence = _decode_task(task, sample.files, entry.class_of, self.size_hw, name)
             decoded[str(task)], decoded[f"{task}_confidence"] = value, confidence
         decoded["quality"] = np.array([entry.quality[task] for task in self.tasks], np.float32)
         return decoded
@@ -271,26 +273,42 @@ def _open_reduced(data: bytes, size_hw: tuple[int, int]) -> Image.Image | None:
 
 
 def _decode_task(
-    task: Task, files: dict[str, bytes], size_hw: tuple[int, int], name: str
+    task: Task, files: dict[str, bytes], class_of: Mapping[int, int], size_hw: tuple[int, int], name: str
 ) -> tuple[Shaped[ndarray, "h w *c"], UInt8[ndarray, "h w"]]:
     """(stored values, confidence; 0 where invalid) at this size; all invalid where the sample lacks the task."""
-    if f"{task}.png" not in files:
+    source = task
+    if task is Task.SEMANTIC and "semantic.png" not in files:
+        source = Task.INSTANCE if "instance.png" in files else Task.REFERRING
+    if f"{source}.png" not in files:
         return np.zeros((*size_hw, *_CHANNELS[task]), _STORED[task]), np.zeros(size_hw, np.uint8)
-    stored = decode_map(files[f"{task}.png"], f"{name}.{task}.png")
+    stored = decode_map(files[f"{source}.png"], f"{name}.{source}.png")
+    if source is not task:
+        stored = _as_classes(stored, source, class_of)
     if stored.dtype != _STORED[task] or stored.shape[2:] != _CHANNELS[task]:
         raise DistillError(f"{name}.{task}.png holds {stored.dtype} of shape {stored.shape}", hint="rebuild the shard")
     value = _resize_nearest(stored, size_hw)
     if task is Task.SEMANTIC:
         valid = value != IGNORE_SEMANTIC
+    elif task is Task.INSTANCE:
+        valid = value != IGNORE_INSTANCE
     elif task is Task.NORMALS:
         valid = value.any(axis=-1)
     else:
         valid = value > 0
-    confidence_name = f"{task}.confidence.png"
+    confidence_name = f"{source}.confidence.png"
     if confidence_name not in files:
         return value, np.where(valid, 255, 0).astype(np.uint8)
     confidence = _resize_nearest(decode_map(files[confidence_name], f"{name}.{confidence_name}"), size_hw)
     return value, np.where(valid, confidence, 0).astype(np.uint8)
+
+
+def _as_classes(stored: Shaped[ndarray, "h w"], source: Task, class_of: Mapping[int, int]) -> UInt8[ndarray, "h w"]:
+    """Ids of instances, or of things referred to, as classes; 0 is background."""
+    table = np.zeros(_NUM_IDS, np.uint8)
+    table[IGNORE_INSTANCE if source is Task.INSTANCE else IGNORE_SEMANTIC] = IGNORE_SEMANTIC
+    for number, index in class_of.items():
+        table[number] = index
+    return table[stored]
 
 
 def _resize_nearest(stored: Shaped[ndarray, "h w *c"], size_hw: tuple[int, int]) -> Shaped[ndarray, "h2 w2 *c"]:

@@ -112,6 +112,7 @@ def read_lessons(recipe: TrainRecipe) -> Lessons:
         tasks=index.tasks,
         gauge=index.gauge,
         classes=index.classes,
+        things=index.things,
         licences=index.licences,
         terms=index.terms,
         provenance={"teachers": ", ".join(index.teachers), "photos": str(len(train))},
@@ -145,12 +146,12 @@ def fit(recipe: TrainRecipe, lessons: Lessons, run_dir: Path, voice: Voice, *, r
     bar_total = round(60 * recipe.train.minutes) if recipe.train.minutes else None
     max_steps = recipe.train.epochs * -(-len(_batches(photos, lessons, recipe)) // recipe.optim.accumulate)
     with voice.progress("training", bar_total or max_steps) as bar:
-        keeper = Keeper(run_dir, recipe.train, _advancer(bar, bar_total is not None), voice.say)
+        keeper = Keeper(run_dir, recipe, _advancer(bar, bar_total is not None), voice.say)
         saver = Saver(run_dir, recipe)
         trainer = _build_trainer(recipe, run_dir, keeper, saver)
         batches = _batches(photos, lessons, recipe, trainer)
         batches.set_epoch(batches_seen // len(batches), skip=batches_seen % len(batches))
-        module = StudentModule(student, recipe, max_steps=max_steps, run_dir=run_dir)
+        module = StudentModule(student, recipe, max_steps=max_steps, run_dir=run_dir, num_photos=len(photos))
         workers = recipe.data.workers
         with _quiet(), _explained():
             trainer.fit(

@@ -7,9 +7,10 @@ size.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -25,6 +26,11 @@ _WITHIN_RELATIVE = 0.05
 """A relative depth is "right" within this part of its [0, 1] range."""
 _WITHIN_ANGLE = math.radians(22.5)
 """A normal is "right" within this angle: the middle one of the usual thresholds."""
+
+_PEAK_WINDOW = 7
+"""Pixels at head stride around a centre in which no other one is looked for; source: Panoptic-DeepLab."""
+_COLD = 0.1
+"""Heat below which a peak is no centre; the same source."""
 
 
 class DepthHead(nn.Module):
@@ -117,6 +123,81 @@ class SemanticHead(nn.Module):
             "semantic": enlarge_ids(index.to(torch.int32), size_hw).to(torch.uint8),
             "semantic_confidence": enlarge(confidence, size_hw),
         }
+
+
+class InstanceHead(nn.Module):
+    """A heat map of instance centres, and from every pixel the way to its centre, in parts of the picture's sides.
+
+    Source: Panoptic-DeepLab, arXiv 1911.10194; pixels are grouped inside the graph.
+    """
+
+    things: Tensor
+
+    def __init__(self, channels_in: int, channels: int, things: Sequence[int], max_instances: int) -> None:
+        """Prepare the layers.
+
+        Args:
+            channels_in: Of the fused map.
+            channels: Of the head's own layer.
+            things: The semantic classes that have instances.
+            max_instances: In one picture.
+        """
+        super().__init__()
+        self.layers = _layers(channels_in, channels, 3)
+        self.max_instances = max_instances
+        self.register_buffer("things", torch.tensor(list(things), dtype=torch.int32), persistent=False)
+
+    def forward(self, fused: Float[Tensor, "b c h w"]) -> Float[Tensor, "b 3 h w"]:
+        """The raw map."""
+        return self.layers(fused)
+
+    def coordinates(self, raw: Float[Tensor, "b 3 h w"]) -> tuple[Float[Tensor, "b h w"], Float[Tensor, "b 2 h w"]]:
+        """(heat in [0, 1], way to the centre as (down, right) in parts of the sides)."""
+        # A start near no centre anywhere: most pixels are none, and would own the first steps.
+        return (raw[:, 0] - 3.0).sigmoid(), raw[:, 1:].tanh()
+
+    def finish(self, raw: Float[Tensor, "b 3 h w"], classes: Outputs, size_hw: tuple[int, int]) -> Outputs:
+        """``instance`` uint8 (b, h, w), 0 = background; ``instance_confidence``: the heat of the pixel's centre.
+
+        Args:
+            raw: At head stride.
+            classes: ``semantic`` and ``semantic_confidence`` at the size wanted.
+            size_hw: The size wanted.
+        """
+        heat, way = self.coordinates(raw)
+        score, centre = self._centres(heat)
+        ids, sure = self._nearest(way, score, centre)
+        is_thing = (classes["semantic"].to(torch.int32)[..., None] == self.things).any(dim=-1)
+        ids, sure = enlarge_ids(ids, size_hw), enlarge(sure, size_hw)
+        return {
+            "instance": torch.where(is_thing, ids, torch.zeros_like(ids)).to(torch.uint8),
+            "instance_confidence": torch.where(is_thing, sure, classes["semantic_confidence"]),
+        }
+
+    def _centres(self, heat: Float[Tensor, "b h w"]) -> tuple[Float[Tensor, "b k"], Float[Tensor, "b k 2"]]:
+        """(heat, place as (down, right) in [0, 1]) of the hottest peaks."""
+        height, width = heat.shape[1:]
+        peak = F.max_pool2d(heat[:, None], _PEAK_WINDOW, stride=1, padding=_PEAK_WINDOW // 2)[:, 0]
+        flat = torch.where(heat >= peak, heat, torch.zeros_like(heat)).flatten(1)
+        score, index = flat.topk(min(self.max_instances, height * width), dim=1)
+        down = torch.div(index, width, rounding_mode="floor")
+        place = torch.stack([(down + 0.5) / height, (index - down * width + 0.5) / width], dim=2)
+        return score, place
+
+    def _nearest(
+        self, way: Float[Tensor, "b 2 h w"], score: Float[Tensor, "b k"], centre: Float[Tensor, "b k 2"]
+    ) -> tuple[Int[Tensor, "b h w"], Float[Tensor, "b h w"]]:
+        """(1 + the centre that each pixel points at, its heat); 0 where no peak is hot enough."""
+        height, width = way.shape[2:]
+        rows = (torch.arange(height, device=way.device) + 0.5) / height
+        columns = (torch.arange(width, device=way.device) + 0.5) / width
+        down = (rows[:, None] + way[:, 0])[:, None] - centre[:, :, 0, None, None]
+        right = (columns + way[:, 1])[:, None] - centre[:, :, 1, None, None]
+        cold = (score < _COLD).to(way.dtype)[:, :, None, None]
+        _, nearest = (down * down + right * right + 100.0 * cold).min(dim=1)
+        sure = score.gather(1, nearest.flatten(1)).view_as(nearest)
+        ids = torch.where(sure < _COLD, torch.zeros_like(nearest), nearest + 1)
+        return ids.to(torch.int32), sure
 
 
 def angmf_share_within(kappa: Tensor, angle_rad: float) -> Tensor:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import tarfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
@@ -18,6 +18,10 @@ from distill.errors import DistillError, UsageError
 from distill.recipe.training import STUDENT_TASKS
 from distill.shards import MANIFEST, Manifest, Sample, read_manifest
 from distill.tasks import Gauge, Task
+
+_DENSE = (Task.DEPTH, Task.NORMALS, Task.SEMANTIC)
+BACKGROUND = "background"
+"""Class 0 of a student whose classes come from instances or from things referred to."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +34,7 @@ class Entry:
         members: Extension to (offset, size) in the tar.
         photo_sha256: Of the photo's bytes.
         quality: The labels' quality in [0, 1], by task; 1 where nobody scored them.
+        class_of: Class of each stored id, where classes come from instances or from things referred to.
     """
 
     shard: Path
@@ -37,6 +42,7 @@ class Entry:
     members: dict[str, tuple[int, int]]
     photo_sha256: str
     quality: dict[Task, float]
+    class_of: dict[int, int] = field(default_factory=dict)
 
     def read(self) -> Sample:
         """The sample's bytes."""
@@ -55,7 +61,8 @@ class Index:
         entries: In the order of the shards.
         tasks: What is to be learned; a sample may lack some of them.
         gauge: Of the depth labels.
-        classes: Of the semantic labels.
+        classes: Of the semantic labels; else background and those of the instances, or of the things referred to.
+        things: Those of the classes that have instances.
         licences: Licences of the labels.
         terms: Licence to where its terms can be read.
         teachers: Who labelled.
@@ -65,6 +72,7 @@ class Index:
     tasks: tuple[Task, ...]
     gauge: Gauge
     classes: tuple[str, ...]
+    things: tuple[str, ...]
     licences: tuple[str, ...]
     terms: dict[str, str]
     teachers: tuple[str, ...]
@@ -81,18 +89,20 @@ def read_index(folders: Sequence[Path], tasks: Sequence[Task] = ()) -> Index:
     manifests = [(folder, read_manifest(folder)) for folder in folders]
     chosen = _choose_tasks(manifests, tasks)
     _refuse_differences(manifests, chosen)
+    first = manifests[0][1]
+    classes = _classes(first, chosen)
     entries: list[Entry] = []
     for folder, manifest in manifests:
         for shard in manifest.shards:
-            entries += _scan(folder / shard.name, chosen)
+            entries += _scan(folder / shard.name, chosen, classes)
     if not entries:
         raise UsageError(f"{folders[0]}: no sample is labelled for {', '.join(chosen)}", hint="label some photos first")
-    first = manifests[0][1]
     return Index(
         entries=tuple(entries),
-        tasks=chosen,
+        tasks=_learned(chosen),
         gauge=first.gauge,
-        classes=first.classes if Task.SEMANTIC in chosen else (),
+        classes=classes,
+        things=first.instance_classes if Task.INSTANCE in chosen else (),
         licences=tuple(sorted({licence for _, manifest in manifests for licence in manifest.licences})),
         terms={licence: link for _, manifest in manifests for licence, link in manifest.terms.items()},
         teachers=tuple(sorted({teacher for _, manifest in manifests for teacher in manifest.teachers})),
@@ -120,6 +130,8 @@ def split(entries: Sequence[Entry], val_fraction: float) -> tuple[tuple[Entry, .
 def _choose_tasks(manifests: Sequence[tuple[Path, Manifest]], tasks: Sequence[Task]) -> tuple[Task, ...]:
     common = [task for task in STUDENT_TASKS if all(task in manifest.tasks for _, manifest in manifests)]
     if not tasks:
+        # Instances and things referred to must be asked for, unless there is nothing else.
+        common = [task for task in common if task in _DENSE] or common[:1]
         if not common:
             raise UsageError(
                 f"{manifests[0][0]}: no task that a student can learn is common to all shards",
@@ -133,7 +145,34 @@ def _choose_tasks(manifests: Sequence[tuple[Path, Manifest]], tasks: Sequence[Ta
                     f"{folder}: holds no {task} labels, only {', '.join(manifest.tasks) or 'nothing'}",
                     hint=f"label with --task {task}, or leave it out of tasks",
                 )
+    if Task.REFERRING in tasks and {Task.SEMANTIC, Task.INSTANCE} & set(tasks):
+        raise UsageError(
+            "things referred to and classes cannot be learned together: a student has one class list",
+            hint="train one student for referring, and another one for the classes",
+        )
     return tuple(task for task in STUDENT_TASKS if task in tasks)
+
+
+def _learned(chosen: Sequence[Task]) -> tuple[Task, ...]:
+    """The labels that batches hold: instances need classes to tell them from the background."""
+    has_classes = not set(chosen).isdisjoint((Task.SEMANTIC, Task.INSTANCE, Task.REFERRING))
+    dense = [task for task in _DENSE if task in chosen or (task is Task.SEMANTIC and has_classes)]
+    return (*dense, *((Task.INSTANCE,) if Task.INSTANCE in chosen else ()))
+
+
+def _classes(manifest: Manifest, chosen: Sequence[Task]) -> tuple[str, ...]:
+    """The class list that a student of these tasks has."""
+    if Task.SEMANTIC in chosen:
+        missing = [name for name in manifest.instance_classes if name not in manifest.classes]
+        if Task.INSTANCE in chosen and missing:
+            raise UsageError(
+                f"instances of {', '.join(missing)} are no semantic classes of these shards",
+                hint="leave semantic or instance out of tasks, or label with classes that hold the instances'",
+            )
+        return manifest.classes
+    names = manifest.instance_classes if Task.INSTANCE in chosen else manifest.referring
+    wanted = Task.INSTANCE in chosen or Task.REFERRING in chosen
+    return (BACKGROUND, *(name for name in names if name != BACKGROUND)) if wanted else ()
 
 
 def _refuse_differences(manifests: Sequence[tuple[Path, Manifest]], tasks: Sequence[Task]) -> None:
@@ -145,6 +184,15 @@ def _refuse_differences(manifests: Sequence[tuple[Path, Manifest]], tasks: Seque
                 f"({_shorten(first.classes)})",
                 hint="label both with one class list",
             )
+        for task, ours, theirs in (
+            (Task.INSTANCE, first.instance_classes, manifest.instance_classes),
+            (Task.REFERRING, first.referring, manifest.referring),
+        ):
+            if task in tasks and ours != theirs:
+                raise UsageError(
+                    f"{folder}: asked for {_shorten(theirs)}, {first_folder} for {_shorten(ours)}",
+                    hint=f"label both for the same {task} list",
+                )
         if Task.DEPTH in tasks and manifest.gauge is not first.gauge:
             raise UsageError(
                 f"{folder}: its depth is {manifest.gauge}, that of {first_folder} is {first.gauge}",
@@ -156,7 +204,7 @@ def _shorten(classes: tuple[str, ...]) -> str:
     return ", ".join(classes[:4]) + (f", ... {len(classes)} in all" if len(classes) > 4 else "")
 
 
-def _scan(shard: Path, tasks: Sequence[Task]) -> list[Entry]:
+def _scan(shard: Path, tasks: Sequence[Task], classes: tuple[str, ...]) -> list[Entry]:
     """The entries of one tar that hold any of the tasks."""
     places: dict[str, dict[str, tuple[int, int]]] = {}
     try:
@@ -166,7 +214,7 @@ def _scan(shard: Path, tasks: Sequence[Task]) -> list[Entry]:
                 if member.isfile():
                     places.setdefault(key, {})[extension] = (member.offset_data, member.size)
             wanted = {key: found for key, found in places.items() if any(f"{task}.png" in found for task in tasks)}
-            return [_entry(shard, key, found, tasks, file) for key, found in wanted.items()]
+            return [_entry(shard, key, found, tasks, classes, file) for key, found in wanted.items()]
     except (tarfile.TarError, OSError, EOFError) as error:
         raise DistillError(
             f"{shard}: the shard cannot be read: {error}",
@@ -174,7 +222,14 @@ def _scan(shard: Path, tasks: Sequence[Task]) -> list[Entry]:
         ) from error
 
 
-def _entry(shard: Path, key: str, places: dict[str, tuple[int, int]], tasks: Sequence[Task], file: BinaryIO) -> Entry:
+def _entry(
+    shard: Path,
+    key: str,
+    places: dict[str, tuple[int, int]],
+    tasks: Sequence[Task],
+    classes: tuple[str, ...],
+    file: BinaryIO,
+) -> Entry:
     sample = Sample(key, {"json": _read(file, *places["json"])} if "json" in places else {})
     sha256 = str(sample.meta.get("photo_sha256") or "")
     suffix = next((name for name in places if name != "json" and "." not in name), None)
@@ -184,7 +239,21 @@ def _entry(shard: Path, key: str, places: dict[str, tuple[int, int]], tasks: Seq
         sha256 = hashlib.sha256(_read(file, *places[suffix])).hexdigest()
     wanted = {suffix, *(f"{task}.png" for task in tasks), *(f"{task}.confidence.png" for task in tasks)}
     members = {name: place for name, place in places.items() if name in wanted}
-    return Entry(shard, key, members, sha256, _quality(sample, tasks))
+    return Entry(shard, key, members, sha256, _quality(sample, tasks), _class_of(sample, tasks, classes))
+
+
+def _class_of(sample: Sample, tasks: Sequence[Task], classes: tuple[str, ...]) -> dict[int, int]:
+    """Stored id to class, by name; empty where semantic labels say the classes themselves."""
+    if Task.SEMANTIC in tasks:
+        return {}
+    if Task.INSTANCE in tasks:
+        names = {int(number): str(name) for number, name in sample.meta.get("instances", {}).items()}
+    elif Task.REFERRING in tasks:
+        names = dict(enumerate(sample.meta.get("referring", ())))
+    else:
+        return {}
+    places = {name: index for index, name in enumerate(classes)}
+    return {number: places.get(name, 0) for number, name in names.items()}
 
 
 def _quality(sample: Sample, tasks: Sequence[Task]) -> dict[Task, float]:
@@ -193,7 +262,11 @@ def _quality(sample: Sample, tasks: Sequence[Task]) -> dict[Task, float]:
         task = record.get("task")
         if task in scores and record.get("quality") is not None:
             scores[Task(task)].append(float(record["quality"]))
-    return {task: sum(found) / len(found) if found else 1.0 for task, found in scores.items()}
+    quality = {task: sum(found) / len(found) if found else 1.0 for task, found in scores.items()}
+    if Task.SEMANTIC not in quality:
+        source = Task.INSTANCE if Task.INSTANCE in quality else Task.REFERRING
+        quality[Task.SEMANTIC] = quality.get(source, 1.0)
+    return quality
 
 
 def _read(file: BinaryIO, offset: int, size: int) -> bytes:

@@ -23,7 +23,7 @@ from lightning.pytorch.callbacks import WeightAveraging
 from torch import Tensor
 
 from distill.errors import DistillError
-from distill.recipe.training import BudgetRecipe, TrainRecipe
+from distill.recipe.training import TrainRecipe
 from distill.students.checkpoint import save_student
 from distill.students.curves import BatchCurve, write_history
 from distill.students.module import StudentModule
@@ -42,12 +42,13 @@ class Keeper(L.Callback):
     def __init__(
         self,
         run_dir: Path,
-        budget: BudgetRecipe,
+        recipe: TrainRecipe,
         advance: Callable[[StudentModule, str], None],
         say: Callable[[str], None],
     ) -> None:
         self.history: list[dict[str, Any]] = []
-        self._run_dir, self._budget, self._advance, self._say = run_dir, budget, advance, say
+        self._run_dir, self._budget, self._advance, self._say = run_dir, recipe.train, advance, say
+        self._doubts = recipe.loss.doubt > 0
         self._best_score, self._worse, self._validated = float("-inf"), 0, 0
         self._sums: dict[str, Tensor] = {}
         self._batches = 0
@@ -154,6 +155,8 @@ class Keeper(L.Callback):
             **{f"train_{name}": value for name, value in losses.items()},
             **{f"val_{name}": value for name, value in found.items()},
         }
+        if self._doubts:
+            row |= {f"doubted_{task}": round(module.doubts.share(task), 4) for task in module.student.spec.tasks}
         self.history.append(row)
         for logger in trainer.loggers:
             logger.log_metrics({name: float(value) for name, value in row.items()}, step=trainer.global_step)

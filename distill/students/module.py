@@ -15,7 +15,8 @@ from distill.errors import DistillError
 from distill.images import write_atomic
 from distill.recipe.training import OptimRecipe, TrainRecipe
 from distill.students.augment import augment
-from distill.students.losses import student_losses
+from distill.students.doubts import Doubts
+from distill.students.losses import Doubt, student_losses
 from distill.students.samples import Samples
 from distill.students.scores import Scores
 from distill.students.student import Student
@@ -30,6 +31,7 @@ class StudentModule(L.LightningModule):
 
     Attributes:
         student: The network; all that is kept in the end.
+        doubts: What is known about the labels' faults.
         scores: Over the last validation.
         samples: Pictures of it.
         max_steps: Optimiser steps of the whole run.
@@ -37,12 +39,15 @@ class StudentModule(L.LightningModule):
         batches_seen: Batches of this rank so far, over all interruptions.
     """
 
-    def __init__(self, student: Student, recipe: TrainRecipe, *, max_steps: int, run_dir: Path) -> None:
+    def __init__(
+        self, student: Student, recipe: TrainRecipe, *, max_steps: int, run_dir: Path, num_photos: int = 0
+    ) -> None:
         super().__init__()
         self.student, self.recipe = student, recipe
         self.scores = Scores(student.spec)
         self.samples = Samples(run_dir, student.spec, recipe.train.samples)
         self.max_steps, self.elapsed_s, self.batches_seen = max_steps, 0.0, 0
+        self.doubts = Doubts(num_photos, student.spec.tasks, recipe.loss.doubt)
         self.last_losses: dict[str, Tensor] = {}
         self._run_dir = run_dir
         self._gauge = student.spec.depth.gauge if student.spec.depth else Gauge.METRIC
@@ -98,7 +103,9 @@ class StudentModule(L.LightningModule):
         raw = self._raw(prepared)
         row, column = torch.randint(self.recipe.loss.stride, (2,), generator=generator).tolist()
         with torch.autocast(self.device.type, enabled=False):
-            losses = student_losses(self.student, raw, prepared, self.recipe.loss, (row, column))
+            losses = student_losses(
+                self.student, raw, prepared, self.recipe.loss, (row, column), self._doubt(batch["row"])
+            )
         total = torch.stack(list(losses.values())).sum()
         self.last_losses = {name: loss.detach() for name, loss in losses.items()} | {"loss": total.detach()}
         if not torch.isfinite(total):
@@ -164,18 +171,20 @@ class StudentModule(L.LightningModule):
             "spec": self.student.spec.to_json(),
             "elapsed_s": self.elapsed_s,
             "batches_seen": self.batches_seen,
+            "label_errors": self.doubts.errors,
         }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Set clock and count to where they stood."""
         self.elapsed_s = float(checkpoint["distill"]["elapsed_s"])
         self.batches_seen = int(checkpoint["distill"]["batches_seen"])
+        self.doubts.errors = checkpoint["distill"]["label_errors"]
 
     # -- inside ---------------------------------------------------------------------------------------------------
 
     def _unpack(self, batch: dict[str, Tensor]) -> Batch:
         loss = self.recipe.loss
-        tasks: tuple[Task, ...] = self.student.spec.tasks
+        tasks: tuple[Task, ...] = self.student.spec.answers
         return unpack(
             batch,
             tasks,
@@ -183,6 +192,13 @@ class StudentModule(L.LightningModule):
             use_confidence=loss.use_confidence,
             use_quality=loss.use_quality and self.training,
         )
+
+    def _doubt(self, rows: Tensor) -> Doubt | None:
+        """How far the labels of these photos are believed; None where all are."""
+        if self.recipe.loss.doubt == 0:
+            return None
+        active = self.progress >= self.recipe.loss.doubt_from
+        return lambda task, errors: self.doubts.weigh(task, rows, errors, active=active)
 
     def _raw(self, batch: Batch) -> dict[Task, Tensor]:
         """The raw maps in float32: what follows are products too, and bfloat16 would round depth to 0.4 %."""

@@ -19,9 +19,9 @@ from torch.nn import functional as F
 
 from distill.errors import UsageError
 from distill.recipe.training import StudentRecipe
-from distill.spec import DepthSpec, InputSpec, NormalsSpec, SemanticSpec, StudentSpec
+from distill.spec import DepthSpec, InputSpec, InstanceSpec, NormalsSpec, SemanticSpec, StudentSpec
 from distill.students.backbone import build_backbone, normalisation
-from distill.students.heads import DepthHead, NormalsHead, SemanticHead
+from distill.students.heads import DepthHead, InstanceHead, NormalsHead, SemanticHead
 from distill.students.neck import Neck
 from distill.tasks import Gauge, Task
 
@@ -45,7 +45,7 @@ class Student(nn.Module):
             recipe.backbone, pretrained=pretrained, finest_stride=recipe.head_stride, size_hw=self.size_hw
         )
         self.neck = Neck(self.backbone.channels, recipe.neck_channels)
-        self.heads = nn.ModuleDict({str(task): _build_head(task, recipe, spec) for task in spec.tasks})
+        self.heads = nn.ModuleDict({str(task): _build_head(task, recipe, spec) for task in spec.answers})
         # Buffers, not constants: they travel with .to(device); not in the weights, because the spec says them.
         self.register_buffer("mean", 255.0 * torch.tensor(spec.input.mean).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("scale", 1.0 / (255.0 * torch.tensor(spec.input.std)).view(1, 3, 1, 1), persistent=False)
@@ -53,7 +53,7 @@ class Student(nn.Module):
     def raw(self, image: Float[Tensor, "b 3 h w"]) -> dict[Task, Tensor]:
         """Each head's raw map at head stride, for losses; the image is RGB in 0..255, already at the working size."""
         fused = self.neck(self.backbone((image - self.mean) * self.scale))
-        return {task: self.heads[str(task)](fused) for task in self.spec.tasks}
+        return {task: self.heads[str(task)](fused) for task in self.spec.answers}
 
     def forward(self, image: UInt8[Tensor, "b h w 3"]) -> dict[str, Tensor]:
         """Final values at the image's own size, keyed by and in the order of `spec.output_names`."""
@@ -69,10 +69,12 @@ class Student(nn.Module):
     def finish(self, raw: dict[Task, Tensor], size_hw: tuple[int, int]) -> dict[str, Tensor]:
         """Raw maps to final values at this size."""
         outputs: dict[str, Tensor] = {}
-        for task in self.spec.tasks:
+        for task in self.spec.answers:
             head: Any = self.heads[str(task)]
             if isinstance(head, SemanticHead):
                 outputs |= head.finish(raw[task], size_hw, self.size_hw)
+            elif isinstance(head, InstanceHead):
+                outputs |= head.finish(raw[task], outputs, size_hw)
             else:
                 outputs |= head.finish(raw[task], size_hw)
         return outputs
@@ -95,6 +97,7 @@ def build_spec(
     tasks: tuple[Task, ...],
     gauge: Gauge = Gauge.METRIC,
     classes: tuple[str, ...] = (),
+    things: tuple[str, ...] = (),
     licences: tuple[str, ...] = (),
     terms: dict[str, str] | None = None,
     provenance: dict[str, str] | None = None,
@@ -106,6 +109,8 @@ def build_spec(
     """
     if not tasks:
         raise UsageError("a student needs at least one task", hint="tasks=[depth] or any of depth, normals, semantic")
+    if Task.INSTANCE in tasks and not set(things) <= set(classes):
+        raise UsageError("a student that tells instances apart needs their classes among the semantic ones")
     if Task.SEMANTIC in tasks and not classes:
         raise UsageError("a semantic student needs a class list, and the labels name none")
     mean, std = normalisation(recipe.backbone)
@@ -119,6 +124,7 @@ def build_spec(
         depth=DepthSpec(gauge=gauge, unit="m" if gauge is Gauge.METRIC else "none") if Task.DEPTH in tasks else None,
         normals=NormalsSpec() if Task.NORMALS in tasks else None,
         semantic=SemanticSpec(classes=classes) if Task.SEMANTIC in tasks else None,
+        instance=InstanceSpec(classes=things) if Task.INSTANCE in tasks else None,
         licences=licences,
         terms=terms or {},
         provenance=provenance or {},
@@ -132,4 +138,8 @@ def _build_head(task: Task, recipe: StudentRecipe, spec: StudentSpec) -> nn.Modu
     if task is Task.NORMALS:
         return NormalsHead(recipe.neck_channels, recipe.head_channels)
     assert spec.semantic is not None
+    if task is Task.INSTANCE:
+        assert spec.instance is not None
+        things = [spec.semantic.classes.index(name) for name in spec.instance.classes]
+        return InstanceHead(recipe.neck_channels, recipe.head_channels, things, spec.instance.max_instances)
     return SemanticHead(recipe.neck_channels, recipe.head_channels, len(spec.semantic.classes))

@@ -21,6 +21,7 @@ class Batch:
             1].
         normals: Unit vectors.
         semantic: Class ids; meaningless where the weight is 0.
+        instance: Instance ids, 0 = background; the same.
         weights: By task; 0 where there is no label.
     """
 
@@ -29,6 +30,7 @@ class Batch:
     depth: Float[Tensor, "b h w"] | None = None
     normals: Float[Tensor, "b 3 h w"] | None = None
     semantic: Int[Tensor, "b h w"] | None = None
+    instance: Int[Tensor, "b h w"] | None = None
 
     def with_image(self, image: Float[Tensor, "b 3 h w"]) -> Batch:
         """The same targets under another picture."""
@@ -46,6 +48,7 @@ class Batch:
             depth=None if self.depth is None else pick(self.depth),
             normals=None if self.normals is None else pick(self.normals),
             semantic=None if self.semantic is None else pick(self.semantic),
+            instance=None if self.instance is None else pick(self.instance),
         )
 
 
@@ -69,6 +72,7 @@ def unpack(
         depth=_depth(stored["depth"], gauge) if Task.DEPTH in tasks else None,
         normals=_normals(stored["normals"]) if Task.NORMALS in tasks else None,
         semantic=stored["semantic"].long() if Task.SEMANTIC in tasks else None,
+        instance=stored["instance"].to(torch.int64) if Task.INSTANCE in tasks else None,
     )
 
 

@@ -32,7 +32,7 @@ def time_step(student: Student, recipe: TrainRecipe, photos: PhotoSet, device: t
     times_s = []
     for _ in range(_TIMED_STEPS + 1):
         start_s = time.perf_counter()
-        batch = unpack(stored, student.spec.tasks, gauge)
+        batch = unpack(stored, student.spec.answers, gauge)
         raw = student.raw(batch.image.contiguous(memory_format=torch.channels_last))
         loss = torch.stack(list(student_losses(student, raw, batch, recipe.loss).values())).sum()
         torch.autograd.backward(loss)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -16,11 +16,14 @@ from distill.images import Photo
 from distill.labels import Label
 from distill.metrics import TrivialPredictor
 from distill.shards import MANIFEST, Sample, read_manifest, read_samples
-from distill.tasks import Gauge, Task
+from distill.tasks import BACKGROUND_INSTANCE, Gauge, Task
 
 if TYPE_CHECKING:
     from distill.export.runners import Runner
     from distill.teachers.base import Teacher
+
+BACKGROUND_NAME = "background"
+"""The class that stands for "none of the things asked for"."""
 
 
 class Contestant(Protocol):
@@ -48,25 +51,42 @@ class StudentContestant:
     def __init__(self, name: str, runner: Runner) -> None:
         self.name, self._runner = name, runner
         spec = runner.spec
-        self.tasks = spec.tasks
+        self.tasks = spec.answers
+        if spec.semantic is not None and BACKGROUND_NAME in spec.semantic.classes:
+            self.tasks = (*self.tasks, Task.REFERRING)  # its classes may be things that were referred to
         self.gauge = spec.depth.gauge if spec.depth else Gauge.METRIC
         self.classes = spec.semantic.classes if spec.semantic else ()
 
     def predict(self, sample: Sample, rgb: UInt8[ndarray, "h w 3"]) -> dict[Task, Label]:
         """The student's answers; it has one at every pixel."""
         outputs = self._runner(rgb[None])
-        everywhere = np.ones(rgb.shape[:2], bool)
-        return {
-            task: Label(
-                task=task,
-                value=outputs[str(task)][0],
-                valid=everywhere,
-                confidence=outputs[f"{task}_confidence"][0],
-                gauge=self.gauge if task is Task.DEPTH else None,
-                classes=self.classes if task is Task.SEMANTIC else (),
-            )
-            for task in self.tasks
-        }
+        return {task: self._label(task, outputs) for task in self.tasks}
+
+    def _label(self, task: Task, outputs: Mapping[str, ndarray]) -> Label:
+        source = Task.SEMANTIC if task is Task.REFERRING else task
+        value = outputs[str(source)][0]
+        instances: dict[int, str] = {}
+        if task is Task.INSTANCE:
+            value = value.astype(np.uint16)
+            instances = _name_instances(value, outputs["semantic"][0], self.classes)
+        return Label(
+            task=task,
+            value=value,
+            valid=np.ones(value.shape[:2], bool),
+            confidence=outputs[f"{source}_confidence"][0],
+            gauge=self.gauge if task is Task.DEPTH else None,
+            classes=self.classes if task in (Task.SEMANTIC, Task.REFERRING) else (),
+            instance_classes=instances,
+        )
+
+
+def _name_instances(ids: ndarray, classes_at: ndarray, classes: tuple[str, ...]) -> dict[int, str]:
+    """Instance id to the class of most of its pixels."""
+    return {
+        int(number): classes[int(np.bincount(classes_at[ids == number]).argmax())]
+        for number in np.unique(ids)
+        if number != BACKGROUND_INSTANCE
+    }
 
 
 class LabelsContestant:

@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Shaped, UInt8
 from numpy import ndarray
 
-from distill.commands.scoring.contestants import Contestant
+from distill.commands.scoring.contestants import BACKGROUND_NAME, Contestant
 from distill.commands.scoring.fitting import Crop, join_classes
 from distill.errors import UsageError
 from distill.labels import Label, is_far
@@ -27,9 +27,6 @@ from distill.metrics import (
 )
 from distill.shards import Manifest
 from distill.tasks import FAR_DEPTH_M, Gauge, Task
-
-BACKGROUND_NAME = "background"
-"""The referring class that stands for "none of the things asked for"."""
 
 
 @dataclass(frozen=True)

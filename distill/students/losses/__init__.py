@@ -2,38 +2,59 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from torch import Tensor
+from torch.nn import functional as F
 
 from distill.recipe.training import LossRecipe
-from distill.students.heads import DepthHead, NormalsHead
-from distill.students.losses.depth import depth_loss
+from distill.students.heads import DepthHead, InstanceHead, NormalsHead
+from distill.students.losses.depth import depth_loss, normalise
+from distill.students.losses.instances import instance_loss
 from distill.students.losses.normals import normals_loss
 from distill.students.losses.semantic import semantic_loss
+from distill.students.losses.weighted import mean_per_image
 from distill.students.resample import enlarge_at
 from distill.students.student import Student
 from distill.students.targets import Batch
-from distill.tasks import Task
+from distill.tasks import Gauge, Task
+
+Doubt = Callable[[Task, Tensor], Tensor]
+"""(task, mean error of each image) to the weight of each image."""
 
 
 def student_losses(
-    student: Student, raw: dict[Task, Tensor], batch: Batch, recipe: LossRecipe, phase_hw: tuple[int, int] = (0, 0)
+    student: Student,
+    raw: dict[Task, Tensor],
+    batch: Batch,
+    recipe: LossRecipe,
+    phase_hw: tuple[int, int] = (0, 0),
+    doubt: Doubt | None = None,
 ) -> dict[str, Tensor]:
     """Every term of every task, weighted and ready to be summed, keyed ``<task>_<term>``.
 
     Raw maps are enlarged to the labels' size first: at head stride one pixel in sixteen of the labels would be
     learned from.
     Then every `recipe.stride`-th row and column from `phase_hw` on is compared, which changes from step to step:
-    all labels are learned from in the long run; at stride 2 a step of nano takes 0.8 of the time.
+    all labels are learned from in the long run; at stride 2 a step of nano takes 0.8 of the time. `doubt` says which
+    images' labels count.
     """
     size_hw = (batch.image.shape[2], batch.image.shape[3])
     batch = batch.every(recipe.stride, phase_hw)
     losses: dict[str, Tensor] = {}
-    for task in student.spec.tasks:
+    for task in student.spec.answers:
         head: Any = student.heads[str(task)]
         weight = batch.weights[task]
         enlarged = enlarge_at(raw[task], size_hw, recipe.stride, phase_hw)
+        if isinstance(head, InstanceHead):
+            assert batch.instance is not None
+            terms = instance_loss(*head.coordinates(enlarged), batch.instance, weight, recipe.instance)
+            losses |= {f"{task}_{name}": term for name, term in terms.items()}
+            continue
+        if doubt is not None:
+            error = mean_per_image(_error(head, enlarged.detach(), batch), weight)
+            weight = weight * doubt(task, error).view(-1, 1, 1)
         if isinstance(head, DepthHead):
             assert batch.depth is not None
             value, spread = head.coordinates(enlarged)
@@ -48,3 +69,20 @@ def student_losses(
             terms = semantic_loss(enlarged, batch.semantic, weight, recipe.semantic, recipe.trim)
         losses |= {f"{task}_{name}": term for name, term in terms.items()}
     return losses
+
+
+def _error(head: Any, enlarged: Tensor, batch: Batch) -> Tensor:
+    """How far each pixel is from its label, in the unit of the task's main term."""
+    if isinstance(head, DepthHead):
+        assert batch.depth is not None
+        value = head.coordinates(enlarged)[0]
+        if head.gauge is Gauge.METRIC:
+            return (value - batch.depth).abs()
+        weight = batch.weights[Task.DEPTH]
+        return (normalise(value, weight) - normalise(batch.depth, weight)).abs()
+    if isinstance(head, NormalsHead):
+        assert batch.normals is not None
+        return 1.0 - (head.coordinates(enlarged)[0] * batch.normals).sum(dim=1)
+    assert batch.semantic is not None
+    target = batch.semantic.clamp(max=enlarged.shape[1] - 1)
+    return F.cross_entropy(enlarged, target, reduction="none")
