@@ -14,7 +14,7 @@ from distill.commands.asking import FREELY, Spending, asked_slices, parse_deadli
 from distill.commands.console import Console
 from distill.commands.teachers import load_teacher, teacher_help
 from distill.commands.workers import num_workers, run_slices
-from distill.errors import DistillError, UsageError
+from distill.errors import UsageError
 from distill.tasks import Task
 
 if TYPE_CHECKING:
@@ -150,6 +150,8 @@ def label(
         console.result(values, text)
         return
     if plan:
+        from distill.commands.planning import show_plan
+
         show_plan(job, console)
         return
     spending = Spending(max_usd, max_requests, parse_deadline(deadline) if deadline else None)
@@ -301,44 +303,3 @@ def _summary(result: dict[str, Any]) -> str:
     if "report" in result:
         lines.append(f"look at it: {result['report']}")
     return "\n".join(lines)
-
-
-def show_plan(job: Job, console: Console) -> None:
-    """Say how many photos, answers, seconds, bytes and USD; times the first photos where asking is free."""
-    from distill.labels import encode
-
-    photos, tasks = job.num_photos, job.teacher.tasks
-    started, read, size, failed = time.monotonic(), 0, 0, 0
-    from distill.teachers.sources import Unreadable
-
-    for photo in job.source.read(0, min(2, photos)):
-        read += 1
-        if isinstance(photo, Unreadable):
-            failed += 1
-            continue
-        try:
-            for lesson in job.teacher.teach(photo):
-                size += len(photo.data) + sum(
-                    len(data) for item in lesson.labels.values() for data in encode(item).values()
-                )
-        except DistillError:
-            failed += 1
-    seconds = (time.monotonic() - started) / max(read, 1) * photos
-    values: dict[str, Any] = {
-        "photos": photos,
-        "tasks": list(tasks),
-        "answers": photos * len(tasks),
-        "shards": job.num_slices,
-        "cost_usd": 0.0,
-        "seconds": round(seconds, 1),
-        "bytes": round(size / max(read, 1) * photos),
-        "teacher": job.teacher.name,
-        "licence": job.teacher.licence,
-        "timed_photos": read,
-    }
-    console.result(
-        values,
-        f"{photos} photos, {len(tasks)} tasks ({', '.join(tasks)}): {values['answers']} answers of {job.teacher.name}, "
-        f"0.00 USD, about {seconds:.0f} s on one core and {values['bytes'] / 1e6:.1f} MB in {job.num_slices} shards "
-        f"(from {read} photos tried). Nothing was written.",
-    )

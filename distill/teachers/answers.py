@@ -213,7 +213,18 @@ class AnswerStore:
         _sync_folder(path.parent)
         return Stored(ask.key, kind, data, meta)
 
-    def keys(self) -> Iterator[str]:
+    def path(self, stored: Stored) -> Path:
+        """The file with an answer's bytes."""
+        return self._path(stored.key, stored.meta["suffix"])
+
+    def remove(self, key: str) -> None:
+        """Throw an answer away; its page goes first, so that a kill leaves bytes and not a broken promise."""
+        meta = self.meta(key)
+        self._path(key, "json").unlink(missing_ok=True)
+        if meta is not None:
+            self._path(key, meta["suffix"]).unlink(missing_ok=True)
+
+    def all_keys(self) -> Iterator[str]:
         """All keys, in order."""
         for folder in sorted(self.folder.glob("[0-9a-f][0-9a-f]")):
             yield from sorted(path.stem for path in folder.glob("[0-9a-f]*.json"))

@@ -71,7 +71,7 @@ def test_an_answer_comes_back_as_it_was_received(tmp_path: Path):
     assert found is not None and found.data == PNG and found.meta == json.loads(json.dumps(kept.meta))
     answer = found.answer(QUESTION)
     assert (answer.cost_usd, answer.model, answer.seed) == (0.25, "painter-1.2", 3)
-    assert list(store.keys()) == [ASK.key]
+    assert list(store.all_keys()) == [ASK.key]
     assert found.meta["question"]["legend"] == [["b", [1, 2, 3]], ["a", [4, 5, 6]]]
 
 

@@ -17,8 +17,12 @@ from hosted_jobs import KEY, charged_usd, command, job, label, run, shards, writ
 from distill.commands.asking import Spending
 from distill.errors import DistillError, UsageError
 from distill.ledger import Ledger
+from distill.recipe.teacher import ReplayRecipe
 from distill.shards import read_samples
 from distill.tasks import Task
+from distill.teachers.answers import AnswerStore
+from distill.teachers.labelling import Job
+from distill.teachers.upkeep import export
 
 EVERYTHING = {
     "busy": 0.1,
@@ -72,6 +76,26 @@ def test_answers_are_read_again_for_free(tmp_path: Path):
     assert offline["labels"] == again["labels"]
     depths = [sample.label(Task.DEPTH).value for sample in read_samples(tmp_path / "offline")]
     assert depths and all(depth.shape == (40, 60) for depth in depths)
+
+
+def test_exported_answers_give_the_same_labels_to_whoever_gets_them(tmp_path: Path):
+    write_photos(tmp_path / "photos", 3)
+    with FakeGemini(Settings(size="photo")) as server:
+        label(job(tmp_path, server.url))
+    export(AnswerStore(tmp_path / "answers"), tmp_path / "handed_on")
+    recipe = ReplayRecipe(answers=tmp_path / "handed_on" / "answers.yaml")
+    replayed = Job(
+        out=tmp_path / "replayed",
+        recipe=recipe,
+        folder=tmp_path,
+        inputs=(str(tmp_path / "photos"),),
+        tasks=(Task.DEPTH, Task.NORMALS, Task.SEMANTIC),
+    )
+    assert label(replayed)["labels"] == {"depth": 3, "normals": 3, "semantic": 3}
+    for ours, theirs in zip(read_samples(tmp_path / "out"), read_samples(tmp_path / "replayed"), strict=True):
+        assert {name: data for name, data in ours.files.items() if name != "json"} == {
+            name: data for name, data in theirs.files.items() if name != "json"
+        }
 
 
 def test_a_question_that_was_never_asked_is_a_counted_failure_offline(tmp_path: Path):
@@ -254,8 +278,6 @@ def test_every_request_has_its_row(tmp_path: Path):
 
 
 def test_an_answer_that_cannot_be_stored_ends_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    from distill.teachers.answers import AnswerStore
-
     def full(*arguments, **named):
         raise DistillError("the disk is full")
 

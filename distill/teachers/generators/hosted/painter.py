@@ -77,6 +77,12 @@ class HostedGenerator:
         """(key of the final answer, USD paid for all of it); None when there is something left to ask."""
         return settled(self.store, call, self.recipe.limits.tries_without_picture)
 
+    @property
+    def typical_canvas_hw(self) -> tuple[int, int]:
+        """The size that most answers have, for estimates."""
+        sizes = canvas_sizes(self.recipe)
+        return sizes[0] if sizes else (1024, 1024)
+
     def paint(self, photo: Photo, question: Question, *, seed: int, sample: int = 0) -> Answer:
         """The stored answer.
 

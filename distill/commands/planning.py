@@ -1,0 +1,194 @@
+"""`distill label --plan`: what would be done, how long, how large, at what cost. Asks nothing and writes nothing."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+from distill.commands.console import Console
+from distill.errors import DistillError
+from distill.tasks import Task
+
+if TYPE_CHECKING:
+    from distill.recipe.hosted import HostedRecipe
+    from distill.teachers.generators.hosted.painter import HostedGenerator
+    from distill.teachers.generators.hosted.service import Call
+    from distill.teachers.labelling import Job
+
+_LOOK_S = 2.0
+"""How long stored answers are looked for; more photos than that are judged by those that were looked at."""
+_LOOKS = 200
+_ANSWER_BYTES_PER_PIXEL = 0.6
+_LABEL_BYTES_PER_PIXEL = {Task.NORMALS: 0.7}
+_OTHER_LABEL_BYTES_PER_PIXEL = 0.1
+"""As measured on painted answers of a megapixel and their labels, confidence included."""
+
+
+def show_plan(job: Job, console: Console) -> None:
+    """Say what the job would do; of a hosted teacher what it would cost, of any other how long it takes."""
+    from distill.recipe.hosted import HostedRecipe
+
+    values, text = plan_hosted(job, job.recipe) if isinstance(job.recipe, HostedRecipe) else plan_here(job)
+    console.result(values, text)
+
+
+def plan_here(job: Job) -> tuple[dict[str, Any], str]:
+    """(plan, the same as a sentence) of a teacher that is free to ask: it is tried on the first photos."""
+    from distill.labels import encode
+    from distill.teachers.sources import Unreadable
+
+    photos, tasks = job.num_photos, job.teacher.tasks
+    started, read, size = time.monotonic(), 0, 0
+    for photo in job.source.read(0, min(2, photos)):
+        read += 1
+        if isinstance(photo, Unreadable):
+            continue
+        try:
+            for lesson in job.teacher.teach(photo):
+                size += len(photo.data) + sum(
+                    len(data) for item in lesson.labels.values() for data in encode(item).values()
+                )
+        except DistillError:
+            continue
+    seconds = (time.monotonic() - started) / max(read, 1) * photos
+    values: dict[str, Any] = {
+        "photos": photos,
+        "tasks": list(tasks),
+        "answers": photos * len(tasks),
+        "shards": job.num_slices,
+        "cost_usd": 0.0,
+        "seconds": round(seconds, 1),
+        "bytes": round(size / max(read, 1) * photos),
+        "teacher": job.teacher.name,
+        "licence": job.teacher.licence,
+        "timed_photos": read,
+    }
+    return values, (
+        f"{photos} photos, {len(tasks)} tasks ({', '.join(tasks)}): {values['answers']} answers of {job.teacher.name}, "
+        f"0.00 USD, about {seconds:.0f} s on one core and {values['bytes'] / 1e6:.1f} MB in {job.num_slices} shards "
+        f"(from {read} photos tried). Nothing was written."
+    )
+
+
+def plan_hosted(job: Job, recipe: HostedRecipe) -> tuple[dict[str, Any], str]:
+    """(plan, the same for a person) of a teacher that costs money: from prices, rates and what is stored already."""
+    from distill.teachers.generators.hosted.opening import prices_of
+    from distill.teachers.generators.hosted.painter import HostedGenerator
+    from distill.teachers.questions import build_questions
+
+    photos, tasks = job.num_photos, job.teacher.tasks
+    questions = [question for question in build_questions(recipe.ask) if question.task in tasks]
+    sentences = [variant.question.prompt for question in questions for variant in job.asking.variants(question)]
+    looked, wanted, pixels, photo_bytes = _look(job)
+    stored = 1 - wanted / (looked * len(sentences)) if looked else 0.0
+    answers = photos * len(sentences)
+    cached = round(answers * stored)
+    share = (answers - cached) / max(1, len(sentences))
+    modes: dict[str, dict[str, Any]] = {}
+    for mode in ("online", "flex", "batch") if hasattr(recipe, "batch_images") else ("online",):
+        price, _ = prices_of(recipe, mode=mode)
+        modes[mode] = {
+            "usd": round(share * sum(map(price.likely_usd, sentences)), 2) if price.known else None,
+            "at_most_usd": round(share * sum(map(price.worst_usd, sentences)), 2) if price.known else None,
+            "minutes": None if mode == "batch" else round(_minutes(recipe, answers - cached, price.typical_s), 1),
+        }
+    price, _ = prices_of(recipe)
+    mode = str(getattr(recipe, "mode", "online"))
+    canvas = HostedGenerator(recipe, _store(job)).typical_canvas_hw
+    answer_bytes = round(canvas[0] * canvas[1] * _ANSWER_BYTES_PER_PIXEL)
+    label_bytes = sum(_LABEL_BYTES_PER_PIXEL.get(task, _OTHER_LABEL_BYTES_PER_PIXEL) for task in tasks) * pixels
+    values: dict[str, Any] = {
+        "photos": photos,
+        "tasks": list(tasks),
+        "answers": answers,
+        "cached": cached,
+        "cached_exact": looked == photos or not cached,
+        "to_ask": answers - cached,
+        "modes": modes,
+        "mode": mode,
+        "cost_usd": modes[mode]["usd"],
+        "seconds": None if mode == "batch" else round((modes[mode]["minutes"] or 0.0) * 60),
+        "bytes": round((answers - cached) * answer_bytes + photos * (photo_bytes + label_bytes)),
+        "answer_bytes": (answers - cached) * answer_bytes,
+        "shards": job.num_slices,
+        "teacher": job.teacher.name,
+        "licence": job.teacher.licence,
+        "terms": recipe.terms,
+        "prices_dated": price.dated if price.known else "",
+        "store": str(job.store),
+    }
+    return values, _hosted_text(values, len(sentences))
+
+
+def _look(job: Job) -> tuple[int, int, float, float]:
+    """(photos looked at, answers that they lack, mean pixels, mean bytes of a photo), spread over the job."""
+    from distill.teachers.answers import Unanswered
+    from distill.teachers.sources import Unreadable
+
+    wanted: list[str] = []
+
+    def note(generator: HostedGenerator, call: Call) -> None:
+        wanted.append(call.ask.key)
+        raise Unanswered("only looked at")
+
+    teacher, photos = job.build_teacher(note), job.num_photos
+    until, looked, pixels, size = time.monotonic() + _LOOK_S, 0, 0, 0
+    nothing_stored = not _store(job).folder.is_dir()
+    step = max(1, photos // (4 if nothing_stored else _LOOKS))
+    for index in range(0, photos, step):
+        for photo in job.source.read(index, index + 1):
+            if isinstance(photo, Unreadable):
+                continue
+            looked += 1
+            pixels += photo.size_hw[0] * photo.size_hw[1]
+            size += len(photo.data)
+            try:
+                teacher.teach(photo)
+            except DistillError:
+                continue
+        if time.monotonic() > until:
+            break
+    return looked, len(wanted), pixels / max(1, looked), size / max(1, looked)
+
+
+def _store(job: Job) -> Any:
+    from distill.teachers.answers import AnswerStore
+
+    assert job.store is not None
+    return AnswerStore(job.store)
+
+
+def _minutes(recipe: HostedRecipe, calls: int, typical_s: float) -> float:
+    """At the known rate limits, and with all calls in flight that are allowed."""
+    limits = recipe.limits
+    per_minute = [limits.concurrency / typical_s * 60]
+    per_minute += [rate for rate in (limits.images_per_minute, limits.requests_per_minute) if rate is not None]
+    return calls / min(per_minute)
+
+
+def _hosted_text(values: dict[str, Any], per_photo: int) -> str:
+    """The plan for a person."""
+    lines = [
+        f"{values['photos']} photos, {per_photo} questions each ({', '.join(values['tasks'])}): {values['answers']} "
+        f"answers of {values['teacher']}; {'' if values['cached_exact'] else 'about '}{values['cached']} are stored in "
+        f"{values['store']}, {values['to_ask']} are to be asked for"
+    ]
+    for mode, plan in values["modes"].items():
+        cost = "no price is known; name a table in the recipe: prices: FILE"
+        if plan["usd"] is not None:
+            cost = f"{plan['usd']:,.2f} USD (at most {plan['at_most_usd']:,.2f})"
+        time_needed = "within a day" if plan["minutes"] is None else f"about {_span(plan['minutes'])}"
+        chosen = "  <- this recipe" if mode == values["mode"] else ""
+        lines.append(f"  {mode:7} {cost}, {time_needed}{chosen}")
+    dated = f"; prices of {values['prices_dated']}" if values["prices_dated"] else ""
+    lines += [
+        f"about {values['bytes'] / 1e9:.2f} GB on disk: {values['answer_bytes'] / 1e9:.2f} GB of answers, the rest in "
+        f"{values['shards']} shards{dated}",
+        f"licence class of the labels: {values['licence']}" + (f", see {values['terms']}" if values["terms"] else ""),
+        "Nothing was asked and nothing was written.",
+    ]
+    return "\n".join(lines)
+
+
+def _span(minutes: float) -> str:
+    return f"{minutes / 60:.1f} hours" if minutes >= 90 else f"{minutes:.0f} minutes"

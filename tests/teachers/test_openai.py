@@ -1,0 +1,83 @@
+"""``/v1/images/edits``: GPT-image and compatible servers, under the same throttle, caps and store."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from fake_openai import FakeOpenai
+from hosted_jobs import QUICK, label, write_photos
+
+from distill.commands.asking import Spending
+from distill.errors import UsageError
+from distill.images import picture_size_hw
+from distill.recipe import load_recipe
+from distill.recipe.hosted import OpenaiRecipe
+from distill.teachers.labelling import Job
+
+
+@pytest.fixture(autouse=True)
+def key(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "key-1")
+
+
+def job(folder: Path, url: str, **more: Any) -> Job:
+    values = {"kind": "openai", "base_url": url, "ask": {"tasks": ["depth"]}, "limits": QUICK, **more}
+    recipe = load_recipe(OpenaiRecipe, values)
+    photos = (str(folder / "photos"),)
+    return Job(out=folder / "out", recipe=recipe, folder=folder, inputs=photos, previews=0, store=folder / "answers")
+
+
+def test_photos_are_sent_on_a_canvas_and_come_back_as_labels(tmp_path: Path):
+    write_photos(tmp_path / "photos", 3)
+    with FakeOpenai() as server:
+        result = label(job(tmp_path, server.url, model="gpt-image-1.5"))
+        call = server.calls[0]
+    assert result["labels"] == {"depth": 3} and not result["unanswered"]
+    assert call["path"] == "/v1/images/edits" and call["key"] == "Bearer key-1"
+    assert (call["model"], call["size"], call["output_format"]) == ("gpt-image-1.5", "1536x1024", "png")
+    assert picture_size_hw(call["image"], "sent") == (1024, 1536)
+
+
+def test_a_compatible_server_may_take_any_size_a_seed_and_no_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.delenv("OPENAI_API_KEY")
+    write_photos(tmp_path / "photos", 1)
+    own = {"model": "my-editor", "sizes_hw": [], "quality": "", "input_fidelity": "", "send_seed": True, "seed": 7}
+    with FakeOpenai() as server:
+        assert label(job(tmp_path, server.url + "/v1", **own))["labels"] == {"depth": 1}
+        call = server.calls[0]
+    assert call["seed"] == "7" and call["key"] is None
+    assert not {"size", "quality", "input_fidelity", "output_format"} & set(call)
+
+
+def test_faults_are_mended_and_refusals_are_answers(tmp_path: Path):
+    write_photos(tmp_path / "photos", 4)
+    with FakeOpenai("busy", "cut", "html", "refuse") as server:
+        result = label(job(tmp_path, server.url, limits={**QUICK, "concurrency": 1}))
+        assert [row["kind"] for row in result["unanswered"]] == ["refused"]
+        assert result["labels"] == {"depth": 3} and server.made == 3
+        again = label(job(tmp_path, server.url, seed=0))
+        assert again["labels"] == {"depth": 3} and server.made == 3
+
+
+def test_an_unpaid_bill_ends_the_run(tmp_path: Path):
+    write_photos(tmp_path / "photos", 2)
+    with FakeOpenai("broke") as server:
+        assert "bill" in label(job(tmp_path, server.url, limits={**QUICK, "concurrency": 1}))["stopped"]
+
+
+def test_a_cap_needs_a_price_which_a_table_of_one_s_own_can_give(tmp_path: Path):
+    write_photos(tmp_path / "photos", 5)
+    table = tmp_path / "prices.yaml"
+    table.write_text(yaml.safe_dump({"dated": "2026-01-02", "models": {"my-editor": {"per_image": {"medium": 0.04}}}}))
+    with FakeOpenai() as server:
+        with pytest.raises(UsageError, match="needs a price"):
+            label(job(tmp_path, server.url, model="my-editor"), Spending(max_usd=1.0))
+        result = label(job(tmp_path, server.url, model="my-editor", prices=str(table)), Spending(max_usd=0.13))
+        assert server.made == 3 and result["spent_usd"] == pytest.approx(0.12)

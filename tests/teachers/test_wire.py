@@ -1,0 +1,108 @@
+"""What Google's JSON means: pictures, drafts, refusals, words, thoughts, errors, told apart."""
+
+from __future__ import annotations
+
+import base64
+
+import pytest
+
+from distill.teachers.answers import EMPTY, PICTURE, REFUSED
+from distill.teachers.generators.hosted.service import Broken, Busy, Closed, Usage, Wrong, broken, sayable
+from distill.teachers.generators.hosted.wire import error_of, read_reply
+
+DATA = bytes(range(256)) * 3  # holds both letters in which the two alphabets of base64 differ
+
+
+def blob(data: bytes = DATA, *, thought: bool = False, urlsafe: bool = False, snake: bool = False) -> dict:
+    text = (base64.urlsafe_b64encode if urlsafe else base64.b64encode)(data).decode()
+    inner = {"mime_type" if snake else "mimeType": "image/png", "data": text}
+    return {"inline_data" if snake else "inlineData": inner} | ({"thought": True} if thought else {})
+
+
+def body(*parts: dict, finish: str = "STOP", **more: object) -> dict:
+    return {"candidates": [{"content": {"parts": list(parts)}, "finishReason": finish}], **more}
+
+
+@pytest.mark.parametrize("form", [{}, {"urlsafe": True}, {"snake": True}])
+def test_a_picture_is_its_bytes_in_either_alphabet(form: dict):
+    reply = read_reply(body(blob(**form)))
+    assert (reply.kind, reply.data, reply.finish) == (PICTURE, DATA, "STOP")
+
+
+def test_of_several_pictures_the_last_that_is_no_draft_counts():
+    drafts = [blob(b"draft", thought=True), {"text": "hm", "thought": True}]
+    assert read_reply(body(*drafts, blob(b"first"), blob(b"final"), *drafts)).data == b"final"
+
+
+@pytest.mark.parametrize(
+    ("answer", "kind", "words"),
+    [
+        ({"promptFeedback": {"blockReason": "SAFETY"}}, REFUSED, "blocked the question (SAFETY)"),
+        ({"candidates": [{"finishReason": "IMAGE_SAFETY"}]}, REFUSED, "IMAGE_SAFETY"),
+        ({"candidates": [{"finishReason": "IMAGE_RECITATION"}]}, REFUSED, "IMAGE_RECITATION"),
+        ({"candidates": [{"finishReason": "NO_IMAGE"}]}, EMPTY, "no picture (NO_IMAGE)"),
+        (body({"text": "A cat."}), EMPTY, "words and no picture: A cat."),
+        (body({"text": "hm", "thought": True}), EMPTY, "only thoughts"),
+        (body(blob(thought=True)), EMPTY, "only a draft"),
+        (body({"inlineData": {"data": "!"}}), EMPTY, "cannot be read"),
+        ({"candidates": None}, EMPTY, "no reason given"),
+        ({}, EMPTY, "no reason given"),
+        ({"candidates": [{"content": None, "finishReason": "MAX_TOKENS"}]}, EMPTY, "MAX_TOKENS"),
+    ],
+)
+def test_answers_without_a_picture_say_why(answer: dict, kind: str, words: str):
+    reply = read_reply(answer)
+    assert reply.kind == kind and words in reply.reason
+
+
+def test_tokens_of_the_picture_are_told_from_words_and_thoughts():
+    counts = {
+        "promptTokenCount": 570,
+        "candidatesTokenCount": 1130,
+        "thoughtsTokenCount": 200,
+        "candidatesTokensDetails": [{"modality": "IMAGE", "tokenCount": 1120}],
+    }
+    assert read_reply(body(blob(), usageMetadata=counts)).usage == Usage(570, 210, 1120)
+    assert read_reply(body(blob())).usage is None
+
+
+RETRY = {"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": "3.5s"}
+
+
+def quota(name: str) -> dict:
+    return {"@type": "type.googleapis.com/google.rpc.QuotaFailure", "violations": [{"quotaId": name}]}
+
+
+@pytest.mark.parametrize(
+    ("details", "header", "message", "delay_s", "scope"),
+    [
+        ([quota("RequestsPerMinutePerProject"), RETRY], None, "", 3.5, "minute"),
+        ([quota("RequestsPerDayPerProject")], None, "", None, "day"),
+        ([RETRY], "9", "", 9.0, "minute"),
+        (None, "0.5", "", 0.5, "minute"),
+        ([], None, "Spend limit of the last 10 minutes reached", None, "spend"),
+        ([{"@type": "x"}, "nonsense"], "Wed, 21 Oct 2026", "", None, "minute"),
+    ],
+)
+def test_a_429_says_which_limit_and_for_how_long(details, header, message, delay_s, scope):
+    error = error_of(429, "RESOURCE_EXHAUSTED", message, details, header)
+    assert isinstance(error, Busy) and (error.delay_s, error.scope) == (delay_s, scope)
+
+
+@pytest.mark.parametrize(
+    ("code", "kind"),
+    [(400, Wrong), (401, Closed), (403, Closed), (404, Closed), (408, Broken), (500, Broken), (503, Broken)],
+)
+def test_errors_say_whether_another_try_helps(code: int, kind: type[Exception]):
+    assert isinstance(error_of(code, "S", "m", None, None), kind)
+
+
+def test_only_what_may_have_been_charged_counts_as_charged():
+    assert error_of(504, "S", "m", None, None).charged and not error_of(500, "S", "m", None, None).charged
+    assert not broken(ConnectionRefusedError("no")).charged and broken(ConnectionResetError("cut")).charged
+
+
+def test_a_service_s_words_hold_no_secrets_no_markup_and_no_end():
+    text = "<h1>bad key abc123</h1> see https://x.example/file?sig=zzz&k=abc123\n\nnow " + "long " * 200
+    said = sayable(text, ["abc123"])
+    assert said.startswith("bad key *** see https://x.example/file?*** now") and len(said) == 300

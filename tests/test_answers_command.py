@@ -1,0 +1,113 @@
+"""`distill answers`: what is there, whether it is whole, handed on as a manifest, cleared up."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from distill.commands.console import Console
+from distill.commands.label import run_label
+from distill.ledger import Caps, Ledger
+from distill.recipe.synthetic import SyntheticRecipe
+from distill.tasks import Task
+from distill.teachers.answers import EMPTY, PICTURE, AnswerStore, Ask
+from distill.teachers.generators.replay import read_manifest_rows
+from distill.teachers.generators.synthetic.generator import SYNTHETIC_CLASSES
+from distill.teachers.labelling import Job
+
+
+def answers(*arguments: object, code: int = 0) -> dict:
+    words = [sys.executable, "-m", "distill", "answers", *map(str, arguments), "--json"]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert done.returncode == code, done.stderr + done.stdout
+    return json.loads(done.stdout)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Path:
+    """Six painted answers about two scenes, as a labelling leaves them."""
+    recipe = SyntheticRecipe(scenes=2, size_hw=(48, 64))
+    job = Job(out=tmp_path / "out", recipe=recipe, folder=tmp_path, inputs=(), store=tmp_path / "answers")
+    run_label(job, Console(), workers=1)
+    return tmp_path / "answers"
+
+
+def test_what_is_there_and_what_it_cost(store: Path):
+    ledger = Ledger(store)
+    ledger.reserve("a" * 64, job="j", worst_usd=1.0, caps=Caps(), model="m", task="depth", subject="x.jpg")
+    ledger.settle("a" * 64, "failed", detail="given up")
+    ledger.close()
+    found = answers("ls", store)
+    assert found["answers"] == 6 and found["kinds"] == {"picture": 6} and found["bytes"] > 1000
+    assert [row["detail"] for row in found["troubles"]] == ["given up"]
+
+
+def test_a_sound_store_is_verified_and_a_damaged_one_is_not(store: Path):
+    assert answers("verify", store) == {
+        "sound": True,
+        "answers": 6,
+        "damaged": [],
+        "missing": [],
+        "orphans": [],
+        "leftovers": [],
+    }
+    kept = AnswerStore(store)
+    first, second, third, *_ = kept.all_keys()
+    path = kept.path(kept.find(first))
+    path.write_bytes(path.read_bytes()[:-1] + b"!")
+    kept.path(kept.find(second)).unlink()
+    (store / third[:2] / f"{third}.json").unlink()
+    found = answers("verify", store, code=1)
+    assert {row["key"] for row in found["damaged"]} == {first, second}
+    assert len(found["orphans"]) == 1 and found["answers"] == 3
+
+
+def test_an_answer_that_the_ledger_knows_and_the_store_does_not_is_missed(store: Path):
+    ledger = Ledger(store)
+    ledger.enter("b" * 64, "done")
+    ledger.close()
+    assert answers("verify", store, code=1)["missing"] == ["b" * 64]
+
+
+def test_answers_are_exported_with_everything_that_says_how_to_read_them(store: Path, tmp_path: Path):
+    assert answers("export", store, "--out", tmp_path / "handed_on") == {
+        "out": str(tmp_path / "handed_on"),
+        "answers": 6,
+        "left_out": 0,
+    }
+    rows = read_manifest_rows(tmp_path / "handed_on" / "answers.yaml")
+    assert {row.task for row in rows} == {Task.DEPTH, Task.NORMALS, Task.SEMANTIC}
+    assert all((tmp_path / "handed_on" / row.answer).is_file() and row.prompt for row in rows)
+    semantic = next(row for row in rows if row.task is Task.SEMANTIC)
+    assert list(semantic.legend) == list(SYNTHETIC_CLASSES)
+
+
+def test_what_kills_leave_over_is_cleared_and_answers_are_not(store: Path):
+    kept = AnswerStore(store)
+    first = next(kept.all_keys())
+    (store / first[:2] / ".half.png.123.part").write_bytes(b"half")
+    (store / first[:2] / f"{'c' * 64}.png").write_bytes(b"orphan")
+    assert answers("gc", store) == {"removed": False, "orphans": 1, "leftovers": 1}
+    assert answers("gc", store, "--yes") == {"removed": True, "orphans": 1, "leftovers": 1}
+    assert answers("gc", store) == {"removed": False, "orphans": 0, "leftovers": 0}
+    assert answers("verify", store)["answers"] == 6
+
+
+def test_answers_of_no_use_can_be_forgotten_so_that_they_are_asked_again(store: Path):
+    kept = AnswerStore(store)
+    kept.keep(Ask("p", "s", "m"), PICTURE, b"no picture at all")
+    kept.keep(Ask("p", "s2", "m"), EMPTY, reason="words")
+    words = ("gc", store, "--forget", "unreadable", "--forget", "empty")
+    assert answers(*words)["unreadable"] == 1 and kept.holds(Ask("p", "s", "m").key)
+    assert answers(*words, "--yes")["empty"] == 1
+    assert not kept.holds(Ask("p", "s", "m").key) and answers("verify", store)["answers"] == 6
+
+
+def test_wrong_use_is_a_sentence(store: Path, tmp_path: Path):
+    assert "no such folder" in answers("ls", tmp_path / "nowhere", code=2)["error"]
+    assert "export" in answers("ls", store, "--out", tmp_path, code=2)["error"]
+    assert "where to" in answers("export", store, code=2)["error"]
