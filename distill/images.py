@@ -122,7 +122,9 @@ def decode_rgb(data: bytes, name: str) -> tuple[UInt8[ndarray, "h w 3"], str]:
                         f"{name}: {picture.format} pictures are not supported", hint="convert it to JPEG or PNG"
                     )
                 picture.load()
-                return np.array(_as_rgb(ImageOps.exif_transpose(picture))), suffix
+                # In place: the copies would cost a third of the time of a large JPEG.
+                ImageOps.exif_transpose(picture, in_place=True)
+                return np.array(_as_rgb(picture)), suffix
     except DistillError:
         raise
     except Exception as error:  # Pillow's plug-ins raise nearly anything on broken bytes
@@ -193,7 +195,7 @@ def _as_rgb(picture: Image.Image) -> Image.Image:
         rgba = picture.convert("RGBA")
         white = Image.new("RGBA", rgba.size, (255, 255, 255, 255))
         return Image.alpha_composite(white, rgba).convert("RGB")
-    return picture.convert("RGB")
+    return picture if picture.mode == "RGB" else picture.convert("RGB")
 
 
 # Level 1 and one filter for all rows: 18 ms and 565 kB for a 1280x720 depth map, where trying five filters for every

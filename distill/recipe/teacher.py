@@ -124,7 +124,8 @@ class OnnxRecipe(Licensed):
     input: OnnxInputRecipe = OnnxInputRecipe()
     outputs: tuple[OnnxOutputRecipe, ...]
     threads: int = Field(default=0, ge=0)
-    """Threads of one session; 0: all cores."""
+    """Of one photo; 0: one thread for each photo, and as many photos at once as there are cores, which is what small
+    networks are fastest with."""
 
     @field_validator("outputs")
     @classmethod

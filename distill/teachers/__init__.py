@@ -176,14 +176,16 @@ def _build_onnx(recipe: OnnxRecipe, folder: Path, ways: Ways) -> Teacher:
     from distill.teachers.specialists.onnx import OnnxSpecialist
 
     semantic = [output for output in recipe.outputs if output.task is Task.SEMANTIC]
+    specialist = OnnxSpecialist(recipe, folder)
     return PredictingTeacher(
-        OnnxSpecialist(recipe, folder),
+        specialist,
         name=recipe.name or recipe.model.stem,
         licence=recipe.licence,
         terms=recipe.terms,
         tasks=tuple(Task(output.task) for output in recipe.outputs),
         classes=semantic[0].classes if semantic else (),
         checks=ways.checks,
+        side_by_side=specialist.side_by_side,
     )
 
 

@@ -29,6 +29,7 @@ from distill.teachers.base import Lesson, Teacher
 from distill.teachers.checks import Checks
 from distill.teachers.evidence import evidence
 from distill.teachers.generators.hosted.painter import Wants
+from distill.teachers.lookahead import worked
 from distill.teachers.previews import write_preview
 from distill.teachers.sources import ScenesSource, Source, Unreadable, open_source
 
@@ -162,28 +163,43 @@ def label_slice(job: Job, index: int, advance: Callable[[int], None] = lambda co
 
 
 def _samples(job: Job, index: int, accounts: Accounts, advance: Callable[[int], None]) -> Iterator[Sample]:
-    """The samples of a slice, one photo in memory at a time."""
+    """The samples of a slice; a few photos in memory at a time."""
     start, stop = job.bounds(index)
-    for position, photo in enumerate(job.source.read(start, stop), start):
+    photos = job.source.read(start, stop)
+    learned = worked(photos, lambda photo: _learn(job, photo), getattr(job.teacher, "side_by_side", 1))
+    for position, (photo, outcome) in enumerate(learned, start):
         advance(1)
         accounts.photos += 1
-        if isinstance(photo, Unreadable):
-            accounts.failures.append({"name": photo.name, "reason": photo.reason})
+        if isinstance(photo, Unreadable) or isinstance(outcome, str):
+            accounts.failures.append({"name": photo.name, "reason": str(outcome)})
             continue
-        try:
-            lessons = job.teacher.teach(photo)
-        except UsageError:
-            raise  # the job is wrong, not the photo
-        except DistillError as error:
-            accounts.failures.append({"name": photo.name, "reason": str(error).removeprefix(f"{photo.name}: ")})
-            continue
-        accounts.labelled += any(lesson.labels for lesson in lessons)
-        for number, lesson in enumerate(lessons, 1):
+        accounts.labelled += any(lesson.labels for lesson, _ in outcome)
+        for number, (lesson, sample) in enumerate(outcome, 1):
             accounts.add(photo, lesson)
             if position < job.previews:
                 write_preview(job.out, position, number, photo, lesson)
-            if lesson.labels:
-                yield make_sample(photo, lesson, number)
+            if sample is not None:
+                yield sample
+
+
+def _learn(job: Job, photo: Photo | Unreadable) -> list[tuple[Lesson, Sample | None]] | str:
+    """Each lesson about a photo with its sample, if it has labels; or why the photo cannot be used.
+
+    Raises:
+        UsageError: The job is wrong, not the photo.
+    """
+    if isinstance(photo, Unreadable):
+        return photo.reason
+    try:
+        lessons = job.teacher.teach(photo)
+    except UsageError:
+        raise
+    except DistillError as error:
+        return str(error).removeprefix(f"{photo.name}: ")
+    return [
+        (lesson, make_sample(photo, lesson, number) if lesson.labels else None)
+        for number, lesson in enumerate(lessons, 1)
+    ]
 
 
 def make_sample(photo: Photo, lesson: Lesson, number: int = 1) -> Sample:

@@ -25,11 +25,14 @@ class PredictingTeacher:
         tasks: Sequence[Task],
         classes: Sequence[str],
         checks: Checks | None = None,
+        side_by_side: int = 1,
     ) -> None:
         self.name, self.licence, self.terms = name, licence, terms
         self.tasks = tuple(tasks)
         self.classes = tuple(classes)
         self._specialist, self._checks = specialist, checks
+        self.side_by_side = side_by_side
+        """How many photos may be worked on at once, in threads."""
 
     def teach(self, photo: Photo) -> list[Lesson]:
         """One lesson with every task.

@@ -259,3 +259,46 @@ def test_the_picture_has_the_type_that_the_model_takes(tmp_path: Path, kind: int
     values = {"model": str(tmp_path / "m.onnx"), "input": {"scale": 1.0}, "outputs": [{"task": "depth"}]}
     label = OnnxSpecialist(load_recipe(OnnxRecipe, values), tmp_path).predict(grey(100))[0]
     assert np.allclose(label.value, 100)
+
+
+def test_photos_side_by_side_give_the_same_shard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    from distill.shards import file_sha256
+    from distill.teachers.labelling import Job, label_slice
+
+    model = save_model(tmp_path / "m.onnx", np.random.default_rng(0).normal(size=(5, 3)))
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for number in range(7):
+        Image.fromarray(np.random.default_rng(number).integers(0, 256, (30, 40, 3), dtype=np.uint8)).save(
+            folder / f"{number}.png"
+        )
+    (folder / "3.png").write_bytes(b"broken")
+    recipe = load_recipe(OnnxRecipe, {"model": str(model), "outputs": [{"task": "semantic", "classes": list("abcde")}]})
+    digests = []
+    for count in (1, 4):
+        monkeypatch.setattr(OnnxSpecialist, "side_by_side", count)
+        job = Job(out=tmp_path / f"out{count}", recipe=recipe, folder=tmp_path, inputs=(str(folder),), previews=0)
+        page = label_slice(job, 0)
+        assert page.photos == 7 and page.labelled == 6 and [row["name"] for row in page.failures] == ["3.png"]
+        digests.append(file_sha256(job.out / "shard-000000.tar"))
+    assert digests[0] == digests[1]
+
+
+def test_channels_are_normalised_one_by_one_in_either_order(tmp_path: Path):
+    """R, G and B have values of their own, and come out where the recipe wants them."""
+    model = save_model(tmp_path / "m.onnx", np.eye(3))
+    pixels = np.zeros((*SIZE_HW, 3), np.uint8) + np.array([10, 20, 30], np.uint8)
+    photo = Photo("k", "k.png", b"", "png", pixels, "", {})
+    for colour, expected in (("RGB", [10, 20, 30]), ("BGR", [30, 20, 10])):
+        recipe = load_recipe(
+            OnnxRecipe,
+            {
+                "model": str(model),
+                "input": {"colour": colour, "scale": 1.0, "mean": [1, 2, 3], "std": [2, 4, 5]},
+                "outputs": [{"task": "depth"}],
+            },
+        )
+        made = OnnxSpecialist(recipe, tmp_path)
+        tensor = made._prepare(photo.rgb, made._open())
+        stats = dict(zip([10, 20, 30], zip([1, 2, 3], [2, 4, 5], strict=True), strict=True))
+        assert tensor[0, :, 0, 0] == pytest.approx([(v - stats[v][0]) / stats[v][1] for v in expected])

@@ -6,6 +6,7 @@ Knows tensors and what a recipe says about them; brings every output to a `Label
 from __future__ import annotations
 
 import os
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,8 @@ from distill.optional import require
 from distill.recipe.teacher import OnnxOutputRecipe, OnnxRecipe
 from distill.teachers.specialists.readings import read_planes
 
+_MOST_AT_ONCE = 16
+"""Each photo at work holds the network's activations."""
 MODELS_VARIABLE = "DISTILL_MODELS"
 
 
@@ -31,6 +34,13 @@ class OnnxSpecialist:
         self._recipe = recipe
         self._path = find_model(recipe.model, folder)
         self._session: Any = None
+        self._opening = threading.Lock()
+
+    @property
+    def side_by_side(self) -> int:
+        """How many photos may be worked on at once: one for each core, or for each group of `threads` cores."""
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        return max(1, min(cores // max(self._recipe.threads, 1), _MOST_AT_ONCE))
 
     def predict(self, photo: Photo) -> list[Label]:
         """One label per described output, at the output's own size.
@@ -38,7 +48,8 @@ class OnnxSpecialist:
         Raises:
             DistillError: The model cannot be opened, or its tensors are not what the recipe says.
         """
-        session = self._open()
+        with self._opening:
+            session = self._open()
         wanted = self._recipe.input.name
         entry = next((entry for entry in session.get_inputs() if entry.name == wanted), session.get_inputs()[0])
         feed, image = wanted or entry.name, _cast(self._prepare(photo.rgb, session), entry.type)
@@ -56,7 +67,7 @@ class OnnxSpecialist:
         if self._session is None:
             runtime = require("onnxruntime", extra="cpu", why="run an ONNX teacher")
             options = runtime.SessionOptions()
-            options.intra_op_num_threads = self._recipe.threads
+            options.intra_op_num_threads = max(self._recipe.threads, 1)
             options.log_severity_level = 3
             try:
                 self._session = runtime.InferenceSession(
@@ -76,15 +87,22 @@ class OnnxSpecialist:
         # INTER_AREA averages when it shrinks (no aliasing); it is poor at enlarging, where bilinear serves.
         shrinks = rgb.shape[0] >= height and rgb.shape[1] >= width
         mode = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
-        image = cv2.resize(rgb, (width, height), interpolation=mode).astype(np.float32)
-        image = (image * np.float32(wanted.scale) - np.array(wanted.mean, np.float32)) / np.array(
-            wanted.std, np.float32
-        )
-        if wanted.colour == "BGR":
-            image = image[..., ::-1]
-        if wanted.layout == "NCHW":
-            image = image.transpose(2, 0, 1)
-        return np.ascontiguousarray(image[None])
+        image = cv2.resize(rgb, (width, height), interpolation=mode)
+        # Plane by plane into the layout that is wanted: a third of the time of whole-picture arithmetic and transposes.
+        tensor = np.empty((1, 3, height, width) if wanted.layout == "NCHW" else (1, height, width, 3), np.float32)
+        planes = tensor[0] if wanted.layout == "NCHW" else tensor[0].transpose(2, 0, 1)
+        channels = range(3) if wanted.colour == "RGB" else (2, 1, 0)
+        for plane, channel, mean, std in zip(planes, channels, *self._normalisation(), strict=True):
+            np.multiply(image[..., channel], np.float32(wanted.scale / std), out=plane)
+            np.subtract(plane, np.float32(mean / std), out=plane)
+        return tensor
+
+    def _normalisation(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        """(mean, std) for each plane of the tensor; the recipe states them for R, G, B."""
+        wanted = self._recipe.input
+        if wanted.colour == "RGB":
+            return wanted.mean, wanted.std
+        return tuple(reversed(wanted.mean)), tuple(reversed(wanted.std))
 
 
 def _cast(image: Float[ndarray, "1 a b c"], kind: str) -> Shaped[ndarray, "1 a b c"]:

@@ -1,0 +1,46 @@
+"""Work side by side, results in order."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+from distill.teachers.lookahead import worked
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_results_come_in_order_and_few_items_are_in_memory(count: int):
+    read: list[int] = []
+    gone: list[int] = []
+
+    def items() -> Iterator[int]:
+        for number in range(40):
+            read.append(number)
+            yield number
+
+    for item, result in worked(items(), lambda number: number * number, count):
+        assert result == item * item
+        gone.append(item)
+        assert len(read) - len(gone) <= 2 * count
+    assert gone == list(range(40))
+
+
+def test_two_are_worked_on_at_once():
+    meeting = threading.Barrier(2, timeout=20)
+    assert [item for item, _ in worked(range(4), lambda number: meeting.wait() and number, 2)] == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_a_failure_comes_out_in_its_turn_and_ends_it(count: int):
+    def work(number: int) -> int:
+        if number == 5:
+            raise ValueError("five")
+        return number
+
+    seen = []
+    with pytest.raises(ValueError, match="five"):
+        for item, _ in worked(range(100), work, count):
+            seen.append(item)
+    assert seen == [0, 1, 2, 3, 4]
