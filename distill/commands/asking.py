@@ -98,6 +98,7 @@ class AskedSlices:
         spending = self._asker.spending
         return {
             "stopped": self.stopped.message if self.stopped else "",
+            "hint": self.stopped.hint if self.stopped else "",
             "calls": spending.calls,
             "spent_usd": round(spending.cost_usd, 6),
             "doubtful_usd": round(spending.doubtful_usd, 6),

@@ -281,7 +281,7 @@ def _summary(result: dict[str, Any]) -> str:
     if result["mended"]:
         lines.append(f"{result['mended']} answers had drifted against their photos and were put back")
     if result.get("stopped"):
-        lines.append(f"stopped: {result['stopped']}; run the same command again to go on")
+        lines += [f"stopped: {result['stopped']}", f"  {result['hint'] or 'run the same command again to go on'}"]
     elif not result["complete"]:
         lines.append("other parts are still to do; the last one writes dataset.json")
     if result["spared"]:

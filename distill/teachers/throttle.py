@@ -50,7 +50,7 @@ class Gate:
     many.
     """
 
-    def __init__(self, most: int, *, start: int = 8, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, most: int, *, start: int = 16, clock: Callable[[], float] = time.monotonic) -> None:
         self.most, self.limit = most, float(min(start, most))
         self.in_flight = 0
         self._clock, self._doubling, self._closed_until = clock, True, 0.0
@@ -160,6 +160,11 @@ class Throttle:
     def leave(self) -> None:
         """The call has ended."""
         self.gate.in_flight -= 1
+        self._changed.set()
+
+    def refund(self, name: str, amount: float) -> None:
+        """Give units of a pace back: the service has not counted them."""
+        self._paces[name].spend(-amount)
         self._changed.set()
 
     def close(self) -> None:

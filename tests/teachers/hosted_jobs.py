@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import os
+import random
+import signal
 import subprocess
 import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -75,7 +82,9 @@ def command(folder: Path, url: str, *arguments: Any, out: str = "out", **more: A
     recipe = folder / f"recipe-{abs(hash(str(sorted(more.items())))) % 10**8}.yaml"
     recipe.write_text(yaml.safe_dump(values(url, **more)))
     words = ["label", folder / "photos", "--teacher", recipe, "--out", folder / out, "--store", folder / "answers"]
-    words += ["--shard-size", 4, "--workers", 1, "--previews", 2, *arguments]
+    words += [*arguments] if "--shard-size" in arguments else ["--shard-size", 4, *arguments]
+    words += [] if "--workers" in arguments else ["--workers", 1]
+    words += ["--previews", 2]
     return [sys.executable, "-m", "distill", *map(str, words)]
 
 
@@ -85,3 +94,53 @@ def environment(**more: str) -> dict[str, str]:
 
 def run(words: list[str], **more: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(words, capture_output=True, text=True, check=False, env=environment(**more), timeout=120)
+
+
+@contextmanager
+def served(settings: dict[str, Any]) -> Iterator[str]:
+    """The fake as a process of its own; gives its address."""
+    program = Path(__file__).with_name("fake_gemini.py")
+    server = subprocess.Popen([sys.executable, str(program), json.dumps(settings)], stdout=subprocess.PIPE, text=True)
+    try:
+        assert server.stdout is not None
+        yield server.stdout.readline().strip()
+    finally:
+        server.kill()
+        server.wait()
+
+
+def stats(url: str) -> dict[str, Any]:
+    with urllib.request.urlopen(f"{url}/stats", timeout=60) as response:
+        return json.load(response)
+
+
+def killed_until_done(
+    words: list[str], url: str, kills: int, rng: random.Random, *, longest_s: float, group: bool
+) -> list[int]:
+    """Runs a command again and again, killing it at random moments, then lets it finish.
+
+    Gives, for each kill, how many answers the service had made at the kill that were not in the store.
+    """
+    store = Path(words[words.index("--store") + 1])
+    lost = []
+    for _ in range(kills):
+        process = subprocess.Popen(
+            words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment(), start_new_session=True
+        )
+        before = stats(url)["made"]
+        until = time.monotonic() + 60
+        # The moments that matter are those at work, not those of starting Python.
+        while stats(url)["made"] == before and process.poll() is None and time.monotonic() < until:
+            time.sleep(0.02)
+        time.sleep(rng.uniform(0, longest_s))
+        if process.poll() is not None:
+            break
+        if group:
+            os.killpg(process.pid, signal.SIGKILL)
+        else:
+            process.kill()
+        process.wait()
+        lost.append(stats(url)["made"] - sum(1 for _ in store.glob("[0-9a-f][0-9a-f]/[0-9a-f]*.json")))
+    done = run(words)
+    assert done.returncode == 0, done.stderr
+    return lost

@@ -239,6 +239,7 @@ class Engine:
 
     def _turned_away(self, call: Call, error: Busy, tries: int) -> float:
         self._throttle.breaker.worked()
+        self._throttle.refund("images", float(call.paints))
         text = self._say(error)
         if error.scope == "day":
             self._settle(call, "waiting", detail=text)
@@ -255,6 +256,8 @@ class Engine:
 
     def _broke(self, call: Call, text: str, tries: int, *, charged: bool, delay_s: float | None) -> float:
         self._throttle.breaker.failed(text)
+        if not charged:
+            self._throttle.refund("images", float(call.paints))
         if tries >= self._limits.tries and not self._throttle.breaker.open:
             self._fail(call, f"given up after {tries} tries: {text}", doubtful=charged)
         self._settle(call, "waiting", doubtful=charged, detail=text)
