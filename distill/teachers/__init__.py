@@ -87,6 +87,8 @@ def build_teacher(
     """
     if offline and store is None:
         raise UsageError("--offline needs the answers of an earlier run", hint="say where with --store FOLDER")
+    if checks is not None and store is not None:
+        checks = replace(checks, memory=store)
     teacher = _build(recipe, folder, Ways(checks, asking, store, offline, wants))
     for task in tasks:
         if task not in teacher.tasks:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 from distill.images import Photo
@@ -24,12 +25,14 @@ class Checks:
         min_quality: Labels of a task that score lower are rejected, in [0, 1].
         full_quality: Labels that score lower weigh less, in proportion.
         calibrations: What the scores are worth; equal weights for a task that has none.
+        memory: A folder that remembers where answers were found on their photos; None: nothing is remembered.
     """
 
     register: bool = True
     min_quality: Mapping[Task, float] = field(default_factory=dict[Task, float])
     full_quality: Mapping[Task, float] = field(default_factory=dict[Task, float])
     calibrations: Mapping[Task, TaskCalibration] = field(default_factory=dict[Task, TaskCalibration])
+    memory: Path | None = None
 
     def fingerprint(self) -> dict[str, Any]:
         """Everything that decides labels, as plain values."""

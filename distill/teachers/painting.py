@@ -22,6 +22,7 @@ from distill.teachers.asking import ONCE, Asking, Variant, mirrored_photo
 from distill.teachers.base import Answer, Generator, Lesson, Question, Refusal
 from distill.teachers.checks import Checks, score_lesson
 from distill.teachers.joins import join_classes, join_instances, picked_at
+from distill.teachers.placements import Placements
 from distill.teachers.prompts import prompt_hash
 from distill.teachers.quality import describe
 from distill.teachers.reading import Reading, Rejection, read_answer
@@ -83,6 +84,7 @@ class PaintingTeacher:
         self.tasks = tuple(tasks)
         self.classes = tuple(classes)
         self._generator, self._seed, self._checks, self._asking = generator, seed, checks, asking
+        self._known = Placements(checks.memory) if checks is not None and checks.memory is not None else None
 
     def teach(self, photo: Photo) -> list[Lesson]:
         """Lessons about the photo.
@@ -136,7 +138,7 @@ class PaintingTeacher:
     def _read(self, about: Photo, answer: Answer, variant: Variant, asked: list[Question]) -> _Heard:
         """The answer's label, mirrored back if need be, in this teacher's class list."""
         register = self._checks is not None and self._checks.register
-        reading = read_answer(about, answer, [variant.question, *asked], register=register)
+        reading = read_answer(about, answer, [variant.question, *asked], register=register, known=self._known)
         label = mirror(reading.label) if variant.mirrored else reading.label
         if label.task is Task.SEMANTIC:
             label = join_classes(label, self.classes)

@@ -20,6 +20,7 @@ from distill.tasks import IGNORE_INSTANCE, IGNORE_SEMANTIC, Task
 from distill.teachers.base import Answer, Question
 from distill.teachers.decoders import decode_answer
 from distill.teachers.painted import MIN_SIDE_PX, Painted, decode_painted
+from distill.teachers.placements import Placements
 from distill.teachers.register import EXACT, Placement, canvas_scale, estimate, place
 
 MIN_SHARE_VALID = 0.05
@@ -60,7 +61,9 @@ class Reading:
     question: Question
 
 
-def read_answer(photo: Photo, answer: Answer, asked: Sequence[Question], *, register: bool) -> Reading:
+def read_answer(
+    photo: Photo, answer: Answer, asked: Sequence[Question], *, register: bool, known: Placements | None = None
+) -> Reading:
     """The label in an answer, over its photo.
 
     Args:
@@ -68,6 +71,7 @@ def read_answer(photo: Photo, answer: Answer, asked: Sequence[Question], *, regi
         answer: What came back.
         asked: All questions about this photo, for answers that were mixed up.
         register: Whether drift between photo and answer is looked for, and mended or rejected.
+        known: Where answers were found before, and where what is found now is kept.
 
     Raises:
         DistillError: The bytes are no picture that can be read exactly.
@@ -77,7 +81,7 @@ def read_answer(photo: Photo, answer: Answer, asked: Sequence[Question], *, regi
     try:
         _check_shape(photo, painted, answer.question.canvas)
         label, question = _decode(painted, answer.question, asked)
-        placement = estimate(photo.rgb, painted.rgb, question.canvas) if register else EXACT
+        placement = _placed(photo, answer, painted, question, known) if register else EXACT
         if not placement.accepted:
             raise Rejection(f"the answer does not lie over the photo (agreement {placement.score:.2f})")
     except Rejection as rejection:
@@ -85,6 +89,17 @@ def read_answer(photo: Photo, answer: Answer, asked: Sequence[Question], *, regi
         raise
     placed = place(label, photo.size_hw, question.canvas, placement)
     return Reading(placed, painted.rgb, painted.container, placement, question)
+
+
+def _placed(photo: Photo, answer: Answer, painted: Painted, question: Question, known: Placements | None) -> Placement:
+    """Where the answer lies over the photo, as it was found before or is found now."""
+    before = known.find(photo, answer, question) if known is not None else None
+    if before is not None:
+        return before
+    placement = estimate(photo.rgb, painted.rgb, question.canvas)
+    if known is not None:
+        known.keep(photo, answer, question, placement)
+    return placement
 
 
 def _check_shape(photo: Photo, painted: Painted, canvas: str) -> None:

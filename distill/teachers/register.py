@@ -17,6 +17,8 @@ from distill.labels import Label
 from distill.tasks import IGNORE_INSTANCE, IGNORE_SEMANTIC, Task
 from distill.teachers.drift import find_drift
 
+METHOD = 1
+"""Raised whenever `estimate` would find something else: what an older method found is then looked for again."""
 CANVASES = ("cover", "stretch", "contain")
 
 _NOTHING = {Task.SEMANTIC: IGNORE_SEMANTIC, Task.REFERRING: IGNORE_SEMANTIC, Task.INSTANCE: IGNORE_INSTANCE}

@@ -1,0 +1,128 @@
+"""How fast stored answers become labels again, under another threshold, without asking the teacher.
+
+    python benchmarks/redecode.py --out benchmarks/results/redecode.md
+
+Answers are painted once and kept; the shards are then written anew with `--offline` and another threshold. Beside it,
+in the same run and on one core: the bare decoders on the same answers, and the steps that any relabelling must take
+(read and decode the picture, decode the label, encode and write the maps).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from machine import results_page
+
+from distill.images import decode_rgb
+from distill.labels import Label, encode
+from distill.report.blocks import Table
+from distill.tasks import Task
+from distill.teachers.answers import AnswerStore, Stored
+from distill.teachers.base import Question
+from distill.teachers.decoders import decode_answer
+from distill.teachers.generators.synthetic.scene import SYNTHETIC_CLASSES
+from distill.teachers.prompts import depth_question, normals_question, semantic_question
+
+QUESTIONS = {
+    question.prompt: question
+    for question in (depth_question(), normals_question(), semantic_question(SYNTHETIC_CLASSES))
+}
+
+
+def distill(*words: object) -> dict[str, Any]:
+    """The JSON of one command."""
+    done = subprocess.run(
+        [sys.executable, "-m", "distill", *map(str, words), "--json"], stdout=subprocess.PIPE, text=True, check=True
+    )
+    return json.loads(done.stdout)
+
+
+def question_of(stored: Stored) -> Question:
+    """The question behind a stored answer, by its sentence."""
+    sentence = stored.meta["ask"]["sentence"]
+    return next(question for prompt, question in QUESTIONS.items() if prompt and prompt in sentence)
+
+
+def seconds_of(work: Callable[[], object]) -> float:
+    """Processor seconds."""
+    start = time.process_time()
+    work()
+    return time.process_time() - start
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--out", type=Path)
+    parser.add_argument("--answers", type=int, default=1000)
+    parser.add_argument("--size", type=int, nargs=2, default=(384, 512))
+    parser.add_argument("--work", type=Path)
+    given = parser.parse_args()
+    cv2.setNumThreads(1)
+    work = given.work or Path(tempfile.mkdtemp())
+    scenes = -(-given.answers // 3)
+    teacher = [
+        "--teacher",
+        "synthetic",
+        "--set",
+        f"scenes={scenes}",
+        "--set",
+        "faults={jpeg_share: 0.5, canvas: other}",
+    ]
+    teacher += ["--set", f"size_hw=[{given.size[0]},{given.size[1]}]", "--store", work / "answers"]
+    first = distill("label", *teacher, "--check", "--out", work / "first", "--previews", 0)
+    again = ["label", work / "first", *teacher, "--offline", "--previews", 0, "--workers"]
+    rows: list[list[str | int]] = []
+    for name, workers, more in (
+        ("relabelled, one core", 1, ["--no-check"]),
+        ("relabelled with another threshold, one core", 1, ["--check", "--min-quality", "0.5"]),
+        ("relabelled with another threshold, two cores", 2, ["--check", "--min-quality", "0.4"]),
+    ):
+        result = distill(*again, workers, *more, "--out", work / f"again{len(rows)}")
+        rows.append(
+            [name, result["answers"], f"{result['seconds']:.1f}", f"{result['answers'] / result['seconds']:.1f}"]
+        )
+    rows += bare_steps(AnswerStore(work / "answers"), work)
+    notes = (
+        f"{first['answers']} stored answers about photos of {given.size[1]}x{given.size[0]} px (answers are 1.25 or "
+        "1.5 times larger, half of them JPEG); start-up and report included. The teacher was asked nothing."
+    )
+    results_page("Reading stored answers again", notes, [Table(["what", "answers", "s", "answers/s"], rows)], given.out)
+
+
+def bare_steps(store: AnswerStore, work: Path) -> list[list[str | int]]:
+    """The steps themselves, on a sample of the stored answers, in processor time."""
+    found = [store.find(path.stem) for path in sorted(store.folder.glob("??/*.json"))[:150]]
+    stored = [item for item in found if item is not None and item.data]
+    pictures = [decode_rgb(item.data, "")[0] for item in stored]
+    questions = [question_of(item) for item in stored]
+    labels: list[Label] = []
+
+    def decode() -> None:
+        labels[:] = [decode_answer(picture, question) for picture, question in zip(pictures, questions, strict=True)]
+
+    def write() -> None:
+        for number, label in enumerate(labels):
+            for name, data in encode(label).items():
+                (work / f"bare-{number % 8}.{name}").write_bytes(data)
+
+    decode()  # the colours' tables are filled
+    steps = {"bare decoders": seconds_of(decode)}
+    steps["bare pictures"] = seconds_of(lambda: [decode_rgb(item.data, "") for item in stored])
+    steps["bare maps, encoded and written"] = seconds_of(write)
+    steps["bare steps together"] = sum(steps.values())
+    assert {label.task for label in labels} <= set(Task) and np.isfinite(sum(steps.values()))
+    return [[name, len(labels), f"{s:.2f}", f"{len(labels) / s:.1f}"] for name, s in steps.items()]
+
+
+if __name__ == "__main__":
+    main()
