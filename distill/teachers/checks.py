@@ -12,7 +12,7 @@ from distill.labels import Label
 from distill.tasks import Task
 from distill.teachers.base import Lesson
 from distill.teachers.calibration import UNCALIBRATED, TaskCalibration
-from distill.teachers.quality import Quality, assess
+from distill.teachers.quality import Quality, Shared, assess
 from distill.teachers.register import EXACT, Placement
 
 
@@ -46,10 +46,11 @@ class Checks:
 
 def score_lesson(photo: Photo, lesson: Lesson, checks: Checks) -> None:
     """Score every label against the photo and the other labels; weigh down what is doubtful, drop what is too bad."""
-    given = dict(lesson.labels)
+    given, shared = dict(lesson.labels), Shared()
     for task, label in given.items():
         records = [record for record in lesson.records if record["task"] == str(task)]
-        quality = _assessed(photo, label, records, [other for name, other in given.items() if name is not task], checks)
+        others = [other for name, other in given.items() if name is not task]
+        quality = _assessed(photo, label, records, others, checks, shared)
         calibration = checks.calibrations.get(task, UNCALIBRATED)
         expected = calibration.expected_error(quality.score)
         for record in records:
@@ -69,7 +70,7 @@ def score_lesson(photo: Photo, lesson: Lesson, checks: Checks) -> None:
 
 
 def _assessed(
-    photo: Photo, label: Label, records: list[dict[str, Any]], others: list[Label], checks: Checks
+    photo: Photo, label: Label, records: list[dict[str, Any]], others: list[Label], checks: Checks, shared: Shared
 ) -> Quality:
     """The quality of a label, from what its records say about its answers."""
     answers = [answer for record in records for answer in record.get("answers", [record])]
@@ -81,6 +82,7 @@ def _assessed(
         agreement=sum(agreements) / len(agreements) if agreements else None,
         others=others,
         calibration=checks.calibrations.get(label.task, UNCALIBRATED),
+        shared=shared,
     )
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import cv2
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import Bool, Float, UInt8
 from numpy import ndarray
 
 from distill.labels import Label, is_far
@@ -24,6 +24,8 @@ from distill.teachers.register import EXACT, Placement
 
 RESIDUAL_PX = 2.0
 """A residual of this many pixels halves the registration part."""
+PHOTO_EDGE = 0.08
+"""Strength from which the photo counts as having an edge."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +44,29 @@ class Quality:
     pixels: Float[ndarray, "h w"]
 
 
+class Shared:
+    """What the labels of one photo share: the photo's edges, and comparisons of two labels, each measured once."""
+
+    def __init__(self) -> None:
+        self._edges: dict[tuple[int, int], Bool[ndarray, "h w"]] = {}
+        self._compared: dict[frozenset[Task], tuple[float, Float[ndarray, "h w"]] | None] = {}
+
+    def edges(self, photo_rgb: UInt8[ndarray, "h w 3"], size_hw: tuple[int, int]) -> Bool[ndarray, "h2 w2"]:
+        """Where the photo has an edge within a pixel, at a size of comparison."""
+        if size_hw not in self._edges:
+            small = cv2.resize(photo_rgb, size_hw[::-1], interpolation=cv2.INTER_AREA)
+            nearby = cv2.dilate(np.abs(edge_field(small)), np.ones((3, 3), np.uint8))
+            self._edges[size_hw] = nearby > PHOTO_EDGE
+        return self._edges[size_hw]
+
+    def compare(self, label: Label, other: Label) -> tuple[float, Float[ndarray, "h w"]] | None:
+        """As `distill.teachers.consistency.compare`, in either order."""
+        pair = frozenset({label.task, other.task})
+        if pair not in self._compared:
+            self._compared[pair] = compare(label, other)
+        return self._compared[pair]
+
+
 def assess(
     label: Label,
     photo_rgb: UInt8[ndarray, "h w 3"],
@@ -50,6 +75,7 @@ def assess(
     agreement: float | None = None,
     others: Sequence[Label] = (),
     calibration: TaskCalibration = UNCALIBRATED,
+    shared: Shared | None = None,
 ) -> Quality:
     """The quality of a label that lies over its photo.
 
@@ -60,17 +86,19 @@ def assess(
         agreement: Of its answers, in [0, 1]; None when there was only one.
         others: Labels of other tasks about the same photo, for comparison.
         calibration: Weights of the parts, and what a pixel's confidence was worth.
+        shared: What was measured for the other labels of the same photo already.
     """
+    shared = shared or Shared()
     parts = {
         "manifold": _manifold(label),
         "registration": float(np.mean([_registration(placement) for placement in placements])),
-        "structure": _structure(label, photo_rgb),
+        "structure": _structure(label, shared.edges(photo_rgb, comparison_size(label.size_hw))),
         "sanity": _sanity(label),
     }
     if agreement is not None:
         parts["agreement"] = agreement
     pixels = label.confidence
-    compared = [found for other in others if (found := compare(label, other)) is not None]
+    compared = [found for other in others if (found := shared.compare(label, other)) is not None]
     if compared:
         parts["geometry"] = float(np.mean([part for part, _ in compared]))
         for _, pixel in compared:
@@ -113,15 +141,11 @@ def _sanity(label: Label) -> float:
     return 1.0 if np.count_nonzero(counts > 1e-4 * label.valid.size) > 1 else 0.3
 
 
-def _structure(label: Label, photo_rgb: UInt8[ndarray, "h w 3"]) -> float:
+def _structure(label: Label, edges: Bool[ndarray, "h w"]) -> float:
     """The share of the label's borders that run along an edge of the photo, within a pixel or two."""
-    size_wh = comparison_size(label.size_hw)[::-1]
-    photo = np.abs(edge_field(cv2.resize(photo_rgb, size_wh, interpolation=cv2.INTER_AREA)))
-    nearby = cv2.dilate(photo, np.ones((3, 3), np.uint8))
     border = borders(label)
     if border.sum() < 20:
         return 0.5  # nothing to compare
     # Chance level is what the photo's edges cover anyway.
-    chance = float((nearby > 0.08).mean())
-    shared = float((nearby[border] > 0.08).mean())
+    chance, shared = float(edges.mean()), float(edges[border].mean())
     return float(np.clip((shared - chance) / max(1 - chance, 1e-6), 0, 1))
