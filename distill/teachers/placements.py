@@ -11,6 +11,7 @@ import json
 import sqlite3
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from distill.images import Photo
 from distill.teachers.base import Answer, Question
@@ -59,6 +60,6 @@ def _key(photo: Photo, answer: Answer, question: Question) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _with_tuples(values: dict[str, object]) -> dict[str, object]:
+def _with_tuples(values: dict[str, Any]) -> dict[str, Any]:
     """JSON knows no tuples."""
     return {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
