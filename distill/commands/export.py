@@ -5,27 +5,34 @@ from __future__ import annotations
 import shutil
 import tempfile
 from collections.abc import Iterator
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from distill.commands.console import Console
-from distill.errors import DistillError, UsageError
+from distill.commands.samples import open_samples, trained_on
+from distill.errors import UsageError
 
 if TYPE_CHECKING:
     from distill.export.parity import ParityResult, ParitySample
     from distill.spec import StudentSpec
 
-TARGETS = ("onnx",)
 _NO_SAMPLES = "no --samples given: compared on generated pictures only, without labels"
 
 
 def export(
     run: Annotated[Path, typer.Argument(help="Run folder that distill train wrote.")],
-    to: Annotated[str, typer.Option(help=f"What to make: {', '.join(TARGETS)}.")] = "onnx",
-    out: Annotated[Path | None, typer.Option(help="The file to write; RUN/NAME.onnx unless given.")] = None,
+    to: Annotated[
+        str,
+        typer.Option(
+            help="What to make: onnx, onnx-fp16, onnx-bf16, onnx-int8, openvino, openvino-int8, aoti, tensorrt,"
+            " tensorrt-int8, triton, YAML files of configs/targets, several with commas, or all."
+        ),
+    ] = "onnx",
+    out: Annotated[
+        Path | None, typer.Option(help="The file to write, or the folder for several; inside RUN unless given.")
+    ] = None,
     samples: Annotated[
         Path | None,
         typer.Option(
@@ -33,30 +40,62 @@ def export(
         ),
     ] = None,
     num_samples: Annotated[int, typer.Option(min=1, help="How many of them.")] = 50,
+    calibrate: Annotated[
+        Path | None, typer.Option(help="Shards or photos to draw int8 ranges from; the run's shards by default.")
+    ] = None,
+    seconds: Annotated[float, typer.Option(min=0, help="Several targets: time for each series; 0 times none.")] = 1.0,
+    threads: Annotated[int | None, typer.Option(min=1, help="Threads of the engines; all cores unless given.")] = None,
     opset: Annotated[
         int | None, typer.Option(min=18, help="ONNX operator set; the exporter's own unless given.")
     ] = None,
     max_delta1: Annotated[float, typer.Option(min=0, help="Budget: depth may differ by this share.")] = 0.001,
-    max_normals_deg: Annotated[float, typer.Option(min=0, help="Budget: normals may differ by this angle.")] = 0.05,
+    max_normals_deg: Annotated[float, typer.Option(min=0, help="Budget: normals may differ by this angle.")] = 0.1,
     max_miou: Annotated[float, typer.Option(min=0, help="Budget: classes may differ by this share.")] = 0.001,
     plan: Annotated[bool, typer.Option("--plan", help="Say what would be done, and stop.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as one JSON object.")] = False,
 ) -> None:
-    """Write the student as a file for an engine, and compare it with the original on real pictures.
+    """Write the student as files for engines, and compare each with the original on real pictures.
 
-    The file takes uint8 RGB pictures of any size and gives final values; its contract is inside, and beside it as
-    spec.json. Beyond a budget the exit code is 1, and the file is kept under another name (*.rejected.onnx).
+    A file takes uint8 RGB pictures of any size and gives final values; its contract is inside, and beside it as
+    spec.json. Beyond a budget the exit code is 1, and the file is kept under another name (*.rejected.onnx). Several
+    targets are also timed side by side; an int8 file that is no faster than its float32 sibling is refused. The
+    --max options are for --to onnx alone; other targets have budgets of their own (configs/targets).
 
     Examples:
         distill export runs/nano --to onnx --samples shards
+
+        distill export runs/nano --to onnx,onnx-int8,openvino,aoti,tensorrt --samples held_out --out exported
 
         distill export runs/nano --out depth.onnx --samples photos/ --num-samples 20
     """
     from distill.export.parity import Budgets
 
     console = Console(as_json=as_json)
-    if to not in TARGETS:
-        raise UsageError(f"--to {to}: no such target", hint=f"choose from {', '.join(TARGETS)}")
+    if to != "onnx":
+        from distill.commands.artefacts import plan_exports, run_exports, text_of
+        from distill.recipe.target import TARGETS, load_target
+
+        words = list(TARGETS) if to == "all" else [word.strip() for word in to.split(",") if word.strip()]
+        targets = dict(load_target(word) for word in words)
+        if plan:
+            plan_exports(run, targets, out, samples, num_samples, console)
+            return
+        found = run_exports(
+            run,
+            targets,
+            console,
+            out=out,
+            samples=samples,
+            num_samples=num_samples,
+            calibrate=calibrate,
+            seconds=seconds,
+            threads=threads,
+            opset=opset,
+        )
+        console.result(found, text_of(found))
+        if not found["passed"]:
+            raise typer.Exit(1)
+        return
     if plan:
         show_plan(run, out, samples, num_samples, console)
         return
@@ -90,8 +129,8 @@ def run_export(
 
     student, spec = load_student(run)
     path = _out_path(run, out, spec)
-    samples = samples or _trained_on(run)
-    pictures = _open_samples(samples, spec, num_samples, console)
+    samples = samples or trained_on(run)
+    pictures = open_samples(samples, spec, num_samples, console)
     open_rundir(path.parent)
     with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as folder:
         console.say(f"exporting {spec.name} ({spec.backbone}) to ONNX")
@@ -120,7 +159,7 @@ def show_plan(run: Path, out: Path | None, samples: Path | None, num_samples: in
     from distill.spec import read_spec
 
     spec = read_spec(run / "spec.json")
-    samples = samples or _trained_on(run)
+    samples = samples or trained_on(run)
     weights = run / "weights.safetensors"
     size_bytes = weights.stat().st_size if weights.is_file() else 0
     tasks = ", ".join(spec.tasks)
@@ -180,62 +219,6 @@ def _compare(
         for sample in console.track(pictures, "comparing", num_samples):
             parity.update(sample)
         return parity.result()
-
-
-def _trained_on(run: Path) -> Path | None:
-    """The shards that the run was trained on, if they are still where they were."""
-    from distill.recipe import read_yaml
-    from distill.shards import MANIFEST
-
-    recipe = run / "train.recipe.yaml"
-    folders = read_yaml(recipe).get("shards", []) if recipe.is_file() else []
-    return next((Path(folder) for folder in folders if (Path(folder) / MANIFEST).is_file()), None)
-
-
-def _open_samples(
-    samples: Path | None, spec: StudentSpec, count: int, console: Console
-) -> Iterator[ParitySample] | None:
-    """The pictures to compare on; checked before the export, which takes seconds."""
-    from distill.shards import MANIFEST, read_manifest
-
-    if samples is None:
-        return None
-    if (samples / MANIFEST).is_file():
-        read_manifest(samples)
-        return islice(_from_shards(samples, spec), count)
-    return islice(_from_photos(samples, console), count)
-
-
-def _from_shards(folder: Path, spec: StudentSpec) -> Iterator[ParitySample]:
-    from distill.export.parity import ParitySample
-    from distill.images import decode_rgb
-    from distill.shards import read_manifest, read_samples
-
-    manifest = read_manifest(folder)
-    for sample in read_samples(folder):
-        rgb, _ = decode_rgb(sample.photo, f"{folder}: {sample.key}")
-        yield ParitySample(
-            sample.key, rgb, {task: sample.label(task, manifest) for task in sample.tasks if task in spec.tasks}
-        )
-
-
-def _from_photos(path: Path, console: Console) -> Iterator[ParitySample]:
-    from distill.commands.inputs import find_inputs
-    from distill.export.parity import ParitySample
-    from distill.images import decode_rgb
-
-    photos = [found for found in find_inputs([str(path)]) if not found.video]
-    if not photos:
-        raise UsageError(f"{path}: no photos there", hint="give a folder of photos or shards as --samples")
-
-    def read() -> Iterator[ParitySample]:
-        for photo in photos:
-            try:
-                yield ParitySample(photo.name, decode_rgb(photo.path.read_bytes(), photo.name)[0], {})
-            except (DistillError, OSError) as error:
-                console.warn(f"left out: {error}")
-
-    return read()
 
 
 def _text(result: dict[str, Any]) -> str:

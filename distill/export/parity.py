@@ -38,10 +38,12 @@ class Budgets:
 
     delta1: float = 0.001
     """Depth: of delta1, and share of pixels that disagree."""
-    normals_deg: float = 0.05
+    normals_deg: float = 0.1
     """Normals: of the mean angular error, and mean angle between the two."""
     miou: float = 0.001
     """Semantic: of mIoU, and share of pixels that disagree."""
+    scores_only: bool = False
+    """Where there are labels, judge by the scores alone: rounding to eight bits moves every edge a little."""
 
     def of(self, task: Task) -> float:
         """The budget of one task."""
@@ -69,6 +71,7 @@ class TaskParity:
         direct: Disagreement of the two: share of pixels, or mean angle in degrees.
         largest: Largest absolute difference of any output value of the task.
         budget: For `direct` and for the difference of the scores.
+        scores_only: Whether `direct` is left out of the verdict where there are scores.
     """
 
     task: Task
@@ -78,6 +81,7 @@ class TaskParity:
     direct: float
     largest: float
     budget: float
+    scores_only: bool = False
 
     @property
     def difference(self) -> float | None:
@@ -86,8 +90,18 @@ class TaskParity:
 
     @property
     def passed(self) -> bool:
-        """Whether both stay within the budget; what is not a number does not."""
-        return self.direct <= self.budget and (self.difference is None or abs(self.difference) <= self.budget)
+        """Whether the change stays within the budget; what is not a number does not."""
+        return self.change <= self.budget
+
+    @property
+    def change(self) -> float:
+        """What is judged: the larger of `direct` and the change of the score, or the latter alone; NaN is infinite."""
+        if self.difference is None:
+            judged = [self.direct]
+        else:
+            judged = [abs(self.difference)] if self.scores_only else [self.direct, abs(self.difference)]
+        finite_output = math.isfinite(self.largest)
+        return max(judged) if finite_output and not any(math.isnan(value) for value in judged) else math.inf
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +120,10 @@ class ParityResult:
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON."""
-        rows = [{**asdict(row), "difference": row.difference, "passed": row.passed} for row in self.tasks]
+        rows = [
+            {**asdict(row), "difference": row.difference, "change": row.change, "passed": row.passed}
+            for row in self.tasks
+        ]
         return {**asdict(self), "tasks": rows, "passed": self.passed}
 
 
@@ -127,7 +144,9 @@ class Parity:
 
     def result(self) -> ParityResult:
         """The comparison so far."""
-        rows = tuple(tally.result(self._budgets.of(task)) for task, tally in self._tasks.items())
+        rows = tuple(
+            tally.result(self._budgets.of(task), self._budgets.scores_only) for task, tally in self._tasks.items()
+        )
         return ParityResult(self._runners[0].engine, self._runners[1].engine, self._samples, rows)
 
 
@@ -157,13 +176,13 @@ class _TaskTally:
         difference = np.abs(reference[name].astype(np.float64) - candidate[name])
         return float(difference.max()) if np.isfinite(difference).all() else math.inf
 
-    def result(self, budget: float) -> TaskParity:
+    def result(self, budget: float, scores_only: bool) -> TaskParity:
         measure = _MEASURES[self._task]
         scores: list[float | None] = [metrics.compute()[measure] if self._scored else None for metrics in self._scores]
         if all(score is None or math.isnan(score) for score in scores):
             scores = [None, None]  # no label held a pixel to score
         direct = self._disagreement / self._pixels if self._pixels else math.nan
-        return TaskParity(self._task, measure, scores[0], scores[1], direct, self._largest, budget)
+        return TaskParity(self._task, measure, scores[0], scores[1], direct, self._largest, budget, scores_only)
 
 
 _MEASURES = {Task.DEPTH: "delta1", Task.NORMALS: "mean_deg", Task.SEMANTIC: "miou"}

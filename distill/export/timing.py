@@ -23,7 +23,8 @@ from distill.images import decode_rgb, encode_jpeg
 MIN_CALLS = 10
 """Of each series, however short the time: a p95 of fewer is the maximum."""
 WARM_UP_CALLS = 3
-_WHAT = ("engine", "end_to_end")
+WHAT = ("engine", "end_to_end")
+"""The two kinds of timing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +74,7 @@ def time_runners(
     *,
     seconds: float,
     advance: Callable[[], None] = lambda: None,
+    what: Sequence[str] = WHAT,
 ) -> list[Timing]:
     """A series for each runner, size, batch, and both kinds of timing.
 
@@ -84,14 +86,15 @@ def time_runners(
         sizes_hw: Sizes of the pictures.
         seconds: For each series.
         advance: Called after each group of series.
+        what: ``engine``, ``end_to_end`` or both.
     """
     timings = []
     for size_hw in sizes_hw:
         for batch in batches:
-            for what in _WHAT:
-                calls = {name: _call(runner, what, batch, size_hw) for name, runner in runners.items()}
+            for kind in what:
+                calls = {name: _call(runner, kind, batch, size_hw) for name, runner in runners.items()}
                 measured = time_calls(calls, seconds=seconds)
-                timings += [Timing(name, what, batch, size_hw, tuple(measured[name])) for name in runners]
+                timings += [Timing(name, kind, batch, size_hw, tuple(measured[name])) for name in runners]
                 advance()
     return timings
 

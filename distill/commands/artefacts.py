@@ -1,0 +1,311 @@
+"""Several targets in one go: made, gated, timed side by side, and laid out in one table."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import replace
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from distill.commands.console import Console
+from distill.commands.samples import open_samples, trained_on
+from distill.errors import UsageError
+
+if TYPE_CHECKING:
+    from distill.export.parity import ParityResult, ParitySample
+    from distill.export.runners import Runner
+    from distill.export.targets import Artefact, Workshop
+    from distill.export.timing import Timing
+    from distill.recipe.target import TargetRecipe
+    from distill.spec import StudentSpec
+
+_BATCHES = (1, 8)
+_TORCH = "torch"
+_METHOD = (
+    "scores are of the artefact itself, on the same pictures as the original's; p50 of one picture, images/s in batches"
+    " of 8, arrays in, final maps out, all artefacts taking turns call by call"
+)
+
+
+def run_exports(
+    run: Path,
+    targets: Mapping[str, TargetRecipe],
+    console: Console,
+    *,
+    out: Path | None = None,
+    samples: Path | None = None,
+    num_samples: int = 50,
+    calibrate: Path | None = None,
+    seconds: float = 1.0,
+    threads: int | None = None,
+    opset: int | None = None,
+) -> dict[str, Any]:
+    """Make, gate and time every target; the result as `--json` prints it, also in ``export.json``.
+
+    Raises:
+        UsageError: No trained student there, or --out is a file.
+        DistillError: The student cannot be exported at all.
+    """
+    from distill.export.targets import make
+    from distill.images import write_atomic
+    from distill.rundir import machine, open_rundir, versions
+    from distill.spec import write_spec
+
+    folder = out or run / "export"
+    if folder.suffix or folder.is_file():
+        raise UsageError(f"--out {folder}: several targets need a folder", hint="give --out the name of a folder")
+    open_rundir(folder)
+    targets = _with_siblings(targets, console)
+    shop, source = _open_shop(run, folder, samples, num_samples, calibrate, threads, opset, console)
+    try:
+        made = []
+        for name, recipe in targets.items():
+            console.say(f"{name}: making and gating it")
+            made.append(make(shop, name, recipe))
+        timings = _time(shop, made, seconds, threads, console) if seconds else []
+    finally:
+        shop.close()
+    made = [_refuse_slow(artefact, made, timings) for artefact in made]
+    write_spec(folder / "spec.json", shop.spec)
+    reference = next((artefact.parity for artefact in made if artefact.parity), None)
+    result = {
+        "folder": str(folder),
+        "method": _METHOD,
+        "samples": source,
+        "num_samples": len(shop.samples),
+        "passed": all(artefact.status in ("passed", "refused") for artefact in made),
+        "torch": {"scores": _scores(reference, "reference"), **_speed(_TORCH, timings)},
+        "targets": [_row(artefact, timings) for artefact in made],
+        "machine": machine(),
+        "versions": versions(),
+    }
+    write_atomic(folder / "export.json", json.dumps(result, indent=2, default=str).encode())
+    return result
+
+
+def plan_exports(
+    run: Path,
+    targets: Mapping[str, TargetRecipe],
+    out: Path | None,
+    samples: Path | None,
+    num_samples: int,
+    console: Console,
+) -> None:
+    """Say what would be made."""
+    from distill.spec import read_spec
+
+    spec = read_spec(run / "spec.json")
+    size_bytes = (run / "weights.safetensors").stat().st_size if (run / "weights.safetensors").is_file() else 0
+    rows: list[dict[str, Any]]
+    shares = {"fp32": 1.0, "fp16": 0.5, "bf16": 0.5, "int8": 0.3}
+    rows = [
+        {
+            "target": name,
+            "engine": recipe.engine,
+            "precision": recipe.precision,
+            "size_bytes": int(size_bytes * shares[recipe.precision]),
+            "minutes": 2 if recipe.engine == "aoti" or recipe.precision == "int8" else 0.5,
+        }
+        for name, recipe in targets.items()
+    ]
+    source = str(samples or trained_on(run) or "generated")
+    values = {
+        "folder": str(out or run / "export"),
+        "samples": source,
+        "num_samples": num_samples,
+        "usd": 0,
+        "targets": rows,
+    }
+    lines = [
+        f"would write {spec.name} ({spec.backbone}) into {values['folder']} and compare each file with the original on"
+        f" {num_samples} pictures from {source}, at no cost:"
+    ]
+    lines += [
+        f"  {row['target']}: {row['engine']} {row['precision']}, about {row['size_bytes'] / 1e6:.1f} MB,"
+        f" {row['minutes']} minutes"
+        for row in rows
+    ]
+    console.result(values, "\n".join(lines))
+
+
+def text_of(result: dict[str, Any]) -> str:
+    """The table for people."""
+    from distill.commands.tables import text_table
+
+    measures = list(result["torch"]["scores"])
+    columns = ["target", "verdict", *measures, "p50 ms", "images/s", "MB"]
+    torch = result["torch"]
+    rows: list[list[Any]] = [
+        [_TORCH, "", *torch["scores"].values(), torch["p50_ms"], torch["images_per_s"], None],
+        *(
+            [
+                row["target"],
+                row["status"],
+                *(row["scores"].get(measure) for measure in measures),
+                row["p50_ms"],
+                row["images_per_s"],
+                row["size_bytes"] / 1e6 if row["size_bytes"] else None,
+            ]
+            for row in result["targets"]
+        ),
+    ]
+    said = [f"{row['target']}: {text}" for row in result["targets"] for text in (row["reason"], *row["notes"]) if text]
+    head = f"{result['folder']}: {result['num_samples']} pictures from {result['samples']}; {result['method']}"
+    return "\n".join([head, "", text_table(columns, rows), "", *said]).rstrip()
+
+
+def _open_shop(
+    run: Path,
+    folder: Path,
+    samples: Path | None,
+    num_samples: int,
+    calibrate: Path | None,
+    threads: int | None,
+    opset: int | None,
+    console: Console,
+) -> tuple[Workshop, str]:
+    """The student, its float32 graph, the pictures; (workshop, where the pictures are from)."""
+    import onnx
+
+    from distill.export.aoti import export_aoti
+    from distill.export.onnx import export_onnx
+    from distill.export.parity import probe_pictures
+    from distill.export.recorded import Recorded
+    from distill.export.runners import ModuleRunner
+    from distill.export.targets import Workshop
+    from distill.students.checkpoint import load_student
+
+    student, spec = load_student(run)
+    samples = samples or trained_on(run)
+    pictures = open_samples(samples, spec, num_samples, console)
+    compared = list(pictures) if pictures is not None else list(probe_pictures(spec, 8))
+    if samples is None:
+        console.warn("no --samples given: compared on generated pictures only, without labels")
+    drawn = _calibration(calibrate or trained_on(run), samples, compared, spec, num_samples, console)
+    shop = Workshop(
+        spec,
+        None,
+        lambda made, path, device: export_aoti(student, made, path, device=device),
+        Recorded(ModuleRunner(student, spec, name="the run", threads=threads)),
+        compared,
+        [sample.rgb for sample in drawn],
+        folder,
+        spec.name,
+        threads,
+        console.say,
+    )
+    console.say(f"exporting {spec.name} ({spec.backbone}) to ONNX")
+    shop.graph = onnx.load(export_onnx(student, spec, shop.scratch() / "float.onnx", opset=opset).path)
+    return shop, str(samples) if samples else "generated"
+
+
+def _calibration(
+    source: Path | None,
+    compared_from: Path | None,
+    compared: Sequence[ParitySample],
+    spec: StudentSpec,
+    count: int,
+    console: Console,
+) -> list[ParitySample]:
+    """Pictures for ranges: not those that are compared on, wherever there are others."""
+    if source is None:
+        return list(compared)
+    skip = len(compared) if source == compared_from else 0
+    found = open_samples(source, spec, count + skip, console)
+    return list(islice(found or (), skip, None))[:64] or list(compared)
+
+
+def _with_siblings(targets: Mapping[str, TargetRecipe], console: Console) -> dict[str, TargetRecipe]:
+    """The targets, with the float32 sibling of each int8 one before it: what it must be faster than."""
+    from distill.recipe.target import TARGETS, load_target
+
+    found: dict[str, TargetRecipe] = {}
+    for name, recipe in targets.items():
+        sibling = recipe.engine
+        has_one = any(other.engine == sibling and other.precision == "fp32" for other in targets.values())
+        if recipe.precision == "int8" and sibling in TARGETS and sibling in ("onnx", "openvino") and not has_one:
+            console.say(f"{sibling}: made too, to compare {name} with")
+            found.setdefault(*load_target(sibling))
+        found[name] = recipe
+    return found
+
+
+def _time(
+    shop: Workshop, made: Sequence[Artefact], seconds: float, threads: int | None, console: Console
+) -> list[Timing]:
+    """All that passed and runs here, and the original, call by call in turns."""
+    from distill.export.runners import open_runner
+    from distill.export.timing import time_runners
+
+    with ExitStack() as stack:
+        runners: dict[str, Runner] = {_TORCH: shop.reference.original}
+        for artefact in made:
+            if artefact.status == "passed" and artefact.runnable and artefact.path is not None:
+                runners[artefact.target] = stack.enter_context(open_runner(artefact.path, threads=threads))
+        with console.progress("timing", len(_BATCHES)) as progress:
+            return time_runners(
+                runners,
+                _BATCHES,
+                [shop.spec.input.size_hw],
+                seconds=seconds,
+                advance=progress.advance,
+                what=("engine",),
+            )
+
+
+def _refuse_slow(artefact: Artefact, made: Sequence[Artefact], timings: Sequence[Timing]) -> Artefact:
+    """An int8 artefact is refused if its float32 sibling is as fast, alone and in batches."""
+    from distill.export.targets import set_aside
+
+    sibling = next((other for other in made if other.engine == artefact.engine and other.precision == "fp32"), None)
+    if artefact.precision != "int8" or artefact.status != "passed" or sibling is None:
+        return artefact
+    pairs = [
+        (ours.percentile_ms(50), theirs.percentile_ms(50), ours.batch)
+        for ours in timings
+        for theirs in timings
+        if (ours.subject, theirs.subject) == (artefact.target, sibling.target) and ours.batch == theirs.batch
+    ]
+    if not pairs:
+        return artefact
+    words = "; ".join(
+        f"{int8:.2f} ms against {float32:.2f} ms in float32 at batch {batch}" for int8, float32, batch in pairs
+    )
+    if all(int8 >= float32 for int8, float32, _ in pairs):
+        return set_aside(artefact, f"no faster than {sibling.target} on this machine: {words}")
+    return replace(artefact, notes=(*artefact.notes, words))
+
+
+def _row(artefact: Artefact, timings: Sequence[Timing]) -> dict[str, Any]:
+    return {
+        "target": artefact.target,
+        "engine": artefact.engine,
+        "precision": artefact.precision,
+        "path": str(artefact.path) if artefact.path else None,
+        "size_bytes": artefact.size_bytes,
+        "status": artefact.status,
+        "reason": artefact.reason,
+        "notes": list(artefact.notes),
+        "scores": _scores(artefact.parity, "candidate"),
+        "parity": artefact.parity.to_dict() if artefact.parity else None,
+        **_speed(artefact.target, timings),
+    }
+
+
+def _scores(parity: ParityResult | None, side: str) -> dict[str, float | None]:
+    """``depth delta1``: score; the disagreement with the original where there are no labels."""
+    if parity is None:
+        return {}
+    return {f"{row.task} {row.measure}": getattr(row, side) for row in parity.tasks}
+
+
+def _speed(subject: str, timings: Sequence[Timing]) -> dict[str, float | None]:
+    by_batch = {timing.batch: timing for timing in timings if timing.subject == subject}
+    alone, together = by_batch.get(_BATCHES[0]), by_batch.get(_BATCHES[-1])
+    return {
+        "p50_ms": round(alone.percentile_ms(50), 3) if alone else None,
+        "images_per_s": round(together.images_per_s, 1) if together else None,
+    }

@@ -1,0 +1,71 @@
+"""The pictures that an exported student is compared on: shards with labels, or photos without."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from distill.commands.console import Console
+from distill.errors import DistillError, UsageError
+
+if TYPE_CHECKING:
+    from distill.export.parity import ParitySample
+    from distill.spec import StudentSpec
+
+
+def trained_on(run: Path) -> Path | None:
+    """The shards that the run was trained on, if they are still where they were."""
+    from distill.recipe import read_yaml
+    from distill.shards import MANIFEST
+
+    recipe = run / "train.recipe.yaml"
+    folders = read_yaml(recipe).get("shards", []) if recipe.is_file() else []
+    return next((Path(folder) for folder in folders if (Path(folder) / MANIFEST).is_file()), None)
+
+
+def open_samples(
+    samples: Path | None, spec: StudentSpec, count: int, console: Console
+) -> Iterator[ParitySample] | None:
+    """The pictures to compare on; checked before the export, which takes seconds."""
+    from distill.shards import MANIFEST, read_manifest
+
+    if samples is None:
+        return None
+    if (samples / MANIFEST).is_file():
+        read_manifest(samples)
+        return islice(_from_shards(samples, spec), count)
+    return islice(_from_photos(samples, console), count)
+
+
+def _from_shards(folder: Path, spec: StudentSpec) -> Iterator[ParitySample]:
+    from distill.export.parity import ParitySample
+    from distill.images import decode_rgb
+    from distill.shards import read_manifest, read_samples
+
+    manifest = read_manifest(folder)
+    for sample in read_samples(folder):
+        rgb, _ = decode_rgb(sample.photo, f"{folder}: {sample.key}")
+        yield ParitySample(
+            sample.key, rgb, {task: sample.label(task, manifest) for task in sample.tasks if task in spec.tasks}
+        )
+
+
+def _from_photos(path: Path, console: Console) -> Iterator[ParitySample]:
+    from distill.commands.inputs import find_inputs
+    from distill.export.parity import ParitySample
+    from distill.images import decode_rgb
+
+    photos = [found for found in find_inputs([str(path)]) if not found.video]
+    if not photos:
+        raise UsageError(f"{path}: no photos there", hint="give a folder of photos or shards as --samples")
+
+    def read() -> Iterator[ParitySample]:
+        for photo in photos:
+            try:
+                yield ParitySample(photo.name, decode_rgb(photo.path.read_bytes(), photo.name)[0], {})
+            except (DistillError, OSError) as error:
+                console.warn(f"left out: {error}")
+
+    return read()

@@ -1,0 +1,101 @@
+"""What an export is made for: an engine, a precision, and by how much its answers may differ."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from distill.errors import UsageError
+from distill.recipe import Recipe, load_recipe
+
+NotNegative = Annotated[float, Field(ge=0.0)]
+
+
+class AccuracyRecipe(Recipe):
+    """By how much the artefact may differ from the student."""
+
+    delta1: NotNegative = 0.001
+    """Depth: of delta1; 0.001 is 0.1 point."""
+    normals_deg: NotNegative = 0.1
+    """Normals: of the mean angular error, in degrees."""
+    miou: NotNegative = 0.001
+    """Semantic: of mIoU; 0.001 is 0.1 point."""
+    scores_only: bool = False
+    """Judge by scores against labels alone; false also bounds the disagreement pixel by pixel."""
+
+
+class ProfileRecipe(Recipe):
+    """TensorRT: for which batches an engine is made, and for which size of pictures."""
+
+    min_batch: int = Field(1, ge=1)
+    opt_batch: int = Field(8, ge=1)
+    max_batch: int = Field(32, ge=1)
+    min_picture_hw: tuple[int, int] = (32, 32)
+    opt_picture_hw: tuple[int, int] = (720, 1280)
+    max_picture_hw: tuple[int, int] = (2160, 3840)
+
+
+class BuilderRecipe(Recipe):
+    """TensorRT: how an engine is built."""
+
+    level: int = Field(3, ge=0, le=5)
+    """Builder optimisation level: 0 builds fastest, 5 searches longest."""
+    workspace_gib: float = Field(2.0, gt=0.0)
+    version_compatible: bool = False
+    """Runs on later versions of TensorRT too; carries the lean runtime, which is code."""
+    hardware: Literal["none", "ampere_plus", "same_compute_capability"] = "none"
+    """On which other GPUs it may run."""
+    strip_weights: bool = False
+    """Leave the weights out; they are put back from the ONNX file when the engine is opened."""
+    tf32: bool = True
+
+
+class TargetRecipe(Recipe):
+    """One artefact."""
+
+    engine: Literal["onnx", "openvino", "aoti", "tensorrt", "triton"]
+    precision: Literal["fp32", "fp16", "bf16", "int8"] = "fp32"
+    accuracy: AccuracyRecipe = AccuracyRecipe()
+    calibration: Literal["minmax", "entropy", "percentile"] = "minmax"
+    """int8: how ranges are drawn from the pictures."""
+    calibration_pictures: int = Field(32, ge=1)
+    device: Literal["cpu", "cuda"] = "cpu"
+    """aoti: the processor that the machine code is for."""
+    profile: ProfileRecipe = ProfileRecipe()
+    builder: BuilderRecipe = BuilderRecipe()
+
+
+_HALF = {"delta1": 0.002, "normals_deg": 0.2, "miou": 0.002}
+_EIGHT_BITS = {"delta1": 0.005, "normals_deg": 0.5, "miou": 0.005, "scores_only": True}
+
+TARGETS: Mapping[str, Mapping[str, Any]] = {
+    "onnx": {"engine": "onnx"},
+    "onnx-fp16": {"engine": "onnx", "precision": "fp16", "accuracy": _HALF},
+    "onnx-bf16": {"engine": "onnx", "precision": "bf16", "accuracy": _EIGHT_BITS},
+    "onnx-int8": {"engine": "onnx", "precision": "int8", "accuracy": _EIGHT_BITS},
+    "openvino": {"engine": "openvino"},
+    "openvino-int8": {"engine": "openvino", "precision": "int8", "accuracy": _EIGHT_BITS},
+    "aoti": {"engine": "aoti"},
+    "tensorrt": {"engine": "tensorrt", "precision": "fp16", "accuracy": _HALF},
+    "tensorrt-int8": {"engine": "tensorrt", "precision": "int8", "accuracy": _EIGHT_BITS},
+    "triton": {"engine": "triton"},
+}
+"""Targets by name; `configs/targets/*.yaml` spell the same values out."""
+
+
+def load_target(word: str) -> tuple[str, TargetRecipe]:
+    """(name, recipe) of a known target, or of a YAML file.
+
+    Raises:
+        UsageError: Neither.
+    """
+    if word.endswith((".yaml", ".yml")):
+        return Path(word).stem, load_recipe(TargetRecipe, Path(word))
+    if word not in TARGETS:
+        raise UsageError(
+            f"--to {word}: no such target", hint=f"choose from {', '.join(TARGETS)}, all, or a YAML file of a target"
+        )
+    return word, load_recipe(TargetRecipe, TARGETS[word], name=word)

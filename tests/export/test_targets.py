@@ -1,0 +1,150 @@
+"""Several targets in one go: each gated, none handed out that is worse or slower than it may be."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+
+from distill.commands.artefacts import _refuse_slow
+from distill.errors import UsageError
+from distill.export.parity import ParityResult, TaskParity, probe_pictures
+from distill.export.quantize import Quantiser, damage, quantise_within
+from distill.export.runners import open_runner
+from distill.export.targets import Artefact, files_of, rejected
+from distill.export.timing import Timing
+from distill.recipe.target import TARGETS, TargetRecipe, load_target
+from distill.students.student import Student
+from distill.tasks import Task
+
+
+@pytest.fixture(scope="module")
+def exported(run_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The small student for four targets, by the command line's own function."""
+    from distill.commands.artefacts import run_exports
+    from distill.commands.console import Console
+
+    pytest.importorskip("openvino")
+    folder = tmp_path_factory.mktemp("exported")
+    loose = {"accuracy": {"delta1": 0.2, "normals_deg": 5.0, "miou": 0.3}}
+    targets = {
+        name: TargetRecipe.model_validate({**TARGETS[name], **loose}) for name in ("onnx", "openvino", "onnx-fp16")
+    }
+    targets["onnx-int8"] = TargetRecipe.model_validate({**TARGETS["onnx-int8"], **loose})
+    run_exports(run_dir, targets, Console(), out=folder, num_samples=4, seconds=0)
+    return folder
+
+
+def test_every_target_is_made_and_gated(exported: Path, student: Student) -> None:
+    result = json.loads((exported / "export.json").read_text())
+    rows = {row["target"]: row for row in result["targets"]}
+    assert result["passed"] and list(rows) == ["onnx", "openvino", "onnx-fp16", "onnx-int8"]
+    assert all(row["status"] == "passed" and row["size_bytes"] > 0 for row in rows.values())
+    assert rows["onnx-fp16"]["size_bytes"] < 0.62 * rows["onnx"]["size_bytes"]
+    assert any("rounded to fp16" in note for note in rows["onnx-fp16"]["notes"])
+    for name, row in rows.items():
+        with open_runner(Path(row["path"]), threads=1) as runner:
+            assert runner.spec.tasks == student.spec.tasks
+            assert runner.spec.provenance["target"] == name and runner.spec.provenance["by"] == "hand"
+            assert runner(np.zeros((2, 30, 41, 3), np.uint8))["depth"].shape == (2, 30, 41)
+    kinds = {node.op_type for node in onnx.load(rows["onnx-int8"]["path"]).graph.node}
+    assert {"QuantizeLinear", "DequantizeLinear"} <= kinds
+    assert not [path for path in exported.iterdir() if path.name.startswith(".export")]
+
+
+def test_eight_bits_come_in_two_schemes(onnx_file: Path) -> None:
+    proto = onnx.load(onnx_file)
+    pictures = [np.random.default_rng(seed).integers(0, 256, (1, 64, 64, 3), dtype=np.uint8) for seed in range(2)]
+    kinds = {}
+    for scheme in ("u8s8", "s8s8"):
+        quantiser = Quantiser(proto, pictures, scheme)
+        made = quantiser.quantise(quantiser.groups)
+        constants = {entry.name: entry for entry in made.graph.initializer}
+        zeros = {
+            constants[node.input[2]].data_type
+            for node in made.graph.node
+            if node.op_type == "QuantizeLinear" and len(node.input) > 2
+        }
+        kinds[scheme] = zeros
+        outside = [node for node in made.graph.node if node.name.startswith("values/") and "Quantize" in node.op_type]
+        assert not outside  # what finishes values stays float
+        assert quantiser.share(quantiser.groups) == 1.0 and quantiser.share([]) == 0.0
+    assert onnx.TensorProto.UINT8 in kinds["u8s8"]
+    assert kinds["s8s8"] == {onnx.TensorProto.INT8}
+
+
+def verdict(change: float, budget: float = 0.005) -> ParityResult:
+    row = TaskParity(Task.DEPTH, "delta1", 0.9, 0.9 - change, 0.5, 1.0, budget, scores_only=True)
+    return ParityResult("torch", "int8", 1, (row,))
+
+
+def test_the_worst_blocks_are_taken_out_until_it_fits() -> None:
+    class FakeQuantiser:
+        """Holds no network: a graph is the list of its quantised blocks."""
+
+        groups = ("a", "b", "c", "d")
+        nodes = ()
+
+        def quantise(self, groups: object) -> object:
+            return list(groups)  # type: ignore[call-overload]
+
+        def share(self, groups: object) -> float:
+            return len(list(groups)) / 4  # type: ignore[call-overload]
+
+    costs = {"a": 0.001, "b": 0.006, "c": 0.0, "d": 0.003}
+    said: list[str] = []
+    found = quantise_within(
+        FakeQuantiser(), lambda groups: verdict(sum(costs[group] for group in groups)), say=said.append
+    )
+    assert found.proto == ["a", "c", "d"] and found.kept == ("b",) and found.share == 0.75
+    assert not found.everything.passed and found.parity.passed
+    assert [row.group for row in found.sensitivity][:2] == ["b", "d"] and "b kept in float32" in said[0]
+    assert damage(verdict(0.01)) == pytest.approx(2.0)
+
+
+def test_no_faster_than_float32_is_refused_with_both_numbers(tmp_path: Path) -> None:
+    path = tmp_path / "x.int8.onnx"
+    path.write_bytes(b"x")
+    sibling = Artefact("onnx", "onnx", "fp32", tmp_path / "x.onnx")
+    artefact = Artefact("onnx-int8", "onnx", "int8", path)
+
+    def timings(int8_ms: float) -> list[Timing]:
+        return [
+            Timing(name, "engine", batch, (8, 8), (value * batch,) * 3)
+            for name, value in (("onnx", 5.0), ("onnx-int8", int8_ms))
+            for batch in (1, 8)
+        ]
+
+    kept = _refuse_slow(artefact, [sibling, artefact], timings(3.0))
+    assert kept.status == "passed" and "3.00 ms against 5.00 ms" in kept.notes[-1]
+    refused = _refuse_slow(artefact, [sibling, artefact], timings(6.0))
+    assert refused.status == "refused" and "6.00 ms against 5.00 ms" in refused.reason
+    assert refused.path == rejected(path) and refused.path.is_file() and not path.exists()
+    assert _refuse_slow(replace(artefact, status="failed"), [sibling], timings(6.0)).status == "failed"
+
+
+def test_files_that_belong_together(tmp_path: Path) -> None:
+    assert [path.name for path in files_of(tmp_path / "a.xml")] == ["a.xml", "a.bin"]
+    assert files_of(tmp_path / "a.onnx") == [tmp_path / "a.onnx"]
+
+
+@pytest.mark.parametrize("name", list(TARGETS))
+def test_target_recipes_spell_out_what_their_names_say(repository: Path, name: str) -> None:
+    assert load_target(str(repository / "configs" / "targets" / f"{name}.yaml")) == (name, load_target(name)[1])
+
+
+def test_wrong_targets(cli, run_dir: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="no such target"):
+        load_target("coreml")
+    assert cli("export", run_dir, "--to", "onnx,coreml")[0] == 2
+    assert cli("export", run_dir, "--to", "onnx,openvino", "--out", tmp_path / "a.onnx")[0] == 2
+    code, plan = cli.json("export", run_dir, "--to", "all", "--plan", "--out", tmp_path / "x")
+    assert code == 0 and [row["target"] for row in plan["targets"]] == list(TARGETS) and not (tmp_path / "x").exists()
+
+
+def test_generated_pictures_are_enough_to_start_with(student: Student) -> None:
+    assert len(list(probe_pictures(student.spec, 8))) == 8
