@@ -93,7 +93,7 @@ def environment(**more: str) -> dict[str, str]:
 
 
 def run(words: list[str], **more: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(words, capture_output=True, text=True, check=False, env=environment(**more), timeout=120)
+    return subprocess.run(words, capture_output=True, text=True, check=False, env=environment(**more), timeout=900)
 
 
 @contextmanager
@@ -110,7 +110,7 @@ def served(settings: dict[str, Any]) -> Iterator[str]:
 
 
 def stats(url: str) -> dict[str, Any]:
-    with urllib.request.urlopen(f"{url}/stats", timeout=60) as response:
+    with urllib.request.urlopen(f"{url}/stats", timeout=900) as response:
         return json.load(response)
 
 

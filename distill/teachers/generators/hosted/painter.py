@@ -37,6 +37,8 @@ _MOST_SENT_PX = 2048
 """Longer sides are shrunk before they are sent."""
 _SHAPE_TOLERANCE = 0.02
 """An answer whose shape differs by more than this from the canvas does not show the photo as it was sent."""
+_FREE_TOLERANCE = 0.16
+"""The same where the service chooses the canvas: neighbours among those of Google are up to 31 % apart."""
 
 
 class HostedGenerator:
@@ -105,8 +107,8 @@ class HostedGenerator:
         if call.gate is not None and stored.key == call.gate.ask.key:
             return _absent(stored, question, photo.size_hw, cost_usd)
         answer = replace(stored.answer(question), cost_usd=cost_usd)
-        if call.canvas_hw is not None:
-            _check_shape(answer.data, call.canvas_hw)
+        tolerance = _SHAPE_TOLERANCE if call.canvas_hw else _FREE_TOLERANCE
+        _check_shape(answer.data, call.canvas_hw or photo.size_hw, tolerance)
         return answer
 
     def _canvas_hw(self, size_hw: tuple[int, int]) -> tuple[int, int] | None:
@@ -209,7 +211,7 @@ def _absent(stored: Stored, question: Question, size_hw: tuple[int, int], cost_u
     )
 
 
-def _check_shape(data: bytes, canvas_hw: tuple[int, int]) -> None:
+def _check_shape(data: bytes, canvas_hw: tuple[int, int], tolerance: float) -> None:
     """Refuse an answer of another shape than the canvas; one of another size is only coarser or finer.
 
     Raises:
@@ -217,8 +219,8 @@ def _check_shape(data: bytes, canvas_hw: tuple[int, int]) -> None:
     """
     height, width = picture_size_hw(data, "the answer")
     wanted_h, wanted_w = canvas_hw
-    if abs(width / height / (wanted_w / wanted_h) - 1) > _SHAPE_TOLERANCE:
-        raise DistillError(f"the answer is {width}x{height} px where {wanted_w}x{wanted_h} px were asked for")
+    if abs(width / height / (wanted_w / wanted_h) - 1) > tolerance:
+        raise DistillError(f"the answer is {width}x{height} px where {wanted_w}x{wanted_h} px were sent")
 
 
 def _shrunk(photo: Photo) -> np.ndarray:
