@@ -15,6 +15,8 @@ from distill.errors import DistillError, UsageError
 
 if TYPE_CHECKING:
     from distill.images import Photo
+    from distill.recipe.hosted import HostedRecipe
+    from distill.teachers import TeacherRecipe
     from distill.teachers.generators.hosted.ahead import Asker
     from distill.teachers.labelling import Job
 
@@ -59,6 +61,25 @@ def parse_deadline(text: str, now: datetime | None = None) -> float:
 def job_name(job: Job) -> str:
     """Whose money it is: one name for all runs into the same folder, parts of a job array included."""
     return hashlib.sha256(str(job.out.resolve()).encode(errors="surrogateescape")).hexdigest()[:16]
+
+
+def hosted_parts(recipe: TeacherRecipe) -> list[HostedRecipe]:
+    """The teachers in a recipe that are asked over a network: itself, or members of a mix."""
+    from distill.recipe.hosted import HostedRecipe
+    from distill.recipe.mixing import MixRecipe
+    from distill.teachers.mixing import member_recipe
+
+    whole = [member_recipe(member) for member in recipe.members()] if isinstance(recipe, MixRecipe) else [recipe]
+    parts: list[HostedRecipe] = []
+    for part in whole:
+        if isinstance(part, HostedRecipe) and part not in parts:
+            parts.append(part)
+    return parts
+
+
+def keeps_answers(recipe: TeacherRecipe) -> bool:
+    """Whether answers are kept even when nobody says where."""
+    return recipe.keeps_answers or bool(hosted_parts(recipe))
 
 
 class AskedSlices:
@@ -118,9 +139,8 @@ def asked_slices(job: Job, todo: Sequence[int], spending: Spending, console: Con
 
     Leaving waits for the calls in flight, whose answers are kept; also on Ctrl-C.
     """
-    from distill.recipe.hosted import HostedRecipe
-
-    if not isinstance(job.recipe, HostedRecipe) or job.offline or job.store is None or not todo:
+    parts = [] if job.offline else hosted_parts(job.recipe)
+    if not parts or job.store is None or not todo:
         yield AskedSlices(job, todo, None)
         return
     from distill.ledger import Caps
@@ -129,19 +149,18 @@ def asked_slices(job: Job, todo: Sequence[int], spending: Spending, console: Con
     from distill.teachers.generators.hosted.engine import Terms
     from distill.teachers.generators.hosted.opening import prices_of
 
-    price, _ = prices_of(job.recipe)
-    if spending.max_usd is not None and not price.known:
-        raise UsageError(
-            f"--max-usd needs a price, and none is known for {job.recipe.model}",
-            hint="add it to a table and name that in the recipe: prices: FILE",
-        )
+    for part in parts if spending.max_usd is not None else []:
+        if not prices_of(part)[0].known:
+            raise UsageError(
+                f"--max-usd needs a price, and none is known for {part.model}",
+                hint="add it to a table and name that in the recipe: prices: FILE",
+            )
     terms = Terms(
         job=job_name(job),
         caps=Caps(spending.max_usd, spending.max_requests),
         deadline_s=spending.deadline_s,
-        licence=job.recipe.licence,
     )
-    with Asker(job.recipe, AnswerStore(job.store), terms=terms) as asker:
+    with Asker(parts, AnswerStore(job.store), terms=terms, mixed=job.recipe not in parts) as asker:
         try:
             yield AskedSlices(job, todo, asker)
         except BaseException as error:

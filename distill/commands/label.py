@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from distill.commands.asking import FREELY, Spending, asked_slices, parse_deadline
+from distill.commands.asking import FREELY, Spending, asked_slices, keeps_answers, parse_deadline
 from distill.commands.console import Console
 from distill.commands.teachers import load_teacher, teacher_help
 from distill.commands.workers import num_workers, run_slices
@@ -140,7 +140,7 @@ def label(
             calibration=None if calibrate is not None else where,
         ),
         asking=Asking(samples=samples, flip=flip, permute=permute, fuse=fuse),
-        store=store or (out.parent / "answers" if recipe.keeps_answers else None),
+        store=store or (out.parent / "answers" if keeps_answers(recipe) else None),
         offline=offline,
     )
     if calibrate is not None:

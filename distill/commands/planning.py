@@ -120,18 +120,27 @@ def plan_hosted(job: Job, recipe: HostedRecipe) -> tuple[dict[str, Any], str]:
     return values, _hosted_text(values, len(sentences))
 
 
-def _look(job: Job) -> tuple[int, int, float, float]:
-    """(photos looked at, answers that they lack, mean pixels, mean bytes of a photo), spread over the job."""
-    from distill.teachers.answers import Unanswered
-    from distill.teachers.sources import Unreadable
+class _Counted:
+    """Counts the calls that a teacher would make."""
 
-    wanted: list[str] = []
+    reads = False
 
-    def note(generator: HostedGenerator, call: Call) -> None:
-        wanted.append(call.ask.key)
+    def __init__(self) -> None:
+        self.calls = 0
+
+    def __call__(self, generator: HostedGenerator, call: Call) -> None:
+        from distill.teachers.answers import Unanswered
+
+        self.calls += 1
         raise Unanswered("only looked at")
 
-    teacher, photos = job.build_teacher(note), job.num_photos
+
+def _look(job: Job) -> tuple[int, int, float, float]:
+    """(photos looked at, answers that they lack, mean pixels, mean bytes of a photo), spread over the job."""
+    from distill.teachers.sources import Unreadable
+
+    counted = _Counted()
+    teacher, photos = job.build_teacher(counted), job.num_photos
     until, looked, pixels, size = time.monotonic() + _LOOK_S, 0, 0, 0
     nothing_stored = not _store(job).folder.is_dir()
     step = max(1, photos // (4 if nothing_stored else _LOOKS))
@@ -148,7 +157,7 @@ def _look(job: Job) -> tuple[int, int, float, float]:
                 continue
         if time.monotonic() > until:
             break
-    return looked, len(wanted), pixels / max(1, looked), size / max(1, looked)
+    return looked, counted.calls, pixels / max(1, looked), size / max(1, looked)
 
 
 def _store(job: Job) -> Any:

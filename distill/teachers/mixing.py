@@ -16,11 +16,13 @@ from typing import TYPE_CHECKING, Any
 from distill.errors import DistillError, UsageError
 from distill.images import Photo
 from distill.labels import Label
+from distill.recipe.hosted import HostedRecipe
 from distill.recipe.mixing import BlendRecipe, MemberRecipe, MixRecipe
 from distill.tasks import Gauge, Task
 from distill.teachers.base import Lesson, Teacher
 from distill.teachers.checks import Checks, score_lesson
 from distill.teachers.gauges import to_gauge
+from distill.teachers.generators.hosted.opening import prices_of
 from distill.teachers.joins import join_classes, picked_at
 from distill.teachers.quality import describe
 from distill.teachers.vote import fuse
@@ -231,6 +233,13 @@ def _member(
     teacher.tasks = (task,)
     price = member.price_usd
     if price is None:
-        price = float(getattr(recipe, "price_per_image_usd", 0.0) or getattr(recipe, "cost_usd", 0.0))
+        price = _price_usd(recipe)
     least = blend.min_quality if member.min_quality is None else member.min_quality
     return Member(teacher, member.weight, price, least)
+
+
+def _price_usd(recipe: TeacherRecipe) -> float:
+    """What one answer of a teacher costs by its recipe."""
+    if isinstance(recipe, HostedRecipe):
+        return prices_of(recipe)[0].likely_usd()
+    return float(getattr(recipe, "price_per_image_usd", 0.0) or getattr(recipe, "cost_usd", 0.0))

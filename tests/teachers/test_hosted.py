@@ -7,16 +7,20 @@ import json
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).parent))
 
 from fake_gemini import FakeGemini, Settings
-from hosted_jobs import KEY, charged_usd, command, job, label, run, shards, write_photos
+from hosted_jobs import KEY, charged_usd, command, job, label, run, shards, values, write_photos
 
 from distill.commands.asking import Spending
 from distill.errors import DistillError, UsageError
 from distill.ledger import Ledger
+from distill.recipe import load_recipe
+from distill.recipe.mixing import MixRecipe
 from distill.recipe.teacher import ReplayRecipe
 from distill.shards import read_samples
 from distill.tasks import Task
@@ -263,6 +267,38 @@ def test_vertex_asks_for_png(tmp_path: Path):
         assert server.fake.bodies[-1]["generationConfig"]["imageConfig"]["imageOutputOptions"] == {
             "mimeType": "image/png"
         }
+
+
+def test_of_a_cascade_the_dear_teacher_is_asked_only_where_the_cheap_one_does_not_pass(tmp_path: Path):
+    write_photos(tmp_path / "photos", 4)
+    depth = tmp_path / "depth"
+    depth.mkdir()
+    for number in range(2):  # of the others there is no map
+        Image.fromarray(np.full((40, 60), 2500, np.uint16)).save(depth / f"{number:05d}.png")
+    with FakeGemini(Settings(size="photo"), text_only=0.3) as server:
+        dear = values(server.url, ask={"tasks": ["depth"]})
+        cheap = {"kind": "maps", "depth": {"pattern": "../depth/{stem}.png", "scale": 0.001, "gauge": "metric"}}
+        gauge = "affine_invariant_disparity"
+        blend = {
+            "how": "cascade",
+            "min_quality": 0.0,
+            "gauge": gauge,
+            "teachers": [{"teacher": cheap}, {"teacher": dear}],
+        }
+        mixed = Job(
+            out=tmp_path / "out",
+            recipe=load_recipe(MixRecipe, {"kind": "mix", "depth": blend}),
+            folder=tmp_path,
+            inputs=(str(tmp_path / "photos"),),
+            store=tmp_path / "answers",
+        )
+        result = label(mixed)
+        assert result["labels"] == {"depth": 4} and result["complete"]
+        rows = list(Ledger(tmp_path / "answers").rows())
+        assert {row["subject"] for row in rows} == {"00002.png", "00003.png"}
+        assert server.stats["duplicates"] == 0
+    models = {sample.meta["name"]: sample.meta["records"][0].get("model", "") for sample in read_samples(mixed.out)}
+    assert [models[name] == "fake-1" for name in sorted(models)] == [False, False, True, True]
 
 
 def test_every_request_has_its_row(tmp_path: Path):

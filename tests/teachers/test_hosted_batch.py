@@ -15,13 +15,11 @@ from hosted_jobs import KEY, charged_usd, job, label, shards, write_photos
 
 from distill.commands.asking import Spending, job_name
 from distill.ledger import Ledger
-from distill.teachers.answers import AnswerStore, Unanswered
-from distill.teachers.generators.hosted.ahead import Asker
+from distill.teachers.answers import AnswerStore
+from distill.teachers.generators.hosted.ahead import Asker, Notes
 from distill.teachers.generators.hosted.batch import BatchEngine
 from distill.teachers.generators.hosted.engine import Terms
 from distill.teachers.generators.hosted.jobs import JobClient
-from distill.teachers.generators.hosted.painter import HostedGenerator
-from distill.teachers.generators.hosted.service import Call
 
 BATCH = {"mode": "batch", "poll_s": 0.05, "batch_images": 10}
 
@@ -103,19 +101,16 @@ def test_a_job_outlives_the_process_that_began_it(tmp_path: Path, monkeypatch: p
 
 def run_until_killed(folder: Path, url: str) -> None:
     """A process that dies in the middle of a job: nothing after that is done in its name."""
-    wanted: list[Call] = []
-
-    def note(generator: HostedGenerator, call: Call) -> None:
-        wanted.append(call)
-        raise Unanswered("later")
-
     one = job(folder, url, **BATCH)
-    teacher = one.build_teacher(note)
+    notes = Notes(reads=False)
+    teacher, wanted = one.build_teacher(notes), []
     for photo in one.source.read(0, 4):
         teacher.teach(photo)
-    asker = Asker(one.recipe, AnswerStore(folder / "answers"), terms=Terms(job=job_name(one)))
+        wanted += notes.take()
+    asker = Asker([one.recipe], AnswerStore(folder / "answers"), terms=Terms(job=job_name(one)))
+    (desk,) = asker._desks.values()
 
-    asked = [asker._loop.create_task(asker._answer(call)) for call in wanted]
+    asked = [asker._loop.create_task(desk.answer(call)) for _, call in wanted]
     asker._loop.run_until_complete(asyncio.sleep(1.5))
     assert not any(task.done() for task in asked)
     # As the system does when a process dies: its lock is gone, and nothing is tidied up.

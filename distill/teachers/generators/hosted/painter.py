@@ -6,10 +6,9 @@ failure of that question, with the reason that the ledger knows.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from functools import cached_property
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from PIL import Image
@@ -26,8 +25,24 @@ from distill.teachers.generators.hosted.canvases import canvas_sizes
 from distill.teachers.generators.hosted.service import Call
 from distill.teachers.questions import build_questions
 
-Wants = Callable[["HostedGenerator", Call], None]
-"""Is told of a call that has no answer yet; raises `Unanswered` when it leaves it for later."""
+
+class Wants(Protocol):
+    """Is told of every call that has no answer yet.
+
+    Attributes:
+        reads: Whether answers that are there should be read; else the teacher only says what it would ask.
+    """
+
+    reads: bool
+
+    def __call__(self, generator: HostedGenerator, call: Call) -> None:
+        """Take note of a call.
+
+        Raises:
+            Unanswered: Always: the answer comes later.
+        """
+        ...
+
 
 _GATE = (
     "Is there an instance of {} visible in this image? "
@@ -96,10 +111,10 @@ class HostedGenerator:
         call = self.call(photo.sha256, photo.size_hw, question, seed, sample)
         found = self.settled(call)
         if self._wants is not None:
-            if found is not None:
+            if found is None:
+                self._wants(self, self._with_picture(call, photo))
+            elif not self._wants.reads:
                 raise Unanswered("answered, and to be read when it is labelled")
-            self._wants(self, self._with_picture(call, photo))
-            found = self.settled(call)
         stored = self.store.find(found[0]) if found is not None else None
         if found is None or stored is None:
             raise Unanswered(self._why_not(call))
