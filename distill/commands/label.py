@@ -21,6 +21,11 @@ if TYPE_CHECKING:
     from distill.teachers.accounts import Page
     from distill.teachers.labelling import Job
 
+# Panels of --help.
+_SPENDING = "What may be spent"
+_ASKING = "Several answers to one question"
+_TRUST = "Which labels are trusted"
+_JOB = "The job"
 _SHOWN = 20
 """Failures named on the screen; label.json and the report name all."""
 
@@ -42,67 +47,113 @@ def label(
     store: Annotated[
         Path | None,
         typer.Option(
+            rich_help_panel=_SPENDING,
             help="Folder where painted answers are kept and looked for first; jobs may share it. Teachers that cost "
-            "money use `answers` beside --out unless told otherwise."
+            "money use `answers` beside --out unless told otherwise.",
         ),
     ] = None,
     offline: Annotated[
-        bool, typer.Option("--offline", help="Ask nothing: read stored answers again, for free.")
+        bool,
+        typer.Option("--offline", rich_help_panel=_SPENDING, help="Ask nothing: read stored answers again, for free."),
     ] = False,
     max_usd: Annotated[
         float | None,
-        typer.Option(min=0, help="Stop before this job, earlier runs of it included, could cost more."),
+        typer.Option(
+            min=0, rich_help_panel=_SPENDING, help="Stop before this job, earlier runs of it included, could cost more."
+        ),
     ] = None,
-    max_requests: Annotated[int | None, typer.Option(min=0, help="Stop after this many calls of this job.")] = None,
+    max_requests: Annotated[
+        int | None, typer.Option(min=0, rich_help_panel=_SPENDING, help="Stop after this many calls of this job.")
+    ] = None,
     deadline: Annotated[
-        str, typer.Option(help="Begin no call later: 90m, 06:30 or 2026-12-01T06:30. Answers in flight are kept.")
+        str,
+        typer.Option(
+            rich_help_panel=_SPENDING,
+            help="Begin no call later: 90m, 06:30 or 2026-12-01T06:30. Answers in flight are kept.",
+        ),
     ] = "",
-    every: Annotated[int, typer.Option(min=1, help="Of a video, label every n-th frame.")] = 1,
-    limit: Annotated[int | None, typer.Option(min=1, help="Stop after this many photos.")] = None,
-    shard_size: Annotated[int, typer.Option(min=1, help="Photos per shard.")] = 64,
-    workers: Annotated[int, typer.Option(min=0, help="Processes; 0: as many as help.")] = 0,
-    part: Annotated[str, typer.Option(help="Do only this part of the slices, such as 3/10 in a job array.")] = "1/1",
-    previews: Annotated[int, typer.Option(min=0, help="How many photos the report shows.")] = 24,
+    every: Annotated[int, typer.Option(min=1, rich_help_panel=_JOB, help="Of a video, label every n-th frame.")] = 1,
+    limit: Annotated[int | None, typer.Option(min=1, rich_help_panel=_JOB, help="Stop after this many photos.")] = None,
+    shard_size: Annotated[int, typer.Option(min=1, rich_help_panel=_JOB, help="Photos per shard.")] = 64,
+    workers: Annotated[int, typer.Option(min=0, rich_help_panel=_JOB, help="Processes; 0: as many as help.")] = 0,
+    part: Annotated[
+        str, typer.Option(rich_help_panel=_JOB, help="Do only this part of the slices, such as 3/10 in a job array.")
+    ] = "1/1",
+    previews: Annotated[int, typer.Option(min=0, rich_help_panel=_JOB, help="How many photos the report shows.")] = 24,
     check: Annotated[
-        bool, typer.Option(help="Hold labels against their photos: mend or reject drift, score every label.")
+        bool,
+        typer.Option(
+            rich_help_panel=_TRUST, help="Hold labels against their photos: mend or reject drift, score every label."
+        ),
     ] = False,
     min_quality: Annotated[
         list[str] | None,
-        typer.Option(help="Reject labels that score lower: 0.5 for all tasks, or depth=0.5; several times."),
+        typer.Option(
+            rich_help_panel=_TRUST,
+            help="Reject labels that score lower: 0.5 for all tasks, or depth=0.5; several times.",
+        ),
     ] = None,
     full_quality: Annotated[
         list[str] | None,
-        typer.Option(help="Let labels that score lower weigh less, in proportion: 0.8, or depth=0.8; several times."),
+        typer.Option(
+            rich_help_panel=_TRUST,
+            help="Let labels that score lower weigh less, in proportion: 0.8, or depth=0.8; several times.",
+        ),
     ] = None,
     samples: Annotated[
-        int, typer.Option(min=1, max=64, help="Answers per question, fused into one label; each is paid for.")
+        int,
+        typer.Option(
+            min=1, max=64, rich_help_panel=_ASKING, help="Answers per question, fused into one label; each is paid for."
+        ),
     ] = 1,
     flip: Annotated[
-        bool, typer.Option("--flip", help="Ask about the mirrored photo, too; fused, and paid for.")
+        bool,
+        typer.Option("--flip", rich_help_panel=_ASKING, help="Ask about the mirrored photo, too; fused, and paid for."),
     ] = False,
     permute: Annotated[
-        bool, typer.Option(help="With --samples: deal a semantic legend's colours anew for each sample.")
+        bool,
+        typer.Option(
+            rich_help_panel=_ASKING, help="With --samples: deal a semantic legend's colours anew for each sample."
+        ),
     ] = True,
     fuse: Annotated[
-        bool, typer.Option("--fuse", help="replay: several answers to one question become one label.")
+        bool,
+        typer.Option(
+            "--fuse", rich_help_panel=_ASKING, help="replay: several answers to one question become one label."
+        ),
     ] = False,
     calibrate: Annotated[
         Path | None,
-        typer.Option(help="Learn what quality scores are worth from these shards with truth; no labels are written."),
+        typer.Option(
+            rich_help_panel=_TRUST,
+            help="Learn what quality scores are worth from these shards with truth; no labels are written.",
+        ),
     ] = None,
     calibration: Annotated[
         Path | None,
-        typer.Option(help="Where the calibration lies or goes; otherwise beside the recipe file, where it is found."),
+        typer.Option(
+            rich_help_panel=_TRUST,
+            help="Where the calibration lies or goes; otherwise beside the recipe file, where it is found.",
+        ),
     ] = None,
-    tolerate: Annotated[int, typer.Option(min=0, help="Exit 0 although up to this many photos could not be used.")] = 0,
+    tolerate: Annotated[
+        int, typer.Option(min=0, rich_help_panel=_JOB, help="Exit 0 although up to this many photos could not be used.")
+    ] = 0,
     overwrite: Annotated[
         bool,
-        typer.Option("--overwrite", help="Throw away the shards in --out and start again; stored answers are kept."),
+        typer.Option(
+            "--overwrite",
+            rich_help_panel=_JOB,
+            help="Throw away the shards in --out and start again; stored answers are kept.",
+        ),
     ] = False,
     plan: Annotated[
-        bool, typer.Option("--plan", help="Say what would be done and what it would cost, and stop.")
+        bool,
+        typer.Option("--plan", rich_help_panel=_JOB, help="Say what would be done and what it would cost, and stop."),
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the result as one JSON object.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", rich_help_panel=_JOB, help="Print the result as one JSON object.")
+    ] = False,
 ) -> None:
     """Ask a teacher about photos and write label shards.
 
