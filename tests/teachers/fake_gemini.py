@@ -139,6 +139,8 @@ class Fake:
         self.most_in_flight = max(self.most_in_flight, self.in_flight)
         try:
             return await self._generate(request)
+        except ConnectionResetError:  # the caller has died; what was made was made
+            return web.Response()
         finally:
             self.in_flight -= 1
 
@@ -177,7 +179,8 @@ class Fake:
             self.lost += 1
             self.outcomes["cut_midway"] += 1
             await response.write(data[: len(data) // 2])
-            request.transport.abort()
+            if request.transport is not None:
+                request.transport.abort()
             return response
         await response.write(data)
         self.last_s = time.monotonic()
