@@ -135,14 +135,15 @@ def load_training(words: list[str], shards: list[Path], settings: list[str]) -> 
 
 def describe_plan(plan: Plan) -> str:
     """A plan for people."""
-    where = "kept in memory" if plan.in_memory else "decoded anew each epoch"
+    where = "decoded anew each epoch" if plan.kept == "nowhere" else f"kept in {plan.kept}"
     return "\n".join(
         (
             f"learn {', '.join(plan.tasks)} from {plan.photos_train} photos, score on {plan.photos_val}",
-            f"student: {plan.parameters / 1e6:.2f} M parameters, {plan.gmacs:.2f} GMACs a photo",
+            f"student: {plan.parameters / 1e6:.2f} M parameters, {plan.gmacs:.2f} GMACs a photo, "
+            f"{plan.activation_bytes / 2**20:.0f} MiB of activations a batch",
             f"data: {plan.memory_bytes / 2**20:.0f} MiB decoded, {where}",
             f"at most {plan.epochs} epochs, {plan.steps} steps of {plan.step_s:.3f} s on {plan.device}",
-            f"about {plan.train_s / 60:.1f} minutes, without validation",
+            f"about {plan.train_s / 60:.1f} minutes and {plan.images:,} images, without validation",
         )
     )
 

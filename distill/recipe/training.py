@@ -38,6 +38,9 @@ class StudentRecipe(Recipe):
     """Start from timm's weights, which are fetched from the Hugging Face hub once."""
     size_hw: tuple[Side, Side]
     """The size at which the network works; inputs of any size are resized to it in the graph."""
+    neck: Literal["fpn", "pan", "mlp"] = "fpn"
+    """How levels are fused: fpn carries coarse levels up; pan carries them down again as well; mlp projects each level
+    and mixes all at once (SegFormer)."""
     neck_channels: int = Field(ge=8, le=1024)
     head_channels: int = Field(ge=8, le=1024)
     head_stride: Literal[2, 4, 8] = 4
@@ -80,6 +83,10 @@ class AugmentRecipe(Recipe):
     crop: float = Field(1.0, ge=0.25, le=1.0)
     """Share of each side that a step sees, at full resolution: at 0.67 a step costs 0.45, and small things stay as they
     are. The focal length does not change, so metric depth stays as well. For backbones that take any size."""
+    rotate: float = Field(0.0, ge=0.0, le=45.0)
+    """Largest turn about the optical axis, in degrees; it turns the normals as well."""
+    cutmix: Share = 0.0
+    """Chance that a rectangle of another photo of the batch, labels and all, is laid over a photo."""
     brightness: NotNegative = 0.3
     contrast: NotNegative = 0.3
     saturation: NotNegative = 0.3
@@ -103,6 +110,8 @@ class DepthLossRecipe(Recipe):
     """relative: L1 after median and mean deviation of both maps are removed, per image."""
     gradient: NotNegative = 0.5
     """Multi-scale gradient matching, which keeps edges sharp."""
+    smooth: NotNegative = 0.0
+    """Edge-aware smoothness: slopes of the depth where the photo has none; 0.1 for grainy labels."""
     confidence: NotNegative = 0.05
     """Laplace likelihood that teaches the confidence; it does not touch the depth itself."""
 
@@ -124,6 +133,8 @@ class SemanticLossRecipe(Recipe):
     label_smoothing: Share = 0.0
     dice: NotNegative = 0.5
     """Soft Dice over the classes present in the batch: rare classes count as much as frequent ones."""
+    lovasz: NotNegative = 0.0
+    """Lovasz-softmax, a surrogate of IoU itself; 0.5 to 1 for the last points, at the price of a sort per class."""
     balance: Share = 0.0
     """How much rarer classes weigh more: pixels count by (share of their class in the batch)^-balance; 1 makes all
     classes equal, 0.3 to 0.5 suits classes of a few pixels."""
@@ -145,10 +156,17 @@ class LossRecipe(Recipe):
     normals: NormalsLossRecipe = NormalsLossRecipe()
     semantic: SemanticLossRecipe = SemanticLossRecipe()
     instance: InstanceLossRecipe = InstanceLossRecipe()
+    consistency: NotNegative = 0.0
+    """Agreement of the normals with those of the depth; needs `fov_deg`, metric depth, and no zoom and no crop, which
+    would bend one against the other."""
+    fov_deg: float | None = Field(None, gt=1.0, lt=170.0)
+    """Horizontal field of view of the photos."""
+    task_balance: Literal["fixed", "learned"] = "fixed"
+    """learned: each task's losses are weighted by a learned variance (Kendall et al.), for tasks of unlike scale."""
     trim: float = Field(0.0, ge=0.0, lt=1.0)
     """Share of the worst pixels of each image that is left out (wrong labels); 0.1 to 0.2 for noisy teachers."""
     doubt: NotNegative = 0.0
-    """Labels whose error over the last epochs lies this many robust deviations above that of most labels are left out,
+    """Labels whose error over the last epochs lies this many deviations above that of most labels are left out,
     task by task: whole answers that are wrong, shifted or flat. 3 for noisy teachers, 0 trusts every label."""
     doubt_from: Share = 0.15
     """Share of the run after which labels can be doubted; before, the student knows too little."""
@@ -227,6 +245,10 @@ class TrainRecipe(Recipe):
 
     @model_validator(mode="after")
     def _refuse_unlearnable(self) -> Self:
+        if self.loss.consistency > 0 and self.loss.fov_deg is None:
+            raise ValueError("loss.consistency needs the field of view: set loss.fov_deg")
+        if self.loss.consistency > 0 and (self.augment.zoom > 1 or self.augment.crop < 1):
+            raise ValueError("loss.consistency needs augment.zoom=1 and augment.crop=1")
         if self.data.mix and len(self.data.mix) != len(self.shards):
             raise ValueError(f"data.mix has {len(self.data.mix)} weights for {len(self.shards)} folders of shards")
         for task in self.tasks:

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from distill.recipe.training import AugmentRecipe
 from distill.students.targets import Batch
-from distill.tasks import FAR_WARP, Gauge, unwarp_depth, warp_depth
+from distill.tasks import FAR_WARP, Gauge, Task, unwarp_depth, warp_depth
 
 _LUMA = (0.299, 0.587, 0.114)
 
@@ -24,10 +24,13 @@ def augment(batch: Batch, recipe: AugmentRecipe, gauge: Gauge, generator: Genera
     count = len(batch.image)
     if recipe.flip > 0:
         batch = flip(batch, _uniform(count, generator) < recipe.flip)
-    if recipe.zoom > 1 or recipe.crop < 1:
+    if recipe.zoom > 1 or recipe.crop < 1 or recipe.rotate > 0:
         zoom = recipe.zoom ** _uniform(count, generator)
         corner = torch.stack([_uniform(count, generator), _uniform(count, generator)], dim=1)
-        batch = crop(batch, zoom, corner, gauge, share=recipe.crop)
+        turn_deg = recipe.rotate * (2 * _uniform(count, generator) - 1) if recipe.rotate > 0 else None
+        batch = crop(batch, zoom, corner, gauge, share=recipe.crop, turn_deg=turn_deg)
+    if recipe.cutmix > 0:
+        batch = cutmix(batch, _uniform(count, generator) < recipe.cutmix, generator)
     return batch.with_image(recolour(batch.image, recipe, generator))
 
 
@@ -55,9 +58,18 @@ def flip(batch: Batch, chosen: Bool[Tensor, " b"]) -> Batch:
 
 
 def crop(
-    batch: Batch, zoom: Float[Tensor, " b"], corner: Float[Tensor, "b 2"], gauge: Gauge, *, share: float = 1.0
+    batch: Batch,
+    zoom: Float[Tensor, " b"],
+    corner: Float[Tensor, "b 2"],
+    gauge: Gauge,
+    *,
+    share: float = 1.0,
+    turn_deg: Float[Tensor, " b"] | None = None,
 ) -> Batch:
     """The batch cut to share/zoom of each side and enlarged by zoom; `corner` in [0, 1] places the cut (down, right).
+
+    The cut is turned by `turn_deg` about its middle, counter-clockwise, normals with it; what comes in from outside the
+    photo has no weight.
 
     A crop that is enlarged looks as if it were taken with a `zoom` times longer focal length. For a camera of fixed
     focal length, which a metric student has to assume, the scene is then `zoom` times nearer: metric depth is divided
@@ -69,16 +81,21 @@ def crop(
     # Whole steps of 32 px, the coarsest stride of nearly every backbone.
     cut_hw = [side if share == 1 else min(side, max(32, round(share * side / 32) * 32)) for side in size_hw]
     theta = torch.zeros(count, 2, 3, device=device)
+    turn = None if turn_deg is None else turn_deg.to(device).deg2rad()
     for row, axis in ((0, 1), (1, 0)):  # x comes first in the grid
         scale = cut_hw[axis] / size_hw[axis] / zoom
         theta[:, row, row] = scale
+        if turn is not None:
+            # Pixels are square, normalised coordinates are not: the sides come in where one axis feeds the other.
+            theta[:, row, row] = scale * turn.cos()
+            theta[:, row, 1 - row] = (2 * row - 1) * turn.sin() * cut_hw[1 - axis] / size_hw[axis] / zoom
         theta[:, row, 2] = (1.0 - scale) * (2 * corner[:, axis] - 1)
     grid = F.affine_grid(theta, [count, channels, *cut_hw], align_corners=False)
 
-    def pick(maps: Tensor) -> Tensor:
+    def pick(maps: Tensor, outside: str = "border") -> Tensor:
         # One call per map, nearest: labels must not be blended across edges.
         planes = maps.float() if maps.ndim == 4 else maps.float()[:, None]
-        picked = F.grid_sample(planes, grid, mode="nearest", padding_mode="border", align_corners=False)
+        picked = F.grid_sample(planes, grid, mode="nearest", padding_mode=outside, align_corners=False)
         return (picked if maps.ndim == 4 else picked[:, 0]).to(maps.dtype)
 
     depth = None if batch.depth is None else pick(batch.depth)
@@ -88,11 +105,51 @@ def crop(
     return replace(
         batch,
         image=F.grid_sample(batch.image, grid, mode="bilinear", padding_mode="border", align_corners=False),
-        weights={task: pick(weight) for task, weight in batch.weights.items()},
+        weights={task: pick(weight, "border" if turn is None else "zeros") for task, weight in batch.weights.items()},
         depth=depth,
-        normals=None if batch.normals is None else pick(batch.normals),
+        normals=None if batch.normals is None else _turn_normals(pick(batch.normals), turn),
         semantic=None if batch.semantic is None else pick(batch.semantic),
         instance=None if batch.instance is None else pick(batch.instance),
+    )
+
+
+def _turn_normals(normals: Float[Tensor, "b 3 h w"], turn: Float[Tensor, " b"] | None) -> Float[Tensor, "b 3 h w"]:
+    if turn is None:
+        return normals
+    cosine, sine = turn.cos().view(-1, 1, 1), turn.sin().view(-1, 1, 1)
+    x, y, z = normals.unbind(dim=1)
+    return torch.stack([cosine * x - sine * y, sine * x + cosine * y, z], dim=1)
+
+
+def cutmix(batch: Batch, chosen: Bool[Tensor, " b"], generator: Generator) -> Batch:
+    """The chosen photos with a rectangle of the photo before them, labels and all, laid over the same place.
+
+    Instances have no weight there: a rectangle cuts them, and their centres would lie elsewhere.
+    """
+    height, width = batch.image.shape[2:]
+    inside = torch.zeros(len(chosen), height, width, dtype=torch.bool)
+    for index in torch.nonzero(chosen).flatten().tolist():
+        side, down, right = torch.rand(3, generator=generator).tolist()
+        share = 0.25 + 0.5 * side
+        rows, columns = round(share * height), round(share * width)
+        top, left = int(down * (height - rows + 1)), int(right * (width - columns + 1))
+        inside[index, top : top + rows, left : left + columns] = True
+    inside = inside.to(batch.image.device)
+
+    def mix(maps: Tensor) -> Tensor:
+        where = inside if maps.ndim == 3 else inside[:, None]
+        return torch.where(where, maps.roll(1, dims=0), maps)
+
+    weights = {task: mix(weight) for task, weight in batch.weights.items()}
+    if batch.instance is not None:
+        weights[Task.INSTANCE] = batch.weights[Task.INSTANCE] * ~inside
+    return replace(
+        batch,
+        image=mix(batch.image),
+        weights=weights,
+        depth=None if batch.depth is None else mix(batch.depth),
+        normals=None if batch.normals is None else mix(batch.normals),
+        semantic=None if batch.semantic is None else mix(batch.semantic),
     )
 
 

@@ -54,6 +54,9 @@ class StudentModule(L.LightningModule):
         self._clock_s = time.monotonic()
         self._batch: dict[str, Tensor] = {}
         self._base_lrs: list[float] = []
+        learned = recipe.loss.task_balance == "learned"
+        names = [str(task) for task in student.spec.answers] if learned else []
+        self.log_variances = torch.nn.ParameterDict({name: torch.nn.Parameter(torch.zeros(())) for name in names})
         # Only the call is compiled: the weights keep their names.
         self._network = torch.compile(student.raw) if recipe.train.compile else student.raw
 
@@ -106,11 +109,21 @@ class StudentModule(L.LightningModule):
             losses = student_losses(
                 self.student, raw, prepared, self.recipe.loss, (row, column), self._doubt(batch["row"])
             )
-        total = torch.stack(list(losses.values())).sum()
+        total = self._total(losses)
         self.last_losses = {name: loss.detach() for name, loss in losses.items()} | {"loss": total.detach()}
         if not torch.isfinite(total):
             self._stop_at_nan("the loss")
         self.batches_seen += 1  # here and not in a hook: those of callbacks, which save the state, come first
+        return total
+
+    def _total(self, losses: dict[str, Tensor]) -> Tensor:
+        """The sum of the terms; with learned balance exp(-s) L + s per task. Source: arXiv 1705.07115, equation 10."""
+        if not self.log_variances:
+            return torch.stack(list(losses.values())).sum()
+        total = torch.zeros((), device=self.device)
+        for task, log_variance in self.log_variances.items():
+            terms = [loss for name, loss in losses.items() if name.startswith(f"{task}_")]
+            total = total + torch.exp(-log_variance) * torch.stack(terms).sum() + log_variance
         return total
 
     def configure_gradient_clipping(
@@ -137,6 +150,8 @@ class StudentModule(L.LightningModule):
             }
             for (share, decays), parameters in groups.items()
         ]
+        if self.log_variances:
+            arguments.append({"params": list(self.log_variances.values()), "lr": recipe.lr, "weight_decay": 0.0})
         self._base_lrs = [float(group["lr"]) for group in arguments]  # type: ignore[arg-type]
         return torch.optim.AdamW(arguments, fused=True)
 

@@ -24,12 +24,14 @@ class Plan:
         photos_val: To score on.
         parameters: Of the student.
         gmacs: Multiply-adds of one photo at the working size, in 10^9.
+        activation_bytes: Held between forward and backward of one batch.
         epochs: At most.
+        images: Photos seen by the network over the run, at most.
         steps: At most.
         step_s: Time of one step on this machine.
         train_s: Time of the run, without validation: steps times step, or the time budget if that is less.
         memory_bytes: Of the decoded set.
-        in_memory: Whether it is kept there.
+        kept: Where: ``memory``, ``disk``, or ``nowhere`` (decoded anew each epoch).
         device: Where the steps were timed.
     """
 
@@ -38,12 +40,14 @@ class Plan:
     photos_val: int
     parameters: int
     gmacs: float
+    activation_bytes: int
     epochs: int
+    images: int
     steps: int
     step_s: float
     train_s: float
     memory_bytes: int
-    in_memory: bool
+    kept: str
     device: str
 
 
@@ -70,12 +74,14 @@ def plan_training(recipe: TrainRecipe, lessons: Lessons) -> Plan:
         photos_val=len(lessons.val),
         parameters=sum(parameter.numel() for parameter in student.parameters()),
         gmacs=_count_gmacs(student, device),
+        activation_bytes=_count_activations(student, device) * recipe.data.batch_size,
         epochs=recipe.train.epochs,
+        images=round(len(photos) * recipe.train.epochs * min(1.0, budget_s / max(steps * step_s, 1e-9))),
         steps=steps,
         step_s=step_s,
         train_s=min(steps * step_s, budget_s),
         memory_bytes=held_bytes,
-        in_memory=photos.num_bytes * recipe.train.devices <= recipe.data.cache_gib * 2**30,
+        kept=_where_kept(photos, recipe),
         device=torch.cuda.get_device_name() if use_gpu else f"CPU, {torch.get_num_threads()} threads",
     )
 
@@ -86,3 +92,26 @@ def _count_gmacs(student: Student, device: torch.device) -> float:
     with counter:
         student.eval().raw(torch.zeros(1, 3, *student.size_hw, device=device))
     return counter.get_total_flops() / 2e9
+
+
+def _count_activations(student: Student, device: torch.device) -> int:
+    """Bytes that the backward pass of one photo needs to find again; tensors saved twice are counted once."""
+    held: dict[int, int] = {}
+
+    def note(tensor: torch.Tensor) -> torch.Tensor:
+        storage = tensor.untyped_storage()
+        held[storage.data_ptr()] = storage.nbytes()
+        kept.append(tensor)  # or a later tensor might be put at the same address
+        return tensor
+
+    kept: list[torch.Tensor] = []
+    own = {parameter.untyped_storage().data_ptr() for parameter in student.parameters()}
+    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+        student.eval().raw(torch.zeros(1, 3, *student.size_hw, device=device))
+    return sum(size for address, size in held.items() if address not in own)
+
+
+def _where_kept(photos: PhotoSet, recipe: TrainRecipe) -> str:
+    if photos.num_bytes * recipe.train.devices <= recipe.data.cache_gib * 2**30:
+        return "memory"
+    return "disk" if photos.num_bytes <= recipe.data.disk_gib * 2**30 else "nowhere"

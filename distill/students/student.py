@@ -22,7 +22,7 @@ from distill.recipe.training import StudentRecipe
 from distill.spec import DepthSpec, InputSpec, InstanceSpec, NormalsSpec, SemanticSpec, StudentSpec
 from distill.students.backbone import build_backbone, normalisation
 from distill.students.heads import DepthHead, InstanceHead, NormalsHead, SemanticHead
-from distill.students.neck import Neck
+from distill.students.neck import build_neck
 from distill.tasks import Gauge, Task
 
 
@@ -44,7 +44,7 @@ class Student(nn.Module):
         self.backbone = build_backbone(
             recipe.backbone, pretrained=pretrained, finest_stride=recipe.head_stride, size_hw=self.size_hw
         )
-        self.neck = Neck(self.backbone.channels, recipe.neck_channels)
+        self.neck = build_neck(recipe.neck, self.backbone.channels, recipe.neck_channels)
         self.heads = nn.ModuleDict({str(task): _build_head(task, recipe, spec) for task in spec.answers})
         # Buffers, not constants: they travel with .to(device); not in the weights, because the spec says them.
         self.register_buffer("mean", 255.0 * torch.tensor(spec.input.mean).view(1, 3, 1, 1), persistent=False)

@@ -4,7 +4,7 @@ import torch
 from torch.nn import functional as F
 
 from distill.recipe.training import AugmentRecipe
-from distill.students.augment import augment, crop, flip, recolour
+from distill.students.augment import augment, crop, cutmix, flip, recolour
 from distill.students.targets import Batch
 from distill.tasks import FAR_WARP, Gauge, Task, unwarp_depth
 
@@ -90,3 +90,54 @@ def test_colours_can_be_taken_away() -> None:
         torch.testing.assert_close(gray[:, channel], luma, atol=1e-2, rtol=1e-4)
     untouched = recolour(image, recipe.model_copy(update={"gray": 0.0}), torch.Generator().manual_seed(0))
     torch.testing.assert_close(untouched, image, atol=1e-2, rtol=1e-4)
+
+
+def test_a_turn_takes_the_normals_along_and_leaves_nothing_from_outside() -> None:
+    size = 33
+    x = torch.zeros(1, 3, size, size)
+    x[:, 0] = 1.0  # every normal to the right
+    mark = torch.zeros(1, size, size, dtype=torch.long)
+    mark[0, size // 2, -4] = 1  # a point on the right
+    ones = torch.ones(1, size, size)
+    before = Batch(torch.rand(1, 3, size, size) * 255, {Task.NORMALS: ones}, normals=x, semantic=mark)
+    turned = crop(before, torch.ones(1), torch.full((1, 2), 0.5), Gauge.METRIC, turn_deg=torch.tensor([90.0]))
+    # Counter-clockwise by a quarter: right becomes up, for places and for directions.
+    assert torch.nonzero(turned.semantic[0]).tolist() == [[3, size // 2]]
+    torch.testing.assert_close(turned.normals[0, :, 5, 5], torch.tensor([0.0, 1.0, 0.0]), atol=1e-5, rtol=0.0)
+    slanted = crop(before, torch.ones(1), torch.full((1, 2), 0.5), Gauge.METRIC, turn_deg=torch.tensor([45.0]))
+    weight = slanted.weights[Task.NORMALS][0]
+    assert weight[0, 0] == 0 and weight[size // 2, size // 2] == 1
+
+
+def test_turning_back_is_the_identity_on_pictures_of_any_shape() -> None:
+    generator = torch.Generator().manual_seed(0)
+    smooth = F.interpolate(torch.rand(1, 3, 4, 6, generator=generator), size=(80, 120), mode="bicubic") * 255
+    before = Batch(smooth, {Task.SEMANTIC: torch.ones(1, 80, 120)}, semantic=torch.zeros(1, 80, 120, dtype=torch.long))
+    middle = torch.full((1, 2), 0.5)
+    there = crop(before, torch.ones(1), middle, Gauge.METRIC, turn_deg=torch.tensor([20.0]))
+    back = crop(there, torch.ones(1), middle, Gauge.METRIC, turn_deg=torch.tensor([-20.0]))
+    inner = (slice(None), slice(None), slice(25, 55), slice(45, 75))
+    torch.testing.assert_close(back.image[inner], before.image[inner], atol=3.0, rtol=0.0)
+
+
+def test_a_share_is_cut_out_at_full_resolution() -> None:
+    torch.manual_seed(0)
+    image = torch.rand(2, 3, 96, 128) * 255
+    before = Batch(image, {Task.DEPTH: torch.ones(2, 96, 128)}, depth=torch.rand(2, 96, 128) * 0.9)
+    corners = torch.tensor([[0.0, 0.0], [1.0, 1.0]])
+    after = crop(before, torch.ones(2), corners, Gauge.METRIC, share=0.66)
+    assert after.image.shape[2:] == (64, 96) == after.depth.shape[1:]
+    torch.testing.assert_close(after.image[0], image[0, :, :64, :96], atol=1e-2, rtol=0.0)
+    torch.testing.assert_close(after.depth[1], before.depth[1, 32:, 32:], atol=1e-5, rtol=0.0)  # no zoom: metres stay
+
+
+def test_cutmix_lays_photo_and_labels_over_the_same_place() -> None:
+    before = batch()
+    after = cutmix(before, torch.tensor([False, True, False]), torch.Generator().manual_seed(1))
+    taken = (after.image[1] == before.image[0]).all(dim=0)
+    assert 0 < taken.sum() < taken.numel() and torch.equal(after.image[0], before.image[0])
+    for name in ("depth", "semantic"):
+        one = getattr(after, name)[1]
+        assert torch.equal(one[taken], getattr(before, name)[0][taken])
+        assert torch.equal(one[~taken], getattr(before, name)[1][~taken])
+    assert torch.equal(after.weights[Task.NORMALS][1][taken], before.weights[Task.NORMALS][0][taken])

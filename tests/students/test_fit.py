@@ -200,7 +200,7 @@ def test_a_plan_costs_nothing_and_says_what_would_be_done(shards: Path, tmp_path
     recipe = recipe_for(shards, "data.cache_gib=0")
     plan = plan_training(recipe, read_lessons(recipe))
     assert plan.photos_train + plan.photos_val == 24 and plan.steps == plan.epochs * -(-plan.photos_train // 8)
-    assert 0 < plan.step_s < 10 and plan.gmacs > 0 and not plan.in_memory and plan.parameters > 300_000
+    assert 0 < plan.step_s < 10 and plan.gmacs > 0 and plan.kept == "disk" and plan.parameters > 300_000
     assert not list(tmp_path.iterdir())
 
 
@@ -271,6 +271,31 @@ def test_gradients_of_several_batches_make_one_step(shards: Path, tmp_path: Path
     fitted = train(shards, tmp_path, "data.batch_size=3", "optim.accumulate=3", "train.epochs=2")
     batches = len((tmp_path / "logs" / "batches.csv").read_text().splitlines()) - 1
     assert fitted.steps == 2 * -(-batches // 2 // 3) < batches
+
+
+def test_every_option_of_the_losses_learns(shards: Path, tmp_path: Path) -> None:
+    settings = (
+        "loss.task_balance=learned",
+        "loss.consistency=0.5",
+        "loss.fov_deg=60",
+        "loss.depth.smooth=0.1",
+        "loss.semantic.lovasz=0.5",
+        "loss.semantic.balance=0.4",
+        "loss.normals.kind=angmf",
+        "augment.zoom=1",
+        "augment.rotate=10",
+        "augment.cutmix=0.5",
+        "student.neck=pan",
+        "optim.layer_decay=0.8",
+    )
+    fitted = train(shards, tmp_path, "train.epochs=4", "train.validations=4", "data.batch_size=4", *settings)
+    row = fitted.history[-1]
+    assert row["train_loss"] < fitted.history[0]["train_loss"] and row["train_normals_consistency"] > 0
+    assert {"train_semantic_lovasz", "train_depth_smooth", "train_normals_angmf"} <= row.keys()
+    with pytest.raises(UsageError, match=r"loss.consistency needs the field of view"):
+        recipe_for(shards, "loss.consistency=1")
+    with pytest.raises(UsageError, match=r"loss.consistency needs augment.zoom=1"):
+        recipe_for(shards, "loss.consistency=1", "loss.fov_deg=60")
 
 
 def test_pictures_of_the_answers_are_drawn(shards: Path, tmp_path: Path) -> None:

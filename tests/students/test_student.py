@@ -54,7 +54,12 @@ def batch_for(size: int = 64, count: int = 2) -> Batch:
     )
 
 
-@pytest.mark.parametrize("values", [{"preset": name} for name in PRESETS] + [{"backbone": name} for name in BACKBONES])
+@pytest.mark.parametrize(
+    "values",
+    [{"preset": name} for name in PRESETS]
+    + [{"backbone": name} for name in BACKBONES]
+    + [{"neck": name} for name in ("pan", "mlp")],
+)
 def test_every_preset_and_family_learns_at_64_px(values: dict[str, str]) -> None:
     student = tiny(**values).train()
     batch = batch_for()

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 import torch
+from torch.nn import functional as F
 
 from distill.errors import UsageError
 from distill.recipe.training import DepthLossRecipe, NormalsLossRecipe, SemanticLossRecipe
-from distill.students.losses.depth import depth_loss, gradient_matching, silog
+from distill.students.losses.consistency import consistency_loss, normals_of_depth
+from distill.students.losses.depth import depth_loss, edge_aware_smoothness, gradient_matching, silog
 from distill.students.losses.normals import angmf_nll, normals_loss
-from distill.students.losses.semantic import dice, semantic_loss
+from distill.students.losses.semantic import balance, dice, lovasz, semantic_loss
 from distill.students.losses.weighted import trim, weighted_mean
-from distill.tasks import Gauge, unwarp_depth
+from distill.tasks import Gauge, unwarp_depth, warp_depth
 
 SHAPE = (2, 9, 12)
 RNG = np.random.default_rng(0)
@@ -182,3 +186,48 @@ def test_trimming_makes_wrong_labels_harmless() -> None:
     args = (tensor(SPREAD), target, torch.ones(SHAPE, dtype=torch.float64), DepthLossRecipe(), Gauge.METRIC)
     assert float(depth_loss(value, *args)["l1"]) > 0.1
     assert float(depth_loss(value, *args, trim_share=0.1)["l1"]) == 0
+
+
+def test_lovasz_of_a_hard_answer_is_one_minus_its_iou() -> None:
+    target = torch.tensor([[[0, 0, 1, 1, 1, 2]]])
+    said = torch.tensor([[[0, 1, 1, 1, 0, 2]]])
+    probability = F.one_hot(said, 3).movedim(-1, 1).float()
+    wanted = 1 - torch.tensor([1 / 3, 2 / 4, 1.0]).mean()
+    torch.testing.assert_close(lovasz(probability, target, torch.ones(1, 1, 6)), wanted)
+    assert lovasz(probability, target, torch.zeros(1, 1, 6)) == 0
+
+
+def test_balance_makes_classes_weigh_alike() -> None:
+    target = torch.tensor([[[0, 0, 0, 0, 0, 0, 1, 1]]])
+    weight = torch.full((1, 1, 8), 0.5)
+    equal = balance(weight, target, 3, 1.0)
+    torch.testing.assert_close(equal[target == 0].sum(), equal[target == 1].sum())
+    torch.testing.assert_close(balance(weight, target, 3, 0.0), weight)
+
+
+def test_normals_of_a_plane_are_its_own() -> None:
+    """A floor 1.5 m below a camera that looks ahead, and a wall that is turned by 30 degrees."""
+    height, width, fov_deg = 80, 120, 70.0
+    slope = math.tan(math.radians(fov_deg) / 2)
+    x = (((torch.arange(width) + 0.5) / width * 2 - 1) * slope).expand(height, width)
+    y = ((1 - (torch.arange(height) + 0.5) / height * 2) * slope * height / width).view(-1, 1).expand(height, width)
+    for normal, offset in ((torch.tensor([0.0, 1.0, 0.0]), 1.5), (torch.tensor([0.5, 0.0, math.sqrt(0.75)]), 3.0)):
+        depth_m = offset / -(normal[0] * x + normal[1] * y - normal[2])  # n . (d x, d y, -d) = -offset
+        seen = depth_m > 0
+        found = normals_of_depth(depth_m.clamp(min=0.01)[None], fov_deg)[0]
+        inner = seen[2:, 1:-1] & seen[:-2, 1:-1] & seen[1:-1, 2:] & seen[1:-1, :-2]
+        assert inner.any()
+        torch.testing.assert_close(found[:, inner], normal[:, None].expand(-1, int(inner.sum())), atol=1e-4, rtol=0.0)
+        warped = warp_depth(depth_m.clamp(min=0.01))[None]
+        everywhere = normal.view(1, 3, 1, 1).expand(1, 3, height, width)
+        assert consistency_loss(warped, everywhere, seen.float()[None], fov_deg) < 1e-5
+        assert consistency_loss(warped, -everywhere, seen.float()[None], fov_deg) > 1.9
+
+
+def test_smoothness_forgives_slopes_at_edges_of_the_photo() -> None:
+    depth = torch.full((1, 8, 8), 0.2)
+    depth[:, :, 4:] = 0.6
+    flat, edge = torch.full((1, 3, 8, 8), 100.0), torch.full((1, 3, 8, 8), 100.0)
+    edge[..., 4:] = 250.0
+    assert edge_aware_smoothness(depth, edge) < 0.01 * edge_aware_smoothness(depth, flat)
+    assert edge_aware_smoothness(torch.full((1, 8, 8), 0.2), flat) == 0

@@ -10,7 +10,8 @@ from torch.nn import functional as F
 
 from distill.recipe.training import LossRecipe
 from distill.students.heads import DepthHead, InstanceHead, NormalsHead
-from distill.students.losses.depth import depth_loss, normalise
+from distill.students.losses.consistency import consistency_loss
+from distill.students.losses.depth import depth_loss, edge_aware_smoothness, normalise
 from distill.students.losses.instances import instance_loss
 from distill.students.losses.normals import normals_loss
 from distill.students.losses.semantic import semantic_loss
@@ -41,6 +42,8 @@ def student_losses(
     images' labels count.
     """
     size_hw = (batch.image.shape[2], batch.image.shape[3])
+    image = batch.image[..., phase_hw[0] :: recipe.stride, phase_hw[1] :: recipe.stride]
+    seen: dict[Task, Tensor] = {}
     batch = batch.every(recipe.stride, phase_hw)
     losses: dict[str, Tensor] = {}
     for task in student.spec.answers:
@@ -59,15 +62,22 @@ def student_losses(
             assert batch.depth is not None
             value, spread = head.coordinates(enlarged)
             terms = depth_loss(value, spread, batch.depth, weight, recipe.depth, head.gauge, recipe.trim)
+            if recipe.depth.smooth > 0:
+                terms["smooth"] = recipe.depth.smooth * edge_aware_smoothness(value, image)
             terms = {name: recipe.depth.weight * term for name, term in terms.items()}
+            seen[task] = value
         elif isinstance(head, NormalsHead):
             assert batch.normals is not None
             vector, kappa = head.coordinates(enlarged)
             terms = normals_loss(vector, kappa, batch.normals, weight, recipe.normals, recipe.trim)
+            seen[task] = vector
         else:
             assert batch.semantic is not None
             terms = semantic_loss(enlarged, batch.semantic, weight, recipe.semantic, recipe.trim)
         losses |= {f"{task}_{name}": term for name, term in terms.items()}
+    if recipe.consistency > 0 and recipe.fov_deg is not None and {Task.DEPTH, Task.NORMALS} <= seen.keys():
+        agreement = consistency_loss(seen[Task.DEPTH], seen[Task.NORMALS], batch.weights[Task.DEPTH], recipe.fov_deg)
+        losses["normals_consistency"] = recipe.consistency * agreement
     return losses
 
 

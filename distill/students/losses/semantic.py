@@ -1,4 +1,4 @@
-"""Semantic losses: weighted cross-entropy, and soft Dice so that small classes are not forgotten."""
+"""Semantic losses: weighted cross-entropy, and two surrogates of overlap so that small classes are not forgotten."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def semantic_loss(
     recipe: SemanticLossRecipe,
     trim_share: float = 0.0,
 ) -> dict[str, Tensor]:
-    """Each term, weighted: ``cross_entropy`` and ``dice``; ids beyond the classes must have weight 0."""
+    """Each term, weighted: ``cross_entropy``, ``dice``, ``lovasz``; ids beyond the classes must have weight 0."""
     classes = logits.shape[1]
     known = target < classes
     target = torch.where(known, target, 0)
@@ -29,6 +29,8 @@ def semantic_loss(
     terms = {"cross_entropy": recipe.weight * weighted_mean(error, balanced)}
     if recipe.dice > 0:
         terms["dice"] = recipe.dice * dice(logits.softmax(dim=1), target, weight)
+    if recipe.lovasz > 0:
+        terms["lovasz"] = recipe.lovasz * lovasz(logits.softmax(dim=1), target, weight)
     return terms
 
 
@@ -54,3 +56,26 @@ def dice(
     overlap = torch.zeros(classes, device=own.device, dtype=own.dtype).index_add_(0, flat, own)
     present = (labelled > 0).to(own.dtype)
     return weighted_mean(1.0 - 2.0 * overlap / (predicted + labelled + EPSILON), present)
+
+
+def lovasz(
+    probability: Float[Tensor, "b k h w"], target: Int[Tensor, "b h w"], weight: Float[Tensor, "b h w"]
+) -> Float[Tensor, ""]:
+    """The Lovasz extension of 1 - IoU over the whole batch, averaged over the classes that it holds.
+
+    Source: Berman et al., arXiv 1705.08790. A sort cannot weigh pixels: those of weight 0 are left out, the others
+    count alike.
+    """
+    used = (weight > 0).flatten()
+    flat = probability.movedim(1, -1).reshape(-1, probability.shape[1])[used]
+    labels = target.flatten()[used]
+    terms = []
+    for index in torch.unique(labels).tolist():
+        mine = (labels == index).to(flat)
+        errors, order = (mine - flat[:, index]).abs().sort(descending=True)
+        hit = mine[order]
+        total = hit.sum()
+        jaccard = 1.0 - (total - hit.cumsum(0)) / (total + (1.0 - hit).cumsum(0))
+        slope = torch.cat([jaccard[:1], jaccard[1:] - jaccard[:-1]])
+        terms.append((errors * slope).sum())
+    return torch.stack(terms).mean() if terms else probability.sum() * 0.0

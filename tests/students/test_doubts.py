@@ -1,0 +1,67 @@
+"""Labels that are wrong as a whole are found, and right ones are believed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import write_tiny_shards
+from test_fit import train
+
+from distill.labels import encode
+from distill.shards import Manifest, Sample, read_manifest, read_samples, write_manifest, write_shard
+from distill.students.doubts import Doubts
+from distill.students.index import read_index, split
+from distill.tasks import Task
+
+
+def test_what_lies_far_above_the_rest_is_doubted() -> None:
+    doubts = Doubts(20, [Task.DEPTH, Task.SEMANTIC], 3.0)
+    errors = torch.linspace(0.1, 0.2, 20)
+    errors[7] = 0.9
+    rows = torch.arange(20)
+    assert doubts.weigh(Task.DEPTH, rows, errors, active=False).min() == 1  # too early
+    weights = doubts.weigh(Task.DEPTH, rows, errors, active=True)
+    assert torch.nonzero(weights == 0).flatten().tolist() == [7] and doubts.share(Task.DEPTH) == pytest.approx(0.05)
+    assert doubts.share(Task.SEMANTIC) == 0  # each task has its own memory
+    for _ in range(6):
+        doubts.weigh(Task.DEPTH, rows[7:8], errors[:1], active=True)  # it was the student's fault after all
+    assert doubts.weigh(Task.DEPTH, rows[7:8], errors[:1], active=True).tolist() == [1.0]
+
+
+def test_photos_without_a_label_are_not_remembered() -> None:
+    doubts = Doubts(3, [Task.DEPTH], 3.0)
+    doubts.weigh(Task.DEPTH, torch.tensor([0, ~0]), torch.tensor([0.0, 5.0]), active=True)
+    assert doubts.errors.isnan().all()
+
+
+@pytest.mark.slow
+def test_swapped_classes_are_left_out_while_a_student_learns(tmp_path: Path) -> None:
+    clean = write_tiny_shards(tmp_path / "clean", num_samples=40, tasks=(Task.SEMANTIC,))
+    manifest, samples, wrong = read_manifest(clean), [], set()
+    for number, sample in enumerate(read_samples(clean)):
+        label, files = sample.label(Task.SEMANTIC, manifest), dict(sample.files)
+        if number % 5 == 0:
+            label.value[:] = np.array([1, 2, 0], np.uint8)[label.value]
+            files |= encode(label)
+            wrong.add(sample.key)
+        samples.append(Sample(sample.key, files))
+    (tmp_path / "spoiled").mkdir()
+    entry = write_shard(tmp_path / "spoiled" / "shard-000000.tar", samples)
+    write_manifest(tmp_path / "spoiled", Manifest.model_validate({**manifest.model_dump(), "shards": (entry,)}))
+    settings = ("loss.doubt=3", "data.val_fraction=0.2", "data.batch_size=4", "train.epochs=20", "train.validations=2")
+    fitted = train(tmp_path / "spoiled", tmp_path / "run", *settings)
+    state = torch.load(tmp_path / "run" / "checkpoints" / "last.ckpt", weights_only=True)["distill"]
+    train_entries, _ = split(read_index([tmp_path / "spoiled"]).entries, 0.2)
+    doubts = Doubts(len(train_entries), [Task.SEMANTIC], 3.0)
+    doubts.errors = state["label_errors"]
+    found = {
+        entry.key
+        for entry, error in zip(train_entries, doubts.errors[0], strict=True)
+        if error > doubts.threshold(Task.SEMANTIC)
+    }
+    spoiled = wrong & {entry.key for entry in train_entries}
+    assert len(found & spoiled) >= 0.8 * len(spoiled) and len(found - spoiled) <= 2
+    assert fitted.history[-1]["doubted_semantic"] == pytest.approx(len(found) / len(train_entries), abs=1e-3)
