@@ -122,6 +122,7 @@ def run_export(
         UsageError: No trained student there, or a wrong name to write to.
         DistillError: The student cannot be exported, or nothing can be written.
     """
+    from distill.export.card import CARD, write_card
     from distill.export.onnx import export_onnx
     from distill.rundir import machine, open_rundir, versions
     from distill.spec import write_spec
@@ -140,6 +141,7 @@ def run_export(
         shutil.move(report.path, kept)
     if parity.passed:
         write_spec(path.with_name("spec.json"), spec)
+        write_card(path.with_name(CARD), spec, file=path.name, parity=parity.to_dict()["tasks"])
     return {
         "target": "onnx",
         "path": str(kept),

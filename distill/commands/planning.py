@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import time
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from distill.commands.console import Console
-from distill.errors import DistillError
+from distill.errors import DistillError, UsageError
 from distill.tasks import Task
 
 if TYPE_CHECKING:
@@ -15,6 +17,8 @@ if TYPE_CHECKING:
     from distill.teachers.generators.hosted.service import Call
     from distill.teachers.labelling import Job
 
+_TRIED = 4
+"""Photos on which a teacher that is free to ask is tried; the first one opens the model."""
 _LOOK_S = 2.0
 """How long stored answers are looked for; more photos than that are judged by those that were looked at."""
 _LOOKS = 200
@@ -28,46 +32,94 @@ def show_plan(job: Job, console: Console) -> None:
     """Say what the job would do; of a hosted teacher what it would cost, of any other how long it takes."""
     from distill.recipe.hosted import HostedRecipe
 
+    # A plan fetches no model.
+    os.environ["HF_HUB_OFFLINE"] = "1"
     values, text = plan_hosted(job, job.recipe) if isinstance(job.recipe, HostedRecipe) else plan_here(job)
     console.result(values, text)
 
 
 def plan_here(job: Job) -> tuple[dict[str, Any], str]:
     """(plan, the same as a sentence) of a teacher that is free to ask: it is tried on the first photos."""
+    from distill.teachers.hub import NotHere
+
+    photos = job.num_photos
+    values: dict[str, Any] = {"photos": photos, "shards": job.num_slices, "cost_usd": 0.0}
+    try:
+        tasks = job.teacher.tasks
+        trial = _try(job, min(_TRIED, photos))
+    except NotHere as missing:
+        values |= {"tasks": list(job.tasks), "answers": None, "seconds": None, "bytes": None, "timed_photos": 0}
+        values |= {"teacher": job.recipe.kind, "licence": job.recipe.licence, "missing": missing.message}
+        return values, (
+            f"{photos} photos in {job.num_slices} shards, 0.00 USD. How long it takes cannot be said: "
+            f"{missing.message}; {missing.hint}. Nothing was asked and nothing was written."
+        )
+    seconds = trial.opening_s + trial.photo_s * photos
+    values |= {
+        "tasks": list(tasks),
+        "answers": photos * len(tasks),
+        "seconds": round(seconds, 1),
+        "bytes": round(trial.photo_bytes * photos),
+        "teacher": job.teacher.name,
+        "licence": job.teacher.licence,
+        "terms": job.teacher.terms,
+        "timed_photos": trial.photos,
+    }
+    where = "on this machine" if job.recipe.takes_all_cores else "on one core"
+    return values, (
+        f"{photos} photos, {len(tasks)} tasks ({', '.join(tasks)}): {values['answers']} answers of {job.teacher.name}, "
+        f"0.00 USD, about {seconds:.0f} s {where} and {values['bytes'] / 1e6:.1f} MB in {job.num_slices} shards "
+        f"(from {trial.photos} photos tried). Nothing was written."
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Trial:
+    """What a few photos took.
+
+    Attributes:
+        photos: How many were tried.
+        opening_s: What the first photo took more than the others: opening a model.
+        photo_s: Of one photo.
+        photo_bytes: Of one sample.
+    """
+
+    photos: int
+    opening_s: float
+    photo_s: float
+    photo_bytes: float
+
+
+def _try(job: Job, count: int) -> _Trial:
+    """Teach the first photos, and throw the labels away.
+
+    Raises:
+        UsageError: The job is wrong.
+    """
     from distill.labels import encode
     from distill.teachers.sources import Unreadable
 
-    photos, tasks = job.num_photos, job.teacher.tasks
-    started, read, size = time.monotonic(), 0, 0
-    for photo in job.source.read(0, min(2, photos)):
-        read += 1
-        if isinstance(photo, Unreadable):
-            continue
-        try:
-            for lesson in job.teacher.teach(photo):
-                size += len(photo.data) + sum(
-                    len(data) for item in lesson.labels.values() for data in encode(item).values()
-                )
-        except DistillError:
-            continue
-    seconds = (time.monotonic() - started) / max(read, 1) * photos
-    values: dict[str, Any] = {
-        "photos": photos,
-        "tasks": list(tasks),
-        "answers": photos * len(tasks),
-        "shards": job.num_slices,
-        "cost_usd": 0.0,
-        "seconds": round(seconds, 1),
-        "bytes": round(size / max(read, 1) * photos),
-        "teacher": job.teacher.name,
-        "licence": job.teacher.licence,
-        "timed_photos": read,
-    }
-    return values, (
-        f"{photos} photos, {len(tasks)} tasks ({', '.join(tasks)}): {values['answers']} answers of {job.teacher.name}, "
-        f"0.00 USD, about {seconds:.0f} s on one core and {values['bytes'] / 1e6:.1f} MB in {job.num_slices} shards "
-        f"(from {read} photos tried). Nothing was written."
-    )
+    taken: list[float] = []
+    size, since = 0, time.monotonic()
+    for photo in job.source.read(0, count):
+        if not isinstance(photo, Unreadable):
+            try:
+                for lesson in job.teacher.teach(photo):
+                    maps = (data for label in lesson.labels.values() for data in encode(label).values())
+                    size += len(photo.data) + sum(map(len, maps))
+            except UsageError:
+                raise
+            except DistillError:
+                pass
+        taken.append(time.monotonic() - since)
+        since = time.monotonic()
+    if not taken:
+        return _Trial(0, 0.0, 0.0, 0.0)
+    others = taken[1:] or taken
+    photo_s = sum(others) / len(others)
+    # Several photos at once share the cores that one photo had to itself here.
+    side_by_side = getattr(job.teacher, "side_by_side", 1)
+    return _Trial(len(taken), max(0.0, taken[0] - photo_s), photo_s / side_by_side, size / len(taken))
 
 
 def plan_hosted(job: Job, recipe: HostedRecipe) -> tuple[dict[str, Any], str]:

@@ -42,7 +42,7 @@ def test_an_export_is_proven_on_labelled_pictures(cli, run_dir: Path, shards: Pa
     rows = {row["task"]: row for row in result["parity"]["tasks"]}
     assert rows["depth"]["reference"] is not None and abs(rows["depth"]["difference"]) <= 0.001
     assert rows["semantic"]["reference"] is None  # the shards know nothing of classes
-    assert sorted(path.name for path in out.parent.iterdir()) == ["small.onnx", "spec.json"]
+    assert sorted(path.name for path in out.parent.iterdir()) == ["model_card.md", "small.onnx", "spec.json"]
     assert out.stat().st_size == result["size_bytes"]
 
 

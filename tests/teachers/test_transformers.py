@@ -244,3 +244,16 @@ def test_a_changed_model_is_noticed(model, tmp_path: Path):
     before = fingerprint(str(tmp_path))
     (tmp_path / "a.safetensors").write_bytes(b"12")
     assert fingerprint(str(tmp_path)) != before
+
+
+def test_a_plan_times_the_model_and_fetches_none(model, photos: Path, tmp_path: Path):
+    from distill.commands.planning import plan_here
+
+    recipe = load_recipe(TransformersRecipe, {"model": str(model("segformer")), "licence": "MIT"})
+    values, text = plan_here(Job(out=tmp_path / "o", recipe=recipe, folder=Path(), inputs=(str(photos),)))
+    assert values["answers"] == 8 and values["seconds"] > 0 and values["bytes"] > 0 and values["timed_photos"] == 4
+    assert "on this machine" in text and not (tmp_path / "o").exists()
+    missing = load_recipe(TransformersRecipe, {"model": "google/tipsv2-b14-dpt", "licence": "Apache-2.0"})
+    values, text = plan_here(Job(out=tmp_path / "o", recipe=missing, folder=Path(), inputs=(str(photos),)))
+    assert values["photos"] == 8 and values["seconds"] is None and values["licence"] == "Apache-2.0"
+    assert "hf download google/tipsv2-b14-dpt" in text
