@@ -18,10 +18,21 @@ if TYPE_CHECKING:
 
 
 def num_workers(job: Job, wanted: int, num_slices: int) -> int:
-    """Networks use all cores by themselves; everything else is one core per process."""
+    """Networks use all cores, or a GPU, by themselves; everything else is one core per process."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    best = wanted or (1 if job.recipe.takes_all_cores else cores)
+    best = wanted or (num_gpus(job) or 1 if job.recipe.takes_all_cores else cores)
     return max(1, min(best, num_slices))
+
+
+def num_gpus(job: Job) -> int:
+    """How many GPUs a job's models may have; 0 where it has none to run, or the recipe names a device."""
+    from distill.recipe.local import ModelRecipe
+
+    if not isinstance(job.recipe, ModelRecipe) or job.recipe.device not in ("auto", "cuda"):
+        return 0
+    from distill.teachers.devices import count_gpus
+
+    return count_gpus()
 
 
 def run_slices(job: Job, todo: Iterable[int | None], workers: int) -> Iterator[int]:
@@ -43,9 +54,12 @@ def run_slices(job: Job, todo: Iterable[int | None], workers: int) -> Iterator[i
             done.clear()
         return
     context = multiprocessing.get_context("spawn")
-    counter = context.Value("q", 0)
+    counter, started = context.Value("q", 0), context.Value("q", 0)
+    gpus = num_gpus(job)
     seen = 0
-    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker, initargs=(job, counter))
+    pool = ProcessPoolExecutor(
+        workers, mp_context=context, initializer=_start_worker, initargs=(job, counter, started, gpus)
+    )
     try:
         waiting, running, more = iter(todo), set[Future[None]](), True
         while more or running:
@@ -79,15 +93,31 @@ _NO_MORE: Any = object()
 _JOB: list[Any] = []
 
 
-def _start_worker(job: Job, counter: Any) -> None:
+def _start_worker(job: Job, counter: Any, started: Any, gpus: int) -> None:
     """Set up a worker process: Ctrl-C is the parent's business, one thread is its share, it dies with its parent."""
     import cv2
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    with started.get_lock():
+        number, started.value = started.value, started.value + 1
+    if gpus > 1:
+        os.environ["CUDA_VISIBLE_DEVICES"] = gpu_of(number, gpus, os.environ.get("CUDA_VISIBLE_DEVICES"))
     # The pool's own queue would keep an orphan waiting for ever.
     threading.Thread(target=_follow_parent, daemon=True).start()
     cv2.setNumThreads(1)
     _JOB[:] = [job, counter]
+
+
+def gpu_of(worker: int, gpus: int, visible: str | None) -> str:
+    """The one GPU that a worker sees, in turn, of those that the job may see.
+
+    Args:
+        worker: Counted from 0.
+        gpus: How many there are.
+        visible: ``CUDA_VISIBLE_DEVICES`` of the job; None: all.
+    """
+    names = [name.strip() for name in visible.split(",")] if visible else [str(number) for number in range(gpus)]
+    return names[worker % len(names)]
 
 
 def _follow_parent() -> None:

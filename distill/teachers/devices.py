@@ -57,6 +57,13 @@ def choose_dtype(device: str, wanted: str) -> str:
     return "float32" if device in ("cpu", "mps") else "bfloat16"
 
 
+def count_gpus() -> int:
+    """How many NVIDIA GPUs torch can use."""
+    import torch
+
+    return int(torch.cuda.device_count()) if torch.cuda.is_available() else 0
+
+
 def free_bytes(device: str) -> int:
     """Free memory of a GPU; a CPU's is not asked for, since it can swap."""
     import torch

@@ -1,0 +1,39 @@
+"""How many processes a labelling job gets, and which GPU each of them sees."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from distill.commands.workers import gpu_of, num_workers
+from distill.recipe import load_recipe
+from distill.recipe.local import DiffusersRecipe
+from distill.recipe.synthetic import SyntheticRecipe
+from distill.teachers.labelling import Job
+
+
+def job_of(recipe) -> Job:
+    return Job(out=Path("out"), recipe=recipe, folder=Path(), inputs=())
+
+
+def test_a_model_gets_one_process_for_each_gpu(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("distill.teachers.devices.count_gpus", lambda: 4)
+    pipeline = job_of(load_recipe(DiffusersRecipe, {"model": "a/b"}))
+    assert num_workers(pipeline, 0, 100) == 4
+    assert num_workers(pipeline, 0, 3) == 3
+    assert num_workers(pipeline, 1, 100) == 1
+    pinned = job_of(load_recipe(DiffusersRecipe, {"model": "a/b", "device": "cuda:1"}))
+    assert num_workers(pinned, 0, 100) == 1
+
+
+def test_without_a_gpu_a_model_has_one_process_and_others_have_all_cores(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("distill.teachers.devices.count_gpus", lambda: 0)
+    monkeypatch.setattr("distill.commands.workers.os.sched_getaffinity", lambda pid: set(range(8)), raising=False)
+    assert num_workers(job_of(load_recipe(DiffusersRecipe, {"model": "a/b"})), 0, 100) == 1
+    assert num_workers(job_of(SyntheticRecipe()), 0, 100) == 8
+
+
+def test_workers_take_gpus_in_turn_of_those_that_are_visible():
+    assert [gpu_of(number, 4, None) for number in range(5)] == ["0", "1", "2", "3", "0"]
+    assert [gpu_of(number, 2, "5, GPU-abc") for number in range(3)] == ["5", "GPU-abc", "5"]
