@@ -205,6 +205,7 @@ def kills(count: int) -> list[Table]:
                 "yes" if same else "NO",
             ]
         )
+        print(rows[-1], file=sys.stderr, flush=True)
         shutil.rmtree(folder)
     return [
         Table(
