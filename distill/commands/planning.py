@@ -55,7 +55,9 @@ def plan_here(job: Job) -> tuple[dict[str, Any], str]:
             f"{missing.message}; {missing.hint}. Nothing was asked and nothing was written."
         )
     seconds = trial.opening_s + trial.photo_s * photos
+    most_usd = _mixed_usd(job)
     values |= {
+        "cost_usd": most_usd,
         "tasks": list(tasks),
         "answers": photos * len(tasks),
         "seconds": round(seconds, 1),
@@ -68,9 +70,24 @@ def plan_here(job: Job) -> tuple[dict[str, Any], str]:
     where = "on this machine" if job.recipe.takes_all_cores else "on one core"
     return values, (
         f"{photos} photos, {len(tasks)} tasks ({', '.join(tasks)}): {values['answers']} answers of {job.teacher.name}, "
-        f"0.00 USD, about {seconds:.0f} s {where} and {values['bytes'] / 1e6:.1f} MB in {job.num_slices} shards "
+        f"{'at most ' if most_usd else ''}{most_usd:,.2f} USD, about {seconds:.0f} s {where} and {values['bytes'] / 1e6:.1f} MB in {job.num_slices} shards "
         f"(from {trial.photos} photos tried). Nothing was written."
     )
+
+
+def _mixed_usd(job: Job) -> float:
+    """What the hosted members of a mix would cost if each was asked about every photo, and nothing was stored."""
+    from distill.commands.asking import hosted_parts
+    from distill.teachers.generators.hosted.opening import prices_of
+    from distill.teachers.questions import build_questions
+
+    each_usd = 0.0
+    for part in hosted_parts(job.recipe):
+        price, _ = prices_of(part)
+        for question in build_questions(part.ask):
+            if question.task in job.teacher.tasks:
+                each_usd += sum(price.likely_usd(variant.question.prompt) for variant in job.asking.variants(question))
+    return round(job.num_photos * each_usd, 2)
 
 
 @dataclass(frozen=True, slots=True)

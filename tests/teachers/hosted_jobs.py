@@ -119,7 +119,7 @@ def killed_until_done(
 ) -> list[int]:
     """Runs a command again and again, killing it at random moments, then lets it finish.
 
-    Gives, for each kill, how many answers the service had made at the kill that were not in the store.
+    Gives, for each kill, to how many questions the service had made answers that were not in the store.
     """
     store = Path(words[words.index("--store") + 1])
     lost = []
@@ -140,7 +140,7 @@ def killed_until_done(
         else:
             process.kill()
         process.wait()
-        lost.append(stats(url)["made"] - sum(1 for _ in store.glob("[0-9a-f][0-9a-f]/[0-9a-f]*.json")))
+        lost.append(stats(url)["asked_for"] - sum(1 for _ in store.glob("[0-9a-f][0-9a-f]/[0-9a-f]*.json")))
     done = run(words)
     assert done.returncode == 0, done.stderr
     return lost

@@ -17,6 +17,7 @@ from fake_gemini import FakeGemini, Settings
 from hosted_jobs import KEY, charged_usd, command, job, label, run, shards, values, write_photos
 
 from distill.commands.asking import Spending
+from distill.commands.planning import plan_here
 from distill.errors import DistillError, UsageError
 from distill.ledger import Ledger
 from distill.recipe import load_recipe
@@ -292,6 +293,8 @@ def test_of_a_cascade_the_dear_teacher_is_asked_only_where_the_cheap_one_does_no
             inputs=(str(tmp_path / "photos"),),
             store=tmp_path / "answers",
         )
+        plan, said = plan_here(mixed)
+        assert plan["cost_usd"] == pytest.approx(4 * 0.0355, abs=0.005) and "at most 0.14 USD" in said
         result = label(mixed)
         assert result["labels"] == {"depth": 4} and result["complete"]
         rows = list(Ledger(tmp_path / "answers").rows())

@@ -90,19 +90,29 @@ class Asker:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.stop(DistillError("the run ended"))
-        if self._reader is not None:
-            self._reader.join()
-        for call in list(self._calls):
+        try:
+            if self._reader is not None:
+                self._reader.join()
+            for call in list(self._calls):
+                with suppress(DistillError):
+                    call.result()
+        finally:  # also when Ctrl-C comes once more: what is in flight is given up then
+            asyncio.run_coroutine_threadsafe(self._shut(), self._loop).result()
+            self._loop.call_soon_threadsafe(self._loop.stop)
+            self._thread.join()
+            self._loop.close()
             with suppress(DistillError):
-                call.result()
+                self._spent = self._ledger.spending(self._terms.job)
+            self._ledger.close()
+
+    async def _shut(self) -> None:
+        """End whatever still runs in the loop, and give connections back."""
+        others = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in others:
+            task.cancel()
+        await asyncio.gather(*others, return_exceptions=True)
         for desk in self._desks.values():
-            asyncio.run_coroutine_threadsafe(desk.close(), self._loop).result(10)
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
-        self._loop.close()
-        with suppress(DistillError):
-            self._spent = self._ledger.spending(self._terms.job)
-        self._ledger.close()
+            await desk.close()
 
     @property
     def spending(self) -> Spending:
