@@ -70,8 +70,9 @@ def plan_here(job: Job) -> tuple[dict[str, Any], str]:
     where = "on this machine" if job.recipe.takes_all_cores else "on one core"
     return values, (
         f"{photos} photos, {len(tasks)} tasks ({', '.join(tasks)}): {values['answers']} answers of {job.teacher.name}, "
-        f"{'at most ' if most_usd else ''}{most_usd:,.2f} USD, about {seconds:.0f} s {where} and {values['bytes'] / 1e6:.1f} MB in {job.num_slices} shards "
-        f"(from {trial.photos} photos tried). Nothing was written."
+        f"{'at most ' if most_usd else ''}{most_usd:,.2f} USD, about {seconds:.0f} s {where} and "
+        f"{values['bytes'] / 1e6:.1f} MB in {job.num_slices} shards (from {trial.photos} photos tried). "
+        "Nothing was written."
     )
 
 
