@@ -9,6 +9,7 @@ from distill.errors import UsageError
 
 if TYPE_CHECKING:
     from distill.export.runners import Runner
+    from distill.export.streaming import Model
 
 
 def open_subject(path: Path, *, threads: int | None = None, spinning: bool = True) -> Runner:
@@ -39,3 +40,10 @@ def open_subject(path: Path, *, threads: int | None = None, spinning: bool = Tru
     from distill.export.runners import open_runner
 
     return open_runner(path, threads=threads, spinning=spinning)
+
+
+def load(path: str | Path, *, threads: int | None = None, spinning: bool = False) -> Model:
+    """The same for programs: `distill.load`."""
+    from distill.export.streaming import Model
+
+    return Model(open_subject(Path(path), threads=threads, spinning=spinning))

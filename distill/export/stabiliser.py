@@ -11,7 +11,6 @@ from collections.abc import Generator, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import cv2
 import numpy as np
 from jaxtyping import Float32
 from numpy import ndarray
@@ -24,12 +23,15 @@ from distill.video.motion import Motion, MotionTracker, move
 
 _MEMORY_FRAMES = 12.0
 """Frames that are averaged at strength 1 where nothing moves."""
-_DEPTH_GATE = (0.01, 0.08)
-"""Least and most relative difference at which a pixel's history is given up; between them, 3 times the median."""
-_LOG_RANGE_M = (1e-3, 1e4)
+_DEPTH_GATE = (0.015, 0.12)
+"""Least and most relative difference at which a pixel's history is given up; between them, `_GATE_MEDIANS` medians."""
 _RELATIVE_GATE = (0.01, 0.06)
 _ANGLE_GATE = (0.05, 0.4)
 """The same for normals, in radians."""
+_GATE_MEDIANS = 3.5
+_TREND = 0.15
+"""Share of a jump of the whole picture's depth that is taken for a camera that drives, and expected again."""
+_LOG_RANGE_M = (1e-3, 1e4)
 _LEAK = 0.02
 """Share by which a locked scale goes back to the student's own with every frame."""
 _LOCK_LIMITS = (0.5, 2.0)
@@ -62,6 +64,7 @@ class Stabiliser:
         self._spec, self._steadiness = spec, steadiness or Steadiness()
         self._tracker = MotionTracker()
         self._state: dict[str, ndarray] = {}
+        self._trend = 0.0
         self._gauge = spec.depth.gauge if spec.depth else Gauge.METRIC
         self.cuts: list[int] = []
 
@@ -80,12 +83,13 @@ class Stabiliser:
     def state(self) -> dict[str, ndarray]:
         """Everything that the next frame depends on."""
         before = {} if self._tracker.before is None else {"gray": self._tracker.before}
-        return {**self._state, **before}
+        return {**self._state, **before, "trend": np.array([self._trend])}
 
     def restore(self, state: Mapping[str, ndarray]) -> None:
         """Go on from `state`."""
-        self._state = {name: value for name, value in state.items() if name != "gray"}
+        self._state = {name: value for name, value in state.items() if name not in ("gray", "trend")}
         self._tracker.before = state.get("gray")
+        self._trend = float(state["trend"][0]) if "trend" in state else 0.0
 
     def steady(self, rgb: ndarray, outputs: Outputs, index: int = 0) -> Outputs:
         """This frame's outputs, steadied."""
@@ -117,12 +121,20 @@ class Stabiliser:
         now = np.log(np.clip(value, *_LOG_RANGE_M)) if metric else value.astype(np.float32)
         if past is None or "depth" not in past:
             self._state["depth"], self._state["depth_weight"] = now, outputs["depth_confidence"].copy()
+            self._trend = 0.0
             return value
         old = past["depth"]
         np.copyto(old, now, where=~np.isfinite(old))  # a hole is filled as soon as there is a value
         if not metric and self._steadiness.lock_scale:
             now = _locked(now, old, past["trust"], shift=self._gauge is not Gauge.SCALE_INVARIANT)
-        gate = _gate(cv2.absdiff(now, old), past["trust"], _DEPTH_GATE if metric else _RELATIVE_GATE)
+        jump = 0.0
+        if metric:
+            old += np.float32(self._trend)
+            jump = _median(now - old, past["trust"])
+            self._trend += _TREND * jump
+        # A jump of the whole picture is flicker as well: it is averaged, but lets no history go.
+        difference = np.abs(now - old - np.float32(jump))
+        gate = _gate(difference, past["trust"], _DEPTH_GATE if metric else _RELATIVE_GATE)
         mixed, weight = self._mix(now, old, outputs["depth_confidence"], past["depth_weight"], gate)
         self._state["depth"], self._state["depth_weight"] = mixed, weight
         return np.exp(mixed) if metric else np.clip(mixed, 0, 1)
@@ -175,10 +187,17 @@ def _gate(
     difference: Float32[ndarray, "h w"], trust: Float32[ndarray, "h w"], limits: tuple[float, float]
 ) -> Float32[ndarray, "h w"]:
     """The share of its history that each pixel keeps: flicker is what most trusted pixels do, more is change."""
-    sample = difference[::4, ::4][trust[::4, ::4] > 0.5]
-    typical = float(np.median(sample)) if sample.size else 0.0
-    width = np.float32(np.clip(3.0 * typical, *limits))
-    return trust * np.exp(-np.square(difference / width))
+    width = np.float32(np.clip(_GATE_MEDIANS * _median(difference, trust), *limits))
+    # Flat up to about the width and steep behind it: flicker keeps its history, an edge loses it at once.
+    kept: Float32[ndarray, "h w"] = trust * np.exp(-np.square(np.square(difference / width)))
+    return np.nan_to_num(kept, copy=False)
+
+
+def _median(values: Float32[ndarray, "h w"], trust: Float32[ndarray, "h w"]) -> float:
+    """Of the trusted pixels, every fourth of them; 0 without any."""
+    sample = values[::4, ::4][trust[::4, ::4] > 0.5]
+    sample = sample[np.isfinite(sample)]
+    return float(np.median(sample)) if sample.size else 0.0
 
 
 def _locked(now: ndarray, old: ndarray, trust: ndarray, *, shift: bool) -> ndarray:

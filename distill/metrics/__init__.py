@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from distill.metrics.alignment import Alignment, align_depth, can_align, default_alignment
 from distill.metrics.depth import DepthMetrics
+from distill.metrics.flicker import FlickerMetrics
 from distill.metrics.instances import InstanceMetrics, instance_masks
 from distill.metrics.normals import NormalsMetrics
 from distill.metrics.referring import ReferringMetrics
@@ -20,6 +21,7 @@ __all__ = [
     "Alignment",
     "DepthMetrics",
     "Difference",
+    "FlickerMetrics",
     "InstanceMetrics",
     "NormalsMetrics",
     "ReferringMetrics",
