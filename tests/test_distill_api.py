@@ -73,7 +73,8 @@ def test_numbered_pictures_are_a_video(model: Model, tmp_path: Path) -> None:
 
 def test_importing_and_having_load_brings_in_nothing_heavy() -> None:
     code = "import sys, distill; distill.load; print([m for m in ('torch', 'cv2', 'av', 'numpy') if m in sys.modules])"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "[]"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
 
 
 def test_what_is_no_student_is_a_sentence(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -63,6 +63,10 @@ def evaluate(
         list[Path] | None,
         typer.Option(help="Training shards whose photos must not be in the truth. Default: those of --trivial."),
     ] = None,
+    flicker: Annotated[
+        list[Path] | None,
+        typer.Option(help="A video, or shards of consecutive frames, over which students' flicker is measured."),
+    ] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Stop after this many photos.")] = None,
     worst: Annotated[int, typer.Option(min=0, help="How many of the worst images the page shows, per task.")] = 8,
     out: Annotated[Path | None, typer.Option(help="Folder for evaluate.html, evaluate.md and evaluate.json.")] = None,
@@ -90,6 +94,7 @@ def evaluate(
         dataset=dataset,
         trivial=trivial,
         trained_on=trained_on or (),
+        flicker=flicker or (),
         limit=limit,
         worst=worst,
         out=out,
@@ -110,6 +115,7 @@ class Settings:
     dataset: str | None = None
     trivial: Path | None = None
     trained_on: Sequence[Path] = ()
+    flicker: Sequence[Path] = ()
     limit: int | None = None
     worst: int = 8
     out: Path | None = None
@@ -176,12 +182,17 @@ def run_evaluate(settings: Settings, console: Console) -> tuple[dict[str, Any], 
         num_worst=settings.worst,
         twins=_open_twins(settings, console),
     )
-    values = finite(found.values)
+    values, report = finite(found.values), found.report
+    if settings.flicker:
+        from distill.commands.scoring.flickering import measure_flicker
+
+        values["flicker"], section = measure_flicker(settings.subjects, settings.flicker, console)
+        report = replace(report, sections=[*report.sections, section])
     if settings.out is not None:
         write_atomic(settings.out / "evaluate.json", json.dumps(values, indent=2, ensure_ascii=False).encode())
-        paths = write_report(found.report, settings.out, "evaluate", formats=("html", "md"))
+        paths = write_report(report, settings.out, "evaluate", formats=("html", "md"))
         console.say(f"wrote {paths['html']}")
-    return values, to_markdown(found.report)
+    return values, to_markdown(report)
 
 
 def _open_truth(settings: Settings) -> Truth:
@@ -218,6 +229,7 @@ def _facts(settings: Settings) -> dict[str, Any]:
         "truth": str(settings.truth),
         "dataset": settings.dataset,
         "trained_on": [str(path) for path in settings.trained_on],
+        "flicker": [str(path) for path in settings.flicker],
         "tasks": [str(task) for task in settings.tasks],
         "alignment": rules.alignment,
         "crop": rules.crop,

@@ -25,7 +25,7 @@ def encode_outputs(outputs: Outputs, spec: StudentSpec, *, confidence: bool = Fa
     """The maps of one picture as PNG files, by extension, such as ``depth.png`` and ``depth.confidence.png``."""
     files = {f"{task}.png": encode_map(values) for task, values in store_maps(outputs, spec).items()}
     if confidence:
-        for task in spec.tasks:
+        for task in spec.answers:
             values = np.clip(outputs[f"{task}_confidence"], 0, 1) * 255
             files[f"{task}.confidence.png"] = encode_map(np.rint(values).astype(np.uint8))
     return files
@@ -51,6 +51,8 @@ def describe_maps(spec: StudentSpec) -> dict[str, Any]:
             "ignore": spec.semantic.ignore,
             "value": "index into classes",
         }
+    if spec.instance is not None:
+        described["instance"] = {"file": "instance.png, 16-bit gray", "value": "0: background; else an instance"}
     for name, entry in described.items():
         entry["confidence"] = f"{name}.confidence.png, 8-bit gray: chance to be right = v / 255"
     return described
@@ -58,12 +60,14 @@ def describe_maps(spec: StudentSpec) -> dict[str, Any]:
 
 def store_maps(outputs: Outputs, spec: StudentSpec) -> dict[Task, Shaped[ndarray, "h w *c"]]:
     """The maps of one picture as integers, as `distill.labels` stores them."""
-    return {task: _stored(task, outputs[task], spec) for task in spec.tasks}
+    return {task: _stored(task, outputs[task], spec) for task in spec.answers}
 
 
 def _stored(task: Task, value: ndarray, spec: StudentSpec) -> ndarray:
     if task is Task.SEMANTIC:
         return value
+    if task is Task.INSTANCE:
+        return value.astype(np.uint16)
     if task is Task.DEPTH:
         gauge = spec.depth.gauge if spec.depth else Gauge.METRIC
         if gauge is Gauge.METRIC and value.dtype == np.float32:

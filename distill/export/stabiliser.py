@@ -18,7 +18,7 @@ from numpy import ndarray
 from distill.export.pipeline import Boundary, Stopwatch
 from distill.export.runners import Outputs
 from distill.spec import StudentSpec
-from distill.tasks import Gauge, Task
+from distill.tasks import BACKGROUND_INSTANCE, IGNORE_INSTANCE, Gauge, Task
 from distill.video.motion import Motion, MotionTracker, move
 
 _MEMORY_FRAMES = 12.0
@@ -36,6 +36,9 @@ _LEAK = 0.02
 """Share by which a locked scale goes back to the student's own with every frame."""
 _LOCK_LIMITS = (0.5, 2.0)
 _FEWEST = 500
+_IDS = ("ids", "tracks")
+_SAME_INSTANCE = 0.3
+"""Intersection over union, after motion, from which on an instance is the one from before."""
 _FADE = 0.8
 """Evidence for a class that is left after one frame."""
 
@@ -64,7 +67,7 @@ class Stabiliser:
         self._spec, self._steadiness = spec, steadiness or Steadiness()
         self._tracker = MotionTracker()
         self._state: dict[str, ndarray] = {}
-        self._trend = 0.0
+        self._trend, self._last_track = 0.0, 0
         self._gauge = spec.depth.gauge if spec.depth else Gauge.METRIC
         self.cuts: list[int] = []
 
@@ -83,13 +86,14 @@ class Stabiliser:
     def state(self) -> dict[str, ndarray]:
         """Everything that the next frame depends on."""
         before = {} if self._tracker.before is None else {"gray": self._tracker.before}
-        return {**self._state, **before, "trend": np.array([self._trend])}
+        return {**self._state, **before, "scalars": np.array([self._trend, self._last_track])}
 
     def restore(self, state: Mapping[str, ndarray]) -> None:
         """Go on from `state`."""
-        self._state = {name: value for name, value in state.items() if name not in ("gray", "trend")}
+        self._state = {name: value for name, value in state.items() if name not in ("gray", "scalars")}
         self._tracker.before = state.get("gray")
-        self._trend = float(state["trend"][0]) if "trend" in state else 0.0
+        trend, last_track = state.get("scalars", (0.0, 0))
+        self._trend, self._last_track = float(trend), int(last_track)
 
     def steady(self, rgb: ndarray, outputs: Outputs, index: int = 0) -> Outputs:
         """This frame's outputs, steadied."""
@@ -104,6 +108,8 @@ class Stabiliser:
             steadied[Task.NORMALS] = self._normals(outputs, past)
         if Task.SEMANTIC in outputs:
             steadied |= self._semantic(outputs, past)
+        if Task.INSTANCE in outputs:
+            steadied[Task.INSTANCE] = self._instances(outputs[Task.INSTANCE], past)
         return steadied
 
     def _past(self, motion: Motion, size_hw: tuple[int, int]) -> dict[str, ndarray] | None:
@@ -111,7 +117,7 @@ class Stabiliser:
         if any(value.shape[:2] != size_hw for value in self._state.values()):
             return None
         places = motion.places(size_hw)
-        moved = {name: move(value, places, ids=name == "ids") for name, value in self._state.items()}
+        moved = {name: move(value, places, ids=name in _IDS) for name, value in self._state.items()}
         return {**moved, "trust": motion.trust(size_hw)}
 
     def _depth(self, outputs: Outputs, past: Mapping[str, ndarray] | None) -> ndarray:
@@ -181,6 +187,39 @@ class Stabiliser:
             Task.SEMANTIC: self._state["ids"],
             "semantic_confidence": np.where(kept, np.minimum(sure, 1 - sure), sure),
         }
+
+    def _instances(self, ids: ndarray, past: Mapping[str, ndarray] | None) -> ndarray:
+        """The instances under the numbers that they had before: uint16, never given twice between two cuts."""
+        if past is None or "tracks" not in past:
+            self._last_track = 0
+        old = past["tracks"] if past is not None and "tracks" in past else np.zeros(ids.shape, np.uint16)
+        names = np.zeros(256, np.uint16)
+        for number, track in _matches(ids, old):
+            names[number] = track
+        for number in np.unique(ids):
+            if number != BACKGROUND_INSTANCE and not names[number]:
+                self._last_track = self._last_track % (IGNORE_INSTANCE - 1) + 1
+                names[number] = self._last_track
+        self._state["tracks"] = names[ids]
+        return self._state["tracks"]
+
+
+def _matches(ids: ndarray, old: ndarray) -> list[tuple[int, int]]:
+    """(instance, earlier track) pairs that overlap most, each used once; (0, 0) among them."""
+    both = (ids > 0) & (old > 0)
+    pairs, overlap = np.unique(np.stack([ids[both], old[both]]), axis=1, return_counts=True)
+    areas, old_areas = np.bincount(ids.reshape(-1), minlength=256), np.bincount(old.reshape(-1), minlength=65536)
+    found: list[tuple[int, int]] = [(0, 0)]
+    taken: set[int] = set()
+    union = areas[pairs[0]] + old_areas[pairs[1]] - overlap
+    for place in np.argsort(-overlap / union, kind="stable"):
+        number, track = int(pairs[0, place]), int(pairs[1, place])
+        if overlap[place] < _SAME_INSTANCE * union[place]:
+            break
+        if track not in taken and number not in {pair[0] for pair in found}:
+            taken.add(track)
+            found.append((number, track))
+    return found
 
 
 def _gate(

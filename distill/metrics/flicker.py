@@ -62,10 +62,10 @@ class FlickerMetrics:
         for name in (Task.DEPTH, Task.NORMALS, Task.SEMANTIC):
             if name in now and name in before:
                 scores |= self._compare(name, now, before, motion)
-        for name, value in scores.items():
+        for score, value in scores.items():
             if math.isfinite(value):
-                self._sums[name] = self._sums.get(name, 0.0) + value
-                self._counts[name] = self._counts.get(name, 0) + 1
+                self._sums[score] = self._sums.get(score, 0.0) + value
+                self._counts[score] = self._counts.get(score, 0) + 1
         return scores
 
     def compute(self) -> dict[str, float]:

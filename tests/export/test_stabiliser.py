@@ -233,3 +233,25 @@ def test_flicker_is_measured_in_its_own_unit() -> None:
     assert found["depth_change_percent"] == pytest.approx(100 * np.log(1.1), rel=0.02)
     assert found["depth_scale_jitter_percent"] == pytest.approx(100 * np.log(1.1), rel=0.05)
     assert "normals_change_deg" not in found and Task.SEMANTIC not in found
+
+
+def test_instances_keep_their_numbers() -> None:
+    """The student numbers them by heat, anew in every frame; a newcomer gets a number of its own."""
+    stabiliser, random = Stabiliser(SPEC), np.random.default_rng(0)
+    numbers: dict[str, list[int]] = {"left": [], "right": [], "late": []}
+    for number in range(8):
+        rgb, truth = scene(number, 3.0)
+        ids = np.zeros(SIZE_HW, np.uint8)
+        names = random.permutation(3) + 1
+        ids[truth["semantic"] == 1] = names[0]
+        ids[100:118, 120:150] = names[1]
+        if number >= 4:
+            ids[2:20, 5:40] = names[2]
+        raw = answer(truth, random) | {"instance": ids}
+        tracks = stabiliser.steady(rgb, raw, number)["instance"]
+        numbers["left"].append(int(np.median(tracks[truth["semantic"] == 1])))
+        numbers["right"].append(int(tracks[110, 135]))
+        if number >= 4:
+            numbers["late"].append(int(tracks[10, 20]))
+    assert all(len(set(found)) == 1 for found in numbers.values()), numbers
+    assert len({found[0] for found in numbers.values()}) == 3

@@ -91,7 +91,7 @@ class Ffv1Sink(Sink):
     def finish(self, segments: Sequence[Sequence[Path]]) -> list[Path]:
         """The videos."""
         results = []
-        for number, task in enumerate(self._spec.tasks):
+        for number, task in enumerate(self._spec.answers):
             results.append(self._stem.with_name(f"{self._stem.name}.{task}.mkv"))
             join_videos([files[number] for files in segments if files], results[-1])
         return results
@@ -106,4 +106,4 @@ class Ffv1Sink(Sink):
         return self.work / f"ffv1.{task}.{mark}{PART_SUFFIX}"
 
 
-_ENCODINGS = {Task.DEPTH: GRAY16, Task.NORMALS: RGB8, Task.SEMANTIC: GRAY8}
+_ENCODINGS = {Task.DEPTH: GRAY16, Task.NORMALS: RGB8, Task.SEMANTIC: GRAY8, Task.INSTANCE: GRAY16}

@@ -17,7 +17,7 @@ from distill.export.sinks.base import Sink, make_folder, write_file
 from distill.spec import StudentSpec
 from distill.tasks import Task
 
-_TYPES = {Task.DEPTH: "<u2", Task.NORMALS: "|u1", Task.SEMANTIC: "|u1"}
+_TYPES = {Task.DEPTH: "<u2", Task.NORMALS: "|u1", Task.SEMANTIC: "|u1", Task.INSTANCE: "<u2"}
 _TIMES = "time_s"
 
 
@@ -33,7 +33,7 @@ class ZarrSink(Sink):
         super().__init__(work, workers=workers)
         self._folder, self._spec, self._size_hw = folder, spec, size_hw
         self._files: list[Path] = []
-        for name in (*spec.tasks, _TIMES):
+        for name in (*spec.answers, _TIMES):
             make_folder(folder / name)
 
     def prepare(self, picture: Picture, outputs: Outputs) -> list[Path]:
@@ -59,10 +59,10 @@ class ZarrSink(Sink):
 
     def finish(self, segments: Sequence[Sequence[Path]]) -> list[Path]:
         """The group, described."""
-        frames = sum(len(files) for files in segments) // (1 + len(self._spec.tasks))
+        frames = sum(len(files) for files in segments) // (1 + len(self._spec.answers))
         self._describe(_TIMES, frames, "<f8", None, {"unit": "s"})
         described = describe_maps(self._spec)
-        for task in self._spec.tasks:
+        for task in self._spec.answers:
             self._describe(task, frames, _TYPES[task], {"id": "zlib", "level": 1}, described[task])
         write_file(self._folder / ".zgroup", json.dumps({"zarr_format": 2}).encode())
         return [self._folder]

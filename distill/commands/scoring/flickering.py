@@ -1,0 +1,93 @@
+"""How much students flicker: over a video, or over shards of consecutive frames, beyond the change of their truth."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy import ndarray
+
+from distill.commands.console import Console
+from distill.commands.subject import open_subject
+from distill.errors import DistillError
+from distill.export.streaming import Model
+from distill.images import decode_rgb
+from distill.metrics import FlickerMetrics
+from distill.report.blocks import Section, Table, Text
+from distill.shards import MANIFEST, read_manifest, read_samples
+from distill.tasks import Task
+
+_TITLES = {
+    "depth_change_percent": "depth change, % per frame",
+    "depth_scale_jitter_percent": "depth scale jitter, %",
+    "normals_change_deg": "normals change, degrees per frame",
+    "semantic_churn_percent": "pixels that change class, % per frame",
+}
+_NOTE = (
+    "What changes from frame to frame beyond the motion of the picture, where flow explains the picture. 0 is steady;"
+    " a map that never changes is steady, too, so read it beside the accuracy. Of shards, frames in order, the change"
+    " of the truth is subtracted."
+)
+_STEADY = 0.5
+
+
+def measure_flicker(subjects: Sequence[Path], clips: Sequence[Path], console: Console) -> tuple[list[Any], Section]:
+    """(values, section of the report): each student over each clip, as it is and steadied.
+
+    Args:
+        subjects: Those that are students; others cannot be run over a video.
+        clips: Videos, or folders of shards whose samples are consecutive frames.
+        console: Shows progress.
+
+    Raises:
+        DistillError: No subject is a student, or a clip cannot be read.
+    """
+    students = [path for path in subjects if not (path / MANIFEST).is_file() and path.suffix not in (".yaml", ".yml")]
+    if not students:
+        raise DistillError("--flicker: none of the subjects is a student", hint="give a run folder or an exported file")
+    values: list[dict[str, Any]] = []
+    for subject in students:
+        with Model(open_subject(subject, spinning=False)) as model:
+            for clip in clips:
+                for steady in (0.0, _STEADY):
+                    scores = _over(model, clip, steady, console)
+                    values.append({"subject": str(subject), "clip": str(clip), "steady": steady, **scores})
+    columns = ["student, clip", *_TITLES.values(), "frames"]
+    rows: list[list[Any]] = [
+        [f"{row['subject']}, {Path(row['clip']).name}" + (f", steady {row['steady']:g}" if row["steady"] else "")]
+        + [row.get(name) for name in (*_TITLES, "frames")]
+        for row in values
+    ]
+    return values, Section("Flicker", [Text(_NOTE), Table(columns, rows)])
+
+
+def _over(model: Model, clip: Path, steady: float, console: Console) -> dict[str, float]:
+    from distill.export.stabiliser import Stabiliser, Steadiness
+
+    metrics = FlickerMetrics(model.spec)
+    if not (clip / MANIFEST).is_file():
+        for frame, maps in console.track(model.stream(clip, steady=steady), clip.name):
+            metrics.update(frame.rgb, maps)
+        return metrics.compute()
+    stabiliser = Stabiliser(model.spec, Steadiness(steady)) if steady else None
+    for index, (rgb, truth) in enumerate(console.track(_samples(clip), clip.name)):
+        maps = {name: value[0] for name, value in model(rgb[None]).items()}
+        metrics.update(rgb, maps if stabiliser is None else stabiliser.steady(rgb, maps, index), truth)
+    return metrics.compute()
+
+
+def _samples(folder: Path) -> Iterator[tuple[ndarray, Mapping[str, ndarray]]]:
+    """(frame, its truth at the frame's size or none where sizes differ) of shards, in order."""
+    manifest = read_manifest(folder)
+    for sample in read_samples(folder):
+        rgb = decode_rgb(sample.files[sample.photo_suffix], sample.key)[0]
+        truth = {}
+        for task in (Task.DEPTH, Task.NORMALS, Task.SEMANTIC):
+            if task in sample.tasks:
+                label = sample.label(task, manifest)
+                if label.size_hw == rgb.shape[:2]:
+                    value = label.value.astype(np.float32) if task is Task.DEPTH else label.value
+                    truth[str(task)] = np.where(label.valid, value, np.nan) if task is Task.DEPTH else value
+        yield rgb, truth
