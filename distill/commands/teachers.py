@@ -89,9 +89,10 @@ def _read(path: Path) -> tuple[dict[str, Any], Path, str]:
         return {**plugin_values(plugin), **values}, folder, str(path)
     if kind not in RECIPES:
         raise UsageError(f"{path}: unknown kind of teacher {kind!r}", hint=f"use {_kinds()}")
-    manifest = values.get("answers")
-    if isinstance(manifest, str) and (folder / manifest).is_file():
-        values["answers"] = str(folder / manifest)
+    for key in ("answers", "prices"):
+        file = values.get(key)
+        if isinstance(file, str) and (folder / file).is_file():
+            values[key] = str(folder / file)
     if kind == "mix":
         _read_members(values, folder)
     return values, folder, str(path)

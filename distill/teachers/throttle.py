@@ -15,6 +15,7 @@ from contextlib import suppress
 _BURST_S = 1.0
 """A pace may be run ahead of by this many seconds' worth, so that it is reached although calls end in clumps."""
 _WINDOW = 20
+_PATIENCE_WHEN_BUSY = 5
 _MUCH, _MOST = 0.25, 0.6
 """Shares of calls turned away above which fewer are sent, and above which all wait as long as the service says."""
 
@@ -103,6 +104,7 @@ class Breaker:
     def __init__(self, patience_s: float, *, failures: int = 10, clock: Callable[[], float] = time.monotonic) -> None:
         self._patience_s, self._failures, self._clock = patience_s, failures, clock
         self._in_a_row, self._since = 0, 0.0
+        self._busy_since: float | None = None
         self.last_error = ""
 
     @property
@@ -112,12 +114,21 @@ class Breaker:
 
     @property
     def hopeless(self) -> bool:
-        """Whether it has been so for longer than one wants to wait."""
-        return self.open and self._clock() - self._since > self._patience_s
+        """Whether it has been so for longer than one wants to wait; being turned away is waited for longer."""
+        now = self._clock()
+        if self._busy_since is not None and now - self._busy_since > _PATIENCE_WHEN_BUSY * self._patience_s:
+            return True
+        return self.open and now - self._since > self._patience_s
 
     def worked(self) -> None:
-        """A call was answered, or turned away by a service that is there."""
+        """A call was answered."""
+        self._in_a_row, self._busy_since = 0, None
+
+    def turned_away(self, error: str) -> None:
+        """A call was turned away by a service that is there."""
         self._in_a_row = 0
+        self._busy_since = self._clock() if self._busy_since is None else self._busy_since
+        self.last_error = error
 
     def failed(self, error: str) -> None:
         """A call broke."""

@@ -79,6 +79,19 @@ def test_the_breaker_gives_up_after_a_while_and_not_before():
     assert not breaker.open and not breaker.hopeless
 
 
+def test_being_turned_away_is_borne_longer_than_errors_and_not_for_ever():
+    clock = Clock()
+    breaker = Breaker(60.0, failures=3, clock=clock)
+    for _ in range(100):
+        breaker.turned_away("HTTP 429")
+        clock.now_s += 2
+    assert not breaker.open and not breaker.hopeless
+    clock.now_s += 101
+    assert breaker.hopeless
+    breaker.worked()
+    assert not breaker.hopeless
+
+
 def test_one_call_at_a_time_is_tried_while_the_breaker_is_open():
     async def most_in_flight() -> int:
         breaker = Breaker(60.0, failures=1)

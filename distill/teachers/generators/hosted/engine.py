@@ -34,6 +34,8 @@ from distill.teachers.throttle import Breaker, Gate, Pace, Throttle, backoff_s
 
 _OTHER_PROCESS_S = 0.5
 """How often to look whether another process has got the answer."""
+_PATIENCE_WHEN_BUSY = 5
+"""Being turned away costs nothing, so it is borne this many times as often as errors."""
 _SPEND_PAUSE_S = 30.0
 """A limit on spending counts over minutes; nothing is gained by asking every second."""
 _BYTES_PER_PIXEL, _SPARE_BYTES = 3.2, 256 * 1024
@@ -172,7 +174,7 @@ class Engine:
         if breaker.hopeless:
             self.stop(
                 DistillError(
-                    f"nothing but errors for {self._limits.patience_s:.0f} s; the last one: {breaker.last_error}",
+                    f"nothing but errors for a while; the last one: {breaker.last_error}",
                     hint="run the same command again when the service is back; what was answered is kept",
                 )
             )
@@ -238,9 +240,9 @@ class Engine:
         return None
 
     def _turned_away(self, call: Call, error: Busy, tries: int) -> float:
-        self._throttle.breaker.worked()
-        self._throttle.refund("images", float(call.paints))
         text = self._say(error)
+        self._throttle.breaker.turned_away(text)
+        self._throttle.refund("images", float(call.paints))
         if error.scope == "day":
             self._settle(call, "waiting", detail=text)
             stop = Closed(f"the quota of the day is used up: {text}", hint="run the same command again tomorrow")
@@ -249,7 +251,7 @@ class Engine:
         if error.scope == "spend":
             self._throttle.gate.close_for(error.delay_s or _SPEND_PAUSE_S)
         self._throttle.gate.turned_away(error.delay_s)
-        if tries >= self._limits.tries:
+        if tries >= _PATIENCE_WHEN_BUSY * self._limits.tries:
             self._fail(call, f"given up after {tries} tries: {text}", doubtful=False)
         self._settle(call, "waiting", detail=text)
         return self._backoff(tries, error.delay_s)
