@@ -1,4 +1,4 @@
-"""What a photo and a painted answer have in common: thin edges, drawn on the answer's grid at any size and drift."""
+"""What a photo and a painted answer have in common: a field of thin edges in the one, an outline of the other."""
 
 from __future__ import annotations
 
@@ -6,98 +6,212 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
-from jaxtyping import Complex, UInt8
+from jaxtyping import Bool, Complex, Float, UInt8
 from numpy import ndarray
 
 _BLUR_PX = 1.2
+_STEP = 10.0
+"""Slopes of an answer below this, in 8-bit levels a pixel, are no borders: they are curved surfaces, noise, or the
+staircase of a depth that was stored in 8 bits (4 to 8 levels a stair)."""
+_CLEAR_STEP = 20.0
+_BAR_LEVELS = 14
+"""JPEG and noise move the colour of a bar by less."""
+_LEAST_CONTENT = 0.5
+"""Of height and width: what is smaller than this is a thing on a background, not a picture between bars."""
 
 
 @dataclass(frozen=True, slots=True)
-class Drift:
-    """An axis-aligned map from where the canvas rule puts a point (from the answer's centre) to where it was painted.
+class Outline:
+    """Points on the borders in a painted answer, to a fraction of a pixel.
 
     Attributes:
-        shift_px: (down, right), in pixels of the answer.
-        scale_hw: (vertical, horizontal).
+        place: (down, right) from the answer's centre, in pixels.
+        normal: Unit vectors (down, right) across the border.
+        weight: How clear the border is, in [0, 1].
     """
 
-    shift_px: tuple[float, float] = (0.0, 0.0)
-    scale_hw: tuple[float, float] = (1.0, 1.0)
+    place: Float[ndarray, "n 2"]
+    normal: Float[ndarray, "n 2"]
+    weight: Float[ndarray, " n"]
 
-    def matrix(self, source_hw: tuple[int, int], size_hw: tuple[int, int], scale_hw: tuple[float, float]) -> ndarray:
-        """The 2x3 matrix for `cv2.warpAffine` that draws a picture as drifted, at ``scale_hw`` pixels per pixel."""
-        rows = []
-        for axis in (1, 0):
-            scale = scale_hw[axis] * self.scale_hw[axis]
-            middle = size_hw[axis] / 2 + self.shift_px[axis] - scale * source_hw[axis] / 2
-            # Half pixels: OpenCV counts from the middle of the first pixel, we count from its edge.
-            rows.append([0.0, 0.0, middle + 0.5 * scale - 0.5])
-            rows[-1][1 - axis] = scale
-        return np.array(rows)
+    def __len__(self) -> int:
+        """How many points."""
+        return len(self.weight)
 
-    def then(self, shift_px: tuple[float, float], scale_hw: tuple[float, float]) -> Drift:
-        """This drift, followed by another one."""
-        return Drift(
-            (shift_px[0] + scale_hw[0] * self.shift_px[0], shift_px[1] + scale_hw[1] * self.shift_px[1]),
-            (scale_hw[0] * self.scale_hw[0], scale_hw[1] * self.scale_hw[1]),
-        )
+    def thinned(self, count: int) -> Outline:
+        """At most this many of the points, picked by a seeded dice."""
+        if len(self) <= count:
+            return self
+        picked = np.random.default_rng(0).choice(len(self), count, replace=False)
+        return Outline(self.place[picked], self.normal[picked], self.weight[picked])
 
+    def mirrored(self, sign: tuple[int, int]) -> Outline:
+        """The outline of the answer turned over: -1 where an axis changes its direction."""
+        return Outline(self.place * sign, self.normal * sign, self.weight)
 
-class Scene:
-    """Photo and answer, at any size, as edge fields on the answer's grid."""
-
-    def __init__(
-        self, photo: UInt8[ndarray, "h w 3"], answer: UInt8[ndarray, "h2 w2 3"], scale_hw: tuple[float, float]
-    ) -> None:
-        self.size_hw = answer.shape[:2]
-        self._answer = answer
-        self._edges: dict[tuple[int, int], ndarray] = {}
-        # Brought near the answer's size once, with averaging: drawing a large photo point by point would alias.
-        size_hw = [max(8, round(photo.shape[i] * min(1.0, scale_hw[i]))) for i in (0, 1)]
-        self._photo = cv2.resize(photo, size_hw[::-1], interpolation=cv2.INTER_AREA)
-        self._scale_hw = tuple(scale_hw[i] * photo.shape[i] / size_hw[i] for i in (0, 1))
-
-    def reduced_hw(self, longest_px: int) -> tuple[int, int]:
-        """The answer's size, shrunk to this longer side; never enlarged."""
-        share = min(1.0, longest_px / max(self.size_hw))
-        return max(8, round(self.size_hw[0] * share)), max(8, round(self.size_hw[1] * share))
-
-    def answer_edges(self, longest_px: int) -> Complex[ndarray, "h w"]:
-        """The answer's edges; each size is computed once."""
-        size_hw = self.reduced_hw(longest_px)
-        if size_hw not in self._edges:
-            self._edges[size_hw] = edge_field(cv2.resize(self._answer, size_hw[::-1], interpolation=cv2.INTER_AREA))
-        return self._edges[size_hw]
-
-    def photo_edges(self, drift: Drift, longest_px: int) -> Complex[ndarray, "h w"]:
-        """The photo as the answer would show it after this drift."""
-        size_hw = self.reduced_hw(longest_px)
-        share = size_hw[0] / self.size_hw[0], size_hw[1] / self.size_hw[1]
-        reduced = Drift((drift.shift_px[0] * share[0], drift.shift_px[1] * share[1]), drift.scale_hw)
-        scale_hw = self._scale_hw[0] * share[0], self._scale_hw[1] * share[1]
-        photo = self._photo
-        if min(scale_hw) < 0.5:  # warpAffine does not average
-            small_hw = [max(8, round(photo.shape[i] * scale_hw[i])) for i in (0, 1)]
-            scale_hw = scale_hw[0] * photo.shape[0] / small_hw[0], scale_hw[1] * photo.shape[1] / small_hw[1]
-            photo = cv2.resize(photo, small_hw[::-1], interpolation=cv2.INTER_AREA)
-        matrix = reduced.matrix(photo.shape[:2], size_hw, scale_hw)
-        drawn = cv2.warpAffine(photo, matrix, size_hw[::-1], flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-        return edge_field(drawn)
+    @property
+    def direction(self) -> Complex[ndarray, " n"]:
+        """Of the normals, as `edge_field` says it: twice the angle, so that opposite signs agree."""
+        return (self.normal[:, 1] + 1j * self.normal[:, 0]) ** 2
 
 
 def edge_field(rgb: UInt8[ndarray, "h w 3"]) -> Complex[ndarray, "h w"]:
     """Thin edges as complex numbers: length says how clear, twice the angle says which way, so opposite signs agree."""
-    smooth = cv2.GaussianBlur(rgb.astype(np.float32), (0, 0), _BLUR_PX)
-    right = cv2.Scharr(smooth, cv2.CV_32F, 1, 0, scale=1 / 32)
-    down = cv2.Scharr(smooth, cv2.CV_32F, 0, 1, scale=1 / 32)
-    along = (right * right - down * down).sum(axis=-1)
-    across = 2 * (right * down).sum(axis=-1)
-    power = cv2.magnitude(along, across)
+    along, across, power = _structure(rgb, _BLUR_PX)
     slope = cv2.sqrt(power)
     # Saturates: a border counts once, however strong. Haze and soft shadows (below the picture's own root mean square
     # slope) count little: without this term horizons in haze drew the answer 6 px off.
-    clear = slope + 0.5 * cv2.GaussianBlur(slope, (0, 0), 16) + np.sqrt(float(np.mean(power))) + 2.0
+    clear = slope + 0.5 * _wide_blur(slope) + np.float32(np.sqrt(float(np.mean(power))) + 2.0)
     # Only the crest of a slope counts; without thinning, 90 % of mended answers were within 4 px, with it within 1.4.
-    crest = np.clip(slope / (cv2.GaussianBlur(slope, (0, 0), 3 * _BLUR_PX) + 1e-3) - 1, 0, 1)
-    gain = crest / (np.sqrt(power + 1e-6) * clear)
-    return (along * gain + 1j * across * gain).astype(np.complex64)
+    crest = np.clip(slope / (cv2.GaussianBlur(slope, (0, 0), 3 * _BLUR_PX) + np.float32(1e-3)) - 1, 0, 1)
+    gain = crest / (np.sqrt(power + np.float32(1e-6)) * clear)
+    field = np.empty(slope.shape, np.complex64)
+    field.real, field.imag = along * gain, across * gain
+    return field
+
+
+def outline(rgb: UInt8[ndarray, "h w 3"]) -> Outline:
+    """The borders in an answer, without those of its bars and its frame."""
+    along, across, power = _structure(rgb, 1.0)
+    slope = cv2.sqrt(power)
+    rows, columns = np.nonzero((slope > _STEP) & _inside(rgb))
+    if not len(rows):
+        return Outline(np.empty((0, 2)), np.empty((0, 2)), np.empty(0))
+    angle = 0.5 * np.arctan2(across[rows, columns], along[rows, columns])
+    normal = np.stack([np.sin(angle), np.cos(angle)], axis=1)
+    middle = slope[rows, columns]
+    before, after = (_read(slope, rows + side * normal[:, 0], columns + side * normal[:, 1]) for side in (-1, 1))
+    crest = (middle >= before) & (middle > after)
+    rows, columns, normal, middle, before, after = (
+        values[crest] for values in (rows, columns, normal, middle, before, after)
+    )
+    # The top of the parabola through three samples across the border.
+    beyond = np.clip(0.5 * (before - after) / (before - 2 * middle + after - 1e-9), -0.7, 0.7)
+    place = np.stack([rows, columns], axis=1) + 0.5 + beyond[:, None] * normal - np.array(rgb.shape[:2]) / 2
+    return Outline(place, normal.astype(np.float64), (middle / (middle + _CLEAR_STEP)).astype(np.float64))
+
+
+def bar_ends(answer: UInt8[ndarray, "h w 3"], photo: UInt8[ndarray, "h2 w2 3"]) -> list[tuple[int, float]]:
+    """(axis, place) of straight lines between bars and picture, from the answer's centre, in its pixels.
+
+    There the photo ends, unless the photo has such bars itself.
+    """
+    sides = {(line.axis, line.far) for line in _bar_lines(photo)}
+    found = []
+    for line in _bar_lines(answer):
+        if line.share > 0.9 and (line.axis, line.far) not in sides:
+            place = line.width - line.covered - answer.shape[line.axis] / 2
+            found.append((line.axis, -place if line.far else place))
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class _BarLine:
+    """Where a bar along one side of a picture ends.
+
+    Attributes:
+        axis: 0 for bars above and below.
+        far: Whether it is the one below, or on the right.
+        width: Rows (or columns) of one colour.
+        share: Of the line's length, where the colour changes within three pixels: all of it behind a bar, little of it
+            at the top of a thing on a background.
+        covered: Pixels of the last rows that show picture already, as an average.
+    """
+
+    axis: int
+    far: bool
+    width: int
+    share: float
+    covered: float
+
+
+def _bar_lines(rgb: UInt8[ndarray, "h w 3"]) -> list[_BarLine]:
+    """Of the four sides, those that have a bar."""
+    box = content_box(rgb)
+    lines: list[_BarLine] = []
+    if min((box[1] - box[0]) / rgb.shape[0], (box[3] - box[2]) / rgb.shape[1]) < _LEAST_CONTENT:
+        return lines
+    for number in range(4):
+        axis, far = number // 2, bool(number % 2)
+        width = rgb.shape[axis] - box[number] if far else box[number]
+        if not width or width + 4 > rgb.shape[axis]:
+            continue
+        others = slice(*box[2:]) if axis == 0 else slice(*box[:2])
+        rows = (rgb if axis == 0 else rgb.swapaxes(0, 1))[:: -1 if far else 1, others]
+        apart = np.abs(rows[width - 2 : width + 3] - np.median(rows[:2].reshape(-1, 3), axis=0)).max(axis=-1)
+        covered = float(np.clip(apart[:4].mean(axis=1) / max(1.0, float(apart[4].mean())), 0, 1)[:2].sum())
+        share = float((apart[-1] > _BAR_LEVELS).mean())
+        lines.append(_BarLine(axis, far, width, share, covered))
+    return lines
+
+
+def content_box(rgb: UInt8[ndarray, "h w 3"]) -> tuple[int, int, int, int]:
+    """(top, bottom, left, right) of what lies between bars of one colour; bars of one pixel are none.
+
+    A picture of one colour has no bars.
+    """
+    height, width = rgb.shape[:2]
+    top, bottom = _bars(rgb, 0)
+    if top + bottom < height:
+        left, right = _bars(rgb[top : height - bottom], 1)
+        if left + right < width:
+            # Once more between the side bars, which may have hidden the colour of the upper and lower ones.
+            top, bottom = _bars(rgb[:, left : width - right], 0)
+            if top + bottom < height:
+                return top, height - bottom, left, width - right
+    return 0, height, 0, width
+
+
+def _bars(rgb: UInt8[ndarray, "h w 3"], axis: int) -> tuple[int, int]:
+    """How many rows (or columns) of one colour there are at the beginning and at the end."""
+    counts = []
+    for far in (False, True):
+        edge = np.s_[-2:] if far else np.s_[:2]
+        colour = np.median((rgb[edge] if axis == 0 else rgb[:, edge]).reshape(-1, 3), axis=0)
+        alike = cv2.inRange(rgb, colour - _BAR_LEVELS, colour + _BAR_LEVELS)
+        share = cv2.reduce(alike, 1 - axis, cv2.REDUCE_AVG, dtype=cv2.CV_32F).ravel() / 255
+        other = np.flatnonzero((share[::-1] if far else share) < 0.985)
+        count = int(other[0]) if len(other) else len(share)
+        counts.append(count if count > 1 else 0)
+    return counts[0], counts[1]
+
+
+def _inside(rgb: UInt8[ndarray, "h w 3"]) -> Bool[ndarray, "h w"]:
+    """Pixels away from the frame and from lines between bars and picture, whose edges no photo shows."""
+    kept = np.zeros(rgb.shape[:2], bool)
+    kept[2:-2, 2:-2] = True
+    for line in _bar_lines(rgb):
+        if line.share > 0.6:
+            turned = kept if line.axis == 0 else kept.T
+            edge = line.width + 4
+            turned[-edge:] &= not line.far
+            turned[:edge] &= line.far
+    return kept
+
+
+def _structure(
+    rgb: UInt8[ndarray, "h w 3"], blur_px: float
+) -> tuple[Float[ndarray, "h w"], Float[ndarray, "h w"], Float[ndarray, "h w"]]:
+    """(cosine, sine, length) of the structure tensor's direction, over all three colours."""
+    smooth = cv2.GaussianBlur(rgb.astype(np.float32), (0, 0), blur_px)
+    right = cv2.Scharr(smooth, cv2.CV_32F, 1, 0, scale=1 / 32)
+    down = cv2.Scharr(smooth, cv2.CV_32F, 0, 1, scale=1 / 32)
+    # cv2.transform sums over colours several times faster than numpy does.
+    ones = np.ones((1, 3), np.float32)
+    along = cv2.transform(right * right - down * down, ones)
+    across = cv2.transform(right * down, 2 * ones)
+    return along, across, cv2.magnitude(along, across)
+
+
+def _wide_blur(picture: Float[ndarray, "h w"]) -> Float[ndarray, "h w"]:
+    """A Gaussian of 16 px; computed on a quarter of the size, where it costs a tenth."""
+    small = cv2.resize(picture, None, fx=0.25, fy=0.25, interpolation=cv2.INTER_AREA)
+    return cv2.resize(cv2.GaussianBlur(small, (0, 0), 4), picture.shape[::-1], interpolation=cv2.INTER_LINEAR)
+
+
+def _read(picture: Float[ndarray, "h w"], rows: ndarray, columns: ndarray) -> Float[ndarray, " n"]:
+    """Values between pixels; `cv2.remap` takes at most 32767 columns."""
+    wide = 16384
+    pad = -len(rows) % wide
+    tables = [np.pad(values.astype(np.float32), (0, pad)).reshape(-1, wide) for values in (columns, rows)]
+    return cv2.remap(picture, tables[0], tables[1], cv2.INTER_LINEAR).ravel()[: len(rows)]

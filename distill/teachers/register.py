@@ -15,7 +15,7 @@ from numpy import ndarray
 from distill.errors import UsageError
 from distill.labels import Label
 from distill.tasks import IGNORE_INSTANCE, IGNORE_SEMANTIC, Task
-from distill.teachers.drift import find_drift
+from distill.teachers.drift import Evidence, find_drift
 
 METHOD = 1
 """Raised whenever `estimate` would find something else: what an older method found is then looked for again."""
@@ -34,9 +34,10 @@ class Placement:
         shift_px: (down, right), in pixels of the answer.
         zoom: Above 1 the answer shows things larger than the rule says.
         aspect: Horizontal scale over vertical scale.
-        residual_px: What is left between photo and answer after mending, median over the picture's parts.
-        score: How well the structures agree after mending, in [0, 1].
+        residual_px: What is expected to be left between photo and answer after mending, at the answer's borders.
+        score: The chance that the answer is about this photo and lies over it after mending, in [0, 1].
         accepted: Whether the answer may be used.
+        reason: Why it may not, or why nothing is known; such as "it has no borders to compare".
     """
 
     shift_px: tuple[float, float] = (0.0, 0.0)
@@ -45,6 +46,7 @@ class Placement:
     residual_px: float = 0.0
     score: float = 1.0
     accepted: bool = True
+    reason: str = ""
 
     @property
     def scale_hw(self) -> tuple[float, float]:
@@ -56,24 +58,17 @@ EXACT = Placement()
 """The answer lies exactly where its canvas rule says."""
 
 
-SURE = 5.5
-"""A drift is believed when photo and answer agree this many standard deviations better there than at wrong places. True
-drifts had 5.7 to 12; the best fit of an answer to another photo had 3.5 to 5.4, rarely up to 6.5."""
-SURE_AGAINST = 6.6
-"""The same where the answer could as well lie where it should: most answers do."""
-SURE_UNMENDED = 2.5
-"""From here on an answer could lie where it should. That is one hypothesis, not the best of thousands: answers in their
-place had 2.8 to 12, those to other photos below 2.6 in 97 % of cases."""
-WORTH = 1.25
-"""Mending must win this much correlation of the finest edges: with four numbers to choose, a few short edges always fit
-a little better. A drift of 2 px wins more."""
-FLAT = 0.0005
-"""An answer with fewer edge pixels than this share (nothing found, or one class everywhere) lies anywhere."""
-WORTH = 1.35
-"""Mending must win this much agreement: with four numbers to choose, a few short edges always fit a little better. A
-drift of 2 px wins more."""
+WEIGHTS = {"agreement": 1.75, "margin": 16.5, "shortness": -2.2, "offset": -1.62}
+"""Of a logistic regression on the tuning pairs of ``benchmarks/registration.py``: chance that photo and answer belong
+together, from their agreement, how far it exceeds that of the answer turned over, and 1 over the square root of the
+length of its borders in px."""
+GAIN_NATS = 6.0
+"""Mending must explain the borders this much better, each 15 px of border counted as one observation: with four numbers
+to choose, a few short edges always fit a little better."""
 STILL_PX = 0.5
 """Corners that would move less than this are left where they are."""
+NOT_OVER_PHOTO = "its borders do not lie on edges of the photo, at any shift, zoom or aspect"
+TOO_FAR = "it would have to be stretched more than a drift does"
 
 
 def estimate(
@@ -81,29 +76,33 @@ def estimate(
 ) -> Placement:
     """Where the answer was really painted; for `place`, which mends it. Not accepted: no placement makes them agree."""
     size_hw = painted_rgb.shape[:2]
-    evidence = find_drift(photo_rgb, painted_rgb, canvas_scale(photo_rgb.shape[:2], size_hw, canvas))
-    if evidence.structure < FLAT:
-        return replace(EXACT, score=0.0)
-    drift = evidence.drift
+    return judge(find_drift(photo_rgb, painted_rgb, canvas_scale(photo_rgb.shape[:2], size_hw, canvas)), size_hw)
+
+
+def judge(evidence: Evidence | None, size_hw: tuple[int, int]) -> Placement:
+    """What follows from what was seen: mend, leave, or reject an answer of this size."""
+    if evidence is None:
+        return replace(EXACT, score=0.0, reason="it has no borders to compare")
+    score, drift = _score(evidence), evidence.drift
+    reason = "" if score >= 0.5 else NOT_OVER_PHOTO
+    if not (evidence.barred or drift.allowed):
+        reason = TOO_FAR
+    found = replace(EXACT, residual_px=evidence.uncertainty_px, score=score, accepted=not reason, reason=reason)
     reach_px = [abs(drift.shift_px[i]) + abs(drift.scale_hw[i] - 1) * size_hw[i] / 2 for i in (0, 1)]
-    in_place = evidence.contrast_unmended >= SURE_UNMENDED
-    unsure = evidence.contrast < (SURE_AGAINST if in_place else SURE)
-    if unsure or max(reach_px) < STILL_PX or evidence.gain < WORTH:
-        score = _score(evidence.contrast_unmended)
-        return replace(EXACT, residual_px=evidence.residual_px, score=score, accepted=in_place)
+    gain_nats = (evidence.agreement_fine - evidence.agreement_unmended) * evidence.border_px / 15
+    if reason or max(reach_px) < STILL_PX or gain_nats < GAIN_NATS:
+        return found
     vertical, horizontal = drift.scale_hw
-    return Placement(
-        shift_px=drift.shift_px,
-        zoom=(vertical * horizontal) ** 0.5,
-        aspect=horizontal / vertical,
-        residual_px=evidence.residual_px,
-        score=_score(evidence.contrast),
-    )
+    zoom, aspect = (vertical * horizontal) ** 0.5, horizontal / vertical
+    return replace(found, shift_px=drift.shift_px, zoom=zoom, aspect=aspect)
 
 
-def _score(contrast: float) -> float:
-    """Agreement as a number in [0, 1]: half at the contrast of the worst right answers, 0.9 at that of most."""
-    return float(np.clip(1 - 2 ** -(contrast / SURE), 0.0, 1.0)) if contrast > 0 else 0.0
+def _score(evidence: Evidence) -> float:
+    """The chance in [0, 1] that the answer is about this photo and lies where it was found to."""
+    total = WEIGHTS["offset"] + WEIGHTS["agreement"] * evidence.agreement
+    total += WEIGHTS["margin"] * (evidence.agreement - evidence.agreement_mirrored)
+    total += WEIGHTS["shortness"] / max(1.0, evidence.border_px) ** 0.5
+    return float(1 / (1 + np.exp(-total)))
 
 
 def place(label: Label, photo_size_hw: tuple[int, int], canvas: str = "cover", placement: Placement = EXACT) -> Label:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import asdict, replace
+
 import cv2
 import numpy as np
 import pytest
@@ -12,7 +15,8 @@ from distill.errors import UsageError
 from distill.labels import Label
 from distill.tasks import IGNORE_SEMANTIC, Gauge, Task
 from distill.teachers.decoders.colours import palette
-from distill.teachers.register import CANVASES, Placement, estimate, place
+from distill.teachers.drift import Drift, Evidence
+from distill.teachers.register import CANVASES, EXACT, Placement, estimate, judge, place
 
 
 def semantic(ids: np.ndarray) -> Label:
@@ -193,6 +197,7 @@ def test_a_flat_answer_lies_anywhere() -> None:
     found = estimate(photo, np.full_like(photo, 40))
     assert found.accepted
     assert found.score == 0.0
+    assert "no borders" in found.reason
 
 
 def test_another_canvas_and_a_larger_photo() -> None:
@@ -202,6 +207,53 @@ def test_another_canvas_and_a_larger_photo() -> None:
     found = estimate(large, drawn(flat, truth)[:, 16:-16], "cover")
     assert found.accepted
     assert apart_px(found, truth, photo.shape[:2]) < 1.5
+
+
+@pytest.mark.parametrize("canvas", ["contain", "cover"])
+def test_bars_say_where_the_photo_ends(canvas: str) -> None:
+    """A square answer with bars, although the rule may say that the photo covers the canvas: zoomed by 0.75."""
+    photo, flat = scene_pair(7)
+    letterboxed = cv2.copyMakeBorder(flat, 64, 64, 0, 0, cv2.BORDER_CONSTANT, value=(0, 0, 0))
+    found = estimate(photo, letterboxed, canvas)
+    assert found.accepted
+    truth = EXACT if canvas == "contain" else Placement(zoom=384 / 512)
+    assert apart_px(found, truth, (512, 512)) < 1.0
+
+
+SEEN = Evidence(
+    drift=Drift((5.0, -3.0), (1.02, 1.02)),
+    uncertainty_px=0.4,
+    agreement=0.3,
+    agreement_mirrored=-0.8,
+    agreement_fine=0.4,
+    agreement_unmended=-0.7,
+    border_px=2000.0,
+    barred=False,
+)
+
+
+@pytest.mark.parametrize(
+    ("change", "accepted", "mended"),
+    [
+        ({}, True, True),
+        ({"agreement": -0.8}, False, False),  # no better than turned over
+        ({"drift": Drift((0.1, 0.1), (1.0, 1.0))}, True, False),  # not worth moving
+        ({"agreement_unmended": 0.399}, True, False),  # as good where it should be
+        ({"drift": Drift((0.0, 0.0), (1.1, 1.0))}, False, False),  # stretched more than a drift does
+        ({"drift": Drift((0.0, 0.0), (0.8, 0.8))}, False, False),
+        ({"drift": Drift((0.0, 0.0), (0.8, 0.8)), "barred": True}, True, True),  # the bars say that it is so
+    ],
+)
+def test_what_follows_from_what_was_seen(change: dict[str, object], accepted: bool, mended: bool) -> None:
+    found = judge(replace(SEEN, **change), (768, 1024))
+    assert found.accepted is accepted
+    assert bool(found.reason) is not accepted
+    assert (found.scale_hw != (1.0, 1.0) or found.shift_px != (0.0, 0.0)) is mended
+
+
+def test_a_placement_survives_json() -> None:
+    found = judge(SEEN, (768, 1024))
+    assert Placement(**json.loads(json.dumps(asdict(found)))).scale_hw == pytest.approx((1.02, 1.02))
 
 
 @pytest.mark.parametrize("size_hw", [(8, 8), (8, 300), (40, 33)])

@@ -1,0 +1,101 @@
+"""Outlines lie where borders are, to a fraction of a pixel; bars are found and things on a background are not bars."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from distill.teachers.edges import bar_ends, content_box, edge_field, outline
+
+
+def disc(size_hw: tuple[int, int], radius: float) -> np.ndarray:
+    """A red disc on green in the middle, smooth at the border as an area average is."""
+    rows, columns = (np.arange(side) + 0.5 - side / 2 for side in size_hw)
+    inside = np.clip(radius + 0.5 - np.hypot(rows[:, None], columns[None]), 0, 1)[..., None]
+    return np.rint(inside * (220, 30, 30) + (1 - inside) * (20, 160, 60)).astype(np.uint8)
+
+
+@pytest.mark.parametrize("radius", [20.0, 33.3, 41.7])
+def test_an_outline_lies_on_its_border(radius: float) -> None:
+    points = outline(disc((110, 141), radius))
+    distance = np.hypot(*points.place.T)
+    assert len(points) > 4 * radius
+    assert abs(distance.mean() - radius) < 0.1
+    assert distance.std() < 0.25
+    # Normals point across the border, whichever way.
+    assert np.abs((points.normal * points.place).sum(axis=1) / distance).mean() > 0.98
+
+
+def test_an_outline_turned_over_is_that_of_the_answer_turned_over() -> None:
+    picture = disc((90, 120), 30.0)
+    picture[20:40, 30:50] = (0, 0, 200)
+    turned = outline(np.ascontiguousarray(picture[:, ::-1]))
+    same = outline(picture).mirrored((1, -1))
+    # Ties between neighbours may be broken the other way.
+    apart = np.linalg.norm(turned.place[:, None] - same.place[None], axis=-1).min(axis=1)
+    assert (apart < 0.05).mean() > 0.97
+    assert abs(len(turned) - len(same)) < 0.03 * len(same)
+
+
+def test_directions_ignore_the_sign_of_a_border() -> None:
+    picture = disc((80, 80), 20.0)
+    field, negative = edge_field(picture), edge_field(255 - picture)
+    assert np.allclose(field, negative, atol=1e-4)
+    assert np.abs(field).max() > 0.2
+
+
+def barred(picture: np.ndarray, bars: tuple[int, int, int, int], colour: int) -> np.ndarray:
+    top, bottom, left, right = bars
+    return cv2.copyMakeBorder(picture, top, bottom, left, right, cv2.BORDER_CONSTANT, value=(colour,) * 3)
+
+
+BARS = st.sampled_from([0, 2, 5, 17])
+
+
+@given(bars=st.tuples(BARS, BARS, BARS, BARS), colour=st.sampled_from([0, 128, 255]), seed=st.integers(0, 99))
+def test_bars_are_found(bars: tuple[int, int, int, int], colour: int, seed: int) -> None:
+    picture = np.random.default_rng(seed).integers(0, 256, (60, 80, 3), dtype=np.uint8)
+    top, bottom, left, right = bars
+    answer = barred(picture, bars, colour)
+    assert content_box(answer) == (top, top + 60, left, left + 80)
+    found = bar_ends(answer, picture)
+    middle = answer.shape[0] / 2, answer.shape[1] / 2
+    expected = [(0, top - middle[0], top), (0, top + 60 - middle[0], bottom)]
+    expected += [(1, left - middle[1], left), (1, left + 80 - middle[1], right)]
+    assert [axis for axis, _ in found] == [axis for axis, _, bar in expected if bar]
+    for (_, place), (_, right_place, _) in zip(found, [one for one in expected if one[2]], strict=True):
+        assert abs(place - right_place) < 0.8
+
+
+def test_a_thing_on_a_background_is_no_bar() -> None:
+    assert (
+        bar_ends(disc((100, 140), 30.0), np.zeros((100, 140, 3), np.uint8) + np.arange(140, dtype=np.uint8)[:, None])
+        == []
+    )
+
+
+def test_bars_of_the_photo_itself_say_nothing() -> None:
+    picture = np.random.default_rng(0).integers(0, 256, (60, 80, 3), dtype=np.uint8)
+    film = barred(picture, (10, 10, 0, 0), 0)
+    assert len(bar_ends(film, picture)) == 2
+    assert bar_ends(film, film) == []
+
+
+def test_one_colour_has_no_bars_and_no_outline() -> None:
+    flat = np.full((40, 50, 3), 77, np.uint8)
+    assert content_box(flat) == (0, 40, 0, 50)
+    assert bar_ends(flat, flat) == []
+    assert len(outline(flat)) == 0
+
+
+@given(size=st.tuples(st.integers(1, 12), st.integers(1, 12)), seed=st.integers(0, 9))
+def test_tiny_pictures_do_not_crash(size: tuple[int, int], seed: int) -> None:
+    picture = np.random.default_rng(seed).integers(0, 256, (*size, 3), dtype=np.uint8)
+    top, bottom, left, right = content_box(picture)
+    assert 0 <= top < bottom <= size[0]
+    assert 0 <= left < right <= size[1]
+    bar_ends(picture, picture)
+    outline(picture)
