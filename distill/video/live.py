@@ -183,9 +183,9 @@ class LiveReader(Source):
                 self._offer(index, frame)
                 index, frame = index + 1, next(self._source)
         except StopIteration:
-            self._end(f"the stream ended after {index} frames")
+            self._end(f"the stream ended after {index + 1} frames")
         except (av.FFmpegError, OSError) as error:
-            self._end(f"{reason(error)} after {index} frames")
+            self._end(f"{reason(error)} after {index + 1} frames")
 
     def _offer(self, index: int, frame: Any) -> None:
         with self._news:
@@ -207,7 +207,8 @@ class LiveReader(Source):
         return DistillError(f"{self.name}: the camera is gone: {why}", hint="check the camera; what came is kept")
 
     def _connect(self) -> Any:
-        options = {"fflags": "nobuffer"}
+        # FFmpeg looks at 5 s of a stream before it starts; half a second tells size and rate as well.
+        options = {"analyzeduration": "500000"}
         if self._url.startswith("rtsp"):
             options["rtsp_transport"] = "tcp"
         kind = "v4l2" if self._url.startswith("/dev/") else None

@@ -34,7 +34,10 @@ class Sound:
         elif streams[0].codec_context.name in _COPIED.get(target.format.name.split(",")[0], ()):
             self._packets = self._copied(streams[0], target.add_stream_from_template(streams[0]))
         else:
-            rate, layout = streams[0].codec_context.sample_rate, streams[0].codec_context.layout.name
+            context = streams[0].codec_context
+            rate = context.sample_rate
+            # Raw sound says how many channels it has, not which: "1 channels" is no layout.
+            layout = {1: "mono", 2: "stereo"}.get(context.layout.nb_channels, context.layout.name)
             self._packets = self._encoded(streams[0], target.add_stream(_AAC, rate=rate, layout=layout))
 
     def until(self, time_s: float) -> Iterator[Any]:

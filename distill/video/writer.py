@@ -211,7 +211,7 @@ def join_videos(parts: Sequence[Path], path: Path, *, sound_from: Path | None = 
         container = _open_for_writing(temporary)
         with av.open(str(parts[0])) as first:
             template = first.streams.video[0]
-            stream = container.add_stream_from_template(template)
+            stream = container.add_stream_from_template(template, opaque=True)
             stream.time_base = template.time_base
             sound = Sound(sound_from, container) if sound_from is not None else None
             frame_s = float(1 / (template.average_rate or 25))

@@ -1,0 +1,114 @@
+"""As many maps as decoded frames, each belonging to its frame; times and sound kept: over containers, rates, turns."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+from fake_runner import SPEC, FakeRunner
+
+from distill.export.predicting import Done
+from distill.export.videos import Places, VideoWishes, predict_video
+from distill.images import decode_map
+from distill.labels import decode_depth
+from distill.tasks import Gauge
+from distill.video import VideoReader
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from test_video import make_clip, read_number
+
+SHARED = Path("/work/shared/data/video")
+VARIABLE = [0, 33, 66, 200, 300, 333, 700, 733, 766, 1000, 1040, 1080, 1500, 1501, 1600, 2000, 2040, 2080, 3000, 3001]
+CASES = {
+    "constant rate, B-frames": ("a.mp4", {}),
+    "variable rate": ("a.mkv", {"times": VARIABLE}),
+    "variable rate, late start": ("b.mp4", {"times": [2000 + time for time in VARIABLE]}),
+    "turned by 90": ("a.mp4", {"rotation": 90}),
+    "turned by 180": ("b.mp4", {"rotation": 180}),
+    "turned by 270": ("c.mp4", {"rotation": 270}),
+    "odd sizes": ("a.mkv", {"size_hw": (49, 97), "codec": "ffv1", "pix_fmt": "yuv444p"}),
+    "10 bit": ("a.mp4", {"pix_fmt": "yuv420p10le"}),
+    "10 bit HEVC": ("b.mp4", {"codec": "libx265", "pix_fmt": "yuv420p10le"}),
+    "webm": ("a.webm", {"codec": "libvpx-vp9"}),
+    "avi": ("a.avi", {"codec": "mpeg4"}),
+    "gif": ("a.gif", {"codec": "gif", "pix_fmt": "rgb8"}),
+    "transport stream": ("a.ts", {"codec": "mpeg2video"}),
+    "sound": ("a.mov", {"sound": True}),
+}
+
+
+def predict(clip: Path, out: Path, **wishes: object) -> tuple[Done, Places]:
+    places, done = Places(out / "clip", out / "clip.mp4", out / "maps"), Done()
+    asked = VideoWishes(**{"write": frozenset({"overlay", "maps"}), "batch": 3, "segment": 7, **wishes})
+    spec = SPEC.model_copy(update={"normals": None, "semantic": None})
+    predict_video(FakeRunner(spec), clip.name, VideoReader(clip), places, asked, done, lambda count: None)
+    return done, places
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_every_map_belongs_to_its_frame(case: str, tmp_path: Path) -> None:
+    name, how = CASES[case]
+    clip = make_clip(tmp_path / name, **how)
+    done, places = predict(clip, tmp_path / "out")
+    assert not done.failed and done.rows[0]["frames"] == 20
+    files = sorted(places.maps.glob("*.depth.png"))
+    assert [int(path.name[:6]) for path in files] == list(range(20))
+    turns = how.get("rotation", 0) // 90
+    found = []
+    for path in files:
+        depth, _ = decode_depth(decode_map(path.read_bytes(), path.name), Gauge.METRIC)
+        red = np.clip((depth - 0.1) * 10, 0, 255).astype(np.uint8)  # the fake reads depth off the red channel
+        found.append(read_number(np.rot90(red, -turns)))
+    assert found == list(range(20))
+    before = [frame.pts_s for frame in VideoReader(clip).frames()]
+    after = [frame.pts_s for frame in VideoReader(places.overlay).frames()]
+    assert np.allclose(before, after, atol=0.0011)
+    with av.open(str(places.overlay)) as container:
+        assert len(container.streams.audio) == bool(how.get("sound"))
+
+
+@pytest.mark.parametrize("name", ["04_coffee.mp4", "milk.mkv", "example.mp4", "one-by-one-person-detection.gif"])
+def test_real_containers_give_a_map_for_every_decoded_frame(name: str, tmp_path: Path) -> None:
+    if not (SHARED / name).is_file():
+        pytest.skip("no real videos here")
+    reader = VideoReader(SHARED / name)
+    done, places = predict(SHARED / name, tmp_path, write=frozenset({"statistics"}), segment=100)
+    frames = reader.count()
+    assert done.rows[0]["frames"] == frames
+    assert len(places.beside("statistics.jsonl").read_text().splitlines()) == frames
+
+
+def test_sound_that_a_container_refuses_is_encoded_again(tmp_path: Path) -> None:
+    clip = tmp_path / "a.mkv"
+    with av.open(str(clip), "w") as container:
+        stream = container.add_stream("libx264", rate=25)
+        stream.height, stream.width, stream.pix_fmt = 48, 64, "yuv420p"
+        tone = container.add_stream("pcm_s16le", rate=16000, layout="mono")
+        for number in range(50):
+            rgb = np.full((48, 64, 3), 4 * number, np.uint8)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(rgb, format="rgb24")))
+        container.mux(stream.encode(None))
+        samples = (10000 * np.sin(np.arange(32000) / 5))[None].astype(np.int16)
+        wave = av.AudioFrame.from_ndarray(samples, format="s16", layout="mono")
+        wave.sample_rate, wave.pts = 16000, 0
+        container.mux(tone.encode(wave))
+        container.mux(tone.encode(None))
+    _, places = predict(clip, tmp_path / "out")
+    with av.open(str(places.overlay)) as container:
+        (sound,) = container.streams.audio
+        assert sound.codec_context.name == "aac" and 1.8 < float(sound.duration * sound.time_base) < 2.3
+
+
+@pytest.mark.parametrize("codec", ["hevc", "av1"])
+def test_other_codecs(codec: str, tmp_path: Path) -> None:
+    from distill.video import VideoCodec
+
+    clip = make_clip(tmp_path / "a.mp4", size_hw=(96, 128))
+    _, places = predict(clip, tmp_path / "out", codec=VideoCodec(codec), write=frozenset({"overlay"}))
+    frames = list(VideoReader(places.overlay).frames())
+    assert len(frames) == 20 and np.allclose(np.diff([frame.pts_s for frame in frames]), 0.04, atol=0.001)
+    with av.open(str(places.overlay)) as container:
+        assert codec in container.streams.video[0].codec_context.codec.canonical_name

@@ -1,0 +1,149 @@
+"""Cameras and network streams. There is none here: a local TCP server that sends a clip as MPEG-TS stands for one."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+
+from distill.errors import DistillError
+from distill.video import Drop, LiveReader, is_live
+from distill.video.live import public_name
+
+
+class FakeCamera:
+    """A named fake: speaks MPEG-TS over TCP, at the pace of a camera, once; then hangs up, or holds the line."""
+
+    def __init__(self, data: bytes, *, rate: float = 0.0, hold: bool = False, cut: float = 1.0) -> None:
+        self._data, self._rate, self._hold = data[: int(len(data) * cut) // 188 * 188], rate, hold
+        self._server = socket.create_server(("127.0.0.1", 0))
+        self._done = threading.Event()
+        self.url = f"tcp://127.0.0.1:{self._server.getsockname()[1]}"
+        threading.Thread(target=self._serve, daemon=True).start()
+
+    def _serve(self) -> None:
+        with contextlib.suppress(OSError):
+            line, _ = self._server.accept()
+            with line:
+                pieces = [self._data[at : at + 1880] for at in range(0, len(self._data), 1880)]
+                for piece in pieces:
+                    line.sendall(piece)
+                    self._done.wait(self._rate / len(pieces))
+                if self._hold:
+                    self._done.wait(20)
+
+    def close(self) -> None:
+        self._done.set()
+        self._server.close()
+
+
+@pytest.fixture(scope="module")
+def film(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """50 frames, each a little brighter, no frame held back by the encoder."""
+    path = tmp_path_factory.mktemp("film") / "film.ts"
+    with av.open(str(path), "w", format="mpegts") as container:
+        stream = container.add_stream("libx264", rate=25, options={"tune": "zerolatency", "g": "10"})
+        stream.height, stream.width, stream.pix_fmt = 48, 64, "yuv420p"
+        for number in range(50):
+            rgb = np.full((48, 64, 3), 20 + 4 * number, np.uint8)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(rgb, format="rgb24")))
+        container.mux(stream.encode(None))
+    return path.read_bytes()
+
+
+@contextlib.contextmanager
+def camera(film: bytes, **how: object) -> Iterator[str]:
+    fake = FakeCamera(film, **how)
+    try:
+        yield fake.url
+    finally:
+        fake.close()
+
+
+def test_every_frame_comes_when_someone_keeps_up(film: bytes) -> None:
+    with camera(film, rate=0.5) as url:
+        reader = LiveReader(url, drop=Drop.NEVER, stall_s=5)
+        seen = []
+        with pytest.raises(DistillError, match="the camera is gone: the stream ended after 50 frames"):
+            for frame in reader.frames():
+                seen.append((frame.index, int(frame.rgb.mean()), frame.pts))
+                reader.finished(frame.index)
+    assert [index for index, _, _ in seen] == list(range(50)) and reader.dropped == 0
+    assert np.abs(np.array([value for _, value, _ in seen]) - (20 + 4 * np.arange(50))).max() <= 4
+    assert all(np.diff([pts for _, _, pts in seen]) > 0)
+    assert reader.facts_seen()["dropped"] == 0 and reader.facts_seen()["delay_p95_ms"] >= 0
+
+
+def test_late_frames_are_dropped_and_counted(film: bytes) -> None:
+    with camera(film, rate=0.5) as url:
+        reader = LiveReader(url, latency_s=0.05, stall_s=5)
+        indices = []
+        with contextlib.suppress(DistillError):
+            for frame in reader.frames():
+                indices.append(frame.index)
+                time.sleep(0.06)  # slower than the camera
+    assert indices == sorted(set(indices)) and len(indices) < 50
+    assert reader.dropped == 50 - len(indices)
+    assert reader.dropped > 5
+
+
+def test_a_stream_that_stalls_is_a_sentence(film: bytes) -> None:
+    with camera(film, hold=True, cut=0.6) as url:
+        reader = LiveReader(url, drop=Drop.NEVER, stall_s=0.8)
+        seen = 0
+        with pytest.raises(DistillError, match=r"the camera is gone: .*"):
+            for _ in reader.frames():
+                seen += 1
+    assert 10 < seen < 50
+
+
+def test_the_time_given_ends_it_without_an_error(film: bytes) -> None:
+    with camera(film, rate=3.0) as url:
+        reader = LiveReader(url, stall_s=5, seconds=0.6)
+        assert 0 < len(list(reader.frames())) < 50
+
+
+def test_nobody_there_is_a_sentence() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    with pytest.raises(DistillError, match="cannot be reached"):
+        LiveReader(f"tcp://127.0.0.1:{port}", stall_s=1)
+
+
+def test_addresses_are_known_and_passwords_are_not_said() -> None:
+    assert is_live("rtsp://camera/1") and is_live("/dev/video0")
+    assert not is_live("clip.mp4") and not is_live("/dev/video")
+    assert public_name("rtsp://me:secret@camera:554/1") == "rtsp://camera:554/1"
+    with pytest.raises(DistillError) as error:
+        LiveReader("rtsp://me:secret@127.0.0.1:9/1", stall_s=1)
+    assert "secret" not in str(error.value)
+
+
+@pytest.mark.parametrize("gone", [False, True])
+def test_predict_keeps_what_a_camera_showed(film: bytes, tmp_path: Path, gone: bool) -> None:
+    import sys
+
+    sys.path.insert(0, str(Path(__file__).parent / "export"))
+    from fake_runner import FakeRunner
+
+    from distill.export.predicting import Done
+    from distill.export.videos import Places, VideoWishes, predict_video
+    from distill.video import VideoReader
+
+    done = Done()
+    with camera(film, rate=0.4 if gone else 4.0) as url:
+        reader = LiveReader(url, stall_s=5, latency_s=5, seconds=None if gone else 0.8)
+        places = Places(tmp_path / "cam", tmp_path / "cam.mp4", tmp_path / "maps")
+        predict_video(FakeRunner(), "cam", reader, places, VideoWishes(segment=8), done, lambda count: None)
+    row = done.rows[0]
+    assert row["frames"] == VideoReader(tmp_path / "cam.mp4").count() > 0
+    assert bool(done.failed) == gone and not places.work.exists()
+    if gone:
+        assert row["frames"] + row["dropped"] == 50 and "camera is gone" in done.failed[0]["reason"]
