@@ -83,7 +83,8 @@ def test_overrides_come_from_words_and_from_set(tmp_path: Path) -> None:
     ("words", "sentence"),
     [
         (["student.presett=nano"], "command line: unknown key 'student.presett'; did you mean 'preset'?"),
-        (["tasks=[instance]"], "a student cannot learn instance; choose from depth, normals, semantic"),
+        (["tasks=[pose]"], "tasks.0: Input should be 'depth', 'normals', 'semantic', 'instance' or 'referring'"),
+        (["data.mix=[1,2]"], "data.mix has 2 weights for 0 folders of shards"),
         (["train.epochs=0"], "train.epochs: Input should be greater than or equal to 1"),
         (["a.yaml", "b.yaml"], "b.yaml: a second recipe; one run has one recipe"),
         (["nowhere.yaml"], "nowhere.yaml: cannot be read"),

@@ -24,6 +24,8 @@ from distill.students.targets import Batch, unpack
 from distill.tasks import Gauge, Task
 
 NAN_BATCH = "nan_batch.safetensors"
+_PAUSE_S, _PAUSE_STEPS = 30.0, 20.0
+"""A step that took longer than both of these, in seconds and in usual steps, does not count against the budget."""
 
 
 class StudentModule(L.LightningModule):
@@ -51,7 +53,7 @@ class StudentModule(L.LightningModule):
         self.last_losses: dict[str, Tensor] = {}
         self._run_dir = run_dir
         self._gauge = student.spec.depth.gauge if student.spec.depth else Gauge.METRIC
-        self._clock_s = time.monotonic()
+        self._clock_s, self._usual_s = time.monotonic(), 0.0
         self._batch: dict[str, Tensor] = {}
         self._base_lrs: list[float] = []
         learned = recipe.loss.task_balance == "learned"
@@ -88,7 +90,11 @@ class StudentModule(L.LightningModule):
     def on_train_batch_end(self, outputs: Any, batch: dict[str, Tensor], batch_idx: int) -> None:
         """Move the clock."""
         now_s = time.monotonic()
-        self.elapsed_s, self._clock_s = self.elapsed_s + now_s - self._clock_s, now_s
+        took_s, self._clock_s = now_s - self._clock_s, now_s
+        if took_s > max(_PAUSE_S, _PAUSE_STEPS * self._usual_s) and self._usual_s:
+            took_s = self._usual_s  # the process was suspended: a closed lid, a scheduler, Ctrl-Z
+        self._usual_s = 0.9 * self._usual_s + 0.1 * took_s if self._usual_s else took_s
+        self.elapsed_s += took_s
 
     def _shared_progress(self) -> float:
         """Progress by the first rank's clock: ranks with different learning rates would drift apart."""

@@ -166,6 +166,22 @@ def test_the_time_budget_ends_the_run_with_a_low_rate(shards: Path, tmp_path: Pa
     assert last["optimizer_states"][0]["param_groups"][0]["lr"] < 0.3 * 3e-3
 
 
+def test_time_in_which_the_process_is_suspended_does_not_count(
+    shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = recipe_for(shards)
+    module = StudentModule(
+        build_student(recipe.student, read_lessons(recipe).spec), recipe, max_steps=9, run_dir=tmp_path
+    )
+    now_s = 100.0
+    monkeypatch.setattr("distill.students.module.time.monotonic", lambda: now_s)
+    module.on_train_start()
+    for took_s in (1.0, 1.0, 3600.0, 2.0, 15.0):  # an hour with the lid closed; a slow step is a slow step
+        now_s += took_s
+        module.on_train_batch_end(None, {}, 0)
+    assert module.elapsed_s == pytest.approx(1 + 1 + 1 + 2 + 15)
+
+
 def test_without_validation_the_last_weights_are_kept(shards: Path, tmp_path: Path) -> None:
     fitted = train(shards, tmp_path, "data.val_fraction=0", "train.epochs=1")
     assert fitted.history == [] and fitted.best == {} and fitted.steps == 3

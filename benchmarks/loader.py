@@ -1,0 +1,121 @@
+"""Does training wait for its data? Images a second of the same step, fed from everywhere the loader can feed it.
+
+    python benchmarks/loader.py shards/camvid --out benchmarks/results/loader.md
+
+The step (augmentation, forward, losses, backward, optimiser) is timed on one batch that lies ready, on batches from
+memory, from the disk cache, and decoded anew by worker processes; rounds of all four alternate, and ratios are medians.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import torch
+from machine import results_page
+from torch import Tensor
+
+from distill.recipe import load_recipe
+from distill.recipe.training import TrainRecipe
+from distill.report.blocks import Table
+from distill.students.augment import augment
+from distill.students.data import EpochBatches, PhotoSet, build_loader
+from distill.students.fit import Lessons, read_lessons
+from distill.students.losses import student_losses
+from distill.students.module import StudentModule
+from distill.students.student import build_student
+from distill.students.targets import unpack
+from distill.tasks import Gauge
+
+Feed = Iterator[dict[str, Tensor]]
+
+
+def build_step(recipe: TrainRecipe, lessons: Lessons) -> Callable[[dict[str, Tensor]], None]:
+    """One step of training on a stored batch."""
+    student = build_student(recipe.student, lessons.spec).to(memory_format=torch.channels_last).train()
+    optimizer = StudentModule(student, recipe, max_steps=1, run_dir=Path()).configure_optimizers()
+    gauge = lessons.spec.depth.gauge if lessons.spec.depth else Gauge.METRIC
+    generator = torch.Generator().manual_seed(0)
+
+    def step(stored: dict[str, Tensor]) -> None:
+        batch = augment(unpack(stored, lessons.spec.answers, gauge), recipe.augment, gauge, generator)
+        raw = student.raw(batch.image.contiguous(memory_format=torch.channels_last))
+        torch.stack(list(student_losses(student, raw, batch, recipe.loss).values())).sum().backward()
+        optimizer.step()
+        optimizer.zero_grad()
+
+    return step
+
+
+def endless(photos: PhotoSet, batch_size: int, workers: int) -> Feed:
+    """Batches of one epoch after the other."""
+    batches = EpochBatches(len(photos), batch_size, seed=0, shuffle=True)
+    loader, epoch = build_loader(photos, batches, workers=workers), 0
+    while True:
+        batches.set_epoch(epoch)
+        yield from loader
+        epoch += 1
+
+
+def ready(photos: PhotoSet, batch_size: int) -> Feed:
+    """The same batch again and again."""
+    batch = photos.__getitems__(list(range(batch_size)))
+    while True:
+        yield batch
+
+
+def main() -> None:
+    """Time and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("shards", type=Path)
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--steps", type=int, default=6, help="of each feed in a round")
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--set", action="append", default=[], help="override a key of the recipe")
+    parser.add_argument("--out", type=Path)
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    values = {"shards": [str(options.shards)], "data": {"batch_size": 8}}
+    recipe = load_recipe(TrainRecipe, values, options.set)
+    lessons = read_lessons(recipe)
+    step, size = build_step(recipe, lessons), recipe.data.batch_size
+    memory, disk, anew = (PhotoSet(lessons.train, lessons.spec.answers, recipe.student.size_hw) for _ in range(3))
+    with tempfile.TemporaryDirectory() as folder:
+        memory.fill()
+        disk.spill(Path(folder))
+        feeds: dict[str, Feed] = {
+            "one batch that lies ready": ready(memory, size),
+            "memory": endless(memory, size, 0),
+            "disk cache": endless(disk, size, 0),
+            f"decoded anew, {options.workers} workers": endless(anew, size, options.workers),
+        }
+        rates: dict[str, list[float]] = {name: [] for name in feeds}
+        for number in range(options.rounds + 1):
+            for name, feed in feeds.items():
+                start_s = time.perf_counter()
+                for _ in range(options.steps):
+                    step(next(feed))
+                if number:  # the first round warms up
+                    rates[name].append(options.steps * size / (time.perf_counter() - start_s))
+    first = rates["one batch that lies ready"]
+    rows = [
+        [name, statistics.median(found), statistics.median(a / b for a, b in zip(found, first, strict=True))]
+        for name, found in rates.items()
+    ]
+    notes = (
+        f"{recipe.student.backbone} at {recipe.student.size_hw}, batches of {size}, {len(memory)} photos, "
+        f"{options.threads} threads. Workers decode while other feeds are timed, so what is decoded anew looks better "
+        f"here than in a training of its own."
+    )
+    results_page(
+        "Does training wait for its data", notes, [Table(["fed from", "images/s", "of ready"], rows)], options.out
+    )
+
+
+if __name__ == "__main__":
+    main()
