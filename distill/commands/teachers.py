@@ -45,9 +45,22 @@ def load_teacher(teacher: str, answers: Path | None, overrides: list[str]) -> tu
         values["answers"] = str(answers)
     elif kind == "replay" and "answers" not in values:
         raise UsageError("the replay teacher needs its manifest", hint="give --answers FILE")
+    _say_what_lacks(kind, values, overrides, name)
     from distill.teachers import recipe_type
 
     return load_recipe(recipe_type(kind), values, overrides, name=name), folder
+
+
+def _say_what_lacks(kind: str, values: dict[str, Any], overrides: list[str], name: str) -> None:
+    """Refuse a recipe without the one key that everything else hangs on, and say how it is given."""
+    ways = {
+        "callable": ("function", "--set function=package.module:function"),
+        **dict.fromkeys(("transformers", "diffusers", "marigold"), ("model", "--set model=FOLDER, or a hub id")),
+        "onnx": ("model", "--set model=FILE, and outputs in a recipe file (docs/teachers.md)"),
+    }
+    key, way = ways.get(kind, ("", ""))
+    if key and key not in values and not any(override.startswith(f"{key}=") for override in overrides):
+        raise UsageError(f"{name}: which {key}?", hint=f"say it with {way}")
 
 
 def _values(teacher: str) -> tuple[dict[str, Any], Path, str]:

@@ -8,8 +8,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 import re
+import socket
+import urllib.parse
+import urllib.request
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +21,7 @@ from distill.errors import UsageError
 from distill.optional import require
 
 MODELS_VARIABLE = "DISTILL_MODELS"
+_PATIENCE_S = 5.0
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 
 
@@ -67,10 +72,31 @@ def read_config(source: str, name: str, revision: str = "") -> dict[str, Any]:
 
 def _fetch(source: str, name: str, revision: str) -> Path:
     hub = require("huggingface_hub", extra="local", why="find models of the hub")
+    # It would tell of each of its five tries.
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
+    try:
+        return Path(hub.hf_hub_download(source, name, revision=revision or None, local_files_only=True))
+    except Exception as error:  # the hub's kinds differ by version
+        if not _reachable():
+            raise not_here(source, error) from error
     try:
         return Path(hub.hf_hub_download(source, name, revision=revision or None))
-    except Exception as error:  # the hub's kinds differ by version; offline, missing and gated must all be one sentence
+    except Exception as error:  # as above; missing and gated must both be one sentence
         raise not_here(source, error) from error
+
+
+def _reachable() -> bool:
+    """Whether the hub answers at all; its own library takes half a minute to find out. A proxy is taken at its word."""
+    if os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE"):
+        return False
+    url = urllib.parse.urlparse(os.environ.get("HF_ENDPOINT") or "https://huggingface.co")
+    if urllib.request.getproxies():
+        return True
+    try:
+        with socket.create_connection((url.hostname or "", url.port or 443), timeout=_PATIENCE_S):
+            return True
+    except OSError:
+        return False
 
 
 def not_here(source: str, error: Exception) -> NotHere:

@@ -98,6 +98,9 @@ def test_a_function_in_the_working_folder_is_a_teacher_and_a_file_cannot_name_co
     (tmp_path / "evil.yaml").write_text("kind: callable\nfunction: os:system\noutputs: [{task: depth}]\n")
     answer = json.loads(distill(site, "label", photos, "--teacher", tmp_path / "evil.yaml", "--json", code=2))
     assert "cannot name code" in answer["error"] and "--set function=os:system" in answer["hint"]
+    (tmp_path / "bare.yaml").write_text("kind: callable\noutputs: [{task: depth}]\n")
+    answer = json.loads(distill(site, "label", photos, "--teacher", tmp_path / "bare.yaml", "--json", code=2))
+    assert "which function" in answer["error"] and "--set function=" in answer["hint"]
     (tmp_path / "good.yaml").write_text(
         "kind: callable\nlicence: MIT\noutputs: [{task: depth, gauge: scale_invariant}]\n"
     )
