@@ -5,6 +5,7 @@ Answers to variants of one question become one label; where they agree it can be
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -86,4 +87,6 @@ def mirrored_photo(photo: Photo) -> Photo:
     data = encode_jpeg(np.ascontiguousarray(photo.rgb[:, ::-1]))
     origin = {key: value for key, value in photo.origin.items() if key != "path"}
     mirrored = read_photo(data, key=photo.key, name=photo.name, origin={**origin, "mirrored": 1})
-    return replace(mirrored, name=f"{photo.name} (mirrored)")
+    # Stored answers are found by this hash, which must outlive the version of the JPEG encoder.
+    digest = hashlib.sha256(f"mirrored {photo.sha256}".encode()).hexdigest()
+    return replace(mirrored, name=f"{photo.name} (mirrored)", sha256=digest)

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +27,7 @@ from distill.recipe.teacher import ReplayRecipe
 from distill.shards import read_samples
 from distill.tasks import Task
 from distill.teachers.answers import AnswerStore
+from distill.teachers.asking import Asking
 from distill.teachers.labelling import Job
 from distill.teachers.upkeep import export
 
@@ -268,6 +270,28 @@ def test_vertex_asks_for_png(tmp_path: Path):
         assert server.fake.bodies[-1]["generationConfig"]["imageConfig"]["imageOutputOptions"] == {
             "mimeType": "image/png"
         }
+
+
+def test_samples_and_mirrored_photos_are_asked_ahead_each_once(tmp_path: Path):
+    write_photos(tmp_path / "photos", 2)
+    with FakeGemini(Settings(size="photo")) as server:
+        fused = replace(job(tmp_path, server.url, ask={"tasks": ["depth"]}), asking=Asking(samples=3, flip=True))
+        assert label(fused)["labels"] == {"depth": 2}
+        assert server.stats["made"] == server.stats["asked_for"] == 2 * 3 * 2
+        assert label(replace(fused, out=tmp_path / "again"))["labels"] == {"depth": 2}
+        assert server.stats["made"] == 12
+    subjects = {row["subject"] for row in Ledger(tmp_path / "answers").rows()}
+    assert "00000.png (mirrored)" in subjects and len(subjects) == 4
+
+
+def test_starting_over_keeps_every_answer(tmp_path: Path):
+    write_photos(tmp_path / "photos", 2)
+    with FakeGemini(Settings(size="photo")) as server:
+        label(job(tmp_path, server.url))
+        first = shards(tmp_path / "out")
+        done = run(command(tmp_path, server.url, "--overwrite", "--json"))
+        assert json.loads(done.stdout)["labelled"] == 2 and server.stats["made"] == 6
+    assert shards(tmp_path / "out") == first
 
 
 def test_of_a_cascade_the_dear_teacher_is_asked_only_where_the_cheap_one_does_not_pass(tmp_path: Path):
