@@ -107,7 +107,7 @@ class Fake:
         """Answers made, by what was asked."""
         self.seen: Counter[str] = Counter()
         self.outcomes: Counter[str] = Counter()
-        self.lost = 0
+        self.lost = self.requests = 0
         self.usage = {"read": 0, "text": 0, "image": 0}
         self.batch_usage = {"read": 0, "text": 0, "image": 0}
         self.in_flight = self.most_in_flight = 0
@@ -126,6 +126,7 @@ class Fake:
             "asked_for": len(self.made),
             "duplicates": sum(count - 1 for count in self.made.values()),
             "lost": self.lost,
+            "requests": self.requests,
             "outcomes": dict(self.outcomes),
             "usage": self.usage,
             "batch_usage": self.batch_usage,
@@ -468,7 +469,12 @@ def _envelope(parts: list[Any], finish: str, read: int, text: int, image: int) -
 
 
 def build_app(fake: Fake) -> web.Application:
-    app = web.Application(client_max_size=4 * 1024**3)
+    @web.middleware
+    async def count(request: web.Request, handler: Any) -> web.StreamResponse:
+        fake.requests += request.path != "/stats"
+        return await handler(request)
+
+    app = web.Application(client_max_size=4 * 1024**3, middlewares=[count])
     app.router.add_post(r"/{prefix:.*}models/{model}:generateContent", fake.generate)
     app.router.add_post(r"/{version}/models/{model}:batchGenerateContent", fake.create_batch)
     app.router.add_post(r"/upload/{version}/files", fake.start_upload)

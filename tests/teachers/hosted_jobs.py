@@ -127,10 +127,10 @@ def killed_until_done(
         process = subprocess.Popen(
             words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment(), start_new_session=True
         )
-        before = stats(url)["made"]
+        before = stats(url)["requests"]
         until = time.monotonic() + 60
         # The moments that matter are those at work, not those of starting Python.
-        while stats(url)["made"] == before and process.poll() is None and time.monotonic() < until:
+        while stats(url)["requests"] == before and process.poll() is None and time.monotonic() < until:
             time.sleep(0.02)
         time.sleep(rng.uniform(0, longest_s))
         if process.poll() is not None:

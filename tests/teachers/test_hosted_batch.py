@@ -113,6 +113,7 @@ def run_until_killed(folder: Path, url: str) -> None:
     asked = [asker._loop.create_task(desk.answer(call)) for _, call in wanted]
     asker._loop.run_until_complete(asyncio.sleep(1.5))
     assert not any(task.done() for task in asked)
+    assert not any(call.sent.data for _, call in wanted)  # ten thousand photos do not wait in memory
     # As the system does when a process dies: its lock is gone, and nothing is tidied up.
     asker._ledger._owner._file.close()
 

@@ -13,6 +13,7 @@ import base64
 import json
 import secrets
 from collections.abc import Coroutine, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO, Any
@@ -21,13 +22,13 @@ from distill.errors import DistillError
 from distill.images import write_atomic
 from distill.ledger import BATCH_OVER, CapReached, Ledger
 from distill.recipe.hosted import GeminiRecipe
-from distill.teachers.answers import PICTURE, AnswerStore, Ask, question_from_json, question_to_json
+from distill.teachers.answers import EMPTY, PICTURE, AnswerStore, Ask, question_from_json, question_to_json
 from distill.teachers.generators.hosted.engine import Engine, Stopped, Terms, keep_reply
 from distill.teachers.generators.hosted.gemini import generation_config
 from distill.teachers.generators.hosted.jobs import Gone, JobClient
 from distill.teachers.generators.hosted.painter import next_step, settled
 from distill.teachers.generators.hosted.prices import Price
-from distill.teachers.generators.hosted.service import Call, sayable
+from distill.teachers.generators.hosted.service import Call, Sent, sayable
 from distill.teachers.generators.hosted.wire import read_reply
 
 _MOST_BYTES = 1_900_000_000
@@ -36,6 +37,7 @@ _MOST_TRIES = 3
 """Jobs in which a question may stand before it is given up."""
 _NEW, _RUNNING = "new", "running"
 _OTHER_PROCESS_S = 0.5
+_NO_PICTURE = "the photo of a batch job that failed is at hand no more; label it again to ask again"
 
 
 @dataclass
@@ -71,6 +73,7 @@ class BatchEngine:
         self._file: IO[bytes] | None = None
         self._jobs: dict[str, _Job] = {}
         self._tries: dict[str, int] = {}
+        self._sent_before: dict[str, Sent] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._changed_s = 0.0
         self._adopt()
@@ -108,6 +111,7 @@ class BatchEngine:
             step = next_step(self._store, call, tries)
             if step is call.gate:
                 await self._online.answer(step)
+                step.sent.data = b""
             else:
                 await self._join(step)
 
@@ -150,8 +154,18 @@ class BatchEngine:
             raise Stopped(cap.message, hint=cap.hint) from None
 
     def _gather(self, call: Call) -> _Job:
-        """Write the question into the file of the next job; a full one is sent off."""
-        line = (json.dumps({"key": call.ask.key, "request": _request(call, self._recipe)}) + "\n").encode()
+        """Write the question into the file of the next job; a full one is sent off. The picture is then let go of.
+
+        Raises:
+            DistillError: The picture is at hand no more.
+            Stopped: The file cannot be written.
+        """
+        sent = call.sent if call.sent.data else self._sent_before.get(_subject(call))
+        if sent is None:
+            self._ledger.settle(call.ask.key, "failed", detail=_NO_PICTURE)
+            raise DistillError(_NO_PICTURE)
+        request = _request(replace(call, sent=sent), self._recipe)
+        line = (json.dumps({"key": call.ask.key, "request": request}) + "\n").encode()
         if self._gathering is not None and self._gathering.size_bytes + len(line) > _MOST_BYTES:
             self._send_off()
         try:
@@ -166,7 +180,8 @@ class BatchEngine:
             self.stop(full)
             raise Stopped(full.message, hint=full.hint) from error
         job = self._gathering
-        job.calls[call.ask.key] = replace(call, picture=b"", gate=None)
+        job.calls[call.ask.key] = replace(call, sent=Sent(), gate=None)
+        call.sent.data = b""  # ten thousand of them would fill the memory; this one is in the file
         job.size_bytes += len(line)
         self._changed_s = asyncio.get_running_loop().time()
         if len(job.calls) >= self._recipe.batch_images:
@@ -282,10 +297,28 @@ class BatchEngine:
             future = job.waiting.get(key)
             if over and future is not None and not future.done():
                 future.set_exception(DistillError(why))
+        self._sent_before |= self._pictures_still_needed(job)
         self._ledger.write_batch(job.label, job=self._terms.job, name="", state=BATCH_OVER, keys=[*job.calls])
         self._jobs.pop(job.label, None)
         self._tell(job, None)
         self._remove_files(job)
+
+    def _pictures_still_needed(self, job: _Job) -> dict[str, Sent]:
+        """Out of the job's file: the pictures of questions that have to be asked again, by what they show."""
+        needed = {}
+        for key, call in job.calls.items():
+            meta = self._store.meta(key)
+            if meta is None or meta["kind"] == EMPTY:
+                needed[key] = call
+        found: dict[str, Sent] = {}
+        if needed:
+            with suppress(OSError, ValueError, KeyError), self._path(job, "jsonl").open("rb") as file:
+                for line in file:
+                    row = json.loads(line)
+                    if row["key"] in needed:
+                        blob = row["request"]["contents"][0]["parts"][0]["inlineData"]
+                        found[_subject(needed[row["key"]])] = Sent(base64.b64decode(blob["data"]), blob["mimeType"])
+        return found
 
     def _release(self, job: _Job, why: str) -> None:
         """Give questions back that never left."""
@@ -328,7 +361,7 @@ class BatchEngine:
 
 def _request(call: Call, recipe: GeminiRecipe) -> dict[str, Any]:
     """The question as a line of a batch file holds it."""
-    picture = {"inlineData": {"mimeType": call.mime, "data": base64.b64encode(call.picture).decode()}}
+    picture = {"inlineData": {"mimeType": call.sent.mime, "data": base64.b64encode(call.sent.data).decode()}}
     parts = [picture, {"text": call.question.prompt}]
     return {
         "contents": [{"role": "user", "parts": parts}],
@@ -364,7 +397,10 @@ def _call_from_json(values: dict[str, Any]) -> Call:
         Ask(**values["ask"]),
         question_from_json(values["question"]),
         values["photo"],
-        b"",
-        "",
-        (canvas[0], canvas[1]) if canvas else None,
+        canvas_hw=(canvas[0], canvas[1]) if canvas else None,
     )
+
+
+def _subject(call: Call) -> str:
+    """What the picture of a call shows: which photo on which canvas."""
+    return f"{call.ask.photo_sha256} {call.canvas_hw}"

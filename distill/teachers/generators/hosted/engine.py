@@ -182,7 +182,7 @@ class Engine:
     def _check_space(self, call: Call, others: int) -> None:
         """All answers that are on their way must find room when they come: they are paid for."""
         height, width = call.canvas_hw or (1024, 1024)
-        each = height * width * _BYTES_PER_PIXEL if call.canvas_hw else 2 * len(call.picture)
+        each = height * width * _BYTES_PER_PIXEL if call.canvas_hw else 2 * len(call.sent.data)
         needed = (others + 1) * (each + _SPARE_BYTES)
         try:
             free = shutil.disk_usage(self._store.folder).free

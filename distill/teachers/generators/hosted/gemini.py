@@ -44,7 +44,10 @@ class GeminiService:
         from google.genai import errors
 
         types = self._types
-        parts = [types.Part.from_bytes(data=call.picture, mime_type=call.mime), types.Part(text=call.question.prompt)]
+        parts = [
+            types.Part.from_bytes(data=call.sent.data, mime_type=call.sent.mime),
+            types.Part(text=call.question.prompt),
+        ]
         try:
             response = await self.client.aio.models.generate_content(
                 model=call.ask.model,

@@ -84,10 +84,10 @@ def form(fields: dict[str, str], call: Call, boundary: str) -> bytes:
         f'--{boundary}\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{value}\r\n'
         for name, value in fields.items()
     )
-    suffix = call.mime.removeprefix("image/")
+    suffix = call.sent.mime.removeprefix("image/")
     head += f'--{boundary}\r\nContent-Disposition: form-data; name="image"; filename="photo.{suffix}"\r\n'
-    head += f"Content-Type: {call.mime}\r\n\r\n"
-    return head.encode() + call.picture + f"\r\n--{boundary}--\r\n".encode()
+    head += f"Content-Type: {call.sent.mime}\r\n\r\n"
+    return head.encode() + call.sent.data + f"\r\n--{boundary}--\r\n".encode()
 
 
 def read_reply(body: dict[str, Any]) -> Reply:

@@ -22,7 +22,7 @@ from distill.teachers.answers import EMPTY, AnswerStore, Ask, Stored, Unanswered
 from distill.teachers.base import Answer, Question
 from distill.teachers.canvas import fit_canvas, to_canvas
 from distill.teachers.generators.hosted.canvases import canvas_sizes
-from distill.teachers.generators.hosted.service import Call
+from distill.teachers.generators.hosted.service import Call, Sent
 from distill.teachers.questions import build_questions
 
 
@@ -87,8 +87,8 @@ class HostedGenerator:
             things = [question.class_name] if question.task is Task.INSTANCE else list(question.legend)
             sentence = _GATE.format(" or ".join(things))
             asked = Ask(photo_sha256, sentence, gate_model, {"send_as": self.recipe.send_as}, 0, 0)
-            gate = Call(asked, replace(question, prompt=sentence), "", b"", "", paints=False)
-        return Call(ask, question, "", b"", "", self._canvas_hw(size_hw), gate=gate)
+            gate = Call(asked, replace(question, prompt=sentence), paints=False)
+        return Call(ask, question, canvas_hw=self._canvas_hw(size_hw), gate=gate)
 
     def settled(self, call: Call) -> tuple[str, float] | None:
         """(key of the final answer, USD paid for all of it); None when there is something left to ask."""
@@ -152,8 +152,8 @@ class HostedGenerator:
             data = encode_map(rgb) if as_png else encode_jpeg(rgb)
             self._sent = photo.sha256, data, "image/png" if as_png else "image/jpeg"
         _, data, mime = self._sent
-        gate = replace(call.gate, photo=photo.name, picture=data, mime=mime) if call.gate else None
-        return replace(call, photo=photo.name, picture=data, mime=mime, gate=gate)
+        gate = replace(call.gate, photo=photo.name, sent=Sent(data, mime)) if call.gate else None
+        return replace(call, photo=photo.name, sent=Sent(data, mime), gate=gate)
 
     def _why_not(self, call: Call) -> str:
         """What became of the question, as far as the ledger knows."""

@@ -16,6 +16,14 @@ _QUERY = re.compile(r"(https?://[^\s?\"'<>]+)\?[^\s\"'<>]+")
 _MARKUP = re.compile(r"<[^<>]*>|\s+")
 
 
+@dataclass(slots=True)
+class Sent:
+    """The picture that goes along with a call: the photo's bytes, or the photo on the canvas. Can be let go of."""
+
+    data: bytes = b""
+    mime: str = ""
+
+
 @dataclass(frozen=True, slots=True)
 class Call:
     """One question about one photo, ready to be sent.
@@ -24,8 +32,7 @@ class Call:
         ask: What decides the answer; names it in the store.
         question: What is asked.
         photo: The photo's name, for people.
-        picture: What is sent: the photo's bytes, or the photo on the canvas.
-        mime: Of `picture`.
+        sent: The picture that goes along.
         canvas_hw: The size (height, width) that the answer should have; None: any.
         paints: Whether a picture is expected; else a word.
         gate: What is asked first, of a cheap model: whether there is anything to paint; None: nothing.
@@ -33,9 +40,8 @@ class Call:
 
     ask: Ask
     question: Question
-    photo: str
-    picture: bytes
-    mime: str
+    photo: str = ""
+    sent: Sent = field(default_factory=Sent)
     canvas_hw: tuple[int, int] | None = None
     paints: bool = True
     gate: Call | None = None
