@@ -220,7 +220,8 @@ def kills(count: int) -> list[Table]:
             ],
             rows,
             note="8 calls in flight at most, so that 8 answers may be lost at a kill; those of an earlier kill that "
-            "are not asked again yet count once more. A batch job goes on at the service when its client is dead.",
+            "are not asked again yet count once more. A batch job goes on at the service when its client is dead. "
+            "Shards are compared with those that an undisturbed run makes of the same answers.",
         )
     ]
 

@@ -52,8 +52,9 @@ def test_killed_at_random_moments_the_shards_are_the_same_and_nothing_is_paid_tw
         assert told["duplicates"] <= allowed
         assert mode == "batch" or all(count <= QUICK["concurrency"] for count in lost)
         assert told["asked_for"] == 36
-        label(job(tmp_path, url, out="straight", **more))  # never killed, out of the same answers
-    assert shards(tmp_path / "out") == shards(tmp_path / "straight")
+        write_photos(tmp_path / "other" / "photos", 12)
+        label(job(tmp_path / "other", url, **more))  # never killed, with a store of its own
+    assert shards(tmp_path / "out") == shards(tmp_path / "other" / "out")
     verify(tmp_path / "out")
 
 
