@@ -22,12 +22,18 @@ from distill.export.openvino import export_openvino
 from distill.export.parity import Budgets, Parity, ParityResult, ParitySample, probe_pictures
 from distill.export.quantize import Quantiser, Scheme, quantise_within
 from distill.export.recorded import Recorded
-from distill.export.runners import open_runner
+from distill.export.runners import Outputs, open_runner
+from distill.export.tensorrt import in_parsers_terms, write_kit
+from distill.export.triton import write_repository
 from distill.recipe.target import TargetRecipe
 from distill.spec import METADATA_KEY, StudentSpec
 
 _SEARCH_SAMPLES = 8
 """Labelled pictures that a candidate is judged on while layers are being sought; the verdict takes all."""
+
+
+_KIT_SAMPLES = 8
+"""Pictures with expected outputs in a kit: 2 to 3 MB each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,10 +186,49 @@ def _make_aoti(shop: Workshop, target: str, recipe: TargetRecipe) -> Artefact:
     return _settle(shop, target, recipe, path, shop.gate(path, budgets_of(recipe)), ())
 
 
+def _make_tensorrt(shop: Workshop, target: str, recipe: TargetRecipe) -> Artefact:
+    graph, gated, notes = graph_for(shop, recipe, "s8s8")
+    spec = shop.spec_for(target, recipe.precision)
+    path = shop.scratch() / "kit.onnx"
+    save_graph(in_parsers_terms(graph, shop.spec), spec, path)
+    budgets = budgets_of(recipe)
+    # Half precision is judged rounded, layer by layer; the file itself must give the answers too, on this CPU.
+    on_cpu = shop.gate(path, budgets) if recipe.precision != "bf16" else gated
+    parity = gated if gated is not None and not gated.passed else (on_cpu or gated)
+    assert parity is not None
+    samples = [(sample.rgb, _first(shop.reference(sample.rgb[None]))) for sample in shop.samples[:_KIT_SAMPLES]]
+    folder = write_kit(
+        onnx.load(path),
+        spec,
+        recipe,
+        budgets,
+        samples,
+        shop.calibration[:_KIT_SAMPLES],
+        shop.scratch() / _file(shop, target, ".kit"),
+    )
+    notes = (*notes, "a kit: the engine is built on its GPU, by build.py in the folder; none was built here")
+    return _settle(shop, target, recipe, folder, parity, notes, runnable=False)
+
+
+def _make_triton(shop: Workshop, target: str, recipe: TargetRecipe) -> Artefact:
+    spec = shop.spec_for(target, recipe.precision)
+    folder = shop.scratch() / _file(shop, target, ".repository")
+    graph, gated, notes = graph_for(shop, recipe, "s8s8")
+    path = write_repository(lambda file: save_graph(graph, spec, file), graph, spec, recipe.profile.max_batch, folder)
+    parity = gated or shop.gate(path, budgets_of(recipe))
+    return _settle(shop, target, recipe, folder, parity, (*notes, "not served here: no Triton server"), runnable=False)
+
+
+def _first(outputs: Outputs) -> Outputs:
+    return {name: value[0] for name, value in outputs.items()}
+
+
 _MAKERS: dict[str, Callable[[Workshop, str, TargetRecipe], Artefact]] = {
     "onnx": _make_onnx,
     "openvino": _make_openvino,
     "aoti": _make_aoti,
+    "tensorrt": _make_tensorrt,
+    "triton": _make_triton,
 }
 
 

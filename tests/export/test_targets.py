@@ -32,7 +32,8 @@ def exported(run_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("exported")
     loose = {"accuracy": {"delta1": 0.2, "normals_deg": 5.0, "miou": 0.3}}
     targets = {
-        name: TargetRecipe.model_validate({**TARGETS[name], **loose}) for name in ("onnx", "openvino", "onnx-fp16")
+        name: TargetRecipe.model_validate({**TARGETS[name], **loose})
+        for name in ("onnx", "openvino", "onnx-fp16", "tensorrt", "triton")
     }
     targets["onnx-int8"] = TargetRecipe.model_validate({**TARGETS["onnx-int8"], **loose})
     run_exports(run_dir, targets, Console(), out=folder, num_samples=4, seconds=0)
@@ -42,11 +43,14 @@ def exported(run_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_every_target_is_made_and_gated(exported: Path, student: Student) -> None:
     result = json.loads((exported / "export.json").read_text())
     rows = {row["target"]: row for row in result["targets"]}
-    assert result["passed"] and list(rows) == ["onnx", "openvino", "onnx-fp16", "onnx-int8"]
+    assert result["passed"] and list(rows) == ["onnx", "openvino", "onnx-fp16", "tensorrt", "triton", "onnx-int8"]
     assert all(row["status"] == "passed" and row["size_bytes"] > 0 for row in rows.values())
     assert rows["onnx-fp16"]["size_bytes"] < 0.62 * rows["onnx"]["size_bytes"]
     assert any("rounded to fp16" in note for note in rows["onnx-fp16"]["notes"])
-    for name, row in rows.items():
+    assert (Path(rows["tensorrt"]["path"]) / "build.py").is_file()
+    assert (Path(rows["triton"]["path"]) / "small" / "config.pbtxt").is_file()
+    for name in ("onnx", "openvino", "onnx-fp16", "onnx-int8"):
+        row = rows[name]
         with open_runner(Path(row["path"]), threads=1) as runner:
             assert runner.spec.tasks == student.spec.tasks
             assert runner.spec.provenance["target"] == name and runner.spec.provenance["by"] == "hand"

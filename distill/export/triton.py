@@ -1,0 +1,63 @@
+"""A model repository for Triton Inference Server, with its ``config.pbtxt`` from the contract."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import onnx
+
+from distill.spec import StudentSpec
+
+_TYPES = {
+    onnx.TensorProto.FLOAT: "TYPE_FP32",
+    onnx.TensorProto.UINT8: "TYPE_UINT8",
+    onnx.TensorProto.UINT16: "TYPE_UINT16",
+    onnx.TensorProto.INT32: "TYPE_INT32",
+}
+
+
+def write_repository(save: Callable[[Path], None], graph: Any, spec: StudentSpec, max_batch: int, folder: Path) -> Path:
+    """Write ``NAME/config.pbtxt``, ``NAME/1/model.onnx`` and ``NAME/1/spec.json``; gives the model's path.
+
+    Args:
+        save: Writes the ONNX file.
+        graph: What it holds.
+        spec: The contract.
+        max_batch: The most pictures that the server gathers for one call.
+        folder: The repository: what ``tritonserver --model-repository`` is given.
+    """
+    version = folder / spec.name / "1"
+    version.mkdir(parents=True, exist_ok=True)
+    save(version / "model.onnx")
+    (version / "spec.json").write_text(spec.to_json())
+    (folder / spec.name / "config.pbtxt").write_text(config(graph, spec, max_batch))
+    return version / "model.onnx"
+
+
+def config(graph: Any, spec: StudentSpec, max_batch: int) -> str:
+    """The text of ``config.pbtxt``: dims leave out the batch, free sides are -1."""
+    inputs = [_tensor(entry) for entry in graph.graph.input]
+    by_name = {entry.name: entry for entry in graph.graph.output}
+    outputs = [_tensor(by_name[name]) for name in spec.output_names]
+    both = [",\n".join(inputs), ",\n".join(outputs)]
+    return f"""name: {json.dumps(spec.name)}
+backend: "onnxruntime"
+max_batch_size: {max_batch}
+input [
+{both[0]}
+]
+output [
+{both[1]}
+]
+dynamic_batching {{ }}
+instance_group [ {{ kind: KIND_AUTO }} ]
+"""
+
+
+def _tensor(entry: Any) -> str:
+    sides = [side.dim_value if side.HasField("dim_value") else -1 for side in entry.type.tensor_type.shape.dim][1:]
+    kind = _TYPES[entry.type.tensor_type.elem_type]
+    return f"  {{ name: {json.dumps(entry.name)}, data_type: {kind}, dims: [ {', '.join(map(str, sides))} ] }}"

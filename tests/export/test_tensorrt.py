@@ -1,0 +1,222 @@
+"""TensorRT: the graph fits its parser, the kit is whole and checks itself, and no name is used that it does not have.
+
+No engine has been built by these tests unless the machine has a GPU and TensorRT (the last one).
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+from fake_tensorrt import GOLDEN, VERSIONS, FakeCuda, FakeTensorRt
+
+from distill.errors import DistillError
+from distill.export.kit import build as kit_build
+from distill.export.kit.check import check, read_samples
+from distill.export.kit.cuda import KitError
+from distill.export.kit.engine import Engine, import_tensorrt, read_kit, sidecar_of
+from distill.export.parity import Budgets
+from distill.export.rules import RULES, check_rules, read_rules
+from distill.export.runners import ModuleRunner, open_runner
+from distill.export.tensorrt import in_parsers_terms, write_kit
+from distill.export.triton import config, write_repository
+from distill.recipe.target import load_target
+from distill.students.student import Student
+
+
+@pytest.fixture(scope="module")
+def proto(onnx_file: Path):
+    return onnx.load(onnx_file)
+
+
+@pytest.fixture(scope="module")
+def kit(student: Student, proto: object, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("kit") / "small.kit"
+    runner = ModuleRunner(student, student.spec, threads=1)
+    pictures = [np.random.default_rng(seed).integers(0, 256, (48, 64, 3), dtype=np.uint8) for seed in range(2)]
+    samples = [(rgb, {name: value[0] for name, value in runner(rgb[None]).items()}) for rgb in pictures]
+    graph = in_parsers_terms(proto, student.spec)
+    return write_kit(graph, student.spec, load_target("tensorrt")[1], Budgets(), samples, pictures, folder)
+
+
+def test_the_graph_in_the_parsers_terms_gives_the_same_answers(student: Student, proto: object) -> None:
+    before = {breach.op for breach in check_rules(proto, "tensorrt")}
+    assert {"Resize", "Transpose", "Cast"} <= before
+    made = in_parsers_terms(proto, student.spec)
+    assert not check_rules(made, "tensorrt")
+    images = np.random.default_rng(0).integers(0, 256, (2, 37, 91, 3), dtype=np.uint8)
+    names = list(student.spec.output_names)
+    sessions = [onnxruntime.InferenceSession(graph.SerializeToString()) for graph in (proto, made)]
+    ours, theirs = (session.run(names, {"image": images}) for session in sessions)
+    assert all(np.abs(a.astype(float) - b).max() < 1e-4 for a, b in zip(ours, theirs, strict=True))
+
+
+def test_rules_name_the_layer(student: Student, proto: object) -> None:
+    assert set(RULES) == {"tensorrt", "openvino", "ort-cpu", "ort-cuda", "onnxruntime-web", "dla"}
+    assert all(read_rules(target).target == target for target in RULES)
+    odd = onnx.ModelProto()
+    odd.CopyFrom(proto)
+    node = next(node for node in odd.graph.node if node.name.startswith("neck.smooths.1") and node.op_type == "Relu")
+    node.op_type = "Bernoulli"
+    with pytest.raises(DistillError, match=r"refuse neck\.smooths\.1\.\d \(Bernoulli\): tensorrt has no Bernoulli"):
+        in_parsers_terms(odd, student.spec)
+    assert not check_rules(proto, "ort-cpu") and not check_rules(proto, "onnxruntime-web")
+    assert str(check_rules(proto, "openvino")[0]).startswith("picture (Resize)")
+    assert any("wants it fixed" in breach.why for breach in check_rules(proto, "dla"))
+
+
+def run(kit: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, *words], cwd=kit, capture_output=True, text=True, check=False)
+
+
+def test_the_kits_scripts_rehearse_without_this_package(kit: Path) -> None:
+    names = {path.name for path in kit.iterdir()}
+    assert names >= {"small.onnx", "kit.json", "trtexec.sh", "README.md", "samples.npz", "calibration.npz"}
+    for script in ("build.py", "check.py", "trt_engine.py", "trt_cuda.py"):
+        assert "distill" not in (kit / script).read_text().replace("distill export", "")
+    built, checked = run(kit, "build.py", "--dry-run"), run(kit, "check.py", "--dry-run")
+    assert built.returncode == 0 and "would build small.onnx (fp16)" in built.stdout, built.stderr
+    assert checked.returncode == 0 and "2 samples" in checked.stdout, checked.stderr
+    assert run(kit, "-m", "py_compile", "trt_engine.py", "trt_cuda.py").returncode == 0
+    assert subprocess.run(["sh", "-n", "trtexec.sh"], cwd=kit, check=False).returncode == 0
+    line = (kit / "trtexec.sh").read_text()
+    assert "--stronglyTyped" in line and "--optShapes=image:8x720x1280x3" in line
+
+
+def test_a_damaged_kit_says_so(kit: Path, tmp_path: Path) -> None:
+    for path in kit.iterdir():
+        if path.is_file():
+            (tmp_path / path.name).write_bytes(path.read_bytes())
+    (tmp_path / "small.onnx").write_bytes((kit / "small.onnx").read_bytes()[:-100])
+    found = run(tmp_path, "build.py", "--dry-run")
+    assert found.returncode == 1 and "small.onnx: missing, cut off or changed" in found.stderr
+    assert "Traceback" not in found.stderr
+    (tmp_path / "kit.json").unlink()
+    assert "kit.json: missing or damaged" in run(tmp_path, "check.py", "--dry-run").stderr
+
+
+def test_the_checker_knows_right_from_wrong(kit: Path) -> None:
+    settings, samples = read_kit(kit), read_samples(kit)
+    answers = iter([expected for _, expected in samples] * 2)
+    assert check(settings, samples, lambda image: next(answers))["passed"]
+    wrong = {name: value + 1 if name == "semantic" else value for name, value in samples[0][1].items()}
+    assert not check(settings, samples, lambda image: wrong)["passed"]
+    broken = {name: np.full_like(value, np.nan) if name == "depth" else value for name, value in samples[0][1].items()}
+    assert check(settings, samples, lambda image: broken)["disagreement"]["depth"] == float("inf")
+
+
+def answers(image: np.ndarray) -> dict[str, np.ndarray]:
+    value = image[..., 0].astype(np.float32)
+    return {"depth": value, "depth_confidence": value / 255}
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("wishes", [{}, {"version_compatible": True, "strip_weights": True, "tf32": False}])
+def test_building_and_running_use_only_what_tensorrt_has(
+    kit: Path, tmp_path: Path, version: str, wishes: dict[str, object]
+) -> None:
+    for path in kit.iterdir():
+        if path.is_file():
+            (tmp_path / path.name).write_bytes(path.read_bytes())
+    settings = json.loads((kit / "kit.json").read_text())
+    settings["builder"] |= {**wishes, "hardware": "same_compute_capability"}
+    (tmp_path / "kit.json").write_text(json.dumps(settings))
+    fake = FakeTensorRt(version, answers)
+    path = kit_build.build(tmp_path, fake, FakeCuda())
+    assert kit_build.build(tmp_path, fake, FakeCuda()) == path  # found again
+    assert fake.calls.count("Builder.build_serialized_network") == 1
+    assert kit_build.build(tmp_path, fake, FakeCuda("Another GPU")) != path
+    engine = Engine(path, fake, FakeCuda())
+    images = np.random.default_rng(0).integers(0, 256, (2, 16, 24, 3), dtype=np.uint8)
+    found = engine.run(images)
+    assert np.array_equal(found["depth"], images[..., 0]) and list(found) == ["depth", "depth_confidence"]
+    with pytest.raises(KitError, match=r"outside the engine's profile, \(1, 8, 8, 3\) to \(4, 64, 64, 3\)"):
+        engine.run(np.zeros((5, 16, 24, 3), np.uint8))
+    engine.close()
+    assert "IExecutionContext.execute_async_v3" in fake.calls and "OnnxParser.parse_from_file" in fake.calls
+    assert ("OnnxParserRefitter.refit_from_file" in fake.calls) == bool(wishes)
+
+
+def test_the_fake_refuses_what_tensorrt_lacks() -> None:
+    eleven, ten = FakeTensorRt("11.4"), FakeTensorRt("10.16")
+    with pytest.raises(AttributeError, match="FP16"):
+        _ = eleven.BuilderFlag.FP16
+    assert ten.BuilderFlag.FP16 is not None
+    builder = eleven.Builder(eleven.Logger(eleven.Logger.WARNING))
+    with pytest.raises(AttributeError, match="Builder has no platform_has_fast_fp16"):
+        _ = builder.platform_has_fast_fp16
+    with pytest.raises(TypeError, match="create_network takes"):
+        builder.create_network(explicit_batch=True)
+    with pytest.raises(TypeError):
+        eleven.Builder()
+
+
+@pytest.mark.parametrize("name", ["tensorrt_bindings", "tensorrt_lean_bindings"])
+def test_the_golden_names_are_those_of_installed_bindings(name: str) -> None:
+    if importlib.util.find_spec(name) is None:
+        pytest.skip(f"{name} is not installed")
+    try:
+        module = importlib.import_module(name)
+    except ImportError as error:
+        pytest.skip(f"{name} cannot be imported: {error}")
+    golden = GOLDEN / f"tensorrt_{'.'.join(module.__version__.split('.')[:2])}.txt"
+    if not golden.is_file():
+        pytest.skip(f"no names written down for {module.__version__}")
+    for line in golden.read_text().splitlines():
+        kind, _, rest = line.partition(" ")
+        owner, _, member = rest.partition("(")[0].partition(".")
+        if kind in ("method", "property", "enum") and hasattr(module, owner):
+            assert hasattr(getattr(module, owner), member), line
+
+
+def test_wrong_use_is_one_sentence(kit: Path, tmp_path: Path) -> None:
+    fake = FakeTensorRt("11.4", answers)
+    path = kit_build.build(kit, fake, FakeCuda())
+    with pytest.raises(KitError, match=r"built for Fake GPU \(9\.0\), here is Other \(9\.0\)"):
+        Engine(path, fake, FakeCuda("Other"))
+    with pytest.raises(KitError, match=r"built with TensorRT 11\.4\.0\.106, here is 10\.16"):
+        Engine(path, FakeTensorRt("10.16", answers), FakeCuda())
+    cut = tmp_path / "cut.engine"
+    cut.write_bytes(b"pla")
+    with pytest.raises(KitError, match=r"build the engine with build\.py"):
+        Engine(cut, fake, FakeCuda())
+    sidecar_of(cut).write_text(sidecar_of(path).read_text())
+    with pytest.raises(KitError, match="cannot read it: build it again"):
+        Engine(cut, fake, FakeCuda())
+    if importlib.util.find_spec("tensorrt") is None:
+        with pytest.raises(KitError, match="TensorRT is not installed"):
+            import_tensorrt()
+        with pytest.raises(DistillError, match="TensorRT is not installed"):
+            open_runner(path)
+
+
+def test_a_triton_repository(student: Student, proto: object, tmp_path: Path) -> None:
+    path = write_repository(lambda file: onnx.save(proto, file), proto, student.spec, 16, tmp_path)
+    assert path == tmp_path / "small" / "1" / "model.onnx" and path.is_file()
+    text = (tmp_path / "small" / "config.pbtxt").read_text()
+    assert text == config(proto, student.spec, 16) and "max_batch_size: 16" in text
+    assert '{ name: "image", data_type: TYPE_UINT8, dims: [ -1, -1, 3 ] }' in text
+    assert '{ name: "normals", data_type: TYPE_FP32, dims: [ -1, -1, 3 ] }' in text
+    assert '{ name: "semantic", data_type: TYPE_UINT8, dims: [ -1, -1 ] }' in text
+    assert text.count("{") == text.count("}") and text.count("[") == text.count("]")
+
+
+@pytest.mark.gpu
+@pytest.mark.trt
+@pytest.mark.skipif(
+    not torch.cuda.is_available() or importlib.util.find_spec("tensorrt") is None, reason="no GPU, or no TensorRT"
+)
+def test_an_engine_is_built_gated_and_timed(kit: Path) -> None:
+    built = run(kit, "build.py")
+    assert built.returncode == 0, built.stderr
+    checked = run(kit, "check.py", built.stdout.strip().splitlines()[-1])
+    result = json.loads(checked.stdout)
+    assert checked.returncode == 0 and result["passed"] and result["timings"][0]["p50_ms"] > 0
