@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from distill.commands.console import Console
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 _TRIED = 4
 """Photos on which a teacher that is free to ask is tried; the first one opens the model."""
+_TRIED_PAINTING = 2
+"""The same for image generators, which take seconds to minutes for each picture."""
 _LOOK_S = 2.0
 """How long stored answers are looked for; more photos than that are judged by those that were looked at."""
 _LOOKS = 200
@@ -40,13 +42,17 @@ def show_plan(job: Job, console: Console) -> None:
 
 def plan_here(job: Job) -> tuple[dict[str, Any], str]:
     """(plan, the same as a sentence) of a teacher that is free to ask: it is tried on the first photos."""
+    from distill.recipe.local import DiffusersRecipe
+    from distill.recipe.mixing import MixRecipe
     from distill.teachers.hub import NotHere
 
     photos = job.num_photos
+    if job.store is not None and not job.offline and not isinstance(job.recipe, MixRecipe):
+        job = replace(job, store=None)  # a trial leaves no answers behind
     values: dict[str, Any] = {"photos": photos, "shards": job.num_slices, "cost_usd": 0.0}
     try:
         tasks = job.teacher.tasks
-        trial = _try(job, min(_TRIED, photos))
+        trial = _try(job, min(_TRIED_PAINTING if isinstance(job.recipe, DiffusersRecipe) else _TRIED, photos))
     except NotHere as missing:
         values |= {"tasks": list(job.tasks), "answers": None, "seconds": None, "bytes": None, "timed_photos": 0}
         values |= {"teacher": job.recipe.kind, "licence": job.recipe.licence, "missing": missing.message}

@@ -61,6 +61,8 @@ class MixedTeacher:
         self.classes = tuple(dict.fromkeys(name for names in semantic for name in names))
         self._recipe, self._members = recipe, members
         self._checks = checks or Checks(register=False)
+        self.side_by_side = min(getattr(teacher, "side_by_side", 1) for teacher in everyone)
+        """How many photos may be worked on at once: what the most particular teacher allows."""
         self._gauge = recipe.depth.gauge if recipe.depth else None
 
     def teach(self, photo: Photo) -> list[Lesson]:

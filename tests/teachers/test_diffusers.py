@@ -273,3 +273,13 @@ def _png(size_hw: tuple[int, int]) -> bytes:
     buffer = io.BytesIO()
     Image.fromarray(np.zeros((*size_hw, 3), np.uint8)).save(buffer, "PNG")
     return buffer.getvalue()
+
+
+def test_a_plan_leaves_no_answers_behind(klein: Path, photos: Path, tmp_path: Path):
+    from distill.commands.planning import plan_here
+
+    store = tmp_path / "store"
+    job = Job(out=tmp_path / "out", recipe=recipe_of(klein), folder=Path(), inputs=(str(photos),), store=store)
+    values, _ = plan_here(job)
+    assert values["answers"] == 8 and values["timed_photos"] == 2 and values["seconds"] > 0
+    assert not store.exists() and not (tmp_path / "out").exists()
