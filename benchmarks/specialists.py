@@ -1,11 +1,12 @@
-"""Time `distill label` with an ONNX teacher against the bare ONNX Runtime session, in turns, over the same photos.
+"""Compare `distill label` with an ONNX teacher and the bare ONNX Runtime session, in turns, over the same photos.
 
     DISTILL_MODELS=MODELS python benchmarks/specialists.py PHOTOS configs/teachers/tcmonodepth.yaml ... [--out FILE]
 
-Three contestants for each teacher, all in one process that has the model open:
+Four contestants for each teacher, all in one process that has the model open:
 
 * bare session: ONNX Runtime with its own defaults (all cores), fed prepared tensors; nothing is read and nothing kept;
-* plain script: the same session, but each photo is read and prepared for it, and the answer is thrown away;
+* one thread: the same with one thread, for its processor time: waiting threads of the other one spin;
+* plain script: one thread, but each photo is read and prepared for it, and the answer is thrown away;
 * distill label: reads the photos, runs the model, reads its output into labels with confidence, writes shards.
 """
 
@@ -18,7 +19,6 @@ import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnxruntime
@@ -34,16 +34,19 @@ from distill.teachers.specialists.onnx import OnnxSpecialist, find_model
 
 _CHUNK = 14
 """Photos in a turn: long enough to fill the pipeline, short enough that a busy moment falls on all three."""
-NOTES = """Photos per second, the median over rounds in which the three took turns, 14 photos each; shares are medians
-of the rounds' own ratios. The bare session has the machine's cores to itself; labelling gives each photo one thread and
-works on as many photos at once as there are cores, which leaves room for reading photos and writing shards where a
-network does not scale to all cores by itself. Start-up (imports, opening the model) is left out of all three."""
+NOTES = """Processor time is that of all threads, and hardly depends on what else the machine does. `distill label`
+works on as many photos at once as there are cores, one thread each; on idle cores its speed is the number of cores over
+its processor time. The bare session cannot be faster than the number of cores over its processor time with one thread,
+so the ratio of the two is the least share of its speed that labelling can have; where a network does not scale to all
+cores the share is larger. Wall-clock rates are as they came, taking turns 14 photos each; other work shared the cores.
+Start-up (imports, opening the model) is left out of everything."""
 
 
 class Contest:
     """One teacher's three contestants."""
 
-    def __init__(self, recipe: OnnxRecipe, photos: Path, scratch: Path) -> None:
+    def __init__(self, recipe: OnnxRecipe, photos: Path, scratch: Path, limit: int | None) -> None:
+        self._limit = limit
         self._scratch, self._rounds = scratch, 0
         self._recipe, self._photos = recipe, photos
         self._specialist = OnnxSpecialist(recipe, Path())
@@ -51,6 +54,11 @@ class Contest:
             str(find_model(recipe.model, Path())), providers=["CPUExecutionProvider"]
         )
         self._input = self._session.get_inputs()[0].name
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = 1
+        self._single = onnxruntime.InferenceSession(
+            str(find_model(recipe.model, Path())), options, providers=["CPUExecutionProvider"]
+        )
         job = self._job()
         self.num_photos = job.num_photos
         read = [photo for photo in job.source.read(0, self.num_photos) if not isinstance(photo, Unreadable)]
@@ -61,8 +69,9 @@ class Contest:
 
     def _job(self) -> Job:
         out = self._scratch / f"round{self._rounds}"
+        inputs = (str(self._photos),)
         return Job(
-            out=out, recipe=self._recipe, folder=Path(), inputs=(str(self._photos),), shard_size=_CHUNK, previews=0
+            out=out, recipe=self._recipe, folder=Path(), inputs=inputs, shard_size=_CHUNK, previews=0, limit=self._limit
         )
 
     def _prepared(self, rgb: np.ndarray) -> np.ndarray:
@@ -81,36 +90,50 @@ class Contest:
         for number in range(*job.bounds(index)):
             self._session.run(None, {self._input: self._tensors[number % len(self._tensors)]})
 
+    def one_thread(self, job: Job, index: int) -> None:
+        """The same with one thread."""
+        for number in range(*job.bounds(index)):
+            self._single.run(None, {self._input: self._tensors[number % len(self._tensors)]})
+
     def script(self, job: Job, index: int) -> None:
         """Read, prepare, run, forget."""
         for path in self._paths[slice(*job.bounds(index))]:
             photo = read_photo(path.read_bytes(), key="k", name=path.name)
-            self._session.run(None, {self._input: self._prepared(photo.rgb)})
+            self._single.run(None, {self._input: self._prepared(photo.rgb)})
 
     def label(self, job: Job, index: int) -> None:
         """Write a shard."""
         label_slice(job, index)
 
 
-def timed(call: Callable[[], None]) -> float:
-    start = time.perf_counter()
+def timed(call: Callable[[], None]) -> tuple[float, float]:
+    """(seconds, processor seconds)."""
+    start, cpu = time.perf_counter(), time.process_time()
     call()
-    return time.perf_counter() - start
+    return time.perf_counter() - start, time.process_time() - cpu
 
 
-def compete(contest: Contest, seconds: float, rounds: int) -> dict[str, Any]:
-    """Seconds of each contestant, round by round; within a round they take turns slice by slice, in changing order."""
-    contestants = {"bare session": contest.bare, "plain script": contest.script, "distill label": contest.label}
-    taken: dict[str, list[float]] = {name: [] for name in contestants}
+def compete(contest: Contest, seconds: float, rounds: int) -> dict[str, list[tuple[float, float]]]:
+    """(seconds, processor seconds) of each contestant, round by round.
+
+    Within a round they take turns slice by slice, in changing order.
+    """
+    contestants = {
+        "bare session": contest.bare,
+        "one thread": contest.one_thread,
+        "plain script": contest.script,
+        "distill label": contest.label,
+    }
+    taken: dict[str, list[tuple[float, float]]] = {name: [] for name in contestants}
     start = time.perf_counter()
     while len(taken["bare session"]) < rounds and (time.perf_counter() - start < seconds or not taken["bare session"]):
         job = contest.begin()
-        total = dict.fromkeys(contestants, 0.0)
+        total = {name: np.zeros(2) for name in contestants}
         for index in range(job.num_slices):
             for name in list(contestants)[:: 1 if index % 2 else -1]:
                 total[name] += timed(partial(contestants[name], job, index))
         for name, value in total.items():
-            taken[name].append(value)
+            taken[name].append((float(value[0]), float(value[1])))
     return taken
 
 
@@ -120,6 +143,7 @@ def main() -> None:
     parser.add_argument("teachers", type=Path, nargs="+")
     parser.add_argument("--seconds", type=float, default=60.0, help="for each teacher")
     parser.add_argument("--rounds", type=int, default=5, help="for each teacher, at most")
+    parser.add_argument("--limit", type=int, help="only this many photos")
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
     rows = []
@@ -127,25 +151,25 @@ def main() -> None:
         recipe, _ = load_teacher(str(path), None, [])
         assert isinstance(recipe, OnnxRecipe)
         with tempfile.TemporaryDirectory() as scratch:
-            contest = Contest(recipe, options.photos, Path(scratch))
+            contest = Contest(recipe, options.photos, Path(scratch), options.limit)
             taken = compete(contest, options.seconds, options.rounds)
-        arrays = {name: np.array(values) for name, values in taken.items()}
-        rate = {name: contest.num_photos / float(np.median(values)) for name, values in arrays.items()}
-        share = {
-            name: float(np.median(arrays[name] / arrays["distill label"])) for name in ("bare session", "plain script")
-        }
+        median = {name: np.median(values, axis=0) for name, values in taken.items()}
+        cpu_ms = {name: 1e3 * value[1] / contest.num_photos for name, value in median.items()}
+        wall = np.array(taken["bare session"])[:, 0] / np.array(taken["distill label"])[:, 0]
         rows.append(
             [
                 path.stem,
                 contest.num_photos,
-                len(arrays["bare session"]),
-                *(round(rate[name], 1) for name in arrays),
-                f"{100 * share['bare session']:.0f} %",
-                f"{100 * share['plain script']:.0f} %",
+                len(wall),
+                *(round(float(cpu_ms[name]), 1) for name in ("one thread", "plain script", "distill label")),
+                f"{100 * cpu_ms['one thread'] / cpu_ms['distill label']:.0f} %",
+                *(round(contest.num_photos / float(median[name][0]), 1) for name in ("bare session", "distill label")),
+                f"{100 * float(np.median(wall)):.0f} %",
             ]
         )
         print(rows[-1], flush=True)
-    columns = ["teacher", "photos", "rounds", "bare session", "plain script", "distill label", "of bare", "of script"]
+    columns = ["teacher", "photos", "rounds", "one thread, CPU ms", "plain script, CPU ms", "label, CPU ms"]
+    columns += ["least share", "bare session, 1/s", "label, 1/s", "share, as it came"]
     cores = len(os.sched_getaffinity(0))
     results_page(f"Labelling with ONNX teachers on {cores} cores", NOTES, [Table(columns, rows)], options.out)
 
