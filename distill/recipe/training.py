@@ -170,6 +170,11 @@ class LossRecipe(Recipe):
     task by task: whole answers that are wrong, shifted or flat. 3 for noisy teachers, 0 trusts every label."""
     doubt_from: Share = 0.15
     """Share of the run after which labels can be doubted; before, the student knows too little."""
+    relabel: NotNegative = 0.0
+    """Doubted labels are not only left out: the averaged student's own answer takes their place where it is sure, at
+    this weight (self-training). 0 leaves them out."""
+    relabel_from: Share = 0.7
+    """How sure it must be."""
     stride: Literal[1, 2, 4] = 2
     """Each step compares every n-th row and column of the labels, in another phase each time."""
     use_confidence: bool = True
@@ -245,6 +250,10 @@ class TrainRecipe(Recipe):
 
     @model_validator(mode="after")
     def _refuse_contradictions(self) -> Self:
+        if self.loss.relabel > 0 and (self.loss.doubt == 0 or self.optim.ema_decay == 0):
+            raise ValueError(
+                "loss.relabel gives doubted labels the averaged student's: set loss.doubt and optim.ema_decay"
+            )
         if self.loss.consistency > 0 and self.loss.fov_deg is None:
             raise ValueError("loss.consistency needs the field of view: set loss.fov_deg")
         if self.loss.consistency > 0 and (self.augment.zoom > 1 or self.augment.crop < 1):

@@ -178,6 +178,13 @@ class Averaging(WeightAveraging):
     def __init__(self, decay: float) -> None:
         super().__init__(multi_avg_fn=_averager(decay))
 
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Let the module ask the averaged student."""
+        super().on_train_start(trainer, pl_module)
+        assert isinstance(pl_module, StudentModule)
+        average: Any = self._average_model
+        pl_module.averaged = lambda: average.module.student
+
 
 class AtomicFiles(TorchCheckpointIO):
     """Checkpoints that are whole or not there. Lightning's own are moved over from /tmp, which may be another disk."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from distill.recipe.training import OptimRecipe, TrainRecipe
 from distill.students.augment import augment
 from distill.students.doubts import Doubts
 from distill.students.losses import Doubt, student_losses
+from distill.students.relabel import relabel
 from distill.students.samples import Samples
 from distill.students.scores import Scores
 from distill.students.student import Student
@@ -34,6 +36,7 @@ class StudentModule(L.LightningModule):
     Attributes:
         student: The network; all that is kept in the end.
         doubts: What is known about the labels' faults.
+        averaged: Gives the student with averaged weights, once there is one.
         scores: Over the last validation.
         samples: Pictures of it.
         max_steps: Optimiser steps of the whole run.
@@ -50,6 +53,7 @@ class StudentModule(L.LightningModule):
         self.samples = Samples(run_dir, student.spec, recipe.train.samples)
         self.max_steps, self.elapsed_s, self.batches_seen = max_steps, 0.0, 0
         self.doubts = Doubts(num_photos, student.spec.tasks, recipe.loss.doubt)
+        self.averaged: Callable[[], Student] | None = None
         self.last_losses: dict[str, Tensor] = {}
         self._run_dir = run_dir
         self._gauge = student.spec.depth.gauge if student.spec.depth else Gauge.METRIC
@@ -115,6 +119,7 @@ class StudentModule(L.LightningModule):
             losses = student_losses(
                 self.student, raw, prepared, self.recipe.loss, (row, column), self._doubt(batch["row"])
             )
+            losses |= self._relabelled(raw, prepared, batch["row"], (row, column))
         total = self._total(losses)
         self.last_losses = {name: loss.detach() for name, loss in losses.items()} | {"loss": total.detach()}
         if not torch.isfinite(total):
@@ -130,7 +135,7 @@ class StudentModule(L.LightningModule):
         for task, log_variance in self.log_variances.items():
             terms = [loss for name, loss in losses.items() if name.startswith(f"{task}_")]
             total = total + torch.exp(-log_variance) * torch.stack(terms).sum() + log_variance
-        return total
+        return total + losses.get("self", 0.0)
 
     def configure_gradient_clipping(
         self, optimizer: Any, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None
@@ -220,6 +225,20 @@ class StudentModule(L.LightningModule):
             return None
         active = self.progress >= self.recipe.loss.doubt_from
         return lambda task, errors: self.doubts.weigh(task, rows, errors, active=active)
+
+    def _relabelled(
+        self, raw: dict[Task, Tensor], batch: Batch, rows: Tensor, phase_hw: tuple[int, int]
+    ) -> dict[str, Tensor]:
+        """The losses against the averaged student's answers where labels are doubted."""
+        recipe = self.recipe.loss
+        if recipe.relabel == 0 or self.averaged is None:
+            return {}
+        wrong = {task: self.doubts.wrong(task, rows) for task in self.student.spec.tasks}
+        if self.progress < recipe.doubt_from or not any(bool(chosen.any()) for chosen in wrong.values()):
+            return {"self": torch.zeros((), device=self.device)}
+        own = relabel(self.averaged(), batch, wrong, recipe.relabel_from)
+        losses = student_losses(self.student, raw, own, recipe, phase_hw)
+        return {"self": recipe.relabel * torch.stack(list(losses.values())).sum()}
 
     def _raw(self, batch: Batch) -> dict[Task, Tensor]:
         """The raw maps in float32: what follows are products too, and bfloat16 would round depth to 0.4 %."""

@@ -11,10 +11,17 @@ from conftest import write_tiny_shards
 from test_fit import train
 
 from distill.labels import encode
+from distill.recipe import load_recipe
+from distill.recipe.training import LossRecipe, StudentRecipe
 from distill.shards import Manifest, Sample, read_manifest, read_samples, write_manifest, write_shard
+from distill.students.data import PhotoSet
 from distill.students.doubts import Doubts
 from distill.students.index import read_index, split
-from distill.tasks import Task
+from distill.students.losses import student_losses
+from distill.students.relabel import relabel
+from distill.students.student import build_spec, build_student
+from distill.students.targets import unpack
+from distill.tasks import Gauge, Task, unwarp_depth
 
 
 def test_what_lies_far_above_the_rest_is_doubted() -> None:
@@ -37,6 +44,25 @@ def test_photos_without_a_label_are_not_remembered() -> None:
     assert doubts.errors.isnan().all()
 
 
+def test_doubted_labels_become_the_students_own_where_it_is_sure(tmp_path: Path) -> None:
+    folder = write_tiny_shards(tmp_path / "shards", num_samples=4)
+    index = read_index([folder])
+    recipe = load_recipe(StudentRecipe, {"size_hw": [64, 64]})
+    student = build_student(recipe, build_spec(recipe, name="x", tasks=index.tasks, classes=index.classes)).eval()
+    batch = unpack(PhotoSet(index.entries, index.tasks, (64, 64)).__getitems__([0, 1]), index.tasks, Gauge.METRIC)
+    wrong = {task: torch.tensor([False, task is not Task.DEPTH]) for task in index.tasks}
+    own = relabel(student, batch, wrong, surest=0.0)
+    with torch.no_grad():
+        outputs = student.finish(student.raw(batch.image), (64, 64))
+    assert torch.equal(own.semantic, outputs["semantic"].long()) and torch.equal(own.image, batch.image)
+    torch.testing.assert_close(own.normals, outputs["normals"].permute(0, 3, 1, 2))
+    torch.testing.assert_close(unwarp_depth(own.depth), outputs["depth"], rtol=1e-3, atol=1e-3)
+    assert own.weights[Task.SEMANTIC].flatten(1).amax(1).tolist() == [0, 1] and own.weights[Task.DEPTH].max() == 0
+    assert relabel(student, batch, wrong, surest=1.1).weights[Task.NORMALS].max() == 0
+    losses = student_losses(student, student.raw(batch.image), own, LossRecipe())
+    assert float(losses["normals_cosine"]) < 1e-3  # the student agrees with itself
+
+
 @pytest.mark.slow
 def test_swapped_classes_are_left_out_while_a_student_learns(tmp_path: Path) -> None:
     clean = write_tiny_shards(tmp_path / "clean", num_samples=40, tasks=(Task.SEMANTIC,))
@@ -51,7 +77,14 @@ def test_swapped_classes_are_left_out_while_a_student_learns(tmp_path: Path) -> 
     (tmp_path / "spoiled").mkdir()
     entry = write_shard(tmp_path / "spoiled" / "shard-000000.tar", samples)
     write_manifest(tmp_path / "spoiled", Manifest.model_validate({**manifest.model_dump(), "shards": (entry,)}))
-    settings = ("loss.doubt=3", "data.val_fraction=0.2", "data.batch_size=4", "train.epochs=20", "train.validations=2")
+    settings = (
+        "loss.doubt=3",
+        "loss.relabel=0.5",
+        "data.val_fraction=0.2",
+        "data.batch_size=4",
+        "train.epochs=20",
+        "train.validations=2",
+    )
     fitted = train(tmp_path / "spoiled", tmp_path / "run", *settings)
     state = torch.load(tmp_path / "run" / "checkpoints" / "last.ckpt", weights_only=True)["distill"]
     train_entries, _ = split(read_index([tmp_path / "spoiled"]).entries, 0.2)
@@ -64,4 +97,5 @@ def test_swapped_classes_are_left_out_while_a_student_learns(tmp_path: Path) -> 
     }
     spoiled = wrong & {entry.key for entry in train_entries}
     assert len(found & spoiled) >= 0.8 * len(spoiled) and len(found - spoiled) <= 2
-    assert fitted.history[-1]["doubted_semantic"] == pytest.approx(len(found) / len(train_entries), abs=1e-3)
+    assert fitted.history[-1]["train_self"] > 0
+    assert fitted.history[-1]["doubted_semantic"] == pytest.approx(len(found) / len(train_entries), abs=0.05)
