@@ -1,0 +1,49 @@
+"""A slowdown of 5 % is caught; noise is not taken for one."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from distill.errors import UsageError
+from distill.export.comparing import compare_calls, compare_results
+
+
+def series(seed: int, slower: float = 1.0, count: int = 300) -> list[float]:
+    """Calls of 5 ms with jitter, slow drift, and some calls that were held up."""
+    random = np.random.default_rng(seed)
+    drift = 1 + 0.01 * np.sin(np.linspace(0, 6, count) + random.uniform(0, 6))
+    calls = 5.0 * slower * drift * random.normal(1, 0.02, count)
+    return list(calls + random.exponential(4, count) * (random.random(count) < 0.1))
+
+
+def test_a_planted_slowdown_is_caught() -> None:
+    found = [compare_calls(series(seed), series(100 + seed, slower=1.05)) for seed in range(20)]
+    assert all(comparison.verdict == "slower" for comparison in found)
+    assert all(comparison.low <= comparison.ratio <= comparison.high for comparison in found)
+    assert compare_calls(series(0, slower=1.05), series(1)).verdict == "faster"
+
+
+def test_twenty_repeats_without_one_stay_quiet() -> None:
+    assert {compare_calls(series(seed), series(100 + seed)).verdict for seed in range(20)} == {"same"}
+
+
+def test_results_are_compared_series_by_series(cli, onnx_file: Path, tmp_path: Path) -> None:
+    words = ("bench", onnx_file, "--batch", 1, "--size", "40x56", "--seconds", 0.05, "--threads", 1)
+    code, base = cli.json(*words, "--out", tmp_path)
+    assert code == 0
+    assert {row.verdict for row in compare_results(base, base)} == {"same"}
+    for row in base["timings"]:
+        row["calls_ms"] = [value / 1000 for value in row["calls_ms"]]
+    (tmp_path / "fast.json").write_text(json.dumps(base))
+    code, result = cli.json(*words, "--compare", tmp_path / "fast.json")
+    assert code == 1 and {row["verdict"] for row in result["comparison"]} == {"slower"}
+    with pytest.raises(UsageError, match="no series in common"):
+        compare_results({"timings": [{**base["timings"][0], "batch": 9}]}, base)
+    with pytest.raises(UsageError, match="not a result"):
+        compare_results({}, base)
+    (tmp_path / "none.json").write_text("{")
+    assert cli(*words, "--compare", tmp_path / "none.json")[0] == 2
