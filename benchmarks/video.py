@@ -27,6 +27,7 @@ from random_students import random_student
 
 from distill.export.maps import encode_outputs, store_maps
 from distill.export.panels import Panels
+from distill.export.pipeline import engine_threads
 from distill.export.predicting import Done
 from distill.export.runners import Runner, num_cores, open_runner
 from distill.export.timing import bench_picture
@@ -82,8 +83,18 @@ def cpu_s() -> float:
 class Case:
     """One student, one clip, one kind of output."""
 
-    def __init__(self, runner: Runner, clip: Path, write: frozenset[str], work: Path, frames: int, batch: int) -> None:
+    def __init__(
+        self,
+        runner: Runner,
+        alone: Runner,
+        clip: Path,
+        write: frozenset[str],
+        work: Path,
+        frames: int,
+        batch: int,
+    ) -> None:
         self.runner, self.clip, self.write, self.work, self.frames = runner, clip, write, work, frames
+        self.alone = alone  # with all cores, as an engine is run when nothing else is
         self.batch = batch
         self.reader = VideoReader(clip)
         self.panels = Panels(runner.spec, self.reader.size_hw)
@@ -104,7 +115,7 @@ class Case:
         n = self.frames
         found: dict[str, Callable[[], object]] = {
             "decode": lambda: [None for _ in self.reader.frames(stop=n, size_hw=self.hw)],
-            "engine": lambda: [self.runner(self.batches[k % len(self.batches)]) for k in range(n // self.batch)],
+            "engine": lambda: [self.alone(self.batches[k % len(self.batches)]) for k in range(n // self.batch)],
         }
         if "maps" in self.write:
             found["maps"] = self._write_maps
@@ -149,7 +160,7 @@ class Case:
         clock = {"time_base": self.reader.time_base, "rate": self.reader.rate}
         with VideoWriter(out / "x.mp4", self.panels.size_hw, **clock) as writer:
             for frame in self.reader.frames(size_hw=self.hw):
-                outputs = {name: value[0] for name, value in self.runner(frame.rgb[None]).items()}
+                outputs = {name: value[0] for name, value in self.alone(frame.rgb[None]).items()}
                 if "maps" in self.write:
                     for name, values in store_maps(outputs, self.runner.spec).items():
                         (out / f"{frame.index:06d}.{name}.png").write_bytes(encode_map(values))
@@ -189,8 +200,11 @@ def main() -> None:
     for preset, tasks, rows, write in itertools.product(options.presets, options.tasks, options.rows, options.write):
         model = random_student(preset, TASKS[tasks], options.work)
         clip = make_clip(options.work / f"clip{rows}_{frames}.mp4", (rows, rows * 16 // 9), frames, options.clip)
-        with open_runner(model, spinning=False) as runner:
-            case = Case(runner, clip, frozenset(write.split("+")), options.work, frames, options.batch)
+        with (
+            open_runner(model, spinning=False, threads=engine_threads(num_cores())) as runner,
+            open_runner(model, spinning=False) as alone,
+        ):
+            case = Case(runner, alone, clip, frozenset(write.split("+")), options.work, frames, options.batch)
             best = measure(case, options.rounds)
         name = f"{preset}, {tasks}, {rows}p, {write}"
         stages = {key: best[key] for key in case.stages()}

@@ -89,7 +89,9 @@ def predict(
     batch: Annotated[
         int | None, typer.Option(min=1, help="Pictures at once; measured, or chosen by their size, unless given.")
     ] = None,
-    threads: Annotated[int | None, typer.Option(min=1, help="Threads of the engine; all cores unless given.")] = None,
+    threads: Annotated[
+        int | None, typer.Option(min=1, help="Threads of one call of the engine; chosen for all cores unless given.")
+    ] = None,
     parallel: Annotated[int, typer.Option(min=1, help="Videos at once; cameras always run all at once.")] = 1,
     segment: Annotated[
         int, typer.Option(min=1, help="Frames between two points from which a killed job goes on.")
@@ -196,7 +198,7 @@ def run_predict(subject: Path, words: list[str], console: Console, options: Opti
     _refuse_overwriting(options, photos, clips, folder, video_out)
     done, started = Done(), time.perf_counter()
     # Engines whose idle threads spin would take the cores from decoder and encoder.
-    with open_subject(subject, threads=options.threads, spinning=not clips) as runner:
+    with open_subject(subject, threads=_threads(options, photos, clips), spinning=not clips) as runner:
         only = _task_shown(options.show, runner)
         if photos and folder is not None:
             with console.progress("photos", len(photos)) as progress:
@@ -208,6 +210,16 @@ def run_predict(subject: Path, words: list[str], console: Console, options: Opti
         index_folder = (folder if photos or clips else None) or options.maps
         _write_index(result, runner, index_folder)
     return result
+
+
+def _threads(options: Options, photos: Sequence[Input], clips: Sequence[_Clip]) -> int | None:
+    """Of one call of the engine: few for videos, whose batches are worked on side by side."""
+    from distill.export.pipeline import engine_threads
+    from distill.export.runners import num_cores
+
+    if options.threads is not None or photos or not clips:
+        return options.threads
+    return engine_threads(num_cores())
 
 
 def _sort_words(words: Sequence[str]) -> tuple[list[Input], list[_Clip]]:

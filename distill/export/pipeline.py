@@ -7,6 +7,8 @@ so what came before it is finished first, and it says which picture it belongs t
 
 from __future__ import annotations
 
+import contextlib
+import os
 import queue
 import threading
 import time
@@ -30,6 +32,10 @@ Result = TypeVar("Result")
 _BATCH_PX = 2_000_000
 """Pixels in one batch at most: a multi-task student makes 34 bytes of maps from each."""
 _MAX_BATCH = {"cpu": 8, "cuda": 32}
+_MAX_CALLS = 4
+"""Calls of the engine side by side at most: each holds a batch of maps in memory."""
+_BEHIND = 5
+"""Steps of niceness."""
 _POLL_S = 0.1
 QUEUE = 2
 """Items that wait between two stages: enough to even out their pace, few enough for memory."""
@@ -265,21 +271,70 @@ def in_batches(pictures: Iterable[Any], batch: int | None, runner: Runner) -> It
 
 
 def infer(
-    runner: Runner, pictures: Iterable[Any], *, batch: int | None = None, watch: Stopwatch | None = None
-) -> Iterator[Any]:
-    """Each picture with its outputs, as a pair, in order; a `Boundary` as it is."""
+    runner: Runner,
+    pictures: Iterable[Any],
+    *,
+    batch: int | None = None,
+    watch: Stopwatch | None = None,
+    workers: int = 1,
+) -> Generator[Any, None, None]:
+    """Each picture with its outputs, as a pair, in order; a `Boundary` as it is.
+
+    Args:
+        runner: The student.
+        pictures: And boundaries.
+        batch: Pictures at once; None chooses by their size.
+        watch: Counts the engine's time.
+        workers: Batches at once; more than one also when the engine's own threads are few (see `engine_workers`).
+    """
     watch = watch or Stopwatch()
-    for group in in_batches(pictures, batch, runner):
+    watch.workers["engine"] = workers
+
+    def run(group: list[Any]) -> Outputs | None:
         if isinstance(group[0], Boundary):
+            return None
+        with watch.stage("engine"), blaming(group):
+            return runner(group[0].rgb[None] if len(group) == 1 else np.stack([picture.rgb for picture in group]))
+
+    def run_behind(group: list[Any]) -> Outputs | None:
+        give_way()
+        return run(group)
+
+    groups = in_batches(pictures, batch, runner)
+    answered = ((group, run(group)) for group in groups) if workers == 1 else _in_pool(groups, run_behind, workers)
+    for group, outputs in answered:
+        if outputs is None:
             yield group[0]
             continue
-        with watch.stage("engine"), blaming(group):
-            images = group[0].rgb[None] if len(group) == 1 else np.stack([picture.rgb for picture in group])
-            outputs = runner(images)
-            del images
         for index, picture in enumerate(group):
             yield picture, {name: value[index] for name, value in outputs.items()}
         del outputs, group, picture
+
+
+def give_way() -> None:
+    """Let this thread run behind those of later stages, where the system can do that for a thread.
+
+    What is nearest to the end of the line goes first: encoders are serial and must never wait for a core, while the
+    engine only fills queues that are full again a moment later.
+    """
+    with contextlib.suppress(OSError, AttributeError):
+        thread = threading.get_native_id()
+        if os.getpriority(os.PRIO_PROCESS, thread) == os.getpriority(os.PRIO_PROCESS, os.getpid()):
+            os.setpriority(os.PRIO_PROCESS, thread, os.getpriority(os.PRIO_PROCESS, thread) + _BEHIND)
+
+
+def engine_workers(runner: Runner, cores: int) -> int:
+    """Batches that a CPU engine should work on at once, so that its threads and those fill the cores.
+
+    Threads of one call wait for each other at every layer, and wait long where decoder and encoder want the cores as
+    well; calls side by side do not.
+    """
+    return max(1, min(_MAX_CALLS, cores // runner.threads)) if "cpu" in runner.engine else 1
+
+
+def engine_threads(cores: int) -> int:
+    """Threads of one call, for `engine_workers` of them to fill the cores."""
+    return max(1, cores // _MAX_CALLS)
 
 
 @contextmanager

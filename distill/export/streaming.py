@@ -8,8 +8,8 @@ from types import TracebackType
 from typing import Any, NamedTuple, Self
 
 from distill.errors import DistillError
-from distill.export.pipeline import Boundary, Picture, Stopwatch, ahead, infer
-from distill.export.runners import Outputs, Runner
+from distill.export.pipeline import Boundary, Picture, Stopwatch, ahead, engine_workers, infer
+from distill.export.runners import Outputs, Runner, num_cores
 from distill.export.stabiliser import Stabiliser, Steadiness
 from distill.spec import StudentSpec
 from distill.video import Frame, Source, open_source
@@ -101,7 +101,8 @@ def open_stream(
     """
     watch = watch or Stopwatch()
     pictures = ahead(watch.items("decode", _pictures(source, size_hw, start, segment)))
-    items = ahead(infer(runner, pictures, batch=batch, watch=watch))
+    workers = engine_workers(runner, num_cores())
+    items = ahead(infer(runner, pictures, batch=batch, watch=watch, workers=workers))
     return items if stabiliser is None else ahead(stabiliser.through(items, watch))
 
 
