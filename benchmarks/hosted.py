@@ -238,7 +238,8 @@ def endurance(requests: int) -> list[Table]:
     again = command(folder, "", "--json", "--shard-size", 100, "--offline", out="again", ask=TWO_TASKS, limits=limits)
     read_s, _ = watched(again, lambda: 0)
     shutil.rmtree(folder)
-    steady = [size for made, size in memory if made >= 0.1 * requests]
+    # When the last answer is there, the process lets go of what asking needed.
+    steady = [size for made, size in memory if 0.1 * requests <= made < requests]
     marks = [
         [made, round(size / 1e6, 1)]
         for share in (0.1, 0.25, 0.5, 0.75, 1.0)

@@ -37,6 +37,10 @@ from distill.errors import UsageError
 from distill.shards import verify
 
 
+# Each of these starts Python several times, which takes long on a busy machine.
+pytestmark = pytest.mark.timeout(300)
+
+
 @pytest.mark.parametrize(("mode", "group"), [("online", False), ("online", True), ("batch", True)])
 def test_killed_at_random_moments_the_shards_are_the_same_and_nothing_is_paid_twice(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: str, group: bool
