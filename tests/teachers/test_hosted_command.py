@@ -36,7 +36,6 @@ from distill.commands.asking import parse_deadline
 from distill.errors import UsageError
 from distill.shards import verify
 
-
 # Each of these starts Python several times, which takes long on a busy machine.
 pytestmark = pytest.mark.timeout(300)
 
