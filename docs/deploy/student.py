@@ -1,0 +1,46 @@
+"""An exported student with numpy and onnxruntime alone (and Pillow to read photos): python student.py MODEL.onnx PHOTO.
+
+Writes PHOTO.depth.npy, PHOTO.normals.npy, PHOTO.semantic.npy: whichever the student answers.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+
+
+class Student:
+    """Everything is in the graph: give it uint8 RGB of any size, and final values come out at that size."""
+
+    def __init__(self, path: str, threads: int = 0) -> None:
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        self.session = onnxruntime.InferenceSession(path, options, providers=onnxruntime.get_available_providers())
+        self.spec = json.loads(self.session.get_modelmeta().custom_metadata_map["distill.spec"])
+        self.names = [output.name for output in self.session.get_outputs()]
+
+    def __call__(self, rgb: np.ndarray) -> dict[str, np.ndarray]:
+        """Maps by name for one picture (h, w, 3), or for a batch (b, h, w, 3)."""
+        batch = rgb if rgb.ndim == 4 else rgb[None]
+        found = self.session.run(self.names, {self.spec["input"]["name"]: np.ascontiguousarray(batch)})
+        return {name: value if rgb.ndim == 4 else value[0] for name, value in zip(self.names, found, strict=True)}
+
+
+def read_photo(path: str) -> np.ndarray:
+    """uint8 RGB, upright."""
+    from PIL import Image, ImageOps
+
+    with Image.open(path) as photo:
+        return np.asarray(ImageOps.exif_transpose(photo).convert("RGB"))
+
+
+if __name__ == "__main__":
+    student = Student(sys.argv[1])
+    for name, value in student(read_photo(sys.argv[2])).items():
+        if not name.endswith("_confidence"):
+            np.save(Path(sys.argv[2]).with_suffix(f".{name}.npy"), value)
+            print(name, value.dtype, value.shape, f"{value.min():.3f} to {value.max():.3f}")
