@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 
+from distill.export.onnx import export_onnx
+from distill.export.runners import open_runner
 from distill.recipe import load_recipe
 from distill.recipe.training import StudentRecipe
 from distill.students.student import build_spec, build_student
@@ -27,3 +31,23 @@ def test_a_student_answers_the_same_on_a_gpu() -> None:
     assert torch.allclose(on_cpu["depth"], on_gpu["depth"], rtol=1e-3)
     assert torch.allclose(on_cpu["normals"], on_gpu["normals"], atol=1e-3)
     assert (on_cpu["semantic"] != on_gpu["semantic"]).float().mean() < 1e-3
+
+
+@pytest.mark.parametrize("options", [{}, {"cuda_graph": True}])
+def test_the_exported_file_answers_the_same_on_a_gpu(tmp_path: Path, options: dict[str, bool]) -> None:
+    import onnxruntime
+
+    if "CUDAExecutionProvider" not in onnxruntime.get_available_providers():
+        pytest.skip("this build of ONNX Runtime has no CUDA provider")
+    torch.manual_seed(0)
+    recipe = load_recipe(StudentRecipe, {"preset": "nano", "size_hw": [64, 96]})
+    student = build_student(recipe, build_spec(recipe, name="t", tasks=TASKS, classes=("a", "b", "c"))).eval()
+    path = export_onnx(student, student.spec, tmp_path / "t.onnx").path
+    image = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (2, 90, 120, 3), dtype=np.uint8))
+    with torch.inference_mode():
+        expected = student(image)
+    with open_runner(path, device="cuda", **options) as runner:
+        for _ in range(3):
+            found = runner(image.cuda())
+    assert all(value.is_cuda for value in found.values())
+    assert torch.allclose(expected["depth"], found["depth"].cpu(), rtol=5e-3)
