@@ -85,7 +85,7 @@ def label(
         typer.Option(
             rich_help_panel=_TRUST, help="Hold labels against their photos: mend or reject drift, score every label."
         ),
-    ] = False,
+    ] = True,
     min_quality: Annotated[
         list[str] | None,
         typer.Option(

@@ -83,7 +83,7 @@ def read_answer(
         label, question = _decode(painted, answer.question, asked)
         placement = _placed(photo, answer, painted, question, known) if register else EXACT
         if not placement.accepted:
-            raise Rejection(f"the answer does not lie over the photo (agreement {placement.score:.2f})")
+            raise Rejection(f"{placement.reason or 'the answer does not lie over the photo'} ({placement.score:.2f})")
     except Rejection as rejection:
         rejection.painted = painted.rgb
         raise
