@@ -226,7 +226,10 @@ def replay_manifest(folder: Path, suffix: str) -> Path:
     """One photo with a depth answer and a semantic one, in every manifest format."""
     from distill.teachers.decoders.depth import encode_depth_rgb
 
-    picture(0, (64, 96)).save(folder / "photo.png")
+    # Two things side by side, as the answers say: answers that lie over no edge of their photo are rejected.
+    pixels = np.random.default_rng(0).normal(60, 4, (64, 96, 3))
+    pixels[:, 48:] += 120
+    Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(folder / "photo.png")
     Image.fromarray(encode_depth_rgb(np.full((64, 96), 3.0, np.float32))).save(folder / "depth.png")
     painted = np.zeros((64, 96, 3), np.uint8)
     painted[:, :48] = (255, 0, 0)
