@@ -20,6 +20,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, UInt8
 from numpy import ndarray
+from scipy.spatial import cKDTree
 
 from distill.teachers.edges import Outline
 from distill.teachers.fit import Fit, approach, fit_bars, refine
@@ -31,6 +32,8 @@ _CANDIDATES = 5
 _MANY, _FEW = 3000, 1200
 _LEAST = 24
 """Points of an outline; with fewer there is nothing to compare."""
+_SAME_SHARE, _SYMMETRIC = 0.006, 0.7
+"""An outline of which this share lies within so much of the longest side of itself turned over is symmetric."""
 _BARS_PREFERRED = 0.25
 """So much less agreement than at the best place is accepted where bars say that the photo ends: labels may lie off."""
 
@@ -65,7 +68,7 @@ class Evidence:
         uncertainty_px: Expected error of the drift on the answer's borders, from the scatter between its parts.
         agreement: At the drift, looked at coarsely.
         agreement_mirrored: The same for the answer turned over, at its own best place: what chance and straight walls
-            give.
+            give; 0 for an answer that is symmetric every way.
         agreement_fine: At the drift, looked at closely.
         agreement_unmended: The same at no drift at all.
         border_px: Length of the answer's borders; clear ones count fully, at most 3000 px of them.
@@ -80,6 +83,11 @@ class Evidence:
     agreement_unmended: float
     border_px: float
     barred: bool
+
+    @property
+    def margin(self) -> float:
+        """How far the agreement exceeds that of the answer turned over."""
+        return self.agreement - self.agreement_mirrored
 
 
 def find_drift(
@@ -109,9 +117,12 @@ def find_drift(
     fit = refine(overlay, many, fit.pull, 0, offsets_px, (1.5, 1.0), bars)
     unmended = refine(overlay, many, np.zeros(4), 0, offsets_px, (), [])
     mirrored = max(
-        approach(overlay, turned.thinned(_FEW), start, []).agreement
-        for turned in (overlay.outline.mirrored(sign) for sign in ((1, -1), (-1, 1), (-1, -1)))
-        for start in sweep.best(turned, 1)
+        (
+            approach(overlay, turned.thinned(_FEW), start, []).agreement
+            for turned in _turned(overlay.outline, max(overlay.size_hw))
+            for start in sweep.best(turned, 1)
+        ),
+        default=0.0,
     )
     return Evidence(
         _drift(overlay, fit.pull),
@@ -123,6 +134,19 @@ def find_drift(
         float(many.weight.sum()),
         bool(bars),
     )
+
+
+def _turned(outline: Outline, longest_px: float) -> list[Outline]:
+    """The outline turned over, in the ways that change it: a symmetric one is itself and no counter-example."""
+    tree = cKDTree(outline.place)
+    found = []
+    for sign in ((1, -1), (-1, 1), (-1, -1)):
+        turned = outline.mirrored(sign)
+        some = turned.thinned(_FEW)
+        apart, _ = tree.query(some.place, distance_upper_bound=_SAME_SHARE * longest_px)
+        if float(some.weight[np.isfinite(apart)].sum()) < _SYMMETRIC * float(some.weight.sum()):
+            found.append(turned)
+    return found
 
 
 def _best(overlay: Overlay, points: Outline, starts: list[Float[ndarray, " 4"]], bars: Bars) -> Fit:

@@ -260,3 +260,16 @@ def test_a_placement_survives_json() -> None:
 def test_small_and_thin_answers_do_not_crash(size_hw: tuple[int, int]) -> None:
     painted = np.random.default_rng(0).integers(0, 256, (*size_hw, 3), dtype=np.uint8)
     assert 0 <= estimate(painted, painted, "stretch").score <= 1
+
+
+@pytest.mark.parametrize("halves", ["left and right", "top and bottom"])
+def test_a_symmetric_answer_is_not_rejected_for_agreeing_with_itself(halves: str) -> None:
+    size_hw = (256, 384)
+    second = np.zeros(size_hw, bool)
+    second[:, size_hw[1] // 2 :] = True
+    if halves == "top and bottom":
+        second = np.zeros(size_hw, bool)
+        second[size_hw[0] // 2 :] = True
+    pixels = np.random.default_rng(0).normal(60, 4, (*size_hw, 3)) + 120 * second[..., None]
+    painted = np.where(second[..., None], (0, 0, 255), (255, 0, 0)).astype(np.uint8)
+    assert estimate(pixels.clip(0, 255).astype(np.uint8), painted).accepted
