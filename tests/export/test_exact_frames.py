@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from distill.video import VideoReader
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from test_video import make_clip, read_number
 
-SHARED = Path("/work/shared/data/video")
+SHARED = Path(os.environ.get("DISTILL_DATA", "data")) / "video"
 VARIABLE = [0, 33, 66, 200, 300, 333, 700, 733, 766, 1000, 1040, 1080, 1500, 1501, 1600, 2000, 2040, 2080, 3000, 3001]
 CASES = {
     "constant rate, B-frames": ("a.mp4", {}),
