@@ -33,7 +33,10 @@ _MANY, _FEW = 3000, 1200
 _LEAST = 24
 """Points of an outline; with fewer there is nothing to compare."""
 _SAME_SHARE, _SYMMETRIC = 0.006, 0.7
-"""An outline of which this share lies within so much of the longest side of itself turned over is symmetric."""
+"""An outline of which this share (more than chance) lies within so much of the longest side of itself turned over is
+symmetric."""
+CHANCE = -1.0
+"""Agreement of an answer that lies 10 px or more off: real pairs drawn off on purpose had -0.9 to -1.05."""
 _BARS_PREFERRED = 0.25
 """So much less agreement than at the best place is accepted where bars say that the photo ends: labels may lie off."""
 
@@ -68,7 +71,7 @@ class Evidence:
         uncertainty_px: Expected error of the drift on the answer's borders, from the scatter between its parts.
         agreement: At the drift, looked at coarsely.
         agreement_mirrored: The same for the answer turned over, at its own best place: what chance and straight walls
-            give; 0 for an answer that is symmetric every way.
+            give; `CHANCE` for an answer that is symmetric every way.
         agreement_fine: At the drift, looked at closely.
         agreement_unmended: The same at no drift at all.
         border_px: Length of the answer's borders; clear ones count fully, at most 3000 px of them.
@@ -122,7 +125,7 @@ def find_drift(
             for turned in _turned(overlay.outline, max(overlay.size_hw))
             for start in sweep.best(turned, 1)
         ),
-        default=0.0,
+        default=CHANCE,
     )
     return Evidence(
         _drift(overlay, fit.pull),
@@ -139,12 +142,18 @@ def find_drift(
 def _turned(outline: Outline, longest_px: float) -> list[Outline]:
     """The outline turned over, in the ways that change it: a symmetric one is itself and no counter-example."""
     tree = cKDTree(outline.place)
+    reach_px = _SAME_SHARE * longest_px
+    low, high = outline.place.min(axis=0), outline.place.max(axis=0)
+    anywhere = np.random.default_rng(0).uniform(low, high, (_FEW, 2))
+    # Where borders are everywhere, any point lies near one.
+    chance = float(np.isfinite(tree.query(anywhere, distance_upper_bound=reach_px)[0]).mean())
     found = []
     for sign in ((1, -1), (-1, 1), (-1, -1)):
         turned = outline.mirrored(sign)
         some = turned.thinned(_FEW)
-        apart, _ = tree.query(some.place, distance_upper_bound=_SAME_SHARE * longest_px)
-        if float(some.weight[np.isfinite(apart)].sum()) < _SYMMETRIC * float(some.weight.sum()):
+        apart, _ = tree.query(some.place, distance_upper_bound=reach_px)
+        same = float(some.weight[np.isfinite(apart)].sum() / some.weight.sum())
+        if same - chance < _SYMMETRIC * (1 - chance):
             found.append(turned)
     return found
 
