@@ -124,7 +124,7 @@ def _task_blocks(task: Task, found: Mapping[str, Any], gallery: Gallery | None) 
         blocks.append(Text(_describe_ceiling(task, found["ceiling"])))
     if "per_class" in found:
         blocks.append(_class_table(found["per_class"], list(scores)))
-    blocks += [_slice_table(kind, rows, list(scores)) for kind, rows in found["slices"].items()]
+    blocks += [_slice_table(kind, rows, list(scores)) for kind, rows in found.get("slices", {}).items()]
     if gallery and "classes" in found:
         colours = class_colours(len(found["classes"]))
         blocks.append(Swatches({name: colours[index].tolist() for index, name in enumerate(found["classes"])}))
@@ -167,8 +167,12 @@ def _certainty_table(task: Task, found: Mapping[str, Any]) -> Table:
     metric, label = HEADLINE[task]
     first, rows = next(iter(found["scores"]), ""), list[list[Cell]]()
     for name in found["scores"]:
-        row: list[Cell] = [name, found["scores"][name].get(metric), *found["intervals"][name].get(metric, (None, None))]
-        difference = found["differences"].get(name, {}).get(metric)
+        row: list[Cell] = [
+            name,
+            found["scores"][name].get(metric),
+            *found.get("intervals", {}).get(name, {}).get(metric, (None, None)),
+        ]
+        difference = found.get("differences", {}).get(name, {}).get(metric)
         keys = ("difference", "low", "high", "p", "photos")
         rows.append([*row, *((difference[key] if difference else None) for key in keys)])
     return Table(

@@ -91,12 +91,12 @@ class Runner(ABC):
         if wanted is not None and shape[1:3] != wanted:
             raise DistillError(
                 f"{self.name}: made for pictures of {wanted[0]}x{wanted[1]} px alone, these are {shape[1]}x{shape[2]}",
-                hint="resize the pictures, or export without --picture-size",
+                hint="resize the pictures, or export the student anew for pictures of any size",
             )
         if most is not None and shape[0] > most:
             raise DistillError(
                 f"{self.name}: made for at most {most} pictures at once, these are {shape[0]}",
-                hint="choose a smaller --batch, or export with a larger --max-batch",
+                hint="choose a smaller --batch",
             )
 
 
