@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from distill.commands.checking import read_thresholds
+from distill.commands.checking import read_checks, read_thresholds
 from distill.errors import UsageError
 from distill.shards import read_samples
 from distill.tasks import Task
@@ -97,3 +97,15 @@ def test_wrong_thresholds_are_refused(word: str) -> None:
 def test_thresholds_by_task() -> None:
     found = read_thresholds("--min-quality", ["0.3", "depth=0.6"])
     assert found[Task.DEPTH] == 0.6 and found[Task.NORMALS] == 0.3
+
+
+def test_specialists_are_scored_where_it_is_asked_for() -> None:
+    nothing = {"min_quality": [], "full_quality": [], "calibration": None}
+    plain = read_checks(check=True, **nothing)
+    assert plain is not None and plain.register and not plain.specialists
+    assert read_checks(check=False, **nothing) is None
+    for asked in (
+        read_checks(check=True, **nothing | {"min_quality": ["0.5"]}),
+        read_checks(check=True, **nothing, learn=True),
+    ):
+        assert asked is not None and asked.specialists

@@ -14,9 +14,17 @@ if TYPE_CHECKING:
 
 
 def read_checks(
-    *, check: bool, min_quality: Sequence[str], full_quality: Sequence[str], calibration: Path | None
+    *,
+    check: bool,
+    min_quality: Sequence[str],
+    full_quality: Sequence[str],
+    calibration: Path | None,
+    learn: bool = False,
 ) -> Checks | None:
     """The checks that were asked for; None when there are none.
+
+    Specialists' labels are scored where someone makes something of the scores: a threshold, a calibration, or (`learn`)
+    the making of one.
 
     Raises:
         UsageError: A threshold that is none, an unreadable calibration.
@@ -29,7 +37,8 @@ def read_checks(
     if not (check or least or full):
         return None
     known = read_calibration(calibration).tasks if calibration is not None else {}
-    return Checks(min_quality=least, full_quality=full, calibrations=known)
+    scored = bool(least or full or known or learn)
+    return Checks(min_quality=least, full_quality=full, calibrations=known, specialists=scored)
 
 
 def read_thresholds(option: str, words: Sequence[str]) -> dict[Task, float]:

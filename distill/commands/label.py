@@ -189,6 +189,7 @@ def label(
             min_quality=min_quality or [],
             full_quality=full_quality or [],
             calibration=None if calibrate is not None else where,
+            learn=calibrate is not None,
         ),
         asking=Asking(samples=samples, flip=flip, permute=permute, fuse=fuse),
         store=store or (out.parent / "answers" if keeps_answers(recipe) else None),

@@ -25,6 +25,8 @@ class Checks:
         min_quality: Labels of a task that score lower are rejected, in [0, 1].
         full_quality: Labels that score lower weigh less, in proportion.
         calibrations: What the scores are worth; equal weights for a task that has none.
+        specialists: Score labels of specialists, too, which lie over their photos by construction and are sure by their
+            own word.
         memory: A folder that remembers where answers were found on their photos; None: nothing is remembered.
     """
 
@@ -32,12 +34,14 @@ class Checks:
     min_quality: Mapping[Task, float] = field(default_factory=dict[Task, float])
     full_quality: Mapping[Task, float] = field(default_factory=dict[Task, float])
     calibrations: Mapping[Task, TaskCalibration] = field(default_factory=dict[Task, TaskCalibration])
+    specialists: bool = False
     memory: Path | None = None
 
     def fingerprint(self) -> dict[str, Any]:
         """Everything that decides labels, as plain values."""
         return {
             "register": self.register,
+            "specialists": self.specialists,
             "min_quality": {str(task): value for task, value in self.min_quality.items()},
             "full_quality": {str(task): value for task, value in self.full_quality.items()},
             "calibrations": {str(task): value.model_dump() for task, value in self.calibrations.items()},

@@ -47,6 +47,6 @@ class PredictingTeacher:
                 lesson.labels[label.task] = placed
                 record = {"task": str(label.task), "teacher": self.name, "licence": self.licence, "terms": self.terms}
                 lesson.records.append(record | {"cost_usd": 0.0} | describe(placed))
-        if self._checks is not None:
+        if self._checks is not None and self._checks.specialists:
             score_lesson(photo, lesson, self._checks)
         return [lesson]
