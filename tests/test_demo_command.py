@@ -13,6 +13,7 @@ from distill.video import VideoReader
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(300)
 def test_the_demo_goes_from_painted_answers_to_an_overlay_video(tmp_path: Path):
     arguments = ("--scenes", "64", "--held-out", "4", "--minutes", "0.05", "--frames", "6", "--json")
     done = subprocess.run(

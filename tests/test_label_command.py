@@ -150,6 +150,7 @@ def contents(folder: Path) -> dict[str, str]:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(300)
 def test_killed_at_random_moments_the_resumed_shards_are_byte_identical(tmp_path: Path):
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     scenes = 240
