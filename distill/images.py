@@ -55,9 +55,11 @@ class Photo:
         name: How to name it to a person: its path, or video and frame number.
         data: The file's own bytes, untouched.
         suffix: Of the format that the bytes have, whatever the file was called; no dot, such as ``jpg``.
-        rgb: Pixels as a person sees them: orientation applied, alpha over white, 16 bit scaled to 8.
+        rgb: Pixels as a person sees them: orientation applied, alpha over white, 16 bit scaled to 8. May be smaller
+            than the photo where its reader said how small is enough.
         sha256: Of `data`, in hex.
         origin: Where it came from, for teachers that know more than the pixels; such as ``{"scene": 12}``.
+        full_hw: (height, width) of the photo after orientation, where `rgb` is smaller.
     """
 
     key: str
@@ -67,11 +69,12 @@ class Photo:
     rgb: UInt8[ndarray, "h w 3"]
     sha256: str
     origin: dict[str, int | float | str]
+    full_hw: tuple[int, int] | None = None
 
     @property
     def size_hw(self) -> tuple[int, int]:
-        """(height, width) after orientation."""
-        return self.rgb.shape[0], self.rgb.shape[1]
+        """(height, width) of the photo after orientation, however small it was read."""
+        return self.full_hw or (self.rgb.shape[0], self.rgb.shape[1])
 
 
 def read_file(path: Path) -> bytes:
@@ -88,19 +91,34 @@ def read_file(path: Path) -> bytes:
     return path.read_bytes()
 
 
-def read_photo(data: bytes, *, key: str, name: str, origin: dict[str, int | float | str] | None = None) -> Photo:
+def read_photo(
+    data: bytes,
+    *,
+    key: str,
+    name: str,
+    origin: dict[str, int | float | str] | None = None,
+    enough_hw: tuple[int, int] | None = None,
+) -> Photo:
     """The photo in these bytes.
+
+    Args:
+        data: The file's own.
+        key: As `Photo.key`.
+        name: As `Photo.name`.
+        origin: As `Photo.origin`.
+        enough_hw: Its pixels may be read at any size that is no smaller; a large JPEG takes a third of the time.
 
     Raises:
         DistillError: Empty, not a picture, truncated, too large or too small; the sentence names the file.
     """
-    rgb, suffix = decode_rgb(data, name)
-    if min(rgb.shape[:2]) < MIN_SIDE_PX:
+    rgb, suffix, full_hw = _decode(data, name, enough_hw)
+    if min(full_hw) < MIN_SIDE_PX:
         raise DistillError(
-            f"{name}: {rgb.shape[1]}x{rgb.shape[0]} px is too small; both sides need at least {MIN_SIDE_PX} px",
+            f"{name}: {full_hw[1]}x{full_hw[0]} px is too small; both sides need at least {MIN_SIDE_PX} px",
             hint="remove it",
         )
-    return Photo(key, name, data, suffix, rgb, hashlib.sha256(data).hexdigest(), origin or {})
+    smaller = full_hw if full_hw != rgb.shape[:2] else None
+    return Photo(key, name, data, suffix, rgb, hashlib.sha256(data).hexdigest(), origin or {}, smaller)
 
 
 def decode_rgb(data: bytes, name: str) -> tuple[UInt8[ndarray, "h w 3"], str]:
@@ -109,6 +127,13 @@ def decode_rgb(data: bytes, name: str) -> tuple[UInt8[ndarray, "h w 3"], str]:
     Raises:
         DistillError: The bytes are no readable picture, or announce more than `MAX_PIXELS`.
     """
+    return _decode(data, name)[:2]
+
+
+def _decode(
+    data: bytes, name: str, enough_hw: tuple[int, int] | None = None
+) -> tuple[UInt8[ndarray, "h w 3"], str, tuple[int, int]]:
+    """(pixels, suffix, full size) as `decode_rgb`; a JPEG may come at 1/2, 1/4 or 1/8 of its size if that is enough."""
     if not data:
         raise DistillError(f"{name}: the file is empty", hint="copy it again")
     try:
@@ -121,10 +146,14 @@ def decode_rgb(data: bytes, name: str) -> tuple[UInt8[ndarray, "h w 3"], str]:
                     raise DistillError(
                         f"{name}: {picture.format} pictures are not supported", hint="convert it to JPEG or PNG"
                     )
+                lying = picture.getexif().get(_ORIENTATION, 1) in _LYING
+                full_hw = picture.size if lying else picture.size[::-1]
+                if enough_hw is not None and picture.format in ("JPEG", "MPO"):
+                    picture.draft(None, enough_hw if lying else enough_hw[::-1])
                 picture.load()
                 # In place: the copies would cost a third of the time of a large JPEG.
                 ImageOps.exif_transpose(picture, in_place=True)
-                return np.array(_as_rgb(picture)), suffix
+                return np.array(_as_rgb(picture)), suffix, full_hw
     except DistillError:
         raise
     except Exception as error:  # Pillow's plug-ins raise nearly anything on broken bytes
@@ -198,20 +227,23 @@ def _as_rgb(picture: Image.Image) -> Image.Image:
     return picture if picture.mode == "RGB" else picture.convert("RGB")
 
 
-# Level 1 and one filter for all rows: 18 ms and 565 kB for a 1280x720 depth map, where trying five filters for every
-# row and OpenCV's own choice of run lengths take 33 ms and 1040 kB. Eight bits (normals, ids) do best with run lengths.
-_PNG_GRAY16 = [
+# Level 1 and one filter for all rows: 18 ms and 565 kB for a 1280x720 depth map read off a painting, where trying five
+# filters for every row and OpenCV's own choice of run lengths take 33 ms and 1040 kB. Eight bits (normals, ids) do best
+# with run lengths, and so does what a network says, whose neighbours are hardly ever equal: half the time, as small.
+_PNG_MATCHES = [
     *(cv2.IMWRITE_PNG_COMPRESSION, 1),
     *(cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_SUB),
     *(cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_DEFAULT),
 ]
-_PNG_8BIT = [*_PNG_GRAY16[:-1], cv2.IMWRITE_PNG_STRATEGY_RLE]
+_PNG_RUNS = [*_PNG_MATCHES[:-1], cv2.IMWRITE_PNG_STRATEGY_RLE]
+_EQUAL_NEIGHBOURS = 0.1
 
 
 def encode_map(values: Shaped[ndarray, "h w *c"]) -> bytes:
     """A lossless PNG of a uint8 or uint16 map (gray, or RGB in the last axis)."""
     ordered = values[..., ::-1] if values.ndim == 3 else values
-    done, data = cv2.imencode(".png", np.ascontiguousarray(ordered), _PNG_GRAY16 if values.itemsize > 1 else _PNG_8BIT)
+    matches = values.itemsize > 1 and np.mean(values[::8, 1:] == values[::8, :-1]) > _EQUAL_NEIGHBOURS
+    done, data = cv2.imencode(".png", np.ascontiguousarray(ordered), _PNG_MATCHES if matches else _PNG_RUNS)
     if not done:
         raise DistillError(f"a map of {values.dtype} and shape {values.shape} cannot be written as PNG")
     return data.tobytes()

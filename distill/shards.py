@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -131,13 +131,15 @@ def write_shard(path: Path, samples: Iterable[Sample]) -> ShardEntry:
     count = 0
     try:
         with temporary.open("wb") as file:
-            with tarfile.open(fileobj=file, mode="w", format=tarfile.PAX_FORMAT) as tar:
+            digested = _Digested(file)
+            with tarfile.open(fileobj=digested, mode="w", format=tarfile.PAX_FORMAT) as tar:  # type: ignore[call-overload]
                 for sample in samples:
                     _add_sample(tar, sample)
                     count += 1
             file.flush()
             os.fsync(file.fileno())
-        entry = ShardEntry(name=path.name, samples=count, bytes=temporary.stat().st_size, sha256=file_sha256(temporary))
+        digest = digested.sha256.hexdigest()
+        entry = ShardEntry(name=path.name, samples=count, bytes=temporary.stat().st_size, sha256=digest)
         temporary.replace(path)
         return entry
     except OSError as error:
@@ -147,6 +149,20 @@ def write_shard(path: Path, samples: Iterable[Sample]) -> ShardEntry:
         ) from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+class _Digested:
+    """A file that is written from front to back, as tars are, and digested on the way."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file, self.sha256 = file, hashlib.sha256()
+
+    def write(self, data: bytes) -> int:
+        self.sha256.update(data)
+        return self._file.write(data)
+
+    def tell(self) -> int:
+        return self._file.tell()
 
 
 def _add_sample(tar: tarfile.TarFile, sample: Sample) -> None:

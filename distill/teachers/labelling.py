@@ -30,7 +30,7 @@ from distill.teachers.checks import Checks
 from distill.teachers.evidence import evidence
 from distill.teachers.generators.hosted.painter import Wants
 from distill.teachers.lookahead import worked
-from distill.teachers.previews import write_preview
+from distill.teachers.previews import WIDTH_PX, write_preview
 from distill.teachers.sources import ScenesSource, Source, Unreadable, open_source
 
 PARTS = ".parts"
@@ -165,7 +165,7 @@ def label_slice(job: Job, index: int, advance: Callable[[int], None] = lambda co
 def _samples(job: Job, index: int, accounts: Accounts, advance: Callable[[int], None]) -> Iterator[Sample]:
     """The samples of a slice; a few photos in memory at a time."""
     start, stop = job.bounds(index)
-    photos = job.source.read(start, stop)
+    photos = job.source.read(start, stop, _enough_hw(job.teacher))
     learned = worked(photos, lambda photo: _learn(job, photo), getattr(job.teacher, "side_by_side", 1))
     for position, (photo, outcome) in enumerate(learned, start):
         advance(1)
@@ -180,6 +180,12 @@ def _samples(job: Job, index: int, accounts: Accounts, advance: Callable[[int], 
                 write_preview(job.out, position, number, photo, lesson)
             if sample is not None:
                 yield sample
+
+
+def _enough_hw(teacher: Teacher) -> tuple[int, int] | None:
+    """How large photos have to be read for this teacher and for previews, (height, width); None: as they are."""
+    wanted: tuple[int, int] | None = getattr(teacher, "enough_hw", None)
+    return None if wanted is None else (max(wanted[0], WIDTH_PX), max(wanted[1], WIDTH_PX))
 
 
 def _learn(job: Job, photo: Photo | Unreadable) -> list[tuple[Lesson, Sample | None]] | str:

@@ -34,6 +34,16 @@ class PredictingTeacher:
         self.side_by_side = side_by_side
         """How many photos may be worked on at once, in threads."""
 
+    @property
+    def enough_hw(self) -> tuple[int, int] | None:
+        """How large a photo has to be read at least, (height, width); None: as it is.
+
+        Raises:
+            DistillError: The specialist says so itself, and cannot be opened.
+        """
+        held_against_photos = self._checks is not None and self._checks.specialists
+        return None if held_against_photos else getattr(self._specialist, "enough_hw", None)
+
     def teach(self, photo: Photo) -> list[Lesson]:
         """One lesson with every task.
 

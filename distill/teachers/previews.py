@@ -26,7 +26,8 @@ from distill.tasks import IGNORE_SEMANTIC, Gauge, Task
 from distill.teachers.base import Lesson
 
 PREVIEWS = "previews"
-_WIDTH_PX = 360
+WIDTH_PX = 360
+"""Of every picture."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,8 +83,8 @@ def read_previews(out: Path) -> list[Preview]:
 
 
 def _small(picture: UInt8[ndarray, "h w 3"]) -> UInt8[ndarray, "h2 w2 3"]:
-    scale = _WIDTH_PX / picture.shape[1]
+    scale = WIDTH_PX / picture.shape[1]
     if scale >= 1:
         return picture
-    size_wh = (_WIDTH_PX, max(1, round(picture.shape[0] * scale)))
+    size_wh = (WIDTH_PX, max(1, round(picture.shape[0] * scale)))
     return cv2.resize(picture, size_wh, interpolation=cv2.INTER_AREA)

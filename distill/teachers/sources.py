@@ -38,8 +38,8 @@ class Source(Protocol):
         """A digest of which photos these are, so that a resumed job notices when they have changed."""
         ...
 
-    def read(self, start: int, stop: int) -> Iterator[Photo | Unreadable]:
-        """These photos in order; a bad one comes as the reason why it is bad."""
+    def read(self, start: int, stop: int, enough_hw: tuple[int, int] | None = None) -> Iterator[Photo | Unreadable]:
+        """These photos in order, at least `enough_hw` large; a bad one comes as the reason why it is bad."""
         ...
 
 
@@ -87,10 +87,12 @@ class _FilesSource:
             digest.update(f"{file.name}\0{file.key}\0{size}\n".encode(errors="surrogateescape"))
         return digest.hexdigest()
 
-    def read(self, start: int, stop: int) -> Iterator[Photo | Unreadable]:
+    def read(self, start: int, stop: int, enough_hw: tuple[int, int] | None = None) -> Iterator[Photo | Unreadable]:
         for file in self._files[start:stop]:
             try:
-                yield read_photo(read_file(file.path), key=file.key, name=file.name, origin={"path": str(file.path)})
+                origin: dict[str, int | float | str] = {"path": str(file.path)}
+                data = read_file(file.path)
+                yield read_photo(data, key=file.key, name=file.name, origin=origin, enough_hw=enough_hw)
             except OSError as error:
                 yield Unreadable(file.name, f"cannot be read: {error.strerror or error}")
             except DistillError as error:
@@ -114,7 +116,7 @@ class _VideoSource:
     def identity(self, start: int, stop: int) -> str:
         return f"{self._path.name} {self._path.stat().st_size} every {self._every}: {start}-{stop}"
 
-    def read(self, start: int, stop: int) -> Iterator[Photo | Unreadable]:
+    def read(self, start: int, stop: int, enough_hw: tuple[int, int] | None = None) -> Iterator[Photo | Unreadable]:
         name = self._path.name
         try:
             with VideoReader(self._path) as reader:
@@ -144,21 +146,23 @@ class _ShardsSource:
     def identity(self, start: int, stop: int) -> str:
         return " ".join(shard.sha256 for shard in self._shards) + f": {start}-{stop}"
 
-    def read(self, start: int, stop: int) -> Iterator[Photo | Unreadable]:
+    def read(self, start: int, stop: int, enough_hw: tuple[int, int] | None = None) -> Iterator[Photo | Unreadable]:
         first = 0
         for shard in self._shards:
             low, high = max(start - first, 0), min(stop - first, shard.samples)
             if low < high:
-                yield from self._read_shard(self._folder / shard.name, low, high)
+                yield from self._read_shard(self._folder / shard.name, low, high, enough_hw)
             first += shard.samples
 
-    def _read_shard(self, path: Path, low: int, high: int) -> Iterator[Photo | Unreadable]:
+    def _read_shard(
+        self, path: Path, low: int, high: int, enough_hw: tuple[int, int] | None
+    ) -> Iterator[Photo | Unreadable]:
         """Samples [low, high) of one tar; those behind a damage come as what cannot be used."""
         index = 0
         try:
             for sample in read_shard(path):
                 if low <= index < high:
-                    yield self._photo(sample)
+                    yield self._photo(sample, enough_hw)
                 index += 1
                 if index == high:
                     return
@@ -166,12 +170,11 @@ class _ShardsSource:
             for missing in range(max(index, low), high):
                 yield Unreadable(f"{path.name}#{missing}", str(error))
 
-    def _photo(self, sample: Sample) -> Photo | Unreadable:
+    def _photo(self, sample: Sample, enough_hw: tuple[int, int] | None) -> Photo | Unreadable:
         try:
             name = str(sample.meta.get("name", sample.key))
-            return read_photo(
-                sample.photo, key=self._prefix + sample.key, name=name, origin=sample.meta.get("origin", {})
-            )
+            key, origin = self._prefix + sample.key, sample.meta.get("origin", {})
+            return read_photo(sample.photo, key=key, name=name, origin=origin, enough_hw=enough_hw)
         except DistillError as error:
             return Unreadable(sample.key, str(error))
 
@@ -197,9 +200,9 @@ class _ChainedSource:
     def identity(self, start: int, stop: int) -> str:
         return "; ".join(source.identity(low, high) for source, low, high in self._parts(start, stop))
 
-    def read(self, start: int, stop: int) -> Iterator[Photo | Unreadable]:
+    def read(self, start: int, stop: int, enough_hw: tuple[int, int] | None = None) -> Iterator[Photo | Unreadable]:
         for source, low, high in self._parts(start, stop):
-            yield from source.read(low, high)
+            yield from source.read(low, high, enough_hw)
 
 
 def open_source(inputs: Sequence[str], *, every: int = 1, leave_out: Sequence[Path] = ()) -> Source:
@@ -292,7 +295,7 @@ class ScenesSource:
         """As `Source.identity`."""
         return f"scenes {self._recipe.first + start}-{self._recipe.first + stop} of seed {self._recipe.seed}"
 
-    def read(self, start: int, stop: int) -> Iterator[Photo | Unreadable]:
+    def read(self, start: int, stop: int, enough_hw: tuple[int, int] | None = None) -> Iterator[Photo | Unreadable]:
         """As `Source.read`."""
         from distill.teachers.generators.synthetic.generator import scene_photo
 
