@@ -26,7 +26,7 @@ _BATCHES = (1, 8)
 _TORCH = "torch"
 _METHOD = (
     "scores are of the artefact itself, on the same pictures as the original's; p50 of one picture, images/s in batches"
-    " of 8, arrays in, final maps out, all artefacts taking turns call by call"
+    " of 8, arrays in, final maps out, all artefacts in turns"
 )
 
 
@@ -236,7 +236,7 @@ def _with_siblings(targets: Mapping[str, TargetRecipe], console: Console) -> dic
 def _time(
     shop: Workshop, made: Sequence[Artefact], seconds: float, threads: int | None, console: Console
 ) -> list[Timing]:
-    """All that passed and runs here, and the original, call by call in turns."""
+    """All that passed and runs here, and the original, in turns."""
     from distill.export.runners import open_runner
     from distill.export.timing import time_runners
 

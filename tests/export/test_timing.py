@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import time
+from itertools import groupby
 
 import pytest
 from PIL import Image
@@ -13,12 +14,31 @@ from distill.export.timing import MIN_CALLS, WARM_UP_CALLS, Timing, bench_pictur
 from distill.images import encode_jpeg
 
 
-def test_calls_take_turns_and_are_all_counted() -> None:
+def test_calls_take_turns_and_all_but_the_first_of_each_are_counted() -> None:
     made: list[str] = []
-    measured = time_calls({name: lambda name=name: made.append(name) for name in "ab"}, seconds=0.01)
-    warm = ["a"] * WARM_UP_CALLS + ["b"] * WARM_UP_CALLS
-    assert made == warm + ["a", "b"] * len(measured["a"])
-    assert len(measured["a"]) == len(measured["b"]) >= MIN_CALLS
+
+    def call(name: str) -> None:
+        made.append(name)
+        time.sleep(0.002)
+
+    measured = time_calls({name: lambda name=name: call(name) for name in "ab"}, seconds=0.03)
+    assert made[: 2 * WARM_UP_CALLS] == ["a"] * WARM_UP_CALLS + ["b"] * WARM_UP_CALLS
+    turns = [(name, len(list(group))) for name, group in groupby(made[2 * WARM_UP_CALLS :])]
+    assert [name for name, _ in turns] == ["a", "b"] * (len(turns) // 2)
+    for name in "ab":
+        counted = sum(max(1, length - 1) for other, length in turns if other == name)
+        assert len(measured[name]) == counted >= MIN_CALLS
+
+
+def test_slow_calls_are_turns_of_their_own_and_all_counted() -> None:
+    made: list[str] = []
+
+    def call(name: str) -> None:
+        made.append(name)
+        time.sleep(0.004)
+
+    measured = time_calls({name: lambda name=name: call(name) for name in "ab"}, seconds=0.003)
+    assert made[2 * WARM_UP_CALLS :] == ["a", "b"] * MIN_CALLS and len(measured["a"]) == MIN_CALLS
 
 
 def test_a_slow_call_is_seen_as_slow() -> None:
