@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 
 _METHOD = (
     "engine: one call, pictures in memory, final maps out. end_to_end: from JPEG bytes to final maps. All subjects take"
-    " turns, call by call, after three calls to warm up; pictures are generated and compress like photos. Loading is"
-    " timed with the libraries imported and the file in the cache. Memory is what this process"
-    " grew by from loading to the end of the first call: at least that much is needed."
+    " turns of a tenth of a second, after three calls to warm up; pictures are generated and compress like photos."
+    " Loading is timed with the libraries imported and the file in the cache. Memory is what this process grew by from"
+    " loading to the end of the first call: at least that much is needed."
 )
 
 
@@ -234,7 +234,7 @@ def _open(path: Path, threads: int | None, taken: set[str]) -> tuple[str, Runner
         "path": str(path),
         "engine": runner.engine,
         "threads": runner.threads,
-        "tasks": [str(task) for task in runner.spec.tasks],
+        "tasks": [str(task) for task in runner.spec.answers],
         "backbone": runner.spec.backbone,
         "working_size_hw": list(runner.spec.input.size_hw),
         "size_bytes": path.stat().st_size if path.is_file() else (path / "weights.safetensors").stat().st_size,

@@ -51,6 +51,7 @@ def export(
     max_delta1: Annotated[float, typer.Option(min=0, help="Budget: depth may differ by this share.")] = 0.001,
     max_normals_deg: Annotated[float, typer.Option(min=0, help="Budget: normals may differ by this angle.")] = 0.1,
     max_miou: Annotated[float, typer.Option(min=0, help="Budget: classes may differ by this share.")] = 0.001,
+    max_pmf1: Annotated[float, typer.Option(min=0, help="Budget: instances may differ by this share.")] = 0.005,
     plan: Annotated[bool, typer.Option("--plan", help="Say what would be done, and stop.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as one JSON object.")] = False,
 ) -> None:
@@ -99,7 +100,7 @@ def export(
     if plan:
         show_plan(run, out, samples, num_samples, console)
         return
-    budgets = Budgets(delta1=max_delta1, normals_deg=max_normals_deg, miou=max_miou)
+    budgets = Budgets(delta1=max_delta1, normals_deg=max_normals_deg, miou=max_miou, pmf1=max_pmf1)
     result = run_export(run, console, out=out, samples=samples, num_samples=num_samples, opset=opset, budgets=budgets)
     console.result(result, _text(result))
     if not result["parity"]["passed"]:
@@ -164,11 +165,11 @@ def show_plan(run: Path, out: Path | None, samples: Path | None, num_samples: in
     samples = samples or trained_on(run)
     weights = run / "weights.safetensors"
     size_bytes = weights.stat().st_size if weights.is_file() else 0
-    tasks = ", ".join(spec.tasks)
+    tasks = ", ".join(spec.answers)
     values = {
         "target": "onnx",
         "path": str(_out_path(run, out, spec)),
-        "tasks": [str(task) for task in spec.tasks],
+        "tasks": [str(task) for task in spec.answers],
         "backbone": spec.backbone,
         "size_bytes": size_bytes,
         "samples": str(samples) if samples else "generated",

@@ -48,7 +48,7 @@ def _from_shards(folder: Path, spec: StudentSpec) -> Iterator[ParitySample]:
     for sample in read_samples(folder):
         rgb, _ = decode_rgb(sample.photo, f"{folder}: {sample.key}")
         yield ParitySample(
-            sample.key, rgb, {task: sample.label(task, manifest) for task in sample.tasks if task in spec.tasks}
+            sample.key, rgb, {task: sample.label(task, manifest) for task in sample.tasks if task in spec.answers}
         )
 
 

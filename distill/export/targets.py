@@ -142,7 +142,7 @@ class Workshop:
 def budgets_of(recipe: TargetRecipe) -> Budgets:
     """The budgets of a target."""
     accuracy = recipe.accuracy
-    return Budgets(accuracy.delta1, accuracy.normals_deg, accuracy.miou, accuracy.scores_only)
+    return Budgets(accuracy.delta1, accuracy.normals_deg, accuracy.miou, accuracy.pmf1, accuracy.scores_only)
 
 
 def make(shop: Workshop, target: str, recipe: TargetRecipe) -> Artefact:

@@ -143,13 +143,13 @@ def _settings(name: str, spec: StudentSpec, recipe: TargetRecipe, budgets: Budge
         "profile": shapes,
         "builder": recipe.builder.model_dump(mode="json"),
         # An engine rounds on its own as well: the checker allows what the gate allowed, for the disagreement.
-        "budgets": {str(task): max(budgets.of(task), _DIRECT[str(task)]) for task in spec.tasks},
+        "budgets": {str(task): max(budgets.of(task), _DIRECT[str(task)]) for task in spec.answers},
         "metric_depth": spec.depth is not None and spec.depth.gauge is Gauge.METRIC,
         "spec": json.loads(spec.to_json()),
     }
 
 
-_DIRECT = {"depth": 0.02, "normals": 1.0, "semantic": 0.03}
+_DIRECT = {"depth": 0.02, "normals": 1.0, "semantic": 0.03, "instance": 0.05}
 """Least disagreement with the original, pixel by pixel, that the checker allows on the target: it has no labels."""
 
 

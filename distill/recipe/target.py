@@ -23,6 +23,8 @@ class AccuracyRecipe(Recipe):
     """Normals: of the mean angular error, in degrees."""
     miou: NotNegative = 0.001
     """Semantic: of mIoU; 0.001 is 0.1 point."""
+    pmf1: NotNegative = 0.005
+    """Instance: of pmF1; 0.005 is half a point."""
     scores_only: bool = False
     """Judge by scores against labels alone; false also bounds the disagreement pixel by pixel."""
 
@@ -68,8 +70,8 @@ class TargetRecipe(Recipe):
     builder: BuilderRecipe = BuilderRecipe()
 
 
-_HALF = {"delta1": 0.002, "normals_deg": 0.2, "miou": 0.002}
-_EIGHT_BITS = {"delta1": 0.005, "normals_deg": 0.5, "miou": 0.005, "scores_only": True}
+_HALF = {"delta1": 0.002, "normals_deg": 0.2, "miou": 0.002, "pmf1": 0.01}
+_EIGHT_BITS = {"delta1": 0.005, "normals_deg": 0.5, "miou": 0.005, "pmf1": 0.02, "scores_only": True}
 
 TARGETS: Mapping[str, Mapping[str, Any]] = {
     "onnx": {"engine": "onnx"},

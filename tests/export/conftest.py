@@ -29,7 +29,15 @@ def small_student(*tasks: Task, size_hw: tuple[int, int] = (64, 64)) -> Student:
             "head_channels": 16,
         }
     )
-    spec = build_spec(recipe, name="small", tasks=tasks, classes=CLASSES, licences=("test",), provenance={"by": "hand"})
+    spec = build_spec(
+        recipe,
+        name="small",
+        tasks=tasks,
+        classes=CLASSES,
+        things=CLASSES[1:] if Task.INSTANCE in tasks else (),
+        licences=("test",),
+        provenance={"by": "hand"},
+    )
     student = build_student(recipe, spec).eval()
     with torch.no_grad():
         for parameter in student.heads.parameters():

@@ -38,6 +38,22 @@ def read_samples(folder: Path) -> list[tuple[np.ndarray, Maps]]:
         ]
 
 
+def instances_apart(expected: np.ndarray, found: np.ndarray) -> np.ndarray:
+    """Where a pixel's instance is not the one that covers it best in the other map; numbers themselves mean nothing.
+
+    Two instances are the same if each is the other's best, by intersection over union; background is background.
+    """
+    one, other = expected.astype(np.int64), found.astype(np.int64)
+    rows, columns = int(one.max(initial=0)) + 1, int(other.max(initial=0)) + 1
+    both = np.bincount((one * columns + other).ravel(), minlength=rows * columns).reshape(rows, columns)
+    share = both / np.maximum(both.sum(1, keepdims=True) + both.sum(0, keepdims=True) - both, 1)
+    share[0, 1:] = share[1:, 0] = 0.0
+    share[0, 0] = 1.0
+    best, back = share.argmax(1), share.argmax(0)
+    paired = (back[best] == np.arange(rows)) & (share[np.arange(rows), best] > 0)
+    return ~paired[one] | (best[one] != other)
+
+
 def disagreement(expected: Maps, found: Maps, metric_depth: bool) -> dict[str, float]:
     """Per task: share of pixels that disagree, or the mean angle in degrees; infinite where a value is no number."""
     values: dict[str, float] = {}
@@ -55,6 +71,8 @@ def disagreement(expected: Maps, found: Maps, metric_depth: bool) -> dict[str, f
             values[name] = float((far > 1.25 * np.maximum(near, 1e-3)).mean())
         elif name == "depth":
             values[name] = float((np.abs(good - other) > 0.05).mean())
+        elif name == "instance":
+            values[name] = float(instances_apart(good, other).mean())
         else:
             values[name] = float((good != other).mean())
     return values
