@@ -98,6 +98,21 @@ def test_tensors_and_threads(engine: str, request: pytest.FixtureRequest) -> Non
         assert np.allclose(one, tensor["depth"].numpy(), atol=1e-5)
 
 
+def test_outputs_are_the_callers_own_however_many_are_kept(openvino_file: Path) -> None:
+    random = np.random.default_rng(1)
+    pictures = [random.integers(0, 256, (1, 40, 40 + index % 3, 3), dtype=np.uint8) for index in range(24)]
+    with open_runner(openvino_file, threads=1) as runner:
+        expected = [{name: value.copy() for name, value in runner(images).items()} for images in pictures]
+        kept = [runner(images) for images in pictures]
+        slices = [runner(images)["depth"][0, 3:9] for images in pictures]
+        for _ in range(20):  # memory that nobody keeps is used again
+            runner(pictures[0])["depth"][...] = -1.0
+    for good, found, part in zip(expected, kept, slices, strict=True):
+        for name, value in good.items():
+            np.testing.assert_array_equal(found[name], value)
+        np.testing.assert_array_equal(part, good["depth"][0, 3:9])
+
+
 def test_damaged_openvino_files(openvino_file: Path, tmp_path: Path) -> None:
     path, text = tmp_path / "x.xml", openvino_file.read_text()
     path.write_text(text)
