@@ -6,7 +6,7 @@ import json
 import os
 import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from distill.commands.console import Console
-from distill.errors import UsageError
+from distill.errors import DistillError, UsageError
 
 if TYPE_CHECKING:
     from distill.export.runners import Runner
@@ -53,7 +53,9 @@ def bench(
     compare: Annotated[
         Path | None, typer.Option(help="An earlier bench.json: exit code 1 if anything is slower beyond noise.")
     ] = None,
-    out: Annotated[Path | None, typer.Option(help="Folder for bench.json and bench.md.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for bench.json, bench.md and bench.html, which has the plot.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as one JSON object.")] = False,
 ) -> None:
     """Time one or more students side by side.
@@ -69,6 +71,8 @@ def bench(
 
         distill bench exported/nano.onnx exported/nano.xml --truth held_out --compare bench/bench.json
     """
+    from distill.commands.bench_report import text_of
+
     console = Console(as_json=as_json)
     result = run_bench(
         subjects,
@@ -83,7 +87,7 @@ def bench(
         usd_per_hour=usd_per_hour,
         base=read_base(compare) if compare is not None else None,
     )
-    console.result(result, _text(result))
+    console.result(result, text_of(result))
     if any(row["verdict"] == "slower" for row in result.get("comparison", ())):
         raise typer.Exit(1)
 
@@ -101,14 +105,16 @@ def run_bench(
     num_samples: int = 50,
     usd_per_hour: float | None = None,
     base: dict[str, Any] | None = None,
+    what: Sequence[str] = ("engine", "end_to_end"),
 ) -> dict[str, Any]:
     """Time all subjects; the result as `--json` prints it, also written to `out`.
 
     Raises:
         DistillError: A subject cannot be opened or fails.
     """
+    from distill.commands.bench_report import write_pages
     from distill.export.runners import num_cores
-    from distill.export.timing import time_runners
+    from distill.export.timing import YARDSTICK, time_runners
     from distill.rundir import machine, versions
 
     busy = os.getloadavg()[0]
@@ -116,6 +122,7 @@ def run_bench(
         console.warn(f"the machine is busy (load {busy:.1f}): timings will be slow and uneven")
     loading: list[dict[str, Any]] = []
     timings: list[dict[str, Any]] = []
+    yardstick: list[dict[str, Any]] = []
     for number in threads:
         with ExitStack() as stack:
             runners: dict[str, Runner] = {}
@@ -124,9 +131,16 @@ def run_bench(
                 runners[name] = stack.enter_context(runner)
                 loading.append(row)
             sizes = list(dict.fromkeys(sizes_hw or [runner.spec.input.size_hw for runner in runners.values()]))
-            with console.progress("timing", 2 * len(sizes) * len(batches)) as progress:
-                found = time_runners(runners, batches, sizes, seconds=seconds, advance=progress.advance)
-            timings += [{**timing.to_dict(), "threads": runners[timing.subject].threads} for timing in found]
+            used = next(iter(runners.values())).threads
+            # Only a result that is kept, or compared, needs to know how fast the machine was.
+            stick = _yardstick(used) if out is not None or base is not None else None
+            with console.progress("timing", len(what) * len(sizes) * len(batches)) as progress:
+                found = time_runners(
+                    runners, batches, sizes, seconds=seconds, advance=progress.advance, what=what, yardstick=stick
+                )
+            rows = [{**timing.to_dict(), "threads": used} for timing in found]
+            yardstick += [row for row in rows if row["subject"] == YARDSTICK]
+            timings += [row for row in rows if row["subject"] != YARDSTICK]
             if truth is not None and number == threads[0]:
                 scores = score_runners(runners, truth, num_samples, console)
     if truth is not None:
@@ -144,13 +158,14 @@ def run_bench(
         "versions": versions(),
         "subjects": loading,
         "timings": timings,
+        "yardstick": yardstick,
     }
     if base is not None:
         from distill.export.comparing import compare_results
 
         result["comparison"] = [{**asdict(row), "verdict": row.verdict} for row in compare_results(base, result)]
     if out is not None:
-        _write(result, out)
+        write_pages(result, out)
     return result
 
 
@@ -245,94 +260,19 @@ def _open(path: Path, threads: int | None, taken: set[str]) -> tuple[str, Runner
     return name, runner, row
 
 
+def _yardstick(threads: int) -> Callable[[], object] | None:
+    """None where there is no ONNX Runtime; comparisons then go by the times as they are."""
+    from distill.export.yardstick import open_yardstick
+
+    try:
+        return open_yardstick(threads)
+    except DistillError:
+        return None
+
+
 def _resident_bytes() -> int:
     """Memory of this process that is in RAM; 0 where it cannot be known."""
     try:
         return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
     except (OSError, ValueError):
         return 0
-
-
-def _comparison_rows(result: dict[str, Any]) -> tuple[list[str], list[list[Any]]]:
-    columns = ["series", "then ms", "now ms", "now / then", "from", "to", "verdict"]
-    keys = ("series", "base_ms", "new_ms", "ratio", "low", "high", "verdict")
-    return columns, [[row[key] for key in keys] for row in result["comparison"]]
-
-
-def _timing_rows(result: dict[str, Any]) -> tuple[list[str], list[list[Any]]]:
-    columns = ["subject", "timed", "height x width", "batch", "threads"]
-    columns += ["calls", "p50 ms", "p95 ms", "p99 ms", "images/s"]
-    priced = any("usd_per_million" in row for row in result["timings"])
-    columns += ["USD per million"] * priced
-    rows = [
-        [
-            row["subject"],
-            row["what"],
-            "{} x {}".format(*row["size_hw"]),
-            row["batch"],
-            row["threads"],
-            len(row["calls_ms"]),
-            *(row[key] for key in ("p50_ms", "p95_ms", "p99_ms", "images_per_s")),
-            *([row.get("usd_per_million")] * priced),
-        ]
-        for row in result["timings"]
-    ]
-    return columns, rows
-
-
-def _subject_rows(result: dict[str, Any]) -> tuple[list[str], list[list[Any]]]:
-    measures = list(result["subjects"][0].get("scores", ()))
-    columns = ["subject", "engine", "threads", "tasks", "MB", "load ms", "first call ms", "memory MB", *measures]
-    columns += ["on the front"] * bool(measures)
-    rows = [
-        [
-            row["name"],
-            row["engine"],
-            row["threads"],
-            ", ".join(row["tasks"]),
-            row["size_bytes"] / 1e6,
-            row["load_ms"],
-            row["first_call_ms"],
-            row["memory_mb"],
-            *(row["scores"][measure] for measure in measures),
-            *(["yes" if row.get("pareto") else ""] * bool(measures)),
-        ]
-        for row in result["subjects"]
-    ]
-    return columns, rows
-
-
-def _text(result: dict[str, Any]) -> str:
-    from distill.commands.tables import text_table
-
-    machine = result["machine"]
-    return "\n".join(
-        [
-            f"{machine['processor']}, {machine['cores']} cores; {result['method']}",
-            "",
-            text_table(*_subject_rows(result)),
-            "",
-            text_table(*_timing_rows(result)),
-            *(["", text_table(*_comparison_rows(result))] if "comparison" in result else []),
-        ]
-    )
-
-
-def _write(result: dict[str, Any], out: Path) -> None:
-    from distill.images import write_atomic
-    from distill.report import Report, Section, Table, to_markdown
-    from distill.rundir import open_rundir
-
-    page = Report(
-        title="Speed",
-        summary=result["method"],
-        sections=[
-            Section("Subjects", [Table(*_subject_rows(result))]),
-            Section("Timings", [Table(*_timing_rows(result))]),
-            *([Section("Then and now", [Table(*_comparison_rows(result))])] if "comparison" in result else []),
-        ],
-        facts={"date": result["date"], **result["machine"], **result["versions"]},
-    )
-    open_rundir(out)
-    write_atomic(out / "bench.json", json.dumps(result, indent=2).encode())
-    write_atomic(out / "bench.md", to_markdown(page).encode())

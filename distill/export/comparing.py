@@ -20,6 +20,9 @@ _BLOCKS = 20
 _RESAMPLES = 2000
 _CONFIDENCE = 0.998
 
+Turns = Sequence[Sequence[float]]
+"""Milliseconds of the calls of each turn."""
+
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
@@ -32,6 +35,7 @@ class Comparison:
         ratio: Now to then; 1.05 is 5 % slower.
         low: Lower end of the ratio's confidence interval.
         high: Upper end.
+        machine: How much slower the machine itself was now, by the yardstick; `ratio` is what is left after that.
     """
 
     series: str
@@ -40,6 +44,7 @@ class Comparison:
     ratio: float
     low: float
     high: float
+    machine: float | None = None
 
     @property
     def verdict(self) -> str:
@@ -63,23 +68,63 @@ def compare_calls(base_ms: Sequence[float], new_ms: Sequence[float], series: str
     return Comparison(series, then, now, now / then, float(low), float(high))
 
 
+def compare_turns(base: Sequence[Turns], new: Sequence[Turns], series: str = "", seed: int = 0) -> Comparison:
+    """The comparison of two series of turns, each with the turns of the yardstick beside it: (subject, yardstick).
+
+    A turn and the yardstick's next to it were in the same moment of the machine, so their ratio is free of what else
+    the machine did; turns are drawn again and again.
+    """
+    random = np.random.default_rng(seed)
+    quiet = [[np.array([np.percentile(turn, _QUANTILE) for turn in turns]) for turns in side] for side in (base, new)]
+    drawn = []
+    for subject, yardstick in quiet:
+        relative = subject / yardstick
+        picks = random.integers(0, len(relative), (_RESAMPLES, len(relative)))
+        drawn.append(np.median(relative[picks], axis=1))
+    low, high = np.percentile(drawn[1] / drawn[0], [50 * (1 - _CONFIDENCE), 50 * (1 + _CONFIDENCE)])
+    (then, stick_then), (now, stick_now) = [[float(np.median(turns)) for turns in side] for side in quiet]
+    ratio = float(np.median(quiet[1][0] / quiet[1][1]) / np.median(quiet[0][0] / quiet[0][1]))
+    return Comparison(series, then, now, ratio, float(low), float(high), stick_now / stick_then)
+
+
 def compare_results(base: Mapping[str, Any], new: Mapping[str, Any]) -> list[Comparison]:
-    """Every series that two results of ``distill bench`` share.
+    """Every series that two results of ``distill bench`` share, by the yardstick where both have one.
 
     Raises:
         UsageError: They share none, or one is no such result.
     """
     try:
-        before, after = ({_series(row): row["calls_ms"] for row in result["timings"]} for result in (base, new))
+        before, after = ({_series(row): row for row in result["timings"]} for result in (base, new))
+        shared = [series for series in before if series in after]
+        if not shared:
+            raise UsageError(
+                f"--compare: no series in common; there it was {next(iter(before), 'nothing')}",
+                hint="time the same subjects at the same --batch, --size and --threads",
+            )
+        found = []
+        for series in shared:
+            sides = [_with_yardstick(result, row[series]) for result, row in ((base, before), (new, after))]
+            if sides[0] and sides[1]:
+                found.append(compare_turns(sides[0], sides[1], series))
+            else:
+                found.append(compare_calls(before[series]["calls_ms"], after[series]["calls_ms"], series))
     except (KeyError, TypeError) as error:
         raise UsageError("--compare: not a result of distill bench", hint="give the bench.json of --out") from error
-    shared = [series for series in before if series in after]
-    if not shared:
-        raise UsageError(
-            f"--compare: no series in common; there it was {next(iter(before), 'nothing')}",
-            hint="time the same subjects at the same --batch, --size and --threads",
-        )
-    return [compare_calls(before[series], after[series], series) for series in shared]
+    return found
+
+
+def _with_yardstick(result: Mapping[str, Any], row: Mapping[str, Any]) -> tuple[Turns, Turns] | None:
+    """The turns of a series and of the yardstick beside it; None if there was none."""
+    same = ("what", "size_hw", "batch", "threads")
+    stick = next((other for other in result.get("yardstick", ()) if all(other[key] == row[key] for key in same)), None)
+    if stick is None or not row["turns"] or len(row["turns"]) != len(stick["turns"]):
+        return None
+    return _turns(row), _turns(stick)
+
+
+def _turns(row: Mapping[str, Any]) -> Turns:
+    ends = np.cumsum(row["turns"])
+    return [row["calls_ms"][end - count : end] for end, count in zip(ends, row["turns"], strict=True)]
 
 
 def _series(row: Mapping[str, Any]) -> str:

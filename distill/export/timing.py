@@ -30,6 +30,8 @@ TURN_S = 0.2
 """How long a runner goes on before the next one has its turn; its first call in a turn is left out."""
 PAUSE_S = 0.06
 """Between turns: until the last one's threads have gone to sleep."""
+YARDSTICK = "(yardstick)"
+"""What `time_runners` calls the series of the yardstick."""
 WHAT = ("engine", "end_to_end")
 """The two kinds of timing."""
 
@@ -44,6 +46,7 @@ class Timing:
         batch: Pictures per call.
         size_hw: Of the pictures.
         calls_ms: Every call, in the order in which they were made.
+        turns: How many of them belong to each turn.
     """
 
     subject: str
@@ -51,6 +54,7 @@ class Timing:
     batch: int
     size_hw: tuple[int, int]
     calls_ms: tuple[float, ...]
+    turns: tuple[int, ...] = ()
 
     def percentile_ms(self, percent: float) -> float:
         """The time within which this share of the calls was done."""
@@ -82,6 +86,7 @@ def time_runners(
     seconds: float,
     advance: Callable[[], None] = lambda: None,
     what: Sequence[str] = WHAT,
+    yardstick: Callable[[], object] | None = None,
 ) -> list[Timing]:
     """A series for each runner, size, batch, and both kinds of timing.
 
@@ -94,33 +99,43 @@ def time_runners(
         seconds: For each series.
         advance: Called after each group of series.
         what: ``engine``, ``end_to_end`` or both.
+        yardstick: Has its turns among the others, and a series called `YARDSTICK` in every group.
     """
     timings = []
     for size_hw in sizes_hw:
         for batch in batches:
             for kind in what:
                 calls = {name: _call(runner, kind, batch, size_hw) for name, runner in runners.items()}
-                measured = time_calls(calls, seconds=seconds)
-                timings += [Timing(name, kind, batch, size_hw, tuple(measured[name])) for name in runners]
+                if yardstick is not None:
+                    calls[YARDSTICK] = yardstick
+                for name, turns in time_turns(calls, seconds=seconds).items():
+                    made = tuple(call_ms for turn in turns for call_ms in turn)
+                    timings.append(Timing(name, kind, batch, size_hw, made, tuple(map(len, turns))))
                 advance()
     return timings
 
 
 def time_calls(calls: Mapping[str, Callable[[], object]], *, seconds: float) -> dict[str, list[float]]:
-    """Milliseconds of every call, by name; they take turns until `seconds` for each have passed."""
+    """Milliseconds of every call, by name; see `time_turns`."""
+    measured = time_turns(calls, seconds=seconds)
+    return {name: [call_ms for turn in turns for call_ms in turn] for name, turns in measured.items()}
+
+
+def time_turns(calls: Mapping[str, Callable[[], object]], *, seconds: float) -> dict[str, list[list[float]]]:
+    """Milliseconds of every call, by name and turn; they take turns until `seconds` for each have passed."""
     if seconds <= 0:
         raise UsageError(f"{seconds} s is no time to measure in", hint="give more than 0")
     for call in calls.values():
         for _ in range(WARM_UP_CALLS):
             call()
-    measured: dict[str, list[float]] = {name: [] for name in calls}
+    measured: dict[str, list[list[float]]] = {name: [] for name in calls}
     spent_s = dict.fromkeys(calls, 0.0)
-    while any(spent_s[name] < seconds or len(measured[name]) < MIN_CALLS for name in calls):
+    while any(spent_s[name] < seconds or sum(map(len, measured[name])) < MIN_CALLS for name in calls):
         for name, call in calls.items():
             if len(calls) > 1:
                 time.sleep(PAUSE_S)
             start = time.perf_counter()
-            measured[name] += _turn(call, min(TURN_S, seconds))
+            measured[name].append(_turn(call, min(TURN_S, seconds)))
             spent_s[name] += time.perf_counter() - start
     return measured
 

@@ -20,6 +20,15 @@ def test_subjects_are_timed_side_by_side(cli, run_dir: Path, onnx_file: Path, tm
     assert "end_to_end" in page and result["versions"]["torch"] in page and "load_before" in page
 
 
+def test_the_page_has_a_plot_where_there_is_more_than_one_batch(cli, onnx_file: Path, tmp_path: Path) -> None:
+    words = ("bench", onnx_file, "--size", "40x56", "--seconds", 0.02, "--threads", 1)
+    assert cli(*words, "--batch", 1, "--batch", 2, "--out", tmp_path / "two")[0] == 0
+    assert cli(*words, "--batch", 1, "--out", tmp_path / "one")[0] == 0
+    page = (tmp_path / "two" / "bench.html").read_text()
+    assert page.count("<svg") == 2 and "images/s, end to end, 40 x 56" in page
+    assert "<svg" not in (tmp_path / "one" / "bench.html").read_text()
+
+
 def test_two_files_of_one_name_are_kept_apart(cli, onnx_file: Path, tmp_path: Path) -> None:
     copy = tmp_path / onnx_file.name
     copy.write_bytes(onnx_file.read_bytes())

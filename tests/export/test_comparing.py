@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from distill.errors import UsageError
-from distill.export.comparing import compare_calls, compare_results
+from distill.export.comparing import Turns, compare_calls, compare_results, compare_turns
 
 
 def series(seed: int, slower: float = 1.0, count: int = 300) -> list[float]:
@@ -31,11 +31,38 @@ def test_twenty_repeats_without_one_stay_quiet() -> None:
     assert {compare_calls(series(seed), series(100 + seed)).verdict for seed in range(20)} == {"same"}
 
 
+def beside_the_yardstick(seed: int, slower: float = 1.0, machine: float = 1.0) -> tuple[Turns, Turns]:
+    """15 turns of a 5 ms subject and of a 2 ms yardstick; the machine wanders by 20 % and is slower as a whole."""
+    random = np.random.default_rng(seed)
+    state = machine * (1 + 0.2 * random.random(15))
+    turns: list[Turns] = []
+    for quick_ms, count in ((5.0 * slower, 30), (2.0, 75)):
+        turns.append([list(quick_ms * now * random.normal(1, 0.02, count)) for now in state])
+    return turns[0], turns[1]
+
+
+def test_a_slower_machine_is_no_slower_student() -> None:
+    seeds = range(20)
+    base = beside_the_yardstick(1000)
+    same = [compare_turns(base, beside_the_yardstick(seed, machine=1.6)) for seed in seeds]
+    assert {row.verdict for row in same} == {"same"}
+    assert all(row.machine is not None and 1.3 < row.machine < 1.9 for row in same)
+    slower = [compare_turns(base, beside_the_yardstick(seed, slower=1.05, machine=0.7)) for seed in seeds]
+    assert {row.verdict for row in slower} == {"slower"}
+    # The times as they are would have said the opposite.
+    flat = [[call for turn in beside_the_yardstick(7, machine=machine)[0] for call in turn] for machine in (1.0, 1.6)]
+    assert compare_calls(*flat).verdict == "slower"
+
+
 def test_results_are_compared_series_by_series(cli, onnx_file: Path, tmp_path: Path) -> None:
     words = ("bench", onnx_file, "--batch", 1, "--size", "40x56", "--seconds", 0.05, "--threads", 1)
     code, base = cli.json(*words, "--out", tmp_path)
     assert code == 0
     assert {row.verdict for row in compare_results(base, base)} == {"same"}
+    assert all(sum(row["turns"]) == len(row["calls_ms"]) for row in (*base["timings"], *base["yardstick"]))
+    assert len(base["yardstick"]) == len(base["timings"]) == 2
+    assert all(row.machine == 1.0 for row in compare_results(base, base))
+    assert all(row.machine is None for row in compare_results(base, {**base, "yardstick": []}))
     for row in base["timings"]:
         row["calls_ms"] = [value / 1000 for value in row["calls_ms"]]
     (tmp_path / "fast.json").write_text(json.dumps(base))
