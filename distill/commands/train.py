@@ -130,6 +130,10 @@ def load_training(words: list[str], shards: list[Path], settings: list[str]) -> 
         )
     if shards:
         overrides.append(f"shards={json.dumps([str(folder) for folder in shards])}")
+    for setting in overrides:
+        key, _, reference = setting.partition("=")
+        if key.strip() == "student.network":  # written out by hand is trusted, in a file it is not
+            os.environ.setdefault("DISTILL_NETWORK", reference.strip())
     return load_recipe(TrainRecipe, paths[0] if paths else {}, overrides, name="" if paths else "command line")
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from distill.recipe import Recipe
 from distill.tasks import Task
@@ -45,6 +46,11 @@ class StudentRecipe(Recipe):
     head_channels: int = Field(ge=8, le=1024)
     head_stride: Literal[2, 4, 8] = 4
     """Heads work at 1/stride of `size_hw`, or at the finest stride that the backbone has above it."""
+    depth_bins: int = Field(0, ge=0, le=256)
+    """Depth as a mixture of this many bins whose widths follow the photo (AdaBins), 64 for example; 0: one value."""
+    network: str | None = None
+    """``package.module:Class``, a network of your own in the place of backbone and neck (see docs/students.md). Names
+    code, so it comes from the command line or the environment, never out of a file."""
 
     @model_validator(mode="before")
     @classmethod
@@ -52,6 +58,13 @@ class StudentRecipe(Recipe):
         if not isinstance(values, dict):
             return values
         return {**PRESETS.get(values.get("preset", "nano"), {}), **values}
+
+    @field_validator("network")
+    @classmethod
+    def _is_a_reference(cls, network: str | None) -> str | None:
+        if network is not None and not re.fullmatch(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*", network):
+            raise ValueError(f"{network!r} is not of the form package.module:Class")
+        return network
 
 
 class DataRecipe(Recipe):
@@ -138,6 +151,11 @@ class SemanticLossRecipe(Recipe):
     balance: Share = 0.0
     """How much rarer classes weigh more: pixels count by (share of their class in the batch)^-balance; 1 makes all
     classes equal, 0.3 to 0.5 suits classes of a few pixels."""
+    soft: NotNegative = 0.0
+    """Kullback-Leibler divergence from soft labels. Shards hold a class and how sure the teacher is of it, not all of
+    its scores: what is left over is spread evenly over the other classes."""
+    temperature: Positive = 2.0
+    """At which soft labels and answers are compared; above 1 the classes that were not chosen count more."""
 
 
 class InstanceLossRecipe(Recipe):
@@ -149,6 +167,19 @@ class InstanceLossRecipe(Recipe):
     """Absolute error of the way, in parts of the picture's sides."""
 
 
+class AlignLossRecipe(Recipe):
+    """Features of a frozen, pretrained network that the student's own are drawn toward while it learns."""
+
+    weight: NotNegative = 0.0
+    """Of 1 - cos between both; 0 needs no such network. 0.5 to 2 where labels are few."""
+    backbone: str = "vit_small_patch16_dinov3"
+    """Any timm model that gives features; its last level counts."""
+    pretrained: bool = True
+    """False compares with random features: for tests only."""
+    size_hw: tuple[Side, Side] = (224, 224)
+    """The size at which it looks at the photos."""
+
+
 class LossRecipe(Recipe):
     """Losses are weighted per pixel by validity and teacher confidence."""
 
@@ -156,6 +187,7 @@ class LossRecipe(Recipe):
     normals: NormalsLossRecipe = NormalsLossRecipe()
     semantic: SemanticLossRecipe = SemanticLossRecipe()
     instance: InstanceLossRecipe = InstanceLossRecipe()
+    align: AlignLossRecipe = AlignLossRecipe()
     consistency: NotNegative = 0.0
     """Agreement of the normals with those of the depth; needs `fov_deg`, metric depth, and no zoom and no crop, which
     would bend one against the other."""

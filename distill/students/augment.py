@@ -54,6 +54,7 @@ def flip(batch: Batch, chosen: Bool[Tensor, " b"]) -> Batch:
         normals=normals,
         semantic=None if batch.semantic is None else mirror(batch.semantic),
         instance=None if batch.instance is None else mirror(batch.instance),
+        certainty=None if batch.certainty is None else mirror(batch.certainty),
     )
 
 
@@ -110,6 +111,7 @@ def crop(
         normals=None if batch.normals is None else _turn_normals(pick(batch.normals), turn),
         semantic=None if batch.semantic is None else pick(batch.semantic),
         instance=None if batch.instance is None else pick(batch.instance),
+        certainty=None if batch.certainty is None else pick(batch.certainty),
     )
 
 
@@ -150,6 +152,7 @@ def cutmix(batch: Batch, chosen: Bool[Tensor, " b"], generator: Generator) -> Ba
         depth=None if batch.depth is None else mix(batch.depth),
         normals=None if batch.normals is None else mix(batch.normals),
         semantic=None if batch.semantic is None else mix(batch.semantic),
+        certainty=None if batch.certainty is None else mix(batch.certainty),
     )
 
 

@@ -15,6 +15,7 @@ from torch import Tensor
 from distill.errors import DistillError
 from distill.images import write_atomic
 from distill.recipe.training import OptimRecipe, TrainRecipe
+from distill.students.alignment import build_alignment
 from distill.students.augment import augment
 from distill.students.doubts import Doubts
 from distill.students.losses import Doubt, student_losses
@@ -63,8 +64,9 @@ class StudentModule(L.LightningModule):
         learned = recipe.loss.task_balance == "learned"
         names = [str(task) for task in student.spec.answers] if learned else []
         self.log_variances = torch.nn.ParameterDict({name: torch.nn.Parameter(torch.zeros(())) for name in names})
+        self.alignment = build_alignment(recipe.loss.align, recipe.student.neck_channels)
         # Only the call is compiled: the weights keep their names.
-        self._network = torch.compile(student.raw) if recipe.train.compile else student.raw
+        self._network = torch.compile(student.raw_and_fused) if recipe.train.compile else student.raw_and_fused
 
     # -- time -----------------------------------------------------------------------------------------------------
 
@@ -113,13 +115,15 @@ class StudentModule(L.LightningModule):
         self._batch = batch
         generator = self._generator()
         prepared = augment(self._unpack(batch), self.recipe.augment, self._gauge, generator)
-        raw = self._raw(prepared)
+        raw, fused = self._raw(prepared)
         row, column = torch.randint(self.recipe.loss.stride, (2,), generator=generator).tolist()
         with torch.autocast(self.device.type, enabled=False):
             losses = student_losses(
                 self.student, raw, prepared, self.recipe.loss, (row, column), self._doubt(batch["row"])
             )
             losses |= self._relabelled(raw, prepared, batch["row"], (row, column))
+            if self.alignment is not None:
+                losses["align"] = self.alignment(fused, prepared.image)
         total = self._total(losses)
         self.last_losses = {name: loss.detach() for name, loss in losses.items()} | {"loss": total.detach()}
         if not torch.isfinite(total):
@@ -135,7 +139,7 @@ class StudentModule(L.LightningModule):
         for task, log_variance in self.log_variances.items():
             terms = [loss for name, loss in losses.items() if name.startswith(f"{task}_")]
             total = total + torch.exp(-log_variance) * torch.stack(terms).sum() + log_variance
-        return total + losses.get("self", 0.0)
+        return total + losses.get("self", 0.0) + losses.get("align", 0.0)
 
     def configure_gradient_clipping(
         self, optimizer: Any, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None
@@ -161,6 +165,8 @@ class StudentModule(L.LightningModule):
             }
             for (share, decays), parameters in groups.items()
         ]
+        if self.alignment is not None:
+            arguments.append({"params": list(self.alignment.parameters()), "lr": recipe.lr, "weight_decay": 0.0})
         if self.log_variances:
             arguments.append({"params": list(self.log_variances.values()), "lr": recipe.lr, "weight_decay": 0.0})
         self._base_lrs = [float(group["lr"]) for group in arguments]  # type: ignore[arg-type]
@@ -175,7 +181,7 @@ class StudentModule(L.LightningModule):
     def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
         """Add the final values of one batch to the scores."""
         prepared = self._unpack(batch)
-        raw = self._raw(prepared)
+        raw, _ = self._raw(prepared)
         with torch.autocast(self.device.type, enabled=False):
             outputs = self.student.finish(raw, self.student.size_hw)
             self.scores.update(outputs, prepared)
@@ -240,10 +246,13 @@ class StudentModule(L.LightningModule):
         losses = student_losses(self.student, raw, own, recipe, phase_hw)
         return {"self": recipe.relabel * torch.stack(list(losses.values())).sum()}
 
-    def _raw(self, batch: Batch) -> dict[Task, Tensor]:
-        """The raw maps in float32: what follows are products too, and bfloat16 would round depth to 0.4 %."""
-        raw = self._network(batch.image.contiguous(memory_format=torch.channels_last))
-        return {task: value.float() for task, value in raw.items()}
+    def _raw(self, batch: Batch) -> tuple[dict[Task, Tensor], Tensor]:
+        """The raw maps, and the map that they come from.
+
+        In float32: what follows are products too, and bfloat16 would round depth to 0.4 %.
+        """
+        raw, fused = self._network(batch.image.contiguous(memory_format=torch.channels_last))
+        return {task: value.float() for task, value in raw.items()}, fused.float()
 
     def _generator(self) -> torch.Generator:
         """Randomness of this batch alone, so that a resumed run repeats it."""

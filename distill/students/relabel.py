@@ -33,6 +33,8 @@ def relabel(student: Student, batch: Batch, wrong: Mapping[Task, Bool[Tensor, " 
         sure = outputs[f"{task}_confidence"] >= surest
         weights[task] = (sure & chosen.view(-1, 1, 1)).to(weights[task])
         values[str(task)] = _as_target(task, outputs[str(task)], student)
+    if Task.SEMANTIC in wrong:
+        values["certainty"] = outputs["semantic_confidence"]
     return replace(batch, weights=weights, **values)
 
 

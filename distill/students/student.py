@@ -21,8 +21,9 @@ from distill.errors import UsageError
 from distill.recipe.training import StudentRecipe
 from distill.spec import DepthSpec, InputSpec, InstanceSpec, NormalsSpec, SemanticSpec, StudentSpec
 from distill.students.backbone import build_backbone, normalisation
-from distill.students.heads import DepthHead, InstanceHead, NormalsHead, SemanticHead
+from distill.students.heads import BinnedDepthHead, DepthHead, InstanceHead, NormalsHead, SemanticHead
 from distill.students.neck import build_neck
+from distill.students.network import build_own_network
 from distill.tasks import Gauge, Task
 
 
@@ -41,10 +42,18 @@ class Student(nn.Module):
         super().__init__()
         self.spec, self.recipe = spec, recipe
         self.size_hw = spec.input.size_hw
-        self.backbone = build_backbone(
-            recipe.backbone, pretrained=pretrained, finest_stride=recipe.head_stride, size_hw=self.size_hw
-        )
-        self.neck = build_neck(recipe.neck, self.backbone.channels, recipe.neck_channels)
+        self.backbone: nn.Module
+        self.neck: nn.Module
+        if recipe.network is not None:
+            self.backbone, self.neck = (
+                build_own_network(recipe.network, recipe.neck_channels, self.size_hw),
+                nn.Identity(),
+            )
+        else:
+            self.backbone = backbone = build_backbone(
+                recipe.backbone, pretrained=pretrained, finest_stride=recipe.head_stride, size_hw=self.size_hw
+            )
+            self.neck = build_neck(recipe.neck, backbone.channels, recipe.neck_channels)
         self.heads = nn.ModuleDict({str(task): _build_head(task, recipe, spec) for task in spec.answers})
         # Buffers, not constants: they travel with .to(device); not in the weights, because the spec says them.
         self.register_buffer("mean", 255.0 * torch.tensor(spec.input.mean).view(1, 3, 1, 1), persistent=False)
@@ -52,8 +61,12 @@ class Student(nn.Module):
 
     def raw(self, image: Float[Tensor, "b 3 h w"]) -> dict[Task, Tensor]:
         """Each head's raw map at head stride, for losses; the image is RGB in 0..255, already at the working size."""
+        return self.raw_and_fused(image)[0]
+
+    def raw_and_fused(self, image: Float[Tensor, "b 3 h w"]) -> tuple[dict[Task, Tensor], Float[Tensor, "b c h2 w2"]]:
+        """The same, and the map that all heads start from."""
         fused = self.neck(self.backbone((image - self.mean) * self.scale))
-        return {task: self.heads[str(task)](fused) for task in self.spec.answers}
+        return {task: self.heads[str(task)](fused) for task in self.spec.answers}, fused
 
     def forward(self, image: UInt8[Tensor, "b h w 3"]) -> dict[str, Tensor]:
         """Final values at the image's own size, keyed by and in the order of `spec.output_names`."""
@@ -119,7 +132,7 @@ def build_spec(
         gauge = Gauge.AFFINE_INVARIANT_DEPTH
     return StudentSpec(
         name=name,
-        backbone=recipe.backbone,
+        backbone=recipe.network or recipe.backbone,
         input=InputSpec(size_hw=recipe.size_hw, mean=mean, std=std),
         depth=DepthSpec(gauge=gauge, unit="m" if gauge is Gauge.METRIC else "none") if Task.DEPTH in tasks else None,
         normals=NormalsSpec() if Task.NORMALS in tasks else None,
@@ -134,6 +147,8 @@ def build_spec(
 def _build_head(task: Task, recipe: StudentRecipe, spec: StudentSpec) -> nn.Module:
     if task is Task.DEPTH:
         assert spec.depth is not None
+        if recipe.depth_bins:
+            return BinnedDepthHead(recipe.neck_channels, recipe.head_channels, spec.depth.gauge, recipe.depth_bins)
         return DepthHead(recipe.neck_channels, recipe.head_channels, spec.depth.gauge)
     if task is Task.NORMALS:
         return NormalsHead(recipe.neck_channels, recipe.head_channels)

@@ -23,6 +23,7 @@ class Batch:
         semantic: Class ids; meaningless where the weight is 0.
         instance: Instance ids, 0 = background; the same.
         weights: By task; 0 where there is no label.
+        certainty: How sure the teacher is of `semantic`, in [0, 1].
     """
 
     image: Float[Tensor, "b 3 h w"]
@@ -31,6 +32,7 @@ class Batch:
     normals: Float[Tensor, "b 3 h w"] | None = None
     semantic: Int[Tensor, "b h w"] | None = None
     instance: Int[Tensor, "b h w"] | None = None
+    certainty: Float[Tensor, "b h w"] | None = None
 
     def with_image(self, image: Float[Tensor, "b 3 h w"]) -> Batch:
         """The same targets under another picture."""
@@ -49,6 +51,7 @@ class Batch:
             normals=None if self.normals is None else pick(self.normals),
             semantic=None if self.semantic is None else pick(self.semantic),
             instance=None if self.instance is None else pick(self.instance),
+            certainty=None if self.certainty is None else pick(self.certainty),
         )
 
 
@@ -73,6 +76,7 @@ def unpack(
         normals=_normals(stored["normals"]) if Task.NORMALS in tasks else None,
         semantic=stored["semantic"].long() if Task.SEMANTIC in tasks else None,
         instance=stored["instance"].to(torch.int64) if Task.INSTANCE in tasks else None,
+        certainty=stored["semantic_confidence"].float() / 255.0 if Task.SEMANTIC in tasks else None,
     )
 
 

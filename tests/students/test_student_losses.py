@@ -14,7 +14,7 @@ from distill.recipe.training import DepthLossRecipe, NormalsLossRecipe, Semantic
 from distill.students.losses.consistency import consistency_loss, normals_of_depth
 from distill.students.losses.depth import depth_loss, edge_aware_smoothness, gradient_matching, silog
 from distill.students.losses.normals import angmf_nll, normals_loss
-from distill.students.losses.semantic import balance, dice, lovasz, semantic_loss
+from distill.students.losses.semantic import balance, dice, lovasz, semantic_loss, soft_divergence
 from distill.students.losses.weighted import trim, weighted_mean
 from distill.tasks import Gauge, unwarp_depth, warp_depth
 
@@ -231,3 +231,37 @@ def test_smoothness_forgives_slopes_at_edges_of_the_photo() -> None:
     edge[..., 4:] = 250.0
     assert edge_aware_smoothness(depth, edge) < 0.01 * edge_aware_smoothness(depth, flat)
     assert edge_aware_smoothness(torch.full((1, 8, 8), 0.2), flat) == 0
+
+
+@pytest.mark.parametrize("temperature", [1.0, 2.5])
+def test_soft_divergence_is_that_of_two_distributions(temperature: float) -> None:
+    logits, target = RNG.normal(size=(2, 4, 9, 12)), RNG.integers(0, 4, SHAPE)
+    certainty = RNG.uniform(0.3, 0.99, SHAPE)
+    teacher = np.repeat((1 - certainty)[:, None] / 3, 4, axis=1)
+    np.put_along_axis(teacher, target[:, None], certainty[:, None], axis=1)
+    teacher = teacher ** (1 / temperature)
+    teacher /= teacher.sum(axis=1, keepdims=True)
+    student = np.exp(logits / temperature)
+    student /= student.sum(axis=1, keepdims=True)
+    wanted = temperature**2 * (teacher * np.log(teacher / student)).sum(axis=1)
+    found = soft_divergence(tensor(logits), tensor(target), tensor(certainty), temperature)
+    np.testing.assert_allclose(found.numpy(), wanted, rtol=1e-9)
+    # The student that says what the teacher says is at no distance; a teacher below chance counts as chance.
+    same = soft_divergence(tensor(np.log(teacher) * temperature), tensor(target), tensor(certainty), temperature)
+    assert float(same.abs().max()) < 1e-9
+    assert (
+        float(soft_divergence(torch.zeros(1, 4, 1, 1), torch.zeros(1, 1, 1).long(), torch.zeros(1, 1, 1), 2.0)) < 1e-6
+    )
+
+
+def test_soft_labels_are_a_term_of_their_own() -> None:
+    logits, target = RNG.normal(size=(2, 4, 9, 12)), RNG.integers(0, 4, SHAPE)
+    certainty = tensor(RNG.uniform(0.3, 0.99, SHAPE))
+    recipe = SemanticLossRecipe(soft=0.5, temperature=2.0)
+    terms = semantic_loss(tensor(logits), tensor(target), tensor(WEIGHT), recipe, certainty=certainty)
+    wanted = mean(soft_divergence(tensor(logits), tensor(target), certainty, 2.0).numpy(), WEIGHT)
+    assert float(terms["soft"]) == pytest.approx(0.5 * wanted)
+    assert "soft" not in semantic_loss(tensor(logits), tensor(target), tensor(WEIGHT), recipe)
+    assert "soft" not in semantic_loss(
+        tensor(logits), tensor(target), tensor(WEIGHT), SemanticLossRecipe(), certainty=certainty
+    )

@@ -73,7 +73,7 @@ def student_losses(
             seen[task] = vector
         else:
             assert batch.semantic is not None
-            terms = semantic_loss(enlarged, batch.semantic, weight, recipe.semantic, recipe.trim)
+            terms = semantic_loss(enlarged, batch.semantic, weight, recipe.semantic, recipe.trim, batch.certainty)
         losses |= {f"{task}_{name}": term for name, term in terms.items()}
     if recipe.consistency > 0 and recipe.fov_deg is not None and {Task.DEPTH, Task.NORMALS} <= seen.keys():
         agreement = consistency_loss(seen[Task.DEPTH], seen[Task.NORMALS], batch.weights[Task.DEPTH], recipe.fov_deg)

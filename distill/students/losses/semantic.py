@@ -17,8 +17,18 @@ def semantic_loss(
     weight: Float[Tensor, "b h w"],
     recipe: SemanticLossRecipe,
     trim_share: float = 0.0,
+    certainty: Float[Tensor, "b h w"] | None = None,
 ) -> dict[str, Tensor]:
-    """Each term, weighted: ``cross_entropy``, ``dice``, ``lovasz``; ids beyond the classes must have weight 0."""
+    """Each term, weighted: ``cross_entropy``, ``dice``, ``lovasz``, ``soft``.
+
+    Args:
+        logits: Class scores.
+        target: Class ids; those beyond the classes count as weight 0.
+        weight: Per pixel; 0 leaves it out.
+        recipe: Weights of the terms.
+        trim_share: Share of each image's worst pixels to leave out.
+        certainty: How sure the teacher is of the id, in [0, 1]; the term ``soft`` needs it.
+    """
     classes = logits.shape[1]
     known = target < classes
     target = torch.where(known, target, 0)
@@ -31,7 +41,34 @@ def semantic_loss(
         terms["dice"] = recipe.dice * dice(logits.softmax(dim=1), target, weight)
     if recipe.lovasz > 0:
         terms["lovasz"] = recipe.lovasz * lovasz(logits.softmax(dim=1), target, weight)
+    if recipe.soft > 0 and certainty is not None and classes > 1:
+        divergence = soft_divergence(logits, target, certainty, recipe.temperature)
+        terms["soft"] = recipe.soft * weighted_mean(divergence, weight)
     return terms
+
+
+def soft_divergence(
+    logits: Float[Tensor, "b k h w"],
+    target: Int[Tensor, "b h w"],
+    certainty: Float[Tensor, "b h w"],
+    temperature: float,
+) -> Float[Tensor, "b h w"]:
+    """T^2 KL(teacher || student), both at temperature T, per pixel.
+
+    The teacher's distribution has `certainty` on its class and the rest evenly on the others; one that is less sure
+    than chance counts as chance. Source of the form: Hinton et al., arXiv 1503.02531.
+    """
+    classes = logits.shape[1]
+    sure = certainty.clamp(1.0 / classes, 1.0 - 1e-3)
+    # (p^(1/T), normalised) of two values: that of the class, and that which all the others share.
+    top, rest = sure.pow(1.0 / temperature), ((1.0 - sure) / (classes - 1)).pow(1.0 / temperature)
+    total = top + (classes - 1) * rest
+    top, rest = top / total, rest / total
+    log_answer = (logits / temperature).log_softmax(dim=1)
+    on_class = log_answer.gather(1, target[:, None])[:, 0]
+    on_others = log_answer.sum(dim=1) - on_class
+    entropy = top * top.log() + (classes - 1) * rest * rest.log()
+    return temperature**2 * (entropy - top * on_class - rest * on_others)
 
 
 def balance(

@@ -1,0 +1,62 @@
+"""Features of a large pretrained network as a second teacher: the student's own are drawn toward them.
+
+The frozen network and the layer that maps one space onto the other are needed while a student learns, and left behind.
+"""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from distill.recipe.training import AlignLossRecipe
+from distill.students.backbone import Backbone, build_backbone, normalisation
+
+_LAST_LEVEL = 10**9
+"""A stride that no network has: the coarsest level is taken."""
+
+
+class Alignment(nn.Module):
+    """1 - cos between the student's fused map, mapped by one learned layer, and the frozen network's last level."""
+
+    mean: Tensor
+    scale: Tensor
+
+    def __init__(self, recipe: AlignLossRecipe, frozen: Backbone, channels: int) -> None:
+        super().__init__()
+        self._weight, self._size_hw = recipe.weight, recipe.size_hw
+        # In a list it is no submodule: its weights do not belong into checkpoints, averages or the optimiser.
+        self._frozen = [frozen.eval().requires_grad_(False)]
+        self.project = nn.Conv2d(channels, frozen.channels[-1], 1)
+        mean, std = normalisation(recipe.backbone)
+        self.register_buffer("mean", 255.0 * torch.tensor(mean).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("scale", 1.0 / (255.0 * torch.tensor(std)).view(1, 3, 1, 1), persistent=False)
+
+    def forward(self, fused: Float[Tensor, "b c h w"], image: Float[Tensor, "b 3 h2 w2"]) -> Float[Tensor, ""]:
+        """The weighted loss; the image is RGB in 0..255, as the student sees it."""
+        wanted = self._look(image)
+        # Averaged down to the coarser grid: interpolation between its cells would invent features.
+        found = self.project(F.adaptive_avg_pool2d(fused, wanted.shape[-2:]))
+        return self._weight * (1.0 - F.cosine_similarity(found, wanted, dim=1)).mean()
+
+    @torch.no_grad()
+    def _look(self, image: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b c h2 w2"]:
+        frozen = self._frozen[0].to(image.device)
+        resized = F.interpolate(image, size=self._size_hw, mode="bilinear", align_corners=False, antialias=True)
+        return frozen((resized - self.mean) * self.scale)[-1].float()
+
+
+def build_alignment(recipe: AlignLossRecipe, channels: int) -> Alignment | None:
+    """The alignment that the recipe asks for; None at weight 0.
+
+    Raises:
+        UsageError: The network is unknown or cannot work at its size.
+        DistillError: Its weights cannot be had.
+    """
+    if recipe.weight == 0:
+        return None
+    frozen = build_backbone(
+        recipe.backbone, pretrained=recipe.pretrained, finest_stride=_LAST_LEVEL, size_hw=recipe.size_hw
+    )
+    return Alignment(recipe, frozen, channels)

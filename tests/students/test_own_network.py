@@ -1,0 +1,111 @@
+"""A network of the user's own fits by protocol, and is only ever imported where the user named it."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from distill.commands.train import load_training
+from distill.errors import UsageError
+from distill.recipe import load_recipe
+from distill.recipe.training import StudentRecipe
+from distill.students.checkpoint import load_student, save_student
+from distill.students.network import TRUSTED
+from distill.students.student import Student, build_spec, build_student
+from distill.tasks import Task
+
+_SOURCE = """
+import pathlib
+from torch import nn
+
+pathlib.Path("was_imported").touch()
+
+class Tiny(nn.Sequential):
+    def __init__(self, channels):
+        super().__init__(nn.Conv2d(3, channels, 3, stride=4, padding=1), nn.BatchNorm2d(channels), nn.ReLU())
+
+class Narrow(nn.Conv2d):
+    def __init__(self, channels):
+        super().__init__(3, channels // 2, 3)
+"""
+
+
+@pytest.fixture
+def tiny(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    (tmp_path / "tiny_nets.py").write_text(_SOURCE)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.delenv(TRUSTED, raising=False)
+    sys.modules.pop("tiny_nets", None)
+    return "tiny_nets:Tiny"
+
+
+def build(reference: str) -> Student:
+    recipe = load_recipe(StudentRecipe, {"size_hw": [64, 64], "network": reference})
+    return build_student(recipe, build_spec(recipe, name="x", tasks=(Task.DEPTH, Task.NORMALS)))
+
+
+def test_it_is_trained_saved_and_opened_like_any_other(
+    tiny: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(TRUSTED, f"other:Thing,{tiny}")
+    student = build(tiny).eval()
+    assert student.spec.backbone == tiny
+    torch.stack([maps.mean() for maps in student.raw(torch.zeros(1, 3, 64, 64)).values()]).sum().backward()
+    assert all(parameter.grad is not None for parameter in student.backbone.parameters())
+    save_student(tmp_path, student)
+    picture = torch.randint(0, 255, (1, 50, 70, 3), dtype=torch.uint8)
+    with torch.no_grad():
+        again, now = load_student(tmp_path)[0](picture), student(picture)
+    assert all(torch.equal(again[name], now[name]) for name in student.spec.output_names)
+
+
+def test_a_run_folder_cannot_choose_what_is_imported(
+    tiny: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(TRUSTED, tiny)
+    save_student(tmp_path, build(tiny))
+    assert (tmp_path / "was_imported").is_file()  # so the file tells
+    (tmp_path / "was_imported").unlink()
+    sys.modules.pop("tiny_nets")
+    monkeypatch.delenv(TRUSTED)
+    with pytest.raises(UsageError, match="only run when you name it yourself"):
+        load_student(tmp_path)
+    assert not (tmp_path / "was_imported").is_file()
+
+
+def test_the_command_line_is_trusted_and_a_file_is_not(
+    tiny: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(TRUSTED, "")
+    (tmp_path / "run.yaml").write_text(f"student: {{network: '{tiny}'}}\n")
+    recipe = load_training([str(tmp_path / "run.yaml")], [Path("shards")], [])
+    with pytest.raises(UsageError, match="name it yourself"):
+        build(str(recipe.student.network))
+    monkeypatch.delenv(TRUSTED)
+    recipe = load_training([f"student.network={tiny}"], [Path("shards")], [])
+    assert build(str(recipe.student.network)).spec.backbone == tiny
+
+
+@pytest.mark.parametrize(
+    ("reference", "reason"),
+    [
+        ("tiny_nets:Narrow", "gives a map of shape"),
+        ("tiny_nets:Missing", "cannot be built"),
+        ("json:loads", "cannot be"),
+    ],
+)
+def test_what_does_not_fit_is_a_sentence(
+    tiny: str, reference: str, reason: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(TRUSTED, reference)
+    with pytest.raises(UsageError, match=reason):
+        build(reference)
+
+
+def test_what_is_no_reference_is_refused() -> None:
+    with pytest.raises(UsageError, match=r"package\.module:Class"):
+        load_recipe(StudentRecipe, {"network": "os.system('x')"})
