@@ -6,7 +6,7 @@
 
 A fifth of all answers is made wrong as a whole, task by task: classes, axes or near and far swapped; moved by 15 % of
 the picture; flat. The wrong answers claim full confidence. The same student is then trained on right answers, on
-these, and on these with `loss.doubt` and `loss.trim`; all are scored against exact truth.
+these, and on these with `loss.doubt` and `loss.relabel`; all are scored against exact truth.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ PLAIN: dict[str, Any] = {
     "data": {"val_fraction": 0.1, "batch_size": 8},
     "train": {"epochs": 40, "validations": 4, "threads": 1, "accelerator": "cpu", "logger": "none", "samples": 0},
 }
-AWARE = ("loss.doubt=3", "loss.trim=0.05")
+AWARE = ("loss.doubt=3", "loss.doubt_from=0.1", "loss.relabel=1")
 SCORES = {"depth": "abs_rel", "normals": "mean_deg", "semantic": "miou"}
 
 
@@ -60,7 +60,7 @@ def spoil(label: Label, how: str, rng: np.random.Generator) -> Label:
         value[:] = rng.integers(len(label.classes))
     else:
         table = np.arange(256)
-        table[: len(label.classes)] = np.roll(rng.permutation(len(label.classes)), 0)
+        table[: len(label.classes)] = rng.permutation(len(label.classes))
         value = table[value].astype(value.dtype)
     return Label(label.task, value, label.valid, label.confidence, label.gauge, label.classes)
 
@@ -126,7 +126,7 @@ def report(scores: dict[str, dict[str, float]], histories: Any, counts: dict[str
     spoiled = ", ".join(f"{count} {kind}" for kind, count in sorted(counts.items()))
     doubted = ", ".join(f"{task} {last[f'doubted_{task}']:.1%}" for task in SCORES)
     notes = (
-        f"{PLAIN['train']['epochs']} epochs each; noise-aware: {' '.join(AWARE)}. Scores against exact truth of other "
+        f"{last['epoch']} epochs each; noise-aware: {' '.join(AWARE)}. Scores against exact truth of other "
         f"scenes. Spoiled answers: {spoiled}. Left out in the end: {doubted}."
     )
     table = Table(["", *scores, "of the plain loss is left"], rows)

@@ -6,23 +6,22 @@ from collections.abc import Callable
 from typing import Any
 
 from torch import Tensor
-from torch.nn import functional as F
 
 from distill.recipe.training import LossRecipe
 from distill.students.heads import DepthHead, InstanceHead, NormalsHead
 from distill.students.losses.consistency import consistency_loss
-from distill.students.losses.depth import depth_loss, edge_aware_smoothness, normalise
+from distill.students.losses.depth import depth_loss, edge_aware_smoothness
+from distill.students.losses.disagreement import disagreement
 from distill.students.losses.instances import instance_loss
 from distill.students.losses.normals import normals_loss
 from distill.students.losses.semantic import semantic_loss
-from distill.students.losses.weighted import mean_per_image
 from distill.students.resample import enlarge_at
 from distill.students.student import Student
 from distill.students.targets import Batch
-from distill.tasks import Gauge, Task
+from distill.tasks import Task
 
 Doubt = Callable[[Task, Tensor], Tensor]
-"""(task, mean error of each image) to the weight of each image."""
+"""(task, disagreement of each image) to the weight of each image."""
 
 
 def student_losses(
@@ -56,7 +55,7 @@ def student_losses(
             losses |= {f"{task}_{name}": term for name, term in terms.items()}
             continue
         if doubt is not None:
-            error = mean_per_image(_error(head, enlarged.detach(), batch), weight)
+            error = disagreement(head, enlarged.detach(), batch, weight)
             weight = weight * doubt(task, error).view(-1, 1, 1)
         if isinstance(head, DepthHead):
             assert batch.depth is not None
@@ -79,20 +78,3 @@ def student_losses(
         agreement = consistency_loss(seen[Task.DEPTH], seen[Task.NORMALS], batch.weights[Task.DEPTH], recipe.fov_deg)
         losses["normals_consistency"] = recipe.consistency * agreement
     return losses
-
-
-def _error(head: Any, enlarged: Tensor, batch: Batch) -> Tensor:
-    """How far each pixel is from its label, in the unit of the task's main term."""
-    if isinstance(head, DepthHead):
-        assert batch.depth is not None
-        value = head.coordinates(enlarged)[0]
-        if head.gauge is Gauge.METRIC:
-            return (value - batch.depth).abs()
-        weight = batch.weights[Task.DEPTH]
-        return (normalise(value, weight) - normalise(batch.depth, weight)).abs()
-    if isinstance(head, NormalsHead):
-        assert batch.normals is not None
-        return 1.0 - (head.coordinates(enlarged)[0] * batch.normals).sum(dim=1)
-    assert batch.semantic is not None
-    target = batch.semantic.clamp(max=enlarged.shape[1] - 1)
-    return F.cross_entropy(enlarged, target, reduction="none")
