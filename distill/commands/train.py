@@ -16,7 +16,7 @@ from distill.commands.console import Console
 from distill.errors import UsageError
 from distill.images import write_atomic
 from distill.recipe import dump_recipe, load_recipe
-from distill.recipe.training import TrainRecipe
+from distill.recipe.training import TRUSTED_NETWORKS, TrainRecipe
 from distill.rundir import open_rundir
 from distill.shards import file_sha256
 
@@ -133,7 +133,8 @@ def load_training(words: list[str], shards: list[Path], settings: list[str]) -> 
     for setting in overrides:
         key, _, reference = setting.partition("=")
         if key.strip() == "student.network":  # written out by hand is trusted, in a file it is not
-            os.environ.setdefault("DISTILL_NETWORK", reference.strip())
+            trusted = os.environ.get(TRUSTED_NETWORKS)
+            os.environ[TRUSTED_NETWORKS] = f"{trusted},{reference.strip()}" if trusted else reference.strip()
     return load_recipe(TrainRecipe, paths[0] if paths else {}, overrides, name="" if paths else "command line")
 
 

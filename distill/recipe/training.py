@@ -22,6 +22,9 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
 STUDENT_TASKS = (Task.DEPTH, Task.NORMALS, Task.SEMANTIC, Task.INSTANCE, Task.REFERRING)
 """What a student can learn, in the order of its outputs; the things referred to become its semantic classes."""
 
+TRUSTED_NETWORKS = "DISTILL_NETWORK"
+"""Environment variable with the networks, ``package.module:Class``, that may be imported; several with commas."""
+
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 Positive = Annotated[float, Field(gt=0.0)]
 NotNegative = Annotated[float, Field(ge=0.0)]

@@ -10,34 +10,22 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
-import io
 import json
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
-import cv2
 import numpy as np
 import torch
-from jaxtyping import Shaped, UInt8
 from numpy import ndarray
-from PIL import Image, ImageOps
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import Dataset
 
 from distill.errors import DistillError
-from distill.images import MAX_PIXELS, decode_map, decode_rgb
 from distill.students.index import Entry
-from distill.tasks import IGNORE_INSTANCE, IGNORE_SEMANTIC, Task
-
-_CHANNELS = {Task.DEPTH: (), Task.NORMALS: (3,), Task.SEMANTIC: (), Task.INSTANCE: ()}
-_STORED = {Task.DEPTH: np.uint16, Task.NORMALS: np.uint8, Task.SEMANTIC: np.uint8, Task.INSTANCE: np.uint16}
-_NUM_IDS = 65536
-_EXIF_ORIENTATION = 0x0112
-_FIRST_SIDEWAYS = 5
-"""EXIF orientations from this one on swap height and width."""
+from distill.students.pixels import CHANNELS, STORED, decode_photo, decode_task
+from distill.tasks import Task
 
 
 class PhotoSet(Dataset[dict[str, Tensor]]):
@@ -144,7 +132,7 @@ class PhotoSet(Dataset[dict[str, Tensor]]):
     def _empty(self, count: int) -> dict[str, ndarray]:
         arrays = {"image": np.empty((count, *self.size_hw, 3), np.uint8)}
         for task in self.tasks:
-            arrays[str(task)] = np.empty((count, *self.size_hw, *_CHANNELS[task]), _STORED[task])
+            arrays[str(task)] = np.empty((count, *self.size_hw, *CHANNELS[task]), STORED[task])
             arrays[f"{task}_confidence"] = np.empty((count, *self.size_hw), np.uint8)
         arrays["quality"] = np.empty((count, len(self.tasks)), np.float32)
         return arrays
@@ -154,167 +142,7 @@ class PhotoSet(Dataset[dict[str, Tensor]]):
         name = f"{entry.shard}: {entry.key}"
         decoded: dict[str, ndarray] = {"image": decode_photo(sample.photo, self.size_hw, name)}
         for task in self.tasks:
-            value, confidence = _decode_task(task, sample.files, entry.class_of, self.size_hw, name)
+            value, confidence = decode_task(task, sample.files, entry.class_of, self.size_hw, name)
             decoded[str(task)], decoded[f"{task}_confidence"] = value, confidence
         decoded["quality"] = np.array([entry.quality[task] for task in self.tasks], np.float32)
         return decoded
-
-
-class EpochBatches(Sampler[list[int]]):
-    """The rows of each batch of one rank; over all ranks every row once an epoch, and equally many batches per rank.
-
-    Batches differ by at most one row in size. A tail that is dropped would lose rows; a padded one would repeat them;
-    ranks with unequal numbers of batches would wait for each other forever. Where there are fewer rows than batches, a
-    batch without one holds the row ~0, which has nothing to learn from.
-    """
-
-    def __init__(
-        self,
-        num_rows: int,
-        batch_size: int,
-        *,
-        seed: int,
-        shuffle: bool,
-        rank: int = 0,
-        num_ranks: int = 1,
-        mix: Sequence[tuple[int, float]] = (),
-    ) -> None:
-        """Choose the rows of one rank.
-
-        Args:
-            num_rows: Of the set.
-            batch_size: Rows of a batch, at most.
-            seed: Of the shuffles.
-            shuffle: Whether the order changes from epoch to epoch.
-            rank: Of this process.
-            num_ranks: Processes in all.
-            mix: (rows, weight) of each part of the set, in order: a row of weight 2.5 comes two or three times an
-                epoch, one of weight 0.5 in half of the epochs. None: every row once.
-        """
-        self._seed, self._shuffle = seed, shuffle
-        self._rank, self._num_ranks = rank, num_ranks
-        self._mix = tuple(mix) or ((num_rows, 1.0),)
-        self.num_drawn = sum(round(rows * weight) for rows, weight in self._mix)
-        self._per_rank = -(-self.num_drawn // (batch_size * num_ranks))
-        self._epoch = self._skip = 0
-
-    def set_epoch(self, epoch: int, *, skip: int = 0) -> None:
-        """Choose the shuffle; the first `skip` batches are left out once (they were seen before an interruption)."""
-        self._epoch, self._skip = epoch, skip
-
-    def __iter__(self) -> Iterator[list[int]]:
-        rng = np.random.default_rng((self._seed, self._epoch))
-        order = self._draw(rng)
-        if self._shuffle:
-            order = rng.permutation(order)
-        batches = np.array_split(order, self._per_rank * self._num_ranks)[self._rank :: self._num_ranks]
-        skip, self._skip = self._skip, 0
-        return iter([batch.tolist() or [~0] for batch in batches[skip:]])
-
-    def _draw(self, rng: np.random.Generator) -> ndarray:
-        """The rows of this epoch, in order of the set."""
-        drawn, first = [], 0
-        for rows, weight in self._mix:
-            whole, rest = int(weight), round(rows * weight) - rows * int(weight)
-            part = np.arange(first, first + rows)
-            drawn += [np.repeat(part, whole), rng.choice(part, rest, replace=False) if rest else part[:0]]
-            first += rows
-        return np.concatenate(drawn)
-
-    def __len__(self) -> int:
-        return self._per_rank
-
-
-def build_loader(photos: PhotoSet, batches: EpochBatches, *, workers: int) -> DataLoader[dict[str, Tensor]]:
-    """Batches of a set; `workers` processes decode, unless the set is kept."""
-    workers = 0 if photos.is_kept else workers
-    return DataLoader(
-        photos,
-        batch_sampler=batches,
-        collate_fn=_as_is,
-        num_workers=workers,
-        persistent_workers=workers > 0,
-        pin_memory=torch.cuda.is_available(),
-    )
-
-
-def decode_photo(data: bytes, size_hw: tuple[int, int], name: str) -> UInt8[ndarray, "h w 3"]:
-    """The photo at this size, orientation applied; bilinear and antialiased, as the student's own graph resizes.
-
-    JPEGs are decoded at a reduced scale of at least twice the size: 3 times faster at 2 megapixels, 20 times at 24,
-    and 0.9 of 255 levels away from the full decode on average.
-    """
-    height, width = size_hw
-    picture = _open_reduced(data, size_hw)
-    if picture is None:
-        picture = Image.fromarray(decode_rgb(data, name)[0])
-    try:
-        # Pillow's bilinear filter is the antialiased triangle that torch's antialias=True was ported from.
-        return np.asarray(
-            ImageOps.exif_transpose(picture).convert("RGB").resize((width, height), Image.Resampling.BILINEAR)
-        )
-    except OSError as error:
-        raise DistillError(f"{name}: the photo is damaged: {error}", hint="label the photos again") from error
-
-
-def _open_reduced(data: bytes, size_hw: tuple[int, int]) -> Image.Image | None:
-    """The JPEG, to be decoded at a reduced scale; None for every other format, which must be decoded whole."""
-    try:
-        picture = Image.open(io.BytesIO(data), formats=["JPEG"])
-    except OSError:
-        return None
-    if picture.mode not in ("RGB", "L") or picture.width * picture.height > MAX_PIXELS:
-        return None
-    height, width = size_hw
-    if picture.getexif().get(_EXIF_ORIENTATION, 1) >= _FIRST_SIDEWAYS:
-        height, width = width, height
-    picture.draft(None, (2 * width, 2 * height))
-    return picture
-
-
-def _decode_task(
-    task: Task, files: dict[str, bytes], class_of: Mapping[int, int], size_hw: tuple[int, int], name: str
-) -> tuple[Shaped[ndarray, "h w *c"], UInt8[ndarray, "h w"]]:
-    """(stored values, confidence; 0 where invalid) at this size; all invalid where the sample lacks the task."""
-    source = task
-    if task is Task.SEMANTIC and "semantic.png" not in files:
-        source = Task.INSTANCE if "instance.png" in files else Task.REFERRING
-    if f"{source}.png" not in files:
-        return np.zeros((*size_hw, *_CHANNELS[task]), _STORED[task]), np.zeros(size_hw, np.uint8)
-    stored = decode_map(files[f"{source}.png"], f"{name}.{source}.png")
-    if source is not task:
-        stored = _as_classes(stored, source, class_of)
-    if stored.dtype != _STORED[task] or stored.shape[2:] != _CHANNELS[task]:
-        raise DistillError(f"{name}.{task}.png holds {stored.dtype} of shape {stored.shape}", hint="rebuild the shard")
-    value = _resize_nearest(stored, size_hw)
-    if task is Task.SEMANTIC:
-        valid = value != IGNORE_SEMANTIC
-    elif task is Task.INSTANCE:
-        valid = value != IGNORE_INSTANCE
-    elif task is Task.NORMALS:
-        valid = value.any(axis=-1)
-    else:
-        valid = value > 0
-    confidence_name = f"{source}.confidence.png"
-    if confidence_name not in files:
-        return value, np.where(valid, 255, 0).astype(np.uint8)
-    confidence = _resize_nearest(decode_map(files[confidence_name], f"{name}.{confidence_name}"), size_hw)
-    return value, np.where(valid, confidence, 0).astype(np.uint8)
-
-
-def _as_classes(stored: Shaped[ndarray, "h w"], source: Task, class_of: Mapping[int, int]) -> UInt8[ndarray, "h w"]:
-    """Ids of instances, or of things referred to, as classes; 0 is background."""
-    table = np.zeros(_NUM_IDS, np.uint8)
-    table[IGNORE_INSTANCE if source is Task.INSTANCE else IGNORE_SEMANTIC] = IGNORE_SEMANTIC
-    for number, index in class_of.items():
-        table[number] = index
-    return table[stored]
-
-
-def _resize_nearest(stored: Shaped[ndarray, "h w *c"], size_hw: tuple[int, int]) -> Shaped[ndarray, "h2 w2 *c"]:
-    # Nearest: anything smoother invents depths and normals between two surfaces, and classes that nobody painted.
-    return cv2.resize(stored, (size_hw[1], size_hw[0]), interpolation=cv2.INTER_NEAREST_EXACT)
-
-
-def _as_is(batch: Any) -> Any:
-    return batch

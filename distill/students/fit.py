@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
-import logging
 import shutil
-import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,21 +11,21 @@ from typing import Any, Protocol
 
 import lightning as L
 import torch
-from lightning.pytorch.loggers import Logger, TensorBoardLogger
 
-from distill.errors import UsageError
-from distill.optional import require
 from distill.recipe.training import TrainRecipe
 from distill.rundir import seed_everything
 from distill.spec import StudentSpec
+from distill.students.batches import EpochBatches, build_loader
 from distill.students.checkpoint import check_same_student, save_student, take_weights
-from distill.students.data import EpochBatches, PhotoSet, build_loader
+from distill.students.data import PhotoSet
 from distill.students.index import Entry, Index, read_index, split
-from distill.students.keeper import LAST, AtomicFiles, Averaging, Keeper, Saver
+from distill.students.keeper import Keeper
 from distill.students.losses.depth import is_metric
 from distill.students.module import StudentModule
+from distill.students.saver import LAST, Saver
 from distill.students.student import build_spec, build_student
 from distill.students.timing import choose_threads
+from distill.students.trainer import build_trainer, explained, quiet
 from distill.tasks import Task
 
 CACHE = "cache"
@@ -148,12 +145,12 @@ def fit(recipe: TrainRecipe, lessons: Lessons, run_dir: Path, voice: Voice, *, r
     with voice.progress("training", bar_total or max_steps) as bar:
         keeper = Keeper(run_dir, recipe, _advancer(bar, bar_total is not None), voice.say)
         saver = Saver(run_dir, recipe)
-        trainer = _build_trainer(recipe, run_dir, keeper, saver)
+        trainer = build_trainer(recipe, run_dir, keeper, saver)
         batches = _batches(photos, lessons, recipe, trainer)
         batches.set_epoch(batches_seen // len(batches), skip=batches_seen % len(batches))
         module = StudentModule(student, recipe, max_steps=max_steps, run_dir=run_dir, num_photos=len(photos))
         workers = recipe.data.workers
-        with _quiet(), _explained():
+        with quiet(), explained():
             trainer.fit(
                 module,
                 build_loader(photos, batches, workers=workers),
@@ -222,81 +219,3 @@ def _advancer(bar: Progress, by_time: bool) -> Callable[[StudentModule, str], No
         shown = reached
 
     return advance
-
-
-def _build_trainer(recipe: TrainRecipe, run_dir: Path, keeper: Keeper, saver: Saver) -> L.Trainer:
-    budget = recipe.train
-    precision = budget.precision
-    if precision == "auto":
-        has_gpu = torch.cuda.is_available() and budget.accelerator != "cpu"
-        precision = "bf16-mixed" if has_gpu else "32-true"
-    callbacks: list[L.Callback] = [keeper]
-    if recipe.optim.ema_decay > 0:
-        callbacks.append(Averaging(recipe.optim.ema_decay))
-    callbacks.append(saver)
-    with _quiet():
-        return L.Trainer(
-            accelerator=budget.accelerator,
-            devices=budget.devices,
-            num_nodes=budget.nodes,
-            precision=precision,
-            max_epochs=budget.epochs,
-            callbacks=callbacks,
-            accumulate_grad_batches=recipe.optim.accumulate,
-            logger=_build_logger(recipe, run_dir),
-            default_root_dir=run_dir,
-            plugins=[AtomicFiles()],
-            enable_checkpointing=False,
-            enable_progress_bar=False,
-            enable_model_summary=False,
-            num_sanity_val_steps=0,
-            use_distributed_sampler=False,
-        )
-
-
-def _build_logger(recipe: TrainRecipe, run_dir: Path) -> Logger | bool:
-    """Where curves go beside the files that are always written."""
-    kind = recipe.train.logger
-    if kind == "tensorboard":
-        return TensorBoardLogger(run_dir, name="logs", version="")
-    if kind == "wandb":
-        require("wandb", extra="wandb", why="log to Weights & Biases (train.logger=wandb)")
-        from lightning.pytorch.loggers import WandbLogger
-
-        return WandbLogger(name=run_dir.name, project=recipe.name, save_dir=run_dir)
-    if kind == "mlflow":
-        require("mlflow", extra="mlflow", why="log to MLflow (train.logger=mlflow)")
-        from lightning.pytorch.loggers import MLFlowLogger
-
-        return MLFlowLogger(experiment_name=recipe.name, run_name=run_dir.name, save_dir=str(run_dir / "mlruns"))
-    return False
-
-
-@contextlib.contextmanager
-def _explained() -> Iterator[None]:
-    """While open, what torch says about too small a batch becomes a sentence."""
-    try:
-        yield
-    except ValueError as error:
-        if "more than 1 value per channel" not in str(error):
-            raise
-        raise UsageError(
-            "a batch of one photo of this size leaves one value per channel, and a norm cannot learn from that",
-            hint="raise data.batch_size or student.size_hw",
-        ) from error
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """While open, Lightning says nothing: what matters is said by the voice."""
-    loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric")]
-    levels = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)

@@ -8,28 +8,19 @@ the averaged weights in the module, and at the end of a step the saver must find
 
 from __future__ import annotations
 
-import os
-import signal
-import threading
 from collections.abc import Callable
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import lightning as L
 import torch
-from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
-from lightning.pytorch.callbacks import WeightAveraging
 from torch import Tensor
 
-from distill.errors import DistillError
 from distill.recipe.training import TrainRecipe
 from distill.students.checkpoint import save_student
 from distill.students.curves import BatchCurve, write_history
 from distill.students.module import StudentModule
-
-LAST, BEST = "last.ckpt", "best.ckpt"
-_NEVER = 10**9
+from distill.students.saver import BEST, LAST, NEVER
 
 
 class Keeper(L.Callback):
@@ -106,7 +97,7 @@ class Keeper(L.Callback):
         is_over = trainer.strategy.reduce_boolean_decision(pl_module.progress >= 1.0, all=False)
         is_due = int(pl_module.progress * self._budget.validations) > self._validated
         due = trainer.strategy.reduce_boolean_decision(is_due or is_over, all=False)
-        trainer.check_val_every_n_epoch = 1 if due else _NEVER
+        trainer.check_val_every_n_epoch = 1 if due else NEVER
         trainer.should_stop = trainer.should_stop or is_over
         self._must_save = due
 
@@ -167,111 +158,3 @@ class Keeper(L.Callback):
 
     def _note(self) -> str:
         return f"loss {float(self._sums['loss']) / self._batches:.3f}" if self._batches % 20 == 0 else ""
-
-
-class Averaging(WeightAveraging):
-    """An exponential moving average of the weights that starts fast: decay = min(wanted, (1 + n) / (10 + n)).
-
-    A constant decay of 0.998 would still hold a third of the random weights after 500 steps.
-    """
-
-    def __init__(self, decay: float) -> None:
-        super().__init__(multi_avg_fn=_averager(decay))
-
-    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Let the module ask the averaged student."""
-        super().on_train_start(trainer, pl_module)
-        assert isinstance(pl_module, StudentModule)
-        average: Any = self._average_model
-        pl_module.averaged = lambda: average.module.student
-
-
-class AtomicFiles(TorchCheckpointIO):
-    """Checkpoints that are whole or not there. Lightning's own are moved over from /tmp, which may be another disk."""
-
-    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
-        """Write beside the target, fsync, rename."""
-        path = Path(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f".{path.name}.part")
-        try:
-            with temporary.open("wb") as file:
-                torch.save(checkpoint, file)
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(path)
-        except (OSError, RuntimeError) as error:  # torch's writer turns a full disk into a RuntimeError
-            temporary.unlink(missing_ok=True)
-            raise DistillError(
-                f"{path}: the state cannot be written: {str(error).splitlines()[0]}",
-                hint="free space, then run the same command: the last good state is kept",
-            ) from error
-
-
-class Saver(L.Callback):
-    """Saves the state every few minutes, and after the step in which SIGINT or SIGTERM comes; a second SIGINT breaks.
-
-    Attributes:
-        came: Whether a signal came.
-    """
-
-    def __init__(self, run_dir: Path, recipe: TrainRecipe) -> None:
-        self.came = False
-        self._run_dir, self._accumulate = run_dir, recipe.optim.accumulate
-        self._every_s, self._saved_s = 60 * recipe.train.save_minutes, 0.0
-        self._handlers: dict[signal.Signals, Any] = {}
-
-    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Take the signals."""
-        assert isinstance(pl_module, StudentModule)
-        self._saved_s = pl_module.elapsed_s
-        if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM):
-                self._handlers[number] = signal.signal(number, self._on_signal)
-
-    def on_train_batch_end(
-        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
-        """Save now and then; save and stop if a signal came on any rank (there is no time left for a validation)."""
-        assert isinstance(pl_module, StudentModule)
-        if (batch_idx + 1) % self._accumulate and batch_idx + 1 < trainer.num_training_batches:
-            return  # half of a step cannot be saved
-        is_due = pl_module.elapsed_s - self._saved_s >= self._every_s
-        if trainer.strategy.reduce_boolean_decision(self.came or is_due, all=False):
-            self._saved_s = pl_module.elapsed_s
-            trainer.save_checkpoint(self._run_dir / "checkpoints" / LAST)
-        if trainer.strategy.reduce_boolean_decision(self.came, all=False):
-            self.came = True
-            trainer.check_val_every_n_epoch, trainer.should_stop = _NEVER, True
-
-    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Give the signals back."""
-        self._release()
-
-    def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
-        """Give the signals back."""
-        self._release()
-
-    def _on_signal(self, number: int, frame: FrameType | None) -> None:
-        if self.came and number == signal.SIGINT:
-            raise KeyboardInterrupt
-        self.came = True
-
-    def _release(self) -> None:
-        for number, handler in self._handlers.items():
-            signal.signal(number, handler)
-        self._handlers = {}
-
-
-def _averager(decay: float) -> Callable[[Any, Any, Any], None]:
-    @torch.no_grad()
-    def average(averaged: Any, current: Any, count: Any) -> None:
-        number = int(count)
-        keep = min(decay, (1.0 + number) / (10.0 + number))
-        if not averaged[0].is_floating_point():  # the step counters of norms
-            torch._foreach_copy_(list(averaged), list(current))
-            return
-        # One fused call: with torch's own loop over the tensors the average of nano takes 8 ms a step instead of 3.
-        torch._foreach_lerp_(list(averaged), list(current), 1.0 - keep)
-
-    return average

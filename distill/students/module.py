@@ -14,11 +14,12 @@ from torch import Tensor
 
 from distill.errors import DistillError
 from distill.images import write_atomic
-from distill.recipe.training import OptimRecipe, TrainRecipe
+from distill.recipe.training import TrainRecipe
 from distill.students.alignment import build_alignment
 from distill.students.augment import augment
 from distill.students.doubts import Doubts
 from distill.students.losses import Doubt, student_losses
+from distill.students.rates import learning_rate_factor, learning_rate_shares
 from distill.students.relabel import relabel
 from distill.students.samples import Samples
 from distill.students.scores import Scores
@@ -266,31 +267,3 @@ class StudentModule(L.LightningModule):
             f"{what} is not a finite number at step {self.global_step}; its batch is saved in {path}",
             hint="the last good weights are kept; lower optim.lr, or look at the labels of that batch",
         )
-
-
-def learning_rate_shares(student: Student, recipe: OptimRecipe) -> dict[str, float]:
-    """Each parameter's share of the peak learning rate: 1 outside the backbone, in it less from stage to stage back."""
-    stages: dict[str, int] = {}
-    for name, _ in student.named_parameters():
-        if name.startswith("backbone."):
-            stages.setdefault(_stage(name), len(stages))
-    return {
-        name: recipe.backbone_lr_ratio * recipe.layer_decay ** (len(stages) - 1 - stages[_stage(name)])
-        if name.startswith("backbone.")
-        else 1.0
-        for name, _ in student.named_parameters()
-    }
-
-
-def _stage(name: str) -> str:
-    """The stage of a backbone's parameter: ``backbone.trunk.blocks.3.0.conv.weight`` lies in ``blocks.3``."""
-    first, *rest = name.removeprefix("backbone.trunk.").split(".")
-    return f"{first}.{rest[0]}" if rest and rest[0].isdigit() else first
-
-
-def learning_rate_factor(progress: float, warmup: float) -> float:
-    """The share of the peak learning rate at this progress, both in [0, 1]."""
-    if progress < warmup:
-        return max(progress / warmup, 0.01)
-    rest = (progress - warmup) / max(1.0 - warmup, 1e-9)
-    return 0.5 * (1.0 + float(torch.cos(torch.tensor(rest * torch.pi))))

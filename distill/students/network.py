@@ -17,9 +17,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from distill.errors import UsageError
-
-TRUSTED = "DISTILL_NETWORK"
-"""Environment variable with the names, ``package.module:Class``, that may be imported; several with commas."""
+from distill.recipe.training import TRUSTED_NETWORKS
 
 
 class OwnNetwork(Protocol):
@@ -36,10 +34,10 @@ def build_own_network(reference: str, channels: int, size_hw: tuple[int, int]) -
     Raises:
         UsageError: It was not named by the user, cannot be imported or built, or gives something else.
     """
-    if reference not in os.environ.get(TRUSTED, "").split(","):
+    if reference not in os.environ.get(TRUSTED_NETWORKS, "").split(","):
         raise UsageError(
             f"this student's network is code of its own, {reference}, which is only run when you name it yourself",
-            hint=f"if you trust it: {TRUSTED}={reference} distill ...",
+            hint=f"if you trust it: {TRUSTED_NETWORKS}={reference} distill ...",
         )
     module_name, _, name = reference.partition(":")
     if "" not in sys.path and str(Path.cwd()) not in sys.path:

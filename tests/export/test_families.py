@@ -27,12 +27,12 @@ FAMILIES = (
     "lcnet_050",
     "hgnetv2_b0",
 )
-CASES = [{"preset": name} for name in PRESETS] + [{"backbone": name} for name in FAMILIES]
+CASES = [{"preset": name} for name in PRESETS] + [{"backbone": name} for name in FAMILIES] + [{"depth_bins": 16}]
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(240)
-@pytest.mark.parametrize("values", CASES, ids=lambda values: next(iter(values.values())))
+@pytest.mark.parametrize("values", CASES, ids=lambda values: str(next(iter(values.values()))))
 def test_the_onnx_file_answers_as_the_student_does(values: dict[str, str], tmp_path: Path) -> None:
     torch.manual_seed(0)
     recipe = load_recipe(StudentRecipe, {**values, "size_hw": [64, 64]})

@@ -19,8 +19,9 @@ from distill.students import timing
 from distill.students.checkpoint import check_same_student, load_student, take_weights
 from distill.students.data import PhotoSet
 from distill.students.fit import Fitted, fit, read_lessons
-from distill.students.module import NAN_BATCH, StudentModule, learning_rate_factor, learning_rate_shares
+from distill.students.module import NAN_BATCH, StudentModule
 from distill.students.plan import plan_training
+from distill.students.rates import learning_rate_factor, learning_rate_shares
 from distill.students.student import build_student
 from distill.students.timing import choose_threads
 from distill.tasks import Gauge, Task

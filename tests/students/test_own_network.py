@@ -11,9 +11,8 @@ import torch
 from distill.commands.train import load_training
 from distill.errors import UsageError
 from distill.recipe import load_recipe
-from distill.recipe.training import StudentRecipe
+from distill.recipe.training import TRUSTED_NETWORKS, StudentRecipe
 from distill.students.checkpoint import load_student, save_student
-from distill.students.network import TRUSTED
 from distill.students.student import Student, build_spec, build_student
 from distill.tasks import Task
 
@@ -38,7 +37,7 @@ def tiny(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     (tmp_path / "tiny_nets.py").write_text(_SOURCE)
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(tmp_path))
-    monkeypatch.delenv(TRUSTED, raising=False)
+    monkeypatch.delenv(TRUSTED_NETWORKS, raising=False)
     sys.modules.pop("tiny_nets", None)
     return "tiny_nets:Tiny"
 
@@ -51,7 +50,7 @@ def build(reference: str) -> Student:
 def test_it_is_trained_saved_and_opened_like_any_other(
     tiny: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv(TRUSTED, f"other:Thing,{tiny}")
+    monkeypatch.setenv(TRUSTED_NETWORKS, f"other:Thing,{tiny}")
     student = build(tiny).eval()
     assert student.spec.backbone == tiny
     torch.stack([maps.mean() for maps in student.raw(torch.zeros(1, 3, 64, 64)).values()]).sum().backward()
@@ -66,12 +65,12 @@ def test_it_is_trained_saved_and_opened_like_any_other(
 def test_a_run_folder_cannot_choose_what_is_imported(
     tiny: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv(TRUSTED, tiny)
+    monkeypatch.setenv(TRUSTED_NETWORKS, tiny)
     save_student(tmp_path, build(tiny))
     assert (tmp_path / "was_imported").is_file()  # so the file tells
     (tmp_path / "was_imported").unlink()
     sys.modules.pop("tiny_nets")
-    monkeypatch.delenv(TRUSTED)
+    monkeypatch.delenv(TRUSTED_NETWORKS)
     with pytest.raises(UsageError, match="only run when you name it yourself"):
         load_student(tmp_path)
     assert not (tmp_path / "was_imported").is_file()
@@ -80,12 +79,12 @@ def test_a_run_folder_cannot_choose_what_is_imported(
 def test_the_command_line_is_trusted_and_a_file_is_not(
     tiny: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv(TRUSTED, "")
+    monkeypatch.setenv(TRUSTED_NETWORKS, "")
     (tmp_path / "run.yaml").write_text(f"student: {{network: '{tiny}'}}\n")
     recipe = load_training([str(tmp_path / "run.yaml")], [Path("shards")], [])
     with pytest.raises(UsageError, match="name it yourself"):
         build(str(recipe.student.network))
-    monkeypatch.delenv(TRUSTED)
+    monkeypatch.delenv(TRUSTED_NETWORKS)
     recipe = load_training([f"student.network={tiny}"], [Path("shards")], [])
     assert build(str(recipe.student.network)).spec.backbone == tiny
 
@@ -101,7 +100,7 @@ def test_the_command_line_is_trusted_and_a_file_is_not(
 def test_what_does_not_fit_is_a_sentence(
     tiny: str, reference: str, reason: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv(TRUSTED, reference)
+    monkeypatch.setenv(TRUSTED_NETWORKS, reference)
     with pytest.raises(UsageError, match=reason):
         build(reference)
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from distill.students.data import EpochBatches
+from distill.students.batches import EpochBatches
 from distill.students.index import read_index
 
 MakeShards = Callable[..., Path]
@@ -20,7 +20,8 @@ READER = """
     import json, os, sys
     import torch
     from pathlib import Path
-    from distill.students.data import EpochBatches, PhotoSet, build_loader
+    from distill.students.batches import EpochBatches, build_loader
+    from distill.students.data import PhotoSet
     from distill.students.index import read_index
 
     torch.set_num_threads(1)

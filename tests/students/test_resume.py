@@ -15,7 +15,7 @@ import torch
 
 from distill.errors import DistillError
 from distill.students.curves import BATCHES, BatchCurve
-from distill.students.keeper import AtomicFiles
+from distill.students.saver import AtomicFiles
 
 MakeShards = Callable[..., Path]
 WORDS = (

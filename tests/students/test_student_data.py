@@ -12,8 +12,10 @@ from torch.nn import functional as F
 
 from distill.errors import DistillError, UsageError
 from distill.images import decode_rgb, encode_jpeg
-from distill.students.data import EpochBatches, PhotoSet, build_loader, decode_photo
+from distill.students.batches import EpochBatches, build_loader
+from distill.students.data import PhotoSet
 from distill.students.index import read_index, split
+from distill.students.pixels import decode_photo
 from distill.students.targets import unpack
 from distill.tasks import FAR_WARP, Gauge, Task, unwarp_depth
 

@@ -1,0 +1,43 @@
+"""The averaged student: a moving average of the weights, which is validated and kept in the place of the raw ones."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import lightning as L
+import torch
+from lightning.pytorch.callbacks import WeightAveraging
+
+from distill.students.module import StudentModule
+
+
+class Averaging(WeightAveraging):
+    """An exponential moving average of the weights that starts fast: decay = min(wanted, (1 + n) / (10 + n)).
+
+    A constant decay of 0.998 would still hold a third of the random weights after 500 steps.
+    """
+
+    def __init__(self, decay: float) -> None:
+        super().__init__(multi_avg_fn=_averager(decay))
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Let the module ask the averaged student."""
+        super().on_train_start(trainer, pl_module)
+        assert isinstance(pl_module, StudentModule)
+        average: Any = self._average_model
+        pl_module.averaged = lambda: average.module.student
+
+
+def _averager(decay: float) -> Callable[[Any, Any, Any], None]:
+    @torch.no_grad()
+    def average(averaged: Any, current: Any, count: Any) -> None:
+        number = int(count)
+        keep = min(decay, (1.0 + number) / (10.0 + number))
+        if not averaged[0].is_floating_point():  # the step counters of norms
+            torch._foreach_copy_(list(averaged), list(current))
+            return
+        # One fused call: with torch's own loop over the tensors the average of nano takes 8 ms a step instead of 3.
+        torch._foreach_lerp_(list(averaged), list(current), 1.0 - keep)
+
+    return average

@@ -1,0 +1,96 @@
+"""Which photos make a batch, for which process: every one exactly once an epoch, in an order that can be repeated."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy import ndarray
+from torch import Tensor
+from torch.utils.data import DataLoader, Sampler
+
+from distill.students.data import PhotoSet
+
+
+class EpochBatches(Sampler[list[int]]):
+    """The rows of each batch of one rank; over all ranks every row once an epoch, and equally many batches per rank.
+
+    Batches differ by at most one row in size. A tail that is dropped would lose rows; a padded one would repeat them;
+    ranks with unequal numbers of batches would wait for each other forever. Where there are fewer rows than batches, a
+    batch without one holds the row ~0, which has nothing to learn from.
+    """
+
+    def __init__(
+        self,
+        num_rows: int,
+        batch_size: int,
+        *,
+        seed: int,
+        shuffle: bool,
+        rank: int = 0,
+        num_ranks: int = 1,
+        mix: Sequence[tuple[int, float]] = (),
+    ) -> None:
+        """Choose the rows of one rank.
+
+        Args:
+            num_rows: Of the set.
+            batch_size: Rows of a batch, at most.
+            seed: Of the shuffles.
+            shuffle: Whether the order changes from epoch to epoch.
+            rank: Of this process.
+            num_ranks: Processes in all.
+            mix: (rows, weight) of each part of the set, in order: a row of weight 2.5 comes two or three times an
+                epoch, one of weight 0.5 in half of the epochs. None: every row once.
+        """
+        self._seed, self._shuffle = seed, shuffle
+        self._rank, self._num_ranks = rank, num_ranks
+        self._mix = tuple(mix) or ((num_rows, 1.0),)
+        self.num_drawn = sum(round(rows * weight) for rows, weight in self._mix)
+        self._per_rank = -(-self.num_drawn // (batch_size * num_ranks))
+        self._epoch = self._skip = 0
+
+    def set_epoch(self, epoch: int, *, skip: int = 0) -> None:
+        """Choose the shuffle; the first `skip` batches are left out once (they were seen before an interruption)."""
+        self._epoch, self._skip = epoch, skip
+
+    def __iter__(self) -> Iterator[list[int]]:
+        rng = np.random.default_rng((self._seed, self._epoch))
+        order = self._draw(rng)
+        if self._shuffle:
+            order = rng.permutation(order)
+        batches = np.array_split(order, self._per_rank * self._num_ranks)[self._rank :: self._num_ranks]
+        skip, self._skip = self._skip, 0
+        return iter([batch.tolist() or [~0] for batch in batches[skip:]])
+
+    def _draw(self, rng: np.random.Generator) -> ndarray:
+        """The rows of this epoch, in order of the set."""
+        drawn, first = [], 0
+        for rows, weight in self._mix:
+            whole, rest = int(weight), round(rows * weight) - rows * int(weight)
+            part = np.arange(first, first + rows)
+            drawn += [np.repeat(part, whole), rng.choice(part, rest, replace=False) if rest else part[:0]]
+            first += rows
+        return np.concatenate(drawn)
+
+    def __len__(self) -> int:
+        return self._per_rank
+
+
+def build_loader(photos: PhotoSet, batches: EpochBatches, *, workers: int) -> DataLoader[dict[str, Tensor]]:
+    """Batches of a set; `workers` processes decode, unless the set is kept."""
+    workers = 0 if photos.is_kept else workers
+    return DataLoader(
+        photos,
+        batch_sampler=batches,
+        collate_fn=_as_is,
+        num_workers=workers,
+        persistent_workers=workers > 0,
+        pin_memory=torch.cuda.is_available(),
+    )
+
+
+def _as_is(batch: Any) -> Any:
+    return batch
