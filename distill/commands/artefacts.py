@@ -5,22 +5,21 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import replace
-from itertools import islice
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from distill.commands.console import Console
-from distill.commands.samples import open_samples, trained_on
+from distill.commands.samples import trained_on
 from distill.errors import UsageError
 
 if TYPE_CHECKING:
-    from distill.export.parity import ParityResult, ParitySample
+    from distill.export.artefact import Artefact
+    from distill.export.parity import ParityResult
     from distill.export.runners import Runner
-    from distill.export.targets import Artefact, Workshop
     from distill.export.timing import Timing
+    from distill.export.workshop import Workshop
     from distill.recipe.target import TargetRecipe
-    from distill.spec import StudentSpec
 
 _BATCHES = (1, 8)
 _TORCH = "torch"
@@ -42,6 +41,7 @@ def run_exports(
     seconds: float = 1.0,
     threads: int | None = None,
     opset: int | None = None,
+    sensitivity: bool = False,
 ) -> dict[str, Any]:
     """Make, gate and time every target; the result as `--json` prints it, also in ``export.json``.
 
@@ -49,6 +49,7 @@ def run_exports(
         UsageError: No trained student there, or --out is a file.
         DistillError: The student cannot be exported at all.
     """
+    from distill.commands.workshop import open_shop
     from distill.export.targets import make
     from distill.images import write_atomic
     from distill.rundir import machine, open_rundir, versions
@@ -59,7 +60,8 @@ def run_exports(
         raise UsageError(f"--out {folder}: several targets need a folder", hint="give --out the name of a folder")
     open_rundir(folder)
     targets = _with_siblings(targets, console)
-    shop, source = _open_shop(run, folder, samples, num_samples, calibrate, threads, opset, console)
+    shop, source = open_shop(run, folder, samples, num_samples, calibrate, threads, opset, console)
+    shop.measure_blocks = sensitivity
     try:
         made = []
         for name, recipe in targets.items():
@@ -157,67 +159,6 @@ def text_of(result: dict[str, Any]) -> str:
     return "\n".join([head, "", text_table(columns, rows), "", *said]).rstrip()
 
 
-def _open_shop(
-    run: Path,
-    folder: Path,
-    samples: Path | None,
-    num_samples: int,
-    calibrate: Path | None,
-    threads: int | None,
-    opset: int | None,
-    console: Console,
-) -> tuple[Workshop, str]:
-    """The student, its float32 graph, the pictures; (workshop, where the pictures are from)."""
-    import onnx
-
-    from distill.export.aoti import export_aoti
-    from distill.export.onnx import export_onnx
-    from distill.export.parity import probe_pictures
-    from distill.export.recorded import Recorded
-    from distill.export.runners import ModuleRunner
-    from distill.export.targets import Workshop
-    from distill.students.checkpoint import load_student
-
-    student, spec = load_student(run)
-    samples = samples or trained_on(run)
-    pictures = open_samples(samples, spec, num_samples, console)
-    compared = list(pictures) if pictures is not None else list(probe_pictures(spec, 8))
-    if samples is None:
-        console.warn("no --samples given: compared on generated pictures only, without labels")
-    drawn = _calibration(calibrate or trained_on(run), samples, compared, spec, num_samples, console)
-    shop = Workshop(
-        spec,
-        None,
-        lambda made, path, device: export_aoti(student, made, path, device=device),
-        Recorded(ModuleRunner(student, spec, name="the run", threads=threads)),
-        compared,
-        [sample.rgb for sample in drawn],
-        folder,
-        spec.name,
-        threads,
-        console.say,
-    )
-    console.say(f"exporting {spec.name} ({spec.backbone}) to ONNX")
-    shop.graph = onnx.load(export_onnx(student, spec, shop.scratch() / "float.onnx", opset=opset).path)
-    return shop, str(samples) if samples else "generated"
-
-
-def _calibration(
-    source: Path | None,
-    compared_from: Path | None,
-    compared: Sequence[ParitySample],
-    spec: StudentSpec,
-    count: int,
-    console: Console,
-) -> list[ParitySample]:
-    """Pictures for ranges: not those that are compared on, wherever there are others."""
-    if source is None:
-        return list(compared)
-    skip = len(compared) if source == compared_from else 0
-    found = open_samples(source, spec, count + skip, console)
-    return list(islice(found or (), skip, None))[:64] or list(compared)
-
-
 def _with_siblings(targets: Mapping[str, TargetRecipe], console: Console) -> dict[str, TargetRecipe]:
     """The targets, with the float32 sibling of each int8 one before it: what it must be faster than."""
     from distill.recipe.target import TARGETS, load_target
@@ -257,26 +198,25 @@ def _time(
 
 
 def _refuse_slow(artefact: Artefact, made: Sequence[Artefact], timings: Sequence[Timing]) -> Artefact:
-    """An int8 artefact is refused if its float32 sibling is as fast, alone and in batches."""
-    from distill.export.targets import set_aside
+    """An int8 artefact is refused if it is slower than its float32 sibling anywhere, or faster nowhere."""
+    from distill.export.artefact import set_aside
+    from distill.export.comparing import compare_calls
 
     sibling = next((other for other in made if other.engine == artefact.engine and other.precision == "fp32"), None)
     if artefact.precision != "int8" or artefact.status != "passed" or sibling is None:
         return artefact
-    pairs = [
-        (ours.percentile_ms(50), theirs.percentile_ms(50), ours.batch)
+    found = [
+        compare_calls(theirs.calls_ms, ours.calls_ms, f"batch {ours.batch}")
         for ours in timings
         for theirs in timings
         if (ours.subject, theirs.subject) == (artefact.target, sibling.target) and ours.batch == theirs.batch
     ]
-    if not pairs:
-        return artefact
-    words = "; ".join(
-        f"{int8:.2f} ms against {float32:.2f} ms in float32 at batch {batch}" for int8, float32, batch in pairs
-    )
-    if all(int8 >= float32 for int8, float32, _ in pairs):
+    words = "; ".join(f"{row.new_ms:.2f} ms against {row.base_ms:.2f} ms in float32 at {row.series}" for row in found)
+    if any(row.verdict == "slower" for row in found):
+        return set_aside(artefact, f"slower than {sibling.target} on this machine: {words}")
+    if found and not any(row.verdict == "faster" for row in found):
         return set_aside(artefact, f"no faster than {sibling.target} on this machine: {words}")
-    return replace(artefact, notes=(*artefact.notes, words))
+    return replace(artefact, notes=(*artefact.notes, words)) if found else artefact
 
 
 def _row(artefact: Artefact, timings: Sequence[Timing]) -> dict[str, Any]:
@@ -289,6 +229,7 @@ def _row(artefact: Artefact, timings: Sequence[Timing]) -> dict[str, Any]:
         "status": artefact.status,
         "reason": artefact.reason,
         "notes": list(artefact.notes),
+        "sensitivity": [asdict(row) for row in artefact.sensitivity],
         "scores": _scores(artefact.parity, "candidate"),
         "parity": artefact.parity.to_dict() if artefact.parity else None,
         **_speed(artefact.target, timings),

@@ -52,6 +52,9 @@ def export(
     max_normals_deg: Annotated[float, typer.Option(min=0, help="Budget: normals may differ by this angle.")] = 0.1,
     max_miou: Annotated[float, typer.Option(min=0, help="Budget: classes may differ by this share.")] = 0.001,
     max_pmf1: Annotated[float, typer.Option(min=0, help="Budget: instances may differ by this share.")] = 0.005,
+    sensitivity: Annotated[
+        bool, typer.Option("--sensitivity", help="int8: measure what each block of layers alone costs.")
+    ] = False,
     plan: Annotated[bool, typer.Option("--plan", help="Say what would be done, and stop.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as one JSON object.")] = False,
 ) -> None:
@@ -92,6 +95,7 @@ def export(
             seconds=seconds,
             threads=threads,
             opset=opset,
+            sensitivity=sensitivity,
         )
         console.result(found, text_of(found))
         if not found["passed"]:

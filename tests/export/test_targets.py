@@ -12,10 +12,10 @@ import pytest
 
 from distill.commands.artefacts import _refuse_slow
 from distill.errors import UsageError
+from distill.export.artefact import Artefact, files_of, rejected
 from distill.export.parity import ParityResult, TaskParity, probe_pictures
 from distill.export.quantize import Quantiser, damage, quantise_within
 from distill.export.runners import open_runner
-from distill.export.targets import Artefact, files_of, rejected
 from distill.export.timing import Timing
 from distill.recipe.target import TARGETS, TargetRecipe, load_target
 from distill.students.student import Student
@@ -36,7 +36,7 @@ def exported(run_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         for name in ("onnx", "openvino", "onnx-fp16", "tensorrt", "triton")
     }
     targets["onnx-int8"] = TargetRecipe.model_validate({**TARGETS["onnx-int8"], **loose})
-    run_exports(run_dir, targets, Console(), out=folder, num_samples=4, seconds=0)
+    run_exports(run_dir, targets, Console(), out=folder, num_samples=4, seconds=0, sensitivity=True)
     return folder
 
 
@@ -55,6 +55,10 @@ def test_every_target_is_made_and_gated(exported: Path, student: Student) -> Non
             assert runner.spec.tasks == student.spec.tasks
             assert runner.spec.provenance["target"] == name and runner.spec.provenance["by"] == "hand"
             assert runner(np.zeros((2, 30, 41, 3), np.uint8))["depth"].shape == (2, 30, 41)
+    blocks = rows["onnx-int8"]["sensitivity"]
+    assert {row["group"] for row in blocks} >= {"heads.depth", "heads.normals"} and not rows["onnx"]["sensitivity"]
+    assert blocks == sorted(blocks, key=lambda row: -row["damage"])
+    assert any("what a block alone costs" in note and blocks[0]["group"] in note for note in rows["onnx-int8"]["notes"])
     kinds = {node.op_type for node in onnx.load(rows["onnx-int8"]["path"]).graph.node}
     assert {"QuantizeLinear", "DequantizeLinear"} <= kinds
     assert not [path for path in exported.iterdir() if path.name.startswith(".export")]
@@ -110,25 +114,25 @@ def test_the_worst_blocks_are_taken_out_until_it_fits() -> None:
     assert damage(verdict(0.01)) == pytest.approx(2.0)
 
 
-def test_no_faster_than_float32_is_refused_with_both_numbers(tmp_path: Path) -> None:
+def test_slower_than_float32_anywhere_is_refused_with_both_numbers(tmp_path: Path) -> None:
     path = tmp_path / "x.int8.onnx"
-    path.write_bytes(b"x")
     sibling = Artefact("onnx", "onnx", "fp32", tmp_path / "x.onnx")
     artefact = Artefact("onnx-int8", "onnx", "int8", path)
 
-    def timings(int8_ms: float) -> list[Timing]:
-        return [
-            Timing(name, "engine", batch, (8, 8), (value * batch,) * 3)
-            for name, value in (("onnx", 5.0), ("onnx-int8", int8_ms))
-            for batch in (1, 8)
-        ]
+    def settle(alone_ms: float, together_ms: float) -> Artefact:
+        path.write_bytes(b"x")
+        times = {("onnx", 1): 5.0, ("onnx", 8): 40.0, ("onnx-int8", 1): alone_ms, ("onnx-int8", 8): together_ms}
+        made = [Timing(name, "engine", batch, (8, 8), (value,) * 20) for (name, batch), value in times.items()]
+        return _refuse_slow(artefact, [sibling, artefact], made)
 
-    kept = _refuse_slow(artefact, [sibling, artefact], timings(3.0))
-    assert kept.status == "passed" and "3.00 ms against 5.00 ms" in kept.notes[-1]
-    refused = _refuse_slow(artefact, [sibling, artefact], timings(6.0))
-    assert refused.status == "refused" and "6.00 ms against 5.00 ms" in refused.reason
+    kept = settle(3.0, 24.0)
+    assert kept.status == "passed" and "3.00 ms against 5.00 ms in float32 at batch 1" in kept.notes[-1]
+    assert settle(5.0, 30.0).status == "passed"
+    refused = settle(6.0, 30.0)
+    assert refused.status == "refused" and "slower than onnx on this machine: 6.00 ms against 5.00 ms" in refused.reason
     assert refused.path == rejected(path) and refused.path.is_file() and not path.exists()
-    assert _refuse_slow(replace(artefact, status="failed"), [sibling], timings(6.0)).status == "failed"
+    assert "no faster than onnx" in settle(5.0, 40.0).reason
+    assert _refuse_slow(replace(artefact, status="failed"), [sibling], []).status == "failed"
 
 
 def test_files_that_belong_together(tmp_path: Path) -> None:
