@@ -6,7 +6,7 @@
 
 A fifth of all answers is made wrong as a whole, task by task: classes, axes or near and far swapped; moved by 15 % of
 the picture; flat. The wrong answers claim full confidence. The same student is then trained on right answers, on
-these, and on these with `loss.doubt` and `loss.relabel`; all are scored against exact truth.
+these, and on these with `loss.doubt`; all are scored against exact truth.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ PLAIN: dict[str, Any] = {
     "data": {"val_fraction": 0.1, "batch_size": 8},
     "train": {"epochs": 40, "validations": 4, "threads": 1, "accelerator": "cpu", "logger": "none", "samples": 0},
 }
-AWARE = ("loss.doubt=3", "loss.doubt_from=0.1", "loss.relabel=1")
+AWARE = ("loss.doubt=3", "loss.doubt_from=0.1")
 SCORES = {"depth": "abs_rel", "normals": "mean_deg", "semantic": "miou"}
 
 

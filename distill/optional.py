@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import importlib
+import sys
+from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 from distill.errors import DistillError
 
@@ -23,3 +26,18 @@ def require(module: str, *, extra: str, why: str) -> ModuleType:
             f"the package {module!r} is needed to {why}, and could not be imported: {error}",
             hint=f"pip install 'distill[{extra}]'",
         ) from error
+
+
+def import_named(reference: str) -> Any:
+    """What ``package.module:name`` names, for names that the user gave; modules in the working folder are found, too.
+
+    Raises:
+        Exception: Whatever the module does when it is imported.
+    """
+    module, _, name = reference.partition(":")
+    if "" not in sys.path and str(Path.cwd()) not in sys.path:
+        sys.path.append(str(Path.cwd()))
+    found: Any = importlib.import_module(module)
+    for part in name.split("."):
+        found = getattr(found, part)
+    return found

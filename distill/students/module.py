@@ -244,8 +244,11 @@ class StudentModule(L.LightningModule):
         if self.progress < recipe.doubt_from or not any(bool(chosen.any()) for chosen in wrong.values()):
             return {"self": torch.zeros((), device=self.device)}
         own = relabel(self.averaged(), batch, wrong, recipe.relabel_from)
+        # Each term is a mean over its own pixels: without the share, a few doubted labels would weigh as all others do.
+        share = {task: own.weights[task].sum() / batch.weights[task].sum().clamp(min=1.0) for task in wrong}
         losses = student_losses(self.student, raw, own, recipe, phase_hw)
-        return {"self": recipe.relabel * torch.stack(list(losses.values())).sum()}
+        terms = [share.get(Task(name.partition("_")[0]), 0.0) * loss for name, loss in losses.items()]
+        return {"self": recipe.relabel * torch.stack(terms).sum()}
 
     def _raw(self, batch: Batch) -> tuple[dict[Task, Tensor], Tensor]:
         """The raw maps, and the map that they come from.

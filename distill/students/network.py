@@ -6,10 +6,7 @@ in the environment. A run folder or a recipe that someone sent cannot choose it.
 
 from __future__ import annotations
 
-import importlib
 import os
-import sys
-from pathlib import Path
 from typing import Any, Protocol
 
 import torch
@@ -17,6 +14,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from distill.errors import UsageError
+from distill.optional import import_named
 from distill.recipe.training import TRUSTED_NETWORKS
 
 
@@ -39,11 +37,8 @@ def build_own_network(reference: str, channels: int, size_hw: tuple[int, int]) -
             f"this student's network is code of its own, {reference}, which is only run when you name it yourself",
             hint=f"if you trust it: {TRUSTED_NETWORKS}={reference} distill ...",
         )
-    module_name, _, name = reference.partition(":")
-    if "" not in sys.path and str(Path.cwd()) not in sys.path:
-        sys.path.append(str(Path.cwd()))
     try:
-        network: Any = getattr(importlib.import_module(module_name), name)(channels)
+        network: Any = import_named(reference)(channels)
         was_training = network.training
         with torch.no_grad():
             found = network.eval()(torch.zeros(1, 3, *size_hw)).shape

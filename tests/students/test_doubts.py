@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import write_tiny_shards
-from test_fit import train
+from test_fit import recipe_for, train
 
 from distill.labels import encode
 from distill.recipe import load_recipe
@@ -16,8 +16,10 @@ from distill.recipe.training import LossRecipe, StudentRecipe
 from distill.shards import Manifest, Sample, read_manifest, read_samples, write_manifest, write_shard
 from distill.students.data import PhotoSet
 from distill.students.doubts import Doubts
+from distill.students.fit import read_lessons
 from distill.students.index import read_index, split
 from distill.students.losses import student_losses
+from distill.students.module import StudentModule
 from distill.students.relabel import relabel
 from distill.students.student import build_spec, build_student
 from distill.students.targets import unpack
@@ -61,6 +63,27 @@ def test_doubted_labels_become_the_students_own_where_it_is_sure(tmp_path: Path)
     assert relabel(student, batch, wrong, surest=1.1).weights[Task.NORMALS].max() == 0
     losses = student_losses(student, student.raw(batch.image), own, LossRecipe())
     assert float(losses["normals_cosine"]) < 1e-3  # the student agrees with itself
+
+
+def test_a_doubted_label_weighs_no_more_than_any_other(tmp_path: Path) -> None:
+    folder = write_tiny_shards(tmp_path / "shards", num_samples=8)
+    recipe = recipe_for(folder, "loss.doubt=3", "loss.relabel=2", "loss.relabel_from=0", "loss.doubt_from=0")
+    lessons = read_lessons(recipe)
+    photos = PhotoSet(lessons.index.entries, lessons.index.tasks, recipe.student.size_hw)
+    student = build_student(recipe.student, lessons.spec)
+    module = StudentModule(student, recipe, max_steps=10, run_dir=tmp_path, num_photos=8)
+    module.averaged = lambda: build_student(recipe.student, lessons.spec)
+    batch = unpack(photos.__getitems__(list(range(8))), lessons.index.tasks, Gauge.METRIC)
+    raw = student.raw(batch.image)
+
+    def own_loss(wrong: int) -> float:
+        torch.manual_seed(0)  # of the averaged student
+        module.doubts.errors[:] = torch.linspace(0.1, 0.2, 8)
+        module.doubts.errors[:, 8 - wrong :] = 9.0
+        return float(module._relabelled(raw, batch, torch.arange(8), (0, 0))["self"].detach())
+
+    assert own_loss(0) == 0
+    assert own_loss(3) == pytest.approx(3 * own_loss(1), rel=0.5)  # the photos differ a little
 
 
 @pytest.mark.slow

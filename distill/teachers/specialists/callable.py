@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import importlib
 import inspect
-import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -25,6 +24,7 @@ from numpy import ndarray
 from distill.errors import DistillError, UsageError
 from distill.images import Photo
 from distill.labels import Label
+from distill.optional import import_named
 from distill.recipe.callable import CallableRecipe
 from distill.shards import file_sha256
 from distill.tasks import BACKGROUND_INSTANCE, IGNORE_INSTANCE, Task
@@ -59,13 +59,8 @@ def find_function(reference: str) -> Callable[..., Any]:
     Raises:
         UsageError: It cannot be imported, or is nothing that can be called.
     """
-    module_name, _, name = reference.partition(":")
-    if "" not in sys.path and str(Path.cwd()) not in sys.path:
-        sys.path.append(str(Path.cwd()))
     try:
-        found: Any = importlib.import_module(module_name)
-        for part in name.split("."):
-            found = getattr(found, part)
+        found: Any = import_named(reference)
     except Exception as error:  # whatever the module does when it is imported
         raise UsageError(
             f"{reference}: cannot be imported: {type(error).__name__}: {error}",
