@@ -260,7 +260,7 @@ def _open(path: Path, threads: int | None, taken: set[str]) -> tuple[str, Runner
     return name, runner, row
 
 
-def _yardstick(threads: int) -> Callable[[], object] | None:
+def _yardstick(threads: int) -> Callable[[int], Callable[[], object]] | None:
     """None where there is no ONNX Runtime; comparisons then go by the times as they are."""
     from distill.export.yardstick import open_yardstick
 

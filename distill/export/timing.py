@@ -86,7 +86,7 @@ def time_runners(
     seconds: float,
     advance: Callable[[], None] = lambda: None,
     what: Sequence[str] = WHAT,
-    yardstick: Callable[[], object] | None = None,
+    yardstick: Callable[[int], Callable[[], object]] | None = None,
 ) -> list[Timing]:
     """A series for each runner, size, batch, and both kinds of timing.
 
@@ -99,7 +99,7 @@ def time_runners(
         seconds: For each series.
         advance: Called after each group of series.
         what: ``engine``, ``end_to_end`` or both.
-        yardstick: Has its turns among the others, and a series called `YARDSTICK` in every group.
+        yardstick: From a batch to a call that has its turns among the others; its series are called `YARDSTICK`.
     """
     timings = []
     for size_hw in sizes_hw:
@@ -107,7 +107,7 @@ def time_runners(
             for kind in what:
                 calls = {name: _call(runner, kind, batch, size_hw) for name, runner in runners.items()}
                 if yardstick is not None:
-                    calls[YARDSTICK] = yardstick
+                    calls[YARDSTICK] = yardstick(batch)
                 for name, turns in time_turns(calls, seconds=seconds).items():
                     made = tuple(call_ms for turn in turns for call_ms in turn)
                     timings.append(Timing(name, kind, batch, size_hw, made, tuple(map(len, turns))))

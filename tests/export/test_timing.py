@@ -6,11 +6,13 @@ import io
 import time
 from itertools import groupby
 
+import numpy as np
 import pytest
 from PIL import Image
 
 from distill.errors import UsageError
-from distill.export.timing import MIN_CALLS, WARM_UP_CALLS, Timing, bench_picture, time_calls, time_runners
+from distill.export.timing import MIN_CALLS, WARM_UP_CALLS, YARDSTICK, Timing, bench_picture, time_calls, time_runners
+from distill.export.yardstick import open_yardstick
 from distill.images import encode_jpeg
 
 
@@ -73,3 +75,16 @@ def test_generated_pictures_compress_like_photos() -> None:
     data = encode_jpeg(bench_picture((480, 640)), quality=90)
     assert Image.open(io.BytesIO(data)).size == (640, 480)
     assert 0.5 < 8 * len(data) / (480 * 640) < 5  # bits per pixel
+
+
+def test_the_yardstick_takes_as_many_pictures_as_the_student() -> None:
+    open_call = open_yardstick(threads=1)
+    one, three = (open_call(batch)() for batch in (1, 3))
+    assert [value[0].shape for value in (one, three)] == [(1, 16, 48, 64), (3, 16, 48, 64)]
+    assert np.isfinite(three[0]).all() and 0.01 < three[0].std() < 100
+
+
+def test_the_yardstick_has_a_series_in_every_group(fake) -> None:
+    timings = time_runners({"fake": fake}, [1, 2], [(8, 8)], seconds=0.01, yardstick=open_yardstick(threads=1))
+    assert [timing.subject for timing in timings] == ["fake", YARDSTICK] * 4
+    assert all(sum(timing.turns) == len(timing.calls_ms) for timing in timings)
