@@ -13,7 +13,8 @@ import pytest
 from PIL import Image
 
 from distill.errors import DistillError, UsageError
-from distill.video import VideoReader, VideoWriter, is_video
+from distill.video import Decoder, VideoReader, VideoWriter, decoders, is_video
+from distill.video.decoders import choose_decoder
 
 CELLS = 6
 """Bits of the frame number that are painted into each frame, as black and white blocks."""
@@ -327,3 +328,44 @@ def test_numbers_survive_rotation_and_odd_sizes(tmp_path: Path, rotation: int) -
     path = make_clip(tmp_path / "a.mkv", codec="ffv1", pix_fmt="yuv444p", size_hw=(49, 97), rotation=rotation)
     upright = [np.rot90(frame.rgb, -rotation // 90) for frame in VideoReader(path).frames()]
     assert [read_number(rgb) for rgb in upright] == list(range(20))
+
+
+def test_one_core_gives_the_same_frames(tmp_path: Path) -> None:
+    path = make_clip(tmp_path / "a.mp4")
+    both = [[frame.rgb for frame in VideoReader(path, who).frames()] for who in (Decoder.THREADS, Decoder.SINGLE)]
+    assert len(both[0]) == len(both[1]) == 20
+    assert all(np.array_equal(one, other) for one, other in zip(*both, strict=True))
+
+
+def test_a_short_video_is_not_probed(tmp_path: Path) -> None:
+    assert VideoReader(make_clip(tmp_path / "a.mp4"), Decoder.AUTO).decoder is Decoder.THREADS
+
+
+def test_a_gpu_decoder_is_taken_only_where_it_is_faster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = make_clip(tmp_path / "a.mp4")
+    monkeypatch.setattr(decoders, "_has_nvdec", lambda: True)
+    assert choose_decoder(path, 300) in (Decoder.THREADS, Decoder.NVDEC)  # a driver that does not work loses
+    seconds = {Decoder.THREADS: 1.0, Decoder.NVDEC: 0.5}
+    monkeypatch.setattr(decoders, "_seconds", lambda path, decoder: seconds[decoder])
+    assert choose_decoder(path, 300) is Decoder.NVDEC
+    assert choose_decoder(path, 299) is Decoder.THREADS
+    seconds[Decoder.NVDEC] = 0.95
+    assert choose_decoder(path, None) is Decoder.THREADS
+
+
+@pytest.mark.skipif(decoders._has_nvdec(), reason="an NVIDIA driver answers")
+def test_a_missing_gpu_decoder_is_a_sentence(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="NVDEC cannot decode it here"):
+        VideoReader(make_clip(tmp_path / "a.mp4"), Decoder.NVDEC)
+    (tmp_path / "b.mp4").write_text("no video")
+    with pytest.raises(DistillError, match="not a video"):
+        VideoReader(tmp_path / "b.mp4", Decoder.NVDEC)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not decoders._has_nvdec(), reason="no NVIDIA driver answers")
+def test_a_gpu_decoder_gives_the_same_frames(tmp_path: Path) -> None:
+    path = make_clip(tmp_path / "a.mp4", size_hw=(144, 192))
+    both = [[frame.rgb for frame in VideoReader(path, who).frames()] for who in (Decoder.THREADS, Decoder.NVDEC)]
+    assert [read_number(rgb) for rgb in both[1]] == list(range(20))
+    assert max(np.abs(one.astype(int) - other).max() for one, other in zip(*both, strict=True)) <= 2

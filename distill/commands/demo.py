@@ -164,7 +164,8 @@ class Tour:
         return run_bench([model], self.console, out=self.out / "bench")
 
     def _predict(self, model: Path) -> dict[str, Any]:
-        from distill.commands.predict import Options, run_predict
+        from distill.commands.clips import Options
+        from distill.commands.predict import run_predict
         from distill.teachers.generators.synthetic.generator import fly_through
         from distill.video import VideoWriter
 

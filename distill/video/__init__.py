@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from distill.video.codecs import GRAY8, GRAY16, RGB8, Encoding, VideoCodec, choose_encoding
+from distill.video.decoders import Decoder
 from distill.video.frames import Frame, Source
 from distill.video.live import Drop, LiveReader, is_live
 from distill.video.reader import SUFFIXES, VideoReader, is_video
@@ -17,6 +18,7 @@ __all__ = [
     "PART_SUFFIX",
     "RGB8",
     "SUFFIXES",
+    "Decoder",
     "Drop",
     "Encoding",
     "Frame",

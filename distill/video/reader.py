@@ -9,13 +9,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 from PIL import Image
 
 from distill.errors import DistillError, UsageError
 from distill.images import MAX_PIXELS
 from distill.video.colours import Converter
+from distill.video.decoders import Decoder, choose_decoder
 from distill.video.frames import Frame, Source
 from distill.video.packets import DEFAULT_RATE, announced_frames, decode, first_frame, open_container, video_stream
 
@@ -41,23 +42,26 @@ class VideoReader(Source):
 
     Attributes:
         path: The file.
+        decoder: Who decodes it; never `Decoder.AUTO`.
     """
 
     path: Path
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, decoder: Decoder = Decoder.THREADS) -> None:
         """Open the file and decode one frame.
 
         Raises:
             DistillError: Missing, empty, no video, too large, or not one frame of it can be decoded.
+            UsageError: The decoder is not there, or does not know the codec.
         """
+        self.decoder = Decoder.THREADS if decoder is Decoder.AUTO else decoder
         self.path, self.name = path, str(path)
         if not path.is_file():
             raise UsageError(f"{path}: no such file", hint="check the path")
         if path.stat().st_size == 0:
             raise DistillError(f"{path}: the file is empty", hint="copy it again")
-        with open_container(path) as container:
-            stream = video_stream(container, path)
+        with open_container(path, self.decoder) as container:
+            stream = video_stream(container, path, self.decoder)
             if stream.width * stream.height > MAX_PIXELS:
                 raise DistillError(
                     f"{path}: frames of {stream.width}x{stream.height} px are over the limit of"
@@ -73,12 +77,20 @@ class VideoReader(Source):
             turned = self._converter.quarter_turns % 2
             self.size_hw = (first.width, first.height) if turned else (first.height, first.width)
             self.notes = _notes(self._converter.hdr, bool(first.interlaced_frame))
+        if decoder is Decoder.AUTO:
+            self.decoder = choose_decoder(path, self.num_frames)
+        # Software is exact, whoever runs it; what a GPU gives may differ in how its chroma is stored.
+        self.facts = str(self.decoder) if self.decoder is Decoder.NVDEC else ""
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *error: object) -> None:
         """Nothing to close: a file is only open while `frames` or `count` run."""
+
+    def facts_seen(self) -> dict[str, Any]:
+        """Who decoded it."""
+        return {"decoder": str(self.decoder)}
 
     @property
     def height(self) -> int:
@@ -112,8 +124,9 @@ class VideoReader(Source):
         interval = max(1, round(1 / (self.rate * self.time_base)))
         wanted_hw, converter = size_hw or self.size_hw, self._converter.twin()
         pts = -interval
-        with open_container(self.path) as container:
-            for index, frame in enumerate(decode(container, video_stream(container, self.path), self.path)):
+        with open_container(self.path, self.decoder) as container:
+            stream = video_stream(container, self.path, self.decoder)
+            for index, frame in enumerate(decode(container, stream, self.path)):
                 if stop is not None and index >= stop:
                     return
                 # A frame without a time follows the one before; times that stand still or run back are pushed on.

@@ -190,6 +190,9 @@ class VideoWriter:
         stream.width, stream.height, stream.pix_fmt = width, height, encoding.stored
         context.time_base = self._time_base
         context.thread_count = encoding.threads
+        if encoding.encoder == "libx264":
+            # PyAV asks for slices, which split frames and wait for each other: 16 instead of 22 ms for 834x2560.
+            context.thread_type = "FRAME"
         return stream
 
 
