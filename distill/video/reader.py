@@ -54,7 +54,7 @@ class VideoReader(Source):
             DistillError: Missing, empty, no video, too large, or not one frame of it can be decoded.
             UsageError: The decoder is not there, or does not know the codec.
         """
-        self.decoder = Decoder.THREADS if decoder is Decoder.AUTO else decoder
+        self.decoder: Decoder = Decoder.THREADS if decoder is Decoder.AUTO else decoder
         self.path, self.name = path, str(path)
         if not path.is_file():
             raise UsageError(f"{path}: no such file", hint="check the path")
