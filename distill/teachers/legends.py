@@ -14,7 +14,9 @@ _NUMERIC = re.compile(r"<[\d\s,]+>|\([\d\s,]+\)|\[[\d\s,]+\]|#[0-9a-f]{6}\b", re
 _CLAUSES = re.compile(r"[.;]\s+|[.;]$|,\s+(?:and\s+)?(?=the\b)|\s+and\s+(?=the\b)", re.IGNORECASE)
 _VERB = re.compile(r"\b(?:is|are|will be|category in)\b", re.IGNORECASE)
 _LEAD_IN = re.compile(
-    r"^(?:.*\bsegment\s+)?(?:the\s+)?(?:area\s+that\s+corresponds\s+to\s+)?(?:the\s+)?", re.IGNORECASE
+    # "Segment the cat" is said of a class; "the segment of a circle" is one.
+    r"^(?:(?!the\s).*\bsegment\s+)?(?:the\s+)?(?:area\s+that\s+corresponds\s+to\s+)?(?:the\s+)?",
+    re.IGNORECASE,
 )
 _FILLER = re.compile(
     r"^(?:rendered|represented|depicted|shown|colou?red|painted|drawn|marked|set)?\s*(?:in|as|by|to|with)?\s*(?:an?\s+)?",

@@ -71,7 +71,9 @@ def test_every_map_belongs_to_its_frame(case: str, tmp_path: Path) -> None:
         assert len(container.streams.audio) == bool(how.get("sound"))
 
 
-@pytest.mark.parametrize("name", ["04_coffee.mp4", "bottle-detection.mp4", "milk.mkv", "example.mp4", "one-by-one-person-detection.gif"])
+@pytest.mark.parametrize(
+    "name", ["04_coffee.mp4", "bottle-detection.mp4", "milk.mkv", "example.mp4", "one-by-one-person-detection.gif"]
+)
 def test_real_containers_give_a_map_for_every_decoded_frame(name: str, tmp_path: Path) -> None:
     if not (SHARED / name).is_file():
         pytest.skip("no real videos here")

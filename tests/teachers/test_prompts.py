@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from distill.errors import UsageError
@@ -89,6 +89,7 @@ def test_published_prompts_are_understood(prompt: str, legend: dict[str, tuple[i
 @pytest.mark.parametrize("family", FAMILIES)
 @settings(max_examples=25, deadline=None)
 @given(names=st.lists(name, min_size=1, max_size=12, unique=True), seed=st.none() | st.integers(0, 99))
+@example(names=["segment of a circle", "orange segment peel"], seed=None)
 def test_legends_survive_the_sentence(style: str, family: str, names: list[str], seed: int | None) -> None:
     question = semantic_question(names, family, style=style, seed=seed)
     assert list(parse_legend(question.prompt).items()) == list(question.legend.items())
