@@ -1,6 +1,6 @@
 """Does `distill bench --compare` catch a planted slowdown, and is it quiet without one?
 
-    python benchmarks/slowdown.py exported/nano.onnx --work /tmp/slowdown [--repeats 20] [--minutes 7] [--out page.md]
+    python benchmarks/slowdown.py exported/nano.onnx --work WORK [--repeats 20] [--minutes 7] [--out page.md]
 
 Every measurement is a process of its own, as on the command line; one is the base, then come those with and without the
 slowdown, in turns. The slowdown is planted in the engine: after each call it idles busily for 5 % of the call's time.

@@ -1,8 +1,8 @@
 """Who decodes a video file: FFmpeg on one core or on all, or NVIDIA's decoder (NVDEC) through FFmpeg.
 
 Which is fastest depends on the file as much as on the machine: GPUs lose on short and small clips, and know few codecs.
-So it is measured, on the first frames of the very file. All go through the FFmpeg that PyAV brings; decoders that use
-the system's FFmpeg were no faster here and would need it to be installed.
+So it is measured, on the first frames of the very file. All go through the FFmpeg that PyAV brings: nothing else has to
+be installed.
 """
 
 from __future__ import annotations
