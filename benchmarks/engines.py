@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from machine import results_page
 
-from distill.commands.bench import run_bench
+from distill.commands.benching import run_bench
 from distill.commands.console import Console
 from distill.export.comparing import compare_calls
 from distill.export.runners import num_cores, open_runner

@@ -21,7 +21,8 @@ from typing import Any
 import numpy as np
 from machine import results_page
 
-from distill.commands.bench import read_base, run_bench
+from distill.commands.bench import read_base
+from distill.commands.benching import run_bench
 from distill.commands.console import Console
 from distill.export.comparing import compare_results
 from distill.export.runners import OrtRunner, Outputs

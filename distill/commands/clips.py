@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import shutil
 import signal
 import threading
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from distill.commands.console import Console
+from distill.commands.subject import subject_digest
 from distill.errors import DistillError, UsageError
 from distill.tasks import Task
 
@@ -159,17 +159,8 @@ def to_wishes(options: Options, only: Task | None, subject: Path) -> VideoWishes
         points=options.points,
         fov_deg=options.fov_deg,
         segment=options.segment,
-        subject=_digest(subject),
+        subject=subject_digest(subject),
     )
-
-
-def _digest(subject: Path) -> str:
-    """Changes when the student does: the file's bytes, or sizes and times of a run's weights."""
-    if subject.is_file():
-        return hashlib.sha256(subject.read_bytes()).hexdigest()
-    files = sorted(file for file in subject.rglob("*") if file.suffix in (".safetensors", ".ckpt", ".json"))
-    listed = [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files]
-    return hashlib.sha256(repr(listed).encode()).hexdigest()
 
 
 def predict_clips(

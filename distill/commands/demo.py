@@ -159,7 +159,7 @@ class Tour:
         return run_evaluate(settings, self.console)[0]
 
     def _bench(self, model: Path) -> dict[str, Any]:
-        from distill.commands.bench import run_bench
+        from distill.commands.benching import run_bench
 
         return run_bench([model], self.console, out=self.out / "bench")
 

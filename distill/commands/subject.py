@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -40,6 +41,18 @@ def open_subject(path: Path, *, threads: int | None = None, spinning: bool = Tru
     from distill.export.runners import open_runner
 
     return open_runner(path, threads=threads, spinning=spinning)
+
+
+def subject_digest(path: Path) -> str:
+    """Changes when the student does: by a file's bytes, or by sizes and times of a run's weights."""
+    if path.is_file():
+        digest = hashlib.sha256(path.read_bytes())
+        for weights in (path.with_suffix(".bin"), path.with_name(path.name + ".data")):  # OpenVINO's, large ONNX files'
+            digest.update(weights.read_bytes() if weights.is_file() else b"")
+        return digest.hexdigest()
+    files = sorted(file for file in path.rglob("*") if file.suffix in (".safetensors", ".ckpt", ".json"))
+    listed = [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files]
+    return hashlib.sha256(repr(listed).encode()).hexdigest()
 
 
 def load(path: str | Path, *, threads: int | None = None, spinning: bool = False) -> Model:

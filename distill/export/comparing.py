@@ -88,7 +88,7 @@ def compare_turns(base: Sequence[Turns], new: Sequence[Turns], series: str = "",
 
 
 def compare_results(base: Mapping[str, Any], new: Mapping[str, Any]) -> list[Comparison]:
-    """Every series that two results of ``distill bench`` share, by the yardstick where both have one.
+    """Every series that two results of ``distill bench`` share, by the nearest yardstick that both have.
 
     Raises:
         UsageError: They share none, or one is no such result.
@@ -103,23 +103,62 @@ def compare_results(base: Mapping[str, Any], new: Mapping[str, Any]) -> list[Com
             )
         found = []
         for series in shared:
-            sides = [_with_yardstick(result, row[series]) for result, row in ((base, before), (new, after))]
-            if sides[0] and sides[1]:
-                found.append(compare_turns(sides[0], sides[1], series))
+            then, now = before[series], after[series]
+            sides = _beside_its_own(base, then, new, now) or _beside_that_of_all(base, then, new, now)
+            if sides is None:
+                found.append(compare_calls(then["calls_ms"], now["calls_ms"], series))
             else:
-                found.append(compare_calls(before[series]["calls_ms"], after[series]["calls_ms"], series))
+                found.append(compare_turns(*sides, series))
     except (KeyError, TypeError) as error:
         raise UsageError("--compare: not a result of distill bench", hint="give the bench.json of --out") from error
     return found
 
 
-def _with_yardstick(result: Mapping[str, Any], row: Mapping[str, Any]) -> tuple[Turns, Turns] | None:
-    """The turns of a series and of the yardstick beside it; None if there was none."""
-    same = ("what", "size_hw", "batch", "threads")
-    stick = next((other for other in result.get("yardstick", ()) if all(other[key] == row[key] for key in same)), None)
-    if stick is None or not row["turns"] or len(row["turns"]) != len(stick["turns"]):
+Side = tuple[Turns, Turns]
+"""The turns of a series and of the yardstick beside it."""
+
+
+def _beside_its_own(
+    base: Mapping[str, Any], then: Mapping[str, Any], new: Mapping[str, Any], now: Mapping[str, Any]
+) -> tuple[Side, Side] | None:
+    """By the bare engine, if it called one and the same file then and now.
+
+    What slows the machine slows the same layers by as much, which no other network can promise.
+    """
+    name = then["subject"]
+    sticks = [_stick(result, row, name) for result, row in ((base, then), (new, now))]
+    if sticks[0] is None or sticks[1] is None or sticks[0]["digest"] != sticks[1]["digest"]:
         return None
-    return _turns(row), _turns(stick)
+    return _sides(then, sticks[0], now, sticks[1])
+
+
+def _beside_that_of_all(
+    base: Mapping[str, Any], then: Mapping[str, Any], new: Mapping[str, Any], now: Mapping[str, Any]
+) -> tuple[Side, Side] | None:
+    """By the fixed network that is no student."""
+    sticks = [_stick(result, row, "") for result, row in ((base, then), (new, now))]
+    return None if sticks[0] is None or sticks[1] is None else _sides(then, sticks[0], now, sticks[1])
+
+
+def _stick(result: Mapping[str, Any], row: Mapping[str, Any], beside: str) -> Mapping[str, Any] | None:
+    same = ("what", "size_hw", "batch", "threads")
+    return next(
+        (
+            other
+            for other in result.get("yardstick", ())
+            if other.get("beside", "") == beside and all(other[key] == row[key] for key in same)
+        ),
+        None,
+    )
+
+
+def _sides(
+    then: Mapping[str, Any], stick_then: Mapping[str, Any], now: Mapping[str, Any], stick_now: Mapping[str, Any]
+) -> tuple[Side, Side] | None:
+    pairs = ((then, stick_then), (now, stick_now))
+    if any(not row["turns"] or len(row["turns"]) != len(stick["turns"]) for row, stick in pairs):
+        return None
+    return (_turns(then), _turns(stick_then)), (_turns(now), _turns(stick_now))
 
 
 def _turns(row: Mapping[str, Any]) -> Turns:

@@ -10,9 +10,9 @@ begins with compressed JPEG bytes and ends with final maps in numpy arrays.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import cv2
 import numpy as np
@@ -35,6 +35,8 @@ YARDSTICK = "(yardstick)"
 WHAT = ("engine", "end_to_end")
 """The two kinds of timing."""
 
+Name = TypeVar("Name", bound=Hashable)
+
 
 @dataclass(frozen=True, slots=True)
 class Timing:
@@ -47,6 +49,7 @@ class Timing:
         size_hw: Of the pictures.
         calls_ms: Every call, in the order in which they were made.
         turns: How many of them belong to each turn.
+        beside: A yardstick's: the runner whose engine it calls; empty for the yardstick of all.
     """
 
     subject: str
@@ -55,6 +58,7 @@ class Timing:
     size_hw: tuple[int, int]
     calls_ms: tuple[float, ...]
     turns: tuple[int, ...] = ()
+    beside: str = ""
 
     def percentile_ms(self, percent: float) -> float:
         """The time within which this share of the calls was done."""
@@ -68,7 +72,7 @@ class Timing:
     def to_dict(self) -> dict[str, Any]:
         """For JSON; calls rounded to a microsecond."""
         return {
-            **asdict(self),
+            **{key: value for key, value in asdict(self).items() if key != "beside" or value},
             "calls_ms": [round(value, 3) for value in self.calls_ms],
             "p50_ms": round(self.percentile_ms(50.0), 3),
             "p95_ms": round(self.percentile_ms(95.0), 3),
@@ -87,6 +91,7 @@ def time_runners(
     advance: Callable[[], None] = lambda: None,
     what: Sequence[str] = WHAT,
     yardstick: Callable[[int], Callable[[], object]] | None = None,
+    bare: Mapping[str, Runner] | None = None,
 ) -> list[Timing]:
     """A series for each runner, size, batch, and both kinds of timing.
 
@@ -100,35 +105,42 @@ def time_runners(
         advance: Called after each group of series.
         what: ``engine``, ``end_to_end`` or both.
         yardstick: From a batch to a call that has its turns among the others; its series are called `YARDSTICK`.
+        bare: For each runner that has a yardstick of its own, the one whose bare engine that is: called right behind
+            it, from the same pictures or files. These series are called `YARDSTICK` too.
     """
     timings = []
     for size_hw in sizes_hw:
         for batch in batches:
             for kind in what:
-                calls = {name: _call(runner, kind, batch, size_hw) for name, runner in runners.items()}
+                calls: dict[tuple[str, str], Callable[[], object]] = {}
+                for name, runner in runners.items():
+                    calls[name, ""] = _call(runner, kind, batch, size_hw)
+                    engine = _bare_call((bare or {}).get(name), kind, batch, size_hw)
+                    if engine is not None:
+                        calls[YARDSTICK, name] = engine
                 if yardstick is not None:
-                    calls[YARDSTICK] = yardstick(batch)
-                for name, turns in time_turns(calls, seconds=seconds).items():
+                    calls[YARDSTICK, ""] = yardstick(batch)
+                for (name, beside), turns in time_turns(calls, seconds=seconds).items():
                     made = tuple(call_ms for turn in turns for call_ms in turn)
-                    timings.append(Timing(name, kind, batch, size_hw, made, tuple(map(len, turns))))
+                    timings.append(Timing(name, kind, batch, size_hw, made, tuple(map(len, turns)), beside))
                 advance()
     return timings
 
 
-def time_calls(calls: Mapping[str, Callable[[], object]], *, seconds: float) -> dict[str, list[float]]:
+def time_calls(calls: Mapping[Name, Callable[[], object]], *, seconds: float) -> dict[Name, list[float]]:
     """Milliseconds of every call, by name; see `time_turns`."""
     measured = time_turns(calls, seconds=seconds)
     return {name: [call_ms for turn in turns for call_ms in turn] for name, turns in measured.items()}
 
 
-def time_turns(calls: Mapping[str, Callable[[], object]], *, seconds: float) -> dict[str, list[list[float]]]:
+def time_turns(calls: Mapping[Name, Callable[[], object]], *, seconds: float) -> dict[Name, list[list[float]]]:
     """Milliseconds of every call, by name and turn; they take turns until `seconds` for each have passed."""
     if seconds <= 0:
         raise UsageError(f"{seconds} s is no time to measure in", hint="give more than 0")
     for call in calls.values():
         for _ in range(WARM_UP_CALLS):
             call()
-    measured: dict[str, list[list[float]]] = {name: [] for name in calls}
+    measured: dict[Name, list[list[float]]] = {name: [] for name in calls}
     spent_s = dict.fromkeys(calls, 0.0)
     while any(spent_s[name] < seconds or sum(map(len, measured[name])) < MIN_CALLS for name in calls):
         for name, call in calls.items():
@@ -158,6 +170,22 @@ def _call(runner: Runner, what: str, batch: int, size_hw: tuple[int, int]) -> Ca
         return lambda: runner(images)
     files = [encode_jpeg(picture, quality=90) for picture in pictures]
     return lambda: runner(np.stack([decode_rgb(data, "bench")[0] for data in files]))
+
+
+def _bare_call(runner: Runner | None, what: str, batch: int, size_hw: tuple[int, int]) -> Callable[[], object] | None:
+    """The engine alone on what `_call` gives the runner; of compressed files, behind the plain decoder."""
+    pictures = [bench_picture(size_hw, seed) for seed in range(batch)]
+    run = runner.bare(np.stack(pictures)) if runner is not None else None
+    if run is None or what == "engine":
+        return run
+    files = [np.frombuffer(encode_jpeg(picture, quality=90), np.uint8) for picture in pictures]
+
+    def call() -> None:
+        for data in files:
+            cv2.imdecode(data, cv2.IMREAD_COLOR_RGB)
+        run()
+
+    return call
 
 
 def bench_picture(size_hw: tuple[int, int], seed: int = 0) -> UInt8[ndarray, "h w 3"]:

@@ -2,7 +2,8 @@
 
 Two runs of one file on one machine differed by a factor of up to three with what else the machine did. What slows a
 network depends on its layers (many small ones wait for threads, few large ones for arithmetic), so the yardstick is
-built as students are: depthwise and pointwise convolutions, and as many pictures at once as theirs.
+built as students are: depthwise and pointwise convolutions, and as many pictures at once as theirs. A student's own
+file in its bare engine is a better one, where it is the same file as then (see `comparing`).
 """
 
 from __future__ import annotations

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 
 from distill.errors import UsageError
@@ -60,7 +62,9 @@ def test_results_are_compared_series_by_series(cli, onnx_file: Path, tmp_path: P
     assert code == 0
     assert {row.verdict for row in compare_results(base, base)} == {"same"}
     assert all(sum(row["turns"]) == len(row["calls_ms"]) for row in (*base["timings"], *base["yardstick"]))
-    assert len(base["yardstick"]) == len(base["timings"]) == 2
+    # One of all, and the student's own engine, for the engine alone and from files.
+    assert [row.get("beside", "") for row in base["yardstick"]] == [base["subjects"][0]["name"], ""] * 2
+    assert len(base["timings"]) == 2
     assert all(row.machine == 1.0 for row in compare_results(base, base))
     assert all(row.machine is None for row in compare_results(base, {**base, "yardstick": []}))
     for row in base["timings"]:
@@ -74,3 +78,53 @@ def test_results_are_compared_series_by_series(cli, onnx_file: Path, tmp_path: P
         compare_results({}, base)
     (tmp_path / "none.json").write_text("{")
     assert cli(*words, "--compare", tmp_path / "none.json")[0] == 2
+
+
+def result_of(slower: float, machine: float, digest: str, seed: int) -> dict[str, Any]:
+    """A result whose bare engine slows down with the machine, and whose yardstick of all slows down twice as much."""
+    random = np.random.default_rng(seed)
+    key = {"what": "engine", "size_hw": [8, 8], "batch": 1, "threads": 1}
+
+    def row(ms: float, **more: Any) -> dict[str, Any]:
+        return {**key, "calls_ms": (ms * random.normal(1, 0.01, 150)).tolist(), "turns": [10] * 15, **more}
+
+    return {
+        "timings": [row(5 * slower * machine, subject="a")],
+        "yardstick": [
+            row(4.5 * machine, subject="(yardstick)", beside="a", digest=digest),
+            row(2 * machine**2, subject="(yardstick)", digest=""),
+        ],
+    }
+
+
+def test_the_bare_engine_of_one_and_the_same_file_is_the_nearest_yardstick() -> None:
+    base = result_of(1.0, 1.0, "x", 0)
+    for seed in range(1, 11):
+        assert compare_results(base, result_of(1.0, 1.5, "x", seed))[0].verdict == "same"
+        assert compare_results(base, result_of(1.05, 1.5, "x", seed))[0].verdict == "slower"
+        # Of another file the bare engine says nothing about the machine: the yardstick of all is asked.
+        assert compare_results(base, result_of(1.0, 1.5, "y", seed))[0].verdict == "faster"
+
+
+def test_a_slower_file_of_one_name_is_caught(cli, run_dir: Path, onnx_file: Path, tmp_path: Path) -> None:
+    old, new = tmp_path / "then" / "a.onnx", tmp_path / "now" / "a.onnx"
+    for path in (old, new):
+        path.parent.mkdir()
+    old.write_bytes(onnx_file.read_bytes())
+    graph = onnx.load(onnx_file)
+    name = graph.graph.output[0].name
+    ends = [node for node in graph.graph.node if name in node.output]
+    ends[0].output[list(ends[0].output).index(name)] = f"{name}.0"
+    steps = 300
+    for step in range(steps):
+        target = name if step == steps - 1 else f"{name}.{step + 1}"
+        graph.graph.node.append(onnx.helper.make_node("Abs", [f"{name}.{step}"], [target]))
+    new.write_bytes(graph.SerializeToString())
+    words = ("--batch", 1, "--seconds", 0.3, "--threads", 1)
+    assert cli("bench", old, *words, "--out", tmp_path)[0] == 0
+    code, result = cli.json("bench", new, *words, "--compare", tmp_path / "bench.json")
+    assert code == 1 and result["comparison"][0]["verdict"] == "slower"
+    assert result["yardstick"][0]["digest"] != result["subjects"][0]["digest"]
+    old.unlink()
+    _, result = cli.json("bench", new, *words, "--compare", tmp_path / "bench.json")
+    assert result["yardstick"][0].get("beside", "") == ""

@@ -88,3 +88,23 @@ def test_the_yardstick_has_a_series_in_every_group(fake) -> None:
     timings = time_runners({"fake": fake}, [1, 2], [(8, 8)], seconds=0.01, yardstick=open_yardstick(threads=1))
     assert [timing.subject for timing in timings] == ["fake", YARDSTICK] * 4
     assert all(sum(timing.turns) == len(timing.calls_ms) for timing in timings)
+
+
+def test_a_bare_engine_follows_its_runner(fake) -> None:
+    class Bare:
+        made = 0
+
+        def bare(self, images):
+            def call() -> None:
+                self.made += 1
+
+            return call
+
+    engine = Bare()
+    timings = time_runners({"fake": fake, "other": fake}, [2], [(8, 8)], seconds=0.01, bare={"fake": engine})
+    assert [(timing.subject, timing.beside) for timing in timings] == [
+        ("fake", ""),
+        (YARDSTICK, "fake"),
+        ("other", ""),
+    ] * 2
+    assert engine.made > 2 * MIN_CALLS

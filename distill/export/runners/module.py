@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -52,3 +53,10 @@ class ModuleRunner(Runner):
         with self._lock, torch.inference_mode():
             outputs = self._loaded(images.to(self._device))
             return {name: outputs[name].to(images.device) for name in self.spec.output_names}
+
+    def bare(self, images: UInt8[ndarray, "b h w 3"]) -> Callable[[], object]:
+        """See `Runner.bare`."""
+        import torch
+
+        module, fed = self._loaded, torch.from_numpy(np.ascontiguousarray(images)).to(self._device)
+        return torch.inference_mode()(lambda: module(fed))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import queue
 import weakref
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -93,6 +94,11 @@ class OpenVinoRunner(Runner):
         loan = _Loan()
         weakref.finalize(loan, idle.put, request).atexit = False
         return {name: np.asarray(_Lent(value, loan)) for name, value in outputs.items()}
+
+    def bare(self, images: UInt8[ndarray, "b h w 3"]) -> Callable[[], object]:
+        """See `Runner.bare`."""
+        request = self._loaded.create_infer_request()
+        return lambda: request.infer([images], share_inputs=True, share_outputs=True)
 
     def close(self) -> None:
         """Free the compiled model and every request, those lent out when their last output is gone."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -86,6 +87,11 @@ class OrtRunner(Runner):
             return self._binder.run(images)
         except Exception as error:
             raise self._failed(images, error) from error
+
+    def bare(self, images: UInt8[ndarray, "b h w 3"]) -> Callable[[], object]:
+        """See `Runner.bare`."""
+        session, names, fed = self._loaded, self._names, {self.spec.input.name: images}
+        return lambda: session.run(names, fed)
 
     def _failed(self, images: Any, error: Exception) -> DistillError:
         return DistillError(

@@ -1,0 +1,244 @@
+"""Time students and exported files side by side: what `distill bench` prints and writes."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from distill.commands.console import Console
+from distill.errors import DistillError
+
+if TYPE_CHECKING:
+    from distill.export.runners import Runner
+
+_METHOD = (
+    "engine: one call, pictures in memory, final maps out. end_to_end: from JPEG bytes to final maps. All subjects take"
+    " turns of a fifth of a second, after three calls to warm up; pictures are generated and compress like photos."
+    " Loading is timed with the libraries imported and the file in the cache. Memory is what this process grew by from"
+    " loading to the end of the first call: at least that much is needed."
+)
+
+
+def run_bench(
+    subjects: Sequence[Path],
+    console: Console,
+    *,
+    batches: Sequence[int] = (1, 8),
+    sizes_hw: Sequence[tuple[int, int]] = (),
+    threads: Sequence[int | None] = (None,),
+    seconds: float = 3.0,
+    out: Path | None = None,
+    truth: Path | None = None,
+    num_samples: int = 50,
+    usd_per_hour: float | None = None,
+    base: dict[str, Any] | None = None,
+    what: Sequence[str] = ("engine", "end_to_end"),
+) -> dict[str, Any]:
+    """Time all subjects; the result as `--json` prints it, also written to `out`.
+
+    Raises:
+        DistillError: A subject cannot be opened or fails.
+    """
+    from distill.commands.bench_report import write_pages
+    from distill.export.runners import num_cores
+    from distill.export.timing import YARDSTICK, time_runners
+    from distill.rundir import machine, versions
+
+    busy = os.getloadavg()[0]
+    if busy > num_cores():
+        console.warn(f"the machine is busy (load {busy:.1f}): timings will be slow and uneven")
+    loading: list[dict[str, Any]] = []
+    timings: list[dict[str, Any]] = []
+    yardstick: list[dict[str, Any]] = []
+    for number in threads:
+        with ExitStack() as stack:
+            runners: dict[str, Runner] = {}
+            for path in subjects:
+                name, runner, row = _open(path, number, set(runners))
+                runners[name] = stack.enter_context(runner)
+                loading.append(row)
+            sizes = list(dict.fromkeys(sizes_hw or [runner.spec.input.size_hw for runner in runners.values()]))
+            used = next(iter(runners.values())).threads
+            # Only a result that is kept, or compared, needs to know how fast the machine was.
+            kept = out is not None or base is not None
+            rows = loading[-len(runners) :]
+            beside = _engines_of(runners, rows, base, number, stack, console) if kept else {}
+            with console.progress("timing", len(what) * len(sizes) * len(batches)) as progress:
+                found = time_runners(
+                    runners,
+                    batches,
+                    sizes,
+                    seconds=seconds,
+                    advance=progress.advance,
+                    what=what,
+                    yardstick=_yardstick(used) if kept else None,
+                    bare={name: runner for name, (_, runner) in beside.items()},
+                )
+            for timing in found:
+                digest = beside[timing.beside][0] if timing.beside else ""
+                mark = {"digest": digest} if timing.subject == YARDSTICK else {}
+                (yardstick if mark else timings).append({**timing.to_dict(), "threads": used, **mark})
+            if truth is not None and number == threads[0]:
+                scores = score_runners(runners, truth, num_samples, console)
+    if truth is not None:
+        for row in loading:
+            row["scores"] = scores[row["name"]]
+        mark_front(loading, timings)
+    _price(timings, usd_per_hour)
+    result: dict[str, Any] = {
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "method": _METHOD,
+        "seconds_per_series": seconds,
+        "machine": {**machine(), "load_before": round(busy, 2)},
+        "versions": versions(),
+        "subjects": loading,
+        "timings": timings,
+        "yardstick": yardstick,
+    }
+    if base is not None:
+        from distill.export.comparing import compare_results
+
+        _warn_of_other_versions(base, result, console)
+        result["comparison"] = [{**asdict(row), "verdict": row.verdict} for row in compare_results(base, result)]
+    if out is not None:
+        write_pages(result, out)
+    return result
+
+
+def _price(timings: Sequence[dict[str, Any]], usd_per_hour: float | None) -> None:
+    if usd_per_hour is not None:
+        for timing in timings:
+            timing["usd_per_million"] = round(usd_per_hour / 3600 / timing["images_per_s"] * 1e6, 4)
+
+
+def score_runners(
+    runners: Mapping[str, Runner], truth: Path, count: int, console: Console
+) -> dict[str, dict[str, float | None]]:
+    """Score of each task of each runner on labelled pictures."""
+    from distill.commands.samples import open_samples
+    from distill.export.parity import Parity
+
+    first = next(iter(runners.values()))
+    parities = {name: Parity(first, runner) for name, runner in runners.items()}
+    for sample in console.track(open_samples(truth, first.spec, count, console) or (), "scoring", count):
+        for parity in parities.values():
+            parity.update(sample)
+    return {
+        name: {f"{row.task} {row.measure}": row.candidate for row in parity.result().tasks}
+        for name, parity in parities.items()
+    }
+
+
+def mark_front(subjects: list[dict[str, Any]], timings: list[dict[str, Any]]) -> None:
+    """Set ``pareto`` where no other subject is at least as good in every score and in images/s, and better in one."""
+    speed = {row["name"]: 0.0 for row in subjects}
+    for timing in timings:
+        if timing["what"] == "engine":
+            speed[timing["subject"]] = max(speed[timing["subject"]], timing["images_per_s"])
+
+    def merits(row: dict[str, Any]) -> list[float]:
+        signs = {"normals mean_deg": -1.0}
+        scores = [signs.get(key, 1.0) * value for key, value in row["scores"].items() if value is not None]
+        return [*scores, speed[row["name"]]]
+
+    for row in subjects:
+        ours = merits(row)
+        row["pareto"] = not any(
+            len(theirs) == len(ours) and theirs != ours and all(b >= a for a, b in zip(ours, theirs, strict=True))
+            for theirs in map(merits, subjects)
+        )
+
+
+def _open(path: Path, threads: int | None, taken: set[str]) -> tuple[str, Runner, dict[str, Any]]:
+    """(name in the result, the runner, how long it took to load and to answer first)."""
+    from distill.commands.subject import open_subject, subject_digest
+    from distill.export.timing import bench_picture
+
+    open_subject(path, threads=threads).close()  # imports the libraries, which only the first subject would pay for
+    before = _resident_bytes()
+    start = time.perf_counter()
+    runner = open_subject(path, threads=threads)
+    loaded = time.perf_counter()
+    runner(bench_picture(runner.spec.input.size_hw)[None])
+    first = time.perf_counter()
+    name = runner.name if runner.name not in taken else str(path)
+    row = {
+        "name": name,
+        "path": str(path.resolve()),
+        "digest": subject_digest(path),
+        "engine": runner.engine,
+        "threads": runner.threads,
+        "tasks": [str(task) for task in runner.spec.answers],
+        "backbone": runner.spec.backbone,
+        "working_size_hw": list(runner.spec.input.size_hw),
+        "size_bytes": path.stat().st_size if path.is_file() else (path / "weights.safetensors").stat().st_size,
+        "load_ms": round(1000 * (loaded - start), 1),
+        "first_call_ms": round(1000 * (first - loaded), 1),
+        "memory_mb": round(max(0, _resident_bytes() - before) / 1e6, 1),
+    }
+    return name, runner, row
+
+
+def _engines_of(
+    runners: Mapping[str, Runner],
+    rows: Sequence[Mapping[str, Any]],
+    base: Mapping[str, Any] | None,
+    threads: int | None,
+    stack: ExitStack,
+    console: Console,
+) -> dict[str, tuple[str, Runner]]:
+    """For each subject (digest, runner) of the file whose bare engine says how fast the machine is.
+
+    Its own; but a file that is another one than in `base` is measured against that one, if it is still there: what the
+    new file itself made slower must show.
+    """
+    from distill.commands.subject import open_subject, subject_digest
+
+    before = {row["name"]: row for row in (base or {}).get("subjects", ()) if {"digest", "path", "name"} <= set(row)}
+    found: dict[str, tuple[str, Runner]] = {}
+    for row in rows:
+        name, then = row["name"], before.get(row["name"])
+        if then is None or then["digest"] == row["digest"]:
+            found[name] = row["digest"], runners[name]
+            continue
+        path = Path(then["path"])
+        if path.exists() and subject_digest(path) == then["digest"]:
+            found[name] = then["digest"], stack.enter_context(open_subject(path, threads=threads))
+        else:
+            console.say(f"{name} is not the file that was timed then, and that one is gone: compared less exactly")
+    return found
+
+
+def _yardstick(threads: int) -> Callable[[int], Callable[[], object]] | None:
+    """None where there is no ONNX Runtime; comparisons then go by the times as they are."""
+    from distill.export.yardstick import open_yardstick
+
+    try:
+        return open_yardstick(threads)
+    except DistillError:
+        return None
+
+
+def _warn_of_other_versions(base: Mapping[str, Any], result: Mapping[str, Any], console: Console) -> None:
+    """Both yardsticks run in the engines' libraries, so what those gained or lost looks like the machine's doing."""
+    then, now = (dict(one.get("versions", {})) for one in (base, result))
+    for package in ("onnxruntime", "openvino", "torch", "tensorrt"):
+        if package in then and then[package] != now.get(package):
+            console.warn(
+                f"{package} was {then[package]} then and is {now.get(package)} now: what it gained or lost by itself"
+                " shows in the column machine, not in the ratio"
+            )
+
+
+def _resident_bytes() -> int:
+    """Memory of this process that is in RAM; 0 where it cannot be known."""
+    try:
+        return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except (OSError, ValueError):
+        return 0
