@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -42,6 +42,7 @@ def run_exports(
     threads: int | None = None,
     opset: int | None = None,
     sensitivity: bool = False,
+    min_gain: float | None = None,
 ) -> dict[str, Any]:
     """Make, gate and time every target; the result as `--json` prints it, also in ``export.json``.
 
@@ -50,6 +51,7 @@ def run_exports(
         DistillError: The student cannot be exported at all.
     """
     from distill.commands.workshop import open_shop
+    from distill.export.gains import refuse_slow
     from distill.export.targets import make
     from distill.images import write_atomic
     from distill.rundir import machine, open_rundir, versions
@@ -70,7 +72,8 @@ def run_exports(
         timings = _time(shop, made, seconds, threads, console) if seconds else []
     finally:
         shop.close()
-    made = [_refuse_slow(artefact, made, timings) for artefact in made]
+    gains = {name: recipe.min_gain if min_gain is None else min_gain for name, recipe in targets.items()}
+    made = [refuse_slow(artefact, made, timings, gains[artefact.target]) for artefact in made]
     write_spec(folder / "spec.json", shop.spec)
     reference = next((artefact.parity for artefact in made if artefact.parity), None)
     result = {
@@ -195,28 +198,6 @@ def _time(
                 advance=progress.advance,
                 what=("engine",),
             )
-
-
-def _refuse_slow(artefact: Artefact, made: Sequence[Artefact], timings: Sequence[Timing]) -> Artefact:
-    """An int8 artefact is refused if it is slower than its float32 sibling anywhere, or faster nowhere."""
-    from distill.export.artefact import set_aside
-    from distill.export.comparing import compare_calls
-
-    sibling = next((other for other in made if other.engine == artefact.engine and other.precision == "fp32"), None)
-    if artefact.precision != "int8" or artefact.status != "passed" or sibling is None:
-        return artefact
-    found = [
-        compare_calls(theirs.calls_ms, ours.calls_ms, f"batch {ours.batch}")
-        for ours in timings
-        for theirs in timings
-        if (ours.subject, theirs.subject) == (artefact.target, sibling.target) and ours.batch == theirs.batch
-    ]
-    words = "; ".join(f"{row.new_ms:.2f} ms against {row.base_ms:.2f} ms in float32 at {row.series}" for row in found)
-    if any(row.verdict == "slower" for row in found):
-        return set_aside(artefact, f"slower than {sibling.target} on this machine: {words}")
-    if found and not any(row.verdict == "faster" for row in found):
-        return set_aside(artefact, f"no faster than {sibling.target} on this machine: {words}")
-    return replace(artefact, notes=(*artefact.notes, words)) if found else artefact
 
 
 def _row(artefact: Artefact, timings: Sequence[Timing]) -> dict[str, Any]:

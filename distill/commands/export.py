@@ -55,6 +55,10 @@ def export(
     sensitivity: Annotated[
         bool, typer.Option("--sensitivity", help="int8: measure what each block of layers alone costs.")
     ] = False,
+    min_gain: Annotated[
+        float | None,
+        typer.Option(min=0, help="int8: refused below this many times the images/s of float32; 1.5 unless given."),
+    ] = None,
     plan: Annotated[bool, typer.Option("--plan", help="Say what would be done, and stop.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as one JSON object.")] = False,
 ) -> None:
@@ -62,8 +66,8 @@ def export(
 
     A file takes uint8 RGB pictures of any size and gives final values; its contract is inside, and beside it as
     spec.json. Beyond a budget the exit code is 1, and the file is kept under another name (*.rejected.onnx). Several
-    targets are also timed side by side; an int8 file that is no faster than its float32 sibling is refused. The
-    --max options are for --to onnx alone; other targets have budgets of their own (configs/targets).
+    targets are also timed side by side; an int8 file that is less than --min-gain times as fast as its float32 sibling
+    is refused. The --max options are for --to onnx alone; other targets have budgets of their own (configs/targets).
 
     Examples:
         distill export runs/nano --to onnx --samples shards
@@ -96,6 +100,7 @@ def export(
             threads=threads,
             opset=opset,
             sensitivity=sensitivity,
+            min_gain=min_gain,
         )
         console.result(found, text_of(found))
         if not found["passed"]:

@@ -64,6 +64,9 @@ class TargetRecipe(Recipe):
     calibration: Literal["minmax", "entropy", "percentile"] = "minmax"
     """int8: how ranges are drawn from the pictures."""
     calibration_pictures: int = Field(32, ge=1)
+    min_gain: NotNegative = 1.5
+    """int8: how many times the images/s of float32 it must make to be handed out, at the best of the batches that are
+    timed. Eight bits always change answers; 1 takes any gain for that."""
     device: Literal["cpu", "cuda"] = "cpu"
     """aoti: the processor that the machine code is for."""
     profile: ProfileRecipe = ProfileRecipe()

@@ -10,9 +10,9 @@ import numpy as np
 import onnx
 import pytest
 
-from distill.commands.artefacts import _refuse_slow
 from distill.errors import UsageError
 from distill.export.artefact import Artefact, files_of, rejected
+from distill.export.gains import refuse_slow
 from distill.export.parity import ParityResult, TaskParity, probe_pictures
 from distill.export.quantize import Quantiser, damage, quantise_within
 from distill.export.runners import open_runner
@@ -119,20 +119,24 @@ def test_slower_than_float32_anywhere_is_refused_with_both_numbers(tmp_path: Pat
     sibling = Artefact("onnx", "onnx", "fp32", tmp_path / "x.onnx")
     artefact = Artefact("onnx-int8", "onnx", "int8", path)
 
-    def settle(alone_ms: float, together_ms: float) -> Artefact:
+    def settle(alone_ms: float, together_ms: float, min_gain: float = 1.5) -> Artefact:
         path.write_bytes(b"x")
         times = {("onnx", 1): 5.0, ("onnx", 8): 40.0, ("onnx-int8", 1): alone_ms, ("onnx-int8", 8): together_ms}
         made = [Timing(name, "engine", batch, (8, 8), (value,) * 20) for (name, batch), value in times.items()]
-        return _refuse_slow(artefact, [sibling, artefact], made)
+        return refuse_slow(artefact, [sibling, artefact], made, min_gain)
 
     kept = settle(3.0, 24.0)
     assert kept.status == "passed" and "3.00 ms against 5.00 ms in float32 at batch 1" in kept.notes[-1]
-    assert settle(5.0, 30.0).status == "passed"
+    assert settle(5.0, 26.0).status == "passed"
     refused = settle(6.0, 30.0)
     assert refused.status == "refused" and "slower than onnx on this machine: 6.00 ms against 5.00 ms" in refused.reason
     assert refused.path == rejected(path) and refused.path.is_file() and not path.exists()
-    assert "no faster than onnx" in settle(5.0, 40.0).reason
-    assert _refuse_slow(replace(artefact, status="failed"), [sibling], []).status == "failed"
+    little = settle(5.0, 30.0)
+    assert little.status == "refused" and "1.33 times the images/s of onnx at best" in little.reason
+    assert "30.00 ms against 40.00 ms" in little.reason and "1.5 times are asked for (--min-gain)" in little.reason
+    assert settle(5.0, 30.0, min_gain=1.3).status == "passed"
+    assert settle(5.0, 40.0, min_gain=1.0).status == "refused"  # no faster at all, whatever is asked for
+    assert refuse_slow(replace(artefact, status="failed"), [sibling], [], 1.5).status == "failed"
 
 
 def test_files_that_belong_together(tmp_path: Path) -> None:
