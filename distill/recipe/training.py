@@ -122,6 +122,8 @@ class DepthLossRecipe(Recipe):
     """metric: L1 on the warped depth 1 - (1 + d/10)^-2, where one painted level weighs the same at every distance."""
     silog: NotNegative = 0.5
     """metric: scale-invariant log error, lambda 0.5."""
+    share: NotNegative = 0.0
+    """metric: the error as a share of the true depth, which is what AbsRel scores; 0.5 to 2 where that counts."""
     ssi: NotNegative = 1.0
     """relative: L1 after median and mean deviation of both maps are removed, per image."""
     gradient: NotNegative = 0.5

@@ -43,7 +43,7 @@ def gradient_in_numpy(residual: np.ndarray, weight: np.ndarray) -> float:
 
 
 def test_metric_depth_terms() -> None:
-    recipe = DepthLossRecipe(l1=2.0, silog=3.0, gradient=0.7, confidence=0.1)
+    recipe = DepthLossRecipe(l1=2.0, silog=3.0, share=0.6, gradient=0.7, confidence=0.1)
     terms = depth_loss(tensor(VALUE), tensor(SPREAD), tensor(TARGET), tensor(WEIGHT), recipe, Gauge.METRIC)
     error = np.log(unwarp_depth(VALUE)) - np.log(unwarp_depth(TARGET))
     per_image = [np.sqrt(mean(e * e, w) - 0.5 * mean(e, w) ** 2 + 1e-6) for e, w in zip(error, WEIGHT, strict=True)]
@@ -51,6 +51,7 @@ def test_metric_depth_terms() -> None:
     wanted = {
         "l1": 2 * mean(np.abs(VALUE - TARGET), WEIGHT),
         "silog": 3 * float((per_image * totals).sum() / totals.sum()),
+        "share": 0.6 * mean(np.minimum(np.abs(unwarp_depth(VALUE) / unwarp_depth(TARGET) - 1), 9), WEIGHT),
         "gradient": 0.7 * gradient_in_numpy(VALUE - TARGET, WEIGHT),
         "confidence": 0.1 * mean(np.abs(VALUE - TARGET) / SPREAD + np.log(SPREAD), WEIGHT),
     }

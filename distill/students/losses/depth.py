@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -13,6 +15,7 @@ from distill.tasks import FAR_WARP, Gauge, warp_depth
 
 _NEAREST_WARP = float(warp_depth(0.1))
 """10 cm. The logarithm's slope is 1/d: a few pixels nearer than this would own the gradient."""
+_MOST_FAR = math.log(10.0)
 _SCALES = 4
 _SILOG_LAMBDA = 0.5
 
@@ -26,7 +29,7 @@ def depth_loss(
     gauge: Gauge,
     trim_share: float = 0.0,
 ) -> dict[str, Tensor]:
-    """Each term, weighted: ``l1``, ``silog``, ``gradient``, ``confidence``, or ``ssi`` for relative gauges.
+    """Each term, weighted: ``l1``, ``silog``, ``share``, ``gradient``, ``confidence``, or ``ssi`` for relative gauges.
 
     Args:
         value: Predicted coordinate in [0, 1]: warped metres, or the relative depth.
@@ -46,6 +49,8 @@ def depth_loss(
             "silog": recipe.silog * silog(value, target, finite),
             "gradient": recipe.gradient * gradient_matching(value - target, finite),
         }
+        if recipe.share > 0:
+            terms["share"] = recipe.share * weighted_mean(share_of_depth(value, target), finite)
         likelihood = laplace_nll(value.detach() - target, spread)
     else:
         normal_value, normal_target = normalise(value, weight), normalise(target, weight)
@@ -96,6 +101,12 @@ def silog(
     square_mean = mean_per_image(error, weight).square()
     # The slope of a square root is infinite at 0, where a perfect image would be.
     return mean_over_images((mean_square - _SILOG_LAMBDA * square_mean + EPSILON).sqrt(), weight)
+
+
+def share_of_depth(value: Float[Tensor, "b h w"], target: Float[Tensor, "b h w"]) -> Float[Tensor, "b h w"]:
+    """|d - d*| / d* of warped metres, which punishes what is too far more than what is too near."""
+    # A tenfold depth is as wrong as can be; without a bound, the sky in a room would own the gradient.
+    return (_log_metres(value) - _log_metres(target)).clamp(max=_MOST_FAR).expm1().abs()
 
 
 def gradient_matching(residual: Float[Tensor, "b h w"], weight: Float[Tensor, "b h w"]) -> Float[Tensor, ""]:
