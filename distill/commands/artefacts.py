@@ -105,7 +105,7 @@ def plan_exports(
     spec = read_spec(run / "spec.json")
     size_bytes = (run / "weights.safetensors").stat().st_size if (run / "weights.safetensors").is_file() else 0
     rows: list[dict[str, Any]]
-    shares = {"fp32": 1.0, "fp16": 0.5, "bf16": 0.5, "int8": 0.3}
+    shares = {"fp32": 1.0, "fp16": 0.5, "bf16": 0.5, "int8": 0.3, "fp8": 1.1}
     rows = [
         {
             "target": name,

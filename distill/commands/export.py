@@ -27,7 +27,7 @@ def export(
         str,
         typer.Option(
             help="What to make: onnx, onnx-fp16, onnx-bf16, onnx-int8, openvino, openvino-int8, aoti, tensorrt,"
-            " tensorrt-int8, triton, YAML files of configs/targets, several with commas, or all."
+            " tensorrt-int8, tensorrt-fp8, triton, YAML files of configs/targets, several with commas, or all."
         ),
     ] = "onnx",
     out: Annotated[

@@ -12,10 +12,10 @@ import io
 import logging
 import tempfile
 import warnings
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import onnx
 from jaxtyping import UInt8
@@ -108,7 +108,7 @@ class Quantiser:
         ]
         self.groups = list(dict.fromkeys(group_of(node) for node in self.nodes))
         with tempfile.TemporaryDirectory() as folder:
-            self._ranges = _calibrate(proto, pictures, _OPS[scheme], method, Path(folder))
+            self._ranges = calibrate(proto, pictures, _OPS[scheme], method, Path(folder))
 
     def _is_float(self, node: Any) -> bool:
         graph = self.__dict__.setdefault("_graph", Graph(self.proto))
@@ -156,8 +156,30 @@ class Quantiser:
         return sum(group_of(node) in groups for node in self.nodes) / max(1, len(self.nodes))
 
 
+class Blocks(Protocol):
+    """A graph whose blocks of layers can be quantised one by one."""
+
+    @property
+    def groups(self) -> Sequence[str]:
+        """The blocks' names."""
+        ...
+
+    @property
+    def nodes(self) -> Sequence[Any]:
+        """The nodes that can be quantised."""
+        ...
+
+    def quantise(self, groups: Collection[str]) -> Any:
+        """The graph with these blocks quantised."""
+        ...
+
+    def share(self, groups: Collection[str]) -> float:
+        """Of the nodes, those in these blocks."""
+        ...
+
+
 def quantise_within(
-    quantiser: Quantiser,
+    quantiser: Blocks,
     judge: Callable[[Any], ParityResult],
     *,
     always_measure: bool = False,
@@ -186,7 +208,7 @@ def quantise_within(
         if parity.passed:
             break
         kept.append(row.group)
-        say(f"int8: {row.group} kept in float32 (alone it costs {row.damage:.1f} of the budget)")
+        say(f"{row.group} kept in float32 (alone it costs {row.damage:.1f} of the budget)")
         proto = quantiser.quantise([group for group in groups if group not in kept])
         parity = judge(proto)
     share = quantiser.share([group for group in groups if group not in kept])
@@ -202,9 +224,14 @@ def _changes(result: ParityResult) -> dict[str, float]:
     return {str(task.task): task.change for task in result.tasks}
 
 
-def _calibrate(
+def calibrate(
     proto: Any, pictures: Iterable[UInt8[ndarray, "1 h w 3"]], ops: Collection[str], method: Method, folder: Path
 ) -> Any:
+    """The range of every value that these operators read or give, over the pictures, as ONNX Runtime holds it.
+
+    Raises:
+        DistillError: No picture, or ONNX Runtime cannot calibrate.
+    """
     from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, create_calibrator
 
     name = proto.graph.input[0].name
@@ -235,7 +262,7 @@ def _calibrate(
     except Exception as error:  # ValueError without data, ONNX Runtime's own otherwise
         if not reader.count:
             raise DistillError(
-                "int8 needs pictures to calibrate on, and there are none", hint="give --samples"
+                "eight bits need pictures to calibrate on, and there are none", hint="give --samples"
             ) from error
         raise DistillError(f"calibration failed: {first_line(error)}", hint="try --calibration minmax") from error
     return ranges

@@ -12,9 +12,10 @@ import onnx
 from jaxtyping import UInt8
 from numpy import ndarray
 
+from distill.export.float8 import Float8Quantiser
 from distill.export.islands import lower_with_islands
 from distill.export.parity import Budgets, Parity, ParityResult, ParitySample, probe_pictures
-from distill.export.quantize import Quantiser, Scheme, Sensitivity, quantise_within
+from distill.export.quantize import Blocks, Quantiser, Scheme, Sensitivity, quantise_within
 from distill.export.recorded import Recorded
 from distill.export.runners import open_runner
 from distill.recipe.target import TargetRecipe
@@ -129,17 +130,22 @@ def prepare(shop: Workshop, recipe: TargetRecipe, scheme: Scheme) -> Prepared:
     """The student's graph in the recipe's precision."""
     if recipe.precision == "fp32":
         return Prepared(shop.graph)
-    return _eight_bits(shop, recipe, scheme) if recipe.precision == "int8" else _half(shop, recipe)
+    return _half(shop, recipe) if recipe.precision in ("fp16", "bf16") else _eight_bits(shop, recipe, scheme)
 
 
 def _eight_bits(shop: Workshop, recipe: TargetRecipe, scheme: Scheme) -> Prepared:
     drawn = shop.calibration[: recipe.calibration_pictures]
-    shop.say(f"calibrating {scheme} on {len(drawn)} pictures ({recipe.calibration})")
+    name = "fp8" if recipe.precision == "fp8" else scheme
+    shop.say(f"calibrating {name} on {len(drawn)} pictures ({recipe.calibration})")
     pictures = (picture[None] for picture in drawn)
-    quantiser = Quantiser(shop.graph, pictures, scheme, recipe.calibration)
+    quantiser: Blocks = (
+        Float8Quantiser(shop.graph, pictures, recipe.calibration)
+        if recipe.precision == "fp8"
+        else Quantiser(shop.graph, pictures, scheme, recipe.calibration)
+    )
     judge = shop.judge(budgets_of(recipe))
     found = quantise_within(quantiser, judge, always_measure=shop.measure_blocks, say=shop.say)
-    notes = [f"{scheme}, {found.share:.0%} of the network's nodes in eight bits"]
+    notes = [f"{name}, {found.share:.0%} of the network's nodes in eight bits"]
     notes += [f"kept in float32: {group}" for group in found.kept]
     if found.sensitivity:
         worst = ", ".join(f"{row.group} {row.damage:.2f}" for row in found.sensitivity[:_MOST_TOLD])

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from distill.errors import UsageError
 from distill.recipe import Recipe, load_recipe
@@ -59,10 +59,11 @@ class TargetRecipe(Recipe):
     """One artefact."""
 
     engine: Literal["onnx", "openvino", "aoti", "tensorrt", "triton"]
-    precision: Literal["fp32", "fp16", "bf16", "int8"] = "fp32"
+    precision: Literal["fp32", "fp16", "bf16", "int8", "fp8"] = "fp32"
+    """fp8: eight-bit floats (e4m3), for TensorRT on Hopper, Ada and later."""
     accuracy: AccuracyRecipe = AccuracyRecipe()
     calibration: Literal["minmax", "entropy", "percentile"] = "minmax"
-    """int8: how ranges are drawn from the pictures."""
+    """int8, fp8: how ranges are drawn from the pictures."""
     calibration_pictures: int = Field(32, ge=1)
     min_gain: NotNegative = 1.5
     """int8: how many times the images/s of float32 it must make to be handed out, at the best of the batches that are
@@ -71,6 +72,12 @@ class TargetRecipe(Recipe):
     """aoti: the processor that the machine code is for."""
     profile: ProfileRecipe = ProfileRecipe()
     builder: BuilderRecipe = BuilderRecipe()
+
+    @model_validator(mode="after")
+    def _refuse_what_no_engine_runs(self) -> Self:
+        if self.precision == "fp8" and self.engine != "tensorrt":
+            raise ValueError(f"precision fp8 is for engine: tensorrt, not {self.engine}")
+        return self
 
 
 _HALF = {"delta1": 0.002, "normals_deg": 0.2, "miou": 0.002, "pmf1": 0.01}
@@ -86,6 +93,7 @@ TARGETS: Mapping[str, Mapping[str, Any]] = {
     "aoti": {"engine": "aoti"},
     "tensorrt": {"engine": "tensorrt", "precision": "fp16", "accuracy": _HALF},
     "tensorrt-int8": {"engine": "tensorrt", "precision": "int8", "accuracy": _EIGHT_BITS},
+    "tensorrt-fp8": {"engine": "tensorrt", "precision": "fp8", "accuracy": _EIGHT_BITS},
     "triton": {"engine": "triton"},
 }
 """Targets by name; `configs/targets/*.yaml` spell the same values out."""

@@ -145,6 +145,21 @@ def test_building_and_running_use_only_what_tensorrt_has(
     assert ("OnnxParserRefitter.refit_from_file" in fake.calls) == bool(wishes)
 
 
+def test_eight_bit_floats_are_not_built_where_there_are_none(kit: Path, tmp_path: Path) -> None:
+    class Ampere(FakeCuda):
+        def describe(self) -> dict[str, str]:
+            return {**super().describe(), "compute_capability": "8.6"}
+
+    for path in kit.iterdir():
+        if path.is_file():
+            (tmp_path / path.name).write_bytes(path.read_bytes())
+    settings = json.loads((kit / "kit.json").read_text())
+    (tmp_path / "kit.json").write_text(json.dumps({**settings, "precision": "fp8"}))
+    with pytest.raises(KitError, match=r"has no eight-bit floats: its compute capability is 8\.6"):
+        kit_build.build(tmp_path, FakeTensorRt("11.4", answers), Ampere())
+    assert kit_build.build(tmp_path, FakeTensorRt("11.4", answers), FakeCuda()).is_file()
+
+
 def test_the_fake_refuses_what_tensorrt_lacks() -> None:
     eleven, ten = FakeTensorRt("11.4"), FakeTensorRt("10.16")
     with pytest.raises(AttributeError, match="FP16"):

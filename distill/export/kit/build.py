@@ -18,6 +18,9 @@ from typing import Any
 from distill.export.kit.cuda import Cuda, KitError
 from distill.export.kit.engine import import_tensorrt, read_kit, sidecar_of
 
+_FLOAT8_FROM = 8.9
+"""Compute capability of Ada; Hopper has 9.0."""
+
 
 def engine_name(kit: dict[str, Any], machine: dict[str, str]) -> str:
     """A name that changes with everything that makes an engine unfit: ONNX file, settings, GPU, TensorRT, driver."""
@@ -84,6 +87,11 @@ def build(folder: Path, trt: Any = None, cuda: Any = None, out: Path | None = No
     path = out or folder / "engines" / engine_name(kit, machine)
     if path.is_file() and sidecar_of(path).is_file():
         return path
+    if kit["precision"] == "fp8" and float(machine["compute_capability"]) < _FLOAT8_FROM:
+        raise KitError(
+            f"{machine['gpu']} has no eight-bit floats: its compute capability is {machine['compute_capability']}, they"
+            f" come with {_FLOAT8_FROM}; build the int8 or fp16 kit there"
+        )
     path.parent.mkdir(parents=True, exist_ok=True)
     start = time.perf_counter()
     plan = build_plan(trt, kit, folder / kit["onnx"], folder / "engines" / "timing.cache")
