@@ -259,6 +259,9 @@ class BudgetRecipe(Recipe):
     """Compile the network with torch.compile: slow to start, faster steps on GPUs."""
     precision: Literal["auto", "32-true", "bf16-mixed", "16-mixed"] = "auto"
     """auto: bf16-mixed on a GPU, 32-true on a CPU (where bf16 made a step of nano 1.2 times slower, with AMX)."""
+    int8: bool = False
+    """Learn under the rounding of eight bits (quantisation-aware): for the last epochs of a student that will be
+    exported to int8, with `init` and a tenth of `optim.lr`."""
     seed: int = Field(0, ge=0)
     threads: int = Field(0, ge=0)
     """On a CPU; 0 takes the faster one of all and half of them, measured at the start."""

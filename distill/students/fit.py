@@ -22,6 +22,7 @@ from distill.students.index import Entry, Index, read_index, split
 from distill.students.keeper import Keeper
 from distill.students.losses.depth import is_metric
 from distill.students.module import StudentModule
+from distill.students.rounding import learn_rounded
 from distill.students.saver import LAST, Saver
 from distill.students.student import build_spec, build_student
 from distill.students.timing import choose_threads
@@ -136,6 +137,8 @@ def fit(recipe: TrainRecipe, lessons: Lessons, run_dir: Path, voice: Voice, *, r
     batches_seen = check_same_student(checkpoint, student) if resume else 0
     if recipe.init is not None and not resume:
         voice.say(take_weights(recipe.init, student))
+    if recipe.train.int8:
+        voice.say(f"{learn_rounded(student)} layers learn under the rounding of eight bits")
     photos = _open_photos(lessons.train, lessons, recipe, run_dir / CACHE / "train", voice)
     held_out = _open_photos(lessons.val, lessons, recipe, run_dir / CACHE / "val", voice)
     if recipe.train.accelerator == "cpu" or not torch.cuda.is_available():

@@ -106,6 +106,14 @@ def test_an_interrupted_run_goes_on_bit_for_bit(shards: Path, tmp_path: Path, mo
     assert [row["val_score"] for row in resumed.history] == [row["val_score"] for row in whole.history]
 
 
+def test_a_student_that_learned_under_rounding_is_a_plain_one(shards: Path, tmp_path: Path) -> None:
+    recipe, listener = recipe_for(shards, "train.int8=true", "train.epochs=1"), Listener()
+    fit(recipe, read_lessons(recipe), tmp_path, listener)
+    assert any("layers learn under the rounding of eight bits" in text for text in listener.said)
+    student, _ = load_student(tmp_path)
+    assert not [layer for layer in student.modules() if type(layer).__name__.startswith("Rounded")]
+
+
 def test_a_finished_run_has_nothing_left_to_do(shards: Path, tmp_path: Path) -> None:
     train(shards, tmp_path)
     weights = (tmp_path / "weights.safetensors").read_bytes()

@@ -1,0 +1,63 @@
+"""Learning under the rounding of eight bits, so that the int8 export of a student loses less (quantisation-aware).
+
+Weights are rounded per output channel, symmetric; what comes into a layer per tensor, over the batch's own range. Both
+pass gradients straight through. Ranges of the batch and not of the past: nothing has to be kept or resumed.
+Source: Jacob et al., arXiv 1712.05877. Normalisation that follows a convolution scales its channels as wholes, so
+folding it at export changes nothing of what was learned here.
+"""
+
+from __future__ import annotations
+
+from jaxtyping import Float
+from torch import Tensor, fake_quantize_per_channel_affine, fake_quantize_per_tensor_affine, int32, nn, zeros
+from torch.nn import functional as F
+
+_SMALLEST = 1e-8
+"""A scale is never 0, which a layer of zeros would have."""
+
+
+class RoundedConv2d(nn.Conv2d):
+    """A convolution that computes with rounded numbers."""
+
+    def forward(self, input: Float[Tensor, "b c h w"]) -> Float[Tensor, "b k h2 w2"]:
+        """As `torch.nn.Conv2d`."""
+        return self._conv_forward(round_values(input), round_weights(self.weight), self.bias)
+
+
+class RoundedLinear(nn.Linear):
+    """A linear layer that computes with rounded numbers."""
+
+    def forward(self, input: Float[Tensor, "... c"]) -> Float[Tensor, "... k"]:
+        """As `torch.nn.Linear`."""
+        return F.linear(round_values(input), round_weights(self.weight), self.bias)
+
+
+_ROUNDED: dict[type[nn.Module], type[nn.Module]] = {nn.Conv2d: RoundedConv2d, nn.Linear: RoundedLinear}
+
+
+def learn_rounded(student: nn.Module) -> int:
+    """Make every plain convolution and linear layer compute with rounded numbers; says how many there are.
+
+    Only their classes change: parameters keep their names, and copies and checkpoints know nothing of it.
+    """
+    layers = [layer for layer in student.modules() if type(layer) in _ROUNDED]
+    for layer in layers:
+        layer.__class__ = _ROUNDED[type(layer)]
+    return len(layers)
+
+
+def round_weights(weight: Float[Tensor, "k ..."]) -> Float[Tensor, "k ..."]:
+    """Each output channel on 255 levels around 0."""
+    largest = weight.detach().flatten(1).abs().amax(dim=1)
+    scale = (largest.float() / 127).clamp(min=_SMALLEST)
+    zero = zeros(len(scale), dtype=int32, device=scale.device)
+    return fake_quantize_per_channel_affine(weight, scale, zero, 0, -127, 127)
+
+
+def round_values(values: Float[Tensor, "*size"]) -> Float[Tensor, "*size"]:
+    """The whole tensor on 256 levels from its least to its largest value; 0 is one of them."""
+    low, high = values.detach().aminmax()
+    low, high = low.float().clamp(max=0.0), high.float().clamp(min=0.0)
+    scale = ((high - low) / 255).clamp(min=_SMALLEST)
+    zero = (-low / scale).round().clamp(0, 255).to(int32)
+    return fake_quantize_per_tensor_affine(values, scale, zero, 0, 255)
