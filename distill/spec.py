@@ -40,6 +40,11 @@ class InputSpec(_Strict):
     max_batch: int | None = None
     """The most pictures that this file takes at once; None: any number."""
 
+    @property
+    def usual_hw(self) -> tuple[int, int]:
+        """A size of pictures that is always taken: the only one, or that at which the network works."""
+        return self.picture_hw or self.size_hw
+
 
 class DepthSpec(_Strict):
     """Outputs ``depth`` float32 (batch, h, w) and ``depth_confidence`` float32 in [0, 1]."""

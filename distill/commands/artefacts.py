@@ -43,8 +43,12 @@ def run_exports(
     opset: int | None = None,
     sensitivity: bool = False,
     min_gain: float | None = None,
+    size_hw: tuple[int, int] | None = None,
+    picture_hw: tuple[int, int] | None = None,
 ) -> dict[str, Any]:
     """Make, gate and time every target; the result as `--json` prints it, also in ``export.json``.
+
+    `size_hw` is another working size than the trained one, `picture_hw` the only size of pictures that files take.
 
     Raises:
         UsageError: No trained student there, or --out is a file.
@@ -62,7 +66,7 @@ def run_exports(
         raise UsageError(f"--out {folder}: several targets need a folder", hint="give --out the name of a folder")
     open_rundir(folder)
     targets = _with_siblings(targets, console)
-    shop, source = open_shop(run, folder, samples, num_samples, calibrate, threads, opset, console)
+    shop, source = open_shop(run, folder, samples, num_samples, calibrate, threads, opset, console, size_hw, picture_hw)
     shop.measure_blocks = sensitivity
     try:
         made = []
@@ -81,6 +85,7 @@ def run_exports(
         "method": _METHOD,
         "samples": source,
         "num_samples": len(shop.samples),
+        "working_size_hw": list(shop.spec.input.size_hw),
         "passed": all(artefact.status in ("passed", "refused") for artefact in made),
         "torch": {"scores": _scores(reference, "reference"), **_speed(_TORCH, timings)},
         "targets": [_row(artefact, timings) for artefact in made],
@@ -193,7 +198,7 @@ def _time(
             return time_runners(
                 runners,
                 _BATCHES,
-                [shop.spec.input.size_hw],
+                [shop.spec.input.usual_hw],
                 seconds=seconds,
                 advance=progress.advance,
                 what=("engine",),

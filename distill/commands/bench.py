@@ -89,7 +89,7 @@ def read_base(path: Path) -> dict[str, Any]:
         raise UsageError(f"--compare {path}: not a readable bench.json", hint="make one with --out") from error
 
 
-def parse_size(word: str) -> tuple[int, int]:
+def parse_size(word: str, option: str = "--size") -> tuple[int, int]:
     """(height, width) of ``HEIGHTxWIDTH``.
 
     Raises:
@@ -97,5 +97,5 @@ def parse_size(word: str) -> tuple[int, int]:
     """
     found = re.fullmatch(r"(\d{1,5})x(\d{1,5})", word)
     if not found or "0" in (found[1], found[2]):
-        raise UsageError(f"--size {word}: a size is HEIGHTxWIDTH in pixels", hint="such as --size 480x640")
+        raise UsageError(f"{option} {word}: a size is HEIGHTxWIDTH in pixels", hint=f"such as {option} 480x640")
     return int(found[1]), int(found[2])

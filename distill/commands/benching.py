@@ -63,7 +63,7 @@ def run_bench(
                 name, runner, row = _open(path, number, set(runners))
                 runners[name] = stack.enter_context(runner)
                 loading.append(row)
-            sizes = list(dict.fromkeys(sizes_hw or [runner.spec.input.size_hw for runner in runners.values()]))
+            sizes = list(dict.fromkeys(sizes_hw or [runner.spec.input.usual_hw for runner in runners.values()]))
             used = next(iter(runners.values())).threads
             # Only a result that is kept, or compared, needs to know how fast the machine was.
             kept = out is not None or base is not None
@@ -165,7 +165,7 @@ def _open(path: Path, threads: int | None, taken: set[str]) -> tuple[str, Runner
     start = time.perf_counter()
     runner = open_subject(path, threads=threads)
     loaded = time.perf_counter()
-    runner(bench_picture(runner.spec.input.size_hw)[None])
+    runner(bench_picture(runner.spec.input.usual_hw)[None])
     first = time.perf_counter()
     name = runner.name if runner.name not in taken else str(path)
     row = {

@@ -143,7 +143,7 @@ class Tour:
         return describe_values(run, run_train(load_recipe(TrainRecipe, values), run, self.console))
 
     def _export(self) -> dict[str, Any]:
-        from distill.commands.export import run_export
+        from distill.commands.exporting import run_export
 
         return run_export(self.out / "run", self.console, samples=self.out / "truth")
 

@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
-from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
+from distill.commands.bench import parse_size
 from distill.commands.console import Console
-from distill.commands.samples import open_samples, trained_on
 from distill.errors import UsageError
 
-if TYPE_CHECKING:
-    from distill.export.parity import ParityResult, ParitySample
-    from distill.spec import StudentSpec
-
-_NO_SAMPLES = "no --samples given: compared on generated pictures only, without labels"
+_STRIDE, _LARGEST = 32, 4096
+"""Of nearly all backbones the coarsest stride; and what memory allows."""
 
 
 def export(
@@ -45,6 +39,17 @@ def export(
     ] = None,
     seconds: Annotated[float, typer.Option(min=0, help="Several targets: time for each series; 0 times none.")] = 1.0,
     threads: Annotated[int | None, typer.Option(min=1, help="Threads of the engines; all cores unless given.")] = None,
+    working: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="HEIGHTxWIDTH that the network works at, as it was trained unless given; several times: a file for"
+            " each, and a .buckets file that picks by each picture's shape."
+        ),
+    ] = None,
+    picture: Annotated[
+        str | None,
+        typer.Option(help="HEIGHTxWIDTH: the only pictures that files take, for engines without free sizes."),
+    ] = None,
     opset: Annotated[
         int | None, typer.Option(min=18, help="ONNX operator set; the exporter's own unless given.")
     ] = None,
@@ -74,185 +79,67 @@ def export(
 
         distill export runs/nano --to onnx,onnx-int8,openvino,aoti,tensorrt --samples held_out --out exported
 
+        distill export runs/nano --to onnx-int8 --working 192x256 --working 256x192 --samples photos/
+
         distill export runs/nano --out depth.onnx --samples photos/ --num-samples 20
     """
     from distill.export.parity import Budgets
 
     console = Console(as_json=as_json)
-    if to != "onnx":
-        from distill.commands.artefacts import plan_exports, run_exports, text_of
-        from distill.recipe.target import TARGETS, load_target
+    sizes_hw = [working_size(word) for word in working or ()]
+    if to == "onnx" and not sizes_hw and picture is None:
+        from distill.commands.exporting import run_export, show_plan
+        from distill.commands.exporting import text_of as text_of_onnx
 
-        words = list(TARGETS) if to == "all" else [word.strip() for word in to.split(",") if word.strip()]
-        targets = dict(load_target(word) for word in words)
         if plan:
-            plan_exports(run, targets, out, samples, num_samples, console)
+            show_plan(run, out, samples, num_samples, console)
             return
-        found = run_exports(
-            run,
-            targets,
-            console,
-            out=out,
-            samples=samples,
-            num_samples=num_samples,
-            calibrate=calibrate,
-            seconds=seconds,
-            threads=threads,
-            opset=opset,
-            sensitivity=sensitivity,
-            min_gain=min_gain,
-        )
-        console.result(found, text_of(found))
-        if not found["passed"]:
+        budgets = Budgets(delta1=max_delta1, normals_deg=max_normals_deg, miou=max_miou, pmf1=max_pmf1)
+        made = run_export(run, console, out=out, samples=samples, num_samples=num_samples, opset=opset, budgets=budgets)
+        console.result(made, text_of_onnx(made))
+        if not made["parity"]["passed"]:
             raise typer.Exit(1)
         return
+    from distill.commands import buckets
+    from distill.commands.artefacts import plan_exports, run_exports, text_of
+    from distill.recipe.target import TARGETS, load_target
+
+    words = list(TARGETS) if to == "all" else [word.strip() for word in to.split(",") if word.strip()]
+    targets = dict(load_target(word) for word in words)
     if plan:
-        show_plan(run, out, samples, num_samples, console)
+        plan_exports(run, targets, out, samples, num_samples, console)
         return
-    budgets = Budgets(delta1=max_delta1, normals_deg=max_normals_deg, miou=max_miou, pmf1=max_pmf1)
-    result = run_export(run, console, out=out, samples=samples, num_samples=num_samples, opset=opset, budgets=budgets)
-    console.result(result, _text(result))
-    if not result["parity"]["passed"]:
+    options: dict[str, Any] = {
+        "out": out,
+        "samples": samples,
+        "num_samples": num_samples,
+        "calibrate": calibrate,
+        "seconds": seconds,
+        "threads": threads,
+        "opset": opset,
+        "sensitivity": sensitivity,
+        "min_gain": min_gain,
+        "picture_hw": parse_size(picture, "--picture") if picture is not None else None,
+    }
+    if len(sizes_hw) > 1:
+        found = buckets.run_buckets(run, targets, sizes_hw, console, **options)
+        console.result(found, buckets.text_of(found))
+    else:
+        found = run_exports(run, targets, console, size_hw=next(iter(sizes_hw), None), **options)
+        console.result(found, text_of(found))
+    if not found["passed"]:
         raise typer.Exit(1)
 
 
-def run_export(
-    run: Path,
-    console: Console,
-    *,
-    out: Path | None = None,
-    samples: Path | None = None,
-    num_samples: int = 50,
-    opset: int | None = None,
-    budgets: Any = None,
-) -> dict[str, Any]:
-    """Export and compare; the result as `--json` prints it. The file lies under its name only when it passed.
+def working_size(word: str) -> tuple[int, int]:
+    """The size in this word.
 
     Raises:
-        UsageError: No trained student there, or a wrong name to write to.
-        DistillError: The student cannot be exported, or nothing can be written.
+        UsageError: None, or one that no backbone can work at.
     """
-    from distill.export.card import CARD, write_card
-    from distill.export.onnx import export_onnx
-    from distill.rundir import machine, open_rundir, versions
-    from distill.spec import write_spec
-    from distill.students.checkpoint import load_student
-
-    student, spec = load_student(run)
-    path = _out_path(run, out, spec)
-    samples = samples or trained_on(run)
-    pictures = open_samples(samples, spec, num_samples, console)
-    open_rundir(path.parent)
-    with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as folder:
-        console.say(f"exporting {spec.name} ({spec.backbone}) to ONNX")
-        report = export_onnx(student, spec, Path(folder) / path.name, opset=opset)
-        parity = _compare(student, spec, report.path, pictures, num_samples, budgets, console)
-        kept = path if parity.passed else path.with_name(f"{path.stem}.rejected{path.suffix}")
-        shutil.move(report.path, kept)
-    if parity.passed:
-        write_spec(path.with_name("spec.json"), spec)
-        write_card(path.with_name(CARD), spec, file=path.name, parity=parity.to_dict()["tasks"])
-    return {
-        "target": "onnx",
-        "path": str(kept),
-        "size_bytes": report.size_bytes,
-        "opset": report.opset,
-        "ops": report.ops,
-        "seconds": round(report.seconds, 2),
-        "samples": str(samples) if samples else "generated",
-        "parity": parity.to_dict(),
-        "machine": machine(),
-        "versions": versions(),
-    }
-
-
-def show_plan(run: Path, out: Path | None, samples: Path | None, num_samples: int, console: Console) -> None:
-    """Say what an export would do."""
-    from distill.spec import read_spec
-
-    spec = read_spec(run / "spec.json")
-    samples = samples or trained_on(run)
-    weights = run / "weights.safetensors"
-    size_bytes = weights.stat().st_size if weights.is_file() else 0
-    tasks = ", ".join(spec.answers)
-    values = {
-        "target": "onnx",
-        "path": str(_out_path(run, out, spec)),
-        "tasks": [str(task) for task in spec.answers],
-        "backbone": spec.backbone,
-        "size_bytes": size_bytes,
-        "samples": str(samples) if samples else "generated",
-        "num_samples": num_samples,
-    }
-    text = (
-        f"would write {values['path']}: {spec.name} ({spec.backbone}), {tasks}, about"
-        f" {size_bytes / 1e6:.1f} MB\nwould compare it with the original on {num_samples} pictures from"
-        f" {values['samples']}\nwould take about a minute, and cost nothing"
-    )
-    console.result(values, text)
-
-
-def _out_path(run: Path, out: Path | None, spec: StudentSpec) -> Path:
-    path = out or run / f"{spec.name}.onnx"
-    if path.is_dir():
-        path = path / f"{spec.name}.onnx"
-    if path.suffix.lower() != ".onnx":
+    size_hw = parse_size(word, "--working")
+    if any(side % _STRIDE or side > _LARGEST for side in size_hw):
         raise UsageError(
-            f"--out {path}: the name of an ONNX file ends in .onnx", hint=f"--out {path.with_suffix('.onnx')}"
+            f"--working {word}: sides are multiples of {_STRIDE} up to {_LARGEST}", hint="such as --working 256x192"
         )
-    return path
-
-
-def _compare(
-    student: Any,
-    spec: StudentSpec,
-    path: Path,
-    pictures: Iterator[ParitySample] | None,
-    num_samples: int,
-    budgets: Any,
-    console: Console,
-) -> ParityResult:
-    """Parity over generated pictures of awkward sizes, then over the real ones."""
-    from distill.export.parity import Parity, probe_pictures
-    from distill.export.runners import ModuleRunner, open_runner
-
-    reference = ModuleRunner(student, spec, name="the run")
-    with open_runner(path) as candidate:
-        generated = Parity(reference, candidate, budgets)
-        for sample in probe_pictures(spec):
-            generated.update(sample)
-        if pictures is None:
-            console.warn(_NO_SAMPLES)
-            return generated.result()
-        if not generated.result().passed:
-            console.warn("the two already differ on generated pictures of unusual sizes")
-            return generated.result()
-        parity = Parity(reference, candidate, budgets)
-        for sample in console.track(pictures, "comparing", num_samples):
-            parity.update(sample)
-        return parity.result()
-
-
-def _text(result: dict[str, Any]) -> str:
-    """The result for people: one table, one verdict."""
-    from distill.commands.tables import text_table
-
-    parity = result["parity"]
-    columns = [
-        "task",
-        "score",
-        parity["reference"],
-        parity["candidate"],
-        "disagreement",
-        "largest",
-        "budget",
-        "verdict",
-    ]
-    keys = ("task", "measure", "reference", "candidate", "direct", "largest", "budget")
-    rows = [[*(row[key] for key in keys), "passed" if row["passed"] else "FAILED"] for row in parity["tasks"]]
-    verdict = "gives the same answers" if parity["passed"] else "does NOT give the same answers within the budget"
-    return (
-        f"{result['path']} ({result['size_bytes'] / 1e6:.1f} MB, opset {result['opset']}) {verdict}\n"
-        f"{parity['samples']} pictures from {result['samples']}; disagreement: share of pixels, or mean degrees\n\n"
-        + text_table(columns, rows)
-    )
+    return size_hw

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -25,8 +26,13 @@ def open_shop(
     threads: int | None,
     opset: int | None,
     console: Console,
+    size_hw: tuple[int, int] | None = None,
+    picture_hw: tuple[int, int] | None = None,
 ) -> tuple[Workshop, str]:
-    """The student, its float32 graph, the pictures; (workshop, where the pictures are from)."""
+    """The student, its float32 graph, the pictures; (workshop, where the pictures are from).
+
+    `size_hw` and `picture_hw` are those of `load_student`.
+    """
     import onnx
 
     from distill.export.aoti import export_aoti
@@ -37,13 +43,16 @@ def open_shop(
     from distill.export.workshop import Workshop
     from distill.students.checkpoint import load_student
 
-    student, spec = load_student(run)
+    student, spec = load_student(run, size_hw=size_hw, picture_hw=picture_hw)
     samples = samples or trained_on(run)
     pictures = open_samples(samples, spec, num_samples, console)
     compared = list(pictures) if pictures is not None else list(probe_pictures(spec, 8))
     if samples is None:
         console.warn("no --samples given: compared on generated pictures only, without labels")
     drawn = _calibration(calibrate or trained_on(run), samples, compared, spec, num_samples, console)
+    if picture_hw is not None:
+        compared, drawn = ([_resized(sample, picture_hw) for sample in some] for some in (compared, drawn))
+    stem = spec.name if size_hw is None else f"{spec.name}.{size_hw[0]}x{size_hw[1]}"
     shop = Workshop(
         spec,
         None,
@@ -52,13 +61,21 @@ def open_shop(
         compared,
         [sample.rgb for sample in drawn],
         folder,
-        spec.name,
+        stem,
         threads,
         console.say,
     )
     console.say(f"exporting {spec.name} ({spec.backbone}) to ONNX")
     shop.graph = onnx.load(export_onnx(student, spec, shop.scratch() / "float.onnx", opset=opset).path)
     return shop, str(samples) if samples else "generated"
+
+
+def _resized(sample: ParitySample, size_hw: tuple[int, int]) -> ParitySample:
+    """The picture at this size; labels may be finer or coarser than it."""
+    import cv2
+
+    rgb = cv2.resize(sample.rgb, size_hw[::-1], interpolation=cv2.INTER_AREA)
+    return replace(sample, rgb=rgb)
 
 
 def _calibration(

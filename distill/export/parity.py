@@ -158,6 +158,8 @@ def probe_pictures(spec: StudentSpec, count: int = 6, seed: int = 0) -> Iterator
     random = np.random.default_rng(seed)
     height, width = spec.input.size_hw
     sizes_hw = [(height, width), (width, height), (height * 2 + 1, width * 2 - 1), (height // 2, width // 2 + 1)]
+    if spec.input.picture_hw is not None:
+        sizes_hw = [spec.input.picture_hw]
     for index in range(count):
         size_hw = sizes_hw[index % len(sizes_hw)]
         coarse = random.integers(0, 256, (9, 12, 3), dtype=np.uint8)

@@ -38,9 +38,16 @@ def resize_by_products(proto: Any, size_hw: tuple[int, int]) -> int:
             raise DistillError(f"{node.name}: only bilinear resizing with half-pixel centres can be made of products")
         maker = _Maker(proto, node.name)
         rows, columns = maker.weights(node.input[0], 2, size_hw[0]), maker.weights(node.input[0], 3, size_hw[1])
-        # Rows first: the transposed product over columns then runs over the few rows that are left.
-        tall = maker.add("MatMul", [rows, node.input[0]])
-        maker.add("MatMul", [tall, maker.add("Transpose", [columns], perm=[1, 0])], output=node.output[0])
+        across = maker.add("Transpose", [columns], perm=[1, 0])
+        if _is_fixed(proto):
+            # Columns first: of a last product with constant columns OpenVINO 2026.4 makes a fully connected layer,
+            # fuses the normalisation of the three colours into it as if they were its columns, and fails.
+            wide = maker.add("MatMul", [node.input[0], across])
+            maker.add("MatMul", [rows, wide], output=node.output[0])
+        else:
+            # Rows first: the transposed product over columns then runs over the few rows that are left.
+            tall = maker.add("MatMul", [rows, node.input[0]])
+            maker.add("MatMul", [tall, across], output=node.output[0])
         at = list(proto.graph.node).index(node)
         proto.graph.node.remove(node)
         for offset, made in enumerate(maker.nodes):
@@ -48,6 +55,12 @@ def resize_by_products(proto: Any, size_hw: tuple[int, int]) -> int:
     if found:
         onnx.checker.check_model(proto)
     return len(found)
+
+
+def _is_fixed(proto: Any) -> bool:
+    """Whether pictures have one size alone, which makes the weights of the products constants."""
+    sides = proto.graph.input[0].type.tensor_type.shape.dim
+    return all(side.dim_value > 0 for side in sides[1:3])
 
 
 class _Maker:

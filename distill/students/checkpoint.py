@@ -32,11 +32,18 @@ def save_student(run_dir: Path, student: Student) -> None:
     write_spec(run_dir / SPEC, student.spec)
 
 
-def load_student(run_dir: Path) -> tuple[Student, StudentSpec]:
+def load_student(
+    run_dir: Path, *, size_hw: tuple[int, int] | None = None, picture_hw: tuple[int, int] | None = None
+) -> tuple[Student, StudentSpec]:
     """(the student, ready to predict; its contract) from a run folder.
 
+    Args:
+        run_dir: As training left it.
+        size_hw: Another working size than the one it was trained at.
+        picture_hw: The only size of pictures that it will be given; None: any.
+
     Raises:
-        UsageError: The folder holds no trained student.
+        UsageError: The folder holds no trained student, or its backbone cannot work at another size.
         DistillError: The files are damaged or do not belong together.
     """
     for name in (SPEC, WEIGHTS):
@@ -44,10 +51,21 @@ def load_student(run_dir: Path) -> tuple[Student, StudentSpec]:
             raise UsageError(
                 f"{run_dir}: not a trained student (no {name})", hint="give the --out folder of distill train"
             )
-    spec = read_spec(run_dir / SPEC)
+    trained = spec = read_spec(run_dir / SPEC)
     recipe, tensors = _read_weights(run_dir / WEIGHTS)
+    if size_hw is not None or picture_hw is not None:
+        about = spec.input.model_copy(update={"size_hw": size_hw or spec.input.size_hw, "picture_hw": picture_hw})
+        spec = spec.model_copy(update={"input": about})
     student = Student(recipe, spec, pretrained=False)
-    load_weights(student, tensors, str(run_dir / WEIGHTS))
+    try:
+        load_weights(student, tensors, str(run_dir / WEIGHTS))
+    except DistillError as error:
+        if spec.input.size_hw == trained.input.size_hw:
+            raise
+        height, width = trained.input.size_hw
+        raise UsageError(
+            f"{spec.backbone} has weights for {height}x{width} px alone", hint="leave --working out"
+        ) from error
     return student.eval(), spec
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 import pytest
+import torch
 
 from distill.errors import DistillError, UsageError
 from distill.export.artefact import Artefact, files_of, rejected
@@ -195,3 +196,43 @@ def test_eight_bit_floats_are_for_tensorrt_alone(onnx_file: Path) -> None:
     proto.opset_import[0].version = 18
     with pytest.raises(DistillError, match="set 19 or later"):
         Float8Quantiser(proto, [])
+
+
+def test_working_sizes_become_buckets(cli, run_dir: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    words = ("export", run_dir, "--num-samples", 2, "--seconds", 0, "--threads", 1)
+    code, result = cli.json(*words, "--working", "64x96", "--working", "96x64", "--out", out)
+    assert code == 0 and result["buckets"] == {"onnx": str(out / "small.onnx.buckets")}
+    assert [one["working_size_hw"] for one in result["sizes"]] == [[64, 96], [96, 64]]
+    assert {path.name for path in out.glob("*.onnx")} == {"small.64x96.onnx", "small.96x64.onnx"}
+    with open_runner(out / "small.onnx.buckets", threads=1) as runner:
+        names = [runner.nearest(size_hw).name for size_hw in ((300, 400), (400, 300), (500, 10), (50, 50))]
+        assert names == ["small.64x96.onnx", "small.96x64.onnx", "small.96x64.onnx", "small.64x96.onnx"]
+        tall = np.random.default_rng(0).integers(0, 256, (2, 120, 80, 3), dtype=np.uint8)
+        found = runner(tall)
+        with open_runner(out / "small.96x64.onnx", threads=1) as direct:
+            assert np.array_equal(found["depth"], direct(tall)["depth"])
+        assert np.array_equal(runner(torch.from_numpy(tall))["depth"].numpy(), found["depth"])
+        assert runner.bare(tall) is not None
+    (out / "small.96x64.onnx").unlink()
+    code, _, said = cli("bench", out / "small.onnx.buckets", "--seconds", 0.01)
+    assert code == 1 and "small.96x64.onnx is not beside it" in said
+    for text in ("{", '{"format": 1, "files": ["../x.onnx"]}', '{"format": 1, "files": []}'):
+        (out / "bad.buckets").write_text(text)
+        with pytest.raises(DistillError, match="not a list of exported files"):
+            open_runner(out / "bad.buckets")
+    assert cli(*words, "--working", "50x64")[0] == 2
+
+
+def test_a_file_for_one_size_of_pictures_alone(cli, run_dir: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    words = ("export", run_dir, "--num-samples", 2, "--seconds", 0, "--threads", 1, "--picture", "120x160")
+    code, result = cli.json(*words, "--to", "onnx,openvino", "--out", out)
+    assert code == 0 and [row["status"] for row in result["targets"]] == ["passed", "passed"]
+    for name in ("small.onnx", "small.xml"):
+        with open_runner(out / name, threads=1) as runner:
+            assert runner(np.zeros((3, 120, 160, 3), np.uint8))["depth"].shape == (3, 120, 160)
+            with pytest.raises(DistillError, match="made for pictures of 120x160 px alone"):
+                runner(np.zeros((1, 60, 80, 3), np.uint8))
+    shape = onnx.load(out / "small.onnx").graph.input[0].type.tensor_type.shape.dim
+    assert [side.dim_value for side in shape][1:] == [120, 160, 3]

@@ -22,6 +22,7 @@ ENGINES: Mapping[str, str] = {
     ".onnx": "distill.export.runners.ort:OrtRunner",
     ".xml": "distill.export.runners.openvino:OpenVinoRunner",
     ".pt2": "distill.export.runners.aoti:AotiRunner",
+    ".buckets": "distill.export.runners.buckets:BucketsRunner",
     ".engine": "distill.export.runners.tensorrt:TensorRtRunner",
 }
 """What opens a file of this suffix, imported when it is needed."""

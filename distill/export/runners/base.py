@@ -71,7 +71,7 @@ class Runner(ABC):
 
     def warm_up(self, batch: int = 1, size_hw: tuple[int, int] | None = None, calls: int = 2) -> Self:
         """Call it on gray pictures of this size, so that the first real one does not pay for lazy allocation."""
-        height, width = size_hw or self.spec.input.size_hw
+        height, width = size_hw or self.spec.input.usual_hw
         for _ in range(calls):
             self(np.full((batch, height, width, 3), 127, np.uint8))
         return self

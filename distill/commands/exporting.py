@@ -1,0 +1,161 @@
+"""One ONNX file of a student, compared with it on real pictures."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from distill.commands.console import Console
+from distill.commands.samples import open_samples, trained_on
+from distill.errors import UsageError
+
+if TYPE_CHECKING:
+    from distill.export.parity import ParityResult, ParitySample
+    from distill.spec import StudentSpec
+
+_NO_SAMPLES = "no --samples given: compared on generated pictures only, without labels"
+
+
+def run_export(
+    run: Path,
+    console: Console,
+    *,
+    out: Path | None = None,
+    samples: Path | None = None,
+    num_samples: int = 50,
+    opset: int | None = None,
+    budgets: Any = None,
+) -> dict[str, Any]:
+    """Export and compare; the result as `--json` prints it. The file lies under its name only when it passed.
+
+    Raises:
+        UsageError: No trained student there, or a wrong name to write to.
+        DistillError: The student cannot be exported, or nothing can be written.
+    """
+    from distill.export.card import CARD, write_card
+    from distill.export.onnx import export_onnx
+    from distill.rundir import machine, open_rundir, versions
+    from distill.spec import write_spec
+    from distill.students.checkpoint import load_student
+
+    student, spec = load_student(run)
+    path = _out_path(run, out, spec)
+    samples = samples or trained_on(run)
+    pictures = open_samples(samples, spec, num_samples, console)
+    open_rundir(path.parent)
+    with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as folder:
+        console.say(f"exporting {spec.name} ({spec.backbone}) to ONNX")
+        report = export_onnx(student, spec, Path(folder) / path.name, opset=opset)
+        parity = _compare(student, spec, report.path, pictures, num_samples, budgets, console)
+        kept = path if parity.passed else path.with_name(f"{path.stem}.rejected{path.suffix}")
+        shutil.move(report.path, kept)
+    if parity.passed:
+        write_spec(path.with_name("spec.json"), spec)
+        write_card(path.with_name(CARD), spec, file=path.name, parity=parity.to_dict()["tasks"])
+    return {
+        "target": "onnx",
+        "path": str(kept),
+        "size_bytes": report.size_bytes,
+        "opset": report.opset,
+        "ops": report.ops,
+        "seconds": round(report.seconds, 2),
+        "samples": str(samples) if samples else "generated",
+        "parity": parity.to_dict(),
+        "machine": machine(),
+        "versions": versions(),
+    }
+
+
+def show_plan(run: Path, out: Path | None, samples: Path | None, num_samples: int, console: Console) -> None:
+    """Say what an export would do."""
+    from distill.spec import read_spec
+
+    spec = read_spec(run / "spec.json")
+    samples = samples or trained_on(run)
+    weights = run / "weights.safetensors"
+    size_bytes = weights.stat().st_size if weights.is_file() else 0
+    tasks = ", ".join(spec.answers)
+    values = {
+        "target": "onnx",
+        "path": str(_out_path(run, out, spec)),
+        "tasks": [str(task) for task in spec.answers],
+        "backbone": spec.backbone,
+        "size_bytes": size_bytes,
+        "samples": str(samples) if samples else "generated",
+        "num_samples": num_samples,
+    }
+    text = (
+        f"would write {values['path']}: {spec.name} ({spec.backbone}), {tasks}, about"
+        f" {size_bytes / 1e6:.1f} MB\nwould compare it with the original on {num_samples} pictures from"
+        f" {values['samples']}\nwould take about a minute, and cost nothing"
+    )
+    console.result(values, text)
+
+
+def _out_path(run: Path, out: Path | None, spec: StudentSpec) -> Path:
+    path = out or run / f"{spec.name}.onnx"
+    if path.is_dir():
+        path = path / f"{spec.name}.onnx"
+    if path.suffix.lower() != ".onnx":
+        raise UsageError(
+            f"--out {path}: the name of an ONNX file ends in .onnx", hint=f"--out {path.with_suffix('.onnx')}"
+        )
+    return path
+
+
+def _compare(
+    student: Any,
+    spec: StudentSpec,
+    path: Path,
+    pictures: Iterator[ParitySample] | None,
+    num_samples: int,
+    budgets: Any,
+    console: Console,
+) -> ParityResult:
+    """Parity over generated pictures of awkward sizes, then over the real ones."""
+    from distill.export.parity import Parity, probe_pictures
+    from distill.export.runners import ModuleRunner, open_runner
+
+    reference = ModuleRunner(student, spec, name="the run")
+    with open_runner(path) as candidate:
+        generated = Parity(reference, candidate, budgets)
+        for sample in probe_pictures(spec):
+            generated.update(sample)
+        if pictures is None:
+            console.warn(_NO_SAMPLES)
+            return generated.result()
+        if not generated.result().passed:
+            console.warn("the two already differ on generated pictures of unusual sizes")
+            return generated.result()
+        parity = Parity(reference, candidate, budgets)
+        for sample in console.track(pictures, "comparing", num_samples):
+            parity.update(sample)
+        return parity.result()
+
+
+def text_of(result: dict[str, Any]) -> str:
+    """The result for people: one table, one verdict."""
+    from distill.commands.tables import text_table
+
+    parity = result["parity"]
+    columns = [
+        "task",
+        "score",
+        parity["reference"],
+        parity["candidate"],
+        "disagreement",
+        "largest",
+        "budget",
+        "verdict",
+    ]
+    keys = ("task", "measure", "reference", "candidate", "direct", "largest", "budget")
+    rows = [[*(row[key] for key in keys), "passed" if row["passed"] else "FAILED"] for row in parity["tasks"]]
+    verdict = "gives the same answers" if parity["passed"] else "does NOT give the same answers within the budget"
+    return (
+        f"{result['path']} ({result['size_bytes'] / 1e6:.1f} MB, opset {result['opset']}) {verdict}\n"
+        f"{parity['samples']} pictures from {result['samples']}; disagreement: share of pixels, or mean degrees\n\n"
+        + text_table(columns, rows)
+    )
