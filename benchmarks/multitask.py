@@ -134,7 +134,8 @@ def main() -> None:
     steps = {values["steps"] for values in found.values()}
     minutes = ", ".join(f"{name} {values['cpu_s'] / 60:.1f}" for name, values in found.items())
     notes = (
-        f"nano at 96x128 with a neck of 64 and heads of 48 channels; {given.scenes} scenes, {given.tests} others to score on; {min(steps)} to {max(steps)} steps "
+        f"nano at 96x128 with a neck of 64 and heads of 48 channels; {given.scenes} scenes, {given.tests} others to "
+        f"score on; {min(steps)} to {max(steps)} steps "
         f"of 8 photos on one thread. CPU minutes of training: {minutes}. Engines: ONNX Runtime, one thread, float32."
     )
     tables = [score_table(found), cost_table(found, given.seconds)]
