@@ -119,8 +119,8 @@ def main() -> None:
     steps = {values["steps"] for values in found.values()}
     notes = (
         f"{given.scenes} scenes, {given.tests} others to score on, 96x128, {min(steps)} to {max(steps)} steps of 8"
-        f" photos from scratch. images/s: ONNX Runtime, one thread, batches of {BATCH}. On the front: no other is better in"
-        " every score and faster."
+        f" photos from scratch. images/s: ONNX Runtime, one thread, batches of {BATCH}. On the front:"
+        " no other is better in every score and faster."
     )
     results_page("Backbones and necks", notes, [table_of(found, given.seconds)], given.out)
 
