@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from distill.recipe.training import AlignLossRecipe
+from distill.recipe.losses import AlignLossRecipe
 from distill.students.backbone import Backbone, build_backbone, normalisation
 
 _LAST_LEVEL = 10**9

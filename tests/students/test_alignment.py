@@ -12,7 +12,7 @@ from test_fit import train
 
 from distill.errors import UsageError
 from distill.recipe import load_recipe
-from distill.recipe.training import AlignLossRecipe
+from distill.recipe.losses import AlignLossRecipe
 from distill.students.alignment import Alignment, build_alignment
 from distill.students.checkpoint import load_student
 

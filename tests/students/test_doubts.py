@@ -12,7 +12,8 @@ from test_fit import recipe_for, train
 
 from distill.labels import encode
 from distill.recipe import load_recipe
-from distill.recipe.training import LossRecipe, StudentRecipe
+from distill.recipe.losses import LossRecipe
+from distill.recipe.training import StudentRecipe
 from distill.shards import Manifest, Sample, read_manifest, read_samples, write_manifest, write_shard
 from distill.students.data import PhotoSet
 from distill.students.doubts import Doubts

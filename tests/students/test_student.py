@@ -9,7 +9,8 @@ from torch.nn import functional as F
 
 from distill.errors import DistillError, UsageError
 from distill.recipe import load_recipe
-from distill.recipe.training import PRESETS, LossRecipe, StudentRecipe
+from distill.recipe.losses import LossRecipe
+from distill.recipe.training import PRESETS, StudentRecipe
 from distill.students import backbone
 from distill.students.checkpoint import load_student, save_student
 from distill.students.heads import BinnedDepthHead, DepthHead, angmf_share_within
