@@ -28,23 +28,8 @@ TASKS = ("depth", "normals", "semantic")
 SCORES = {"depth": ("delta1", True), "normals": ("mean_deg", False), "semantic": ("miou", True)}
 """Task to (score, whether larger is better)."""
 TEST_FIRST = 1_000_000
-SETTINGS = (
-    "student.preset=nano",
-    "student.size_hw=[96,128]",
-    "student.neck_channels=64",
-    "student.head_channels=48",
-    "loss.depth.weight=0.5",
-    "loss.normals.weight=32",
-    "loss.semantic.weight=2",
-    "loss.semantic.dice=1",
-    "data.batch_size=8",
-    "data.val_fraction=0.04",
-    "train.validations=3",
-    "train.samples=0",
-    "train.logger=none",
-    "train.threads=1",
-    "train.accelerator=cpu",
-)
+RECIPE = Path(__file__).parent.parent / "configs" / "runs" / "synthetic_pretraining.yaml"
+SETTINGS = ("train.validations=3", "train.samples=0", "train.logger=none", "train.accelerator=cpu")
 BATCHES = (1, 8)
 
 
@@ -74,7 +59,7 @@ def learn(work: Path, name: str, tasks: tuple[str, ...], epochs: int) -> dict[st
         return dict(json.loads(kept.read_text()))
     run = work / name
     settings = [*SETTINGS, f"name={name}", f"tasks=[{','.join(tasks)}]", f"train.epochs={epochs}"]
-    trained = distill("train", *settings, "--shards", work / "shards", "--out", run)
+    trained = distill("train", RECIPE, *settings, "--shards", work / "shards", "--out", run)
     distill("export", run, "--to", "onnx")
     file = next(run.glob("*.onnx"))
     found = distill("evaluate", file, "--truth", work / "test", "--worst", 0)["tasks"]
