@@ -45,6 +45,10 @@ def open_subject(path: Path, *, threads: int | None = None, spinning: bool = Tru
 
 def subject_digest(path: Path) -> str:
     """Changes when the student does: by a file's bytes, or by sizes and times of a run's weights."""
+    if path.suffix == ".buckets" and path.is_file():
+        from distill.export.runners.buckets import parts_of
+
+        return hashlib.sha256("".join(map(subject_digest, parts_of(path))).encode()).hexdigest()
     if path.is_file():
         digest = hashlib.sha256(path.read_bytes())
         for weights in (path.with_suffix(".bin"), path.with_name(path.name + ".data")):  # OpenVINO's, large ONNX files'

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import onnxruntime as ort
 import pytest
 import torch
 
+from distill.commands.subject import subject_digest
 from distill.errors import DistillError, UsageError
 from distill.export.artefact import Artefact, files_of, rejected
 from distill.export.float8 import Float8Quantiser
@@ -214,6 +216,9 @@ def test_working_sizes_become_buckets(cli, run_dir: Path, tmp_path: Path) -> Non
             assert np.array_equal(found["depth"], direct(tall)["depth"])
         assert np.array_equal(runner(torch.from_numpy(tall))["depth"].numpy(), found["depth"])
         assert runner.bare(tall) is not None
+    digest = subject_digest(out / "small.onnx.buckets")
+    shutil.copy(out / "small.64x96.onnx", out / "small.96x64.onnx")
+    assert subject_digest(out / "small.onnx.buckets") != digest  # another student, under the same names
     (out / "small.96x64.onnx").unlink()
     code, _, said = cli("bench", out / "small.onnx.buckets", "--seconds", 0.01)
     assert code == 1 and "small.96x64.onnx is not beside it" in said

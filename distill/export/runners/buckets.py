@@ -42,12 +42,7 @@ class BucketsRunner(Runner):
 
         self._runners: list[Runner] = []
         try:
-            for name in _read(path):
-                if not (path.parent / name).is_file():
-                    raise DistillError(
-                        f"{path}: {name} is not beside it", hint="copy all of its files together, or export again"
-                    )
-                self._runners.append(open_runner(path.parent / name, **options))
+            self._runners.extend(open_runner(part, **options) for part in parts_of(path))
             first = self._runners[0]
             for other in self._runners[1:]:
                 if other.spec.output_names != first.spec.output_names or other.spec.semantic != first.spec.semantic:
@@ -94,8 +89,12 @@ def write_buckets(path: Path, files: Sequence[Path]) -> None:
     write_atomic(path, json.dumps(values, indent=2).encode())
 
 
-def _read(path: Path) -> list[str]:
-    """The names; none leads out of the folder."""
+def parts_of(path: Path) -> list[Path]:
+    """The files that a ``.buckets`` file names; none lies outside its folder.
+
+    Raises:
+        DistillError: Not such a file, or one of its files is missing.
+    """
     try:
         if path.stat().st_size > _MOST_BYTES:
             raise ValueError("too large")
@@ -108,4 +107,9 @@ def _read(path: Path) -> list[str]:
         raise DistillError(
             f"{path}: not a list of exported files: {error}", hint="write it with distill export --working"
         ) from error
-    return names
+    for name in names:
+        if not (path.parent / name).is_file():
+            raise DistillError(
+                f"{path}: {name} is not beside it", hint="copy all of its files together, or export again"
+            )
+    return [path.parent / name for name in names]
