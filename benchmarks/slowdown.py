@@ -15,6 +15,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -55,18 +56,26 @@ def measure(options: argparse.Namespace, name: str, slower: float) -> dict[str, 
     return read_base(folder / "bench.json")
 
 
-def without_yardstick(result: dict[str, Any]) -> dict[str, Any]:
-    """The result as one that has no yardstick."""
-    return {**result, "yardstick": []}
+WAYS: dict[str, Callable[[dict[str, Any]], bool]] = {
+    "bare engine": lambda stick: True,
+    "fixed network": lambda stick: not stick.get("beside"),
+    "times as they are": lambda stick: False,
+}
+"""How results are compared, to the yardsticks that are left in them for it."""
+
+
+def keep_yardsticks(result: dict[str, Any], wanted: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
+    """The result with these yardsticks alone."""
+    return {**result, "yardstick": [stick for stick in result["yardstick"] if wanted(stick)]}
 
 
 def tally(base: dict[str, Any], found: list[dict[str, Any]], kind: str) -> list[list[Any]]:
-    """Rows: how often each verdict was given, by the yardstick and by the times as they are."""
+    """Rows: how often each verdict was given, by each way to compare."""
     rows = []
-    for how, bare in (("yardstick", lambda result: result), ("times as they are", without_yardstick)):
+    for how, wanted in WAYS.items():
         by_series: dict[str, list[Any]] = {}
         for result in found:
-            for row in compare_results(bare(base), bare(result)):
+            for row in compare_results(keep_yardsticks(base, wanted), keep_yardsticks(result, wanted)):
                 by_series.setdefault(row.series, []).append(row)
         for series, compared in by_series.items():
             verdicts = Counter(row.verdict for row in compared)
