@@ -71,20 +71,35 @@ def compare_calls(base_ms: Sequence[float], new_ms: Sequence[float], series: str
 def compare_turns(base: Sequence[Turns], new: Sequence[Turns], series: str = "", seed: int = 0) -> Comparison:
     """The comparison of two series of turns, each with the turns of the yardstick beside it: (subject, yardstick).
 
-    A turn and the yardstick's next to it were in the same moment of the machine, so their ratio is free of what else
-    the machine did; turns are drawn again and again.
+    A turn and the yardstick's next to it (or a call, where calls alternate) were in the same moment of the machine, so
+    their ratio is free of what else the machine did; turns are drawn again and again.
     """
     random = np.random.default_rng(seed)
-    quiet = [[np.array([np.percentile(turn, _QUANTILE) for turn in turns]) for turns in side] for side in (base, new)]
+    sides = [_relative(*side) for side in (base, new)]
     drawn = []
-    for subject, yardstick in quiet:
-        relative = subject / yardstick
-        picks = random.integers(0, len(relative), (_RESAMPLES, len(relative)))
-        drawn.append(np.median(relative[picks], axis=1))
+    for turns in sides:
+        picks = random.integers(0, len(turns), (_RESAMPLES, len(turns)))
+        drawn.append(np.array([np.median(np.concatenate([turns[turn] for turn in pick])) for pick in picks]))
     low, high = np.percentile(drawn[1] / drawn[0], [50 * (1 - _CONFIDENCE), 50 * (1 + _CONFIDENCE)])
-    (then, stick_then), (now, stick_now) = [[float(np.median(turns)) for turns in side] for side in quiet]
-    ratio = float(np.median(quiet[1][0] / quiet[1][1]) / np.median(quiet[0][0] / quiet[0][1]))
-    return Comparison(series, then, now, ratio, float(low), float(high), stick_now / stick_then)
+    (then, stick_then), (now, stick_now) = [[_typical(turns) for turns in side] for side in (base, new)]
+    middles = [float(np.median(np.concatenate(turns))) for turns in sides]
+    return Comparison(series, then, now, middles[1] / middles[0], float(low), float(high), stick_now / stick_then)
+
+
+def _relative(subject: Turns, yardstick: Turns) -> list[Float[ndarray, " n"]]:
+    """Per turn, how long the subject took in yardsticks: call by call where both have as many, else one number."""
+    found = []
+    for ours, theirs in zip(subject, yardstick, strict=True):
+        if len(ours) == len(theirs):
+            found.append(np.asarray(ours, np.float64) / np.asarray(theirs, np.float64))
+        else:
+            found.append(np.array([np.percentile(ours, _QUANTILE) / np.percentile(theirs, _QUANTILE)]))
+    return found
+
+
+def _typical(turns: Turns) -> float:
+    """Milliseconds of an undisturbed call, in the middle one of the turns."""
+    return float(np.median([np.percentile(turn, _QUANTILE) for turn in turns]))
 
 
 def compare_results(base: Mapping[str, Any], new: Mapping[str, Any]) -> list[Comparison]:

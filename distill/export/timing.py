@@ -120,7 +120,13 @@ def time_runners(
                         calls[YARDSTICK, name] = engine
                 if yardstick is not None:
                     calls[YARDSTICK, ""] = yardstick(batch)
-                for (name, beside), turns in time_turns(calls, seconds=seconds).items():
+                # A bare engine that is the runner's own has no other threads that spin: calls can alternate.
+                together = {
+                    (name, ""): (YARDSTICK, name)
+                    for name, runner in runners.items()
+                    if (bare or {}).get(name) is runner
+                }
+                for (name, beside), turns in time_turns(calls, seconds=seconds, together=together).items():
                     made = tuple(call_ms for turn in turns for call_ms in turn)
                     timings.append(Timing(name, kind, batch, size_hw, made, tuple(map(len, turns)), beside))
                 advance()
@@ -133,34 +139,49 @@ def time_calls(calls: Mapping[Name, Callable[[], object]], *, seconds: float) ->
     return {name: [call_ms for turn in turns for call_ms in turn] for name, turns in measured.items()}
 
 
-def time_turns(calls: Mapping[Name, Callable[[], object]], *, seconds: float) -> dict[Name, list[list[float]]]:
-    """Milliseconds of every call, by name and turn; they take turns until `seconds` for each have passed."""
+def time_turns(
+    calls: Mapping[Name, Callable[[], object]], *, seconds: float, together: Mapping[Name, Name] | None = None
+) -> dict[Name, list[list[float]]]:
+    """Milliseconds of every call, by name and turn; they take turns until `seconds` for each have passed.
+
+    Args:
+        calls: By name.
+        seconds: For each.
+        together: Name to another one whose calls alternate with its own, in a common turn.
+    """
     if seconds <= 0:
         raise UsageError(f"{seconds} s is no time to measure in", hint="give more than 0")
     for call in calls.values():
         for _ in range(WARM_UP_CALLS):
             call()
+    together = {name: other for name, other in (together or {}).items() if other in calls}
     measured: dict[Name, list[list[float]]] = {name: [] for name in calls}
     spent_s = dict.fromkeys(calls, 0.0)
+    groups = [
+        (name, *([together[name]] if name in together else [])) for name in calls if name not in together.values()
+    ]
     while any(spent_s[name] < seconds or sum(map(len, measured[name])) < MIN_CALLS for name in calls):
-        for name, call in calls.items():
-            if len(calls) > 1:
+        for group in groups:
+            if len(groups) > 1:
                 time.sleep(PAUSE_S)
             start = time.perf_counter()
-            measured[name].append(_turn(call, min(TURN_S, seconds)))
-            spent_s[name] += time.perf_counter() - start
+            for name, found in zip(group, _turn([calls[name] for name in group], min(TURN_S, seconds)), strict=True):
+                measured[name].append(found)
+            for name in group:
+                spent_s[name] += (time.perf_counter() - start) / len(group)
     return measured
 
 
-def _turn(call: Callable[[], object], seconds: float) -> list[float]:
-    """Milliseconds of each call; without the first if there are more: it fills the caches."""
-    found: list[float] = []
-    end = time.perf_counter() + seconds
-    while time.perf_counter() < end or not found:
-        start = time.perf_counter_ns()
-        call()
-        found.append((time.perf_counter_ns() - start) / 1e6)
-    return found[1:] or found
+def _turn(calls: Sequence[Callable[[], object]], seconds: float) -> list[list[float]]:
+    """Milliseconds of each call, one after the other; without the first if there are more: it fills the caches."""
+    found: list[list[float]] = [[] for _ in calls]
+    end = time.perf_counter() + seconds * len(calls)
+    while time.perf_counter() < end or not found[0]:
+        for call, taken in zip(calls, found, strict=True):
+            start = time.perf_counter_ns()
+            call()
+            taken.append((time.perf_counter_ns() - start) / 1e6)
+    return [taken[1:] or taken for taken in found]
 
 
 def _call(runner: Runner, what: str, batch: int, size_hw: tuple[int, int]) -> Callable[[], object]:

@@ -128,3 +128,20 @@ def test_a_slower_file_of_one_name_is_caught(cli, run_dir: Path, onnx_file: Path
     old.unlink()
     _, result = cli.json("bench", new, *words, "--compare", tmp_path / "bench.json")
     assert result["yardstick"][0].get("beside", "") == ""
+
+
+def test_calls_that_alternate_are_compared_pair_by_pair() -> None:
+    """The machine changes its speed within a turn, by a factor of three: quartiles of turns would see nothing else."""
+
+    def alternating(seed: int, slower: float) -> tuple[Turns, Turns]:
+        random = np.random.default_rng(seed)
+        subject, bare = [], []
+        for _ in range(8):
+            state = random.choice((1.0, 1.9, 3.0), 12)
+            subject.append(list(5.0 * slower * state * random.normal(1, 0.01, 12)))
+            bare.append(list(5.0 * state * random.normal(1, 0.01, 12)))
+        return subject, bare
+
+    base = alternating(1000, 1.0)
+    assert {compare_turns(base, alternating(seed, 1.0)).verdict for seed in range(10)} == {"same"}
+    assert {compare_turns(base, alternating(seed, 1.05)).verdict for seed in range(10)} == {"slower"}

@@ -11,7 +11,16 @@ import pytest
 from PIL import Image
 
 from distill.errors import UsageError
-from distill.export.timing import MIN_CALLS, WARM_UP_CALLS, YARDSTICK, Timing, bench_picture, time_calls, time_runners
+from distill.export.timing import (
+    MIN_CALLS,
+    WARM_UP_CALLS,
+    YARDSTICK,
+    Timing,
+    bench_picture,
+    time_calls,
+    time_runners,
+    time_turns,
+)
 from distill.export.yardstick import open_yardstick
 from distill.images import encode_jpeg
 
@@ -108,3 +117,19 @@ def test_a_bare_engine_follows_its_runner(fake) -> None:
         ("other", ""),
     ] * 2
     assert engine.made > 2 * MIN_CALLS
+
+
+def test_calls_of_one_engine_alternate() -> None:
+    made: list[str] = []
+
+    def call(name: str) -> None:
+        made.append(name)
+        time.sleep(0.001)
+
+    calls = {name: lambda name=name: call(name) for name in "abc"}
+    measured = time_turns(calls, seconds=0.02, together={"a": "b", "c": "missing"})
+    turns = made[3 * WARM_UP_CALLS :]
+    first = turns[: turns.index("c")]
+    assert first == ["a", "b"] * (len(first) // 2)
+    assert [len(turn) for turn in measured["a"]] == [len(turn) for turn in measured["b"]]
+    assert all(sum(map(len, found)) >= MIN_CALLS for found in measured.values())
