@@ -44,19 +44,21 @@ def open_subject(path: Path, *, threads: int | None = None, spinning: bool = Tru
 
 
 def subject_digest(path: Path) -> str:
-    """Changes when the student does: by a file's bytes, or by sizes and times of a run's weights."""
+    """Changes when the student does, by what its files hold."""
     if path.suffix == ".buckets" and path.is_file():
         from distill.export.runners.buckets import parts_of
 
         return hashlib.sha256("".join(map(subject_digest, parts_of(path))).encode()).hexdigest()
-    if path.is_file():
-        digest = hashlib.sha256(path.read_bytes())
-        for weights in (path.with_suffix(".bin"), path.with_name(path.name + ".data")):  # OpenVINO's, large ONNX files'
-            digest.update(weights.read_bytes() if weights.is_file() else b"")
-        return digest.hexdigest()
-    files = sorted(file for file in path.rglob("*") if file.suffix in (".safetensors", ".ckpt", ".json"))
-    listed = [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files]
-    return hashlib.sha256(repr(listed).encode()).hexdigest()
+    # A run is its weights and its contract; OpenVINO's weights, and those of large ONNX files, lie beside the file.
+    files = (
+        [path / "weights.safetensors", path / "spec.json"]
+        if path.is_dir()
+        else [path, path.with_suffix(".bin"), path.with_name(path.name + ".data")]
+    )
+    digest = hashlib.sha256()
+    for file in files:
+        digest.update(file.read_bytes() if file.is_file() else b"")
+    return digest.hexdigest()
 
 
 def load(path: str | Path, *, threads: int | None = None, spinning: bool = False) -> Model:
