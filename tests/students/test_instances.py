@@ -109,7 +109,7 @@ def test_targets_point_at_the_middle(shards: Path) -> None:
             assert float((columns[0] + 0.5) / 64 + way[one, 1][place]) == pytest.approx(float(right), abs=1e-5)
             assert heat[one, int(down * 48), int(right * 64)] > 0.8
         assert torch.equal(on_thing[one] > 0, batch.instance[one] != 0)
-    from distill.recipe.training import InstanceLossRecipe
+    from distill.recipe.losses import InstanceLossRecipe
 
     terms = instance_loss(heat, way, batch.instance, batch.weights[Task.INSTANCE], InstanceLossRecipe())
     assert all(float(term) < 1e-9 for term in terms.values())
