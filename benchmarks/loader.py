@@ -38,16 +38,19 @@ WARM_UP_STEPS = 4
 """Two workers hold two batches each."""
 
 
-def build_step(recipe: TrainRecipe, lessons: Lessons) -> Callable[[dict[str, Tensor]], None]:
-    """One step of training on a stored batch."""
-    student = build_student(recipe.student, lessons.spec).to(memory_format=torch.channels_last).train()
+def build_step(recipe: TrainRecipe, lessons: Lessons, device: str) -> Callable[[dict[str, Tensor]], None]:
+    """One step of training on a stored batch, in the precision that training takes on this device."""
+    student = build_student(recipe.student, lessons.spec).to(device, memory_format=torch.channels_last).train()
     optimizer = StudentModule(student, recipe, max_steps=1, run_dir=Path()).configure_optimizers()
     gauge = lessons.spec.depth.gauge if lessons.spec.depth else Gauge.METRIC
     generator = torch.Generator().manual_seed(0)
 
     def step(stored: dict[str, Tensor]) -> None:
-        batch = augment(unpack(stored, lessons.spec.answers, gauge), recipe.augment, gauge, generator)
-        raw = student.raw(batch.image.contiguous(memory_format=torch.channels_last))
+        here = {name: value.to(device, non_blocking=True) for name, value in stored.items()}
+        batch = augment(unpack(here, lessons.spec.answers, gauge), recipe.augment, gauge, generator)
+        with torch.autocast(device, torch.bfloat16, enabled=device == "cuda"):
+            raw = student.raw(batch.image.contiguous(memory_format=torch.channels_last))
+        raw = {task: value.float() for task, value in raw.items()}
         torch.stack(list(student_losses(student, raw, batch, recipe.loss).values())).sum().backward()
         optimizer.step()
         optimizer.zero_grad()
@@ -65,11 +68,17 @@ def endless(photos: PhotoSet, batch_size: int, workers: int) -> Feed:
         epoch += 1
 
 
-def ready(photos: PhotoSet, batch_size: int) -> Feed:
-    """The same batch again and again."""
-    batch = photos.__getitems__(list(range(batch_size)))
+def ready(photos: PhotoSet, batch_size: int, device: str) -> Feed:
+    """The same batch again and again, on the device already."""
+    batch = {name: value.to(device) for name, value in photos.__getitems__(list(range(batch_size))).items()}
     while True:
         yield batch
+
+
+def finish(device: str) -> None:
+    """Wait for what a GPU still has to do."""
+    if device == "cuda":
+        torch.cuda.synchronize()
 
 
 def main() -> None:
@@ -80,6 +89,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=6, help="of each feed in a round")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--set", action="append", default=[], help="override a key of the recipe")
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
@@ -87,13 +97,13 @@ def main() -> None:
     values = {"shards": [str(options.shards)], "data": {"batch_size": 8}}
     recipe = load_recipe(TrainRecipe, values, options.set)
     lessons = read_lessons(recipe)
-    step, size = build_step(recipe, lessons), recipe.data.batch_size
+    step, size = build_step(recipe, lessons, options.device), recipe.data.batch_size
     memory, disk, anew = (PhotoSet(lessons.train, lessons.spec.answers, recipe.student.size_hw) for _ in range(3))
     with tempfile.TemporaryDirectory() as folder:
         memory.fill()
         disk.spill(Path(folder))
         feeds: dict[str, Feed] = {
-            "one batch that lies ready": ready(memory, size),
+            "one batch that lies ready": ready(memory, size, options.device),
             "memory": endless(memory, size, 0),
             "disk cache": endless(disk, size, 0),
             f"decoded anew, {options.workers} workers": endless(anew, size, options.workers),
@@ -103,9 +113,11 @@ def main() -> None:
             for name, feed in feeds.items():
                 for _ in range(WARM_UP_STEPS):
                     step(next(feed))
+                finish(options.device)
                 start_s = time.perf_counter()
                 for _ in range(options.steps):
                     step(next(feed))
+                finish(options.device)
                 if number:  # the first round warms up
                     rates[name].append(options.steps * size / (time.perf_counter() - start_s))
     first = rates["one batch that lies ready"]

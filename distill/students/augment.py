@@ -178,8 +178,17 @@ def recolour(image: Float[Tensor, "b 3 h w"], recipe: AugmentRecipe, generator: 
     )
     if recipe.noise > 0:
         strength = (255 * recipe.noise * _uniform(count, generator)).view(-1, 1, 1, 1).to(device)
-        image = image + strength * torch.randn(image.shape, generator=generator).to(device)
+        image = image + strength * _noise(image, generator)
     return image.clamp(0, 255)
+
+
+def _noise(image: Tensor, generator: Generator) -> Tensor:
+    """Standard normal values of the image's shape, drawn where it lies: a CPU takes longer for them than a GPU's step."""
+    if image.device.type == "cpu":
+        return torch.randn(image.shape, generator=generator)
+    seed = int(torch.randint(2**62, (), generator=generator))
+    there = Generator(image.device).manual_seed(seed)
+    return torch.randn(image.shape, generator=there, device=image.device)
 
 
 def _uniform(count: int, generator: Generator) -> Float[Tensor, " n"]:

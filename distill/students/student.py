@@ -15,7 +15,6 @@ from typing import Any
 import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from distill.errors import UsageError
 from distill.recipe.training import StudentRecipe
@@ -24,6 +23,7 @@ from distill.students.backbone import build_backbone, normalisation
 from distill.students.heads import BinnedDepthHead, DepthHead, InstanceHead, NormalsHead, SemanticHead
 from distill.students.neck import build_neck
 from distill.students.network import build_own_network
+from distill.students.resample import shrink
 from distill.tasks import Gauge, Task
 
 
@@ -75,9 +75,7 @@ class Student(nn.Module):
 
     def resize(self, image: UInt8[Tensor, "b h w 3"]) -> Float[Tensor, "b 3 h2 w2"]:
         """The image at the working size, RGB in 0..255."""
-        return F.interpolate(
-            image.permute(0, 3, 1, 2).float(), size=self.size_hw, mode="bilinear", align_corners=False, antialias=True
-        )
+        return shrink(image, self.size_hw)
 
     def finish(self, raw: dict[Task, Tensor], size_hw: tuple[int, int]) -> dict[str, Tensor]:
         """Raw maps to final values at this size."""
