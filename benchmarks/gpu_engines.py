@@ -1,15 +1,22 @@
-"""Students on a GPU: ONNX Runtime's CUDA provider, AOTInductor, torch.compile with CUDA graphs. Not run anywhere yet.
+"""Students on a GPU: ONNX Runtime's CUDA provider, AOTInductor, torch.compile with CUDA graphs.
 
-    python benchmarks/gpu_engines.py [--presets nano small base] [--out benchmarks/results/gpu_engines.md]
+    python benchmarks/gpu_engines.py --work WORK [--presets nano small base] [--seconds 180] [--out page.md]
 
-Single- and multi-task students of random weights; batches 1 to 128; 384x512 and 1080x1920; tensors on the GPU in and
-out. Gives p50, images/s, and the share of the card's memory bandwidth that the bytes of input and output alone take.
+Students of random weights, single- and multi-task; tensors on the GPU in and out. Engines are prepared side by side,
+each in a process of its own, and timed one at a time, after all are ready or when --ready seconds are over. What is done
+when --seconds are over makes the page; the others are named on it. The bound of a call is the larger of two times: the
+bytes of pictures, weights and final maps over the card's measured bandwidth, and the network's arithmetic over its
+measured rate (TF32, which ONNX Runtime takes).
 """
 
 from __future__ import annotations
 
 import argparse
-import tempfile
+import fcntl
+import json
+import subprocess
+import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,6 +24,7 @@ from typing import Any
 import numpy as np
 import torch
 from machine import results_page
+from torch.utils.flop_counter import FlopCounterMode
 
 from distill.export.aoti import export_aoti
 from distill.export.onnx import export_onnx
@@ -28,71 +36,158 @@ from distill.report.blocks import Table
 from distill.students.student import Student, build_spec, build_student
 from distill.tasks import Task
 
-TASKS = {"depth": (Task.DEPTH,), "multi-task": (Task.DEPTH, Task.NORMALS, Task.SEMANTIC)}
+TASKS = {"single": (Task.DEPTH,), "multi": (Task.DEPTH, Task.NORMALS, Task.SEMANTIC)}
 BATCHES = (1, 8, 32, 128)
 SIZES_HW = ((384, 512), (1080, 1920))
+ENGINES = ("onnxruntime", "onnxruntime, graph", "aoti", "torch.compile, graphs")
+BYTES = {"normals": 12, "semantic": 1}
+"""Of one pixel of a map; the others are float32."""
+CALLS, CALLS_S = 50, 0.25
+
+Call = Callable[[torch.Tensor], Any]
 
 
-def engines(student: Student, folder: Path) -> dict[str, Callable[[torch.Tensor], Any]]:
-    """Every way to run it, by name."""
-    compiled_path = export_aoti(student, student.spec, folder / "student.pt2", device="cuda")
-    onnx_path = export_onnx(student, student.spec, folder / "student.onnx").path
-    compiled = torch.compile(for_export(student, student.spec).cuda(), mode="reduce-overhead")
-    return {
-        "onnxruntime cuda": open_runner(onnx_path, device="cuda"),
-        "onnxruntime cuda, graph": open_runner(onnx_path, device="cuda", cuda_graph=True),
-        "aoti": open_runner(compiled_path, device="cuda"),
-        "torch.compile, graphs": compiled,
-    }
+def make(preset: str, kind: str) -> Student:
+    """A student of random weights."""
+    torch.manual_seed(0)
+    recipe = load_recipe(StudentRecipe, {"preset": preset})
+    spec = build_spec(recipe, name=f"{preset}_{kind}", tasks=TASKS[kind], classes=tuple("abcdefgh"))
+    return build_student(recipe, spec).eval()
 
 
-def time_ms(call: Callable[[torch.Tensor], Any], images: torch.Tensor, calls: int = 50) -> list[float]:
-    """Milliseconds of each call, the GPU's work included."""
-    times = []
-    with torch.inference_mode():
-        for index in range(calls + 5):
-            begin, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
-            begin.record()
-            outputs = call(images)
-            end.record()
-            torch.cuda.synchronize()
-            if index >= 5:
-                times.append(begin.elapsed_time(end))
-            del outputs
-    return times
+def prepare(engine: str, student: Student, folder: Path) -> Call:
+    """The engine, ready to be called."""
+    name = student.spec.name
+    if engine == "aoti":
+        return open_runner(export_aoti(student, student.spec, folder / f"{name}.pt2", device="cuda"), device="cuda")
+    if engine == "torch.compile, graphs":
+        compiled = torch.compile(for_export(student, student.spec).cuda(), mode="reduce-overhead", dynamic=True)
+        return torch.inference_mode()(lambda images: compiled(images))
+    path = export_onnx(student, student.spec, folder / f"{name}_{len(engine)}.onnx").path
+    return open_runner(path, device="cuda", cuda_graph="graph" in engine)
 
 
-def bytes_moved(student: Student, batch: int, size_hw: tuple[int, int]) -> int:
-    """Of the pictures and the final maps: what no engine can avoid."""
-    sizes = {"normals": 12, "semantic": 1}
-    per_pixel = 3 + sum(sizes.get(name, 4) for name in student.spec.output_names)
-    return batch * size_hw[0] * size_hw[1] * per_pixel
+def time_ms(call: Call, images: torch.Tensor) -> float:
+    """The median of calls, the GPU's work included."""
+    for _ in range(4):
+        call(images)
+    torch.cuda.synchronize()
+    times: list[float] = []
+    start_s = time.monotonic()
+    while len(times) < 5 or (len(times) < CALLS and time.monotonic() - start_s < CALLS_S):
+        begin, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
+        begin.record()
+        outputs = call(images)
+        end.record()
+        torch.cuda.synchronize()
+        times.append(begin.elapsed_time(end))
+        del outputs
+    return float(np.median(times))
+
+
+def child(options: argparse.Namespace) -> None:
+    """Prepare one engine of one student, wait for the others, time it; a line of JSON for each cell."""
+    preset, kind, engine = options.child
+    torch.set_num_threads(2)
+    student, start_s = make(preset, kind), time.monotonic()
+    call = prepare(engine, student, options.work)
+    call(torch.zeros((2, 384, 512, 3), dtype=torch.uint8, device="cuda"))
+    torch.cuda.synchronize()
+    (options.work / f"ready {preset} {kind} {engine}").touch()
+    print(json.dumps({"prepared_s": time.monotonic() - start_s}), flush=True)
+    while len(list(options.work.glob("ready *"))) < options.together and time.time() < options.ready_at:
+        time.sleep(0.2)
+    with (options.work / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        for size_hw in SIZES_HW:
+            for batch in BATCHES:
+                if batch > 8 and engine == "onnxruntime, graph":
+                    continue  # launches are no longer what takes the time
+                images = torch.randint(0, 256, (batch, *size_hw, 3), dtype=torch.uint8, device="cuda")
+                try:
+                    found = {"p50_ms": time_ms(call, images)}
+                except Exception as error:
+                    found = {"failed": str(error).split("\n")[0][:100]}
+                print(json.dumps({"size_hw": size_hw, "batch": batch, **found}), flush=True)
+                torch.cuda.empty_cache()
+
+
+def measured_rates() -> tuple[float, float]:
+    """(bytes/s of a large copy, read and written; TF32 operations/s of a large product) of this card."""
+    source, target = (torch.empty(2**31, dtype=torch.uint8, device="cuda") for _ in range(2))
+    square = torch.randn(8192, 8192, device="cuda")
+    torch.backends.cuda.matmul.allow_tf32 = True
+    copy_ms, product_ms = time_ms(lambda _: target.copy_(source), square), time_ms(lambda _: square @ square, square)
+    return 2 * 2**31 / copy_ms * 1e3, 2 * 8192**3 / product_ms * 1e3
+
+
+def needs(preset: str, kind: str) -> tuple[float, float, float]:
+    """(bytes of weights, bytes of input and final maps for each pixel, operations for each picture)."""
+    student = make(preset, kind)
+    with FlopCounterMode(display=False) as counter, torch.inference_mode():
+        student.raw(torch.zeros(1, 3, *student.size_hw))
+    weights = sum(4 * parameter.numel() for parameter in student.parameters())
+    return weights, 3 + sum(BYTES.get(name, 4) for name in student.spec.output_names), counter.get_total_flops()
 
 
 def main() -> None:
+    """Start the children, wait, make the page."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--presets", nargs="+", default=["nano", "small", "base"])
-    parser.add_argument("--bandwidth-gb-s", type=float, default=3350.0, help="of the card's memory; 3350 for an H100")
+    parser.add_argument("--compiled", nargs="+", default=["nano", "base"], help="multi-task students to compile")
+    parser.add_argument("--ready", type=float, default=90.0)
+    parser.add_argument("--seconds", type=float, default=180.0)
+    parser.add_argument("--child", nargs=3, help=argparse.SUPPRESS)
+    parser.add_argument("--ready-at", type=float, help=argparse.SUPPRESS)
+    parser.add_argument("--together", type=int, help=argparse.SUPPRESS)
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
     if not torch.cuda.is_available():
         raise SystemExit("no NVIDIA GPU answers here")
-    rows = []
-    for preset in options.presets:
-        for kind, tasks in TASKS.items():
-            recipe = load_recipe(StudentRecipe, {"preset": preset})
-            student = build_student(recipe, build_spec(recipe, name="student", tasks=tasks, classes=tuple("abcdefgh")))
-            with tempfile.TemporaryDirectory() as folder:
-                for name, call in engines(student.eval(), Path(folder)).items():
-                    for size_hw in SIZES_HW:
-                        for batch in BATCHES:
-                            images = torch.randint(0, 256, (batch, *size_hw, 3), dtype=torch.uint8, device="cuda")
-                            p50 = float(np.median(time_ms(call, images)))
-                            least = 1000 * bytes_moved(student, batch, size_hw) / (options.bandwidth_gb_s * 1e9)
-                            size = f"{size_hw[0]}x{size_hw[1]}"
-                            rows.append([preset, kind, name, size, batch, p50, 1000 * batch / p50, 100 * least / p50])
-    columns = ["preset", "tasks", "engine", "size", "batch", "p50 ms", "images/s", "% of the memory bound"]
-    notes = f"{torch.cuda.get_device_name()}; tensors on the GPU in and out; random weights."
+    options.work.mkdir(parents=True, exist_ok=True)
+    if options.child:
+        child(options)
+        return
+    jobs = [
+        (preset, kind, engine)
+        for engine in reversed(ENGINES)
+        for preset in options.presets
+        for kind in TASKS
+        if "onnxruntime" in engine or (kind == "multi" and preset in options.compiled)
+    ]
+    start_s, ready_at = time.monotonic(), time.time() + options.ready
+    children = []
+    for number, job in enumerate(jobs):
+        words = ["--child", *job, "--ready-at", str(ready_at), "--together", str(len(jobs)), "--work", options.work]
+        log = (options.work / f"{number}.log").open("w")
+        children.append(subprocess.Popen([sys.executable, __file__, *map(str, words)], stdout=log, stderr=log))
+    wanted = {(preset, kind): needs(preset, kind) for preset in options.presets for kind in TASKS}
+    bandwidth, rate = measured_rates()
+    torch.cuda.empty_cache()
+    while any(process.poll() is None for process in children) and time.monotonic() - start_s < options.seconds:
+        time.sleep(0.5)
+    rows: list[list[Any]] = []
+    for number, (job, process) in enumerate(zip(jobs, children, strict=True)):
+        process.kill()
+        lines = (options.work / f"{number}.log").read_text().splitlines()
+        cells = [json.loads(line) for line in lines if line.startswith("{")]
+        weights, per_pixel, operations = wanted[job[:2]]
+        if len(cells) < 2:
+            rows.append([*job, "", None, None, None, None, f"not timed ({process.poll()}): {(lines or [''])[-1][:80]}"])
+        for cell in cells[1:]:
+            height, width = cell["size_hw"]
+            bytes_ms = 1e3 * (weights + cell["batch"] * height * width * per_pixel) / bandwidth
+            bound_ms = max(bytes_ms, 1e3 * cell["batch"] * operations / rate)
+            p50_ms = cell.get("p50_ms")
+            speed = (p50_ms, 1e3 * cell["batch"] / p50_ms, 100 * bound_ms / p50_ms) if p50_ms else (None, None, None)
+            limit = "bytes" if bound_ms == bytes_ms else "arithmetic"
+            rows.append([*job, f"{height}x{width}", cell["batch"], *speed, cell.get("failed", limit)])
+    columns = ["preset", "tasks", "engine", "size", "batch", "p50 ms", "images/s", "% of the bound", "bound by"]
+    notes = (
+        f"{torch.cuda.get_device_name()}: {bandwidth / 1e9:.0f} GB/s, {rate / 1e12:.0f} TFLOP/s in TF32, both measured. "
+        "Tensors on the GPU in and out; random weights; median of up to 50 calls."
+    )
     results_page("Students on a GPU", notes, [Table(columns, rows)], options.out)
 
 

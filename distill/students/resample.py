@@ -4,8 +4,8 @@ Measured with ONNX Runtime, 2 threads, nano with all three tasks at 1920x1080: w
 transpose to channels last and division by the length, the graph took 77 ms, of which the network was 4; as below it
 takes 36.
 
-On a GPU none of that holds: products with weights cost arithmetic there, and what a compiler can fuse into one pass over
-the final map costs next to nothing. Tensors that lie on one take the other branch, in the trace of an export as well.
+On a GPU torch takes the other branch, in the trace of an export as well: there a compiler fuses what is done to every
+pixel into one pass, and products with weights are arithmetic that it cannot fuse.
 """
 
 from __future__ import annotations
@@ -78,9 +78,7 @@ def enlarge_ids(ids: Int[Tensor, "b h w"], size_hw: tuple[int, int]) -> Int[Tens
     return ids.index_select(2, columns).index_select(1, rows)
 
 
-def _window(
-    size_in: int, size_out: int, device: torch.device
-) -> tuple[Int[Tensor, "m k"], Float[Tensor, "m k"]]:
+def _window(size_in: int, size_out: int, device: torch.device) -> tuple[Int[Tensor, "m k"], Float[Tensor, "m k"]]:
     """The inputs under the triangle of every output, and their shares: as wide as one pixel of the coarser grid."""
     ratio = size_in / size_out
     support = torch.full((), ratio, device=device).clamp(min=1.0)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +27,8 @@ _PROVIDERS = {
 _WRONG = ("ReluQuantRewrite",)
 """Rewrites that change answers: ONNX Runtime 1.32 drops a ReLU before a quantisation to eight-bit floats, as if 0 were
 the least of them. In integers the rewrite gains nothing that could be measured."""
+_MAX_RECORDED = 4
+"""Shapes whose calls stay recorded: each holds a session, its weights and its maps on the GPU."""
 _TYPES = {"tensor(float)": "float32", "tensor(uint8)": "uint8", "tensor(uint16)": "uint16", "tensor(int32)": "int32"}
 
 
@@ -58,16 +61,21 @@ class OrtRunner(Runner):
         ort = require("onnxruntime", extra="cpu", why=f"run {path.name}")
         _refuse_other_files(path)
         threads = threads or num_cores()
-        providers = _choose_providers(ort, path, device, cuda_graph, engine_cache)
-        try:
-            session = ort.InferenceSession(
-                str(path),
-                sess_options=_session_options(ort, threads, spinning),
-                providers=providers,
-                disabled_optimizers=list(_WRONG),
-            )
-        except Exception as error:  # ONNX Runtime's errors share no base class below Exception
-            raise _loading_failed(path, error) from error
+        providers = _choose_providers(ort, path, device, engine_cache)
+
+        def open_session(sides: Mapping[str, int], recorded: bool) -> Any:
+            options = _session_options(ort, threads, spinning)
+            for name, side in sides.items():
+                options.add_free_dimension_override_by_name(name, side)
+            chosen = [("CUDAExecutionProvider", {"enable_cuda_graph": "1"})] if recorded else providers
+            try:
+                return ort.InferenceSession(
+                    str(path), sess_options=options, providers=chosen, disabled_optimizers=list(_WRONG)
+                )
+            except Exception as error:  # ONNX Runtime's errors share no base class below Exception
+                raise _loading_failed(path, error) from error
+
+        session = open_session({}, recorded=False)
         text = session.get_modelmeta().custom_metadata_map.get(METADATA_KEY)
         if text is None:
             raise DistillError(
@@ -79,7 +87,9 @@ class OrtRunner(Runner):
         used = session.get_providers()[0].removesuffix("ExecutionProvider").lower()
         super().__init__(path.name, f"onnxruntime {used}", spec, threads, session)
         self._names = list(spec.output_names)
-        self._binder = _Binder(session, spec, on_gpu=used != "cpu", graphs=cuda_graph and used != "cpu")
+        self._binder = _Binder(session, spec, on_gpu=used != "cpu")
+        if cuda_graph and used == "cuda":
+            self._binder = _Recorder(session, spec, lambda sides: open_session(sides, recorded=True))
 
     def _run(self, images: UInt8[ndarray, "b h w 3"]) -> Outputs:
         try:
@@ -114,44 +124,24 @@ class OrtRunner(Runner):
 class _Binder:
     """Runs a session on torch tensors where they lie: ONNX Runtime reads and writes their memory."""
 
-    def __init__(self, session: Any, spec: StudentSpec, *, on_gpu: bool, graphs: bool) -> None:
-        self._session, self._graphs = session, graphs
+    def __init__(self, session: Any, spec: StudentSpec, *, on_gpu: bool) -> None:
+        self._session = session
         self._device = "cuda" if on_gpu else "cpu"
         self._input = session.get_inputs()[0]
         by_name = {entry.name: entry for entry in session.get_outputs()}
         self._outputs = [by_name[name] for name in spec.output_names]
-        self._recorded: dict[tuple[int, ...], tuple[Tensor, TensorOutputs, Any, str]] = {}
-        self._lock = threading.Lock()
 
     def run(self, images: Tensor) -> TensorOutputs:
-        ours = images.detach().to(self._device).contiguous()
-        if self._graphs:
-            outputs = self._replay(ours)
-        else:
-            outputs = self._buffers(ours)
-            self._session.run_with_iobinding(self._bind(ours, outputs))
+        outputs = self._answer(images.detach().to(self._device).contiguous())
         return {name: value.to(images.device) for name, value in outputs.items()}
 
     def close(self) -> None:
-        self._recorded.clear()
         self._session = None
 
-    def _replay(self, images: Tensor) -> TensorOutputs:
-        import onnxruntime as ort
-        import torch
-
-        shape = tuple(images.shape)
-        with self._lock:  # a recorded call has one set of addresses
-            if shape not in self._recorded:
-                kept, outputs = torch.empty_like(images), self._buffers(images)
-                self._recorded[shape] = (kept, outputs, self._bind(kept, outputs), str(len(self._recorded) + 1))
-            kept, outputs, binding, number = self._recorded[shape]
-            kept.copy_(images)
-            torch.cuda.current_stream().synchronize()
-            options = ort.RunOptions()
-            options.add_run_config_entry("gpu_graph_id", number)
-            self._session.run_with_iobinding(binding, options)
-            return {name: value.clone() for name, value in outputs.items()}
+    def _answer(self, images: Tensor) -> TensorOutputs:
+        outputs = self._buffers(images)
+        self._session.run_with_iobinding(self._bind(self._session, images, outputs))
+        return outputs
 
     def _buffers(self, images: Tensor) -> TensorOutputs:
         import torch
@@ -166,8 +156,8 @@ class _Binder:
             for entry in self._outputs
         }
 
-    def _bind(self, images: Tensor, outputs: TensorOutputs) -> Any:
-        binding = self._session.io_binding()
+    def _bind(self, session: Any, images: Tensor, outputs: TensorOutputs) -> Any:
+        binding = session.io_binding()
         if images.is_cuda:
             import torch
 
@@ -178,6 +168,48 @@ class _Binder:
         return binding
 
 
+class _Recorder(_Binder):
+    """Records one call of each shape and plays it back, so that hundreds of kernels cost one launch.
+
+    ONNX Runtime records graphs without CPU nodes alone, and a graph of free sides computes them on the CPU: each shape
+    gets a session of its own, in which they are constants.
+    """
+
+    def __init__(self, session: Any, spec: StudentSpec, open_fixed: Callable[[Mapping[str, int]], Any]) -> None:
+        super().__init__(session, spec, on_gpu=True)
+        self._open_fixed = open_fixed
+        self._recorded: OrderedDict[tuple[int, ...], tuple[Any, Any, Tensor, TensorOutputs]] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def close(self) -> None:
+        self._recorded.clear()
+        super().close()
+
+    def _answer(self, images: Tensor) -> TensorOutputs:
+        import torch
+
+        with self._lock:  # a recorded call has one set of addresses
+            session, binding, kept, outputs = self._take(images)
+            kept.copy_(images)
+            torch.cuda.current_stream().synchronize()
+            session.run_with_iobinding(binding)
+            return {name: value.clone() for name, value in outputs.items()}
+
+    def _take(self, images: Tensor) -> tuple[Any, Any, Tensor, TensorOutputs]:
+        """What plays calls of this shape; made at the first one, and the one that lay idle longest is given up."""
+        import torch
+
+        shape = tuple(images.shape)
+        if shape not in self._recorded:
+            if len(self._recorded) == _MAX_RECORDED:
+                self._recorded.popitem(last=False)
+            sides = {name: side for name, side in zip(self._input.shape, shape, strict=True) if isinstance(name, str)}
+            session, kept, outputs = self._open_fixed(sides), torch.empty_like(images), self._buffers(images)
+            self._recorded[shape] = (session, self._bind(session, kept, outputs), kept, outputs)
+        self._recorded.move_to_end(shape)
+        return self._recorded[shape]
+
+
 def _numpy_type(value: Tensor) -> Any:
     import numpy as np
 
@@ -185,7 +217,7 @@ def _numpy_type(value: Tensor) -> Any:
 
 
 def _choose_providers(
-    ort: Any, path: Path, device: str | None, cuda_graph: bool, engine_cache: Path | None
+    ort: Any, path: Path, device: str | None, engine_cache: Path | None
 ) -> list[tuple[str, dict[str, str]]]:
     there = ort.get_available_providers()
     if device is None:
@@ -197,7 +229,7 @@ def _choose_providers(
             f"{path}: this build of ONNX Runtime cannot use {device}; it has {', '.join(there)}",
             hint="pip install 'distill[gpu]' in place of 'distill[cpu]'",
         )
-    options: dict[str, dict[str, str]] = {"CUDAExecutionProvider": {"enable_cuda_graph": "1" if cuda_graph else "0"}}
+    options: dict[str, dict[str, str]] = {}
     if engine_cache is not None:
         options["TensorrtExecutionProvider"] = {
             "trt_engine_cache_enable": "1",
