@@ -3,9 +3,9 @@
     python benchmarks/gpu_engines.py --work WORK [--presets nano small base] [--seconds 180] [--out page.md]
 
 Students of random weights, single- and multi-task; tensors on the GPU in and out. Engines are prepared side by side,
-each in a process of its own, and timed one at a time, after all are ready or when --ready seconds are over. What is done
-when --seconds are over makes the page; the others are named on it. The bound of a call is the larger of two times: the
-bytes of pictures, weights and final maps over the card's measured bandwidth, and the network's arithmetic over its
+each in a process of its own, and timed one at a time, after all are ready or when --ready seconds are over. What is
+there when --seconds are over makes the page, which names the others. The bound of a call is the larger of two times:
+the bytes of pictures, weights and final maps over the card's measured bandwidth, and the network's arithmetic over its
 measured rate (TF32, which ONNX Runtime takes).
 """
 
@@ -62,7 +62,7 @@ def prepare(engine: str, student: Student, folder: Path) -> Call:
         return open_runner(export_aoti(student, student.spec, folder / f"{name}.pt2", device="cuda"), device="cuda")
     if engine == "torch.compile, graphs":
         compiled = torch.compile(for_export(student, student.spec).cuda(), mode="reduce-overhead", dynamic=True)
-        return torch.inference_mode()(lambda images: compiled(images))
+        return torch.inference_mode()(compiled)
     path = export_onnx(student, student.spec, folder / f"{name}_{len(engine)}.onnx").path
     return open_runner(path, device="cuda", cuda_graph="graph" in engine)
 
@@ -168,13 +168,16 @@ def main() -> None:
     while any(process.poll() is None for process in children) and time.monotonic() - start_s < options.seconds:
         time.sleep(0.5)
     rows: list[list[Any]] = []
+    untimed: list[str] = []
     for number, (job, process) in enumerate(zip(jobs, children, strict=True)):
+        crashed = (process.poll() or 0) < 0
         process.kill()
         lines = (options.work / f"{number}.log").read_text().splitlines()
         cells = [json.loads(line) for line in lines if line.startswith("{")]
         weights, per_pixel, operations = wanted[job[:2]]
         if len(cells) < 2:
-            rows.append([*job, "", None, None, None, None, f"not timed ({process.poll()}): {(lines or [''])[-1][:80]}"])
+            state = "ready, no time was left" if cells else "crashed" if crashed else "not ready"
+            untimed.append(f"{' '.join(job)} ({state})")
         for cell in cells[1:]:
             height, width = cell["size_hw"]
             bytes_ms = 1e3 * (weights + cell["batch"] * height * width * per_pixel) / bandwidth
@@ -185,8 +188,9 @@ def main() -> None:
             rows.append([*job, f"{height}x{width}", cell["batch"], *speed, cell.get("failed", limit)])
     columns = ["preset", "tasks", "engine", "size", "batch", "p50 ms", "images/s", "% of the bound", "bound by"]
     notes = (
-        f"{torch.cuda.get_device_name()}: {bandwidth / 1e9:.0f} GB/s, {rate / 1e12:.0f} TFLOP/s in TF32, both measured. "
-        "Tensors on the GPU in and out; random weights; median of up to 50 calls."
+        f"{torch.cuda.get_device_name()}: {bandwidth / 1e9:.0f} GB/s, {rate / 1e12:.0f} TFLOP/s in TF32, measured. "
+        "Tensors on the GPU in and out; random weights; median of up to 50 calls. "
+        f"Not timed: {', '.join(untimed) or 'none'}."
     )
     results_page("Students on a GPU", notes, [Table(columns, rows)], options.out)
 

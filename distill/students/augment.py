@@ -183,7 +183,7 @@ def recolour(image: Float[Tensor, "b 3 h w"], recipe: AugmentRecipe, generator: 
 
 
 def _noise(image: Tensor, generator: Generator) -> Tensor:
-    """Standard normal values of the image's shape, drawn where it lies: a CPU would need more time than a GPU's step."""
+    """Standard normal values of the image's shape, drawn where it lies: on a CPU they take longer than a GPU's step."""
     if image.device.type == "cpu":
         return torch.randn(image.shape, generator=generator)
     seed = int(torch.randint(2**62, (), generator=generator))
