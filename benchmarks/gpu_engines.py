@@ -1,12 +1,12 @@
 """Students on a GPU: ONNX Runtime's CUDA provider, AOTInductor, torch.compile with CUDA graphs.
 
-    python benchmarks/gpu_engines.py --work WORK [--presets nano small base] [--seconds 180] [--out page.md]
+    python benchmarks/gpu_engines.py --work WORK [--presets nano small base] [--seconds 300] [--out page.md]
 
 Students of random weights, single- and multi-task; tensors on the GPU in and out. Engines are prepared side by side,
 each in a process of its own, and timed one at a time, after all are ready or when --ready seconds are over. What is
-there when --seconds are over makes the page, which names the others. The bound of a call is the larger of two times:
-the bytes of pictures, weights and final maps over the card's measured bandwidth, and the network's arithmetic over its
-measured rate (TF32, which ONNX Runtime takes).
+there when --seconds are over makes the page, which names the others; all of it is kept in WORK/cells.json. The bound of
+a call is the larger of two times: the bytes of pictures, weights and final maps over the card's measured bandwidth, and
+the network's arithmetic over its measured rate (TF32, which all engines take for convolutions).
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from functools import cache
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +41,12 @@ from distill.tasks import Task
 TASKS = {"single": (Task.DEPTH,), "multi": (Task.DEPTH, Task.NORMALS, Task.SEMANTIC)}
 BATCHES = (1, 8, 32, 128)
 SIZES_HW = ((384, 512), (1080, 1920))
-ENGINES = ("onnxruntime", "onnxruntime, graph", "aoti", "torch.compile, graphs")
+ENGINES = {
+    "onnxruntime": ("onnxruntime", "onnxruntime, graph"),
+    "aoti": ("aoti",),
+    "compile": ("torch.compile, graphs",),
+}
+"""What is prepared in one process, and how it is then called."""
 BYTES = {"normals": 12, "semantic": 1}
 """Of one pixel of a map; the others are float32."""
 CALLS, CALLS_S = 50, 0.25
@@ -55,16 +62,17 @@ def make(preset: str, kind: str) -> Student:
     return build_student(recipe, spec).eval()
 
 
-def prepare(engine: str, student: Student, folder: Path) -> Call:
-    """The engine, ready to be called."""
+def prepare(engine: str, student: Student, folder: Path) -> dict[str, Call]:
+    """The engines of this kind by name, ready to be called."""
     name = student.spec.name
     if engine == "aoti":
-        return open_runner(export_aoti(student, student.spec, folder / f"{name}.pt2", device="cuda"), device="cuda")
-    if engine == "torch.compile, graphs":
+        path = export_aoti(student, student.spec, folder / f"{name}.pt2", device="cuda")
+        return {"aoti": open_runner(path, device="cuda")}
+    if engine == "compile":
         compiled = torch.compile(for_export(student, student.spec).cuda(), mode="reduce-overhead", dynamic=True)
-        return torch.inference_mode()(compiled)
-    path = export_onnx(student, student.spec, folder / f"{name}_{len(engine)}.onnx").path
-    return open_runner(path, device="cuda", cuda_graph="graph" in engine)
+        return {"torch.compile, graphs": torch.inference_mode()(compiled)}
+    path = export_onnx(student, student.spec, folder / f"{name}.onnx").path
+    return {how: open_runner(path, device="cuda", cuda_graph="graph" in how) for how in ENGINES[engine]}
 
 
 def time_ms(call: Call, images: torch.Tensor) -> float:
@@ -86,12 +94,15 @@ def time_ms(call: Call, images: torch.Tensor) -> float:
 
 
 def child(options: argparse.Namespace) -> None:
-    """Prepare one engine of one student, wait for the others, time it; a line of JSON for each cell."""
+    """Prepare the engines of one student, wait for the others, time them; a line of JSON for each cell."""
     preset, kind, engine = options.child
     torch.set_num_threads(2)
     student, start_s = make(preset, kind), time.monotonic()
-    call = prepare(engine, student, options.work)
-    call(torch.zeros((2, 384, 512, 3), dtype=torch.uint8, device="cuda"))
+    calls = prepare(engine, student, options.work)
+    for call in calls.values():
+        # Compilers make code of its own for a batch of one.
+        for batch, size_hw in [(2, SIZES_HW[0])] if engine == "onnxruntime" else product((2, 1), SIZES_HW):
+            call(torch.zeros((batch, *size_hw, 3), dtype=torch.uint8, device="cuda"))
     torch.cuda.synchronize()
     (options.work / f"ready {preset} {kind} {engine}").touch()
     print(json.dumps({"prepared_s": time.monotonic() - start_s}), flush=True)
@@ -99,17 +110,16 @@ def child(options: argparse.Namespace) -> None:
         time.sleep(0.2)
     with (options.work / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        for size_hw in SIZES_HW:
-            for batch in BATCHES:
-                if batch > 8 and engine == "onnxruntime, graph":
-                    continue  # launches are no longer what takes the time
-                images = torch.randint(0, 256, (batch, *size_hw, 3), dtype=torch.uint8, device="cuda")
-                try:
-                    found = {"p50_ms": time_ms(call, images)}
-                except Exception as error:
-                    found = {"failed": str(error).split("\n")[0][:100]}
-                print(json.dumps({"size_hw": size_hw, "batch": batch, **found}), flush=True)
-                torch.cuda.empty_cache()
+        for (how, call), size_hw, batch in product(calls.items(), SIZES_HW, BATCHES):
+            if batch > 8 and how == "onnxruntime, graph":
+                continue  # launches are no longer what takes the time
+            images = torch.randint(0, 256, (batch, *size_hw, 3), dtype=torch.uint8, device="cuda")
+            try:
+                found = {"p50_ms": time_ms(call, images)}
+            except Exception as error:
+                found = {"failed": str(error).split("\n")[0][:100]}
+            print(json.dumps({"engine": how, "size_hw": size_hw, "batch": batch, **found}), flush=True)
+            torch.cuda.empty_cache()
 
 
 def measured_rates() -> tuple[float, float]:
@@ -121,6 +131,7 @@ def measured_rates() -> tuple[float, float]:
     return 2 * 2**31 / copy_ms * 1e3, 2 * 8192**3 / product_ms * 1e3
 
 
+@cache
 def needs(preset: str, kind: str) -> tuple[float, float, float]:
     """(bytes of weights, bytes of input and final maps for each pixel, operations for each picture)."""
     student = make(preset, kind)
@@ -130,14 +141,27 @@ def needs(preset: str, kind: str) -> tuple[float, float, float]:
     return weights, 3 + sum(BYTES.get(name, 4) for name in student.spec.output_names), counter.get_total_flops()
 
 
+def row_of(job: tuple[str, str, str], cell: dict[str, Any], rates: tuple[float, float]) -> list[Any]:
+    """One row of the table."""
+    weights, per_pixel, operations = needs(*job[:2])
+    height, width = cell["size_hw"]
+    bytes_ms = 1e3 * (weights + cell["batch"] * height * width * per_pixel) / rates[0]
+    bound_ms = max(bytes_ms, 1e3 * cell["batch"] * operations / rates[1])
+    p50_ms = cell.get("p50_ms")
+    speed = (p50_ms, 1e3 * cell["batch"] / p50_ms, 100 * bound_ms / p50_ms) if p50_ms else (None, None, None)
+    limit = "bytes" if bound_ms == bytes_ms else "arithmetic"
+    return [*job[:2], cell["engine"], f"{height}x{width}", cell["batch"], *speed, cell.get("failed", limit)]
+
+
 def main() -> None:
     """Start the children, wait, make the page."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--presets", nargs="+", default=["nano", "small", "base"])
-    parser.add_argument("--compiled", nargs="+", default=["nano", "base"], help="multi-task students to compile")
-    parser.add_argument("--ready", type=float, default=90.0)
-    parser.add_argument("--seconds", type=float, default=180.0)
+    parser.add_argument("--kinds", nargs="+", default=list(TASKS), choices=list(TASKS))
+    parser.add_argument("--engines", nargs="+", default=list(ENGINES), choices=list(ENGINES))
+    parser.add_argument("--ready", type=float, default=120.0)
+    parser.add_argument("--seconds", type=float, default=300.0)
     parser.add_argument("--child", nargs=3, help=argparse.SUPPRESS)
     parser.add_argument("--ready-at", type=float, help=argparse.SUPPRESS)
     parser.add_argument("--together", type=int, help=argparse.SUPPRESS)
@@ -149,49 +173,44 @@ def main() -> None:
     if options.child:
         child(options)
         return
-    jobs = [
-        (preset, kind, engine)
-        for engine in reversed(ENGINES)
-        for preset in options.presets
-        for kind in TASKS
-        if "onnxruntime" in engine or (kind == "multi" and preset in options.compiled)
-    ]
+    jobs = list(product(options.presets, options.kinds, options.engines))
     start_s, ready_at = time.monotonic(), time.time() + options.ready
     children = []
-    for number, job in enumerate(jobs):
+    # Compilers first: they take longest.
+    for number, job in sorted(enumerate(jobs), key=lambda pair: pair[1][2] == "onnxruntime"):
         words = ["--child", *job, "--ready-at", str(ready_at), "--together", str(len(jobs)), "--work", options.work]
         log = (options.work / f"{number}.log").open("w")
-        children.append(subprocess.Popen([sys.executable, __file__, *map(str, words)], stdout=log, stderr=log))
-    wanted = {(preset, kind): needs(preset, kind) for preset in options.presets for kind in TASKS}
-    bandwidth, rate = measured_rates()
+        children.append(
+            (job, log, subprocess.Popen([sys.executable, __file__, *map(str, words)], stdout=log, stderr=log))
+        )
+    rates = measured_rates()
     torch.cuda.empty_cache()
-    while any(process.poll() is None for process in children) and time.monotonic() - start_s < options.seconds:
+    while any(process.poll() is None for *_, process in children) and time.monotonic() - start_s < options.seconds:
         time.sleep(0.5)
-    rows: list[list[Any]] = []
+    found: list[tuple[tuple[str, str, str], dict[str, Any]]] = []
     untimed: list[str] = []
-    for number, (job, process) in enumerate(zip(jobs, children, strict=True)):
+    prepared_s: dict[str, list[float]] = {}
+    for job, log, process in children:
         crashed = (process.poll() or 0) < 0
         process.kill()
-        lines = (options.work / f"{number}.log").read_text().splitlines()
-        cells = [json.loads(line) for line in lines if line.startswith("{")]
-        weights, per_pixel, operations = wanted[job[:2]]
-        if len(cells) < 2:
-            state = "ready, no time was left" if cells else "crashed" if crashed else "not ready"
+        lines = Path(log.name).read_text().splitlines()
+        prepared, cells = {}, [json.loads(line) for line in lines if line.startswith("{")]
+        if cells:
+            prepared = cells.pop(0)
+            prepared_s.setdefault(job[2], []).append(prepared["prepared_s"])
+        if not cells:
+            state = "ready, no time was left" if prepared else "crashed" if crashed else "not ready"
             untimed.append(f"{' '.join(job)} ({state})")
-        for cell in cells[1:]:
-            height, width = cell["size_hw"]
-            bytes_ms = 1e3 * (weights + cell["batch"] * height * width * per_pixel) / bandwidth
-            bound_ms = max(bytes_ms, 1e3 * cell["batch"] * operations / rate)
-            p50_ms = cell.get("p50_ms")
-            speed = (p50_ms, 1e3 * cell["batch"] / p50_ms, 100 * bound_ms / p50_ms) if p50_ms else (None, None, None)
-            limit = "bytes" if bound_ms == bytes_ms else "arithmetic"
-            rows.append([*job, f"{height}x{width}", cell["batch"], *speed, cell.get("failed", limit)])
+        found += [(job, cell) for cell in cells]
+    (options.work / "cells.json").write_text(json.dumps(found, indent=1))
+    took = ", ".join(f"{engine} {min(taken):.0f} to {max(taken):.0f} s" for engine, taken in prepared_s.items())
     columns = ["preset", "tasks", "engine", "size", "batch", "p50 ms", "images/s", "% of the bound", "bound by"]
     notes = (
-        f"{torch.cuda.get_device_name()}: {bandwidth / 1e9:.0f} GB/s, {rate / 1e12:.0f} TFLOP/s in TF32, measured. "
-        "Tensors on the GPU in and out; random weights; median of up to 50 calls. "
-        f"Not timed: {', '.join(untimed) or 'none'}."
+        f"{torch.cuda.get_device_name()}: {rates[0] / 1e9:.0f} GB/s, {rates[1] / 1e12:.0f} TFLOP/s in TF32, both "
+        "measured. Tensors on the GPU in and out; random weights; median of up to 50 calls. "
+        f"Preparing, all at once: {took}. Not timed: {', '.join(untimed) or 'none'}."
     )
+    rows = [row_of(job, cell, rates) for job, cell in sorted(found, key=lambda pair: jobs.index(pair[0]))]
     results_page("Students on a GPU", notes, [Table(columns, rows)], options.out)
 
 

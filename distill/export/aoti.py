@@ -5,6 +5,9 @@ from __future__ import annotations
 import logging
 import os
 import shutil
+import signal
+import subprocess
+import sys
 import warnings
 from pathlib import Path
 
@@ -30,7 +33,7 @@ def export_aoti(module: nn.Module, spec: StudentSpec, path: Path, *, device: str
         device: ``cpu`` or ``cuda``: the machine code is for this one.
 
     Raises:
-        DistillError: No compiler, or the student cannot be traced.
+        DistillError: No compiler, the student cannot be traced, or a process that opens the file dies.
     """
     if device == "cpu" and not shutil.which(os.environ.get("CXX", "g++")):
         raise DistillError(
@@ -57,7 +60,10 @@ def export_aoti(module: nn.Module, spec: StudentSpec, path: Path, *, device: str
                 logging.getLogger(name).setLevel(logging.ERROR)
             program = torch.export.export(student, (images,), dynamic_shapes=(sides,))
             torch._inductor.aoti_compile_and_package(program, package_path=str(temporary), inductor_configs=configs)
+        _open_elsewhere(temporary, path)
         temporary.replace(path)
+    except DistillError:
+        raise
     except Exception as error:  # torch's exporter and compiler raise their own and each other's errors
         raise DistillError(
             f"{path}: the student ({spec.backbone}) cannot be compiled ahead of time: {first_line(error)}",
@@ -66,3 +72,18 @@ def export_aoti(module: nn.Module, spec: StudentSpec, path: Path, *, device: str
     finally:
         temporary.unlink(missing_ok=True)
     return path
+
+
+def _open_elsewhere(made: Path, path: Path) -> None:
+    """Open the file in a process of its own first, for machine code that is wrong kills whoever opens it."""
+    code = "import sys, torch; torch._inductor.aoti_load_package(sys.argv[1])"
+    done = subprocess.run([sys.executable, "-c", code, str(made)], check=False, capture_output=True)
+    if done.returncode >= 0:
+        return  # a plain refusal is a sentence when it is opened here
+    name = signal.Signals(-done.returncode).name
+    compiler = os.environ.get("CXX", "g++")
+    raise DistillError(
+        f"{path}: compiled, but a process that opens it dies of {name}: {compiler} does not suit this torch",
+        # Seen with a g++ that put its own, static copy of libstdc++ into the file, beside the one that torch uses.
+        hint="name the system's compiler in CXX and export again; the other targets do not need one",
+    )

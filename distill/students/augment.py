@@ -36,16 +36,16 @@ def augment(batch: Batch, recipe: AugmentRecipe, gauge: Gauge, generator: Genera
 
 def flip(batch: Batch, chosen: Bool[Tensor, " b"]) -> Batch:
     """The batch with the chosen samples mirrored left to right; a mirrored normal has the opposite x."""
-    chosen = chosen.to(batch.image.device)
+    chosen = _send(chosen, batch.image.device)
 
     def mirror(maps: Tensor) -> Tensor:
         return torch.where(chosen.view(-1, *[1] * (maps.ndim - 1)), maps.flip(-1), maps)
 
     normals = batch.normals
     if normals is not None:
-        sign = torch.ones(len(chosen), 3, 1, 1, device=normals.device)
-        sign[chosen, 0] = -1.0
-        normals = mirror(normals) * sign
+        mirrored = mirror(normals)
+        x = torch.where(chosen.view(-1, 1, 1, 1), -mirrored[:, :1], mirrored[:, :1])
+        normals = torch.cat([x, mirrored[:, 1:]], dim=1)
     return replace(
         batch,
         image=mirror(batch.image),
@@ -77,12 +77,12 @@ def crop(
     by it.
     """
     device = batch.image.device
-    zoom, corner = zoom.to(device), corner.to(device)
+    zoom, corner = _send(zoom, device), _send(corner, device)
     count, channels, *size_hw = batch.image.shape
     # Whole steps of 32 px, the coarsest stride of nearly every backbone.
     cut_hw = [side if share == 1 else min(side, max(32, round(share * side / 32) * 32)) for side in size_hw]
     theta = torch.zeros(count, 2, 3, device=device)
-    turn = None if turn_deg is None else turn_deg.to(device).deg2rad()
+    turn = None if turn_deg is None else _send(turn_deg, device).deg2rad()
     for row, axis in ((0, 1), (1, 0)):  # x comes first in the grid
         scale = cut_hw[axis] / size_hw[axis] / zoom
         theta[:, row, row] = scale
@@ -136,7 +136,7 @@ def cutmix(batch: Batch, chosen: Bool[Tensor, " b"], generator: Generator) -> Ba
         rows, columns = round(share * height), round(share * width)
         top, left = int(down * (height - rows + 1)), int(right * (width - columns + 1))
         inside[index, top : top + rows, left : left + columns] = True
-    inside = inside.to(batch.image.device)
+    inside = _send(inside, batch.image.device)
 
     def mix(maps: Tensor) -> Tensor:
         where = inside if maps.ndim == 3 else inside[:, None]
@@ -163,12 +163,12 @@ def recolour(image: Float[Tensor, "b 3 h w"], recipe: AugmentRecipe, generator: 
     def factor(strength: float) -> Tensor:
         # Symmetric in the logarithm: halving is as likely as doubling.
         spread = (2 * _uniform(count, generator) - 1) * strength
-        return spread.exp().view(-1, 1, 1, 1).to(device)
+        return _send(spread.exp().view(-1, 1, 1, 1), device)
 
-    luma = torch.tensor(_LUMA, device=device).view(1, 3, 1, 1)
+    luma = _send(torch.tensor(_LUMA).view(1, 3, 1, 1), device)
     gray = (image * luma).sum(dim=1, keepdim=True)
     saturation = factor(recipe.saturation)
-    colourless = (_uniform(count, generator) < recipe.gray).view(-1, 1, 1, 1).to(device)
+    colourless = _send((_uniform(count, generator) < recipe.gray).view(-1, 1, 1, 1), device)
     saturation = torch.where(colourless, torch.zeros_like(saturation), saturation)
     brightness, contrast = factor(recipe.brightness), factor(recipe.contrast)
     middle = gray.mean(dim=(2, 3), keepdim=True)
@@ -177,7 +177,7 @@ def recolour(image: Float[Tensor, "b 3 h w"], recipe: AugmentRecipe, generator: 
         gray * ((1 - saturation) * contrast * brightness) + middle * ((1 - contrast) * brightness)
     )
     if recipe.noise > 0:
-        strength = (255 * recipe.noise * _uniform(count, generator)).view(-1, 1, 1, 1).to(device)
+        strength = _send((255 * recipe.noise * _uniform(count, generator)).view(-1, 1, 1, 1), device)
         image = image + strength * _noise(image, generator)
     return image.clamp(0, 255)
 
@@ -189,6 +189,11 @@ def _noise(image: Tensor, generator: Generator) -> Tensor:
     seed = int(torch.randint(2**62, (), generator=generator))
     there = Generator(image.device).manual_seed(seed)
     return torch.randn(image.shape, generator=there, device=image.device)
+
+
+def _send(values: Tensor, device: torch.device) -> Tensor:
+    """The values on this device; on their way to a GPU nobody waits for what it still has to do."""
+    return values.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else values.to(device)
 
 
 def _uniform(count: int, generator: Generator) -> Float[Tensor, " n"]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -79,17 +81,44 @@ class EpochBatches(Sampler[list[int]]):
         return self._per_rank
 
 
-def build_loader(photos: PhotoSet, batches: EpochBatches, *, workers: int) -> DataLoader[dict[str, Tensor]]:
+Loader = DataLoader[dict[str, Tensor]]
+
+
+class AheadLoader:
+    """Batches that a thread of its own gathers while others are learned from.
+
+    For a GPU, whose step is so short that gathering and pinning (3 ms of 36 on an H200, 8 photos of 192x256) show.
+    """
+
+    def __init__(self, loader: Loader, ahead: int = 2) -> None:
+        self._loader, self._ahead = loader, ahead
+        self.batch_sampler = loader.batch_sampler
+
+    def __len__(self) -> int:
+        return len(self._loader)
+
+    def __iter__(self) -> Iterator[dict[str, Tensor]]:
+        batches = iter(self._loader)
+        with ThreadPoolExecutor(1) as pool:
+            coming = deque(pool.submit(next, batches, None) for _ in range(self._ahead))
+            while (batch := coming.popleft().result()) is not None:
+                coming.append(pool.submit(next, batches, None))
+                yield batch
+
+
+def build_loader(photos: PhotoSet, batches: EpochBatches, *, workers: int) -> Loader | AheadLoader:
     """Batches of a set; `workers` processes decode, unless the set is kept."""
     workers = 0 if photos.is_kept else workers
-    return DataLoader(
+    on_gpu = torch.cuda.is_available()
+    loader: Loader = DataLoader(
         photos,
         batch_sampler=batches,
         collate_fn=_as_is,
         num_workers=workers,
         persistent_workers=workers > 0,
-        pin_memory=torch.cuda.is_available(),
+        pin_memory=on_gpu,
     )
+    return AheadLoader(loader) if on_gpu and not workers else loader
 
 
 def _as_is(batch: Any) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -80,6 +81,17 @@ def test_a_compiled_student_equals_torch(compiled_file: Path, size_hw: tuple[int
         assert runner.engine == "aoti cpu" and runner.spec == DEPTH_ONLY
         theirs = runner(images)
     assert list(theirs) == list(ours) and all(np.abs(theirs[name] - ours[name]).max() < 1e-5 for name in ours)
+
+
+def test_machine_code_that_kills_who_opens_it_is_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    killed = tmp_path / "python"
+    killed.write_text("#!/bin/sh\nkill -SEGV $$\n")
+    killed.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(killed))
+    monkeypatch.setattr(torch._inductor, "aoti_compile_and_package", lambda *_, package_path, **__: None)
+    with pytest.raises(DistillError, match="dies of SIGSEGV") as caught:
+        export_aoti(Tiny(), DEPTH_ONLY, tmp_path / "tiny.pt2")
+    assert "CXX" in str(caught.value.hint) and not (tmp_path / "tiny.pt2").exists()
 
 
 @pytest.mark.parametrize("engine", ["onnx_file", "openvino_file", "compiled_file"])

@@ -15,7 +15,9 @@ from distill.errors import DistillError, UsageError
 from distill.images import decode_map
 from distill.recipe import load_recipe
 from distill.recipe.training import TrainRecipe
+from distill.students import fit as fitting
 from distill.students import timing
+from distill.students.batches import AheadLoader, build_loader
 from distill.students.checkpoint import check_same_student, load_student, take_weights
 from distill.students.data import PhotoSet
 from distill.students.fit import Fitted, fit, read_lessons
@@ -290,6 +292,14 @@ def test_memory_disk_and_decoding_anew_learn_the_same(shards: Path, tmp_path: Pa
     assert len(curves) == 1 and not (tmp_path / "disk" / "cache").exists()
     with pytest.raises(UsageError, match=r"data.mix has 2 weights for 1 folders"):
         recipe_for(shards, "data.mix=[1,2]")
+
+
+def test_batches_gathered_ahead_teach_the_same(shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    train(shards, tmp_path / "plain")
+    monkeypatch.setattr(fitting, "build_loader", lambda *given, **named: AheadLoader(build_loader(*given, **named)))
+    train(shards, tmp_path / "ahead")
+    one, two = (load_student(tmp_path / name)[0].state_dict() for name in ("plain", "ahead"))
+    assert all(torch.equal(one[name], two[name]) for name in one)
 
 
 def test_gradients_of_several_batches_make_one_step(shards: Path, tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from torch.nn import functional as F
 
 from distill.errors import DistillError, UsageError
 from distill.images import decode_rgb, encode_jpeg
-from distill.students.batches import EpochBatches, build_loader
+from distill.students.batches import AheadLoader, EpochBatches, build_loader
 from distill.students.data import PhotoSet
 from distill.students.index import read_index, split
 from distill.students.pixels import decode_photo
@@ -122,6 +123,24 @@ def test_memory_and_workers_give_the_same_batches(make_shards: MakeShards, tmp_p
         assert one.keys() == two.keys()
         for name in one:
             assert one[name].dtype == two[name].dtype and torch.equal(one[name].float(), two[name].float())
+
+
+def test_batches_gathered_ahead_are_the_same_and_faults_come_through(make_shards: MakeShards, tmp_path: Path) -> None:
+    index = read_index([make_shards(tmp_path, num_samples=12)])
+    photos = PhotoSet(index.entries, index.tasks, (32, 40))
+    batches = EpochBatches(12, 5, seed=0, shuffle=True)
+    loader = build_loader(photos, batches, workers=0)
+    ahead = AheadLoader(loader)
+    assert len(ahead) == 3 and ahead.batch_sampler is batches
+    for one, two in zip(loader, ahead, strict=True):
+        assert torch.equal(one["row"], two["row"]) and torch.equal(one["image"], two["image"])
+    threads = threading.active_count()
+    for _ in ahead:
+        break  # who stops early leaves no thread behind
+    assert threading.active_count() == threads
+    index.entries[0].shard.write_bytes(b"cut off")
+    with pytest.raises(DistillError, match="shard"):
+        list(AheadLoader(loader))
 
 
 def test_targets_are_what_the_labels_say(make_shards: MakeShards, tmp_path: Path) -> None:

@@ -75,7 +75,7 @@ def balance(
     weight: Float[Tensor, "b h w"], target: Int[Tensor, "b h w"], num_classes: int, power: float
 ) -> Float[Tensor, "b h w"]:
     """The weights, times (share of the pixel's class in the batch, by weight)^-power."""
-    total = weight.new_zeros(num_classes).index_add_(0, target.flatten(), weight.flatten())
+    total = _sum_by_class(weight, target, num_classes)
     share = (total / total.sum().clamp(min=EPSILON)).clamp(min=EPSILON)
     return weight * share.pow(-power)[target]
 
@@ -87,12 +87,19 @@ def dice(
     classes = probability.shape[1]
     weighted = probability * weight[:, None]
     predicted = weighted.sum(dim=(0, 2, 3))
-    flat = target.flatten()
-    labelled = torch.zeros_like(predicted).index_add_(0, flat, weight.flatten())
-    own = weighted.gather(1, target[:, None]).flatten()
-    overlap = torch.zeros(classes, device=own.device, dtype=own.dtype).index_add_(0, flat, own)
-    present = (labelled > 0).to(own.dtype)
+    labelled = _sum_by_class(weight, target, classes)
+    overlap = _sum_by_class(weighted.gather(1, target[:, None])[:, 0], target, classes)
+    present = (labelled > 0).to(overlap.dtype)
     return weighted_mean(1.0 - 2.0 * overlap / (predicted + labelled + EPSILON), present)
+
+
+def _sum_by_class(
+    values: Float[Tensor, "b h w"], target: Int[Tensor, "b h w"], num_classes: int
+) -> Float[Tensor, " k"]:
+    """Sums over the pixels of each class; for each picture first, since a GPU adds to one place one at a time."""
+    first = num_classes * torch.arange(len(target), device=target.device).view(-1, 1, 1)
+    sums = values.new_zeros(len(target) * num_classes)
+    return sums.index_add_(0, (target + first).flatten(), values.flatten()).view(-1, num_classes).sum(dim=0)
 
 
 def lovasz(
