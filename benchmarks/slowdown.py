@@ -70,13 +70,17 @@ def keep_yardsticks(result: dict[str, Any], wanted: Callable[[dict[str, Any]], b
 
 
 def tally(base: dict[str, Any], found: list[dict[str, Any]], kind: str) -> list[list[Any]]:
-    """Rows: how often each verdict was given, by each way to compare."""
-    rows = []
+    """Rows: how often each verdict was given, by each way to compare; first for whole runs, as the exit code has it."""
+    rows: list[list[Any]] = []
     for how, wanted in WAYS.items():
         by_series: dict[str, list[Any]] = {}
+        slower = 0
         for result in found:
-            for row in compare_results(keep_yardsticks(base, wanted), keep_yardsticks(result, wanted)):
+            compared = compare_results(keep_yardsticks(base, wanted), keep_yardsticks(result, wanted))
+            slower += any(row.verdict == "slower" for row in compared)
+            for row in compared:
                 by_series.setdefault(row.series, []).append(row)
+        rows.append([kind, how, "the run: exit code", slower, len(found) - slower, None, None, None, None])
         for series, compared in by_series.items():
             verdicts = Counter(row.verdict for row in compared)
             ratios = [row.ratio for row in compared]

@@ -9,20 +9,18 @@ sum of the three is what a cap is held against, before a call. Knows nothing of 
 
 from __future__ import annotations
 
-import fcntl
 import json
-import os
 import sqlite3
 import threading
 import time
-import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from distill.errors import DistillError
+from distill.owners import MAKE_SPACE, Owner, alive
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS requests (
@@ -93,8 +91,8 @@ class Ledger:
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise DistillError(f"{folder}: cannot be used as a folder: {error.strerror}", hint=_HINT) from error
-        self._owner = _Owner(folder)
+            raise DistillError(f"{folder}: cannot be used as a folder: {error.strerror}", hint=MAKE_SPACE) from error
+        self._owner = Owner(folder)
         with self._guarded():
             # Transactions are ours to begin; threads take turns by the lock.
             self._db = sqlite3.connect(self.path, timeout=60, isolation_level=None, check_same_thread=False)
@@ -126,7 +124,7 @@ class Ledger:
         with self._transaction() as db:
             row = db.execute("SELECT state, owner, reserved_usd, job FROM requests WHERE key=?", (key,)).fetchone()
             if row and row[0] in (ASKING, GATHERING):
-                if row[1] != self._owner.name and (_alive(self.path.parent, row[1]) or _in_a_batch(db, key)):
+                if row[1] != self._owner.name and (alive(self.path.parent, row[1]) or _in_a_batch(db, key)):
                     return False
                 if row[0] == ASKING:
                     self._doubt(db, key, row[3], row[2])
@@ -205,7 +203,7 @@ class Ledger:
             ).fetchall()
         sent = {key for batch in self.batches() if batch["state"] != BATCH_OVER for key in batch["keys"]}
         for key, owner, state in rows:
-            if key in sent or owner == self._owner.name or _alive(self.path.parent, owner):
+            if key in sent or owner == self._owner.name or alive(self.path.parent, owner):
                 continue
             self._settle_for(key, owner, cost_of(key), sent=state == ASKING)
 
@@ -301,7 +299,7 @@ class Ledger:
         """Take over a batch job whose process has died; False when another one was faster."""
         with self._transaction() as db:
             row = db.execute("SELECT owner FROM batches WHERE label=?", (label,)).fetchone()
-            if row is None or (row[0] != self._owner.name and _alive(self.path.parent, row[0])):
+            if row is None or (row[0] != self._owner.name and alive(self.path.parent, row[0])):
                 return False
             db.execute("UPDATE batches SET owner=? WHERE label=?", (self._owner.name, label))
         return True
@@ -314,7 +312,7 @@ class Ledger:
         found = [dict(zip(names, row, strict=True)) for row in rows]
         for batch in found:
             batch["keys"] = json.loads(batch["keys"])
-            batch["taken"] = batch["owner"] != self._owner.name and _alive(self.path.parent, batch["owner"])
+            batch["taken"] = batch["owner"] != self._owner.name and alive(self.path.parent, batch["owner"])
         return found
 
     def _doubt(self, db: sqlite3.Connection, key: str, job: str, reserved_usd: float) -> None:
@@ -328,7 +326,7 @@ class Ledger:
             try:
                 yield
             except sqlite3.Error as error:
-                raise DistillError(f"{self.path}: the ledger cannot be used: {error}", hint=_HINT) from error
+                raise DistillError(f"{self.path}: the ledger cannot be used: {error}", hint=MAKE_SPACE) from error
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
@@ -346,7 +344,6 @@ class Ledger:
 
 BATCH_OVER = "over"
 """State of a batch job of which nothing more is to come."""
-_HINT = "free space, or make the folder writable, and run the same command again"
 
 
 def _spending(db: sqlite3.Connection, job: str) -> Spending:
@@ -383,49 +380,3 @@ def _check_caps(spending: Spending, worst_usd: float, caps: Caps) -> None:
             f"{spending.calls} calls were made, which is the cap",
             hint="raise --max-requests and run the same command again to go on",
         )
-
-
-class _Owner:
-    """A name for this process, and a lock that the system takes back when the process dies, however it dies."""
-
-    def __init__(self, folder: Path) -> None:
-        self.name = f"{os.getpid()}-{uuid.uuid4().hex[:8]}"
-        self._path = folder / "owners" / self.name
-        try:
-            self._path.parent.mkdir(exist_ok=True)
-            self._file = self._locked()
-        except OSError as error:
-            raise DistillError(f"{self._path.parent}: cannot be written: {error.strerror}", hint=_HINT) from error
-        _sweep(self._path.parent)
-
-    def _locked(self) -> IO[bytes]:
-        """The file, locked, and still there: a sweep may come between its making and its locking."""
-        while True:
-            file = self._path.open("wb")
-            fcntl.flock(file, fcntl.LOCK_EX)
-            if self._path.exists():
-                return file
-            file.close()
-
-    def close(self) -> None:
-        self._path.unlink(missing_ok=True)
-        self._file.close()
-
-
-def _alive(folder: Path, owner: str) -> bool:
-    """Whether the process that took this name still lives."""
-    try:
-        with (folder / "owners" / owner).open("rb") as file:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-            return False
-    except BlockingIOError:
-        return True
-    except OSError:
-        return False
-
-
-def _sweep(folder: Path) -> None:
-    """Remove the names of the dead."""
-    for path in folder.iterdir():
-        if not _alive(folder.parent, path.name):
-            path.unlink(missing_ok=True)

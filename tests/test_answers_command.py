@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from distill.commands.console import Console
-from distill.commands.label import run_label
+from distill.commands.labelling import run_label
 from distill.ledger import Caps, Ledger
 from distill.recipe.synthetic import SyntheticRecipe
 from distill.tasks import Task

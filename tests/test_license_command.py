@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 from distill.cli import app
 from distill.commands.console import Console
-from distill.commands.label import run_label
+from distill.commands.labelling import run_label
 from distill.commands.license import read_licences
 from distill.errors import UsageError
 from distill.recipe import load_recipe

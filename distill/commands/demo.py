@@ -120,7 +120,7 @@ class Tour:
         )
 
     def _label(self, name: str, recipe: SyntheticRecipe) -> dict[str, Any]:
-        from distill.commands.label import run_label
+        from distill.commands.labelling import run_label
         from distill.teachers.labelling import Job
 
         job = Job(out=self.out / name, recipe=recipe, folder=Path(), inputs=(), shard_size=32, previews=12)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import queue
 import threading
 import time
 from collections import deque
@@ -23,6 +22,7 @@ import numpy as np
 from jaxtyping import UInt8
 from numpy import ndarray
 
+from distill.ahead import QUEUE, ahead
 from distill.errors import DistillError
 from distill.export.runners import Outputs, Runner
 
@@ -36,9 +36,6 @@ _MAX_CALLS = 4
 """Calls of the engine side by side at most: each holds a batch of maps in memory."""
 _BEHIND = 5
 """Steps of niceness."""
-_POLL_S = 0.1
-QUEUE = 2
-"""Items that wait between two stages: enough to even out their pace, few enough for memory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,55 +140,6 @@ def default_batch(runner: Runner, size_hw: tuple[int, int]) -> int:
     """How many pictures of this size to run at once: enough to keep the engine busy, few enough for memory."""
     most = _MAX_BATCH["cuda" if "cuda" in runner.engine else "cpu"]
     return int(np.clip(_BATCH_PX // max(1, size_hw[0] * size_hw[1]), 1, most))
-
-
-def ahead(items: Iterable[Item], depth: int = QUEUE) -> Generator[Item, None, None]:
-    """The items again, made in a background thread that is at most `depth` items ahead.
-
-    Closing the generator stops the thread and closes the source.
-    """
-    ready: queue.Queue[tuple[str, Any]] = queue.Queue(maxsize=depth)
-    stop = threading.Event()
-    worker = threading.Thread(target=_work, args=(items, ready, stop), daemon=True)
-    worker.start()
-    try:
-        while True:
-            kind, value = ready.get()
-            if kind == "item":
-                yield value
-                del value  # a picture and its maps are megabytes: do not hold them while waiting for the next
-            elif kind == "error":
-                raise value
-            else:
-                return
-    finally:
-        stop.set()
-        worker.join()
-
-
-def _work(items: Iterable[Any], ready: queue.Queue[tuple[str, Any]], stop: threading.Event) -> None:
-    source = iter(items)
-    try:
-        for item in source:
-            if not _put(("item", item), ready, stop):
-                return
-            del item
-        _put(("end", None), ready, stop)
-    except BaseException as error:  # carried to whoever waits for the items
-        _put(("error", error), ready, stop)
-    finally:
-        if isinstance(source, Generator):
-            source.close()
-
-
-def _put(message: tuple[str, Any], ready: queue.Queue[tuple[str, Any]], stop: threading.Event) -> bool:
-    while not stop.is_set():
-        try:
-            ready.put(message, timeout=_POLL_S)
-        except queue.Full:
-            continue
-        return True
-    return False
 
 
 def ordered(

@@ -7,8 +7,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple, Self
 
+from distill.ahead import ahead
 from distill.errors import DistillError
-from distill.export.pipeline import Boundary, Picture, Stopwatch, ahead, engine_workers, infer
+from distill.export.pipeline import Boundary, Picture, Stopwatch, engine_workers, infer
 from distill.export.runners import Outputs, Runner, num_cores
 from distill.export.stabiliser import Stabiliser, Steadiness
 from distill.spec import StudentSpec

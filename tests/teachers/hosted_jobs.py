@@ -21,7 +21,7 @@ from PIL import Image
 
 from distill.commands.asking import FREELY, Spending
 from distill.commands.console import Console
-from distill.commands.label import run_label
+from distill.commands.labelling import run_label
 from distill.recipe import load_recipe
 from distill.recipe.hosted import GeminiRecipe
 from distill.shards import file_sha256

@@ -15,7 +15,7 @@ import tiny
 from PIL import Image
 
 from distill.commands.console import Console
-from distill.commands.label import run_label
+from distill.commands.labelling import run_label
 from distill.errors import DistillError, UsageError
 from distill.images import Photo, decode_rgb, read_photo
 from distill.recipe import load_recipe

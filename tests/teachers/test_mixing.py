@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from distill.commands.console import Console
-from distill.commands.label import _summary, run_label
+from distill.commands.labelling import run_label, summary
 from distill.commands.teachers import load_teacher
 from distill.errors import UsageError
 from distill.labels import Label
@@ -121,7 +121,7 @@ def test_a_cascade_asks_the_dear_teacher_only_where_the_cheap_one_fails_and_says
     assert {name for key, name in asked.items() if int(key) % 2} == {"replay of dear"}
     assert result["cost_usd"] == pytest.approx(5 * PRICE_USD)
     assert result["spared"] == {"replay of dear": 5} and result["spared_usd"] == pytest.approx(5 * PRICE_USD)
-    assert "did without 5 answers of replay of dear, which would have cost 0.67 USD" in _summary(result)
+    assert "did without 5 answers of replay of dear, which would have cost 0.67 USD" in summary(result)
     for sample in samples:
         assert np.median(np.abs(sample.label(Task.DEPTH).value - scene(int(sample.key)))) < 0.05
     manifest = read_manifest(world / "out")

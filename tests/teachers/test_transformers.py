@@ -17,7 +17,7 @@ import torch
 from PIL import Image
 
 from distill.commands.console import Console
-from distill.commands.label import run_label
+from distill.commands.labelling import run_label
 from distill.errors import DistillError, UsageError
 from distill.images import Photo
 from distill.labels import Label

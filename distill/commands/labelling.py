@@ -1,0 +1,164 @@
+"""A labelling job run: every slice not done yet, over processes; then dataset.json, label.json and the report."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from distill.commands.asking import FREELY, Spending, asked_slices
+from distill.commands.console import Console
+from distill.commands.workers import num_workers, run_slices
+from distill.errors import UsageError
+
+if TYPE_CHECKING:
+    from distill.teachers.accounts import Page
+    from distill.teachers.labelling import Job
+
+_SHOWN = 20
+"""Failures named on the screen; label.json and the report name all."""
+
+
+def run_label(
+    job: Job,
+    console: Console,
+    *,
+    workers: int = 0,
+    part: str = "1/1",
+    overwrite: bool = False,
+    spending: Spending = FREELY,
+) -> dict[str, Any]:
+    """Label every slice that is not done yet; gives the result as `--json` prints it.
+
+    Raises:
+        DistillError: Nothing can be written, or the teacher cannot be opened.
+    """
+    from distill.images import write_atomic
+    from distill.recipe import dump_recipe
+    from distill.rundir import open_rundir
+    from distill.teachers.labelling import publish
+
+    started = time.monotonic()
+    if any(Path(word).is_dir() and Path(word).resolve() == job.out.resolve() for word in job.inputs):
+        raise UsageError(f"{job.out}: is both an input and --out", hint="choose another --out")
+    mine = _part(part, job.num_slices)
+    job.teacher  # noqa: B018 - a teacher that cannot be built stops the job before anything is written
+    if overwrite:
+        _clear(job.out)
+    # Refused before anything is written: the folder may hold another job.
+    todo = [index for index in mine if job.read_page(index) is None]
+    open_rundir(job.out, recipe_yaml=dump_recipe(job.recipe), verb="label")
+    resumed = len(mine) - len(todo)
+    if resumed:
+        console.say(f"resuming: {resumed} of {len(mine)} shards are done")
+    if job.source.ignored:
+        console.say(f"passing over {len(job.source.ignored)} files that are no pictures")
+    with console.progress("label", sum(stop - start for start, stop in map(job.bounds, todo))) as progress:
+        with asked_slices(job, todo, spending, console) as slices:
+            for count in run_slices(job, slices, num_workers(job, workers, len(todo))):
+                progress.advance(count, slices.note)
+        asked = slices.result
+    published = publish(job)
+    pages = published[1] if published else [page for page in map(job.read_page, range(job.num_slices)) if page]
+    result = _result(job, pages, complete=published is not None, seconds=time.monotonic() - started)
+    result |= asked
+    write_atomic(job.out / "label.json", json.dumps(result, indent=2, default=str).encode())
+    if published is not None:
+        from distill.commands.label_report import write_label_report
+
+        result["report"] = str(write_label_report(job, pages, result))
+    return result
+
+
+def _part(part: str, num_slices: int) -> list[int]:
+    """The slices of ``k/n``: every n-th, from the k-th on."""
+    number, _, count = part.partition("/")
+    if not (number.isdigit() and count.isdigit() and 1 <= int(number) <= int(count)):
+        raise UsageError(f"--part {part}: give it as k/n with 1 <= k <= n, such as 3/10")
+    return list(range(int(number) - 1, num_slices, int(count)))
+
+
+def _clear(out: Path) -> None:
+    """Remove what an earlier job left, and nothing else."""
+    from distill.shards import MANIFEST
+    from distill.teachers.labelling import PARTS
+    from distill.teachers.previews import PREVIEWS
+
+    for path in (*out.glob("shard-*.tar"), *out.glob(".shard-*.part"), out / MANIFEST, out / "label.json"):
+        path.unlink(missing_ok=True)
+    for folder in (PARTS, PREVIEWS):
+        shutil.rmtree(out / folder, ignore_errors=True)
+
+
+def _result(job: Job, pages: list[Page], *, complete: bool, seconds: float) -> dict[str, Any]:
+    from distill.teachers.accounts import worst_first
+
+    tasks = [str(task) for task in job.teacher.tasks]
+    counts = {task: sum(page.counts.get(task, 0) for page in pages) for task in tasks}
+    answered = {task: sum(page.answered.get(task, 0) for page in pages) for task in tasks}
+    unanswered = [failure for page in pages for failure in page.unanswered]
+    return {
+        "out": str(job.out),
+        "complete": complete,
+        "photos": sum(page.photos for page in pages),
+        "labelled": sum(page.labelled for page in pages),
+        "answers": sum(answered.values()) + sum(row["kind"] == "rejected" for row in unanswered),
+        "labels": counts,
+        "quality": {
+            task: round(sum(page.quality.get(task, 0.0) for page in pages) / answered[task], 4)
+            for task in tasks
+            if answered[task]
+        },
+        "instances": [row for page in pages for row in page.instances],
+        "failed": [failure for page in pages for failure in page.failures],
+        "unanswered": unanswered,
+        "notes": [note for page in pages for note in page.notes],
+        "mended": sum(page.mended for page in pages),
+        "doubtful": worst_first(row for page in pages for row in page.doubtful),
+        "ignored": list(job.source.ignored),
+        "shards": sum(page.shard is not None for page in pages),
+        "cost_usd": round(sum(page.cost_usd for page in pages), 4),
+        "spared": {
+            name: sum(page.spared.get(name, 0) for page in pages)
+            for name in dict.fromkeys(name for page in pages for name in page.spared)
+        },
+        "spared_usd": round(sum(page.spared_usd for page in pages), 4),
+        "seconds": round(seconds, 2),
+    }
+
+
+def summary(result: dict[str, Any]) -> str:
+    """The result of `run_label` for a person."""
+    per_task = ", ".join(f"{count} {task}" for task, count in result["labels"].items())
+    lines = [
+        f"{result['labelled']} of {result['photos']} photos labelled with {result['answers']} answers in "
+        f"{result['seconds']:.1f} s for {result['cost_usd']:.2f} USD; maps: {per_task}; {result['shards']} shards in "
+        f"{result['out']}"
+    ]
+    if result["mended"]:
+        lines.append(f"{result['mended']} answers had drifted against their photos and were put back")
+    if result.get("stopped"):
+        lines += [f"stopped: {result['stopped']}", f"  {result['hint'] or 'run the same command again to go on'}"]
+    elif not result["complete"]:
+        lines.append("other parts are still to do; the last one writes dataset.json")
+    if result["spared"]:
+        spared = ", ".join(f"{count} answers of {name}" for name, count in result["spared"].items())
+        lines.append(f"the cascade did without {spared}, which would have cost {result['spared_usd']:.2f} USD")
+    failures = (
+        ("photos could not be used", "failed"),
+        ("questions gave no label", "unanswered"),
+        ("labels were read in another way than asked", "notes"),
+    )
+    for title, rows in ((title, result[name]) for title, name in failures):
+        if rows:
+            lines.append(f"{len(rows)} {title}:")
+            for row in rows[:_SHOWN]:
+                what = f" ({row['task']})" if "task" in row else ""
+                lines.append(f"  {row['name']}{what}: {row['reason']}")
+            if len(rows) > _SHOWN:
+                lines.append(f"  ... and {len(rows) - _SHOWN} more in {result['out']}/label.json")
+    if "report" in result:
+        lines.append(f"look at it: {result['report']}")
+    return "\n".join(lines)

@@ -1,0 +1,60 @@
+"""Which of the processes that share a folder still lives: a name for each, and a lock that dies with it."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import uuid
+from pathlib import Path
+from typing import IO
+
+from distill.errors import DistillError
+
+MAKE_SPACE = "free space, or make the folder writable, and run the same command again"
+
+
+class Owner:
+    """A name for this process, and a lock that the system takes back when the process dies, however it dies."""
+
+    def __init__(self, folder: Path) -> None:
+        self.name = f"{os.getpid()}-{uuid.uuid4().hex[:8]}"
+        self._path = folder / "owners" / self.name
+        try:
+            self._path.parent.mkdir(exist_ok=True)
+            self._file = self._locked()
+        except OSError as error:
+            raise DistillError(f"{self._path.parent}: cannot be written: {error.strerror}", hint=MAKE_SPACE) from error
+        _sweep(self._path.parent)
+
+    def _locked(self) -> IO[bytes]:
+        """The file, locked, and still there: a sweep may come between its making and its locking."""
+        while True:
+            file = self._path.open("wb")
+            fcntl.flock(file, fcntl.LOCK_EX)
+            if self._path.exists():
+                return file
+            file.close()
+
+    def close(self) -> None:
+        """Give the name up."""
+        self._path.unlink(missing_ok=True)
+        self._file.close()
+
+
+def alive(folder: Path, owner: str) -> bool:
+    """Whether the process that took this name still lives."""
+    try:
+        with (folder / "owners" / owner).open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            return False
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+
+
+def _sweep(folder: Path) -> None:
+    """Remove the names of the dead."""
+    for path in folder.iterdir():
+        if not alive(folder.parent, path.name):
+            path.unlink(missing_ok=True)
