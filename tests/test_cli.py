@@ -57,6 +57,9 @@ def test_control_c_says_how_to_go_on(tmp_path: Path):
     while not list(tmp_path.glob("out/*.tar")) and time.monotonic() < deadline:
         time.sleep(0.1)
     process.send_signal(signal.SIGINT)
-    _, said = process.communicate(timeout=20)
+    try:
+        _, said = process.communicate(timeout=20)
+    finally:
+        process.kill()
     assert process.returncode == 130
     assert "interrupted" in said and "again to go on" in said and "Traceback" not in said
