@@ -18,6 +18,7 @@ from distill.recipe.training import TrainRecipe
 from distill.students.alignment import build_alignment
 from distill.students.augment import augment
 from distill.students.doubts import Doubts
+from distill.students.layout import memory_format
 from distill.students.losses import Doubt, student_losses
 from distill.students.rates import learning_rate_factor, learning_rate_shares
 from distill.students.relabel import relabel
@@ -62,6 +63,7 @@ class StudentModule(L.LightningModule):
         self._clock_s, self._usual_s = time.monotonic(), 0.0
         self._batch: dict[str, Tensor] = {}
         self._base_lrs: list[float] = []
+        self._order: torch.memory_format | None = None
         learned = recipe.loss.task_balance == "learned"
         names = [str(task) for task in student.spec.answers] if learned else []
         self.log_variances = torch.nn.ParameterDict({name: torch.nn.Parameter(torch.zeros(())) for name in names})
@@ -255,7 +257,9 @@ class StudentModule(L.LightningModule):
 
         In float32: what follows are products too, and bfloat16 would round depth to 0.4 %.
         """
-        raw, fused = self._network(batch.image.contiguous(memory_format=torch.channels_last))
+        if self._order is None:
+            self._order = memory_format(self.student, batch.image.device)
+        raw, fused = self._network(batch.image.contiguous(memory_format=self._order))
         return {task: value.float() for task, value in raw.items()}, fused.float()
 
     def _generator(self) -> torch.Generator:

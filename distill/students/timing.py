@@ -11,6 +11,7 @@ import torch
 from distill.recipe.training import TrainRecipe
 from distill.students.augment import augment
 from distill.students.data import PhotoSet
+from distill.students.layout import memory_format
 from distill.students.losses import student_losses
 from distill.students.module import StudentModule
 from distill.students.student import Student
@@ -28,7 +29,8 @@ def time_step(student: Student, recipe: TrainRecipe, photos: PhotoSet, device: t
 
     A copy of the student is trained; the student itself stays as it is.
     """
-    student = copy.deepcopy(student).to(device).to(memory_format=torch.channels_last).train()
+    order = memory_format(student, device)
+    student = copy.deepcopy(student).to(device).to(memory_format=order).train()
     rows = list(range(min(num_photos, len(photos))))
     stored = {name: values.to(device) for name, values in photos.__getitems__(rows).items()}
     optimizer = StudentModule(student, recipe, max_steps=1, run_dir=Path()).configure_optimizers()
@@ -40,7 +42,7 @@ def time_step(student: Student, recipe: TrainRecipe, photos: PhotoSet, device: t
             break
         start_s = time.perf_counter()
         batch = augment(unpack(stored, student.spec.answers, gauge), recipe.augment, gauge or Gauge.METRIC, generator)
-        raw = student.raw(batch.image.contiguous(memory_format=torch.channels_last))
+        raw = student.raw(batch.image.contiguous(memory_format=order))
         loss = torch.stack(list(student_losses(student, raw, batch, recipe.loss).values())).sum()
         torch.autograd.backward(loss)
         optimizer.step()

@@ -1,0 +1,43 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+import torch
+from torch import nn
+
+from distill.students.layout import memory_format
+
+CPU, GPU = torch.device("cpu"), torch.device("cuda")
+
+
+def test_plain_order_where_the_backward_pass_of_channels_last_is_not_safe() -> None:
+    risky = nn.Sequential(nn.Conv2d(3, 48, 1, stride=2), nn.Conv2d(48, 48, 3))
+    assert memory_format(risky, CPU) is torch.contiguous_format
+    assert memory_format(risky, GPU) is torch.channels_last
+    for safe in (nn.Conv2d(3, 48, 3, stride=2), nn.Conv2d(3, 48, 1), nn.Conv2d(64, 128, 1, stride=2)):
+        assert memory_format(safe, CPU) is torch.channels_last
+
+
+_STEPS = """
+import sys, torch
+from distill.recipe.training import StudentRecipe
+from distill.students.layout import memory_format
+from distill.students.student import build_spec, build_student
+from distill.tasks import Task
+recipe = StudentRecipe.model_validate({"backbone": sys.argv[1]})
+student = build_student(recipe, build_spec(recipe, name="x", tasks=(Task.DEPTH,), classes=())).train()
+order = memory_format(student, torch.device("cpu"))
+student.to(memory_format=order)
+for _ in range(2):
+    raw = student.raw(torch.full((4, 3, 192, 256), 9.0).contiguous(memory_format=order))
+    torch.autograd.backward(torch.stack([value.float().sum() for value in raw.values()]).sum())
+"""
+
+
+@pytest.mark.parametrize("backbone", ["fastvit_t8", "mobileone_s0"])
+def test_backbones_that_begin_with_such_a_convolution_live(backbone: str) -> None:
+    # In a process of its own: what goes wrong here is the heap.
+    done = subprocess.run([sys.executable, "-c", _STEPS, backbone], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-500:]
