@@ -109,6 +109,7 @@ def _read_finished(out: Path, facts: dict[str, Any]) -> Fitted | None:
     try:
         values = json.loads((out / _FINISHED).read_text())
         history = json.loads((out / HISTORY).read_text()) if (out / HISTORY).is_file() else []
+        history = [row for row in history if row["val_score"] is not None]
     except (OSError, ValueError):
         return None
     if values.get("manifests") != facts["manifests"]:

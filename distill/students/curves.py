@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -60,9 +61,16 @@ class BatchCurve:
         self._held = []
 
 
+def _finite(row: Mapping[str, Any]) -> dict[str, Any]:
+    """The row with null for what is no number: JSON knows no NaN."""
+    return {
+        name: None if isinstance(value, float) and not math.isfinite(value) else value for name, value in row.items()
+    }
+
+
 def write_history(run_dir: Path, history: Sequence[Mapping[str, Any]]) -> None:
     """Write the validations as ``history.json`` and ``logs/metrics.csv``."""
-    write_atomic(run_dir / HISTORY, json.dumps(history, indent=1).encode())
+    write_atomic(run_dir / HISTORY, json.dumps([_finite(row) for row in history], indent=1).encode())
     names = list(dict.fromkeys(name for row in history for name in row))
     text = io.StringIO()
     writer = csv.DictWriter(text, names)

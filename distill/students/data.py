@@ -31,11 +31,16 @@ from distill.tasks import Task
 class PhotoSet(Dataset[dict[str, Tensor]]):
     """Decoded samples by index; `fill` and `spill` keep them, in memory or on disk, from then on.
 
+    A class id beyond `num_classes` is an error of its sample, where the number is given.
+
     The row ~i (that is, -1 - i) is photo i with nothing to learn from: all its confidences are 0.
     """
 
-    def __init__(self, entries: Sequence[Entry], tasks: Sequence[Task], size_hw: tuple[int, int]) -> None:
+    def __init__(
+        self, entries: Sequence[Entry], tasks: Sequence[Task], size_hw: tuple[int, int], num_classes: int | None = None
+    ) -> None:
         self.entries, self.tasks, self.size_hw = entries, tuple(tasks), size_hw
+        self._num_classes = num_classes
         self._arrays: dict[str, ndarray] | None = None
 
     def __len__(self) -> int:
@@ -142,7 +147,7 @@ class PhotoSet(Dataset[dict[str, Tensor]]):
         name = f"{entry.shard}: {entry.key}"
         decoded: dict[str, ndarray] = {"image": decode_photo(sample.photo, self.size_hw, name)}
         for task in self.tasks:
-            value, confidence = decode_task(task, sample.files, entry.class_of, self.size_hw, name)
+            value, confidence = decode_task(task, sample.files, entry.class_of, self.size_hw, name, self._num_classes)
             decoded[str(task)], decoded[f"{task}_confidence"] = value, confidence
         decoded["quality"] = np.array([entry.quality[task] for task in self.tasks], np.float32)
         return decoded

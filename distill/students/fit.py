@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
@@ -12,6 +13,7 @@ from typing import Any, Protocol
 import lightning as L
 import torch
 
+from distill.errors import DistillError, UsageError
 from distill.recipe.training import TrainRecipe
 from distill.rundir import seed_everything
 from distill.spec import StudentSpec
@@ -20,6 +22,7 @@ from distill.students.checkpoint import check_same_student, save_student, take_w
 from distill.students.data import PhotoSet
 from distill.students.index import Entry, Index, read_index, split
 from distill.students.keeper import Keeper
+from distill.students.layout import memory_format
 from distill.students.losses.depth import is_metric
 from distill.students.module import StudentModule
 from distill.students.rounding import learn_rounded
@@ -91,7 +94,8 @@ class Fitted:
     @property
     def best(self) -> dict[str, Any]:
         """The row of the best validation; empty if there was none."""
-        return max(self.history, key=lambda row: row["val_score"], default={})
+        scored = [row for row in self.history if math.isfinite(row["val_score"])]
+        return max(scored, key=lambda row: row["val_score"], default={})
 
 
 def read_lessons(recipe: TrainRecipe) -> Lessons:
@@ -100,6 +104,10 @@ def read_lessons(recipe: TrainRecipe) -> Lessons:
     Raises:
         UsageError: A missing task, class lists or gauges that differ, an empty split, a metric loss on relative labels.
     """
+    if recipe.train.accelerator in ("gpu", "cuda") and not torch.cuda.is_available():
+        raise UsageError(
+            f"train.accelerator={recipe.train.accelerator}: torch finds no GPU here", hint="leave it out, or choose cpu"
+        )
     index = read_index(recipe.shards, recipe.tasks)
     train, val = split(index.entries, recipe.data.val_fraction)
     if Task.DEPTH in index.tasks:
@@ -132,7 +140,9 @@ def fit(recipe: TrainRecipe, lessons: Lessons, run_dir: Path, voice: Voice, *, r
         DistillError: A photo cannot be decoded, pretrained weights cannot be had, or the loss is no number.
     """
     seed_everything(recipe.train.seed)
-    student = build_student(recipe.student, lessons.spec).to(memory_format=torch.channels_last)
+    student = build_student(recipe.student, lessons.spec)
+    on_cpu = recipe.train.accelerator == "cpu" or not torch.cuda.is_available()
+    student.to(memory_format=memory_format(student, torch.device("cpu" if on_cpu else "cuda")))
     checkpoint = run_dir / "checkpoints" / LAST
     batches_seen = check_same_student(checkpoint, student) if resume else 0
     if recipe.init is not None and not resume:
@@ -141,7 +151,7 @@ def fit(recipe: TrainRecipe, lessons: Lessons, run_dir: Path, voice: Voice, *, r
         voice.say(f"{learn_rounded(student)} layers learn under the rounding of eight bits")
     photos = _open_photos(lessons.train, lessons, recipe, run_dir / CACHE / "train", voice)
     held_out = _open_photos(lessons.val, lessons, recipe, run_dir / CACHE / "val", voice)
-    if recipe.train.accelerator == "cpu" or not torch.cuda.is_available():
+    if on_cpu:
         torch.set_num_threads(choose_threads(student, recipe, photos))
     bar_total = round(60 * recipe.train.minutes) if recipe.train.minutes else None
     max_steps = recipe.train.epochs * -(-len(_batches(photos, lessons, recipe)) // recipe.optim.accumulate)
@@ -165,6 +175,11 @@ def fit(recipe: TrainRecipe, lessons: Lessons, run_dir: Path, voice: Voice, *, r
         if not lessons.val:
             save_student(run_dir, module.student)
         shutil.rmtree(run_dir / CACHE, ignore_errors=True)
+    if keeper.diverged and not saver.came:
+        raise DistillError(
+            f"{run_dir}: the training diverged: no validation gave a score that is a number, so no student was kept",
+            hint="lower optim.lr, and train into a new folder",
+        )
     return Fitted(keeper.history, trainer.current_epoch, module.global_step, module.elapsed_s, saver.came)
 
 
@@ -172,7 +187,9 @@ def _open_photos(
     entries: Sequence[Entry], lessons: Lessons, recipe: TrainRecipe, cache: Path, voice: Voice
 ) -> PhotoSet:
     """The photos, decoded into memory or onto the disk where the recipe leaves room for them."""
-    photos = PhotoSet(entries, lessons.index.tasks, recipe.student.size_hw)
+    semantic = lessons.spec.semantic
+    num_classes = len(semantic.classes) if semantic else None
+    photos = PhotoSet(entries, lessons.index.tasks, recipe.student.size_hw, num_classes)
     if not entries:
         return photos
     # Every process of a machine holds its own copy in memory; files are shared.

@@ -8,6 +8,7 @@ the averaged weights in the module, and at the end of a step the saver must find
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -115,7 +116,8 @@ class Keeper(L.Callback):
         found = pl_module.scores.compute()
         self._validated = max(self._validated + 1, int(pl_module.progress * self._budget.validations))
         self._record(trainer, pl_module, found)
-        is_best = found["score"] > self._best_score
+        # Where nothing can be scored the newest weights count, as in a run without validation photos.
+        is_best = found["score"] > self._best_score or found.keys() == {"score"}
         self._worse = 0 if is_best else self._worse + 1
         if is_best:
             self._best_score = found["score"]
@@ -149,12 +151,20 @@ class Keeper(L.Callback):
         if self._doubts:
             row |= {f"doubted_{task}": round(module.doubts.share(task), 4) for task in module.student.spec.tasks}
         self.history.append(row)
+        unscored = [str(task) for task in module.student.spec.tasks if not any(key.startswith(task) for key in found)]
+        if unscored and len(self.history) == 1:
+            self._say(f"no validation photo has a label for {', '.join(unscored)}: left out of the score")
         for logger in trainer.loggers:
             logger.log_metrics({name: float(value) for name, value in row.items()}, step=trainer.global_step)
         if trainer.is_global_zero:
             write_history(self._run_dir, self.history)
             shown = ", ".join(f"{name} {value:.3f}" for name, value in found.items())
             self._say(f"epoch {row['epoch']}, {row['elapsed_s']:.0f} s: loss {losses.get('loss', 0.0):.3f}; {shown}")
+
+    @property
+    def diverged(self) -> bool:
+        """Whether no validation gave a score that is a number."""
+        return bool(self.history) and not any(math.isfinite(row["val_score"]) for row in self.history)
 
     def _note(self) -> str:
         return f"loss {float(self._sums['loss']) / self._batches:.3f}" if self._batches % 20 == 0 else ""

@@ -58,9 +58,18 @@ def _open_reduced(data: bytes, size_hw: tuple[int, int]) -> Image.Image | None:
 
 
 def decode_task(
-    task: Task, files: dict[str, bytes], class_of: Mapping[int, int], size_hw: tuple[int, int], name: str
+    task: Task,
+    files: dict[str, bytes],
+    class_of: Mapping[int, int],
+    size_hw: tuple[int, int],
+    name: str,
+    num_classes: int | None = None,
 ) -> tuple[Shaped[ndarray, "h w *c"], UInt8[ndarray, "h w"]]:
-    """(stored values, confidence; 0 where invalid) at this size; all invalid where the sample lacks the task."""
+    """(stored values, confidence; 0 where invalid) at this size; all invalid where the sample lacks the task.
+
+    Raises:
+        DistillError: A map is damaged, of another kind, or holds a class beyond the `num_classes` of the list.
+    """
     source = task
     if task is Task.SEMANTIC and "semantic.png" not in files:
         source = Task.INSTANCE if "instance.png" in files else Task.REFERRING
@@ -74,6 +83,12 @@ def decode_task(
     value = _resize_nearest(stored, size_hw)
     if task is Task.SEMANTIC:
         valid = value != IGNORE_SEMANTIC
+        largest = int(np.where(valid, value, 0).max())
+        if num_classes is not None and largest >= num_classes:
+            raise DistillError(
+                f"{name}.{source}.png holds class {largest}, and the list has {num_classes} (0 to {num_classes - 1})",
+                hint="mend the map, or the class list in the shards' dataset.json; 255 means no label",
+            )
     elif task is Task.INSTANCE:
         valid = value != IGNORE_INSTANCE
     elif task is Task.NORMALS:

@@ -69,22 +69,25 @@ class Scores:
         self._depth += torch.stack([number.double() for number in found])
 
     def compute(self) -> dict[str, float]:
-        """The scores so far; ``score`` is their mean in [0, 1], the one number that chooses the best weights."""
+        """The scores so far; ``score`` is their mean in [0, 1], the one number that chooses the best weights.
+
+        A task without a labelled pixel has no score; without any at all, ``score`` is 0.
+        """
         found, parts = dict[str, float](), []
-        if self._spec.depth is not None:
-            error, good = (self._depth[:2] / self._depth[2].clamp(min=1)).tolist()
+        if self._spec.depth is not None and bool(self._depth[2] > 0):
+            error, good = (self._depth[:2] / self._depth[2]).tolist()
             is_metric = self._spec.depth.gauge is Gauge.METRIC
             found |= {"depth_abs_rel" if is_metric else "depth_aligned_error": error}
             found |= {"depth_delta1" if is_metric else "depth_aligned_close": good}
             parts.append(good)
-        if self._spec.normals is not None:
-            degrees = float(self._normals[0] / self._normals[1].clamp(min=1))
+        if self._spec.normals is not None and bool(self._normals[1] > 0):
+            degrees = float(self._normals[0] / self._normals[1])
             found["normals_mean_deg"] = degrees
             parts.append(1.0 - degrees / 180.0)
-        if self._spec.semantic is not None:
+        if self._spec.semantic is not None and bool(self._confusion.sum() > 0):
             found["semantic_miou"] = self._miou()
             parts.append(found["semantic_miou"])
-        return found | {"score": sum(parts) / len(parts)}
+        return found | {"score": sum(parts) / max(1, len(parts))}
 
     def _miou(self) -> float:
         confusion = self._confusion.view(self._classes, self._classes)

@@ -24,6 +24,7 @@ from distill.students.fit import Fitted, fit, read_lessons
 from distill.students.module import NAN_BATCH, StudentModule
 from distill.students.plan import plan_training
 from distill.students.rates import learning_rate_factor, learning_rate_shares
+from distill.students.scores import Scores
 from distill.students.student import build_student
 from distill.students.timing import choose_threads
 from distill.tasks import Gauge, Task
@@ -153,6 +154,30 @@ def test_a_loss_that_is_no_number_stops_the_run_and_keeps_the_weights(
         train(shards, tmp_path, "train.epochs=2", resume=True)
     assert "optim.lr" in caught.value.hint
     assert (tmp_path / NAN_BATCH).is_file() and (tmp_path / "weights.safetensors").read_bytes() == weights
+
+
+def test_a_run_whose_scores_are_never_numbers_fails_in_words(
+    shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compute = Scores.compute
+
+    def diverged(self: Scores) -> dict[str, float]:
+        return dict.fromkeys(compute(self), float("nan"))
+
+    monkeypatch.setattr(Scores, "compute", diverged)
+    with pytest.raises(DistillError, match="the training diverged: no validation gave a score that is a number"):
+        train(shards, tmp_path)
+    assert not (tmp_path / "weights.safetensors").exists()
+    rows = json.loads((tmp_path / "history.json").read_text(), parse_constant=pytest.fail)
+    assert rows and all(row["val_score"] is None for row in rows)
+
+
+def test_a_gpu_that_is_not_there_is_refused_before_anything_is_read(
+    shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(UsageError, match=r"train\.accelerator=gpu: torch finds no GPU here"):
+        train(shards, tmp_path, "train.accelerator=gpu")
 
 
 def test_a_gradient_that_is_no_number_does_not_reach_the_weights(

@@ -12,11 +12,11 @@ from PIL import Image
 from torch.nn import functional as F
 
 from distill.errors import DistillError, UsageError
-from distill.images import decode_rgb, encode_jpeg
+from distill.images import decode_rgb, encode_jpeg, encode_map
 from distill.students.batches import AheadLoader, EpochBatches, build_loader
 from distill.students.data import PhotoSet
 from distill.students.index import read_index, split
-from distill.students.pixels import decode_photo
+from distill.students.pixels import decode_photo, decode_task
 from distill.students.targets import unpack
 from distill.tasks import FAR_WARP, Gauge, Task, unwarp_depth
 
@@ -203,3 +203,12 @@ def test_other_formats_and_broken_photos() -> None:
     assert decode_photo(buffer.getvalue(), (50, 60), "x").shape == (50, 60, 3)
     with pytest.raises(DistillError, match="shard: key"):
         decode_photo(encode_jpeg(gradient_photo(100, 120))[:900], (50, 60), "shard: key")
+
+
+def test_a_class_beyond_the_list_is_refused_by_name() -> None:
+    stored = np.array([[0, 4], [9, 255]], np.uint8)
+    files = {"semantic.png": encode_map(stored)}
+    value, confidence = decode_task(Task.SEMANTIC, files, {}, (2, 2), "a.tar: k", 10)
+    assert (value == stored).all() and confidence.tolist() == [[255, 255], [255, 0]]
+    with pytest.raises(DistillError, match=r"a.tar: k.semantic.png holds class 9, and the list has 5 \(0 to 4\)"):
+        decode_task(Task.SEMANTIC, files, {}, (2, 2), "a.tar: k", 5)
