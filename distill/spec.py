@@ -7,16 +7,27 @@ Whoever holds it can run the student without this package.
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from distill.errors import DistillError
 from distill.images import write_atomic
 from distill.tasks import FAR_DEPTH_M, IGNORE_SEMANTIC, NORMALS_FRAME, Gauge, Task
 
 METADATA_KEY = "distill.spec"
+
+
+def _plain(name: str) -> str:
+    if not re.fullmatch(r"[^./\\\x00-\x1f][^/\\\x00-\x1f]{0,99}", name):
+        raise ValueError("must be a plain name: no slashes, no dot in front, 1 to 100 characters")
+    return name
+
+
+PlainName = Annotated[str, AfterValidator(_plain)]
+"""Names of students become names of files: one that is a path would lead out of the folder."""
 
 
 class _Strict(BaseModel):
@@ -82,7 +93,7 @@ class StudentSpec(_Strict):
     """The whole contract."""
 
     format: Literal[1] = 1
-    name: str
+    name: PlainName
     backbone: str
     input: InputSpec
     depth: DepthSpec | None = None

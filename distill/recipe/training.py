@@ -11,6 +11,7 @@ from pydantic import Field, field_validator, model_validator
 
 from distill.recipe import Recipe
 from distill.recipe.losses import LossRecipe, NotNegative, Positive, Share, Side
+from distill.spec import PlainName
 from distill.tasks import Task
 
 PRESETS: Mapping[str, Mapping[str, Any]] = {
@@ -161,7 +162,7 @@ class BudgetRecipe(Recipe):
 class TrainRecipe(Recipe):
     """Everything that `distill train` needs."""
 
-    name: str = "student"
+    name: PlainName = "student"
     shards: tuple[Path, ...] = ()
     """Folders that `distill label` wrote."""
     tasks: tuple[Task, ...] = ()
