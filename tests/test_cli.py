@@ -34,6 +34,8 @@ def test_version_and_help():
         (("export", "nowhere"), "nowhere"),
         (("bench", "nowhere.onnx"), "nowhere.onnx"),
         (("predict", "nowhere.onnx", "nothing.jpg"), "no"),
+        (("predict", "any.onnx", "any.jpg", "--rate", "nan"), "--rate nan: not a positive number"),
+        (("predict", "any.onnx", "any.jpg", "--latency", "-1"), "--latency -1: not a positive number"),
     ],
 )
 def test_wrong_use_is_a_sentence_on_standard_error(arguments: tuple[str, ...], words: str):

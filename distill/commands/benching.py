@@ -177,12 +177,21 @@ def _open(path: Path, threads: int | None, taken: set[str]) -> tuple[str, Runner
         "tasks": [str(task) for task in runner.spec.answers],
         "backbone": runner.spec.backbone,
         "working_size_hw": list(runner.spec.input.size_hw),
-        "size_bytes": path.stat().st_size if path.is_file() else (path / "weights.safetensors").stat().st_size,
+        "size_bytes": _size_bytes(path),
         "load_ms": round(1000 * (loaded - start), 1),
         "first_call_ms": round(1000 * (first - loaded), 1),
         "memory_mb": round(max(0, _resident_bytes() - before) / 1e6, 1),
     }
     return name, runner, row
+
+
+def _size_bytes(path: Path) -> int:
+    """Of the weights: the file's, those of all files that a file of buckets names, or the run's."""
+    from distill.export.runners.buckets import SUFFIX, parts_of
+
+    if path.is_dir():
+        return (path / "weights.safetensors").stat().st_size
+    return sum(part.stat().st_size for part in (parts_of(path) if path.suffix == SUFFIX else [path]))
 
 
 def _engines_of(

@@ -64,4 +64,6 @@ def text_of(result: dict[str, Any]) -> str:
         height, width = one["working_size_hw"]
         texts.append(f"working at {height}x{width}: {text_of_one(one)}")
     picks = [f"{target}: {path} picks by each picture's shape" for target, path in result["buckets"].items()]
-    return "\n\n".join([*texts, *picks])
+    without = [row["target"] for row in result["sizes"][0]["targets"] if row["target"] not in result["buckets"]]
+    notes = [f"{target}: no file that picks: it did not pass at every size, or is no single file" for target in without]
+    return "\n\n".join([*texts, *picks, *notes])

@@ -72,7 +72,8 @@ def export(
     A file takes uint8 RGB pictures of any size and gives final values; its contract is inside, and beside it as
     spec.json. Beyond a budget the exit code is 1, and the file is kept under another name (*.rejected.onnx). Several
     targets are also timed side by side; an int8 file that is less than --min-gain times as fast as its float32 sibling
-    is refused. The --max options are for --to onnx alone; other targets have budgets of their own (configs/targets).
+    is refused. The exit code is 1, too, where every target that was asked for is refused. The --max options are for
+    --to onnx alone; other targets have budgets of their own (configs/targets).
 
     Examples:
         distill export runs/nano --to onnx --samples shards

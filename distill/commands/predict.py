@@ -128,6 +128,9 @@ def predict(
         distill predict depth.onnx rtsp://camera/stream --out camera.mp4 --seconds 60
     """
     console = Console(as_json=as_json)
+    for option, value in (("--rate", rate), ("--seconds", seconds), ("--latency", latency), ("--stall", stall)):
+        if value is not None and not 0 < value < float("inf"):
+            raise UsageError(f"{option} {value:g}: not a positive number", hint=f"such as {option} 10")
     options = Options(
         out=out,
         write=tuple(str(entry) for entry in write or ()),

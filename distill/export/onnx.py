@@ -22,7 +22,7 @@ import torch
 from torch import nn
 
 from distill import __version__
-from distill.errors import DistillError
+from distill.errors import DistillError, UsageError
 from distill.export.ordered import example, for_export
 from distill.images import write_atomic
 from distill.spec import METADATA_KEY, StudentSpec
@@ -116,7 +116,13 @@ def _trace(student: nn.Module, spec: StudentSpec, opset: int | None) -> Any:
             hint="choose another backbone or --opset; DISTILL_DEBUG=1 shows where",
         ) from error
     assert program is not None
-    return program.model_proto
+    proto = program.model_proto
+    written = next(entry.version for entry in proto.opset_import if entry.domain in ("", "ai.onnx"))
+    if opset is not None and written != opset:
+        raise UsageError(
+            f"--opset {opset}: the exporter cannot write it, it wrote {written}", hint=f"choose --opset {written}"
+        )
+    return proto
 
 
 def _name_layers(proto: Any) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Bool, Float, UInt8
 from numpy import ndarray
 
-from distill.errors import DistillError
+from distill.errors import UsageError
 from distill.metrics.alignment import Alignment, check_alignment, clip_depth, fit_depth
 from distill.metrics.boundaries import RATIOS, boundary_f1, depth_boundary_counts
 from distill.metrics.groups import GroupSums
@@ -43,7 +43,7 @@ class DepthMetrics:
     ) -> None:
         check_alignment(alignment, gauge)
         if not 0 < min_depth_m < max_depth_m:
-            raise DistillError(
+            raise UsageError(
                 f"the depth range {min_depth_m} to {max_depth_m} m is empty or not positive",
                 hint="choose 0 < --min-depth < --max-depth",
             )

@@ -97,3 +97,10 @@ def test_a_missing_engine_names_its_extra(onnx_file: Path, monkeypatch: pytest.M
     with pytest.raises(DistillError) as caught:
         open_runner(onnx_file)
     assert "distill[cpu]" in caught.value.hint
+
+
+def test_a_closed_runner_says_so(onnx_file: Path) -> None:
+    runner = open_runner(onnx_file)
+    runner.close()
+    with pytest.raises(DistillError, match="the runner is closed"):
+        runner(np.zeros((1, 8, 8, 3), np.uint8))

@@ -35,6 +35,7 @@ class Runner(ABC):
     def __init__(self, name: str, engine: str, spec: StudentSpec, threads: int, loaded: Any) -> None:
         self.name, self.engine, self.spec, self.threads = name, engine, spec, threads
         self._loaded = loaded
+        self._is_closed = False
 
     @overload
     def __call__(self, images: Tensor) -> TensorOutputs: ...
@@ -47,8 +48,10 @@ class Runner(ABC):
             images: A numpy array or a torch tensor; the outputs are of the same kind, and on the same device.
 
         Raises:
-            DistillError: Not uint8 (batch, height, width, 3), or the engine failed.
+            DistillError: Not uint8 (batch, height, width, 3), the runner is closed, or the engine failed.
         """
+        if self._is_closed:
+            raise DistillError(f"{self.name}: the runner is closed", hint="open it again with open_runner")
         self._check(images)
         return self._run(images) if isinstance(images, ndarray) else self._run_tensor(images)
 
@@ -77,8 +80,9 @@ class Runner(ABC):
         return self
 
     def close(self) -> None:
-        """Free what the engine holds; calling the runner afterwards is a mistake."""
+        """Free what the engine holds; the runner cannot be called afterwards."""
         self._loaded = None
+        self._is_closed = True
 
     def __enter__(self) -> Self:
         return self
