@@ -3,14 +3,20 @@
     python benchmarks/engines.py exported/nano.onnx exported/nano.xml [--seconds 3] [--rounds 3] [--out page.md]
 
 Overhead: for each file and batch, bare calls of the engine and calls of our runner, in turns. Agreement: the median
-that `distill bench` reports, beside that of OpenVINO's own benchmark_app (.xml) or of a bare loop in a fresh process
-(.onnx); the tools run one after the other, several rounds, and the quietest round of each counts.
+that `distill bench` reports, beside that of OpenVINO's own benchmark_app (.xml) or of a bare loop (.onnx), each in a
+process of its own. The two take turns, a fifth of a second or a dozen calls long: one is halted while the other runs,
+so that both see the same machine, whose speed changes by itself. The few calls that a halt falls into hardly move a
+median, and both medians alike.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
+import itertools
+import json
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -20,14 +26,13 @@ from typing import Any
 import numpy as np
 from machine import results_page
 
-from distill.commands.benching import run_bench
-from distill.commands.console import Console
 from distill.export.comparing import compare_calls
 from distill.export.runners import num_cores, open_runner
 from distill.export.timing import bench_picture, time_calls
 from distill.report.blocks import Table
 
 BATCHES = (1, 8)
+_TURN_S, _CALLS, _TURNS = 0.2, 12, 6
 
 
 def bare(path: Path, threads: int, name: str) -> Any:
@@ -64,24 +69,46 @@ def overhead(path: Path, batch: int, threads: int, seconds: float) -> list[Any]:
     return [path.name, batch, found.base_ms, found.new_ms, *slower]
 
 
-def benchmark_app(path: Path, threads: int, batch: int, seconds: float) -> float:
-    """Median milliseconds that OpenVINO's own tool reports for one synchronous request."""
+def benchmark_app(path: Path, threads: int, batch: int, seconds: float) -> list[str]:
+    """The command of OpenVINO's own tool: synchronous requests, one after the other."""
     images, name = pictures(path, batch, threads)
     words = ["-m", str(path), "-d", "CPU", "-api", "sync", "-hint", "none", "-nthreads", str(threads), "-nireq", "1"]
     words += ["-data_shape", f"{name}{list(images.shape)}".replace(" ", "")]
     words += ["-t", str(max(1, round(seconds))), "-infer_precision", "f32"]
-    program = "from openvino.tools.benchmark.main import main; main()"
-    said = subprocess.run([sys.executable, "-c", program, *words], capture_output=True, text=True, check=False)
-    found = re.search(r"Median:\s*([\d.]+) ms", said.stdout)
-    if not found:
-        raise SystemExit(f"benchmark_app said nothing of a median: {said.stdout[-500:]}{said.stderr[-500:]}")
-    return float(found[1])
+    return [sys.executable, "-c", "from openvino.tools.benchmark.main import main; main()", *words]
 
 
-def bare_loop(path: Path, threads: int, batch: int, seconds: float) -> float:
-    """Median milliseconds of a bare session's calls in a process of their own."""
+def bare_loop(path: Path, threads: int, batch: int, seconds: float) -> list[str]:
+    """The command of a bare session's calls."""
     words = [sys.executable, __file__, str(path), "--threads", str(threads), "--seconds", str(seconds)]
-    return float(subprocess.run([*words, "--loop", str(batch)], capture_output=True, text=True, check=True).stdout)
+    return [*words, "--loop", str(batch)]
+
+
+def our_bench(path: Path, threads: int, batch: int, seconds: float) -> list[str]:
+    """The command of ours; half of its time goes to what it times from JPEG bytes."""
+    words = ["bench", str(path), "--batch", str(batch), "--threads", str(threads), "--seconds", str(seconds), "--json"]
+    return [sys.executable, "-m", "distill", *words]
+
+
+def in_turns(commands: list[list[str]], turn_s: float) -> list[str]:
+    """What these print; at each moment one of them runs, and the others are halted."""
+    started = [subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) for command in commands]
+    running = list(started)
+    for process in running:
+        process.send_signal(signal.SIGSTOP)
+    while running:
+        for process in list(running):
+            process.send_signal(signal.SIGCONT)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(turn_s)
+                running.remove(process)
+                continue
+            process.send_signal(signal.SIGSTOP)
+    said = [process.communicate()[0].decode() for process in started]
+    for command, process in zip(commands, started, strict=True):
+        if process.returncode:
+            raise SystemExit(f"{' '.join(command)} ended with {process.returncode}")
+    return said
 
 
 def loop(path: Path, threads: int, batch: int, seconds: float) -> None:
@@ -95,26 +122,28 @@ def loop(path: Path, threads: int, batch: int, seconds: float) -> None:
         start = time.perf_counter()
         engine(images)
         calls_ms.append(1000 * (time.perf_counter() - start))
-    print(np.median(calls_ms))
+    print("Median:", np.median(calls_ms))
 
 
-def agreement(path: Path, threads: int, seconds: float, rounds: int) -> list[list[Any]]:
-    """A row for each batch: our bench's median beside the other tool's."""
+def agreement(path: Path, threads: int, batch: int, seconds: float, rounds: int, call_ms: float) -> list[Any]:
+    """A row: our bench's median beside the other tool's."""
     other = benchmark_app if path.suffix == ".xml" else bare_loop
-    pairs: dict[int, list[tuple[float, float]]] = {batch: [] for batch in BATCHES}
+    turn_s = max(_TURN_S, _CALLS * call_ms / 1000)
+    seconds = max(seconds, _TURNS * turn_s)
+    found = []
     for _ in range(rounds):
-        result = run_bench([path], Console(), batches=BATCHES, threads=(threads,), seconds=seconds)
-        ours = {row["batch"]: row["p50_ms"] for row in result["timings"] if row["what"] == "engine"}
-        for batch in BATCHES:
-            pairs[batch].append((ours[batch], other(path, threads, batch, seconds)))
-    rows = []
-    for batch, found in pairs.items():
-        ours, theirs = (min(side) for side in zip(*found, strict=True))
-        rounds_apart = sorted(100 * (one / two - 1) for one, two in found)
-        rows.append(
-            [path.name, batch, other.__name__, ours, theirs, 100 * (ours / theirs - 1), float(np.median(rounds_apart))]
-        )
-    return rows
+        # Halted time counts for either; ours times two things.
+        commands = [our_bench(path, threads, batch, 2 * seconds), other(path, threads, batch, 4 * seconds)]
+        ours, theirs = in_turns(commands, turn_s)
+        timings = json.loads(ours)["timings"]
+        ours_ms = next(row["p50_ms"] for row in timings if row["what"] == "engine")
+        median = re.search(r"Median:\s*([\d.]+)", theirs)
+        if median is None:
+            raise SystemExit(f"{other.__name__} said nothing of a median: {theirs[-500:]}")
+        found.append((ours_ms, float(median[1])))
+    apart = sorted(100 * (one / two - 1) for one, two in found)
+    middle = found[sorted(range(rounds), key=lambda i: found[i][0] / found[i][1])[rounds // 2]]
+    return [path.name, batch, other.__name__, *middle, float(np.median(apart)), apart[0], apart[-1]]
 
 
 def main() -> None:
@@ -130,7 +159,10 @@ def main() -> None:
         loop(options.files[0], options.threads, options.loop, options.seconds)
         return
     costs = [overhead(path, batch, options.threads, 3 * options.seconds) for path in options.files for batch in BATCHES]
-    tools = [row for path in options.files for row in agreement(path, options.threads, options.seconds, options.rounds)]
+    tools = [
+        agreement(path, options.threads, batch, options.seconds, options.rounds, call_ms=row[2])
+        for row, (path, batch) in zip(costs, itertools.product(options.files, BATCHES), strict=True)
+    ]
     columns = ["file", "batch", "bare ms", "ours ms", "ours slower by %", "from", "to"]
     others = [
         "file",
@@ -139,12 +171,13 @@ def main() -> None:
         "our bench's p50 ms",
         "the other's",
         "apart by %",
-        "middle round apart by %",
+        "from",
+        "to",
     ]
     notes = (
         "First: lower quartiles of bare calls of the engine and of our runner's, in turns, with a 99.8 % interval of"
-        " the ratio. Second: medians of `distill bench` and of another tool, run one after the other in rounds; of each"
-        " the round with the least median. Pictures of the working size, in memory."
+        " the ratio. Second: medians of `distill bench` and of another tool, two processes that take turns; the"
+        " middle one of several rounds, and the rounds that are furthest apart. Pictures of the working size, in memory."
     )
     results_page("Runners against bare engines", notes, [Table(columns, costs), Table(others, tools)], options.out)
 
