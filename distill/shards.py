@@ -110,7 +110,11 @@ class Sample:
         return tuple(task for task in Task if f"{task}.png" in self.files)
 
     def label(self, task: Task, manifest: Manifest | None = None) -> Label:
-        """The label of one task."""
+        """The label of one task.
+
+        Raises:
+            DistillError: It is missing or damaged; names the sample.
+        """
         gauge = Gauge(self.meta.get("gauge", Gauge.METRIC)) if task is Task.DEPTH else None
         classes: tuple[str, ...] = ()
         if manifest is not None and task is Task.SEMANTIC:
@@ -118,7 +122,10 @@ class Sample:
         if task is Task.REFERRING:
             classes = tuple(self.meta.get("referring", ()))
         instances = {int(k): str(v) for k, v in self.meta.get("instances", {}).items()} if task is Task.INSTANCE else {}
-        return decode_label(task, self.files, gauge=gauge, classes=classes, instance_classes=instances)
+        try:
+            return decode_label(task, self.files, gauge=gauge, classes=classes, instance_classes=instances)
+        except DistillError as error:
+            raise DistillError(f"sample {self.key}: {error.message}", hint=error.hint) from error
 
 
 def write_shard(path: Path, samples: Iterable[Sample]) -> ShardEntry:

@@ -34,6 +34,7 @@ def test_version_and_help():
         (("export", "nowhere"), "nowhere"),
         (("bench", "nowhere.onnx"), "nowhere.onnx"),
         (("predict", "nowhere.onnx", "nothing.jpg"), "no"),
+        (("bench", "any.onnx", "--compare", "pyproject.toml"), "--compare pyproject.toml: not a readable bench.json"),
         (("predict", "any.onnx", "any.jpg", "--rate", "nan"), "--rate nan: not a positive number"),
         (("predict", "any.onnx", "any.jpg", "--latency", "-1"), "--latency -1: not a positive number"),
     ],

@@ -84,9 +84,12 @@ def read_base(path: Path) -> dict[str, Any]:
         UsageError: There is none.
     """
     try:
-        return json.loads(path.read_text())
+        base = json.loads(path.read_text())
     except (OSError, ValueError) as error:
         raise UsageError(f"--compare {path}: not a readable bench.json", hint="make one with --out") from error
+    if not isinstance(base, dict) or not isinstance(base.get("timings"), list):
+        raise UsageError(f"--compare {path}: not a result of distill bench", hint="give the bench.json of --out")
+    return base
 
 
 def parse_size(word: str, option: str = "--size") -> tuple[int, int]:

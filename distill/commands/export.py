@@ -13,9 +13,13 @@ from distill.errors import UsageError
 
 _STRIDE, _LARGEST = 32, 4096
 """Of nearly all backbones the coarsest stride; and what memory allows."""
+_OF_ONE = ("max_delta1", "max_normals_deg", "max_miou", "max_pmf1")
+_OF_SEVERAL = ("calibrate", "seconds", "threads", "sensitivity", "min_gain")
+"""Options that only the plain ``--to onnx`` knows, and those that it does not."""
 
 
 def export(
+    context: typer.Context,
     run: Annotated[Path, typer.Argument(help="Run folder that distill train wrote.")],
     to: Annotated[
         str,
@@ -87,8 +91,17 @@ def export(
     from distill.export.parity import Budgets
 
     console = Console(as_json=as_json)
+    is_plain = to == "onnx" and not working and picture is None
+    unused = [
+        "--" + name.replace("_", "-")
+        for name in (_OF_SEVERAL if is_plain else _OF_ONE)
+        if str(getattr(context.get_parameter_source(name), "name", "")) == "COMMANDLINE"
+    ]
+    if unused:
+        whom = "--to onnx alone" if is_plain else f"--to {to}"
+        console.warn(f"{', '.join(unused)}: not used by {whom}")
     sizes_hw = [working_size(word) for word in working or ()]
-    if to == "onnx" and not sizes_hw and picture is None:
+    if is_plain:
         from distill.commands.exporting import run_export, show_plan
         from distill.commands.exporting import text_of as text_of_onnx
 

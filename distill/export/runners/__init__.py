@@ -44,6 +44,8 @@ def open_runner(
         UsageError: No such file, or a suffix that no engine reads.
         DistillError: The file is damaged, not a student, or made for another machine.
     """
+    if path.is_dir():
+        raise UsageError(f"{path}: a folder, not an exported file", hint="open a run folder with distill.load")
     if not path.is_file():
         raise UsageError(f"{path}: no such file", hint="check the path")
     entry = ENGINES.get(path.suffix.lower())
