@@ -176,8 +176,8 @@ def main() -> None:
     ]
     notes = (
         "First: lower quartiles of bare calls of the engine and of our runner's, in turns, with a 99.8 % interval of"
-        " the ratio. Second: medians of `distill bench` and of another tool, two processes that take turns; the"
-        " middle one of several rounds, and the rounds that are furthest apart. Pictures of the working size, in memory."
+        " the ratio. Second: medians of `distill bench` and of another tool, two processes that take turns; the middle"
+        " one of several rounds, and the rounds that are furthest apart. Pictures of the working size, in memory."
     )
     results_page("Runners against bare engines", notes, [Table(columns, costs), Table(others, tools)], options.out)
 
