@@ -63,7 +63,9 @@ def run_exports(
 
     folder = out or run / "export"
     if folder.suffix or folder.is_file():
-        raise UsageError(f"--out {folder}: several targets need a folder", hint="give --out the name of a folder")
+        raise UsageError(
+            f"--out {folder}: all but the plain --to onnx write several files", hint="give --out the name of a folder"
+        )
     open_rundir(folder)
     asked = set(targets)
     targets = _with_siblings(targets, console)

@@ -118,7 +118,9 @@ def export(
     from distill.commands.artefacts import plan_exports, run_exports, text_of
     from distill.recipe.target import TARGETS, load_target
 
-    words = list(TARGETS) if to == "all" else [word.strip() for word in to.split(",") if word.strip()]
+    words = [word.strip() for word in to.split(",") if word.strip()]
+    if "all" in words:
+        words = list(dict.fromkeys([*TARGETS, *(word for word in words if word != "all")]))
     targets = dict(load_target(word) for word in words)
     if plan:
         plan_exports(run, targets, out, samples, num_samples, console)

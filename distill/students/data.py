@@ -24,7 +24,7 @@ from torch.utils.data import Dataset
 
 from distill.errors import DistillError
 from distill.students.index import Entry
-from distill.students.pixels import CHANNELS, STORED, decode_photo, decode_task
+from distill.students.pixels import CHANNELS, STORED, decode_photo, decode_task, photo_size
 from distill.tasks import Task
 
 
@@ -145,9 +145,12 @@ class PhotoSet(Dataset[dict[str, Tensor]]):
     def _decode(self, entry: Entry) -> dict[str, ndarray]:
         sample = entry.read()
         name = f"{entry.shard}: {entry.key}"
+        photo_hw = photo_size(sample.photo)
         decoded: dict[str, ndarray] = {"image": decode_photo(sample.photo, self.size_hw, name)}
         for task in self.tasks:
-            value, confidence = decode_task(task, sample.files, entry.class_of, self.size_hw, name, self._num_classes)
+            value, confidence = decode_task(
+                task, sample.files, entry.class_of, self.size_hw, name, self._num_classes, photo_hw
+            )
             decoded[str(task)], decoded[f"{task}_confidence"] = value, confidence
         decoded["quality"] = np.array([entry.quality[task] for task in self.tasks], np.float32)
         return decoded

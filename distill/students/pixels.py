@@ -18,6 +18,7 @@ from distill.tasks import IGNORE_INSTANCE, IGNORE_SEMANTIC, Task
 CHANNELS = {Task.DEPTH: (), Task.NORMALS: (3,), Task.SEMANTIC: (), Task.INSTANCE: ()}
 STORED = {Task.DEPTH: np.uint16, Task.NORMALS: np.uint8, Task.SEMANTIC: np.uint8, Task.INSTANCE: np.uint16}
 _NUM_IDS = 65536
+_ROUNDING_PX = 2
 _EXIF_ORIENTATION = 0x0112
 _FIRST_SIDEWAYS = 5
 """EXIF orientations from this one on swap height and width."""
@@ -57,6 +58,17 @@ def _open_reduced(data: bytes, size_hw: tuple[int, int]) -> Image.Image | None:
     return picture
 
 
+def photo_size(data: bytes) -> tuple[int, int] | None:
+    """(height, width) of the photo with its orientation applied, from its header; None where Pillow knows no such."""
+    try:
+        with Image.open(io.BytesIO(data)) as picture:
+            width, height = picture.size
+            is_sideways = picture.getexif().get(_EXIF_ORIENTATION, 1) >= _FIRST_SIDEWAYS
+    except (OSError, ValueError, SyntaxError):
+        return None
+    return (width, height) if is_sideways else (height, width)
+
+
 def decode_task(
     task: Task,
     files: dict[str, bytes],
@@ -64,11 +76,13 @@ def decode_task(
     size_hw: tuple[int, int],
     name: str,
     num_classes: int | None = None,
+    photo_hw: tuple[int, int] | None = None,
 ) -> tuple[Shaped[ndarray, "h w *c"], UInt8[ndarray, "h w"]]:
     """(stored values, confidence; 0 where invalid) at this size; all invalid where the sample lacks the task.
 
     Raises:
-        DistillError: A map is damaged, of another kind, or holds a class beyond the `num_classes` of the list.
+        DistillError: A map is damaged, of another kind, of another shape than the photo (`photo_hw`), or holds a class
+            beyond the `num_classes` of the list.
     """
     source = task
     if task is Task.SEMANTIC and "semantic.png" not in files:
@@ -80,6 +94,11 @@ def decode_task(
         stored = _as_classes(stored, source, class_of)
     if stored.dtype != STORED[task] or stored.shape[2:] != CHANNELS[task]:
         raise DistillError(f"{name}.{task}.png holds {stored.dtype} of shape {stored.shape}", hint="rebuild the shard")
+    if photo_hw is not None and not _has_shape_of(stored.shape[:2], photo_hw):
+        raise DistillError(
+            f"{name}.{source}.png is {stored.shape[0]}x{stored.shape[1]}, its photo {photo_hw[0]}x{photo_hw[1]}",
+            hint="maps may be smaller than their photo, but show all of it, the same way up; label it again",
+        )
     value = _resize_nearest(stored, size_hw)
     if task is Task.SEMANTIC:
         valid = value != IGNORE_SEMANTIC
@@ -100,6 +119,12 @@ def decode_task(
         return value, np.where(valid, 255, 0).astype(np.uint8)
     confidence = _resize_nearest(decode_map(files[confidence_name], f"{name}.{confidence_name}"), size_hw)
     return value, np.where(valid, confidence, 0).astype(np.uint8)
+
+
+def _has_shape_of(map_hw: tuple[int, ...], photo_hw: tuple[int, int]) -> bool:
+    """Whether sides have the same ratio, up to the rounding of each to whole pixels."""
+    (height, width), (photo_height, photo_width) = map_hw, photo_hw
+    return abs(height * photo_width - width * photo_height) <= max(photo_height, photo_width) * _ROUNDING_PX
 
 
 def _as_classes(stored: Shaped[ndarray, "h w"], source: Task, class_of: Mapping[int, int]) -> UInt8[ndarray, "h w"]:
