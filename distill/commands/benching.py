@@ -48,8 +48,10 @@ def run_bench(
     from distill.commands.bench_report import write_pages
     from distill.export.runners import num_cores
     from distill.export.timing import YARDSTICK, time_runners
-    from distill.rundir import machine, versions
+    from distill.rundir import machine, open_rundir, versions
 
+    if out is not None:
+        open_rundir(out)
     busy = os.getloadavg()[0]
     if busy > num_cores():
         console.warn(f"the machine is busy (load {busy:.1f}): timings will be slow and uneven")

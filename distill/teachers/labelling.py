@@ -130,7 +130,7 @@ class Job:
         path = self.page_path(index)
         try:
             page = Page.model_validate_json(path.read_text())
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):  # an --out that is a file is refused when it is made
             return None
         except ValueError as error:
             raise UsageError(f"{path}: damaged", hint="delete it and run again") from error
