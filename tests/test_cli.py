@@ -35,7 +35,7 @@ def test_version_and_help():
         (("bench", "nowhere.onnx"), "nowhere.onnx"),
         (("predict", "nowhere.onnx", "nothing.jpg"), "no"),
         (("bench", "any.onnx", "--compare", "pyproject.toml"), "--compare pyproject.toml: not a readable bench.json"),
-        (("label", "--teacher", "synthetic", "--out", "README.md"), "README.md: cannot be used as a folder"),
+        (("label", "--teacher", "synthetic", "--out", __file__), "cannot be used as a folder"),
         (("predict", "any.onnx", "any.jpg", "--rate", "nan"), "--rate nan: not a positive number"),
         (("predict", "any.onnx", "any.jpg", "--latency", "-1"), "--latency -1: not a positive number"),
     ],

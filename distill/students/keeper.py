@@ -151,7 +151,7 @@ class Keeper(L.Callback):
         if self._doubts:
             row |= {f"doubted_{task}": round(module.doubts.share(task), 4) for task in module.student.spec.tasks}
         self.history.append(row)
-        unscored = [str(task) for task in module.student.spec.tasks if not any(key.startswith(task) for key in found)]
+        unscored = [str(task) for task in module.student.spec.answers if not any(key.startswith(task) for key in found)]
         if unscored and len(self.history) == 1:
             self._say(f"no validation photo has a label for {', '.join(unscored)}: left out of the score")
         for logger in trainer.loggers:

@@ -6,6 +6,7 @@ These few numbers choose the best weights. `distill evaluate` gives the full set
 from __future__ import annotations
 
 import torch
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from distill.spec import StudentSpec
@@ -33,10 +34,11 @@ class Scores:
         self._depth = torch.zeros(3, dtype=torch.float64, device=device)
         self._normals = torch.zeros(2, dtype=torch.float64, device=device)
         self._confusion = torch.zeros(self._classes**2, dtype=torch.float64, device=device)
+        self._instances = torch.zeros(2, dtype=torch.float64, device=device)
 
     def sums(self) -> tuple[Tensor, ...]:
         """All sums, to be added up over ranks in place."""
-        return self._depth, self._normals, self._confusion
+        return self._depth, self._normals, self._confusion, self._instances
 
     @torch.no_grad()
     def update(self, outputs: dict[str, Tensor], batch: Batch) -> None:
@@ -52,6 +54,11 @@ class Scores:
             valid = (batch.weights[Task.SEMANTIC] > 0) & (batch.semantic < self._classes)
             pairs = batch.semantic[valid] * self._classes + outputs["semantic"][valid].long()
             self._confusion += torch.bincount(pairs, minlength=self._classes**2).double()
+
+        if batch.instance is not None:
+            weight = batch.weights[Task.INSTANCE]
+            for predicted, truth, known in zip(outputs["instance"], batch.instance, weight > 0, strict=True):
+                self._instances += matches(predicted[known].long(), truth[known]).double()
 
     def _add_depth(self, value: Tensor, target: Tensor, weight: Tensor) -> None:
         """Sums of (AbsRel, delta1, pixels); for relative gauges (aligned absolute error, share below 0.25, images)."""
@@ -87,6 +94,9 @@ class Scores:
         if self._spec.semantic is not None and bool(self._confusion.sum() > 0):
             found["semantic_miou"] = self._miou()
             parts.append(found["semantic_miou"])
+        if self._spec.instance is not None and bool(self._instances[1] > 0):
+            found["instance_f1"] = float(self._instances[0] / self._instances[1])
+            parts.append(found["instance_f1"])
         return found | {"score": sum(parts) / max(1, len(parts))}
 
     def _miou(self) -> float:
@@ -95,3 +105,17 @@ class Scores:
         union = confusion.sum(dim=0) + confusion.sum(dim=1) - hit
         present = confusion.sum(dim=1) > 0
         return float((hit / union.clamp(min=EPSILON))[present].mean()) if bool(present.any()) else 0.0
+
+
+def matches(predicted: Int[Tensor, " n"], truth: Int[Tensor, " n"]) -> Float[Tensor, " 2"]:
+    """(twice the instances that match, instances of either side) of one picture's pixels; their quotient is the F1.
+
+    Two match that share more than half of the pixels of both together, so that none matches twice. 0 is background.
+    """
+    ids, index = torch.unique(torch.cat([predicted.new_zeros(1), predicted]), return_inverse=True)
+    true_ids, true_index = torch.unique(torch.cat([truth.new_zeros(1), truth]), return_inverse=True)
+    shape = (len(true_ids), len(ids))
+    shared = torch.bincount(true_index * len(ids) + index, minlength=shape[0] * shape[1]).view(shape)
+    union = shared.sum(dim=0) + shared.sum(dim=1, keepdim=True) - shared
+    hits = (2 * shared[1:, 1:] > union[1:, 1:]).sum()
+    return torch.stack([2 * hits, hits.new_tensor(shape[0] + shape[1] - 2)]).float()

@@ -2,12 +2,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 import torch
 
 from distill.recipe import load_recipe
 from distill.recipe.training import StudentRecipe
 from distill.students.curves import write_history
-from distill.students.scores import Scores
+from distill.students.scores import Scores, matches
 from distill.students.student import build_spec
 from distill.students.targets import Batch
 from distill.tasks import Task
@@ -29,3 +30,19 @@ def test_a_task_without_a_labelled_pixel_has_no_score(tmp_path: Path) -> None:
     assert scores.compute() == {"semantic_miou": 1.0, "score": 1.0}
     write_history(tmp_path, [{"epoch": 1, "val_score": float("inf")}])
     assert "null" in (tmp_path / "history.json").read_text()
+
+
+@pytest.mark.parametrize(
+    ("predicted", "truth", "wanted"),
+    [
+        ([1, 1, 0, 2, 2], [7, 7, 0, 9, 9], (4, 4)),
+        ([1, 1, 0, 0, 0], [7, 7, 0, 9, 9], (2, 3)),
+        ([1, 1, 1, 1, 0], [7, 7, 9, 9, 0], (0, 3)),  # half is not more than half
+        ([0, 0, 0, 0, 0], [0, 0, 0, 0, 0], (0, 0)),
+        ([3, 0, 0, 0, 0], [0, 0, 0, 0, 0], (0, 1)),
+        ([], [], (0, 0)),
+    ],
+)
+def test_instances_match_by_more_than_half(predicted: list[int], truth: list[int], wanted: tuple[int, int]) -> None:
+    found = matches(torch.tensor(predicted, dtype=torch.long), torch.tensor(truth, dtype=torch.long))
+    assert found.tolist() == list(wanted)
