@@ -116,3 +116,10 @@ def test_a_folder_without_a_manifest_is_explained(tmp_path: Path):
     (tmp_path / "dataset.json").write_text("{")
     with pytest.raises(UsageError, match="damaged"):
         read_manifest(tmp_path)
+
+
+def test_a_damaged_label_names_its_sample():
+    whole = sample("a")
+    damaged = Sample("a", {**whole.files, "depth.png": whole.files["depth.png"][:40]})
+    with pytest.raises(DistillError, match=r"sample a: depth\.png"):
+        damaged.label(Task.DEPTH)

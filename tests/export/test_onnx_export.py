@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-from distill.errors import DistillError
+from distill.errors import DistillError, UsageError
 from distill.export.onnx import export_onnx
 from distill.export.runners import ModuleRunner, open_runner
 from distill.spec import METADATA_KEY, parse_spec
@@ -76,4 +76,10 @@ def test_what_onnx_cannot_say_is_a_sentence(student: Student, tmp_path: Path) ->
 
     with pytest.raises(DistillError, match="cannot be expressed in ONNX"):
         export_onnx(Stubborn(), student.spec, tmp_path / "a.onnx")
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_operator_set_that_cannot_be_written_is_refused(student: Student, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="--opset 99: the exporter cannot write it"):
+        export_onnx(student, student.spec, tmp_path / "a.onnx", opset=99)
     assert not list(tmp_path.iterdir())

@@ -241,3 +241,12 @@ def test_a_file_for_one_size_of_pictures_alone(cli, run_dir: Path, tmp_path: Pat
                 runner(np.zeros((1, 60, 80, 3), np.uint8))
     shape = onnx.load(out / "small.onnx").graph.input[0].type.tensor_type.shape.dim
     assert [side.dim_value for side in shape][1:] == [120, 160, 3]
+
+
+def test_nothing_left_of_what_was_asked_for_is_a_failure(cli, run_dir: Path, tmp_path: Path) -> None:
+    words = ("export", run_dir, "--num-samples", 2, "--seconds", 0.05, "--threads", 1, "--min-gain", 1000)
+    code, found = cli.json(*words, "--to", "onnx-int8", "--out", tmp_path / "a", "--max-miou", 0.5)
+    assert code == 1 and not found["passed"]
+    assert {row["target"]: row["status"] for row in found["targets"]} == {"onnx": "passed", "onnx-int8": "refused"}
+    code, found = cli.json(*words, "--to", "onnx,onnx-int8", "--out", tmp_path / "b")
+    assert code == 0 and found["passed"]
