@@ -19,6 +19,7 @@ import re
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -92,23 +93,31 @@ def our_bench(path: Path, threads: int, batch: int, seconds: float) -> list[str]
 
 def in_turns(commands: list[list[str]], turn_s: float) -> list[str]:
     """What these print; at each moment one of them runs, and the others are halted."""
-    started = [subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) for command in commands]
-    running = list(started)
-    for process in running:
-        process.send_signal(signal.SIGSTOP)
-    while running:
-        for process in list(running):
-            process.send_signal(signal.SIGCONT)
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(turn_s)
-                running.remove(process)
-                continue
+    with contextlib.ExitStack() as stack:
+        # Into files: nobody reads while they run, and a full pipe would hold its writer for good.
+        files = [stack.enter_context(tempfile.TemporaryFile()) for _ in commands]
+        started = [
+            subprocess.Popen(command, stdout=file, stderr=subprocess.DEVNULL)
+            for command, file in zip(commands, files, strict=True)
+        ]
+        for process in started:
+            stack.callback(process.kill)
             process.send_signal(signal.SIGSTOP)
-    said = [process.communicate()[0].decode() for process in started]
-    for command, process in zip(commands, started, strict=True):
-        if process.returncode:
-            raise SystemExit(f"{' '.join(command)} ended with {process.returncode}")
-    return said
+        running = list(started)
+        while running:
+            for process in list(running):
+                process.send_signal(signal.SIGCONT)
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    process.wait(turn_s)
+                    running.remove(process)
+                    continue
+                process.send_signal(signal.SIGSTOP)
+        for command, process in zip(commands, started, strict=True):
+            if process.returncode:
+                raise SystemExit(f"{' '.join(command)} ended with {process.returncode}")
+        for file in files:
+            file.seek(0)
+        return [file.read().decode() for file in files]
 
 
 def loop(path: Path, threads: int, batch: int, seconds: float) -> None:

@@ -28,10 +28,9 @@ def text_of(result: dict[str, Any]) -> str:
 
 
 def write_pages(result: dict[str, Any], out: Path) -> None:
-    """Write ``bench.json`` with every call, ``bench.md`` and ``bench.html``."""
+    """Write ``bench.json`` with every call, ``bench.md`` and ``bench.html`` into this folder, which exists."""
     from distill.images import write_atomic
     from distill.report import Report, Section, Table, to_html, to_markdown
-    from distill.rundir import open_rundir
 
     page = Report(
         title="Speed",
@@ -43,7 +42,6 @@ def write_pages(result: dict[str, Any], out: Path) -> None:
         ],
         facts={"date": result["date"], **result["machine"], **result["versions"]},
     )
-    open_rundir(out)
     write_atomic(out / "bench.json", json.dumps(result, indent=2).encode())
     write_atomic(out / "bench.md", to_markdown(page).encode())
     write_atomic(out / "bench.html", to_html(page).encode())

@@ -188,12 +188,14 @@ def _open(path: Path, threads: int | None, taken: set[str]) -> tuple[str, Runner
 
 
 def _size_bytes(path: Path) -> int:
-    """Of the weights: the file's, those of all files that a file of buckets names, or the run's."""
+    """Of all files that hold the subject: a run's weights, OpenVINO's two, those that a file of buckets names."""
+    from distill.export.artefact import files_of
     from distill.export.runners.buckets import SUFFIX, parts_of
 
     if path.is_dir():
         return (path / "weights.safetensors").stat().st_size
-    return sum(part.stat().st_size for part in (parts_of(path) if path.suffix == SUFFIX else [path]))
+    parts = parts_of(path) if path.suffix == SUFFIX else [path]
+    return sum(file.stat().st_size for part in parts for file in files_of(part))
 
 
 def _engines_of(

@@ -92,14 +92,7 @@ def export(
 
     console = Console(as_json=as_json)
     is_plain = to == "onnx" and not working and picture is None
-    unused = [
-        "--" + name.replace("_", "-")
-        for name in (_OF_SEVERAL if is_plain else _OF_ONE)
-        if str(getattr(context.get_parameter_source(name), "name", "")) == "COMMANDLINE"
-    ]
-    if unused:
-        whom = "--to onnx alone" if is_plain else f"--to {to}"
-        console.warn(f"{', '.join(unused)}: not used by {whom}")
+    _say_unused(context, console, _OF_SEVERAL if is_plain else _OF_ONE, "onnx alone" if is_plain else to)
     sizes_hw = [working_size(word) for word in working or ()]
     if is_plain:
         from distill.commands.exporting import run_export, show_plan
@@ -145,6 +138,14 @@ def export(
         console.result(found, text_of(found))
     if not found["passed"]:
         raise typer.Exit(1)
+
+
+def _say_unused(context: typer.Context, console: Console, names: tuple[str, ...], to: str) -> None:
+    """Warn of those of these options that were given although this target does not look at them."""
+    given = [name for name in names if getattr(context.get_parameter_source(name), "name", "") == "COMMANDLINE"]
+    if given:
+        words = ", ".join("--" + name.replace("_", "-") for name in given)
+        console.warn(f"{words}: not used by --to {to}")
 
 
 def working_size(word: str) -> tuple[int, int]:

@@ -23,8 +23,9 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from distill.errors import DistillError
+from distill.images import picture_size_hw
 from distill.students.index import Entry
-from distill.students.pixels import CHANNELS, STORED, decode_photo, decode_task, photo_size
+from distill.students.pixels import CHANNELS, STORED, decode_photo, decode_task
 from distill.tasks import Task
 
 
@@ -145,8 +146,8 @@ class PhotoSet(Dataset[dict[str, Tensor]]):
     def _decode(self, entry: Entry) -> dict[str, ndarray]:
         sample = entry.read()
         name = f"{entry.shard}: {entry.key}"
-        photo_hw = photo_size(sample.photo)
         decoded: dict[str, ndarray] = {"image": decode_photo(sample.photo, self.size_hw, name)}
+        photo_hw = picture_size_hw(sample.photo, name)
         for task in self.tasks:
             value, confidence = decode_task(
                 task, sample.files, entry.class_of, self.size_hw, name, self._num_classes, photo_hw

@@ -102,12 +102,11 @@ def read_lessons(recipe: TrainRecipe) -> Lessons:
     """The samples in the recipe's shards, split, and the contract that follows from them.
 
     Raises:
-        UsageError: A missing task, class lists or gauges that differ, an empty split, a metric loss on relative labels.
+        UsageError: A missing task, class lists or gauges that differ, an empty split, a metric loss on relative labels,
+            a GPU that is not there.
     """
-    if recipe.train.accelerator in ("gpu", "cuda") and not torch.cuda.is_available():
-        raise UsageError(
-            f"train.accelerator={recipe.train.accelerator}: torch finds no GPU here", hint="leave it out, or choose cpu"
-        )
+    if recipe.train.accelerator == "gpu" and not torch.cuda.is_available():
+        raise UsageError("train.accelerator=gpu: torch finds no GPU here", hint="leave it out, or choose cpu")
     index = read_index(recipe.shards, recipe.tasks)
     train, val = split(index.entries, recipe.data.val_fraction)
     if Task.DEPTH in index.tasks:
@@ -137,7 +136,8 @@ def fit(recipe: TrainRecipe, lessons: Lessons, run_dir: Path, voice: Voice, *, r
         resume: Go on from the folder's last checkpoint.
 
     Raises:
-        DistillError: A photo cannot be decoded, pretrained weights cannot be had, or the loss is no number.
+        DistillError: A photo cannot be decoded, pretrained weights cannot be had, or the loss or every score is
+            no number.
     """
     seed_everything(recipe.train.seed)
     student = build_student(recipe.student, lessons.spec)

@@ -58,17 +58,6 @@ def _open_reduced(data: bytes, size_hw: tuple[int, int]) -> Image.Image | None:
     return picture
 
 
-def photo_size(data: bytes) -> tuple[int, int] | None:
-    """(height, width) of the photo with its orientation applied, from its header; None where Pillow knows no such."""
-    try:
-        with Image.open(io.BytesIO(data)) as picture:
-            width, height = picture.size
-            is_sideways = picture.getexif().get(_EXIF_ORIENTATION, 1) >= _FIRST_SIDEWAYS
-    except (OSError, ValueError, SyntaxError):
-        return None
-    return (width, height) if is_sideways else (height, width)
-
-
 def decode_task(
     task: Task,
     files: dict[str, bytes],

@@ -16,7 +16,7 @@ from distill.images import decode_rgb, encode_jpeg, encode_map
 from distill.students.batches import AheadLoader, EpochBatches, build_loader
 from distill.students.data import PhotoSet
 from distill.students.index import read_index, split
-from distill.students.pixels import decode_photo, decode_task, photo_size
+from distill.students.pixels import decode_photo, decode_task
 from distill.students.targets import unpack
 from distill.tasks import FAR_WARP, Gauge, Task, unwarp_depth
 
@@ -215,11 +215,6 @@ def test_a_class_beyond_the_list_is_refused_by_name() -> None:
 
 
 def test_a_map_of_another_shape_than_its_photo_is_refused_by_name() -> None:
-    photo = io.BytesIO()
-    turned = Image.Exif()
-    turned[0x0112] = 6
-    Image.new("RGB", (64, 48)).save(photo, "JPEG", exif=turned)
-    assert photo_size(photo.getvalue()) == (64, 48) and photo_size(b"nothing") is None
     files = {"semantic.png": encode_map(np.zeros((33, 25), np.uint8))}
     assert decode_task(Task.SEMANTIC, files, {}, (8, 8), "a.tar: k", 5, (64, 48))[0].shape == (8, 8)  # half, rounded up
     with pytest.raises(DistillError, match=r"a.tar: k.semantic.png is 33x25, its photo 48x64"):
