@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from distill.database import open_database
 from distill.errors import DistillError
 from distill.owners import MAKE_SPACE, Owner, alive
 
@@ -94,12 +95,9 @@ class Ledger:
             raise DistillError(f"{folder}: cannot be used as a folder: {error.strerror}", hint=MAKE_SPACE) from error
         self._owner = Owner(folder)
         with self._guarded():
-            # Transactions are ours to begin; threads take turns by the lock.
-            self._db = sqlite3.connect(self.path, timeout=60, isolation_level=None, check_same_thread=False)
-            self._db.execute("PRAGMA journal_mode=WAL")
             # A crash of the process loses nothing; a power cut loses the last moments, which the answers still tell.
-            self._db.execute("PRAGMA synchronous=NORMAL")
-            self._db.executescript(_SCHEMA)
+            # Threads take turns by the lock.
+            self._db = open_database(self.path, _SCHEMA, synchronous="NORMAL")
 
     def close(self) -> None:
         """Give the file back; the owner's calls in flight become anyone's to ask again."""

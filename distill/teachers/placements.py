@@ -13,9 +13,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from distill.database import open_database
 from distill.images import Photo
 from distill.teachers.base import Answer, Question
 from distill.teachers.register import METHOD, Placement
+
+_SCHEMA = "CREATE TABLE IF NOT EXISTS placements (key TEXT PRIMARY KEY, placement TEXT NOT NULL);"
 
 
 class Placements:
@@ -45,12 +48,8 @@ class Placements:
     def _open(self) -> sqlite3.Connection:
         if self._db is None:
             self._path.parent.mkdir(parents=True, exist_ok=True)
-            db = sqlite3.connect(self._path, timeout=30, isolation_level=None, check_same_thread=False)
-            db.execute("PRAGMA journal_mode=WAL")
             # What a power cut loses is looked for again.
-            db.execute("PRAGMA synchronous=OFF")
-            db.execute("CREATE TABLE IF NOT EXISTS placements (key TEXT PRIMARY KEY, placement TEXT NOT NULL)")
-            self._db = db
+            self._db = open_database(self._path, _SCHEMA, synchronous="OFF")
         return self._db
 
 
