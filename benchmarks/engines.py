@@ -2,7 +2,8 @@
 
     python benchmarks/engines.py exported/nano.onnx exported/nano.xml [--seconds 3] [--rounds 3] [--out page.md]
 
-Overhead: for each file and batch, bare calls of the engine and calls of our runner, in turns. Agreement: the median
+Overhead: for each file and batch, calls of the engine that our runner has loaded and calls of the runner, one by one;
+then calls of an engine that was opened without us and of the runner, in turns. Agreement: the median
 that `distill bench` reports, beside that of OpenVINO's own benchmark_app (.xml) or of a bare loop (.onnx), each in a
 process of its own. The two take turns, a fifth of a second or a dozen calls long: one is halted while the other runs,
 so that both see the same machine, whose speed changes by itself. The few calls that a halt falls into hardly move a
@@ -29,7 +30,7 @@ from machine import results_page
 
 from distill.export.comparing import compare_calls
 from distill.export.runners import num_cores, open_runner
-from distill.export.timing import bench_picture, time_calls
+from distill.export.timing import bench_picture, time_calls, time_turns
 from distill.report.blocks import Table
 
 BATCHES = (1, 8)
@@ -60,14 +61,34 @@ def pictures(path: Path, batch: int, threads: int) -> tuple[Any, str]:
 
 
 def overhead(path: Path, batch: int, threads: int, seconds: float) -> list[Any]:
-    """A row: the engine's own calls and ours, in turns."""
+    """A row: the loaded engine's own call and ours, call by call; then an engine that was opened bare, in turns."""
     images, name = pictures(path, batch, threads)
-    engine = bare(path, threads, name)
     with open_runner(path, threads=threads) as runner:
-        measured = time_calls({"bare": lambda: engine(images), "ours": lambda: runner(images)}, seconds=seconds)
+        own = runner.bare(images)
+        if own is None:
+            raise SystemExit(f"{path}: {runner.engine} has no bare call")
+        calls = {"bare": own, "ours": lambda: runner(images)}
+        turns = time_turns(calls, seconds=seconds, together={"bare": "ours"})
+        added = [percent(value) for value in paired(turns["ours"], turns["bare"])]
+        engine = bare(path, threads, name)
+        measured = time_calls({"bare": lambda: engine(images), "ours": calls["ours"]}, seconds=seconds)
     found = compare_calls(measured["bare"], measured["ours"])
-    slower = [100 * (ratio - 1) for ratio in (found.ratio, found.low, found.high)]
-    return [path.name, batch, found.base_ms, found.new_ms, *slower]
+    bare_ms = float(np.median(np.concatenate(turns["bare"])))
+    return [path.name, batch, bare_ms, *added, *map(percent, (found.ratio, found.low, found.high))]
+
+
+def percent(ratio: float) -> float:
+    return 100 * (ratio - 1)
+
+
+def paired(new: list[list[float]], base: list[list[float]]) -> tuple[float, float, float]:
+    """The median ratio of neighbouring calls, with its 99.8 % interval; whole turns are drawn again and again."""
+    ratios = [np.array(ours) / np.array(theirs) for ours, theirs in zip(new, base, strict=True)]
+    random = np.random.default_rng(0)
+    picks = random.integers(0, len(ratios), (2000, len(ratios)))
+    drawn = [np.median(np.concatenate([ratios[turn] for turn in pick])) for pick in picks]
+    low, high = np.percentile(drawn, [0.1, 99.9])
+    return float(np.median(np.concatenate(ratios))), float(low), float(high)
 
 
 def benchmark_app(path: Path, threads: int, batch: int, seconds: float) -> list[str]:
@@ -172,7 +193,7 @@ def main() -> None:
         agreement(path, options.threads, batch, options.seconds, options.rounds, call_ms=row[2])
         for row, (path, batch) in zip(costs, itertools.product(options.files, BATCHES), strict=True)
     ]
-    columns = ["file", "batch", "bare ms", "ours ms", "ours slower by %", "from", "to"]
+    columns = ["file", "batch", "bare ms", "ours adds %", "from", "to", "a bare session: slower by %", "from", "to"]
     others = [
         "file",
         "batch",
@@ -184,9 +205,10 @@ def main() -> None:
         "to",
     ]
     notes = (
-        "First: lower quartiles of bare calls of the engine and of our runner's, in turns, with a 99.8 % interval of"
-        " the ratio. Second: medians of `distill bench` and of another tool, two processes that take turns; the middle"
-        " one of several rounds, and the rounds that are furthest apart. Pictures of the working size, in memory."
+        "First: the loaded engine's own call and our runner's around it, call by call: the median ratio of neighbours"
+        " with its 99.8 % interval; then lower quartiles against an engine opened without us, in turns of 0.2 s."
+        " Second: medians of `distill bench` and of another tool, two processes that take turns; the middle one of"
+        " several rounds, and the rounds that are furthest apart. Pictures of the working size, in memory."
     )
     results_page("Runners against bare engines", notes, [Table(columns, costs), Table(others, tools)], options.out)
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+import torch
 
 from distill.commands.subject import open_subject
 from distill.errors import DistillError, UsageError
@@ -100,7 +101,19 @@ def test_a_missing_engine_names_its_extra(onnx_file: Path, monkeypatch: pytest.M
 
 
 def test_a_closed_runner_says_so(onnx_file: Path) -> None:
-    runner = open_runner(onnx_file)
+    runner, images = open_runner(onnx_file), np.zeros((1, 40, 50, 3), np.uint8)
+    runner(images)
     runner.close()
     with pytest.raises(DistillError, match="the runner is closed"):
-        runner(np.zeros((1, 8, 8, 3), np.uint8))
+        runner(images)
+
+
+def test_what_was_right_before_does_not_make_the_next_right(onnx_file: Path) -> None:
+    images = np.zeros((1, 40, 50, 3), np.uint8)
+    with open_runner(onnx_file, threads=1) as runner:
+        for kind in (images, torch.from_numpy(images)):
+            runner(kind)
+            for wrong in (images.astype(np.float32), torch.from_numpy(images).float(), images[0], images[..., :2]):
+                with pytest.raises(DistillError, match="not uint8"):
+                    runner(wrong)
+            runner(kind)
