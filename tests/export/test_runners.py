@@ -111,6 +111,8 @@ def test_a_closed_runner_says_so(onnx_file: Path) -> None:
 def test_what_was_right_before_does_not_make_the_next_right(onnx_file: Path) -> None:
     images = np.zeros((1, 40, 50, 3), np.uint8)
     with open_runner(onnx_file, threads=1) as runner:
+        with pytest.raises(DistillError, match="are a list"):
+            runner([images[0]])
         for kind in (images, torch.from_numpy(images)):
             runner(kind)
             for wrong in (images.astype(np.float32), torch.from_numpy(images).float(), images[0], images[..., :2]):

@@ -53,7 +53,13 @@ class Runner(ABC):
         """
         # A network leaves nothing of Python in the processor's caches: the full check takes 0.1 ms behind one, the
         # memory of what it last found good none of that.
-        kind = (images.dtype, images.shape)
+        try:
+            kind = (images.dtype, images.shape)
+        except AttributeError:
+            raise DistillError(
+                f"{self.name}: pictures are a {type(images).__name__}, not a numpy array or a torch tensor",
+                hint="stack pictures of equal size: numpy.stack(pictures)",
+            ) from None
         if kind != self._accepted:
             self._check(images)
             self._accepted = kind
