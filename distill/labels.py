@@ -189,6 +189,19 @@ _LEVELS = np.arange(65536) / 65535.0
 _METRES = np.asarray(unwarp_depth(np.minimum(_LEVELS, 65534 / 65535.0))).astype(np.float32)
 
 
+_BEYOND_Z, _MORE_AWAY = 0.35, 0.1
+"""Normals whose z is beyond this point toward or away from the camera, and so much more of them away than toward makes
+a map impossible. Floors lie at 0 or, seen by a camera that looks up, a little below."""
+
+
+def faces_away(label: Label) -> bool:
+    """Whether normals point away from the camera, as no surface does that it sees: they are in another frame."""
+    if not label.valid.any():
+        return False
+    z = label.value[..., 2][label.valid]
+    return bool((z < -_BEYOND_Z).mean() - (z > _BEYOND_Z).mean() > _MORE_AWAY)
+
+
 def is_far(label: Label) -> Bool[ndarray, "h w"]:
     """Where a metric depth label says sky or infinity (beyond `distill.tasks.FAR_DEPTH_M`)."""
     return np.asarray(warp_depth(label.value) > FAR_WARP) & label.valid

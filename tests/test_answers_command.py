@@ -78,6 +78,7 @@ def test_answers_are_exported_with_everything_that_says_how_to_read_them(store: 
         "out": str(tmp_path / "handed_on"),
         "answers": 6,
         "left_out": 0,
+        "damaged": 0,
     }
     rows = read_manifest_rows(tmp_path / "handed_on" / "answers.yaml")
     assert {row.task for row in rows} == {Task.DEPTH, Task.NORMALS, Task.SEMANTIC}

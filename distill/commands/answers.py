@@ -32,6 +32,7 @@ class Kind(StrEnum):
     REFUSED = "refused"
     EMPTY = "empty"
     UNREADABLE = "unreadable"
+    DAMAGED = "damaged"
 
 
 def answers(
@@ -89,10 +90,15 @@ def answers(
 
 def _ls(store: AnswerStore) -> tuple[dict[str, Any], str]:
     from distill.ledger import Ledger
+    from distill.teachers.answers import Damaged
+    from distill.teachers.upkeep import DAMAGED
 
     count, size, kinds = 0, 0, dict[str, int]()
     for key in store.all_keys():
-        meta = store.meta(key) or {}
+        try:
+            meta = store.meta(key) or {}
+        except Damaged:
+            meta = {"kind": DAMAGED}
         count += 1
         size += int(meta.get("bytes", 0))
         kinds[str(meta.get("kind"))] = kinds.get(str(meta.get("kind")), 0) + 1
@@ -131,6 +137,8 @@ def _verify(store: AnswerStore) -> tuple[dict[str, Any], str]:
     }
     lines = [f"{found.answers} answers are whole"]
     lines += [f"damaged: {reason} ({key[:16]})" for key, reason in found.damaged[:_SHOWN]]
+    if found.damaged:
+        lines.append("ask for them again: `distill answers gc STORE --forget damaged --yes`, then label as before")
     lines += [f"missing: {key[:16]} was answered and is not here" for key in found.missing[:_SHOWN]]
     if found.orphans or found.leftovers:
         lines.append(f"{len(found.orphans) + len(found.leftovers)} files left over by kills; `distill answers gc`")
@@ -142,7 +150,8 @@ def _export(store: AnswerStore, out: Path) -> tuple[dict[str, Any], str]:
 
     counts = export(store, out)
     return {"out": str(out), **counts}, (
-        f"{counts['answers']} answers and {out / 'answers.yaml'}; {counts['left_out']} without a picture left out\n"
+        f"{counts['answers']} answers and {out / 'answers.yaml'}; {counts['left_out']} without a picture left out"
+        f"{', ' + str(counts['damaged']) + ' damaged' if counts['damaged'] else ''}\n"
         f"read them with: distill label PHOTOS --teacher replay --answers {out / 'answers.yaml'}"
     )
 

@@ -66,6 +66,8 @@ def read_yaml(path: Path) -> dict[str, Any]:
         mark = getattr(error, "problem_mark", None)
         where = f", line {mark.line + 1}" if mark else ""
         raise UsageError(f"{path}{where}: not valid YAML: {getattr(error, 'problem', error)}") from error
+    except RecursionError as error:
+        raise UsageError(f"{path}: not a recipe: nested too deeply") from error
     if values is None:
         return {}
     if not isinstance(values, dict):
@@ -84,7 +86,7 @@ def _apply(values: dict[str, Any], override: str) -> None:
         raise UsageError(f"override {override!r} is not of the form key.sub=value")
     try:
         value = yaml.safe_load(text)
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, RecursionError) as error:
         raise UsageError(f"override {override!r}: the value is not valid YAML") from error
     *parents, last = dotted.strip().split(".")
     for parent in parents:

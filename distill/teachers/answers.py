@@ -38,6 +38,14 @@ _VERIFY = "`distill answers verify` lists what is damaged"
 _HINT = "free space, or make the folder writable, and run the same command again"
 
 
+class StoreFull(DistillError):  # noqa: N818 - it is the disk that is full
+    """An answer came and cannot be kept: no other one will fare better, so the run has to stop."""
+
+
+class Damaged(DistillError):  # noqa: N818 - as `Refusal`
+    """A stored answer cannot be read."""
+
+
 class Unanswered(DistillError):  # noqa: N818 - as `Refusal`
     """There is no answer to be had now."""
 
@@ -127,7 +135,7 @@ class AnswerStore:
         """The answer, or None when it was not received yet.
 
         Raises:
-            DistillError: It is there and damaged, or cannot be read.
+            Damaged: It is there and damaged, or cannot be read.
         """
         meta = self.meta(key)
         if meta is None:
@@ -138,16 +146,16 @@ class AnswerStore:
         except FileNotFoundError:
             return None
         except OSError as error:
-            raise DistillError(f"{path}: the stored answer cannot be read: {error}", hint=_VERIFY) from error
+            raise Damaged(f"{path}: the stored answer cannot be read: {error}", hint=_VERIFY) from error
         if hashlib.sha256(data).hexdigest() != meta["sha256"]:
-            raise DistillError(f"{path}: the stored answer is damaged", hint=_VERIFY)
+            raise Damaged(f"{path}: the stored answer is damaged", hint=_VERIFY)
         return Stored(key, meta["kind"], data, meta)
 
     def meta(self, key: str) -> dict[str, Any] | None:
         """What is known about an answer, without its bytes; None when it was not received yet.
 
         Raises:
-            DistillError: It is there and cannot be read.
+            Damaged: It is there and cannot be read.
         """
         path = self._path(key, "json")
         try:
@@ -157,7 +165,7 @@ class AnswerStore:
         except FileNotFoundError:
             return None
         except (OSError, ValueError, AttributeError) as error:
-            raise DistillError(f"{path}: the stored answer cannot be read: {error}", hint=_VERIFY) from error
+            raise Damaged(f"{path}: the stored answer cannot be read: {error}", hint=_VERIFY) from error
         return meta
 
     def holds(self, key: str) -> bool:
@@ -185,7 +193,7 @@ class AnswerStore:
             about: Plain values to keep along: ``photo``, ``cost_usd``, ``licence``, ``model_version``, ``finish``, ...
 
         Raises:
-            DistillError: The disk is full or the folder cannot be written.
+            StoreFull: The disk is full or the folder cannot be written.
         """
         meta = {
             "format": _FORMAT,
@@ -203,14 +211,17 @@ class AnswerStore:
             **about,
         }
         path = self._path(ask.key, "json")
+        page = json.dumps(meta, ensure_ascii=False, sort_keys=True).encode(errors="surrogateescape")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
+            if data:
+                write_atomic(self._path(ask.key, meta["suffix"]), data)
+            write_atomic(path, page)
+            _sync_folder(path.parent)
         except OSError as error:
-            raise DistillError(f"{path.parent}: cannot be written: {error.strerror}", hint=_HINT) from error
-        if data:
-            write_atomic(self._path(ask.key, meta["suffix"]), data)
-        write_atomic(path, json.dumps(meta, ensure_ascii=False, sort_keys=True).encode(errors="surrogateescape"))
-        _sync_folder(path.parent)
+            raise StoreFull(f"{path.parent}: cannot be written: {error.strerror}", hint=_HINT) from error
+        except DistillError as error:
+            raise StoreFull(error.message, hint=_HINT) from error
         return Stored(ask.key, kind, data, meta)
 
     def path(self, stored: Stored) -> Path:
@@ -219,10 +230,9 @@ class AnswerStore:
 
     def remove(self, key: str) -> None:
         """Throw an answer away; its page goes first, so that a kill leaves bytes and not a broken promise."""
-        meta = self.meta(key)
         self._path(key, "json").unlink(missing_ok=True)
-        if meta is not None:
-            self._path(key, meta["suffix"]).unlink(missing_ok=True)
+        for path in (self.folder / key[:2]).glob(f"{key}.*"):
+            path.unlink(missing_ok=True)
 
     def all_keys(self) -> Iterator[str]:
         """All keys, in order."""
@@ -236,6 +246,8 @@ class AnswerStore:
 
 class StoredGenerator:
     """Any generator with a store before it: what is there is never asked again; what comes is kept before it is read.
+
+    These generators cost time alone, so that a stored answer which is damaged is asked for again.
 
     Args:
         generator: Who is asked.
@@ -265,11 +277,17 @@ class StoredGenerator:
         Raises:
             Refusal: The generator will not answer, now or when it was asked.
             Unanswered: Nothing is stored and nothing may be asked.
-            DistillError: The answer could not be had, or not be stored.
+            StoreFull: The answer could not be stored.
+            DistillError: The answer could not be had.
         """
         parameters = self._generator.parameters(photo, question)
         ask = Ask(photo.sha256, question.prompt, self.model, parameters, seed, sample)
-        stored = self._store.find(ask.key)
+        try:
+            stored = self._store.find(ask.key)
+        except Damaged:
+            if self._stored_only:
+                raise
+            stored = None
         if stored is None:
             if self._stored_only:
                 raise Unanswered("no answer is stored for this question", hint="ask for it without --offline")

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -24,6 +25,7 @@ from distill.shards import Manifest, Sample, ShardEntry, write_manifest, write_s
 from distill.tasks import Gauge, Task
 from distill.teachers import TeacherRecipe, build_teacher
 from distill.teachers.accounts import Accounts, Page
+from distill.teachers.answers import StoreFull
 from distill.teachers.asking import ONCE, Asking
 from distill.teachers.base import Lesson, Teacher
 from distill.teachers.checks import Checks
@@ -122,16 +124,20 @@ class Job:
         return self.out / PARTS / f"shard-{index:06d}.json"
 
     def read_page(self, index: int) -> Page | None:
-        """The accounts of a slice that is done; None when it is still to do.
+        """The accounts of a slice that is done; None when it is still to do, or to do again: its tar is gone or cut.
 
         Raises:
             UsageError: The folder holds a slice of another job.
         """
         path = self.page_path(index)
         try:
-            page = Page.model_validate_json(path.read_text())
+            values = json.loads(path.read_bytes())
         except (FileNotFoundError, NotADirectoryError):  # an --out that is a file is refused when it is made
             return None
+        except ValueError:  # cut off, or no text at all
+            return None
+        try:
+            page = Page.model_validate(values)
         except ValueError as error:
             raise UsageError(f"{path}: damaged", hint="delete it and run again") from error
         if page.identity != self.identity(index):
@@ -139,9 +145,15 @@ class Job:
                 f"{self.out}: holds shards of another job (the photos, the teacher or the settings have changed since)",
                 hint="choose another --out, or --overwrite to start again",
             )
-        if page.shard is not None and not (self.out / page.shard.name).is_file():
-            return None
-        return page
+        return page if page.shard is None or _is_whole(self.out / page.shard.name, page.shard) else None
+
+
+def _is_whole(path: Path, shard: ShardEntry) -> bool:
+    """Whether a tar is there at its full length; reading all of it is `distill license`'s and the loader's to do."""
+    try:
+        return path.stat().st_size == shard.bytes
+    except OSError:
+        return False
 
 
 def label_slice(job: Job, index: int, advance: Callable[[int], None] = lambda count: None) -> Page:
@@ -193,12 +205,13 @@ def _learn(job: Job, photo: Photo | Unreadable) -> list[tuple[Lesson, Sample | N
 
     Raises:
         UsageError: The job is wrong, not the photo.
+        StoreFull: What was asked cannot be kept.
     """
     if isinstance(photo, Unreadable):
         return photo.reason
     try:
         lessons = job.teacher.teach(photo)
-    except UsageError:
+    except (UsageError, StoreFull):
         raise
     except DistillError as error:
         return str(error).removeprefix(f"{photo.name}: ")
@@ -267,6 +280,19 @@ def publish(job: Job) -> tuple[Manifest, list[Page]] | None:
         prompts={key: text for page in done for key, text in page.prompts.items()},
     )
     write_manifest(job.out, manifest)
-    for left_by_a_kill in job.out.glob(".shard-*.part"):
-        left_by_a_kill.unlink(missing_ok=True)
+    for part in job.out.glob(".shard-*.part"):
+        if not _has_living_writer(part):
+            part.unlink(missing_ok=True)
     return manifest, done
+
+
+def _has_living_writer(part: Path) -> bool:
+    """Whether the process that a half-written tar is named after still runs: two jobs may share an --out."""
+    number = part.name.removesuffix(".part").rpartition(".")[2]
+    try:
+        os.kill(int(number), 0)
+    except (ValueError, OverflowError, ProcessLookupError):
+        return False
+    except PermissionError:
+        return True
+    return True

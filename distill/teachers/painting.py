@@ -18,6 +18,7 @@ from distill.errors import DistillError, UsageError
 from distill.images import Photo
 from distill.labels import Label
 from distill.tasks import MAX_CLASSES, Task
+from distill.teachers.answers import StoreFull
 from distill.teachers.asking import ONCE, Asking, Variant, mirrored_photo
 from distill.teachers.base import Answer, Generator, Lesson, Question, Refusal
 from distill.teachers.checks import Checks, score_lesson
@@ -116,8 +117,8 @@ class PaintingTeacher:
             about = mirrored if variant.mirrored else photo
             try:
                 answer = self._generator.paint(about, variant.question, seed=self._seed, sample=variant.sample)
-            except UsageError:
-                raise  # the job is wrong, not the question: no other question will fare better
+            except (UsageError, StoreFull):
+                raise  # the job or the disk is wrong, not the question: no other question will fare better
             except DistillError as error:
                 failures.append(error)
                 continue
@@ -151,7 +152,7 @@ class PaintingTeacher:
         label = fuse(labels)
         lesson = _place_for(label, lessons)
         for each in heard:
-            if each.reading.question != each.variant.question:
+            if each.reading.question.legend != each.variant.question.legend:
                 said = _SWAPPED.format(", ".join(each.reading.question.legend))
                 lesson.notes.append({"task": str(label.task), "reason": said})
         record = self._record(heard, label)

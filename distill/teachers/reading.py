@@ -15,7 +15,7 @@ from numpy import ndarray
 
 from distill.errors import DistillError
 from distill.images import Photo
-from distill.labels import Label
+from distill.labels import Label, faces_away
 from distill.tasks import IGNORE_INSTANCE, IGNORE_SEMANTIC, Task
 from distill.teachers.base import Answer, Question
 from distill.teachers.decoders import decode_answer
@@ -30,6 +30,9 @@ FITS = 0.8
 MIN_COVERED = 0.75
 """An answer that shows less of its photo (cut to another shape) is an answer to something else. Real ones, whose sides
 are rounded to multiples of 16, show 98 % or more."""
+
+_BAR_LEVELS, _BAR_SHARE, _BLURRED = 12, 0.98, 0.1
+"""Bars: so many levels around one colour, this share of their pixels, but for the tenth that is next to the picture."""
 
 
 class Rejection(DistillError):  # noqa: N818 - as `Refusal`
@@ -79,8 +82,9 @@ def read_answer(
     """
     painted = decode_painted(answer.data, answer.name)
     try:
-        _check_shape(photo, painted, answer.question.canvas)
+        canvas = _canvas(photo, painted, answer.question.canvas, register=register)
         label, question = _decode(painted, answer.question, asked)
+        question = replace(question, canvas=canvas)
         placement = _placed(photo, answer, painted, question, known) if register else EXACT
         if not placement.accepted:
             raise Rejection(f"{placement.reason or 'the answer does not lie over the photo'} ({placement.score:.2f})")
@@ -102,21 +106,44 @@ def _placed(photo: Photo, answer: Answer, painted: Painted, question: Question, 
     return placement
 
 
-def _check_shape(photo: Photo, painted: Painted, canvas: str) -> None:
-    """Refuse an answer that is far too small, or cut to a shape that cannot be this photo."""
+def _canvas(photo: Photo, painted: Painted, canvas: str, *, register: bool) -> str:
+    """How the canvas lies over the photo: by the rule that was asked for, or as `contain` for a photo between bars.
+
+    Raises:
+        Rejection: The answer is far too small, or cut to a shape that cannot be this photo.
+    """
     size_hw = painted.rgb.shape[:2]
     height, width = size_hw
     if any(size_hw[i] < min(MIN_SIDE_PX, photo.size_hw[i] / 2) for i in (0, 1)):
         raise Rejection(f"the answer is only {width}x{height} px large")
     if canvas != "cover":
-        return
+        return canvas
     scale = canvas_scale(photo.size_hw, (height, width), canvas)
     covered = np.prod([min(1.0, size_hw[i] / (scale[i] * photo.size_hw[i])) for i in (0, 1)])
-    if covered < MIN_COVERED:
-        raise Rejection(
-            f"the answer is {width}x{height} px, the photo {photo.size_hw[1]}x{photo.size_hw[0]}: "
-            "shapes so different cannot lie over each other"
-        )
+    if covered >= MIN_COVERED:
+        return canvas
+    # Bars alone prove nothing: whether what lies between them is the photo is for the registration to say.
+    if register and _has_bars(painted.rgb, photo.size_hw):
+        return "contain"
+    raise Rejection(
+        f"the answer is {width}x{height} px, the photo {photo.size_hw[1]}x{photo.size_hw[0]}: "
+        "shapes so different cannot lie over each other"
+    )
+
+
+def _has_bars(rgb: UInt8[ndarray, "h w 3"], photo_hw: tuple[int, int]) -> bool:
+    """Whether all that lies outside the whole photo's place on this canvas has one colour."""
+    size_hw = rgb.shape[:2]
+    scale = min(size_hw[0] / photo_hw[0], size_hw[1] / photo_hw[1])
+    bars = [(size_hw[i] - scale * photo_hw[i]) / 2 * (1 - _BLURRED) for i in (0, 1)]
+    rows, columns = int(bars[0]), int(bars[1])
+    outside = np.ones(size_hw, bool)
+    outside[rows : size_hw[0] - rows, columns : size_hw[1] - columns] = False
+    colours = rgb[outside].astype(np.int16)
+    if not len(colours):
+        return False
+    apart = np.abs(colours - np.median(colours, axis=0)).max(axis=1)
+    return bool((apart <= _BAR_LEVELS).mean() >= _BAR_SHARE)
 
 
 def _decode(painted: Painted, question: Question, asked: Sequence[Question]) -> tuple[Label, Question]:
@@ -129,16 +156,19 @@ def _decode(painted: Painted, question: Question, asked: Sequence[Question]) -> 
         Rejection: Next to nothing can be read.
     """
     label = _opaque(decode_answer(painted.rgb, question), painted)
-    if label.share_valid >= MIN_SHARE_VALID:
+    said = float((label.confidence[label.valid] > 0).sum()) / label.valid.size
+    if said >= MIN_SHARE_VALID:
+        if question.task is Task.NORMALS and faces_away(label):
+            raise Rejection("more normals point away from the camera than toward it, as in another frame")
         return label, question
     if not question.legend:
-        raise Rejection(f"only {label.share_valid:.1%} of the answer is painted as {question.task} is")
+        raise Rejection(f"only {said:.1%} of the answer is painted as {question.task} is")
     for other in asked:
         if other.legend and other.task is question.task and other.legend != question.legend:
             found = _opaque(decode_answer(painted.rgb, other), painted)
             if found.share_valid > FITS:
                 return found, other
-    raise Rejection(f"only {label.share_valid:.1%} of the answer is in the colours of its legend")
+    raise Rejection(f"only {said:.1%} of the answer is in the colours of its legend")
 
 
 _NOTHING = {Task.SEMANTIC: IGNORE_SEMANTIC, Task.REFERRING: IGNORE_SEMANTIC, Task.INSTANCE: IGNORE_INSTANCE}

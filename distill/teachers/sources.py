@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import glob
 import hashlib
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -67,18 +68,26 @@ def _printable(name: str) -> str:
 class _FilesSource:
     """Photos that are files."""
 
-    def __init__(self, files: Sequence[tuple[Path, str]], ignored: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        files: Sequence[tuple[Path, str]],
+        ignored: Sequence[str] = (),
+        unreadable: Sequence[Unreadable] = (),
+    ) -> None:
         self.ignored: Sequence[str] = [_printable(name) for name in ignored]
+        self._unreadable = unreadable
         self._files = [
             _PhotoFile(path, _printable(name), key)
             for (path, name), key in zip(files, unique_keys([name for _, name in files]), strict=True)
         ]
 
     def __len__(self) -> int:
-        return len(self._files)
+        return len(self._files) + len(self._unreadable)
 
     def identity(self, start: int, stop: int) -> str:
         digest = hashlib.sha256()
+        for folder in self._unreadable[max(start - len(self._files), 0) : max(stop - len(self._files), 0)]:
+            digest.update(f"{folder.name}\0{folder.reason}\n".encode(errors="surrogateescape"))
         for file in self._files[start:stop]:
             try:
                 size = file.path.stat().st_size
@@ -97,6 +106,7 @@ class _FilesSource:
                 yield Unreadable(file.name, f"cannot be read: {error.strerror or error}")
             except DistillError as error:
                 yield Unreadable(file.name, str(error).removeprefix(f"{file.name}: "))
+        yield from self._unreadable[max(start - len(self._files), 0) : max(stop - len(self._files), 0)]
 
 
 class _VideoSource:
@@ -218,21 +228,23 @@ def open_source(inputs: Sequence[str], *, every: int = 1, leave_out: Sequence[Pa
     """
     files: list[tuple[Path, str]] = []
     ignored: list[str] = []
+    unreadable: list[Unreadable] = []
     folders: list[Path] = []
     videos: list[Path] = []
     for path in dict.fromkeys(path for word in inputs for path in _expand(word)):
-        if path.is_dir() and (path / MANIFEST).is_file():
+        if path.is_dir() and _is_shards(path):
             folders.append(path)
         elif path.is_dir():
-            found, skipped = _walk(path, leave_out)
+            found, skipped, closed = _walk(path, leave_out)
             files += found
             ignored += skipped
+            unreadable += closed
         elif is_video(path):
             videos.append(path)
         else:
             files.append((path, path.name))
     files = list(dict.fromkeys(files))
-    sources: list[Source] = [_FilesSource(files, ignored)] if files else []
+    sources: list[Source] = [_FilesSource(files, ignored, unreadable)] if files or unreadable else []
     # The keys of one set are told apart where two sets are labelled together.
     sources += [_ShardsSource(path, f"s{n}-" if len(folders) > 1 else "") for n, path in enumerate(folders)]
     stems = unique_keys([path.name for path in videos])
@@ -255,29 +267,46 @@ def _expand(word: str) -> list[Path]:
     return [path for path in matches if path.is_file() and (path.suffix.lower() in _PHOTO_SUFFIXES or is_video(path))]
 
 
-def _walk(folder: Path, leave_out: Sequence[Path]) -> tuple[list[tuple[Path, str]], list[str]]:
-    """(photos, other files) below a folder, sorted by relative path; hidden files and folders are left out."""
-    results = {path.resolve() for path in leave_out}
-    photos, others = [], []
-    for root, folders, names in folder.walk() if hasattr(folder, "walk") else _walk_before_312(folder):
-        folders[:] = [name for name in folders if not name.startswith(".") and (root / name).resolve() not in results]
+def _is_shards(folder: Path) -> bool:
+    """Whether a folder holds shards; one that cannot be looked into does not."""
+    try:
+        return (folder / MANIFEST).is_file()
+    except OSError:
+        return False
+
+
+def _walk(folder: Path, leave_out: Sequence[Path]) -> tuple[list[tuple[Path, str]], list[str], list[Unreadable]]:
+    """(photos, other files, folders that cannot be read) below a folder, sorted by relative path.
+
+    Hidden files and folders are left out. Links to folders are followed, each folder once.
+    """
+    seen = {path.resolve() for path in leave_out}
+    photos: list[tuple[Path, str]] = []
+    others: list[str] = []
+    closed: list[Unreadable] = []
+
+    def relative(path: Path) -> str:
+        return path.relative_to(folder).as_posix()
+
+    def refuse(error: OSError) -> None:
+        closed.append(Unreadable(_printable(relative(Path(error.filename))), f"cannot be read: {error.strerror}"))
+
+    for place, folders, names in os.walk(folder, onerror=refuse, followlinks=True):
+        root = Path(place)
+        if root.resolve() in seen:
+            folders.clear()
+            continue
+        seen.add(root.resolve())
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in names:
-            path = root / name
-            relative = path.relative_to(folder).as_posix()
             if name.startswith("."):
                 continue
-            if path.suffix.lower() in _PHOTO_SUFFIXES:
-                photos.append((path, relative))
+            if Path(name).suffix.lower() in _PHOTO_SUFFIXES:
+                photos.append((root / name, relative(root / name)))
             else:
-                others.append(relative)
-    return sorted(photos, key=lambda item: item[1]), sorted(others)
-
-
-def _walk_before_312(folder: Path) -> Iterator[tuple[Path, list[str], list[str]]]:
-    import os
-
-    for root, folders, names in os.walk(folder):
-        yield Path(root), folders, names
+                others.append(relative(root / name))
+    closed.sort(key=lambda item: item.name)
+    return sorted(photos, key=lambda item: item[1]), sorted(others), closed
 
 
 class ScenesSource:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,11 +13,13 @@ from distill.errors import DistillError
 from distill.images import decode_rgb, write_atomic
 from distill.ledger import BATCH_OVER, Ledger
 from distill.tasks import Task
-from distill.teachers.answers import EMPTY, PICTURE, REFUSED, AnswerStore, Ask, Stored
+from distill.teachers.answers import EMPTY, PICTURE, REFUSED, AnswerStore, Ask, Damaged, Stored
 
 UNREADABLE = "unreadable"
 """A picture by its kind, and none that can be decoded."""
-FORGETTABLE = (REFUSED, EMPTY, UNREADABLE)
+DAMAGED = "damaged"
+"""Its page or its bytes are not what was stored: a disk's fault, or a stranger's."""
+FORGETTABLE = (REFUSED, EMPTY, UNREADABLE, DAMAGED)
 _PART_SUFFIX = ".part"
 
 
@@ -101,11 +102,18 @@ def export(store: AnswerStore, out: Path) -> dict[str, int]:
     Raises:
         DistillError: The folder cannot be written.
     """
-    counts = {"answers": 0, "left_out": 0}
+    counts = {"answers": 0, "left_out": 0, DAMAGED: 0}
     rows = []
     try:
         (out / "answers").mkdir(parents=True, exist_ok=True)
-        for stored in _all(store):
+        for key in store.all_keys():
+            try:
+                stored = store.find(key)
+            except Damaged:
+                stored = None
+            if stored is None:
+                counts[DAMAGED] += 1
+                continue
             question = stored.meta.get("question")
             if stored.kind != PICTURE or not question or not stored.meta.get("photo"):
                 counts["left_out"] += 1
@@ -142,18 +150,16 @@ def _row(stored: Stored, question: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in values.items() if value not in (None, "", {})}
 
 
-def _all(store: AnswerStore) -> Iterator[Stored]:
-    for key in store.all_keys():
-        stored = store.find(key)
-        if stored is not None:
-            yield stored
-
-
 def _kind(store: AnswerStore, key: str) -> str:
     """The kind of an answer; pictures are decoded to see whether they are any."""
-    stored = store.find(key)
-    if stored is None or stored.kind != PICTURE:
-        return stored.kind if stored else ""
+    try:
+        stored = store.find(key)
+    except Damaged:
+        return DAMAGED
+    if stored is None:
+        return DAMAGED
+    if stored.kind != PICTURE:
+        return stored.kind
     try:
         decode_rgb(stored.data, stored.name)
     except DistillError:

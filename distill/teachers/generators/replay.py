@@ -47,7 +47,7 @@ class Row(Recipe):
     canvas: Canvas | None = None
     model: str = ""
     licence: str = ""
-    cost_usd: float | None = None
+    cost_usd: float | None = Field(default=None, ge=0, allow_inf_nan=False)
 
     @field_validator("legend", mode="before")
     @classmethod
@@ -184,6 +184,8 @@ def read_manifest_rows(path: Path) -> list[Row]:
             values = yaml.safe_load(text)
     except (ValueError, csv.Error, yaml.YAMLError) as error:
         raise UsageError(f"{path}: not a readable manifest: {error}") from error
+    except RecursionError as error:
+        raise UsageError(f"{path}: not a readable manifest: nested too deeply") from error
     if not isinstance(values, list) or not values:
         raise UsageError(f"{path}: a manifest is a list of rows (photo, task, answer, ...)")
     return [_row(value, f"{path}, row {number}") for number, value in enumerate(values, 1)]
@@ -197,6 +199,8 @@ def _row(value: Any, where: str) -> Row:
     except ValidationError as error:
         first = error.errors()[0]
         dotted = ".".join(str(part) for part in first["loc"])
-        raise UsageError(f"{where}: {dotted}: {first['msg']}", hint="fix the manifest") from error
+        raise UsageError(
+            f"{where}: {dotted + ': ' if dotted else ''}{first['msg']}", hint="fix the manifest"
+        ) from error
     except (ValueError, DistillError) as error:
         raise UsageError(f"{where}: {error}", hint="fix the manifest") from error

@@ -17,7 +17,7 @@ from PIL import Image
 
 from distill.errors import DistillError
 from distill.images import MAX_PIXELS, Photo, read_file
-from distill.labels import Label
+from distill.labels import Label, faces_away
 from distill.recipe.outputs import id_table
 from distill.recipe.teacher import MapRecipe, MapsRecipe
 from distill.tasks import IGNORE_INSTANCE, IGNORE_SEMANTIC, Gauge, Task
@@ -123,6 +123,19 @@ def _read_depth(path: Path, recipe: MapRecipe) -> Label:
     return _label(Task.DEPTH, value, valid, recipe, gauge=recipe.gauge)
 
 
+def toward_camera(label: Label, name: str) -> Label:
+    """The normals as they are.
+
+    Raises:
+        DistillError: More point away from the camera than toward it.
+    """
+    if faces_away(label):
+        raise DistillError(
+            f"{name}: more normals point away from the camera than toward it", hint="give the frame that they are in"
+        )
+    return label
+
+
 def _read_normals(path: Path, recipe: MapRecipe) -> Label:
     stored = read_map(path)
     if stored.ndim != 3:
@@ -135,7 +148,7 @@ def _read_normals(path: Path, recipe: MapRecipe) -> Label:
         valid &= ~(stored == bad).all(axis=-1)
     unit = vector / np.maximum(length, 1e-6)[..., None]
     value = np.where(valid[..., None], unit, 0).astype(np.float32) @ frame_matrix(recipe.frame)
-    return _label(Task.NORMALS, value, valid, recipe)
+    return toward_camera(_label(Task.NORMALS, value, valid, recipe), str(path))
 
 
 def _read_semantic(path: Path, recipe: MapRecipe) -> Label:
