@@ -31,6 +31,8 @@ MIN_COVERED = 0.75
 """An answer that shows less of its photo (cut to another shape) is an answer to something else. Real ones, whose sides
 are rounded to multiples of 16, show 98 % or more."""
 
+_BARRED = 0.95
+"""Bars are looked for where the photo, cut to the canvas, would lose more than the rest of this."""
 _BAR_LEVELS, _BAR_SHARE, _BLURRED = 12, 0.98, 0.1
 """Bars: so many levels around one colour, this share of their pixels, but for the tenth that is next to the picture."""
 
@@ -81,18 +83,43 @@ def read_answer(
         Rejection: It can be read and is no label.
     """
     painted = decode_painted(answer.data, answer.name)
+    best: Reading | None = None
+    refused: Rejection | None = None
     try:
-        canvas = _canvas(photo, painted, answer.question.canvas, register=register)
-        label, question = _decode(painted, answer.question, asked)
-        question = replace(question, canvas=canvas)
-        placement = _placed(photo, answer, painted, question, known) if register else EXACT
-        if not placement.accepted:
-            raise Rejection(f"{placement.reason or 'the answer does not lie over the photo'} ({placement.score:.2f})")
+        for shown, canvas in _canvases(photo, painted, answer.question.canvas, register=register):
+            try:
+                found = _read_shown(photo, answer, shown, canvas, asked, register=register, known=known)
+            except Rejection as rejection:
+                refused = refused or rejection
+                continue
+            if best is None or found.placement.score > best.placement.score:
+                best = found
+        if best is None:
+            raise refused or Rejection("nothing of the answer can be the photo")
+        if not best.placement.accepted:
+            reason = best.placement.reason or "the answer does not lie over the photo"
+            raise Rejection(f"{reason} ({best.placement.score:.2f})")
     except Rejection as rejection:
         rejection.painted = painted.rgb
         raise
-    placed = place(label, photo.size_hw, question.canvas, placement)
-    return Reading(placed, painted.rgb, painted.container, placement, question)
+    return replace(best, label=place(best.label, photo.size_hw, best.question.canvas, best.placement))
+
+
+def _read_shown(
+    photo: Photo,
+    answer: Answer,
+    shown: Painted,
+    canvas: str,
+    asked: Sequence[Question],
+    *,
+    register: bool,
+    known: Placements | None,
+) -> Reading:
+    """What is read out of one part of the canvas, at its own size, and where it lies."""
+    label, question = _decode(shown, answer.question, asked)
+    question = replace(question, canvas=canvas)
+    placement = _placed(photo, answer, shown, question, known) if register else EXACT
+    return Reading(label, shown.rgb, shown.container, placement, question)
 
 
 def _placed(photo: Photo, answer: Answer, painted: Painted, question: Question, known: Placements | None) -> Placement:
@@ -106,8 +133,8 @@ def _placed(photo: Photo, answer: Answer, painted: Painted, question: Question, 
     return placement
 
 
-def _canvas(photo: Photo, painted: Painted, canvas: str, *, register: bool) -> str:
-    """How the canvas lies over the photo: by the rule that was asked for, or as `contain` for a photo between bars.
+def _canvases(photo: Photo, painted: Painted, canvas: str, *, register: bool) -> list[tuple[Painted, str]]:
+    """What of the answer can be the photo, and by which rule: all of it as was asked, what lies between bars, or both.
 
     Raises:
         Rejection: The answer is far too small, or cut to a shape that cannot be this photo.
@@ -117,33 +144,38 @@ def _canvas(photo: Photo, painted: Painted, canvas: str, *, register: bool) -> s
     if any(size_hw[i] < min(MIN_SIDE_PX, photo.size_hw[i] / 2) for i in (0, 1)):
         raise Rejection(f"the answer is only {width}x{height} px large")
     if canvas != "cover":
-        return canvas
-    scale = canvas_scale(photo.size_hw, (height, width), canvas)
+        return [(painted, canvas)]
+    scale = canvas_scale(photo.size_hw, size_hw, canvas)
     covered = np.prod([min(1.0, size_hw[i] / (scale[i] * photo.size_hw[i])) for i in (0, 1)])
-    if covered >= MIN_COVERED:
-        return canvas
+    found = [(painted, canvas)] if covered >= MIN_COVERED else []
     # Bars alone prove nothing: whether what lies between them is the photo is for the registration to say.
-    if register and _has_bars(painted.rgb, photo.size_hw):
-        return "contain"
-    raise Rejection(
-        f"the answer is {width}x{height} px, the photo {photo.size_hw[1]}x{photo.size_hw[0]}: "
-        "shapes so different cannot lie over each other"
-    )
+    if register and covered < _BARRED and (between := _between_bars(painted, photo.size_hw)) is not None:
+        found.append((between, "stretch"))
+    if not found:
+        raise Rejection(
+            f"the answer is {width}x{height} px, the photo {photo.size_hw[1]}x{photo.size_hw[0]}: "
+            "shapes so different cannot lie over each other"
+        )
+    return found
 
 
-def _has_bars(rgb: UInt8[ndarray, "h w 3"], photo_hw: tuple[int, int]) -> bool:
-    """Whether all that lies outside the whole photo's place on this canvas has one colour."""
-    size_hw = rgb.shape[:2]
+def _between_bars(painted: Painted, photo_hw: tuple[int, int]) -> Painted | None:
+    """The place of the whole photo in the middle of this canvas, if all around it has one colour."""
+    size_hw = painted.rgb.shape[:2]
     scale = min(size_hw[0] / photo_hw[0], size_hw[1] / photo_hw[1])
-    bars = [(size_hw[i] - scale * photo_hw[i]) / 2 * (1 - _BLURRED) for i in (0, 1)]
-    rows, columns = int(bars[0]), int(bars[1])
+    bars = [(size_hw[i] - scale * photo_hw[i]) / 2 for i in (0, 1)]
+    sure = [int(bar * (1 - _BLURRED)) for bar in bars]
     outside = np.ones(size_hw, bool)
-    outside[rows : size_hw[0] - rows, columns : size_hw[1] - columns] = False
-    colours = rgb[outside].astype(np.int16)
+    outside[sure[0] : size_hw[0] - sure[0], sure[1] : size_hw[1] - sure[1]] = False
+    colours = painted.rgb[outside].astype(np.int16)
     if not len(colours):
-        return False
+        return None
     apart = np.abs(colours - np.median(colours, axis=0)).max(axis=1)
-    return bool((apart <= _BAR_LEVELS).mean() >= _BAR_SHARE)
+    if (apart <= _BAR_LEVELS).mean() < _BAR_SHARE:
+        return None
+    rows, columns = (slice(round(bars[i]), size_hw[i] - round(bars[i])) for i in (0, 1))
+    opaque = painted.opaque[rows, columns] if painted.opaque is not None else None
+    return replace(painted, rgb=np.ascontiguousarray(painted.rgb[rows, columns]), opaque=opaque)
 
 
 def _decode(painted: Painted, question: Question, asked: Sequence[Question]) -> tuple[Label, Question]:
