@@ -112,3 +112,17 @@ def test_wrong_use_is_a_sentence(store: Path, tmp_path: Path):
     assert "no such folder" in answers("ls", tmp_path / "nowhere", code=2)["error"]
     assert "export" in answers("ls", store, "--out", tmp_path, code=2)["error"]
     assert "where to" in answers("export", store, code=2)["error"]
+
+
+def test_damaged_answers_are_counted_and_can_be_cleared_so_that_they_are_asked_for_again(store: Path, tmp_path: Path):
+    kept = AnswerStore(store)
+    first, second, third, *_ = kept.all_keys()
+    kept.path(kept.find(first)).write_bytes(b"other bytes")
+    (store / second[:2] / f"{second}.json").write_bytes(b"{")
+    kept.path(kept.find(third)).unlink()
+    assert answers("ls", store)["kinds"] == {"picture": 5, "damaged": 1}  # bytes are not read
+    exported = answers("export", store, "--out", tmp_path / "handed_on")
+    assert (exported["answers"], exported["damaged"]) == (3, 3)
+    assert answers("gc", store, "--forget", "damaged", "--yes")["damaged"] == 3
+    assert answers("verify", store)["answers"] == 3
+    assert not list(store.glob(f"*/{first}*")) and not list(store.glob(f"*/{second}*"))

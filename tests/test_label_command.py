@@ -301,6 +301,52 @@ def test_a_wrong_manifest_row_is_named(tmp_path: Path):
     assert "row 2" in refused["error"]
 
 
+def test_a_price_that_is_no_number_is_refused(tmp_path: Path):
+    manifest = replay_manifest(tmp_path, ".json")
+    rows = json.loads(manifest.read_text())
+    for price in (float("nan"), -1.0):
+        rows[1]["cost_usd"] = price
+        manifest.write_text(json.dumps(rows))
+        words = ("label", tmp_path / "photo.png", "--teacher", "replay", "--answers", manifest, "--out", tmp_path / "o")
+        assert "row 2: cost_usd" in distill(*words, code=2)["error"]
+
+
+def test_cut_tars_and_pages_are_made_again_and_a_living_writers_part_stays(tmp_path: Path):
+    words = ("label", "--teacher", "synthetic", "--set", "scenes=6", "--set", "size_hw=[48,64]", "--shard-size", 2)
+    words += ("--out", tmp_path / "out", "--workers", 1)
+    distill(*words)
+    names = [f"shard-{index:06d}.tar" for index in range(3)]
+    before = [(tmp_path / "out" / name).read_bytes() for name in names]
+    (tmp_path / "out" / names[1]).write_bytes(before[1][:-512])
+    page = tmp_path / "out" / ".parts" / "shard-000002.json"
+    page.write_bytes(page.read_bytes()[:40])
+    dead = subprocess.Popen(["true"])
+    dead.wait()
+    parts = [tmp_path / "out" / f".shard-000009.tar.{pid}.part" for pid in (os.getpid(), dead.pid)]
+    for part in parts:
+        part.write_bytes(b"half")
+    assert distill(*words)["complete"]
+    assert [(tmp_path / "out" / name).read_bytes() for name in names] == before
+    assert [part.exists() for part in parts] == [True, False]
+
+
+def test_normals_in_another_frame_than_the_recipe_says_are_refused(tmp_path: Path):
+    photos, maps = tmp_path / "photos", tmp_path / "maps"
+    photos.mkdir()
+    maps.mkdir()
+    pixels = np.random.default_rng(0).integers(0, 256, (40, 60, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(photos / "a.png")
+    facing = np.full((40, 60, 3), (128, 128, 0), np.uint8)  # z forward: -1 faces the camera
+    Image.fromarray(facing).save(maps / "a.png")
+    for frame, count in (("opencv", 1), ("opengl", 0)):
+        recipe = tmp_path / f"{frame}.yaml"
+        normals = {"pattern": "../maps/{stem}.png", "scale": 2 / 255, "offset": -1.0, "frame": frame}
+        recipe.write_text(json.dumps({"kind": "maps", "normals": normals}))
+        result = distill("label", photos, "--teacher", recipe, "--out", tmp_path / frame, code=1 - count)
+        assert result["labelled"] == count
+    assert "away from the camera" in json.dumps(result)
+
+
 def test_a_missing_answer_costs_that_question_only(tmp_path: Path):
     manifest = replay_manifest(tmp_path, ".yaml")
     (tmp_path / "depth.png").unlink()

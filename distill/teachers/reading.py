@@ -16,7 +16,7 @@ from numpy import ndarray
 from distill.errors import DistillError
 from distill.images import Photo
 from distill.labels import Label, faces_away
-from distill.tasks import IGNORE_INSTANCE, IGNORE_SEMANTIC, Task
+from distill.tasks import IGNORE_INSTANCE, IGNORE_SEMANTIC, Gauge, Task
 from distill.teachers.base import Answer, Question
 from distill.teachers.decoders import decode_answer
 from distill.teachers.painted import MIN_SIDE_PX, Painted, decode_painted
@@ -31,6 +31,7 @@ MIN_COVERED = 0.75
 """An answer that shows less of its photo (cut to another shape) is an answer to something else. Real ones, whose sides
 are rounded to multiples of 16, show 98 % or more."""
 
+_NEAREST_M = 1e-3
 _BARRED = 0.95
 """Bars are looked for where the photo, cut to the canvas, would lose more than the rest of this."""
 _BAR_LEVELS, _BAR_SHARE, _BLURRED = 12, 0.98, 0.1
@@ -188,7 +189,7 @@ def _decode(painted: Painted, question: Question, asked: Sequence[Question]) -> 
         Rejection: Next to nothing can be read.
     """
     label = _opaque(decode_answer(painted.rgb, question), painted)
-    said = float((label.confidence[label.valid] > 0).sum()) / label.valid.size
+    said = _share_said(label)
     if said >= MIN_SHARE_VALID:
         if question.task is Task.NORMALS and faces_away(label):
             raise Rejection("more normals point away from the camera than toward it, as in another frame")
@@ -201,6 +202,14 @@ def _decode(painted: Painted, question: Question, asked: Sequence[Question]) -> 
             if found.share_valid > FITS:
                 return found, other
     raise Rejection(f"only {said:.1%} of the answer is in the colours of its legend")
+
+
+def _share_said(label: Label) -> float:
+    """The share of pixels that say something at all; 0 m, which black is, is where the camera stands."""
+    says = label.valid & (label.confidence > 0)
+    if label.task is Task.DEPTH and label.gauge in (None, Gauge.METRIC):
+        says &= label.value > _NEAREST_M
+    return float(says.mean())
 
 
 _NOTHING = {Task.SEMANTIC: IGNORE_SEMANTIC, Task.REFERRING: IGNORE_SEMANTIC, Task.INSTANCE: IGNORE_INSTANCE}

@@ -11,11 +11,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from distill.commands.console import Console
+from distill.commands.labelling import run_label
 from distill.errors import DistillError
-from distill.images import encode_map, read_photo
+from distill.images import encode_map, read_photo, write_atomic
 from distill.recipe.synthetic import SyntheticRecipe
 from distill.tasks import Task
-from distill.teachers import build_teacher
+from distill.teachers import answers, build_teacher
 from distill.teachers.answers import (
     EMPTY,
     PICTURE,
@@ -23,11 +25,13 @@ from distill.teachers.answers import (
     AnswerStore,
     Ask,
     StoredGenerator,
+    StoreFull,
     Unanswered,
     sniff_suffix,
 )
 from distill.teachers.base import Answer, Question, Refusal
 from distill.teachers.generators.synthetic.generator import SyntheticGenerator, scene_photo
+from distill.teachers.labelling import Job
 
 PNG = encode_map(np.zeros((8, 8, 3), np.uint8))
 PHOTO = read_photo(PNG, key="a", name="a.png")
@@ -142,3 +146,40 @@ def test_a_fresh_and_a_stored_answer_give_the_same_lesson(tmp_path: Path, monkey
 )
 def test_formats_are_known_by_their_bytes(data: bytes, suffix: str):
     assert sniff_suffix(data) == suffix
+
+
+def test_a_damaged_answer_is_asked_for_again(tmp_path: Path):
+    counting, store = CountingGenerator(), AnswerStore(tmp_path)
+    generator = StoredGenerator(counting, store)
+    generator.paint(PHOTO, QUESTION, seed=0)
+    (key,) = store.all_keys()
+    for damage in (store.path(store.find(key)), tmp_path / key[:2] / f"{key}.json"):
+        damage.write_bytes(b"{")
+        with pytest.raises(DistillError, match=r"damaged|cannot be read"):
+            StoredGenerator(counting, store, stored_only=True).paint(PHOTO, QUESTION, seed=0)
+        assert generator.paint(PHOTO, QUESTION, seed=0).data == PNG
+        assert store.find(key) is not None
+    assert len(counting.asked) == 3
+
+
+def test_what_cannot_be_stored_stops_the_run_and_is_asked_for_when_there_is_space(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    recipe = SyntheticRecipe(scenes=3, size_hw=(48, 64))
+    job = Job(out=tmp_path / "out", recipe=recipe, folder=tmp_path, inputs=(), store=tmp_path / "answers")
+    kept = []
+
+    def write(path: Path, data: bytes) -> None:
+        if len(kept) == 5:
+            raise DistillError(f"{path}: cannot be written: No space left on device", hint="free space")
+        kept.append(path)
+        write_atomic(path, data)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(answers, "write_atomic", write)
+        with pytest.raises(StoreFull, match="No space left") as caught:
+            run_label(job, Console(), workers=1)
+    assert "run the same command again" in caught.value.hint
+    assert not list((tmp_path / "out").glob("shard-*")) and not list((tmp_path / "out").glob(".parts/*"))
+    result = run_label(job, Console(), workers=1)
+    assert result["complete"] and sum(result["labels"].values()) == 9 and not result["unanswered"]

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
@@ -15,9 +17,11 @@ from distill.tasks import IGNORE_INSTANCE, Task
 from distill.teachers import build_teacher
 from distill.teachers.base import Answer, Question, Refusal
 from distill.teachers.checks import Checks
-from distill.teachers.generators.synthetic.generator import scene_photo
+from distill.teachers.generators.synthetic.generator import SyntheticGenerator, scene_photo
 from distill.teachers.joins import join_classes, join_instances
+from distill.teachers.painted import decode_painted
 from distill.teachers.painting import PaintingTeacher
+from distill.teachers.reading import Rejection, read_answer
 
 SIZE_HW = (32, 48)
 RED_BLUE = {"cat": (255, 0, 0), "dog": (0, 0, 255)}
@@ -190,3 +194,50 @@ def test_instances_of_different_answer_sizes_share_the_grid_of_the_first():
     label = lesson.labels[Task.INSTANCE]
     assert sorted(label.instance_classes.values()) == ["cup", "plate"]
     assert Task.DEPTH in lesson.labels
+
+
+def normals_scene() -> tuple[SyntheticRecipe, Photo, Answer]:
+    recipe = SyntheticRecipe(size_hw=(192, 256), tasks=(Task.NORMALS,))
+    scene = scene_photo(3, recipe)
+    generator = SyntheticGenerator(recipe)
+    (question,) = generator.questions(scene)
+    return recipe, scene, generator.paint(scene, question, seed=0)
+
+
+def test_normals_that_point_away_are_rejected():
+    _, scene, answer = normals_scene()
+    good = decode_painted(answer.data, answer.name).rgb
+    assert read_answer(scene, answer, [], register=False).label.valid.any()
+    for wrong in (255 - good, np.dstack([good[..., :2], 255 - good[..., 2:]])):
+        with pytest.raises(Rejection, match="away from the camera"):
+            read_answer(scene, replace(answer, data=encode_map(wrong)), [], register=False)
+
+
+@pytest.mark.parametrize("side", [256, 400])
+def test_an_answer_between_bars_is_read_from_between_them(side: int):
+    recipe = SyntheticRecipe(size_hw=(160, 256), tasks=(Task.NORMALS, Task.DEPTH, Task.SEMANTIC))
+    scene, generator = scene_photo(5, recipe), SyntheticGenerator(recipe)
+    height = round(side * 160 / 256)
+    for question in generator.questions(scene):
+        answer = generator.paint(scene, question, seed=0)
+        canvas = np.zeros((side, side, 3), np.uint8)
+        whole = cv2.resize(
+            decode_painted(answer.data, answer.name).rgb, (side, height), interpolation=cv2.INTER_NEAREST
+        )
+        canvas[(side - height) // 2 :][:height] = whole
+        barred = replace(answer, data=encode_map(canvas))
+        with pytest.raises(Rejection, match="shapes so different"):
+            read_answer(scene, barred, [], register=False)
+        found, exact = (read_answer(scene, each, [], register=True) for each in (barred, answer))
+        both = found.label.valid & exact.label.valid
+        assert both.mean() > 0.9 * exact.label.valid.mean()
+        apart = np.abs(found.label.value.astype(np.float64) - exact.label.value)[both]
+        assert np.median(apart) < 0.02 and found.painted.shape[:2] == (height, side)
+
+
+def test_an_answer_that_says_nothing_is_no_label():
+    _, scene, answer = normals_scene()
+    question = Question(Task.DEPTH, "Paint the depth.")
+    black = replace(answer, question=question, data=encode_map(np.zeros((192, 256, 3), np.uint8)))
+    with pytest.raises(Rejection, match=r"only 0\.0% of the answer"):
+        read_answer(scene, black, [], register=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from PIL import Image
 from distill.errors import UsageError
 from distill.images import Photo
 from distill.teachers.keys import unique_keys
-from distill.teachers.sources import open_source
+from distill.teachers.sources import Unreadable, open_source
 
 
 @given(st.lists(st.text(alphabet="aAbB._-/é ", min_size=1, max_size=12), max_size=20))
@@ -77,3 +78,32 @@ def test_a_folder_without_photos_is_said(tmp_path: Path):
     (tmp_path / "notes.txt").write_text("no photo")
     with pytest.raises(UsageError, match="no photos"):
         open_source([str(tmp_path)])
+
+
+def test_linked_folders_are_walked_once_and_loops_end(tmp_path: Path):
+    save(tmp_path / "photos" / "a.jpg")
+    save(tmp_path / "elsewhere" / "b.jpg")
+    (tmp_path / "photos" / "more").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "photos" / "again").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "elsewhere" / "loop").symlink_to(tmp_path / "photos")
+    assert names([str(tmp_path / "photos")]) == ["a.jpg", "again/b.jpg"]
+
+
+def test_a_folder_that_cannot_be_read_is_a_failure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    save(tmp_path / "a.jpg")
+    save(tmp_path / "closed" / "b.jpg")
+    scan = os.scandir
+
+    def scandir(path: str):
+        if Path(path).name == "closed":  # as for anyone but root
+            raise PermissionError(13, "Permission denied", str(path))
+        return scan(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    source = open_source([str(tmp_path)])
+    found = list(source.read(0, len(source)))
+    assert [type(item) for item in found] == [Photo, Unreadable] and len(source) == 2
+    assert (found[1].name, found[1].reason) == ("closed", "cannot be read: Permission denied")
+    assert [item.name for item in source.read(0, 1)] == ["a.jpg"]
+    assert [item.name for item in source.read(1, 2)] == ["closed"]
+    assert source.identity(1, 2) != source.identity(0, 1)
