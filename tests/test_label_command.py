@@ -416,11 +416,19 @@ def test_every_nth_frame_of_a_video_and_existing_shards_can_be_labelled(tmp_path
         (("--teacher", "synthetic", "--set", "scene=3"), "did you mean 'scenes'"),
         (("--teacher", "synthetic", "--task", "instance", "--set", "tasks=[depth]"), "cannot do instance"),
         (("--teacher", "synthetic", "--part", "3/2"), "k/n"),
+        (("--teacher", "synthetic", "--deadline", "soon", "--plan"), "--deadline soon"),
     ],
 )
 def test_wrong_use_is_one_sentence_and_exit_code_2(arguments: tuple[str, ...], words: str, tmp_path: Path):
     refused = distill("label", *arguments, "--out", tmp_path / "out", code=2)
     assert words in refused["error"]
+
+
+def test_several_answers_of_a_teacher_that_is_asked_once_are_refused(tmp_path: Path):
+    picture(0).save(tmp_path / "a.png")
+    words = ("label", tmp_path / "a.png", "--teacher", "json:loads", "--set", "outputs=[{task: depth}]")
+    for more in (("--samples", 3), ("--flip",)):
+        assert "is asked once" in distill(*words, *more, "--out", tmp_path / "out", code=2)["error"]
 
 
 def test_two_rows_that_ask_the_same_keep_their_own_answers(tmp_path: Path):

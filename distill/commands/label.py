@@ -185,6 +185,7 @@ def label(
         store=store or (out.parent / "answers" if keeps_answers(recipe) else None),
         offline=offline,
     )
+    spending = Spending(max_usd, max_requests, parse_deadline(deadline) if deadline else None)
     if calibrate is not None:
         from distill.commands.calibrating import run_calibrate
 
@@ -196,7 +197,6 @@ def label(
 
         show_plan(job, console)
         return
-    spending = Spending(max_usd, max_requests, parse_deadline(deadline) if deadline else None)
     result = run_label(job, console, workers=workers, part=part, overwrite=overwrite, spending=spending)
     console.result(result, summary(result))
     failed = len(result["failed"]) > tolerate or (result["complete"] and not result["labelled"])

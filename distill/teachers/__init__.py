@@ -87,6 +87,8 @@ def build_teacher(
     """
     if offline and store is None:
         raise UsageError("--offline needs the answers of an earlier run", hint="say where with --store FOLDER")
+    if (asking.answers_per_question > 1 or asking.fuse) and not isinstance(recipe, _PAINTING):
+        raise UsageError(f"a {recipe.kind} teacher is asked once", hint="leave --samples, --flip and --fuse out")
     if checks is not None and store is not None:
         checks = replace(checks, memory=store)
     teacher = _build(recipe, folder, Ways(checks, asking, store, offline, wants))
