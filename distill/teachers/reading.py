@@ -93,7 +93,7 @@ def read_answer(
             except Rejection as rejection:
                 refused = refused or rejection
                 continue
-            if best is None or found.placement.score > best.placement.score:
+            if best is None or _trust(found) > _trust(best):
                 best = found
         if best is None:
             raise refused or Rejection("nothing of the answer can be the photo")
@@ -121,6 +121,11 @@ def _read_shown(
     question = replace(question, canvas=canvas)
     placement = _placed(photo, answer, shown, question, known) if register else EXACT
     return Reading(label, shown.rgb, shown.container, placement, question)
+
+
+def _trust(reading: Reading) -> tuple[bool, float]:
+    """The more the better: whether it lies over the photo at all, then how well."""
+    return reading.placement.accepted, reading.placement.score
 
 
 def _placed(photo: Photo, answer: Answer, painted: Painted, question: Question, known: Placements | None) -> Placement:
