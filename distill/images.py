@@ -291,5 +291,12 @@ def write_atomic(path: Path, data: bytes) -> None:
         temporary.unlink(missing_ok=True)
         raise DistillError(
             f"{path}: cannot be written: {error.strerror or error}",
-            hint="free space or choose another folder, then run again",
+            hint=what_to_do(error),
         ) from error
+
+
+def what_to_do(error: OSError) -> str:
+    """The hint for a file that cannot be written."""
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return "make the folder writable or choose another one, then run again"
+    return "free space or choose another folder, then run again"

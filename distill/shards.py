@@ -20,7 +20,7 @@ from typing import Any, BinaryIO
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from distill.errors import DistillError, UsageError
-from distill.images import MAX_FILE_BYTES, write_atomic
+from distill.images import MAX_FILE_BYTES, what_to_do, write_atomic
 from distill.labels import Label
 from distill.labels import decode as decode_label
 from distill.tasks import Gauge, Task
@@ -152,7 +152,7 @@ def write_shard(path: Path, samples: Iterable[Sample]) -> ShardEntry:
     except OSError as error:
         raise DistillError(
             f"{path}: cannot be written: {error.strerror or error}",
-            hint="free space or choose another --out, then run again",
+            hint=what_to_do(error),
         ) from error
     finally:
         temporary.unlink(missing_ok=True)

@@ -424,6 +424,26 @@ def test_wrong_use_is_one_sentence_and_exit_code_2(arguments: tuple[str, ...], w
     assert words in refused["error"]
 
 
+def test_recipes_that_say_a_key_twice_or_never_end_are_refused(tmp_path: Path):
+    recipe = tmp_path / "t.yaml"
+    for text, words in (
+        ("kind: synthetic\nscenes: 4\nscenes: 5\n", "line 3: not valid YAML: the key 'scenes' is given twice"),
+        ("[" * 20_000, "nested too deeply"),
+    ):
+        recipe.write_text(text)
+        assert words in distill("label", "--teacher", recipe, "--out", tmp_path / "out", code=2)["error"]
+    merged = tmp_path / "m.yaml"
+    merged.write_text("kind: synthetic\nscenes: 1\nfaults: {<<: {colour_noise_sigma: 1.0}, colour_noise_sigma: 2.0}\n")
+    distill("label", "--teacher", merged, "--set", "size_hw=[48,64]", "--out", tmp_path / "out", "--plan")
+
+
+def test_a_file_in_the_place_of_the_accounts_is_said(tmp_path: Path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / ".parts").write_text("a file")
+    words = ("label", "--teacher", "synthetic", "--set", "scenes=1", "--out", tmp_path / "out", "--workers", 1)
+    assert ".parts: cannot be made" in distill(*words, code=1)["error"]
+
+
 def test_several_answers_of_a_teacher_that_is_asked_once_are_refused(tmp_path: Path):
     picture(0).save(tmp_path / "a.png")
     words = ("label", tmp_path / "a.png", "--teacher", "json:loads", "--set", "outputs=[{task: depth}]")

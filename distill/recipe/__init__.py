@@ -59,7 +59,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
         UsageError: Unreadable, not YAML, or no mapping.
     """
     try:
-        values = yaml.safe_load(path.read_text())
+        values = yaml.load(path.read_text(), Loader=_OnceLoader)
     except OSError as error:
         raise UsageError(f"{path}: cannot be read: {error.strerror}", hint="give the path of a YAML recipe") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -73,6 +73,21 @@ def read_yaml(path: Path) -> dict[str, Any]:
     if not isinstance(values, dict):
         raise UsageError(f"{path}: a recipe is a mapping of keys to values, this is a {type(values).__name__}")
     return values
+
+
+class _OnceLoader(yaml.SafeLoader):
+    """Plain values alone, and no key twice: of two, the first would be lost without a word."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode) and key.tag != "tag:yaml.org,2002:merge":
+                if key.value in seen:
+                    raise yaml.constructor.ConstructorError(
+                        None, None, f"the key {key.value!r} is given twice", key.start_mark
+                    )
+                seen.add(key.value)
+        return super().construct_mapping(node, deep=deep)
 
 
 def _copy(values: Mapping[str, Any]) -> dict[str, Any]:

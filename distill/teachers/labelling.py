@@ -164,7 +164,12 @@ def label_slice(job: Job, index: int, advance: Callable[[int], None] = lambda co
     """
     accounts = Accounts()
     path = job.out / f"shard-{index:06d}.tar"
-    (job.out / PARTS).mkdir(parents=True, exist_ok=True)
+    try:
+        (job.out / PARTS).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DistillError(
+            f"{job.out / PARTS}: cannot be made: {error.strerror}", hint="move it away, or choose another --out"
+        ) from error
     entry: ShardEntry | None = write_shard(path, _samples(job, index, accounts, advance))
     if accounts.labelled == 0:
         path.unlink()
