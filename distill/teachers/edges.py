@@ -200,7 +200,7 @@ def _structure(
     ones = np.ones((1, 3), np.float32)
     along = cv2.transform(right * right - down * down, ones)
     across = cv2.transform(right * down, 2 * ones)
-    # cv2.magnitude gives other last bits for other addresses of the same values, and labels have to be the same again.
+    # cv2.magnitude's last bits differ from one process to the next, and labels have to be the same again.
     return along, across, np.sqrt(along * along + across * across)
 
 
