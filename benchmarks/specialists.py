@@ -28,8 +28,8 @@ from distill.commands.teachers import load_teacher
 from distill.images import read_photo
 from distill.recipe.teacher import OnnxRecipe
 from distill.report import Table
+from distill.teachers.folders import Unreadable
 from distill.teachers.labelling import Job, label_slice
-from distill.teachers.sources import Unreadable
 from distill.teachers.specialists.onnx import OnnxSpecialist, find_model
 
 _CHUNK = 64

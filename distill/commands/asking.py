@@ -126,7 +126,7 @@ class AskedSlices:
         }
 
     def _photos(self, index: int) -> Iterator[Photo]:
-        from distill.teachers.sources import Unreadable
+        from distill.teachers.folders import Unreadable
 
         for photo in self._job.source.read(*self._job.bounds(index)):
             if not isinstance(photo, Unreadable):

@@ -85,7 +85,7 @@ def run_calibrate(job: Job, truth: Path, path: Path, console: Console) -> tuple[
 def _compare(job: Job, truth: Path, console: Console) -> dict[Task, _Seen]:
     """Every label of the teacher against the truth about the same photo."""
     from distill.shards import Sample, read_manifest, read_samples
-    from distill.teachers.sources import Unreadable
+    from distill.teachers.folders import Unreadable
 
     manifest = read_manifest(truth)
     # Without the photos: maps compress well, and a set with truth is small.

@@ -38,7 +38,7 @@ def run_label(
     from distill.images import write_atomic
     from distill.recipe import dump_recipe
     from distill.rundir import open_rundir
-    from distill.teachers.labelling import publish
+    from distill.teachers.publishing import publish
 
     started = time.monotonic()
     if any(Path(word).is_dir() and Path(word).resolve() == job.out.resolve() for word in job.inputs):

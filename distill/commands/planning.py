@@ -121,7 +121,7 @@ def _try(job: Job, count: int) -> _Trial:
         UsageError: The job is wrong.
     """
     from distill.labels import encode
-    from distill.teachers.sources import Unreadable
+    from distill.teachers.folders import Unreadable
 
     taken: list[float] = []
     size, since = 0, time.monotonic()
@@ -213,7 +213,7 @@ class _Counted:
 
 def _look(job: Job) -> tuple[int, int, float, float]:
     """(photos looked at, answers that they lack, mean pixels, mean bytes of a photo), spread over the job."""
-    from distill.teachers.sources import Unreadable
+    from distill.teachers.folders import Unreadable
 
     counted = _Counted()
     teacher, photos = job.build_teacher(counted), job.num_photos

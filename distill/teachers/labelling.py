@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -21,7 +20,7 @@ from distill.errors import DistillError, UsageError
 from distill.images import Photo, write_atomic
 from distill.labels import encode
 from distill.recipe.synthetic import SyntheticRecipe
-from distill.shards import Manifest, Sample, ShardEntry, write_manifest, write_shard
+from distill.shards import Sample, ShardEntry, write_shard
 from distill.tasks import Gauge, Task
 from distill.teachers import TeacherRecipe, build_teacher
 from distill.teachers.accounts import Accounts, Page
@@ -30,10 +29,11 @@ from distill.teachers.asking import ONCE, Asking
 from distill.teachers.base import Lesson, Teacher
 from distill.teachers.checks import Checks
 from distill.teachers.evidence import evidence
+from distill.teachers.folders import Unreadable
 from distill.teachers.generators.hosted.painter import Wants
 from distill.teachers.lookahead import worked
 from distill.teachers.previews import WIDTH_PX, write_preview
-from distill.teachers.sources import ScenesSource, Source, Unreadable, open_source
+from distill.teachers.sources import ScenesSource, Source, open_source
 
 PARTS = ".parts"
 _FORMAT = 1
@@ -249,55 +249,3 @@ def make_sample(photo: Photo, lesson: Lesson, number: int = 1) -> Sample:
         meta["failures"] = lesson.failures
     files["json"] = json.dumps(meta, sort_keys=True, ensure_ascii=False).encode()
     return Sample(photo.key if number == 1 else f"{photo.key}--{number}", files)
-
-
-def publish(job: Job) -> tuple[Manifest, list[Page]] | None:
-    """Write ``dataset.json`` when every slice is done; gives it with all accounts, or None when some are missing.
-
-    Raises:
-        DistillError: The depth maps have different gauges and cannot be one set.
-    """
-    pages = [job.read_page(index) for index in range(job.num_slices)]
-    done = [page for page in pages if page is not None]
-    if len(done) < len(pages):
-        return None
-    gauges = list(dict.fromkeys(gauge for page in done for gauge in page.gauges))
-    if len(gauges) > 1:
-        raise DistillError(
-            f"the answers hold depth of different gauges ({', '.join(gauges)}), which no student can learn together",
-            hint="label each gauge into its own --out",
-        )
-    counts: dict[str, int] = {}
-    for page in done:
-        for task, count in page.counts.items():
-            counts[task] = counts.get(task, 0) + count
-    manifest = Manifest(
-        tasks=tuple(task for task in Task if task in counts),
-        counts=counts,
-        gauge=gauges[0] if gauges else Gauge.METRIC,
-        classes=job.teacher.classes if Task.SEMANTIC in job.teacher.tasks else (),
-        referring=tuple(dict.fromkeys(name for page in done for name in page.referring)),
-        instance_classes=tuple(dict.fromkeys(name for page in done for name in page.instance_classes)),
-        shards=tuple(page.shard for page in done if page.shard is not None),
-        teachers=tuple(dict.fromkeys(name for page in done for name in page.teachers)) or (job.teacher.name,),
-        licences=tuple(dict.fromkeys(name for page in done for name in page.licences)) or (job.teacher.licence,),
-        terms={name: link for page in done for name, link in page.licences.items() if link},
-        prompts={key: text for page in done for key, text in page.prompts.items()},
-    )
-    write_manifest(job.out, manifest)
-    for part in job.out.glob(".shard-*.part"):
-        if not _has_living_writer(part):
-            part.unlink(missing_ok=True)
-    return manifest, done
-
-
-def _has_living_writer(part: Path) -> bool:
-    """Whether the process that a half-written tar is named after still runs: two jobs may share an --out."""
-    number = part.name.removesuffix(".part").rpartition(".")[2]
-    try:
-        os.kill(int(number), 0)
-    except (ValueError, OverflowError, ProcessLookupError):
-        return False
-    except PermissionError:
-        return True
-    return True

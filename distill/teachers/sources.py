@@ -5,9 +5,7 @@ A source knows the names of all its photos and reads them one by one; nothing he
 
 from __future__ import annotations
 
-import glob
 import hashlib
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,13 +14,10 @@ from typing import Protocol
 from distill.errors import DistillError, UsageError
 from distill.images import SUFFIXES, Photo, encode_jpeg, read_file, read_photo
 from distill.recipe.synthetic import SyntheticRecipe
-from distill.shards import MANIFEST, Sample, read_manifest, read_shard
+from distill.shards import Sample, read_manifest, read_shard
+from distill.teachers.folders import Unreadable, expand, is_shards, printable, walk
 from distill.teachers.keys import unique_keys
 from distill.video import VideoReader, is_video
-
-_UNREADABLE_SUFFIXES = frozenset({".heic", ".heif", ".raw", ".cr2", ".nef", ".dng", ".arw", ".psd", ".jxl"})
-"""Photos all the same: listed with a reason rather than passed over."""
-_PHOTO_SUFFIXES = SUFFIXES | _UNREADABLE_SUFFIXES
 
 
 class Source(Protocol):
@@ -45,24 +40,11 @@ class Source(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Unreadable:
-    """A photo that cannot be used, and why."""
-
-    name: str
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
 class _PhotoFile:
     path: Path
     name: str
     """As the user would say it: relative to the folder that was given."""
     key: str
-
-
-def _printable(name: str) -> str:
-    """A file name that can be written as UTF-8; bytes that are none become a question mark."""
-    return name.encode(errors="surrogateescape").decode(errors="replace")
 
 
 class _FilesSource:
@@ -74,10 +56,10 @@ class _FilesSource:
         ignored: Sequence[str] = (),
         unreadable: Sequence[Unreadable] = (),
     ) -> None:
-        self.ignored: Sequence[str] = [_printable(name) for name in ignored]
+        self.ignored: Sequence[str] = [printable(name) for name in ignored]
         self._unreadable = unreadable
         self._files = [
-            _PhotoFile(path, _printable(name), key)
+            _PhotoFile(path, printable(name), key)
             for (path, name), key in zip(files, unique_keys([name for _, name in files]), strict=True)
         ]
 
@@ -231,11 +213,11 @@ def open_source(inputs: Sequence[str], *, every: int = 1, leave_out: Sequence[Pa
     unreadable: list[Unreadable] = []
     folders: list[Path] = []
     videos: list[Path] = []
-    for path in dict.fromkeys(path for word in inputs for path in _expand(word)):
-        if path.is_dir() and _is_shards(path):
+    for path in dict.fromkeys(path for word in inputs for path in expand(word)):
+        if path.is_dir() and is_shards(path):
             folders.append(path)
         elif path.is_dir():
-            found, skipped, closed = _walk(path, leave_out)
+            found, skipped, closed = walk(path, leave_out)
             files += found
             ignored += skipped
             unreadable += closed
@@ -254,59 +236,6 @@ def open_source(inputs: Sequence[str], *, every: int = 1, leave_out: Sequence[Pa
             f"{', '.join(inputs)}: no photos there", hint=f"pictures are known by {', '.join(sorted(SUFFIXES))}"
         )
     return sources[0] if len(sources) == 1 else _ChainedSource(sources)
-
-
-def _expand(word: str) -> list[Path]:
-    """The path itself, or what a glob matches; of a glob, folders and files that are no pictures are left out."""
-    if Path(word).exists():
-        return [Path(word)]
-    # Path.glob cannot start from an absolute pattern before Python 3.13.
-    matches = [Path(match) for match in sorted(glob.glob(word, recursive=True))]  # noqa: PTH207
-    if not matches:
-        raise UsageError(f"{word}: no such file, folder or glob", hint="check the path")
-    return [path for path in matches if path.is_file() and (path.suffix.lower() in _PHOTO_SUFFIXES or is_video(path))]
-
-
-def _is_shards(folder: Path) -> bool:
-    """Whether a folder holds shards; one that cannot be looked into does not."""
-    try:
-        return (folder / MANIFEST).is_file()
-    except OSError:
-        return False
-
-
-def _walk(folder: Path, leave_out: Sequence[Path]) -> tuple[list[tuple[Path, str]], list[str], list[Unreadable]]:
-    """(photos, other files, folders that cannot be read) below a folder, sorted by relative path.
-
-    Hidden files and folders are left out. Links to folders are followed, each folder once.
-    """
-    seen = {path.resolve() for path in leave_out}
-    photos: list[tuple[Path, str]] = []
-    others: list[str] = []
-    closed: list[Unreadable] = []
-
-    def relative(path: Path) -> str:
-        return path.relative_to(folder).as_posix()
-
-    def refuse(error: OSError) -> None:
-        closed.append(Unreadable(_printable(relative(Path(error.filename))), f"cannot be read: {error.strerror}"))
-
-    for place, folders, names in os.walk(folder, onerror=refuse, followlinks=True):
-        root = Path(place)
-        if root.resolve() in seen:
-            folders.clear()
-            continue
-        seen.add(root.resolve())
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for name in names:
-            if name.startswith("."):
-                continue
-            if Path(name).suffix.lower() in _PHOTO_SUFFIXES:
-                photos.append((root / name, relative(root / name)))
-            else:
-                others.append(relative(root / name))
-    closed.sort(key=lambda item: item.name)
-    return sorted(photos, key=lambda item: item[1]), sorted(others), closed
 
 
 class ScenesSource:
