@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import uuid
@@ -54,7 +55,12 @@ def alive(folder: Path, owner: str) -> bool:
 
 
 def _sweep(folder: Path) -> None:
-    """Remove the names of the dead."""
+    """Remove the names of the dead.
+
+    Each is removed under its own lock: a name that was made a moment ago and is not locked yet may be taken for a dead
+    one's, and whoever made it must find out when it gets the lock.
+    """
     for path in folder.iterdir():
-        if not alive(folder.parent, path.name):
+        with contextlib.suppress(OSError), path.open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             path.unlink(missing_ok=True)

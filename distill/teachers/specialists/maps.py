@@ -123,19 +123,6 @@ def _read_depth(path: Path, recipe: MapRecipe) -> Label:
     return _label(Task.DEPTH, value, valid, recipe, gauge=recipe.gauge)
 
 
-def toward_camera(label: Label, name: str) -> Label:
-    """The normals as they are.
-
-    Raises:
-        DistillError: More point away from the camera than toward it.
-    """
-    if faces_away(label):
-        raise DistillError(
-            f"{name}: more normals point away from the camera than toward it", hint="give the frame that they are in"
-        )
-    return label
-
-
 def _read_normals(path: Path, recipe: MapRecipe) -> Label:
     stored = read_map(path)
     if stored.ndim != 3:
@@ -148,7 +135,12 @@ def _read_normals(path: Path, recipe: MapRecipe) -> Label:
         valid &= ~(stored == bad).all(axis=-1)
     unit = vector / np.maximum(length, 1e-6)[..., None]
     value = np.where(valid[..., None], unit, 0).astype(np.float32) @ frame_matrix(recipe.frame)
-    return toward_camera(_label(Task.NORMALS, value, valid, recipe), str(path))
+    label = _label(Task.NORMALS, value, valid, recipe)
+    if faces_away(label):
+        raise DistillError(
+            f"{path}: more normals point away from the camera than toward it", hint="give the frame that they are in"
+        )
+    return label
 
 
 def _read_semantic(path: Path, recipe: MapRecipe) -> Label:

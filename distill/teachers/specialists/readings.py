@@ -16,7 +16,7 @@ from distill.labels import Label
 from distill.recipe.outputs import OutputRecipe, id_table
 from distill.tasks import IGNORE_SEMANTIC, Gauge, Task
 from distill.teachers.decoders.normals import frame_matrix
-from distill.teachers.specialists.maps import stretch_to_unit, toward_camera
+from distill.teachers.specialists.maps import stretch_to_unit
 
 
 def read_planes(planes: Shaped[ndarray, "c h w"], output: OutputRecipe, name: str) -> Label:
@@ -50,8 +50,7 @@ def _read_normals(planes: ndarray, output: OutputRecipe, name: str) -> Label:
     length = np.linalg.norm(vector, axis=-1)
     valid = np.isfinite(length) & (length > 1e-3)
     unit = np.where(valid[..., None], vector / np.maximum(length, 1e-3)[..., None], 0).astype(np.float32)
-    found = Label(Task.NORMALS, unit @ frame_matrix(output.frame), valid, valid.astype(np.float32))
-    return toward_camera(found, name)
+    return Label(Task.NORMALS, unit @ frame_matrix(output.frame), valid, valid.astype(np.float32))
 
 
 def _read_semantic(planes: ndarray, output: OutputRecipe, name: str) -> Label:

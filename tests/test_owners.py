@@ -1,0 +1,54 @@
+"""Who is alive is never taken for dead, however many come and go at once."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import pytest
+
+from distill import owners
+from distill.owners import Owner, alive
+
+
+def test_the_dead_are_swept_and_the_living_are_not(tmp_path: Path):
+    living, dead = Owner(tmp_path), Owner(tmp_path)
+    dead._file.close()  # as the system does when a process dies
+    assert alive(tmp_path, living.name) and not alive(tmp_path, dead.name)
+    Owner(tmp_path).close()
+    assert [path.name for path in (tmp_path / "owners").iterdir()] == [living.name]
+
+
+def test_a_sweep_between_the_making_of_a_name_and_its_lock_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    flock, swept = owners.fcntl.flock, []
+
+    def sweep_first(file, how):
+        if how == owners.fcntl.LOCK_EX and not swept:
+            swept.append(file)
+            owners._sweep(tmp_path / "owners")
+        flock(file, how)
+
+    monkeypatch.setattr(owners.fcntl, "flock", sweep_first)
+    owner = Owner(tmp_path)
+    assert swept and alive(tmp_path, owner.name)
+
+
+def test_a_sweep_never_removes_a_name_after_its_owner_has_the_lock(tmp_path: Path):
+    names, errors, gate = [], [], threading.Barrier(6)
+
+    def work() -> None:
+        gate.wait()
+        for _ in range(60):
+            owner = Owner(tmp_path)
+            for _ in range(3):
+                if not alive(tmp_path, owner.name):
+                    errors.append(owner.name)
+            names.append(owner.name)
+            owner.close()
+
+    threads = [threading.Thread(target=work) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(names) == 360 and not errors
