@@ -105,8 +105,18 @@ class Ledger:
             self._db.close()
             self._owner.close()
 
-    def reserve(self, key: str, *, job: str, worst_usd: float, caps: Caps, unsent: bool = False, **about: str) -> bool:
-        """Take a request for one call; False when another living process has it in flight.
+    def reserve(
+        self,
+        key: str,
+        *,
+        job: str,
+        worst_usd: float,
+        caps: Caps,
+        unsent: bool = False,
+        answered: Callable[[], bool] = lambda: False,
+        **about: str,
+    ) -> bool:
+        """Take a request for one call; False when another living process has it in flight, or has just been answered.
 
         Args:
             key: Of the request.
@@ -114,12 +124,16 @@ class Ledger:
             worst_usd: The most that the call can cost.
             caps: Checked with every call in flight at its worst price.
             unsent: It is only gathered, to be sent with others; `write_batch` says that it was.
+            answered: Whether its answer is there. Asked while nobody else can settle: whoever looked before may have
+                waited for a turn since, and another process may have been faster.
             about: ``licence``, ``model``, ``task``, ``subject`` of a new row.
 
         Raises:
             CapReached: The call could pass a cap.
         """
         with self._transaction() as db:
+            if answered():
+                return False
             row = db.execute("SELECT state, owner, reserved_usd, job FROM requests WHERE key=?", (key,)).fetchone()
             if row and row[0] in (ASKING, GATHERING):
                 if row[1] != self._owner.name and (alive(self.path.parent, row[1]) or _in_a_batch(db, key)):

@@ -122,3 +122,13 @@ def test_rows_come_in_order(tmp_path: Path):
     assert [row["key"] for row in ledger.rows()] == ["5", "6", "7", "8", "9"]
     ledger.forget("7")
     assert ledger.row("7") is None
+
+
+def test_what_was_answered_while_one_waited_for_a_turn_is_not_asked_again(tmp_path: Path):
+    one, two = Ledger(tmp_path), Ledger(tmp_path)
+    assert one.reserve("k", job="j", worst_usd=1.0, caps=NO_CAPS, answered=lambda: False)
+    one.settle("k", "done", cost_usd=0.5)
+    assert not two.reserve("k", job="j", worst_usd=1.0, caps=NO_CAPS, answered=lambda: True)
+    assert two.spending("j").calls == 1 and two.spending("j").worst_usd == 0.5
+    assert two.row("k")["state"] == "done"
+    assert two.reserve("k", job="j", worst_usd=1.0, caps=NO_CAPS)  # its answer is gone: it is asked for anew

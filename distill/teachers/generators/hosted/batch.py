@@ -145,6 +145,7 @@ class BatchEngine:
                 worst_usd=self._price.worst_usd(call.question.prompt),
                 caps=self._terms.caps,
                 unsent=True,
+                answered=lambda: self._store.holds(call.ask.key),
                 licence=self._terms.licence,
                 model=call.ask.model,
                 task=str(call.question.task),

@@ -142,6 +142,7 @@ class Engine:
                 job=self._terms.job,
                 worst_usd=worst_usd,
                 caps=self._terms.caps,
+                answered=lambda: self._store.holds(call.ask.key),
                 licence=self._terms.licence,
                 model=call.ask.model,
                 task=str(call.question.task) if call.paints else "gate",
