@@ -22,6 +22,7 @@ from typing import Any
 
 from distill.errors import DistillError
 from distill.images import Photo, write_atomic
+from distill.owners import MAKE_SPACE
 from distill.tasks import Gauge, Task
 from distill.teachers.base import Answer, KeyedGenerator, Question, Refusal
 
@@ -35,7 +36,6 @@ _SIGNATURES = (
     (b"BM", "bmp"),
 )
 _VERIFY = "`distill answers verify` lists what is damaged"
-_HINT = "free space, or make the folder writable, and run the same command again"
 
 
 class StoreFull(DistillError):  # noqa: N818 - it is the disk that is full
@@ -219,9 +219,9 @@ class AnswerStore:
             write_atomic(path, page)
             _sync_folder(path.parent)
         except OSError as error:
-            raise StoreFull(f"{path.parent}: cannot be written: {error.strerror}", hint=_HINT) from error
+            raise StoreFull(f"{path.parent}: cannot be written: {error.strerror}", hint=MAKE_SPACE) from error
         except DistillError as error:
-            raise StoreFull(error.message, hint=_HINT) from error
+            raise StoreFull(error.message, hint=MAKE_SPACE) from error
         return Stored(ask.key, kind, data, meta)
 
     def path(self, stored: Stored) -> Path:

@@ -149,7 +149,7 @@ class Job:
 
 
 def _is_whole(path: Path, shard: ShardEntry) -> bool:
-    """Whether a tar is there at its full length; reading all of it is `distill license`'s and the loader's to do."""
+    """Whether a tar is there at its full length; `distill.shards.verify` reads all of it."""
     try:
         return path.stat().st_size == shard.bytes
     except OSError:
