@@ -32,7 +32,7 @@ class Owner:
         while True:
             file = self._path.open("wb")
             fcntl.flock(file, fcntl.LOCK_EX)
-            if self._path.exists():
+            if _is_still(file, self._path):
                 return file
             file.close()
 
@@ -58,9 +58,19 @@ def _sweep(folder: Path) -> None:
     """Remove the names of the dead.
 
     Each is removed under its own lock: a name that was made a moment ago and is not locked yet may be taken for a dead
-    one's, and whoever made it must find out when it gets the lock.
+    one's, and whoever made it must find out when it gets the lock. It then makes the name again: another sweep that had
+    opened the first file locks what is no longer there, and has to leave the second one alone.
     """
     for path in folder.iterdir():
         with contextlib.suppress(OSError), path.open("rb") as file:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            path.unlink(missing_ok=True)
+            if _is_still(file, path):
+                path.unlink()
+
+
+def _is_still(file: IO[bytes], path: Path) -> bool:
+    """Whether the open file is the one that the path names now."""
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), path.stat())
+    except FileNotFoundError:
+        return False

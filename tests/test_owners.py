@@ -33,6 +33,26 @@ def test_a_sweep_between_the_making_of_a_name_and_its_lock_is_noticed(tmp_path: 
     assert swept and alive(tmp_path, owner.name)
 
 
+def test_a_late_sweep_leaves_a_name_that_was_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Two sweeps open a name that is not locked yet; one removes it, its owner makes it again, the other comes late."""
+    folder = tmp_path / "owners"
+    folder.mkdir()
+    flock, again = owners.fcntl.flock, []
+    path = folder / "1-0"
+    path.touch()
+
+    def made_again_first(file, how):
+        if not again:
+            path.unlink()
+            again.append(path.open("wb"))
+            flock(again[0], owners.fcntl.LOCK_EX)
+        flock(file, how)
+
+    monkeypatch.setattr(owners.fcntl, "flock", made_again_first)
+    owners._sweep(folder)
+    assert again and alive(tmp_path, "1-0")
+
+
 def test_a_sweep_never_removes_a_name_after_its_owner_has_the_lock(tmp_path: Path):
     names, errors, gate = [], [], threading.Barrier(6)
 
