@@ -9,22 +9,17 @@ finds the job by its label, or knows that it was never begun; no question is eve
 from __future__ import annotations
 
 import asyncio
-import base64
-import json
 import secrets
-from collections.abc import Coroutine, Iterator
-from contextlib import suppress
+from collections.abc import Coroutine
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import IO, Any
 
 from distill.errors import DistillError
-from distill.images import write_atomic
 from distill.ledger import BATCH_OVER, CapReached, Ledger
 from distill.recipe.hosted import GeminiRecipe
-from distill.teachers.answers import EMPTY, PICTURE, AnswerStore, Ask, question_from_json, question_to_json
+from distill.teachers.answers import EMPTY, PICTURE, AnswerStore
+from distill.teachers.generators.hosted.batch_files import BatchFiles, request_line, result_rows, subject
 from distill.teachers.generators.hosted.engine import Engine, Stopped, Terms, keep_reply
-from distill.teachers.generators.hosted.gemini import generation_config
 from distill.teachers.generators.hosted.jobs import Gone, JobClient
 from distill.teachers.generators.hosted.painter import next_step, settled
 from distill.teachers.generators.hosted.prices import Price
@@ -68,7 +63,7 @@ class BatchEngine:
     ) -> None:
         self._recipe, self._client, self._store, self._ledger = recipe, client, store, ledger
         self._price, self._terms, self._online, self._hidden = price, terms, online, hidden
-        self._folder = store.folder / "batches"
+        self._files = BatchFiles(store.folder / "batches")
         self._gathering: _Job | None = None
         self._file: IO[bytes] | None = None
         self._jobs: dict[str, _Job] = {}
@@ -161,23 +156,23 @@ class BatchEngine:
             DistillError: The picture is at hand no more.
             Stopped: The file cannot be written.
         """
-        sent = call.sent if call.sent.data else self._sent_before.get(_subject(call))
+        sent = call.sent if call.sent.data else self._sent_before.get(subject(call))
         if sent is None:
             self._ledger.settle(call.ask.key, "failed", detail=_NO_PICTURE)
             raise DistillError(_NO_PICTURE)
-        request = _request(replace(call, sent=sent), self._recipe)
-        line = (json.dumps({"key": call.ask.key, "request": request}) + "\n").encode()
+        line = request_line(replace(call, sent=sent), self._recipe)
         if self._gathering is not None and self._gathering.size_bytes + len(line) > _MOST_BYTES:
             self._send_off()
         try:
             if self._gathering is None or self._file is None:
                 self._gathering = _Job(f"distill-{secrets.token_hex(10)}")
-                self._folder.mkdir(parents=True, exist_ok=True)
-                self._file = self._path(self._gathering, "jsonl").open("wb")
+                self._file = self._files.open_requests(self._gathering.label)
                 self._start(self._send_off_when_quiet(self._gathering))
             self._file.write(line)
         except OSError as error:
-            full = DistillError(f"{self._folder}: cannot be written: {error.strerror}", hint="free space, run again")
+            full = DistillError(
+                f"{self._files.folder}: cannot be written: {error.strerror}", hint="free space, run again"
+            )
             self.stop(full)
             raise Stopped(full.message, hint=full.hint) from error
         job = self._gathering
@@ -218,7 +213,7 @@ class BatchEngine:
                 self._enter(job)
             if not name:
                 name = await self._client.find(job.label) if adopted else ""
-                name = name or await self._client.begin(self._path(job, "jsonl"), job.label)
+                name = name or await self._client.begin(self._files.requests(job.label), job.label)
                 self._ledger.write_batch(job.label, job=self._terms.job, name=name, state=_RUNNING, keys=[*job.calls])
             await self._collect(job, name)
         except DistillError as error:
@@ -231,8 +226,7 @@ class BatchEngine:
 
     def _enter(self, job: _Job) -> None:
         """The job into the ledger, before the service can know of it."""
-        calls = [_call_to_json(call) for call in job.calls.values()]
-        write_atomic(self._path(job, "calls.json"), json.dumps(calls).encode())
+        self._files.write_calls(job.label, job.calls.values())
         self._ledger.write_batch(job.label, job=self._terms.job, name="", state=_NEW, keys=[*job.calls])
 
     async def _collect(self, job: _Job, name: str) -> None:
@@ -252,11 +246,9 @@ class BatchEngine:
     def _keep_all(self, job: _Job, data: bytes) -> dict[str, str]:
         """Store every answer in a result file; gives why questions have none. A bad line costs only itself."""
         failed: dict[str, str] = {}
-        for line in _lines(data):
-            try:
-                row = json.loads(bytes(line))
-                call = job.calls[row["key"]]
-            except (ValueError, KeyError, TypeError):
+        for key, row in result_rows(data):
+            call = job.calls.get(key)
+            if call is None:
                 continue
             if isinstance(row.get("response"), dict):
                 self._keep(call, row["response"])
@@ -302,24 +294,16 @@ class BatchEngine:
         self._ledger.write_batch(job.label, job=self._terms.job, name="", state=BATCH_OVER, keys=[*job.calls])
         self._jobs.pop(job.label, None)
         self._tell(job, None)
-        self._remove_files(job)
+        self._files.remove(job.label)
 
     def _pictures_still_needed(self, job: _Job) -> dict[str, Sent]:
-        """Out of the job's file: the pictures of questions that have to be asked again, by what they show."""
+        """Of questions that have to be asked again, by what they show."""
         needed = {}
         for key, call in job.calls.items():
             meta = self._store.meta(key)
             if meta is None or meta["kind"] == EMPTY:
                 needed[key] = call
-        found: dict[str, Sent] = {}
-        if needed:
-            with suppress(OSError, ValueError, KeyError), self._path(job, "jsonl").open("rb") as file:
-                for line in file:
-                    row = json.loads(line)
-                    if row["key"] in needed:
-                        blob = row["request"]["contents"][0]["parts"][0]["inlineData"]
-                        found[_subject(needed[row["key"]])] = Sent(base64.b64decode(blob["data"]), blob["mimeType"])
-        return found
+        return self._files.pictures(job.label, needed)
 
     def _release(self, job: _Job, why: str) -> None:
         """Give questions back that never left."""
@@ -328,19 +312,17 @@ class BatchEngine:
             self._file = None
         for key in job.calls:
             self._ledger.settle(key, "waiting", detail=why)
-        self._remove_files(job)
+        self._files.remove(job.label)
 
     def _adopt(self) -> None:
         """Take over the jobs whose processes have died."""
         for row in self._ledger.batches():
             if row["state"] == BATCH_OVER or row["taken"] or row["label"] in self._jobs:
                 continue
-            job = _Job(row["label"])
-            try:
-                calls = json.loads(self._path(job, "calls.json").read_bytes())
-                job.calls = {call.ask.key: call for call in map(_call_from_json, calls)}
-            except (OSError, ValueError, KeyError, TypeError):
+            calls = self._files.read_calls(row["label"])
+            if calls is None:
                 continue  # another user's leftovers; its money is counted as reserved
+            job = _Job(row["label"], calls)
             if self._ledger.adopt_batch(job.label):
                 self._jobs[job.label] = job
                 self._start(self._see_through(job, row["name"], adopted=True))
@@ -351,57 +333,3 @@ class BatchEngine:
                 future.set_exception(error) if error is not None else future.set_result(None)
         for future in job.waiting.values():
             future.exception()  # nobody may be waiting any more
-
-    def _remove_files(self, job: _Job) -> None:
-        for suffix in ("jsonl", "calls.json"):
-            self._path(job, suffix).unlink(missing_ok=True)
-
-    def _path(self, job: _Job, suffix: str) -> Path:
-        return self._folder / f"{job.label}.{suffix}"
-
-
-def _request(call: Call, recipe: GeminiRecipe) -> dict[str, Any]:
-    """The question as a line of a batch file holds it."""
-    picture = {"inlineData": {"mimeType": call.sent.mime, "data": base64.b64encode(call.sent.data).decode()}}
-    parts = [picture, {"text": call.question.prompt}]
-    return {
-        "contents": [{"role": "user", "parts": parts}],
-        "generationConfig": generation_config(call, recipe),
-    }
-
-
-def _lines(data: bytes) -> Iterator[memoryview]:
-    """The lines of a file, without a second copy of all of it."""
-    view, start = memoryview(data), 0
-    while start < len(data):
-        end = data.find(b"\n", start)
-        end = len(data) if end < 0 else end
-        if end > start:
-            yield view[start:end]
-        start = end + 1
-
-
-def _call_to_json(call: Call) -> dict[str, Any]:
-    """A call without its picture, as it is kept beside the file."""
-    return {
-        "ask": call.ask.to_json(),
-        "question": question_to_json(call.question),
-        "photo": call.photo,
-        "canvas_hw": list(call.canvas_hw) if call.canvas_hw else None,
-    }
-
-
-def _call_from_json(values: dict[str, Any]) -> Call:
-    """The inverse of `_call_to_json`."""
-    canvas = values["canvas_hw"]
-    return Call(
-        Ask(**values["ask"]),
-        question_from_json(values["question"]),
-        values["photo"],
-        canvas_hw=(canvas[0], canvas[1]) if canvas else None,
-    )
-
-
-def _subject(call: Call) -> str:
-    """What the picture of a call shows: which photo on which canvas."""
-    return f"{call.ask.photo_sha256} {call.canvas_hw}"
