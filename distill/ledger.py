@@ -13,17 +13,17 @@ import json
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from distill.database import open_database
 from distill.errors import DistillError
 from distill.owners import MAKE_SPACE, Owner, alive
+from distill.spending import SPENDING_SCHEMA, Caps, Spending, add_spending, check_caps, read_spending
 
-_SCHEMA = """
+_SCHEMA = f"""
 CREATE TABLE IF NOT EXISTS requests (
   key TEXT PRIMARY KEY, job TEXT NOT NULL DEFAULT '', state TEXT NOT NULL, owner TEXT NOT NULL DEFAULT '',
   tries INTEGER NOT NULL DEFAULT 0, cost_usd REAL NOT NULL DEFAULT 0, doubtful_usd REAL NOT NULL DEFAULT 0,
@@ -32,9 +32,7 @@ CREATE TABLE IF NOT EXISTS requests (
   model TEXT NOT NULL DEFAULT '', task TEXT NOT NULL DEFAULT '', subject TEXT NOT NULL DEFAULT '',
   detail TEXT NOT NULL DEFAULT '', changed_s REAL NOT NULL DEFAULT 0);
 CREATE INDEX IF NOT EXISTS requests_of_job ON requests(job, state);
-CREATE TABLE IF NOT EXISTS spending (
-  job TEXT PRIMARY KEY, calls INTEGER NOT NULL DEFAULT 0, cost_usd REAL NOT NULL DEFAULT 0,
-  doubtful_usd REAL NOT NULL DEFAULT 0, reserved_usd REAL NOT NULL DEFAULT 0);
+{SPENDING_SCHEMA}
 CREATE TABLE IF NOT EXISTS batches (
   label TEXT PRIMARY KEY, job TEXT NOT NULL DEFAULT '', name TEXT NOT NULL DEFAULT '', state TEXT NOT NULL,
   owner TEXT NOT NULL DEFAULT '', keys TEXT NOT NULL DEFAULT '[]', changed_s REAL NOT NULL DEFAULT 0);
@@ -45,38 +43,12 @@ GATHERING = "gathering"
 """Taken, and not sent yet."""
 FINAL = ("done", "refused", "empty", "failed")
 """Nothing more will be done about a row in these states, unless someone asks again."""
+BATCH_OVER = "over"
+"""State of a batch job of which nothing more is to come."""
 _COLUMNS = (
     "key", "job", "state", "tries", "cost_usd", "doubtful_usd", "tokens_in", "tokens_out", "latency_s", "finish",
     "licence", "model", "task", "subject", "detail",
 )  # fmt: skip
-
-
-class CapReached(DistillError):  # noqa: N818 - it is the cap that is reached; nothing is wrong
-    """The next call could pass a cap, so it is not made."""
-
-
-@dataclass(frozen=True, slots=True)
-class Spending:
-    """Money of one job, in USD."""
-
-    calls: int = 0
-    """Calls made, failed ones included."""
-    cost_usd: float = 0.0
-    doubtful_usd: float = 0.0
-    reserved_usd: float = 0.0
-
-    @property
-    def worst_usd(self) -> float:
-        """What the job has cost if everything unknown was charged at the worst price."""
-        return self.cost_usd + self.doubtful_usd + self.reserved_usd
-
-
-@dataclass(frozen=True, slots=True)
-class Caps:
-    """What a job may use up, earlier runs of it included; None: no limit."""
-
-    max_usd: float | None = None
-    max_requests: int | None = None
 
 
 class Ledger:
@@ -141,8 +113,8 @@ class Ledger:
                 if row[0] == ASKING:
                     self._doubt(db, key, row[3], row[2])
                 else:
-                    _add(db, row[3], reserved_usd=-row[2])
-            _check_caps(_spending(db, job), worst_usd, caps)
+                    add_spending(db, row[3], reserved_usd=-row[2])
+            check_caps(read_spending(db, job), worst_usd, caps)
             values = {"licence": "", "model": "", "task": "", "subject": "", **about}
             db.execute(
                 "INSERT INTO requests(key, job, state, owner, tries, reserved_usd, licence, model, task, subject,"
@@ -159,7 +131,7 @@ class Ledger:
                     "now": time.time(),
                 },
             )
-            _add(db, job, calls=1, reserved_usd=worst_usd)
+            add_spending(db, job, calls=1, reserved_usd=worst_usd)
         return True
 
     def settle(
@@ -196,7 +168,7 @@ class Ledger:
             if doubtful:
                 self._doubt(db, key, job, reserved)
             else:
-                _add(db, job, reserved_usd=-reserved, cost_usd=cost_usd)
+                add_spending(db, job, reserved_usd=-reserved, cost_usd=cost_usd)
             db.execute(
                 "UPDATE requests SET state=?, owner='', reserved_usd=0, cost_usd=cost_usd+?, tokens_in=tokens_in+?,"
                 " tokens_out=tokens_out+?, latency_s=?, finish=?, detail=?, changed_s=? WHERE key=?",
@@ -231,7 +203,7 @@ class Ledger:
             if cost_usd is None and sent:
                 self._doubt(db, key, *row)
             else:
-                _add(db, row[0], reserved_usd=-row[1], cost_usd=cost_usd or 0.0)
+                add_spending(db, row[0], reserved_usd=-row[1], cost_usd=cost_usd or 0.0)
             db.execute(
                 "UPDATE requests SET state=?, owner='', reserved_usd=0, cost_usd=cost_usd+?, detail=? WHERE key=?",
                 ("waiting" if cost_usd is None else "done", cost_usd or 0.0, "cut off with its process", key),
@@ -250,12 +222,12 @@ class Ledger:
                 + ", ".join(f"{name}=:{name}" for name in values if name not in ("key", "job")),
                 values,
             )
-            _add(db, known[1] if known else job, cost_usd=cost_usd - (known[0] if known else 0.0))
+            add_spending(db, known[1] if known else job, cost_usd=cost_usd - (known[0] if known else 0.0))
 
     def spending(self, job: str) -> Spending:
         """What a job has used up."""
         with self._guarded():
-            return _spending(self._db, job)
+            return read_spending(self._db, job)
 
     def row(self, key: str) -> dict[str, Any] | None:
         """All that is known about a request."""
@@ -330,7 +302,7 @@ class Ledger:
     def _doubt(self, db: sqlite3.Connection, key: str, job: str, reserved_usd: float) -> None:
         """Count a call that may have been charged."""
         db.execute("UPDATE requests SET doubtful_usd=doubtful_usd+?, reserved_usd=0 WHERE key=?", (reserved_usd, key))
-        _add(db, job, reserved_usd=-reserved_usd, doubtful_usd=reserved_usd)
+        add_spending(db, job, reserved_usd=-reserved_usd, doubtful_usd=reserved_usd)
 
     @contextmanager
     def _guarded(self) -> Iterator[None]:
@@ -354,41 +326,7 @@ class Ledger:
             self._db.execute("COMMIT")
 
 
-BATCH_OVER = "over"
-"""State of a batch job of which nothing more is to come."""
-
-
-def _spending(db: sqlite3.Connection, job: str) -> Spending:
-    row = db.execute("SELECT calls, cost_usd, doubtful_usd, reserved_usd FROM spending WHERE job=?", (job,)).fetchone()
-    return Spending(*row) if row else Spending()
-
-
 def _in_a_batch(db: sqlite3.Connection, key: str) -> bool:
     """Whether a batch job that is not over has the request; whoever adopts the job will settle it."""
     found = db.execute("SELECT 1 FROM batches WHERE state != ? AND instr(keys, ?)", (BATCH_OVER, key)).fetchone()
     return found is not None
-
-
-def _add(db: sqlite3.Connection, job: str, **amounts: float) -> None:
-    values: Mapping[str, Any] = {"calls": 0, "cost_usd": 0, "doubtful_usd": 0, "reserved_usd": 0, **amounts, "job": job}
-    db.execute(
-        "INSERT INTO spending(job, calls, cost_usd, doubtful_usd, reserved_usd)"
-        " VALUES (:job, :calls, :cost_usd, :doubtful_usd, :reserved_usd) ON CONFLICT(job) DO UPDATE SET"
-        " calls=calls+:calls, cost_usd=cost_usd+:cost_usd, doubtful_usd=doubtful_usd+:doubtful_usd,"
-        " reserved_usd=reserved_usd+:reserved_usd",
-        values,
-    )
-
-
-def _check_caps(spending: Spending, worst_usd: float, caps: Caps) -> None:
-    if caps.max_usd is not None and spending.worst_usd + worst_usd > caps.max_usd + 1e-9:
-        raise CapReached(
-            f"the next call could cost {worst_usd:.4f} USD on top of {spending.worst_usd:.4f} USD spent or in flight, "
-            f"which passes the cap of {caps.max_usd:.2f} USD",
-            hint="raise --max-usd and run the same command again to go on",
-        )
-    if caps.max_requests is not None and spending.calls + 1 > caps.max_requests:
-        raise CapReached(
-            f"{spending.calls} calls were made, which is the cap",
-            hint="raise --max-requests and run the same command again to go on",
-        )

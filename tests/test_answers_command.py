@@ -11,8 +11,9 @@ import pytest
 
 from distill.commands.console import Console
 from distill.commands.labelling import run_label
-from distill.ledger import Caps, Ledger
+from distill.ledger import Ledger
 from distill.recipe.synthetic import SyntheticRecipe
+from distill.spending import Caps
 from distill.tasks import Task
 from distill.teachers.answers import EMPTY, PICTURE, AnswerStore, Ask
 from distill.teachers.generators.replay import read_manifest_rows

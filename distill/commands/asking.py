@@ -143,7 +143,7 @@ def asked_slices(job: Job, todo: Sequence[int], spending: Spending, console: Con
     if not parts or job.store is None or not todo:
         yield AskedSlices(job, todo, None)
         return
-    from distill.ledger import Caps
+    from distill.spending import Caps
     from distill.teachers.answers import AnswerStore
     from distill.teachers.generators.hosted.ahead import Asker
     from distill.teachers.generators.hosted.engine import Terms

@@ -22,8 +22,9 @@ from typing import Self
 
 from distill.errors import DistillError, UsageError
 from distill.images import Photo
-from distill.ledger import Ledger, Spending
+from distill.ledger import Ledger
 from distill.recipe.hosted import HostedRecipe
+from distill.spending import Spending
 from distill.teachers.answers import AnswerStore, Unanswered
 from distill.teachers.base import Teacher
 from distill.teachers.generators.hosted.desk import Desk, as_stop

@@ -15,8 +15,9 @@ from dataclasses import dataclass, field, replace
 from typing import IO, Any
 
 from distill.errors import DistillError
-from distill.ledger import BATCH_OVER, CapReached, Ledger
+from distill.ledger import BATCH_OVER, Ledger
 from distill.recipe.hosted import GeminiRecipe
+from distill.spending import CapReached
 from distill.teachers.answers import EMPTY, PICTURE, AnswerStore
 from distill.teachers.generators.hosted.batch_files import BatchFiles, request_line, result_rows, subject
 from distill.teachers.generators.hosted.engine import Engine, Stopped, Terms, keep_reply

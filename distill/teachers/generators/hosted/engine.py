@@ -15,8 +15,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from distill.errors import DistillError
-from distill.ledger import CapReached, Caps, Ledger
+from distill.ledger import Ledger
 from distill.recipe.hosted import LimitsRecipe
+from distill.spending import CapReached, Caps
 from distill.teachers.answers import EMPTY, AnswerStore, Stored
 from distill.teachers.generators.hosted.painter import next_step, settled
 from distill.teachers.generators.hosted.prices import Price
