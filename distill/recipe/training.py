@@ -48,6 +48,8 @@ class StudentRecipe(Recipe):
     """Heads work at 1/stride of `size_hw`, or at the finest stride that the backbone has above it."""
     depth_bins: int = Field(0, ge=0, le=256)
     """Depth as a mixture of this many bins whose widths follow the photo (AdaBins), 64 for example; 0: one value."""
+    dropout: float = Field(0.0, ge=0.0, lt=1.0)
+    """Share of the channels of the two coarsest levels that a step leaves out: 0.2 where photos are few."""
     network: str | None = None
     """``package.module:Class``, a network of your own in the place of backbone and neck (see docs/students.md). Names
     code, so it comes from the command line or the environment, never out of a file."""
@@ -105,6 +107,10 @@ class AugmentRecipe(Recipe):
     saturation: NotNegative = 0.3
     gray: Share = 0.05
     """Chance of a colourless input."""
+    tint: NotNegative = 0.0
+    """Each colour is made stronger or weaker by up to this much, as another light would: 0.2 where photos are few."""
+    erase: Share = 0.0
+    """Chance that a rectangle of the input is blanked, while its labels stay: what it hides has to be concluded."""
     noise: NotNegative = 0.02
     """Largest standard deviation of added noise, of the full range."""
 

@@ -157,8 +157,11 @@ def cutmix(batch: Batch, chosen: Bool[Tensor, " b"], generator: Generator) -> Ba
 
 
 def recolour(image: Float[Tensor, "b 3 h w"], recipe: AugmentRecipe, generator: Generator) -> Float[Tensor, "b 3 h w"]:
-    """The photos under other light: brightness, contrast, saturation, no colour at all, noise; stays in 0..255."""
+    """The photos under other light, with noise, with parts of them blanked; stays in 0..255."""
     count, device = len(image), image.device
+    if recipe.tint > 0:
+        gain = ((2 * torch.rand(count, 3, 1, 1, generator=generator) - 1) * recipe.tint).exp()
+        image = image * _send(gain, device)
 
     def factor(strength: float) -> Tensor:
         # Symmetric in the logarithm: halving is as likely as doubling.
@@ -179,7 +182,32 @@ def recolour(image: Float[Tensor, "b 3 h w"], recipe: AugmentRecipe, generator: 
     if recipe.noise > 0:
         strength = _send((255 * recipe.noise * _uniform(count, generator)).view(-1, 1, 1, 1), device)
         image = image + strength * _noise(image, generator)
+    if recipe.erase > 0:
+        image = erase(image, _uniform(count, generator) < recipe.erase, torch.rand(count, 4, generator=generator))
     return image.clamp(0, 255)
+
+
+def erase(
+    image: Float[Tensor, "b 3 h w"], chosen: Bool[Tensor, " b"], box: Float[Tensor, "b 4"]
+) -> Float[Tensor, "b 3 h w"]:
+    """The chosen photos with a rectangle of 0.15 to 0.5 of each side in their mean colour.
+
+    Args:
+        image: RGB.
+        chosen: Which.
+        box: (height, width, down, right) in [0, 1], of what is possible. Source: arXiv 1708.04896.
+    """
+    device = image.device
+    inside = _send(chosen.view(-1, 1, 1, 1), device)
+    for axis, side in enumerate(image.shape[2:]):
+        length = (0.15 + 0.35 * box[:, axis]) * side
+        begin = box[:, 2 + axis] * (side - length)
+        place = torch.arange(side) + 0.5
+        within = (place >= begin[:, None]) & (place < (begin + length)[:, None])
+        shape = [len(image), 1, 1, 1]
+        shape[2 + axis] = side
+        inside = inside & _send(within.view(shape), device)
+    return torch.where(inside, image.mean(dim=(2, 3), keepdim=True), image)
 
 
 def _noise(image: Tensor, generator: Generator) -> Tensor:

@@ -117,6 +117,7 @@ class StudentModule(L.LightningModule):
         """The total loss of one batch."""
         self._batch = batch
         generator = self._generator()
+        torch.manual_seed(generator.initial_seed())  # what the network draws by itself has to be the same again as well
         prepared = augment(self._unpack(batch), self.recipe.augment, self._gauge, generator)
         raw, fused = self._raw(prepared)
         row, column = torch.randint(self.recipe.loss.stride, (2,), generator=generator).tolist()

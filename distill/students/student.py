@@ -54,6 +54,7 @@ class Student(nn.Module):
                 recipe.backbone, pretrained=pretrained, finest_stride=recipe.head_stride, size_hw=self.size_hw
             )
             self.neck = build_neck(recipe.neck, backbone.channels, recipe.neck_channels)
+        self.dropout = nn.Dropout2d(recipe.dropout)
         self.heads = nn.ModuleDict({str(task): _build_head(task, recipe, spec) for task in spec.answers})
         # Buffers, not constants: they travel with .to(device); not in the weights, because the spec says them.
         self.register_buffer("mean", 255.0 * torch.tensor(spec.input.mean).view(1, 3, 1, 1), persistent=False)
@@ -65,8 +66,19 @@ class Student(nn.Module):
 
     def raw_and_fused(self, image: Float[Tensor, "b 3 h w"]) -> tuple[dict[Task, Tensor], Float[Tensor, "b c h2 w2"]]:
         """The same, and the map that all heads start from."""
-        fused = self.neck(self.backbone((image - self.mean) * self.scale))
+        fused = self.neck(self._thinned(self.backbone((image - self.mean) * self.scale)))
         return {task: self.heads[str(task)](fused) for task in self.spec.answers}, fused
+
+    def _thinned(self, levels: Any) -> Any:
+        """The backbone's levels (a network of someone's own gives one map), in training without some channels.
+
+        Of the coarsest two: those say what a photo shows as a whole, which is what is learned by heart.
+        """
+        if self.recipe.dropout == 0:
+            return levels
+        if isinstance(levels, Tensor):
+            return self.dropout(levels)
+        return [*levels[:-2], *(self.dropout(level) for level in levels[-2:])]
 
     def forward(self, image: UInt8[Tensor, "b h w 3"]) -> dict[str, Tensor]:
         """Final values at the image's own size, keyed by and in the order of `spec.output_names`."""

@@ -141,3 +141,29 @@ def test_cutmix_lays_photo_and_labels_over_the_same_place() -> None:
         assert torch.equal(one[taken], getattr(before, name)[0][taken])
         assert torch.equal(one[~taken], getattr(before, name)[1][~taken])
     assert torch.equal(after.weights[Task.NORMALS][1][taken], before.weights[Task.NORMALS][0][taken])
+
+
+def test_what_is_erased_is_a_rectangle_of_the_photo_alone() -> None:
+    made = batch()
+    still = AugmentRecipe(flip=0, zoom=1, brightness=0, contrast=0, saturation=0, gray=0, noise=0, erase=1)
+    erased = augment(made, still, Gauge.METRIC, torch.Generator().manual_seed(0))
+    blank = (erased.image - made.image).abs().amax(dim=1) > 0.01
+    for photo, where, original in zip(erased.image, blank, made.image, strict=True):
+        rows, columns = torch.nonzero(where, as_tuple=True)
+        box = where[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1]
+        assert box.float().mean() > 0.9  # a pixel that has the mean colour by itself is not seen to change
+        assert 0.1 < box.shape[0] / where.shape[0] < 0.55 and 0.1 < box.shape[1] / where.shape[1] < 0.55
+        assert torch.allclose(
+            photo[:, where], original.mean(dim=(1, 2))[:, None].expand(3, int(where.sum())), atol=0.01
+        )
+    assert made.depth is not None and erased.depth is not None and torch.equal(erased.depth, made.depth)
+
+
+def test_a_tint_scales_each_colour_by_itself() -> None:
+    image = torch.full((64, 3, 4, 4), 100.0)
+    tinted = recolour(
+        image, AugmentRecipe(tint=0.2, brightness=0, contrast=0, saturation=0, gray=0, noise=0), torch.Generator()
+    )
+    gains = tinted[:, :, 0, 0] / 100
+    assert (tinted == tinted[:, :, :1, :1]).all() and gains.min() >= 0.81 and gains.max() <= 1.23
+    assert gains.std(dim=1).min() > 0

@@ -29,6 +29,9 @@ WORDS = (
     "train.accelerator=cpu",
     "train.threads=1",
     "train.save_minutes=1e-9",  # after every step
+    "student.dropout=0.2",
+    "augment.erase=0.5",
+    "augment.tint=0.2",
     "train.logger=none",
 )
 
