@@ -31,6 +31,8 @@ from distill.tasks import (
     warp_depth,
 )
 
+_SKY_M = float(unwarp_depth(65533.5 / 65535))
+
 
 @dataclass(frozen=True, slots=True)
 class Label:
@@ -200,6 +202,11 @@ def faces_away(label: Label) -> bool:
         return False
     z = label.value[..., 2][label.valid]
     return bool((z < -_BEYOND_Z).mean() - (z > _BEYOND_Z).mean() > _MORE_AWAY)
+
+
+def is_sky(label: Label) -> Bool[ndarray, "h w"]:
+    """Where a metric depth label says sky itself: infinity, or the last finite level that a shard stores (2550 m)."""
+    return np.asarray(label.value >= _SKY_M) & label.valid
 
 
 def is_far(label: Label) -> Bool[ndarray, "h w"]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from distill.commands.evaluate import DATASET_NAMES, Settings, choose_rules, run
 from distill.commands.scoring.datasets import DATASETS, open_dataset
 from distill.commands.scoring.fitting import Crop
 from distill.commands.scoring.palettes import CAMVID, CAMVID_COLOURS, CITYSCAPES
-from distill.commands.scoring.twins import TwinFinder, photo_hash
+from distill.commands.scoring.twins import MAX_BITS, TwinFinder, photo_hash
 from distill.errors import DistillError, UsageError
 from distill.images import encode_jpeg, encode_map
 from distill.shards import Sample
@@ -183,7 +184,7 @@ def test_someone_elses_model_is_scored_on_a_data_set(tmp_path: Path) -> None:
     found = run_evaluate(settings, Console())[0]
     scores = found["tasks"]["semantic"]["scores"]["bright.yaml"]
     assert scores["pixel_accuracy"] == 1 and scores["boundary_f1"] == 1
-    with pytest.raises(UsageError, match="a recipe of kind maps; evaluate asks onnx and callable models itself"):
+    with pytest.raises(UsageError, match="a recipe of kind maps; evaluate asks onnx models itself"):
         (tmp_path / "maps.yaml").write_text("kind: maps\n")
         run_evaluate(Settings(subjects=[tmp_path / "maps.yaml"], truth=tmp_path, dataset="camvid"), Console())
 
@@ -201,6 +202,17 @@ def test_a_copy_is_found_however_it_was_saved() -> None:
     assert found is not None and (found.photo, found.other) == ("test.jpg", "p7")
     assert finder.find("other.jpg", encode_jpeg(smooth(99))) is None
     assert finder.find("broken.jpg", b"nothing") is None and photo_hash(b"") is None and len(finder) == 20
+
+
+def test_deep_photos_differ_and_empty_ones_are_no_copies() -> None:
+    grays = [cv2.resize(smooth(seed)[..., 0], (64, 48)) for seed in range(6)]
+    deep = [photo_hash(encode_map(gray.astype(np.uint16) * 257)) for gray in grays]
+    plain = [photo_hash(encode_map(gray)) for gray in grays]
+    for one, other in zip(deep, plain, strict=True):
+        assert one is not None and other is not None and np.bitwise_count(one ^ other).sum() <= 3  # of 128, by rounding
+    for one, other in itertools.combinations(deep, 2):
+        assert one is not None and other is not None and np.bitwise_count(one ^ other).sum() > MAX_BITS
+    assert photo_hash(encode_map(np.full((40, 60, 3), 90, np.uint8))) is None
 
 
 def test_photos_of_the_training_set_are_reported(tmp_path: Path) -> None:

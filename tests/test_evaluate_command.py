@@ -350,3 +350,78 @@ def test_nothing_is_capped_before_it_is_aligned(alignment: str) -> None:
     assert metrics.update(value, truth, valid)["abs_rel"] < 1e-5
     capped, _ = fit_label(label, (6, 8), 10.0)
     assert capped.max() == 10.0
+
+
+def test_what_is_far_is_scored_where_it_is_asked_for(tmp_path: Path) -> None:
+    """Only sky is left out: a wall at 200 m is none."""
+
+    def far(_: int, rng: np.random.Generator) -> list[Label]:
+        metres = _scene(rng)[0]
+        metres[:12], metres[12:18] = 25_000.0, 200.0
+        return [depth(metres)]
+
+    truth = make_shards(tmp_path / "truth", far)
+    flat = make_shards(tmp_path / "flat", lambda _, rng: [depth(_scene(rng)[0])])
+    for max_depth_m, rows in ((350.0, 12), (1e5, 12), (FAR_DEPTH_M, 6)):
+        found = evaluate(flat, truth=truth, rules=Rules(max_depth_m=max_depth_m))["tasks"]["depth"]["scores"]["flat"]
+        assert found["pixels"] == 3 * rows * 32
+
+
+def test_far_predictions_are_not_capped_before_they_are_aligned() -> None:
+    truth, valid = np.array([[10.0, 30.0, 60.0, 50.0]], np.float32), np.ones((1, 4), bool)
+    label = depth(np.array([[20.0, 60.0, 120.0, 25_000.0]]))
+    value, _ = fit_label(label, (1, 4), 90.0, Alignment.MEDIAN_SCALE)
+    assert value.tolist() == [[20.0, 60.0, 120.0, 120.0]]  # sky is no 25 km
+    metrics = DepthMetrics(alignment=Alignment.MEDIAN_SCALE)
+    valid[0, 3] = False
+    assert metrics.update(value, truth, valid)["abs_rel"] == 0
+
+
+def test_damage_is_named_and_the_rest_is_scored(tmp_path: Path) -> None:
+    truth, whole = make_shards(tmp_path / "truth", count=6), make_shards(tmp_path / "whole", count=6)
+    samples = list(read_samples(truth))
+    samples[1].files["depth.png"] = b"no map"
+    samples[2].files["json"] = b"{"
+    entries = [write_shard(truth / f"shard-00000{i}.tar", samples[i : i + 3]) for i in (0, 3)]
+    gone = write_shard(truth / "shard-000009.tar", samples[5:])
+    write_manifest(truth, read_manifest(truth).model_copy(update={"shards": (*entries, gone)}))
+    (truth / "shard-000009.tar").unlink()
+    labels = list(read_samples(whole))
+    labels[4].files["semantic.png"] = b"no map"
+    entry = write_shard(whole / "shard-000000.tar", labels)
+    write_manifest(whole, read_manifest(whole).model_copy(update={"shards": (entry,)}))
+    values = evaluate(whole, truth=truth)
+    assert values["images"] == 4
+    for words in ("sample photo1", "sample photo2: its json", "shard-000009.tar", "whole: sample photo4"):
+        assert sum(words in text for text in values["warnings"]) == 1, values["warnings"]
+    scores = values["tasks"]["semantic"]["scores"]["whole"]
+    assert scores["missing"] == 1 and scores["miou"] == 1.0
+
+
+def test_a_recipe_that_is_code_is_not_run(truth: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "own_code.py").write_text("raise SystemExit('it ran')")
+    monkeypatch.syspath_prepend(tmp_path)
+    recipe = tmp_path / "own.yaml"
+    recipe.write_text("kind: callable\nlicence: MIT\nfunction: own_code:answer\noutputs: [{task: depth}]\n")
+    with pytest.raises(UsageError, match="a recipe of kind callable; evaluate asks onnx models itself"):
+        evaluate(recipe, truth=truth)
+
+
+def test_words_about_classes_are_about_those_that_matter(truth: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="no subject has a class 'roud'"):
+        evaluate(truth, truth=truth, rules=Rules(renamed={"roud": "road"}))
+    absent = make_shards(tmp_path / "absent", classes=(*CLASSES, "Unicorn"))
+    no_car = make_shards(tmp_path / "subject", classes=("Sky", "Road", "vehicle"))
+    warnings = evaluate(no_car, truth=absent)["warnings"]
+    assert any("no word for Car;" in text for text in warnings) and not any("Unicorn" in text for text in warnings)
+
+
+def test_what_has_no_trivial_predictor_is_said(tmp_path: Path) -> None:
+    def one_thing(_: int, rng: np.random.Generator) -> list[Label]:
+        ids = np.zeros(SIZE_HW, np.uint16)
+        ids[2:9, 3:9] = 1
+        return [_label(Task.INSTANCE, ids, instance_classes={1: "dog"})]
+
+    truth = make_shards(tmp_path / "truth", one_thing, instance_classes=("dog",))
+    with pytest.raises(UsageError, match="there is no trivial predictor of instance"):
+        evaluate(truth, truth=truth, trivial=truth)

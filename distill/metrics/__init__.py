@@ -14,10 +14,11 @@ from distill.metrics.instances import InstanceMetrics, instance_masks
 from distill.metrics.normals import NormalsMetrics
 from distill.metrics.referring import ReferringMetrics
 from distill.metrics.segmentation import SegmentationMetrics
-from distill.metrics.trivial import TrivialPredictor
+from distill.metrics.trivial import LEARNABLE, TrivialPredictor
 from distill.metrics.uncertainty import Difference, compare, intervals
 
 __all__ = [
+    "LEARNABLE",
     "Alignment",
     "DepthMetrics",
     "Difference",

@@ -104,8 +104,9 @@ class Fit:
             if self._space == "depth":
                 return self.scale * values + self.shift
             raw = _invert(values) if self._space == "inverse" else values
-            # A disparity at or below zero is farther than everything: without the bound it would turn negative.
-            return 1.0 / np.fmax(self.scale * raw + self.shift, 1.0 / self._max_depth_m)
+            # A disparity at or below zero is farther than everything: without the bound it would turn negative. What
+            # is no number stays none.
+            return 1.0 / np.maximum(self.scale * raw + self.shift, 1.0 / self._max_depth_m)
 
 
 def fit_depth(values: ndarray, truth_m: ndarray, alignment: Alignment, gauge: Gauge, max_depth_m: float) -> Fit:

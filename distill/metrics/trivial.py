@@ -13,6 +13,9 @@ from distill.errors import DistillError
 from distill.labels import Label, is_far
 from distill.tasks import Gauge, Task
 
+LEARNABLE = (Task.DEPTH, Task.NORMALS, Task.SEMANTIC)
+"""Tasks whose labels have a mean, or a most frequent class, at every pixel."""
+
 
 class TrivialPredictor:
     """Per pixel: the training labels' mean depth (of the valid ones), mean normal, most frequent class."""

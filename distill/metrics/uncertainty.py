@@ -28,7 +28,7 @@ class Difference:
         difference: First minus second.
         low: Lower end of its 95 % interval.
         high: Upper end.
-        p: How often chance alone would show a difference this large; two-sided.
+        p: How often chance alone would show a difference this large; two-sided; NaN where there is no difference.
         photos: That both have a score for.
     """
 
@@ -72,9 +72,10 @@ def compare(
     found = {}
     for name, value in _subtract(ones, others).items():
         chance = np.abs(swapped[name])
+        chance = chance[np.isfinite(chance)]
         # Rounding must not tell equal from equal.
         as_large = chance >= abs(float(value)) * (1 - 1e-9) - 1e-15
-        p = (1 + int(as_large.sum())) / (1 + len(chance))
+        p = (1 + int(as_large.sum())) / (1 + len(chance)) if np.isfinite(value) else float("nan")
         found[name] = Difference(float(value), *_ends(resampled[name]), p, len(first))
     return found
 

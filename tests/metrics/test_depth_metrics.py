@@ -147,6 +147,25 @@ def test_nan_is_near_and_infinity_is_far() -> None:
     assert metrics.compute()["abs_rel"] == pytest.approx((0.75 + 1.5) / 2)
 
 
+@pytest.mark.parametrize(
+    ("alignment", "nothing"),
+    [
+        *((alignment, np.nan) for alignment in Alignment),
+        # Under a scale of depth, zero and less are depths, and take part in the fit.
+        *(
+            (alignment, zero)
+            for alignment in (Alignment.NONE, Alignment.SCALE_SHIFT_DISPARITY, Alignment.SCALE_SHIFT_LOG)
+            for zero in (0.0, -3.0)
+        ),
+    ],
+)
+def test_a_hole_is_near_under_every_alignment(alignment: Alignment, nothing: float) -> None:
+    metrics = DepthMetrics(alignment=alignment, min_depth_m=1.0, max_depth_m=10.0)
+    truth = np.array([[2.0, 4.0, 8.0, 5.0]], np.float32)
+    valid = np.ones((1, 4), bool)
+    assert metrics.update(np.array([[2.0, 4.0, 8.0, nothing]]), truth, valid)["abs_rel"] == pytest.approx(0.2)
+
+
 def test_truth_out_of_range_does_not_count() -> None:
     truth = np.array([[0.0, np.nan, np.inf, 11.0, 2.0, -1.0]], np.float32)
     metrics = DepthMetrics(max_depth_m=10.0)

@@ -65,3 +65,22 @@ def test_pools_of_all_metrics_give_what_compute_gives() -> None:
         for name, values in pooled.items():
             assert values.shape == (2,)
             np.testing.assert_allclose(values[0], computed[name], rtol=1e-12)
+
+
+def test_a_score_that_is_undefined_differs_by_nothing_that_could_be_luck() -> None:
+    def undefined(sums: np.ndarray) -> dict[str, np.ndarray]:
+        return {"none": np.full(sums.shape[:-1], np.nan), **mean_pool(sums)}
+
+    rng = np.random.default_rng(4)
+    found = compare(rows_of(rng.random(20)), rows_of(rng.random(20) + 1), undefined)
+    assert np.isnan(found["none"].p) and found["mean"].p < 0.01
+
+
+def test_swaps_without_a_score_say_nothing_about_luck() -> None:
+    """Undefined wherever photo 0 is answered by the second: half of all swaps."""
+
+    def half(sums: np.ndarray) -> dict[str, np.ndarray]:
+        return {"mean": np.where(sums[..., 0] > 1000, sums[..., 0], np.nan)}
+
+    first, second = np.r_[2000.0, np.zeros(9)], np.r_[1500.0, np.ones(9)]
+    assert compare(rows_of(first), rows_of(second), half)["mean"].p > 0.3

@@ -14,7 +14,7 @@ from distill.commands.scoring.shelf import Shelf
 from distill.errors import DistillError, UsageError
 from distill.images import Photo
 from distill.labels import Label
-from distill.metrics import TrivialPredictor
+from distill.metrics import LEARNABLE, TrivialPredictor
 from distill.shards import MANIFEST, Sample, read_manifest, read_samples
 from distill.tasks import BACKGROUND_INSTANCE, Gauge, Task
 
@@ -96,12 +96,25 @@ class LabelsContestant:
 
     def __init__(self, name: str, folder: Path) -> None:
         self.name, self._manifest, self._shelf = name, read_manifest(folder), Shelf(folder)
+        self._damaged: list[str] = []
         self.tasks, self.gauge, self.classes = self._manifest.tasks, self._manifest.gauge, self._manifest.classes
 
     def predict(self, sample: Sample, rgb: UInt8[ndarray, "h w 3"]) -> dict[Task, Label]:
-        """The labels of the same photo; none if the set does not hold it."""
-        found = self._shelf.find(sample)
-        return {task: found.label(task, self._manifest) for task in found.tasks} if found else {}
+        """The labels of the same photo; none if the set does not hold it, or holds damaged ones."""
+        answers: dict[Task, Label] = {}
+        try:
+            found = self._shelf.find(sample)
+            if found is not None:
+                for task in found.tasks:
+                    answers[task] = found.label(task, self._manifest)
+        except DistillError as error:
+            self._damaged.append(error.message)
+        return answers
+
+    @property
+    def faults(self) -> tuple[str, ...]:
+        """Shards and labels that could not be read, one sentence each."""
+        return (*self._shelf.faults, *self._damaged)
 
     @property
     def matched_by_key(self) -> int:
@@ -181,24 +194,24 @@ def open_contestants(subjects: Sequence[Path]) -> list[Contestant]:
 
 
 def open_model(path: Path) -> Teacher:
-    """The model that a recipe describes; only those that cost nothing to ask.
+    """The model that a recipe describes; only files of weights, which cost nothing to ask and hold no code.
 
     Raises:
-        UsageError: No recipe, or one of a teacher that paints or reads answers.
+        UsageError: No recipe, or one of another kind: of a teacher that paints or reads answers, or that is code.
     """
     from distill.recipe import load_recipe, read_yaml
     from distill.teachers import build_teacher, recipe_type
 
     kind = str(read_yaml(path).get("kind", ""))
-    if kind not in _MODELS:
+    if kind != _MODEL:
         raise UsageError(
-            f"{path}: a recipe of kind {kind or 'nothing'}; evaluate asks {' and '.join(_MODELS)} models itself",
+            f"{path}: a recipe of kind {kind or 'nothing'}; evaluate asks {_MODEL} models itself",
             hint="label the truth's photos with distill label, and give the folder of shards",
         )
     return build_teacher(load_recipe(recipe_type(kind), path), folder=path.parent)
 
 
-_MODELS = ("onnx", "callable")
+_MODEL = "onnx"
 
 
 def fit_trivial(folder: Path, tasks: Sequence[Task]) -> TrivialContestant:
@@ -211,6 +224,11 @@ def fit_trivial(folder: Path, tasks: Sequence[Task]) -> TrivialContestant:
     for sample in read_samples(folder):
         for task in set(tasks) & set(sample.tasks):
             predictor.update(sample.label(task, manifest))
+    if not set(tasks) & set(LEARNABLE):
+        raise UsageError(
+            f"there is no trivial predictor of {', '.join(tasks)}: a mean of {' or '.join(tasks)} says nothing",
+            hint=f"leave --trivial out, or choose a --task of {', '.join(LEARNABLE)}",
+        )
     if not predictor.tasks:
         raise UsageError(
             f"{folder}: holds no label of {', '.join(tasks)} to fit the trivial predictor on",

@@ -12,7 +12,7 @@ from jaxtyping import Bool, Shaped, UInt8
 from numpy import ndarray
 
 from distill.errors import UsageError
-from distill.labels import Label
+from distill.labels import Label, is_sky
 from distill.metrics import Alignment
 from distill.tasks import FAR_DEPTH_M, IGNORE_INSTANCE, IGNORE_SEMANTIC, Task
 
@@ -80,8 +80,12 @@ def fit_label(
     if label.task is Task.DEPTH:
         # Sky is stored as kilometres; capped first, or it would bleed over its edge in the bilinear mean. What will be
         # aligned may be metres in another scale: there only sky is capped, and the metric clips after the fit.
-        value = np.minimum(label.value, max_depth_m if alignment is Alignment.NONE else FAR_DEPTH_M)
-        return _blend(value, label.valid, size_hw)
+        sky = is_sky(label)
+        if alignment is not Alignment.NONE:
+            known = label.value[label.valid & ~sky]
+            max_depth_m = max(FAR_DEPTH_M, float(known.max(initial=0.0, where=np.isfinite(known))))
+        value = np.where(sky, np.float32(max_depth_m), label.value)
+        return _blend(np.minimum(value, max_depth_m), label.valid, size_hw)
     if label.task is Task.NORMALS:
         value, valid = _blend(label.value, label.valid, size_hw)
         return value / np.maximum(np.linalg.norm(value, axis=-1, keepdims=True), 1e-6), valid

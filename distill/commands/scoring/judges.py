@@ -14,7 +14,7 @@ from numpy import ndarray
 from distill.commands.scoring.contestants import BACKGROUND_NAME, Contestant
 from distill.commands.scoring.fitting import Crop, join_classes
 from distill.errors import UsageError
-from distill.labels import Label, is_far
+from distill.labels import Label, is_sky
 from distill.metrics import (
     Alignment,
     DepthMetrics,
@@ -104,7 +104,7 @@ class DepthJudge:
 
     def update(self, answer: Label, value: ndarray, counts: ndarray, truth: Label, groups: ndarray | None) -> float:
         """AbsRel."""
-        return self.metrics.update(value, truth.value, counts & ~is_far(truth), groups)["abs_rel"]
+        return self.metrics.update(value, truth.value, counts & ~is_sky(truth), groups)["abs_rel"]
 
     def compute(self) -> dict[str, float]:
         """Depth scores."""

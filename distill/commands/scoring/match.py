@@ -91,6 +91,7 @@ def evaluate_contestants(
         DistillError: No photo of the truth could be scored.
     """
     manifest = truth.manifest
+    _check_renamed(rules, contestants)
     rules = _one_alignment(rules, contestants)
     boards = {task: Board(task, contestants, manifest, rules) for task in tasks}
     worst = {task: WorstList(board, rules, num_worst) for task, board in boards.items()}
@@ -100,21 +101,23 @@ def evaluate_contestants(
     images = 0
     total = min(truth.count, limit) if limit else truth.count
     for sample in console.track(islice(truth.samples(), limit), "evaluate", total):
-        name = str(sample.meta.get("name", sample.key))
         try:
+            name = str(sample.meta.get("name", sample.key))
             rgb, _ = decode_rgb(sample.photo, name)
+            labels = {task: sample.label(task, manifest) for task in sample.tasks if task in _needed(tasks)}
         except DistillError as error:
             warnings.append(f"{error.message}; it is left out")
             continue
-        _score_sample(name, sample, rgb, manifest, contestants, boards, worst)
-        for task in set(tasks) & set(sample.tasks):
+        _score_sample(name, sample, rgb, labels, contestants, boards, worst)
+        for task in set(tasks) & set(labels):
             photos[task].append(describe_photo(rgb))
         if twins is not None and (twin := twins.find(name, sample.photo)) is not None:
             found_twins.append(twin)
         images += 1
+    warnings += [f"{fault}; what it held is left out" for fault in truth.faults]
     if not any(judge_images(board) for board in boards.values()):
         raise DistillError(
-            f"{truth.name}: no photo of the truth has an answer to score",
+            f"{truth.name}: no photo of the truth has an answer to score{f' ({warnings[0]})' if warnings else ''}",
             hint="give the shards of the same photos, or a student",
         )
     if found_twins:
@@ -146,6 +149,22 @@ def _one_alignment(rules: Rules, contestants: Sequence[Contestant]) -> Rules:
     return replace(rules, alignment=alignment) if all(can_align(alignment, gauge) for gauge in gauges) else rules
 
 
+def _check_renamed(rules: Rules, contestants: Sequence[Contestant]) -> None:
+    """Refuse a renaming of a class that nobody has: it would be passed over in silence."""
+    said = {name.casefold() for one in contestants for name in one.classes}
+    for name in rules.renamed:
+        if name.casefold() not in said:
+            raise UsageError(
+                f"--map-classes: no subject has a class {name!r}",
+                hint=f"they have {', '.join(sorted(said)) or 'none'}",
+            )
+
+
+def _needed(tasks: Sequence[Task]) -> set[Task]:
+    """The true labels that are looked at: classes sort the pixels of the other tasks as well."""
+    return {*tasks, Task.SEMANTIC}
+
+
 def judge_images(board: Board) -> int:
     """How many answers a board has scored, over all contestants."""
     return sum(board.images - row["missing"] for row in board.compute().values())
@@ -155,18 +174,18 @@ def _score_sample(
     name: str,
     sample: Sample,
     rgb: UInt8[ndarray, "h w 3"],
-    manifest: Manifest,
+    labels: Mapping[Task, Label],
     contestants: Sequence[Contestant],
     boards: Mapping[Task, Board],
     worst: Mapping[Task, WorstList],
 ) -> None:
     answers: dict[str, dict[Task, Label]] = {one.name: one.predict(sample, rgb) for one in contestants}
-    classes = sample.label(Task.SEMANTIC, manifest).value if Task.SEMANTIC in sample.tasks else None
+    classes = labels[Task.SEMANTIC].value if Task.SEMANTIC in labels else None
     for task, board in boards.items():
-        if task not in sample.tasks:
+        if task not in labels:
             continue
-        truth = sample.label(task, manifest)
-        given = {one: labels[task] for one, labels in answers.items() if task in labels}
+        truth = labels[task]
+        given = {one: said[task] for one, said in answers.items() if task in said}
         groups = classes if classes is not None and classes.shape == truth.size_hw else None
         worst[task].offer(name, board.update(truth, given, groups), rgb, truth, given)
 
@@ -247,8 +266,10 @@ def _warnings(contestants: Sequence[Contestant], boards: Iterable[Board]) -> lis
     """What a reader would want to know before believing the numbers."""
     found = []
     for one in contestants:
-        if isinstance(one, LabelsContestant) and one.matched_by_key:
-            found.append(f"{one.name}: {one.matched_by_key} photos were matched by key alone; their bytes differ")
+        if isinstance(one, LabelsContestant):
+            found += [f"{one.name}: {fault}" for fault in one.faults]
+            if one.matched_by_key:
+                found.append(f"{one.name}: {one.matched_by_key} photos were matched by key alone; their bytes differ")
     for board in boards:
         rows = board.compute()
         if len({row.get("alignment") for row in rows.values()}) > 1:
@@ -256,11 +277,19 @@ def _warnings(contestants: Sequence[Contestant], boards: Iterable[Board]) -> lis
         for name, row in rows.items():
             if row["missing"]:
                 found.append(f"{name}: no {board.task} answer for {row['missing']} of {board.images} photos")
-            if row.get("classes_it_cannot_say"):
-                found.append(
-                    f"{name}: has no word for {', '.join(row['classes_it_cannot_say'])}; they count with IoU 0"
-                )
+            unsaid = _seen(board, name, row.get("classes_it_cannot_say", ()))
+            if unsaid:
+                found.append(f"{name}: has no word for {', '.join(unsaid)}; they count with IoU 0")
             if row.get("classes_not_in_truth"):
                 names = ", ".join(row["classes_not_in_truth"])
                 found.append(f"{name}: {names} are no classes of the truth; such pixels are wrong")
     return found
+
+
+def _seen(board: Board, name: str, classes: Sequence[str]) -> list[str]:
+    """Those of the classes that the truth shows: the others are in no mean."""
+    judge = board.judges[name]
+    if not isinstance(judge, SemanticJudge):
+        return []
+    pixels = {one: row["pixels"] for one, row in judge.per_class().items()}
+    return [one for one in classes if pixels.get(one, 0) > 0]

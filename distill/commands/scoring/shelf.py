@@ -24,10 +24,12 @@ class Shelf:
 
     Attributes:
         matched_by_key: How many samples were found by their key alone, with other photo bytes.
+        faults: Shards that could not be read to their end, one sentence each.
     """
 
     def __init__(self, folder: Path) -> None:
         self._places: dict[str, _Place] = {}
+        self.faults: list[str] = []
         for shard in read_manifest(folder).shards:
             self._index(folder / shard.name)
         self._keys_by_photo: dict[str, str] | None = None
@@ -56,15 +58,16 @@ class Shelf:
                         place = self._places.setdefault(stem, _Place(path))
                         place.files[extension] = (member.offset_data, member.size)
         except (tarfile.TarError, OSError, EOFError) as error:
-            raise DistillError(
-                f"{path}: the shard cannot be read: {error}", hint="delete it and run distill label again"
-            ) from error
+            self.faults.append(f"{path}: the shard cannot be read: {error}")
 
     def _by_photo(self) -> dict[str, str]:
         if self._keys_by_photo is None:
             self._keys_by_photo = {}
             for key in self._places:
-                photo = self._read(key, only="json").meta.get("photo_sha256")
+                try:
+                    photo = self._read(key, only="json").meta.get("photo_sha256")
+                except DistillError:
+                    continue  # found by its key, if at all
                 if photo:
                     self._keys_by_photo.setdefault(photo, key)
         return self._keys_by_photo

@@ -12,7 +12,7 @@ from typing import Protocol
 from distill.errors import DistillError
 from distill.images import read_file
 from distill.labels import Label
-from distill.shards import Manifest, Sample, read_manifest, read_samples
+from distill.shards import Manifest, Sample, read_manifest, read_shard
 from distill.tasks import Task
 
 
@@ -23,6 +23,8 @@ class Truth(Protocol):
     manifest: Manifest
     """Tasks, classes and gauge; nothing else in it is looked at."""
     count: int
+    faults: list[str]
+    """What of it could not be read so far, one sentence each; the rest is given."""
 
     def samples(self) -> Iterator[Sample]:
         """The photos, in a fixed order."""
@@ -35,10 +37,15 @@ class ShardTruth:
     def __init__(self, folder: Path) -> None:
         self.name, self.manifest = str(folder), read_manifest(folder)
         self.count, self._folder = self.manifest.samples, folder
+        self.faults: list[str] = []
 
     def samples(self) -> Iterator[Sample]:
-        """All samples of the set."""
-        return read_samples(self._folder)
+        """All samples of the set; what lies behind the damage of a shard is lost."""
+        for shard in self.manifest.shards:
+            try:
+                yield from read_shard(self._folder / shard.name)
+            except DistillError as error:
+                self.faults.append(error.message)
 
 
 @dataclass(frozen=True)
@@ -76,15 +83,17 @@ class FileTruth:
     def __init__(self, name: str, root: Path, manifest: Manifest, items: list[Item]) -> None:
         self.name, self.manifest, self.count = name, manifest, len(items)
         self._root, self._items = root, items
+        self.faults: list[str] = []
 
     def samples(self) -> Iterator[Sample]:
-        """All photos that can be read; one that cannot is a fault of the copy, and is named."""
+        """All photos that can be read."""
         for item in self._items:
             name = str(item.photo.relative_to(self._root))
             try:
                 data = read_file(item.photo)
             except OSError as error:
-                raise DistillError(f"{item.photo}: cannot be read: {error.strerror}", hint="copy it again") from error
+                self.faults.append(f"{item.photo}: cannot be read: {error.strerror}")
+                continue
             meta = {"name": name, "photo_sha256": hashlib.sha256(data).hexdigest()}
             files = {item.photo.suffix.lstrip(".").lower(): data, "json": json.dumps(meta).encode()}
             yield FileSample(item.photo.stem.replace(".", "_"), files, item.readers)

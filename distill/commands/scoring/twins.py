@@ -18,6 +18,8 @@ MAX_BITS = 10
 """Of 128 bits that may differ. Copies of 52 photos (quality 40, 0.5 and 0.3 of the size) differed by up to 8
 bits, different photos by 31 and more, frames of one drive among them."""
 _SIDE = 8
+_FLAT = 0.01
+"""Of the largest level: a picture whose cells differ by less shows nothing that it could be known by."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,15 +38,23 @@ class Twin:
 
 
 def photo_hash(data: bytes) -> UInt64[ndarray, " 2"] | None:
-    """128 bits: is each of 8x8 cells brighter than its right neighbour, than its lower one? None for a broken photo."""
+    """128 bits: is each of 8x8 cells brighter than its right neighbour, than its lower one?
+
+    None for a broken photo, and for one of a single colour.
+    """
     try:
         with Image.open(io.BytesIO(data)) as picture:
             if picture.width * picture.height > MAX_PIXELS:
                 return None
             picture.draft("L", (8 * _SIDE, 8 * _SIDE))
-            upright = ImageOps.exif_transpose(picture).convert("L")
-            cells = np.asarray(upright.resize((_SIDE + 1, _SIDE + 1), Image.Resampling.BOX), np.int16)
+            upright = ImageOps.exif_transpose(picture)
+            deep = upright.mode.startswith(("I", "F"))
+            # Pillow cuts levels of 16 bits off at 255 when it converts them.
+            gray = Image.fromarray(np.asarray(upright, np.float32)) if deep else upright.convert("L")
+            cells = np.asarray(gray.resize((_SIDE + 1, _SIDE + 1), Image.Resampling.BOX), np.float32)
     except Exception:  # Pillow's plug-ins raise nearly anything on broken bytes
+        return None
+    if np.ptp(cells) < _FLAT * max(1.0, float(np.abs(cells).max())):
         return None
     across, down = cells[:-1, :-1] > cells[:-1, 1:], cells[:-1, :-1] > cells[1:, :-1]
     return np.packbits(np.stack([across, down])).view(np.uint64)
