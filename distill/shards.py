@@ -206,6 +206,8 @@ def read_shard(path: Path) -> Iterator[Sample]:
                     files[extension] = extracted.read()
         if files:
             yield Sample(key, files)
+    except FileNotFoundError as error:
+        raise DistillError(f"{path}: the shard is missing", hint="copy it again, or run distill label again") from error
     except (tarfile.TarError, OSError, EOFError) as error:
         raise DistillError(
             f"{path}: the shard cannot be read: {error}", hint="delete it and run distill label again"
