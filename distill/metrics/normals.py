@@ -9,9 +9,7 @@ from jaxtyping import Bool, Float, UInt8
 from numpy import ndarray
 
 from distill.metrics.groups import GroupSums
-
-_BIN_DEG = 1e-3
-_BINS = round(180.0 / _BIN_DEG) + 1
+from distill.metrics.median import RunningMedian
 
 
 class NormalsMetrics:
@@ -20,15 +18,14 @@ class NormalsMetrics:
     Vectors need not be unit length. A pixel counts where `valid` and where the truth has a direction; a prediction
     without one (NaN, infinite, zero) counts as 180 degrees and in ``bad_pixels``.
 
-    Scores: ``mean_deg``, ``median_deg`` (from a histogram of 0.001 degree bins, so off by at most that),
-    ``rmse_deg``, and the shares below a threshold ``within_5``, ``within_7_5``, ``within_11_25``, ``within_22_5``,
-    ``within_30``.
+    Scores: ``mean_deg``, ``median_deg``, ``rmse_deg``, and the shares below a threshold ``within_5``, ``within_7_5``,
+    ``within_11_25``, ``within_22_5``, ``within_30``.
     """
 
     THRESHOLDS_DEG = (5.0, 7.5, 11.25, 22.5, 30.0)
 
     def __init__(self) -> None:
-        self._histogram = np.zeros(_BINS, np.int64)
+        self._median_deg = RunningMedian(180.0)
         self._rows: list[list[float]] = []
         self.by_group = GroupSums()
         self._skipped = self._pixels = self._bad = 0
@@ -55,7 +52,7 @@ class NormalsMetrics:
         self._bad += bad
         below = [float((errors_deg < threshold).sum()) for threshold in self.THRESHOLDS_DEG]
         self._rows.append([float(errors_deg.sum()), float(errors_deg @ errors_deg), *below, float(errors_deg.size)])
-        self._histogram += np.bincount((errors_deg / _BIN_DEG).astype(np.int64), minlength=_BINS)
+        self._median_deg.add(errors_deg)
         return {"mean_deg": float(errors_deg.mean()), "median_deg": float(np.median(errors_deg))}
 
     def __len__(self) -> int:
@@ -85,22 +82,13 @@ class NormalsMetrics:
         scores = {name: float(value) for name, value in self.pool(self.rows().sum(axis=0)).items()}
         return {
             "mean_deg": scores.pop("mean_deg"),
-            "median_deg": self._median_deg(),
+            "median_deg": self._median_deg.compute(),
             **scores,
             "images": len(self._rows),
             "images_skipped": self._skipped,
             "pixels": self._pixels,
             "bad_pixels": self._bad,
         }
-
-    def _median_deg(self) -> float:
-        """The middle of the bin in which the median lies (of the two middle ones for an even count)."""
-        if not self._pixels:
-            return math.nan
-        reached = np.cumsum(self._histogram)
-        ranks = ((self._pixels - 1) // 2 + 1, self._pixels // 2 + 1)
-        bins = np.searchsorted(reached, ranks)
-        return float((bins.mean() + 0.5) * _BIN_DEG)
 
 
 def angular_error_deg(

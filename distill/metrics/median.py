@@ -1,0 +1,73 @@
+"""The median of more values than fit into memory."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from jaxtyping import Float
+from numpy import ndarray
+
+_MOST = 1 << 24
+"""Values kept at once, 128 MiB."""
+_BINS = 180_000
+
+
+class RunningMedian:
+    """The median of values in [0, highest] that come in pieces.
+
+    All are counted in bins. The values themselves are kept as long as there is room; after that, only those in a
+    bracket around the median so far, which narrows whenever it is full. The median is exact while it lies in the
+    bracket, as that of a long sequence of photos does; otherwise it is the middle of its bin.
+    """
+
+    def __init__(self, highest: float, *, most: int = _MOST) -> None:
+        self._step, self._most = highest / _BINS, most
+        self._bins = np.zeros(_BINS + 1, np.int64)
+        self._low, self._high = -math.inf, math.inf
+        self._below = 0
+        self._kept: list[ndarray] = []
+        self._room = most
+
+    def add(self, values: Float[ndarray, " n"]) -> None:
+        """Count the values."""
+        self._bins += np.bincount((values / self._step).astype(np.int64), minlength=len(self._bins))
+        self._keep(values.astype(np.float64))
+        if self._room < 0:
+            self._narrow()
+
+    def compute(self) -> float:
+        """The median, the mean of the two middle values for an even count; NaN of nothing."""
+        total = int(self._bins.sum())
+        if not total:
+            return math.nan
+        ranks = np.array([(total - 1) // 2, total // 2])
+        kept = np.concatenate(self._kept)
+        places = ranks - self._below
+        if places[0] >= 0 and places[1] < len(kept):
+            return float(np.partition(kept, places)[places].mean())
+        return float((np.searchsorted(np.cumsum(self._bins), ranks + 1).mean() + 0.5) * self._step)
+
+    def _keep(self, values: ndarray) -> None:
+        """Keep what lies in the bracket, and count what lies below it."""
+        kept = values
+        if self._low > -math.inf:
+            kept = values[(values >= self._low) & (values <= self._high)]
+            self._below += int((values < self._low).sum())
+        self._kept.append(kept)
+        self._room -= len(kept)
+
+    def _narrow(self) -> None:
+        """Halve what is kept, or more, around the median so far."""
+        values, middle = np.concatenate(self._kept), self.compute()
+        for half in (len(self._bins) * self._step / 2.0**power for power in range(3, 18)):
+            inside = (values >= middle - half) & (values <= middle + half)
+            if inside.sum() <= self._most // 2:
+                break
+        else:
+            # Nearly all are the same, and their bin says which: nothing is kept from here on.
+            self._low, self._kept, self._room = math.inf, [values[:0]], self._most
+            return
+        self._low, self._high = max(self._low, middle - half), min(self._high, middle + half)
+        self._below += int((values < self._low).sum())
+        self._kept, self._room = [values[inside]], self._most - int(inside.sum())
