@@ -23,13 +23,14 @@ from numpy import ndarray
 from scipy.spatial import cKDTree
 
 from distill.teachers.edges import Outline
-from distill.teachers.fit import Fit, approach, fit_bars, refine
+from distill.teachers.fit import Fit, approach, fit_bars, settle
 from distill.teachers.overlay import Bars, Overlay, Sweep
 
 _BELIEVABLE = 0.1, 0.05
 """Zoom and aspect that may be found: real labels that lie a little off their photos pull the numbers out of range."""
 _CANDIDATES = 5
-_MANY, _FEW = 3000, 1200
+_MANY, _FEW = 8000, 1200
+_MOST_PX = 3000
 _LEAST = 24
 """Points of an outline; with fewer there is nothing to compare."""
 _SAME_SHARE, _SYMMETRIC = 0.006, 0.7
@@ -69,7 +70,7 @@ class Evidence:
     Attributes:
         drift: What was found.
         uncertainty_px: Expected error of the drift on the answer's borders, from the scatter between its parts.
-        agreement: At the drift, looked at coarsely.
+        agreement: Looked at coarsely, at the best place; also where bars say another, since labels may lie a little off.
         agreement_mirrored: The same for the answer turned over, at its own best place: what chance and straight walls
             give; `CHANCE` for an answer that is symmetric every way.
         agreement_fine: At the drift, looked at closely.
@@ -109,16 +110,13 @@ def find_drift(
     few, many = overlay.outline.thinned(_FEW), overlay.outline.thinned(_MANY)
     sweep = Sweep(overlay)
     rough = _best(overlay, few, [np.zeros(4), *sweep.best(overlay.outline, _CANDIDATES)], [])
-    bars = overlay.bars
+    bars, seen = overlay.bars, rough.agreement
     if bars and _believable(bars, max(overlay.size_hw)):
         barred = approach(overlay, few, fit_bars(bars), bars)
         bars, rough = (bars, barred) if barred.agreement > rough.agreement - _BARS_PREFERRED else ([], rough)
     else:
         bars = []
-    offsets_px = np.arange(-12, 13) * 0.5
-    fit = refine(overlay, many, rough.pull, 0, offsets_px, (2.5, 1.5), bars)
-    fit = refine(overlay, many, fit.pull, 0, offsets_px, (1.5, 1.0), bars)
-    unmended = refine(overlay, many, np.zeros(4), 0, offsets_px, (), [])
+    fit, unmended = settle(overlay, many, rough.pull, bars)
     mirrored = max(
         (
             approach(overlay, turned.thinned(_FEW), start, []).agreement
@@ -130,11 +128,11 @@ def find_drift(
     return Evidence(
         _drift(overlay, fit.pull),
         _expected_error(overlay, many, fit.covariance),
-        rough.agreement,
+        max(seen, rough.agreement),
         mirrored,
         fit.agreement,
-        unmended.agreement,
-        float(many.weight.sum()),
+        unmended,
+        float(overlay.outline.weight.mean()) * min(_MOST_PX, len(overlay.outline)),
         bool(bars),
     )
 
