@@ -112,7 +112,8 @@ def find_drift(
     rough = _best(overlay, few, [np.zeros(4), *sweep.best(overlay.outline, _CANDIDATES)], [])
     bars, seen = overlay.bars, rough.agreement
     if bars and _believable(bars, max(overlay.size_hw)):
-        barred = approach(overlay, few, fit_bars(bars), bars)
+        # A bar on one side leaves most of the place open.
+        barred = max((approach(overlay, few, start, bars) for start in (fit_bars(bars), rough.pull)), key=_agreement)
         bars, rough = (bars, barred) if barred.agreement > rough.agreement - _BARS_PREFERRED else ([], rough)
     else:
         bars = []
@@ -160,6 +161,10 @@ def _best(overlay: Overlay, points: Outline, starts: list[Float[ndarray, " 4"]],
     """The best of the places near these, but one that no drift leads to only if there is no other."""
     fits = [approach(overlay, points, start, bars) for start in starts]
     return max(fits, key=lambda fit: fit.agreement - (not _drift(overlay, fit.pull).allowed))
+
+
+def _agreement(fit: Fit) -> float:
+    return fit.agreement
 
 
 def _believable(bars: Bars, longest_px: float) -> bool:

@@ -72,6 +72,9 @@ most: true drifts of 3 px win 0.4 to 0.8 of it and those of 7 px 0.8 to 1. Five 
 drawn onto their own frames 19 px away, won 0.33."""
 STILL_PX = 0.5
 """Corners that would move less than this are left where they are."""
+BARS_PX = 3.0
+"""Corners that would move more than this are mended without any gain where bars say so: borders of labels that lie off
+by themselves gained nothing at the right place, and were left up to 20 px away."""
 SHORT_PX = 400.0
 """An answer with shorter borders (one small thing in a small picture) shows too little to be rejected for it: 11 % of
 right ones would be."""
@@ -115,6 +118,8 @@ def judge(evidence: Evidence | None, size_hw: tuple[int, int]) -> Placement:
     gain_nats = (evidence.agreement_fine - evidence.agreement_unmended) * evidence.border_px / 15
     gain = (evidence.agreement_fine - evidence.agreement_unmended) / max(evidence.agreement_fine - CHANCE, 1e-3)
     too_little = gain_nats < GAIN_NATS or gain < min(GAIN_MOST, GAIN_PER_PX * max(reach_px))
+    if evidence.barred and max(reach_px) > BARS_PX:
+        too_little = False
     if reason or max(reach_px) < STILL_PX or too_little:
         return found
     vertical, horizontal = drift.scale_hw
