@@ -70,7 +70,7 @@ class Evidence:
     Attributes:
         drift: What was found.
         uncertainty_px: Expected error of the drift on the answer's borders, from the scatter between its parts.
-        agreement: Looked at coarsely, at the best place; also where bars say another, since labels may lie a little off.
+        agreement: Looked at coarsely, at the best place; even where bars say another, since labels may lie off.
         agreement_mirrored: The same for the answer turned over, at its own best place: what chance and straight walls
             give; `CHANCE` for an answer that is symmetric every way.
         agreement_fine: At the drift, looked at closely.

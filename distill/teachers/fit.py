@@ -54,14 +54,8 @@ def settle(overlay: Overlay, points: Outline, start: Float[ndarray, " 4"], bars:
     close = refine(overlay, points, wide.pull, 0, near_px, (2.5, 1.5), bars)
     close = refine(overlay, points, close.pull, 0, near_px, (1.5, 1.0), bars)
     if close.agreement > wide.agreement:
-        return close, agreement(overlay, points, 0, near_px, 1.0)
-    return wide, agreement(overlay, points, level, far_px, 3.0)
-
-
-def agreement(overlay: Overlay, points: Outline, level: int, offsets_px: Float[ndarray, " m"], sigma_px: float) -> float:
-    """At no drift at all."""
-    clearer = _clearer(overlay, points, np.zeros(4), level, offsets_px)
-    return _agreement(points, _expect(clearer, offsets_px.astype(np.float32), np.zeros(len(points)), sigma_px)[2])
+        return close, _unmended(overlay, points, 0, near_px, 1.0)
+    return wide, _unmended(overlay, points, level, far_px, 3.0)
 
 
 def refine(
@@ -97,6 +91,14 @@ def _clearer(
     """How much clearer the photo's edges are than all that lies within reach of a point: 1 is chance."""
     profile = overlay.profiles(points, pull, level, offsets_px)
     return profile / (profile.mean(axis=1, keepdims=True) + np.float32(_CHANCE))
+
+
+def _unmended(
+    overlay: Overlay, points: Outline, level: int, offsets_px: Float[ndarray, " m"], sigma_px: float
+) -> float:
+    """The agreement at no drift at all."""
+    clearer = _clearer(overlay, points, np.zeros(4), level, offsets_px)
+    return _agreement(points, _expect(clearer, offsets_px.astype(np.float32), np.zeros(len(points)), sigma_px)[2])
 
 
 def _agreement(points: Outline, ratio: Float[ndarray, " n"]) -> float:

@@ -63,6 +63,9 @@ WEIGHTS = {"margin": 24.5, "shortness": -98.0, "offset": -0.83}
 (by logistic regression on the tuning pairs of ``benchmarks/registration.py``: right answers about real photos had 0.13
 and more, wrong ones up to 0.09), and 1 over the square root of the length of its borders in px. Short outlines fit many
 photos: 400 px must exceed it by 0.24, 2000 px by 0.12."""
+CLEAR, CLEAR_WEIGHT = -0.4, 15.0
+"""Close agreement that no answer about another photo reached (-0.59 at most), and what each unit beyond it adds: things
+with straight sides fit turned over nearly as well, and were rejected though they fitted to a hair (-0.02 and more)."""
 GAIN_NATS = 6.0
 """Mending must explain the borders this much better, each 15 px of border counted as one observation: with four numbers
 to choose, a few short edges always fit a little better."""
@@ -131,6 +134,8 @@ def _score(evidence: Evidence) -> float:
     """The chance in [0, 1] that the answer is about this photo and lies where it was found to."""
     total = WEIGHTS["offset"] + WEIGHTS["margin"] * evidence.margin
     total += WEIGHTS["shortness"] / max(1.0, evidence.border_px) ** 0.5
+    if evidence.margin > 0:
+        total += CLEAR_WEIGHT * max(0.0, evidence.agreement_fine - CLEAR)
     return float(1 / (1 + np.exp(-total)))
 
 
