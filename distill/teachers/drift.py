@@ -23,7 +23,7 @@ from numpy import ndarray
 from scipy.spatial import cKDTree
 
 from distill.teachers.edges import Outline
-from distill.teachers.fit import Fit, approach, fit_bars, settle
+from distill.teachers.fit import Fit, approach, fit_bars, settle, skew
 from distill.teachers.overlay import Bars, Overlay, Sweep
 
 _BELIEVABLE = 0.1, 0.05
@@ -77,6 +77,7 @@ class Evidence:
         agreement_unmended: The same at no drift at all.
         border_px: Length of the answer's borders; clear ones count fully, at most 3000 px of them.
         barred: Whether bars in the answer said where the photo ends.
+        skew: How far the answer seems sheared or turned besides, as a share of its size.
     """
 
     drift: Drift
@@ -87,6 +88,7 @@ class Evidence:
     agreement_unmended: float
     border_px: float
     barred: bool
+    skew: float = 0.0
 
     @property
     def margin(self) -> float:
@@ -135,6 +137,7 @@ def find_drift(
         unmended,
         float(overlay.outline.weight.mean()) * min(_MOST_PX, len(overlay.outline)),
         bool(bars),
+        skew(overlay, few, fit.pull),
     )
 
 

@@ -85,6 +85,9 @@ SHORT_MARGIN = 0.05
 """Unless it agrees hardly better than it would turned over."""
 FEW_BORDERS = "it has too few borders to be sure"
 NOT_OVER_PHOTO = "its borders do not lie on edges of the photo, at any shift, zoom or aspect"
+MOST_SKEW = 0.06
+"""Right answers seemed sheared by 3.5 % at most."""
+SKEWED = "it is sheared or turned, which no shift, zoom or aspect mends"
 TOO_FAR = "it would have to be stretched more than a drift does"
 
 
@@ -116,6 +119,8 @@ def judge(evidence: Evidence | None, size_hw: tuple[int, int]) -> Placement:
     reason = "" if score >= 0.5 else NOT_OVER_PHOTO
     if not (evidence.barred or drift.allowed):
         reason = TOO_FAR
+    if evidence.skew > MOST_SKEW and evidence.border_px > SHORT_PX:
+        reason = SKEWED
     found = replace(EXACT, residual_px=evidence.uncertainty_px, score=score, accepted=not reason, reason=reason)
     reach_px = [abs(drift.shift_px[i]) + abs(drift.scale_hw[i] - 1) * size_hw[i] / 2 for i in (0, 1)]
     gain_nats = (evidence.agreement_fine - evidence.agreement_unmended) * evidence.border_px / 15
