@@ -18,9 +18,9 @@ _BAR_LEVELS = 14
 """JPEG and noise move the colour of a bar by less."""
 _LEAST_CONTENT = 0.5
 """Of height and width: what is smaller than this is a thing on a background, not a picture between bars."""
-_NARROWEST_BAR_PX = 6
-"""Rows of one colour along a side are often the picture's own (void labels of CamVid, 2 px): taken for bars, they drew
-answers 13 and 28 px off. What so narrow a bar could say, borders say as well."""
+_NARROWEST_BAR = 0.005
+"""Of the longer side. Narrower rows of one colour are often the picture's own (void labels of CamVid, 2 px): taken for
+bars, they drew answers 13 and 28 px off. What so narrow a bar could say, borders say as well."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,9 +100,10 @@ def bar_ends(answer: UInt8[ndarray, "h w 3"], photo: UInt8[ndarray, "h2 w2 3"]) 
     There the photo ends, unless the photo has such bars itself.
     """
     sides = {(line.axis, line.far) for line in _bar_lines(photo)}
+    narrowest_px = _NARROWEST_BAR * max(answer.shape[:2])
     found = []
     for line in _bar_lines(answer):
-        if line.share > 0.9 and line.width >= _NARROWEST_BAR_PX and (line.axis, line.far) not in sides:
+        if line.share > 0.9 and line.width >= narrowest_px and (line.axis, line.far) not in sides:
             place = line.width + 2 - line.covered - answer.shape[line.axis] / 2
             found.append((line.axis, -place if line.far else place))
     return found
