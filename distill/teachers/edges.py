@@ -42,7 +42,7 @@ class Outline:
         return len(self.weight)
 
     def thinned(self, count: int) -> Outline:
-        """At most this many of the points, evenly: dice leave gaps that pull the answer by a pixel or two."""
+        """At most this many of the points, evenly along the rows: dice leave gaps."""
         if len(self) <= count:
             return self
         picked = np.arange(count) * len(self) // count

@@ -17,7 +17,7 @@ _PRIOR = 4.0
 """Weight of what is known beforehand: points are worth this many times less than their number says, because those that
 share a border err together. With 60, zooms of small outlines were drawn to 1; with 1, they ran away."""
 _SKEW_GAIN = 0.03
-"""Of right answers, nine in ten gain less by two more numbers; sheared ones gain 0.1 to 0.5."""
+"""Of right answers, nearly nine in ten gain less by two more numbers; sheared ones gain 0.1 to 0.5."""
 
 
 @dataclass(frozen=True, slots=True)
