@@ -4,56 +4,35 @@ from __future__ import annotations
 
 import math
 import shutil
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
-import lightning as L
 import torch
 
 from distill.errors import DistillError, UsageError
 from distill.recipe.training import TrainRecipe
 from distill.rundir import seed_everything
 from distill.spec import StudentSpec
-from distill.students.batches import EpochBatches, build_loader
+from distill.students.batches import build_loader
 from distill.students.checkpoint import check_same_student, save_student, take_weights
-from distill.students.data import PhotoSet
 from distill.students.index import Entry, Index, read_index, split
 from distill.students.keeper import Keeper
 from distill.students.layout import memory_format
 from distill.students.losses.depth import is_metric
 from distill.students.module import StudentModule
+from distill.students.reading import open_photos, steps_per_epoch, train_batches, val_batches
 from distill.students.rounding import learn_rounded
 from distill.students.saver import LAST, Saver
 from distill.students.student import build_spec, build_student
 from distill.students.timing import choose_threads
 from distill.students.trainer import build_trainer, explained, quiet
+from distill.students.voice import Progress, Voice
 from distill.tasks import Task
 
 CACHE = "cache"
 """Decoded photos that do not fit into memory; removed when the run is over."""
-
-
-class Progress(Protocol):
-    """Shows how far something is."""
-
-    def advance(self, count: int = 1, note: str = "") -> None:
-        """Count items as done."""
-        ...
-
-
-class Voice(Protocol):
-    """How a run speaks to the person who started it."""
-
-    def say(self, text: str) -> None:
-        """A line."""
-        ...
-
-    def progress(self, what: str, total: int | None) -> AbstractContextManager[Progress]:
-        """Progress through a number of items."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,25 +128,26 @@ def fit(recipe: TrainRecipe, lessons: Lessons, run_dir: Path, voice: Voice, *, r
         voice.say(take_weights(recipe.init, student))
     if recipe.train.int8:
         voice.say(f"{learn_rounded(student)} layers learn under the rounding of eight bits")
-    photos = _open_photos(lessons.train, lessons, recipe, run_dir / CACHE / "train", voice)
-    held_out = _open_photos(lessons.val, lessons, recipe, run_dir / CACHE / "val", voice)
+    tasks, cache = lessons.index.tasks, run_dir / CACHE
+    photos = open_photos(lessons.train, tasks, lessons.spec, recipe, cache / "train", voice)
+    held_out = open_photos(lessons.val, tasks, lessons.spec, recipe, cache / "val", voice)
     if on_cpu:
         torch.set_num_threads(choose_threads(student, recipe, photos))
     bar_total = round(60 * recipe.train.minutes) if recipe.train.minutes else None
-    max_steps = recipe.train.epochs * -(-len(_batches(photos, lessons, recipe)) // recipe.optim.accumulate)
+    max_steps = recipe.train.epochs * steps_per_epoch(train_batches(photos.entries, recipe), recipe)
     with voice.progress("training", bar_total or max_steps) as bar:
         keeper = Keeper(run_dir, recipe, _advancer(bar, bar_total is not None), voice.say)
         saver = Saver(run_dir, recipe)
         trainer = build_trainer(recipe, run_dir, keeper, saver)
-        batches = _batches(photos, lessons, recipe, trainer)
+        batches = train_batches(photos.entries, recipe, trainer.global_rank)
         batches.set_epoch(batches_seen // len(batches), skip=batches_seen % len(batches))
         module = StudentModule(student, recipe, max_steps=max_steps, run_dir=run_dir, num_photos=len(photos))
-        workers = recipe.data.workers
+        val_rows, workers = val_batches(held_out.entries, recipe, trainer.global_rank), recipe.data.workers
         with quiet(), explained():
             trainer.fit(
                 module,
                 build_loader(photos, batches, workers=workers),
-                build_loader(held_out, _batches(held_out, lessons, recipe, trainer, train=False), workers=workers),
+                build_loader(held_out, val_rows, workers=workers),
                 ckpt_path=str(checkpoint) if resume else None,
                 weights_only=True,
             )
@@ -181,51 +161,6 @@ def fit(recipe: TrainRecipe, lessons: Lessons, run_dir: Path, voice: Voice, *, r
             hint="lower optim.lr, and train into a new folder",
         )
     return Fitted(keeper.history, trainer.current_epoch, module.global_step, module.elapsed_s, saver.came)
-
-
-def _open_photos(
-    entries: Sequence[Entry], lessons: Lessons, recipe: TrainRecipe, cache: Path, voice: Voice
-) -> PhotoSet:
-    """The photos, decoded into memory or onto the disk where the recipe leaves room for them."""
-    semantic = lessons.spec.semantic
-    num_classes = len(semantic.classes) if semantic else None
-    photos = PhotoSet(entries, lessons.index.tasks, recipe.student.size_hw, num_classes)
-    if not entries:
-        return photos
-    # Every process of a machine holds its own copy in memory; files are shared.
-    in_memory = photos.num_bytes * recipe.train.devices <= recipe.data.cache_gib * 2**30
-    if in_memory or photos.num_bytes <= recipe.data.disk_gib * 2**30:
-        with voice.progress("reading photos", len(photos)) as bar:
-            if in_memory:
-                photos.fill(bar.advance)
-            else:
-                folder = recipe.data.cache_dir / cache.name if recipe.data.cache_dir else cache
-                photos.spill(folder, bar.advance)
-    return photos
-
-
-def _batches(
-    photos: PhotoSet, lessons: Lessons, recipe: TrainRecipe, trainer: L.Trainer | None = None, *, train: bool = True
-) -> EpochBatches:
-    return EpochBatches(
-        len(photos),
-        recipe.data.batch_size,
-        seed=recipe.train.seed,
-        shuffle=train,
-        rank=trainer.global_rank if trainer else 0,
-        num_ranks=recipe.train.devices * recipe.train.nodes,
-        mix=_mix(lessons.train, recipe) if train else (),
-    )
-
-
-def _mix(entries: Sequence[Entry], recipe: TrainRecipe) -> list[tuple[int, float]]:
-    """(photos, weight) of each folder of shards; empty when all count alike."""
-    if not recipe.data.mix:
-        return []
-    return [
-        (sum(entry.shard.parent == folder for entry in entries), weight)
-        for folder, weight in zip(recipe.shards, recipe.data.mix, strict=True)
-    ]
 
 
 def _advancer(bar: Progress, by_time: bool) -> Callable[[StudentModule, str], None]:

@@ -1,0 +1,77 @@
+"""The lessons' photos as sets of decoded samples, and which of them make a batch in this run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from distill.recipe.training import TrainRecipe
+from distill.spec import StudentSpec
+from distill.students.batches import EpochBatches
+from distill.students.data import PhotoSet
+from distill.students.index import Entry
+from distill.students.voice import Voice
+from distill.tasks import Task
+
+
+def open_photos(
+    entries: Sequence[Entry], tasks: Sequence[Task], spec: StudentSpec, recipe: TrainRecipe, cache: Path, voice: Voice
+) -> PhotoSet:
+    """The photos, decoded into memory or onto the disk (the folder `cache`) where the recipe leaves room for them.
+
+    Raises:
+        DistillError: A photo or a label cannot be decoded, or the disk is full.
+    """
+    num_classes = len(spec.semantic.classes) if spec.semantic else None
+    photos = PhotoSet(entries, tasks, recipe.student.size_hw, num_classes)
+    if not entries:
+        return photos
+    # Every process of a machine holds its own copy in memory; files are shared.
+    in_memory = photos.num_bytes * recipe.train.devices <= recipe.data.cache_gib * 2**30
+    if in_memory or photos.num_bytes <= recipe.data.disk_gib * 2**30:
+        with voice.progress("reading photos", len(photos)) as bar:
+            if in_memory:
+                photos.fill(bar.advance)
+            else:
+                folder = recipe.data.cache_dir / cache.name if recipe.data.cache_dir else cache
+                photos.spill(folder, bar.advance)
+    return photos
+
+
+def train_batches(entries: Sequence[Entry], recipe: TrainRecipe, rank: int = 0) -> EpochBatches:
+    """The batches of one rank to learn from."""
+    return _batches(entries, recipe, rank, _mix(entries, recipe), shuffle=True)
+
+
+def val_batches(entries: Sequence[Entry], recipe: TrainRecipe, rank: int = 0) -> EpochBatches:
+    """The batches of one rank to score on: every photo once, in their order."""
+    return _batches(entries, recipe, rank, [], shuffle=False)
+
+
+def steps_per_epoch(batches: EpochBatches, recipe: TrainRecipe) -> int:
+    """Optimiser steps of an epoch: what is left of the batches at its end makes a step as well."""
+    return -(-len(batches) // recipe.optim.accumulate)
+
+
+def _batches(
+    entries: Sequence[Entry], recipe: TrainRecipe, rank: int, mix: Sequence[tuple[int, float]], *, shuffle: bool
+) -> EpochBatches:
+    return EpochBatches(
+        len(entries),
+        recipe.data.batch_size,
+        seed=recipe.train.seed,
+        shuffle=shuffle,
+        rank=rank,
+        num_ranks=recipe.train.devices * recipe.train.nodes,
+        mix=mix,
+    )
+
+
+def _mix(entries: Sequence[Entry], recipe: TrainRecipe) -> list[tuple[int, float]]:
+    """(photos, weight) of each folder of shards; empty when all count alike."""
+    if not recipe.data.mix:
+        return []
+    return [
+        (sum(entry.shard.parent == folder for entry in entries), weight)
+        for folder, weight in zip(recipe.shards, recipe.data.mix, strict=True)
+    ]
