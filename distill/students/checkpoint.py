@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -132,8 +133,8 @@ def _class_rows(student: Student) -> list[str]:
     return names[-2:]  # weight and bias of the last layer
 
 
-def check_same_student(checkpoint: Path, student: Student) -> int:
-    """The batches that a checkpoint has seen, if it is this student's.
+def check_same_student(checkpoint: Path, student: Student) -> dict[str, Any]:
+    """A checkpoint's values, tensors not yet read, if it is this student's.
 
     Raises:
         UsageError: There is none.
@@ -142,8 +143,8 @@ def check_same_student(checkpoint: Path, student: Student) -> int:
     if not checkpoint.is_file():
         raise UsageError(f"{checkpoint.parent.parent}: there is nothing to resume", hint="leave --resume out")
     try:
-        found = torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=True)
-        theirs, batches = found["distill"], int(found["distill"]["batches_seen"])
+        found: dict[str, Any] = torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=True)
+        theirs = {part: found["distill"][part] for part in ("student", "spec", "batches_seen")}
     except Exception as error:  # pickle, zip and key errors alike
         raise DistillError(
             f"{checkpoint}: the checkpoint is damaged: {str(error).splitlines()[0]}",
@@ -156,7 +157,7 @@ def check_same_student(checkpoint: Path, student: Student) -> int:
                 f"{checkpoint}: the checkpoint is of another student ({part}: {_first_difference(theirs[part], text)})",
                 hint="choose another --out, or the recipe that it was trained with",
             )
-    return batches
+    return found
 
 
 def _first_difference(theirs: str, ours: str) -> str:

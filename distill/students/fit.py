@@ -23,6 +23,7 @@ from distill.students.layout import memory_format
 from distill.students.losses.depth import is_metric
 from distill.students.module import StudentModule
 from distill.students.reading import open_photos, steps_per_epoch, train_batches, val_batches
+from distill.students.resuming import Standing, read_standing
 from distill.students.rounding import learn_rounded
 from distill.students.saver import LAST, Saver
 from distill.students.student import build_spec, build_student
@@ -123,7 +124,7 @@ def fit(recipe: TrainRecipe, lessons: Lessons, run_dir: Path, voice: Voice, *, r
     on_cpu = recipe.train.accelerator == "cpu" or not torch.cuda.is_available()
     student.to(memory_format=memory_format(student, torch.device("cpu" if on_cpu else "cuda")))
     checkpoint = run_dir / "checkpoints" / LAST
-    batches_seen = check_same_student(checkpoint, student) if resume else 0
+    found = check_same_student(checkpoint, student) if resume else None
     if recipe.init is not None and not resume:
         voice.say(take_weights(recipe.init, student))
     if recipe.train.int8:
@@ -140,8 +141,11 @@ def fit(recipe: TrainRecipe, lessons: Lessons, run_dir: Path, voice: Voice, *, r
         saver = Saver(run_dir, recipe)
         trainer = build_trainer(recipe, run_dir, keeper, saver)
         batches = train_batches(photos.entries, recipe, trainer.global_rank)
-        batches.set_epoch(batches_seen // len(batches), skip=batches_seen % len(batches))
         module = StudentModule(student, recipe, max_steps=max_steps, run_dir=run_dir, num_photos=len(photos))
+        module.standing = (
+            read_standing(found, len(batches), recipe.optim.accumulate) if found else Standing(len(batches))
+        )
+        batches.set_epoch(module.standing.epoch, skip=module.standing.batch)
         val_rows, workers = val_batches(held_out.entries, recipe, trainer.global_rank), recipe.data.workers
         with quiet(), explained():
             trainer.fit(
@@ -169,7 +173,7 @@ def _advancer(bar: Progress, by_time: bool) -> Callable[[StudentModule, str], No
 
     def advance(module: StudentModule, note: str) -> None:
         nonlocal shown
-        reached = int(module.elapsed_s) if by_time else module.global_step
+        reached = int(module.elapsed_s) if by_time else module.steps
         bar.advance(reached - shown, note)
         shown = reached
 

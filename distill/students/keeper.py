@@ -66,8 +66,10 @@ class Keeper(L.Callback):
         self._sums, self._batches = state_dict["sums"], state_dict["batches"]
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Go on with the curve where the weights stand."""
+        """Go on with the curve where the weights stand, and validate as the run that is asked for now has to."""
         assert isinstance(pl_module, StudentModule)
+        # A longer run than before has had a smaller share of its validations.
+        self._validated = min(self._validated, int(pl_module.progress * self._budget.validations))
         self._sums = {name: total.to(pl_module.device) for name, total in self._sums.items()}
         if trainer.is_global_zero:
             self._curve.cut(pl_module.batches_seen)
@@ -95,7 +97,8 @@ class Keeper(L.Callback):
         if trainer.is_global_zero:
             self._curve.add(pl_module.batches_seen, pl_module.last_losses)
         self._advance(pl_module, self._note())
-        is_over = trainer.strategy.reduce_boolean_decision(pl_module.progress >= 1.0, all=False)
+        is_last = batch_idx + 1 >= trainer.num_training_batches and trainer.current_epoch + 1 >= self._budget.epochs
+        is_over = trainer.strategy.reduce_boolean_decision(is_last or pl_module.progress >= 1.0, all=False)
         is_due = int(pl_module.progress * self._budget.validations) > self._validated
         due = trainer.strategy.reduce_boolean_decision(is_due or is_over, all=False)
         trainer.check_val_every_n_epoch = 1 if due else NEVER

@@ -22,6 +22,7 @@ from distill.students.layout import memory_format
 from distill.students.losses import Doubt, student_losses
 from distill.students.rates import learning_rate_factor, learning_rate_shares
 from distill.students.relabel import relabel
+from distill.students.resuming import Standing, move_loops
 from distill.students.samples import Samples
 from distill.students.scores import Scores
 from distill.students.student import Student
@@ -43,6 +44,7 @@ class StudentModule(L.LightningModule):
         scores: Over the last validation.
         samples: Pictures of it.
         max_steps: Optimiser steps of the whole run.
+        standing: Where the run was when it was begun, or taken up again.
         elapsed_s: Training time so far, over all interruptions.
         batches_seen: Batches of this rank so far, over all interruptions.
     """
@@ -55,6 +57,7 @@ class StudentModule(L.LightningModule):
         self.scores = Scores(student.spec)
         self.samples = Samples(run_dir, student.spec, recipe.train.samples)
         self.max_steps, self.elapsed_s, self.batches_seen = max_steps, 0.0, 0
+        self.standing, self._steps_before = Standing(1), 0
         self.doubts = Doubts(num_photos, student.spec.tasks, recipe.loss.doubt)
         self.averaged: Callable[[], Student] | None = None
         self.last_losses: dict[str, Tensor] = {}
@@ -74,9 +77,14 @@ class StudentModule(L.LightningModule):
     # -- time -----------------------------------------------------------------------------------------------------
 
     @property
+    def steps(self) -> int:
+        """Optimiser steps out of `max_steps`: as many as if batches had always been as large as they are now."""
+        return self.global_step - self._steps_before
+
+    @property
     def progress(self) -> float:
         """How much of the run is over, in [0, 1]: by steps or by time, whichever is further."""
-        by_steps = self.global_step / self.max_steps
+        by_steps = self.steps / self.max_steps
         minutes = self.recipe.train.minutes
         return min(1.0, max(by_steps, self.elapsed_s / (60 * minutes) if minutes else 0.0))
 
@@ -208,13 +216,16 @@ class StudentModule(L.LightningModule):
             "elapsed_s": self.elapsed_s,
             "batches_seen": self.batches_seen,
             "label_errors": self.doubts.errors,
+            **self.standing.to_values(),
         }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Set clock and count to where they stood."""
+        """Set clock and counts to where they stood."""
         self.elapsed_s = float(checkpoint["distill"]["elapsed_s"])
         self.batches_seen = int(checkpoint["distill"]["batches_seen"])
         self.doubts.errors = checkpoint["distill"]["label_errors"]
+        self._steps_before = int(checkpoint["global_step"]) - self.standing.step
+        move_loops(checkpoint, self.standing)
 
     # -- inside ---------------------------------------------------------------------------------------------------
 

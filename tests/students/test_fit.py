@@ -124,6 +124,57 @@ def test_a_finished_run_has_nothing_left_to_do(shards: Path, tmp_path: Path) -> 
     assert again.steps == 4 and (tmp_path / "weights.safetensors").read_bytes() == weights
 
 
+@pytest.mark.parametrize(
+    ("first", "then", "steps"),
+    [
+        (("train.epochs=2",), ("train.epochs=4",), 8),
+        (("train.epochs=2",), ("train.epochs=4", "data.batch_size=4"), 4 + 2 * 3),
+        (("train.epochs=2", "data.batch_size=4"), ("train.epochs=4", "data.batch_size=8"), 6 + 2 * 2),
+        (("train.epochs=2",), ("train.epochs=4", "optim.accumulate=2"), 4 + 2),
+    ],
+    ids=["longer", "smaller batches", "larger batches", "fewer steps"],
+)
+def test_a_run_that_goes_on_otherwise_has_its_epochs_its_rates_and_its_validations(
+    first: tuple[str, ...], then: tuple[str, ...], steps: int, shards: Path, tmp_path: Path
+) -> None:
+    train(shards, tmp_path, *first, "train.validations=4")
+    rates = dict[int, float]()
+    step = StudentModule.on_train_batch_start
+
+    def note(self: StudentModule, batch: Any, batch_idx: int) -> None:
+        step(self, batch, batch_idx)
+        rates.setdefault(self.global_step, self.optimizers().param_groups[0]["lr"])  # type: ignore[union-attr]
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(StudentModule, "on_train_batch_start", note)
+        fitted = train(shards, tmp_path, *then, "train.validations=4", resume=True)
+    assert fitted.epochs == 4 and fitted.steps == steps and not fitted.interrupted
+    assert [row["epoch"] for row in fitted.history] == [1, 2, 3, 4] and fitted.history[-1]["step"] == steps
+    halfway = 3e-3 * learning_rate_factor(0.5, 0.05)
+    assert next(iter(rates.values())) == pytest.approx(halfway)  # two of four epochs, whatever their steps
+    assert list(rates.values()) == sorted(rates.values(), reverse=True)
+    assert len((tmp_path / "logs" / "batches.csv").read_text().splitlines()) - 1 == torch.load(
+        tmp_path / "checkpoints" / "last.ckpt", weights_only=True
+    )["distill"]["batches_seen"]
+
+
+def test_a_run_that_is_cut_within_an_epoch_goes_on_there_with_smaller_batches(
+    shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    step = StudentModule.training_step
+
+    def step_and_signal(self: StudentModule, batch: Any, batch_idx: int) -> torch.Tensor:
+        if self.global_step == 4:  # the first of two batches of the third epoch
+            os.kill(os.getpid(), signal.SIGTERM)
+        return step(self, batch, batch_idx)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(StudentModule, "training_step", step_and_signal)
+        assert train(shards, tmp_path, "train.epochs=4").steps == 5
+    fitted = train(shards, tmp_path, "train.epochs=4", "data.batch_size=4", resume=True)
+    assert fitted.epochs == 4 and fitted.steps == 5 + 2 + 3 and fitted.history[-1]["epoch"] == 4
+
+
 def test_another_students_checkpoint_is_refused(shards: Path, tmp_path: Path) -> None:
     train(shards, tmp_path, "train.epochs=1")
     with pytest.raises(UsageError, match=r"of another student \(student: neck_channels was 16, is 24\)"):

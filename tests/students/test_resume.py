@@ -15,6 +15,7 @@ import torch
 
 from distill.errors import DistillError
 from distill.students.curves import BATCHES, BatchCurve
+from distill.students.resuming import Standing, read_standing
 from distill.students.saver import AtomicFiles
 
 MakeShards = Callable[..., Path]
@@ -102,3 +103,25 @@ def test_a_state_is_whole_or_the_old_one(tmp_path: Path, monkeypatch: pytest.Mon
     assert "free space" in caught.value.hint
     assert torch.equal(torch.load(path, weights_only=True)["a"], torch.zeros(2))
     assert [entry.name for entry in path.parent.iterdir()] == ["last.ckpt"]
+
+
+@pytest.mark.parametrize(
+    ("seen", "batches", "accumulate", "wanted"),
+    [
+        (12, 4, 1, Standing(4, 3, 0, step=12)),
+        (6, 4, 2, Standing(4, 1, 2, step=3)),
+        (12, 8, 1, Standing(8, 3, 0, step=24, offset=-12, counted=8)),  # the end of an epoch stays one
+        (6, 8, 1, Standing(8, 1, 4, step=12, offset=-6, counted=4)),  # half of an epoch stays a half
+        (6, 7, 2, Standing(7, 1, 2, step=5, offset=-3, counted=2)),  # rounded down to a whole step
+        (5, 2, 2, Standing(2, 1, 0, step=1, offset=3, counted=0)),
+    ],
+)
+def test_a_run_stands_where_it_stood_also_when_batches_change(
+    seen: int, batches: int, accumulate: int, wanted: Standing
+) -> None:
+    found = {"distill": {"batches_seen": seen, "batches_per_epoch": 4}}
+    standing = read_standing(found, batches, accumulate)
+    assert standing == wanted
+    saved = {"distill": {"batches_seen": seen, **standing.to_values()}}
+    again = read_standing(saved, batches, accumulate)
+    assert (again.epoch, again.batch, again.step, again.offset) == (wanted.epoch, wanted.batch, wanted.step, wanted.offset)
