@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,8 @@ from distill.tasks import Task
 
 SPEC = "spec.json"
 WEIGHTS = "weights.safetensors"
+_BESIDE = {"log_variances": "loss.task_balance", "alignment": "loss.align"}
+"""What learns beside the student, and the key of the recipe that brings it in."""
 _RECIPE_KEY = "distill.student"
 
 
@@ -152,16 +155,51 @@ def check_same_student(checkpoint: Path, student: Student) -> dict[str, Any]:
         ) from error
     ours = {"student": student.recipe.model_dump_json(), "spec": student.spec.to_json()}
     for part, text in ours.items():
-        if theirs[part] != text:
+        before, now = (_without_sources(json.loads(values)) for values in (theirs[part], text))
+        if before != now:
             raise UsageError(
-                f"{checkpoint}: the checkpoint is of another student ({part}: {_first_difference(theirs[part], text)})",
+                f"{checkpoint}: the checkpoint is of another student ({part}: {_first_difference(before, now)})",
                 hint="choose another --out, or the recipe that it was trained with",
             )
     return found
 
 
-def _first_difference(theirs: str, ours: str) -> str:
-    old, new = json.loads(theirs), json.loads(ours)
+def check_same_learning(
+    checkpoint: Path, found: Mapping[str, Any], state: Mapping[str, Tensor], groups: Sequence[int]
+) -> None:
+    """Nothing, if the optimiser's state in a checkpoint fits.
+
+    Args:
+        checkpoint: Where it lies.
+        found: Its values, as `check_same_student` gave them.
+        state: Of the module that is to go on.
+        groups: How many tensors each group of its optimiser holds.
+
+    Raises:
+        UsageError: Other weights learn, or in other groups; names the key of the recipe.
+    """
+
+    def shapes(tensors: Mapping[str, Tensor], part: str) -> dict[str, tuple[int, ...]]:
+        return {name: tuple(tensor.shape) for name, tensor in tensors.items() if name.startswith(f"{part}.")}
+
+    keys = [key for part, key in _BESIDE.items() if shapes(found["state_dict"], part) != shapes(state, part)]
+    theirs = [len(group["params"]) for group in found["optimizer_states"][0]["param_groups"]]
+    if not keys and theirs != list(groups):
+        keys = ["optim.backbone_lr_ratio or optim.layer_decay"]
+    if keys:
+        run_dir = checkpoint.parent.parent
+        raise UsageError(
+            f"{run_dir}: {' and '.join(keys)} cannot change while a run goes on: what learns would differ",
+            hint=f"keep it, or begin a new run with init={run_dir} and another --out",
+        )
+
+
+def _without_sources(values: dict[str, Any]) -> dict[str, Any]:
+    """The values without those that say what was learned from: a student stays the same on other shards."""
+    return {key: value for key, value in values.items() if key not in ("provenance", "licences", "terms")}
+
+
+def _first_difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
     return next((f"{key} was {old.get(key)}, is {new[key]}" for key in new if old.get(key) != new[key]), "format")
 
 

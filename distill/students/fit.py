@@ -16,7 +16,7 @@ from distill.recipe.training import TrainRecipe
 from distill.rundir import seed_everything
 from distill.spec import StudentSpec
 from distill.students.batches import build_loader
-from distill.students.checkpoint import check_same_student, save_student, take_weights
+from distill.students.checkpoint import check_same_learning, check_same_student, save_student, take_weights
 from distill.students.index import Entry, Index, read_index, split
 from distill.students.keeper import Keeper
 from distill.students.layout import memory_format
@@ -105,7 +105,15 @@ def read_lessons(recipe: TrainRecipe) -> Lessons:
     return Lessons(index, train, val, spec)
 
 
-def fit(recipe: TrainRecipe, lessons: Lessons, run_dir: Path, voice: Voice, *, resume: bool = False) -> Fitted:
+def fit(
+    recipe: TrainRecipe,
+    lessons: Lessons,
+    run_dir: Path,
+    voice: Voice,
+    *,
+    resume: bool = False,
+    begin: Callable[[], None] = lambda: None,
+) -> Fitted:
     """Train; leaves the student (spec.json, weights.safetensors), its curves, checkpoints and logs in the folder.
 
     Args:
@@ -114,8 +122,10 @@ def fit(recipe: TrainRecipe, lessons: Lessons, run_dir: Path, voice: Voice, *, r
         run_dir: An existing folder.
         voice: Where progress goes.
         resume: Go on from the folder's last checkpoint.
+        begin: Called when everything is in order, before the first step; not at all if no step is left to take.
 
     Raises:
+        UsageError: There is nothing to go on from, or what is asked for does not fit to it.
         DistillError: A photo cannot be decoded, pretrained weights cannot be had, or the loss or every score is
             no number.
     """
@@ -137,7 +147,7 @@ def fit(recipe: TrainRecipe, lessons: Lessons, run_dir: Path, voice: Voice, *, r
     bar_total = round(60 * recipe.train.minutes) if recipe.train.minutes else None
     max_steps = recipe.train.epochs * steps_per_epoch(train_batches(photos.entries, recipe), recipe)
     with voice.progress("training", bar_total or max_steps) as bar:
-        keeper = Keeper(run_dir, recipe, _advancer(bar, bar_total is not None), voice.say)
+        keeper = Keeper(run_dir, recipe, _advancer(bar, bar_total is not None), voice.say, begin)
         saver = Saver(run_dir, recipe)
         trainer = build_trainer(recipe, run_dir, keeper, saver)
         batches = train_batches(photos.entries, recipe, trainer.global_rank)
@@ -145,6 +155,9 @@ def fit(recipe: TrainRecipe, lessons: Lessons, run_dir: Path, voice: Voice, *, r
         module.standing = (
             read_standing(found, len(batches), recipe.optim.accumulate) if found else Standing(len(batches))
         )
+        if found:
+            groups = [len(group["params"]) for group in module.configure_optimizers().param_groups]
+            check_same_learning(checkpoint, found, module.state_dict(), groups)
         batches.set_epoch(module.standing.epoch, skip=module.standing.batch)
         val_rows, workers = val_batches(held_out.entries, recipe, trainer.global_rank), recipe.data.workers
         with quiet(), explained():

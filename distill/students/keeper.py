@@ -37,9 +37,11 @@ class Keeper(L.Callback):
         recipe: TrainRecipe,
         advance: Callable[[StudentModule, str], None],
         say: Callable[[str], None],
+        begin: Callable[[], None],
     ) -> None:
         self.history: list[dict[str, Any]] = []
         self._run_dir, self._budget, self._advance, self._say = run_dir, recipe.train, advance, say
+        self._begin: Callable[[], None] | None = begin
         self._doubts = recipe.loss.doubt > 0
         self._best_score, self._worse, self._validated = float("-inf"), 0, 0
         self._sums: dict[str, Tensor] = {}
@@ -73,6 +75,14 @@ class Keeper(L.Callback):
         self._sums = {name: total.to(pl_module.device) for name, total in self._sums.items()}
         if trainer.is_global_zero:
             self._curve.cut(pl_module.batches_seen)
+
+    def on_train_batch_start(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        """Say once that the run begins; one that has no step left comes no further than `on_train_start`."""
+        if self._begin is not None:
+            self._begin()
+            self._begin = None
 
     def on_save_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
         """No row may be missing behind which a resumed run would go on."""

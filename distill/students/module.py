@@ -17,6 +17,7 @@ from distill.images import write_atomic
 from distill.recipe.training import TrainRecipe
 from distill.students.alignment import build_alignment
 from distill.students.augment import augment
+from distill.students.checkpoint import WEIGHTS
 from distill.students.doubts import Doubts
 from distill.students.layout import memory_format
 from distill.students.losses import Doubt, student_losses
@@ -66,6 +67,7 @@ class StudentModule(L.LightningModule):
         self._clock_s, self._usual_s = time.monotonic(), 0.0
         self._batch: dict[str, Tensor] = {}
         self._base_lrs: list[float] = []
+        self._decays: list[float] = []
         self._order: torch.memory_format | None = None
         learned = recipe.loss.task_balance == "learned"
         names = [str(task) for task in student.spec.answers] if learned else []
@@ -91,6 +93,10 @@ class StudentModule(L.LightningModule):
     def on_train_start(self) -> None:
         """Start the clock; loading and validation before the first step do not count."""
         self._clock_s = time.monotonic()
+        # The optimiser's state brings back the decay that the run began with; this run's recipe may ask for another.
+        optimizer: Any = self.optimizers()
+        for group, decay in zip(optimizer.param_groups, self._decays, strict=True):
+            group["weight_decay"] = decay
 
     def on_train_epoch_start(self) -> None:
         """Choose this epoch's shuffle."""
@@ -182,6 +188,7 @@ class StudentModule(L.LightningModule):
         if self.log_variances:
             arguments.append({"params": list(self.log_variances.values()), "lr": recipe.lr, "weight_decay": 0.0})
         self._base_lrs = [float(group["lr"]) for group in arguments]  # type: ignore[arg-type]
+        self._decays = [float(group["weight_decay"]) for group in arguments]  # type: ignore[arg-type]
         return torch.optim.AdamW(arguments, fused=True)
 
     # -- watching -------------------------------------------------------------------------------------------------
@@ -223,7 +230,9 @@ class StudentModule(L.LightningModule):
         """Set clock and counts to where they stood."""
         self.elapsed_s = float(checkpoint["distill"]["elapsed_s"])
         self.batches_seen = int(checkpoint["distill"]["batches_seen"])
-        self.doubts.errors = checkpoint["distill"]["label_errors"]
+        errors = checkpoint["distill"]["label_errors"]
+        if errors.shape == self.doubts.errors.shape:  # else they are of other photos
+            self.doubts.errors = errors
         self._steps_before = int(checkpoint["global_step"]) - self.standing.step
         move_loops(checkpoint, self.standing)
 
@@ -282,7 +291,8 @@ class StudentModule(L.LightningModule):
     def _stop_at_nan(self, what: str) -> None:
         path = self._run_dir / NAN_BATCH
         write_atomic(path, encode_tensors({name: tensor.cpu().contiguous() for name, tensor in self._batch.items()}))
+        kept = "the last good weights are kept; " if (self._run_dir / WEIGHTS).is_file() else ""
         raise DistillError(
             f"{what} is not a finite number at step {self.global_step}; its batch is saved in {path}",
-            hint="the last good weights are kept; lower optim.lr, or look at the labels of that batch",
+            hint=f"{kept}lower optim.lr, or look at the labels of that batch",
         )

@@ -153,9 +153,10 @@ def test_a_run_that_goes_on_otherwise_has_its_epochs_its_rates_and_its_validatio
     halfway = 3e-3 * learning_rate_factor(0.5, 0.05)
     assert next(iter(rates.values())) == pytest.approx(halfway)  # two of four epochs, whatever their steps
     assert list(rates.values()) == sorted(rates.values(), reverse=True)
-    assert len((tmp_path / "logs" / "batches.csv").read_text().splitlines()) - 1 == torch.load(
-        tmp_path / "checkpoints" / "last.ckpt", weights_only=True
-    )["distill"]["batches_seen"]
+    assert (
+        len((tmp_path / "logs" / "batches.csv").read_text().splitlines()) - 1
+        == torch.load(tmp_path / "checkpoints" / "last.ckpt", weights_only=True)["distill"]["batches_seen"]
+    )
 
 
 def test_a_run_that_is_cut_within_an_epoch_goes_on_there_with_smaller_batches(
@@ -173,6 +174,27 @@ def test_a_run_that_is_cut_within_an_epoch_goes_on_there_with_smaller_batches(
         assert train(shards, tmp_path, "train.epochs=4").steps == 5
     fitted = train(shards, tmp_path, "train.epochs=4", "data.batch_size=4", resume=True)
     assert fitted.epochs == 4 and fitted.steps == 5 + 2 + 3 and fitted.history[-1]["epoch"] == 4
+
+
+def test_a_run_that_goes_on_decays_as_it_is_asked_to(shards: Path, tmp_path: Path) -> None:
+    train(shards, tmp_path, "train.epochs=1")
+    train(shards, tmp_path, "train.epochs=2", "optim.weight_decay=0.5", resume=True)
+    last = torch.load(tmp_path / "checkpoints" / "last.ckpt", weights_only=True)
+    assert [group["weight_decay"] for group in last["optimizer_states"][0]["param_groups"]] == [0.5, 0.0]
+
+
+def test_what_cannot_change_while_a_run_goes_on_is_refused_by_name(shards: Path, tmp_path: Path) -> None:
+    train(shards, tmp_path, "train.epochs=1")
+    beside = "loss.align={weight: 1, backbone: mobilenetv4_conv_small_050, pretrained: false, size_hw: [64, 64]}"
+    for word, key in (
+        ("optim.backbone_lr_ratio=0.1", "optim.backbone_lr_ratio or optim.layer_decay"),
+        ("optim.layer_decay=0.8", "optim.backbone_lr_ratio or optim.layer_decay"),
+        ("loss.task_balance=learned", "loss.task_balance"),
+        (beside, "loss.align"),
+    ):
+        with pytest.raises(UsageError, match=f"{key} cannot change while a run goes on") as caught:
+            train(shards, tmp_path, "train.epochs=2", word, resume=True)
+        assert f"init={tmp_path}" in caught.value.hint
 
 
 def test_another_students_checkpoint_is_refused(shards: Path, tmp_path: Path) -> None:
@@ -203,7 +225,7 @@ def test_a_loss_that_is_no_number_stops_the_run_and_keeps_the_weights(
     monkeypatch.setitem(StudentModule.training_step.__globals__, "student_losses", broken)
     with pytest.raises(DistillError, match="the loss is not a finite number at step 2; its batch is saved") as caught:
         train(shards, tmp_path, "train.epochs=2", resume=True)
-    assert "optim.lr" in caught.value.hint
+    assert "optim.lr" in caught.value.hint and "the last good weights are kept" in caught.value.hint
     assert (tmp_path / NAN_BATCH).is_file() and (tmp_path / "weights.safetensors").read_bytes() == weights
 
 
@@ -241,8 +263,9 @@ def test_a_gradient_that_is_no_number_does_not_reach_the_weights(
         next(iter(self.student.parameters())).grad.fill_(float("inf"))
 
     monkeypatch.setattr(StudentModule, "backward", poison)
-    with pytest.raises(DistillError, match="the gradient is not a finite number at step 0"):
+    with pytest.raises(DistillError, match="the gradient is not a finite number at step 0") as caught:
         train(shards, tmp_path)
+    assert "optim.lr" in caught.value.hint and "kept" not in caught.value.hint  # there are none yet
 
 
 def test_the_time_budget_ends_the_run_with_a_low_rate(shards: Path, tmp_path: Path) -> None:

@@ -124,4 +124,9 @@ def test_a_run_stands_where_it_stood_also_when_batches_change(
     assert standing == wanted
     saved = {"distill": {"batches_seen": seen, **standing.to_values()}}
     again = read_standing(saved, batches, accumulate)
-    assert (again.epoch, again.batch, again.step, again.offset) == (wanted.epoch, wanted.batch, wanted.step, wanted.offset)
+    assert (again.epoch, again.batch, again.step, again.offset) == (
+        wanted.epoch,
+        wanted.batch,
+        wanted.step,
+        wanted.offset,
+    )
