@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from distill.images import encode_jpeg
 from distill.labels import Label, encode
 from distill.recipe import dump_recipe, load_recipe
 from distill.recipe.training import PRESETS, StudentRecipe, TrainRecipe
-from distill.shards import Manifest, Sample, write_manifest, write_shard
+from distill.shards import Manifest, Sample, read_shard, write_manifest, write_shard
 from distill.tasks import Gauge, Task
 
 TINY = ("student.size_hw=[32,32]", "data.val_fraction=0.3", "train.epochs=1", "train.accelerator=cpu")
@@ -176,3 +177,57 @@ def test_no_shards_is_refused(
     assert "there is nothing to learn from" in capsys.readouterr().err
     assert run(monkeypatch, "train", "--shards", tmp_path, "--out", tmp_path / "run") == 2
     assert "not a folder of shards" in capsys.readouterr().err
+
+
+def relabel(folder: Path, *, photos: int = 12) -> None:
+    """Write the shards anew: other depth, and perhaps fewer photos."""
+    samples = []
+    for number, sample in enumerate(read_shard(folder / "shard-000000.tar")):
+        depth = np.full((40, 40), (number + 1) / 20, np.float32)
+        valid = np.ones((40, 40), bool)
+        gauge = Gauge.AFFINE_INVARIANT_DISPARITY
+        files = {**sample.files, **encode(Label(Task.DEPTH, depth, valid, valid.astype(np.float32), gauge))}
+        samples.append(Sample(sample.key, files))
+    entry = write_shard(folder / "shard-000000.tar", samples[:photos])
+    write_manifest(folder, Manifest(tasks=(Task.DEPTH,), gauge=Gauge.AFFINE_INVARIANT_DISPARITY, shards=(entry,)))
+
+
+def test_shards_that_were_labelled_anew_are_not_taken_for_those_of_the_run(
+    shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = Path(shutil.copytree(shards, tmp_path / "shards"))
+    out, facts = tmp_path / "run", tmp_path / "run" / "train.provenance.json"
+    words = ("train", "--shards", folder, "--out", out, *TINY)
+    assert run(monkeypatch, *words) == 0
+    before = facts.read_text()
+    for photos in (12, 11):
+        relabel(folder, photos=photos)
+        assert run(monkeypatch, *words) == 2  # finished
+        assert "its shards have changed since\n  choose another --out, or give --resume" in capsys.readouterr().err
+    (out / "train.json").unlink()
+    assert run(monkeypatch, *words) == 2  # interrupted
+    assert "its shards have changed since" in capsys.readouterr().err
+    assert run(monkeypatch, *words, "--resume") == 0
+    assert "no step was left to take" in capsys.readouterr().err and facts.read_text() == before
+    assert run(monkeypatch, *words, "--resume", "train.epochs=2") == 0
+    assert json.loads((out / "history.json").read_text())[-1]["epoch"] == 2
+    now = json.loads(facts.read_text())
+    assert now["manifests"] != json.loads(before)["manifests"] and sum(now["photos"].values()) == 11
+
+
+def test_a_start_that_is_refused_leaves_the_folder_as_it_was(
+    shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "run"
+    assert run(monkeypatch, "train", "--shards", shards, "--out", out, *TINY) == 0
+    before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+    other = ("student.backbone=repvit_m0_9", "--resume")
+    assert run(monkeypatch, "train", "--shards", shards, "--out", out, *TINY, *other) == 2
+    assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
+    capsys.readouterr()
+    assert run(monkeypatch, "train", "--shards", shards, "--out", out, *TINY) == 0
+    assert "this run is finished" in capsys.readouterr().err
+    empty = tmp_path / "empty"
+    for word in ("tasks=[normals]", "data.val_fraction=0.0001", "train.logger=wandb", f"init={tmp_path}"):
+        assert run(monkeypatch, "train", "--shards", shards, "--out", empty, *TINY, word) in (1, 2)
+        assert not list(empty.glob("*"))

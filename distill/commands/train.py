@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from distill.commands.console import Console
+from distill.commands.earlier import FINISHED, has_checkpoint, read_finished, refuse_other_shards
 from distill.errors import UsageError
 from distill.images import write_atomic
 from distill.recipe import dump_recipe, load_recipe
@@ -24,8 +25,6 @@ if TYPE_CHECKING:
     from distill.students.fit import Fitted, Lessons
     from distill.students.plan import Plan
 
-_RECIPE = "train.recipe.yaml"
-_FINISHED = "train.json"
 _INTERRUPTED = 130
 
 
@@ -79,42 +78,38 @@ def run_train(recipe: TrainRecipe, out: Path, console: Console, *, resume: bool 
         UsageError: The folder holds another recipe's run, or the shards cannot be learned from.
         typer.Exit: A signal ended it; the state is kept.
     """
-    resumes = _check_out(out, recipe, resume)
+    resumes = has_checkpoint(out, recipe, resume=resume)
     from distill.students.fit import fit, read_lessons
 
     lessons = read_lessons(recipe)
-    facts = _facts(lessons)
-    finished = None if resume else _read_finished(out, facts)
-    if finished is not None:
-        console.say(f"{out}: this run is finished; choose another --out to train again")
-        return finished
-    open_rundir(out, recipe_yaml=dump_recipe(recipe), verb="train", facts=facts)
+    facts = _facts(recipe, lessons)
+    if not resume:
+        refuse_other_shards(out, facts)
+        finished = read_finished(out)
+        if finished is not None:
+            console.say(f"{out}: this run is finished; choose another --out to train again")
+            return finished
+    open_rundir(out)
     if resumes:
         console.say(f"{out}: going on from the last checkpoint")
-    fitted = fit(recipe, lessons, out, console if _is_first_process() else _Mute(), resume=resumes)
+    begun = list[bool]()
+
+    def begin() -> None:
+        # Not before: a start that is refused must leave the folder as it was.
+        begun.append(True)
+        if _is_first_process():
+            open_rundir(out, recipe_yaml=dump_recipe(recipe), verb="train", facts=facts)
+            (out / FINISHED).unlink(missing_ok=True)
+
+    fitted = fit(recipe, lessons, out, console if _is_first_process() else _Mute(), resume=resumes, begin=begin)
     if fitted.interrupted:
         console.say(f"interrupted at step {fitted.steps}; the state is kept: run the same command again to go on")
         raise typer.Exit(_INTERRUPTED)
+    if not begun:
+        console.say(f"{out}: no step was left to take; to go on, raise train.epochs or train.minutes")
     if _is_first_process():
-        values = {**describe_values(out, fitted), "manifests": facts["manifests"]}
-        write_atomic(out / _FINISHED, json.dumps(values, indent=2).encode())
+        write_atomic(out / FINISHED, json.dumps(describe_values(out, fitted), indent=2).encode())
     return fitted
-
-
-def _read_finished(out: Path, facts: dict[str, Any]) -> Fitted | None:
-    """What a finished run on the same shards left; None when there is none."""
-    from distill.students.curves import HISTORY
-    from distill.students.fit import Fitted
-
-    try:
-        values = json.loads((out / _FINISHED).read_text())
-        history = json.loads((out / HISTORY).read_text()) if (out / HISTORY).is_file() else []
-        history = [row for row in history if row["val_score"] is not None]
-    except (OSError, ValueError):
-        return None
-    if values.get("manifests") != facts["manifests"]:
-        return None
-    return Fitted(history, values["epochs"], values["steps"], values["elapsed_s"], interrupted=False)
 
 
 def load_training(words: list[str], shards: list[Path], settings: list[str]) -> TrainRecipe:
@@ -175,49 +170,12 @@ def describe_values(out: Path, fitted: Fitted) -> dict[str, Any]:
     }
 
 
-def _check_out(out: Path, recipe: TrainRecipe, resume: bool) -> bool:
-    """Whether there is something to go on with in the folder.
-
-    Raises:
-        UsageError: It holds another recipe's run, or --resume finds nothing.
-    """
-    has_checkpoint = (out / "checkpoints" / "last.ckpt").is_file()
-    if resume:
-        if not has_checkpoint:
-            raise UsageError(f"{out}: there is no checkpoint to go on from", hint="leave --resume out")
-        return True
-    if not has_checkpoint and not (out / _FINISHED).is_file():
-        return False
-    before = load_recipe(TrainRecipe, out / _RECIPE) if (out / _RECIPE).is_file() else None
-    if before != recipe:
-        raise UsageError(
-            f"{out}: holds a run of another recipe ({_first_difference(before, recipe)})",
-            hint="choose another --out, or give --resume to go on with the changed recipe",
-        )
-    return has_checkpoint
-
-
-def _first_difference(before: TrainRecipe | None, recipe: TrainRecipe) -> str:
-    if before is None:
-        return f"no {_RECIPE}"
-    old, new = _flatten(before.model_dump(mode="json")), _flatten(recipe.model_dump(mode="json"))
-    return next(f"{key} was {old.get(key)}, is {new[key]}" for key in new if old.get(key) != new[key])
-
-
-def _flatten(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in values.items():
-        flat |= _flatten(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
-    return flat
-
-
-def _facts(lessons: Lessons) -> dict[str, Any]:
-    folders = sorted({entry.shard.parent for entry in lessons.index.entries})
+def _facts(recipe: TrainRecipe, lessons: Lessons) -> dict[str, Any]:
     return {
         "photos": {"train": len(lessons.train), "val": len(lessons.val)},
         "teachers": lessons.index.teachers,
         "licences": lessons.index.licences,
-        "manifests": {str(folder): file_sha256(folder / "dataset.json") for folder in folders},
+        "manifests": {str(folder): file_sha256(folder / "dataset.json") for folder in sorted(recipe.shards)},
     }
 
 

@@ -1,0 +1,87 @@
+"""What the folder of a training run holds already, and whether a new start may go on with it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from distill.errors import UsageError
+from distill.recipe import load_recipe
+from distill.recipe.training import TrainRecipe
+
+if TYPE_CHECKING:
+    from distill.students.fit import Fitted
+
+FINISHED = "train.json"
+"""What a run leaves at its end."""
+_RECIPE, _PROVENANCE = "train.recipe.yaml", "train.provenance.json"
+_STATE = Path("checkpoints", "last.ckpt")
+
+
+def has_checkpoint(out: Path, recipe: TrainRecipe, *, resume: bool) -> bool:
+    """Whether there is something to go on with in the folder.
+
+    Raises:
+        UsageError: It holds another recipe's run, or --resume finds nothing.
+    """
+    found = (out / _STATE).is_file()
+    if resume:
+        if not found:
+            raise UsageError(f"{out}: there is no checkpoint to go on from", hint="leave --resume out")
+        return True
+    if not found and not (out / FINISHED).is_file():
+        return False
+    before = load_recipe(TrainRecipe, out / _RECIPE) if (out / _RECIPE).is_file() else None
+    if before != recipe:
+        raise UsageError(
+            f"{out}: holds a run of another recipe ({_first_difference(before, recipe)})",
+            hint="choose another --out, or give --resume to go on with the changed recipe",
+        )
+    return found
+
+
+def refuse_other_shards(out: Path, facts: dict[str, Any]) -> None:
+    """Nothing, unless the folder holds a run whose shards were others than these.
+
+    Raises:
+        UsageError: They were.
+    """
+    try:
+        before = json.loads((out / _PROVENANCE).read_text()).get("manifests")
+    except (OSError, ValueError, AttributeError):
+        return
+    has_run = (out / _STATE).is_file() or (out / FINISHED).is_file()
+    if has_run and before is not None and before != facts["manifests"]:
+        raise UsageError(
+            f"{out}: its shards have changed since",
+            hint="choose another --out, or give --resume to go on with them",
+        )
+
+
+def read_finished(out: Path) -> Fitted | None:
+    """What a finished run left; None when there is none."""
+    from distill.students.curves import HISTORY
+    from distill.students.fit import Fitted
+
+    try:
+        values = json.loads((out / FINISHED).read_text())
+        history = json.loads((out / HISTORY).read_text()) if (out / HISTORY).is_file() else []
+        history = [row for row in history if row["val_score"] is not None]
+        return Fitted(history, values["epochs"], values["steps"], values["elapsed_s"], interrupted=False)
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _first_difference(before: TrainRecipe | None, recipe: TrainRecipe) -> str:
+    if before is None:
+        return f"no {_RECIPE}"
+    old, new = _flatten(before.model_dump(mode="json")), _flatten(recipe.model_dump(mode="json"))
+    return next(f"{key} was {old.get(key)}, is {new[key]}" for key in new if old.get(key) != new[key])
+
+
+def _flatten(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        flat |= _flatten(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+    return flat
