@@ -10,6 +10,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from distill.recipe.training import TrainRecipe
 from distill.students.data import PhotoSet
 from distill.students.fit import Lessons
+from distill.students.reading import steps_per_epoch, train_batches
 from distill.students.student import Student, build_student
 from distill.students.timing import choose_threads, time_step
 
@@ -28,7 +29,7 @@ class Plan:
         epochs: At most.
         images: Photos seen by the network over the run, at most.
         steps: At most.
-        step_s: Time of one step on this machine.
+        step_s: Time of one step, with all the batches that make it, on this machine.
         train_s: Time of the run, without validation: steps times step, or the time budget if that is less.
         memory_bytes: Of the decoded set.
         kept: Where: ``memory``, ``disk``, or ``nowhere`` (decoded anew each epoch).
@@ -55,17 +56,19 @@ def plan_training(recipe: TrainRecipe, lessons: Lessons) -> Plan:
     """What `fit` would do with this recipe and these lessons; nothing is written.
 
     Raises:
+        UsageError: A weight of `data.mix` is so small that it leaves a folder out.
         DistillError: A photo cannot be decoded, or pretrained weights cannot be had.
     """
     student = build_student(recipe.student, lessons.spec)
     photos = PhotoSet(lessons.train, lessons.index.tasks, recipe.student.size_hw)
-    steps_per_epoch = -(-len(photos) // (recipe.data.batch_size * recipe.train.devices * recipe.train.nodes))
-    steps = recipe.train.epochs * steps_per_epoch
+    batches = train_batches(lessons.train, recipe)
+    in_epoch = steps_per_epoch(batches, recipe)
+    steps = recipe.train.epochs * in_epoch
     use_gpu = torch.cuda.is_available() and recipe.train.accelerator != "cpu"
     device = torch.device("cuda" if use_gpu else "cpu")
     if not use_gpu:
         torch.set_num_threads(choose_threads(student, recipe, photos))
-    step_s = time_step(student, recipe, photos, device, recipe.data.batch_size)
+    step_s = time_step(student, recipe, photos, device, recipe.data.batch_size) * len(batches) / in_epoch
     budget_s = 60 * recipe.train.minutes if recipe.train.minutes else float("inf")
     held_bytes = photos.num_bytes + len(lessons.val) * (photos.num_bytes // len(photos))
     return Plan(
@@ -76,7 +79,7 @@ def plan_training(recipe: TrainRecipe, lessons: Lessons) -> Plan:
         gmacs=_count_gmacs(student, device),
         activation_bytes=_count_activations(student, device) * recipe.data.batch_size,
         epochs=recipe.train.epochs,
-        images=round(len(photos) * recipe.train.epochs * min(1.0, budget_s / max(steps * step_s, 1e-9))),
+        images=round(batches.num_drawn * recipe.train.epochs * min(1.0, budget_s / max(steps * step_s, 1e-9))),
         steps=steps,
         step_s=step_s,
         train_s=min(steps * step_s, budget_s),

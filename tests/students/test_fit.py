@@ -330,6 +330,17 @@ def test_a_plan_costs_nothing_and_says_what_would_be_done(shards: Path, tmp_path
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize(
+    ("word", "times"), [("data.mix=[4]", 4.0), ("data.mix=[0.5]", 0.5), ("optim.accumulate=2", 1.0)]
+)
+def test_a_plan_counts_as_the_run_does(word: str, times: float, shards: Path, tmp_path: Path) -> None:
+    words = ("data.batch_size=4", "train.epochs=2", word)
+    recipe = recipe_for(shards, *words)
+    plan = plan_training(recipe, read_lessons(recipe))
+    assert plan.steps == train(shards, tmp_path, *words).steps
+    assert plan.images == 2 * round(times * plan.photos_train)
+
+
 def test_the_faster_number_of_threads_is_taken(shards: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     recipe = recipe_for(shards)
     lessons = read_lessons(recipe)
