@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -152,7 +153,7 @@ def _export(store: AnswerStore, out: Path) -> tuple[dict[str, Any], str]:
     return {"out": str(out), **counts}, (
         f"{counts['answers']} answers and {out / 'answers.yaml'}; {counts['left_out']} without a picture left out"
         f"{', ' + str(counts['damaged']) + ' damaged' if counts['damaged'] else ''}\n"
-        f"read them with: distill label PHOTOS --teacher replay --answers {out / 'answers.yaml'}"
+        f"read them with: distill label PHOTOS --teacher replay --answers {shlex.quote(str(out / 'answers.yaml'))}"
     )
 
 

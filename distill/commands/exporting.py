@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -101,7 +102,8 @@ def _out_path(run: Path, out: Path | None, spec: StudentSpec) -> Path:
         path = path / f"{spec.name}.onnx"
     if path.suffix.lower() != ".onnx":
         raise UsageError(
-            f"--out {path}: the name of an ONNX file ends in .onnx", hint=f"--out {path.with_suffix('.onnx')}"
+            f"--out {path}: the name of an ONNX file ends in .onnx",
+            hint=f"--out {shlex.quote(str(path.with_suffix('.onnx')))}",
         )
     return path
 

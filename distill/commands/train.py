@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import json
 import os
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -155,7 +156,7 @@ def describe_fitted(out: Path, fitted: Fitted) -> str:
     return (
         f"{out}: {fitted.epochs} epochs, {fitted.steps} steps in {fitted.elapsed_s:.0f} s\n"
         f"best on the validation photos (labels, not truth): {best or 'none were kept for it'}\n"
-        f"next: distill export {out} --to onnx"
+        f"next: distill export {shlex.quote(str(out))} --to onnx"
     )
 
 
