@@ -9,13 +9,14 @@ import numpy as np
 import pytest
 
 from distill.commands.console import run_guarded
-from distill.commands.train import load_training
+from distill.commands.train import describe_fitted, load_training
 from distill.errors import UsageError
 from distill.images import encode_jpeg
 from distill.labels import Label, encode
 from distill.recipe import dump_recipe, load_recipe
 from distill.recipe.training import PRESETS, StudentRecipe, TrainRecipe
 from distill.shards import Manifest, Sample, read_shard, write_manifest, write_shard
+from distill.students.fit import Fitted
 from distill.tasks import Gauge, Task
 
 TINY = ("student.size_hw=[32,32]", "data.val_fraction=0.3", "train.epochs=1", "train.accelerator=cpu")
@@ -90,6 +91,12 @@ def test_overrides_come_from_words_and_from_set(tmp_path: Path) -> None:
         (["name=a/b"], "name: must be a plain name"),
         (["name="], "name"),
         (["train.epochs=0"], "train.epochs: Input should be greater than or equal to 1"),
+        (["train.minutes=.inf"], "train.minutes: Input should be a finite number"),
+        (["optim.lr=.inf"], "optim.lr: Input should be a finite number"),
+        (["augment.noise=.nan"], "augment.noise: Input should be a finite number"),
+        (["data.batch_size=true"], "data.batch_size: true and false are no numbers"),
+        (["train.logger=false"], "train.logger: Input should be 'tensorboard'"),
+        (["student.size_hw=[64,true]"], "student.size_hw: true and false are no numbers"),
         (["a.yaml", "b.yaml"], "b.yaml: a second recipe; one run has one recipe"),
         (["nowhere.yaml"], "nowhere.yaml: cannot be read"),
     ],
@@ -154,6 +161,8 @@ def test_a_plan_writes_nothing(
         (["loss.depth.kind=metric"], "loss.depth.kind=metric cannot be used on affine_invariant_disparity labels"),
         (["tasks=[normals]"], "holds no normals labels, only depth"),
         (["data.val_fraction=0.0001"], "the validation split is empty"),
+        (["data.mix=[0.001]"], "data.mix: with a weight of 0.001 none of the 7 photos of"),
+        (["data.mix=[0.001]", "--plan"], "data.mix: with a weight of 0.001 none of the 7 photos of"),
         (["student.backbone=mobilenetv99"], "timm has no model named 'mobilenetv99'"),
     ],
 )
@@ -168,6 +177,21 @@ def test_what_cannot_be_trained_is_refused(
     assert run(monkeypatch, "train", "--shards", shards, "--out", tmp_path / "run", *TINY, *words) == 2
     error = capsys.readouterr().err
     assert sentence in error and "Traceback" not in error
+
+
+def test_a_folder_that_is_given_twice_is_refused(
+    shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = tmp_path / "the same"
+    other.symlink_to(shards)
+    words = ("--shards", shards, "--shards", other, "--out", tmp_path / "run", *TINY, "data.mix=[1,0.5]")
+    assert run(monkeypatch, "train", *words) == 2
+    assert f"{other}: given twice" in capsys.readouterr().err
+
+
+def test_the_next_command_can_be_copied() -> None:
+    text = describe_fitted(Path("run ü 1"), Fitted([], 1, 1, 1.0, interrupted=False))
+    assert "next: distill export 'run ü 1' --to onnx" in text
 
 
 def test_no_shards_is_refused(

@@ -6,12 +6,13 @@ A recipe is data. Nothing in it is executed, imported or evaluated.
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, ValidationInfo, field_validator
 
 from distill.errors import UsageError
 
@@ -20,6 +21,16 @@ class Recipe(BaseModel):
     """Base of all recipes: frozen, and unknown keys are refused."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _refuse_truth_for_a_number(cls, value: Any, info: ValidationInfo) -> Any:
+        """The value; pydantic would take true for 1, but whoever writes it has another key in mind."""
+        members = value if isinstance(value, list | tuple) else (value,)
+        words = set(re.findall(r"\w+", repr(cls.model_fields[str(info.field_name)].annotation)))
+        if any(isinstance(member, bool) for member in members) and words & {"int", "float"} and "bool" not in words:
+            raise ValueError("true and false are no numbers")
+        return value
 
 
 RecipeType = TypeVar("RecipeType", bound=BaseModel)

@@ -82,10 +82,18 @@ def read_index(folders: Sequence[Path], tasks: Sequence[Task] = ()) -> Index:
     """The samples in these folders that hold a label of at least one of the tasks (all common ones if none is named).
 
     Raises:
-        UsageError: No folder, a task that a folder lacks, class lists or depth gauges that differ, or no sample.
+        UsageError: No folder, one that is given twice, a task that a folder lacks, class lists or depth gauges that
+            differ, or no sample.
     """
     if not folders:
         raise UsageError("there is nothing to learn from", hint="give --shards DIR, as written by distill label")
+    places = [folder.resolve() for folder in folders]
+    for number, (folder, place) in enumerate(zip(folders, places, strict=True)):
+        if place in places[:number]:
+            raise UsageError(
+                f"{folder}: given twice",
+                hint="give each folder of shards once; data.mix=[2,1] lets the photos of the first come twice an epoch",
+            )
     manifests = [(folder, read_manifest(folder)) for folder in folders]
     chosen = _choose_tasks(manifests, tasks)
     _refuse_differences(manifests, chosen)

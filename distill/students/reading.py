@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from distill.errors import UsageError
 from distill.recipe.training import TrainRecipe
 from distill.spec import StudentSpec
 from distill.students.batches import EpochBatches
@@ -39,7 +40,11 @@ def open_photos(
 
 
 def train_batches(entries: Sequence[Entry], recipe: TrainRecipe, rank: int = 0) -> EpochBatches:
-    """The batches of one rank to learn from."""
+    """The batches of one rank to learn from.
+
+    Raises:
+        UsageError: A weight of `data.mix` is so small that it leaves a folder out.
+    """
     return _batches(entries, recipe, rank, _mix(entries, recipe), shuffle=True)
 
 
@@ -68,10 +73,18 @@ def _batches(
 
 
 def _mix(entries: Sequence[Entry], recipe: TrainRecipe) -> list[tuple[int, float]]:
-    """(photos, weight) of each folder of shards; empty when all count alike."""
+    """(photos, weight) of each folder of shards; empty when all count alike.
+
+    Raises:
+        UsageError: A folder's weight is so small that none of its photos would ever come.
+    """
     if not recipe.data.mix:
         return []
-    return [
-        (sum(entry.shard.parent == folder for entry in entries), weight)
-        for folder, weight in zip(recipe.shards, recipe.data.mix, strict=True)
-    ]
+    counts = [sum(entry.shard.parent == folder for entry in entries) for folder in recipe.shards]
+    for folder, count, weight in zip(recipe.shards, counts, recipe.data.mix, strict=True):
+        if count and round(count * weight) == 0:
+            raise UsageError(
+                f"data.mix: with a weight of {weight:g} none of the {count} photos of {folder} comes in an epoch",
+                hint=f"raise it to {1 / count:.2g} at least, or leave the folder out",
+            )
+    return list(zip(counts, recipe.data.mix, strict=True))
