@@ -15,7 +15,7 @@ from distill.images import encode_jpeg
 from distill.labels import Label, encode
 from distill.recipe import dump_recipe, load_recipe
 from distill.recipe.training import PRESETS, StudentRecipe, TrainRecipe
-from distill.shards import Manifest, Sample, read_shard, write_manifest, write_shard
+from distill.shards import Manifest, Sample, read_manifest, read_shard, write_manifest, write_shard
 from distill.students.fit import Fitted
 from distill.tasks import Gauge, Task
 
@@ -192,6 +192,37 @@ def test_a_folder_that_is_given_twice_is_refused(
 def test_the_next_command_can_be_copied() -> None:
     text = describe_fitted(Path("run ü 1"), Fitted([], 1, 1, 1.0, interrupted=False))
     assert "next: distill export 'run ü 1' --to onnx" in text
+
+
+def test_a_photo_that_is_broken_is_named_and_the_others_are_learned(
+    shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, out = tmp_path / "shards", tmp_path / "run"
+    folder.mkdir()
+    samples = list(read_shard(shards / "shard-000000.tar"))
+    samples[4].files["jpg"] = samples[4].files["jpg"][:400]
+    entry = write_shard(folder / "shard-000000.tar", samples)
+    manifest = read_manifest(shards).model_copy(update={"shards": (entry,)})
+    write_manifest(folder, manifest)
+    words = ("--shards", folder, "--out", out, *TINY, "data.cache_gib=0", "data.disk_gib=0", "data.workers=1")
+    assert run(monkeypatch, "train", *words, "--json") == 0
+    printed = capsys.readouterr()
+    (part,) = json.loads(printed.out)["left_out"]
+    assert (part["shard"], part["key"], part["samples"]) == (str(folder / "shard-000000.tar"), "noise-04", 1)
+    assert (
+        json.loads((out / "left_out.json").read_text())
+        == [part]
+        == json.loads((out / "train.json").read_text())["left_out"]
+    )
+    assert "left out: 1 of 12 samples" in printed.err and "Traceback" not in printed.err
+    assert run(monkeypatch, "train", *words) == 0  # finished: it still says so
+    assert "1 broken samples were left out" in capsys.readouterr().out
+    samples[5].files["jpg"] = samples[5].files["jpg"][:400]
+    entry = write_shard(folder / "shard-000000.tar", samples)
+    write_manifest(folder, manifest.model_copy(update={"shards": (entry,)}))
+    assert run(monkeypatch, "train", *words, "--resume", "train.epochs=2") == 1
+    error = capsys.readouterr().err
+    assert "error: 2 of 12 samples are broken, more than a tenth; the first is " in error and "Traceback" not in error
 
 
 def test_no_shards_is_refused(

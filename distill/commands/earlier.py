@@ -61,6 +61,7 @@ def refuse_other_shards(out: Path, facts: dict[str, Any]) -> None:
 
 def read_finished(out: Path) -> Fitted | None:
     """What a finished run left; None when there is none."""
+    from distill.students.broken import LEFT_OUT, read_broken
     from distill.students.curves import HISTORY
     from distill.students.fit import Fitted
 
@@ -68,7 +69,8 @@ def read_finished(out: Path) -> Fitted | None:
         values = json.loads((out / FINISHED).read_text())
         history = json.loads((out / HISTORY).read_text()) if (out / HISTORY).is_file() else []
         history = [row for row in history if row["val_score"] is not None]
-        return Fitted(history, values["epochs"], values["steps"], values["elapsed_s"], interrupted=False)
+        left_out = tuple(read_broken(out / LEFT_OUT))
+        return Fitted(history, values["epochs"], values["steps"], values["elapsed_s"], False, left_out)
     except (OSError, ValueError, KeyError, TypeError):
         return None
 

@@ -95,11 +95,11 @@ def run_train(recipe: TrainRecipe, out: Path, console: Console, *, resume: bool 
         console.say(f"{out}: going on from the last checkpoint")
     begun = list[bool]()
 
-    def begin() -> None:
+    def begin(read: Lessons) -> None:
         # Not before: a start that is refused must leave the folder as it was.
         begun.append(True)
         if _is_first_process():
-            open_rundir(out, recipe_yaml=dump_recipe(recipe), verb="train", facts=facts)
+            open_rundir(out, recipe_yaml=dump_recipe(recipe), verb="train", facts=_facts(recipe, read))
             (out / FINISHED).unlink(missing_ok=True)
 
     fitted = fit(recipe, lessons, out, console if _is_first_process() else _Mute(), resume=resumes, begin=begin)
@@ -140,7 +140,8 @@ def describe_plan(plan: Plan) -> str:
     where = "decoded anew each epoch" if plan.kept == "nowhere" else f"kept in {plan.kept}"
     return "\n".join(
         (
-            f"learn {', '.join(plan.tasks)} from {plan.photos_train} photos, score on {plan.photos_val}",
+            f"learn {', '.join(plan.tasks)} from {plan.photos_train} photos, score on {plan.photos_val}"
+            + (f"; {plan.left_out} are broken and left out" if plan.left_out else ""),
             f"student: {plan.parameters / 1e6:.2f} M parameters, {plan.gmacs:.2f} GMACs a photo, "
             f"{plan.activation_bytes / 2**20:.0f} MiB of activations a batch",
             f"data: {plan.memory_bytes / 2**20:.0f} MiB decoded, {where}",
@@ -153,8 +154,10 @@ def describe_plan(plan: Plan) -> str:
 def describe_fitted(out: Path, fitted: Fitted) -> str:
     """A finished run for people."""
     best = ", ".join(f"{name.removeprefix('val_')} {fitted.best[name]:.3f}" for name in fitted.best if "val_" in name)
+    lost = sum(part.samples for part in fitted.left_out)
     return (
-        f"{out}: {fitted.epochs} epochs, {fitted.steps} steps in {fitted.elapsed_s:.0f} s\n"
+        f"{out}: {fitted.epochs} epochs, {fitted.steps} steps in {fitted.elapsed_s:.0f} s"
+        f"{f'; {lost} broken samples were left out' if lost else ''}\n"
         f"best on the validation photos (labels, not truth): {best or 'none were kept for it'}\n"
         f"next: distill export {shlex.quote(str(out))} --to onnx"
     )
@@ -168,6 +171,7 @@ def describe_values(out: Path, fitted: Fitted) -> dict[str, Any]:
         "steps": fitted.steps,
         "elapsed_s": round(fitted.elapsed_s, 2),
         "best": fitted.best,
+        "left_out": [dataclasses.asdict(part) for part in fitted.left_out],
     }
 
 

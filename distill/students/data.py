@@ -24,23 +24,30 @@ from torch.utils.data import Dataset
 
 from distill.errors import DistillError
 from distill.images import picture_size_hw
-from distill.students.index import Entry
+from distill.students.broken import LEFT_OUT, Broken, explain, read_broken, write_broken
 from distill.students.pixels import CHANNELS, STORED, decode_photo, decode_task
+from distill.students.scanning import Entry
 from distill.tasks import Task
 
 
 class PhotoSet(Dataset[dict[str, Tensor]]):
     """Decoded samples by index; `fill` and `spill` keep them, in memory or on disk, from then on.
 
-    A class id beyond `num_classes` is an error of its sample, where the number is given.
+    A class id beyond `num_classes` is a fault of its sample, where the number is given.
 
-    The row ~i (that is, -1 - i) is photo i with nothing to learn from: all its confidences are 0.
+    The row ~i (that is, -1 - i) is photo i with nothing to learn from: all its confidences are 0. A sample that turns
+    out to be broken when it is asked for comes as such a row, under the picture of another one.
+
+    Attributes:
+        entries: The samples; without the broken ones once the set is kept.
+        broken: Those that were left out.
     """
 
     def __init__(
         self, entries: Sequence[Entry], tasks: Sequence[Task], size_hw: tuple[int, int], num_classes: int | None = None
     ) -> None:
         self.entries, self.tasks, self.size_hw = entries, tuple(tasks), size_hw
+        self.broken: list[Broken] = []
         self._num_classes = num_classes
         self._arrays: dict[str, ndarray] | None = None
 
@@ -53,22 +60,18 @@ class PhotoSet(Dataset[dict[str, Tensor]]):
         return len(self) * sum(array.nbytes for array in self._empty(1).values())
 
     def fill(self, advance: Callable[[], None] = lambda: None) -> None:
-        """Decode everything into memory; `advance` is called after each photo.
-
-        Raises:
-            DistillError: A photo or a label cannot be decoded; names it.
-        """
+        """Decode everything into memory; what is broken is left out. `advance` is called after each photo."""
         arrays = self._empty(len(self))
-        self._decode_into(arrays, advance)
-        self._arrays = arrays
+        self._leave_out(self._decode_into(arrays, advance))
+        self._arrays = {name: array[: len(self)] for name, array in arrays.items()}
 
     def spill(self, folder: Path, advance: Callable[[], None] = lambda: None) -> None:
-        """Decode everything into files that are mapped into memory; what lies there already is used as it is.
+        """Decode everything that is whole into files that are mapped into memory; what lies there is used as it is.
 
         Several processes may ask for the same folder: one decodes, the others wait for it.
 
         Raises:
-            DistillError: A photo or a label cannot be decoded, or the disk is full.
+            DistillError: The disk is full.
         """
         folder.mkdir(parents=True, exist_ok=True)
         wanted = self._fingerprint()
@@ -77,11 +80,18 @@ class PhotoSet(Dataset[dict[str, Tensor]]):
             done = folder / "done"
             if not (done.is_file() and done.read_text() == wanted):
                 done.unlink(missing_ok=True)
-                self._write_files(folder, advance)
+                write_broken(folder / LEFT_OUT, self._write_files(folder, advance))
                 done.write_text(wanted)
-        self._arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in self._empty(0)}
+            self._leave_out(read_broken(folder / LEFT_OUT))
+        names = self._empty(0)
+        self._arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="r")[: len(self)] for name in names}
 
-    def _write_files(self, folder: Path, advance: Callable[[], None]) -> None:
+    def _leave_out(self, broken: list[Broken]) -> None:
+        lost = {(part.shard, part.key) for part in broken}
+        self.entries = [entry for entry in self.entries if (str(entry.shard), entry.key) not in lost]
+        self.broken = broken
+
+    def _write_files(self, folder: Path, advance: Callable[[], None]) -> list[Broken]:
         free = shutil.disk_usage(folder).free
         if self.num_bytes > free:
             raise DistillError(
@@ -94,23 +104,31 @@ class PhotoSet(Dataset[dict[str, Tensor]]):
             )
             for name, one in self._empty(1).items()
         }
-        self._decode_into(arrays, advance)
+        broken = self._decode_into(arrays, advance)
         for array in arrays.values():
             array.flush()
+        return broken
 
-    def _decode_into(self, arrays: Mapping[str, ndarray], advance: Callable[[], None]) -> None:
+    def _decode_into(self, arrays: Mapping[str, ndarray], advance: Callable[[], None]) -> list[Broken]:
+        """What is broken; the others lie without gaps."""
+        row, broken = 0, list[Broken]()
         # Threads: Pillow and OpenCV let go of the interpreter while they decode.
         with ThreadPoolExecutor(max_workers=max(1, torch.get_num_threads())) as pool:
-            for row, sample in enumerate(pool.map(self._decode, self.entries)):
-                for name, value in sample.items():
-                    arrays[name][row] = value
+            for sample in pool.map(self._try, self.entries):
+                if isinstance(sample, Broken):
+                    broken.append(sample)
+                else:
+                    for name, value in sample.items():
+                        arrays[name][row] = value
+                    row += 1
                 advance()
+        return broken
 
     def _fingerprint(self) -> str:
         """What the files would be decoded from."""
         places = [(str(entry.shard), entry.key, sorted(entry.members.items())) for entry in self.entries]
         stamps = {str(entry.shard): entry.shard.stat().st_mtime_ns for entry in self.entries}
-        text = json.dumps([places, stamps, list(self.tasks), self.size_hw])
+        text = json.dumps([places, stamps, list(self.tasks), self.size_hw, self._num_classes])
         return hashlib.sha256(text.encode()).hexdigest()
 
     @property
@@ -124,8 +142,15 @@ class PhotoSet(Dataset[dict[str, Tensor]]):
         if self._arrays is not None:
             batch = {name: torch.from_numpy(array[wanted]) for name, array in self._arrays.items()}
         else:
-            samples = [self._decode(self.entries[row]) for row in wanted]
-            batch = {name: torch.from_numpy(np.stack([sample[name] for sample in samples])) for name in samples[0]}
+            samples = [self._try(self.entries[row]) for row in wanted]
+            # In the place of a broken one stands a whole one, for the norms; of an error, workers keep no sentence.
+            whole = next((sample for sample in samples if not isinstance(sample, Broken)), None) or self._blank()
+            filled = [whole if isinstance(sample, Broken) else sample for sample in samples]
+            batch = {name: torch.from_numpy(np.stack([sample[name] for sample in filled])) for name in whole}
+            rows = [
+                ~row if isinstance(sample, Broken) and row >= 0 else row
+                for row, sample in zip(rows, samples, strict=True)
+            ]
         for place, row in enumerate(rows):
             if row < 0:
                 for task in self.tasks:
@@ -142,6 +167,20 @@ class PhotoSet(Dataset[dict[str, Tensor]]):
             arrays[f"{task}_confidence"] = np.empty((count, *self.size_hw), np.uint8)
         arrays["quality"] = np.empty((count, len(self.tasks)), np.float32)
         return arrays
+
+    def _blank(self) -> dict[str, ndarray]:
+        return {name: np.zeros_like(array[0]) for name, array in self._empty(1).items()}
+
+    def fault(self, row: int) -> Broken | None:
+        """What is wrong with this sample; None if it is whole."""
+        sample = self._try(self.entries[row])
+        return sample if isinstance(sample, Broken) else None
+
+    def _try(self, entry: Entry) -> dict[str, ndarray] | Broken:
+        try:
+            return self._decode(entry)
+        except Exception as error:  # over damaged bytes Pillow and OpenCV raise a dozen kinds
+            return explain(entry.shard, entry.key, error)
 
     def _decode(self, entry: Entry) -> dict[str, ndarray]:
         sample = entry.read()

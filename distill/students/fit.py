@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 import shutil
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,20 +16,24 @@ from distill.recipe.training import TrainRecipe
 from distill.rundir import seed_everything
 from distill.spec import StudentSpec
 from distill.students.batches import build_loader
-from distill.students.checkpoint import check_same_learning, check_same_student, save_student, take_weights
-from distill.students.index import Entry, Index, read_index, split
+from distill.students.broken import Broken, count, describe
+from distill.students.checkpoint import check_same_student, save_student, take_weights
+from distill.students.data import PhotoSet
+from distill.students.index import Index, read_index, split
 from distill.students.keeper import Keeper
 from distill.students.layout import memory_format
 from distill.students.losses.depth import is_metric
-from distill.students.module import StudentModule
-from distill.students.reading import open_photos, steps_per_epoch, train_batches, val_batches
-from distill.students.resuming import Standing, read_standing
+from distill.students.module import StudentModule, take_up
+from distill.students.reading import check_left, open_photos, steps_per_epoch, train_batches, val_batches
+from distill.students.resuming import Standing
 from distill.students.rounding import learn_rounded
 from distill.students.saver import LAST, Saver
+from distill.students.scanning import Entry
 from distill.students.student import build_spec, build_student
 from distill.students.timing import choose_threads
 from distill.students.trainer import build_trainer, explained, quiet
 from distill.students.voice import Progress, Voice
+from distill.students.watch import Watch
 from distill.tasks import Task
 
 CACHE = "cache"
@@ -52,6 +56,11 @@ class Lessons:
     val: tuple[Entry, ...]
     spec: StudentSpec
 
+    def without_broken(self, train: Sequence[Entry], val: Sequence[Entry]) -> Lessons:
+        """The lessons of these entries alone."""
+        told = self.spec.provenance | {"photos": str(len(train))}
+        return replace(self, train=tuple(train), val=tuple(val), spec=self.spec.model_copy(update={"provenance": told}))
+
 
 @dataclass(frozen=True, slots=True)
 class Fitted:
@@ -63,6 +72,7 @@ class Fitted:
         steps: Optimiser steps.
         elapsed_s: Training time.
         interrupted: Whether a signal ended it; the same command goes on.
+        left_out: Samples and shards that could not be used.
     """
 
     history: list[dict[str, Any]]
@@ -70,6 +80,7 @@ class Fitted:
     steps: int
     elapsed_s: float
     interrupted: bool
+    left_out: tuple[Broken, ...] = ()
 
     @property
     def best(self) -> dict[str, Any]:
@@ -112,7 +123,7 @@ def fit(
     voice: Voice,
     *,
     resume: bool = False,
-    begin: Callable[[], None] = lambda: None,
+    begin: Callable[[Lessons], None] = lambda lessons: None,
 ) -> Fitted:
     """Train; leaves the student (spec.json, weights.safetensors), its curves, checkpoints and logs in the folder.
 
@@ -122,12 +133,13 @@ def fit(
         run_dir: An existing folder.
         voice: Where progress goes.
         resume: Go on from the folder's last checkpoint.
-        begin: Called when everything is in order, before the first step; not at all if no step is left to take.
+        begin: Called when everything is in order, before the first step, with the lessons that could be read; not at
+            all if no step is left to take.
 
     Raises:
         UsageError: There is nothing to go on from, or what is asked for does not fit to it.
-        DistillError: A photo cannot be decoded, pretrained weights cannot be had, or the loss or every score is
-            no number.
+        DistillError: Too many samples are broken, pretrained weights cannot be had, or the loss or every score is no
+            number.
     """
     seed_everything(recipe.train.seed)
     student = build_student(recipe.student, lessons.spec)
@@ -139,25 +151,29 @@ def fit(
         voice.say(take_weights(recipe.init, student))
     if recipe.train.int8:
         voice.say(f"{learn_rounded(student)} layers learn under the rounding of eight bits")
-    tasks, cache = lessons.index.tasks, run_dir / CACHE
-    photos = open_photos(lessons.train, tasks, lessons.spec, recipe, cache / "train", voice)
-    held_out = open_photos(lessons.val, tasks, lessons.spec, recipe, cache / "val", voice)
+    lessons, photos, held_out, broken = _read(lessons, recipe, run_dir, voice)
+    student.spec = lessons.spec
     if on_cpu:
         torch.set_num_threads(choose_threads(student, recipe, photos))
     bar_total = round(60 * recipe.train.minutes) if recipe.train.minutes else None
     max_steps = recipe.train.epochs * steps_per_epoch(train_batches(photos.entries, recipe), recipe)
     with voice.progress("training", bar_total or max_steps) as bar:
-        keeper = Keeper(run_dir, recipe, _advancer(bar, bar_total is not None), voice.say, begin)
+        watch = Watch(run_dir, photos, held_out, broken)
+
+        def start() -> None:
+            begin(lessons)
+            if trainer.is_global_zero:
+                watch.begin()
+
+        keeper = Keeper(run_dir, recipe, _advancer(bar, bar_total is not None), voice.say, start)
         saver = Saver(run_dir, recipe)
-        trainer = build_trainer(recipe, run_dir, keeper, saver)
+        trainer = build_trainer(recipe, run_dir, watch, keeper, saver)
         batches = train_batches(photos.entries, recipe, trainer.global_rank)
         module = StudentModule(student, recipe, max_steps=max_steps, run_dir=run_dir, num_photos=len(photos))
-        module.standing = (
-            read_standing(found, len(batches), recipe.optim.accumulate) if found else Standing(len(batches))
-        )
         if found:
-            groups = [len(group["params"]) for group in module.configure_optimizers().param_groups]
-            check_same_learning(checkpoint, found, module.state_dict(), groups)
+            take_up(module, found, checkpoint, len(batches))
+        else:
+            module.standing = Standing(len(batches))
         batches.set_epoch(module.standing.epoch, skip=module.standing.batch)
         val_rows, workers = val_batches(held_out.entries, recipe, trainer.global_rank), recipe.data.workers
         with quiet(), explained():
@@ -177,7 +193,27 @@ def fit(
             f"{run_dir}: the training diverged: no validation gave a score that is a number, so no student was kept",
             hint="lower optim.lr, and train into a new folder",
         )
-    return Fitted(keeper.history, trainer.current_epoch, module.global_step, module.elapsed_s, saver.came)
+    late = watch.broken[len(broken) :]
+    if late:
+        voice.say(describe(late, len(photos) + len(held_out) - count(late), run_dir))
+    return Fitted(
+        keeper.history, trainer.current_epoch, module.global_step, module.elapsed_s, saver.came, tuple(watch.broken)
+    )
+
+
+def _read(
+    lessons: Lessons, recipe: TrainRecipe, run_dir: Path, voice: Voice
+) -> tuple[Lessons, PhotoSet, PhotoSet, tuple[Broken, ...]]:
+    """(the lessons that can be read; their photos to learn from; to score on; what was left out)."""
+    tasks, cache = lessons.index.tasks, run_dir / CACHE
+    photos = open_photos(lessons.train, tasks, lessons.spec, recipe, cache / "train", voice)
+    held_out = open_photos(lessons.val, tasks, lessons.spec, recipe, cache / "val", voice)
+    broken = (*lessons.index.broken, *photos.broken, *held_out.broken)
+    check_left(broken, photos, held_out, has_val=bool(lessons.val))
+    if broken:
+        voice.say(describe(broken, len(photos) + len(held_out), run_dir))
+        lessons = lessons.without_broken(photos.entries, held_out.entries)
+    return lessons, photos, held_out, broken
 
 
 def _advancer(bar: Progress, by_time: bool) -> Callable[[StudentModule, str], None]:

@@ -1,56 +1,21 @@
-"""Which samples there are to learn from, where their bytes lie, and on which side of the split they stand.
-
-Tars hold their members uncompressed, so one scan of the headers turns a shard into random access: any sample can be
-read by any process, and an ordinary sampler decides the order. That is what makes shuffles complete, ranks equal and
-epochs exact.
-"""
+"""Which samples there are to learn from, what they agree on, and on which side of the split they stand."""
 
 from __future__ import annotations
 
-import hashlib
-import tarfile
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
 
-from distill.errors import DistillError, UsageError
+from distill.errors import UsageError
 from distill.recipe.training import STUDENT_TASKS
-from distill.shards import MANIFEST, Manifest, Sample, read_manifest
+from distill.shards import Manifest, read_manifest
+from distill.students.broken import Broken, check_enough
+from distill.students.scanning import Entry, scan
 from distill.tasks import Gauge, Task
 
 _DENSE = (Task.DEPTH, Task.NORMALS, Task.SEMANTIC)
 BACKGROUND = "background"
 """Class 0 of a student whose classes come from instances or from things referred to."""
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """One sample, located.
-
-    Attributes:
-        shard: Its tar.
-        key: Its key.
-        members: Extension to (offset, size) in the tar.
-        photo_sha256: Of the photo's bytes.
-        quality: The labels' quality in [0, 1], by task; 1 where nobody scored them.
-        class_of: Class of each stored id, where classes come from instances or from things referred to.
-    """
-
-    shard: Path
-    key: str
-    members: dict[str, tuple[int, int]]
-    photo_sha256: str
-    quality: dict[Task, float]
-    class_of: dict[int, int] = field(default_factory=dict)
-
-    def read(self) -> Sample:
-        """The sample's bytes."""
-        try:
-            with self.shard.open("rb") as file:
-                return Sample(self.key, {name: _read(file, *place) for name, place in self.members.items()})
-        except OSError as error:
-            raise DistillError(f"{self.shard}: cannot be read: {error}", hint="is the disk still there?") from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +31,7 @@ class Index:
         licences: Licences of the labels.
         terms: Licence to where its terms can be read.
         teachers: Who labelled.
+        broken: What was left out.
     """
 
     entries: tuple[Entry, ...]
@@ -76,6 +42,7 @@ class Index:
     licences: tuple[str, ...]
     terms: dict[str, str]
     teachers: tuple[str, ...]
+    broken: tuple[Broken, ...] = ()
 
 
 def read_index(folders: Sequence[Path], tasks: Sequence[Task] = ()) -> Index:
@@ -84,6 +51,7 @@ def read_index(folders: Sequence[Path], tasks: Sequence[Task] = ()) -> Index:
     Raises:
         UsageError: No folder, one that is given twice, a task that a folder lacks, class lists or depth gauges that
             differ, or no sample.
+        DistillError: More than a tenth of the samples are broken; fewer are left out.
     """
     if not folders:
         raise UsageError("there is nothing to learn from", hint="give --shards DIR, as written by distill label")
@@ -99,10 +67,12 @@ def read_index(folders: Sequence[Path], tasks: Sequence[Task] = ()) -> Index:
     _refuse_differences(manifests, chosen)
     first = manifests[0][1]
     classes = _classes(first, chosen)
-    entries: list[Entry] = []
+    entries, broken = list[Entry](), list[Broken]()
     for folder, manifest in manifests:
         for shard in manifest.shards:
-            entries += _scan(folder / shard.name, chosen, classes)
+            found, faults = scan(folder / shard.name, shard.samples, chosen, classes)
+            entries, broken = entries + found, broken + faults
+    check_enough(broken, len(entries))
     if not entries:
         raise UsageError(f"{folders[0]}: no sample is labelled for {', '.join(chosen)}", hint="label some photos first")
     return Index(
@@ -114,6 +84,7 @@ def read_index(folders: Sequence[Path], tasks: Sequence[Task] = ()) -> Index:
         licences=tuple(sorted({licence for _, manifest in manifests for licence in manifest.licences})),
         terms={licence: link for _, manifest in manifests for licence, link in manifest.terms.items()},
         teachers=tuple(sorted({teacher for _, manifest in manifests for teacher in manifest.teachers})),
+        broken=tuple(broken),
     )
 
 
@@ -210,73 +181,3 @@ def _refuse_differences(manifests: Sequence[tuple[Path, Manifest]], tasks: Seque
 
 def _shorten(classes: tuple[str, ...]) -> str:
     return ", ".join(classes[:4]) + (f", ... {len(classes)} in all" if len(classes) > 4 else "")
-
-
-def _scan(shard: Path, tasks: Sequence[Task], classes: tuple[str, ...]) -> list[Entry]:
-    """The entries of one tar that hold any of the tasks."""
-    places: dict[str, dict[str, tuple[int, int]]] = {}
-    try:
-        with tarfile.open(shard, mode="r:") as tar, shard.open("rb") as file:
-            for member in tar:
-                key, _, extension = member.name.rpartition("/")[2].partition(".")
-                if member.isfile():
-                    places.setdefault(key, {})[extension] = (member.offset_data, member.size)
-            wanted = {key: found for key, found in places.items() if any(f"{task}.png" in found for task in tasks)}
-            return [_entry(shard, key, found, tasks, classes, file) for key, found in wanted.items()]
-    except (tarfile.TarError, OSError, EOFError) as error:
-        raise DistillError(
-            f"{shard}: the shard cannot be read: {error}",
-            hint=f"it is listed in {MANIFEST}; copy it again or label again",
-        ) from error
-
-
-def _entry(
-    shard: Path,
-    key: str,
-    places: dict[str, tuple[int, int]],
-    tasks: Sequence[Task],
-    classes: tuple[str, ...],
-    file: BinaryIO,
-) -> Entry:
-    sample = Sample(key, {"json": _read(file, *places["json"])} if "json" in places else {})
-    sha256 = str(sample.meta.get("photo_sha256") or "")
-    suffix = next((name for name in places if name != "json" and "." not in name), None)
-    if suffix is None:
-        raise DistillError(f"{shard}: sample {key} holds no photo", hint="rebuild the shard")
-    if not sha256:  # shards that others wrote
-        sha256 = hashlib.sha256(_read(file, *places[suffix])).hexdigest()
-    wanted = {suffix, *(f"{task}.png" for task in tasks), *(f"{task}.confidence.png" for task in tasks)}
-    members = {name: place for name, place in places.items() if name in wanted}
-    return Entry(shard, key, members, sha256, _quality(sample, tasks), _class_of(sample, tasks, classes))
-
-
-def _class_of(sample: Sample, tasks: Sequence[Task], classes: tuple[str, ...]) -> dict[int, int]:
-    """Stored id to class, by name; empty where semantic labels say the classes themselves."""
-    if Task.SEMANTIC in tasks:
-        return {}
-    if Task.INSTANCE in tasks:
-        names = {int(number): str(name) for number, name in sample.meta.get("instances", {}).items()}
-    elif Task.REFERRING in tasks:
-        names = dict(enumerate(sample.meta.get("referring", ())))
-    else:
-        return {}
-    places = {name: index for index, name in enumerate(classes)}
-    return {number: places.get(name, 0) for number, name in names.items()}
-
-
-def _quality(sample: Sample, tasks: Sequence[Task]) -> dict[Task, float]:
-    scores: dict[Task, list[float]] = {task: [] for task in tasks}
-    for record in sample.meta.get("records", ()):
-        task = record.get("task")
-        if task in scores and record.get("quality") is not None:
-            scores[Task(task)].append(float(record["quality"]))
-    quality = {task: sum(found) / len(found) if found else 1.0 for task, found in scores.items()}
-    if Task.SEMANTIC not in quality:
-        source = Task.INSTANCE if Task.INSTANCE in quality else Task.REFERRING
-        quality[Task.SEMANTIC] = quality.get(source, 1.0)
-    return quality
-
-
-def _read(file: BinaryIO, offset: int, size: int) -> bytes:
-    file.seek(offset)
-    return file.read(size)

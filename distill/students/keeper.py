@@ -2,7 +2,7 @@
 
 Also decides when to validate and when to stop, because both follow the progress of the run and not the epochs.
 
-The three callbacks stand in the order Keeper, Averaging, Saver: at the end of a validation the keeper must still find
+The callbacks stand in the order Watch, Keeper, Averaging, Saver: at the end of a validation the keeper must still find
 the averaged weights in the module, and at the end of a step the saver must find this step in the average.
 """
 

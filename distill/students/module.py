@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +17,13 @@ from distill.images import write_atomic
 from distill.recipe.training import TrainRecipe
 from distill.students.alignment import build_alignment
 from distill.students.augment import augment
-from distill.students.checkpoint import WEIGHTS
+from distill.students.checkpoint import WEIGHTS, check_same_learning
 from distill.students.doubts import Doubts
 from distill.students.layout import memory_format
 from distill.students.losses import Doubt, student_losses
-from distill.students.rates import learning_rate_factor, learning_rate_shares
+from distill.students.rates import learning_rate_factor, optimizer_groups
 from distill.students.relabel import relabel
-from distill.students.resuming import Standing, move_loops
+from distill.students.resuming import Standing, move_loops, read_standing
 from distill.students.samples import Samples
 from distill.students.scores import Scores
 from distill.students.student import Student
@@ -171,24 +171,13 @@ class StudentModule(L.LightningModule):
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """AdamW in groups: by rate (stages of the backbone, the rest), with weight decay or (norms, biases) without."""
         recipe = self.recipe.optim
-        shares = learning_rate_shares(self.student, recipe)
-        groups: dict[tuple[float, bool], list[torch.nn.Parameter]] = {}
-        for name, parameter in self.student.named_parameters():
-            groups.setdefault((shares[name], parameter.ndim > 1), []).append(parameter)
-        arguments = [
-            {
-                "params": parameters,
-                "lr": recipe.lr * share,
-                "weight_decay": recipe.weight_decay if decays else 0.0,
-            }
-            for (share, decays), parameters in groups.items()
-        ]
+        arguments = optimizer_groups(self.student, recipe)
         if self.alignment is not None:
             arguments.append({"params": list(self.alignment.parameters()), "lr": recipe.lr, "weight_decay": 0.0})
         if self.log_variances:
             arguments.append({"params": list(self.log_variances.values()), "lr": recipe.lr, "weight_decay": 0.0})
-        self._base_lrs = [float(group["lr"]) for group in arguments]  # type: ignore[arg-type]
-        self._decays = [float(group["weight_decay"]) for group in arguments]  # type: ignore[arg-type]
+        self._base_lrs = [float(group["lr"]) for group in arguments]
+        self._decays = [float(group["weight_decay"]) for group in arguments]
         return torch.optim.AdamW(arguments, fused=True)
 
     # -- watching -------------------------------------------------------------------------------------------------
@@ -296,3 +285,14 @@ class StudentModule(L.LightningModule):
             f"{what} is not a finite number at step {self.global_step}; its batch is saved in {path}",
             hint=f"{kept}lower optim.lr, or look at the labels of that batch",
         )
+
+
+def take_up(module: StudentModule, found: Mapping[str, Any], checkpoint: Path, batches_per_epoch: int) -> None:
+    """Let the module go on where the run of this checkpoint (`found` in it) stands.
+
+    Raises:
+        UsageError: What learns there is not what would learn now.
+    """
+    groups = [len(group["params"]) for group in module.configure_optimizers().param_groups]
+    check_same_learning(checkpoint, found, module.state_dict(), groups)
+    module.standing = read_standing(found, batches_per_epoch, module.recipe.optim.accumulate)

@@ -8,6 +8,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from distill.recipe.training import TrainRecipe
+from distill.students.broken import count
 from distill.students.data import PhotoSet
 from distill.students.fit import Lessons
 from distill.students.reading import steps_per_epoch, train_batches
@@ -23,6 +24,7 @@ class Plan:
         tasks: To be learned.
         photos_train: To learn from.
         photos_val: To score on.
+        left_out: Samples that cannot be used, as far as is known without decoding them.
         parameters: Of the student.
         gmacs: Multiply-adds of one photo at the working size, in 10^9.
         activation_bytes: Held between forward and backward of one batch.
@@ -39,6 +41,7 @@ class Plan:
     tasks: tuple[str, ...]
     photos_train: int
     photos_val: int
+    left_out: int
     parameters: int
     gmacs: float
     activation_bytes: int
@@ -57,7 +60,7 @@ def plan_training(recipe: TrainRecipe, lessons: Lessons) -> Plan:
 
     Raises:
         UsageError: A weight of `data.mix` is so small that it leaves a folder out.
-        DistillError: A photo cannot be decoded, or pretrained weights cannot be had.
+        DistillError: Pretrained weights cannot be had.
     """
     student = build_student(recipe.student, lessons.spec)
     photos = PhotoSet(lessons.train, lessons.index.tasks, recipe.student.size_hw)
@@ -75,6 +78,7 @@ def plan_training(recipe: TrainRecipe, lessons: Lessons) -> Plan:
         tasks=tuple(str(task) for task in lessons.spec.tasks),
         photos_train=len(lessons.train),
         photos_val=len(lessons.val),
+        left_out=count(lessons.index.broken),
         parameters=sum(parameter.numel() for parameter in student.parameters()),
         gmacs=_count_gmacs(student, device),
         activation_bytes=_count_activations(student, device) * recipe.data.batch_size,

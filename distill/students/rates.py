@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 
 from distill.recipe.training import OptimRecipe
@@ -20,6 +22,21 @@ def learning_rate_shares(student: Student, recipe: OptimRecipe) -> dict[str, flo
         else 1.0
         for name, _ in student.named_parameters()
     }
+
+
+def optimizer_groups(student: Student, recipe: OptimRecipe) -> list[dict[str, Any]]:
+    """The student's parameters for AdamW, by rate (stages of the backbone, the rest) and by whether they decay.
+
+    Norms and biases do not.
+    """
+    shares = learning_rate_shares(student, recipe)
+    groups: dict[tuple[float, bool], list[torch.nn.Parameter]] = {}
+    for name, parameter in student.named_parameters():
+        groups.setdefault((shares[name], parameter.ndim > 1), []).append(parameter)
+    return [
+        {"params": parameters, "lr": recipe.lr * share, "weight_decay": recipe.weight_decay if decays else 0.0}
+        for (share, decays), parameters in groups.items()
+    ]
 
 
 def _stage(name: str) -> str:

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from distill.errors import UsageError
+from distill.errors import DistillError, UsageError
 from distill.recipe.training import TrainRecipe
 from distill.spec import StudentSpec
 from distill.students.batches import EpochBatches
+from distill.students.broken import Broken, check_enough
 from distill.students.data import PhotoSet
-from distill.students.index import Entry
+from distill.students.scanning import Entry
 from distill.students.voice import Voice
 from distill.tasks import Task
 
@@ -20,8 +21,10 @@ def open_photos(
 ) -> PhotoSet:
     """The photos, decoded into memory or onto the disk (the folder `cache`) where the recipe leaves room for them.
 
+    What is broken is left out of them.
+
     Raises:
-        DistillError: A photo or a label cannot be decoded, or the disk is full.
+        DistillError: The disk is full.
     """
     num_classes = len(spec.semantic.classes) if spec.semantic else None
     photos = PhotoSet(entries, tasks, recipe.student.size_hw, num_classes)
@@ -37,6 +40,18 @@ def open_photos(
                 folder = recipe.data.cache_dir / cache.name if recipe.data.cache_dir else cache
                 photos.spill(folder, bar.advance)
     return photos
+
+
+def check_left(broken: Sequence[Broken], photos: PhotoSet, held_out: PhotoSet, has_val: bool) -> None:
+    """Nothing, if enough is left to learn from and, where there were photos to score on, to score on.
+
+    Raises:
+        DistillError: It is not; names the first sample that is broken.
+    """
+    check_enough(broken, len(photos) + len(held_out))
+    if not photos or (has_val and not held_out):
+        side = "to score on" if photos else "to learn from"
+        raise DistillError(f"every photo {side} is broken; the first is {broken[0]}", hint="label more photos")
 
 
 def train_batches(entries: Sequence[Entry], recipe: TrainRecipe, rank: int = 0) -> EpochBatches:

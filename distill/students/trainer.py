@@ -18,16 +18,17 @@ from distill.recipe.training import TrainRecipe
 from distill.students.average import Averaging
 from distill.students.keeper import Keeper
 from distill.students.saver import AtomicFiles, Saver
+from distill.students.watch import Watch
 
 
-def build_trainer(recipe: TrainRecipe, run_dir: Path, keeper: Keeper, saver: Saver) -> L.Trainer:
+def build_trainer(recipe: TrainRecipe, run_dir: Path, watch: Watch, keeper: Keeper, saver: Saver) -> L.Trainer:
     """Lightning's trainer for this budget, with everything that it would do by itself turned off."""
     budget = recipe.train
     precision = budget.precision
     if precision == "auto":
         has_gpu = torch.cuda.is_available() and budget.accelerator != "cpu"
         precision = "bf16-mixed" if has_gpu else "32-true"
-    callbacks: list[L.Callback] = [keeper]
+    callbacks: list[L.Callback] = [watch, keeper]
     if recipe.optim.ema_decay > 0:
         callbacks.append(Averaging(recipe.optim.ema_decay))
     callbacks.append(saver)

@@ -125,7 +125,9 @@ def test_memory_and_workers_give_the_same_batches(make_shards: MakeShards, tmp_p
             assert one[name].dtype == two[name].dtype and torch.equal(one[name].float(), two[name].float())
 
 
-def test_batches_gathered_ahead_are_the_same_and_faults_come_through(make_shards: MakeShards, tmp_path: Path) -> None:
+def test_batches_gathered_ahead_are_the_same_and_faults_come_through(
+    make_shards: MakeShards, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     index = read_index([make_shards(tmp_path, num_samples=12)])
     photos = PhotoSet(index.entries, index.tasks, (32, 40))
     batches = EpochBatches(12, 5, seed=0, shuffle=True)
@@ -138,8 +140,12 @@ def test_batches_gathered_ahead_are_the_same_and_faults_come_through(make_shards
     for _ in ahead:
         break  # who stops early leaves no thread behind
     assert threading.active_count() == threads
-    index.entries[0].shard.write_bytes(b"cut off")
-    with pytest.raises(DistillError, match="shard"):
+
+    def fail(rows: list[int]) -> None:
+        raise DistillError("the disk is gone")
+
+    monkeypatch.setattr(photos, "__getitems__", fail)
+    with pytest.raises(DistillError, match="the disk is gone"):
         list(AheadLoader(loader))
 
 

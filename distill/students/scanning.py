@@ -1,0 +1,153 @@
+"""One tar of labels: which samples it holds, and where their bytes lie.
+
+Tars hold their members uncompressed, so one scan of the headers turns a shard into random access: any sample can be
+read by any process, and an ordinary sampler decides the order. That is what makes shuffles complete, ranks equal and
+epochs exact.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import tarfile
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import BinaryIO
+
+from distill.errors import DistillError
+from distill.shards import Sample
+from distill.students.broken import Broken, explain
+from distill.tasks import Task
+
+Places = dict[str, dict[str, tuple[int, int]]]
+"""Key to extension to (offset, size)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One sample, located.
+
+    Attributes:
+        shard: Its tar.
+        key: Its key.
+        members: Extension to (offset, size) in the tar.
+        photo_sha256: Of the photo's bytes.
+        quality: The labels' quality in [0, 1], by task; 1 where nobody scored them.
+        class_of: Class of each stored id, where classes come from instances or from things referred to.
+    """
+
+    shard: Path
+    key: str
+    members: dict[str, tuple[int, int]]
+    photo_sha256: str
+    quality: dict[Task, float]
+    class_of: dict[int, int] = field(default_factory=dict)
+
+    def read(self) -> Sample:
+        """The sample's bytes."""
+        try:
+            with self.shard.open("rb") as file:
+                return Sample(self.key, {name: _read(file, *place) for name, place in self.members.items()})
+        except OSError as error:
+            raise DistillError(f"{self.shard}: cannot be read: {error}", hint="is the disk still there?") from error
+
+
+def scan(
+    shard: Path, samples: int, tasks: Sequence[Task], classes: tuple[str, ...]
+) -> tuple[list[Entry], list[Broken]]:
+    """(entries of one tar that hold any of the tasks; what of it cannot be used).
+
+    Args:
+        shard: The tar.
+        samples: How many it should hold.
+        tasks: To be learned.
+        classes: Of the student that learns them.
+    """
+    places, damage = _find(shard)
+    broken = list[Broken]()
+    if places and (damage or len(places) < samples):
+        places.popitem()  # the last one before the damage may lack some of its files
+    if damage or len(places) < samples:
+        lost = max(1, samples - len(places))
+        broken.append(Broken(str(shard), "", f"{lost} samples are lost: {damage or 'it ends too early'}", lost))
+    wanted = {key: found for key, found in places.items() if any(f"{task}.png" in found for task in tasks)}
+    entries = list[Entry]()
+    if wanted:
+        with shard.open("rb") as file:
+            for key, found in wanted.items():
+                try:
+                    entries.append(_entry(shard, key, found, tasks, classes, file))
+                except (DistillError, OSError, ValueError, TypeError, AttributeError, KeyError) as error:
+                    broken.append(explain(shard, key, error))  # its json is damaged, or says what it should not
+    return entries, broken
+
+
+def _find(shard: Path) -> tuple[Places, str]:
+    """(the members of each key, as far as they can be read; what is wrong with the rest, or nothing)."""
+    places: Places = {}
+    try:
+        size = shard.stat().st_size
+        with tarfile.open(shard, mode="r:") as tar:
+            for member in tar:
+                key, _, extension = member.name.rpartition("/")[2].partition(".")
+                if member.isfile():
+                    places.setdefault(key, {})[extension] = (member.offset_data, member.size)
+                    if member.offset_data + member.size > size:
+                        return places, "it is cut off"
+    except OSError as error:
+        return places, f"it cannot be read: {error.strerror or error}"
+    except (tarfile.TarError, EOFError) as error:
+        return places, f"it cannot be read: {str(error).partition(chr(10))[0]}"
+    return places, ""
+
+
+def _entry(
+    shard: Path,
+    key: str,
+    places: dict[str, tuple[int, int]],
+    tasks: Sequence[Task],
+    classes: tuple[str, ...],
+    file: BinaryIO,
+) -> Entry:
+    sample = Sample(key, {"json": _read(file, *places["json"])} if "json" in places else {})
+    sha256 = str(sample.meta.get("photo_sha256") or "")
+    suffix = next((name for name in places if name != "json" and "." not in name), None)
+    if suffix is None:
+        raise DistillError("it holds no photo", hint="rebuild the shard")
+    if not sha256:  # shards that others wrote
+        sha256 = hashlib.sha256(_read(file, *places[suffix])).hexdigest()
+    wanted = {suffix, *(f"{task}.png" for task in tasks), *(f"{task}.confidence.png" for task in tasks)}
+    members = {name: place for name, place in places.items() if name in wanted}
+    return Entry(shard, key, members, sha256, _quality(sample, tasks), _class_of(sample, tasks, classes))
+
+
+def _class_of(sample: Sample, tasks: Sequence[Task], classes: tuple[str, ...]) -> dict[int, int]:
+    """Stored id to class, by name; empty where semantic labels say the classes themselves."""
+    if Task.SEMANTIC in tasks:
+        return {}
+    if Task.INSTANCE in tasks:
+        names = {int(number): str(name) for number, name in sample.meta.get("instances", {}).items()}
+    elif Task.REFERRING in tasks:
+        names = dict(enumerate(sample.meta.get("referring", ())))
+    else:
+        return {}
+    places = {name: index for index, name in enumerate(classes)}
+    return {number: places.get(name, 0) for number, name in names.items()}
+
+
+def _quality(sample: Sample, tasks: Sequence[Task]) -> dict[Task, float]:
+    scores: dict[Task, list[float]] = {task: [] for task in tasks}
+    for record in sample.meta.get("records", ()):
+        task = record.get("task")
+        if task in scores and record.get("quality") is not None:
+            scores[Task(task)].append(float(record["quality"]))
+    quality = {task: sum(found) / len(found) if found else 1.0 for task, found in scores.items()}
+    if Task.SEMANTIC not in quality:
+        source = Task.INSTANCE if Task.INSTANCE in quality else Task.REFERRING
+        quality[Task.SEMANTIC] = quality.get(source, 1.0)
+    return quality
+
+
+def _read(file: BinaryIO, offset: int, size: int) -> bytes:
+    file.seek(offset)
+    return file.read(size)

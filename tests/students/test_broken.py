@@ -1,0 +1,191 @@
+"""Broken samples and shards: left out, counted, named; the rest is learned, and too many stop the run."""
+
+from __future__ import annotations
+
+import tarfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from test_fit import Listener, recipe_for
+
+from distill.errors import DistillError
+from distill.shards import read_manifest, read_shard, write_manifest, write_shard
+from distill.students.batches import EpochBatches, build_loader
+from distill.students.broken import LEFT_OUT, read_broken
+from distill.students.checkpoint import load_student
+from distill.students.data import PhotoSet
+from distill.students.fit import Fitted, Lessons, fit, read_lessons
+from distill.students.index import read_index
+
+MakeShards = Callable[..., Path]
+NOWHERE = ("data.cache_gib=0", "data.disk_gib=0", "data.workers=1")
+WAYS = [(), ("data.cache_gib=0",), NOWHERE]
+
+
+def spoil(folder: Path, key: str, extension: str, change: Callable[[bytes], bytes | None]) -> None:
+    """Change one file of one sample; None takes it away."""
+    manifest = read_manifest(folder)
+    entries = []
+    for shard in manifest.shards:
+        samples = list(read_shard(folder / shard.name))
+        for sample in samples:
+            if sample.key == key:
+                data = change(sample.files.pop(extension))
+                sample.files.update({} if data is None else {extension: data})
+        entries.append(write_shard(folder / shard.name, samples))
+    write_manifest(folder, manifest.model_copy(update={"shards": tuple(entries)}))
+
+
+def cut(shard: Path, key: str) -> None:
+    """End the tar in the middle of this sample's photo."""
+    with tarfile.open(shard) as tar:
+        place = tar.getmember(f"{key}.jpg").offset_data + 50
+    shard.write_bytes(shard.read_bytes()[:place])
+
+
+def train(shards: Path, run_dir: Path, *words: str, resume: bool = False) -> tuple[Fitted, list[str], list[Lessons]]:
+    recipe, listener, begun = recipe_for(shards, "data.batch_size=4", *words), Listener(), list[Lessons]()
+    run_dir.mkdir(exist_ok=True)
+    fitted = fit(recipe, read_lessons(recipe), run_dir, listener, resume=resume, begin=begun.append)
+    return fitted, listener.said, begun
+
+
+@pytest.fixture
+def shards(make_shards: MakeShards, tmp_path: Path) -> Path:
+    """40 samples in shards of 10; one photo is cut off, and one map is no picture."""
+    folder = make_shards(tmp_path / "shards", num_samples=40)
+    spoil(folder, "blocks-0007", "jpg", lambda data: data[: len(data) // 2])
+    spoil(folder, "blocks-0013", "depth.png", lambda data: b"nothing")
+    return folder
+
+
+@pytest.mark.parametrize("way", WAYS, ids=["memory", "disk", "nowhere"])
+def test_what_is_broken_is_left_out_and_named(way: tuple[str, ...], shards: Path, tmp_path: Path) -> None:
+    fitted, said, _ = train(shards, tmp_path / "run", "train.epochs=1", *way)
+    assert [(part.key, part.samples) for part in sorted(fitted.left_out, key=lambda part: part.key)] == [
+        ("blocks-0007", 1),
+        ("blocks-0013", 1),
+    ]
+    assert tuple(read_broken(tmp_path / "run" / LEFT_OUT)) == fitted.left_out
+    text = "\n".join(said)
+    assert "left out: 2 of 40 samples" in text and "Traceback" not in text
+    assert f"  {shards / 'shard-000000.tar'}: blocks-0007: the photo is damaged" in text
+    assert f"  {shards / 'shard-000010.tar'}: blocks-0013: depth.png" in text
+
+
+def test_what_is_kept_in_memory_and_on_disk_leaves_out_the_same(shards: Path, tmp_path: Path) -> None:
+    scores = list[list[float]]()
+    for number, way in enumerate(WAYS[:2]):
+        fitted, _, (lessons,) = train(shards, tmp_path / str(number), "train.epochs=1", *way)
+        scores.append([row["val_score"] for row in fitted.history])
+        assert len(lessons.train) + len(lessons.val) == 38
+        assert load_student(tmp_path / str(number))[1].provenance["photos"] == str(len(lessons.train))
+    assert scores[0] == scores[1]
+    kept = ("data.cache_gib=0", f"data.cache_dir={tmp_path / 'kept'}")
+    for name in ("first", "again"):  # the second finds the decoded files, and the list beside them
+        fitted, _, _ = train(shards, tmp_path / name, "train.epochs=1", *kept)
+        assert len(fitted.left_out) == 2 and [row["val_score"] for row in fitted.history] == scores[0]
+
+
+def test_a_worker_gives_a_broken_sample_no_weight(shards: Path) -> None:
+    index = read_index([shards])
+    photos = PhotoSet(index.entries, index.tasks, (32, 40))
+    batches = EpochBatches(40, 4, seed=0, shuffle=False)
+    (second, fourth) = [
+        batch for number, batch in enumerate(build_loader(photos, batches, workers=1)) if number in (1, 3)
+    ]
+    assert second["row"].tolist() == [4, 5, 6, ~7] and fourth["row"].tolist() == [12, ~13, 14, 15]
+    for task in index.tasks:
+        assert second[f"{task}_confidence"].flatten(1).any(dim=1).tolist() == [True, True, True, False]
+    assert torch.equal(second["image"][3], second["image"][0])  # a picture for the norms
+    fault = photos.fault(7)
+    assert fault is not None and fault.key == "blocks-0007" and photos.fault(6) is None
+
+
+@pytest.mark.parametrize(
+    ("extension", "change", "reason"),
+    [
+        ("jpg", lambda data: b"no picture", "cannot be decoded|not a picture|damaged|no"),
+        ("jpg", lambda data: None, "it holds no photo"),
+        ("semantic.png", lambda data: data[:60], "semantic.png"),
+        ("json", lambda data: b"{", "its json is damaged"),
+        ("json", lambda data: b'{"records": 5}', "not iterable"),
+    ],
+)
+def test_every_fault_of_a_sample_is_named(
+    extension: str, change: Callable[[bytes], bytes | None], reason: str, make_shards: MakeShards, tmp_path: Path
+) -> None:
+    folder = make_shards(tmp_path, num_samples=12)
+    spoil(folder, "blocks-0003", extension, change)
+    index = read_index([folder])
+    photos = PhotoSet(index.entries, index.tasks, (32, 32))
+    photos.fill()
+    (part,) = (*index.broken, *photos.broken)
+    assert (part.shard, part.key, part.samples) == (str(folder / "shard-000000.tar"), "blocks-0003", 1)
+    assert pytest.importorskip("re").search(reason, part.reason) and len(photos) == 11
+    batch = photos.__getitems__(list(range(11)))
+    assert batch["semantic_confidence"].flatten(1).any(dim=1).all()
+
+
+@pytest.mark.parametrize(
+    ("harm", "lost", "reason"),
+    [
+        (lambda path: path.unlink(), 2, "2 samples are lost: it cannot be read: No such file"),
+        (lambda path: path.write_bytes(b"garbage" * 99), 2, "2 samples are lost: it cannot be read"),
+        (lambda path: cut(path, "blocks-0021"), 1, "1 samples are lost: it is cut off"),
+    ],
+    ids=["missing", "garbage", "truncated"],
+)
+def test_a_shard_that_is_broken_is_named_and_the_others_are_learned(
+    harm: Callable[[Path], object], lost: int, reason: str, make_shards: MakeShards, tmp_path: Path
+) -> None:
+    folder = make_shards(tmp_path, num_samples=22)  # 10, 10 and 2
+    shard = folder / "shard-000020.tar"
+    harm(shard)
+    index = read_index([folder])
+    (part,) = index.broken
+    assert (part.shard, part.key, part.samples) == (str(shard), "", lost) and part.reason.startswith(reason)
+    assert len(index.entries) == 22 - lost
+    PhotoSet(index.entries, index.tasks, (32, 32)).fill()
+
+
+def test_a_tar_that_ends_between_two_samples_is_missed(make_shards: MakeShards, tmp_path: Path) -> None:
+    folder = make_shards(tmp_path, num_samples=20)
+    shard = folder / "shard-000010.tar"
+    with tarfile.open(shard) as tar:
+        cut = next(member.offset for member in tar if member.name.startswith("blocks-0019"))
+    shard.write_bytes(shard.read_bytes()[:cut])
+    index = read_index([folder])
+    assert [part.samples for part in index.broken] == [2]  # what was before the cut is not known to be whole
+    assert [entry.key for entry in index.entries] == [f"blocks-{number:04d}" for number in range(18)]
+
+
+@pytest.mark.parametrize("way", WAYS, ids=["memory", "disk", "nowhere"])
+def test_too_many_stop_the_run_with_the_first_by_name(
+    way: tuple[str, ...], make_shards: MakeShards, tmp_path: Path
+) -> None:
+    folder = make_shards(tmp_path / "shards", num_samples=24)
+    for number in (2, 5, 11):
+        spoil(folder, f"blocks-{number:04d}", "jpg", lambda data: data[:300])
+    with pytest.raises(
+        DistillError, match=r"3 of 24 samples are broken, more than a tenth; the first is .*blocks-00"
+    ) as caught:
+        train(folder, tmp_path / "run", "train.epochs=2", *way)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_run_that_goes_on_remembers_what_it_left_out(shards: Path, tmp_path: Path) -> None:
+    whole, _, _ = train(shards, tmp_path / "whole", "train.epochs=2", "train.validations=2", *NOWHERE)
+    train(shards, tmp_path / "parts", "train.epochs=1", "train.validations=1", *NOWHERE, "optim.lr=1e-9")
+    parts, _, _ = train(shards, tmp_path / "parts", "train.epochs=2", "train.validations=2", *NOWHERE, resume=True)
+    assert parts.left_out == whole.left_out and parts.steps == whole.steps
+
+
+def test_a_mended_set_leaves_no_list_behind(shards: Path, make_shards: MakeShards, tmp_path: Path) -> None:
+    train(shards, tmp_path / "run", "train.epochs=1")
+    assert (tmp_path / "run" / LEFT_OUT).is_file()
+    make_shards(shards, num_samples=40)
+    fitted, _, _ = train(shards, tmp_path / "run", "train.epochs=2", resume=True)
+    assert fitted.left_out == () and not (tmp_path / "run" / LEFT_OUT).exists()
