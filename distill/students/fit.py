@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,15 +17,15 @@ from distill.rundir import seed_everything
 from distill.spec import StudentSpec
 from distill.students.batches import build_loader
 from distill.students.broken import Broken, count, describe
-from distill.students.checkpoint import check_same_student, save_student, take_weights
+from distill.students.checkpoint import check_same_learning, check_same_student, save_student, take_weights
 from distill.students.data import PhotoSet
 from distill.students.index import Index, read_index, split
 from distill.students.keeper import Keeper
 from distill.students.layout import memory_format
 from distill.students.losses.depth import is_metric
-from distill.students.module import StudentModule, take_up
+from distill.students.module import StudentModule
 from distill.students.reading import check_left, open_photos, steps_per_epoch, train_batches, val_batches
-from distill.students.resuming import Standing
+from distill.students.resuming import Standing, read_standing
 from distill.students.rounding import learn_rounded
 from distill.students.saver import LAST, Saver
 from distill.students.scanning import Entry
@@ -171,7 +171,7 @@ def fit(
         batches = train_batches(photos.entries, recipe, trainer.global_rank)
         module = StudentModule(student, recipe, max_steps=max_steps, run_dir=run_dir, num_photos=len(photos))
         if found:
-            take_up(module, found, checkpoint, len(batches))
+            _take_up(module, found, checkpoint, len(batches))
         else:
             module.standing = Standing(len(batches))
         batches.set_epoch(module.standing.epoch, skip=module.standing.batch)
@@ -214,6 +214,17 @@ def _read(
         voice.say(describe(broken, len(photos) + len(held_out), run_dir))
         lessons = lessons.without_broken(photos.entries, held_out.entries)
     return lessons, photos, held_out, broken
+
+
+def _take_up(module: StudentModule, found: Mapping[str, Any], checkpoint: Path, batches_per_epoch: int) -> None:
+    """Let the module go on where the run of this checkpoint (`found` in it) stands.
+
+    Raises:
+        UsageError: What learns there is not what would learn now.
+    """
+    groups = [len(group["params"]) for group in module.configure_optimizers().param_groups]
+    check_same_learning(checkpoint, found, module.state_dict(), groups)
+    module.standing = read_standing(found, batches_per_epoch, module.recipe.optim.accumulate)
 
 
 def _advancer(bar: Progress, by_time: bool) -> Callable[[StudentModule, str], None]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +17,13 @@ from distill.images import write_atomic
 from distill.recipe.training import TrainRecipe
 from distill.students.alignment import build_alignment
 from distill.students.augment import augment
-from distill.students.checkpoint import WEIGHTS, check_same_learning
+from distill.students.checkpoint import WEIGHTS
 from distill.students.doubts import Doubts
 from distill.students.layout import memory_format
 from distill.students.losses import Doubt, student_losses
 from distill.students.rates import learning_rate_factor, optimizer_groups
 from distill.students.relabel import relabel
-from distill.students.resuming import Standing, move_loops, read_standing
+from distill.students.resuming import Standing, move_loops
 from distill.students.samples import Samples
 from distill.students.scores import Scores
 from distill.students.student import Student
@@ -93,10 +93,6 @@ class StudentModule(L.LightningModule):
     def on_train_start(self) -> None:
         """Start the clock; loading and validation before the first step do not count."""
         self._clock_s = time.monotonic()
-        # The optimiser's state brings back the decay that the run began with; this run's recipe may ask for another.
-        optimizer: Any = self.optimizers()
-        for group, decay in zip(optimizer.param_groups, self._decays, strict=True):
-            group["weight_decay"] = decay
 
     def on_train_epoch_start(self) -> None:
         """Choose this epoch's shuffle."""
@@ -107,8 +103,9 @@ class StudentModule(L.LightningModule):
         """Set the learning rates by progress: a linear warm-up, then half a cosine down to nothing."""
         factor = learning_rate_factor(self._shared_progress(), self.recipe.optim.warmup)
         optimizer: Any = self.optimizers()
-        for group, base in zip(optimizer.param_groups, self._base_lrs, strict=True):
-            group["lr"] = base * factor
+        for group, base, decay in zip(optimizer.param_groups, self._base_lrs, self._decays, strict=True):
+            # The state of a run that goes on brings back the decay that it began with; the recipe may ask for another.
+            group["lr"], group["weight_decay"] = base * factor, decay
 
     def on_train_batch_end(self, outputs: Any, batch: dict[str, Tensor], batch_idx: int) -> None:
         """Move the clock."""
@@ -285,14 +282,3 @@ class StudentModule(L.LightningModule):
             f"{what} is not a finite number at step {self.global_step}; its batch is saved in {path}",
             hint=f"{kept}lower optim.lr, or look at the labels of that batch",
         )
-
-
-def take_up(module: StudentModule, found: Mapping[str, Any], checkpoint: Path, batches_per_epoch: int) -> None:
-    """Let the module go on where the run of this checkpoint (`found` in it) stands.
-
-    Raises:
-        UsageError: What learns there is not what would learn now.
-    """
-    groups = [len(group["params"]) for group in module.configure_optimizers().param_groups]
-    check_same_learning(checkpoint, found, module.state_dict(), groups)
-    module.standing = read_standing(found, batches_per_epoch, module.recipe.optim.accumulate)
