@@ -157,7 +157,7 @@ def describe_fitted(out: Path, fitted: Fitted) -> str:
     lost = sum(part.samples for part in fitted.left_out)
     return (
         f"{out}: {fitted.epochs} epochs, {fitted.steps} steps in {fitted.elapsed_s:.0f} s"
-        f"{f'; {lost} broken samples were left out' if lost else ''}\n"
+        f"{f'; broken samples left out: {lost}' if lost else ''}\n"
         f"best on the validation photos (labels, not truth): {best or 'none were kept for it'}\n"
         f"next: distill export {shlex.quote(str(out))} --to onnx"
     )

@@ -12,7 +12,7 @@ from distill.images import write_atomic
 
 LEFT_OUT = "left_out.json"
 """In a run's folder, where anything was left out."""
-_MOST = 0.1
+_MOST = 0.5
 """Share of the samples that may be broken: with more, something is wrong with the set and not with some of it."""
 _SHOWN = 3
 
@@ -53,12 +53,12 @@ def check_enough(broken: Sequence[Broken], whole: int) -> None:
     """Nothing, if there are few beside so many whole samples.
 
     Raises:
-        DistillError: More than a tenth of all are broken; names the first.
+        DistillError: More than half of all are broken; names the first.
     """
     total = count(broken) + whole
     if count(broken) > _MOST * total:
         raise DistillError(
-            f"{count(broken)} of {total} samples are broken, more than a tenth; the first is {broken[0]}",
+            f"{count(broken)} of {total} samples are broken, more than half; the first is {broken[0]}",
             hint="copy the shards again, or label these photos again",
         )
 

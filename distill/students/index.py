@@ -51,7 +51,7 @@ def read_index(folders: Sequence[Path], tasks: Sequence[Task] = ()) -> Index:
     Raises:
         UsageError: No folder, one that is given twice, a task that a folder lacks, class lists or depth gauges that
             differ, or no sample.
-        DistillError: More than a tenth of the samples are broken; fewer are left out.
+        DistillError: More than half of the samples are broken; fewer are left out.
     """
     if not folders:
         raise UsageError("there is nothing to learn from", hint="give --shards DIR, as written by distill label")
