@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any
@@ -14,9 +14,10 @@ from numpy import ndarray
 
 from distill.commands.console import Console
 from distill.commands.scoring.boards import Board
-from distill.commands.scoring.contestants import Contestant, LabelsContestant
+from distill.commands.scoring.contestants import Contestant
 from distill.commands.scoring.judges import Rules, SemanticJudge
 from distill.commands.scoring.page import HEADLINE, build_page, ratios
+from distill.commands.scoring.remarks import warn_of_twins, warnings_about
 from distill.commands.scoring.slices import describe_photo, slice_scores
 from distill.commands.scoring.truths import Truth
 from distill.commands.scoring.twins import Twin, TwinFinder
@@ -121,7 +122,7 @@ def evaluate_contestants(
             hint="give the shards of the same photos, or a student",
         )
     if found_twins:
-        warnings.insert(0, _warn_of_twins(found_twins, images))
+        warnings.insert(0, warn_of_twins(found_twins, images))
     values = {
         "truth": truth.name,
         "images": images,
@@ -133,7 +134,7 @@ def evaluate_contestants(
         },
         "training_photos": None if twins is None else len(twins),
         "twins": [dataclasses.asdict(twin) for twin in found_twins],
-        "warnings": [*warnings, *_warnings(contestants, boards.values())],
+        "warnings": [*warnings, *warnings_about(contestants, boards.values())],
         "made_with": {**versions(), **machine()},
     }
     return Evaluation(values, {str(task): worst[task].gallery() for task in tasks})
@@ -247,49 +248,8 @@ def _ceiling(scores: Mapping[str, Mapping[str, Any]], metric: str, kinds: Mappin
     return found
 
 
-def _warn_of_twins(twins: Sequence[Twin], images: int) -> str:
-    first = twins[0]
-    return (
-        f"{len(twins)} of {images} photos look like photos of the training set (such as {first.photo} and "
-        f"{first.other}): these scores do not show what the student does on new photos"
-    )
-
-
 def _terms(task: Task, rules: Rules) -> dict[str, Any]:
     terms: dict[str, Any] = {"crop": str(rules.crop)}
     if task is Task.DEPTH:
         terms |= {"min_depth_m": rules.min_depth_m, "max_depth_m": rules.max_depth_m}
     return terms
-
-
-def _warnings(contestants: Sequence[Contestant], boards: Iterable[Board]) -> list[str]:
-    """What a reader would want to know before believing the numbers."""
-    found = []
-    for one in contestants:
-        if isinstance(one, LabelsContestant):
-            found += [f"{one.name}: {fault}" for fault in one.faults]
-            if one.matched_by_key:
-                found.append(f"{one.name}: {one.matched_by_key} photos were matched by key alone; their bytes differ")
-    for board in boards:
-        rows = board.compute()
-        if len({row.get("alignment") for row in rows.values()}) > 1:
-            found.append("the depth of the subjects is aligned differently, so their scores do not compare")
-        for name, row in rows.items():
-            if row["missing"]:
-                found.append(f"{name}: no {board.task} answer for {row['missing']} of {board.images} photos")
-            unsaid = _seen(board, name, row.get("classes_it_cannot_say", ()))
-            if unsaid:
-                found.append(f"{name}: has no word for {', '.join(unsaid)}; they count with IoU 0")
-            if row.get("classes_not_in_truth"):
-                names = ", ".join(row["classes_not_in_truth"])
-                found.append(f"{name}: {names} are no classes of the truth; such pixels are wrong")
-    return found
-
-
-def _seen(board: Board, name: str, classes: Sequence[str]) -> list[str]:
-    """Those of the classes that the truth shows: the others are in no mean."""
-    judge = board.judges[name]
-    if not isinstance(judge, SemanticJudge):
-        return []
-    pixels = {one: row["pixels"] for one, row in judge.per_class().items()}
-    return [one for one in classes if pixels.get(one, 0) > 0]
