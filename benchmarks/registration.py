@@ -262,7 +262,7 @@ def rejections(groups: dict[str, list[Case]], most: int) -> Table:
         rows.append([f"{kind}, another photo", len(pairs), f"{np.mean(refused):.1%}"])
         print(rows[-1], flush=True)
     dense = ("depth", "normals", "semantic")
-    cases = [case for kind, cases in groups.items() if kind.endswith(dense) for case in cases[: most // 4]]
+    cases = [case for kind, cases in groups.items() if kind.endswith(dense) for case in cases[:most]]
     broken = defaultdict(list)
     for number, case in enumerate(cases):
         how, painted = spoiled(case, number)

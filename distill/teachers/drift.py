@@ -23,10 +23,11 @@ from numpy import ndarray
 from scipy.spatial import cKDTree
 
 from distill.teachers.edges import Outline
-from distill.teachers.fit import Fit, approach, fit_bars, settle, skew
+from distill.teachers.fit import Fit, approach, fit_bars, settle, surprise
 from distill.teachers.overlay import Bars, Overlay, Sweep
+from distill.teachers.warp import STRAIGHT, Bend, bend, skew
 
-_BELIEVABLE = 0.1, 0.05
+_BELIEVABLE = 0.1, 0.06
 """Zoom and aspect that may be found: real labels that lie a little off their photos pull the numbers out of range."""
 _CANDIDATES = 5
 _MANY, _FEW = 8000, 1200
@@ -36,6 +37,8 @@ _LEAST = 24
 _SAME_SHARE, _SYMMETRIC = 0.006, 0.7
 """An outline of which this share (more than chance) lies within so much of the longest side of itself turned over is
 symmetric."""
+PX_PER_NAT = 15.0
+"""Borders of this length count as one observation: neighbouring points err together."""
 CHANCE = -1.0
 """Agreement of an answer that lies 10 px or more off: real pairs drawn off on purpose had -0.9 to -1.05."""
 _BARS_PREFERRED = 0.25
@@ -78,6 +81,7 @@ class Evidence:
         border_px: Length of the answer's borders; clear ones count fully, at most 3000 px of them.
         barred: Whether bars in the answer said where the photo ends.
         skew: How far the answer seems sheared or turned besides, as a share of its size.
+        bend: How far parts of it seem to have moved by themselves.
     """
 
     drift: Drift
@@ -89,6 +93,7 @@ class Evidence:
     border_px: float
     barred: bool
     skew: float = 0.0
+    bend: Bend = STRAIGHT
 
     @property
     def margin(self) -> float:
@@ -135,9 +140,10 @@ def find_drift(
         mirrored,
         fit.agreement,
         unmended,
-        float(overlay.outline.weight.mean()) * min(_MOST_PX, len(overlay.outline)),
+        border_px(overlay.outline),
         bool(bars),
         skew(overlay, few, fit.pull),
+        bend(overlay, few, fit.pull),
     )
 
 
@@ -162,8 +168,18 @@ def _turned(outline: Outline, longest_px: float) -> list[Outline]:
 
 def _best(overlay: Overlay, points: Outline, starts: list[Float[ndarray, " 4"]], bars: Bars) -> Fit:
     """The best of the places near these, but one that no drift leads to only if there is no other."""
-    fits = [approach(overlay, points, start, bars) for start in starts]
-    return max(fits, key=lambda fit: fit.agreement - (not _drift(overlay, fit.pull).allowed))
+
+    def worth_nats(fit: Fit) -> float:
+        # Short outlines fit nearly as well elsewhere: of two such places the smaller drift is the likelier one.
+        agreement = fit.agreement - (not _drift(overlay, fit.pull).allowed)
+        return agreement * border_px(overlay.outline) / PX_PER_NAT - surprise(fit.pull)
+
+    return max((approach(overlay, points, start, bars) for start in starts), key=worth_nats)
+
+
+def border_px(outline: Outline) -> float:
+    """Length of the borders; clear ones count fully."""
+    return float(outline.weight.mean()) * min(_MOST_PX, len(outline))
 
 
 def _agreement(fit: Fit) -> float:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float
@@ -16,8 +16,9 @@ _CHANCE = 0.15
 _PRIOR = 4.0
 """Weight of what is known beforehand: points are worth this many times less than their number says, because those that
 share a border err together. With 60, zooms of small outlines were drawn to 1; with 1, they ran away."""
-_SKEW_GAIN = 0.03
-"""Of right answers, nearly nine in ten gain less by two more numbers; sheared ones gain 0.1 to 0.5."""
+_KNOWN = np.diag([1 / 14**2, 1 / 14**2, 1 / 5.6**2, 1 / 5.6**2])
+_KNOWN[2:, 2:] += np.array([[1, -1], [-1, 1]]) / 1.3**2
+"""Shifts are of 14 px, zooms of 4 % or so, aspects of 1 %: the inverse of their covariance, in px and %."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +61,12 @@ def settle(overlay: Overlay, points: Outline, start: Float[ndarray, " 4"], bars:
     return wide, _unmended(overlay, points, level, far_px, 3.0)
 
 
+def surprise(pull: Float[ndarray, " 4"]) -> float:
+    """How much rarer than none at all a drift of this size is, in nats."""
+    numbers = pull * (1, 1, 100, 100)
+    return float(numbers @ _KNOWN @ numbers) / 2
+
+
 def refine(
     overlay: Overlay,
     points: Outline,
@@ -70,24 +77,24 @@ def refine(
     bars: Bars,
 ) -> Fit:
     """A better place, near the first one: expectation maximisation while the reach of each point shrinks."""
-    clearer = _clearer(overlay, points, start, level, offsets_px)
+    clearer = clearness(overlay, points, start, level, offsets_px)
     offsets = offsets_px.astype(np.float32)
     across = np.concatenate([points.normal, points.normal * points.place / 100], axis=1)
     move = np.zeros(4)
     sigma_px = 1.0
     for sigma_px in sigmas_px:
         for _ in range(8):
-            there, confidence, _ = _expect(clearer, offsets, across @ move, sigma_px)
+            there, confidence, _ = expect(clearer, offsets, across @ move, sigma_px)
             before, move = move, _solve(across, points.weight * confidence, there, start, bars)
             if np.abs(move - before).max() < 0.01:
                 break
-    there, confidence, ratio = _expect(clearer, offsets, across @ move, sigma_px)
+    there, confidence, ratio = expect(clearer, offsets, across @ move, sigma_px)
     pull = start + move * (1, 1, 0.01, 0.01)
     weight = points.weight * confidence
-    return Fit(pull, _agreement(points, ratio), _covariance(overlay, points, across, weight, there - across @ move))
+    return Fit(pull, mean_agreement(points, ratio), _covariance(overlay, points, across, weight, there - across @ move))
 
 
-def _clearer(
+def clearness(
     overlay: Overlay, points: Outline, pull: Float[ndarray, " 4"], level: int, offsets_px: Float[ndarray, " m"]
 ) -> Float[ndarray, "n m"]:
     """How much clearer the photo's edges are than all that lies within reach of a point: 1 is chance."""
@@ -95,48 +102,20 @@ def _clearer(
     return profile / (profile.mean(axis=1, keepdims=True) + np.float32(_CHANCE))
 
 
-def skew(overlay: Overlay, points: Outline, pull: Float[ndarray, " 4"]) -> float:
-    """How far the answer seems sheared or turned as well: the larger number beside the diagonal of any linear map.
-
-    0 where that explains the borders no better.
-    """
-    level = 1 if max(overlay.size_hw) > 600 else 0
-    offsets_px = np.arange(-12, 13) * 0.5 * 2**level
-    offsets = offsets_px.astype(np.float32)
-    # Numbers: shift (2), what a drift stretches (2), and what it does not: down by right, right by down.
-    across = np.concatenate(
-        [points.normal, points.normal * points.place, points.normal * points.place[:, ::-1]], axis=1
-    )
-    across[:, 2:] /= 100
-    prior = np.diag([0.08, 0.08, 0.5, 0.5, 1.2, 1.2])
-    linear, agreements = np.concatenate([pull * (1, 1, 100, 100), np.zeros(2)]), []
-    for _ in range(4):
-        shown = points.place + linear[:2] + (linear[2:4] * points.place + linear[4:] * points.place[:, ::-1]) / 100
-        clearer = _clearer(overlay, replace(points, place=shown), np.zeros(4), level, offsets_px)
-        move = np.zeros(6)
-        agreements.append(_agreement(points, _expect(clearer, offsets, np.zeros(len(points)), 3.0)[2]))
-        for sigma_px in (5.0, 4.0, 3.0, 3.0):
-            for _ in range(2):
-                there, confidence, _ = _expect(clearer, offsets, across @ move, sigma_px)
-                weighted = across * (points.weight * confidence)[:, None]
-                move = np.linalg.solve(weighted.T @ across + prior, weighted.T @ there)
-        linear += move
-    return float(np.abs(linear[4:]).max() / 100) if agreements[-1] > agreements[0] + _SKEW_GAIN else 0.0
-
-
 def _unmended(
     overlay: Overlay, points: Outline, level: int, offsets_px: Float[ndarray, " m"], sigma_px: float
 ) -> float:
     """The agreement at no drift at all."""
-    clearer = _clearer(overlay, points, np.zeros(4), level, offsets_px)
-    return _agreement(points, _expect(clearer, offsets_px.astype(np.float32), np.zeros(len(points)), sigma_px)[2])
+    clearer = clearness(overlay, points, np.zeros(4), level, offsets_px)
+    return mean_agreement(points, expect(clearer, offsets_px.astype(np.float32), np.zeros(len(points)), sigma_px)[2])
 
 
-def _agreement(points: Outline, ratio: Float[ndarray, " n"]) -> float:
+def mean_agreement(points: Outline, ratio: Float[ndarray, " n"]) -> float:
+    """Of an outline, from how much clearer than chance the photo's edges are at each of its points."""
     return float(np.average(np.log(0.3 + 0.7 * ratio), weights=points.weight))
 
 
-def _expect(
+def expect(
     clearer: Float[ndarray, "n m"], offsets_px: Float[ndarray, " m"], at_px: Float[ndarray, " n"], sigma_px: float
 ) -> tuple[Float[ndarray, " n"], Float[ndarray, " n"], Float[ndarray, " n"]]:
     """(where each point's edge lies, how sure that is, how much clearer than chance), looking near ``at_px``."""
@@ -155,13 +134,11 @@ def _solve(
     start: Float[ndarray, " 4"],
     bars: Bars,
 ) -> Float[ndarray, " 4"]:
-    """Weighted least squares, with what is known beforehand: zooms are of 4 % or so, aspects of 1 %, shifts of 14 px.
+    """Weighted least squares, with what is known beforehand.
 
     Where a bar begins, the photo ends: that is sharper than any border, so long as it is not far from what borders say.
     """
-    prior = np.diag([1 / 14**2, 1 / 14**2, 1 / 5.6**2, 1 / 5.6**2])
-    prior[2:, 2:] += np.array([[1, -1], [-1, 1]]) / 1.3**2
-    prior *= _PRIOR
+    prior = _PRIOR * _KNOWN
     already = start * (1, 1, 100, 100)
     weighted = across * weight[:, None]
     matrix, target = weighted.T @ across + prior, weighted.T @ there_px - prior @ already

@@ -17,6 +17,7 @@ from distill.tasks import IGNORE_SEMANTIC, Gauge, Task
 from distill.teachers.decoders.colours import palette
 from distill.teachers.drift import Drift, Evidence
 from distill.teachers.register import CANVASES, EXACT, Placement, estimate, judge, place
+from distill.teachers.warp import Bend
 
 
 def semantic(ids: np.ndarray) -> Label:
@@ -192,6 +193,24 @@ def test_an_answer_to_another_photo_is_rejected() -> None:
     assert found.score < 0.5
 
 
+@pytest.mark.parametrize("way", ["bent", "sheared"])
+@pytest.mark.parametrize("seed", [6, 7, 8])
+def test_what_no_drift_mends_is_rejected(seed: int, way: str) -> None:
+    photo, flat = scene_pair(seed, (768, 1024))
+    rows, columns = np.mgrid[:768, :1024].astype(np.float32)
+    if way == "bent":
+        right, down = 20 * np.sin(rows / 768 * 8), 20 * np.sin(columns / 1024 * 8)
+    else:
+        right, down = 0.1 * (rows - 384), np.zeros_like(rows)
+    moved = cv2.remap(
+        flat, (columns + right).astype(np.float32), (rows + down).astype(np.float32), cv2.INTER_NEAREST, borderMode=1
+    )
+    assert estimate(photo, flat).accepted
+    found = estimate(photo, moved)
+    assert not found.accepted
+    assert way in found.reason
+
+
 def test_a_flat_answer_lies_anywhere() -> None:
     photo, _ = scene_pair(5)
     found = estimate(photo, np.full_like(photo, 40))
@@ -241,6 +260,13 @@ SEEN = Evidence(
         ({"agreement_unmended": 0.399}, True, False),  # as good where it should be
         ({"drift": Drift((0.0, 0.0), (1.1, 1.0))}, False, False),  # stretched more than a drift does
         ({"drift": Drift((0.0, 0.0), (0.8, 0.8))}, False, False),
+        ({"skew": 0.08}, False, False),
+        ({"bend": Bend(12.0, 0.3)}, False, False),
+        ({"bend": Bend(3.0, 0.3)}, True, True),  # bent by less than matters
+        ({"bend": Bend(12.0, 0.05)}, True, True),  # no clearer for being bent back
+        # Much is won by long borders, and little of what there is.
+        ({"agreement_unmended": 0.1, "drift": Drift((20.0, 0.0), (1.0, 1.0))}, True, True),
+        ({"agreement_unmended": 0.1, "drift": Drift((20.0, 0.0), (1.0, 1.0)), "border_px": 390.0}, True, False),
         ({"drift": Drift((0.0, 0.0), (0.8, 0.8)), "barred": True}, True, True),  # the bars say that it is so
     ],
 )
