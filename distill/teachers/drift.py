@@ -140,7 +140,7 @@ def find_drift(
         mirrored,
         fit.agreement,
         unmended,
-        border_px(overlay.outline),
+        _border_px(overlay.outline),
         bool(bars),
         skew(overlay, few, fit.pull),
         bend(overlay, few, fit.pull),
@@ -168,16 +168,17 @@ def _turned(outline: Outline, longest_px: float) -> list[Outline]:
 
 def _best(overlay: Overlay, points: Outline, starts: list[Float[ndarray, " 4"]], bars: Bars) -> Fit:
     """The best of the places near these, but one that no drift leads to only if there is no other."""
+    observations = _border_px(overlay.outline) / PX_PER_NAT
 
     def worth_nats(fit: Fit) -> float:
         # Short outlines fit nearly as well elsewhere: of two such places the smaller drift is the likelier one.
         agreement = fit.agreement - (not _drift(overlay, fit.pull).allowed)
-        return agreement * border_px(overlay.outline) / PX_PER_NAT - surprise(fit.pull)
+        return agreement * observations - surprise(fit.pull)
 
     return max((approach(overlay, points, start, bars) for start in starts), key=worth_nats)
 
 
-def border_px(outline: Outline) -> float:
+def _border_px(outline: Outline) -> float:
     """Length of the borders; clear ones count fully."""
     return float(outline.weight.mean()) * min(_MOST_PX, len(outline))
 

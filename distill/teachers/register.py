@@ -59,12 +59,10 @@ EXACT = Placement()
 
 
 WEIGHTS = {"margin": 24.5, "shortness": -98.0, "offset": -0.5}
-"""Of the chance that photo and answer belong together: how far their agreement exceeds that of the answer turned over
-(by logistic regression on the tuning pairs of ``benchmarks/registration.py``: right answers about real photos had 0.13
-and more, wrong ones up to 0.09), and 1 over the square root of the length of its borders in px. Short outlines fit many
-photos: 400 px must exceed it by 0.22, 2000 px by 0.11. The offset is
-chosen so that of outlines of 1400 px and more hardly any wrong one is accepted (they had up to 0.10) and hardly any
-right one is rejected (0.11 and more)."""
+"""Of the chance that photo and answer belong together: how far their agreement exceeds that of the answer turned over,
+and 1 over the square root of the length of its borders in px. Short outlines fit many photos: 400 px must exceed it by
+0.22, 2000 px by 0.11. By logistic regression on the tuning pairs of ``benchmarks/registration.py``, but for the offset:
+of real photos, right answers exceeded it by 0.11 and more and wrong ones by 0.10 at most, and it lies between."""
 CLEAR, CLEAR_WEIGHT = -0.4, 15.0
 """Close agreement that no answer about another photo reached (-0.59 at most), and what each unit beyond it adds: things
 with straight sides fit turned over nearly as well, and were rejected though they fitted to a hair (-0.02 and more)."""
@@ -74,10 +72,10 @@ to choose, a few short edges always fit a little better."""
 GAIN_PER_PX, GAIN_MOST = 0.08, 0.45
 """Share of the way from chance to the agreement found that mending must win, for each px that corners move, and at
 most: true drifts of 3 px win 0.4 to 0.8 of it and those of 7 px 0.8 to 1. Five price tags, whose outlines could be
-drawn onto their own frames 19 px away, won 0.33."""
+drawn onto their own frames 19 px away, had won 0.33 while borders were picked by dice (0.01 since)."""
 SURE_NATS, GAIN_SURE = 8.0, 0.2
-"""Long borders that win this much need not win so large a share: of real answers drawn far off, and of soft normals,
-some won 0.2 to 0.45, and were left up to 32 px away."""
+"""Long borders that win this much need not win so large a share: single things that lie partly over where they should
+be, and soft normals, won 0.2 to 0.45 at their right place, and were left up to 32 px away."""
 STILL_PX = 0.5
 """Corners that would move less than this are left where they are."""
 BARS_PX = 3.0
