@@ -55,13 +55,15 @@ def test_failures_are_json_where_json_was_asked_for(arguments: tuple[str, ...]):
 
 
 def test_control_c_says_how_to_go_on(tmp_path: Path):
-    arguments = ("label", "--teacher", "synthetic", "--set", "scenes=5000", "--out", str(tmp_path / "out"))
+    out = str(tmp_path / "out")
+    arguments = ("label", "--teacher", "synthetic", "--set", "scenes=5000", "--shard-size", "2", "--out", out)
     process = subprocess.Popen([sys.executable, "-m", "distill", *arguments], stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 40
     while not list(tmp_path.glob("out/*.tar")) and time.monotonic() < deadline:
         time.sleep(0.1)
     process.send_signal(signal.SIGINT)
     try:
+        assert list(tmp_path.glob("out/*.tar"))
         _, said = process.communicate(timeout=20)
     finally:
         process.kill()

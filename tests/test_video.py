@@ -15,6 +15,7 @@ from PIL import Image
 from distill.errors import DistillError, UsageError
 from distill.video import Decoder, VideoReader, VideoWriter, decoders, is_video
 from distill.video.decoders import choose_decoder
+from distill.video.priority import kept_priority
 
 CELLS = 6
 """Bits of the frame number that are painted into each frame, as black and white blocks."""
@@ -56,6 +57,8 @@ def make_clip(
         if rotation:
             stream.set_display_rotation(rotation)
         tone = container.add_stream("aac", rate=16000, layout="mono") if sound else None
+        with kept_priority():
+            container.start_encoding()
         for number in range(num_frames):
             frame = av.VideoFrame.from_ndarray(numbered_frame(number, size_hw), format="rgb24")
             if times is not None:

@@ -15,6 +15,7 @@ import av
 import numpy as np
 
 from distill.errors import DistillError
+from distill.video.priority import kept_priority
 
 
 class VideoCodec(StrEnum):
@@ -90,7 +91,8 @@ def encoder_works(name: str) -> bool:
         context.width, context.height, context.pix_fmt = 256, 256, "yuv420p"
         context.time_base = Fraction(1, 25)
         black = av.VideoFrame.from_ndarray(np.zeros((256, 256, 3), np.uint8), format="rgb24")
-        context.encode(black.reformat(format="yuv420p"))
+        with kept_priority():
+            context.encode(black.reformat(format="yuv420p"))
     except (av.FFmpegError, OSError, ValueError):
         return False
     return True

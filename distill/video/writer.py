@@ -19,6 +19,7 @@ from numpy import ndarray
 from distill.errors import DistillError, UsageError
 from distill.video.codecs import Encoding, choose_encoding
 from distill.video.packets import reason
+from distill.video.priority import kept_priority
 from distill.video.sound import Sound
 
 CONTAINERS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska"}
@@ -120,7 +121,10 @@ class VideoWriter:
         release()
         frame.pts, frame.time_base = pts, self._time_base
         try:
-            for packet in self._stream.encode(frame):
+            # The first frame opens the encoder.
+            with contextlib.nullcontext() if self.frames else kept_priority():
+                packets = self._stream.encode(frame)
+            for packet in packets:
                 self._container.mux_one(packet)
             self._end_s = float(pts * self._time_base) + self._frame_s
             self._mux_sound()
