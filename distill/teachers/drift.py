@@ -30,6 +30,8 @@ from distill.teachers.warp import STRAIGHT, Bend, bend, skew
 _BELIEVABLE = 0.1, 0.06
 """Zoom and aspect that may be found: real labels that lie a little off their photos pull the numbers out of range."""
 _CANDIDATES = 5
+_RIVAL_NATS, _RIVAL_PX = 3.0, 3.0
+"""Places worth so little less than the best, and so far from it, are all looked at closely before one is chosen."""
 _MANY, _FEW = 8000, 1200
 _MOST_PX = 3000
 _LEAST = 24
@@ -167,7 +169,11 @@ def _turned(outline: Outline, longest_px: float) -> list[Outline]:
 
 
 def _best(overlay: Overlay, points: Outline, starts: list[Float[ndarray, " 4"]], bars: Bars) -> Fit:
-    """The best of the places near these, but one that no drift leads to only if there is no other."""
+    """The best of the places near these, but one that no drift leads to only if there is no other.
+
+    From afar, the two sides of a thing's rim, or its shadow, look as good as the thing: what is nearly as good is
+    looked at closely, too.
+    """
     observations = _border_px(overlay.outline) / PX_PER_NAT
 
     def worth_nats(fit: Fit) -> float:
@@ -175,7 +181,22 @@ def _best(overlay: Overlay, points: Outline, starts: list[Float[ndarray, " 4"]],
         agreement = fit.agreement - (not _drift(overlay, fit.pull).allowed)
         return agreement * observations - surprise(fit.pull)
 
-    return max((approach(overlay, points, start, bars) for start in starts), key=worth_nats)
+    fits = sorted((approach(overlay, points, start, bars) for start in starts), key=worth_nats, reverse=True)
+    rivals: list[Fit] = []
+    for fit in fits:
+        if worth_nats(fit) < worth_nats(fits[0]) - _RIVAL_NATS:
+            break
+        if all(_apart_px(points, fit, other) > _RIVAL_PX for other in rivals):
+            rivals.append(fit)
+    if len(rivals) < 2:
+        return fits[0]
+    return max(rivals, key=lambda rival: worth_nats(settle(overlay, points, rival.pull, bars)[0]))
+
+
+def _apart_px(points: Outline, one: Fit, other: Fit) -> float:
+    """How far the two places are apart, at most, over the outline."""
+    moves = one.pull[:2] - other.pull[:2] + (one.pull - other.pull)[2:] * points.place
+    return float(np.abs(moves).max())
 
 
 def _border_px(outline: Outline) -> float:

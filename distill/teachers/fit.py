@@ -14,8 +14,9 @@ from distill.teachers.overlay import Bars, Overlay
 _CHANCE = 0.15
 """Edge strength that is everywhere; weaker edges than this are noise, or haze at a horizon."""
 _PRIOR = 4.0
-"""Weight of what is known beforehand: points are worth this many times less than their number says, because those that
-share a border err together. With 60, zooms of small outlines were drawn to 1; with 1, they ran away."""
+"""Weight of what is known beforehand: points are worth this many times less than their number and their reach say,
+because those that share a border err together. With 60, zooms of small outlines were drawn to 1; with 1, they ran away.
+"""
 _KNOWN = np.diag([1 / 14**2, 1 / 14**2, 1 / 5.6**2, 1 / 5.6**2])
 _KNOWN[2:, 2:] += np.array([[1, -1], [-1, 1]]) / 1.3**2
 """Shifts are of 14 px, zooms of 4 % or so, aspects of 1 %: the inverse of their covariance, in px and %."""
@@ -85,7 +86,7 @@ def refine(
     for sigma_px in sigmas_px:
         for _ in range(8):
             there, confidence, _ = expect(clearer, offsets, across @ move, sigma_px)
-            before, move = move, _solve(across, points.weight * confidence, there, start, bars)
+            before, move = move, _solve(across, points.weight * confidence / sigma_px**2, there, start, bars)
             if np.abs(move - before).max() < 0.01:
                 break
     there, confidence, ratio = expect(clearer, offsets, across @ move, sigma_px)

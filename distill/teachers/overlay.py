@@ -7,6 +7,7 @@ import numpy as np
 import scipy.fft
 from jaxtyping import Complex, Float, UInt8
 from numpy import ndarray
+from scipy.ndimage import maximum_filter
 
 from distill.teachers.edges import Outline, bar_ends, edge_field, outline
 
@@ -19,6 +20,10 @@ _MARGIN = 0.09
 """Of the longer side: how much photo is kept around the canvas, where drifted answers show it."""
 _COARSE_PX = 280
 _TILE_PX = 32
+_PEAKS = 500
+"""Of all places, the best that are compared: each takes a hundred of its neighbours with it."""
+_APART = 0.012
+"""Of the longer side: places that put the outline closer together than this are one."""
 
 Bars = list[tuple[int, float, float]]
 """(axis, where a bar begins in the answer, where the photo ends on the canvas), from the centre, in pixels."""
@@ -129,10 +134,14 @@ class Sweep:
         return scipy.fft.fft2(windows)
 
     def best(self, points: Outline, count: int) -> list[Float[ndarray, " 4"]]:
-        """The best places (each a `distill.teachers.fit.Fit.pull`) more than 1.2 % of the picture apart, best first."""
+        """The best places (each a `distill.teachers.fit.Fit.pull`), best first.
+
+        Two places are one where they put the outline nearly at the same place: of a small thing in a corner, a zoom and
+        a shift say the same.
+        """
         reach, shifts = self._reach_px, np.arange(-self._shifts_px, self._shifts_px + 1)
         surfaces = self._surfaces(points).reshape(*self._grid_hw, 2 * reach + 1, 2 * reach + 1)
-        found: list[tuple[float, ndarray]] = []
+        totals, scales = [], []
         stretches = np.linspace(-MAX_ZOOM, MAX_ZOOM, 15)
         down_first, right_first = (np.arange(count)[:, None] for count in self._grid_hw)
         for tall in stretches:
@@ -140,15 +149,20 @@ class Sweep:
             bands = surfaces.swapaxes(1, 2)[down_first, rows].sum(axis=0)  # shifts, tiles across, moves right
             for wide in stretches[np.abs(stretches - tall) <= MAX_ASPECT + 0.005]:
                 columns = np.clip(reach + np.rint(wide * self._centres[1]).astype(int)[:, None] + shifts, 0, 2 * reach)
-                total = bands[:, right_first, columns].sum(axis=1)
-                down, right = np.unravel_index(int(total.argmax()), total.shape)
-                place = np.array([shifts[down] * self._step, shifts[right] * self._step, tall, wide], np.float64)
-                found.append((float(total[down, right]), place))
-        found.sort(key=lambda one: -one[0])
-        kept: list[ndarray] = []
-        half, apart = np.array(self._overlay.size_hw) / 2, 0.012 * max(self._overlay.size_hw)
-        for _, place in found:
-            if all((np.abs(place - other)[:2] + np.abs(place - other)[2:] * half).max() > apart for other in kept):
+                totals.append(bands[:, right_first, columns].sum(axis=1))
+                scales.append((tall, wide))
+        found = np.stack(totals)
+        # A small thing has the same few places at every zoom: all peaks, and not the highest of each zoom alone.
+        peaks = np.nonzero(found == maximum_filter(found, size=(1, 3, 3)))
+        first = np.argsort(-found[peaks], kind="stable")[:_PEAKS]
+        zoom, down, right = (numbers[first] for numbers in peaks)
+        places = np.column_stack([shifts[down] * self._step, shifts[right] * self._step, np.array(scales)[zoom]])
+        places = places.astype(np.float64)
+        low, high = np.quantile(points.place, (0.02, 0.98), axis=0)
+        apart_px, kept = _APART * max(self._overlay.size_hw), list[ndarray]()
+        for place in places:
+            less = [place - other for other in kept]
+            if all(max(np.abs(d[:2] + d[2:] * corner).max() for corner in (low, high)) > apart_px for d in less):
                 kept.append(place)
             if len(kept) == count:
                 break

@@ -17,7 +17,7 @@ from distill.labels import Label
 from distill.tasks import IGNORE_INSTANCE, IGNORE_SEMANTIC, Task
 from distill.teachers.drift import CHANCE, PX_PER_NAT, Evidence, find_drift
 
-METHOD = 5
+METHOD = 6
 """Raised whenever `estimate` would find something else: what an older method found is then looked for again."""
 CANVASES = ("cover", "stretch", "contain")
 
