@@ -15,7 +15,8 @@ from distill.errors import UsageError
 from distill.labels import Label
 from distill.tasks import IGNORE_SEMANTIC, Gauge, Task
 from distill.teachers.decoders.colours import palette
-from distill.teachers.drift import Drift, Evidence
+from distill.teachers.drift import Drift, Evidence, find_drift
+from distill.teachers.overlay import Overlay, Sweep
 from distill.teachers.register import CANVASES, EXACT, Placement, estimate, judge, place
 from distill.teachers.warp import Bend
 
@@ -299,3 +300,29 @@ def test_a_symmetric_answer_is_not_rejected_for_agreeing_with_itself(halves: str
     pixels = np.random.default_rng(0).normal(60, 4, (*size_hw, 3)) + 120 * second[..., None]
     painted = np.where(second[..., None], (0, 0, 255), (255, 0, 0)).astype(np.uint8)
     assert estimate(pixels.clip(0, 255).astype(np.uint8), painted).accepted
+
+
+def test_every_place_of_a_small_thing_is_looked_at() -> None:
+    """It has few places, and the same ones at every zoom: places that differ only in name must not crowd out others."""
+    photo, answer = np.full((480, 640, 3), 120, np.uint8), np.zeros((480, 640, 3), np.uint8)
+    for left in (60, 84):
+        photo[60:76, left : left + 16] = 200, 180, 90
+    answer[60:76, 60:76] = 255, 0, 0
+    overlay = Overlay(photo, answer, (1.0, 1.0))
+    middle = overlay.outline.place.mean(axis=0)
+    moves = [place[:2] + place[2:] * middle for place in Sweep(overlay).best(overlay.outline, 5)]
+    for there in ((0, 0), (0, 24)):
+        assert min(np.abs(move - there).max() for move in moves) < 8
+
+
+def test_of_places_that_look_alike_from_afar_the_sharper_one_is_taken() -> None:
+    photo, answer = np.full((480, 640, 3), 120, np.uint8), np.zeros((480, 640, 3), np.uint8)
+    thing = {"axes": (9, 80), "angle": 0, "startAngle": 0, "endAngle": 360, "thickness": -1}
+    cv2.ellipse(photo, (200, 200), color=(200, 180, 90), **thing)
+    photo = cv2.GaussianBlur(photo, (0, 0), 1.2)
+    cv2.ellipse(photo, (221, 200), color=(200, 180, 90), **thing)
+    cv2.ellipse(answer, (200, 200), color=(255, 0, 0), **thing)
+    seen = find_drift(photo, answer, (1.0, 1.0))
+    assert seen is not None
+    at = seen.drift.shift_px[1] + seen.drift.scale_hw[1] * (221 - 320)
+    assert abs(at - (200 - 320)) < 1
