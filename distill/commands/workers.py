@@ -97,6 +97,8 @@ def _start_worker(job: Job, counter: Any, started: Any, gpus: int) -> None:
     """Set up a worker process: Ctrl-C is the parent's business, one thread is its share, it dies with its parent."""
     import cv2
 
+    from distill.threads import one_blas_thread
+
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     with started.get_lock():
         number, started.value = started.value, started.value + 1
@@ -105,6 +107,7 @@ def _start_worker(job: Job, counter: Any, started: Any, gpus: int) -> None:
     # The pool's own queue would keep an orphan waiting for ever.
     threading.Thread(target=_follow_parent, daemon=True).start()
     cv2.setNumThreads(1)
+    one_blas_thread()
     _JOB[:] = [job, counter]
 
 

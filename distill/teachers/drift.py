@@ -26,6 +26,7 @@ from distill.teachers.edges import Outline
 from distill.teachers.fit import Fit, approach, fit_bars, settle, surprise
 from distill.teachers.overlay import Bars, Overlay, Sweep
 from distill.teachers.warp import STRAIGHT, Bend, bend, skew
+from distill.threads import one_blas_thread
 
 _BELIEVABLE = 0.1, 0.06
 """Zoom and aspect that may be found: real labels that lie a little off their photos pull the numbers out of range."""
@@ -116,6 +117,12 @@ def find_drift(
     overlay = Overlay(photo, answer, scale_hw)
     if len(overlay.outline) < _LEAST:
         return None
+    with one_blas_thread():
+        return _found(overlay)
+
+
+def _found(overlay: Overlay) -> Evidence:
+    """The same, of an answer that has borders."""
     few, many = overlay.outline.thinned(_FEW), overlay.outline.thinned(_MANY)
     sweep = Sweep(overlay)
     rough = _best(overlay, few, [np.zeros(4), *sweep.best(overlay.outline, _CANDIDATES)], [])

@@ -1,0 +1,66 @@
+"""Small products are done by one thread of numpy's linear algebra, and everything else by as many as before."""
+
+from __future__ import annotations
+
+import multiprocessing
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+import scipy.linalg  # noqa: F401 - its library of linear algebra is one of those that are looked at
+from threadpoolctl import threadpool_info, threadpool_limits
+
+from distill.commands import workers
+from distill.teachers import drift
+from distill.threads import one_blas_thread
+
+
+def blas_threads() -> set[int]:
+    return {pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"}
+
+
+@pytest.fixture
+def two_threads() -> Iterator[None]:
+    with threadpool_limits(2, user_api="blas"):
+        yield
+
+
+@pytest.mark.usefixtures("two_threads")
+def test_there_is_one_inside_and_as_many_as_before_after_it() -> None:
+    assert blas_threads() == {2}
+    with pytest.raises(ValueError, match="whatever happens"), one_blas_thread():
+        assert blas_threads() == {1}
+        with one_blas_thread():
+            assert blas_threads() == {1}
+        assert blas_threads() == {1}
+        raise ValueError("whatever happens")
+    assert blas_threads() == {2}
+
+
+@pytest.mark.usefixtures("two_threads")
+def test_registration_uses_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = []
+    monkeypatch.setattr(drift, "bend", lambda *_: seen.append(blas_threads()))
+    picture = np.zeros((96, 128, 3), np.uint8)
+    picture[30:60, 40:90] = 255
+    assert drift.find_drift(picture, picture, (1.0, 1.0)) is not None
+    assert seen == [{1}] and blas_threads() == {2}
+
+
+def in_worker(queue: Any) -> None:
+    before = blas_threads()
+    workers._start_worker(None, None, multiprocessing.Value("q", 0), 0)
+    queue.put((before, blas_threads()))
+
+
+def test_a_worker_uses_one_for_good() -> None:
+    context = multiprocessing.get_context("spawn")
+    queue = context.Queue()
+    process = context.Process(target=in_worker, args=(queue,))
+    process.start()
+    before, after = queue.get(timeout=50)
+    process.join()
+    if before == {1}:
+        pytest.skip("it had no more than one to begin with")
+    assert after == {1}
