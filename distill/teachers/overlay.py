@@ -21,7 +21,7 @@ _MARGIN = 0.09
 _COARSE_PX = 280
 _TILE_PX = 32
 _PEAKS = 500
-"""Of all places, the best that are compared: each takes a hundred of its neighbours with it."""
+"""The highest of all zooms together that are gone through: each place of an outline is a peak at many zooms."""
 _APART = 0.012
 """Of the longer side: places that put the outline closer together than this are one."""
 
