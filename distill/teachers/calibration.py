@@ -21,6 +21,11 @@ from distill.tasks import Task
 PARTS = ("manifold", "registration", "structure", "geometry", "agreement", "sanity")
 """Share of colours that mean something and how clearly; place over the photo; borders shared with the photo; agreement
 with the other tasks; agreement of several answers; whether the answer holds anything at all."""
+WEIGHTS = {"manifold": 8.0, "registration": 4.0, "structure": 4.0, "geometry": 2.0, "agreement": 4.0, "sanity": 6.0}
+"""Before anything is learned: colours say most, then whether they say anything; a contradiction may be the other label's
+fault."""
+TYPICAL = 0.8
+"""A part that is not known counts as this much, before anything is learned."""
 MIN_LABELS = 8
 """From fewer labels nothing is learned: five weights and two curves would follow chance."""
 _KNOTS = 33
@@ -54,9 +59,9 @@ class TaskCalibration(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    weights: dict[str, float] = Field(default_factory=lambda: dict.fromkeys(PARTS, 4.0))
-    offset: float = -17.2
-    typical: dict[str, float] = Field(default_factory=lambda: dict.fromkeys(PARTS, 0.8))
+    weights: dict[str, float] = Field(default_factory=lambda: dict(WEIGHTS))
+    offset: float = 2 - TYPICAL * sum(WEIGHTS.values())
+    typical: dict[str, float] = Field(default_factory=lambda: dict.fromkeys(PARTS, TYPICAL))
     limit: float | None = None
     labels: int = 0
     expected: Curve = Curve()
@@ -77,7 +82,7 @@ class TaskCalibration(BaseModel):
 
 
 UNCALIBRATED = TaskCalibration()
-"""Equal weights: ranks labels; its scores are no probabilities."""
+"""Ranks labels; its scores are no probabilities."""
 
 
 class Calibration(BaseModel):
@@ -165,16 +170,17 @@ def _logistic(
     import scipy.optimize
 
     names = [name for name in PARTS if any(name in one for one in parts)]
+    usual = np.array([WEIGHTS[name] for name in names])
     typical = {name: float(np.mean([one[name] for one in parts if name in one])) for name in names}
     table = np.array([[one.get(name, typical[name]) for name in names] for one in parts])
     sign = np.where(good, 1.0, -1.0)
 
     def loss(solution: ndarray) -> float:
         signed = (table @ solution[:-1] + solution[-1]) * sign
-        # A weak pull toward equal weights of 4: forty labels cannot tell five weights apart.
-        return float(np.logaddexp(0, -signed).mean() + 0.002 * ((solution[:-1] - 4) ** 2).mean())
+        # A weak pull toward the usual weights: forty labels cannot tell five weights apart.
+        return float(np.logaddexp(0, -signed).mean() + 0.002 * ((solution[:-1] - usual) ** 2).mean())
 
-    start = np.array([4.0] * len(names) + [-3.5 * len(names)])
+    start = np.array([*usual, -0.9 * usual.sum()])
     bounds = [(0.0, 50.0)] * len(names) + [(-200.0, 200.0)]
     found = scipy.optimize.minimize(loss, start, bounds=bounds, method="L-BFGS-B").x
     return dict(zip(names, found[:-1].tolist(), strict=True)), float(found[-1]), typical

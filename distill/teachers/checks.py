@@ -12,7 +12,7 @@ from distill.labels import Label
 from distill.tasks import Task
 from distill.teachers.base import Lesson
 from distill.teachers.calibration import UNCALIBRATED, TaskCalibration
-from distill.teachers.quality import Quality, Shared, assess
+from distill.teachers.quality import Quality, Shared, assess, look
 from distill.teachers.register import EXACT, Placement
 
 
@@ -24,7 +24,7 @@ class Checks:
         register: Find drift between photo and answer; mend it, or reject the answer.
         min_quality: Labels of a task that score lower are rejected, in [0, 1].
         full_quality: Labels that score lower weigh less, in proportion.
-        calibrations: What the scores are worth; equal weights for a task that has none.
+        calibrations: What the scores are worth; the usual weights for a task that has none.
         specialists: Score labels of specialists, too, which lie over their photos by construction and are sure by their
             own word.
         memory: A folder that remembers where answers were found on their photos; None: nothing is remembered.
@@ -51,11 +51,14 @@ class Checks:
 def score_lesson(photo: Photo, lesson: Lesson, checks: Checks) -> None:
     """Score every label against the photo and the other labels; weigh down what is doubtful, drop what is too bad."""
     given, shared = dict(lesson.labels), Shared()
+    rules = {task: checks.calibrations.get(task, UNCALIBRATED) for task in given}
+    parts = {task: _seen(photo, label, lesson.records, shared) for task, label in given.items()}
+    trusts = {task: rules[task].score(parts[task]) for task in given}
     for task, label in given.items():
         records = [record for record in lesson.records if record["task"] == str(task)]
-        others = [other for name, other in given.items() if name is not task]
-        quality = _assessed(photo, label, records, others, checks, shared)
-        calibration = checks.calibrations.get(task, UNCALIBRATED)
+        others = [(other, trusts[name]) for name, other in given.items() if name is not task]
+        calibration = rules[task]
+        quality = assess(label, parts[task], others=others, calibration=calibration, shared=shared)
         expected = calibration.expected_error(quality.score)
         for record in records:
             record["quality"] = round(quality.score, 4)
@@ -73,19 +76,16 @@ def score_lesson(photo: Photo, lesson: Lesson, checks: Checks) -> None:
         lesson.labels[task] = replace(label, confidence=quality.pixels * weight)
 
 
-def _assessed(
-    photo: Photo, label: Label, records: list[dict[str, Any]], others: list[Label], checks: Checks, shared: Shared
-) -> Quality:
-    """The quality of a label, from what its records say about its answers."""
-    answers = [answer for record in records for answer in record.get("answers", [record])]
-    agreements = [record["agreement"] for record in records if "agreement" in record]
-    return assess(
+def _seen(photo: Photo, label: Label, records: list[dict[str, Any]], shared: Shared) -> dict[str, float]:
+    """What can be seen of a label alone, and from what its records say about its answers."""
+    own = [record for record in records if record["task"] == str(label.task)]
+    answers = [answer for record in own for answer in record.get("answers", [record])]
+    agreements = [record["agreement"] for record in own if "agreement" in record]
+    return look(
         label,
         photo.rgb,
         placements=[Placement(**answer["placement"]) for answer in answers if "placement" in answer] or [EXACT],
         agreement=sum(agreements) / len(agreements) if agreements else None,
-        others=others,
-        calibration=checks.calibrations.get(label.task, UNCALIBRATED),
         shared=shared,
     )
 

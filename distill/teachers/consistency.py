@@ -20,13 +20,17 @@ SLOPE_SIGMA_DEG = 25.0
 """Angle between painted normals and those of the painted depth at which agreement counts exp(-1/2)."""
 STEP = 0.03
 """A step of warped (or relative) depth over 3x3 pixels that counts as a border."""
+LEAST_PX = 20
+"""On fewer pixels nothing is compared."""
+BRIDGE_PX = 4
+"""Values reach this far into what is unknown: a gap of twice the width is a border, a wider one is a hole."""
 TURN = 0.6
 """A change of normals over 3x3 pixels, summed over the axes, that counts as a border: about 25 degrees."""
 
 
 def borders(label: Label) -> Bool[ndarray, "h w"]:
     """Where a label has a step, at the size of comparison."""
-    value, valid = _picked(label, comparison_size(label.size_hw))
+    value, valid = _bridged(*_picked(label, comparison_size(label.size_hw)))
     if label.task is Task.DEPTH:
         plain = np.asarray(warp_depth(value)) if label.gauge is Gauge.METRIC else value
         step = _range(plain.astype(np.float32)) > STEP
@@ -36,6 +40,20 @@ def borders(label: Label) -> Bool[ndarray, "h w"]:
         step = _range(value.astype(np.float32)) > 0
     known = cv2.erode(valid.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
     return np.asarray(step) & known
+
+
+def _bridged(value: ndarray, valid: Bool[ndarray, "h w"]) -> tuple[ndarray, Bool[ndarray, "h w"]]:
+    """A map and where it is known, with the values of the nearest known pixel in gaps.
+
+    Colours that blend where two areas meet say nothing, so most borders lie in such a gap.
+    """
+    if valid.all() or not valid.any():
+        return value, valid
+    distance, nearest = cv2.distanceTransformWithLabels(
+        (~valid).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_5, labelType=cv2.DIST_LABEL_PIXEL
+    )
+    # The pixels of distance 0 are numbered row by row, from 1.
+    return value[valid][nearest - 1], distance <= BRIDGE_PX
 
 
 def _range(values: Float[ndarray, "h w"]) -> Float[ndarray, "h w"]:
@@ -57,11 +75,35 @@ def compare(label: Label, other: Label) -> tuple[float, Float[ndarray, "h w"]] |
     if tasks == {Task.DEPTH, Task.SEMANTIC} and label.size_hw == other.size_hw:
         mine, theirs = borders(label), borders(other)
         semantic, depth_steps = (mine, theirs) if label.task is Task.SEMANTIC else (theirs, mine)
-        if depth_steps.sum() < 20:
+        if depth_steps.sum() < LEAST_PX:
             return None
         near = cv2.dilate(semantic.astype(np.uint8), np.ones((5, 5), np.uint8)) > 0
         return float(near[depth_steps].mean()), np.ones(mine.shape, np.float32)
+    if tasks == {Task.SEMANTIC, Task.INSTANCE}:
+        semantic, instances = (label, other) if label.task is Task.SEMANTIC else (other, label)
+        return _classes_agree(semantic, instances)
     return None
+
+
+def _classes_agree(semantic: Label, instances: Label) -> tuple[float, Float[ndarray, "h w"]] | None:
+    """How well the areas of classes that both were asked for match their instances: intersection over union.
+
+    None where neither painted any.
+    """
+    size_hw = comparison_size(semantic.size_hw)
+    (ids, known), (numbers, sure) = _picked(semantic, size_hw), _picked(instances, size_hw)
+    shared = [name for name in semantic.classes if name in instances.classes]
+    # 0 is every other class, and what no instance covers.
+    class_of_id, class_of_number = np.zeros(256, np.uint8), np.zeros(65536, np.uint8)
+    for place, name in enumerate(shared, start=1):
+        class_of_id[semantic.classes.index(name)] = place
+        class_of_number[[number for number, held in instances.instance_classes.items() if held == name]] = place
+    painted, counted = class_of_id[ids], class_of_number[numbers]
+    claimed = known & sure & ((painted > 0) | (counted > 0))
+    if claimed.sum() < LEAST_PX:
+        return None
+    differ = claimed & (painted != counted)
+    return 1 - float(differ.sum() / claimed.sum()), np.where(differ, np.float32(0.5), np.float32(1))
 
 
 def _slopes_agree(depth: Label, normals: Label) -> tuple[float, Float[ndarray, "h w"]] | None:

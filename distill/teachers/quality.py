@@ -1,7 +1,7 @@
 """How good a label is, for the whole picture and for each pixel, from what can be seen without the truth.
 
-Every part lies in [0, 1], 1 is good; `assess` measures them, and a calibration turns them into the chance that the
-label is good.
+Every part lies in [0, 1], 1 is good: `look` sees what the label and its photo show, `assess` adds what the other tasks
+say, and a calibration turns the parts into the chance that the label is good.
 """
 
 from __future__ import annotations
@@ -18,12 +18,15 @@ from numpy import ndarray
 from distill.labels import Label, is_far
 from distill.tasks import Gauge, Task
 from distill.teachers.calibration import UNCALIBRATED, TaskCalibration
-from distill.teachers.consistency import borders, compare, comparison_size
+from distill.teachers.consistency import LEAST_PX, borders, compare, comparison_size
+from distill.teachers.decoders.palette import BACKGROUND
 from distill.teachers.edges import edge_field
 from distill.teachers.register import EXACT, Placement
 
 RESIDUAL_PX = 2.0
 """A residual of this many pixels halves the registration part."""
+AREA = 0.04
+"""What is as wide as this share of the longer side is an area; what is narrower is specks and seams."""
 PHOTO_EDGE = 0.08
 """Strength from which the photo counts as having an edge."""
 
@@ -67,25 +70,21 @@ class Shared:
         return self._compared[pair]
 
 
-def assess(
+def look(
     label: Label,
     photo_rgb: UInt8[ndarray, "h w 3"],
     *,
     placements: Sequence[Placement] = (EXACT,),
     agreement: float | None = None,
-    others: Sequence[Label] = (),
-    calibration: TaskCalibration = UNCALIBRATED,
     shared: Shared | None = None,
-) -> Quality:
-    """The quality of a label that lies over its photo.
+) -> dict[str, float]:
+    """What can be seen of a label beside its photo alone: every part but geometry, each in [0, 1].
 
     Args:
         label: Placed over the photo.
         photo_rgb: The photo.
         placements: How each of its answers was mended.
         agreement: Of its answers, in [0, 1]; None when there was only one.
-        others: Labels of other tasks about the same photo, for comparison.
-        calibration: Weights of the parts, and what a pixel's confidence was worth.
         shared: What was measured for the other labels of the same photo already.
     """
     shared = shared or Shared()
@@ -97,12 +96,37 @@ def assess(
     }
     if agreement is not None:
         parts["agreement"] = agreement
+    return parts
+
+
+def assess(
+    label: Label,
+    parts: Mapping[str, float],
+    *,
+    others: Sequence[tuple[Label, float]] = (),
+    calibration: TaskCalibration = UNCALIBRATED,
+    shared: Shared | None = None,
+) -> Quality:
+    """The quality of a label, from what was seen of it and from what the other labels say.
+
+    Args:
+        label: Placed over the photo.
+        parts: As `look` found them.
+        others: Labels of other tasks about the same photo, and how far each can be trusted, in [0, 1]: where two
+            contradict each other, the blame is on the label as far as the other one is right.
+        calibration: Weights of the parts, and what a pixel's confidence was worth.
+        shared: What was measured for the other labels of the same photo already.
+    """
+    shared = shared or Shared()
     pixels = label.confidence
-    compared = [found for other in others if (found := shared.compare(label, other)) is not None]
-    if compared:
-        parts["geometry"] = float(np.mean([part for part, _ in compared]))
-        for _, pixel in compared:
-            pixels = pixels * cv2.resize(pixel, label.size_hw[::-1], interpolation=cv2.INTER_LINEAR)
+    agreed: list[float] = []
+    for other, trust in others:
+        found = shared.compare(label, other)
+        if found is not None:
+            agreed.append(1 - trust * (1 - found[0]))
+            pixel = cv2.resize(found[1], label.size_hw[::-1], interpolation=cv2.INTER_LINEAR)
+            pixels = pixels * (1 - np.float32(trust) * (1 - pixel))
+    parts = {**parts, "geometry": float(np.mean(agreed))} if agreed else parts
     return Quality(calibration.score(parts), parts, calibration.trust(pixels) * label.valid)
 
 
@@ -124,7 +148,22 @@ def _registration(placement: Placement) -> float:
 
 def _manifold(label: Label) -> float:
     """Share of pixels that say something, times how clearly they do."""
-    return label.share_valid * float(label.confidence[label.valid].mean()) if label.valid.any() else 0.0
+    if not label.valid.any():
+        return 0.0
+    share = label.share_valid
+    if label.task is Task.NORMALS:
+        share /= max(share, 1 - float(_areas(~label.valid).mean()))  # sky has no normals
+    return share * float(label.confidence[label.valid].mean())
+
+
+def _areas(mask: Bool[ndarray, "h w"]) -> Bool[ndarray, "h w"]:
+    """The mask without whatever is narrower than `AREA` of the picture's longer side."""
+    size_hw = comparison_size(mask.shape)
+    small = cv2.resize(mask.astype(np.uint8), size_hw[::-1], interpolation=cv2.INTER_NEAREST)
+    side = round(AREA * max(size_hw))
+    padded = cv2.copyMakeBorder(small, side, side, side, side, cv2.BORDER_REPLICATE)
+    opened = cv2.morphologyEx(padded, cv2.MORPH_OPEN, np.ones((side, side), np.uint8))
+    return opened[side:-side, side:-side] > 0
 
 
 def _sanity(label: Label) -> float:
@@ -137,14 +176,19 @@ def _sanity(label: Label) -> float:
     if label.task is Task.NORMALS:
         spread = 1 - float(np.linalg.norm(label.value[label.valid].mean(axis=0)))
         return float(np.clip(spread / 0.05, 0, 1))
-    counts = np.bincount(label.value[label.valid].astype(np.int64))
+    counts = np.bincount(label.value[label.valid].astype(np.int64), minlength=len(label.classes))
+    if label.task is Task.REFERRING:
+        # Whoever refers to a thing sees it: one that is not painted was missed, or painted as another one.
+        least = 1e-4 * label.valid.size
+        found = [counts[number] > least for number, name in enumerate(label.classes) if name != BACKGROUND]
+        return float(np.mean(found)) if found else 1.0
     return 1.0 if np.count_nonzero(counts > 1e-4 * label.valid.size) > 1 else 0.3
 
 
 def _structure(label: Label, edges: Bool[ndarray, "h w"]) -> float:
     """The share of the label's borders that run along an edge of the photo, within a pixel or two."""
     border = borders(label)
-    if border.sum() < 20:
+    if border.sum() < LEAST_PX:
         return 0.5  # nothing to compare
     # Chance level is what the photo's edges cover anyway.
     chance, shared = float(edges.mean()), float(edges[border].mean())

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import cv2
 import numpy as np
 import pytest
@@ -10,9 +12,9 @@ from distill.errors import DistillError
 from distill.labels import Label
 from distill.tasks import IGNORE_SEMANTIC, Gauge, Task
 from distill.teachers.calibration import PARTS, UNCALIBRATED, Curve, TaskCalibration, calibrate
-from distill.teachers.consistency import normals_of_depth
-from distill.teachers.quality import assess
-from distill.teachers.register import Placement
+from distill.teachers.consistency import borders, compare, normals_of_depth
+from distill.teachers.quality import Quality, assess, look
+from distill.teachers.register import EXACT, Placement
 
 SIZE_HW = (192, 256)
 
@@ -20,6 +22,12 @@ SIZE_HW = (192, 256)
 def whole(task: Task, value: np.ndarray, confidence: float = 1.0, gauge: Gauge | None = None) -> Label:
     valid = np.ones(value.shape[:2], bool)
     return Label(task, value, valid, np.full(valid.shape, confidence, np.float32), gauge, tuple("abcdef"))
+
+
+def seen(
+    label: Label, photo: np.ndarray, others: tuple[tuple[Label, float], ...] = (), placement: Placement = EXACT
+) -> Quality:
+    return assess(label, look(label, photo, placements=[placement]), others=others)
 
 
 def room(tilt: float = 0.0) -> np.ndarray:
@@ -57,42 +65,111 @@ def test_slopes_of_a_room_are_its_normals() -> None:
 def test_painted_normals_that_fit_the_depth_score_higher() -> None:
     depth = whole(Task.DEPTH, room(), gauge=Gauge.METRIC)
     photo = photo_of((room() < 4.999).astype(np.uint8) * 3)
-    good = assess(whole(Task.NORMALS, room_normals()), photo, others=[depth])
-    turned = assess(whole(Task.NORMALS, room_normals()[..., [1, 0, 2]].copy()), photo, others=[depth])
+    good = seen(whole(Task.NORMALS, room_normals()), photo, ((depth, 1.0),))
+    turned = seen(whole(Task.NORMALS, room_normals()[..., [1, 0, 2]].copy()), photo, ((depth, 1.0),))
     assert good.parts["geometry"] > 0.9
     assert turned.parts["geometry"] < good.parts["geometry"] - 0.1
     assert turned.score < good.score
     assert turned.pixels.mean() < good.pixels.mean()
 
 
+def test_the_blame_for_a_contradiction_is_on_the_label_as_far_as_the_other_one_is_right() -> None:
+    depth = whole(Task.DEPTH, room(), gauge=Gauge.METRIC)
+    turned = whole(Task.NORMALS, room_normals()[..., [1, 0, 2]].copy())
+    blamed, halved, spared = (seen(turned, photo_of(blocks()), ((depth, trust),)) for trust in (1.0, 0.5, 0.0))
+    assert blamed.parts["geometry"] < halved.parts["geometry"] < spared.parts["geometry"] == 1
+    assert blamed.pixels.mean() < halved.pixels.mean() < spared.pixels.mean()
+    np.testing.assert_array_equal(spared.pixels, turned.confidence)
+
+
 def test_relative_depth_is_not_compared_with_normals() -> None:
     depth = whole(Task.DEPTH, room() / 10, gauge=Gauge.AFFINE_INVARIANT_DEPTH)
-    parts = assess(whole(Task.NORMALS, room_normals()), photo_of(blocks()), others=[depth]).parts
+    parts = seen(whole(Task.NORMALS, room_normals()), photo_of(blocks()), ((depth, 1.0),)).parts
     assert "geometry" not in parts
 
 
 def test_borders_that_the_photo_shows_score_higher() -> None:
     ids = blocks()
     photo = photo_of(ids)
-    right = assess(whole(Task.SEMANTIC, ids), photo)
-    shifted = assess(whole(Task.SEMANTIC, np.roll(ids, (14, 17), (0, 1))), photo)
+    right = seen(whole(Task.SEMANTIC, ids), photo)
+    shifted = seen(whole(Task.SEMANTIC, np.roll(ids, (14, 17), (0, 1))), photo)
     assert right.parts["structure"] > 0.9
     assert shifted.parts["structure"] < 0.5
     assert shifted.score < right.score
 
 
+@pytest.mark.parametrize("task", [Task.DEPTH, Task.NORMALS, Task.SEMANTIC])
+def test_borders_lie_in_the_gap_that_blended_colours_leave(task: Task) -> None:
+    left = np.arange(SIZE_HW[1]) < 100
+    value = {
+        Task.DEPTH: np.where(left, 2.0, 6.0).astype(np.float32),
+        Task.NORMALS: np.where(left[:, None], (0, 1, 0), (0, 0, 1)).astype(np.float32),
+        Task.SEMANTIC: left.astype(np.uint8),
+    }[task]
+    label = whole(task, np.tile(value, (SIZE_HW[0],) + (1,) * value.ndim), gauge=Gauge.METRIC)
+    label.valid[:, 97:103] = False
+    label.valid[:, 200:] = False  # a hole, and no border
+    found = np.flatnonzero(borders(label).any(axis=0))
+    assert found.size and found.min() >= 98 and found.max() <= 101
+
+
+def test_sky_without_normals_is_no_fault() -> None:
+    value, ids = room_normals(), (room() < 4.999).astype(np.uint8)
+    sky, specks = whole(Task.NORMALS, value), whole(Task.NORMALS, value)
+    sky.valid[:80] = False
+    specks.valid[:] = np.random.default_rng(0).random(SIZE_HW) > 80 / SIZE_HW[0]
+    for label in (sky, specks):
+        label.confidence[~label.valid] = 0
+    assert seen(sky, photo_of(ids)).parts["manifold"] == pytest.approx(1.0)
+    assert seen(specks, photo_of(ids)).parts["manifold"] < 0.65
+
+
+def test_a_thing_that_was_referred_to_and_not_painted_lowers_the_score() -> None:
+    ids = np.full(SIZE_HW, 2, np.uint8)
+    ids[20:90, 30:100] = 0
+    both = ids.copy()
+    both[100:160, 150:230] = 1
+    classes = ("the left box", "the right box", "background")
+    found, missed = (replace(whole(Task.REFERRING, value), classes=classes) for value in (both, ids))
+    assert seen(found, photo_of(both)).parts["sanity"] == 1
+    assert seen(missed, photo_of(both)).parts["sanity"] == 0.5
+    assert seen(missed, photo_of(both)).score < seen(found, photo_of(both)).score
+
+
+def test_classes_are_held_against_the_instances_of_the_same_names() -> None:
+    ids = np.zeros(SIZE_HW, np.uint8)
+    ids[20:90, 30:100], ids[100:160, 150:230] = 1, 2
+    classes = ("wall", "box", "ball")
+    semantic = replace(whole(Task.SEMANTIC, ids), classes=classes)
+    swapped = replace(whole(Task.SEMANTIC, np.array([0, 2, 1], np.uint8)[ids]), classes=classes)
+    numbers = np.where(ids == 1, 7, np.where(ids == 2, 3, 0)).astype(np.uint16)
+    instances = replace(
+        whole(Task.INSTANCE, numbers), classes=("ball", "box", "lamp"), instance_classes={7: "box", 3: "ball"}
+    )
+    agreed, everywhere = compare(semantic, instances) or (0, np.zeros(1))
+    assert agreed == 1
+    assert everywhere.min() == 1
+    assert (compare(instances, swapped) or (1,))[0] == 0
+    half = replace(semantic, value=np.where(ids == 2, 0, ids).astype(np.uint8))
+    part, pixels = compare(half, instances) or (0, np.zeros(1))
+    assert part == pytest.approx(70 * 70 / (70 * 70 + 60 * 80))
+    np.testing.assert_array_equal(pixels < 1, ids == 2)
+    others = replace(instances, classes=("lamp",), instance_classes={7: "lamp"})
+    assert compare(semantic, others) is None
+
+
 def test_doubtful_colours_lower_the_score() -> None:
     ids = blocks()
     photo = photo_of(ids)
-    clear, dim = (assess(whole(Task.SEMANTIC, ids, confidence), photo) for confidence in (1.0, 0.4))
+    clear, dim = (seen(whole(Task.SEMANTIC, ids, confidence), photo) for confidence in (1.0, 0.4))
     assert dim.score < clear.score
 
 
 def test_a_rejected_placement_lowers_the_score() -> None:
     ids = blocks()
-    lost = assess(whole(Task.SEMANTIC, ids), photo_of(ids), placements=[Placement(accepted=False)])
+    lost = seen(whole(Task.SEMANTIC, ids), photo_of(ids), placement=Placement(accepted=False))
     assert lost.parts["registration"] == 0
-    assert lost.score < assess(whole(Task.SEMANTIC, ids), photo_of(ids)).score
+    assert lost.score < seen(whole(Task.SEMANTIC, ids), photo_of(ids)).score
 
 
 @pytest.mark.parametrize("task", [Task.DEPTH, Task.NORMALS, Task.SEMANTIC])
@@ -104,7 +181,7 @@ def test_an_answer_that_says_nothing_scores_nothing(task: Task) -> None:
     }[task]
     gauge = Gauge.METRIC if task is Task.DEPTH else None
     label = Label(task, value, np.zeros(SIZE_HW, bool), np.zeros(SIZE_HW, np.float32), gauge)
-    quality = assess(label, photo_of(blocks()))
+    quality = seen(label, photo_of(blocks()))
     assert quality.parts["manifold"] == quality.parts["sanity"] == 0
     assert quality.score < 0.1
 
@@ -117,7 +194,7 @@ def test_the_same_everywhere_is_not_sane(task: Task) -> None:
         else np.tile(np.array([0, 0, 1], np.float32), (*SIZE_HW, 1))
     )
     gauge = Gauge.METRIC if task is Task.DEPTH else None
-    assert assess(whole(task, flat, gauge=gauge), photo_of(blocks())).parts["sanity"] < 0.05
+    assert seen(whole(task, flat, gauge=gauge), photo_of(blocks())).parts["sanity"] < 0.05
 
 
 def test_calibration_learns_which_part_matters() -> None:
