@@ -174,21 +174,22 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path)
     parser.add_argument("--scenes", type=int, default=160)
+    parser.add_argument("--first", type=int, default=0, help="number of the first scene")
     parser.add_argument("--size", type=int, nargs=2, default=(288, 384))
     given = parser.parse_args()
     recipe = SyntheticRecipe(size_hw=tuple(given.size), tasks=tuple(Task), first=0)
     seen: dict[Task, Seen] = defaultdict(Seen)
-    for index in range(given.scenes):
+    for index in range(given.first, given.first + given.scenes):
         look(index, recipe, seen)
-    rows = [row_of(task, seen[task], given.scenes // 2) for task in Task if task in seen]
+    rows = [row_of(task, seen[task], given.first + given.scenes // 2) for task in Task if task in seen]
     columns = ["task", "held-out labels", "bad", "rejected", "bad"]
     for name in ("plain", "calibrated"):
         columns += [f"AUROC {name}", f"labels only {name}", f"rank correlation {name}"]
     columns += ["pixel confidence off by", "calibrated", "weights"]
     limits = ", ".join(f"{task} {error:g}" for task, error in BAD.items())
     notes = (
-        f"{given.scenes} scenes of {given.size[1]}x{given.size[0]} px, the second half held out; a label is bad from "
-        f"{limits}. AUROC counts answers that registration rejected as scored 0; 'labels only' leaves them out."
+        f"{given.scenes} scenes of {given.size[1]}x{given.size[0]} px from number {given.first} on, the second half held "
+        f"out; a label is bad from {limits}. AUROC counts answers that registration rejected as scored 0; 'labels only' leaves them out."
     )
     results_page("Quality scores against true errors", notes, [Table(columns, rows)], given.out)
 
