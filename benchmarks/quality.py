@@ -188,8 +188,9 @@ def main() -> None:
     columns += ["pixel confidence off by", "calibrated", "weights"]
     limits = ", ".join(f"{task} {error:g}" for task, error in BAD.items())
     notes = (
-        f"{given.scenes} scenes of {given.size[1]}x{given.size[0]} px from number {given.first} on, the second half held "
-        f"out; a label is bad from {limits}. AUROC counts answers that registration rejected as scored 0; 'labels only' leaves them out."
+        f"{given.scenes} scenes of {given.size[1]}x{given.size[0]} px from number {given.first} on, the second half "
+        f"held out; a label is bad from {limits}. AUROC counts answers that registration rejected as scored 0; 'labels "
+        "only' leaves them out."
     )
     results_page("Quality scores against true errors", notes, [Table(columns, rows)], given.out)
 
