@@ -237,24 +237,34 @@ def strangers(cases: list[Case], step: int) -> Iterator[tuple[Case, np.ndarray]]
                 break
 
 
-def spoiled(case: Case, number: int) -> tuple[str, np.ndarray]:
-    """The answer, moved as no shift, zoom or aspect can mend."""
-    height, width = case.painted.shape[:2]
+def spoilers(size_hw: tuple[int, int]) -> dict[str, np.ndarray]:
+    """(2, 3) matrices that move an answer as no shift, zoom or aspect can mend."""
+    height, width = size_hw
     middle = width / 2, height / 2
-    kind = ("turned by 8 degrees", "sheared by 12 %", "bent by 25 px", "mirrored", "zoomed by 1.4")[number % 5]
-    matrix = cv2.getRotationMatrix2D(middle, 8, 1.0)
-    if kind.startswith("sheared"):
-        matrix = np.array([[1, 0.12, -0.12 * middle[1]], [0, 1, 0]])
-    elif kind.startswith("zoomed"):
-        matrix = cv2.getRotationMatrix2D(middle, 0, 1.4)
-    elif kind == "mirrored":
-        return kind, np.ascontiguousarray(case.painted[:, ::-1])
-    elif kind.startswith("bent"):
-        rows, columns = np.mgrid[:height, :width].astype(np.float32)
-        bend = np.float32(25) * np.sin(columns / width * 9, dtype=np.float32)
-        side = np.float32(25) * np.sin(rows / height * 9, dtype=np.float32)
-        return kind, cv2.remap(case.painted, columns + side, rows + bend, cv2.INTER_NEAREST, borderMode=1)
-    return kind, cv2.warpAffine(case.painted, matrix, (width, height), flags=cv2.INTER_NEAREST, borderMode=1)
+    found = {f"turned by {degrees} degrees": cv2.getRotationMatrix2D(middle, degrees, 1.0) for degrees in (4, 8)}
+    for shear in (0.08, 0.12):
+        found[f"sheared by {shear:.0%}"] = np.array([[1, shear, -shear * middle[1]], [0, 1, 0]])
+    for zoom in (1.25, 1.4):
+        found[f"zoomed by {zoom}"] = cv2.getRotationMatrix2D(middle, 0, zoom)
+    return found
+
+
+def bent(painted: np.ndarray) -> np.ndarray:
+    """The answer, drawn out of place by waves of 25 px."""
+    height, width = painted.shape[:2]
+    rows, columns = np.mgrid[:height, :width].astype(np.float32)
+    down = np.float32(25) * np.sin(columns / width * 9, dtype=np.float32)
+    side = np.float32(25) * np.sin(rows / height * 9, dtype=np.float32)
+    return cv2.remap(painted, columns + side, rows + down, cv2.INTER_NEAREST, borderMode=1)
+
+
+def spoiled(painted: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
+    """The answer, moved in every way that cannot be mended."""
+    yield "mirrored", np.ascontiguousarray(painted[:, ::-1])
+    yield "bent by 25 px", bent(painted)
+    size_wh = painted.shape[1], painted.shape[0]
+    for how, matrix in spoilers(painted.shape[:2]).items():
+        yield how, cv2.warpAffine(painted, matrix, size_wh, flags=cv2.INTER_NEAREST, borderMode=1)
 
 
 def rejections(groups: dict[str, list[Case]], most: int) -> Table:
@@ -265,12 +275,16 @@ def rejections(groups: dict[str, list[Case]], most: int) -> Table:
         rows.append([f"{kind}, another photo", len(pairs), f"{np.mean(refused):.1%}"])
         print(rows[-1], flush=True)
     dense = ("depth", "normals", "semantic")
-    cases = [case for kind, cases in groups.items() if kind.endswith(dense) for case in cases[:most]]
+    cases = [case for kind, cases in groups.items() if kind.endswith(dense) for case in cases[: most // 2]]
     broken = defaultdict(list)
-    for number, case in enumerate(cases):
-        how, painted = spoiled(case, number)
-        broken[how].append(not placed(case.photo, painted, case.canvas).accepted)
-    rows += [[how, len(refused), f"{np.mean(refused):.1%}"] for how, refused in broken.items()]
+    for case in cases:
+        for how, painted in spoiled(case.painted):
+            broken[how].append((case.kind, not placed(case.photo, painted, case.canvas).accepted))
+    for how, refused in broken.items():
+        print(
+            how, {kind: f"{np.mean([no for of, no in refused if of == kind]):.0%}" for kind, _ in refused}, flush=True
+        )
+        rows.append([how, len(refused), f"{np.mean([no for _, no in refused]):.1%}"])
     return Table(["answers that cannot be mended", "count", "rejected"], rows)
 
 

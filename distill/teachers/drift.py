@@ -23,9 +23,9 @@ from numpy import ndarray
 from scipy.spatial import cKDTree
 
 from distill.teachers.edges import Outline
-from distill.teachers.fit import Fit, approach, fit_bars, settle, surprise
+from distill.teachers.fit import CHANCE, Fit, approach, fit_bars, settle, surprise
 from distill.teachers.overlay import Bars, Overlay, Sweep
-from distill.teachers.warp import STRAIGHT, Bend, bend, skew
+from distill.teachers.warp import NO_WARP, STRAIGHT, Bend, Warp, bend, skew, warp
 from distill.threads import one_blas_thread
 
 _BELIEVABLE = 0.1, 0.06
@@ -42,8 +42,9 @@ _SAME_SHARE, _SYMMETRIC = 0.006, 0.7
 symmetric."""
 PX_PER_NAT = 15.0
 """Borders of this length count as one observation: neighbouring points err together."""
-CHANCE = -1.0
-"""Agreement of an answer that lies 10 px or more off: real pairs drawn off on purpose had -0.9 to -1.05."""
+_CLEAR = 0.1
+"""Close agreement of answers that need no other explanation than their drift: half of all right ones, that no answer
+moved in any other way reached but by borders that are too few to judge by."""
 _BARS_PREFERRED = 0.25
 """So much less agreement than at the best place is accepted where bars say that the photo ends: labels may lie off."""
 
@@ -85,6 +86,7 @@ class Evidence:
         barred: Whether bars in the answer said where the photo ends.
         skew: How far the answer seems sheared or turned besides, as a share of its size.
         bend: How far parts of it seem to have moved by themselves.
+        warp: How much better it fits turned, sheared, enlarged or shrunk.
     """
 
     drift: Drift
@@ -97,6 +99,7 @@ class Evidence:
     barred: bool
     skew: float = 0.0
     bend: Bend = STRAIGHT
+    warp: Warp = NO_WARP
 
     @property
     def margin(self) -> float:
@@ -153,6 +156,7 @@ def _found(overlay: Overlay) -> Evidence:
         bool(bars),
         skew(overlay, few, fit.pull),
         bend(overlay, few, fit.pull),
+        warp(overlay, sweep, rough, _FEW) if fit.agreement < _CLEAR else NO_WARP,
     )
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
-from jaxtyping import Bool, Complex, Float, UInt8
+from jaxtyping import Bool, Complex, Float, Shaped, UInt8
 from numpy import ndarray
 
 _BLUR_PX = 1.2
@@ -45,8 +45,16 @@ class Outline:
         """At most this many of the points, evenly along the rows: dice leave gaps."""
         if len(self) <= count:
             return self
-        picked = np.arange(count) * len(self) // count
-        return Outline(self.place[picked], self.normal[picked], self.weight[picked])
+        return self.picked(np.arange(count) * len(self) // count)
+
+    def picked(self, which: Shaped[ndarray, " m"]) -> Outline:
+        """Some of the points, by number or by mask."""
+        return Outline(self.place[which], self.normal[which], self.weight[which])
+
+    def mapped(self, matrix: Float[ndarray, "2 2"]) -> Outline:
+        """The outline of the answer turned, sheared or enlarged about its centre."""
+        normal = self.normal @ np.linalg.inv(matrix)
+        return Outline(self.place @ matrix.T, normal / np.linalg.norm(normal, axis=1, keepdims=True), self.weight)
 
     def mirrored(self, sign: tuple[int, int]) -> Outline:
         """The outline of the answer turned over: -1 where an axis changes its direction."""

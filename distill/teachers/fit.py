@@ -11,7 +11,9 @@ from numpy import ndarray
 from distill.teachers.edges import Outline
 from distill.teachers.overlay import Bars, Overlay
 
-_CHANCE = 0.15
+CHANCE = -1.0
+"""Agreement of an answer that lies 10 px or more off: real pairs drawn off on purpose had -0.9 to -1.05."""
+_EVERYWHERE = 0.15
 """Edge strength that is everywhere; weaker edges than this are noise, or haze at a horizon."""
 _PRIOR = 4.0
 """Weight of what is known beforehand: points are worth this many times less than their number and their reach say,
@@ -100,7 +102,7 @@ def clearness(
 ) -> Float[ndarray, "n m"]:
     """How much clearer the photo's edges are than all that lies within reach of a point: 1 is chance."""
     profile = overlay.profiles(points, pull, level, offsets_px)
-    return profile / (profile.mean(axis=1, keepdims=True) + np.float32(_CHANCE))
+    return profile / (profile.mean(axis=1, keepdims=True) + np.float32(_EVERYWHERE))
 
 
 def _unmended(

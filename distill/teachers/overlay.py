@@ -139,6 +139,35 @@ class Sweep:
         Two places are one where they put the outline nearly at the same place: of a small thing in a corner, a zoom and
         a shift say the same.
         """
+        found, scales = self._totals(points)
+        shifts = np.arange(-self._shifts_px, self._shifts_px + 1)
+        # A small thing has the same few places at every zoom: all peaks, and not the highest of each zoom alone.
+        peaks = np.nonzero(found == maximum_filter(found, size=(1, 3, 3)))
+        first = np.argsort(-found[peaks], kind="stable")[:_PEAKS]
+        zoom, down, right = (numbers[first] for numbers in peaks)
+        places = np.column_stack([shifts[down] * self._step, shifts[right] * self._step, scales[zoom]])
+        places = places.astype(np.float64)
+        low, high = np.quantile(points.place, (0.02, 0.98), axis=0)
+        apart_px, kept = _APART * max(self._overlay.size_hw), list[ndarray]()
+        for place in places:
+            less = [place - other for other in kept]
+            if all(max(np.abs(d[:2] + d[2:] * corner).max() for corner in (low, high)) > apart_px for d in less):
+                kept.append(place)
+            if len(kept) == count:
+                break
+        return kept
+
+    def best_one(self, points: Outline) -> tuple[float, Float[ndarray, " 4"]]:
+        """(share of the outline that lies on edges of the photo, the best place), without a look at others."""
+        found, scales = self._totals(points)
+        zoom, down, right = np.unravel_index(int(found.argmax()), found.shape)
+        shift = [(int(i) - self._shifts_px) * self._step for i in (down, right)]
+        return float(found.max()) / max(1.0, float(np.abs(self._drawn(points)).sum())), np.array(
+            [*shift, *scales[zoom]]
+        )
+
+    def _totals(self, points: Outline) -> tuple[Float[ndarray, "n s s"], Float[ndarray, "n 2"]]:
+        """(how much of the outline lies on edges of the photo, at every zoom and shift; the zooms, tall and wide)."""
         reach, shifts = self._reach_px, np.arange(-self._shifts_px, self._shifts_px + 1)
         surfaces = self._surfaces(points).reshape(*self._grid_hw, 2 * reach + 1, 2 * reach + 1)
         totals, scales = [], []
@@ -151,33 +180,22 @@ class Sweep:
                 columns = np.clip(reach + np.rint(wide * self._centres[1]).astype(int)[:, None] + shifts, 0, 2 * reach)
                 totals.append(bands[:, right_first, columns].sum(axis=1))
                 scales.append((tall, wide))
-        found = np.stack(totals)
-        # A small thing has the same few places at every zoom: all peaks, and not the highest of each zoom alone.
-        peaks = np.nonzero(found == maximum_filter(found, size=(1, 3, 3)))
-        first = np.argsort(-found[peaks], kind="stable")[:_PEAKS]
-        zoom, down, right = (numbers[first] for numbers in peaks)
-        places = np.column_stack([shifts[down] * self._step, shifts[right] * self._step, np.array(scales)[zoom]])
-        places = places.astype(np.float64)
-        low, high = np.quantile(points.place, (0.02, 0.98), axis=0)
-        apart_px, kept = _APART * max(self._overlay.size_hw), list[ndarray]()
-        for place in places:
-            less = [place - other for other in kept]
-            if all(max(np.abs(d[:2] + d[2:] * corner).max() for corner in (low, high)) > apart_px for d in less):
-                kept.append(place)
-            if len(kept) == count:
-                break
-        return kept
+        return np.stack(totals), np.array(scales)
 
     def _surfaces(self, points: Outline) -> Float[ndarray, "n s s"]:
         """The correlation of each tile of the outline with the photo, over all moves within reach."""
-        cells = np.floor((points.place + np.array(self._overlay.size_hw) / 2) / self._step).astype(int)
-        rows, columns = (np.clip(cells[:, i], 0, self._size_hw[i] - 1) for i in (0, 1))
-        drawn = np.zeros(self._size_hw, np.complex64)
-        np.add.at(drawn, (rows, columns), (points.weight * points.direction).astype(np.complex64))
-        # Saturates: a pixel of this size holds one border, however many points lie on it.
-        drawn /= np.abs(drawn) + np.float32(0.25 * self._step)
+        drawn = self._drawn(points)
         sought = np.zeros((len(self._tiles), *self._padded), np.complex64)
         for number, (top, bottom, left, right) in enumerate(self._tiles):
             sought[number, : bottom - top, : right - left] = drawn[top:bottom, left:right]
         surfaces = scipy.fft.ifft2(self._spectrum * np.conj(scipy.fft.fft2(sought))).real
         return np.ascontiguousarray(surfaces[:, : 2 * self._reach_px + 1, : 2 * self._reach_px + 1])
+
+    def _drawn(self, points: Outline) -> Complex[ndarray, "h w"]:
+        """The outline at the size of the sweep."""
+        cells = np.floor((points.place + np.array(self._overlay.size_hw) / 2) / self._step).astype(int)
+        rows, columns = (np.clip(cells[:, i], 0, self._size_hw[i] - 1) for i in (0, 1))
+        drawn = np.zeros(self._size_hw, np.complex64)
+        np.add.at(drawn, (rows, columns), (points.weight * points.direction).astype(np.complex64))
+        # Saturates: a pixel of this size holds one border, however many points lie on it.
+        return drawn / (np.abs(drawn) + np.float32(0.25 * self._step))

@@ -15,9 +15,10 @@ from numpy import ndarray
 from distill.errors import UsageError
 from distill.labels import Label
 from distill.tasks import IGNORE_INSTANCE, IGNORE_SEMANTIC, Task
-from distill.teachers.drift import CHANCE, PX_PER_NAT, Evidence, find_drift
+from distill.teachers.drift import PX_PER_NAT, Evidence, find_drift
+from distill.teachers.fit import CHANCE
 
-METHOD = 6
+METHOD = 7
 """Raised whenever `estimate` would find something else: what an older method found is then looked for again."""
 CANVASES = ("cover", "stretch", "contain")
 
@@ -96,6 +97,10 @@ BENT_PX, BENT_GAIN = 8.0, 0.16
 right answers about real photos gained up to 0.16 (labels of a camera beside the photo's own, 13 px) and synthetic ones
 0.12; answers bent by 15 to 30 px gained 0.15 to 0.6, but labels of street scenes 0.05 to 0.15."""
 BENT = "it is bent, which no shift, zoom or aspect mends"
+WARP_GAIN, TURN_NATS, ZOOM_NATS = 0.04, 4.0, 8.0
+"""An answer that fits this much better turned, sheared or zoomed is no drifted one, each 15 px of border counted as one
+observation: right answers about real photos gained 0.04 at most, moved ones 0.05 to 1. A box whose faces show a pattern
+fits that pattern at another zoom (0.1 at 770 px, 5 nats)."""
 TOO_FAR = "it would have to be stretched more than a drift does"
 
 
@@ -127,7 +132,12 @@ def judge(evidence: Evidence | None, size_hw: tuple[int, int]) -> Placement:
     reason = "" if score >= 0.5 else NOT_OVER_PHOTO
     if not (evidence.barred or drift.allowed):
         reason = TOO_FAR
-    if evidence.bend.moved_px > BENT_PX and evidence.bend.gain > BENT_GAIN and evidence.border_px > SHORT_PX:
+    least_nats = ZOOM_NATS if evidence.warp.zoomed else TURN_NATS
+    if evidence.warp.gain > max(WARP_GAIN, least_nats * PX_PER_NAT / evidence.border_px):
+        reason = TOO_FAR if evidence.warp.zoomed else SKEWED
+    bent = evidence.bend.moved_px > BENT_PX and evidence.bend.gain > BENT_GAIN and evidence.border_px > SHORT_PX
+    # Waves can draw a turn or a zoom, too, and a little more.
+    if bent and (not reason or evidence.bend.gain > 2 * evidence.warp.gain):
         reason = BENT
     if evidence.skew > MOST_SKEW and evidence.border_px > SHORT_PX:
         reason = SKEWED

@@ -1,4 +1,4 @@
-"""What no shift, zoom or aspect mends: answers that are sheared or turned, and answers that are bent."""
+"""What no shift, zoom or aspect mends: answers that are turned, sheared, bent, or of another part of the scene."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from jaxtyping import Float
 from numpy import ndarray
 
 from distill.teachers.edges import Outline
-from distill.teachers.fit import clearness, expect, mean_agreement
-from distill.teachers.overlay import Overlay
+from distill.teachers.fit import Fit, approach, clearness, expect, mean_agreement
+from distill.teachers.overlay import Overlay, Sweep
 
 _SKEW_GAIN = 0.03
 """Of right answers, nearly nine in ten gain less by two more numbers; sheared ones gain 0.1 to 0.5."""
@@ -30,6 +30,27 @@ _BEND_STEPS = (
 )
 """(level of the photo's edges, reach of a point in px), coarse to fine, of a picture of 600 to 1024 px."""
 
+_TURNS_DEG = (3.5, 7.0, 10.5)
+_SHEARS = (0.06, 0.12)
+_ZOOMS = (0.7, 0.84, 1.18, 1.38, 1.62)
+"""Steps that the sweep's own blur (a pixel of 280) bridges; its zooms reach 8.5 % to either side."""
+_CLOSER_LOOKS = 4
+_LEAST_SEEN = 0.4
+"""Of the outline that must lie inside a shrunk answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Warp:
+    """The best explanation of an answer that is no drift.
+
+    Attributes:
+        gain: What it wins in agreement over the drift.
+        zoomed: Whether the answer is enlarged or shrunk; else turned or sheared.
+    """
+
+    gain: float = 0.0
+    zoomed: bool = False
+
 
 @dataclass(frozen=True, slots=True)
 class Bend:
@@ -44,7 +65,43 @@ class Bend:
     gain: float = 0.0
 
 
-STRAIGHT = Bend()
+STRAIGHT, NO_WARP = Bend(), Warp()
+
+
+def warp(overlay: Overlay, sweep: Sweep, drift: Fit, count: int) -> Warp:
+    """How much better than with this drift the answer fits turned, sheared or zoomed, at the best place of each.
+
+    ``count`` points are looked at.
+    """
+    whole, places = overlay.outline, []
+    for matrix, zoomed in _warps():
+        mapped = whole.mapped(matrix)
+        inside = (np.abs(mapped.place) < np.array(overlay.size_hw) / 2).all(axis=1)
+        seen = float(whole.weight[inside].sum() / whole.weight.sum())
+        if seen > _LEAST_SEEN:
+            mapped = mapped.picked(inside)
+            share, start = sweep.best_one(mapped)
+            places.append((share * seen, zoomed, seen, inside, mapped, start))
+    places.sort(key=lambda place: -place[0])
+    found = []
+    for _, zoomed, seen, inside, mapped, start in places[:_CLOSER_LOOKS]:
+        agreement = approach(overlay, mapped.thinned(count), start, []).agreement
+        # Of any outline, some part fits better than the whole: the same part is what must be beaten.
+        beaten = approach(overlay, whole.picked(inside).thinned(count), drift.pull, []).agreement
+        found.append(Warp(seen * (agreement - beaten), zoomed))
+    return max(found, key=lambda one: one.gain, default=NO_WARP)
+
+
+def _warps() -> list[tuple[Float[ndarray, "2 2"], bool]]:
+    """(what puts an answer back over its photo, whether that is a zoom)."""
+    found = [(np.eye(2) / zoom, True) for zoom in _ZOOMS]
+    for sign in (-1, 1):
+        for shear in _SHEARS:
+            found += [(np.array([[1, sign * shear], [0, 1]]), False), (np.array([[1, 0], [sign * shear, 1]]), False)]
+        for turn_deg in _TURNS_DEG:
+            sine, cosine = sign * np.sin(np.radians(turn_deg)), np.cos(np.radians(turn_deg))
+            found.append((np.array([[cosine, sine], [-sine, cosine]]), False))
+    return found
 
 
 def skew(overlay: Overlay, points: Outline, pull: Float[ndarray, " 4"]) -> float:

@@ -18,7 +18,7 @@ from distill.teachers.decoders.colours import palette
 from distill.teachers.drift import Drift, Evidence, find_drift
 from distill.teachers.overlay import Overlay, Sweep
 from distill.teachers.register import CANVASES, EXACT, Placement, estimate, judge, place
-from distill.teachers.warp import Bend
+from distill.teachers.warp import Bend, Warp
 
 
 def semantic(ids: np.ndarray) -> Label:
@@ -212,6 +212,31 @@ def test_what_no_drift_mends_is_rejected(seed: int, way: str) -> None:
     assert way in found.reason
 
 
+@pytest.mark.parametrize("seed", [6, 7])
+@pytest.mark.parametrize(
+    ("turn_deg", "shear", "zoom", "said"),
+    [
+        (8.0, 0.0, 1.0, "turned"),
+        (-4.5, 0.0, 1.0, "turned"),
+        (0.0, 0.13, 1.0, "sheared"),
+        (0.0, 0.0, 1.4, "stretched"),
+        (0.0, 0.0, 0.75, "stretched"),
+    ],
+)
+def test_an_answer_that_fits_better_in_another_way_is_rejected_for_that(
+    seed: int, turn_deg: float, shear: float, zoom: float, said: str
+) -> None:
+    photo, flat = scene_pair(seed, (600, 800))
+    matrix = cv2.getRotationMatrix2D((400, 300), turn_deg, zoom) + np.array([[0, shear, -shear * 300], [0, 0, 0]])
+    found = estimate(photo, cv2.warpAffine(flat, matrix, (800, 600), flags=cv2.INTER_NEAREST, borderMode=1))
+    assert not found.accepted
+    seen = find_drift(photo, cv2.warpAffine(flat, matrix, (800, 600), flags=cv2.INTER_NEAREST, borderMode=1), (1, 1))
+    assert seen is not None
+    assert seen.warp.gain > 0.1
+    assert seen.warp.zoomed is (zoom != 1)
+    assert said in judge(replace(seen, agreement_mirrored=-1.0, agreement=0.0), (600, 800)).reason
+
+
 def test_a_flat_answer_lies_anywhere() -> None:
     photo, _ = scene_pair(5)
     found = estimate(photo, np.full_like(photo, 40))
@@ -262,6 +287,11 @@ SEEN = Evidence(
         ({"drift": Drift((0.0, 0.0), (1.1, 1.0))}, False, False),  # stretched more than a drift does
         ({"drift": Drift((0.0, 0.0), (0.8, 0.8))}, False, False),
         ({"skew": 0.08}, False, False),
+        ({"warp": Warp(0.06)}, False, False),
+        ({"warp": Warp(0.03)}, True, True),  # hardly clearer turned
+        ({"warp": Warp(0.06), "border_px": 900.0}, True, True),  # few borders always fit a little better
+        ({"warp": Warp(0.1, zoomed=True), "border_px": 900.0}, True, True),  # patterns fit themselves at other zooms
+        ({"warp": Warp(0.1, zoomed=True)}, False, False),
         ({"bend": Bend(12.0, 0.3)}, False, False),
         ({"bend": Bend(3.0, 0.3)}, True, True),  # bent by less than matters
         ({"bend": Bend(12.0, 0.05)}, True, True),  # no clearer for being bent back
