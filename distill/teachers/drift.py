@@ -16,6 +16,7 @@ scatter between parts of the picture says how far they can be trusted.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from operator import attrgetter
 
 import numpy as np
 from jaxtyping import Float, UInt8
@@ -23,7 +24,17 @@ from numpy import ndarray
 from scipy.spatial import cKDTree
 
 from distill.teachers.edges import Outline
-from distill.teachers.fit import CHANCE, Fit, approach, fit_bars, settle, surprise
+from distill.teachers.fit import (
+    CHANCE,
+    Fit,
+    agreement_unmended,
+    approach,
+    fit_bars,
+    look_closely,
+    settle,
+    sidesteps,
+    surprise,
+)
 from distill.teachers.overlay import Bars, Overlay, Sweep
 from distill.teachers.warp import NO_WARP, STRAIGHT, Bend, Warp, bend, skew, warp
 from distill.threads import one_blas_thread
@@ -33,8 +44,9 @@ _BELIEVABLE = 0.1, 0.06
 _CANDIDATES = 5
 _RIVAL_NATS, _RIVAL_PX = 3.0, 3.0
 """Places worth so little less than the best, and so far from it, are all looked at closely before one is chosen."""
+_SMALL_PX, _BESIDE_NATS = 1600.0, 2.0
+"""Outlines of one or two things, and by how much a place beside the one that was found must be worth more."""
 _MANY, _FEW = 8000, 1200
-_MOST_PX = 3000
 _LEAST = 24
 """Points of an outline; with fewer there is nothing to compare."""
 _SAME_SHARE, _SYMMETRIC = 0.006, 0.7
@@ -132,11 +144,16 @@ def _found(overlay: Overlay) -> Evidence:
     bars, seen = overlay.bars, rough.agreement
     if bars and _believable(bars, max(overlay.size_hw)):
         # A bar on one side leaves most of the place open.
-        barred = max((approach(overlay, few, start, bars) for start in (fit_bars(bars), rough.pull)), key=_agreement)
+        barred = max(
+            (approach(overlay, few, start, bars) for start in (fit_bars(bars), rough.pull)), key=attrgetter("agreement")
+        )
         bars, rough = (bars, barred) if barred.agreement > rough.agreement - _BARS_PREFERRED else ([], rough)
     else:
         bars = []
-    fit, unmended = settle(overlay, many, rough.pull, bars)
+    settled, unmended = settle(overlay, many, rough.pull, bars)
+    fit = _beside(overlay, many, settled, bars)
+    if fit is not settled:
+        unmended = agreement_unmended(overlay, many)
     mirrored = max(
         (
             approach(overlay, turned.thinned(_FEW), start, []).agreement
@@ -152,7 +169,7 @@ def _found(overlay: Overlay) -> Evidence:
         mirrored,
         fit.agreement,
         unmended,
-        _border_px(overlay.outline),
+        overlay.outline.length_px,
         bool(bars),
         skew(overlay, few, fit.pull),
         bend(overlay, few, fit.pull),
@@ -185,12 +202,9 @@ def _best(overlay: Overlay, points: Outline, starts: list[Float[ndarray, " 4"]],
     From afar, the two sides of a thing's rim, or its shadow, look as good as the thing: what is nearly as good is
     looked at closely, too.
     """
-    observations = _border_px(overlay.outline) / PX_PER_NAT
 
     def worth_nats(fit: Fit) -> float:
-        # Short outlines fit nearly as well elsewhere: of two such places the smaller drift is the likelier one.
-        agreement = fit.agreement - (not _drift(overlay, fit.pull).allowed)
-        return agreement * observations - surprise(fit.pull)
+        return _worth_nats(overlay, fit)
 
     fits = sorted((approach(overlay, points, start, bars) for start in starts), key=worth_nats, reverse=True)
     rivals: list[Fit] = []
@@ -204,19 +218,25 @@ def _best(overlay: Overlay, points: Outline, starts: list[Float[ndarray, " 4"]],
     return max(rivals, key=lambda rival: worth_nats(settle(overlay, points, rival.pull, bars)[0]))
 
 
+def _worth_nats(overlay: Overlay, fit: Fit) -> float:
+    """What a place is worth: short outlines fit nearly as well elsewhere, and then the smaller drift is likelier."""
+    agreement = fit.agreement - (not _drift(overlay, fit.pull).allowed)
+    return agreement * overlay.outline.length_px / PX_PER_NAT - surprise(fit.pull)
+
+
+def _beside(overlay: Overlay, points: Outline, fit: Fit, bars: Bars) -> Fit:
+    """A better place beside this one, where a side of a small outline lies on another edge; else the same."""
+    if overlay.outline.length_px > _SMALL_PX:
+        return fit
+    beside = max(sidesteps(overlay, points.thinned(_FEW // 2), fit, bars), key=lambda one: _worth_nats(overlay, one))
+    better = _worth_nats(overlay, beside) > _worth_nats(overlay, fit) + _BESIDE_NATS
+    return look_closely(overlay, points, beside.pull, bars) if better else fit
+
+
 def _apart_px(points: Outline, one: Fit, other: Fit) -> float:
     """How far the two places are apart, at most, over the outline."""
     moves = one.pull[:2] - other.pull[:2] + (one.pull - other.pull)[2:] * points.place
     return float(np.abs(moves).max())
-
-
-def _border_px(outline: Outline) -> float:
-    """Length of the borders; clear ones count fully."""
-    return float(outline.weight.mean()) * min(_MOST_PX, len(outline))
-
-
-def _agreement(fit: Fit) -> float:
-    return fit.agreement
 
 
 def _believable(bars: Bars, longest_px: float) -> bool:

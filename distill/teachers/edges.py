@@ -22,6 +22,9 @@ _NARROWEST_BAR = 0.005
 """Of the longer side. Narrower rows of one colour are often the picture's own (void labels of CamVid, 2 px): taken for
 bars, they drew answers 13 and 28 px off. What so narrow a bar could say, borders say as well."""
 
+_LONGEST_PX = 3000
+"""Borders beyond this length say nothing more: those of a texture are many, and err together."""
+
 
 @dataclass(frozen=True, slots=True)
 class Outline:
@@ -59,6 +62,11 @@ class Outline:
     def mirrored(self, sign: tuple[int, int]) -> Outline:
         """The outline of the answer turned over: -1 where an axis changes its direction."""
         return Outline(self.place * sign, self.normal * sign, self.weight)
+
+    @property
+    def length_px(self) -> float:
+        """Length of the borders; clear ones count fully."""
+        return float(self.weight.mean()) * min(_LONGEST_PX, len(self))
 
     @property
     def direction(self) -> Complex[ndarray, " n"]:

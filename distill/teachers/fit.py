@@ -19,6 +19,10 @@ _PRIOR = 4.0
 """Weight of what is known beforehand: points are worth this many times less than their number and their reach say,
 because those that share a border err together. With 60, zooms of small outlines were drawn to 1; with 1, they ran away.
 """
+_NEAR_PX = np.arange(-12, 13) * 0.5
+"""How far a close look reaches."""
+_SIDESTEP = 0.007
+"""Of the longer side."""
 _KNOWN = np.diag([1 / 14**2, 1 / 14**2, 1 / 5.6**2, 1 / 5.6**2])
 _KNOWN[2:, 2:] += np.array([[1, -1], [-1, 1]]) / 1.3**2
 """Shifts are of 14 px, zooms of 4 % or so, aspects of 1 %: the inverse of their covariance, in px and %."""
@@ -55,13 +59,38 @@ def settle(overlay: Overlay, points: Outline, start: Float[ndarray, " 4"], bars:
     labels of another moment) lose by a close look, and would draw the answer to those few that happen to lie on edges.
     """
     level = 1 if max(overlay.size_hw) > 600 else 0
-    far_px, near_px = np.arange(-12, 13) * 0.5 * 2**level, np.arange(-12, 13) * 0.5
+    far_px = np.arange(-12, 13) * 0.5 * 2**level
     wide = refine(overlay, points, start, level, far_px, (5.0, 4.0, 3.0), bars)
-    close = refine(overlay, points, wide.pull, 0, near_px, (2.5, 1.5), bars)
-    close = refine(overlay, points, close.pull, 0, near_px, (1.5, 1.0), bars)
+    close = refine(overlay, points, wide.pull, 0, _NEAR_PX, (2.5, 1.5), bars)
+    close = look_closely(overlay, points, close.pull, bars)
     if close.agreement > wide.agreement:
-        return close, _unmended(overlay, points, 0, near_px, 1.0)
+        return close, agreement_unmended(overlay, points)
     return wide, _unmended(overlay, points, level, far_px, 3.0)
+
+
+def look_closely(overlay: Overlay, points: Outline, start: Float[ndarray, " 4"], bars: Bars) -> Fit:
+    """The last step: within two pixels."""
+    return refine(overlay, points, start, 0, _NEAR_PX, (1.5, 1.0), bars)
+
+
+def sidesteps(overlay: Overlay, points: Outline, fit: Fit, bars: Bars) -> list[Fit]:
+    """Where the outline lies if one or both of two opposite sides lie on an edge beside the one that was found.
+
+    A box has edges inside that run along its outline, 5 to 10 px from it. From afar they are one with it, and close by
+    each holds what lies on it.
+    """
+    low, high = np.quantile(points.place, (0.02, 0.98), axis=0)
+    found = []
+    for axis in (0, 1):
+        for moved_low, moved_high in ((1, 0), (0, 1), (1, -1), (1, 1)):
+            for step_px in (-_SIDESTEP * max(overlay.size_hw), _SIDESTEP * max(overlay.size_hw)):
+                start = fit.pull.copy()
+                stretch = step_px * (moved_high - moved_low) / max(high[axis] - low[axis], 1.0)
+                start[axis] += step_px * moved_low - stretch * low[axis]
+                start[2 + axis] += stretch
+                near = refine(overlay, points, start, 0, _NEAR_PX, (1.5,), bars)
+                found.append(refine(overlay, points, near.pull, 0, _NEAR_PX, (1.0,), bars))
+    return found
 
 
 def surprise(pull: Float[ndarray, " 4"]) -> float:
@@ -105,10 +134,14 @@ def clearness(
     return profile / (profile.mean(axis=1, keepdims=True) + np.float32(_EVERYWHERE))
 
 
+def agreement_unmended(overlay: Overlay, points: Outline) -> float:
+    """The agreement at no drift at all, closely looked at."""
+    return _unmended(overlay, points, 0, _NEAR_PX, 1.0)
+
+
 def _unmended(
     overlay: Overlay, points: Outline, level: int, offsets_px: Float[ndarray, " m"], sigma_px: float
 ) -> float:
-    """The agreement at no drift at all."""
     clearer = clearness(overlay, points, np.zeros(4), level, offsets_px)
     return mean_agreement(points, expect(clearer, offsets_px.astype(np.float32), np.zeros(len(points)), sigma_px)[2])
 

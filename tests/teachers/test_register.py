@@ -16,6 +16,7 @@ from distill.labels import Label
 from distill.tasks import IGNORE_SEMANTIC, Gauge, Task
 from distill.teachers.decoders.colours import palette
 from distill.teachers.drift import Drift, Evidence, find_drift
+from distill.teachers.fit import look_closely, sidesteps
 from distill.teachers.overlay import Overlay, Sweep
 from distill.teachers.register import CANVASES, EXACT, Placement, estimate, judge, place
 from distill.teachers.warp import Bend, Warp
@@ -356,3 +357,21 @@ def test_of_places_that_look_alike_from_afar_the_sharper_one_is_taken() -> None:
     assert seen is not None
     at = seen.drift.shift_px[1] + seen.drift.scale_hw[1] * (221 - 320)
     assert abs(at - (200 - 320)) < 1
+
+
+def test_a_side_that_lies_on_an_edge_beside_it_is_put_right() -> None:
+    """A box shows a second face along one side, farther from its outline than a close look reaches."""
+    photo, answer = np.full((480, 640, 3), 200, np.uint8), np.zeros((480, 640, 3), np.uint8)
+    photo[150:330, 200:440] = 60, 80, 120
+    photo[150:330, 433:440] = 110, 130, 170
+    answer[150:330, 200:440] = 255, 0, 0
+    overlay = Overlay(photo, answer, (1.0, 1.0))
+    right_side = overlay.outline.place[:, 1].max()
+    # The outline's right side on the inner edge, the left one where it is.
+    stretch = -7.0 / (2 * right_side)
+    wrong = np.array([0.0, stretch * right_side, 0.0, stretch])
+    held = look_closely(overlay, overlay.outline, wrong, [])
+    assert abs(held.pull[1] + held.pull[3] * right_side + 7) < 1
+    best = max(sidesteps(overlay, overlay.outline, held, []), key=lambda fit: fit.agreement)
+    assert best.agreement > held.agreement
+    assert abs(best.pull[1] + best.pull[3] * right_side) < 0.5
