@@ -48,10 +48,11 @@ class Quality:
 
 
 class Shared:
-    """What the labels of one photo share: the photo's edges, and comparisons of two labels, each measured once."""
+    """What the labels of one photo share, each measured once: the photo's edges, borders, comparisons of two labels."""
 
     def __init__(self) -> None:
         self._edges: dict[tuple[int, int], Bool[ndarray, "h w"]] = {}
+        self._borders: dict[Task, Bool[ndarray, "h w"]] = {}
         self._compared: dict[frozenset[Task], tuple[float, Float[ndarray, "h w"]] | None] = {}
 
     def edges(self, photo_rgb: UInt8[ndarray, "h w 3"], size_hw: tuple[int, int]) -> Bool[ndarray, "h2 w2"]:
@@ -62,11 +63,17 @@ class Shared:
             self._edges[size_hw] = nearby > PHOTO_EDGE
         return self._edges[size_hw]
 
+    def borders(self, label: Label) -> Bool[ndarray, "h w"]:
+        """As `distill.teachers.consistency.borders`."""
+        if label.task not in self._borders:
+            self._borders[label.task] = borders(label)
+        return self._borders[label.task]
+
     def compare(self, label: Label, other: Label) -> tuple[float, Float[ndarray, "h w"]] | None:
         """As `distill.teachers.consistency.compare`, in either order."""
         pair = frozenset({label.task, other.task})
         if pair not in self._compared:
-            self._compared[pair] = compare(label, other)
+            self._compared[pair] = compare(label, other, self.borders)
         return self._compared[pair]
 
 
@@ -91,7 +98,7 @@ def look(
     parts = {
         "manifold": _manifold(label),
         "registration": float(np.mean([_registration(placement) for placement in placements])),
-        "structure": _structure(label, shared.edges(photo_rgb, comparison_size(label.size_hw))),
+        "structure": _structure(shared.borders(label), shared.edges(photo_rgb, comparison_size(label.size_hw))),
         "sanity": _sanity(label),
     }
     if agreement is not None:
@@ -185,9 +192,8 @@ def _sanity(label: Label) -> float:
     return 1.0 if np.count_nonzero(counts > 1e-4 * label.valid.size) > 1 else 0.3
 
 
-def _structure(label: Label, edges: Bool[ndarray, "h w"]) -> float:
-    """The share of the label's borders that run along an edge of the photo, within a pixel or two."""
-    border = borders(label)
+def _structure(border: Bool[ndarray, "h w"], edges: Bool[ndarray, "h w"]) -> float:
+    """The share of a label's borders that run along an edge of the photo, within a pixel or two."""
     if border.sum() < LEAST_PX:
         return 0.5  # nothing to compare
     # Chance level is what the photo's edges cover anyway.
