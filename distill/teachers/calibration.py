@@ -26,6 +26,8 @@ WEIGHTS = {"manifold": 8.0, "registration": 4.0, "structure": 4.0, "geometry": 2
 label may be the wrong one."""
 TYPICAL = 0.8
 """A part that is not known counts as this much, before anything is learned."""
+FORMAT = 2
+"""Raised whenever parts come to mean something else: what was learned about the old ones says nothing about these."""
 MIN_LABELS = 8
 """From fewer labels nothing is learned: five weights and two curves would follow chance."""
 _KNOTS = 33
@@ -90,7 +92,7 @@ class Calibration(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    format: int = 1
+    format: int = FORMAT
     teacher: str
     tasks: dict[Task, TaskCalibration]
 
@@ -109,18 +111,20 @@ def read_calibration(path: Path) -> Calibration:
     """The calibration in a file.
 
     Raises:
-        UsageError: Missing or damaged.
+        UsageError: Missing, damaged, or of another version.
     """
+    again = "make it again with distill label --calibrate TRUTH"
     try:
-        return Calibration.model_validate_json(path.read_text())
+        calibration = Calibration.model_validate_json(path.read_text())
     except OSError as error:
         raise UsageError(
             f"{path}: cannot be read: {error.strerror}", hint="make one with distill label --calibrate TRUTH"
         ) from error
     except (ValidationError, UnicodeDecodeError) as error:
-        raise UsageError(
-            f"{path}: not a calibration", hint="make it again with distill label --calibrate TRUTH"
-        ) from error
+        raise UsageError(f"{path}: not a calibration", hint=again) from error
+    if calibration.format != FORMAT:
+        raise UsageError(f"{path}: learned from scores of another version, which meant something else", hint=again)
+    return calibration
 
 
 def calibrate(

@@ -3,15 +3,26 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 
-from distill.errors import DistillError
+from distill.errors import DistillError, UsageError
 from distill.labels import Label
 from distill.tasks import IGNORE_SEMANTIC, Gauge, Task
-from distill.teachers.calibration import PARTS, UNCALIBRATED, Curve, TaskCalibration, calibrate
+from distill.teachers.calibration import (
+    FORMAT,
+    PARTS,
+    UNCALIBRATED,
+    Calibration,
+    Curve,
+    TaskCalibration,
+    calibrate,
+    read_calibration,
+    write_calibration,
+)
 from distill.teachers.consistency import borders, compare, normals_of_depth
 from distill.teachers.quality import Quality, assess, look
 from distill.teachers.register import EXACT, Placement
@@ -247,3 +258,16 @@ def test_without_calibration_confidence_is_left_alone() -> None:
     np.testing.assert_array_equal(TaskCalibration().trust(confidence), confidence)
     assert TaskCalibration().expected_error(0.5) is None
     assert Curve(at=(0.0, 1.0), value=(0.0, 0.5))(np.array([0.5])) == pytest.approx(0.25)
+
+
+def test_a_calibration_survives_its_file_and_one_of_another_version_is_refused(tmp_path: Path) -> None:
+    path, calibration = tmp_path / "t.calibration.json", Calibration(teacher="t", tasks={Task.DEPTH: TaskCalibration()})
+    write_calibration(path, calibration)
+    assert read_calibration(path) == calibration
+    path.write_text(calibration.model_copy(update={"format": FORMAT - 1}).model_dump_json())
+    with pytest.raises(UsageError, match="another version") as refused:
+        read_calibration(path)
+    assert "--calibrate" in (refused.value.hint or "")
+    path.write_text("{")
+    with pytest.raises(UsageError, match="not a calibration"):
+        read_calibration(path)
