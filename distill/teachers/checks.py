@@ -54,11 +54,12 @@ def score_lesson(photo: Photo, lesson: Lesson, checks: Checks) -> None:
     rules = {task: checks.calibrations.get(task, UNCALIBRATED) for task in given}
     parts = {task: _seen(photo, label, lesson.records, shared) for task, label in given.items()}
     trusts = {task: rules[task].score(parts[task]) for task in given}
+    said = {task: _as_asked(label, lesson.records) for task, label in given.items()}
     for task, label in given.items():
         records = [record for record in lesson.records if record["task"] == str(task)]
-        others = [(other, trusts[name]) for name, other in given.items() if name is not task]
+        others = [(other, trusts[name]) for name, other in said.items() if name is not task]
         calibration = rules[task]
-        quality = assess(label, parts[task], others=others, calibration=calibration, shared=shared)
+        quality = assess(said[task], parts[task], others=others, calibration=calibration, shared=shared)
         expected = calibration.expected_error(quality.score)
         for record in records:
             record["quality"] = round(quality.score, 4)
@@ -88,6 +89,15 @@ def _seen(photo: Photo, label: Label, records: list[dict[str, Any]], shared: Sha
         agreement=sum(agreements) / len(agreements) if agreements else None,
         shared=shared,
     )
+
+
+def _as_asked(label: Label, records: list[dict[str, Any]]) -> Label:
+    """The label without the names of classes that its question did not name: that they are absent says nothing."""
+    if label.task is not Task.SEMANTIC:
+        return label
+    own = [record for record in records if record["task"] == str(label.task)]
+    asked = {name for record in own for name in record.get("asked_classes", label.classes)}
+    return replace(label, classes=tuple(name if name in asked else "" for name in label.classes))
 
 
 def _weakest(quality: Quality) -> str:

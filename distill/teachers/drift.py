@@ -55,8 +55,8 @@ symmetric."""
 PX_PER_NAT = 15.0
 """Borders of this length count as one observation: neighbouring points err together."""
 _CLEAR = 0.1
-"""Close agreement of answers that need no other explanation than their drift: half of all right ones, that no answer
-moved in any other way reached but by borders that are too few to judge by."""
+"""Close agreement that needs no other explanation than a drift: most synthetic answers reach it, and no label of a real
+photo does."""
 _BARS_PREFERRED = 0.25
 """So much less agreement than at the best place is accepted where bars say that the photo ends: labels may lie off."""
 

@@ -162,9 +162,8 @@ class Sweep:
         found, scales = self._totals(points)
         zoom, down, right = np.unravel_index(int(found.argmax()), found.shape)
         shift = [(int(i) - self._shifts_px) * self._step for i in (down, right)]
-        return float(found.max()) / max(1.0, float(np.abs(self._drawn(points)).sum())), np.array(
-            [*shift, *scales[zoom]]
-        )
+        drawn = float(np.abs(self._drawn(points)).sum())
+        return float(found.max()) / max(1.0, drawn), np.array([*shift, *scales[zoom]])
 
     def _totals(self, points: Outline) -> tuple[Float[ndarray, "n s s"], Float[ndarray, "n 2"]]:
         """(how much of the outline lies on edges of the photo, at every zoom and shift; the zooms, tall and wide)."""
