@@ -61,7 +61,7 @@ class Progress:
     """A bar on a terminal, a line every ten seconds in a pipe."""
 
     def __init__(self, what: str, total: int | None) -> None:
-        self._what, self._total, self._done = what, total, 0
+        self._what, self._total, self._done, self._said = what, total, 0, 0
         self._start = self._last = time.monotonic()
         self._bar: Any = None
         self._note = ""
@@ -96,6 +96,7 @@ class Progress:
             self._line()
 
     def _line(self) -> None:
+        self._said = self._done
         rate = self._done / max(time.monotonic() - self._start, 1e-9)
         total = f"/{self._total}" if self._total is not None else ""
         print(f"{self._what}: {self._done}{total}, {rate:.1f}/s {self._note}".rstrip(), file=sys.stderr, flush=True)
@@ -105,7 +106,7 @@ class Progress:
     ) -> None:
         if self._bar is not None:
             self._bar.stop()
-        elif self._done:
+        elif self._done != self._said:
             self._line()
 
 
