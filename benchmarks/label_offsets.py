@@ -77,10 +77,17 @@ def main() -> None:
         lengths = np.median(np.linalg.norm(both, axis=-1), axis=0)
         apart = np.median(np.linalg.norm(both[:, 0] - both[:, 1], axis=-1))
         alike = [f"{np.corrcoef(both[:, 0, axis], both[:, 1, axis])[0, 1]:.2f}" for axis in (0, 1)]
-        rows.append([kind, len(pairs), *(f"{length:.1f}" for length in lengths), f"{apart:.1f}", *alike])
+        seen = np.percentile(both[:, 1], (25, 50, 75), axis=0)
+        where = [f"{middle:+.1f} ({low:+.1f} to {high:+.1f})" for low, middle, high in seen.T]
+        rows.append([kind, len(pairs), *(f"{length:.1f}" for length in lengths), f"{apart:.1f}", *alike, *where])
         print(rows[-1], flush=True)
     columns = ["untouched labels", "pairs", "off by mutual information px", "by registration px", "between the two px"]
-    columns += ["correlation down", "right"]
+    columns += [
+        "correlation down",
+        "right",
+        "registration: down px (half of the pairs)",
+        "right px (half of the pairs)",
+    ]
     notes = (
         "Medians of the shift at the middle of the picture, in px for a longer side of 1000 px. Where nothing "
         "correlates, mutual information says nothing: depth changes slowly, and far more with where things are than "

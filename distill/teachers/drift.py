@@ -16,6 +16,7 @@ scatter between parts of the picture says how far they can be trusted.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from operator import attrgetter
 
 import numpy as np
@@ -202,10 +203,7 @@ def _best(overlay: Overlay, points: Outline, starts: list[Float[ndarray, " 4"]],
     From afar, the two sides of a thing's rim, or its shadow, look as good as the thing: what is nearly as good is
     looked at closely, too.
     """
-
-    def worth_nats(fit: Fit) -> float:
-        return _worth_nats(overlay, fit)
-
+    worth_nats = partial(_worth_nats, overlay)
     fits = sorted((approach(overlay, points, start, bars) for start in starts), key=worth_nats, reverse=True)
     rivals: list[Fit] = []
     for fit in fits:
@@ -228,8 +226,9 @@ def _beside(overlay: Overlay, points: Outline, fit: Fit, bars: Bars) -> Fit:
     """A better place beside this one, where a side of a small outline lies on another edge; else the same."""
     if overlay.outline.length_px > _SMALL_PX:
         return fit
-    beside = max(sidesteps(overlay, points.thinned(_FEW // 2), fit, bars), key=lambda one: _worth_nats(overlay, one))
-    better = _worth_nats(overlay, beside) > _worth_nats(overlay, fit) + _BESIDE_NATS
+    worth_nats = partial(_worth_nats, overlay)
+    beside = max(sidesteps(overlay, points.thinned(_FEW // 2), fit, bars), key=worth_nats)
+    better = worth_nats(beside) > worth_nats(fit) + _BESIDE_NATS
     return look_closely(overlay, points, beside.pull, bars) if better else fit
 
 

@@ -158,7 +158,7 @@ def _manifold(label: Label) -> float:
     if not label.valid.any():
         return 0.0
     share = label.share_valid
-    if label.task is Task.NORMALS:
+    if label.task is Task.NORMALS and share < 1:
         share /= max(share, 1 - float(_areas(~label.valid).mean()))  # sky has no normals
     return share * float(label.confidence[label.valid].mean())
 
