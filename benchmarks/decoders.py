@@ -3,7 +3,7 @@
     DISTILL_DATA=path/to/data python benchmarks/decoders.py --out benchmarks/results/decoders.md
 
 Painted answers of 1024x1024 px about synthetic scenes, through noise and JPEG; a full decode gives values, confidence
-and valid mask. "first" is the first answer of a kind, which fills the table of colours; "next" the median of all after
+and valid mask. "first" is the first answer of a kind, which fills the table of colors; "next" the median of all after
 that.
 """
 
@@ -38,7 +38,7 @@ from distill.teachers.generators.synthetic.painter import paint_answer
 from distill.teachers.generators.synthetic.view import scene, scene_photo
 
 SIDE_PX = 1024
-FAULTS = FaultsRecipe(jpeg_share=0.5, jpeg_quality=90, colour_noise_sigma=2.0, edge_halo_px=0.6)
+FAULTS = FaultsRecipe(jpeg_share=0.5, jpeg_quality=90, color_noise_sigma=2.0, edge_halo_px=0.6)
 
 
 def plain_depth(painted: np.ndarray, question: Question) -> np.ndarray:
@@ -66,8 +66,8 @@ def plain_normals(painted: np.ndarray, question: Question) -> np.ndarray:
 
 
 def plain_semantic(painted: np.ndarray, question: Question) -> np.ndarray:
-    colours = np.array(list(question.legend.values()), np.float32)
-    distance = ((painted[:, :, None].astype(np.float32) - colours) ** 2).sum(axis=-1)
+    colors = np.array(list(question.legend.values()), np.float32)
+    distance = ((painted[:, :, None].astype(np.float32) - colors) ** 2).sum(axis=-1)
     return np.where(distance.min(axis=-1) < 1600, distance.argmin(axis=-1), 255)
 
 

@@ -82,7 +82,7 @@ def percent(ratio: float) -> float:
 
 
 def paired(new: list[list[float]], base: list[list[float]]) -> tuple[float, float, float]:
-    """The median ratio of neighbouring calls, with its 99.8 % interval; whole turns are drawn again and again."""
+    """The median ratio of neighboring calls, with its 99.8 % interval; whole turns are drawn again and again."""
     ratios = [np.array(ours) / np.array(theirs) for ours, theirs in zip(new, base, strict=True)]
     random = np.random.default_rng(0)
     picks = random.integers(0, len(ratios), (2000, len(ratios)))
@@ -205,7 +205,7 @@ def main() -> None:
         "to",
     ]
     notes = (
-        "First: the loaded engine's own call and our runner's around it, call by call: the median ratio of neighbours"
+        "First: the loaded engine's own call and our runner's around it, call by call: the median ratio of neighbors"
         " with its 99.8 % interval; then lower quartiles against an engine opened without us, in turns of 0.2 s."
         " Second: medians of `distill bench` and of another tool, two processes that take turns; the middle one of"
         " several rounds, and the rounds that are furthest apart. Pictures of the working size, in memory."

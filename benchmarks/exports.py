@@ -15,7 +15,7 @@ from typing import Any
 
 from machine import results_page
 
-from distill.commands.artefacts import run_exports
+from distill.commands.artifacts import run_exports
 from distill.commands.console import Console
 from distill.recipe.target import load_target
 from distill.report.blocks import Table
@@ -32,7 +32,7 @@ def exported(run: Path, options: argparse.Namespace) -> dict[str, Any]:
     return json.loads((folder / "export.json").read_text())
 
 
-def artefacts(name: str, result: dict[str, Any]) -> Table:
+def artifacts(name: str, result: dict[str, Any]) -> Table:
     """Scores, times and sizes of one student."""
     torch = result["torch"]
     measures = list(torch["scores"])
@@ -76,7 +76,7 @@ def main() -> None:
     options = parser.parse_args()
     results = {run.name: exported(run, options) for run in options.runs}
     method = next(iter(results.values()))["method"]
-    tables = [artefacts(name, result) for name, result in results.items()]
+    tables = [artifacts(name, result) for name, result in results.items()]
     results_page("One student, every engine", f"{method}. {options.note}", [*tables, eight_bits(results)], options.out)
 
 

@@ -1,4 +1,4 @@
-"""What hosted labelling promises, against a fake service that speaks the real wire format and counts for itself.
+"""What hosted labeling promises, against a fake service that speaks the real wire format and counts for itself.
 
     python benchmarks/hosted.py faults --out benchmarks/results/hosted_faults.md
     python benchmarks/hosted.py throughput --out benchmarks/results/hosted_throughput.md
@@ -8,7 +8,7 @@
 
 faults: 2,000 requests with every fault at once; what becomes of each, what the service made twice, what it charged.
 throughput: how much is used of what the service offers. kills: SIGKILL at random moments, online and in batches.
-endurance: 20,000 tiny requests; memory of the labelling process, and processor time besides reading the answers.
+endurance: 20,000 tiny requests; memory of the labeling process, and processor time besides reading the answers.
 plan: the time it takes.
 """
 
@@ -323,7 +323,7 @@ def main() -> None:
     else:
         tables = plan()
     notes = "Against `tests/teachers/fake_gemini.py` on the same machine, which shares its processor with the client."
-    results_page(f"Hosted labelling: {chosen.what}", notes, tables, chosen.out)
+    results_page(f"Hosted labeling: {chosen.what}", notes, tables, chosen.out)
 
 
 if __name__ == "__main__":

@@ -26,8 +26,8 @@ from distill.shards import read_manifest
 FAULTS = {
     "jpeg_share": 0.5,
     "jpeg_quality": 75,
-    "colour_noise_sigma": 3.0,
-    "colour_drift": 6.0,
+    "color_noise_sigma": 3.0,
+    "color_drift": 6.0,
     "edge_halo_px": 1.0,
     "drift_share": 0.5,
     "shift_px": 20.0,
@@ -73,9 +73,9 @@ def main() -> None:
     rows = []
     for number, (name, (checks, losses)) in enumerate(READINGS.items()):
         shards, run = work / f"shards{number}", work / f"run{number}"
-        labelled = distill("label", *teacher, *checks, "--out", shards)
+        labeled = distill("label", *teacher, *checks, "--out", shards)
         kept = read_manifest(shards).counts
-        epochs = round(given.epochs * given.scenes / labelled["labelled"])
+        epochs = round(given.epochs * given.scenes / labeled["labeled"])
         settings = ["student.preset=nano", "student.size_hw=[96,128]", "data.batch_size=8", f"train.epochs={epochs}"]
         settings += ["train.accelerator=cpu", "train.seed=0", "train.validations=4", *losses]
         distill("train", *settings, "--shards", shards, "--out", run)

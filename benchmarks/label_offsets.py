@@ -2,7 +2,7 @@
 
     DISTILL_DATA=path/to/data python benchmarks/label_offsets.py --out benchmarks/results/label_offsets.md
 
-Registration compares borders. Mutual information knows none: it asks at which shift the label's colours say most about
+Registration compares borders. Mutual information knows none: it asks at which shift the label's colors say most about
 the photo's, over the whole picture (Viola and Wells, 1997). Where both find the same shift, pair by pair, it is the
 label's, and no error of either.
 """
@@ -22,21 +22,21 @@ from registration import evidence_of, real_pairs, through_jpeg
 
 from distill.report.blocks import Table
 
-_COLOURS = 24
+_COLORS = 24
 _REACH_PX = 14
 
 
-def colour_ids(rgb: np.ndarray) -> np.ndarray:
-    """The picture in a few colours of its own (k-means in CIELAB)."""
+def color_ids(rgb: np.ndarray) -> np.ndarray:
+    """The picture in a few colors of its own (k-means in CIELAB)."""
     lab = cv2.cvtColor(rgb, cv2.COLOR_RGB2LAB).reshape(-1, 3).astype(np.float32)
     cv2.setRNGSeed(0)
-    centres = cv2.kmeans(lab[::37], _COLOURS, None, (3, 20, 1.0), 2, cv2.KMEANS_PP_CENTERS)[2]
-    return ((lab[:, None] - centres) ** 2).sum(axis=-1).argmin(axis=1).reshape(rgb.shape[:2])
+    centers = cv2.kmeans(lab[::37], _COLORS, None, (3, 20, 1.0), 2, cv2.KMEANS_PP_CENTERS)[2]
+    return ((lab[:, None] - centers) ** 2).sum(axis=-1).argmin(axis=1).reshape(rgb.shape[:2])
 
 
 def mutual_information(one: np.ndarray, other: np.ndarray) -> float:
     """In nats."""
-    joint = np.bincount((one * _COLOURS + other).ravel(), minlength=_COLOURS**2).reshape(_COLOURS, _COLOURS) / one.size
+    joint = np.bincount((one * _COLORS + other).ravel(), minlength=_COLORS**2).reshape(_COLORS, _COLORS) / one.size
     apart = joint.sum(axis=1, keepdims=True) * joint.sum(axis=0, keepdims=True)
     seen = joint > 0
     return float((joint[seen] * np.log(joint[seen] / apart[seen])).sum())
@@ -44,7 +44,7 @@ def mutual_information(one: np.ndarray, other: np.ndarray) -> float:
 
 def best_shift(photo: np.ndarray, painted: np.ndarray) -> tuple[int, int]:
     """(down, right): where the label was painted, against its photo, in px."""
-    ids, answer = colour_ids(cv2.GaussianBlur(photo, (0, 0), 1.5)), colour_ids(painted)
+    ids, answer = color_ids(cv2.GaussianBlur(photo, (0, 0), 1.5)), color_ids(painted)
     height, width = answer.shape
     inner = answer[_REACH_PX : height - _REACH_PX, _REACH_PX : width - _REACH_PX]
 

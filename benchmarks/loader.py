@@ -2,7 +2,7 @@
 
     python benchmarks/loader.py shards/camvid --out benchmarks/results/loader.md
 
-The step (augmentation, forward, losses, backward, optimiser) is timed on one batch that lies ready, on batches from
+The step (augmentation, forward, losses, backward, optimizer) is timed on one batch that lies ready, on batches from
 memory, from the disk cache, and decoded anew by worker processes; rounds of all four alternate, and ratios are medians.
 A round begins with steps that are not timed, as many as workers hold batches ready: they had time while others stepped.
 """

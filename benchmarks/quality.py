@@ -44,8 +44,8 @@ def faults_of(dose: float) -> FaultsRecipe:
     return FaultsRecipe(
         jpeg_share=0.5,
         jpeg_quality=max(20, round(95 - 70 * dose)),
-        colour_noise_sigma=10 * dose**2,
-        colour_drift=20 * dose**2,
+        color_noise_sigma=10 * dose**2,
+        color_drift=20 * dose**2,
         edge_halo_px=2.5 * dose,
         drift_share=dose,
         shift_px=20 * dose,
@@ -100,7 +100,7 @@ def look(index: int, recipe: SyntheticRecipe, seen: dict[Task, Seen]) -> None:
     truths = {label.task: label for label in SyntheticTruth(recipe).predict(photo)}
     generator = DosedGenerator(recipe)
     plain, checked = (
-        PaintingTeacher(generator, name="t", licence="", tasks=recipe.tasks, classes=SYNTHETIC_CLASSES, checks=checks)
+        PaintingTeacher(generator, name="t", license="", tasks=recipe.tasks, classes=SYNTHETIC_CLASSES, checks=checks)
         for checks in (None, Checks())
     )
     try:

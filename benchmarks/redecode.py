@@ -3,7 +3,7 @@
     python benchmarks/redecode.py --out benchmarks/results/redecode.md
 
 Answers are painted once and kept; the shards are then written anew with `--offline` and another threshold. Beside it,
-in the same run and on one core: the bare decoders on the same answers, and the steps that any relabelling must take
+in the same run and on one core: the bare decoders on the same answers, and the steps that any relabeling must take
 (read and decode the picture, decode the label, encode and write the maps).
 """
 
@@ -83,9 +83,9 @@ def main() -> None:
     again = ["label", work / "first", *teacher, "--offline", "--previews", 0, "--workers"]
     rows: list[list[str | int]] = []
     for name, workers, more in (
-        ("relabelled, one core", 1, ["--no-check"]),
-        ("relabelled with another threshold, one core", 1, ["--check", "--min-quality", "0.5"]),
-        ("relabelled with another threshold, two cores", 2, ["--check", "--min-quality", "0.4"]),
+        ("relabeled, one core", 1, ["--no-check"]),
+        ("relabeled with another threshold, one core", 1, ["--check", "--min-quality", "0.5"]),
+        ("relabeled with another threshold, two cores", 2, ["--check", "--min-quality", "0.4"]),
     ):
         result = distill(*again, workers, *more, "--out", work / f"again{len(rows)}")
         rows.append(
@@ -115,7 +115,7 @@ def bare_steps(store: AnswerStore, work: Path) -> list[list[str | int]]:
             for name, data in encode(label).items():
                 (work / f"bare-{number % 8}.{name}").write_bytes(data)
 
-    decode()  # the colours' tables are filled
+    decode()  # the colors' tables are filled
     steps = {"bare decoders": seconds_of(decode)}
     steps["bare pictures"] = seconds_of(lambda: [decode_rgb(item.data, "") for item in stored])
     steps["bare maps, encoded and written"] = seconds_of(write)

@@ -35,7 +35,7 @@ from distill.images import decode_rgb
 from distill.recipe.synthetic import FaultsRecipe, SyntheticRecipe
 from distill.report.blocks import Table
 from distill.tasks import Task
-from distill.teachers.decoders.colours import palette
+from distill.teachers.decoders.colors import palette
 from distill.teachers.decoders.depth import encode_depth_rgb
 from distill.teachers.decoders.normals import encode_normals_rgb
 from distill.teachers.drift import Drift, Evidence, find_drift
@@ -48,8 +48,8 @@ from distill.teachers.register import EXACT, Placement, canvas_scale, estimate, 
 
 FAULTS = FaultsRecipe(
     jpeg_share=0.5,
-    colour_noise_sigma=2.0,
-    colour_drift=2.0,
+    color_noise_sigma=2.0,
+    color_drift=2.0,
     edge_halo_px=0.6,
     drift_share=1.0,
     shift_px=24.0,
@@ -132,12 +132,12 @@ def real_pairs(data: Path, tuning: bool) -> Iterator[tuple[str, int, np.ndarray,
         inner = np.s_[45:471, 41:601]
         painted = encode_depth_rgb((depth[inner] + 0.5) / 25.5)
         yield "NYU depth", 2, np.ascontiguousarray(read_rgb(path)[inner]), painted
-    colours = np.array(palette(12), np.uint8)
+    colors = np.array(palette(12), np.uint8)
     camvid = data / "seg_camvid" / ("train" if tuning else "val")
     sequence = [path for path in sorted((camvid / "images").iterdir()) if path.name.startswith("0016E5") is not tuning]
     for path in sequence[:: 3 if tuning else 1]:
         ids = read_ids(camvid / "labels", path.stem)
-        yield "CamVid semantic", 1, read_rgb(path), colours[np.minimum(ids, 11)]
+        yield "CamVid semantic", 1, read_rgb(path), colors[np.minimum(ids, 11)]
     kitchen = data / "depth_normals_kitchen"
     frames = sorted(kitchen.glob("*/rgb/*"), key=lambda path: path.stem)
     for path in frames[:16] if tuning else frames[16:]:

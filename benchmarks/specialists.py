@@ -29,7 +29,7 @@ from distill.images import read_photo
 from distill.recipe.teacher import OnnxRecipe
 from distill.report import Table
 from distill.teachers.folders import Unreadable
-from distill.teachers.labelling import Job, label_slice
+from distill.teachers.labeling import Job, label_slice
 from distill.teachers.specialists.onnx import OnnxSpecialist, find_model
 
 _CHUNK = 64
@@ -37,7 +37,7 @@ _CHUNK = 64
 NOTES = """Processor time is that of all threads, and hardly depends on what else the machine does. `distill label`
 works on as many photos at once as there are cores, one thread each; on idle cores its speed is the number of cores over
 its processor time. The bare session cannot be faster than the number of cores over its processor time with one thread,
-so the ratio of the two is the least share of its speed that labelling can have; where a network does not scale to all
+so the ratio of the two is the least share of its speed that labeling can have; where a network does not scale to all
 cores the share is larger. Wall-clock rates are as they came, taking turns, a shard of photos each.
 Start-up (imports, opening the model) is left out of everything."""
 
@@ -173,7 +173,7 @@ def main() -> None:
     columns = ["teacher", "photos", "rounds", "one thread, CPU ms", "plain script, CPU ms", "label, CPU ms"]
     columns += ["least share", "bare session, 1/s", "label, 1/s", "of the bare session", "of the plain script"]
     cores = len(os.sched_getaffinity(0))
-    results_page(f"Labelling with ONNX teachers on {cores} cores", NOTES, [Table(columns, rows)], options.out)
+    results_page(f"Labeling with ONNX teachers on {cores} cores", NOTES, [Table(columns, rows)], options.out)
 
 
 if __name__ == "__main__":

@@ -229,14 +229,14 @@ def _as_rgb(picture: Image.Image) -> Image.Image:
 
 # Level 1 and one filter for all rows: 18 ms and 565 kB for a 1280x720 depth map read off a painting, where trying five
 # filters for every row and OpenCV's own choice of run lengths take 33 ms and 1040 kB. Eight bits (normals, ids) do best
-# with run lengths, and so does what a network says, whose neighbours are hardly ever equal: half the time, as small.
+# with run lengths, and so does what a network says, whose neighbors are hardly ever equal: half the time, as small.
 _PNG_MATCHES = [
     *(cv2.IMWRITE_PNG_COMPRESSION, 1),
     *(cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_SUB),
     *(cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_DEFAULT),
 ]
 _PNG_RUNS = [*_PNG_MATCHES[:-1], cv2.IMWRITE_PNG_STRATEGY_RLE]
-_EQUAL_NEIGHBOURS = 0.1
+_EQUAL_NEIGHBORS = 0.1
 """A map with a larger share of these was read off a painting, or is flat."""
 
 
@@ -244,7 +244,7 @@ def encode_map(values: Shaped[ndarray, "h w *c"]) -> bytes:
     """A lossless PNG of a uint8 or uint16 map (gray, or RGB in the last axis)."""
     ordered = values[..., ::-1] if values.ndim == 3 else values
     equal = values[::8, 1:] == values[::8, :-1]
-    matches = values.itemsize > 1 and np.count_nonzero(equal) > _EQUAL_NEIGHBOURS * equal.size
+    matches = values.itemsize > 1 and np.count_nonzero(equal) > _EQUAL_NEIGHBORS * equal.size
     done, data = cv2.imencode(".png", np.ascontiguousarray(ordered), _PNG_MATCHES if matches else _PNG_RUNS)
     if not done:
         raise DistillError(f"a map of {values.dtype} and shape {values.shape} cannot be written as PNG")

@@ -42,7 +42,7 @@ class Label:
 
     Attributes:
         task: What the values mean.
-        value: depth float32 (h, w), metres or the gauge's [0, 1]; normals float32 (h, w, 3) unit vectors; semantic and
+        value: depth float32 (h, w), meters or the gauge's [0, 1]; normals float32 (h, w, 3) unit vectors; semantic and
             referring uint8 (h, w); instance uint16 (h, w).
         valid: bool (h, w); where it is False the value means nothing.
         confidence: float32 (h, w) in [0, 1]; 0 where invalid.
@@ -149,7 +149,7 @@ def decode_depth(stored: UInt16[ndarray, "h w"], gauge: Gauge) -> tuple[Float[nd
     valid = stored > 0
     if gauge is Gauge.METRIC:
         # A table of 65536 entries is four times faster than the power, and exact.
-        return _METRES[stored], valid
+        return _METERS[stored], valid
     return ((np.maximum(stored, 1) - 1) / np.float32(65534)).astype(np.float32), valid
 
 
@@ -188,7 +188,7 @@ _STORED_TYPE = {
     Task.INSTANCE: np.uint16,
 }
 _LEVELS = np.arange(65536) / 65535.0
-_METRES = np.asarray(unwarp_depth(np.minimum(_LEVELS, 65534 / 65535.0))).astype(np.float32)
+_METERS = np.asarray(unwarp_depth(np.minimum(_LEVELS, 65534 / 65535.0))).astype(np.float32)
 
 
 _BEYOND_Z, _MORE_AWAY = 0.35, 0.1

@@ -28,7 +28,7 @@ CREATE TABLE IF NOT EXISTS requests (
   key TEXT PRIMARY KEY, job TEXT NOT NULL DEFAULT '', state TEXT NOT NULL, owner TEXT NOT NULL DEFAULT '',
   tries INTEGER NOT NULL DEFAULT 0, cost_usd REAL NOT NULL DEFAULT 0, doubtful_usd REAL NOT NULL DEFAULT 0,
   reserved_usd REAL NOT NULL DEFAULT 0, tokens_in INTEGER NOT NULL DEFAULT 0, tokens_out INTEGER NOT NULL DEFAULT 0,
-  latency_s REAL NOT NULL DEFAULT 0, finish TEXT NOT NULL DEFAULT '', licence TEXT NOT NULL DEFAULT '',
+  latency_s REAL NOT NULL DEFAULT 0, finish TEXT NOT NULL DEFAULT '', license TEXT NOT NULL DEFAULT '',
   model TEXT NOT NULL DEFAULT '', task TEXT NOT NULL DEFAULT '', subject TEXT NOT NULL DEFAULT '',
   detail TEXT NOT NULL DEFAULT '', changed_s REAL NOT NULL DEFAULT 0);
 CREATE INDEX IF NOT EXISTS requests_of_job ON requests(job, state);
@@ -47,7 +47,7 @@ BATCH_OVER = "over"
 """State of a batch job of which nothing more is to come."""
 _COLUMNS = (
     "key", "job", "state", "tries", "cost_usd", "doubtful_usd", "tokens_in", "tokens_out", "latency_s", "finish",
-    "licence", "model", "task", "subject", "detail",
+    "license", "model", "task", "subject", "detail",
 )  # fmt: skip
 
 
@@ -98,7 +98,7 @@ class Ledger:
             unsent: It is only gathered, to be sent with others; `write_batch` says that it was.
             answered: Whether its answer is there. Asked while nobody else can settle: whoever looked before may have
                 waited for a turn since, and another process may have been faster.
-            about: ``licence``, ``model``, ``task``, ``subject`` of a new row.
+            about: ``license``, ``model``, ``task``, ``subject`` of a new row.
 
         Raises:
             CapReached: The call could pass a cap.
@@ -115,10 +115,10 @@ class Ledger:
                 else:
                     add_spending(db, row[3], reserved_usd=-row[2])
             check_caps(read_spending(db, job), worst_usd, caps)
-            values = {"licence": "", "model": "", "task": "", "subject": "", **about}
+            values = {"license": "", "model": "", "task": "", "subject": "", **about}
             db.execute(
-                "INSERT INTO requests(key, job, state, owner, tries, reserved_usd, licence, model, task, subject,"
-                " changed_s) VALUES (:key, :job, :asking, :owner, 1, :worst, :licence, :model, :task, :subject, :now)"
+                "INSERT INTO requests(key, job, state, owner, tries, reserved_usd, license, model, task, subject,"
+                " changed_s) VALUES (:key, :job, :asking, :owner, 1, :worst, :license, :model, :task, :subject, :now)"
                 " ON CONFLICT(key) DO UPDATE SET job=:job, state=:asking, owner=:owner, tries=tries+1,"
                 " reserved_usd=:worst, changed_s=:now",
                 {

@@ -56,9 +56,9 @@ class Manifest(BaseModel):
     instance_classes: tuple[str, ...] = ()
     shards: tuple[ShardEntry, ...]
     teachers: tuple[str, ...] = ()
-    licences: tuple[str, ...] = ()
+    licenses: tuple[str, ...] = ()
     terms: dict[str, str] = Field(default_factory=dict)
-    """Licence to where its terms can be read."""
+    """License to where its terms can be read."""
     prompts: dict[str, str] = Field(default_factory=dict)
     """Prompt hash to prompt."""
 
@@ -106,7 +106,7 @@ class Sample:
 
     @property
     def tasks(self) -> tuple[Task, ...]:
-        """The tasks that are labelled in this sample."""
+        """The tasks that are labeled in this sample."""
         return tuple(task for task in Task if f"{task}.png" in self.files)
 
     def label(self, task: Task, manifest: Manifest | None = None) -> Label:
@@ -253,13 +253,13 @@ def read_manifest(folder: Path) -> Manifest:
     """The manifest of a folder of shards.
 
     Raises:
-        UsageError: No folder of shards, or its labelling has not finished.
+        UsageError: No folder of shards, or its labeling has not finished.
     """
     path = folder / MANIFEST
     if not path.is_file():
         if any(folder.glob("shard-*.tar")):
             raise UsageError(
-                f"{folder}: has shards but no {MANIFEST}: the labelling has not finished",
+                f"{folder}: has shards but no {MANIFEST}: the labeling has not finished",
                 hint="run distill label again to finish it",
             )
         raise UsageError(f"{folder}: not a folder of shards (no {MANIFEST})", hint="make one with distill label --out")

@@ -40,7 +40,7 @@ class InputSpec(_Strict):
     name: str = "image"
     dtype: Literal["uint8"] = "uint8"
     layout: Literal["NHWC"] = "NHWC"
-    colour: Literal["RGB"] = "RGB"
+    color: Literal["RGB"] = "RGB"
     size_hw: tuple[int, int]
     """The size at which the network works. Any input size is accepted: the graph resizes to this one and back."""
     resize: Literal["stretch, bilinear, antialias"] = "stretch, bilinear, antialias"
@@ -101,8 +101,8 @@ class StudentSpec(_Strict):
     semantic: SemanticSpec | None = None
     instance: InstanceSpec | None = None
     """Beside `semantic`, which says where things are."""
-    licences: tuple[str, ...] = Field(default=(), description="licence classes of the labels it learned from")
-    terms: dict[str, str] = Field(default_factory=dict, description="licence to where its terms can be read")
+    licenses: tuple[str, ...] = Field(default=(), description="license classes of the labels it learned from")
+    terms: dict[str, str] = Field(default_factory=dict, description="license to where its terms can be read")
     provenance: dict[str, str] = Field(default_factory=dict)
 
     @property

@@ -2,7 +2,7 @@
 
 Everything that two rooms must agree on about what a number *means* is said here, once.
 
-Depth is z-depth (distance from the camera plane) in metres. Normals are unit vectors in the camera frame x right, y up,
+Depth is z-depth (distance from the camera plane) in meters. Normals are unit vectors in the camera frame x right, y up,
 z out of the image toward the camera. Semantic ids are uint8, instance ids uint16.
 """
 
@@ -29,7 +29,7 @@ class Gauge(StrEnum):
     """What is unknown about a depth map. Relative gauges hold values in [0, 1]."""
 
     METRIC = "metric"
-    """z-depth in metres; larger is farther."""
+    """z-depth in meters; larger is farther."""
     SCALE_INVARIANT = "scale_invariant"
     """z-depth times an unknown positive factor; larger is farther."""
     AFFINE_INVARIANT_DEPTH = "affine_invariant_depth"
@@ -58,7 +58,7 @@ FAR_WARP = 0.99
 
 
 def warp_depth(depth_m: Number, lam: float = DEPTH_LAMBDA, c: float = DEPTH_C) -> Number:
-    """Metres in [0, inf) to [0, 1): ``1 - (1 - d / (lam c))^(lam + 1)``.
+    """Meters in [0, inf) to [0, 1): ``1 - (1 - d / (lam c))^(lam + 1)``.
 
     Source: "Image Generators are Generalist Vision Learners", arXiv 2604.20329, equation 1; with the paper's constants
     ``1 - (1 + d/10)^-2``.
@@ -67,7 +67,7 @@ def warp_depth(depth_m: Number, lam: float = DEPTH_LAMBDA, c: float = DEPTH_C) -
 
 
 def unwarp_depth(warped: Number, lam: float = DEPTH_LAMBDA, c: float = DEPTH_C) -> Number:
-    """[0, 1) back to metres; 1 is infinity. The inverse of `warp_depth`."""
+    """[0, 1) back to meters; 1 is infinity. The inverse of `warp_depth`."""
     return lam * c * (1.0 - (1.0 - warped) ** (1.0 / (lam + 1.0)))  # type: ignore[operator,no-any-return]
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from distill.commands.console import Console
-from distill.commands.labelling import run_label
+from distill.commands.labeling import run_label
 from distill.ledger import Ledger
 from distill.recipe.synthetic import SyntheticRecipe
 from distill.spending import Caps
@@ -18,7 +18,7 @@ from distill.tasks import Task
 from distill.teachers.answers import EMPTY, PICTURE, AnswerStore, Ask
 from distill.teachers.generators.replay import read_manifest_rows
 from distill.teachers.generators.synthetic.generator import SYNTHETIC_CLASSES
-from distill.teachers.labelling import Job
+from distill.teachers.labeling import Job
 
 
 def answers(*arguments: object, code: int = 0) -> dict:
@@ -30,7 +30,7 @@ def answers(*arguments: object, code: int = 0) -> dict:
 
 @pytest.fixture
 def store(tmp_path: Path) -> Path:
-    """Six painted answers about two scenes, as a labelling leaves them."""
+    """Six painted answers about two scenes, as a labeling leaves them."""
     recipe = SyntheticRecipe(scenes=2, size_hw=(48, 64))
     job = Job(out=tmp_path / "out", recipe=recipe, folder=tmp_path, inputs=(), store=tmp_path / "answers")
     run_label(job, Console(), workers=1)

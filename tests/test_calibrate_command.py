@@ -33,7 +33,7 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "scenes": 24,
         "size_hw": [96, 128],
         "tasks": ["semantic", "normals"],
-        "faults": {"wrong_legend_share": 0.4, "colour_noise_sigma": 6.0, "edge_halo_px": 1.5},
+        "faults": {"wrong_legend_share": 0.4, "color_noise_sigma": 6.0, "edge_halo_px": 1.5},
     }
     (folder / "noisy.yaml").write_text(yaml.safe_dump(recipe))
     distill("label", "--teacher", folder / "noisy.yaml", "--set", "truth=true", "--out", folder / "truth")
@@ -75,7 +75,7 @@ def test_truth_that_shares_nothing_is_refused(work: Path) -> None:
     other = ["--teacher", "synthetic", "--set", "first=500", "--set", "scenes=2"]
     distill("label", *other, "--out", work / "other")
     failed = distill("label", work / "other", *other, "--calibrate", work / "truth", "--out", work / "x", code=2)
-    assert "shares no labelled photo" in failed["error"]
+    assert "shares no labeled photo" in failed["error"]
 
 
 def test_few_labels_teach_nothing(work: Path, tmp_path: Path) -> None:

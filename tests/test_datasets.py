@@ -15,7 +15,7 @@ from distill.commands.console import Console
 from distill.commands.evaluate import DATASET_NAMES, Settings, choose_rules, run_evaluate
 from distill.commands.scoring.datasets import DATASETS, open_dataset
 from distill.commands.scoring.fitting import Crop
-from distill.commands.scoring.palettes import CAMVID, CAMVID_COLOURS, CITYSCAPES
+from distill.commands.scoring.palettes import CAMVID, CAMVID_COLORS, CITYSCAPES
 from distill.commands.scoring.twins import MAX_BITS, TwinFinder, photo_hash
 from distill.errors import DistillError, UsageError
 from distill.images import encode_jpeg, encode_map
@@ -24,8 +24,8 @@ from distill.tasks import Gauge, Task
 
 RNG = np.random.default_rng(0)
 PHOTO = encode_jpeg(RNG.integers(0, 255, (12, 16, 3), dtype=np.uint8))
-METRES = RNG.uniform(1, 8, (12, 16)).astype(np.float32)
-METRES[0, 0] = 0  # no measurement
+METERS = RNG.uniform(1, 8, (12, 16)).astype(np.float32)
+METERS[0, 0] = 0  # no measurement
 IDS = RNG.integers(0, 30, (12, 16)).astype(np.uint8)
 
 
@@ -36,27 +36,27 @@ def put(path: Path, data: bytes) -> None:
 
 def nyuv2(root: Path) -> None:
     put(root / "bathroom" / "rgb_00045.jpg", PHOTO)
-    put(root / "bathroom" / "sync_depth_00045.png", encode_map((METRES * 1000).astype(np.uint16)))
+    put(root / "bathroom" / "sync_depth_00045.png", encode_map((METERS * 1000).astype(np.uint16)))
     put(root / "bathroom" / "rgb_00046.jpg", PHOTO)  # without truth: left out
 
 
 def kitti(root: Path) -> None:
     name = "2011_09_26_drive_0002_sync_{}_0000000005_image_02.png"
     put(root / "val_selection_cropped" / "image" / name.format("image"), encode_map(np.zeros((12, 16, 3), np.uint8)))
-    depth = encode_map((METRES * 256).astype(np.uint16))
+    depth = encode_map((METERS * 256).astype(np.uint16))
     put(root / "val_selection_cropped" / "groundtruth_depth" / name.format("groundtruth_depth"), depth)
 
 
 def diode(root: Path) -> None:
     folder = root / "val" / "indoors" / "scene_00019" / "scan_00183"
     put(folder / "00019_00183_indoors_000_010.png", encode_map(np.zeros((12, 16, 3), np.uint8)))
-    np.save(folder / "00019_00183_indoors_000_010_depth.npy", METRES[..., None])
-    np.save(folder / "00019_00183_indoors_000_010_depth_mask.npy", (METRES > 0).astype(np.float32))
+    np.save(folder / "00019_00183_indoors_000_010_depth.npy", METERS[..., None])
+    np.save(folder / "00019_00183_indoors_000_010_depth_mask.npy", (METERS > 0).astype(np.float32))
 
 
 def scannet(root: Path) -> None:
     put(root / "scene0707_00" / "color" / "0.jpg", PHOTO)
-    put(root / "scene0707_00" / "depth" / "0.png", encode_map((METRES * 1000).astype(np.uint16)))
+    put(root / "scene0707_00" / "depth" / "0.png", encode_map((METERS * 1000).astype(np.uint16)))
 
 
 def cityscapes(root: Path) -> None:
@@ -69,8 +69,8 @@ def cityscapes(root: Path) -> None:
 
 def camvid(root: Path) -> None:
     put(root / "701_StillsRaw_full" / "0016E5_07959.png", encode_map(np.zeros((12, 16, 3), np.uint8)))
-    colours = np.array([*CAMVID_COLOURS, (0, 0, 0)], np.uint8)
-    put(root / "LabeledApproved_full" / "0016E5_07959_L.png", encode_map(colours[IDS % len(colours)]))
+    colors = np.array([*CAMVID_COLORS, (0, 0, 0)], np.uint8)
+    put(root / "LabeledApproved_full" / "0016E5_07959_L.png", encode_map(colors[IDS % len(colors)]))
 
 
 def ade20k(root: Path) -> None:
@@ -96,14 +96,14 @@ def test_help_names_every_data_set() -> None:
 
 
 @pytest.mark.parametrize("name", ["nyuv2", "kitti", "diode", "scannet"])
-def test_depth_comes_in_metres(name: str, tmp_path: Path) -> None:
+def test_depth_comes_in_meters(name: str, tmp_path: Path) -> None:
     WRITERS[name](tmp_path)
     truth = open_dataset(name, tmp_path)
     (sample,) = truth.samples()
     label = sample.label(Task.DEPTH, truth.manifest)
     assert truth.count == 1 and sample.tasks == (Task.DEPTH,) and label.gauge is Gauge.METRIC
     assert not label.valid[0, 0] and label.valid.sum() == label.valid.size - 1
-    np.testing.assert_allclose(label.value[label.valid], METRES[label.valid], atol=1 / 256)
+    np.testing.assert_allclose(label.value[label.valid], METERS[label.valid], atol=1 / 256)
 
 
 def test_classes_are_those_that_are_scored(tmp_path: Path) -> None:
@@ -114,9 +114,9 @@ def test_classes_are_those_that_are_scored(tmp_path: Path) -> None:
     assert city.manifest.classes == CITYSCAPES and label.classes == CITYSCAPES
     assert set(label.value[IDS == 26]) == {CITYSCAPES.index("car")} and not label.valid[IDS == 9].any()
     label = next(cam.samples()).label(Task.SEMANTIC)
-    for place, index in enumerate(CAMVID_COLOURS.values()):
+    for place, index in enumerate(CAMVID_COLORS.values()):
         assert set(label.value[place == IDS % 32]) <= {index}
-    assert set(CAMVID_COLOURS.values()) == set(range(len(CAMVID)))
+    assert set(CAMVID_COLORS.values()) == set(range(len(CAMVID)))
     label = next(ade.samples()).label(Task.SEMANTIC)
     assert ade.manifest.classes[:2] == ("class 1", "class 2") and len(ade.manifest.classes) == 150
     assert set(label.value[IDS == 7]) == {6} and not label.valid[IDS == 0].any()
@@ -172,7 +172,7 @@ def test_someone_elses_model_is_scored_on_a_data_set(tmp_path: Path) -> None:
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=9)
     onnx.save(model, tmp_path / "bright.onnx")
     (tmp_path / "bright.yaml").write_text(
-        "kind: onnx\nmodel: bright.onnx\nlicence: MIT\ninput: {scale: 0.00392156862}\n"
+        "kind: onnx\nmodel: bright.onnx\nlicense: MIT\ninput: {scale: 0.00392156862}\n"
         "outputs: [{task: semantic, values: logits, classes: [Building, Sky]}]\n"
     )
     ids = np.where(np.arange(16) < 8, 1, 0)[None].repeat(12, 0).astype(np.uint8)

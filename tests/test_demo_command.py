@@ -25,7 +25,7 @@ def test_the_demo_goes_from_painted_answers_to_an_overlay_video(tmp_path: Path):
     assert done.returncode == 0, done.stderr
     result = json.loads(done.stdout)
     assert result["parity"]["passed"]
-    assert result["labels"]["labelled"] == 64
+    assert result["labels"]["labeled"] == 64
     assert set(result["scores"]["tasks"]) == {"depth", "normals", "semantic"}
     with VideoReader(tmp_path / "demo" / "overlay.mp4") as reader:
         assert reader.count() == 6

@@ -37,7 +37,7 @@ def depth(value: np.ndarray, valid: np.ndarray | None = None, gauge: Gauge = Gau
 
 
 def _scene(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """(metres, unit normals, ids) of one photo."""
+    """(meters, unit normals, ids) of one photo."""
     normals = rng.normal((0, 0, 3), 1, (*SIZE_HW, 3))
     normals /= np.linalg.norm(normals, axis=-1, keepdims=True)
     ids = rng.integers(0, 3, SIZE_HW).astype(np.uint8)
@@ -45,11 +45,11 @@ def _scene(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray
 
 
 def truth_labels(index: int, rng: np.random.Generator) -> list[Label]:
-    metres, normals, ids = _scene(rng)
+    meters, normals, ids = _scene(rng)
     hole = np.ones(SIZE_HW, bool)
     hole[:4] = False
     return [
-        depth(metres, hole),
+        depth(meters, hole),
         _label(Task.NORMALS, normals, hole),
         _label(Task.SEMANTIC, ids, classes=CLASSES),
     ]
@@ -114,7 +114,7 @@ def test_a_known_error_is_measured_and_compared(truth: Path, tmp_path: Path) -> 
     teacher = make_shards(tmp_path / "teacher", worse(1.1))
     found = evaluate(student, teacher, truth=truth)["tasks"]
     assert list(found) == ["depth"]
-    # The stored depth is quantised to 16 bits: 0.0002 relative at 9 m.
+    # The stored depth is quantized to 16 bits: 0.0002 relative at 9 m.
     assert found["depth"]["scores"]["student"]["abs_rel"] == pytest.approx(0.2, abs=1e-3)
     assert found["depth"]["ratios"]["teacher"]["abs_rel"] == pytest.approx(2.0, abs=2e-2)
     assert found["depth"]["scores"]["student"]["alignment"] == "none"
@@ -145,9 +145,9 @@ def test_invalid_predictions_lower_the_coverage_and_nothing_else(truth: Path, tm
 
 def test_sky_in_the_truth_does_not_count(tmp_path: Path) -> None:
     def with_sky(_: int, rng: np.random.Generator) -> list[Label]:
-        metres = _scene(rng)[0]
-        metres[:12] = 25_000.0
-        return [depth(metres)]
+        meters = _scene(rng)[0]
+        meters[:12] = 25_000.0
+        return [depth(meters)]
 
     sky = make_shards(tmp_path / "sky", with_sky)
     flat = make_shards(tmp_path / "flat", lambda _, rng: [depth(_scene(rng)[0])])
@@ -212,8 +212,8 @@ def test_missing_photos_are_counted_and_none_at_all_is_refused(truth: Path, tmp_
 def test_the_trivial_predictor_stands_beside(truth: Path, tmp_path: Path) -> None:
     training = make_shards(tmp_path / "training", lambda _, rng: [depth(np.full(SIZE_HW, 5.0))])
     found = evaluate(truth, truth=truth, trivial=training)["tasks"]
-    metres = np.stack([_scene(np.random.default_rng(index))[0][4:] for index in range(3)])
-    expected = np.mean(np.abs(5.0 - metres) / metres)
+    meters = np.stack([_scene(np.random.default_rng(index))[0][4:] for index in range(3)])
+    expected = np.mean(np.abs(5.0 - meters) / meters)
     assert found["depth"]["scores"]["trivial"]["abs_rel"] == pytest.approx(expected, abs=1e-3)
     assert "trivial" not in found["normals"]["scores"]
 
@@ -281,11 +281,11 @@ def test_nothing_in_common_and_relative_truth_are_refused(truth: Path, tmp_path:
     relative = make_shards(
         tmp_path / "relative", lambda _, rng: [depth(_scene(rng)[0] / 10, gauge=Gauge.SCALE_INVARIANT)]
     )
-    with pytest.raises(UsageError, match="nothing can be measured against depth without metres"):
+    with pytest.raises(UsageError, match="nothing can be measured against depth without meters"):
         evaluate(truth, truth=relative)
     ids = make_shards(tmp_path / "ids", lambda _, rng: [_label(Task.SEMANTIC, _scene(rng)[2], classes=CLASSES)])
     with pytest.raises(UsageError, match="nothing can be compared"):
-        evaluate(ids, truth=make_shards(tmp_path / "metres", lambda _, rng: [depth(_scene(rng)[0])]))
+        evaluate(ids, truth=make_shards(tmp_path / "meters", lambda _, rng: [depth(_scene(rng)[0])]))
 
 
 def test_a_subject_given_twice_or_absent_is_refused(truth: Path, tmp_path: Path) -> None:
@@ -356,9 +356,9 @@ def test_what_is_far_is_scored_where_it_is_asked_for(tmp_path: Path) -> None:
     """Only sky is left out: a wall at 200 m is none."""
 
     def far(_: int, rng: np.random.Generator) -> list[Label]:
-        metres = _scene(rng)[0]
-        metres[:12], metres[12:18] = 25_000.0, 200.0
-        return [depth(metres)]
+        meters = _scene(rng)[0]
+        meters[:12], meters[12:18] = 25_000.0, 200.0
+        return [depth(meters)]
 
     truth = make_shards(tmp_path / "truth", far)
     flat = make_shards(tmp_path / "flat", lambda _, rng: [depth(_scene(rng)[0])])
@@ -402,7 +402,7 @@ def test_a_recipe_that_is_code_is_not_run(truth: Path, tmp_path: Path, monkeypat
     (tmp_path / "own_code.py").write_text("raise SystemExit('it ran')")
     monkeypatch.syspath_prepend(tmp_path)
     recipe = tmp_path / "own.yaml"
-    recipe.write_text("kind: callable\nlicence: MIT\nfunction: own_code:answer\noutputs: [{task: depth}]\n")
+    recipe.write_text("kind: callable\nlicense: MIT\nfunction: own_code:answer\noutputs: [{task: depth}]\n")
     with pytest.raises(UsageError, match="a recipe of kind callable; evaluate asks onnx models itself"):
         evaluate(recipe, truth=truth)
 

@@ -147,22 +147,22 @@ def test_every_teacher_config_loads(path: Path):
 
 
 @pytest.mark.parametrize("path", teacher_configs(), ids=lambda path: path.stem)
-def test_every_teacher_config_states_a_licence_and_its_terms(path: Path):
+def test_every_teacher_config_states_a_license_and_its_terms(path: Path):
     from distill.commands.teachers import load_teacher
-    from distill.licences import LicenceClass, licence_class
+    from distill.licenses import LicenseClass, license_class
 
     recipe, _ = load_teacher(str(path), None, ["function=a:b"] if read_yaml(path)["kind"] == "callable" else [])
     if recipe.kind == "mix":  # its members state their own
         return
-    told = licence_class(recipe.licence) is not LicenceClass.UNKNOWN or recipe.licence == "unknown"
-    assert told, f"{path.name}: {recipe.licence} is not a known name; put its class in front"
+    told = license_class(recipe.license) is not LicenseClass.UNKNOWN or recipe.license == "unknown"
+    assert told, f"{path.name}: {recipe.license} is not a known name; put its class in front"
     assert recipe.terms, f"{path.name}: a link to the terms"
 
 
 def test_an_unknown_key_names_the_nearest_known_one():
     from distill.recipe.teacher import ReplayRecipe
 
-    with pytest.raises(UsageError, match=r"unknown key 'licens'.*did you mean 'licence'"):
+    with pytest.raises(UsageError, match=r"unknown key 'licens'.*did you mean 'license'"):
         load_recipe(ReplayRecipe, {"answers": "a.yaml"}, ["licens=x"])
 
 

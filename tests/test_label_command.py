@@ -50,9 +50,9 @@ def bomb() -> bytes:
 
 @pytest.fixture
 def maps_recipe(tmp_path: Path) -> Path:
-    """Depth maps beside the photos, as millimetres."""
+    """Depth maps beside the photos, as millimeters."""
     path = tmp_path / "maps.yaml"
-    path.write_text("kind: maps\nlicence: test\ndepth: {pattern: '../depth/{name}.png', scale: 0.001, invalid: [0]}\n")
+    path.write_text("kind: maps\nlicense: test\ndepth: {pattern: '../depth/{name}.png', scale: 0.001, invalid: [0]}\n")
     return path
 
 
@@ -106,13 +106,13 @@ def mixed_photos(tmp_path: Path) -> tuple[Path, set[str], set[str]]:
     return folder, set(good) | {"sixteen.png"}, set(bad) | {"dot.png", "line.png", "dangling.jpg"}
 
 
-def test_bad_photos_are_listed_and_all_good_ones_labelled(mixed_photos, maps_recipe: Path, tmp_path: Path):
+def test_bad_photos_are_listed_and_all_good_ones_labeled(mixed_photos, maps_recipe: Path, tmp_path: Path):
     folder, good, bad = mixed_photos
     out = tmp_path / "out"
     result = distill("label", folder, "--teacher", maps_recipe, "--out", out, code=1)
     assert {row["name"] for row in result["failed"]} == bad
     assert all(len(row["reason"]) > 10 for row in result["failed"])
-    assert result["labelled"] == len(good)
+    assert result["labeled"] == len(good)
     assert result["ignored"] == ["notes.txt"]
     samples = list(read_samples(out))
     assert {sample.meta["name"] for sample in samples} == good
@@ -285,7 +285,7 @@ def test_replayed_answers_become_labels(suffix: str, tmp_path: Path):
 def test_a_wrong_manifest_row_is_named(tmp_path: Path):
     manifest = replay_manifest(tmp_path, ".json")
     rows = json.loads(manifest.read_text())
-    rows[1]["task"] = "colour"
+    rows[1]["task"] = "color"
     manifest.write_text(json.dumps(rows))
     arguments = (
         "label",
@@ -343,7 +343,7 @@ def test_normals_in_another_frame_than_the_recipe_says_are_refused(tmp_path: Pat
         normals = {"pattern": "../maps/{stem}.png", "scale": 2 / 255, "offset": -1.0, "frame": frame}
         recipe.write_text(json.dumps({"kind": "maps", "normals": normals}))
         result = distill("label", photos, "--teacher", recipe, "--out", tmp_path / frame, code=1 - count)
-        assert result["labelled"] == count
+        assert result["labeled"] == count
     assert "away from the camera" in json.dumps(result)
 
 
@@ -381,7 +381,7 @@ def test_labels_lie_as_a_person_sees_the_photo(orientation: int, tmp_path: Path)
     assert tuple(sample.meta["size_hw"]) == sample.label(Task.DEPTH).size_hw == upright_hw
 
 
-def test_every_nth_frame_of_a_video_and_existing_shards_can_be_labelled(tmp_path: Path):
+def test_every_nth_frame_of_a_video_and_existing_shards_can_be_labeled(tmp_path: Path):
     import onnx
     from onnx import TensorProto, helper
 
@@ -433,7 +433,7 @@ def test_recipes_that_say_a_key_twice_or_never_end_are_refused(tmp_path: Path):
         recipe.write_text(text)
         assert words in distill("label", "--teacher", recipe, "--out", tmp_path / "out", code=2)["error"]
     merged = tmp_path / "m.yaml"
-    merged.write_text("kind: synthetic\nscenes: 1\nfaults: {<<: {colour_noise_sigma: 1.0}, colour_noise_sigma: 2.0}\n")
+    merged.write_text("kind: synthetic\nscenes: 1\nfaults: {<<: {color_noise_sigma: 1.0}, color_noise_sigma: 2.0}\n")
     distill("label", "--teacher", merged, "--set", "size_hw=[48,64]", "--out", tmp_path / "out", "--plan")
 
 
@@ -474,7 +474,7 @@ def test_an_answer_goes_to_its_own_photo_and_to_no_other_of_that_name(tmp_path: 
     refused = distill(
         "label", tmp_path / "sub", "--teacher", "replay", "--answers", manifest, "--out", tmp_path / "out", code=1
     )
-    assert refused["labelled"] == 0 and "no answer" in refused["failed"][0]["reason"]
+    assert refused["labeled"] == 0 and "no answer" in refused["failed"][0]["reason"]
 
 
 def test_a_changed_answer_is_noticed(tmp_path: Path):
@@ -523,7 +523,7 @@ def test_odd_files_neither_hang_nor_stop_the_run(maps_recipe: Path, tmp_path: Pa
     Path(os.fsdecode(raw)).write_bytes((folder / "good.png").read_bytes())
     add_depth(Path(os.fsdecode(raw)))
     result = distill("label", folder, "--teacher", maps_recipe, "--out", tmp_path / "out", code=1)
-    assert result["labelled"] == 2
+    assert result["labeled"] == 2
     assert {row["name"] for row in result["failed"]} == {"pipe.png", "zero.png", "huge.png"}
 
 
@@ -543,4 +543,4 @@ def test_a_damaged_input_shard_costs_its_own_samples_only(tmp_path: Path):
     path.write_bytes(path.read_bytes()[:9000])
     teacher = ("--teacher", "synthetic", "--set", "size_hw=[48,64]", "--set", "truth=true")
     result = distill("label", one, *teacher, "--out", two, code=1)
-    assert result["labelled"] + len(result["failed"]) == 8 and result["labelled"] >= 4
+    assert result["labeled"] + len(result["failed"]) == 8 and result["labeled"] >= 4

@@ -83,18 +83,18 @@ def test_infinity_is_far_and_stays_finite():
     assert is_far(back).tolist() == [[False, False, True, True]]
 
 
-@pytest.mark.parametrize(("metres", "warped"), [(0, 0), (1, 0.173554), (2, 0.305556), (10, 0.75), (80, 0.987654)])
-def test_the_warp_has_its_golden_values(metres: float, warped: float):
-    assert warp_depth(float(metres)) == pytest.approx(warped, abs=1e-6)
-    assert unwarp_depth(warp_depth(float(metres))) == pytest.approx(metres, abs=1e-9)
+@pytest.mark.parametrize(("meters", "warped"), [(0, 0), (1, 0.173554), (2, 0.305556), (10, 0.75), (80, 0.987654)])
+def test_the_warp_has_its_golden_values(meters: float, warped: float):
+    assert warp_depth(float(meters)) == pytest.approx(warped, abs=1e-6)
+    assert unwarp_depth(warp_depth(float(meters))) == pytest.approx(meters, abs=1e-9)
 
 
 @given(st.floats(0, 200), st.floats(-8, -1.5), st.floats(0.5, 10))
-def test_the_warp_is_inverted_for_every_shape(metres: float, lam: float, c: float):
+def test_the_warp_is_inverted_for_every_shape(meters: float, lam: float, c: float):
     # Near 1 the warp has no digits left: the inverse is exact to what float64 can hold there.
-    warped = warp_depth(metres, lam, c)
-    tolerance = 1e-6 * (1 + metres) + 1e-12 / max(1 - warped, 1e-12) ** 2
-    assert unwarp_depth(warped, lam, c) == pytest.approx(metres, abs=tolerance)
+    warped = warp_depth(meters, lam, c)
+    tolerance = 1e-6 * (1 + meters) + 1e-12 / max(1 - warped, 1e-12) ** 2
+    assert unwarp_depth(warped, lam, c) == pytest.approx(meters, abs=tolerance)
 
 
 def test_a_missing_map_and_a_map_of_another_type_are_said():

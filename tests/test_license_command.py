@@ -15,14 +15,14 @@ from typer.testing import CliRunner
 
 from distill.cli import app
 from distill.commands.console import Console
-from distill.commands.labelling import run_label
-from distill.commands.license import read_licences
+from distill.commands.labeling import run_label
+from distill.commands.license import read_licenses
 from distill.errors import UsageError
 from distill.recipe import load_recipe
 from distill.recipe.teacher import MapsRecipe, ReplayRecipe
 from distill.shards import read_samples
 from distill.spec import write_spec
-from distill.teachers.labelling import Job
+from distill.teachers.labeling import Job
 
 
 @pytest.fixture(autouse=True)
@@ -43,14 +43,14 @@ def photos(folder: Path, names: list[str]) -> Path:
     return folder
 
 
-def label(folder: Path, names: list[str], out: Path, licence: str, terms: str = "") -> Path:
-    """Depth maps from disk, under this licence."""
+def label(folder: Path, names: list[str], out: Path, license: str, terms: str = "") -> Path:
+    """Depth maps from disk, under this license."""
     photos(folder, names)
     maps = folder.parent / f"{folder.name}-depth"
     maps.mkdir()
     for name in names:
         Image.fromarray(np.full((12, 16), 1000, np.uint16)).save(maps / f"{name}.png")
-    values = {"licence": licence, "terms": terms, "depth": {"pattern": f"../{maps.name}/{{stem}}.png", "scale": 0.001}}
+    values = {"license": license, "terms": terms, "depth": {"pattern": f"../{maps.name}/{{stem}}.png", "scale": 0.001}}
     recipe = load_recipe(MapsRecipe, values)
     job = Job(out=out, recipe=recipe, folder=folder, inputs=(str(folder),), shard_size=2, previews=0)
     run_label(job, Console(), workers=1)
@@ -69,8 +69,8 @@ def two_sets(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 def test_a_commercial_set_passes(two_sets):
     code, result = ask(two_sets[0], "--require", "commercial")
     assert code == 0 and result["ok"]
-    assert result["licences"][0]["samples"] == 5
-    assert result["licences"][0]["terms"] == "https://example.org/a"
+    assert result["licenses"][0]["samples"] == 5
+    assert result["licenses"][0]["terms"] == "https://example.org/a"
 
 
 def test_one_non_commercial_sample_is_refused_and_named(two_sets):
@@ -123,20 +123,20 @@ def test_a_sample_that_lost_its_json_satisfies_nothing(two_sets, tmp_path: Path)
     assert code == 1 and result["refused"][0]["class"] == "unknown" and result["refused"][0]["samples"] == 2
 
 
-def test_relabelled_shards_carry_the_new_teachers_licence(two_sets, tmp_path: Path):
+def test_relabeled_shards_carry_the_new_teachers_license(two_sets, tmp_path: Path):
     """Labels are under the terms of who made them; the photos' own rights are not known here."""
     answer = tmp_path / "answer.png"
     Image.fromarray(np.full((12, 16, 3), (255, 55, 0), np.uint8)).save(answer)
     rows = [
-        {"photo": "bad.png", "task": "depth", "answer": "answer.png", "licence": "research (a lab's preview)"},
+        {"photo": "bad.png", "task": "depth", "answer": "answer.png", "license": "research (a lab's preview)"},
     ]
     (tmp_path / "answers.json").write_text(json.dumps(rows))
-    recipe = load_recipe(ReplayRecipe, {"answers": str(tmp_path / "answers.json"), "licence": "commercial"})
+    recipe = load_recipe(ReplayRecipe, {"answers": str(tmp_path / "answers.json"), "license": "commercial"})
     out = tmp_path / "out"
     job = Job(out=out, recipe=recipe, folder=tmp_path, inputs=(str(two_sets[1]),), previews=0)
     run_label(job, Console(), workers=1)
     (sample,) = read_samples(out)
-    assert sample.meta["records"][0]["licence"] == "research (a lab's preview)"
+    assert sample.meta["records"][0]["license"] == "research (a lab's preview)"
     assert ask(out, "--require", "commercial")[0] == 1
 
 
@@ -147,17 +147,17 @@ def test_a_students_contract_says_what_it_learned_from(two_sets, tmp_path: Path)
 
     index = read_index(list(two_sets))
     spec = build_spec(
-        load_recipe(StudentRecipe, {}), name="s", tasks=index.tasks, licences=index.licences, terms=index.terms
+        load_recipe(StudentRecipe, {}), name="s", tasks=index.tasks, licenses=index.licenses, terms=index.terms
     )
     write_spec(tmp_path / "spec.json", spec)
     code, result = ask(tmp_path, "--require", "commercial")
     assert code == 1
-    assert result["refused"][0]["licence"] == "CC-BY-NC-4.0"
+    assert result["refused"][0]["license"] == "CC-BY-NC-4.0"
     assert result["refused"][0]["terms"] == "https://example.org/nc"
 
 
 def test_what_is_neither_is_said(tmp_path: Path):
     with pytest.raises(UsageError, match="neither shards nor a student"):
-        read_licences(tmp_path)
+        read_licenses(tmp_path)
     with pytest.raises(UsageError, match="no such"):
-        read_licences(tmp_path / "nowhere")
+        read_licenses(tmp_path / "nowhere")

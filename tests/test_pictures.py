@@ -1,4 +1,4 @@
-"""Pictures have fixed colours: two of them can be compared by eye."""
+"""Pictures have fixed colors: two of them can be compared by eye."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from distill.pictures import (
     add_class_legend,
     add_depth_bar,
     add_scale_bar,
-    class_colours,
+    class_colors,
     draw_confidence,
     draw_depth,
     draw_error,
@@ -29,7 +29,7 @@ GRAY = np.array(INVALID_RGB)
 SKY = np.array(SKY_RGB)
 
 
-def test_a_distance_has_one_colour_whatever_else_is_in_the_picture() -> None:
+def test_a_distance_has_one_color_whatever_else_is_in_the_picture() -> None:
     near = draw_depth(np.array([[2.0, 3.0]], np.float32))
     far = draw_depth(np.array([[2.0, 80.0]], np.float32))
     np.testing.assert_array_equal(near[0, 0], far[0, 0])
@@ -42,7 +42,7 @@ def test_nearer_is_brighter_up_to_the_sky() -> None:
     assert (np.diff(luminance) < 0).all()
 
 
-def test_sky_and_holes_have_colours_that_no_depth_has() -> None:
+def test_sky_and_holes_have_colors_that_no_depth_has() -> None:
     depth_m = np.array([[np.nan, -1.0, 5.0, np.inf, 25_000.0, 5.0]], np.float32)
     picture = draw_depth(depth_m, np.array([[True, True, True, True, True, False]]))[0]
     for index in (0, 1, 5):
@@ -54,7 +54,7 @@ def test_sky_and_holes_have_colours_that_no_depth_has() -> None:
     assert np.abs(finite - SKY).sum(1).min() > 10
 
 
-def test_a_given_range_uses_all_colours() -> None:
+def test_a_given_range_uses_all_colors() -> None:
     full = draw_depth(np.array([[1.0, 3.0]], np.float32), near_m=1.0, far_m=3.0)[0].astype(int)
     ends = draw_depth(np.array([[0.0, 1.0]], np.float32), gauge=Gauge.SCALE_INVARIANT)[0].astype(int)
     np.testing.assert_allclose(full, ends, atol=4)
@@ -80,12 +80,12 @@ def test_normals_look_as_they_are_painted() -> None:
     np.testing.assert_array_equal(holed[0, 0], GRAY)
 
 
-def test_classes_keep_their_colour_and_stay_apart() -> None:
+def test_classes_keep_their_color_and_stay_apart() -> None:
     ids = np.arange(20, dtype=np.uint8)[None]
-    np.testing.assert_array_equal(draw_semantic(ids, 20)[0], class_colours(20))
-    np.testing.assert_array_equal(class_colours(255)[:20], class_colours(20))
-    colours = class_colours(40).astype(int)
-    gaps = np.abs(colours[:, None] - colours[None]).sum(-1) + 1000 * np.eye(40, dtype=int)
+    np.testing.assert_array_equal(draw_semantic(ids, 20)[0], class_colors(20))
+    np.testing.assert_array_equal(class_colors(255)[:20], class_colors(20))
+    colors = class_colors(40).astype(int)
+    gaps = np.abs(colors[:, None] - colors[None]).sum(-1) + 1000 * np.eye(40, dtype=int)
     assert gaps.min() > 30
 
 

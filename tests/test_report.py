@@ -121,7 +121,7 @@ def test_names_cannot_become_markup(report: Report) -> None:
     assert "<nano>" not in page and "photo 'x'" not in page
 
 
-def test_pictures_are_inside_shrunk_and_flat_colours_stay_exact(report: Report) -> None:
+def test_pictures_are_inside_shrunk_and_flat_colors_stay_exact(report: Report) -> None:
     found = re.findall(r"data:image/(jpeg|png);base64,([A-Za-z0-9+/=]+)", to_html(report))
     pictures = {kind: Image.open(io.BytesIO(base64.b64decode(data))) for kind, data in found}
     assert max(pictures["jpeg"].size) == MAX_PICTURE_PX

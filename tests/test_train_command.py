@@ -248,7 +248,7 @@ def relabel(folder: Path, *, photos: int = 12) -> None:
     write_manifest(folder, Manifest(tasks=(Task.DEPTH,), gauge=Gauge.AFFINE_INVARIANT_DISPARITY, shards=(entry,)))
 
 
-def test_shards_that_were_labelled_anew_are_not_taken_for_those_of_the_run(
+def test_shards_that_were_labeled_anew_are_not_taken_for_those_of_the_run(
     shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = Path(shutil.copytree(shards, tmp_path / "shards"))

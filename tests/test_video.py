@@ -136,17 +136,17 @@ def test_times_of_a_variable_rate_survive_reading_and_writing(tmp_path: Path) ->
     assert [read_number(frame.rgb) for frame in again] == list(range(10))
 
 
-def test_odd_sizes_are_padded_and_colours_stay(tmp_path: Path) -> None:
+def test_odd_sizes_are_padded_and_colors_stay(tmp_path: Path) -> None:
     out = tmp_path / "a.mp4"
-    colours = np.array([(200, 30, 40), (30, 180, 60), (40, 50, 220), (120, 120, 120)], np.uint8)
-    rgb = np.repeat(np.repeat(colours.reshape(2, 2, 3), 16, 0), 16, 1)[:31, :31]
+    colors = np.array([(200, 30, 40), (30, 180, 60), (40, 50, 220), (120, 120, 120)], np.uint8)
+    rgb = np.repeat(np.repeat(colors.reshape(2, 2, 3), 16, 0), 16, 1)[:31, :31]
     with VideoWriter(out, (31, 31), time_base=Fraction(1, 25), rate=Fraction(25), crf=5) as writer:
         for number in range(3):
             writer.write(rgb, number)
     reader = VideoReader(out)
     assert reader.size_hw == (32, 32)
     seen = next(reader.frames()).rgb
-    # If this fails by more, the colour matrix that is written differs from the one that is announced.
+    # If this fails by more, the color matrix that is written differs from the one that is announced.
     assert np.abs(seen[8::16, 8::16].astype(int) - rgb[8::16, 8::16]).max() <= 6
     with av.open(str(out)) as container:
         assert container.streams.video[0].pix_fmt == "yuv420p"
@@ -242,12 +242,12 @@ def test_a_cut_off_matroska_file_is_noticed(tmp_path: Path, share: float) -> Non
     assert 0 < len(found) < 100
 
 
-COLOURS = np.array([(200, 30, 40), (30, 180, 60), (40, 50, 220), (120, 120, 120)], np.uint8)
+COLORS = np.array([(200, 30, 40), (30, 180, 60), (40, 50, 220), (120, 120, 120)], np.uint8)
 
 
-def coloured_clip(path: Path, size_hw: tuple[int, int], tags: dict[str, int], convert: dict, pix_fmt: str) -> Path:
+def colored_clip(path: Path, size_hw: tuple[int, int], tags: dict[str, int], convert: dict, pix_fmt: str) -> Path:
     """Three frames of four squares, tagged and converted as told."""
-    rgb = np.repeat(np.repeat(COLOURS.reshape(2, 2, 3), size_hw[0] // 2, 0), size_hw[1] // 2, 1)
+    rgb = np.repeat(np.repeat(COLORS.reshape(2, 2, 3), size_hw[0] // 2, 0), size_hw[1] // 2, 1)
     with av.open(str(path), "w") as container:
         stream = container.add_stream("libx264", rate=25, options={"crf": "1"})
         stream.height, stream.width, stream.pix_fmt = *size_hw, pix_fmt
@@ -272,12 +272,12 @@ def coloured_clip(path: Path, size_hw: tuple[int, int], tags: dict[str, int], co
     ],
     ids=["709", "709 full", "601 full 10 bit", "SD says nothing", "HD says nothing"],
 )
-def test_colours_are_right(tmp_path: Path, rows: int, tags: dict, convert: dict, pix_fmt: str) -> None:
-    path = coloured_clip(tmp_path / "a.mkv", (rows, 64), tags, convert, pix_fmt)
+def test_colors_are_right(tmp_path: Path, rows: int, tags: dict, convert: dict, pix_fmt: str) -> None:
+    path = colored_clip(tmp_path / "a.mkv", (rows, 64), tags, convert, pix_fmt)
     seen = next(VideoReader(path).frames()).rgb
     found = seen[rows // 4 :: rows // 2, 16::32].reshape(4, 3)
     # If this fails by more, matrix or range are not those of the file.
-    assert np.abs(found.astype(int) - COLOURS).max() <= 5
+    assert np.abs(found.astype(int) - COLORS).max() <= 5
 
 
 @pytest.mark.parametrize(("transfer", "white"), [(16, 0.58), (18, 0.75)])

@@ -1,4 +1,4 @@
-"""How many processes a labelling job gets, and which GPU each of them sees."""
+"""How many processes a labeling job gets, and which GPU each of them sees."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from distill.commands.workers import gpu_of, num_workers
 from distill.recipe import load_recipe
 from distill.recipe.local import DiffusersRecipe
 from distill.recipe.synthetic import SyntheticRecipe
-from distill.teachers.labelling import Job
+from distill.teachers.labeling import Job
 
 
 def job_of(recipe) -> Job:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from distill.recipe.hosted import HostedRecipe
     from distill.teachers import TeacherRecipe
     from distill.teachers.generators.hosted.ahead import Asker
-    from distill.teachers.labelling import Job
+    from distill.teachers.labeling import Job
 
 _DURATION = re.compile(r"(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m)?(?:(\d+(?:\.\d+)?)s)?")
 

@@ -28,7 +28,7 @@ def bench(
     ] = None,
     seconds: Annotated[float, typer.Option(min=0.01, help="Time for each series.")] = 3.0,
     truth: Annotated[
-        Path | None, typer.Option(help="Labelled shards: score the same artefacts on them, beside their speed.")
+        Path | None, typer.Option(help="Labeled shards: score the same artifacts on them, beside their speed.")
     ] = None,
     num_samples: Annotated[int, typer.Option(min=1, help="How many of them.")] = 50,
     usd_per_hour: Annotated[
@@ -45,7 +45,7 @@ def bench(
     """Time one or more students side by side.
 
     Gives p50, p95, p99 of every call, images/s, memory, loading time and the time of the first call, for the engine
-    alone and from JPEG bytes. The JSON holds every single call. With --truth, the scores of the very same artefacts
+    alone and from JPEG bytes. The JSON holds every single call. With --truth, the scores of the very same artifacts
     stand beside their speed, and those that no other beats in both are marked.
 
     Examples:

@@ -122,7 +122,7 @@ def _price(timings: Sequence[dict[str, Any]], usd_per_hour: float | None) -> Non
 def score_runners(
     runners: Mapping[str, Runner], truth: Path, count: int, console: Console
 ) -> dict[str, dict[str, float | None]]:
-    """Score of each task of each runner on labelled pictures."""
+    """Score of each task of each runner on labeled pictures."""
     from distill.commands.samples import open_samples
     from distill.export.parity import Parity
 
@@ -189,7 +189,7 @@ def _open(path: Path, threads: int | None, taken: set[str]) -> tuple[str, Runner
 
 def _size_bytes(path: Path) -> int:
     """Of all files that hold the subject: a run's weights, OpenVINO's two, those that a file of buckets names."""
-    from distill.export.artefact import files_of
+    from distill.export.artifact import files_of
     from distill.export.runners.buckets import SUFFIX, parts_of
 
     if path.is_dir():

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from distill.commands.artefacts import run_exports
-from distill.commands.artefacts import text_of as text_of_one
+from distill.commands.artifacts import run_exports
+from distill.commands.artifacts import text_of as text_of_one
 from distill.commands.console import Console
 from distill.images import write_atomic
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from distill.labels import Label
     from distill.shards import Manifest, Sample
     from distill.teachers.base import Lesson
-    from distill.teachers.labelling import Job
+    from distill.teachers.labeling import Job
 
 _PIXELS_PER_LABEL = 4000
 _FOLDS = 5
@@ -56,7 +56,7 @@ def run_calibrate(job: Job, truth: Path, path: Path, console: Console) -> tuple[
     seen = _compare(job, truth, console)
     if not seen:
         raise UsageError(
-            f"{truth}: shares no labelled photo with this teacher", hint="label those photos with the truth first"
+            f"{truth}: shares no labeled photo with this teacher", hint="label those photos with the truth first"
         )
     tasks: dict[Task, TaskCalibration] = {}
     rows: dict[str, Any] = {}

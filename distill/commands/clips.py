@@ -144,7 +144,7 @@ def _clip_places(clip: Clip, options: Options, folder: Path | None, video_out: P
 
 def to_wishes(options: Options, only: Task | None, subject: Path) -> VideoWishes:
     """What is wanted of each video; `only` as in `VideoWishes`."""
-    from distill.export.stabiliser import Steadiness
+    from distill.export.stabilizer import Steadiness
     from distill.export.videos import VideoWishes
     from distill.video import VideoCodec
 

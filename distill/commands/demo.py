@@ -74,7 +74,7 @@ class Tour:
 
         open_rundir(self.out, verb="demo", facts={"scenes": self.scenes, "seed": self.seed, "minutes": self.minutes})
         with self._stage("label", f"a synthetic teacher paints answers about {self.scenes} scenes; they are read back"):
-            labelled = self._label("shards", self.painted(self.scenes, 0))
+            labeled = self._label("shards", self.painted(self.scenes, 0))
         with self._stage("truth", f"{self.held_out} other scenes, with their exact truth and with painted answers"):
             held_out = self.painted(self.held_out, HELD_OUT_FIRST)
             self._label("truth", held_out.model_copy(update={"truth": True}))
@@ -91,7 +91,7 @@ class Tour:
         with self._stage("predict", f"a fly-through of {self.frames} frames becomes an overlay video"):
             video = self._predict(model)
         result = {
-            "labels": labelled,
+            "labels": labeled,
             "train": trained,
             "parity": exported["parity"],
             "scores": scores,
@@ -120,8 +120,8 @@ class Tour:
         )
 
     def _label(self, name: str, recipe: SyntheticRecipe) -> dict[str, Any]:
-        from distill.commands.labelling import run_label
-        from distill.teachers.labelling import Job
+        from distill.commands.labeling import run_label
+        from distill.teachers.labeling import Job
 
         job = Job(out=self.out / name, recipe=recipe, folder=Path(), inputs=(), shard_size=32, previews=12)
         return run_label(job, self.console)

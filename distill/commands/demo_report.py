@@ -161,7 +161,7 @@ def _comparison(rows: list[Row]) -> Table:
             "student against trivial",
         ],
         [[row.name, row.student, row.teacher, row.trivial, row.verdict] for row in rows],
-        note="Depth without alignment, in metres. The trivial predictor never looks: per pixel the mean depth, mean "
+        note="Depth without alignment, in meters. The trivial predictor never looks: per pixel the mean depth, mean "
         "normal and the most frequent class of the training labels. Painted labels are scored where they are valid.",
         strong=frozenset((index, 1) for index in range(len(rows))),
     )

@@ -99,7 +99,7 @@ def _machine() -> Iterator[Finding]:
         yield Finding("machine", "memory", "note" if tight else "ok", f"{memory / _GIB:.1f} GiB", hint)
     free = shutil.disk_usage(Path.cwd()).free
     tight = free < 5 * _GIB
-    hint = "a thousand labelled photos take about 1 GiB" if tight else ""
+    hint = "a thousand labeled photos take about 1 GiB" if tight else ""
     yield Finding("machine", "disk", "note" if tight else "ok", f"{free / _GIB:.1f} GiB free here", hint)
     shared = Path("/dev/shm")
     if shared.is_dir():

@@ -39,7 +39,7 @@ def evaluate(
     task: Annotated[list[Task] | None, typer.Option(help="Only this task; can be given several times.")] = None,
     alignment: Annotated[
         Alignment | None,
-        typer.Option(help="Of depth. Default: none for metres, else what the gauge needs, for all subjects."),
+        typer.Option(help="Of depth. Default: none for meters, else what the gauge needs, for all subjects."),
     ] = None,
     crop: Annotated[
         Crop | None,
@@ -48,10 +48,10 @@ def evaluate(
         ),
     ] = None,
     min_depth: Annotated[
-        float | None, typer.Option(help="Truth nearer than this, in metres, is left out. Default: 0.001.")
+        float | None, typer.Option(help="Truth nearer than this, in meters, is left out. Default: 0.001.")
     ] = None,
     max_depth: Annotated[
-        float | None, typer.Option(help="Truth farther than this, in metres, is left out. Default: 90.")
+        float | None, typer.Option(help="Truth farther than this, in meters, is left out. Default: 90.")
     ] = None,
     map_classes: Annotated[
         Path | None, typer.Option(help="YAML of 'subject class: truth class' pairs, for names that differ.")

@@ -108,7 +108,7 @@ def export(
             raise typer.Exit(1)
         return
     from distill.commands import buckets
-    from distill.commands.artefacts import plan_exports, run_exports, text_of
+    from distill.commands.artifacts import plan_exports, run_exports, text_of
     from distill.recipe.target import TARGETS, load_target
 
     words = [word.strip() for word in to.split(",") if word.strip()]

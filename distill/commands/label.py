@@ -9,7 +9,7 @@ import typer
 
 from distill.commands.asking import Spending, keeps_answers, parse_deadline
 from distill.commands.console import Console
-from distill.commands.labelling import run_label, summary
+from distill.commands.labeling import run_label, summary
 from distill.commands.teachers import load_teacher, teacher_help
 from distill.tasks import Task
 
@@ -103,7 +103,7 @@ def label(
     permute: Annotated[
         bool,
         typer.Option(
-            rich_help_panel=_ASKING, help="With --samples: deal a semantic legend's colours anew for each sample."
+            rich_help_panel=_ASKING, help="With --samples: deal a semantic legend's colors anew for each sample."
         ),
     ] = True,
     fuse: Annotated[
@@ -161,7 +161,7 @@ def label(
     recipe, folder = load_teacher(teacher, answers, settings or [])
     from distill.commands.checking import read_checks, wanted_calibration
     from distill.teachers.asking import Asking
-    from distill.teachers.labelling import Job
+    from distill.teachers.labeling import Job
 
     where = wanted_calibration(calibration, teacher, learn=calibrate is not None)
     job = Job(
@@ -199,6 +199,6 @@ def label(
         return
     result = run_label(job, console, workers=workers, part=part, overwrite=overwrite, spending=spending)
     console.result(result, summary(result))
-    failed = len(result["failed"]) > tolerate or (result["complete"] and not result["labelled"])
+    failed = len(result["failed"]) > tolerate or (result["complete"] and not result["labeled"])
     if failed or result.get("stopped"):
         raise typer.Exit(1)

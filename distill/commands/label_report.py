@@ -1,4 +1,4 @@
-"""The page that `distill label` leaves beside its shards: what was labelled, what was not, and pictures to judge by."""
+"""The page that `distill label` leaves beside its shards: what was labeled, what was not, and pictures to judge by."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from distill.teachers.previews import Preview, read_previews
 
 if TYPE_CHECKING:
     from distill.teachers.accounts import Page
-    from distill.teachers.labelling import Job
+    from distill.teachers.labeling import Job
 
 _MOST_ROWS = 200
 _MOST_PROMPTS = 20
@@ -32,7 +32,7 @@ def write_label_report(job: Job, pages: list[Page], result: dict[str, Any]) -> P
     sections.append(Section("What the teacher said, and how it was read", list(_galleries(job.out))))
     report = Report(
         title=f"Labels of {job.teacher.name}",
-        summary=f"{result['labelled']} of {result['photos']} photos labelled with {result['answers']} answers.",
+        summary=f"{result['labeled']} of {result['photos']} photos labeled with {result['answers']} answers.",
         sections=sections,
         facts={**machine(), **versions()},
     )
@@ -42,14 +42,14 @@ def write_label_report(job: Job, pages: list[Page], result: dict[str, Any]) -> P
 def _overview(job: Job, pages: list[Page], result: dict[str, Any]) -> Section:
     rows = [[task, count, result["quality"].get(task)] for task, count in result["labels"].items()]
     headlines = [
-        Headline(result["labelled"], "photos labelled", f"of {result['photos']}"),
+        Headline(result["labeled"], "photos labeled", f"of {result['photos']}"),
         Headline(result["answers"], "answers read", f"{len(result['unanswered'])} gave no label"),
         Headline(f"{result['cost_usd']:.2f}", "USD paid", "to the teacher"),
     ]
     prompts = {key: text for page in pages for key, text in page.prompts.items()}
     facts = {
         "teacher": job.teacher.name,
-        "licence class": job.teacher.licence,
+        "license class": job.teacher.license,
         "classes": ", ".join(job.teacher.classes),
     }
     return Section(
@@ -85,7 +85,7 @@ def _doubtful(rows: list[dict[str, Any]]) -> Section:
         head = [row["name"], row["task"], row["quality"]] + ([row.get("expected_error")] if expected else [])
         table.append([*head, *(row.get(name) for name in parts), row["drift"]])
     note = (
-        "Every part runs from 0 to 1: colours that mean something; place over the photo; borders shared with the "
+        "Every part runs from 0 to 1: colors that mean something; place over the photo; borders shared with the "
         "photo; agreement with the other tasks; agreement of several answers; whether it says anything at all."
     )
     return Section("Labels to look at first", [Table(columns, table, note=note)])

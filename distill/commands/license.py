@@ -11,36 +11,36 @@ import typer
 
 from distill.commands.console import Console
 from distill.errors import UsageError
-from distill.licences import LicenceClass, allows, licence_class
+from distill.licenses import LicenseClass, allows, license_class
 
 if TYPE_CHECKING:
     from distill.spec import StudentSpec
 
 _UNSTATED = "unknown"
 _NAMED = 5
-"""Samples named on the screen for each licence; --json names up to a hundred."""
+"""Samples named on the screen for each license; --json names up to a hundred."""
 _KEPT = 100
 
 
 @dataclass
 class Entry:
-    """One licence, and what is under it.
+    """One license, and what is under it.
 
     Attributes:
         samples: How many samples hold a label under it; None where only a contract says that there are some.
         examples: The first of them, as FOLDER: KEY.
     """
 
-    licence: str
+    license: str
     terms: str = ""
     teachers: dict[str, None] = field(default_factory=dict)
     samples: int | None = None
     examples: list[str] = field(default_factory=list)
 
     @property
-    def kind(self) -> LicenceClass:
+    def kind(self) -> LicenseClass:
         """The class."""
-        return licence_class(self.licence)
+        return license_class(self.license)
 
     def count(self, where: str) -> None:
         """One sample more."""
@@ -54,13 +54,13 @@ def license(
         list[Path], typer.Argument(help="Folders of shards, tars, run folders, or exported files.", metavar="WHAT...")
     ],
     require: Annotated[
-        LicenceClass | None, typer.Option(help="Exit 1 if anything is under terms that allow less; names the sample.")
+        LicenseClass | None, typer.Option(help="Exit 1 if anything is under terms that allow less; names the sample.")
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as one JSON object.")] = False,
 ) -> None:
-    """List the licences of labels, sample by sample, or of a student's teachers.
+    """List the licenses of labels, sample by sample, or of a student's teachers.
 
-    Every sample carries the licence of each of its labels, so this works on shards however they were merged, split or
+    Every sample carries the license of each of its labels, so this works on shards however they were merged, split or
     filtered, with or without dataset.json. These are facts as the teachers' recipes state them, and no legal advice.
 
     Examples:
@@ -69,12 +69,12 @@ def license(
         distill license shards runs/nano --require commercial
     """
     console = Console(as_json=as_json)
-    entries = _merged(entry for path in what for entry in read_licences(path))
-    refused = [entry for entry in entries if require is not None and not allows(entry.licence, require)]
+    entries = _merged(entry for path in what for entry in read_licenses(path))
+    refused = [entry for entry in entries if require is not None and not allows(entry.license, require)]
     values = {
         "ok": not refused,
         "require": str(require) if require else None,
-        "licences": [_as_dict(entry) for entry in entries],
+        "licenses": [_as_dict(entry) for entry in entries],
         "refused": [_as_dict(entry) for entry in refused],
     }
     console.result(values, _text(entries, refused, require))
@@ -82,8 +82,8 @@ def license(
         raise typer.Exit(1)
 
 
-def read_licences(path: Path) -> list[Entry]:
-    """The licences of a folder of shards, of a tar, of a run folder, or of an exported file.
+def read_licenses(path: Path) -> list[Entry]:
+    """The licenses of a folder of shards, of a tar, of a run folder, or of an exported file.
 
     Raises:
         UsageError: None of these.
@@ -101,8 +101,8 @@ def read_licences(path: Path) -> list[Entry]:
             hint="give a folder that distill label or distill train wrote, or an exported file",
         )
     return [
-        Entry(licence, spec.terms.get(licence, ""), dict.fromkeys(filter(None, [spec.provenance.get("teachers")])))
-        for licence in spec.licences or (_UNSTATED,)
+        Entry(license, spec.terms.get(license, ""), dict.fromkeys(filter(None, [spec.provenance.get("teachers")])))
+        for license in spec.licenses or (_UNSTATED,)
     ]
 
 
@@ -115,11 +115,11 @@ def _of_shards(tars: list[Path]) -> dict[str, Entry]:
             records = meta.get("records") or [{}]
             under = {}
             for record in records:
-                licence = str(record.get("licence") or _UNSTATED)
-                entry = found.setdefault(licence, Entry(licence))
+                license = str(record.get("license") or _UNSTATED)
+                entry = found.setdefault(license, Entry(license))
                 entry.terms = entry.terms or str(record.get("terms") or "")
                 entry.teachers[str(record.get("teacher", "an unknown teacher"))] = None
-                under[licence] = entry
+                under[license] = entry
             for entry in under.values():
                 entry.count(f"{tar}: {key}")
     return found
@@ -144,22 +144,22 @@ def _contract(path: Path) -> StudentSpec | None:
 
 
 def _merged(entries: Iterator[Entry]) -> list[Entry]:
-    """One entry per licence, the strictest last."""
+    """One entry per license, the strictest last."""
     found: dict[str, Entry] = {}
     for entry in entries:
-        known = found.setdefault(entry.licence, Entry(entry.licence))
+        known = found.setdefault(entry.license, Entry(entry.license))
         known.terms = known.terms or entry.terms
         known.teachers |= entry.teachers
         if entry.samples is not None:
             known.samples = (known.samples or 0) + entry.samples
         known.examples = [*known.examples, *entry.examples][:_KEPT]
-    order = list(LicenceClass)
-    return sorted(found.values(), key=lambda entry: (order.index(entry.kind), entry.licence))
+    order = list(LicenseClass)
+    return sorted(found.values(), key=lambda entry: (order.index(entry.kind), entry.license))
 
 
 def _as_dict(entry: Entry) -> dict[str, Any]:
     return {
-        "licence": entry.licence,
+        "license": entry.license,
         "class": str(entry.kind),
         "terms": entry.terms,
         "teachers": list(entry.teachers),
@@ -168,18 +168,18 @@ def _as_dict(entry: Entry) -> dict[str, Any]:
     }
 
 
-def _text(entries: list[Entry], refused: list[Entry], require: LicenceClass | None) -> str:
+def _text(entries: list[Entry], refused: list[Entry], require: LicenseClass | None) -> str:
     from distill.commands.tables import text_table
 
     rows = [
-        [e.licence, str(e.kind), "" if e.samples is None else e.samples, ", ".join(e.teachers), e.terms or "not stated"]
+        [e.license, str(e.kind), "" if e.samples is None else e.samples, ", ".join(e.teachers), e.terms or "not stated"]
         for e in entries
     ]
-    lines = [text_table(["licence", "class", "samples", "teachers", "terms"], rows)]
+    lines = [text_table(["license", "class", "samples", "teachers", "terms"], rows)]
     if require is not None and not refused:
         lines.append(f"all of it satisfies {require}")
     for entry in refused:
-        lines.append(f"{entry.licence} ({entry.kind}) does not satisfy {require}:")
+        lines.append(f"{entry.license} ({entry.kind}) does not satisfy {require}:")
         lines += [f"  {where}" for where in entry.examples[:_NAMED]] or [f"  taught by {', '.join(entry.teachers)}"]
         if (entry.samples or 0) > _NAMED:
             lines.append(f"  ... and {(entry.samples or 0) - _NAMED} more")

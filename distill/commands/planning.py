@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from distill.recipe.hosted import HostedRecipe
     from distill.teachers.generators.hosted.painter import HostedGenerator
     from distill.teachers.generators.hosted.service import Call
-    from distill.teachers.labelling import Job
+    from distill.teachers.labeling import Job
 
 _TRIED = 4
 """Photos on which a teacher that is free to ask is tried; the first one opens the model."""
@@ -55,7 +55,7 @@ def plan_here(job: Job) -> tuple[dict[str, Any], str]:
         trial = _try(job, min(_TRIED_PAINTING if isinstance(job.recipe, DiffusersRecipe) else _TRIED, photos))
     except NotHere as missing:
         values |= {"tasks": list(job.tasks), "answers": None, "seconds": None, "bytes": None, "timed_photos": 0}
-        values |= {"teacher": job.recipe.kind, "licence": job.recipe.licence, "missing": missing.message}
+        values |= {"teacher": job.recipe.kind, "license": job.recipe.license, "missing": missing.message}
         return values, (
             f"{photos} photos in {job.num_slices} shards, 0.00 USD. How long it takes cannot be said: "
             f"{missing.message}; {missing.hint}. Nothing was asked and nothing was written."
@@ -69,7 +69,7 @@ def plan_here(job: Job) -> tuple[dict[str, Any], str]:
         "seconds": round(seconds, 1),
         "bytes": round(trial.photo_bytes * photos),
         "teacher": job.teacher.name,
-        "licence": job.teacher.licence,
+        "license": job.teacher.license,
         "terms": job.teacher.terms,
         "timed_photos": trial.photos,
     }
@@ -188,7 +188,7 @@ def plan_hosted(job: Job, recipe: HostedRecipe) -> tuple[dict[str, Any], str]:
         "answer_bytes": (answers - cached) * answer_bytes,
         "shards": job.num_slices,
         "teacher": job.teacher.name,
-        "licence": job.teacher.licence,
+        "license": job.teacher.license,
         "terms": recipe.terms,
         "prices_dated": price.dated if price.known else "",
         "store": str(job.store),
@@ -269,7 +269,7 @@ def _hosted_text(values: dict[str, Any], per_photo: int) -> str:
     lines += [
         f"about {values['bytes'] / 1e9:.2f} GB on disk: {values['answer_bytes'] / 1e9:.2f} GB of answers, the rest in "
         f"{values['shards']} shards{dated}",
-        f"licence class of the labels: {values['licence']}" + (f", see {values['terms']}" if values["terms"] else ""),
+        f"license class of the labels: {values['license']}" + (f", see {values['terms']}" if values["terms"] else ""),
         "Nothing was asked and nothing was written.",
     ]
     return "\n".join(lines)

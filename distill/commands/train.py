@@ -179,7 +179,7 @@ def _facts(recipe: TrainRecipe, lessons: Lessons) -> dict[str, Any]:
     return {
         "photos": {"train": len(lessons.train), "val": len(lessons.val)},
         "teachers": lessons.index.teachers,
-        "licences": lessons.index.licences,
+        "licenses": lessons.index.licenses,
         "manifests": {str(folder): file_sha256(folder / "dataset.json") for folder in sorted(recipe.shards)},
     }
 

@@ -1,4 +1,4 @@
-"""The processes that do the slices of a labelling job."""
+"""The processes that do the slices of a labeling job."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from distill.errors import DistillError
 
 if TYPE_CHECKING:
-    from distill.teachers.labelling import Job
+    from distill.teachers.labeling import Job
 
 
 def num_workers(job: Job, wanted: int, num_slices: int) -> int:
@@ -43,7 +43,7 @@ def run_slices(job: Job, todo: Iterable[int | None], workers: int) -> Iterator[i
         todo: Their numbers; None means that none is ready yet.
         workers: Processes; 1: this one.
     """
-    from distill.teachers.labelling import label_slice
+    from distill.teachers.labeling import label_slice
 
     if workers == 1:
         done: list[int] = []
@@ -80,7 +80,7 @@ def run_slices(job: Job, todo: Iterable[int | None], workers: int) -> Iterator[i
         pool.shutdown()
     except BrokenProcessPool as error:
         raise DistillError(
-            "a labelling process was killed, most likely for lack of memory", hint="run again with --workers 1"
+            "a labeling process was killed, most likely for lack of memory", hint="run again with --workers 1"
         ) from error
     finally:
         # Slices are published atomically, so a process can be stopped anywhere.
@@ -131,7 +131,7 @@ def _follow_parent() -> None:
 
 
 def _work(index: int) -> None:
-    from distill.teachers.labelling import label_slice
+    from distill.teachers.labeling import label_slice
 
     job, counter = _JOB
 

@@ -1,4 +1,4 @@
-"""A workshop for one student: its graph, the pictures that artefacts are compared on, those that ranges come from."""
+"""A workshop for one student: its graph, the pictures that artifacts are compared on, those that ranges come from."""
 
 from __future__ import annotations
 

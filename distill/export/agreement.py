@@ -102,7 +102,7 @@ def disagreement(task: Task, spec: StudentSpec, reference: ndarray, candidate: n
         return angular_error_deg(candidate, reference, np.ones(reference.shape[:2], bool))
     if spec.depth is not None and spec.depth.gauge is not Gauge.METRIC:
         return ~(np.abs(candidate - reference) <= RELATIVE_WITHIN)
-    # Below a millimetre 10 (1/sqrt(1 - v) - 1) is rounding in float32, and a ratio of two roundings says nothing.
+    # Below a millimeter 10 (1/sqrt(1 - v) - 1) is rounding in float32, and a ratio of two roundings says nothing.
     near, far = np.minimum(candidate, reference), np.maximum(candidate, reference)
     return ~(far <= 1.25 * np.maximum(near, NEAREST_M))
 
@@ -126,7 +126,7 @@ def _difference(reference: ndarray, candidate: ndarray) -> float:
 def _truth(label: Label, size_hw: tuple[int, int], spec: StudentSpec) -> tuple[ndarray, ndarray] | None:
     """(value, valid) of a label at the prediction's size; None where no score can be had from it."""
     if label.task is Task.DEPTH and label.gauge is not Gauge.METRIC:
-        return None  # a relative label has no metres to score against
+        return None  # a relative label has no meters to score against
     if label.task is Task.SEMANTIC and (spec.semantic is None or label.classes not in ((), spec.semantic.classes)):
         return None  # ids of another class list
     value, valid = label.value, label.valid

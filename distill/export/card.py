@@ -1,6 +1,6 @@
 """The model card beside an exported file: what it answers, how to feed it, and under which terms it was taught.
 
-States what the contract says and no more; whoever publishes the file adds what they know, and chooses its licence.
+States what the contract says and no more; whoever publishes the file adds what they know, and chooses its license.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 import yaml
 
 from distill.images import write_atomic
-from distill.licences import LicenceClass, licence_class
+from distill.licenses import LicenseClass, license_class
 from distill.spec import StudentSpec
 from distill.tasks import Task
 
@@ -23,11 +23,11 @@ _PIPELINE_TAGS = {
     Task.INSTANCE: "image-segmentation",
 }
 _MEANS = {
-    LicenceClass.COMMERCIAL: "commercial use is allowed, with notices at most",
-    LicenceClass.RESTRICTED: "commercial use is allowed under conditions; read the terms",
-    LicenceClass.NON_COMMERCIAL: "no commercial use",
-    LicenceClass.RESEARCH: "research only",
-    LicenceClass.UNKNOWN: "nobody said; ask before you use it",
+    LicenseClass.COMMERCIAL: "commercial use is allowed, with notices at most",
+    LicenseClass.RESTRICTED: "commercial use is allowed under conditions; read the terms",
+    LicenseClass.NON_COMMERCIAL: "no commercial use",
+    LicenseClass.RESEARCH: "research only",
+    LicenseClass.UNKNOWN: "nobody said; ask before you use it",
 }
 
 
@@ -61,7 +61,7 @@ def card_text(spec: StudentSpec, *, file: str, parity: Sequence[Mapping[str, Any
         "## Input and output",
         _feeding(spec),
         "## What it was taught with",
-        _licences(spec),
+        _licenses(spec),
         *([f"Teachers: {spec.provenance['teachers']}."] if "teachers" in spec.provenance else []),
         *([f"Photos it learned from: {spec.provenance['photos']}."] if "photos" in spec.provenance else []),
     ]
@@ -70,21 +70,21 @@ def card_text(spec: StudentSpec, *, file: str, parity: Sequence[Mapping[str, Any
     return "\n\n".join(parts) + "\n"
 
 
-def strictest(spec: StudentSpec) -> LicenceClass:
+def strictest(spec: StudentSpec) -> LicenseClass:
     """The class of the terms that allow least, among all that the labels were made under."""
-    order = list(LicenceClass)
-    kinds = [licence_class(licence) for licence in spec.licences] or [LicenceClass.UNKNOWN]
+    order = list(LicenseClass)
+    kinds = [license_class(license) for license in spec.licenses] or [LicenseClass.UNKNOWN]
     return max(kinds, key=order.index)
 
 
 def _feeding(spec: StudentSpec) -> str:
     lines = [
-        f"- input `{spec.input.name}`: {spec.input.dtype} {spec.input.colour}, {spec.input.layout}, pictures of any "
+        f"- input `{spec.input.name}`: {spec.input.dtype} {spec.input.color}, {spec.input.layout}, pictures of any "
         f"size; it works at {spec.input.size_hw[1]}x{spec.input.size_hw[0]} pixels",
-        "- resizing and normalisation are inside, and outputs come at the picture's size",
+        "- resizing and normalization are inside, and outputs come at the picture's size",
     ]
     if spec.depth is not None:
-        unit = "metres of z-depth" if spec.depth.unit == "m" else f"{spec.depth.gauge}, without a unit"
+        unit = "meters of z-depth" if spec.depth.unit == "m" else f"{spec.depth.gauge}, without a unit"
         lines.append(f"- `depth`: {unit}; `depth_confidence` in [0, 1]")
     if spec.normals is not None:
         lines.append(f"- `normals`: unit vectors, {spec.normals.frame}; `normals_confidence` in [0, 1]")
@@ -95,12 +95,12 @@ def _feeding(spec: StudentSpec) -> str:
     return "\n".join([*lines, "- the whole contract is inside the file, under the metadata key `distill.spec`"])
 
 
-def _licences(spec: StudentSpec) -> str:
-    """One row per licence of the labels."""
-    rows = ["| licence of labels | class | terms |", "|---|---|---|"]
-    for licence in spec.licences or ("unknown",):
-        kind = licence_class(licence)
-        rows.append(f"| {licence} | {kind}: {_MEANS[kind]} | {spec.terms.get(licence) or 'not stated'} |")
+def _licenses(spec: StudentSpec) -> str:
+    """One row per license of the labels."""
+    rows = ["| license of labels | class | terms |", "|---|---|---|"]
+    for license in spec.licenses or ("unknown",):
+        kind = license_class(license)
+        rows.append(f"| {license} | {kind}: {_MEANS[kind]} | {spec.terms.get(license) or 'not stated'} |")
     note = (
         "These are the terms that the recipes of its teachers state. What they mean for a model that learned from such "
         "labels, and what the photos and the backbone's weights add, is not decided here."

@@ -57,7 +57,7 @@ class Comparison:
 def compare_calls(base_ms: Sequence[float], new_ms: Sequence[float], series: str = "", seed: int = 0) -> Comparison:
     """The comparison of two series of calls.
 
-    Neighbouring calls are alike (a machine slows down for seconds, not for single calls), so what is drawn again and
+    Neighboring calls are alike (a machine slows down for seconds, not for single calls), so what is drawn again and
     again is not single calls but runs of them: a block bootstrap.
     """
     random = np.random.default_rng(seed)

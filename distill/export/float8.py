@@ -31,10 +31,10 @@ _OPSET = 19
 """The first with eight-bit floats."""
 
 
-class Float8Quantiser:
+class Float8Quantizer:
     """A float32 graph with the ranges of its values; gives it back with any set of blocks in eight-bit floats.
 
-    The same protocol as `distill.export.quantize.Quantiser`.
+    The same protocol as `distill.export.quantize.Quantizer`.
     """
 
     def __init__(self, proto: Any, pictures: Iterable[UInt8[ndarray, "1 h w 3"]], method: Method = "minmax") -> None:
@@ -61,7 +61,7 @@ class Float8Quantiser:
         sides = self._weights[node.input[1]].dims[:2]
         return groups == 1 and all(side % _STEP == 0 for side in sides)
 
-    def quantise(self, groups: Collection[str]) -> Any:
+    def quantize(self, groups: Collection[str]) -> Any:
         """The graph with the layers of these blocks in eight-bit floats."""
         made = onnx.ModelProto()
         made.CopyFrom(self.proto)
@@ -114,12 +114,12 @@ class _Pairs:
         )
         about = [f"{name}.fp8.scale", f"{name}.fp8.zero"]
         where = {} if axis is None else {"axis": axis}
-        quantised, back = f"{name}.fp8", f"{name}.fp8.float"
+        quantized, back = f"{name}.fp8", f"{name}.fp8.float"
         self._graph.node.append(
-            helper.make_node("QuantizeLinear", [name, *about], [quantised], name=f"{quantised}.quantise", **where)
+            helper.make_node("QuantizeLinear", [name, *about], [quantized], name=f"{quantized}.quantize", **where)
         )
         self._graph.node.append(
-            helper.make_node("DequantizeLinear", [quantised, *about], [back], name=f"{quantised}.dequantise", **where)
+            helper.make_node("DequantizeLinear", [quantized, *about], [back], name=f"{quantized}.dequantize", **where)
         )
         self._made[name] = back
         return back

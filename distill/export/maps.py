@@ -15,7 +15,7 @@ from distill.pictures import draw_normals
 from distill.spec import StudentSpec
 from distill.tasks import Gauge, Task
 
-DEPTH_FORMULA = "0: invalid; else metres = 10 * ((1 - v / 65535) ** -0.5 - 1); 65535: beyond what can be told apart"
+DEPTH_FORMULA = "0: invalid; else meters = 10 * ((1 - v / 65535) ** -0.5 - 1); 65535: beyond what can be told apart"
 RELATIVE_FORMULA = "0: invalid; else value = (v - 1) / 65534, in [0, 1]"
 _STRIP_PX = 64
 NORMALS_FORMULA = "0,0,0: invalid; else x = 1 - 2 R / 255, y = 2 G / 255 - 1, z = 2 B / 255 - 1"
@@ -71,7 +71,7 @@ def _stored(task: Task, value: ndarray, spec: StudentSpec) -> ndarray:
     if task is Task.DEPTH:
         gauge = spec.depth.gauge if spec.depth else Gauge.METRIC
         if gauge is Gauge.METRIC and value.dtype == np.float32:
-            return _store_metres(value)
+            return _store_meters(value)
         return encode_depth(value, np.isfinite(value), gauge)
     finite = np.isfinite(value)
     if finite.all():  # what `encode_normals` gives, in 2 ms instead of 30 for 1280x720
@@ -79,7 +79,7 @@ def _stored(task: Task, value: ndarray, spec: StudentSpec) -> ndarray:
     return encode_normals(value, finite.all(axis=-1))
 
 
-def _store_metres(depth_m: Float[ndarray, "h w"]) -> UInt16[ndarray, "h w"]:
+def _store_meters(depth_m: Float[ndarray, "h w"]) -> UInt16[ndarray, "h w"]:
     """What `encode_depth` gives for metric depth, up to one level of 65535; in strips that stay in the cache."""
     stored = np.empty(depth_m.shape, np.uint16)
     for top in range(0, depth_m.shape[0], _STRIP_PX):

@@ -173,7 +173,7 @@ def _embed(proto: Any, spec: StudentSpec) -> None:
     proto.doc_string = ""
     values = {
         METADATA_KEY: spec.to_json(),
-        "distill.licences": ", ".join(spec.licences),
+        "distill.licenses": ", ".join(spec.licenses),
         "distill.provenance": ", ".join(f"{key}: {value}" for key, value in spec.provenance.items()),
     }
     onnx.helper.set_model_props(proto, {key: value for key, value in values.items() if value})

@@ -17,7 +17,7 @@ from distill.spec import StudentSpec
 
 
 def export_openvino(onnx_path: Path, spec: StudentSpec, path: Path, *, compress: bool = False) -> Path:
-    """Convert; quantised ONNX stays quantised. The ``.xml`` appears when its ``.bin`` is whole.
+    """Convert; quantized ONNX stays quantized. The ``.xml`` appears when its ``.bin`` is whole.
 
     Args:
         onnx_path: Written by `export_onnx` or `quantize_onnx`.

@@ -25,7 +25,7 @@ MAX_PX = 1920 * 1080
 """Panels are shrunk until the canvas is no larger than this, or than the photo; lossless maps keep full size."""
 _MAX_LEGEND_CLASSES = 24
 _SEMANTIC_ALPHA = 0.55
-"""Classes are flat colours: without the photo below one cannot see what was found."""
+"""Classes are flat colors: without the photo below one cannot see what was found."""
 _WIDE = 1.2
 """Three photos wider than this make a square of four cells rather than a ribbon."""
 

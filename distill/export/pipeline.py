@@ -189,7 +189,7 @@ def _first_of(waiting: deque[tuple[Item, Future[Result]]]) -> tuple[Item, Result
 
 
 def in_batches(pictures: Iterable[Any], batch: int | None, runner: Runner) -> Iterator[list[Any]]:
-    """Neighbours of equal size together, `batch` at most (None chooses by size); an error comes after what is whole.
+    """Neighbors of equal size together, `batch` at most (None chooses by size); an error comes after what is whole.
 
     A `Boundary` comes alone, behind what was before it.
     """

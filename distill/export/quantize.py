@@ -1,7 +1,7 @@
-"""Eight-bit students: explicit quantise/dequantise pairs, ranges from real pictures, layers that hurt left out.
+"""Eight-bit students: explicit quantize/dequantize pairs, ranges from real pictures, layers that hurt left out.
 
 Two schemes, and two files, because hardware wants different ones: ``u8s8`` (activations unsigned) for CPUs, ``s8s8``
-(everything symmetric, weights quantised in the graph) for TensorRT. s8s8 on a CPU is slower than float32: 11.2 ms
+(everything symmetric, weights quantized in the graph) for TensorRT. s8s8 on a CPU is slower than float32: 11.2 ms
 against 7.8, where u8s8 took 5.1.
 """
 
@@ -44,7 +44,7 @@ _OPS: dict[str, tuple[str, ...]] = {
         "MaxPool",
         "GlobalAveragePool",
     ),
-    # TensorRT fuses what lies between two quantised convolutions by itself.
+    # TensorRT fuses what lies between two quantized convolutions by itself.
     "s8s8": ("Conv", "MatMul", "Gemm", "Add"),
 }
 _METHODS = {"minmax": "MinMax", "entropy": "Entropy", "percentile": "Percentile"}
@@ -52,7 +52,7 @@ _METHODS = {"minmax": "MinMax", "entropy": "Entropy", "percentile": "Percentile"
 
 @dataclass(frozen=True, slots=True)
 class Sensitivity:
-    """What quantising one block alone does to the answers.
+    """What quantizing one block alone does to the answers.
 
     Attributes:
         group: The block: ``backbone.blocks.2``, ``neck.smooths.1``, ``heads.depth``.
@@ -68,16 +68,16 @@ class Sensitivity:
 
 
 @dataclass(frozen=True, slots=True)
-class Quantised:
+class Quantized:
     """An eight-bit student.
 
     Attributes:
         proto: The graph.
         parity: How it compares.
-        everything: How it compared with all layers quantised.
+        everything: How it compared with all layers quantized.
         sensitivity: Per block, worst first; empty where it was not needed.
         kept: Blocks that stay in float32, in the order in which they were taken out.
-        share: Of the network's nodes that could be quantised, those that are.
+        share: Of the network's nodes that could be quantized, those that are.
     """
 
     proto: Any
@@ -88,8 +88,8 @@ class Quantised:
     share: float
 
 
-class Quantiser:
-    """A float32 graph with the ranges of its values; gives it back with any set of nodes quantised."""
+class Quantizer:
+    """A float32 graph with the ranges of its values; gives it back with any set of nodes quantized."""
 
     def __init__(
         self, proto: Any, pictures: Iterable[UInt8[ndarray, "1 h w 3"]], scheme: Scheme, method: Method = "minmax"
@@ -114,7 +114,7 @@ class Quantiser:
         graph = self.__dict__.setdefault("_graph", Graph(self.proto))
         return graph.types.get(node.output[0]) == onnx.TensorProto.FLOAT
 
-    def quantise(self, groups: Collection[str]) -> Any:
+    def quantize(self, groups: Collection[str]) -> Any:
         """The graph with the layers of these blocks in eight bits."""
         from onnxruntime.quantization import QuantType
         from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
@@ -152,12 +152,12 @@ class Quantiser:
         return made
 
     def share(self, groups: Collection[str]) -> float:
-        """Of the nodes that could be quantised, those in these blocks."""
+        """Of the nodes that could be quantized, those in these blocks."""
         return sum(group_of(node) in groups for node in self.nodes) / max(1, len(self.nodes))
 
 
 class Blocks(Protocol):
-    """A graph whose blocks of layers can be quantised one by one."""
+    """A graph whose blocks of layers can be quantized one by one."""
 
     @property
     def groups(self) -> Sequence[str]:
@@ -166,11 +166,11 @@ class Blocks(Protocol):
 
     @property
     def nodes(self) -> Sequence[Any]:
-        """The nodes that can be quantised."""
+        """The nodes that can be quantized."""
         ...
 
-    def quantise(self, groups: Collection[str]) -> Any:
-        """The graph with these blocks quantised."""
+    def quantize(self, groups: Collection[str]) -> Any:
+        """The graph with these blocks quantized."""
         ...
 
     def share(self, groups: Collection[str]) -> float:
@@ -178,29 +178,29 @@ class Blocks(Protocol):
         ...
 
 
-def quantise_within(
-    quantiser: Blocks,
+def quantize_within(
+    quantizer: Blocks,
     judge: Callable[[Any], ParityResult],
     *,
     always_measure: bool = False,
     say: Callable[[str], None] = lambda text: None,
-) -> Quantised:
-    """Quantise everything; beyond the budget, measure each block alone and take the worst out one by one.
+) -> Quantized:
+    """Quantize everything; beyond the budget, measure each block alone and take the worst out one by one.
 
     Args:
-        quantiser: The calibrated graph.
+        quantizer: The calibrated graph.
         judge: Compares a graph with the student, by task metric.
         always_measure: Measure the blocks even if nothing has to be taken out.
         say: Told of every block taken out.
     """
-    groups = list(quantiser.groups)
-    proto = quantiser.quantise(groups)
+    groups = list(quantizer.groups)
+    proto = quantizer.quantize(groups)
     everything = parity = judge(proto)
     table: list[Sensitivity] = []
     if always_measure or not parity.passed:
         for group in groups:
-            alone = judge(quantiser.quantise([group]))
-            nodes = sum(group_of(node) == group for node in quantiser.nodes)
+            alone = judge(quantizer.quantize([group]))
+            nodes = sum(group_of(node) == group for node in quantizer.nodes)
             table.append(Sensitivity(group, nodes, damage(alone), _changes(alone)))
         table.sort(key=lambda row: -row.damage)
     kept: list[str] = []
@@ -209,10 +209,10 @@ def quantise_within(
             break
         kept.append(row.group)
         say(f"{row.group} kept in float32 (alone it costs {row.damage:.1f} of the budget)")
-        proto = quantiser.quantise([group for group in groups if group not in kept])
+        proto = quantizer.quantize([group for group in groups if group not in kept])
         parity = judge(proto)
-    share = quantiser.share([group for group in groups if group not in kept])
-    return Quantised(proto, parity, everything, tuple(table), tuple(kept), share)
+    share = quantizer.share([group for group in groups if group not in kept])
+    return Quantized(proto, parity, everything, tuple(table), tuple(kept), share)
 
 
 def damage(result: ParityResult) -> float:

@@ -1,7 +1,7 @@
 """The antialiased resize of the picture, in a form that every engine computes alike.
 
 ONNX Runtime knows ONNX's own antialiased ``Resize``. TensorRT refuses it, and OpenVINO 2026.4 converts it without a
-word into a plain bilinear one: 70 to 128 of 255 grey levels wrong wherever a picture shrinks. As two products with
+word into a plain bilinear one: 70 to 128 of 255 gray levels wrong wherever a picture shrinks. As two products with
 matrices of triangle weights, which the graph makes from the picture's size, it is the same sum everywhere.
 """
 
@@ -35,13 +35,13 @@ def resize_by_products(proto: Any, size_hw: tuple[int, int]) -> int:
     for node in found:
         attributes = {entry.name: helper.get_attribute_value(entry) for entry in node.attribute}
         if attributes["mode"] != b"linear" or attributes["coordinate_transformation_mode"] != b"half_pixel":
-            raise DistillError(f"{node.name}: only bilinear resizing with half-pixel centres can be made of products")
+            raise DistillError(f"{node.name}: only bilinear resizing with half-pixel centers can be made of products")
         maker = _Maker(proto, node.name)
         rows, columns = maker.weights(node.input[0], 2, size_hw[0]), maker.weights(node.input[0], 3, size_hw[1])
         across = maker.add("Transpose", [columns], perm=[1, 0])
         if _is_fixed(proto):
             # Columns first: of a last product with constant columns OpenVINO 2026.4 makes a fully connected layer,
-            # fuses the normalisation of the three colours into it as if they were its columns, and fails.
+            # fuses the normalization of the three colors into it as if they were its columns, and fails.
             wide = maker.add("MatMul", [node.input[0], across])
             maker.add("MatMul", [rows, wide], output=node.output[0])
         else:
@@ -91,9 +91,9 @@ class _Maker:
         scalar = self.add("Squeeze", [length])
         old = self.add("Cast", [scalar], to=onnx.TensorProto.FLOAT)
         ratio = self.add("Div", [old, self.constant(np.float32(size))])
-        centres = self.add("Mul", [self.constant(np.arange(size, dtype=np.float32)[:, None] + 0.5), ratio])
+        centers = self.add("Mul", [self.constant(np.arange(size, dtype=np.float32)[:, None] + 0.5), ratio])
         index = self.add("Range", [self.constant(np.float32(0)), old, one])
-        away = self.add("Abs", [self.add("Sub", [self.add("Add", [index, half]), centres])])
+        away = self.add("Abs", [self.add("Sub", [self.add("Add", [index, half]), centers])])
         near = self.add("Sub", [one, self.add("Div", [away, self.add("Max", [ratio, one])])])
         triangle = self.add("Relu", [near])
         total = self.add("ReduceSum", [triangle, self.constant(np.array([1], np.int64))], keepdims=1)

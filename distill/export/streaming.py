@@ -11,7 +11,7 @@ from distill.ahead import ahead
 from distill.errors import DistillError
 from distill.export.pipeline import Boundary, Picture, Stopwatch, engine_workers, infer
 from distill.export.runners import Outputs, Runner, num_cores
-from distill.export.stabiliser import Stabiliser, Steadiness
+from distill.export.stabilizer import Stabilizer, Steadiness
 from distill.spec import StudentSpec
 from distill.video import Frame, Source, open_source
 
@@ -62,14 +62,14 @@ class Model:
             video: A file, a pattern of numbered pictures, a camera's address, or a `Source`.
             batch: Frames at once; None chooses by their size.
             size_hw: Frames are shrunk to this size first; maps have it too.
-            steady: 0 gives every frame's own maps; up to 1 steadies them over time (see `Stabiliser`).
+            steady: 0 gives every frame's own maps; up to 1 steadies them over time (see `Stabilizer`).
 
         Raises:
             DistillError: No video, or damaged: raised behind the last frame that could be read.
         """
         source = video if isinstance(video, Source) else open_source(str(video))
-        stabiliser = Stabiliser(self.spec, Steadiness(strength=steady)) if steady else None
-        items = open_stream(self._runner, source, size_hw or source.size_hw, batch=batch, stabiliser=stabiliser)
+        stabilizer = Stabilizer(self.spec, Steadiness(strength=steady)) if steady else None
+        items = open_stream(self._runner, source, size_hw or source.size_hw, batch=batch, stabilizer=stabilizer)
         return _seen(items)
 
     def close(self) -> None:
@@ -91,7 +91,7 @@ def open_stream(
     size_hw: tuple[int, int],
     *,
     batch: int | None = None,
-    stabiliser: Stabiliser | None = None,
+    stabilizer: Stabilizer | None = None,
     watch: Stopwatch | None = None,
     start: int = 0,
     segment: int = SEGMENT,
@@ -104,7 +104,7 @@ def open_stream(
     pictures = ahead(watch.items("decode", _pictures(source, size_hw, start, segment)))
     workers = engine_workers(runner, num_cores())
     items = ahead(infer(runner, pictures, batch=batch, watch=watch, workers=workers))
-    return items if stabiliser is None else ahead(stabiliser.through(items, watch))
+    return items if stabilizer is None else ahead(stabilizer.through(items, watch))
 
 
 def _pictures(source: Source, size_hw: tuple[int, int], start: int, segment: int) -> Iterator[Any]:

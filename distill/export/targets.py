@@ -1,4 +1,4 @@
-"""One trained student, many artefacts: each is made, gated on real pictures, and set aside if it fails.
+"""One trained student, many artifacts: each is made, gated on real pictures, and set aside if it fails.
 
 A file lies under its own name only when its answers are within the budget; else it is named ``*.rejected.*``.
 """
@@ -11,7 +11,7 @@ from pathlib import Path
 import onnx
 
 from distill.errors import DistillError
-from distill.export.artefact import Artefact, explain, files_of, move_files, rejected
+from distill.export.artifact import Artifact, explain, files_of, move_files, rejected
 from distill.export.openvino import export_openvino
 from distill.export.parity import ParityResult
 from distill.export.runners import Outputs
@@ -24,17 +24,17 @@ _KIT_SAMPLES = 8
 """Pictures with expected outputs in a kit: 2 to 3 MB each."""
 
 
-def make(shop: Workshop, target: str, recipe: TargetRecipe) -> Artefact:
-    """The artefact of one target, gated; what cannot be made is said in it, and stops no other target."""
+def make(shop: Workshop, target: str, recipe: TargetRecipe) -> Artifact:
+    """The artifact of one target, gated; what cannot be made is said in it, and stops no other target."""
     try:
         return _MAKERS[recipe.engine](shop, target, recipe)
     except DistillError as error:
-        return Artefact(
+        return Artifact(
             target, recipe.engine, recipe.precision, None, status="not made", reason=str(error), runnable=False
         )
 
 
-def _make_onnx(shop: Workshop, target: str, recipe: TargetRecipe) -> Artefact:
+def _make_onnx(shop: Workshop, target: str, recipe: TargetRecipe) -> Artifact:
     made = prepare(shop, recipe, "u8s8")
     path = shop.scratch() / _file(shop, target, ".onnx")
     save_graph(made.graph, shop.spec_for(target, recipe.precision), path)
@@ -43,7 +43,7 @@ def _make_onnx(shop: Workshop, target: str, recipe: TargetRecipe) -> Artefact:
     return _settle(shop, target, recipe, path, parity, made, runnable=not half)
 
 
-def _make_openvino(shop: Workshop, target: str, recipe: TargetRecipe) -> Artefact:
+def _make_openvino(shop: Workshop, target: str, recipe: TargetRecipe) -> Artifact:
     made = prepare(shop, recipe, "u8s8")
     folder = shop.scratch()
     onnx.save(made.graph, folder / "source.onnx")
@@ -56,7 +56,7 @@ def _make_openvino(shop: Workshop, target: str, recipe: TargetRecipe) -> Artefac
     return _settle(shop, target, recipe, path, shop.gate(path, budgets_of(recipe)), made)
 
 
-def _make_aoti(shop: Workshop, target: str, recipe: TargetRecipe) -> Artefact:
+def _make_aoti(shop: Workshop, target: str, recipe: TargetRecipe) -> Artifact:
     if recipe.precision != "fp32":
         raise DistillError(f"{target}: compiled students are float32", hint="precision: fp32, or engine: onnx")
     shop.say("compiling ahead of time: a minute or two of g++")
@@ -65,7 +65,7 @@ def _make_aoti(shop: Workshop, target: str, recipe: TargetRecipe) -> Artefact:
     return _settle(shop, target, recipe, path, shop.gate(path, budgets_of(recipe)), Prepared(shop.graph))
 
 
-def _make_tensorrt(shop: Workshop, target: str, recipe: TargetRecipe) -> Artefact:
+def _make_tensorrt(shop: Workshop, target: str, recipe: TargetRecipe) -> Artifact:
     made = prepare(shop, recipe, "s8s8")
     spec, gated = shop.spec_for(target, recipe.precision), made.gated
     path = shop.scratch() / "kit.onnx"
@@ -89,7 +89,7 @@ def _make_tensorrt(shop: Workshop, target: str, recipe: TargetRecipe) -> Artefac
     return _settle(shop, target, recipe, folder, parity, made, said, runnable=False)
 
 
-def _make_triton(shop: Workshop, target: str, recipe: TargetRecipe) -> Artefact:
+def _make_triton(shop: Workshop, target: str, recipe: TargetRecipe) -> Artifact:
     spec = shop.spec_for(target, recipe.precision)
     folder = shop.scratch() / _file(shop, target, ".repository")
     made = prepare(shop, recipe, "s8s8")
@@ -103,7 +103,7 @@ def _first(outputs: Outputs) -> Outputs:
     return {name: value[0] for name, value in outputs.items()}
 
 
-_MAKERS: dict[str, Callable[[Workshop, str, TargetRecipe], Artefact]] = {
+_MAKERS: dict[str, Callable[[Workshop, str, TargetRecipe], Artifact]] = {
     "onnx": _make_onnx,
     "openvino": _make_openvino,
     "aoti": _make_aoti,
@@ -127,13 +127,13 @@ def _settle(
     prepared: Prepared,
     *more: str,
     runnable: bool = True,
-) -> Artefact:
+) -> Artifact:
     """Move what was made under its name, or under that of the rejected."""
     path = shop.folder / made.name
     status, reason = ("passed", "") if parity.passed else ("failed", explain(parity))
     path = move_files(made, path if parity.passed else rejected(path))
     size_bytes = sum(file.stat().st_size for file in files_of(path))
-    return Artefact(
+    return Artifact(
         target,
         recipe.engine,
         recipe.precision,

@@ -97,7 +97,7 @@ def write_kit(
         recipe: Profile and builder options.
         budgets: For the checker.
         samples: Pictures with the student's own outputs for them.
-        calibration: Pictures for whoever wants to quantise again on the target.
+        calibration: Pictures for whoever wants to quantize again on the target.
         folder: New, or replaced file by file.
     """
     folder.mkdir(parents=True, exist_ok=True)

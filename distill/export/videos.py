@@ -28,7 +28,7 @@ from distill.export.sinks import (
     ZarrSink,
     make_folder,
 )
-from distill.export.stabiliser import Stabiliser, Steadiness
+from distill.export.stabilizer import Stabilizer, Steadiness
 from distill.export.streaming import SEGMENT, open_stream
 from distill.tasks import Task
 from distill.video import Source, VideoCodec, choose_encoding
@@ -103,7 +103,7 @@ class _Job:
     source: Source
     journal: Journal
     sinks: list[Sink]
-    stabiliser: Stabiliser | None
+    stabilizer: Stabilizer | None
     work_hw: tuple[int, int]
     batch: int = 1
     resumed_at: int = 0
@@ -160,10 +160,10 @@ def _prepare(runner: Runner, source: Source, places: Places, wishes: VideoWishes
         journal.close()
         journal = Journal(places.work, "live")
     sinks = _build_sinks(runner, source, places, wishes, panels)
-    stabiliser = Stabiliser(runner.spec, wishes.steadiness) if wishes.steadiness else None
-    if stabiliser is not None:
-        stabiliser.restore(journal.state())
-    job = _Job(source, journal, sinks, stabiliser, work_hw, resumed_at=journal.stop)
+    stabilizer = Stabilizer(runner.spec, wishes.steadiness) if wishes.steadiness else None
+    if stabilizer is not None:
+        stabilizer.restore(journal.state())
+    job = _Job(source, journal, sinks, stabilizer, work_hw, resumed_at=journal.stop)
     if not journal.settings:
         journal.begin({"batch": wishes.batch or _calibrated(runner, source, work_hw)})
     job.batch = journal.settings["batch"]
@@ -214,7 +214,7 @@ def _run(runner: Runner, job: _Job, wishes: VideoWishes, done: Done, advance: Ca
         job.source,
         job.work_hw,
         batch=job.batch,
-        stabiliser=job.stabiliser,
+        stabilizer=job.stabilizer,
         watch=done.watch,
         start=job.journal.stop,
         segment=wishes.segment,
@@ -267,7 +267,7 @@ def _row(
     row |= {kind: [str(path) for path in paths] for kind, paths in results.items() if kind not in ("overlay", "maps")}
     row |= {"resumed_at": job.resumed_at} if job.resumed_at else {}
     row |= {"notes": list(job.source.notes)} if job.source.notes else {}
-    row |= {"cuts": job.stabiliser.cuts} if job.stabiliser is not None else {}
+    row |= {"cuts": job.stabilizer.cuts} if job.stabilizer is not None else {}
     return row | job.source.facts_seen()
 
 

@@ -12,17 +12,17 @@ import onnx
 from jaxtyping import UInt8
 from numpy import ndarray
 
-from distill.export.float8 import Float8Quantiser
+from distill.export.float8 import Float8Quantizer
 from distill.export.islands import lower_with_islands
 from distill.export.parity import Budgets, Parity, ParityResult, ParitySample, probe_pictures
-from distill.export.quantize import Blocks, Quantiser, Scheme, Sensitivity, quantise_within
+from distill.export.quantize import Blocks, Quantizer, Scheme, Sensitivity, quantize_within
 from distill.export.recorded import Recorded
 from distill.export.runners import open_runner
 from distill.recipe.target import TargetRecipe
 from distill.spec import METADATA_KEY, StudentSpec
 
 _SEARCH_SAMPLES = 8
-"""Labelled pictures that a candidate is judged on while layers are being sought; the verdict takes all."""
+"""Labeled pictures that a candidate is judged on while layers are being sought; the verdict takes all."""
 _MOST_TOLD = 5
 """Of the blocks, those whose cost is told; export.json has all."""
 
@@ -35,7 +35,7 @@ class Prepared:
         graph: As it goes into the file.
         gated: How it compares, if it was gated in another form than the file.
         notes: What was done to it.
-        sensitivity: As in `Artefact`.
+        sensitivity: As in `Artifact`.
     """
 
     graph: Any
@@ -55,7 +55,7 @@ class Workshop:
         reference: The student itself.
         samples: Real pictures with their labels; generated ones if there are none.
         calibration: Pictures to draw ranges from; none of `samples`, if there are others.
-        folder: Where artefacts go.
+        folder: Where artifacts go.
         stem: What their names begin with.
         threads: For the engines.
         say: Told what happens.
@@ -76,7 +76,7 @@ class Workshop:
     _scratch: list[tempfile.TemporaryDirectory[str]] = field(default_factory=list)
 
     def gate(self, path: Path, budgets: Budgets, samples: Sequence[ParitySample] | None = None) -> ParityResult:
-        """How the artefact in this file compares with the student."""
+        """How the artifact in this file compares with the student."""
         with open_runner(path, threads=self.threads) as candidate:
             if not budgets.scores_only:  # sizes that do and do not match, odd ones, both orientations
                 probes = Parity(self.reference, candidate, budgets)
@@ -115,7 +115,7 @@ class Workshop:
         return self.samples[0].rgb[None]
 
     def spec_for(self, target: str, precision: str) -> StudentSpec:
-        """The contract as the artefact carries it."""
+        """The contract as the artifact carries it."""
         made = {"target": target, "precision": precision}
         return self.spec.model_copy(update={"provenance": {**self.spec.provenance, **made}})
 
@@ -138,13 +138,13 @@ def _eight_bits(shop: Workshop, recipe: TargetRecipe, scheme: Scheme) -> Prepare
     name = "fp8" if recipe.precision == "fp8" else scheme
     shop.say(f"calibrating {name} on {len(drawn)} pictures ({recipe.calibration})")
     pictures = (picture[None] for picture in drawn)
-    quantiser: Blocks = (
-        Float8Quantiser(shop.graph, pictures, recipe.calibration)
+    quantizer: Blocks = (
+        Float8Quantizer(shop.graph, pictures, recipe.calibration)
         if recipe.precision == "fp8"
-        else Quantiser(shop.graph, pictures, scheme, recipe.calibration)
+        else Quantizer(shop.graph, pictures, scheme, recipe.calibration)
     )
     judge = shop.judge(budgets_of(recipe))
-    found = quantise_within(quantiser, judge, always_measure=shop.measure_blocks, say=shop.say)
+    found = quantize_within(quantizer, judge, always_measure=shop.measure_blocks, say=shop.say)
     notes = [f"{name}, {found.share:.0%} of the network's nodes in eight bits"]
     notes += [f"kept in float32: {group}" for group in found.kept]
     if found.sensitivity:

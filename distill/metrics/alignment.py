@@ -19,7 +19,7 @@ class Alignment(StrEnum):
     """How the free parameters of one image are fitted to its truth, over the valid pixels."""
 
     NONE = "none"
-    """Nothing is fitted: metres are metres."""
+    """Nothing is fitted: meters are meters."""
     MEDIAN_SCALE = "median_scale"
     """Times the ratio of the medians."""
     SCALE_SHIFT_DEPTH = "scale_shift_depth"
@@ -78,7 +78,7 @@ def align_depth(
     min_depth_m: float,
     max_depth_m: float,
 ) -> Float[ndarray, "h w"]:
-    """The prediction in metres, fitted over `valid`, clipped to the range; float64, for pictures of what was scored."""
+    """The prediction in meters, fitted over `valid`, clipped to the range; float64, for pictures of what was scored."""
     check_alignment(alignment, gauge)
     values = prediction.astype(np.float64)
     fitted = fit_depth(values[valid], truth_m.astype(np.float64)[valid], alignment, gauge, max_depth_m)
@@ -91,13 +91,13 @@ def clip_depth(depth_m: ndarray, min_depth_m: float, max_depth_m: float) -> ndar
 
 
 class Fit:
-    """Scale and shift in one of the spaces, as a function from raw prediction to metres (not clipped)."""
+    """Scale and shift in one of the spaces, as a function from raw prediction to meters (not clipped)."""
 
     def __init__(self, space: str, scale: float, shift: float, max_depth_m: float) -> None:
         self._space, self.scale, self.shift, self._max_depth_m = space, scale, shift, max_depth_m
 
     def __call__(self, values: ndarray) -> ndarray:
-        """Raw values to metres."""
+        """Raw values to meters."""
         with np.errstate(all="ignore"):
             if self._space == "log":
                 return np.exp(self.scale * _log(values) + self.shift)
@@ -134,12 +134,12 @@ def _least_squares(values: ndarray, truth: ndarray) -> tuple[float, float]:
     if values.size == 0:
         return 0.0, 0.0
     mean_value, mean_truth = values.mean(), truth.mean()
-    centred = values - mean_value
-    variance = float(centred @ centred)
+    centered = values - mean_value
+    variance = float(centered @ centered)
     # Rounding leaves about 1e-16 of the squared values in the variance of a constant.
     if variance <= 1e-20 * max(float(values @ values), 1e-300):
         return 0.0, float(mean_truth)
-    scale = float(centred @ (truth - mean_truth)) / variance
+    scale = float(centered @ (truth - mean_truth)) / variance
     return scale, float(mean_truth - scale * mean_value)
 
 

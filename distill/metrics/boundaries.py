@@ -12,7 +12,7 @@ from numpy import ndarray
 _TOLERANCE = 0.0075
 """Of the diagonal: how far a border may lie from the true one. Source: DAVIS 2016 (Perazzi et al.), 0.008 there."""
 RATIOS = np.linspace(1.05, 1.25, 5)
-"""Source: Depth Pro, arXiv 2410.02073, section 3.3: neighbours that differ by 5 to 25 % in depth are a jump."""
+"""Source: Depth Pro, arXiv 2410.02073, section 3.3: neighbors that differ by 5 to 25 % in depth are a jump."""
 
 
 def semantic_boundary_counts(
@@ -57,7 +57,7 @@ def boundary_f1(hits_said: ndarray, said: ndarray, hits_true: ndarray, true: nda
 
 
 def _borders(ids: UInt8[ndarray, "h w"], valid: Bool[ndarray, "h w"]) -> Bool[ndarray, "h w"]:
-    """Pixels whose right or lower neighbour is of another class; both must count."""
+    """Pixels whose right or lower neighbor is of another class; both must count."""
     edge = np.zeros(ids.shape, bool)
     edge[:, :-1] |= (ids[:, :-1] != ids[:, 1:]) & valid[:, :-1] & valid[:, 1:]
     edge[:-1] |= (ids[:-1] != ids[1:]) & valid[:-1] & valid[1:]

@@ -1,20 +1,20 @@
 """Label maps as pictures that people can read: fixed ranges, so that two pictures can be compared by eye.
 
-Depth has one colour per distance, whatever the scene; normals look as they are painted; classes keep their colour.
-Sky and invalid pixels have colours of their own that no value has.
+Depth has one color per distance, whatever the scene; normals look as they are painted; classes keep their color.
+Sky and invalid pixels have colors of their own that no value has.
 """
 
 from __future__ import annotations
 
 from distill.pictures.legends import add_class_legend, add_depth_bar, add_scale_bar, tile, write_caption
 from distill.pictures.maps import draw_confidence, draw_depth, draw_error, draw_normals, overlay
-from distill.pictures.segments import class_colours, draw_instances, draw_semantic
+from distill.pictures.segments import class_colors, draw_instances, draw_semantic
 
 __all__ = [
     "add_class_legend",
     "add_depth_bar",
     "add_scale_bar",
-    "class_colours",
+    "class_colors",
     "draw_confidence",
     "draw_depth",
     "draw_error",

@@ -1,4 +1,4 @@
-"""What makes a picture readable on its own: colour bars, class legends, captions, contact sheets."""
+"""What makes a picture readable on its own: color bars, class legends, captions, contact sheets."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from jaxtyping import UInt8
 from numpy import ndarray
 from PIL import Image, ImageDraw, ImageFont
 
-from distill.pictures.maps import depth_colours, error_colours
-from distill.pictures.segments import class_colours
+from distill.pictures.maps import depth_colors, error_colors
+from distill.pictures.segments import class_colors
 from distill.tasks import FAR_DEPTH_M, Gauge, warp_depth
 
 _PAPER_RGB = (250, 250, 248)
@@ -27,29 +27,29 @@ def add_depth_bar(
     far_m: float | None = None,
     gauge: Gauge = Gauge.METRIC,
 ) -> UInt8[ndarray, "h2 w 3"]:
-    """The picture with the colour bar of `draw_depth` below it."""
+    """The picture with the color bar of `draw_depth` below it."""
     if gauge is Gauge.METRIC:
         low, high = float(warp_depth(near_m or 0.0)), float(warp_depth(far_m or FAR_DEPTH_M))
-        places = [(metres, (float(warp_depth(metres)) - low) / (high - low)) for metres in _TICKS_M]
-        ticks = [(place, f"{metres:g} m") for metres, place in places if -1e-6 <= place <= 1 + 1e-6]
+        places = [(meters, (float(warp_depth(meters)) - low) / (high - low)) for meters in _TICKS_M]
+        ticks = [(place, f"{meters:g} m") for meters, place in places if -1e-6 <= place <= 1 + 1e-6]
     else:
         ticks = [(0.02, "near"), (0.98, f"far (relative: {gauge.replace('_', ' ')})")]
-    return _add_bar(picture, depth_colours(), ticks)
+    return _add_bar(picture, depth_colors(), ticks)
 
 
 def add_scale_bar(picture: UInt8[ndarray, "h w 3"], *, limit: float, unit: str) -> UInt8[ndarray, "h2 w 3"]:
-    """The picture with the colour bar of `draw_error` below it."""
+    """The picture with the color bar of `draw_error` below it."""
     ticks = [(share, f"{limit * share:g}{unit}" + (" or more" if share == 1 else "")) for share in (0.0, 0.5, 1.0)]
-    return _add_bar(picture, error_colours(), ticks)
+    return _add_bar(picture, error_colors(), ticks)
 
 
-def _add_bar(picture: ndarray, colours: ndarray, ticks: Sequence[tuple[float, str]]) -> ndarray:
+def _add_bar(picture: ndarray, colors: ndarray, ticks: Sequence[tuple[float, str]]) -> ndarray:
     width = picture.shape[1]
     size_px = _text_px(width)
     margin, bar_px = size_px // 2, max(size_px // 2, 4)
     strip = Image.new("RGB", (width, bar_px + size_px + 2 * margin), _PAPER_RGB)
     inner = max(width - 2 * margin, 1)
-    bar = cv2.resize(colours[None], (inner, bar_px), interpolation=cv2.INTER_LINEAR)
+    bar = cv2.resize(colors[None], (inner, bar_px), interpolation=cv2.INTER_LINEAR)
     strip.paste(Image.fromarray(bar), (margin, margin))
     pen, font = ImageDraw.Draw(strip), _font(size_px)
     right = -float(size_px)
@@ -66,7 +66,7 @@ def _add_bar(picture: ndarray, colours: ndarray, ticks: Sequence[tuple[float, st
 def add_class_legend(
     picture: UInt8[ndarray, "h w 3"], names: Sequence[str], *, only: Sequence[int] | None = None
 ) -> UInt8[ndarray, "h2 w 3"]:
-    """The picture with a colour chip and name per class below it; `only` names the ids to list."""
+    """The picture with a color chip and name per class below it; `only` names the ids to list."""
     width = picture.shape[1]
     size_px = _text_px(width)
     font, margin = _font(size_px), size_px // 2
@@ -80,12 +80,12 @@ def add_class_legend(
     rows = [*rows, row] if row else rows
     line_px = size_px + margin
     strip = Image.new("RGB", (width, len(rows) * line_px + margin), _PAPER_RGB)
-    pen, colours = ImageDraw.Draw(strip), class_colours(len(names))
+    pen, colors = ImageDraw.Draw(strip), class_colors(len(names))
     for number, entries in enumerate(rows):
         top = margin + number * line_px
         for index, left in entries:
             chip = (left, top + 1, left + size_px, top + size_px)
-            pen.rectangle(chip, fill=tuple(int(c) for c in colours[index]))
+            pen.rectangle(chip, fill=tuple(int(c) for c in colors[index]))
             pen.text((left + size_px + margin // 2, top - size_px // 8), names[index], fill=_INK_RGB, font=font)
     return np.vstack([picture, np.asarray(strip)])
 
@@ -118,7 +118,7 @@ def tile(
 
 
 def _fit(picture: ndarray, height: int, width: int) -> ndarray:
-    """Scaled to fit, centred on paper."""
+    """Scaled to fit, centered on paper."""
     if picture.shape[:2] == (height, width):
         return picture
     scale = min(height / picture.shape[0], width / picture.shape[1])

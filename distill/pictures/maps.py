@@ -1,4 +1,4 @@
-"""Depth, normals, confidence and errors as colours, by lookup tables: a 1080p frame in a few milliseconds."""
+"""Depth, normals, confidence and errors as colors, by lookup tables: a 1080p frame in a few milliseconds."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from distill.tasks import FAR_WARP, Gauge, warp_depth
 
 INVALID_RGB = (58, 58, 62)
 SKY_RGB = (176, 206, 232)
-# Level 0 is invalid and 255 sky; the rest is colour.
+# Level 0 is invalid and 255 sky; the rest is color.
 _FIRST, _LAST = 1, 254
 # 64 rows of 1080p are 0.5 MB of float32: every step of a strip stays in the cache (3 times faster than whole frames).
 _STRIP_PX = 64
@@ -29,8 +29,8 @@ def draw_depth(
 ) -> UInt8[ndarray, "h w 3"]:
     """Depth from bright (near) to dark (far); sky light blue, invalid gray.
 
-    Metric depth is spaced by `distill.tasks.warp_depth`, which gives near distances more of the colours; by default
-    it covers 0 m to the sky, so that one colour is one distance in every picture. Relative gauges are drawn from 0 to
+    Metric depth is spaced by `distill.tasks.warp_depth`, which gives near distances more of the colors; by default
+    it covers 0 m to the sky, so that one color is one distance in every picture. Relative gauges are drawn from 0 to
     1.
     """
     levels = np.empty(depth.shape, np.uint8)
@@ -44,7 +44,7 @@ def draw_depth(
             _relative_levels(depth[rows], levels[rows], reverse=gauge.near_is_large)
     if valid is not None:
         levels *= valid
-    return cv2.applyColorMap(levels, _DEPTH_COLOURS)
+    return cv2.applyColorMap(levels, _DEPTH_COLORS)
 
 
 def _metric_levels(depth_m: ndarray, levels: ndarray, low: float, high: float) -> None:
@@ -73,7 +73,7 @@ def _relative_levels(depth: ndarray, levels: ndarray, *, reverse: bool) -> None:
 
 
 def _spread(values: ndarray, low: float, high: float, levels: ndarray) -> None:
-    """Values in [low, high] to the colour levels, in place."""
+    """Values in [low, high] to the color levels, in place."""
     values *= np.float32((_LAST - _FIRST) / (high - low))
     values += np.float32(_FIRST + 0.5 - low * (_LAST - _FIRST) / (high - low))
     np.clip(values, _FIRST, _LAST, out=values)
@@ -96,7 +96,7 @@ def draw_confidence(confidence: Float[ndarray, "h w"]) -> UInt8[ndarray, "h w 3"
     levels = np.empty(confidence.shape, np.uint8)
     for rows in _strips(confidence):
         levels[rows] = np.fmin(np.fmax(confidence[rows], 0), 1) * np.float32(255)
-    return cv2.applyColorMap(levels, _CONFIDENCE_COLOURS)
+    return cv2.applyColorMap(levels, _CONFIDENCE_COLORS)
 
 
 def draw_error(
@@ -109,7 +109,7 @@ def draw_error(
         _spread(np.fmin(np.where(np.isnan(error[rows]), limit, error[rows]), limit), 0.0, limit, levels[rows])
     if valid is not None:
         levels *= valid
-    return cv2.applyColorMap(levels, _ERROR_COLOURS)
+    return cv2.applyColorMap(levels, _ERROR_COLORS)
 
 
 def overlay(
@@ -119,14 +119,14 @@ def overlay(
     return cv2.addWeighted(drawing, alpha, rgb, 1.0 - alpha, 0.0)
 
 
-def depth_colours() -> UInt8[ndarray, "n 3"]:
-    """The colours of depth, near to far, without sky and invalid."""
-    return _DEPTH_COLOURS[_FIRST : _LAST + 1, 0]
+def depth_colors() -> UInt8[ndarray, "n 3"]:
+    """The colors of depth, near to far, without sky and invalid."""
+    return _DEPTH_COLORS[_FIRST : _LAST + 1, 0]
 
 
-def error_colours() -> UInt8[ndarray, "n 3"]:
-    """The colours of errors, none to worst, without invalid."""
-    return _ERROR_COLOURS[_FIRST : _LAST + 1, 0]
+def error_colors() -> UInt8[ndarray, "n 3"]:
+    """The colors of errors, none to worst, without invalid."""
+    return _ERROR_COLORS[_FIRST : _LAST + 1, 0]
 
 
 def _strips(values: ndarray) -> Iterator[slice]:
@@ -151,7 +151,7 @@ def _table(ramp: ndarray, first: tuple[int, int, int] | None, last: tuple[int, i
 
 
 # Inferno is perceptually even; its black end is cut off, so that far is not mistaken for missing.
-_DEPTH_COLOURS = _table(_ramp(cv2.COLORMAP_INFERNO, 0.97, 0.13), INVALID_RGB, SKY_RGB)
-_CONFIDENCE_COLOURS = _table(_ramp(cv2.COLORMAP_CIVIDIS, 0.0, 1.0), None, None)
-_ERROR_COLOURS = _table(_ramp(cv2.COLORMAP_INFERNO, 0.0, 1.0), INVALID_RGB, None)
+_DEPTH_COLORS = _table(_ramp(cv2.COLORMAP_INFERNO, 0.97, 0.13), INVALID_RGB, SKY_RGB)
+_CONFIDENCE_COLORS = _table(_ramp(cv2.COLORMAP_CIVIDIS, 0.0, 1.0), None, None)
+_ERROR_COLORS = _table(_ramp(cv2.COLORMAP_INFERNO, 0.0, 1.0), INVALID_RGB, None)
 _NORMALS_TO_RGB = np.array([[-127.5, 0, 0, 127.5], [0, 127.5, 0, 127.5], [0, 0, 127.5, 127.5]], np.float32)

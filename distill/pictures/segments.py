@@ -1,4 +1,4 @@
-"""Class and instance ids as colours that stay far apart and never change with the number of classes."""
+"""Class and instance ids as colors that stay far apart and never change with the number of classes."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from distill.tasks import BACKGROUND_INSTANCE, IGNORE_INSTANCE, MAX_CLASSES
 IGNORED_RGB = (62, 62, 66)
 _HATCH_RGB = (92, 92, 98)
 _BACKGROUND_RGB = (24, 24, 28)
-# Nobody tells more than 60 instances apart by colour; neighbours in number still differ.
-_NUM_INSTANCE_COLOURS = 60
-# The first colours are chosen by hand, calm and far apart; the others by distance from all before.
+# Nobody tells more than 60 instances apart by color; neighbors in number still differ.
+_NUM_INSTANCE_COLORS = 60
+# The first colors are chosen by hand, calm and far apart; the others by distance from all before.
 _FIRST_RGB = (
     (128, 100, 162), (236, 151, 79), (72, 149, 199), (118, 183, 91), (214, 88, 96),
     (241, 206, 99), (70, 178, 157), (196, 122, 176), (150, 116, 86), (168, 196, 222),
@@ -24,12 +24,12 @@ _FIRST_RGB = (
 
 
 @lru_cache(maxsize=1)
-def _colours() -> ndarray:
-    """All 255 class colours; the colour of class k does not depend on how many classes there are."""
+def _colors() -> ndarray:
+    """All 255 class colors; the color of class k does not depend on how many classes there are."""
     steps = np.arange(20, 256, 18, dtype=np.uint8)
     candidates = np.stack(np.meshgrid(steps, steps, steps, indexing="ij"), -1).reshape(-1, 3)
     lab = _lab(candidates)
-    # Too dark looks like ignored pixels, too light like sky; the loudest colours (chroma over 90) hurt in overlays.
+    # Too dark looks like ignored pixels, too light like sky; the loudest colors (chroma over 90) hurt in overlays.
     good = (lab[:, 0] > 38) & (lab[:, 0] < 88) & (np.linalg.norm(lab[:, 1:], axis=1) < 90)
     candidates, lab = candidates[good], lab[good]
     chosen = [np.array(rgb, np.uint8) for rgb in _FIRST_RGB]
@@ -46,16 +46,16 @@ def _lab(rgb: ndarray) -> ndarray:
     return cv2.cvtColor((rgb[:, None] / 255.0).astype(np.float32), cv2.COLOR_RGB2LAB)[:, 0]
 
 
-def class_colours(num_classes: int) -> UInt8[ndarray, "n 3"]:
-    """One RGB colour per class id."""
-    return _colours()[:num_classes]
+def class_colors(num_classes: int) -> UInt8[ndarray, "n 3"]:
+    """One RGB color per class id."""
+    return _colors()[:num_classes]
 
 
 def draw_semantic(ids: UInt8[ndarray, "h w"], num_classes: int) -> UInt8[ndarray, "h w 3"]:
-    """One colour per class; what is no class (such as 255, ignore) is dark gray and hatched."""
+    """One color per class; what is no class (such as 255, ignore) is dark gray and hatched."""
     table = np.empty((256, 1, 3), np.uint8)
     table[:] = IGNORED_RGB
-    table[:num_classes, 0] = class_colours(num_classes)
+    table[:num_classes, 0] = class_colors(num_classes)
     picture = cv2.applyColorMap(ids, table)
     unknown = ids >= num_classes
     if unknown.any():
@@ -70,10 +70,10 @@ def _stripes(height: int, width: int) -> ndarray:
 
 
 def draw_instances(ids: UInt16[ndarray, "h w"]) -> UInt8[ndarray, "h w 3"]:
-    """One colour per instance with a light outline; background nearly black, ignored gray."""
-    # Numbers to colour levels first: looking up single bytes is three times faster than rows of three.
+    """One color per instance with a light outline; background nearly black, ignored gray."""
+    # Numbers to color levels first: looking up single bytes is three times faster than rows of three.
     picture = cv2.applyColorMap(_instance_levels()[ids], _instance_table())
-    # An outline where the right or the lower neighbour is another instance: touching ones stay apart.
+    # An outline where the right or the lower neighbor is another instance: touching ones stay apart.
     edge = np.zeros(ids.shape, bool)
     edge[:, :-1] |= ids[:, 1:] != ids[:, :-1]
     edge[:-1] |= ids[1:] != ids[:-1]
@@ -83,8 +83,8 @@ def draw_instances(ids: UInt16[ndarray, "h w"]) -> UInt8[ndarray, "h w 3"]:
 
 @lru_cache(maxsize=1)
 def _instance_levels() -> ndarray:
-    """Instance number to level: 0 background, 1 to 60 colours (then again), 255 ignored."""
-    levels = ((np.arange(65536) - 1) % _NUM_INSTANCE_COLOURS + 1).astype(np.uint8)
+    """Instance number to level: 0 background, 1 to 60 colors (then again), 255 ignored."""
+    levels = ((np.arange(65536) - 1) % _NUM_INSTANCE_COLORS + 1).astype(np.uint8)
     levels[BACKGROUND_INSTANCE], levels[IGNORE_INSTANCE] = 0, 255
     return levels
 
@@ -92,6 +92,6 @@ def _instance_levels() -> ndarray:
 @lru_cache(maxsize=1)
 def _instance_table() -> ndarray:
     table = np.zeros((256, 1, 3), np.uint8)
-    table[1 : 1 + _NUM_INSTANCE_COLOURS, 0] = class_colours(_NUM_INSTANCE_COLOURS)
+    table[1 : 1 + _NUM_INSTANCE_COLORS, 0] = class_colors(_NUM_INSTANCE_COLORS)
     table[0], table[255] = _BACKGROUND_RGB, IGNORED_RGB
     return table

@@ -110,7 +110,7 @@ class GeminiRecipe(HostedRecipe):
 
     kind: Literal["gemini"] = "gemini"
     model: str = "gemini-nano-banana-2.1"
-    licence: str = "restricted (Gemini API Additional Terms)"
+    license: str = "restricted (Gemini API Additional Terms)"
     terms: str = "https://ai.google.dev/gemini-api/terms"
     key_env: tuple[str, ...] = ("GOOGLE_API_KEY", "GEMINI_API_KEY")
     mode: Literal["online", "flex", "batch"] = "online"
@@ -147,7 +147,7 @@ class OpenaiRecipe(HostedRecipe):
     model: str = "gpt-image-1.5"
     base_url: str = "https://api.openai.com"
     key_env: tuple[str, ...] = ("OPENAI_API_KEY",)
-    licence: str = "unknown"
+    license: str = "unknown"
     mode: Literal["online"] = "online"
     sizes_hw: tuple[tuple[int, int], ...] = ((1024, 1024), (1024, 1536), (1536, 1024))
     quality: Literal["", "low", "medium", "high", "auto"] = "medium"

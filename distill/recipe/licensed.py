@@ -10,7 +10,7 @@ from distill.recipe import Recipe
 
 
 class Licensed(Recipe):
-    """A recipe that states a licence and where its terms can be read."""
+    """A recipe that states a license and where its terms can be read."""
 
     takes_all_cores: ClassVar[bool] = False
     """Whether one process of such a teacher keeps the whole machine busy."""
@@ -18,8 +18,8 @@ class Licensed(Recipe):
     keeps_answers: ClassVar[bool] = False
     """Whether its painted answers cost money or hours, so that they are kept even when nobody says where."""
 
-    licence: str = "unknown"
-    """A licence's usual name, such as ``Apache-2.0``, a class (``commercial``, ``restricted``, ``non-commercial``,
+    license: str = "unknown"
+    """A license's usual name, such as ``Apache-2.0``, a class (``commercial``, ``restricted``, ``non-commercial``,
     ``research``, ``unknown``), or a class with a name behind it: ``restricted (SAM License)``."""
     terms: str = ""
     """Link to the terms, https://..."""

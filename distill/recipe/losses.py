@@ -15,7 +15,7 @@ Side = Annotated[int, Field(ge=32, le=4096)]
 
 
 class DepthLossRecipe(Recipe):
-    """Depth: `metric` for metres, `relative` for gauges without a scale."""
+    """Depth: `metric` for meters, `relative` for gauges without a scale."""
 
     kind: Literal["auto", "metric", "relative"] = "auto"
     """auto follows the labels' gauge."""
@@ -66,9 +66,9 @@ class SemanticLossRecipe(Recipe):
 
 
 class InstanceLossRecipe(Recipe):
-    """Instances: a heat map of their centres, and from every pixel the way to its centre (Panoptic-DeepLab)."""
+    """Instances: a heat map of their centers, and from every pixel the way to its center (Panoptic-DeepLab)."""
 
-    centre: NotNegative = 100.0
+    center: NotNegative = 100.0
     """Squared error of the heat map, whose peaks are 1."""
     offset: NotNegative = 5.0
     """Absolute error of the way, in parts of the picture's sides."""

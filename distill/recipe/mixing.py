@@ -42,7 +42,7 @@ class BlendRecipe(Recipe):
 
 
 class MixRecipe(Licensed):
-    """Several teachers as one. Each label carries the licence of the teacher that it comes from."""
+    """Several teachers as one. Each label carries the license of the teacher that it comes from."""
 
     takes_all_cores: ClassVar[bool] = True
 
@@ -60,8 +60,8 @@ class MixRecipe(Licensed):
     def _something_to_mix(self) -> MixRecipe:
         if not self.blends():
             raise ValueError(f"name at least one of {', '.join(Task)}")
-        if self.licence != "unknown" or self.terms:
-            raise ValueError("licence and terms belong to each teacher of the mix")
+        if self.license != "unknown" or self.terms:
+            raise ValueError("license and terms belong to each teacher of the mix")
         for task, blend in self.blends().items():
             if blend.gauge is not None and task is not Task.DEPTH:
                 raise ValueError(f"{task}.gauge: only depth has one")

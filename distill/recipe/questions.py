@@ -10,18 +10,18 @@ from distill.recipe import Recipe
 from distill.tasks import Task
 
 Family = Literal["vision_banana", "open_vision_banana", "editor"]
-Colour = tuple[
+Color = tuple[
     Annotated[int, Field(ge=0, le=255)], Annotated[int, Field(ge=0, le=255)], Annotated[int, Field(ge=0, le=255)]
 ]
 
 
 def _by_name(value: Any) -> Any:
-    """A list of names is a mapping to colours that are chosen later."""
+    """A list of names is a mapping to colors that are chosen later."""
     return dict.fromkeys(value) if isinstance(value, (list, tuple)) else value
 
 
-Named = Annotated[dict[str, Colour | None], BeforeValidator(_by_name)]
-"""Names, each with its colour or None; a plain list will do."""
+Named = Annotated[dict[str, Color | None], BeforeValidator(_by_name)]
+"""Names, each with its color or None; a plain list will do."""
 
 
 class QuestionsRecipe(Recipe):
@@ -32,12 +32,12 @@ class QuestionsRecipe(Recipe):
         family: Which sentences are used: ``vision_banana`` for generators tuned to paint decodable answers (metric
             depth), ``open_vision_banana`` for its open re-implementation, ``editor`` for any other image editor
             (relative depth).
-        colormap: depth with ``vision_banana``: ``cube`` or the name of a colour map.
-        classes: semantic: class names, or names with colours.
+        colormap: depth with ``vision_banana``: ``cube`` or the name of a color map.
+        classes: semantic: class names, or names with colors.
         legend_style: semantic: how the legend is written.
         instances: instance: one question for each of these classes.
-        referring: referring: phrases, or phrases with colours.
-        background: instance, referring: the colour of everything else.
+        referring: referring: phrases, or phrases with colors.
+        background: instance, referring: the color of everything else.
     """
 
     tasks: tuple[Task, ...] = Field(default=(Task.DEPTH, Task.NORMALS), min_length=1)
@@ -47,7 +47,7 @@ class QuestionsRecipe(Recipe):
     legend_style: Literal["json_rgb", "json_hex", "prose_rgb", "prose_hex"] = "json_rgb"
     instances: tuple[str, ...] = ()
     referring: Named = Field(default_factory=dict)
-    background: Colour = (0, 0, 0)
+    background: Color = (0, 0, 0)
 
     @model_validator(mode="after")
     def _everything_is_there(self) -> QuestionsRecipe:
@@ -56,9 +56,9 @@ class QuestionsRecipe(Recipe):
             if task in self.tasks and not getattr(self, key):
                 raise ValueError(f"{key}: name at least one, or leave {task} out of the tasks")
         for key in ("classes", "referring"):
-            colours = list(getattr(self, key).values())
-            if any(colour is None for colour in colours) and any(colour is not None for colour in colours):
-                raise ValueError(f"{key}: give colours to all names or to none")
+            colors = list(getattr(self, key).values())
+            if any(color is None for color in colors) and any(color is not None for color in colors):
+                raise ValueError(f"{key}: give colors to all names or to none")
         if len(set(self.tasks)) != len(self.tasks):
             raise ValueError("tasks: name each task once")
         return self

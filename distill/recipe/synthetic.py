@@ -19,10 +19,10 @@ class FaultsRecipe(Recipe):
     Attributes:
         jpeg_share: Probability that an answer is a JPEG, whatever was asked for.
         jpeg_quality: Of such an answer.
-        jpeg_subsampling: Its chroma subsampling; 4:2:0 is what mixes colours across edges.
-        colour_noise_sigma: Gaussian noise per pixel and channel, in 8-bit levels.
-        colour_drift: Standard deviation of a smooth colour error and of a constant one, in 8-bit levels.
-        edge_halo_px: Sigma of a blur at the borders between colours.
+        jpeg_subsampling: Its chroma subsampling; 4:2:0 is what mixes colors across edges.
+        color_noise_sigma: Gaussian noise per pixel and channel, in 8-bit levels.
+        color_drift: Standard deviation of a smooth color error and of a constant one, in 8-bit levels.
+        edge_halo_px: Sigma of a blur at the borders between colors.
         drift_share: Probability that an answer is displaced (shift, zoom and aspect together).
         shift_px: Largest shift along each axis, in pixels of the answer.
         zoom: Largest zoom about the middle: factors from 1 - zoom to 1 + zoom.
@@ -30,7 +30,7 @@ class FaultsRecipe(Recipe):
         canvas: Size of the answer: ``same`` as the photo, ``other`` (larger, sides that divide by 16) or ``api`` (the
             one-megapixel grid of the hosted models, nearest in shape).
         fit: How the photo lies on another canvas; the question says so too.
-        wrong_legend_share: Probability that one class is painted in the colour of another.
+        wrong_legend_share: Probability that one class is painted in the color of another.
         missing_instance_share: Probability, for each thing, that an answer leaves it out.
         refusal_share: Probability that a question is refused; the same one always is.
         truncated_share: Probability that an answer's file ends early.
@@ -39,8 +39,8 @@ class FaultsRecipe(Recipe):
     jpeg_share: Share = 0.0
     jpeg_quality: int = Field(default=90, ge=1, le=100)
     jpeg_subsampling: Literal["444", "422", "420"] = "420"
-    colour_noise_sigma: float = Field(default=0.0, ge=0, le=64)
-    colour_drift: float = Field(default=0.0, ge=0, le=64)
+    color_noise_sigma: float = Field(default=0.0, ge=0, le=64)
+    color_drift: float = Field(default=0.0, ge=0, le=64)
     edge_halo_px: float = Field(default=0.0, ge=0, le=8)
     drift_share: Share = 0.0
     shift_px: float = Field(default=0.0, ge=0, le=24)
@@ -57,13 +57,13 @@ class FaultsRecipe(Recipe):
 PRESETS = {
     "none": FaultsRecipe(),
     "light": FaultsRecipe(
-        jpeg_share=0.3, jpeg_quality=95, jpeg_subsampling="444", colour_noise_sigma=1.0, edge_halo_px=0.4
+        jpeg_share=0.3, jpeg_quality=95, jpeg_subsampling="444", color_noise_sigma=1.0, edge_halo_px=0.4
     ),
     "moderate": FaultsRecipe(
         jpeg_share=0.5,
         jpeg_quality=90,
-        colour_noise_sigma=2.0,
-        colour_drift=2.0,
+        color_noise_sigma=2.0,
+        color_drift=2.0,
         edge_halo_px=0.6,
         drift_share=0.2,
         shift_px=2.0,
@@ -78,8 +78,8 @@ PRESETS = {
     "heavy": FaultsRecipe(
         jpeg_share=0.8,
         jpeg_quality=75,
-        colour_noise_sigma=4.0,
-        colour_drift=5.0,
+        color_noise_sigma=4.0,
+        color_drift=5.0,
         edge_halo_px=1.2,
         drift_share=0.6,
         shift_px=12.0,
@@ -116,7 +116,7 @@ class SyntheticRecipe(Licensed):
         tasks: What is asked about each of them.
         faults: ``none``, ``light``, ``moderate``, ``heavy``, or a mapping.
         truth: Labels are the exact truth; nothing is painted or decoded.
-        licence: Written into every label.
+        license: Written into every label.
         terms: Where it can be read.
         price_per_image_usd: What a real generator would have charged for an answer; for cost tables.
     """
@@ -129,6 +129,6 @@ class SyntheticRecipe(Licensed):
     tasks: tuple[Task, ...] = Field(default=(Task.DEPTH, Task.NORMALS, Task.SEMANTIC), min_length=1)
     faults: Annotated[FaultsRecipe, BeforeValidator(_by_name)] = FaultsRecipe()
     truth: bool = False
-    licence: str = "CC0-1.0"
+    license: str = "CC0-1.0"
     terms: str = "https://creativecommons.org/publicdomain/zero/1.0/"
     price_per_image_usd: float = Field(default=0.0, ge=0)

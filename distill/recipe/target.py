@@ -15,7 +15,7 @@ NotNegative = Annotated[float, Field(ge=0.0)]
 
 
 class AccuracyRecipe(Recipe):
-    """By how much the artefact may differ from the student."""
+    """By how much the artifact may differ from the student."""
 
     delta1: NotNegative = 0.001
     """Depth: of delta1; 0.001 is 0.1 point."""
@@ -44,7 +44,7 @@ class BuilderRecipe(Recipe):
     """TensorRT: how an engine is built."""
 
     level: int = Field(3, ge=0, le=5)
-    """Builder optimisation level: 0 builds fastest, 5 searches longest."""
+    """Builder optimization level: 0 builds fastest, 5 searches longest."""
     workspace_gib: float = Field(2.0, gt=0.0)
     version_compatible: bool = False
     """Runs on later versions of TensorRT too; carries the lean runtime, which is code."""
@@ -56,7 +56,7 @@ class BuilderRecipe(Recipe):
 
 
 class TargetRecipe(Recipe):
-    """One artefact."""
+    """One artifact."""
 
     engine: Literal["onnx", "openvino", "aoti", "tensorrt", "triton"]
     precision: Literal["fp32", "fp16", "bf16", "int8", "fp8"] = "fp32"

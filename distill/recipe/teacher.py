@@ -94,7 +94,7 @@ class OnnxInputRecipe(Recipe):
     name: str = ""
     """The input's name; empty: its only input."""
     layout: Literal["NCHW", "NHWC"] = "NCHW"
-    colour: Literal["RGB", "BGR"] = "RGB"
+    color: Literal["RGB", "BGR"] = "RGB"
     scale: float = 1.0 / 255.0
     """Pixels 0..255 are multiplied by it first (1.0: not scaled)."""
     mean: tuple[float, float, float] = (0.0, 0.0, 0.0)

@@ -1,4 +1,4 @@
-"""How a student is built and trained: network, data, augmentation, losses, optimiser, budget."""
+"""How a student is built and trained: network, data, augmentation, losses, optimizer, budget."""
 
 from __future__ import annotations
 
@@ -106,9 +106,9 @@ class AugmentRecipe(Recipe):
     contrast: NotNegative = 0.3
     saturation: NotNegative = 0.3
     gray: Share = 0.05
-    """Chance of a colourless input."""
+    """Chance of a colorless input."""
     tint: NotNegative = 0.0
-    """Each colour is made stronger or weaker by up to this much, as another light would: 0.2 where photos are few."""
+    """Each color is made stronger or weaker by up to this much, as another light would: 0.2 where photos are few."""
     erase: Share = 0.0
     """Chance that a rectangle of the input is blanked, while its labels stay: what it hides has to be concluded."""
     noise: NotNegative = 0.02
@@ -155,7 +155,7 @@ class BudgetRecipe(Recipe):
     precision: Literal["auto", "32-true", "bf16-mixed", "16-mixed"] = "auto"
     """auto: bf16-mixed on a GPU, 32-true on a CPU (where bf16 made a step of nano 1.2 times slower, with AMX)."""
     int8: bool = False
-    """Learn under the rounding of eight bits (quantisation-aware): for the last epochs of a student that will be
+    """Learn under the rounding of eight bits (quantization-aware): for the last epochs of a student that will be
     exported to int8, with `init` and a tenth of `optim.lr`."""
     seed: int = Field(0, ge=0)
     threads: int = Field(0, ge=0)

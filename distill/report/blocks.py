@@ -65,7 +65,7 @@ class Picture:
 
 @dataclass(frozen=True, slots=True)
 class Gallery:
-    """Pictures in a grid, row by row; `sharp` keeps flat colours exact (PNG), for maps of ids and painted answers."""
+    """Pictures in a grid, row by row; `sharp` keeps flat colors exact (PNG), for maps of ids and painted answers."""
 
     pictures: Sequence[Picture]
     columns: int = 4
@@ -76,9 +76,9 @@ class Gallery:
 
 @dataclass(frozen=True, slots=True)
 class Swatches:
-    """Which colour stands for what, for the pictures that follow; RGB in 0..255."""
+    """Which color stands for what, for the pictures that follow; RGB in 0..255."""
 
-    colours: Mapping[str, Sequence[int]]
+    colors: Mapping[str, Sequence[int]]
 
 
 @dataclass(frozen=True, slots=True)

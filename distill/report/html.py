@@ -136,7 +136,7 @@ def _gallery(block: Gallery) -> str:
 def _swatches(block: Swatches) -> str:
     chips = "".join(
         f"<li><i style='background:rgb({int(red)},{int(green)},{int(blue)})'></i>{escape(name)}</li>"
-        for name, (red, green, blue) in block.colours.items()
+        for name, (red, green, blue) in block.colors.items()
     )
     return f"<ul class='swatches'>{chips}</ul>"
 

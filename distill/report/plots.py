@@ -1,4 +1,4 @@
-"""Lines as inline SVG: no scripts, no fonts of its own, colours from the page's style sheet."""
+"""Lines as inline SVG: no scripts, no fonts of its own, colors from the page's style sheet."""
 
 from __future__ import annotations
 
@@ -100,10 +100,10 @@ def _line(curve: Curve, x_axis: _Axis, y_axis: _Axis, index: int) -> str:
     shown = pairs[::step] if pairs[-1] in pairs[::step][-1:] else [*pairs[::step], pairs[-1]]
     path = " ".join(f"{x_axis(x):.1f},{y_axis(y):.1f}" for x, y in shown)
     tip_x, tip_y = x_axis(shown[-1][0]), y_axis(shown[-1][1])
-    colour = index % 6
+    color = index % 6
     return (
-        f"<polyline class='curve c{colour}' points='{path}'/>"
-        f"<circle class='tip c{colour}' cx='{tip_x:.1f}' cy='{tip_y:.1f}' r='3'/>"
+        f"<polyline class='curve c{color}' points='{path}'/>"
+        f"<circle class='tip c{color}' cx='{tip_x:.1f}' cy='{tip_y:.1f}' r='3'/>"
     )
 
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from distill.recipe.losses import AlignLossRecipe
-from distill.students.backbone import Backbone, build_backbone, normalisation
+from distill.students.backbone import Backbone, build_backbone, normalization
 
 _LAST_LEVEL = 10**9
 """A stride that no network has: the coarsest level is taken."""
@@ -26,10 +26,10 @@ class Alignment(nn.Module):
     def __init__(self, recipe: AlignLossRecipe, frozen: Backbone, channels: int) -> None:
         super().__init__()
         self._weight, self._size_hw = recipe.weight, recipe.size_hw
-        # In a list it is no submodule: its weights do not belong into checkpoints, averages or the optimiser.
+        # In a list it is no submodule: its weights do not belong into checkpoints, averages or the optimizer.
         self._frozen = [frozen.eval().requires_grad_(False)]
         self.project = nn.Conv2d(channels, frozen.channels[-1], 1)
-        mean, std = normalisation(recipe.backbone)
+        mean, std = normalization(recipe.backbone)
         self.register_buffer("mean", 255.0 * torch.tensor(mean).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("scale", 1.0 / (255.0 * torch.tensor(std)).view(1, 3, 1, 1), persistent=False)
 

@@ -1,4 +1,4 @@
-"""Augmentation that keeps labels true: flips negate normals' x, zooms scale metric depth, colours touch the photo only.
+"""Augmentation that keeps labels true: flips negate normals' x, zooms scale metric depth, colors touch the photo only.
 
 Batched and on the device; every random number comes from the generator that is passed in, so a step can be repeated.
 """
@@ -20,7 +20,7 @@ _LUMA = (0.299, 0.587, 0.114)
 
 
 def augment(batch: Batch, recipe: AugmentRecipe, gauge: Gauge, generator: Generator) -> Batch:
-    """The batch, flipped, cropped and recoloured at random."""
+    """The batch, flipped, cropped and recolored at random."""
     count = len(batch.image)
     if recipe.flip > 0:
         batch = flip(batch, _uniform(count, generator) < recipe.flip)
@@ -31,7 +31,7 @@ def augment(batch: Batch, recipe: AugmentRecipe, gauge: Gauge, generator: Genera
         batch = crop(batch, zoom, corner, gauge, share=recipe.crop, turn_deg=turn_deg)
     if recipe.cutmix > 0:
         batch = cutmix(batch, _uniform(count, generator) < recipe.cutmix, generator)
-    return batch.with_image(recolour(batch.image, recipe, generator))
+    return batch.with_image(recolor(batch.image, recipe, generator))
 
 
 def flip(batch: Batch, chosen: Bool[Tensor, " b"]) -> Batch:
@@ -87,7 +87,7 @@ def crop(
         scale = cut_hw[axis] / size_hw[axis] / zoom
         theta[:, row, row] = scale
         if turn is not None:
-            # Pixels are square, normalised coordinates are not: the sides come in where one axis feeds the other.
+            # Pixels are square, normalized coordinates are not: the sides come in where one axis feeds the other.
             theta[:, row, row] = scale * turn.cos()
             theta[:, row, 1 - row] = (2 * row - 1) * turn.sin() * cut_hw[1 - axis] / size_hw[axis] / zoom
         theta[:, row, 2] = (1.0 - scale) * (2 * corner[:, axis] - 1)
@@ -126,7 +126,7 @@ def _turn_normals(normals: Float[Tensor, "b 3 h w"], turn: Float[Tensor, " b"] |
 def cutmix(batch: Batch, chosen: Bool[Tensor, " b"], generator: Generator) -> Batch:
     """The chosen photos with a rectangle of the photo before them, labels and all, laid over the same place.
 
-    Instances have no weight there: a rectangle cuts them, and their centres would lie elsewhere.
+    Instances have no weight there: a rectangle cuts them, and their centers would lie elsewhere.
     """
     height, width = batch.image.shape[2:]
     inside = torch.zeros(len(chosen), height, width, dtype=torch.bool)
@@ -156,7 +156,7 @@ def cutmix(batch: Batch, chosen: Bool[Tensor, " b"], generator: Generator) -> Ba
     )
 
 
-def recolour(image: Float[Tensor, "b 3 h w"], recipe: AugmentRecipe, generator: Generator) -> Float[Tensor, "b 3 h w"]:
+def recolor(image: Float[Tensor, "b 3 h w"], recipe: AugmentRecipe, generator: Generator) -> Float[Tensor, "b 3 h w"]:
     """The photos under other light, with noise, with parts of them blanked; stays in 0..255."""
     count, device = len(image), image.device
     if recipe.tint > 0:
@@ -171,8 +171,8 @@ def recolour(image: Float[Tensor, "b 3 h w"], recipe: AugmentRecipe, generator: 
     luma = _send(torch.tensor(_LUMA).view(1, 3, 1, 1), device)
     gray = (image * luma).sum(dim=1, keepdim=True)
     saturation = factor(recipe.saturation)
-    colourless = _send((_uniform(count, generator) < recipe.gray).view(-1, 1, 1, 1), device)
-    saturation = torch.where(colourless, torch.zeros_like(saturation), saturation)
+    colorless = _send((_uniform(count, generator) < recipe.gray).view(-1, 1, 1, 1), device)
+    saturation = torch.where(colorless, torch.zeros_like(saturation), saturation)
     brightness, contrast = factor(recipe.brightness), factor(recipe.contrast)
     middle = gray.mean(dim=(2, 3), keepdim=True)
     # (saturate around gray, stretch around the mean, scale) as one sum of three terms: two passes over the picture.
@@ -190,7 +190,7 @@ def recolour(image: Float[Tensor, "b 3 h w"], recipe: AugmentRecipe, generator: 
 def erase(
     image: Float[Tensor, "b 3 h w"], chosen: Bool[Tensor, " b"], box: Float[Tensor, "b 4"]
 ) -> Float[Tensor, "b 3 h w"]:
-    """The chosen photos with a rectangle of 0.15 to 0.5 of each side in their mean colour.
+    """The chosen photos with a rectangle of 0.15 to 0.5 of each side in their mean color.
 
     Args:
         image: RGB.

@@ -88,7 +88,7 @@ def build_backbone(name: str, *, pretrained: bool, finest_stride: int, size_hw: 
     ) from failure
 
 
-def normalisation(name: str) -> tuple[tuple[float, float, float], tuple[float, float, float]]:
+def normalization(name: str) -> tuple[tuple[float, float, float], tuple[float, float, float]]:
     """(mean, std) of the input that the backbone's published weights expect."""
     import timm
 

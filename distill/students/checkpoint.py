@@ -167,13 +167,13 @@ def check_same_student(checkpoint: Path, student: Student) -> dict[str, Any]:
 def check_same_learning(
     checkpoint: Path, found: Mapping[str, Any], state: Mapping[str, Tensor], groups: Sequence[int]
 ) -> None:
-    """Nothing, if the optimiser's state in a checkpoint fits.
+    """Nothing, if the optimizer's state in a checkpoint fits.
 
     Args:
         checkpoint: Where it lies.
         found: Its values, as `check_same_student` gave them.
         state: Of the module that is to go on.
-        groups: How many tensors each group of its optimiser holds.
+        groups: How many tensors each group of its optimizer holds.
 
     Raises:
         UsageError: Other weights learn, or in other groups; names the key of the recipe.
@@ -196,7 +196,7 @@ def check_same_learning(
 
 def _without_sources(values: dict[str, Any]) -> dict[str, Any]:
     """The values without those that say what was learned from: a student stays the same on other shards."""
-    return {key: value for key, value in values.items() if key not in ("provenance", "licences", "terms")}
+    return {key: value for key, value in values.items() if key not in ("provenance", "licenses", "terms")}
 
 
 def _first_difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:

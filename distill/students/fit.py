@@ -69,7 +69,7 @@ class Fitted:
     Attributes:
         history: One row per validation.
         epochs: Begun.
-        steps: Optimiser steps.
+        steps: Optimizer steps.
         elapsed_s: Training time.
         interrupted: Whether a signal ended it; the same command goes on.
         left_out: Samples and shards that could not be used.
@@ -109,7 +109,7 @@ def read_lessons(recipe: TrainRecipe) -> Lessons:
         gauge=index.gauge,
         classes=index.classes,
         things=index.things,
-        licences=index.licences,
+        licenses=index.licenses,
         terms=index.terms,
         provenance={"teachers": ", ".join(index.teachers), "photos": str(len(train))},
     )

@@ -31,9 +31,9 @@ _EDGE_OF_BINS = 1e-4
 """A mixture of bins stays this far from 0 and 1, where its logarithm ends; half precision still tells it from both."""
 
 _PEAK_WINDOW = 7
-"""Pixels at head stride around a centre in which no other one is looked for; source: Panoptic-DeepLab."""
+"""Pixels at head stride around a center in which no other one is looked for; source: Panoptic-DeepLab."""
 _COLD = 0.1
-"""Heat below which a peak is no centre; the same source."""
+"""Heat below which a peak is no center; the same source."""
 
 
 class DepthHead(nn.Module):
@@ -58,7 +58,7 @@ class DepthHead(nn.Module):
         return raw[:, 0].sigmoid() * top, F.softplus(raw[:, 1]) * 0.1 + 0.002
 
     def finish(self, raw: Float[Tensor, "b 2 h w"], size_hw: tuple[int, int]) -> Outputs:
-        """``depth`` in metres or in the gauge's [0, 1]; ``depth_confidence``: chance to be within 25 % (or 0.05)."""
+        """``depth`` in meters or in the gauge's [0, 1]; ``depth_confidence``: chance to be within 25 % (or 0.05)."""
         value, spread = self.coordinates(raw)
         confidence = 1.0 - torch.exp(-self._tolerance(value) / spread)
         value = enlarge(value, size_hw)
@@ -92,8 +92,8 @@ class BinnedDepthHead(DepthHead):
         """The raw map."""
         maps = self.layers(fused)
         widths = self.widths(fused.mean(dim=(2, 3))).softmax(dim=1)
-        centres = widths.cumsum(dim=1) - 0.5 * widths
-        value = (maps[:, : self.bins].softmax(dim=1) * centres[:, :, None, None]).sum(dim=1, keepdim=True)
+        centers = widths.cumsum(dim=1) - 0.5 * widths
+        value = (maps[:, : self.bins].softmax(dim=1) * centers[:, :, None, None]).sum(dim=1, keepdim=True)
         value = value.clamp(_EDGE_OF_BINS, 1.0 - _EDGE_OF_BINS)
         return torch.cat([(value / (1.0 - value)).log(), maps[:, self.bins :]], dim=1)
 
@@ -152,7 +152,7 @@ class SemanticHead(nn.Module):
 
 
 class InstanceHead(nn.Module):
-    """A heat map of instance centres, and from every pixel the way to its centre, in parts of the picture's sides.
+    """A heat map of instance centers, and from every pixel the way to its center, in parts of the picture's sides.
 
     Source: Panoptic-DeepLab, arXiv 1911.10194; pixels are grouped inside the graph.
     """
@@ -178,12 +178,12 @@ class InstanceHead(nn.Module):
         return self.layers(fused)
 
     def coordinates(self, raw: Float[Tensor, "b 3 h w"]) -> tuple[Float[Tensor, "b h w"], Float[Tensor, "b 2 h w"]]:
-        """(heat in [0, 1], way to the centre as (down, right) in parts of the sides)."""
-        # A start near no centre anywhere: most pixels are none, and would own the first steps.
+        """(heat in [0, 1], way to the center as (down, right) in parts of the sides)."""
+        # A start near no center anywhere: most pixels are none, and would own the first steps.
         return (raw[:, 0] - 3.0).sigmoid(), raw[:, 1:].tanh()
 
     def finish(self, raw: Float[Tensor, "b 3 h w"], classes: Outputs, size_hw: tuple[int, int]) -> Outputs:
-        """``instance`` uint8 (b, h, w), 0 = background; ``instance_confidence``: the heat of the pixel's centre.
+        """``instance`` uint8 (b, h, w), 0 = background; ``instance_confidence``: the heat of the pixel's center.
 
         Args:
             raw: At head stride.
@@ -191,8 +191,8 @@ class InstanceHead(nn.Module):
             size_hw: The size wanted.
         """
         heat, way = self.coordinates(raw)
-        score, centre = self._centres(heat)
-        ids, sure = self._nearest(way, score, centre)
+        score, center = self._centers(heat)
+        ids, sure = self._nearest(way, score, center)
         is_thing = (classes["semantic"].to(torch.int32)[..., None] == self.things).any(dim=-1)
         ids, sure = enlarge_ids(ids, size_hw), enlarge(sure, size_hw)
         return {
@@ -200,7 +200,7 @@ class InstanceHead(nn.Module):
             "instance_confidence": torch.where(is_thing, sure, classes["semantic_confidence"]),
         }
 
-    def _centres(self, heat: Float[Tensor, "b h w"]) -> tuple[Float[Tensor, "b k"], Float[Tensor, "b k 2"]]:
+    def _centers(self, heat: Float[Tensor, "b h w"]) -> tuple[Float[Tensor, "b k"], Float[Tensor, "b k 2"]]:
         """(heat, place as (down, right) in [0, 1]) of the hottest peaks."""
         height, width = heat.shape[1:]
         peak = F.max_pool2d(heat[:, None], _PEAK_WINDOW, stride=1, padding=_PEAK_WINDOW // 2)[:, 0]
@@ -211,14 +211,14 @@ class InstanceHead(nn.Module):
         return score, place
 
     def _nearest(
-        self, way: Float[Tensor, "b 2 h w"], score: Float[Tensor, "b k"], centre: Float[Tensor, "b k 2"]
+        self, way: Float[Tensor, "b 2 h w"], score: Float[Tensor, "b k"], center: Float[Tensor, "b k 2"]
     ) -> tuple[Int[Tensor, "b h w"], Float[Tensor, "b h w"]]:
-        """(1 + the centre that each pixel points at, its heat); 0 where no peak is hot enough."""
+        """(1 + the center that each pixel points at, its heat); 0 where no peak is hot enough."""
         height, width = way.shape[2:]
         rows = (torch.arange(height, device=way.device) + 0.5) / height
         columns = (torch.arange(width, device=way.device) + 0.5) / width
-        down = (rows[:, None] + way[:, 0])[:, None] - centre[:, :, 0, None, None]
-        right = (columns + way[:, 1])[:, None] - centre[:, :, 1, None, None]
+        down = (rows[:, None] + way[:, 0])[:, None] - center[:, :, 0, None, None]
+        right = (columns + way[:, 1])[:, None] - center[:, :, 1, None, None]
         cold = (score < _COLD).to(way.dtype)[:, :, None, None]
         _, nearest = (down * down + right * right + 100.0 * cold).min(dim=1)
         sure = score.gather(1, nearest.flatten(1)).view_as(nearest)

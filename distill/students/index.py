@@ -28,9 +28,9 @@ class Index:
         gauge: Of the depth labels.
         classes: Of the semantic labels; else background and those of the instances, or of the things referred to.
         things: Those of the classes that have instances.
-        licences: Licences of the labels.
-        terms: Licence to where its terms can be read.
-        teachers: Who labelled.
+        licenses: Licenses of the labels.
+        terms: License to where its terms can be read.
+        teachers: Who labeled.
         broken: What was left out.
     """
 
@@ -39,7 +39,7 @@ class Index:
     gauge: Gauge
     classes: tuple[str, ...]
     things: tuple[str, ...]
-    licences: tuple[str, ...]
+    licenses: tuple[str, ...]
     terms: dict[str, str]
     teachers: tuple[str, ...]
     broken: tuple[Broken, ...] = ()
@@ -74,15 +74,15 @@ def read_index(folders: Sequence[Path], tasks: Sequence[Task] = ()) -> Index:
             entries, broken = entries + found, broken + faults
     check_enough(broken, len(entries))
     if not entries:
-        raise UsageError(f"{folders[0]}: no sample is labelled for {', '.join(chosen)}", hint="label some photos first")
+        raise UsageError(f"{folders[0]}: no sample is labeled for {', '.join(chosen)}", hint="label some photos first")
     return Index(
         entries=tuple(entries),
         tasks=_learned(chosen),
         gauge=first.gauge,
         classes=classes,
         things=first.instance_classes if Task.INSTANCE in chosen else (),
-        licences=tuple(sorted({licence for _, manifest in manifests for licence in manifest.licences})),
-        terms={licence: link for _, manifest in manifests for licence, link in manifest.terms.items()},
+        licenses=tuple(sorted({license for _, manifest in manifests for license in manifest.licenses})),
+        terms={license: link for _, manifest in manifests for license, link in manifest.terms.items()},
         teachers=tuple(sorted({teacher for _, manifest in manifests for teacher in manifest.teachers})),
         broken=tuple(broken),
     )

@@ -1,4 +1,4 @@
-"""One training step, one validation step, the optimiser and its schedule, as a LightningModule."""
+"""One training step, one validation step, the optimizer and its schedule, as a LightningModule."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class StudentModule(L.LightningModule):
         averaged: Gives the student with averaged weights, once there is one.
         scores: Over the last validation.
         samples: Pictures of it.
-        max_steps: Optimiser steps of the whole run.
+        max_steps: Optimizer steps of the whole run.
         standing: Where the run was when it was begun, or taken up again.
         elapsed_s: Training time so far, over all interruptions.
         batches_seen: Batches of this rank so far, over all interruptions.
@@ -80,7 +80,7 @@ class StudentModule(L.LightningModule):
 
     @property
     def steps(self) -> int:
-        """Optimiser steps out of `max_steps`: as many as if batches had always been as large as they are now."""
+        """Optimizer steps out of `max_steps`: as many as if batches had always been as large as they are now."""
         return self.global_step - self._steps_before
 
     @property
@@ -136,7 +136,7 @@ class StudentModule(L.LightningModule):
             losses = student_losses(
                 self.student, raw, prepared, self.recipe.loss, (row, column), self._doubt(batch["row"])
             )
-            losses |= self._relabelled(raw, prepared, batch["row"], (row, column))
+            losses |= self._relabeled(raw, prepared, batch["row"], (row, column))
             if self.alignment is not None:
                 losses["align"] = self.alignment(fused, prepared.image)
         total = self._total(losses)
@@ -242,7 +242,7 @@ class StudentModule(L.LightningModule):
         active = self.progress >= self.recipe.loss.doubt_from
         return lambda task, errors: self.doubts.weigh(task, rows, errors, active=active)
 
-    def _relabelled(
+    def _relabeled(
         self, raw: dict[Task, Tensor], batch: Batch, rows: Tensor, phase_hw: tuple[int, int]
     ) -> dict[str, Tensor]:
         """The losses against the averaged student's answers where labels are doubted."""

@@ -22,7 +22,7 @@ class OwnNetwork(Protocol):
     """What a class has to offer: ``Class(channels)`` builds an `nn.Module`."""
 
     def __call__(self, image: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b channels h2 w2"]:
-        """One map of so many channels, at 1/2 to 1/32 of the picture's size; the picture is normalised."""
+        """One map of so many channels, at 1/2 to 1/32 of the picture's size; the picture is normalized."""
         ...
 
 

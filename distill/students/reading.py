@@ -69,7 +69,7 @@ def val_batches(entries: Sequence[Entry], recipe: TrainRecipe, rank: int = 0) ->
 
 
 def steps_per_epoch(batches: EpochBatches, recipe: TrainRecipe) -> int:
-    """Optimiser steps of an epoch: what is left of the batches at its end makes a step as well."""
+    """Optimizer steps of an epoch: what is left of the batches at its end makes a step as well."""
     return -(-len(batches) // recipe.optim.accumulate)
 
 

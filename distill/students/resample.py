@@ -17,7 +17,7 @@ from torch.nn import functional as F
 
 
 def shrink(image: UInt8[Tensor, "b h w 3"], size_hw: tuple[int, int]) -> Float[Tensor, "b 3 h2 w2"]:
-    """Bilinear resize with antialiasing (half-pixel centres): channels first, values as they were."""
+    """Bilinear resize with antialiasing (half-pixel centers): channels first, values as they were."""
     if image.is_cuda and torch.compiler.is_compiling():
         # As sums over windows, which fuse with the reading of the bytes; the library's kernel wants all of the picture
         # as floats in memory first.
@@ -31,7 +31,7 @@ def shrink(image: UInt8[Tensor, "b h w 3"], size_hw: tuple[int, int]) -> Float[T
 
 
 def enlarge(plane: Float[Tensor, "b h w"], size_hw: tuple[int, int]) -> Float[Tensor, "b h2 w2"]:
-    """Bilinear resize (half-pixel centres, no antialiasing) of one plane; equals `F.interpolate`."""
+    """Bilinear resize (half-pixel centers, no antialiasing) of one plane; equals `F.interpolate`."""
     if plane.is_cuda:
         return F.interpolate(plane[:, None], size=size_hw, mode="bilinear", align_corners=False)[:, 0]
     rows = _bilinear_weights(plane.shape[1], size_hw[0], plane)
@@ -68,7 +68,7 @@ def enlarge_vectors(maps: Float[Tensor, "b 3 h w"], size_hw: tuple[int, int]) ->
 
 
 def enlarge_ids(ids: Int[Tensor, "b h w"], size_hw: tuple[int, int]) -> Int[Tensor, "b h2 w2"]:
-    """Nearest resize (half-pixel centres) of class ids.
+    """Nearest resize (half-pixel centers) of class ids.
 
     Two gathers, columns first; the exporter would make one gather of 2 million index pairs out of `F.interpolate`
     (28 ms instead of 2 at 1920x1080).
@@ -82,27 +82,27 @@ def _window(size_in: int, size_out: int, device: torch.device) -> tuple[Int[Tens
     """The inputs under the triangle of every output, and their shares: as wide as one pixel of the coarser grid."""
     ratio = size_in / size_out
     support = torch.full((), ratio, device=device).clamp(min=1.0)
-    centre = (torch.arange(size_out, device=device, dtype=torch.float32) + 0.5) * ratio - 0.5
+    center = (torch.arange(size_out, device=device, dtype=torch.float32) + 0.5) * ratio - 0.5
     # Whole-number arithmetic, so that the count may be a symbol in a trace.
     count = 2 * ((size_in + size_out - 1) // size_out) + 1
-    index = (centre - support).ceil().long()[:, None] + torch.arange(count, device=device)
-    weight = (1.0 - (index - centre[:, None]).abs() / support).clamp(min=0.0)
+    index = (center - support).ceil().long()[:, None] + torch.arange(count, device=device)
+    weight = (1.0 - (index - center[:, None]).abs() / support).clamp(min=0.0)
     weight = torch.where((index >= 0) & (index < size_in), weight, torch.zeros_like(weight))
     return index.clamp(0, size_in - 1), weight / weight.sum(dim=1, keepdim=True)
 
 
-def _centres(size_in: int, size_out: int, like: Tensor) -> Float[Tensor, " n"]:
-    """Where the output's pixel centres lie on the input's pixel grid."""
+def _centers(size_in: int, size_out: int, like: Tensor) -> Float[Tensor, " n"]:
+    """Where the output's pixel centers lie on the input's pixel grid."""
     index = torch.arange(size_out, device=like.device, dtype=torch.float32)
     return (index + 0.5) * (size_in / size_out) - 0.5
 
 
 def _bilinear_weights(size_in: int, size_out: int, like: Tensor) -> Float[Tensor, "m n"]:
-    """Row i holds the weights of the inputs that make output i: a hat around its centre, held at the borders."""
-    centre = _centres(size_in, size_out, like).clamp(0, size_in - 1)
+    """Row i holds the weights of the inputs that make output i: a hat around its center, held at the borders."""
+    center = _centers(size_in, size_out, like).clamp(0, size_in - 1)
     column = torch.arange(size_in, device=like.device, dtype=torch.float32)
-    return (1.0 - (centre[:, None] - column).abs()).clamp(min=0.0).to(like.dtype)
+    return (1.0 - (center[:, None] - column).abs()).clamp(min=0.0).to(like.dtype)
 
 
 def _nearest_index(size_in: int, size_out: int, like: Tensor) -> Int[Tensor, " n"]:
-    return (_centres(size_in, size_out, like) + 0.5).floor().clamp(0, size_in - 1).long()
+    return (_centers(size_in, size_out, like) + 0.5).floor().clamp(0, size_in - 1).long()

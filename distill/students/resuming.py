@@ -15,7 +15,7 @@ class Standing:
         batches_per_epoch: Of one rank.
         epoch: Whole epochs that are behind it.
         batch: Batches of the next one that are behind it.
-        step: Optimiser steps that a run of these batches alone would have made by then.
+        step: Optimizer steps that a run of these batches alone would have made by then.
         offset: Batches that it saw beyond what `epoch` and `batch` say, because others made an epoch before.
         counted: What Lightning has to count as the batches behind it in its epoch; None: what it counted before.
     """

@@ -1,8 +1,8 @@
-"""Learning under the rounding of eight bits, so that the int8 export of a student loses less (quantisation-aware).
+"""Learning under the rounding of eight bits, so that the int8 export of a student loses less (quantization-aware).
 
 Weights are rounded per output channel, symmetric; what comes into a layer per tensor, over the batch's own range. Both
 pass gradients straight through. Ranges of the batch and not of the past: nothing has to be kept or resumed.
-Source: Jacob et al., arXiv 1712.05877. Normalisation that follows a convolution scales its channels as wholes, so
+Source: Jacob et al., arXiv 1712.05877. Normalization that follows a convolution scales its channels as wholes, so
 folding it at export changes nothing of what was learned here.
 """
 

@@ -10,7 +10,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from distill.spec import StudentSpec
-from distill.students.losses.depth import normalise
+from distill.students.losses.depth import normalize
 from distill.students.losses.weighted import EPSILON, mean_per_image
 from distill.students.targets import Batch
 from distill.tasks import FAR_WARP, Gauge, Task, unwarp_depth
@@ -64,21 +64,21 @@ class Scores:
         """Sums of (AbsRel, delta1, pixels); for relative gauges (aligned absolute error, share below 0.25, images)."""
         if self._spec.depth is not None and self._spec.depth.gauge is not Gauge.METRIC:
             valid = (weight > 0).float()
-            error = (normalise(value, valid) - normalise(target, valid)).abs()
+            error = (normalize(value, valid) - normalize(target, valid)).abs()
             close = mean_per_image((error < 0.25).float(), valid)
             used = valid.flatten(1).any(dim=1)
             found = [mean_per_image(error, valid)[used].sum(), close[used].sum(), used.sum()]
         else:
             valid = (weight > 0) & (target < FAR_WARP)
-            metres, truth = value[valid], unwarp_depth(target[valid]).clamp(min=1e-3)
-            ratio = torch.maximum(metres / truth, truth / metres.clamp(min=1e-3))
-            found = [((metres - truth).abs() / truth).sum(), (ratio < _MAX_RATIO).sum(), valid.sum()]
+            meters, truth = value[valid], unwarp_depth(target[valid]).clamp(min=1e-3)
+            ratio = torch.maximum(meters / truth, truth / meters.clamp(min=1e-3))
+            found = [((meters - truth).abs() / truth).sum(), (ratio < _MAX_RATIO).sum(), valid.sum()]
         self._depth += torch.stack([number.double() for number in found])
 
     def compute(self) -> dict[str, float]:
         """The scores so far; ``score`` is their mean in [0, 1], the one number that chooses the best weights.
 
-        A task without a labelled pixel has no score; without any at all, ``score`` is 0.
+        A task without a labeled pixel has no score; without any at all, ``score`` is 0.
         """
         found, parts = dict[str, float](), []
         if self._spec.depth is not None and bool(self._depth[2] > 0):

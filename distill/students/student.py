@@ -3,9 +3,9 @@
 ::
 
     image (b, h, w, 3) uint8, any size
-      -> float, antialiased resize to the working size, normalise      the same in training, ONNX and every engine
+      -> float, antialiased resize to the working size, normalize      the same in training, ONNX and every engine
       -> backbone -> neck -> one head per task                         at 1/4 of the working size
-      -> enlarge to (h, w), metres, unit length, argmax, confidence    final values
+      -> enlarge to (h, w), meters, unit length, argmax, confidence    final values
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from distill.errors import UsageError
 from distill.recipe.training import StudentRecipe
 from distill.spec import DepthSpec, InputSpec, InstanceSpec, NormalsSpec, SemanticSpec, StudentSpec
-from distill.students.backbone import build_backbone, normalisation
+from distill.students.backbone import build_backbone, normalization
 from distill.students.heads import BinnedDepthHead, DepthHead, InstanceHead, NormalsHead, SemanticHead
 from distill.students.neck import build_neck
 from distill.students.network import build_own_network
@@ -121,7 +121,7 @@ def build_spec(
     gauge: Gauge = Gauge.METRIC,
     classes: tuple[str, ...] = (),
     things: tuple[str, ...] = (),
-    licences: tuple[str, ...] = (),
+    licenses: tuple[str, ...] = (),
     terms: dict[str, str] | None = None,
     provenance: dict[str, str] | None = None,
 ) -> StudentSpec:
@@ -136,7 +136,7 @@ def build_spec(
         raise UsageError("a student that tells instances apart needs their classes among the semantic ones")
     if Task.SEMANTIC in tasks and not classes:
         raise UsageError("a semantic student needs a class list, and the labels name none")
-    mean, std = normalisation(recipe.backbone)
+    mean, std = normalization(recipe.backbone)
     if gauge is Gauge.SCALE_INVARIANT:
         # The relative loss leaves the shift open as well, and the contract must not promise more than was learned.
         gauge = Gauge.AFFINE_INVARIANT_DEPTH
@@ -148,7 +148,7 @@ def build_spec(
         normals=NormalsSpec() if Task.NORMALS in tasks else None,
         semantic=SemanticSpec(classes=classes) if Task.SEMANTIC in tasks else None,
         instance=InstanceSpec(classes=things) if Task.INSTANCE in tasks else None,
-        licences=licences,
+        licenses=licenses,
         terms=terms or {},
         provenance=provenance or {},
     )

@@ -17,7 +17,7 @@ class Batch:
 
     Attributes:
         image: RGB in 0..255.
-        depth: The warp of metres, at most `FAR_WARP` (sky is learned as 90 m), or the relative gauge's value; in [0,
+        depth: The warp of meters, at most `FAR_WARP` (sky is learned as 90 m), or the relative gauge's value; in [0,
             1].
         normals: Unit vectors.
         semantic: Class ids; meaningless where the weight is 0.

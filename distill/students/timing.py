@@ -25,7 +25,7 @@ _PROBE_PHOTOS = 4
 
 
 def time_step(student: Student, recipe: TrainRecipe, photos: PhotoSet, device: torch.device, num_photos: int) -> float:
-    """Seconds of one step of this many photos: augmentation, forward, losses, backward, optimiser; the fastest of ten.
+    """Seconds of one step of this many photos: augmentation, forward, losses, backward, optimizer; the fastest of ten.
 
     A copy of the student is trained; the student itself stays as it is.
     """

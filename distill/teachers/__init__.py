@@ -118,15 +118,15 @@ def _build_synthetic(recipe: SyntheticRecipe, folder: Path, ways: Ways) -> Teach
         return PredictingTeacher(
             SyntheticTruth(recipe),
             name="truth",
-            licence=recipe.licence,
+            license=recipe.license,
             terms=recipe.terms,
             tasks=recipe.tasks,
             classes=SYNTHETIC_CLASSES,
         )
     return PaintingTeacher(
-        ways.stock(SyntheticGenerator(recipe), recipe.licence),
+        ways.stock(SyntheticGenerator(recipe), recipe.license),
         name="synthetic",
-        licence=recipe.licence,
+        license=recipe.license,
         terms=recipe.terms,
         tasks=recipe.tasks,
         classes=SYNTHETIC_CLASSES,
@@ -149,9 +149,9 @@ def _build_replay(recipe: ReplayRecipe, folder: Path, ways: Ways) -> Teacher:
     questions = generator.all_questions()
     asked = {question.task for question in questions}
     return PaintingTeacher(
-        ways.stock(generator, recipe.licence),
+        ways.stock(generator, recipe.license),
         name=f"replay of {recipe.model}",
-        licence=recipe.licence,
+        license=recipe.license,
         terms=recipe.terms,
         tasks=[task for task in Task if task in asked],
         # The union of all legends, in the order in which the classes first appear.
@@ -168,7 +168,7 @@ def _build_maps(recipe: MapsRecipe, folder: Path, ways: Ways) -> Teacher:
     return PredictingTeacher(
         MapsSpecialist(recipe),
         name=recipe.name,
-        licence=recipe.licence,
+        license=recipe.license,
         terms=recipe.terms,
         tasks=tuple(recipe.maps()),
         classes=recipe.semantic.classes if recipe.semantic else (),
@@ -184,7 +184,7 @@ def _build_onnx(recipe: OnnxRecipe, folder: Path, ways: Ways) -> Teacher:
     return PredictingTeacher(
         specialist,
         name=recipe.name or recipe.model.stem,
-        licence=recipe.licence,
+        license=recipe.license,
         terms=recipe.terms,
         tasks=tuple(Task(output.task) for output in recipe.outputs),
         classes=semantic[0].classes if semantic else (),
@@ -201,7 +201,7 @@ def _build_callable(recipe: CallableRecipe, folder: Path, ways: Ways) -> Teacher
     return PredictingTeacher(
         CallableSpecialist(recipe),
         name=recipe.name or recipe.function.rpartition(":")[2],
-        licence=recipe.licence,
+        license=recipe.license,
         terms=recipe.terms,
         tasks=recipe.tasks,
         classes=semantic[0].classes if semantic else (),

@@ -1,4 +1,4 @@
-"""What happened in a slice: counted while it is labelled, written down as one page when it is done."""
+"""What happened in a slice: counted while it is labeled, written down as one page when it is done."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ class Page(BaseModel):
 
     identity: str
     shard: ShardEntry | None
-    """None when no photo of the slice could be labelled."""
+    """None when no photo of the slice could be labeled."""
     photos: int
-    labelled: int
+    labeled: int
     failures: tuple[dict[str, str], ...] = ()
     """Photos that could not be used: name, reason."""
     unanswered: tuple[dict[str, str], ...] = ()
@@ -54,8 +54,8 @@ class Page(BaseModel):
     doubtful: tuple[dict[str, Any], ...] = ()
     """The labels that scored lowest, worst first: name, task, quality, expected error, drift, parts of the score."""
     teachers: tuple[str, ...] = ()
-    licences: dict[str, str] = Field(default_factory=dict)
-    """Licence of the labels to where its terms can be read."""
+    licenses: dict[str, str] = Field(default_factory=dict)
+    """License of the labels to where its terms can be read."""
 
 
 class Accounts:
@@ -63,7 +63,7 @@ class Accounts:
 
     def __init__(self) -> None:
         self.photos = 0
-        self.labelled = 0
+        self.labeled = 0
         self.failures: list[dict[str, str]] = []
         self._unanswered: list[dict[str, str]] = []
         self._notes: list[dict[str, str]] = []
@@ -81,7 +81,7 @@ class Accounts:
         self._mended = 0
         self._doubtful: list[dict[str, Any]] = []
         self._teachers: dict[str, None] = {}
-        self._licences: dict[str, str] = {}
+        self._licenses: dict[str, str] = {}
 
     def add(self, photo: Photo, lesson: Lesson) -> None:
         """Count a lesson."""
@@ -92,7 +92,7 @@ class Accounts:
             self._answered[record["task"]] = self._answered.get(record["task"], 0) + 1
             self._quality[record["task"]] = self._quality.get(record["task"], 0.0) + record["quality"]
             self._teachers[record["teacher"]] = None
-            self._licences[record["licence"]] = record["terms"] or self._licences.get(record["licence"], "")
+            self._licenses[record["license"]] = record["terms"] or self._licenses.get(record["license"], "")
             for teacher, usd in record.get("spared", {}).items():
                 self._spared[teacher] = self._spared.get(teacher, 0) + 1
                 self._spared_usd += usd
@@ -130,7 +130,7 @@ class Accounts:
             identity=identity,
             shard=entry,
             photos=self.photos,
-            labelled=self.labelled,
+            labeled=self.labeled,
             failures=tuple(self.failures),
             unanswered=tuple(self._unanswered),
             notes=tuple(self._notes),
@@ -148,7 +148,7 @@ class Accounts:
             mended=self._mended,
             doubtful=tuple(worst_first(self._doubtful)),
             teachers=tuple(self._teachers),
-            licences=self._licences,
+            licenses=self._licenses,
         )
 
 

@@ -190,7 +190,7 @@ class AnswerStore:
             data: The bytes.
             reason: Unless it is a picture: why not, as a sentence.
             question: What the answer was meant to be read as; lets the store be exported.
-            about: Plain values to keep along: ``photo``, ``cost_usd``, ``licence``, ``model_version``, ``finish``, ...
+            about: Plain values to keep along: ``photo``, ``cost_usd``, ``license``, ``model_version``, ``finish``, ...
 
         Raises:
             StoreFull: The disk is full or the folder cannot be written.
@@ -206,7 +206,7 @@ class AnswerStore:
             "question": question_to_json(question) if question else None,
             "received": datetime.now(UTC).isoformat(timespec="seconds"),
             "cost_usd": 0.0,
-            "licence": "unknown",
+            "license": "unknown",
             "model_version": ask.model,
             **about,
         }
@@ -253,14 +253,14 @@ class StoredGenerator:
         generator: Who is asked.
         store: Where answers are kept.
         stored_only: Ask nothing; a question without a stored answer is a failure of that question.
-        licence: Licence class of the answers, kept with them.
+        license: License class of the answers, kept with them.
     """
 
     def __init__(
-        self, generator: KeyedGenerator, store: AnswerStore, *, stored_only: bool = False, licence: str = "unknown"
+        self, generator: KeyedGenerator, store: AnswerStore, *, stored_only: bool = False, license: str = "unknown"
     ) -> None:
         self._generator, self._store = generator, store
-        self._stored_only, self._licence = stored_only, licence
+        self._stored_only, self._license = stored_only, license
         self.model = generator.model
 
     def questions(self, photo: Photo) -> list[Question]:
@@ -295,7 +295,7 @@ class StoredGenerator:
         return stored.answer(question)
 
     def _ask(self, ask: Ask, photo: Photo, question: Question) -> Stored:
-        about: dict[str, Any] = {"question": question, "photo": photo.name, "licence": self._licence}
+        about: dict[str, Any] = {"question": question, "photo": photo.name, "license": self._license}
         try:
             answer = self._generator.paint(photo, question, seed=ask.seed, sample=ask.sample)
         except Refusal as refusal:
@@ -307,7 +307,7 @@ class StoredGenerator:
 
 def question_to_json(question: Question) -> dict[str, Any]:
     """Plain values; the legend as a list, since its order is part of the question and sorted keys would lose it."""
-    return {**asdict(question), "legend": [[name, list(colour)] for name, colour in question.legend.items()]}
+    return {**asdict(question), "legend": [[name, list(color)] for name, color in question.legend.items()]}
 
 
 def question_from_json(values: Mapping[str, Any]) -> Question:

@@ -25,8 +25,8 @@ class Asking:
         samples: Answers per question.
         flip: Ask once more about the mirrored photo, for each sample; not where words may say left and right
             (referring).
-        permute: semantic: from the second sample on, deal the legend's colours anew. Generators find regions better
-            than they obey colours, so votes over permuted legends cancel wrong colours out.
+        permute: semantic: from the second sample on, deal the legend's colors anew. Generators find regions better
+            than they obey colors, so votes over permuted legends cancel wrong colors out.
         fuse: Answers that a manifest holds to one and the same question become one label, too.
     """
 

@@ -27,19 +27,19 @@ class Question:
     Attributes:
         task: What is asked.
         prompt: The sentence.
-        legend: semantic, referring: class name to colour, in the order of the sentence.
+        legend: semantic, referring: class name to color, in the order of the sentence.
         class_name: instance: the one class asked for.
-        background: instance, referring: the colour of everything else.
+        background: instance, referring: the color of everything else.
         colormap: depth: ``cube`` (the paper's path), ``gray``, ``viridis``, ``plasma``, ``inferno``, ``magma`` or
             ``turbo``.
-        gauge: depth: what the colours mean; metric unless the teacher says otherwise.
+        gauge: depth: what the colors mean; metric unless the teacher says otherwise.
         near_is_low: depth by colormap: whether the low end of the map is near.
         frame: normals: name of the axis convention in which the answer is painted.
-        canvas: How the answer lies over the photo: ``cover`` (resized to cover, centre-cropped), ``stretch`` or
+        canvas: How the answer lies over the photo: ``cover`` (resized to cover, center-cropped), ``stretch`` or
             ``contain``.
-        lam: depth, metric: shape of the warp from metres to colour (`distill.tasks.warp_depth`).
+        lam: depth, metric: shape of the warp from meters to color (`distill.tasks.warp_depth`).
         c: depth, metric: scale of the warp.
-        reader: instance: ``flood`` (the paper's algorithm) or ``hues`` (for untuned editors, whose colours are uneven).
+        reader: instance: ``flood`` (the paper's algorithm) or ``hues`` (for untuned editors, whose colors are uneven).
     """
 
     task: Task
@@ -67,7 +67,7 @@ class Answer:
     model: str
     cost_usd: float = 0.0
     seed: int = 0
-    licence: str = ""
+    license: str = ""
     """Of this answer, where it differs from the teacher's."""
 
 
@@ -150,7 +150,7 @@ class Teacher(Protocol):
     """Answers every task of a job about one photo."""
 
     name: str
-    licence: str
+    license: str
     terms: str
     """Link to what may be done with its answers; may be empty."""
     tasks: tuple[Task, ...]

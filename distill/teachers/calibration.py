@@ -19,11 +19,11 @@ from distill.images import write_atomic
 from distill.tasks import Task
 
 PARTS = ("manifold", "registration", "structure", "geometry", "agreement", "sanity")
-"""Share of colours that mean something and how clearly; place over the photo; borders shared with the photo; agreement
+"""Share of colors that mean something and how clearly; place over the photo; borders shared with the photo; agreement
 with the other tasks; agreement of several answers; whether the answer holds anything at all."""
 WEIGHTS = {"manifold": 8.0, "registration": 4.0, "structure": 4.0, "geometry": 5.0, "agreement": 4.0, "sanity": 6.0}
-"""Before anything is learned: colours say most, then whether they say anything, then whether other answers agree. With
-less for those, normals of a wrong frame and depth turned inside out passed: their colours and borders are flawless."""
+"""Before anything is learned: colors say most, then whether they say anything, then whether other answers agree. With
+less for those, normals of a wrong frame and depth turned inside out passed: their colors and borders are flawless."""
 TYPICAL = 0.8
 """A part that is not known counts as this much, before anything is learned."""
 FORMAT = 2

@@ -91,13 +91,13 @@ def to_canvas(
 ) -> UInt8[ndarray, "h2 w2 3"]:
     """The whole photo on a canvas: ``stretch`` fills it, ``contain`` keeps the shape of things and adds bars.
 
-    Photo and canvas share their centres to a fraction of a pixel, as `register.place` expects.
+    Photo and canvas share their centers to a fraction of a pixel, as `register.place` expects.
 
     Args:
         rgb: The photo.
         size_hw: Of the canvas.
         rule: ``stretch`` or ``contain``.
-        bars: Colour of what the photo does not cover.
+        bars: Color of what the photo does not cover.
 
     Raises:
         UsageError: Unknown rule (``cover`` would crop), or a canvas without pixels.

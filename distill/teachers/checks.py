@@ -103,7 +103,7 @@ def _as_asked(label: Label, records: list[dict[str, Any]]) -> Label:
 def _weakest(quality: Quality) -> str:
     """Which part pulled the score down, in words."""
     said = {
-        "manifold": "few colours mean something",
+        "manifold": "few colors mean something",
         "registration": "it hardly lies over the photo",
         "structure": "its borders are not the photo's",
         "geometry": "it contradicts the other answers",

@@ -45,7 +45,7 @@ def borders(label: Label) -> Bool[ndarray, "h w"]:
 def _bridged(value: ndarray, valid: Bool[ndarray, "h w"]) -> tuple[ndarray, Bool[ndarray, "h w"]]:
     """A map and where it is known, with the values of the nearest known pixel in gaps.
 
-    Colours that blend where two areas meet say nothing, so most borders lie in such a gap.
+    Colors that blend where two areas meet say nothing, so most borders lie in such a gap.
     """
     if valid.all() or not valid.any():
         return value, valid
@@ -117,12 +117,12 @@ def _classes_agree(semantic: Label, instances: Label) -> tuple[float, Float[ndar
 def _slopes_agree(depth: Label, normals: Label) -> tuple[float, Float[ndarray, "h w"]] | None:
     """How well painted normals fit the slopes of painted depth, for the field of view that suits them best."""
     size_hw = comparison_size(normals.size_hw)
-    metres, known = _picked(depth, size_hw)
+    meters, known = _picked(depth, size_hw)
     painted, sure = _picked(normals, size_hw)
     usable = known & sure & ~_picked_map(is_far(depth), size_hw) & ~_near_border(depth, size_hw)
     if usable.sum() < 100:
         return None
-    slopes = _slopes(metres)
+    slopes = _slopes(meters)
     # A ninth of the pixels is enough to tell fields of view apart.
     some = [part[::3, ::3] for part in slopes], painted[::3, ::3], usable[::3, ::3]
     if not some[2].any():

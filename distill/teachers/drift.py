@@ -1,6 +1,6 @@
 """How far a painted answer drifted from its photo: shift, zoom and aspect, found from what the two have in common.
 
-One picture is a photo, the other a depth map, a normal map or flat colours: brightness and colour mean nothing across
+One picture is a photo, the other a depth map, a normal map or flat colors: brightness and color mean nothing across
 the two, but borders of things lie in the same places and run the same way. So the answer becomes an outline (points
 with normals), the photo a field of thin edges that know their direction but not their sign, and they meet twice:
 
@@ -9,7 +9,7 @@ with normals), the photo a field of thin edges that know their direction but not
 
 A point says nothing about the direction along its border, and a point in texture, where the photo has edges everywhere,
 says nothing at all: what counts is how much clearer an edge is than all that lies within reach of the point. Weighted
-least squares over all points, repeated while the reach shrinks (expectation maximisation), give four numbers, and the
+least squares over all points, repeated while the reach shrinks (expectation maximization), give four numbers, and the
 scatter between parts of the picture says how far they can be trusted.
 """
 
@@ -54,7 +54,7 @@ _SAME_SHARE, _SYMMETRIC = 0.006, 0.7
 """An outline of which this share (more than chance) lies within so much of the longest side of itself turned over is
 symmetric."""
 PX_PER_NAT = 15.0
-"""Borders of this length count as one observation: neighbouring points err together."""
+"""Borders of this length count as one observation: neighboring points err together."""
 _CLEAR = 0.1
 """Close agreement that needs no other explanation than a drift: most synthetic answers reach it, and no label of a real
 photo does."""
@@ -64,7 +64,7 @@ _BARS_PREFERRED = 0.25
 
 @dataclass(frozen=True, slots=True)
 class Drift:
-    """An axis-aligned map from where the canvas rule puts a point (from the answer's centre) to where it was painted.
+    """An axis-aligned map from where the canvas rule puts a point (from the answer's center) to where it was painted.
 
     Attributes:
         shift_px: (down, right), in pixels of the answer.
@@ -128,7 +128,7 @@ def find_drift(
     Args:
         photo: Any size.
         answer: Painted over the photo.
-        scale_hw: Answer pixels per photo pixel by the canvas rule; both share their centres.
+        scale_hw: Answer pixels per photo pixel by the canvas rule; both share their centers.
     """
     overlay = Overlay(photo, answer, scale_hw)
     if len(overlay.outline) < _LEAST:

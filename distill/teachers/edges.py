@@ -15,11 +15,11 @@ _STEP = 10.0
 staircase of a depth that was stored in 8 bits (4 to 8 levels a stair)."""
 _CLEAR_STEP = 20.0
 _BAR_LEVELS = 14
-"""JPEG and noise move the colour of a bar by less."""
+"""JPEG and noise move the color of a bar by less."""
 _LEAST_CONTENT = 0.5
 """Of height and width: what is smaller than this is a thing on a background, not a picture between bars."""
 _NARROWEST_BAR = 0.005
-"""Of the longer side. Narrower rows of one colour are often the picture's own (void labels of CamVid, 2 px): taken for
+"""Of the longer side. Narrower rows of one color are often the picture's own (void labels of CamVid, 2 px): taken for
 bars, they drew answers 13 and 28 px off. What so narrow a bar could say, borders say as well."""
 
 _LONGEST_PX = 3000
@@ -31,7 +31,7 @@ class Outline:
     """Points on the borders in a painted answer, to a fraction of a pixel.
 
     Attributes:
-        place: (down, right) from the answer's centre, in pixels.
+        place: (down, right) from the answer's center, in pixels.
         normal: Unit vectors (down, right) across the border.
         weight: How clear the border is, in [0, 1].
     """
@@ -55,7 +55,7 @@ class Outline:
         return Outline(self.place[which], self.normal[which], self.weight[which])
 
     def mapped(self, matrix: Float[ndarray, "2 2"]) -> Outline:
-        """The outline of the answer turned, sheared or enlarged about its centre."""
+        """The outline of the answer turned, sheared or enlarged about its center."""
         normal = self.normal @ np.linalg.inv(matrix)
         return Outline(self.place @ matrix.T, normal / np.linalg.norm(normal, axis=1, keepdims=True), self.weight)
 
@@ -111,7 +111,7 @@ def outline(rgb: UInt8[ndarray, "h w 3"]) -> Outline:
 
 
 def bar_ends(answer: UInt8[ndarray, "h w 3"], photo: UInt8[ndarray, "h2 w2 3"]) -> list[tuple[int, float]]:
-    """(axis, place) of straight lines between bars and picture, from the answer's centre, in its pixels.
+    """(axis, place) of straight lines between bars and picture, from the answer's center, in its pixels.
 
     There the photo ends, unless the photo has such bars itself.
     """
@@ -132,8 +132,8 @@ class _BarLine:
     Attributes:
         axis: 0 for bars above and below.
         far: Whether it is the one below, or on the right.
-        width: Rows (or columns) of one colour.
-        share: Of the line's length, where the colour changes within three pixels: all of it behind a bar, little of it
+        width: Rows (or columns) of one color.
+        share: Of the line's length, where the color changes within three pixels: all of it behind a bar, little of it
             at the top of a thing on a background.
         covered: How many of the four rows around the line (two to each side) show picture, as an average: JPEG blurs
             it, and counted on one side only it lay 1.0 to 1.5 px too far out.
@@ -167,16 +167,16 @@ def _bar_lines(rgb: UInt8[ndarray, "h w 3"]) -> list[_BarLine]:
 
 
 def content_box(rgb: UInt8[ndarray, "h w 3"]) -> tuple[int, int, int, int]:
-    """(top, bottom, left, right) of what lies between bars of one colour; bars of one pixel are none.
+    """(top, bottom, left, right) of what lies between bars of one color; bars of one pixel are none.
 
-    A picture of one colour has no bars.
+    A picture of one color has no bars.
     """
     height, width = rgb.shape[:2]
     top, bottom = _bars(rgb, 0)
     if top + bottom < height:
         left, right = _bars(rgb[top : height - bottom], 1)
         if left + right < width:
-            # Once more between the side bars, which may have hidden the colour of the upper and lower ones.
+            # Once more between the side bars, which may have hidden the color of the upper and lower ones.
             top, bottom = _bars(rgb[:, left : width - right], 0)
             if top + bottom < height:
                 return top, height - bottom, left, width - right
@@ -184,12 +184,12 @@ def content_box(rgb: UInt8[ndarray, "h w 3"]) -> tuple[int, int, int, int]:
 
 
 def _bars(rgb: UInt8[ndarray, "h w 3"], axis: int) -> tuple[int, int]:
-    """How many rows (or columns) of one colour there are at the beginning and at the end."""
+    """How many rows (or columns) of one color there are at the beginning and at the end."""
     counts = []
     for far in (False, True):
         edge = np.s_[-2:] if far else np.s_[:2]
-        colour = np.median((rgb[edge] if axis == 0 else rgb[:, edge]).reshape(-1, 3), axis=0)
-        alike = cv2.inRange(rgb, colour - _BAR_LEVELS, colour + _BAR_LEVELS)
+        color = np.median((rgb[edge] if axis == 0 else rgb[:, edge]).reshape(-1, 3), axis=0)
+        alike = cv2.inRange(rgb, color - _BAR_LEVELS, color + _BAR_LEVELS)
         share = cv2.reduce(alike, 1 - axis, cv2.REDUCE_AVG, dtype=cv2.CV_32F).ravel() / 255
         other = np.flatnonzero((share[::-1] if far else share) < 0.985)
         count = int(other[0]) if len(other) else len(share)
@@ -213,11 +213,11 @@ def _inside(rgb: UInt8[ndarray, "h w 3"]) -> Bool[ndarray, "h w"]:
 def _structure(
     rgb: UInt8[ndarray, "h w 3"], blur_px: float
 ) -> tuple[Float[ndarray, "h w"], Float[ndarray, "h w"], Float[ndarray, "h w"]]:
-    """(cosine, sine, length) of the structure tensor's direction, over all three colours."""
+    """(cosine, sine, length) of the structure tensor's direction, over all three colors."""
     smooth = cv2.GaussianBlur(rgb.astype(np.float32), (0, 0), blur_px)
     right = cv2.Scharr(smooth, cv2.CV_32F, 1, 0, scale=1 / 32)
     down = cv2.Scharr(smooth, cv2.CV_32F, 0, 1, scale=1 / 32)
-    # cv2.transform sums over colours several times faster than numpy does.
+    # cv2.transform sums over colors several times faster than numpy does.
     ones = np.ones((1, 3), np.float32)
     along = cv2.transform(right * right - down * down, ones)
     across = cv2.transform(right * down, 2 * ones)

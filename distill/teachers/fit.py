@@ -34,7 +34,7 @@ class Fit:
 
     Attributes:
         pull: (down, right, tall, wide): the answer's point ``a`` shows the photo's point
-            ``(down, right) + (1 + (tall, wide)) a``, both from the centre, where the canvas rule puts the photo.
+            ``(down, right) + (1 + (tall, wide)) a``, both from the center, where the canvas rule puts the photo.
         agreement: As in `distill.teachers.drift.Evidence`.
         covariance: Of `pull`.
     """
@@ -108,7 +108,7 @@ def refine(
     sigmas_px: tuple[float, ...],
     bars: Bars,
 ) -> Fit:
-    """A better place, near the first one: expectation maximisation while the reach of each point shrinks."""
+    """A better place, near the first one: expectation maximization while the reach of each point shrinks."""
     clearer = clearness(overlay, points, start, level, offsets_px)
     offsets = offsets_px.astype(np.float32)
     across = np.concatenate([points.normal, points.normal * points.place / 100], axis=1)

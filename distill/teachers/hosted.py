@@ -23,7 +23,7 @@ def build_hosted(recipe: HostedRecipe, ways: Ways) -> Teacher:
     return PaintingTeacher(
         HostedGenerator(recipe, AnswerStore(ways.store), wants=ways.wants),
         name=recipe.model,
-        licence=recipe.licence,
+        license=recipe.license,
         terms=recipe.terms,
         tasks=recipe.tasks,
         classes=asked_classes(recipe.ask),

@@ -102,7 +102,7 @@ def _reachable() -> bool:
 def not_here(source: str, error: Exception) -> NotHere:
     """What to say when the hub's libraries give up."""
     reason = " ".join(str(error).split())
-    words = {"gated": "its licence must be accepted on the hub first", "401": "it is private or does not exist"}
+    words = {"gated": "its license must be accepted on the hub first", "401": "it is private or does not exist"}
     why = next((text for word, text in words.items() if word in reason.lower()), "the hub cannot be reached")
     return NotHere(
         f"{source}: the model is not on this machine, and could not be fetched: {why}",

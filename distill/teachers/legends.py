@@ -1,4 +1,4 @@
-"""Legends out of sentences: which colour a prompt gives to which class."""
+"""Legends out of sentences: which color a prompt gives to which class."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 
 from distill.errors import UsageError
 from distill.teachers.base import RGB
-from distill.teachers.decoders.colours import parse_colour
+from distill.teachers.decoders.colors import parse_color
 from distill.teachers.decoders.palette import BACKGROUND
 
 _PAIR_JSON = re.compile(r"""["']([^"'{}]+)["']\s*:\s*(<[^>]+>|\([^)]+\)|\[[^\]]+\]|"[^"]+"|'[^']+'|\#\w{6})""")
@@ -31,31 +31,31 @@ def parse_legend(prompt: str) -> dict[str, RGB]:
         UsageError: Nothing in it is a legend.
     """
     if pairs := _PAIR_JSON.findall(prompt):
-        return {name.strip(): parse_colour(colour) for name, colour in pairs}
+        return {name.strip(): parse_color(color) for name, color in pairs}
     legend = dict(pair for clause in _CLAUSES.split(prompt) if (pair := _clause_pair(clause)))
     if not legend:
-        raise UsageError(f"no legend in the prompt {prompt[:80]!r}", hint="name each class with its colour")
+        raise UsageError(f"no legend in the prompt {prompt[:80]!r}", hint="name each class with its color")
     return legend
 
 
 def _clause_pair(clause: str) -> tuple[str, RGB] | None:
-    """(name, colour) of a clause such as "the cat that is cleaning itself is in cyan"; None if it gives no colour."""
-    # The last verb that a colour follows: names may hold verbs of their own.
+    """(name, color) of a clause such as "the cat that is cleaning itself is in cyan"; None if it gives no color."""
+    # The last verb that a color follows: names may hold verbs of their own.
     for verb in reversed(list(_VERB.finditer(clause))):
         name = _LEAD_IN.sub("", clause[: verb.start()].strip()).strip()
-        colour = _leading_colour(_FILLER.sub("", clause[verb.end() :].strip()))
-        if name and colour is not None:
-            return (BACKGROUND if name.lower() == BACKGROUND else name), colour
+        color = _leading_color(_FILLER.sub("", clause[verb.end() :].strip()))
+        if name and color is not None:
+            return (BACKGROUND if name.lower() == BACKGROUND else name), color
     return None
 
 
-def _leading_colour(text: str) -> RGB | None:
+def _leading_color(text: str) -> RGB | None:
     if found := _NUMERIC.search(text):
-        return parse_colour(found[0])
+        return parse_color(found[0])
     words = text.split()[:4]
     for count in range(len(words), 0, -1):
         try:
-            return parse_colour(" ".join(words[:count]))
+            return parse_color(" ".join(words[:count]))
         except UsageError:
             continue
     return None

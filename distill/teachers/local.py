@@ -48,7 +48,7 @@ def _build_diffusers(recipe: DiffusersRecipe, folder: Path, ways: Ways) -> Teach
     source = find_source(recipe.model, folder)
     pipeline_class(source, recipe.revision)
     return PaintingTeacher(
-        ways.stock(DiffusersGenerator(recipe, source, folder), recipe.licence),
+        ways.stock(DiffusersGenerator(recipe, source, folder), recipe.license),
         **_provenance(recipe),
         tasks=recipe.ask.tasks,
         classes=asked_classes(recipe.ask),
@@ -76,4 +76,4 @@ def _build_marigold(recipe: MarigoldRecipe, folder: Path, ways: Ways) -> Teacher
 
 def _provenance(recipe: ModelRecipe) -> dict[str, Any]:
     name = recipe.name or Path(recipe.model).name
-    return {"name": name, "licence": recipe.licence, "terms": recipe.terms}
+    return {"name": name, "license": recipe.license, "terms": recipe.terms}

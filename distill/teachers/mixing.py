@@ -1,6 +1,6 @@
 """Several teachers as one: drawn by weight, asked in turn until a label passes, or fused.
 
-Every label keeps the records of the teachers that it comes from, licence included.
+Every label keeps the records of the teachers that it comes from, license included.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class MixedTeacher:
         self.name, self.terms = recipe.name, ""
         self.tasks = tuple(members)
         everyone = [member.teacher for group in members.values() for member in group]
-        self.licence = ", ".join(dict.fromkeys(teacher.licence for teacher in everyone))
+        self.license = ", ".join(dict.fromkeys(teacher.license for teacher in everyone))
         semantic = [member.teacher.classes for member in members.get(Task.SEMANTIC, [])]
         self.classes = tuple(dict.fromkeys(name for names in semantic for name in names))
         self._recipe, self._members = recipe, members

@@ -26,7 +26,7 @@ _APART = 0.012
 """Of the longer side: places that put the outline closer together than this are one."""
 
 Bars = list[tuple[int, float, float]]
-"""(axis, where a bar begins in the answer, where the photo ends on the canvas), from the centre, in pixels."""
+"""(axis, where a bar begins in the answer, where the photo ends on the canvas), from the center, in pixels."""
 
 
 class Overlay:
@@ -57,7 +57,7 @@ class Overlay:
     def _drawn_edges(
         self, photo: UInt8[ndarray, "h w 3"], scale_hw: tuple[float, float], ends: list[float]
     ) -> Float[ndarray, "h2 w2 2"]:
-        """The photo's edges on the grid; none where it ends, ``ends`` from the centre."""
+        """The photo's edges on the grid; none where it ends, ``ends`` from the center."""
         canvas_hw = [side + 2 * self.margin for side in self.size_hw]
         matrix = np.zeros((2, 3))
         for axis in (0, 1):
@@ -119,7 +119,7 @@ class Sweep:
         ]
         self._padded = [scipy.fft.next_fast_len(int(np.diff(cut).max()) + 2 * self._reach_px) for cut in cuts]
         self._grid_hw = len(cuts[0]) - 1, len(cuts[1]) - 1
-        self._centres = [(cut[:-1] + cut[1:]) / 2 - side / 2 for cut, side in zip(cuts, self._size_hw, strict=True)]
+        self._centers = [(cut[:-1] + cut[1:]) / 2 - side / 2 for cut, side in zip(cuts, self._size_hw, strict=True)]
         self._spectrum = self._photo_spectrum()
 
     def _photo_spectrum(self) -> Complex[ndarray, "n h w"]:
@@ -173,10 +173,10 @@ class Sweep:
         stretches = np.linspace(-MAX_ZOOM, MAX_ZOOM, 15)
         down_first, right_first = (np.arange(count)[:, None] for count in self._grid_hw)
         for tall in stretches:
-            rows = np.clip(reach + np.rint(tall * self._centres[0]).astype(int)[:, None] + shifts, 0, 2 * reach)
+            rows = np.clip(reach + np.rint(tall * self._centers[0]).astype(int)[:, None] + shifts, 0, 2 * reach)
             bands = surfaces.swapaxes(1, 2)[down_first, rows].sum(axis=0)  # shifts, tiles across, moves right
             for wide in stretches[np.abs(stretches - tall) <= MAX_ASPECT + 0.005]:
-                columns = np.clip(reach + np.rint(wide * self._centres[1]).astype(int)[:, None] + shifts, 0, 2 * reach)
+                columns = np.clip(reach + np.rint(wide * self._centers[1]).astype(int)[:, None] + shifts, 0, 2 * reach)
                 totals.append(bands[:, right_first, columns].sum(axis=1))
                 scales.append((tall, wide))
         return np.stack(totals), np.array(scales)

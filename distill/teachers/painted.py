@@ -1,7 +1,7 @@
 """The pixels of a painted answer, taken exactly or not at all.
 
 A photo may be read generously (alpha over white, CMYK approximately, the first frame of many). An answer may not: its
-colours are numbers, and a colour that had to be guessed would decode to a wrong label.
+colors are numbers, and a color that had to be guessed would decode to a wrong label.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class Painted:
 
     Attributes:
         rgb: Its pixels.
-        opaque: Where it says something at all; None: everywhere. Transparent pixels have no colour.
+        opaque: Where it says something at all; None: everywhere. Transparent pixels have no color.
         container: The format that the bytes have, such as ``png``, whatever they were called.
     """
 
@@ -44,7 +44,7 @@ def decode_painted(data: bytes, name: str) -> Painted:
     """The painted answer in these bytes.
 
     Raises:
-        DistillError: No readable picture, animated, in colours that have no exact RGB (CMYK, Lab, floats), or too
+        DistillError: No readable picture, animated, in colors that have no exact RGB (CMYK, Lab, floats), or too
             large; the sentence names the answer.
     """
     opaque = _inspected(data, name) if data else None
@@ -70,7 +70,7 @@ def _inspected(data: bytes, name: str) -> Bool[ndarray, "h w"] | None:
                     )
                 if picture.mode not in _EXACT_MODES:
                     raise DistillError(
-                        f"{name}: the answer is in {picture.mode} colours, which have no exact RGB",
+                        f"{name}: the answer is in {picture.mode} colors, which have no exact RGB",
                         hint="ask for a PNG in RGB",
                     )
                 if picture.mode in ("LA", "La", "PA", "RGBA", "RGBa") or "transparency" in picture.info:

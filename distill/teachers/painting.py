@@ -29,7 +29,7 @@ from distill.teachers.quality import describe
 from distill.teachers.reading import Reading, Rejection, read_answer
 from distill.teachers.vote import agreement, fuse, mirror
 
-_SWAPPED = "the answer is not in the colours of its own legend; read with that of {}: two answers seem to be swapped"
+_SWAPPED = "the answer is not in the colors of its own legend; read with that of {}: two answers seem to be swapped"
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +68,7 @@ class PaintingTeacher:
         generator: Generator,
         *,
         name: str,
-        licence: str,
+        license: str,
         terms: str = "",
         tasks: Sequence[Task],
         classes: Sequence[str],
@@ -81,7 +81,7 @@ class PaintingTeacher:
                 f"{name}: the legends name {len(classes)} classes together, and ids are stored in 8 bits",
                 hint=f"label at most {MAX_CLASSES} classes into one --out",
             )
-        self.name, self.licence, self.terms = name, licence, terms
+        self.name, self.license, self.terms = name, license, terms
         self.tasks = tuple(tasks)
         self.classes = tuple(classes)
         self._generator, self._seed, self._checks, self._asking = generator, seed, checks, asking
@@ -168,9 +168,9 @@ class PaintingTeacher:
         record: dict[str, Any] = {
             "task": str(question.task),
             "teacher": self.name,
-            "licence": heard[0].answer.licence or self.licence,
-            # Where an answer has a licence of its own, the teacher's terms are not about it.
-            "terms": "" if heard[0].answer.licence else self.terms,
+            "license": heard[0].answer.license or self.license,
+            # Where an answer has a license of its own, the teacher's terms are not about it.
+            "terms": "" if heard[0].answer.license else self.terms,
             **heard[0].record,
             "cost_usd": sum(each.answer.cost_usd for each in heard),
             **describe(label),

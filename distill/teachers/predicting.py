@@ -20,14 +20,14 @@ class PredictingTeacher:
         specialist: Specialist,
         *,
         name: str,
-        licence: str,
+        license: str,
         terms: str = "",
         tasks: Sequence[Task],
         classes: Sequence[str],
         checks: Checks | None = None,
         side_by_side: int = 1,
     ) -> None:
-        self.name, self.licence, self.terms = name, licence, terms
+        self.name, self.license, self.terms = name, license, terms
         self.tasks = tuple(tasks)
         self.classes = tuple(classes)
         self._specialist, self._checks = specialist, checks
@@ -55,7 +55,7 @@ class PredictingTeacher:
             if label.task in self.tasks:
                 placed = place(label, photo.size_hw, "stretch")
                 lesson.labels[label.task] = placed
-                record = {"task": str(label.task), "teacher": self.name, "licence": self.licence, "terms": self.terms}
+                record = {"task": str(label.task), "teacher": self.name, "license": self.license, "terms": self.terms}
                 lesson.records.append(record | {"cost_usd": 0.0} | describe(placed))
         if self._checks is not None and self._checks.specialists:
             score_lesson(photo, lesson, self._checks)

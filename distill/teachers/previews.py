@@ -59,7 +59,7 @@ def write_preview(out: Path, position: int, number: int, photo: Photo, lesson: L
 
 
 def draw_label(label: Label) -> UInt8[ndarray, "h w 3"]:
-    """A label as a small picture for people, with its colour bar or legend; invalid pixels are marked."""
+    """A label as a small picture for people, with its color bar or legend; invalid pixels are marked."""
     if label.task is Task.DEPTH:
         gauge = label.gauge or Gauge.METRIC
         return add_depth_bar(_small(draw_depth(label.value, label.valid, gauge=gauge)), gauge=gauge)

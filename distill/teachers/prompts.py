@@ -17,7 +17,7 @@ from dataclasses import replace
 from distill.errors import UsageError
 from distill.tasks import Gauge, Task
 from distill.teachers.base import RGB, Question
-from distill.teachers.decoders.colours import hex_of, palette
+from distill.teachers.decoders.colors import hex_of, palette
 from distill.teachers.decoders.palette import BACKGROUND
 from distill.teachers.legends import parse_legend
 
@@ -91,17 +91,17 @@ def semantic_question(
     seed: int | None = None,
     canvas: str = "cover",
 ) -> Question:
-    """Every pixel by class; colours are chosen for the classes unless they are given.
+    """Every pixel by class; colors are chosen for the classes unless they are given.
 
     Args:
-        classes: Names, or names with colours.
+        classes: Names, or names with colors.
         family: Who is asked.
-        style: How the legend is written; one of `STYLES`. Hex and numbers are obeyed more exactly than colour names.
-        seed: Shuffles colours and order of the legend; None leaves both as they are.
+        style: How the legend is written; one of `STYLES`. Hex and numbers are obeyed more exactly than color names.
+        seed: Shuffles colors and order of the legend; None leaves both as they are.
         canvas: How the answer will lie over the photo.
     """
     _check_family(family)
-    legend = dict(classes) if isinstance(classes, Mapping) else _coloured(classes)
+    legend = dict(classes) if isinstance(classes, Mapping) else _colored(classes)
     question = Question(Task.SEMANTIC, legend=legend, canvas=canvas)
     if seed is not None:
         return permute(question, seed, family=family, style=style)
@@ -116,14 +116,14 @@ def referring_question(
     style: str = "prose_rgb",
     canvas: str = "cover",
 ) -> Question:
-    """The areas that these phrases mean, each in its colour, everything else in the background's."""
+    """The areas that these phrases mean, each in its color, everything else in the background's."""
     _check_family(family)
     if isinstance(phrases, Mapping):
         legend = dict(phrases)
     else:
         legend = dict(zip(_named(phrases), palette(len(phrases), background=background), strict=True))
     write = hex_of if style == "prose_hex" else _rgb
-    parts = " ".join(f"The {_bare(phrase)} is rendered in {write(colour)}." for phrase, colour in legend.items())
+    parts = " ".join(f"The {_bare(phrase)} is rendered in {write(color)}." for phrase, color in legend.items())
     prompt = f"A segmentation map of the input image. The background is {write(background)}. {parts}"
     if family == "editor":
         prompt += _EDITOR_TAIL
@@ -133,7 +133,7 @@ def referring_question(
 def instance_question(
     class_name: str, family: str = "vision_banana", *, background: RGB = (0, 0, 0), canvas: str = "cover"
 ) -> Question:
-    """Every instance of one class in a colour of its own."""
+    """Every instance of one class in a color of its own."""
     _check_family(family)
     prompt = (
         f"This image shows segmentation masks for every {class_name} in the input image. "
@@ -146,10 +146,10 @@ def instance_question(
 
 
 def permute(question: Question, seed: int, *, family: str = "", style: str | None = None) -> Question:
-    """The same semantic question with colours dealt anew, in another order and wording; equal for equal seeds.
+    """The same semantic question with colors dealt anew, in another order and wording; equal for equal seeds.
 
-    Generators find regions better than they obey colours: votes over permuted legends cancel wrong colours out.
-    The set of colours stays the same; so does the teacher family, unless one is named.
+    Generators find regions better than they obey colors: votes over permuted legends cancel wrong colors out.
+    The set of colors stays the same; so does the teacher family, unless one is named.
 
     Raises:
         UsageError: Not a semantic question.
@@ -158,10 +158,10 @@ def permute(question: Question, seed: int, *, family: str = "", style: str | Non
         raise UsageError(f"a {question.task} question has no legend to permute", hint="permute semantic questions only")
     family = family or ("editor" if question.prompt.endswith(_EDITOR_TAIL) else "vision_banana")
     dice = random.Random(seed)
-    names, colours = list(question.legend), list(question.legend.values())
+    names, colors = list(question.legend), list(question.legend.values())
     dice.shuffle(names)
-    dice.shuffle(colours)
-    legend = dict(zip(names, colours, strict=True))
+    dice.shuffle(colors)
+    legend = dict(zip(names, colors, strict=True))
     chosen = style or dice.choice(STYLES)
     return replace(question, legend=legend, prompt=_semantic_sentence(legend, family, chosen, dice.randrange(3)))
 
@@ -191,37 +191,37 @@ def _semantic_sentence(legend: Mapping[str, RGB], family: str, style: str, openi
         raise UsageError(f"unknown legend style {style!r}", hint=f"one of {', '.join(STYLES)}")
     if style.startswith("json"):
         write = _triple if style == "json_rgb" else _quoted_hex
-        pairs = ", ".join(f'"{name}": {write(colour)}' for name, colour in legend.items())
+        pairs = ", ".join(f'"{name}": {write(color)}' for name, color in legend.items())
         sentence = f"{_OPENINGS[opening]}, using this color mapping: {{{pairs}}}"
     else:
         say = _rgb if style == "prose_rgb" else hex_of
-        parts = " ".join(f"The {_bare(name)} is represented by {say(colour)}." for name, colour in legend.items())
+        parts = " ".join(f"The {_bare(name)} is represented by {say(color)}." for name, color in legend.items())
         sentence = f"{_OPENINGS[opening]}. {parts}"
     return sentence + _EDITOR_TAIL if family == "editor" else sentence
 
 
-def _triple(colour: RGB) -> str:
-    return "<{}, {}, {}>".format(*colour)
+def _triple(color: RGB) -> str:
+    return "<{}, {}, {}>".format(*color)
 
 
-def _rgb(colour: RGB) -> str:
-    return "({}, {}, {})".format(*colour)
+def _rgb(color: RGB) -> str:
+    return "({}, {}, {})".format(*color)
 
 
-def _quoted_hex(colour: RGB) -> str:
-    return f'"{hex_of(colour)}"'
+def _quoted_hex(color: RGB) -> str:
+    return f'"{hex_of(color)}"'
 
 
 def _bare(phrase: str) -> str:
     return re.sub(r"^the\s+", "", phrase.strip(), flags=re.IGNORECASE)
 
 
-def _coloured(classes: Sequence[str]) -> dict[str, RGB]:
-    """Colours for class names; one named background gets black, and the others stay away from it."""
+def _colored(classes: Sequence[str]) -> dict[str, RGB]:
+    """Colors for class names; one named background gets black, and the others stay away from it."""
     names = _named(classes)
     others = [name for name in names if name.lower() != BACKGROUND]
-    colours = iter(palette(len(others))) if others else iter(())
-    return {name: (0, 0, 0) if name.lower() == BACKGROUND else next(colours) for name in names}
+    colors = iter(palette(len(others))) if others else iter(())
+    return {name: (0, 0, 0) if name.lower() == BACKGROUND else next(colors) for name in names}
 
 
 def _named(names: Sequence[str]) -> list[str]:

@@ -1,4 +1,4 @@
-"""All slices of a labelling done: one set with one ``dataset.json``."""
+"""All slices of a labeling done: one set with one ``dataset.json``."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from distill.errors import DistillError
 from distill.shards import Manifest, write_manifest
 from distill.tasks import Gauge, Task
 from distill.teachers.accounts import Page
-from distill.teachers.labelling import Job
+from distill.teachers.labeling import Job
 
 
 def publish(job: Job) -> tuple[Manifest, list[Page]] | None:
@@ -41,8 +41,8 @@ def publish(job: Job) -> tuple[Manifest, list[Page]] | None:
         instance_classes=tuple(dict.fromkeys(name for page in done for name in page.instance_classes)),
         shards=tuple(page.shard for page in done if page.shard is not None),
         teachers=tuple(dict.fromkeys(name for page in done for name in page.teachers)) or (job.teacher.name,),
-        licences=tuple(dict.fromkeys(name for page in done for name in page.licences)) or (job.teacher.licence,),
-        terms={name: link for page in done for name, link in page.licences.items() if link},
+        licenses=tuple(dict.fromkeys(name for page in done for name in page.licenses)) or (job.teacher.license,),
+        terms={name: link for page in done for name, link in page.licenses.items() if link},
         prompts={key: text for page in done for key, text in page.prompts.items()},
     )
     write_manifest(job.out, manifest)

@@ -24,7 +24,7 @@ def build_questions(recipe: QuestionsRecipe, *, canvas: str = "stretch") -> list
         canvas: How answers will lie over their photos.
 
     Raises:
-        UsageError: A name that cannot stand in a sentence, or too many classes for colours that can be told apart.
+        UsageError: A name that cannot stand in a sentence, or too many classes for colors that can be told apart.
     """
     return [question for task in recipe.tasks for question in _questions(task, recipe, canvas)]
 
@@ -50,6 +50,6 @@ def _questions(task: Task, recipe: QuestionsRecipe, canvas: str) -> list[Questio
 
 
 def _named(names: Mapping[str, RGB | None]) -> Sequence[str] | Mapping[str, RGB]:
-    """Names with their colours, or only names."""
-    coloured = {name: colour for name, colour in names.items() if colour is not None}
-    return coloured or list(names)
+    """Names with their colors, or only names."""
+    colored = {name: color for name, color in names.items() if color is not None}
+    return colored or list(names)

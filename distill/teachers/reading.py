@@ -35,7 +35,7 @@ _NEAREST_M = 1e-3
 _BARRED = 0.95
 """Bars are looked for where the photo, cut to the canvas, would lose more than the rest of this."""
 _BAR_LEVELS, _BAR_SHARE, _BLURRED = 12, 0.98, 0.1
-"""Bars: so many levels around one colour, this share of their pixels, but for the tenth that is next to the picture."""
+"""Bars: so many levels around one color, this share of their pixels, but for the tenth that is next to the picture."""
 
 
 class Rejection(DistillError):  # noqa: N818 - as `Refusal`
@@ -166,17 +166,17 @@ def _canvases(photo: Photo, painted: Painted, canvas: str, *, register: bool) ->
 
 
 def _between_bars(painted: Painted, photo_hw: tuple[int, int]) -> Painted | None:
-    """The place of the whole photo in the middle of this canvas, if all around it has one colour."""
+    """The place of the whole photo in the middle of this canvas, if all around it has one color."""
     size_hw = painted.rgb.shape[:2]
     scale = min(size_hw[0] / photo_hw[0], size_hw[1] / photo_hw[1])
     bars = [(size_hw[i] - scale * photo_hw[i]) / 2 for i in (0, 1)]
     sure = [int(bar * (1 - _BLURRED)) for bar in bars]
     outside = np.ones(size_hw, bool)
     outside[sure[0] : size_hw[0] - sure[0], sure[1] : size_hw[1] - sure[1]] = False
-    colours = painted.rgb[outside].astype(np.int16)
-    if not len(colours):
+    colors = painted.rgb[outside].astype(np.int16)
+    if not len(colors):
         return None
-    apart = np.abs(colours - np.median(colours, axis=0)).max(axis=1)
+    apart = np.abs(colors - np.median(colors, axis=0)).max(axis=1)
     if (apart <= _BAR_LEVELS).mean() < _BAR_SHARE:
         return None
     rows, columns = (slice(round(bars[i]), size_hw[i] - round(bars[i])) for i in (0, 1))
@@ -206,7 +206,7 @@ def _decode(painted: Painted, question: Question, asked: Sequence[Question]) -> 
             found = _opaque(decode_answer(painted.rgb, other), painted)
             if found.share_valid > FITS:
                 return found, other
-    raise Rejection(f"only {said:.1%} of the answer is in the colours of its legend")
+    raise Rejection(f"only {said:.1%} of the answer is in the colors of its legend")
 
 
 def _share_said(label: Label) -> float:

@@ -1,7 +1,7 @@
 """Answers onto photos: where each pixel of the photo lies in the answer that was painted over it.
 
 Generators resize photos to canvases of their own. The real answers fit ``cover`` best: the photo was scaled to cover
-the canvas and cropped around its centre (20 of 23 measured pairs), so up to 1 % of a photo's border was never painted.
+the canvas and cropped around its center (20 of 23 measured pairs), so up to 1 % of a photo's border was never painted.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _NOTHING = {Task.SEMANTIC: IGNORE_SEMANTIC, Task.REFERRING: IGNORE_SEMANTIC, Tas
 class Placement:
     """How a painted answer drifted away from its canvas rule, and whether it can be trusted.
 
-    A point at ``p`` from the centre of the answer, as the rule says, was painted at ``shift + scale * p``.
+    A point at ``p`` from the center of the answer, as the rule says, was painted at ``shift + scale * p``.
 
     Attributes:
         shift_px: (down, right), in pixels of the answer.
@@ -193,7 +193,7 @@ def place(label: Label, photo_size_hw: tuple[int, int], canvas: str = "cover", p
 
 
 def canvas_scale(photo_size_hw: tuple[int, int], answer_size_hw: tuple[int, int], canvas: str) -> tuple[float, float]:
-    """Answer pixels per photo pixel, (vertical, horizontal), by canvas rule; photo and answer share their centres.
+    """Answer pixels per photo pixel, (vertical, horizontal), by canvas rule; photo and answer share their centers.
 
     Raises:
         UsageError: Unknown rule.
@@ -208,7 +208,7 @@ def canvas_scale(photo_size_hw: tuple[int, int], answer_size_hw: tuple[int, int]
 
 
 def _source(photo_size: int, size: int, answer_size: int, scale: float, shift_px: float) -> Int[ndarray, " n"]:
-    """For each pixel of the result along one axis, the answer's pixel that holds its centre; -1 where there is none."""
-    centre: Float[ndarray, " n"] = ((np.arange(size) + 0.5) / size - 0.5) * photo_size
-    source = np.floor(answer_size / 2 + shift_px + centre * scale).astype(np.int64)
+    """For each pixel of the result along one axis, the answer's pixel that holds its center; -1 where there is none."""
+    center: Float[ndarray, " n"] = ((np.arange(size) + 0.5) / size - 0.5) * photo_size
+    source = np.floor(answer_size / 2 + shift_px + center * scale).astype(np.int64)
     return np.where((source >= 0) & (source < answer_size), source, -1)

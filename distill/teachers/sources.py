@@ -124,7 +124,7 @@ class _VideoSource:
 
 
 class _ShardsSource:
-    """The photos of existing shards, to be labelled again."""
+    """The photos of existing shards, to be labeled again."""
 
     ignored: Sequence[str] = ()
 
@@ -227,7 +227,7 @@ def open_source(inputs: Sequence[str], *, every: int = 1, leave_out: Sequence[Pa
             files.append((path, path.name))
     files = list(dict.fromkeys(files))
     sources: list[Source] = [_FilesSource(files, ignored, unreadable)] if files or unreadable else []
-    # The keys of one set are told apart where two sets are labelled together.
+    # The keys of one set are told apart where two sets are labeled together.
     sources += [_ShardsSource(path, f"s{n}-" if len(folders) > 1 else "") for n, path in enumerate(folders)]
     stems = unique_keys([path.name for path in videos])
     sources += [_VideoSource(path, every, stem) for path, stem in zip(videos, stems, strict=True)]

@@ -135,7 +135,7 @@ def _row(stored: Stored, question: dict[str, Any]) -> dict[str, Any]:
         "task": question["task"],
         "answer": f"answers/{stored.name}",
         "prompt": question["prompt"],
-        "legend": {name: list(colour) for name, colour in question["legend"]},
+        "legend": {name: list(color) for name, color in question["legend"]},
         "class": question["class_name"],
         "background": list(question["background"]) if question["task"] != Task.DEPTH else None,
         "colormap": question["colormap"],
@@ -144,7 +144,7 @@ def _row(stored: Stored, question: dict[str, Any]) -> dict[str, Any]:
         "frame": question["frame"],
         "canvas": question["canvas"],
         "model": stored.meta["model_version"],
-        "licence": stored.meta["licence"],
+        "license": stored.meta["license"],
         "cost_usd": stored.meta["cost_usd"],
     }
     return {name: value for name, value in values.items() if value not in (None, "", {})}

@@ -25,10 +25,10 @@ class Ways:
     wants: Wants | None = None
     """Is told what a hosted teacher would ask; None: it reads stored answers."""
 
-    def stock(self, generator: KeyedGenerator, licence: str) -> Generator:
+    def stock(self, generator: KeyedGenerator, license: str) -> Generator:
         """The generator, behind the store if there is one."""
         if self.store is None:
             return generator
         from distill.teachers.answers import AnswerStore, StoredGenerator
 
-        return StoredGenerator(generator, AnswerStore(self.store), stored_only=self.offline, licence=licence)
+        return StoredGenerator(generator, AnswerStore(self.store), stored_only=self.offline, license=license)

@@ -34,7 +34,7 @@ class Decoder(StrEnum):
     SINGLE = "single"
     """FFmpeg on one core: the fewest CPU seconds, and no frame of delay."""
     NVDEC = "nvdec"
-    """NVIDIA's decoder; frames are brought to the CPU, where their colours are converted as always."""
+    """NVIDIA's decoder; frames are brought to the CPU, where their colors are converted as always."""
 
 
 def open_with(path: Path, decoder: Decoder) -> Any:

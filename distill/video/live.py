@@ -19,7 +19,7 @@ import av
 import numpy as np
 
 from distill.errors import DistillError
-from distill.video.colours import Converter
+from distill.video.colors import Converter
 from distill.video.frames import Frame, Source
 from distill.video.packets import DEFAULT_RATE, reason, video_stream
 

@@ -15,7 +15,7 @@ from PIL import Image
 
 from distill.errors import DistillError, UsageError
 from distill.images import MAX_PIXELS
-from distill.video.colours import Converter
+from distill.video.colors import Converter
 from distill.video.decoders import Decoder, choose_decoder
 from distill.video.frames import Frame, Source
 from distill.video.packets import DEFAULT_RATE, announced_frames, decode, first_frame, open_container, video_stream
@@ -111,7 +111,7 @@ class VideoReader(Source):
             start: First frame.
             stop: One past the last frame; None reads to the end.
             step: Distance between frames.
-            size_hw: Frames are shrunk to this size while their colours are converted; None keeps the file's.
+            size_hw: Frames are shrunk to this size while their colors are converted; None keeps the file's.
 
         Raises:
             DistillError: The file is damaged. Raised at the end: all frames that could be decoded came before.

@@ -1,6 +1,6 @@
 // An exported student in C++ with ONNX Runtime: student MODEL.onnx PICTURE.rgb HEIGHT WIDTH
 //
-// The picture is raw bytes, RGB, row by row: what any decoder gives. Everything else (resizing, normalisation, metres,
+// The picture is raw bytes, RGB, row by row: what any decoder gives. Everything else (resizing, normalization, meters,
 // unit length, argmax) is in the graph. Writes PICTURE.rgb.NAME for each output: raw, in the order of its shape.
 //
 //   g++ -std=c++17 -O2 student.cpp -I ONNXRUNTIME/include -L ONNXRUNTIME/lib -lonnxruntime -o student

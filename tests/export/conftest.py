@@ -35,7 +35,7 @@ def small_student(*tasks: Task, size_hw: tuple[int, int] = (64, 64)) -> Student:
         tasks=tasks,
         classes=CLASSES,
         things=CLASSES[1:] if Task.INSTANCE in tasks else (),
-        licences=("test",),
+        licenses=("test",),
         provenance={"by": "hand"},
     )
     student = build_student(recipe, spec).eval()

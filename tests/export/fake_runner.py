@@ -19,7 +19,7 @@ SPEC = StudentSpec(
 
 
 class FakeRunner(Runner):
-    """Reads its answers off the picture: depth is a tenth of the red value in metres, the class is green modulo 3."""
+    """Reads its answers off the picture: depth is a tenth of the red value in meters, the class is green modulo 3."""
 
     def __init__(self, spec: StudentSpec = SPEC, engine: str = "fake cpu") -> None:
         super().__init__("fake", engine, spec, 1, None)

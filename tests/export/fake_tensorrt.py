@@ -94,12 +94,12 @@ class FakeObject:
     def __getattr__(self, name: str) -> Any:
         self._check(name)
         if f"{self._kind}.{name}" not in self._module._signatures:
-            return self._set.get(name, BEHAVIOUR.get(f"{self._kind}.{name}", 0))
+            return self._set.get(name, BEHAVIOR.get(f"{self._kind}.{name}", 0))
 
         def call(*args: Any, **kwargs: Any) -> Any:
             full = f"{self._kind}.{name}"
             self._module.check_call(full, args, kwargs)
-            answer = BEHAVIOUR.get(full)
+            answer = BEHAVIOR.get(full)
             if answer is not None:
                 return answer(self, *args)
             kind = self._module._returns[full]
@@ -132,7 +132,7 @@ def _execute(context: FakeObject, stream: int) -> bool:
     return True
 
 
-BEHAVIOUR: dict[str, Any] = {
+BEHAVIOR: dict[str, Any] = {
     "OnnxParser.num_errors": 0,
     "ICudaEngine.num_io_tensors": 3,
     "ICudaEngine.get_tensor_name": lambda engine, index: _names(engine)[index],

@@ -7,7 +7,7 @@ from pathlib import Path
 import yaml
 
 from distill.export.card import card_text, strictest, write_card
-from distill.licences import LicenceClass
+from distill.licenses import LicenseClass
 from distill.spec import DepthSpec, InputSpec, NormalsSpec, SemanticSpec, StudentSpec
 
 
@@ -23,9 +23,9 @@ def spec_of(**more: object) -> StudentSpec:
     )
 
 
-def test_the_card_names_every_licence_with_class_and_terms(tmp_path: Path):
+def test_the_card_names_every_license_with_class_and_terms(tmp_path: Path):
     spec = spec_of(
-        licences=("Apache-2.0", "CC-BY-NC-4.0", "restricted (Gemini API Additional Terms)"),
+        licenses=("Apache-2.0", "CC-BY-NC-4.0", "restricted (Gemini API Additional Terms)"),
         terms={"restricted (Gemini API Additional Terms)": "https://ai.google.dev/gemini-api/terms"},
         provenance={"teachers": "a, b", "photos": "640"},
     )
@@ -41,8 +41,8 @@ def test_the_card_names_every_licence_with_class_and_terms(tmp_path: Path):
         assert f"`{name}`" in text
 
 
-def test_labels_without_a_licence_are_unknown():
-    assert strictest(spec_of()) is LicenceClass.UNKNOWN
+def test_labels_without_a_license_are_unknown():
+    assert strictest(spec_of()) is LicenseClass.UNKNOWN
     assert "| unknown | unknown: nobody said" in card_text(spec_of(), file="nano.onnx")
 
 

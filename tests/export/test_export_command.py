@@ -35,7 +35,7 @@ def shards(tmp_path: Path) -> Path:
     return folder
 
 
-def test_an_export_is_proven_on_labelled_pictures(cli, run_dir: Path, shards: Path, tmp_path: Path) -> None:
+def test_an_export_is_proven_on_labeled_pictures(cli, run_dir: Path, shards: Path, tmp_path: Path) -> None:
     out = tmp_path / "made" / "small.onnx"
     code, result = cli.json("export", run_dir, "--to", "onnx", "--out", out, "--samples", shards, "--num-samples", 3)
     assert code == 0 and result["parity"]["passed"] and result["parity"]["samples"] == 3

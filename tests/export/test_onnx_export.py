@@ -40,7 +40,7 @@ def test_the_file_carries_its_contract_and_no_local_path(student: Student, onnx_
     proto = onnx.load(onnx_file)
     properties = {entry.key: entry.value for entry in proto.metadata_props}
     assert parse_spec(properties[METADATA_KEY], "x") == student.spec
-    assert properties["distill.licences"] == "test" and properties["distill.provenance"] == "by: hand"
+    assert properties["distill.licenses"] == "test" and properties["distill.provenance"] == "by: hand"
     data = onnx_file.read_bytes()
     for secret in (b"stack_trace", b".py", str(Path.home()).encode() + b"/", b"site-packages"):
         assert secret not in data

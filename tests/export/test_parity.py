@@ -29,9 +29,9 @@ class Altered(FakeRunner):
         return outputs
 
 
-def sample(*, labelled: bool = True) -> ParitySample:
+def sample(*, labeled: bool = True) -> ParitySample:
     rgb = np.random.default_rng(0).integers(0, 256, (24, 32, 3), dtype=np.uint8)
-    if not labelled:
+    if not labeled:
         return ParitySample("x", rgb, {})
     outputs = FakeRunner()(rgb[None])
     sure = np.ones((24, 32), bool)
@@ -47,9 +47,9 @@ def sample(*, labelled: bool = True) -> ParitySample:
     return ParitySample("x", rgb, labels)
 
 
-def compare(change: Callable[[Outputs], object], *, labelled: bool = True, budgets: Budgets | None = None):
+def compare(change: Callable[[Outputs], object], *, labeled: bool = True, budgets: Budgets | None = None):
     parity = Parity(FakeRunner(), Altered(change), budgets)
-    parity.update(sample(labelled=labelled))
+    parity.update(sample(labeled=labeled))
     result = parity.result()
     return result, {row.task: row for row in result.tasks}
 
@@ -62,8 +62,8 @@ def test_equal_runners_pass() -> None:
     assert result.to_dict()["tasks"][0]["passed"] is True
 
 
-@pytest.mark.parametrize("labelled", [True, False])
-def test_each_task_fails_alone(labelled: bool) -> None:
+@pytest.mark.parametrize("labeled", [True, False])
+def test_each_task_fails_alone(labeled: bool) -> None:
     def far(outputs: Outputs) -> None:
         outputs["depth"][:, :2] *= 1.3
 
@@ -77,7 +77,7 @@ def test_each_task_fails_alone(labelled: bool) -> None:
         outputs["semantic"][:, 0, :5] = (outputs["semantic"][:, 0, :5] + 1) % len(CLASSES)
 
     for task, change in ((Task.DEPTH, far), (Task.NORMALS, tilted), (Task.SEMANTIC, other)):
-        result, rows = compare(change, labelled=labelled)
+        result, rows = compare(change, labeled=labeled)
         assert not result.passed
         assert [name for name, row in rows.items() if not row.passed] == [task]
     assert rows[Task.SEMANTIC].direct == pytest.approx(5 / (24 * 32))
@@ -97,7 +97,7 @@ def test_what_is_no_number_fails() -> None:
         def broken(outputs: Outputs, name: str = name) -> None:
             outputs[name][:, 0] = np.nan
 
-        rows = compare(broken, labelled=False)[1]
+        rows = compare(broken, labeled=False)[1]
         assert not rows[task].passed and math.isinf(rows[task].largest)
 
 
@@ -107,7 +107,7 @@ def test_roundings_near_zero_are_no_disagreement() -> None:
             outputs["depth"][...] = by
 
         parity = Parity(Altered(lambda outputs: outputs["depth"].fill(6e-7)), Altered(change))
-        parity.update(sample(labelled=False))
+        parity.update(sample(labeled=False))
         return parity.result()
 
     assert rounded(1.2e-6).passed and rounded(1e-3).passed
@@ -127,7 +127,7 @@ def test_relative_depth_is_compared_in_its_own_range() -> None:
             outputs["depth"] += np.float32(by)
 
         parity = Parity(FakeRunner(spec), Altered(change, spec=spec))
-        parity.update(sample(labelled=False))
+        parity.update(sample(labeled=False))
         return parity.result()
 
     assert shifted(0.04).passed and not shifted(0.06).passed

@@ -179,9 +179,9 @@ def test_sky_is_no_point() -> None:
     assert b"element vertex 1\n" in data
 
 
-def test_points_need_metres(tmp_path: Path) -> None:
+def test_points_need_meters(tmp_path: Path) -> None:
     relative = SPEC.model_copy(update={"depth": DepthSpec(gauge=Gauge.AFFINE_INVARIANT_DEPTH, unit="none")})
-    with pytest.raises(UsageError, match="no depth in metres"):
+    with pytest.raises(UsageError, match="no depth in meters"):
         PointsSink(tmp_path, tmp_path / "x", relative, [0], 60.0)
     with pytest.raises(UsageError, match="between 0 and 180"):
         PointsSink(tmp_path, tmp_path / "x", SPEC, [0], 180.0)

@@ -15,11 +15,11 @@ import torch
 
 from distill.commands.subject import subject_digest
 from distill.errors import DistillError, UsageError
-from distill.export.artefact import Artefact, files_of, rejected
-from distill.export.float8 import Float8Quantiser
+from distill.export.artifact import Artifact, files_of, rejected
+from distill.export.float8 import Float8Quantizer
 from distill.export.gains import refuse_slow
 from distill.export.parity import ParityResult, TaskParity, probe_pictures
-from distill.export.quantize import Quantiser, damage, quantise_within
+from distill.export.quantize import Quantizer, damage, quantize_within
 from distill.export.runners import open_runner
 from distill.export.timing import Timing
 from distill.recipe.target import TARGETS, TargetRecipe, load_target
@@ -32,7 +32,7 @@ BESIDES = ("onnx", "openvino", "onnx-fp16", "tensorrt", "tensorrt-fp8", "triton"
 @pytest.fixture(scope="module")
 def exported(run_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The small student for four targets, by the command line's own function."""
-    from distill.commands.artefacts import run_exports
+    from distill.commands.artifacts import run_exports
     from distill.commands.console import Console
 
     pytest.importorskip("openvino")
@@ -73,8 +73,8 @@ def test_eight_bits_come_in_two_schemes(onnx_file: Path) -> None:
     pictures = [np.random.default_rng(seed).integers(0, 256, (1, 64, 64, 3), dtype=np.uint8) for seed in range(2)]
     kinds = {}
     for scheme in ("u8s8", "s8s8"):
-        quantiser = Quantiser(proto, pictures, scheme)
-        made = quantiser.quantise(quantiser.groups)
+        quantizer = Quantizer(proto, pictures, scheme)
+        made = quantizer.quantize(quantizer.groups)
         constants = {entry.name: entry for entry in made.graph.initializer}
         zeros = {
             constants[node.input[2]].data_type
@@ -84,7 +84,7 @@ def test_eight_bits_come_in_two_schemes(onnx_file: Path) -> None:
         kinds[scheme] = zeros
         outside = [node for node in made.graph.node if node.name.startswith("values/") and "Quantize" in node.op_type]
         assert not outside  # what finishes values stays float
-        assert quantiser.share(quantiser.groups) == 1.0 and quantiser.share([]) == 0.0
+        assert quantizer.share(quantizer.groups) == 1.0 and quantizer.share([]) == 0.0
     assert onnx.TensorProto.UINT8 in kinds["u8s8"]
     assert kinds["s8s8"] == {onnx.TensorProto.INT8}
 
@@ -95,13 +95,13 @@ def verdict(change: float, budget: float = 0.005) -> ParityResult:
 
 
 def test_the_worst_blocks_are_taken_out_until_it_fits() -> None:
-    class FakeQuantiser:
-        """Holds no network: a graph is the list of its quantised blocks."""
+    class FakeQuantizer:
+        """Holds no network: a graph is the list of its quantized blocks."""
 
         groups = ("a", "b", "c", "d")
         nodes = ()
 
-        def quantise(self, groups: object) -> object:
+        def quantize(self, groups: object) -> object:
             return list(groups)  # type: ignore[call-overload]
 
         def share(self, groups: object) -> float:
@@ -109,8 +109,8 @@ def test_the_worst_blocks_are_taken_out_until_it_fits() -> None:
 
     costs = {"a": 0.001, "b": 0.006, "c": 0.0, "d": 0.003}
     said: list[str] = []
-    found = quantise_within(
-        FakeQuantiser(), lambda groups: verdict(sum(costs[group] for group in groups)), say=said.append
+    found = quantize_within(
+        FakeQuantizer(), lambda groups: verdict(sum(costs[group] for group in groups)), say=said.append
     )
     assert found.proto == ["a", "c", "d"] and found.kept == ("b",) and found.share == 0.75
     assert not found.everything.passed and found.parity.passed
@@ -120,14 +120,14 @@ def test_the_worst_blocks_are_taken_out_until_it_fits() -> None:
 
 def test_slower_than_float32_anywhere_is_refused_with_both_numbers(tmp_path: Path) -> None:
     path = tmp_path / "x.int8.onnx"
-    sibling = Artefact("onnx", "onnx", "fp32", tmp_path / "x.onnx")
-    artefact = Artefact("onnx-int8", "onnx", "int8", path)
+    sibling = Artifact("onnx", "onnx", "fp32", tmp_path / "x.onnx")
+    artifact = Artifact("onnx-int8", "onnx", "int8", path)
 
-    def settle(alone_ms: float, together_ms: float, min_gain: float = 1.5) -> Artefact:
+    def settle(alone_ms: float, together_ms: float, min_gain: float = 1.5) -> Artifact:
         path.write_bytes(b"x")
         times = {("onnx", 1): 5.0, ("onnx", 8): 40.0, ("onnx-int8", 1): alone_ms, ("onnx-int8", 8): together_ms}
         made = [Timing(name, "engine", batch, (8, 8), (value,) * 20) for (name, batch), value in times.items()]
-        return refuse_slow(artefact, [sibling, artefact], made, min_gain)
+        return refuse_slow(artifact, [sibling, artifact], made, min_gain)
 
     kept = settle(3.0, 24.0)
     assert kept.status == "passed" and "3.00 ms against 5.00 ms in float32 at batch 1" in kept.notes[-1]
@@ -140,7 +140,7 @@ def test_slower_than_float32_anywhere_is_refused_with_both_numbers(tmp_path: Pat
     assert "30.00 ms against 40.00 ms" in little.reason and "1.5 times are asked for (--min-gain)" in little.reason
     assert settle(5.0, 30.0, min_gain=1.3).status == "passed"
     assert settle(5.0, 40.0, min_gain=1.0).status == "refused"  # no faster at all, whatever is asked for
-    assert refuse_slow(replace(artefact, status="failed"), [sibling], [], 1.5).status == "failed"
+    assert refuse_slow(replace(artifact, status="failed"), [sibling], [], 1.5).status == "failed"
 
 
 def test_files_that_belong_together(tmp_path: Path) -> None:
@@ -169,13 +169,13 @@ def test_generated_pictures_are_enough_to_start_with(student: Student) -> None:
 def test_eight_bit_floats_keep_their_relus_and_their_channels(onnx_file: Path, tmp_path: Path) -> None:
     proto = onnx.load(onnx_file)
     pictures = [np.random.default_rng(seed).integers(0, 256, (1, 64, 64, 3), dtype=np.uint8) for seed in range(2)]
-    quantiser = Float8Quantiser(proto, pictures)
+    quantizer = Float8Quantizer(proto, pictures)
     weights = {entry.name: entry for entry in proto.graph.initializer}
-    assert quantiser.nodes and all(
-        side % 16 == 0 for node in quantiser.nodes for side in weights[node.input[1]].dims[:2]
+    assert quantizer.nodes and all(
+        side % 16 == 0 for node in quantizer.nodes for side in weights[node.input[1]].dims[:2]
     )
-    assert quantiser.share(quantiser.groups) == 1.0
-    made = quantiser.quantise(quantiser.groups)
+    assert quantizer.share(quantizer.groups) == 1.0
+    made = quantizer.quantize(quantizer.groups)
     zeros = {entry.data_type for entry in made.graph.initializer if entry.name.endswith(".fp8.zero")}
     assert zeros == {onnx.TensorProto.FLOAT8E4M3FN}
     onnx.save(made, tmp_path / "fp8.onnx")
@@ -197,7 +197,7 @@ def test_eight_bit_floats_are_for_tensorrt_alone(onnx_file: Path) -> None:
     proto = onnx.load(onnx_file)
     proto.opset_import[0].version = 18
     with pytest.raises(DistillError, match="set 19 or later"):
-        Float8Quantiser(proto, [])
+        Float8Quantizer(proto, [])
 
 
 def test_working_sizes_become_buckets(cli, run_dir: Path, tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ from distill.export.journal import Journal, sign
 from distill.export.pipeline import Boundary
 from distill.export.predicting import Done
 from distill.export.sinks import base
-from distill.export.stabiliser import Steadiness
+from distill.export.stabilizer import Steadiness
 from distill.export.videos import SINKS, Places, VideoWishes, predict_video
 from distill.video import VideoReader
 
@@ -99,7 +99,7 @@ def test_a_job_cut_off_behind_any_segment_ends_the_same(
 
 
 def test_the_comparison_can_fail(clip: Path, whole: dict[str, object], tmp_path: Path) -> None:
-    """Without its state the stabiliser begins anew, and the maps differ."""
+    """Without its state the stabilizer begins anew, and the maps differ."""
     job(clip, tmp_path, steadiness=None)
     assert contents(tmp_path) != whole
 

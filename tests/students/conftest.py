@@ -1,4 +1,4 @@
-"""Tiny shards: coloured blocks on a background, where the colour says class, depth and normal."""
+"""Tiny shards: colored blocks on a background, where the color says class, depth and normal."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from distill.shards import Manifest, Sample, write_manifest, write_shard
 from distill.tasks import Gauge, Task
 
 CLASSES = ("background", "red", "green")
-_COLOURS = np.array([[60, 60, 60], [220, 40, 40], [40, 220, 40]], np.uint8)
+_COLORS = np.array([[60, 60, 60], [220, 40, 40], [40, 220, 40]], np.uint8)
 _NORMALS = np.array([[0, 0, 1], [0.6, 0, 0.8], [0, 0.6, 0.8]], np.float32)
 _DEPTHS_M = np.array([8.0, 2.0, 4.0], np.float32)
 
@@ -50,7 +50,7 @@ def write_tiny_shards(
         for start in range(0, num_samples, shard_size)
     ]
     manifest = Manifest(
-        tasks=tuple(tasks), gauge=gauge, classes=classes, shards=tuple(entries), teachers=("blocks",), licences=("CC0",)
+        tasks=tuple(tasks), gauge=gauge, classes=classes, shards=tuple(entries), teachers=("blocks",), licenses=("CC0",)
     )
     write_manifest(folder, manifest)
     return folder
@@ -69,7 +69,7 @@ def _sample(
     for block in (1, 2):
         top, left = rng.integers(0, size_hw[0] // 2), rng.integers(0, size_hw[1] // 2)
         ids[top : top + size_hw[0] // 2, left : left + size_hw[1] // 2] = block
-    photo = encode_jpeg(_COLOURS[ids] + rng.integers(0, 20, (*size_hw, 3), np.uint8))
+    photo = encode_jpeg(_COLORS[ids] + rng.integers(0, 20, (*size_hw, 3), np.uint8))
     depth = _DEPTHS_M[ids] if gauge is Gauge.METRIC else 1 / _DEPTHS_M[ids]
     values = {Task.DEPTH: depth, Task.NORMALS: _NORMALS[ids], Task.SEMANTIC: ids}
     valid = np.ones(size_hw, bool)

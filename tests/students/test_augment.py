@@ -4,7 +4,7 @@ import torch
 from torch.nn import functional as F
 
 from distill.recipe.training import AugmentRecipe
-from distill.students.augment import augment, crop, cutmix, flip, recolour
+from distill.students.augment import augment, crop, cutmix, flip, recolor
 from distill.students.targets import Batch
 from distill.tasks import FAR_WARP, Gauge, Task, unwarp_depth
 
@@ -56,8 +56,8 @@ def test_a_zoom_of_two_shows_a_quarter_twice_as_near() -> None:
     quarters = (before.semantic[0, :4, :6], before.semantic[1, 4:, 6:], before.semantic[2, :4, 6:])
     for found, quarter in zip(after.semantic, quarters, strict=True):
         assert torch.equal(found[::2, ::2], quarter) and torch.equal(found[1::2, 1::2], quarter)
-    metres = unwarp_depth(after.depth[0, ::2, ::2])
-    torch.testing.assert_close(metres, unwarp_depth(before.depth[0, :4, :6]) / 2, atol=1e-4, rtol=1e-4)
+    meters = unwarp_depth(after.depth[0, ::2, ::2])
+    torch.testing.assert_close(meters, unwarp_depth(before.depth[0, :4, :6]) / 2, atol=1e-4, rtol=1e-4)
     assert torch.equal(after.normals[0, :, ::2, ::2], before.normals[0, :, :4, :6])
 
 
@@ -70,7 +70,7 @@ def test_a_zoom_leaves_the_sky_and_relative_depth_alone() -> None:
     assert set(relative.flatten().tolist()) <= set(before.depth.flatten().tolist())
 
 
-def test_colours_change_the_photo_only_and_repeat_by_seed() -> None:
+def test_colors_change_the_photo_only_and_repeat_by_seed() -> None:
     recipe = AugmentRecipe(flip=0.0, zoom=1.0)
     one = augment(batch(), recipe, Gauge.METRIC, torch.Generator().manual_seed(3))
     two = augment(batch(), recipe, Gauge.METRIC, torch.Generator().manual_seed(3))
@@ -81,14 +81,14 @@ def test_colours_change_the_photo_only_and_repeat_by_seed() -> None:
     assert one.image.min() >= 0 and one.image.max() <= 255
 
 
-def test_colours_can_be_taken_away() -> None:
+def test_colors_can_be_taken_away() -> None:
     recipe = AugmentRecipe(brightness=0, contrast=0, saturation=0, gray=1.0, noise=0)
     image = batch().image
-    gray = recolour(image, recipe, torch.Generator().manual_seed(0))
+    gray = recolor(image, recipe, torch.Generator().manual_seed(0))
     luma = 0.299 * image[:, 0] + 0.587 * image[:, 1] + 0.114 * image[:, 2]
     for channel in range(3):
         torch.testing.assert_close(gray[:, channel], luma, atol=1e-2, rtol=1e-4)
-    untouched = recolour(image, recipe.model_copy(update={"gray": 0.0}), torch.Generator().manual_seed(0))
+    untouched = recolor(image, recipe.model_copy(update={"gray": 0.0}), torch.Generator().manual_seed(0))
     torch.testing.assert_close(untouched, image, atol=1e-2, rtol=1e-4)
 
 
@@ -128,7 +128,7 @@ def test_a_share_is_cut_out_at_full_resolution() -> None:
     after = crop(before, torch.ones(2), corners, Gauge.METRIC, share=0.66)
     assert after.image.shape[2:] == (64, 96) == after.depth.shape[1:]
     torch.testing.assert_close(after.image[0], image[0, :, :64, :96], atol=1e-2, rtol=0.0)
-    torch.testing.assert_close(after.depth[1], before.depth[1, 32:, 32:], atol=1e-5, rtol=0.0)  # no zoom: metres stay
+    torch.testing.assert_close(after.depth[1], before.depth[1, 32:, 32:], atol=1e-5, rtol=0.0)  # no zoom: meters stay
 
 
 def test_cutmix_lays_photo_and_labels_over_the_same_place() -> None:
@@ -151,7 +151,7 @@ def test_what_is_erased_is_a_rectangle_of_the_photo_alone() -> None:
     for photo, where, original in zip(erased.image, blank, made.image, strict=True):
         rows, columns = torch.nonzero(where, as_tuple=True)
         box = where[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1]
-        assert box.float().mean() > 0.9  # a pixel that has the mean colour by itself is not seen to change
+        assert box.float().mean() > 0.9  # a pixel that has the mean color by itself is not seen to change
         assert 0.1 < box.shape[0] / where.shape[0] < 0.55 and 0.1 < box.shape[1] / where.shape[1] < 0.55
         assert torch.allclose(
             photo[:, where], original.mean(dim=(1, 2))[:, None].expand(3, int(where.sum())), atol=0.01
@@ -159,9 +159,9 @@ def test_what_is_erased_is_a_rectangle_of_the_photo_alone() -> None:
     assert made.depth is not None and erased.depth is not None and torch.equal(erased.depth, made.depth)
 
 
-def test_a_tint_scales_each_colour_by_itself() -> None:
+def test_a_tint_scales_each_color_by_itself() -> None:
     image = torch.full((64, 3, 4, 4), 100.0)
-    tinted = recolour(
+    tinted = recolor(
         image, AugmentRecipe(tint=0.2, brightness=0, contrast=0, saturation=0, gray=0, noise=0), torch.Generator()
     )
     gains = tinted[:, :, 0, 0] / 100

@@ -81,7 +81,7 @@ def test_a_doubted_label_weighs_no_more_than_any_other(tmp_path: Path) -> None:
         torch.manual_seed(0)  # of the averaged student
         module.doubts.errors[:] = torch.linspace(0.1, 0.2, 8)
         module.doubts.errors[:, 8 - wrong :] = 9.0
-        return float(module._relabelled(raw, batch, torch.arange(8), (0, 0))["self"].detach())
+        return float(module._relabeled(raw, batch, torch.arange(8), (0, 0))["self"].detach())
 
     assert own_loss(0) == 0
     assert own_loss(3) == pytest.approx(3 * own_loss(1), rel=0.5)  # the photos differ a little

@@ -77,7 +77,7 @@ def test_a_short_training_lowers_the_loss_and_leaves_a_student(shards: Path, tmp
     assert (tmp_path / "logs" / "metrics.csv").read_text().count("\n") == 7
     assert sorted(path.name for path in (tmp_path / "checkpoints").iterdir()) == ["best.ckpt", "last.ckpt"]
     student, spec = load_student(tmp_path)
-    assert spec.tasks == (Task.DEPTH, Task.NORMALS, Task.SEMANTIC) and spec.licences == ("CC0",)
+    assert spec.tasks == (Task.DEPTH, Task.NORMALS, Task.SEMANTIC) and spec.licenses == ("CC0",)
     # The weights are those of the best validation: its checkpoint answers the same.
     best = torch.load(tmp_path / "checkpoints" / "best.ckpt", weights_only=True)["state_dict"]
     for name, tensor in student.state_dict().items():

@@ -115,7 +115,7 @@ def test_targets_point_at_the_middle(shards: Path) -> None:
     assert all(float(term) < 1e-9 for term in terms.values())
 
 
-def test_true_centres_and_ways_group_into_the_true_instances(shards: Path) -> None:
+def test_true_centers_and_ways_group_into_the_true_instances(shards: Path) -> None:
     index = read_index([shards], [Task.INSTANCE])
     batch = unpack(PhotoSet(index.entries, index.tasks, SIZE_HW).__getitems__([2]), index.tasks, Gauge.METRIC)
     heat, way, _ = instance_targets(batch.instance, batch.weights[Task.INSTANCE])

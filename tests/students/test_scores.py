@@ -14,7 +14,7 @@ from distill.students.targets import Batch
 from distill.tasks import Task
 
 
-def test_a_task_without_a_labelled_pixel_has_no_score(tmp_path: Path) -> None:
+def test_a_task_without_a_labeled_pixel_has_no_score(tmp_path: Path) -> None:
     recipe = load_recipe(StudentRecipe, {"preset": "nano", "size_hw": [64, 64]})
     tasks = (Task.DEPTH, Task.NORMALS, Task.SEMANTIC)
     scores = Scores(build_spec(recipe, name="x", tasks=tasks, classes=("a", "b")))

@@ -124,9 +124,9 @@ def test_bins_follow_the_photo_and_stay_in_range() -> None:
 def test_depth_head_reaches_its_ends() -> None:
     metric, relative = DepthHead(8, 8, Gauge.METRIC), DepthHead(8, 8, Gauge.AFFINE_INVARIANT_DISPARITY)
     raw = torch.tensor([-40.0, 0.0, 40.0]).view(1, 1, 1, 3).repeat(1, 2, 2, 1)
-    metres = metric.finish(raw, (2, 3))["depth"]
+    meters = metric.finish(raw, (2, 3))["depth"]
     wanted = torch.tensor([0.0, float(unwarp_depth(FAR_WARP / 2)), FAR_DEPTH_M])
-    torch.testing.assert_close(metres[0, 0], wanted, atol=1e-2, rtol=1e-4)
+    torch.testing.assert_close(meters[0, 0], wanted, atol=1e-2, rtol=1e-4)
     torch.testing.assert_close(relative.finish(raw, (2, 3))["depth"][0, 0], torch.tensor([0.0, 0.5, 1.0]))
 
 
@@ -134,9 +134,9 @@ def test_depth_confidence_is_the_laplace_mass_within_a_quarter() -> None:
     head = DepthHead(8, 8, Gauge.METRIC)
     raw = torch.tensor([0.3, -1.0]).view(1, 2, 1, 1)
     value, spread = (float(part) for part in head.coordinates(raw))
-    metres = unwarp_depth(value)
+    meters = unwarp_depth(value)
     # The slope of the warp makes it a linear tolerance; a tenth of the way to the exact one.
-    tolerance = (warp_depth(metres * 1.001) - value) / 0.001 * 0.25
+    tolerance = (warp_depth(meters * 1.001) - value) / 0.001 * 0.25
     wanted = 1 - torch.exp(torch.tensor(-tolerance / spread))
     torch.testing.assert_close(head.finish(raw, (1, 1))["depth_confidence"].squeeze(), wanted, atol=2e-3, rtol=0.0)
 

@@ -157,8 +157,8 @@ def test_targets_are_what_the_labels_say(make_shards: MakeShards, tmp_path: Path
     semantic = index.entries[2].read().files["semantic.png"]
     ids = torch.from_numpy(np.array(Image.open(io.BytesIO(semantic))))
     assert torch.equal(batch.semantic[0], ids.long())
-    metres = torch.tensor([8.0, 2.0, 4.0])[ids.long()]
-    torch.testing.assert_close(unwarp_depth(batch.depth[0]), metres, atol=2e-3, rtol=1e-3)
+    meters = torch.tensor([8.0, 2.0, 4.0])[ids.long()]
+    torch.testing.assert_close(unwarp_depth(batch.depth[0]), meters, atol=2e-3, rtol=1e-3)
     normals = torch.tensor([[0, 0, 1], [0.6, 0, 0.8], [0, 0.6, 0.8]])[ids.long()].permute(2, 0, 1)
     torch.testing.assert_close(batch.normals[0], normals, atol=1e-2, rtol=0.0)
     for task in index.tasks:

@@ -59,13 +59,13 @@ def test_metric_depth_terms() -> None:
 
 
 def test_relative_depth_terms() -> None:
-    def normalise(x: np.ndarray, w: np.ndarray) -> np.ndarray:
+    def normalize(x: np.ndarray, w: np.ndarray) -> np.ndarray:
         # torch's nanmedian takes the lower of the two middle values.
         ordered = np.sort(x[w > 0])
         middle = ordered[(len(ordered) - 1) // 2]
         return (x - middle) / mean(np.abs(x - middle), w)
 
-    residual = np.stack([normalise(v, w) - normalise(t, w) for v, t, w in zip(VALUE, TARGET, WEIGHT, strict=True)])
+    residual = np.stack([normalize(v, w) - normalize(t, w) for v, t, w in zip(VALUE, TARGET, WEIGHT, strict=True)])
     recipe = DepthLossRecipe(ssi=1.5, gradient=0.5)
     terms = depth_loss(
         tensor(VALUE), tensor(SPREAD), tensor(TARGET), tensor(WEIGHT), recipe, Gauge.AFFINE_INVARIANT_DISPARITY

@@ -62,7 +62,7 @@ class Faults:
     wrong_size: float = 0.0
     no_picture: float = 0.0
     """Bytes that are none."""
-    mislabelled: float = 0.0
+    mislabeled: float = 0.0
     """JPEG that is called PNG."""
     text_only: float = 0.0
     """By what is asked and by seed, so that another seed helps."""
@@ -245,7 +245,7 @@ class Fake:
         dice = int(what_is_asked("", body, seedless=True)[:8], 16) / 0xFFFFFFFF
         seeded = int(asked[:8], 16) / 0xFFFFFFFF
         sentence = sentence_of(body)
-        lasting = "bad_request", "prompt_block", "refusal", "recitation", "wrong_size", "no_picture", "mislabelled"
+        lasting = "bad_request", "prompt_block", "refusal", "recitation", "wrong_size", "no_picture", "mislabeled"
         fault = ""
         for name in lasting:
             dice -= getattr(faults, name)
@@ -291,7 +291,7 @@ class Fake:
         size_hw = self._size_hw(body, image)
         if fault == "wrong_size":
             size_hw = size_hw[0] // 2, size_hw[1]
-        form = "jpeg" if fault == "mislabelled" else "png"
+        form = "jpeg" if fault == "mislabeled" else "png"
         data = paint(sentence, size_hw, int(asked[:4], 16) % 4, form)
         if fault == "no_picture":
             data = b"\x00this is no picture" + bytes(64)
@@ -436,9 +436,9 @@ def paint(sentence: str, size_hw: tuple[int, int], variant: int, form: str) -> b
     """A picture that a decoder can read, as the sentence asks."""
     height, width = size_hw
     across = np.linspace(0, 1, width)[None, :].repeat(height, 0)
-    colours = re.findall(r'"[^"]+": <(\d+), (\d+), (\d+)>', sentence)
-    if colours:
-        palette = np.array(colours, int).astype(np.uint8)
+    colors = re.findall(r'"[^"]+": <(\d+), (\d+), (\d+)>', sentence)
+    if colors:
+        palette = np.array(colors, int).astype(np.uint8)
         rgb = palette[((across * len(palette)).astype(int) + variant) % len(palette)]
     elif "normal" in sentence:
         x = 0.6 * (across - 0.5) + 0.05 * variant

@@ -21,11 +21,11 @@ from PIL import Image
 
 from distill.commands.asking import FREELY, Spending
 from distill.commands.console import Console
-from distill.commands.labelling import run_label
+from distill.commands.labeling import run_label
 from distill.recipe import load_recipe
 from distill.recipe.hosted import GeminiRecipe
 from distill.shards import file_sha256
-from distill.teachers.labelling import Job
+from distill.teachers.labeling import Job
 
 KEY = "PLANTED-KEY-7f3a9c"
 ASK = {"tasks": ["depth", "normals", "semantic"], "classes": ["road", "car", "sky"]}

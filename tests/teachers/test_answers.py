@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from distill.commands.console import Console
-from distill.commands.labelling import run_label
+from distill.commands.labeling import run_label
 from distill.errors import DistillError
 from distill.images import encode_map, read_photo, write_atomic
 from distill.recipe.synthetic import SyntheticRecipe
@@ -31,7 +31,7 @@ from distill.teachers.answers import (
 )
 from distill.teachers.base import Answer, Question, Refusal
 from distill.teachers.generators.synthetic.generator import SyntheticGenerator, scene_photo
-from distill.teachers.labelling import Job
+from distill.teachers.labeling import Job
 
 PNG = encode_map(np.zeros((8, 8, 3), np.uint8))
 PHOTO = read_photo(PNG, key="a", name="a.png")
@@ -105,7 +105,7 @@ def test_a_damaged_answer_is_refused(tmp_path: Path):
 def test_nothing_is_asked_twice_and_samples_are_told_apart(tmp_path: Path):
     counting = CountingGenerator()
     for _ in range(2):
-        generator = StoredGenerator(counting, AnswerStore(tmp_path), licence="test")
+        generator = StoredGenerator(counting, AnswerStore(tmp_path), license="test")
         for sample in (0, 1):
             assert generator.paint(PHOTO, QUESTION, seed=7, sample=sample).data == PNG
         for _ in range(2):

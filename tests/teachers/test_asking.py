@@ -56,7 +56,7 @@ def test_answers_about_the_mirrored_photo_come_back_the_right_way_round(task: Ta
     assert [answer.get("mirrored", False) for answer in lesson.records[0]["answers"]] == [False, True]
 
 
-def test_votes_over_permuted_legends_cancel_wrong_colours() -> None:
+def test_votes_over_permuted_legends_cancel_wrong_colors() -> None:
     faults = FaultsRecipe(wrong_legend_share=0.7)
     recipe = RECIPE.model_copy(update={"tasks": (Task.SEMANTIC,), "faults": faults})
 
@@ -89,9 +89,9 @@ class Fickle:
         return Answer(question, encode_map(painted), f"answer {sample}", "fake", cost_usd=0.5, seed=seed)
 
 
-def flat(colour: tuple[int, int, int]) -> np.ndarray:
+def flat(color: tuple[int, int, int]) -> np.ndarray:
     painted = np.zeros((*SIZE_HW, 3), np.uint8)
-    painted[:, : SIZE_HW[1] // 2] = colour
+    painted[:, : SIZE_HW[1] // 2] = color
     return painted
 
 
@@ -103,7 +103,7 @@ def plain_photo() -> Photo:
 def ask_fickle(later: list[np.ndarray | DistillError]):
     generator = Fickle(later)
     asking = Asking(samples=1 + len(later))
-    teacher = PaintingTeacher(generator, name="t", licence="l", tasks=list(Task), classes=(), asking=asking)
+    teacher = PaintingTeacher(generator, name="t", license="l", tasks=list(Task), classes=(), asking=asking)
     (lesson,) = teacher.teach(plain_photo())
     return lesson
 

@@ -126,20 +126,20 @@ def test_only_references_are_taken(function: str):
         load_recipe(CallableRecipe, {"function": function, "outputs": [{"task": "depth"}]})
 
 
-def test_the_teacher_carries_licence_and_terms(module: ModuleType):
+def test_the_teacher_carries_license_and_terms(module: ModuleType):
     module.function = lambda rgb: {"depth": np.ones(rgb.shape[:2])}
     recipe = load_recipe(
         CallableRecipe,
         {
             "function": "some_teacher:function",
             "outputs": [{"task": "depth"}],
-            "licence": "MIT",
+            "license": "MIT",
             "terms": "https://example.org",
         },
     )
     teacher = build_teacher(recipe, folder=Path())
     (lesson,) = teacher.teach(PHOTO)
-    assert (lesson.records[0]["licence"], lesson.records[0]["terms"]) == ("MIT", "https://example.org")
+    assert (lesson.records[0]["license"], lesson.records[0]["terms"]) == ("MIT", "https://example.org")
     assert teacher.tasks == (Task.DEPTH,)
 
 

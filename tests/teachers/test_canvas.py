@@ -67,7 +67,7 @@ def test_contain_is_exact_between_pixels(photo_hw: tuple[int, int]) -> None:
     assert abs((canvas[rows, 500, 0] + 0.5 - expected).mean()) < 0.1 * 250 / 777  # a tenth of a pixel
 
 
-def test_bars_have_their_colour() -> None:
+def test_bars_have_their_color() -> None:
     canvas = to_canvas(np.full((50, 100, 3), 200, np.uint8), (100, 100), "contain", bars=(1, 2, 3))
     assert (canvas[:25] == (1, 2, 3)).all()
     assert (canvas[75:] == (1, 2, 3)).all()

@@ -86,12 +86,12 @@ def test_a_bomb_is_refused_by_its_header() -> None:
     question=st.sampled_from(QUESTIONS),
     size_hw=st.tuples(st.integers(1, 40), st.integers(1, 40)),
     seed=st.integers(0, 2**32 - 1),
-    num_colours=st.integers(1, 6),
+    num_colors=st.integers(1, 6),
 )
-def test_pictures_of_few_colours(question: Question, size_hw: tuple[int, int], seed: int, num_colours: int) -> None:
+def test_pictures_of_few_colors(question: Question, size_hw: tuple[int, int], seed: int, num_colors: int) -> None:
     dice = np.random.default_rng(seed)
-    colours = dice.integers(0, 256, (num_colours, 3), dtype=np.uint8)
-    label = decode_answer(colours[dice.integers(0, num_colours, size_hw)], question)
+    colors = dice.integers(0, 256, (num_colors, 3), dtype=np.uint8)
+    label = decode_answer(colors[dice.integers(0, num_colors, size_hw)], question)
     assert label.size_hw == size_hw
     keeps_promises(label)
 

@@ -23,7 +23,7 @@ from distill.teachers.decoders.depth import FARTHEST_M, TAU, decode_depth_rgb, e
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 
-# How coarse 8-bit colour is along each path, as a share of its length: half a step plus rounding in all three channels.
+# How coarse 8-bit color is along each path, as a share of its length: half a step plus rounding in all three channels.
 LEVEL = {
     "cube": 1 / 1785,
     "gray": 1 / 255,
@@ -36,7 +36,7 @@ LEVEL = {
 
 
 def smooth(farness: np.ndarray) -> np.ndarray:
-    """A picture whose neighbours are equal, so that no pixel lies beside a depth step."""
+    """A picture whose neighbors are equal, so that no pixel lies beside a depth step."""
     return np.repeat(np.repeat(farness.reshape(1, -1), 3, axis=0), 3, axis=1)
 
 
@@ -48,26 +48,26 @@ def test_golden_table() -> None:
 
 def test_golden_corners_decode_to_their_depths() -> None:
     rows = np.loadtxt(GOLDEN / "cube_corners.txt")
-    for depth_m, *colour in rows:
-        flat = np.tile(np.array(colour, np.uint8), (4, 4, 1))
+    for depth_m, *color in rows:
+        flat = np.tile(np.array(color, np.uint8), (4, 4, 1))
         np.testing.assert_allclose(decode_depth_rgb(flat).value, depth_m, rtol=1e-6)
 
 
 def test_agrees_with_the_independent_package() -> None:
-    colours = np.random.default_rng(0).random((100_000, 3))
-    position, _ = project(colours, one=1.0)
-    np.testing.assert_allclose(position, hilbertmap.project(colours), atol=1e-6)
+    colors = np.random.default_rng(0).random((100_000, 3))
+    position, _ = project(colors, one=1.0)
+    np.testing.assert_allclose(position, hilbertmap.project(colors), atol=1e-6)
     places = np.linspace(0, 1, 10_000)
     np.testing.assert_allclose(walk(places) / 255, hilbertmap.walk(places), atol=1e-6)
 
 
-def test_table_agrees_with_the_projection_on_random_colours() -> None:
-    colours = np.random.default_rng(1).integers(0, 256, (100, 300, 3), dtype=np.uint8)
-    position, distance = project(colours.reshape(-1, 3))
-    farness = np.asarray(warp_depth(decode_depth_rgb(colours, tau=1000.0).value.astype(float))).reshape(-1)
+def test_table_agrees_with_the_projection_on_random_colors() -> None:
+    colors = np.random.default_rng(1).integers(0, 256, (100, 300, 3), dtype=np.uint8)
+    position, distance = project(colors.reshape(-1, 3))
+    farness = np.asarray(warp_depth(decode_depth_rgb(colors, tau=1000.0).value.astype(float))).reshape(-1)
     near = position <= 0.99
     np.testing.assert_allclose(farness[near], position[near], atol=2e-6)
-    alone = [decode_depth_rgb(np.tile(colour, (3, 3, 1))).valid[1, 1] for colour in colours[0]]
+    alone = [decode_depth_rgb(np.tile(color, (3, 3, 1))).valid[1, 1] for color in colors[0]]
     assert alone == (distance[:300] <= TAU).tolist()
 
 
@@ -124,7 +124,7 @@ def test_sky_is_valid_and_far() -> None:
     assert np.isfinite(label.value).all()
 
 
-def test_colours_off_the_path_are_invalid() -> None:
+def test_colors_off_the_path_are_invalid() -> None:
     gray = np.full((5, 5, 3), 128, np.uint8)
     label = decode_depth_rgb(gray)
     assert not label.valid.any()
@@ -145,11 +145,11 @@ def test_blends_at_occlusions_never_pass_as_a_third_depth(near_m: float, far_m: 
 
 def test_no_other_edge_is_close_within_tau() -> None:
     steps = np.arange(0, 256, 5)
-    colours = np.stack(np.meshgrid(steps, steps, steps, indexing="ij"), axis=-1).reshape(-1, 3)
+    colors = np.stack(np.meshgrid(steps, steps, steps, indexing="ij"), axis=-1).reshape(-1, 3)
     distance = []
     for start, end in zip(CUBE_CORNERS[:-1] * 255, CUBE_CORNERS[1:] * 255, strict=True):
-        along = np.clip((colours - start) @ (end - start) / 255**2, 0, 1)
-        distance.append(np.linalg.norm(colours - start - along[:, None] * (end - start), axis=1))
+        along = np.clip((colors - start) @ (end - start) / 255**2, 0, 1)
+        distance.append(np.linalg.norm(colors - start - along[:, None] * (end - start), axis=1))
     ordered = np.stack(distance)
     nearest = ordered.argmin(axis=0)
     apart = np.abs(np.arange(7)[:, None] - nearest[None]) > 1
@@ -166,7 +166,7 @@ def test_confidence_falls_with_the_distance_to_the_path() -> None:
     assert trust[-1] == 0.0
 
 
-def test_confidence_follows_what_a_level_is_worth_in_metres() -> None:
+def test_confidence_follows_what_a_level_is_worth_in_meters() -> None:
     depths = np.array([0.05, 2.0, 5.0, 30.0, 80.0, np.inf])
     trust = decode_depth_rgb(np.repeat(np.repeat(encode_depth_rgb(depths[None]), 3, 0), 3, 1)).confidence[1, 1::3]
     single = [decode_depth_rgb(encode_depth_rgb(np.full((3, 3), d))).confidence[1, 1] for d in depths]

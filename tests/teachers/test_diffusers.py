@@ -15,7 +15,7 @@ import tiny
 from PIL import Image
 
 from distill.commands.console import Console
-from distill.commands.labelling import run_label
+from distill.commands.labeling import run_label
 from distill.errors import DistillError, UsageError
 from distill.images import Photo, decode_rgb, read_photo
 from distill.recipe import load_recipe
@@ -27,7 +27,7 @@ from distill.teachers.base import Refusal
 from distill.teachers.devices import choose_placement, count_parameters
 from distill.teachers.generators.diffusers import DiffusersGenerator
 from distill.teachers.hub import NotHere
-from distill.teachers.labelling import Job
+from distill.teachers.labeling import Job
 
 PHOTO = Photo("k", "k.png", b"", "png", np.random.default_rng(0).integers(0, 256, (70, 80, 3), dtype=np.uint8), "", {})
 
@@ -93,13 +93,13 @@ def test_nothing_is_cropped_whatever_the_photos_size(recorder: _Recorder, size_h
     assert all(side % 32 == 0 for side in call["size_hw"]) and np.prod(call["size_hw"]) <= 1024 * 1024
     assert call["auto"] is False
     seen = np.asarray(call["image"]).astype(int)
-    for corner, colour in (
+    for corner, color in (
         ((0, 0), (255, 0, 0)),
         ((-1, 0), (0, 255, 0)),
         ((0, -1), (0, 0, 255)),
         ((-1, -1), (255,) * 3),
     ):
-        assert np.abs(seen[corner] - colour).max() < 60
+        assert np.abs(seen[corner] - color).max() < 60
     assert decode_rgb(answer.data, "a")[0].shape[:2] == call["size_hw"]
 
 
@@ -162,15 +162,15 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_a_pipeline_from_a_folder_labels_eight_photos_and_is_asked_once(klein: Path, photos: Path, tmp_path: Path):
     out, store = tmp_path / "out", tmp_path / "store"
-    recipe = recipe_of(klein, licence="Apache-2.0")
+    recipe = recipe_of(klein, license="Apache-2.0")
     job = Job(out=out, recipe=recipe, folder=Path(), inputs=(str(photos),), previews=0, store=store)
     result = run_label(job, Console(), workers=1)
-    assert result["labelled"] == 8 and result["labels"] == {"depth": 8}
+    assert result["labeled"] == 8 and result["labels"] == {"depth": 8}
     manifest = read_manifest(out)
-    assert manifest.gauge is Gauge.AFFINE_INVARIANT_DISPARITY and manifest.licences == ("Apache-2.0",)
+    assert manifest.gauge is Gauge.AFFINE_INVARIANT_DISPARITY and manifest.licenses == ("Apache-2.0",)
     again = tmp_path / "again"
     offline = Job(out=again, recipe=recipe, folder=Path(), inputs=(str(photos),), previews=0, store=store, offline=True)
-    assert run_label(offline, Console(), workers=1)["labelled"] == 8
+    assert run_label(offline, Console(), workers=1)["labeled"] == 8
     maps = [{s.key: s.files["depth.png"] for s in read_samples(folder)} for folder in (out, again)]
     assert maps[0] == maps[1]
 

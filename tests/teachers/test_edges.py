@@ -34,7 +34,7 @@ def test_an_outline_turned_over_is_that_of_the_answer_turned_over() -> None:
     picture[20:40, 30:50] = (0, 0, 200)
     turned = outline(np.ascontiguousarray(picture[:, ::-1]))
     same = outline(picture).mirrored((1, -1))
-    # Ties between neighbours may be broken the other way.
+    # Ties between neighbors may be broken the other way.
     apart = np.linalg.norm(turned.place[:, None] - same.place[None], axis=-1).min(axis=1)
     assert (apart < 0.05).mean() > 0.97
     assert abs(len(turned) - len(same)) < 0.03 * len(same)
@@ -47,19 +47,19 @@ def test_directions_ignore_the_sign_of_a_border() -> None:
     assert np.abs(field).max() > 0.2
 
 
-def barred(picture: np.ndarray, bars: tuple[int, int, int, int], colour: int) -> np.ndarray:
+def barred(picture: np.ndarray, bars: tuple[int, int, int, int], color: int) -> np.ndarray:
     top, bottom, left, right = bars
-    return cv2.copyMakeBorder(picture, top, bottom, left, right, cv2.BORDER_CONSTANT, value=(colour,) * 3)
+    return cv2.copyMakeBorder(picture, top, bottom, left, right, cv2.BORDER_CONSTANT, value=(color,) * 3)
 
 
 BARS = st.sampled_from([0, 2, 5, 17])
 
 
-@given(bars=st.tuples(BARS, BARS, BARS, BARS), colour=st.sampled_from([0, 128, 255]), seed=st.integers(0, 99))
-def test_bars_are_found(bars: tuple[int, int, int, int], colour: int, seed: int) -> None:
+@given(bars=st.tuples(BARS, BARS, BARS, BARS), color=st.sampled_from([0, 128, 255]), seed=st.integers(0, 99))
+def test_bars_are_found(bars: tuple[int, int, int, int], color: int, seed: int) -> None:
     picture = np.random.default_rng(seed).integers(0, 256, (60, 80, 3), dtype=np.uint8)
     top, bottom, left, right = bars
-    answer = barred(picture, bars, colour)
+    answer = barred(picture, bars, color)
     assert content_box(answer) == (top, top + 60, left, left + 80)
     found = bar_ends(answer, picture)
     middle = answer.shape[0] / 2, answer.shape[1] / 2
@@ -84,7 +84,7 @@ def test_bars_of_the_photo_itself_say_nothing() -> None:
     assert bar_ends(film, film) == []
 
 
-def test_one_colour_has_no_bars_and_no_outline() -> None:
+def test_one_color_has_no_bars_and_no_outline() -> None:
     flat = np.full((40, 50, 3), 77, np.uint8)
     assert content_box(flat) == (0, 40, 0, 50)
     assert bar_ends(flat, flat) == []

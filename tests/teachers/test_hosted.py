@@ -28,7 +28,7 @@ from distill.shards import read_samples
 from distill.tasks import Task
 from distill.teachers.answers import AnswerStore
 from distill.teachers.asking import Asking
-from distill.teachers.labelling import Job
+from distill.teachers.labeling import Job
 from distill.teachers.upkeep import export
 
 EVERYTHING = {
@@ -42,7 +42,7 @@ EVERYTHING = {
     "bad_request": 0.03,
     "wrong_size": 0.04,
     "no_picture": 0.04,
-    "mislabelled": 0.1,
+    "mislabeled": 0.1,
     "text_only": 0.1,
     "thought_only": 0.05,
     "draft_too": 0.3,
@@ -67,7 +67,7 @@ def test_whatever_goes_wrong_everything_is_accounted_for_and_nothing_paid_twice(
     assert result["spent_usd"] == pytest.approx(charged_usd(stats), rel=1e-4)
     kinds = {row["kind"] for row in result["unanswered"]}
     assert "refused" in kinds and "failed" in kinds
-    for outcome in ("busy", "mislabelled", "text_only"):  # the dose was real
+    for outcome in ("busy", "mislabeled", "text_only"):  # the dose was real
         assert stats["outcomes"][outcome] > 0
 
 
@@ -120,7 +120,7 @@ def test_the_cap_is_never_passed_and_the_run_goes_on_when_it_is_raised(tmp_path:
         assert 0.2 < charged_usd(server.stats) <= 0.7
         server.settings.faults.cut_midway = 0.0
         done = label(job(tmp_path, server.url), Spending(max_usd=10.0))
-        assert done["complete"] and done["labelled"] == 12
+        assert done["complete"] and done["labeled"] == 12
         assert server.stats["duplicates"] <= server.stats["lost"]  # only what never arrived
 
 
@@ -138,7 +138,7 @@ def test_no_key_appears_in_anything_that_is_written_or_printed(tmp_path: Path):
     with FakeGemini(Settings(size="photo", echo_key=True), **{**EVERYTHING, "bad_request": 0.2}) as server:
         words = command(tmp_path, server.url, "--json")
         done = run(words, DISTILL_DEBUG="1")
-        assert json.loads(done.stdout)["labelled"] == 6, done.stderr
+        assert json.loads(done.stdout)["labeled"] == 6, done.stderr
         server.settings.down = True
         failed = run(command(tmp_path, server.url, out="out2", seed=1, limits={"patience_s": 0.2}), DISTILL_DEBUG="1")
         assert failed.returncode == 1 and "nothing but errors" in failed.stdout
@@ -181,7 +181,7 @@ def test_the_quota_of_the_day_ends_the_day(tmp_path: Path):
         result = label(job(tmp_path, server.url))
         assert "quota of the day" in result["stopped"] and server.stats["made"] >= 5
         server.settings.quota_of_the_day = 0
-        assert label(job(tmp_path, server.url))["labelled"] == 4
+        assert label(job(tmp_path, server.url))["labeled"] == 4
         assert server.stats["duplicates"] == 0
 
 
@@ -192,7 +192,7 @@ def test_a_service_that_is_down_is_given_up_and_found_again(tmp_path: Path):
         assert "nothing but errors" in result["stopped"] and "503" in result["stopped"]
         assert "<html" not in result["stopped"]
         server.settings.down = False
-        assert label(job(tmp_path, server.url))["labelled"] == 4
+        assert label(job(tmp_path, server.url))["labeled"] == 4
 
 
 def test_an_unreachable_service_costs_nothing(tmp_path: Path):
@@ -231,7 +231,7 @@ def test_two_processes_share_a_store_and_pay_once(tmp_path: Path):
             for out in ("one", "two")
         ]
         results = [json.loads(process.communicate(timeout=50)[0]) for process in both]
-        assert [result["labelled"] for result in results] == [8, 8]
+        assert [result["labeled"] for result in results] == [8, 8]
         assert server.stats["made"] == 24
     assert shards(tmp_path / "one") == shards(tmp_path / "two")
 
@@ -290,7 +290,7 @@ def test_starting_over_keeps_every_answer(tmp_path: Path):
         label(job(tmp_path, server.url))
         first = shards(tmp_path / "out")
         done = run(command(tmp_path, server.url, "--overwrite", "--json"))
-        assert json.loads(done.stdout)["labelled"] == 2 and server.stats["made"] == 6
+        assert json.loads(done.stdout)["labeled"] == 2 and server.stats["made"] == 6
     assert shards(tmp_path / "out") == first
 
 
@@ -334,7 +334,7 @@ def test_every_request_has_its_row(tmp_path: Path):
         label(job(tmp_path, server.url))
     rows = list(Ledger(tmp_path / "answers").rows())
     assert len(rows) == 9 and {row["state"] for row in rows} == {"done"}
-    assert {row["licence"] for row in rows} == {"restricted (Gemini API Additional Terms)"}
+    assert {row["license"] for row in rows} == {"restricted (Gemini API Additional Terms)"}
     assert all(row["tokens_out"] == 1120 and row["finish"] == "STOP" and row["cost_usd"] > 0 for row in rows)
     assert {row["subject"] for row in rows} == {"00000.png", "00001.png", "00002.png"}
     assert sum(row["tries"] for row in rows) > 9

@@ -131,7 +131,7 @@ def test_a_cap_holds_in_batches_and_what_was_begun_is_fetched(tmp_path: Path):
     write_photos(tmp_path / "photos", 12)
     with FakeGemini(Settings(size="photo")) as server:
         capped = label(job(tmp_path, server.url, **BATCH), Spending(max_usd=0.6))
-        assert "cap" in capped["stopped"] and capped["labelled"] > 0 and not capped["complete"]
+        assert "cap" in capped["stopped"] and capped["labeled"] > 0 and not capped["complete"]
         assert 0.2 < charged_usd(server.stats) <= 0.6
         done = label(job(tmp_path, server.url, **BATCH))
         assert done["complete"] and server.stats["duplicates"] == 0 and server.stats["made"] == 36

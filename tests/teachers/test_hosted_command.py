@@ -103,7 +103,7 @@ def test_a_full_disk_ends_the_run_in_one_sentence_and_space_lets_it_go_on(tmp_pa
         ballast.unlink()
         subprocess.run(["mount", "-o", "remount,size=64m", small_disk], check=True)
         done = run([*words, "--json"])
-        assert done.returncode == 0 and json.loads(done.stdout)["labelled"] == 12, done.stderr
+        assert done.returncode == 0 and json.loads(done.stdout)["labeled"] == 12, done.stderr
         assert server.stats["duplicates"] == 0 and server.stats["made"] == 36
 
 

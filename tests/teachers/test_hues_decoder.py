@@ -34,7 +34,7 @@ def test_shaded_masks_are_instances_by_hue() -> None:
     assert (label.value[12:58, 12:88] == 1).all() and (label.value[72:108, 102:148] == 2).all()
     assert (label.value[80:100, 10:40] == IGNORE_INSTANCE).all() and not label.valid[90, 20]
     assert (label.value[:8] == 0).all()
-    # The paper's decoder, made for flat colours, falls to pieces on the same answer.
+    # The paper's decoder, made for flat colors, falls to pieces on the same answer.
     flat = decode_answer(painted, Question(Task.INSTANCE, class_name="cup", background=(0, 255, 0)))
     assert (flat.value == 1).mean() < 0.5 * (label.value == 1).mean()
 

@@ -12,7 +12,7 @@ from distill.errors import DistillError
 from distill.tasks import IGNORE_INSTANCE, Task
 from distill.teachers.base import Question
 from distill.teachers.decoders import decode_answer, instances
-from distill.teachers.decoders.colours import palette
+from distill.teachers.decoders.colors import palette
 from distill.teachers.decoders.flood import Flood
 from distill.teachers.decoders.instances import decode_instances_rgb, encode_instances_rgb
 
@@ -22,7 +22,7 @@ MOVES = [(y, x) for y in range(-2, 3) for x in range(-2, 3) if y * y + x * x in 
 def plain_flood(painted: np.ndarray, is_background: np.ndarray, tau: float) -> list[set[tuple[int, int]]]:
     """Steps 1 and 2 as the paper tells them, one pixel at a time."""
     height, width = is_background.shape
-    colours = painted.astype(int)
+    colors = painted.astype(int)
     taken = is_background.copy()
     regions = []
     for seed in zip(*np.nonzero(~is_background), strict=True):
@@ -36,7 +36,7 @@ def plain_flood(painted: np.ndarray, is_background: np.ndarray, tau: float) -> l
                 near = (y + down, x + right)
                 if not (0 <= near[0] < height and 0 <= near[1] < width) or taken[near]:
                     continue
-                if ((colours[near] - colours[seed]) ** 2).sum() <= tau**2:
+                if ((colors[near] - colors[seed]) ** 2).sum() <= tau**2:
                     taken[near] = True
                     region.add(near)
                     queue.append(near)
@@ -48,8 +48,8 @@ def noisy_discs(seed: int, size: int, noise: float) -> np.ndarray:
     dice = np.random.default_rng(seed)
     picture = np.zeros((size, size, 3), np.uint8)
     for value in palette(6, seed=seed):
-        centre = tuple(int(c) for c in dice.integers(0, size, 2))
-        cv2.circle(picture, centre, int(dice.integers(3, 3 + size // 3)), value, -1)
+        center = tuple(int(c) for c in dice.integers(0, size, 2))
+        cv2.circle(picture, center, int(dice.integers(3, 3 + size // 3)), value, -1)
     blurred = cv2.GaussianBlur(picture, (0, 0), 0.7).astype(float)
     return np.clip(blurred + dice.normal(0, noise, picture.shape), 0, 255).astype(np.uint8)
 
@@ -105,7 +105,7 @@ def test_ids_go_from_the_largest_down_and_carry_the_class() -> None:
     assert label.classes == ("box",)
 
 
-def test_parts_of_one_colour_merge_only_when_close() -> None:
+def test_parts_of_one_color_merge_only_when_close() -> None:
     picture = np.zeros((200, 400, 3), np.uint8)
     picture[50:90, 50:90] = picture[50:90, 100:140] = (250, 10, 10)  # a thing behind a pole
     picture[150:190, 350:390] = (250, 10, 10)  # far away: another one
@@ -127,7 +127,7 @@ def test_halos_and_specks_become_ignore_not_background() -> None:
     assert label.confidence[100, 161] == 0
 
 
-def test_another_background_colour() -> None:
+def test_another_background_color() -> None:
     picture = np.full((60, 60, 3), (88, 50, 82), np.uint8)
     picture[20:40, 20:40] = 0
     label = decode_instances_rgb(picture, "hole", background=(88, 50, 82))
@@ -141,7 +141,7 @@ def test_pictures_too_large_for_any_generator_are_refused(monkeypatch: pytest.Mo
         decode_instances_rgb(np.zeros((10, 20, 3), np.uint8), "thing")
 
 
-def test_more_instances_than_colours_cannot_be_painted() -> None:
+def test_more_instances_than_colors_cannot_be_painted() -> None:
     with pytest.raises(DistillError, match="3 instances"):
         encode_instances_rgb(np.array([[0, 3, IGNORE_INSTANCE]], np.uint16), ((255, 0, 0),))
 

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from distill.commands.console import Console
-from distill.commands.labelling import run_label, summary
+from distill.commands.labeling import run_label, summary
 from distill.commands.teachers import load_teacher
 from distill.errors import UsageError
 from distill.labels import Label
@@ -21,14 +21,14 @@ from distill.shards import Sample, read_manifest, read_samples
 from distill.tasks import Gauge, Task
 from distill.teachers.decoders.depth import encode_depth_rgb
 from distill.teachers.gauges import to_gauge
-from distill.teachers.labelling import Job
+from distill.teachers.labeling import Job
 
 SIZE_HW = (96, 128)
 PRICE_USD = 0.134
 
 
 def scene(number: int) -> np.ndarray:
-    """Metres: a box before a slanted wall."""
+    """Meters: a box before a slanted wall."""
     depth = np.linspace(4, 6, SIZE_HW[1], dtype=np.float32)[None].repeat(SIZE_HW[0], 0)
     top, left = 20 + 2 * number, 30 + 3 * number
     depth[top : top + 40, left : left + 40] = 2.0
@@ -52,13 +52,13 @@ def world(tmp_path: Path) -> Path:
         Image.fromarray(encode_depth_rgb(depth)).save(tmp_path / "answers" / f"{number}.png")
         rows.append({"photo": f"photos/{number}.png", "task": "depth", "answer": f"answers/{number}.png"})
     (tmp_path / "answers.json").write_text(json.dumps(rows))
-    for name, licence in (("cheap", "Apache-2.0"), ("other", "CC-BY-NC-4.0")):
+    for name, license in (("cheap", "Apache-2.0"), ("other", "CC-BY-NC-4.0")):
         (tmp_path / f"{name}.yaml").write_text(
-            f"kind: maps\nname: {name}\nlicence: {licence}\n"
+            f"kind: maps\nname: {name}\nlicense: {license}\n"
             f"depth: {{pattern: '../{name}/{{stem}}.png', scale: 0.001}}\n"
         )
     (tmp_path / "dear.yaml").write_text(
-        f"kind: replay\nanswers: answers.json\nmodel: dear\ncost_usd: {PRICE_USD}\nlicence: restricted (terms)\n"
+        f"kind: replay\nanswers: answers.json\nmodel: dear\ncost_usd: {PRICE_USD}\nlicense: restricted (terms)\n"
     )
     return tmp_path
 
@@ -78,7 +78,7 @@ def teachers_of(samples: list[Sample]) -> dict[str, str]:
 def test_each_photo_has_one_teacher_drawn_by_weight(world: Path):
     blend = "{how: weight, teachers: [{teacher: cheap.yaml, weight: 7}, {teacher: other.yaml, weight: 3}]}"
     result, samples = run(world, "out", blend)
-    assert result["labelled"] == 10
+    assert result["labeled"] == 10
     assert set(teachers_of(samples).values()) <= {"cheap", "other"}
     again = run(world, "again", blend)[1]
     assert teachers_of(again) == teachers_of(samples)
@@ -93,7 +93,7 @@ def test_draws_follow_the_weights():
     class Says:
         """A teacher that gives its own name."""
 
-        licence, terms, classes, tasks = "MIT", "", (), (Task.DEPTH,)
+        license, terms, classes, tasks = "MIT", "", (), (Task.DEPTH,)
 
         def __init__(self, name: str) -> None:
             self.name = name
@@ -125,28 +125,28 @@ def test_a_cascade_asks_the_dear_teacher_only_where_the_cheap_one_fails_and_says
     for sample in samples:
         assert np.median(np.abs(sample.label(Task.DEPTH).value - scene(int(sample.key)))) < 0.05
     manifest = read_manifest(world / "out")
-    assert set(manifest.licences) == {"Apache-2.0", "restricted (terms)"}
+    assert set(manifest.licenses) == {"Apache-2.0", "restricted (terms)"}
 
 
 def test_where_nobody_passes_the_best_is_kept_or_nothing(world: Path):
     teachers = "teachers: [cheap.yaml, dear.yaml], min_quality: 1.0"
     kept, samples = run(world, "best", f"{{how: cascade, {teachers}}}")
     assert (
-        kept["labelled"] == 10
+        kept["labeled"] == 10
         and len(kept["notes"]) == 10
         and "no teacher's label passes" in kept["notes"][0]["reason"]
     )
     assert {name for key, name in teachers_of(samples).items() if int(key) % 2} == {"replay of dear"}
     none, _ = run(world, "none", f"{{how: cascade, otherwise: none, {teachers}}}")
-    assert none["labelled"] == 0 and len(none["unanswered"]) == 10
+    assert none["labeled"] == 0 and len(none["unanswered"]) == 10
 
 
-def test_fused_labels_carry_the_records_and_licences_of_all(world: Path):
+def test_fused_labels_carry_the_records_and_licenses_of_all(world: Path):
     result, samples = run(world, "out", "{how: fuse, teachers: [other.yaml, dear.yaml]}")
-    assert result["labelled"] == 10
+    assert result["labeled"] == 10
     for sample in samples:
         label = sample.label(Task.DEPTH)
-        assert {record["licence"] for record in sample.meta["records"]} == {"CC-BY-NC-4.0", "restricted (terms)"}
+        assert {record["license"] for record in sample.meta["records"]} == {"CC-BY-NC-4.0", "restricted (terms)"}
         # 5 % apart is half a sigma: they agree, and not entirely.
         assert 0.5 < label.confidence[label.valid].mean() < 1
         assert np.median(label.value / scene(int(sample.key))) == pytest.approx(1.0, abs=0.06)
@@ -158,14 +158,14 @@ def test_gauges_that_differ_are_refused_before_much_is_asked_and_can_be_brought_
     with pytest.raises(UsageError, match="different gauges"):
         run(world, "out", f"{{how: fuse, {teachers}}}")
     result, samples = run(world, "both", f"{{how: fuse, gauge: affine_invariant_depth, {teachers}}}")
-    assert result["labelled"] == 10
+    assert result["labeled"] == 10
     assert {sample.meta["gauge"] for sample in samples} == {"affine_invariant_depth"}
 
 
 def test_a_teacher_that_fails_leaves_the_others(world: Path):
     (world / "cheap" / "3.png").unlink()
     result, samples = run(world, "out", "{how: fuse, teachers: [cheap.yaml, other.yaml]}")
-    assert result["labelled"] == 10
+    assert result["labeled"] == 10
     assert [row["name"] for row in result["unanswered"]] == ["3.png"]
     assert teachers_of(samples)["3"] == "other"
 
@@ -174,7 +174,7 @@ def test_a_teacher_that_fails_leaves_the_others(world: Path):
     ("text", "words"),
     [
         ("kind: mix\n", "name at least one"),
-        ("kind: mix\nlicence: MIT\ndepth: {how: fuse, teachers: [cheap.yaml]}\n", "belong to each teacher"),
+        ("kind: mix\nlicense: MIT\ndepth: {how: fuse, teachers: [cheap.yaml]}\n", "belong to each teacher"),
         ("kind: mix\ndepth: {how: fuse, teachers: ['os:system']}\n", "cannot name code"),
         ("kind: mix\ndepth: {how: fuse, teachers: [{kind: callable, function: 'os:system'}]}\n", "cannot name code"),
         ("kind: mix\nnormals: {how: fuse, teachers: [cheap.yaml]}\n", "cheap cannot do normals"),
@@ -206,7 +206,7 @@ def metric(values: list[float]) -> Label:
     return Label(Task.DEPTH, value, valid, valid.astype(np.float32), Gauge.METRIC)
 
 
-def test_metres_become_what_says_less():
+def test_meters_become_what_says_less():
     label = metric([1.0, 2.0, 4.0, 500.0])
     disparity = to_gauge(label, Gauge.AFFINE_INVARIANT_DISPARITY)
     assert np.allclose(disparity.value, [[1.0, 0.5, 0.25, 0.0]]) and disparity.valid.all()

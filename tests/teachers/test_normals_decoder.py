@@ -29,9 +29,9 @@ def sphere(count: int, seed: int = 0) -> np.ndarray:
 def test_golden_directions() -> None:
     rows = [line.split() for line in GOLDEN.read_text().splitlines() if not line.startswith("#")]
     vectors = np.array([row[1:4] for row in rows], np.float32)[None]
-    colours = np.array([row[4:] for row in rows], np.uint8)[None]
-    np.testing.assert_array_equal(encode_normals_rgb(vectors), colours)
-    np.testing.assert_allclose(decode_normals_rgb(colours).value, vectors, atol=0.006)
+    colors = np.array([row[4:] for row in rows], np.uint8)[None]
+    np.testing.assert_array_equal(encode_normals_rgb(vectors), colors)
+    np.testing.assert_allclose(decode_normals_rgb(colors).value, vectors, atol=0.006)
 
 
 @pytest.mark.parametrize("frame", [*FRAMES, *ORDERS])
@@ -62,7 +62,7 @@ def test_a_frame_matrix_is_its_own_conversion(frame: str) -> None:
     np.testing.assert_array_equal(matrix @ matrix.T, np.eye(3))
 
 
-def test_colours_are_the_stored_ones() -> None:
+def test_colors_are_the_stored_ones() -> None:
     normals = sphere(1000)
     stored = encode_normals(normals, np.ones(normals.shape[:2], bool))
     np.testing.assert_array_equal(encode_normals_rgb(normals), stored)

@@ -19,7 +19,7 @@ from distill.errors import UsageError
 from distill.images import picture_size_hw
 from distill.recipe import load_recipe
 from distill.recipe.hosted import OpenaiRecipe
-from distill.teachers.labelling import Job
+from distill.teachers.labeling import Job
 
 
 @pytest.fixture(autouse=True)

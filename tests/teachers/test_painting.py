@@ -28,9 +28,9 @@ RED_BLUE = {"cat": (255, 0, 0), "dog": (0, 0, 255)}
 GREEN_GRAY = {"tree": (0, 255, 0), "road": (128, 128, 128)}
 
 
-def flat(*colours: tuple[int, int, int]) -> np.ndarray:
+def flat(*colors: tuple[int, int, int]) -> np.ndarray:
     """Vertical stripes of equal width."""
-    row = np.repeat(np.array(colours, np.uint8), SIZE_HW[1] // len(colours), axis=0)
+    row = np.repeat(np.array(colors, np.uint8), SIZE_HW[1] // len(colors), axis=0)
     return np.broadcast_to(row, (SIZE_HW[0], *row.shape)).copy()
 
 
@@ -59,7 +59,7 @@ def photo() -> Photo:
 def teach(answers: list[tuple[Question, np.ndarray | DistillError | bytes]], classes: tuple[str, ...] = ()):
     tasks = list(Task)
     names = classes or tuple(dict.fromkeys(name for question, _ in answers for name in question.legend))
-    return PaintingTeacher(Painter(answers), name="t", licence="l", tasks=tasks, classes=names).teach(photo())
+    return PaintingTeacher(Painter(answers), name="t", license="l", tasks=tasks, classes=names).teach(photo())
 
 
 def semantic(legend: dict) -> Question:
@@ -71,7 +71,7 @@ def test_an_answer_becomes_a_label_with_its_provenance():
     label = lesson.labels[Task.SEMANTIC]
     assert (label.value[:, :20] == 0).all() and (label.value[:, 28:] == 1).all()
     record = lesson.records[0]
-    assert record["cost_usd"] == 0.5 and record["licence"] == "l" and record["asked_classes"] == ["cat", "dog"]
+    assert record["cost_usd"] == 0.5 and record["license"] == "l" and record["asked_classes"] == ["cat", "dog"]
     assert record["quality"] > 0.8 and len(record["prompt_hash"]) == 16
 
 
@@ -102,7 +102,7 @@ def test_swapped_answers_are_read_with_each_others_legends_and_it_is_said():
     assert not first.failures and not second.failures
 
 
-def test_an_answer_in_other_colours_is_rejected():
+def test_an_answer_in_other_colors_is_rejected():
     (alone,) = teach([(semantic(RED_BLUE), flat((0, 255, 0), (128, 128, 128)))])
     assert not alone.labels and not alone.notes
     assert alone.failures[0]["kind"] == "rejected" and "0.0%" in alone.failures[0]["reason"]
@@ -122,7 +122,7 @@ def test_two_legends_about_one_photo_are_two_lessons_with_one_class_list():
 def test_legends_that_together_name_more_classes_than_ids_are_refused():
     with pytest.raises(UsageError, match="300 classes together"):
         PaintingTeacher(
-            Painter([]), name="t", licence="l", tasks=[Task.SEMANTIC], classes=[f"c{i}" for i in range(300)]
+            Painter([]), name="t", license="l", tasks=[Task.SEMANTIC], classes=[f"c{i}" for i in range(300)]
         )
 
 

@@ -1,4 +1,4 @@
-"""Painted classes are read exactly, and colours that say nothing are ignored."""
+"""Painted classes are read exactly, and colors that say nothing are ignored."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from distill.errors import UsageError
 from distill.tasks import IGNORE_SEMANTIC, Task
 from distill.teachers.base import Question
 from distill.teachers.decoders import decode_answer
-from distill.teachers.decoders.colours import hex_of, palette, parse_colour, separation
+from distill.teachers.decoders.colors import hex_of, palette, parse_color, separation
 from distill.teachers.decoders.palette import class_probabilities, decode_palette_rgb, encode_palette_rgb
 
 LEGEND = {"road": (128, 64, 128), "sky": (70, 130, 180), "person": (220, 20, 60), "background": (0, 0, 0)}
 
-colour = st.tuples(*[st.integers(0, 255)] * 3)
+color = st.tuples(*[st.integers(0, 255)] * 3)
 
 
 @pytest.mark.parametrize(
@@ -37,21 +37,21 @@ colour = st.tuples(*[st.integers(0, 255)] * 3)
         ("solid white color", (255, 255, 255)),
     ],
 )
-def test_colours_are_understood(text: str | list[int], expected: tuple[int, int, int]) -> None:
-    assert parse_colour(text) == expected
+def test_colors_are_understood(text: str | list[int], expected: tuple[int, int, int]) -> None:
+    assert parse_color(text) == expected
 
 
 @pytest.mark.parametrize(
-    "text", ["", "no such colour", "#12345", "(1, 2)", "(1, 2, 300)", [1, 2], [0.5, 0, 0], "color"]
+    "text", ["", "no such color", "#12345", "(1, 2)", "(1, 2, 300)", [1, 2], [0.5, 0, 0], "color"]
 )
-def test_what_is_no_colour_is_refused(text: str | list[int]) -> None:
+def test_what_is_no_color_is_refused(text: str | list[int]) -> None:
     with pytest.raises(UsageError):
-        parse_colour(text)
+        parse_color(text)
 
 
-@given(colour)
+@given(color)
 def test_hex_round_trip(value: tuple[int, int, int]) -> None:
-    assert parse_colour(hex_of(value)) == value
+    assert parse_color(hex_of(value)) == value
 
 
 @settings(max_examples=50, deadline=None)
@@ -64,16 +64,16 @@ def test_round_trip_is_exact(ids: np.ndarray) -> None:
 
 
 @settings(max_examples=30, deadline=None)
-@given(st.lists(colour, min_size=1, max_size=20, unique=True), st.integers(0, 2**32 - 1))
-def test_the_nearest_colour_wins(colours: list[tuple[int, int, int]], seed: int) -> None:
-    legend = {f"class {i}": value for i, value in enumerate(colours)}
+@given(st.lists(color, min_size=1, max_size=20, unique=True), st.integers(0, 2**32 - 1))
+def test_the_nearest_color_wins(colors: list[tuple[int, int, int]], seed: int) -> None:
+    legend = {f"class {i}": value for i, value in enumerate(colors)}
     painted = np.random.default_rng(seed).integers(0, 256, (16, 16, 3), dtype=np.uint8)
     label = decode_palette_rgb(painted, legend)
-    distance = np.linalg.norm(painted[:, :, None].astype(float) - np.array(colours, float), axis=-1)
+    distance = np.linalg.norm(painted[:, :, None].astype(float) - np.array(colors, float), axis=-1)
     ordered = np.sort(distance, axis=-1)
     np.testing.assert_array_equal(label.value[label.valid], distance.argmin(-1)[label.valid])
     assert np.all(ordered[..., 0][label.valid] <= 40)
-    if len(colours) > 1:
+    if len(colors) > 1:
         assert np.all((ordered[..., 1] - ordered[..., 0])[label.valid] >= 12)
 
 
@@ -85,7 +85,7 @@ def test_order_of_the_legend_only_renames() -> None:
     assert [label.classes[i] for i in label.value.ravel()] == [list(LEGEND)[i] for i in ids.ravel()]
 
 
-def test_far_and_undecided_colours_are_ignored() -> None:
+def test_far_and_undecided_colors_are_ignored() -> None:
     legend = {"a": (0, 0, 0), "b": (60, 0, 0)}
     painted = np.repeat(np.array([[[30, 0, 0], [120, 120, 0], [5, 0, 0]]], np.uint8), 3, axis=1)
     label = decode_palette_rgb(painted, legend)
@@ -122,7 +122,7 @@ def test_referring_answers_get_a_background_class() -> None:
 @pytest.mark.parametrize(
     "legend",
     [{}, {"a": (1, 2, 3), "b": (1, 2, 3)}, {str(i): (i // 256, i % 256, 0) for i in range(300)}],
-    ids=["empty", "equal colours", "300 classes"],
+    ids=["empty", "equal colors", "300 classes"],
 )
 def test_impossible_legends_are_refused(legend: dict[str, tuple[int, int, int]]) -> None:
     with pytest.raises(UsageError, match="legend"):
@@ -132,10 +132,10 @@ def test_impossible_legends_are_refused(legend: dict[str, tuple[int, int, int]])
 @pytest.mark.parametrize(("count", "least"), [(2, 200), (8, 120), (20, 80), (40, 60), (80, 44), (150, 33)])
 def test_palettes_are_apart(count: int, least: float) -> None:
     for seed in (0, 1):
-        colours = palette(count, background=(0, 0, 0), seed=seed)
-        assert len(set(colours)) == count
-        assert separation(colours) >= least
-        assert min(np.linalg.norm(value) for value in np.array(colours)) >= least
+        colors = palette(count, background=(0, 0, 0), seed=seed)
+        assert len(set(colors)) == count
+        assert separation(colors) >= least
+        assert min(np.linalg.norm(value) for value in np.array(colors)) >= least
 
 
 def test_palettes_are_reproducible() -> None:

@@ -18,7 +18,7 @@ from distill.tasks import Task
 MODULE = """
 from distill.teachers.specialists.callable import specialist
 
-@specialist(licence="MIT", terms="https://example.org/terms", outputs=[{"task": "depth", "gauge": "metric"}])
+@specialist(license="MIT", terms="https://example.org/terms", outputs=[{"task": "depth", "gauge": "metric"}])
 def brightness(rgb, far=10.0):
     return {"depth": far - rgb.mean(axis=-1) / 64}
 """
@@ -63,20 +63,20 @@ def test_a_package_with_one_entry_point_is_a_teacher(tmp_path: Path, photos: Pat
     result = distill(
         site, "label", photos, "--teacher", "brightness", "--set", "settings.far=5", "--out", out, "--json"
     )
-    assert json.loads(result)["labelled"] == 3
+    assert json.loads(result)["labeled"] == 3
     samples = list(read_samples(out))
     assert [float(sample.label(Task.DEPTH).value[0, 0]) for sample in samples] == pytest.approx([5, 4, 3], abs=1e-3)
     record = samples[0].meta["records"][0]
-    assert (record["teacher"], record["licence"]) == ("brightness", "MIT")
+    assert (record["teacher"], record["license"]) == ("brightness", "MIT")
 
 
 def test_a_recipe_file_may_adjust_it(tmp_path: Path, photos: Path):
     install(tmp_path / "site", "sunny-teachers", "brightness", "sunny_teachers")
     recipe = tmp_path / "mine.yaml"
-    recipe.write_text("kind: brightness\nlicence: restricted (house rules)\nsettings: {far: 2}\n")
+    recipe.write_text("kind: brightness\nlicense: restricted (house rules)\nsettings: {far: 2}\n")
     out = tmp_path / "out"
     distill(tmp_path / "site", "label", photos, "--teacher", recipe, "--out", out, "--workers", 2, "--shard-size", 1)
-    assert {s.meta["records"][0]["licence"] for s in read_samples(out)} == {"restricted (house rules)"}
+    assert {s.meta["records"][0]["license"] for s in read_samples(out)} == {"restricted (house rules)"}
 
 
 @pytest.mark.parametrize(("name", "first"), [("brightness", "cloudy-teachers 1.0"), ("onnx", "distill")])
@@ -96,7 +96,7 @@ def test_a_function_in_the_working_folder_is_a_teacher_and_a_file_cannot_name_co
     site = tmp_path / "site"
     install(site, "unused", "unused", "mine")
     plan = json.loads(distill(site, "label", photos, "--teacher", "mine:brightness", "--plan", "--json"))
-    assert plan["photos"] == 3 and plan["licence"] == "MIT"
+    assert plan["photos"] == 3 and plan["license"] == "MIT"
     (tmp_path / "evil.yaml").write_text("kind: callable\nfunction: os:system\noutputs: [{task: depth}]\n")
     answer = json.loads(distill(site, "label", photos, "--teacher", tmp_path / "evil.yaml", "--json", code=2))
     assert "cannot name code" in answer["error"] and "--set function=os:system" in answer["hint"]
@@ -104,7 +104,7 @@ def test_a_function_in_the_working_folder_is_a_teacher_and_a_file_cannot_name_co
     answer = json.loads(distill(site, "label", photos, "--teacher", tmp_path / "bare.yaml", "--json", code=2))
     assert "which function" in answer["error"] and "--set function=" in answer["hint"]
     (tmp_path / "good.yaml").write_text(
-        "kind: callable\nlicence: MIT\noutputs: [{task: depth, gauge: scale_invariant}]\n"
+        "kind: callable\nlicense: MIT\noutputs: [{task: depth, gauge: scale_invariant}]\n"
     )
     arguments = ("--teacher", tmp_path / "good.yaml", "--set", "function=mine:brightness", "--out", tmp_path / "out")
     distill(site, "label", photos, *arguments)

@@ -102,7 +102,7 @@ def test_referring_legends_survive_the_sentence() -> None:
     assert legend == {"red car": question.legend["the red car"], "man on the left": question.legend["man on the left"]}
 
 
-def test_permuting_keeps_names_and_colours_but_not_their_pairs() -> None:
+def test_permuting_keeps_names_and_colors_but_not_their_pairs() -> None:
     first = semantic_question(["road", "sky", "car", "person", "background"])
     turned = permute(first, 3)
     assert set(turned.legend) == set(first.legend)

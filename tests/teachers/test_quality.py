@@ -110,7 +110,7 @@ def test_borders_that_the_photo_shows_score_higher() -> None:
 
 
 @pytest.mark.parametrize("task", [Task.DEPTH, Task.NORMALS, Task.SEMANTIC])
-def test_borders_lie_in_the_gap_that_blended_colours_leave(task: Task) -> None:
+def test_borders_lie_in_the_gap_that_blended_colors_leave(task: Task) -> None:
     left = np.arange(SIZE_HW[1]) < 100
     value = {
         Task.DEPTH: np.where(left, 2.0, 6.0).astype(np.float32),
@@ -169,7 +169,7 @@ def test_classes_are_held_against_the_instances_of_the_same_names() -> None:
     assert compare(semantic, others) is None
 
 
-def test_doubtful_colours_lower_the_score() -> None:
+def test_doubtful_colors_lower_the_score() -> None:
     ids = blocks()
     photo = photo_of(ids)
     clear, dim = (seen(whole(Task.SEMANTIC, ids, confidence), photo) for confidence in (1.0, 0.4))

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from distill.errors import UsageError
 from distill.labels import Label
 from distill.tasks import IGNORE_SEMANTIC, Gauge, Task
-from distill.teachers.decoders.colours import palette
+from distill.teachers.decoders.colors import palette
 from distill.teachers.drift import Drift, Evidence, find_drift
 from distill.teachers.fit import look_closely, sidesteps
 from distill.teachers.overlay import Overlay, Sweep
@@ -28,7 +28,7 @@ def semantic(ids: np.ndarray) -> Label:
 
 
 def painted_onto(photo: np.ndarray, size_hw: tuple[int, int], canvas: str) -> np.ndarray:
-    """What a generator does: resize by the rule, then crop or pad around the centre."""
+    """What a generator does: resize by the rule, then crop or pad around the center."""
     height, width = photo.shape
     scale = (size_hw[0] / height, size_hw[1] / width)
     if canvas != "stretch":
@@ -125,16 +125,16 @@ def test_unknown_canvas_is_named() -> None:
 
 
 def scene_pair(seed: int, size_hw: tuple[int, int] = (384, 512)) -> tuple[np.ndarray, np.ndarray]:
-    """A photo with texture and shading, and flat colours painted over it."""
+    """A photo with texture and shading, and flat colors painted over it."""
     dice = np.random.default_rng(seed)
-    colours = palette(14, background=(120, 120, 120), seed=seed)
+    colors = palette(14, background=(120, 120, 120), seed=seed)
     flat = np.full((*size_hw, 3), 120, np.uint8)
     photo = cv2.resize(dice.normal(128, 25, (24, 32, 3)).astype(np.float32), size_hw[::-1])
     for number in range(14):
         corner = dice.integers(0, np.array(size_hw) - 90)
         high, wide = dice.integers(30, 110, 2)
         box = np.s_[corner[0] : corner[0] + high, corner[1] : corner[1] + wide]
-        flat[box] = colours[number]
+        flat[box] = colors[number]
         shape = photo[box].shape
         photo[box] = dice.normal(0, 10, shape) + dice.integers(30, 225, 3) + np.linspace(0, 30, shape[1])[None, :, None]
     return np.clip(photo, 0, 255).astype(np.uint8), flat

@@ -90,9 +90,9 @@ def test_semantic_ids_are_renamed_by_name_and_by_number(tmp_path: Path):
     assert label.valid[:5, 0].tolist() == [True, True, True, False, False]
 
 
-def test_a_coloured_picture_is_no_id_map(tmp_path: Path):
+def test_a_colored_picture_is_no_id_map(tmp_path: Path):
     stored = np.random.default_rng(0).integers(0, 255, (*SIZE_HW, 3), dtype=np.uint8)
-    with pytest.raises(DistillError, match="colours"):
+    with pytest.raises(DistillError, match="colors"):
         read(tmp_path, stored, task="semantic", classes=["a"])
 
 
@@ -135,7 +135,7 @@ def save_model(path: Path, weight: np.ndarray, *, nhwc: bool = False) -> Path:
     return path
 
 
-def grey(level: int) -> Photo:
+def gray(level: int) -> Photo:
     data = np.full((*SIZE_HW, 3), level, np.uint8)
     return Photo("k", "k.png", b"", "png", data, "", {})
 
@@ -152,7 +152,7 @@ def test_probabilities_of_merged_classes_are_added(tmp_path: Path, nhwc: bool):
     }
     layout = "NHWC" if nhwc else "NCHW"
     recipe = load_recipe(OnnxRecipe, {"model": str(model), "input": {"layout": layout}, "outputs": [output]})
-    label = OnnxSpecialist(recipe, tmp_path).predict(grey(255))[0]
+    label = OnnxSpecialist(recipe, tmp_path).predict(gray(255))[0]
     logits = np.exp([1, 0.9, 0.9])
     assert (label.value == 1).all()
     assert np.allclose(label.confidence, logits[1:].sum() / logits.sum(), atol=1e-5)
@@ -168,7 +168,7 @@ def test_mean_std_and_scale_are_applied(tmp_path: Path):
             "outputs": [{"task": "depth", "gauge": "metric"}],
         },
     )
-    label = OnnxSpecialist(recipe, tmp_path).predict(grey(255))[0]
+    label = OnnxSpecialist(recipe, tmp_path).predict(gray(255))[0]
     assert np.allclose(label.value, 2.0)
 
 
@@ -187,14 +187,14 @@ def test_a_broken_model_is_one_sentence(tmp_path: Path, data: bytes):
     (tmp_path / "m.onnx").write_bytes(data)
     recipe = load_recipe(OnnxRecipe, {"model": "m.onnx", "outputs": [{"task": "depth"}]})
     with pytest.raises(UsageError, match="not a model"):
-        OnnxSpecialist(recipe, tmp_path).predict(grey(0))
+        OnnxSpecialist(recipe, tmp_path).predict(gray(0))
 
 
 def test_the_wrong_number_of_classes_is_said(tmp_path: Path):
     model = save_model(tmp_path / "m.onnx", np.ones((4, 3)))
     recipe = load_recipe(OnnxRecipe, {"model": str(model), "outputs": [{"task": "semantic", "classes": ["a", "b"]}]})
     with pytest.raises(DistillError, match="4 channels where 2"):
-        OnnxSpecialist(recipe, tmp_path).predict(grey(0))
+        OnnxSpecialist(recipe, tmp_path).predict(gray(0))
 
 
 def test_tasks_are_read_in_the_order_of_the_recipe(tmp_path: Path):
@@ -203,7 +203,7 @@ def test_tasks_are_read_in_the_order_of_the_recipe(tmp_path: Path):
     recipe = load_recipe(
         OnnxRecipe, {"model": str(model), "outputs": [{"task": "semantic", "classes": list("abcdef")}]}
     )
-    label = OnnxSpecialist(recipe, tmp_path).predict(grey(10))[0]
+    label = OnnxSpecialist(recipe, tmp_path).predict(gray(10))[0]
     assert label.task is Task.SEMANTIC and label.size_hw == (8, 8)
 
 
@@ -257,13 +257,13 @@ def test_the_picture_has_the_type_that_the_model_takes(tmp_path: Path, kind: int
     graph = helper.make_graph(nodes, "mean", tensors[:1], tensors[1:])
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8), tmp_path / "m.onnx")
     values = {"model": str(tmp_path / "m.onnx"), "input": {"scale": 1.0}, "outputs": [{"task": "depth"}]}
-    label = OnnxSpecialist(load_recipe(OnnxRecipe, values), tmp_path).predict(grey(100))[0]
+    label = OnnxSpecialist(load_recipe(OnnxRecipe, values), tmp_path).predict(gray(100))[0]
     assert np.allclose(label.value, 100)
 
 
 def test_photos_side_by_side_give_the_same_shard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     from distill.shards import file_sha256
-    from distill.teachers.labelling import Job, label_slice
+    from distill.teachers.labeling import Job, label_slice
 
     model = save_model(tmp_path / "m.onnx", np.random.default_rng(0).normal(size=(5, 3)))
     folder = tmp_path / "photos"
@@ -279,22 +279,22 @@ def test_photos_side_by_side_give_the_same_shard(tmp_path: Path, monkeypatch: py
         monkeypatch.setattr(OnnxSpecialist, "side_by_side", count)
         job = Job(out=tmp_path / f"out{count}", recipe=recipe, folder=tmp_path, inputs=(str(folder),), previews=0)
         page = label_slice(job, 0)
-        assert page.photos == 7 and page.labelled == 6 and [row["name"] for row in page.failures] == ["3.png"]
+        assert page.photos == 7 and page.labeled == 6 and [row["name"] for row in page.failures] == ["3.png"]
         digests.append(file_sha256(job.out / "shard-000000.tar"))
     assert digests[0] == digests[1]
 
 
-def test_channels_are_normalised_one_by_one_in_either_order(tmp_path: Path):
+def test_channels_are_normalized_one_by_one_in_either_order(tmp_path: Path):
     """R, G and B have values of their own, and come out where the recipe wants them."""
     model = save_model(tmp_path / "m.onnx", np.eye(3))
     pixels = np.zeros((*SIZE_HW, 3), np.uint8) + np.array([10, 20, 30], np.uint8)
     photo = Photo("k", "k.png", b"", "png", pixels, "", {})
-    for colour, expected in (("RGB", [10, 20, 30]), ("BGR", [30, 20, 10])):
+    for color, expected in (("RGB", [10, 20, 30]), ("BGR", [30, 20, 10])):
         recipe = load_recipe(
             OnnxRecipe,
             {
                 "model": str(model),
-                "input": {"colour": colour, "scale": 1.0, "mean": [1, 2, 3], "std": [2, 4, 5]},
+                "input": {"color": color, "scale": 1.0, "mean": [1, 2, 3], "std": [2, 4, 5]},
                 "outputs": [{"task": "depth"}],
             },
         )

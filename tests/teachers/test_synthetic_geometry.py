@@ -24,7 +24,7 @@ def rays(seed: int, count: int = 4000) -> tuple[np.ndarray, np.ndarray]:
 
 def inside(solid: Solid, points: np.ndarray) -> np.ndarray:
     """An independent definition of what is inside, to hold the ray casting against."""
-    x, y, z = points - np.array(solid.centre_m)[:, None]
+    x, y, z = points - np.array(solid.center_m)[:, None]
     if isinstance(solid, Sphere):
         return x**2 + y**2 + z**2 <= solid.ball_radius_m**2
     if isinstance(solid, Cylinder):
@@ -105,6 +105,6 @@ def test_the_camera_flies_smoothly():
     cameras = list(fly_path(60, 24.0, 3.0, 1.5, 0.0))
     positions = np.array([camera.position_m for camera in cameras])
     angles = np.array([(camera.yaw_rad, camera.pitch_rad, camera.roll_rad) for camera in cameras])
-    assert np.abs(np.diff(positions, axis=0)).max() < 0.06  # metres a frame
+    assert np.abs(np.diff(positions, axis=0)).max() < 0.06  # meters a frame
     assert np.rad2deg(np.abs(np.diff(angles, axis=0)).max()) < 1.5
     assert np.abs(np.diff(positions, n=2, axis=0)).max() < 2e-3  # no jerks

@@ -94,7 +94,7 @@ def test_the_same_question_gets_the_same_bytes_in_any_order():
 
 
 def test_another_seed_gives_another_sample():
-    painter = generator((Task.DEPTH,), colour_noise_sigma=2.0)
+    painter = generator((Task.DEPTH,), color_noise_sigma=2.0)
     photo, question = next(asked(painter, 1))
     assert painter.paint(photo, question, seed=1).data != painter.paint(photo, question, seed=2).data
 
@@ -138,18 +138,18 @@ def test_jpegs_come_at_the_asked_share(share):
     assert abs(np.mean(jpegs) - share) < 0.13
 
 
-def test_wrong_colours_come_at_the_asked_share():
+def test_wrong_colors_come_at_the_asked_share():
     assert share_changed(Task.SEMANTIC, wrong_legend_share=0.0) == 0
     assert abs(share_changed(Task.SEMANTIC, wrong_legend_share=0.3) - 0.3) < 0.1
     assert share_changed(Task.SEMANTIC, scenes=20, wrong_legend_share=1.0) == 1
     assert share_changed(Task.DEPTH, scenes=10, wrong_legend_share=1.0) == 0
 
 
-def test_a_wrong_colour_is_one_of_the_legend():
+def test_a_wrong_color_is_one_of_the_legend():
     painter = generator((Task.SEMANTIC,), wrong_legend_share=1.0)
     for photo, question in asked(painter, 10):
-        colours = {tuple(colour) for colour in picture(painter.paint(photo, question, seed=0)).reshape(-1, 3).tolist()}
-        assert colours <= set(question.legend.values())
+        colors = {tuple(color) for color in picture(painter.paint(photo, question, seed=0)).reshape(-1, 3).tolist()}
+        assert colors <= set(question.legend.values())
 
 
 def test_instances_are_left_out_at_the_asked_share():
@@ -157,8 +157,8 @@ def test_instances_are_left_out_at_the_asked_share():
     counts = {right: 0, faulty: 0}
     for photo, question in asked(right, 60):
         for painter in counts:
-            colours = np.unique(picture(painter.paint(photo, question, seed=1)).reshape(-1, 3), axis=0)
-            counts[painter] += len(colours) - 1  # less the background
+            colors = np.unique(picture(painter.paint(photo, question, seed=1)).reshape(-1, 3), axis=0)
+            counts[painter] += len(colors) - 1  # less the background
     assert abs(counts[faulty] / counts[right] - 0.7) < 0.08
 
 
@@ -232,15 +232,15 @@ def test_halos_touch_borders_only():
 def test_noise_and_drift_have_the_asked_size():
     gray = np.full((256, 256, 3), 128, np.uint8)
     rng = np.random.default_rng(0)
-    noisy = spoil(gray, FaultsRecipe(colour_noise_sigma=4.0), rng).astype(float)
+    noisy = spoil(gray, FaultsRecipe(color_noise_sigma=4.0), rng).astype(float)
     assert noisy.std() == pytest.approx(4, rel=0.05)
-    drifted = np.stack([spoil(gray, FaultsRecipe(colour_drift=4.0), rng) for _ in range(40)]).astype(float)
+    drifted = np.stack([spoil(gray, FaultsRecipe(color_drift=4.0), rng) for _ in range(40)]).astype(float)
     assert 4 < drifted.std() < 8  # a smooth error and a constant one, each of 4
     assert np.abs(np.diff(drifted, axis=2)).max() <= 2  # and it is smooth
     assert (spoil(gray, FaultsRecipe(), rng) == gray).all()
 
 
-def test_chroma_subsampling_is_what_mixes_colours():
+def test_chroma_subsampling_is_what_mixes_colors():
     errors = {}
     for subsampling in ("444", "420"):
         faulty = generator((Task.SEMANTIC,), jpeg_share=1.0, jpeg_quality=95, jpeg_subsampling=subsampling)

@@ -48,7 +48,7 @@ def normals_from_depth(view: View) -> np.ndarray:
 def test_normals_are_those_of_the_depth_map(views):
     for view in views:
         middle = view.normals[1:-1, 1:-1]
-        # Inside of flat surfaces: the four neighbours have the same normal and the same instance or class.
+        # Inside of flat surfaces: the four neighbors have the same normal and the same instance or class.
         same = np.ones(middle.shape[:2], bool)
         for dy, dx in ((0, 1), (2, 1), (1, 0), (1, 2)):
             rows, columns = slice(dy, dy + middle.shape[0]), slice(dx, dx + middle.shape[1])
@@ -80,7 +80,7 @@ def test_the_floor_is_where_the_camera_height_says(views):
         camera = scene(RECIPE.seed, index)[1]
         focal = camera.focal_px(RECIPE.size_hw)
         floor = view.semantic == GROUND
-        # How much a ray sinks for each metre of depth, from pitch and roll alone.
+        # How much a ray sinks for each meter of depth, from pitch and roll alone.
         x = (np.arange(RECIPE.size_hw[1]) + 0.5 - RECIPE.size_hw[1] / 2) / focal
         y = (RECIPE.size_hw[0] / 2 - rows - 0.5) / focal
         upright = np.cos(camera.roll_rad) * y + np.sin(camera.roll_rad) * x

@@ -17,7 +17,7 @@ import torch
 from PIL import Image
 
 from distill.commands.console import Console
-from distill.commands.labelling import run_label
+from distill.commands.labeling import run_label
 from distill.errors import DistillError, UsageError
 from distill.images import Photo
 from distill.labels import Label
@@ -27,7 +27,7 @@ from distill.shards import read_manifest, read_samples
 from distill.tasks import Gauge, Task
 from distill.teachers import build_teacher
 from distill.teachers.hub import NotHere, fingerprint
-from distill.teachers.labelling import Job
+from distill.teachers.labeling import Job
 from distill.teachers.specialists.masks import Mask, label_of_masks, query_masks
 from distill.teachers.specialists.networks import describe_network
 from distill.teachers.specialists.transformers import TransformersSpecialist
@@ -76,7 +76,7 @@ def test_metric_depth_says_so(model):
 
 
 @pytest.mark.parametrize("name", ["depth_pro", "zoedepth"])
-def test_models_with_post_processing_of_their_own_give_metres(model, name: str):
+def test_models_with_post_processing_of_their_own_give_meters(model, name: str):
     assert ask(model(name))[Task.DEPTH].gauge is Gauge.METRIC
 
 
@@ -173,14 +173,14 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("sam3", Task.INSTANCE, {"things": ["car", "dog"], "min_score": 0.0}),
     ],
 )
-def test_eight_photos_are_labelled(model, photos: Path, tmp_path: Path, name: str, task: Task, more: dict):
-    values = {"model": str(model(name)), "licence": "Apache-2.0", "terms": "https://example.org", **more}
+def test_eight_photos_are_labeled(model, photos: Path, tmp_path: Path, name: str, task: Task, more: dict):
+    values = {"model": str(model(name)), "license": "Apache-2.0", "terms": "https://example.org", **more}
     recipe = load_recipe(TransformersRecipe, values)
     job = Job(out=tmp_path, recipe=recipe, folder=Path(), inputs=(str(photos),), previews=0)
     result = run_label(job, Console(), workers=1)
-    assert result["labelled"] == 8 and result["labels"] == {str(task): 8}
+    assert result["labeled"] == 8 and result["labels"] == {str(task): 8}
     manifest = read_manifest(tmp_path)
-    assert manifest.licences == ("Apache-2.0",) and manifest.terms == {"Apache-2.0": "https://example.org"}
+    assert manifest.licenses == ("Apache-2.0",) and manifest.terms == {"Apache-2.0": "https://example.org"}
     assert all(sample.label(task, manifest).share_valid == 1 for sample in read_samples(tmp_path))
 
 
@@ -249,11 +249,11 @@ def test_a_changed_model_is_noticed(model, tmp_path: Path):
 def test_a_plan_times_the_model_and_fetches_none(model, photos: Path, tmp_path: Path):
     from distill.commands.planning import plan_here
 
-    recipe = load_recipe(TransformersRecipe, {"model": str(model("segformer")), "licence": "MIT"})
+    recipe = load_recipe(TransformersRecipe, {"model": str(model("segformer")), "license": "MIT"})
     values, text = plan_here(Job(out=tmp_path / "o", recipe=recipe, folder=Path(), inputs=(str(photos),)))
     assert values["answers"] == 8 and values["seconds"] > 0 and values["bytes"] > 0 and values["timed_photos"] == 4
     assert "on this machine" in text and not (tmp_path / "o").exists()
-    missing = load_recipe(TransformersRecipe, {"model": "google/tipsv2-b14-dpt", "licence": "Apache-2.0"})
+    missing = load_recipe(TransformersRecipe, {"model": "google/tipsv2-b14-dpt", "license": "Apache-2.0"})
     values, text = plan_here(Job(out=tmp_path / "o", recipe=missing, folder=Path(), inputs=(str(photos),)))
-    assert values["photos"] == 8 and values["seconds"] is None and values["licence"] == "Apache-2.0"
+    assert values["photos"] == 8 and values["seconds"] is None and values["license"] == "Apache-2.0"
     assert "hf download google/tipsv2-b14-dpt" in text

@@ -15,7 +15,7 @@ from jaxtyping import Shaped, UInt8
 from numpy import ndarray
 
 from distill.commands.scoring.fitting import Crop
-from distill.commands.scoring.palettes import CAMVID, CAMVID_COLOURS, CITYSCAPES, CITYSCAPES_IDS
+from distill.commands.scoring.palettes import CAMVID, CAMVID_COLORS, CITYSCAPES, CITYSCAPES_IDS
 from distill.commands.scoring.truths import FileTruth, Item
 from distill.errors import DistillError, UsageError
 from distill.images import decode_map, decode_rgb, read_file
@@ -66,9 +66,9 @@ def open_dataset(name: str, root: Path) -> FileTruth:
 # -- reading ------------------------------------------------------------------------------------------------------
 
 
-def _depth_png(path: Path, per_metre: float) -> Label:
+def _depth_png(path: Path, per_meter: float) -> Label:
     stored = decode_map(_bytes(path), str(path))
-    return _depth(stored.astype(np.float32) / per_metre, stored > 0)
+    return _depth(stored.astype(np.float32) / per_meter, stored > 0)
 
 
 def _depth_npy(path: Path, mask: Path) -> Label:
@@ -89,7 +89,7 @@ def _ids(path: Path, table: UInt8[ndarray, " 256"], classes: tuple[str, ...]) ->
     return _semantic(table[stored], classes)
 
 
-def _colours(path: Path, palette: Mapping[tuple[int, int, int], int], classes: tuple[str, ...]) -> Label:
+def _colors(path: Path, palette: Mapping[tuple[int, int, int], int], classes: tuple[str, ...]) -> Label:
     rgb = decode_rgb(_bytes(path), str(path))[0].astype(np.int64)
     codes = (rgb[..., 0] << 16) + (rgb[..., 1] << 8) + rgb[..., 2]
     ids = np.full(codes.shape, IGNORE_SEMANTIC, np.uint8)
@@ -133,7 +133,7 @@ def _nyu(root: Path) -> list[Item]:
     return _pairs(
         photos,
         lambda photo: photo.with_name(f"sync_depth_{photo.stem.removeprefix('rgb_')}.png"),
-        partial(_depth_png, per_metre=1000.0),
+        partial(_depth_png, per_meter=1000.0),
     )
 
 
@@ -142,7 +142,7 @@ def _kitti(root: Path) -> list[Item]:
     return _pairs(
         list((folder / "image").glob("*.png")),
         lambda photo: folder / "groundtruth_depth" / photo.name.replace("_sync_image_", "_sync_groundtruth_depth_"),
-        partial(_depth_png, per_metre=256.0),
+        partial(_depth_png, per_meter=256.0),
     )
 
 
@@ -159,7 +159,7 @@ def _scannet(root: Path) -> list[Item]:
     return _pairs(
         list(root.glob("**/color/*.jpg")),
         lambda photo: photo.parent.parent / "depth" / f"{photo.stem}.png",
-        partial(_depth_png, per_metre=1000.0),
+        partial(_depth_png, per_meter=1000.0),
     )
 
 
@@ -173,14 +173,14 @@ def _cityscapes(root: Path) -> list[Item]:
 
 
 def _camvid(root: Path) -> list[Item]:
-    """The 701 stills with colour labels, or the 11-class layout of SegNet (val and valannot, or images and labels)."""
+    """The 701 stills with color labels, or the 11-class layout of SegNet (val and valannot, or images and labels)."""
     stills = list((root / "701_StillsRaw_full").glob("*.png"))
     if stills:
         labels = root / "LabeledApproved_full"
         return _pairs(
             stills,
             lambda photo: labels / f"{photo.stem}_L.png",
-            partial(_colours, palette=CAMVID_COLOURS, classes=CAMVID),
+            partial(_colors, palette=CAMVID_COLORS, classes=CAMVID),
         )
     read = partial(_ids, table=_table({index: index for index in range(len(CAMVID))}), classes=CAMVID)
     for images, folder in (
@@ -226,7 +226,7 @@ def _table(ids: Mapping[int, int]) -> UInt8[ndarray, " 256"]:
 DATASETS: dict[str, Preset] = {
     "nyuv2": Preset(
         _nyu,
-        "rgb_*.jpg and sync_depth_*.png (millimetres) in any folders",
+        "rgb_*.jpg and sync_depth_*.png (millimeters) in any folders",
         Task.DEPTH,
         crop=Crop.EIGEN,
         max_depth_m=10.0,
@@ -242,7 +242,7 @@ DATASETS: dict[str, Preset] = {
         max_depth_m=350.0,
     ),
     "scannet": Preset(
-        _scannet, "scene*/color/*.jpg and scene*/depth/*.png (millimetres)", Task.DEPTH, max_depth_m=10.0
+        _scannet, "scene*/color/*.jpg and scene*/depth/*.png (millimeters)", Task.DEPTH, max_depth_m=10.0
     ),
     "cityscapes": Preset(_cityscapes, "leftImg8bit/val and gtFine/val", Task.SEMANTIC, lambda root: CITYSCAPES),
     "camvid": Preset(

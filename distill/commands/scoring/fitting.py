@@ -28,7 +28,7 @@ class Crop(StrEnum):
     EIGEN_KITTI = "eigen-kitti"
     """KITTI: rows 0.332 to 0.914, columns 0.036 to 0.964 of the size."""
     KB = "kb"
-    """KITTI benchmark: the 1216x352 px at the bottom, centred."""
+    """KITTI benchmark: the 1216x352 px at the bottom, centered."""
 
 
 _SHARES = {
@@ -78,8 +78,8 @@ def fit_label(
 ) -> tuple[Shaped[ndarray, "h w *c"], Bool[ndarray, "h w"]]:
     """(value, valid) at the truth's size: depth bilinear, normals bilinear and unit length, ids nearest."""
     if label.task is Task.DEPTH:
-        # Sky is stored as kilometres; capped first, or it would bleed over its edge in the bilinear mean. What will be
-        # aligned may be metres in another scale: there only sky is capped, and the metric clips after the fit.
+        # Sky is stored as kilometers; capped first, or it would bleed over its edge in the bilinear mean. What will be
+        # aligned may be meters in another scale: there only sky is capped, and the metric clips after the fit.
         sky = is_sky(label)
         if alignment is not Alignment.NONE:
             known = label.value[label.valid & ~sky]
@@ -100,7 +100,7 @@ _ID_TYPE = {Task.SEMANTIC: np.uint8, Task.REFERRING: np.uint8, Task.INSTANCE: np
 
 
 def _blend(value: ndarray, valid: ndarray, size_hw: tuple[int, int]) -> tuple[ndarray, ndarray]:
-    """Bilinear over the valid neighbours only; valid where they carry at least half of the weight."""
+    """Bilinear over the valid neighbors only; valid where they carry at least half of the weight."""
     if valid.shape == size_hw:
         return value, valid
     kept = np.where(valid if value.ndim == 2 else valid[..., None], value, 0).astype(np.float32)

@@ -64,17 +64,17 @@ def measure_flicker(subjects: Sequence[Path], clips: Sequence[Path], console: Co
 
 
 def _over(model: Model, clip: Path, steady: float, console: Console) -> dict[str, float]:
-    from distill.export.stabiliser import Stabiliser, Steadiness
+    from distill.export.stabilizer import Stabilizer, Steadiness
 
     metrics = FlickerMetrics(model.spec)
     if not (clip / MANIFEST).is_file():
         for frame, maps in console.track(model.stream(clip, steady=steady), clip.name):
             metrics.update(frame.rgb, maps)
         return metrics.compute()
-    stabiliser = Stabiliser(model.spec, Steadiness(steady)) if steady else None
+    stabilizer = Stabilizer(model.spec, Steadiness(steady)) if steady else None
     for index, (rgb, truth) in enumerate(console.track(_samples(clip), clip.name)):
         maps = {name: value[0] for name, value in model(rgb[None]).items()}
-        metrics.update(rgb, maps if stabiliser is None else stabiliser.steady(rgb, maps, index), truth)
+        metrics.update(rgb, maps if stabilizer is None else stabilizer.steady(rgb, maps, index), truth)
     return metrics.compute()
 
 

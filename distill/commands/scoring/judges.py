@@ -90,8 +90,8 @@ class DepthJudge:
     def __init__(self, contestant: Contestant, truth: Manifest, rules: Rules) -> None:
         if truth.gauge is not Gauge.METRIC:
             raise UsageError(
-                f"the truth's depth is {truth.gauge}, and nothing can be measured against depth without metres",
-                hint="score other tasks with --task, or label the truth in metres",
+                f"the truth's depth is {truth.gauge}, and nothing can be measured against depth without meters",
+                hint="score other tasks with --task, or label the truth in meters",
             )
         alignment = rules.alignment or default_alignment(contestant.gauge)
         self.metrics: Any = DepthMetrics(

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from distill.pictures import class_colours
+from distill.pictures import class_colors
 from distill.report import Block, Cell, Gallery, Headline, Headlines, Report, Section, Swatches, Table, Text
 from distill.tasks import Task
 
@@ -126,8 +126,8 @@ def _task_blocks(task: Task, found: Mapping[str, Any], gallery: Gallery | None) 
         blocks.append(_class_table(found["per_class"], list(scores)))
     blocks += [_slice_table(kind, rows, list(scores)) for kind, rows in found.get("slices", {}).items()]
     if gallery and "classes" in found:
-        colours = class_colours(len(found["classes"]))
-        blocks.append(Swatches({name: colours[index].tolist() for index, name in enumerate(found["classes"])}))
+        colors = class_colors(len(found["classes"]))
+        blocks.append(Swatches({name: colors[index].tolist() for index, name in enumerate(found["classes"])}))
     return [*blocks, gallery] if gallery else blocks
 
 

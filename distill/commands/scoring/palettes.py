@@ -16,7 +16,7 @@ CAMVID = (
     "Sky", "Building", "Pole", "Road", "Pavement", "Tree", "SignSymbol", "Fence", "Car", "Pedestrian", "Bicyclist",
 )  # fmt: skip
 """The 11 classes of SegNet, which most papers score."""
-CAMVID_COLOURS = {
+CAMVID_COLORS = {
     (128, 128, 128): 0,  # Sky
     (128, 0, 0): 1, (64, 192, 0): 1, (0, 128, 64): 1, (64, 0, 64): 1, (192, 0, 128): 1,
     # Building Wall Bridge Tunnel Archway
@@ -31,4 +31,4 @@ CAMVID_COLOURS = {
     (64, 64, 0): 9, (192, 128, 64): 9, (64, 0, 192): 9, (64, 128, 64): 9,  # Pedestrian Child CartLuggagePram Animal
     (0, 128, 192): 10, (192, 0, 192): 10,  # Bicyclist MotorcycleScooter
 }  # fmt: skip
-"""The official 32 colours to SegNet's 11 classes; black is void."""
+"""The official 32 colors to SegNet's 11 classes; black is void."""

@@ -38,9 +38,9 @@ class Twin:
 
 
 def photo_hash(data: bytes) -> UInt64[ndarray, " 2"] | None:
-    """128 bits: is each of 8x8 cells brighter than its right neighbour, than its lower one?
+    """128 bits: is each of 8x8 cells brighter than its right neighbor, than its lower one?
 
-    None for a broken photo, and for one of a single colour.
+    None for a broken photo, and for one of a single color.
     """
     try:
         with Image.open(io.BytesIO(data)) as picture:

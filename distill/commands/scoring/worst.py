@@ -151,7 +151,7 @@ class WorstList:
 
 
 def _range_m(truth: Label) -> tuple[float, float]:
-    """One colour range for a row: the truth's, without the 2 % at either end."""
+    """One color range for a row: the truth's, without the 2 % at either end."""
     near_m, far_m = np.percentile(truth.value[truth.valid], (2, 98)) if truth.valid.any() else (0.0, FAR_DEPTH_M)
     return float(near_m), min(max(float(far_m), float(near_m) + 0.1), FAR_DEPTH_M)
 

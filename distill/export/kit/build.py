@@ -35,7 +35,7 @@ def engine_name(kit: dict[str, Any], machine: dict[str, str]) -> str:
 
 
 def build_plan(trt: Any, kit: dict[str, Any], onnx_path: Path, timing_cache: Path | None = None) -> bytes:
-    """The serialised engine.
+    """The serialized engine.
 
     Raises:
         KitError: The parser refuses a node, or no engine can be built.

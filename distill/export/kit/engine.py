@@ -61,7 +61,7 @@ class Engine:
     """
 
     def __init__(self, path: Path, trt: Any = None, cuda: Any = None) -> None:
-        """Read, check against this machine, deserialise.
+        """Read, check against this machine, deserialize.
 
         Raises:
             KitError: Of another GPU or version, damaged, or a file is missing.

@@ -25,7 +25,7 @@ _PROVIDERS = {
     "tensorrt": ("TensorrtExecutionProvider", "CUDAExecutionProvider", "CPUExecutionProvider"),
 }
 _WRONG = ("ReluQuantRewrite",)
-"""Rewrites that change answers: ONNX Runtime 1.32 drops a ReLU before a quantisation to eight-bit floats, as if 0 were
+"""Rewrites that change answers: ONNX Runtime 1.32 drops a ReLU before a quantization to eight-bit floats, as if 0 were
 the least of them. In integers the rewrite gains nothing that could be measured."""
 _MAX_RECORDED = 4
 """Shapes whose calls stay recorded: each holds a session, its weights and its maps on the GPU."""

@@ -1,4 +1,4 @@
-"""The video that people look at: photo and panels, or one task over the photo; fixed colours, the sound kept."""
+"""The video that people look at: photo and panels, or one task over the photo; fixed colors, the sound kept."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ class PointsSink(Sink):
         super().__init__(work)
         if spec.depth is None or spec.depth.gauge is not Gauge.METRIC:
             raise UsageError(
-                f"--write points: {spec.name} gives no depth in metres", hint="a point cloud needs metric depth"
+                f"--write points: {spec.name} gives no depth in meters", hint="a point cloud needs metric depth"
             )
         if not 0 < fov_deg < 180:
             raise UsageError(f"--fov {fov_deg:g}: not between 0 and 180 degrees", hint="give the horizontal angle")
@@ -64,7 +64,7 @@ class PointsSink(Sink):
 
 
 def unproject(depth_m: Float[ndarray, "h w"], fov_deg: float) -> Float[ndarray, "h w 3"]:
-    """Where each pixel lies in space, in metres; frame: x right, y up, z toward the camera, which is the origin.
+    """Where each pixel lies in space, in meters; frame: x right, y up, z toward the camera, which is the origin.
 
     Args:
         depth_m: z-depth.
@@ -80,7 +80,7 @@ def unproject(depth_m: Float[ndarray, "h w"], fov_deg: float) -> Float[ndarray, 
 def encode_ply(
     points: Float[ndarray, "h w 3"], rgb: UInt8[ndarray, "h w 3"], normals: Float[ndarray, "h w 3"] | None = None
 ) -> bytes:
-    """A binary PLY of the points that are not sky, with colours and, if given, normals."""
+    """A binary PLY of the points that are not sky, with colors and, if given, normals."""
     distance_m = -points[..., 2]
     kept = np.isfinite(points).all(axis=-1) & (distance_m > 0) & (distance_m < FAR_DEPTH_M)
     fields = [("x", "<f4"), ("y", "<f4"), ("z", "<f4")]

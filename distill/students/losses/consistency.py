@@ -13,7 +13,7 @@ from distill.students.losses.weighted import weighted_mean
 from distill.tasks import unwarp_depth
 
 _SAME_SURFACE = 0.1
-"""Neighbours that differ by more than this share in depth lie on two surfaces, between which there is no normal."""
+"""Neighbors that differ by more than this share in depth lie on two surfaces, between which there is no normal."""
 
 
 def consistency_loss(

@@ -32,7 +32,7 @@ def depth_loss(
     """Each term, weighted: ``l1``, ``silog``, ``share``, ``gradient``, ``confidence``, or ``ssi`` for relative gauges.
 
     Args:
-        value: Predicted coordinate in [0, 1]: warped metres, or the relative depth.
+        value: Predicted coordinate in [0, 1]: warped meters, or the relative depth.
         spread: The expected absolute error of it.
         target: The teacher's coordinate.
         weight: Per pixel; 0 leaves it out.
@@ -53,7 +53,7 @@ def depth_loss(
             terms["share"] = recipe.share * weighted_mean(share_of_depth(value, target), finite)
         likelihood = laplace_nll(value.detach() - target, spread)
     else:
-        normal_value, normal_target = normalise(value, weight), normalise(target, weight)
+        normal_value, normal_target = normalize(value, weight), normalize(target, weight)
         residual = normal_value - normal_target
         terms = {
             "ssi": recipe.ssi * weighted_mean(residual.abs(), weight),
@@ -79,10 +79,10 @@ def edge_aware_smoothness(value: Float[Tensor, "b h w"], image: Float[Tensor, "b
 
 
 def is_metric(recipe: DepthLossRecipe, gauge: Gauge) -> bool:
-    """Whether metres are compared.
+    """Whether meters are compared.
 
     Raises:
-        UsageError: The recipe wants metres, and the labels have none.
+        UsageError: The recipe wants meters, and the labels have none.
     """
     if recipe.kind == "metric" and gauge is not Gauge.METRIC:
         raise UsageError(
@@ -95,8 +95,8 @@ def is_metric(recipe: DepthLossRecipe, gauge: Gauge) -> bool:
 def silog(
     value: Float[Tensor, "b h w"], target: Float[Tensor, "b h w"], weight: Float[Tensor, "b h w"]
 ) -> Float[Tensor, ""]:
-    """The scale-invariant log error sqrt(mean e^2 - 0.5 (mean e)^2) of warped metres, averaged over images."""
-    error = _log_metres(value) - _log_metres(target)
+    """The scale-invariant log error sqrt(mean e^2 - 0.5 (mean e)^2) of warped meters, averaged over images."""
+    error = _log_meters(value) - _log_meters(target)
     mean_square = mean_per_image(error * error, weight)
     square_mean = mean_per_image(error, weight).square()
     # The slope of a square root is infinite at 0, where a perfect image would be.
@@ -104,9 +104,9 @@ def silog(
 
 
 def share_of_depth(value: Float[Tensor, "b h w"], target: Float[Tensor, "b h w"]) -> Float[Tensor, "b h w"]:
-    """|d - d*| / d* of warped metres, which punishes what is too far more than what is too near."""
+    """|d - d*| / d* of warped meters, which punishes what is too far more than what is too near."""
     # A tenfold depth is as wrong as can be; without a bound, the sky in a room would own the gradient.
-    return (_log_metres(value) - _log_metres(target)).clamp(max=_MOST_FAR).expm1().abs()
+    return (_log_meters(value) - _log_meters(target)).clamp(max=_MOST_FAR).expm1().abs()
 
 
 def gradient_matching(residual: Float[Tensor, "b h w"], weight: Float[Tensor, "b h w"]) -> Float[Tensor, ""]:
@@ -126,7 +126,7 @@ def gradient_matching(residual: Float[Tensor, "b h w"], weight: Float[Tensor, "b
     return total
 
 
-def normalise(value: Float[Tensor, "b h w"], weight: Float[Tensor, "b h w"]) -> Float[Tensor, "b h w"]:
+def normalize(value: Float[Tensor, "b h w"], weight: Float[Tensor, "b h w"]) -> Float[Tensor, "b h w"]:
     """The map minus its median, over its mean absolute deviation: per image, over weighted pixels."""
     return (value - median(value, weight)) / deviation(value, weight)
 
@@ -148,6 +148,6 @@ def laplace_nll(error: Float[Tensor, "b h w"], spread: Float[Tensor, "b h w"]) -
     return error.abs() / spread + spread.log()
 
 
-def _log_metres(warped: Tensor) -> Tensor:
+def _log_meters(warped: Tensor) -> Tensor:
     # ln(unwarp(f)) up to ln 10, which cancels.
     return (torch.rsqrt(1.0 - warped.clamp(min=_NEAREST_WARP, max=FAR_WARP)) - 1.0).log()

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from distill.students.heads import DepthHead, NormalsHead
-from distill.students.losses.depth import normalise
+from distill.students.losses.depth import normalize
 from distill.students.losses.weighted import EPSILON, mean_per_image
 from distill.students.targets import Batch
 from distill.tasks import Gauge
@@ -36,7 +36,7 @@ def disagreement(
         value, target = head.coordinates(raw)[0], batch.depth
         shape = 1.0 - correlation(value[:, None], target[:, None], weight)
         if head.gauge is not Gauge.METRIC:
-            value, target = normalise(value, weight), normalise(target, weight)
+            value, target = normalize(value, weight), normalize(target, weight)
         return mean_per_image((value - target).abs(), weight) * (_LIKE_SHAPES + shape)
     if isinstance(head, NormalsHead):
         assert batch.normals is not None
@@ -55,9 +55,9 @@ def correlation(
     weight = weight[:, None]
     total = weight.flatten(1).sum(dim=1).view(-1, 1, 1, 1).clamp(min=EPSILON)
 
-    def centred(maps: Tensor) -> Tensor:
+    def centered(maps: Tensor) -> Tensor:
         middle = (maps * weight).sum(dim=(2, 3), keepdim=True) / total
         return ((maps - middle) * (weight / total).sqrt()).flatten(1)
 
-    a, b = centred(one), centred(other)
+    a, b = centered(one), centered(other)
     return (a * b).sum(dim=1) / (torch.linalg.vector_norm(a, dim=1) * torch.linalg.vector_norm(b, dim=1) + _FLAT)

@@ -1,4 +1,4 @@
-"""Instance losses: where the centres are, and which way they lie from every pixel."""
+"""Instance losses: where the centers are, and which way they lie from every pixel."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from distill.recipe.losses import InstanceLossRecipe
 from distill.students.losses.weighted import weighted_mean
 
 _SIGMA = 0.03
-"""Width of a centre's peak, in parts of the picture's sides; about 6 of 192 px."""
+"""Width of a center's peak, in parts of the picture's sides; about 6 of 192 px."""
 
 
 def instance_loss(
@@ -20,10 +20,10 @@ def instance_loss(
     weight: Float[Tensor, "b h w"],
     recipe: InstanceLossRecipe,
 ) -> dict[str, Tensor]:
-    """Each term, weighted: ``centre`` over all pixels, ``offset`` over those of instances."""
+    """Each term, weighted: ``center`` over all pixels, ``offset`` over those of instances."""
     wanted_heat, wanted_way, on_thing = instance_targets(ids, weight)
     return {
-        "centre": recipe.centre * weighted_mean((heat - wanted_heat).square(), weight),
+        "center": recipe.center * weighted_mean((heat - wanted_heat).square(), weight),
         "offset": recipe.offset * weighted_mean((way - wanted_way).abs().sum(dim=1), weight * on_thing),
     }
 
@@ -31,7 +31,7 @@ def instance_loss(
 def instance_targets(
     ids: Int[Tensor, "b h w"], weight: Float[Tensor, "b h w"]
 ) -> tuple[Float[Tensor, "b h w"], Float[Tensor, "b 2 h w"], Float[Tensor, "b h w"]]:
-    """(heat with a peak of 1 at each centre of mass, way there (down, right) in parts of the sides, 1 on instances)."""
+    """(heat with a peak of 1 at each center of mass, way there (down, right) in parts of the sides, 1 on instances)."""
     height, width = ids.shape[1:]
     rows = ((torch.arange(height, device=ids.device) + 0.5) / height).view(-1, 1).expand(height, width)
     columns = ((torch.arange(width, device=ids.device) + 0.5) / width).expand(height, width)

@@ -60,7 +60,7 @@ def soft_divergence(
     """
     classes = logits.shape[1]
     sure = certainty.clamp(1.0 / classes, 1.0 - 1e-3)
-    # (p^(1/T), normalised) of two values: that of the class, and that which all the others share.
+    # (p^(1/T), normalized) of two values: that of the class, and that which all the others share.
     top, rest = sure.pow(1.0 / temperature), ((1.0 - sure) / (classes - 1)).pow(1.0 / temperature)
     total = top + (classes - 1) * rest
     top, rest = top / total, rest / total
@@ -87,10 +87,10 @@ def dice(
     classes = probability.shape[1]
     weighted = probability * weight[:, None]
     predicted = weighted.sum(dim=(0, 2, 3))
-    labelled = _sum_by_class(weight, target, classes)
+    labeled = _sum_by_class(weight, target, classes)
     overlap = _sum_by_class(weighted.gather(1, target[:, None])[:, 0], target, classes)
-    present = (labelled > 0).to(overlap.dtype)
-    return weighted_mean(1.0 - 2.0 * overlap / (predicted + labelled + EPSILON), present)
+    present = (labeled > 0).to(overlap.dtype)
+    return weighted_mean(1.0 - 2.0 * overlap / (predicted + labeled + EPSILON), present)
 
 
 def _sum_by_class(

@@ -21,7 +21,7 @@ def decode_answer(painted: UInt8[ndarray, "h w 3"], question: Question) -> Label
     Referring answers get the background as one more class, named ``background``, unless the legend names it.
 
     Raises:
-        UsageError: The question cannot be read back: unknown colormap or frame, or a legend with equal colours.
+        UsageError: The question cannot be read back: unknown colormap or frame, or a legend with equal colors.
     """
     if question.task is Task.DEPTH:
         return decode_depth_rgb(

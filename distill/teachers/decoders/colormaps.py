@@ -1,6 +1,6 @@
 """Paths through the RGB cube along which depth is painted: the cube path of the paper, gray, and five matplotlib maps.
 
-A path is a polyline; a colour is read as the nearest point on it. Positions run from 0 (low end) to 1.
+A path is a polyline; a color is read as the nearest point on it. Positions run from 0 (low end) to 1.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ CUBE_CORNERS = np.array(
     np.int64,
 )
 CUBE_LEVELS = 7 * 255
-"""Steps on the cube path: seven edges, each with 255 steps of 8-bit colour."""
+"""Steps on the cube path: seven edges, each with 255 steps of 8-bit color."""
 
 
 @functools.cache
@@ -46,7 +46,7 @@ def path(colormap: str) -> Float[ndarray, "n 3"]:
 
 
 def walk(position: Float[ndarray, "*n"], colormap: str = "cube") -> Float[ndarray, "*n 3"]:
-    """The colour at a position in [0, 1], in 8-bit units, not rounded."""
+    """The color at a position in [0, 1], in 8-bit units, not rounded."""
     vertices = path(colormap)
     # float64: one of 1785 levels is 5.6e-4, and rounding must fall on the right side of a half.
     scaled = np.clip(np.asarray(position, np.float64), 0.0, 1.0) * (len(vertices) - 1)
@@ -56,19 +56,19 @@ def walk(position: Float[ndarray, "*n"], colormap: str = "cube") -> Float[ndarra
 
 
 def project(
-    colours: Shaped[ndarray, "n 3"], colormap: str = "cube", *, one: float = 255.0
+    colors: Shaped[ndarray, "n 3"], colormap: str = "cube", *, one: float = 255.0
 ) -> tuple[Float[ndarray, " n"], Float[ndarray, " n"]]:
     """(position in [0, 1], distance to the path) of the nearest point on the path; ties go to the low end.
 
     Args:
-        colours: Integers or floats.
+        colors: Integers or floats.
         colormap: One of `COLORMAPS`.
-        one: The colour value that means full: 255 or 1. Distances come back in the same unit.
+        one: The color value that means full: 255 or 1. Distances come back in the same unit.
     """
     if colormap == "cube":
-        return _project_cube(colours, one)
+        return _project_cube(colors, one)
     vertices = path(colormap) * (one / 255.0)
-    points = np.asarray(colours, np.float64)
+    points = np.asarray(colors, np.float64)
     edge = _nearest_edge(points, vertices)
     start, step = vertices[edge], (vertices[1:] - vertices[:-1])[edge]
     length_2 = np.maximum((step**2).sum(axis=1), 1e-12)
@@ -77,10 +77,10 @@ def project(
     return (edge + along) / (len(vertices) - 1), distance
 
 
-def _project_cube(colours: Shaped[ndarray, "n 3"], one: float) -> tuple[Float[ndarray, " n"], Float[ndarray, " n"]]:
+def _project_cube(colors: Shaped[ndarray, "n 3"], one: float) -> tuple[Float[ndarray, " n"], Float[ndarray, " n"]]:
     """Edges lie along the axes: the place on an edge is one channel, and integers stay integers until the end."""
-    whole = np.issubdtype(colours.dtype, np.integer)
-    points = colours.astype(np.int64 if whole else np.float64)
+    whole = np.issubdtype(colors.dtype, np.integer)
+    points = colors.astype(np.int64 if whole else np.float64)
     full = int(one) if whole else one
     best_2 = best_position = None
     for number, (start, end) in enumerate(itertools.pairwise(CUBE_CORNERS)):
@@ -102,7 +102,7 @@ def _project_cube(colours: Shaped[ndarray, "n 3"], one: float) -> tuple[Float[nd
 
 
 def _nearest_edge(points: Float[ndarray, "n 3"], vertices: Float[ndarray, "m 3"]) -> Int[ndarray, " n"]:
-    """Which edge of the polyline is nearest, by brute force: 255 edges x 65536 colours take 0.2 s, once per colour."""
+    """Which edge of the polyline is nearest, by brute force: 255 edges x 65536 colors take 0.2 s, once per color."""
     start, step = vertices[:-1], vertices[1:] - vertices[:-1]
     length_2 = np.maximum((step**2).sum(axis=1), 1e-12)
     best = np.empty(len(points), np.int64)

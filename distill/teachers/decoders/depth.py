@@ -1,4 +1,4 @@
-"""Depth as colour, and back.
+"""Depth as color, and back.
 
 Metric depth is warped to [0, 1) by `distill.tasks.warp_depth` and painted along a path through the RGB cube; near is
 the low end unless said otherwise. Relative gauges are painted as they are: their values already lie in [0, 1].
@@ -18,20 +18,20 @@ from distill.errors import DistillError
 from distill.labels import Label
 from distill.tasks import DEPTH_C, DEPTH_LAMBDA, FAR_WARP, Gauge, Task, unwarp_depth, warp_depth
 from distill.teachers.decoders.colormaps import CUBE_LEVELS, path, project, walk
-from distill.teachers.decoders.lookup import HALF_UNITS, ColourTable, answers_of, bell, residuals_of
+from distill.teachers.decoders.lookup import HALF_UNITS, ColorTable, answers_of, bell, residuals_of
 
 TAU = 30.0
-"""A colour farther than this from the path (of 255) says nothing. Closer ones cannot be confused on the cube path: any
+"""A color farther than this from the path (of 255) says nothing. Closer ones cannot be confused on the cube path: any
 edge that does not touch the nearest one is at least 190 farther away, so a margin between edges would never decide."""
 TRUST_SIGMA = 10.0
 """Width of the confidence bell over the distance to the path, in 8-bit units."""
 EDGE_TAU = 8.0
-"""Beside a depth step, a colour farther than this from the path is a blend of two depths that decodes to a third."""
+"""Beside a depth step, a color farther than this from the path is a blend of two depths that decodes to a third."""
 EDGE_STEP = 0.03
 """A depth step: warped depth changes by more than this over 3x3 pixels; 10 % of the depth at 5 m."""
 
 NOISE = 4.0
-"""Colour error to reckon with, in 8-bit units: twice the noise of a JPEG of quality 75."""
+"""Color error to reckon with, in 8-bit units: twice the noise of a JPEG of quality 75."""
 
 FARTHEST_M = float(unwarp_depth(65534 / 65535))
 """2550 m, the last finite level that a shard can store: says "sky or beyond" (`distill.labels.is_far`)."""
@@ -83,7 +83,7 @@ def decode_depth_rgb(
     """The depth label that a painted answer says, at the answer's own size.
 
     Sky and infinity (warped depth above `distill.tasks.FAR_WARP`) are valid and hold the farthest stored depth.
-    Invalid: colours farther than ``tau`` from the path, and blends of two depths beside a depth step.
+    Invalid: colors farther than ``tau`` from the path, and blends of two depths beside a depth step.
     """
     codes = _table(colormap).look_up(painted)
     levels, residuals = answers_of(codes), residuals_of(codes)
@@ -106,15 +106,15 @@ def decode_depth_rgb(
 
 
 @functools.lru_cache(maxsize=3)
-def _table(colormap: str) -> ColourTable:
+def _table(colormap: str) -> ColorTable:
     num_levels = CUBE_LEVELS if colormap == "cube" else _STEPS
 
-    def read(colours: UInt8[ndarray, "n 3"]) -> tuple[ndarray, ndarray, ndarray]:
-        position, distance = project(colours, colormap)
-        return np.rint(position * num_levels), np.zeros(len(colours)), distance
+    def read(colors: UInt8[ndarray, "n 3"]) -> tuple[ndarray, ndarray, ndarray]:
+        position, distance = project(colors, colormap)
+        return np.rint(position * num_levels), np.zeros(len(colors)), distance
 
     path(colormap)  # an unknown name is refused before a table is made
-    return ColourTable(read)
+    return ColorTable(read)
 
 
 def _local_step(levels: UInt16[ndarray, "h w"], num_levels: int) -> UInt8[ndarray, "h w"]:
@@ -131,7 +131,7 @@ def _step_trust() -> Float[ndarray, " 256"]:
 
 @functools.lru_cache(maxsize=16)
 def _precision(colormap: str, num_levels: int, near_is_low: bool, lam: float, c: float) -> Float[ndarray, " n"]:
-    """Trust in the metres of every position: halved where colour noise of `NOISE` units moves the depth by 10 %.
+    """Trust in the meters of every position: halved where color noise of `NOISE` units moves the depth by 10 %.
 
     On the cube path that is so nearer than 0.1 m and from 75 m on, where one level is 2.4 % of the depth.
     """
@@ -141,7 +141,7 @@ def _precision(colormap: str, num_levels: int, near_is_low: bool, lam: float, c:
     relative = np.abs(np.gradient(values)) * shift / np.maximum(values, 1e-6)
     trust = 1 / (1 + (relative / 0.1) ** 2)
     farness = np.arange(num_levels + 1) / num_levels if near_is_low else 1 - np.arange(num_levels + 1) / num_levels
-    # Sky has no metres to be wrong about; the doubt at its border fades toward the end of the path.
+    # Sky has no meters to be wrong about; the doubt at its border fades toward the end of the path.
     certain = np.clip((farness - FAR_WARP) / (1 - FAR_WARP), 0, 1)
     border = float(trust[np.argmin(np.abs(farness - (FAR_WARP - 0.005)))])
     return np.where(farness > FAR_WARP - 0.002, border + (1 - border) * certain, trust).astype(np.float32)
@@ -155,5 +155,5 @@ def _values(num_levels: int, near_is_low: bool, gauge: Gauge, lam: float, c: flo
     if gauge is not Gauge.METRIC:
         return (1 - farness if gauge.near_is_large else farness).astype(np.float32)
     with np.errstate(divide="ignore"):
-        metres = np.asarray(unwarp_depth(farness, lam, c))
-    return np.where(farness > FAR_WARP, FARTHEST_M, metres).astype(np.float32)
+        meters = np.asarray(unwarp_depth(farness, lam, c))
+    return np.where(farness > FAR_WARP, FARTHEST_M, meters).astype(np.float32)

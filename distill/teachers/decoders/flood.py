@@ -1,4 +1,4 @@
-"""Regions of one colour: the sequential seed-based flood fill of the paper, exact, at array speed.
+"""Regions of one color: the sequential seed-based flood fill of the paper, exact, at array speed.
 
 Two ways of growing give the same region. Small regions (thousands of them, in the halos around objects) are walked
 pixel by pixel, and are dropped anyway; once a walk reaches the size that counts, the region is found again with
@@ -17,7 +17,7 @@ from numpy import ndarray
 _REACH = 2
 """A knight's move goes two pixels far: the picture gets such a border, and a region keeps this away from its window."""
 _MOVES = [(y, x) for y in range(-2, 3) for x in range(-2, 3) if 0 < y * y + x * x <= 5 and y * y + x * x != 4]
-"""The 16 neighbours: 8 nearest pixels and 8 knight's moves."""
+"""The 16 neighbors: 8 nearest pixels and 8 knight's moves."""
 _KERNEL = np.zeros((5, 5), np.uint8)
 for _y, _x in _MOVES:
     _KERNEL[_y + 2, _x + 2] = 1
@@ -27,7 +27,7 @@ class Flood:
     """Splits the pixels that are not background into regions, in raster order of their seeds."""
 
     def __init__(self, painted: UInt8[ndarray, "h w 3"], is_background: Bool[ndarray, "h w"], tau: float) -> None:
-        """Take the picture; a region holds pixels at most ``tau`` from its seed's colour."""
+        """Take the picture; a region holds pixels at most ``tau`` from its seed's color."""
         self._picture = cv2.copyMakeBorder(painted, _REACH, _REACH, _REACH, _REACH, cv2.BORDER_CONSTANT)
         height, width = self._picture.shape[:2]
         # A bytearray is fast one byte at a time, and as an array at once: both ways of growing share it.
@@ -78,7 +78,7 @@ class Flood:
         """((top, left), mask) of the region of a seed, marked as taken; the window doubles until the region fits."""
         squares = (np.arange(256)[:, None] - self._picture[seed].astype(int)) ** 2
         # Saturated bytes are exact, as every limit of use is below 255.
-        near_colour = np.minimum(squares, 255).astype(np.uint8)[None]
+        near_color = np.minimum(squares, 255).astype(np.uint8)[None]
         height, width = self._taken.shape
         top, left, bottom, right = box
         margin = 32
@@ -86,7 +86,7 @@ class Flood:
             top, left = max(0, top - margin), max(0, left - margin)
             bottom, right = min(height, bottom + margin), min(width, right + margin)
             window = (slice(top, bottom), slice(left, right))
-            red, green, blue = cv2.split(cv2.LUT(self._picture[window], near_colour))
+            red, green, blue = cv2.split(cv2.LUT(self._picture[window], near_color))
             close = ((cv2.add(cv2.add(red, green), blue) <= self._limit) & (self._taken[window] == 0)).astype(np.uint8)
             mask = _linked(close, (seed[0] - top, seed[1] - left))
             inside = _inside(mask, (top, left, bottom, right), (height, width))

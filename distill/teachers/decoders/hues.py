@@ -1,4 +1,4 @@
-"""Instances as hues: for editors that were never tuned to paint flat colours, whose masks are shaded and textured.
+"""Instances as hues: for editors that were never tuned to paint flat colors, whose masks are shaded and textured.
 
 A histogram of the hues of all saturated pixels is smoothed; its peaks are the instances, and each pixel belongs to the
 nearest peak. Source of the numbers: "Video models are zero-shot learners and reasoners", arXiv 2509.20328 (sigma 2,
@@ -28,20 +28,20 @@ TAU_HUE = 8
 """A pixel farther from every peak belongs to no instance that can be named."""
 TRUST_SIGMA = 4.0
 BACKGROUND_TAU = 60.0
-"""Untuned editors miss a background colour by tens of levels (L2, of 255)."""
+"""Untuned editors miss a background color by tens of levels (L2, of 255)."""
 
 
 def decode_hues_rgb(painted: UInt8[ndarray, "h w 3"], class_name: str, *, background: RGB = (0, 255, 0)) -> Label:
     """The instances that an uneven answer says, one for each hue, at the answer's own size; ids by falling area.
 
-    Two things of one hue are one instance: ask for different colours. What is neither background nor near a peak is
+    Two things of one hue are one instance: ask for different colors. What is neither background nor near a peak is
     *ignore*.
     """
     hue, saturation, value = cv2.split(cv2.cvtColor(painted, cv2.COLOR_RGB2HSV))
     far = painted.astype(np.float32) - np.array(background, np.float32)
     is_background = np.einsum("hwc,hwc->hw", far, far) < BACKGROUND_TAU**2
-    coloured = ~is_background & (saturation >= MIN_SATURATION) & (value >= MIN_VALUE)
-    histogram = np.bincount(hue[coloured], minlength=HUES).astype(np.float64)
+    colored = ~is_background & (saturation >= MIN_SATURATION) & (value >= MIN_VALUE)
+    histogram = np.bincount(hue[colored], minlength=HUES).astype(np.float64)
     peaks = find_peaks(histogram)
     ids = np.where(is_background, BACKGROUND_INSTANCE, IGNORE_INSTANCE).astype(np.uint16)
     confidence = np.where(is_background, np.float32(1), np.float32(0))
@@ -49,7 +49,7 @@ def decode_hues_rgb(painted: UInt8[ndarray, "h w 3"], class_name: str, *, backgr
         apart = np.abs(np.arange(HUES)[:, None] - np.array(peaks)[None])
         apart = np.minimum(apart, HUES - apart)
         nearest, distance = apart.argmin(axis=1), apart.min(axis=1)
-        own = coloured & (distance <= TAU_HUE)[hue]
+        own = colored & (distance <= TAU_HUE)[hue]
         areas = np.bincount(nearest[hue[own]], minlength=len(peaks))
         rank = np.empty(len(peaks), np.uint16)
         rank[np.argsort(-areas, kind="stable")] = np.arange(1, len(peaks) + 1)

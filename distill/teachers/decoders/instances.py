@@ -1,7 +1,7 @@
-"""Instances as colours, and back: one class per answer, each instance in a colour of the generator's own choice.
+"""Instances as colors, and back: one class per answer, each instance in a color of the generator's own choice.
 
 The paper's five steps (arXiv 2604.20329, appendix A), with its five constants. Where its text leaves a choice open:
-the 16 neighbours are the 8 nearest pixels and the 8 knight's moves; seeds are taken in raster order; areas in step 5
+the 16 neighbors are the 8 nearest pixels and the 8 knight's moves; seeds are taken in raster order; areas in step 5
 are those of bounding boxes; merging goes from the largest component down, with means and boxes kept up to date. Pixels
 that belong to no kept component and are not background become *ignore*, not background: a missing instance must not be
 taught as "nothing there".
@@ -23,7 +23,7 @@ from distill.teachers.base import RGB
 from distill.teachers.decoders.flood import Flood
 
 TAU = 14.0
-"""Colours closer than this (L2, of 255) are the same: to the background, to a seed, between merged means."""
+"""Colors closer than this (L2, of 255) are the same: to the background, to a seed, between merged means."""
 MIN_SHARE = 2e-4
 """Smaller components, as a share of the picture, are dropped."""
 MIN_CORE = 0.1
@@ -36,15 +36,15 @@ MAX_PIXELS = 16_000_000
 
 @dataclass(slots=True)
 class _Part:
-    """A component, or several that were merged: pixels (flat indices), colour sum, box (top, left, bottom, right)."""
+    """A component, or several that were merged: pixels (flat indices), color sum, box (top, left, bottom, right)."""
 
     pixels: ndarray
-    colour_sum: Float[ndarray, " 3"]
+    color_sum: Float[ndarray, " 3"]
     box: tuple[int, int, int, int]
 
     @property
     def mean(self) -> Float[ndarray, " 3"]:
-        return self.colour_sum / self.pixels.size
+        return self.color_sum / self.pixels.size
 
 
 def decode_instances_rgb(
@@ -86,21 +86,21 @@ def decode_instances_rgb(
 
 
 def encode_instances_rgb(
-    ids: UInt16[ndarray, "h w"], colours: tuple[RGB, ...], *, background: RGB = (0, 0, 0)
+    ids: UInt16[ndarray, "h w"], colors: tuple[RGB, ...], *, background: RGB = (0, 0, 0)
 ) -> UInt8[ndarray, "h w 3"]:
-    """The painted answer that says these instances, instance ``i`` in ``colours[i - 1]``; ignore is background.
+    """The painted answer that says these instances, instance ``i`` in ``colors[i - 1]``; ignore is background.
 
     Raises:
-        DistillError: There are more instances than colours.
+        DistillError: There are more instances than colors.
     """
     kept = np.where(ids == IGNORE_INSTANCE, BACKGROUND_INSTANCE, ids)
-    if int(kept.max(initial=0)) > len(colours):
-        raise DistillError(f"{int(kept.max())} instances cannot be painted with {len(colours)} colours")
-    return np.array([background, *colours], np.uint8)[kept]
+    if int(kept.max(initial=0)) > len(colors):
+        raise DistillError(f"{int(kept.max())} instances cannot be painted with {len(colors)} colors")
+    return np.array([background, *colors], np.uint8)[kept]
 
 
-def _distance_2(painted: UInt8[ndarray, "h w 3"], colour: RGB) -> ndarray:
-    difference = cv2.absdiff(painted, np.array([*colour, 0], np.float64)).astype(np.int32)
+def _distance_2(painted: UInt8[ndarray, "h w 3"], color: RGB) -> ndarray:
+    difference = cv2.absdiff(painted, np.array([*color, 0], np.float64)).astype(np.int32)
     return np.einsum("hwc,hwc->hw", difference, difference)
 
 
@@ -120,7 +120,7 @@ def _measured(
 
 
 def _merged(parts: list[_Part], tau: float) -> list[_Part]:
-    """Step 5: components of one colour that lie close enough become one; repeated until nothing changes."""
+    """Step 5: components of one color that lie close enough become one; repeated until nothing changes."""
     groups = sorted(parts, key=lambda part: (-part.pixels.size, part.box))
     changed = True
     while changed:
@@ -130,7 +130,7 @@ def _merged(parts: list[_Part], tau: float) -> list[_Part]:
             for group in kept:
                 if _belong(group, part, tau):
                     group.pixels = np.concatenate([group.pixels, part.pixels])
-                    group.colour_sum = group.colour_sum + part.colour_sum
+                    group.color_sum = group.color_sum + part.color_sum
                     group.box = _union(group.box, part.box)
                     changed = True
                     break
@@ -161,7 +161,7 @@ def _confidence(
     means: Float[ndarray, "n 3"],
     tau: float,
 ) -> Float[ndarray, "h w"]:
-    """A bell over the distance of a pixel's colour to its instance's mean (or the background's colour)."""
+    """A bell over the distance of a pixel's color to its instance's mean (or the background's color)."""
     expected = means.take(np.where(valid, value, 0), axis=0)
     difference = cv2.subtract(expected, painted.astype(np.float32))
     distance_2 = np.einsum("hwc,hwc->hw", difference, difference)

@@ -1,7 +1,7 @@
-"""Codes of colours, computed once per colour and remembered: how every decoder is exact and fast at the same time.
+"""Codes of colors, computed once per color and remembered: how every decoder is exact and fast at the same time.
 
-An answer of a million pixels holds some ten thousand different colours, nearly all of which earlier answers held too.
-So a decoder is written as an exact function of colours, however slow, and is asked for each colour only once.
+An answer of a million pixels holds some ten thousand different colors, nearly all of which earlier answers held too.
+So a decoder is written as an exact function of colors, however slow, and is asked for each color only once.
 """
 
 from __future__ import annotations
@@ -14,20 +14,20 @@ from jaxtyping import Float, UInt8, UInt16, UInt32
 from numpy import ndarray
 
 _CHUNK = 1 << 16
-"""Colours per call of the exact function: keeps its temporaries in the tens of megabytes."""
+"""Colors per call of the exact function: keeps its temporaries in the tens of megabytes."""
 
 HALF_UNITS = 2
-"""Distances are kept in half units of 8-bit colour, 0 to 127.5."""
+"""Distances are kept in half units of 8-bit color, 0 to 127.5."""
 
 
-class ColourTable:
-    """A table of 2^24 codes (64 MiB, touched page by page), filled as colours are met.
+class ColorTable:
+    """A table of 2^24 codes (64 MiB, touched page by page), filled as colors are met.
 
     A code is ``(answer + 1) << 16 | second << 8 | residual``; 0 means not yet computed.
     """
 
     def __init__(self, read: Callable[[UInt8[ndarray, "n 3"]], tuple[ndarray, ndarray, ndarray]]) -> None:
-        """Take the exact function: colours to (answer in 0..65534, a second byte, distance in 8-bit units)."""
+        """Take the exact function: colors to (answer in 0..65534, a second byte, distance in 8-bit units)."""
         self._read = read
         self._codes = np.zeros(1 << 24, np.uint32)
 
@@ -45,8 +45,8 @@ class ColourTable:
     def _learn(self, index: ndarray) -> None:
         for start in range(0, index.size, _CHUNK):
             part = index[start : start + _CHUNK]
-            colours = np.stack([part & 255, part >> 8 & 255, part >> 16], axis=-1).astype(np.uint8)
-            answer, second, distance = self._read(colours)
+            colors = np.stack([part & 255, part >> 8 & 255, part >> 16], axis=-1).astype(np.uint8)
+            answer, second, distance = self._read(colors)
             # Rounded up, so that "at most tau" stays exact for every tau in half units.
             residual = np.minimum(np.ceil(distance * HALF_UNITS - 1e-6), 255).astype(np.uint32)
             self._codes[part] = (answer.astype(np.uint32) + 1) << 16 | second.astype(np.uint32) << 8 | residual
@@ -63,7 +63,7 @@ def seconds_of(codes: UInt32[ndarray, "h w"]) -> UInt8[ndarray, "h w"]:
 
 
 def residuals_of(codes: UInt32[ndarray, "h w"]) -> UInt8[ndarray, "h w"]:
-    """The distances in these codes, in half units of 8-bit colour, capped at 255."""
+    """The distances in these codes, in half units of 8-bit color, capped at 255."""
     return cv2.extractChannel(codes.view(np.uint8).reshape(*codes.shape, 4), 0)
 
 

@@ -1,4 +1,4 @@
-"""Surface normals as colour, and back.
+"""Surface normals as color, and back.
 
 House frame: x right, y up, z out of the image toward the camera. A frame name says what red, green and blue hold, as
 signed axes of the house frame; each channel is painted as ``(1 + component) / 2``.
@@ -20,7 +20,7 @@ from distill.tasks import Task
 
 FRAMES = {
     "vision_banana": "-x+y+z",  # the paper: R = (1 - x) / 2, so a surface that faces left is pinkish red
-    "dsine": "-x+y+z",  # x LEFT, y up, z toward the camera: the same colours
+    "dsine": "-x+y+z",  # x LEFT, y up, z toward the camera: the same colors
     "marigold": "+x+y+z",
     "opengl": "+x+y+z",
     "opencv": "+x-y-z",  # x right, y down, z forward

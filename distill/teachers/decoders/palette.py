@@ -1,6 +1,6 @@
-"""Classes as colours, and back: semantic and referring answers.
+"""Classes as colors, and back: semantic and referring answers.
 
-A pixel belongs to the legend's nearest colour in RGB; a colour far from all, or halfway between two, says nothing.
+A pixel belongs to the legend's nearest color in RGB; a color far from all, or halfway between two, says nothing.
 """
 
 from __future__ import annotations
@@ -18,28 +18,28 @@ from distill.errors import UsageError
 from distill.labels import Label
 from distill.tasks import IGNORE_SEMANTIC, MAX_CLASSES, Task
 from distill.teachers.base import RGB
-from distill.teachers.decoders.lookup import HALF_UNITS, ColourTable, answers_of, bell, residuals_of, seconds_of
+from distill.teachers.decoders.lookup import HALF_UNITS, ColorTable, answers_of, bell, residuals_of, seconds_of
 
 BACKGROUND = "background"
 TAU = 40.0
-"""A colour farther than this from every legend colour is ignored; medians of real classes lie within 15."""
+"""A color farther than this from every legend color is ignored; medians of real classes lie within 15."""
 MARGIN = 12.0
-"""A colour nearly as close to a second class is ignored."""
+"""A color nearly as close to a second class is ignored."""
 TRUST_SIGMA = 20.0
-"""Width of the confidence bell over the distance to the legend's colour."""
+"""Width of the confidence bell over the distance to the legend's color."""
 EDGE_TAU = 10.0
-"""Where two classes meet, a colour farther than this from its own is a blend, perhaps by way of a third class."""
+"""Where two classes meet, a color farther than this from its own is a blend, perhaps by way of a third class."""
 SOFT_SIGMA = 14.0
-"""Width of the colour spread of one class, for class probabilities."""
+"""Width of the color spread of one class, for class probabilities."""
 
 
 def encode_palette_rgb(
-    ids: Integer[ndarray, "h w"], legend: Mapping[str, RGB], *, ignore_colour: RGB = (0, 0, 0)
+    ids: Integer[ndarray, "h w"], legend: Mapping[str, RGB], *, ignore_color: RGB = (0, 0, 0)
 ) -> UInt8[ndarray, "h w 3"]:
-    """The painted answer that says these class ids (legend order); ids beyond the legend get ``ignore_colour``."""
-    colours = np.array([ignore_colour] * (MAX_CLASSES + 1), np.uint8)
-    colours[: len(legend)] = check_legend(legend)
-    return colours[ids]
+    """The painted answer that says these class ids (legend order); ids beyond the legend get ``ignore_color``."""
+    colors = np.array([ignore_color] * (MAX_CLASSES + 1), np.uint8)
+    colors[: len(legend)] = check_legend(legend)
+    return colors[ids]
 
 
 def decode_palette_rgb(
@@ -53,12 +53,12 @@ def decode_palette_rgb(
     """The classes that a painted answer says, at the answer's own size; ids index the legend in its own order.
 
     Raises:
-        UsageError: The legend is empty, has more than 255 classes, or gives one colour to two classes.
+        UsageError: The legend is empty, has more than 255 classes, or gives one color to two classes.
     """
-    colours = check_legend(legend)
-    # One table serves every order of the same colours: permuted legends cost no new table.
-    order = np.lexsort(colours.T)
-    codes = _table(tuple(map(tuple, colours[order].tolist()))).look_up(painted)
+    colors = check_legend(legend)
+    # One table serves every order of the same colors: permuted legends cost no new table.
+    order = np.lexsort(colors.T)
+    codes = _table(tuple(map(tuple, colors[order].tolist()))).look_up(painted)
     rename = np.zeros(256, np.uint8)
     rename[: len(order)] = order
     nearest = answers_of(codes).astype(np.uint8)
@@ -82,43 +82,43 @@ def decode_palette_rgb(
 def class_probabilities(
     painted: UInt8[ndarray, "h w 3"], legend: Mapping[str, RGB], *, sigma: float = SOFT_SIGMA
 ) -> Float[ndarray, "h w k"]:
-    """Soft labels: a softmax over ``-distance^2 / (2 sigma^2)`` to the legend's colours; k classes in legend order."""
-    colours = check_legend(legend).astype(np.float32)
+    """Soft labels: a softmax over ``-distance^2 / (2 sigma^2)`` to the legend's colors; k classes in legend order."""
+    colors = check_legend(legend).astype(np.float32)
     pixels = painted.astype(np.float32)
     # |p|^2 is the same for all classes and falls out of the softmax.
-    score = (pixels @ colours.T - 0.5 * (colours**2).sum(axis=1)) / np.float32(sigma**2)
+    score = (pixels @ colors.T - 0.5 * (colors**2).sum(axis=1)) / np.float32(sigma**2)
     score -= score.max(axis=-1, keepdims=True)
     np.exp(score, out=score)
     return score / score.sum(axis=-1, keepdims=True)
 
 
 def check_legend(legend: Mapping[str, RGB]) -> UInt8[ndarray, "k 3"]:
-    """The legend's colours, in order.
+    """The legend's colors, in order.
 
     Raises:
-        UsageError: Empty, more than 255 classes, or one colour twice.
+        UsageError: Empty, more than 255 classes, or one color twice.
     """
     if not 1 <= len(legend) <= MAX_CLASSES:
         raise UsageError(
-            f"a legend of {len(legend)} classes cannot be read", hint=f"name 1 to {MAX_CLASSES} classes with colours"
+            f"a legend of {len(legend)} classes cannot be read", hint=f"name 1 to {MAX_CLASSES} classes with colors"
         )
     owner: dict[RGB, str] = {}
-    for name, colour in legend.items():
-        if colour in owner:
+    for name, color in legend.items():
+        if color in owner:
             raise UsageError(
-                f"the legend gives {colour} to both {owner[colour]!r} and {name!r}",
-                hint="give each class its own colour",
+                f"the legend gives {color} to both {owner[color]!r} and {name!r}",
+                hint="give each class its own color",
             )
-        owner[colour] = name
+        owner[color] = name
     return np.array(list(legend.values()), np.uint8)
 
 
 @functools.lru_cache(maxsize=4)
-def _table(colours: tuple[RGB, ...]) -> ColourTable:
-    points = np.array(colours, np.int64)
+def _table(colors: tuple[RGB, ...]) -> ColorTable:
+    points = np.array(colors, np.int64)
 
     def read(painted: UInt8[ndarray, "n 3"]) -> tuple[ndarray, ndarray, ndarray]:
-        # Integers to the end: equal distances are equal, and the first colour wins.
+        # Integers to the end: equal distances are equal, and the first color wins.
         own = painted.astype(np.int64)
         best_2 = np.full(len(own), 1 << 40)
         second_2 = best_2.copy()
@@ -133,7 +133,7 @@ def _table(colours: tuple[RGB, ...]) -> ColourTable:
         margin = np.floor(np.minimum((np.sqrt(second_2) - distance) * HALF_UNITS, 255))
         return best, margin, distance
 
-    return ColourTable(read)
+    return ColorTable(read)
 
 
 def _margin_trust() -> Float[ndarray, " 256"]:

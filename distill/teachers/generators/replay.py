@@ -22,7 +22,7 @@ from distill.recipe import Recipe
 from distill.recipe.teacher import Canvas, ReplayRecipe
 from distill.tasks import DEPTH_C, DEPTH_LAMBDA, Gauge, Task
 from distill.teachers.base import RGB, Answer, Question
-from distill.teachers.decoders.colours import parse_colour
+from distill.teachers.decoders.colors import parse_color
 from distill.teachers.prompts import parse_legend
 
 
@@ -34,7 +34,7 @@ class Row(Recipe):
     answer: str
     prompt: str = ""
     legend: dict[str, RGB] = Field(default_factory=dict)
-    """semantic, referring: class to colour (name, hex or triple); read out of the prompt when it is not given."""
+    """semantic, referring: class to color (name, hex or triple); read out of the prompt when it is not given."""
     class_name: str = Field(default="", alias="class")
     background: RGB | None = None
     colormap: str = "cube"
@@ -46,20 +46,20 @@ class Row(Recipe):
     frame: str = ""
     canvas: Canvas | None = None
     model: str = ""
-    licence: str = ""
+    license: str = ""
     cost_usd: float | None = Field(default=None, ge=0, allow_inf_nan=False)
 
     @field_validator("legend", mode="before")
     @classmethod
-    def _colours(cls, value: Any) -> Any:
+    def _colors(cls, value: Any) -> Any:
         if isinstance(value, str):  # a CSV cell
             value = json.loads(value) if value.strip() else {}
-        return {str(name): parse_colour(colour) for name, colour in value.items()} if isinstance(value, dict) else value
+        return {str(name): parse_color(color) for name, color in value.items()} if isinstance(value, dict) else value
 
     @field_validator("background", mode="before")
     @classmethod
-    def _colour(cls, value: Any) -> Any:
-        return None if value in (None, "") else parse_colour(value)
+    def _color(cls, value: Any) -> Any:
+        return None if value in (None, "") else parse_color(value)
 
 
 class ReplayGenerator:
@@ -94,7 +94,7 @@ class ReplayGenerator:
                 f"{row.answer}: the answer cannot be read: {error.strerror or error}", hint="fix the manifest"
             ) from error
         cost = self._recipe.cost_usd if row.cost_usd is None else row.cost_usd
-        return Answer(question, data, row.answer, row.model or self._recipe.model, cost, licence=row.licence)
+        return Answer(question, data, row.answer, row.model or self._recipe.model, cost, license=row.license)
 
     def parameters(self, photo: Photo, question: Question) -> dict[str, Any]:
         """The answer's file; that of a manifest may change under the same name."""

@@ -2,7 +2,7 @@
 
 The function takes uint8 RGB (h, w, 3) and gives a mapping of task to map, each covering the whole picture at any size:
 
-* ``depth`` (h, w): metres, or the output's gauge;
+* ``depth`` (h, w): meters, or the output's gauge;
 * ``normals`` (h, w, 3): vectors in the output's frame;
 * ``semantic`` (h, w): ids, or (classes, h, w): logits or probabilities;
 * ``instance`` (h, w): ids, 0 = background, with ``instance_classes`` {id: name} where there is more than one class;
@@ -38,7 +38,7 @@ def specialist(**description: Any) -> Callable[[Function], Function]:
     """Describe a function, so that it can be a teacher without a recipe file.
 
     Args:
-        description: Keys of `distill.recipe.callable.CallableRecipe`: outputs, licence, terms, things, settings.
+        description: Keys of `distill.recipe.callable.CallableRecipe`: outputs, license, terms, things, settings.
     """
 
     def describe(function: Function) -> Function:

@@ -104,13 +104,13 @@ def _scaled(stored: ndarray, recipe: MapRecipe) -> tuple[ndarray, ndarray]:
 
 
 def _single(stored: ndarray, path: Path) -> ndarray:
-    """The one channel of a gray map; a gray map saved as RGB is accepted, a coloured one is not."""
+    """The one channel of a gray map; a gray map saved as RGB is accepted, a colored one is not."""
     if stored.ndim == 2:
         return stored
     if (stored == stored[..., :1]).all():
         return stored[..., 0]
     raise DistillError(
-        f"{path}: has colours where one number per pixel is expected", hint="convert it to ids or depths"
+        f"{path}: has colors where one number per pixel is expected", hint="convert it to ids or depths"
     )
 
 

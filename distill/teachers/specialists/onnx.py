@@ -104,8 +104,8 @@ class OnnxSpecialist:
         # Plane by plane into the layout that is wanted: a third of the time of whole-picture arithmetic and transposes.
         tensor = np.empty((1, 3, height, width) if wanted.layout == "NCHW" else (1, height, width, 3), np.float32)
         planes = tensor[0] if wanted.layout == "NCHW" else tensor[0].transpose(2, 0, 1)
-        channels = range(3) if wanted.colour == "RGB" else (2, 1, 0)
-        for plane, channel, mean, std in zip(planes, channels, *self._normalisation(), strict=True):
+        channels = range(3) if wanted.color == "RGB" else (2, 1, 0)
+        for plane, channel, mean, std in zip(planes, channels, *self._normalization(), strict=True):
             np.multiply(image[..., channel], np.float32(wanted.scale / std), out=plane)
             np.subtract(plane, np.float32(mean / std), out=plane)
         return tensor
@@ -113,10 +113,10 @@ class OnnxSpecialist:
     def _input_hw(self, session: Any) -> tuple[int, int]:
         return self._recipe.input.size_hw or _announced_size(session, self._recipe.input.layout, self._path)
 
-    def _normalisation(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    def _normalization(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
         """(mean, std) for each plane of the tensor; the recipe states them for R, G, B."""
         wanted = self._recipe.input
-        if wanted.colour == "RGB":
+        if wanted.color == "RGB":
             return wanted.mean, wanted.std
         return tuple(reversed(wanted.mean)), tuple(reversed(wanted.std))
 

@@ -1,4 +1,4 @@
-"""All questions of a job, asked ahead of the labelling: many in flight, in the order of the slices.
+"""All questions of a job, asked ahead of the labeling: many in flight, in the order of the slices.
 
     thread "reader"    reads photos slice by slice, finds out what the teacher would ask, submits what is not stored
     thread "asker"     one event loop; every question waits there for its turn
@@ -213,7 +213,7 @@ class Asker:
         """Submit all that the teacher would ask about the photos of a slice now."""
         calls: list[Future[None]] = []
         for photo in read(index):
-            with suppress(DistillError):  # what is wrong with a photo is said when it is labelled
+            with suppress(DistillError):  # what is wrong with a photo is said when it is labeled
                 teacher.teach(photo)
             calls += [self._submit(recipe, call) for recipe, call in notes.take()]
             self._check_stopped()

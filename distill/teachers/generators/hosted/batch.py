@@ -142,7 +142,7 @@ class BatchEngine:
                 caps=self._terms.caps,
                 unsent=True,
                 answered=lambda: self._store.holds(call.ask.key),
-                licence=self._terms.licence,
+                license=self._terms.license,
                 model=call.ask.model,
                 task=str(call.question.task),
                 subject=call.photo,
@@ -267,7 +267,7 @@ class BatchEngine:
             return
         reply = read_reply(response)
         cost_usd = self._price.cost_usd(reply.usage) if reply.usage or reply.data else 0.0
-        keep_reply(self._store, call, reply, cost_usd=cost_usd, licence=self._terms.licence, secrets=self._hidden)
+        keep_reply(self._store, call, reply, cost_usd=cost_usd, license=self._terms.license, secrets=self._hidden)
         usage = reply.usage
         self._ledger.settle(
             key,

@@ -23,7 +23,7 @@ class Desk:
 
     def __init__(self, recipe: HostedRecipe, store: AnswerStore, ledger: Ledger, terms: Terms) -> None:
         self.recipe = recipe
-        self._store, self._ledger, self._terms = store, ledger, replace(terms, licence=recipe.licence)
+        self._store, self._ledger, self._terms = store, ledger, replace(terms, license=recipe.license)
         self._engine: Engine | BatchEngine | None = None
         self._service: Service | None = None
         self._stopped: DistillError | None = None

@@ -55,13 +55,13 @@ class Terms:
         job: Whose money it is.
         caps: What the job may use up.
         deadline_s: No call is begun later, in seconds since the epoch; None: no deadline.
-        licence: Licence class of the answers.
+        license: License class of the answers.
     """
 
     job: str = ""
     caps: Caps = field(default_factory=Caps)
     deadline_s: float | None = None
-    licence: str = "unknown"
+    license: str = "unknown"
 
 
 class Engine:
@@ -144,7 +144,7 @@ class Engine:
                 worst_usd=worst_usd,
                 caps=self._terms.caps,
                 answered=lambda: self._store.holds(call.ask.key),
-                licence=self._terms.licence,
+                license=self._terms.license,
                 model=call.ask.model,
                 task=str(call.question.task) if call.paints else "gate",
                 subject=call.photo,
@@ -276,7 +276,7 @@ class Engine:
         cost_usd = price.cost_usd(reply.usage) if reply.usage or reply.data else 0.0
         try:
             stored = await asyncio.to_thread(
-                keep_reply, self._store, call, reply, cost_usd=cost_usd, licence=self._terms.licence,
+                keep_reply, self._store, call, reply, cost_usd=cost_usd, license=self._terms.license,
                 secrets=self._hidden,
             )  # fmt: skip
         except DistillError as error:
@@ -316,7 +316,7 @@ class Engine:
 
 
 def keep_reply(
-    store: AnswerStore, call: Call, reply: Reply, *, cost_usd: float, licence: str, secrets: Sequence[str] = ()
+    store: AnswerStore, call: Call, reply: Reply, *, cost_usd: float, license: str, secrets: Sequence[str] = ()
 ) -> Stored:
     """Store what a service answered; words are stripped of secrets first.
 
@@ -327,7 +327,7 @@ def keep_reply(
     about = {
         "photo": call.photo,
         "cost_usd": cost_usd,
-        "licence": licence,
+        "license": license,
         "model_version": reply.model_version or call.ask.model,
         "finish": reply.finish,
         "text": sayable(reply.text, secrets),

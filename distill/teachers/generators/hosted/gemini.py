@@ -1,6 +1,6 @@
 """Google's image generators, one call at a time, through the package `google-genai`.
 
-The package's own retries are off: they honour no RetryInfo and count no money.
+The package's own retries are off: they honor no RetryInfo and count no money.
 """
 
 from __future__ import annotations

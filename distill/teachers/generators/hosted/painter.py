@@ -53,7 +53,7 @@ _MOST_SENT_PX = 2048
 _SHAPE_TOLERANCE = 0.02
 """An answer whose shape differs by more than this from the canvas does not show the photo as it was sent."""
 _FREE_TOLERANCE = 0.16
-"""The same where the service chooses the canvas: neighbours among those of Google are up to 31 % apart."""
+"""The same where the service chooses the canvas: neighbors among those of Google are up to 31 % apart."""
 
 
 class HostedGenerator:
@@ -114,7 +114,7 @@ class HostedGenerator:
             if found is None:
                 self._wants(self, self._with_picture(call, photo))
             elif not self._wants.reads:
-                raise Unanswered("answered, and to be read when it is labelled")
+                raise Unanswered("answered, and to be read when it is labeled")
         stored = self.store.find(found[0]) if found is not None else None
         if found is None or stored is None:
             raise Unanswered(self._why_not(call))

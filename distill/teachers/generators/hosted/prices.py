@@ -13,7 +13,7 @@ from distill.teachers.generators.hosted.service import Usage
 
 TABLE = Path(__file__).with_name("prices.yaml")
 _CHARACTERS_PER_TOKEN = 2
-"""English has four; class lists with colours have fewer."""
+"""English has four; class lists with colors have fewer."""
 
 
 class PerMillion(Recipe):

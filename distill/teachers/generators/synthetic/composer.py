@@ -48,7 +48,7 @@ def compose_view(rng: Generator) -> tuple[World, Camera]:
 
 
 def compose_fly_through(rng: Generator) -> tuple[World, float, float]:
-    """A room furnished in its middle, with the radius and height in metres of a free circular path around that."""
+    """A room furnished in its middle, with the radius and height in meters of a free circular path around that."""
     half_x, half_z, height = rng.uniform(4.6, 5.4), rng.uniform(4.6, 5.4), rng.uniform(2.6, 3.2)
     footprints: list[Footprint] = []
     things: list[Thing] = []
@@ -213,10 +213,10 @@ def _doors(rng: Generator, half_x: float, half_z: float, count: int) -> list[Thi
         span = half_z if wall != 1 else half_x
         along = float(rng.uniform(-0.75, 0.75) * (span - half_width))
         # Local x is the door's width: turned by 90 degrees on the side walls.
-        centre = (along, half_height, -half_z) if wall == 1 else ((wall - 1) * half_x, half_height, along)
-        shape = Box(centre, (half_width, half_height, 0.08), 0.0 if wall == 1 else np.pi / 2)
-        if all(np.hypot(centre[0] - x, centre[2] - z) > 1.4 for x, z in places):
-            places.append((centre[0], centre[2]))
+        center = (along, half_height, -half_z) if wall == 1 else ((wall - 1) * half_x, half_height, along)
+        shape = Box(center, (half_width, half_height, 0.08), 0.0 if wall == 1 else np.pi / 2)
+        if all(np.hypot(center[0] - x, center[2] - z) > 1.4 for x, z in places):
+            places.append((center[0], center[2]))
             doors.append(Thing(shape, door_material(rng, half_width), DOOR))
     return doors
 

@@ -31,7 +31,7 @@ API_CANVASES_WH = (
 
 _SUBSAMPLINGS = {"444": 0, "422": 1, "420": 2}
 _BORDER_STEP = 24
-"""A step between neighbours that counts as a border between colours, in 8-bit levels."""
+"""A step between neighbors that counts as a border between colors, in 8-bit levels."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,23 +87,23 @@ def _canvas(kind: str, photo_hw: tuple[int, int], rng: Generator) -> tuple[int, 
 
 
 def spoil(painted: UInt8[ndarray, "h w 3"], faults: FaultsRecipe, rng: Generator) -> UInt8[ndarray, "h w 3"]:
-    """The answer with halos at borders, drifted colours and noise, by dose."""
+    """The answer with halos at borders, drifted colors and noise, by dose."""
     if faults.edge_halo_px:
         painted = _haloed(painted, faults.edge_halo_px)
-    if not (faults.colour_drift or faults.colour_noise_sigma):
+    if not (faults.color_drift or faults.color_noise_sigma):
         return painted
     shown = painted.astype(np.float32)
-    if faults.colour_drift:
+    if faults.color_drift:
         smooth = rng.standard_normal((4, 5, 3), np.float32) + rng.standard_normal(3, np.float32)
         size_wh = painted.shape[1], painted.shape[0]
-        shown += np.float32(faults.colour_drift) * cv2.resize(smooth, size_wh, interpolation=cv2.INTER_CUBIC)
-    if faults.colour_noise_sigma:
-        shown += np.float32(faults.colour_noise_sigma) * rng.standard_normal(shown.shape, np.float32)
+        shown += np.float32(faults.color_drift) * cv2.resize(smooth, size_wh, interpolation=cv2.INTER_CUBIC)
+    if faults.color_noise_sigma:
+        shown += np.float32(faults.color_noise_sigma) * rng.standard_normal(shown.shape, np.float32)
     return np.clip(np.rint(shown), 0, 255).astype(np.uint8)
 
 
 def _haloed(painted: UInt8[ndarray, "h w 3"], sigma_px: float) -> UInt8[ndarray, "h w 3"]:
-    """Colours run into each other at borders only; the inside of a surface stays as it is."""
+    """Colors run into each other at borders only; the inside of a surface stays as it is."""
     red, green, blue = cv2.split(cv2.morphologyEx(painted, cv2.MORPH_GRADIENT, np.ones((3, 3), np.uint8)))
     step = cv2.max(red, cv2.max(green, blue))
     reach = 2 * int(np.ceil(2 * sigma_px)) + 1

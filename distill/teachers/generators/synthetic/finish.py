@@ -1,4 +1,4 @@
-"""Materials drawn at random: muted walls, pale ceilings, floors of wood or stone, and things in livelier colours."""
+"""Materials drawn at random: muted walls, pale ceilings, floors of wood or stone, and things in livelier colors."""
 
 from __future__ import annotations
 
@@ -7,33 +7,33 @@ import colorsys
 import numpy as np
 from numpy.random import Generator
 
-from distill.teachers.generators.synthetic.texture import Colour, Material, Pattern
+from distill.teachers.generators.synthetic.texture import Color, Material, Pattern
 
 
 def wall_material(rng: Generator, *, outdoors: bool) -> Material:
     """Paint, wallpaper or brick; brick more often outdoors."""
     if rng.random() < (0.6 if outdoors else 0.18):
-        brick = _colour(rng, hue=(0.01, 0.09), saturation=(0.25, 0.6), value=(0.35, 0.65))
+        brick = _color(rng, hue=(0.01, 0.09), saturation=(0.25, 0.6), value=(0.35, 0.65))
         return Material("bricks", brick, _tone(brick, 1.55), rng.uniform(0.28, 0.5), 0.35, 0.0)
-    paint = _colour(rng, hue=(0.0, 1.0), saturation=(0.02, 0.22), value=(0.5, 0.88))
+    paint = _color(rng, hue=(0.0, 1.0), saturation=(0.02, 0.22), value=(0.5, 0.88))
     pattern: Pattern = "stripes" if rng.random() < 0.15 else "plain"
     return Material(pattern, paint, _tone(paint, 0.88), rng.uniform(0.2, 0.6), 0.16, 0.0)
 
 
 def ceiling_material(rng: Generator) -> Material:
     """Whitewash, or pale panels."""
-    white = _colour(rng, hue=(0.0, 1.0), saturation=(0.0, 0.07), value=(0.75, 0.95))
+    white = _color(rng, hue=(0.0, 1.0), saturation=(0.0, 0.07), value=(0.75, 0.95))
     pattern: Pattern = "tiles" if rng.random() < 0.3 else "plain"
     return Material(pattern, white, _tone(white, 0.8), 0.6, 0.1, 0.0)
 
 
 def floor_material(rng: Generator) -> Material:
-    """Boards, tiles, a chequered floor or carpet."""
+    """Boards, tiles, a checkered floor or carpet."""
     kind = ("planks", "tiles", "checker", "noise")[int(rng.choice(4, p=(0.4, 0.25, 0.15, 0.2)))]
     if kind == "planks":
-        wood = _colour(rng, hue=(0.05, 0.11), saturation=(0.3, 0.6), value=(0.3, 0.65))
+        wood = _color(rng, hue=(0.05, 0.11), saturation=(0.3, 0.6), value=(0.3, 0.65))
         return Material("planks", wood, _tone(wood, 0.55), rng.uniform(0.25, 0.4), 0.35, 0.12)
-    base = _colour(rng, hue=(0.0, 1.0), saturation=(0.03, 0.35), value=(0.3, 0.75))
+    base = _color(rng, hue=(0.0, 1.0), saturation=(0.03, 0.35), value=(0.3, 0.75))
     contrast = {"tiles": 0.6, "checker": 0.62, "noise": 0.7}[kind]
     pattern: Pattern = "tiles" if kind == "tiles" else "checker" if kind == "checker" else "noise"
     return Material(pattern, base, _tone(base, contrast), rng.uniform(0.3, 0.6), 0.25, 0.0 if kind == "noise" else 0.15)
@@ -43,12 +43,12 @@ def ground_material(rng: Generator) -> Material:
     """Grass, sand, asphalt or paving."""
     kind = int(rng.integers(4))
     if kind == 0:
-        grass = _colour(rng, hue=(0.20, 0.32), saturation=(0.35, 0.6), value=(0.3, 0.55))
+        grass = _color(rng, hue=(0.20, 0.32), saturation=(0.35, 0.6), value=(0.3, 0.55))
         return Material("noise", grass, _tone(grass, 0.55), rng.uniform(0.8, 1.6), 0.6, 0.0)
     if kind == 1:
-        sand = _colour(rng, hue=(0.08, 0.13), saturation=(0.2, 0.42), value=(0.55, 0.8))
+        sand = _color(rng, hue=(0.08, 0.13), saturation=(0.2, 0.42), value=(0.55, 0.8))
         return Material("noise", sand, _tone(sand, 0.75), rng.uniform(1.0, 2.0), 0.4, 0.0)
-    stone = _colour(rng, hue=(0.0, 1.0), saturation=(0.0, 0.12), value=(0.3, 0.65))
+    stone = _color(rng, hue=(0.0, 1.0), saturation=(0.0, 0.12), value=(0.3, 0.65))
     if kind == 2:
         return Material("noise", stone, _tone(stone, 0.7), rng.uniform(0.6, 1.4), 0.5, 0.0)
     return Material("tiles", stone, _tone(stone, 0.6), rng.uniform(0.5, 1.1), 0.4, 0.0)
@@ -57,35 +57,35 @@ def ground_material(rng: Generator) -> Material:
 def door_material(rng: Generator, half_width_m: float) -> Material:
     """A panelled door, painted or wooden."""
     if rng.random() < 0.6:
-        wood = _colour(rng, hue=(0.04, 0.10), saturation=(0.35, 0.65), value=(0.25, 0.55))
+        wood = _color(rng, hue=(0.04, 0.10), saturation=(0.35, 0.65), value=(0.25, 0.55))
     else:
-        wood = _colour(rng, hue=(0.0, 1.0), saturation=(0.0, 0.4), value=(0.3, 0.85))
+        wood = _color(rng, hue=(0.0, 1.0), saturation=(0.0, 0.4), value=(0.3, 0.85))
     return Material("panels", wood, _tone(wood, 0.6), half_width_m, 0.2, 0.1)
 
 
 def thing_material(rng: Generator) -> Material:
-    """Anything, in a colour that stands out a little."""
+    """Anything, in a color that stands out a little."""
     patterns: tuple[Pattern, ...] = ("plain", "plain", "checker", "stripes", "noise", "planks")
     pattern = patterns[int(rng.integers(len(patterns)))]
-    base = _colour(rng, hue=(0.0, 1.0), saturation=(0.15, 0.7), value=(0.42, 0.9))
+    base = _color(rng, hue=(0.0, 1.0), saturation=(0.15, 0.7), value=(0.42, 0.9))
     other = (
         _tone(base, rng.uniform(0.45, 0.75))
         if rng.random() < 0.6
-        else _colour(rng, (0.0, 1.0), (0.05, 0.5), (0.4, 0.9))
+        else _color(rng, (0.0, 1.0), (0.05, 0.5), (0.4, 0.9))
     )
     return Material(pattern, base, other, rng.uniform(0.16, 0.4), 0.3, float(rng.choice((0.0, 0.15, 0.45))))
 
 
-def _colour(
+def _color(
     rng: Generator, hue: tuple[float, float], saturation: tuple[float, float], value: tuple[float, float]
-) -> Colour:
-    """A colour by ranges as a person would name it (sRGB), made linear."""
+) -> Color:
+    """A color by ranges as a person would name it (sRGB), made linear."""
     named = colorsys.hsv_to_rgb(rng.uniform(*hue), rng.uniform(*saturation), rng.uniform(*value))
     red, green, blue = np.power(named, 2.2)
     return float(red), float(green), float(blue)
 
 
-def _tone(colour: Colour, factor: float) -> Colour:
-    """The colour, lighter or darker."""
-    red, green, blue = (min(0.95, channel * factor) for channel in colour)
+def _tone(color: Color, factor: float) -> Color:
+    """The color, lighter or darker."""
+    red, green, blue = (min(0.95, channel * factor) for channel in color)
     return red, green, blue

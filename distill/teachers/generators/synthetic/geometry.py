@@ -1,8 +1,8 @@
 """Four solid shapes that rays meet: where, at which normal, and at which place of their surface.
 
-World frame: x right, y up, z backward (right-handed), metres. Rays are columns, ``origin + t * direction``; the
+World frame: x right, y up, z backward (right-handed), meters. Rays are columns, ``origin + t * direction``; the
 direction need not have length one, and `cast` answers in units of it. Everything is float32: at 100 m its step is 8
-micrometres.
+micrometers.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class Surface:
 
     Attributes:
         normal: Outward unit vectors, world frame.
-        uv_m: Texture coordinates along the surface, in metres.
+        uv_m: Texture coordinates along the surface, in meters.
     """
 
     normal: Float[ndarray, "3 n"]
@@ -66,10 +66,10 @@ class Solid:
     """What boxes, spheres and cylinders share.
 
     Attributes:
-        centre_m: World position of the middle.
+        center_m: World position of the middle.
     """
 
-    centre_m: tuple[float, float, float]
+    center_m: tuple[float, float, float]
 
     @property
     def radius_m(self) -> float:
@@ -93,14 +93,14 @@ class Solid:
 
     def near(self, origin: Float[ndarray, "3 _"], direction: Float[ndarray, "3 n"]) -> Bool[ndarray, " n"]:
         """Which rays come near enough that `cast` is worth asking: a third of its cost."""
-        to_centre = self._column() - origin
-        along, length_sq = dot(to_centre, direction), dot(direction, direction)
+        to_center = self._column() - origin
+        along, length_sq = dot(to_center, direction), dot(direction, direction)
         # 2 % and 1 cm of slack: the difference of squares loses digits for a light that is 300 m away.
-        outside = dot(to_centre, to_centre) - np.float32((1.02 * self.radius_m + 0.01) ** 2)
+        outside = dot(to_center, to_center) - np.float32((1.02 * self.radius_m + 0.01) ** 2)
         return (outside < 0) | (outside * length_sq < along * np.abs(along))
 
     def _column(self) -> Float[ndarray, "3 1"]:
-        return np.array(self.centre_m, np.float32)[:, None]
+        return np.array(self.center_m, np.float32)[:, None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,11 +118,11 @@ class Sphere(Solid):
         self, origin: Float[ndarray, "3 _"], direction: Float[ndarray, "3 n"]
     ) -> tuple[Float[ndarray, " n"], Float[ndarray, " n"]]:
         """(enter, leave) along each ray."""
-        to_centre = self._column() - origin
+        to_center = self._column() - origin
         length_sq = dot(direction, direction)
-        middle = dot(to_centre, direction) / length_sq
+        middle = dot(to_center, direction) / length_sq
         # The miss distance as a vector: |c|^2 - (c.d)^2 would lose half the digits.
-        miss = to_centre - middle * direction
+        miss = to_center - middle * direction
         miss_sq = dot(miss, miss)
         return _around(middle, (np.float32(self.ball_radius_m**2) - miss_sq) / length_sq)
 

@@ -7,7 +7,7 @@ from numpy.random import Generator
 
 from distill.teachers.generators.synthetic.camera import Camera
 from distill.teachers.generators.synthetic.scene import Light, Sky
-from distill.teachers.generators.synthetic.texture import Colour
+from distill.teachers.generators.synthetic.texture import Color
 
 
 def ceiling_lamp(rng: Generator, half_x: float, half_z: float, height: float) -> Light:
@@ -43,7 +43,7 @@ def open_sky(rng: Generator) -> Sky:
     )
 
 
-def ambient(rng: Generator, power: float) -> Colour:
+def ambient(rng: Generator, power: float) -> Color:
     """Light from everywhere, of about this power."""
     power *= rng.uniform(0.75, 1.1)
     cool = rng.uniform(-0.03, 0.08)

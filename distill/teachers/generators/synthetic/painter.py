@@ -17,7 +17,7 @@ from distill.errors import UsageError
 from distill.recipe.synthetic import FaultsRecipe
 from distill.tasks import Gauge, Task
 from distill.teachers.base import RGB, Question
-from distill.teachers.decoders.colours import palette
+from distill.teachers.decoders.colors import palette
 from distill.teachers.decoders.depth import encode_depth_rgb
 from distill.teachers.decoders.normals import encode_normals_rgb
 from distill.teachers.generators.synthetic.camera import Camera, pixel_grid
@@ -25,7 +25,7 @@ from distill.teachers.generators.synthetic.faults import draw_placing, spoil
 from distill.teachers.generators.synthetic.render import Truth, trace_truth
 from distill.teachers.generators.synthetic.scene import SYNTHETIC_CLASSES, Thing, World
 
-SKY_NORMAL_COLOUR = (255, 0, 255)
+SKY_NORMAL_COLOR = (255, 0, 255)
 """What published answers paint where there is no surface: a "vector" of length 1.7."""
 
 
@@ -42,7 +42,7 @@ def paint_answer(
     """The painted answer, at its own size; of the left-right mirrored photo if asked.
 
     Raises:
-        UsageError: The question asks for a relative depth; this painter knows metres.
+        UsageError: The question asks for a relative depth; this painter knows meters.
     """
     placing = draw_placing(faults, photo_hw, question.canvas, rng)
     positions = placing.photo_positions(photo_hw)
@@ -57,12 +57,12 @@ def paint_answer(
     elif question.task is Task.NORMALS:
         normals = truth.normals * np.array([-1, 1, 1], np.float32) if mirrored else truth.normals
         painted = encode_normals_rgb(normals, question.frame)
-        painted[np.isinf(truth.depth_m)] = SKY_NORMAL_COLOUR
+        painted[np.isinf(truth.depth_m)] = SKY_NORMAL_COLOR
     elif question.task is Task.SEMANTIC:
         present = [SYNTHETIC_CLASSES[class_id] for class_id in np.unique(truth.semantic)]
         legend = _misread(question.legend, present, faults.wrong_legend_share, rng)
-        colours = [legend.get(name, question.background) for name in SYNTHETIC_CLASSES]
-        painted = np.array(colours, np.uint8)[truth.semantic]
+        colors = [legend.get(name, question.background) for name in SYNTHETIC_CLASSES]
+        painted = np.array(colors, np.uint8)[truth.semantic]
     else:
         names = world.instance_classes
         if question.task is Task.REFERRING:
@@ -102,7 +102,7 @@ def _paint_depth(truth: Truth, question: Question) -> UInt8[ndarray, "h w 3"]:
 def _paint_instances(
     truth: Truth, names: dict[int, str], question: Question, wrong_legend_share: float, rng: Generator
 ) -> UInt8[ndarray, "h w 3"]:
-    """Instances in colours: those of one class in any that differ, those of a legend in the legend's.
+    """Instances in colors: those of one class in any that differ, those of a legend in the legend's.
 
     Args:
         truth: What is where.
@@ -111,17 +111,17 @@ def _paint_instances(
         wrong_legend_share: Probability that two names of a legend are painted alike.
         rng: Decides what chance decides.
     """
-    colours = np.empty((max((0, *names, int(truth.instance.max()))) + 1, 3), np.uint8)
-    colours[:] = question.background
+    colors = np.empty((max((0, *names, int(truth.instance.max()))) + 1, 3), np.uint8)
+    colors[:] = question.background
     if question.task is Task.INSTANCE:
-        chosen = palette(len(colours), background=question.background, seed=int(rng.integers(16)))
+        chosen = palette(len(colors), background=question.background, seed=int(rng.integers(16)))
         legend_of = {number: chosen[number] for number, name in names.items() if name == question.class_name}
     else:
         legend = _misread(question.legend, list(names.values()), wrong_legend_share, rng)
         legend_of = {number: legend.get(name, question.background) for number, name in names.items()}
-    for number, colour in legend_of.items():
-        colours[number] = colour
-    return colours[truth.instance]
+    for number, color in legend_of.items():
+        colors[number] = color
+    return colors[truth.instance]
 
 
 def _seen(world: World, camera: Camera, photo_hw: tuple[int, int]) -> Truth:
@@ -129,7 +129,7 @@ def _seen(world: World, camera: Camera, photo_hw: tuple[int, int]) -> Truth:
 
 
 def _misread(legend: Mapping[str, RGB], present: list[str], share: float, rng: Generator) -> dict[str, RGB]:
-    """The legend with, by chance, the colour of something present replaced by another one of the legend."""
+    """The legend with, by chance, the color of something present replaced by another one of the legend."""
     misread = dict(legend)
     misreads, roll = rng.random() < share, rng.random(2)
     named = [name for name in present if name in legend]

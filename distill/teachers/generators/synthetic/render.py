@@ -43,7 +43,7 @@ class Truth:
     """The exact answers for a picture.
 
     Attributes:
-        depth_m: z-depth in metres; infinity for sky.
+        depth_m: z-depth in meters; infinity for sky.
         normals: Unit vectors, camera frame x right, y up, z toward the camera; 0 for sky.
         semantic: Index into `SYNTHETIC_CLASSES`.
         instance: 0 for stuff.
@@ -134,9 +134,9 @@ def _rough(exposed: Float[ndarray, "3 n"], size_hw: tuple[int, int]) -> Int64[nd
 def _shade(
     world: World, camera: Camera, rays: Float[ndarray, "3 n"], size_hw: tuple[int, int], offset: tuple[float, float]
 ) -> Float[ndarray, "3 n"]:
-    """Linear colour along each ray."""
+    """Linear color along each ray."""
     hits = cast(world.things, camera.origin, rays)
-    colour = _sky_colour(world.sky, rays) if world.sky else np.zeros_like(rays)
+    color = _sky_color(world.sky, rays) if world.sky else np.zeros_like(rays)
     met = np.flatnonzero(hits.thing >= 0)
     hits, rays = Hits(hits.depth_m[met], hits.thing[met], hits.points_m[:, met]), rays[:, met]
     length = np.sqrt(dot(rays, rays))
@@ -152,20 +152,20 @@ def _shade(
     # The mirror direction of the view, compared with the light, gives the highlight.
     mirrored = dot(to_light, rays) - 2 * dot(normal, rays) * dot(normal, to_light)
     shine = gloss * np.square(np.square(np.square(np.square(np.maximum(mirrored / length, 0)))))
-    power = np.array(world.light.colour, np.float32)[:, None]
+    power = np.array(world.light.color, np.float32)[:, None]
     ambient = np.array(world.ambient, np.float32)[:, None] * _openness(world, hits.points_m, normal)
     seen = base * (ambient + power * (facing * arriving)) + power * (shine * arriving)
     if world.sky:
         haze = np.exp(hits.depth_m * length * np.float32(-1 / world.sky.haze_m))
         seen = haze * seen + (1 - haze) * np.array(world.sky.horizon, np.float32)[:, None]
-    colour[:, met] = seen
-    return colour
+    color[:, met] = seen
+    return color
 
 
 def _surfaces(
     world: World, hits: Hits, view: Float[ndarray, "3 n"], pixel_rad: Float[ndarray, " n"]
 ) -> tuple[Float[ndarray, "3 n"], Float[ndarray, "3 n"], Float[ndarray, " n"]]:
-    """(normal, colour, gloss) at every hit.
+    """(normal, color, gloss) at every hit.
 
     Args:
         world: What was met.
@@ -225,14 +225,14 @@ def _openness(world: World, points: Float[ndarray, "3 n"], normal: Float[ndarray
 
 def _beside(shape: Solid, x: Float[ndarray, " n"], z: Float[ndarray, " n"]) -> Float[ndarray, " n"]:
     """How much light from everywhere the floor beside a thing keeps; the thing counts as a ball at its own height."""
-    foot = min(shape.radius_m, shape.centre_m[1])
-    along_sq = (x - np.float32(shape.centre_m[0])) ** 2 + (z - np.float32(shape.centre_m[2])) ** 2
+    foot = min(shape.radius_m, shape.center_m[1])
+    along_sq = (x - np.float32(shape.center_m[0])) ** 2 + (z - np.float32(shape.center_m[2])) ** 2
     # A ball of radius r, h above the floor, hides h r^2 / d^3 of a level patch's sky.
-    away_sq = along_sq + np.float32(shape.centre_m[1] ** 2)
-    return 1 - np.minimum(shape.centre_m[1] * foot**2 / (away_sq * np.sqrt(away_sq)), np.float32(0.75))
+    away_sq = along_sq + np.float32(shape.center_m[1] ** 2)
+    return 1 - np.minimum(shape.center_m[1] * foot**2 / (away_sq * np.sqrt(away_sq)), np.float32(0.75))
 
 
-def _sky_colour(sky: Sky, rays: Float[ndarray, "3 n"]) -> Float[ndarray, "3 n"]:
+def _sky_color(sky: Sky, rays: Float[ndarray, "3 n"]) -> Float[ndarray, "3 n"]:
     """Pale at the horizon, deeper above."""
     rise = np.clip(rays[1] / np.sqrt(dot(rays, rays)), 0, 1) ** np.float32(0.6)
     horizon, zenith = np.array(sky.horizon, np.float32)[:, None], np.array(sky.zenith, np.float32)[:, None]

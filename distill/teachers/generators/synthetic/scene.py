@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from distill.teachers.generators.synthetic.geometry import Plane, Solid
-from distill.teachers.generators.synthetic.texture import Colour, Material
+from distill.teachers.generators.synthetic.texture import Color, Material
 
 SYNTHETIC_CLASSES = ("sky", "ground", "wall", "ceiling", "box", "sphere", "cylinder", "door")
 """Semantic ids in order."""
@@ -40,28 +40,28 @@ class Light:
     Attributes:
         position_m: World position.
         radius_m: Size; gives shadows their soft border.
-        colour: Of a surface that it meets head-on and near.
+        color: Of a surface that it meets head-on and near.
         reach_m: Distance at which half of it is left.
     """
 
     position_m: tuple[float, float, float]
     radius_m: float
-    colour: Colour
+    color: Color
     reach_m: float
 
 
 @dataclass(frozen=True, slots=True)
 class Sky:
-    """Colours of the sky, and the haze that takes distant things into it.
+    """Colors of the sky, and the haze that takes distant things into it.
 
     Attributes:
         zenith: Above.
         horizon: At eye level.
-        haze_m: Distance at which two thirds of a thing's own colour is gone.
+        haze_m: Distance at which two thirds of a thing's own color is gone.
     """
 
-    zenith: Colour
-    horizon: Colour
+    zenith: Color
+    horizon: Color
     haze_m: float
 
 
@@ -78,7 +78,7 @@ class World:
 
     things: tuple[Thing, ...]
     light: Light
-    ambient: Colour
+    ambient: Color
     sky: Sky | None
 
     @property

@@ -1,6 +1,6 @@
-"""Procedural textures: what colour a surface has at a place on it.
+"""Procedural textures: what color a surface has at a place on it.
 
-Colours are linear reflectances in [0, 1]. A pattern fades into its mean where a pixel covers more than about a third of
+Colors are linear reflectances in [0, 1]. A pattern fades into its mean where a pixel covers more than about a third of
 its period, so that far floors neither sparkle nor alias.
 """
 
@@ -17,7 +17,7 @@ from jaxtyping import Bool, Float
 from numpy import ndarray
 
 Pattern = Literal["plain", "checker", "stripes", "noise", "tiles", "bricks", "planks", "panels"]
-Colour = tuple[float, float, float]
+Color = tuple[float, float, float]
 
 _NOISE_SIDE = 256
 _ROW_POINTS = 4096
@@ -31,23 +31,23 @@ class Material:
 
     Attributes:
         pattern: The drawing.
-        ground: Colour of the main part.
-        figure: Colour of the lines, fields or stripes.
+        ground: Color of the main part.
+        figure: Color of the lines, fields or stripes.
         scale_m: Period of the drawing; `panels`: half the width of the door.
         grain: Strength of the fine irregularity that every real surface has.
         gloss: Strength of the highlight.
     """
 
     pattern: Pattern
-    ground: Colour
-    figure: Colour
+    ground: Color
+    figure: Color
     scale_m: float
     grain: float
     gloss: float
 
 
 def albedo(material: Material, uv_m: Float[ndarray, "2 n"], footprint_m: Float[ndarray, " n"]) -> Float[ndarray, "3 n"]:
-    """The colours at places of a surface.
+    """The colors at places of a surface.
 
     Args:
         material: How the surface looks.
@@ -65,7 +65,7 @@ def albedo(material: Material, uv_m: Float[ndarray, "2 n"], footprint_m: Float[n
 
 
 def _draw(pattern: Pattern, uv: Float[ndarray, "2 n"]) -> tuple[Float[ndarray, " n"], float]:
-    """(share of the figure colour, its mean) for coordinates in periods."""
+    """(share of the figure color, its mean) for coordinates in periods."""
     draw, mean = _PATTERNS[pattern]
     return draw(uv[0], uv[1]).astype(np.float32, copy=False), mean
 
@@ -77,7 +77,7 @@ def _panels(u: Float[ndarray, " n"], v: Float[ndarray, " n"]) -> Bool[ndarray, "
 
 
 def _courses(u: Float[ndarray, " n"], v: Float[ndarray, " n"], *, joint: float, tint: float) -> Float[ndarray, " n"]:
-    """Rows of stones or boards: joints in full figure colour, each piece with a tint of its own."""
+    """Rows of stones or boards: joints in full figure color, each piece with a tint of its own."""
     row = np.floor(v)
     along = u + row * np.float32(0.37)
     piece = np.floor(along)
@@ -119,4 +119,4 @@ _PATTERNS: dict[Pattern, tuple[Callable[[ndarray, ndarray], ndarray], float]] = 
     "planks": (lambda u, v: _courses(u * 0.25, v * 1.6, joint=0.04, tint=0.8), 0.42),
     "panels": (_panels, 0.1),
 }
-"""Pattern to its drawing, and the share of the figure colour in the long run."""
+"""Pattern to its drawing, and the share of the figure color in the long run."""

@@ -26,7 +26,7 @@ class View:
 
     Attributes:
         rgb: What the camera recorded.
-        depth_m: z-depth in metres; infinity for sky.
+        depth_m: z-depth in meters; infinity for sky.
         normals: Unit vectors, camera frame x right, y up, z toward the camera; 0 for sky.
         semantic: Index into `SYNTHETIC_CLASSES`.
         instance: 0 for stuff.

@@ -11,7 +11,7 @@ from distill.export.quantize import Sensitivity
 
 
 @dataclass(frozen=True, slots=True)
-class Artefact:
+class Artifact:
     """What came of one target.
 
     Attributes:
@@ -56,14 +56,14 @@ def rejected(path: Path) -> Path:
 
 
 def files_of(path: Path) -> list[Path]:
-    """The files that belong to an artefact: OpenVINO's are two, a kit is a folder."""
+    """The files that belong to an artifact: OpenVINO's are two, a kit is a folder."""
     if path.is_dir():
         return [file for file in sorted(path.rglob("*")) if file.is_file()]
     return [path, path.with_suffix(".bin")] if path.suffix == ".xml" else [path]
 
 
 def move_files(made: Path, path: Path) -> Path:
-    """Move an artefact, the file that is opened last."""
+    """Move an artifact, the file that is opened last."""
     if made.is_dir():
         shutil.rmtree(path, ignore_errors=True)
         made.replace(path)
@@ -73,7 +73,7 @@ def move_files(made: Path, path: Path) -> Path:
     return path
 
 
-def set_aside(artefact: Artefact, reason: str) -> Artefact:
-    """The artefact under the name of the rejected, refused for this reason."""
-    assert artefact.path is not None
-    return replace(artefact, path=move_files(artefact.path, rejected(artefact.path)), status="refused", reason=reason)
+def set_aside(artifact: Artifact, reason: str) -> Artifact:
+    """The artifact under the name of the rejected, refused for this reason."""
+    assert artifact.path is not None
+    return replace(artifact, path=move_files(artifact.path, rejected(artifact.path)), status="refused", reason=reason)

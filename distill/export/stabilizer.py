@@ -56,7 +56,7 @@ class Steadiness:
     lock_scale: bool = True
 
 
-class Stabiliser:
+class Stabilizer:
     """A stage between engine and sinks.
 
     Attributes:
@@ -123,7 +123,7 @@ class Stabiliser:
     def _depth(self, outputs: Outputs, past: Mapping[str, ndarray] | None) -> ndarray:
         metric = self._gauge is Gauge.METRIC
         value = outputs[Task.DEPTH]
-        # Depth flickers by percent, not by metres: it is averaged as a logarithm.
+        # Depth flickers by percent, not by meters: it is averaged as a logarithm.
         now = np.log(np.clip(value, *_LOG_RANGE_M)) if metric else value.astype(np.float32)
         if past is None or "depth" not in past:
             self._state["depth"], self._state["depth_weight"] = now, outputs["depth_confidence"].copy()

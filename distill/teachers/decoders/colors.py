@@ -1,4 +1,4 @@
-"""Colours by name, hex or numbers, as prompts write them; and palettes of colours that are hard to confuse."""
+"""Colors by name, hex or numbers, as prompts write them; and palettes of colors that are hard to confuse."""
 
 from __future__ import annotations
 
@@ -47,14 +47,14 @@ _NUMBERS = re.compile(
 _HEX = re.compile(r"^#([0-9a-f]{3}|[0-9a-f]{6})$", re.IGNORECASE)
 
 
-def parse_colour(text: str | tuple[int, ...] | list[int]) -> RGB:
-    """The colour that is written: ``red``, ``light purple``, ``#80C000``, ``<255, 0, 0>``, ``[255, 0, 0]``.
+def parse_color(text: str | tuple[int, ...] | list[int]) -> RGB:
+    """The color that is written: ``red``, ``light purple``, ``#80C000``, ``<255, 0, 0>``, ``[255, 0, 0]``.
 
     Raises:
         UsageError: No known name and no triple of 0..255.
     """
     if not isinstance(text, (str, tuple, list)):
-        raise UsageError(f"{text!r} is not a colour", hint="write #RRGGBB, (r, g, b) with 0..255, or a CSS colour name")
+        raise UsageError(f"{text!r} is not a color", hint="write #RRGGBB, (r, g, b) with 0..255, or a CSS color name")
     if not isinstance(text, str):
         return _checked(tuple(text), str(list(text)))
     written = text.strip().strip("\"'").strip()
@@ -70,34 +70,34 @@ def parse_colour(text: str | tuple[int, ...] | list[int]) -> RGB:
         red, green, blue = ImageColor.getrgb(name)[:3]
         return red, green, blue
     raise UsageError(
-        f"{text!r} is not a known colour", hint="write #RRGGBB, (r, g, b) with 0..255, or a CSS colour name"
+        f"{text!r} is not a known color", hint="write #RRGGBB, (r, g, b) with 0..255, or a CSS color name"
     )
 
 
 def _checked(numbers: tuple[int, ...], text: str) -> RGB:
     if len(numbers) != 3 or not all(isinstance(n, int) and 0 <= n <= 255 for n in numbers):
-        raise UsageError(f"{text} is not a colour", hint="give three whole numbers from 0 to 255")
+        raise UsageError(f"{text} is not a color", hint="give three whole numbers from 0 to 255")
     return numbers[0], numbers[1], numbers[2]
 
 
-def hex_of(colour: RGB) -> str:
-    """The colour as ``#RRGGBB``."""
-    return "#{:02X}{:02X}{:02X}".format(*colour)
+def hex_of(color: RGB) -> str:
+    """The color as ``#RRGGBB``."""
+    return "#{:02X}{:02X}{:02X}".format(*color)
 
 
 @functools.lru_cache(maxsize=32)
-def palette(num_colours: int, *, background: RGB = (0, 0, 0), seed: int = 0) -> tuple[RGB, ...]:
-    """Colours as far from each other and from the background as can be, for ``num_colours`` classes.
+def palette(num_colors: int, *, background: RGB = (0, 0, 0), seed: int = 0) -> tuple[RGB, ...]:
+    """Colors as far from each other and from the background as can be, for ``num_colors`` classes.
 
-    Maximin: each colour in turn is the candidate whose nearest chosen colour is farthest, by the smaller of two
+    Maximin: each color in turn is the candidate whose nearest chosen color is farthest, by the smaller of two
     distances: in CIELAB, what an eye (and a generator trained on pictures for eyes) tells apart; in RGB, by which
     answers are read. The same seed gives the same palette; another seed another palette of the same quality.
 
     Raises:
         UsageError: More classes than a semantic map can hold.
     """
-    if not 1 <= num_colours <= MAX_CLASSES:
-        raise UsageError(f"a palette of {num_colours} colours cannot be made", hint=f"ask for 1 to {MAX_CLASSES}")
+    if not 1 <= num_colors <= MAX_CLASSES:
+        raise UsageError(f"a palette of {num_colors} colors cannot be made", hint=f"ask for 1 to {MAX_CLASSES}")
     grid = _candidates(seed)
     lab = _lab(grid)
     rgb = grid.astype(np.float32)
@@ -107,7 +107,7 @@ def palette(num_colours: int, *, background: RGB = (0, 0, 0), seed: int = 0) -> 
     # The background gets a wider berth: everything that is not asked for is painted with it.
     distance *= 0.75
     chosen: list[int] = []
-    for _ in range(num_colours):
+    for _ in range(num_colors):
         best = int(np.argmax(distance))
         chosen.append(best)
         distance = np.minimum(distance, _both(lab, rgb, lab[best], rgb[best]))
@@ -125,17 +125,17 @@ def _candidates(seed: int) -> UInt8[ndarray, "n 3"]:
     return grid.astype(np.uint8)
 
 
-def _lab(colours: UInt8[ndarray, "n 3"]) -> Float[ndarray, "n 3"]:
-    return cv2.cvtColor(colours[None].astype(np.float32) / 255, cv2.COLOR_RGB2LAB)[0]
+def _lab(colors: UInt8[ndarray, "n 3"]) -> Float[ndarray, "n 3"]:
+    return cv2.cvtColor(colors[None].astype(np.float32) / 255, cv2.COLOR_RGB2LAB)[0]
 
 
 def _both(lab: ndarray, rgb: ndarray, lab_one: ndarray, rgb_one: ndarray) -> ndarray:
     return np.minimum(2.5 * np.linalg.norm(lab - lab_one, axis=1), np.linalg.norm(rgb - rgb_one, axis=1))
 
 
-def separation(colours: tuple[RGB, ...]) -> float:
-    """The smallest RGB distance between two of these colours, in 8-bit units; infinite for fewer than two."""
-    points = np.array(colours, np.float64)
+def separation(colors: tuple[RGB, ...]) -> float:
+    """The smallest RGB distance between two of these colors, in 8-bit units; infinite for fewer than two."""
+    points = np.array(colors, np.float64)
     if len(points) < 2:
         return float("inf")
     distance = np.linalg.norm(points[:, None] - points[None], axis=-1)

@@ -1,4 +1,4 @@
-"""A labelling job run: every slice not done yet, over processes; then dataset.json, label.json and the report."""
+"""A labeling job run: every slice not done yet, over processes; then dataset.json, label.json and the report."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from distill.errors import UsageError
 
 if TYPE_CHECKING:
     from distill.teachers.accounts import Page
-    from distill.teachers.labelling import Job
+    from distill.teachers.labeling import Job
 
 _SHOWN = 20
 """Failures named on the screen; label.json and the report name all."""
@@ -83,7 +83,7 @@ def _part(part: str, num_slices: int) -> list[int]:
 def _clear(out: Path) -> None:
     """Remove what an earlier job left, and nothing else."""
     from distill.shards import MANIFEST
-    from distill.teachers.labelling import PARTS
+    from distill.teachers.labeling import PARTS
     from distill.teachers.previews import PREVIEWS
 
     for path in (*out.glob("shard-*.tar"), *out.glob(".shard-*.part"), out / MANIFEST, out / "label.json"):
@@ -103,7 +103,7 @@ def _result(job: Job, pages: list[Page], *, complete: bool, seconds: float) -> d
         "out": str(job.out),
         "complete": complete,
         "photos": sum(page.photos for page in pages),
-        "labelled": sum(page.labelled for page in pages),
+        "labeled": sum(page.labeled for page in pages),
         "answers": sum(answered.values()) + sum(row["kind"] == "rejected" for row in unanswered),
         "labels": counts,
         "quality": {
@@ -133,7 +133,7 @@ def summary(result: dict[str, Any]) -> str:
     """The result of `run_label` for a person."""
     per_task = ", ".join(f"{count} {task}" for task, count in result["labels"].items())
     lines = [
-        f"{result['labelled']} of {result['photos']} photos labelled with {result['answers']} answers in "
+        f"{result['labeled']} of {result['photos']} photos labeled with {result['answers']} answers in "
         f"{result['seconds']:.1f} s for {result['cost_usd']:.2f} USD; maps: {per_task}; {result['shards']} shards in "
         f"{result['out']}"
     ]

@@ -41,7 +41,7 @@ _FORMAT = 1
 
 @dataclass(frozen=True)
 class Job:
-    """A whole labelling, cut into slices. Crosses process borders."""
+    """A whole labeling, cut into slices. Crosses process borders."""
 
     out: Path
     recipe: TeacherRecipe
@@ -171,7 +171,7 @@ def label_slice(job: Job, index: int, advance: Callable[[int], None] = lambda co
             f"{job.out / PARTS}: cannot be made: {error.strerror}", hint="move it away, or choose another --out"
         ) from error
     entry: ShardEntry | None = write_shard(path, _samples(job, index, accounts, advance))
-    if accounts.labelled == 0:
+    if accounts.labeled == 0:
         path.unlink()
         entry = None
     page = accounts.page(job.identity(index), entry)
@@ -190,7 +190,7 @@ def _samples(job: Job, index: int, accounts: Accounts, advance: Callable[[int], 
         if isinstance(photo, Unreadable) or isinstance(outcome, str):
             accounts.failures.append({"name": photo.name, "reason": str(outcome)})
             continue
-        accounts.labelled += any(lesson.labels for lesson, _ in outcome)
+        accounts.labeled += any(lesson.labels for lesson, _ in outcome)
         for number, (lesson, sample) in enumerate(outcome, 1):
             accounts.add(photo, lesson)
             if position < job.previews:

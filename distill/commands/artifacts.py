@@ -14,7 +14,7 @@ from distill.commands.samples import trained_on
 from distill.errors import UsageError
 
 if TYPE_CHECKING:
-    from distill.export.artefact import Artefact
+    from distill.export.artifact import Artifact
     from distill.export.parity import ParityResult
     from distill.export.runners import Runner
     from distill.export.timing import Timing
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 _BATCHES = (1, 8)
 _TORCH = "torch"
 _METHOD = (
-    "scores are of the artefact itself, on the same pictures as the original's; p50 of one picture, images/s in batches"
-    " of 8, arrays in, final maps out, all artefacts in turns"
+    "scores are of the artifact itself, on the same pictures as the original's; p50 of one picture, images/s in batches"
+    " of 8, arrays in, final maps out, all artifacts in turns"
 )
 
 
@@ -80,19 +80,19 @@ def run_exports(
     finally:
         shop.close()
     gains = {name: recipe.min_gain if min_gain is None else min_gain for name, recipe in targets.items()}
-    made = [refuse_slow(artefact, made, timings, gains[artefact.target]) for artefact in made]
+    made = [refuse_slow(artifact, made, timings, gains[artifact.target]) for artifact in made]
     write_spec(folder / "spec.json", shop.spec)
-    reference = next((artefact.parity for artefact in made if artefact.parity), None)
+    reference = next((artifact.parity for artifact in made if artifact.parity), None)
     result = {
         "folder": str(folder),
         "method": _METHOD,
         "samples": source,
         "num_samples": len(shop.samples),
         "working_size_hw": list(shop.spec.input.size_hw),
-        "passed": all(artefact.status in ("passed", "refused") for artefact in made)
-        and any(artefact.status == "passed" for artefact in made if artefact.target in asked),
+        "passed": all(artifact.status in ("passed", "refused") for artifact in made)
+        and any(artifact.status == "passed" for artifact in made if artifact.target in asked),
         "torch": {"scores": _scores(reference, "reference"), **_speed(_TORCH, timings)},
-        "targets": [_row(artefact, timings) for artefact in made],
+        "targets": [_row(artifact, timings) for artifact in made],
         "machine": machine(),
         "versions": versions(),
     }
@@ -187,7 +187,7 @@ def _with_siblings(targets: Mapping[str, TargetRecipe], console: Console) -> dic
 
 
 def _time(
-    shop: Workshop, made: Sequence[Artefact], seconds: float, threads: int | None, console: Console
+    shop: Workshop, made: Sequence[Artifact], seconds: float, threads: int | None, console: Console
 ) -> list[Timing]:
     """All that passed and runs here, and the original, in turns."""
     from distill.export.runners import open_runner
@@ -195,9 +195,9 @@ def _time(
 
     with ExitStack() as stack:
         runners: dict[str, Runner] = {_TORCH: shop.reference.original}
-        for artefact in made:
-            if artefact.status == "passed" and artefact.runnable and artefact.path is not None:
-                runners[artefact.target] = stack.enter_context(open_runner(artefact.path, threads=threads))
+        for artifact in made:
+            if artifact.status == "passed" and artifact.runnable and artifact.path is not None:
+                runners[artifact.target] = stack.enter_context(open_runner(artifact.path, threads=threads))
         with console.progress("timing", len(_BATCHES)) as progress:
             return time_runners(
                 runners,
@@ -209,20 +209,20 @@ def _time(
             )
 
 
-def _row(artefact: Artefact, timings: Sequence[Timing]) -> dict[str, Any]:
+def _row(artifact: Artifact, timings: Sequence[Timing]) -> dict[str, Any]:
     return {
-        "target": artefact.target,
-        "engine": artefact.engine,
-        "precision": artefact.precision,
-        "path": str(artefact.path) if artefact.path else None,
-        "size_bytes": artefact.size_bytes,
-        "status": artefact.status,
-        "reason": artefact.reason,
-        "notes": list(artefact.notes),
-        "sensitivity": [asdict(row) for row in artefact.sensitivity],
-        "scores": _scores(artefact.parity, "candidate"),
-        "parity": artefact.parity.to_dict() if artefact.parity else None,
-        **_speed(artefact.target, timings),
+        "target": artifact.target,
+        "engine": artifact.engine,
+        "precision": artifact.precision,
+        "path": str(artifact.path) if artifact.path else None,
+        "size_bytes": artifact.size_bytes,
+        "status": artifact.status,
+        "reason": artifact.reason,
+        "notes": list(artifact.notes),
+        "sensitivity": [asdict(row) for row in artifact.sensitivity],
+        "scores": _scores(artifact.parity, "candidate"),
+        "parity": artifact.parity.to_dict() if artifact.parity else None,
+        **_speed(artifact.target, timings),
     }
 
 
