@@ -8,8 +8,8 @@ import sys
 from pathlib import Path
 
 from distill.report.blocks import Report, Section, Table, Text
-from distill.report.plain import to_markdown
-from distill.rundir import machine, versions
+from distill.report.markdown import to_markdown
+from distill.run_dir import machine, versions
 
 
 def results_page(title: str, notes: str, tables: list[Table], out: Path | None) -> None:

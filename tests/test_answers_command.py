@@ -11,14 +11,14 @@ import pytest
 
 from distill.commands.console import Console
 from distill.commands.labeling import run_label
-from distill.ledger import Ledger
 from distill.recipe.synthetic import SyntheticRecipe
-from distill.spending import Caps
 from distill.tasks import Task
 from distill.teachers.answers import EMPTY, PICTURE, AnswerStore, Ask
 from distill.teachers.generators.replay import read_manifest_rows
 from distill.teachers.generators.synthetic.generator import SYNTHETIC_CLASSES
 from distill.teachers.labeling import Job
+from distill.teachers.store.ledger import Ledger
+from distill.teachers.store.spending import Caps
 
 
 def answers(*arguments: object, code: int = 0) -> dict:

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from distill import database
-from distill.database import open_database
+from distill.runtime import sqlite as database
+from distill.runtime.sqlite import open_database
 
 SCHEMA = "CREATE TABLE IF NOT EXISTS rows (key TEXT PRIMARY KEY);"
 

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from distill.errors import DistillError
-from distill.ledger import Ledger
-from distill.spending import CapReached, Caps
+from distill.teachers.store.ledger import Ledger
+from distill.teachers.store.spending import CapReached, Caps
 
 NO_CAPS = Caps()
 
@@ -65,8 +65,8 @@ def test_the_number_of_calls_can_be_capped(tmp_path: Path):
 TAKE = """
     import sys, time
     from pathlib import Path
-    from distill.ledger import Ledger
-    from distill.spending import Caps
+    from distill.teachers.store.ledger import Ledger
+    from distill.teachers.store.spending import Caps
     ledger = Ledger(Path(sys.argv[1]))
     print(ledger.reserve("k", job="j", worst_usd=1.0, caps=Caps()), flush=True)
     time.sleep(60)

@@ -15,7 +15,7 @@ import pytest
 
 from distill.errors import DistillError
 from distill.video import Drop, LiveReader, is_live
-from distill.video.live import public_name
+from distill.video.camera import public_name
 
 
 class FakeCamera:

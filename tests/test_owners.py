@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from distill import owners
-from distill.owners import Owner, alive
+from distill.runtime import process_lock as owners
+from distill.runtime.process_lock import Owner, alive
 
 
 def test_the_dead_are_swept_and_the_living_are_not(tmp_path: Path):

@@ -7,7 +7,8 @@ import time
 import numpy as np
 import pytest
 
-from distill.pictures import (
+from distill.tasks import IGNORE_INSTANCE, Gauge
+from distill.visualization import (
     add_class_legend,
     add_depth_bar,
     add_scale_bar,
@@ -22,8 +23,7 @@ from distill.pictures import (
     tile,
     write_caption,
 )
-from distill.pictures.maps import INVALID_RGB, SKY_RGB
-from distill.tasks import IGNORE_INSTANCE, Gauge
+from distill.visualization.colormaps import INVALID_RGB, SKY_RGB
 
 GRAY = np.array(INVALID_RGB)
 SKY = np.array(SKY_RGB)

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from distill.video import VideoCodec, VideoWriter
-from distill.video.codecs import choose_encoding
+from distill.video.encoders import choose_encoding
 from distill.video.priority import kept_priority
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="scheduling policies are those of Linux")

@@ -12,8 +12,8 @@ import scipy.linalg  # noqa: F401 - its library of linear algebra is one of thos
 from threadpoolctl import threadpool_info, threadpool_limits
 
 from distill.commands import workers
+from distill.runtime.cpu import one_blas_thread
 from distill.teachers import drift
-from distill.threads import one_blas_thread
 
 
 def blas_threads() -> set[int]:

@@ -90,8 +90,8 @@ def answers(
 
 
 def _ls(store: AnswerStore) -> tuple[dict[str, Any], str]:
-    from distill.ledger import Ledger
     from distill.teachers.answers import Damaged
+    from distill.teachers.store.ledger import Ledger
     from distill.teachers.upkeep import DAMAGED
 
     count, size, kinds = 0, 0, dict[str, int]()

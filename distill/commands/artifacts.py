@@ -58,7 +58,7 @@ def run_exports(
     from distill.export.gains import refuse_slow
     from distill.export.targets import make
     from distill.images import write_atomic
-    from distill.rundir import machine, open_rundir, versions
+    from distill.run_dir import machine, open_rundir, versions
     from distill.spec import write_spec
 
     folder = out or run / "export"

@@ -143,11 +143,11 @@ def asked_slices(job: Job, todo: Sequence[int], spending: Spending, console: Con
     if not parts or job.store is None or not todo:
         yield AskedSlices(job, todo, None)
         return
-    from distill.spending import Caps
     from distill.teachers.answers import AnswerStore
     from distill.teachers.generators.hosted.ahead import Asker
     from distill.teachers.generators.hosted.engine import Terms
     from distill.teachers.generators.hosted.opening import prices_of
+    from distill.teachers.store.spending import Caps
 
     for part in parts if spending.max_usd is not None else []:
         if not prices_of(part)[0].known:

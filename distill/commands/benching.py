@@ -48,7 +48,7 @@ def run_bench(
     from distill.commands.bench_report import write_pages
     from distill.export.runners import num_cores
     from distill.export.timing import YARDSTICK, time_runners
-    from distill.rundir import machine, open_rundir, versions
+    from distill.run_dir import machine, open_rundir, versions
 
     if out is not None:
         open_rundir(out)

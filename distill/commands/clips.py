@@ -71,7 +71,7 @@ def sort_words(words: Sequence[str]) -> tuple[list[Input], list[Clip]]:
     from distill.commands.inputs import find_inputs
     from distill.teachers.keys import unique_keys
     from distill.video import is_live, is_sequence
-    from distill.video.live import public_name
+    from distill.video.camera import public_name
 
     others = [word for word in words if is_live(word) or (is_sequence(word) and not Path(word).exists())]
     files = [word for word in words if word not in others]

@@ -40,7 +40,7 @@ class Console:
     def result(self, values: dict[str, Any], text: str) -> None:
         """The outcome: `values` as JSON for machines, or `text` for people, on standard output."""
         if self.as_json:
-            from distill.report.plain import finite
+            from distill.report.markdown import finite
 
             text = json.dumps(finite(values), indent=2, default=str)
         print(text, flush=True)

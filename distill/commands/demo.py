@@ -70,7 +70,7 @@ class Tour:
         """All stages, then the report; the result as ``demo.json`` holds it."""
         from distill.commands.demo_report import write_demo_report
         from distill.images import write_atomic
-        from distill.rundir import open_rundir
+        from distill.run_dir import open_rundir
 
         open_rundir(self.out, verb="demo", facts={"scenes": self.scenes, "seed": self.seed, "minutes": self.minutes})
         with self._stage("label", f"a synthetic teacher paints answers about {self.scenes} scenes; they are read back"):

@@ -24,7 +24,7 @@ from distill.report import (
     Text,
     write_report,
 )
-from distill.rundir import machine, versions
+from distill.run_dir import machine, versions
 from distill.tasks import Task
 
 if TYPE_CHECKING:
@@ -186,9 +186,9 @@ def _scenes(recipe: SyntheticRecipe, model: Path) -> list[Block]:
 
 def _scene(photo: Any, lesson: Any, truth: Any, outputs: dict[str, np.ndarray]) -> list[Block]:
     from distill.labels import Label
-    from distill.pictures import draw_confidence
     from distill.tasks import Gauge
     from distill.teachers.previews import draw_label
+    from distill.visualization import draw_confidence
 
     blocks: list[Block] = []
     for task, exact in truth.labels.items():

@@ -85,7 +85,7 @@ def examine(*, network: bool = False) -> list[Finding]:
 
 
 def _machine() -> Iterator[Finding]:
-    from distill.rundir import machine
+    from distill.run_dir import machine
 
     facts = machine()
     python = ".".join(map(str, sys.version_info[:3]))

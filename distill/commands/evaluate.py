@@ -162,8 +162,8 @@ def run_evaluate(settings: Settings, console: Console) -> tuple[dict[str, Any], 
     from distill.commands.scoring.match import choose_tasks, evaluate_contestants
     from distill.images import write_atomic
     from distill.report import to_markdown, write_report
-    from distill.report.plain import finite
-    from distill.rundir import open_rundir
+    from distill.report.markdown import finite
+    from distill.run_dir import open_rundir
 
     truth = _open_truth(settings)
     contestants = open_contestants(settings.subjects)

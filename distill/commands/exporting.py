@@ -38,7 +38,7 @@ def run_export(
     """
     from distill.export.card import CARD, write_card
     from distill.export.onnx import export_onnx
-    from distill.rundir import machine, open_rundir, versions
+    from distill.run_dir import machine, open_rundir, versions
     from distill.spec import write_spec
     from distill.students.checkpoint import load_student
 

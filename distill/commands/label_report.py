@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from distill.images import decode_rgb
 from distill.report import Facts, Gallery, Headline, Headlines, Picture, Report, Section, Table, Text, write_report
-from distill.rundir import machine, versions
+from distill.run_dir import machine, versions
 from distill.teachers.calibration import PARTS
 from distill.teachers.previews import Preview, read_previews
 

@@ -37,7 +37,7 @@ def run_label(
     """
     from distill.images import write_atomic
     from distill.recipe import dump_recipe
-    from distill.rundir import open_rundir
+    from distill.run_dir import open_rundir
     from distill.teachers.publishing import publish
 
     started = time.monotonic()

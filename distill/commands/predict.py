@@ -235,7 +235,7 @@ def _write_index(result: dict[str, Any], runner: Runner, folder: Path | None) ->
     """``predictions.json``: how to read the maps, and which file belongs to which input."""
     from distill.export.maps import describe_maps
     from distill.images import write_atomic
-    from distill.rundir import versions
+    from distill.run_dir import versions
 
     if folder is None or not result["results"]:
         return

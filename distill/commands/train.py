@@ -19,7 +19,7 @@ from distill.errors import UsageError
 from distill.images import write_atomic
 from distill.recipe import dump_recipe, load_recipe
 from distill.recipe.training import TRUSTED_NETWORKS, TrainRecipe
-from distill.rundir import open_rundir
+from distill.run_dir import open_rundir
 from distill.shards import file_sha256
 
 if TYPE_CHECKING:

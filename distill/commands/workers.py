@@ -97,7 +97,7 @@ def _start_worker(job: Job, counter: Any, started: Any, gpus: int) -> None:
     """Set up a worker process: Ctrl-C is the parent's business, one thread is its share, it dies with its parent."""
     import cv2
 
-    from distill.threads import one_blas_thread
+    from distill.runtime.cpu import one_blas_thread
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     with started.get_lock():

@@ -11,9 +11,9 @@ from numpy import ndarray
 from distill.export.runners import Outputs
 from distill.images import encode_map
 from distill.labels import encode_depth, encode_normals
-from distill.pictures import draw_normals
 from distill.spec import StudentSpec
 from distill.tasks import Gauge, Task
+from distill.visualization import draw_normals
 
 DEPTH_FORMULA = "0: invalid; else meters = 10 * ((1 - v / 65535) ** -0.5 - 1); 65535: beyond what can be told apart"
 RELATIVE_FORMULA = "0: invalid; else value = (v - 1) / 65534, in [0, 1]"

@@ -8,7 +8,9 @@ from jaxtyping import UInt8
 from numpy import ndarray
 
 from distill.export.runners import Outputs
-from distill.pictures import (
+from distill.spec import StudentSpec
+from distill.tasks import Gauge, Task
+from distill.visualization import (
     add_class_legend,
     add_depth_bar,
     draw_confidence,
@@ -18,8 +20,6 @@ from distill.pictures import (
     overlay,
     write_caption,
 )
-from distill.spec import StudentSpec
-from distill.tasks import Gauge, Task
 
 MAX_PX = 1920 * 1080
 """Panels are shrunk until the canvas is no larger than this, or than the photo; lossless maps keep full size."""

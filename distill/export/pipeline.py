@@ -22,9 +22,9 @@ import numpy as np
 from jaxtyping import UInt8
 from numpy import ndarray
 
-from distill.ahead import QUEUE, ahead
 from distill.errors import DistillError
 from distill.export.runners import Outputs, Runner
+from distill.runtime.parallel import QUEUE, ahead
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")

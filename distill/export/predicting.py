@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from distill.ahead import ahead
 from distill.errors import DistillError
 from distill.export.maps import encode_outputs
 from distill.export.panels import Panels
@@ -15,6 +14,7 @@ from distill.export.pipeline import Picture, Stopwatch, infer
 from distill.export.runners import Runner
 from distill.export.sinks import make_folder, write_file
 from distill.images import decode_rgb, encode_jpeg
+from distill.runtime.parallel import ahead
 from distill.tasks import Task
 
 

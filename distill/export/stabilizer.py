@@ -19,7 +19,7 @@ from distill.export.pipeline import Boundary, Stopwatch
 from distill.export.runners import Outputs
 from distill.spec import StudentSpec
 from distill.tasks import BACKGROUND_INSTANCE, IGNORE_INSTANCE, Gauge, Task
-from distill.video.motion import Motion, MotionTracker, move
+from distill.video.optical_flow import Motion, MotionTracker, move
 
 _MEMORY_FRAMES = 12.0
 """Frames that are averaged at strength 1 where nothing moves."""

@@ -7,11 +7,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple, Self
 
-from distill.ahead import ahead
 from distill.errors import DistillError
 from distill.export.pipeline import Boundary, Picture, Stopwatch, engine_workers, infer
 from distill.export.runners import Outputs, Runner, num_cores
 from distill.export.stabilizer import Stabilizer, Steadiness
+from distill.runtime.parallel import ahead
 from distill.spec import StudentSpec
 from distill.video import Frame, Source, open_source
 

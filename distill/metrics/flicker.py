@@ -17,7 +17,7 @@ from numpy import ndarray
 
 from distill.spec import StudentSpec
 from distill.tasks import Gauge, Task
-from distill.video.motion import Motion, MotionTracker, move
+from distill.video.optical_flow import Motion, MotionTracker, move
 
 _TRUSTED = 0.5
 _WIDTH_PX = 320

@@ -5,6 +5,11 @@ Knows nothing of tasks, students or engines; whoever has results puts them into 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
+
+from distill.errors import UsageError
+from distill.images import write_atomic
 from distill.report.blocks import (
     Block,
     Cell,
@@ -22,8 +27,7 @@ from distill.report.blocks import (
     Text,
 )
 from distill.report.html import to_html
-from distill.report.plain import format_cell, to_json, to_markdown
-from distill.report.writing import write_report
+from distill.report.markdown import format_cell, to_json, to_markdown
 
 __all__ = [
     "Block",
@@ -46,3 +50,26 @@ __all__ = [
     "to_markdown",
     "write_report",
 ]
+
+
+_FORMATS = {"html": to_html, "md": to_markdown, "json": to_json}
+
+
+def write_report(
+    report: Report, folder: Path, stem: str, *, formats: Sequence[str] = ("html", "md", "json")
+) -> dict[str, Path]:
+    """The files written, by format: ``<stem>.html``, ``<stem>.md``, ``<stem>.json`` in the folder.
+
+    Raises:
+        UsageError: The folder cannot be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(
+            f"{folder}: cannot be used as a folder: {error.strerror}", hint="choose another --out"
+        ) from error
+    paths = {name: folder / f"{stem}.{name}" for name in formats}
+    for name, path in paths.items():
+        write_atomic(path, _FORMATS[name](report).encode())
+    return paths

@@ -26,7 +26,7 @@ from distill.report.blocks import (
     Table,
     Text,
 )
-from distill.report.plain import format_cell, numeric_columns
+from distill.report.markdown import format_cell, numeric_columns
 from distill.report.plots import draw_curves
 
 MAX_PICTURE_PX = 640

@@ -11,7 +11,7 @@ from numpy import ndarray
 from torch import Tensor
 from torch.utils.data import DataLoader, Sampler
 
-from distill.ahead import ahead
+from distill.runtime.parallel import ahead
 from distill.students.data import PhotoSet
 
 

@@ -13,7 +13,7 @@ import torch
 
 from distill.errors import DistillError, UsageError
 from distill.recipe.training import TrainRecipe
-from distill.rundir import seed_everything
+from distill.run_dir import seed_everything
 from distill.spec import StudentSpec
 from distill.students.batches import build_loader
 from distill.students.broken import Broken, count, describe

@@ -13,9 +13,9 @@ from torch import Tensor
 
 from distill.images import encode_map, write_atomic
 from distill.labels import decode_depth, decode_normals
-from distill.pictures import draw_depth, draw_normals, draw_semantic
 from distill.spec import StudentSpec
 from distill.tasks import Gauge, Task
+from distill.visualization import draw_depth, draw_normals, draw_semantic
 
 _HEIGHT_PX = 160
 

@@ -22,7 +22,7 @@ from typing import Any
 
 from distill.errors import DistillError
 from distill.images import Photo, write_atomic
-from distill.owners import MAKE_SPACE
+from distill.runtime.process_lock import MAKE_SPACE
 from distill.tasks import Gauge, Task
 from distill.teachers.base import Answer, KeyedGenerator, Question, Refusal
 

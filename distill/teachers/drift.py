@@ -24,6 +24,7 @@ from jaxtyping import Float, UInt8
 from numpy import ndarray
 from scipy.spatial import cKDTree
 
+from distill.runtime.cpu import one_blas_thread
 from distill.teachers.edges import Outline
 from distill.teachers.fit import (
     CHANCE,
@@ -38,7 +39,6 @@ from distill.teachers.fit import (
 )
 from distill.teachers.overlay import Bars, Overlay, Sweep
 from distill.teachers.warp import NO_WARP, STRAIGHT, Bend, Warp, bend, skew, warp
-from distill.threads import one_blas_thread
 
 _BELIEVABLE = 0.1, 0.06
 """Zoom and aspect that may be found: real labels that lie a little off their photos pull the numbers out of range."""

@@ -13,8 +13,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from distill.database import open_database
 from distill.images import Photo
+from distill.runtime.sqlite import open_database
 from distill.teachers.base import Answer, Question
 from distill.teachers.register import METHOD, Placement
 

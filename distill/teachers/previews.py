@@ -13,7 +13,9 @@ from numpy import ndarray
 
 from distill.images import Photo, encode_jpeg, write_atomic
 from distill.labels import Label
-from distill.pictures import (
+from distill.tasks import IGNORE_SEMANTIC, Gauge, Task
+from distill.teachers.base import Lesson
+from distill.visualization import (
     add_class_legend,
     add_depth_bar,
     draw_confidence,
@@ -22,8 +24,6 @@ from distill.pictures import (
     draw_normals,
     draw_semantic,
 )
-from distill.tasks import IGNORE_SEMANTIC, Gauge, Task
-from distill.teachers.base import Lesson
 
 PREVIEWS = "previews"
 WIDTH_PX = 360

@@ -11,9 +11,9 @@ import yaml
 
 from distill.errors import DistillError
 from distill.images import decode_rgb, write_atomic
-from distill.ledger import BATCH_OVER, Ledger
 from distill.tasks import Task
 from distill.teachers.answers import EMPTY, PICTURE, REFUSED, AnswerStore, Ask, Damaged, Stored
+from distill.teachers.store.ledger import BATCH_OVER, Ledger
 
 UNREADABLE = "unreadable"
 """A picture by its kind, and none that can be decoded."""

@@ -15,10 +15,10 @@ from PIL import Image
 
 from distill.errors import DistillError, UsageError
 from distill.images import MAX_PIXELS
-from distill.video.colors import Converter
+from distill.video.color import Converter
 from distill.video.decoders import Decoder, choose_decoder
-from distill.video.frames import Frame, Source
-from distill.video.packets import DEFAULT_RATE, announced_frames, decode, first_frame, open_container, video_stream
+from distill.video.demux import DEFAULT_RATE, announced_frames, decode, first_frame, open_container, video_stream
+from distill.video.source import Frame, Source
 
 SUFFIXES = frozenset(
     {".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".m2ts", ".mts", ".wmv", ".flv", ".3gp"}

@@ -17,10 +17,10 @@ from jaxtyping import Shaped, UInt8
 from numpy import ndarray
 
 from distill.errors import DistillError, UsageError
-from distill.video.codecs import Encoding, choose_encoding
-from distill.video.packets import reason
+from distill.video.audio import Sound
+from distill.video.demux import reason
+from distill.video.encoders import Encoding, choose_encoding
 from distill.video.priority import kept_priority
-from distill.video.sound import Sound
 
 CONTAINERS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska"}
 """Output suffix to container format."""

@@ -9,9 +9,9 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from distill.ahead import ahead
 from distill.errors import DistillError
 from distill.export.pipeline import Picture, Stopwatch, default_batch, in_batches, infer
+from distill.runtime.parallel import ahead
 
 
 def pictures(*sizes_hw: tuple[int, int]) -> Iterator[Picture]:

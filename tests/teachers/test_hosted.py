@@ -20,7 +20,6 @@ from hosted_jobs import KEY, charged_usd, command, job, label, run, shards, valu
 from distill.commands.asking import Spending
 from distill.commands.planning import plan_here
 from distill.errors import DistillError, UsageError
-from distill.ledger import Ledger
 from distill.recipe import load_recipe
 from distill.recipe.mixing import MixRecipe
 from distill.recipe.teacher import ReplayRecipe
@@ -29,6 +28,7 @@ from distill.tasks import Task
 from distill.teachers.answers import AnswerStore
 from distill.teachers.asking import Asking
 from distill.teachers.labeling import Job
+from distill.teachers.store.ledger import Ledger
 from distill.teachers.upkeep import export
 
 EVERYTHING = {

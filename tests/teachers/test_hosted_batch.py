@@ -14,12 +14,12 @@ from fake_gemini import FakeGemini, Settings
 from hosted_jobs import KEY, charged_usd, job, label, shards, write_photos
 
 from distill.commands.asking import Spending, job_name
-from distill.ledger import Ledger
 from distill.teachers.answers import AnswerStore
 from distill.teachers.generators.hosted.ahead import Asker, Notes
 from distill.teachers.generators.hosted.batch import BatchEngine
 from distill.teachers.generators.hosted.engine import Terms
 from distill.teachers.generators.hosted.jobs import JobClient
+from distill.teachers.store.ledger import Ledger
 
 BATCH = {"mode": "batch", "poll_s": 0.05, "batch_images": 10}
 

@@ -132,9 +132,7 @@ def test_where_nobody_passes_the_best_is_kept_or_nothing(world: Path):
     teachers = "teachers: [cheap.yaml, dear.yaml], min_quality: 1.0"
     kept, samples = run(world, "best", f"{{how: cascade, {teachers}}}")
     assert (
-        kept["labeled"] == 10
-        and len(kept["notes"]) == 10
-        and "no teacher's label passes" in kept["notes"][0]["reason"]
+        kept["labeled"] == 10 and len(kept["notes"]) == 10 and "no teacher's label passes" in kept["notes"][0]["reason"]
     )
     assert {name for key, name in teachers_of(samples).items() if int(key) % 2} == {"replay of dear"}
     none, _ = run(world, "none", f"{{how: cascade, otherwise: none, {teachers}}}")

@@ -41,9 +41,7 @@ def test_colors_are_understood(text: str | list[int], expected: tuple[int, int, 
     assert parse_color(text) == expected
 
 
-@pytest.mark.parametrize(
-    "text", ["", "no such color", "#12345", "(1, 2)", "(1, 2, 300)", [1, 2], [0.5, 0, 0], "color"]
-)
+@pytest.mark.parametrize("text", ["", "no such color", "#12345", "(1, 2)", "(1, 2, 300)", [1, 2], [0.5, 0, 0], "color"])
 def test_what_is_no_color_is_refused(text: str | list[int]) -> None:
     with pytest.raises(UsageError):
         parse_color(text)

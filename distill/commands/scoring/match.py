@@ -27,7 +27,7 @@ from distill.images import decode_rgb
 from distill.labels import Label
 from distill.metrics import Alignment, can_align, default_alignment
 from distill.report import Gallery, Report
-from distill.rundir import machine, versions
+from distill.run_dir import machine, versions
 from distill.shards import Manifest, Sample
 from distill.tasks import Task
 

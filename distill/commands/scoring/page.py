@@ -6,9 +6,9 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from distill.pictures import class_colors
 from distill.report import Block, Cell, Gallery, Headline, Headlines, Report, Section, Swatches, Table, Text
 from distill.tasks import Task
+from distill.visualization import class_colors
 
 _HIGHER, _LOWER = "↑", "↓"
 _METRICS: dict[Task, dict[str, tuple[str, str]]] = {

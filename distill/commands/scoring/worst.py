@@ -17,7 +17,9 @@ from distill.commands.scoring.judges import Rules, SemanticJudge, alignment_of
 from distill.labels import Label
 from distill.metrics import align_depth
 from distill.metrics.normals import angular_error_deg
-from distill.pictures import (
+from distill.report import Gallery, Picture
+from distill.tasks import FAR_DEPTH_M, Task
+from distill.visualization import (
     add_class_legend,
     add_depth_bar,
     add_scale_bar,
@@ -27,8 +29,6 @@ from distill.pictures import (
     draw_normals,
     draw_semantic,
 )
-from distill.report import Gallery, Picture
-from distill.tasks import FAR_DEPTH_M, Task
 
 _WIDTH_PX = 320
 _ERROR_LIMITS = {Task.DEPTH: (50.0, " %"), Task.NORMALS: (45.0, "°")}

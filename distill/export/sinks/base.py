@@ -8,10 +8,10 @@ from collections.abc import Generator, Iterable, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, TextIO
 
-from distill.ahead import ahead
 from distill.errors import DistillError
 from distill.export.pipeline import Boundary, Picture, Stopwatch, blaming, run_stage
 from distill.export.runners import Outputs
+from distill.runtime.parallel import ahead
 
 
 class Sink(ABC):

@@ -69,9 +69,7 @@ def parse_color(text: str | tuple[int, ...] | list[int]) -> RGB:
     if name in ImageColor.colormap:
         red, green, blue = ImageColor.getrgb(name)[:3]
         return red, green, blue
-    raise UsageError(
-        f"{text!r} is not a known color", hint="write #RRGGBB, (r, g, b) with 0..255, or a CSS color name"
-    )
+    raise UsageError(f"{text!r} is not a known color", hint="write #RRGGBB, (r, g, b) with 0..255, or a CSS color name")
 
 
 def _checked(numbers: tuple[int, ...], text: str) -> RGB:

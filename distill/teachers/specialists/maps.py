@@ -109,9 +109,7 @@ def _single(stored: ndarray, path: Path) -> ndarray:
         return stored
     if (stored == stored[..., :1]).all():
         return stored[..., 0]
-    raise DistillError(
-        f"{path}: has colors where one number per pixel is expected", hint="convert it to ids or depths"
-    )
+    raise DistillError(f"{path}: has colors where one number per pixel is expected", hint="convert it to ids or depths")
 
 
 def _read_depth(path: Path, recipe: MapRecipe) -> Label:

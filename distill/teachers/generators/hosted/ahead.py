@@ -22,15 +22,15 @@ from typing import Self
 
 from distill.errors import DistillError, UsageError
 from distill.images import Photo
-from distill.ledger import Ledger
 from distill.recipe.hosted import HostedRecipe
-from distill.spending import Spending
 from distill.teachers.answers import AnswerStore, Unanswered
 from distill.teachers.base import Teacher
 from distill.teachers.generators.hosted.desk import Desk, as_stop
 from distill.teachers.generators.hosted.engine import Stopped, Terms, recover
 from distill.teachers.generators.hosted.painter import HostedGenerator, Wants
 from distill.teachers.generators.hosted.service import Call
+from distill.teachers.store.ledger import Ledger
+from distill.teachers.store.spending import Spending
 
 ReadSlice = Callable[[int], Iterator[Photo]]
 BuildTeacher = Callable[[Wants], Teacher]

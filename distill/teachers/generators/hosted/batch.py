@@ -15,9 +15,7 @@ from dataclasses import dataclass, field, replace
 from typing import IO, Any
 
 from distill.errors import DistillError
-from distill.ledger import BATCH_OVER, Ledger
 from distill.recipe.hosted import GeminiRecipe
-from distill.spending import CapReached
 from distill.teachers.answers import EMPTY, PICTURE, AnswerStore
 from distill.teachers.generators.hosted.batch_files import BatchFiles, request_line, result_rows, subject
 from distill.teachers.generators.hosted.engine import Engine, Stopped, Terms, keep_reply
@@ -26,6 +24,8 @@ from distill.teachers.generators.hosted.painter import next_step, settled
 from distill.teachers.generators.hosted.prices import Price
 from distill.teachers.generators.hosted.service import Call, Sent, sayable
 from distill.teachers.generators.hosted.wire import read_reply
+from distill.teachers.store.ledger import BATCH_OVER, Ledger
+from distill.teachers.store.spending import CapReached
 
 _MOST_BYTES = 1_900_000_000
 """The service takes 2 GB a file."""

@@ -6,13 +6,13 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from distill.errors import DistillError, UsageError
-from distill.ledger import Ledger
 from distill.recipe.hosted import GeminiRecipe, HostedRecipe
 from distill.teachers.answers import AnswerStore
 from distill.teachers.generators.hosted.engine import Engine, Stopped, Terms
 from distill.teachers.generators.hosted.opening import find_secrets, open_service, prices_of
 from distill.teachers.generators.hosted.prices import Price
 from distill.teachers.generators.hosted.service import Call, Service
+from distill.teachers.store.ledger import Ledger
 
 if TYPE_CHECKING:
     from distill.teachers.generators.hosted.batch import BatchEngine

@@ -15,9 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from distill.errors import DistillError
-from distill.ledger import Ledger
 from distill.recipe.hosted import LimitsRecipe
-from distill.spending import CapReached, Caps
 from distill.teachers.answers import EMPTY, AnswerStore, Stored
 from distill.teachers.generators.hosted.painter import next_step, settled
 from distill.teachers.generators.hosted.prices import Price
@@ -31,6 +29,8 @@ from distill.teachers.generators.hosted.service import (
     Wrong,
     sayable,
 )
+from distill.teachers.store.ledger import Ledger
+from distill.teachers.store.spending import CapReached, Caps
 from distill.teachers.throttle import Breaker, Gate, Pace, Throttle, backoff_s
 
 _OTHER_PROCESS_S = 0.5

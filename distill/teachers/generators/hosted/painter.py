@@ -15,7 +15,6 @@ from PIL import Image
 
 from distill.errors import DistillError
 from distill.images import Photo, encode_jpeg, encode_map, picture_size_hw
-from distill.ledger import Ledger
 from distill.recipe.hosted import GeminiRecipe, HostedRecipe, OpenaiRecipe
 from distill.tasks import Task
 from distill.teachers.answers import EMPTY, AnswerStore, Ask, Stored, Unanswered
@@ -24,6 +23,7 @@ from distill.teachers.canvas import fit_canvas, to_canvas
 from distill.teachers.generators.hosted.canvases import canvas_sizes
 from distill.teachers.generators.hosted.service import Call, Sent
 from distill.teachers.questions import build_questions
+from distill.teachers.store.ledger import Ledger
 
 
 class Wants(Protocol):

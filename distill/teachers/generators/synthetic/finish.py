@@ -69,9 +69,7 @@ def thing_material(rng: Generator) -> Material:
     pattern = patterns[int(rng.integers(len(patterns)))]
     base = _color(rng, hue=(0.0, 1.0), saturation=(0.15, 0.7), value=(0.42, 0.9))
     other = (
-        _tone(base, rng.uniform(0.45, 0.75))
-        if rng.random() < 0.6
-        else _color(rng, (0.0, 1.0), (0.05, 0.5), (0.4, 0.9))
+        _tone(base, rng.uniform(0.45, 0.75)) if rng.random() < 0.6 else _color(rng, (0.0, 1.0), (0.05, 0.5), (0.4, 0.9))
     )
     return Material(pattern, base, other, rng.uniform(0.16, 0.4), 0.3, float(rng.choice((0.0, 0.15, 0.45))))
 

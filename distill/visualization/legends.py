@@ -11,9 +11,9 @@ from jaxtyping import UInt8
 from numpy import ndarray
 from PIL import Image, ImageDraw, ImageFont
 
-from distill.pictures.maps import depth_colors, error_colors
-from distill.pictures.segments import class_colors
 from distill.tasks import FAR_DEPTH_M, Gauge, warp_depth
+from distill.visualization.colormaps import depth_colors, error_colors
+from distill.visualization.segmentation import class_colors
 
 _PAPER_RGB = (250, 250, 248)
 _INK_RGB = (38, 40, 44)

@@ -18,10 +18,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from distill.database import open_database
 from distill.errors import DistillError
-from distill.owners import MAKE_SPACE, Owner, alive
-from distill.spending import SPENDING_SCHEMA, Caps, Spending, add_spending, check_caps, read_spending
+from distill.runtime.process_lock import MAKE_SPACE, Owner, alive
+from distill.runtime.sqlite import open_database
+from distill.teachers.store.spending import SPENDING_SCHEMA, Caps, Spending, add_spending, check_caps, read_spending
 
 _SCHEMA = f"""
 CREATE TABLE IF NOT EXISTS requests (

@@ -6,9 +6,9 @@ Sky and invalid pixels have colors of their own that no value has.
 
 from __future__ import annotations
 
-from distill.pictures.legends import add_class_legend, add_depth_bar, add_scale_bar, tile, write_caption
-from distill.pictures.maps import draw_confidence, draw_depth, draw_error, draw_normals, overlay
-from distill.pictures.segments import class_colors, draw_instances, draw_semantic
+from distill.visualization.colormaps import draw_confidence, draw_depth, draw_error, draw_normals, overlay
+from distill.visualization.legends import add_class_legend, add_depth_bar, add_scale_bar, tile, write_caption
+from distill.visualization.segmentation import class_colors, draw_instances, draw_semantic
 
 __all__ = [
     "add_class_legend",

@@ -14,7 +14,7 @@ from numpy import ndarray
 
 from distill.errors import DistillError, UsageError
 from distill.images import decode_rgb, read_file
-from distill.video.frames import Frame, Source
+from distill.video.source import Frame, Source
 
 _PATTERN = re.compile(r"%(0\d+)?d")
 

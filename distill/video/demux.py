@@ -10,7 +10,7 @@ from typing import Any
 import av
 
 from distill.errors import DistillError
-from distill.video.colors import deinterlacer
+from distill.video.color import deinterlacer
 from distill.video.decoders import Decoder, open_with, use_threads
 
 DEFAULT_RATE = Fraction(25)

@@ -19,9 +19,9 @@ import av
 import numpy as np
 
 from distill.errors import DistillError
-from distill.video.colors import Converter
-from distill.video.frames import Frame, Source
-from distill.video.packets import DEFAULT_RATE, reason, video_stream
+from distill.video.color import Converter
+from distill.video.demux import DEFAULT_RATE, reason, video_stream
+from distill.video.source import Frame, Source
 
 _SCHEMES = ("rtsp://", "rtsps://", "rtmp://", "udp://", "tcp://", "srt://", "rtp://")
 _CREDENTIALS = re.compile(r"(?<=://)[^/@\s]+@")
