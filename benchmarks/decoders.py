@@ -25,8 +25,8 @@ import numpy as np
 import yaml
 from machine import results_page
 
+from distill.config.synthetic import FaultsRecipe, SyntheticRecipe
 from distill.images import decode_rgb
-from distill.recipe.synthetic import FaultsRecipe, SyntheticRecipe
 from distill.report.blocks import Table
 from distill.tasks import Task, unwarp_depth
 from distill.teachers.base import Question

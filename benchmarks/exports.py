@@ -17,7 +17,7 @@ from machine import results_page
 
 from distill.commands.artifacts import run_exports
 from distill.commands.console import Console
-from distill.recipe.target import load_target
+from distill.config.export import load_target
 from distill.report.blocks import Table
 
 TARGETS = "onnx,onnx-int8,openvino,openvino-int8,aoti,tensorrt"

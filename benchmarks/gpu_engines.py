@@ -28,12 +28,12 @@ import torch
 from machine import results_page
 from torch.utils.flop_counter import FlopCounterMode
 
+from distill.config import load_recipe
+from distill.config.train import StudentRecipe
 from distill.export.aoti import export_aoti
 from distill.export.onnx import export_onnx
 from distill.export.ordered import for_export
 from distill.export.runners import open_runner
-from distill.recipe import load_recipe
-from distill.recipe.training import StudentRecipe
 from distill.report.blocks import Table
 from distill.students.student import Student, build_spec, build_student
 from distill.tasks import Task

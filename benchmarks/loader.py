@@ -20,8 +20,8 @@ import torch
 from machine import results_page
 from torch import Tensor
 
-from distill.recipe import load_recipe
-from distill.recipe.training import TrainRecipe
+from distill.config import load_recipe
+from distill.config.train import TrainRecipe
 from distill.report.blocks import Table
 from distill.students.augment import augment
 from distill.students.batches import EpochBatches, build_loader

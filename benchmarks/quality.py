@@ -19,9 +19,9 @@ from machine import results_page
 from scipy.stats import spearmanr
 from sklearn.metrics import roc_auc_score
 
+from distill.config.synthetic import FaultsRecipe, SyntheticRecipe
 from distill.errors import DistillError
 from distill.images import Photo, decode_rgb, encode_map
-from distill.recipe.synthetic import FaultsRecipe, SyntheticRecipe
 from distill.report.blocks import Table
 from distill.tasks import Task
 from distill.teachers.base import Answer, Question

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import torch
 
+from distill.config.train import StudentRecipe
 from distill.export.onnx import export_onnx
-from distill.recipe.training import StudentRecipe
 from distill.students.student import build_spec, build_student
 from distill.tasks import Task
 

@@ -31,8 +31,8 @@ import yaml
 from machine import results_page
 from sklearn.linear_model import LogisticRegression
 
+from distill.config.synthetic import FaultsRecipe, SyntheticRecipe
 from distill.images import decode_rgb
-from distill.recipe.synthetic import FaultsRecipe, SyntheticRecipe
 from distill.report.blocks import Table
 from distill.tasks import Task
 from distill.teachers.decoders.colors import palette

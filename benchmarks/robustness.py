@@ -20,8 +20,8 @@ from machine import results_page
 from PIL import Image
 from sklearn.metrics import roc_auc_score
 
+from distill.config.synthetic import PRESETS, SyntheticRecipe
 from distill.labels import is_far
-from distill.recipe.synthetic import PRESETS, SyntheticRecipe
 from distill.report.blocks import Table
 from distill.tasks import FAR_DEPTH_M, Task
 from distill.teachers.base import Question

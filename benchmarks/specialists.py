@@ -25,8 +25,8 @@ import onnxruntime
 from machine import results_page
 
 from distill.commands.teachers import load_teacher
+from distill.config.adapters import OnnxRecipe
 from distill.images import read_photo
-from distill.recipe.teacher import OnnxRecipe
 from distill.report import Table
 from distill.teachers.folders import Unreadable
 from distill.teachers.labeling import Job, label_slice

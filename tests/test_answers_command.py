@@ -11,7 +11,7 @@ import pytest
 
 from distill.commands.console import Console
 from distill.commands.labeling import run_label
-from distill.recipe.synthetic import SyntheticRecipe
+from distill.config.synthetic import SyntheticRecipe
 from distill.tasks import Task
 from distill.teachers.answers import EMPTY, PICTURE, AnswerStore, Ask
 from distill.teachers.generators.replay import read_manifest_rows

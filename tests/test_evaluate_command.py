@@ -323,8 +323,8 @@ def test_holes_and_sky_do_not_bleed_when_depth_is_resized() -> None:
 
 
 def test_a_trained_student_is_scored_from_its_run_folder(truth: Path, tmp_path: Path) -> None:
-    from distill.recipe import load_recipe
-    from distill.recipe.training import StudentRecipe
+    from distill.config import load_recipe
+    from distill.config.train import StudentRecipe
     from distill.students.checkpoint import save_student
     from distill.students.student import build_spec, build_student
 

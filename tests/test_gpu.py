@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import torch
 
+from distill.config import load_recipe
+from distill.config.train import StudentRecipe
 from distill.export.onnx import export_onnx
 from distill.export.runners import open_runner
-from distill.recipe import load_recipe
-from distill.recipe.training import StudentRecipe
 from distill.students.student import build_spec, build_student
 from distill.tasks import Task
 

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from distill.cli import VERBS
+from distill.config import load_recipe, read_yaml
 from distill.errors import DistillError, UsageError
-from distill.recipe import load_recipe, read_yaml
 
 HEAVY = ("torch", "timm", "lightning", "onnxruntime", "onnx", "cv2", "webdataset", "av")
 
@@ -160,7 +160,7 @@ def test_every_teacher_config_states_a_license_and_its_terms(path: Path):
 
 
 def test_an_unknown_key_names_the_nearest_known_one():
-    from distill.recipe.teacher import ReplayRecipe
+    from distill.config.adapters import ReplayRecipe
 
     with pytest.raises(UsageError, match=r"unknown key 'licens'.*did you mean 'license'"):
         load_recipe(ReplayRecipe, {"answers": "a.yaml"}, ["licens=x"])

@@ -17,9 +17,9 @@ from distill.cli import app
 from distill.commands.console import Console
 from distill.commands.labeling import run_label
 from distill.commands.license import read_licenses
+from distill.config import load_recipe
+from distill.config.adapters import MapsRecipe, ReplayRecipe
 from distill.errors import UsageError
-from distill.recipe import load_recipe
-from distill.recipe.teacher import MapsRecipe, ReplayRecipe
 from distill.shards import read_samples
 from distill.spec import write_spec
 from distill.teachers.labeling import Job
@@ -141,7 +141,7 @@ def test_relabeled_shards_carry_the_new_teachers_license(two_sets, tmp_path: Pat
 
 
 def test_a_students_contract_says_what_it_learned_from(two_sets, tmp_path: Path):
-    from distill.recipe.training import StudentRecipe
+    from distill.config.train import StudentRecipe
     from distill.students.index import read_index
     from distill.students.student import build_spec
 

@@ -10,11 +10,11 @@ import pytest
 
 from distill.commands.console import run_guarded
 from distill.commands.train import describe_fitted, load_training
+from distill.config import dump_recipe, load_recipe
+from distill.config.train import PRESETS, StudentRecipe, TrainRecipe
 from distill.errors import UsageError
 from distill.images import encode_jpeg
 from distill.labels import Label, encode
-from distill.recipe import dump_recipe, load_recipe
-from distill.recipe.training import PRESETS, StudentRecipe, TrainRecipe
 from distill.shards import Manifest, Sample, read_manifest, read_shard, write_manifest, write_shard
 from distill.students.fit import Fitted
 from distill.tasks import Gauge, Task

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from distill.commands.workers import gpu_of, num_workers
-from distill.recipe import load_recipe
-from distill.recipe.local import DiffusersRecipe
-from distill.recipe.synthetic import SyntheticRecipe
+from distill.config import load_recipe
+from distill.config.local import DiffusersRecipe
+from distill.config.synthetic import SyntheticRecipe
 from distill.teachers.labeling import Job
 
 

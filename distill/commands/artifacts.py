@@ -14,12 +14,12 @@ from distill.commands.samples import trained_on
 from distill.errors import UsageError
 
 if TYPE_CHECKING:
+    from distill.config.export import TargetRecipe
     from distill.export.artifact import Artifact
     from distill.export.parity import ParityResult
     from distill.export.runners import Runner
     from distill.export.timing import Timing
     from distill.export.workshop import Workshop
-    from distill.recipe.target import TargetRecipe
 
 _BATCHES = (1, 8)
 _TORCH = "torch"
@@ -173,7 +173,7 @@ def text_of(result: dict[str, Any]) -> str:
 
 def _with_siblings(targets: Mapping[str, TargetRecipe], console: Console) -> dict[str, TargetRecipe]:
     """The targets, with the float32 sibling of each int8 one before it: what it must be faster than."""
-    from distill.recipe.target import TARGETS, load_target
+    from distill.config.export import TARGETS, load_target
 
     found: dict[str, TargetRecipe] = {}
     for name, recipe in targets.items():

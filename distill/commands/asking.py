@@ -14,8 +14,8 @@ from distill.commands.console import Console
 from distill.errors import DistillError, UsageError
 
 if TYPE_CHECKING:
+    from distill.config.hosted import HostedRecipe
     from distill.images import Photo
-    from distill.recipe.hosted import HostedRecipe
     from distill.teachers import TeacherRecipe
     from distill.teachers.generators.hosted.ahead import Asker
     from distill.teachers.labeling import Job
@@ -65,8 +65,8 @@ def job_name(job: Job) -> str:
 
 def hosted_parts(recipe: TeacherRecipe) -> list[HostedRecipe]:
     """The teachers in a recipe that are asked over a network: itself, or members of a mix."""
-    from distill.recipe.hosted import HostedRecipe
-    from distill.recipe.mixing import MixRecipe
+    from distill.config.ensemble import MixRecipe
+    from distill.config.hosted import HostedRecipe
     from distill.teachers.mixing import member_recipe
 
     whole = [member_recipe(member) for member in recipe.members()] if isinstance(recipe, MixRecipe) else [recipe]

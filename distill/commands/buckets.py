@@ -13,7 +13,7 @@ from distill.commands.console import Console
 from distill.images import write_atomic
 
 if TYPE_CHECKING:
-    from distill.recipe.target import TargetRecipe
+    from distill.config.export import TargetRecipe
 
 _OPENED = (".onnx", ".xml", ".pt2")
 """What a file of buckets can name."""

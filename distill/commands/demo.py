@@ -17,7 +17,7 @@ import typer
 from distill.commands.console import Console
 
 if TYPE_CHECKING:
-    from distill.recipe.synthetic import SyntheticRecipe
+    from distill.config.synthetic import SyntheticRecipe
 
 _FOLDERS = ("shards", "truth", "teacher", "run", "evaluation", "bench")
 HELD_OUT_FIRST = 1_000_000
@@ -113,7 +113,7 @@ class Tour:
 
     def painted(self, scenes: int, first: int) -> SyntheticRecipe:
         """The recipe of the teacher: moderate faults."""
-        from distill.recipe.synthetic import PRESETS, SyntheticRecipe
+        from distill.config.synthetic import PRESETS, SyntheticRecipe
 
         return SyntheticRecipe(
             scenes=scenes, first=first, seed=self.seed, size_hw=(144, 192), faults=PRESETS["moderate"]
@@ -128,8 +128,8 @@ class Tour:
 
     def _train(self) -> dict[str, Any]:
         from distill.commands.train import describe_values, run_train
-        from distill.recipe import load_recipe
-        from distill.recipe.training import TrainRecipe
+        from distill.config import load_recipe
+        from distill.config.train import TrainRecipe
 
         # As configs/runs/synthetic_multitask.yaml, which says why.
         values = {

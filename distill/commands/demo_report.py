@@ -28,7 +28,7 @@ from distill.run_dir import machine, versions
 from distill.tasks import Task
 
 if TYPE_CHECKING:
-    from distill.recipe.synthetic import SyntheticRecipe
+    from distill.config.synthetic import SyntheticRecipe
 
 TEACHER_NAME = "Nano Banana Pro"
 TEACHER_USD_PER_IMAGE = 0.134

@@ -6,9 +6,9 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from distill.config import load_recipe
+from distill.config.train import TrainRecipe
 from distill.errors import UsageError
-from distill.recipe import load_recipe
-from distill.recipe.training import TrainRecipe
 
 if TYPE_CHECKING:
     from distill.students.fit import Fitted

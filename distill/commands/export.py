@@ -109,7 +109,7 @@ def export(
         return
     from distill.commands import buckets
     from distill.commands.artifacts import plan_exports, run_exports, text_of
-    from distill.recipe.target import TARGETS, load_target
+    from distill.config.export import TARGETS, load_target
 
     words = [word.strip() for word in to.split(",") if word.strip()]
     if "all" in words:

@@ -35,8 +35,8 @@ def run_label(
     Raises:
         DistillError: Nothing can be written, or the teacher cannot be opened.
     """
+    from distill.config import dump_recipe
     from distill.images import write_atomic
-    from distill.recipe import dump_recipe
     from distill.run_dir import open_rundir
     from distill.teachers.publishing import publish
 

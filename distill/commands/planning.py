@@ -12,7 +12,7 @@ from distill.errors import DistillError, UsageError
 from distill.tasks import Task
 
 if TYPE_CHECKING:
-    from distill.recipe.hosted import HostedRecipe
+    from distill.config.hosted import HostedRecipe
     from distill.teachers.generators.hosted.painter import HostedGenerator
     from distill.teachers.generators.hosted.service import Call
     from distill.teachers.labeling import Job
@@ -32,7 +32,7 @@ _OTHER_LABEL_BYTES_PER_PIXEL = 0.1
 
 def show_plan(job: Job, console: Console) -> None:
     """Say what the job would do; of a hosted teacher what it would cost, of any other how long it takes."""
-    from distill.recipe.hosted import HostedRecipe
+    from distill.config.hosted import HostedRecipe
 
     # A plan fetches no model.
     os.environ["HF_HUB_OFFLINE"] = "1"
@@ -42,8 +42,8 @@ def show_plan(job: Job, console: Console) -> None:
 
 def plan_here(job: Job) -> tuple[dict[str, Any], str]:
     """(plan, the same as a sentence) of a teacher that is free to ask: it is tried on the first photos."""
-    from distill.recipe.local import DiffusersRecipe
-    from distill.recipe.mixing import MixRecipe
+    from distill.config.ensemble import MixRecipe
+    from distill.config.local import DiffusersRecipe
     from distill.teachers.hub import NotHere
 
     photos = job.num_photos

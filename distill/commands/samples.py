@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 def trained_on(run: Path) -> Path | None:
     """The shards that the run was trained on, if they are still where they were."""
-    from distill.recipe import read_yaml
+    from distill.config import read_yaml
     from distill.shards import MANIFEST
 
     recipe = run / "train.recipe.yaml"

@@ -33,7 +33,7 @@ def load_teacher(teacher: str, answers: Path | None, overrides: list[str]) -> tu
     Raises:
         UsageError: Unknown kind, unreadable recipe, wrong keys, two packages that claim the name.
     """
-    from distill.recipe import load_recipe
+    from distill.config import load_recipe
 
     if not teacher:
         raise UsageError("no teacher given", hint=f"--teacher takes a kind ({_kinds()}) or a recipe file")
@@ -86,7 +86,7 @@ def _values(teacher: str) -> tuple[dict[str, Any], Path, str]:
 
 def _read(path: Path) -> tuple[dict[str, Any], Path, str]:
     """A recipe file; what a package says about its teacher stands where the file says nothing."""
-    from distill.recipe import read_yaml
+    from distill.config import read_yaml
     from distill.teachers import RECIPES
     from distill.teachers.plugins import find_plugin, plugin_values
 

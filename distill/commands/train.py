@@ -15,10 +15,10 @@ import typer
 
 from distill.commands.console import Console
 from distill.commands.earlier import FINISHED, has_checkpoint, read_finished, refuse_other_shards
+from distill.config import dump_recipe, load_recipe
+from distill.config.train import TRUSTED_NETWORKS, TrainRecipe
 from distill.errors import UsageError
 from distill.images import write_atomic
-from distill.recipe import dump_recipe, load_recipe
-from distill.recipe.training import TRUSTED_NETWORKS, TrainRecipe
 from distill.run_dir import open_rundir
 from distill.shards import file_sha256
 

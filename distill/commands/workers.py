@@ -26,7 +26,7 @@ def num_workers(job: Job, wanted: int, num_slices: int) -> int:
 
 def num_gpus(job: Job) -> int:
     """How many GPUs a job's models may have; 0 where it has none to run, or the recipe names a device."""
-    from distill.recipe.local import ModelRecipe
+    from distill.config.local import ModelRecipe
 
     if not isinstance(job.recipe, ModelRecipe) or job.recipe.device not in ("auto", "cuda"):
         return 0

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import onnx
 
+from distill.config.export import TargetRecipe
 from distill.errors import DistillError
 from distill.export.artifact import Artifact, explain, files_of, move_files, rejected
 from distill.export.openvino import export_openvino
@@ -18,7 +19,6 @@ from distill.export.runners import Outputs
 from distill.export.tensorrt import in_parsers_terms, write_kit
 from distill.export.triton import write_repository
 from distill.export.workshop import Prepared, Workshop, budgets_of, prepare, save_graph
-from distill.recipe.target import TargetRecipe
 
 _KIT_SAMPLES = 8
 """Pictures with expected outputs in a kit: 2 to 3 MB each."""

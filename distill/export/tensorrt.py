@@ -19,12 +19,12 @@ from jaxtyping import UInt8
 from numpy import ndarray
 from onnx import TensorProto, helper
 
+from distill.config.export import TargetRecipe
 from distill.errors import DistillError
 from distill.export.parity import Budgets
 from distill.export.resizing import resize_by_products
 from distill.export.rules import check_rules
 from distill.export.runners import Outputs
-from distill.recipe.target import TargetRecipe
 from distill.spec import StudentSpec
 from distill.tasks import Gauge
 

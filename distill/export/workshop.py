@@ -12,13 +12,13 @@ import onnx
 from jaxtyping import UInt8
 from numpy import ndarray
 
+from distill.config.export import TargetRecipe
 from distill.export.float8 import Float8Quantizer
 from distill.export.islands import lower_with_islands
 from distill.export.parity import Budgets, Parity, ParityResult, ParitySample, probe_pictures
 from distill.export.quantize import Blocks, Quantizer, Scheme, Sensitivity, quantize_within
 from distill.export.recorded import Recorded
 from distill.export.runners import open_runner
-from distill.recipe.target import TargetRecipe
 from distill.spec import METADATA_KEY, StudentSpec
 
 _SEARCH_SAMPLES = 8

@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from distill.recipe.losses import AlignLossRecipe
+from distill.config.loss import AlignLossRecipe
 from distill.students.backbone import Backbone, build_backbone, normalization
 
 _LAST_LEVEL = 10**9

@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float
 from torch import Generator, Tensor
 from torch.nn import functional as F
 
-from distill.recipe.training import AugmentRecipe
+from distill.config.train import AugmentRecipe
 from distill.students.targets import Batch
 from distill.tasks import FAR_WARP, Gauge, Task, unwarp_depth, warp_depth
 

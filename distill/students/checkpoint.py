@@ -12,10 +12,10 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as encode_tensors
 from torch import Tensor
 
+from distill.config import load_recipe
+from distill.config.train import StudentRecipe
 from distill.errors import DistillError, UsageError
 from distill.images import write_atomic
-from distill.recipe import load_recipe
-from distill.recipe.training import StudentRecipe
 from distill.spec import StudentSpec, read_spec, write_spec
 from distill.students.student import Student
 from distill.tasks import Task

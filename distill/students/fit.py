@@ -11,8 +11,8 @@ from typing import Any
 
 import torch
 
+from distill.config.train import TrainRecipe
 from distill.errors import DistillError, UsageError
-from distill.recipe.training import TrainRecipe
 from distill.run_dir import seed_everything
 from distill.spec import StudentSpec
 from distill.students.batches import build_loader

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from distill.config.train import STUDENT_TASKS
 from distill.errors import UsageError
-from distill.recipe.training import STUDENT_TASKS
 from distill.shards import Manifest, read_manifest
 from distill.students.broken import Broken, check_enough
 from distill.students.scanning import Entry, scan

@@ -17,7 +17,7 @@ import lightning as L
 import torch
 from torch import Tensor
 
-from distill.recipe.training import TrainRecipe
+from distill.config.train import TrainRecipe
 from distill.students.checkpoint import save_student
 from distill.students.curves import BatchCurve, write_history
 from distill.students.module import StudentModule

@@ -12,9 +12,9 @@ import torch
 from safetensors.torch import save as encode_tensors
 from torch import Tensor
 
+from distill.config.train import TrainRecipe
 from distill.errors import DistillError
 from distill.images import write_atomic
-from distill.recipe.training import TrainRecipe
 from distill.students.alignment import build_alignment
 from distill.students.augment import augment
 from distill.students.checkpoint import WEIGHTS

@@ -13,9 +13,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from distill.config.train import TRUSTED_NETWORKS
 from distill.errors import UsageError
 from distill.optional import import_named
-from distill.recipe.training import TRUSTED_NETWORKS
 
 
 class OwnNetwork(Protocol):

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from distill.recipe.training import TrainRecipe
+from distill.config.train import TrainRecipe
 from distill.students.broken import count
 from distill.students.data import PhotoSet
 from distill.students.fit import Lessons

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from distill.recipe.training import OptimRecipe
+from distill.config.train import OptimRecipe
 from distill.students.student import Student
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from distill.config.train import TrainRecipe
 from distill.errors import DistillError, UsageError
-from distill.recipe.training import TrainRecipe
 from distill.spec import StudentSpec
 from distill.students.batches import EpochBatches
 from distill.students.broken import Broken, check_enough

@@ -13,8 +13,8 @@ import lightning as L
 import torch
 from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 
+from distill.config.train import TrainRecipe
 from distill.errors import DistillError
-from distill.recipe.training import TrainRecipe
 from distill.students.module import StudentModule
 
 LAST, BEST = "last.ckpt", "best.ckpt"

@@ -16,8 +16,8 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
+from distill.config.train import StudentRecipe
 from distill.errors import UsageError
-from distill.recipe.training import StudentRecipe
 from distill.spec import DepthSpec, InputSpec, InstanceSpec, NormalsSpec, SemanticSpec, StudentSpec
 from distill.students.backbone import build_backbone, normalization
 from distill.students.heads import BinnedDepthHead, DepthHead, InstanceHead, NormalsHead, SemanticHead

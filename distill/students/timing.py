@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from distill.recipe.training import TrainRecipe
+from distill.config.train import TrainRecipe
 from distill.students.augment import augment
 from distill.students.data import PhotoSet
 from distill.students.layout import memory_format

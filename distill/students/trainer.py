@@ -12,9 +12,9 @@ import lightning as L
 import torch
 from lightning.pytorch.loggers import Logger, TensorBoardLogger
 
+from distill.config.train import TrainRecipe
 from distill.errors import UsageError
 from distill.optional import require
-from distill.recipe.training import TrainRecipe
 from distill.students.average import Averaging
 from distill.students.keeper import Keeper
 from distill.students.saver import AtomicFiles, Saver

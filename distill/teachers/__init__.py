@@ -7,13 +7,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from distill.config.adapters import CallableRecipe, MapsRecipe, OnnxRecipe, ReplayRecipe
+from distill.config.ensemble import MixRecipe
+from distill.config.hosted import GeminiRecipe, HostedRecipe, OpenaiRecipe
+from distill.config.local import DiffusersRecipe, MarigoldRecipe, ModelRecipe, TransformersRecipe
+from distill.config.synthetic import SyntheticRecipe
 from distill.errors import UsageError
-from distill.recipe.callable import CallableRecipe
-from distill.recipe.hosted import GeminiRecipe, HostedRecipe, OpenaiRecipe
-from distill.recipe.local import DiffusersRecipe, MarigoldRecipe, ModelRecipe, TransformersRecipe
-from distill.recipe.mixing import MixRecipe
-from distill.recipe.synthetic import SyntheticRecipe
-from distill.recipe.teacher import MapsRecipe, OnnxRecipe, ReplayRecipe
 from distill.tasks import Task
 from distill.teachers.asking import ONCE, Asking
 from distill.teachers.base import Teacher

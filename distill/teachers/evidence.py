@@ -5,10 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from distill.recipe.callable import CallableRecipe
-from distill.recipe.local import ModelRecipe
-from distill.recipe.mixing import MixRecipe
-from distill.recipe.teacher import OnnxRecipe, ReplayRecipe
+from distill.config.adapters import CallableRecipe, OnnxRecipe, ReplayRecipe
+from distill.config.ensemble import MixRecipe
+from distill.config.local import ModelRecipe
 from distill.shards import file_sha256
 from distill.teachers.generators.replay import ReplayGenerator
 from distill.teachers.hub import find_source, fingerprint

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from distill.config.hosted import HostedRecipe
 from distill.errors import UsageError
-from distill.recipe.hosted import HostedRecipe
 from distill.teachers.answers import AnswerStore
 from distill.teachers.base import Teacher
 from distill.teachers.generators.hosted.painter import HostedGenerator

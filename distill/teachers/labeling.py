@@ -16,10 +16,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from distill.config.synthetic import SyntheticRecipe
 from distill.errors import DistillError, UsageError
 from distill.images import Photo, write_atomic
 from distill.labels import encode
-from distill.recipe.synthetic import SyntheticRecipe
 from distill.shards import Sample, ShardEntry, write_shard
 from distill.tasks import Gauge, Task
 from distill.teachers import TeacherRecipe, build_teacher

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from distill.recipe.local import DiffusersRecipe, MarigoldRecipe, ModelRecipe, TransformersRecipe
+from distill.config.local import DiffusersRecipe, MarigoldRecipe, ModelRecipe, TransformersRecipe
 from distill.tasks import Task
 from distill.teachers.base import Teacher
 from distill.teachers.ways import Ways

@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from distill.config.ensemble import BlendRecipe, MemberRecipe, MixRecipe
+from distill.config.hosted import HostedRecipe
 from distill.errors import DistillError, UsageError
 from distill.images import Photo
 from distill.labels import Label
-from distill.recipe.hosted import HostedRecipe
-from distill.recipe.mixing import BlendRecipe, MemberRecipe, MixRecipe
 from distill.tasks import Gauge, Task
 from distill.teachers.base import Lesson, Teacher
 from distill.teachers.checks import Checks, score_lesson
@@ -198,7 +198,7 @@ def member_recipe(member: MemberRecipe) -> TeacherRecipe:
     Raises:
         UsageError: Unknown kind, wrong keys, or a mix within a mix.
     """
-    from distill.recipe import load_recipe
+    from distill.config import load_recipe
     from distill.teachers import RECIPES, recipe_type
     from distill.teachers.plugins import plugins
 

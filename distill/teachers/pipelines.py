@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from distill.config.local import DiffusersRecipe, LoraRecipe, MarigoldRecipe
 from distill.errors import UsageError
 from distill.optional import require
-from distill.recipe.local import DiffusersRecipe, LoraRecipe, MarigoldRecipe
 from distill.teachers.devices import (
     Placement,
     choose_device,

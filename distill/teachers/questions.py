@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from distill.recipe.questions import QuestionsRecipe
+from distill.config.prompt import QuestionsRecipe
 from distill.tasks import Task
 from distill.teachers.base import RGB, Question
 from distill.teachers.prompts import (

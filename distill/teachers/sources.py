@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from distill.config.synthetic import SyntheticRecipe
 from distill.errors import DistillError, UsageError
 from distill.images import SUFFIXES, Photo, encode_jpeg, read_file, read_photo
-from distill.recipe.synthetic import SyntheticRecipe
 from distill.shards import Sample, read_manifest, read_shard
 from distill.teachers.folders import Unreadable, expand, is_shards, printable, walk
 from distill.teachers.keys import unique_keys

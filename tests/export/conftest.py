@@ -10,8 +10,8 @@ import torch
 from fake_runner import CLASSES, FakeRunner
 
 from distill.commands.console import run_guarded
+from distill.config.train import StudentRecipe
 from distill.export.onnx import export_onnx
-from distill.recipe.training import StudentRecipe
 from distill.students.checkpoint import save_student
 from distill.students.student import Student, build_spec, build_student
 from distill.tasks import Task

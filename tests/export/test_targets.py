@@ -14,6 +14,7 @@ import pytest
 import torch
 
 from distill.commands.subject import subject_digest
+from distill.config.export import TARGETS, TargetRecipe, load_target
 from distill.errors import DistillError, UsageError
 from distill.export.artifact import Artifact, files_of, rejected
 from distill.export.float8 import Float8Quantizer
@@ -22,7 +23,6 @@ from distill.export.parity import ParityResult, TaskParity, probe_pictures
 from distill.export.quantize import Quantizer, damage, quantize_within
 from distill.export.runners import open_runner
 from distill.export.timing import Timing
-from distill.recipe.target import TARGETS, TargetRecipe, load_target
 from distill.students.student import Student
 from distill.tasks import Task
 

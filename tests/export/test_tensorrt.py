@@ -18,6 +18,7 @@ import pytest
 import torch
 from fake_tensorrt import GOLDEN, VERSIONS, FakeCuda, FakeTensorRt
 
+from distill.config.export import load_target
 from distill.errors import DistillError
 from distill.export.kit import build as kit_build
 from distill.export.kit.check import check, read_samples
@@ -28,7 +29,6 @@ from distill.export.rules import RULES, check_rules, read_rules
 from distill.export.runners import ModuleRunner, open_runner
 from distill.export.tensorrt import in_parsers_terms, write_kit
 from distill.export.triton import config, write_repository
-from distill.recipe.target import load_target
 from distill.students.student import Student
 
 

@@ -10,9 +10,9 @@ import torch
 from conftest import write_tiny_shards
 from test_fit import train
 
+from distill.config import load_recipe
+from distill.config.loss import AlignLossRecipe
 from distill.errors import UsageError
-from distill.recipe import load_recipe
-from distill.recipe.losses import AlignLossRecipe
 from distill.students.alignment import Alignment, build_alignment
 from distill.students.checkpoint import load_student
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import torch
 from torch.nn import functional as F
 
-from distill.recipe.training import AugmentRecipe
+from distill.config.train import AugmentRecipe
 from distill.students.augment import augment, crop, cutmix, flip, recolor
 from distill.students.targets import Batch
 from distill.tasks import FAR_WARP, Gauge, Task, unwarp_depth

@@ -10,10 +10,10 @@ import torch
 from conftest import write_tiny_shards
 from test_fit import recipe_for, train
 
+from distill.config import load_recipe
+from distill.config.loss import LossRecipe
+from distill.config.train import StudentRecipe
 from distill.labels import encode
-from distill.recipe import load_recipe
-from distill.recipe.losses import LossRecipe
-from distill.recipe.training import StudentRecipe
 from distill.shards import Manifest, Sample, read_manifest, read_samples, write_manifest, write_shard
 from distill.students.data import PhotoSet
 from distill.students.doubts import Doubts

@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 import torch
 
+from distill.config import load_recipe
+from distill.config.train import TrainRecipe
 from distill.errors import DistillError, UsageError
 from distill.images import decode_map
-from distill.recipe import load_recipe
-from distill.recipe.training import TrainRecipe
 from distill.students import fit as fitting
 from distill.students import timing
 from distill.students.batches import AheadLoader, build_loader

@@ -13,13 +13,13 @@ from test_fit import train
 
 from distill.commands.console import Console
 from distill.commands.evaluate import Settings, run_evaluate
+from distill.config import load_recipe
+from distill.config.train import StudentRecipe
 from distill.errors import UsageError
 from distill.export.onnx import export_onnx
 from distill.export.runners import open_runner
 from distill.images import encode_jpeg
 from distill.labels import Label, encode
-from distill.recipe import load_recipe
-from distill.recipe.training import StudentRecipe
 from distill.shards import Manifest, Sample, write_manifest, write_shard
 from distill.students.checkpoint import load_student
 from distill.students.data import PhotoSet
@@ -109,7 +109,7 @@ def test_targets_point_at_the_middle(shards: Path) -> None:
             assert float((columns[0] + 0.5) / 64 + way[one, 1][place]) == pytest.approx(float(right), abs=1e-5)
             assert heat[one, int(down * 48), int(right * 64)] > 0.8
         assert torch.equal(on_thing[one] > 0, batch.instance[one] != 0)
-    from distill.recipe.losses import InstanceLossRecipe
+    from distill.config.loss import InstanceLossRecipe
 
     terms = instance_loss(heat, way, batch.instance, batch.weights[Task.INSTANCE], InstanceLossRecipe())
     assert all(float(term) < 1e-9 for term in terms.values())

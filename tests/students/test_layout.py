@@ -22,7 +22,7 @@ def test_plain_order_where_the_backward_pass_of_channels_last_is_not_safe() -> N
 
 _STEPS = """
 import sys, torch
-from distill.recipe.training import StudentRecipe
+from distill.config.train import StudentRecipe
 from distill.students.layout import memory_format
 from distill.students.student import build_spec, build_student
 from distill.tasks import Task

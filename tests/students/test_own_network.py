@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from distill.commands.train import load_training
+from distill.config import load_recipe
+from distill.config.train import TRUSTED_NETWORKS, StudentRecipe
 from distill.errors import UsageError
-from distill.recipe import load_recipe
-from distill.recipe.training import TRUSTED_NETWORKS, StudentRecipe
 from distill.students.checkpoint import load_student, save_student
 from distill.students.student import Student, build_spec, build_student
 from distill.tasks import Task

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from distill.recipe import load_recipe
-from distill.recipe.training import StudentRecipe
+from distill.config import load_recipe
+from distill.config.train import StudentRecipe
 from distill.students.curves import write_history
 from distill.students.scores import Scores, matches
 from distill.students.student import build_spec

@@ -7,10 +7,10 @@ import torch
 from safetensors.torch import save_file
 from torch.nn import functional as F
 
+from distill.config import load_recipe
+from distill.config.loss import LossRecipe
+from distill.config.train import PRESETS, StudentRecipe
 from distill.errors import DistillError, UsageError
-from distill.recipe import load_recipe
-from distill.recipe.losses import LossRecipe
-from distill.recipe.training import PRESETS, StudentRecipe
 from distill.students import backbone
 from distill.students.checkpoint import load_student, save_student
 from distill.students.heads import BinnedDepthHead, DepthHead, angmf_share_within

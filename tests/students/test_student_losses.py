@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from distill.config.loss import DepthLossRecipe, NormalsLossRecipe, SemanticLossRecipe
 from distill.errors import UsageError
-from distill.recipe.losses import DepthLossRecipe, NormalsLossRecipe, SemanticLossRecipe
 from distill.students.losses.consistency import consistency_loss, normals_of_depth
 from distill.students.losses.depth import depth_loss, edge_aware_smoothness, gradient_matching, silog
 from distill.students.losses.normals import angmf_nll, normals_loss

@@ -22,8 +22,8 @@ from PIL import Image
 from distill.commands.asking import FREELY, Spending
 from distill.commands.console import Console
 from distill.commands.labeling import run_label
-from distill.recipe import load_recipe
-from distill.recipe.hosted import GeminiRecipe
+from distill.config import load_recipe
+from distill.config.hosted import GeminiRecipe
 from distill.shards import file_sha256
 from distill.teachers.labeling import Job
 

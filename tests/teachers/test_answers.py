@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 from distill.commands.console import Console
 from distill.commands.labeling import run_label
+from distill.config.synthetic import SyntheticRecipe
 from distill.errors import DistillError
 from distill.images import encode_map, read_photo, write_atomic
-from distill.recipe.synthetic import SyntheticRecipe
 from distill.tasks import Task
 from distill.teachers import answers, build_teacher
 from distill.teachers.answers import (

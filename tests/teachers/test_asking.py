@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from distill.config.adapters import ReplayRecipe
+from distill.config.synthetic import FaultsRecipe, SyntheticRecipe
 from distill.errors import DistillError, UsageError
 from distill.images import Photo, encode_map, read_photo
-from distill.recipe.synthetic import FaultsRecipe, SyntheticRecipe
-from distill.recipe.teacher import ReplayRecipe
 from distill.tasks import Task
 from distill.teachers import build_teacher
 from distill.teachers.asking import ONCE, Asking, mirrored_photo

@@ -9,10 +9,10 @@ from types import ModuleType
 import numpy as np
 import pytest
 
+from distill.config import load_recipe
+from distill.config.adapters import CallableRecipe
 from distill.errors import DistillError, UsageError
 from distill.images import Photo
-from distill.recipe import load_recipe
-from distill.recipe.callable import CallableRecipe
 from distill.tasks import IGNORE_SEMANTIC, Gauge, Task
 from distill.teachers import build_teacher
 from distill.teachers.specialists.callable import CallableSpecialist, find_function, source_digest

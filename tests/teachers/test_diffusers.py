@@ -16,10 +16,10 @@ from PIL import Image
 
 from distill.commands.console import Console
 from distill.commands.labeling import run_label
+from distill.config import load_recipe
+from distill.config.local import DiffusersRecipe, MarigoldRecipe
 from distill.errors import DistillError, UsageError
 from distill.images import Photo, decode_rgb, read_photo
-from distill.recipe import load_recipe
-from distill.recipe.local import DiffusersRecipe, MarigoldRecipe
 from distill.shards import read_manifest, read_samples
 from distill.tasks import Gauge, Task
 from distill.teachers import build_teacher

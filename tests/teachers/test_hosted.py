@@ -19,10 +19,10 @@ from hosted_jobs import KEY, charged_usd, command, job, label, run, shards, valu
 
 from distill.commands.asking import Spending
 from distill.commands.planning import plan_here
+from distill.config import load_recipe
+from distill.config.adapters import ReplayRecipe
+from distill.config.ensemble import MixRecipe
 from distill.errors import DistillError, UsageError
-from distill.recipe import load_recipe
-from distill.recipe.mixing import MixRecipe
-from distill.recipe.teacher import ReplayRecipe
 from distill.shards import read_samples
 from distill.tasks import Task
 from distill.teachers.answers import AnswerStore

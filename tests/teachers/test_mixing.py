@@ -13,10 +13,10 @@ from PIL import Image
 from distill.commands.console import Console
 from distill.commands.labeling import run_label, summary
 from distill.commands.teachers import load_teacher
+from distill.config import load_recipe
+from distill.config.ensemble import MixRecipe
 from distill.errors import UsageError
 from distill.labels import Label
-from distill.recipe import load_recipe
-from distill.recipe.mixing import MixRecipe
 from distill.shards import Sample, read_manifest, read_samples
 from distill.tasks import Gauge, Task
 from distill.teachers.decoders.depth import encode_depth_rgb

@@ -15,10 +15,10 @@ from fake_openai import FakeOpenai
 from hosted_jobs import QUICK, label, write_photos
 
 from distill.commands.asking import Spending
+from distill.config import load_recipe
+from distill.config.hosted import OpenaiRecipe
 from distill.errors import UsageError
 from distill.images import picture_size_hw
-from distill.recipe import load_recipe
-from distill.recipe.hosted import OpenaiRecipe
 from distill.teachers.labeling import Job
 
 

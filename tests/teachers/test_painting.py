@@ -9,10 +9,10 @@ import cv2
 import numpy as np
 import pytest
 
+from distill.config.synthetic import FaultsRecipe, SyntheticRecipe
 from distill.errors import DistillError, UsageError
 from distill.images import Photo, encode_map, read_photo
 from distill.labels import Label
-from distill.recipe.synthetic import FaultsRecipe, SyntheticRecipe
 from distill.tasks import IGNORE_INSTANCE, Task
 from distill.teachers import build_teacher
 from distill.teachers.base import Answer, Question, Refusal

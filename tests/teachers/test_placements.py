@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from distill.recipe.synthetic import FaultsRecipe, SyntheticRecipe
+from distill.config.synthetic import FaultsRecipe, SyntheticRecipe
 from distill.tasks import Task
 from distill.teachers import build_teacher, reading
 from distill.teachers.base import Answer, Question

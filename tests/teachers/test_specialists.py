@@ -12,12 +12,12 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
+from distill.config import load_recipe
+from distill.config.adapters import MapsRecipe, OnnxRecipe
+from distill.config.teacher import id_table
 from distill.errors import DistillError, UsageError
 from distill.images import Photo, read_photo
 from distill.labels import Label
-from distill.recipe import load_recipe
-from distill.recipe.outputs import id_table
-from distill.recipe.teacher import MapsRecipe, OnnxRecipe
 from distill.tasks import IGNORE_SEMANTIC, Gauge, Task
 from distill.teachers.specialists.maps import MapsSpecialist, read_map
 from distill.teachers.specialists.onnx import OnnxSpecialist

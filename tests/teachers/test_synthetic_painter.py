@@ -10,9 +10,9 @@ import cv2
 import numpy as np
 import pytest
 
+from distill.config.synthetic import PRESETS, FaultsRecipe, SyntheticRecipe
 from distill.errors import DistillError
 from distill.images import Photo, decode_rgb, encode_jpeg, read_photo
-from distill.recipe.synthetic import PRESETS, FaultsRecipe, SyntheticRecipe
 from distill.tasks import Task, warp_depth
 from distill.teachers.base import Answer, Question, Refusal
 from distill.teachers.decoders import decode_answer

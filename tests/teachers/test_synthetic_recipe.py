@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 import yaml
 
+from distill.config import dump_recipe, load_recipe
+from distill.config.synthetic import PRESETS, FaultsRecipe, SyntheticRecipe
 from distill.errors import UsageError
-from distill.recipe import dump_recipe, load_recipe
-from distill.recipe.synthetic import PRESETS, FaultsRecipe, SyntheticRecipe
 from distill.tasks import Task
 
 

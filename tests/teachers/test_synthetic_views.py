@@ -7,9 +7,9 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
+from distill.config.synthetic import SyntheticRecipe
 from distill.images import decode_rgb
 from distill.labels import is_far
-from distill.recipe.synthetic import SyntheticRecipe
 from distill.tasks import FAR_DEPTH_M, Task
 from distill.teachers.generators.synthetic.camera import pixel_grid
 from distill.teachers.generators.synthetic.generator import (

@@ -18,11 +18,11 @@ from PIL import Image
 
 from distill.commands.console import Console
 from distill.commands.labeling import run_label
+from distill.config import load_recipe
+from distill.config.local import TransformersRecipe
 from distill.errors import DistillError, UsageError
 from distill.images import Photo
 from distill.labels import Label
-from distill.recipe import load_recipe
-from distill.recipe.local import TransformersRecipe
 from distill.shards import read_manifest, read_samples
 from distill.tasks import Gauge, Task
 from distill.teachers import build_teacher

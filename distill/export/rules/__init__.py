@@ -11,8 +11,8 @@ import onnx
 from pydantic import BaseModel, ConfigDict
 from pydantic import Field as PydanticField
 
+from distill.config import load_recipe
 from distill.export.graph import Graph, layer_of
-from distill.recipe import load_recipe
 
 RULES = tuple(sorted(path.stem for path in Path(__file__).parent.glob("*.yaml")))
 """The targets that have a rule file."""

@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
-from distill.recipe.losses import LossRecipe
+from distill.config.loss import LossRecipe
 from distill.students.heads import DepthHead, InstanceHead, NormalsHead
 from distill.students.losses.consistency import consistency_loss
 from distill.students.losses.depth import depth_loss, edge_aware_smoothness

@@ -8,8 +8,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from distill.config.loss import DepthLossRecipe
 from distill.errors import UsageError
-from distill.recipe.losses import DepthLossRecipe
 from distill.students.losses.weighted import EPSILON, mean_over_images, mean_per_image, trim, weighted_mean
 from distill.tasks import FAR_WARP, Gauge, warp_depth
 

@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from distill.recipe.losses import InstanceLossRecipe
+from distill.config.loss import InstanceLossRecipe
 from distill.students.losses.weighted import weighted_mean
 
 _SIGMA = 0.03

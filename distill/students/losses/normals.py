@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from distill.recipe.losses import NormalsLossRecipe
+from distill.config.loss import NormalsLossRecipe
 from distill.students.losses.weighted import trim, weighted_mean
 
 _COSINE_LIMIT = 1.0 - 1e-6

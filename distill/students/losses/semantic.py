@@ -7,7 +7,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional as F
 
-from distill.recipe.losses import SemanticLossRecipe
+from distill.config.loss import SemanticLossRecipe
 from distill.students.losses.weighted import EPSILON, trim, weighted_mean
 
 

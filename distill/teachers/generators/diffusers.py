@@ -16,9 +16,9 @@ import numpy as np
 from jaxtyping import UInt8
 from numpy import ndarray
 
+from distill.config.local import DiffusersRecipe
 from distill.errors import DistillError, UsageError
 from distill.images import Photo, encode_map
-from distill.recipe.local import DiffusersRecipe
 from distill.teachers.base import Answer, Question, Refusal
 from distill.teachers.canvas import Grid, fit_canvas, to_canvas
 from distill.teachers.hub import fingerprint

@@ -16,10 +16,10 @@ from typing import Any, Literal
 import yaml
 from pydantic import Field, ValidationError, field_validator
 
+from distill.config import Recipe
+from distill.config.adapters import Canvas, ReplayRecipe
 from distill.errors import DistillError, UsageError
 from distill.images import Photo, read_file
-from distill.recipe import Recipe
-from distill.recipe.teacher import Canvas, ReplayRecipe
 from distill.tasks import DEPTH_C, DEPTH_LAMBDA, Gauge, Task
 from distill.teachers.base import RGB, Answer, Question
 from distill.teachers.decoders.colors import parse_color

@@ -21,11 +21,11 @@ import numpy as np
 from jaxtyping import Shaped
 from numpy import ndarray
 
+from distill.config.adapters import CallableRecipe
 from distill.errors import DistillError, UsageError
 from distill.images import Photo
 from distill.labels import Label
 from distill.optional import import_named
-from distill.recipe.callable import CallableRecipe
 from distill.shards import file_sha256
 from distill.tasks import BACKGROUND_INSTANCE, IGNORE_INSTANCE, Task
 from distill.teachers.specialists.readings import read_planes
@@ -38,7 +38,7 @@ def specialist(**description: Any) -> Callable[[Function], Function]:
     """Describe a function, so that it can be a teacher without a recipe file.
 
     Args:
-        description: Keys of `distill.recipe.callable.CallableRecipe`: outputs, license, terms, things, settings.
+        description: Keys of `distill.config.adapters.CallableRecipe`: outputs, license, terms, things, settings.
     """
 
     def describe(function: Function) -> Function:

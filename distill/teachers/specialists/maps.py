@@ -15,11 +15,11 @@ from jaxtyping import Bool, Shaped
 from numpy import ndarray
 from PIL import Image
 
+from distill.config.adapters import MapRecipe, MapsRecipe
+from distill.config.teacher import id_table
 from distill.errors import DistillError
 from distill.images import MAX_PIXELS, Photo, read_file
 from distill.labels import Label, faces_away
-from distill.recipe.outputs import id_table
-from distill.recipe.teacher import MapRecipe, MapsRecipe
 from distill.tasks import IGNORE_INSTANCE, IGNORE_SEMANTIC, Gauge, Task
 from distill.teachers.decoders.normals import frame_matrix
 

@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
+from distill.config.local import MarigoldRecipe
+from distill.config.teacher import OutputRecipe
 from distill.errors import DistillError, UsageError
 from distill.images import Photo
 from distill.labels import Label
-from distill.recipe.local import MarigoldRecipe
-from distill.recipe.outputs import OutputRecipe
 from distill.tasks import Gauge, Task
 from distill.teachers.pipelines import open_pipeline, pipeline_class
 from distill.teachers.specialists.readings import read_planes

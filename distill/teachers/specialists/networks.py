@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from distill.config.local import TransformersRecipe
 from distill.errors import UsageError
-from distill.recipe.local import TransformersRecipe
 from distill.tasks import Gauge, Task
 from distill.teachers.hub import find_source, read_config
 from distill.teachers.prompts import BACKGROUND

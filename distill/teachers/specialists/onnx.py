@@ -15,11 +15,11 @@ import numpy as np
 from jaxtyping import Float, Shaped, UInt8
 from numpy import ndarray
 
+from distill.config.adapters import OnnxOutputRecipe, OnnxRecipe
 from distill.errors import DistillError, UsageError
 from distill.images import Photo
 from distill.labels import Label
 from distill.optional import require
-from distill.recipe.teacher import OnnxOutputRecipe, OnnxRecipe
 from distill.teachers.specialists.readings import read_planes
 
 _MOST_AT_ONCE = 16

@@ -11,9 +11,9 @@ import numpy as np
 from jaxtyping import Float, Shaped, UInt8
 from numpy import ndarray
 
+from distill.config.teacher import OutputRecipe, id_table
 from distill.errors import DistillError
 from distill.labels import Label
-from distill.recipe.outputs import OutputRecipe, id_table
 from distill.tasks import IGNORE_SEMANTIC, Gauge, Task
 from distill.teachers.decoders.normals import frame_matrix
 from distill.teachers.specialists.maps import stretch_to_unit

@@ -11,12 +11,12 @@ from typing import Any
 
 import numpy as np
 
+from distill.config.local import TransformersRecipe
+from distill.config.teacher import OutputRecipe
 from distill.errors import DistillError, UsageError
 from distill.images import Photo
 from distill.labels import Label
 from distill.optional import require
-from distill.recipe.local import TransformersRecipe
-from distill.recipe.outputs import OutputRecipe
 from distill.tasks import IGNORE_SEMANTIC, MAX_CLASSES, Task
 from distill.teachers.devices import choose_device, choose_dtype, torch_dtype
 from distill.teachers.hub import load_model

@@ -20,9 +20,9 @@ from contextlib import suppress
 from types import TracebackType
 from typing import Self
 
+from distill.config.hosted import HostedRecipe
 from distill.errors import DistillError, UsageError
 from distill.images import Photo
-from distill.recipe.hosted import HostedRecipe
 from distill.teachers.answers import AnswerStore, Unanswered
 from distill.teachers.base import Teacher
 from distill.teachers.generators.hosted.desk import Desk, as_stop

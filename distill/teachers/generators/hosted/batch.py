@@ -14,8 +14,8 @@ from collections.abc import Coroutine
 from dataclasses import dataclass, field, replace
 from typing import IO, Any
 
+from distill.config.hosted import GeminiRecipe
 from distill.errors import DistillError
-from distill.recipe.hosted import GeminiRecipe
 from distill.teachers.answers import EMPTY, PICTURE, AnswerStore
 from distill.teachers.generators.hosted.batch_files import BatchFiles, request_line, result_rows, subject
 from distill.teachers.generators.hosted.engine import Engine, Stopped, Terms, keep_reply

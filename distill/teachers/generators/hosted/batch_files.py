@@ -15,8 +15,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
+from distill.config.hosted import GeminiRecipe
 from distill.images import write_atomic
-from distill.recipe.hosted import GeminiRecipe
 from distill.teachers.answers import Ask, question_from_json, question_to_json
 from distill.teachers.generators.hosted.gemini import generation_config
 from distill.teachers.generators.hosted.service import Call, Sent

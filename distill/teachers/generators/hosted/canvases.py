@@ -6,7 +6,7 @@ the photo is resized to the very size, not to the ratio.
 
 from __future__ import annotations
 
-from distill.recipe.hosted import GeminiRecipe, HostedRecipe, OpenaiRecipe
+from distill.config.hosted import GeminiRecipe, HostedRecipe, OpenaiRecipe
 
 _GEMINI_1K = {
     (1024, 1024): "1:1",

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from distill.config.hosted import GeminiRecipe, HostedRecipe
 from distill.errors import DistillError, UsageError
-from distill.recipe.hosted import GeminiRecipe, HostedRecipe
 from distill.teachers.answers import AnswerStore
 from distill.teachers.generators.hosted.engine import Engine, Stopped, Terms
 from distill.teachers.generators.hosted.opening import find_secrets, open_service, prices_of

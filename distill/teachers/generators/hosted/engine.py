@@ -14,8 +14,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from distill.config.hosted import LimitsRecipe
 from distill.errors import DistillError
-from distill.recipe.hosted import LimitsRecipe
 from distill.teachers.answers import EMPTY, AnswerStore, Stored
 from distill.teachers.generators.hosted.painter import next_step, settled
 from distill.teachers.generators.hosted.prices import Price

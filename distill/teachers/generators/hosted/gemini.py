@@ -9,9 +9,9 @@ import json
 import os
 from typing import TYPE_CHECKING, Any
 
+from distill.config.hosted import GeminiRecipe
 from distill.errors import UsageError
 from distill.optional import require
-from distill.recipe.hosted import GeminiRecipe
 from distill.teachers.generators.hosted.canvases import gemini_ratio
 from distill.teachers.generators.hosted.service import Broken, Call, Reply, broken
 from distill.teachers.generators.hosted.wire import error_of, read_reply

@@ -10,8 +10,8 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from distill.config.hosted import GeminiRecipe
 from distill.errors import DistillError
-from distill.recipe.hosted import GeminiRecipe
 from distill.teachers.generators.hosted.gemini import api_error
 from distill.teachers.generators.hosted.service import Broken, Busy, Wrong, broken, sayable
 from distill.teachers.throttle import backoff_s

@@ -15,8 +15,8 @@ import urllib.error
 import urllib.request
 from typing import Any
 
+from distill.config.hosted import OpenaiRecipe
 from distill.errors import UsageError
-from distill.recipe.hosted import OpenaiRecipe
 from distill.teachers.answers import EMPTY, PICTURE, REFUSED
 from distill.teachers.generators.hosted.service import Broken, Call, Closed, Reply, Usage, broken
 from distill.teachers.generators.hosted.wire import error_of

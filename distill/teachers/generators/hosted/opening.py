@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 
+from distill.config.hosted import GeminiRecipe, HostedRecipe, OpenaiRecipe
 from distill.errors import UsageError
-from distill.recipe.hosted import GeminiRecipe, HostedRecipe, OpenaiRecipe
 from distill.teachers.generators.hosted.prices import Price, find_price
 from distill.teachers.generators.hosted.service import Service
 

@@ -13,9 +13,9 @@ from typing import Any, Protocol
 import numpy as np
 from PIL import Image
 
+from distill.config.hosted import GeminiRecipe, HostedRecipe, OpenaiRecipe
 from distill.errors import DistillError
 from distill.images import Photo, encode_jpeg, encode_map, picture_size_hw
-from distill.recipe.hosted import GeminiRecipe, HostedRecipe, OpenaiRecipe
 from distill.tasks import Task
 from distill.teachers.answers import EMPTY, AnswerStore, Ask, Stored, Unanswered
 from distill.teachers.base import Answer, Question

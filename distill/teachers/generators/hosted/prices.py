@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pydantic import Field
 
-from distill.recipe import Recipe, load_recipe, read_yaml
+from distill.config import Recipe, load_recipe, read_yaml
 from distill.teachers.generators.hosted.service import Usage
 
 TABLE = Path(__file__).with_name("prices.yaml")

@@ -12,8 +12,8 @@ from numpy import ndarray
 from numpy.random import Generator
 from PIL import Image
 
+from distill.config.synthetic import FaultsRecipe
 from distill.images import encode_map
-from distill.recipe.synthetic import FaultsRecipe
 
 API_CANVASES_WH = (
     (1024, 1024),

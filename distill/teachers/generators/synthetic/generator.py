@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 
+from distill.config.synthetic import SyntheticRecipe
 from distill.errors import DistillError
 from distill.images import Photo
 from distill.labels import Label
-from distill.recipe.synthetic import SyntheticRecipe
 from distill.tasks import Gauge, Task, unwarp_depth
 from distill.teachers.base import Answer, Question, Refusal
 from distill.teachers.generators.synthetic.faults import encode_file

@@ -13,8 +13,8 @@ from jaxtyping import Float, UInt8
 from numpy import ndarray
 from numpy.random import Generator
 
+from distill.config.synthetic import FaultsRecipe
 from distill.errors import UsageError
-from distill.recipe.synthetic import FaultsRecipe
 from distill.tasks import Gauge, Task
 from distill.teachers.base import RGB, Question
 from distill.teachers.decoders.colors import palette

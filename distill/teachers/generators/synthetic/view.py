@@ -12,8 +12,8 @@ from jaxtyping import Float, UInt8, UInt16
 from numpy import ndarray
 from numpy.random import Generator
 
+from distill.config.synthetic import SyntheticRecipe
 from distill.images import Photo, encode_jpeg, read_photo
-from distill.recipe.synthetic import SyntheticRecipe
 from distill.teachers.generators.synthetic.camera import Camera, fly_path, pixel_grid
 from distill.teachers.generators.synthetic.composer import compose_fly_through, compose_view
 from distill.teachers.generators.synthetic.render import Truth, photograph, trace_truth

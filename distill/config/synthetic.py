@@ -6,8 +6,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
 
-from distill.recipe import Recipe
-from distill.recipe.licensed import Licensed
+from distill.config import Recipe
+from distill.config.teacher import Licensed
 from distill.tasks import Task
 
 Share = Annotated[float, Field(ge=0, le=1)]

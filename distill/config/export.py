@@ -8,8 +8,8 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
+from distill.config import Recipe, load_recipe
 from distill.errors import UsageError
-from distill.recipe import Recipe, load_recipe
 
 NotNegative = Annotated[float, Field(ge=0.0)]
 

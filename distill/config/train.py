@@ -9,8 +9,8 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from distill.recipe import Recipe
-from distill.recipe.losses import LossRecipe, NotNegative, Positive, Share, Side
+from distill.config import Recipe
+from distill.config.loss import LossRecipe, NotNegative, Positive, Share, Side
 from distill.spec import PlainName
 from distill.tasks import Task
 

@@ -7,9 +7,9 @@ from typing import Any, ClassVar, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from distill.recipe import Recipe
-from distill.recipe.licensed import Licensed
-from distill.recipe.questions import QuestionsRecipe
+from distill.config import Recipe
+from distill.config.prompt import QuestionsRecipe
+from distill.config.teacher import Licensed
 from distill.tasks import Task
 
 

@@ -6,8 +6,8 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from distill.recipe import Recipe
-from distill.recipe.licensed import Licensed
+from distill.config import Recipe
+from distill.config.teacher import Licensed
 from distill.tasks import Gauge, Task
 
 

@@ -6,10 +6,9 @@ from typing import ClassVar, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from distill.recipe import Recipe
-from distill.recipe.licensed import Licensed
-from distill.recipe.outputs import check_remap
-from distill.recipe.questions import QuestionsRecipe
+from distill.config import Recipe
+from distill.config.prompt import QuestionsRecipe
+from distill.config.teacher import Licensed, check_remap
 from distill.tasks import Gauge, Task
 
 Precision = Literal["auto", "float32", "bfloat16", "float16"]

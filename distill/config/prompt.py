@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from distill.recipe import Recipe
+from distill.config import Recipe
 from distill.tasks import Task
 
 Family = Literal["vision_banana", "open_vision_banana", "editor"]
