@@ -13,7 +13,7 @@ from distill.export.kit.check import instances_apart
 from distill.export.runners import Outputs
 from distill.labels import Label
 from distill.metrics import DepthMetrics, InstanceMetrics, NormalsMetrics, SegmentationMetrics, default_alignment
-from distill.metrics.instances import instance_masks
+from distill.metrics.instance import instance_masks
 from distill.metrics.normals import angular_error_deg
 from distill.spec import StudentSpec
 from distill.tasks import IGNORE_INSTANCE, Gauge, Task

@@ -7,15 +7,15 @@ never a guess.
 
 from __future__ import annotations
 
-from distill.metrics.alignment import Alignment, align_depth, can_align, default_alignment
+from distill.metrics.baseline import LEARNABLE, TrivialPredictor
+from distill.metrics.bootstrap import Difference, compare, intervals
 from distill.metrics.depth import DepthMetrics
-from distill.metrics.flicker import FlickerMetrics
-from distill.metrics.instances import InstanceMetrics, instance_masks
+from distill.metrics.depth_alignment import Alignment, align_depth, can_align, default_alignment
+from distill.metrics.instance import InstanceMetrics, instance_masks
 from distill.metrics.normals import NormalsMetrics
 from distill.metrics.referring import ReferringMetrics
-from distill.metrics.segmentation import SegmentationMetrics
-from distill.metrics.trivial import LEARNABLE, TrivialPredictor
-from distill.metrics.uncertainty import Difference, compare, intervals
+from distill.metrics.semantic import SegmentationMetrics
+from distill.metrics.temporal import FlickerMetrics
 
 __all__ = [
     "LEARNABLE",

@@ -9,9 +9,9 @@ from jaxtyping import Bool, Float, UInt8
 from numpy import ndarray
 
 from distill.errors import UsageError
-from distill.metrics.alignment import Alignment, check_alignment, clip_depth, fit_depth
-from distill.metrics.boundaries import RATIOS, boundary_f1, depth_boundary_counts
-from distill.metrics.groups import GroupSums
+from distill.metrics.boundary import RATIOS, boundary_f1, depth_boundary_counts
+from distill.metrics.depth_alignment import Alignment, check_alignment, clip_depth, fit_depth
+from distill.metrics.running import GroupSums
 from distill.tasks import FAR_DEPTH_M, Gauge
 
 BANDS_M = np.array([0.0, 1.0, 2.0, 5.0, 10.0, 20.0, 40.0, 80.0, 1e6])

@@ -8,8 +8,7 @@ import numpy as np
 from jaxtyping import Bool, Float, UInt8
 from numpy import ndarray
 
-from distill.metrics.groups import GroupSums
-from distill.metrics.median import RunningMedian
+from distill.metrics.running import GroupSums, RunningMedian
 
 
 class NormalsMetrics:

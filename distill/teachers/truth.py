@@ -9,7 +9,7 @@ from jaxtyping import Bool, Float
 from numpy import ndarray
 
 from distill.labels import Label, is_far
-from distill.metrics.alignment import align_depth, default_alignment
+from distill.metrics.depth_alignment import align_depth, default_alignment
 from distill.tasks import BACKGROUND_INSTANCE, FAR_DEPTH_M, IGNORE_SEMANTIC, Gauge, Task
 from distill.teachers.joins import picked_at
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from distill.metrics import DepthMetrics, SegmentationMetrics
-from distill.metrics.boundaries import boundary_f1, depth_boundary_counts, semantic_boundary_counts
+from distill.metrics.boundary import boundary_f1, depth_boundary_counts, semantic_boundary_counts
 
 ALL = np.ones((60, 80), bool)
 

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from distill.metrics.median import RunningMedian
+from distill.metrics.running import RunningMedian
 
 
 @pytest.mark.parametrize("most", [100_000, 5_000, 1_000])

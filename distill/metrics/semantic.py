@@ -9,7 +9,7 @@ from jaxtyping import Bool, Float, Int64, UInt8
 from numpy import ndarray
 
 from distill.errors import DistillError
-from distill.metrics.boundaries import boundary_f1, semantic_boundary_counts
+from distill.metrics.boundary import boundary_f1, semantic_boundary_counts
 from distill.tasks import IGNORE_SEMANTIC
 
 
