@@ -35,7 +35,7 @@ from distill.export.onnx import export_onnx
 from distill.export.ordered import for_export
 from distill.export.runners import open_runner
 from distill.report.blocks import Table
-from distill.students.student import Student, build_spec, build_student
+from distill.students.model.student import Student, build_spec, build_student
 from distill.tasks import Task
 
 TASKS = {"single": (Task.DEPTH,), "multi": (Task.DEPTH, Task.NORMALS, Task.SEMANTIC)}

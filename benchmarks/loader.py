@@ -23,14 +23,14 @@ from torch import Tensor
 from distill.config import load_recipe
 from distill.config.train import TrainRecipe
 from distill.report.blocks import Table
-from distill.students.augment import augment
-from distill.students.batches import EpochBatches, build_loader
-from distill.students.data import PhotoSet
-from distill.students.fit import Lessons, read_lessons
+from distill.students.data.augment import augment
+from distill.students.data.batch import unpack
+from distill.students.data.dataset import PhotoSet
+from distill.students.data.sampler import EpochBatches, build_loader
 from distill.students.losses import student_losses
-from distill.students.module import StudentModule
-from distill.students.student import build_student
-from distill.students.targets import unpack
+from distill.students.model.student import build_student
+from distill.students.training.fit import Lessons, read_lessons
+from distill.students.training.module import StudentModule
 from distill.tasks import Gauge
 
 Feed = Iterator[dict[str, Tensor]]

@@ -8,7 +8,7 @@ import torch
 
 from distill.config.train import StudentRecipe
 from distill.export.onnx import export_onnx
-from distill.students.student import build_spec, build_student
+from distill.students.model.student import build_spec, build_student
 from distill.tasks import Task
 
 CLASSES = ("floor", "wall", "ceiling", "table", "chair", "person", "thing", "plant")

@@ -326,7 +326,7 @@ def test_a_trained_student_is_scored_from_its_run_folder(truth: Path, tmp_path: 
     from distill.config import load_recipe
     from distill.config.train import StudentRecipe
     from distill.students.checkpoint import save_student
-    from distill.students.student import build_spec, build_student
+    from distill.students.model.student import build_spec, build_student
 
     recipe = load_recipe(StudentRecipe, {"preset": "nano", "size_hw": [32, 64]})
     spec = build_spec(recipe, name="tiny", tasks=(Task.DEPTH, Task.SEMANTIC), classes=("road", "sky"))

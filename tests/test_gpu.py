@@ -12,7 +12,7 @@ from distill.config import load_recipe
 from distill.config.train import StudentRecipe
 from distill.export.onnx import export_onnx
 from distill.export.runners import open_runner
-from distill.students.student import build_spec, build_student
+from distill.students.model.student import build_spec, build_student
 from distill.tasks import Task
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="no NVIDIA GPU answers")]

@@ -142,8 +142,8 @@ def test_relabeled_shards_carry_the_new_teachers_license(two_sets, tmp_path: Pat
 
 def test_a_students_contract_says_what_it_learned_from(two_sets, tmp_path: Path):
     from distill.config.train import StudentRecipe
-    from distill.students.index import read_index
-    from distill.students.student import build_spec
+    from distill.students.data.dataset_index import read_index
+    from distill.students.model.student import build_spec
 
     index = read_index(list(two_sets))
     spec = build_spec(

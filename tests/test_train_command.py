@@ -16,7 +16,7 @@ from distill.errors import UsageError
 from distill.images import encode_jpeg
 from distill.labels import Label, encode
 from distill.shards import Manifest, Sample, read_manifest, read_shard, write_manifest, write_shard
-from distill.students.fit import Fitted
+from distill.students.training.fit import Fitted
 from distill.tasks import Gauge, Task
 
 TINY = ("student.size_hw=[32,32]", "data.val_fraction=0.3", "train.epochs=1", "train.accelerator=cpu")

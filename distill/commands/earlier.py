@@ -11,7 +11,7 @@ from distill.config.train import TrainRecipe
 from distill.errors import UsageError
 
 if TYPE_CHECKING:
-    from distill.students.fit import Fitted
+    from distill.students.training.fit import Fitted
 
 FINISHED = "train.json"
 """What a run leaves at its end."""
@@ -61,9 +61,9 @@ def refuse_other_shards(out: Path, facts: dict[str, Any]) -> None:
 
 def read_finished(out: Path) -> Fitted | None:
     """What a finished run left; None when there is none."""
-    from distill.students.broken import LEFT_OUT, read_broken
-    from distill.students.curves import HISTORY
-    from distill.students.fit import Fitted
+    from distill.students.data.bad_samples import LEFT_OUT, read_broken
+    from distill.students.training.callbacks.history import HISTORY
+    from distill.students.training.fit import Fitted
 
     try:
         values = json.loads((out / FINISHED).read_text())

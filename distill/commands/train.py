@@ -23,8 +23,8 @@ from distill.run_dir import open_rundir
 from distill.shards import file_sha256
 
 if TYPE_CHECKING:
-    from distill.students.fit import Fitted, Lessons
-    from distill.students.plan import Plan
+    from distill.students.training.fit import Fitted, Lessons
+    from distill.students.training.plan import Plan
 
 _INTERRUPTED = 130
 
@@ -61,8 +61,8 @@ def train(
     console = Console(as_json=as_json)
     resolved = load_training(recipe or [], shards or [], settings or [])
     if plan:
-        from distill.students.fit import read_lessons
-        from distill.students.plan import plan_training
+        from distill.students.training.fit import read_lessons
+        from distill.students.training.plan import plan_training
 
         planned = plan_training(resolved, read_lessons(resolved))
         console.result(dataclasses.asdict(planned), describe_plan(planned))
@@ -80,7 +80,7 @@ def run_train(recipe: TrainRecipe, out: Path, console: Console, *, resume: bool 
         typer.Exit: A signal ended it; the state is kept.
     """
     resumes = has_checkpoint(out, recipe, resume=resume)
-    from distill.students.fit import fit, read_lessons
+    from distill.students.training.fit import fit, read_lessons
 
     lessons = read_lessons(recipe)
     facts = _facts(recipe, lessons)

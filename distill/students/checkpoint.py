@@ -17,7 +17,7 @@ from distill.config.train import StudentRecipe
 from distill.errors import DistillError, UsageError
 from distill.images import write_atomic
 from distill.spec import StudentSpec, read_spec, write_spec
-from distill.students.student import Student
+from distill.students.model.student import Student
 from distill.tasks import Task
 
 SPEC = "spec.json"

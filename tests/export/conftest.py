@@ -13,7 +13,7 @@ from distill.commands.console import run_guarded
 from distill.config.train import StudentRecipe
 from distill.export.onnx import export_onnx
 from distill.students.checkpoint import save_student
-from distill.students.student import Student, build_spec, build_student
+from distill.students.model.student import Student, build_spec, build_student
 from distill.tasks import Task
 
 

@@ -15,7 +15,7 @@ from PIL import Image
 
 from distill.export.runners import ModuleRunner, Outputs
 from distill.images import decode_rgb, encode_jpeg
-from distill.students.student import Student
+from distill.students.model.student import Student
 
 SIZES_HW = ((64, 64), (101, 77), (48, 120), (120, 48), (33, 65))
 

@@ -23,7 +23,7 @@ from distill.export.openvino import export_openvino
 from distill.export.resizing import antialiased, resize_by_products
 from distill.export.runners import ModuleRunner, open_runner
 from distill.spec import METADATA_KEY
-from distill.students.student import Student
+from distill.students.model.student import Student
 
 SIZES_HW = ((64, 64), (37, 91), (91, 37), (128, 97))
 DEPTH_ONLY = SPEC.model_copy(update={"normals": None, "semantic": None})

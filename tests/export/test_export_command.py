@@ -14,7 +14,7 @@ from distill.images import encode_jpeg
 from distill.labels import Label, encode
 from distill.shards import Manifest, Sample, write_manifest, write_shard
 from distill.students.checkpoint import save_student
-from distill.students.student import Student
+from distill.students.model.student import Student
 from distill.tasks import Gauge, Task
 
 

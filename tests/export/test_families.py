@@ -12,7 +12,7 @@ from distill.config import load_recipe
 from distill.config.train import PRESETS, StudentRecipe
 from distill.export.onnx import export_onnx
 from distill.export.runners import ModuleRunner, open_runner
-from distill.students.student import build_spec, build_student
+from distill.students.model.student import build_spec, build_student
 from distill.tasks import Task
 
 FAMILIES = (

@@ -14,7 +14,7 @@ from distill.errors import DistillError, UsageError
 from distill.export.onnx import export_onnx
 from distill.export.runners import ModuleRunner, open_runner
 from distill.spec import METADATA_KEY, parse_spec
-from distill.students.student import Student
+from distill.students.model.student import Student
 
 
 @pytest.mark.parametrize("batch", [1, 2, 3])

@@ -18,7 +18,7 @@ from distill.export.onnx import export_onnx
 from distill.export.parity import Budgets, Parity, ParityResult, probe_pictures
 from distill.export.precision import Precision, emulate, lower, lowerable
 from distill.export.runners import ModuleRunner, open_runner
-from distill.students.student import Student
+from distill.students.model.student import Student
 
 BUDGETS = Budgets(delta1=0.005, normals_deg=0.5, miou=0.02)
 

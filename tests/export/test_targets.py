@@ -23,7 +23,7 @@ from distill.export.parity import ParityResult, TaskParity, probe_pictures
 from distill.export.quantize import Quantizer, damage, quantize_within
 from distill.export.runners import open_runner
 from distill.export.timing import Timing
-from distill.students.student import Student
+from distill.students.model.student import Student
 from distill.tasks import Task
 
 BESIDES = ("onnx", "openvino", "onnx-fp16", "tensorrt", "tensorrt-fp8", "triton")

@@ -29,7 +29,7 @@ from distill.export.rules import RULES, check_rules, read_rules
 from distill.export.runners import ModuleRunner, open_runner
 from distill.export.tensorrt import in_parsers_terms, write_kit
 from distill.export.triton import config, write_repository
-from distill.students.student import Student
+from distill.students.model.student import Student
 
 
 @pytest.fixture(scope="module")

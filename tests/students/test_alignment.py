@@ -13,8 +13,8 @@ from test_fit import train
 from distill.config import load_recipe
 from distill.config.loss import AlignLossRecipe
 from distill.errors import UsageError
-from distill.students.alignment import Alignment, build_alignment
 from distill.students.checkpoint import load_student
+from distill.students.losses.feature_distillation import Alignment, build_alignment
 
 _FROZEN = {"backbone": "mobilenetv4_conv_small_050", "pretrained": False, "size_hw": [64, 64]}
 

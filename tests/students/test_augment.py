@@ -4,8 +4,8 @@ import torch
 from torch.nn import functional as F
 
 from distill.config.train import AugmentRecipe
-from distill.students.augment import augment, crop, cutmix, flip, recolor
-from distill.students.targets import Batch
+from distill.students.data.augment import augment, crop, cutmix, flip, recolor
+from distill.students.data.batch import Batch
 from distill.tasks import FAR_WARP, Gauge, Task, unwarp_depth
 
 ALL = torch.tensor([True, True, True])

@@ -12,12 +12,12 @@ from test_fit import Listener, recipe_for
 
 from distill.errors import DistillError
 from distill.shards import read_manifest, read_shard, write_manifest, write_shard
-from distill.students.batches import EpochBatches, build_loader
-from distill.students.broken import LEFT_OUT, read_broken
 from distill.students.checkpoint import load_student
-from distill.students.data import PhotoSet
-from distill.students.fit import Fitted, Lessons, fit, read_lessons
-from distill.students.index import read_index
+from distill.students.data.bad_samples import LEFT_OUT, read_broken
+from distill.students.data.dataset import PhotoSet
+from distill.students.data.dataset_index import read_index
+from distill.students.data.sampler import EpochBatches, build_loader
+from distill.students.training.fit import Fitted, Lessons, fit, read_lessons
 
 MakeShards = Callable[..., Path]
 NOWHERE = ("data.cache_gib=0", "data.disk_gib=0", "data.workers=1")

@@ -7,9 +7,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from distill.students.heads import DepthHead
-from distill.students.losses.disagreement import correlation, disagreement
-from distill.students.targets import Batch
+from distill.students.data.batch import Batch
+from distill.students.losses.label_error import correlation, disagreement
+from distill.students.model.heads import DepthHead
 from distill.tasks import FAR_WARP, Gauge, Task
 
 

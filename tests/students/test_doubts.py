@@ -15,15 +15,15 @@ from distill.config.loss import LossRecipe
 from distill.config.train import StudentRecipe
 from distill.labels import encode
 from distill.shards import Manifest, Sample, read_manifest, read_samples, write_manifest, write_shard
-from distill.students.data import PhotoSet
-from distill.students.doubts import Doubts
-from distill.students.fit import read_lessons
-from distill.students.index import read_index, split
+from distill.students.data.batch import unpack
+from distill.students.data.dataset import PhotoSet
+from distill.students.data.dataset_index import read_index, split
 from distill.students.losses import student_losses
-from distill.students.module import StudentModule
-from distill.students.relabel import relabel
-from distill.students.student import build_spec, build_student
-from distill.students.targets import unpack
+from distill.students.model.student import build_spec, build_student
+from distill.students.training.fit import read_lessons
+from distill.students.training.module import StudentModule
+from distill.students.training.noisy_labels import Doubts
+from distill.students.training.relabel import relabel
 from distill.tasks import Gauge, Task, unwarp_depth
 
 

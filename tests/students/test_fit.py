@@ -15,18 +15,18 @@ from distill.config import load_recipe
 from distill.config.train import TrainRecipe
 from distill.errors import DistillError, UsageError
 from distill.images import decode_map
-from distill.students import fit as fitting
-from distill.students import timing
-from distill.students.batches import AheadLoader, build_loader
 from distill.students.checkpoint import check_same_student, load_student, take_weights
-from distill.students.data import PhotoSet
-from distill.students.fit import Fitted, fit, read_lessons
-from distill.students.module import NAN_BATCH, StudentModule
-from distill.students.plan import plan_training
-from distill.students.rates import learning_rate_factor, learning_rate_shares
-from distill.students.scores import Scores
-from distill.students.student import build_student
-from distill.students.timing import choose_threads
+from distill.students.data.dataset import PhotoSet
+from distill.students.data.sampler import AheadLoader, build_loader
+from distill.students.model.student import build_student
+from distill.students.training import fit as fitting
+from distill.students.training import step_timing as timing
+from distill.students.training.callbacks.scores import Scores
+from distill.students.training.fit import Fitted, fit, read_lessons
+from distill.students.training.module import NAN_BATCH, StudentModule
+from distill.students.training.optimizer import learning_rate_factor, learning_rate_shares
+from distill.students.training.plan import plan_training
+from distill.students.training.step_timing import choose_threads
 from distill.tasks import Gauge, Task
 
 MakeShards = Callable[..., Path]
@@ -284,7 +284,7 @@ def test_time_in_which_the_process_is_suspended_does_not_count(
         build_student(recipe.student, read_lessons(recipe).spec), recipe, max_steps=9, run_dir=tmp_path
     )
     now_s = 100.0
-    monkeypatch.setattr("distill.students.module.time.monotonic", lambda: now_s)
+    monkeypatch.setattr("distill.students.training.module.time.monotonic", lambda: now_s)
     module.on_train_start()
     for took_s in (1.0, 1.0, 3600.0, 2.0, 15.0):  # an hour with the lid closed; a slow step is a slow step
         now_s += took_s

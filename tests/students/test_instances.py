@@ -22,12 +22,12 @@ from distill.images import encode_jpeg
 from distill.labels import Label, encode
 from distill.shards import Manifest, Sample, write_manifest, write_shard
 from distill.students.checkpoint import load_student
-from distill.students.data import PhotoSet
-from distill.students.heads import InstanceHead
-from distill.students.index import read_index
-from distill.students.losses.instances import instance_loss, instance_targets
-from distill.students.student import build_spec, build_student
-from distill.students.targets import unpack
+from distill.students.data.batch import unpack
+from distill.students.data.dataset import PhotoSet
+from distill.students.data.dataset_index import read_index
+from distill.students.losses.instance import instance_loss, instance_targets
+from distill.students.model.heads import InstanceHead
+from distill.students.model.student import build_spec, build_student
 from distill.tasks import IGNORE_INSTANCE, IGNORE_SEMANTIC, Gauge, Task
 
 SIZE_HW = (48, 64)

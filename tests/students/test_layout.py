@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from distill.students.layout import memory_format
+from distill.students.model.backbone import memory_format
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda")
 
@@ -23,8 +23,8 @@ def test_plain_order_where_the_backward_pass_of_channels_last_is_not_safe() -> N
 _STEPS = """
 import sys, torch
 from distill.config.train import StudentRecipe
-from distill.students.layout import memory_format
-from distill.students.student import build_spec, build_student
+from distill.students.model.backbone import memory_format
+from distill.students.model.student import build_spec, build_student
 from distill.tasks import Task
 recipe = StudentRecipe.model_validate({"backbone": sys.argv[1]})
 student = build_student(recipe, build_spec(recipe, name="x", tasks=(Task.DEPTH,), classes=())).train()

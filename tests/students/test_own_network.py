@@ -13,7 +13,7 @@ from distill.config import load_recipe
 from distill.config.train import TRUSTED_NETWORKS, StudentRecipe
 from distill.errors import UsageError
 from distill.students.checkpoint import load_student, save_student
-from distill.students.student import Student, build_spec, build_student
+from distill.students.model.student import Student, build_spec, build_student
 from distill.tasks import Task
 
 _SOURCE = """

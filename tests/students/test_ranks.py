@@ -12,17 +12,17 @@ from pathlib import Path
 
 import pytest
 
-from distill.students.batches import EpochBatches
-from distill.students.index import read_index
+from distill.students.data.dataset_index import read_index
+from distill.students.data.sampler import EpochBatches
 
 MakeShards = Callable[..., Path]
 READER = """
     import json, os, sys
     import torch
     from pathlib import Path
-    from distill.students.batches import EpochBatches, build_loader
-    from distill.students.data import PhotoSet
-    from distill.students.index import read_index
+    from distill.students.data.sampler import EpochBatches, build_loader
+    from distill.students.data.dataset import PhotoSet
+    from distill.students.data.dataset_index import read_index
 
     torch.set_num_threads(1)
     folder, rank, ranks, batch_size = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4])

@@ -14,9 +14,9 @@ import pytest
 import torch
 
 from distill.errors import DistillError
-from distill.students.curves import BATCHES, BatchCurve
-from distill.students.resuming import Standing, read_standing
-from distill.students.saver import AtomicFiles
+from distill.students.training.callbacks.checkpointing import AtomicFiles
+from distill.students.training.callbacks.history import BATCHES, BatchCurve
+from distill.students.training.resume import Standing, read_standing
 
 MakeShards = Callable[..., Path]
 WORDS = (

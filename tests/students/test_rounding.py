@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from distill.students.rounding import RoundedConv2d, learn_rounded, round_values, round_weights
+from distill.students.model.fake_quant import RoundedConv2d, learn_rounded, round_values, round_weights
 
 
 def network() -> nn.Sequential:

@@ -7,10 +7,10 @@ import torch
 
 from distill.config import load_recipe
 from distill.config.train import StudentRecipe
-from distill.students.curves import write_history
-from distill.students.scores import Scores, matches
-from distill.students.student import build_spec
-from distill.students.targets import Batch
+from distill.students.data.batch import Batch
+from distill.students.model.student import build_spec
+from distill.students.training.callbacks.history import write_history
+from distill.students.training.callbacks.scores import Scores, matches
 from distill.tasks import Task
 
 

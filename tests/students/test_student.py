@@ -11,13 +11,13 @@ from distill.config import load_recipe
 from distill.config.loss import LossRecipe
 from distill.config.train import PRESETS, StudentRecipe
 from distill.errors import DistillError, UsageError
-from distill.students import backbone
 from distill.students.checkpoint import load_student, save_student
-from distill.students.heads import BinnedDepthHead, DepthHead, angmf_share_within
+from distill.students.data.batch import Batch
 from distill.students.losses import student_losses
-from distill.students.resample import enlarge, enlarge_at, enlarge_ids, enlarge_vectors
-from distill.students.student import Student, build_spec, build_student
-from distill.students.targets import Batch
+from distill.students.model import backbone
+from distill.students.model.heads import BinnedDepthHead, DepthHead, angmf_share_within
+from distill.students.model.resample import enlarge, enlarge_at, enlarge_ids, enlarge_vectors
+from distill.students.model.student import Student, build_spec, build_student
 from distill.tasks import FAR_DEPTH_M, FAR_WARP, Gauge, Task, unwarp_depth, warp_depth
 
 TASKS = (Task.DEPTH, Task.NORMALS, Task.SEMANTIC)

@@ -13,11 +13,11 @@ from torch.nn import functional as F
 
 from distill.errors import DistillError, UsageError
 from distill.images import decode_rgb, encode_jpeg, encode_map
-from distill.students.batches import AheadLoader, EpochBatches, build_loader
-from distill.students.data import PhotoSet
-from distill.students.index import read_index, split
-from distill.students.pixels import decode_photo, decode_task
-from distill.students.targets import unpack
+from distill.students.data.batch import unpack
+from distill.students.data.dataset import PhotoSet
+from distill.students.data.dataset_index import read_index, split
+from distill.students.data.decode import decode_photo, decode_task
+from distill.students.data.sampler import AheadLoader, EpochBatches, build_loader
 from distill.tasks import FAR_WARP, Gauge, Task, unwarp_depth
 
 MakeShards = Callable[..., Path]

@@ -11,11 +11,10 @@ from torch.nn import functional as F
 
 from distill.config.loss import DepthLossRecipe, NormalsLossRecipe, SemanticLossRecipe
 from distill.errors import UsageError
-from distill.students.losses.consistency import consistency_loss, normals_of_depth
 from distill.students.losses.depth import depth_loss, edge_aware_smoothness, gradient_matching, silog
-from distill.students.losses.normals import angmf_nll, normals_loss
+from distill.students.losses.normals import angmf_nll, consistency_loss, normals_loss, normals_of_depth
+from distill.students.losses.reduction import trim, weighted_mean
 from distill.students.losses.semantic import balance, dice, lovasz, semantic_loss, soft_divergence
-from distill.students.losses.weighted import trim, weighted_mean
 from distill.tasks import Gauge, unwarp_depth, warp_depth
 
 SHAPE = (2, 9, 12)

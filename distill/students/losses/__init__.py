@@ -8,16 +8,15 @@ from typing import Any
 from torch import Tensor
 
 from distill.config.loss import LossRecipe
-from distill.students.heads import DepthHead, InstanceHead, NormalsHead
-from distill.students.losses.consistency import consistency_loss
+from distill.students.data.batch import Batch
 from distill.students.losses.depth import depth_loss, edge_aware_smoothness
-from distill.students.losses.disagreement import disagreement
-from distill.students.losses.instances import instance_loss
-from distill.students.losses.normals import normals_loss
+from distill.students.losses.instance import instance_loss
+from distill.students.losses.label_error import disagreement
+from distill.students.losses.normals import consistency_loss, normals_loss
 from distill.students.losses.semantic import semantic_loss
-from distill.students.resample import enlarge_at
-from distill.students.student import Student
-from distill.students.targets import Batch
+from distill.students.model.heads import DepthHead, InstanceHead, NormalsHead
+from distill.students.model.resample import enlarge_at
+from distill.students.model.student import Student
 from distill.tasks import Task
 
 Doubt = Callable[[Task, Tensor], Tensor]

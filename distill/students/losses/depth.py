@@ -10,7 +10,7 @@ from torch import Tensor
 
 from distill.config.loss import DepthLossRecipe
 from distill.errors import UsageError
-from distill.students.losses.weighted import EPSILON, mean_over_images, mean_per_image, trim, weighted_mean
+from distill.students.losses.reduction import EPSILON, mean_over_images, mean_per_image, trim, weighted_mean
 from distill.tasks import FAR_WARP, Gauge, warp_depth
 
 _NEAREST_WARP = float(warp_depth(0.1))

@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from distill.config.loss import SemanticLossRecipe
-from distill.students.losses.weighted import EPSILON, trim, weighted_mean
+from distill.students.losses.reduction import EPSILON, trim, weighted_mean
 
 
 def semantic_loss(

@@ -10,9 +10,9 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from distill.spec import StudentSpec
+from distill.students.data.batch import Batch
 from distill.students.losses.depth import normalize
-from distill.students.losses.weighted import EPSILON, mean_per_image
-from distill.students.targets import Batch
+from distill.students.losses.reduction import EPSILON, mean_per_image
 from distill.tasks import FAR_WARP, Gauge, Task, unwarp_depth
 
 _MAX_RATIO = 1.25

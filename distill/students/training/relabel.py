@@ -10,8 +10,8 @@ import torch
 from jaxtyping import Bool
 from torch import Tensor
 
-from distill.students.student import Student
-from distill.students.targets import Batch
+from distill.students.data.batch import Batch
+from distill.students.model.student import Student
 from distill.tasks import Gauge, Task, warp_depth
 
 

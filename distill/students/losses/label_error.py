@@ -9,10 +9,10 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
-from distill.students.heads import DepthHead, NormalsHead
+from distill.students.data.batch import Batch
 from distill.students.losses.depth import normalize
-from distill.students.losses.weighted import EPSILON, mean_per_image
-from distill.students.targets import Batch
+from distill.students.losses.reduction import EPSILON, mean_per_image
+from distill.students.model.heads import DepthHead, NormalsHead
 from distill.tasks import Gauge
 
 _LIKE_SHAPES = 0.25

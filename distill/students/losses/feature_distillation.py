@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from distill.config.loss import AlignLossRecipe
-from distill.students.backbone import Backbone, build_backbone, normalization
+from distill.students.model.backbone import Backbone, build_backbone, normalization
 
 _LAST_LEVEL = 10**9
 """A stride that no network has: the coarsest level is taken."""

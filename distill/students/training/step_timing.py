@@ -9,13 +9,13 @@ from pathlib import Path
 import torch
 
 from distill.config.train import TrainRecipe
-from distill.students.augment import augment
-from distill.students.data import PhotoSet
-from distill.students.layout import memory_format
+from distill.students.data.augment import augment
+from distill.students.data.batch import unpack
+from distill.students.data.dataset import PhotoSet
 from distill.students.losses import student_losses
-from distill.students.module import StudentModule
-from distill.students.student import Student
-from distill.students.targets import unpack
+from distill.students.model.backbone import memory_format
+from distill.students.model.student import Student
+from distill.students.training.module import StudentModule
 from distill.tasks import Gauge
 
 _TIMED_STEPS = 10

@@ -16,7 +16,7 @@ from typing import BinaryIO
 
 from distill.errors import DistillError
 from distill.shards import Sample
-from distill.students.broken import Broken, explain
+from distill.students.data.bad_samples import Broken, explain
 from distill.tasks import Task
 
 Places = dict[str, dict[str, tuple[int, int]]]

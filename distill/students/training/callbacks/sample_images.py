@@ -31,7 +31,7 @@ class Samples:
         """Draw photos of one batch, until there are enough.
 
         Args:
-            stored: The batch as it lies in the shards (see `distill.students.data`).
+            stored: The batch as it lies in the shards (see `distill.students.data.dataset`).
             outputs: The student's final values for it.
         """
         for index in range(min(self._count - len(self._rows), len(stored["image"]))):

@@ -8,12 +8,12 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from distill.config.train import TrainRecipe
-from distill.students.broken import count
-from distill.students.data import PhotoSet
-from distill.students.fit import Lessons
-from distill.students.reading import steps_per_epoch, train_batches
-from distill.students.student import Student, build_student
-from distill.students.timing import choose_threads, time_step
+from distill.students.data.bad_samples import count
+from distill.students.data.dataset import PhotoSet
+from distill.students.data.loaders import steps_per_epoch, train_batches
+from distill.students.model.student import Student, build_student
+from distill.students.training.fit import Lessons
+from distill.students.training.step_timing import choose_threads, time_step
 
 
 @dataclass(frozen=True, slots=True)

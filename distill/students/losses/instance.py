@@ -7,7 +7,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from distill.config.loss import InstanceLossRecipe
-from distill.students.losses.weighted import weighted_mean
+from distill.students.losses.reduction import weighted_mean
 
 _SIGMA = 0.03
 """Width of a center's peak, in parts of the picture's sides; about 6 of 192 px."""

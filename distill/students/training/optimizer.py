@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from distill.config.train import OptimRecipe
-from distill.students.student import Student
+from distill.students.model.student import Student
 
 
 def learning_rate_shares(student: Student, recipe: OptimRecipe) -> dict[str, float]:

@@ -15,10 +15,10 @@ from lightning.pytorch.loggers import Logger, TensorBoardLogger
 from distill.config.train import TrainRecipe
 from distill.errors import UsageError
 from distill.optional import require
-from distill.students.average import Averaging
-from distill.students.keeper import Keeper
-from distill.students.saver import AtomicFiles, Saver
-from distill.students.watch import Watch
+from distill.students.training.callbacks.bad_samples import Watch
+from distill.students.training.callbacks.checkpointing import AtomicFiles, Saver
+from distill.students.training.callbacks.ema import Averaging
+from distill.students.training.callbacks.validation import Keeper
 
 
 def build_trainer(recipe: TrainRecipe, run_dir: Path, watch: Watch, keeper: Keeper, saver: Saver) -> L.Trainer:

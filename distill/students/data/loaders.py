@@ -7,12 +7,12 @@ from pathlib import Path
 
 from distill.config.train import TrainRecipe
 from distill.errors import DistillError, UsageError
+from distill.runtime.progress import Voice
 from distill.spec import StudentSpec
-from distill.students.batches import EpochBatches
-from distill.students.broken import Broken, check_enough
-from distill.students.data import PhotoSet
-from distill.students.scanning import Entry
-from distill.students.voice import Voice
+from distill.students.data.bad_samples import Broken, check_enough
+from distill.students.data.dataset import PhotoSet
+from distill.students.data.sampler import EpochBatches
+from distill.students.data.shard_index import Entry
 from distill.tasks import Task
 
 

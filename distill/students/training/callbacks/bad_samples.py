@@ -10,8 +10,8 @@ from typing import Any
 import lightning as L
 import torch
 
-from distill.students.broken import LEFT_OUT, Broken, check_enough, count, write_broken
-from distill.students.data import PhotoSet
+from distill.students.data.bad_samples import LEFT_OUT, Broken, check_enough, count, write_broken
+from distill.students.data.dataset import PhotoSet
 
 
 class Watch(L.Callback):

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Sampler
 
 from distill.runtime.parallel import ahead
-from distill.students.data import PhotoSet
+from distill.students.data.dataset import PhotoSet
 
 
 class EpochBatches(Sampler[list[int]]):

@@ -9,7 +9,7 @@ import lightning as L
 import torch
 from lightning.pytorch.callbacks import WeightAveraging
 
-from distill.students.module import StudentModule
+from distill.students.training.module import StudentModule
 
 
 class Averaging(WeightAveraging):

@@ -19,11 +19,10 @@ from torch import Tensor, nn
 from distill.config.train import StudentRecipe
 from distill.errors import UsageError
 from distill.spec import DepthSpec, InputSpec, InstanceSpec, NormalsSpec, SemanticSpec, StudentSpec
-from distill.students.backbone import build_backbone, normalization
-from distill.students.heads import BinnedDepthHead, DepthHead, InstanceHead, NormalsHead, SemanticHead
-from distill.students.neck import build_neck
-from distill.students.network import build_own_network
-from distill.students.resample import shrink
+from distill.students.model.backbone import build_backbone, build_own_network, normalization
+from distill.students.model.heads import BinnedDepthHead, DepthHead, InstanceHead, NormalsHead, SemanticHead
+from distill.students.model.neck import build_neck
+from distill.students.model.resample import shrink
 from distill.tasks import Gauge, Task
 
 

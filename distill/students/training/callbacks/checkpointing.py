@@ -15,7 +15,7 @@ from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 
 from distill.config.train import TrainRecipe
 from distill.errors import DistillError
-from distill.students.module import StudentModule
+from distill.students.training.module import StudentModule
 
 LAST, BEST = "last.ckpt", "best.ckpt"
 NEVER = 10**9

@@ -15,19 +15,19 @@ from torch import Tensor
 from distill.config.train import TrainRecipe
 from distill.errors import DistillError
 from distill.images import write_atomic
-from distill.students.alignment import build_alignment
-from distill.students.augment import augment
 from distill.students.checkpoint import WEIGHTS
-from distill.students.doubts import Doubts
-from distill.students.layout import memory_format
+from distill.students.data.augment import augment
+from distill.students.data.batch import Batch, unpack
 from distill.students.losses import Doubt, student_losses
-from distill.students.rates import learning_rate_factor, optimizer_groups
-from distill.students.relabel import relabel
-from distill.students.resuming import Standing, move_loops
-from distill.students.samples import Samples
-from distill.students.scores import Scores
-from distill.students.student import Student
-from distill.students.targets import Batch, unpack
+from distill.students.losses.feature_distillation import build_alignment
+from distill.students.model.backbone import memory_format
+from distill.students.model.student import Student
+from distill.students.training.callbacks.sample_images import Samples
+from distill.students.training.callbacks.scores import Scores
+from distill.students.training.noisy_labels import Doubts
+from distill.students.training.optimizer import learning_rate_factor, optimizer_groups
+from distill.students.training.relabel import relabel
+from distill.students.training.resume import Standing, move_loops
 from distill.tasks import Gauge, Task
 
 NAN_BATCH = "nan_batch.safetensors"

@@ -63,7 +63,7 @@ def unpack(
     use_confidence: bool = True,
     use_quality: bool = True,
 ) -> Batch:
-    """The batch of these stored integers (see `distill.students.data`), on the device where they are."""
+    """The batch of these stored integers (see `distill.students.data.dataset`), on the device where they are."""
     weights = {}
     for column, task in enumerate(tasks):
         confidence = stored[f"{task}_confidence"]

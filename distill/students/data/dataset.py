@@ -2,7 +2,7 @@
 
 A batch is a dictionary of stored integers, as in the shards: ``image`` uint8 RGB, ``depth`` uint16, ``normals`` uint8,
 ``semantic`` uint8, ``<task>_confidence`` uint8 (0 = leave this pixel out), ``quality`` float32 (batch, task), ``row``
-int64 (which photos of the set these are). A quarter of the bytes of floats; `distill.students.targets` makes floats of
+int64 (which photos of the set these are). A quarter of the bytes of floats; `distill.students.data.batch` makes floats of
 them on the device.
 """
 
@@ -24,9 +24,9 @@ from torch.utils.data import Dataset
 
 from distill.errors import DistillError
 from distill.images import picture_size_hw
-from distill.students.broken import LEFT_OUT, Broken, explain, read_broken, write_broken
-from distill.students.pixels import CHANNELS, STORED, decode_photo, decode_task
-from distill.students.scanning import Entry
+from distill.students.data.bad_samples import LEFT_OUT, Broken, explain, read_broken, write_broken
+from distill.students.data.decode import CHANNELS, STORED, decode_photo, decode_task
+from distill.students.data.shard_index import Entry
 from distill.tasks import Task
 
 

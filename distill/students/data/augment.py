@@ -13,7 +13,7 @@ from torch import Generator, Tensor
 from torch.nn import functional as F
 
 from distill.config.train import AugmentRecipe
-from distill.students.targets import Batch
+from distill.students.data.batch import Batch
 from distill.tasks import FAR_WARP, Gauge, Task, unwarp_depth, warp_depth
 
 _LUMA = (0.299, 0.587, 0.114)

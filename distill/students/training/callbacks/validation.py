@@ -19,9 +19,9 @@ from torch import Tensor
 
 from distill.config.train import TrainRecipe
 from distill.students.checkpoint import save_student
-from distill.students.curves import BatchCurve, write_history
-from distill.students.module import StudentModule
-from distill.students.saver import BEST, LAST, NEVER
+from distill.students.training.callbacks.checkpointing import BEST, LAST, NEVER
+from distill.students.training.callbacks.history import BatchCurve, write_history
+from distill.students.training.module import StudentModule
 
 
 class Keeper(L.Callback):

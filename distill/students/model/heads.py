@@ -14,8 +14,8 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from distill.students.neck import separable
-from distill.students.resample import enlarge, enlarge_ids, enlarge_vectors
+from distill.students.model.neck import separable
+from distill.students.model.resample import enlarge, enlarge_ids, enlarge_vectors
 from distill.tasks import FAR_WARP, Gauge
 
 Outputs = dict[str, Tensor]

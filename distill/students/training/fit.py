@@ -14,26 +14,26 @@ import torch
 from distill.config.train import TrainRecipe
 from distill.errors import DistillError, UsageError
 from distill.run_dir import seed_everything
+from distill.runtime.progress import Progress, Voice
 from distill.spec import StudentSpec
-from distill.students.batches import build_loader
-from distill.students.broken import Broken, count, describe
 from distill.students.checkpoint import check_same_learning, check_same_student, save_student, take_weights
-from distill.students.data import PhotoSet
-from distill.students.index import Index, read_index, split
-from distill.students.keeper import Keeper
-from distill.students.layout import memory_format
+from distill.students.data.bad_samples import Broken, count, describe
+from distill.students.data.dataset import PhotoSet
+from distill.students.data.dataset_index import Index, read_index, split
+from distill.students.data.loaders import check_left, open_photos, steps_per_epoch, train_batches, val_batches
+from distill.students.data.sampler import build_loader
+from distill.students.data.shard_index import Entry
 from distill.students.losses.depth import is_metric
-from distill.students.module import StudentModule
-from distill.students.reading import check_left, open_photos, steps_per_epoch, train_batches, val_batches
-from distill.students.resuming import Standing, read_standing
-from distill.students.rounding import learn_rounded
-from distill.students.saver import LAST, Saver
-from distill.students.scanning import Entry
-from distill.students.student import build_spec, build_student
-from distill.students.timing import choose_threads
-from distill.students.trainer import build_trainer, explained, quiet
-from distill.students.voice import Progress, Voice
-from distill.students.watch import Watch
+from distill.students.model.backbone import memory_format
+from distill.students.model.fake_quant import learn_rounded
+from distill.students.model.student import build_spec, build_student
+from distill.students.training.callbacks.bad_samples import Watch
+from distill.students.training.callbacks.checkpointing import LAST, Saver
+from distill.students.training.callbacks.validation import Keeper
+from distill.students.training.module import StudentModule
+from distill.students.training.resume import Standing, read_standing
+from distill.students.training.step_timing import choose_threads
+from distill.students.training.trainer import build_trainer, explained, quiet
 from distill.tasks import Task
 
 CACHE = "cache"

@@ -9,8 +9,8 @@ from pathlib import Path
 from distill.config.train import STUDENT_TASKS
 from distill.errors import UsageError
 from distill.shards import Manifest, read_manifest
-from distill.students.broken import Broken, check_enough
-from distill.students.scanning import Entry, scan
+from distill.students.data.bad_samples import Broken, check_enough
+from distill.students.data.shard_index import Entry, scan
 from distill.tasks import Gauge, Task
 
 _DENSE = (Task.DEPTH, Task.NORMALS, Task.SEMANTIC)

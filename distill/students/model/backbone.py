@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from distill.config.train import TRUSTED_NETWORKS
 from distill.errors import DistillError, UsageError
+from distill.optional import import_named
 
 _PROBE_S = 5.0
 """How long the hub may take to answer. Its own client retries for 46 s per file when there is no network."""
@@ -121,3 +124,63 @@ def _hub_answers(endpoint: str) -> bool:
     except Exception:  # the client's own error types changed between its versions
         return False
     return True
+
+
+_FEW_CHANNELS = 16
+
+
+def memory_format(network: nn.Module, device: torch.device) -> torch.memory_format:
+    """Channels last, which is the faster order; the plain one where that is not safe.
+
+    On CPUs, torch 2.14 writes beyond its memory in the backward pass of a convolution of 1x1 with a stride over few
+    channels last (FastViT and MobileOne begin with one): the process dies, now or later.
+    """
+    if device.type == "cpu" and any(_writes_beyond(layer) for layer in network.modules()):
+        return torch.contiguous_format
+    return torch.channels_last
+
+
+def _writes_beyond(layer: nn.Module) -> bool:
+    return (
+        isinstance(layer, nn.Conv2d)
+        and layer.kernel_size == (1, 1)
+        and max(layer.stride) > 1
+        and layer.in_channels // layer.groups < _FEW_CHANNELS
+    )
+
+
+class OwnNetwork(Protocol):
+    """What a class has to offer: ``Class(channels)`` builds an `nn.Module`."""
+
+    def __call__(self, image: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b channels h2 w2"]:
+        """One map of so many channels, at 1/2 to 1/32 of the picture's size; the picture is normalized."""
+        ...
+
+
+def build_own_network(reference: str, channels: int, size_hw: tuple[int, int]) -> nn.Module:
+    """The network behind ``package.module:Class``, tried once at this size.
+
+    Raises:
+        UsageError: It was not named by the user, cannot be imported or built, or gives something else.
+    """
+    if reference not in os.environ.get(TRUSTED_NETWORKS, "").split(","):
+        raise UsageError(
+            f"this student's network is code of its own, {reference}, which is only run when you name it yourself",
+            hint=f"if you trust it: {TRUSTED_NETWORKS}={reference} distill ...",
+        )
+    try:
+        network: Any = import_named(reference)(channels)
+        was_training = network.training
+        with torch.no_grad():
+            found = network.eval()(torch.zeros(1, 3, *size_hw)).shape
+        network.train(was_training)
+    except Exception as error:  # whatever a stranger's code does
+        raise UsageError(
+            f"{reference}: cannot be built and run at {size_hw[0]}x{size_hw[1]} px: {type(error).__name__}: {error}",
+            hint=f"it must be an nn.Module that is built by Class({channels}) and maps a picture to one map",
+        ) from error
+    if not isinstance(network, nn.Module) or len(found) != 4 or found[1] != channels:
+        raise UsageError(
+            f"{reference}: gives a map of shape {tuple(found)}", hint=f"it must be (batch, {channels}, height, width)"
+        )
+    return network
