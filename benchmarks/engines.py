@@ -28,9 +28,9 @@ from typing import Any
 import numpy as np
 from machine import results_page
 
-from distill.export.comparing import compare_calls
 from distill.export.runners import num_cores, open_runner
-from distill.export.timing import bench_picture, time_calls, time_turns
+from distill.export.verification.regression import compare_calls
+from distill.export.verification.timing import bench_picture, time_calls, time_turns
 from distill.report.blocks import Table
 
 BATCHES = (1, 8)

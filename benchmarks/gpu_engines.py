@@ -30,10 +30,10 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from distill.config import load_recipe
 from distill.config.train import StudentRecipe
-from distill.export.aoti import export_aoti
-from distill.export.onnx import export_onnx
-from distill.export.ordered import for_export
+from distill.export.onnx.exporter import export_onnx
+from distill.export.onnx.wrapper import for_export
 from distill.export.runners import open_runner
+from distill.export.targets.aot_inductor import export_aoti
 from distill.report.blocks import Table
 from distill.students.model.student import Student, build_spec, build_student
 from distill.tasks import Task

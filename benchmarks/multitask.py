@@ -21,7 +21,7 @@ import numpy as np
 from machine import results_page
 
 from distill.export.runners import open_runner
-from distill.export.timing import bench_picture, time_calls
+from distill.export.verification.timing import bench_picture, time_calls
 from distill.report.blocks import Table
 
 TASKS = ("depth", "normals", "semantic")

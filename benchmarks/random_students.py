@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from distill.config.train import StudentRecipe
-from distill.export.onnx import export_onnx
+from distill.export.onnx.exporter import export_onnx
 from distill.students.model.student import build_spec, build_student
 from distill.tasks import Task
 

@@ -25,8 +25,8 @@ from machine import results_page
 from distill.commands.bench import read_base
 from distill.commands.benching import run_bench
 from distill.commands.console import Console
-from distill.export.comparing import compare_results
 from distill.export.runners import OrtRunner, Outputs
+from distill.export.verification.regression import compare_results
 from distill.report.blocks import Table
 
 BATCHES = (1, 8)

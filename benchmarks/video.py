@@ -27,13 +27,13 @@ import numpy as np
 from machine import results_page
 from random_students import random_student
 
-from distill.export.maps import encode_outputs, store_maps
-from distill.export.panels import Panels
-from distill.export.pipeline import engine_threads
-from distill.export.predicting import Done
+from distill.export.inference.map_encoding import encode_outputs, store_maps
+from distill.export.inference.panels import Panels
+from distill.export.inference.photos import Done
+from distill.export.inference.pipeline import engine_threads
+from distill.export.inference.videos import Places, VideoWishes, predict_video
 from distill.export.runners import Runner, num_cores, open_runner
-from distill.export.timing import bench_picture
-from distill.export.videos import Places, VideoWishes, predict_video
+from distill.export.verification.timing import bench_picture
 from distill.images import encode_map
 from distill.report.blocks import Table
 from distill.tasks import Task

@@ -24,11 +24,11 @@ import onnxruntime
 from machine import results_page
 from random_students import random_student
 
-from distill.export.panels import Panels
-from distill.export.pipeline import engine_threads
-from distill.export.predicting import Done
+from distill.export.inference.panels import Panels
+from distill.export.inference.photos import Done
+from distill.export.inference.pipeline import engine_threads
+from distill.export.inference.videos import Places, VideoWishes, predict_video
 from distill.export.runners import num_cores, open_runner
-from distill.export.videos import Places, VideoWishes, predict_video
 from distill.report.blocks import Table
 from distill.tasks import Task
 from distill.video import VideoReader

@@ -20,7 +20,7 @@ import onnxruntime
 from machine import results_page
 from numpy import ndarray
 
-from distill.export.stabilizer import Stabilizer, Steadiness
+from distill.export.inference.temporal_filter import Stabilizer, Steadiness
 from distill.metrics import FlickerMetrics
 from distill.report.blocks import Table
 from distill.spec import DepthSpec, InputSpec, NormalsSpec, SemanticSpec, StudentSpec

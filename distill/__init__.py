@@ -16,7 +16,7 @@ def load(path: Any, *, threads: int | None = None, spinning: bool = False) -> An
         spinning: Let idle threads wait busily: a little faster for single pictures, wasteful for videos.
 
     Returns:
-        A `distill.export.streaming.Model`.
+        A `distill.export.inference.stream.Model`.
 
     Raises:
         DistillError: It is no student, or is damaged.

@@ -17,7 +17,7 @@ sys.path.insert(0, str(Path(__file__).parent / "export"))
 from fake_runner import FakeRunner
 from test_predict_command import write_clip
 
-from distill.export.streaming import Model, Seen
+from distill.export.inference.stream import Model, Seen
 
 
 @pytest.fixture

@@ -133,8 +133,8 @@ def test_predict_keeps_what_a_camera_showed(film: bytes, tmp_path: Path, gone: b
     sys.path.insert(0, str(Path(__file__).parent / "export"))
     from fake_runner import FakeRunner
 
-    from distill.export.predicting import Done
-    from distill.export.videos import Places, VideoWishes, predict_video
+    from distill.export.inference.photos import Done
+    from distill.export.inference.videos import Places, VideoWishes, predict_video
     from distill.video import VideoReader
 
     done = Done()

@@ -15,11 +15,11 @@ from distill.errors import UsageError
 
 if TYPE_CHECKING:
     from distill.config.export import TargetRecipe
-    from distill.export.artifact import Artifact
-    from distill.export.parity import ParityResult
     from distill.export.runners import Runner
-    from distill.export.timing import Timing
-    from distill.export.workshop import Workshop
+    from distill.export.targets.artifact import Artifact
+    from distill.export.targets.context import Workshop
+    from distill.export.verification.parity import ParityResult
+    from distill.export.verification.timing import Timing
 
 _BATCHES = (1, 8)
 _TORCH = "torch"
@@ -55,8 +55,7 @@ def run_exports(
         DistillError: The student cannot be exported at all.
     """
     from distill.commands.workshop import open_shop
-    from distill.export.gains import refuse_slow
-    from distill.export.targets import make
+    from distill.export.targets.build import make, refuse_slow
     from distill.images import write_atomic
     from distill.run_dir import machine, open_rundir, versions
     from distill.spec import write_spec
@@ -191,7 +190,7 @@ def _time(
 ) -> list[Timing]:
     """All that passed and runs here, and the original, in turns."""
     from distill.export.runners import open_runner
-    from distill.export.timing import time_runners
+    from distill.export.verification.timing import time_runners
 
     with ExitStack() as stack:
         runners: dict[str, Runner] = {_TORCH: shop.reference.original}

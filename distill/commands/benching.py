@@ -47,7 +47,7 @@ def run_bench(
     """
     from distill.commands.bench_report import write_pages
     from distill.export.runners import num_cores
-    from distill.export.timing import YARDSTICK, time_runners
+    from distill.export.verification.timing import YARDSTICK, time_runners
     from distill.run_dir import machine, open_rundir, versions
 
     if out is not None:
@@ -104,7 +104,7 @@ def run_bench(
         "yardstick": yardstick,
     }
     if base is not None:
-        from distill.export.comparing import compare_results
+        from distill.export.verification.regression import compare_results
 
         _warn_of_other_versions(base, result, console)
         result["comparison"] = [{**asdict(row), "verdict": row.verdict} for row in compare_results(base, result)]
@@ -124,7 +124,7 @@ def score_runners(
 ) -> dict[str, dict[str, float | None]]:
     """Score of each task of each runner on labeled pictures."""
     from distill.commands.samples import open_samples
-    from distill.export.parity import Parity
+    from distill.export.verification.parity import Parity
 
     first = next(iter(runners.values()))
     parities = {name: Parity(first, runner) for name, runner in runners.items()}
@@ -160,7 +160,7 @@ def mark_front(subjects: list[dict[str, Any]], timings: list[dict[str, Any]]) ->
 def _open(path: Path, threads: int | None, taken: set[str]) -> tuple[str, Runner, dict[str, Any]]:
     """(name in the result, the runner, how long it took to load and to answer first)."""
     from distill.commands.subject import open_subject, subject_digest
-    from distill.export.timing import bench_picture
+    from distill.export.verification.timing import bench_picture
 
     open_subject(path, threads=threads).close()  # imports the libraries, which only the first subject would pay for
     before = _resident_bytes()
@@ -189,8 +189,8 @@ def _open(path: Path, threads: int | None, taken: set[str]) -> tuple[str, Runner
 
 def _size_bytes(path: Path) -> int:
     """Of all files that hold the subject: a run's weights, OpenVINO's two, those that a file of buckets names."""
-    from distill.export.artifact import files_of
     from distill.export.runners.buckets import SUFFIX, parts_of
+    from distill.export.targets.artifact import files_of
 
     if path.is_dir():
         return (path / "weights.safetensors").stat().st_size
@@ -230,7 +230,7 @@ def _engines_of(
 
 def _yardstick(threads: int) -> Callable[[int], Callable[[], object]] | None:
     """None where there is no ONNX Runtime; comparisons then go by the times as they are."""
-    from distill.export.yardstick import open_yardstick
+    from distill.export.verification.reference_network import open_yardstick
 
     try:
         return open_yardstick(threads)

@@ -20,9 +20,9 @@ from distill.tasks import Task
 
 if TYPE_CHECKING:
     from distill.commands.inputs import Input
-    from distill.export.predicting import Done
+    from distill.export.inference.photos import Done
+    from distill.export.inference.videos import Places, VideoWishes
     from distill.export.runners import Runner
-    from distill.export.videos import Places, VideoWishes
     from distill.video import Source
 
 _DEFAULT_OUT = Path("predictions")
@@ -130,7 +130,7 @@ def refuse_overwriting(
 
 
 def _clip_places(clip: Clip, options: Options, folder: Path | None, video_out: Path | None, num_clips: int) -> Places:
-    from distill.export.videos import Places
+    from distill.export.inference.videos import Places
 
     if video_out is not None:
         stem, overlay = video_out.with_suffix(""), video_out
@@ -144,8 +144,8 @@ def _clip_places(clip: Clip, options: Options, folder: Path | None, video_out: P
 
 def to_wishes(options: Options, only: Task | None, subject: Path) -> VideoWishes:
     """What is wanted of each video; `only` as in `VideoWishes`."""
-    from distill.export.stabilizer import Steadiness
-    from distill.export.videos import VideoWishes
+    from distill.export.inference.temporal_filter import Steadiness
+    from distill.export.inference.videos import VideoWishes
     from distill.video import VideoCodec
 
     write = set(options.write) or ({"overlay"} if options.out is not None or options.maps is None else set())
@@ -205,7 +205,7 @@ def _predict_clip(
     done: Done,
     console: Console,
 ) -> None:
-    from distill.export.videos import predict_video
+    from distill.export.inference.videos import predict_video
     from distill.video import Decoder, is_live, open_source
 
     if options.fresh:

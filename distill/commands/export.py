@@ -88,7 +88,7 @@ def export(
 
         distill export runs/nano --out depth.onnx --samples photos/ --num-samples 20
     """
-    from distill.export.parity import Budgets
+    from distill.export.verification.parity import Budgets
 
     console = Console(as_json=as_json)
     is_plain = to == "onnx" and not working and picture is None

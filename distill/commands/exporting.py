@@ -14,7 +14,7 @@ from distill.commands.samples import open_samples, trained_on
 from distill.errors import UsageError
 
 if TYPE_CHECKING:
-    from distill.export.parity import ParityResult, ParitySample
+    from distill.export.verification.parity import ParityResult, ParitySample
     from distill.spec import StudentSpec
 
 _NO_SAMPLES = "no --samples given: compared on generated pictures only, without labels"
@@ -36,8 +36,8 @@ def run_export(
         UsageError: No trained student there, or a wrong name to write to.
         DistillError: The student cannot be exported, or nothing can be written.
     """
-    from distill.export.card import CARD, write_card
-    from distill.export.onnx import export_onnx
+    from distill.export.onnx.exporter import export_onnx
+    from distill.export.targets.model_card import CARD, write_card
     from distill.run_dir import machine, open_rundir, versions
     from distill.spec import write_spec
     from distill.students.checkpoint import load_student
@@ -118,8 +118,8 @@ def _compare(
     console: Console,
 ) -> ParityResult:
     """Parity over generated pictures of awkward sizes, then over the real ones."""
-    from distill.export.parity import Parity, probe_pictures
     from distill.export.runners import ModuleRunner, open_runner
+    from distill.export.verification.parity import Parity, probe_pictures
 
     reference = ModuleRunner(student, spec, name="the run")
     with open_runner(path) as candidate:

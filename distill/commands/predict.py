@@ -19,7 +19,7 @@ from distill.tasks import Task
 
 if TYPE_CHECKING:
     from distill.commands.inputs import Input
-    from distill.export.predicting import Done
+    from distill.export.inference.photos import Done
     from distill.export.runners import Runner
 
 _SHOWN = 20
@@ -164,7 +164,7 @@ def run_predict(subject: Path, words: list[str], console: Console, options: Opti
         DistillError: The student cannot be opened, the engine failed, or nothing can be written.
     """
     from distill.commands.subject import open_subject
-    from distill.export.predicting import Done, predict_photos
+    from distill.export.inference.photos import Done, predict_photos
 
     options = options or Options()
     photos, clips = sort_words(words)
@@ -188,7 +188,7 @@ def run_predict(subject: Path, words: list[str], console: Console, options: Opti
 
 def _threads(options: Options, photos: Sequence[Input], clips: Sequence[Clip]) -> int | None:
     """Of one call of the engine: few for videos, whose batches are worked on side by side."""
-    from distill.export.pipeline import engine_threads
+    from distill.export.inference.pipeline import engine_threads
     from distill.export.runners import num_cores
 
     if options.threads is not None or photos or not clips:
@@ -233,7 +233,7 @@ def _result(subject: Path, runner: Runner, done: Done, out: Path | None, seconds
 
 def _write_index(result: dict[str, Any], runner: Runner, folder: Path | None) -> None:
     """``predictions.json``: how to read the maps, and which file belongs to which input."""
-    from distill.export.maps import describe_maps
+    from distill.export.inference.map_encoding import describe_maps
     from distill.images import write_atomic
     from distill.run_dir import versions
 

@@ -11,7 +11,7 @@ from distill.commands.console import Console
 from distill.errors import DistillError, UsageError
 
 if TYPE_CHECKING:
-    from distill.export.parity import ParitySample
+    from distill.export.verification.parity import ParitySample
     from distill.spec import StudentSpec
 
 
@@ -40,7 +40,7 @@ def open_samples(
 
 
 def _from_shards(folder: Path, spec: StudentSpec) -> Iterator[ParitySample]:
-    from distill.export.parity import ParitySample
+    from distill.export.verification.parity import ParitySample
     from distill.images import decode_rgb
     from distill.shards import read_manifest, read_samples
 
@@ -54,7 +54,7 @@ def _from_shards(folder: Path, spec: StudentSpec) -> Iterator[ParitySample]:
 
 def _from_photos(path: Path, console: Console) -> Iterator[ParitySample]:
     from distill.commands.inputs import find_inputs
-    from distill.export.parity import ParitySample
+    from distill.export.verification.parity import ParitySample
     from distill.images import decode_rgb
 
     photos = [found for found in find_inputs([str(path)]) if not found.video]

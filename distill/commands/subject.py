@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 from distill.errors import UsageError
 
 if TYPE_CHECKING:
+    from distill.export.inference.stream import Model
     from distill.export.runners import Runner
-    from distill.export.streaming import Model
 
 
 def open_subject(path: Path, *, threads: int | None = None, spinning: bool = True) -> Runner:
@@ -63,6 +63,6 @@ def subject_digest(path: Path) -> str:
 
 def load(path: str | Path, *, threads: int | None = None, spinning: bool = False) -> Model:
     """The same for programs: `distill.load`."""
-    from distill.export.streaming import Model
+    from distill.export.inference.stream import Model
 
     return Model(open_subject(Path(path), threads=threads, spinning=spinning))

@@ -12,8 +12,8 @@ from distill.commands.console import Console
 from distill.commands.samples import open_samples, trained_on
 
 if TYPE_CHECKING:
-    from distill.export.parity import ParitySample
-    from distill.export.workshop import Workshop
+    from distill.export.targets.context import Workshop
+    from distill.export.verification.parity import ParitySample
     from distill.spec import StudentSpec
 
 
@@ -35,12 +35,11 @@ def open_shop(
     """
     import onnx
 
-    from distill.export.aoti import export_aoti
-    from distill.export.onnx import export_onnx
-    from distill.export.parity import probe_pictures
-    from distill.export.recorded import Recorded
+    from distill.export.onnx.exporter import export_onnx
     from distill.export.runners import ModuleRunner
-    from distill.export.workshop import Workshop
+    from distill.export.targets.aot_inductor import export_aoti
+    from distill.export.targets.context import Recorded, Workshop
+    from distill.export.verification.parity import probe_pictures
     from distill.students.checkpoint import load_student
 
     student, spec = load_student(run, size_hw=size_hw, picture_hw=picture_hw)

@@ -11,7 +11,7 @@ from fake_runner import CLASSES, FakeRunner
 
 from distill.commands.console import run_guarded
 from distill.config.train import StudentRecipe
-from distill.export.onnx import export_onnx
+from distill.export.onnx.exporter import export_onnx
 from distill.students.checkpoint import save_student
 from distill.students.model.student import Student, build_spec, build_student
 from distill.tasks import Task

@@ -11,12 +11,12 @@ from fake_runner import CLASSES, SPEC
 from hypothesis import given
 from hypothesis import strategies as st
 
-from distill.export.agreement import Tally
-from distill.export.kit.check import disagreement, instances_apart
-from distill.export.onnx import export_onnx
-from distill.export.openvino import export_openvino
-from distill.export.parity import Parity, probe_pictures
+from distill.export.onnx.exporter import export_onnx
 from distill.export.runners import ModuleRunner, open_runner
+from distill.export.targets.openvino import export_openvino
+from distill.export.tensorrt_kit.check import disagreement, instances_apart
+from distill.export.verification.parity import Parity, probe_pictures
+from distill.export.verification.task_difference import Tally
 from distill.labels import Label
 from distill.spec import InstanceSpec
 from distill.tasks import IGNORE_INSTANCE, Task

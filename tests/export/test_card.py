@@ -6,7 +6,7 @@ from pathlib import Path
 
 import yaml
 
-from distill.export.card import card_text, strictest, write_card
+from distill.export.targets.model_card import card_text, strictest, write_card
 from distill.licenses import LicenseClass
 from distill.spec import DepthSpec, InputSpec, NormalsSpec, SemanticSpec, StudentSpec
 

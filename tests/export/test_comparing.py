@@ -11,7 +11,7 @@ import onnx
 import pytest
 
 from distill.errors import UsageError
-from distill.export.comparing import Turns, compare_calls, compare_results, compare_turns
+from distill.export.verification.regression import Turns, compare_calls, compare_results, compare_turns
 
 
 def series(seed: int, slower: float = 1.0, count: int = 300) -> list[float]:

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from fake_runner import CLASSES, SPEC, FakeRunner
 
-from distill.export.maps import describe_maps, encode_outputs
-from distill.export.panels import MAX_PX, Panels
+from distill.export.inference.map_encoding import describe_maps, encode_outputs
+from distill.export.inference.panels import MAX_PX, Panels
 from distill.labels import decode
 from distill.spec import SemanticSpec
 from distill.tasks import Task

@@ -18,10 +18,10 @@ from fake_runner import SPEC
 from torch import Tensor, nn
 
 from distill.errors import DistillError
-from distill.export.aoti import export_aoti
-from distill.export.openvino import export_openvino
-from distill.export.resizing import antialiased, resize_by_products
+from distill.export.onnx.resize_rewrite import antialiased, resize_by_products
 from distill.export.runners import ModuleRunner, open_runner
+from distill.export.targets.aot_inductor import export_aoti
+from distill.export.targets.openvino import export_openvino
 from distill.spec import METADATA_KEY
 from distill.students.model.student import Student
 

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from fake_runner import SPEC, FakeRunner
 
-from distill.export.predicting import Done
-from distill.export.videos import Places, VideoWishes, predict_video
+from distill.export.inference.photos import Done
+from distill.export.inference.videos import Places, VideoWishes, predict_video
 from distill.images import decode_map
 from distill.labels import decode_depth
 from distill.tasks import Gauge

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from distill.export.onnx import OnnxReport
+from distill.export.onnx.exporter import OnnxReport
 from distill.images import encode_jpeg
 from distill.labels import Label, encode
 from distill.shards import Manifest, Sample, write_manifest, write_shard
@@ -57,7 +57,7 @@ def test_beyond_the_budget_the_file_is_set_aside(
     for parameter in turned.heads["normals"].parameters():
         parameter.data.mul_(-1)
     save_student(tmp_path, turned)
-    monkeypatch.setattr("distill.export.onnx.export_onnx", export_another)
+    monkeypatch.setattr("distill.export.onnx.exporter.export_onnx", export_another)
     code, out, _ = cli("export", tmp_path, "--out", tmp_path / "out" / "small.onnx")
     assert code == 1 and "does NOT give the same answers" in out
     assert [line.split()[-1] for line in out.splitlines() if line.startswith(("depth ", "normals ", "semantic "))] == [

@@ -10,7 +10,7 @@ import torch
 
 from distill.config import load_recipe
 from distill.config.train import PRESETS, StudentRecipe
-from distill.export.onnx import export_onnx
+from distill.export.onnx.exporter import export_onnx
 from distill.export.runners import ModuleRunner, open_runner
 from distill.students.model.student import build_spec, build_student
 from distill.tasks import Task

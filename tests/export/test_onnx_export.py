@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from distill.errors import DistillError, UsageError
-from distill.export.onnx import export_onnx
+from distill.export.onnx.exporter import export_onnx
 from distill.export.runners import ModuleRunner, open_runner
 from distill.spec import METADATA_KEY, parse_spec
 from distill.students.model.student import Student

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from fake_runner import CLASSES, SPEC, FakeRunner
 
-from distill.export.parity import Budgets, Parity, ParityResult, ParitySample, probe_pictures
 from distill.export.runners import Outputs
+from distill.export.verification.parity import Budgets, Parity, ParityResult, ParitySample, probe_pictures
 from distill.labels import Label
 from distill.spec import DepthSpec
 from distill.tasks import Gauge, Task

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from distill.errors import DistillError
-from distill.export.pipeline import Picture, Stopwatch, default_batch, in_batches, infer
+from distill.export.inference.pipeline import Picture, Stopwatch, default_batch, in_batches, infer
 from distill.runtime.parallel import ahead
 
 

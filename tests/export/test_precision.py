@@ -11,13 +11,13 @@ import onnxruntime
 import pytest
 import torch
 
-from distill.export.bisect import find_first_bad
-from distill.export.graph import Graph, group_of, in_network, layer_of
-from distill.export.islands import lower_with_islands
-from distill.export.onnx import export_onnx
-from distill.export.parity import Budgets, Parity, ParityResult, probe_pictures
-from distill.export.precision import Precision, emulate, lower, lowerable
+from distill.export.onnx.bisect import find_first_bad
+from distill.export.onnx.exporter import export_onnx
+from distill.export.onnx.graph import Graph, group_of, in_network, layer_of
+from distill.export.onnx.half_precision import Precision, emulate, lower, lowerable
+from distill.export.onnx.mixed_precision import lower_with_islands
 from distill.export.runners import ModuleRunner, open_runner
+from distill.export.verification.parity import Budgets, Parity, ParityResult, probe_pictures
 from distill.students.model.student import Student
 
 BUDGETS = Budgets(delta1=0.005, normals_deg=0.5, miou=0.02)

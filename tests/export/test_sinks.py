@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from distill.errors import UsageError
-from distill.export.maps import store_maps
-from distill.export.pipeline import Boundary, Picture, Stopwatch
+from distill.export.inference.map_encoding import store_maps
+from distill.export.inference.pipeline import Boundary, Picture, Stopwatch
 from distill.export.sinks import (
     Ffv1Sink,
     MasksSink,

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from fake_runner import SPEC
 
-from distill.export.stabilizer import Stabilizer, Steadiness
+from distill.export.inference.temporal_filter import Stabilizer, Steadiness
 from distill.metrics import FlickerMetrics
 from distill.spec import DepthSpec, StudentSpec
 from distill.tasks import Gauge, Task

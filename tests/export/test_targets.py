@@ -16,13 +16,13 @@ import torch
 from distill.commands.subject import subject_digest
 from distill.config.export import TARGETS, TargetRecipe, load_target
 from distill.errors import DistillError, UsageError
-from distill.export.artifact import Artifact, files_of, rejected
-from distill.export.float8 import Float8Quantizer
-from distill.export.gains import refuse_slow
-from distill.export.parity import ParityResult, TaskParity, probe_pictures
-from distill.export.quantize import Quantizer, damage, quantize_within
+from distill.export.onnx.fp8 import Float8Quantizer
+from distill.export.onnx.int8 import Quantizer, damage, quantize_within
 from distill.export.runners import open_runner
-from distill.export.timing import Timing
+from distill.export.targets.artifact import Artifact, files_of, rejected
+from distill.export.targets.build import refuse_slow
+from distill.export.verification.parity import ParityResult, TaskParity, probe_pictures
+from distill.export.verification.timing import Timing
 from distill.students.model.student import Student
 from distill.tasks import Task
 

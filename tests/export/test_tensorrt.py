@@ -20,15 +20,15 @@ from fake_tensorrt import GOLDEN, VERSIONS, FakeCuda, FakeTensorRt
 
 from distill.config.export import load_target
 from distill.errors import DistillError
-from distill.export.kit import build as kit_build
-from distill.export.kit.check import check, read_samples
-from distill.export.kit.cuda import KitError
-from distill.export.kit.engine import Engine, import_tensorrt, read_kit, sidecar_of
-from distill.export.parity import Budgets
-from distill.export.rules import RULES, check_rules, read_rules
 from distill.export.runners import ModuleRunner, open_runner
-from distill.export.tensorrt import in_parsers_terms, write_kit
-from distill.export.triton import config, write_repository
+from distill.export.targets.op_rules import RULES, check_rules, read_rules
+from distill.export.targets.tensorrt import in_parsers_terms, write_kit
+from distill.export.targets.triton import config, write_repository
+from distill.export.tensorrt_kit import build as kit_build
+from distill.export.tensorrt_kit.check import check, read_samples
+from distill.export.tensorrt_kit.cuda import KitError
+from distill.export.tensorrt_kit.engine import Engine, import_tensorrt, read_kit, sidecar_of
+from distill.export.verification.parity import Budgets
 from distill.students.model.student import Student
 
 

@@ -11,7 +11,8 @@ import pytest
 from PIL import Image
 
 from distill.errors import UsageError
-from distill.export.timing import (
+from distill.export.verification.reference_network import open_yardstick
+from distill.export.verification.timing import (
     MIN_CALLS,
     WARM_UP_CALLS,
     YARDSTICK,
@@ -21,7 +22,6 @@ from distill.export.timing import (
     time_runners,
     time_turns,
 )
-from distill.export.yardstick import open_yardstick
 from distill.images import encode_jpeg
 
 

@@ -18,12 +18,12 @@ from fake_runner import FakeRunner
 from test_predict_command import write_clip
 
 from distill.errors import DistillError
-from distill.export.journal import Journal, sign
-from distill.export.pipeline import Boundary
-from distill.export.predicting import Done
+from distill.export.inference.photos import Done
+from distill.export.inference.pipeline import Boundary
+from distill.export.inference.segment_log import Journal, sign
+from distill.export.inference.temporal_filter import Steadiness
+from distill.export.inference.videos import SINKS, Places, VideoWishes, predict_video
 from distill.export.sinks import base
-from distill.export.stabilizer import Steadiness
-from distill.export.videos import SINKS, Places, VideoWishes, predict_video
 from distill.video import VideoReader
 
 ALL = frozenset(SINKS) - {"parquet"}

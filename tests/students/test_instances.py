@@ -16,7 +16,7 @@ from distill.commands.evaluate import Settings, run_evaluate
 from distill.config import load_recipe
 from distill.config.train import StudentRecipe
 from distill.errors import UsageError
-from distill.export.onnx import export_onnx
+from distill.export.onnx.exporter import export_onnx
 from distill.export.runners import open_runner
 from distill.images import encode_jpeg
 from distill.labels import Label, encode

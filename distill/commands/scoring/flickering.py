@@ -12,7 +12,7 @@ from numpy import ndarray
 from distill.commands.console import Console
 from distill.commands.subject import open_subject
 from distill.errors import DistillError
-from distill.export.streaming import Model
+from distill.export.inference.stream import Model
 from distill.images import decode_rgb
 from distill.metrics import FlickerMetrics
 from distill.report.blocks import Section, Table, Text
@@ -64,7 +64,7 @@ def measure_flicker(subjects: Sequence[Path], clips: Sequence[Path], console: Co
 
 
 def _over(model: Model, clip: Path, steady: float, console: Console) -> dict[str, float]:
-    from distill.export.stabilizer import Stabilizer, Steadiness
+    from distill.export.inference.temporal_filter import Stabilizer, Steadiness
 
     metrics = FlickerMetrics(model.spec)
     if not (clip / MANIFEST).is_file():

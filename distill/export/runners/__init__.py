@@ -13,15 +13,15 @@ from typing import Any
 
 from distill.errors import UsageError
 from distill.export.runners.base import Outputs, Runner, TensorOutputs, num_cores
-from distill.export.runners.module import ModuleRunner
-from distill.export.runners.ort import OrtRunner
+from distill.export.runners.onnxruntime import OrtRunner
+from distill.export.runners.torch_module import ModuleRunner
 
 __all__ = ["ENGINES", "ModuleRunner", "OrtRunner", "Outputs", "Runner", "TensorOutputs", "num_cores", "open_runner"]
 
 ENGINES: Mapping[str, str] = {
-    ".onnx": "distill.export.runners.ort:OrtRunner",
+    ".onnx": "distill.export.runners.onnxruntime:OrtRunner",
     ".xml": "distill.export.runners.openvino:OpenVinoRunner",
-    ".pt2": "distill.export.runners.aoti:AotiRunner",
+    ".pt2": "distill.export.runners.aot_inductor:AotiRunner",
     ".buckets": "distill.export.runners.buckets:BucketsRunner",
     ".engine": "distill.export.runners.tensorrt:TensorRtRunner",
 }

@@ -10,9 +10,9 @@ from jaxtyping import UInt8
 from numpy import ndarray
 
 from distill.errors import DistillError
-from distill.export.kit.cuda import KitError
-from distill.export.kit.engine import Engine
 from distill.export.runners.base import Outputs, Runner
+from distill.export.tensorrt_kit.cuda import KitError
+from distill.export.tensorrt_kit.engine import Engine
 from distill.spec import parse_spec
 
 

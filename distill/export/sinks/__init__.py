@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from distill.export.sinks.base import Sink, cannot_write, make_folder, write_file
-from distill.export.sinks.lossless import Ffv1Sink, PngSink
-from distill.export.sinks.masks import MasksSink, decode_rle, encode_rle
-from distill.export.sinks.overlay import OverlaySink
-from distill.export.sinks.points import PointsSink, encode_ply, unproject
+from distill.export.sinks.coco_masks import MasksSink, decode_rle, encode_rle
+from distill.export.sinks.maps import Ffv1Sink, PngSink
+from distill.export.sinks.overlay_video import OverlaySink
+from distill.export.sinks.point_cloud import PointsSink, encode_ply, unproject
 from distill.export.sinks.statistics import ParquetSink, StatisticsSink, frame_statistics
 from distill.export.sinks.zarr import ZarrSink
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, ClassVar, TextIO
 
 from distill.errors import DistillError
-from distill.export.pipeline import Boundary, Picture, Stopwatch, blaming, run_stage
+from distill.export.inference.pipeline import Boundary, Picture, Stopwatch, blaming, run_stage
 from distill.export.runners import Outputs
 from distill.runtime.parallel import ahead
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from distill.export.pipeline import Picture
+from distill.export.inference.pipeline import Picture
 from distill.export.runners import Outputs
 from distill.export.sinks.base import LinesSink, cannot_write
 from distill.optional import require

@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from distill.export.maps import describe_maps, store_maps
-from distill.export.pipeline import Picture
+from distill.export.inference.map_encoding import describe_maps, store_maps
+from distill.export.inference.pipeline import Picture
 from distill.export.runners import Outputs
 from distill.export.sinks.base import Sink, make_folder, write_file
 from distill.spec import StudentSpec

@@ -1,0 +1,210 @@
+"""What is done of one video: a line per finished segment, so that a job that was killed goes on and ends the same.
+
+The folder lies beside the results and vanishes with the last of them. A line is written when all files of its segment
+are complete; a resume checks their sizes, cuts the journal where one is not as it was, and goes on from there.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy import ndarray
+
+from distill.export.inference.pipeline import Boundary
+from distill.export.sinks import cannot_write, make_folder, write_file
+
+_FORMAT = 1
+_SAMPLED_BYTES = 65536
+_SIGNATURE = "signature"
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """A finished segment.
+
+    Attributes:
+        number: Its place.
+        stop: Index of the first frame behind it.
+        times: (pts, seconds) of each of its frames.
+        files: Sink to [path, bytes] of its files.
+        end: Whether it is the last one.
+        failure: Why the video ended early, if it did: sentence and hint.
+        stateful: Whether what follows depends on a state that the stages left.
+    """
+
+    number: int
+    stop: int
+    times: list[tuple[int, float]]
+    files: dict[str, list[tuple[str, int]]]
+    end: bool
+    failure: tuple[str, str] | None
+    stateful: bool
+
+    def paths(self, sink: str) -> list[Path]:
+        """The files of one sink."""
+        return [Path(path) for path, _ in self.files.get(sink, [])]
+
+    def intact(self) -> bool:
+        """Whether all files are there, with their sizes."""
+        pairs = [pair for files in self.files.values() for pair in files]
+        return all(Path(path).is_file() and Path(path).stat().st_size == size for path, size in pairs)
+
+
+class Journal:
+    """The journal of one video.
+
+    Attributes:
+        folder: Where segments wait.
+        segments: What is done.
+        settings: What was chosen when the job began (such as the batch size) and must stay.
+    """
+
+    def __init__(self, folder: Path, signature: str) -> None:
+        """Open or begin it; one with another signature, or in another format, is thrown away.
+
+        Args:
+            folder: Of this journal alone.
+            signature: Equal for two jobs exactly when their results must be.
+
+        Raises:
+            DistillError: The folder cannot be used.
+        """
+        self.folder, self._path = folder, folder / "journal.jsonl"
+        self.segments: list[Segment] = []
+        self.settings: dict[str, Any] = {}
+        self._signature = signature
+        lines = _read_lines(self._path)
+        if not lines or lines[0].get(_SIGNATURE) != signature or lines[0].get("format") != _FORMAT:
+            shutil.rmtree(folder, ignore_errors=True)
+            make_folder(folder)
+            return
+        self.settings = lines[0]["settings"]
+        for line in lines[1:]:
+            segment = _parse(line)
+            if segment.number != len(self.segments) or not segment.intact():
+                break
+            self.segments.append(segment)
+        if self.segments and self.segments[-1].stateful and not self._state_path(len(self.segments) - 1).is_file():
+            self.segments = []  # only the last states are kept; without one nothing would go on the same
+        self._rewrite()
+
+    @property
+    def stop(self) -> int:
+        """Index of the first frame that is not done."""
+        return self.segments[-1].stop if self.segments else 0
+
+    @property
+    def ended(self) -> bool:
+        """Whether every frame is done."""
+        return bool(self.segments) and self.segments[-1].end
+
+    def begin(self, settings: Mapping[str, Any]) -> None:
+        """Keep what was chosen for this job."""
+        self.settings = dict(settings)
+        self._rewrite()
+
+    def state(self) -> dict[str, ndarray]:
+        """What the stages left at the end of the last segment."""
+        path = self._state_path(len(self.segments) - 1)
+        if not self.segments or not self.segments[-1].stateful:
+            return {}
+        with np.load(path, allow_pickle=False) as arrays:
+            return dict(arrays)
+
+    def commit(self, boundary: Boundary, times: list[tuple[int, float]]) -> None:
+        """Note a segment whose files are complete.
+
+        Raises:
+            DistillError: The disk is full.
+        """
+        number = len(self.segments)
+        if boundary.state:
+            buffer = io.BytesIO()
+            np.savez(buffer, **boundary.state)  # type: ignore[arg-type]
+            write_file(self._state_path(number), buffer.getvalue())
+            self._state_path(number - 2).unlink(missing_ok=True)
+        files = {sink: [(str(path), path.stat().st_size) for path in paths] for sink, paths in boundary.files.items()}
+        failure = (boundary.failure.message, boundary.failure.hint) if boundary.failure else None
+        stateful = bool(boundary.state)
+        self.segments.append(Segment(number, boundary.stop, times, files, boundary.end, failure, stateful))
+        self._append(_line(self.segments[-1]))
+
+    def close(self) -> None:
+        """All results are there: the folder goes."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _state_path(self, number: int) -> Path:
+        return self.folder / f"state.{number:05d}.npz"
+
+    def _append(self, line: dict[str, Any]) -> None:
+        try:
+            with self._path.open("a") as file:
+                file.write(json.dumps(line) + "\n")
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError as error:
+            raise cannot_write(self._path, error) from error
+
+    def _rewrite(self) -> None:
+        head = {"format": _FORMAT, _SIGNATURE: self._signature, "settings": self.settings}
+        lines = [head, *map(_line, self.segments)]
+        write_file(self._path, "".join(json.dumps(line) + "\n" for line in lines).encode())
+
+
+def sign(path: Path | None, facts: Mapping[str, Any]) -> str:
+    """A signature of an input file and everything else that decides the results.
+
+    The file counts by size, time of change, and its first and last 64 kB.
+    """
+    digest = hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode())
+    if path is not None and path.is_file():
+        info = path.stat()
+        digest.update(f"{path.resolve()} {info.st_size} {info.st_mtime_ns}".encode())
+        with path.open("rb") as file:
+            digest.update(file.read(_SAMPLED_BYTES))
+            file.seek(max(0, info.st_size - _SAMPLED_BYTES))
+            digest.update(file.read(_SAMPLED_BYTES))
+    return digest.hexdigest()
+
+
+def _read_lines(path: Path) -> list[dict[str, Any]]:
+    """The whole lines of the journal; a last one that was cut off is dropped."""
+    try:
+        text = path.read_text()
+    except (OSError, UnicodeDecodeError):
+        return []
+    lines = []
+    for line in text.splitlines():
+        try:
+            lines.append(json.loads(line))
+        except ValueError:
+            break
+    return lines
+
+
+def _line(segment: Segment) -> dict[str, Any]:
+    return {
+        "segment": segment.number,
+        "stop": segment.stop,
+        "times": segment.times,
+        "files": segment.files,
+        "end": segment.end,
+        "failure": segment.failure,
+        "stateful": segment.stateful,
+    }
+
+
+def _parse(line: dict[str, Any]) -> Segment:
+    files = {sink: [(path, size) for path, size in pairs] for sink, pairs in line["files"].items()}
+    failure = tuple(line["failure"]) if line["failure"] else None
+    times = [(pts, time_s) for pts, time_s in line["times"]]
+    return Segment(line["segment"], line["stop"], times, files, line["end"], failure, line["stateful"])

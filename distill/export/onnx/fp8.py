@@ -1,0 +1,129 @@
+"""Students in eight-bit floats (e4m3) for Hopper, Ada and later: pairs around what their tensor cores multiply.
+
+A float of eight bits keeps its relative precision over fifteen powers of two, so ranges need no clipping and weights no
+zero point; one scale per tensor, and one per channel of weights, map the largest value to 448. What tensor cores do not
+take stays as it is: depthwise layers, and layers whose channels are no multiples of 16.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Collection, Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from jaxtyping import UInt8
+from numpy import ndarray
+from onnx import TensorProto, helper, numpy_helper
+
+from distill.errors import DistillError
+from distill.export.onnx.graph import group_of, in_network
+from distill.export.onnx.int8 import Method, calibrate
+from distill.optional import require
+
+_OPS = ("Conv", "MatMul", "Gemm")
+_LARGEST = 448.0
+_STEP = 16
+"""Tensor cores of eight-bit floats take channels by as many."""
+_OPSET = 19
+"""The first with eight-bit floats."""
+
+
+class Float8Quantizer:
+    """A float32 graph with the ranges of its values; gives it back with any set of blocks in eight-bit floats.
+
+    The same protocol as `distill.export.onnx.int8.Quantizer`.
+    """
+
+    def __init__(self, proto: Any, pictures: Iterable[UInt8[ndarray, "1 h w 3"]], method: Method = "minmax") -> None:
+        """Run the pictures and note the range of every value.
+
+        Raises:
+            DistillError: No picture, an operator set without eight-bit floats, or ONNX Runtime cannot calibrate.
+        """
+        require("onnxruntime", extra="cpu", why="calibrate")
+        if next((entry.version for entry in proto.opset_import if entry.domain in ("", "ai.onnx")), 0) < _OPSET:
+            raise DistillError("fp8 needs ONNX operators of set 19 or later", hint="export with --opset 19")
+        self.proto = proto
+        self._weights = {tensor.name: tensor for tensor in proto.graph.initializer}
+        self.nodes = [node for node in proto.graph.node if in_network(node) and self._suits(node)]
+        self.groups = list(dict.fromkeys(group_of(node) for node in self.nodes))
+        with tempfile.TemporaryDirectory() as folder:
+            found = calibrate(proto, pictures, _OPS, method, Path(folder))
+        self._largest = {name: float(np.abs(found[name].range_value).max()) for name in found}
+
+    def _suits(self, node: Any) -> bool:
+        if node.op_type not in _OPS or len(node.input) < 2 or node.input[1] not in self._weights:
+            return False
+        groups = next((entry.i for entry in node.attribute if entry.name == "group"), 1)
+        sides = self._weights[node.input[1]].dims[:2]
+        return groups == 1 and all(side % _STEP == 0 for side in sides)
+
+    def quantize(self, groups: Collection[str]) -> Any:
+        """The graph with the layers of these blocks in eight-bit floats."""
+        made = onnx.ModelProto()
+        made.CopyFrom(self.proto)
+        chosen = {node.name for node in self.nodes if group_of(node) in groups}
+        pairs = _Pairs(made)
+        del made.graph.node[:]
+        for node in self.proto.graph.node:
+            copy = onnx.NodeProto()
+            copy.CopyFrom(node)
+            if node.name in chosen and node.input[0] in self._largest:
+                copy.input[0] = pairs.of_value(node.input[0], self._largest[node.input[0]])
+                copy.input[1] = pairs.of_weight(self._weights[node.input[1]], node)
+            made.graph.node.append(copy)
+        onnx.checker.check_model(made)
+        return made
+
+    def share(self, groups: Collection[str]) -> float:
+        """Of the nodes that could be in eight-bit floats, those in these blocks."""
+        return sum(group_of(node) in groups for node in self.nodes) / max(1, len(self.nodes))
+
+
+class _Pairs:
+    """Adds pairs of QuantizeLinear and DequantizeLinear, one for each value, in the order of the graph."""
+
+    def __init__(self, proto: Any) -> None:
+        self._graph = proto.graph
+        self._made: dict[str, str] = {}
+
+    def of_value(self, name: str, largest: float) -> str:
+        return self._made.get(name) or self._pair(name, np.float32(_scale(largest)), None)
+
+    def of_weight(self, tensor: Any, node: Any) -> str:
+        if tensor.name in self._made:
+            return self._made[tensor.name]
+        values = np.abs(numpy_helper.to_array(tensor))
+        transposed = any(entry.name == "transB" and entry.i for entry in node.attribute)
+        axis = 0 if node.op_type == "Conv" or transposed else 1  # that of the channels that come out
+        largest = values.max(axis=tuple(other for other in range(values.ndim) if other != axis))
+        scales = np.array([_scale(float(value)) for value in largest], np.float32)
+        return self._pair(tensor.name, scales, axis)
+
+    def _pair(self, name: str, scale: Any, axis: int | None) -> str:
+        shape = list(np.shape(scale))
+        zeros = bytes(int(np.prod(shape, dtype=np.int64)))  # a zero of this type is a byte of zeros
+        self._graph.initializer.extend(
+            [
+                numpy_helper.from_array(np.asarray(scale), f"{name}.fp8.scale"),
+                helper.make_tensor(f"{name}.fp8.zero", TensorProto.FLOAT8E4M3FN, shape, zeros, raw=True),
+            ]
+        )
+        about = [f"{name}.fp8.scale", f"{name}.fp8.zero"]
+        where = {} if axis is None else {"axis": axis}
+        quantized, back = f"{name}.fp8", f"{name}.fp8.float"
+        self._graph.node.append(
+            helper.make_node("QuantizeLinear", [name, *about], [quantized], name=f"{quantized}.quantize", **where)
+        )
+        self._graph.node.append(
+            helper.make_node("DequantizeLinear", [quantized, *about], [back], name=f"{quantized}.dequantize", **where)
+        )
+        self._made[name] = back
+        return back
+
+
+def _scale(largest: float) -> float:
+    return max(largest, 1e-6) / _LARGEST

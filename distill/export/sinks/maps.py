@@ -1,0 +1,109 @@
+"""Lossless maps: a PNG per frame and task, or one FFV1 video per task; stored like labels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from fractions import Fraction
+from pathlib import Path
+
+from numpy import ndarray
+
+from distill.export.inference.map_encoding import encode_outputs, store_maps
+from distill.export.inference.pipeline import Picture
+from distill.export.runners import Outputs
+from distill.export.sinks.base import Sink, make_folder, write_file
+from distill.spec import StudentSpec
+from distill.tasks import Task
+from distill.video import GRAY8, GRAY16, PART_SUFFIX, RGB8, VideoWriter, join_videos
+
+
+class PngSink(Sink):
+    """``<frame>.<task>.png`` for every frame."""
+
+    name = "maps"
+    stages = ("maps", "")
+
+    def __init__(self, work: Path, folder: Path, spec: StudentSpec, *, confidence: bool, workers: int) -> None:
+        super().__init__(work, workers=workers)
+        self._folder, self._spec, self._confidence = folder, spec, confidence
+        self._files: list[Path] = []
+        make_folder(folder)
+
+    def prepare(self, picture: Picture, outputs: Outputs) -> list[Path]:
+        """The files, written."""
+        paths = []
+        for extension, data in encode_outputs(outputs, self._spec, confidence=self._confidence).items():
+            paths.append(self._folder / f"{picture.key}.{extension}")
+            write_file(paths[-1], data)
+        return paths
+
+    def write(self, picture: Picture, prepared: list[Path]) -> None:
+        """Remember the files of the segment."""
+        self._files += prepared
+
+    def end_segment(self, segment: int) -> list[Path]:
+        """The files of the segment."""
+        files, self._files = self._files, []
+        return files
+
+    def finish(self, segments: Sequence[Sequence[Path]]) -> list[Path]:
+        """The folder."""
+        return [self._folder]
+
+
+class Ffv1Sink(Sink):
+    """``<key>.<task>.mkv``: 16-bit gray depth, 8-bit normals, 8-bit ids; a tenth of the files, half the bytes."""
+
+    name = "ffv1"
+    stages = ("store", "ffv1")
+
+    def __init__(self, work: Path, stem: Path, spec: StudentSpec, *, time_base: Fraction, rate: Fraction) -> None:
+        super().__init__(work)
+        self._stem, self._spec, self._time_base, self._rate = stem, spec, time_base, rate
+        self._writers: dict[Task, VideoWriter] = {}
+
+    def prepare(self, picture: Picture, outputs: Outputs) -> dict[Task, ndarray]:
+        """The maps as they are stored."""
+        return store_maps(outputs, self._spec)
+
+    def write(self, picture: Picture, prepared: dict[Task, ndarray]) -> None:
+        """Encode them."""
+        for task, values in prepared.items():
+            if task not in self._writers:
+                self._writers[task] = VideoWriter(
+                    self._part(task, "under-way"),
+                    (values.shape[0], values.shape[1]),
+                    time_base=self._time_base,
+                    rate=self._rate,
+                    encoding=_ENCODINGS[task],
+                )
+            self._writers[task].write(values, picture.pts)
+
+    def end_segment(self, segment: int) -> list[Path]:
+        """A part per task."""
+        parts = []
+        for task, writer in self._writers.items():
+            writer.close()
+            parts.append(self._part(task, "under-way").replace(self._part(task, f"{segment:05d}")))
+        self._writers = {}
+        return parts
+
+    def finish(self, segments: Sequence[Sequence[Path]]) -> list[Path]:
+        """The videos."""
+        results = []
+        for number, task in enumerate(self._spec.answers):
+            results.append(self._stem.with_name(f"{self._stem.name}.{task}.mkv"))
+            join_videos([files[number] for files in segments if files], results[-1])
+        return results
+
+    def abandon(self) -> None:
+        """Drop the parts that are under way."""
+        for writer in self._writers.values():
+            writer.abandon()
+        self._writers = {}
+
+    def _part(self, task: Task, mark: str) -> Path:
+        return self.work / f"ffv1.{task}.{mark}{PART_SUFFIX}"
+
+
+_ENCODINGS = {Task.DEPTH: GRAY16, Task.NORMALS: RGB8, Task.SEMANTIC: GRAY8, Task.INSTANCE: GRAY16}

@@ -1,0 +1,84 @@
+"""The video that people look at: photo and panels, or one task over the photo; fixed colors, the sound kept."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from fractions import Fraction
+from pathlib import Path
+
+from jaxtyping import UInt8
+from numpy import ndarray
+
+from distill.export.inference.panels import Panels
+from distill.export.inference.pipeline import Picture
+from distill.export.runners import Outputs
+from distill.export.sinks.base import Sink
+from distill.video import PART_SUFFIX, Encoding, VideoWriter, join_videos
+
+
+class OverlaySink(Sink):
+    """An overlay video."""
+
+    name = "overlay"
+    stages = ("draw", "encode")
+
+    def __init__(
+        self,
+        work: Path,
+        out: Path,
+        panels: Panels,
+        *,
+        time_base: Fraction,
+        rate: Fraction,
+        encoding: Encoding,
+        sound_from: Path | None,
+        workers: int = 1,
+    ) -> None:
+        super().__init__(work, workers=workers)
+        self.out, self._panels, self._sound_from = out, panels, sound_from
+        self._time_base, self._rate, self._encoding = time_base, rate, encoding
+        self._writer: VideoWriter | None = None
+        self._free: deque[ndarray] = deque()
+        self._under_way = work / f"overlay.under-way{PART_SUFFIX}"
+
+    def prepare(self, picture: Picture, outputs: Outputs) -> UInt8[ndarray, "h w 3"]:
+        """The canvas; canvases come round again when the encoder has let go of them."""
+        try:
+            canvas = self._free.pop()
+        except IndexError:
+            canvas = self._panels.blank()
+        return self._panels.draw(picture.rgb, outputs, canvas)
+
+    def write(self, picture: Picture, prepared: UInt8[ndarray, "h w 3"]) -> None:
+        """Encode the canvas."""
+        if self._writer is None:
+            self._writer = VideoWriter(
+                self._under_way,
+                self._panels.size_hw,
+                time_base=self._time_base,
+                rate=self._rate,
+                encoding=self._encoding,
+            )
+        self._writer.write(prepared, picture.pts, lambda: self._free.append(prepared))
+
+    def end_segment(self, segment: int) -> list[Path]:
+        """The part; none when no frame came."""
+        if self._writer is None:
+            return []
+        path = self.work / f"overlay.{segment:05d}{PART_SUFFIX}"
+        self._writer.close()
+        self._writer = None
+        return [self._under_way.replace(path)]
+
+    def finish(self, segments: Sequence[Sequence[Path]]) -> list[Path]:
+        """The video with its sound."""
+        parts = [path for files in segments for path in files]
+        join_videos(parts, self.out, sound_from=self._sound_from)
+        return [self.out]
+
+    def abandon(self) -> None:
+        """Drop the part that is under way."""
+        if self._writer is not None:
+            self._writer.abandon()
+            self._writer = None

@@ -1,0 +1,79 @@
+"""What came of one target: a file or a folder, under its own name only if its answers are within the budget."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from distill.export.onnx.int8 import Sensitivity
+from distill.export.verification.parity import ParityResult
+
+
+@dataclass(frozen=True, slots=True)
+class Artifact:
+    """What came of one target.
+
+    Attributes:
+        target: Its name.
+        engine: ``onnx``, ``openvino``, ...
+        precision: ``fp32``, ``fp16``, ``bf16`` or ``int8``.
+        path: The file or folder; under its own name only if `status` is ``passed``.
+        size_bytes: Of all that belongs to it.
+        parity: How it compares; None if it could not be made.
+        status: ``passed``, ``failed`` (beyond the budget), ``refused`` (of no use here) or ``not made``.
+        reason: Why not, with the numbers.
+        notes: What was done on the way: layers kept in float32, where it was gated.
+        runnable: Whether this machine runs it as it is meant to be run, so that its time means something.
+        sensitivity: int8: what each block alone costs, worst first; empty if nobody had to know.
+    """
+
+    target: str
+    engine: str
+    precision: str
+    path: Path | None
+    size_bytes: int = 0
+    parity: ParityResult | None = None
+    status: str = "passed"
+    reason: str = ""
+    notes: tuple[str, ...] = ()
+    runnable: bool = True
+    sensitivity: tuple[Sensitivity, ...] = ()
+
+
+def explain(parity: ParityResult) -> str:
+    """What is beyond the budget, with the numbers."""
+    return "; ".join(
+        f"{task.task} changes by {task.change:.4g} in {task.measure}, the budget is {task.budget:g}"
+        for task in parity.tasks
+        if not task.passed
+    )
+
+
+def rejected(path: Path) -> Path:
+    """The name under which a file that failed is kept."""
+    return path.with_name(f"{path.stem}.rejected{path.suffix}")
+
+
+def files_of(path: Path) -> list[Path]:
+    """The files that belong to an artifact: OpenVINO's are two, a kit is a folder."""
+    if path.is_dir():
+        return [file for file in sorted(path.rglob("*")) if file.is_file()]
+    return [path, path.with_suffix(".bin")] if path.suffix == ".xml" else [path]
+
+
+def move_files(made: Path, path: Path) -> Path:
+    """Move an artifact, the file that is opened last."""
+    if made.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+        made.replace(path)
+        return path
+    for file in reversed(files_of(made)):
+        file.replace(path.with_suffix(file.suffix))
+    return path
+
+
+def set_aside(artifact: Artifact, reason: str) -> Artifact:
+    """The artifact under the name of the rejected, refused for this reason."""
+    assert artifact.path is not None
+    return replace(artifact, path=move_files(artifact.path, rejected(artifact.path)), status="refused", reason=reason)

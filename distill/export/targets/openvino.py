@@ -1,0 +1,49 @@
+"""A student's ONNX file as OpenVINO's own format: an ``.xml`` and a ``.bin``."""
+
+from __future__ import annotations
+
+import io
+import os
+from pathlib import Path
+
+import onnx
+
+from distill.errors import DistillError
+from distill.export.onnx.resize_rewrite import resize_by_products
+from distill.export.runners.base import first_line
+from distill.export.runners.openvino import RT_INFO
+from distill.optional import require
+from distill.spec import StudentSpec
+
+
+def export_openvino(onnx_path: Path, spec: StudentSpec, path: Path, *, compress: bool = False) -> Path:
+    """Convert; quantized ONNX stays quantized. The ``.xml`` appears when its ``.bin`` is whole.
+
+    Args:
+        onnx_path: Written by `export_onnx` or `quantize_onnx`.
+        spec: The contract, embedded in the model's run-time information.
+        path: Ends in ``.xml``.
+        compress: Store weights in half precision: half the size; engines compute in float32 all the same.
+
+    Raises:
+        DistillError: OpenVINO is not installed, or cannot express the graph.
+    """
+    openvino = require("openvino", extra="openvino", why="export for it")
+    temporary = path.with_name(f".{path.stem}.{os.getpid()}.xml")
+    try:
+        proto = onnx.load(onnx_path)
+        resize_by_products(proto, spec.input.size_hw)
+        model = openvino.convert_model(io.BytesIO(proto.SerializeToString()))
+        model.set_rt_info(spec.to_json(), list(RT_INFO))
+        openvino.save_model(model, temporary, compress_to_fp16=compress)
+        temporary.with_suffix(".bin").replace(path.with_suffix(".bin"))
+        temporary.replace(path)
+    except Exception as error:  # RuntimeError for everything, the file system included
+        raise DistillError(
+            f"{path}: OpenVINO cannot convert {onnx_path.name}: {first_line(error)}",
+            hint="choose another backbone, or update openvino",
+        ) from error
+    finally:
+        temporary.unlink(missing_ok=True)
+        temporary.with_suffix(".bin").unlink(missing_ok=True)
+    return path

@@ -1,0 +1,202 @@
+"""A student for TensorRT: its graph in the parser's terms, and a kit that builds the engine where it will run.
+
+The kit is one folder that needs TensorRT (10.12 or later, or 11) and numpy on the target: the ONNX file, the line for
+trtexec, a builder and a checker in Python, tensors to calibrate with, samples with expected outputs and budgets.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from jaxtyping import UInt8
+from numpy import ndarray
+from onnx import TensorProto, helper
+
+from distill.config.export import TargetRecipe
+from distill.errors import DistillError
+from distill.export.onnx.resize_rewrite import resize_by_products
+from distill.export.runners import Outputs
+from distill.export.targets.op_rules import check_rules
+from distill.export.verification.parity import Budgets
+from distill.spec import StudentSpec
+from distill.tasks import Gauge
+
+_PACKAGE = "distill.export.kit"
+_SCRIPTS = {"cuda.py": "trt_cuda.py", "engine.py": "trt_engine.py", "build.py": "build.py", "check.py": "check.py"}
+"""Module to its name in a kit, where `cuda` and `build` would hide packages that may be installed."""
+
+
+def in_parsers_terms(proto: Any, spec: StudentSpec) -> Any:
+    """A copy that TensorRT's parser has no reason to refuse.
+
+    The picture becomes float before anything else, since uint8 may only be a network's input or output; classes go
+    through float to uint8 for the same reason; the antialiased resize becomes products.
+
+    Raises:
+        DistillError: A layer is left that the parser lacks; names it.
+    """
+    made = onnx.ModelProto()
+    made.CopyFrom(proto)
+    resize_by_products(made, spec.input.size_hw)
+    _float_first(made, spec.input.name)
+    _bytes_from_float(made)
+    onnx.checker.check_model(made)
+    breaches = check_rules(made, "tensorrt")
+    if breaches:
+        raise DistillError(
+            f"TensorRT's parser would refuse {breaches[0]}" + (f" and {len(breaches) - 1} more" * (len(breaches) > 1)),
+            hint="choose another backbone, or another target",
+        )
+    return made
+
+
+def _float_first(proto: Any, name: str) -> None:
+    wanted = f"{name}.float"
+    for node in proto.graph.node:
+        if node.op_type != "Shape":
+            for index, source in enumerate(node.input):
+                if source == name:
+                    node.input[index] = wanted
+    del proto.graph.value_info[:]
+    proto.graph.node.insert(
+        0, helper.make_node("Cast", [name], [wanted], name="picture/Cast.first", to=TensorProto.FLOAT)
+    )
+
+
+def _bytes_from_float(proto: Any) -> None:
+    for node in list(proto.graph.node):
+        if node.op_type == "Cast" and helper.get_attribute_value(node.attribute[0]) == TensorProto.UINT8:
+            between = f"{node.output[0]}.float"
+            at = list(proto.graph.node).index(node)
+            cast = helper.make_node("Cast", [node.input[0]], [between], name=f"{node.name}.float", to=TensorProto.FLOAT)
+            node.input[0] = between
+            proto.graph.node.insert(at, cast)
+
+
+def write_kit(
+    graph: Any,
+    spec: StudentSpec,
+    recipe: TargetRecipe,
+    budgets: Budgets,
+    samples: Sequence[tuple[UInt8[ndarray, "h w 3"], Outputs]],
+    calibration: Sequence[UInt8[ndarray, "h w 3"]],
+    folder: Path,
+) -> Path:
+    """Write the kit.
+
+    Args:
+        graph: In the parser's terms, with the contract inside.
+        spec: The contract.
+        recipe: Profile and builder options.
+        budgets: For the checker.
+        samples: Pictures with the student's own outputs for them.
+        calibration: Pictures for whoever wants to quantize again on the target.
+        folder: New, or replaced file by file.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    name = f"{spec.name}.onnx"
+    onnx.save(graph, folder / name)
+    stored: dict[str, Any] = {"count": np.int64(len(samples))}
+    for index, (picture, outputs) in enumerate(samples):
+        stored[f"{index}/image"] = picture
+        stored |= {f"{index}/{key}": value for key, value in outputs.items()}
+    np.savez_compressed(folder / "samples.npz", **stored)
+    np.savez_compressed(
+        folder / "calibration.npz", **{str(index): picture for index, picture in enumerate(calibration)}
+    )
+    for module, copy in _SCRIPTS.items():
+        (folder / copy).write_text(_standalone((resources.files(_PACKAGE) / module).read_text()))
+    kit = _settings(name, spec, recipe, budgets)
+    kit["sha256"] = {
+        file: hashlib.sha256((folder / file).read_bytes()).hexdigest()
+        for file in (name, "samples.npz", "calibration.npz")
+    }
+    (folder / "trtexec.sh").write_text(_trtexec(kit))
+    (folder / "README.md").write_text(_readme(kit))
+    (folder / "kit.json").write_text(json.dumps(kit, indent=2))  # last: without it nothing is a kit
+    return folder
+
+
+def _settings(name: str, spec: StudentSpec, recipe: TargetRecipe, budgets: Budgets) -> dict[str, Any]:
+    profile = recipe.profile
+    fixed = spec.input.picture_hw
+    shapes = [
+        [batch, *(fixed or size_hw), 3]
+        for batch, size_hw in (
+            (profile.min_batch, profile.min_picture_hw),
+            (profile.opt_batch, profile.opt_picture_hw),
+            (profile.max_batch, profile.max_picture_hw),
+        )
+    ]
+    return {
+        "format": 1,
+        "onnx": name,
+        "input": spec.input.name,
+        "precision": recipe.precision,
+        "profile": shapes,
+        "builder": recipe.builder.model_dump(mode="json"),
+        # An engine rounds on its own as well: the checker allows what the gate allowed, for the disagreement.
+        "budgets": {str(task): max(budgets.of(task), _DIRECT[str(task)]) for task in spec.answers},
+        "metric_depth": spec.depth is not None and spec.depth.gauge is Gauge.METRIC,
+        "spec": json.loads(spec.to_json()),
+    }
+
+
+_DIRECT = {"depth": 0.02, "normals": 1.0, "semantic": 0.03, "instance": 0.05}
+"""Least disagreement with the original, pixel by pixel, that the checker allows on the target: it has no labels."""
+
+
+def _standalone(text: str) -> str:
+    for module, copy in _SCRIPTS.items():
+        text = text.replace(f"from {_PACKAGE}.{module.removesuffix('.py')} import", f"from {copy[:-3]} import")
+    return text
+
+
+def _trtexec(kit: dict[str, Any]) -> str:
+    name, wishes = kit["input"], kit["builder"]
+    shapes = ["x".join(str(side) for side in shape) for shape in kit["profile"]]
+    words = [
+        "trtexec",
+        f"--onnx={kit['onnx']}",
+        f"--saveEngine={Path(kit['onnx']).stem}.engine",
+        "--stronglyTyped",
+        f"--minShapes={name}:{shapes[0]}",
+        f"--optShapes={name}:{shapes[1]}",
+        f"--maxShapes={name}:{shapes[2]}",
+        f"--builderOptimizationLevel={wishes['level']}",
+        f"--memPoolSize=workspace:{int(wishes['workspace_gib'] * 1024)}M",
+        "--timingCacheFile=timing.cache",
+        "--profilingVerbosity=detailed",
+    ]
+    words += ["--versionCompatible"] * wishes["version_compatible"] + ["--stripWeights"] * wishes["strip_weights"]
+    words += [] if wishes["tf32"] else ["--noTF32"]
+    hardware = {"ampere_plus": "ampere+", "same_compute_capability": "sameComputeCapability"}.get(wishes["hardware"])
+    words += [f"--hardwareCompatibilityLevel={hardware}"] if hardware else []
+    return (
+        "#!/bin/sh\n# The engine without Python; on a Jetson trtexec lies in /usr/src/tensorrt/bin.\n"
+        + " \\\n  ".join(words)
+        + "\n"
+    )
+
+
+def _readme(kit: dict[str, Any]) -> str:
+    return f"""# {kit["spec"]["name"]} for TensorRT
+
+Copy this folder to the machine that will run it. It needs TensorRT (10.12 or later, or 11) and numpy.
+
+    python build.py --dry-run     # is the kit whole, and what would be built
+    python build.py               # prints the engine's path; built again only if GPU, driver, TensorRT or kit changed
+    python check.py --dry-run     # can the checker tell right from wrong
+    python check.py ENGINE        # compares with the original's outputs; exit code 1 beyond a budget; times it too
+
+Without Python: `sh trtexec.sh`. Precision ({kit["precision"]}) is in the ONNX file: the network is strongly typed.
+An engine runs on the kind of GPU and the version of TensorRT that built it, unless `kit.json` says otherwise.
+`trt_engine.py` holds the class to run it with; `samples.npz` the pictures and the original's answers.
+"""

@@ -1,0 +1,154 @@
+"""Run the engine of this kit on the samples and compare: python check.py ENGINE [--dry-run].
+
+Exit code 1 beyond a budget. The samples' expected outputs are those of the original student; the budgets are those that
+the export was gated with.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from distill.export.tensorrt_kit.cuda import KitError
+from distill.export.tensorrt_kit.engine import Engine, read_kit
+
+Maps = dict[str, np.ndarray]
+
+
+def read_samples(folder: Path) -> list[tuple[np.ndarray, Maps]]:
+    """(picture, expected outputs) of every sample."""
+    with np.load(folder / "samples.npz", allow_pickle=False) as stored:
+        count = int(stored["count"])
+        return [
+            (
+                stored[f"{index}/image"],
+                {
+                    name.split("/")[1]: stored[name]
+                    for name in stored.files
+                    if name.startswith(f"{index}/") and not name.endswith("/image")
+                },
+            )
+            for index in range(count)
+        ]
+
+
+def instances_apart(expected: np.ndarray, found: np.ndarray) -> np.ndarray:
+    """Where a pixel's instance is not the one that covers it best in the other map; numbers themselves mean nothing.
+
+    Two instances are the same if each is the other's best, by intersection over union; background is background.
+    """
+    one, other = expected.astype(np.int64), found.astype(np.int64)
+    rows, columns = int(one.max(initial=0)) + 1, int(other.max(initial=0)) + 1
+    both = np.bincount((one * columns + other).ravel(), minlength=rows * columns).reshape(rows, columns)
+    share = both / np.maximum(both.sum(1, keepdims=True) + both.sum(0, keepdims=True) - both, 1)
+    share[0, 1:] = share[1:, 0] = 0.0
+    share[0, 0] = 1.0
+    best, back = share.argmax(1), share.argmax(0)
+    paired = (back[best] == np.arange(rows)) & (share[np.arange(rows), best] > 0)
+    return ~paired[one] | (best[one] != other)
+
+
+def disagreement(expected: Maps, found: Maps, metric_depth: bool) -> dict[str, float]:
+    """Per task: share of pixels that disagree, or the mean angle in degrees; infinite where a value is no number."""
+    values: dict[str, float] = {}
+    for name, good in expected.items():
+        other = found[name]
+        if name.endswith("_confidence"):
+            continue
+        if not np.isfinite(other.astype(np.float64)).all():
+            values[name] = float("inf")
+        elif name == "normals":
+            cosine = np.clip((good * other).sum(-1), -1.0, 1.0)
+            values[name] = float(np.degrees(np.arccos(cosine)).mean())
+        elif name == "depth" and metric_depth:
+            near, far = np.minimum(good, other), np.maximum(good, other)
+            values[name] = float((far > 1.25 * np.maximum(near, 1e-3)).mean())
+        elif name == "depth":
+            values[name] = float((np.abs(good - other) > 0.05).mean())
+        elif name == "instance":
+            values[name] = float(instances_apart(good, other).mean())
+        else:
+            values[name] = float((good != other).mean())
+    return values
+
+
+def check(kit: dict[str, Any], samples: list[tuple[np.ndarray, Maps]], run: Any) -> dict[str, Any]:
+    """Mean disagreement over the samples beside the budgets."""
+    rows = [disagreement(expected, run(image[None]), kit["metric_depth"]) for image, expected in samples]
+    found = {name: float(np.mean([row[name] for row in rows])) for name in rows[0]}
+    return {
+        "disagreement": found,
+        "budgets": kit["budgets"],
+        "passed": all(value <= kit["budgets"].get(name, 0.0) for name, value in found.items()),
+    }
+
+
+def time_engine(run: Any, image: np.ndarray, batches: list[int], calls: int = 50) -> list[dict[str, float]]:
+    """p50 in ms and images/s, copies to and from the GPU included."""
+    rows = []
+    for batch in batches:
+        images = np.repeat(image[None], batch, axis=0)
+        for _ in range(3):
+            run(images)
+        times = []
+        for _ in range(calls):
+            start = time.perf_counter()
+            run(images)
+            times.append(1000 * (time.perf_counter() - start))
+        rows.append(
+            {"batch": batch, "p50_ms": float(np.median(times)), "images_per_s": 1000 * batch * calls / sum(times)}
+        )
+    return rows
+
+
+def rehearse(kit: dict[str, Any], samples: list[tuple[np.ndarray, Maps]]) -> None:
+    """Check the checker: the expected outputs must pass, spoiled ones must not.
+
+    Raises:
+        KitError: It cannot tell them apart.
+    """
+    answers = iter([expected for _, expected in samples])
+    good = check(kit, samples, lambda image: {name: value[None][0] for name, value in next(answers).items()})
+    spoiled = iter([{name: np.zeros_like(value) for name, value in expected.items()} for _, expected in samples])
+    bad = check(kit, samples, lambda image: next(spoiled))
+    if not good["passed"] or bad["passed"]:
+        raise KitError("the checker cannot tell right outputs from wrong ones: export the kit again")
+
+
+def main() -> int:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("engine", type=Path, nargs="?", help="what build.py printed")
+    parser.add_argument("--dry-run", action="store_true", help="check the kit and the checker, without an engine")
+    options = parser.parse_args()
+    folder = Path(__file__).resolve().parent
+    try:
+        kit, samples = read_kit(folder), read_samples(folder)
+        if options.dry_run:
+            rehearse(kit, samples)
+            print(f"{len(samples)} samples; the checker passes right outputs and refuses wrong ones")
+            return 0
+        if options.engine is None:
+            raise KitError("name the engine file: python check.py engines/NAME.engine")
+        engine = Engine(options.engine)
+
+        def run(images: np.ndarray) -> Maps:
+            return engine.run(images)
+
+        result = check(kit, samples, lambda image: {name: value[0] for name, value in run(image).items()})
+        result["timings"] = time_engine(run, samples[0][0], [1, kit["profile"][2][0]])
+        print(json.dumps({**result, "facts": engine.facts}, indent=2))
+        return 0 if result["passed"] else 1
+    except KitError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

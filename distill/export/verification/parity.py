@@ -1,0 +1,168 @@
+"""Two runners, the same real pictures, task metrics: is the exported student still the student?
+
+Two questions are asked of each task. *Direct*: how far is the candidate from the reference, pixel by pixel? *Scored*:
+how far apart are their scores against labels, where there are labels? Both must stay within the budget.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import cv2
+import numpy as np
+from jaxtyping import UInt8
+from numpy import ndarray
+
+from distill.export.runners import Runner
+from distill.export.verification.task_difference import Tally
+from distill.labels import Label
+from distill.spec import StudentSpec
+from distill.tasks import Task
+
+
+@dataclass(frozen=True, slots=True)
+class Budgets:
+    """By how much a candidate may differ."""
+
+    delta1: float = 0.001
+    """Depth: of delta1, and share of pixels that disagree."""
+    normals_deg: float = 0.1
+    """Normals: of the mean angular error, and mean angle between the two."""
+    miou: float = 0.001
+    """Semantic: of mIoU, and share of pixels that disagree."""
+    pmf1: float = 0.005
+    """Instance: of pmF1, and share of pixels that belong to another instance, whatever its number."""
+    scores_only: bool = False
+    """Where there are labels, judge by the scores alone: rounding to eight bits moves every edge a little."""
+
+    def of(self, task: Task) -> float:
+        """The budget of one task."""
+        budgets = {Task.DEPTH: self.delta1, Task.NORMALS: self.normals_deg, Task.SEMANTIC: self.miou}
+        return (budgets | {Task.INSTANCE: self.pmf1})[task]
+
+
+@dataclass(frozen=True, slots=True)
+class ParitySample:
+    """A picture, and what is known about it; labels may be none, partial, or coarser than the picture."""
+
+    name: str
+    rgb: UInt8[ndarray, "h w 3"]
+    labels: Mapping[Task, Label]
+
+
+@dataclass(frozen=True, slots=True)
+class TaskParity:
+    """How one task compares.
+
+    Attributes:
+        task: Which.
+        measure: The score against labels: delta1, mean_deg, miou or pmf1.
+        reference: The reference's score; None without labels.
+        candidate: The candidate's.
+        direct: Disagreement of the two: share of pixels, or mean angle in degrees.
+        largest: Largest absolute difference of any output value of the task.
+        budget: For `direct` and for the difference of the scores.
+        scores_only: Whether `direct` is left out of the verdict where there are scores.
+    """
+
+    task: Task
+    measure: str
+    reference: float | None
+    candidate: float | None
+    direct: float
+    largest: float
+    budget: float
+    scores_only: bool = False
+
+    @property
+    def difference(self) -> float | None:
+        """Candidate's score minus the reference's; None without labels."""
+        return None if self.reference is None or self.candidate is None else self.candidate - self.reference
+
+    @property
+    def passed(self) -> bool:
+        """Whether the change stays within the budget; what is not a number does not."""
+        return self.change <= self.budget
+
+    @property
+    def change(self) -> float:
+        """What is judged: the larger of `direct` and the change of the score, or the latter alone; NaN is infinite."""
+        if self.difference is None:
+            judged = [self.direct]
+        else:
+            judged = [abs(self.difference)] if self.scores_only else [self.direct, abs(self.difference)]
+        finite_output = math.isfinite(self.largest)
+        return max(judged) if finite_output and not any(math.isnan(value) for value in judged) else math.inf
+
+
+@dataclass(frozen=True, slots=True)
+class ParityResult:
+    """The outcome over all pictures."""
+
+    reference: str
+    candidate: str
+    samples: int
+    tasks: tuple[TaskParity, ...]
+
+    @property
+    def passed(self) -> bool:
+        """Whether there was a picture, and every task stayed within its budget."""
+        return self.samples > 0 and all(task.passed for task in self.tasks)
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        rows = [
+            {**asdict(row), "difference": row.difference, "change": row.change, "passed": row.passed}
+            for row in self.tasks
+        ]
+        return {**asdict(self), "tasks": rows, "passed": self.passed}
+
+
+class Parity:
+    """Compares two runners picture by picture; `update`, then `result`."""
+
+    def __init__(self, reference: Runner, candidate: Runner, budgets: Budgets | None = None) -> None:
+        self._runners, self._budgets = (reference, candidate), budgets or Budgets()
+        self._samples = 0
+        self._tasks = {task: Tally(task, reference.spec) for task in reference.spec.answers}
+
+    def update(self, sample: ParitySample) -> None:
+        """Run both on one picture."""
+        both = [{name: value[0] for name, value in runner(sample.rgb[None]).items()} for runner in self._runners]
+        for task, tally in self._tasks.items():
+            tally.update(both[0], both[1], sample.labels.get(task))
+        self._samples += 1
+
+    def result(self) -> ParityResult:
+        """The comparison so far."""
+        rows = tuple(
+            TaskParity(
+                task,
+                tally.measure,
+                *tally.scores(),
+                tally.direct,
+                tally.largest,
+                self._budgets.of(task),
+                self._budgets.scores_only,
+            )
+            for task, tally in self._tasks.items()
+        )
+        return ParityResult(self._runners[0].engine, self._runners[1].engine, self._samples, rows)
+
+
+def probe_pictures(spec: StudentSpec, count: int = 6, seed: int = 0) -> Iterator[ParitySample]:
+    """Generated pictures of sizes that do and do not match the working size, odd ones and both orientations."""
+    random = np.random.default_rng(seed)
+    height, width = spec.input.size_hw
+    sizes_hw = [(height, width), (width, height), (height * 2 + 1, width * 2 - 1), (height // 2, width // 2 + 1)]
+    if spec.input.picture_hw is not None:
+        sizes_hw = [spec.input.picture_hw]
+    for index in range(count):
+        size_hw = sizes_hw[index % len(sizes_hw)]
+        coarse = random.integers(0, 256, (9, 12, 3), dtype=np.uint8)
+        smooth = cv2.resize(coarse, (size_hw[1], size_hw[0]), interpolation=cv2.INTER_CUBIC).astype(np.int16)
+        noisy = smooth + random.integers(-16, 17, smooth.shape, dtype=np.int16)
+        yield ParitySample(f"generated {index}", np.clip(noisy, 0, 255).astype(np.uint8), {})

@@ -1,0 +1,140 @@
+"""How far two students' answers to one task lie apart, picture by picture, and how far their scores against labels."""
+
+from __future__ import annotations
+
+import math
+
+import cv2
+import numpy as np
+from jaxtyping import Bool, Shaped, UInt16
+from numpy import ndarray
+
+from distill.export.runners import Outputs
+from distill.export.tensorrt_kit.check import instances_apart
+from distill.labels import Label
+from distill.metrics import DepthMetrics, InstanceMetrics, NormalsMetrics, SegmentationMetrics, default_alignment
+from distill.metrics.instance import instance_masks
+from distill.metrics.normals import angular_error_deg
+from distill.spec import StudentSpec
+from distill.tasks import IGNORE_INSTANCE, Gauge, Task
+
+RELATIVE_WITHIN = 0.05
+"""A relative depth agrees within this part of its [0, 1] range; a metric one within the 25 % of delta1."""
+
+NEAREST_M = 1e-3
+"""Depths below this count as this, as in the metrics."""
+
+MEASURES = {Task.DEPTH: "delta1", Task.NORMALS: "mean_deg", Task.SEMANTIC: "miou", Task.INSTANCE: "pmf1"}
+"""The score that each task is judged by."""
+
+
+class InstanceScores:
+    """Instance scores over whole pictures: one pair of id maps per picture."""
+
+    def __init__(self) -> None:
+        self._metrics = InstanceMetrics()
+
+    def update(
+        self, prediction: Shaped[ndarray, "h w"], truth: UInt16[ndarray, "h w"], valid: Bool[ndarray, "h w"]
+    ) -> None:
+        """Count one picture; where the truth is not known, the prediction is not asked."""
+        known = valid & (truth != IGNORE_INSTANCE)
+        said = np.where(known, prediction, 0).astype(np.uint16)
+        self._metrics.update(instance_masks(said), instance_masks(np.where(known, truth, 0).astype(np.uint16)))
+
+    def compute(self) -> dict[str, float]:
+        """As `InstanceMetrics.compute`."""
+        return self._metrics.compute()
+
+
+Metrics = DepthMetrics | NormalsMetrics | SegmentationMetrics | InstanceScores
+
+
+class Tally:
+    """One task of two runners; `update` with each picture, then read the attributes.
+
+    Attributes:
+        measure: The score's name.
+        largest: The largest absolute difference of any output value so far; infinite once one is no number.
+    """
+
+    def __init__(self, task: Task, spec: StudentSpec) -> None:
+        self._task, self._spec = task, spec
+        self._metrics = (_metrics(task, spec), _metrics(task, spec))
+        self._scored = False
+        self._disagreement = self._pixels = 0.0
+        self.measure, self.largest = MEASURES[task], 0.0
+
+    def update(self, reference: Outputs, candidate: Outputs, label: Label | None) -> None:
+        """Count one picture's outputs, and its label if it has one."""
+        pair = reference[self._task], candidate[self._task]
+        self._disagreement += float(disagreement(self._task, self._spec, *pair).sum(dtype=np.float64))
+        self._pixels += math.prod(pair[0].shape[:2])
+        self.largest = max(self.largest, *(_difference(reference[name], candidate[name]) for name in self._names))
+        if label is not None and (truth := _truth(label, pair[0].shape[:2], self._spec)) is not None:
+            for metrics, prediction in zip(self._metrics, pair, strict=True):
+                metrics.update(prediction, *truth)
+            self._scored = True
+
+    @property
+    def direct(self) -> float:
+        """Share of pixels that disagree, or the mean angle in degrees; NaN before the first picture."""
+        return self._disagreement / self._pixels if self._pixels else math.nan
+
+    def scores(self) -> tuple[float | None, float | None]:
+        """(reference's, candidate's) score; None where no label held a pixel to score."""
+        scores = [metrics.compute()[self.measure] if self._scored else math.nan for metrics in self._metrics]
+        return (None, None) if all(math.isnan(score) for score in scores) else (scores[0], scores[1])
+
+    @property
+    def _names(self) -> tuple[str, ...]:
+        sure = f"{self._task}_confidence"
+        return (sure,) if self._task is Task.INSTANCE else (self._task, sure)  # numbers of instances mean nothing
+
+
+def disagreement(task: Task, spec: StudentSpec, reference: ndarray, candidate: ndarray) -> Shaped[ndarray, "h w"]:
+    """Per pixel: 1 where the two disagree, or the angle between them in degrees; a NaN disagrees with everything."""
+    if task is Task.INSTANCE:
+        return instances_apart(reference, candidate)
+    if task is Task.SEMANTIC:
+        return reference != candidate
+    if task is Task.NORMALS:
+        return angular_error_deg(candidate, reference, np.ones(reference.shape[:2], bool))
+    if spec.depth is not None and spec.depth.gauge is not Gauge.METRIC:
+        return ~(np.abs(candidate - reference) <= RELATIVE_WITHIN)
+    # Below a millimeter 10 (1/sqrt(1 - v) - 1) is rounding in float32, and a ratio of two roundings says nothing.
+    near, far = np.minimum(candidate, reference), np.maximum(candidate, reference)
+    return ~(far <= 1.25 * np.maximum(near, NEAREST_M))
+
+
+def _metrics(task: Task, spec: StudentSpec) -> Metrics:
+    if task is Task.DEPTH:
+        gauge = spec.depth.gauge if spec.depth else Gauge.METRIC
+        return DepthMetrics(alignment=default_alignment(gauge), gauge=gauge)
+    if task is Task.NORMALS:
+        return NormalsMetrics()
+    if task is Task.INSTANCE:
+        return InstanceScores()
+    return SegmentationMetrics(len(spec.semantic.classes) if spec.semantic else 0)
+
+
+def _difference(reference: ndarray, candidate: ndarray) -> float:
+    apart = np.abs(reference.astype(np.float64) - candidate)
+    return float(apart.max()) if np.isfinite(apart).all() else math.inf
+
+
+def _truth(label: Label, size_hw: tuple[int, int], spec: StudentSpec) -> tuple[ndarray, ndarray] | None:
+    """(value, valid) of a label at the prediction's size; None where no score can be had from it."""
+    if label.task is Task.DEPTH and label.gauge is not Gauge.METRIC:
+        return None  # a relative label has no meters to score against
+    if label.task is Task.SEMANTIC and (spec.semantic is None or label.classes not in ((), spec.semantic.classes)):
+        return None  # ids of another class list
+    value, valid = label.value, label.valid
+    if label.task is Task.INSTANCE and spec.instance is not None:
+        others = [number for number, name in label.instance_classes.items() if name not in spec.instance.classes]
+        valid = valid & ~np.isin(value, others)
+    if label.size_hw == size_hw:
+        return value, valid
+    size_wh = (size_hw[1], size_hw[0])
+    value = cv2.resize(value, size_wh, interpolation=cv2.INTER_NEAREST)
+    return value, cv2.resize(valid.astype(np.uint8), size_wh, interpolation=cv2.INTER_NEAREST).astype(bool)
