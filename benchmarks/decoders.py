@@ -32,10 +32,10 @@ from distill.tasks import Task, unwarp_depth
 from distill.teachers.base import Question
 from distill.teachers.decoders import decode_answer
 from distill.teachers.decoders.colormaps import path
-from distill.teachers.generators.synthetic.faults import encode_file
-from distill.teachers.generators.synthetic.generator import SyntheticGenerator
-from distill.teachers.generators.synthetic.painter import paint_answer
-from distill.teachers.generators.synthetic.view import scene, scene_photo
+from distill.teachers.synthetic.answer_rendering import paint_answer
+from distill.teachers.synthetic.corruptions import encode_file
+from distill.teachers.synthetic.generator import SyntheticGenerator
+from distill.teachers.synthetic.views import scene, scene_photo
 
 SIDE_PX = 1024
 FAULTS = FaultsRecipe(jpeg_share=0.5, jpeg_quality=90, color_noise_sigma=2.0, edge_halo_px=0.6)

@@ -25,12 +25,12 @@ from distill.images import Photo, decode_rgb, encode_map
 from distill.report.blocks import Table
 from distill.tasks import Task
 from distill.teachers.base import Answer, Question
-from distill.teachers.calibration import UNCALIBRATED, TaskCalibration, calibrate
-from distill.teachers.checks import Checks
-from distill.teachers.generators.synthetic.generator import SYNTHETIC_CLASSES, SyntheticGenerator, SyntheticTruth
-from distill.teachers.generators.synthetic.view import scene_photo
-from distill.teachers.painting import PaintingTeacher
-from distill.teachers.truth import judge, shown_to
+from distill.teachers.generative import PaintingTeacher
+from distill.teachers.quality.calibration import UNCALIBRATED, TaskCalibration, calibrate
+from distill.teachers.quality.filter import Checks
+from distill.teachers.quality.label_error import judge, shown_to
+from distill.teachers.synthetic.generator import SYNTHETIC_CLASSES, SyntheticGenerator, SyntheticTruth
+from distill.teachers.synthetic.views import scene_photo
 
 BAD = {Task.DEPTH: 0.05, Task.NORMALS: 5.0, Task.SEMANTIC: 0.05, Task.INSTANCE: 0.3, Task.REFERRING: 0.05}
 """True error from which a label counts as bad: AbsRel, degrees, share of wrong or missing pixels, 1 - mask quality."""

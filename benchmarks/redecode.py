@@ -27,11 +27,11 @@ from distill.images import decode_rgb
 from distill.labels import Label, encode
 from distill.report.blocks import Table
 from distill.tasks import Task
-from distill.teachers.answers import AnswerStore, Stored
 from distill.teachers.base import Question
 from distill.teachers.decoders import decode_answer
-from distill.teachers.generators.synthetic.scene import SYNTHETIC_CLASSES
-from distill.teachers.prompts import depth_question, normals_question, semantic_question
+from distill.teachers.prompts.templates import depth_question, normals_question, semantic_question
+from distill.teachers.store.answers import AnswerStore, Stored
+from distill.teachers.synthetic.scene import SYNTHETIC_CLASSES
 
 QUESTIONS = {
     question.prompt: question

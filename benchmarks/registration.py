@@ -35,16 +35,16 @@ from distill.config.synthetic import FaultsRecipe, SyntheticRecipe
 from distill.images import decode_rgb
 from distill.report.blocks import Table
 from distill.tasks import Task
-from distill.teachers.decoders.colors import palette
 from distill.teachers.decoders.depth import encode_depth_rgb
 from distill.teachers.decoders.normals import encode_normals_rgb
-from distill.teachers.drift import Drift, Evidence, find_drift
-from distill.teachers.edges import outline
-from distill.teachers.generators.synthetic.faults import draw_placing, encode_file
-from distill.teachers.generators.synthetic.generator import SyntheticGenerator
-from distill.teachers.generators.synthetic.painter import paint_answer
-from distill.teachers.generators.synthetic.view import scene, scene_photo
-from distill.teachers.register import EXACT, Placement, canvas_scale, estimate, judge
+from distill.teachers.prompts.colors import palette
+from distill.teachers.registration.align import EXACT, Placement, canvas_scale, estimate, judge
+from distill.teachers.registration.edges import outline
+from distill.teachers.registration.estimate import Drift, Evidence, find_drift
+from distill.teachers.synthetic.answer_rendering import paint_answer
+from distill.teachers.synthetic.corruptions import draw_placing, encode_file
+from distill.teachers.synthetic.generator import SyntheticGenerator
+from distill.teachers.synthetic.views import scene, scene_photo
 
 FAULTS = FaultsRecipe(
     jpeg_share=0.5,

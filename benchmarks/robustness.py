@@ -26,9 +26,9 @@ from distill.report.blocks import Table
 from distill.tasks import FAR_DEPTH_M, Task
 from distill.teachers.base import Question
 from distill.teachers.decoders import decode_answer
-from distill.teachers.generators.synthetic.generator import SyntheticGenerator
-from distill.teachers.generators.synthetic.painter import paint_answer
-from distill.teachers.generators.synthetic.view import scene, scene_photo
+from distill.teachers.synthetic.answer_rendering import paint_answer
+from distill.teachers.synthetic.generator import SyntheticGenerator
+from distill.teachers.synthetic.views import scene, scene_photo
 
 Damage = Callable[[np.ndarray], np.ndarray]
 

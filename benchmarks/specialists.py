@@ -27,10 +27,10 @@ from machine import results_page
 from distill.commands.teachers import load_teacher
 from distill.config.adapters import OnnxRecipe
 from distill.images import read_photo
+from distill.inputs import Unreadable
 from distill.report import Table
-from distill.teachers.folders import Unreadable
-from distill.teachers.labeling import Job, label_slice
-from distill.teachers.specialists.onnx import OnnxSpecialist, find_model
+from distill.teachers.adapters.onnx import OnnxSpecialist, find_model
+from distill.teachers.labeling.job import Job, label_slice
 
 _CHUNK = 64
 """Photos in a turn: a shard, as `distill label` makes them unless told otherwise."""

@@ -13,12 +13,12 @@ from distill.commands.console import Console
 from distill.commands.labeling import run_label
 from distill.config.synthetic import SyntheticRecipe
 from distill.tasks import Task
-from distill.teachers.answers import EMPTY, PICTURE, AnswerStore, Ask
-from distill.teachers.generators.replay import read_manifest_rows
-from distill.teachers.generators.synthetic.generator import SYNTHETIC_CLASSES
-from distill.teachers.labeling import Job
+from distill.teachers.adapters.replay import read_manifest_rows
+from distill.teachers.labeling.job import Job
+from distill.teachers.store.answers import EMPTY, PICTURE, AnswerStore, Ask
 from distill.teachers.store.ledger import Ledger
 from distill.teachers.store.spending import Caps
+from distill.teachers.synthetic.generator import SYNTHETIC_CLASSES
 
 
 def answers(*arguments: object, code: int = 0) -> dict:

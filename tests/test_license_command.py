@@ -22,7 +22,7 @@ from distill.config.adapters import MapsRecipe, ReplayRecipe
 from distill.errors import UsageError
 from distill.shards import read_samples
 from distill.spec import write_spec
-from distill.teachers.labeling import Job
+from distill.teachers.labeling.job import Job
 
 
 @pytest.fixture(autouse=True)

@@ -13,7 +13,7 @@ from threadpoolctl import threadpool_info, threadpool_limits
 
 from distill.commands import workers
 from distill.runtime.cpu import one_blas_thread
-from distill.teachers import drift
+from distill.teachers.registration import estimate as drift
 
 
 def blas_threads() -> set[int]:

@@ -13,7 +13,7 @@ from distill.commands.console import Console
 from distill.errors import UsageError
 
 if TYPE_CHECKING:
-    from distill.teachers.answers import AnswerStore
+    from distill.teachers.store.answers import AnswerStore
 
 _SHOWN = 20
 
@@ -65,7 +65,7 @@ def answers(
         distill answers gc answers --forget unreadable --yes
     """
     console = Console(as_json=as_json)
-    from distill.teachers.answers import AnswerStore
+    from distill.teachers.store.answers import AnswerStore
 
     if not store.is_dir():
         raise UsageError(f"{store}: no such folder", hint="name the folder that `distill label --store` used")
@@ -90,9 +90,9 @@ def answers(
 
 
 def _ls(store: AnswerStore) -> tuple[dict[str, Any], str]:
-    from distill.teachers.answers import Damaged
+    from distill.teachers.store.answers import Damaged
     from distill.teachers.store.ledger import Ledger
-    from distill.teachers.upkeep import DAMAGED
+    from distill.teachers.store.maintenance import DAMAGED
 
     count, size, kinds = 0, 0, dict[str, int]()
     for key in store.all_keys():
@@ -125,7 +125,7 @@ def _ls(store: AnswerStore) -> tuple[dict[str, Any], str]:
 
 
 def _verify(store: AnswerStore) -> tuple[dict[str, Any], str]:
-    from distill.teachers.upkeep import verify
+    from distill.teachers.store.maintenance import verify
 
     found = verify(store)
     values = {
@@ -147,7 +147,7 @@ def _verify(store: AnswerStore) -> tuple[dict[str, Any], str]:
 
 
 def _export(store: AnswerStore, out: Path) -> tuple[dict[str, Any], str]:
-    from distill.teachers.upkeep import export
+    from distill.teachers.store.maintenance import export
 
     counts = export(store, out)
     return {"out": str(out), **counts}, (
@@ -158,7 +158,7 @@ def _export(store: AnswerStore, out: Path) -> tuple[dict[str, Any], str]:
 
 
 def _gc(store: AnswerStore, forget: tuple[str, ...], really: bool) -> tuple[dict[str, Any], str]:
-    from distill.teachers.upkeep import clear
+    from distill.teachers.store.maintenance import clear
 
     counts = clear(store, forget=forget, really=really)
     what = ", ".join(f"{count} {kind}" for kind, count in counts.items())

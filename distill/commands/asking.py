@@ -16,9 +16,9 @@ from distill.errors import DistillError, UsageError
 if TYPE_CHECKING:
     from distill.config.hosted import HostedRecipe
     from distill.images import Photo
-    from distill.teachers import TeacherRecipe
-    from distill.teachers.generators.hosted.ahead import Asker
-    from distill.teachers.labeling import Job
+    from distill.teachers.factory import TeacherRecipe
+    from distill.teachers.hosted.scheduler import Asker
+    from distill.teachers.labeling.job import Job
 
 _DURATION = re.compile(r"(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m)?(?:(\d+(?:\.\d+)?)s)?")
 
@@ -67,7 +67,7 @@ def hosted_parts(recipe: TeacherRecipe) -> list[HostedRecipe]:
     """The teachers in a recipe that are asked over a network: itself, or members of a mix."""
     from distill.config.ensemble import MixRecipe
     from distill.config.hosted import HostedRecipe
-    from distill.teachers.mixing import member_recipe
+    from distill.teachers.ensemble import member_recipe
 
     whole = [member_recipe(member) for member in recipe.members()] if isinstance(recipe, MixRecipe) else [recipe]
     parts: list[HostedRecipe] = []
@@ -94,7 +94,7 @@ class AskedSlices:
         self.stopped: DistillError | None = None
 
     def __iter__(self) -> Iterator[int | None]:
-        from distill.teachers.generators.hosted.engine import Stopped
+        from distill.teachers.hosted.request_runner import Stopped
 
         if self._asker is None:
             yield from self._todo
@@ -126,7 +126,7 @@ class AskedSlices:
         }
 
     def _photos(self, index: int) -> Iterator[Photo]:
-        from distill.teachers.folders import Unreadable
+        from distill.inputs import Unreadable
 
         for photo in self._job.source.read(*self._job.bounds(index)):
             if not isinstance(photo, Unreadable):
@@ -143,10 +143,10 @@ def asked_slices(job: Job, todo: Sequence[int], spending: Spending, console: Con
     if not parts or job.store is None or not todo:
         yield AskedSlices(job, todo, None)
         return
-    from distill.teachers.answers import AnswerStore
-    from distill.teachers.generators.hosted.ahead import Asker
-    from distill.teachers.generators.hosted.engine import Terms
-    from distill.teachers.generators.hosted.opening import prices_of
+    from distill.teachers.hosted.request_runner import Terms
+    from distill.teachers.hosted.scheduler import Asker
+    from distill.teachers.hosted.services.open import prices_of
+    from distill.teachers.store.answers import AnswerStore
     from distill.teachers.store.spending import Caps
 
     for part in parts if spending.max_usd is not None else []:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from distill.labels import Label
     from distill.shards import Manifest, Sample
     from distill.teachers.base import Lesson
-    from distill.teachers.labeling import Job
+    from distill.teachers.labeling.job import Job
 
 _PIXELS_PER_LABEL = 4000
 _FOLDS = 5
@@ -50,8 +50,8 @@ def run_calibrate(job: Job, truth: Path, path: Path, console: Console) -> tuple[
         UsageError: The truth shares no photo or no task with the teacher.
         DistillError: Too few labels of every task to learn from.
     """
-    from distill.teachers.calibration import Calibration, TaskCalibration, calibrate, write_calibration
-    from distill.teachers.truth import LIMITS
+    from distill.teachers.quality.calibration import Calibration, TaskCalibration, calibrate, write_calibration
+    from distill.teachers.quality.label_error import LIMITS
 
     seen = _compare(job, truth, console)
     if not seen:
@@ -84,8 +84,8 @@ def run_calibrate(job: Job, truth: Path, path: Path, console: Console) -> tuple[
 
 def _compare(job: Job, truth: Path, console: Console) -> dict[Task, _Seen]:
     """Every label of the teacher against the truth about the same photo."""
+    from distill.inputs import Unreadable
     from distill.shards import Sample, read_manifest, read_samples
-    from distill.teachers.folders import Unreadable
 
     manifest = read_manifest(truth)
     # Without the photos: maps compress well, and a set with truth is small.
@@ -122,7 +122,7 @@ def _pairs(lesson: Lesson, sample: Sample, manifest: Manifest) -> Iterator[tuple
 
 
 def _note(seen: _Seen, lesson: Lesson, label: Label, true: Label) -> None:
-    from distill.teachers.truth import judge, shown_to
+    from distill.teachers.quality.label_error import judge, shown_to
 
     verdict = judge(label, shown_to(true, label))
     record = next(record for record in lesson.records if record["task"] == str(label.task))
@@ -140,7 +140,7 @@ def _held_out(found: _Seen, limit: float) -> dict[str, float | None]:
     """How well scores learned on four fifths of the labels rank and predict the last fifth."""
     from scipy.stats import spearmanr
 
-    from distill.teachers.calibration import calibrate
+    from distill.teachers.quality.calibration import calibrate
 
     errors = np.array(found.errors)
     scores = np.full(errors.size, np.nan)

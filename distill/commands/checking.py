@@ -10,7 +10,7 @@ from distill.errors import UsageError
 from distill.tasks import Task
 
 if TYPE_CHECKING:
-    from distill.teachers.checks import Checks
+    from distill.teachers.quality.filter import Checks
 
 
 def read_checks(
@@ -29,8 +29,8 @@ def read_checks(
     Raises:
         UsageError: A threshold that is none, an unreadable calibration.
     """
-    from distill.teachers.calibration import read_calibration
-    from distill.teachers.checks import Checks
+    from distill.teachers.quality.calibration import read_calibration
+    from distill.teachers.quality.filter import Checks
 
     least = read_thresholds("--min-quality", min_quality)
     full = read_thresholds("--full-quality", full_quality)
@@ -65,7 +65,7 @@ def read_thresholds(option: str, words: Sequence[str]) -> dict[Task, float]:
 
 def wanted_calibration(given: Path | None, teacher: str, *, learn: bool) -> Path | None:
     """The file with (or for) a teacher's calibration: as given, or beside the recipe file; None: there is none."""
-    from distill.teachers.calibration import calibration_path
+    from distill.teachers.quality.calibration import calibration_path
 
     if given is not None:
         return given

@@ -69,7 +69,7 @@ class Clip:
 def sort_words(words: Sequence[str]) -> tuple[list[Input], list[Clip]]:
     """(photos, videos), each with a key that no other has."""
     from distill.commands.inputs import find_inputs
-    from distill.teachers.keys import unique_keys
+    from distill.inputs import unique_keys
     from distill.video import is_live, is_sequence
     from distill.video.camera import public_name
 

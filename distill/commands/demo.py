@@ -121,7 +121,7 @@ class Tour:
 
     def _label(self, name: str, recipe: SyntheticRecipe) -> dict[str, Any]:
         from distill.commands.labeling import run_label
-        from distill.teachers.labeling import Job
+        from distill.teachers.labeling.job import Job
 
         job = Job(out=self.out / name, recipe=recipe, folder=Path(), inputs=(), shard_size=32, previews=12)
         return run_label(job, self.console)
@@ -166,7 +166,7 @@ class Tour:
     def _predict(self, model: Path) -> dict[str, Any]:
         from distill.commands.clips import Options
         from distill.commands.predict import run_predict
-        from distill.teachers.generators.synthetic.generator import fly_through
+        from distill.teachers.synthetic.generator import fly_through
         from distill.video import VideoWriter
 
         clip = self.out / "fly_through.mp4"

@@ -170,8 +170,8 @@ def _comparison(rows: list[Row]) -> Table:
 def _scenes(recipe: SyntheticRecipe, model: Path) -> list[Block]:
     """Photo, painted answer, label, confidence, student and truth of a few held-out scenes."""
     from distill.commands.subject import open_subject
-    from distill.teachers import build_teacher
-    from distill.teachers.generators.synthetic.generator import scene_photo
+    from distill.teachers.factory import build_teacher
+    from distill.teachers.synthetic.generator import scene_photo
 
     teacher = build_teacher(recipe, folder=Path())
     truth = build_teacher(recipe.model_copy(update={"truth": True}), folder=Path())
@@ -187,7 +187,7 @@ def _scenes(recipe: SyntheticRecipe, model: Path) -> list[Block]:
 def _scene(photo: Any, lesson: Any, truth: Any, outputs: dict[str, np.ndarray]) -> list[Block]:
     from distill.labels import Label
     from distill.tasks import Gauge
-    from distill.teachers.previews import draw_label
+    from distill.teachers.labeling.previews import draw_label
     from distill.visualization import draw_confidence
 
     blocks: list[Block] = []

@@ -36,7 +36,7 @@ def find_inputs(words: Sequence[str]) -> list[Input]:
     Raises:
         UsageError: A word names nothing, or nothing in all of them is a photo or a video.
     """
-    from distill.teachers.keys import unique_keys
+    from distill.inputs import unique_keys
     from distill.video import SUFFIXES as VIDEO_SUFFIXES
     from distill.video import is_video
 

@@ -160,8 +160,8 @@ def label(
     console = Console(as_json=as_json)
     recipe, folder = load_teacher(teacher, answers, settings or [])
     from distill.commands.checking import read_checks, wanted_calibration
-    from distill.teachers.asking import Asking
-    from distill.teachers.labeling import Job
+    from distill.teachers.labeling.job import Job
+    from distill.teachers.prompts.variants import Asking
 
     where = wanted_calibration(calibration, teacher, learn=calibrate is not None)
     job = Job(

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 from distill.images import decode_rgb
 from distill.report import Facts, Gallery, Headline, Headlines, Picture, Report, Section, Table, Text, write_report
 from distill.run_dir import machine, versions
-from distill.teachers.calibration import PARTS
-from distill.teachers.previews import Preview, read_previews
+from distill.teachers.labeling.previews import Preview, read_previews
+from distill.teachers.quality.calibration import PARTS
 
 if TYPE_CHECKING:
-    from distill.teachers.accounts import Page
-    from distill.teachers.labeling import Job
+    from distill.teachers.labeling.job import Job
+    from distill.teachers.labeling.shard_stats import Page
 
 _MOST_ROWS = 200
 _MOST_PROMPTS = 20

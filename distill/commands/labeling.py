@@ -14,8 +14,8 @@ from distill.commands.workers import num_workers, run_slices
 from distill.errors import UsageError
 
 if TYPE_CHECKING:
-    from distill.teachers.accounts import Page
-    from distill.teachers.labeling import Job
+    from distill.teachers.labeling.job import Job
+    from distill.teachers.labeling.shard_stats import Page
 
 _SHOWN = 20
 """Failures named on the screen; label.json and the report name all."""
@@ -38,7 +38,7 @@ def run_label(
     from distill.config import dump_recipe
     from distill.images import write_atomic
     from distill.run_dir import open_rundir
-    from distill.teachers.publishing import publish
+    from distill.teachers.labeling.publish import publish
 
     started = time.monotonic()
     if any(Path(word).is_dir() and Path(word).resolve() == job.out.resolve() for word in job.inputs):
@@ -83,8 +83,8 @@ def _part(part: str, num_slices: int) -> list[int]:
 def _clear(out: Path) -> None:
     """Remove what an earlier job left, and nothing else."""
     from distill.shards import MANIFEST
-    from distill.teachers.labeling import PARTS
-    from distill.teachers.previews import PREVIEWS
+    from distill.teachers.labeling.job import PARTS
+    from distill.teachers.labeling.previews import PREVIEWS
 
     for path in (*out.glob("shard-*.tar"), *out.glob(".shard-*.part"), out / MANIFEST, out / "label.json"):
         path.unlink(missing_ok=True)
@@ -93,7 +93,7 @@ def _clear(out: Path) -> None:
 
 
 def _result(job: Job, pages: list[Page], *, complete: bool, seconds: float) -> dict[str, Any]:
-    from distill.teachers.accounts import worst_first
+    from distill.teachers.labeling.shard_stats import worst_first
 
     tasks = [str(task) for task in job.teacher.tasks]
     counts = {task: sum(page.counts.get(task, 0) for page in pages) for task in tasks}

@@ -13,9 +13,9 @@ from distill.tasks import Task
 
 if TYPE_CHECKING:
     from distill.config.hosted import HostedRecipe
-    from distill.teachers.generators.hosted.painter import HostedGenerator
-    from distill.teachers.generators.hosted.service import Call
-    from distill.teachers.labeling import Job
+    from distill.teachers.hosted.generator import HostedGenerator
+    from distill.teachers.hosted.services.base import Call
+    from distill.teachers.labeling.job import Job
 
 _TRIED = 4
 """Photos on which a teacher that is free to ask is tried; the first one opens the model."""
@@ -44,7 +44,7 @@ def plan_here(job: Job) -> tuple[dict[str, Any], str]:
     """(plan, the same as a sentence) of a teacher that is free to ask: it is tried on the first photos."""
     from distill.config.ensemble import MixRecipe
     from distill.config.local import DiffusersRecipe
-    from distill.teachers.hub import NotHere
+    from distill.teachers.local.hub import NotHere
 
     photos = job.num_photos
     if job.store is not None and not job.offline and not isinstance(job.recipe, MixRecipe):
@@ -85,8 +85,8 @@ def plan_here(job: Job) -> tuple[dict[str, Any], str]:
 def _mixed_usd(job: Job) -> float:
     """What the hosted members of a mix would cost if each was asked about every photo, and nothing was stored."""
     from distill.commands.asking import hosted_parts
-    from distill.teachers.generators.hosted.opening import prices_of
-    from distill.teachers.questions import build_questions
+    from distill.teachers.hosted.services.open import prices_of
+    from distill.teachers.prompts.build import build_questions
 
     each_usd = 0.0
     for part in hosted_parts(job.recipe):
@@ -120,8 +120,8 @@ def _try(job: Job, count: int) -> _Trial:
     Raises:
         UsageError: The job is wrong.
     """
+    from distill.inputs import Unreadable
     from distill.labels import encode
-    from distill.teachers.folders import Unreadable
 
     taken: list[float] = []
     size, since = 0, time.monotonic()
@@ -148,9 +148,9 @@ def _try(job: Job, count: int) -> _Trial:
 
 def plan_hosted(job: Job, recipe: HostedRecipe) -> tuple[dict[str, Any], str]:
     """(plan, the same for a person) of a teacher that costs money: from prices, rates and what is stored already."""
-    from distill.teachers.generators.hosted.opening import prices_of
-    from distill.teachers.generators.hosted.painter import HostedGenerator
-    from distill.teachers.questions import build_questions
+    from distill.teachers.hosted.generator import HostedGenerator
+    from distill.teachers.hosted.services.open import prices_of
+    from distill.teachers.prompts.build import build_questions
 
     photos, tasks = job.num_photos, job.teacher.tasks
     questions = [question for question in build_questions(recipe.ask) if question.task in tasks]
@@ -205,7 +205,7 @@ class _Counted:
         self.calls = 0
 
     def __call__(self, generator: HostedGenerator, call: Call) -> None:
-        from distill.teachers.answers import Unanswered
+        from distill.teachers.store.answers import Unanswered
 
         self.calls += 1
         raise Unanswered("only looked at")
@@ -213,7 +213,7 @@ class _Counted:
 
 def _look(job: Job) -> tuple[int, int, float, float]:
     """(photos looked at, answers that they lack, mean pixels, mean bytes of a photo), spread over the job."""
-    from distill.teachers.folders import Unreadable
+    from distill.inputs import Unreadable
 
     counted = _Counted()
     teacher, photos = job.build_teacher(counted), job.num_photos
@@ -237,7 +237,7 @@ def _look(job: Job) -> tuple[int, int, float, float]:
 
 
 def _store(job: Job) -> Any:
-    from distill.teachers.answers import AnswerStore
+    from distill.teachers.store.answers import AnswerStore
 
     assert job.store is not None
     return AnswerStore(job.store)

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 from distill.errors import UsageError
 
 if TYPE_CHECKING:
-    from distill.teachers import TeacherRecipe
+    from distill.teachers.factory import TeacherRecipe
 
 
 def teacher_help() -> str:
     """What ``--teacher`` takes, with what is installed; imports no teacher."""
-    from distill.teachers import RECIPES
+    from distill.teachers.factory import RECIPES
     from distill.teachers.plugins import plugins
 
     offers = []
@@ -46,7 +46,7 @@ def load_teacher(teacher: str, answers: Path | None, overrides: list[str]) -> tu
     elif kind == "replay" and "answers" not in values:
         raise UsageError("the replay teacher needs its manifest", hint="give --answers FILE")
     _say_what_lacks(kind, values, overrides, name)
-    from distill.teachers import recipe_type
+    from distill.teachers.factory import recipe_type
 
     return load_recipe(recipe_type(kind), values, overrides, name=name), folder
 
@@ -65,7 +65,7 @@ def _say_what_lacks(kind: str, values: dict[str, Any], overrides: list[str], nam
 
 def _values(teacher: str) -> tuple[dict[str, Any], Path, str]:
     """(values of the recipe, its folder, how errors name it) before overrides."""
-    from distill.teachers import RECIPES
+    from distill.teachers.factory import RECIPES
     from distill.teachers.plugins import find_plugin, plugin_values
 
     path = Path(teacher)
@@ -78,7 +78,7 @@ def _values(teacher: str) -> tuple[dict[str, Any], Path, str]:
     if teacher in RECIPES:
         return {"kind": teacher}, Path(), name
     if ":" in teacher:
-        from distill.teachers.specialists.callable import described, find_function
+        from distill.teachers.adapters.callable import described, find_function
 
         return {**described(find_function(teacher)), "kind": "callable", "function": teacher}, Path(), name
     raise UsageError(f"{teacher}: no such kind of teacher", hint=f"use {_kinds()}, or the path of a YAML recipe")
@@ -87,7 +87,7 @@ def _values(teacher: str) -> tuple[dict[str, Any], Path, str]:
 def _read(path: Path) -> tuple[dict[str, Any], Path, str]:
     """A recipe file; what a package says about its teacher stands where the file says nothing."""
     from distill.config import read_yaml
-    from distill.teachers import RECIPES
+    from distill.teachers.factory import RECIPES
     from distill.teachers.plugins import find_plugin, plugin_values
 
     values, folder = read_yaml(path), path.parent
@@ -134,7 +134,7 @@ def _read_members(values: dict[str, Any], folder: Path) -> None:
 
 
 def _kinds() -> str:
-    from distill.teachers import RECIPES
+    from distill.teachers.factory import RECIPES
     from distill.teachers.plugins import plugins
 
     return ", ".join(sorted({*RECIPES, *plugins()}))

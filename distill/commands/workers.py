@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from distill.errors import DistillError
 
 if TYPE_CHECKING:
-    from distill.teachers.labeling import Job
+    from distill.teachers.labeling.job import Job
 
 
 def num_workers(job: Job, wanted: int, num_slices: int) -> int:
@@ -30,7 +30,7 @@ def num_gpus(job: Job) -> int:
 
     if not isinstance(job.recipe, ModelRecipe) or job.recipe.device not in ("auto", "cuda"):
         return 0
-    from distill.teachers.devices import count_gpus
+    from distill.teachers.local.devices import count_gpus
 
     return count_gpus()
 
@@ -43,7 +43,7 @@ def run_slices(job: Job, todo: Iterable[int | None], workers: int) -> Iterator[i
         todo: Their numbers; None means that none is ready yet.
         workers: Processes; 1: this one.
     """
-    from distill.teachers.labeling import label_slice
+    from distill.teachers.labeling.job import label_slice
 
     if workers == 1:
         done: list[int] = []
@@ -131,7 +131,7 @@ def _follow_parent() -> None:
 
 
 def _work(index: int) -> None:
-    from distill.teachers.labeling import label_slice
+    from distill.teachers.labeling.job import label_slice
 
     job, counter = _JOB
 

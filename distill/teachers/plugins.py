@@ -1,6 +1,6 @@
 """Teachers that other packages bring: entry points of the group ``distill.teachers``.
 
-An entry point names a function that `distill.teachers.specialists.callable.specialist` has described. Nothing of a
+An entry point names a function that `distill.teachers.adapters.callable.specialist` has described. Nothing of a
 package is imported before its teacher is asked for.
 """
 
@@ -63,12 +63,12 @@ def plugin_values(plugin: Plugin) -> dict[str, Any]:
     Raises:
         UsageError: It cannot be imported, or is not described.
     """
-    from distill.teachers.specialists.callable import described, find_function
+    from distill.teachers.adapters.callable import described, find_function
 
     values = described(find_function(plugin.reference))
     if not values:
         raise UsageError(
             f"the teacher {plugin.name!r} of {plugin.package} says nothing about its answers",
-            hint="its author decorates the function with distill.teachers.specialists.callable.specialist",
+            hint="its author decorates the function with distill.teachers.adapters.callable.specialist",
         )
     return {"name": plugin.name, **values, "kind": plugin.name, "function": plugin.reference}

@@ -25,7 +25,7 @@ from distill.commands.labeling import run_label
 from distill.config import load_recipe
 from distill.config.hosted import GeminiRecipe
 from distill.shards import file_sha256
-from distill.teachers.labeling import Job
+from distill.teachers.labeling.job import Job
 
 KEY = "PLANTED-KEY-7f3a9c"
 ASK = {"tasks": ["depth", "normals", "semantic"], "classes": ["road", "car", "sky"]}

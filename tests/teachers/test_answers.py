@@ -17,8 +17,11 @@ from distill.config.synthetic import SyntheticRecipe
 from distill.errors import DistillError
 from distill.images import encode_map, read_photo, write_atomic
 from distill.tasks import Task
-from distill.teachers import answers, build_teacher
-from distill.teachers.answers import (
+from distill.teachers.base import Answer, Question, Refusal
+from distill.teachers.factory import build_teacher
+from distill.teachers.labeling.job import Job
+from distill.teachers.store import answers
+from distill.teachers.store.answers import (
     EMPTY,
     PICTURE,
     REFUSED,
@@ -29,9 +32,7 @@ from distill.teachers.answers import (
     Unanswered,
     sniff_suffix,
 )
-from distill.teachers.base import Answer, Question, Refusal
-from distill.teachers.generators.synthetic.generator import SyntheticGenerator, scene_photo
-from distill.teachers.labeling import Job
+from distill.teachers.synthetic.generator import SyntheticGenerator, scene_photo
 
 PNG = encode_map(np.zeros((8, 8, 3), np.uint8))
 PHOTO = read_photo(PNG, key="a", name="a.png")

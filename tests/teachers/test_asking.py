@@ -13,14 +13,14 @@ from distill.config.synthetic import FaultsRecipe, SyntheticRecipe
 from distill.errors import DistillError, UsageError
 from distill.images import Photo, encode_map, read_photo
 from distill.tasks import Task
-from distill.teachers import build_teacher
-from distill.teachers.asking import ONCE, Asking, mirrored_photo
 from distill.teachers.base import Answer, Question, Refusal
-from distill.teachers.checks import Checks
-from distill.teachers.generators.synthetic.generator import SyntheticTruth, scene_photo
-from distill.teachers.painting import PaintingTeacher
-from distill.teachers.prompts import BACKGROUND, referring_question, semantic_question
-from distill.teachers.truth import judge
+from distill.teachers.factory import build_teacher
+from distill.teachers.generative import PaintingTeacher
+from distill.teachers.prompts.templates import BACKGROUND, referring_question, semantic_question
+from distill.teachers.prompts.variants import ONCE, Asking, mirrored_photo
+from distill.teachers.quality.filter import Checks
+from distill.teachers.quality.label_error import judge
+from distill.teachers.synthetic.generator import SyntheticTruth, scene_photo
 
 SIZE_HW = (96, 128)
 RECIPE = SyntheticRecipe(size_hw=SIZE_HW)

@@ -14,8 +14,8 @@ from distill.config.adapters import CallableRecipe
 from distill.errors import DistillError, UsageError
 from distill.images import Photo
 from distill.tasks import IGNORE_SEMANTIC, Gauge, Task
-from distill.teachers import build_teacher
-from distill.teachers.specialists.callable import CallableSpecialist, find_function, source_digest
+from distill.teachers.adapters.callable import CallableSpecialist, find_function, source_digest
+from distill.teachers.factory import build_teacher
 
 PHOTO = Photo("k", "k.png", b"", "png", np.full((12, 16, 3), 100, np.uint8), "", {})
 

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from distill.errors import UsageError
 from distill.labels import Label
 from distill.tasks import Gauge, Task
-from distill.teachers.canvas import RULES, Grid, fit_canvas, to_canvas
-from distill.teachers.register import canvas_scale, place
+from distill.teachers.registration.align import canvas_scale, place
+from distill.teachers.registration.canvas import RULES, Grid, fit_canvas, to_canvas
 
 SIDES = st.integers(1, 160)
 SIZES = st.tuples(SIDES, SIDES)

@@ -9,7 +9,7 @@ from distill.images import Photo
 from distill.labels import Label
 from distill.tasks import Task
 from distill.teachers.base import Lesson
-from distill.teachers.checks import Checks, score_lesson
+from distill.teachers.quality.filter import Checks, score_lesson
 
 SIZE_HW = (96, 128)
 

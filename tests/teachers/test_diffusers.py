@@ -22,12 +22,12 @@ from distill.errors import DistillError, UsageError
 from distill.images import Photo, decode_rgb, read_photo
 from distill.shards import read_manifest, read_samples
 from distill.tasks import Gauge, Task
-from distill.teachers import build_teacher
 from distill.teachers.base import Refusal
-from distill.teachers.devices import choose_placement, count_parameters
-from distill.teachers.generators.diffusers import DiffusersGenerator
-from distill.teachers.hub import NotHere
-from distill.teachers.labeling import Job
+from distill.teachers.factory import build_teacher
+from distill.teachers.labeling.job import Job
+from distill.teachers.local.devices import choose_placement, count_parameters
+from distill.teachers.local.diffusers import DiffusersGenerator
+from distill.teachers.local.hub import NotHere
 
 PHOTO = Photo("k", "k.png", b"", "png", np.random.default_rng(0).integers(0, 256, (70, 80, 3), dtype=np.uint8), "", {})
 
@@ -71,9 +71,7 @@ class _Recorder:
 @pytest.fixture
 def recorder(monkeypatch: pytest.MonkeyPatch) -> _Recorder:
     fake = _Recorder()
-    monkeypatch.setattr(
-        "distill.teachers.generators.diffusers.open_pipeline", lambda *arguments: SimpleNamespace(pipe=fake)
-    )
+    monkeypatch.setattr("distill.teachers.local.diffusers.open_pipeline", lambda *arguments: SimpleNamespace(pipe=fake))
     return fake
 
 

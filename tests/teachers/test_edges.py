@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from distill.teachers.edges import bar_ends, content_box, edge_field, outline
+from distill.teachers.registration.edges import bar_ends, content_box, edge_field, outline
 
 
 def disc(size_hw: tuple[int, int], radius: float) -> np.ndarray:

@@ -25,11 +25,11 @@ from distill.config.ensemble import MixRecipe
 from distill.errors import DistillError, UsageError
 from distill.shards import read_samples
 from distill.tasks import Task
-from distill.teachers.answers import AnswerStore
-from distill.teachers.asking import Asking
-from distill.teachers.labeling import Job
+from distill.teachers.labeling.job import Job
+from distill.teachers.prompts.variants import Asking
+from distill.teachers.store.answers import AnswerStore
 from distill.teachers.store.ledger import Ledger
-from distill.teachers.upkeep import export
+from distill.teachers.store.maintenance import export
 
 EVERYTHING = {
     "busy": 0.1,

@@ -14,11 +14,11 @@ from fake_gemini import FakeGemini, Settings
 from hosted_jobs import KEY, charged_usd, job, label, shards, write_photos
 
 from distill.commands.asking import Spending, job_name
-from distill.teachers.answers import AnswerStore
-from distill.teachers.generators.hosted.ahead import Asker, Notes
-from distill.teachers.generators.hosted.batch import BatchEngine
-from distill.teachers.generators.hosted.engine import Terms
-from distill.teachers.generators.hosted.jobs import JobClient
+from distill.teachers.hosted.batch.api import JobClient
+from distill.teachers.hosted.batch.runner import BatchEngine
+from distill.teachers.hosted.request_runner import Terms
+from distill.teachers.hosted.scheduler import Asker, Notes
+from distill.teachers.store.answers import AnswerStore
 from distill.teachers.store.ledger import Ledger
 
 BATCH = {"mode": "batch", "poll_s": 0.05, "batch_images": 10}

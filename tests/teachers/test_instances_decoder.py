@@ -11,10 +11,11 @@ from hypothesis import strategies as st
 from distill.errors import DistillError
 from distill.tasks import IGNORE_INSTANCE, Task
 from distill.teachers.base import Question
-from distill.teachers.decoders import decode_answer, instances
-from distill.teachers.decoders.colors import palette
-from distill.teachers.decoders.flood import Flood
-from distill.teachers.decoders.instances import decode_instances_rgb, encode_instances_rgb
+from distill.teachers.decoders import decode_answer
+from distill.teachers.decoders import instance as instances
+from distill.teachers.decoders.flood_fill import Flood
+from distill.teachers.decoders.instance import decode_instances_rgb, encode_instances_rgb
+from distill.teachers.prompts.colors import palette
 
 MOVES = [(y, x) for y in range(-2, 3) for x in range(-2, 3) if y * y + x * x in (1, 2, 5)]
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from distill.teachers.lookahead import worked
+from distill.runtime.parallel import worked
 
 
 @pytest.mark.parametrize("count", [1, 3])

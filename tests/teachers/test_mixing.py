@@ -16,12 +16,12 @@ from distill.commands.teachers import load_teacher
 from distill.config import load_recipe
 from distill.config.ensemble import MixRecipe
 from distill.errors import UsageError
+from distill.label_ops import to_gauge
 from distill.labels import Label
 from distill.shards import Sample, read_manifest, read_samples
 from distill.tasks import Gauge, Task
 from distill.teachers.decoders.depth import encode_depth_rgb
-from distill.teachers.gauges import to_gauge
-from distill.teachers.labeling import Job
+from distill.teachers.labeling.job import Job
 
 SIZE_HW = (96, 128)
 PRICE_USD = 0.134
@@ -88,7 +88,7 @@ def test_each_photo_has_one_teacher_drawn_by_weight(world: Path):
 def test_draws_follow_the_weights():
     from distill.images import Photo
     from distill.teachers.base import Lesson
-    from distill.teachers.mixing import Member, MixedTeacher
+    from distill.teachers.ensemble import Member, MixedTeacher
 
     class Says:
         """A teacher that gives its own name."""

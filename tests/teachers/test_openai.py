@@ -19,7 +19,7 @@ from distill.config import load_recipe
 from distill.config.hosted import OpenaiRecipe
 from distill.errors import UsageError
 from distill.images import picture_size_hw
-from distill.teachers.labeling import Job
+from distill.teachers.labeling.job import Job
 
 
 @pytest.fixture(autouse=True)

@@ -11,9 +11,9 @@ from PIL import Image
 from distill.errors import DistillError
 from distill.images import encode_map, read_photo
 from distill.tasks import Task
+from distill.teachers.answer_parser import Rejection, read_answer
 from distill.teachers.base import Answer, Question
-from distill.teachers.painted import decode_painted
-from distill.teachers.reading import Rejection, read_answer
+from distill.teachers.decoders.image import decode_painted
 
 
 def file_of(picture: Image.Image, kind: str, **more: object) -> bytes:

@@ -12,16 +12,16 @@ import pytest
 from distill.config.synthetic import FaultsRecipe, SyntheticRecipe
 from distill.errors import DistillError, UsageError
 from distill.images import Photo, encode_map, read_photo
+from distill.label_ops import join_classes, join_instances
 from distill.labels import Label
 from distill.tasks import IGNORE_INSTANCE, Task
-from distill.teachers import build_teacher
+from distill.teachers.answer_parser import Rejection, read_answer
 from distill.teachers.base import Answer, Question, Refusal
-from distill.teachers.checks import Checks
-from distill.teachers.generators.synthetic.generator import SyntheticGenerator, scene_photo
-from distill.teachers.joins import join_classes, join_instances
-from distill.teachers.painted import decode_painted
-from distill.teachers.painting import PaintingTeacher
-from distill.teachers.reading import Rejection, read_answer
+from distill.teachers.decoders.image import decode_painted
+from distill.teachers.factory import build_teacher
+from distill.teachers.generative import PaintingTeacher
+from distill.teachers.quality.filter import Checks
+from distill.teachers.synthetic.generator import SyntheticGenerator, scene_photo
 
 SIZE_HW = (32, 48)
 RED_BLUE = {"cat": (255, 0, 0), "dog": (0, 0, 255)}

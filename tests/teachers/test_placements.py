@@ -9,12 +9,13 @@ import pytest
 
 from distill.config.synthetic import FaultsRecipe, SyntheticRecipe
 from distill.tasks import Task
-from distill.teachers import build_teacher, reading
 from distill.teachers.base import Answer, Question
-from distill.teachers.checks import Checks
-from distill.teachers.generators.synthetic.generator import scene_photo
-from distill.teachers.placements import Placements
-from distill.teachers.register import Placement
+from distill.teachers.factory import answer_parser as reading
+from distill.teachers.factory import build_teacher
+from distill.teachers.quality.filter import Checks
+from distill.teachers.registration.align import Placement
+from distill.teachers.registration.cache import Placements
+from distill.teachers.synthetic.generator import scene_photo
 
 RECIPE = SyntheticRecipe(
     size_hw=(96, 128), tasks=(Task.SEMANTIC, Task.NORMALS), faults=FaultsRecipe(drift_share=1.0, shift_px=9.0)

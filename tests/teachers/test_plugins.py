@@ -16,7 +16,7 @@ from distill.shards import read_samples
 from distill.tasks import Task
 
 MODULE = """
-from distill.teachers.specialists.callable import specialist
+from distill.teachers.adapters.callable import specialist
 
 @specialist(license="MIT", terms="https://example.org/terms", outputs=[{"task": "depth", "gauge": "metric"}])
 def brightness(rgb, far=10.0):

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from distill.errors import UsageError
 from distill.tasks import Gauge, Task
-from distill.teachers.prompts import (
+from distill.teachers.prompts.templates import (
     FAMILIES,
     STYLES,
     depth_question,

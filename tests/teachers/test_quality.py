@@ -12,7 +12,7 @@ import pytest
 from distill.errors import DistillError, UsageError
 from distill.labels import Label
 from distill.tasks import IGNORE_SEMANTIC, Gauge, Task
-from distill.teachers.calibration import (
+from distill.teachers.quality.calibration import (
     FORMAT,
     PARTS,
     UNCALIBRATED,
@@ -23,9 +23,9 @@ from distill.teachers.calibration import (
     read_calibration,
     write_calibration,
 )
-from distill.teachers.consistency import borders, compare, normals_of_depth
-from distill.teachers.quality import Quality, assess, look
-from distill.teachers.register import EXACT, Placement
+from distill.teachers.quality.cross_task import borders, compare, normals_of_depth
+from distill.teachers.quality.score import Quality, assess, look
+from distill.teachers.registration.align import EXACT, Placement
 
 SIZE_HW = (192, 256)
 

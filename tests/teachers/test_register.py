@@ -14,12 +14,12 @@ from hypothesis import strategies as st
 from distill.errors import UsageError
 from distill.labels import Label
 from distill.tasks import IGNORE_SEMANTIC, Gauge, Task
-from distill.teachers.decoders.colors import palette
-from distill.teachers.drift import Drift, Evidence, find_drift
-from distill.teachers.fit import look_closely, sidesteps
-from distill.teachers.overlay import Overlay, Sweep
-from distill.teachers.register import CANVASES, EXACT, Placement, estimate, judge, place
-from distill.teachers.warp import Bend, Warp
+from distill.teachers.prompts.colors import palette
+from distill.teachers.registration.align import CANVASES, EXACT, Placement, estimate, judge, place
+from distill.teachers.registration.coarse_search import Overlay, Sweep
+from distill.teachers.registration.distortion import Bend, Warp
+from distill.teachers.registration.estimate import Drift, Evidence, find_drift
+from distill.teachers.registration.refine import look_closely, sidesteps
 
 
 def semantic(ids: np.ndarray) -> Label:

@@ -13,9 +13,8 @@ from PIL import Image
 
 from distill.errors import UsageError
 from distill.images import Photo
-from distill.teachers.folders import Unreadable
-from distill.teachers.keys import unique_keys
-from distill.teachers.sources import open_source
+from distill.inputs import Unreadable, unique_keys
+from distill.teachers.labeling.photo_sources import open_source
 
 
 @given(st.lists(st.text(alphabet="aAbB._-/é ", min_size=1, max_size=12), max_size=20))

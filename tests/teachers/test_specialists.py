@@ -19,8 +19,8 @@ from distill.errors import DistillError, UsageError
 from distill.images import Photo, read_photo
 from distill.labels import Label
 from distill.tasks import IGNORE_SEMANTIC, Gauge, Task
-from distill.teachers.specialists.maps import MapsSpecialist, read_map
-from distill.teachers.specialists.onnx import OnnxSpecialist
+from distill.teachers.adapters.label_maps import MapsSpecialist, read_map
+from distill.teachers.adapters.onnx import OnnxSpecialist
 
 SIZE_HW = (12, 16)
 
@@ -263,7 +263,7 @@ def test_the_picture_has_the_type_that_the_model_takes(tmp_path: Path, kind: int
 
 def test_photos_side_by_side_give_the_same_shard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     from distill.shards import file_sha256
-    from distill.teachers.labeling import Job, label_slice
+    from distill.teachers.labeling.job import Job, label_slice
 
     model = save_model(tmp_path / "m.onnx", np.random.default_rng(0).normal(size=(5, 3)))
     folder = tmp_path / "photos"

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from distill.teachers.generators.synthetic.camera import Camera, fly_path, pixel_grid
-from distill.teachers.generators.synthetic.geometry import Box, Cylinder, Plane, Solid, Sphere
+from distill.teachers.synthetic.camera import Camera, fly_path, pixel_grid
+from distill.teachers.synthetic.primitives import Box, Cylinder, Plane, Solid, Sphere
 
 SOLIDS = (
     Sphere((0.3, 0.5, -4.0), 0.5),

@@ -16,8 +16,8 @@ from distill.images import Photo, decode_rgb, encode_jpeg, read_photo
 from distill.tasks import Task, warp_depth
 from distill.teachers.base import Answer, Question, Refusal
 from distill.teachers.decoders import decode_answer
-from distill.teachers.generators.synthetic.faults import API_CANVASES_WH, Placing, draw_placing, spoil
-from distill.teachers.generators.synthetic.generator import SyntheticGenerator, SyntheticTruth, scene_photo
+from distill.teachers.synthetic.corruptions import API_CANVASES_WH, Placing, draw_placing, spoil
+from distill.teachers.synthetic.generator import SyntheticGenerator, SyntheticTruth, scene_photo
 
 PLAIN = SyntheticRecipe(size_hw=(48, 64), tasks=tuple(Task))
 

@@ -11,8 +11,8 @@ from distill.config.synthetic import SyntheticRecipe
 from distill.images import decode_rgb
 from distill.labels import is_far
 from distill.tasks import FAR_DEPTH_M, Task
-from distill.teachers.generators.synthetic.camera import pixel_grid
-from distill.teachers.generators.synthetic.generator import (
+from distill.teachers.synthetic.camera import pixel_grid
+from distill.teachers.synthetic.generator import (
     SYNTHETIC_CLASSES,
     SyntheticTruth,
     View,
@@ -20,8 +20,8 @@ from distill.teachers.generators.synthetic.generator import (
     render_view,
     scene_photo,
 )
-from distill.teachers.generators.synthetic.scene import GROUND
-from distill.teachers.generators.synthetic.view import scene, scene_truth
+from distill.teachers.synthetic.scene import GROUND
+from distill.teachers.synthetic.views import scene, scene_truth
 
 RECIPE = SyntheticRecipe(size_hw=(96, 128))
 

@@ -25,12 +25,12 @@ from distill.images import Photo
 from distill.labels import Label
 from distill.shards import read_manifest, read_samples
 from distill.tasks import Gauge, Task
-from distill.teachers import build_teacher
-from distill.teachers.hub import NotHere, fingerprint
-from distill.teachers.labeling import Job
-from distill.teachers.specialists.masks import Mask, label_of_masks, query_masks
-from distill.teachers.specialists.networks import describe_network
-from distill.teachers.specialists.transformers import TransformersSpecialist
+from distill.teachers.factory import build_teacher
+from distill.teachers.labeling.job import Job
+from distill.teachers.local.architectures import describe_network
+from distill.teachers.local.hub import NotHere, fingerprint
+from distill.teachers.local.instance_masks import Mask, label_of_masks, query_masks
+from distill.teachers.local.transformers import TransformersSpecialist
 
 PHOTO = Photo("k", "k.png", b"", "png", np.random.default_rng(0).integers(0, 256, (90, 140, 3), dtype=np.uint8), "", {})
 

@@ -8,7 +8,7 @@ import pytest
 from distill.errors import DistillError
 from distill.labels import Label
 from distill.tasks import IGNORE_INSTANCE, IGNORE_SEMANTIC, Gauge, Task
-from distill.teachers.vote import fuse, mirror
+from distill.teachers.quality.fusion import fuse, mirror
 
 DICE = np.random.default_rng(0)
 

@@ -6,9 +6,9 @@ import base64
 
 import pytest
 
-from distill.teachers.answers import EMPTY, PICTURE, REFUSED
-from distill.teachers.generators.hosted.service import Broken, Busy, Closed, Usage, Wrong, broken, sayable
-from distill.teachers.generators.hosted.wire import error_of, read_reply
+from distill.teachers.hosted.services.base import Broken, Busy, Closed, Usage, Wrong, broken, sayable
+from distill.teachers.hosted.services.gemini_responses import error_of, read_reply
+from distill.teachers.store.answers import EMPTY, PICTURE, REFUSED
 
 DATA = bytes(range(256)) * 3  # holds both letters in which the two alphabets of base64 differ
 

@@ -200,7 +200,7 @@ def open_model(path: Path) -> Teacher:
         UsageError: No recipe, or one of another kind: of a teacher that paints or reads answers, or that is code.
     """
     from distill.config import load_recipe, read_yaml
-    from distill.teachers import build_teacher, recipe_type
+    from distill.teachers.factory import build_teacher, recipe_type
 
     kind = str(read_yaml(path).get("kind", ""))
     if kind != _MODEL:

@@ -9,10 +9,10 @@ from distill.labels import Label
 from distill.tasks import Task
 from distill.teachers.base import Question
 from distill.teachers.decoders.depth import decode_depth_rgb
-from distill.teachers.decoders.hues import decode_hues_rgb
-from distill.teachers.decoders.instances import decode_instances_rgb
+from distill.teachers.decoders.instance import decode_instances_rgb
+from distill.teachers.decoders.instance_hue import decode_hues_rgb
 from distill.teachers.decoders.normals import decode_normals_rgb
-from distill.teachers.decoders.palette import BACKGROUND, decode_palette_rgb
+from distill.teachers.decoders.semantic import BACKGROUND, decode_palette_rgb
 
 
 def decode_answer(painted: UInt8[ndarray, "h w 3"], question: Question) -> Label:

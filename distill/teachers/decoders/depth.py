@@ -17,8 +17,8 @@ from numpy import ndarray
 from distill.errors import DistillError
 from distill.labels import Label
 from distill.tasks import DEPTH_C, DEPTH_LAMBDA, FAR_WARP, Gauge, Task, unwarp_depth, warp_depth
+from distill.teachers.decoders.color_lut import HALF_UNITS, ColorTable, answers_of, bell, residuals_of
 from distill.teachers.decoders.colormaps import CUBE_LEVELS, path, project, walk
-from distill.teachers.decoders.lookup import HALF_UNITS, ColorTable, answers_of, bell, residuals_of
 
 TAU = 30.0
 """A color farther than this from the path (of 255) says nothing. Closer ones cannot be confused on the cube path: any

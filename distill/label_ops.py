@@ -1,0 +1,107 @@
+"""Labels brought together: onto one class list, one grid, one map."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from distill.errors import DistillError, UsageError
+from distill.labels import Label, is_far
+from distill.tasks import BACKGROUND_INSTANCE, IGNORE_INSTANCE, IGNORE_SEMANTIC, Gauge, Task
+from distill.teachers.adapters.label_maps import stretch_to_unit
+
+
+def join_classes(label: Label, classes: Sequence[str]) -> Label:
+    """The label with its ids renumbered into another class list; classes that the list does not know become ignore."""
+    if label.classes == tuple(classes):
+        return label
+    index = {name: position for position, name in enumerate(classes)}
+    table = np.full(256, IGNORE_SEMANTIC, np.uint8)
+    for position, name in enumerate(label.classes):
+        table[position] = index.get(name, IGNORE_SEMANTIC)
+    value = table[label.value]
+    valid = label.valid & (value != IGNORE_SEMANTIC)
+    return Label(label.task, value, valid, np.where(valid, label.confidence, np.float32(0)), classes=tuple(classes))
+
+
+def picked_at(label: Label, size_hw: tuple[int, int]) -> Label:
+    """The label on another grid over the same photo; pixels are picked, never mixed."""
+    if label.size_hw == size_hw:
+        return label
+    rows, columns = (
+        ((np.arange(size) + 0.5) * have / size).astype(np.intp)
+        for size, have in zip(size_hw, label.size_hw, strict=True)
+    )
+    grid = np.ix_(rows, columns)
+    return replace(label, value=label.value[grid], valid=label.valid[grid], confidence=label.confidence[grid])
+
+
+def join_instances(first: Label, second: Label) -> Label:
+    """Two instance maps of one photo as one: ids renumbered from 1; where both claim a pixel, it is ignored.
+
+    Raises:
+        DistillError: The maps differ in size, or hold more instances than ids.
+    """
+    if first.size_hw != second.size_hw:
+        raise DistillError(f"instance maps of {first.size_hw} and {second.size_hw} pixels cannot be joined")
+    offset = max(first.instance_classes, default=0)
+    names = dict(first.instance_classes) | {offset + i: name for i, name in second.instance_classes.items()}
+    if len(names) >= IGNORE_INSTANCE:
+        raise DistillError(f"{len(names)} instances in one photo are more than there are ids")
+    claims_first = first.valid & (first.value != BACKGROUND_INSTANCE)
+    claims_second = second.valid & (second.value != BACKGROUND_INSTANCE)
+    value = np.where(claims_second, second.value.astype(np.int64) + offset, first.value)
+    valid = np.where(claims_second | claims_first, claims_first ^ claims_second, first.valid & second.valid)
+    confidence = np.where(claims_second, second.confidence, np.where(claims_first, first.confidence, 0))
+    confidence = np.where(claims_first | claims_second, confidence, np.minimum(first.confidence, second.confidence))
+    return Label(
+        Task.INSTANCE,
+        np.where(valid, value, IGNORE_INSTANCE).astype(np.uint16),
+        valid,
+        np.where(valid, confidence, 0).astype(np.float32),
+        classes=tuple(dict.fromkeys((*first.classes, *second.classes))),
+        instance_classes=names,
+    )
+
+
+_LESS_KNOWN = {
+    Gauge.METRIC: (Gauge.SCALE_INVARIANT, Gauge.AFFINE_INVARIANT_DEPTH, Gauge.AFFINE_INVARIANT_DISPARITY),
+    Gauge.SCALE_INVARIANT: (Gauge.AFFINE_INVARIANT_DEPTH, Gauge.AFFINE_INVARIANT_DISPARITY),
+    Gauge.AFFINE_INVARIANT_DEPTH: (),
+    Gauge.AFFINE_INVARIANT_DISPARITY: (),
+}
+"""What each gauge can be brought to. An unknown shift cannot be undone, so the affine ones stay what they are."""
+
+
+def to_gauge(label: Label, gauge: Gauge) -> Label:
+    """A depth label in a gauge that says less: values in [0, 1], larger as the gauge has it.
+
+    Sky and what lies beyond `distill.tasks.FAR_DEPTH_M` has no place on a linear scale of depth and becomes invalid; as
+    disparity it is 0.
+
+    Raises:
+        UsageError: Not depth, or the gauge says what the label does not know.
+    """
+    have = label.gauge or Gauge.METRIC
+    if label.task is not Task.DEPTH or (gauge is not have and gauge not in _LESS_KNOWN[have]):
+        raise UsageError(
+            f"{have} {label.task} cannot be brought to {gauge}",
+            hint="choose a gauge that says less, or another teacher",
+        )
+    if gauge is have:
+        return label
+    depth = label.value.astype(np.float32)
+    valid = label.valid & np.isfinite(depth)
+    far = is_far(label) if have is Gauge.METRIC else np.zeros_like(valid)
+    if gauge is Gauge.AFFINE_INVARIANT_DISPARITY:
+        valid &= depth > 0
+        value = stretch_to_unit(np.where(far, 0, 1 / np.where(valid, depth, 1)), valid)
+    else:
+        valid &= ~far
+        if gauge is Gauge.SCALE_INVARIANT:
+            value = np.where(valid, depth / max(float(depth[valid].max(initial=0)), 1e-6), 0).astype(np.float32)
+        else:
+            value = stretch_to_unit(depth, valid)
+    return replace(label, value=value, valid=valid, confidence=label.confidence * valid, gauge=gauge)

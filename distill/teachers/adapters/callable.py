@@ -1,0 +1,168 @@
+"""Any Python function as specialist teacher.
+
+The function takes uint8 RGB (h, w, 3) and gives a mapping of task to map, each covering the whole picture at any size:
+
+* ``depth`` (h, w): meters, or the output's gauge;
+* ``normals`` (h, w, 3): vectors in the output's frame;
+* ``semantic`` (h, w): ids, or (classes, h, w): logits or probabilities;
+* ``instance`` (h, w): ids, 0 = background, with ``instance_classes`` {id: name} where there is more than one class;
+* ``depth_confidence``, ... (h, w) in [0, 1]: optional; 0 where the map means nothing. NaN is invalid, too.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+from jaxtyping import Shaped
+from numpy import ndarray
+
+from distill.config.adapters import CallableRecipe
+from distill.errors import DistillError, UsageError
+from distill.images import Photo
+from distill.labels import Label
+from distill.optional import import_named
+from distill.shards import file_sha256
+from distill.tasks import BACKGROUND_INSTANCE, IGNORE_INSTANCE, Task
+from distill.teachers.adapters.outputs import read_planes
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+_DESCRIPTION = "__distill_teacher__"
+
+
+def specialist(**description: Any) -> Callable[[Function], Function]:
+    """Describe a function, so that it can be a teacher without a recipe file.
+
+    Args:
+        description: Keys of `distill.config.adapters.CallableRecipe`: outputs, license, terms, things, settings.
+    """
+
+    def describe(function: Function) -> Function:
+        setattr(function, _DESCRIPTION, description)
+        return function
+
+    return describe
+
+
+def described(function: Any) -> dict[str, Any]:
+    """What `specialist` said about a function; empty if it said nothing."""
+    return dict(getattr(function, _DESCRIPTION, {}))
+
+
+def find_function(reference: str) -> Callable[..., Any]:
+    """The function behind ``package.module:function``; modules in the working folder are found, too.
+
+    Raises:
+        UsageError: It cannot be imported, or is nothing that can be called.
+    """
+    try:
+        found: Any = import_named(reference)
+    except Exception as error:  # whatever the module does when it is imported
+        raise UsageError(
+            f"{reference}: cannot be imported: {type(error).__name__}: {error}",
+            hint="install its package, or run where the module lies",
+        ) from error
+    if not callable(found):
+        raise UsageError(f"{reference}: is a {type(found).__name__}, and cannot be called", hint="name a function")
+    return found
+
+
+def source_digest(reference: str) -> str:
+    """SHA-256 of the file that holds a function; empty for what has no source. Other labels if the file changes."""
+    try:
+        source = inspect.getsourcefile(inspect.unwrap(find_function(reference)))
+    except TypeError:  # instances and built-in functions
+        module = importlib.import_module(reference.partition(":")[0])
+        source = getattr(module, "__file__", None)
+    return file_sha256(Path(source)) if source and Path(source).is_file() else ""
+
+
+class CallableSpecialist:
+    """A function, and our reading of what it gives."""
+
+    def __init__(self, recipe: CallableRecipe) -> None:
+        self._recipe = recipe
+        self._function = find_function(recipe.function)
+
+    def predict(self, photo: Photo) -> list[Label]:
+        """One label per described output.
+
+        Raises:
+            DistillError: The function failed on this photo, or gave something else than described.
+        """
+        reference = self._recipe.function
+        try:
+            given = self._function(photo.rgb.copy(), **self._recipe.settings)
+        except DistillError:
+            raise
+        except Exception as error:  # a stranger's code: its failure costs this photo, not the run
+            raise DistillError(f"{photo.name}: {reference} failed: {type(error).__name__}: {error}") from error
+        if not isinstance(given, Mapping):
+            raise DistillError(f"{reference} gave a {type(given).__name__} instead of a mapping of task to map")
+        return [self._read(task, given) for task in self._recipe.tasks]
+
+    def _read(self, task: Task, given: Mapping[str, Any]) -> Label:
+        reference = self._recipe.function
+        if str(task) not in given:
+            raise DistillError(
+                f"{reference} gave {', '.join(map(str, given)) or 'nothing'}, and no {task}", hint="fix outputs"
+            )
+        values = np.asarray(given[str(task)])
+        if task is Task.INSTANCE:
+            label = _read_instances(values, given, self._recipe)
+        else:
+            output = next(output for output in self._recipe.outputs if output.task is task)
+            if task is Task.SEMANTIC and values.ndim == 2:
+                output = output.model_copy(update={"values": "ids"})
+            label = read_planes(_planes(values, task, reference), output, reference)
+        return _trusted(label, given.get(f"{task}_confidence"), reference)
+
+
+def _planes(values: Shaped[ndarray, ...], task: Task, reference: str) -> Shaped[ndarray, "c h w"]:
+    """Channel first: one plane per class, per axis, or the only one."""
+    if values.ndim == 2:
+        return values[None]
+    if values.ndim != 3 or (task is Task.NORMALS and values.shape[2] != 3):
+        raise DistillError(
+            f"{reference}: {task} has shape {values.shape}",
+            hint="give depth (h, w), normals (h, w, 3), semantic (h, w) ids or (classes, h, w)",
+        )
+    return values.transpose(2, 0, 1) if task is Task.NORMALS else values
+
+
+def _read_instances(values: Shaped[ndarray, "h w"], given: Mapping[str, Any], recipe: CallableRecipe) -> Label:
+    if values.ndim != 2 or not np.issubdtype(values.dtype, np.integer) or values.min(initial=0) < 0:
+        raise DistillError(f"{recipe.function}: instance ids are whole numbers from 0 on, in a map of shape (h, w)")
+    if values.max(initial=0) > IGNORE_INSTANCE:
+        raise DistillError(f"{recipe.function}: instance ids end at {IGNORE_INSTANCE - 1}")
+    names = {int(i): str(name) for i, name in dict(given.get("instance_classes", {})).items()}
+    value = values.astype(np.uint16)
+    valid = value != IGNORE_INSTANCE
+    ids = [int(i) for i in np.unique(value[valid]) if i != BACKGROUND_INSTANCE]
+    classes = {i: names.get(i, recipe.things[0]) for i in ids}
+    if strangers := set(classes.values()) - set(recipe.things):
+        raise DistillError(f"{recipe.function}: instances of {', '.join(sorted(strangers))}, not in things")
+    return Label(Task.INSTANCE, value, valid, valid.astype(np.float32), classes=recipe.things, instance_classes=classes)
+
+
+def _trusted(label: Label, confidence: Any, reference: str) -> Label:
+    """The label with the function's own confidence, where it gave one."""
+    if confidence is None:
+        return label
+    trust = np.nan_to_num(np.asarray(confidence, np.float32), nan=0.0)
+    if trust.shape != label.size_hw:
+        raise DistillError(f"{reference}: {label.task}_confidence is {trust.shape}, its map {label.size_hw}")
+    valid = label.valid & (trust > 0)
+    return Label(
+        label.task,
+        label.value,
+        valid,
+        np.where(valid, np.clip(trust, 0, 1), np.float32(0)),
+        label.gauge,
+        label.classes,
+        label.instance_classes,
+    )

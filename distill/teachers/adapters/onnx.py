@@ -1,0 +1,164 @@
+"""Any ONNX model as specialist teacher, described in YAML.
+
+Knows tensors and what a recipe says about them; brings every output to a `Label` at the model's own size.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from jaxtyping import Float, Shaped, UInt8
+from numpy import ndarray
+
+from distill.config.adapters import OnnxOutputRecipe, OnnxRecipe
+from distill.errors import DistillError, UsageError
+from distill.images import Photo
+from distill.labels import Label
+from distill.optional import require
+from distill.teachers.adapters.outputs import read_planes
+
+_MOST_AT_ONCE = 16
+"""Each photo at work holds the network's activations."""
+MODELS_VARIABLE = "DISTILL_MODELS"
+
+
+class OnnxSpecialist:
+    """One session, opened when the first photo comes (so that a plan needs no model)."""
+
+    def __init__(self, recipe: OnnxRecipe, folder: Path) -> None:
+        self._recipe = recipe
+        self._path = find_model(recipe.model, folder)
+        self._session: Any = None
+        self._opening = threading.Lock()
+
+    @property
+    def side_by_side(self) -> int:
+        """How many photos may be worked on at once: one for each core, or for each group of `threads` cores."""
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        return max(1, min(cores // max(self._recipe.threads, 1), _MOST_AT_ONCE))
+
+    @property
+    def enough_hw(self) -> tuple[int, int]:
+        """(height, width) that the model looks at: photos need not be read any larger.
+
+        Raises:
+            DistillError: The model has to be asked, and cannot be opened.
+        """
+        return self._input_hw(self._opened())
+
+    def predict(self, photo: Photo) -> list[Label]:
+        """One label per described output, at the output's own size.
+
+        Raises:
+            DistillError: The model cannot be opened, or its tensors are not what the recipe says.
+        """
+        session = self._opened()
+        wanted = self._recipe.input.name
+        entry = next((entry for entry in session.get_inputs() if entry.name == wanted), session.get_inputs()[0])
+        feed, image = wanted or entry.name, _cast(self._prepare(photo.rgb, session), entry.type)
+        names = [output.name or session.get_outputs()[0].name for output in self._recipe.outputs]
+        try:
+            values = session.run(names, {feed: image})
+        except Exception as error:  # onnxruntime's exceptions share no base class
+            raise DistillError(
+                f"{self._path.name}: the model refuses this input: {str(error).splitlines()[0]}",
+                hint="check input.layout, input.size_hw and the output names in the recipe",
+            ) from error
+        return [_read(value, output, self._path) for value, output in zip(values, self._recipe.outputs, strict=True)]
+
+    def _opened(self) -> Any:
+        with self._opening:
+            return self._open()
+
+    def _open(self) -> Any:
+        if self._session is None:
+            runtime = require("onnxruntime", extra="cpu", why="run an ONNX teacher")
+            options = runtime.SessionOptions()
+            options.intra_op_num_threads = max(self._recipe.threads, 1)
+            options.log_severity_level = 3
+            try:
+                self._session = runtime.InferenceSession(
+                    str(self._path), options, providers=runtime.get_available_providers()
+                )
+            except Exception as error:
+                raise UsageError(
+                    f"{self._path}: not a model that ONNX Runtime can open: {str(error).splitlines()[0][:200]}",
+                    hint="check the file with onnx.checker",
+                ) from error
+        return self._session
+
+    def _prepare(self, rgb: UInt8[ndarray, "h w 3"], session: Any) -> Float[ndarray, "1 a b c"]:
+        """The photo as the model wants it."""
+        wanted = self._recipe.input
+        height, width = self._input_hw(session)
+        # Averaging (no aliasing) pays from half the size on; up to there two taps see every pixel, in a tenth of the
+        # time, and to enlarge they serve better.
+        shrinks = rgb.shape[0] >= 2 * height or rgb.shape[1] >= 2 * width
+        mode = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+        image = cv2.resize(rgb, (width, height), interpolation=mode)
+        # Plane by plane into the layout that is wanted: a third of the time of whole-picture arithmetic and transposes.
+        tensor = np.empty((1, 3, height, width) if wanted.layout == "NCHW" else (1, height, width, 3), np.float32)
+        planes = tensor[0] if wanted.layout == "NCHW" else tensor[0].transpose(2, 0, 1)
+        channels = range(3) if wanted.color == "RGB" else (2, 1, 0)
+        for plane, channel, mean, std in zip(planes, channels, *self._normalization(), strict=True):
+            np.multiply(image[..., channel], np.float32(wanted.scale / std), out=plane)
+            np.subtract(plane, np.float32(mean / std), out=plane)
+        return tensor
+
+    def _input_hw(self, session: Any) -> tuple[int, int]:
+        return self._recipe.input.size_hw or _announced_size(session, self._recipe.input.layout, self._path)
+
+    def _normalization(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        """(mean, std) for each plane of the tensor; the recipe states them for R, G, B."""
+        wanted = self._recipe.input
+        if wanted.color == "RGB":
+            return wanted.mean, wanted.std
+        return tuple(reversed(wanted.mean)), tuple(reversed(wanted.std))
+
+
+def _cast(image: Float[ndarray, "1 a b c"], kind: str) -> Shaped[ndarray, "1 a b c"]:
+    """The picture in the type that the model's input announces."""
+    if kind == "tensor(uint8)":
+        return np.clip(np.rint(image), 0, 255).astype(np.uint8)
+    return image.astype({"tensor(float16)": np.float16, "tensor(double)": np.float64}.get(kind, np.float32))
+
+
+def find_model(model: Path, folder: Path) -> Path:
+    """The model's file: as given, beside the recipe, or in ``$DISTILL_MODELS``.
+
+    Raises:
+        UsageError: It is in none of these places.
+    """
+    places = [Path(), folder, *map(Path, filter(None, os.environ.get(MODELS_VARIABLE, "").split(os.pathsep)))]
+    for place in places:
+        if (place / model).is_file():
+            return place / model
+    raise UsageError(
+        f"{model}: no such model", hint=f"give its path with --set model=PATH, or its folder in ${MODELS_VARIABLE}"
+    )
+
+
+def _announced_size(session: Any, layout: str, path: Path) -> tuple[int, int]:
+    shape = session.get_inputs()[0].shape
+    sides = list(shape[2:4] if layout == "NCHW" else shape[1:3]) if len(shape) == 4 else []
+    if len(sides) != 2 or not all(isinstance(side, int) for side in sides):
+        raise UsageError(f"{path}: the model takes any size ({shape})", hint="state input.size_hw in the recipe")
+    return int(sides[0]), int(sides[1])
+
+
+def _read(value: Shaped[ndarray, ...], output: OnnxOutputRecipe, path: Path) -> Label:
+    """An output tensor as a label."""
+    values = np.asarray(value)
+    if values.ndim == 4 and values.shape[0] == 1:
+        values = values[0] if output.layout == "NCHW" else values[0].transpose(2, 0, 1)
+    if values.ndim != 3:
+        raise DistillError(
+            f"{path.name}: output {output.name or 'one'} has shape {np.shape(value)}, not one map per channel",
+            hint="check outputs in the recipe",
+        )
+    return read_planes(values, output, path.name)

@@ -1,0 +1,206 @@
+"""Answers that were painted elsewhere, from a manifest: photo, task, answer, prompt, legend, class, background, ...
+
+This is how people with access to a closed model, or with last month's answers, use the tool. Knows manifests; knows
+nothing of how an answer is read.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+from collections import defaultdict
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import Field, ValidationError, field_validator
+
+from distill.config import Recipe
+from distill.config.adapters import Canvas, ReplayRecipe
+from distill.errors import DistillError, UsageError
+from distill.images import Photo, read_file
+from distill.tasks import DEPTH_C, DEPTH_LAMBDA, Gauge, Task
+from distill.teachers.base import RGB, Answer, Question
+from distill.teachers.prompts.colors import parse_color
+from distill.teachers.prompts.templates import parse_legend
+
+
+class Row(Recipe):
+    """One line of the manifest."""
+
+    photo: str
+    task: Task
+    answer: str
+    prompt: str = ""
+    legend: dict[str, RGB] = Field(default_factory=dict)
+    """semantic, referring: class to color (name, hex or triple); read out of the prompt when it is not given."""
+    class_name: str = Field(default="", alias="class")
+    background: RGB | None = None
+    colormap: str = "cube"
+    gauge: Gauge = Gauge.METRIC
+    near_is_low: bool = True
+    lam: float = Field(default=DEPTH_LAMBDA, lt=-1)
+    c: float = Field(default=DEPTH_C, gt=0)
+    reader: Literal["flood", "hues"] = "flood"
+    frame: str = ""
+    canvas: Canvas | None = None
+    model: str = ""
+    license: str = ""
+    cost_usd: float | None = Field(default=None, ge=0, allow_inf_nan=False)
+
+    @field_validator("legend", mode="before")
+    @classmethod
+    def _colors(cls, value: Any) -> Any:
+        if isinstance(value, str):  # a CSV cell
+            value = json.loads(value) if value.strip() else {}
+        return {str(name): parse_color(color) for name, color in value.items()} if isinstance(value, dict) else value
+
+    @field_validator("background", mode="before")
+    @classmethod
+    def _color(cls, value: Any) -> Any:
+        return None if value in (None, "") else parse_color(value)
+
+
+class ReplayGenerator:
+    """Hands out the answers of a manifest."""
+
+    def __init__(self, recipe: ReplayRecipe) -> None:
+        self.model = recipe.model
+        self._recipe = recipe
+        self._folder = recipe.answers.parent
+        self._asked = [(row, self._question(row)) for row in read_manifest_rows(recipe.answers)]
+        self._by_path: dict[Path, list[tuple[Row, Question]]] = defaultdict(list)
+        self._by_name: dict[str, list[tuple[Row, Question]]] = defaultdict(list)
+        for row, question in self._asked:
+            self._by_path[(self._folder / row.photo).resolve()].append((row, question))
+            self._by_name[Path(row.photo).name].append((row, question))
+
+    def questions(self, photo: Photo) -> list[Question]:
+        """What the manifest holds answers to about this photo; none when it does not name it."""
+        return [question for _, question in self._pairs(photo)]
+
+    def paint(self, photo: Photo, question: Question, *, seed: int, sample: int = 0) -> Answer:
+        """The stored answer; `seed` and `sample` mean nothing here.
+
+        Raises:
+            DistillError: The answer's file is missing or unreadable.
+        """
+        row = self._row(photo, question)
+        try:
+            data = read_file(self._folder / row.answer)
+        except OSError as error:
+            raise DistillError(
+                f"{row.answer}: the answer cannot be read: {error.strerror or error}", hint="fix the manifest"
+            ) from error
+        cost = self._recipe.cost_usd if row.cost_usd is None else row.cost_usd
+        return Answer(question, data, row.answer, row.model or self._recipe.model, cost, license=row.license)
+
+    def parameters(self, photo: Photo, question: Question) -> dict[str, Any]:
+        """The answer's file; that of a manifest may change under the same name."""
+        row = self._row(photo, question)
+        return {"model": row.model, "answer": row.answer, "file": _file_state(self._folder / row.answer)}
+
+    def _row(self, photo: Photo, question: Question) -> Row:
+        pairs = self._pairs(photo)
+        # By identity first: two rows may ask the same and hold different answers.
+        row = next((row for row, asked in pairs if asked is question), None)
+        return row or next(row for row, asked in pairs if asked == question)
+
+    def _pairs(self, photo: Photo) -> list[tuple[Row, Question]]:
+        """By path where the photo is a file; else by name, which must then be the name of one photo only."""
+        path = Path(str(photo.origin["path"])).resolve() if "path" in photo.origin else None
+        if path in self._by_path:
+            return self._by_path[path]
+        rows = self._by_name.get(Path(photo.name).name, [])
+        if path is not None:
+            # A row whose photo lies where it says is about that photo, not about another one of the same name.
+            rows = [(row, question) for row, question in rows if not (self._folder / row.photo).is_file()]
+        if len({row.photo for row, _ in rows}) > 1:
+            raise DistillError(
+                f"{photo.name}: the manifest has several photos of this name",
+                hint="keep the photos where the manifest says",
+            )
+        return rows
+
+    def answers_digest(self) -> str:
+        """Names, sizes and times of all answers: what must be the same for labels to be the same."""
+        digest = hashlib.sha256()
+        for row, _ in self._asked:
+            digest.update(f"{row.answer} {_file_state(self._folder / row.answer)}\n".encode())
+        return digest.hexdigest()
+
+    def _question(self, row: Row) -> Question:
+        return Question(
+            task=row.task,
+            prompt=row.prompt,
+            legend=row.legend or (parse_legend(row.prompt) if row.task in (Task.SEMANTIC, Task.REFERRING) else {}),
+            class_name=row.class_name or ("object" if row.task is Task.INSTANCE else ""),
+            background=row.background or (0, 0, 0),
+            colormap=row.colormap,
+            gauge=row.gauge,
+            near_is_low=row.near_is_low,
+            lam=row.lam,
+            c=row.c,
+            reader=row.reader,
+            frame=row.frame or self._recipe.frame,
+            canvas=row.canvas or self._recipe.canvas,
+        )
+
+    def all_questions(self) -> list[Question]:
+        """Every question of the manifest, in its order; tells which tasks and classes there are."""
+        return [question for _, question in self._asked]
+
+
+def _file_state(path: Path) -> str:
+    """Size and time of a file."""
+    try:
+        info = path.stat()
+    except OSError:
+        return "missing"
+    return f"{info.st_size} {info.st_mtime_ns}"
+
+
+def read_manifest_rows(path: Path) -> list[Row]:
+    """The rows of a manifest: a YAML or JSON list, or CSV with a header.
+
+    Raises:
+        UsageError: Unreadable, or a row is wrong; the sentence names the row.
+    """
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(
+            f"{path}: the manifest cannot be read: {error}", hint="give --answers a YAML, JSON or CSV file"
+        ) from error
+    try:
+        if path.suffix.lower() == ".csv":
+            values: Any = [
+                {k: v for k, v in row.items() if v not in ("", None)} for row in csv.DictReader(text.splitlines())
+            ]
+        elif path.suffix.lower() == ".json":
+            values = json.loads(text)
+        else:
+            values = yaml.safe_load(text)
+    except (ValueError, csv.Error, yaml.YAMLError) as error:
+        raise UsageError(f"{path}: not a readable manifest: {error}") from error
+    except RecursionError as error:
+        raise UsageError(f"{path}: not a readable manifest: nested too deeply") from error
+    if not isinstance(values, list) or not values:
+        raise UsageError(f"{path}: a manifest is a list of rows (photo, task, answer, ...)")
+    return [_row(value, f"{path}, row {number}") for number, value in enumerate(values, 1)]
+
+
+def _row(value: Any, where: str) -> Row:
+    if isinstance(value, dict):  # null means "not given"
+        value = {key: item for key, item in value.items() if item is not None}
+    try:
+        return Row.model_validate(value)
+    except ValidationError as error:
+        first = error.errors()[0]
+        dotted = ".".join(str(part) for part in first["loc"])
+        raise UsageError(
+            f"{where}: {dotted + ': ' if dotted else ''}{first['msg']}", hint="fix the manifest"
+        ) from error
+    except (ValueError, DistillError) as error:
+        raise UsageError(f"{where}: {error}", hint="fix the manifest") from error

@@ -1,0 +1,169 @@
+"""Instances as colors, and back: one class per answer, each instance in a color of the generator's own choice.
+
+The paper's five steps (arXiv 2604.20329, appendix A), with its five constants. Where its text leaves a choice open:
+the 16 neighbors are the 8 nearest pixels and the 8 knight's moves; seeds are taken in raster order; areas in step 5
+are those of bounding boxes; merging goes from the largest component down, with means and boxes kept up to date. Pixels
+that belong to no kept component and are not background become *ignore*, not background: a missing instance must not be
+taught as "nothing there".
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from jaxtyping import Bool, Float, UInt8, UInt16
+from numpy import ndarray
+
+from distill.errors import DistillError
+from distill.labels import Label
+from distill.tasks import BACKGROUND_INSTANCE, IGNORE_INSTANCE, Task
+from distill.teachers.base import RGB
+from distill.teachers.decoders.flood_fill import Flood
+
+TAU = 14.0
+"""Colors closer than this (L2, of 255) are the same: to the background, to a seed, between merged means."""
+MIN_SHARE = 2e-4
+"""Smaller components, as a share of the picture, are dropped."""
+MIN_CORE = 0.1
+"""Components that keep less than this share under a 3x3 erosion are thin halos, and dropped."""
+MAX_SPREAD = 5.0
+"""Two components merge only if their common box is at most this many times the sum of their boxes."""
+MAX_PIXELS = 16_000_000
+"""A noisy answer costs about 3 s per megapixel; a larger one is not an answer of any known generator."""
+
+
+@dataclass(slots=True)
+class _Part:
+    """A component, or several that were merged: pixels (flat indices), color sum, box (top, left, bottom, right)."""
+
+    pixels: ndarray
+    color_sum: Float[ndarray, " 3"]
+    box: tuple[int, int, int, int]
+
+    @property
+    def mean(self) -> Float[ndarray, " 3"]:
+        return self.color_sum / self.pixels.size
+
+
+def decode_instances_rgb(
+    painted: UInt8[ndarray, "h w 3"], class_name: str, *, background: RGB = (0, 0, 0), tau: float = TAU
+) -> Label:
+    """The instances that a painted answer says, at the answer's own size; ids from 1, largest first.
+
+    Raises:
+        DistillError: The answer is larger than any generator's.
+    """
+    height, width = painted.shape[:2]
+    if height * width > MAX_PIXELS:
+        raise DistillError(
+            f"an instance answer of {width}x{height} px is too large to be read",
+            hint=f"answers have at most {MAX_PIXELS // 1_000_000} million pixels",
+        )
+    is_background = _distance_2(painted, background) < tau**2
+    min_pixels = MIN_SHARE * height * width
+    flood = Flood(painted, is_background, tau)
+    parts = [
+        _Part(*_measured(painted, top_left, mask)) for top_left, mask in flood.components(min_pixels) if _has_core(mask)
+    ]
+    groups = _merged(parts, tau)
+    value = np.where(is_background, BACKGROUND_INSTANCE, IGNORE_INSTANCE).astype(np.uint16)
+    means = np.zeros((len(groups) + 1, 3), np.float32)
+    means[0] = background
+    for number, group in enumerate(groups, start=1):
+        value.reshape(-1)[group.pixels] = number
+        means[number] = group.mean
+    valid = value != IGNORE_INSTANCE
+    return Label(
+        task=Task.INSTANCE,
+        value=value,
+        valid=valid,
+        confidence=_confidence(painted, value, valid, means, tau),
+        classes=(class_name,),
+        instance_classes=dict.fromkeys(range(1, len(groups) + 1), class_name),
+    )
+
+
+def encode_instances_rgb(
+    ids: UInt16[ndarray, "h w"], colors: tuple[RGB, ...], *, background: RGB = (0, 0, 0)
+) -> UInt8[ndarray, "h w 3"]:
+    """The painted answer that says these instances, instance ``i`` in ``colors[i - 1]``; ignore is background.
+
+    Raises:
+        DistillError: There are more instances than colors.
+    """
+    kept = np.where(ids == IGNORE_INSTANCE, BACKGROUND_INSTANCE, ids)
+    if int(kept.max(initial=0)) > len(colors):
+        raise DistillError(f"{int(kept.max())} instances cannot be painted with {len(colors)} colors")
+    return np.array([background, *colors], np.uint8)[kept]
+
+
+def _distance_2(painted: UInt8[ndarray, "h w 3"], color: RGB) -> ndarray:
+    difference = cv2.absdiff(painted, np.array([*color, 0], np.float64)).astype(np.int32)
+    return np.einsum("hwc,hwc->hw", difference, difference)
+
+
+def _has_core(mask: UInt8[ndarray, "h w"]) -> bool:
+    core = cv2.erode(mask, np.ones((3, 3), np.uint8), borderType=cv2.BORDER_CONSTANT, borderValue=0)
+    return cv2.countNonZero(core) >= MIN_CORE * cv2.countNonZero(mask)
+
+
+def _measured(
+    painted: UInt8[ndarray, "h w 3"], top_left: tuple[int, int], mask: UInt8[ndarray, "h2 w2"]
+) -> tuple[ndarray, ndarray, tuple[int, int, int, int]]:
+    rows, columns = np.nonzero(mask)
+    rows += top_left[0]
+    columns += top_left[1]
+    box = (int(rows.min()), int(columns.min()), int(rows.max()) + 1, int(columns.max()) + 1)
+    return rows * painted.shape[1] + columns, painted[rows, columns].sum(axis=0, dtype=np.float64), box
+
+
+def _merged(parts: list[_Part], tau: float) -> list[_Part]:
+    """Step 5: components of one color that lie close enough become one; repeated until nothing changes."""
+    groups = sorted(parts, key=lambda part: (-part.pixels.size, part.box))
+    changed = True
+    while changed:
+        changed = False
+        kept: list[_Part] = []
+        for part in groups:
+            for group in kept:
+                if _belong(group, part, tau):
+                    group.pixels = np.concatenate([group.pixels, part.pixels])
+                    group.color_sum = group.color_sum + part.color_sum
+                    group.box = _union(group.box, part.box)
+                    changed = True
+                    break
+            else:
+                kept.append(part)
+        groups = sorted(kept, key=lambda part: (-part.pixels.size, part.box))
+    return groups
+
+
+def _belong(one: _Part, other: _Part, tau: float) -> bool:
+    if float(((one.mean - other.mean) ** 2).sum()) > tau**2:
+        return False
+    return _area(_union(one.box, other.box)) <= MAX_SPREAD * (_area(one.box) + _area(other.box))
+
+
+def _union(one: tuple[int, int, int, int], other: tuple[int, int, int, int]) -> tuple[int, int, int, int]:
+    return min(one[0], other[0]), min(one[1], other[1]), max(one[2], other[2]), max(one[3], other[3])
+
+
+def _area(box: tuple[int, int, int, int]) -> int:
+    return (box[2] - box[0]) * (box[3] - box[1])
+
+
+def _confidence(
+    painted: UInt8[ndarray, "h w 3"],
+    value: UInt16[ndarray, "h w"],
+    valid: Bool[ndarray, "h w"],
+    means: Float[ndarray, "n 3"],
+    tau: float,
+) -> Float[ndarray, "h w"]:
+    """A bell over the distance of a pixel's color to its instance's mean (or the background's color)."""
+    expected = means.take(np.where(valid, value, 0), axis=0)
+    difference = cv2.subtract(expected, painted.astype(np.float32))
+    distance_2 = np.einsum("hwc,hwc->hw", difference, difference)
+    distance_2 *= np.float32(-0.5 / tau**2)
+    return np.multiply(cv2.exp(distance_2), valid)

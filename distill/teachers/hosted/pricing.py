@@ -1,0 +1,125 @@
+"""What a call costs: at most, before it is made, and really, by what the service counted. One dated table, in YAML."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+
+from pydantic import Field
+
+from distill.config import Recipe, load_recipe, read_yaml
+from distill.teachers.hosted.services.base import Usage
+
+TABLE = Path(__file__).with_name("prices.yaml")
+_CHARACTERS_PER_TOKEN = 2
+"""English has four; class lists with colors have fewer."""
+
+
+class PerMillion(Recipe):
+    """USD for a million tokens."""
+
+    read: float = Field(default=0.0, ge=0)
+    text: float = Field(default=0.0, ge=0)
+    image: float = Field(default=0.0, ge=0)
+
+
+class ModelPrices(Recipe):
+    """What one model charges."""
+
+    per_million: PerMillion = PerMillion()
+    image_tokens: dict[str, int] = Field(default_factory=dict)
+    photo_tokens: int = Field(default=0, ge=0)
+    text_tokens: int = Field(default=0, ge=0)
+    per_image: dict[str, float] = Field(default_factory=dict)
+    discount: dict[str, float] = Field(default_factory=dict)
+    typical_s: float = Field(default=20.0, gt=0)
+
+
+class PriceTable(Recipe):
+    """All models."""
+
+    dated: date
+    models: dict[str, ModelPrices]
+
+
+@dataclass(frozen=True)
+class Price:
+    """What calls of one model in one mode and size cost, in USD.
+
+    Attributes:
+        model: Its name.
+        prices: Its entry in the table; None: it has none, and nothing is known.
+        mode: ``online``, ``flex`` or ``batch``.
+        size: Of the answer, or its quality where that decides.
+        dated: Of the table.
+    """
+
+    model: str
+    prices: ModelPrices | None
+    mode: str
+    size: str
+    dated: str
+
+    @property
+    def known(self) -> bool:
+        """Whether the table knows the model."""
+        return self.prices is not None
+
+    @property
+    def typical_s(self) -> float:
+        """Seconds from call to answer."""
+        return self.prices.typical_s if self.prices else ModelPrices().typical_s
+
+    def worst_usd(self, sentence: str = "", *, paints: bool = True) -> float:
+        """The most that one call can cost."""
+        return self._total(sentence, paints, with_text=True)
+
+    def likely_usd(self, sentence: str = "", *, paints: bool = True) -> float:
+        """What one call costs when the model writes no text besides the picture."""
+        return self._total(sentence, paints, with_text=not paints)
+
+    def tokens_read(self, sentence: str) -> int:
+        """Tokens that one call sends."""
+        return (self.prices.photo_tokens if self.prices else 0) + len(sentence) // _CHARACTERS_PER_TOKEN + 16
+
+    def cost_usd(self, usage: Usage | None) -> float:
+        """What a call has cost, by what the service counted; what it does not count is taken to be the usual."""
+        if self.prices is None:
+            return 0.0
+        if usage is None:
+            return self.likely_usd()
+        each = self.prices.per_million
+        tokens_usd = (usage.read * each.read + usage.text * each.text + usage.image * each.image) / 1e6
+        return (tokens_usd + self.prices.per_image.get(self.size, 0.0)) * self._factor
+
+    @property
+    def _factor(self) -> float:
+        return self.prices.discount.get(self.mode, 1.0) if self.prices else 1.0
+
+    def _total(self, sentence: str, paints: bool, *, with_text: bool) -> float:
+        if self.prices is None:
+            return 0.0
+        each = self.prices.per_million
+        # An unknown size is charged as the dearest.
+        most = max(self.prices.image_tokens.values(), default=0)
+        image = self.prices.image_tokens.get(self.size, most) if paints else 0
+        text = self.prices.text_tokens if with_text else 0
+        tokens_usd = (self.tokens_read(sentence) * each.read + text * each.text + image * each.image) / 1e6
+        dearest = max(self.prices.per_image.values(), default=0.0)
+        return (tokens_usd + (self.prices.per_image.get(self.size, dearest) if paints else 0.0)) * self._factor
+
+
+def find_price(model: str, *, mode: str, size: str, extra: Path | None = None) -> Price:
+    """The price of a model, from the user's table first, then from the package's.
+
+    Raises:
+        UsageError: The user's table cannot be read.
+    """
+    table = load_recipe(PriceTable, read_yaml(TABLE), name=str(TABLE))
+    models, dated = dict(table.models), table.dated
+    if extra is not None:
+        own = load_recipe(PriceTable, read_yaml(extra), name=str(extra))
+        models |= own.models
+        dated = own.dated if model in own.models else dated
+    return Price(model, models.get(model), mode, size, str(dated))

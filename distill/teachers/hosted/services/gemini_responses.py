@@ -1,0 +1,149 @@
+"""What Google's answers mean, as JSON: pictures, refusals, words, drafts, errors. Knows no network.
+
+The same forms come from ``generateContent`` and in the result files of batch jobs.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+from typing import Any
+
+from distill.teachers.hosted.services.base import Broken, Busy, Closed, Reply, Usage, Wrong
+from distill.teachers.store.answers import EMPTY, PICTURE, REFUSED
+
+_BLOCKS = frozenset(
+    {
+        "SAFETY", "IMAGE_SAFETY", "PROHIBITED_CONTENT", "IMAGE_PROHIBITED_CONTENT", "RECITATION", "IMAGE_RECITATION",
+        "BLOCKLIST", "SPII", "MODEL_ARMOR", "JAILBREAK", "LANGUAGE",
+    }
+)  # fmt: skip
+"""Reasons that asking again does not change."""
+_RETRY_INFO, _QUOTA_FAILURE = "google.rpc.RetryInfo", "google.rpc.QuotaFailure"
+_MODEL_GONE, _KEY_REFUSED = 404, (401, 403)
+_TRANSIENT = (408, 409, 499)
+
+
+def read_reply(body: dict[str, Any]) -> Reply:
+    """What a response says: a picture (the last one that is no draft), a refusal, or only words."""
+    usage = _usage(body.get("usageMetadata") or {})
+    version = str(body.get("modelVersion") or "")
+    about = {"response_id": str(body.get("responseId") or "")}
+    blocked = (body.get("promptFeedback") or {}).get("blockReason")
+    if blocked:
+        reason = f"the service blocked the question ({blocked})"
+        return Reply(REFUSED, reason=reason, finish=str(blocked), model_version=version, usage=usage, about=about)
+    candidates = body.get("candidates") or [{}]
+    candidate = candidates[0] or {}
+    finish = str(candidate.get("finishReason") or "")
+    parts = (candidate.get("content") or {}).get("parts") or []
+    pictures = [part for part in parts if _blob(part) is not None]
+    finals = [part for part in pictures if not part.get("thought")]
+    text = " ".join(str(part["text"]) for part in parts if part.get("text") and not part.get("thought"))
+    told: dict[str, Any] = {
+        "finish": finish,
+        "model_version": version,
+        "text": text,
+        "usage": usage,
+        "about": about,
+    }
+    if finals:
+        blob = _blob(finals[-1]) or {}
+        # Kept for the record only: the announced type is wrong now and then, and the bytes tell.
+        about["announced"] = str(blob.get("mimeType") or blob.get("mime_type") or "")
+        data = _decoded(blob)
+        if data:
+            return Reply(PICTURE, data, **told)
+    if finish in _BLOCKS:
+        return Reply(REFUSED, reason=f"the service will not answer ({finish})", **told)
+    return Reply(EMPTY, reason=_why_empty(finish, text, parts, finals, pictures), **told)
+
+
+def _decoded(blob: dict[str, Any]) -> bytes:
+    try:
+        # Both alphabets occur; Python's decoder would drop the letters of the other one without a word.
+        return base64.b64decode(str(blob["data"]).replace("-", "+").replace("_", "/"))
+    except (binascii.Error, ValueError, TypeError, KeyError):
+        return b""
+
+
+def _why_empty(finish: str, text: str, parts: list[Any], finals: list[Any], pictures: list[Any]) -> str:
+    """What there was where a picture should have been."""
+    if finals:
+        return "the picture in the answer cannot be read"
+    if pictures:
+        return "the answer holds only a draft of a picture"
+    if text:
+        return f"the answer holds words and no picture: {text[:120]}"
+    if any(part.get("thought") for part in parts):
+        return "the answer holds only thoughts"
+    return f"the answer holds no picture ({finish or 'no reason given'})"
+
+
+def error_of(code: int, status: str, message: str, details: Any, retry_after: str | None) -> Exception:
+    """What an HTTP error means.
+
+    Args:
+        code: HTTP status.
+        status: Google's name for it.
+        message: For people.
+        details: The error's ``details`` list, if there is one.
+        retry_after: The header of that name.
+    """
+    text = f"HTTP {code} {status}: {message}"
+    rows = [row for row in details if isinstance(row, dict)] if isinstance(details, list) else []
+    delay_s = _delay(rows, retry_after)
+    if code == 429:
+        return Busy(text, delay_s=delay_s, scope=_scope(rows, message))
+    if code in _KEY_REFUSED or (code == 400 and "API_KEY_INVALID" in str(rows)):
+        return Closed(f"the service does not accept the key ({text})", hint="check the key in the environment")
+    if code == 402 or (code == 400 and "billing" in message.lower()):
+        return Closed(f"the service wants its bill paid ({text})", hint="see to the account, then run again")
+    if code == _MODEL_GONE:
+        return Closed(f"the service knows no such model ({text})", hint="set model=... to one that it has")
+    if code >= 500 or code in _TRANSIENT:
+        # A gateway's timeout does not say whether the model went on painting.
+        return Broken(text, charged=code == 504, delay_s=delay_s)
+    return Wrong(text)
+
+
+def _blob(part: dict[str, Any]) -> dict[str, Any] | None:
+    blob = part.get("inlineData") or part.get("inline_data")
+    return blob if isinstance(blob, dict) else None
+
+
+def _usage(counts: dict[str, Any]) -> Usage | None:
+    """Tokens; the picture's are told apart from words and thoughts."""
+    if not counts:
+        return None
+    written = int(counts.get("candidatesTokenCount") or 0)
+    details = counts.get("candidatesTokensDetails") or []
+    image = sum(int(row.get("tokenCount") or 0) for row in details if row.get("modality") == "IMAGE")
+    text = max(0, written - image) + int(counts.get("thoughtsTokenCount") or 0)
+    return Usage(int(counts.get("promptTokenCount") or 0), text, image)
+
+
+def _delay(rows: list[dict[str, Any]], retry_after: str | None) -> float | None:
+    """Seconds to wait, as the service says; the longer of its two ways to say so."""
+    found = []
+    for row in rows:
+        if str(row.get("@type", "")).endswith(_RETRY_INFO):
+            match = re.fullmatch(r"(\d+(?:\.\d+)?)s", str(row.get("retryDelay", "")))
+            found += [float(match[1])] if match else []
+    if retry_after and re.fullmatch(r"\d+(\.\d+)?", retry_after.strip()):
+        found.append(float(retry_after))
+    return max(found) if found else None
+
+
+def _scope(rows: list[dict[str, Any]], message: str) -> str:
+    """Which limit a 429 is about."""
+    quotas = " ".join(
+        f"{violation.get('quotaId', '')} {violation.get('quotaMetric', '')}"
+        for row in rows
+        if str(row.get("@type", "")).endswith(_QUOTA_FAILURE)
+        for violation in row.get("violations") or []
+    )
+    if "PerDay" in quotas:
+        return "day"
+    return "spend" if "spend" in f"{quotas} {message}".lower() else "minute"

@@ -1,0 +1,260 @@
+"""Where photos come from: folders, globs, files, videos, shards. Numbered, so that a job can be cut into slices.
+
+A source knows the names of all its photos and reads them one by one; nothing here holds more than one picture.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from distill.config.synthetic import SyntheticRecipe
+from distill.errors import DistillError, UsageError
+from distill.images import SUFFIXES, Photo, encode_jpeg, read_file, read_photo
+from distill.inputs import Unreadable, expand, is_shards, printable, unique_keys, walk
+from distill.shards import Sample, read_manifest, read_shard
+from distill.video import VideoReader, is_video
+
+
+class Source(Protocol):
+    """Numbered photos."""
+
+    ignored: Sequence[str]
+    """Files that lay there and are no photos."""
+
+    def __len__(self) -> int:
+        """How many photos are announced; a video may turn out to hold fewer."""
+        ...
+
+    def identity(self, start: int, stop: int) -> str:
+        """A digest of which photos these are, so that a resumed job notices when they have changed."""
+        ...
+
+    def read(self, start: int, stop: int, enough_hw: tuple[int, int] | None = None) -> Iterator[Photo | Unreadable]:
+        """These photos in order, at least `enough_hw` large; a bad one comes as the reason why it is bad."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class _PhotoFile:
+    path: Path
+    name: str
+    """As the user would say it: relative to the folder that was given."""
+    key: str
+
+
+class _FilesSource:
+    """Photos that are files."""
+
+    def __init__(
+        self,
+        files: Sequence[tuple[Path, str]],
+        ignored: Sequence[str] = (),
+        unreadable: Sequence[Unreadable] = (),
+    ) -> None:
+        self.ignored: Sequence[str] = [printable(name) for name in ignored]
+        self._unreadable = unreadable
+        self._files = [
+            _PhotoFile(path, printable(name), key)
+            for (path, name), key in zip(files, unique_keys([name for _, name in files]), strict=True)
+        ]
+
+    def __len__(self) -> int:
+        return len(self._files) + len(self._unreadable)
+
+    def identity(self, start: int, stop: int) -> str:
+        digest = hashlib.sha256()
+        for folder in self._unreadable[max(start - len(self._files), 0) : max(stop - len(self._files), 0)]:
+            digest.update(f"{folder.name}\0{folder.reason}\n".encode(errors="surrogateescape"))
+        for file in self._files[start:stop]:
+            try:
+                size = file.path.stat().st_size
+            except OSError:
+                size = -1
+            digest.update(f"{file.name}\0{file.key}\0{size}\n".encode(errors="surrogateescape"))
+        return digest.hexdigest()
+
+    def read(self, start: int, stop: int, enough_hw: tuple[int, int] | None = None) -> Iterator[Photo | Unreadable]:
+        for file in self._files[start:stop]:
+            try:
+                origin: dict[str, int | float | str] = {"path": str(file.path)}
+                data = read_file(file.path)
+                yield read_photo(data, key=file.key, name=file.name, origin=origin, enough_hw=enough_hw)
+            except OSError as error:
+                yield Unreadable(file.name, f"cannot be read: {error.strerror or error}")
+            except DistillError as error:
+                yield Unreadable(file.name, str(error).removeprefix(f"{file.name}: "))
+        yield from self._unreadable[max(start - len(self._files), 0) : max(stop - len(self._files), 0)]
+
+
+class _VideoSource:
+    """Every n-th frame of a video file."""
+
+    ignored: Sequence[str] = ()
+
+    def __init__(self, path: Path, every: int, stem: str) -> None:
+        self._path, self._every, self._stem = path, every, stem
+        with VideoReader(path) as reader:
+            frames = reader.count()
+        self._num = (frames + every - 1) // every
+
+    def __len__(self) -> int:
+        return self._num
+
+    def identity(self, start: int, stop: int) -> str:
+        return f"{self._path.name} {self._path.stat().st_size} every {self._every}: {start}-{stop}"
+
+    def read(self, start: int, stop: int, enough_hw: tuple[int, int] | None = None) -> Iterator[Photo | Unreadable]:
+        name = self._path.name
+        try:
+            with VideoReader(self._path) as reader:
+                for frame in reader.frames(start * self._every, stop * self._every, self._every):
+                    yield read_photo(
+                        encode_jpeg(frame.rgb),
+                        key=f"{self._stem}-{frame.index:08d}",
+                        name=f"{name}#{frame.index}",
+                        origin={"path": str(self._path), "frame": frame.index},
+                    )
+        except DistillError as error:
+            yield Unreadable(name, str(error).removeprefix(f"{self._path}: "))
+
+
+class _ShardsSource:
+    """The photos of existing shards, to be labeled again."""
+
+    ignored: Sequence[str] = ()
+
+    def __init__(self, folder: Path, prefix: str = "") -> None:
+        self._folder, self._prefix = folder, prefix
+        self._shards = read_manifest(folder).shards
+
+    def __len__(self) -> int:
+        return sum(shard.samples for shard in self._shards)
+
+    def identity(self, start: int, stop: int) -> str:
+        return " ".join(shard.sha256 for shard in self._shards) + f": {start}-{stop}"
+
+    def read(self, start: int, stop: int, enough_hw: tuple[int, int] | None = None) -> Iterator[Photo | Unreadable]:
+        first = 0
+        for shard in self._shards:
+            low, high = max(start - first, 0), min(stop - first, shard.samples)
+            if low < high:
+                yield from self._read_shard(self._folder / shard.name, low, high, enough_hw)
+            first += shard.samples
+
+    def _read_shard(
+        self, path: Path, low: int, high: int, enough_hw: tuple[int, int] | None
+    ) -> Iterator[Photo | Unreadable]:
+        """Samples [low, high) of one tar; those behind a damage come as what cannot be used."""
+        index = 0
+        try:
+            for sample in read_shard(path):
+                if low <= index < high:
+                    yield self._photo(sample, enough_hw)
+                index += 1
+                if index == high:
+                    return
+        except DistillError as error:
+            for missing in range(max(index, low), high):
+                yield Unreadable(f"{path.name}#{missing}", str(error))
+
+    def _photo(self, sample: Sample, enough_hw: tuple[int, int] | None) -> Photo | Unreadable:
+        try:
+            name = str(sample.meta.get("name", sample.key))
+            key, origin = self._prefix + sample.key, sample.meta.get("origin", {})
+            return read_photo(sample.photo, key=key, name=name, origin=origin, enough_hw=enough_hw)
+        except DistillError as error:
+            return Unreadable(sample.key, str(error))
+
+
+class _ChainedSource:
+    """Several sources, one after the other."""
+
+    def __init__(self, sources: Sequence[Source]) -> None:
+        self._sources = sources
+        self.ignored: Sequence[str] = [name for source in sources for name in source.ignored]
+
+    def __len__(self) -> int:
+        return sum(len(source) for source in self._sources)
+
+    def _parts(self, start: int, stop: int) -> Iterator[tuple[Source, int, int]]:
+        first = 0
+        for source in self._sources:
+            low, high = max(start - first, 0), min(stop - first, len(source))
+            if low < high:
+                yield source, low, high
+            first += len(source)
+
+    def identity(self, start: int, stop: int) -> str:
+        return "; ".join(source.identity(low, high) for source, low, high in self._parts(start, stop))
+
+    def read(self, start: int, stop: int, enough_hw: tuple[int, int] | None = None) -> Iterator[Photo | Unreadable]:
+        for source, low, high in self._parts(start, stop):
+            yield from source.read(low, high, enough_hw)
+
+
+def open_source(inputs: Sequence[str], *, every: int = 1, leave_out: Sequence[Path] = ()) -> Source:
+    """The photos behind these words: folders (walked), globs, picture files, videos, folders of shards.
+
+    Args:
+        inputs: As the user gave them.
+        every: Of a video, take every n-th frame.
+        leave_out: Folders that are not walked: results may lie below the photos.
+
+    Raises:
+        UsageError: Nothing is there, or nothing in it is a photo.
+    """
+    files: list[tuple[Path, str]] = []
+    ignored: list[str] = []
+    unreadable: list[Unreadable] = []
+    folders: list[Path] = []
+    videos: list[Path] = []
+    for path in dict.fromkeys(path for word in inputs for path in expand(word)):
+        if path.is_dir() and is_shards(path):
+            folders.append(path)
+        elif path.is_dir():
+            found, skipped, closed = walk(path, leave_out)
+            files += found
+            ignored += skipped
+            unreadable += closed
+        elif is_video(path):
+            videos.append(path)
+        else:
+            files.append((path, path.name))
+    files = list(dict.fromkeys(files))
+    sources: list[Source] = [_FilesSource(files, ignored, unreadable)] if files or unreadable else []
+    # The keys of one set are told apart where two sets are labeled together.
+    sources += [_ShardsSource(path, f"s{n}-" if len(folders) > 1 else "") for n, path in enumerate(folders)]
+    stems = unique_keys([path.name for path in videos])
+    sources += [_VideoSource(path, every, stem) for path, stem in zip(videos, stems, strict=True)]
+    if not sources:
+        raise UsageError(
+            f"{', '.join(inputs)}: no photos there", hint=f"pictures are known by {', '.join(sorted(SUFFIXES))}"
+        )
+    return sources[0] if len(sources) == 1 else _ChainedSource(sources)
+
+
+class ScenesSource:
+    """The rendered scenes of a synthetic teacher, which brings its own photos."""
+
+    ignored: Sequence[str] = ()
+
+    def __init__(self, recipe: SyntheticRecipe) -> None:
+        self._recipe = recipe
+
+    def __len__(self) -> int:
+        return self._recipe.scenes
+
+    def identity(self, start: int, stop: int) -> str:
+        """As `Source.identity`."""
+        return f"scenes {self._recipe.first + start}-{self._recipe.first + stop} of seed {self._recipe.seed}"
+
+    def read(self, start: int, stop: int, enough_hw: tuple[int, int] | None = None) -> Iterator[Photo | Unreadable]:
+        """As `Source.read`."""
+        from distill.teachers.synthetic.generator import scene_photo
+
+        for index in range(start, stop):
+            yield scene_photo(self._recipe.first + index, self._recipe)

@@ -1,0 +1,118 @@
+"""Image-edit pipelines of the diffusers library as painting teachers, on this machine.
+
+The photo is resized to a canvas that the pipeline leaves as it is, so that nothing is cropped and the answer lies over
+the photo; the same photo, question, seed and sample give the same answer.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import UInt8
+from numpy import ndarray
+
+from distill.config.local import DiffusersRecipe
+from distill.errors import DistillError, UsageError
+from distill.images import Photo, encode_map
+from distill.teachers.base import Answer, Question, Refusal
+from distill.teachers.local.hub import fingerprint
+from distill.teachers.local.pipelines import Pipeline, open_pipeline
+from distill.teachers.prompts.build import build_questions
+from distill.teachers.registration.canvas import Grid, fit_canvas, to_canvas
+
+CANVAS = "stretch"
+
+
+class DiffusersGenerator:
+    """One pipeline, opened when the first question comes (so that a plan needs no weights)."""
+
+    def __init__(self, recipe: DiffusersRecipe, source: str, folder: Path) -> None:
+        self._recipe, self._source, self._folder = recipe, source, folder
+        self._questions = build_questions(recipe.ask, canvas=CANVAS)
+        self._grid = Grid(recipe.multiple, recipe.max_pixels, min(recipe.min_pixels, recipe.max_pixels))
+        self.model = f"{recipe.model}@{recipe.revision}" if recipe.revision else recipe.model
+
+    def questions(self, photo: Photo) -> list[Question]:
+        """The same for every photo."""
+        return self._questions
+
+    def parameters(self, photo: Photo, question: Question) -> dict[str, Any]:
+        """Everything that decides an answer besides photo, sentence and seed."""
+        keys = {"steps", "guidance_scale", "true_cfg_scale", "call", "loras", "transformer", "scheduler", "dtype"}
+        return {
+            **self._recipe.model_dump(mode="json", include=keys),
+            "canvas_hw": list(fit_canvas(photo.size_hw, self._grid)),
+            "weights": fingerprint(self._source, self._recipe.revision),
+        }
+
+    def paint(self, photo: Photo, question: Question, *, seed: int, sample: int = 0) -> Answer:
+        """The painted answer as PNG.
+
+        Raises:
+            NotHere: The weights cannot be had.
+            Refusal: The pipeline's own filter withheld the picture.
+            DistillError: The pipeline failed on this photo.
+        """
+        import torch
+        from PIL import Image
+
+        pipeline = self._pipeline
+        size_hw = fit_canvas(photo.size_hw, self._grid)
+        given = self._call(pipeline, size_hw)
+        given["image"] = Image.fromarray(to_canvas(photo.rgb, size_hw, CANVAS))
+        given["prompt"] = question.prompt
+        # On the CPU, so that the noise does not depend on the device.
+        given["generator"] = torch.Generator("cpu").manual_seed(_noise_seed(seed, sample))
+        try:
+            with torch.inference_mode():
+                painted = pipeline.pipe(**given)
+        except (RuntimeError, ValueError, TypeError) as error:
+            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+            raise DistillError(f"{photo.name}: {type(pipeline.pipe).__name__} failed: {reason}") from error
+        if any(getattr(painted, "nsfw_content_detected", None) or ()):
+            raise Refusal(f"{photo.name}: the pipeline's own filter withheld the answer", hint="leave the photo out")
+        rgb = _as_bytes(painted.images[0], photo.name)
+        subject = f"{question.task}-{question.class_name}" if question.class_name else str(question.task)
+        return Answer(question, encode_map(rgb), f"{photo.key}.{subject}.png", self.model, seed=seed)
+
+    @cached_property
+    def _pipeline(self) -> Pipeline:
+        return open_pipeline(self._recipe, self._source, self._folder)
+
+    def _call(self, pipeline: Pipeline, size_hw: tuple[int, int]) -> dict[str, Any]:
+        """Keyword arguments of the call: what the recipe sets must be known, what we offer may be."""
+        known = inspect.signature(pipeline.pipe.__call__).parameters
+        wanted = {
+            "num_inference_steps": self._recipe.steps,
+            "guidance_scale": self._recipe.guidance_scale,
+            "true_cfg_scale": self._recipe.true_cfg_scale,
+            **self._recipe.call,
+        }
+        wanted = {name: value for name, value in wanted.items() if value is not None}
+        if unknown := [name for name in wanted if name not in known]:
+            raise UsageError(
+                f"{type(pipeline.pipe).__name__} has no {', '.join(unknown)}", hint=f"it knows {', '.join(known)}"
+            )
+        height, width = size_hw
+        # Kontext would otherwise snap to sizes of its own.
+        offered = {"height": height, "width": width, "_auto_resize": False, "max_area": height * width}
+        return {name: value for name, value in offered.items() if name in known} | wanted
+
+
+def _noise_seed(seed: int, sample: int) -> int:
+    """The job's seed itself for the first sample; another number of 63 bits for each further one."""
+    if sample == 0:
+        return seed
+    return int.from_bytes(hashlib.sha256(f"{seed} {sample}".encode()).digest()[:8]) >> 1
+
+
+def _as_bytes(picture: Any, name: str) -> UInt8[ndarray, "h w 3"]:
+    rgb = np.asarray(picture.convert("RGB") if hasattr(picture, "convert") else picture)
+    if rgb.ndim != 3 or rgb.shape[2] != 3 or rgb.dtype != np.uint8:
+        raise DistillError(f"{name}: the pipeline gave {rgb.dtype} of shape {rgb.shape} instead of a picture")
+    return np.ascontiguousarray(rgb)

@@ -1,0 +1,85 @@
+"""Marigold (diffusers): affine-invariant depth, or normals, predicted by a diffusion model. Raw values, no previews."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from distill.config.local import MarigoldRecipe
+from distill.config.teacher import OutputRecipe
+from distill.errors import DistillError, UsageError
+from distill.images import Photo
+from distill.labels import Label
+from distill.tasks import Gauge, Task
+from distill.teachers.adapters.outputs import read_planes
+from distill.teachers.local.pipelines import open_pipeline, pipeline_class
+from distill.teachers.quality.fusion import ANGLE_SIGMA_DEG, RELATIVE_SIGMA
+
+_OUTPUTS = {
+    # 0 is the nearest pixel, 1 the farthest: depth up to scale and shift, not disparity.
+    "MarigoldDepthPipeline": OutputRecipe(task=Task.DEPTH, gauge=Gauge.AFFINE_INVARIANT_DEPTH),
+    "MarigoldNormalsPipeline": OutputRecipe(task=Task.NORMALS, frame="marigold"),
+}
+_ENOUGH = 3
+"""The library gives no uncertainty for fewer predictions."""
+
+
+def marigold_output(source: str, revision: str) -> OutputRecipe:
+    """What a Marigold checkpoint says.
+
+    Raises:
+        NotHere: It is on the hub, and the hub cannot be asked.
+        UsageError: It is no Marigold pipeline.
+    """
+    name = pipeline_class(source, revision)
+    if name not in _OUTPUTS:
+        raise UsageError(f"{source}: a {name or 'model without a class'}, not {' or '.join(_OUTPUTS)}")
+    return _OUTPUTS[name]
+
+
+class MarigoldSpecialist:
+    """One pipeline, opened when the first photo comes."""
+
+    def __init__(self, recipe: MarigoldRecipe, source: str, folder: Path, output: OutputRecipe) -> None:
+        self._recipe, self._source, self._folder, self._output = recipe, source, folder, output
+
+    def predict(self, photo: Photo) -> list[Label]:
+        """One label at the size at which the model works.
+
+        Raises:
+            NotHere: The weights cannot be had.
+            DistillError: The model failed on this photo.
+        """
+        import torch
+        from PIL import Image
+
+        uncertain = self._recipe.ensemble >= _ENOUGH
+        given: dict[str, Any] = {
+            "num_inference_steps": self._recipe.steps,
+            "processing_resolution": self._recipe.resolution,
+            "ensemble_size": self._recipe.ensemble,
+            "output_uncertainty": uncertain,
+            "match_input_resolution": False,
+            "generator": torch.Generator("cpu").manual_seed(self._recipe.seed),
+        }
+        try:
+            with torch.inference_mode():
+                found = self._pipe(Image.fromarray(photo.rgb), **given)
+        except (RuntimeError, ValueError) as error:
+            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+            raise DistillError(f"{photo.name}: {type(self._pipe).__name__} failed: {reason}") from error
+        planes = np.asarray(found.prediction, np.float32)[0].transpose(2, 0, 1)
+        label = read_planes(planes, self._output, self._recipe.name or self._recipe.model)
+        if not uncertain:
+            return [label]
+        sigma = RELATIVE_SIGMA if self._output.task is Task.DEPTH else ANGLE_SIGMA_DEG / 180
+        spread = np.asarray(found.uncertainty, np.float32)[0].reshape(label.size_hw)
+        trust = np.exp(-0.5 * (spread / np.float32(sigma)) ** 2) * label.valid
+        return [Label(label.task, label.value, label.valid, trust, label.gauge)]
+
+    @cached_property
+    def _pipe(self) -> Any:
+        return open_pipeline(self._recipe, self._source, self._folder).pipe

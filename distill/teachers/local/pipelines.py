@@ -1,0 +1,144 @@
+"""Opens pipelines of the diffusers library: weights, adapters, scheduler, device, offload."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from distill.config.local import DiffusersRecipe, LoraRecipe, MarigoldRecipe
+from distill.errors import UsageError
+from distill.optional import require
+from distill.teachers.local.devices import (
+    Placement,
+    choose_device,
+    choose_dtype,
+    choose_placement,
+    count_parameters,
+    free_bytes,
+    torch_dtype,
+)
+from distill.teachers.local.hub import find_source, load_model, model_folders, read_config
+
+_WHY = "run image generators on this machine"
+
+
+@dataclass(frozen=True)
+class Pipeline:
+    """A pipeline that is ready to be called.
+
+    Attributes:
+        pipe: The library's object.
+        placement: Where it runs, and why.
+    """
+
+    pipe: Any
+    placement: Placement
+
+
+def pipeline_class(source: str, revision: str = "") -> str:
+    """The class that a saved pipeline names, such as ``Flux2KleinPipeline``.
+
+    Raises:
+        NotHere: It is on the hub, and the hub cannot be asked.
+        UsageError: There is no pipeline.
+    """
+    return str(read_config(source, "model_index.json", revision).get("_class_name", ""))
+
+
+def open_pipeline(recipe: DiffusersRecipe | MarigoldRecipe, source: str, folder: Path) -> Pipeline:
+    """The pipeline of a recipe on its device, with its adapters.
+
+    Raises:
+        NotHere: The weights cannot be had.
+        UsageError: The files are no such pipeline, or the recipe does not fit it.
+    """
+    library = require("diffusers", extra="local", why=_WHY)
+    library.utils.logging.disable_progress_bar()
+    # Text encoders are models of this library, with bars of its own.
+    require("transformers", extra="local", why=_WHY).utils.logging.disable_progress_bar()
+    device = choose_device(recipe.device)
+    dtype = choose_dtype(device, recipe.dtype)
+    source = _fetched(library, source, recipe.revision)
+    parts: dict[str, Any] = {}
+    if isinstance(recipe, DiffusersRecipe) and recipe.transformer:
+        kind = _component_class(library, source, "transformer")
+        parts["transformer"] = load_model(
+            kind, find_source(recipe.transformer, folder), dtype=torch_dtype(dtype), use_safetensors=True
+        )
+    pipe = load_model(library.DiffusionPipeline, source, dtype=torch_dtype(dtype), use_safetensors=True, **parts)
+    pipe.set_progress_bar_config(disable=True)
+    offload = "auto"
+    if isinstance(recipe, DiffusersRecipe):
+        offload = recipe.offload
+        for number, lora in enumerate(recipe.loras):
+            _add_lora(pipe, lora, f"lora{number}", folder)
+        if recipe.loras:
+            names = [f"lora{number}" for number in range(len(recipe.loras))]
+            pipe.set_adapters(names, [lora.scale for lora in recipe.loras])
+        if recipe.scheduler:
+            pipe.scheduler = _rescheduled(pipe.scheduler, recipe.scheduler)
+    placement = choose_placement(device, dtype, count_parameters(Path(source)), free_bytes(device), offload)
+    _place(pipe, placement)
+    if isinstance(recipe, DiffusersRecipe) and recipe.compile:
+        pipe.transformer.compile()
+    return Pipeline(pipe, placement)
+
+
+def _fetched(library: Any, source: str, revision: str) -> str:
+    """The folder with the whole pipeline."""
+    if Path(source).is_dir():
+        return source
+    from distill.teachers.local.hub import not_here
+
+    try:
+        return str(library.DiffusionPipeline.download(source, revision=revision or None, use_safetensors=True))
+    except Exception as error:  # the hub's kinds differ by version
+        raise not_here(source, error) from error
+
+
+def _component_class(library: Any, source: str, part: str) -> Any:
+    """The class of one component of a saved pipeline."""
+    entry = json.loads((Path(source) / "model_index.json").read_text()).get(part)
+    if not (isinstance(entry, list) and len(entry) == 2 and hasattr(library, str(entry[1]))):
+        raise UsageError(f"{source}: the pipeline has no {part} of the diffusers library", hint=f"leave {part} out")
+    return getattr(library, entry[1])
+
+
+def _add_lora(pipe: Any, lora: LoraRecipe, name: str, folder: Path) -> None:
+    place = next((base / lora.model for base in model_folders(folder) if (base / lora.model).exists()), None)
+    if not hasattr(pipe, "load_lora_weights"):
+        raise UsageError(f"{type(pipe).__name__} takes no adapters", hint="leave loras out")
+    require("peft", extra="local", why="add low-rank weights to a pipeline")
+    file = lora.file
+    if place is not None and place.is_file():
+        place, file = place.parent, place.name
+    if file and not file.endswith(".safetensors"):
+        raise UsageError(f"{lora.model}: adapters are read from safetensors files only", hint="convert it first")
+    arguments = {"weight_name": file} if file else {}
+    try:
+        pipe.load_lora_weights(str(place or lora.model), adapter_name=name, use_safetensors=True, **arguments)
+    except Exception as error:  # keys that do not fit, missing files, the hub
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0][:300]
+        raise UsageError(f"{lora.model}: cannot be added to {type(pipe).__name__}: {reason}") from error
+
+
+def _rescheduled(scheduler: Any, changes: dict[str, Any]) -> Any:
+    """The same kind of scheduler with other settings."""
+    if unknown := [name for name in changes if name not in scheduler.config]:
+        raise UsageError(
+            f"{type(scheduler).__name__} has no {', '.join(unknown)}", hint=f"it has {', '.join(scheduler.config)}"
+        )
+    return type(scheduler).from_config(scheduler.config, **changes)
+
+
+def _place(pipe: Any, placement: Placement) -> None:
+    if placement.offload == "none":
+        pipe.to(placement.device)
+        return
+    require("accelerate", extra="local", why="keep a pipeline in main memory")
+    if placement.offload == "model":
+        pipe.enable_model_cpu_offload(device=placement.device)
+    else:
+        pipe.enable_sequential_cpu_offload(device=placement.device)

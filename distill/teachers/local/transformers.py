@@ -1,0 +1,206 @@
+"""Specialists of the transformers library: raw predictions, in the gauge and with the class names of the model.
+
+The 8-bit pictures that the library's pipelines offer are previews, and never used. Which reading belongs to a model
+follows from the architecture that its config names.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from distill.config.local import TransformersRecipe
+from distill.config.teacher import OutputRecipe
+from distill.errors import DistillError, UsageError
+from distill.images import Photo
+from distill.labels import Label
+from distill.optional import require
+from distill.tasks import IGNORE_SEMANTIC, MAX_CLASSES, Task
+from distill.teachers.adapters.outputs import read_planes
+from distill.teachers.local.architectures import Network, depth_gauge
+from distill.teachers.local.devices import choose_device, choose_dtype, torch_dtype
+from distill.teachers.local.hub import load_model
+from distill.teachers.local.instance_masks import Mask, class_planes, label_of_masks, query_masks
+
+
+class TransformersSpecialist:
+    """One network, opened when the first photo comes (so that a plan needs no weights)."""
+
+    def __init__(self, recipe: TransformersRecipe, network: Network) -> None:
+        self._recipe, self._network = recipe, network
+        self._opened: tuple[Any, Any] | None = None
+        self._device, self._dtype = "", ""
+
+    def predict(self, photo: Photo) -> list[Label]:
+        """One label per task, at about the size at which the network works.
+
+        Raises:
+            NotHere: The weights cannot be had.
+            DistillError: The network failed on this photo.
+        """
+        import torch
+
+        model, processor = self._opened or self._open()
+        try:
+            with torch.inference_mode():
+                found = self._ask(model, processor, photo)
+        except (RuntimeError, ValueError, IndexError) as error:
+            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+            raise DistillError(f"{photo.name}: {self._network.architecture} failed: {reason}") from error
+        return [found[task] for task in self._network.tasks]
+
+    def _open(self) -> tuple[Any, Any]:
+        library = require("transformers", extra="local", why="run models of the transformers library")
+        kind = getattr(library, self._network.architecture, None)
+        if not (isinstance(kind, type) and issubclass(kind, library.PreTrainedModel)):
+            raise UsageError(
+                f"{self._network.source}: {self._network.architecture} is not in transformers {library.__version__}",
+                hint="pip install --upgrade transformers",
+            )
+        self._device = choose_device(self._recipe.device)
+        self._dtype = choose_dtype(self._device, self._recipe.dtype)
+        library.utils.logging.disable_progress_bar()
+        source, revision = self._network.source, {"revision": self._recipe.revision or None}
+        needs_text = self._network.by_text or self._network.config.get("model_type") == "oneformer"
+        reader = library.AutoProcessor if needs_text else library.AutoImageProcessor
+        processor = load_model(reader, source, **revision)
+        model = load_model(kind, source, dtype=torch_dtype(self._dtype), use_safetensors=True, **revision)
+        self._opened = model.eval().to(self._device), processor
+        return self._opened
+
+    def _ask(self, model: Any, processor: Any, photo: Photo) -> dict[Task, Label]:
+        if self._network.by_text:
+            return self._ask_by_text(model, processor, photo)
+        extra = {"task_inputs": ["semantic"]} if self._network.config.get("model_type") == "oneformer" else {}
+        inputs = processor(images=[photo.rgb], return_tensors="pt", **extra)
+        outputs = model(**self._moved(inputs))
+        return {task: _READERS[task](self, outputs, inputs, processor, photo.size_hw) for task in self._network.tasks}
+
+    def _moved(self, inputs: Any) -> dict[str, Any]:
+        """Tensors to the device, numbers in the network's precision; what is no tensor (patch offsets) as it is."""
+        dtype = torch_dtype(self._dtype)
+        return {
+            name: value.to(self._device, dtype if value.is_floating_point() else value.dtype)
+            if hasattr(value, "is_floating_point")
+            else value
+            for name, value in inputs.items()
+        }
+
+    def _depth(self, outputs: Any, inputs: Any, processor: Any, photo_hw: tuple[int, int]) -> Label:
+        gauge = depth_gauge(self._recipe, self._network.config)
+        assert gauge is not None  # `describe_network` refuses it
+        kind = self._network.config.get("model_type")
+        if kind in ("depth_pro", "zoedepth"):
+            # Their own post-processing holds the focal length (Depth Pro) and the removal of padding (ZoeDepth).
+            size_hw = _label_size(photo_hw, tuple(outputs.predicted_depth.shape[-2:]))
+            more = {"source_sizes": [photo_hw]} if kind == "zoedepth" else {}
+            depth = processor.post_process_depth_estimation(outputs, target_sizes=[size_hw], **more)[0][
+                "predicted_depth"
+            ]
+        else:
+            depth = outputs.predicted_depth[0]
+        planes = depth.float().cpu().numpy()
+        return read_planes(planes.reshape(1, *planes.shape[-2:]), _output(Task.DEPTH, gauge=gauge), self._name)
+
+    def _normals(self, outputs: Any, inputs: Any, processor: Any, photo_hw: tuple[int, int]) -> Label:
+        planes = outputs.normals[0].float().cpu().numpy()
+        return read_planes(planes, _output(Task.NORMALS, frame=self._recipe.frame), self._name)
+
+    def _semantic(self, outputs: Any, inputs: Any, processor: Any, photo_hw: tuple[int, int]) -> Label:
+        size_hw = _label_size(photo_hw, tuple(inputs["pixel_values"].shape[-2:]))
+        if inputs.get("patch_offsets") or not self._network.by_queries:
+            found = processor.post_process_semantic_segmentation(
+                outputs, target_sizes=[size_hw], return_segmentation_scores=True
+            )
+            planes = found[0]["segmentation_scores"].float()
+        else:
+            planes = class_planes(*query_masks(outputs, inputs, processor, size_hw))
+        if self._network.by_queries:
+            planes = planes / planes.sum(dim=0, keepdim=True).clamp(min=1e-6)
+        output = _output(
+            Task.SEMANTIC,
+            values="probabilities" if self._network.by_queries else "logits",
+            classes=self._network.classes,
+            model_classes=self._network.model_classes,
+            remap=self._recipe.remap,
+            min_confidence=self._recipe.min_confidence,
+        )
+        return read_planes(planes.float().cpu().numpy(), output, self._name)
+
+    def _instance(self, outputs: Any, inputs: Any, processor: Any, photo_hw: tuple[int, int]) -> Label:
+        if inputs.get("patch_offsets"):
+            raise ValueError("it cuts photos into pieces, and can say classes but no instances")
+        size_hw = _label_size(photo_hw, tuple(inputs["pixel_values"].shape[-2:]))
+        masks, scores = query_masks(outputs, inputs, processor, size_hw)
+        best, which = scores.max(dim=-1)
+        found = []
+        for number in (best >= self._recipe.min_score).nonzero().flatten().tolist():
+            name = self._network.model_classes[int(which[number])]
+            if name in self._network.things:
+                found.append(Mask(masks[number].sigmoid().cpu().numpy(), float(best[number]), name))
+        return label_of_masks(found, size_hw, self._network.things, self._recipe.min_score)
+
+    def _ask_by_text(self, model: Any, processor: Any, photo: Photo) -> dict[Task, Label]:
+        """One call per class; the picture is looked at once."""
+        inputs = processor(images=[photo.rgb], return_tensors="pt")
+        pixels = self._moved({"pixel_values": inputs["pixel_values"]})["pixel_values"]
+        seen = model.get_vision_features(pixel_values=pixels)
+        size_hw = _label_size(photo.size_hw, tuple(pixels.shape[-2:]))
+        found: list[Mask] = []
+        for thing in self._network.things:
+            words = self._moved(processor(text=thing, return_tensors="pt"))
+            outputs = model(vision_embeds=seen, **words)
+            kept = processor.post_process_instance_segmentation(
+                outputs, threshold=self._recipe.min_score, mask_threshold=0.5, target_sizes=[size_hw]
+            )[0]
+            for mask, score in zip(kept["masks"], kept["scores"].tolist(), strict=True):
+                found.append(Mask(mask.float().cpu().numpy(), score, thing))
+        instances = label_of_masks(found, size_hw, self._network.things, 0.0)
+        return {Task.INSTANCE: instances, Task.SEMANTIC: self._by_class(instances)}
+
+    def _by_class(self, instances: Label) -> Label:
+        """Which class each pixel belongs to; what no instance covers is background."""
+        table = np.zeros(65536, np.uint8)
+        for number, name in instances.instance_classes.items():
+            table[number] = self._network.model_classes.index(name)
+        ids = table[instances.value]
+        output = _output(
+            Task.SEMANTIC,
+            values="ids",
+            classes=self._network.classes,
+            model_classes=self._network.model_classes,
+            remap=self._recipe.remap,
+        )
+        label = read_planes(ids[None], output, self._name)
+        valid = label.valid & instances.valid
+        value = np.where(valid, label.value, np.uint8(IGNORE_SEMANTIC))
+        return Label(Task.SEMANTIC, value, valid, instances.confidence * valid, classes=label.classes)
+
+    @property
+    def _name(self) -> str:
+        return self._recipe.name or self._recipe.model
+
+
+_READERS: dict[Task, Callable[..., Label]] = {
+    Task.DEPTH: TransformersSpecialist._depth,
+    Task.NORMALS: TransformersSpecialist._normals,
+    Task.SEMANTIC: TransformersSpecialist._semantic,
+    Task.INSTANCE: TransformersSpecialist._instance,
+}
+
+
+def _output(task: Task, **values: Any) -> OutputRecipe:
+    if task is Task.SEMANTIC and len(values["classes"]) > MAX_CLASSES:
+        raise UsageError(
+            f"the model knows {len(values['classes'])} classes, and ids are stored in 8 bits",
+            hint="choose some with classes and remap",
+        )
+    return OutputRecipe(task=task, **values)
+
+
+def _label_size(photo_hw: tuple[int, int], network_hw: tuple[int, ...]) -> tuple[int, int]:
+    """The photo's shape at the finest scale that the network saw it in, and no finer than the photo."""
+    scale = min(1.0, max(side / photo for side, photo in zip(network_hw, photo_hw, strict=True)))
+    return max(1, round(photo_hw[0] * scale)), max(1, round(photo_hw[1] * scale))

@@ -1,0 +1,201 @@
+"""How good a label is, for the whole picture and for each pixel, from what can be seen without the truth.
+
+Every part lies in [0, 1], 1 is good: `look` sees what the label and its photo show, `assess` adds what the other tasks
+say, and a calibration turns the parts into the chance that the label is good.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import cv2
+import numpy as np
+from jaxtyping import Bool, Float, UInt8
+from numpy import ndarray
+
+from distill.labels import Label, is_far
+from distill.tasks import Gauge, Task
+from distill.teachers.decoders.semantic import BACKGROUND
+from distill.teachers.quality.calibration import UNCALIBRATED, TaskCalibration
+from distill.teachers.quality.cross_task import LEAST_PX, borders, compare, comparison_size
+from distill.teachers.registration.align import EXACT, Placement
+from distill.teachers.registration.edges import edge_field
+
+RESIDUAL_PX = 2.0
+"""A residual of this many pixels halves the registration part."""
+AREA = 0.04
+"""What is as wide as this share of the longer side is an area; what is narrower is specks and seams."""
+PHOTO_EDGE = 0.08
+"""Strength from which the photo counts as having an edge."""
+
+
+@dataclass(frozen=True, slots=True)
+class Quality:
+    """How good a label looks.
+
+    Attributes:
+        score: For the whole label, in [0, 1].
+        parts: What the score is made of; parts that cannot be seen (no other task to compare with) are missing.
+        pixels: The label's confidence, lowered where the other tasks disagree; once calibrated, the chance that the
+            pixel is right.
+    """
+
+    score: float
+    parts: Mapping[str, float]
+    pixels: Float[ndarray, "h w"]
+
+
+class Shared:
+    """What the labels of one photo share, each measured once: the photo's edges, borders, comparisons of two labels."""
+
+    def __init__(self) -> None:
+        self._edges: dict[tuple[int, int], Bool[ndarray, "h w"]] = {}
+        self._borders: dict[Task, Bool[ndarray, "h w"]] = {}
+        self._compared: dict[frozenset[Task], tuple[float, Float[ndarray, "h w"]] | None] = {}
+
+    def edges(self, photo_rgb: UInt8[ndarray, "h w 3"], size_hw: tuple[int, int]) -> Bool[ndarray, "h2 w2"]:
+        """Where the photo has an edge within a pixel, at a size of comparison."""
+        if size_hw not in self._edges:
+            small = cv2.resize(photo_rgb, size_hw[::-1], interpolation=cv2.INTER_AREA)
+            nearby = cv2.dilate(np.abs(edge_field(small)), np.ones((3, 3), np.uint8))
+            self._edges[size_hw] = nearby > PHOTO_EDGE
+        return self._edges[size_hw]
+
+    def borders(self, label: Label) -> Bool[ndarray, "h w"]:
+        """As `distill.teachers.quality.cross_task.borders`."""
+        if label.task not in self._borders:
+            self._borders[label.task] = borders(label)
+        return self._borders[label.task]
+
+    def compare(self, label: Label, other: Label) -> tuple[float, Float[ndarray, "h w"]] | None:
+        """As `distill.teachers.quality.cross_task.compare`, in either order."""
+        pair = frozenset({label.task, other.task})
+        if pair not in self._compared:
+            self._compared[pair] = compare(label, other, self.borders)
+        return self._compared[pair]
+
+
+def look(
+    label: Label,
+    photo_rgb: UInt8[ndarray, "h w 3"],
+    *,
+    placements: Sequence[Placement] = (EXACT,),
+    agreement: float | None = None,
+    shared: Shared | None = None,
+) -> dict[str, float]:
+    """What can be seen of a label beside its photo alone: every part but geometry, each in [0, 1].
+
+    Args:
+        label: Placed over the photo.
+        photo_rgb: The photo.
+        placements: How each of its answers was mended.
+        agreement: Of its answers, in [0, 1]; None when there was only one.
+        shared: What was measured for the other labels of the same photo already.
+    """
+    shared = shared or Shared()
+    parts = {
+        "manifold": _manifold(label),
+        "registration": float(np.mean([_registration(placement) for placement in placements])),
+        "structure": _structure(shared.borders(label), shared.edges(photo_rgb, comparison_size(label.size_hw))),
+        "sanity": _sanity(label),
+    }
+    if agreement is not None:
+        parts["agreement"] = agreement
+    return parts
+
+
+def assess(
+    label: Label,
+    parts: Mapping[str, float],
+    *,
+    others: Sequence[tuple[Label, float]] = (),
+    calibration: TaskCalibration = UNCALIBRATED,
+    shared: Shared | None = None,
+) -> Quality:
+    """The quality of a label, from what was seen of it and from what the other labels say.
+
+    Args:
+        label: Placed over the photo.
+        parts: As `look` found them.
+        others: Labels of other tasks about the same photo, and how far each can be trusted, in [0, 1]: where two
+            contradict each other, the blame is on the label as far as the other one is right.
+        calibration: Weights of the parts, and what a pixel's confidence was worth.
+        shared: What was measured for the other labels of the same photo already.
+    """
+    shared = shared or Shared()
+    pixels = label.confidence
+    agreed: list[float] = []
+    for other, trust in others:
+        found = shared.compare(label, other)
+        if found is not None:
+            agreed.append(1 - trust * (1 - found[0]))
+            pixel = cv2.resize(found[1], label.size_hw[::-1], interpolation=cv2.INTER_LINEAR)
+            pixels = pixels * (1 - np.float32(trust) * (1 - pixel))
+    parts = {**parts, "geometry": float(np.mean(agreed))} if agreed else parts
+    return Quality(calibration.score(parts), parts, calibration.trust(pixels) * label.valid)
+
+
+def describe(label: Label) -> dict[str, Any]:
+    """Numbers about a label that tell a good one from a bad one at a glance."""
+    share = label.share_valid
+    confidence = float(label.confidence[label.valid].mean()) if share else 0.0
+    values: dict[str, Any] = {"share_valid": round(share, 4), "confidence": round(confidence, 4)}
+    values["quality"] = round(share * confidence, 4)
+    if label.task is Task.INSTANCE:
+        values["instances"] = len(label.instance_classes)
+    return values
+
+
+def _registration(placement: Placement) -> float:
+    found = placement.score if placement.accepted else 0.0
+    return found / (1 + (placement.residual_px / RESIDUAL_PX) ** 2)
+
+
+def _manifold(label: Label) -> float:
+    """Share of pixels that say something, times how clearly they do."""
+    if not label.valid.any():
+        return 0.0
+    share = label.share_valid
+    if label.task is Task.NORMALS and share < 1:
+        share /= max(share, 1 - float(_areas(~label.valid).mean()))  # sky has no normals
+    return share * float(label.confidence[label.valid].mean())
+
+
+def _areas(mask: Bool[ndarray, "h w"]) -> Bool[ndarray, "h w"]:
+    """The mask without whatever is narrower than `AREA` of the picture's longer side."""
+    size_hw = comparison_size(mask.shape)
+    small = cv2.resize(mask.astype(np.uint8), size_hw[::-1], interpolation=cv2.INTER_NEAREST)
+    side = round(AREA * max(size_hw))
+    padded = cv2.copyMakeBorder(small, side, side, side, side, cv2.BORDER_REPLICATE)
+    opened = cv2.morphologyEx(padded, cv2.MORPH_OPEN, np.ones((side, side), np.uint8))
+    return opened[side:-side, side:-side] > 0
+
+
+def _sanity(label: Label) -> float:
+    """0 for an answer that says nothing, or the same everywhere; else 1 for a plausible amount of content."""
+    if not label.valid.any():
+        return 0.0
+    if label.task is Task.DEPTH:
+        values = label.value[label.valid & ~is_far(label)] if label.gauge is Gauge.METRIC else label.value[label.valid]
+        return 0.0 if values.size == 0 else float(np.clip(np.ptp(np.percentile(values, (2, 98))) / 0.05, 0, 1))
+    if label.task is Task.NORMALS:
+        spread = 1 - float(np.linalg.norm(label.value[label.valid].mean(axis=0)))
+        return float(np.clip(spread / 0.05, 0, 1))
+    counts = np.bincount(label.value[label.valid].astype(np.int64), minlength=len(label.classes))
+    if label.task is Task.REFERRING:
+        # Whoever refers to a thing sees it: one that is not painted was missed, or painted as another one.
+        least = 1e-4 * label.valid.size
+        found = [counts[number] > least for number, name in enumerate(label.classes) if name != BACKGROUND]
+        return float(np.mean(found)) if found else 1.0
+    return 1.0 if np.count_nonzero(counts > 1e-4 * label.valid.size) > 1 else 0.3
+
+
+def _structure(border: Bool[ndarray, "h w"], edges: Bool[ndarray, "h w"]) -> float:
+    """The share of a label's borders that run along an edge of the photo, within a pixel or two."""
+    if border.sum() < LEAST_PX:
+        return 0.5  # nothing to compare
+    # Chance level is what the photo's edges cover anyway.
+    chance, shared = float(edges.mean()), float(edges[border].mean())
+    return float(np.clip((shared - chance) / max(1 - chance, 1e-6), 0, 1))

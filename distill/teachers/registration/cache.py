@@ -1,0 +1,64 @@
+"""Where answers were found on their photos, remembered: a label is read again without being looked for again.
+
+Looking takes many times longer than decoding, and the outcome depends on nothing but photo, answer and question. A
+table in the answer store holds it. Whatever goes wrong with the table, the answer is looked for again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sqlite3
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from distill.images import Photo
+from distill.runtime.sqlite import open_database
+from distill.teachers.base import Answer, Question
+from distill.teachers.registration.align import METHOD, Placement
+
+_SCHEMA = "CREATE TABLE IF NOT EXISTS placements (key TEXT PRIMARY KEY, placement TEXT NOT NULL);"
+
+
+class Placements:
+    """What `distill.teachers.registration.align.estimate` found, by photo, answer and question. Processes may share it."""
+
+    def __init__(self, folder: Path) -> None:
+        self._path = folder / "placements.sqlite"
+        self._db: sqlite3.Connection | None = None
+
+    def find(self, photo: Photo, answer: Answer, question: Question) -> Placement | None:
+        """Where the answer was found; None when it was not looked for yet."""
+        try:
+            row = self._open().execute("SELECT placement FROM placements WHERE key=?", (_key(photo, answer, question),))
+            found = row.fetchone()
+            return Placement(**_with_tuples(json.loads(found[0]))) if found else None
+        except (sqlite3.Error, OSError, ValueError, TypeError):
+            return None
+
+    def keep(self, photo: Photo, answer: Answer, question: Question, placement: Placement) -> None:
+        """Remember where an answer was found."""
+        values = (_key(photo, answer, question), json.dumps(asdict(placement)))
+        try:
+            self._open().execute("INSERT OR REPLACE INTO placements VALUES (?, ?)", values)
+        except (sqlite3.Error, OSError):
+            return  # looked for again next time; nothing else is lost
+
+    def _open(self) -> sqlite3.Connection:
+        if self._db is None:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            # What a power cut loses is looked for again.
+            self._db = open_database(self._path, _SCHEMA, synchronous="OFF")
+        return self._db
+
+
+def _key(photo: Photo, answer: Answer, question: Question) -> str:
+    how = asdict(question) | {"prompt": "", "legend": list(question.legend.items())}
+    text = json.dumps([METHOD, photo.sha256, hashlib.sha256(answer.data).hexdigest(), how], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _with_tuples(values: dict[str, Any]) -> dict[str, Any]:
+    """JSON knows no tuples."""
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}

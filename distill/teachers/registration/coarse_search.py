@@ -1,0 +1,200 @@
+"""A photo and the answer painted over it on one grid, and every place of one over the other at a coarse size."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import scipy.fft
+from jaxtyping import Complex, Float, UInt8
+from numpy import ndarray
+from scipy.ndimage import maximum_filter
+
+from distill.teachers.registration.edges import Outline, bar_ends, edge_field, outline
+
+MAX_SHIFT = 0.032
+"""Largest shift that is looked for, as a share of the answer's longer side: 24 px of 1000, and some margin."""
+MAX_ZOOM = 0.085
+MAX_ASPECT = 0.03
+LONGEST_PX = 1024
+_MARGIN = 0.09
+"""Of the longer side: how much photo is kept around the canvas, where drifted answers show it."""
+_COARSE_PX = 280
+_TILE_PX = 32
+_PEAKS = 500
+"""The highest of all zooms together that are gone through: each place of an outline is a peak at many zooms."""
+_APART = 0.012
+"""Of the longer side: places that put the outline closer together than this are one."""
+
+Bars = list[tuple[int, float, float]]
+"""(axis, where a bar begins in the answer, where the photo ends on the canvas), from the center, in pixels."""
+
+
+class Overlay:
+    """Photo and answer on one grid: the answer's, with a margin, no finer than either of them is."""
+
+    def __init__(
+        self, photo: UInt8[ndarray, "h w 3"], answer: UInt8[ndarray, "h2 w2 3"], scale_hw: tuple[float, float]
+    ) -> None:
+        full_hw = answer.shape[:2]
+        # Beyond 1.5 times the photo's own pixels there is nothing to see.
+        share = min(1.0, LONGEST_PX / max(full_hw), 1.5 / max(scale_hw))
+        self.size_hw = max(8, round(full_hw[0] * share)), max(8, round(full_hw[1] * share))
+        self.share = self.size_hw[0] / full_hw[0], self.size_hw[1] / full_hw[1]
+        self.answer = cv2.resize(answer, self.size_hw[::-1], interpolation=cv2.INTER_AREA)
+        self.margin = int(np.ceil(_MARGIN * max(self.size_hw)))
+        self.outline = outline(self.answer)
+        scale_hw = scale_hw[0] * self.share[0], scale_hw[1] * self.share[1]
+        small_hw = [max(8, round(photo.shape[i] * min(1.0, scale_hw[i]))) for i in (0, 1)]
+        small = cv2.resize(photo, small_hw[::-1], interpolation=cv2.INTER_AREA)
+        scale_hw = scale_hw[0] * photo.shape[0] / small_hw[0], scale_hw[1] * photo.shape[1] / small_hw[1]
+        photo_ends = [scale_hw[axis] * small_hw[axis] / 2 for axis in (0, 1)]
+        self._levels = [self._drawn_edges(small, scale_hw, photo_ends)]
+        self.bars: Bars = [
+            (axis, place * self.share[axis], float(photo_ends[axis] * np.sign(place)))
+            for axis, place in bar_ends(answer, small)
+        ]
+
+    def _drawn_edges(
+        self, photo: UInt8[ndarray, "h w 3"], scale_hw: tuple[float, float], ends: list[float]
+    ) -> Float[ndarray, "h2 w2 2"]:
+        """The photo's edges on the grid; none where it ends, ``ends`` from the center."""
+        canvas_hw = [side + 2 * self.margin for side in self.size_hw]
+        matrix = np.zeros((2, 3))
+        for axis in (0, 1):
+            matrix[1 - axis, 1 - axis] = scale_hw[axis]
+            # Half pixels: OpenCV counts from the middle of the first pixel, we count from its edge.
+            matrix[1 - axis, 2] = canvas_hw[axis] / 2 - ends[axis] + 0.5 * scale_hw[axis] - 0.5
+        drawn = cv2.warpAffine(photo, matrix, canvas_hw[::-1], flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        field = edge_field(drawn)
+        for turned, side, end in zip((field, field.T), canvas_hw, ends, strict=True):
+            turned[: max(0, round(side / 2 - end + 2))] = 0
+            turned[max(0, round(side / 2 + end - 2)) :] = 0
+        return field.view(np.float32).reshape(*field.shape, 2)
+
+    def edges(self, level: int) -> Float[ndarray, "h w 2"]:
+        """The photo's edges, halved in size this many times."""
+        while len(self._levels) <= level:
+            smooth = cv2.GaussianBlur(self._levels[-1], (0, 0), 1.0)
+            half_hw = [(side + 1) // 2 for side in smooth.shape[:2]]
+            self._levels.append(cv2.resize(smooth, half_hw[::-1], interpolation=cv2.INTER_AREA))
+        return self._levels[level]
+
+    def profiles(
+        self, points: Outline, pull: Float[ndarray, " 4"], level: int, offsets_px: Float[ndarray, " m"]
+    ) -> Float[ndarray, "n m"]:
+        """The photo's edges that run as the outline does, along the normal of each of its points."""
+        shown = pull[:2] + (1 + pull[2:]) * points.place
+        step = 2**level
+        rows, columns = (
+            (shown[:, axis, None] + offsets_px * points.normal[:, axis, None] + self.size_hw[axis] / 2 + self.margin)
+            / step
+            - 0.5
+            for axis in (0, 1)
+        )
+        found = cv2.remap(
+            self.edges(level), columns.astype(np.float32), rows.astype(np.float32), interpolation=cv2.INTER_LINEAR
+        )
+        direction = points.direction.astype(np.complex64)
+        return np.maximum(
+            found[..., 0] * direction.real[:, None] + found[..., 1] * direction.imag[:, None], np.float32(0)
+        )
+
+
+class Sweep:
+    """Every place of an outline over a photo, at a size where there are few."""
+
+    def __init__(self, overlay: Overlay) -> None:
+        self._overlay = overlay
+        self._level = max(0, int(np.ceil(np.log2(max(overlay.size_hw) / _COARSE_PX))))
+        self._step = 2**self._level
+        self._size_hw = [-(-side // self._step) for side in overlay.size_hw]
+        longest = max(overlay.size_hw) / self._step
+        self._shifts_px = int(np.ceil(MAX_SHIFT * longest))
+        self._reach_px = int(np.ceil(longest * (MAX_SHIFT + MAX_ZOOM / 2)))
+        cuts = [np.linspace(0, side, max(2, round(side / _TILE_PX)) + 1).astype(int) for side in self._size_hw]
+        self._tiles = [
+            (top, bottom, left, right)
+            for top, bottom in zip(cuts[0][:-1].tolist(), cuts[0][1:].tolist(), strict=True)
+            for left, right in zip(cuts[1][:-1].tolist(), cuts[1][1:].tolist(), strict=True)
+        ]
+        self._padded = [scipy.fft.next_fast_len(int(np.diff(cut).max()) + 2 * self._reach_px) for cut in cuts]
+        self._grid_hw = len(cuts[0]) - 1, len(cuts[1]) - 1
+        self._centers = [(cut[:-1] + cut[1:]) / 2 - side / 2 for cut, side in zip(cuts, self._size_hw, strict=True)]
+        self._spectrum = self._photo_spectrum()
+
+    def _photo_spectrum(self) -> Complex[ndarray, "n h w"]:
+        """Of the part of the photo within reach of each tile."""
+        edges = self._overlay.edges(self._level)
+        margin, reach = round(self._overlay.margin / self._step), self._reach_px
+        wide = np.pad(edges, ((reach, reach), (reach, reach), (0, 0)))
+        windows = np.zeros((len(self._tiles), *self._padded), np.complex64)
+        for number, (top, bottom, left, right) in enumerate(self._tiles):
+            window = wide[margin + top : margin + bottom + 2 * reach, margin + left : margin + right + 2 * reach]
+            windows[number, : window.shape[0], : window.shape[1]] = window[..., 0] + 1j * window[..., 1]
+        return scipy.fft.fft2(windows)
+
+    def best(self, points: Outline, count: int) -> list[Float[ndarray, " 4"]]:
+        """The best places (each a `distill.teachers.registration.refine.Fit.pull`), best first.
+
+        Two places are one where they put the outline nearly at the same place: of a small thing in a corner, a zoom and
+        a shift say the same.
+        """
+        found, scales = self._totals(points)
+        shifts = np.arange(-self._shifts_px, self._shifts_px + 1)
+        # A small thing has the same few places at every zoom: all peaks, and not the highest of each zoom alone.
+        peaks = np.nonzero(found == maximum_filter(found, size=(1, 3, 3)))
+        first = np.argsort(-found[peaks], kind="stable")[:_PEAKS]
+        zoom, down, right = (numbers[first] for numbers in peaks)
+        places = np.column_stack([shifts[down] * self._step, shifts[right] * self._step, scales[zoom]])
+        places = places.astype(np.float64)
+        low, high = np.quantile(points.place, (0.02, 0.98), axis=0)
+        apart_px, kept = _APART * max(self._overlay.size_hw), list[ndarray]()
+        for place in places:
+            less = [place - other for other in kept]
+            if all(max(np.abs(d[:2] + d[2:] * corner).max() for corner in (low, high)) > apart_px for d in less):
+                kept.append(place)
+            if len(kept) == count:
+                break
+        return kept
+
+    def best_one(self, points: Outline) -> tuple[float, Float[ndarray, " 4"]]:
+        """(share of the outline that lies on edges of the photo, the best place), without a look at others."""
+        found, scales = self._totals(points)
+        zoom, down, right = np.unravel_index(int(found.argmax()), found.shape)
+        shift = [(int(i) - self._shifts_px) * self._step for i in (down, right)]
+        drawn = float(np.abs(self._drawn(points)).sum())
+        return float(found.max()) / max(1.0, drawn), np.array([*shift, *scales[zoom]])
+
+    def _totals(self, points: Outline) -> tuple[Float[ndarray, "n s s"], Float[ndarray, "n 2"]]:
+        """(how much of the outline lies on edges of the photo, at every zoom and shift; the zooms, tall and wide)."""
+        reach, shifts = self._reach_px, np.arange(-self._shifts_px, self._shifts_px + 1)
+        surfaces = self._surfaces(points).reshape(*self._grid_hw, 2 * reach + 1, 2 * reach + 1)
+        totals, scales = [], []
+        stretches = np.linspace(-MAX_ZOOM, MAX_ZOOM, 15)
+        down_first, right_first = (np.arange(count)[:, None] for count in self._grid_hw)
+        for tall in stretches:
+            rows = np.clip(reach + np.rint(tall * self._centers[0]).astype(int)[:, None] + shifts, 0, 2 * reach)
+            bands = surfaces.swapaxes(1, 2)[down_first, rows].sum(axis=0)  # shifts, tiles across, moves right
+            for wide in stretches[np.abs(stretches - tall) <= MAX_ASPECT + 0.005]:
+                columns = np.clip(reach + np.rint(wide * self._centers[1]).astype(int)[:, None] + shifts, 0, 2 * reach)
+                totals.append(bands[:, right_first, columns].sum(axis=1))
+                scales.append((tall, wide))
+        return np.stack(totals), np.array(scales)
+
+    def _surfaces(self, points: Outline) -> Float[ndarray, "n s s"]:
+        """The correlation of each tile of the outline with the photo, over all moves within reach."""
+        drawn = self._drawn(points)
+        sought = np.zeros((len(self._tiles), *self._padded), np.complex64)
+        for number, (top, bottom, left, right) in enumerate(self._tiles):
+            sought[number, : bottom - top, : right - left] = drawn[top:bottom, left:right]
+        surfaces = scipy.fft.ifft2(self._spectrum * np.conj(scipy.fft.fft2(sought))).real
+        return np.ascontiguousarray(surfaces[:, : 2 * self._reach_px + 1, : 2 * self._reach_px + 1])
+
+    def _drawn(self, points: Outline) -> Complex[ndarray, "h w"]:
+        """The outline at the size of the sweep."""
+        cells = np.floor((points.place + np.array(self._overlay.size_hw) / 2) / self._step).astype(int)
+        rows, columns = (np.clip(cells[:, i], 0, self._size_hw[i] - 1) for i in (0, 1))
+        drawn = np.zeros(self._size_hw, np.complex64)
+        np.add.at(drawn, (rows, columns), (points.weight * points.direction).astype(np.complex64))
+        # Saturates: a pixel of this size holds one border, however many points lie on it.
+        return drawn / (np.abs(drawn) + np.float32(0.25 * self._step))

@@ -1,0 +1,188 @@
+"""What no shift, zoom or aspect mends: answers that are turned, sheared, bent, or of another part of the scene."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from jaxtyping import Float
+from numpy import ndarray
+
+from distill.teachers.registration.coarse_search import Overlay, Sweep
+from distill.teachers.registration.edges import Outline
+from distill.teachers.registration.refine import Fit, approach, clearness, expect, mean_agreement
+
+_SKEW_GAIN = 0.03
+"""Of right answers, nearly nine in ten gain less by two more numbers; sheared ones gain 0.1 to 0.5."""
+_WAVES = 4
+"""Half waves across the picture, at most: a bend has to be smooth, or any outline could be drawn onto any edges."""
+_BEND_PX = 12.0
+"""How far the longest waves are expected to move; shorter ones less, in proportion."""
+_BEND_PRIOR = 4.0
+"""As the prior of a drift: points are worth this many times less than their number says."""
+_BEND_STEPS = (
+    (2, (8.0, 6.0)),
+    (2, (6.0, 5.0)),
+    (2, (5.0, 4.0)),
+    (1, (5.0, 4.0, 3.0)),
+    (1, (4.0, 3.0)),
+    (1, (3.0, 3.0)),
+)
+"""(level of the photo's edges, reach of a point in px), coarse to fine, of a picture of 600 to 1024 px."""
+
+_TURNS_DEG = (3.5, 7.0, 10.5)
+_SHEARS = (0.06, 0.12)
+_ZOOMS = (0.7, 0.84, 1.18, 1.38, 1.62)
+"""Steps that the sweep's own blur (a pixel of 280) bridges; its zooms reach 8.5 % to either side."""
+_CLOSER_LOOKS = 4
+_LEAST_SEEN = 0.4
+"""Of the outline that must lie inside a shrunk answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Warp:
+    """The best explanation of an answer that is no drift.
+
+    Attributes:
+        gain: What it wins in agreement over the drift.
+        zoomed: Whether the answer is enlarged or shrunk; else turned or sheared.
+    """
+
+    gain: float = 0.0
+    zoomed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Bend:
+    """How far parts of an answer seem to have moved by themselves.
+
+    Attributes:
+        moved_px: Root mean square over the borders, for a longer side of 1000 px, beside what a drift explains.
+        gain: What moving them back wins in agreement.
+    """
+
+    moved_px: float = 0.0
+    gain: float = 0.0
+
+
+STRAIGHT, NO_WARP = Bend(), Warp()
+
+
+def warp(overlay: Overlay, sweep: Sweep, drift: Fit, count: int) -> Warp:
+    """How much better than with this drift the answer fits turned, sheared or zoomed, at the best place of each.
+
+    ``count`` points are looked at.
+    """
+    whole, places = overlay.outline, []
+    for matrix, zoomed in _warps():
+        mapped = whole.mapped(matrix)
+        inside = (np.abs(mapped.place) < np.array(overlay.size_hw) / 2).all(axis=1)
+        seen = float(whole.weight[inside].sum() / whole.weight.sum())
+        if seen > _LEAST_SEEN:
+            mapped = mapped.picked(inside)
+            share, start = sweep.best_one(mapped)
+            places.append((share * seen, zoomed, seen, inside, mapped, start))
+    places.sort(key=lambda place: -place[0])
+    found = []
+    for _, zoomed, seen, inside, mapped, start in places[:_CLOSER_LOOKS]:
+        agreement = approach(overlay, mapped.thinned(count), start, []).agreement
+        # Of any outline, some part fits better than the whole: the same part is what must be beaten.
+        beaten = approach(overlay, whole.picked(inside).thinned(count), drift.pull, []).agreement
+        found.append(Warp(seen * (agreement - beaten), zoomed))
+    return max(found, key=lambda one: one.gain, default=NO_WARP)
+
+
+def _warps() -> list[tuple[Float[ndarray, "2 2"], bool]]:
+    """(what puts an answer back over its photo, whether that is a zoom)."""
+    found = [(np.eye(2) / zoom, True) for zoom in _ZOOMS]
+    for sign in (-1, 1):
+        for shear in _SHEARS:
+            found += [(np.array([[1, sign * shear], [0, 1]]), False), (np.array([[1, 0], [sign * shear, 1]]), False)]
+        for turn_deg in _TURNS_DEG:
+            sine, cosine = sign * np.sin(np.radians(turn_deg)), np.cos(np.radians(turn_deg))
+            found.append((np.array([[cosine, sine], [-sine, cosine]]), False))
+    return found
+
+
+def skew(overlay: Overlay, points: Outline, pull: Float[ndarray, " 4"]) -> float:
+    """How far the answer seems sheared or turned as well: the larger number beside the diagonal of any linear map.
+
+    0 where that explains the borders no better.
+    """
+    level = 1 if max(overlay.size_hw) > 600 else 0
+    offsets_px = np.arange(-12, 13) * 0.5 * 2**level
+    offsets = offsets_px.astype(np.float32)
+    # Numbers: shift (2), what a drift stretches (2), and what it does not: down by right, right by down.
+    across = np.concatenate(
+        [points.normal, points.normal * points.place, points.normal * points.place[:, ::-1]], axis=1
+    )
+    across[:, 2:] /= 100
+    prior = np.diag([0.08, 0.08, 0.5, 0.5, 1.2, 1.2])
+    linear, agreements = np.concatenate([pull * (1, 1, 100, 100), np.zeros(2)]), []
+    for _ in range(4):
+        shown = points.place + linear[:2] + (linear[2:4] * points.place + linear[4:] * points.place[:, ::-1]) / 100
+        clearer = clearness(overlay, replace(points, place=shown), np.zeros(4), level, offsets_px)
+        move = np.zeros(6)
+        agreements.append(mean_agreement(points, expect(clearer, offsets, np.zeros(len(points)), 3.0)[2]))
+        for sigma_px in (5.0, 4.0, 3.0, 3.0):
+            for _ in range(2):
+                there, confidence, _ = expect(clearer, offsets, across @ move, sigma_px)
+                weighted = across * (points.weight * confidence)[:, None]
+                move = np.linalg.solve(weighted.T @ across + prior, weighted.T @ there)
+        linear += move
+    return float(np.abs(linear[4:]).max() / 100) if agreements[-1] > agreements[0] + _SKEW_GAIN else 0.0
+
+
+def bend(overlay: Overlay, points: Outline, pull: Float[ndarray, " 4"]) -> Bend:
+    """How the answer seems bent besides its drift: smooth waves (cosines) of both directions that clear up borders."""
+    finest = 1 if max(overlay.size_hw) > 600 else 0
+    waves, order = _waves(points, overlay.size_hw)
+    across = np.concatenate([points.normal[:, :1] * waves, points.normal[:, 1:] * waves], axis=1)
+    prior = np.diag(np.tile(_BEND_PRIOR * (np.maximum(order, 1) / _BEND_PX) ** 2, 2))
+    start = pull[:2] + (1 + pull[2:]) * points.place
+    bent = np.zeros(across.shape[1])
+
+    def seen(level: int) -> tuple[Float[ndarray, "n m"], Float[ndarray, " m"]]:
+        offsets_px = np.arange(-12, 13) * 0.5 * 2**level
+        shown = start + _moved(waves, bent)
+        clearer = clearness(overlay, replace(points, place=shown), np.zeros(4), level, offsets_px)
+        return clearer, offsets_px.astype(np.float32)
+
+    def agreement() -> float:
+        clearer, offsets = seen(finest)
+        return mean_agreement(points, expect(clearer, offsets, np.zeros(len(points)), 3.0)[2])
+
+    straight = agreement()
+    for coarseness, sigmas_px in _BEND_STEPS:
+        clearer, offsets = seen(coarseness - 1 + finest)
+        move = np.zeros_like(bent)
+        for sigma_px in np.repeat(sigmas_px, 2):
+            there, confidence, _ = expect(clearer, offsets, across @ move, float(sigma_px))
+            weighted = across * (points.weight * confidence)[:, None]
+            move = np.linalg.solve(weighted.T @ across + prior, weighted.T @ there - prior @ bent)
+        bent = bent + move
+    left = _beside_drift(points, _moved(waves, bent))
+    moved_px = float(np.sqrt((left**2).sum(axis=1).mean())) * 1000 / max(overlay.size_hw)
+    return Bend(moved_px, agreement() - straight)
+
+
+def _waves(points: Outline, size_hw: tuple[int, int]) -> tuple[Float[ndarray, "n k"], Float[ndarray, " k"]]:
+    """(products of cosines down and across the picture at each point, how many half waves each has in all)."""
+    phase = np.pi * (points.place / np.array(size_hw) + 0.5)
+    pairs = [(i, j) for i in range(_WAVES + 1) for j in range(_WAVES + 1) if i + j <= _WAVES + 1]
+    waves = [np.cos(i * phase[:, 0]) * np.cos(j * phase[:, 1]) for i, j in pairs]
+    return np.stack(waves, axis=1), np.array([i + j for i, j in pairs], float)
+
+
+def _moved(waves: Float[ndarray, "n k"], bent: Float[ndarray, " k2"]) -> Float[ndarray, "n 2"]:
+    """(down, right) by which the bend moves each point."""
+    return waves @ bent.reshape(2, -1).T
+
+
+def _beside_drift(points: Outline, moved: Float[ndarray, "n 2"]) -> Float[ndarray, "n 2"]:
+    """What no shift and scale of either axis explains."""
+    left = moved.copy()
+    for axis in (0, 1):
+        straight = np.stack([np.ones(len(points)), points.place[:, axis]], axis=1)
+        left[:, axis] -= straight @ np.linalg.lstsq(straight, moved[:, axis], rcond=None)[0]
+    return left

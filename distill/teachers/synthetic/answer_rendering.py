@@ -1,0 +1,149 @@
+"""The picture that a generalist would paint as its answer to a question about a scene, faults included.
+
+Nothing is resampled: the truth is traced anew through every pixel of the answer, wherever canvas, shift and zoom put
+it. So borders are as sharp as painted ones, and where an answer shows more than the photo, there is something to see.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+from jaxtyping import Float, UInt8
+from numpy import ndarray
+from numpy.random import Generator
+
+from distill.config.synthetic import FaultsRecipe
+from distill.errors import UsageError
+from distill.tasks import Gauge, Task
+from distill.teachers.base import RGB, Question
+from distill.teachers.decoders.depth import encode_depth_rgb
+from distill.teachers.decoders.normals import encode_normals_rgb
+from distill.teachers.prompts.colors import palette
+from distill.teachers.synthetic.camera import Camera, pixel_grid
+from distill.teachers.synthetic.corruptions import draw_placing, spoil
+from distill.teachers.synthetic.raycaster import Truth, trace_truth
+from distill.teachers.synthetic.scene import SYNTHETIC_CLASSES, Thing, World
+
+SKY_NORMAL_COLOR = (255, 0, 255)
+"""What published answers paint where there is no surface: a "vector" of length 1.7."""
+
+
+def paint_answer(
+    world: World,
+    camera: Camera,
+    photo_hw: tuple[int, int],
+    question: Question,
+    faults: FaultsRecipe,
+    rng: Generator,
+    *,
+    mirrored: bool = False,
+) -> UInt8[ndarray, "h w 3"]:
+    """The painted answer, at its own size; of the left-right mirrored photo if asked.
+
+    Raises:
+        UsageError: The question asks for a relative depth; this painter knows meters.
+    """
+    placing = draw_placing(faults, photo_hw, question.canvas, rng)
+    positions = placing.photo_positions(photo_hw)
+    if mirrored:
+        positions[0] = photo_hw[1] - positions[0]
+    things = world.things
+    if question.task in (Task.SEMANTIC, Task.INSTANCE, Task.REFERRING):
+        things = _overlooked(things, faults.missing_instance_share, rng)
+    truth = trace_truth(things, camera, positions, photo_hw, placing.size_hw)
+    if question.task is Task.DEPTH:
+        painted = _paint_depth(truth, question)
+    elif question.task is Task.NORMALS:
+        normals = truth.normals * np.array([-1, 1, 1], np.float32) if mirrored else truth.normals
+        painted = encode_normals_rgb(normals, question.frame)
+        painted[np.isinf(truth.depth_m)] = SKY_NORMAL_COLOR
+    elif question.task is Task.SEMANTIC:
+        present = [SYNTHETIC_CLASSES[class_id] for class_id in np.unique(truth.semantic)]
+        legend = _misread(question.legend, present, faults.wrong_legend_share, rng)
+        colors = [legend.get(name, question.background) for name in SYNTHETIC_CLASSES]
+        painted = np.array(colors, np.uint8)[truth.semantic]
+    else:
+        names = world.instance_classes
+        if question.task is Task.REFERRING:
+            names = {number: phrase for phrase, number in referents(_seen(world, camera, photo_hw), names).items()}
+        painted = _paint_instances(truth, names, question, faults.wrong_legend_share, rng)
+    if question.canvas == "contain":
+        painted = _barred(painted, positions, photo_hw)
+    return spoil(painted, faults, rng)
+
+
+def referents(truth: Truth, instance_classes: dict[int, str]) -> dict[str, int]:
+    """A phrase for the nearest visible thing of each class, and its instance id; at most two, the nearest first."""
+    nearest: dict[str, tuple[float, int]] = {}
+    for number, name in instance_classes.items():
+        depths = truth.depth_m[truth.instance == number]
+        # 0.2 % of the picture: what is smaller cannot be pointed at.
+        if depths.size >= 0.002 * truth.depth_m.size:
+            nearest[name] = min(nearest.get(name, (np.inf, 0)), (float(depths.min()), number))
+    ranked = sorted(nearest.items(), key=lambda item: item[1])[:2]
+    return {f"nearest {name}": number for name, (_, number) in ranked}
+
+
+def _overlooked(things: tuple[Thing, ...], share: float, rng: Generator) -> tuple[Thing, ...]:
+    """The things without those that the painter forgets; what is behind them shows."""
+    keep = rng.random(len(things)) >= share
+    return tuple(thing for thing, kept in zip(things, keep, strict=True) if kept or not thing.instance_id)
+
+
+def _paint_depth(truth: Truth, question: Question) -> UInt8[ndarray, "h w 3"]:
+    if question.gauge is not Gauge.METRIC:
+        raise UsageError(
+            f"the synthetic teacher paints metric depth, not {question.gauge}", hint="ask for metric depth"
+        )
+    return encode_depth_rgb(truth.depth_m, question.colormap, question.near_is_low, lam=question.lam, c=question.c)
+
+
+def _paint_instances(
+    truth: Truth, names: dict[int, str], question: Question, wrong_legend_share: float, rng: Generator
+) -> UInt8[ndarray, "h w 3"]:
+    """Instances in colors: those of one class in any that differ, those of a legend in the legend's.
+
+    Args:
+        truth: What is where.
+        names: Instance id to the words that a question would use for it.
+        question: Instance or referring.
+        wrong_legend_share: Probability that two names of a legend are painted alike.
+        rng: Decides what chance decides.
+    """
+    colors = np.empty((max((0, *names, int(truth.instance.max()))) + 1, 3), np.uint8)
+    colors[:] = question.background
+    if question.task is Task.INSTANCE:
+        chosen = palette(len(colors), background=question.background, seed=int(rng.integers(16)))
+        legend_of = {number: chosen[number] for number, name in names.items() if name == question.class_name}
+    else:
+        legend = _misread(question.legend, list(names.values()), wrong_legend_share, rng)
+        legend_of = {number: legend.get(name, question.background) for number, name in names.items()}
+    for number, color in legend_of.items():
+        colors[number] = color
+    return colors[truth.instance]
+
+
+def _seen(world: World, camera: Camera, photo_hw: tuple[int, int]) -> Truth:
+    return trace_truth(world.things, camera, pixel_grid(photo_hw), photo_hw, photo_hw)
+
+
+def _misread(legend: Mapping[str, RGB], present: list[str], share: float, rng: Generator) -> dict[str, RGB]:
+    """The legend with, by chance, the color of something present replaced by another one of the legend."""
+    misread = dict(legend)
+    misreads, roll = rng.random() < share, rng.random(2)
+    named = [name for name in present if name in legend]
+    if misreads and named and len(legend) > 1:
+        victim = named[int(roll[0] * len(named))]
+        others = [name for name in legend if name != victim]
+        misread[victim] = legend[others[int(roll[1] * len(others))]]
+    return misread
+
+
+def _barred(
+    painted: UInt8[ndarray, "h w 3"], positions: Float[ndarray, "2 n"], photo_hw: tuple[int, int]
+) -> UInt8[ndarray, "h w 3"]:
+    """The answer with black bars where the photo does not reach."""
+    x, y = positions
+    inside = (x >= 0) & (x <= photo_hw[1]) & (y >= 0) & (y <= photo_hw[0])
+    return painted * inside.reshape(*painted.shape[:2], 1)

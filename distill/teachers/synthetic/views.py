@@ -1,0 +1,97 @@
+"""Views of synthetic worlds: the picture together with everything that is true about it; single scenes and films."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+from jaxtyping import Float, UInt8, UInt16
+from numpy import ndarray
+from numpy.random import Generator
+
+from distill.config.synthetic import SyntheticRecipe
+from distill.images import Photo, encode_jpeg, read_photo
+from distill.teachers.synthetic.camera import Camera, fly_path, pixel_grid
+from distill.teachers.synthetic.raycaster import Truth, photograph, trace_truth
+from distill.teachers.synthetic.scene import World
+from distill.teachers.synthetic.scene_sampler import compose_fly_through, compose_view
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """A picture and the truth about it.
+
+    Attributes:
+        rgb: What the camera recorded.
+        depth_m: z-depth in meters; infinity for sky.
+        normals: Unit vectors, camera frame x right, y up, z toward the camera; 0 for sky.
+        semantic: Index into `SYNTHETIC_CLASSES`.
+        instance: 0 for stuff.
+        fov_deg: Vertical field of view.
+        instance_classes: Instance id to class name, of those that are visible.
+    """
+
+    rgb: UInt8[ndarray, "h w 3"]
+    depth_m: Float[ndarray, "h w"]
+    normals: Float[ndarray, "h w 3"]
+    semantic: UInt8[ndarray, "h w"]
+    instance: UInt16[ndarray, "h w"]
+    fov_deg: float
+    instance_classes: Mapping[int, str]
+
+
+def render_view(index: int, recipe: SyntheticRecipe) -> View:
+    """The view of one scene; the same for the same seed, index and size, whatever else the recipe says.
+
+    Args:
+        index: Number of the scene, counted from 0 whatever `SyntheticRecipe.first` is.
+        recipe: Seed and size.
+    """
+    world, camera = scene(recipe.seed, index)
+    return _view(world, camera, recipe.size_hw, np.random.default_rng([recipe.seed, index, 1]))
+
+
+def scene_photo(index: int, recipe: SyntheticRecipe) -> Photo:
+    """One scene as a photo file (JPEG), with the pixels that the file really holds."""
+    world, camera = scene(recipe.seed, index)
+    rgb = photograph(world, camera, recipe.size_hw, np.random.default_rng([recipe.seed, index, 1]))
+    key = f"scene-{index:06d}"
+    return read_photo(encode_jpeg(rgb), key=key, name=f"{key}.jpg", origin={"scene": index, "seed": recipe.seed})
+
+
+def fly_through(num_frames: int, recipe: SyntheticRecipe, *, fps: float = 24.0) -> Iterator[View]:
+    """The frames of a walk around one furnished room, at walking pace."""
+    rng = np.random.default_rng([recipe.seed, zlib.crc32(b"fly-through")])
+    world, radius_m, height_m = compose_fly_through(rng)
+    for camera in fly_path(num_frames, fps, radius_m, height_m, float(rng.uniform(0, 2 * np.pi))):
+        yield _view(world, camera, recipe.size_hw, rng)
+
+
+@lru_cache(maxsize=8)
+def scene(seed: int, index: int) -> tuple[World, Camera]:
+    """The world of a scene, and the camera that looks at it."""
+    return compose_view(np.random.default_rng([seed, index]))
+
+
+@lru_cache(maxsize=4)
+def scene_truth(seed: int, index: int, size_hw: tuple[int, int]) -> Truth:
+    """The truth about a scene at the size of its photo."""
+    world, camera = scene(seed, index)
+    return trace_truth(world.things, camera, pixel_grid(size_hw), size_hw, size_hw)
+
+
+def _view(world: World, camera: Camera, size_hw: tuple[int, int], rng: Generator) -> View:
+    truth = trace_truth(world.things, camera, pixel_grid(size_hw), size_hw, size_hw)
+    visible = set(np.unique(truth.instance).tolist())
+    return View(
+        rgb=photograph(world, camera, size_hw, rng),
+        depth_m=truth.depth_m,
+        normals=truth.normals,
+        semantic=truth.semantic,
+        instance=truth.instance,
+        fov_deg=camera.fov_deg,
+        instance_classes={number: name for number, name in world.instance_classes.items() if number in visible},
+    )
