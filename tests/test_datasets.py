@@ -13,11 +13,10 @@ from test_evaluate_command import make_shards
 
 from distill.commands.console import Console
 from distill.commands.evaluate import DATASET_NAMES, Settings, choose_rules, run_evaluate
-from distill.commands.scoring.datasets import DATASETS, open_dataset
-from distill.commands.scoring.fitting import Crop
-from distill.commands.scoring.palettes import CAMVID, CAMVID_COLORS, CITYSCAPES
-from distill.commands.scoring.twins import MAX_BITS, TwinFinder, photo_hash
 from distill.errors import DistillError, UsageError
+from distill.evaluation.datasets import CAMVID, CAMVID_COLORS, CITYSCAPES, DATASETS, open_dataset
+from distill.evaluation.near_duplicates import MAX_BITS, TwinFinder, photo_hash
+from distill.evaluation.protocol import Crop
 from distill.images import encode_jpeg, encode_map
 from distill.shards import Sample
 from distill.tasks import Gauge, Task

@@ -13,9 +13,9 @@ import pytest
 
 from distill.commands.console import Console
 from distill.commands.evaluate import Settings, run_evaluate
-from distill.commands.scoring.fitting import Crop, crop_mask, fit_label, join_classes
-from distill.commands.scoring.judges import Rules
 from distill.errors import DistillError, UsageError
+from distill.evaluation.protocol import Crop, crop_mask, fit_label, join_classes
+from distill.evaluation.scorers import Rules
 from distill.images import encode_jpeg
 from distill.labels import Label, encode
 from distill.metrics import Alignment, DepthMetrics

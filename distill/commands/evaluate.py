@@ -11,18 +11,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from distill.commands.console import Console
-from distill.commands.scoring.fitting import Crop
-from distill.commands.scoring.judges import Rules
 from distill.errors import UsageError
+from distill.evaluation.protocol import Crop
+from distill.evaluation.scorers import Rules
 from distill.metrics import Alignment
 from distill.tasks import Task
 
 if TYPE_CHECKING:
-    from distill.commands.scoring.truths import Truth
-    from distill.commands.scoring.twins import TwinFinder
+    from distill.evaluation.ground_truth import Truth
+    from distill.evaluation.near_duplicates import TwinFinder
 
 DATASET_NAMES = ("nyuv2", "kitti", "diode", "scannet", "cityscapes", "camvid", "ade20k")
-"""Those of `distill.commands.scoring.datasets`, which a test compares: --help must not read them in."""
+"""Those of `distill.evaluation.datasets`, which a test compares: --help must not read them in."""
 
 
 def evaluate(
@@ -137,7 +137,7 @@ def choose_rules(
     if dataset is None:
         usual = Rules()
     else:
-        from distill.commands.scoring.datasets import DATASETS
+        from distill.evaluation.datasets import DATASETS
 
         if dataset not in DATASETS:
             raise UsageError(f"--dataset {dataset}: not known", hint=f"choose {', '.join(DATASETS)}")
@@ -158,8 +158,8 @@ def run_evaluate(settings: Settings, console: Console) -> tuple[dict[str, Any], 
     Raises:
         DistillError: The subjects and the truth cannot be compared.
     """
-    from distill.commands.scoring.contestants import fit_trivial, open_contestants
-    from distill.commands.scoring.match import choose_tasks, evaluate_contestants
+    from distill.evaluation.evaluator import choose_tasks, evaluate_contestants
+    from distill.evaluation.predictors import fit_trivial, open_contestants
     from distill.images import write_atomic
     from distill.report import to_markdown, write_report
     from distill.report.markdown import finite
@@ -184,7 +184,7 @@ def run_evaluate(settings: Settings, console: Console) -> tuple[dict[str, Any], 
     )
     values, report = finite(found.values), found.report
     if settings.flicker:
-        from distill.commands.scoring.flickering import measure_flicker
+        from distill.workflows.evaluate_temporal import measure_flicker
 
         values["flicker"], section = measure_flicker(settings.subjects, settings.flicker, console)
         report = replace(report, sections=[*report.sections, section])
@@ -196,18 +196,18 @@ def run_evaluate(settings: Settings, console: Console) -> tuple[dict[str, Any], 
 
 
 def _open_truth(settings: Settings) -> Truth:
-    from distill.commands.scoring.truths import ShardTruth
+    from distill.evaluation.ground_truth import ShardTruth
 
     if settings.dataset is None:
         return ShardTruth(settings.truth)
-    from distill.commands.scoring.datasets import open_dataset
+    from distill.evaluation.datasets import open_dataset
 
     return open_dataset(settings.dataset, settings.truth)
 
 
 def _open_twins(settings: Settings, console: Console) -> TwinFinder | None:
     """The photos of the training set, if it is known."""
-    from distill.commands.scoring.twins import TwinFinder
+    from distill.evaluation.near_duplicates import TwinFinder
     from distill.shards import Sample, read_manifest, read_samples
 
     folders = settings.trained_on or ([settings.trivial] if settings.trivial else [])

@@ -158,7 +158,7 @@ def _history(title: str, rows: list[dict[str, Any]]) -> list[Section]:
 
 
 def _evaluation(title: str, values: dict[str, Any]) -> list[Section]:
-    from distill.commands.scoring.page import build_page
+    from distill.evaluation.report import build_page
 
     page = build_page(values, {})
     first, *others = page.sections
@@ -228,7 +228,7 @@ def _headline_numbers(name: str, values: Any) -> dict[str, Cell]:
     stem = name.rpartition("/")[2]
     if stem != "evaluate" or not isinstance(values, dict):
         return {}
-    from distill.commands.scoring.page import HEADLINE
+    from distill.evaluation.report import HEADLINE
     from distill.tasks import Task
 
     found: dict[str, Cell] = {}

@@ -8,8 +8,8 @@ import pytest
 from test_predict_command import write_clip
 
 from distill.commands.console import Console
-from distill.commands.scoring.flickering import measure_flicker
 from distill.errors import DistillError
+from distill.workflows.evaluate_temporal import measure_flicker
 
 
 def test_flicker_of_a_student_over_a_clip(onnx_file: Path, tmp_path: Path) -> None:

@@ -10,8 +10,8 @@ import numpy as np
 from jaxtyping import UInt8
 from numpy import ndarray
 
-from distill.commands.scoring.shelf import Shelf
 from distill.errors import DistillError, UsageError
+from distill.evaluation.shard_index import Shelf
 from distill.images import Photo
 from distill.labels import Label
 from distill.metrics import LEARNABLE, TrivialPredictor

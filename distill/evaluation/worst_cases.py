@@ -11,9 +11,9 @@ import numpy as np
 from jaxtyping import UInt8
 from numpy import ndarray
 
-from distill.commands.scoring.boards import Board
-from distill.commands.scoring.fitting import fit_label
-from distill.commands.scoring.judges import Rules, SemanticJudge, alignment_of
+from distill.evaluation.protocol import fit_label
+from distill.evaluation.scoreboard import Board
+from distill.evaluation.scorers import Rules, SemanticJudge, alignment_of
 from distill.labels import Label
 from distill.metrics import align_depth
 from distill.metrics.normals import angular_error_deg

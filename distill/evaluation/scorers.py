@@ -11,9 +11,9 @@ import numpy as np
 from jaxtyping import Bool, Float, Shaped, UInt8
 from numpy import ndarray
 
-from distill.commands.scoring.contestants import BACKGROUND_NAME, Contestant
-from distill.commands.scoring.fitting import Crop, join_classes
 from distill.errors import UsageError
+from distill.evaluation.predictors import BACKGROUND_NAME, Contestant
+from distill.evaluation.protocol import Crop, join_classes
 from distill.labels import Label, is_sky
 from distill.metrics import (
     Alignment,

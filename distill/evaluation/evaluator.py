@@ -13,16 +13,14 @@ from jaxtyping import UInt8
 from numpy import ndarray
 
 from distill.commands.console import Console
-from distill.commands.scoring.boards import Board
-from distill.commands.scoring.contestants import Contestant
-from distill.commands.scoring.judges import Rules, SemanticJudge
-from distill.commands.scoring.page import HEADLINE, build_page, ratios
-from distill.commands.scoring.remarks import warn_of_twins, warnings_about
-from distill.commands.scoring.slices import describe_photo, slice_scores
-from distill.commands.scoring.truths import Truth
-from distill.commands.scoring.twins import Twin, TwinFinder
-from distill.commands.scoring.worst import WorstList
 from distill.errors import DistillError, UsageError
+from distill.evaluation.ground_truth import Truth
+from distill.evaluation.near_duplicates import Twin, TwinFinder, warn_of_twins, warnings_about
+from distill.evaluation.predictors import Contestant
+from distill.evaluation.report import HEADLINE, build_page, ratios
+from distill.evaluation.scoreboard import Board, describe_photo, slice_scores
+from distill.evaluation.scorers import Rules, SemanticJudge
+from distill.evaluation.worst_cases import WorstList
 from distill.images import decode_rgb
 from distill.labels import Label
 from distill.metrics import Alignment, can_align, default_alignment
