@@ -15,10 +15,10 @@ from typing import Any
 
 from machine import results_page
 
-from distill.commands.artifacts import run_exports
-from distill.commands.console import Console
 from distill.config.export import load_target
+from distill.console import Console
 from distill.report.blocks import Table
+from distill.workflows.export import run_exports
 
 TARGETS = "onnx,onnx-int8,openvino,openvino-int8,aoti,tensorrt"
 

@@ -18,11 +18,11 @@ from typing import Any
 import numpy as np
 from machine import results_page
 
-from distill.commands.console import Console
 from distill.commands.evaluate import Settings, run_evaluate
 from distill.commands.train import run_train
 from distill.config import load_recipe
 from distill.config.train import TrainRecipe
+from distill.console import Console
 from distill.labels import Label, encode
 from distill.report.blocks import Table
 from distill.shards import Manifest, Sample, read_manifest, read_samples, write_manifest, write_shard

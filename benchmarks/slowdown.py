@@ -23,11 +23,11 @@ import numpy as np
 from machine import results_page
 
 from distill.commands.bench import read_base
-from distill.commands.benching import run_bench
-from distill.commands.console import Console
+from distill.console import Console
 from distill.export.runners import OrtRunner, Outputs
 from distill.export.verification.regression import compare_results
 from distill.report.blocks import Table
+from distill.workflows.bench import run_bench
 
 BATCHES = (1, 8)
 

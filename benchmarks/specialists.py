@@ -24,7 +24,7 @@ import numpy as np
 import onnxruntime
 from machine import results_page
 
-from distill.commands.teachers import load_teacher
+from distill.commands.teacher_option import load_teacher
 from distill.config.adapters import OnnxRecipe
 from distill.images import read_photo
 from distill.inputs import Unreadable

@@ -24,4 +24,4 @@ def load(path: Any, *, threads: int | None = None, spinning: bool = False) -> An
     # By name: the root of the package stands above no floor, and importing it must cost nothing.
     from importlib import import_module
 
-    return import_module("distill.commands.subject").load(path, threads=threads, spinning=spinning)
+    return import_module("distill.workflows.model").load(path, threads=threads, spinning=spinning)

@@ -94,6 +94,6 @@ def _root(
 
 def main() -> None:
     """Run the command line; the exit code is 0 done, 1 failed a run or a gate, 2 wrong use, 130 interrupted."""
-    from distill.commands.console import run_guarded
+    from distill.console import run_guarded
 
     sys.exit(run_guarded(app))

@@ -9,9 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from distill.commands.console import Console
-from distill.commands.labeling import run_label
 from distill.config.synthetic import SyntheticRecipe
+from distill.console import Console
 from distill.tasks import Task
 from distill.teachers.adapters.replay import read_manifest_rows
 from distill.teachers.labeling.job import Job
@@ -19,6 +18,7 @@ from distill.teachers.store.answers import EMPTY, PICTURE, AnswerStore, Ask
 from distill.teachers.store.ledger import Ledger
 from distill.teachers.store.spending import Caps
 from distill.teachers.synthetic.generator import SYNTHETIC_CLASSES
+from distill.workflows.label.run import run_label
 
 
 def answers(*arguments: object, code: int = 0) -> dict:

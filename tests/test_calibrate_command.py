@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from distill.commands.checking import read_checks, read_thresholds
+from distill.commands.label import read_checks, read_thresholds
 from distill.errors import UsageError
 from distill.shards import read_samples
 from distill.tasks import Task

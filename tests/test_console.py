@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from distill.commands import console
-from distill.commands.console import Console
+from distill import console
+from distill.console import Console
 
 
 @pytest.mark.parametrize(("every_s", "lines"), [(1e9, ["photos: 3/3"]), (-1.0, [f"photos: {n}/3" for n in (1, 2, 3)])])

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from test_evaluate_command import make_shards
 
-from distill.commands.console import Console
 from distill.commands.evaluate import DATASET_NAMES, Settings, choose_rules, run_evaluate
+from distill.console import Console
 from distill.errors import DistillError, UsageError
 from distill.evaluation.datasets import CAMVID, CAMVID_COLORS, CITYSCAPES, DATASETS, open_dataset
 from distill.evaluation.near_duplicates import MAX_BITS, TwinFinder, photo_hash

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from distill.commands.console import Console
 from distill.commands.evaluate import Settings, run_evaluate
+from distill.console import Console
 from distill.errors import DistillError, UsageError
 from distill.evaluation.protocol import Crop, crop_mask, fit_label, join_classes
 from distill.evaluation.scorers import Rules

@@ -138,7 +138,7 @@ def teacher_configs() -> list[Path]:
 
 @pytest.mark.parametrize("path", teacher_configs(), ids=lambda path: path.stem)
 def test_every_teacher_config_loads(path: Path):
-    from distill.commands.teachers import load_teacher
+    from distill.commands.teacher_option import load_teacher
 
     kind = read_yaml(path).get("kind", "")
     # A function comes from the command line, never out of a file.
@@ -148,7 +148,7 @@ def test_every_teacher_config_loads(path: Path):
 
 @pytest.mark.parametrize("path", teacher_configs(), ids=lambda path: path.stem)
 def test_every_teacher_config_states_a_license_and_its_terms(path: Path):
-    from distill.commands.teachers import load_teacher
+    from distill.commands.teacher_option import load_teacher
     from distill.licenses import LicenseClass, license_class
 
     recipe, _ = load_teacher(str(path), None, ["function=a:b"] if read_yaml(path)["kind"] == "callable" else [])

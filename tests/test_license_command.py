@@ -14,15 +14,15 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from distill.cli import app
-from distill.commands.console import Console
-from distill.commands.labeling import run_label
 from distill.commands.license import read_licenses
 from distill.config import load_recipe
 from distill.config.adapters import MapsRecipe, ReplayRecipe
+from distill.console import Console
 from distill.errors import UsageError
 from distill.shards import read_samples
 from distill.spec import write_spec
 from distill.teachers.labeling.job import Job
+from distill.workflows.label.run import run_label
 
 
 @pytest.fixture(autouse=True)

@@ -11,9 +11,9 @@ import pytest
 import scipy.linalg  # noqa: F401 - its library of linear algebra is one of those that are looked at
 from threadpoolctl import threadpool_info, threadpool_limits
 
-from distill.commands import workers
 from distill.runtime.cpu import one_blas_thread
 from distill.teachers.registration import estimate as drift
+from distill.workflows.label import workers
 
 
 def blas_threads() -> set[int]:

@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from distill.commands.console import run_guarded
 from distill.commands.train import describe_fitted, load_training
 from distill.config import dump_recipe, load_recipe
 from distill.config.train import PRESETS, StudentRecipe, TrainRecipe
+from distill.console import run_guarded
 from distill.errors import UsageError
 from distill.images import encode_jpeg
 from distill.labels import Label, encode

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from distill.commands.workers import gpu_of, num_workers
 from distill.config import load_recipe
 from distill.config.local import DiffusersRecipe
 from distill.config.synthetic import SyntheticRecipe
 from distill.teachers.labeling.job import Job
+from distill.workflows.label.workers import gpu_of, num_workers
 
 
 def job_of(recipe) -> Job:
@@ -29,7 +29,9 @@ def test_a_model_gets_one_process_for_each_gpu(monkeypatch: pytest.MonkeyPatch):
 
 def test_without_a_gpu_a_model_has_one_process_and_others_have_all_cores(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("distill.teachers.local.devices.count_gpus", lambda: 0)
-    monkeypatch.setattr("distill.commands.workers.os.sched_getaffinity", lambda pid: set(range(8)), raising=False)
+    monkeypatch.setattr(
+        "distill.workflows.label.workers.os.sched_getaffinity", lambda pid: set(range(8)), raising=False
+    )
     assert num_workers(job_of(load_recipe(DiffusersRecipe, {"model": "a/b"})), 0, 100) == 1
     assert num_workers(job_of(SyntheticRecipe()), 0, 100) == 8
 

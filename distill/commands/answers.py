@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from distill.commands.console import Console
+from distill.console import Console
 from distill.errors import UsageError
 
 if TYPE_CHECKING:

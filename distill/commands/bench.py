@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from distill.commands.console import Console
+from distill.console import Console
 from distill.errors import UsageError
 
 
@@ -55,8 +55,8 @@ def bench(
 
         distill bench exported/nano.onnx exported/nano.xml --truth held_out --compare bench/bench.json
     """
-    from distill.commands.bench_report import text_of
-    from distill.commands.benching import run_bench
+    from distill.workflows.bench import run_bench
+    from distill.workflows.reports.bench import text_of
 
     console = Console(as_json=as_json)
     result = run_bench(

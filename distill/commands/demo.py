@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from distill.commands.console import Console
+from distill.console import Console
 
 if TYPE_CHECKING:
     from distill.config.synthetic import SyntheticRecipe
@@ -68,9 +68,9 @@ class Tour:
 
     def run(self) -> dict[str, Any]:
         """All stages, then the report; the result as ``demo.json`` holds it."""
-        from distill.commands.demo_report import write_demo_report
         from distill.images import write_atomic
         from distill.run_dir import open_rundir
+        from distill.workflows.reports.demo import write_demo_report
 
         open_rundir(self.out, verb="demo", facts={"scenes": self.scenes, "seed": self.seed, "minutes": self.minutes})
         with self._stage("label", f"a synthetic teacher paints answers about {self.scenes} scenes; they are read back"):
@@ -120,8 +120,8 @@ class Tour:
         )
 
     def _label(self, name: str, recipe: SyntheticRecipe) -> dict[str, Any]:
-        from distill.commands.labeling import run_label
         from distill.teachers.labeling.job import Job
+        from distill.workflows.label.run import run_label
 
         job = Job(out=self.out / name, recipe=recipe, folder=Path(), inputs=(), shard_size=32, previews=12)
         return run_label(job, self.console)
@@ -143,7 +143,7 @@ class Tour:
         return describe_values(run, run_train(load_recipe(TrainRecipe, values), run, self.console))
 
     def _export(self) -> dict[str, Any]:
-        from distill.commands.exporting import run_export
+        from distill.workflows.exporting import run_export
 
         return run_export(self.out / "run", self.console, samples=self.out / "truth")
 
@@ -159,15 +159,15 @@ class Tour:
         return run_evaluate(settings, self.console)[0]
 
     def _bench(self, model: Path) -> dict[str, Any]:
-        from distill.commands.benching import run_bench
+        from distill.workflows.bench import run_bench
 
         return run_bench([model], self.console, out=self.out / "bench")
 
     def _predict(self, model: Path) -> dict[str, Any]:
-        from distill.commands.clips import Options
         from distill.commands.predict import run_predict
         from distill.teachers.synthetic.generator import fly_through
         from distill.video import VideoWriter
+        from distill.workflows.predict_videos import Options
 
         clip = self.out / "fly_through.mp4"
         recipe = self.painted(1, 0).model_copy(update={"size_hw": (240, 320)})
@@ -179,7 +179,7 @@ class Tour:
 
 def _summary(result: dict[str, Any]) -> str:
     """The outcome for a person."""
-    from distill.commands.demo_report import comparison_rows, costs
+    from distill.workflows.reports.demo import comparison_rows, costs
 
     lines = ["", "on held-out scenes, against the truth:"]
     for row in comparison_rows(result["scores"]):

@@ -15,7 +15,7 @@ from typing import Annotated
 
 import typer
 
-from distill.commands.console import Console
+from distill.console import Console
 
 
 def doctor(

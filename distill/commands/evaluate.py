@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from distill.commands.console import Console
+from distill.console import Console
 from distill.errors import UsageError
 from distill.evaluation.protocol import Crop
 from distill.evaluation.scorers import Rules

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from distill.commands.bench import parse_size
-from distill.commands.console import Console
+from distill.console import Console
 from distill.errors import UsageError
 
 _STRIDE, _LARGEST = 32, 4096
@@ -95,8 +95,8 @@ def export(
     _say_unused(context, console, _OF_SEVERAL if is_plain else _OF_ONE, "onnx alone" if is_plain else to)
     sizes_hw = [working_size(word) for word in working or ()]
     if is_plain:
-        from distill.commands.exporting import run_export, show_plan
-        from distill.commands.exporting import text_of as text_of_onnx
+        from distill.workflows.exporting import run_export, show_plan
+        from distill.workflows.exporting import text_of as text_of_onnx
 
         if plan:
             show_plan(run, out, samples, num_samples, console)
@@ -107,9 +107,9 @@ def export(
         if not made["parity"]["passed"]:
             raise typer.Exit(1)
         return
-    from distill.commands import buckets
-    from distill.commands.artifacts import plan_exports, run_exports, text_of
     from distill.config.export import TARGETS, load_target
+    from distill.workflows import export_buckets as buckets
+    from distill.workflows.export import plan_exports, run_exports, text_of
 
     words = [word.strip() for word in to.split(",") if word.strip()]
     if "all" in words:

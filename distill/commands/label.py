@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from distill.commands.asking import Spending, keeps_answers, parse_deadline
-from distill.commands.console import Console
-from distill.commands.labeling import run_label, summary
-from distill.commands.teachers import load_teacher, teacher_help
+from distill.commands.teacher_option import load_teacher, teacher_help
+from distill.console import Console
+from distill.errors import UsageError
 from distill.tasks import Task
+from distill.workflows.label.hosted import Spending, keeps_answers, parse_deadline
+from distill.workflows.label.run import run_label, summary
+
+if TYPE_CHECKING:
+    from distill.teachers.quality.filter import Checks
 
 # Panels of --help.
 _SPENDING = "What may be spent"
@@ -159,7 +164,7 @@ def label(
     """
     console = Console(as_json=as_json)
     recipe, folder = load_teacher(teacher, answers, settings or [])
-    from distill.commands.checking import read_checks, wanted_calibration
+    from distill.commands.label import read_checks, wanted_calibration
     from distill.teachers.labeling.job import Job
     from distill.teachers.prompts.variants import Asking
 
@@ -187,13 +192,13 @@ def label(
     )
     spending = Spending(max_usd, max_requests, parse_deadline(deadline) if deadline else None)
     if calibrate is not None:
-        from distill.commands.calibrating import run_calibrate
+        from distill.workflows.label.calibrate import run_calibrate
 
         values, text = run_calibrate(job, calibrate, where or out / "calibration.json", console)
         console.result(values, text)
         return
     if plan:
-        from distill.commands.planning import show_plan
+        from distill.workflows.label.plan import show_plan
 
         show_plan(job, console)
         return
@@ -202,3 +207,66 @@ def label(
     failed = len(result["failed"]) > tolerate or (result["complete"] and not result["labeled"])
     if failed or result.get("stopped"):
         raise typer.Exit(1)
+
+
+def read_checks(
+    *,
+    check: bool,
+    min_quality: Sequence[str],
+    full_quality: Sequence[str],
+    calibration: Path | None,
+    learn: bool = False,
+) -> Checks | None:
+    """The checks that were asked for; None when there are none.
+
+    Specialists' labels are scored where someone makes something of the scores: a threshold, a calibration, or (`learn`)
+    the making of one.
+
+    Raises:
+        UsageError: A threshold that is none, an unreadable calibration.
+    """
+    from distill.teachers.quality.calibration import read_calibration
+    from distill.teachers.quality.filter import Checks
+
+    least = read_thresholds("--min-quality", min_quality)
+    full = read_thresholds("--full-quality", full_quality)
+    if not (check or least or full):
+        return None
+    known = read_calibration(calibration).tasks if calibration is not None else {}
+    scored = bool(least or full or known or learn)
+    return Checks(min_quality=least, full_quality=full, calibrations=known, specialists=scored)
+
+
+def read_thresholds(option: str, words: Sequence[str]) -> dict[Task, float]:
+    """Task to threshold, from words such as ``0.5`` (all tasks) and ``depth=0.5``; later ones win.
+
+    Raises:
+        UsageError: No task, or no number from 0 to 1.
+    """
+    found: dict[Task, float] = {}
+    for word in words:
+        name, equals, number = word.rpartition("=")
+        try:
+            value = float(number)
+            tasks = [Task(name.strip())] if equals else list(Task)
+        except ValueError as error:
+            raise UsageError(
+                f"{option} {word}: not a threshold", hint=f"give 0.5, or TASK=0.5 with one of {', '.join(Task)}"
+            ) from error
+        if not 0 <= value <= 1:
+            raise UsageError(f"{option} {word}: a threshold lies between 0 and 1")
+        found |= dict.fromkeys(tasks, value)
+    return found
+
+
+def wanted_calibration(given: Path | None, teacher: str, *, learn: bool) -> Path | None:
+    """The file with (or for) a teacher's calibration: as given, or beside the recipe file; None: there is none."""
+    from distill.teachers.quality.calibration import calibration_path
+
+    if given is not None:
+        return given
+    recipe = Path(teacher)
+    if recipe.suffix not in (".yaml", ".yml"):
+        return None
+    beside = calibration_path(recipe)
+    return beside if learn or beside.is_file() else None

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from distill.commands.console import Console
+from distill.console import Console
 from distill.errors import UsageError
 from distill.licenses import LicenseClass, allows, license_class
 
@@ -169,7 +169,7 @@ def _as_dict(entry: Entry) -> dict[str, Any]:
 
 
 def _text(entries: list[Entry], refused: list[Entry], require: LicenseClass | None) -> str:
-    from distill.commands.tables import text_table
+    from distill.report.markdown import text_table
 
     rows = [
         [e.license, str(e.kind), "" if e.samples is None else e.samples, ", ".join(e.teachers), e.terms or "not stated"]

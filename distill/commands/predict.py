@@ -12,15 +12,23 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from distill.commands.clips import Clip, Options, find_places, predict_clips, refuse_overwriting, sort_words, to_wishes
-from distill.commands.console import Console
+from distill.console import Console
 from distill.errors import UsageError
 from distill.tasks import Task
+from distill.workflows.predict_videos import (
+    Clip,
+    Options,
+    find_places,
+    predict_clips,
+    refuse_overwriting,
+    sort_words,
+    to_wishes,
+)
 
 if TYPE_CHECKING:
-    from distill.commands.inputs import Input
     from distill.export.inference.photos import Done
     from distill.export.runners import Runner
+    from distill.inputs import Input
 
 _SHOWN = 20
 """Failures named on the screen; predictions.json and --json name all."""
@@ -163,8 +171,8 @@ def run_predict(subject: Path, words: list[str], console: Console, options: Opti
         UsageError: Nothing to predict, or options that do not go together.
         DistillError: The student cannot be opened, the engine failed, or nothing can be written.
     """
-    from distill.commands.subject import open_subject
     from distill.export.inference.photos import Done, predict_photos
+    from distill.workflows.model import open_subject
 
     options = options or Options()
     photos, clips = sort_words(words)

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from distill.commands.console import Console
+from distill.console import Console
 from distill.errors import UsageError
 from distill.report import Block, Cell, Curve, Curves, Facts, Headline, Headlines, Report, Section, Table, Text
 from distill.report import to_json as report_to_json

@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from distill.commands.console import Console
-from distill.commands.earlier import FINISHED, has_checkpoint, read_finished, refuse_other_shards
 from distill.config import dump_recipe, load_recipe
 from distill.config.train import TRUSTED_NETWORKS, TrainRecipe
+from distill.console import Console
 from distill.errors import UsageError
 from distill.images import write_atomic
 from distill.run_dir import open_rundir
 from distill.shards import file_sha256
+from distill.workflows.earlier import FINISHED, has_checkpoint, read_finished, refuse_other_shards
 
 if TYPE_CHECKING:
     from distill.students.training.fit import Fitted, Lessons

@@ -12,7 +12,7 @@ from typing import Any
 from jaxtyping import UInt8
 from numpy import ndarray
 
-from distill.commands.console import Console
+from distill.console import Console
 from distill.errors import DistillError, UsageError
 from distill.evaluation.ground_truth import Truth
 from distill.evaluation.near_duplicates import Twin, TwinFinder, warn_of_twins, warnings_about

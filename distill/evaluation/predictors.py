@@ -180,7 +180,7 @@ def open_contestants(subjects: Sequence[Path]) -> list[Contestant]:
     Raises:
         UsageError: A path is none of these.
     """
-    from distill.commands.subject import open_subject
+    from distill.workflows.model import open_subject
 
     found: list[Contestant] = []
     for path, name in zip(subjects, _names(subjects), strict=True):

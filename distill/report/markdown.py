@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -157,3 +157,18 @@ def numeric_columns(block: Table) -> list[bool]:
         any(isinstance(row[column], (int, float)) and not isinstance(row[column], bool) for row in block.rows)
         for column in range(len(block.columns))
     ]
+
+
+def text_table(columns: Sequence[str], rows: Sequence[Sequence[Cell]]) -> str:
+    """Columns side by side, numbers to the right, a rule below the names."""
+    lines = [list(columns), *([format_cell(cell) for cell in row] for row in rows)]
+    widths = [max(len(line[index]) for line in lines) for index in range(len(columns))]
+    right = [any(isinstance(row[index], int | float) for row in rows) for index in range(len(columns))]
+    shown = [
+        "  ".join(
+            cell.rjust(width) if number else cell.ljust(width)
+            for cell, width, number in zip(line, widths, right, strict=True)
+        ).rstrip()
+        for line in lines
+    ]
+    return "\n".join([shown[0], "  ".join("-" * width for width in widths), *shown[1:]])

@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 from numpy import ndarray
 
-from distill.commands.console import Console
-from distill.commands.subject import open_subject
+from distill.console import Console
 from distill.errors import DistillError
 from distill.export.inference.stream import Model
 from distill.images import decode_rgb
@@ -18,6 +17,7 @@ from distill.metrics import FlickerMetrics
 from distill.report.blocks import Section, Table, Text
 from distill.shards import MANIFEST, read_manifest, read_samples
 from distill.tasks import Task
+from distill.workflows.model import open_subject
 
 _TITLES = {
     "depth_change_percent": "depth change, % per frame",

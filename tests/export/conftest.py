@@ -9,8 +9,8 @@ import pytest
 import torch
 from fake_runner import CLASSES, FakeRunner
 
-from distill.commands.console import run_guarded
 from distill.config.train import StudentRecipe
+from distill.console import run_guarded
 from distill.export.onnx.exporter import export_onnx
 from distill.students.checkpoint import save_student
 from distill.students.model.student import Student, build_spec, build_student

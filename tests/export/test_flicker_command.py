@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from test_predict_command import write_clip
 
-from distill.commands.console import Console
+from distill.console import Console
 from distill.errors import DistillError
 from distill.workflows.evaluate_temporal import measure_flicker
 

@@ -10,10 +10,10 @@ import onnx
 import pytest
 import torch
 
-from distill.commands.subject import open_subject
 from distill.errors import DistillError, UsageError
 from distill.export.runners import open_runner
 from distill.spec import METADATA_KEY
+from distill.workflows.model import open_subject
 
 
 def test_a_run_folder_and_its_export_answer_alike(run_dir: Path, onnx_file: Path) -> None:

@@ -13,7 +13,6 @@ import onnxruntime as ort
 import pytest
 import torch
 
-from distill.commands.subject import subject_digest
 from distill.config.export import TARGETS, TargetRecipe, load_target
 from distill.errors import DistillError, UsageError
 from distill.export.onnx.fp8 import Float8Quantizer
@@ -25,6 +24,7 @@ from distill.export.verification.parity import ParityResult, TaskParity, probe_p
 from distill.export.verification.timing import Timing
 from distill.students.model.student import Student
 from distill.tasks import Task
+from distill.workflows.model import subject_digest
 
 BESIDES = ("onnx", "openvino", "onnx-fp16", "tensorrt", "tensorrt-fp8", "triton")
 
@@ -32,8 +32,8 @@ BESIDES = ("onnx", "openvino", "onnx-fp16", "tensorrt", "tensorrt-fp8", "triton"
 @pytest.fixture(scope="module")
 def exported(run_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The small student for four targets, by the command line's own function."""
-    from distill.commands.artifacts import run_exports
-    from distill.commands.console import Console
+    from distill.console import Console
+    from distill.workflows.export import run_exports
 
     pytest.importorskip("openvino")
     folder = tmp_path_factory.mktemp("exported")

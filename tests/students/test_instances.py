@@ -11,10 +11,10 @@ import pytest
 import torch
 from test_fit import train
 
-from distill.commands.console import Console
 from distill.commands.evaluate import Settings, run_evaluate
 from distill.config import load_recipe
 from distill.config.train import StudentRecipe
+from distill.console import Console
 from distill.errors import UsageError
 from distill.export.onnx.exporter import export_onnx
 from distill.export.runners import open_runner

@@ -19,13 +19,13 @@ import numpy as np
 import yaml
 from PIL import Image
 
-from distill.commands.asking import FREELY, Spending
-from distill.commands.console import Console
-from distill.commands.labeling import run_label
 from distill.config import load_recipe
 from distill.config.hosted import GeminiRecipe
+from distill.console import Console
 from distill.shards import file_sha256
 from distill.teachers.labeling.job import Job
+from distill.workflows.label.hosted import FREELY, Spending
+from distill.workflows.label.run import run_label
 
 KEY = "PLANTED-KEY-7f3a9c"
 ASK = {"tasks": ["depth", "normals", "semantic"], "classes": ["road", "car", "sky"]}

@@ -11,9 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from distill.commands.console import Console
-from distill.commands.labeling import run_label
 from distill.config.synthetic import SyntheticRecipe
+from distill.console import Console
 from distill.errors import DistillError
 from distill.images import encode_map, read_photo, write_atomic
 from distill.tasks import Task
@@ -33,6 +32,7 @@ from distill.teachers.store.answers import (
     sniff_suffix,
 )
 from distill.teachers.synthetic.generator import SyntheticGenerator, scene_photo
+from distill.workflows.label.run import run_label
 
 PNG = encode_map(np.zeros((8, 8, 3), np.uint8))
 PHOTO = read_photo(PNG, key="a", name="a.png")

@@ -14,10 +14,9 @@ pytest.importorskip("diffusers")
 import tiny
 from PIL import Image
 
-from distill.commands.console import Console
-from distill.commands.labeling import run_label
 from distill.config import load_recipe
 from distill.config.local import DiffusersRecipe, MarigoldRecipe
+from distill.console import Console
 from distill.errors import DistillError, UsageError
 from distill.images import Photo, decode_rgb, read_photo
 from distill.shards import read_manifest, read_samples
@@ -28,6 +27,7 @@ from distill.teachers.labeling.job import Job
 from distill.teachers.local.devices import choose_placement, count_parameters
 from distill.teachers.local.diffusers import DiffusersGenerator
 from distill.teachers.local.hub import NotHere
+from distill.workflows.label.run import run_label
 
 PHOTO = Photo("k", "k.png", b"", "png", np.random.default_rng(0).integers(0, 256, (70, 80, 3), dtype=np.uint8), "", {})
 
@@ -274,7 +274,7 @@ def _png(size_hw: tuple[int, int]) -> bytes:
 
 
 def test_a_plan_leaves_no_answers_behind(klein: Path, photos: Path, tmp_path: Path):
-    from distill.commands.planning import plan_here
+    from distill.workflows.label.plan import plan_here
 
     store = tmp_path / "store"
     job = Job(out=tmp_path / "out", recipe=recipe_of(klein), folder=Path(), inputs=(str(photos),), store=store)

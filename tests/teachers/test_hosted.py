@@ -17,8 +17,6 @@ sys.path.insert(0, str(Path(__file__).parent))
 from fake_gemini import FakeGemini, Settings
 from hosted_jobs import KEY, charged_usd, command, job, label, run, shards, values, write_photos
 
-from distill.commands.asking import Spending
-from distill.commands.planning import plan_here
 from distill.config import load_recipe
 from distill.config.adapters import ReplayRecipe
 from distill.config.ensemble import MixRecipe
@@ -30,6 +28,8 @@ from distill.teachers.prompts.variants import Asking
 from distill.teachers.store.answers import AnswerStore
 from distill.teachers.store.ledger import Ledger
 from distill.teachers.store.maintenance import export
+from distill.workflows.label.hosted import Spending
+from distill.workflows.label.plan import plan_here
 
 EVERYTHING = {
     "busy": 0.1,

@@ -13,13 +13,13 @@ sys.path.insert(0, str(Path(__file__).parent))
 from fake_gemini import FakeGemini, Settings
 from hosted_jobs import KEY, charged_usd, job, label, shards, write_photos
 
-from distill.commands.asking import Spending, job_name
 from distill.teachers.hosted.batch.api import JobClient
 from distill.teachers.hosted.batch.runner import BatchEngine
 from distill.teachers.hosted.request_runner import Terms
 from distill.teachers.hosted.scheduler import Asker, Notes
 from distill.teachers.store.answers import AnswerStore
 from distill.teachers.store.ledger import Ledger
+from distill.workflows.label.hosted import Spending, job_name
 
 BATCH = {"mode": "batch", "poll_s": 0.05, "batch_images": 10}
 

@@ -32,9 +32,9 @@ from hosted_jobs import (
     write_photos,
 )
 
-from distill.commands.asking import parse_deadline
 from distill.errors import UsageError
 from distill.shards import verify
+from distill.workflows.label.hosted import parse_deadline
 
 # Each of these starts Python several times, which takes long on a busy machine.
 pytestmark = pytest.mark.timeout(300)

@@ -10,11 +10,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from distill.commands.console import Console
-from distill.commands.labeling import run_label, summary
-from distill.commands.teachers import load_teacher
+from distill.commands.teacher_option import load_teacher
 from distill.config import load_recipe
 from distill.config.ensemble import MixRecipe
+from distill.console import Console
 from distill.errors import UsageError
 from distill.label_ops import to_gauge
 from distill.labels import Label
@@ -22,6 +21,7 @@ from distill.shards import Sample, read_manifest, read_samples
 from distill.tasks import Gauge, Task
 from distill.teachers.decoders.depth import encode_depth_rgb
 from distill.teachers.labeling.job import Job
+from distill.workflows.label.run import run_label, summary
 
 SIZE_HW = (96, 128)
 PRICE_USD = 0.134

@@ -14,12 +14,12 @@ sys.path.insert(0, str(Path(__file__).parent))
 from fake_openai import FakeOpenai
 from hosted_jobs import QUICK, label, write_photos
 
-from distill.commands.asking import Spending
 from distill.config import load_recipe
 from distill.config.hosted import OpenaiRecipe
 from distill.errors import UsageError
 from distill.images import picture_size_hw
 from distill.teachers.labeling.job import Job
+from distill.workflows.label.hosted import Spending
 
 
 @pytest.fixture(autouse=True)

@@ -16,10 +16,9 @@ import tiny
 import torch
 from PIL import Image
 
-from distill.commands.console import Console
-from distill.commands.labeling import run_label
 from distill.config import load_recipe
 from distill.config.local import TransformersRecipe
+from distill.console import Console
 from distill.errors import DistillError, UsageError
 from distill.images import Photo
 from distill.labels import Label
@@ -31,6 +30,7 @@ from distill.teachers.local.architectures import describe_network
 from distill.teachers.local.hub import NotHere, fingerprint
 from distill.teachers.local.instance_masks import Mask, label_of_masks, query_masks
 from distill.teachers.local.transformers import TransformersSpecialist
+from distill.workflows.label.run import run_label
 
 PHOTO = Photo("k", "k.png", b"", "png", np.random.default_rng(0).integers(0, 256, (90, 140, 3), dtype=np.uint8), "", {})
 
@@ -247,7 +247,7 @@ def test_a_changed_model_is_noticed(model, tmp_path: Path):
 
 
 def test_a_plan_times_the_model_and_fetches_none(model, photos: Path, tmp_path: Path):
-    from distill.commands.planning import plan_here
+    from distill.workflows.label.plan import plan_here
 
     recipe = load_recipe(TransformersRecipe, {"model": str(model("segformer")), "license": "MIT"})
     values, text = plan_here(Job(out=tmp_path / "o", recipe=recipe, folder=Path(), inputs=(str(photos),)))

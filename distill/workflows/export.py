@@ -9,9 +9,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from distill.commands.console import Console
-from distill.commands.samples import trained_on
+from distill.console import Console
 from distill.errors import UsageError
+from distill.workflows.parity_samples import trained_on
 
 if TYPE_CHECKING:
     from distill.config.export import TargetRecipe
@@ -54,11 +54,11 @@ def run_exports(
         UsageError: No trained student there, or --out is a file.
         DistillError: The student cannot be exported at all.
     """
-    from distill.commands.workshop import open_shop
     from distill.export.targets.build import make, refuse_slow
     from distill.images import write_atomic
     from distill.run_dir import machine, open_rundir, versions
     from distill.spec import write_spec
+    from distill.workflows.export_context import open_shop
 
     folder = out or run / "export"
     if folder.suffix or folder.is_file():
@@ -146,7 +146,7 @@ def plan_exports(
 
 def text_of(result: dict[str, Any]) -> str:
     """The table for people."""
-    from distill.commands.tables import text_table
+    from distill.report.markdown import text_table
 
     measures = list(result["torch"]["scores"])
     columns = ["target", "verdict", *measures, "p50 ms", "images/s", "MB"]

@@ -169,9 +169,9 @@ def _comparison(rows: list[Row]) -> Table:
 
 def _scenes(recipe: SyntheticRecipe, model: Path) -> list[Block]:
     """Photo, painted answer, label, confidence, student and truth of a few held-out scenes."""
-    from distill.commands.subject import open_subject
     from distill.teachers.factory import build_teacher
     from distill.teachers.synthetic.generator import scene_photo
+    from distill.workflows.model import open_subject
 
     teacher = build_teacher(recipe, folder=Path())
     truth = build_teacher(recipe.model_copy(update={"truth": True}), folder=Path())

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 def text_of(result: dict[str, Any]) -> str:
     """The result for people."""
-    from distill.commands.tables import text_table
+    from distill.report.markdown import text_table
 
     machine = result["machine"]
     return "\n".join(

@@ -7,7 +7,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from distill.commands.console import Console
+from distill.console import Console
 from distill.errors import DistillError, UsageError
 
 if TYPE_CHECKING:
@@ -53,9 +53,9 @@ def _from_shards(folder: Path, spec: StudentSpec) -> Iterator[ParitySample]:
 
 
 def _from_photos(path: Path, console: Console) -> Iterator[ParitySample]:
-    from distill.commands.inputs import find_inputs
     from distill.export.verification.parity import ParitySample
     from distill.images import decode_rgb
+    from distill.inputs import find_inputs
 
     photos = [found for found in find_inputs([str(path)]) if not found.video]
     if not photos:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from distill.commands.console import Console
+from distill.console import Console
 from distill.errors import DistillError, UsageError
 
 if TYPE_CHECKING:

@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from distill.commands.artifacts import run_exports
-from distill.commands.artifacts import text_of as text_of_one
-from distill.commands.console import Console
+from distill.console import Console
 from distill.images import write_atomic
+from distill.workflows.export import run_exports
+from distill.workflows.export import text_of as text_of_one
 
 if TYPE_CHECKING:
     from distill.config.export import TargetRecipe

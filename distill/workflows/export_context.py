@@ -8,8 +8,8 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from distill.commands.console import Console
-from distill.commands.samples import open_samples, trained_on
+from distill.console import Console
+from distill.workflows.parity_samples import open_samples, trained_on
 
 if TYPE_CHECKING:
     from distill.export.targets.context import Workshop

@@ -8,10 +8,10 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from distill.commands.asking import FREELY, Spending, asked_slices
-from distill.commands.console import Console
-from distill.commands.workers import num_workers, run_slices
+from distill.console import Console
 from distill.errors import UsageError
+from distill.workflows.label.hosted import FREELY, Spending, asked_slices
+from distill.workflows.label.workers import num_workers, run_slices
 
 if TYPE_CHECKING:
     from distill.teachers.labeling.job import Job
@@ -66,7 +66,7 @@ def run_label(
     result |= asked
     write_atomic(job.out / "label.json", json.dumps(result, indent=2, default=str).encode())
     if published is not None:
-        from distill.commands.label_report import write_label_report
+        from distill.workflows.reports.label import write_label_report
 
         result["report"] = str(write_label_report(job, pages, result))
     return result

@@ -9,9 +9,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from distill.commands.console import Console
-from distill.commands.samples import open_samples, trained_on
+from distill.console import Console
 from distill.errors import UsageError
+from distill.workflows.parity_samples import open_samples, trained_on
 
 if TYPE_CHECKING:
     from distill.export.verification.parity import ParityResult, ParitySample
@@ -140,7 +140,7 @@ def _compare(
 
 def text_of(result: dict[str, Any]) -> str:
     """The result for people: one table, one verdict."""
-    from distill.commands.tables import text_table
+    from distill.report.markdown import text_table
 
     parity = result["parity"]
     columns = [

@@ -16,7 +16,7 @@ from distill.errors import DistillError, UsageError
 from distill.tasks import Task
 
 if TYPE_CHECKING:
-    from distill.commands.console import Console
+    from distill.console import Console
     from distill.labels import Label
     from distill.shards import Manifest, Sample
     from distill.teachers.base import Lesson

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from distill.commands.console import Console
+from distill.console import Console
 from distill.errors import DistillError
 
 if TYPE_CHECKING:
@@ -45,10 +45,10 @@ def run_bench(
     Raises:
         DistillError: A subject cannot be opened or fails.
     """
-    from distill.commands.bench_report import write_pages
     from distill.export.runners import num_cores
     from distill.export.verification.timing import YARDSTICK, time_runners
     from distill.run_dir import machine, open_rundir, versions
+    from distill.workflows.reports.bench import write_pages
 
     if out is not None:
         open_rundir(out)
@@ -123,8 +123,8 @@ def score_runners(
     runners: Mapping[str, Runner], truth: Path, count: int, console: Console
 ) -> dict[str, dict[str, float | None]]:
     """Score of each task of each runner on labeled pictures."""
-    from distill.commands.samples import open_samples
     from distill.export.verification.parity import Parity
+    from distill.workflows.parity_samples import open_samples
 
     first = next(iter(runners.values()))
     parities = {name: Parity(first, runner) for name, runner in runners.items()}
@@ -159,8 +159,8 @@ def mark_front(subjects: list[dict[str, Any]], timings: list[dict[str, Any]]) ->
 
 def _open(path: Path, threads: int | None, taken: set[str]) -> tuple[str, Runner, dict[str, Any]]:
     """(name in the result, the runner, how long it took to load and to answer first)."""
-    from distill.commands.subject import open_subject, subject_digest
     from distill.export.verification.timing import bench_picture
+    from distill.workflows.model import open_subject, subject_digest
 
     open_subject(path, threads=threads).close()  # imports the libraries, which only the first subject would pay for
     before = _resident_bytes()
@@ -211,7 +211,7 @@ def _engines_of(
     Its own; but a file that is another one than in `base` is measured against that one, if it is still there: what the
     new file itself made slower must show.
     """
-    from distill.commands.subject import open_subject, subject_digest
+    from distill.workflows.model import open_subject, subject_digest
 
     before = {row["name"]: row for row in (base or {}).get("subjects", ()) if {"digest", "path", "name"} <= set(row)}
     found: dict[str, tuple[str, Runner]] = {}

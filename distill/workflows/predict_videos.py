@@ -13,16 +13,16 @@ from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from distill.commands.console import Console
-from distill.commands.subject import subject_digest
+from distill.console import Console
 from distill.errors import DistillError, UsageError
 from distill.tasks import Task
+from distill.workflows.model import subject_digest
 
 if TYPE_CHECKING:
-    from distill.commands.inputs import Input
     from distill.export.inference.photos import Done
     from distill.export.inference.videos import Places, VideoWishes
     from distill.export.runners import Runner
+    from distill.inputs import Input
     from distill.video import Source
 
 _DEFAULT_OUT = Path("predictions")
@@ -68,8 +68,7 @@ class Clip:
 
 def sort_words(words: Sequence[str]) -> tuple[list[Input], list[Clip]]:
     """(photos, videos), each with a key that no other has."""
-    from distill.commands.inputs import find_inputs
-    from distill.inputs import unique_keys
+    from distill.inputs import find_inputs, unique_keys
     from distill.video import is_live, is_sequence
     from distill.video.camera import public_name
 

@@ -7,7 +7,7 @@ import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from distill.commands.console import Console
+from distill.console import Console
 from distill.errors import DistillError, UsageError
 from distill.tasks import Task
 
@@ -84,9 +84,9 @@ def plan_here(job: Job) -> tuple[dict[str, Any], str]:
 
 def _mixed_usd(job: Job) -> float:
     """What the hosted members of a mix would cost if each was asked about every photo, and nothing was stored."""
-    from distill.commands.asking import hosted_parts
     from distill.teachers.hosted.services.open import prices_of
     from distill.teachers.prompts.build import build_questions
+    from distill.workflows.label.hosted import hosted_parts
 
     each_usd = 0.0
     for part in hosted_parts(job.recipe):
