@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
+from jaxtyping import Bool, Shaped
+from numpy import ndarray
 
 from distill.errors import DistillError, UsageError
 from distill.labels import Label, is_far
 from distill.tasks import BACKGROUND_INSTANCE, IGNORE_INSTANCE, IGNORE_SEMANTIC, Gauge, Task
-from distill.teachers.adapters.label_maps import stretch_to_unit
 
 
 def join_classes(label: Label, classes: Sequence[str]) -> Label:
@@ -105,3 +106,12 @@ def to_gauge(label: Label, gauge: Gauge) -> Label:
         else:
             value = stretch_to_unit(depth, valid)
     return replace(label, value=value, valid=valid, confidence=label.confidence * valid, gauge=gauge)
+
+
+def stretch_to_unit(value: Shaped[ndarray, "h w"], valid: Bool[ndarray, "h w"]) -> Shaped[ndarray, "h w"]:
+    """Values of a relative gauge stretched to [0, 1] over the valid pixels; the gauge's meaning stays the same."""
+    if not valid.any():
+        return np.zeros_like(value, np.float32)
+    low, high = float(value[valid].min()), float(value[valid].max())
+    span = high - low if high > low else 1.0
+    return np.clip((value - np.float32(low)) / np.float32(span), 0, 1).astype(np.float32)

@@ -159,11 +159,12 @@ def run_evaluate(settings: Settings, console: Console) -> tuple[dict[str, Any], 
         DistillError: The subjects and the truth cannot be compared.
     """
     from distill.evaluation.evaluator import choose_tasks, evaluate_contestants
-    from distill.evaluation.predictors import fit_trivial, open_contestants
+    from distill.evaluation.predictors import fit_trivial
     from distill.images import write_atomic
     from distill.report import to_markdown, write_report
     from distill.report.markdown import finite
     from distill.run_dir import open_rundir
+    from distill.workflows.evaluate import open_contestants
 
     truth = _open_truth(settings)
     contestants = open_contestants(settings.subjects)

@@ -44,11 +44,8 @@ def export(
     seconds: Annotated[float, typer.Option(min=0, help="Several targets: time for each series; 0 times none.")] = 1.0,
     threads: Annotated[int | None, typer.Option(min=1, help="Threads of the engines; all cores unless given.")] = None,
     working: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="HEIGHTxWIDTH that the network works at, as it was trained unless given; several times: a file for"
-            " each, and a .buckets file that picks by each picture's shape."
-        ),
+        str | None,
+        typer.Option(help="HEIGHTxWIDTH that the network works at; the size it was trained at unless given."),
     ] = None,
     picture: Annotated[
         str | None,
@@ -84,16 +81,16 @@ def export(
 
         distill export runs/nano --to onnx,onnx-int8,openvino,aoti,tensorrt --samples held_out --out exported
 
-        distill export runs/nano --to onnx-int8 --working 192x256 --working 256x192 --samples photos/
+        distill export runs/nano --to onnx-int8 --working 256x192 --samples photos/
 
         distill export runs/nano --out depth.onnx --samples photos/ --num-samples 20
     """
     from distill.export.verification.parity import Budgets
 
     console = Console(as_json=as_json)
-    is_plain = to == "onnx" and not working and picture is None
+    is_plain = to == "onnx" and working is None and picture is None
     _say_unused(context, console, _OF_SEVERAL if is_plain else _OF_ONE, "onnx alone" if is_plain else to)
-    sizes_hw = [working_size(word) for word in working or ()]
+    size_hw = working_size(working) if working is not None else None
     if is_plain:
         from distill.workflows.exporting import run_export, show_plan
         from distill.workflows.exporting import text_of as text_of_onnx
@@ -108,7 +105,6 @@ def export(
             raise typer.Exit(1)
         return
     from distill.config.export import TARGETS, load_target
-    from distill.workflows import export_buckets as buckets
     from distill.workflows.export import plan_exports, run_exports, text_of
 
     words = [word.strip() for word in to.split(",") if word.strip()]
@@ -128,14 +124,11 @@ def export(
         "opset": opset,
         "sensitivity": sensitivity,
         "min_gain": min_gain,
+        "size_hw": size_hw,
         "picture_hw": parse_size(picture, "--picture") if picture is not None else None,
     }
-    if len(sizes_hw) > 1:
-        found = buckets.run_buckets(run, targets, sizes_hw, console, **options)
-        console.result(found, buckets.text_of(found))
-    else:
-        found = run_exports(run, targets, console, size_hw=next(iter(sizes_hw), None), **options)
-        console.result(found, text_of(found))
+    found = run_exports(run, targets, console, **options)
+    console.result(found, text_of(found))
     if not found["passed"]:
         raise typer.Exit(1)
 

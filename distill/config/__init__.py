@@ -1,4 +1,4 @@
-"""TODO."""
+"""Typed YAML configs; `base` loads, checks and writes them."""
 
 from __future__ import annotations
 

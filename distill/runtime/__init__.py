@@ -1,1 +1,1 @@
-"""TODO."""
+"""Threads, processes, locks, SQLite and progress reporting."""

@@ -1,1 +1,1 @@
-"""TODO."""
+"""Teachers: photo to label maps."""

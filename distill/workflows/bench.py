@@ -188,14 +188,12 @@ def _open(path: Path, threads: int | None, taken: set[str]) -> tuple[str, Runner
 
 
 def _size_bytes(path: Path) -> int:
-    """Of all files that hold the subject: a run's weights, OpenVINO's two, those that a file of buckets names."""
-    from distill.export.runners.buckets import SUFFIX, parts_of
+    """Of all files that hold the subject: a run's weights, or OpenVINO's two files."""
     from distill.export.targets.artifact import files_of
 
     if path.is_dir():
         return (path / "weights.safetensors").stat().st_size
-    parts = parts_of(path) if path.suffix == SUFFIX else [path]
-    return sum(file.stat().st_size for part in parts for file in files_of(part))
+    return sum(file.stat().st_size for file in files_of(path))
 
 
 def _engines_of(

@@ -45,10 +45,6 @@ def open_subject(path: Path, *, threads: int | None = None, spinning: bool = Tru
 
 def subject_digest(path: Path) -> str:
     """Changes when the student does, by what its files hold."""
-    if path.suffix == ".buckets" and path.is_file():
-        from distill.export.runners.buckets import parts_of
-
-        return hashlib.sha256("".join(map(subject_digest, parts_of(path))).encode()).hexdigest()
     # A run is its weights and its contract; OpenVINO's weights, and those of large ONNX files, lie beside the file.
     files = (
         [path / "weights.safetensors", path / "spec.json"]

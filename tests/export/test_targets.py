@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,7 +10,6 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 import pytest
-import torch
 
 from distill.config.export import TARGETS, TargetRecipe, load_target
 from distill.errors import DistillError, UsageError
@@ -24,7 +22,6 @@ from distill.export.verification.parity import ParityResult, TaskParity, probe_p
 from distill.export.verification.timing import Timing
 from distill.students.model.student import Student
 from distill.tasks import Task
-from distill.workflows.model import subject_digest
 
 BESIDES = ("onnx", "openvino", "onnx-fp16", "tensorrt", "tensorrt-fp8", "triton")
 
@@ -200,32 +197,15 @@ def test_eight_bit_floats_are_for_tensorrt_alone(onnx_file: Path) -> None:
         Float8Quantizer(proto, [])
 
 
-def test_working_sizes_become_buckets(cli, run_dir: Path, tmp_path: Path) -> None:
+def test_a_file_can_work_at_another_size(cli, run_dir: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     words = ("export", run_dir, "--num-samples", 2, "--seconds", 0, "--threads", 1)
-    code, result = cli.json(*words, "--working", "64x96", "--working", "96x64", "--out", out)
-    assert code == 0 and result["buckets"] == {"onnx": str(out / "small.onnx.buckets")}
-    assert [one["working_size_hw"] for one in result["sizes"]] == [[64, 96], [96, 64]]
-    assert {path.name for path in out.glob("*.onnx")} == {"small.64x96.onnx", "small.96x64.onnx"}
-    with open_runner(out / "small.onnx.buckets", threads=1) as runner:
-        names = [runner.nearest(size_hw).name for size_hw in ((300, 400), (400, 300), (500, 10), (50, 50))]
-        assert names == ["small.64x96.onnx", "small.96x64.onnx", "small.96x64.onnx", "small.64x96.onnx"]
-        tall = np.random.default_rng(0).integers(0, 256, (2, 120, 80, 3), dtype=np.uint8)
-        found = runner(tall)
-        with open_runner(out / "small.96x64.onnx", threads=1) as direct:
-            assert np.array_equal(found["depth"], direct(tall)["depth"])
-        assert np.array_equal(runner(torch.from_numpy(tall))["depth"].numpy(), found["depth"])
-        assert runner.bare(tall) is not None
-    digest = subject_digest(out / "small.onnx.buckets")
-    shutil.copy(out / "small.64x96.onnx", out / "small.96x64.onnx")
-    assert subject_digest(out / "small.onnx.buckets") != digest  # another student, under the same names
-    (out / "small.96x64.onnx").unlink()
-    code, _, said = cli("bench", out / "small.onnx.buckets", "--seconds", 0.01)
-    assert code == 1 and "small.96x64.onnx is not beside it" in said
-    for text in ("{", '{"format": 1, "files": ["../x.onnx"]}', '{"format": 1, "files": []}'):
-        (out / "bad.buckets").write_text(text)
-        with pytest.raises(DistillError, match="not a list of exported files"):
-            open_runner(out / "bad.buckets")
+    code, result = cli.json(*words, "--working", "96x64", "--out", out)
+    assert code == 0 and result["working_size_hw"] == [96, 64]
+    (row,) = result["targets"]
+    tall = np.random.default_rng(0).integers(0, 256, (2, 120, 80, 3), dtype=np.uint8)
+    with open_runner(Path(row["path"]), threads=1) as runner:
+        assert runner.spec.input.size_hw == (96, 64) and runner(tall)["depth"].shape == (2, 120, 80)
     assert cli(*words, "--working", "50x64")[0] == 2
 
 

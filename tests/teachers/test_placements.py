@@ -9,8 +9,8 @@ import pytest
 
 from distill.config.synthetic import FaultsRecipe, SyntheticRecipe
 from distill.tasks import Task
+from distill.teachers import answer_parser as reading
 from distill.teachers.base import Answer, Question
-from distill.teachers.factory import answer_parser as reading
 from distill.teachers.factory import build_teacher
 from distill.teachers.quality.filter import Checks
 from distill.teachers.registration.align import Placement

@@ -1,1 +1,1 @@
-"""TODO."""
+"""Batch inference over photos and videos."""

@@ -1,1 +1,1 @@
-"""TODO."""
+"""ONNX export and graph rewrites: precision, quantization, resizing."""

@@ -22,7 +22,6 @@ ENGINES: Mapping[str, str] = {
     ".onnx": "distill.export.runners.onnxruntime:OrtRunner",
     ".xml": "distill.export.runners.openvino:OpenVinoRunner",
     ".pt2": "distill.export.runners.aot_inductor:AotiRunner",
-    ".buckets": "distill.export.runners.buckets:BucketsRunner",
     ".engine": "distill.export.runners.tensorrt:TensorRtRunner",
 }
 """What opens a file of this suffix, imported when it is needed."""

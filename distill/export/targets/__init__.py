@@ -1,1 +1,1 @@
-"""TODO."""
+"""One module per export target, and the build that gates each file."""

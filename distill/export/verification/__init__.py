@@ -1,1 +1,1 @@
-"""TODO."""
+"""Check an exported file against its student: differences, scores, timing."""

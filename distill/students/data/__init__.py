@@ -1,1 +1,1 @@
-"""TODO."""
+"""Shards to batches: index, decoding, cache, augmentation."""

@@ -1,1 +1,1 @@
-"""TODO."""
+"""The student network: backbone, neck, heads."""

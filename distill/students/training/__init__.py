@@ -1,1 +1,1 @@
-"""TODO."""
+"""The training loop: Lightning module, optimizer, resume."""

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from jaxtyping import Bool, Shaped
+from jaxtyping import Shaped
 from numpy import ndarray
 from PIL import Image
 
@@ -19,6 +19,7 @@ from distill.config.adapters import MapRecipe, MapsRecipe
 from distill.config.teacher import id_table
 from distill.errors import DistillError
 from distill.images import MAX_PIXELS, Photo, read_file
+from distill.label_ops import stretch_to_unit
 from distill.labels import Label, faces_away
 from distill.tasks import IGNORE_INSTANCE, IGNORE_SEMANTIC, Gauge, Task
 from distill.teachers.decoders.normals import frame_matrix
@@ -187,12 +188,3 @@ def _label(
         if task is Task.NORMALS:
             value = value * np.array([-1, 1, 1], np.float32)
     return Label(task, value, valid, valid.astype(np.float32), gauge, classes, instances or {})
-
-
-def stretch_to_unit(value: Shaped[ndarray, "h w"], valid: Bool[ndarray, "h w"]) -> Shaped[ndarray, "h w"]:
-    """Values of a relative gauge stretched to [0, 1] over the valid pixels; the gauge's meaning stays the same."""
-    if not valid.any():
-        return np.zeros_like(value, np.float32)
-    low, high = float(value[valid].min()), float(value[valid].max())
-    span = high - low if high > low else 1.0
-    return np.clip((value - np.float32(low)) / np.float32(span), 0, 1).astype(np.float32)

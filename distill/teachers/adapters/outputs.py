@@ -13,9 +13,9 @@ from numpy import ndarray
 
 from distill.config.teacher import OutputRecipe, id_table
 from distill.errors import DistillError
+from distill.label_ops import stretch_to_unit
 from distill.labels import Label
 from distill.tasks import IGNORE_SEMANTIC, Gauge, Task
-from distill.teachers.adapters.label_maps import stretch_to_unit
 from distill.teachers.decoders.normals import frame_matrix
 
 

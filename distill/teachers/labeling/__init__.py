@@ -1,1 +1,1 @@
-"""TODO."""
+"""The resumable labeling job."""

@@ -1,1 +1,1 @@
-"""TODO."""
+"""Models that run on this machine."""

@@ -1,1 +1,1 @@
-"""TODO."""
+"""Build prompts, and parse color legends."""

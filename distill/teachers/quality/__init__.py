@@ -1,1 +1,1 @@
-"""TODO."""
+"""Score, calibrate, filter and fuse labels."""

@@ -1,1 +1,1 @@
-"""TODO."""
+"""Align a generated image with its photo."""

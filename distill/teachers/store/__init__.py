@@ -1,1 +1,1 @@
-"""TODO."""
+"""Cached generated images, request ledger, budget."""

@@ -1,1 +1,1 @@
-"""TODO."""
+"""What `distill label` does, as functions."""

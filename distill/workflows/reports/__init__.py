@@ -1,1 +1,1 @@
-"""TODO."""
+"""HTML and Markdown pages of single verbs."""

@@ -1,1 +1,1 @@
-"""TODO."""
+"""Lightning callbacks that exact resume and time budgets need."""

@@ -1,1 +1,1 @@
-"""TODO."""
+"""Batch APIs of hosted services."""

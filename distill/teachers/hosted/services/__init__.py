@@ -1,1 +1,1 @@
-"""TODO."""
+"""One module per hosted service."""
