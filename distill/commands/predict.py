@@ -40,7 +40,6 @@ class Write(StrEnum):
     OVERLAY = "overlay"
     MAPS = "maps"
     FFV1 = "ffv1"
-    ZARR = "zarr"
     MASKS = "masks"
     STATISTICS = "statistics"
     PARQUET = "parquet"
@@ -122,7 +121,7 @@ def predict(
 
     A photo gives KEY.depth.png (16 bit), KEY.normals.png, KEY.semantic.png and KEY.overlay.jpg; predictions.json says
     how to read them. A video gives an overlay video with every frame at its own time and the sound; --write adds
-    lossless maps (maps: PNG, ffv1: one video per task, zarr), COCO masks, statistics (JSON lines or parquet) and point
+    lossless maps (maps: PNG, ffv1: one video per task), COCO masks, statistics (JSON lines or parquet) and point
     clouds. Colors have fixed ranges. A bad input is listed, the others go on, and the exit code is 1. A video that was
     interrupted goes on where it was when the same command is run again. Ctrl-C ends a camera.
 

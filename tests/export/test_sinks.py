@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import zlib
 from fractions import Fraction
 from pathlib import Path
 
@@ -27,7 +26,6 @@ from distill.export.sinks import (
     PointsSink,
     Sink,
     StatisticsSink,
-    ZarrSink,
     decode_rle,
     encode_ply,
     encode_rle,
@@ -84,20 +82,6 @@ def test_ffv1_gives_every_level_back(tmp_path: Path) -> None:
         assert [round(1000 * frame.time) for frame in frames] == [40 * index for index in range(7)]
         for frame, maps in zip(frames, expected(), strict=True):
             assert np.array_equal(frame.to_ndarray(format=kinds[task]), maps[task])
-
-
-def test_zarr_chunks_are_what_their_description_says(tmp_path: Path) -> None:
-    (folder,) = fill(ZarrSink(tmp_path, tmp_path / "clip.zarr", SPEC, SIZE_HW, workers=2))
-    assert json.loads((folder / ".zgroup").read_text()) == {"zarr_format": 2}
-    for task in SPEC.tasks:
-        header = json.loads((folder / task / ".zarray").read_text())
-        assert header["shape"][0] == 7 and header["chunks"] == [1, *header["shape"][1:]]
-        for index, maps in enumerate(expected()):
-            name = ".".join(map(str, [index, *[0] * (len(header["shape"]) - 1)]))
-            stored = np.frombuffer(zlib.decompress((folder / task / name).read_bytes()), header["dtype"])
-            assert np.array_equal(stored.reshape(header["chunks"][1:]), maps[task])
-    times = [np.frombuffer((folder / "time_s" / str(index)).read_bytes(), "<f8")[0] for index in range(7)]
-    assert np.allclose(times, 0.04 * np.arange(7))
 
 
 def test_masks_are_a_coco_file(tmp_path: Path) -> None:

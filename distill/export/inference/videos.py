@@ -27,13 +27,12 @@ from distill.export.sinks import (
     PointsSink,
     Sink,
     StatisticsSink,
-    ZarrSink,
     make_folder,
 )
 from distill.tasks import Task
 from distill.video import Source, VideoCodec, choose_encoding
 
-SINKS = ("overlay", "maps", "ffv1", "zarr", "masks", "statistics", "parquet", "points")
+SINKS = ("overlay", "maps", "ffv1", "masks", "statistics", "parquet", "points")
 _STOPS_ALL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG)
 """With a full disk there is no point in going on with the next video."""
 _CALIBRATION_FRAMES = 8
@@ -190,7 +189,6 @@ def _build_sinks(runner: Runner, source: Source, places: Places, wishes: VideoWi
     builders: dict[str, Callable[[], Sink]] = {
         "maps": lambda: PngSink(work, places.maps, spec, confidence=wishes.confidence, workers=cores),
         "ffv1": lambda: Ffv1Sink(work, places.stem, spec, **clock),
-        "zarr": lambda: ZarrSink(work, places.beside("zarr"), spec, source.size_hw, workers=cores),
         "masks": lambda: MasksSink(work, places.beside("masks.json"), spec, workers=cores),
         "statistics": lambda: StatisticsSink(work, places.beside("statistics.jsonl"), spec),
         "parquet": lambda: ParquetSink(work, places.beside("statistics.parquet"), spec),

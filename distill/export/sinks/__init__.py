@@ -8,7 +8,6 @@ from distill.export.sinks.maps import Ffv1Sink, PngSink
 from distill.export.sinks.overlay_video import OverlaySink
 from distill.export.sinks.point_cloud import PointsSink, encode_ply, unproject
 from distill.export.sinks.statistics import ParquetSink, StatisticsSink, frame_statistics
-from distill.export.sinks.zarr import ZarrSink
 
 __all__ = [
     "Ffv1Sink",
@@ -19,7 +18,6 @@ __all__ = [
     "PointsSink",
     "Sink",
     "StatisticsSink",
-    "ZarrSink",
     "cannot_write",
     "decode_rle",
     "encode_ply",
