@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -15,7 +16,6 @@ from PIL import Image
 from distill.errors import DistillError, UsageError
 from distill.video import Decoder, VideoReader, VideoWriter, decoders, is_video
 from distill.video.decoders import choose_decoder
-from distill.video.priority import kept_priority
 
 CELLS = 6
 """Bits of the frame number that are painted into each frame, as black and white blocks."""
@@ -57,8 +57,6 @@ def make_clip(
         if rotation:
             stream.set_display_rotation(rotation)
         tone = container.add_stream("aac", rate=16000, layout="mono") if sound else None
-        with kept_priority():
-            container.start_encoding()
         for number in range(num_frames):
             frame = av.VideoFrame.from_ndarray(numbered_frame(number, size_hw), format="rgb24")
             if times is not None:
@@ -90,7 +88,13 @@ def make_clip(
     ],
 )
 def test_every_frame_comes_in_order(tmp_path: Path, name: str, codec: str, pix_fmt: str) -> None:
-    reader = VideoReader(make_clip(tmp_path / name, codec=codec, pix_fmt=pix_fmt))
+    if codec == "libsvtav1":
+        # Opened by root, it gives the process that opens it real-time priority, for good: not this process.
+        with multiprocessing.get_context("spawn").Pool(1) as pool:
+            clip = pool.apply(make_clip, (tmp_path / name,), {"codec": codec, "pix_fmt": pix_fmt})
+    else:
+        clip = make_clip(tmp_path / name, codec=codec, pix_fmt=pix_fmt)
+    reader = VideoReader(clip)
     frames = list(reader.frames())
     assert [read_number(frame.rgb) for frame in frames] == list(range(20))
     assert [frame.index for frame in frames] == list(range(20))

@@ -51,7 +51,6 @@ class Codec(StrEnum):
 
     H264 = "h264"
     HEVC = "hevc"
-    AV1 = "av1"
 
 
 class DecoderChoice(StrEnum):

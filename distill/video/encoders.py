@@ -15,7 +15,6 @@ import av
 import numpy as np
 
 from distill.errors import DistillError
-from distill.video.priority import kept_priority
 
 
 class VideoCodec(StrEnum):
@@ -25,8 +24,6 @@ class VideoCodec(StrEnum):
     """Plays everywhere."""
     HEVC = "hevc"
     """Half the size, slower; not in every browser."""
-    AV1 = "av1"
-    """The smallest, and free of patents' fees; recent players."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,9 +50,9 @@ GRAY16 = Encoding("ffv1", "gray16le", "gray16le", {"level": "3", "slices": "4", 
 GRAY8 = Encoding("ffv1", "gray", "gray", GRAY16.options, 4)
 RGB8 = Encoding("ffv1", "bgr0", "rgb24", GRAY16.options, 4)
 
-_HARDWARE = {VideoCodec.H264: "h264_nvenc", VideoCodec.HEVC: "hevc_nvenc", VideoCodec.AV1: "av1_nvenc"}
-_SOFTWARE = {VideoCodec.H264: "libx264", VideoCodec.HEVC: "libx265", VideoCodec.AV1: "libsvtav1"}
-_CRF = {VideoCodec.H264: 20, VideoCodec.HEVC: 24, VideoCodec.AV1: 32}
+_HARDWARE = {VideoCodec.H264: "h264_nvenc", VideoCodec.HEVC: "hevc_nvenc"}
+_SOFTWARE = {VideoCodec.H264: "libx264", VideoCodec.HEVC: "libx265"}
+_CRF = {VideoCodec.H264: 20, VideoCodec.HEVC: 24}
 """Constant quality at which captions stay sharp, about equal to the eye."""
 
 
@@ -74,11 +71,7 @@ def choose_encoding(codec: VideoCodec = VideoCodec.H264, *, crf: int | None = No
     if codec is VideoCodec.H264:
         # Without B-frames 20 instead of 28 ms for a canvas of 834x2560, for a tenth more bytes.
         return Encoding(name, options={"crf": quality, "preset": "veryfast", "bf": "0"})
-    if codec is VideoCodec.HEVC:
-        return Encoding(
-            name, options={"crf": quality, "preset": "superfast", "x265-params": "bframes=0:log-level=none"}
-        )
-    return Encoding(name, options={"crf": quality, "preset": "10", "svtav1-params": "pred-struct=1"})
+    return Encoding(name, options={"crf": quality, "preset": "superfast", "x265-params": "bframes=0:log-level=none"})
 
 
 @lru_cache(maxsize=16)
@@ -91,8 +84,7 @@ def encoder_works(name: str) -> bool:
         context.width, context.height, context.pix_fmt = 256, 256, "yuv420p"
         context.time_base = Fraction(1, 25)
         black = av.VideoFrame.from_ndarray(np.zeros((256, 256, 3), np.uint8), format="rgb24")
-        with kept_priority():
-            context.encode(black.reformat(format="yuv420p"))
+        context.encode(black.reformat(format="yuv420p"))
     except (av.FFmpegError, OSError, ValueError):
         return False
     return True

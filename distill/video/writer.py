@@ -20,7 +20,6 @@ from distill.errors import DistillError, UsageError
 from distill.video.audio import Sound
 from distill.video.demux import reason
 from distill.video.encoders import Encoding, choose_encoding
-from distill.video.priority import kept_priority
 
 CONTAINERS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska"}
 """Output suffix to container format."""
@@ -121,10 +120,7 @@ class VideoWriter:
         release()
         frame.pts, frame.time_base = pts, self._time_base
         try:
-            # The first frame opens the encoder.
-            with contextlib.nullcontext() if self.frames else kept_priority():
-                packets = self._stream.encode(frame)
-            for packet in packets:
+            for packet in self._stream.encode(frame):
                 self._container.mux_one(packet)
             self._end_s = float(pts * self._time_base) + self._frame_s
             self._mux_sound()

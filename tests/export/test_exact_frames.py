@@ -105,13 +105,12 @@ def test_sound_that_a_container_refuses_is_encoded_again(tmp_path: Path) -> None
         assert sound.codec_context.name == "aac" and 1.8 < float(sound.duration * sound.time_base) < 2.3
 
 
-@pytest.mark.parametrize("codec", ["hevc", "av1"])
-def test_other_codecs(codec: str, tmp_path: Path) -> None:
+def test_hevc(tmp_path: Path) -> None:
     from distill.video import VideoCodec
 
     clip = make_clip(tmp_path / "a.mp4", size_hw=(96, 128))
-    _, places = predict(clip, tmp_path / "out", codec=VideoCodec(codec), write=frozenset({"overlay"}))
+    _, places = predict(clip, tmp_path / "out", codec=VideoCodec.HEVC, write=frozenset({"overlay"}))
     frames = list(VideoReader(places.overlay).frames())
     assert len(frames) == 20 and np.allclose(np.diff([frame.pts_s for frame in frames]), 0.04, atol=0.001)
     with av.open(str(places.overlay)) as container:
-        assert codec in container.streams.video[0].codec_context.codec.canonical_name
+        assert container.streams.video[0].codec_context.codec.canonical_name == "hevc"
