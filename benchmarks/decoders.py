@@ -29,7 +29,7 @@ from distill.config.synthetic import FaultsRecipe, SyntheticRecipe
 from distill.images import decode_rgb
 from distill.report.blocks import Table
 from distill.tasks import Task, unwarp_depth
-from distill.teachers.base import Question
+from distill.teachers.base import PromptSpec
 from distill.teachers.decoders import decode_answer
 from distill.teachers.decoders.colormaps import path
 from distill.teachers.synthetic.answer_rendering import paint_answer
@@ -41,10 +41,10 @@ SIDE_PX = 1024
 FAULTS = FaultsRecipe(jpeg_share=0.5, jpeg_quality=90, color_noise_sigma=2.0, edge_halo_px=0.6)
 
 
-def plain_depth(painted: np.ndarray, question: Question) -> np.ndarray:
+def plain_depth(generated: np.ndarray, prompt_spec: PromptSpec) -> np.ndarray:
     """Distance to each edge of the path, argmin, inverse warp: as in the paper, in float32."""
-    vertices = path(question.colormap).astype(np.float32)
-    pixels = painted.astype(np.float32)
+    vertices = path(prompt_spec.colormap).astype(np.float32)
+    pixels = generated.astype(np.float32)
     distances, places = [], []
     for start, end in itertools.pairwise(vertices):
         step = end - start
@@ -58,16 +58,16 @@ def plain_depth(painted: np.ndarray, question: Question) -> np.ndarray:
     return depth_m * np.exp(-np.sqrt(np.min(distances, axis=0)) / 10)
 
 
-def plain_normals(painted: np.ndarray, question: Question) -> np.ndarray:
-    vector = (painted.astype(np.float32) / 127.5 - 1) * np.array([-1, 1, 1], np.float32)
+def plain_normals(generated: np.ndarray, prompt_spec: PromptSpec) -> np.ndarray:
+    vector = (generated.astype(np.float32) / 127.5 - 1) * np.array([-1, 1, 1], np.float32)
     length = np.linalg.norm(vector, axis=-1)
     valid = (length > 0.8) & (length < 1.2)
     return vector / length[..., None] * (valid * np.exp(-0.5 * ((length - 1) / 0.1) ** 2))[..., None]
 
 
-def plain_semantic(painted: np.ndarray, question: Question) -> np.ndarray:
-    colors = np.array(list(question.legend.values()), np.float32)
-    distance = ((painted[:, :, None].astype(np.float32) - colors) ** 2).sum(axis=-1)
+def plain_semantic(generated: np.ndarray, prompt_spec: PromptSpec) -> np.ndarray:
+    colors = np.array(list(prompt_spec.legend.values()), np.float32)
+    distance = ((generated[:, :, None].astype(np.float32) - colors) ** 2).sum(axis=-1)
     return np.where(distance.min(axis=-1) < 1600, distance.argmin(axis=-1), 255)
 
 
@@ -84,34 +84,34 @@ def seconds(work: Callable[[], object], repeats: int) -> float:
     return float(np.median(times))
 
 
-def answers(num_scenes: int) -> list[tuple[Question, np.ndarray]]:
+def answers(num_scenes: int) -> list[tuple[PromptSpec, np.ndarray]]:
     recipe = SyntheticRecipe(size_hw=(SIDE_PX, SIDE_PX), tasks=tuple(PLAIN), faults=FAULTS)
     found = []
     for index in range(num_scenes):
         world, camera = scene(recipe.seed, index)
-        for question in SyntheticGenerator(recipe).questions(scene_photo(index, recipe)):
+        for prompt_spec in SyntheticGenerator(recipe).prompt_specs(scene_photo(index, recipe)):
             rng = np.random.default_rng(index)
-            painted = paint_answer(world, camera, recipe.size_hw, question, FAULTS, rng)
-            found.append((question, decode_rgb(encode_file(painted, FAULTS, rng), "answer")[0]))
+            generated = paint_answer(world, camera, recipe.size_hw, prompt_spec, FAULTS, rng)
+            found.append((prompt_spec, decode_rgb(encode_file(generated, FAULTS, rng), "answer")[0]))
     return found
 
 
-def row_of(name: str, asked: list[tuple[Question, np.ndarray]], plain: Callable | None) -> list[str]:
+def row_of(name: str, asked: list[tuple[PromptSpec, np.ndarray]], plain: Callable | None) -> list[str]:
     first = seconds(lambda: decode_answer(asked[0][1], asked[0][0]), 1)
-    for question, painted in asked[1:]:
-        decode_answer(painted, question)
+    for prompt_spec, generated in asked[1:]:
+        decode_answer(generated, prompt_spec)
     each = float(np.median([seconds(lambda q=q, p=p: decode_answer(p, q), 9) for q, p in asked]))
     slow = seconds(lambda: plain(asked[0][1], asked[0][0]), 3) if plain else None
     ratio = [f"{1000 * slow:.0f}", f"{slow / each:.0f}x"] if slow else ["", ""]
     return [name, f"{1000 * first:.0f}", f"{1000 * each:.1f}", f"{1 / each:.0f}", *ratio]
 
 
-def real_instances(data: Path) -> list[tuple[Question, np.ndarray]]:
+def real_instances(data: Path) -> list[tuple[PromptSpec, np.ndarray]]:
     folder = data / "vision_banana"
     entries = yaml.safe_load((folder / "answers.yaml").read_text())
     return [
         (
-            Question(Task.INSTANCE, class_name=entry["class"], background=tuple(entry["background"])),
+            PromptSpec(Task.INSTANCE, class_name=entry["class"], background=tuple(entry["background"])),
             decode_rgb((folder / entry["answer"]).read_bytes(), entry["answer"])[0],
         )
         for entry in entries

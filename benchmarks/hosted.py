@@ -64,7 +64,7 @@ def faults(requests: int, per_minute: float, concurrency: int) -> list[Table]:
     limits = {"images_per_minute": per_minute, "concurrency": concurrency, "timeout_s": 30.0, "first_delay_s": 0.25}
     likely_usd = requests * 0.0353
     with served(service) as url:
-        words = command(folder, url, "--json", "--shard-size", 50, ask=TWO_TASKS, limits=limits)
+        words = command(folder, url, "--json", "--shard-size", 50, prompts=TWO_TASKS, limits=limits)
         capped = json.loads(run([*words, "--max-usd", str(round(likely_usd * 0.4, 2))]).stdout)
         at_cap = stats(url)
         done = json.loads(run([*words, "--max-usd", str(round(likely_usd * 2, 2))]).stdout)
@@ -123,7 +123,7 @@ def throughput(requests: int, per_minute: float, concurrency: int, latency_s: fl
         }
         limits = {"images_per_minute": rate or None, "concurrency": calls, "first_delay_s": 0.25, "timeout_s": 30.0}
         with served(service) as url:
-            words = command(folder, url, "--json", "--shard-size", 50, ask=TWO_TASKS, limits=limits)
+            words = command(folder, url, "--json", "--shard-size", 50, prompts=TWO_TASKS, limits=limits)
             timeline = Timeline(url)
             assert run(words).returncode == 0
             timeline.stop()
@@ -189,10 +189,10 @@ def kills(count: int) -> list[Table]:
         if mode == "batch":
             more |= {"mode": "batch", "poll_s": 0.3, "batch_images": 30}
         with served({"size": "photo", "latency_s": 0.25, "batch_s": 30.0, "faults": {"busy": 0.05}}) as url:
-            words = command(folder, url, "--workers", workers, "--shard-size", 10, ask=TWO_TASKS, **more)
+            words = command(folder, url, "--workers", workers, "--shard-size", 10, prompts=TWO_TASKS, **more)
             lost = killed_until_done(words, url, number, rng, longest_s=1.5, group=group)
             told = stats(url)
-            straight = command(folder, url, "--shard-size", 10, out="straight", ask=TWO_TASKS, **more)
+            straight = command(folder, url, "--shard-size", 10, out="straight", prompts=TWO_TASKS, **more)
             assert run(straight).returncode == 0
         same = shards(folder / "out") == shards(folder / "straight")
         rows.append(
@@ -233,10 +233,12 @@ def endurance(requests: int) -> list[Table]:
     write_photos(folder / "photos", requests // 2, size_hw=(24, 32))
     limits = {"concurrency": 32}
     with served({"size": "photo"}) as url:
-        words = command(folder, url, "--json", "--shard-size", 100, ask=TWO_TASKS, limits=limits)
+        words = command(folder, url, "--json", "--shard-size", 100, prompts=TWO_TASKS, limits=limits)
         cpu_s, memory = watched(words, lambda: stats(url)["made"])
         told = stats(url)
-    again = command(folder, "", "--json", "--shard-size", 100, "--offline", out="again", ask=TWO_TASKS, limits=limits)
+    again = command(
+        folder, "", "--json", "--shard-size", 100, "--offline", out="again", prompts=TWO_TASKS, limits=limits
+    )
     read_s, _ = watched(again, lambda: 0)
     shutil.rmtree(folder)
     # When the last answer is there, the process lets go of what asking needed.

@@ -18,7 +18,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 from machine import results_page
-from registration import evidence_of, real_pairs, through_jpeg
+from registration import match_stats_of, real_pairs, through_jpeg
 
 from distill.report.blocks import Table
 
@@ -42,9 +42,9 @@ def mutual_information(one: np.ndarray, other: np.ndarray) -> float:
     return float((joint[seen] * np.log(joint[seen] / apart[seen])).sum())
 
 
-def best_shift(photo: np.ndarray, painted: np.ndarray) -> tuple[int, int]:
+def best_shift(photo: np.ndarray, generated: np.ndarray) -> tuple[int, int]:
     """(down, right): where the label was painted, against its photo, in px."""
-    ids, answer = color_ids(cv2.GaussianBlur(photo, (0, 0), 1.5)), color_ids(painted)
+    ids, answer = color_ids(cv2.GaussianBlur(photo, (0, 0), 1.5)), color_ids(generated)
     height, width = answer.shape
     inner = answer[_REACH_PX : height - _REACH_PX, _REACH_PX : width - _REACH_PX]
 
@@ -65,11 +65,11 @@ def main() -> None:
     parser.add_argument("--most", type=int, default=40, help="pairs of each kind")
     given = parser.parse_args()
     found = defaultdict(list)
-    for kind, _, photo, painted in real_pairs(Path(os.environ["DISTILL_DATA"]), tuning=False):
-        seen = evidence_of(photo, through_jpeg(painted), "stretch") if len(found[kind]) < given.most else None
+    for kind, _, photo, generated in real_pairs(Path(os.environ["DISTILL_DATA"]), tuning=False):
+        seen = match_stats_of(photo, through_jpeg(generated), "fill") if len(found[kind]) < given.most else None
         if seen is not None:
-            scale = 1000 / max(painted.shape[:2])
-            shifts = [np.array(shift) * scale for shift in (best_shift(photo, painted), seen.drift.shift_px)]
+            scale = 1000 / max(generated.shape[:2])
+            shifts = [np.array(shift) * scale for shift in (best_shift(photo, generated), seen.transform.shift_px)]
             found[kind].append(np.stack(shifts))
     rows = []
     for kind, pairs in found.items():

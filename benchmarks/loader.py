@@ -31,7 +31,7 @@ from distill.students.losses import student_losses
 from distill.students.model.student import build_student
 from distill.students.training.fit import Lessons, read_lessons
 from distill.students.training.module import StudentModule
-from distill.tasks import Gauge
+from distill.tasks import DepthKind
 
 Feed = Iterator[dict[str, Tensor]]
 WARM_UP_STEPS = 4
@@ -42,12 +42,12 @@ def build_step(recipe: TrainRecipe, lessons: Lessons, device: str) -> Callable[[
     """One step of training on a stored batch, in the precision that training takes on this device."""
     student = build_student(recipe.student, lessons.spec).to(device, memory_format=torch.channels_last).train()
     optimizer = StudentModule(student, recipe, max_steps=1, run_dir=Path()).configure_optimizers()
-    gauge = lessons.spec.depth.gauge if lessons.spec.depth else Gauge.METRIC
+    depth_kind = lessons.spec.depth.depth_kind if lessons.spec.depth else DepthKind.METRIC
     generator = torch.Generator().manual_seed(0)
 
     def step(stored: dict[str, Tensor]) -> None:
         here = {name: value.to(device, non_blocking=True) for name, value in stored.items()}
-        batch = augment(unpack(here, lessons.spec.answers, gauge), recipe.augment, gauge, generator)
+        batch = augment(unpack(here, lessons.spec.answers, depth_kind), recipe.augment, depth_kind, generator)
         with torch.autocast(device, torch.bfloat16, enabled=device == "cuda"):
             raw = student.raw(batch.image.contiguous(memory_format=torch.channels_last))
         raw = {task: value.float() for task, value in raw.items()}

@@ -62,7 +62,7 @@ def spoil(label: Label, how: str, rng: np.random.Generator) -> Label:
         table = np.arange(256)
         table[: len(label.classes)] = rng.permutation(len(label.classes))
         value = table[value].astype(value.dtype)
-    return Label(label.task, value, label.valid, label.confidence, label.gauge, label.classes)
+    return Label(label.task, value, label.valid, label.confidence, label.depth_kind, label.classes)
 
 
 def spoil_shards(source: Path, target: Path, seed: int = 0) -> dict[str, int]:

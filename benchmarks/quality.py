@@ -24,11 +24,11 @@ from distill.errors import DistillError
 from distill.images import Photo, decode_rgb, encode_map
 from distill.report.blocks import Table
 from distill.tasks import Task
-from distill.teachers.base import Answer, Question
-from distill.teachers.generative import PaintingTeacher
+from distill.teachers.base import GeneratedImage, PromptSpec
+from distill.teachers.generative import GenerativeTeacher
 from distill.teachers.quality.calibration import UNCALIBRATED, TaskCalibration, calibrate
-from distill.teachers.quality.filter import Checks
-from distill.teachers.quality.label_error import judge, shown_to
+from distill.teachers.quality.filter import QualityFilter
+from distill.teachers.quality.label_error import label_error, restrict_to_prompted
 from distill.teachers.synthetic.generator import SYNTHETIC_CLASSES, SyntheticGenerator, SyntheticTruth
 from distill.teachers.synthetic.views import scene_photo
 
@@ -63,22 +63,22 @@ class DosedGenerator:
     def __init__(self, recipe: SyntheticRecipe) -> None:
         self._recipe, self._plain = recipe, SyntheticGenerator(recipe)
 
-    def questions(self, photo: Photo) -> list[Question]:
+    def prompt_specs(self, photo: Photo) -> list[PromptSpec]:
         """As the synthetic teacher's."""
-        return self._plain.questions(photo)
+        return self._plain.prompt_specs(photo)
 
-    def paint(self, photo: Photo, question: Question, *, seed: int, sample: int = 0) -> Answer:
+    def generate(self, photo: Photo, prompt_spec: PromptSpec, *, seed: int, sample: int = 0) -> GeneratedImage:
         """The synthetic teacher's answer with this photo's and this task's dose."""
-        dice = np.random.default_rng([int(photo.origin["scene"]), list(Task).index(question.task), 5])
+        dice = np.random.default_rng([int(photo.origin["scene"]), list(Task).index(prompt_spec.task), 5])
         dose, roll = float(dice.uniform()), float(dice.uniform())
         generator = SyntheticGenerator(self._recipe.model_copy(update={"faults": faults_of(dose)}))
-        if roll < OTHER_SCENE and question.task is not Task.REFERRING:
+        if roll < OTHER_SCENE and prompt_spec.task is not Task.REFERRING:
             photo = replace(photo, origin={**photo.origin, "scene": int(photo.origin["scene"]) + 100_000})
-        answer = generator.paint(photo, question, seed=seed, sample=sample)
+        answer = generator.generate(photo, prompt_spec, seed=seed, sample=sample)
         if OTHER_SCENE <= roll < OTHER_SCENE + FLAT:
-            painted, _ = decode_rgb(answer.data, answer.name)
-            painted[:] = painted[painted.shape[0] // 2, painted.shape[1] // 2]
-            answer = replace(answer, data=encode_map(painted))
+            generated, _ = decode_rgb(answer.data, answer.name)
+            generated[:] = generated[generated.shape[0] // 2, generated.shape[1] // 2]
+            answer = replace(answer, data=encode_map(generated))
         return answer
 
 
@@ -94,29 +94,36 @@ class Seen:
     rejected: list[tuple[int, float]] = field(default_factory=list)
 
 
-def look(index: int, recipe: SyntheticRecipe, seen: dict[Task, Seen]) -> None:
+def measure_parts(index: int, recipe: SyntheticRecipe, seen: dict[Task, Seen]) -> None:
     """Label one scene with and without checks, and hold both against the truth."""
     photo = scene_photo(index, recipe)
     truths = {label.task: label for label in SyntheticTruth(recipe).predict(photo)}
     generator = DosedGenerator(recipe)
     plain, checked = (
-        PaintingTeacher(generator, name="t", license="", tasks=recipe.tasks, classes=SYNTHETIC_CLASSES, checks=checks)
-        for checks in (None, Checks())
+        GenerativeTeacher(
+            generator,
+            name="t",
+            license="",
+            tasks=recipe.tasks,
+            classes=SYNTHETIC_CLASSES,
+            quality_filter=quality_filter,
+        )
+        for quality_filter in (None, QualityFilter())
     )
     try:
-        (unchecked, *_), (lesson, *_) = plain.teach(photo), checked.teach(photo)
+        (unchecked, *_), (result, *_) = plain.label(photo), checked.label(photo)
     except DistillError:
         return
     for task, label in unchecked.labels.items():
-        if task not in lesson.labels:
-            verdict = judge(label, shown_to(truths[task], label))
+        if task not in result.labels:
+            verdict = label_error(label, restrict_to_prompted(truths[task], label))
             if verdict is not None:
                 seen[task].rejected.append((index, verdict.error))
-    for task, label in lesson.labels.items():
-        verdict = judge(label, shown_to(truths[task], label))
+    for task, label in result.labels.items():
+        verdict = label_error(label, restrict_to_prompted(truths[task], label))
         if verdict is None:
             continue
-        record = next(record for record in lesson.records if record["task"] == str(task))
+        record = next(record for record in result.records if record["task"] == str(task))
         places = np.random.default_rng(0).permutation(np.flatnonzero(verdict.known))[:PIXELS]
         found = seen[task]
         found.parts.append(record["quality_parts"])
@@ -151,7 +158,7 @@ def row_of(task: Task, found: Seen, half: int) -> list[str | int]:
         row += ranked(rule, found, test, rejected, task)
     own = np.concatenate([found.confidence[i] for i in test])
     right = np.concatenate([found.right[i] for i in test])
-    row += [f"{gap(own, right):.3f}", f"{gap(calibration.trust(own), right):.3f}"]
+    row += [f"{gap(own, right):.3f}", f"{gap(calibration.calibrate_confidence(own), right):.3f}"]
     row.append(", ".join(f"{name} {weight:.1f}" for name, weight in calibration.weights.items()))
     return row
 
@@ -180,7 +187,7 @@ def main() -> None:
     recipe = SyntheticRecipe(size_hw=tuple(given.size), tasks=tuple(Task), first=0)
     seen: dict[Task, Seen] = defaultdict(Seen)
     for index in range(given.first, given.first + given.scenes):
-        look(index, recipe, seen)
+        measure_parts(index, recipe, seen)
     rows = [row_of(task, seen[task], given.first + given.scenes // 2) for task in Task if task in seen]
     columns = ["task", "held-out labels", "bad", "rejected", "bad"]
     for name in ("plain", "calibrated"):

@@ -27,15 +27,15 @@ from distill.images import decode_rgb
 from distill.labels import Label, encode
 from distill.report.blocks import Table
 from distill.tasks import Task
-from distill.teachers.base import Question
+from distill.teachers.base import PromptSpec
 from distill.teachers.decoders import decode_answer
-from distill.teachers.prompts.templates import depth_question, normals_question, semantic_question
+from distill.teachers.prompts.templates import depth_prompt, normals_prompt, semantic_prompt
 from distill.teachers.store.answers import AnswerStore, Stored
 from distill.teachers.synthetic.scene import SYNTHETIC_CLASSES
 
-QUESTIONS = {
-    question.prompt: question
-    for question in (depth_question(), normals_question(), semantic_question(SYNTHETIC_CLASSES))
+PROMPT_SPECS = {
+    prompt_spec.prompt: prompt_spec
+    for prompt_spec in (depth_prompt(), normals_prompt(), semantic_prompt(SYNTHETIC_CLASSES))
 }
 
 
@@ -47,10 +47,10 @@ def distill(*words: object) -> dict[str, Any]:
     return json.loads(done.stdout)
 
 
-def question_of(stored: Stored) -> Question:
+def prompt_spec_of(stored: Stored) -> PromptSpec:
     """The question behind a stored answer, by its sentence."""
     sentence = stored.meta["ask"]["sentence"]
-    return next(question for prompt, question in QUESTIONS.items() if prompt and prompt in sentence)
+    return next(prompt_spec for prompt, prompt_spec in PROMPT_SPECS.items() if prompt and prompt in sentence)
 
 
 def seconds_of(work: Callable[[], object]) -> float:
@@ -104,11 +104,13 @@ def bare_steps(store: AnswerStore, work: Path) -> list[list[str | int]]:
     found = [store.find(path.stem) for path in sorted(store.folder.glob("??/*.json"))[:150]]
     stored = [item for item in found if item is not None and item.data]
     pictures = [decode_rgb(item.data, "")[0] for item in stored]
-    questions = [question_of(item) for item in stored]
+    prompt_specs = [prompt_spec_of(item) for item in stored]
     labels: list[Label] = []
 
     def decode() -> None:
-        labels[:] = [decode_answer(picture, question) for picture, question in zip(pictures, questions, strict=True)]
+        labels[:] = [
+            decode_answer(picture, prompt_spec) for picture, prompt_spec in zip(pictures, prompt_specs, strict=True)
+        ]
 
     def write() -> None:
         for number, label in enumerate(labels):

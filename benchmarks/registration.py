@@ -38,9 +38,9 @@ from distill.tasks import Task
 from distill.teachers.decoders.depth import encode_depth_rgb
 from distill.teachers.decoders.normals import encode_normals_rgb
 from distill.teachers.prompts.colors import palette
-from distill.teachers.registration.align import EXACT, Placement, canvas_scale, estimate, judge
-from distill.teachers.registration.edges import outline
-from distill.teachers.registration.estimate import Drift, Evidence, find_drift
+from distill.teachers.registration.align import IDENTITY, Registration, decide, estimate_registration, resize_scale
+from distill.teachers.registration.edges import edge_points
+from distill.teachers.registration.estimate import AxisAlignedTransform, MatchStats, find_drift
 from distill.teachers.synthetic.answer_rendering import paint_answer
 from distill.teachers.synthetic.corruptions import draw_placing, encode_file
 from distill.teachers.synthetic.generator import SyntheticGenerator
@@ -70,29 +70,31 @@ class Case:
 
     kind: str
     photo: np.ndarray
-    painted: np.ndarray
-    truth: Placement
-    canvas: str
-    own: Drift | None = None
+    generated: np.ndarray
+    truth: Registration
+    resize_mode: str
+    own: AxisAlignedTransform | None = None
     """Where the label lies on its photo before it is drifted, in pixels of the photo; as far as it is known."""
 
 
-def apart_px(one: Placement, other: Placement, size_hw: tuple[int, int], painted: np.ndarray | None = None) -> float:
+def apart_px(
+    one: Registration, other: Registration, size_hw: tuple[int, int], generated: np.ndarray | None = None
+) -> float:
     """Mean distance between two placements, for a longer side of 1000 px; over the picture, or an answer's borders."""
-    if painted is None:
+    if generated is None:
         axes = [np.linspace(-0.5, 0.5, 9) * side for side in size_hw]
         places = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 2)
     else:
-        seen = outline(painted).place
+        seen = edge_points(generated).position
         places = (seen - one.shift_px) / one.scale_hw if len(seen) else np.zeros((1, 2))
     apart = np.array(one.shift_px) - other.shift_px + (np.array(one.scale_hw) - other.scale_hw) * places
     return float(np.linalg.norm(apart, axis=1).mean() * 1000 / max(size_hw))
 
 
-def placement(shift_px: Iterable[float], scale_hw: tuple[float, float]) -> Placement:
+def registration_of(shift_px: Iterable[float], scale_hw: tuple[float, float]) -> Registration:
     down, right = shift_px
     tall, wide = scale_hw
-    return Placement((float(down), float(right)), (tall * wide) ** 0.5, wide / tall)
+    return Registration((float(down), float(right)), (tall * wide) ** 0.5, wide / tall)
 
 
 def synthetic_cases(scenes: range, seed: int, faults: FaultsRecipe) -> Iterator[Case]:
@@ -101,19 +103,19 @@ def synthetic_cases(scenes: range, seed: int, faults: FaultsRecipe) -> Iterator[
         recipe = SyntheticRecipe(scenes=index + 1, size_hw=size_hw, tasks=tuple(Task), faults=faults, seed=seed)
         photo = scene_photo(index, recipe)
         seen = set()
-        for question in SyntheticGenerator(recipe).questions(photo):
-            if question.task in seen:
+        for prompt_spec in SyntheticGenerator(recipe).prompt_specs(photo):
+            if prompt_spec.task in seen:
                 continue
-            seen.add(question.task)
-            dice = [index, list(Task).index(question.task), seed]
-            placing = draw_placing(faults, photo.size_hw, question.canvas, np.random.default_rng(dice))
+            seen.add(prompt_spec.task)
+            dice = [index, list(Task).index(prompt_spec.task), seed]
+            placing = draw_placing(faults, photo.size_hw, prompt_spec.resize_mode, np.random.default_rng(dice))
             rng = np.random.default_rng(dice)
             world, camera = scene(seed, index)
-            painted = paint_answer(world, camera, photo.size_hw, question, faults, rng)
-            painted = decode_rgb(encode_file(painted, faults, rng), "answer")[0]
-            rule = canvas_scale(photo.size_hw, placing.size_hw, question.canvas)
-            truth = placement(placing.shift_yx_px, (placing.scale_yx[0] / rule[0], placing.scale_yx[1] / rule[1]))
-            yield Case(f"synthetic {question.task}", photo.rgb, painted, truth, question.canvas)
+            generated = paint_answer(world, camera, photo.size_hw, prompt_spec, faults, rng)
+            generated = decode_rgb(encode_file(generated, faults, rng), "answer")[0]
+            rule = resize_scale(photo.size_hw, placing.size_hw, prompt_spec.resize_mode)
+            truth = registration_of(placing.shift_yx_px, (placing.scale_yx[0] / rule[0], placing.scale_yx[1] / rule[1]))
+            yield Case(f"synthetic {prompt_spec.task}", photo.rgb, generated, truth, prompt_spec.resize_mode)
 
 
 def read_rgb(path: Path) -> np.ndarray:
@@ -130,8 +132,8 @@ def real_pairs(data: Path, tuning: bool) -> Iterator[tuple[str, int, np.ndarray,
     for path in sorted((nyu / "rgb").iterdir())[:: 24 if tuning else 1]:
         depth = read_ids(nyu / "depth8", path.stem)
         inner = np.s_[45:471, 41:601]
-        painted = encode_depth_rgb((depth[inner] + 0.5) / 25.5)
-        yield "NYU depth", 2, np.ascontiguousarray(read_rgb(path)[inner]), painted
+        generated = encode_depth_rgb((depth[inner] + 0.5) / 25.5)
+        yield "NYU depth", 2, np.ascontiguousarray(read_rgb(path)[inner]), generated
     colors = np.array(palette(12), np.uint8)
     camvid = data / "seg_camvid" / ("train" if tuning else "val")
     sequence = [path for path in sorted((camvid / "images").iterdir()) if path.name.startswith("0016E5") is not tuning]
@@ -142,35 +144,37 @@ def real_pairs(data: Path, tuning: bool) -> Iterator[tuple[str, int, np.ndarray,
     frames = sorted(kitchen.glob("*/rgb/*"), key=lambda path: path.stem)
     for path in frames[:16] if tuning else frames[16:]:
         stored = read_rgb(next((path.parent.parent / "normal").glob(path.stem + ".*")))
-        painted = encode_normals_rgb(((stored / 127.5 - 1) * (1, -1, -1)).astype(np.float32))
+        generated = encode_normals_rgb(((stored / 127.5 - 1) * (1, -1, -1)).astype(np.float32))
         # The sensor's holes would be borders that no photo shows.
         holes = (~stored.any(axis=-1)).astype(np.uint8)
-        yield "kitchen normals", 5, read_rgb(path), cv2.inpaint(painted, holes, 3, cv2.INPAINT_TELEA)
+        yield "kitchen normals", 5, read_rgb(path), cv2.inpaint(generated, holes, 3, cv2.INPAINT_TELEA)
 
 
 def real_cases(data: Path, tuning: bool) -> Iterator[Case]:
     dice = np.random.default_rng(int(tuning))
     number = itertools.count()
-    for kind, drifts, photo, painted in real_pairs(data, tuning):
-        untouched = evidence_of(photo, through_jpeg(painted), "stretch")
-        own = untouched.drift if untouched else None
+    for kind, drifts, photo, generated in real_pairs(data, tuning):
+        untouched = match_stats_of(photo, through_jpeg(generated), "fill")
+        own = untouched.transform if untouched else None
         for _ in range(drifts):
             size_hw = CANVASES_HW[dice.integers(len(CANVASES_HW))]
-            canvas = ("cover", "contain")[next(number) % 2]
+            resize_mode = ("cover", "contain")[next(number) % 2]
             shift = tuple(dice.uniform(-24, 24, 2).tolist())
-            truth = Placement(shift, dice.uniform(0.93, 1.07), dice.uniform(0.98, 1.02))
-            yield Case(kind, photo, drawn(painted, size_hw, canvas, truth), truth, canvas, own)
+            truth = Registration(shift, dice.uniform(0.93, 1.07), dice.uniform(0.98, 1.02))
+            yield Case(kind, photo, drawn(generated, size_hw, resize_mode, truth), truth, resize_mode, own)
 
 
-def drawn(painted: np.ndarray, size_hw: tuple[int, int], canvas: str, drift: Placement) -> np.ndarray:
+def drawn(generated: np.ndarray, size_hw: tuple[int, int], resize_mode: str, transform: Registration) -> np.ndarray:
     """The truth as an answer with this placement would show it, through a JPEG of quality 92."""
-    rule = canvas_scale(painted.shape[:2], size_hw, canvas)
+    rule = resize_scale(generated.shape[:2], size_hw, resize_mode)
     matrix = np.zeros((2, 3))
     for axis in (0, 1):
-        scale = rule[axis] * drift.scale_hw[axis]
+        scale = rule[axis] * transform.scale_hw[axis]
         matrix[1 - axis, 1 - axis] = scale
-        matrix[1 - axis, 2] = size_hw[axis] / 2 + drift.shift_px[axis] - scale * (painted.shape[axis] - 1) / 2 - 0.5
-    return through_jpeg(cv2.warpAffine(painted, matrix, size_hw[::-1], flags=cv2.INTER_NEAREST))
+        matrix[1 - axis, 2] = (
+            size_hw[axis] / 2 + transform.shift_px[axis] - scale * (generated.shape[axis] - 1) / 2 - 0.5
+        )
+    return through_jpeg(cv2.warpAffine(generated, matrix, size_hw[::-1], flags=cv2.INTER_NEAREST))
 
 
 def through_jpeg(picture: np.ndarray) -> np.ndarray:
@@ -178,41 +182,43 @@ def through_jpeg(picture: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(cv2.imdecode(coded, cv2.IMREAD_COLOR)[..., ::-1])
 
 
-def evidence_of(photo: np.ndarray, painted: np.ndarray, canvas: str) -> Evidence | None:
-    return find_drift(photo, painted, canvas_scale(photo.shape[:2], painted.shape[:2], canvas))
+def match_stats_of(photo: np.ndarray, generated: np.ndarray, resize_mode: str) -> MatchStats | None:
+    return find_drift(photo, generated, resize_scale(photo.shape[:2], generated.shape[:2], resize_mode))
 
 
-def placed(photo: np.ndarray, painted: np.ndarray, canvas: str) -> Placement:
-    """The same as `estimate`."""
-    return judge(evidence_of(photo, painted, canvas), painted.shape[:2])
+def placed(photo: np.ndarray, generated: np.ndarray, resize_mode: str) -> Registration:
+    """The same as `estimate_registration`."""
+    return decide(match_stats_of(photo, generated, resize_mode), generated.shape[:2])
 
 
-def own_place(case: Case) -> Placement | None:
+def own_place(case: Case) -> Registration | None:
     """Where the answer lies after the drift, if its label lay where it is seen before it."""
     if case.own is None:
         return None
-    drift, rule = case.truth, canvas_scale(case.photo.shape[:2], case.painted.shape[:2], case.canvas)
-    shift = [drift.shift_px[i] + drift.scale_hw[i] * rule[i] * case.own.shift_px[i] for i in (0, 1)]
-    return placement(shift, (drift.scale_hw[0] * case.own.scale_hw[0], drift.scale_hw[1] * case.own.scale_hw[1]))
+    transform, rule = case.truth, resize_scale(case.photo.shape[:2], case.generated.shape[:2], case.resize_mode)
+    shift = [transform.shift_px[i] + transform.scale_hw[i] * rule[i] * case.own.shift_px[i] for i in (0, 1)]
+    return registration_of(
+        shift, (transform.scale_hw[0] * case.own.scale_hw[0], transform.scale_hw[1] * case.own.scale_hw[1])
+    )
 
 
 def row_of(kind: str, cases: list[Case]) -> list[str | int]:
     errors, at_borders, owns, labels_off, nearest = [], [], [], [], []
     for case in cases:
-        seen = evidence_of(case.photo, case.painted, case.canvas)
-        size_hw = case.painted.shape[:2]
-        found = judge(seen, size_hw)
+        seen = match_stats_of(case.photo, case.generated, case.resize_mode)
+        size_hw = case.generated.shape[:2]
+        found = decide(seen, size_hw)
         if not found.accepted:
             continue
         errors.append(apart_px(case.truth, found, size_hw))
-        at_borders.append(apart_px(case.truth, found, size_hw, case.painted))
+        at_borders.append(apart_px(case.truth, found, size_hw, case.generated))
         nearest.append(at_borders[-1])
         own = own_place(case)
         if own is not None:
-            labels_off.append(apart_px(case.truth, own, size_hw, case.painted))
-            error = apart_px(own, found, size_hw, case.painted)
+            labels_off.append(apart_px(case.truth, own, size_hw, case.generated))
+            error = apart_px(own, found, size_hw, case.generated)
             nearest[-1] = min(nearest[-1], error)
-            owns += [error] if seen is not None and not seen.barred else []
+            owns += [error] if seen is not None and not seen.has_letterbox else []
     row: list[str | int] = [kind, len(cases), *quantiles(errors), *quantiles(at_borders)]
     row += [*quantiles(labels_off), *quantiles(owns), len(owns) or ""]
     row += [
@@ -249,37 +255,37 @@ def spoilers(size_hw: tuple[int, int]) -> dict[str, np.ndarray]:
     return found
 
 
-def bent(painted: np.ndarray) -> np.ndarray:
+def bent(generated: np.ndarray) -> np.ndarray:
     """The answer, drawn out of place by waves of 25 px."""
-    height, width = painted.shape[:2]
+    height, width = generated.shape[:2]
     rows, columns = np.mgrid[:height, :width].astype(np.float32)
     down = np.float32(25) * np.sin(columns / width * 9, dtype=np.float32)
     side = np.float32(25) * np.sin(rows / height * 9, dtype=np.float32)
-    return cv2.remap(painted, columns + side, rows + down, cv2.INTER_NEAREST, borderMode=1)
+    return cv2.remap(generated, columns + side, rows + down, cv2.INTER_NEAREST, borderMode=1)
 
 
-def spoiled(painted: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
+def spoiled(generated: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
     """The answer, moved in every way that cannot be mended."""
-    yield "mirrored", np.ascontiguousarray(painted[:, ::-1])
-    yield "bent by 25 px", bent(painted)
-    size_wh = painted.shape[1], painted.shape[0]
-    for how, matrix in spoilers(painted.shape[:2]).items():
-        yield how, cv2.warpAffine(painted, matrix, size_wh, flags=cv2.INTER_NEAREST, borderMode=1)
+    yield "mirrored", np.ascontiguousarray(generated[:, ::-1])
+    yield "bent by 25 px", bent(generated)
+    size_wh = generated.shape[1], generated.shape[0]
+    for how, matrix in spoilers(generated.shape[:2]).items():
+        yield how, cv2.warpAffine(generated, matrix, size_wh, flags=cv2.INTER_NEAREST, borderMode=1)
 
 
 def rejections(groups: dict[str, list[Case]], most: int) -> Table:
     rows = []
     for kind, cases in groups.items():
         pairs = list(strangers(cases, 1))[:most]
-        refused = [not placed(photo, case.painted, case.canvas).accepted for case, photo in pairs]
+        refused = [not placed(photo, case.generated, case.resize_mode).accepted for case, photo in pairs]
         rows.append([f"{kind}, another photo", len(pairs), f"{np.mean(refused):.1%}"])
         print(rows[-1], flush=True)
     dense = ("depth", "normals", "semantic")
     cases = [case for kind, cases in groups.items() if kind.endswith(dense) for case in cases[: most // 2]]
     broken = defaultdict(list)
     for case in cases:
-        for how, painted in spoiled(case.painted):
-            broken[how].append((case.kind, not placed(case.photo, painted, case.canvas).accepted))
+        for how, generated in spoiled(case.generated):
+            broken[how].append((case.kind, not placed(case.photo, generated, case.resize_mode).accepted))
     for how, refused in broken.items():
         print(
             how, {kind: f"{np.mean([no for of, no in refused if of == kind]):.0%}" for kind, _ in refused}, flush=True
@@ -291,8 +297,8 @@ def rejections(groups: dict[str, list[Case]], most: int) -> Table:
 def in_place(scenes: range, seed: int) -> Table:
     found = defaultdict(list)
     for case in synthetic_cases(scenes, seed, STILL):
-        mended = placed(case.photo, case.painted, case.canvas)
-        error = apart_px(EXACT, mended, case.painted.shape[:2])
+        mended = placed(case.photo, case.generated, case.resize_mode)
+        error = apart_px(IDENTITY, mended, case.generated.shape[:2])
         found[case.kind].append((mended.accepted, error == 0, error))
     rows = []
     for kind, values in found.items():
@@ -306,21 +312,25 @@ def real_answers(data: Path) -> Table:
     rows = []
     folder = data / "vision_banana"
     for entry in yaml.safe_load((folder / "answers.yaml").read_text()):
-        photo, painted = read_rgb(folder / entry["photo"]), read_rgb(folder / entry["answer"])
-        seen = evidence_of(photo, painted, "cover")
-        found = judge(seen, painted.shape[:2])
+        photo, generated = read_rgb(folder / entry["photo"]), read_rgb(folder / entry["answer"])
+        seen = match_stats_of(photo, generated, "cover")
+        found = decide(seen, generated.shape[:2])
         shift = f"{found.shift_px[0]:.1f}, {found.shift_px[1]:.1f}"
         numbers = [f"{found.zoom:.4f}", f"{found.aspect:.4f}"]
-        left = placement(seen.drift.shift_px, seen.drift.scale_hw)
-        numbers += [f"{apart_px(found, left, painted.shape[:2]):.2f}", f"{found.residual_px:.2f}", f"{found.score:.2f}"]
+        left = registration_of(seen.transform.shift_px, seen.transform.scale_hw)
+        numbers += [
+            f"{apart_px(found, left, generated.shape[:2]):.2f}",
+            f"{found.residual_px:.2f}",
+            f"{found.score:.2f}",
+        ]
         rows.append([Path(entry["answer"]).stem, shift, *numbers, "yes" if found.accepted else "no"])
     columns = ["real answer", "mended by px (down, right)", "zoom", "aspect", "residual px of 1000"]
     return Table([*columns, "expected error px", "score", "accepted"], rows)
 
 
-def features(evidence: Evidence) -> list[float]:
-    margin = evidence.agreement - evidence.agreement_mirrored
-    return [margin, 1 / evidence.border_px**0.5]
+def features(stats: MatchStats) -> list[float]:
+    margin = stats.agreement - stats.agreement_mirrored
+    return [margin, 1 / stats.border_px**0.5]
 
 
 def fit(data: Path | None, num_scenes: int) -> None:
@@ -332,7 +342,7 @@ def fit(data: Path | None, num_scenes: int) -> None:
         pairs += [(case, photo, False) for step in (1, 2) for case, photo in strangers(cases, step)]
         before = len(rows)
         for case, photo, belongs in pairs:
-            seen = evidence_of(photo, case.painted, case.canvas)
+            seen = match_stats_of(photo, case.generated, case.resize_mode)
             if seen is not None and not (belongs and far_off(case, seen)):
                 rows.append(features(seen))
                 right.append(belongs)
@@ -343,9 +353,9 @@ def fit(data: Path | None, num_scenes: int) -> None:
     print("wrong rejects", np.mean(chance[np.array(right)] < 0.5), "accepts", np.mean(chance[~np.array(right)] >= 0.5))
 
 
-def far_off(case: Case, seen: Evidence) -> bool:
-    found = placement(seen.drift.shift_px, seen.drift.scale_hw)
-    return apart_px(case.truth, found, case.painted.shape[:2], case.painted) > 12
+def far_off(case: Case, seen: MatchStats) -> bool:
+    found = registration_of(seen.transform.shift_px, seen.transform.scale_hw)
+    return apart_px(case.truth, found, case.generated.shape[:2], case.generated) > 12
 
 
 def grouped(data: Path | None, num_scenes: int, *, tuning: bool) -> dict[str, list[Case]]:
@@ -358,11 +368,11 @@ def grouped(data: Path | None, num_scenes: int, *, tuning: bool) -> dict[str, li
 
 
 def seconds_each(cases: list[Case]) -> float:
-    """Processor time of `estimate`, median."""
+    """Processor time of `estimate_registration`, median."""
     spent = []
     for case in cases:
         started = time.process_time()
-        estimate(case.photo, case.painted, case.canvas)
+        estimate_registration(case.photo, case.generated, case.resize_mode)
         spent.append(time.process_time() - started)
     return float(np.median(spent))
 

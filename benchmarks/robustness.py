@@ -24,7 +24,7 @@ from distill.config.synthetic import PRESETS, SyntheticRecipe
 from distill.labels import is_far
 from distill.report.blocks import Table
 from distill.tasks import FAR_DEPTH_M, Task
-from distill.teachers.base import Question
+from distill.teachers.base import PromptSpec
 from distill.teachers.decoders import decode_answer
 from distill.teachers.synthetic.answer_rendering import paint_answer
 from distill.teachers.synthetic.generator import SyntheticGenerator
@@ -79,10 +79,12 @@ def errors(task: Task, truth: np.ndarray, value: np.ndarray) -> np.ndarray:
     return (value != truth).astype(float)
 
 
-def measured(task: Task, painted: np.ndarray, damaged: np.ndarray, question: Question) -> tuple[float, float, float]:
+def measured(
+    task: Task, generated: np.ndarray, damaged: np.ndarray, prompt_spec: PromptSpec
+) -> tuple[float, float, float]:
     """(mean error of all pixels, of kept pixels, share kept)."""
-    truth = decode_answer(painted, question)
-    label = decode_answer(damaged, question)
+    truth = decode_answer(generated, prompt_spec)
+    label = decode_answer(damaged, prompt_spec)
     known = truth.valid & ~is_far(truth) if task is Task.DEPTH else truth.valid
     error = errors(task, truth.value, label.value)
     kept = known & label.valid
@@ -91,17 +93,17 @@ def measured(task: Task, painted: np.ndarray, damaged: np.ndarray, question: Que
     return float(error[known].mean()), float(error[kept].mean()), float(kept.sum() / known.sum())
 
 
-def exact_answers(num_scenes: int, size_hw: tuple[int, int]) -> list[tuple[Task, Question, np.ndarray]]:
+def exact_answers(num_scenes: int, size_hw: tuple[int, int]) -> list[tuple[Task, PromptSpec, np.ndarray]]:
     tasks = (Task.DEPTH, Task.NORMALS, Task.SEMANTIC)
     recipe = SyntheticRecipe(scenes=num_scenes, size_hw=size_hw, tasks=tasks)
     answers = []
     for index in range(num_scenes):
         world, camera = scene(recipe.seed, index)
         photo = scene_photo(index, recipe)
-        for question in SyntheticGenerator(recipe).questions(photo):
+        for prompt_spec in SyntheticGenerator(recipe).prompt_specs(photo):
             rng = np.random.default_rng(index)
-            painted = paint_answer(world, camera, size_hw, question, PRESETS["none"], rng)
-            answers.append((question.task, question, painted))
+            generated = paint_answer(world, camera, size_hw, prompt_spec, PRESETS["none"], rng)
+            answers.append((prompt_spec.task, prompt_spec, generated))
     return answers
 
 
@@ -112,12 +114,12 @@ def mask_auroc(num_scenes: int, size_hw: tuple[int, int]) -> tuple[float, float]
     scores, wrong = [], []
     for index in range(num_scenes):
         world, camera = scene(recipe.seed, index)
-        question = SyntheticGenerator(recipe).questions(scene_photo(index, recipe))[0]
-        clean = paint_answer(world, camera, size_hw, question, PRESETS["none"], np.random.default_rng(index))
-        faulty = paint_answer(world, camera, size_hw, question, faults, np.random.default_rng(index))
+        prompt_spec = SyntheticGenerator(recipe).prompt_specs(scene_photo(index, recipe))[0]
+        clean = paint_answer(world, camera, size_hw, prompt_spec, PRESETS["none"], np.random.default_rng(index))
+        faulty = paint_answer(world, camera, size_hw, prompt_spec, faults, np.random.default_rng(index))
         if index % 2:
             faulty = jpeg(faults.jpeg_quality, 2)(faulty)
-        truth, label = decode_answer(clean, question), decode_answer(faulty, question)
+        truth, label = decode_answer(clean, prompt_spec), decode_answer(faulty, prompt_spec)
         known = ~is_far(truth)
         scores.append(1 - label.confidence[known])
         wrong.append(errors(Task.DEPTH, truth.value, label.value)[known] > 0.1)
@@ -137,7 +139,7 @@ def main() -> None:
     for name, damage in DAMAGES.items():
         row: list[str | float] = [name]
         for task in (Task.DEPTH, Task.NORMALS, Task.SEMANTIC):
-            found = [measured(task, painted, damage(painted), q) for own, q, painted in answers if own is task]
+            found = [measured(task, generated, damage(generated), q) for own, q, generated in answers if own is task]
             every, kept, share = np.mean(found, axis=0)
             if task is Task.NORMALS:
                 row += [f"{every:.2f}", f"{kept:.2f}", f"{100 * share:.1f}"]

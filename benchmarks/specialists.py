@@ -27,10 +27,10 @@ from machine import results_page
 from distill.commands.teacher_option import load_teacher
 from distill.config.adapters import OnnxRecipe
 from distill.images import read_photo
-from distill.inputs import Unreadable
+from distill.inputs import UnreadablePhoto
 from distill.report import Table
 from distill.teachers.adapters.onnx import OnnxSpecialist, find_model
-from distill.teachers.labeling.job import Job, label_slice
+from distill.teachers.labeling.job import Job, label_shard
 
 _CHUNK = 64
 """Photos in a turn: a shard, as `distill label` makes them unless told otherwise."""
@@ -61,11 +61,11 @@ class Contest:
         )
         job = self._job()
         self.num_photos = job.num_photos
-        read = [photo for photo in job.source.read(0, self.num_photos) if not isinstance(photo, Unreadable)]
+        read = [photo for photo in job.source.read(0, self.num_photos) if not isinstance(photo, UnreadablePhoto)]
         self._paths = [Path(str(photo.origin["path"])) for photo in read]
         self._tensors = [self._prepared(photo.rgb) for photo in read[:8]]
         self._teacher = job.teacher
-        self._teacher.teach(read[0])
+        self._teacher.label(read[0])
 
     def _job(self) -> Job:
         out = self._scratch / f"round{self._rounds}"
@@ -87,23 +87,23 @@ class Contest:
 
     def bare(self, job: Job, index: int) -> None:
         """Run prepared tensors, as many as the slice has photos."""
-        for number in range(*job.bounds(index)):
+        for number in range(*job.photo_range(index)):
             self._session.run(None, {self._input: self._tensors[number % len(self._tensors)]})
 
     def one_thread(self, job: Job, index: int) -> None:
         """The same with one thread."""
-        for number in range(*job.bounds(index)):
+        for number in range(*job.photo_range(index)):
             self._single.run(None, {self._input: self._tensors[number % len(self._tensors)]})
 
     def script(self, job: Job, index: int) -> None:
         """Read, prepare, run, forget."""
-        for path in self._paths[slice(*job.bounds(index))]:
+        for path in self._paths[slice(*job.photo_range(index))]:
             photo = read_photo(path.read_bytes(), key="k", name=path.name)
             self._single.run(None, {self._input: self._prepared(photo.rgb)})
 
     def label(self, job: Job, index: int) -> None:
         """Write a shard."""
-        label_slice(job, index)
+        label_shard(job, index)
 
 
 def timed(call: Callable[[], None]) -> tuple[float, float]:
@@ -129,7 +129,7 @@ def compete(contest: Contest, seconds: float, rounds: int) -> dict[str, list[tup
     while len(taken["bare session"]) < rounds and (time.perf_counter() - start < seconds or not taken["bare session"]):
         job = contest.begin()
         total = {name: np.zeros(2) for name in contestants}
-        for index in range(job.num_slices):
+        for index in range(job.num_shards):
             for name in list(contestants)[:: 1 if index % 2 else -1]:
                 total[name] += timed(partial(contestants[name], job, index))
         for name, value in total.items():

@@ -22,7 +22,7 @@ VERBS = {
     "export": "Turn a trained student into a file for an engine, and prove that it gives the same answers.",
     "bench": "Time a student or an exported file on this machine: p50, p95, p99, images/s.",
     "predict": "Run a student over photos, folders and videos: maps, overlays, overlay videos.",
-    "answers": "Look into a store of painted answers: what it holds and cost; check, export, clear up.",
+    "answers": "Look into a store of generated images: what it holds and cost; check, export, clear up.",
     "license": "List the licenses of labels and students; --require commercial refuses, and names the sample.",
     "report": "Gather the results in run folders into one self-contained HTML file.",
     "doctor": "Say what this machine can do, and what is missing for the rest.",

@@ -97,7 +97,7 @@ def read_photo(
     key: str,
     name: str,
     origin: dict[str, int | float | str] | None = None,
-    enough_hw: tuple[int, int] | None = None,
+    min_size_hw: tuple[int, int] | None = None,
 ) -> Photo:
     """The photo in these bytes.
 
@@ -111,7 +111,7 @@ def read_photo(
     Raises:
         DistillError: Empty, not a picture, truncated, too large or too small; the sentence names the file.
     """
-    rgb, suffix, full_hw = _decode(data, name, enough_hw)
+    rgb, suffix, full_hw = _decode(data, name, min_size_hw)
     if min(full_hw) < MIN_SIDE_PX:
         raise DistillError(
             f"{name}: {full_hw[1]}x{full_hw[0]} px is too small; both sides need at least {MIN_SIDE_PX} px",
@@ -131,7 +131,7 @@ def decode_rgb(data: bytes, name: str) -> tuple[UInt8[ndarray, "h w 3"], str]:
 
 
 def _decode(
-    data: bytes, name: str, enough_hw: tuple[int, int] | None = None
+    data: bytes, name: str, min_size_hw: tuple[int, int] | None = None
 ) -> tuple[UInt8[ndarray, "h w 3"], str, tuple[int, int]]:
     """(pixels, suffix, full size) as `decode_rgb`; a JPEG may come at 1/2, 1/4 or 1/8 of its size if that is enough."""
     if not data:
@@ -148,8 +148,8 @@ def _decode(
                     )
                 lying = picture.getexif().get(_ORIENTATION, 1) in _LYING
                 full_hw = picture.size if lying else picture.size[::-1]
-                if enough_hw is not None and picture.format in ("JPEG", "MPO"):
-                    picture.draft(None, enough_hw if lying else enough_hw[::-1])
+                if min_size_hw is not None and picture.format in ("JPEG", "MPO"):
+                    picture.draft(None, min_size_hw if lying else min_size_hw[::-1])
                 picture.load()
                 # In place: the copies would cost a third of the time of a large JPEG.
                 ImageOps.exif_transpose(picture, in_place=True)

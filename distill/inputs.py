@@ -21,7 +21,7 @@ _PHOTO_SUFFIXES = SUFFIXES | _UNREADABLE_SUFFIXES
 
 
 @dataclass(frozen=True, slots=True)
-class Unreadable:
+class UnreadablePhoto:
     """A photo that cannot be used, and why."""
 
     name: str
@@ -47,7 +47,7 @@ def is_shards(folder: Path) -> bool:
         return False
 
 
-def walk(folder: Path, leave_out: Sequence[Path]) -> tuple[list[tuple[Path, str]], list[str], list[Unreadable]]:
+def walk(folder: Path, leave_out: Sequence[Path]) -> tuple[list[tuple[Path, str]], list[str], list[UnreadablePhoto]]:
     """(photos, other files, folders that cannot be read) below a folder, sorted by relative path.
 
     Hidden files and folders are left out. Links to folders are followed, each folder once.
@@ -55,13 +55,13 @@ def walk(folder: Path, leave_out: Sequence[Path]) -> tuple[list[tuple[Path, str]
     seen = {path.resolve() for path in leave_out}
     photos: list[tuple[Path, str]] = []
     others: list[str] = []
-    closed: list[Unreadable] = []
+    closed: list[UnreadablePhoto] = []
 
     def relative(path: Path) -> str:
         return path.relative_to(folder).as_posix()
 
     def refuse(error: OSError) -> None:
-        closed.append(Unreadable(printable(relative(Path(error.filename))), f"cannot be read: {error.strerror}"))
+        closed.append(UnreadablePhoto(printable(relative(Path(error.filename))), f"cannot be read: {error.strerror}"))
 
     for place, folders, names in os.walk(folder, onerror=refuse, followlinks=True):
         root = Path(place)

@@ -11,10 +11,10 @@ from numpy import ndarray
 
 from distill.errors import DistillError, UsageError
 from distill.labels import Label, is_far
-from distill.tasks import BACKGROUND_INSTANCE, IGNORE_INSTANCE, IGNORE_SEMANTIC, Gauge, Task
+from distill.tasks import BACKGROUND_INSTANCE, IGNORE_INSTANCE, IGNORE_SEMANTIC, DepthKind, Task
 
 
-def join_classes(label: Label, classes: Sequence[str]) -> Label:
+def remap_classes(label: Label, classes: Sequence[str]) -> Label:
     """The label with its ids renumbered into another class list; classes that the list does not know become ignore."""
     if label.classes == tuple(classes):
         return label
@@ -27,7 +27,7 @@ def join_classes(label: Label, classes: Sequence[str]) -> Label:
     return Label(label.task, value, valid, np.where(valid, label.confidence, np.float32(0)), classes=tuple(classes))
 
 
-def picked_at(label: Label, size_hw: tuple[int, int]) -> Label:
+def resample_nearest(label: Label, size_hw: tuple[int, int]) -> Label:
     """The label on another grid over the same photo; pixels are picked, never mixed."""
     if label.size_hw == size_hw:
         return label
@@ -39,7 +39,7 @@ def picked_at(label: Label, size_hw: tuple[int, int]) -> Label:
     return replace(label, value=label.value[grid], valid=label.valid[grid], confidence=label.confidence[grid])
 
 
-def join_instances(first: Label, second: Label) -> Label:
+def merge_instances(first: Label, second: Label) -> Label:
     """Two instance maps of one photo as one: ids renumbered from 1; where both claim a pixel, it is ignored.
 
     Raises:
@@ -68,48 +68,52 @@ def join_instances(first: Label, second: Label) -> Label:
 
 
 _LESS_KNOWN = {
-    Gauge.METRIC: (Gauge.SCALE_INVARIANT, Gauge.AFFINE_INVARIANT_DEPTH, Gauge.AFFINE_INVARIANT_DISPARITY),
-    Gauge.SCALE_INVARIANT: (Gauge.AFFINE_INVARIANT_DEPTH, Gauge.AFFINE_INVARIANT_DISPARITY),
-    Gauge.AFFINE_INVARIANT_DEPTH: (),
-    Gauge.AFFINE_INVARIANT_DISPARITY: (),
+    DepthKind.METRIC: (
+        DepthKind.SCALE_INVARIANT,
+        DepthKind.AFFINE_INVARIANT_DEPTH,
+        DepthKind.AFFINE_INVARIANT_DISPARITY,
+    ),
+    DepthKind.SCALE_INVARIANT: (DepthKind.AFFINE_INVARIANT_DEPTH, DepthKind.AFFINE_INVARIANT_DISPARITY),
+    DepthKind.AFFINE_INVARIANT_DEPTH: (),
+    DepthKind.AFFINE_INVARIANT_DISPARITY: (),
 }
-"""What each gauge can be brought to. An unknown shift cannot be undone, so the affine ones stay what they are."""
+"""What each depth kind can be brought to. An unknown shift cannot be undone, so the affine ones stay what they are."""
 
 
-def to_gauge(label: Label, gauge: Gauge) -> Label:
-    """A depth label in a gauge that says less: values in [0, 1], larger as the gauge has it.
+def convert_depth(label: Label, depth_kind: DepthKind) -> Label:
+    """A depth label in a depth kind that says less: values in [0, 1], larger as the depth kind has it.
 
     Sky and what lies beyond `distill.tasks.FAR_DEPTH_M` has no place on a linear scale of depth and becomes invalid; as
     disparity it is 0.
 
     Raises:
-        UsageError: Not depth, or the gauge says what the label does not know.
+        UsageError: Not depth, or the depth kind says what the label does not know.
     """
-    have = label.gauge or Gauge.METRIC
-    if label.task is not Task.DEPTH or (gauge is not have and gauge not in _LESS_KNOWN[have]):
+    have = label.depth_kind or DepthKind.METRIC
+    if label.task is not Task.DEPTH or (depth_kind is not have and depth_kind not in _LESS_KNOWN[have]):
         raise UsageError(
-            f"{have} {label.task} cannot be brought to {gauge}",
-            hint="choose a gauge that says less, or another teacher",
+            f"{have} {label.task} cannot be brought to {depth_kind}",
+            hint="choose a depth kind that says less, or another teacher",
         )
-    if gauge is have:
+    if depth_kind is have:
         return label
     depth = label.value.astype(np.float32)
     valid = label.valid & np.isfinite(depth)
-    far = is_far(label) if have is Gauge.METRIC else np.zeros_like(valid)
-    if gauge is Gauge.AFFINE_INVARIANT_DISPARITY:
+    far = is_far(label) if have is DepthKind.METRIC else np.zeros_like(valid)
+    if depth_kind is DepthKind.AFFINE_INVARIANT_DISPARITY:
         valid &= depth > 0
         value = stretch_to_unit(np.where(far, 0, 1 / np.where(valid, depth, 1)), valid)
     else:
         valid &= ~far
-        if gauge is Gauge.SCALE_INVARIANT:
+        if depth_kind is DepthKind.SCALE_INVARIANT:
             value = np.where(valid, depth / max(float(depth[valid].max(initial=0)), 1e-6), 0).astype(np.float32)
         else:
             value = stretch_to_unit(depth, valid)
-    return replace(label, value=value, valid=valid, confidence=label.confidence * valid, gauge=gauge)
+    return replace(label, value=value, valid=valid, confidence=label.confidence * valid, depth_kind=depth_kind)
 
 
 def stretch_to_unit(value: Shaped[ndarray, "h w"], valid: Bool[ndarray, "h w"]) -> Shaped[ndarray, "h w"]:
-    """Values of a relative gauge stretched to [0, 1] over the valid pixels; the gauge's meaning stays the same."""
+    """Values of a relative depth kind stretched to [0, 1] over the valid pixels; the depth kind's meaning stays the same."""
     if not valid.any():
         return np.zeros_like(value, np.float32)
     low, high = float(value[valid].min()), float(value[valid].max())

@@ -2,7 +2,7 @@
 
 How a map is stored (the part of a shard sample that belongs to one task):
 
-* ``depth.png``: uint16, 0 = invalid. Metric: ``v = max(1, round(65535 * warp_depth(d)))``. Relative gauges: values lie
+* ``depth.png``: uint16, 0 = invalid. Metric: ``v = max(1, round(65535 * warp_depth(d)))``. Relative depth kinds: values lie
   in [0, 1] and ``v = 1 + round(65534 * x)``.
 * ``normals.png``: 8-bit RGB as painted, ``R = (1-x)/2, G = (1+y)/2, B = (1+z)/2``; 0,0,0 = invalid.
 * ``semantic.png``, ``referring.png``: uint8 ids, 255 = ignore.
@@ -25,7 +25,7 @@ from distill.tasks import (
     FAR_WARP,
     IGNORE_INSTANCE,
     IGNORE_SEMANTIC,
-    Gauge,
+    DepthKind,
     Task,
     unwarp_depth,
     warp_depth,
@@ -42,11 +42,11 @@ class Label:
 
     Attributes:
         task: What the values mean.
-        value: depth float32 (h, w), meters or the gauge's [0, 1]; normals float32 (h, w, 3) unit vectors; semantic and
+        value: depth float32 (h, w), meters or the depth kind's [0, 1]; normals float32 (h, w, 3) unit vectors; semantic and
             referring uint8 (h, w); instance uint16 (h, w).
         valid: bool (h, w); where it is False the value means nothing.
         confidence: float32 (h, w) in [0, 1]; 0 where invalid.
-        gauge: For depth only.
+        depth_kind: For depth only.
         classes: For semantic, referring and instance: names; semantic and referring ids index it.
         instance_classes: For instance only: instance id to class name.
     """
@@ -55,7 +55,7 @@ class Label:
     value: Shaped[ndarray, "h w *c"]
     valid: Bool[ndarray, "h w"]
     confidence: Float[ndarray, "h w"]
-    gauge: Gauge | None = None
+    depth_kind: DepthKind | None = None
     classes: tuple[str, ...] = ()
     instance_classes: Mapping[int, str] = field(default_factory=dict[int, str])
 
@@ -83,7 +83,7 @@ def decode(
     task: Task,
     files: Mapping[str, bytes],
     *,
-    gauge: Gauge | None = None,
+    depth_kind: DepthKind | None = None,
     classes: tuple[str, ...] = (),
     instance_classes: Mapping[int, str] | None = None,
 ) -> Label:
@@ -101,9 +101,9 @@ def decode(
             f"{name} holds {stored.dtype} of shape {stored.shape}, not a {task} map",
             hint="the shard was not written by distill label; rebuild it",
         )
-    if task is Task.DEPTH and gauge is None:
-        gauge = Gauge.METRIC
-    value, valid = _decode_stored(task, stored, gauge)
+    if task is Task.DEPTH and depth_kind is None:
+        depth_kind = DepthKind.METRIC
+    value, valid = _decode_stored(task, stored, depth_kind)
     confidence_name = f"{task}.confidence.png"
     if confidence_name in files:
         confidence = decode_map(files[confidence_name], confidence_name).astype(np.float32) / 255.0
@@ -116,16 +116,16 @@ def decode(
         value=value,
         valid=valid,
         confidence=np.where(valid, confidence, np.float32(0)),
-        gauge=gauge if task is Task.DEPTH else None,
+        depth_kind=depth_kind if task is Task.DEPTH else None,
         classes=classes,
         instance_classes=instance_classes or {},
     )
 
 
-def _decode_stored(task: Task, stored: ndarray, gauge: Gauge | None) -> tuple[ndarray, ndarray]:
+def _decode_stored(task: Task, stored: ndarray, depth_kind: DepthKind | None) -> tuple[ndarray, ndarray]:
     """Stored integers to (value, valid)."""
     if task is Task.DEPTH:
-        return decode_depth(stored, gauge or Gauge.METRIC)
+        return decode_depth(stored, depth_kind or DepthKind.METRIC)
     if task is Task.NORMALS:
         return decode_normals(stored)
     if task is Task.INSTANCE:
@@ -133,10 +133,12 @@ def _decode_stored(task: Task, stored: ndarray, gauge: Gauge | None) -> tuple[nd
     return stored, stored != IGNORE_SEMANTIC
 
 
-def encode_depth(value: Float[ndarray, "h w"], valid: Bool[ndarray, "h w"], gauge: Gauge) -> UInt16[ndarray, "h w"]:
-    """Depth in its gauge to uint16, 0 = invalid."""
+def encode_depth(
+    value: Float[ndarray, "h w"], valid: Bool[ndarray, "h w"], depth_kind: DepthKind
+) -> UInt16[ndarray, "h w"]:
+    """Depth in its depth kind to uint16, 0 = invalid."""
     safe = np.where(valid, value, 0)
-    if gauge is Gauge.METRIC:
+    if depth_kind is DepthKind.METRIC:
         # Infinity warps to 1; the level 65535 says "beyond what can be told apart".
         stored = np.maximum(1, np.rint(65535 * np.asarray(warp_depth(np.maximum(safe, 0.0)))))
     else:
@@ -144,10 +146,12 @@ def encode_depth(value: Float[ndarray, "h w"], valid: Bool[ndarray, "h w"], gaug
     return np.where(valid, stored, 0).astype(np.uint16)
 
 
-def decode_depth(stored: UInt16[ndarray, "h w"], gauge: Gauge) -> tuple[Float[ndarray, "h w"], Bool[ndarray, "h w"]]:
+def decode_depth(
+    stored: UInt16[ndarray, "h w"], depth_kind: DepthKind
+) -> tuple[Float[ndarray, "h w"], Bool[ndarray, "h w"]]:
     """(value, valid) of a stored depth map; a stored infinity comes back as the last finite level."""
     valid = stored > 0
-    if gauge is Gauge.METRIC:
+    if depth_kind is DepthKind.METRIC:
         # A table of 65536 entries is four times faster than the power, and exact.
         return _METERS[stored], valid
     return ((np.maximum(stored, 1) - 1) / np.float32(65534)).astype(np.float32), valid
@@ -174,7 +178,7 @@ def _encode_ids(label: Label, ignore: int) -> ndarray:
 
 
 _ENCODERS: dict[Task, Callable[[Label], ndarray]] = {
-    Task.DEPTH: lambda label: encode_depth(label.value, label.valid, label.gauge or Gauge.METRIC),
+    Task.DEPTH: lambda label: encode_depth(label.value, label.valid, label.depth_kind or DepthKind.METRIC),
     Task.NORMALS: lambda label: encode_normals(label.value, label.valid),
     Task.SEMANTIC: lambda label: _encode_ids(label, IGNORE_SEMANTIC),
     Task.REFERRING: lambda label: _encode_ids(label, IGNORE_SEMANTIC),

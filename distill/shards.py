@@ -23,7 +23,7 @@ from distill.errors import DistillError, UsageError
 from distill.images import MAX_FILE_BYTES, what_to_do, write_atomic
 from distill.labels import Label
 from distill.labels import decode as decode_label
-from distill.tasks import Gauge, Task
+from distill.tasks import DepthKind, Task
 
 MANIFEST = "dataset.json"
 
@@ -48,7 +48,7 @@ class Manifest(BaseModel):
     tasks: tuple[Task, ...]
     counts: dict[str, int] = Field(default_factory=dict)
     """Samples that hold a label, by task."""
-    gauge: Gauge = Gauge.METRIC
+    depth_kind: DepthKind = DepthKind.METRIC
     """Of all depth maps in the set."""
     classes: tuple[str, ...] = ()
     """Semantic ids index this list."""
@@ -115,7 +115,7 @@ class Sample:
         Raises:
             DistillError: It is missing or damaged; names the sample.
         """
-        gauge = Gauge(self.meta.get("gauge", Gauge.METRIC)) if task is Task.DEPTH else None
+        depth_kind = DepthKind(self.meta.get("depth_kind", DepthKind.METRIC)) if task is Task.DEPTH else None
         classes: tuple[str, ...] = ()
         if manifest is not None and task is Task.SEMANTIC:
             classes = manifest.classes
@@ -123,7 +123,7 @@ class Sample:
             classes = tuple(self.meta.get("referring", ()))
         instances = {int(k): str(v) for k, v in self.meta.get("instances", {}).items()} if task is Task.INSTANCE else {}
         try:
-            return decode_label(task, self.files, gauge=gauge, classes=classes, instance_classes=instances)
+            return decode_label(task, self.files, depth_kind=depth_kind, classes=classes, instance_classes=instances)
         except DistillError as error:
             raise DistillError(f"sample {self.key}: {error.message}", hint=error.hint) from error
 

@@ -1,4 +1,4 @@
-"""A student's contract: how to feed it, what comes out, in which unit, gauge, frame and class list.
+"""A student's contract: how to feed it, what comes out, in which unit, depth kind, frame and class list.
 
 `spec.json` lies beside the weights and is embedded in every exported file under the metadata key ``distill.spec``.
 Whoever holds it can run the student without this package.
@@ -15,7 +15,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from distill.errors import DistillError
 from distill.images import write_atomic
-from distill.tasks import FAR_DEPTH_M, IGNORE_SEMANTIC, NORMALS_FRAME, Gauge, Task
+from distill.tasks import FAR_DEPTH_M, IGNORE_SEMANTIC, NORMALS_FRAME, DepthKind, Task
 
 METADATA_KEY = "distill.spec"
 
@@ -60,7 +60,7 @@ class InputSpec(_Strict):
 class DepthSpec(_Strict):
     """Outputs ``depth`` float32 (batch, h, w) and ``depth_confidence`` float32 in [0, 1]."""
 
-    gauge: Gauge = Gauge.METRIC
+    depth_kind: DepthKind = DepthKind.METRIC
     unit: Literal["m", "none"] = "m"
     max_depth_m: float = FAR_DEPTH_M
 

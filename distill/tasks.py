@@ -1,4 +1,4 @@
-"""The vocabulary: tasks, gauges, frames, ranges, ignore values.
+"""The vocabulary: tasks, depth kinds, frames, ranges, ignore values.
 
 Everything that two rooms must agree on about what a number *means* is said here, once.
 
@@ -25,8 +25,8 @@ class Task(StrEnum):
     REFERRING = "referring"
 
 
-class Gauge(StrEnum):
-    """What is unknown about a depth map. Relative gauges hold values in [0, 1]."""
+class DepthKind(StrEnum):
+    """What is unknown about a depth map. Relative depth kinds hold values in [0, 1]."""
 
     METRIC = "metric"
     """z-depth in meters; larger is farther."""
@@ -40,7 +40,7 @@ class Gauge(StrEnum):
     @property
     def near_is_large(self) -> bool:
         """Whether larger values are nearer to the camera."""
-        return self is Gauge.AFFINE_INVARIANT_DISPARITY
+        return self is DepthKind.AFFINE_INVARIANT_DISPARITY
 
 
 NORMALS_FRAME = "camera: x right, y up, z toward the camera"

@@ -30,7 +30,7 @@ def answers(*arguments: object, code: int = 0) -> dict:
 
 @pytest.fixture
 def store(tmp_path: Path) -> Path:
-    """Six painted answers about two scenes, as a labeling leaves them."""
+    """Six generated images about two scenes, as a labeling leaves them."""
     recipe = SyntheticRecipe(scenes=2, size_hw=(48, 64))
     job = Job(out=tmp_path / "out", recipe=recipe, folder=tmp_path, inputs=(), store=tmp_path / "answers")
     run_label(job, Console(), workers=1)

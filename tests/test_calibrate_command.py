@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from distill.commands.label import read_checks, read_thresholds
+from distill.commands.label import read_quality_filter, read_thresholds
 from distill.errors import UsageError
 from distill.shards import read_samples
 from distill.tasks import Task
@@ -101,11 +101,11 @@ def test_thresholds_by_task() -> None:
 
 def test_specialists_are_scored_where_it_is_asked_for() -> None:
     nothing = {"min_quality": [], "full_quality": [], "calibration": None}
-    plain = read_checks(check=True, **nothing)
+    plain = read_quality_filter(check=True, **nothing)
     assert plain is not None and plain.register and not plain.specialists
-    assert read_checks(check=False, **nothing) is None
+    assert read_quality_filter(check=False, **nothing) is None
     for asked in (
-        read_checks(check=True, **nothing | {"min_quality": ["0.5"]}),
-        read_checks(check=True, **nothing, learn=True),
+        read_quality_filter(check=True, **nothing | {"min_quality": ["0.5"]}),
+        read_quality_filter(check=True, **nothing, learn=True),
     ):
         assert asked is not None and asked.specialists

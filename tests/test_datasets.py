@@ -19,7 +19,7 @@ from distill.evaluation.near_duplicates import MAX_BITS, TwinFinder, photo_hash
 from distill.evaluation.protocol import Crop
 from distill.images import encode_jpeg, encode_map
 from distill.shards import Sample
-from distill.tasks import Gauge, Task
+from distill.tasks import DepthKind, Task
 
 RNG = np.random.default_rng(0)
 PHOTO = encode_jpeg(RNG.integers(0, 255, (12, 16, 3), dtype=np.uint8))
@@ -100,7 +100,7 @@ def test_depth_comes_in_meters(name: str, tmp_path: Path) -> None:
     truth = open_dataset(name, tmp_path)
     (sample,) = truth.samples()
     label = sample.label(Task.DEPTH, truth.manifest)
-    assert truth.count == 1 and sample.tasks == (Task.DEPTH,) and label.gauge is Gauge.METRIC
+    assert truth.count == 1 and sample.tasks == (Task.DEPTH,) and label.depth_kind is DepthKind.METRIC
     assert not label.valid[0, 0] and label.valid.sum() == label.valid.size - 1
     np.testing.assert_allclose(label.value[label.valid], METERS[label.valid], atol=1 / 256)
 

@@ -14,13 +14,13 @@ import pytest
 from distill.commands.evaluate import Settings, run_evaluate
 from distill.console import Console
 from distill.errors import DistillError, UsageError
-from distill.evaluation.protocol import Crop, crop_mask, fit_label, join_classes
+from distill.evaluation.protocol import Crop, crop_mask, fit_label, remap_classes
 from distill.evaluation.scorers import Rules
 from distill.images import encode_jpeg
 from distill.labels import Label, encode
 from distill.metrics import Alignment, DepthMetrics
 from distill.shards import Manifest, Sample, read_manifest, read_samples, write_manifest, write_shard
-from distill.tasks import FAR_DEPTH_M, Gauge, Task
+from distill.tasks import FAR_DEPTH_M, DepthKind, Task
 
 SIZE_HW = (24, 32)
 CLASSES = ("Sky", "Road", "Car")
@@ -32,8 +32,8 @@ def _label(task: Task, value: np.ndarray, valid: np.ndarray | None = None, **mor
     return Label(task, value, valid, valid.astype(np.float32), **more)
 
 
-def depth(value: np.ndarray, valid: np.ndarray | None = None, gauge: Gauge = Gauge.METRIC) -> Label:
-    return _label(Task.DEPTH, value.astype(np.float32), valid, gauge=gauge)
+def depth(value: np.ndarray, valid: np.ndarray | None = None, depth_kind: DepthKind = DepthKind.METRIC) -> Label:
+    return _label(Task.DEPTH, value.astype(np.float32), valid, depth_kind=depth_kind)
 
 
 def _scene(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -68,7 +68,7 @@ def make_shards(
 ) -> Path:
     """A folder of shards; photo and scene of an index are the same in every set."""
     folder.mkdir(parents=True)
-    samples, tasks, gauge = [], dict[Task, None](), Gauge.METRIC
+    samples, tasks, depth_kind = [], dict[Task, None](), DepthKind.METRIC
     for index in range(count):
         data = encode_jpeg(np.random.default_rng([photo_seed, index]).integers(0, 255, (*SIZE_HW, 3), dtype=np.uint8))
         meta: dict[str, Any] = {"name": f"{index}.jpg", "photo_sha256": hashlib.sha256(data).hexdigest()}
@@ -77,7 +77,7 @@ def make_shards(
             files |= encode(label)
             tasks[label.task] = None
             if label.task is Task.DEPTH:
-                meta["gauge"] = gauge = label.gauge or Gauge.METRIC
+                meta["depth_kind"] = depth_kind = label.depth_kind or DepthKind.METRIC
             if label.task is Task.INSTANCE:
                 meta["instances"] = {str(i): name for i, name in label.instance_classes.items()}
             if label.task is Task.REFERRING:
@@ -85,7 +85,9 @@ def make_shards(
         number = count - 1 - index if reverse_keys else index
         samples.append(Sample(f"{key}{number}", {**files, "json": json.dumps(meta).encode()}))
     entry = write_shard(folder / "shard-000000.tar", samples)
-    write_manifest(folder, Manifest(tasks=tuple(tasks), shards=(entry,), classes=classes, gauge=gauge, **more))
+    write_manifest(
+        folder, Manifest(tasks=tuple(tasks), shards=(entry,), classes=classes, depth_kind=depth_kind, **more)
+    )
     return folder
 
 
@@ -124,7 +126,7 @@ def test_a_known_error_is_measured_and_compared(truth: Path, tmp_path: Path) -> 
 def test_a_relative_teacher_is_aligned_and_so_is_everyone_beside_it(truth: Path, tmp_path: Path) -> None:
     disparity = make_shards(
         tmp_path / "relative",
-        lambda _, rng: [depth(0.8 / _scene(rng)[0] + 0.1, gauge=Gauge.AFFINE_INVARIANT_DISPARITY)],
+        lambda _, rng: [depth(0.8 / _scene(rng)[0] + 0.1, depth_kind=DepthKind.AFFINE_INVARIANT_DISPARITY)],
     )
     found = evaluate(disparity, truth=truth, trivial=truth)["tasks"]["depth"]["scores"]
     assert found["relative"]["abs_rel"] < 1e-3
@@ -182,7 +184,7 @@ def test_a_class_without_a_word_for_it_counts_as_zero_and_is_named(truth: Path, 
 
 def test_no_shared_class_is_refused() -> None:
     with pytest.raises(UsageError, match="no class name is shared"):
-        join_classes(("a", "b"), ("c",), {})
+        remap_classes(("a", "b"), ("c",), {})
 
 
 def test_photos_are_found_by_content_when_keys_differ(truth: Path, tmp_path: Path) -> None:
@@ -279,7 +281,7 @@ def test_a_task_that_one_side_lacks_is_refused(truth: Path, tmp_path: Path, task
 
 def test_nothing_in_common_and_relative_truth_are_refused(truth: Path, tmp_path: Path) -> None:
     relative = make_shards(
-        tmp_path / "relative", lambda _, rng: [depth(_scene(rng)[0] / 10, gauge=Gauge.SCALE_INVARIANT)]
+        tmp_path / "relative", lambda _, rng: [depth(_scene(rng)[0] / 10, depth_kind=DepthKind.SCALE_INVARIANT)]
     )
     with pytest.raises(UsageError, match="nothing can be measured against depth without meters"):
         evaluate(truth, truth=relative)
@@ -344,7 +346,7 @@ def test_nothing_is_capped_before_it_is_aligned(alignment: str) -> None:
     """A prediction of four times the truth is perfect under any alignment that knows a scale."""
     truth = np.linspace(1, 9, 48, dtype=np.float32).reshape(6, 8)
     valid = np.ones((6, 8), bool)
-    label = Label(Task.DEPTH, 4 * truth, valid, valid.astype(np.float32), Gauge.METRIC)
+    label = Label(Task.DEPTH, 4 * truth, valid, valid.astype(np.float32), DepthKind.METRIC)
     value, _ = fit_label(label, (6, 8), 10.0, Alignment(alignment))
     metrics = DepthMetrics(alignment=Alignment(alignment), max_depth_m=10.0)
     assert metrics.update(value, truth, valid)["abs_rel"] < 1e-5

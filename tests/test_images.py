@@ -107,11 +107,11 @@ def test_reads_no_larger_than_is_enough():
     Image.fromarray(rgb).save(buffer, "JPEG", quality=95)
     data = buffer.getvalue()
     whole = read_photo(data, key="k", name="a.jpg")
-    enough = read_photo(data, key="k", name="a.jpg", enough_hw=(150, 190))
+    enough = read_photo(data, key="k", name="a.jpg", min_size_hw=(150, 190))
     assert (whole.size_hw, enough.size_hw) == ((600, 800), (600, 800))
     assert enough.rgb.shape == (150, 200, 3)
     assert np.abs(cv2.resize(whole.rgb, (200, 150), interpolation=cv2.INTER_AREA) - enough.rgb.astype(int)).max() < 8
-    assert read_photo(data, key="k", name="a.jpg", enough_hw=(301, 100)).rgb.shape == (600, 800, 3)
+    assert read_photo(data, key="k", name="a.jpg", min_size_hw=(301, 100)).rgb.shape == (600, 800, 3)
 
 
 def test_reads_a_lying_photo_no_larger_than_is_enough():
@@ -119,6 +119,6 @@ def test_reads_a_lying_photo_no_larger_than_is_enough():
     exif[0x0112] = 6
     buffer = io.BytesIO()
     Image.fromarray(np.zeros((400, 800, 3), np.uint8)).save(buffer, "JPEG", exif=exif)
-    photo = read_photo(buffer.getvalue(), key="k", name="a.jpg", enough_hw=(400, 100))
+    photo = read_photo(buffer.getvalue(), key="k", name="a.jpg", min_size_hw=(400, 100))
     assert (photo.size_hw, photo.rgb.shape) == ((800, 400), (400, 200, 3))
-    assert read_photo(buffer.getvalue(), key="k", name="a.jpg", enough_hw=(100, 300)).rgb.shape == (800, 400, 3)
+    assert read_photo(buffer.getvalue(), key="k", name="a.jpg", min_size_hw=(100, 300)).rgb.shape == (800, 400, 3)

@@ -19,7 +19,7 @@ import pytest
 from PIL import Image
 
 from distill.shards import file_sha256, read_manifest, read_samples, verify
-from distill.tasks import Gauge, Task
+from distill.tasks import DepthKind, Task
 
 PHOTO_HW = (40, 60)
 
@@ -232,10 +232,10 @@ def replay_manifest(folder: Path, suffix: str) -> Path:
     pixels[:, 48:] += 120
     Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(folder / "photo.png")
     Image.fromarray(encode_depth_rgb(np.full((64, 96), 3.0, np.float32))).save(folder / "depth.png")
-    painted = np.zeros((64, 96, 3), np.uint8)
-    painted[:, :48] = (255, 0, 0)
-    painted[:, 48:] = (0, 0, 255)
-    Image.fromarray(painted).save(folder / "semantic.png")
+    generated = np.zeros((64, 96, 3), np.uint8)
+    generated[:, :48] = (255, 0, 0)
+    generated[:, 48:] = (0, 0, 255)
+    Image.fromarray(generated).save(folder / "semantic.png")
     legend = {"cat": "red", "dog": [0, 0, 255]}
     rows = [
         {"photo": "photo.png", "task": "depth", "answer": "depth.png"},
@@ -318,7 +318,7 @@ def test_cut_tars_and_pages_are_made_again_and_a_living_writers_part_stays(tmp_p
     names = [f"shard-{index:06d}.tar" for index in range(3)]
     before = [(tmp_path / "out" / name).read_bytes() for name in names]
     (tmp_path / "out" / names[1]).write_bytes(before[1][:-512])
-    page = tmp_path / "out" / ".parts" / "shard-000002.json"
+    page = tmp_path / "out" / ".stats" / "shard-000002.json"
     page.write_bytes(page.read_bytes()[:40])
     dead = subprocess.Popen(["true"])
     dead.wait()
@@ -391,7 +391,7 @@ def test_every_nth_frame_of_a_video_and_existing_shards_can_be_labeled(tmp_path:
     graph = helper.make_graph([node], "mean", tensors[:1], tensors[1:])
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8), tmp_path / "m.onnx")
     (tmp_path / "t.yaml").write_text(
-        "kind: onnx\nmodel: m.onnx\noutputs: [{task: depth, gauge: affine_invariant_disparity}]\n"
+        "kind: onnx\nmodel: m.onnx\noutputs: [{task: depth, depth_kind: affine_invariant_disparity}]\n"
     )
     frames = [picture(i, (32, 48)) for i in range(10)]
     frames[0].save(tmp_path / "clip.gif", save_all=True, append_images=frames[1:], duration=100)
@@ -401,7 +401,7 @@ def test_every_nth_frame_of_a_video_and_existing_shards_can_be_labeled(tmp_path:
     )
     if result.get("photos", 0) > 1:  # a GIF is a video where it has several frames
         assert [sample.meta["name"] for sample in read_samples(out)] == [f"clip.gif#{i}" for i in (0, 3, 6, 9)]
-    assert read_manifest(out).gauge is Gauge.AFFINE_INVARIANT_DISPARITY
+    assert read_manifest(out).depth_kind is DepthKind.AFFINE_INVARIANT_DISPARITY
     distill("label", out, "--teacher", tmp_path / "t.yaml", "--out", again)
     assert [s.key for s in read_samples(again)] == [s.key for s in read_samples(out)]
 
@@ -439,7 +439,7 @@ def test_recipes_that_say_a_key_twice_or_never_end_are_refused(tmp_path: Path):
 
 def test_a_file_in_the_place_of_the_accounts_is_said(tmp_path: Path):
     (tmp_path / "out").mkdir()
-    (tmp_path / "out" / ".parts").write_text("a file")
+    (tmp_path / "out" / ".stats").write_text("a file")
     words = ("label", "--teacher", "synthetic", "--set", "scenes=1", "--out", tmp_path / "out", "--workers", 1)
     assert ".parts: cannot be made" in distill(*words, code=1)["error"]
 

@@ -15,7 +15,7 @@ from distill.tasks import (
     FAR_DEPTH_M,
     IGNORE_INSTANCE,
     IGNORE_SEMANTIC,
-    Gauge,
+    DepthKind,
     Task,
     unwarp_depth,
     warp_depth,
@@ -27,7 +27,7 @@ shares = hnp.arrays(np.float32, SIZE_HW, elements=st.floats(0, 1, width=32))
 
 
 def round_trip(label: Label) -> Label:
-    return decode(label.task, encode(label), gauge=label.gauge, classes=label.classes)
+    return decode(label.task, encode(label), depth_kind=label.depth_kind, classes=label.classes)
 
 
 def confident(valid: np.ndarray, confidence: np.ndarray | None = None) -> np.ndarray:
@@ -36,17 +36,17 @@ def confident(valid: np.ndarray, confidence: np.ndarray | None = None) -> np.nda
 
 @given(hnp.arrays(np.float32, SIZE_HW, elements=st.floats(0.015625, 80, width=32)), valid_maps, shares)
 def test_metric_depth_comes_back_within_a_level(depth_m: np.ndarray, valid: np.ndarray, share: np.ndarray):
-    back = round_trip(Label(Task.DEPTH, depth_m, valid, confident(valid, share), Gauge.METRIC))
+    back = round_trip(Label(Task.DEPTH, depth_m, valid, confident(valid, share), DepthKind.METRIC))
     level_m = 5 * (1 + depth_m / 10) ** 3 / 65535
     assert (back.valid == valid).all()
     assert (np.abs(back.value - depth_m)[valid] <= level_m[valid] + 1e-5).all()
     assert np.abs(back.confidence - confident(valid, share)).max() <= 0.5 / 255 + 1e-6
 
 
-@given(shares, valid_maps, st.sampled_from([g for g in Gauge if g is not Gauge.METRIC]))
-def test_relative_depth_comes_back_within_a_level(value: np.ndarray, valid: np.ndarray, gauge: Gauge):
-    back = round_trip(Label(Task.DEPTH, value, valid, confident(valid), gauge))
-    assert back.gauge is gauge
+@given(shares, valid_maps, st.sampled_from([g for g in DepthKind if g is not DepthKind.METRIC]))
+def test_relative_depth_comes_back_within_a_level(value: np.ndarray, valid: np.ndarray, depth_kind: DepthKind):
+    back = round_trip(Label(Task.DEPTH, value, valid, confident(valid), depth_kind))
+    assert back.depth_kind is depth_kind
     assert (back.valid == valid).all()
     assert (np.abs(back.value - value)[valid] <= 0.5 / 65534 + 1e-6).all()
 
@@ -78,7 +78,7 @@ def test_instance_ids_come_back(value: np.ndarray, valid: np.ndarray):
 def test_infinity_is_far_and_stays_finite():
     depth_m = np.array([[1, FAR_DEPTH_M - 1, FAR_DEPTH_M + 10, np.inf]], np.float32)
     valid = np.ones((1, 4), bool)
-    back = round_trip(Label(Task.DEPTH, depth_m, valid, confident(valid), Gauge.METRIC))
+    back = round_trip(Label(Task.DEPTH, depth_m, valid, confident(valid), DepthKind.METRIC))
     assert np.isfinite(back.value).all()
     assert is_far(back).tolist() == [[False, False, True, True]]
 

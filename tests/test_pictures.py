@@ -7,7 +7,7 @@ import time
 import numpy as np
 import pytest
 
-from distill.tasks import IGNORE_INSTANCE, Gauge
+from distill.tasks import IGNORE_INSTANCE, DepthKind
 from distill.visualization import (
     add_class_legend,
     add_depth_bar,
@@ -56,14 +56,14 @@ def test_sky_and_holes_have_colors_that_no_depth_has() -> None:
 
 def test_a_given_range_uses_all_colors() -> None:
     full = draw_depth(np.array([[1.0, 3.0]], np.float32), near_m=1.0, far_m=3.0)[0].astype(int)
-    ends = draw_depth(np.array([[0.0, 1.0]], np.float32), gauge=Gauge.SCALE_INVARIANT)[0].astype(int)
+    ends = draw_depth(np.array([[0.0, 1.0]], np.float32), depth_kind=DepthKind.SCALE_INVARIANT)[0].astype(int)
     np.testing.assert_allclose(full, ends, atol=4)
 
 
-def test_relative_gauges_are_bright_where_it_is_near() -> None:
+def test_relative_depth_kinds_are_bright_where_it_is_near() -> None:
     values = np.array([[0.1, 0.9]], np.float32)
-    by_depth = draw_depth(values, gauge=Gauge.AFFINE_INVARIANT_DEPTH)[0].sum(1, dtype=int)
-    by_disparity = draw_depth(values, gauge=Gauge.AFFINE_INVARIANT_DISPARITY)[0].sum(1, dtype=int)
+    by_depth = draw_depth(values, depth_kind=DepthKind.AFFINE_INVARIANT_DEPTH)[0].sum(1, dtype=int)
+    by_disparity = draw_depth(values, depth_kind=DepthKind.AFFINE_INVARIANT_DISPARITY)[0].sum(1, dtype=int)
     assert by_depth[0] > by_depth[1] and by_disparity[1] > by_disparity[0]
 
 
@@ -128,7 +128,7 @@ def test_bars_legends_and_captions_keep_the_width(width: int) -> None:
     decorated = (
         add_depth_bar(picture),
         add_depth_bar(picture, near_m=1.0, far_m=4.0),
-        add_depth_bar(picture, gauge=Gauge.AFFINE_INVARIANT_DISPARITY),
+        add_depth_bar(picture, depth_kind=DepthKind.AFFINE_INVARIANT_DISPARITY),
         add_scale_bar(picture, limit=45.0, unit="°"),
         add_class_legend(picture, ["road", "a rather long class name", "sky"]),
         write_caption(picture, "a caption"),

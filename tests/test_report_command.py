@@ -81,11 +81,17 @@ def test_unknown_results_are_shown_as_they_are(run: Path) -> None:
 
 def test_a_data_set_is_told_in_a_few_lines(run: Path) -> None:
     shard = {"name": "shard-000000.tar", "samples": 5, "bytes": 1, "sha256": "abcdef"}
-    values = {"shards": [shard, shard], "counts": {"depth": 9}, "gauge": "metric", "classes": ["a", "b"]}
+    values = {"shards": [shard, shard], "counts": {"depth": 9}, "depth_kind": "metric", "classes": ["a", "b"]}
     (run / "dataset.json").write_text(json.dumps({**values, "prompts": {"1234": "Paint the depth."}}))
     facts, prompts = next(section for section in gather([run]).sections if section.title == "Data set").blocks
     assert isinstance(facts, Facts) and isinstance(prompts, Table)
-    assert dict(facts.values) == {"samples": 10, "shards": 2, "depth labels": 9, "gauge": "metric", "classes": "a, b"}
+    assert dict(facts.values) == {
+        "samples": 10,
+        "shards": 2,
+        "depth labels": 9,
+        "depth_kind": "metric",
+        "classes": "a, b",
+    }
     assert [list(row) for row in prompts.rows] == [["Paint the depth."]]
 
 

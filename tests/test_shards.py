@@ -21,13 +21,13 @@ from distill.shards import (
     write_manifest,
     write_shard,
 )
-from distill.tasks import Gauge, Task
+from distill.tasks import DepthKind, Task
 
 
 def sample(key: str) -> Sample:
     valid = np.ones((4, 5), bool)
-    depth = Label(Task.DEPTH, np.full((4, 5), 2.0, np.float32), valid, valid.astype(np.float32), Gauge.METRIC)
-    meta = {"name": f"{key}.jpg", "gauge": "metric"}
+    depth = Label(Task.DEPTH, np.full((4, 5), 2.0, np.float32), valid, valid.astype(np.float32), DepthKind.METRIC)
+    meta = {"name": f"{key}.jpg", "depth_kind": "metric"}
     return Sample(key, {"jpg": b"photo of " + key.encode(), "json": json.dumps(meta).encode(), **encode(depth)})
 
 

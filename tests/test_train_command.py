@@ -17,7 +17,7 @@ from distill.images import encode_jpeg
 from distill.labels import Label, encode
 from distill.shards import Manifest, Sample, read_manifest, read_shard, write_manifest, write_shard
 from distill.students.training.fit import Fitted
-from distill.tasks import Gauge, Task
+from distill.tasks import DepthKind, Task
 
 TINY = ("student.size_hw=[32,32]", "data.val_fraction=0.3", "train.epochs=1", "train.accelerator=cpu")
 
@@ -39,13 +39,15 @@ def shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
         photo = encode_jpeg(rng.integers(0, 256, (40, 40, 3), np.uint8))
         depth = rng.random((40, 40), np.float32)
         valid = np.ones((40, 40), bool)
-        gauge = Gauge.AFFINE_INVARIANT_DISPARITY
-        files = {"jpg": photo, **encode(Label(Task.DEPTH, depth, valid, valid.astype(np.float32), gauge))}
-        meta = {"photo_sha256": hashlib.sha256(photo).hexdigest(), "gauge": gauge}
+        depth_kind = DepthKind.AFFINE_INVARIANT_DISPARITY
+        files = {"jpg": photo, **encode(Label(Task.DEPTH, depth, valid, valid.astype(np.float32), depth_kind))}
+        meta = {"photo_sha256": hashlib.sha256(photo).hexdigest(), "depth_kind": depth_kind}
         files["json"] = json.dumps(meta).encode()
         samples.append(Sample(f"noise-{number:02d}", files))
     entry = write_shard(folder / "shard-000000.tar", samples)
-    write_manifest(folder, Manifest(tasks=(Task.DEPTH,), gauge=Gauge.AFFINE_INVARIANT_DISPARITY, shards=(entry,)))
+    write_manifest(
+        folder, Manifest(tasks=(Task.DEPTH,), depth_kind=DepthKind.AFFINE_INVARIANT_DISPARITY, shards=(entry,))
+    )
     return folder
 
 
@@ -241,11 +243,13 @@ def relabel(folder: Path, *, photos: int = 12) -> None:
     for number, sample in enumerate(read_shard(folder / "shard-000000.tar")):
         depth = np.full((40, 40), (number + 1) / 20, np.float32)
         valid = np.ones((40, 40), bool)
-        gauge = Gauge.AFFINE_INVARIANT_DISPARITY
-        files = {**sample.files, **encode(Label(Task.DEPTH, depth, valid, valid.astype(np.float32), gauge))}
+        depth_kind = DepthKind.AFFINE_INVARIANT_DISPARITY
+        files = {**sample.files, **encode(Label(Task.DEPTH, depth, valid, valid.astype(np.float32), depth_kind))}
         samples.append(Sample(sample.key, files))
     entry = write_shard(folder / "shard-000000.tar", samples[:photos])
-    write_manifest(folder, Manifest(tasks=(Task.DEPTH,), gauge=Gauge.AFFINE_INVARIANT_DISPARITY, shards=(entry,)))
+    write_manifest(
+        folder, Manifest(tasks=(Task.DEPTH,), depth_kind=DepthKind.AFFINE_INVARIANT_DISPARITY, shards=(entry,))
+    )
 
 
 def test_shards_that_were_labeled_anew_are_not_taken_for_those_of_the_run(

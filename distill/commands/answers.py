@@ -1,4 +1,4 @@
-"""`distill answers`: look into a store of painted answers, check it, hand it on, clear it up."""
+"""`distill answers`: look into a store of generated images, check it, hand it on, clear it up."""
 
 from __future__ import annotations
 

@@ -75,7 +75,7 @@ class Tour:
         open_rundir(self.out, verb="demo", facts={"scenes": self.scenes, "seed": self.seed, "minutes": self.minutes})
         with self._stage("label", f"a synthetic teacher paints answers about {self.scenes} scenes; they are read back"):
             labeled = self._label("shards", self.painted(self.scenes, 0))
-        with self._stage("truth", f"{self.held_out} other scenes, with their exact truth and with painted answers"):
+        with self._stage("truth", f"{self.held_out} other scenes, with their exact truth and with generated images"):
             held_out = self.painted(self.held_out, HELD_OUT_FIRST)
             self._label("truth", held_out.model_copy(update={"truth": True}))
             self._label("teacher", held_out)

@@ -39,7 +39,7 @@ def evaluate(
     task: Annotated[list[Task] | None, typer.Option(help="Only this task; can be given several times.")] = None,
     alignment: Annotated[
         Alignment | None,
-        typer.Option(help="Of depth. Default: none for meters, else what the gauge needs, for all subjects."),
+        typer.Option(help="Of depth. Default: none for meters, else what the depth kind needs, for all subjects."),
     ] = None,
     crop: Annotated[
         Crop | None,

@@ -16,7 +16,7 @@ from distill.workflows.label.hosted import Spending, keeps_answers, parse_deadli
 from distill.workflows.label.run import run_label, summary
 
 if TYPE_CHECKING:
-    from distill.teachers.quality.filter import Checks
+    from distill.teachers.quality.filter import QualityFilter
 
 # Panels of --help.
 _SPENDING = "What may be spent"
@@ -43,7 +43,7 @@ def label(
         Path | None,
         typer.Option(
             rich_help_panel=_SPENDING,
-            help="Folder where painted answers are kept and looked for first; jobs may share it. Teachers that cost "
+            help="Folder where generated images are kept and looked for first; jobs may share it. Teachers that cost "
             "money use `answers` beside --out unless told otherwise.",
         ),
     ] = None,
@@ -164,9 +164,9 @@ def label(
     """
     console = Console(as_json=as_json)
     recipe, folder = load_teacher(teacher, answers, settings or [])
-    from distill.commands.label import read_checks, wanted_calibration
+    from distill.commands.label import read_quality_filter, wanted_calibration
     from distill.teachers.labeling.job import Job
-    from distill.teachers.prompts.variants import Asking
+    from distill.teachers.prompts.variants import PromptEnsemble
 
     where = wanted_calibration(calibration, teacher, learn=calibrate is not None)
     job = Job(
@@ -179,14 +179,14 @@ def label(
         limit=limit,
         shard_size=shard_size,
         previews=previews,
-        checks=read_checks(
+        quality_filter=read_quality_filter(
             check=check or calibrate is not None,
             min_quality=min_quality or [],
             full_quality=full_quality or [],
             calibration=None if calibrate is not None else where,
             learn=calibrate is not None,
         ),
-        asking=Asking(samples=samples, flip=flip, permute=permute, fuse=fuse),
+        prompt_ensemble=PromptEnsemble(samples=samples, flip=flip, permute=permute, fuse=fuse),
         store=store or (out.parent / "answers" if keeps_answers(recipe) else None),
         offline=offline,
     )
@@ -209,14 +209,14 @@ def label(
         raise typer.Exit(1)
 
 
-def read_checks(
+def read_quality_filter(
     *,
     check: bool,
     min_quality: Sequence[str],
     full_quality: Sequence[str],
     calibration: Path | None,
     learn: bool = False,
-) -> Checks | None:
+) -> QualityFilter | None:
     """The checks that were asked for; None when there are none.
 
     Specialists' labels are scored where someone makes something of the scores: a threshold, a calibration, or (`learn`)
@@ -226,7 +226,7 @@ def read_checks(
         UsageError: A threshold that is none, an unreadable calibration.
     """
     from distill.teachers.quality.calibration import read_calibration
-    from distill.teachers.quality.filter import Checks
+    from distill.teachers.quality.filter import QualityFilter
 
     least = read_thresholds("--min-quality", min_quality)
     full = read_thresholds("--full-quality", full_quality)
@@ -234,7 +234,7 @@ def read_checks(
         return None
     known = read_calibration(calibration).tasks if calibration is not None else {}
     scored = bool(least or full or known or learn)
-    return Checks(min_quality=least, full_quality=full, calibrations=known, specialists=scored)
+    return QualityFilter(min_quality=least, full_quality=full, calibrations=known, specialists=scored)
 
 
 def read_thresholds(option: str, words: Sequence[str]) -> dict[Task, float]:

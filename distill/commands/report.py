@@ -135,7 +135,7 @@ def _dataset(title: str, values: dict[str, Any]) -> list[Section]:
     shards = values["shards"]
     facts: dict[str, Cell] = {"samples": sum(shard["samples"] for shard in shards), "shards": len(shards)}
     facts |= {f"{task} labels": count for task, count in values["counts"].items()}
-    names = ("gauge", "classes", "referring", "instance_classes", "teachers", "licenses")
+    names = ("depth_kind", "classes", "referring", "instance_classes", "teachers", "licenses")
     facts |= {name: _joined(values[name]) for name in names if values.get(name)}
     prompts: list[Sequence[Cell]] = [[text] for text in values.get("prompts", {}).values()]
     return [Section(title, [Facts(facts), *([Table(["prompts"], prompts[:_MAX_ROWS])] if prompts else [])])]

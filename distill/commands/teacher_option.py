@@ -106,7 +106,7 @@ def _read(path: Path) -> tuple[dict[str, Any], Path, str]:
         file = values.get(key)
         if isinstance(file, str) and (folder / file).is_file():
             values[key] = str(folder / file)
-    if kind == "mix":
+    if kind == "ensemble":
         _read_members(values, folder)
     return values, folder, str(path)
 

@@ -10,9 +10,9 @@ from pydantic import Field, field_validator, model_validator
 
 from distill.config import Recipe
 from distill.config.teacher import Licensed, OutputRecipe, check_remap, once_per_task
-from distill.tasks import Gauge, Task
+from distill.tasks import DepthKind, Task
 
-Canvas = Literal["cover", "stretch", "contain"]
+ResizeMode = Literal["cover", "fill", "contain"]
 
 
 class ReplayRecipe(Licensed):
@@ -23,7 +23,7 @@ class ReplayRecipe(Licensed):
     """The manifest; paths in it are relative to its folder."""
     model: str = "unknown"
     """Which model painted them."""
-    canvas: Canvas = "cover"
+    resize_mode: ResizeMode = "cover"
     """How an answer lies over its photo unless its row says otherwise."""
     frame: str = "vision_banana"
     """Axis convention of painted normals unless the row says otherwise."""
@@ -43,7 +43,7 @@ class MapRecipe(Recipe):
     min_value: float | None = None
     max_value: float | None = None
     """Values outside are invalid (after scale and offset)."""
-    gauge: Gauge = Gauge.METRIC
+    depth_kind: DepthKind = DepthKind.METRIC
     """depth: what is unknown about the values."""
     frame: str = "opengl"
     """normals: what the channels hold: ``opengl`` (x right, y up, z toward the camera), ``opencv``, ``dsine``, ..."""

@@ -8,10 +8,10 @@ from pydantic import Field, model_validator
 
 from distill.config import Recipe
 from distill.config.teacher import Licensed
-from distill.tasks import Gauge, Task
+from distill.tasks import DepthKind, Task
 
 
-class MemberRecipe(Recipe):
+class MemberConfig(Recipe):
     """One teacher of a mix."""
 
     teacher: dict[str, Any]
@@ -26,52 +26,52 @@ class MemberRecipe(Recipe):
     """cascade: what one answer of it costs, for the account of what was spared; its recipe's price unless given."""
 
 
-class BlendRecipe(Recipe):
+class BlendConfig(Recipe):
     """How one task is shared among teachers."""
 
-    how: Literal["weight", "cascade", "fuse"]
+    strategy: Literal["weight", "cascade", "fuse"]
     """``weight``: each photo has one teacher, drawn by weight; ``cascade``: the first whose label passes, so cheap ones
     stand first; ``fuse``: all are asked, and their answers become one label with agreement as confidence."""
-    teachers: tuple[MemberRecipe, ...] = Field(min_length=1)
+    teachers: tuple[MemberConfig, ...] = Field(min_length=1)
     min_quality: float = Field(default=0.6, ge=0, le=1)
     """cascade: what a label has to score to pass."""
-    otherwise: Literal["best", "none"] = "best"
+    fallback: Literal["best", "none"] = "best"
     """cascade: when no label passes, keep the best one, or none."""
-    gauge: Gauge | None = None
-    """depth: what all labels are brought to; needed when the teachers' gauges differ."""
+    depth_kind: DepthKind | None = None
+    """depth: what all labels are brought to; needed when the teachers' depth kinds differ."""
 
 
-class MixRecipe(Licensed):
+class EnsembleConfig(Licensed):
     """Several teachers as one. Each label carries the license of the teacher that it comes from."""
 
     takes_all_cores: ClassVar[bool] = True
 
-    kind: Literal["mix"] = "mix"
-    name: str = "mix"
+    kind: Literal["ensemble"] = "ensemble"
+    name: str = "ensemble"
     seed: int = Field(default=0, ge=0)
     """weight: another seed, other draws."""
-    depth: BlendRecipe | None = None
-    normals: BlendRecipe | None = None
-    semantic: BlendRecipe | None = None
-    instance: BlendRecipe | None = None
-    referring: BlendRecipe | None = None
+    depth: BlendConfig | None = None
+    normals: BlendConfig | None = None
+    semantic: BlendConfig | None = None
+    instance: BlendConfig | None = None
+    referring: BlendConfig | None = None
 
     @model_validator(mode="after")
-    def _something_to_mix(self) -> MixRecipe:
+    def _check_not_empty(self) -> EnsembleConfig:
         if not self.blends():
             raise ValueError(f"name at least one of {', '.join(Task)}")
         if self.license != "unknown" or self.terms:
             raise ValueError("license and terms belong to each teacher of the mix")
         for task, blend in self.blends().items():
-            if blend.gauge is not None and task is not Task.DEPTH:
-                raise ValueError(f"{task}.gauge: only depth has one")
+            if blend.depth_kind is not None and task is not Task.DEPTH:
+                raise ValueError(f"{task}.depth_kind: only depth has one")
         return self
 
-    def blends(self) -> dict[Task, BlendRecipe]:
+    def blends(self) -> dict[Task, BlendConfig]:
         """The tasks, in a fixed order."""
         found = {task: getattr(self, str(task)) for task in Task}
         return {task: blend for task, blend in found.items() if blend is not None}
 
-    def members(self) -> list[MemberRecipe]:
+    def members(self) -> list[MemberConfig]:
         """All teachers of all tasks."""
         return [member for blend in self.blends().values() for member in blend.teachers]

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from distill.config import Recipe
-from distill.config.prompt import QuestionsRecipe
+from distill.config.prompt import PromptConfig
 from distill.config.teacher import Licensed
 from distill.tasks import Task
 
@@ -46,7 +46,7 @@ class HostedRecipe(Licensed):
 
     Attributes:
         model: Which model is asked; any id that the service knows.
-        ask: What is asked.
+        prompts: What is asked.
         seed: Sent along where the service takes one; another seed, other answers.
         send_as: How the photo is sent: ``png`` keeps every pixel, ``jpeg`` is a quarter of the bytes.
         base_url: Of the service; empty: its own.
@@ -59,7 +59,7 @@ class HostedRecipe(Licensed):
     keeps_answers: ClassVar[bool] = True
 
     model: str = Field(min_length=1)
-    ask: QuestionsRecipe = QuestionsRecipe()
+    prompts: PromptConfig = PromptConfig()
     seed: int = Field(default=0, ge=0)
     send_as: Literal["png", "jpeg"] = "png"
     base_url: str = ""
@@ -79,7 +79,7 @@ class HostedRecipe(Licensed):
     @property
     def tasks(self) -> tuple[Task, ...]:
         """What is asked."""
-        return self.ask.tasks
+        return self.prompts.tasks
 
     def deciding(self) -> dict[str, Any]:
         """What decides the labels: not how fast, where and at what price the answers come."""

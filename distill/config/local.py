@@ -7,9 +7,9 @@ from typing import ClassVar, Literal
 from pydantic import Field, field_validator, model_validator
 
 from distill.config import Recipe
-from distill.config.prompt import QuestionsRecipe
+from distill.config.prompt import PromptConfig
 from distill.config.teacher import Licensed, check_remap
-from distill.tasks import Gauge, Task
+from distill.tasks import DepthKind, Task
 
 Precision = Literal["auto", "float32", "bfloat16", "float16"]
 
@@ -32,12 +32,12 @@ class ModelRecipe(Licensed):
 
 
 class TransformersRecipe(ModelRecipe):
-    """A specialist of the transformers library; gauge and class names are the model's own unless they are given."""
+    """A specialist of the transformers library; depth kind and class names are the model's own unless they are given."""
 
     kind: Literal["transformers"] = "transformers"
     tasks: tuple[Task, ...] = ()
     """What is taken from it; empty: all it can do."""
-    gauge: Gauge | None = None
+    depth_kind: DepthKind | None = None
     """depth: of the model's output, where the model does not say."""
     frame: str = ""
     """normals: axes of the model's output, such as ``opencv``; needed where the model does not say."""
@@ -79,7 +79,7 @@ class DiffusersRecipe(ModelRecipe):
     keeps_answers: ClassVar[bool] = True
 
     kind: Literal["diffusers"] = "diffusers"
-    ask: QuestionsRecipe = QuestionsRecipe()
+    prompts: PromptConfig = PromptConfig()
     """What is asked, in whose words."""
     seed: int = Field(default=0, ge=0)
     """Another seed, other answers."""

@@ -15,10 +15,10 @@ Side = Annotated[int, Field(ge=32, le=4096)]
 
 
 class DepthLossRecipe(Recipe):
-    """Depth: `metric` for meters, `relative` for gauges without a scale."""
+    """Depth: `metric` for meters, `relative` for depth kinds without a scale."""
 
     kind: Literal["auto", "metric", "relative"] = "auto"
-    """auto follows the labels' gauge."""
+    """auto follows the labels' depth kind."""
     weight: NotNegative = 1.0
     l1: NotNegative = 10.0
     """metric: L1 on the warped depth 1 - (1 + d/10)^-2, where one painted level weighs the same at every distance."""

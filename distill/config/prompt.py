@@ -24,7 +24,7 @@ Named = Annotated[dict[str, Color | None], BeforeValidator(_by_name)]
 """Names, each with its color or None; a plain list will do."""
 
 
-class QuestionsRecipe(Recipe):
+class PromptConfig(Recipe):
     """Tasks, and what they need to be asked.
 
     Attributes:
@@ -50,7 +50,7 @@ class QuestionsRecipe(Recipe):
     background: Color = (0, 0, 0)
 
     @model_validator(mode="after")
-    def _everything_is_there(self) -> QuestionsRecipe:
+    def _everything_is_there(self) -> PromptConfig:
         needs = {Task.SEMANTIC: "classes", Task.INSTANCE: "instances", Task.REFERRING: "referring"}
         for task, key in needs.items():
             if task in self.tasks and not getattr(self, key):

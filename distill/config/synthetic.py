@@ -1,4 +1,4 @@
-"""The recipe of the synthetic teacher: how many scenes, how large, and which faults its painted answers have."""
+"""The recipe of the synthetic teacher: how many scenes, how large, and which faults its generated images have."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Share = Annotated[float, Field(ge=0, le=1)]
 
 
 class FaultsRecipe(Recipe):
-    """Dosed faults of a painted answer; 0 switches one off, and the defaults switch all of them off.
+    """Dosed faults of a generated image; 0 switches one off, and the defaults switch all of them off.
 
     Attributes:
         jpeg_share: Probability that an answer is a JPEG, whatever was asked for.
@@ -29,7 +29,7 @@ class FaultsRecipe(Recipe):
         aspect: Largest stretch of the width against the height.
         canvas: Size of the answer: ``same`` as the photo, ``other`` (larger, sides that divide by 16) or ``api`` (the
             one-megapixel grid of the hosted models, nearest in shape).
-        fit: How the photo lies on another canvas; the question says so too.
+        resize_mode: How the photo lies on another canvas; the question says so too.
         wrong_legend_share: Probability that one class is painted in the color of another.
         missing_instance_share: Probability, for each thing, that an answer leaves it out.
         refusal_share: Probability that a question is refused; the same one always is.
@@ -47,7 +47,7 @@ class FaultsRecipe(Recipe):
     zoom: float = Field(default=0.0, ge=0, le=0.07)
     aspect: float = Field(default=0.0, ge=0, le=0.05)
     canvas: Literal["same", "other", "api"] = "same"
-    fit: Literal["cover", "stretch", "contain"] = "cover"
+    resize_mode: Literal["cover", "fill", "contain"] = "cover"
     wrong_legend_share: Share = 0.0
     missing_instance_share: Share = 0.0
     refusal_share: Share = 0.0

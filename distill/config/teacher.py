@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Literal
 from pydantic import Field, field_validator, model_validator
 
 from distill.config import Recipe
-from distill.tasks import IGNORE_SEMANTIC, MAX_CLASSES, Gauge, Task
+from distill.tasks import IGNORE_SEMANTIC, MAX_CLASSES, DepthKind, Task
 
 
 class Licensed(Recipe):
@@ -17,7 +17,7 @@ class Licensed(Recipe):
     """Whether one process of such a teacher keeps the whole machine busy."""
 
     keeps_answers: ClassVar[bool] = False
-    """Whether its painted answers cost money or hours, so that they are kept even when nobody says where."""
+    """Whether its generated images cost money or hours, so that they are kept even when nobody says where."""
 
     license: str = "unknown"
     """A license's usual name, such as ``Apache-2.0``, a class (``commercial``, ``restricted``, ``non-commercial``,
@@ -43,7 +43,7 @@ class OutputRecipe(Recipe):
     task: Literal[Task.DEPTH, Task.NORMALS, Task.SEMANTIC]
     values: Literal["logits", "probabilities", "ids"] = "logits"
     """semantic: what the channels hold. One channel is one foreground class against background."""
-    gauge: Gauge = Gauge.METRIC
+    depth_kind: DepthKind = DepthKind.METRIC
     """depth: what is unknown about the values."""
     frame: str = "opengl"
     """normals: what the channels hold: ``opengl`` (x right, y up, z toward the camera), ``opencv``, ``dsine``, ..."""

@@ -98,8 +98,6 @@ class AugmentRecipe(Recipe):
     crop: float = Field(1.0, ge=0.25, le=1.0)
     """Share of each side that a step sees, at full resolution: at 0.67 a step costs 0.45, and small things stay as they
     are. The focal length does not change, so metric depth stays as well. For backbones that take any size."""
-    rotate: float = Field(0.0, ge=0.0, le=45.0)
-    """Largest turn about the optical axis, in degrees; it turns the normals as well."""
     cutmix: Share = 0.0
     """Chance that a rectangle of another photo of the batch, labels and all, is laid over a photo."""
     brightness: NotNegative = 0.3
@@ -185,10 +183,6 @@ class TrainRecipe(Recipe):
 
     @model_validator(mode="after")
     def _refuse_contradictions(self) -> Self:
-        if self.loss.relabel > 0 and (self.loss.doubt == 0 or self.optim.ema_decay == 0):
-            raise ValueError(
-                "loss.relabel gives doubted labels the averaged student's: set loss.doubt and optim.ema_decay"
-            )
         if self.loss.consistency > 0 and self.loss.fov_deg is None:
             raise ValueError("loss.consistency needs the field of view: set loss.fov_deg")
         if self.loss.consistency > 0 and (self.augment.zoom > 1 or self.augment.crop < 1):

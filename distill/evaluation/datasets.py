@@ -20,7 +20,7 @@ from distill.evaluation.protocol import Crop
 from distill.images import decode_map, decode_rgb, read_file
 from distill.labels import Label
 from distill.shards import Manifest
-from distill.tasks import IGNORE_SEMANTIC, Gauge, Task
+from distill.tasks import IGNORE_SEMANTIC, DepthKind, Task
 
 Finder = Callable[[Path], list[Item]]
 
@@ -58,7 +58,7 @@ def open_dataset(name: str, root: Path) -> FileTruth:
     items = preset.find(root)
     if not items:
         raise UsageError(f"{root}: not {name} in its official layout", hint=f"it must hold {preset.layout}")
-    manifest = Manifest(tasks=(preset.task,), classes=preset.classes(root), shards=(), gauge=Gauge.METRIC)
+    manifest = Manifest(tasks=(preset.task,), classes=preset.classes(root), shards=(), depth_kind=DepthKind.METRIC)
     return FileTruth(f"{name} ({root})", root, manifest, items)
 
 
@@ -78,7 +78,7 @@ def _depth_npy(path: Path, mask: Path) -> Label:
 
 def _depth(depth_m: Shaped[ndarray, "h w"], valid: ndarray) -> Label:
     valid = valid & np.isfinite(depth_m)
-    return Label(Task.DEPTH, np.where(valid, depth_m, 0), valid, valid.astype(np.float32), gauge=Gauge.METRIC)
+    return Label(Task.DEPTH, np.where(valid, depth_m, 0), valid, valid.astype(np.float32), depth_kind=DepthKind.METRIC)
 
 
 def _ids(path: Path, table: UInt8[ndarray, " 256"], classes: tuple[str, ...]) -> Label:

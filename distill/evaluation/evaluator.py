@@ -140,12 +140,16 @@ def evaluate_contestants(
 
 def _one_alignment(rules: Rules, contestants: Sequence[Contestant]) -> Rules:
     """The rules with what one relative contestant needs granted to all: only then do their scores compare."""
-    gauges = {one.gauge for one in contestants if Task.DEPTH in one.tasks}
-    needed = {default_alignment(gauge) for gauge in gauges} - {Alignment.NONE}
+    depth_kinds = {one.depth_kind for one in contestants if Task.DEPTH in one.tasks}
+    needed = {default_alignment(depth_kind) for depth_kind in depth_kinds} - {Alignment.NONE}
     if rules.alignment is not None or len(needed) != 1:
         return rules
     alignment = needed.pop()
-    return replace(rules, alignment=alignment) if all(can_align(alignment, gauge) for gauge in gauges) else rules
+    return (
+        replace(rules, alignment=alignment)
+        if all(can_align(alignment, depth_kind) for depth_kind in depth_kinds)
+        else rules
+    )
 
 
 def _check_renamed(rules: Rules, contestants: Sequence[Contestant]) -> None:

@@ -21,7 +21,7 @@ class Truth(Protocol):
 
     name: str
     manifest: Manifest
-    """Tasks, classes and gauge; nothing else in it is looked at."""
+    """Tasks, classes and depth kind; nothing else in it is looked at."""
     count: int
     faults: list[str]
     """What of it could not be read so far, one sentence each; the rest is given."""

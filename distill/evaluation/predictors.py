@@ -16,7 +16,7 @@ from distill.images import Photo
 from distill.labels import Label
 from distill.metrics import LEARNABLE, TrivialPredictor
 from distill.shards import Sample, read_manifest, read_samples
-from distill.tasks import BACKGROUND_INSTANCE, Gauge, Task
+from distill.tasks import BACKGROUND_INSTANCE, DepthKind, Task
 
 if TYPE_CHECKING:
     from distill.export.runners import Runner
@@ -33,7 +33,7 @@ class Contestant(Protocol):
     kind: str
     """``student``, ``labels``, ``model`` or ``trivial``."""
     tasks: tuple[Task, ...]
-    gauge: Gauge
+    depth_kind: DepthKind
     """Of its depth."""
     classes: tuple[str, ...]
     """That its semantic ids index."""
@@ -54,7 +54,7 @@ class StudentContestant:
         self.tasks = spec.answers
         if spec.semantic is not None and BACKGROUND_NAME in spec.semantic.classes:
             self.tasks = (*self.tasks, Task.REFERRING)  # its classes may be things that were referred to
-        self.gauge = spec.depth.gauge if spec.depth else Gauge.METRIC
+        self.depth_kind = spec.depth.depth_kind if spec.depth else DepthKind.METRIC
         self.classes = spec.semantic.classes if spec.semantic else ()
 
     def predict(self, sample: Sample, rgb: UInt8[ndarray, "h w 3"]) -> dict[Task, Label]:
@@ -74,7 +74,7 @@ class StudentContestant:
             value=value,
             valid=np.ones(value.shape[:2], bool),
             confidence=outputs[f"{source}_confidence"][0],
-            gauge=self.gauge if task is Task.DEPTH else None,
+            depth_kind=self.depth_kind if task is Task.DEPTH else None,
             classes=self.classes if task in (Task.SEMANTIC, Task.REFERRING) else (),
             instance_classes=instances,
         )
@@ -97,7 +97,11 @@ class LabelsContestant:
     def __init__(self, name: str, folder: Path) -> None:
         self.name, self._manifest, self._shelf = name, read_manifest(folder), Shelf(folder)
         self._damaged: list[str] = []
-        self.tasks, self.gauge, self.classes = self._manifest.tasks, self._manifest.gauge, self._manifest.classes
+        self.tasks, self.depth_kind, self.classes = (
+            self._manifest.tasks,
+            self._manifest.depth_kind,
+            self._manifest.classes,
+        )
 
     def predict(self, sample: Sample, rgb: UInt8[ndarray, "h w 3"]) -> dict[Task, Label]:
         """The labels of the same photo; none if the set does not hold it, or holds damaged ones."""
@@ -133,7 +137,7 @@ class ModelContestant:
         # What it answers is only known from an answer; a gray picture costs a second.
         blank = np.full((64, 64, 3), 128, np.uint8)
         probe = self._answer(Photo("probe", "a gray picture", b"", "png", blank, "", {}))
-        self.gauge = probe[Task.DEPTH].gauge or Gauge.METRIC if Task.DEPTH in probe else Gauge.METRIC
+        self.depth_kind = probe[Task.DEPTH].depth_kind or DepthKind.METRIC if Task.DEPTH in probe else DepthKind.METRIC
         if Task.SEMANTIC in probe:
             self.classes = probe[Task.SEMANTIC].classes
 
@@ -144,7 +148,7 @@ class ModelContestant:
         return self._answer(Photo(sample.key, name, sample.photo, sample.photo_suffix, rgb, sha256, {}))
 
     def _answer(self, photo: Photo) -> dict[Task, Label]:
-        return {task: label for lesson in self._teacher.teach(photo) for task, label in lesson.labels.items()}
+        return {task: label for result in self._teacher.label(photo) for task, label in result.labels.items()}
 
 
 class TrivialContestant:
@@ -154,7 +158,7 @@ class TrivialContestant:
 
     def __init__(self, predictor: TrivialPredictor) -> None:
         self._predictor = predictor
-        self.tasks, self.gauge = predictor.tasks, predictor.gauge or Gauge.METRIC
+        self.tasks, self.depth_kind = predictor.tasks, predictor.depth_kind or DepthKind.METRIC
         self.classes = predictor.classes
 
     def predict(self, sample: Sample, rgb: UInt8[ndarray, "h w 3"]) -> dict[Task, Label]:
@@ -167,7 +171,7 @@ class TrivialContestant:
                 value=self._predictor.predict(task, size_hw),
                 valid=everywhere,
                 confidence=everywhere.astype(np.float32),
-                gauge=self.gauge if task is Task.DEPTH else None,
+                depth_kind=self.depth_kind if task is Task.DEPTH else None,
                 classes=self.classes if task is Task.SEMANTIC else (),
             )
             for task in self.tasks

@@ -127,7 +127,7 @@ class ClassJoin:
     extra: tuple[str, ...]
 
 
-def join_classes(subject: Sequence[str], truth: Sequence[str], renamed: Mapping[str, str | None]) -> ClassJoin:
+def remap_classes(subject: Sequence[str], truth: Sequence[str], renamed: Mapping[str, str | None]) -> ClassJoin:
     """The join of two class lists, case-insensitive, after the subject's classes are renamed.
 
     Raises:

@@ -13,7 +13,7 @@ from numpy import ndarray
 
 from distill.errors import UsageError
 from distill.evaluation.predictors import BACKGROUND_NAME, Contestant
-from distill.evaluation.protocol import Crop, join_classes
+from distill.evaluation.protocol import Crop, remap_classes
 from distill.labels import Label, is_sky
 from distill.metrics import (
     Alignment,
@@ -26,7 +26,7 @@ from distill.metrics import (
     instance_masks,
 )
 from distill.shards import Manifest
-from distill.tasks import FAR_DEPTH_M, Gauge, Task
+from distill.tasks import FAR_DEPTH_M, DepthKind, Task
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Rules:
     """On what terms is scored.
 
     Attributes:
-        alignment: Of depth; None takes the weakest that each contestant's gauge needs.
+        alignment: Of depth; None takes the weakest that each contestant's depth kind needs.
         renamed: A contestant's class name to the truth's; None says it is no class of the truth.
     """
 
@@ -88,19 +88,19 @@ class DepthJudge:
     """Depth under an alignment."""
 
     def __init__(self, contestant: Contestant, truth: Manifest, rules: Rules) -> None:
-        if truth.gauge is not Gauge.METRIC:
+        if truth.depth_kind is not DepthKind.METRIC:
             raise UsageError(
-                f"the truth's depth is {truth.gauge}, and nothing can be measured against depth without meters",
+                f"the truth's depth is {truth.depth_kind}, and nothing can be measured against depth without meters",
                 hint="score other tasks with --task, or label the truth in meters",
             )
-        alignment = rules.alignment or default_alignment(contestant.gauge)
+        alignment = rules.alignment or default_alignment(contestant.depth_kind)
         self.metrics: Any = DepthMetrics(
             alignment=alignment,
             min_depth_m=rules.min_depth_m,
             max_depth_m=rules.max_depth_m,
-            gauge=contestant.gauge,
+            depth_kind=contestant.depth_kind,
         )
-        self.facts: dict[str, Any] = {"alignment": str(alignment), "gauge": str(contestant.gauge)}
+        self.facts: dict[str, Any] = {"alignment": str(alignment), "depth_kind": str(contestant.depth_kind)}
 
     def update(self, answer: Label, value: ndarray, counts: ndarray, truth: Label, groups: ndarray | None) -> float:
         """AbsRel."""
@@ -136,7 +136,7 @@ class SemanticJudge:
     """Class ids, joined by name."""
 
     def __init__(self, contestant: Contestant, truth: Manifest, rules: Rules) -> None:
-        self._join = join_classes(contestant.classes, truth.classes, rules.renamed)
+        self._join = remap_classes(contestant.classes, truth.classes, rules.renamed)
         self._classes = truth.classes
         self.metrics: Any = SegmentationMetrics(len(truth.classes))
         self.facts: dict[str, Any] = {

@@ -110,7 +110,7 @@ class WorstList:
                 truth.value,
                 truth.valid & valid & (truth.value <= self._rules.max_depth_m),
                 alignment=alignment_of(judge),
-                gauge=label.gauge or truth.gauge,  # type: ignore[arg-type]
+                depth_kind=label.depth_kind or truth.depth_kind,  # type: ignore[arg-type]
                 min_depth_m=self._rules.min_depth_m,
                 max_depth_m=self._rules.max_depth_m,
             ).astype(np.float32)

@@ -11,7 +11,7 @@ from numpy import ndarray
 
 from distill.errors import DistillError
 from distill.labels import Label, is_far
-from distill.tasks import Gauge, Task
+from distill.tasks import DepthKind, Task
 
 LEARNABLE = (Task.DEPTH, Task.NORMALS, Task.SEMANTIC)
 """Tasks whose labels have a mean, or a most frequent class, at every pixel."""
@@ -24,7 +24,7 @@ class TrivialPredictor:
         self.size_hw = size_hw
         self._sums: dict[Task, ndarray] = {}
         self._weights: dict[Task, ndarray] = {}
-        self.gauge: Gauge | None = None
+        self.depth_kind: DepthKind | None = None
         self.classes: tuple[str, ...] = ()
 
     @property
@@ -36,10 +36,10 @@ class TrivialPredictor:
         """Learn from one training label; tasks other than depth, normals and semantic are passed over.
 
         Raises:
-            DistillError: Its gauge or class list differs from the earlier labels'.
+            DistillError: Its depth kind or class list differs from the earlier labels'.
         """
         if label.task is Task.DEPTH:
-            self.gauge = self._same(self.gauge, label.gauge, "gauge")
+            self.depth_kind = self._same(self.depth_kind, label.depth_kind, "depth_kind")
             self._add_mean(label, np.where(label.valid, label.value, 0)[..., None], label.valid & ~self._far(label))
         elif label.task is Task.NORMALS:
             self._add_mean(label, label.value, label.valid)
@@ -69,7 +69,7 @@ class TrivialPredictor:
         return mean / np.maximum(np.linalg.norm(mean, axis=-1, keepdims=True), 1e-6)
 
     def _far(self, label: Label) -> ndarray:
-        return is_far(label) if label.gauge is Gauge.METRIC else np.zeros_like(label.valid)
+        return is_far(label) if label.depth_kind is DepthKind.METRIC else np.zeros_like(label.valid)
 
     def _same(self, known: Any, found: Any, what: str) -> Any:
         if known is not None and found != known:

@@ -12,7 +12,7 @@ from distill.errors import UsageError
 from distill.metrics.boundary import RATIOS, boundary_f1, depth_boundary_counts
 from distill.metrics.depth_alignment import Alignment, check_alignment, clip_depth, fit_depth
 from distill.metrics.running import GroupSums
-from distill.tasks import FAR_DEPTH_M, Gauge
+from distill.tasks import FAR_DEPTH_M, DepthKind
 
 BANDS_M = np.array([0.0, 1.0, 2.0, 5.0, 10.0, 20.0, 40.0, 80.0, 1e6])
 """Edges of the distance bands; the last one has no end."""
@@ -39,15 +39,15 @@ class DepthMetrics:
         alignment: Alignment = Alignment.NONE,
         min_depth_m: float = 1e-3,
         max_depth_m: float = FAR_DEPTH_M,
-        gauge: Gauge = Gauge.METRIC,
+        depth_kind: DepthKind = DepthKind.METRIC,
     ) -> None:
-        check_alignment(alignment, gauge)
+        check_alignment(alignment, depth_kind)
         if not 0 < min_depth_m < max_depth_m:
             raise UsageError(
                 f"the depth range {min_depth_m} to {max_depth_m} m is empty or not positive",
                 hint="choose 0 < --min-depth < --max-depth",
             )
-        self.alignment, self.gauge = alignment, gauge
+        self.alignment, self.depth_kind = alignment, depth_kind
         self.min_depth_m, self.max_depth_m = min_depth_m, max_depth_m
         self._rows: list[list[float]] = []
         self._bands = np.zeros((len(BANDS_M) - 1, 3))
@@ -71,7 +71,7 @@ class DepthMetrics:
         if truth.size == 0:
             self._skipped += 1
             return dict.fromkeys(self.NAMES, math.nan)
-        fit = fit_depth(raw, truth, self.alignment, self.gauge, self.max_depth_m)
+        fit = fit_depth(raw, truth, self.alignment, self.depth_kind, self.max_depth_m)
         fitted = np.ones(counts.shape)
         fitted[counts] = clip_depth(fit(raw), self.min_depth_m, self.max_depth_m)
         scores = _score(fitted[counts], truth)

@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float
 from numpy import ndarray
 
 from distill.errors import UsageError
-from distill.tasks import Gauge
+from distill.tasks import DepthKind
 
 
 class Alignment(StrEnum):
@@ -31,40 +31,40 @@ class Alignment(StrEnum):
 
 
 _ALLOWED = {
-    Gauge.METRIC: tuple(Alignment),
-    Gauge.SCALE_INVARIANT: tuple(alignment for alignment in Alignment if alignment is not Alignment.NONE),
-    Gauge.AFFINE_INVARIANT_DEPTH: (Alignment.SCALE_SHIFT_DEPTH,),
-    Gauge.AFFINE_INVARIANT_DISPARITY: (Alignment.SCALE_SHIFT_DISPARITY,),
+    DepthKind.METRIC: tuple(Alignment),
+    DepthKind.SCALE_INVARIANT: tuple(alignment for alignment in Alignment if alignment is not Alignment.NONE),
+    DepthKind.AFFINE_INVARIANT_DEPTH: (Alignment.SCALE_SHIFT_DEPTH,),
+    DepthKind.AFFINE_INVARIANT_DISPARITY: (Alignment.SCALE_SHIFT_DISPARITY,),
 }
 _DEFAULT = {
-    Gauge.METRIC: Alignment.NONE,
-    Gauge.SCALE_INVARIANT: Alignment.MEDIAN_SCALE,
-    Gauge.AFFINE_INVARIANT_DEPTH: Alignment.SCALE_SHIFT_DEPTH,
-    Gauge.AFFINE_INVARIANT_DISPARITY: Alignment.SCALE_SHIFT_DISPARITY,
+    DepthKind.METRIC: Alignment.NONE,
+    DepthKind.SCALE_INVARIANT: Alignment.MEDIAN_SCALE,
+    DepthKind.AFFINE_INVARIANT_DEPTH: Alignment.SCALE_SHIFT_DEPTH,
+    DepthKind.AFFINE_INVARIANT_DISPARITY: Alignment.SCALE_SHIFT_DISPARITY,
 }
 
 
-def default_alignment(gauge: Gauge) -> Alignment:
-    """The weakest alignment under which a prediction of this gauge can be scored at all."""
-    return _DEFAULT[gauge]
+def default_alignment(depth_kind: DepthKind) -> Alignment:
+    """The weakest alignment under which a prediction of this depth kind can be scored at all."""
+    return _DEFAULT[depth_kind]
 
 
-def can_align(alignment: Alignment, gauge: Gauge) -> bool:
-    """Whether a prediction of this gauge can be scored under this alignment."""
-    return alignment in _ALLOWED[gauge]
+def can_align(alignment: Alignment, depth_kind: DepthKind) -> bool:
+    """Whether a prediction of this depth kind can be scored under this alignment."""
+    return alignment in _ALLOWED[depth_kind]
 
 
-def check_alignment(alignment: Alignment, gauge: Gauge) -> None:
-    """Refuse an alignment that leaves a gauge's unknowns unknown.
+def check_alignment(alignment: Alignment, depth_kind: DepthKind) -> None:
+    """Refuse an alignment that leaves a depth kind's unknowns unknown.
 
     Raises:
-        UsageError: The gauge cannot be scored so; the hint names what can.
+        UsageError: The depth kind cannot be scored so; the hint names what can.
     """
-    if not can_align(alignment, gauge):
+    if not can_align(alignment, depth_kind):
         raise UsageError(
-            f"a depth prediction of gauge {gauge} cannot be scored with alignment {alignment}: "
+            f"a depth prediction of depth kind {depth_kind} cannot be scored with alignment {alignment}: "
             "its scale or shift would stay unknown",
-            hint=f"use --alignment {' or '.join(_ALLOWED[gauge])}",
+            hint=f"use --alignment {' or '.join(_ALLOWED[depth_kind])}",
         )
 
 
@@ -74,14 +74,14 @@ def align_depth(
     valid: Bool[ndarray, "h w"],
     *,
     alignment: Alignment,
-    gauge: Gauge = Gauge.METRIC,
+    depth_kind: DepthKind = DepthKind.METRIC,
     min_depth_m: float,
     max_depth_m: float,
 ) -> Float[ndarray, "h w"]:
     """The prediction in meters, fitted over `valid`, clipped to the range; float64, for pictures of what was scored."""
-    check_alignment(alignment, gauge)
+    check_alignment(alignment, depth_kind)
     values = prediction.astype(np.float64)
-    fitted = fit_depth(values[valid], truth_m.astype(np.float64)[valid], alignment, gauge, max_depth_m)
+    fitted = fit_depth(values[valid], truth_m.astype(np.float64)[valid], alignment, depth_kind, max_depth_m)
     return clip_depth(fitted(values), min_depth_m, max_depth_m)
 
 
@@ -90,7 +90,7 @@ def clip_depth(depth_m: ndarray, min_depth_m: float, max_depth_m: float) -> ndar
     return np.fmin(np.fmax(depth_m, min_depth_m), max_depth_m)
 
 
-class Fit:
+class ScaleShift:
     """Scale and shift in one of the spaces, as a function from raw prediction to meters (not clipped)."""
 
     def __init__(self, space: str, scale: float, shift: float, max_depth_m: float) -> None:
@@ -109,22 +109,24 @@ class Fit:
             return 1.0 / np.maximum(self.scale * raw + self.shift, 1.0 / self._max_depth_m)
 
 
-def fit_depth(values: ndarray, truth_m: ndarray, alignment: Alignment, gauge: Gauge, max_depth_m: float) -> Fit:
+def fit_depth(
+    values: ndarray, truth_m: ndarray, alignment: Alignment, depth_kind: DepthKind, max_depth_m: float
+) -> ScaleShift:
     """The fit of flat float64 values to flat truth; pixels whose prediction is not finite do not take part."""
     if alignment is Alignment.NONE:
-        return Fit("depth", 1.0, 0.0, max_depth_m)
+        return ScaleShift("depth", 1.0, 0.0, max_depth_m)
     if alignment is Alignment.MEDIAN_SCALE:
         finite = np.isfinite(values)
         middle = float(np.median(values[finite])) if finite.any() else 0.0
         # A median of zero has no ratio; the map stays as it is and scores as it deserves.
-        return Fit("depth", float(np.median(truth_m[finite])) / middle if middle > 0 else 1.0, 0.0, max_depth_m)
+        return ScaleShift("depth", float(np.median(truth_m[finite])) / middle if middle > 0 else 1.0, 0.0, max_depth_m)
     if alignment is Alignment.SCALE_SHIFT_DEPTH:
-        return Fit("depth", *_least_squares(values, truth_m), max_depth_m)
+        return ScaleShift("depth", *_least_squares(values, truth_m), max_depth_m)
     if alignment is Alignment.SCALE_SHIFT_LOG:
-        return Fit("log", *_least_squares(_log(values), np.log(truth_m)), max_depth_m)
-    space = "disparity" if gauge.near_is_large else "inverse"
-    raw = values if gauge.near_is_large else _invert(values)
-    return Fit(space, *_least_squares(raw, 1.0 / truth_m), max_depth_m)
+        return ScaleShift("log", *_least_squares(_log(values), np.log(truth_m)), max_depth_m)
+    space = "disparity" if depth_kind.near_is_large else "inverse"
+    raw = values if depth_kind.near_is_large else _invert(values)
+    return ScaleShift(space, *_least_squares(raw, 1.0 / truth_m), max_depth_m)
 
 
 def _least_squares(values: ndarray, truth: ndarray) -> tuple[float, float]:

@@ -16,7 +16,7 @@ from jaxtyping import Shaped, UInt8
 from numpy import ndarray
 
 from distill.spec import StudentSpec
-from distill.tasks import Gauge, Task
+from distill.tasks import DepthKind, Task
 from distill.video.optical_flow import Motion, MotionTracker, move
 
 _TRUSTED = 0.5
@@ -28,14 +28,14 @@ Maps = Mapping[str, Shaped[ndarray, "h w *c"]]
 class FlickerMetrics:
     """Flicker of one video; frames come in order.
 
-    Scores: ``depth_change_percent`` (mean absolute change of depth along the motion, relative; for relative gauges, of
+    Scores: ``depth_change_percent`` (mean absolute change of depth along the motion, relative; for relative depth kinds, of
     the range), ``depth_scale_jitter_percent`` (standard deviation over time of the frame-wise median change),
     ``normals_change_deg`` (mean angle), ``semantic_churn_percent`` (pixels that change their class), ``frames``,
     ``cuts``. What a student does not answer is left out.
     """
 
     def __init__(self, spec: StudentSpec) -> None:
-        self._metric = spec.depth is not None and spec.depth.gauge is Gauge.METRIC
+        self._metric = spec.depth is not None and spec.depth.depth_kind is DepthKind.METRIC
         self._tracker = MotionTracker()
         self._before: dict[str, ndarray] = {}
         self._sums: dict[str, float] = {}

@@ -65,7 +65,7 @@ class Picture:
 
 @dataclass(frozen=True, slots=True)
 class Gallery:
-    """Pictures in a grid, row by row; `sharp` keeps flat colors exact (PNG), for maps of ids and painted answers."""
+    """Pictures in a grid, row by row; `sharp` keeps flat colors exact (PNG), for maps of ids and generated images."""
 
     pictures: Sequence[Picture]
     columns: int = 4

@@ -11,12 +11,12 @@ from typing import Any, TypeVar
 
 Item = TypeVar("Item")
 
-QUEUE = 2
+PREFETCH_DEPTH = 2
 """Items that wait: enough to even out the pace of the two sides, few enough for memory."""
 _POLL_S = 0.1
 
 
-def ahead(items: Iterable[Item], depth: int = QUEUE) -> Generator[Item, None, None]:
+def prefetch(items: Iterable[Item], depth: int = PREFETCH_DEPTH) -> Generator[Item, None, None]:
     """The items again, made in a background thread that is at most `depth` items ahead.
 
     Closing the generator stops the thread and closes the source.
@@ -68,7 +68,7 @@ def _put(message: tuple[str, Any], ready: queue.Queue[tuple[str, Any]], stop: th
 Result = TypeVar("Result")
 
 
-def worked(items: Iterable[Item], work: Callable[[Item], Result], count: int) -> Iterator[tuple[Item, Result]]:
+def map_ordered(items: Iterable[Item], work: Callable[[Item], Result], count: int) -> Iterator[tuple[Item, Result]]:
     """(item, its result), in the order of the items; `count` are worked on at once, and twice as many are in memory.
 
     Args:

@@ -1,4 +1,4 @@
-"""One painted answer, read: file -> pixels -> label at the answer's own size -> found on the photo -> placed over it.
+"""One generated image, read: file -> pixels -> label at the answer's own size -> found on the photo -> placed over it.
 
 Nothing here asks a teacher: the same bytes can be read again with another decoder, another registration or another
 threshold at no cost.
@@ -16,12 +16,12 @@ from numpy import ndarray
 from distill.errors import DistillError
 from distill.images import Photo
 from distill.labels import Label, faces_away
-from distill.tasks import IGNORE_INSTANCE, IGNORE_SEMANTIC, Gauge, Task
-from distill.teachers.base import Answer, Question
+from distill.tasks import IGNORE_INSTANCE, IGNORE_SEMANTIC, DepthKind, Task
+from distill.teachers.base import GeneratedImage, PromptSpec
 from distill.teachers.decoders import decode_answer
-from distill.teachers.decoders.image import MIN_SIDE_PX, Painted, decode_painted
-from distill.teachers.registration.align import EXACT, Placement, canvas_scale, estimate, place
-from distill.teachers.registration.cache import Placements
+from distill.teachers.decoders.image import MIN_SIDE_PX, AnswerImage, decode_answer_image
+from distill.teachers.registration.align import IDENTITY, Registration, estimate_registration, resize_scale, warp_label
+from distill.teachers.registration.cache import RegistrationCache
 
 MIN_SHARE_VALID = 0.05
 """An answer of which less can be read is no answer to the question that was asked."""
@@ -38,18 +38,18 @@ _BAR_LEVELS, _BAR_SHARE, _BLURRED = 12, 0.98, 0.1
 """Bars: so many levels around one color, this share of their pixels, but for the tenth that is next to the picture."""
 
 
-class Rejection(DistillError):  # noqa: N818 - as `Refusal`
+class AnswerRejected(DistillError):  # noqa: N818 - as `ContentRefused`
     """An answer came and was read, and does not deserve to be a label.
 
     Attributes:
         painted: Its pixels, for the report; None when not even those could be had.
     """
 
-    painted: UInt8[ndarray, "h w 3"] | None = None
+    generated: UInt8[ndarray, "h w 3"] | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
+class ParsedAnswer:
     """What was read out of one answer.
 
     Attributes:
@@ -61,15 +61,20 @@ class Reading:
     """
 
     label: Label
-    painted: UInt8[ndarray, "h w 3"]
+    generated: UInt8[ndarray, "h w 3"]
     container: str
-    placement: Placement
-    question: Question
+    registration: Registration
+    prompt_spec: PromptSpec
 
 
-def read_answer(
-    photo: Photo, answer: Answer, asked: Sequence[Question], *, register: bool, known: Placements | None = None
-) -> Reading:
+def parse_answer(
+    photo: Photo,
+    answer: GeneratedImage,
+    all_prompts: Sequence[PromptSpec],
+    *,
+    register: bool,
+    registration_cache: RegistrationCache | None = None,
+) -> ParsedAnswer:
     """The label in an answer, over its photo.
 
     Args:
@@ -83,108 +88,126 @@ def read_answer(
         DistillError: The bytes are no picture that can be read exactly.
         Rejection: It can be read and is no label.
     """
-    painted = decode_painted(answer.data, answer.name)
-    best: Reading | None = None
-    refused: Rejection | None = None
+    generated = decode_answer_image(answer.data, answer.name)
+    best: ParsedAnswer | None = None
+    refused: AnswerRejected | None = None
     try:
-        for shown, canvas in _canvases(photo, painted, answer.question.canvas, register=register):
+        for shown, resize_mode in _regions(photo, generated, answer.prompt_spec.resize_mode, register=register):
             try:
-                found = _read_shown(photo, answer, shown, canvas, asked, register=register, known=known)
-            except Rejection as rejection:
+                found = _parse_region(
+                    photo,
+                    answer,
+                    shown,
+                    resize_mode,
+                    all_prompts,
+                    register=register,
+                    registration_cache=registration_cache,
+                )
+            except AnswerRejected as rejection:
                 refused = refused or rejection
                 continue
             if best is None or _trust(found) > _trust(best):
                 best = found
         if best is None:
-            raise refused or Rejection("nothing of the answer can be the photo")
-        if not best.placement.accepted:
-            reason = best.placement.reason or "the answer does not lie over the photo"
-            raise Rejection(f"{reason} ({best.placement.score:.2f})")
-    except Rejection as rejection:
-        rejection.painted = painted.rgb
+            raise refused or AnswerRejected("nothing of the answer can be the photo")
+        if not best.registration.accepted:
+            reason = best.registration.reason or "the answer does not lie over the photo"
+            raise AnswerRejected(f"{reason} ({best.registration.score:.2f})")
+    except AnswerRejected as rejection:
+        rejection.generated = generated.rgb
         raise
-    return replace(best, label=place(best.label, photo.size_hw, best.question.canvas, best.placement))
+    return replace(best, label=warp_label(best.label, photo.size_hw, best.prompt_spec.resize_mode, best.registration))
 
 
-def _read_shown(
+def _parse_region(
     photo: Photo,
-    answer: Answer,
-    shown: Painted,
-    canvas: str,
-    asked: Sequence[Question],
+    answer: GeneratedImage,
+    shown: AnswerImage,
+    resize_mode: str,
+    all_prompts: Sequence[PromptSpec],
     *,
     register: bool,
-    known: Placements | None,
-) -> Reading:
+    registration_cache: RegistrationCache | None,
+) -> ParsedAnswer:
     """What is read out of one part of the canvas, at its own size, and where it lies."""
-    label, question = _decode(shown, answer.question, asked)
-    question = replace(question, canvas=canvas)
-    placement = _placed(photo, answer, shown, question, known) if register else EXACT
-    return Reading(label, shown.rgb, shown.container, placement, question)
+    label, prompt_spec = _decode(shown, answer.prompt_spec, all_prompts)
+    prompt_spec = replace(prompt_spec, resize_mode=resize_mode)
+    registration = _placed(photo, answer, shown, prompt_spec, registration_cache) if register else IDENTITY
+    return ParsedAnswer(label, shown.rgb, shown.container, registration, prompt_spec)
 
 
-def _trust(reading: Reading) -> tuple[bool, float]:
+def _trust(parsed: ParsedAnswer) -> tuple[bool, float]:
     """The more the better: whether it lies over the photo at all, then how well."""
-    return reading.placement.accepted, reading.placement.score
+    return parsed.registration.accepted, parsed.registration.score
 
 
-def _placed(photo: Photo, answer: Answer, painted: Painted, question: Question, known: Placements | None) -> Placement:
+def _placed(
+    photo: Photo,
+    answer: GeneratedImage,
+    generated: AnswerImage,
+    prompt_spec: PromptSpec,
+    registration_cache: RegistrationCache | None,
+) -> Registration:
     """Where the answer lies over the photo, as it was found before or is found now."""
-    before = known.find(photo, answer, question) if known is not None else None
+    before = registration_cache.get(photo, answer, prompt_spec) if registration_cache is not None else None
     if before is not None:
         return before
-    placement = estimate(photo.rgb, painted.rgb, question.canvas)
-    if known is not None:
-        known.keep(photo, answer, question, placement)
-    return placement
+    registration = estimate_registration(photo.rgb, generated.rgb, prompt_spec.resize_mode)
+    if registration_cache is not None:
+        registration_cache.put(photo, answer, prompt_spec, registration)
+    return registration
 
 
-def _canvases(photo: Photo, painted: Painted, canvas: str, *, register: bool) -> list[tuple[Painted, str]]:
+def _regions(
+    photo: Photo, generated: AnswerImage, resize_mode: str, *, register: bool
+) -> list[tuple[AnswerImage, str]]:
     """What of the answer can be the photo, and by which rule: all of it as was asked, what lies between bars, or both.
 
     Raises:
         Rejection: The answer is far too small, or cut to a shape that cannot be this photo.
     """
-    size_hw = painted.rgb.shape[:2]
+    size_hw = generated.rgb.shape[:2]
     height, width = size_hw
     if any(size_hw[i] < min(MIN_SIDE_PX, photo.size_hw[i] / 2) for i in (0, 1)):
-        raise Rejection(f"the answer is only {width}x{height} px large")
-    if canvas != "cover":
-        return [(painted, canvas)]
-    scale = canvas_scale(photo.size_hw, size_hw, canvas)
+        raise AnswerRejected(f"the answer is only {width}x{height} px large")
+    if resize_mode != "cover":
+        return [(generated, resize_mode)]
+    scale = resize_scale(photo.size_hw, size_hw, resize_mode)
     covered = np.prod([min(1.0, size_hw[i] / (scale[i] * photo.size_hw[i])) for i in (0, 1)])
-    found = [(painted, canvas)] if covered >= MIN_COVERED else []
+    found = [(generated, resize_mode)] if covered >= MIN_COVERED else []
     # Bars alone prove nothing: whether what lies between them is the photo is for the registration to say.
-    if register and covered < _BARRED and (between := _between_bars(painted, photo.size_hw)) is not None:
-        found.append((between, "stretch"))
+    if register and covered < _BARRED and (between := _between_bars(generated, photo.size_hw)) is not None:
+        found.append((between, "fill"))
     if not found:
-        raise Rejection(
+        raise AnswerRejected(
             f"the answer is {width}x{height} px, the photo {photo.size_hw[1]}x{photo.size_hw[0]}: "
             "shapes so different cannot lie over each other"
         )
     return found
 
 
-def _between_bars(painted: Painted, photo_hw: tuple[int, int]) -> Painted | None:
+def _between_bars(generated: AnswerImage, photo_hw: tuple[int, int]) -> AnswerImage | None:
     """The place of the whole photo in the middle of this canvas, if all around it has one color."""
-    size_hw = painted.rgb.shape[:2]
+    size_hw = generated.rgb.shape[:2]
     scale = min(size_hw[0] / photo_hw[0], size_hw[1] / photo_hw[1])
     bars = [(size_hw[i] - scale * photo_hw[i]) / 2 for i in (0, 1)]
     sure = [int(bar * (1 - _BLURRED)) for bar in bars]
     outside = np.ones(size_hw, bool)
     outside[sure[0] : size_hw[0] - sure[0], sure[1] : size_hw[1] - sure[1]] = False
-    colors = painted.rgb[outside].astype(np.int16)
+    colors = generated.rgb[outside].astype(np.int16)
     if not len(colors):
         return None
     apart = np.abs(colors - np.median(colors, axis=0)).max(axis=1)
     if (apart <= _BAR_LEVELS).mean() < _BAR_SHARE:
         return None
     rows, columns = (slice(round(bars[i]), size_hw[i] - round(bars[i])) for i in (0, 1))
-    opaque = painted.opaque[rows, columns] if painted.opaque is not None else None
-    return replace(painted, rgb=np.ascontiguousarray(painted.rgb[rows, columns]), opaque=opaque)
+    opaque = generated.opaque[rows, columns] if generated.opaque is not None else None
+    return replace(generated, rgb=np.ascontiguousarray(generated.rgb[rows, columns]), opaque=opaque)
 
 
-def _decode(painted: Painted, question: Question, asked: Sequence[Question]) -> tuple[Label, Question]:
+def _decode(
+    generated: AnswerImage, prompt_spec: PromptSpec, all_prompts: Sequence[PromptSpec]
+) -> tuple[Label, PromptSpec]:
     """(label, the question in whose legend it is painted): the one that was asked, or another one about the same photo.
 
     Two answers about one photo get mixed up in manifests. An answer that holds next to nothing in its own legend and
@@ -193,26 +216,26 @@ def _decode(painted: Painted, question: Question, asked: Sequence[Question]) -> 
     Raises:
         Rejection: Next to nothing can be read.
     """
-    label = _opaque(decode_answer(painted.rgb, question), painted)
+    label = _opaque(decode_answer(generated.rgb, prompt_spec), generated)
     said = _share_said(label)
     if said >= MIN_SHARE_VALID:
-        if question.task is Task.NORMALS and faces_away(label):
-            raise Rejection("more normals point away from the camera than toward it, as in another frame")
-        return label, question
-    if not question.legend:
-        raise Rejection(f"only {said:.1%} of the answer is painted as {question.task} is")
-    for other in asked:
-        if other.legend and other.task is question.task and other.legend != question.legend:
-            found = _opaque(decode_answer(painted.rgb, other), painted)
+        if prompt_spec.task is Task.NORMALS and faces_away(label):
+            raise AnswerRejected("more normals point away from the camera than toward it, as in another frame")
+        return label, prompt_spec
+    if not prompt_spec.legend:
+        raise AnswerRejected(f"only {said:.1%} of the answer is painted as {prompt_spec.task} is")
+    for other in all_prompts:
+        if other.legend and other.task is prompt_spec.task and other.legend != prompt_spec.legend:
+            found = _opaque(decode_answer(generated.rgb, other), generated)
             if found.share_valid > FITS:
                 return found, other
-    raise Rejection(f"only {said:.1%} of the answer is in the colors of its legend")
+    raise AnswerRejected(f"only {said:.1%} of the answer is in the colors of its legend")
 
 
 def _share_said(label: Label) -> float:
     """The share of pixels that say something at all; 0 m, which black is, is where the camera stands."""
     says = label.valid & (label.confidence > 0)
-    if label.task is Task.DEPTH and label.gauge in (None, Gauge.METRIC):
+    if label.task is Task.DEPTH and label.depth_kind in (None, DepthKind.METRIC):
         says &= label.value > _NEAREST_M
     return float(says.mean())
 
@@ -220,11 +243,11 @@ def _share_said(label: Label) -> float:
 _NOTHING = {Task.SEMANTIC: IGNORE_SEMANTIC, Task.REFERRING: IGNORE_SEMANTIC, Task.INSTANCE: IGNORE_INSTANCE}
 
 
-def _opaque(label: Label, painted: Painted) -> Label:
+def _opaque(label: Label, generated: AnswerImage) -> Label:
     """The label without what was read out of transparent pixels."""
-    if painted.opaque is None:
+    if generated.opaque is None:
         return label
-    valid = label.valid & painted.opaque
+    valid = label.valid & generated.opaque
     value = label.value.copy()
     value[~valid] = _NOTHING.get(label.task, 0)
     return replace(label, value=value, valid=valid, confidence=label.confidence * valid)

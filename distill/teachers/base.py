@@ -15,13 +15,13 @@ from numpy import ndarray
 from distill.errors import DistillError
 from distill.images import Photo
 from distill.labels import Label
-from distill.tasks import DEPTH_C, DEPTH_LAMBDA, Gauge, Task
+from distill.tasks import DEPTH_C, DEPTH_LAMBDA, DepthKind, Task
 
 RGB = tuple[int, int, int]
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
+class PromptSpec:
     """One thing to ask about one photo, and how the answer will be painted.
 
     Attributes:
@@ -32,10 +32,10 @@ class Question:
         background: instance, referring: the color of everything else.
         colormap: depth: ``cube`` (the paper's path), ``gray``, ``viridis``, ``plasma``, ``inferno``, ``magma`` or
             ``turbo``.
-        gauge: depth: what the colors mean; metric unless the teacher says otherwise.
+        depth_kind: depth: what the colors mean; metric unless the teacher says otherwise.
         near_is_low: depth by colormap: whether the low end of the map is near.
         frame: normals: name of the axis convention in which the answer is painted.
-        canvas: How the answer lies over the photo: ``cover`` (resized to cover, center-cropped), ``stretch`` or
+        resize_mode: How the answer lies over the photo: ``cover`` (resized to cover, center-cropped), ``fill`` or
             ``contain``.
         lam: depth, metric: shape of the warp from meters to color (`distill.tasks.warp_depth`).
         c: depth, metric: scale of the warp.
@@ -48,20 +48,20 @@ class Question:
     class_name: str = ""
     background: RGB = (0, 0, 0)
     colormap: str = "cube"
-    gauge: Gauge = Gauge.METRIC
+    depth_kind: DepthKind = DepthKind.METRIC
     near_is_low: bool = True
     frame: str = "vision_banana"
-    canvas: str = "cover"
+    resize_mode: str = "cover"
     lam: float = DEPTH_LAMBDA
     c: float = DEPTH_C
     reader: str = "flood"
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """A painted answer as it came: bytes first, so that nothing paid for depends on our reading of it."""
+class GeneratedImage:
+    """A generated image as it came: bytes first, so that nothing paid for depends on our reading of it."""
 
-    question: Question
+    prompt_spec: PromptSpec
     data: bytes
     name: str
     model: str
@@ -71,19 +71,19 @@ class Answer:
     """Of this answer, where it differs from the teacher's."""
 
 
-class Refusal(DistillError):  # noqa: N818 - what the field calls it
+class ContentRefused(DistillError):  # noqa: N818 - what the field calls it
     """The teacher will not answer this question about this photo; asking again costs money and changes nothing."""
 
 
 class Generator(Protocol):
     """Paints answers."""
 
-    def questions(self, photo: Photo) -> list[Question]:
+    def prompt_specs(self, photo: Photo) -> list[PromptSpec]:
         """What this generator can be asked about this photo."""
         ...
 
-    def paint(self, photo: Photo, question: Question, *, seed: int, sample: int = 0) -> Answer:
-        """The painted answer; its size may differ from the photo's.
+    def generate(self, photo: Photo, prompt_spec: PromptSpec, *, seed: int, sample: int = 0) -> GeneratedImage:
+        """The generated image; its size may differ from the photo's.
 
         Args:
             photo: What is asked about.
@@ -98,21 +98,21 @@ class Generator(Protocol):
         ...
 
 
-class KeyedGenerator(Generator, Protocol):
+class CacheableGenerator(Generator, Protocol):
     """A generator whose answers can be stored: it says what else, besides photo, sentence and seed, decides them."""
 
     model: str
     """Which model paints, exactly."""
 
-    def parameters(self, photo: Photo, question: Question) -> dict[str, Any]:
+    def parameters(self, photo: Photo, prompt_spec: PromptSpec) -> dict[str, Any]:
         """Plain values (as JSON holds them) that decide the answer: steps, guidance, canvas, adapters, ..."""
         ...
 
 
 class Decoder(Protocol):
-    """Reads one kind of painted answer."""
+    """Reads one kind of generated image."""
 
-    def __call__(self, painted: UInt8[ndarray, "h w 3"], question: Question) -> Label:
+    def __call__(self, generated: UInt8[ndarray, "h w 3"], prompt_spec: PromptSpec) -> Label:
         """The label, at the answer's own size."""
         ...
 
@@ -126,14 +126,14 @@ class Specialist(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Lesson:
+class TeacherResult:
     """All that a teacher said about one photo.
 
     Attributes:
         labels: At most one per task, each covering the whole photo.
         records: One dictionary per answer: task, teacher, prompt, prompt hash, cost, quality; goes into the sample.
         failures: One dictionary per question that gave no label: task, reason.
-        pictures: task to painted answer, for reports.
+        generated: task to generated image, for reports.
         notes: One dictionary per label that was read in another way than asked: task, reason.
         paid_usd: What each answer cost, whether it became a label or not.
     """
@@ -141,9 +141,9 @@ class Lesson:
     labels: dict[Task, Label]
     records: list[dict[str, Any]] = field(default_factory=list)
     failures: list[dict[str, Any]] = field(default_factory=list)
-    pictures: dict[str, UInt8[ndarray, "h2 w2 3"]] = field(default_factory=dict)
+    generated: dict[str, UInt8[ndarray, "h2 w2 3"]] = field(default_factory=dict)
     notes: list[dict[str, Any]] = field(default_factory=list)
-    paid_usd: list[float] = field(default_factory=list)
+    costs_usd: list[float] = field(default_factory=list)
 
 
 class Teacher(Protocol):
@@ -157,7 +157,7 @@ class Teacher(Protocol):
     classes: tuple[str, ...]
     """Semantic ids index this list, in every label of the job."""
 
-    def teach(self, photo: Photo) -> list[Lesson]:
+    def label(self, photo: Photo) -> list[TeacherResult]:
         """Lessons about the photo; more than one when it was asked the same task with different legends.
 
         Raises:

@@ -6,26 +6,26 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from distill.teachers.prompts.variants import Asking
+from distill.teachers.prompts.variants import PromptEnsemble
 
 if TYPE_CHECKING:
-    from distill.teachers.base import Generator, KeyedGenerator
+    from distill.teachers.base import CacheableGenerator, Generator
     from distill.teachers.hosted.generator import Wants
-    from distill.teachers.quality.filter import Checks
+    from distill.teachers.quality.filter import QualityFilter
 
 
 @dataclass(frozen=True, slots=True)
-class Ways:
+class TeacherContext:
     """How answers are asked for, kept, and checked."""
 
-    checks: Checks | None
-    asking: Asking
+    quality_filter: QualityFilter | None
+    prompt_ensemble: PromptEnsemble
     store: Path | None
     offline: bool
     wants: Wants | None = None
     """Is told what a hosted teacher would ask; None: it reads stored answers."""
 
-    def stock(self, generator: KeyedGenerator, license: str) -> Generator:
+    def with_cache(self, generator: CacheableGenerator, license: str) -> Generator:
         """The generator, behind the store if there is one."""
         if self.store is None:
             return generator

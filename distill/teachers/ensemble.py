@@ -13,24 +13,24 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from distill.config.ensemble import BlendRecipe, MemberRecipe, MixRecipe
+from distill.config.ensemble import BlendConfig, EnsembleConfig, MemberConfig
 from distill.config.hosted import HostedRecipe
 from distill.errors import DistillError, UsageError
 from distill.images import Photo
-from distill.label_ops import join_classes, picked_at, to_gauge
+from distill.label_ops import convert_depth, remap_classes, resample_nearest
 from distill.labels import Label
-from distill.tasks import Gauge, Task
-from distill.teachers.base import Lesson, Teacher
-from distill.teachers.context import Ways
+from distill.tasks import DepthKind, Task
+from distill.teachers.base import Teacher, TeacherResult
+from distill.teachers.context import TeacherContext
 from distill.teachers.hosted.services.open import prices_of
-from distill.teachers.quality.filter import Checks, score_lesson
-from distill.teachers.quality.fusion import fuse
+from distill.teachers.quality.filter import QualityFilter, score_result
+from distill.teachers.quality.fusion import fuse_labels
 from distill.teachers.quality.score import describe
 
 if TYPE_CHECKING:
     from distill.teachers.factory import TeacherRecipe
 
-Build = Callable[["TeacherRecipe", Path, Ways], Teacher]
+Build = Callable[["TeacherRecipe", Path, TeacherContext], Teacher]
 
 
 @dataclass(frozen=True)
@@ -48,10 +48,12 @@ class Member:
     min_quality: float
 
 
-class MixedTeacher:
+class EnsembleTeacher:
     """A blend for each task."""
 
-    def __init__(self, recipe: MixRecipe, members: dict[Task, list[Member]], checks: Checks | None = None) -> None:
+    def __init__(
+        self, recipe: EnsembleConfig, members: dict[Task, list[Member]], quality_filter: QualityFilter | None = None
+    ) -> None:
         self.name, self.terms = recipe.name, ""
         self.tasks = tuple(members)
         everyone = [member.teacher for group in members.values() for member in group]
@@ -59,24 +61,24 @@ class MixedTeacher:
         semantic = [member.teacher.classes for member in members.get(Task.SEMANTIC, [])]
         self.classes = tuple(dict.fromkeys(name for names in semantic for name in names))
         self._recipe, self._members = recipe, members
-        self._checks = checks or Checks(register=False)
-        self.side_by_side = min(getattr(teacher, "side_by_side", 1) for teacher in everyone)
+        self._quality_filter = quality_filter or QualityFilter(register=False)
+        self.max_parallel = min(getattr(teacher, "max_parallel", 1) for teacher in everyone)
         """How many photos may be worked on at once: what the most particular teacher allows."""
-        self._gauge = recipe.depth.gauge if recipe.depth else None
+        self._depth_kind = recipe.depth.depth_kind if recipe.depth else None
 
-    def teach(self, photo: Photo) -> list[Lesson]:
+    def label(self, photo: Photo) -> list[TeacherResult]:
         """One lesson with every task.
 
         Raises:
-            UsageError: Depth of different gauges, and the recipe does not say to which one it is brought.
+            UsageError: Depth of different depth kinds, and the recipe does not say to which one it is brought.
         """
-        lesson = Lesson(labels={})
+        result = TeacherResult(labels={})
         for task in self.tasks:
             blend = self._recipe.blends()[task]
-            _HOW[blend.how](self, photo, task, blend, lesson)
-        return [lesson]
+            _STRATEGIES[blend.strategy](self, photo, task, blend, result)
+        return [result]
 
-    def _by_weight(self, photo: Photo, task: Task, blend: BlendRecipe, lesson: Lesson) -> None:
+    def _pick_by_weight(self, photo: Photo, task: Task, blend: BlendConfig, result: TeacherResult) -> None:
         """One teacher for each photo. The same draw for all tasks, so that equal weights give labels that agree."""
         group = self._members[task]
         digest = hashlib.sha256(f"{self._recipe.seed} {photo.sha256 or photo.key}".encode(errors="surrogateescape"))
@@ -85,113 +87,113 @@ class MixedTeacher:
             draw -= member.weight
             if draw < 0:
                 break
-        answer = _ask(member, photo, task)
-        _pass_on(answer, lesson)
+        answer = _label_task(member, photo, task)
+        _merge_records(answer, result)
         if task in answer.labels:
-            self._keep(task, answer.labels[task], answer.records, lesson)
+            self._store(task, answer.labels[task], answer.records, result)
 
-    def _cascade(self, photo: Photo, task: Task, blend: BlendRecipe, lesson: Lesson) -> None:
+    def _run_cascade(self, photo: Photo, task: Task, blend: BlendConfig, result: TeacherResult) -> None:
         """The first label that passes; those behind are spared, and the record says what they would have cost."""
         group = self._members[task]
-        best: tuple[float, Lesson] | None = None
+        best: tuple[float, TeacherResult] | None = None
         for number, member in enumerate(group, 1):
-            answer = _ask(member, photo, task)
+            answer = _label_task(member, photo, task)
             if not _is_scored(answer):
                 # By its own word every specialist is sure, which is no test to pass.
-                score_lesson(photo, answer, self._checks)
-            _pass_on(answer, lesson)
+                score_result(photo, answer, self._quality_filter)
+            _merge_records(answer, result)
             if task not in answer.labels:
                 continue
             quality = min(record["quality"] for record in answer.records)
             if best is None or quality > best[0]:
                 best = quality, answer
             if quality >= member.min_quality:
-                spared = {other.teacher.name: other.price_usd for other in group[number:]}
-                records = [record | {"passed": True, "spared": spared} for record in answer.records[:1]]
-                self._keep(task, answer.labels[task], [*records, *answer.records[1:]], lesson)
+                skipped = {other.teacher.name: other.price_usd for other in group[number:]}
+                records = [record | {"passed": True, "skipped": skipped} for record in answer.records[:1]]
+                self._store(task, answer.labels[task], [*records, *answer.records[1:]], result)
                 return
         if best is None:
             return
         reason = f"no teacher's label passes; the best scores {best[0]:.2f}"
-        if blend.otherwise == "none":
-            lesson.failures.append({"task": str(task), "kind": "rejected", "reason": reason})
+        if blend.fallback == "none":
+            result.failures.append({"task": str(task), "kind": "rejected", "reason": reason})
             return
-        lesson.notes.append({"task": str(task), "reason": reason})
-        self._keep(task, best[1].labels[task], best[1].records, lesson)
+        result.notes.append({"task": str(task), "reason": reason})
+        self._store(task, best[1].labels[task], best[1].records, result)
 
-    def _fused(self, photo: Photo, task: Task, blend: BlendRecipe, lesson: Lesson) -> None:
+    def _fuse_all(self, photo: Photo, task: Task, blend: BlendConfig, result: TeacherResult) -> None:
         """All answers as one label, on the grid of the finest."""
         labels, records = [], []
         for member in self._members[task]:
-            answer = _ask(member, photo, task)
-            _pass_on(answer, lesson)
+            answer = _label_task(member, photo, task)
+            _merge_records(answer, result)
             if task in answer.labels:
-                labels.append(self._in_gauge(answer.labels[task]))
+                labels.append(self._to_depth_kind(answer.labels[task]))
                 records += answer.records
         if not labels:
             return
         size_hw = max((label.size_hw for label in labels), key=lambda hw: hw[0] * hw[1])
-        label = fuse([picked_at(label, size_hw) for label in labels])
-        self._keep(task, label, [record | describe(label) | {"fused": len(labels)} for record in records], lesson)
+        label = fuse_labels([resample_nearest(label, size_hw) for label in labels])
+        self._store(task, label, [record | describe(label) | {"fused": len(labels)} for record in records], result)
 
-    def _keep(self, task: Task, label: Label, records: Iterable[dict[str, Any]], lesson: Lesson) -> None:
-        label = self._in_gauge(label)
-        lesson.labels[task] = join_classes(label, self.classes) if task is Task.SEMANTIC else label
-        lesson.records.extend(records)
+    def _store(self, task: Task, label: Label, records: Iterable[dict[str, Any]], result: TeacherResult) -> None:
+        label = self._to_depth_kind(label)
+        result.labels[task] = remap_classes(label, self.classes) if task is Task.SEMANTIC else label
+        result.records.extend(records)
 
-    def _in_gauge(self, label: Label) -> Label:
-        """Depth in the recipe's gauge, or in that of the first label where the recipe names none.
+    def _to_depth_kind(self, label: Label) -> Label:
+        """Depth in the recipe's depth kind, or in that of the first label where the recipe names none.
 
         Raises:
-            UsageError: The teachers' gauges differ.
+            UsageError: The teachers' depth kinds differ.
         """
         if label.task is not Task.DEPTH:
             return label
-        have = label.gauge or Gauge.METRIC
-        self._gauge = self._gauge or have
-        if have is not self._gauge and (self._recipe.depth is None or self._recipe.depth.gauge is None):
+        have = label.depth_kind or DepthKind.METRIC
+        self._depth_kind = self._depth_kind or have
+        if have is not self._depth_kind and (self._recipe.depth is None or self._recipe.depth.depth_kind is None):
             raise UsageError(
-                f"the teachers' depth has different gauges: {self._gauge} and {have}",
-                hint="say to which they are brought, such as --set depth.gauge=affine_invariant_disparity",
+                f"the teachers' depth has different depth kinds: {self._depth_kind} and {have}",
+                hint="say to which they are brought, such as --set depth.depth_kind=affine_invariant_disparity",
             )
-        return to_gauge(label, self._gauge)
+        return convert_depth(label, self._depth_kind)
 
 
-_HOW: dict[str, Callable[[MixedTeacher, Photo, Task, BlendRecipe, Lesson], None]] = {
-    "weight": MixedTeacher._by_weight,
-    "cascade": MixedTeacher._cascade,
-    "fuse": MixedTeacher._fused,
+_STRATEGIES: dict[str, Callable[[EnsembleTeacher, Photo, Task, BlendConfig, TeacherResult], None]] = {
+    "weight": EnsembleTeacher._pick_by_weight,
+    "cascade": EnsembleTeacher._run_cascade,
+    "fuse": EnsembleTeacher._fuse_all,
 }
 
 
-def _ask(member: Member, photo: Photo, task: Task) -> Lesson:
+def _label_task(member: Member, photo: Photo, task: Task) -> TeacherResult:
     """What a teacher says about one task; a teacher that cannot say anything about this photo is no end."""
     try:
-        lessons = member.teacher.teach(photo)
+        results = member.teacher.label(photo)
     except UsageError:
         raise
     except DistillError as error:
         reason = f"{member.teacher.name}: {error.message.removeprefix(f'{photo.name}: ')}"
-        return Lesson(labels={}, failures=[{"task": str(task), "kind": "failed", "reason": reason}])
+        return TeacherResult(labels={}, failures=[{"task": str(task), "kind": "failed", "reason": reason}])
     # A teacher that was asked with several legends gives several lessons; each sample here has one label per task.
-    return next((lesson for lesson in lessons if task in lesson.labels), lessons[0])
+    return next((result for result in results if task in result.labels), results[0])
 
 
-def _is_scored(answer: Lesson) -> bool:
+def _is_scored(answer: TeacherResult) -> bool:
     """Whether the teacher's own checks have held its label against the photo."""
     return all("quality_parts" in record for record in answer.records)
 
 
-def _pass_on(answer: Lesson, lesson: Lesson) -> None:
+def _merge_records(answer: TeacherResult, result: TeacherResult) -> None:
     """What was paid, seen and noted is told, whether the label is kept or not."""
-    lesson.failures.extend(answer.failures)
-    lesson.notes.extend(answer.notes)
-    lesson.paid_usd.extend(answer.paid_usd)
-    for what, picture in answer.pictures.items():
-        lesson.pictures.setdefault(what, picture)
+    result.failures.extend(answer.failures)
+    result.notes.extend(answer.notes)
+    result.costs_usd.extend(answer.costs_usd)
+    for what, picture in answer.generated.items():
+        result.generated.setdefault(what, picture)
 
 
-def member_recipe(member: MemberRecipe) -> TeacherRecipe:
+def member_config(member: MemberConfig) -> TeacherRecipe:
     """The checked recipe of a member.
 
     Raises:
@@ -202,12 +204,12 @@ def member_recipe(member: MemberRecipe) -> TeacherRecipe:
     from distill.teachers.plugins import plugins
 
     kind = str(member.teacher.get("kind", ""))
-    if kind == "mix" or (kind not in RECIPES and kind not in plugins()):
+    if kind == "ensemble" or (kind not in RECIPES and kind not in plugins()):
         raise UsageError(f"a mix cannot hold a teacher of the kind {kind!r}", hint=f"one of {', '.join(RECIPES)}")
     return load_recipe(recipe_type(kind), member.teacher, name=f"the {kind} teacher of the mix")
 
 
-def build_mixed(recipe: MixRecipe, ways: Ways, build: Build) -> Teacher:
+def build_ensemble(recipe: EnsembleConfig, context: TeacherContext, build: Build) -> Teacher:
     """The mix; a teacher that stands in several blends is opened once.
 
     Raises:
@@ -216,17 +218,22 @@ def build_mixed(recipe: MixRecipe, ways: Ways, build: Build) -> Teacher:
     built: dict[str, Teacher] = {}
     members: dict[Task, list[Member]] = {}
     for task, blend in recipe.blends().items():
-        members[task] = [_member(member, task, blend, ways, build, built) for member in blend.teachers]
-    return MixedTeacher(recipe, members, ways.checks)
+        members[task] = [_member(member, task, blend, context, build, built) for member in blend.teachers]
+    return EnsembleTeacher(recipe, members, context.quality_filter)
 
 
 def _member(
-    member: MemberRecipe, task: Task, blend: BlendRecipe, ways: Ways, build: Build, built: dict[str, Teacher]
+    member: MemberConfig,
+    task: Task,
+    blend: BlendConfig,
+    context: TeacherContext,
+    build: Build,
+    built: dict[str, Teacher],
 ) -> Member:
-    recipe = member_recipe(member)
+    recipe = member_config(member)
     key = json.dumps([member.teacher, member.folder], sort_keys=True, default=str)
     if key not in built:
-        built[key] = build(recipe, Path(member.folder), ways)
+        built[key] = build(recipe, Path(member.folder), context)
     # A copy that answers this task only; what is opened (weights, answers) is shared.
     teacher = copy.copy(built[key])
     if task not in teacher.tasks:

@@ -8,20 +8,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from distill.config.adapters import CallableRecipe, MapsRecipe, OnnxRecipe, ReplayRecipe
-from distill.config.ensemble import MixRecipe
+from distill.config.ensemble import EnsembleConfig
 from distill.config.hosted import GeminiRecipe, HostedRecipe, OpenaiRecipe
 from distill.config.local import DiffusersRecipe, MarigoldRecipe, ModelRecipe, TransformersRecipe
 from distill.config.synthetic import SyntheticRecipe
 from distill.errors import UsageError
 from distill.tasks import Task
 from distill.teachers.base import Teacher
-from distill.teachers.context import Ways
+from distill.teachers.context import TeacherContext
 from distill.teachers.local.build import build_local
-from distill.teachers.prompts.variants import ONCE, Asking
+from distill.teachers.prompts.variants import SINGLE, PromptEnsemble
 
 if TYPE_CHECKING:
     from distill.teachers.hosted.generator import Wants
-    from distill.teachers.quality.filter import Checks
+    from distill.teachers.quality.filter import QualityFilter
 
 TeacherRecipe = (
     SyntheticRecipe
@@ -34,7 +34,7 @@ TeacherRecipe = (
     | MarigoldRecipe
     | GeminiRecipe
     | OpenaiRecipe
-    | MixRecipe
+    | EnsembleConfig
 )
 
 RECIPES: dict[str, type[TeacherRecipe]] = {
@@ -48,7 +48,7 @@ RECIPES: dict[str, type[TeacherRecipe]] = {
     "marigold": MarigoldRecipe,
     "gemini": GeminiRecipe,
     "openai": OpenaiRecipe,
-    "mix": MixRecipe,
+    "ensemble": EnsembleConfig,
 }
 """Kind of teacher to the recipe that describes it; what packages offer is found by `distill.teachers.plugins`."""
 
@@ -63,8 +63,8 @@ def build_teacher(
     *,
     folder: Path,
     tasks: Sequence[Task] = (),
-    checks: Checks | None = None,
-    asking: Asking = ONCE,
+    quality_filter: QualityFilter | None = None,
+    prompt_ensemble: PromptEnsemble = SINGLE,
     store: Path | None = None,
     offline: bool = False,
     wants: Wants | None = None,
@@ -86,11 +86,11 @@ def build_teacher(
     """
     if offline and store is None:
         raise UsageError("--offline needs the answers of an earlier run", hint="say where with --store FOLDER")
-    if (asking.answers_per_question > 1 or asking.fuse) and not isinstance(recipe, _PAINTING):
+    if (prompt_ensemble.samples_per_prompt > 1 or prompt_ensemble.fuse) and not isinstance(recipe, _GENERATIVE):
         raise UsageError(f"a {recipe.kind} teacher is asked once", hint="leave --samples, --flip and --fuse out")
-    if checks is not None and store is not None:
-        checks = replace(checks, memory=store)
-    teacher = _build(recipe, folder, Ways(checks, asking, store, offline, wants))
+    if quality_filter is not None and store is not None:
+        quality_filter = replace(quality_filter, cache_dir=store)
+    teacher = _build(recipe, folder, TeacherContext(quality_filter, prompt_ensemble, store, offline, wants))
     for task in tasks:
         if task not in teacher.tasks:
             raise UsageError(
@@ -101,20 +101,20 @@ def build_teacher(
     return teacher
 
 
-def _build(recipe: TeacherRecipe, folder: Path, ways: Ways) -> Teacher:
-    if ways.store is not None and not isinstance(recipe, _PAINTING):
+def _build(recipe: TeacherRecipe, folder: Path, context: TeacherContext) -> Teacher:
+    if context.store is not None and not isinstance(recipe, _GENERATIVE):
         raise UsageError(f"a {recipe.kind} teacher paints nothing that could be stored", hint="leave --store out")
     build = next(build for kind, build in _BUILDERS.items() if isinstance(recipe, kind))
-    return build(recipe, folder, ways)
+    return build(recipe, folder, context)
 
 
-def _build_synthetic(recipe: SyntheticRecipe, folder: Path, ways: Ways) -> Teacher:
-    from distill.teachers.generative import PaintingTeacher
-    from distill.teachers.predictive import PredictingTeacher
+def _build_synthetic(recipe: SyntheticRecipe, folder: Path, context: TeacherContext) -> Teacher:
+    from distill.teachers.generative import GenerativeTeacher
+    from distill.teachers.predictive import PredictiveTeacher
     from distill.teachers.synthetic.generator import SYNTHETIC_CLASSES, SyntheticGenerator, SyntheticTruth
 
     if recipe.truth:
-        return PredictingTeacher(
+        return PredictiveTeacher(
             SyntheticTruth(recipe),
             name="truth",
             license=recipe.license,
@@ -122,49 +122,49 @@ def _build_synthetic(recipe: SyntheticRecipe, folder: Path, ways: Ways) -> Teach
             tasks=recipe.tasks,
             classes=SYNTHETIC_CLASSES,
         )
-    return PaintingTeacher(
-        ways.stock(SyntheticGenerator(recipe), recipe.license),
+    return GenerativeTeacher(
+        context.with_cache(SyntheticGenerator(recipe), recipe.license),
         name="synthetic",
         license=recipe.license,
         terms=recipe.terms,
         tasks=recipe.tasks,
         classes=SYNTHETIC_CLASSES,
         seed=recipe.seed,
-        checks=ways.checks,
-        asking=ways.asking,
+        quality_filter=context.quality_filter,
+        prompt_ensemble=context.prompt_ensemble,
     )
 
 
-def _build_replay(recipe: ReplayRecipe, folder: Path, ways: Ways) -> Teacher:
+def _build_replay(recipe: ReplayRecipe, folder: Path, context: TeacherContext) -> Teacher:
     from distill.teachers.adapters.replay import ReplayGenerator
-    from distill.teachers.generative import PaintingTeacher
+    from distill.teachers.generative import GenerativeTeacher
 
-    if ways.asking.answers_per_question > 1:
+    if context.prompt_ensemble.samples_per_prompt > 1:
         raise UsageError(
             "the replay teacher holds the answers that it holds; it cannot be asked again",
             hint="list all answers in the manifest and use --fuse",
         )
     generator = ReplayGenerator(recipe)
-    questions = generator.all_questions()
-    asked = {question.task for question in questions}
-    return PaintingTeacher(
-        ways.stock(generator, recipe.license),
+    prompt_specs = generator.all_prompt_specs()
+    asked = {prompt_spec.task for prompt_spec in prompt_specs}
+    return GenerativeTeacher(
+        context.with_cache(generator, recipe.license),
         name=f"replay of {recipe.model}",
         license=recipe.license,
         terms=recipe.terms,
         tasks=[task for task in Task if task in asked],
         # The union of all legends, in the order in which the classes first appear.
-        classes=tuple(dict.fromkeys(name for q in questions if q.task is Task.SEMANTIC for name in q.legend)),
-        checks=ways.checks,
-        asking=ways.asking,
+        classes=tuple(dict.fromkeys(name for q in prompt_specs if q.task is Task.SEMANTIC for name in q.legend)),
+        quality_filter=context.quality_filter,
+        prompt_ensemble=context.prompt_ensemble,
     )
 
 
-def _build_maps(recipe: MapsRecipe, folder: Path, ways: Ways) -> Teacher:
+def _build_maps(recipe: MapsRecipe, folder: Path, context: TeacherContext) -> Teacher:
     from distill.teachers.adapters.label_maps import MapsSpecialist
-    from distill.teachers.predictive import PredictingTeacher
+    from distill.teachers.predictive import PredictiveTeacher
 
-    return PredictingTeacher(
+    return PredictiveTeacher(
         MapsSpecialist(recipe),
         name=recipe.name,
         license=recipe.license,
@@ -174,60 +174,60 @@ def _build_maps(recipe: MapsRecipe, folder: Path, ways: Ways) -> Teacher:
     )
 
 
-def _build_onnx(recipe: OnnxRecipe, folder: Path, ways: Ways) -> Teacher:
+def _build_onnx(recipe: OnnxRecipe, folder: Path, context: TeacherContext) -> Teacher:
     from distill.teachers.adapters.onnx import OnnxSpecialist
-    from distill.teachers.predictive import PredictingTeacher
+    from distill.teachers.predictive import PredictiveTeacher
 
     semantic = [output for output in recipe.outputs if output.task is Task.SEMANTIC]
     specialist = OnnxSpecialist(recipe, folder)
-    return PredictingTeacher(
+    return PredictiveTeacher(
         specialist,
         name=recipe.name or recipe.model.stem,
         license=recipe.license,
         terms=recipe.terms,
         tasks=tuple(Task(output.task) for output in recipe.outputs),
         classes=semantic[0].classes if semantic else (),
-        checks=ways.checks,
-        side_by_side=specialist.side_by_side,
+        quality_filter=context.quality_filter,
+        max_parallel=specialist.max_parallel,
     )
 
 
-def _build_callable(recipe: CallableRecipe, folder: Path, ways: Ways) -> Teacher:
+def _build_callable(recipe: CallableRecipe, folder: Path, context: TeacherContext) -> Teacher:
     from distill.teachers.adapters.callable import CallableSpecialist
-    from distill.teachers.predictive import PredictingTeacher
+    from distill.teachers.predictive import PredictiveTeacher
 
     semantic = [output for output in recipe.outputs if output.task is Task.SEMANTIC]
-    return PredictingTeacher(
+    return PredictiveTeacher(
         CallableSpecialist(recipe),
         name=recipe.name or recipe.function.rpartition(":")[2],
         license=recipe.license,
         terms=recipe.terms,
         tasks=recipe.tasks,
         classes=semantic[0].classes if semantic else (),
-        checks=ways.checks,
+        quality_filter=context.quality_filter,
     )
 
 
-def _build_hosted(recipe: HostedRecipe, folder: Path, ways: Ways) -> Teacher:
+def _build_hosted(recipe: HostedRecipe, folder: Path, context: TeacherContext) -> Teacher:
     from distill.teachers.hosted.build import build_hosted
 
-    return build_hosted(recipe, ways)
+    return build_hosted(recipe, context)
 
 
-def _build_mix(recipe: MixRecipe, folder: Path, ways: Ways) -> Teacher:
-    from distill.teachers.ensemble import build_mixed
+def _build_ensemble(recipe: EnsembleConfig, folder: Path, context: TeacherContext) -> Teacher:
+    from distill.teachers.ensemble import build_ensemble
 
-    def build(member: TeacherRecipe, folder: Path, ways: Ways) -> Teacher:
+    def build(member: TeacherRecipe, folder: Path, context: TeacherContext) -> Teacher:
         # Of a mix, only those that paint have answers to store.
-        return _build(member, folder, ways if isinstance(member, _PAINTING) else replace(ways, store=None))
+        return _build(member, folder, context if isinstance(member, _GENERATIVE) else replace(context, store=None))
 
-    return build_mixed(recipe, ways, build)
+    return build_ensemble(recipe, context, build)
 
 
-_PAINTING = (SyntheticRecipe, ReplayRecipe, DiffusersRecipe, HostedRecipe, MixRecipe)
+_GENERATIVE = (SyntheticRecipe, ReplayRecipe, DiffusersRecipe, HostedRecipe, EnsembleConfig)
 """Teachers whose answers are pictures, which a store can keep."""
 
-_BUILDERS: dict[type, Callable[[Any, Path, Ways], Teacher]] = {
+_BUILDERS: dict[type, Callable[[Any, Path, TeacherContext], Teacher]] = {
     SyntheticRecipe: _build_synthetic,
     ReplayRecipe: _build_replay,
     MapsRecipe: _build_maps,
@@ -235,6 +235,6 @@ _BUILDERS: dict[type, Callable[[Any, Path, Ways], Teacher]] = {
     CallableRecipe: _build_callable,
     ModelRecipe: build_local,
     HostedRecipe: _build_hosted,
-    MixRecipe: _build_mix,
+    EnsembleConfig: _build_ensemble,
 }
 """Who builds the teacher of a recipe."""

@@ -1,6 +1,6 @@
 """A teacher that paints: ask, read, place, and keep what can be kept.
 
-    photo -> questions -> variants -> generator.paint -> read (decode, find, place) -> fuse -> score -> lessons
+    photo -> questions -> variants -> generator.generate -> read (decode, find, place) -> fuse -> score -> lessons
 
 A question that fails (refused, unreadable, wrong) costs that question only; the photo keeps its other labels.
 """
@@ -16,40 +16,40 @@ from numpy import ndarray
 
 from distill.errors import DistillError, UsageError
 from distill.images import Photo
-from distill.label_ops import join_classes, join_instances, picked_at
+from distill.label_ops import merge_instances, remap_classes, resample_nearest
 from distill.labels import Label
 from distill.tasks import MAX_CLASSES, Task
-from distill.teachers.answer_parser import Reading, Rejection, read_answer
-from distill.teachers.base import Answer, Generator, Lesson, Question, Refusal
+from distill.teachers.answer_parser import AnswerRejected, ParsedAnswer, parse_answer
+from distill.teachers.base import ContentRefused, GeneratedImage, Generator, PromptSpec, TeacherResult
 from distill.teachers.prompts.templates import prompt_hash
-from distill.teachers.prompts.variants import ONCE, Asking, Variant, mirrored_photo
-from distill.teachers.quality.filter import Checks, score_lesson
-from distill.teachers.quality.fusion import agreement, fuse, mirror
+from distill.teachers.prompts.variants import SINGLE, PromptEnsemble, Variant, hflip_photo
+from distill.teachers.quality.filter import QualityFilter, score_result
+from distill.teachers.quality.fusion import agreement, fuse_labels, hflip_label
 from distill.teachers.quality.score import describe
-from distill.teachers.registration.cache import Placements
+from distill.teachers.registration.cache import RegistrationCache
 from distill.teachers.store.answers import StoreFull
 
 _SWAPPED = "the answer is not in the colors of its own legend; read with that of {}: two answers seem to be swapped"
 
 
 @dataclass(frozen=True, slots=True)
-class _Heard:
+class _ParsedSample:
     """An answer and what was read out of it, mirrored back."""
 
-    answer: Answer
-    reading: Reading
+    answer: GeneratedImage
+    parsed: ParsedAnswer
     variant: Variant
 
     @property
     def record(self) -> dict[str, Any]:
         """Where this one answer comes from."""
-        question = self.reading.question
+        prompt_spec = self.parsed.prompt_spec
         values: dict[str, Any] = {
             "answer": self.answer.name,
-            "answer_format": self.reading.container,
+            "answer_format": self.parsed.container,
             "model": self.answer.model,
-            "prompt": question.prompt,
-            "prompt_hash": prompt_hash(question),
+            "prompt": prompt_spec.prompt,
+            "prompt_hash": prompt_hash(prompt_spec),
             "cost_usd": self.answer.cost_usd,
             "seed": self.answer.seed,
         }
@@ -60,7 +60,7 @@ class _Heard:
         return values
 
 
-class PaintingTeacher:
+class GenerativeTeacher:
     """A generator and our reading of it."""
 
     def __init__(
@@ -73,8 +73,8 @@ class PaintingTeacher:
         tasks: Sequence[Task],
         classes: Sequence[str],
         seed: int = 0,
-        checks: Checks | None = None,
-        asking: Asking = ONCE,
+        quality_filter: QualityFilter | None = None,
+        prompt_ensemble: PromptEnsemble = SINGLE,
     ) -> None:
         if len(classes) > MAX_CLASSES:
             raise UsageError(
@@ -84,150 +84,180 @@ class PaintingTeacher:
         self.name, self.license, self.terms = name, license, terms
         self.tasks = tuple(tasks)
         self.classes = tuple(classes)
-        self._generator, self._seed, self._checks, self._asking = generator, seed, checks, asking
-        self._known = Placements(checks.memory) if checks is not None and checks.memory is not None else None
+        self._generator, self._seed, self._quality_filter, self._prompt_ensemble = (
+            generator,
+            seed,
+            quality_filter,
+            prompt_ensemble,
+        )
+        self._registration_cache = (
+            RegistrationCache(quality_filter.cache_dir)
+            if quality_filter is not None and quality_filter.cache_dir is not None
+            else None
+        )
 
-    def teach(self, photo: Photo) -> list[Lesson]:
+    def label(self, photo: Photo) -> list[TeacherResult]:
         """Lessons about the photo.
 
         Raises:
             DistillError: The teacher has nothing to say about this photo.
         """
-        questions = [question for question in self._generator.questions(photo) if question.task in self.tasks]
-        if not questions:
+        prompt_specs = [
+            prompt_spec for prompt_spec in self._generator.prompt_specs(photo) if prompt_spec.task in self.tasks
+        ]
+        if not prompt_specs:
             raise DistillError(
                 f"{photo.name}: the teacher has no answer about this photo", hint="add it, or remove the photo"
             )
-        mirrored = mirrored_photo(photo) if self._asking.flip else photo
-        lessons = [Lesson(labels={})]
-        for group in self._asking.groups(questions):
-            self._learn(photo, mirrored, group, questions, lessons)
-        if self._checks is not None:
-            for lesson in lessons:
-                score_lesson(photo, lesson, self._checks)
-        return lessons
+        mirrored = hflip_photo(photo) if self._prompt_ensemble.flip else photo
+        results = [TeacherResult(labels={})]
+        for group in self._prompt_ensemble.group(prompt_specs):
+            self._label_prompts(photo, mirrored, group, prompt_specs, results)
+        if self._quality_filter is not None:
+            for result in results:
+                score_result(photo, result, self._quality_filter)
+        return results
 
-    def _learn(
-        self, photo: Photo, mirrored: Photo, group: list[Question], asked: list[Question], lessons: list[Lesson]
+    def _label_prompts(
+        self,
+        photo: Photo,
+        mirrored: Photo,
+        group: list[PromptSpec],
+        all_prompts: list[PromptSpec],
+        results: list[TeacherResult],
     ) -> None:
         """Ask one question in all its ways, and file what came back as one label."""
-        heard: list[_Heard] = []
+        samples: list[_ParsedSample] = []
         failures: list[DistillError] = []
-        for variant in (variant for question in group for variant in self._asking.variants(question)):
+        for variant in (variant for prompt_spec in group for variant in self._prompt_ensemble.variants(prompt_spec)):
             about = mirrored if variant.mirrored else photo
             try:
-                answer = self._generator.paint(about, variant.question, seed=self._seed, sample=variant.sample)
+                answer = self._generator.generate(about, variant.prompt_spec, seed=self._seed, sample=variant.sample)
             except (UsageError, StoreFull):
                 raise  # the job or the disk is wrong, not the question: no other question will fare better
             except DistillError as error:
                 failures.append(error)
                 continue
             # Noted before it is read: an answer costs the same whether it can be used or not.
-            lessons[0].paid_usd.append(answer.cost_usd)
+            results[0].costs_usd.append(answer.cost_usd)
             try:
-                heard.append(self._read(about, answer, variant, asked))
+                samples.append(self._parse(about, answer, variant, all_prompts))
             except DistillError as error:
                 failures.append(error)
-        if len(heard) < len(failures):
-            _file_failures(photo, group[0].task, heard, failures, lessons[0])
+        if len(samples) < len(failures):
+            _record_failures(photo, group[0].task, samples, failures, results[0])
             return
-        lesson = self._file(heard, lessons)
+        result = self._fuse_samples(samples, results)
         for unused in failures:
-            reason = f"one of {len(heard) + len(failures)} answers was not used: {_reason(photo, unused)}"
-            lesson.notes.append({"task": str(group[0].task), "reason": reason})
+            reason = f"one of {len(samples) + len(failures)} answers was not used: {_failure_reason(photo, unused)}"
+            result.notes.append({"task": str(group[0].task), "reason": reason})
 
-    def _read(self, about: Photo, answer: Answer, variant: Variant, asked: list[Question]) -> _Heard:
+    def _parse(
+        self, about: Photo, answer: GeneratedImage, variant: Variant, all_prompts: list[PromptSpec]
+    ) -> _ParsedSample:
         """The answer's label, mirrored back if need be, in this teacher's class list."""
-        register = self._checks is not None and self._checks.register
-        reading = read_answer(about, answer, [variant.question, *asked], register=register, known=self._known)
-        label = mirror(reading.label) if variant.mirrored else reading.label
+        register = self._quality_filter is not None and self._quality_filter.register
+        parsed = parse_answer(
+            about,
+            answer,
+            [variant.prompt_spec, *all_prompts],
+            register=register,
+            registration_cache=self._registration_cache,
+        )
+        label = hflip_label(parsed.label) if variant.mirrored else parsed.label
         if label.task is Task.SEMANTIC:
-            label = join_classes(label, self.classes)
-        return _Heard(answer, replace(reading, label=label), variant)
+            label = remap_classes(label, self.classes)
+        return _ParsedSample(answer, replace(parsed, label=label), variant)
 
-    def _file(self, heard: list[_Heard], lessons: list[Lesson]) -> Lesson:
+    def _fuse_samples(self, samples: list[_ParsedSample], results: list[TeacherResult]) -> TeacherResult:
         """The lesson that now holds what was heard: the first one that had no such label yet."""
-        size_hw = heard[0].reading.label.size_hw
-        labels = [picked_at(each.reading.label, size_hw) for each in heard]
-        label = fuse(labels)
-        lesson = _place_for(label, lessons)
-        for each in heard:
-            if each.reading.question.legend != each.variant.question.legend:
-                said = _SWAPPED.format(", ".join(each.reading.question.legend))
-                lesson.notes.append({"task": str(label.task), "reason": said})
-        record = self._record(heard, label)
-        if len(heard) > 1:
+        size_hw = samples[0].parsed.label.size_hw
+        labels = [resample_nearest(each.parsed.label, size_hw) for each in samples]
+        label = fuse_labels(labels)
+        result = _result_for(label, results)
+        for each in samples:
+            if each.parsed.prompt_spec.legend != each.variant.prompt_spec.legend:
+                said = _SWAPPED.format(", ".join(each.parsed.prompt_spec.legend))
+                result.notes.append({"task": str(label.task), "reason": said})
+        record = self._record(samples, label)
+        if len(samples) > 1:
             record["agreement"] = round(agreement(label, labels), 4)
-        lesson.records.append(record)
-        _file_label(label, heard[0].reading.painted, lesson)
-        return lesson
+        result.records.append(record)
+        _store_label(label, samples[0].parsed.generated, result)
+        return result
 
-    def _record(self, heard: list[_Heard], label: Label) -> dict[str, Any]:
+    def _record(self, samples: list[_ParsedSample], label: Label) -> dict[str, Any]:
         """Where a label comes from, and how good it looks."""
-        question = heard[0].reading.question
+        prompt_spec = samples[0].parsed.prompt_spec
         record: dict[str, Any] = {
-            "task": str(question.task),
+            "task": str(prompt_spec.task),
             "teacher": self.name,
-            "license": heard[0].answer.license or self.license,
+            "license": samples[0].answer.license or self.license,
             # Where an answer has a license of its own, the teacher's terms are not about it.
-            "terms": "" if heard[0].answer.license else self.terms,
-            **heard[0].record,
-            "cost_usd": sum(each.answer.cost_usd for each in heard),
+            "terms": "" if samples[0].answer.license else self.terms,
+            **samples[0].record,
+            "cost_usd": sum(each.answer.cost_usd for each in samples),
             **describe(label),
         }
-        if question.legend:
-            record["asked_classes"] = list(question.legend)
-        if question.class_name:
-            record["class"] = question.class_name
-        if len(heard) > 1:
-            record["answers"] = [each.record for each in heard]
-        if self._checks is not None:
-            record["placement"] = asdict(heard[0].reading.placement)
-            for each, values in zip(heard, record.get("answers", ()), strict=False):
-                values["placement"] = asdict(each.reading.placement)
+        if prompt_spec.legend:
+            record["prompted_classes"] = list(prompt_spec.legend)
+        if prompt_spec.class_name:
+            record["class"] = prompt_spec.class_name
+        if len(samples) > 1:
+            record["answers"] = [each.record for each in samples]
+        if self._quality_filter is not None:
+            record["registration"] = asdict(samples[0].parsed.registration)
+            for each, values in zip(samples, record.get("answers", ()), strict=False):
+                values["registration"] = asdict(each.parsed.registration)
         return record
 
 
-def _file_failures(photo: Photo, task: Task, heard: list[_Heard], failures: list[DistillError], lesson: Lesson) -> None:
+def _record_failures(
+    photo: Photo, task: Task, samples: list[_ParsedSample], failures: list[DistillError], result: TeacherResult
+) -> None:
     """Note why a question gave no label: each reason, and what was left when too few answers could be read."""
-    if heard:
-        count = len(heard) + len(failures)
-        few = Rejection(f"only {len(heard)} of {count} answers could be read; {_reason(photo, failures[0])}")
-        few.painted = heard[0].reading.painted
+    if samples:
+        count = len(samples) + len(failures)
+        few = AnswerRejected(
+            f"only {len(samples)} of {count} answers could be read; {_failure_reason(photo, failures[0])}"
+        )
+        few.generated = samples[0].parsed.generated
         failures = [few]
     for error in failures:
-        lesson.failures.append({"task": str(task), "kind": _kind(error), "reason": _reason(photo, error)})
-        if isinstance(error, Rejection) and error.painted is not None:
-            lesson.pictures[f"{task} rejected {len(lesson.failures)}"] = error.painted
+        result.failures.append(
+            {"task": str(task), "kind": _failure_kind(error), "reason": _failure_reason(photo, error)}
+        )
+        if isinstance(error, AnswerRejected) and error.generated is not None:
+            result.generated[f"{task} rejected {len(result.failures)}"] = error.generated
 
 
-def _reason(photo: Photo, error: DistillError) -> str:
+def _failure_reason(photo: Photo, error: DistillError) -> str:
     return error.message.removeprefix(f"{photo.name}: ")
 
 
-def _kind(error: DistillError) -> str:
+def _failure_kind(error: DistillError) -> str:
     """refused: the teacher would not; rejected: we would not; failed: something broke."""
-    if isinstance(error, Refusal):
+    if isinstance(error, ContentRefused):
         return "refused"
-    return "rejected" if isinstance(error, Rejection) else "failed"
+    return "rejected" if isinstance(error, AnswerRejected) else "failed"
 
 
-def _place_for(label: Label, lessons: list[Lesson]) -> Lesson:
+def _result_for(label: Label, results: list[TeacherResult]) -> TeacherResult:
     """The first lesson without this task; instances of another class join the map that is there."""
-    for lesson in lessons:
-        known = lesson.labels.get(label.task)
+    for result in results:
+        known = result.labels.get(label.task)
         if known is None or (label.task is Task.INSTANCE and not set(label.classes) & set(known.classes)):
-            return lesson
-    lessons.append(Lesson(labels={}))
-    return lessons[-1]
+            return result
+    results.append(TeacherResult(labels={}))
+    return results[-1]
 
 
-def _file_label(label: Label, painted: UInt8[ndarray, "h w 3"], lesson: Lesson) -> None:
-    known = lesson.labels.get(label.task)
+def _store_label(label: Label, generated: UInt8[ndarray, "h w 3"], result: TeacherResult) -> None:
+    known = result.labels.get(label.task)
     if known is not None:
-        label = join_instances(known, picked_at(label, known.size_hw))
-    lesson.labels[label.task] = label
+        label = merge_instances(known, resample_nearest(label, known.size_hw))
+    result.labels[label.task] = label
     name = (
         str(label.task) if known is None else f"{label.task} {next(iter(label.instance_classes.values()), '')}".strip()
     )
-    lesson.pictures[name] = painted
+    result.generated[name] = generated

@@ -6,13 +6,13 @@ from collections.abc import Sequence
 
 from distill.images import Photo
 from distill.tasks import Task
-from distill.teachers.base import Lesson, Specialist
-from distill.teachers.quality.filter import Checks, score_lesson
+from distill.teachers.base import Specialist, TeacherResult
+from distill.teachers.quality.filter import QualityFilter, score_result
 from distill.teachers.quality.score import describe
-from distill.teachers.registration.align import place
+from distill.teachers.registration.align import warp_label
 
 
-class PredictingTeacher:
+class PredictiveTeacher:
     """A specialist, its labels brought to the photo's frame."""
 
     def __init__(
@@ -24,39 +24,39 @@ class PredictingTeacher:
         terms: str = "",
         tasks: Sequence[Task],
         classes: Sequence[str],
-        checks: Checks | None = None,
-        side_by_side: int = 1,
+        quality_filter: QualityFilter | None = None,
+        max_parallel: int = 1,
     ) -> None:
         self.name, self.license, self.terms = name, license, terms
         self.tasks = tuple(tasks)
         self.classes = tuple(classes)
-        self._specialist, self._checks = specialist, checks
-        self.side_by_side = side_by_side
+        self._specialist, self._quality_filter = specialist, quality_filter
+        self.max_parallel = max_parallel
         """How many photos may be worked on at once, in threads."""
 
     @property
-    def enough_hw(self) -> tuple[int, int] | None:
+    def min_size_hw(self) -> tuple[int, int] | None:
         """How large a photo has to be read at least, (height, width); None: as it is.
 
         Raises:
             DistillError: The specialist says so itself, and cannot be opened.
         """
-        held_against_photos = self._checks is not None and self._checks.specialists
-        return None if held_against_photos else getattr(self._specialist, "enough_hw", None)
+        held_against_photos = self._quality_filter is not None and self._quality_filter.specialists
+        return None if held_against_photos else getattr(self._specialist, "min_size_hw", None)
 
-    def teach(self, photo: Photo) -> list[Lesson]:
+    def label(self, photo: Photo) -> list[TeacherResult]:
         """One lesson with every task.
 
         Raises:
             DistillError: The specialist cannot answer about this photo.
         """
-        lesson = Lesson(labels={})
+        result = TeacherResult(labels={})
         for label in self._specialist.predict(photo):
             if label.task in self.tasks:
-                placed = place(label, photo.size_hw, "stretch")
-                lesson.labels[label.task] = placed
+                placed = warp_label(label, photo.size_hw, "fill")
+                result.labels[label.task] = placed
                 record = {"task": str(label.task), "teacher": self.name, "license": self.license, "terms": self.terms}
-                lesson.records.append(record | {"cost_usd": 0.0} | describe(placed))
-        if self._checks is not None and self._checks.specialists:
-            score_lesson(photo, lesson, self._checks)
-        return [lesson]
+                result.records.append(record | {"cost_usd": 0.0} | describe(placed))
+        if self._quality_filter is not None and self._quality_filter.specialists:
+            score_result(photo, result, self._quality_filter)
+        return [result]

@@ -143,7 +143,7 @@ class VideoWriter:
             if self._sound is not None:
                 self._sound.close()
             self._container.close()
-            publish(self._temporary, self.path)
+            commit_file(self._temporary, self.path)
         except (av.FFmpegError, OSError) as error:
             self.abandon()
             raise _failure(self.path, error) from error
@@ -221,7 +221,7 @@ def join_videos(parts: Sequence[Path], path: Path, *, sound_from: Path | None = 
         for part in parts:
             _mux_part(part, container, stream, sound, frame_s)
         container.close()
-        publish(temporary, path)
+        commit_file(temporary, path)
     except (av.FFmpegError, OSError) as error:
         raise _failure(path, error) from error
     finally:
@@ -243,7 +243,7 @@ def _mux_part(part: Path, container: Any, stream: Any, sound: Sound | None, fram
                     container.mux_one(heard)
 
 
-def publish(temporary: Path, path: Path) -> None:
+def commit_file(temporary: Path, path: Path) -> None:
     """Give a finished file its name, once its bytes are on the disk."""
     with temporary.open("rb") as file:
         os.fsync(file.fileno())

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Bool, Float, UInt8
 from numpy import ndarray
 
-from distill.tasks import FAR_WARP, Gauge, warp_depth
+from distill.tasks import FAR_WARP, DepthKind, warp_depth
 
 INVALID_RGB = (58, 58, 62)
 SKY_RGB = (176, 206, 232)
@@ -25,23 +25,23 @@ def draw_depth(
     *,
     near_m: float | None = None,
     far_m: float | None = None,
-    gauge: Gauge = Gauge.METRIC,
+    depth_kind: DepthKind = DepthKind.METRIC,
 ) -> UInt8[ndarray, "h w 3"]:
     """Depth from bright (near) to dark (far); sky light blue, invalid gray.
 
     Metric depth is spaced by `distill.tasks.warp_depth`, which gives near distances more of the colors; by default
-    it covers 0 m to the sky, so that one color is one distance in every picture. Relative gauges are drawn from 0 to
+    it covers 0 m to the sky, so that one color is one distance in every picture. Relative depth kinds are drawn from 0 to
     1.
     """
     levels = np.empty(depth.shape, np.uint8)
-    if gauge is Gauge.METRIC:
+    if depth_kind is DepthKind.METRIC:
         low = float(warp_depth(near_m or 0.0))
         high = FAR_WARP if far_m is None else float(warp_depth(far_m))
         for rows in _strips(depth):
             _metric_levels(depth[rows], levels[rows], low, high)
     else:
         for rows in _strips(depth):
-            _relative_levels(depth[rows], levels[rows], reverse=gauge.near_is_large)
+            _relative_levels(depth[rows], levels[rows], reverse=depth_kind.near_is_large)
     if valid is not None:
         levels *= valid
     return cv2.applyColorMap(levels, _DEPTH_COLORS)

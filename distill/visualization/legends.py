@@ -11,7 +11,7 @@ from jaxtyping import UInt8
 from numpy import ndarray
 from PIL import Image, ImageDraw, ImageFont
 
-from distill.tasks import FAR_DEPTH_M, Gauge, warp_depth
+from distill.tasks import FAR_DEPTH_M, DepthKind, warp_depth
 from distill.visualization.colormaps import depth_colors, error_colors
 from distill.visualization.segmentation import class_colors
 
@@ -25,15 +25,15 @@ def add_depth_bar(
     *,
     near_m: float | None = None,
     far_m: float | None = None,
-    gauge: Gauge = Gauge.METRIC,
+    depth_kind: DepthKind = DepthKind.METRIC,
 ) -> UInt8[ndarray, "h2 w 3"]:
     """The picture with the color bar of `draw_depth` below it."""
-    if gauge is Gauge.METRIC:
+    if depth_kind is DepthKind.METRIC:
         low, high = float(warp_depth(near_m or 0.0)), float(warp_depth(far_m or FAR_DEPTH_M))
         places = [(meters, (float(warp_depth(meters)) - low) / (high - low)) for meters in _TICKS_M]
         ticks = [(place, f"{meters:g} m") for meters, place in places if -1e-6 <= place <= 1 + 1e-6]
     else:
-        ticks = [(0.02, "near"), (0.98, f"far (relative: {gauge.replace('_', ' ')})")]
+        ticks = [(0.02, "near"), (0.98, f"far (relative: {depth_kind.replace('_', ' ')})")]
     return _add_bar(picture, depth_colors(), ticks)
 
 

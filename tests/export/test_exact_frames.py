@@ -15,7 +15,7 @@ from distill.export.inference.photos import Done
 from distill.export.inference.videos import Places, VideoWishes, predict_video
 from distill.images import decode_map
 from distill.labels import decode_depth
-from distill.tasks import Gauge
+from distill.tasks import DepthKind
 from distill.video import VideoReader
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
@@ -60,7 +60,7 @@ def test_every_map_belongs_to_its_frame(case: str, tmp_path: Path) -> None:
     turns = how.get("rotation", 0) // 90
     found = []
     for path in files:
-        depth, _ = decode_depth(decode_map(path.read_bytes(), path.name), Gauge.METRIC)
+        depth, _ = decode_depth(decode_map(path.read_bytes(), path.name), DepthKind.METRIC)
         red = np.clip((depth - 0.1) * 10, 0, 255).astype(np.uint8)  # the fake reads depth off the red channel
         found.append(read_number(np.rot90(red, -turns)))
     assert found == list(range(20))

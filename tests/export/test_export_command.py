@@ -15,7 +15,7 @@ from distill.labels import Label, encode
 from distill.shards import Manifest, Sample, write_manifest, write_shard
 from distill.students.checkpoint import save_student
 from distill.students.model.student import Student
-from distill.tasks import Gauge, Task
+from distill.tasks import DepthKind, Task
 
 
 @pytest.fixture
@@ -28,7 +28,7 @@ def shards(tmp_path: Path) -> Path:
     for index in range(4):
         rgb = random.integers(0, 256, (48, 64, 3), dtype=np.uint8)
         sure = np.ones((48, 64), bool)
-        label = Label(Task.DEPTH, np.full((48, 64), 4.0, np.float32), sure, sure.astype(np.float32), Gauge.METRIC)
+        label = Label(Task.DEPTH, np.full((48, 64), 4.0, np.float32), sure, sure.astype(np.float32), DepthKind.METRIC)
         samples.append(Sample(f"photo{index}", {"jpg": encode_jpeg(rgb), "json": b"{}", **encode(label)}))
     entry = write_shard(folder / "shard-000000.tar", samples)
     write_manifest(folder, Manifest(tasks=(Task.DEPTH,), shards=(entry,)))

@@ -13,7 +13,7 @@ from distill.export.runners import Outputs
 from distill.export.verification.parity import Budgets, Parity, ParityResult, ParitySample, probe_pictures
 from distill.labels import Label
 from distill.spec import DepthSpec
-from distill.tasks import Gauge, Task
+from distill.tasks import DepthKind, Task
 
 
 class Altered(FakeRunner):
@@ -41,7 +41,9 @@ def sample(*, labeled: bool = True) -> ParitySample:
         Task.SEMANTIC: outputs["semantic"][0],
     }
     labels = {
-        task: Label(task, value, sure, sure.astype(np.float32), gauge=Gauge.METRIC if task is Task.DEPTH else None)
+        task: Label(
+            task, value, sure, sure.astype(np.float32), depth_kind=DepthKind.METRIC if task is Task.DEPTH else None
+        )
         for task, value in values.items()
     }
     return ParitySample("x", rgb, labels)
@@ -120,7 +122,7 @@ def test_no_picture_is_no_proof() -> None:
 
 
 def test_relative_depth_is_compared_in_its_own_range() -> None:
-    spec = SPEC.model_copy(update={"depth": DepthSpec(gauge=Gauge.AFFINE_INVARIANT_DISPARITY, unit="none")})
+    spec = SPEC.model_copy(update={"depth": DepthSpec(depth_kind=DepthKind.AFFINE_INVARIANT_DISPARITY, unit="none")})
 
     def shifted(by: float) -> ParityResult:
         def change(outputs: Outputs) -> None:
@@ -137,7 +139,7 @@ def test_labels_may_be_coarser_and_of_other_classes() -> None:
     full = sample()
     coarse = full.labels[Task.DEPTH]
     coarse = Label(
-        Task.DEPTH, coarse.value[::2, ::2], coarse.valid[::2, ::2], coarse.confidence[::2, ::2], Gauge.METRIC
+        Task.DEPTH, coarse.value[::2, ::2], coarse.valid[::2, ::2], coarse.confidence[::2, ::2], DepthKind.METRIC
     )
     alien = full.labels[Task.SEMANTIC]
     alien = Label(Task.SEMANTIC, alien.value, alien.valid, alien.confidence, classes=("cat",))

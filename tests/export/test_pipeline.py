@@ -11,7 +11,7 @@ import pytest
 
 from distill.errors import DistillError
 from distill.export.inference.pipeline import Picture, Stopwatch, default_batch, in_batches, infer
-from distill.runtime.parallel import ahead
+from distill.runtime.parallel import prefetch
 
 
 def pictures(*sizes_hw: tuple[int, int]) -> Iterator[Picture]:
@@ -20,7 +20,7 @@ def pictures(*sizes_hw: tuple[int, int]) -> Iterator[Picture]:
 
 
 def test_order_is_kept_through_three_stages() -> None:
-    stage = ahead(number * 2 for number in ahead(number + 1 for number in ahead(range(200))))
+    stage = prefetch(number * 2 for number in prefetch(number + 1 for number in prefetch(range(200))))
     assert list(stage) == [2 * (number + 1) for number in range(200)]
 
 
@@ -32,7 +32,7 @@ def test_a_slow_consumer_holds_up_the_source() -> None:
             made.append(number)
             yield number
 
-    stage = ahead(source(), depth=2)
+    stage = prefetch(source(), depth=2)
     assert next(stage) == 0
     time.sleep(0.3)
     assert len(made) <= 4  # one given out, two waiting, one in hand
@@ -49,7 +49,7 @@ def test_closing_stops_the_thread_and_closes_the_source() -> None:
             closed.set()
 
     before = threading.active_count()
-    stage = ahead(ahead(source()))
+    stage = prefetch(prefetch(source()))
     next(stage)
     stage.close()
     assert closed.wait(2) and threading.active_count() == before
@@ -62,7 +62,7 @@ def test_an_error_comes_after_the_good_items(fake) -> None:
 
     seen: list[str] = []
     with pytest.raises(DistillError, match="cut off"):
-        for group in ahead(in_batches(ahead(source()), 2, fake)):
+        for group in prefetch(in_batches(prefetch(source()), 2, fake)):
             seen += [picture.key for picture in group]
     assert seen == ["0", "1", "2"]
 

@@ -34,7 +34,7 @@ from distill.export.sinks import (
 from distill.images import decode_map
 from distill.labels import encode_depth
 from distill.spec import DepthSpec
-from distill.tasks import Gauge, Task
+from distill.tasks import DepthKind, Task
 
 SIZE_HW = (24, 33)
 
@@ -164,7 +164,7 @@ def test_sky_is_no_point() -> None:
 
 
 def test_points_need_meters(tmp_path: Path) -> None:
-    relative = SPEC.model_copy(update={"depth": DepthSpec(gauge=Gauge.AFFINE_INVARIANT_DEPTH, unit="none")})
+    relative = SPEC.model_copy(update={"depth": DepthSpec(depth_kind=DepthKind.AFFINE_INVARIANT_DEPTH, unit="none")})
     with pytest.raises(UsageError, match="no depth in meters"):
         PointsSink(tmp_path, tmp_path / "x", relative, [0], 60.0)
     with pytest.raises(UsageError, match="between 0 and 180"):
@@ -177,5 +177,5 @@ def test_quick_storing_is_storing(depth: np.ndarray) -> None:
     outputs = {"depth": depth}
     spec = SPEC.model_copy(update={"normals": None, "semantic": None})
     quick = store_maps(outputs, spec)[Task.DEPTH].astype(int)
-    slow = encode_depth(depth, np.isfinite(depth) & (depth > -1), Gauge.METRIC).astype(int)
+    slow = encode_depth(depth, np.isfinite(depth) & (depth > -1), DepthKind.METRIC).astype(int)
     assert np.abs(quick - slow).max() <= 1 and ((quick == 0) == (slow == 0)).all()

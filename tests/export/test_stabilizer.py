@@ -10,7 +10,7 @@ from fake_runner import SPEC
 from distill.export.inference.temporal_filter import Stabilizer, Steadiness
 from distill.metrics import FlickerMetrics
 from distill.spec import DepthSpec, StudentSpec
-from distill.tasks import Gauge, Task
+from distill.tasks import DepthKind, Task
 
 SIZE_HW = (120, 160)
 NOISE = 0.04
@@ -172,7 +172,7 @@ def test_a_cut_begins_anew() -> None:
 def test_relative_depth_keeps_its_scale() -> None:
     spec = SPEC.model_copy(
         update={
-            "depth": DepthSpec(gauge=Gauge.AFFINE_INVARIANT_DISPARITY, unit="none"),
+            "depth": DepthSpec(depth_kind=DepthKind.AFFINE_INVARIANT_DISPARITY, unit="none"),
             "normals": None,
             "semantic": None,
         }

@@ -13,7 +13,7 @@ from sklearn.metrics import root_mean_squared_error
 
 from distill.errors import DistillError, UsageError
 from distill.metrics import Alignment, DepthMetrics, align_depth, default_alignment
-from distill.tasks import Gauge
+from distill.tasks import DepthKind
 
 
 def _images(seed: int = 0, count: int = 3) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
@@ -97,8 +97,8 @@ def test_alignment_equals_a_regression_by_scikit_learn(alignment: Alignment) -> 
 def test_disparity_scores_do_not_move_under_scale_and_shift(scale: float, shift: float) -> None:
     _, truth, valid = _images(seed=1, count=1)[0]
     disparity = (1.0 / truth + 0.05 * np.random.default_rng(2).random(truth.shape)).astype(np.float64)
-    gauge, alignment = Gauge.AFFINE_INVARIANT_DISPARITY, Alignment.SCALE_SHIFT_DISPARITY
-    plain, moved = (DepthMetrics(alignment=alignment, gauge=gauge) for _ in range(2))
+    depth_kind, alignment = DepthKind.AFFINE_INVARIANT_DISPARITY, Alignment.SCALE_SHIFT_DISPARITY
+    plain, moved = (DepthMetrics(alignment=alignment, depth_kind=depth_kind) for _ in range(2))
     plain.update(disparity, truth, valid)
     moved.update(scale * disparity + shift, truth, valid)
     assert moved.compute() == pytest.approx(plain.compute(), rel=1e-6, abs=1e-7)
@@ -106,21 +106,21 @@ def test_disparity_scores_do_not_move_under_scale_and_shift(scale: float, shift:
 
 def test_a_perfect_disparity_is_perfect_depth() -> None:
     _, truth, valid = _images(seed=1, count=1)[0]
-    metrics = DepthMetrics(alignment=Alignment.SCALE_SHIFT_DISPARITY, gauge=Gauge.AFFINE_INVARIANT_DISPARITY)
+    metrics = DepthMetrics(alignment=Alignment.SCALE_SHIFT_DISPARITY, depth_kind=DepthKind.AFFINE_INVARIANT_DISPARITY)
     metrics.update(0.3 / truth.astype(np.float64) + 0.2, truth, valid)
     assert metrics.compute()["abs_rel"] < 1e-6
 
 
-@pytest.mark.parametrize("gauge", [gauge for gauge in Gauge if gauge is not Gauge.METRIC])
-def test_a_relative_prediction_is_refused_without_alignment(gauge: Gauge) -> None:
-    with pytest.raises(UsageError, match=f"gauge {gauge} cannot be scored with alignment none"):
-        DepthMetrics(gauge=gauge)
-    DepthMetrics(gauge=gauge, alignment=default_alignment(gauge))
+@pytest.mark.parametrize("depth_kind", [depth_kind for depth_kind in DepthKind if depth_kind is not DepthKind.METRIC])
+def test_a_relative_prediction_is_refused_without_alignment(depth_kind: DepthKind) -> None:
+    with pytest.raises(UsageError, match=f"depth kind {depth_kind} cannot be scored with alignment none"):
+        DepthMetrics(depth_kind=depth_kind)
+    DepthMetrics(depth_kind=depth_kind, alignment=default_alignment(depth_kind))
 
 
 def test_a_shift_cannot_be_left_unknown() -> None:
     with pytest.raises(UsageError, match="use --alignment scale_shift_disparity"):
-        DepthMetrics(gauge=Gauge.AFFINE_INVARIANT_DISPARITY, alignment=Alignment.MEDIAN_SCALE)
+        DepthMetrics(depth_kind=DepthKind.AFFINE_INVARIANT_DISPARITY, alignment=Alignment.MEDIAN_SCALE)
 
 
 @pytest.mark.parametrize("alignment", list(Alignment))

@@ -8,13 +8,13 @@ import pytest
 from distill.errors import DistillError
 from distill.labels import Label
 from distill.metrics import TrivialPredictor
-from distill.tasks import Gauge, Task
+from distill.tasks import DepthKind, Task
 
 
 def _label(task: Task, value: np.ndarray, valid: np.ndarray | None = None, **more: object) -> Label:
     valid = np.ones(value.shape[:2], bool) if valid is None else valid
-    gauge = more.pop("gauge", Gauge.METRIC if task is Task.DEPTH else None)
-    return Label(task, value, valid, valid.astype(np.float32), gauge=gauge, **more)  # type: ignore[arg-type]
+    depth_kind = more.pop("depth_kind", DepthKind.METRIC if task is Task.DEPTH else None)
+    return Label(task, value, valid, valid.astype(np.float32), depth_kind=depth_kind, **more)  # type: ignore[arg-type]
 
 
 def test_depth_is_the_mean_of_what_was_valid() -> None:
@@ -56,10 +56,10 @@ def test_labels_larger_than_the_grid_are_averaged() -> None:
     np.testing.assert_allclose(predictor.predict(Task.DEPTH, (2, 2)), [[1, 3], [5, 7]])
 
 
-def test_mixed_gauges_and_unseen_tasks_are_refused() -> None:
+def test_mixed_depth_kinds_and_unseen_tasks_are_refused() -> None:
     predictor = TrivialPredictor((2, 2))
     predictor.update(_label(Task.DEPTH, np.ones((2, 2), np.float32)))
-    with pytest.raises(DistillError, match="more than one gauge"):
-        predictor.update(_label(Task.DEPTH, np.ones((2, 2), np.float32), gauge=Gauge.SCALE_INVARIANT))
+    with pytest.raises(DistillError, match="more than one depth kind"):
+        predictor.update(_label(Task.DEPTH, np.ones((2, 2), np.float32), depth_kind=DepthKind.SCALE_INVARIANT))
     with pytest.raises(DistillError, match="seen no normals label"):
         predictor.predict(Task.NORMALS, (2, 2))

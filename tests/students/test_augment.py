@@ -6,7 +6,7 @@ from torch.nn import functional as F
 from distill.config.train import AugmentRecipe
 from distill.students.data.augment import augment, crop, cutmix, flip, recolor
 from distill.students.data.batch import Batch
-from distill.tasks import FAR_WARP, Gauge, Task, unwarp_depth
+from distill.tasks import FAR_WARP, DepthKind, Task, unwarp_depth
 
 ALL = torch.tensor([True, True, True])
 
@@ -45,14 +45,14 @@ def test_a_flip_mirrors_everything_and_negates_x() -> None:
 
 
 def test_no_zoom_is_the_identity() -> None:
-    same = crop(batch(), torch.ones(3), torch.rand(3, 2), Gauge.METRIC)
+    same = crop(batch(), torch.ones(3), torch.rand(3, 2), DepthKind.METRIC)
     assert_same(same, batch(), tolerance=1e-3)
 
 
 def test_a_zoom_of_two_shows_a_quarter_twice_as_near() -> None:
     before = batch()
     corners = torch.tensor([[0.0, 0.0], [1.0, 1.0], [0.0, 1.0]])  # (down, right)
-    after = crop(before, torch.full((3,), 2.0), corners, Gauge.METRIC)
+    after = crop(before, torch.full((3,), 2.0), corners, DepthKind.METRIC)
     quarters = (before.semantic[0, :4, :6], before.semantic[1, 4:, 6:], before.semantic[2, :4, 6:])
     for found, quarter in zip(after.semantic, quarters, strict=True):
         assert torch.equal(found[::2, ::2], quarter) and torch.equal(found[1::2, 1::2], quarter)
@@ -65,16 +65,16 @@ def test_a_zoom_leaves_the_sky_and_relative_depth_alone() -> None:
     before = batch()
     sky = Batch(image=before.image, weights=before.weights, depth=torch.full_like(before.depth, FAR_WARP))
     zoom, corner = torch.full((3,), 1.5), torch.rand(3, 2)
-    assert torch.equal(crop(sky, zoom, corner, Gauge.METRIC).depth, sky.depth)
-    relative = crop(before, zoom, corner, Gauge.AFFINE_INVARIANT_DISPARITY).depth
+    assert torch.equal(crop(sky, zoom, corner, DepthKind.METRIC).depth, sky.depth)
+    relative = crop(before, zoom, corner, DepthKind.AFFINE_INVARIANT_DISPARITY).depth
     assert set(relative.flatten().tolist()) <= set(before.depth.flatten().tolist())
 
 
 def test_colors_change_the_photo_only_and_repeat_by_seed() -> None:
     recipe = AugmentRecipe(flip=0.0, zoom=1.0)
-    one = augment(batch(), recipe, Gauge.METRIC, torch.Generator().manual_seed(3))
-    two = augment(batch(), recipe, Gauge.METRIC, torch.Generator().manual_seed(3))
-    other = augment(batch(), recipe, Gauge.METRIC, torch.Generator().manual_seed(4))
+    one = augment(batch(), recipe, DepthKind.METRIC, torch.Generator().manual_seed(3))
+    two = augment(batch(), recipe, DepthKind.METRIC, torch.Generator().manual_seed(3))
+    other = augment(batch(), recipe, DepthKind.METRIC, torch.Generator().manual_seed(4))
     assert torch.equal(one.image, two.image) and not torch.equal(one.image, other.image)
     assert not torch.equal(one.image, batch().image)
     assert_same(one.with_image(batch().image), batch())
@@ -100,11 +100,11 @@ def test_a_turn_takes_the_normals_along_and_leaves_nothing_from_outside() -> Non
     mark[0, size // 2, -4] = 1  # a point on the right
     ones = torch.ones(1, size, size)
     before = Batch(torch.rand(1, 3, size, size) * 255, {Task.NORMALS: ones}, normals=x, semantic=mark)
-    turned = crop(before, torch.ones(1), torch.full((1, 2), 0.5), Gauge.METRIC, turn_deg=torch.tensor([90.0]))
+    turned = crop(before, torch.ones(1), torch.full((1, 2), 0.5), DepthKind.METRIC, turn_deg=torch.tensor([90.0]))
     # Counter-clockwise by a quarter: right becomes up, for places and for directions.
     assert torch.nonzero(turned.semantic[0]).tolist() == [[3, size // 2]]
     torch.testing.assert_close(turned.normals[0, :, 5, 5], torch.tensor([0.0, 1.0, 0.0]), atol=1e-5, rtol=0.0)
-    slanted = crop(before, torch.ones(1), torch.full((1, 2), 0.5), Gauge.METRIC, turn_deg=torch.tensor([45.0]))
+    slanted = crop(before, torch.ones(1), torch.full((1, 2), 0.5), DepthKind.METRIC, turn_deg=torch.tensor([45.0]))
     weight = slanted.weights[Task.NORMALS][0]
     assert weight[0, 0] == 0 and weight[size // 2, size // 2] == 1
 
@@ -114,8 +114,8 @@ def test_turning_back_is_the_identity_on_pictures_of_any_shape() -> None:
     smooth = F.interpolate(torch.rand(1, 3, 4, 6, generator=generator), size=(80, 120), mode="bicubic") * 255
     before = Batch(smooth, {Task.SEMANTIC: torch.ones(1, 80, 120)}, semantic=torch.zeros(1, 80, 120, dtype=torch.long))
     middle = torch.full((1, 2), 0.5)
-    there = crop(before, torch.ones(1), middle, Gauge.METRIC, turn_deg=torch.tensor([20.0]))
-    back = crop(there, torch.ones(1), middle, Gauge.METRIC, turn_deg=torch.tensor([-20.0]))
+    there = crop(before, torch.ones(1), middle, DepthKind.METRIC, turn_deg=torch.tensor([20.0]))
+    back = crop(there, torch.ones(1), middle, DepthKind.METRIC, turn_deg=torch.tensor([-20.0]))
     inner = (slice(None), slice(None), slice(25, 55), slice(45, 75))
     torch.testing.assert_close(back.image[inner], before.image[inner], atol=3.0, rtol=0.0)
 
@@ -125,7 +125,7 @@ def test_a_share_is_cut_out_at_full_resolution() -> None:
     image = torch.rand(2, 3, 96, 128) * 255
     before = Batch(image, {Task.DEPTH: torch.ones(2, 96, 128)}, depth=torch.rand(2, 96, 128) * 0.9)
     corners = torch.tensor([[0.0, 0.0], [1.0, 1.0]])
-    after = crop(before, torch.ones(2), corners, Gauge.METRIC, share=0.66)
+    after = crop(before, torch.ones(2), corners, DepthKind.METRIC, share=0.66)
     assert after.image.shape[2:] == (64, 96) == after.depth.shape[1:]
     torch.testing.assert_close(after.image[0], image[0, :, :64, :96], atol=1e-2, rtol=0.0)
     torch.testing.assert_close(after.depth[1], before.depth[1, 32:, 32:], atol=1e-5, rtol=0.0)  # no zoom: meters stay
@@ -146,7 +146,7 @@ def test_cutmix_lays_photo_and_labels_over_the_same_place() -> None:
 def test_what_is_erased_is_a_rectangle_of_the_photo_alone() -> None:
     made = batch()
     still = AugmentRecipe(flip=0, zoom=1, brightness=0, contrast=0, saturation=0, gray=0, noise=0, erase=1)
-    erased = augment(made, still, Gauge.METRIC, torch.Generator().manual_seed(0))
+    erased = augment(made, still, DepthKind.METRIC, torch.Generator().manual_seed(0))
     blank = (erased.image - made.image).abs().amax(dim=1) > 0.01
     for photo, where, original in zip(erased.image, blank, made.image, strict=True):
         rows, columns = torch.nonzero(where, as_tuple=True)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from distill.students.data.batch import Batch
 from distill.students.losses.label_error import correlation, disagreement
 from distill.students.model.heads import DepthHead
-from distill.tasks import FAR_WARP, Gauge, Task
+from distill.tasks import FAR_WARP, DepthKind, Task
 
 
 @settings(max_examples=20, deadline=None)
@@ -33,7 +33,7 @@ def test_a_flat_map_and_no_map_have_no_shape() -> None:
 
 def test_flat_and_shifted_depth_lie_above_a_hard_photo_whose_error_is_as_large() -> None:
     torch.manual_seed(0)
-    head = DepthHead(4, 4, Gauge.METRIC)
+    head = DepthHead(4, 4, DepthKind.METRIC)
     scene = 0.3 + 0.3 * torch.linspace(0, 1, 24).repeat(24, 1)
     scene[8:16, 4:10] = 0.2
     raw = torch.logit(scene / FAR_WARP).expand(4, 2, 24, 24)

@@ -24,7 +24,7 @@ from distill.students.training.fit import read_lessons
 from distill.students.training.module import StudentModule
 from distill.students.training.noisy_labels import Doubts
 from distill.students.training.relabel import relabel
-from distill.tasks import Gauge, Task, unwarp_depth
+from distill.tasks import DepthKind, Task, unwarp_depth
 
 
 def test_what_lies_far_above_the_rest_is_doubted() -> None:
@@ -52,7 +52,7 @@ def test_doubted_labels_become_the_students_own_where_it_is_sure(tmp_path: Path)
     index = read_index([folder])
     recipe = load_recipe(StudentRecipe, {"size_hw": [64, 64]})
     student = build_student(recipe, build_spec(recipe, name="x", tasks=index.tasks, classes=index.classes)).eval()
-    batch = unpack(PhotoSet(index.entries, index.tasks, (64, 64)).__getitems__([0, 1]), index.tasks, Gauge.METRIC)
+    batch = unpack(PhotoSet(index.entries, index.tasks, (64, 64)).__getitems__([0, 1]), index.tasks, DepthKind.METRIC)
     wrong = {task: torch.tensor([False, task is not Task.DEPTH]) for task in index.tasks}
     own = relabel(student, batch, wrong, surest=0.0)
     with torch.no_grad():
@@ -74,7 +74,7 @@ def test_a_doubted_label_weighs_no_more_than_any_other(tmp_path: Path) -> None:
     student = build_student(recipe.student, lessons.spec)
     module = StudentModule(student, recipe, max_steps=10, run_dir=tmp_path, num_photos=8)
     module.averaged = lambda: build_student(recipe.student, lessons.spec)
-    batch = unpack(photos.__getitems__(list(range(8))), lessons.index.tasks, Gauge.METRIC)
+    batch = unpack(photos.__getitems__(list(range(8))), lessons.index.tasks, DepthKind.METRIC)
     raw = student.raw(batch.image)
 
     def own_loss(wrong: int) -> float:

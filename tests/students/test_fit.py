@@ -27,7 +27,7 @@ from distill.students.training.module import NAN_BATCH, StudentModule
 from distill.students.training.optimizer import learning_rate_factor, learning_rate_shares
 from distill.students.training.plan import plan_training
 from distill.students.training.step_timing import choose_threads
-from distill.tasks import Gauge, Task
+from distill.tasks import DepthKind, Task
 
 MakeShards = Callable[..., Path]
 BASE: dict[str, Any] = {
@@ -312,7 +312,7 @@ def test_patience_stops_early(shards: Path, tmp_path: Path) -> None:
 
 
 def test_a_relative_teacher_is_learned(make_shards: MakeShards, tmp_path: Path) -> None:
-    folder = make_shards(tmp_path / "shards", tasks=(Task.DEPTH,), gauge=Gauge.AFFINE_INVARIANT_DISPARITY)
+    folder = make_shards(tmp_path / "shards", tasks=(Task.DEPTH,), depth_kind=DepthKind.AFFINE_INVARIANT_DISPARITY)
     settings = ("train.epochs=16", "train.validations=4", "data.batch_size=3", "augment.zoom=1")
     fitted = train(folder, tmp_path / "run", *settings)
     assert fitted.history[-1]["train_depth_ssi"] < fitted.history[0]["train_depth_ssi"]

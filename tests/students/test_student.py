@@ -18,7 +18,7 @@ from distill.students.model import backbone
 from distill.students.model.heads import BinnedDepthHead, DepthHead, angmf_share_within
 from distill.students.model.resample import enlarge, enlarge_at, enlarge_ids, enlarge_vectors
 from distill.students.model.student import Student, build_spec, build_student
-from distill.tasks import FAR_DEPTH_M, FAR_WARP, Gauge, Task, unwarp_depth, warp_depth
+from distill.tasks import FAR_DEPTH_M, FAR_WARP, DepthKind, Task, unwarp_depth, warp_depth
 
 TASKS = (Task.DEPTH, Task.NORMALS, Task.SEMANTIC)
 BACKBONES = (
@@ -36,11 +36,15 @@ BACKBONES = (
 """Ten families."""
 
 
-def tiny(tasks: tuple[Task, ...] = TASKS, gauge: Gauge = Gauge.METRIC, seed: int = 0, **values: object) -> Student:
+def tiny(
+    tasks: tuple[Task, ...] = TASKS, depth_kind: DepthKind = DepthKind.METRIC, seed: int = 0, **values: object
+) -> Student:
     torch.manual_seed(seed)
     recipe = load_recipe(StudentRecipe, {"preset": "nano", "size_hw": [64, 64], **values})
     classes = ("a", "b", "c") if Task.SEMANTIC in tasks else ()
-    return build_student(recipe, build_spec(recipe, name="tiny", tasks=tasks, gauge=gauge, classes=classes)).eval()
+    return build_student(
+        recipe, build_spec(recipe, name="tiny", tasks=tasks, depth_kind=depth_kind, classes=classes)
+    ).eval()
 
 
 def batch_for(size: int = 64, count: int = 2) -> Batch:
@@ -106,7 +110,7 @@ def test_a_batch_gives_what_its_photos_give_alone() -> None:
 
 def test_bins_follow_the_photo_and_stay_in_range() -> None:
     torch.manual_seed(0)
-    head = BinnedDepthHead(8, 8, Gauge.METRIC, bins=16).eval()
+    head = BinnedDepthHead(8, 8, DepthKind.METRIC, bins=16).eval()
     with torch.no_grad():
         head.layers[-1].weight.mul_(100)  # sure of one bin each
         value, _ = head.coordinates(head(torch.randn(2, 8, 12, 16)))
@@ -117,12 +121,12 @@ def test_bins_follow_the_photo_and_stay_in_range() -> None:
         there[..., 8:] += 3
         far = slice(0, 4)  # out of reach of the head's own windows
         assert not torch.allclose(head(here)[:, 0, :, far], head(there)[:, 0, :, far])
-        plain = DepthHead(8, 8, Gauge.METRIC).eval()
+        plain = DepthHead(8, 8, DepthKind.METRIC).eval()
         torch.testing.assert_close(plain(here)[:, 0, :, far], plain(there)[:, 0, :, far])
 
 
 def test_depth_head_reaches_its_ends() -> None:
-    metric, relative = DepthHead(8, 8, Gauge.METRIC), DepthHead(8, 8, Gauge.AFFINE_INVARIANT_DISPARITY)
+    metric, relative = DepthHead(8, 8, DepthKind.METRIC), DepthHead(8, 8, DepthKind.AFFINE_INVARIANT_DISPARITY)
     raw = torch.tensor([-40.0, 0.0, 40.0]).view(1, 1, 1, 3).repeat(1, 2, 2, 1)
     meters = metric.finish(raw, (2, 3))["depth"]
     wanted = torch.tensor([0.0, float(unwarp_depth(FAR_WARP / 2)), FAR_DEPTH_M])
@@ -131,7 +135,7 @@ def test_depth_head_reaches_its_ends() -> None:
 
 
 def test_depth_confidence_is_the_laplace_mass_within_a_quarter() -> None:
-    head = DepthHead(8, 8, Gauge.METRIC)
+    head = DepthHead(8, 8, DepthKind.METRIC)
     raw = torch.tensor([0.3, -1.0]).view(1, 2, 1, 1)
     value, spread = (float(part) for part in head.coordinates(raw))
     meters = unwarp_depth(value)

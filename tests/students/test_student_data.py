@@ -18,7 +18,7 @@ from distill.students.data.dataset import PhotoSet
 from distill.students.data.dataset_index import read_index, split
 from distill.students.data.decode import decode_photo, decode_task
 from distill.students.data.sampler import AheadLoader, EpochBatches, build_loader
-from distill.tasks import FAR_WARP, Gauge, Task, unwarp_depth
+from distill.tasks import FAR_WARP, DepthKind, Task, unwarp_depth
 
 MakeShards = Callable[..., Path]
 
@@ -60,7 +60,7 @@ def test_an_empty_split_is_refused(make_shards: MakeShards, tmp_path: Path) -> N
 def test_what_shards_disagree_on_is_refused(make_shards: MakeShards, tmp_path: Path) -> None:
     one = make_shards(tmp_path / "one", num_samples=2)
     other = make_shards(tmp_path / "other", num_samples=2, classes=("background", "blue", "green"))
-    relative = make_shards(tmp_path / "relative", num_samples=2, gauge=Gauge.AFFINE_INVARIANT_DISPARITY)
+    relative = make_shards(tmp_path / "relative", num_samples=2, depth_kind=DepthKind.AFFINE_INVARIANT_DISPARITY)
     depth_only = make_shards(tmp_path / "depth", num_samples=2, tasks=(Task.DEPTH,))
     with pytest.raises(UsageError, match=r"its classes \(background, blue, green\) differ from those of"):
         read_index([one, other])
@@ -153,7 +153,7 @@ def test_targets_are_what_the_labels_say(make_shards: MakeShards, tmp_path: Path
     index = read_index([make_shards(tmp_path, num_samples=4, confidence=0.5)])
     photos = PhotoSet(index.entries, index.tasks, (48, 64))
     stored = photos.__getitems__([2])
-    batch = unpack(stored, index.tasks, Gauge.METRIC)
+    batch = unpack(stored, index.tasks, DepthKind.METRIC)
     semantic = index.entries[2].read().files["semantic.png"]
     ids = torch.from_numpy(np.array(Image.open(io.BytesIO(semantic))))
     assert torch.equal(batch.semantic[0], ids.long())
@@ -163,7 +163,7 @@ def test_targets_are_what_the_labels_say(make_shards: MakeShards, tmp_path: Path
     torch.testing.assert_close(batch.normals[0], normals, atol=1e-2, rtol=0.0)
     for task in index.tasks:
         torch.testing.assert_close(batch.weights[task], torch.full((1, 48, 64), 128 / 255))
-    assert unpack(stored, index.tasks, Gauge.METRIC, use_confidence=False).weights[Task.DEPTH].min() == 1
+    assert unpack(stored, index.tasks, DepthKind.METRIC, use_confidence=False).weights[Task.DEPTH].min() == 1
     assert batch.depth.max() <= FAR_WARP
 
 
@@ -173,7 +173,7 @@ def test_a_sample_without_a_task_has_no_weight_there(make_shards: MakeShards, tm
     for entry in entries:
         entry.quality[Task.NORMALS] = 1.0
     stored = PhotoSet(entries, (Task.DEPTH, Task.NORMALS), (32, 32)).__getitems__([0, 1])
-    batch = unpack(stored, (Task.DEPTH, Task.NORMALS), Gauge.METRIC)
+    batch = unpack(stored, (Task.DEPTH, Task.NORMALS), DepthKind.METRIC)
     assert batch.weights[Task.DEPTH].min() > 0 and batch.weights[Task.NORMALS].max() == 0
 
 

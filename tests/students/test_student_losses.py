@@ -15,7 +15,7 @@ from distill.students.losses.depth import depth_loss, edge_aware_smoothness, gra
 from distill.students.losses.normals import angmf_nll, consistency_loss, normals_loss, normals_of_depth
 from distill.students.losses.reduction import trim, weighted_mean
 from distill.students.losses.semantic import balance, dice, lovasz, semantic_loss, soft_divergence
-from distill.tasks import Gauge, unwarp_depth, warp_depth
+from distill.tasks import DepthKind, unwarp_depth, warp_depth
 
 SHAPE = (2, 9, 12)
 RNG = np.random.default_rng(0)
@@ -43,7 +43,7 @@ def gradient_in_numpy(residual: np.ndarray, weight: np.ndarray) -> float:
 
 def test_metric_depth_terms() -> None:
     recipe = DepthLossRecipe(l1=2.0, silog=3.0, share=0.6, gradient=0.7, confidence=0.1)
-    terms = depth_loss(tensor(VALUE), tensor(SPREAD), tensor(TARGET), tensor(WEIGHT), recipe, Gauge.METRIC)
+    terms = depth_loss(tensor(VALUE), tensor(SPREAD), tensor(TARGET), tensor(WEIGHT), recipe, DepthKind.METRIC)
     error = np.log(unwarp_depth(VALUE)) - np.log(unwarp_depth(TARGET))
     per_image = [np.sqrt(mean(e * e, w) - 0.5 * mean(e, w) ** 2 + 1e-6) for e, w in zip(error, WEIGHT, strict=True)]
     totals = WEIGHT.sum(axis=(1, 2))
@@ -67,7 +67,7 @@ def test_relative_depth_terms() -> None:
     residual = np.stack([normalize(v, w) - normalize(t, w) for v, t, w in zip(VALUE, TARGET, WEIGHT, strict=True)])
     recipe = DepthLossRecipe(ssi=1.5, gradient=0.5)
     terms = depth_loss(
-        tensor(VALUE), tensor(SPREAD), tensor(TARGET), tensor(WEIGHT), recipe, Gauge.AFFINE_INVARIANT_DISPARITY
+        tensor(VALUE), tensor(SPREAD), tensor(TARGET), tensor(WEIGHT), recipe, DepthKind.AFFINE_INVARIANT_DISPARITY
     )
     assert float(terms["ssi"]) == pytest.approx(1.5 * mean(np.abs(residual), WEIGHT), rel=1e-6)
     assert float(terms["gradient"]) == pytest.approx(0.5 * gradient_in_numpy(residual, WEIGHT), rel=1e-6)
@@ -77,16 +77,16 @@ def test_a_relative_loss_does_not_see_scale_and_shift() -> None:
     value, weight = tensor(VALUE), tensor(WEIGHT)
     recipe = DepthLossRecipe()
     moved = 0.2 + 0.4 * tensor(TARGET)
-    gauge = Gauge.SCALE_INVARIANT
-    one = depth_loss(value, tensor(SPREAD), tensor(TARGET), weight, recipe, gauge)
-    two = depth_loss(value, tensor(SPREAD), moved, weight, recipe, gauge)
+    depth_kind = DepthKind.SCALE_INVARIANT
+    one = depth_loss(value, tensor(SPREAD), tensor(TARGET), weight, recipe, depth_kind)
+    two = depth_loss(value, tensor(SPREAD), moved, weight, recipe, depth_kind)
     assert float(one["ssi"]) == pytest.approx(float(two["ssi"]), rel=1e-6)
 
 
 def test_the_sky_is_learned_on_the_warp_only() -> None:
     target = torch.full(SHAPE, 0.99, dtype=torch.float64)
     recipe, spread = DepthLossRecipe(l1=1.0), tensor(SPREAD)
-    terms = depth_loss(tensor(VALUE), spread, target, tensor(WEIGHT), recipe, Gauge.METRIC)
+    terms = depth_loss(tensor(VALUE), spread, target, tensor(WEIGHT), recipe, DepthKind.METRIC)
     assert float(terms["l1"]) == pytest.approx(mean(np.abs(VALUE - 0.99), WEIGHT))
     assert float(terms["silog"]) == 0 and float(terms["gradient"]) == 0
 
@@ -99,15 +99,15 @@ def test_a_metric_loss_on_relative_labels_is_refused() -> None:
             tensor(TARGET),
             tensor(WEIGHT),
             DepthLossRecipe(kind="metric"),
-            Gauge.AFFINE_INVARIANT_DISPARITY,
+            DepthKind.AFFINE_INVARIANT_DISPARITY,
         )
 
 
 def test_no_weight_gives_no_loss_and_no_gradient() -> None:
     value = tensor(VALUE).requires_grad_()
     nothing = torch.zeros(SHAPE, dtype=torch.float64)
-    for gauge in (Gauge.METRIC, Gauge.SCALE_INVARIANT):
-        terms = depth_loss(value, tensor(SPREAD), tensor(TARGET), nothing, DepthLossRecipe(), gauge)
+    for depth_kind in (DepthKind.METRIC, DepthKind.SCALE_INVARIANT):
+        terms = depth_loss(value, tensor(SPREAD), tensor(TARGET), nothing, DepthLossRecipe(), depth_kind)
         torch.stack(list(terms.values())).sum().backward()
         assert all(float(term.detach()) == 0 for term in terms.values())
     assert value.grad is not None and not value.grad.any()
@@ -183,7 +183,7 @@ def test_trimming_makes_wrong_labels_harmless() -> None:
     target = tensor(TARGET).clone()
     target[:, :2, :5] = 0.0  # a tenth of the labels is wrong
     value = tensor(TARGET)
-    args = (tensor(SPREAD), target, torch.ones(SHAPE, dtype=torch.float64), DepthLossRecipe(), Gauge.METRIC)
+    args = (tensor(SPREAD), target, torch.ones(SHAPE, dtype=torch.float64), DepthLossRecipe(), DepthKind.METRIC)
     assert float(depth_loss(value, *args)["l1"]) > 0.1
     assert float(depth_loss(value, *args, trim_share=0.1)["l1"]) == 0
 

@@ -45,7 +45,7 @@ def write_photos(folder: Path, count: int, size_hw: tuple[int, int] = (40, 60), 
 def values(url: str, **more: Any) -> dict[str, Any]:
     """A recipe for tiny photos: they are sent as they are, and answers have their size."""
     limits = {**QUICK, **more.pop("limits", {})}
-    return {"kind": "gemini", "base_url": url, "canvas": "photo", "ask": ASK, "limits": limits, **more}
+    return {"kind": "gemini", "base_url": url, "canvas": "photo", "prompts": ASK, "limits": limits, **more}
 
 
 def job(folder: Path, url: str, *, out: str = "out", photos: str = "photos", **more: Any) -> Job:

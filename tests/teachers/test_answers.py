@@ -16,7 +16,7 @@ from distill.console import Console
 from distill.errors import DistillError
 from distill.images import encode_map, read_photo, write_atomic
 from distill.tasks import Task
-from distill.teachers.base import Answer, Question, Refusal
+from distill.teachers.base import ContentRefused, GeneratedImage, PromptSpec
 from distill.teachers.factory import build_teacher
 from distill.teachers.labeling.job import Job
 from distill.teachers.store import answers
@@ -37,7 +37,7 @@ from distill.workflows.label.run import run_label
 PNG = encode_map(np.zeros((8, 8, 3), np.uint8))
 PHOTO = read_photo(PNG, key="a", name="a.png")
 ASK = Ask("ab" * 32, "Paint the depth.", "painter-1", {"size": [1, 2]}, 3, 1)
-QUESTION = Question(Task.SEMANTIC, "Paint.", legend={"b": (1, 2, 3), "a": (4, 5, 6)})
+PROMPT_SPEC = PromptSpec(Task.SEMANTIC, "Paint.", legend={"b": (1, 2, 3), "a": (4, 5, 6)})
 
 
 class CountingGenerator:
@@ -48,17 +48,17 @@ class CountingGenerator:
     def __init__(self) -> None:
         self.asked: list[tuple[str, int, int]] = []
 
-    def questions(self, photo):
-        return [QUESTION]
+    def prompt_specs(self, photo):
+        return [PROMPT_SPEC]
 
-    def parameters(self, photo, question):
+    def parameters(self, photo, prompt_spec):
         return {}
 
-    def paint(self, photo, question, *, seed, sample=0):
-        self.asked.append((question.prompt, seed, sample))
-        if "refuse" in question.prompt:
-            raise Refusal("I will not")
-        return Answer(question, PNG, "fresh", self.model, cost_usd=0.5, seed=seed)
+    def generate(self, photo, prompt_spec, *, seed, sample=0):
+        self.asked.append((prompt_spec.prompt, seed, sample))
+        if "refuse" in prompt_spec.prompt:
+            raise ContentRefused("I will not")
+        return GeneratedImage(prompt_spec, PNG, "fresh", self.model, cost_usd=0.5, seed=seed)
 
 
 @given(st.sampled_from(["photo_sha256", "sentence", "model", "parameters", "seed", "sample"]), st.integers(4, 99))
@@ -71,20 +71,20 @@ def test_everything_that_decides_an_answer_is_in_its_key(part: str, value: int):
 def test_an_answer_comes_back_as_it_was_received(tmp_path: Path):
     store = AnswerStore(tmp_path)
     assert store.find(ASK.key) is None
-    kept = store.keep(ASK, PICTURE, PNG, question=QUESTION, cost_usd=0.25, model_version="painter-1.2")
+    kept = store.keep(ASK, PICTURE, PNG, prompt_spec=PROMPT_SPEC, cost_usd=0.25, model_version="painter-1.2")
     found = AnswerStore(tmp_path).find(ASK.key)
     assert found is not None and found.data == PNG and found.meta == json.loads(json.dumps(kept.meta))
-    answer = found.answer(QUESTION)
+    answer = found.answer(PROMPT_SPEC)
     assert (answer.cost_usd, answer.model, answer.seed) == (0.25, "painter-1.2", 3)
     assert list(store.all_keys()) == [ASK.key]
-    assert found.meta["question"]["legend"] == [["b", [1, 2, 3]], ["a", [4, 5, 6]]]
+    assert found.meta["prompt_spec"]["legend"] == [["b", [1, 2, 3]], ["a", [4, 5, 6]]]
 
 
-@pytest.mark.parametrize(("kind", "error"), [(REFUSED, Refusal), (EMPTY, DistillError)])
+@pytest.mark.parametrize(("kind", "error"), [(REFUSED, ContentRefused), (EMPTY, DistillError)])
 def test_what_holds_no_picture_says_why_every_time(tmp_path: Path, kind: str, error: type[Exception]):
     AnswerStore(tmp_path).keep(ASK, kind, reason="blocked for safety")
     with pytest.raises(error, match="blocked for safety"):
-        AnswerStore(tmp_path).find(ASK.key).answer(QUESTION)
+        AnswerStore(tmp_path).find(ASK.key).answer(PROMPT_SPEC)
 
 
 def test_bytes_without_their_page_are_no_answer(tmp_path: Path):
@@ -108,36 +108,38 @@ def test_nothing_is_asked_twice_and_samples_are_told_apart(tmp_path: Path):
     for _ in range(2):
         generator = StoredGenerator(counting, AnswerStore(tmp_path), license="test")
         for sample in (0, 1):
-            assert generator.paint(PHOTO, QUESTION, seed=7, sample=sample).data == PNG
+            assert generator.generate(PHOTO, PROMPT_SPEC, seed=7, sample=sample).data == PNG
         for _ in range(2):
-            with pytest.raises(Refusal, match="I will not"):
-                generator.paint(PHOTO, replace(QUESTION, prompt="refuse this"), seed=7)
+            with pytest.raises(ContentRefused, match="I will not"):
+                generator.generate(PHOTO, replace(PROMPT_SPEC, prompt="refuse this"), seed=7)
     assert counting.asked == [("Paint.", 7, 0), ("Paint.", 7, 1), ("refuse this", 7, 0)]
 
 
 def test_reading_an_answer_in_another_way_asks_nothing(tmp_path: Path):
     counting = CountingGenerator()
     generator = StoredGenerator(counting, AnswerStore(tmp_path))
-    generator.paint(PHOTO, QUESTION, seed=0)
-    generator.paint(PHOTO, replace(QUESTION, canvas="stretch", frame="opencv"), seed=0)
+    generator.generate(PHOTO, PROMPT_SPEC, seed=0)
+    generator.generate(PHOTO, replace(PROMPT_SPEC, resize_mode="fill", frame="opencv"), seed=0)
     assert len(counting.asked) == 1
 
 
 def test_offline_asks_nothing(tmp_path: Path):
     counting = CountingGenerator()
     with pytest.raises(Unanswered, match="no answer is stored"):
-        StoredGenerator(counting, AnswerStore(tmp_path), stored_only=True).paint(PHOTO, QUESTION, seed=0)
+        StoredGenerator(counting, AnswerStore(tmp_path), stored_only=True).generate(PHOTO, PROMPT_SPEC, seed=0)
     assert counting.asked == []
 
 
 def test_a_fresh_and_a_stored_answer_give_the_same_lesson(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     recipe = SyntheticRecipe(scenes=2, size_hw=(48, 64), faults="moderate")
     photo = scene_photo(0, recipe)
-    fresh = build_teacher(recipe, folder=tmp_path, store=tmp_path / "answers").teach(photo)
-    monkeypatch.setattr(SyntheticGenerator, "paint", None)
-    again = build_teacher(recipe, folder=tmp_path, store=tmp_path / "answers", offline=True).teach(photo)
-    assert [lesson.records for lesson in fresh] == [lesson.records for lesson in again]
-    assert [lesson.failures for lesson in fresh] == [lesson.failures for lesson in again]
+    fresh = build_teacher(recipe, folder=tmp_path, store=tmp_path / "answers").label(photo)
+    monkeypatch.setattr(SyntheticGenerator, "generate", None)
+    again = build_teacher(recipe, folder=tmp_path, store=tmp_path / "answers", offline=True).label(photo)
+    assert [teacher_result.records for teacher_result in fresh] == [teacher_result.records for teacher_result in again]
+    assert [teacher_result.failures for teacher_result in fresh] == [
+        teacher_result.failures for teacher_result in again
+    ]
     for one, other in zip(fresh, again, strict=True):
         assert all(np.array_equal(label.value, other.labels[task].value) for task, label in one.labels.items())
 
@@ -152,13 +154,13 @@ def test_formats_are_known_by_their_bytes(data: bytes, suffix: str):
 def test_a_damaged_answer_is_asked_for_again(tmp_path: Path):
     counting, store = CountingGenerator(), AnswerStore(tmp_path)
     generator = StoredGenerator(counting, store)
-    generator.paint(PHOTO, QUESTION, seed=0)
+    generator.generate(PHOTO, PROMPT_SPEC, seed=0)
     (key,) = store.all_keys()
     for damage in (store.path(store.find(key)), tmp_path / key[:2] / f"{key}.json"):
         damage.write_bytes(b"{")
         with pytest.raises(DistillError, match=r"damaged|cannot be read"):
-            StoredGenerator(counting, store, stored_only=True).paint(PHOTO, QUESTION, seed=0)
-        assert generator.paint(PHOTO, QUESTION, seed=0).data == PNG
+            StoredGenerator(counting, store, stored_only=True).generate(PHOTO, PROMPT_SPEC, seed=0)
+        assert generator.generate(PHOTO, PROMPT_SPEC, seed=0).data == PNG
         assert store.find(key) is not None
     assert len(counting.asked) == 3
 
@@ -181,6 +183,6 @@ def test_what_cannot_be_stored_stops_the_run_and_is_asked_for_when_there_is_spac
         with pytest.raises(StoreFull, match="No space left") as caught:
             run_label(job, Console(), workers=1)
     assert "run the same command again" in caught.value.hint
-    assert not list((tmp_path / "out").glob("shard-*")) and not list((tmp_path / "out").glob(".parts/*"))
+    assert not list((tmp_path / "out").glob("shard-*")) and not list((tmp_path / "out").glob(".stats/*"))
     result = run_label(job, Console(), workers=1)
     assert result["complete"] and sum(result["labels"].values()) == 9 and not result["unanswered"]

@@ -13,7 +13,7 @@ from distill.config import load_recipe
 from distill.config.adapters import CallableRecipe
 from distill.errors import DistillError, UsageError
 from distill.images import Photo
-from distill.tasks import IGNORE_SEMANTIC, Gauge, Task
+from distill.tasks import IGNORE_SEMANTIC, DepthKind, Task
 from distill.teachers.adapters.callable import CallableSpecialist, find_function, source_digest
 from distill.teachers.factory import build_teacher
 
@@ -44,7 +44,7 @@ def test_depth_normals_and_classes_are_read(module: ModuleType):
         return {"depth": np.full((height, width), far), "normals": normals, "semantic": planes}
 
     outputs = [
-        {"task": "depth", "gauge": "metric"},
+        {"task": "depth", "depth_kind": "metric"},
         {"task": "normals", "frame": "opencv"},
         {
             "task": "semantic",
@@ -54,7 +54,7 @@ def test_depth_normals_and_classes_are_read(module: ModuleType):
         },
     ]
     depth, normals, semantic = predict(module, function, outputs=outputs, settings={"far": 7.5})
-    assert depth.gauge is Gauge.METRIC and np.allclose(depth.value, 7.5)
+    assert depth.depth_kind is DepthKind.METRIC and np.allclose(depth.value, 7.5)
     assert np.allclose(normals.value, (0, 0, 1))
     assert (semantic.value == 1).all() and semantic.confidence.min() > 0.9
 
@@ -138,8 +138,8 @@ def test_the_teacher_carries_license_and_terms(module: ModuleType):
         },
     )
     teacher = build_teacher(recipe, folder=Path())
-    (lesson,) = teacher.teach(PHOTO)
-    assert (lesson.records[0]["license"], lesson.records[0]["terms"]) == ("MIT", "https://example.org")
+    (result,) = teacher.label(PHOTO)
+    assert (result.records[0]["license"], result.records[0]["terms"]) == ("MIT", "https://example.org")
     assert teacher.tasks == (Task.DEPTH,)
 
 

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from distill.errors import UsageError
 from distill.labels import Label
-from distill.tasks import Gauge, Task
-from distill.teachers.registration.align import canvas_scale, place
+from distill.tasks import DepthKind, Task
+from distill.teachers.registration.align import resize_scale, warp_label
 from distill.teachers.registration.canvas import RULES, Grid, fit_canvas, to_canvas
 
 SIDES = st.integers(1, 160)
@@ -22,8 +22,8 @@ SIZES = st.tuples(SIDES, SIDES)
 def read_back(canvas: np.ndarray, photo_hw: tuple[int, int], rule: str) -> Label:
     """What `place` makes of an answer that is the canvas itself: one channel, called a depth."""
     value = canvas[..., 0].astype(np.float32)
-    return place(
-        Label(Task.DEPTH, value, np.ones(value.shape, bool), np.ones_like(value), Gauge.METRIC), photo_hw, rule
+    return warp_label(
+        Label(Task.DEPTH, value, np.ones(value.shape, bool), np.ones_like(value), DepthKind.METRIC), photo_hw, rule
     )
 
 
@@ -39,7 +39,7 @@ def test_a_photo_comes_back_where_it_was(
     placed = read_back(canvas, photo_hw, rule)
     assert placed.valid.all()  # nothing was cropped
     # One pixel of photo, canvas or label, whichever is coarsest along an axis, is what sampling may be off by.
-    scale = canvas_scale(photo_hw, canvas_hw, rule)
+    scale = resize_scale(photo_hw, canvas_hw, rule)
     coarsest = [120 * max(1, 1 / scale[i], photo_hw[i] / placed.size_hw[i]) / photo_hw[i] for i in (0, 1)]
     tolerance = slope[0] * coarsest[0] + slope[1] * coarsest[1] + 2
     rows, columns = ((np.arange(side) + 0.5) / side * 120 for side in placed.size_hw)
@@ -61,7 +61,7 @@ def test_contain_is_exact_between_pixels(photo_hw: tuple[int, int]) -> None:
     down = (np.arange(photo_hw[0]) + 0.5) / photo_hw[0] * 250
     photo = np.repeat(np.repeat(down.astype(np.uint8)[:, None], photo_hw[1], axis=1)[..., None], 3, axis=-1)
     canvas = to_canvas(photo, (777, 1024), "contain")
-    scale = canvas_scale(photo_hw, (777, 1024), "contain")[0]
+    scale = resize_scale(photo_hw, (777, 1024), "contain")[0]
     rows = np.arange(200, 600)
     expected = ((rows + 0.5 - 777 / 2) / scale + photo_hw[0] / 2) / photo_hw[0] * 250
     assert abs((canvas[rows, 500, 0] + 0.5 - expected).mean()) < 0.1 * 250 / 777  # a tenth of a pixel

@@ -14,17 +14,17 @@ from distill.errors import DistillError
 from distill.images import decode_rgb
 from distill.labels import Label, encode
 from distill.tasks import Task
-from distill.teachers.base import Question
+from distill.teachers.base import PromptSpec
 from distill.teachers.decoders import decode_answer
 
 LEGEND = {"road": (128, 64, 128), "sky": (70, 130, 180), "background": (0, 0, 0)}
-QUESTIONS = [
-    Question(Task.DEPTH),
-    Question(Task.DEPTH, colormap="turbo"),
-    Question(Task.NORMALS),
-    Question(Task.SEMANTIC, legend=LEGEND),
-    Question(Task.REFERRING, legend={"the car": (255, 255, 255)}),
-    Question(Task.INSTANCE, class_name="car"),
+PROMPT_SPECS = [
+    PromptSpec(Task.DEPTH),
+    PromptSpec(Task.DEPTH, colormap="turbo"),
+    PromptSpec(Task.NORMALS),
+    PromptSpec(Task.SEMANTIC, legend=LEGEND),
+    PromptSpec(Task.REFERRING, legend={"the car": (255, 255, 255)}),
+    PromptSpec(Task.INSTANCE, class_name="car"),
 ]
 
 
@@ -65,14 +65,16 @@ def keeps_promises(label: Label) -> None:
 
 
 @pytest.mark.parametrize("name", list(odd_files()))
-@pytest.mark.parametrize("question", QUESTIONS, ids=lambda question: f"{question.task}-{question.colormap}")
-def test_odd_files(name: str, question: Question) -> None:
+@pytest.mark.parametrize(
+    "prompt_spec", PROMPT_SPECS, ids=lambda prompt_spec: f"{prompt_spec.task}-{prompt_spec.colormap}"
+)
+def test_odd_files(name: str, prompt_spec: PromptSpec) -> None:
     try:
-        painted, _ = decode_rgb(odd_files()[name], name)
+        generated, _ = decode_rgb(odd_files()[name], name)
     except DistillError as error:
         assert name in str(error)
         return
-    keeps_promises(decode_answer(painted, question))
+    keeps_promises(decode_answer(generated, prompt_spec))
 
 
 def test_a_bomb_is_refused_by_its_header() -> None:
@@ -83,15 +85,15 @@ def test_a_bomb_is_refused_by_its_header() -> None:
 
 @settings(max_examples=60, deadline=None)
 @given(
-    question=st.sampled_from(QUESTIONS),
+    prompt_spec=st.sampled_from(PROMPT_SPECS),
     size_hw=st.tuples(st.integers(1, 40), st.integers(1, 40)),
     seed=st.integers(0, 2**32 - 1),
     num_colors=st.integers(1, 6),
 )
-def test_pictures_of_few_colors(question: Question, size_hw: tuple[int, int], seed: int, num_colors: int) -> None:
+def test_pictures_of_few_colors(prompt_spec: PromptSpec, size_hw: tuple[int, int], seed: int, num_colors: int) -> None:
     dice = np.random.default_rng(seed)
     colors = dice.integers(0, 256, (num_colors, 3), dtype=np.uint8)
-    label = decode_answer(colors[dice.integers(0, num_colors, size_hw)], question)
+    label = decode_answer(colors[dice.integers(0, num_colors, size_hw)], prompt_spec)
     assert label.size_hw == size_hw
     keeps_promises(label)
 
@@ -99,5 +101,5 @@ def test_pictures_of_few_colors(question: Question, size_hw: tuple[int, int], se
 def test_a_photo_instead_of_an_answer_is_mostly_invalid() -> None:
     dice = np.random.default_rng(0)
     photo = np.clip(dice.normal(120, 30, (64, 64, 1)) + dice.normal(0, 8, (64, 64, 3)), 0, 255).astype(np.uint8)
-    for question in QUESTIONS[:1] + QUESTIONS[3:5]:
-        assert decode_answer(photo, question).share_valid < 0.2
+    for prompt_spec in PROMPT_SPECS[:1] + PROMPT_SPECS[3:5]:
+        assert decode_answer(photo, prompt_spec).share_valid < 0.2

@@ -15,8 +15,8 @@ from hypothesis.extra.numpy import arrays
 
 from distill.errors import DistillError, UsageError
 from distill.labels import is_far
-from distill.tasks import Gauge, Task, warp_depth
-from distill.teachers.base import Question
+from distill.tasks import DepthKind, Task, warp_depth
+from distill.teachers.base import PromptSpec
 from distill.teachers.decoders import decode_answer
 from distill.teachers.decoders.colormaps import COLORMAPS, CUBE_CORNERS, path, project, walk
 from distill.teachers.decoders.depth import FARTHEST_M, TAU, decode_depth_rgb, encode_depth_rgb
@@ -92,12 +92,14 @@ def test_metric_round_trip_within_one_level(colormap: str, near_is_low: bool, po
 
 
 @pytest.mark.parametrize("colormap", COLORMAPS)
-@pytest.mark.parametrize("gauge", [gauge for gauge in Gauge if gauge is not Gauge.METRIC])
+@pytest.mark.parametrize("depth_kind", [depth_kind for depth_kind in DepthKind if depth_kind is not DepthKind.METRIC])
 @pytest.mark.parametrize("near_is_low", [True, False])
-def test_relative_round_trip_within_one_level(colormap: str, gauge: Gauge, near_is_low: bool) -> None:
+def test_relative_round_trip_within_one_level(colormap: str, depth_kind: DepthKind, near_is_low: bool) -> None:
     values = smooth(np.linspace(0, 1, 500))
-    label = decode_depth_rgb(encode_depth_rgb(values, colormap, near_is_low, gauge), colormap, near_is_low, gauge)
-    assert label.gauge is gauge
+    label = decode_depth_rgb(
+        encode_depth_rgb(values, colormap, near_is_low, depth_kind), colormap, near_is_low, depth_kind
+    )
+    assert label.depth_kind is depth_kind
     assert np.abs(label.value - values).max() <= LEVEL[colormap]
 
 
@@ -113,7 +115,7 @@ def test_near_end_follows_the_direction() -> None:
     black = np.zeros((3, 3, 3), np.uint8)
     assert decode_depth_rgb(black, "gray", near_is_low=True).value[0, 0] == 0
     assert is_far(decode_depth_rgb(black, "gray", near_is_low=False)).all()
-    disparity = decode_depth_rgb(black, "gray", near_is_low=False, gauge=Gauge.AFFINE_INVARIANT_DISPARITY)
+    disparity = decode_depth_rgb(black, "gray", near_is_low=False, depth_kind=DepthKind.AFFINE_INVARIANT_DISPARITY)
     assert disparity.value[0, 0] == 0  # painted dark: far, and so no disparity
 
 
@@ -184,14 +186,14 @@ def test_impossible_depths_are_refused(bad: float) -> None:
 
 def test_unknown_colormap_is_named() -> None:
     with pytest.raises(UsageError, match="jet"):
-        decode_answer(np.zeros((8, 8, 3), np.uint8), Question(Task.DEPTH, colormap="jet"))
+        decode_answer(np.zeros((8, 8, 3), np.uint8), PromptSpec(Task.DEPTH, colormap="jet"))
 
 
 @settings(max_examples=50, deadline=None)
 @given(arrays(np.uint8, st.tuples(st.integers(1, 20), st.integers(1, 20), st.just(3))), st.sampled_from(COLORMAPS))
-def test_any_picture_gives_a_sound_label(painted: np.ndarray, colormap: str) -> None:
-    label = decode_answer(painted, Question(Task.DEPTH, colormap=colormap))
-    assert label.size_hw == painted.shape[:2]
+def test_any_picture_gives_a_sound_label(generated: np.ndarray, colormap: str) -> None:
+    label = decode_answer(generated, PromptSpec(Task.DEPTH, colormap=colormap))
+    assert label.size_hw == generated.shape[:2]
     assert label.value.dtype == label.confidence.dtype == np.float32
     assert np.isfinite(label.value).all()
     assert np.all((label.confidence >= 0) & (label.confidence <= 1))

@@ -20,8 +20,8 @@ from distill.console import Console
 from distill.errors import DistillError, UsageError
 from distill.images import Photo, decode_rgb, read_photo
 from distill.shards import read_manifest, read_samples
-from distill.tasks import Gauge, Task
-from distill.teachers.base import Refusal
+from distill.tasks import DepthKind, Task
+from distill.teachers.base import ContentRefused
 from distill.teachers.factory import build_teacher
 from distill.teachers.labeling.job import Job
 from distill.teachers.local.devices import choose_placement, count_parameters
@@ -38,7 +38,7 @@ def klein(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def recipe_of(folder: Path, **more: object) -> DiffusersRecipe:
-    return load_recipe(DiffusersRecipe, {"model": str(folder), **tiny.KLEIN, "ask": {"tasks": ["depth"]}, **more})
+    return load_recipe(DiffusersRecipe, {"model": str(folder), **tiny.KLEIN, "prompts": {"tasks": ["depth"]}, **more})
 
 
 def generator(folder: Path, **more: object) -> DiffusersGenerator:
@@ -47,11 +47,11 @@ def generator(folder: Path, **more: object) -> DiffusersGenerator:
 
 def test_the_same_question_gets_the_same_answer_and_another_sample_another(klein: Path):
     first, second = generator(klein), generator(klein)
-    question = first.questions(PHOTO)[0]
-    answer = first.paint(PHOTO, question, seed=3)
-    assert second.paint(PHOTO, question, seed=3).data == answer.data
-    assert first.paint(PHOTO, question, seed=3, sample=1).data != answer.data
-    assert first.paint(PHOTO, question, seed=4).data != answer.data
+    prompt_spec = first.prompt_specs(PHOTO)[0]
+    answer = first.generate(PHOTO, prompt_spec, seed=3)
+    assert second.generate(PHOTO, prompt_spec, seed=3).data == answer.data
+    assert first.generate(PHOTO, prompt_spec, seed=3, sample=1).data != answer.data
+    assert first.generate(PHOTO, prompt_spec, seed=4).data != answer.data
 
 
 class _Recorder:
@@ -85,7 +85,7 @@ def test_nothing_is_cropped_whatever_the_photos_size(recorder: _Recorder, size_h
     rgb[:band_h, -band_w:], rgb[-band_h:, -band_w:] = (0, 0, 255), (255, 255, 255)
     made = DiffusersGenerator(load_recipe(DiffusersRecipe, {"model": "a/b"}), str(tmp_path), Path())
     photo = Photo("k", "k.png", b"", "png", rgb, "", {})
-    answer = made.paint(photo, made.questions(photo)[0], seed=0)
+    answer = made.generate(photo, made.prompt_specs(photo)[0], seed=0)
     (call,) = recorder.calls
     assert call["size_hw"] == call["image"].size[::-1]
     assert all(side % 32 == 0 for side in call["size_hw"]) and np.prod(call["size_hw"]) <= 1024 * 1024
@@ -104,14 +104,14 @@ def test_nothing_is_cropped_whatever_the_photos_size(recorder: _Recorder, size_h
 def test_a_withheld_picture_is_a_refusal(recorder: _Recorder, tmp_path: Path):
     recorder.nsfw = [True]
     made = DiffusersGenerator(load_recipe(DiffusersRecipe, {"model": "a/b"}), str(tmp_path), Path())
-    with pytest.raises(Refusal):
-        made.paint(PHOTO, made.questions(PHOTO)[0], seed=0)
+    with pytest.raises(ContentRefused):
+        made.generate(PHOTO, made.prompt_specs(PHOTO)[0], seed=0)
 
 
 def test_what_the_pipeline_does_not_know_is_said(klein: Path):
     made = generator(klein, true_cfg_scale=1.0)
     with pytest.raises(UsageError, match="Flux2KleinPipeline has no true_cfg_scale"):
-        made.paint(PHOTO, made.questions(PHOTO)[0], seed=0)
+        made.generate(PHOTO, made.prompt_specs(PHOTO)[0], seed=0)
     with pytest.raises(UsageError, match="set by other keys"):
         recipe_of(klein, call={"prompt": "x"})
 
@@ -135,9 +135,9 @@ def test_low_rank_weights_change_answers_and_are_part_of_the_key(klein: Path, tm
     weights = {name: torch.randn_like(value) for name, value in get_peft_model_state_dict(transformer).items()}
     Flux2KleinPipeline.save_lora_weights(tmp_path, transformer_lora_layers=weights)
     plain, tuned = generator(klein), generator(klein, loras=[{"model": str(tmp_path), "scale": 4.0}])
-    question = plain.questions(PHOTO)[0]
-    assert plain.parameters(PHOTO, question) != tuned.parameters(PHOTO, question)
-    assert plain.paint(PHOTO, question, seed=0).data != tuned.paint(PHOTO, question, seed=0).data
+    prompt_spec = plain.prompt_specs(PHOTO)[0]
+    assert plain.parameters(PHOTO, prompt_spec) != tuned.parameters(PHOTO, prompt_spec)
+    assert plain.generate(PHOTO, prompt_spec, seed=0).data != tuned.generate(PHOTO, prompt_spec, seed=0).data
     with pytest.raises(UsageError, match="cannot be added"):
         generator(klein, loras=[{"model": str(klein)}])._pipeline  # noqa: B018
 
@@ -145,8 +145,8 @@ def test_low_rank_weights_change_answers_and_are_part_of_the_key(klein: Path, tm
 def test_a_fine_tuned_transformer_takes_the_place_of_the_pipelines_own(klein: Path, tmp_path: Path):
     tiny.flux2_transformer(seed=9).save_pretrained(tmp_path)
     plain, tuned = generator(klein), generator(klein, transformer=str(tmp_path))
-    question = plain.questions(PHOTO)[0]
-    assert plain.paint(PHOTO, question, seed=0).data != tuned.paint(PHOTO, question, seed=0).data
+    prompt_spec = plain.prompt_specs(PHOTO)[0]
+    assert plain.generate(PHOTO, prompt_spec, seed=0).data != tuned.generate(PHOTO, prompt_spec, seed=0).data
 
 
 @pytest.fixture(scope="module")
@@ -165,7 +165,7 @@ def test_a_pipeline_from_a_folder_labels_eight_photos_and_is_asked_once(klein: P
     result = run_label(job, Console(), workers=1)
     assert result["labeled"] == 8 and result["labels"] == {"depth": 8}
     manifest = read_manifest(out)
-    assert manifest.gauge is Gauge.AFFINE_INVARIANT_DISPARITY and manifest.licenses == ("Apache-2.0",)
+    assert manifest.depth_kind is DepthKind.AFFINE_INVARIANT_DISPARITY and manifest.licenses == ("Apache-2.0",)
     again = tmp_path / "again"
     offline = Job(out=again, recipe=recipe, folder=Path(), inputs=(str(photos),), previews=0, store=store, offline=True)
     assert run_label(offline, Console(), workers=1)["labeled"] == 8
@@ -178,7 +178,7 @@ def test_instances_and_legends_are_asked_in_the_recipes_words(tmp_path: Path):
         DiffusersRecipe,
         {
             "model": "FunAILab/Open-Vision-Banana",
-            "ask": {
+            "prompts": {
                 "family": "open_vision_banana",
                 "tasks": ["depth", "semantic", "instance"],
                 "classes": {"road": [255, 0, 0], "car": [0, 0, 255]},
@@ -186,22 +186,27 @@ def test_instances_and_legends_are_asked_in_the_recipes_words(tmp_path: Path):
             },
         },
     )
-    questions = DiffusersGenerator(recipe, str(tmp_path), Path()).questions(PHOTO)
-    assert [question.task for question in questions] == [Task.DEPTH, Task.SEMANTIC, Task.INSTANCE, Task.INSTANCE]
-    assert questions[0].colormap == "gray" and not questions[0].near_is_low
-    assert {question.canvas for question in questions} == {"stretch"}
+    prompt_specs = DiffusersGenerator(recipe, str(tmp_path), Path()).prompt_specs(PHOTO)
+    assert [prompt_spec.task for prompt_spec in prompt_specs] == [
+        Task.DEPTH,
+        Task.SEMANTIC,
+        Task.INSTANCE,
+        Task.INSTANCE,
+    ]
+    assert prompt_specs[0].colormap == "gray" and not prompt_specs[0].near_is_low
+    assert {prompt_spec.resize_mode for prompt_spec in prompt_specs} == {"fill"}
 
 
 @pytest.mark.parametrize("what", ["depth", "normals"])
 def test_marigold_gives_raw_values_and_its_spread_as_confidence(tmp_path: Path, what: str):
     folder = tiny.marigold(tmp_path, what=what)
-    one = build_teacher(load_recipe(MarigoldRecipe, {"model": str(folder)}), folder=Path()).teach(PHOTO)[0]
+    one = build_teacher(load_recipe(MarigoldRecipe, {"model": str(folder)}), folder=Path()).label(PHOTO)[0]
     (label,) = one.labels.values()
     assert str(label.task) == what and label.share_valid == 1
     if what == "depth":
-        assert label.gauge is Gauge.AFFINE_INVARIANT_DEPTH and len(np.unique(label.value)) > 256
+        assert label.depth_kind is DepthKind.AFFINE_INVARIANT_DEPTH and len(np.unique(label.value)) > 256
     three = build_teacher(load_recipe(MarigoldRecipe, {"model": str(folder), "ensemble": 3}), folder=Path())
-    assert next(iter(three.teach(PHOTO)[0].labels.values())).confidence.mean() < 1
+    assert next(iter(three.label(PHOTO)[0].labels.values())).confidence.mean() < 1
     assert set(one.labels) == set(
         build_teacher(load_recipe(MarigoldRecipe, {"model": str(folder)}), folder=Path()).tasks
     )
@@ -238,7 +243,7 @@ def test_damaged_pipelines_are_one_sentence(klein: Path, tmp_path: Path, spoil: 
     spoil(folder)
     with pytest.raises(UsageError, match=words):
         teacher = build_teacher(recipe_of(folder), folder=Path())
-        teacher.teach(PHOTO)
+        teacher.label(PHOTO)
 
 
 def test_placement_follows_free_memory():
@@ -261,7 +266,7 @@ def test_a_failing_pipeline_costs_one_question(klein: Path):
     made = generator(klein, max_pixels=64 * 64, multiple=8)
     wide = read_photo(_png((20, 400)), key="w", name="w.png")
     with pytest.raises(DistillError, match=r"w\.png: Flux2KleinPipeline failed") as caught:
-        made.paint(wide, made.questions(wide)[0], seed=0)
+        made.generate(wide, made.prompt_specs(wide)[0], seed=0)
     assert not isinstance(caught.value, UsageError)
 
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from distill.teachers.registration.edges import bar_ends, content_box, edge_field, outline
+from distill.teachers.registration.edges import content_box, edge_field, edge_points, letterbox_edges
 
 
 def disc(size_hw: tuple[int, int], radius: float) -> np.ndarray:
@@ -20,22 +20,22 @@ def disc(size_hw: tuple[int, int], radius: float) -> np.ndarray:
 
 @pytest.mark.parametrize("radius", [20.0, 33.3, 41.7])
 def test_an_outline_lies_on_its_border(radius: float) -> None:
-    points = outline(disc((110, 141), radius))
-    distance = np.hypot(*points.place.T)
+    points = edge_points(disc((110, 141), radius))
+    distance = np.hypot(*points.position.T)
     assert len(points) > 4 * radius
     assert abs(distance.mean() - radius) < 0.1
     assert distance.std() < 0.25
     # Normals point across the border, whichever way.
-    assert np.abs((points.normal * points.place).sum(axis=1) / distance).mean() > 0.98
+    assert np.abs((points.normal * points.position).sum(axis=1) / distance).mean() > 0.98
 
 
 def test_an_outline_turned_over_is_that_of_the_answer_turned_over() -> None:
     picture = disc((90, 120), 30.0)
     picture[20:40, 30:50] = (0, 0, 200)
-    turned = outline(np.ascontiguousarray(picture[:, ::-1]))
-    same = outline(picture).mirrored((1, -1))
+    turned = edge_points(np.ascontiguousarray(picture[:, ::-1]))
+    same = edge_points(picture).flip((1, -1))
     # Ties between neighbors may be broken the other way.
-    apart = np.linalg.norm(turned.place[:, None] - same.place[None], axis=-1).min(axis=1)
+    apart = np.linalg.norm(turned.position[:, None] - same.position[None], axis=-1).min(axis=1)
     assert (apart < 0.05).mean() > 0.97
     assert abs(len(turned) - len(same)) < 0.03 * len(same)
 
@@ -47,7 +47,7 @@ def test_directions_ignore_the_sign_of_a_border() -> None:
     assert np.abs(field).max() > 0.2
 
 
-def barred(picture: np.ndarray, bars: tuple[int, int, int, int], color: int) -> np.ndarray:
+def letterboxed(picture: np.ndarray, bars: tuple[int, int, int, int], color: int) -> np.ndarray:
     top, bottom, left, right = bars
     return cv2.copyMakeBorder(picture, top, bottom, left, right, cv2.BORDER_CONSTANT, value=(color,) * 3)
 
@@ -59,9 +59,9 @@ BARS = st.sampled_from([0, 2, 5, 17])
 def test_bars_are_found(bars: tuple[int, int, int, int], color: int, seed: int) -> None:
     picture = np.random.default_rng(seed).integers(0, 256, (60, 80, 3), dtype=np.uint8)
     top, bottom, left, right = bars
-    answer = barred(picture, bars, color)
+    answer = letterboxed(picture, bars, color)
     assert content_box(answer) == (top, top + 60, left, left + 80)
-    found = bar_ends(answer, picture)
+    found = letterbox_edges(answer, picture)
     middle = answer.shape[0] / 2, answer.shape[1] / 2
     expected = [(0, top - middle[0], top), (0, top + 60 - middle[0], bottom)]
     expected += [(1, left - middle[1], left), (1, left + 80 - middle[1], right)]
@@ -72,23 +72,25 @@ def test_bars_are_found(bars: tuple[int, int, int, int], color: int, seed: int) 
 
 def test_a_thing_on_a_background_is_no_bar() -> None:
     assert (
-        bar_ends(disc((100, 140), 30.0), np.zeros((100, 140, 3), np.uint8) + np.arange(140, dtype=np.uint8)[:, None])
+        letterbox_edges(
+            disc((100, 140), 30.0), np.zeros((100, 140, 3), np.uint8) + np.arange(140, dtype=np.uint8)[:, None]
+        )
         == []
     )
 
 
 def test_bars_of_the_photo_itself_say_nothing() -> None:
     picture = np.random.default_rng(0).integers(0, 256, (60, 80, 3), dtype=np.uint8)
-    film = barred(picture, (10, 10, 0, 0), 0)
-    assert len(bar_ends(film, picture)) == 2
-    assert bar_ends(film, film) == []
+    film = letterboxed(picture, (10, 10, 0, 0), 0)
+    assert len(letterbox_edges(film, picture)) == 2
+    assert letterbox_edges(film, film) == []
 
 
 def test_one_color_has_no_bars_and_no_outline() -> None:
     flat = np.full((40, 50, 3), 77, np.uint8)
     assert content_box(flat) == (0, 40, 0, 50)
-    assert bar_ends(flat, flat) == []
-    assert len(outline(flat)) == 0
+    assert letterbox_edges(flat, flat) == []
+    assert len(edge_points(flat)) == 0
 
 
 @given(size=st.tuples(st.integers(1, 12), st.integers(1, 12)), seed=st.integers(0, 9))
@@ -97,5 +99,5 @@ def test_tiny_pictures_do_not_crash(size: tuple[int, int], seed: int) -> None:
     top, bottom, left, right = content_box(picture)
     assert 0 <= top < bottom <= size[0]
     assert 0 <= left < right <= size[1]
-    bar_ends(picture, picture)
-    outline(picture)
+    letterbox_edges(picture, picture)
+    edge_points(picture)

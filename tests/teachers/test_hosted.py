@@ -19,12 +19,12 @@ from hosted_jobs import KEY, charged_usd, command, job, label, run, shards, valu
 
 from distill.config import load_recipe
 from distill.config.adapters import ReplayRecipe
-from distill.config.ensemble import MixRecipe
+from distill.config.ensemble import EnsembleConfig
 from distill.errors import DistillError, UsageError
 from distill.shards import read_samples
 from distill.tasks import Task
 from distill.teachers.labeling.job import Job
-from distill.teachers.prompts.variants import Asking
+from distill.teachers.prompts.variants import PromptEnsemble
 from distill.teachers.store.answers import AnswerStore
 from distill.teachers.store.ledger import Ledger
 from distill.teachers.store.maintenance import export
@@ -205,7 +205,7 @@ def test_what_is_absent_costs_a_sentence(tmp_path: Path):
     write_photos(tmp_path / "photos", 2)
     ask = {"tasks": ["instance"], "instances": ["car", "unicorn"]}
     with FakeGemini(Settings(size="photo", say_no="unicorn")) as server:
-        result = label(job(tmp_path, server.url, ask=ask, gate_model="gemini-3.1-flash-lite"))
+        result = label(job(tmp_path, server.url, prompts=ask, gate_model="gemini-3.1-flash-lite"))
         assert not result["unanswered"] and result["labels"]["instance"] == 2
         assert server.stats["usage"]["image"] == 2 * 1120  # cars only
     sample = next(read_samples(tmp_path / "out"))
@@ -240,7 +240,7 @@ def test_a_photo_is_sent_on_the_canvas_whole_and_its_label_comes_back_to_its_siz
     write_photos(tmp_path / "photos", 1, size_hw=(64, 96))
     with FakeGemini() as server:
         ask = {"tasks": ["depth"]}
-        result = label(job(tmp_path, server.url, canvas="exact", ask=ask, image_size="1K"))
+        result = label(job(tmp_path, server.url, canvas="exact", prompts=ask, image_size="1K"))
         body = server.fake.bodies[-1]
     assert result["labels"] == {"depth": 1}
     assert body["generationConfig"]["imageConfig"] == {"aspectRatio": "3:2", "imageSize": "1K"}
@@ -265,7 +265,7 @@ def test_flex_is_half_the_price_and_says_so_over_the_wire(tmp_path: Path):
 def test_vertex_asks_for_png(tmp_path: Path):
     write_photos(tmp_path / "photos", 1)
     with FakeGemini(Settings(size="photo")) as server:
-        result = label(job(tmp_path, server.url, vertex=True, ask={"tasks": ["depth"]}))
+        result = label(job(tmp_path, server.url, vertex=True, prompts={"tasks": ["depth"]}))
         assert result["labels"] == {"depth": 1}
         assert server.fake.bodies[-1]["generationConfig"]["imageConfig"]["imageOutputOptions"] == {
             "mimeType": "image/png"
@@ -275,7 +275,10 @@ def test_vertex_asks_for_png(tmp_path: Path):
 def test_samples_and_mirrored_photos_are_asked_ahead_each_once(tmp_path: Path):
     write_photos(tmp_path / "photos", 2)
     with FakeGemini(Settings(size="photo")) as server:
-        fused = replace(job(tmp_path, server.url, ask={"tasks": ["depth"]}), asking=Asking(samples=3, flip=True))
+        fused = replace(
+            job(tmp_path, server.url, prompts={"tasks": ["depth"]}),
+            prompt_ensemble=PromptEnsemble(samples=3, flip=True),
+        )
         assert label(fused)["labels"] == {"depth": 2}
         assert server.stats["made"] == server.stats["asked_for"] == 2 * 3 * 2
         assert label(replace(fused, out=tmp_path / "again"))["labels"] == {"depth": 2}
@@ -301,18 +304,18 @@ def test_of_a_cascade_the_dear_teacher_is_asked_only_where_the_cheap_one_does_no
     for number in range(2):  # of the others there is no map
         Image.fromarray(np.full((40, 60), 2500, np.uint16)).save(depth / f"{number:05d}.png")
     with FakeGemini(Settings(size="photo"), text_only=0.3) as server:
-        dear = values(server.url, ask={"tasks": ["depth"]})
-        cheap = {"kind": "maps", "depth": {"pattern": "../depth/{stem}.png", "scale": 0.001, "gauge": "metric"}}
-        gauge = "affine_invariant_disparity"
+        dear = values(server.url, prompts={"tasks": ["depth"]})
+        cheap = {"kind": "maps", "depth": {"pattern": "../depth/{stem}.png", "scale": 0.001, "depth_kind": "metric"}}
+        depth_kind = "affine_invariant_disparity"
         blend = {
-            "how": "cascade",
+            "strategy": "cascade",
             "min_quality": 0.0,
-            "gauge": gauge,
+            "depth_kind": depth_kind,
             "teachers": [{"teacher": cheap}, {"teacher": dear}],
         }
         mixed = Job(
             out=tmp_path / "out",
-            recipe=load_recipe(MixRecipe, {"kind": "mix", "depth": blend}),
+            recipe=load_recipe(EnsembleConfig, {"kind": "mix", "depth": blend}),
             folder=tmp_path,
             inputs=(str(tmp_path / "photos"),),
             store=tmp_path / "answers",

@@ -109,7 +109,7 @@ def run_until_killed(folder: Path, server: FakeGemini, until: tuple[list[str], i
     notes = Notes(reads=False)
     teacher, wanted = one.build_teacher(notes), []
     for photo in one.source.read(0, 4):
-        teacher.teach(photo)
+        teacher.label(photo)
         wanted += notes.take()
     asker = Asker([one.recipe], AnswerStore(folder / "answers"), terms=Terms(job=job_name(one)))
     (desk,) = asker._desks.values()

@@ -162,7 +162,7 @@ def test_a_plan_of_ten_thousand_photos_says_what_both_modes_cost_and_sends_nothi
     for number in range(10_000):
         (tmp_path / "photos" / f"{number:05d}.png").symlink_to(tmp_path / "one" / "00000.png")
     recipe = tmp_path / "gemini.yaml"
-    recipe.write_text(yaml.safe_dump({"kind": "gemini", "ask": values("")["ask"]}))
+    recipe.write_text(yaml.safe_dump({"kind": "gemini", "prompts": values("")["prompts"]}))
     words = ("label", tmp_path / "photos", "--teacher", recipe, "--out", tmp_path / "out", "--plan")
     done = blocked(*words, "--json", GEMINI_API_KEY="")
     plan = json.loads(done.stdout)

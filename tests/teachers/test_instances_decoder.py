@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from distill.errors import DistillError
 from distill.tasks import IGNORE_INSTANCE, Task
-from distill.teachers.base import Question
+from distill.teachers.base import PromptSpec
 from distill.teachers.decoders import decode_answer
 from distill.teachers.decoders import instance as instances
 from distill.teachers.decoders.flood_fill import Flood
@@ -20,10 +20,10 @@ from distill.teachers.prompts.colors import palette
 MOVES = [(y, x) for y in range(-2, 3) for x in range(-2, 3) if y * y + x * x in (1, 2, 5)]
 
 
-def plain_flood(painted: np.ndarray, is_background: np.ndarray, tau: float) -> list[set[tuple[int, int]]]:
+def plain_flood(generated: np.ndarray, is_background: np.ndarray, tau: float) -> list[set[tuple[int, int]]]:
     """Steps 1 and 2 as the paper tells them, one pixel at a time."""
     height, width = is_background.shape
-    colors = painted.astype(int)
+    colors = generated.astype(int)
     taken = is_background.copy()
     regions = []
     for seed in zip(*np.nonzero(~is_background), strict=True):
@@ -99,7 +99,7 @@ def test_ids_go_from_the_largest_down_and_carry_the_class() -> None:
     picture = np.zeros((100, 100, 3), np.uint8)
     picture[5:15, 5:15] = (255, 0, 0)
     picture[40:80, 40:80] = (0, 255, 0)
-    label = decode_answer(picture, Question(Task.INSTANCE, class_name="box"))
+    label = decode_answer(picture, PromptSpec(Task.INSTANCE, class_name="box"))
     assert label.value[60, 60] == 1
     assert label.value[10, 10] == 2
     assert dict(label.instance_classes) == {1: "box", 2: "box"}
@@ -149,6 +149,6 @@ def test_more_instances_than_colors_cannot_be_painted() -> None:
 
 @pytest.mark.parametrize("size_hw", [(1, 1), (1, 40), (3, 3)])
 def test_thin_pictures_are_read(size_hw: tuple[int, int]) -> None:
-    painted = np.random.default_rng(0).integers(0, 256, (*size_hw, 3), dtype=np.uint8)
-    label = decode_instances_rgb(painted, "thing")
+    generated = np.random.default_rng(0).integers(0, 256, (*size_hw, 3), dtype=np.uint8)
+    label = decode_instances_rgb(generated, "thing")
     assert label.size_hw == size_hw

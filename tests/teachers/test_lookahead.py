@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from distill.runtime.parallel import worked
+from distill.runtime.parallel import map_ordered
 
 
 @pytest.mark.parametrize("count", [1, 3])
@@ -20,7 +20,7 @@ def test_results_come_in_order_and_few_items_are_in_memory(count: int):
             read.append(number)
             yield number
 
-    for item, result in worked(items(), lambda number: number * number, count):
+    for item, result in map_ordered(items(), lambda number: number * number, count):
         assert result == item * item
         gone.append(item)
         assert len(read) - len(gone) <= 2 * count
@@ -29,7 +29,7 @@ def test_results_come_in_order_and_few_items_are_in_memory(count: int):
 
 def test_two_are_worked_on_at_once():
     meeting = threading.Barrier(2, timeout=20)
-    assert [item for item, _ in worked(range(4), lambda number: meeting.wait() and number, 2)] == [0, 1, 2, 3]
+    assert [item for item, _ in map_ordered(range(4), lambda number: meeting.wait() and number, 2)] == [0, 1, 2, 3]
 
 
 @pytest.mark.parametrize("count", [1, 2])
@@ -41,6 +41,6 @@ def test_a_failure_comes_out_in_its_turn_and_ends_it(count: int):
 
     seen = []
     with pytest.raises(ValueError, match="five"):
-        for item, _ in worked(range(100), work, count):
+        for item, _ in map_ordered(range(100), work, count):
             seen.append(item)
     assert seen == [0, 1, 2, 3, 4]

@@ -12,13 +12,13 @@ from PIL import Image
 
 from distill.commands.teacher_option import load_teacher
 from distill.config import load_recipe
-from distill.config.ensemble import MixRecipe
+from distill.config.ensemble import EnsembleConfig
 from distill.console import Console
 from distill.errors import UsageError
-from distill.label_ops import to_gauge
+from distill.label_ops import convert_depth
 from distill.labels import Label
 from distill.shards import Sample, read_manifest, read_samples
-from distill.tasks import Gauge, Task
+from distill.tasks import DepthKind, Task
 from distill.teachers.decoders.depth import encode_depth_rgb
 from distill.teachers.labeling.job import Job
 from distill.workflows.label.run import run_label, summary
@@ -64,7 +64,7 @@ def world(tmp_path: Path) -> Path:
 
 
 def run(world: Path, out: str, blend: str, **more: object) -> tuple[dict, list[Sample]]:
-    (world / "mix.yaml").write_text(f"kind: mix\ndepth: {blend}\n")
+    (world / "mix.yaml").write_text(f"kind: ensemble\ndepth: {blend}\n")
     recipe, folder = load_teacher(str(world / "mix.yaml"), None, [])
     job = Job(out=world / out, recipe=recipe, folder=folder, inputs=(str(world / "photos"),), previews=0, **more)
     result = run_label(job, Console(), workers=1)
@@ -76,7 +76,7 @@ def teachers_of(samples: list[Sample]) -> dict[str, str]:
 
 
 def test_each_photo_has_one_teacher_drawn_by_weight(world: Path):
-    blend = "{how: weight, teachers: [{teacher: cheap.yaml, weight: 7}, {teacher: other.yaml, weight: 3}]}"
+    blend = "{strategy: weight, teachers: [{teacher: cheap.yaml, weight: 7}, {teacher: other.yaml, weight: 3}]}"
     result, samples = run(world, "out", blend)
     assert result["labeled"] == 10
     assert set(teachers_of(samples).values()) <= {"cheap", "other"}
@@ -87,8 +87,8 @@ def test_each_photo_has_one_teacher_drawn_by_weight(world: Path):
 
 def test_draws_follow_the_weights():
     from distill.images import Photo
-    from distill.teachers.base import Lesson
-    from distill.teachers.ensemble import Member, MixedTeacher
+    from distill.teachers.base import TeacherResult
+    from distill.teachers.ensemble import EnsembleTeacher, Member
 
     class Says:
         """A teacher that gives its own name."""
@@ -98,29 +98,29 @@ def test_draws_follow_the_weights():
         def __init__(self, name: str) -> None:
             self.name = name
 
-        def teach(self, photo: Photo) -> list[Lesson]:
+        def label(self, photo: Photo) -> list[TeacherResult]:
             ones = np.ones((2, 2), np.float32)
-            label = Label(Task.DEPTH, ones, ones > 0, ones, Gauge.METRIC)
-            return [Lesson({Task.DEPTH: label}, [{"teacher": self.name}])]
+            label = Label(Task.DEPTH, ones, ones > 0, ones, DepthKind.METRIC)
+            return [TeacherResult({Task.DEPTH: label}, [{"teacher": self.name}])]
 
     member = {"teacher": {"kind": "maps"}}
-    recipe = load_recipe(MixRecipe, {"depth": {"how": "weight", "teachers": [member, member]}})
-    mixed = MixedTeacher(recipe, {Task.DEPTH: [Member(Says("a"), 7, 0, 0), Member(Says("b"), 3, 0, 0)]})
+    recipe = load_recipe(EnsembleConfig, {"depth": {"strategy": "weight", "teachers": [member, member]}})
+    mixed = EnsembleTeacher(recipe, {Task.DEPTH: [Member(Says("a"), 7, 0, 0), Member(Says("b"), 3, 0, 0)]})
     counts = Counter()
     for number in range(2000):
         photo = Photo(str(number), "", b"", "png", np.zeros((2, 2, 3), np.uint8), f"{number:064x}", {})
-        counts[mixed.teach(photo)[0].records[0]["teacher"]] += 1
+        counts[mixed.label(photo)[0].records[0]["teacher"]] += 1
     assert 0.66 < counts["a"] / 2000 < 0.74
 
 
 def test_a_cascade_asks_the_dear_teacher_only_where_the_cheap_one_fails_and_says_what_it_spared(world: Path):
-    blend = "{how: cascade, min_quality: 0.5, teachers: [cheap.yaml, dear.yaml]}"
+    blend = "{strategy: cascade, min_quality: 0.5, teachers: [cheap.yaml, dear.yaml]}"
     result, samples = run(world, "out", blend)
     asked = teachers_of(samples)
     assert {key: name for key, name in asked.items() if int(key) % 2 == 0} == dict.fromkeys("02468", "cheap")
     assert {name for key, name in asked.items() if int(key) % 2} == {"replay of dear"}
     assert result["cost_usd"] == pytest.approx(5 * PRICE_USD)
-    assert result["spared"] == {"replay of dear": 5} and result["spared_usd"] == pytest.approx(5 * PRICE_USD)
+    assert result["skipped"] == {"replay of dear": 5} and result["skipped_usd"] == pytest.approx(5 * PRICE_USD)
     assert "did without 5 answers of replay of dear, which would have cost 0.67 USD" in summary(result)
     for sample in samples:
         assert np.median(np.abs(sample.label(Task.DEPTH).value - scene(int(sample.key)))) < 0.05
@@ -130,17 +130,17 @@ def test_a_cascade_asks_the_dear_teacher_only_where_the_cheap_one_fails_and_says
 
 def test_where_nobody_passes_the_best_is_kept_or_nothing(world: Path):
     teachers = "teachers: [cheap.yaml, dear.yaml], min_quality: 1.0"
-    kept, samples = run(world, "best", f"{{how: cascade, {teachers}}}")
+    kept, samples = run(world, "best", f"{{strategy: cascade, {teachers}}}")
     assert (
         kept["labeled"] == 10 and len(kept["notes"]) == 10 and "no teacher's label passes" in kept["notes"][0]["reason"]
     )
     assert {name for key, name in teachers_of(samples).items() if int(key) % 2} == {"replay of dear"}
-    none, _ = run(world, "none", f"{{how: cascade, otherwise: none, {teachers}}}")
+    none, _ = run(world, "none", f"{{strategy: cascade, fallback: none, {teachers}}}")
     assert none["labeled"] == 0 and len(none["unanswered"]) == 10
 
 
 def test_fused_labels_carry_the_records_and_licenses_of_all(world: Path):
-    result, samples = run(world, "out", "{how: fuse, teachers: [other.yaml, dear.yaml]}")
+    result, samples = run(world, "out", "{strategy: fuse, teachers: [other.yaml, dear.yaml]}")
     assert result["labeled"] == 10
     for sample in samples:
         label = sample.label(Task.DEPTH)
@@ -150,19 +150,21 @@ def test_fused_labels_carry_the_records_and_licenses_of_all(world: Path):
         assert np.median(label.value / scene(int(sample.key))) == pytest.approx(1.0, abs=0.06)
 
 
-def test_gauges_that_differ_are_refused_before_much_is_asked_and_can_be_brought_together(world: Path):
-    relative = "{kind: maps, name: relative, depth: {pattern: '../other/{stem}.png', gauge: affine_invariant_depth}}"
+def test_depth_kinds_that_differ_are_refused_before_much_is_asked_and_can_be_brought_together(world: Path):
+    relative = (
+        "{kind: maps, name: relative, depth: {pattern: '../other/{stem}.png', depth_kind: affine_invariant_depth}}"
+    )
     teachers = f"teachers: [cheap.yaml, {relative}]"
-    with pytest.raises(UsageError, match="different gauges"):
-        run(world, "out", f"{{how: fuse, {teachers}}}")
-    result, samples = run(world, "both", f"{{how: fuse, gauge: affine_invariant_depth, {teachers}}}")
+    with pytest.raises(UsageError, match="different depth kinds"):
+        run(world, "out", f"{{strategy: fuse, {teachers}}}")
+    result, samples = run(world, "both", f"{{strategy: fuse, depth_kind: affine_invariant_depth, {teachers}}}")
     assert result["labeled"] == 10
-    assert {sample.meta["gauge"] for sample in samples} == {"affine_invariant_depth"}
+    assert {sample.meta["depth_kind"] for sample in samples} == {"affine_invariant_depth"}
 
 
 def test_a_teacher_that_fails_leaves_the_others(world: Path):
     (world / "cheap" / "3.png").unlink()
-    result, samples = run(world, "out", "{how: fuse, teachers: [cheap.yaml, other.yaml]}")
+    result, samples = run(world, "out", "{strategy: fuse, teachers: [cheap.yaml, other.yaml]}")
     assert result["labeled"] == 10
     assert [row["name"] for row in result["unanswered"]] == ["3.png"]
     assert teachers_of(samples)["3"] == "other"
@@ -171,19 +173,22 @@ def test_a_teacher_that_fails_leaves_the_others(world: Path):
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("kind: mix\n", "name at least one"),
-        ("kind: mix\nlicense: MIT\ndepth: {how: fuse, teachers: [cheap.yaml]}\n", "belong to each teacher"),
-        ("kind: mix\ndepth: {how: fuse, teachers: ['os:system']}\n", "cannot name code"),
-        ("kind: mix\ndepth: {how: fuse, teachers: [{kind: callable, function: 'os:system'}]}\n", "cannot name code"),
-        ("kind: mix\nnormals: {how: fuse, teachers: [cheap.yaml]}\n", "cheap cannot do normals"),
-        ("kind: mix\ndepth: {how: fuse, teachers: [mix.yaml]}\n", "mix cannot hold|unknown|nested"),
-        ("kind: mix\ndepth: {how: fuse, teachers: [nowhere.yaml]}\n", "nowhere.yaml"),
-        ("kind: mix\ndepth: {how: vote, teachers: [cheap.yaml]}\n", "depth.how"),
+        ("kind: ensemble\n", "name at least one"),
+        ("kind: ensemble\nlicense: MIT\ndepth: {strategy: fuse, teachers: [cheap.yaml]}\n", "belong to each teacher"),
+        ("kind: ensemble\ndepth: {strategy: fuse, teachers: ['os:system']}\n", "cannot name code"),
+        (
+            "kind: ensemble\ndepth: {strategy: fuse, teachers: [{kind: callable, function: 'os:system'}]}\n",
+            "cannot name code",
+        ),
+        ("kind: ensemble\nnormals: {strategy: fuse, teachers: [cheap.yaml]}\n", "cheap cannot do normals"),
+        ("kind: ensemble\ndepth: {strategy: fuse, teachers: [mix.yaml]}\n", "mix cannot hold|unknown|nested"),
+        ("kind: ensemble\ndepth: {strategy: fuse, teachers: [nowhere.yaml]}\n", "nowhere.yaml"),
+        ("kind: ensemble\ndepth: {strategy: vote, teachers: [cheap.yaml]}\n", "depth.strategy"),
     ],
 )
 def test_wrong_mixes_are_one_sentence(world: Path, text: str, words: str):
     if "[mix.yaml]" in text:
-        (world / "inner.yaml").write_text("kind: mix\ndepth: {how: fuse, teachers: [cheap.yaml]}\n")
+        (world / "inner.yaml").write_text("kind: ensemble\ndepth: {strategy: fuse, teachers: [cheap.yaml]}\n")
         text = text.replace("mix.yaml", "inner.yaml")
     (world / "mix.yaml").write_text(text)
     with pytest.raises(UsageError, match=words):
@@ -192,27 +197,27 @@ def test_wrong_mixes_are_one_sentence(world: Path, text: str, words: str):
 
 
 def test_a_changed_member_is_another_job(world: Path):
-    run(world, "out", "{how: fuse, teachers: [cheap.yaml, dear.yaml]}")
+    run(world, "out", "{strategy: fuse, teachers: [cheap.yaml, dear.yaml]}")
     Image.fromarray(encode_depth_rgb(scene(1))).save(world / "answers" / "0.png")
     with pytest.raises(UsageError, match="another job"):
-        run(world, "out", "{how: fuse, teachers: [cheap.yaml, dear.yaml]}")
+        run(world, "out", "{strategy: fuse, teachers: [cheap.yaml, dear.yaml]}")
 
 
 def metric(values: list[float]) -> Label:
     value = np.array([values], np.float32)
     valid = np.isfinite(value)
-    return Label(Task.DEPTH, value, valid, valid.astype(np.float32), Gauge.METRIC)
+    return Label(Task.DEPTH, value, valid, valid.astype(np.float32), DepthKind.METRIC)
 
 
 def test_meters_become_what_says_less():
     label = metric([1.0, 2.0, 4.0, 500.0])
-    disparity = to_gauge(label, Gauge.AFFINE_INVARIANT_DISPARITY)
+    disparity = convert_depth(label, DepthKind.AFFINE_INVARIANT_DISPARITY)
     assert np.allclose(disparity.value, [[1.0, 0.5, 0.25, 0.0]]) and disparity.valid.all()
-    scale = to_gauge(label, Gauge.SCALE_INVARIANT)
+    scale = convert_depth(label, DepthKind.SCALE_INVARIANT)
     assert np.allclose(scale.value[:, :3], [[0.25, 0.5, 1.0]]) and scale.valid.tolist() == [[True, True, True, False]]
-    affine = to_gauge(label, Gauge.AFFINE_INVARIANT_DEPTH)
+    affine = convert_depth(label, DepthKind.AFFINE_INVARIANT_DEPTH)
     assert np.allclose(affine.value[:, :3], [[0, 1 / 3, 1.0]])
     with pytest.raises(UsageError, match="cannot be brought"):
-        to_gauge(disparity, Gauge.AFFINE_INVARIANT_DEPTH)
+        convert_depth(disparity, DepthKind.AFFINE_INVARIANT_DEPTH)
     with pytest.raises(UsageError, match="cannot be brought"):
-        to_gauge(affine, Gauge.METRIC)
+        convert_depth(affine, DepthKind.METRIC)

@@ -13,7 +13,7 @@ from hypothesis.extra.numpy import arrays
 from distill.errors import UsageError
 from distill.labels import encode_normals
 from distill.tasks import Task
-from distill.teachers.base import Question
+from distill.teachers.base import PromptSpec
 from distill.teachers.decoders import decode_answer
 from distill.teachers.decoders.normals import FRAMES, decode_normals_rgb, encode_normals_rgb, frame_matrix
 
@@ -78,22 +78,22 @@ def test_painted_sky_and_gray_are_invalid() -> None:
 @pytest.mark.parametrize("frame", ["+x+y", "+x+x+z", "xyz", "mars", "+x+y+z "])
 def test_unknown_frames_are_refused(frame: str) -> None:
     with pytest.raises(UsageError, match="frame"):
-        decode_answer(np.zeros((8, 8, 3), np.uint8), Question(Task.NORMALS, frame=frame))
+        decode_answer(np.zeros((8, 8, 3), np.uint8), PromptSpec(Task.NORMALS, frame=frame))
 
 
 @settings(max_examples=50, deadline=None)
 @given(arrays(np.uint8, st.tuples(st.integers(1, 20), st.integers(1, 20), st.just(3))))
-def test_any_picture_gives_a_sound_label(painted: np.ndarray) -> None:
-    label = decode_answer(painted, Question(Task.NORMALS))
-    assert label.size_hw == painted.shape[:2]
+def test_any_picture_gives_a_sound_label(generated: np.ndarray) -> None:
+    label = decode_answer(generated, PromptSpec(Task.NORMALS))
+    assert label.size_hw == generated.shape[:2]
     assert np.isfinite(label.value).all()
     assert not label.confidence[~label.valid].any()
     np.testing.assert_allclose(np.linalg.norm(label.value[label.valid], axis=-1), 1, atol=1e-5)
 
 
 def test_strips_do_not_show() -> None:
-    painted = np.random.default_rng(0).integers(0, 256, (600, 500, 3), dtype=np.uint8)
-    whole = decode_normals_rgb(painted)
-    part = decode_normals_rgb(painted[250:350])
+    generated = np.random.default_rng(0).integers(0, 256, (600, 500, 3), dtype=np.uint8)
+    whole = decode_normals_rgb(generated)
+    part = decode_normals_rgb(generated[250:350])
     np.testing.assert_array_equal(whole.value[250:350], part.value)
     np.testing.assert_array_equal(whole.confidence[250:350], part.confidence)

@@ -28,7 +28,7 @@ def key(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def job(folder: Path, url: str, **more: Any) -> Job:
-    values = {"kind": "openai", "base_url": url, "ask": {"tasks": ["depth"]}, "limits": QUICK, **more}
+    values = {"kind": "openai", "base_url": url, "prompts": {"tasks": ["depth"]}, "limits": QUICK, **more}
     recipe = load_recipe(OpenaiRecipe, values)
     photos = (str(folder / "photos"),)
     return Job(out=folder / "out", recipe=recipe, folder=folder, inputs=photos, previews=0, store=folder / "answers")

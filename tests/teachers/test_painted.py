@@ -11,9 +11,9 @@ from PIL import Image
 from distill.errors import DistillError
 from distill.images import encode_map, read_photo
 from distill.tasks import Task
-from distill.teachers.answer_parser import Rejection, read_answer
-from distill.teachers.base import Answer, Question
-from distill.teachers.decoders.image import decode_painted
+from distill.teachers.answer_parser import AnswerRejected, parse_answer
+from distill.teachers.base import GeneratedImage, PromptSpec
+from distill.teachers.decoders.image import decode_answer_image
 
 
 def file_of(picture: Image.Image, kind: str, **more: object) -> bytes:
@@ -28,10 +28,10 @@ def base(mode: str = "RGB", size_wh: tuple[int, int] = (120, 90)) -> Image.Image
 
 def test_plain_answers_come_pixel_by_pixel_whatever_they_are_called() -> None:
     picture = base()
-    painted = decode_painted(file_of(picture, "PNG"), "answer.jpg")
-    np.testing.assert_array_equal(painted.rgb, np.asarray(picture))
-    assert painted.container == "png" and painted.opaque is None
-    assert decode_painted(file_of(picture, "JPEG"), "answer.png").container == "jpg"
+    generated = decode_answer_image(file_of(picture, "PNG"), "answer.jpg")
+    np.testing.assert_array_equal(generated.rgb, np.asarray(picture))
+    assert generated.container == "png" and generated.opaque is None
+    assert decode_answer_image(file_of(picture, "JPEG"), "answer.png").container == "jpg"
 
 
 @pytest.mark.parametrize(
@@ -50,14 +50,14 @@ def test_plain_answers_come_pixel_by_pixel_whatever_they_are_called() -> None:
 )
 def test_answers_without_exact_pixels_are_refused_by_name(data: bytes, words: str) -> None:
     with pytest.raises(DistillError, match=words) as caught:
-        decode_painted(data, "answer 7")
+        decode_answer_image(data, "answer 7")
     assert str(caught.value).startswith("answer 7: ")
 
 
 def test_sixteen_bits_are_scaled_not_clipped() -> None:
     deep = (np.arange(256, dtype=np.uint16) * 257)[None].repeat(64, axis=0)
-    painted = decode_painted(file_of(Image.fromarray(deep), "PNG"), "deep.png")
-    np.testing.assert_array_equal(painted.rgb[0, :, 0], np.arange(256))
+    generated = decode_answer_image(file_of(Image.fromarray(deep), "PNG"), "deep.png")
+    np.testing.assert_array_equal(generated.rgb[0, :, 0], np.arange(256))
 
 
 def photo():
@@ -68,8 +68,10 @@ def test_transparent_pixels_say_nothing() -> None:
     rgba = np.zeros((90, 120, 4), np.uint8)
     rgba[..., 0] = 255
     rgba[:, :60, 3] = 255
-    answer = Answer(Question(Task.SEMANTIC, legend={"a": (255, 0, 0), "b": (255, 255, 255)}), encode(rgba), "x", "m")
-    label = read_answer(photo(), answer, [answer.question], register=False).label
+    answer = GeneratedImage(
+        PromptSpec(Task.SEMANTIC, legend={"a": (255, 0, 0), "b": (255, 255, 255)}), encode(rgba), "x", "m"
+    )
+    label = parse_answer(photo(), answer, [answer.prompt_spec], register=False).label
     assert label.valid[:, :60].all() and not label.valid[:, 60:].any()
     assert (label.value[:, 60:] == 255).all() and not label.confidence[:, 60:].any()
 
@@ -81,7 +83,7 @@ def encode(rgba: np.ndarray) -> bytes:
 @pytest.mark.parametrize("size_hw", [(1, 1), (90, 8), (90, 400), (400, 90)])
 def test_answers_of_another_size_or_shape_are_rejected(size_hw: tuple[int, int]) -> None:
     red = np.broadcast_to(np.array([255, 0, 0], np.uint8), (*size_hw, 3)).copy()
-    answer = Answer(Question(Task.DEPTH), encode_map(red), "x", "m")
-    with pytest.raises(Rejection, match="px") as caught:
-        read_answer(photo(), answer, [answer.question], register=False)
-    assert caught.value.painted is not None
+    answer = GeneratedImage(PromptSpec(Task.DEPTH), encode_map(red), "x", "m")
+    with pytest.raises(AnswerRejected, match="px") as caught:
+        parse_answer(photo(), answer, [answer.prompt_spec], register=False)
+    assert caught.value.generated is not None

@@ -12,15 +12,15 @@ import pytest
 from distill.config.synthetic import FaultsRecipe, SyntheticRecipe
 from distill.errors import DistillError, UsageError
 from distill.images import Photo, encode_map, read_photo
-from distill.label_ops import join_classes, join_instances
+from distill.label_ops import merge_instances, remap_classes
 from distill.labels import Label
 from distill.tasks import IGNORE_INSTANCE, Task
-from distill.teachers.answer_parser import Rejection, read_answer
-from distill.teachers.base import Answer, Question, Refusal
-from distill.teachers.decoders.image import decode_painted
+from distill.teachers.answer_parser import AnswerRejected, parse_answer
+from distill.teachers.base import ContentRefused, GeneratedImage, PromptSpec
+from distill.teachers.decoders.image import decode_answer_image
 from distill.teachers.factory import build_teacher
-from distill.teachers.generative import PaintingTeacher
-from distill.teachers.quality.filter import Checks
+from distill.teachers.generative import GenerativeTeacher
+from distill.teachers.quality.filter import QualityFilter
 from distill.teachers.synthetic.generator import SyntheticGenerator, scene_photo
 
 SIZE_HW = (32, 48)
@@ -37,18 +37,18 @@ def flat(*colors: tuple[int, int, int]) -> np.ndarray:
 class Painter:
     """A named fake: hands out what a test puts into it."""
 
-    def __init__(self, answers: list[tuple[Question, np.ndarray | DistillError | bytes]]) -> None:
+    def __init__(self, answers: list[tuple[PromptSpec, np.ndarray | DistillError | bytes]]) -> None:
         self._answers = answers
 
-    def questions(self, photo: Photo) -> list[Question]:
-        return [question for question, _ in self._answers]
+    def prompt_specs(self, photo: Photo) -> list[PromptSpec]:
+        return [prompt_spec for prompt_spec, _ in self._answers]
 
-    def paint(self, photo: Photo, question: Question, *, seed: int, sample: int = 0) -> Answer:
-        painted = next(painted for asked, painted in self._answers if asked == question)
-        if isinstance(painted, DistillError):
-            raise painted
-        data = painted if isinstance(painted, bytes) else encode_map(painted)
-        return Answer(question, data, "answer.png", "fake", cost_usd=0.5)
+    def generate(self, photo: Photo, prompt_spec: PromptSpec, *, seed: int, sample: int = 0) -> GeneratedImage:
+        generated = next(generated for asked, generated in self._answers if asked == prompt_spec)
+        if isinstance(generated, DistillError):
+            raise generated
+        data = generated if isinstance(generated, bytes) else encode_map(generated)
+        return GeneratedImage(prompt_spec, data, "answer.png", "fake", cost_usd=0.5)
 
 
 def photo() -> Photo:
@@ -56,37 +56,37 @@ def photo() -> Photo:
     return read_photo(encode_map(pixels), key="one", name="one.png")
 
 
-def teach(answers: list[tuple[Question, np.ndarray | DistillError | bytes]], classes: tuple[str, ...] = ()):
+def label_photo(answers: list[tuple[PromptSpec, np.ndarray | DistillError | bytes]], classes: tuple[str, ...] = ()):
     tasks = list(Task)
-    names = classes or tuple(dict.fromkeys(name for question, _ in answers for name in question.legend))
-    return PaintingTeacher(Painter(answers), name="t", license="l", tasks=tasks, classes=names).teach(photo())
+    names = classes or tuple(dict.fromkeys(name for prompt_spec, _ in answers for name in prompt_spec.legend))
+    return GenerativeTeacher(Painter(answers), name="t", license="l", tasks=tasks, classes=names).label(photo())
 
 
-def semantic(legend: dict) -> Question:
-    return Question(Task.SEMANTIC, prompt=str(legend), legend=legend)
+def semantic(legend: dict) -> PromptSpec:
+    return PromptSpec(Task.SEMANTIC, prompt=str(legend), legend=legend)
 
 
 def test_an_answer_becomes_a_label_with_its_provenance():
-    (lesson,) = teach([(semantic(RED_BLUE), flat((255, 0, 0), (0, 0, 255)))])
-    label = lesson.labels[Task.SEMANTIC]
+    (result,) = label_photo([(semantic(RED_BLUE), flat((255, 0, 0), (0, 0, 255)))])
+    label = result.labels[Task.SEMANTIC]
     assert (label.value[:, :20] == 0).all() and (label.value[:, 28:] == 1).all()
-    record = lesson.records[0]
-    assert record["cost_usd"] == 0.5 and record["license"] == "l" and record["asked_classes"] == ["cat", "dog"]
+    record = result.records[0]
+    assert record["cost_usd"] == 0.5 and record["license"] == "l" and record["prompted_classes"] == ["cat", "dog"]
     assert record["quality"] > 0.8 and len(record["prompt_hash"]) == 16
 
 
 def test_a_refusal_costs_its_question_only():
-    depth = Question(Task.DEPTH)
-    (lesson,) = teach([(depth, Refusal("will not")), (semantic(RED_BLUE), flat((255, 0, 0), (0, 0, 255)))])
-    assert list(lesson.labels) == [Task.SEMANTIC]
-    assert lesson.failures == [{"task": "depth", "kind": "refused", "reason": "will not"}]
+    depth = PromptSpec(Task.DEPTH)
+    (result,) = label_photo([(depth, ContentRefused("will not")), (semantic(RED_BLUE), flat((255, 0, 0), (0, 0, 255)))])
+    assert list(result.labels) == [Task.SEMANTIC]
+    assert result.failures == [{"task": "depth", "kind": "refused", "reason": "will not"}]
 
 
 @pytest.mark.parametrize("data", [b"", b"<html>503</html>", encode_map(flat((0, 0, 0)))[:60]])
 def test_what_is_no_picture_is_a_failure_that_names_the_answer(data: bytes):
-    (lesson,) = teach([(Question(Task.DEPTH), data)])
-    assert not lesson.labels
-    assert lesson.failures[0]["kind"] == "failed" and "answer.png" in lesson.failures[0]["reason"]
+    (result,) = label_photo([(PromptSpec(Task.DEPTH), data)])
+    assert not result.labels
+    assert result.failures[0]["kind"] == "failed" and "answer.png" in result.failures[0]["reason"]
 
 
 def test_swapped_answers_are_read_with_each_others_legends_and_it_is_said():
@@ -94,22 +94,22 @@ def test_swapped_answers_are_read_with_each_others_legends_and_it_is_said():
         (semantic(RED_BLUE), flat((0, 255, 0), (128, 128, 128))),
         (semantic(GREEN_GRAY), flat((255, 0, 0), (0, 0, 255))),
     ]
-    first, second = teach(answers)
+    first, second = label_photo(answers)
     assert first.labels[Task.SEMANTIC].classes == ("cat", "dog", "tree", "road")
     assert first.labels[Task.SEMANTIC].value[0, 0] == 2 and second.labels[Task.SEMANTIC].value[0, 0] == 0
-    assert first.records[0]["asked_classes"] == ["tree", "road"]
+    assert first.records[0]["prompted_classes"] == ["tree", "road"]
     assert "tree, road" in first.notes[0]["reason"] and "swapped" in first.notes[0]["reason"]
     assert not first.failures and not second.failures
 
 
 def test_an_answer_in_other_colors_is_rejected():
-    (alone,) = teach([(semantic(RED_BLUE), flat((0, 255, 0), (128, 128, 128)))])
+    (alone,) = label_photo([(semantic(RED_BLUE), flat((0, 255, 0), (128, 128, 128)))])
     assert not alone.labels and not alone.notes
     assert alone.failures[0]["kind"] == "rejected" and "0.0%" in alone.failures[0]["reason"]
 
 
 def test_two_legends_about_one_photo_are_two_lessons_with_one_class_list():
-    first, second = teach(
+    first, second = label_photo(
         [
             (semantic(RED_BLUE), flat((255, 0, 0), (0, 0, 255))),
             (semantic(GREEN_GRAY), flat((0, 255, 0), (128, 128, 128))),
@@ -121,7 +121,7 @@ def test_two_legends_about_one_photo_are_two_lessons_with_one_class_list():
 
 def test_legends_that_together_name_more_classes_than_ids_are_refused():
     with pytest.raises(UsageError, match="300 classes together"):
-        PaintingTeacher(
+        GenerativeTeacher(
             Painter([]), name="t", license="l", tasks=[Task.SEMANTIC], classes=[f"c{i}" for i in range(300)]
         )
 
@@ -134,7 +134,7 @@ def instance_label(value: list[int], name: str) -> Label:
 
 
 def test_instances_of_two_classes_share_one_map():
-    joined = join_instances(instance_label([1, 1, 0, 2, 0], "cup"), instance_label([0, 1, 1, 0, 0], "plate"))
+    joined = merge_instances(instance_label([1, 1, 0, 2, 0], "cup"), instance_label([0, 1, 1, 0, 0], "plate"))
     assert joined.instance_classes == {1: "cup", 2: "cup", 3: "plate"}
     assert joined.value.tolist() == [[1, IGNORE_INSTANCE, 3, 2, 0]]
     assert joined.valid.tolist() == [[True, False, True, True, True]]
@@ -145,7 +145,7 @@ def test_classes_that_the_list_does_not_know_become_ignore():
     label = Label(
         Task.SEMANTIC, np.array([[0, 1]], np.uint8), valid, valid.astype(np.float32), classes=("cat", "unicorn")
     )
-    joined = join_classes(label, ("dog", "cat"))
+    joined = remap_classes(label, ("dog", "cat"))
     assert joined.value.tolist() == [[1, 255]] and joined.confidence.tolist() == [[1, 0]]
 
 
@@ -154,13 +154,13 @@ def drifted() -> SyntheticRecipe:
     return SyntheticRecipe(size_hw=(288, 384), tasks=(Task.SEMANTIC,), faults=faults)
 
 
-def accuracy(recipe: SyntheticRecipe, checks: Checks | None, index: int) -> float:
+def accuracy(recipe: SyntheticRecipe, quality_filter: QualityFilter | None, index: int) -> float:
     scene = scene_photo(index, recipe)
-    truth = build_teacher(recipe.model_copy(update={"truth": True}), folder=Path()).teach(scene)[0]
-    (lesson,) = build_teacher(recipe, folder=Path(), checks=checks).teach(scene)
-    if Task.SEMANTIC not in lesson.labels:
+    truth = build_teacher(recipe.model_copy(update={"truth": True}), folder=Path()).label(scene)[0]
+    (result,) = build_teacher(recipe, folder=Path(), quality_filter=quality_filter).label(scene)
+    if Task.SEMANTIC not in result.labels:
         pytest.skip("this answer was rejected")
-    label, exact = lesson.labels[Task.SEMANTIC], truth.labels[Task.SEMANTIC]
+    label, exact = result.labels[Task.SEMANTIC], truth.labels[Task.SEMANTIC]
     both = label.valid & exact.valid
     return float((label.value == exact.value)[both].mean())
 
@@ -168,49 +168,49 @@ def accuracy(recipe: SyntheticRecipe, checks: Checks | None, index: int) -> floa
 def test_checked_answers_lie_where_they_should():
     recipe = drifted()
     unchecked = np.mean([accuracy(recipe, None, index) for index in range(3)])
-    checked = np.mean([accuracy(recipe, Checks(), index) for index in range(3)])
+    checked = np.mean([accuracy(recipe, QualityFilter(), index) for index in range(3)])
     assert 1 - checked < 0.5 * (1 - unchecked)
 
 
 def test_labels_below_the_quality_asked_for_are_rejected():
     recipe = drifted()
-    (lesson,) = build_teacher(recipe, folder=Path(), checks=Checks(min_quality={Task.SEMANTIC: 1.0})).teach(
-        scene_photo(0, recipe)
-    )
-    assert not lesson.labels and not lesson.records
-    assert lesson.failures[0]["kind"] == "rejected" and "quality" in lesson.failures[0]["reason"]
+    (result,) = build_teacher(
+        recipe, folder=Path(), quality_filter=QualityFilter(min_quality={Task.SEMANTIC: 1.0})
+    ).label(scene_photo(0, recipe))
+    assert not result.labels and not result.records
+    assert result.failures[0]["kind"] == "rejected" and "quality" in result.failures[0]["reason"]
 
 
 def test_instances_of_different_answer_sizes_share_the_grid_of_the_first():
     def dots(size_hw: tuple[int, int], top: int) -> np.ndarray:
-        painted = np.zeros((*size_hw, 3), np.uint8)
-        painted[top : top + size_hw[0] // 4, : size_hw[1] // 2] = (255, 0, 0)
-        return painted
+        generated = np.zeros((*size_hw, 3), np.uint8)
+        generated[top : top + size_hw[0] // 4, : size_hw[1] // 2] = (255, 0, 0)
+        return generated
 
-    cup, plate = (Question(Task.INSTANCE, class_name=name) for name in ("cup", "plate"))
-    (lesson,) = teach(
-        [(cup, dots((64, 96), 0)), (plate, dots((32, 48), 16)), (Question(Task.DEPTH), flat((255, 55, 0)))]
+    cup, plate = (PromptSpec(Task.INSTANCE, class_name=name) for name in ("cup", "plate"))
+    (result,) = label_photo(
+        [(cup, dots((64, 96), 0)), (plate, dots((32, 48), 16)), (PromptSpec(Task.DEPTH), flat((255, 55, 0)))]
     )
-    label = lesson.labels[Task.INSTANCE]
+    label = result.labels[Task.INSTANCE]
     assert sorted(label.instance_classes.values()) == ["cup", "plate"]
-    assert Task.DEPTH in lesson.labels
+    assert Task.DEPTH in result.labels
 
 
-def normals_scene() -> tuple[SyntheticRecipe, Photo, Answer]:
+def normals_scene() -> tuple[SyntheticRecipe, Photo, GeneratedImage]:
     recipe = SyntheticRecipe(size_hw=(192, 256), tasks=(Task.NORMALS,))
     scene = scene_photo(3, recipe)
     generator = SyntheticGenerator(recipe)
-    (question,) = generator.questions(scene)
-    return recipe, scene, generator.paint(scene, question, seed=0)
+    (prompt_spec,) = generator.prompt_specs(scene)
+    return recipe, scene, generator.generate(scene, prompt_spec, seed=0)
 
 
 def test_normals_that_point_away_are_rejected():
     _, scene, answer = normals_scene()
-    good = decode_painted(answer.data, answer.name).rgb
-    assert read_answer(scene, answer, [], register=False).label.valid.any()
+    good = decode_answer_image(answer.data, answer.name).rgb
+    assert parse_answer(scene, answer, [], register=False).label.valid.any()
     for wrong in (255 - good, np.dstack([good[..., :2], 255 - good[..., 2:]])):
-        with pytest.raises(Rejection, match="away from the camera"):
-            read_answer(scene, replace(answer, data=encode_map(wrong)), [], register=False)
+        with pytest.raises(AnswerRejected, match="away from the camera"):
+            parse_answer(scene, replace(answer, data=encode_map(wrong)), [], register=False)
 
 
 @pytest.mark.parametrize("side", [256, 400])
@@ -218,26 +218,26 @@ def test_an_answer_between_bars_is_read_from_between_them(side: int):
     recipe = SyntheticRecipe(size_hw=(160, 256), tasks=(Task.NORMALS, Task.DEPTH, Task.SEMANTIC))
     scene, generator = scene_photo(5, recipe), SyntheticGenerator(recipe)
     height = round(side * 160 / 256)
-    for question in generator.questions(scene):
-        answer = generator.paint(scene, question, seed=0)
+    for prompt_spec in generator.prompt_specs(scene):
+        answer = generator.generate(scene, prompt_spec, seed=0)
         canvas = np.zeros((side, side, 3), np.uint8)
         whole = cv2.resize(
-            decode_painted(answer.data, answer.name).rgb, (side, height), interpolation=cv2.INTER_NEAREST
+            decode_answer_image(answer.data, answer.name).rgb, (side, height), interpolation=cv2.INTER_NEAREST
         )
         canvas[(side - height) // 2 :][:height] = whole
         barred = replace(answer, data=encode_map(canvas))
-        with pytest.raises(Rejection, match="shapes so different"):
-            read_answer(scene, barred, [], register=False)
-        found, exact = (read_answer(scene, each, [], register=True) for each in (barred, answer))
+        with pytest.raises(AnswerRejected, match="shapes so different"):
+            parse_answer(scene, barred, [], register=False)
+        found, exact = (parse_answer(scene, each, [], register=True) for each in (barred, answer))
         both = found.label.valid & exact.label.valid
         assert both.mean() > 0.9 * exact.label.valid.mean()
         apart = np.abs(found.label.value.astype(np.float64) - exact.label.value)[both]
-        assert np.median(apart) < 0.02 and found.painted.shape[:2] == (height, side)
+        assert np.median(apart) < 0.02 and found.generated.shape[:2] == (height, side)
 
 
 def test_an_answer_that_says_nothing_is_no_label():
     _, scene, answer = normals_scene()
-    question = Question(Task.DEPTH, "Paint the depth.")
-    black = replace(answer, question=question, data=encode_map(np.zeros((192, 256, 3), np.uint8)))
-    with pytest.raises(Rejection, match=r"only 0\.0% of the answer"):
-        read_answer(scene, black, [], register=False)
+    prompt_spec = PromptSpec(Task.DEPTH, "Paint the depth.")
+    black = replace(answer, prompt_spec=prompt_spec, data=encode_map(np.zeros((192, 256, 3), np.uint8)))
+    with pytest.raises(AnswerRejected, match=r"only 0\.0% of the answer"):
+        parse_answer(scene, black, [], register=False)

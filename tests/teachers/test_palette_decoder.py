@@ -10,7 +10,7 @@ from hypothesis.extra.numpy import arrays
 
 from distill.errors import UsageError
 from distill.tasks import IGNORE_SEMANTIC, Task
-from distill.teachers.base import Question
+from distill.teachers.base import PromptSpec
 from distill.teachers.decoders import decode_answer
 from distill.teachers.decoders.semantic import class_probabilities, decode_palette_rgb, encode_palette_rgb
 from distill.teachers.prompts.colors import hex_of, palette, parse_color, separation
@@ -65,9 +65,9 @@ def test_round_trip_is_exact(ids: np.ndarray) -> None:
 @given(st.lists(color, min_size=1, max_size=20, unique=True), st.integers(0, 2**32 - 1))
 def test_the_nearest_color_wins(colors: list[tuple[int, int, int]], seed: int) -> None:
     legend = {f"class {i}": value for i, value in enumerate(colors)}
-    painted = np.random.default_rng(seed).integers(0, 256, (16, 16, 3), dtype=np.uint8)
-    label = decode_palette_rgb(painted, legend)
-    distance = np.linalg.norm(painted[:, :, None].astype(float) - np.array(colors, float), axis=-1)
+    generated = np.random.default_rng(seed).integers(0, 256, (16, 16, 3), dtype=np.uint8)
+    label = decode_palette_rgb(generated, legend)
+    distance = np.linalg.norm(generated[:, :, None].astype(float) - np.array(colors, float), axis=-1)
     ordered = np.sort(distance, axis=-1)
     np.testing.assert_array_equal(label.value[label.valid], distance.argmin(-1)[label.valid])
     assert np.all(ordered[..., 0][label.valid] <= 40)
@@ -77,16 +77,16 @@ def test_the_nearest_color_wins(colors: list[tuple[int, int, int]], seed: int) -
 
 def test_order_of_the_legend_only_renames() -> None:
     ids = np.random.default_rng(0).integers(0, 4, (50, 50)).astype(np.uint8)
-    painted = encode_palette_rgb(ids, LEGEND)
+    generated = encode_palette_rgb(ids, LEGEND)
     turned = dict(reversed(LEGEND.items()))
-    label = decode_palette_rgb(painted, turned)
+    label = decode_palette_rgb(generated, turned)
     assert [label.classes[i] for i in label.value.ravel()] == [list(LEGEND)[i] for i in ids.ravel()]
 
 
 def test_far_and_undecided_colors_are_ignored() -> None:
     legend = {"a": (0, 0, 0), "b": (60, 0, 0)}
-    painted = np.repeat(np.array([[[30, 0, 0], [120, 120, 0], [5, 0, 0]]], np.uint8), 3, axis=1)
-    label = decode_palette_rgb(painted, legend)
+    generated = np.repeat(np.array([[[30, 0, 0], [120, 120, 0], [5, 0, 0]]], np.uint8), 3, axis=1)
+    label = decode_palette_rgb(generated, legend)
     assert label.value[0, 1::3].tolist() == [IGNORE_SEMANTIC, IGNORE_SEMANTIC, 0]
     assert label.confidence[0, 1] == label.confidence[0, 4] == 0
 
@@ -99,8 +99,8 @@ def test_blends_that_pass_a_third_class_are_ignored() -> None:
 
 
 def test_probabilities_sum_to_one_and_follow_distance() -> None:
-    painted = np.array([[[128, 64, 128], [75, 125, 175], [99, 97, 154]]], np.uint8)
-    soft = class_probabilities(painted, LEGEND)
+    generated = np.array([[[128, 64, 128], [75, 125, 175], [99, 97, 154]]], np.uint8)
+    soft = class_probabilities(generated, LEGEND)
     np.testing.assert_allclose(soft.sum(-1), 1, atol=1e-6)
     assert soft[0, 0, 0] > 0.999
     assert soft[0, 1].argmax() == 1
@@ -108,10 +108,10 @@ def test_probabilities_sum_to_one_and_follow_distance() -> None:
 
 
 def test_referring_answers_get_a_background_class() -> None:
-    question = Question(Task.REFERRING, legend={"the cat": (255, 255, 255)}, background=(0, 0, 0))
-    painted = np.zeros((8, 8, 3), np.uint8)
-    painted[2:5, 2:5] = 255
-    label = decode_answer(painted, question)
+    prompt_spec = PromptSpec(Task.REFERRING, legend={"the cat": (255, 255, 255)}, background=(0, 0, 0))
+    generated = np.zeros((8, 8, 3), np.uint8)
+    generated[2:5, 2:5] = 255
+    label = decode_answer(generated, prompt_spec)
     assert label.task is Task.REFERRING
     assert label.classes == ("the cat", "background")
     assert (label.value == 0).sum() == 9
@@ -124,7 +124,7 @@ def test_referring_answers_get_a_background_class() -> None:
 )
 def test_impossible_legends_are_refused(legend: dict[str, tuple[int, int, int]]) -> None:
     with pytest.raises(UsageError, match="legend"):
-        decode_answer(np.zeros((8, 8, 3), np.uint8), Question(Task.SEMANTIC, legend=legend))
+        decode_answer(np.zeros((8, 8, 3), np.uint8), PromptSpec(Task.SEMANTIC, legend=legend))
 
 
 @pytest.mark.parametrize(("count", "least"), [(2, 200), (8, 120), (20, 80), (40, 60), (80, 44), (150, 33)])

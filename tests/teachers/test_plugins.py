@@ -18,7 +18,7 @@ from distill.tasks import Task
 MODULE = """
 from distill.teachers.adapters.callable import specialist
 
-@specialist(license="MIT", terms="https://example.org/terms", outputs=[{"task": "depth", "gauge": "metric"}])
+@specialist(license="MIT", terms="https://example.org/terms", outputs=[{"task": "depth", "depth_kind": "metric"}])
 def brightness(rgb, far=10.0):
     return {"depth": far - rgb.mean(axis=-1) / 64}
 """
@@ -104,8 +104,8 @@ def test_a_function_in_the_working_folder_is_a_teacher_and_a_file_cannot_name_co
     answer = json.loads(distill(site, "label", photos, "--teacher", tmp_path / "bare.yaml", "--json", code=2))
     assert "which function" in answer["error"] and "--set function=" in answer["hint"]
     (tmp_path / "good.yaml").write_text(
-        "kind: callable\nlicense: MIT\noutputs: [{task: depth, gauge: scale_invariant}]\n"
+        "kind: callable\nlicense: MIT\noutputs: [{task: depth, depth_kind: scale_invariant}]\n"
     )
     arguments = ("--teacher", tmp_path / "good.yaml", "--set", "function=mine:brightness", "--out", tmp_path / "out")
     distill(site, "label", photos, *arguments)
-    assert {s.meta["gauge"] for s in read_samples(tmp_path / "out")} == {"scale_invariant"}
+    assert {s.meta["depth_kind"] for s in read_samples(tmp_path / "out")} == {"scale_invariant"}

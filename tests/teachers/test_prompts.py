@@ -10,18 +10,18 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from distill.errors import UsageError
-from distill.tasks import Gauge, Task
+from distill.tasks import DepthKind, Task
 from distill.teachers.prompts.templates import (
     FAMILIES,
     STYLES,
-    depth_question,
-    instance_question,
-    normals_question,
+    depth_prompt,
+    instance_prompt,
+    normals_prompt,
     parse_legend,
-    permute,
+    permute_legend,
     prompt_hash,
-    referring_question,
-    semantic_question,
+    referring_prompt,
+    semantic_prompt,
 )
 
 PUBLISHED = [
@@ -91,84 +91,87 @@ def test_published_prompts_are_understood(prompt: str, legend: dict[str, tuple[i
 @given(names=st.lists(name, min_size=1, max_size=12, unique=True), seed=st.none() | st.integers(0, 99))
 @example(names=["segment of a circle", "orange segment peel"], seed=None)
 def test_legends_survive_the_sentence(style: str, family: str, names: list[str], seed: int | None) -> None:
-    question = semantic_question(names, family, style=style, seed=seed)
-    assert list(parse_legend(question.prompt).items()) == list(question.legend.items())
+    prompt_spec = semantic_prompt(names, family, style=style, seed=seed)
+    assert list(parse_legend(prompt_spec.prompt).items()) == list(prompt_spec.legend.items())
 
 
 def test_referring_legends_survive_the_sentence() -> None:
-    question = referring_question(["the red car", "man on the left"], background=(0, 0, 0))
-    legend = parse_legend(question.prompt)
+    prompt_spec = referring_prompt(["the red car", "man on the left"], background=(0, 0, 0))
+    legend = parse_legend(prompt_spec.prompt)
     assert legend.pop("background") == (0, 0, 0)
-    assert legend == {"red car": question.legend["the red car"], "man on the left": question.legend["man on the left"]}
+    assert legend == {
+        "red car": prompt_spec.legend["the red car"],
+        "man on the left": prompt_spec.legend["man on the left"],
+    }
 
 
 def test_permuting_keeps_names_and_colors_but_not_their_pairs() -> None:
-    first = semantic_question(["road", "sky", "car", "person", "background"])
-    turned = permute(first, 3)
+    first = semantic_prompt(["road", "sky", "car", "person", "background"])
+    turned = permute_legend(first, 3)
     assert set(turned.legend) == set(first.legend)
     assert set(turned.legend.values()) == set(first.legend.values())
     assert dict(turned.legend) != dict(first.legend)
-    assert permute(first, 3) == turned
-    assert prompt_hash(permute(first, 4)) != prompt_hash(turned)
+    assert permute_legend(first, 3) == turned
+    assert prompt_hash(permute_legend(first, 4)) != prompt_hash(turned)
 
 
 def test_only_semantic_questions_are_permuted() -> None:
     with pytest.raises(UsageError, match="depth"):
-        permute(depth_question(), 0)
+        permute_legend(depth_prompt(), 0)
 
 
 def test_depth_questions_say_how_the_answer_is_read() -> None:
-    assert depth_question().colormap == "cube"
-    assert "black-red-yellow-green-cyan-blue-violet-white" in depth_question().prompt
-    gray = depth_question("open_vision_banana")
-    assert (gray.colormap, gray.gauge, gray.near_is_low) == ("gray", Gauge.AFFINE_INVARIANT_DISPARITY, False)
-    assert "viridis" in depth_question(colormap="viridis").prompt
+    assert depth_prompt().colormap == "cube"
+    assert "black-red-yellow-green-cyan-blue-violet-white" in depth_prompt().prompt
+    gray = depth_prompt("open_vision_banana")
+    assert (gray.colormap, gray.depth_kind, gray.near_is_low) == ("gray", DepthKind.AFFINE_INVARIANT_DISPARITY, False)
+    assert "viridis" in depth_prompt(colormap="viridis").prompt
 
 
 def test_instance_question_names_class_and_background() -> None:
-    question = instance_question("price tag", background=(88, 50, 82))
-    assert question.task is Task.INSTANCE
-    assert "price tag" in question.prompt
-    assert "#583252" in question.prompt
+    prompt_spec = instance_prompt("price tag", background=(88, 50, 82))
+    assert prompt_spec.task is Task.INSTANCE
+    assert "price tag" in prompt_spec.prompt
+    assert "#583252" in prompt_spec.prompt
 
 
 @pytest.mark.parametrize("change", [{"prompt": "x"}, {"class_name": "cat"}, {"background": (1, 1, 1)}])
 def test_hash_names_everything_that_is_asked(change: dict[str, Any]) -> None:
-    question = instance_question("dog")
-    assert prompt_hash(question) == prompt_hash(instance_question("dog"))
-    assert prompt_hash(replace(question, **change)) != prompt_hash(question)
+    prompt_spec = instance_prompt("dog")
+    assert prompt_hash(prompt_spec) == prompt_hash(instance_prompt("dog"))
+    assert prompt_hash(replace(prompt_spec, **change)) != prompt_hash(prompt_spec)
 
 
 @pytest.mark.parametrize(
-    "change", [{"canvas": "stretch"}, {"frame": "opencv"}, {"colormap": "turbo"}, {"reader": "hues"}, {"lam": -2.0}]
+    "change", [{"resize_mode": "fill"}, {"frame": "opencv"}, {"colormap": "turbo"}, {"reader": "hues"}, {"lam": -2.0}]
 )
 def test_an_answer_is_found_again_when_it_is_read_in_another_way(change: dict[str, Any]) -> None:
-    question = instance_question("dog")
-    assert prompt_hash(replace(question, **change)) == prompt_hash(question)
+    prompt_spec = instance_prompt("dog")
+    assert prompt_hash(replace(prompt_spec, **change)) == prompt_hash(prompt_spec)
 
 
 def test_hash_follows_the_order_of_the_legend() -> None:
-    question = semantic_question({"a": (255, 0, 0), "b": (0, 255, 0)})
-    turned = replace(question, legend=dict(reversed(list(question.legend.items()))))
-    assert prompt_hash(turned) != prompt_hash(question)
+    prompt_spec = semantic_prompt({"a": (255, 0, 0), "b": (0, 255, 0)})
+    turned = replace(prompt_spec, legend=dict(reversed(list(prompt_spec.legend.items()))))
+    assert prompt_hash(turned) != prompt_hash(prompt_spec)
 
 
 def test_hash_is_pinned() -> None:
     """Changes only together with PROMPT_VERSION: stored labels are found by it."""
-    assert prompt_hash(normals_question()) == "c3bf913f939ad5a7"
+    assert prompt_hash(normals_prompt()) == "c3bf913f939ad5a7"
 
 
 @pytest.mark.parametrize("names", [[], ["a", "a"], [""], ['say "x"'], ["a{b"]])
 def test_impossible_names_are_refused(names: list[str]) -> None:
     with pytest.raises(UsageError):
-        semantic_question(names)
+        semantic_prompt(names)
 
 
 def test_unknown_family_and_style_are_refused() -> None:
     with pytest.raises(UsageError, match="family"):
-        depth_question("dalle")
+        depth_prompt("dalle")
     with pytest.raises(UsageError, match="style"):
-        semantic_question(["a"], style="poem")
+        semantic_prompt(["a"], style="poem")
 
 
 @pytest.mark.parametrize("prompt", ["", "Generate a depth map.", "Each piece of garlic is colored differently."])

@@ -11,7 +11,7 @@ import pytest
 
 from distill.errors import DistillError, UsageError
 from distill.labels import Label
-from distill.tasks import IGNORE_SEMANTIC, Gauge, Task
+from distill.tasks import IGNORE_SEMANTIC, DepthKind, Task
 from distill.teachers.quality.calibration import (
     FORMAT,
     PARTS,
@@ -24,21 +24,21 @@ from distill.teachers.quality.calibration import (
     write_calibration,
 )
 from distill.teachers.quality.cross_task import borders, compare, normals_of_depth
-from distill.teachers.quality.score import Quality, assess, look
-from distill.teachers.registration.align import EXACT, Placement
+from distill.teachers.quality.score import Quality, measure_parts, score_label
+from distill.teachers.registration.align import IDENTITY, Registration
 
 SIZE_HW = (192, 256)
 
 
-def whole(task: Task, value: np.ndarray, confidence: float = 1.0, gauge: Gauge | None = None) -> Label:
+def whole(task: Task, value: np.ndarray, confidence: float = 1.0, depth_kind: DepthKind | None = None) -> Label:
     valid = np.ones(value.shape[:2], bool)
-    return Label(task, value, valid, np.full(valid.shape, confidence, np.float32), gauge, tuple("abcdef"))
+    return Label(task, value, valid, np.full(valid.shape, confidence, np.float32), depth_kind, tuple("abcdef"))
 
 
 def seen(
-    label: Label, photo: np.ndarray, others: tuple[tuple[Label, float], ...] = (), placement: Placement = EXACT
+    label: Label, photo: np.ndarray, others: tuple[tuple[Label, float], ...] = (), registration: Registration = IDENTITY
 ) -> Quality:
-    return assess(label, look(label, photo, placements=[placement]), others=others)
+    return score_label(label, measure_parts(label, photo, registrations=[registration]), others=others)
 
 
 def room(tilt: float = 0.0) -> np.ndarray:
@@ -74,29 +74,29 @@ def test_slopes_of_a_room_are_its_normals() -> None:
 
 
 def test_painted_normals_that_fit_the_depth_score_higher() -> None:
-    depth = whole(Task.DEPTH, room(), gauge=Gauge.METRIC)
+    depth = whole(Task.DEPTH, room(), depth_kind=DepthKind.METRIC)
     photo = photo_of((room() < 4.999).astype(np.uint8) * 3)
     good = seen(whole(Task.NORMALS, room_normals()), photo, ((depth, 1.0),))
     turned = seen(whole(Task.NORMALS, room_normals()[..., [1, 0, 2]].copy()), photo, ((depth, 1.0),))
-    assert good.parts["geometry"] > 0.9
-    assert turned.parts["geometry"] < good.parts["geometry"] - 0.1
+    assert good.parts["cross_task"] > 0.9
+    assert turned.parts["cross_task"] < good.parts["cross_task"] - 0.1
     assert turned.score < good.score
     assert turned.pixels.mean() < good.pixels.mean()
 
 
 def test_the_blame_for_a_contradiction_is_on_the_label_as_far_as_the_other_one_is_right() -> None:
-    depth = whole(Task.DEPTH, room(), gauge=Gauge.METRIC)
+    depth = whole(Task.DEPTH, room(), depth_kind=DepthKind.METRIC)
     turned = whole(Task.NORMALS, room_normals()[..., [1, 0, 2]].copy())
     blamed, halved, spared = (seen(turned, photo_of(blocks()), ((depth, trust),)) for trust in (1.0, 0.5, 0.0))
-    assert blamed.parts["geometry"] < halved.parts["geometry"] < spared.parts["geometry"] == 1
+    assert blamed.parts["cross_task"] < halved.parts["cross_task"] < spared.parts["cross_task"] == 1
     assert blamed.pixels.mean() < halved.pixels.mean() < spared.pixels.mean()
     np.testing.assert_array_equal(spared.pixels, turned.confidence)
 
 
 def test_relative_depth_is_not_compared_with_normals() -> None:
-    depth = whole(Task.DEPTH, room() / 10, gauge=Gauge.AFFINE_INVARIANT_DEPTH)
+    depth = whole(Task.DEPTH, room() / 10, depth_kind=DepthKind.AFFINE_INVARIANT_DEPTH)
     parts = seen(whole(Task.NORMALS, room_normals()), photo_of(blocks()), ((depth, 1.0),)).parts
-    assert "geometry" not in parts
+    assert "cross_task" not in parts
 
 
 def test_borders_that_the_photo_shows_score_higher() -> None:
@@ -104,8 +104,8 @@ def test_borders_that_the_photo_shows_score_higher() -> None:
     photo = photo_of(ids)
     right = seen(whole(Task.SEMANTIC, ids), photo)
     shifted = seen(whole(Task.SEMANTIC, np.roll(ids, (14, 17), (0, 1))), photo)
-    assert right.parts["structure"] > 0.9
-    assert shifted.parts["structure"] < 0.5
+    assert right.parts["edge_alignment"] > 0.9
+    assert shifted.parts["edge_alignment"] < 0.5
     assert shifted.score < right.score
 
 
@@ -117,7 +117,7 @@ def test_borders_lie_in_the_gap_that_blended_colors_leave(task: Task) -> None:
         Task.NORMALS: np.where(left[:, None], (0, 1, 0), (0, 0, 1)).astype(np.float32),
         Task.SEMANTIC: left.astype(np.uint8),
     }[task]
-    label = whole(task, np.tile(value, (SIZE_HW[0],) + (1,) * value.ndim), gauge=Gauge.METRIC)
+    label = whole(task, np.tile(value, (SIZE_HW[0],) + (1,) * value.ndim), depth_kind=DepthKind.METRIC)
     label.valid[:, 97:103] = False
     label.valid[:, 200:] = False  # a hole, and no border
     found = np.flatnonzero(borders(label).any(axis=0))
@@ -131,8 +131,8 @@ def test_sky_without_normals_is_no_fault() -> None:
     specks.valid[:] = np.random.default_rng(0).random(SIZE_HW) > 80 / SIZE_HW[0]
     for label in (sky, specks):
         label.confidence[~label.valid] = 0
-    assert seen(sky, photo_of(ids)).parts["manifold"] == pytest.approx(1.0)
-    assert seen(specks, photo_of(ids)).parts["manifold"] < 0.65
+    assert seen(sky, photo_of(ids)).parts["color_validity"] == pytest.approx(1.0)
+    assert seen(specks, photo_of(ids)).parts["color_validity"] < 0.65
 
 
 def test_a_thing_that_was_referred_to_and_not_painted_lowers_the_score() -> None:
@@ -142,8 +142,8 @@ def test_a_thing_that_was_referred_to_and_not_painted_lowers_the_score() -> None
     both[100:160, 150:230] = 1
     classes = ("the left box", "the right box", "background")
     found, missed = (replace(whole(Task.REFERRING, value), classes=classes) for value in (both, ids))
-    assert seen(found, photo_of(both)).parts["sanity"] == 1
-    assert seen(missed, photo_of(both)).parts["sanity"] == 0.5
+    assert seen(found, photo_of(both)).parts["content"] == 1
+    assert seen(missed, photo_of(both)).parts["content"] == 0.5
     assert seen(missed, photo_of(both)).score < seen(found, photo_of(both)).score
 
 
@@ -178,7 +178,7 @@ def test_doubtful_colors_lower_the_score() -> None:
 
 def test_a_rejected_placement_lowers_the_score() -> None:
     ids = blocks()
-    lost = seen(whole(Task.SEMANTIC, ids), photo_of(ids), placement=Placement(accepted=False))
+    lost = seen(whole(Task.SEMANTIC, ids), photo_of(ids), registration=Registration(accepted=False))
     assert lost.parts["registration"] == 0
     assert lost.score < seen(whole(Task.SEMANTIC, ids), photo_of(ids)).score
 
@@ -190,10 +190,10 @@ def test_an_answer_that_says_nothing_scores_nothing(task: Task) -> None:
         Task.NORMALS: np.zeros((*SIZE_HW, 3), np.float32),
         Task.SEMANTIC: np.full(SIZE_HW, IGNORE_SEMANTIC, np.uint8),
     }[task]
-    gauge = Gauge.METRIC if task is Task.DEPTH else None
-    label = Label(task, value, np.zeros(SIZE_HW, bool), np.zeros(SIZE_HW, np.float32), gauge)
+    depth_kind = DepthKind.METRIC if task is Task.DEPTH else None
+    label = Label(task, value, np.zeros(SIZE_HW, bool), np.zeros(SIZE_HW, np.float32), depth_kind)
     quality = seen(label, photo_of(blocks()))
-    assert quality.parts["manifold"] == quality.parts["sanity"] == 0
+    assert quality.parts["color_validity"] == quality.parts["content"] == 0
     assert quality.score < 0.1
 
 
@@ -204,16 +204,18 @@ def test_the_same_everywhere_is_not_sane(task: Task) -> None:
         if task is Task.DEPTH
         else np.tile(np.array([0, 0, 1], np.float32), (*SIZE_HW, 1))
     )
-    gauge = Gauge.METRIC if task is Task.DEPTH else None
-    assert seen(whole(task, flat, gauge=gauge), photo_of(blocks())).parts["sanity"] < 0.05
+    depth_kind = DepthKind.METRIC if task is Task.DEPTH else None
+    assert seen(whole(task, flat, depth_kind=depth_kind), photo_of(blocks())).parts["content"] < 0.05
 
 
 def test_calibration_learns_which_part_matters() -> None:
     dice = np.random.default_rng(0)
     parts = [dict(zip(PARTS, dice.random(len(PARTS)).tolist(), strict=True)) for _ in range(200)]
-    errors = [1 - one["structure"] for one in parts]
+    errors = [1 - one["edge_alignment"] for one in parts]
     calibration = calibrate(parts, errors, limit=0.5)
-    assert calibration.weights["structure"] > 3 * max(w for n, w in calibration.weights.items() if n != "structure")
+    assert calibration.weights["edge_alignment"] > 3 * max(
+        w for n, w in calibration.weights.items() if n != "edge_alignment"
+    )
     scores = np.array([calibration.score(one) for one in parts])
     assert np.mean((scores > 0.5) == (np.array(errors) < 0.5)) > 0.9
     assert all(weight >= 0 for weight in calibration.weights.values())
@@ -228,22 +230,24 @@ def test_calibrated_confidence_is_the_chance_that_a_pixel_is_right() -> None:
     parts = [dict(zip(PARTS, dice.random(len(PARTS)).tolist(), strict=True)) for _ in range(20)]
     stated = dice.random(20_000)
     right = dice.random(20_000) < stated**2  # too sure
-    calibration = calibrate(parts, [1 - one["structure"] for one in parts], limit=0.5, confidence=stated, right=right)
+    calibration = calibrate(
+        parts, [1 - one["edge_alignment"] for one in parts], limit=0.5, confidence=stated, right=right
+    )
     places = np.array([0.3, 0.6, 0.9], np.float32)
-    np.testing.assert_allclose(calibration.trust(places), places**2, atol=0.04)
+    np.testing.assert_allclose(calibration.calibrate_confidence(places), places**2, atol=0.04)
 
 
 def test_where_nearly_all_labels_are_good_the_score_still_ranks() -> None:
     dice = np.random.default_rng(0)
     parts = [dict(zip(PARTS, dice.random(len(PARTS)).tolist(), strict=True)) for _ in range(60)]
-    calibration = calibrate(parts, [0.01 - 0.01 * one["structure"] for one in parts], limit=0.5)
+    calibration = calibrate(parts, [0.01 - 0.01 * one["edge_alignment"] for one in parts], limit=0.5)
     assert calibration.limit is not None and calibration.limit < 0.01
-    assert calibration.weights["structure"] == max(calibration.weights.values())
+    assert calibration.weights["edge_alignment"] == max(calibration.weights.values())
 
 
 def test_a_missing_part_counts_as_typical() -> None:
     whole_parts = dict.fromkeys(PARTS, 0.8)
-    fewer = {name: value for name, value in whole_parts.items() if name != "geometry"}
+    fewer = {name: value for name, value in whole_parts.items() if name != "cross_task"}
     assert UNCALIBRATED.score(fewer) == pytest.approx(UNCALIBRATED.score(whole_parts))
 
 
@@ -255,7 +259,7 @@ def test_nothing_can_be_learned_from_few_or_equal_labels(errors: list[float]) ->
 
 def test_without_calibration_confidence_is_left_alone() -> None:
     confidence = np.linspace(0, 1, 7, dtype=np.float32)
-    np.testing.assert_array_equal(TaskCalibration().trust(confidence), confidence)
+    np.testing.assert_array_equal(TaskCalibration().calibrate_confidence(confidence), confidence)
     assert TaskCalibration().expected_error(0.5) is None
     assert Curve(at=(0.0, 1.0), value=(0.0, 0.5))(np.array([0.5])) == pytest.approx(0.25)
 

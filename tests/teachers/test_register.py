@@ -1,4 +1,4 @@
-"""Answers land on the photo where their canvas rule says, and nothing is invented on the way."""
+"""Answers land on the photo where their resize mode says, and nothing is invented on the way."""
 
 from __future__ import annotations
 
@@ -13,13 +13,20 @@ from hypothesis import strategies as st
 
 from distill.errors import UsageError
 from distill.labels import Label
-from distill.tasks import IGNORE_SEMANTIC, Gauge, Task
+from distill.tasks import IGNORE_SEMANTIC, DepthKind, Task
 from distill.teachers.prompts.colors import palette
-from distill.teachers.registration.align import CANVASES, EXACT, Placement, estimate, judge, place
-from distill.teachers.registration.coarse_search import Overlay, Sweep
-from distill.teachers.registration.distortion import Bend, Warp
-from distill.teachers.registration.estimate import Drift, Evidence, find_drift
-from distill.teachers.registration.refine import look_closely, sidesteps
+from distill.teachers.registration.align import (
+    IDENTITY,
+    RESIZE_MODES,
+    Registration,
+    decide,
+    estimate_registration,
+    warp_label,
+)
+from distill.teachers.registration.coarse_search import CoarseSearch, RegistrationPair
+from distill.teachers.registration.distortion import AffineDeviation, SmoothDeviation
+from distill.teachers.registration.estimate import AxisAlignedTransform, MatchStats, find_drift
+from distill.teachers.registration.refine import refine_final, side_alternatives
 
 
 def semantic(ids: np.ndarray) -> Label:
@@ -27,12 +34,12 @@ def semantic(ids: np.ndarray) -> Label:
     return Label(Task.SEMANTIC, ids, valid, valid.astype(np.float32), classes=tuple("abcdefgh"))
 
 
-def painted_onto(photo: np.ndarray, size_hw: tuple[int, int], canvas: str) -> np.ndarray:
+def resized_onto(photo: np.ndarray, size_hw: tuple[int, int], resize_mode: str) -> np.ndarray:
     """What a generator does: resize by the rule, then crop or pad around the center."""
     height, width = photo.shape
     scale = (size_hw[0] / height, size_hw[1] / width)
-    if canvas != "stretch":
-        scale = ((max if canvas == "cover" else min)(scale),) * 2
+    if resize_mode != "fill":
+        scale = ((max if resize_mode == "cover" else min)(scale),) * 2
     matrix = np.array(
         [
             [scale[1], 0, size_hw[1] / 2 - scale[1] * width / 2 + 0.5 * scale[1] - 0.5],
@@ -47,12 +54,12 @@ def blocks(size_hw: tuple[int, int]) -> np.ndarray:
     return cv2.resize(cells, size_hw[::-1], interpolation=cv2.INTER_NEAREST)
 
 
-@pytest.mark.parametrize("canvas", CANVASES)
+@pytest.mark.parametrize("resize_mode", RESIZE_MODES)
 @pytest.mark.parametrize("photo_hw", [(1051, 1440), (300, 402), (900, 500)])
 @pytest.mark.parametrize("answer_hw", [(880, 1216), (512, 512)])
-def test_places_invert_the_canvas(canvas: str, photo_hw: tuple[int, int], answer_hw: tuple[int, int]) -> None:
+def test_places_invert_the_canvas(resize_mode: str, photo_hw: tuple[int, int], answer_hw: tuple[int, int]) -> None:
     truth = blocks(photo_hw)
-    placed = place(semantic(painted_onto(truth, answer_hw, canvas)), photo_hw, canvas)
+    placed = warp_label(semantic(resized_onto(truth, answer_hw, resize_mode)), photo_hw, resize_mode)
     height, width = placed.size_hw
     expected = truth[
         np.ix_(
@@ -65,7 +72,7 @@ def test_places_invert_the_canvas(canvas: str, photo_hw: tuple[int, int], answer
     kept = placed.valid & inner
     # Nearest sampling twice: borders between blocks may move by one pixel, half of the time.
     assert (placed.value == expected)[kept].mean() > 0.98
-    if canvas != "cover":
+    if resize_mode != "cover":
         assert placed.valid[inner].all()
 
 
@@ -73,14 +80,14 @@ def test_places_invert_the_canvas(canvas: str, photo_hw: tuple[int, int], answer
 @given(
     photo_hw=st.tuples(st.integers(8, 200), st.integers(8, 200)),
     answer_hw=st.tuples(st.integers(1, 150), st.integers(1, 150)),
-    canvas=st.sampled_from(CANVASES),
+    resize_mode=st.sampled_from(RESIZE_MODES),
 )
 def test_the_map_is_never_finer_than_the_answer(
-    photo_hw: tuple[int, int], answer_hw: tuple[int, int], canvas: str
+    photo_hw: tuple[int, int], answer_hw: tuple[int, int], resize_mode: str
 ) -> None:
-    placed = place(semantic(np.zeros(answer_hw, np.uint8)), photo_hw, canvas)
+    placed = warp_label(semantic(np.zeros(answer_hw, np.uint8)), photo_hw, resize_mode)
     scale = [answer_hw[i] / photo_hw[i] for i in (0, 1)]
-    finest = max(scale) if canvas == "cover" else min(scale)
+    finest = max(scale) if resize_mode == "cover" else min(scale)
     assert all(placed.size_hw[i] <= max(1, photo_hw[i] * min(1, finest) + 0.5) for i in (0, 1))
     if finest >= 1:
         assert placed.size_hw == photo_hw
@@ -88,13 +95,13 @@ def test_the_map_is_never_finer_than_the_answer(
 
 def test_nothing_is_invented() -> None:
     depth = np.where(np.arange(100)[None] < 50, np.float32(1), np.float32(9)).repeat(80, axis=0)
-    label = Label(Task.DEPTH, depth, np.ones(depth.shape, bool), np.ones(depth.shape, np.float32), Gauge.METRIC)
-    placed = place(label, (60, 75))
+    label = Label(Task.DEPTH, depth, np.ones(depth.shape, bool), np.ones(depth.shape, np.float32), DepthKind.METRIC)
+    placed = warp_label(label, (60, 75))
     assert set(np.unique(placed.value[placed.valid])) == {1.0, 9.0}
 
 
 def test_strips_that_were_cropped_away_are_invalid() -> None:
-    placed = place(semantic(np.zeros((100, 100), np.uint8)), (100, 200), "cover")
+    placed = warp_label(semantic(np.zeros((100, 100), np.uint8)), (100, 200), "cover")
     assert placed.size_hw == (100, 200)
     assert placed.valid[:, 50:150].all()
     assert not placed.valid[:, :50].any()
@@ -105,8 +112,8 @@ def test_strips_that_were_cropped_away_are_invalid() -> None:
 
 def test_a_drift_is_mended() -> None:
     truth = blocks((200, 300))
-    placement = Placement(shift_px=(7.0, -5.0), zoom=1.04, aspect=1.01)
-    vertical, horizontal = placement.scale_hw
+    registration = Registration(shift_px=(7.0, -5.0), zoom=1.04, aspect=1.01)
+    vertical, horizontal = registration.scale_hw
     matrix = np.array(
         [
             [horizontal, 0, 150 - 5 - horizontal * 150 + 0.5 * horizontal - 0.5],
@@ -114,14 +121,14 @@ def test_a_drift_is_mended() -> None:
         ]
     )
     drifted = cv2.warpAffine(truth, matrix, (300, 200), flags=cv2.INTER_NEAREST, borderValue=IGNORE_SEMANTIC)
-    mended = place(semantic(drifted), (200, 300), "cover", placement)
+    mended = warp_label(semantic(drifted), (200, 300), "cover", registration)
     assert (mended.value == truth)[mended.valid].mean() > 0.985
-    assert (place(semantic(drifted), (200, 300)).value == truth).mean() < 0.9
+    assert (warp_label(semantic(drifted), (200, 300)).value == truth).mean() < 0.9
 
 
 def test_unknown_canvas_is_named() -> None:
     with pytest.raises(UsageError, match="tile"):
-        place(semantic(np.zeros((8, 8), np.uint8)), (8, 8), "tile")
+        warp_label(semantic(np.zeros((8, 8), np.uint8)), (8, 8), "tile")
 
 
 def scene_pair(seed: int, size_hw: tuple[int, int] = (384, 512)) -> tuple[np.ndarray, np.ndarray]:
@@ -140,10 +147,10 @@ def scene_pair(seed: int, size_hw: tuple[int, int] = (384, 512)) -> tuple[np.nda
     return np.clip(photo, 0, 255).astype(np.uint8), flat
 
 
-def drawn(flat: np.ndarray, placement: Placement) -> np.ndarray:
+def drawn(flat: np.ndarray, registration: Registration) -> np.ndarray:
     height, width = flat.shape[:2]
-    vertical, horizontal = placement.scale_hw
-    down, right = placement.shift_px
+    vertical, horizontal = registration.scale_hw
+    down, right = registration.shift_px
     matrix = np.array(
         [
             [horizontal, 0, width / 2 + right - horizontal * width / 2 + 0.5 * horizontal - 0.5],
@@ -153,7 +160,7 @@ def drawn(flat: np.ndarray, placement: Placement) -> np.ndarray:
     return cv2.warpAffine(flat, matrix, (width, height), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
 
 
-def apart_px(one: Placement, other: Placement, size_hw: tuple[int, int]) -> float:
+def apart_px(one: Registration, other: Registration, size_hw: tuple[int, int]) -> float:
     """The largest distance at the corners between two placements."""
     return max(
         abs(one.shift_px[i] - other.shift_px[i]) + abs(one.scale_hw[i] - other.scale_hw[i]) * size_hw[i] / 2
@@ -164,16 +171,16 @@ def apart_px(one: Placement, other: Placement, size_hw: tuple[int, int]) -> floa
 @pytest.mark.parametrize(
     "truth",
     [
-        Placement(shift_px=(11.0, -9.0)),
-        Placement(zoom=1.06),
-        Placement(zoom=0.94, aspect=1.02),
-        Placement(shift_px=(-6.3, 4.4), zoom=1.03, aspect=0.985),
+        Registration(shift_px=(11.0, -9.0)),
+        Registration(zoom=1.06),
+        Registration(zoom=0.94, aspect=1.02),
+        Registration(shift_px=(-6.3, 4.4), zoom=1.03, aspect=0.985),
     ],
     ids=["shift", "zoom", "zoom and aspect", "all"],
 )
-def test_a_drift_is_found(truth: Placement) -> None:
+def test_a_drift_is_found(truth: Registration) -> None:
     photo, flat = scene_pair(1)
-    found = estimate(photo, drawn(flat, truth))
+    found = estimate_registration(photo, drawn(flat, truth))
     assert found.accepted
     assert apart_px(found, truth, photo.shape[:2]) < 1.0
     assert found.score > 0.5
@@ -181,7 +188,7 @@ def test_a_drift_is_found(truth: Placement) -> None:
 
 def test_an_answer_in_its_place_is_left_there() -> None:
     photo, flat = scene_pair(2)
-    found = estimate(photo, flat)
+    found = estimate_registration(photo, flat)
     assert found.accepted
     assert found.shift_px == (0.0, 0.0)
     assert found.zoom == found.aspect == 1.0
@@ -190,7 +197,7 @@ def test_an_answer_in_its_place_is_left_there() -> None:
 def test_an_answer_to_another_photo_is_rejected() -> None:
     photo, _ = scene_pair(3)
     _, flat = scene_pair(4)
-    found = estimate(photo, flat)
+    found = estimate_registration(photo, flat)
     assert not found.accepted
     assert found.score < 0.5
 
@@ -207,8 +214,8 @@ def test_what_no_drift_mends_is_rejected(seed: int, way: str) -> None:
     moved = cv2.remap(
         flat, (columns + right).astype(np.float32), (rows + down).astype(np.float32), cv2.INTER_NEAREST, borderMode=1
     )
-    assert estimate(photo, flat).accepted
-    found = estimate(photo, moved)
+    assert estimate_registration(photo, flat).accepted
+    found = estimate_registration(photo, moved)
     assert not found.accepted
     assert way in found.reason
 
@@ -229,18 +236,20 @@ def test_an_answer_that_fits_better_in_another_way_is_rejected_for_that(
 ) -> None:
     photo, flat = scene_pair(seed, (600, 800))
     matrix = cv2.getRotationMatrix2D((400, 300), turn_deg, zoom) + np.array([[0, shear, -shear * 300], [0, 0, 0]])
-    found = estimate(photo, cv2.warpAffine(flat, matrix, (800, 600), flags=cv2.INTER_NEAREST, borderMode=1))
+    found = estimate_registration(
+        photo, cv2.warpAffine(flat, matrix, (800, 600), flags=cv2.INTER_NEAREST, borderMode=1)
+    )
     assert not found.accepted
     seen = find_drift(photo, cv2.warpAffine(flat, matrix, (800, 600), flags=cv2.INTER_NEAREST, borderMode=1), (1, 1))
     assert seen is not None
-    assert seen.warp.gain > 0.1
-    assert seen.warp.zoomed is (zoom != 1)
-    assert said in judge(replace(seen, agreement_mirrored=-1.0, agreement=0.0), (600, 800)).reason
+    assert seen.affine.gain > 0.1
+    assert seen.affine.zoomed is (zoom != 1)
+    assert said in decide(replace(seen, agreement_mirrored=-1.0, agreement=0.0), (600, 800)).reason
 
 
 def test_a_flat_answer_lies_anywhere() -> None:
     photo, _ = scene_pair(5)
-    found = estimate(photo, np.full_like(photo, 40))
+    found = estimate_registration(photo, np.full_like(photo, 40))
     assert found.accepted
     assert found.score == 0.0
     assert "no borders" in found.reason
@@ -249,75 +258,91 @@ def test_a_flat_answer_lies_anywhere() -> None:
 def test_another_canvas_and_a_larger_photo() -> None:
     photo, flat = scene_pair(6)
     large = cv2.resize(photo, (1536, 1152), interpolation=cv2.INTER_CUBIC)
-    truth = Placement(shift_px=(5.0, 7.0), zoom=0.97)
-    found = estimate(large, drawn(flat, truth)[:, 16:-16], "cover")
+    truth = Registration(shift_px=(5.0, 7.0), zoom=0.97)
+    found = estimate_registration(large, drawn(flat, truth)[:, 16:-16], "cover")
     assert found.accepted
     assert apart_px(found, truth, photo.shape[:2]) < 1.5
 
 
-@pytest.mark.parametrize("canvas", ["contain", "cover"])
-def test_bars_say_where_the_photo_ends(canvas: str) -> None:
+@pytest.mark.parametrize("resize_mode", ["contain", "cover"])
+def test_bars_say_where_the_photo_ends(resize_mode: str) -> None:
     """A square answer with bars, although the rule may say that the photo covers the canvas: zoomed by 0.75."""
     photo, flat = scene_pair(7)
     letterboxed = cv2.copyMakeBorder(flat, 64, 64, 0, 0, cv2.BORDER_CONSTANT, value=(0, 0, 0))
-    found = estimate(photo, letterboxed, canvas)
+    found = estimate_registration(photo, letterboxed, resize_mode)
     assert found.accepted
-    truth = EXACT if canvas == "contain" else Placement(zoom=384 / 512)
+    truth = IDENTITY if resize_mode == "contain" else Registration(zoom=384 / 512)
     assert apart_px(found, truth, (512, 512)) < 1.0
 
 
-SEEN = Evidence(
-    drift=Drift((5.0, -3.0), (1.02, 1.02)),
+SEEN = MatchStats(
+    transform=AxisAlignedTransform((5.0, -3.0), (1.02, 1.02)),
     uncertainty_px=0.4,
     agreement=0.3,
     agreement_mirrored=-0.8,
     agreement_fine=0.4,
-    agreement_unmended=-0.7,
+    agreement_at_identity=-0.7,
     border_px=2000.0,
-    barred=False,
+    has_letterbox=False,
 )
 
 
 @pytest.mark.parametrize(
-    ("change", "accepted", "mended"),
+    ("change", "accepted", "realigned"),
     [
         ({}, True, True),
         ({"agreement": -0.8}, False, False),  # no better than turned over
-        ({"drift": Drift((0.1, 0.1), (1.0, 1.0))}, True, False),  # not worth moving
-        ({"agreement_unmended": 0.399}, True, False),  # as good where it should be
-        ({"drift": Drift((0.0, 0.0), (1.1, 1.0))}, False, False),  # stretched more than a drift does
-        ({"drift": Drift((0.0, 0.0), (0.8, 0.8))}, False, False),
-        ({"skew": 0.08}, False, False),
-        ({"warp": Warp(0.06)}, False, False),
-        ({"warp": Warp(0.03)}, True, True),  # hardly clearer turned
-        ({"warp": Warp(0.06), "border_px": 900.0}, True, True),  # few borders always fit a little better
-        ({"warp": Warp(0.1, zoomed=True), "border_px": 900.0}, True, True),  # patterns fit themselves at other zooms
-        ({"warp": Warp(0.1, zoomed=True)}, False, False),
-        ({"bend": Bend(12.0, 0.3)}, False, False),
-        ({"bend": Bend(3.0, 0.3)}, True, True),  # bent by less than matters
-        ({"bend": Bend(12.0, 0.05)}, True, True),  # no clearer for being bent back
+        ({"transform": AxisAlignedTransform((0.1, 0.1), (1.0, 1.0))}, True, False),  # not worth moving
+        ({"agreement_at_identity": 0.399}, True, False),  # as good where it should be
+        ({"transform": AxisAlignedTransform((0.0, 0.0), (1.1, 1.0))}, False, False),  # stretched more than a drift does
+        ({"transform": AxisAlignedTransform((0.0, 0.0), (0.8, 0.8))}, False, False),
+        ({"shear": 0.08}, False, False),
+        ({"affine": AffineDeviation(0.06)}, False, False),
+        ({"affine": AffineDeviation(0.03)}, True, True),  # hardly clearer turned
+        ({"affine": AffineDeviation(0.06), "border_px": 900.0}, True, True),  # few borders always fit a little better
+        (
+            {"affine": AffineDeviation(0.1, zoomed=True), "border_px": 900.0},
+            True,
+            True,
+        ),  # patterns fit themselves at other zooms
+        ({"affine": AffineDeviation(0.1, zoomed=True)}, False, False),
+        ({"smooth": SmoothDeviation(12.0, 0.3)}, False, False),
+        ({"smooth": SmoothDeviation(3.0, 0.3)}, True, True),  # bent by less than matters
+        ({"smooth": SmoothDeviation(12.0, 0.05)}, True, True),  # no clearer for being bent back
         # Much is won by long borders, and little of what there is.
-        ({"agreement_unmended": 0.1, "drift": Drift((20.0, 0.0), (1.0, 1.0))}, True, True),
-        ({"agreement_unmended": 0.1, "drift": Drift((20.0, 0.0), (1.0, 1.0)), "border_px": 390.0}, True, False),
-        ({"drift": Drift((0.0, 0.0), (0.8, 0.8)), "barred": True}, True, True),  # the bars say that it is so
+        ({"agreement_at_identity": 0.1, "transform": AxisAlignedTransform((20.0, 0.0), (1.0, 1.0))}, True, True),
+        (
+            {
+                "agreement_at_identity": 0.1,
+                "transform": AxisAlignedTransform((20.0, 0.0), (1.0, 1.0)),
+                "border_px": 390.0,
+            },
+            True,
+            False,
+        ),
+        (
+            {"transform": AxisAlignedTransform((0.0, 0.0), (0.8, 0.8)), "has_letterbox": True},
+            True,
+            True,
+        ),  # the bars say that it is so
     ],
 )
 def test_what_follows_from_what_was_seen(change: dict[str, object], accepted: bool, mended: bool) -> None:
-    found = judge(replace(SEEN, **change), (768, 1024))
+    found = decide(replace(SEEN, **change), (768, 1024))
     assert found.accepted is accepted
     assert bool(found.reason) is not accepted
     assert (found.scale_hw != (1.0, 1.0) or found.shift_px != (0.0, 0.0)) is mended
 
 
 def test_a_placement_survives_json() -> None:
-    found = judge(SEEN, (768, 1024))
-    assert Placement(**json.loads(json.dumps(asdict(found)))).scale_hw == pytest.approx((1.02, 1.02))
+    found = decide(SEEN, (768, 1024))
+    assert Registration(**json.loads(json.dumps(asdict(found)))).scale_hw == pytest.approx((1.02, 1.02))
 
 
 @pytest.mark.parametrize("size_hw", [(8, 8), (8, 300), (40, 33)])
 def test_small_and_thin_answers_do_not_crash(size_hw: tuple[int, int]) -> None:
-    painted = np.random.default_rng(0).integers(0, 256, (*size_hw, 3), dtype=np.uint8)
-    assert 0 <= estimate(painted, painted, "stretch").score <= 1
+    generated = np.random.default_rng(0).integers(0, 256, (*size_hw, 3), dtype=np.uint8)
+    assert 0 <= estimate_registration(generated, generated, "fill").score <= 1
 
 
 @pytest.mark.parametrize("halves", ["left and right", "top and bottom"])
@@ -329,8 +354,8 @@ def test_a_symmetric_answer_is_not_rejected_for_agreeing_with_itself(halves: str
         second = np.zeros(size_hw, bool)
         second[size_hw[0] // 2 :] = True
     pixels = np.random.default_rng(0).normal(60, 4, (*size_hw, 3)) + 120 * second[..., None]
-    painted = np.where(second[..., None], (0, 0, 255), (255, 0, 0)).astype(np.uint8)
-    assert estimate(pixels.clip(0, 255).astype(np.uint8), painted).accepted
+    generated = np.where(second[..., None], (0, 0, 255), (255, 0, 0)).astype(np.uint8)
+    assert estimate_registration(pixels.clip(0, 255).astype(np.uint8), generated).accepted
 
 
 def test_every_place_of_a_small_thing_is_looked_at() -> None:
@@ -339,9 +364,9 @@ def test_every_place_of_a_small_thing_is_looked_at() -> None:
     for left in (60, 84):
         photo[60:76, left : left + 16] = 200, 180, 90
     answer[60:76, 60:76] = 255, 0, 0
-    overlay = Overlay(photo, answer, (1.0, 1.0))
-    middle = overlay.outline.place.mean(axis=0)
-    moves = [place[:2] + place[2:] * middle for place in Sweep(overlay).best(overlay.outline, 5)]
+    pair = RegistrationPair(photo, answer, (1.0, 1.0))
+    middle = pair.edge_points.position.mean(axis=0)
+    moves = [place[:2] + place[2:] * middle for place in CoarseSearch(pair).best(pair.edge_points, 5)]
     for there in ((0, 0), (0, 24)):
         assert min(np.abs(move - there).max() for move in moves) < 8
 
@@ -355,7 +380,7 @@ def test_of_places_that_look_alike_from_afar_the_sharper_one_is_taken() -> None:
     cv2.ellipse(answer, (200, 200), color=(255, 0, 0), **thing)
     seen = find_drift(photo, answer, (1.0, 1.0))
     assert seen is not None
-    at = seen.drift.shift_px[1] + seen.drift.scale_hw[1] * (221 - 320)
+    at = seen.transform.shift_px[1] + seen.transform.scale_hw[1] * (221 - 320)
     assert abs(at - (200 - 320)) < 1
 
 
@@ -365,13 +390,13 @@ def test_a_side_that_lies_on_an_edge_beside_it_is_put_right() -> None:
     photo[150:330, 200:440] = 60, 80, 120
     photo[150:330, 433:440] = 110, 130, 170
     answer[150:330, 200:440] = 255, 0, 0
-    overlay = Overlay(photo, answer, (1.0, 1.0))
-    right_side = overlay.outline.place[:, 1].max()
+    pair = RegistrationPair(photo, answer, (1.0, 1.0))
+    right_side = pair.edge_points.position[:, 1].max()
     # The outline's right side on the inner edge, the left one where it is.
     stretch = -7.0 / (2 * right_side)
     wrong = np.array([0.0, stretch * right_side, 0.0, stretch])
-    held = look_closely(overlay, overlay.outline, wrong, [])
-    assert abs(held.pull[1] + held.pull[3] * right_side + 7) < 1
-    best = max(sidesteps(overlay, overlay.outline, held, []), key=lambda fit: fit.agreement)
+    held = refine_final(pair, pair.edge_points, wrong, [])
+    assert abs(held.params[1] + held.params[3] * right_side + 7) < 1
+    best = max(side_alternatives(pair, pair.edge_points, held, []), key=lambda fit: fit.agreement)
     assert best.agreement > held.agreement
-    assert abs(best.pull[1] + best.pull[3] * right_side) < 0.5
+    assert abs(best.params[1] + best.params[3] * right_side) < 0.5

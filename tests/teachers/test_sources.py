@@ -13,7 +13,7 @@ from PIL import Image
 
 from distill.errors import UsageError
 from distill.images import Photo
-from distill.inputs import Unreadable, unique_keys
+from distill.inputs import UnreadablePhoto, unique_keys
 from distill.teachers.labeling.photo_sources import open_source
 
 
@@ -102,7 +102,7 @@ def test_a_folder_that_cannot_be_read_is_a_failure(tmp_path: Path, monkeypatch: 
     monkeypatch.setattr(os, "scandir", scandir)
     source = open_source([str(tmp_path)])
     found = list(source.read(0, len(source)))
-    assert [type(item) for item in found] == [Photo, Unreadable] and len(source) == 2
+    assert [type(item) for item in found] == [Photo, UnreadablePhoto] and len(source) == 2
     assert (found[1].name, found[1].reason) == ("closed", "cannot be read: Permission denied")
     assert [item.name for item in source.read(0, 1)] == ["a.jpg"]
     assert [item.name for item in source.read(1, 2)] == ["closed"]

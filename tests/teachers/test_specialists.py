@@ -18,7 +18,7 @@ from distill.config.teacher import id_table
 from distill.errors import DistillError, UsageError
 from distill.images import Photo, read_photo
 from distill.labels import Label
-from distill.tasks import IGNORE_SEMANTIC, Gauge, Task
+from distill.tasks import IGNORE_SEMANTIC, DepthKind, Task
 from distill.teachers.adapters.label_maps import MapsSpecialist, read_map
 from distill.teachers.adapters.onnx import OnnxSpecialist
 
@@ -49,14 +49,14 @@ def test_depth_is_scaled_and_its_holes_are_invalid(tmp_path: Path):
     stored = np.full(SIZE_HW, 1500, np.uint16)
     stored[0, 0], stored[0, 1] = 0, 60000
     label = read(tmp_path, stored, scale=0.001, offset=0.5, invalid=[0], max_value=10)
-    assert label.gauge is Gauge.METRIC
+    assert label.depth_kind is DepthKind.METRIC
     assert label.value[5, 5] == pytest.approx(2.0)
     assert not label.valid[0, 0] and not label.valid[0, 1] and label.valid[5, 5]
 
 
 def test_relative_depth_is_stretched_to_one(tmp_path: Path):
     stored = np.linspace(-3, 7, SIZE_HW[0] * SIZE_HW[1], dtype=np.float32).reshape(SIZE_HW)
-    label = read(tmp_path, stored, ".npy", gauge="affine_invariant_disparity")
+    label = read(tmp_path, stored, ".npy", depth_kind="affine_invariant_disparity")
     assert (label.value.min(), label.value.max()) == (0, 1)
 
 
@@ -165,7 +165,7 @@ def test_mean_std_and_scale_are_applied(tmp_path: Path):
         {
             "model": str(model),
             "input": {"mean": [0.5, 0, 0], "std": [0.25, 1, 1]},
-            "outputs": [{"task": "depth", "gauge": "metric"}],
+            "outputs": [{"task": "depth", "depth_kind": "metric"}],
         },
     )
     label = OnnxSpecialist(recipe, tmp_path).predict(gray(255))[0]
@@ -174,7 +174,7 @@ def test_mean_std_and_scale_are_applied(tmp_path: Path):
 
 def test_a_model_is_found_beside_its_recipe_and_through_the_variable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     save_model(tmp_path / "m.onnx", np.ones((1, 3)))
-    recipe = load_recipe(OnnxRecipe, {"model": "m.onnx", "outputs": [{"task": "depth", "gauge": "metric"}]})
+    recipe = load_recipe(OnnxRecipe, {"model": "m.onnx", "outputs": [{"task": "depth", "depth_kind": "metric"}]})
     OnnxSpecialist(recipe, tmp_path)
     with pytest.raises(UsageError, match="no such model"):
         OnnxSpecialist(recipe, tmp_path / "elsewhere")
@@ -263,7 +263,7 @@ def test_the_picture_has_the_type_that_the_model_takes(tmp_path: Path, kind: int
 
 def test_photos_side_by_side_give_the_same_shard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     from distill.shards import file_sha256
-    from distill.teachers.labeling.job import Job, label_slice
+    from distill.teachers.labeling.job import Job, label_shard
 
     model = save_model(tmp_path / "m.onnx", np.random.default_rng(0).normal(size=(5, 3)))
     folder = tmp_path / "photos"
@@ -276,10 +276,10 @@ def test_photos_side_by_side_give_the_same_shard(tmp_path: Path, monkeypatch: py
     recipe = load_recipe(OnnxRecipe, {"model": str(model), "outputs": [{"task": "semantic", "classes": list("abcde")}]})
     digests = []
     for count in (1, 4):
-        monkeypatch.setattr(OnnxSpecialist, "side_by_side", count)
+        monkeypatch.setattr(OnnxSpecialist, "max_parallel", count)
         job = Job(out=tmp_path / f"out{count}", recipe=recipe, folder=tmp_path, inputs=(str(folder),), previews=0)
-        page = label_slice(job, 0)
-        assert page.photos == 7 and page.labeled == 6 and [row["name"] for row in page.failures] == ["3.png"]
+        stats = label_shard(job, 0)
+        assert stats.photos == 7 and stats.labeled == 6 and [row["name"] for row in stats.failures] == ["3.png"]
         digests.append(file_sha256(job.out / "shard-000000.tar"))
     assert digests[0] == digests[1]
 

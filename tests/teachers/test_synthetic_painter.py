@@ -14,7 +14,7 @@ from distill.config.synthetic import PRESETS, FaultsRecipe, SyntheticRecipe
 from distill.errors import DistillError
 from distill.images import Photo, decode_rgb, encode_jpeg, read_photo
 from distill.tasks import Task, warp_depth
-from distill.teachers.base import Answer, Question, Refusal
+from distill.teachers.base import ContentRefused, GeneratedImage, PromptSpec
 from distill.teachers.decoders import decode_answer
 from distill.teachers.synthetic.corruptions import API_CANVASES_WH, Placing, draw_placing, spoil
 from distill.teachers.synthetic.generator import SyntheticGenerator, SyntheticTruth, scene_photo
@@ -26,7 +26,7 @@ def generator(tasks: tuple[Task, ...] = tuple(Task), **faults: object) -> Synthe
     return SyntheticGenerator(PLAIN.model_copy(update={"tasks": tasks, "faults": FaultsRecipe(**faults)}))
 
 
-def picture(answer: Answer) -> np.ndarray:
+def picture(answer: GeneratedImage) -> np.ndarray:
     return decode_rgb(answer.data, answer.name)[0]
 
 
@@ -35,17 +35,17 @@ def plain_photo(index: int) -> Photo:
     return scene_photo(index, PLAIN)
 
 
-def asked(painter: SyntheticGenerator, scenes: int, first: int = 0) -> Iterator[tuple[Photo, Question]]:
+def asked(painter: SyntheticGenerator, scenes: int, first: int = 0) -> Iterator[tuple[Photo, PromptSpec]]:
     for photo in map(plain_photo, range(first, first + scenes)):
-        yield from ((photo, question) for question in painter.questions(photo))
+        yield from ((photo, prompt_spec) for prompt_spec in painter.prompt_specs(photo))
 
 
 def share_changed(task: Task, scenes: int = 120, **faults: object) -> float:
     """The share of answers that differ from the faultless ones at all."""
     changed = []
     faulty, right = generator((task,), **faults), generator((task,))
-    for photo, question in asked(right, scenes):
-        one, other = faulty.paint(photo, question, seed=3), right.paint(photo, question, seed=3)
+    for photo, prompt_spec in asked(right, scenes):
+        one, other = faulty.generate(photo, prompt_spec, seed=3), right.generate(photo, prompt_spec, seed=3)
         changed.append((picture(one) != picture(other)).any())
     return float(np.mean(changed))
 
@@ -56,21 +56,21 @@ def test_without_faults_every_answer_decodes_to_the_truth():
     for index in range(8):
         photo = scene_photo(index, recipe)
         truth = {label.task: label for label in teller.predict(photo)}
-        for question in painter.questions(photo):
-            label = decode_answer(picture(painter.paint(photo, question, seed=0)), question)
-            right = truth[question.task]
-            if question.task is Task.DEPTH:
+        for prompt_spec in painter.prompt_specs(photo):
+            label = decode_answer(picture(painter.generate(photo, prompt_spec, seed=0)), prompt_spec)
+            right = truth[prompt_spec.task]
+            if prompt_spec.task is Task.DEPTH:
                 # One painted level is 1/1785 of the warp; the far end is where sky begins.
                 error = np.abs(warp_depth(label.value) - warp_depth(right.value))
                 assert error[warp_depth(right.value) < 0.985].max() < 1 / 1785
                 assert label.valid.mean() > 0.97
-            elif question.task is Task.NORMALS:
+            elif prompt_spec.task is Task.NORMALS:
                 assert (label.valid == right.valid).all()
                 cosine = (label.value * right.value).sum(-1)[right.valid]
                 assert np.rad2deg(np.arccos(np.clip(cosine, -1, 1))).max() < 0.6
-            elif question.task is Task.INSTANCE:
+            elif prompt_spec.task is Task.INSTANCE:
                 names = right.instance_classes
-                numbers = [number for number, name in names.items() if name == question.class_name]
+                numbers = [number for number, name in names.items() if name == prompt_spec.class_name]
                 wanted = np.isin(right.value, numbers)
                 assert ((label.value > 0) == wanted)[label.valid].all()
             else:
@@ -83,33 +83,33 @@ def test_the_same_question_gets_the_same_bytes_in_any_order():
     painter = SyntheticGenerator(PLAIN.model_copy(update={"faults": PRESETS["heavy"]}))
     pairs = list(asked(painter, 3))
     for turn in (pairs, pairs[::-1]):
-        for photo, question in turn:
+        for photo, prompt_spec in turn:
             try:
-                data = painter.paint(photo, question, seed=5).data
-            except Refusal:
+                data = painter.generate(photo, prompt_spec, seed=5).data
+            except ContentRefused:
                 data = b"refused"
-            key = photo.key, question.prompt
+            key = photo.key, prompt_spec.prompt
             assert forward.setdefault(key, data) == data
     assert len(set(forward.values()) - {b"refused"}) > 9
 
 
 def test_another_seed_gives_another_sample():
     painter = generator((Task.DEPTH,), color_noise_sigma=2.0)
-    photo, question = next(asked(painter, 1))
-    assert painter.paint(photo, question, seed=1).data != painter.paint(photo, question, seed=2).data
+    photo, prompt_spec = next(asked(painter, 1))
+    assert painter.generate(photo, prompt_spec, seed=1).data != painter.generate(photo, prompt_spec, seed=2).data
 
 
 @pytest.mark.parametrize("share", [0.0, 0.3, 1.0])
 def test_refusals_come_at_the_asked_share_and_stay_refused(share):
     painter = generator((Task.DEPTH, Task.SEMANTIC), refusal_share=share)
     refused = []
-    for photo, question in asked(painter, 100):
+    for photo, prompt_spec in asked(painter, 100):
         outcomes = set()
         for seed in (0, 1):
             try:
-                painter.paint(photo, question, seed=seed)
+                painter.generate(photo, prompt_spec, seed=seed)
                 outcomes.add(False)
-            except Refusal:
+            except ContentRefused:
                 outcomes.add(True)
         assert len(outcomes) == 1
         refused.append(outcomes.pop())
@@ -120,9 +120,9 @@ def test_refusals_come_at_the_asked_share_and_stay_refused(share):
 def test_files_are_cut_off_at_the_asked_share(share):
     painter = generator((Task.SEMANTIC,), truncated_share=share)
     broken = []
-    for photo, question in asked(painter, 120):
+    for photo, prompt_spec in asked(painter, 120):
         try:
-            picture(painter.paint(photo, question, seed=0))
+            picture(painter.generate(photo, prompt_spec, seed=0))
             broken.append(False)
         except DistillError:
             broken.append(True)
@@ -133,7 +133,8 @@ def test_files_are_cut_off_at_the_asked_share(share):
 def test_jpegs_come_at_the_asked_share(share):
     painter = generator((Task.SEMANTIC,), jpeg_share=share, jpeg_quality=80)
     jpegs = [
-        painter.paint(photo, question, seed=0).data.startswith(b"\xff\xd8") for photo, question in asked(painter, 100)
+        painter.generate(photo, prompt_spec, seed=0).data.startswith(b"\xff\xd8")
+        for photo, prompt_spec in asked(painter, 100)
     ]
     assert abs(np.mean(jpegs) - share) < 0.13
 
@@ -147,17 +148,19 @@ def test_wrong_colors_come_at_the_asked_share():
 
 def test_a_wrong_color_is_one_of_the_legend():
     painter = generator((Task.SEMANTIC,), wrong_legend_share=1.0)
-    for photo, question in asked(painter, 10):
-        colors = {tuple(color) for color in picture(painter.paint(photo, question, seed=0)).reshape(-1, 3).tolist()}
-        assert colors <= set(question.legend.values())
+    for photo, prompt_spec in asked(painter, 10):
+        colors = {
+            tuple(color) for color in picture(painter.generate(photo, prompt_spec, seed=0)).reshape(-1, 3).tolist()
+        }
+        assert colors <= set(prompt_spec.legend.values())
 
 
 def test_instances_are_left_out_at_the_asked_share():
     right, faulty = generator((Task.INSTANCE,)), generator((Task.INSTANCE,), missing_instance_share=0.3)
     counts = {right: 0, faulty: 0}
-    for photo, question in asked(right, 60):
+    for photo, prompt_spec in asked(right, 60):
         for painter in counts:
-            colors = np.unique(picture(painter.paint(photo, question, seed=1)).reshape(-1, 3), axis=0)
+            colors = np.unique(picture(painter.generate(photo, prompt_spec, seed=1)).reshape(-1, 3), axis=0)
             counts[painter] += len(colors) - 1  # less the background
     assert abs(counts[faulty] / counts[right] - 0.7) < 0.08
 
@@ -195,27 +198,31 @@ def test_displacements_stay_within_their_dose(faults, largest):
         assert np.abs(values).max() >= 0.9 * expected
 
 
-@pytest.mark.parametrize("fit", ["cover", "stretch", "contain"])
-def test_answers_on_the_api_grid_lie_over_the_photo_as_the_question_says(fit):
-    recipe = FaultsRecipe(canvas="api", fit=fit)
-    placing = draw_placing(recipe, (1051, 1440), fit, np.random.default_rng(0))
+@pytest.mark.parametrize("resize_mode", ["cover", "fill", "contain"])
+def test_answers_on_the_api_grid_lie_over_the_photo_as_the_question_says(resize_mode):
+    recipe = FaultsRecipe(canvas="api", resize_mode=resize_mode)
+    placing = draw_placing(recipe, (1051, 1440), resize_mode, np.random.default_rng(0))
     height, width = placing.size_hw
     assert (width, height) in API_CANVASES_WH and (width, height) == (1200, 896)
     covered = np.array([1051 * placing.scale_yx[0] / height, 1440 * placing.scale_yx[1] / width])
-    assert {"cover": covered.min(), "contain": covered.max(), "stretch": covered.mean()}[fit] == pytest.approx(1)
-    assert {"cover": covered.max() > 1.001, "contain": covered.min() < 0.999, "stretch": np.ptp(covered) < 1e-9}[fit]
+    assert {"cover": covered.min(), "contain": covered.max(), "fill": covered.mean()}[resize_mode] == pytest.approx(1)
+    assert {"cover": covered.max() > 1.001, "contain": covered.min() < 0.999, "fill": np.ptp(covered) < 1e-9}[
+        resize_mode
+    ]
 
 
 def test_other_canvases_have_sides_that_divide_by_16():
     painter = generator((Task.DEPTH,), canvas="other")
-    sizes = {picture(painter.paint(photo, question, seed=0)).shape[:2] for photo, question in asked(painter, 20)}
+    sizes = {
+        picture(painter.generate(photo, prompt_spec, seed=0)).shape[:2] for photo, prompt_spec in asked(painter, 20)
+    }
     assert len(sizes) == 2 and all(side % 16 == 0 for size in sizes for side in size)
 
 
 def test_letterboxed_answers_have_black_bars():
-    painter = generator((Task.NORMALS,), canvas="api", fit="contain")
+    painter = generator((Task.NORMALS,), canvas="api", resize_mode="contain")
     photo = scene_photo(0, SyntheticRecipe(size_hw=(32, 64)))
-    answer = picture(painter.paint(photo, painter.questions(photo)[0], seed=0))
+    answer = picture(painter.generate(photo, painter.prompt_specs(photo)[0], seed=0))
     assert answer.shape[:2] == (768, 1376)
     assert not answer[:30].any() and not answer[-30:].any()
     assert answer[60:-60].any(axis=-1).all()
@@ -245,7 +252,7 @@ def test_chroma_subsampling_is_what_mixes_colors():
     for subsampling in ("444", "420"):
         faulty = generator((Task.SEMANTIC,), jpeg_share=1.0, jpeg_quality=95, jpeg_subsampling=subsampling)
         right = generator((Task.SEMANTIC,))
-        pairs = [(faulty.paint(p, q, seed=0), right.paint(p, q, seed=0)) for p, q in asked(right, 5)]
+        pairs = [(faulty.generate(p, q, seed=0), right.generate(p, q, seed=0)) for p, q in asked(right, 5)]
         errors[subsampling] = np.mean([cv2.absdiff(picture(a), picture(b)).mean() for a, b in pairs])
     assert errors["420"] > 1.5 * errors["444"] > 0
 
@@ -255,10 +262,10 @@ def test_only_its_own_scenes_are_answered():
     stranger = read_photo(encode_jpeg(rgb), key="holiday", name="holiday.jpg")
     painter = generator()
     with pytest.raises(DistillError, match=r"holiday\.jpg: the synthetic teacher knows only the scenes"):
-        painter.paint(stranger, Question(Task.DEPTH), seed=0)
+        painter.generate(stranger, PromptSpec(Task.DEPTH), seed=0)
 
 
 def test_relative_depth_is_refused_in_a_sentence():
-    photo, question = next(asked(generator((Task.DEPTH,)), 1))
+    photo, prompt_spec = next(asked(generator((Task.DEPTH,)), 1))
     with pytest.raises(DistillError, match="paints metric depth"):
-        generator().paint(photo, replace(question, gauge="scale_invariant"), seed=0)
+        generator().generate(photo, replace(prompt_spec, depth_kind="scale_invariant"), seed=0)

@@ -14,7 +14,7 @@ from distill.tasks import Task
 
 
 def test_all_faults_are_off_unless_asked_for():
-    off = {"jpeg_quality": 90, "jpeg_subsampling": "420", "canvas": "same", "fit": "cover"}
+    off = {"jpeg_quality": 90, "jpeg_subsampling": "420", "canvas": "same", "resize_mode": "cover"}
     for name, value in FaultsRecipe().model_dump().items():
         assert value == off.get(name, 0)
     assert PRESETS["none"] == FaultsRecipe()

@@ -23,7 +23,7 @@ from distill.errors import DistillError, UsageError
 from distill.images import Photo
 from distill.labels import Label
 from distill.shards import read_manifest, read_samples
-from distill.tasks import Gauge, Task
+from distill.tasks import DepthKind, Task
 from distill.teachers.factory import build_teacher
 from distill.teachers.labeling.job import Job
 from distill.teachers.local.architectures import describe_network
@@ -49,8 +49,8 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
 
 def ask(folder: Path, **recipe: object) -> dict[Task, Label]:
     teacher = build_teacher(load_recipe(TransformersRecipe, {"model": str(folder), **recipe}), folder=Path())
-    (lesson,) = teacher.teach(PHOTO)
-    return lesson.labels
+    (teacher_result,) = teacher.label(PHOTO)
+    return teacher_result.labels
 
 
 def test_relative_depth_is_the_raw_prediction(model):
@@ -63,7 +63,7 @@ def test_relative_depth_is_the_raw_prediction(model):
     inputs = AutoImageProcessor.from_pretrained(folder)(images=[PHOTO.rgb], return_tensors="pt")
     with torch.inference_mode():
         raw = AutoModelForDepthEstimation.from_pretrained(folder)(**inputs).predicted_depth[0].numpy()
-    assert label.gauge is Gauge.AFFINE_INVARIANT_DISPARITY
+    assert label.depth_kind is DepthKind.AFFINE_INVARIANT_DISPARITY
     assert len(np.unique(label.value)) > 1000
     assert np.allclose(label.value, (raw - raw.min()) / (raw.max() - raw.min()), atol=1e-5)
 
@@ -71,19 +71,19 @@ def test_relative_depth_is_the_raw_prediction(model):
 def test_metric_depth_says_so(model):
     folder = model("depth_anything", depth_estimation_type="metric", max_depth=20)
     label = ask(folder)[Task.DEPTH]
-    assert label.gauge is Gauge.METRIC
+    assert label.depth_kind is DepthKind.METRIC
     assert label.value.min() > 0 and label.value.max() <= 20
 
 
 @pytest.mark.parametrize("name", ["depth_pro", "zoedepth"])
 def test_models_with_post_processing_of_their_own_give_meters(model, name: str):
-    assert ask(model(name))[Task.DEPTH].gauge is Gauge.METRIC
+    assert ask(model(name))[Task.DEPTH].depth_kind is DepthKind.METRIC
 
 
 def test_three_tasks_in_one_pass(model):
     labels = ask(model("tipsv2"), frame="opencv")
     assert set(labels) == {Task.DEPTH, Task.NORMALS, Task.SEMANTIC}
-    assert labels[Task.DEPTH].gauge is Gauge.METRIC
+    assert labels[Task.DEPTH].depth_kind is DepthKind.METRIC
     assert np.allclose(np.linalg.norm(labels[Task.NORMALS].value, axis=-1), 1, atol=1e-5)
     assert labels[Task.SEMANTIC].classes == tiny.CLASSES
 
@@ -228,14 +228,14 @@ def test_pickled_weights_are_not_opened(model, tmp_path: Path):
         ask(tmp_path)
 
 
-def test_an_unknown_gauge_must_be_stated(tmp_path: Path):
+def test_an_unknown_depth_kind_must_be_stated(tmp_path: Path):
     (tmp_path / "config.json").write_text(
         json.dumps({"architectures": ["CHMv2ForDepthEstimation"], "model_type": "chmv2"})
     )
     recipe = {"model": str(tmp_path)}
     with pytest.raises(UsageError, match="what its depth means"):
         describe_network(load_recipe(TransformersRecipe, recipe), Path())
-    described = describe_network(load_recipe(TransformersRecipe, {**recipe, "gauge": "metric"}), Path())
+    described = describe_network(load_recipe(TransformersRecipe, {**recipe, "depth_kind": "metric"}), Path())
     assert described.tasks == (Task.DEPTH,)
 
 

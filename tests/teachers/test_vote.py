@@ -7,8 +7,8 @@ import pytest
 
 from distill.errors import DistillError
 from distill.labels import Label
-from distill.tasks import IGNORE_INSTANCE, IGNORE_SEMANTIC, Gauge, Task
-from distill.teachers.quality.fusion import fuse, mirror
+from distill.tasks import IGNORE_INSTANCE, IGNORE_SEMANTIC, DepthKind, Task
+from distill.teachers.quality.fusion import fuse_labels, hflip_label
 
 DICE = np.random.default_rng(0)
 
@@ -27,7 +27,7 @@ def test_votes_repair_wrong_classes_across_permuted_legends() -> None:
         wrong = np.where(dice.random(truth.shape) < 0.2, dice.integers(0, 4, truth.shape), truth)
         order = dice.permutation(4)
         labels.append(whole(Task.SEMANTIC, np.argsort(order)[wrong].astype(np.uint8), classes=tuple(names[order])))
-    fused = fuse(labels)
+    fused = fuse_labels(labels)
     expected = np.array([fused.classes.index(name) for name in names], np.uint8)[truth]
     single = np.mean(np.array(labels[0].classes)[labels[0].value] == names[truth])
     assert (fused.value == expected)[fused.valid].mean() > 0.98 > single
@@ -44,7 +44,7 @@ def test_a_lonely_vote_is_ignored() -> None:
         np.zeros((4, 4), np.float32),
         classes=("a",),
     )
-    fused = fuse([said, silent, silent])
+    fused = fuse_labels([said, silent, silent])
     assert not fused.valid.any()
     assert (fused.value == IGNORE_SEMANTIC).all()
 
@@ -53,31 +53,35 @@ def test_depth_median_drops_an_outlier_and_says_so() -> None:
     good = np.full((6, 6), 2.0, np.float32)
     bad = good.copy()
     bad[:3] = 9.0
-    fused = fuse([whole(Task.DEPTH, v, gauge=Gauge.METRIC) for v in (good, bad, good * 1.01)])
+    fused = fuse_labels([whole(Task.DEPTH, v, depth_kind=DepthKind.METRIC) for v in (good, bad, good * 1.01)])
     np.testing.assert_allclose(fused.value, 2.0, rtol=0.02)
-    spread = fuse([whole(Task.DEPTH, v, gauge=Gauge.METRIC) for v in (good, good * 1.5, good * 2)])
+    spread = fuse_labels([whole(Task.DEPTH, v, depth_kind=DepthKind.METRIC) for v in (good, good * 1.5, good * 2)])
     assert spread.confidence.max() < 0.1 < 0.9 < fused.confidence.min()
 
 
 def test_depth_of_two_is_one_of_the_two() -> None:
-    fused = fuse([whole(Task.DEPTH, np.full((2, 2), v, np.float32), gauge=Gauge.METRIC) for v in (1.0, 9.0)])
+    fused = fuse_labels(
+        [whole(Task.DEPTH, np.full((2, 2), v, np.float32), depth_kind=DepthKind.METRIC) for v in (1.0, 9.0)]
+    )
     assert set(np.unique(fused.value)) <= {1.0, 9.0}
 
 
-@pytest.mark.parametrize("gauge", [Gauge.SCALE_INVARIANT, Gauge.AFFINE_INVARIANT_DISPARITY])
-def test_relative_depths_are_aligned_first(gauge: Gauge) -> None:
+@pytest.mark.parametrize("depth_kind", [DepthKind.SCALE_INVARIANT, DepthKind.AFFINE_INVARIANT_DISPARITY])
+def test_relative_depths_are_aligned_first(depth_kind: DepthKind) -> None:
     base = DICE.random((30, 30)).astype(np.float32) * 0.5 + 0.2
-    shift = 0.0 if gauge is Gauge.SCALE_INVARIANT else 0.1
-    fused = fuse([whole(Task.DEPTH, v, gauge=gauge) for v in (base, base * 0.7 + shift, base * 1.2 - shift)])
+    shift = 0.0 if depth_kind is DepthKind.SCALE_INVARIANT else 0.1
+    fused = fuse_labels(
+        [whole(Task.DEPTH, v, depth_kind=depth_kind) for v in (base, base * 0.7 + shift, base * 1.2 - shift)]
+    )
     np.testing.assert_allclose(fused.value, base, atol=1e-4)
     assert fused.confidence.min() > 0.99
 
 
 def test_normals_take_the_mean_direction() -> None:
     tilted = [np.array([np.sin(a), 0, np.cos(a)], np.float32) for a in (-0.2, 0.0, 0.2)]
-    fused = fuse([whole(Task.NORMALS, np.tile(v, (4, 4, 1))) for v in tilted])
+    fused = fuse_labels([whole(Task.NORMALS, np.tile(v, (4, 4, 1))) for v in tilted])
     np.testing.assert_allclose(fused.value[0, 0], (0, 0, 1), atol=1e-6)
-    apart = fuse(
+    apart = fuse_labels(
         [whole(Task.NORMALS, np.tile(v, (4, 4, 1))) for v in (tilted[0], np.array([0.9, 0, 0.436], np.float32))]
     )
     assert apart.confidence.max() < fused.confidence.min()
@@ -85,7 +89,7 @@ def test_normals_take_the_mean_direction() -> None:
 
 def test_opposite_normals_are_no_answer() -> None:
     up = np.tile(np.array([0, 1, 0], np.float32), (2, 2, 1))
-    assert not fuse([whole(Task.NORMALS, up), whole(Task.NORMALS, -up)]).valid.any()
+    assert not fuse_labels([whole(Task.NORMALS, up), whole(Task.NORMALS, -up)]).valid.any()
 
 
 def boxes(*corners: tuple[int, int]) -> Label:
@@ -98,7 +102,7 @@ def boxes(*corners: tuple[int, int]) -> Label:
 
 
 def test_instances_are_matched_whatever_their_ids() -> None:
-    fused = fuse([boxes((5, 5), (35, 35)), boxes((36, 35), (5, 6)), boxes((5, 5), (35, 35), (5, 35))])
+    fused = fuse_labels([boxes((5, 5), (35, 35)), boxes((36, 35), (5, 6)), boxes((5, 5), (35, 35), (5, 35))])
     assert dict(fused.instance_classes) == {1: "box", 2: "box"}
     assert fused.value[15, 15] != fused.value[45, 45]
     assert fused.value[15, 15] not in (0, IGNORE_INSTANCE)
@@ -108,7 +112,7 @@ def test_instances_are_matched_whatever_their_ids() -> None:
 
 def test_one_answer_is_itself() -> None:
     label = boxes((5, 5))
-    assert fuse([label]) is label
+    assert fuse_labels([label]) is label
 
 
 def test_mirror_twice_is_nothing_and_turns_normals() -> None:
@@ -116,12 +120,12 @@ def test_mirror_twice_is_nothing_and_turns_normals() -> None:
     value[:, 0] = (1, 0, 0)
     value[:, 1:] = (0, 0, 1)
     label = whole(Task.NORMALS, value)
-    assert mirror(label).value[0, 3].tolist() == [-1, 0, 0]
-    np.testing.assert_array_equal(mirror(mirror(label)).value, value)
+    assert hflip_label(label).value[0, 3].tolist() == [-1, 0, 0]
+    np.testing.assert_array_equal(hflip_label(hflip_label(label)).value, value)
 
 
 def test_what_cannot_be_fused_is_refused() -> None:
     with pytest.raises(DistillError, match="no labels"):
-        fuse([])
+        fuse_labels([])
     with pytest.raises(DistillError, match="cannot be fused"):
-        fuse([boxes((1, 1)), whole(Task.SEMANTIC, np.zeros((60, 60), np.uint8))])
+        fuse_labels([boxes((1, 1)), whole(Task.SEMANTIC, np.zeros((60, 60), np.uint8))])

@@ -12,7 +12,7 @@ from distill.export.runners import Outputs
 from distill.images import encode_map
 from distill.labels import encode_depth, encode_normals
 from distill.spec import StudentSpec
-from distill.tasks import Gauge, Task
+from distill.tasks import DepthKind, Task
 from distill.visualization import draw_normals
 
 DEPTH_FORMULA = "0: invalid; else meters = 10 * ((1 - v / 65535) ** -0.5 - 1); 65535: beyond what can be told apart"
@@ -35,10 +35,10 @@ def describe_maps(spec: StudentSpec) -> dict[str, Any]:
     """How to read the files that `encode_outputs` writes, for ``predictions.json``."""
     described: dict[str, dict[str, Any]] = {}
     if spec.depth is not None:
-        metric = spec.depth.gauge is Gauge.METRIC
+        metric = spec.depth.depth_kind is DepthKind.METRIC
         described["depth"] = {
             "file": "depth.png, 16-bit gray",
-            "gauge": str(spec.depth.gauge),
+            "depth_kind": str(spec.depth.depth_kind),
             "unit": spec.depth.unit,
             "value": DEPTH_FORMULA if metric else RELATIVE_FORMULA,
         }
@@ -69,10 +69,10 @@ def _stored(task: Task, value: ndarray, spec: StudentSpec) -> ndarray:
     if task is Task.INSTANCE:
         return value.astype(np.uint16)
     if task is Task.DEPTH:
-        gauge = spec.depth.gauge if spec.depth else Gauge.METRIC
-        if gauge is Gauge.METRIC and value.dtype == np.float32:
+        depth_kind = spec.depth.depth_kind if spec.depth else DepthKind.METRIC
+        if depth_kind is DepthKind.METRIC and value.dtype == np.float32:
             return _store_meters(value)
-        return encode_depth(value, np.isfinite(value), gauge)
+        return encode_depth(value, np.isfinite(value), depth_kind)
     finite = np.isfinite(value)
     if finite.all():  # what `encode_normals` gives, in 2 ms instead of 30 for 1280x720
         return draw_normals(value)

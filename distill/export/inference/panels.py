@@ -9,7 +9,7 @@ from numpy import ndarray
 
 from distill.export.runners import Outputs
 from distill.spec import StudentSpec
-from distill.tasks import Gauge, Task
+from distill.tasks import DepthKind, Task
 from distill.visualization import (
     add_class_legend,
     add_depth_bar,
@@ -85,7 +85,7 @@ class Panels:
         if cell == Task.SEMANTIC and self._spec.semantic is not None:
             return overlay(photo, draw_semantic(values, len(self._spec.semantic.classes)), _SEMANTIC_ALPHA)
         if cell == Task.DEPTH and self._spec.depth is not None:
-            drawing = draw_depth(values, gauge=self._spec.depth.gauge)
+            drawing = draw_depth(values, depth_kind=self._spec.depth.depth_kind)
         elif cell == Task.NORMALS:
             drawing = draw_normals(values)
         else:
@@ -108,7 +108,7 @@ class Panels:
 
     def _add_legends(self, canvas: ndarray) -> ndarray:
         if Task.DEPTH in self._cells and self._spec.depth is not None:
-            canvas = add_depth_bar(canvas, gauge=Gauge(self._spec.depth.gauge))
+            canvas = add_depth_bar(canvas, depth_kind=DepthKind(self._spec.depth.depth_kind))
         classes = self._spec.semantic.classes if Task.SEMANTIC in self._cells and self._spec.semantic else ()
         # More classes would take more room than the picture.
         return add_class_legend(canvas, classes) if 0 < len(classes) <= _MAX_LEGEND_CLASSES else canvas

@@ -14,7 +14,7 @@ from distill.export.inference.pipeline import Picture, Stopwatch, infer
 from distill.export.runners import Runner
 from distill.export.sinks import make_folder, write_file
 from distill.images import decode_rgb, encode_jpeg
-from distill.runtime.parallel import ahead
+from distill.runtime.parallel import prefetch
 from distill.tasks import Task
 
 
@@ -57,8 +57,8 @@ def predict_photos(
         DistillError: The engine failed, or the folder cannot be written.
     """
     make_folder(folder)
-    pictures = ahead(done.watch.items("read", _read_photos(photos, done, advance)))
-    pairs = ahead(infer(runner, pictures, batch=batch, watch=done.watch))
+    pictures = prefetch(done.watch.items("read", _read_photos(photos, done, advance)))
+    pairs = prefetch(infer(runner, pictures, batch=batch, watch=done.watch))
     for picture, outputs in pairs:
         with done.watch.stage("maps"):
             files = encode_outputs(outputs, runner.spec, confidence=confidence)

@@ -24,7 +24,7 @@ from numpy import ndarray
 
 from distill.errors import DistillError
 from distill.export.runners import Outputs, Runner
-from distill.runtime.parallel import QUEUE, ahead
+from distill.runtime.parallel import PREFETCH_DEPTH, prefetch
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -143,12 +143,12 @@ def default_batch(runner: Runner, size_hw: tuple[int, int]) -> int:
 
 
 def ordered(
-    items: Iterable[Item], work: Callable[[Item], Result], *, workers: int = 1, depth: int = QUEUE
+    items: Iterable[Item], work: Callable[[Item], Result], *, workers: int = 1, depth: int = PREFETCH_DEPTH
 ) -> Generator[tuple[Item, Result], None, None]:
     """Each item with what `work` makes of it, in order; in the background, `workers` of them at once."""
     if workers == 1:
-        return ahead(((item, work(item)) for item in items), depth)
-    return ahead(_in_pool(items, work, workers), depth)
+        return prefetch(((item, work(item)) for item in items), depth)
+    return prefetch(_in_pool(items, work, workers), depth)
 
 
 def _in_pool(

@@ -11,7 +11,7 @@ from distill.errors import DistillError
 from distill.export.inference.pipeline import Boundary, Picture, Stopwatch, engine_workers, infer
 from distill.export.inference.temporal_filter import Stabilizer, Steadiness
 from distill.export.runners import Outputs, Runner, num_cores
-from distill.runtime.parallel import ahead
+from distill.runtime.parallel import prefetch
 from distill.spec import StudentSpec
 from distill.video import Frame, Source, open_source
 
@@ -101,10 +101,10 @@ def open_stream(
     The last boundary says that it is the last, and why, if the source is damaged.
     """
     watch = watch or Stopwatch()
-    pictures = ahead(watch.items("decode", _pictures(source, size_hw, start, segment)))
+    pictures = prefetch(watch.items("decode", _pictures(source, size_hw, start, segment)))
     workers = engine_workers(runner, num_cores())
-    items = ahead(infer(runner, pictures, batch=batch, watch=watch, workers=workers))
-    return items if stabilizer is None else ahead(stabilizer.through(items, watch))
+    items = prefetch(infer(runner, pictures, batch=batch, watch=watch, workers=workers))
+    return items if stabilizer is None else prefetch(stabilizer.through(items, watch))
 
 
 def _pictures(source: Source, size_hw: tuple[int, int], start: int, segment: int) -> Iterator[Any]:

@@ -18,7 +18,7 @@ from numpy import ndarray
 from distill.export.inference.pipeline import Boundary, Stopwatch
 from distill.export.runners import Outputs
 from distill.spec import StudentSpec
-from distill.tasks import BACKGROUND_INSTANCE, IGNORE_INSTANCE, Gauge, Task
+from distill.tasks import BACKGROUND_INSTANCE, IGNORE_INSTANCE, DepthKind, Task
 from distill.video.optical_flow import Motion, MotionTracker, move
 
 _MEMORY_FRAMES = 12.0
@@ -68,7 +68,7 @@ class Stabilizer:
         self._tracker = MotionTracker()
         self._state: dict[str, ndarray] = {}
         self._trend, self._last_track = 0.0, 0
-        self._gauge = spec.depth.gauge if spec.depth else Gauge.METRIC
+        self._depth_kind = spec.depth.depth_kind if spec.depth else DepthKind.METRIC
         self.cuts: list[int] = []
 
     def through(self, items: Iterable[Any], watch: Stopwatch) -> Generator[Any, None, None]:
@@ -121,7 +121,7 @@ class Stabilizer:
         return {**moved, "trust": motion.trust(size_hw)}
 
     def _depth(self, outputs: Outputs, past: Mapping[str, ndarray] | None) -> ndarray:
-        metric = self._gauge is Gauge.METRIC
+        metric = self._depth_kind is DepthKind.METRIC
         value = outputs[Task.DEPTH]
         # Depth flickers by percent, not by meters: it is averaged as a logarithm.
         now = np.log(np.clip(value, *_LOG_RANGE_M)) if metric else value.astype(np.float32)
@@ -132,7 +132,7 @@ class Stabilizer:
         old = past["depth"]
         np.copyto(old, now, where=~np.isfinite(old))  # a hole is filled as soon as there is a value
         if not metric and self._steadiness.lock_scale:
-            now = _locked(now, old, past["trust"], shift=self._gauge is not Gauge.SCALE_INVARIANT)
+            now = _locked(now, old, past["trust"], shift=self._depth_kind is not DepthKind.SCALE_INVARIANT)
         jump = 0.0
         if metric:
             old += np.float32(self._trend)

@@ -11,7 +11,7 @@ from typing import Any, ClassVar, TextIO
 from distill.errors import DistillError
 from distill.export.inference.pipeline import Boundary, Picture, Stopwatch, blaming, run_stage
 from distill.export.runners import Outputs
-from distill.runtime.parallel import ahead
+from distill.runtime.parallel import prefetch
 
 
 class Sink(ABC):
@@ -54,7 +54,7 @@ class Sink(ABC):
     def through(self, items: Iterable[Any], watch: Stopwatch) -> Generator[Any, None, None]:
         """The items again, in the background, once this sink has them."""
         prepared = run_stage(items, self.stages[0], self.prepare, watch, workers=self.workers)
-        return ahead(self._written(prepared, watch)) if self.stages[1] else self._written(prepared, watch)
+        return prefetch(self._written(prepared, watch)) if self.stages[1] else self._written(prepared, watch)
 
     def _written(self, prepared: Iterable[tuple[Any, Any]], watch: Stopwatch) -> Generator[Any, None, None]:
         stage = self.stages[1] or self.stages[0]

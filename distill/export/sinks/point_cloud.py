@@ -15,7 +15,7 @@ from distill.export.inference.pipeline import Picture
 from distill.export.runners import Outputs
 from distill.export.sinks.base import Sink, write_file
 from distill.spec import StudentSpec
-from distill.tasks import FAR_DEPTH_M, Gauge, Task
+from distill.tasks import FAR_DEPTH_M, DepthKind, Task
 
 
 class PointsSink(Sink):
@@ -31,7 +31,7 @@ class PointsSink(Sink):
             UsageError: The student gives no metric depth, or the field of view is none.
         """
         super().__init__(work)
-        if spec.depth is None or spec.depth.gauge is not Gauge.METRIC:
+        if spec.depth is None or spec.depth.depth_kind is not DepthKind.METRIC:
             raise UsageError(
                 f"--write points: {spec.name} gives no depth in meters", hint="a point cloud needs metric depth"
             )

@@ -84,7 +84,7 @@ def _feeding(spec: StudentSpec) -> str:
         "- resizing and normalization are inside, and outputs come at the picture's size",
     ]
     if spec.depth is not None:
-        unit = "meters of z-depth" if spec.depth.unit == "m" else f"{spec.depth.gauge}, without a unit"
+        unit = "meters of z-depth" if spec.depth.unit == "m" else f"{spec.depth.depth_kind}, without a unit"
         lines.append(f"- `depth`: {unit}; `depth_confidence` in [0, 1]")
     if spec.normals is not None:
         lines.append(f"- `normals`: unit vectors, {spec.normals.frame}; `normals_confidence` in [0, 1]")

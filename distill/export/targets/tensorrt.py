@@ -26,9 +26,9 @@ from distill.export.runners import Outputs
 from distill.export.targets.op_rules import check_rules
 from distill.export.verification.parity import Budgets
 from distill.spec import StudentSpec
-from distill.tasks import Gauge
+from distill.tasks import DepthKind
 
-_PACKAGE = "distill.export.kit"
+_PACKAGE = "distill.export.tensorrt_kit"
 _SCRIPTS = {"cuda.py": "trt_cuda.py", "engine.py": "trt_engine.py", "build.py": "build.py", "check.py": "check.py"}
 """Module to its name in a kit, where `cuda` and `build` would hide packages that may be installed."""
 
@@ -144,7 +144,7 @@ def _settings(name: str, spec: StudentSpec, recipe: TargetRecipe, budgets: Budge
         "builder": recipe.builder.model_dump(mode="json"),
         # An engine rounds on its own as well: the checker allows what the gate allowed, for the disagreement.
         "budgets": {str(task): max(budgets.of(task), _DIRECT[str(task)]) for task in spec.answers},
-        "metric_depth": spec.depth is not None and spec.depth.gauge is Gauge.METRIC,
+        "metric_depth": spec.depth is not None and spec.depth.depth_kind is DepthKind.METRIC,
         "spec": json.loads(spec.to_json()),
     }
 

@@ -16,7 +16,7 @@ from distill.metrics import DepthMetrics, InstanceMetrics, NormalsMetrics, Segme
 from distill.metrics.instance import instance_masks
 from distill.metrics.normals import angular_error_deg
 from distill.spec import StudentSpec
-from distill.tasks import IGNORE_INSTANCE, Gauge, Task
+from distill.tasks import IGNORE_INSTANCE, DepthKind, Task
 
 RELATIVE_WITHIN = 0.05
 """A relative depth agrees within this part of its [0, 1] range; a metric one within the 25 % of delta1."""
@@ -100,7 +100,7 @@ def disagreement(task: Task, spec: StudentSpec, reference: ndarray, candidate: n
         return reference != candidate
     if task is Task.NORMALS:
         return angular_error_deg(candidate, reference, np.ones(reference.shape[:2], bool))
-    if spec.depth is not None and spec.depth.gauge is not Gauge.METRIC:
+    if spec.depth is not None and spec.depth.depth_kind is not DepthKind.METRIC:
         return ~(np.abs(candidate - reference) <= RELATIVE_WITHIN)
     # Below a millimeter 10 (1/sqrt(1 - v) - 1) is rounding in float32, and a ratio of two roundings says nothing.
     near, far = np.minimum(candidate, reference), np.maximum(candidate, reference)
@@ -109,8 +109,8 @@ def disagreement(task: Task, spec: StudentSpec, reference: ndarray, candidate: n
 
 def _metrics(task: Task, spec: StudentSpec) -> Metrics:
     if task is Task.DEPTH:
-        gauge = spec.depth.gauge if spec.depth else Gauge.METRIC
-        return DepthMetrics(alignment=default_alignment(gauge), gauge=gauge)
+        depth_kind = spec.depth.depth_kind if spec.depth else DepthKind.METRIC
+        return DepthMetrics(alignment=default_alignment(depth_kind), depth_kind=depth_kind)
     if task is Task.NORMALS:
         return NormalsMetrics()
     if task is Task.INSTANCE:
@@ -125,7 +125,7 @@ def _difference(reference: ndarray, candidate: ndarray) -> float:
 
 def _truth(label: Label, size_hw: tuple[int, int], spec: StudentSpec) -> tuple[ndarray, ndarray] | None:
     """(value, valid) of a label at the prediction's size; None where no score can be had from it."""
-    if label.task is Task.DEPTH and label.gauge is not Gauge.METRIC:
+    if label.task is Task.DEPTH and label.depth_kind is not DepthKind.METRIC:
         return None  # a relative label has no meters to score against
     if label.task is Task.SEMANTIC and (spec.semantic is None or label.classes not in ((), spec.semantic.classes)):
         return None  # ids of another class list

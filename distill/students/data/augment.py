@@ -14,12 +14,12 @@ from torch.nn import functional as F
 
 from distill.config.train import AugmentRecipe
 from distill.students.data.batch import Batch
-from distill.tasks import FAR_WARP, Gauge, Task, unwarp_depth, warp_depth
+from distill.tasks import FAR_WARP, DepthKind, Task, unwarp_depth, warp_depth
 
 _LUMA = (0.299, 0.587, 0.114)
 
 
-def augment(batch: Batch, recipe: AugmentRecipe, gauge: Gauge, generator: Generator) -> Batch:
+def augment(batch: Batch, recipe: AugmentRecipe, depth_kind: DepthKind, generator: Generator) -> Batch:
     """The batch, flipped, cropped and recolored at random."""
     count = len(batch.image)
     if recipe.flip > 0:
@@ -28,7 +28,7 @@ def augment(batch: Batch, recipe: AugmentRecipe, gauge: Gauge, generator: Genera
         zoom = recipe.zoom ** _uniform(count, generator)
         corner = torch.stack([_uniform(count, generator), _uniform(count, generator)], dim=1)
         turn_deg = recipe.rotate * (2 * _uniform(count, generator) - 1) if recipe.rotate > 0 else None
-        batch = crop(batch, zoom, corner, gauge, share=recipe.crop, turn_deg=turn_deg)
+        batch = crop(batch, zoom, corner, depth_kind, share=recipe.crop, turn_deg=turn_deg)
     if recipe.cutmix > 0:
         batch = cutmix(batch, _uniform(count, generator) < recipe.cutmix, generator)
     return batch.with_image(recolor(batch.image, recipe, generator))
@@ -62,7 +62,7 @@ def crop(
     batch: Batch,
     zoom: Float[Tensor, " b"],
     corner: Float[Tensor, "b 2"],
-    gauge: Gauge,
+    depth_kind: DepthKind,
     *,
     share: float = 1.0,
     turn_deg: Float[Tensor, " b"] | None = None,
@@ -100,7 +100,7 @@ def crop(
         return (picked if maps.ndim == 4 else picked[:, 0]).to(maps.dtype)
 
     depth = None if batch.depth is None else pick(batch.depth)
-    if depth is not None and gauge is Gauge.METRIC:
+    if depth is not None and depth_kind is DepthKind.METRIC:
         nearer = warp_depth(unwarp_depth(depth) / zoom.view(-1, 1, 1))
         depth = torch.where(depth >= FAR_WARP, depth, nearer)  # the sky stays the sky
     return replace(

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from distill.tasks import FAR_WARP, Gauge, Task
+from distill.tasks import FAR_WARP, DepthKind, Task
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,7 +17,7 @@ class Batch:
 
     Attributes:
         image: RGB in 0..255.
-        depth: The warp of meters, at most `FAR_WARP` (sky is learned as 90 m), or the relative gauge's value; in [0,
+        depth: The warp of meters, at most `FAR_WARP` (sky is learned as 90 m), or the relative depth kind's value; in [0,
             1].
         normals: Unit vectors.
         semantic: Class ids; meaningless where the weight is 0.
@@ -58,7 +58,7 @@ class Batch:
 def unpack(
     stored: dict[str, Tensor],
     tasks: tuple[Task, ...],
-    gauge: Gauge | None,
+    depth_kind: DepthKind | None,
     *,
     use_confidence: bool = True,
     use_quality: bool = True,
@@ -72,7 +72,7 @@ def unpack(
     return Batch(
         image=stored["image"].permute(0, 3, 1, 2).float(),
         weights=weights,
-        depth=_depth(stored["depth"], gauge) if Task.DEPTH in tasks else None,
+        depth=_depth(stored["depth"], depth_kind) if Task.DEPTH in tasks else None,
         normals=_normals(stored["normals"]) if Task.NORMALS in tasks else None,
         semantic=stored["semantic"].long() if Task.SEMANTIC in tasks else None,
         instance=stored["instance"].to(torch.int64) if Task.INSTANCE in tasks else None,
@@ -80,10 +80,10 @@ def unpack(
     )
 
 
-def _depth(stored: Tensor, gauge: Gauge | None) -> Float[Tensor, "b h w"]:
+def _depth(stored: Tensor, depth_kind: DepthKind | None) -> Float[Tensor, "b h w"]:
     # uint16 knows few operations in torch; a float32 holds its 65536 levels exactly.
     level = stored.to(torch.float32)
-    if gauge is Gauge.METRIC:
+    if depth_kind is DepthKind.METRIC:
         return (level / 65535.0).clamp(max=FAR_WARP)
     return ((level - 1.0) / 65534.0).clamp(min=0.0)
 

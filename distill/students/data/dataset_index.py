@@ -11,7 +11,7 @@ from distill.errors import UsageError
 from distill.shards import Manifest, read_manifest
 from distill.students.data.bad_samples import Broken, check_enough
 from distill.students.data.shard_index import Entry, scan
-from distill.tasks import Gauge, Task
+from distill.tasks import DepthKind, Task
 
 _DENSE = (Task.DEPTH, Task.NORMALS, Task.SEMANTIC)
 BACKGROUND = "background"
@@ -25,7 +25,7 @@ class Index:
     Attributes:
         entries: In the order of the shards.
         tasks: What is to be learned; a sample may lack some of them.
-        gauge: Of the depth labels.
+        depth_kind: Of the depth labels.
         classes: Of the semantic labels; else background and those of the instances, or of the things referred to.
         things: Those of the classes that have instances.
         licenses: Licenses of the labels.
@@ -36,7 +36,7 @@ class Index:
 
     entries: tuple[Entry, ...]
     tasks: tuple[Task, ...]
-    gauge: Gauge
+    depth_kind: DepthKind
     classes: tuple[str, ...]
     things: tuple[str, ...]
     licenses: tuple[str, ...]
@@ -49,7 +49,7 @@ def read_index(folders: Sequence[Path], tasks: Sequence[Task] = ()) -> Index:
     """The samples in these folders that hold a label of at least one of the tasks (all common ones if none is named).
 
     Raises:
-        UsageError: No folder, one that is given twice, a task that a folder lacks, class lists or depth gauges that
+        UsageError: No folder, one that is given twice, a task that a folder lacks, class lists or depth depth kinds that
             differ, or no sample.
         DistillError: More than half of the samples are broken; fewer are left out.
     """
@@ -78,7 +78,7 @@ def read_index(folders: Sequence[Path], tasks: Sequence[Task] = ()) -> Index:
     return Index(
         entries=tuple(entries),
         tasks=_learned(chosen),
-        gauge=first.gauge,
+        depth_kind=first.depth_kind,
         classes=classes,
         things=first.instance_classes if Task.INSTANCE in chosen else (),
         licenses=tuple(sorted({license for _, manifest in manifests for license in manifest.licenses})),
@@ -172,10 +172,10 @@ def _refuse_differences(manifests: Sequence[tuple[Path, Manifest]], tasks: Seque
                     f"{folder}: asked for {_shorten(theirs)}, {first_folder} for {_shorten(ours)}",
                     hint=f"label both for the same {task} list",
                 )
-        if Task.DEPTH in tasks and manifest.gauge is not first.gauge:
+        if Task.DEPTH in tasks and manifest.depth_kind is not first.depth_kind:
             raise UsageError(
-                f"{folder}: its depth is {manifest.gauge}, that of {first_folder} is {first.gauge}",
-                hint="train one student per gauge",
+                f"{folder}: its depth is {manifest.depth_kind}, that of {first_folder} is {first.depth_kind}",
+                hint="train one student per depth kind",
             )
 
 

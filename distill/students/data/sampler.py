@@ -11,7 +11,7 @@ from numpy import ndarray
 from torch import Tensor
 from torch.utils.data import DataLoader, Sampler
 
-from distill.runtime.parallel import ahead
+from distill.runtime.parallel import prefetch
 from distill.students.data.dataset import PhotoSet
 
 
@@ -97,7 +97,7 @@ class AheadLoader:
         return len(self._loader)
 
     def __iter__(self) -> Iterator[dict[str, Tensor]]:
-        return ahead(iter(self._loader))
+        return prefetch(iter(self._loader))
 
 
 def build_loader(photos: PhotoSet, batches: EpochBatches, *, workers: int) -> Loader | AheadLoader:

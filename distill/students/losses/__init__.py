@@ -59,7 +59,7 @@ def student_losses(
         if isinstance(head, DepthHead):
             assert batch.depth is not None
             value, spread = head.coordinates(enlarged)
-            terms = depth_loss(value, spread, batch.depth, weight, recipe.depth, head.gauge, recipe.trim)
+            terms = depth_loss(value, spread, batch.depth, weight, recipe.depth, head.depth_kind, recipe.trim)
             if recipe.depth.smooth > 0:
                 terms["smooth"] = recipe.depth.smooth * edge_aware_smoothness(value, image)
             terms = {name: recipe.depth.weight * term for name, term in terms.items()}

@@ -11,7 +11,7 @@ from torch import Tensor
 from distill.config.loss import DepthLossRecipe
 from distill.errors import UsageError
 from distill.students.losses.reduction import EPSILON, mean_over_images, mean_per_image, trim, weighted_mean
-from distill.tasks import FAR_WARP, Gauge, warp_depth
+from distill.tasks import FAR_WARP, DepthKind, warp_depth
 
 _NEAREST_WARP = float(warp_depth(0.1))
 """10 cm. The logarithm's slope is 1/d: a few pixels nearer than this would own the gradient."""
@@ -26,10 +26,10 @@ def depth_loss(
     target: Float[Tensor, "b h w"],
     weight: Float[Tensor, "b h w"],
     recipe: DepthLossRecipe,
-    gauge: Gauge,
+    depth_kind: DepthKind,
     trim_share: float = 0.0,
 ) -> dict[str, Tensor]:
-    """Each term, weighted: ``l1``, ``silog``, ``share``, ``gradient``, ``confidence``, or ``ssi`` for relative gauges.
+    """Each term, weighted: ``l1``, ``silog``, ``share``, ``gradient``, ``confidence``, or ``ssi`` for relative depth kinds.
 
     Args:
         value: Predicted coordinate in [0, 1]: warped meters, or the relative depth.
@@ -37,11 +37,11 @@ def depth_loss(
         target: The teacher's coordinate.
         weight: Per pixel; 0 leaves it out.
         recipe: Weights of the terms.
-        gauge: Of the labels.
+        depth_kind: Of the labels.
         trim_share: Share of each image's worst pixels to leave out.
     """
     weight = trim((value - target).abs(), weight, trim_share)
-    if is_metric(recipe, gauge):
+    if is_metric(recipe, depth_kind):
         # The sky (90 m and more) has a place in the warp, but no logarithm or edge that means anything.
         finite = weight * (target < FAR_WARP)
         terms = {
@@ -78,18 +78,18 @@ def edge_aware_smoothness(value: Float[Tensor, "b h w"], image: Float[Tensor, "b
     return (across * torch.exp(-10.0 * edge_across)).mean() + (down * torch.exp(-10.0 * edge_down)).mean()
 
 
-def is_metric(recipe: DepthLossRecipe, gauge: Gauge) -> bool:
+def is_metric(recipe: DepthLossRecipe, depth_kind: DepthKind) -> bool:
     """Whether meters are compared.
 
     Raises:
         UsageError: The recipe wants meters, and the labels have none.
     """
-    if recipe.kind == "metric" and gauge is not Gauge.METRIC:
+    if recipe.kind == "metric" and depth_kind is not DepthKind.METRIC:
         raise UsageError(
-            f"loss.depth.kind=metric cannot be used on {gauge} labels, which have no scale",
+            f"loss.depth.kind=metric cannot be used on {depth_kind} labels, which have no scale",
             hint="set loss.depth.kind=relative (or auto), or label with a metric teacher",
         )
-    return gauge is Gauge.METRIC and recipe.kind != "relative"
+    return depth_kind is DepthKind.METRIC and recipe.kind != "relative"
 
 
 def silog(

@@ -13,7 +13,7 @@ from distill.students.data.batch import Batch
 from distill.students.losses.depth import normalize
 from distill.students.losses.reduction import EPSILON, mean_per_image
 from distill.students.model.heads import DepthHead, NormalsHead
-from distill.tasks import Gauge
+from distill.tasks import DepthKind
 
 _LIKE_SHAPES = 0.25
 """What is left of an error when both maps have one shape: a depth that is only twice too far still counts."""
@@ -35,7 +35,7 @@ def disagreement(
         assert batch.depth is not None
         value, target = head.coordinates(raw)[0], batch.depth
         shape = 1.0 - correlation(value[:, None], target[:, None], weight)
-        if head.gauge is not Gauge.METRIC:
+        if head.depth_kind is not DepthKind.METRIC:
             value, target = normalize(value, weight), normalize(target, weight)
         return mean_per_image((value - target).abs(), weight) * (_LIKE_SHAPES + shape)
     if isinstance(head, NormalsHead):

@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 from distill.students.model.neck import separable
 from distill.students.model.resample import enlarge, enlarge_ids, enlarge_vectors
-from distill.tasks import FAR_WARP, Gauge
+from distill.tasks import FAR_WARP, DepthKind
 
 Outputs = dict[str, Tensor]
 
@@ -42,9 +42,9 @@ class DepthHead(nn.Module):
     Metric depth is predicted as its warp 1 - (1 + d/10)^-2, in [0, warp of 90 m]; relative depth as it is, in [0, 1].
     """
 
-    def __init__(self, channels_in: int, channels: int, gauge: Gauge) -> None:
+    def __init__(self, channels_in: int, channels: int, depth_kind: DepthKind) -> None:
         super().__init__()
-        self.gauge = gauge
+        self.depth_kind = depth_kind
         self.layers = _layers(channels_in, channels, 2)
 
     def forward(self, fused: Float[Tensor, "b c h w"]) -> Float[Tensor, "b 2 h w"]:
@@ -53,22 +53,22 @@ class DepthHead(nn.Module):
 
     def coordinates(self, raw: Float[Tensor, "b 2 h w"]) -> tuple[Float[Tensor, "b h w"], Float[Tensor, "b h w"]]:
         """(warped or relative depth in [0, 1], its expected absolute error in the same unit)."""
-        top = FAR_WARP if self.gauge is Gauge.METRIC else 1.0
+        top = FAR_WARP if self.depth_kind is DepthKind.METRIC else 1.0
         # The floor of 0.002 is half a painted level; without it the likelihood can fall without bound.
         return raw[:, 0].sigmoid() * top, F.softplus(raw[:, 1]) * 0.1 + 0.002
 
     def finish(self, raw: Float[Tensor, "b 2 h w"], size_hw: tuple[int, int]) -> Outputs:
-        """``depth`` in meters or in the gauge's [0, 1]; ``depth_confidence``: chance to be within 25 % (or 0.05)."""
+        """``depth`` in meters or in the depth kind's [0, 1]; ``depth_confidence``: chance to be within 25 % (or 0.05)."""
         value, spread = self.coordinates(raw)
         confidence = 1.0 - torch.exp(-self._tolerance(value) / spread)
         value = enlarge(value, size_hw)
-        if self.gauge is Gauge.METRIC:
+        if self.depth_kind is DepthKind.METRIC:
             # unwarp_depth(f) for the default constants; a square root is ten times faster than a power in every engine.
             value = 10.0 * (torch.rsqrt(1.0 - value) - 1.0)
         return {"depth": value, "depth_confidence": enlarge(confidence, size_hw)}
 
     def _tolerance(self, value: Tensor) -> Tensor:
-        if self.gauge is not Gauge.METRIC:
+        if self.depth_kind is not DepthKind.METRIC:
             return torch.full_like(value, _WITHIN_RELATIVE)
         # 0.25 d moved into the warp by its slope: d f'(d) = 2 (u - u^1.5) with u = 1 - f.
         rest = 1.0 - value
@@ -82,8 +82,8 @@ class BinnedDepthHead(DepthHead):
     that of a `DepthHead`: losses and final values do not know of bins.
     """
 
-    def __init__(self, channels_in: int, channels: int, gauge: Gauge, bins: int) -> None:
-        super().__init__(channels_in, channels, gauge)
+    def __init__(self, channels_in: int, channels: int, depth_kind: DepthKind, bins: int) -> None:
+        super().__init__(channels_in, channels, depth_kind)
         self.bins = bins
         self.layers = _layers(channels_in, channels, bins + 1)
         self.widths = nn.Sequential(nn.Linear(channels_in, channels), nn.ReLU(), nn.Linear(channels, bins))

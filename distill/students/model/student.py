@@ -23,7 +23,7 @@ from distill.students.model.backbone import build_backbone, build_own_network, n
 from distill.students.model.heads import BinnedDepthHead, DepthHead, InstanceHead, NormalsHead, SemanticHead
 from distill.students.model.neck import build_neck
 from distill.students.model.resample import shrink
-from distill.tasks import Gauge, Task
+from distill.tasks import DepthKind, Task
 
 
 class Student(nn.Module):
@@ -117,7 +117,7 @@ def build_spec(
     *,
     name: str,
     tasks: tuple[Task, ...],
-    gauge: Gauge = Gauge.METRIC,
+    depth_kind: DepthKind = DepthKind.METRIC,
     classes: tuple[str, ...] = (),
     things: tuple[str, ...] = (),
     licenses: tuple[str, ...] = (),
@@ -136,14 +136,16 @@ def build_spec(
     if Task.SEMANTIC in tasks and not classes:
         raise UsageError("a semantic student needs a class list, and the labels name none")
     mean, std = normalization(recipe.backbone)
-    if gauge is Gauge.SCALE_INVARIANT:
+    if depth_kind is DepthKind.SCALE_INVARIANT:
         # The relative loss leaves the shift open as well, and the contract must not promise more than was learned.
-        gauge = Gauge.AFFINE_INVARIANT_DEPTH
+        depth_kind = DepthKind.AFFINE_INVARIANT_DEPTH
     return StudentSpec(
         name=name,
         backbone=recipe.network or recipe.backbone,
         input=InputSpec(size_hw=recipe.size_hw, mean=mean, std=std),
-        depth=DepthSpec(gauge=gauge, unit="m" if gauge is Gauge.METRIC else "none") if Task.DEPTH in tasks else None,
+        depth=DepthSpec(depth_kind=depth_kind, unit="m" if depth_kind is DepthKind.METRIC else "none")
+        if Task.DEPTH in tasks
+        else None,
         normals=NormalsSpec() if Task.NORMALS in tasks else None,
         semantic=SemanticSpec(classes=classes) if Task.SEMANTIC in tasks else None,
         instance=InstanceSpec(classes=things) if Task.INSTANCE in tasks else None,
@@ -157,8 +159,8 @@ def _build_head(task: Task, recipe: StudentRecipe, spec: StudentSpec) -> nn.Modu
     if task is Task.DEPTH:
         assert spec.depth is not None
         if recipe.depth_bins:
-            return BinnedDepthHead(recipe.neck_channels, recipe.head_channels, spec.depth.gauge, recipe.depth_bins)
-        return DepthHead(recipe.neck_channels, recipe.head_channels, spec.depth.gauge)
+            return BinnedDepthHead(recipe.neck_channels, recipe.head_channels, spec.depth.depth_kind, recipe.depth_bins)
+        return DepthHead(recipe.neck_channels, recipe.head_channels, spec.depth.depth_kind)
     if task is Task.NORMALS:
         return NormalsHead(recipe.neck_channels, recipe.head_channels)
     assert spec.semantic is not None

@@ -93,7 +93,7 @@ def read_lessons(recipe: TrainRecipe) -> Lessons:
     """The samples in the recipe's shards, split, and the contract that follows from them.
 
     Raises:
-        UsageError: A missing task, class lists or gauges that differ, an empty split, a metric loss on relative labels,
+        UsageError: A missing task, class lists or depth kinds that differ, an empty split, a metric loss on relative labels,
             a GPU that is not there.
     """
     if recipe.train.accelerator == "gpu" and not torch.cuda.is_available():
@@ -101,12 +101,12 @@ def read_lessons(recipe: TrainRecipe) -> Lessons:
     index = read_index(recipe.shards, recipe.tasks)
     train, val = split(index.entries, recipe.data.val_fraction)
     if Task.DEPTH in index.tasks:
-        is_metric(recipe.loss.depth, index.gauge)
+        is_metric(recipe.loss.depth, index.depth_kind)
     spec = build_spec(
         recipe.student,
         name=recipe.name,
         tasks=index.tasks,
-        gauge=index.gauge,
+        depth_kind=index.depth_kind,
         classes=index.classes,
         things=index.things,
         licenses=index.licenses,

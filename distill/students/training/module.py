@@ -28,7 +28,7 @@ from distill.students.training.noisy_labels import Doubts
 from distill.students.training.optimizer import learning_rate_factor, optimizer_groups
 from distill.students.training.relabel import relabel
 from distill.students.training.resume import Standing, move_loops
-from distill.tasks import Gauge, Task
+from distill.tasks import DepthKind, Task
 
 NAN_BATCH = "nan_batch.safetensors"
 _PAUSE_S, _PAUSE_STEPS = 30.0, 20.0
@@ -63,7 +63,7 @@ class StudentModule(L.LightningModule):
         self.averaged: Callable[[], Student] | None = None
         self.last_losses: dict[str, Tensor] = {}
         self._run_dir = run_dir
-        self._gauge = student.spec.depth.gauge if student.spec.depth else Gauge.METRIC
+        self._depth_kind = student.spec.depth.depth_kind if student.spec.depth else DepthKind.METRIC
         self._clock_s, self._usual_s = time.monotonic(), 0.0
         self._batch: dict[str, Tensor] = {}
         self._base_lrs: list[float] = []
@@ -129,7 +129,7 @@ class StudentModule(L.LightningModule):
         self._batch = batch
         generator = self._generator()
         torch.manual_seed(generator.initial_seed())  # what the network draws by itself has to be the same again as well
-        prepared = augment(self._unpack(batch), self.recipe.augment, self._gauge, generator)
+        prepared = augment(self._unpack(batch), self.recipe.augment, self._depth_kind, generator)
         raw, fused = self._raw(prepared)
         row, column = torch.randint(self.recipe.loss.stride, (2,), generator=generator).tolist()
         with torch.autocast(self.device.type, enabled=False):
@@ -230,7 +230,7 @@ class StudentModule(L.LightningModule):
         return unpack(
             batch,
             tasks,
-            self._gauge,
+            self._depth_kind,
             use_confidence=loss.use_confidence,
             use_quality=loss.use_quality and self.training,
         )

@@ -1,6 +1,6 @@
 """Which labels not to believe: those that the student keeps disagreeing with, far more than with most others.
 
-A painted answer that is wrong is wrong as a whole: classes swapped, everything shifted, a flat depth. A student that
+A generated image that is wrong is wrong as a whole: classes swapped, everything shifted, a flat depth. A student that
 learns from many labels cannot learn such an answer by heart at first, so its error stays large while that of right
 answers falls.
 """

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from distill.students.data.batch import Batch
 from distill.students.model.student import Student
-from distill.tasks import Gauge, Task, warp_depth
+from distill.tasks import DepthKind, Task, warp_depth
 
 
 @torch.no_grad()
@@ -42,5 +42,5 @@ def _as_target(task: Task, value: Tensor, student: Student) -> Tensor:
     """A final value in the form of the labels."""
     if task is Task.DEPTH:
         assert student.spec.depth is not None
-        return warp_depth(value) if student.spec.depth.gauge is Gauge.METRIC else value
+        return warp_depth(value) if student.spec.depth.depth_kind is DepthKind.METRIC else value
     return value.permute(0, 3, 1, 2) if task is Task.NORMALS else value.long()

@@ -16,7 +16,7 @@ from distill.students.losses import student_losses
 from distill.students.model.backbone import memory_format
 from distill.students.model.student import Student
 from distill.students.training.module import StudentModule
-from distill.tasks import Gauge
+from distill.tasks import DepthKind
 
 _TIMED_STEPS = 10
 _TIMED_S = 20.0
@@ -34,14 +34,16 @@ def time_step(student: Student, recipe: TrainRecipe, photos: PhotoSet, device: t
     rows = list(range(min(num_photos, len(photos))))
     stored = {name: values.to(device) for name, values in photos.__getitems__(rows).items()}
     optimizer = StudentModule(student, recipe, max_steps=1, run_dir=Path()).configure_optimizers()
-    gauge = student.spec.depth.gauge if student.spec.depth else None
+    depth_kind = student.spec.depth.depth_kind if student.spec.depth else None
     times_s: list[float] = []
     generator = torch.Generator().manual_seed(0)
     for _ in range(_TIMED_STEPS + 1):
         if len(times_s) > 3 and sum(times_s) > _TIMED_S:
             break
         start_s = time.perf_counter()
-        batch = augment(unpack(stored, student.spec.answers, gauge), recipe.augment, gauge or Gauge.METRIC, generator)
+        batch = augment(
+            unpack(stored, student.spec.answers, depth_kind), recipe.augment, depth_kind or DepthKind.METRIC, generator
+        )
         raw = student.raw(batch.image.contiguous(memory_format=order))
         loss = torch.stack(list(student_losses(student, raw, batch, recipe.loss).values())).sum()
         torch.autograd.backward(loss)

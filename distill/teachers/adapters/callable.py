@@ -2,7 +2,7 @@
 
 The function takes uint8 RGB (h, w, 3) and gives a mapping of task to map, each covering the whole picture at any size:
 
-* ``depth`` (h, w): meters, or the output's gauge;
+* ``depth`` (h, w): meters, or the output's depth kind;
 * ``normals`` (h, w, 3): vectors in the output's frame;
 * ``semantic`` (h, w): ids, or (classes, h, w): logits or probabilities;
 * ``instance`` (h, w): ids, 0 = background, with ``instance_classes`` {id: name} where there is more than one class;
@@ -162,7 +162,7 @@ def _trusted(label: Label, confidence: Any, reference: str) -> Label:
         label.value,
         valid,
         np.where(valid, np.clip(trust, 0, 1), np.float32(0)),
-        label.gauge,
+        label.depth_kind,
         label.classes,
         label.instance_classes,
     )

@@ -21,7 +21,7 @@ from distill.errors import DistillError
 from distill.images import MAX_PIXELS, Photo, read_file
 from distill.label_ops import stretch_to_unit
 from distill.labels import Label, faces_away
-from distill.tasks import IGNORE_INSTANCE, IGNORE_SEMANTIC, Gauge, Task
+from distill.tasks import IGNORE_INSTANCE, IGNORE_SEMANTIC, DepthKind, Task
 from distill.teachers.decoders.normals import frame_matrix
 
 
@@ -115,11 +115,11 @@ def _single(stored: ndarray, path: Path) -> ndarray:
 
 def _read_depth(path: Path, recipe: MapRecipe) -> Label:
     value, valid = _scaled(_single(read_map(path), path), recipe)
-    if recipe.gauge is Gauge.METRIC:
+    if recipe.depth_kind is DepthKind.METRIC:
         valid &= value > 0
     else:
         value = stretch_to_unit(value, valid)
-    return _label(Task.DEPTH, value, valid, recipe, gauge=recipe.gauge)
+    return _label(Task.DEPTH, value, valid, recipe, depth_kind=recipe.depth_kind)
 
 
 def _read_normals(path: Path, recipe: MapRecipe) -> Label:
@@ -179,7 +179,7 @@ def _label(
     valid: ndarray,
     recipe: MapRecipe,
     *,
-    gauge: Gauge | None = None,
+    depth_kind: DepthKind | None = None,
     classes: tuple[str, ...] = (),
     instances: dict[int, str] | None = None,
 ) -> Label:
@@ -187,4 +187,4 @@ def _label(
         value, valid = np.ascontiguousarray(value[:, ::-1]), np.ascontiguousarray(valid[:, ::-1])
         if task is Task.NORMALS:
             value = value * np.array([-1, 1, 1], np.float32)
-    return Label(task, value, valid, valid.astype(np.float32), gauge, classes, instances or {})
+    return Label(task, value, valid, valid.astype(np.float32), depth_kind, classes, instances or {})

@@ -37,13 +37,13 @@ class OnnxSpecialist:
         self._opening = threading.Lock()
 
     @property
-    def side_by_side(self) -> int:
+    def max_parallel(self) -> int:
         """How many photos may be worked on at once: one for each core, or for each group of `threads` cores."""
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         return max(1, min(cores // max(self._recipe.threads, 1), _MOST_AT_ONCE))
 
     @property
-    def enough_hw(self) -> tuple[int, int]:
+    def min_size_hw(self) -> tuple[int, int]:
         """(height, width) that the model looks at: photos need not be read any larger.
 
         Raises:

@@ -1,4 +1,4 @@
-"""Raw output maps of any network as labels: depth in its gauge, unit normals in our frame, merged classes.
+"""Raw output maps of any network as labels: depth in its depth kind, unit normals in our frame, merged classes.
 
 Planes stay channel-first, as most models lay them out, so numpy reads in order.
 """
@@ -15,7 +15,7 @@ from distill.config.teacher import OutputRecipe, id_table
 from distill.errors import DistillError
 from distill.label_ops import stretch_to_unit
 from distill.labels import Label
-from distill.tasks import IGNORE_SEMANTIC, Gauge, Task
+from distill.tasks import IGNORE_SEMANTIC, DepthKind, Task
 from distill.teachers.decoders.normals import frame_matrix
 
 
@@ -37,11 +37,11 @@ def _read_depth(planes: ndarray, output: OutputRecipe, name: str) -> Label:
     _want_channels(planes.shape[0], 1, name)
     value = planes[0].astype(np.float32)
     valid = np.isfinite(value)
-    if output.gauge is Gauge.METRIC:
+    if output.depth_kind is DepthKind.METRIC:
         valid &= value > 0
     else:
         value = stretch_to_unit(np.where(valid, value, 0), valid)
-    return Label(Task.DEPTH, value, valid, valid.astype(np.float32), output.gauge)
+    return Label(Task.DEPTH, value, valid, valid.astype(np.float32), output.depth_kind)
 
 
 def _read_normals(planes: ndarray, output: OutputRecipe, name: str) -> Label:

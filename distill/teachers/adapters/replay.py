@@ -17,11 +17,11 @@ import yaml
 from pydantic import Field, ValidationError, field_validator
 
 from distill.config import Recipe
-from distill.config.adapters import Canvas, ReplayRecipe
+from distill.config.adapters import ReplayRecipe, ResizeMode
 from distill.errors import DistillError, UsageError
 from distill.images import Photo, read_file
-from distill.tasks import DEPTH_C, DEPTH_LAMBDA, Gauge, Task
-from distill.teachers.base import RGB, Answer, Question
+from distill.tasks import DEPTH_C, DEPTH_LAMBDA, DepthKind, Task
+from distill.teachers.base import RGB, GeneratedImage, PromptSpec
 from distill.teachers.prompts.colors import parse_color
 from distill.teachers.prompts.templates import parse_legend
 
@@ -38,13 +38,13 @@ class Row(Recipe):
     class_name: str = Field(default="", alias="class")
     background: RGB | None = None
     colormap: str = "cube"
-    gauge: Gauge = Gauge.METRIC
+    depth_kind: DepthKind = DepthKind.METRIC
     near_is_low: bool = True
     lam: float = Field(default=DEPTH_LAMBDA, lt=-1)
     c: float = Field(default=DEPTH_C, gt=0)
     reader: Literal["flood", "hues"] = "flood"
     frame: str = ""
-    canvas: Canvas | None = None
+    resize_mode: ResizeMode | None = None
     model: str = ""
     license: str = ""
     cost_usd: float | None = Field(default=None, ge=0, allow_inf_nan=False)
@@ -69,24 +69,24 @@ class ReplayGenerator:
         self.model = recipe.model
         self._recipe = recipe
         self._folder = recipe.answers.parent
-        self._asked = [(row, self._question(row)) for row in read_manifest_rows(recipe.answers)]
-        self._by_path: dict[Path, list[tuple[Row, Question]]] = defaultdict(list)
-        self._by_name: dict[str, list[tuple[Row, Question]]] = defaultdict(list)
-        for row, question in self._asked:
-            self._by_path[(self._folder / row.photo).resolve()].append((row, question))
-            self._by_name[Path(row.photo).name].append((row, question))
+        self._asked = [(row, self._prompt_spec(row)) for row in read_manifest_rows(recipe.answers)]
+        self._by_path: dict[Path, list[tuple[Row, PromptSpec]]] = defaultdict(list)
+        self._by_name: dict[str, list[tuple[Row, PromptSpec]]] = defaultdict(list)
+        for row, prompt_spec in self._asked:
+            self._by_path[(self._folder / row.photo).resolve()].append((row, prompt_spec))
+            self._by_name[Path(row.photo).name].append((row, prompt_spec))
 
-    def questions(self, photo: Photo) -> list[Question]:
+    def prompt_specs(self, photo: Photo) -> list[PromptSpec]:
         """What the manifest holds answers to about this photo; none when it does not name it."""
-        return [question for _, question in self._pairs(photo)]
+        return [prompt_spec for _, prompt_spec in self._pairs(photo)]
 
-    def paint(self, photo: Photo, question: Question, *, seed: int, sample: int = 0) -> Answer:
+    def generate(self, photo: Photo, prompt_spec: PromptSpec, *, seed: int, sample: int = 0) -> GeneratedImage:
         """The stored answer; `seed` and `sample` mean nothing here.
 
         Raises:
             DistillError: The answer's file is missing or unreadable.
         """
-        row = self._row(photo, question)
+        row = self._row(photo, prompt_spec)
         try:
             data = read_file(self._folder / row.answer)
         except OSError as error:
@@ -94,20 +94,20 @@ class ReplayGenerator:
                 f"{row.answer}: the answer cannot be read: {error.strerror or error}", hint="fix the manifest"
             ) from error
         cost = self._recipe.cost_usd if row.cost_usd is None else row.cost_usd
-        return Answer(question, data, row.answer, row.model or self._recipe.model, cost, license=row.license)
+        return GeneratedImage(prompt_spec, data, row.answer, row.model or self._recipe.model, cost, license=row.license)
 
-    def parameters(self, photo: Photo, question: Question) -> dict[str, Any]:
+    def parameters(self, photo: Photo, prompt_spec: PromptSpec) -> dict[str, Any]:
         """The answer's file; that of a manifest may change under the same name."""
-        row = self._row(photo, question)
+        row = self._row(photo, prompt_spec)
         return {"model": row.model, "answer": row.answer, "file": _file_state(self._folder / row.answer)}
 
-    def _row(self, photo: Photo, question: Question) -> Row:
+    def _row(self, photo: Photo, prompt_spec: PromptSpec) -> Row:
         pairs = self._pairs(photo)
         # By identity first: two rows may ask the same and hold different answers.
-        row = next((row for row, asked in pairs if asked is question), None)
-        return row or next(row for row, asked in pairs if asked == question)
+        row = next((row for row, asked in pairs if asked is prompt_spec), None)
+        return row or next(row for row, asked in pairs if asked == prompt_spec)
 
-    def _pairs(self, photo: Photo) -> list[tuple[Row, Question]]:
+    def _pairs(self, photo: Photo) -> list[tuple[Row, PromptSpec]]:
         """By path where the photo is a file; else by name, which must then be the name of one photo only."""
         path = Path(str(photo.origin["path"])).resolve() if "path" in photo.origin else None
         if path in self._by_path:
@@ -115,7 +115,7 @@ class ReplayGenerator:
         rows = self._by_name.get(Path(photo.name).name, [])
         if path is not None:
             # A row whose photo lies where it says is about that photo, not about another one of the same name.
-            rows = [(row, question) for row, question in rows if not (self._folder / row.photo).is_file()]
+            rows = [(row, prompt_spec) for row, prompt_spec in rows if not (self._folder / row.photo).is_file()]
         if len({row.photo for row, _ in rows}) > 1:
             raise DistillError(
                 f"{photo.name}: the manifest has several photos of this name",
@@ -130,26 +130,26 @@ class ReplayGenerator:
             digest.update(f"{row.answer} {_file_state(self._folder / row.answer)}\n".encode())
         return digest.hexdigest()
 
-    def _question(self, row: Row) -> Question:
-        return Question(
+    def _prompt_spec(self, row: Row) -> PromptSpec:
+        return PromptSpec(
             task=row.task,
             prompt=row.prompt,
             legend=row.legend or (parse_legend(row.prompt) if row.task in (Task.SEMANTIC, Task.REFERRING) else {}),
             class_name=row.class_name or ("object" if row.task is Task.INSTANCE else ""),
             background=row.background or (0, 0, 0),
             colormap=row.colormap,
-            gauge=row.gauge,
+            depth_kind=row.depth_kind,
             near_is_low=row.near_is_low,
             lam=row.lam,
             c=row.c,
             reader=row.reader,
             frame=row.frame or self._recipe.frame,
-            canvas=row.canvas or self._recipe.canvas,
+            resize_mode=row.resize_mode or self._recipe.resize_mode,
         )
 
-    def all_questions(self) -> list[Question]:
+    def all_prompt_specs(self) -> list[PromptSpec]:
         """Every question of the manifest, in its order; tells which tasks and classes there are."""
-        return [question for _, question in self._asked]
+        return [prompt_spec for _, prompt_spec in self._asked]
 
 
 def _file_state(path: Path) -> str:

@@ -31,10 +31,10 @@ class ColorTable:
         self._read = read
         self._codes = np.zeros(1 << 24, np.uint32)
 
-    def look_up(self, painted: UInt8[ndarray, "h w 3"]) -> UInt32[ndarray, "h w"]:
+    def look_up(self, generated: UInt8[ndarray, "h w 3"]) -> UInt32[ndarray, "h w"]:
         """The code of every pixel."""
         # Four channels read as one little-endian integer: 0.3 ms per megapixel, against 6 ms for shifts and sums.
-        index = cv2.cvtColor(painted, cv2.COLOR_RGB2RGBA).view(np.uint32)[..., 0] & 0xFFFFFF
+        index = cv2.cvtColor(generated, cv2.COLOR_RGB2RGBA).view(np.uint32)[..., 0] & 0xFFFFFF
         index = index.astype(np.intp)
         codes = self._codes.take(index, mode="clip")
         if not codes.all():

@@ -1,7 +1,7 @@
 """Depth as color, and back.
 
 Metric depth is warped to [0, 1) by `distill.tasks.warp_depth` and painted along a path through the RGB cube; near is
-the low end unless said otherwise. Relative gauges are painted as they are: their values already lie in [0, 1].
+the low end unless said otherwise. Relative depth kinds are painted as they are: their values already lie in [0, 1].
 Source: arXiv 2604.20329, equation 1 and figure 5.
 """
 
@@ -16,7 +16,7 @@ from numpy import ndarray
 
 from distill.errors import DistillError
 from distill.labels import Label
-from distill.tasks import DEPTH_C, DEPTH_LAMBDA, FAR_WARP, Gauge, Task, unwarp_depth, warp_depth
+from distill.tasks import DEPTH_C, DEPTH_LAMBDA, FAR_WARP, DepthKind, Task, unwarp_depth, warp_depth
 from distill.teachers.decoders.color_lut import HALF_UNITS, ColorTable, answers_of, bell, residuals_of
 from distill.teachers.decoders.colormaps import CUBE_LEVELS, path, project, walk
 
@@ -46,46 +46,47 @@ def encode_depth_rgb(
     depth: Float[ndarray, "h w"],
     colormap: str = "cube",
     near_is_low: bool = True,
-    gauge: Gauge = Gauge.METRIC,
+    depth_kind: DepthKind = DepthKind.METRIC,
     *,
     lam: float = DEPTH_LAMBDA,
     c: float = DEPTH_C,
 ) -> UInt8[ndarray, "h w 3"]:
-    """The painted answer that says this depth; infinity is the far end, white on the cube path.
+    """The generated image that says this depth; infinity is the far end, white on the cube path.
 
     Raises:
         DistillError: A depth is negative or not a number, or a relative one is outside [0, 1].
     """
     values = np.asarray(depth, np.float64)
-    high = np.inf if gauge is Gauge.METRIC else 1.0
+    high = np.inf if depth_kind is DepthKind.METRIC else 1.0
     if not bool(np.all((values >= 0) & (values <= high))):
         raise DistillError(
-            f"a {gauge} depth map holds values outside 0 to {high:g}, or not-a-number", hint="fill invalid pixels first"
+            f"a {depth_kind} depth map holds values outside 0 to {high:g}, or not-a-number",
+            hint="fill invalid pixels first",
         )
-    if gauge is Gauge.METRIC:
+    if depth_kind is DepthKind.METRIC:
         farness = np.asarray(warp_depth(values, lam, c))
     else:
-        farness = 1 - values if gauge.near_is_large else values
+        farness = 1 - values if depth_kind.near_is_large else values
     position = farness if near_is_low else 1 - farness
     return np.rint(walk(position, colormap)).astype(np.uint8)
 
 
 def decode_depth_rgb(
-    painted: UInt8[ndarray, "h w 3"],
+    generated: UInt8[ndarray, "h w 3"],
     colormap: str = "cube",
     near_is_low: bool = True,
-    gauge: Gauge = Gauge.METRIC,
+    depth_kind: DepthKind = DepthKind.METRIC,
     *,
     lam: float = DEPTH_LAMBDA,
     c: float = DEPTH_C,
     tau: float = TAU,
 ) -> Label:
-    """The depth label that a painted answer says, at the answer's own size.
+    """The depth label that a generated image says, at the answer's own size.
 
     Sky and infinity (warped depth above `distill.tasks.FAR_WARP`) are valid and hold the farthest stored depth.
     Invalid: colors farther than ``tau`` from the path, and blends of two depths beside a depth step.
     """
-    codes = _table(colormap).look_up(painted)
+    codes = _table(colormap).look_up(generated)
     levels, residuals = answers_of(codes), residuals_of(codes)
     num_levels = CUBE_LEVELS if colormap == "cube" else _STEPS
     step = _local_step(levels, num_levels)
@@ -94,14 +95,14 @@ def decode_depth_rgb(
     valid = (residuals <= min(255, int(HALF_UNITS * tau))) & (near | (step <= int(EDGE_STEP * _STEP_UNIT)))
     places = levels.astype(np.intp)
     confidence = cv2.multiply(cv2.LUT(residuals, bell(TRUST_SIGMA)), cv2.LUT(step, _step_trust()))
-    if gauge is Gauge.METRIC:
+    if depth_kind is DepthKind.METRIC:
         confidence *= _precision(colormap, num_levels, near_is_low, lam, c).take(places, mode="clip")
     return Label(
         task=Task.DEPTH,
-        value=_values(num_levels, near_is_low, gauge, lam, c).take(places, mode="clip"),
+        value=_values(num_levels, near_is_low, depth_kind, lam, c).take(places, mode="clip"),
         valid=valid,
         confidence=np.multiply(confidence, valid, out=confidence),
-        gauge=gauge,
+        depth_kind=depth_kind,
     )
 
 
@@ -135,7 +136,7 @@ def _precision(colormap: str, num_levels: int, near_is_low: bool, lam: float, c:
 
     On the cube path that is so nearer than 0.1 m and from 75 m on, where one level is 2.4 % of the depth.
     """
-    values = _values(num_levels, near_is_low, Gauge.METRIC, lam, c).astype(np.float64)
+    values = _values(num_levels, near_is_low, DepthKind.METRIC, lam, c).astype(np.float64)
     length = float(np.linalg.norm(np.diff(path(colormap), axis=0), axis=1).sum())
     shift = NOISE / length * num_levels
     relative = np.abs(np.gradient(values)) * shift / np.maximum(values, 1e-6)
@@ -148,12 +149,12 @@ def _precision(colormap: str, num_levels: int, near_is_low: bool, lam: float, c:
 
 
 @functools.lru_cache(maxsize=16)
-def _values(num_levels: int, near_is_low: bool, gauge: Gauge, lam: float, c: float) -> Float[ndarray, " n"]:
+def _values(num_levels: int, near_is_low: bool, depth_kind: DepthKind, lam: float, c: float) -> Float[ndarray, " n"]:
     """The value of every position."""
     position = np.arange(num_levels + 1) / num_levels
     farness = position if near_is_low else 1 - position
-    if gauge is not Gauge.METRIC:
-        return (1 - farness if gauge.near_is_large else farness).astype(np.float32)
+    if depth_kind is not DepthKind.METRIC:
+        return (1 - farness if depth_kind.near_is_large else farness).astype(np.float32)
     with np.errstate(divide="ignore"):
         meters = np.asarray(unwarp_depth(farness, lam, c))
     return np.where(farness > FAR_WARP, FARTHEST_M, meters).astype(np.float32)

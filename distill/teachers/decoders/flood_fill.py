@@ -26,9 +26,9 @@ for _y, _x in _MOVES:
 class Flood:
     """Splits the pixels that are not background into regions, in raster order of their seeds."""
 
-    def __init__(self, painted: UInt8[ndarray, "h w 3"], is_background: Bool[ndarray, "h w"], tau: float) -> None:
+    def __init__(self, generated: UInt8[ndarray, "h w 3"], is_background: Bool[ndarray, "h w"], tau: float) -> None:
         """Take the picture; a region holds pixels at most ``tau`` from its seed's color."""
-        self._picture = cv2.copyMakeBorder(painted, _REACH, _REACH, _REACH, _REACH, cv2.BORDER_CONSTANT)
+        self._picture = cv2.copyMakeBorder(generated, _REACH, _REACH, _REACH, _REACH, cv2.BORDER_CONSTANT)
         height, width = self._picture.shape[:2]
         # A bytearray is fast one byte at a time, and as an array at once: both ways of growing share it.
         self._taken_bytes = bytearray(b"\x01") * (height * width)

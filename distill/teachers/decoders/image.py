@@ -1,4 +1,4 @@
-"""The pixels of a painted answer, taken exactly or not at all.
+"""The pixels of a generated image, taken exactly or not at all.
 
 A photo may be read generously (alpha over white, CMYK approximately, the first frame of many). An answer may not: its
 colors are numbers, and a color that had to be guessed would decode to a wrong label.
@@ -26,8 +26,8 @@ _EXACT_MODES = frozenset({"1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa"
 
 
 @dataclass(frozen=True, slots=True)
-class Painted:
-    """A painted answer, read from its file.
+class AnswerImage:
+    """A generated image, read from its file.
 
     Attributes:
         rgb: Its pixels.
@@ -40,23 +40,23 @@ class Painted:
     container: str
 
 
-def decode_painted(data: bytes, name: str) -> Painted:
-    """The painted answer in these bytes.
+def decode_answer_image(data: bytes, name: str) -> AnswerImage:
+    """The generated image in these bytes.
 
     Raises:
         DistillError: No readable picture, animated, in colors that have no exact RGB (CMYK, Lab, floats), or too
             large; the sentence names the answer.
     """
-    opaque = _inspected(data, name) if data else None
+    opaque = _opaque_pixels(data, name) if data else None
     rgb, container = decode_rgb(data, name)
     if opaque is not None and opaque.all():
         opaque = None
     if opaque is not None and opaque.shape != rgb.shape[:2]:  # turned by its EXIF orientation
         raise DistillError(f"{name}: the answer is turned and transparent", hint="ask again")
-    return Painted(rgb, opaque, container)
+    return AnswerImage(rgb, opaque, container)
 
 
-def _inspected(data: bytes, name: str) -> Bool[ndarray, "h w"] | None:
+def _opaque_pixels(data: bytes, name: str) -> Bool[ndarray, "h w"] | None:
     """The opaque pixels of a picture with transparency; refuses what has no exact RGB pixels."""
     try:
         with warnings.catch_warnings():

@@ -48,24 +48,26 @@ class _Part:
 
 
 def decode_instances_rgb(
-    painted: UInt8[ndarray, "h w 3"], class_name: str, *, background: RGB = (0, 0, 0), tau: float = TAU
+    generated: UInt8[ndarray, "h w 3"], class_name: str, *, background: RGB = (0, 0, 0), tau: float = TAU
 ) -> Label:
-    """The instances that a painted answer says, at the answer's own size; ids from 1, largest first.
+    """The instances that a generated image says, at the answer's own size; ids from 1, largest first.
 
     Raises:
         DistillError: The answer is larger than any generator's.
     """
-    height, width = painted.shape[:2]
+    height, width = generated.shape[:2]
     if height * width > MAX_PIXELS:
         raise DistillError(
             f"an instance answer of {width}x{height} px is too large to be read",
             hint=f"answers have at most {MAX_PIXELS // 1_000_000} million pixels",
         )
-    is_background = _distance_2(painted, background) < tau**2
+    is_background = _distance_2(generated, background) < tau**2
     min_pixels = MIN_SHARE * height * width
-    flood = Flood(painted, is_background, tau)
+    flood = Flood(generated, is_background, tau)
     parts = [
-        _Part(*_measured(painted, top_left, mask)) for top_left, mask in flood.components(min_pixels) if _has_core(mask)
+        _Part(*_measured(generated, top_left, mask))
+        for top_left, mask in flood.components(min_pixels)
+        if _has_core(mask)
     ]
     groups = _merged(parts, tau)
     value = np.where(is_background, BACKGROUND_INSTANCE, IGNORE_INSTANCE).astype(np.uint16)
@@ -79,7 +81,7 @@ def decode_instances_rgb(
         task=Task.INSTANCE,
         value=value,
         valid=valid,
-        confidence=_confidence(painted, value, valid, means, tau),
+        confidence=_confidence(generated, value, valid, means, tau),
         classes=(class_name,),
         instance_classes=dict.fromkeys(range(1, len(groups) + 1), class_name),
     )
@@ -88,7 +90,7 @@ def decode_instances_rgb(
 def encode_instances_rgb(
     ids: UInt16[ndarray, "h w"], colors: tuple[RGB, ...], *, background: RGB = (0, 0, 0)
 ) -> UInt8[ndarray, "h w 3"]:
-    """The painted answer that says these instances, instance ``i`` in ``colors[i - 1]``; ignore is background.
+    """The generated image that says these instances, instance ``i`` in ``colors[i - 1]``; ignore is background.
 
     Raises:
         DistillError: There are more instances than colors.
@@ -99,8 +101,8 @@ def encode_instances_rgb(
     return np.array([background, *colors], np.uint8)[kept]
 
 
-def _distance_2(painted: UInt8[ndarray, "h w 3"], color: RGB) -> ndarray:
-    difference = cv2.absdiff(painted, np.array([*color, 0], np.float64)).astype(np.int32)
+def _distance_2(generated: UInt8[ndarray, "h w 3"], color: RGB) -> ndarray:
+    difference = cv2.absdiff(generated, np.array([*color, 0], np.float64)).astype(np.int32)
     return np.einsum("hwc,hwc->hw", difference, difference)
 
 
@@ -110,13 +112,13 @@ def _has_core(mask: UInt8[ndarray, "h w"]) -> bool:
 
 
 def _measured(
-    painted: UInt8[ndarray, "h w 3"], top_left: tuple[int, int], mask: UInt8[ndarray, "h2 w2"]
+    generated: UInt8[ndarray, "h w 3"], top_left: tuple[int, int], mask: UInt8[ndarray, "h2 w2"]
 ) -> tuple[ndarray, ndarray, tuple[int, int, int, int]]:
     rows, columns = np.nonzero(mask)
     rows += top_left[0]
     columns += top_left[1]
     box = (int(rows.min()), int(columns.min()), int(rows.max()) + 1, int(columns.max()) + 1)
-    return rows * painted.shape[1] + columns, painted[rows, columns].sum(axis=0, dtype=np.float64), box
+    return rows * generated.shape[1] + columns, generated[rows, columns].sum(axis=0, dtype=np.float64), box
 
 
 def _merged(parts: list[_Part], tau: float) -> list[_Part]:
@@ -155,7 +157,7 @@ def _area(box: tuple[int, int, int, int]) -> int:
 
 
 def _confidence(
-    painted: UInt8[ndarray, "h w 3"],
+    generated: UInt8[ndarray, "h w 3"],
     value: UInt16[ndarray, "h w"],
     valid: Bool[ndarray, "h w"],
     means: Float[ndarray, "n 3"],
@@ -163,7 +165,7 @@ def _confidence(
 ) -> Float[ndarray, "h w"]:
     """A bell over the distance of a pixel's color to its instance's mean (or the background's color)."""
     expected = means.take(np.where(valid, value, 0), axis=0)
-    difference = cv2.subtract(expected, painted.astype(np.float32))
+    difference = cv2.subtract(expected, generated.astype(np.float32))
     distance_2 = np.einsum("hwc,hwc->hw", difference, difference)
     distance_2 *= np.float32(-0.5 / tau**2)
     return np.multiply(cv2.exp(distance_2), valid)

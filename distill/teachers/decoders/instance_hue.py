@@ -31,14 +31,14 @@ BACKGROUND_TAU = 60.0
 """Untuned editors miss a background color by tens of levels (L2, of 255)."""
 
 
-def decode_hues_rgb(painted: UInt8[ndarray, "h w 3"], class_name: str, *, background: RGB = (0, 255, 0)) -> Label:
+def decode_hues_rgb(generated: UInt8[ndarray, "h w 3"], class_name: str, *, background: RGB = (0, 255, 0)) -> Label:
     """The instances that an uneven answer says, one for each hue, at the answer's own size; ids by falling area.
 
     Two things of one hue are one instance: ask for different colors. What is neither background nor near a peak is
     *ignore*.
     """
-    hue, saturation, value = cv2.split(cv2.cvtColor(painted, cv2.COLOR_RGB2HSV))
-    far = painted.astype(np.float32) - np.array(background, np.float32)
+    hue, saturation, value = cv2.split(cv2.cvtColor(generated, cv2.COLOR_RGB2HSV))
+    far = generated.astype(np.float32) - np.array(background, np.float32)
     is_background = np.einsum("hwc,hwc->hw", far, far) < BACKGROUND_TAU**2
     colored = ~is_background & (saturation >= MIN_SATURATION) & (value >= MIN_VALUE)
     histogram = np.bincount(hue[colored], minlength=HUES).astype(np.float64)

@@ -55,26 +55,26 @@ def frame_matrix(frame: str) -> Float[ndarray, "3 3"]:
 
 
 def encode_normals_rgb(normals: Float[ndarray, "h w 3"], frame: str = "vision_banana") -> UInt8[ndarray, "h w 3"]:
-    """The painted answer that says these unit vectors, in another tool's frame if asked."""
+    """The generated image that says these unit vectors, in another tool's frame if asked."""
     held = normals @ frame_matrix(frame).T
     return np.clip(np.rint((1 + held) * 127.5), 0, 255).astype(np.uint8)
 
 
-def decode_normals_rgb(painted: UInt8[ndarray, "h w 3"], frame: str = "vision_banana") -> Label:
-    """The normals that a painted answer says, at the answer's own size, in the house frame.
+def decode_normals_rgb(generated: UInt8[ndarray, "h w 3"], frame: str = "vision_banana") -> Label:
+    """The normals that a generated image says, at the answer's own size, in the house frame.
 
     Invalid where the painted vector is shorter than 0.8 or longer than 1.2; the confidence falls with the error of the
     length.
     """
     axes = _axes(frame)
-    value = np.empty(painted.shape, np.float32)
-    valid = np.empty(painted.shape[:2], bool)
-    confidence = np.empty(painted.shape[:2], np.float32)
+    value = np.empty(generated.shape, np.float32)
+    valid = np.empty(generated.shape[:2], bool)
+    confidence = np.empty(generated.shape[:2], np.float32)
     # Strips of 64 kilopixels stay in the second-level cache: twice as fast as whole pictures.
-    rows = max(1, (1 << 16) // painted.shape[1])
-    for top in range(0, painted.shape[0], rows):
+    rows = max(1, (1 << 16) // generated.shape[1])
+    for top in range(0, generated.shape[0], rows):
         strip = slice(top, top + rows)
-        channels = cv2.split(painted[strip])
+        channels = cv2.split(generated[strip])
         vector = [cv2.LUT(channels[channel], component) for channel, component in axes]
         length = cv2.sqrt(sum((cv2.multiply(part, part) for part in vector[1:]), cv2.multiply(vector[0], vector[0])))
         valid[strip] = cv2.inRange(length, SHORTEST, LONGEST)

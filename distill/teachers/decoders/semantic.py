@@ -36,21 +36,21 @@ SOFT_SIGMA = 14.0
 def encode_palette_rgb(
     ids: Integer[ndarray, "h w"], legend: Mapping[str, RGB], *, ignore_color: RGB = (0, 0, 0)
 ) -> UInt8[ndarray, "h w 3"]:
-    """The painted answer that says these class ids (legend order); ids beyond the legend get ``ignore_color``."""
+    """The generated image that says these class ids (legend order); ids beyond the legend get ``ignore_color``."""
     colors = np.array([ignore_color] * (MAX_CLASSES + 1), np.uint8)
     colors[: len(legend)] = check_legend(legend)
     return colors[ids]
 
 
 def decode_palette_rgb(
-    painted: UInt8[ndarray, "h w 3"],
+    generated: UInt8[ndarray, "h w 3"],
     legend: Mapping[str, RGB],
     *,
     task: Task = Task.SEMANTIC,
     tau: float = TAU,
     margin: float = MARGIN,
 ) -> Label:
-    """The classes that a painted answer says, at the answer's own size; ids index the legend in its own order.
+    """The classes that a generated image says, at the answer's own size; ids index the legend in its own order.
 
     Raises:
         UsageError: The legend is empty, has more than 255 classes, or gives one color to two classes.
@@ -58,7 +58,7 @@ def decode_palette_rgb(
     colors = check_legend(legend)
     # One table serves every order of the same colors: permuted legends cost no new table.
     order = np.lexsort(colors.T)
-    codes = _table(tuple(map(tuple, colors[order].tolist()))).look_up(painted)
+    codes = _table(tuple(map(tuple, colors[order].tolist()))).look_up(generated)
     rename = np.zeros(256, np.uint8)
     rename[: len(order)] = order
     nearest = answers_of(codes).astype(np.uint8)
@@ -80,11 +80,11 @@ def decode_palette_rgb(
 
 
 def class_probabilities(
-    painted: UInt8[ndarray, "h w 3"], legend: Mapping[str, RGB], *, sigma: float = SOFT_SIGMA
+    generated: UInt8[ndarray, "h w 3"], legend: Mapping[str, RGB], *, sigma: float = SOFT_SIGMA
 ) -> Float[ndarray, "h w k"]:
     """Soft labels: a softmax over ``-distance^2 / (2 sigma^2)`` to the legend's colors; k classes in legend order."""
     colors = check_legend(legend).astype(np.float32)
-    pixels = painted.astype(np.float32)
+    pixels = generated.astype(np.float32)
     # |p|^2 is the same for all classes and falls out of the softmax.
     score = (pixels @ colors.T - 0.5 * (colors**2).sum(axis=1)) / np.float32(sigma**2)
     score -= score.max(axis=-1, keepdims=True)
@@ -117,9 +117,9 @@ def check_legend(legend: Mapping[str, RGB]) -> UInt8[ndarray, "k 3"]:
 def _table(colors: tuple[RGB, ...]) -> ColorTable:
     points = np.array(colors, np.int64)
 
-    def read(painted: UInt8[ndarray, "n 3"]) -> tuple[ndarray, ndarray, ndarray]:
+    def read(generated: UInt8[ndarray, "n 3"]) -> tuple[ndarray, ndarray, ndarray]:
         # Integers to the end: equal distances are equal, and the first color wins.
-        own = painted.astype(np.int64)
+        own = generated.astype(np.int64)
         best_2 = np.full(len(own), 1 << 40)
         second_2 = best_2.copy()
         best = np.zeros(len(own), np.int64)

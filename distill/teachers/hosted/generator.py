@@ -1,4 +1,4 @@
-"""A hosted generator as the rest of the wing sees it: questions, and painted answers out of the store.
+"""A hosted generator as the rest of the wing sees it: questions, and generated images out of the store.
 
 It never waits for a service by itself. What is not stored is either told to whoever asks ahead (`Wants`), or is a
 failure of that question, with the reason that the ledger knows.
@@ -17,10 +17,10 @@ from distill.config.hosted import GeminiRecipe, HostedRecipe, OpenaiRecipe
 from distill.errors import DistillError
 from distill.images import Photo, encode_jpeg, encode_map, picture_size_hw
 from distill.tasks import Task
-from distill.teachers.base import Answer, Question
+from distill.teachers.base import GeneratedImage, PromptSpec
 from distill.teachers.hosted.services.base import Call, Sent
 from distill.teachers.hosted.services.canvas_sizes import canvas_sizes
-from distill.teachers.prompts.build import build_questions
+from distill.teachers.prompts.build import build_prompt_specs
 from distill.teachers.registration.canvas import fit_canvas, to_canvas
 from distill.teachers.store.answers import EMPTY, AnswerStore, Ask, Stored, Unanswered
 from distill.teachers.store.ledger import Ledger
@@ -65,30 +65,32 @@ class HostedGenerator:
         self._sent: tuple[str, bytes, str] | None = None
 
     @cached_property
-    def _questions(self) -> list[Question]:
+    def _prompt_specs(self) -> list[PromptSpec]:
         # A photo that is sent to Google in its own shape comes back cut to the nearest canvas.
-        own_shape = "cover" if isinstance(self.recipe, GeminiRecipe) else "stretch"
-        return build_questions(self.recipe.ask, canvas="stretch" if canvas_sizes(self.recipe) else own_shape)
+        own_shape = "cover" if isinstance(self.recipe, GeminiRecipe) else "fill"
+        return build_prompt_specs(self.recipe.prompts, resize_mode="fill" if canvas_sizes(self.recipe) else own_shape)
 
-    def questions(self, photo: Photo) -> list[Question]:
+    def prompt_specs(self, photo: Photo) -> list[PromptSpec]:
         """The recipe's questions; the same about every photo."""
-        return self._questions
+        return self._prompt_specs
 
-    def parameters(self, photo: Photo, question: Question) -> dict[str, Any]:
+    def parameters(self, photo: Photo, prompt_spec: PromptSpec) -> dict[str, Any]:
         """What is sent along and decides the answer."""
         return self._parameters(photo.size_hw)
 
-    def call(self, photo_sha256: str, size_hw: tuple[int, int], question: Question, seed: int, sample: int = 0) -> Call:
+    def call(
+        self, photo_sha256: str, size_hw: tuple[int, int], prompt_spec: PromptSpec, seed: int, sample: int = 0
+    ) -> Call:
         """The call for a question, without the picture; needs no pixels of the photo."""
-        ask = Ask(photo_sha256, question.prompt, self.model, self._parameters(size_hw), seed, sample)
+        ask = Ask(photo_sha256, prompt_spec.prompt, self.model, self._parameters(size_hw), seed, sample)
         gate_model = getattr(self.recipe, "gate_model", "")
         gate = None
-        if gate_model and question.task in (Task.INSTANCE, Task.REFERRING):
-            things = [question.class_name] if question.task is Task.INSTANCE else list(question.legend)
+        if gate_model and prompt_spec.task in (Task.INSTANCE, Task.REFERRING):
+            things = [prompt_spec.class_name] if prompt_spec.task is Task.INSTANCE else list(prompt_spec.legend)
             sentence = _GATE.format(" or ".join(things))
             asked = Ask(photo_sha256, sentence, gate_model, {"send_as": self.recipe.send_as}, 0, 0)
-            gate = Call(asked, replace(question, prompt=sentence), paints=False)
-        return Call(ask, question, canvas_hw=self._canvas_hw(size_hw), gate=gate)
+            gate = Call(asked, replace(prompt_spec, prompt=sentence), paints=False)
+        return Call(ask, prompt_spec, canvas_hw=self._canvas_hw(size_hw), gate=gate)
 
     def settled(self, call: Call) -> tuple[str, float] | None:
         """(key of the final answer, USD paid for all of it); None when there is something left to ask."""
@@ -100,7 +102,7 @@ class HostedGenerator:
         sizes = canvas_sizes(self.recipe)
         return sizes[0] if sizes else (1024, 1024)
 
-    def paint(self, photo: Photo, question: Question, *, seed: int, sample: int = 0) -> Answer:
+    def generate(self, photo: Photo, prompt_spec: PromptSpec, *, seed: int, sample: int = 0) -> GeneratedImage:
         """The stored answer.
 
         Raises:
@@ -108,7 +110,7 @@ class HostedGenerator:
             Unanswered: There is none, or none yet; says why.
             DistillError: The answer is no picture, or not of the shape that was asked for.
         """
-        call = self.call(photo.sha256, photo.size_hw, question, seed, sample)
+        call = self.call(photo.sha256, photo.size_hw, prompt_spec, seed, sample)
         found = self.settled(call)
         if self._wants is not None:
             if found is None:
@@ -120,8 +122,8 @@ class HostedGenerator:
             raise Unanswered(self._why_not(call))
         cost_usd = found[1]
         if call.gate is not None and stored.key == call.gate.ask.key:
-            return _absent(stored, question, photo.size_hw, cost_usd)
-        answer = replace(stored.answer(question), cost_usd=cost_usd)
+            return _absent(stored, prompt_spec, photo.size_hw, cost_usd)
+        answer = replace(stored.answer(prompt_spec), cost_usd=cost_usd)
         tolerance = _SHAPE_TOLERANCE if call.canvas_hw else _FREE_TOLERANCE
         _check_shape(answer.data, call.canvas_hw or photo.size_hw, tolerance)
         return answer
@@ -213,12 +215,12 @@ def _says_no(gate: dict[str, Any]) -> bool:
     return text.startswith(("(b)", "b)", "b.", "b:", "no")) or text == "b"
 
 
-def _absent(stored: Stored, question: Question, size_hw: tuple[int, int], cost_usd: float) -> Answer:
+def _absent(stored: Stored, prompt_spec: PromptSpec, size_hw: tuple[int, int], cost_usd: float) -> GeneratedImage:
     """The picture that a generator would have to paint about something that is not there: background everywhere."""
     flat = np.empty((*size_hw, 3), np.uint8)
-    flat[:] = question.background
-    return Answer(
-        question=replace(question, canvas="stretch"),
+    flat[:] = prompt_spec.background
+    return GeneratedImage(
+        prompt_spec=replace(prompt_spec, resize_mode="fill"),
         data=encode_map(flat),
         name=f"{stored.key}.absent",
         model=stored.meta["model_version"],

@@ -114,8 +114,8 @@ class Engine:
         """Make one call until its answer is stored, by us or by another process."""
         tries = 0
         price = self._price if call.paints else self._gate_price
-        worst_usd = price.worst_usd(call.question.prompt, paints=call.paints)
-        units = {"requests": 1.0, "images": float(call.paints), "tokens": price.tokens_read(call.question.prompt)}
+        worst_usd = price.worst_usd(call.prompt_spec.prompt, paints=call.paints)
+        units = {"requests": 1.0, "images": float(call.paints), "tokens": price.tokens_read(call.prompt_spec.prompt)}
         while not self._store.holds(call.ask.key):
             await self._throttle.enter(units)
             try:
@@ -146,7 +146,7 @@ class Engine:
                 answered=lambda: self._store.holds(call.ask.key),
                 license=self._terms.license,
                 model=call.ask.model,
-                task=str(call.question.task) if call.paints else "gate",
+                task=str(call.prompt_spec.task) if call.paints else "gate",
                 subject=call.photo,
             )
         except DistillError as error:  # a cap, or a ledger that cannot be written: no call without a row
@@ -336,7 +336,7 @@ def keep_reply(
     }
     kind = reply.kind if call.paints else EMPTY
     return store.keep(
-        call.ask, kind, reply.data, reason=sayable(reply.reason, secrets), question=call.question, **about
+        call.ask, kind, reply.data, reason=sayable(reply.reason, secrets), prompt_spec=call.prompt_spec, **about
     )
 
 

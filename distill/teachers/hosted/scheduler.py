@@ -214,7 +214,7 @@ class Asker:
         calls: list[Future[None]] = []
         for photo in read(index):
             with suppress(DistillError):  # what is wrong with a photo is said when it is labeled
-                teacher.teach(photo)
+                teacher.label(photo)
             calls += [self._submit(recipe, call) for recipe, call in notes.take()]
             self._check_stopped()
         return calls

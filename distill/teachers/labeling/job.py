@@ -1,6 +1,6 @@
 """The unit of work: one slice of the photos becomes one tar and one page of accounts.
 
-    slice k = photos [k * shard_size, (k + 1) * shard_size)  ->  shard-00000k.tar, then .parts/shard-00000k.json
+    slice k = photos [k * shard_size, (k + 1) * shard_size)  ->  shard-00000k.tar, then .stats/shard-00000k.json
 
 The page is written after the tar, so that whoever finds the page finds the tar. A slice with a page is done and never
 asked again; killing the job anywhere loses at most the slices in hand, and running it again gives the same bytes.
@@ -17,34 +17,34 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from distill.config.adapters import CallableRecipe, OnnxRecipe, ReplayRecipe
-from distill.config.ensemble import MixRecipe
+from distill.config.ensemble import EnsembleConfig
 from distill.config.local import ModelRecipe
 from distill.config.synthetic import SyntheticRecipe
 from distill.errors import DistillError, UsageError
 from distill.images import Photo, write_atomic
-from distill.inputs import Unreadable
+from distill.inputs import UnreadablePhoto
 from distill.labels import encode
-from distill.runtime.parallel import worked
+from distill.runtime.parallel import map_ordered
 from distill.shards import Sample, ShardEntry, file_sha256, write_shard
-from distill.tasks import Gauge, Task
+from distill.tasks import DepthKind, Task
 from distill.teachers.adapters.callable import source_digest
 from distill.teachers.adapters.onnx import find_model
 from distill.teachers.adapters.replay import ReplayGenerator
-from distill.teachers.base import Lesson, Teacher
+from distill.teachers.base import Teacher, TeacherResult
 from distill.teachers.factory import TeacherRecipe, build_teacher
 from distill.teachers.hosted.generator import Wants
 from distill.teachers.labeling.photo_sources import ScenesSource, Source, open_source
 from distill.teachers.labeling.previews import WIDTH_PX, write_preview
-from distill.teachers.labeling.shard_stats import Accounts, Page
+from distill.teachers.labeling.shard_stats import ShardStats, ShardStatsBuilder
 from distill.teachers.local.hub import find_source, fingerprint
-from distill.teachers.prompts.variants import ONCE, Asking
-from distill.teachers.quality.filter import Checks
+from distill.teachers.prompts.variants import SINGLE, PromptEnsemble
+from distill.teachers.quality.filter import QualityFilter
 from distill.teachers.store.answers import StoreFull
 
 if TYPE_CHECKING:
     from distill.teachers.factory import TeacherRecipe
 
-PARTS = ".parts"
+STATS_DIR = ".stats"
 _FORMAT = 1
 
 
@@ -62,12 +62,12 @@ class Job:
     limit: int | None = None
     shard_size: int = 64
     previews: int = 24
-    checks: Checks | None = None
+    quality_filter: QualityFilter | None = None
     """How strictly labels are held against their photos; None: not at all."""
-    asking: Asking = ONCE
+    prompt_ensemble: PromptEnsemble = SINGLE
     """How often each question is asked."""
     store: Path | None = None
-    """Where painted answers are kept and looked for first; None: nowhere."""
+    """Where generated images are kept and looked for first; None: nowhere."""
     offline: bool = False
     """Use stored answers only."""
 
@@ -86,7 +86,7 @@ class Job:
         return len(self.source) if self.limit is None else min(self.limit, len(self.source))
 
     @property
-    def num_slices(self) -> int:
+    def num_shards(self) -> int:
         """How many tars there will be, at most."""
         return (self.num_photos + self.shard_size - 1) // self.shard_size
 
@@ -96,13 +96,13 @@ class Job:
         return self.build_teacher()
 
     def build_teacher(self, wants: Wants | None = None) -> Teacher:
-        """The teacher; `wants` as in `distill.teachers.build_teacher`."""
+        """The teacher; `wants` as in `distill.teachers.factory.build_teacher`."""
         return build_teacher(
             self.recipe,
             folder=self.folder,
             tasks=self.tasks,
-            checks=self.checks,
-            asking=self.asking,
+            quality_filter=self.quality_filter,
+            prompt_ensemble=self.prompt_ensemble,
             store=self.store,
             offline=self.offline,
             wants=wants,
@@ -112,33 +112,33 @@ class Job:
     def _fingerprint(self) -> str:
         """What decides the labels besides the photos."""
         parts: list[Any] = [_FORMAT, self.recipe.deciding(), list(self.tasks), self.shard_size]
-        parts += [self.checks.fingerprint()] if self.checks is not None else []
-        parts += [asdict(self.asking)] if self.asking != ONCE else []
+        parts += [self.quality_filter.fingerprint()] if self.quality_filter is not None else []
+        parts += [asdict(self.prompt_ensemble)] if self.prompt_ensemble != SINGLE else []
         # What is not stored stays unanswered: another set than the same photos, asked.
         parts += ["offline"] if self.offline else []
-        parts += evidence(self.recipe, self.folder)
+        parts += fingerprint_inputs(self.recipe, self.folder)
         return json.dumps(parts, sort_keys=True)
 
-    def bounds(self, index: int) -> tuple[int, int]:
+    def photo_range(self, index: int) -> tuple[int, int]:
         """[start, stop) of a slice."""
         return index * self.shard_size, min((index + 1) * self.shard_size, self.num_photos)
 
     def identity(self, index: int) -> str:
         """A digest of everything that decides the bytes of a slice."""
-        text = f"{self._fingerprint}\n{self.source.identity(*self.bounds(index))}"
+        text = f"{self._fingerprint}\n{self.source.identity(*self.photo_range(index))}"
         return hashlib.sha256(text.encode(errors="surrogateescape")).hexdigest()
 
-    def page_path(self, index: int) -> Path:
+    def stats_path(self, index: int) -> Path:
         """Where the accounts of a slice lie."""
-        return self.out / PARTS / f"shard-{index:06d}.json"
+        return self.out / STATS_DIR / f"shard-{index:06d}.json"
 
-    def read_page(self, index: int) -> Page | None:
+    def read_stats(self, index: int) -> ShardStats | None:
         """The accounts of a slice that is done; None when it is still to do, or to do again: its tar is gone or cut.
 
         Raises:
             UsageError: The folder holds a slice of another job.
         """
-        path = self.page_path(index)
+        path = self.stats_path(index)
         try:
             values = json.loads(path.read_bytes())
         except (FileNotFoundError, NotADirectoryError):  # an --out that is a file is refused when it is made
@@ -146,15 +146,15 @@ class Job:
         except ValueError:  # cut off, or no text at all
             return None
         try:
-            page = Page.model_validate(values)
+            stats = ShardStats.model_validate(values)
         except ValueError as error:
             raise UsageError(f"{path}: damaged", hint="delete it and run again") from error
-        if page.identity != self.identity(index):
+        if stats.identity != self.identity(index):
             raise UsageError(
                 f"{self.out}: holds shards of another job (the photos, the teacher or the settings have changed since)",
                 hint="choose another --out, or --overwrite to start again",
             )
-        return page if page.shard is None or _is_whole(self.out / page.shard.name, page.shard) else None
+        return stats if stats.shard is None or _is_whole(self.out / stats.shard.name, stats.shard) else None
 
 
 def _is_whole(path: Path, shard: ShardEntry) -> bool:
@@ -165,77 +165,77 @@ def _is_whole(path: Path, shard: ShardEntry) -> bool:
         return False
 
 
-def label_slice(job: Job, index: int, advance: Callable[[int], None] = lambda count: None) -> Page:
+def label_shard(job: Job, index: int, advance: Callable[[int], None] = lambda count: None) -> ShardStats:
     """Label one slice and publish it; gives its accounts.
 
     Raises:
         DistillError: The disk is full, the teacher cannot be opened; nothing half-made stays under a final name.
     """
-    accounts = Accounts()
+    builder = ShardStatsBuilder()
     path = job.out / f"shard-{index:06d}.tar"
     try:
-        (job.out / PARTS).mkdir(parents=True, exist_ok=True)
+        (job.out / STATS_DIR).mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise DistillError(
-            f"{job.out / PARTS}: cannot be made: {error.strerror}", hint="move it away, or choose another --out"
+            f"{job.out / STATS_DIR}: cannot be made: {error.strerror}", hint="move it away, or choose another --out"
         ) from error
-    entry: ShardEntry | None = write_shard(path, _samples(job, index, accounts, advance))
-    if accounts.labeled == 0:
+    entry: ShardEntry | None = write_shard(path, _samples(job, index, builder, advance))
+    if builder.labeled == 0:
         path.unlink()
         entry = None
-    page = accounts.page(job.identity(index), entry)
-    write_atomic(job.page_path(index), page.model_dump_json(indent=1).encode())
-    return page
+    stats = builder.build(job.identity(index), entry)
+    write_atomic(job.stats_path(index), stats.model_dump_json(indent=1).encode())
+    return stats
 
 
-def _samples(job: Job, index: int, accounts: Accounts, advance: Callable[[int], None]) -> Iterator[Sample]:
+def _samples(job: Job, index: int, builder: ShardStatsBuilder, advance: Callable[[int], None]) -> Iterator[Sample]:
     """The samples of a slice; a few photos in memory at a time."""
-    start, stop = job.bounds(index)
-    photos = job.source.read(start, stop, _enough_hw(job.teacher))
-    learned = worked(photos, lambda photo: _learn(job, photo), getattr(job.teacher, "side_by_side", 1))
+    start, stop = job.photo_range(index)
+    photos = job.source.read(start, stop, _min_size_hw(job.teacher))
+    learned = map_ordered(photos, lambda photo: _learn(job, photo), getattr(job.teacher, "max_parallel", 1))
     for position, (photo, outcome) in enumerate(learned, start):
         advance(1)
-        accounts.photos += 1
-        if isinstance(photo, Unreadable) or isinstance(outcome, str):
-            accounts.failures.append({"name": photo.name, "reason": str(outcome)})
+        builder.photos += 1
+        if isinstance(photo, UnreadablePhoto) or isinstance(outcome, str):
+            builder.failures.append({"name": photo.name, "reason": str(outcome)})
             continue
-        accounts.labeled += any(lesson.labels for lesson, _ in outcome)
-        for number, (lesson, sample) in enumerate(outcome, 1):
-            accounts.add(photo, lesson)
+        builder.labeled += any(result.labels for result, _ in outcome)
+        for number, (result, sample) in enumerate(outcome, 1):
+            builder.add(photo, result)
             if position < job.previews:
-                write_preview(job.out, position, number, photo, lesson)
+                write_preview(job.out, position, number, photo, result)
             if sample is not None:
                 yield sample
 
 
-def _enough_hw(teacher: Teacher) -> tuple[int, int] | None:
+def _min_size_hw(teacher: Teacher) -> tuple[int, int] | None:
     """How large photos have to be read for this teacher and for previews, (height, width); None: as they are."""
-    wanted: tuple[int, int] | None = getattr(teacher, "enough_hw", None)
+    wanted: tuple[int, int] | None = getattr(teacher, "min_size_hw", None)
     return None if wanted is None else (max(wanted[0], WIDTH_PX), max(wanted[1], WIDTH_PX))
 
 
-def _learn(job: Job, photo: Photo | Unreadable) -> list[tuple[Lesson, Sample | None]] | str:
+def _learn(job: Job, photo: Photo | UnreadablePhoto) -> list[tuple[TeacherResult, Sample | None]] | str:
     """Each lesson about a photo with its sample, if it has labels; or why the photo cannot be used.
 
     Raises:
         UsageError: The job is wrong, not the photo.
         StoreFull: What was asked cannot be kept.
     """
-    if isinstance(photo, Unreadable):
+    if isinstance(photo, UnreadablePhoto):
         return photo.reason
     try:
-        lessons = job.teacher.teach(photo)
+        results = job.teacher.label(photo)
     except (UsageError, StoreFull):
         raise
     except DistillError as error:
         return str(error).removeprefix(f"{photo.name}: ")
     return [
-        (lesson, make_sample(photo, lesson, number) if lesson.labels else None)
-        for number, lesson in enumerate(lessons, 1)
+        (result, make_sample(photo, result, number) if result.labels else None)
+        for number, result in enumerate(results, 1)
     ]
 
 
-def make_sample(photo: Photo, lesson: Lesson, number: int = 1) -> Sample:
+def make_sample(photo: Photo, result: TeacherResult, number: int = 1) -> Sample:
     """The shard sample of one lesson; a second lesson about the same photo gets a key of its own."""
     meta: dict[str, Any] = {
         "name": photo.name,
@@ -243,24 +243,24 @@ def make_sample(photo: Photo, lesson: Lesson, number: int = 1) -> Sample:
         "size_hw": list(photo.size_hw),
         # Paths belong to this machine and stay out of what is handed on.
         "origin": {key: value for key, value in photo.origin.items() if key != "path"},
-        "records": lesson.records,
+        "records": result.records,
     }
     files = {photo.suffix: photo.data}
-    for task, label in lesson.labels.items():
+    for task, label in result.labels.items():
         files |= encode(label)
         if task is Task.DEPTH:
-            meta["gauge"] = str(label.gauge or Gauge.METRIC)
+            meta["depth_kind"] = str(label.depth_kind or DepthKind.METRIC)
         if task is Task.INSTANCE:
             meta["instances"] = {str(i): name for i, name in label.instance_classes.items()}
         if task is Task.REFERRING:
             meta["referring"] = list(label.classes)
-    if lesson.failures:
-        meta["failures"] = lesson.failures
+    if result.failures:
+        meta["failures"] = result.failures
     files["json"] = json.dumps(meta, sort_keys=True, ensure_ascii=False).encode()
     return Sample(photo.key if number == 1 else f"{photo.key}--{number}", files)
 
 
-def evidence(recipe: TeacherRecipe, folder: Path) -> list[str]:
+def fingerprint_inputs(recipe: TeacherRecipe, folder: Path) -> list[str]:
     """Digests of a manifest and its answers, of a model, of a function's source; empty where nothing is read."""
     if isinstance(recipe, ReplayRecipe):
         return [file_sha256(recipe.answers), ReplayGenerator(recipe).answers_digest()]
@@ -270,10 +270,12 @@ def evidence(recipe: TeacherRecipe, folder: Path) -> list[str]:
         return [source_digest(recipe.function)]
     if isinstance(recipe, ModelRecipe):
         return [fingerprint(find_source(recipe.model, folder), recipe.revision)]
-    if isinstance(recipe, MixRecipe):
-        from distill.teachers.ensemble import member_recipe
+    if isinstance(recipe, EnsembleConfig):
+        from distill.teachers.ensemble import member_config
 
         return [
-            digest for member in recipe.members() for digest in evidence(member_recipe(member), Path(member.folder))
+            digest
+            for member in recipe.members()
+            for digest in fingerprint_inputs(member_config(member), Path(member.folder))
         ]
     return []

@@ -14,7 +14,7 @@ from typing import Protocol
 from distill.config.synthetic import SyntheticRecipe
 from distill.errors import DistillError, UsageError
 from distill.images import SUFFIXES, Photo, encode_jpeg, read_file, read_photo
-from distill.inputs import Unreadable, expand, is_shards, printable, unique_keys, walk
+from distill.inputs import UnreadablePhoto, expand, is_shards, printable, unique_keys, walk
 from distill.shards import Sample, read_manifest, read_shard
 from distill.video import VideoReader, is_video
 
@@ -33,8 +33,10 @@ class Source(Protocol):
         """A digest of which photos these are, so that a resumed job notices when they have changed."""
         ...
 
-    def read(self, start: int, stop: int, enough_hw: tuple[int, int] | None = None) -> Iterator[Photo | Unreadable]:
-        """These photos in order, at least `enough_hw` large; a bad one comes as the reason why it is bad."""
+    def read(
+        self, start: int, stop: int, min_size_hw: tuple[int, int] | None = None
+    ) -> Iterator[Photo | UnreadablePhoto]:
+        """These photos in order, at least `min_size_hw` large; a bad one comes as the reason why it is bad."""
         ...
 
 
@@ -53,7 +55,7 @@ class _FilesSource:
         self,
         files: Sequence[tuple[Path, str]],
         ignored: Sequence[str] = (),
-        unreadable: Sequence[Unreadable] = (),
+        unreadable: Sequence[UnreadablePhoto] = (),
     ) -> None:
         self.ignored: Sequence[str] = [printable(name) for name in ignored]
         self._unreadable = unreadable
@@ -77,16 +79,18 @@ class _FilesSource:
             digest.update(f"{file.name}\0{file.key}\0{size}\n".encode(errors="surrogateescape"))
         return digest.hexdigest()
 
-    def read(self, start: int, stop: int, enough_hw: tuple[int, int] | None = None) -> Iterator[Photo | Unreadable]:
+    def read(
+        self, start: int, stop: int, min_size_hw: tuple[int, int] | None = None
+    ) -> Iterator[Photo | UnreadablePhoto]:
         for file in self._files[start:stop]:
             try:
                 origin: dict[str, int | float | str] = {"path": str(file.path)}
                 data = read_file(file.path)
-                yield read_photo(data, key=file.key, name=file.name, origin=origin, enough_hw=enough_hw)
+                yield read_photo(data, key=file.key, name=file.name, origin=origin, min_size_hw=min_size_hw)
             except OSError as error:
-                yield Unreadable(file.name, f"cannot be read: {error.strerror or error}")
+                yield UnreadablePhoto(file.name, f"cannot be read: {error.strerror or error}")
             except DistillError as error:
-                yield Unreadable(file.name, str(error).removeprefix(f"{file.name}: "))
+                yield UnreadablePhoto(file.name, str(error).removeprefix(f"{file.name}: "))
         yield from self._unreadable[max(start - len(self._files), 0) : max(stop - len(self._files), 0)]
 
 
@@ -107,7 +111,9 @@ class _VideoSource:
     def identity(self, start: int, stop: int) -> str:
         return f"{self._path.name} {self._path.stat().st_size} every {self._every}: {start}-{stop}"
 
-    def read(self, start: int, stop: int, enough_hw: tuple[int, int] | None = None) -> Iterator[Photo | Unreadable]:
+    def read(
+        self, start: int, stop: int, min_size_hw: tuple[int, int] | None = None
+    ) -> Iterator[Photo | UnreadablePhoto]:
         name = self._path.name
         try:
             with VideoReader(self._path) as reader:
@@ -119,7 +125,7 @@ class _VideoSource:
                         origin={"path": str(self._path), "frame": frame.index},
                     )
         except DistillError as error:
-            yield Unreadable(name, str(error).removeprefix(f"{self._path}: "))
+            yield UnreadablePhoto(name, str(error).removeprefix(f"{self._path}: "))
 
 
 class _ShardsSource:
@@ -137,37 +143,39 @@ class _ShardsSource:
     def identity(self, start: int, stop: int) -> str:
         return " ".join(shard.sha256 for shard in self._shards) + f": {start}-{stop}"
 
-    def read(self, start: int, stop: int, enough_hw: tuple[int, int] | None = None) -> Iterator[Photo | Unreadable]:
+    def read(
+        self, start: int, stop: int, min_size_hw: tuple[int, int] | None = None
+    ) -> Iterator[Photo | UnreadablePhoto]:
         first = 0
         for shard in self._shards:
             low, high = max(start - first, 0), min(stop - first, shard.samples)
             if low < high:
-                yield from self._read_shard(self._folder / shard.name, low, high, enough_hw)
+                yield from self._read_shard(self._folder / shard.name, low, high, min_size_hw)
             first += shard.samples
 
     def _read_shard(
-        self, path: Path, low: int, high: int, enough_hw: tuple[int, int] | None
-    ) -> Iterator[Photo | Unreadable]:
+        self, path: Path, low: int, high: int, min_size_hw: tuple[int, int] | None
+    ) -> Iterator[Photo | UnreadablePhoto]:
         """Samples [low, high) of one tar; those behind a damage come as what cannot be used."""
         index = 0
         try:
             for sample in read_shard(path):
                 if low <= index < high:
-                    yield self._photo(sample, enough_hw)
+                    yield self._photo(sample, min_size_hw)
                 index += 1
                 if index == high:
                     return
         except DistillError as error:
             for missing in range(max(index, low), high):
-                yield Unreadable(f"{path.name}#{missing}", str(error))
+                yield UnreadablePhoto(f"{path.name}#{missing}", str(error))
 
-    def _photo(self, sample: Sample, enough_hw: tuple[int, int] | None) -> Photo | Unreadable:
+    def _photo(self, sample: Sample, min_size_hw: tuple[int, int] | None) -> Photo | UnreadablePhoto:
         try:
             name = str(sample.meta.get("name", sample.key))
             key, origin = self._prefix + sample.key, sample.meta.get("origin", {})
-            return read_photo(sample.photo, key=key, name=name, origin=origin, enough_hw=enough_hw)
+            return read_photo(sample.photo, key=key, name=name, origin=origin, min_size_hw=min_size_hw)
         except DistillError as error:
-            return Unreadable(sample.key, str(error))
+            return UnreadablePhoto(sample.key, str(error))
 
 
 class _ChainedSource:
@@ -191,9 +199,11 @@ class _ChainedSource:
     def identity(self, start: int, stop: int) -> str:
         return "; ".join(source.identity(low, high) for source, low, high in self._parts(start, stop))
 
-    def read(self, start: int, stop: int, enough_hw: tuple[int, int] | None = None) -> Iterator[Photo | Unreadable]:
+    def read(
+        self, start: int, stop: int, min_size_hw: tuple[int, int] | None = None
+    ) -> Iterator[Photo | UnreadablePhoto]:
         for source, low, high in self._parts(start, stop):
-            yield from source.read(low, high, enough_hw)
+            yield from source.read(low, high, min_size_hw)
 
 
 def open_source(inputs: Sequence[str], *, every: int = 1, leave_out: Sequence[Path] = ()) -> Source:
@@ -209,7 +219,7 @@ def open_source(inputs: Sequence[str], *, every: int = 1, leave_out: Sequence[Pa
     """
     files: list[tuple[Path, str]] = []
     ignored: list[str] = []
-    unreadable: list[Unreadable] = []
+    unreadable: list[UnreadablePhoto] = []
     folders: list[Path] = []
     videos: list[Path] = []
     for path in dict.fromkeys(path for word in inputs for path in expand(word)):
@@ -252,7 +262,9 @@ class ScenesSource:
         """As `Source.identity`."""
         return f"scenes {self._recipe.first + start}-{self._recipe.first + stop} of seed {self._recipe.seed}"
 
-    def read(self, start: int, stop: int, enough_hw: tuple[int, int] | None = None) -> Iterator[Photo | Unreadable]:
+    def read(
+        self, start: int, stop: int, min_size_hw: tuple[int, int] | None = None
+    ) -> Iterator[Photo | UnreadablePhoto]:
         """As `Source.read`."""
         from distill.teachers.synthetic.generator import scene_photo
 

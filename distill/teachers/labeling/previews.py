@@ -1,4 +1,4 @@
-"""Small pictures of the first photos of a job, for its report: photo, painted answer, label, confidence."""
+"""Small pictures of the first photos of a job, for its report: photo, generated image, label, confidence."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from numpy import ndarray
 
 from distill.images import Photo, encode_jpeg, write_atomic
 from distill.labels import Label
-from distill.tasks import IGNORE_SEMANTIC, Gauge, Task
-from distill.teachers.base import Lesson
+from distill.tasks import IGNORE_SEMANTIC, DepthKind, Task
+from distill.teachers.base import TeacherResult
 from distill.visualization import (
     add_class_legend,
     add_depth_bar,
@@ -38,21 +38,21 @@ class Preview:
     number: int
     key: str
     what: str
-    """``photo``, ``depth painted``, ``depth``, ``depth confidence``, ..."""
+    """``photo``, ``depth generated``, ``depth``, ``depth confidence``, ..."""
     path: Path
 
 
-def write_preview(out: Path, position: int, number: int, photo: Photo, lesson: Lesson) -> None:
+def write_preview(out: Path, position: int, number: int, photo: Photo, result: TeacherResult) -> None:
     """Write the pictures of one lesson as small JPEGs into ``previews/``."""
     folder = out / PREVIEWS
     folder.mkdir(exist_ok=True)
     pictures = {"photo": photo.rgb}
-    for name, painted in lesson.pictures.items():
-        pictures[name if "rejected" in name else f"{name} painted"] = painted
-    for task, label in lesson.labels.items():
+    for name, generated in result.generated.items():
+        pictures[name if "rejected" in name else f"{name} generated"] = generated
+    for task, label in result.labels.items():
         pictures[f"{task} confidence"] = draw_confidence(np.where(label.valid, label.confidence, 0))
     small = {what: _small(picture) for what, picture in pictures.items()}
-    small |= {str(task): draw_label(label) for task, label in lesson.labels.items()}
+    small |= {str(task): draw_label(label) for task, label in result.labels.items()}
     for what, picture in small.items():
         name = f"{position:05d}.{number}.{photo.key}.{re.sub(r'[^a-z0-9]+', '_', what.lower())}.jpg"
         write_atomic(folder / name, encode_jpeg(picture, quality=85))
@@ -61,8 +61,8 @@ def write_preview(out: Path, position: int, number: int, photo: Photo, lesson: L
 def draw_label(label: Label) -> UInt8[ndarray, "h w 3"]:
     """A label as a small picture for people, with its color bar or legend; invalid pixels are marked."""
     if label.task is Task.DEPTH:
-        gauge = label.gauge or Gauge.METRIC
-        return add_depth_bar(_small(draw_depth(label.value, label.valid, gauge=gauge)), gauge=gauge)
+        depth_kind = label.depth_kind or DepthKind.METRIC
+        return add_depth_bar(_small(draw_depth(label.value, label.valid, depth_kind=depth_kind)), depth_kind=depth_kind)
     if label.task is Task.NORMALS:
         return _small(draw_normals(label.value, label.valid))
     if label.task is Task.INSTANCE:

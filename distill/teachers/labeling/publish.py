@@ -7,43 +7,43 @@ from pathlib import Path
 
 from distill.errors import DistillError
 from distill.shards import Manifest, write_manifest
-from distill.tasks import Gauge, Task
+from distill.tasks import DepthKind, Task
 from distill.teachers.labeling.job import Job
-from distill.teachers.labeling.shard_stats import Page
+from distill.teachers.labeling.shard_stats import ShardStats
 
 
-def publish(job: Job) -> tuple[Manifest, list[Page]] | None:
+def write_dataset_manifest(job: Job) -> tuple[Manifest, list[ShardStats]] | None:
     """Write ``dataset.json`` when every slice is done; gives it with all accounts, or None when some are missing.
 
     Raises:
-        DistillError: The depth maps have different gauges and cannot be one set.
+        DistillError: The depth maps have different depth kinds and cannot be one set.
     """
-    pages = [job.read_page(index) for index in range(job.num_slices)]
-    done = [page for page in pages if page is not None]
-    if len(done) < len(pages):
+    all_stats = [job.read_stats(index) for index in range(job.num_shards)]
+    done = [stats for stats in all_stats if stats is not None]
+    if len(done) < len(all_stats):
         return None
-    gauges = list(dict.fromkeys(gauge for page in done for gauge in page.gauges))
-    if len(gauges) > 1:
+    depth_kinds = list(dict.fromkeys(depth_kind for stats in done for depth_kind in stats.depth_kinds))
+    if len(depth_kinds) > 1:
         raise DistillError(
-            f"the answers hold depth of different gauges ({', '.join(gauges)}), which no student can learn together",
-            hint="label each gauge into its own --out",
+            f"the answers hold depth of different depth kinds ({', '.join(depth_kinds)}), which no student can learn together",
+            hint="label each depth kind into its own --out",
         )
     counts: dict[str, int] = {}
-    for page in done:
-        for task, count in page.counts.items():
+    for stats in done:
+        for task, count in stats.counts.items():
             counts[task] = counts.get(task, 0) + count
     manifest = Manifest(
         tasks=tuple(task for task in Task if task in counts),
         counts=counts,
-        gauge=gauges[0] if gauges else Gauge.METRIC,
+        depth_kind=depth_kinds[0] if depth_kinds else DepthKind.METRIC,
         classes=job.teacher.classes if Task.SEMANTIC in job.teacher.tasks else (),
-        referring=tuple(dict.fromkeys(name for page in done for name in page.referring)),
-        instance_classes=tuple(dict.fromkeys(name for page in done for name in page.instance_classes)),
-        shards=tuple(page.shard for page in done if page.shard is not None),
-        teachers=tuple(dict.fromkeys(name for page in done for name in page.teachers)) or (job.teacher.name,),
-        licenses=tuple(dict.fromkeys(name for page in done for name in page.licenses)) or (job.teacher.license,),
-        terms={name: link for page in done for name, link in page.licenses.items() if link},
-        prompts={key: text for page in done for key, text in page.prompts.items()},
+        referring=tuple(dict.fromkeys(name for stats in done for name in stats.referring)),
+        instance_classes=tuple(dict.fromkeys(name for stats in done for name in stats.instance_classes)),
+        shards=tuple(stats.shard for stats in done if stats.shard is not None),
+        teachers=tuple(dict.fromkeys(name for stats in done for name in stats.teachers)) or (job.teacher.name,),
+        licenses=tuple(dict.fromkeys(name for stats in done for name in stats.licenses)) or (job.teacher.license,),
+        terms={name: link for stats in done for name, link in stats.licenses.items() if link},
+        prompts={key: text for stats in done for key, text in stats.prompts.items()},
     )
     write_manifest(job.out, manifest)
     for part in job.out.glob(".shard-*.part"):

@@ -8,7 +8,7 @@ from typing import Any
 
 from distill.config.local import TransformersRecipe
 from distill.errors import UsageError
-from distill.tasks import Gauge, Task
+from distill.tasks import DepthKind, Task
 from distill.teachers.local.hub import find_source, read_config
 from distill.teachers.prompts.templates import BACKGROUND
 
@@ -22,13 +22,13 @@ _ABILITIES = {
 }
 """End of an architecture's name to what it can do."""
 
-_GAUGES = {
-    "depth_pro": Gauge.METRIC,
-    "zoedepth": Gauge.METRIC,
-    "glpn": Gauge.METRIC,
-    "tipsv2_dpt": Gauge.METRIC,
-    "prompt_depth_anything": Gauge.METRIC,
-    "dpt": Gauge.AFFINE_INVARIANT_DISPARITY,
+_DEPTH_KINDS = {
+    "depth_pro": DepthKind.METRIC,
+    "zoedepth": DepthKind.METRIC,
+    "glpn": DepthKind.METRIC,
+    "tipsv2_dpt": DepthKind.METRIC,
+    "prompt_depth_anything": DepthKind.METRIC,
+    "dpt": DepthKind.AFFINE_INVARIANT_DISPARITY,
 }
 """What a model's depth means, by model type; Depth Anything says it in its config."""
 
@@ -105,8 +105,10 @@ def _class_names(config: dict[str, Any]) -> tuple[str, ...]:
 
 def _refuse_unsaid(recipe: TransformersRecipe, config: dict[str, Any], tasks: tuple[Task, ...]) -> None:
     """What neither model nor recipe says must not be guessed."""
-    if Task.DEPTH in tasks and depth_gauge(recipe, config) is None:
-        raise UsageError(f"{recipe.model}: does not say what its depth means", hint=f"--set gauge={' or '.join(Gauge)}")
+    if Task.DEPTH in tasks and infer_depth_kind(recipe, config) is None:
+        raise UsageError(
+            f"{recipe.model}: does not say what its depth means", hint=f"--set depth_kind={' or '.join(DepthKind)}"
+        )
     if Task.NORMALS in tasks and not recipe.frame:
         raise UsageError(
             f"{recipe.model}: does not say in which axes its normals are",
@@ -114,13 +116,13 @@ def _refuse_unsaid(recipe: TransformersRecipe, config: dict[str, Any], tasks: tu
         )
 
 
-def depth_gauge(recipe: TransformersRecipe, config: dict[str, Any]) -> Gauge | None:
+def infer_depth_kind(recipe: TransformersRecipe, config: dict[str, Any]) -> DepthKind | None:
     """What the model's depth means, by the recipe, the config, or the kind of model; None: nobody says."""
-    if recipe.gauge is not None:
-        return recipe.gauge
+    if recipe.depth_kind is not None:
+        return recipe.depth_kind
     kind = str(config.get("model_type", ""))
     if kind == "depth_anything":
         # The library's default, where a config says nothing, is relative.
         metric = config.get("depth_estimation_type", "relative") == "metric"
-        return Gauge.METRIC if metric else Gauge.AFFINE_INVARIANT_DISPARITY
-    return _GAUGES.get(kind)
+        return DepthKind.METRIC if metric else DepthKind.AFFINE_INVARIANT_DISPARITY
+    return _DEPTH_KINDS.get(kind)

@@ -8,12 +8,12 @@ from typing import Any
 from distill.config.local import DiffusersRecipe, MarigoldRecipe, ModelRecipe, TransformersRecipe
 from distill.tasks import Task
 from distill.teachers.base import Teacher
-from distill.teachers.context import Ways
+from distill.teachers.context import TeacherContext
 
 LocalRecipe = TransformersRecipe | DiffusersRecipe | MarigoldRecipe
 
 
-def build_local(recipe: LocalRecipe, folder: Path, ways: Ways) -> Teacher:
+def build_local(recipe: LocalRecipe, folder: Path, context: TeacherContext) -> Teacher:
     """The teacher that a recipe describes; weights are opened when the first photo comes.
 
     Raises:
@@ -21,56 +21,56 @@ def build_local(recipe: LocalRecipe, folder: Path, ways: Ways) -> Teacher:
         UsageError: There is no such model, or it cannot do what is asked.
     """
     if isinstance(recipe, DiffusersRecipe):
-        return _build_diffusers(recipe, folder, ways)
+        return _build_diffusers(recipe, folder, context)
     if isinstance(recipe, MarigoldRecipe):
-        return _build_marigold(recipe, folder, ways)
+        return _build_marigold(recipe, folder, context)
     from distill.teachers.local.architectures import describe_network
     from distill.teachers.local.transformers import TransformersSpecialist
-    from distill.teachers.predictive import PredictingTeacher
+    from distill.teachers.predictive import PredictiveTeacher
 
     network = describe_network(recipe, folder)
-    return PredictingTeacher(
+    return PredictiveTeacher(
         TransformersSpecialist(recipe, network),
         **_provenance(recipe),
         tasks=network.tasks,
         classes=network.classes if Task.SEMANTIC in network.tasks else (),
-        checks=ways.checks,
+        quality_filter=context.quality_filter,
     )
 
 
-def _build_diffusers(recipe: DiffusersRecipe, folder: Path, ways: Ways) -> Teacher:
-    from distill.teachers.generative import PaintingTeacher
+def _build_diffusers(recipe: DiffusersRecipe, folder: Path, context: TeacherContext) -> Teacher:
+    from distill.teachers.generative import GenerativeTeacher
     from distill.teachers.local.diffusers import DiffusersGenerator
     from distill.teachers.local.hub import find_source
     from distill.teachers.local.pipelines import pipeline_class
-    from distill.teachers.prompts.build import asked_classes
+    from distill.teachers.prompts.build import prompted_classes
 
     source = find_source(recipe.model, folder)
     pipeline_class(source, recipe.revision)
-    return PaintingTeacher(
-        ways.stock(DiffusersGenerator(recipe, source, folder), recipe.license),
+    return GenerativeTeacher(
+        context.with_cache(DiffusersGenerator(recipe, source, folder), recipe.license),
         **_provenance(recipe),
-        tasks=recipe.ask.tasks,
-        classes=asked_classes(recipe.ask),
+        tasks=recipe.prompts.tasks,
+        classes=prompted_classes(recipe.prompts),
         seed=recipe.seed,
-        checks=ways.checks,
-        asking=ways.asking,
+        quality_filter=context.quality_filter,
+        prompt_ensemble=context.prompt_ensemble,
     )
 
 
-def _build_marigold(recipe: MarigoldRecipe, folder: Path, ways: Ways) -> Teacher:
+def _build_marigold(recipe: MarigoldRecipe, folder: Path, context: TeacherContext) -> Teacher:
     from distill.teachers.local.hub import find_source
     from distill.teachers.local.marigold import MarigoldSpecialist, marigold_output
-    from distill.teachers.predictive import PredictingTeacher
+    from distill.teachers.predictive import PredictiveTeacher
 
     source = find_source(recipe.model, folder)
     output = marigold_output(source, recipe.revision)
-    return PredictingTeacher(
+    return PredictiveTeacher(
         MarigoldSpecialist(recipe, source, folder, output),
         **_provenance(recipe),
         tasks=(Task(output.task),),
         classes=(),
-        checks=ways.checks,
+        quality_filter=context.quality_filter,
     )
 
 

@@ -17,7 +17,7 @@ _ACTIVATIONS = 1.25
 
 
 @dataclass(frozen=True, slots=True)
-class Placement:
+class DevicePlacement:
     """How a model is put onto this machine.
 
     Attributes:
@@ -71,7 +71,9 @@ def free_bytes(device: str) -> int:
     return int(torch.cuda.mem_get_info(torch.device(device))[0]) if device.startswith("cuda") else 0
 
 
-def choose_placement(device: str, dtype: str, components: dict[str, int], free: int, wanted: str = "auto") -> Placement:
+def choose_placement(
+    device: str, dtype: str, components: dict[str, int], free: int, wanted: str = "auto"
+) -> DevicePlacement:
     """Everything on the device if it fits, one component at a time if the largest fits, else layer by layer.
 
     Args:
@@ -82,19 +84,19 @@ def choose_placement(device: str, dtype: str, components: dict[str, int], free: 
         wanted: ``auto``, or one of the kinds of offload.
     """
     if not device.startswith("cuda"):
-        return Placement(device, dtype, "none", f"{device}: nothing to offload from")
+        return DevicePlacement(device, dtype, "none", f"{device}: nothing to offload from")
     if wanted != "auto":
-        return Placement(device, dtype, wanted, "as the recipe says")
+        return DevicePlacement(device, dtype, wanted, "as the recipe says")
     width = _WIDTH_BYTES[dtype] * _ACTIVATIONS
     whole = sum(components.values()) * width
     largest = max(components.values(), default=0) * width
     has = f"{free / 1e9:.0f} GB are free"
     if whole <= free:
-        return Placement(device, dtype, "none", f"needs {whole / 1e9:.0f} GB in {dtype}, {has}")
+        return DevicePlacement(device, dtype, "none", f"needs {whole / 1e9:.0f} GB in {dtype}, {has}")
     if largest <= free:
         reason = f"needs {whole / 1e9:.0f} GB in {dtype}, its largest part {largest / 1e9:.0f} GB; {has}"
-        return Placement(device, dtype, "model", reason)
-    return Placement(device, dtype, "layers", f"its largest part needs {largest / 1e9:.0f} GB in {dtype}; {has}")
+        return DevicePlacement(device, dtype, "model", reason)
+    return DevicePlacement(device, dtype, "layers", f"its largest part needs {largest / 1e9:.0f} GB in {dtype}; {has}")
 
 
 def count_parameters(folder: Path) -> dict[str, int]:

@@ -19,13 +19,13 @@ from numpy import ndarray
 from distill.config.local import DiffusersRecipe
 from distill.errors import DistillError, UsageError
 from distill.images import Photo, encode_map
-from distill.teachers.base import Answer, Question, Refusal
+from distill.teachers.base import ContentRefused, GeneratedImage, PromptSpec
 from distill.teachers.local.hub import fingerprint
 from distill.teachers.local.pipelines import Pipeline, open_pipeline
-from distill.teachers.prompts.build import build_questions
+from distill.teachers.prompts.build import build_prompt_specs
 from distill.teachers.registration.canvas import Grid, fit_canvas, to_canvas
 
-CANVAS = "stretch"
+RESIZE_MODE = "fill"
 
 
 class DiffusersGenerator:
@@ -33,15 +33,15 @@ class DiffusersGenerator:
 
     def __init__(self, recipe: DiffusersRecipe, source: str, folder: Path) -> None:
         self._recipe, self._source, self._folder = recipe, source, folder
-        self._questions = build_questions(recipe.ask, canvas=CANVAS)
+        self._prompt_specs = build_prompt_specs(recipe.prompts, resize_mode=RESIZE_MODE)
         self._grid = Grid(recipe.multiple, recipe.max_pixels, min(recipe.min_pixels, recipe.max_pixels))
         self.model = f"{recipe.model}@{recipe.revision}" if recipe.revision else recipe.model
 
-    def questions(self, photo: Photo) -> list[Question]:
+    def prompt_specs(self, photo: Photo) -> list[PromptSpec]:
         """The same for every photo."""
-        return self._questions
+        return self._prompt_specs
 
-    def parameters(self, photo: Photo, question: Question) -> dict[str, Any]:
+    def parameters(self, photo: Photo, prompt_spec: PromptSpec) -> dict[str, Any]:
         """Everything that decides an answer besides photo, sentence and seed."""
         keys = {"steps", "guidance_scale", "true_cfg_scale", "call", "loras", "transformer", "scheduler", "dtype"}
         return {
@@ -50,8 +50,8 @@ class DiffusersGenerator:
             "weights": fingerprint(self._source, self._recipe.revision),
         }
 
-    def paint(self, photo: Photo, question: Question, *, seed: int, sample: int = 0) -> Answer:
-        """The painted answer as PNG.
+    def generate(self, photo: Photo, prompt_spec: PromptSpec, *, seed: int, sample: int = 0) -> GeneratedImage:
+        """The generated image as PNG.
 
         Raises:
             NotHere: The weights cannot be had.
@@ -64,21 +64,23 @@ class DiffusersGenerator:
         pipeline = self._pipeline
         size_hw = fit_canvas(photo.size_hw, self._grid)
         given = self._call(pipeline, size_hw)
-        given["image"] = Image.fromarray(to_canvas(photo.rgb, size_hw, CANVAS))
-        given["prompt"] = question.prompt
+        given["image"] = Image.fromarray(to_canvas(photo.rgb, size_hw, RESIZE_MODE))
+        given["prompt"] = prompt_spec.prompt
         # On the CPU, so that the noise does not depend on the device.
         given["generator"] = torch.Generator("cpu").manual_seed(_noise_seed(seed, sample))
         try:
             with torch.inference_mode():
-                painted = pipeline.pipe(**given)
+                generated = pipeline.pipe(**given)
         except (RuntimeError, ValueError, TypeError) as error:
             reason = (str(error).strip() or type(error).__name__).splitlines()[0]
             raise DistillError(f"{photo.name}: {type(pipeline.pipe).__name__} failed: {reason}") from error
-        if any(getattr(painted, "nsfw_content_detected", None) or ()):
-            raise Refusal(f"{photo.name}: the pipeline's own filter withheld the answer", hint="leave the photo out")
-        rgb = _as_bytes(painted.images[0], photo.name)
-        subject = f"{question.task}-{question.class_name}" if question.class_name else str(question.task)
-        return Answer(question, encode_map(rgb), f"{photo.key}.{subject}.png", self.model, seed=seed)
+        if any(getattr(generated, "nsfw_content_detected", None) or ()):
+            raise ContentRefused(
+                f"{photo.name}: the pipeline's own filter withheld the answer", hint="leave the photo out"
+            )
+        rgb = _as_bytes(generated.images[0], photo.name)
+        subject = f"{prompt_spec.task}-{prompt_spec.class_name}" if prompt_spec.class_name else str(prompt_spec.task)
+        return GeneratedImage(prompt_spec, encode_map(rgb), f"{photo.key}.{subject}.png", self.model, seed=seed)
 
     @cached_property
     def _pipeline(self) -> Pipeline:

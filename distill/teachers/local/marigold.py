@@ -13,14 +13,14 @@ from distill.config.teacher import OutputRecipe
 from distill.errors import DistillError, UsageError
 from distill.images import Photo
 from distill.labels import Label
-from distill.tasks import Gauge, Task
+from distill.tasks import DepthKind, Task
 from distill.teachers.adapters.outputs import read_planes
 from distill.teachers.local.pipelines import open_pipeline, pipeline_class
 from distill.teachers.quality.fusion import ANGLE_SIGMA_DEG, RELATIVE_SIGMA
 
 _OUTPUTS = {
     # 0 is the nearest pixel, 1 the farthest: depth up to scale and shift, not disparity.
-    "MarigoldDepthPipeline": OutputRecipe(task=Task.DEPTH, gauge=Gauge.AFFINE_INVARIANT_DEPTH),
+    "MarigoldDepthPipeline": OutputRecipe(task=Task.DEPTH, depth_kind=DepthKind.AFFINE_INVARIANT_DEPTH),
     "MarigoldNormalsPipeline": OutputRecipe(task=Task.NORMALS, frame="marigold"),
 }
 _ENOUGH = 3
@@ -78,7 +78,7 @@ class MarigoldSpecialist:
         sigma = RELATIVE_SIGMA if self._output.task is Task.DEPTH else ANGLE_SIGMA_DEG / 180
         spread = np.asarray(found.uncertainty, np.float32)[0].reshape(label.size_hw)
         trust = np.exp(-0.5 * (spread / np.float32(sigma)) ** 2) * label.valid
-        return [Label(label.task, label.value, label.valid, trust, label.gauge)]
+        return [Label(label.task, label.value, label.valid, trust, label.depth_kind)]
 
     @cached_property
     def _pipe(self) -> Any:

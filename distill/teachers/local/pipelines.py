@@ -11,7 +11,7 @@ from distill.config.local import DiffusersRecipe, LoraRecipe, MarigoldRecipe
 from distill.errors import UsageError
 from distill.optional import require
 from distill.teachers.local.devices import (
-    Placement,
+    DevicePlacement,
     choose_device,
     choose_dtype,
     choose_placement,
@@ -34,7 +34,7 @@ class Pipeline:
     """
 
     pipe: Any
-    placement: Placement
+    placement: DevicePlacement
 
 
 def pipeline_class(source: str, revision: str = "") -> str:
@@ -133,7 +133,7 @@ def _rescheduled(scheduler: Any, changes: dict[str, Any]) -> Any:
     return type(scheduler).from_config(scheduler.config, **changes)
 
 
-def _place(pipe: Any, placement: Placement) -> None:
+def _place(pipe: Any, placement: DevicePlacement) -> None:
     if placement.offload == "none":
         pipe.to(placement.device)
         return

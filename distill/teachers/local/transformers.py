@@ -1,4 +1,4 @@
-"""Specialists of the transformers library: raw predictions, in the gauge and with the class names of the model.
+"""Specialists of the transformers library: raw predictions, in the depth kind and with the class names of the model.
 
 The 8-bit pictures that the library's pipelines offer are previews, and never used. Which reading belongs to a model
 follows from the architecture that its config names.
@@ -19,7 +19,7 @@ from distill.labels import Label
 from distill.optional import require
 from distill.tasks import IGNORE_SEMANTIC, MAX_CLASSES, Task
 from distill.teachers.adapters.outputs import read_planes
-from distill.teachers.local.architectures import Network, depth_gauge
+from distill.teachers.local.architectures import Network, infer_depth_kind
 from distill.teachers.local.devices import choose_device, choose_dtype, torch_dtype
 from distill.teachers.local.hub import load_model
 from distill.teachers.local.instance_masks import Mask, class_planes, label_of_masks, query_masks
@@ -89,8 +89,8 @@ class TransformersSpecialist:
         }
 
     def _depth(self, outputs: Any, inputs: Any, processor: Any, photo_hw: tuple[int, int]) -> Label:
-        gauge = depth_gauge(self._recipe, self._network.config)
-        assert gauge is not None  # `describe_network` refuses it
+        depth_kind = infer_depth_kind(self._recipe, self._network.config)
+        assert depth_kind is not None  # `describe_network` refuses it
         kind = self._network.config.get("model_type")
         if kind in ("depth_pro", "zoedepth"):
             # Their own post-processing holds the focal length (Depth Pro) and the removal of padding (ZoeDepth).
@@ -102,7 +102,9 @@ class TransformersSpecialist:
         else:
             depth = outputs.predicted_depth[0]
         planes = depth.float().cpu().numpy()
-        return read_planes(planes.reshape(1, *planes.shape[-2:]), _output(Task.DEPTH, gauge=gauge), self._name)
+        return read_planes(
+            planes.reshape(1, *planes.shape[-2:]), _output(Task.DEPTH, depth_kind=depth_kind), self._name
+        )
 
     def _normals(self, outputs: Any, inputs: Any, processor: Any, photo_hw: tuple[int, int]) -> Label:
         planes = outputs.normals[0].float().cpu().numpy()

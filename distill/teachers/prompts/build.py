@@ -4,49 +4,50 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from distill.config.prompt import QuestionsRecipe
+from distill.config.prompt import PromptConfig
 from distill.tasks import Task
-from distill.teachers.base import RGB, Question
+from distill.teachers.base import RGB, PromptSpec
 from distill.teachers.prompts.templates import (
-    depth_question,
-    instance_question,
-    normals_question,
-    referring_question,
-    semantic_question,
+    depth_prompt,
+    instance_prompt,
+    normals_prompt,
+    referring_prompt,
+    semantic_prompt,
 )
 
 
-def build_questions(recipe: QuestionsRecipe, *, canvas: str = "stretch") -> list[Question]:
+def build_prompt_specs(recipe: PromptConfig, *, resize_mode: str = "fill") -> list[PromptSpec]:
     """The questions, in the order of the tasks.
 
     Args:
         recipe: What is asked.
-        canvas: How answers will lie over their photos.
+        resize_mode: How answers will lie over their photos.
 
     Raises:
         UsageError: A name that cannot stand in a sentence, or too many classes for colors that can be told apart.
     """
-    return [question for task in recipe.tasks for question in _questions(task, recipe, canvas)]
+    return [prompt_spec for task in recipe.tasks for prompt_spec in _prompt_specs(task, recipe, resize_mode)]
 
 
-def asked_classes(recipe: QuestionsRecipe) -> tuple[str, ...]:
+def prompted_classes(recipe: PromptConfig) -> tuple[str, ...]:
     """The class list of semantic labels; empty when none are asked for."""
     return tuple(recipe.classes) if Task.SEMANTIC in recipe.tasks else ()
 
 
-def _questions(task: Task, recipe: QuestionsRecipe, canvas: str) -> list[Question]:
+def _prompt_specs(task: Task, recipe: PromptConfig, resize_mode: str) -> list[PromptSpec]:
     family = recipe.family
     if task is Task.DEPTH:
-        return [depth_question(family, colormap=recipe.colormap, canvas=canvas)]
+        return [depth_prompt(family, colormap=recipe.colormap, resize_mode=resize_mode)]
     if task is Task.NORMALS:
-        return [normals_question(family, canvas=canvas)]
+        return [normals_prompt(family, resize_mode=resize_mode)]
     if task is Task.SEMANTIC:
-        return [semantic_question(_named(recipe.classes), family, style=recipe.legend_style, canvas=canvas)]
+        return [semantic_prompt(_named(recipe.classes), family, style=recipe.legend_style, resize_mode=resize_mode)]
     if task is Task.INSTANCE:
         return [
-            instance_question(name, family, background=recipe.background, canvas=canvas) for name in recipe.instances
+            instance_prompt(name, family, background=recipe.background, resize_mode=resize_mode)
+            for name in recipe.instances
         ]
-    return [referring_question(_named(recipe.referring), family, background=recipe.background, canvas=canvas)]
+    return [referring_prompt(_named(recipe.referring), family, background=recipe.background, resize_mode=resize_mode)]
 
 
 def _named(names: Mapping[str, RGB | None]) -> Sequence[str] | Mapping[str, RGB]:

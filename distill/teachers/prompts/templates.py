@@ -15,8 +15,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from distill.errors import UsageError
-from distill.tasks import Gauge, Task
-from distill.teachers.base import RGB, Question
+from distill.tasks import DepthKind, Task
+from distill.teachers.base import RGB, PromptSpec
 from distill.teachers.decoders.semantic import BACKGROUND
 from distill.teachers.prompts.colors import hex_of, palette
 from distill.teachers.prompts.legend_parser import parse_legend
@@ -26,14 +26,14 @@ __all__ = [
     "FAMILIES",
     "PROMPT_VERSION",
     "STYLES",
-    "depth_question",
-    "instance_question",
-    "normals_question",
+    "depth_prompt",
+    "instance_prompt",
+    "normals_prompt",
     "parse_legend",
-    "permute",
+    "permute_legend",
     "prompt_hash",
-    "referring_question",
-    "semantic_question",
+    "referring_prompt",
+    "semantic_prompt",
 ]
 
 PROMPT_VERSION = 2
@@ -60,37 +60,41 @@ _EDITOR_NORMALS = (
 _EDITOR_TAIL = " Use flat, opaque, pure colors without outlines, shading or text. Keep the framing exactly as it is."
 
 
-def depth_question(family: str = "vision_banana", *, colormap: str = "cube", canvas: str = "cover") -> Question:
+def depth_prompt(family: str = "vision_banana", *, colormap: str = "cube", resize_mode: str = "cover") -> PromptSpec:
     """Depth: metric along the cube path (or a colormap) for the tuned family, gray disparity for the others."""
     _check_family(family)
     if family != "vision_banana":
         prompt = _GRAY if family == "open_vision_banana" else _EDITOR_GRAY
-        return Question(
+        return PromptSpec(
             Task.DEPTH,
             prompt,
             colormap="gray",
-            gauge=Gauge.AFFINE_INVARIANT_DISPARITY,
+            depth_kind=DepthKind.AFFINE_INVARIANT_DISPARITY,
             near_is_low=False,
-            canvas=canvas,
+            resize_mode=resize_mode,
         )
     prompt = _CUBE if colormap == "cube" else _MAPPED.format(colormap="grayscale" if colormap == "gray" else colormap)
-    return Question(Task.DEPTH, prompt, colormap=colormap, canvas=canvas)
+    return PromptSpec(Task.DEPTH, prompt, colormap=colormap, resize_mode=resize_mode)
 
 
-def normals_question(family: str = "vision_banana", *, frame: str = "vision_banana", canvas: str = "cover") -> Question:
+def normals_prompt(
+    family: str = "vision_banana", *, frame: str = "vision_banana", resize_mode: str = "cover"
+) -> PromptSpec:
     """Surface normals, painted in the named frame."""
     _check_family(family)
-    return Question(Task.NORMALS, _EDITOR_NORMALS if family == "editor" else _NORMALS, frame=frame, canvas=canvas)
+    return PromptSpec(
+        Task.NORMALS, _EDITOR_NORMALS if family == "editor" else _NORMALS, frame=frame, resize_mode=resize_mode
+    )
 
 
-def semantic_question(
+def semantic_prompt(
     classes: Sequence[str] | Mapping[str, RGB],
     family: str = "vision_banana",
     *,
     style: str = "json_rgb",
     seed: int | None = None,
-    canvas: str = "cover",
-) -> Question:
+    resize_mode: str = "cover",
+) -> PromptSpec:
     """Every pixel by class; colors are chosen for the classes unless they are given.
 
     Args:
@@ -98,24 +102,24 @@ def semantic_question(
         family: Who is asked.
         style: How the legend is written; one of `STYLES`. Hex and numbers are obeyed more exactly than color names.
         seed: Shuffles colors and order of the legend; None leaves both as they are.
-        canvas: How the answer will lie over the photo.
+        resize_mode: How the answer will lie over the photo.
     """
     _check_family(family)
     legend = dict(classes) if isinstance(classes, Mapping) else _colored(classes)
-    question = Question(Task.SEMANTIC, legend=legend, canvas=canvas)
+    prompt_spec = PromptSpec(Task.SEMANTIC, legend=legend, resize_mode=resize_mode)
     if seed is not None:
-        return permute(question, seed, family=family, style=style)
-    return replace(question, prompt=_semantic_sentence(legend, family, style, 0))
+        return permute_legend(prompt_spec, seed, family=family, style=style)
+    return replace(prompt_spec, prompt=_semantic_sentence(legend, family, style, 0))
 
 
-def referring_question(
+def referring_prompt(
     phrases: Sequence[str] | Mapping[str, RGB],
     family: str = "vision_banana",
     *,
     background: RGB = (0, 0, 0),
     style: str = "prose_rgb",
-    canvas: str = "cover",
-) -> Question:
+    resize_mode: str = "cover",
+) -> PromptSpec:
     """The areas that these phrases mean, each in its color, everything else in the background's."""
     _check_family(family)
     if isinstance(phrases, Mapping):
@@ -127,12 +131,12 @@ def referring_question(
     prompt = f"A segmentation map of the input image. The background is {write(background)}. {parts}"
     if family == "editor":
         prompt += _EDITOR_TAIL
-    return Question(Task.REFERRING, prompt, legend=legend, background=background, canvas=canvas)
+    return PromptSpec(Task.REFERRING, prompt, legend=legend, background=background, resize_mode=resize_mode)
 
 
-def instance_question(
-    class_name: str, family: str = "vision_banana", *, background: RGB = (0, 0, 0), canvas: str = "cover"
-) -> Question:
+def instance_prompt(
+    class_name: str, family: str = "vision_banana", *, background: RGB = (0, 0, 0), resize_mode: str = "cover"
+) -> PromptSpec:
     """Every instance of one class in a color of its own."""
     _check_family(family)
     prompt = (
@@ -142,10 +146,10 @@ def instance_question(
     )
     if family == "editor":
         prompt += _EDITOR_TAIL
-    return Question(Task.INSTANCE, prompt, class_name=class_name, background=background, canvas=canvas)
+    return PromptSpec(Task.INSTANCE, prompt, class_name=class_name, background=background, resize_mode=resize_mode)
 
 
-def permute(question: Question, seed: int, *, family: str = "", style: str | None = None) -> Question:
+def permute_legend(prompt_spec: PromptSpec, seed: int, *, family: str = "", style: str | None = None) -> PromptSpec:
     """The same semantic question with colors dealt anew, in another order and wording; equal for equal seeds.
 
     Generators find regions better than they obey colors: votes over permuted legends cancel wrong colors out.
@@ -154,27 +158,29 @@ def permute(question: Question, seed: int, *, family: str = "", style: str | Non
     Raises:
         UsageError: Not a semantic question.
     """
-    if question.task is not Task.SEMANTIC:
-        raise UsageError(f"a {question.task} question has no legend to permute", hint="permute semantic questions only")
-    family = family or ("editor" if question.prompt.endswith(_EDITOR_TAIL) else "vision_banana")
+    if prompt_spec.task is not Task.SEMANTIC:
+        raise UsageError(
+            f"a {prompt_spec.task} question has no legend to permute", hint="permute semantic questions only"
+        )
+    family = family or ("editor" if prompt_spec.prompt.endswith(_EDITOR_TAIL) else "vision_banana")
     dice = random.Random(seed)
-    names, colors = list(question.legend), list(question.legend.values())
+    names, colors = list(prompt_spec.legend), list(prompt_spec.legend.values())
     dice.shuffle(names)
     dice.shuffle(colors)
     legend = dict(zip(names, colors, strict=True))
     chosen = style or dice.choice(STYLES)
-    return replace(question, legend=legend, prompt=_semantic_sentence(legend, family, chosen, dice.randrange(3)))
+    return replace(prompt_spec, legend=legend, prompt=_semantic_sentence(legend, family, chosen, dice.randrange(3)))
 
 
-def prompt_hash(question: Question) -> str:
+def prompt_hash(prompt_spec: PromptSpec) -> str:
     """Sixteen hex digits that name what a teacher is asked: prompt version, sentence, legend, class and background.
 
-    How the answer will be read (frame, colormap, canvas, gauge, ...) has no part in it: an answer that was paid for can
+    How the answer will be read (frame, colormap, resize mode, depth kind, ...) has no part in it: an answer that was paid for can
     be read in another way without being asked for again.
     """
     # A legend's order is part of the question: ids follow it.
-    asked = [str(question.task), question.prompt, list(question.legend.items()), question.class_name]
-    text = json.dumps([PROMPT_VERSION, *asked, list(question.background)], ensure_ascii=False)
+    asked = [str(prompt_spec.task), prompt_spec.prompt, list(prompt_spec.legend.items()), prompt_spec.class_name]
+    text = json.dumps([PROMPT_VERSION, *asked, list(prompt_spec.background)], ensure_ascii=False)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 

@@ -14,11 +14,11 @@ from distill.tasks import Task
 
 if TYPE_CHECKING:  # words of the command line are read without numpy and OpenCV
     from distill.images import Photo
-    from distill.teachers.base import Question
+    from distill.teachers.base import PromptSpec
 
 
 @dataclass(frozen=True, slots=True)
-class Asking:
+class PromptEnsemble:
     """The variants of each question.
 
     Attributes:
@@ -36,36 +36,36 @@ class Asking:
     fuse: bool = False
 
     @property
-    def answers_per_question(self) -> int:
+    def samples_per_prompt(self) -> int:
         """How many answers each question costs."""
         return self.samples * (2 if self.flip else 1)
 
-    def variants(self, question: Question) -> list[Variant]:
+    def variants(self, prompt_spec: PromptSpec) -> list[Variant]:
         """All ways in which a question is asked; the plain one first."""
-        from distill.teachers.prompts.templates import permute
+        from distill.teachers.prompts.templates import permute_legend
 
         found = []
         for sample in range(self.samples):
-            asked = question
-            if self.permute and sample and question.task is Task.SEMANTIC and len(question.legend) > 1:
-                asked = permute(question, sample)
+            asked = prompt_spec
+            if self.permute and sample and prompt_spec.task is Task.SEMANTIC and len(prompt_spec.legend) > 1:
+                asked = permute_legend(prompt_spec, sample)
             found.append(Variant(asked, sample, mirrored=False))
-            if self.flip and question.task is not Task.REFERRING:
+            if self.flip and prompt_spec.task is not Task.REFERRING:
                 found.append(Variant(asked, sample, mirrored=True))
         return found
 
-    def groups(self, questions: Sequence[Question]) -> list[list[Question]]:
+    def group(self, prompt_specs: Sequence[PromptSpec]) -> list[list[PromptSpec]]:
         """The questions, those together whose answers say the same thing."""
         if not self.fuse:
-            return [[question] for question in questions]
-        groups: dict[tuple[object, ...], list[Question]] = {}
-        for question in questions:
-            names = frozenset(question.legend) if question.legend else question.class_name
-            groups.setdefault((question.task, question.gauge, names), []).append(question)
-        return list(groups.values())
+            return [[prompt_spec] for prompt_spec in prompt_specs]
+        found: dict[tuple[object, ...], list[PromptSpec]] = {}
+        for prompt_spec in prompt_specs:
+            names = frozenset(prompt_spec.legend) if prompt_spec.legend else prompt_spec.class_name
+            found.setdefault((prompt_spec.task, prompt_spec.depth_kind, names), []).append(prompt_spec)
+        return list(found.values())
 
 
-ONCE = Asking()
+SINGLE = PromptEnsemble()
 """Every question once."""
 
 
@@ -73,12 +73,12 @@ ONCE = Asking()
 class Variant:
     """One way of asking a question."""
 
-    question: Question
+    prompt_spec: PromptSpec
     sample: int
     mirrored: bool
 
 
-def mirrored_photo(photo: Photo) -> Photo:
+def hflip_photo(photo: Photo) -> Photo:
     """The left-right mirrored photo, as a file of its own."""
     import numpy as np
 

@@ -18,10 +18,17 @@ from distill.errors import DistillError, UsageError
 from distill.images import write_atomic
 from distill.tasks import Task
 
-PARTS = ("manifold", "registration", "structure", "geometry", "agreement", "sanity")
+PARTS = ("color_validity", "registration", "edge_alignment", "cross_task", "agreement", "content")
 """Share of colors that mean something and how clearly; place over the photo; borders shared with the photo; agreement
 with the other tasks; agreement of several answers; whether the answer holds anything at all."""
-WEIGHTS = {"manifold": 8.0, "registration": 4.0, "structure": 4.0, "geometry": 5.0, "agreement": 4.0, "sanity": 6.0}
+WEIGHTS = {
+    "color_validity": 8.0,
+    "registration": 4.0,
+    "edge_alignment": 4.0,
+    "cross_task": 5.0,
+    "agreement": 4.0,
+    "content": 6.0,
+}
 """Before anything is learned: colors say most, then whether they say anything, then whether other answers agree. With
 less for those, normals of a wrong frame and depth turned inside out passed: their colors and borders are flawless."""
 TYPICAL = 0.8
@@ -78,7 +85,7 @@ class TaskCalibration(BaseModel):
         """The error to expect of a label with this score; None when that was not learned."""
         return float(self.expected(np.array(score))) if self.expected.at else None
 
-    def trust(self, confidence: Float[ndarray, "h w"]) -> Float[ndarray, "h w"]:
+    def calibrate_confidence(self, confidence: Float[ndarray, "h w"]) -> Float[ndarray, "h w"]:
         """The chance that each pixel is right; the confidence itself when that was not learned."""
         return self.pixels(confidence)
 

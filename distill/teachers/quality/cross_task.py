@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float
 from numpy import ndarray
 
 from distill.labels import Label, is_far
-from distill.tasks import Gauge, Task, warp_depth
+from distill.tasks import DepthKind, Task, warp_depth
 
 FOVS_DEG = (40.0, 55.0, 70.0, 85.0)
 """Vertical fields of view that are tried when depth is compared with normals: the camera is not known."""
@@ -32,7 +32,7 @@ def borders(label: Label) -> Bool[ndarray, "h w"]:
     """Where a label has a step, at the size of comparison."""
     value, valid = _bridged(*_picked(label, comparison_size(label.size_hw)))
     if label.task is Task.DEPTH:
-        plain = np.asarray(warp_depth(value)) if label.gauge is Gauge.METRIC else value
+        plain = np.asarray(warp_depth(value)) if label.depth_kind is DepthKind.METRIC else value
         step = _range(plain.astype(np.float32)) > STEP
     elif label.task is Task.NORMALS:
         step = sum(_range(np.ascontiguousarray(value[..., axis])) for axis in range(3)) > TURN
@@ -79,7 +79,7 @@ def compare(
     tasks = {label.task, other.task}
     if tasks == {Task.DEPTH, Task.NORMALS}:
         depth, normals = (label, other) if label.task is Task.DEPTH else (other, label)
-        return _slopes_agree(depth, normals) if depth.gauge is Gauge.METRIC else None
+        return _slopes_agree(depth, normals) if depth.depth_kind is DepthKind.METRIC else None
     if tasks == {Task.DEPTH, Task.SEMANTIC} and label.size_hw == other.size_hw:
         mine, theirs = borders(label), borders(other)
         semantic, depth_steps = (mine, theirs) if label.task is Task.SEMANTIC else (theirs, mine)
@@ -106,11 +106,11 @@ def _classes_agree(semantic: Label, instances: Label) -> tuple[float, Float[ndar
     for place, name in enumerate(shared, start=1):
         class_of_id[semantic.classes.index(name)] = place
         class_of_number[[number for number, held in instances.instance_classes.items() if held == name]] = place
-    painted, counted = class_of_id[ids], class_of_number[numbers]
-    claimed = known & sure & ((painted > 0) | (counted > 0))
+    generated, counted = class_of_id[ids], class_of_number[numbers]
+    claimed = known & sure & ((generated > 0) | (counted > 0))
     if claimed.sum() < LEAST_PX:
         return None
-    differ = claimed & (painted != counted)
+    differ = claimed & (generated != counted)
     return 1 - float(differ.sum() / claimed.sum()), np.where(differ, np.float32(0.5), np.float32(1))
 
 
@@ -118,29 +118,29 @@ def _slopes_agree(depth: Label, normals: Label) -> tuple[float, Float[ndarray, "
     """How well painted normals fit the slopes of painted depth, for the field of view that suits them best."""
     size_hw = comparison_size(normals.size_hw)
     meters, known = _picked(depth, size_hw)
-    painted, sure = _picked(normals, size_hw)
+    generated, sure = _picked(normals, size_hw)
     usable = known & sure & ~_picked_map(is_far(depth), size_hw) & ~_near_border(depth, size_hw)
     if usable.sum() < 100:
         return None
     slopes = _slopes(meters)
     # A ninth of the pixels is enough to tell fields of view apart.
-    some = [part[::3, ::3] for part in slopes], painted[::3, ::3], usable[::3, ::3]
+    some = [part[::3, ::3] for part in slopes], generated[::3, ::3], usable[::3, ::3]
     if not some[2].any():
-        some = list(slopes), painted, usable
+        some = list(slopes), generated, usable
     height = size_hw[0]
     tried = [float(_agreement(*some[:2], _focal_px(height, fov_deg))[some[2]].mean()) for fov_deg in FOVS_DEG]
-    agreement = _agreement(slopes, painted, _focal_px(height, FOVS_DEG[int(np.argmax(tried))]))
+    agreement = _agreement(slopes, generated, _focal_px(height, FOVS_DEG[int(np.argmax(tried))]))
     # One odd pixel is no proof: slopes of painted depth are noisy, so doubt about a pixel is halved.
     return float(agreement[usable].mean()), np.where(usable, 0.5 + 0.5 * agreement, np.float32(1))
 
 
 def _agreement(
-    slopes: Sequence[Float[ndarray, "h w"]], painted: Float[ndarray, "h w 3"], focal_px: float
+    slopes: Sequence[Float[ndarray, "h w"]], generated: Float[ndarray, "h w 3"], focal_px: float
 ) -> Float[ndarray, "h w"]:
     """A bell over the angle between painted normals and those of slopes, for a focal length."""
     right, up, ahead = slopes
     focal = np.float32(focal_px)
-    along = focal * (right * painted[..., 0] + up * painted[..., 1]) + ahead * painted[..., 2]
+    along = focal * (right * generated[..., 0] + up * generated[..., 1]) + ahead * generated[..., 2]
     length = np.sqrt(focal * focal * (right * right + up * up) + ahead * ahead)
     cosine = np.clip(along / np.maximum(length, np.float32(1e-12)), -1, 1)
     return np.exp(np.float32(-0.5) * (np.arccos(cosine) / np.float32(np.radians(SLOPE_SIGMA_DEG))) ** 2)

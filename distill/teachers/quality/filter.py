@@ -10,14 +10,14 @@ from typing import Any
 from distill.images import Photo
 from distill.labels import Label
 from distill.tasks import Task
-from distill.teachers.base import Lesson
+from distill.teachers.base import TeacherResult
 from distill.teachers.quality.calibration import UNCALIBRATED, TaskCalibration
-from distill.teachers.quality.score import Quality, Shared, assess, look
-from distill.teachers.registration.align import EXACT, Placement
+from distill.teachers.quality.score import PhotoCache, Quality, measure_parts, score_label
+from distill.teachers.registration.align import IDENTITY, Registration
 
 
 @dataclass(frozen=True, slots=True)
-class Checks:
+class QualityFilter:
     """How strictly labels are held against their photos.
 
     Attributes:
@@ -27,7 +27,7 @@ class Checks:
         calibrations: What the scores are worth; the usual weights for a task that has none.
         specialists: Score labels of specialists, too, which lie over their photos by construction and are sure by their
             own word.
-        memory: A folder that remembers where answers were found on their photos; None: nothing is remembered.
+        cache_dir: A folder that remembers where answers were found on their photos; None: nothing is remembered.
     """
 
     register: bool = True
@@ -35,7 +35,7 @@ class Checks:
     full_quality: Mapping[Task, float] = field(default_factory=dict[Task, float])
     calibrations: Mapping[Task, TaskCalibration] = field(default_factory=dict[Task, TaskCalibration])
     specialists: bool = False
-    memory: Path | None = None
+    cache_dir: Path | None = None
 
     def fingerprint(self) -> dict[str, Any]:
         """Everything that decides labels, as plain values."""
@@ -48,66 +48,67 @@ class Checks:
         }
 
 
-def score_lesson(photo: Photo, lesson: Lesson, checks: Checks) -> None:
+def score_result(photo: Photo, result: TeacherResult, quality_filter: QualityFilter) -> None:
     """Score every label against the photo and the other labels; weigh down what is doubtful, drop what is too bad."""
-    given, shared = dict(lesson.labels), Shared()
-    rules = {task: checks.calibrations.get(task, UNCALIBRATED) for task in given}
-    parts = {task: _seen(photo, label, lesson.records, shared) for task, label in given.items()}
+    given, cache = dict(result.labels), PhotoCache()
+    rules = {task: quality_filter.calibrations.get(task, UNCALIBRATED) for task in given}
+    parts = {task: _measured(photo, label, result.records, cache) for task, label in given.items()}
     trusts = {task: rules[task].score(parts[task]) for task in given}
-    said = {task: _as_asked(label, lesson.records) for task, label in given.items()}
+    said = {task: _restrict_to_prompted(label, result.records) for task, label in given.items()}
     for task, label in given.items():
-        records = [record for record in lesson.records if record["task"] == str(task)]
+        records = [record for record in result.records if record["task"] == str(task)]
         others = [(other, trusts[name]) for name, other in said.items() if name is not task]
         calibration = rules[task]
-        quality = assess(said[task], parts[task], others=others, calibration=calibration, shared=shared)
+        quality = score_label(said[task], parts[task], others=others, calibration=calibration, cache=cache)
         expected = calibration.expected_error(quality.score)
         for record in records:
             record["quality"] = round(quality.score, 4)
             record["quality_parts"] = {name: round(part, 4) for name, part in quality.parts.items()}
             if expected is not None:
                 record["expected_error"] = round(expected, 4)
-        least, full = checks.min_quality.get(task, 0.0), checks.full_quality.get(task, 0.0)
+        least, full = quality_filter.min_quality.get(task, 0.0), quality_filter.full_quality.get(task, 0.0)
         if quality.score < least:
-            del lesson.labels[task]
-            lesson.records[:] = [record for record in lesson.records if record["task"] != str(task)]
+            del result.labels[task]
+            result.records[:] = [record for record in result.records if record["task"] != str(task)]
             reason = f"quality {quality.score:.2f} is below {least:.2f} ({_weakest(quality)})"
-            lesson.failures.append({"task": str(task), "kind": "rejected", "reason": reason})
+            result.failures.append({"task": str(task), "kind": "rejected", "reason": reason})
             continue
         weight = quality.score / full if quality.score < full else 1.0
-        lesson.labels[task] = replace(label, confidence=quality.pixels * weight)
+        result.labels[task] = replace(label, confidence=quality.pixels * weight)
 
 
-def _seen(photo: Photo, label: Label, records: list[dict[str, Any]], shared: Shared) -> dict[str, float]:
+def _measured(photo: Photo, label: Label, records: list[dict[str, Any]], cache: PhotoCache) -> dict[str, float]:
     """What can be seen of a label alone, and from what its records say about its answers."""
     own = [record for record in records if record["task"] == str(label.task)]
     answers = [answer for record in own for answer in record.get("answers", [record])]
     agreements = [record["agreement"] for record in own if "agreement" in record]
-    return look(
+    return measure_parts(
         label,
         photo.rgb,
-        placements=[Placement(**answer["placement"]) for answer in answers if "placement" in answer] or [EXACT],
+        registrations=[Registration(**answer["registration"]) for answer in answers if "registration" in answer]
+        or [IDENTITY],
         agreement=sum(agreements) / len(agreements) if agreements else None,
-        shared=shared,
+        cache=cache,
     )
 
 
-def _as_asked(label: Label, records: list[dict[str, Any]]) -> Label:
+def _restrict_to_prompted(label: Label, records: list[dict[str, Any]]) -> Label:
     """The label without the names of classes that its question did not name: that they are absent says nothing."""
     if label.task is not Task.SEMANTIC:
         return label
     own = [record for record in records if record["task"] == str(label.task)]
-    asked = {name for record in own for name in record.get("asked_classes", label.classes)}
+    asked = {name for record in own for name in record.get("prompted_classes", label.classes)}
     return replace(label, classes=tuple(name if name in asked else "" for name in label.classes))
 
 
 def _weakest(quality: Quality) -> str:
     """Which part pulled the score down, in words."""
     said = {
-        "manifold": "few colors mean something",
+        "color_validity": "few colors mean something",
         "registration": "it hardly lies over the photo",
-        "structure": "its borders are not the photo's",
-        "geometry": "it contradicts the other answers",
+        "edge_alignment": "its borders are not the photo's",
+        "cross_task": "it contradicts the other answers",
         "agreement": "several answers disagree",
-        "sanity": "it says nothing, or the same everywhere",
+        "content": "it says nothing, or the same everywhere",
     }
     return said[min(quality.parts, key=lambda name: quality.parts[name])]

@@ -1,6 +1,6 @@
 """Several answers to one question as one label, with their agreement as confidence.
 
-All labels must lie on the same grid: place them over the photo first (`distill.teachers.registration.align.place`).
+All labels must lie on the same grid: place them over the photo first (`distill.teachers.registration.align.warp_label`).
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from numpy import ndarray
 
 from distill.errors import DistillError
 from distill.labels import Label
-from distill.tasks import BACKGROUND_INSTANCE, IGNORE_INSTANCE, IGNORE_SEMANTIC, Gauge, Task
+from distill.tasks import BACKGROUND_INSTANCE, IGNORE_INSTANCE, IGNORE_SEMANTIC, DepthKind, Task
 
 DEPTH_SIGMA = 0.1
 """Spread of metric depths (of their logarithms) at which agreement counts exp(-1/2)."""
@@ -26,7 +26,7 @@ MATCH_IOU = 0.5
 """Masks of two answers that overlap this much are the same instance."""
 
 
-def fuse(labels: Sequence[Label]) -> Label:
+def fuse_labels(labels: Sequence[Label]) -> Label:
     """One label out of several; confidence is agreement times the mean confidence of those that agree.
 
     Semantic and referring: a vote per pixel, weighted by confidence; legends may differ in order. Depth: the median;
@@ -34,13 +34,13 @@ def fuse(labels: Sequence[Label]) -> Label:
     masks matched to the first answer that saw them; an instance that less than half of the answers saw is ignored.
 
     Raises:
-        DistillError: No labels, or labels of different tasks, gauges or sizes.
+        DistillError: No labels, or labels of different tasks, depth kinds or sizes.
     """
     if not labels:
         raise DistillError("there are no labels to fuse", hint="ask the teacher at least once")
     first = labels[0]
     for label in labels[1:]:
-        if (label.task, label.gauge, label.size_hw) != (first.task, first.gauge, first.size_hw):
+        if (label.task, label.depth_kind, label.size_hw) != (first.task, first.depth_kind, first.size_hw):
             raise DistillError(
                 f"a {label.task} label of {label.size_hw} cannot be fused with a {first.task} label of {first.size_hw}",
                 hint="place answers over the photo before they are fused",
@@ -62,7 +62,7 @@ def agreement(fused: Label, labels: Sequence[Label]) -> float:
     return float(np.clip(fused.confidence.mean() / own, 0, 1)) if own > 0 else 0.0
 
 
-def mirror(label: Label) -> Label:
+def hflip_label(label: Label) -> Label:
     """The label of the left-right mirrored photo: pixels mirrored, and the x of normals negated."""
     value = np.ascontiguousarray(label.value[:, ::-1])
     if label.task is Task.NORMALS:
@@ -113,12 +113,14 @@ def _renamed(label: Label, classes: tuple[str, ...]) -> ndarray:
 
 
 def _fuse_depth(labels: Sequence[Label]) -> Label:
-    gauge = labels[0].gauge or Gauge.METRIC
-    values = np.stack([label.value if gauge is Gauge.METRIC else _aligned(label, labels[0], gauge) for label in labels])
+    depth_kind = labels[0].depth_kind or DepthKind.METRIC
+    values = np.stack(
+        [label.value if depth_kind is DepthKind.METRIC else _aligned(label, labels[0], depth_kind) for label in labels]
+    )
     valid = np.stack([label.valid for label in labels])
     kept = 2 * valid.sum(axis=0) >= len(labels)
     middle = _masked_median(values, valid)
-    if gauge is Gauge.METRIC:
+    if depth_kind is DepthKind.METRIC:
         apart = np.abs(np.log(np.maximum(values, 1e-3)) - np.log(np.maximum(middle, 1e-3)))
         sigma = DEPTH_SIGMA
     else:
@@ -126,7 +128,9 @@ def _fuse_depth(labels: Sequence[Label]) -> Label:
     # 1.4826 makes a median deviation comparable with a standard deviation.
     spread = 1.4826 * _masked_median(apart, valid)
     agreement = np.exp(-0.5 * (spread / sigma) ** 2)
-    return Label(Task.DEPTH, middle.astype(np.float32), kept, _confidence(labels, valid, agreement, kept), gauge=gauge)
+    return Label(
+        Task.DEPTH, middle.astype(np.float32), kept, _confidence(labels, valid, agreement, kept), depth_kind=depth_kind
+    )
 
 
 def _masked_median(values: Float[ndarray, "n h w"], valid: Bool[ndarray, "n h w"]) -> Float[ndarray, "h w"]:
@@ -137,13 +141,13 @@ def _masked_median(values: Float[ndarray, "n h w"], valid: Bool[ndarray, "n h w"
     return np.where(np.isfinite(found), found, 0)
 
 
-def _aligned(label: Label, target: Label, gauge: Gauge) -> Float[ndarray, "h w"]:
-    """A relative depth on the scale (and shift, where the gauge leaves it open) of another one."""
+def _aligned(label: Label, target: Label, depth_kind: DepthKind) -> Float[ndarray, "h w"]:
+    """A relative depth on the scale (and shift, where the depth kind leaves it open) of another one."""
     both = label.valid & target.valid
     if both.sum() < 2:
         return label.value
     mine, theirs = label.value[both].astype(np.float64), target.value[both].astype(np.float64)
-    if gauge is Gauge.SCALE_INVARIANT:
+    if depth_kind is DepthKind.SCALE_INVARIANT:
         return (label.value * np.median(theirs) / max(float(np.median(mine)), 1e-6)).astype(np.float32)
     slope, offset = np.polyfit(mine, theirs, 1) if np.ptp(mine) > 0 else (1.0, float(theirs.mean() - mine.mean()))
     return np.clip(label.value * slope + offset, 0, 1).astype(np.float32)

@@ -8,12 +8,12 @@ import numpy as np
 from jaxtyping import Bool, Float
 from numpy import ndarray
 
-from distill.label_ops import picked_at
+from distill.label_ops import resample_nearest
 from distill.labels import Label, is_far
 from distill.metrics.depth_alignment import align_depth, default_alignment
-from distill.tasks import BACKGROUND_INSTANCE, FAR_DEPTH_M, IGNORE_SEMANTIC, Gauge, Task
+from distill.tasks import BACKGROUND_INSTANCE, FAR_DEPTH_M, IGNORE_SEMANTIC, DepthKind, Task
 
-LIMITS = {Task.DEPTH: 0.1, Task.NORMALS: 15.0, Task.SEMANTIC: 0.1, Task.INSTANCE: 0.3, Task.REFERRING: 0.1}
+GOOD_BELOW = {Task.DEPTH: 0.1, Task.NORMALS: 15.0, Task.SEMANTIC: 0.1, Task.INSTANCE: 0.3, Task.REFERRING: 0.1}
 """A label with a smaller error is good: AbsRel, mean degrees, share of wrong or missing pixels, 1 - mask quality."""
 RIGHT_DEPTH = 0.1
 """A depth pixel is right within this share of the truth."""
@@ -23,11 +23,11 @@ _NEAREST_M = 0.1
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class LabelError:
     """A label held against the truth.
 
     Attributes:
-        error: Of the whole label; the unit is that of `LIMITS`.
+        error: Of the whole label; the unit is that of `GOOD_BELOW`.
         right: Per pixel of the label.
         known: Where label and truth both say something.
     """
@@ -37,36 +37,36 @@ class Verdict:
     known: Bool[ndarray, "h w"]
 
 
-def judge(label: Label, truth: Label) -> Verdict | None:
+def label_error(label: Label, truth: Label) -> LabelError | None:
     """The label held against the truth of the same photo and task; None where they share no pixel.
 
     Pixels of the truth are picked at the label's grid. Relative depth is aligned first, with the weakest alignment that
-    its gauge allows.
+    its depth kind allows.
     """
-    picked = picked_at(truth, label.size_hw)
+    picked = resample_nearest(truth, label.size_hw)
     known = label.valid & picked.valid
     if not known.any():
         return None
     if label.task is Task.DEPTH:
         wrong = _depth_errors(label, picked, known)
-        return Verdict(float(wrong[known].mean()), wrong <= RIGHT_DEPTH, known)
+        return LabelError(float(wrong[known].mean()), wrong <= RIGHT_DEPTH, known)
     if label.task is Task.NORMALS:
         cosine = np.clip((label.value * picked.value).sum(axis=-1), -1, 1)
         wrong = np.degrees(np.arccos(cosine))
-        return Verdict(float(wrong[known].mean()), wrong <= RIGHT_DEG, known)
+        return LabelError(float(wrong[known].mean()), wrong <= RIGHT_DEG, known)
     if label.task is Task.INSTANCE:
-        return _judge_instances(label, picked, known)
+        return _instance_error(label, picked, known)
     right = _renamed(label, picked.classes) == picked.value
     missing = 1 - known.sum() / picked.valid.sum()
-    return Verdict(float((~right)[known].mean() + 0.5 * missing), right, known)
+    return LabelError(float((~right)[known].mean() + 0.5 * missing), right, known)
 
 
 def _depth_errors(label: Label, truth: Label, known: Bool[ndarray, "h w"]) -> Float[ndarray, "h w"]:
     """Relative errors, at most 1; sky is right where both say sky."""
-    gauge, value = label.gauge or Gauge.METRIC, label.value
+    depth_kind, value = label.depth_kind or DepthKind.METRIC, label.value
     truth_far = is_far(truth)
     both_far = np.zeros(known.shape, bool)
-    if gauge is Gauge.METRIC:
+    if depth_kind is DepthKind.METRIC:
         both_far = is_far(label) & truth_far
     else:
         near = known & ~truth_far
@@ -75,8 +75,8 @@ def _depth_errors(label: Label, truth: Label, known: Bool[ndarray, "h w"]) -> Fl
                 value,
                 truth.value,
                 near,
-                alignment=default_alignment(gauge),
-                gauge=gauge,
+                alignment=default_alignment(depth_kind),
+                depth_kind=depth_kind,
                 min_depth_m=_NEAREST_M,
                 max_depth_m=FAR_DEPTH_M,
             )
@@ -93,7 +93,7 @@ def _renamed(label: Label, classes: tuple[str, ...]) -> ndarray:
     return table[label.value]
 
 
-def _judge_instances(label: Label, truth: Label, known: Bool[ndarray, "h w"]) -> Verdict:
+def _instance_error(label: Label, truth: Label, known: Bool[ndarray, "h w"]) -> LabelError:
     """Masks matched one to one by overlap; the error is 1 - 2 * (sum of IoUs) / (masks painted + true masks)."""
     from scipy.optimize import linear_sum_assignment
 
@@ -111,10 +111,10 @@ def _judge_instances(label: Label, truth: Label, known: Bool[ndarray, "h w"]) ->
     matched = np.full(shape[0], -1)
     matched[BACKGROUND_INSTANCE] = 0
     matched[rows + 1] = np.where(iou[rows, columns] > 0, columns + 1, -1)
-    return Verdict(error, matched[a] == b, known)
+    return LabelError(error, matched[a] == b, known)
 
 
-def shown_to(truth: Label, label: Label) -> Label:
+def restrict_to_prompted(truth: Label, label: Label) -> Label:
     """The truth about those classes of things that the label was asked for; instances of others are background."""
     if label.task is not Task.INSTANCE:
         return truth

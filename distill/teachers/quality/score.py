@@ -1,6 +1,6 @@
 """How good a label is, for the whole picture and for each pixel, from what can be seen without the truth.
 
-Every part lies in [0, 1], 1 is good: `look` sees what the label and its photo show, `assess` adds what the other tasks
+Every part lies in [0, 1], 1 is good: `measure_parts` sees what the label and its photo show, `score_label` adds what the other tasks
 say, and a calibration turns the parts into the chance that the label is good.
 """
 
@@ -16,11 +16,11 @@ from jaxtyping import Bool, Float, UInt8
 from numpy import ndarray
 
 from distill.labels import Label, is_far
-from distill.tasks import Gauge, Task
+from distill.tasks import DepthKind, Task
 from distill.teachers.decoders.semantic import BACKGROUND
 from distill.teachers.quality.calibration import UNCALIBRATED, TaskCalibration
 from distill.teachers.quality.cross_task import LEAST_PX, borders, compare, comparison_size
-from distill.teachers.registration.align import EXACT, Placement
+from distill.teachers.registration.align import IDENTITY, Registration
 from distill.teachers.registration.edges import edge_field
 
 RESIDUAL_PX = 2.0
@@ -47,7 +47,7 @@ class Quality:
     pixels: Float[ndarray, "h w"]
 
 
-class Shared:
+class PhotoCache:
     """What the labels of one photo share, each measured once: the photo's edges, borders, comparisons of two labels."""
 
     def __init__(self) -> None:
@@ -77,64 +77,64 @@ class Shared:
         return self._compared[pair]
 
 
-def look(
+def measure_parts(
     label: Label,
     photo_rgb: UInt8[ndarray, "h w 3"],
     *,
-    placements: Sequence[Placement] = (EXACT,),
+    registrations: Sequence[Registration] = (IDENTITY,),
     agreement: float | None = None,
-    shared: Shared | None = None,
+    cache: PhotoCache | None = None,
 ) -> dict[str, float]:
-    """What can be seen of a label beside its photo alone: every part but geometry, each in [0, 1].
+    """What can be seen of a label beside its photo alone: every part but cross_task, each in [0, 1].
 
     Args:
         label: Placed over the photo.
         photo_rgb: The photo.
         placements: How each of its answers was mended.
         agreement: Of its answers, in [0, 1]; None when there was only one.
-        shared: What was measured for the other labels of the same photo already.
+        cache: What was measured for the other labels of the same photo already.
     """
-    shared = shared or Shared()
+    cache = cache or PhotoCache()
     parts = {
-        "manifold": _manifold(label),
-        "registration": float(np.mean([_registration(placement) for placement in placements])),
-        "structure": _structure(shared.borders(label), shared.edges(photo_rgb, comparison_size(label.size_hw))),
-        "sanity": _sanity(label),
+        "color_validity": _color_validity(label),
+        "registration": float(np.mean([_registration(registration) for registration in registrations])),
+        "edge_alignment": _edge_alignment(cache.borders(label), cache.edges(photo_rgb, comparison_size(label.size_hw))),
+        "content": _content(label),
     }
     if agreement is not None:
         parts["agreement"] = agreement
     return parts
 
 
-def assess(
+def score_label(
     label: Label,
     parts: Mapping[str, float],
     *,
     others: Sequence[tuple[Label, float]] = (),
     calibration: TaskCalibration = UNCALIBRATED,
-    shared: Shared | None = None,
+    cache: PhotoCache | None = None,
 ) -> Quality:
     """The quality of a label, from what was seen of it and from what the other labels say.
 
     Args:
         label: Placed over the photo.
-        parts: As `look` found them.
+        parts: As `measure_parts` found them.
         others: Labels of other tasks about the same photo, and how far each can be trusted, in [0, 1]: where two
             contradict each other, the blame is on the label as far as the other one is right.
         calibration: Weights of the parts, and what a pixel's confidence was worth.
-        shared: What was measured for the other labels of the same photo already.
+        cache: What was measured for the other labels of the same photo already.
     """
-    shared = shared or Shared()
+    cache = cache or PhotoCache()
     pixels = label.confidence
     agreed: list[float] = []
     for other, trust in others:
-        found = shared.compare(label, other)
+        found = cache.compare(label, other)
         if found is not None:
             agreed.append(1 - trust * (1 - found[0]))
             pixel = cv2.resize(found[1], label.size_hw[::-1], interpolation=cv2.INTER_LINEAR)
             pixels = pixels * (1 - np.float32(trust) * (1 - pixel))
-    parts = {**parts, "geometry": float(np.mean(agreed))} if agreed else parts
-    return Quality(calibration.score(parts), parts, calibration.trust(pixels) * label.valid)
+    parts = {**parts, "cross_task": float(np.mean(agreed))} if agreed else parts
+    return Quality(calibration.score(parts), parts, calibration.calibrate_confidence(pixels) * label.valid)
 
 
 def describe(label: Label) -> dict[str, Any]:
@@ -148,12 +148,12 @@ def describe(label: Label) -> dict[str, Any]:
     return values
 
 
-def _registration(placement: Placement) -> float:
-    found = placement.score if placement.accepted else 0.0
-    return found / (1 + (placement.residual_px / RESIDUAL_PX) ** 2)
+def _registration(registration: Registration) -> float:
+    found = registration.score if registration.accepted else 0.0
+    return found / (1 + (registration.residual_px / RESIDUAL_PX) ** 2)
 
 
-def _manifold(label: Label) -> float:
+def _color_validity(label: Label) -> float:
     """Share of pixels that say something, times how clearly they do."""
     if not label.valid.any():
         return 0.0
@@ -173,12 +173,16 @@ def _areas(mask: Bool[ndarray, "h w"]) -> Bool[ndarray, "h w"]:
     return opened[side:-side, side:-side] > 0
 
 
-def _sanity(label: Label) -> float:
+def _content(label: Label) -> float:
     """0 for an answer that says nothing, or the same everywhere; else 1 for a plausible amount of content."""
     if not label.valid.any():
         return 0.0
     if label.task is Task.DEPTH:
-        values = label.value[label.valid & ~is_far(label)] if label.gauge is Gauge.METRIC else label.value[label.valid]
+        values = (
+            label.value[label.valid & ~is_far(label)]
+            if label.depth_kind is DepthKind.METRIC
+            else label.value[label.valid]
+        )
         return 0.0 if values.size == 0 else float(np.clip(np.ptp(np.percentile(values, (2, 98))) / 0.05, 0, 1))
     if label.task is Task.NORMALS:
         spread = 1 - float(np.linalg.norm(label.value[label.valid].mean(axis=0)))
@@ -192,10 +196,10 @@ def _sanity(label: Label) -> float:
     return 1.0 if np.count_nonzero(counts > 1e-4 * label.valid.size) > 1 else 0.3
 
 
-def _structure(border: Bool[ndarray, "h w"], edges: Bool[ndarray, "h w"]) -> float:
+def _edge_alignment(border: Bool[ndarray, "h w"], edges: Bool[ndarray, "h w"]) -> float:
     """The share of a label's borders that run along an edge of the photo, within a pixel or two."""
     if border.sum() < LEAST_PX:
         return 0.5  # nothing to compare
     # Chance level is what the photo's edges cover anyway.
-    chance, shared = float(edges.mean()), float(edges[border].mean())
-    return float(np.clip((shared - chance) / max(1 - chance, 1e-6), 0, 1))
+    chance, overlap = float(edges.mean()), float(edges[border].mean())
+    return float(np.clip((overlap - chance) / max(1 - chance, 1e-6), 0, 1))

@@ -15,19 +15,19 @@ from numpy import ndarray
 from distill.errors import UsageError
 from distill.labels import Label
 from distill.tasks import IGNORE_INSTANCE, IGNORE_SEMANTIC, Task
-from distill.teachers.registration.estimate import PX_PER_NAT, Evidence, find_drift
+from distill.teachers.registration.estimate import PX_PER_NAT, MatchStats, find_drift
 from distill.teachers.registration.refine import CHANCE
 
-METHOD = 7
-"""Raised whenever `estimate` would find something else: what an older method found is then looked for again."""
-CANVASES = ("cover", "stretch", "contain")
+ALGORITHM_VERSION = 7
+"""Raised whenever `estimate_registration` would find something else: what an older method found is then looked for again."""
+RESIZE_MODES = ("cover", "fill", "contain")
 
 _NOTHING = {Task.SEMANTIC: IGNORE_SEMANTIC, Task.REFERRING: IGNORE_SEMANTIC, Task.INSTANCE: IGNORE_INSTANCE}
 
 
 @dataclass(frozen=True, slots=True)
-class Placement:
-    """How a painted answer drifted away from its canvas rule, and whether it can be trusted.
+class Registration:
+    """How a generated image drifted away from its resize mode, and whether it can be trusted.
 
     A point at ``p`` from the center of the answer, as the rule says, was painted at ``shift + scale * p``.
 
@@ -55,8 +55,8 @@ class Placement:
         return self.zoom / self.aspect**0.5, self.zoom * self.aspect**0.5
 
 
-EXACT = Placement()
-"""The answer lies exactly where its canvas rule says."""
+IDENTITY = Registration()
+"""The answer lies exactly where its resize mode says."""
 
 
 WEIGHTS = {"margin": 24.5, "shortness": -98.0, "offset": -0.5}
@@ -70,7 +70,7 @@ with straight sides fit turned over nearly as well, and were rejected though the
 GAIN_NATS = 6.0
 """Mending must explain the borders this much better, each 15 px of border counted as one observation: with four numbers
 to choose, a few short edges always fit a little better."""
-GAIN_PER_PX, GAIN_MOST = 0.08, 0.45
+GAIN_PER_PX, MAX_GAIN = 0.08, 0.45
 """Share of the way from chance to the agreement found that mending must win, for each px that corners move, and at
 most: true drifts of 3 px win 0.4 to 0.8 of it and those of 7 px 0.8 to 1. Five price tags, whose outlines could be
 drawn onto their own frames 19 px away, had won 0.33 while borders were picked by dice (0.01 since)."""
@@ -89,9 +89,9 @@ SHORT_MARGIN = 0.05
 """Unless it agrees hardly better than it would turned over."""
 FEW_BORDERS = "it has too few borders to be sure"
 NOT_OVER_PHOTO = "its borders do not lie on edges of the photo, at any shift, zoom or aspect"
-MOST_SKEW = 0.06
+MAX_SHEAR = 0.06
 """Right answers seemed sheared by 3.5 % at most."""
-SKEWED = "it is sheared or turned, which no shift, zoom or aspect mends"
+SHEARED = "it is sheared or turned, which no shift, zoom or aspect mends"
 BENT_PX, BENT_GAIN = 8.0, 0.16
 """Parts of the answer that moved by themselves by this much (px of 1000), and what moving them back wins in agreement:
 right answers about real photos gained up to 0.16 (labels of a camera beside the photo's own, 13 px) and synthetic ones
@@ -104,12 +104,14 @@ fits that pattern at another zoom (0.1 at 770 px, 5 nats)."""
 TOO_FAR = "it would have to be stretched more than a drift does"
 
 
-def estimate(
-    photo_rgb: UInt8[ndarray, "h w 3"], painted_rgb: UInt8[ndarray, "h2 w2 3"], canvas: str = "cover"
-) -> Placement:
-    """Where the answer was really painted; for `place`, which mends it. Not accepted: no placement makes them agree."""
-    size_hw = painted_rgb.shape[:2]
-    found = judge(find_drift(photo_rgb, painted_rgb, canvas_scale(photo_rgb.shape[:2], size_hw, canvas)), size_hw)
+def estimate_registration(
+    photo_rgb: UInt8[ndarray, "h w 3"], generated_rgb: UInt8[ndarray, "h2 w2 3"], resize_mode: str = "cover"
+) -> Registration:
+    """Where the answer was really painted; for `warp_label`, which mends it. Not accepted: no placement makes them agree."""
+    size_hw = generated_rgb.shape[:2]
+    found = decide(
+        find_drift(photo_rgb, generated_rgb, resize_scale(photo_rgb.shape[:2], size_hw, resize_mode)), size_hw
+    )
     # Sums come out differently in their last digits from run to run, and shards must be the same to the last byte.
     return replace(
         found,
@@ -121,62 +123,68 @@ def estimate(
     )
 
 
-def judge(evidence: Evidence | None, size_hw: tuple[int, int]) -> Placement:
+def decide(stats: MatchStats | None, size_hw: tuple[int, int]) -> Registration:
     """What follows from what was seen: mend, leave, or reject an answer of this size."""
-    if evidence is None:
-        return replace(EXACT, score=0.0, reason="it has no borders to compare")
-    score, drift = _score(evidence), evidence.drift
-    if score < 0.5 and evidence.border_px < SHORT_PX and evidence.margin > SHORT_MARGIN:
+    if stats is None:
+        return replace(IDENTITY, score=0.0, reason="it has no borders to compare")
+    score, transform = _score(stats), stats.transform
+    if score < 0.5 and stats.border_px < SHORT_PX and stats.margin > SHORT_MARGIN:
         # Too little to be sure of either: left where it is, and scored as what it is.
-        return replace(EXACT, residual_px=evidence.uncertainty_px, score=score, reason=FEW_BORDERS)
+        return replace(IDENTITY, residual_px=stats.uncertainty_px, score=score, reason=FEW_BORDERS)
     reason = "" if score >= 0.5 else NOT_OVER_PHOTO
-    if not (evidence.barred or drift.allowed):
+    if not (stats.has_letterbox or transform.is_plausible):
         reason = TOO_FAR
-    least_nats = ZOOM_NATS if evidence.warp.zoomed else TURN_NATS
-    if evidence.warp.gain > max(WARP_GAIN, least_nats * PX_PER_NAT / evidence.border_px):
-        reason = TOO_FAR if evidence.warp.zoomed else SKEWED
-    bent = evidence.bend.moved_px > BENT_PX and evidence.bend.gain > BENT_GAIN and evidence.border_px > SHORT_PX
+    least_nats = ZOOM_NATS if stats.affine.zoomed else TURN_NATS
+    if stats.affine.gain > max(WARP_GAIN, least_nats * PX_PER_NAT / stats.border_px):
+        reason = TOO_FAR if stats.affine.zoomed else SHEARED
+    bent = stats.smooth.moved_px > BENT_PX and stats.smooth.gain > BENT_GAIN and stats.border_px > SHORT_PX
     # Waves can draw a turn or a zoom, too, and a little more.
-    if bent and (not reason or evidence.bend.gain > 2 * evidence.warp.gain):
+    if bent and (not reason or stats.smooth.gain > 2 * stats.affine.gain):
         reason = BENT
-    if evidence.skew > MOST_SKEW and evidence.border_px > SHORT_PX:
-        reason = SKEWED
-    found = replace(EXACT, residual_px=evidence.uncertainty_px, score=score, accepted=not reason, reason=reason)
-    reach_px = [abs(drift.shift_px[i]) + abs(drift.scale_hw[i] - 1) * size_hw[i] / 2 for i in (0, 1)]
-    gain_nats = (evidence.agreement_fine - evidence.agreement_unmended) * evidence.border_px / PX_PER_NAT
-    gain = (evidence.agreement_fine - evidence.agreement_unmended) / max(evidence.agreement_fine - CHANCE, 1e-3)
-    most = GAIN_MOST if gain_nats < SURE_NATS else GAIN_SURE
+    if stats.shear > MAX_SHEAR and stats.border_px > SHORT_PX:
+        reason = SHEARED
+    found = replace(IDENTITY, residual_px=stats.uncertainty_px, score=score, accepted=not reason, reason=reason)
+    reach_px = [abs(transform.shift_px[i]) + abs(transform.scale_hw[i] - 1) * size_hw[i] / 2 for i in (0, 1)]
+    gain_nats = (stats.agreement_fine - stats.agreement_at_identity) * stats.border_px / PX_PER_NAT
+    gain = (stats.agreement_fine - stats.agreement_at_identity) / max(stats.agreement_fine - CHANCE, 1e-3)
+    most = MAX_GAIN if gain_nats < SURE_NATS else GAIN_SURE
     too_little = gain_nats < GAIN_NATS or gain < min(most, GAIN_PER_PX * max(reach_px))
-    if evidence.barred and max(reach_px) > BARS_PX:
+    if stats.has_letterbox and max(reach_px) > BARS_PX:
         too_little = False
     if reason or max(reach_px) < STILL_PX or too_little:
         return found
-    vertical, horizontal = drift.scale_hw
+    vertical, horizontal = transform.scale_hw
     zoom, aspect = (vertical * horizontal) ** 0.5, horizontal / vertical
-    return replace(found, shift_px=drift.shift_px, zoom=zoom, aspect=aspect)
+    return replace(found, shift_px=transform.shift_px, zoom=zoom, aspect=aspect)
 
 
-def _score(evidence: Evidence) -> float:
+def _score(stats: MatchStats) -> float:
     """The chance in [0, 1] that the answer is about this photo and lies where it was found to."""
-    total = WEIGHTS["offset"] + WEIGHTS["margin"] * evidence.margin
-    total += WEIGHTS["shortness"] / max(1.0, evidence.border_px) ** 0.5
-    if evidence.margin > 0:
-        total += CLEAR_WEIGHT * max(0.0, evidence.agreement_fine - CLEAR)
+    total = WEIGHTS["offset"] + WEIGHTS["margin"] * stats.margin
+    total += WEIGHTS["shortness"] / max(1.0, stats.border_px) ** 0.5
+    if stats.margin > 0:
+        total += CLEAR_WEIGHT * max(0.0, stats.agreement_fine - CLEAR)
     return float(1 / (1 + np.exp(-total)))
 
 
-def place(label: Label, photo_size_hw: tuple[int, int], canvas: str = "cover", placement: Placement = EXACT) -> Label:
+def warp_label(
+    label: Label, photo_size_hw: tuple[int, int], resize_mode: str = "cover", registration: Registration = IDENTITY
+) -> Label:
     """The label in the photo's frame: covering the whole photo, nowhere finer than the answer was.
 
     Pixels are picked, never mixed: no depth, direction or class appears that was not in the answer. What the answer did
     not cover is invalid. A photo smaller than the answer gives exactly the photo's size.
     """
-    scale_hw = canvas_scale(photo_size_hw, label.size_hw, canvas)
+    scale_hw = resize_scale(photo_size_hw, label.size_hw, resize_mode)
     detail = min(1.0, *scale_hw)
     size_hw = max(1, round(photo_size_hw[0] * detail)), max(1, round(photo_size_hw[1] * detail))
     rows, columns = (
         _source(
-            photo_size_hw[i], size_hw[i], label.size_hw[i], scale_hw[i] * placement.scale_hw[i], placement.shift_px[i]
+            photo_size_hw[i],
+            size_hw[i],
+            label.size_hw[i],
+            scale_hw[i] * registration.scale_hw[i],
+            registration.shift_px[i],
         )
         for i in (0, 1)
     )
@@ -192,18 +200,20 @@ def place(label: Label, photo_size_hw: tuple[int, int], canvas: str = "cover", p
     return replace(label, value=value, valid=valid, confidence=picked(label.confidence) * valid)
 
 
-def canvas_scale(photo_size_hw: tuple[int, int], answer_size_hw: tuple[int, int], canvas: str) -> tuple[float, float]:
-    """Answer pixels per photo pixel, (vertical, horizontal), by canvas rule; photo and answer share their centers.
+def resize_scale(
+    photo_size_hw: tuple[int, int], answer_size_hw: tuple[int, int], resize_mode: str
+) -> tuple[float, float]:
+    """Answer pixels per photo pixel, (vertical, horizontal), by resize mode; photo and answer share their centers.
 
     Raises:
         UsageError: Unknown rule.
     """
     vertical, horizontal = (answer_size_hw[i] / photo_size_hw[i] for i in (0, 1))
-    if canvas == "stretch":
+    if resize_mode == "fill":
         return vertical, horizontal
-    if canvas not in CANVASES:
-        raise UsageError(f"unknown canvas rule {canvas!r}", hint=f"one of {', '.join(CANVASES)}")
-    scale = max(vertical, horizontal) if canvas == "cover" else min(vertical, horizontal)
+    if resize_mode not in RESIZE_MODES:
+        raise UsageError(f"unknown resize mode {resize_mode!r}", hint=f"one of {', '.join(RESIZE_MODES)}")
+    scale = max(vertical, horizontal) if resize_mode == "cover" else min(vertical, horizontal)
     return scale, scale
 
 

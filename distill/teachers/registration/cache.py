@@ -15,33 +15,35 @@ from typing import Any
 
 from distill.images import Photo
 from distill.runtime.sqlite import open_database
-from distill.teachers.base import Answer, Question
-from distill.teachers.registration.align import METHOD, Placement
+from distill.teachers.base import GeneratedImage, PromptSpec
+from distill.teachers.registration.align import ALGORITHM_VERSION, Registration
 
-_SCHEMA = "CREATE TABLE IF NOT EXISTS placements (key TEXT PRIMARY KEY, placement TEXT NOT NULL);"
+_SCHEMA = "CREATE TABLE IF NOT EXISTS registrations (key TEXT PRIMARY KEY, registration TEXT NOT NULL);"
 
 
-class Placements:
-    """What `distill.teachers.registration.align.estimate` found, by photo, answer and question. Processes may share it."""
+class RegistrationCache:
+    """What `distill.teachers.registration.align.estimate_registration` found, by photo, answer and question. Processes may share it."""
 
     def __init__(self, folder: Path) -> None:
-        self._path = folder / "placements.sqlite"
+        self._path = folder / "registration.sqlite"
         self._db: sqlite3.Connection | None = None
 
-    def find(self, photo: Photo, answer: Answer, question: Question) -> Placement | None:
+    def get(self, photo: Photo, answer: GeneratedImage, prompt_spec: PromptSpec) -> Registration | None:
         """Where the answer was found; None when it was not looked for yet."""
         try:
-            row = self._open().execute("SELECT placement FROM placements WHERE key=?", (_key(photo, answer, question),))
+            row = self._open().execute(
+                "SELECT registration FROM registrations WHERE key=?", (_key(photo, answer, prompt_spec),)
+            )
             found = row.fetchone()
-            return Placement(**_with_tuples(json.loads(found[0]))) if found else None
+            return Registration(**_with_tuples(json.loads(found[0]))) if found else None
         except (sqlite3.Error, OSError, ValueError, TypeError):
             return None
 
-    def keep(self, photo: Photo, answer: Answer, question: Question, placement: Placement) -> None:
+    def put(self, photo: Photo, answer: GeneratedImage, prompt_spec: PromptSpec, registration: Registration) -> None:
         """Remember where an answer was found."""
-        values = (_key(photo, answer, question), json.dumps(asdict(placement)))
+        values = (_key(photo, answer, prompt_spec), json.dumps(asdict(registration)))
         try:
-            self._open().execute("INSERT OR REPLACE INTO placements VALUES (?, ?)", values)
+            self._open().execute("INSERT OR REPLACE INTO registrations VALUES (?, ?)", values)
         except (sqlite3.Error, OSError):
             return  # looked for again next time; nothing else is lost
 
@@ -53,9 +55,9 @@ class Placements:
         return self._db
 
 
-def _key(photo: Photo, answer: Answer, question: Question) -> str:
-    how = asdict(question) | {"prompt": "", "legend": list(question.legend.items())}
-    text = json.dumps([METHOD, photo.sha256, hashlib.sha256(answer.data).hexdigest(), how], sort_keys=True)
+def _key(photo: Photo, answer: GeneratedImage, prompt_spec: PromptSpec) -> str:
+    how = asdict(prompt_spec) | {"prompt": "", "legend": list(prompt_spec.legend.items())}
+    text = json.dumps([ALGORITHM_VERSION, photo.sha256, hashlib.sha256(answer.data).hexdigest(), how], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
 
 

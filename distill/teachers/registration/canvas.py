@@ -5,8 +5,8 @@ generator knows comes back unmoved. Nothing is ever cropped; `distill.teachers.r
 rule, brings the answer back over the photo.
 
     size_hw = fit_canvas(photo.size_hw, generator's sizes)
-    picture = to_canvas(photo.rgb, size_hw, "stretch")      # ask the generator about this one
-    label = place(decode(answer), photo.size_hw, "stretch")
+    picture = to_canvas(photo.rgb, size_hw, "fill")      # ask the generator about this one
+    label = warp_label(decode(answer), photo.size_hw, "fill")
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from PIL import Image
 
 from distill.errors import UsageError
 
-RULES = ("stretch", "contain")
+RULES = ("fill", "contain")
 SAME_SHAPE = 0.01
 """Canvases whose shapes differ by less than this are told apart by their size."""
 
@@ -85,18 +85,18 @@ def fit_canvas(size_hw: tuple[int, int], allowed: Sequence[tuple[int, int]] | Gr
 def to_canvas(
     rgb: UInt8[ndarray, "h w 3"],
     size_hw: tuple[int, int],
-    rule: str = "stretch",
+    rule: str = "fill",
     *,
     bars: tuple[int, int, int] = (0, 0, 0),
 ) -> UInt8[ndarray, "h2 w2 3"]:
-    """The whole photo on a canvas: ``stretch`` fills it, ``contain`` keeps the shape of things and adds bars.
+    """The whole photo on a canvas: ``fill`` fills it, ``contain`` keeps the shape of things and adds bars.
 
-    Photo and canvas share their centers to a fraction of a pixel, as `register.place` expects.
+    Photo and canvas share their centers to a fraction of a pixel, as `register.warp_label` expects.
 
     Args:
         rgb: The photo.
         size_hw: Of the canvas.
-        rule: ``stretch`` or ``contain``.
+        rule: ``fill`` or ``contain``.
         bars: Color of what the photo does not cover.
 
     Raises:
@@ -106,7 +106,7 @@ def to_canvas(
     photo_hw = rgb.shape[:2]
     if rule not in RULES:
         raise UsageError(f"a photo cannot be put on a canvas by {rule!r}", hint=f"one of {', '.join(RULES)}")
-    if rule == "stretch":
+    if rule == "fill":
         return _drawn(rgb, size_hw, ((0.0, photo_hw[0]), (0.0, photo_hw[1])))
     scale = min(size_hw[i] / photo_hw[i] for i in (0, 1))
     canvas = np.empty((*size_hw, 3), np.uint8)

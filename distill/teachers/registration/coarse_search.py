@@ -9,7 +9,7 @@ from jaxtyping import Complex, Float, UInt8
 from numpy import ndarray
 from scipy.ndimage import maximum_filter
 
-from distill.teachers.registration.edges import Outline, bar_ends, edge_field, outline
+from distill.teachers.registration.edges import EdgePoints, edge_field, edge_points, letterbox_edges
 
 MAX_SHIFT = 0.032
 """Largest shift that is looked for, as a share of the answer's longer side: 24 px of 1000, and some margin."""
@@ -25,11 +25,11 @@ _PEAKS = 500
 _APART = 0.012
 """Of the longer side: places that put the outline closer together than this are one."""
 
-Bars = list[tuple[int, float, float]]
+LetterboxEdges = list[tuple[int, float, float]]
 """(axis, where a bar begins in the answer, where the photo ends on the canvas), from the center, in pixels."""
 
 
-class Overlay:
+class RegistrationPair:
     """Photo and answer on one grid: the answer's, with a margin, no finer than either of them is."""
 
     def __init__(
@@ -42,16 +42,16 @@ class Overlay:
         self.share = self.size_hw[0] / full_hw[0], self.size_hw[1] / full_hw[1]
         self.answer = cv2.resize(answer, self.size_hw[::-1], interpolation=cv2.INTER_AREA)
         self.margin = int(np.ceil(_MARGIN * max(self.size_hw)))
-        self.outline = outline(self.answer)
+        self.edge_points = edge_points(self.answer)
         scale_hw = scale_hw[0] * self.share[0], scale_hw[1] * self.share[1]
         small_hw = [max(8, round(photo.shape[i] * min(1.0, scale_hw[i]))) for i in (0, 1)]
         small = cv2.resize(photo, small_hw[::-1], interpolation=cv2.INTER_AREA)
         scale_hw = scale_hw[0] * photo.shape[0] / small_hw[0], scale_hw[1] * photo.shape[1] / small_hw[1]
         photo_ends = [scale_hw[axis] * small_hw[axis] / 2 for axis in (0, 1)]
         self._levels = [self._drawn_edges(small, scale_hw, photo_ends)]
-        self.bars: Bars = [
+        self.letterbox: LetterboxEdges = [
             (axis, place * self.share[axis], float(photo_ends[axis] * np.sign(place)))
-            for axis, place in bar_ends(answer, small)
+            for axis, place in letterbox_edges(answer, small)
         ]
 
     def _drawn_edges(
@@ -79,11 +79,11 @@ class Overlay:
             self._levels.append(cv2.resize(smooth, half_hw[::-1], interpolation=cv2.INTER_AREA))
         return self._levels[level]
 
-    def profiles(
-        self, points: Outline, pull: Float[ndarray, " 4"], level: int, offsets_px: Float[ndarray, " m"]
+    def edge_profiles(
+        self, points: EdgePoints, params: Float[ndarray, " 4"], level: int, offsets_px: Float[ndarray, " m"]
     ) -> Float[ndarray, "n m"]:
         """The photo's edges that run as the outline does, along the normal of each of its points."""
-        shown = pull[:2] + (1 + pull[2:]) * points.place
+        shown = params[:2] + (1 + params[2:]) * points.position
         step = 2**level
         rows, columns = (
             (shown[:, axis, None] + offsets_px * points.normal[:, axis, None] + self.size_hw[axis] / 2 + self.margin)
@@ -100,15 +100,15 @@ class Overlay:
         )
 
 
-class Sweep:
+class CoarseSearch:
     """Every place of an outline over a photo, at a size where there are few."""
 
-    def __init__(self, overlay: Overlay) -> None:
-        self._overlay = overlay
-        self._level = max(0, int(np.ceil(np.log2(max(overlay.size_hw) / _COARSE_PX))))
+    def __init__(self, pair: RegistrationPair) -> None:
+        self._pair = pair
+        self._level = max(0, int(np.ceil(np.log2(max(pair.size_hw) / _COARSE_PX))))
         self._step = 2**self._level
-        self._size_hw = [-(-side // self._step) for side in overlay.size_hw]
-        longest = max(overlay.size_hw) / self._step
+        self._size_hw = [-(-side // self._step) for side in pair.size_hw]
+        longest = max(pair.size_hw) / self._step
         self._shifts_px = int(np.ceil(MAX_SHIFT * longest))
         self._reach_px = int(np.ceil(longest * (MAX_SHIFT + MAX_ZOOM / 2)))
         cuts = [np.linspace(0, side, max(2, round(side / _TILE_PX)) + 1).astype(int) for side in self._size_hw]
@@ -124,8 +124,8 @@ class Sweep:
 
     def _photo_spectrum(self) -> Complex[ndarray, "n h w"]:
         """Of the part of the photo within reach of each tile."""
-        edges = self._overlay.edges(self._level)
-        margin, reach = round(self._overlay.margin / self._step), self._reach_px
+        edges = self._pair.edges(self._level)
+        margin, reach = round(self._pair.margin / self._step), self._reach_px
         wide = np.pad(edges, ((reach, reach), (reach, reach), (0, 0)))
         windows = np.zeros((len(self._tiles), *self._padded), np.complex64)
         for number, (top, bottom, left, right) in enumerate(self._tiles):
@@ -133,8 +133,8 @@ class Sweep:
             windows[number, : window.shape[0], : window.shape[1]] = window[..., 0] + 1j * window[..., 1]
         return scipy.fft.fft2(windows)
 
-    def best(self, points: Outline, count: int) -> list[Float[ndarray, " 4"]]:
-        """The best places (each a `distill.teachers.registration.refine.Fit.pull`), best first.
+    def best(self, points: EdgePoints, count: int) -> list[Float[ndarray, " 4"]]:
+        """The best places (each a `distill.teachers.registration.refine.TransformFit.params`), best first.
 
         Two places are one where they put the outline nearly at the same place: of a small thing in a corner, a zoom and
         a shift say the same.
@@ -147,8 +147,8 @@ class Sweep:
         zoom, down, right = (numbers[first] for numbers in peaks)
         places = np.column_stack([shifts[down] * self._step, shifts[right] * self._step, scales[zoom]])
         places = places.astype(np.float64)
-        low, high = np.quantile(points.place, (0.02, 0.98), axis=0)
-        apart_px, kept = _APART * max(self._overlay.size_hw), list[ndarray]()
+        low, high = np.quantile(points.position, (0.02, 0.98), axis=0)
+        apart_px, kept = _APART * max(self._pair.size_hw), list[ndarray]()
         for place in places:
             less = [place - other for other in kept]
             if all(max(np.abs(d[:2] + d[2:] * corner).max() for corner in (low, high)) > apart_px for d in less):
@@ -157,7 +157,7 @@ class Sweep:
                 break
         return kept
 
-    def best_one(self, points: Outline) -> tuple[float, Float[ndarray, " 4"]]:
+    def best_one(self, points: EdgePoints) -> tuple[float, Float[ndarray, " 4"]]:
         """(share of the outline that lies on edges of the photo, the best place), without a look at others."""
         found, scales = self._totals(points)
         zoom, down, right = np.unravel_index(int(found.argmax()), found.shape)
@@ -165,7 +165,7 @@ class Sweep:
         drawn = float(np.abs(self._drawn(points)).sum())
         return float(found.max()) / max(1.0, drawn), np.array([*shift, *scales[zoom]])
 
-    def _totals(self, points: Outline) -> tuple[Float[ndarray, "n s s"], Float[ndarray, "n 2"]]:
+    def _totals(self, points: EdgePoints) -> tuple[Float[ndarray, "n s s"], Float[ndarray, "n 2"]]:
         """(how much of the outline lies on edges of the photo, at every zoom and shift; the zooms, tall and wide)."""
         reach, shifts = self._reach_px, np.arange(-self._shifts_px, self._shifts_px + 1)
         surfaces = self._surfaces(points).reshape(*self._grid_hw, 2 * reach + 1, 2 * reach + 1)
@@ -181,7 +181,7 @@ class Sweep:
                 scales.append((tall, wide))
         return np.stack(totals), np.array(scales)
 
-    def _surfaces(self, points: Outline) -> Float[ndarray, "n s s"]:
+    def _surfaces(self, points: EdgePoints) -> Float[ndarray, "n s s"]:
         """The correlation of each tile of the outline with the photo, over all moves within reach."""
         drawn = self._drawn(points)
         sought = np.zeros((len(self._tiles), *self._padded), np.complex64)
@@ -190,9 +190,9 @@ class Sweep:
         surfaces = scipy.fft.ifft2(self._spectrum * np.conj(scipy.fft.fft2(sought))).real
         return np.ascontiguousarray(surfaces[:, : 2 * self._reach_px + 1, : 2 * self._reach_px + 1])
 
-    def _drawn(self, points: Outline) -> Complex[ndarray, "h w"]:
+    def _drawn(self, points: EdgePoints) -> Complex[ndarray, "h w"]:
         """The outline at the size of the sweep."""
-        cells = np.floor((points.place + np.array(self._overlay.size_hw) / 2) / self._step).astype(int)
+        cells = np.floor((points.position + np.array(self._pair.size_hw) / 2) / self._step).astype(int)
         rows, columns = (np.clip(cells[:, i], 0, self._size_hw[i] - 1) for i in (0, 1))
         drawn = np.zeros(self._size_hw, np.complex64)
         np.add.at(drawn, (rows, columns), (points.weight * points.direction).astype(np.complex64))

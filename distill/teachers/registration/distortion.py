@@ -8,11 +8,11 @@ import numpy as np
 from jaxtyping import Float
 from numpy import ndarray
 
-from distill.teachers.registration.coarse_search import Overlay, Sweep
-from distill.teachers.registration.edges import Outline
-from distill.teachers.registration.refine import Fit, approach, clearness, expect, mean_agreement
+from distill.teachers.registration.coarse_search import CoarseSearch, RegistrationPair
+from distill.teachers.registration.edges import EdgePoints
+from distill.teachers.registration.refine import TransformFit, e_step, edge_contrast, mean_agreement, refine_coarse
 
-_SKEW_GAIN = 0.03
+_SHEAR_GAIN = 0.03
 """Of right answers, nearly nine in ten gain less by two more numbers; sheared ones gain 0.1 to 0.5."""
 _WAVES = 4
 """Half waves across the picture, at most: a bend has to be smooth, or any outline could be drawn onto any edges."""
@@ -40,7 +40,7 @@ _LEAST_SEEN = 0.4
 
 
 @dataclass(frozen=True, slots=True)
-class Warp:
+class AffineDeviation:
     """The best explanation of an answer that is no drift.
 
     Attributes:
@@ -53,7 +53,7 @@ class Warp:
 
 
 @dataclass(frozen=True, slots=True)
-class Bend:
+class SmoothDeviation:
     """How far parts of an answer seem to have moved by themselves.
 
     Attributes:
@@ -65,34 +65,36 @@ class Bend:
     gain: float = 0.0
 
 
-STRAIGHT, NO_WARP = Bend(), Warp()
+NO_SMOOTH_DEVIATION, NO_AFFINE_DEVIATION = SmoothDeviation(), AffineDeviation()
 
 
-def warp(overlay: Overlay, sweep: Sweep, drift: Fit, count: int) -> Warp:
+def measure_affine(
+    pair: RegistrationPair, search: CoarseSearch, transform: TransformFit, count: int
+) -> AffineDeviation:
     """How much better than with this drift the answer fits turned, sheared or zoomed, at the best place of each.
 
     ``count`` points are looked at.
     """
-    whole, places = overlay.outline, []
-    for matrix, zoomed in _warps():
-        mapped = whole.mapped(matrix)
-        inside = (np.abs(mapped.place) < np.array(overlay.size_hw) / 2).all(axis=1)
+    whole, places = pair.edge_points, []
+    for matrix, zoomed in _affine_maps():
+        transformed = whole.transform(matrix)
+        inside = (np.abs(transformed.position) < np.array(pair.size_hw) / 2).all(axis=1)
         seen = float(whole.weight[inside].sum() / whole.weight.sum())
         if seen > _LEAST_SEEN:
-            mapped = mapped.picked(inside)
-            share, start = sweep.best_one(mapped)
-            places.append((share * seen, zoomed, seen, inside, mapped, start))
+            transformed = transformed.select(inside)
+            share, start = search.best_one(transformed)
+            places.append((share * seen, zoomed, seen, inside, transformed, start))
     places.sort(key=lambda place: -place[0])
     found = []
-    for _, zoomed, seen, inside, mapped, start in places[:_CLOSER_LOOKS]:
-        agreement = approach(overlay, mapped.thinned(count), start, []).agreement
+    for _, zoomed, seen, inside, transformed, start in places[:_CLOSER_LOOKS]:
+        agreement = refine_coarse(pair, transformed.subsample(count), start, []).agreement
         # Of any outline, some part fits better than the whole: the same part is what must be beaten.
-        beaten = approach(overlay, whole.picked(inside).thinned(count), drift.pull, []).agreement
-        found.append(Warp(seen * (agreement - beaten), zoomed))
-    return max(found, key=lambda one: one.gain, default=NO_WARP)
+        beaten = refine_coarse(pair, whole.select(inside).subsample(count), transform.params, []).agreement
+        found.append(AffineDeviation(seen * (agreement - beaten), zoomed))
+    return max(found, key=lambda one: one.gain, default=NO_AFFINE_DEVIATION)
 
 
-def _warps() -> list[tuple[Float[ndarray, "2 2"], bool]]:
+def _affine_maps() -> list[tuple[Float[ndarray, "2 2"], bool]]:
     """(what puts an answer back over its photo, whether that is a zoom)."""
     found = [(np.eye(2) / zoom, True) for zoom in _ZOOMS]
     for sign in (-1, 1):
@@ -104,71 +106,73 @@ def _warps() -> list[tuple[Float[ndarray, "2 2"], bool]]:
     return found
 
 
-def skew(overlay: Overlay, points: Outline, pull: Float[ndarray, " 4"]) -> float:
+def measure_shear(pair: RegistrationPair, points: EdgePoints, params: Float[ndarray, " 4"]) -> float:
     """How far the answer seems sheared or turned as well: the larger number beside the diagonal of any linear map.
 
     0 where that explains the borders no better.
     """
-    level = 1 if max(overlay.size_hw) > 600 else 0
+    level = 1 if max(pair.size_hw) > 600 else 0
     offsets_px = np.arange(-12, 13) * 0.5 * 2**level
     offsets = offsets_px.astype(np.float32)
     # Numbers: shift (2), what a drift stretches (2), and what it does not: down by right, right by down.
     across = np.concatenate(
-        [points.normal, points.normal * points.place, points.normal * points.place[:, ::-1]], axis=1
+        [points.normal, points.normal * points.position, points.normal * points.position[:, ::-1]], axis=1
     )
     across[:, 2:] /= 100
     prior = np.diag([0.08, 0.08, 0.5, 0.5, 1.2, 1.2])
-    linear, agreements = np.concatenate([pull * (1, 1, 100, 100), np.zeros(2)]), []
+    linear, agreements = np.concatenate([params * (1, 1, 100, 100), np.zeros(2)]), []
     for _ in range(4):
-        shown = points.place + linear[:2] + (linear[2:4] * points.place + linear[4:] * points.place[:, ::-1]) / 100
-        clearer = clearness(overlay, replace(points, place=shown), np.zeros(4), level, offsets_px)
+        shown = (
+            points.position + linear[:2] + (linear[2:4] * points.position + linear[4:] * points.position[:, ::-1]) / 100
+        )
+        contrast = edge_contrast(pair, replace(points, position=shown), np.zeros(4), level, offsets_px)
         move = np.zeros(6)
-        agreements.append(mean_agreement(points, expect(clearer, offsets, np.zeros(len(points)), 3.0)[2]))
+        agreements.append(mean_agreement(points, e_step(contrast, offsets, np.zeros(len(points)), 3.0)[2]))
         for sigma_px in (5.0, 4.0, 3.0, 3.0):
             for _ in range(2):
-                there, confidence, _ = expect(clearer, offsets, across @ move, sigma_px)
+                there, confidence, _ = e_step(contrast, offsets, across @ move, sigma_px)
                 weighted = across * (points.weight * confidence)[:, None]
                 move = np.linalg.solve(weighted.T @ across + prior, weighted.T @ there)
         linear += move
-    return float(np.abs(linear[4:]).max() / 100) if agreements[-1] > agreements[0] + _SKEW_GAIN else 0.0
+    return float(np.abs(linear[4:]).max() / 100) if agreements[-1] > agreements[0] + _SHEAR_GAIN else 0.0
 
 
-def bend(overlay: Overlay, points: Outline, pull: Float[ndarray, " 4"]) -> Bend:
+def measure_smooth(pair: RegistrationPair, points: EdgePoints, params: Float[ndarray, " 4"]) -> SmoothDeviation:
     """How the answer seems bent besides its drift: smooth waves (cosines) of both directions that clear up borders."""
-    finest = 1 if max(overlay.size_hw) > 600 else 0
-    waves, order = _waves(points, overlay.size_hw)
+    finest = 1 if max(pair.size_hw) > 600 else 0
+    waves, order = _waves(points, pair.size_hw)
     across = np.concatenate([points.normal[:, :1] * waves, points.normal[:, 1:] * waves], axis=1)
     prior = np.diag(np.tile(_BEND_PRIOR * (np.maximum(order, 1) / _BEND_PX) ** 2, 2))
-    start = pull[:2] + (1 + pull[2:]) * points.place
+    start = params[:2] + (1 + params[2:]) * points.position
     bent = np.zeros(across.shape[1])
 
     def seen(level: int) -> tuple[Float[ndarray, "n m"], Float[ndarray, " m"]]:
         offsets_px = np.arange(-12, 13) * 0.5 * 2**level
         shown = start + _moved(waves, bent)
-        clearer = clearness(overlay, replace(points, place=shown), np.zeros(4), level, offsets_px)
-        return clearer, offsets_px.astype(np.float32)
+        contrast = edge_contrast(pair, replace(points, position=shown), np.zeros(4), level, offsets_px)
+        return contrast, offsets_px.astype(np.float32)
 
     def agreement() -> float:
-        clearer, offsets = seen(finest)
-        return mean_agreement(points, expect(clearer, offsets, np.zeros(len(points)), 3.0)[2])
+        contrast, offsets = seen(finest)
+        return mean_agreement(points, e_step(contrast, offsets, np.zeros(len(points)), 3.0)[2])
 
     straight = agreement()
     for coarseness, sigmas_px in _BEND_STEPS:
-        clearer, offsets = seen(coarseness - 1 + finest)
+        contrast, offsets = seen(coarseness - 1 + finest)
         move = np.zeros_like(bent)
         for sigma_px in np.repeat(sigmas_px, 2):
-            there, confidence, _ = expect(clearer, offsets, across @ move, float(sigma_px))
+            there, confidence, _ = e_step(contrast, offsets, across @ move, float(sigma_px))
             weighted = across * (points.weight * confidence)[:, None]
             move = np.linalg.solve(weighted.T @ across + prior, weighted.T @ there - prior @ bent)
         bent = bent + move
-    left = _beside_drift(points, _moved(waves, bent))
-    moved_px = float(np.sqrt((left**2).sum(axis=1).mean())) * 1000 / max(overlay.size_hw)
-    return Bend(moved_px, agreement() - straight)
+    left = _residual(points, _moved(waves, bent))
+    moved_px = float(np.sqrt((left**2).sum(axis=1).mean())) * 1000 / max(pair.size_hw)
+    return SmoothDeviation(moved_px, agreement() - straight)
 
 
-def _waves(points: Outline, size_hw: tuple[int, int]) -> tuple[Float[ndarray, "n k"], Float[ndarray, " k"]]:
+def _waves(points: EdgePoints, size_hw: tuple[int, int]) -> tuple[Float[ndarray, "n k"], Float[ndarray, " k"]]:
     """(products of cosines down and across the picture at each point, how many half waves each has in all)."""
-    phase = np.pi * (points.place / np.array(size_hw) + 0.5)
+    phase = np.pi * (points.position / np.array(size_hw) + 0.5)
     pairs = [(i, j) for i in range(_WAVES + 1) for j in range(_WAVES + 1) if i + j <= _WAVES + 1]
     waves = [np.cos(i * phase[:, 0]) * np.cos(j * phase[:, 1]) for i, j in pairs]
     return np.stack(waves, axis=1), np.array([i + j for i, j in pairs], float)
@@ -179,10 +183,10 @@ def _moved(waves: Float[ndarray, "n k"], bent: Float[ndarray, " k2"]) -> Float[n
     return waves @ bent.reshape(2, -1).T
 
 
-def _beside_drift(points: Outline, moved: Float[ndarray, "n 2"]) -> Float[ndarray, "n 2"]:
+def _residual(points: EdgePoints, moved: Float[ndarray, "n 2"]) -> Float[ndarray, "n 2"]:
     """What no shift and scale of either axis explains."""
     left = moved.copy()
     for axis in (0, 1):
-        straight = np.stack([np.ones(len(points)), points.place[:, axis]], axis=1)
+        straight = np.stack([np.ones(len(points)), points.position[:, axis]], axis=1)
         left[:, axis] -= straight @ np.linalg.lstsq(straight, moved[:, axis], rcond=None)[0]
     return left

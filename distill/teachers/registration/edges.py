@@ -1,4 +1,4 @@
-"""What a photo and a painted answer have in common: a field of thin edges in the one, an outline of the other."""
+"""What a photo and a generated image have in common: a field of thin edges in the one, an outline of the other."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ _LONGEST_PX = 3000
 
 
 @dataclass(frozen=True, slots=True)
-class Outline:
-    """Points on the borders in a painted answer, to a fraction of a pixel.
+class EdgePoints:
+    """Points on the borders in a generated image, to a fraction of a pixel.
 
     Attributes:
         place: (down, right) from the answer's center, in pixels.
@@ -36,7 +36,7 @@ class Outline:
         weight: How clear the border is, in [0, 1].
     """
 
-    place: Float[ndarray, "n 2"]
+    position: Float[ndarray, "n 2"]
     normal: Float[ndarray, "n 2"]
     weight: Float[ndarray, " n"]
 
@@ -44,24 +44,24 @@ class Outline:
         """How many points."""
         return len(self.weight)
 
-    def thinned(self, count: int) -> Outline:
+    def subsample(self, count: int) -> EdgePoints:
         """At most this many of the points, evenly along the rows: dice leave gaps."""
         if len(self) <= count:
             return self
-        return self.picked(np.arange(count) * len(self) // count)
+        return self.select(np.arange(count) * len(self) // count)
 
-    def picked(self, which: Shaped[ndarray, " m"]) -> Outline:
+    def select(self, which: Shaped[ndarray, " m"]) -> EdgePoints:
         """Some of the points, by number or by mask."""
-        return Outline(self.place[which], self.normal[which], self.weight[which])
+        return EdgePoints(self.position[which], self.normal[which], self.weight[which])
 
-    def mapped(self, matrix: Float[ndarray, "2 2"]) -> Outline:
+    def transform(self, matrix: Float[ndarray, "2 2"]) -> EdgePoints:
         """The outline of the answer turned, sheared or enlarged about its center."""
         normal = self.normal @ np.linalg.inv(matrix)
-        return Outline(self.place @ matrix.T, normal / np.linalg.norm(normal, axis=1, keepdims=True), self.weight)
+        return EdgePoints(self.position @ matrix.T, normal / np.linalg.norm(normal, axis=1, keepdims=True), self.weight)
 
-    def mirrored(self, sign: tuple[int, int]) -> Outline:
+    def flip(self, sign: tuple[int, int]) -> EdgePoints:
         """The outline of the answer turned over: -1 where an axis changes its direction."""
-        return Outline(self.place * sign, self.normal * sign, self.weight)
+        return EdgePoints(self.position * sign, self.normal * sign, self.weight)
 
     @property
     def length_px(self) -> float:
@@ -89,13 +89,13 @@ def edge_field(rgb: UInt8[ndarray, "h w 3"]) -> Complex[ndarray, "h w"]:
     return field
 
 
-def outline(rgb: UInt8[ndarray, "h w 3"]) -> Outline:
+def edge_points(rgb: UInt8[ndarray, "h w 3"]) -> EdgePoints:
     """The borders in an answer, without those of its bars and its frame."""
     along, across, power = _structure(rgb, 1.0)
     slope = cv2.sqrt(power)
     rows, columns = np.nonzero((slope > _STEP) & _inside(rgb))
     if not len(rows):
-        return Outline(np.empty((0, 2)), np.empty((0, 2)), np.empty(0))
+        return EdgePoints(np.empty((0, 2)), np.empty((0, 2)), np.empty(0))
     angle = 0.5 * np.arctan2(across[rows, columns], along[rows, columns])
     normal = np.stack([np.sin(angle), np.cos(angle)], axis=1)
     middle = slope[rows, columns]
@@ -106,27 +106,27 @@ def outline(rgb: UInt8[ndarray, "h w 3"]) -> Outline:
     )
     # The top of the parabola through three samples across the border.
     beyond = np.clip(0.5 * (before - after) / (before - 2 * middle + after - 1e-9), -0.7, 0.7)
-    place = np.stack([rows, columns], axis=1) + 0.5 + beyond[:, None] * normal - np.array(rgb.shape[:2]) / 2
-    return Outline(place, normal.astype(np.float64), (middle / (middle + _CLEAR_STEP)).astype(np.float64))
+    position = np.stack([rows, columns], axis=1) + 0.5 + beyond[:, None] * normal - np.array(rgb.shape[:2]) / 2
+    return EdgePoints(position, normal.astype(np.float64), (middle / (middle + _CLEAR_STEP)).astype(np.float64))
 
 
-def bar_ends(answer: UInt8[ndarray, "h w 3"], photo: UInt8[ndarray, "h2 w2 3"]) -> list[tuple[int, float]]:
+def letterbox_edges(answer: UInt8[ndarray, "h w 3"], photo: UInt8[ndarray, "h2 w2 3"]) -> list[tuple[int, float]]:
     """(axis, place) of straight lines between bars and picture, from the answer's center, in its pixels.
 
     There the photo ends, unless the photo has such bars itself.
     """
-    sides = {(line.axis, line.far) for line in _bar_lines(photo)}
+    sides = {(line.axis, line.far) for line in _letterbox_lines(photo)}
     narrowest_px = _NARROWEST_BAR * max(answer.shape[:2])
     found = []
-    for line in _bar_lines(answer):
+    for line in _letterbox_lines(answer):
         if line.share > 0.9 and line.width >= narrowest_px and (line.axis, line.far) not in sides:
-            place = line.width + 2 - line.covered - answer.shape[line.axis] / 2
-            found.append((line.axis, -place if line.far else place))
+            position = line.width + 2 - line.covered - answer.shape[line.axis] / 2
+            found.append((line.axis, -position if line.far else position))
     return found
 
 
 @dataclass(frozen=True, slots=True)
-class _BarLine:
+class _LetterboxLine:
     """Where a bar along one side of a picture ends.
 
     Attributes:
@@ -146,10 +146,10 @@ class _BarLine:
     covered: float
 
 
-def _bar_lines(rgb: UInt8[ndarray, "h w 3"]) -> list[_BarLine]:
+def _letterbox_lines(rgb: UInt8[ndarray, "h w 3"]) -> list[_LetterboxLine]:
     """Of the four sides, those that have a bar."""
     box = content_box(rgb)
-    lines: list[_BarLine] = []
+    lines: list[_LetterboxLine] = []
     if min((box[1] - box[0]) / rgb.shape[0], (box[3] - box[2]) / rgb.shape[1]) < _LEAST_CONTENT:
         return lines
     for number in range(4):
@@ -162,7 +162,7 @@ def _bar_lines(rgb: UInt8[ndarray, "h w 3"]) -> list[_BarLine]:
         apart = np.abs(rows[width - 2 : width + 3] - np.median(rows[:2].reshape(-1, 3), axis=0)).max(axis=-1)
         covered = float(np.clip(apart[:4].mean(axis=1) / max(1.0, float(apart[4].mean())), 0, 1).sum())
         share = float((apart[-1] > _BAR_LEVELS).mean())
-        lines.append(_BarLine(axis, far, width, share, covered))
+        lines.append(_LetterboxLine(axis, far, width, share, covered))
     return lines
 
 
@@ -201,7 +201,7 @@ def _inside(rgb: UInt8[ndarray, "h w 3"]) -> Bool[ndarray, "h w"]:
     """Pixels away from the frame and from lines between bars and picture, whose edges no photo shows."""
     kept = np.zeros(rgb.shape[:2], bool)
     kept[2:-2, 2:-2] = True
-    for line in _bar_lines(rgb):
+    for line in _letterbox_lines(rgb):
         if line.share > 0.6:
             turned = kept if line.axis == 0 else kept.T
             edge = line.width + 4

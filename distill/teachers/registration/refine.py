@@ -8,8 +8,8 @@ import numpy as np
 from jaxtyping import Float
 from numpy import ndarray
 
-from distill.teachers.registration.coarse_search import Bars, Overlay
-from distill.teachers.registration.edges import Outline
+from distill.teachers.registration.coarse_search import LetterboxEdges, RegistrationPair
+from distill.teachers.registration.edges import EdgePoints
 
 CHANCE = -1.0
 """Agreement of an answer that lies 10 px or more off: real pairs drawn off on purpose had -0.9 to -1.05."""
@@ -29,135 +29,149 @@ _KNOWN[2:, 2:] += np.array([[1, -1], [-1, 1]]) / 1.3**2
 
 
 @dataclass(frozen=True, slots=True)
-class Fit:
+class TransformFit:
     """A place of the answer over the photo.
 
     Attributes:
         pull: (down, right, tall, wide): the answer's point ``a`` shows the photo's point
-            ``(down, right) + (1 + (tall, wide)) a``, both from the center, where the canvas rule puts the photo.
-        agreement: As in `distill.teachers.registration.estimate.Evidence`.
-        covariance: Of `pull`.
+            ``(down, right) + (1 + (tall, wide)) a``, both from the center, where the resize mode puts the photo.
+        agreement: As in `distill.teachers.registration.estimate.MatchStats`.
+        covariance: Of `params`.
     """
 
-    pull: Float[ndarray, " 4"]
+    params: Float[ndarray, " 4"]
     agreement: float
     covariance: Float[ndarray, "4 4"]
 
 
-def approach(overlay: Overlay, points: Outline, start: Float[ndarray, " 4"], bars: Bars) -> Fit:
+def refine_coarse(
+    pair: RegistrationPair, points: EdgePoints, start: Float[ndarray, " 4"], letterbox: LetterboxEdges
+) -> TransformFit:
     """From the grid of the search to within a few pixels."""
-    level = 1 if max(overlay.size_hw) > 600 else 0
+    level = 1 if max(pair.size_hw) > 600 else 0
     offsets_px = np.arange(-10, 11) * float(2**level) * 0.5
-    fit = refine(overlay, points, start, level, offsets_px, (5.0, 3.0), bars)
-    return refine(overlay, points, fit.pull, level, offsets_px, (3.0, 2.0), bars)
+    fit = refine(pair, points, start, level, offsets_px, (5.0, 3.0), letterbox)
+    return refine(pair, points, fit.params, level, offsets_px, (3.0, 2.0), letterbox)
 
 
-def settle(overlay: Overlay, points: Outline, start: Float[ndarray, " 4"], bars: Bars) -> tuple[Fit, float]:
+def refine_fine(
+    pair: RegistrationPair, points: EdgePoints, start: Float[ndarray, " 4"], letterbox: LetterboxEdges
+) -> tuple[TransformFit, float]:
     """(from a few pixels to the end, the agreement at no drift at all as closely looked at).
 
     Reach shrinks only where that makes things clearer. Borders that lie a few pixels off here and there (soft normals,
     labels of another moment) lose by a close look, and would draw the answer to those few that happen to lie on edges.
     """
-    level = 1 if max(overlay.size_hw) > 600 else 0
+    level = 1 if max(pair.size_hw) > 600 else 0
     far_px = np.arange(-12, 13) * 0.5 * 2**level
-    wide = refine(overlay, points, start, level, far_px, (5.0, 4.0, 3.0), bars)
-    close = refine(overlay, points, wide.pull, 0, _NEAR_PX, (2.5, 1.5), bars)
-    close = look_closely(overlay, points, close.pull, bars)
+    wide = refine(pair, points, start, level, far_px, (5.0, 4.0, 3.0), letterbox)
+    close = refine(pair, points, wide.params, 0, _NEAR_PX, (2.5, 1.5), letterbox)
+    close = refine_final(pair, points, close.params, letterbox)
     if close.agreement > wide.agreement:
-        return close, agreement_unmended(overlay, points)
-    return wide, _unmended(overlay, points, level, far_px, 3.0)
+        return close, agreement_at_identity(pair, points)
+    return wide, _agreement_at_identity(pair, points, level, far_px, 3.0)
 
 
-def look_closely(overlay: Overlay, points: Outline, start: Float[ndarray, " 4"], bars: Bars) -> Fit:
+def refine_final(
+    pair: RegistrationPair, points: EdgePoints, start: Float[ndarray, " 4"], letterbox: LetterboxEdges
+) -> TransformFit:
     """The last step: within two pixels."""
-    return refine(overlay, points, start, 0, _NEAR_PX, (1.5, 1.0), bars)
+    return refine(pair, points, start, 0, _NEAR_PX, (1.5, 1.0), letterbox)
 
 
-def sidesteps(overlay: Overlay, points: Outline, fit: Fit, bars: Bars) -> list[Fit]:
+def side_alternatives(
+    pair: RegistrationPair, points: EdgePoints, fit: TransformFit, letterbox: LetterboxEdges
+) -> list[TransformFit]:
     """Where the outline lies if one or both of two opposite sides lie on an edge beside the one that was found.
 
     A box has edges inside that run along its outline, 5 to 10 px from it. From afar they are one with it, and close by
     each holds what lies on it.
     """
-    low, high = np.quantile(points.place, (0.02, 0.98), axis=0)
+    low, high = np.quantile(points.position, (0.02, 0.98), axis=0)
     found = []
     for axis in (0, 1):
         for moved_low, moved_high in ((1, 0), (0, 1), (1, -1), (1, 1)):
-            for step_px in (-_SIDESTEP * max(overlay.size_hw), _SIDESTEP * max(overlay.size_hw)):
-                start = fit.pull.copy()
+            for step_px in (-_SIDESTEP * max(pair.size_hw), _SIDESTEP * max(pair.size_hw)):
+                start = fit.params.copy()
                 stretch = step_px * (moved_high - moved_low) / max(high[axis] - low[axis], 1.0)
                 start[axis] += step_px * moved_low - stretch * low[axis]
                 start[2 + axis] += stretch
-                near = refine(overlay, points, start, 0, _NEAR_PX, (1.5,), bars)
-                found.append(refine(overlay, points, near.pull, 0, _NEAR_PX, (1.0,), bars))
+                near = refine(pair, points, start, 0, _NEAR_PX, (1.5,), letterbox)
+                found.append(refine(pair, points, near.params, 0, _NEAR_PX, (1.0,), letterbox))
     return found
 
 
-def surprise(pull: Float[ndarray, " 4"]) -> float:
+def neg_log_prior(params: Float[ndarray, " 4"]) -> float:
     """How much rarer than none at all a drift of this size is, in nats."""
-    numbers = pull * (1, 1, 100, 100)
+    numbers = params * (1, 1, 100, 100)
     return float(numbers @ _KNOWN @ numbers) / 2
 
 
 def refine(
-    overlay: Overlay,
-    points: Outline,
+    pair: RegistrationPair,
+    points: EdgePoints,
     start: Float[ndarray, " 4"],
     level: int,
     offsets_px: Float[ndarray, " m"],
     sigmas_px: tuple[float, ...],
-    bars: Bars,
-) -> Fit:
+    letterbox: LetterboxEdges,
+) -> TransformFit:
     """A better place, near the first one: expectation maximization while the reach of each point shrinks."""
-    clearer = clearness(overlay, points, start, level, offsets_px)
+    contrast = edge_contrast(pair, points, start, level, offsets_px)
     offsets = offsets_px.astype(np.float32)
-    across = np.concatenate([points.normal, points.normal * points.place / 100], axis=1)
+    across = np.concatenate([points.normal, points.normal * points.position / 100], axis=1)
     move = np.zeros(4)
     sigma_px = 1.0
     for sigma_px in sigmas_px:
         for _ in range(8):
-            there, confidence, _ = expect(clearer, offsets, across @ move, sigma_px)
-            before, move = move, _solve(across, points.weight * confidence / sigma_px**2, there, start, bars)
+            there, confidence, _ = e_step(contrast, offsets, across @ move, sigma_px)
+            before, move = move, _solve(across, points.weight * confidence / sigma_px**2, there, start, letterbox)
             if np.abs(move - before).max() < 0.01:
                 break
-    there, confidence, ratio = expect(clearer, offsets, across @ move, sigma_px)
-    pull = start + move * (1, 1, 0.01, 0.01)
+    there, confidence, ratio = e_step(contrast, offsets, across @ move, sigma_px)
+    params = start + move * (1, 1, 0.01, 0.01)
     weight = points.weight * confidence
-    return Fit(pull, mean_agreement(points, ratio), _covariance(overlay, points, across, weight, there - across @ move))
+    return TransformFit(
+        params, mean_agreement(points, ratio), _covariance(pair, points, across, weight, there - across @ move)
+    )
 
 
-def clearness(
-    overlay: Overlay, points: Outline, pull: Float[ndarray, " 4"], level: int, offsets_px: Float[ndarray, " m"]
+def edge_contrast(
+    pair: RegistrationPair,
+    points: EdgePoints,
+    params: Float[ndarray, " 4"],
+    level: int,
+    offsets_px: Float[ndarray, " m"],
 ) -> Float[ndarray, "n m"]:
     """How much clearer the photo's edges are than all that lies within reach of a point: 1 is chance."""
-    profile = overlay.profiles(points, pull, level, offsets_px)
+    profile = pair.edge_profiles(points, params, level, offsets_px)
     return profile / (profile.mean(axis=1, keepdims=True) + np.float32(_EVERYWHERE))
 
 
-def agreement_unmended(overlay: Overlay, points: Outline) -> float:
+def agreement_at_identity(pair: RegistrationPair, points: EdgePoints) -> float:
     """The agreement at no drift at all, closely looked at."""
-    return _unmended(overlay, points, 0, _NEAR_PX, 1.0)
+    return _agreement_at_identity(pair, points, 0, _NEAR_PX, 1.0)
 
 
-def _unmended(
-    overlay: Overlay, points: Outline, level: int, offsets_px: Float[ndarray, " m"], sigma_px: float
+def _agreement_at_identity(
+    pair: RegistrationPair, points: EdgePoints, level: int, offsets_px: Float[ndarray, " m"], sigma_px: float
 ) -> float:
-    clearer = clearness(overlay, points, np.zeros(4), level, offsets_px)
-    return mean_agreement(points, expect(clearer, offsets_px.astype(np.float32), np.zeros(len(points)), sigma_px)[2])
+    contrast = edge_contrast(pair, points, np.zeros(4), level, offsets_px)
+    return mean_agreement(points, e_step(contrast, offsets_px.astype(np.float32), np.zeros(len(points)), sigma_px)[2])
 
 
-def mean_agreement(points: Outline, ratio: Float[ndarray, " n"]) -> float:
+def mean_agreement(points: EdgePoints, ratio: Float[ndarray, " n"]) -> float:
     """Of an outline, from how much clearer than chance the photo's edges are at each of its points."""
     return float(np.average(np.log(0.3 + 0.7 * ratio), weights=points.weight))
 
 
-def expect(
-    clearer: Float[ndarray, "n m"], offsets_px: Float[ndarray, " m"], at_px: Float[ndarray, " n"], sigma_px: float
+def e_step(
+    contrast: Float[ndarray, "n m"], offsets_px: Float[ndarray, " m"], at_px: Float[ndarray, " n"], sigma_px: float
 ) -> tuple[Float[ndarray, " n"], Float[ndarray, " n"], Float[ndarray, " n"]]:
     """(where each point's edge lies, how sure that is, how much clearer than chance), looking near ``at_px``."""
     middle = np.clip(at_px, offsets_px[0], offsets_px[-1]).astype(np.float32)
     near = np.exp(-0.5 * ((offsets_px - middle[:, None]) / np.float32(sigma_px)) ** 2)
-    seen = clearer * near
+    seen = contrast * near
     total = seen.sum(axis=1)
     ratio = total / (near.sum(axis=1) + np.float32(1e-9))
     return seen @ offsets_px / (total + np.float32(1e-9)), ratio / (ratio + 1), ratio
@@ -168,7 +182,7 @@ def _solve(
     weight: Float[ndarray, " n"],
     there_px: Float[ndarray, " n"],
     start: Float[ndarray, " 4"],
-    bars: Bars,
+    letterbox: LetterboxEdges,
 ) -> Float[ndarray, " 4"]:
     """Weighted least squares, with what is known beforehand.
 
@@ -178,7 +192,7 @@ def _solve(
     already = start * (1, 1, 100, 100)
     weighted = across * weight[:, None]
     matrix, target = weighted.T @ across + prior, weighted.T @ there_px - prior @ already
-    for axis, begins, ends in bars:
+    for axis, begins, ends in letterbox:
         row = np.zeros(4)
         row[axis], row[2 + axis] = 1, begins / 100
         matrix += np.outer(row, row) * (20 + weight.sum())
@@ -187,14 +201,14 @@ def _solve(
 
 
 def _covariance(
-    overlay: Overlay,
-    points: Outline,
+    pair: RegistrationPair,
+    points: EdgePoints,
     across: Float[ndarray, "n 4"],
     weight: Float[ndarray, " n"],
     left_px: Float[ndarray, " n"],
 ) -> Float[ndarray, "4 4"]:
     """Of the four numbers, from how much 6 x 6 parts of the picture disagree (a sandwich estimate by clusters)."""
-    cells = np.clip(((points.place / np.array(overlay.size_hw) + 0.5) * 6).astype(int), 0, 5)
+    cells = np.clip(((points.position / np.array(pair.size_hw) + 0.5) * 6).astype(int), 0, 5)
     part = cells[:, 0] * 6 + cells[:, 1]
     pulls = np.stack([np.bincount(part, across[:, i] * weight * left_px, minlength=36) for i in range(4)], axis=1)
     curvature = (across * weight[:, None]).T @ across + 1e-3 * np.eye(4)
@@ -206,6 +220,6 @@ def _covariance(
     return unit @ covariance @ unit
 
 
-def fit_bars(bars: Bars) -> Float[ndarray, " 4"]:
+def fit_letterbox(letterbox: LetterboxEdges) -> Float[ndarray, " 4"]:
     """The place that the bars alone ask for."""
-    return _solve(np.zeros((0, 4)), np.zeros(0), np.zeros(0), np.zeros(4), bars) * (1, 1, 0.01, 0.01)
+    return _solve(np.zeros((0, 4)), np.zeros(0), np.zeros(0), np.zeros(4), letterbox) * (1, 1, 0.01, 0.01)

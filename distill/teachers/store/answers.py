@@ -23,8 +23,8 @@ from typing import Any
 from distill.errors import DistillError
 from distill.images import Photo, write_atomic
 from distill.runtime.process_lock import MAKE_SPACE
-from distill.tasks import Gauge, Task
-from distill.teachers.base import Answer, KeyedGenerator, Question, Refusal
+from distill.tasks import DepthKind, Task
+from distill.teachers.base import CacheableGenerator, ContentRefused, GeneratedImage, PromptSpec
 
 PICTURE, REFUSED, EMPTY = "picture", "refused", "empty"
 """Kinds of answers: something to decode; the teacher will not; an answer without a picture."""
@@ -42,11 +42,11 @@ class StoreFull(DistillError):  # noqa: N818 - it is the disk that is full
     """An answer came and cannot be kept: no other one will fare better, so the run has to stop."""
 
 
-class Damaged(DistillError):  # noqa: N818 - as `Refusal`
+class Damaged(DistillError):  # noqa: N818 - as `ContentRefused`
     """A stored answer cannot be read."""
 
 
-class Unanswered(DistillError):  # noqa: N818 - as `Refusal`
+class Unanswered(DistillError):  # noqa: N818 - as `ContentRefused`
     """There is no answer to be had now."""
 
 
@@ -104,19 +104,19 @@ class Stored:
         """How provenance names it."""
         return f"{self.key}.{self.meta['suffix']}"
 
-    def answer(self, question: Question) -> Answer:
-        """The answer, to be read as `question` says.
+    def answer(self, prompt_spec: PromptSpec) -> GeneratedImage:
+        """The answer, to be read as `prompt_spec` says.
 
         Raises:
             Refusal: The teacher would not answer.
             DistillError: The answer holds no picture.
         """
         if self.kind == REFUSED:
-            raise Refusal(self.meta["reason"])
+            raise ContentRefused(self.meta["reason"])
         if self.kind != PICTURE:
             raise DistillError(self.meta["reason"])
-        return Answer(
-            question=question,
+        return GeneratedImage(
+            prompt_spec=prompt_spec,
             data=self.data,
             name=self.name,
             model=self.meta["model_version"],
@@ -179,7 +179,7 @@ class AnswerStore:
         data: bytes = b"",
         *,
         reason: str = "",
-        question: Question | None = None,
+        prompt_spec: PromptSpec | None = None,
         **about: Any,
     ) -> Stored:
         """Store an answer as it was received; whole and on disk when this returns.
@@ -203,7 +203,7 @@ class AnswerStore:
             "suffix": sniff_suffix(data) if data else "none",
             "bytes": len(data),
             "sha256": hashlib.sha256(data).hexdigest(),
-            "question": question_to_json(question) if question else None,
+            "prompt_spec": prompt_spec_to_json(prompt_spec) if prompt_spec else None,
             "received": datetime.now(UTC).isoformat(timespec="seconds"),
             "cost_usd": 0.0,
             "license": "unknown",
@@ -257,21 +257,21 @@ class StoredGenerator:
     """
 
     def __init__(
-        self, generator: KeyedGenerator, store: AnswerStore, *, stored_only: bool = False, license: str = "unknown"
+        self, generator: CacheableGenerator, store: AnswerStore, *, stored_only: bool = False, license: str = "unknown"
     ) -> None:
         self._generator, self._store = generator, store
         self._stored_only, self._license = stored_only, license
         self.model = generator.model
 
-    def questions(self, photo: Photo) -> list[Question]:
+    def prompt_specs(self, photo: Photo) -> list[PromptSpec]:
         """As the generator's."""
-        return self._generator.questions(photo)
+        return self._generator.prompt_specs(photo)
 
-    def parameters(self, photo: Photo, question: Question) -> dict[str, Any]:
+    def parameters(self, photo: Photo, prompt_spec: PromptSpec) -> dict[str, Any]:
         """As the generator's."""
-        return self._generator.parameters(photo, question)
+        return self._generator.parameters(photo, prompt_spec)
 
-    def paint(self, photo: Photo, question: Question, *, seed: int, sample: int = 0) -> Answer:
+    def generate(self, photo: Photo, prompt_spec: PromptSpec, *, seed: int, sample: int = 0) -> GeneratedImage:
         """The stored answer, or a new one, which is stored first.
 
         Raises:
@@ -280,8 +280,8 @@ class StoredGenerator:
             StoreFull: The answer could not be stored.
             DistillError: The answer could not be had.
         """
-        parameters = self._generator.parameters(photo, question)
-        ask = Ask(photo.sha256, question.prompt, self.model, parameters, seed, sample)
+        parameters = self._generator.parameters(photo, prompt_spec)
+        ask = Ask(photo.sha256, prompt_spec.prompt, self.model, parameters, seed, sample)
         try:
             stored = self._store.find(ask.key)
         except Damaged:
@@ -291,36 +291,36 @@ class StoredGenerator:
         if stored is None:
             if self._stored_only:
                 raise Unanswered("no answer is stored for this question", hint="ask for it without --offline")
-            stored = self._ask(ask, photo, question)
-        return stored.answer(question)
+            stored = self._ask(ask, photo, prompt_spec)
+        return stored.answer(prompt_spec)
 
-    def _ask(self, ask: Ask, photo: Photo, question: Question) -> Stored:
-        about: dict[str, Any] = {"question": question, "photo": photo.name, "license": self._license}
+    def _ask(self, ask: Ask, photo: Photo, prompt_spec: PromptSpec) -> Stored:
+        about: dict[str, Any] = {"prompt_spec": prompt_spec, "photo": photo.name, "license": self._license}
         try:
-            answer = self._generator.paint(photo, question, seed=ask.seed, sample=ask.sample)
-        except Refusal as refusal:
+            answer = self._generator.generate(photo, prompt_spec, seed=ask.seed, sample=ask.sample)
+        except ContentRefused as refusal:
             return self._store.keep(ask, REFUSED, reason=refusal.message, **about)
         return self._store.keep(
             ask, PICTURE, answer.data, cost_usd=answer.cost_usd, model_version=answer.model, **about
         )
 
 
-def question_to_json(question: Question) -> dict[str, Any]:
+def prompt_spec_to_json(prompt_spec: PromptSpec) -> dict[str, Any]:
     """Plain values; the legend as a list, since its order is part of the question and sorted keys would lose it."""
-    return {**asdict(question), "legend": [[name, list(color)] for name, color in question.legend.items()]}
+    return {**asdict(prompt_spec), "legend": [[name, list(color)] for name, color in prompt_spec.legend.items()]}
 
 
-def question_from_json(values: Mapping[str, Any]) -> Question:
-    """The inverse of `question_to_json`.
+def prompt_spec_from_json(values: Mapping[str, Any]) -> PromptSpec:
+    """The inverse of `prompt_spec_to_json`.
 
     Raises:
         TypeError, ValueError, KeyError: It was written by another version.
     """
-    return Question(
+    return PromptSpec(
         **{
             **values,
             "task": Task(values["task"]),
-            "gauge": Gauge(values["gauge"]),
+            "depth_kind": DepthKind(values["depth_kind"]),
             "legend": {name: (red, green, blue) for name, (red, green, blue) in values["legend"]},
             "background": tuple(values["background"]),
         }

@@ -114,12 +114,12 @@ def export(store: AnswerStore, out: Path) -> dict[str, int]:
             if stored is None:
                 counts[DAMAGED] += 1
                 continue
-            question = stored.meta.get("question")
-            if stored.kind != PICTURE or not question or not stored.meta.get("photo"):
+            prompt_spec = stored.meta.get("prompt_spec")
+            if stored.kind != PICTURE or not prompt_spec or not stored.meta.get("photo"):
                 counts["left_out"] += 1
                 continue
             shutil.copyfile(store.path(stored), out / "answers" / stored.name)
-            rows.append(_row(stored, question))
+            rows.append(_row(stored, prompt_spec))
             counts["answers"] += 1
     except OSError as error:
         raise DistillError(f"{out}: cannot be written: {error.strerror}", hint="free space, then run again") from error
@@ -128,21 +128,21 @@ def export(store: AnswerStore, out: Path) -> dict[str, int]:
     return counts
 
 
-def _row(stored: Stored, question: dict[str, Any]) -> dict[str, Any]:
+def _row(stored: Stored, prompt_spec: dict[str, Any]) -> dict[str, Any]:
     """A line of the manifest; what says nothing is left out."""
     values = {
         "photo": stored.meta["photo"],
-        "task": question["task"],
+        "task": prompt_spec["task"],
         "answer": f"answers/{stored.name}",
-        "prompt": question["prompt"],
-        "legend": {name: list(color) for name, color in question["legend"]},
-        "class": question["class_name"],
-        "background": list(question["background"]) if question["task"] != Task.DEPTH else None,
-        "colormap": question["colormap"],
-        "gauge": question["gauge"],
-        "near_is_low": question["near_is_low"],
-        "frame": question["frame"],
-        "canvas": question["canvas"],
+        "prompt": prompt_spec["prompt"],
+        "legend": {name: list(color) for name, color in prompt_spec["legend"]},
+        "class": prompt_spec["class_name"],
+        "background": list(prompt_spec["background"]) if prompt_spec["task"] != Task.DEPTH else None,
+        "colormap": prompt_spec["colormap"],
+        "depth_kind": prompt_spec["depth_kind"],
+        "near_is_low": prompt_spec["near_is_low"],
+        "frame": prompt_spec["frame"],
+        "resize_mode": prompt_spec["resize_mode"],
         "model": stored.meta["model_version"],
         "license": stored.meta["license"],
         "cost_usd": stored.meta["cost_usd"],

@@ -15,8 +15,8 @@ from numpy.random import Generator
 
 from distill.config.synthetic import FaultsRecipe
 from distill.errors import UsageError
-from distill.tasks import Gauge, Task
-from distill.teachers.base import RGB, Question
+from distill.tasks import DepthKind, Task
+from distill.teachers.base import RGB, PromptSpec
 from distill.teachers.decoders.depth import encode_depth_rgb
 from distill.teachers.decoders.normals import encode_normals_rgb
 from distill.teachers.prompts.colors import palette
@@ -33,44 +33,44 @@ def paint_answer(
     world: World,
     camera: Camera,
     photo_hw: tuple[int, int],
-    question: Question,
+    prompt_spec: PromptSpec,
     faults: FaultsRecipe,
     rng: Generator,
     *,
     mirrored: bool = False,
 ) -> UInt8[ndarray, "h w 3"]:
-    """The painted answer, at its own size; of the left-right mirrored photo if asked.
+    """The generated image, at its own size; of the left-right mirrored photo if asked.
 
     Raises:
         UsageError: The question asks for a relative depth; this painter knows meters.
     """
-    placing = draw_placing(faults, photo_hw, question.canvas, rng)
+    placing = draw_placing(faults, photo_hw, prompt_spec.resize_mode, rng)
     positions = placing.photo_positions(photo_hw)
     if mirrored:
         positions[0] = photo_hw[1] - positions[0]
     things = world.things
-    if question.task in (Task.SEMANTIC, Task.INSTANCE, Task.REFERRING):
+    if prompt_spec.task in (Task.SEMANTIC, Task.INSTANCE, Task.REFERRING):
         things = _overlooked(things, faults.missing_instance_share, rng)
     truth = trace_truth(things, camera, positions, photo_hw, placing.size_hw)
-    if question.task is Task.DEPTH:
-        painted = _paint_depth(truth, question)
-    elif question.task is Task.NORMALS:
+    if prompt_spec.task is Task.DEPTH:
+        generated = _paint_depth(truth, prompt_spec)
+    elif prompt_spec.task is Task.NORMALS:
         normals = truth.normals * np.array([-1, 1, 1], np.float32) if mirrored else truth.normals
-        painted = encode_normals_rgb(normals, question.frame)
-        painted[np.isinf(truth.depth_m)] = SKY_NORMAL_COLOR
-    elif question.task is Task.SEMANTIC:
+        generated = encode_normals_rgb(normals, prompt_spec.frame)
+        generated[np.isinf(truth.depth_m)] = SKY_NORMAL_COLOR
+    elif prompt_spec.task is Task.SEMANTIC:
         present = [SYNTHETIC_CLASSES[class_id] for class_id in np.unique(truth.semantic)]
-        legend = _misread(question.legend, present, faults.wrong_legend_share, rng)
-        colors = [legend.get(name, question.background) for name in SYNTHETIC_CLASSES]
-        painted = np.array(colors, np.uint8)[truth.semantic]
+        legend = _misread(prompt_spec.legend, present, faults.wrong_legend_share, rng)
+        colors = [legend.get(name, prompt_spec.background) for name in SYNTHETIC_CLASSES]
+        generated = np.array(colors, np.uint8)[truth.semantic]
     else:
         names = world.instance_classes
-        if question.task is Task.REFERRING:
+        if prompt_spec.task is Task.REFERRING:
             names = {number: phrase for phrase, number in referents(_seen(world, camera, photo_hw), names).items()}
-        painted = _paint_instances(truth, names, question, faults.wrong_legend_share, rng)
-    if question.canvas == "contain":
-        painted = _barred(painted, positions, photo_hw)
-    return spoil(painted, faults, rng)
+        generated = _paint_instances(truth, names, prompt_spec, faults.wrong_legend_share, rng)
+    if prompt_spec.resize_mode == "contain":
+        generated = _barred(generated, positions, photo_hw)
+    return spoil(generated, faults, rng)
 
 
 def referents(truth: Truth, instance_classes: dict[int, str]) -> dict[str, int]:
@@ -91,16 +91,18 @@ def _overlooked(things: tuple[Thing, ...], share: float, rng: Generator) -> tupl
     return tuple(thing for thing, kept in zip(things, keep, strict=True) if kept or not thing.instance_id)
 
 
-def _paint_depth(truth: Truth, question: Question) -> UInt8[ndarray, "h w 3"]:
-    if question.gauge is not Gauge.METRIC:
+def _paint_depth(truth: Truth, prompt_spec: PromptSpec) -> UInt8[ndarray, "h w 3"]:
+    if prompt_spec.depth_kind is not DepthKind.METRIC:
         raise UsageError(
-            f"the synthetic teacher paints metric depth, not {question.gauge}", hint="ask for metric depth"
+            f"the synthetic teacher paints metric depth, not {prompt_spec.depth_kind}", hint="ask for metric depth"
         )
-    return encode_depth_rgb(truth.depth_m, question.colormap, question.near_is_low, lam=question.lam, c=question.c)
+    return encode_depth_rgb(
+        truth.depth_m, prompt_spec.colormap, prompt_spec.near_is_low, lam=prompt_spec.lam, c=prompt_spec.c
+    )
 
 
 def _paint_instances(
-    truth: Truth, names: dict[int, str], question: Question, wrong_legend_share: float, rng: Generator
+    truth: Truth, names: dict[int, str], prompt_spec: PromptSpec, wrong_legend_share: float, rng: Generator
 ) -> UInt8[ndarray, "h w 3"]:
     """Instances in colors: those of one class in any that differ, those of a legend in the legend's.
 
@@ -112,13 +114,13 @@ def _paint_instances(
         rng: Decides what chance decides.
     """
     colors = np.empty((max((0, *names, int(truth.instance.max()))) + 1, 3), np.uint8)
-    colors[:] = question.background
-    if question.task is Task.INSTANCE:
-        chosen = palette(len(colors), background=question.background, seed=int(rng.integers(16)))
-        legend_of = {number: chosen[number] for number, name in names.items() if name == question.class_name}
+    colors[:] = prompt_spec.background
+    if prompt_spec.task is Task.INSTANCE:
+        chosen = palette(len(colors), background=prompt_spec.background, seed=int(rng.integers(16)))
+        legend_of = {number: chosen[number] for number, name in names.items() if name == prompt_spec.class_name}
     else:
-        legend = _misread(question.legend, list(names.values()), wrong_legend_share, rng)
-        legend_of = {number: legend.get(name, question.background) for number, name in names.items()}
+        legend = _misread(prompt_spec.legend, list(names.values()), wrong_legend_share, rng)
+        legend_of = {number: legend.get(name, prompt_spec.background) for number, name in names.items()}
     for number, color in legend_of.items():
         colors[number] = color
     return colors[truth.instance]
@@ -141,9 +143,9 @@ def _misread(legend: Mapping[str, RGB], present: list[str], share: float, rng: G
 
 
 def _barred(
-    painted: UInt8[ndarray, "h w 3"], positions: Float[ndarray, "2 n"], photo_hw: tuple[int, int]
+    generated: UInt8[ndarray, "h w 3"], positions: Float[ndarray, "2 n"], photo_hw: tuple[int, int]
 ) -> UInt8[ndarray, "h w 3"]:
     """The answer with black bars where the photo does not reach."""
     x, y = positions
     inside = (x >= 0) & (x <= photo_hw[1]) & (y >= 0) & (y <= photo_hw[0])
-    return painted * inside.reshape(*painted.shape[:2], 1)
+    return generated * inside.reshape(*generated.shape[:2], 1)

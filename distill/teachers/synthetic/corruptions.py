@@ -58,12 +58,12 @@ class Placing:
         return np.stack([x.ravel(), y.ravel()])
 
 
-def draw_placing(faults: FaultsRecipe, photo_hw: tuple[int, int], fit: str, rng: Generator) -> Placing:
+def draw_placing(faults: FaultsRecipe, photo_hw: tuple[int, int], resize_mode: str, rng: Generator) -> Placing:
     """A canvas of the asked kind, and with probability `drift_share` a displacement on it."""
     size_hw = _canvas(faults.canvas, photo_hw, rng)
     ratio_y, ratio_x = size_hw[0] / photo_hw[0], size_hw[1] / photo_hw[1]
-    if fit != "stretch":
-        ratio_y = ratio_x = max(ratio_y, ratio_x) if fit == "cover" else min(ratio_y, ratio_x)
+    if resize_mode != "fill":
+        ratio_y = ratio_x = max(ratio_y, ratio_x) if resize_mode == "cover" else min(ratio_y, ratio_x)
     # Drawn whether used or not, so that one dose does not change what another one does.
     drifts = rng.random() < faults.drift_share
     zoom, aspect = 1 + faults.zoom * rng.uniform(-1, 1), 1 + faults.aspect * rng.uniform(-1, 1)
@@ -86,41 +86,41 @@ def _canvas(kind: str, photo_hw: tuple[int, int], rng: Generator) -> tuple[int, 
     return photo_hw
 
 
-def spoil(painted: UInt8[ndarray, "h w 3"], faults: FaultsRecipe, rng: Generator) -> UInt8[ndarray, "h w 3"]:
+def spoil(generated: UInt8[ndarray, "h w 3"], faults: FaultsRecipe, rng: Generator) -> UInt8[ndarray, "h w 3"]:
     """The answer with halos at borders, drifted colors and noise, by dose."""
     if faults.edge_halo_px:
-        painted = _haloed(painted, faults.edge_halo_px)
+        generated = _haloed(generated, faults.edge_halo_px)
     if not (faults.color_drift or faults.color_noise_sigma):
-        return painted
-    shown = painted.astype(np.float32)
+        return generated
+    shown = generated.astype(np.float32)
     if faults.color_drift:
         smooth = rng.standard_normal((4, 5, 3), np.float32) + rng.standard_normal(3, np.float32)
-        size_wh = painted.shape[1], painted.shape[0]
+        size_wh = generated.shape[1], generated.shape[0]
         shown += np.float32(faults.color_drift) * cv2.resize(smooth, size_wh, interpolation=cv2.INTER_CUBIC)
     if faults.color_noise_sigma:
         shown += np.float32(faults.color_noise_sigma) * rng.standard_normal(shown.shape, np.float32)
     return np.clip(np.rint(shown), 0, 255).astype(np.uint8)
 
 
-def _haloed(painted: UInt8[ndarray, "h w 3"], sigma_px: float) -> UInt8[ndarray, "h w 3"]:
+def _haloed(generated: UInt8[ndarray, "h w 3"], sigma_px: float) -> UInt8[ndarray, "h w 3"]:
     """Colors run into each other at borders only; the inside of a surface stays as it is."""
-    red, green, blue = cv2.split(cv2.morphologyEx(painted, cv2.MORPH_GRADIENT, np.ones((3, 3), np.uint8)))
+    red, green, blue = cv2.split(cv2.morphologyEx(generated, cv2.MORPH_GRADIENT, np.ones((3, 3), np.uint8)))
     step = cv2.max(red, cv2.max(green, blue))
     reach = 2 * int(np.ceil(2 * sigma_px)) + 1
     border = cv2.dilate((step > _BORDER_STEP).astype(np.uint8), np.ones((reach, reach), np.uint8))
-    haloed = painted.copy()
-    cv2.copyTo(cv2.GaussianBlur(painted, (0, 0), sigma_px), border, haloed)
+    haloed = generated.copy()
+    cv2.copyTo(cv2.GaussianBlur(generated, (0, 0), sigma_px), border, haloed)
     return haloed
 
 
-def encode_file(painted: UInt8[ndarray, "h w 3"], faults: FaultsRecipe, rng: Generator) -> bytes:
+def encode_file(generated: UInt8[ndarray, "h w 3"], faults: FaultsRecipe, rng: Generator) -> bytes:
     """The answer's file: PNG, or JPEG whatever was asked for, and whole or cut off, by dose."""
     jpeg, cut, kept = rng.random() < faults.jpeg_share, rng.random() < faults.truncated_share, rng.uniform(0.05, 0.8)
     if jpeg:
         buffer = io.BytesIO()
         subsampling = _SUBSAMPLINGS[faults.jpeg_subsampling]
-        Image.fromarray(painted).save(buffer, "JPEG", quality=faults.jpeg_quality, subsampling=subsampling)
+        Image.fromarray(generated).save(buffer, "JPEG", quality=faults.jpeg_quality, subsampling=subsampling)
         data = buffer.getvalue()
     else:
-        data = encode_map(painted)
+        data = encode_map(generated)
     return data[: int(len(data) * kept)] if cut else data

@@ -14,16 +14,16 @@ from distill.config.synthetic import SyntheticRecipe
 from distill.errors import DistillError
 from distill.images import Photo
 from distill.labels import Label
-from distill.tasks import Gauge, Task, unwarp_depth
-from distill.teachers.base import Answer, Question, Refusal
+from distill.tasks import DepthKind, Task, unwarp_depth
+from distill.teachers.base import ContentRefused, GeneratedImage, PromptSpec
 from distill.teachers.prompts.templates import (
     BACKGROUND,
-    depth_question,
-    instance_question,
-    normals_question,
+    depth_prompt,
+    instance_prompt,
+    normals_prompt,
     prompt_hash,
-    referring_question,
-    semantic_question,
+    referring_prompt,
+    semantic_prompt,
 )
 from distill.teachers.synthetic.answer_rendering import paint_answer, referents
 from distill.teachers.synthetic.corruptions import encode_file
@@ -55,19 +55,21 @@ class SyntheticGenerator:
     def __init__(self, recipe: SyntheticRecipe) -> None:
         self._recipe = recipe
 
-    def parameters(self, photo: Photo, question: Question) -> dict[str, Any]:
+    def parameters(self, photo: Photo, prompt_spec: PromptSpec) -> dict[str, Any]:
         """Scene, faults, and how the answer is painted; the sentence does not say all of it."""
         faults = self._recipe.faults.model_dump(mode="json")
-        return {"scene": list(_origin(photo)), "faults": faults, "asked": prompt_hash(question)}
+        return {"scene": list(_origin(photo)), "faults": faults, "asked": prompt_hash(prompt_spec)}
 
-    def questions(self, photo: Photo) -> list[Question]:
+    def prompt_specs(self, photo: Photo) -> list[PromptSpec]:
         """One question for each task of the recipe; instance: one for each class that is there to be seen."""
         return [
-            question for task in self._recipe.tasks for question in _questions(task, photo, self._recipe.faults.fit)
+            prompt_spec
+            for task in self._recipe.tasks
+            for prompt_spec in _prompt_specs(task, photo, self._recipe.faults.resize_mode)
         ]
 
-    def paint(self, photo: Photo, question: Question, *, seed: int, sample: int = 0) -> Answer:
-        """The painted answer: PNG, or JPEG whatever was asked for; cut off, by dose.
+    def generate(self, photo: Photo, prompt_spec: PromptSpec, *, seed: int, sample: int = 0) -> GeneratedImage:
+        """The generated image: PNG, or JPEG whatever was asked for; cut off, by dose.
 
         Raises:
             Refusal: By dose; the same question about the same photo is always refused.
@@ -75,21 +77,21 @@ class SyntheticGenerator:
         """
         index, scene_seed = _origin(photo)
         faults = self._recipe.faults
-        asked = int(prompt_hash(question), 16)
+        asked = int(prompt_hash(prompt_spec), 16)
         if np.random.default_rng([scene_seed, index, asked]).random() < faults.refusal_share:
-            raise Refusal(
-                f"{photo.name}: the synthetic teacher will not answer about {question.task}", hint="leave it out"
+            raise ContentRefused(
+                f"{photo.name}: the synthetic teacher will not answer about {prompt_spec.task}", hint="leave it out"
             )
         mirrored = bool(photo.origin.get("mirrored", 0))
         # Another sample, and the mirrored photo, have faults of their own.
         turn = ([sample] if sample else []) + ([1 << 20] if mirrored else [])
         rng = np.random.default_rng([scene_seed, index, asked, seed, *turn])
         world, camera = scene(scene_seed, index)
-        painted = paint_answer(world, camera, photo.size_hw, question, faults, rng, mirrored=mirrored)
-        subject = f"{question.task}-{question.class_name}" if question.class_name else str(question.task)
-        return Answer(
-            question=question,
-            data=encode_file(painted, faults, rng),
+        generated = paint_answer(world, camera, photo.size_hw, prompt_spec, faults, rng, mirrored=mirrored)
+        subject = f"{prompt_spec.task}-{prompt_spec.class_name}" if prompt_spec.class_name else str(prompt_spec.task)
+        return GeneratedImage(
+            prompt_spec=prompt_spec,
+            data=encode_file(generated, faults, rng),
             name=f"{photo.key}.{subject}",
             model=MODEL,
             cost_usd=self._recipe.price_per_image_usd,
@@ -129,13 +131,13 @@ def _known(photo: Photo) -> tuple[World, Truth]:
     return scene(seed, index)[0], scene_truth(seed, index, photo.size_hw)
 
 
-def _questions(task: Task, photo: Photo, fit: str) -> list[Question]:
+def _prompt_specs(task: Task, photo: Photo, resize_mode: str) -> list[PromptSpec]:
     if task is Task.DEPTH:
-        return [depth_question(canvas=fit)]
+        return [depth_prompt(resize_mode=resize_mode)]
     if task is Task.NORMALS:
-        return [normals_question(canvas=fit)]
+        return [normals_prompt(resize_mode=resize_mode)]
     if task is Task.SEMANTIC:
-        return [semantic_question(SYNTHETIC_CLASSES, canvas=fit)]
+        return [semantic_prompt(SYNTHETIC_CLASSES, resize_mode=resize_mode)]
     world, truth = _known(photo)
     if task is Task.INSTANCE:
         counts = np.bincount(truth.instance.ravel(), minlength=len(world.instance_classes) + 1)
@@ -143,9 +145,9 @@ def _questions(task: Task, photo: Photo, fit: str) -> list[Question]:
             name for number, name in world.instance_classes.items() if counts[number] >= SMALLEST_SHARE * counts.sum()
         }
         names = [SYNTHETIC_CLASSES[class_id] for class_id in COUNTABLE]
-        return [instance_question(name, canvas=fit) for name in names if name in seen]
+        return [instance_prompt(name, resize_mode=resize_mode) for name in names if name in seen]
     phrases = referents(truth, world.instance_classes)
-    return [referring_question(list(phrases), canvas=fit)] if phrases else []
+    return [referring_prompt(list(phrases), resize_mode=resize_mode)] if phrases else []
 
 
 def _label(task: Task, world: World, truth: Truth) -> Label:
@@ -167,5 +169,5 @@ def _label(task: Task, world: World, truth: Truth) -> Label:
         value, classes = np.full(truth.semantic.shape, len(phrases), np.uint8), (*phrases, BACKGROUND)
         for position, number in enumerate(phrases.values()):
             value[truth.instance == number] = position
-    gauge = Gauge.METRIC if task is Task.DEPTH else None
-    return Label(task, value, valid, valid.astype(np.float32), gauge, classes, names)
+    depth_kind = DepthKind.METRIC if task is Task.DEPTH else None
+    return Label(task, value, valid, valid.astype(np.float32), depth_kind, classes, names)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from distill.console import Console
     from distill.labels import Label
     from distill.shards import Manifest, Sample
-    from distill.teachers.base import Lesson
+    from distill.teachers.base import TeacherResult
     from distill.teachers.labeling.job import Job
 
 _PIXELS_PER_LABEL = 4000
@@ -51,7 +51,7 @@ def run_calibrate(job: Job, truth: Path, path: Path, console: Console) -> tuple[
         DistillError: Too few labels of every task to learn from.
     """
     from distill.teachers.quality.calibration import Calibration, TaskCalibration, calibrate, write_calibration
-    from distill.teachers.quality.label_error import LIMITS
+    from distill.teachers.quality.label_error import GOOD_BELOW
 
     seen = _compare(job, truth, console)
     if not seen:
@@ -64,11 +64,13 @@ def run_calibrate(job: Job, truth: Path, path: Path, console: Console) -> tuple[
         everything = np.arange(len(found.errors))
         confidence, right = found.pixels(everything)
         try:
-            tasks[task] = calibrate(found.parts, found.errors, limit=LIMITS[task], confidence=confidence, right=right)
+            tasks[task] = calibrate(
+                found.parts, found.errors, limit=GOOD_BELOW[task], confidence=confidence, right=right
+            )
         except DistillError as error:
             console.warn(f"{task}: {error}")
             continue
-        rows[str(task)] = _held_out(found, LIMITS[task]) | {
+        rows[str(task)] = _held_out(found, GOOD_BELOW[task]) | {
             "labels": len(found.errors),
             "limit": tasks[task].limit,
             "mean_error": round(float(np.mean(found.errors)), 4),
@@ -84,7 +86,7 @@ def run_calibrate(job: Job, truth: Path, path: Path, console: Console) -> tuple[
 
 def _compare(job: Job, truth: Path, console: Console) -> dict[Task, _Seen]:
     """Every label of the teacher against the truth about the same photo."""
-    from distill.inputs import Unreadable
+    from distill.inputs import UnreadablePhoto
     from distill.shards import Sample, read_manifest, read_samples
 
     manifest = read_manifest(truth)
@@ -98,34 +100,34 @@ def _compare(job: Job, truth: Path, console: Console) -> dict[Task, _Seen]:
     seen: dict[Task, _Seen] = defaultdict(_Seen)
     photos = job.source.read(0, job.num_photos)
     for photo in console.track(photos, "calibrate", job.num_photos):
-        sample = None if isinstance(photo, Unreadable) else known.get(photo.sha256)
-        if isinstance(photo, Unreadable) or sample is None:
+        sample = None if isinstance(photo, UnreadablePhoto) else known.get(photo.sha256)
+        if isinstance(photo, UnreadablePhoto) or sample is None:
             continue
         try:
-            lessons = job.teacher.teach(photo)
+            results = job.teacher.label(photo)
         except UsageError:
             raise
         except DistillError as error:
             console.warn(str(error))
             continue
-        for lesson in lessons:
-            for label, true in _pairs(lesson, sample, manifest):
-                _note(seen[label.task], lesson, label, true)
+        for result in results:
+            for label, true in _pairs(result, sample, manifest):
+                _note(seen[label.task], result, label, true)
     return dict(seen)
 
 
-def _pairs(lesson: Lesson, sample: Sample, manifest: Manifest) -> Iterator[tuple[Label, Label]]:
+def _pairs(result: TeacherResult, sample: Sample, manifest: Manifest) -> Iterator[tuple[Label, Label]]:
     """(label, truth) of every task that both have."""
-    for task, label in lesson.labels.items():
+    for task, label in result.labels.items():
         if task in sample.tasks:
             yield label, sample.label(task, manifest)
 
 
-def _note(seen: _Seen, lesson: Lesson, label: Label, true: Label) -> None:
-    from distill.teachers.quality.label_error import judge, shown_to
+def _note(seen: _Seen, result: TeacherResult, label: Label, true: Label) -> None:
+    from distill.teachers.quality.label_error import label_error, restrict_to_prompted
 
-    verdict = judge(label, shown_to(true, label))
-    record = next(record for record in lesson.records if record["task"] == str(label.task))
+    verdict = label_error(label, restrict_to_prompted(true, label))
+    record = next(record for record in result.records if record["task"] == str(label.task))
     if verdict is None:
         return
     places = np.flatnonzero(verdict.known)
@@ -158,7 +160,7 @@ def _held_out(found: _Seen, limit: float) -> dict[str, float | None]:
         scores[test] = [rule.score(found.parts[i]) for i in test]
         own, truth = found.pixels(test)
         before.append(_gap(own, truth))
-        after.append(_gap(rule.trust(own), truth))
+        after.append(_gap(rule.calibrate_confidence(own), truth))
     rank = float(-spearmanr(scores, errors).statistic)
     return {
         "rank_correlation": round(rank, 3) if np.isfinite(rank) else None,

@@ -65,11 +65,11 @@ def job_name(job: Job) -> str:
 
 def hosted_parts(recipe: TeacherRecipe) -> list[HostedRecipe]:
     """The teachers in a recipe that are asked over a network: itself, or members of a mix."""
-    from distill.config.ensemble import MixRecipe
+    from distill.config.ensemble import EnsembleConfig
     from distill.config.hosted import HostedRecipe
-    from distill.teachers.ensemble import member_recipe
+    from distill.teachers.ensemble import member_config
 
-    whole = [member_recipe(member) for member in recipe.members()] if isinstance(recipe, MixRecipe) else [recipe]
+    whole = [member_config(member) for member in recipe.members()] if isinstance(recipe, EnsembleConfig) else [recipe]
     parts: list[HostedRecipe] = []
     for part in whole:
         if isinstance(part, HostedRecipe) and part not in parts:
@@ -82,7 +82,7 @@ def keeps_answers(recipe: TeacherRecipe) -> bool:
     return recipe.keeps_answers or bool(hosted_parts(recipe))
 
 
-class AskedSlices:
+class ShardsWithAnswers:
     """The slices of a job as their answers come in; None now and then while none is ready.
 
     Attributes:
@@ -126,22 +126,24 @@ class AskedSlices:
         }
 
     def _photos(self, index: int) -> Iterator[Photo]:
-        from distill.inputs import Unreadable
+        from distill.inputs import UnreadablePhoto
 
-        for photo in self._job.source.read(*self._job.bounds(index)):
-            if not isinstance(photo, Unreadable):
+        for photo in self._job.source.read(*self._job.photo_range(index)):
+            if not isinstance(photo, UnreadablePhoto):
                 yield photo
 
 
 @contextmanager
-def asked_slices(job: Job, todo: Sequence[int], spending: Spending, console: Console) -> Iterator[AskedSlices]:
+def shards_with_answers(
+    job: Job, todo: Sequence[int], spending: Spending, console: Console
+) -> Iterator[ShardsWithAnswers]:
     """The slices to label; of a hosted teacher they come when their answers are stored.
 
     Leaving waits for the calls in flight, whose answers are kept; also on Ctrl-C.
     """
     parts = [] if job.offline else hosted_parts(job.recipe)
     if not parts or job.store is None or not todo:
-        yield AskedSlices(job, todo, None)
+        yield ShardsWithAnswers(job, todo, None)
         return
     from distill.teachers.hosted.request_runner import Terms
     from distill.teachers.hosted.scheduler import Asker
@@ -162,7 +164,7 @@ def asked_slices(job: Job, todo: Sequence[int], spending: Spending, console: Con
     )
     with Asker(parts, AnswerStore(job.store), terms=terms, mixed=job.recipe not in parts) as asker:
         try:
-            yield AskedSlices(job, todo, asker)
+            yield ShardsWithAnswers(job, todo, asker)
         except BaseException as error:
             asker.stop(DistillError("interrupted"))
             if isinstance(error, KeyboardInterrupt) and asker.in_flight:

@@ -27,7 +27,7 @@ _LOOKS = 200
 _ANSWER_BYTES_PER_PIXEL = 0.6
 _LABEL_BYTES_PER_PIXEL = {Task.NORMALS: 0.7}
 _OTHER_LABEL_BYTES_PER_PIXEL = 0.1
-"""As measured on painted answers of a megapixel and their labels, confidence included."""
+"""As measured on generated images of a megapixel and their labels, confidence included."""
 
 
 def show_plan(job: Job, console: Console) -> None:
@@ -42,14 +42,14 @@ def show_plan(job: Job, console: Console) -> None:
 
 def plan_here(job: Job) -> tuple[dict[str, Any], str]:
     """(plan, the same as a sentence) of a teacher that is free to ask: it is tried on the first photos."""
-    from distill.config.ensemble import MixRecipe
+    from distill.config.ensemble import EnsembleConfig
     from distill.config.local import DiffusersRecipe
     from distill.teachers.local.hub import NotHere
 
     photos = job.num_photos
-    if job.store is not None and not job.offline and not isinstance(job.recipe, MixRecipe):
+    if job.store is not None and not job.offline and not isinstance(job.recipe, EnsembleConfig):
         job = replace(job, store=None)  # a trial leaves no answers behind
-    values: dict[str, Any] = {"photos": photos, "shards": job.num_slices, "cost_usd": 0.0}
+    values: dict[str, Any] = {"photos": photos, "shards": job.num_shards, "cost_usd": 0.0}
     try:
         tasks = job.teacher.tasks
         trial = _try(job, min(_TRIED_PAINTING if isinstance(job.recipe, DiffusersRecipe) else _TRIED, photos))
@@ -57,7 +57,7 @@ def plan_here(job: Job) -> tuple[dict[str, Any], str]:
         values |= {"tasks": list(job.tasks), "answers": None, "seconds": None, "bytes": None, "timed_photos": 0}
         values |= {"teacher": job.recipe.kind, "license": job.recipe.license, "missing": missing.message}
         return values, (
-            f"{photos} photos in {job.num_slices} shards, 0.00 USD. How long it takes cannot be said: "
+            f"{photos} photos in {job.num_shards} shards, 0.00 USD. How long it takes cannot be said: "
             f"{missing.message}; {missing.hint}. Nothing was asked and nothing was written."
         )
     seconds = trial.opening_s + trial.photo_s * photos
@@ -77,7 +77,7 @@ def plan_here(job: Job) -> tuple[dict[str, Any], str]:
     return values, (
         f"{photos} photos, {len(tasks)} tasks ({', '.join(tasks)}): {values['answers']} answers of {job.teacher.name}, "
         f"{'at most ' if most_usd else ''}{most_usd:,.2f} USD, about {seconds:.0f} s {where} and "
-        f"{values['bytes'] / 1e6:.1f} MB in {job.num_slices} shards (from {trial.photos} photos tried). "
+        f"{values['bytes'] / 1e6:.1f} MB in {job.num_shards} shards (from {trial.photos} photos tried). "
         "Nothing was written."
     )
 
@@ -85,15 +85,18 @@ def plan_here(job: Job) -> tuple[dict[str, Any], str]:
 def _mixed_usd(job: Job) -> float:
     """What the hosted members of a mix would cost if each was asked about every photo, and nothing was stored."""
     from distill.teachers.hosted.services.open import prices_of
-    from distill.teachers.prompts.build import build_questions
+    from distill.teachers.prompts.build import build_prompt_specs
     from distill.workflows.label.hosted import hosted_parts
 
     each_usd = 0.0
     for part in hosted_parts(job.recipe):
         price, _ = prices_of(part)
-        for question in build_questions(part.ask):
-            if question.task in job.teacher.tasks:
-                each_usd += sum(price.likely_usd(variant.question.prompt) for variant in job.asking.variants(question))
+        for prompt_spec in build_prompt_specs(part.prompts):
+            if prompt_spec.task in job.teacher.tasks:
+                each_usd += sum(
+                    price.likely_usd(variant.prompt_spec.prompt)
+                    for variant in job.prompt_ensemble.variants(prompt_spec)
+                )
     return round(job.num_photos * each_usd, 2)
 
 
@@ -120,16 +123,16 @@ def _try(job: Job, count: int) -> _Trial:
     Raises:
         UsageError: The job is wrong.
     """
-    from distill.inputs import Unreadable
+    from distill.inputs import UnreadablePhoto
     from distill.labels import encode
 
     taken: list[float] = []
     size, since = 0, time.monotonic()
     for photo in job.source.read(0, count):
-        if not isinstance(photo, Unreadable):
+        if not isinstance(photo, UnreadablePhoto):
             try:
-                for lesson in job.teacher.teach(photo):
-                    maps = (data for label in lesson.labels.values() for data in encode(label).values())
+                for result in job.teacher.label(photo):
+                    maps = (data for label in result.labels.values() for data in encode(label).values())
                     size += len(photo.data) + sum(map(len, maps))
             except UsageError:
                 raise
@@ -142,19 +145,23 @@ def _try(job: Job, count: int) -> _Trial:
     others = taken[1:] or taken
     photo_s = sum(others) / len(others)
     # Several photos at once share the cores that one photo had to itself here.
-    side_by_side = getattr(job.teacher, "side_by_side", 1)
-    return _Trial(len(taken), max(0.0, taken[0] - photo_s), photo_s / side_by_side, size / len(taken))
+    max_parallel = getattr(job.teacher, "max_parallel", 1)
+    return _Trial(len(taken), max(0.0, taken[0] - photo_s), photo_s / max_parallel, size / len(taken))
 
 
 def plan_hosted(job: Job, recipe: HostedRecipe) -> tuple[dict[str, Any], str]:
     """(plan, the same for a person) of a teacher that costs money: from prices, rates and what is stored already."""
     from distill.teachers.hosted.generator import HostedGenerator
     from distill.teachers.hosted.services.open import prices_of
-    from distill.teachers.prompts.build import build_questions
+    from distill.teachers.prompts.build import build_prompt_specs
 
     photos, tasks = job.num_photos, job.teacher.tasks
-    questions = [question for question in build_questions(recipe.ask) if question.task in tasks]
-    sentences = [variant.question.prompt for question in questions for variant in job.asking.variants(question)]
+    prompt_specs = [prompt_spec for prompt_spec in build_prompt_specs(recipe.prompts) if prompt_spec.task in tasks]
+    sentences = [
+        variant.prompt_spec.prompt
+        for prompt_spec in prompt_specs
+        for variant in job.prompt_ensemble.variants(prompt_spec)
+    ]
     looked, wanted, pixels, photo_bytes = _look(job)
     stored = 1 - wanted / (looked * len(sentences)) if looked else 0.0
     answers = photos * len(sentences)
@@ -186,7 +193,7 @@ def plan_hosted(job: Job, recipe: HostedRecipe) -> tuple[dict[str, Any], str]:
         "seconds": None if mode == "batch" else round((modes[mode]["minutes"] or 0.0) * 60),
         "bytes": round((answers - cached) * answer_bytes + photos * (photo_bytes + label_bytes)),
         "answer_bytes": (answers - cached) * answer_bytes,
-        "shards": job.num_slices,
+        "shards": job.num_shards,
         "teacher": job.teacher.name,
         "license": job.teacher.license,
         "terms": recipe.terms,
@@ -213,7 +220,7 @@ class _Counted:
 
 def _look(job: Job) -> tuple[int, int, float, float]:
     """(photos looked at, answers that they lack, mean pixels, mean bytes of a photo), spread over the job."""
-    from distill.inputs import Unreadable
+    from distill.inputs import UnreadablePhoto
 
     counted = _Counted()
     teacher, photos = job.build_teacher(counted), job.num_photos
@@ -222,13 +229,13 @@ def _look(job: Job) -> tuple[int, int, float, float]:
     step = max(1, photos // (4 if nothing_stored else _LOOKS))
     for index in range(0, photos, step):
         for photo in job.source.read(index, index + 1):
-            if isinstance(photo, Unreadable):
+            if isinstance(photo, UnreadablePhoto):
                 continue
             looked += 1
             pixels += photo.size_hw[0] * photo.size_hw[1]
             size += len(photo.data)
             try:
-                teacher.teach(photo)
+                teacher.label(photo)
             except DistillError:
                 continue
         if time.monotonic() > until:

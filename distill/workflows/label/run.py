@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 from distill.console import Console
 from distill.errors import UsageError
-from distill.workflows.label.hosted import FREELY, Spending, asked_slices
-from distill.workflows.label.workers import num_workers, run_slices
+from distill.workflows.label.hosted import FREELY, Spending, shards_with_answers
+from distill.workflows.label.workers import num_workers, run_shards
 
 if TYPE_CHECKING:
     from distill.teachers.labeling.job import Job
-    from distill.teachers.labeling.shard_stats import Page
+    from distill.teachers.labeling.shard_stats import ShardStats
 
 _SHOWN = 20
 """Failures named on the screen; label.json and the report name all."""
@@ -38,93 +38,93 @@ def run_label(
     from distill.config import dump_recipe
     from distill.images import write_atomic
     from distill.run_dir import open_rundir
-    from distill.teachers.labeling.publish import publish
+    from distill.teachers.labeling.publish import write_dataset_manifest
 
     started = time.monotonic()
     if any(Path(word).is_dir() and Path(word).resolve() == job.out.resolve() for word in job.inputs):
         raise UsageError(f"{job.out}: is both an input and --out", hint="choose another --out")
-    mine = _part(part, job.num_slices)
+    mine = _part(part, job.num_shards)
     job.teacher  # noqa: B018 - a teacher that cannot be built stops the job before anything is written
     if overwrite:
         _clear(job.out)
     # Refused before anything is written: the folder may hold another job.
-    todo = [index for index in mine if job.read_page(index) is None]
+    todo = [index for index in mine if job.read_stats(index) is None]
     open_rundir(job.out, recipe_yaml=dump_recipe(job.recipe), verb="label")
     resumed = len(mine) - len(todo)
     if resumed:
         console.say(f"resuming: {resumed} of {len(mine)} shards are done")
     if job.source.ignored:
         console.say(f"passing over {len(job.source.ignored)} files that are no pictures")
-    with console.progress("label", sum(stop - start for start, stop in map(job.bounds, todo))) as progress:
-        with asked_slices(job, todo, spending, console) as slices:
-            for count in run_slices(job, slices, num_workers(job, workers, len(todo))):
+    with console.progress("label", sum(stop - start for start, stop in map(job.photo_range, todo))) as progress:
+        with shards_with_answers(job, todo, spending, console) as slices:
+            for count in run_shards(job, slices, num_workers(job, workers, len(todo))):
                 progress.advance(count, slices.note)
         asked = slices.result
-    published = publish(job)
-    pages = published[1] if published else [page for page in map(job.read_page, range(job.num_slices)) if page]
-    result = _result(job, pages, complete=published is not None, seconds=time.monotonic() - started)
+    published = write_dataset_manifest(job)
+    all_stats = published[1] if published else [stats for stats in map(job.read_stats, range(job.num_shards)) if stats]
+    result = _result(job, all_stats, complete=published is not None, seconds=time.monotonic() - started)
     result |= asked
     write_atomic(job.out / "label.json", json.dumps(result, indent=2, default=str).encode())
     if published is not None:
         from distill.workflows.reports.label import write_label_report
 
-        result["report"] = str(write_label_report(job, pages, result))
+        result["report"] = str(write_label_report(job, all_stats, result))
     return result
 
 
-def _part(part: str, num_slices: int) -> list[int]:
+def _part(part: str, num_shards: int) -> list[int]:
     """The slices of ``k/n``: every n-th, from the k-th on."""
     number, _, count = part.partition("/")
     if not (number.isdigit() and count.isdigit() and 1 <= int(number) <= int(count)):
         raise UsageError(f"--part {part}: give it as k/n with 1 <= k <= n, such as 3/10")
-    return list(range(int(number) - 1, num_slices, int(count)))
+    return list(range(int(number) - 1, num_shards, int(count)))
 
 
 def _clear(out: Path) -> None:
     """Remove what an earlier job left, and nothing else."""
     from distill.shards import MANIFEST
-    from distill.teachers.labeling.job import PARTS
+    from distill.teachers.labeling.job import STATS_DIR
     from distill.teachers.labeling.previews import PREVIEWS
 
     for path in (*out.glob("shard-*.tar"), *out.glob(".shard-*.part"), out / MANIFEST, out / "label.json"):
         path.unlink(missing_ok=True)
-    for folder in (PARTS, PREVIEWS):
+    for folder in (STATS_DIR, PREVIEWS):
         shutil.rmtree(out / folder, ignore_errors=True)
 
 
-def _result(job: Job, pages: list[Page], *, complete: bool, seconds: float) -> dict[str, Any]:
-    from distill.teachers.labeling.shard_stats import worst_first
+def _result(job: Job, all_stats: list[ShardStats], *, complete: bool, seconds: float) -> dict[str, Any]:
+    from distill.teachers.labeling.shard_stats import lowest_quality
 
     tasks = [str(task) for task in job.teacher.tasks]
-    counts = {task: sum(page.counts.get(task, 0) for page in pages) for task in tasks}
-    answered = {task: sum(page.answered.get(task, 0) for page in pages) for task in tasks}
-    unanswered = [failure for page in pages for failure in page.unanswered]
+    counts = {task: sum(stats.counts.get(task, 0) for stats in all_stats) for task in tasks}
+    answered = {task: sum(stats.answered.get(task, 0) for stats in all_stats) for task in tasks}
+    unanswered = [failure for stats in all_stats for failure in stats.unanswered]
     return {
         "out": str(job.out),
         "complete": complete,
-        "photos": sum(page.photos for page in pages),
-        "labeled": sum(page.labeled for page in pages),
+        "photos": sum(stats.photos for stats in all_stats),
+        "labeled": sum(stats.labeled for stats in all_stats),
         "answers": sum(answered.values()) + sum(row["kind"] == "rejected" for row in unanswered),
         "labels": counts,
         "quality": {
-            task: round(sum(page.quality.get(task, 0.0) for page in pages) / answered[task], 4)
+            task: round(sum(stats.quality.get(task, 0.0) for stats in all_stats) / answered[task], 4)
             for task in tasks
             if answered[task]
         },
-        "instances": [row for page in pages for row in page.instances],
-        "failed": [failure for page in pages for failure in page.failures],
+        "instances": [row for stats in all_stats for row in stats.instances],
+        "failed": [failure for stats in all_stats for failure in stats.failures],
         "unanswered": unanswered,
-        "notes": [note for page in pages for note in page.notes],
-        "mended": sum(page.mended for page in pages),
-        "doubtful": worst_first(row for page in pages for row in page.doubtful),
+        "notes": [note for stats in all_stats for note in stats.notes],
+        "realigned": sum(stats.realigned for stats in all_stats),
+        "low_quality": lowest_quality(row for stats in all_stats for row in stats.low_quality),
         "ignored": list(job.source.ignored),
-        "shards": sum(page.shard is not None for page in pages),
-        "cost_usd": round(sum(page.cost_usd for page in pages), 4),
-        "spared": {
-            name: sum(page.spared.get(name, 0) for page in pages)
-            for name in dict.fromkeys(name for page in pages for name in page.spared)
+        "shards": sum(stats.shard is not None for stats in all_stats),
+        "cost_usd": round(sum(stats.cost_usd for stats in all_stats), 4),
+        "skipped": {
+            name: sum(stats.skipped.get(name, 0) for stats in all_stats)
+            for name in dict.fromkeys(name for stats in all_stats for name in stats.skipped)
         },
-        "spared_usd": round(sum(page.spared_usd for page in pages), 4),
+        "skipped_usd": round(sum(stats.skipped_usd for stats in all_stats), 4),
         "seconds": round(seconds, 2),
     }
 
@@ -137,15 +137,15 @@ def summary(result: dict[str, Any]) -> str:
         f"{result['seconds']:.1f} s for {result['cost_usd']:.2f} USD; maps: {per_task}; {result['shards']} shards in "
         f"{result['out']}"
     ]
-    if result["mended"]:
-        lines.append(f"{result['mended']} answers had drifted against their photos and were put back")
+    if result["realigned"]:
+        lines.append(f"{result['realigned']} answers had drifted against their photos and were put back")
     if result.get("stopped"):
         lines += [f"stopped: {result['stopped']}", f"  {result['hint'] or 'run the same command again to go on'}"]
     elif not result["complete"]:
         lines.append("other parts are still to do; the last one writes dataset.json")
-    if result["spared"]:
-        spared = ", ".join(f"{count} answers of {name}" for name, count in result["spared"].items())
-        lines.append(f"the cascade did without {spared}, which would have cost {result['spared_usd']:.2f} USD")
+    if result["skipped"]:
+        skipped = ", ".join(f"{count} answers of {name}" for name, count in result["skipped"].items())
+        lines.append(f"the cascade did without {skipped}, which would have cost {result['skipped_usd']:.2f} USD")
     failures = (
         ("photos could not be used", "failed"),
         ("questions gave no label", "unanswered"),

@@ -17,11 +17,11 @@ if TYPE_CHECKING:
     from distill.teachers.labeling.job import Job
 
 
-def num_workers(job: Job, wanted: int, num_slices: int) -> int:
+def num_workers(job: Job, wanted: int, num_shards: int) -> int:
     """Networks use all cores, or a GPU, by themselves; everything else is one core per process."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     best = wanted or (num_gpus(job) or 1 if job.recipe.takes_all_cores else cores)
-    return max(1, min(best, num_slices))
+    return max(1, min(best, num_shards))
 
 
 def num_gpus(job: Job) -> int:
@@ -35,7 +35,7 @@ def num_gpus(job: Job) -> int:
     return count_gpus()
 
 
-def run_slices(job: Job, todo: Iterable[int | None], workers: int) -> Iterator[int]:
+def run_shards(job: Job, todo: Iterable[int | None], workers: int) -> Iterator[int]:
     """Do the slices; yields how many photos were done since the last time.
 
     Args:
@@ -43,13 +43,13 @@ def run_slices(job: Job, todo: Iterable[int | None], workers: int) -> Iterator[i
         todo: Their numbers; None means that none is ready yet.
         workers: Processes; 1: this one.
     """
-    from distill.teachers.labeling.job import label_slice
+    from distill.teachers.labeling.job import label_shard
 
     if workers == 1:
         done: list[int] = []
         for index in todo:
             if index is not None:
-                label_slice(job, index, done.append)
+                label_shard(job, index, done.append)
             yield sum(done)
             done.clear()
         return
@@ -131,7 +131,7 @@ def _follow_parent() -> None:
 
 
 def _work(index: int) -> None:
-    from distill.teachers.labeling.job import label_slice
+    from distill.teachers.labeling.job import label_shard
 
     job, counter = _JOB
 
@@ -139,4 +139,4 @@ def _work(index: int) -> None:
         with counter.get_lock():
             counter.value += count
 
-    label_slice(job, index, advance)
+    label_shard(job, index, advance)

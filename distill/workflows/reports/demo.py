@@ -121,8 +121,8 @@ def write_demo_report(out: Path, held_out: SyntheticRecipe, model: Path, result:
     teacher, student = costs(result)
     rows = comparison_rows(result["scores"])
     report = Report(
-        title="From painted answers to a model of your own",
-        summary="A synthetic teacher painted answers about toy worlds; they were read, learned, exported and run.",
+        title="From generated images to a model of your own",
+        summary="A synthetic teacher generated images about toy worlds; they were read, learned, exported and run.",
         sections=[
             Section("The line that matters", [_headlines(result), Text(f"{teacher}.\n\n{student}.")]),
             Section("How well the student learned", [_comparison(rows)]),
@@ -168,7 +168,7 @@ def _comparison(rows: list[Row]) -> Table:
 
 
 def _scenes(recipe: SyntheticRecipe, model: Path) -> list[Block]:
-    """Photo, painted answer, label, confidence, student and truth of a few held-out scenes."""
+    """Photo, generated image, label, confidence, student and truth of a few held-out scenes."""
     from distill.teachers.factory import build_teacher
     from distill.teachers.synthetic.generator import scene_photo
     from distill.workflows.model import open_subject
@@ -180,30 +180,30 @@ def _scenes(recipe: SyntheticRecipe, model: Path) -> list[Block]:
         for index in range(recipe.first, recipe.first + min(_SHOWN_SCENES, recipe.scenes)):
             photo = scene_photo(index, recipe)
             outputs = {name: values[0] for name, values in runner(photo.rgb[None]).items()}
-            blocks += _scene(photo, teacher.teach(photo)[0], truth.teach(photo)[0], outputs)
+            blocks += _scene(photo, teacher.label(photo)[0], truth.label(photo)[0], outputs)
     return blocks
 
 
-def _scene(photo: Any, lesson: Any, truth: Any, outputs: dict[str, np.ndarray]) -> list[Block]:
+def _scene(photo: Any, teacher_result: Any, truth: Any, outputs: dict[str, np.ndarray]) -> list[Block]:
     from distill.labels import Label
-    from distill.tasks import Gauge
+    from distill.tasks import DepthKind
     from distill.teachers.labeling.previews import draw_label
     from distill.visualization import draw_confidence
 
     blocks: list[Block] = []
     for task, exact in truth.labels.items():
         row = [Picture(photo.rgb, "photo")]
-        if task in lesson.labels:
-            label = lesson.labels[task]
+        if task in teacher_result.labels:
+            label = teacher_result.labels[task]
             row += [
-                Picture(lesson.pictures[str(task)], "painted answer"),
+                Picture(teacher_result.generated[str(task)], "generated image"),
                 Picture(draw_label(label), "label"),
                 Picture(draw_confidence(np.where(label.valid, label.confidence, 0)), "confidence"),
             ]
         everywhere = np.ones(exact.size_hw, bool)
         confidence = outputs[f"{task}_confidence"]
-        gauge = Gauge.METRIC if task is Task.DEPTH else None
-        student = Label(task, outputs[task], everywhere, confidence, gauge, exact.classes)
+        depth_kind = DepthKind.METRIC if task is Task.DEPTH else None
+        student = Label(task, outputs[task], everywhere, confidence, depth_kind, exact.classes)
         row += [Picture(draw_label(student), "student"), Picture(draw_label(exact), "truth")]
         blocks.append(Gallery(row, columns=6, title=f"{photo.key}: {task}"))
     return blocks

@@ -14,19 +14,19 @@ from distill.teachers.quality.calibration import PARTS
 
 if TYPE_CHECKING:
     from distill.teachers.labeling.job import Job
-    from distill.teachers.labeling.shard_stats import Page
+    from distill.teachers.labeling.shard_stats import ShardStats
 
 _MOST_ROWS = 200
 _MOST_PROMPTS = 20
 
 
-def write_label_report(job: Job, pages: list[Page], result: dict[str, Any]) -> Path:
+def write_label_report(job: Job, all_stats: list[ShardStats], result: dict[str, Any]) -> Path:
     """The path of the page."""
-    sections = [_overview(job, pages, result)]
+    sections = [_overview(job, all_stats, result)]
     if result["instances"]:
         sections.append(_instances(result["instances"]))
-    if result["doubtful"]:
-        sections.append(_doubtful(result["doubtful"]))
+    if result["low_quality"]:
+        sections.append(_low_quality(result["low_quality"]))
     if result["failed"] or result["unanswered"] or result["notes"]:
         sections.append(_failures(result))
     sections.append(Section("What the teacher said, and how it was read", list(_galleries(job.out))))
@@ -39,14 +39,14 @@ def write_label_report(job: Job, pages: list[Page], result: dict[str, Any]) -> P
     return write_report(report, job.out, "report", formats=("html",))["html"]
 
 
-def _overview(job: Job, pages: list[Page], result: dict[str, Any]) -> Section:
+def _overview(job: Job, all_stats: list[ShardStats], result: dict[str, Any]) -> Section:
     rows = [[task, count, result["quality"].get(task)] for task, count in result["labels"].items()]
     headlines = [
         Headline(result["labeled"], "photos labeled", f"of {result['photos']}"),
         Headline(result["answers"], "answers read", f"{len(result['unanswered'])} gave no label"),
         Headline(f"{result['cost_usd']:.2f}", "USD paid", "to the teacher"),
     ]
-    prompts = {key: text for page in pages for key, text in page.prompts.items()}
+    prompts = {key: text for stats in all_stats for key, text in stats.prompts.items()}
     facts = {
         "teacher": job.teacher.name,
         "license class": job.teacher.license,
@@ -73,17 +73,17 @@ def _instances(rows: list[dict[str, Any]]) -> Section:
     return Section("Instances", [Table(["photo", *classes], table)])
 
 
-def _doubtful(rows: list[dict[str, Any]]) -> Section:
+def _low_quality(rows: list[dict[str, Any]]) -> Section:
     """The labels with the lowest scores, and what their scores are made of."""
     parts = [name for name in PARTS if any(name in row for row in rows)]
-    columns = ["photo", "task", "quality", *parts, "drift, mended"]
+    columns = ["photo", "task", "quality", *parts, "realigned by"]
     expected = any("expected_error" in row for row in rows)
     if expected:
         columns.insert(3, "expected error")
     table = []
     for row in rows:
         head = [row["name"], row["task"], row["quality"]] + ([row.get("expected_error")] if expected else [])
-        table.append([*head, *(row.get(name) for name in parts), row["drift"]])
+        table.append([*head, *(row.get(name) for name in parts), row["transform"]])
     note = (
         "Every part runs from 0 to 1: colors that mean something; place over the photo; borders shared with the "
         "photo; agreement with the other tasks; agreement of several answers; whether it says anything at all."
@@ -107,24 +107,27 @@ def _failures(result: dict[str, Any]) -> Section:
 
 
 def _galleries(out: Path) -> list[Gallery | Text]:
-    """A row of pictures per label: photo, painted answer, label, confidence."""
+    """A row of pictures per label: photo, generated image, label, confidence."""
     previews = read_previews(out)
     if not previews:
         return [Text("No pictures were kept (--previews 0).", tone="note")]
     galleries: list[Gallery | Text] = []
     for _, group in groupby(previews, key=lambda preview: (preview.position, preview.number)):
-        lesson = {preview.what: preview for preview in group}
-        photo = lesson.pop("photo")
-        tasks = [what for what in lesson if f"{what} confidence" in lesson]
-        rejected = [_picture(item, what) for what, item in lesson.items() if "rejected" in what]
+        by_kind = {preview.what: preview for preview in group}
+        photo = by_kind.pop("photo")
+        tasks = [what for what in by_kind if f"{what} confidence" in by_kind]
+        rejected = [_picture(item, what) for what, item in by_kind.items() if "rejected" in what]
         if rejected or not tasks:
             galleries.append(Gallery([_picture(photo, "photo"), *rejected], title=f"{photo.key}: no label"))
         for task in tasks:
             row = [_picture(photo, "photo")]
             row += [
-                _picture(item, what) for what, item in lesson.items() if what.startswith(task) and "painted" in what
+                _picture(item, what) for what, item in by_kind.items() if what.startswith(task) and "generated" in what
             ]
-            row += [_picture(lesson[task], task), _picture(lesson[f"{task} confidence"], "confidence, 0 where invalid")]
+            row += [
+                _picture(by_kind[task], task),
+                _picture(by_kind[f"{task} confidence"], "confidence, 0 where invalid"),
+            ]
             galleries.append(Gallery(row, columns=max(4, len(row)), title=f"{photo.key}: {task}"))
     return galleries
 

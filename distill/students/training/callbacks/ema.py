@@ -5,11 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import lightning as L
 import torch
 from lightning.pytorch.callbacks import WeightAveraging
-
-from distill.students.training.module import StudentModule
 
 
 class Averaging(WeightAveraging):
@@ -20,13 +17,6 @@ class Averaging(WeightAveraging):
 
     def __init__(self, decay: float) -> None:
         super().__init__(multi_avg_fn=_averager(decay))
-
-    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Let the module ask the averaged student."""
-        super().on_train_start(trainer, pl_module)
-        assert isinstance(pl_module, StudentModule)
-        average: Any = self._average_model
-        pl_module.averaged = lambda: average.module.student
 
 
 def _averager(decay: float) -> Callable[[Any, Any, Any], None]:

@@ -14,7 +14,7 @@ from torch import Tensor
 from distill.images import encode_map, write_atomic
 from distill.labels import decode_depth, decode_normals
 from distill.spec import StudentSpec
-from distill.tasks import Gauge, Task
+from distill.tasks import DepthKind, Task
 from distill.visualization import draw_depth, draw_normals, draw_semantic
 
 _HEIGHT_PX = 160
@@ -51,21 +51,21 @@ class Samples:
 
     def _draw_label(self, task: Task, stored: ndarray, known: ndarray) -> UInt8[ndarray, "h w 3"]:
         if task is Task.DEPTH:
-            return draw_depth(decode_depth(stored, self._gauge)[0], known, gauge=self._gauge)
+            return draw_depth(decode_depth(stored, self._depth_kind)[0], known, depth_kind=self._depth_kind)
         if task is Task.NORMALS:
             return draw_normals(decode_normals(stored)[0], known)
         return self._draw(task, np.where(known, stored, 255).astype(np.uint8))
 
     def _draw(self, task: Task, value: ndarray) -> UInt8[ndarray, "h w 3"]:
         if task is Task.DEPTH:
-            return draw_depth(value, gauge=self._gauge)
+            return draw_depth(value, depth_kind=self._depth_kind)
         if task is Task.NORMALS:
             return draw_normals(value)
         return draw_semantic(value, len(self._spec.semantic.classes) if self._spec.semantic else 1)
 
     @property
-    def _gauge(self) -> Gauge:
-        return self._spec.depth.gauge if self._spec.depth else Gauge.METRIC
+    def _depth_kind(self) -> DepthKind:
+        return self._spec.depth.depth_kind if self._spec.depth else DepthKind.METRIC
 
 
 def _at_height(rgb: UInt8[ndarray, "h w 3"]) -> UInt8[ndarray, "h2 w2 3"]:

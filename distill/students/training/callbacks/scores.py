@@ -13,7 +13,7 @@ from distill.spec import StudentSpec
 from distill.students.data.batch import Batch
 from distill.students.losses.depth import normalize
 from distill.students.losses.reduction import EPSILON, mean_per_image
-from distill.tasks import FAR_WARP, Gauge, Task, unwarp_depth
+from distill.tasks import FAR_WARP, DepthKind, Task, unwarp_depth
 
 _MAX_RATIO = 1.25
 
@@ -61,8 +61,8 @@ class Scores:
                 self._instances += matches(predicted[known].long(), truth[known]).double()
 
     def _add_depth(self, value: Tensor, target: Tensor, weight: Tensor) -> None:
-        """Sums of (AbsRel, delta1, pixels); for relative gauges (aligned absolute error, share below 0.25, images)."""
-        if self._spec.depth is not None and self._spec.depth.gauge is not Gauge.METRIC:
+        """Sums of (AbsRel, delta1, pixels); for relative depth kinds (aligned absolute error, share below 0.25, images)."""
+        if self._spec.depth is not None and self._spec.depth.depth_kind is not DepthKind.METRIC:
             valid = (weight > 0).float()
             error = (normalize(value, valid) - normalize(target, valid)).abs()
             close = mean_per_image((error < 0.25).float(), valid)
@@ -83,7 +83,7 @@ class Scores:
         found, parts = dict[str, float](), []
         if self._spec.depth is not None and bool(self._depth[2] > 0):
             error, good = (self._depth[:2] / self._depth[2]).tolist()
-            is_metric = self._spec.depth.gauge is Gauge.METRIC
+            is_metric = self._spec.depth.depth_kind is DepthKind.METRIC
             found |= {"depth_abs_rel" if is_metric else "depth_aligned_error": error}
             found |= {"depth_delta1" if is_metric else "depth_aligned_close": good}
             parts.append(good)

@@ -19,7 +19,7 @@ from distill.config.hosted import GeminiRecipe
 from distill.images import write_atomic
 from distill.teachers.hosted.services.base import Call, Sent
 from distill.teachers.hosted.services.gemini import generation_config
-from distill.teachers.store.answers import Ask, question_from_json, question_to_json
+from distill.teachers.store.answers import Ask, prompt_spec_from_json, prompt_spec_to_json
 
 
 class BatchFiles:
@@ -81,7 +81,7 @@ class BatchFiles:
 def request_line(call: Call, recipe: GeminiRecipe) -> bytes:
     """The question as a line of a batch file holds it."""
     picture = {"inlineData": {"mimeType": call.sent.mime, "data": base64.b64encode(call.sent.data).decode()}}
-    parts = [picture, {"text": call.question.prompt}]
+    parts = [picture, {"text": call.prompt_spec.prompt}]
     request = {"contents": [{"role": "user", "parts": parts}], "generationConfig": generation_config(call, recipe)}
     return (json.dumps({"key": call.ask.key, "request": request}) + "\n").encode()
 
@@ -107,7 +107,7 @@ def _call_to_json(call: Call) -> dict[str, Any]:
     """A call without its picture."""
     return {
         "ask": call.ask.to_json(),
-        "question": question_to_json(call.question),
+        "prompt_spec": prompt_spec_to_json(call.prompt_spec),
         "photo": call.photo,
         "canvas_hw": list(call.canvas_hw) if call.canvas_hw else None,
     }
@@ -118,7 +118,7 @@ def _call_from_json(values: dict[str, Any]) -> Call:
     canvas = values["canvas_hw"]
     return Call(
         Ask(**values["ask"]),
-        question_from_json(values["question"]),
+        prompt_spec_from_json(values["prompt_spec"]),
         values["photo"],
         canvas_hw=(canvas[0], canvas[1]) if canvas else None,
     )

@@ -138,13 +138,13 @@ class BatchEngine:
             return self._ledger.reserve(
                 call.ask.key,
                 job=self._terms.job,
-                worst_usd=self._price.worst_usd(call.question.prompt),
+                worst_usd=self._price.worst_usd(call.prompt_spec.prompt),
                 caps=self._terms.caps,
                 unsent=True,
                 answered=lambda: self._store.holds(call.ask.key),
                 license=self._terms.license,
                 model=call.ask.model,
-                task=str(call.question.task),
+                task=str(call.prompt_spec.task),
                 subject=call.photo,
             )
         except CapReached as cap:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from distill.errors import DistillError
-from distill.teachers.base import Question
+from distill.teachers.base import PromptSpec
 from distill.teachers.store.answers import Ask
 
 _MOST_CHARACTERS = 300
@@ -39,7 +39,7 @@ class Call:
     """
 
     ask: Ask
-    question: Question
+    prompt_spec: PromptSpec
     photo: str = ""
     sent: Sent = field(default_factory=Sent)
     canvas_hw: tuple[int, int] | None = None
@@ -72,7 +72,7 @@ class Reply:
     """What a service answered, whatever it was.
 
     Attributes:
-        kind: ``picture``, ``refused`` or ``empty``; of a question that wants a word: ``empty`` with `text`.
+        kind: ``picture``, ``refused`` or ``empty``; of a prompt_spec that wants a word: ``empty`` with `text`.
         data: The picture's bytes as they came.
         reason: Unless it is a picture: why not, as a sentence.
         finish: The service's own word.

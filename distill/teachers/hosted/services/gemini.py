@@ -46,7 +46,7 @@ class GeminiService:
         types = self._types
         parts = [
             types.Part.from_bytes(data=call.sent.data, mime_type=call.sent.mime),
-            types.Part(text=call.question.prompt),
+            types.Part(text=call.prompt_spec.prompt),
         ]
         try:
             response = await self.client.aio.models.generate_content(

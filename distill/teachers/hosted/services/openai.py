@@ -67,7 +67,7 @@ class OpenaiService:
         size = f"{call.canvas_hw[1]}x{call.canvas_hw[0]}" if call.canvas_hw else ""
         fields = {
             "model": call.ask.model,
-            "prompt": call.question.prompt,
+            "prompt": call.prompt_spec.prompt,
             "n": "1",
             "size": size,
             "quality": recipe.quality,
