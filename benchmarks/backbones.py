@@ -50,7 +50,7 @@ def learn(work: Path, backbone: str, neck: str, epochs: int) -> dict[str, Any]:
     settings = [*SETTINGS, f"name={name}", f"student.backbone={backbone}", f"student.neck={neck}"]
     run = work / name
     trained = distill("train", RECIPE, *settings, f"train.epochs={epochs}", "--shards", work / "shards", "--out", run)
-    distill("export", run, "--to", "onnx", "--samples", work / "test", "--num-samples", 8)
+    distill("export", run, "--to", "onnx", "--images", work / "test", "--num-images", 8)
     file = next(run.glob("*.onnx"))
     found = distill("evaluate", file, "--truth", work / "test", "--worst", 0)["tasks"]
     scores = {task: next(iter(found[task]["scores"].values()))[SCORES[task][0]] for task in TASKS}

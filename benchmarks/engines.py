@@ -30,7 +30,7 @@ from machine import results_page
 
 from distill.export.runners import num_cores, open_runner
 from distill.export.verification.regression import compare_calls
-from distill.export.verification.timing import bench_picture, time_calls, time_turns
+from distill.export.verification.timing import bench_picture, time_calls, time_rounds
 from distill.report.blocks import Table
 
 BATCHES = (1, 8)
@@ -68,12 +68,12 @@ def overhead(path: Path, batch: int, threads: int, seconds: float) -> list[Any]:
         if own is None:
             raise SystemExit(f"{path}: {runner.engine} has no bare call")
         calls = {"bare": own, "ours": lambda: runner(images)}
-        turns = time_turns(calls, seconds=seconds, together={"bare": "ours"})
-        added = [percent(value) for value in paired(turns["ours"], turns["bare"])]
+        rounds = time_rounds(calls, seconds=seconds, together={"bare": "ours"})
+        added = [percent(value) for value in paired(rounds["ours"], rounds["bare"])]
         engine = bare(path, threads, name)
         measured = time_calls({"bare": lambda: engine(images), "ours": calls["ours"]}, seconds=seconds)
     found = compare_calls(measured["bare"], measured["ours"])
-    bare_ms = float(np.median(np.concatenate(turns["bare"])))
+    bare_ms = float(np.median(np.concatenate(rounds["bare"])))
     return [path.name, batch, bare_ms, *added, *map(percent, (found.ratio, found.low, found.high))]
 
 
@@ -166,7 +166,7 @@ def agreement(path: Path, threads: int, batch: int, seconds: float, rounds: int,
         commands = [our_bench(path, threads, batch, 2 * seconds), other(path, threads, batch, 4 * seconds)]
         ours, theirs = in_turns(commands, turn_s)
         timings = json.loads(ours)["timings"]
-        ours_ms = next(row["p50_ms"] for row in timings if row["what"] == "engine")
+        ours_ms = next(row["p50_ms"] for row in timings if row["scope"] == "engine")
         median = re.search(r"Median:\s*([\d.]+)", theirs)
         if median is None:
             raise SystemExit(f"{other.__name__} said nothing of a median: {theirs[-500:]}")

@@ -1,6 +1,6 @@
 """One student, every engine: what `distill export` says of accuracy, time and size, as a page.
 
-    python benchmarks/exports.py runs/nano runs/small --samples held_out --work exported [--out page.md]
+    python benchmarks/exports.py runs/nano runs/small --images held_out --work exported [--out page.md]
 
 Each run is exported to WORK/NAME by the one command that a user would give; a folder that has its export.json already
 is only read. Its table is that command's own; a last one has the speed of eight bits beside float32 in one engine.
@@ -28,7 +28,7 @@ def exported(run: Path, options: argparse.Namespace) -> dict[str, Any]:
     folder = options.work / run.name
     if not (folder / "export.json").is_file():
         targets = dict(load_target(word) for word in options.targets.split(","))
-        run_exports(run, targets, Console(), out=folder, samples=options.samples, seconds=options.seconds)
+        run_exports(run, targets, Console(), out=folder, samples=options.images, seconds=options.seconds)
     return json.loads((folder / "export.json").read_text())
 
 
@@ -41,16 +41,16 @@ def artifacts(name: str, result: dict[str, Any]) -> Table:
     ]
     for row in result["targets"]:
         scores = [row["scores"].get(measure) for measure in measures]
-        spent = [task["change"] / task["budget"] for task in (row["parity"] or {"tasks": ()})["tasks"]]
+        spent = [task["change"] / task["tolerance"] for task in (row["parity"] or {"tasks": ()})["tasks"]]
         speed = (row["p50_ms"], row["images_per_s"], row["size_bytes"] / 1e6 if row["size_bytes"] else None)
         rows.append([row["target"], row["status"], *scores, max(spent, default=None), *speed])
-    columns = ["target", "verdict", *measures, "of the budget", "p50 ms", "images/s", "MB"]
+    columns = ["target", "verdict", *measures, "of the tolerance", "p50 ms", "images/s", "MB"]
     said = [f"{row['target']}: {text}" for row in result["targets"] for text in (row["reason"], *row["notes"]) if text]
-    return Table(columns, rows, f"{name}: {result['num_samples']} held-out pictures", ". ".join(said))
+    return Table(columns, rows, f"{name}: {result['num_images']} held-out pictures", ". ".join(said))
 
 
 def eight_bits(results: dict[str, dict[str, Any]]) -> Table:
-    """Images/s of eight bits and of float32 in the same engine, and the largest change as a share of its budget."""
+    """Images/s of eight bits and of float32 in the same engine, and the largest change as a share of its tolerance."""
     rows: list[list[Any]] = []
     for name, result in results.items():
         by_target = {row["target"]: row for row in result["targets"]}
@@ -67,7 +67,7 @@ def eight_bits(results: dict[str, dict[str, Any]]) -> Table:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("runs", type=Path, nargs="+")
-    parser.add_argument("--samples", type=Path, required=True, help="held-out shards with labels")
+    parser.add_argument("--images", type=Path, required=True, help="held-out shards with labels")
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--targets", default=TARGETS)
     parser.add_argument("--seconds", type=float, default=2.0)

@@ -31,7 +31,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from distill.config import load_recipe
 from distill.config.train import StudentRecipe
 from distill.export.onnx.exporter import export_onnx
-from distill.export.onnx.wrapper import for_export
+from distill.export.onnx.wrapper import prepare_for_export
 from distill.export.runners import open_runner
 from distill.export.targets.aot_inductor import export_aoti
 from distill.report.blocks import Table
@@ -69,7 +69,7 @@ def prepare(engine: str, student: Student, folder: Path) -> dict[str, Call]:
         path = export_aoti(student, student.spec, folder / f"{name}.pt2", device="cuda")
         return {"aoti": open_runner(path, device="cuda")}
     if engine == "compile":
-        compiled = torch.compile(for_export(student, student.spec).cuda(), mode="reduce-overhead", dynamic=True)
+        compiled = torch.compile(prepare_for_export(student, student.spec).cuda(), mode="reduce-overhead", dynamic=True)
         return {"torch.compile, graphs": torch.inference_mode()(compiled)}
     path = export_onnx(student, student.spec, folder / f"{name}.onnx").path
     return {how: open_runner(path, device="cuda", cuda_graph="graph" in how) for how in ENGINES[engine]}

@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 from machine import results_page
 
-from distill.commands.bench import read_base
+from distill.commands.bench import read_baseline
 from distill.console import Console
 from distill.export.runners import OrtRunner, Outputs
 from distill.export.verification.regression import compare_results
@@ -53,7 +53,7 @@ def measure(options: argparse.Namespace, name: str, slower: float) -> dict[str, 
     if not (folder / "bench.json").is_file():
         words = [sys.executable, __file__, str(options.file), "--work", str(folder), "--one", str(slower)]
         subprocess.run([*words, "--seconds", str(options.seconds)], check=True, capture_output=True)
-    return read_base(folder / "bench.json")
+    return read_baseline(folder / "bench.json")
 
 
 WAYS: dict[str, Callable[[dict[str, Any]], bool]] = {
@@ -103,7 +103,7 @@ def main() -> None:
     if options.one is not None:
         plant(options.one)
         run_bench(
-            [options.file], Console(), batches=BATCHES, seconds=options.seconds, out=options.work, what=("engine",)
+            [options.file], Console(), batches=BATCHES, seconds=options.seconds, out=options.work, scope=("engine",)
         )
         return
     end = time.monotonic() + 60 * options.minutes

@@ -27,11 +27,11 @@ import numpy as np
 from machine import results_page
 from random_students import random_student
 
-from distill.export.inference.map_encoding import encode_outputs, store_maps
+from distill.export.inference.map_encoding import encode_outputs, to_stored_maps
 from distill.export.inference.panels import Panels
-from distill.export.inference.photos import Done
+from distill.export.inference.photos import PredictionSummary
 from distill.export.inference.pipeline import engine_threads
-from distill.export.inference.videos import Places, VideoWishes, predict_video
+from distill.export.inference.videos import OutputPaths, VideoOptions, predict_video
 from distill.export.runners import Runner, num_cores, open_runner
 from distill.export.verification.timing import bench_picture
 from distill.images import encode_map
@@ -151,10 +151,10 @@ class Case:
         """The whole, as `distill predict` runs it."""
         out = self.work / "whole"
         shutil.rmtree(out, ignore_errors=True)
-        places = Places(out / "x", out / "x.mp4", out / "x.maps")
-        done = Done()
-        wishes = VideoWishes(write=self.write, batch=self.batch)
-        predict_video(self.runner, "x", VideoReader(self.clip), places, wishes, done, lambda count: None)
+        output_paths = OutputPaths(out / "x", out / "x.mp4", out / "x.maps")
+        done = PredictionSummary()
+        video_options = VideoOptions(write=self.write, batch=self.batch)
+        predict_video(self.runner, "x", VideoReader(self.clip), output_paths, video_options, done, lambda count: None)
         assert done.rows[0]["frames"] == self.frames, done.failed
 
     def plain_loop(self) -> None:
@@ -169,7 +169,7 @@ class Case:
             for frame in self.reader.frames(size_hw=self.hw):
                 outputs = {name: value[0] for name, value in self.alone(frame.rgb[None]).items()}
                 if "maps" in self.write:
-                    for name, values in store_maps(outputs, self.runner.spec).items():
+                    for name, values in to_stored_maps(outputs, self.runner.spec).items():
                         (out / f"{frame.index:06d}.{name}.png").write_bytes(encode_map(values))
                 picture = av.VideoFrame.from_ndarray(self.panels.draw(frame.rgb, outputs), format="rgb24")
                 container.mux(stream.encode(picture))
@@ -210,8 +210,8 @@ def main() -> None:
         model = random_student(preset, TASKS[tasks], options.work)
         clip = make_clip(options.work / f"clip{rows}_{frames}.mp4", (rows, rows * 16 // 9), frames, options.clip)
         with (
-            open_runner(model, spinning=False, threads=engine_threads(num_cores())) as runner,
-            open_runner(model, spinning=False) as alone,
+            open_runner(model, allow_spinning=False, threads=engine_threads(num_cores())) as runner,
+            open_runner(model, allow_spinning=False) as alone,
         ):
             case = Case(runner, alone, clip, frozenset(write.split("+")), options.work, frames, options.batch)
             best = measure(case, options.rounds)

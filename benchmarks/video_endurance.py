@@ -49,14 +49,27 @@ def make_clip(path: Path, frames: int) -> Path:
 
 
 def command(model: Path, clip: Path, out: Path) -> list[str]:
-    words = ["predict", str(model), str(clip), "--out", str(out), "--batch", "4", "--steady", "0.5", "--json"]
+    words = [
+        "predict",
+        str(model),
+        str(clip),
+        "--out",
+        str(out),
+        "--batch",
+        "4",
+        "--temporal-smoothing",
+        "0.5",
+        "--json",
+    ]
     for sink in ("overlay", "ffv1", "statistics"):
         words += ["--write", sink]
-    return [sys.executable, "-m", "distill", *words, "--segment", str(SEGMENT)]
+    return [sys.executable, "-m", "distill", *words, "--checkpoint-every", str(SEGMENT)]
 
 
 def frames_done(out: Path) -> int:
-    lines = [line for journal in out.glob(".*.work/journal.jsonl") for line in journal.read_text().splitlines()[1:]]
+    lines = [
+        line for segment_log in out.glob(".*.work/segments.jsonl") for line in segment_log.read_text().splitlines()[1:]
+    ]
     return json.loads(lines[-1])["stop"] if lines else 0
 
 

@@ -25,9 +25,9 @@ from machine import results_page
 from random_students import random_student
 
 from distill.export.inference.panels import Panels
-from distill.export.inference.photos import Done
+from distill.export.inference.photos import PredictionSummary
 from distill.export.inference.pipeline import engine_threads
-from distill.export.inference.videos import Places, VideoWishes, predict_video
+from distill.export.inference.videos import OutputPaths, VideoOptions, predict_video
 from distill.export.runners import num_cores, open_runner
 from distill.report.blocks import Table
 from distill.tasks import Task
@@ -71,11 +71,14 @@ def bare_rate(model: Path, seconds: float, size_hw: tuple[int, int]) -> float:
 
 def our_rate(model: Path, clip: Path, work: Path) -> float:
     """Frames per second of the whole, as `distill predict` runs it."""
-    with open_runner(model, spinning=False, threads=engine_threads(num_cores())) as runner:
+    with open_runner(model, allow_spinning=False, threads=engine_threads(num_cores())) as runner:
         source = VideoReader(clip)
-        places, done = Places(work / "ours" / "x", work / "ours" / "x.mp4", work / "ours" / "x.maps"), Done()
+        output_paths, done = (
+            OutputPaths(work / "ours" / "x", work / "ours" / "x.mp4", work / "ours" / "x.maps"),
+            PredictionSummary(),
+        )
         start = time.perf_counter()
-        predict_video(runner, "x", source, places, VideoWishes(only=Task.DEPTH), done, lambda count: None)
+        predict_video(runner, "x", source, output_paths, VideoOptions(only=Task.DEPTH), done, lambda count: None)
         return done.rows[0]["frames"] / (time.perf_counter() - start)
 
 

@@ -20,7 +20,7 @@ import onnxruntime
 from machine import results_page
 from numpy import ndarray
 
-from distill.export.inference.temporal_filter import Stabilizer, Steadiness
+from distill.export.inference.temporal_filter import TemporalFilter, TemporalFilterConfig
 from distill.metrics import FlickerMetrics
 from distill.report.blocks import Table
 from distill.spec import DepthSpec, InputSpec, NormalsSpec, SemanticSpec, StudentSpec
@@ -69,10 +69,10 @@ def kitchen(
 
 
 def score_kitchen(folder: Path, key: str, speed_px: float, strength: float) -> dict[str, float]:
-    stabilizer = Stabilizer(SPEC, Steadiness(strength)) if strength else None
+    temporal_filter = TemporalFilter(SPEC, TemporalFilterConfig(strength)) if strength else None
     metrics, errors = FlickerMetrics(SPEC), []
     for number, (rgb, truth, answer) in enumerate(kitchen(folder, key, speed_px)):
-        maps = stabilizer.steady(rgb, answer, number) if stabilizer else answer
+        maps = temporal_filter.apply(rgb, answer, number) if temporal_filter else answer
         metrics.update(rgb, maps, truth)
         cosine = np.clip((maps["normals"] * truth["normals"]).sum(-1), -1, 1)
         valid = np.isfinite(truth["depth"]) & (np.linalg.norm(truth["normals"], axis=-1) > 0.5)
@@ -103,10 +103,10 @@ def davis(data: Path) -> list[tuple[ndarray, ndarray, dict[str, ndarray]]]:
 
 
 def score_davis(clip: list[tuple[ndarray, ndarray, dict[str, ndarray]]], strength: float) -> dict[str, float]:
-    stabilizer = Stabilizer(VOC, Steadiness(strength)) if strength else None
+    temporal_filter = TemporalFilter(VOC, TemporalFilterConfig(strength)) if strength else None
     metrics, hit, union = FlickerMetrics(VOC), 0, 0
     for number, (rgb, mask, answer) in enumerate(clip):
-        maps = stabilizer.steady(rgb, answer, number) if stabilizer else answer
+        maps = temporal_filter.apply(rgb, answer, number) if temporal_filter else answer
         metrics.update(rgb, maps)
         dog = maps["semantic"] == DOG
         hit, union = hit + int((dog & mask).sum()), union + int((dog | mask).sum())
@@ -143,7 +143,7 @@ def main() -> None:
             ],
         ),
     ]
-    results_page("Steadiness", __doc__ or "", tables, options.out)
+    results_page("TemporalFilterConfig", __doc__ or "", tables, options.out)
 
 
 if __name__ == "__main__":

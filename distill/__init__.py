@@ -7,13 +7,13 @@ from typing import Any
 __version__ = "0.1.0"
 
 
-def load(path: Any, *, threads: int | None = None, spinning: bool = False) -> Any:
+def load(path: Any, *, threads: int | None = None, allow_spinning: bool = False) -> Any:
     """A student, ready to run: ``model(images)`` for arrays, ``model.stream("clip.mp4")`` for videos.
 
     Args:
         path: A file that ``distill export`` wrote, or a run folder.
         threads: Of the engine; None takes all cores.
-        spinning: Let idle threads wait busily: a little faster for single pictures, wasteful for videos.
+        allow_spinning: Let idle threads wait busily: a little faster for single pictures, wasteful for videos.
 
     Returns:
         A `distill.export.inference.stream.Model`.
@@ -24,4 +24,4 @@ def load(path: Any, *, threads: int | None = None, spinning: bool = False) -> An
     # By name: the root of the package stands above no floor, and importing it must cost nothing.
     from importlib import import_module
 
-    return import_module("distill.workflows.model").load(path, threads=threads, spinning=spinning)
+    return import_module("distill.workflows.model").load(path, threads=threads, allow_spinning=allow_spinning)

@@ -28,14 +28,14 @@ class UnreadablePhoto:
     reason: str
 
 
-def expand(word: str) -> list[Path]:
+def expand(entry: str) -> list[Path]:
     """The path itself, or what a glob matches; of a glob, folders and files that are no pictures are left out."""
-    if Path(word).exists():
-        return [Path(word)]
+    if Path(entry).exists():
+        return [Path(entry)]
     # Path.glob cannot start from an absolute pattern before Python 3.13.
-    matches = [Path(match) for match in sorted(glob.glob(word, recursive=True))]  # noqa: PTH207
+    matches = [Path(match) for match in sorted(glob.glob(entry, recursive=True))]  # noqa: PTH207
     if not matches:
-        raise UsageError(f"{word}: no such file, folder or glob", hint="check the path")
+        raise UsageError(f"{entry}: no such file, folder or glob", hint="check the path")
     return [path for path in matches if path.is_file() and (path.suffix.lower() in _PHOTO_SUFFIXES or is_video(path))]
 
 
@@ -122,7 +122,7 @@ def safe_key(stem: str) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Input:
+class FileInput:
     """One file to work on.
 
     Attributes:
@@ -138,7 +138,7 @@ class Input:
     video: bool
 
 
-def find_inputs(words: Sequence[str]) -> list[Input]:
+def find_inputs(inputs: Sequence[str]) -> list[FileInput]:
     """The photos and videos that these words name, in order, each once; folders are walked, hidden files left out.
 
     A file that is named outright is taken whatever its suffix; it fails later, with a reason, if it is neither.
@@ -151,8 +151,8 @@ def find_inputs(words: Sequence[str]) -> list[Input]:
     from distill.video import is_video
 
     found: dict[Path, str] = {}
-    for word in words:
-        path = Path(word)
+    for entry in inputs:
+        path = Path(entry)
         if path.is_dir():
             inside = (file for file in sorted(path.rglob("*")) if file.is_file() and not _hidden(file, path))
             wanted = [(file, file.relative_to(path).as_posix()) for file in inside]
@@ -161,17 +161,19 @@ def find_inputs(words: Sequence[str]) -> list[Input]:
             continue
         else:
             # Path.glob cannot start from an absolute pattern before Python 3.13.
-            matches = [Path(match) for match in sorted(glob.glob(word, recursive=True))]  # noqa: PTH207
+            matches = [Path(match) for match in sorted(glob.glob(entry, recursive=True))]  # noqa: PTH207
             if not matches:
-                raise UsageError(f"{word}: no such file, folder or glob", hint="check the path")
+                raise UsageError(f"{entry}: no such file, folder or glob", hint="check the path")
             wanted = [(file, file.name) for file in matches if file.is_file()]
         for file, name in wanted:
             if file.suffix.lower() in SUFFIXES | VIDEO_SUFFIXES:
                 found.setdefault(file, name)
     if not found:
-        raise UsageError(f"{', '.join(words)}: no photos or videos there", hint="give photos, folders, globs or videos")
+        raise UsageError(
+            f"{', '.join(inputs)}: no photos or videos there", hint="give photos, folders, globs or videos"
+        )
     keys = unique_keys(list(found.values()))
-    return [Input(path, name, key, is_video(path)) for (path, name), key in zip(found.items(), keys, strict=True)]
+    return [FileInput(path, name, key, is_video(path)) for (path, name), key in zip(found.items(), keys, strict=True)]
 
 
 def _hidden(file: Path, folder: Path) -> bool:

@@ -46,15 +46,15 @@ class InputSpec(_Strict):
     resize: Literal["stretch, bilinear, antialias"] = "stretch, bilinear, antialias"
     mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
     std: tuple[float, float, float] = (0.229, 0.224, 0.225)
-    picture_hw: tuple[int, int] | None = None
+    fixed_size_hw: tuple[int, int] | None = None
     """The only picture size that this file takes; None: any."""
     max_batch: int | None = None
     """The most pictures that this file takes at once; None: any number."""
 
     @property
-    def usual_hw(self) -> tuple[int, int]:
+    def default_hw(self) -> tuple[int, int]:
         """A size of pictures that is always taken: the only one, or that at which the network works."""
-        return self.picture_hw or self.size_hw
+        return self.fixed_size_hw or self.size_hw
 
 
 class DepthSpec(_Strict):

@@ -17,7 +17,7 @@ sys.path.insert(0, str(Path(__file__).parent / "export"))
 from fake_runner import FakeRunner
 from test_predict_command import write_clip
 
-from distill.export.inference.stream import Model, Seen
+from distill.export.inference.stream import FramePrediction, Model
 
 
 @pytest.fixture
@@ -38,7 +38,7 @@ def test_leaving_the_loop_stops_the_threads(model: Model, tmp_path: Path) -> Non
     clip = write_clip(tmp_path / "clip.mp4", [40 * n for n in range(60)])
     before = threading.active_count()
     for entry in model.stream(str(clip), batch=2):
-        assert isinstance(entry, Seen)
+        assert isinstance(entry, FramePrediction)
         break
     del entry
     assert threading.active_count() <= before + 1
@@ -56,7 +56,7 @@ def test_a_cut_off_file_gives_its_frames_and_then_says_so(model: Model, tmp_path
 
 def test_a_smaller_size_and_steady_maps(model: Model, tmp_path: Path) -> None:
     clip = write_clip(tmp_path / "clip.mp4", [40 * n for n in range(6)])
-    seen = list(model.stream(clip, size_hw=(24, 32), steady=0.5))
+    seen = list(model.stream(clip, size_hw=(24, 32), temporal_smoothing=0.5))
     assert len(seen) == 6 and seen[0].maps["depth"].shape == seen[0].frame.rgb.shape[:2] == (24, 32)
 
 

@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 
 from distill.errors import DistillError
-from distill.video import Drop, LiveReader, is_live
-from distill.video.camera import public_name
+from distill.video import CameraReader, DropPolicy, is_live
+from distill.video.camera import redact_credentials
 
 
 class FakeCamera:
@@ -69,7 +69,7 @@ def camera(film: bytes, **how: object) -> Iterator[str]:
 
 def test_every_frame_comes_when_someone_keeps_up(film: bytes) -> None:
     with camera(film, rate=0.5) as url:
-        reader = LiveReader(url, drop=Drop.NEVER, stall_s=5)
+        reader = CameraReader(url, drop_policy=DropPolicy.NEVER, timeout_s=5)
         seen = []
         with pytest.raises(DistillError, match="the camera is gone: the stream ended after 50 frames"):
             for frame in reader.frames():
@@ -78,12 +78,12 @@ def test_every_frame_comes_when_someone_keeps_up(film: bytes) -> None:
     assert [index for index, _, _ in seen] == list(range(50)) and reader.dropped == 0
     assert np.abs(np.array([value for _, value, _ in seen]) - (20 + 4 * np.arange(50))).max() <= 4
     assert all(np.diff([pts for _, _, pts in seen]) > 0)
-    assert reader.facts_seen()["dropped"] == 0 and reader.facts_seen()["delay_p95_ms"] >= 0
+    assert reader.read_stats()["dropped"] == 0 and reader.read_stats()["delay_p95_ms"] >= 0
 
 
 def test_late_frames_are_dropped_and_counted(film: bytes) -> None:
     with camera(film, rate=0.5) as url:
-        reader = LiveReader(url, latency_s=0.05, stall_s=5)
+        reader = CameraReader(url, latency_s=0.05, timeout_s=5)
         indices = []
         with contextlib.suppress(DistillError):
             for frame in reader.frames():
@@ -96,7 +96,7 @@ def test_late_frames_are_dropped_and_counted(film: bytes) -> None:
 
 def test_a_stream_that_stalls_is_a_sentence(film: bytes) -> None:
     with camera(film, hold=True, cut=0.6) as url:
-        reader = LiveReader(url, drop=Drop.NEVER, stall_s=0.8)
+        reader = CameraReader(url, drop_policy=DropPolicy.NEVER, timeout_s=0.8)
         seen = 0
         with pytest.raises(DistillError, match=r"the camera is gone: .*"):
             for _ in reader.frames():
@@ -106,7 +106,7 @@ def test_a_stream_that_stalls_is_a_sentence(film: bytes) -> None:
 
 def test_the_time_given_ends_it_without_an_error(film: bytes) -> None:
     with camera(film, rate=3.0) as url:
-        reader = LiveReader(url, stall_s=5, seconds=0.6)
+        reader = CameraReader(url, timeout_s=5, seconds=0.6)
         assert 0 < len(list(reader.frames())) < 50
 
 
@@ -114,15 +114,15 @@ def test_nobody_there_is_a_sentence() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
     with pytest.raises(DistillError, match="cannot be reached"):
-        LiveReader(f"tcp://127.0.0.1:{port}", stall_s=1)
+        CameraReader(f"tcp://127.0.0.1:{port}", timeout_s=1)
 
 
 def test_addresses_are_known_and_passwords_are_not_said() -> None:
     assert is_live("rtsp://camera/1") and is_live("/dev/video0")
     assert not is_live("clip.mp4") and not is_live("/dev/video")
-    assert public_name("rtsp://me:secret@camera:554/1") == "rtsp://camera:554/1"
+    assert redact_credentials("rtsp://me:secret@camera:554/1") == "rtsp://camera:554/1"
     with pytest.raises(DistillError) as error:
-        LiveReader("rtsp://me:secret@127.0.0.1:9/1", stall_s=1)
+        CameraReader("rtsp://me:secret@127.0.0.1:9/1", timeout_s=1)
     assert "secret" not in str(error.value)
 
 
@@ -133,17 +133,19 @@ def test_predict_keeps_what_a_camera_showed(film: bytes, tmp_path: Path, gone: b
     sys.path.insert(0, str(Path(__file__).parent / "export"))
     from fake_runner import FakeRunner
 
-    from distill.export.inference.photos import Done
-    from distill.export.inference.videos import Places, VideoWishes, predict_video
+    from distill.export.inference.photos import PredictionSummary
+    from distill.export.inference.videos import OutputPaths, VideoOptions, predict_video
     from distill.video import VideoReader
 
-    done = Done()
+    done = PredictionSummary()
     with camera(film, rate=0.4 if gone else 4.0) as url:
-        reader = LiveReader(url, stall_s=5, latency_s=5, seconds=None if gone else 0.8)
-        places = Places(tmp_path / "cam", tmp_path / "cam.mp4", tmp_path / "maps")
-        predict_video(FakeRunner(), "cam", reader, places, VideoWishes(segment=8), done, lambda count: None)
+        reader = CameraReader(url, timeout_s=5, latency_s=5, seconds=None if gone else 0.8)
+        output_paths = OutputPaths(tmp_path / "cam", tmp_path / "cam.mp4", tmp_path / "maps")
+        predict_video(
+            FakeRunner(), "cam", reader, output_paths, VideoOptions(checkpoint_every=8), done, lambda count: None
+        )
     row = done.rows[0]
     assert row["frames"] == VideoReader(tmp_path / "cam.mp4").count() > 0
-    assert bool(done.failed) == gone and not places.work.exists()
+    assert bool(done.failed) == gone and not output_paths.work.exists()
     if gone:
         assert row["frames"] + row["dropped"] == 50 and "camera is gone" in done.failed[0]["reason"]

@@ -160,7 +160,7 @@ def test_sound_is_copied_and_ends_with_the_picture(tmp_path: Path) -> None:
     source = make_clip(tmp_path / "a.mp4", num_frames=50, sound=True)
     reader = VideoReader(source)
     out = tmp_path / "b.mp4"
-    with VideoWriter(out, reader.size_hw, time_base=reader.time_base, rate=reader.rate, sound_from=source) as writer:
+    with VideoWriter(out, reader.size_hw, time_base=reader.time_base, rate=reader.rate, audio_from=source) as writer:
         for frame in reader.frames(stop=25):
             writer.write(frame.rgb, frame.pts)
     with av.open(str(out)) as container:
@@ -333,8 +333,8 @@ def test_a_clip_that_starts_late_keeps_its_times(tmp_path: Path) -> None:
 @pytest.mark.parametrize("rotation", [90, 180, 270])
 def test_numbers_survive_rotation_and_odd_sizes(tmp_path: Path, rotation: int) -> None:
     path = make_clip(tmp_path / "a.mkv", codec="ffv1", pix_fmt="yuv444p", size_hw=(49, 97), rotation=rotation)
-    upright = [np.rot90(frame.rgb, -rotation // 90) for frame in VideoReader(path).frames()]
-    assert [read_number(rgb) for rgb in upright] == list(range(20))
+    to_upright_rgb = [np.rot90(frame.rgb, -rotation // 90) for frame in VideoReader(path).frames()]
+    assert [read_number(rgb) for rgb in to_upright_rgb] == list(range(20))
 
 
 def test_one_core_gives_the_same_frames(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from distill.errors import UsageError
 
 
 def bench(
-    subjects: Annotated[list[Path], typer.Argument(help="Run folders, and files that distill export wrote.")],
+    models: Annotated[list[Path], typer.Argument(help="Run folders, and files that distill export wrote.")],
     batch: Annotated[
         list[int] | None, typer.Option(min=1, help="Pictures per call; several times for a sweep.")
     ] = None,
@@ -30,7 +30,7 @@ def bench(
     truth: Annotated[
         Path | None, typer.Option(help="Labeled shards: score the same artifacts on them, beside their speed.")
     ] = None,
-    num_samples: Annotated[int, typer.Option(min=1, help="How many of them.")] = 50,
+    num_images: Annotated[int, typer.Option(min=1, help="How many of them.")] = 50,
     usd_per_hour: Annotated[
         float | None, typer.Option(min=0, help="Price of this machine: gives USD per million pictures.")
     ] = None,
@@ -56,11 +56,11 @@ def bench(
         distill bench exported/nano.onnx exported/nano.xml --truth held_out --compare bench/bench.json
     """
     from distill.workflows.bench import run_bench
-    from distill.workflows.reports.bench import text_of
+    from distill.workflows.reports.bench import format_result
 
     console = Console(as_json=as_json)
     result = run_bench(
-        subjects,
+        models,
         console,
         batches=batch or [1, 8],
         sizes_hw=[parse_size(word) for word in size or []],
@@ -68,16 +68,16 @@ def bench(
         seconds=seconds,
         out=out,
         truth=truth,
-        num_samples=num_samples,
+        num_images=num_images,
         usd_per_hour=usd_per_hour,
-        base=read_base(compare) if compare is not None else None,
+        base=read_baseline(compare) if compare is not None else None,
     )
-    console.result(result, text_of(result))
+    console.result(result, format_result(result))
     if any(row["verdict"] == "slower" for row in result.get("comparison", ())):
         raise typer.Exit(1)
 
 
-def read_base(path: Path) -> dict[str, Any]:
+def read_baseline(path: Path) -> dict[str, Any]:
     """An earlier result.
 
     Raises:

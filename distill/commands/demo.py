@@ -145,7 +145,7 @@ class Tour:
     def _export(self) -> dict[str, Any]:
         from distill.workflows.exporting import run_export
 
-        return run_export(self.out / "run", self.console, samples=self.out / "truth")
+        return run_export(self.out / "run", self.console, images=self.out / "truth")
 
     def _evaluate(self, model: Path) -> dict[str, Any]:
         from distill.commands.evaluate import Settings, run_evaluate
@@ -167,14 +167,14 @@ class Tour:
         from distill.commands.predict import run_predict
         from distill.teachers.synthetic.generator import fly_through
         from distill.video import VideoWriter
-        from distill.workflows.predict_videos import Options
+        from distill.workflows.predict_videos import PredictOptions
 
         clip = self.out / "fly_through.mp4"
         recipe = self.painted(1, 0).model_copy(update={"size_hw": (240, 320)})
         with VideoWriter(clip, (240, 320), time_base=Fraction(1, 24), rate=Fraction(24)) as writer:
             for index, view in enumerate(self.console.track(fly_through(self.frames, recipe), "render", self.frames)):
                 writer.write(view.rgb, index)
-        return run_predict(model, [str(clip)], self.console, Options(out=self.out / "overlay.mp4"))
+        return run_predict(model, [str(clip)], self.console, PredictOptions(out=self.out / "overlay.mp4"))
 
 
 def _summary(result: dict[str, Any]) -> str:

@@ -14,7 +14,7 @@ from distill.errors import UsageError
 _STRIDE, _LARGEST = 32, 4096
 """Of nearly all backbones the coarsest stride; and what memory allows."""
 _OF_ONE = ("max_delta1", "max_normals_deg", "max_miou", "max_pmf1")
-_OF_SEVERAL = ("calibrate", "seconds", "threads", "sensitivity", "min_gain")
+_OF_SEVERAL = ("calibrate", "seconds", "threads", "sensitivity", "min_speedup")
 """Options that only the plain ``--to onnx`` knows, and those that it does not."""
 
 
@@ -31,37 +31,37 @@ def export(
     out: Annotated[
         Path | None, typer.Option(help="The file to write, or the folder for several; inside RUN unless given.")
     ] = None,
-    samples: Annotated[
+    images: Annotated[
         Path | None,
         typer.Option(
             help="Pictures to compare on: shards (scored against their labels) or photos; the run's shards by default."
         ),
     ] = None,
-    num_samples: Annotated[int, typer.Option(min=1, help="How many of them.")] = 50,
+    num_images: Annotated[int, typer.Option(min=1, help="How many of them.")] = 50,
     calibrate: Annotated[
         Path | None, typer.Option(help="Shards or photos to draw int8 ranges from; the run's shards by default.")
     ] = None,
     seconds: Annotated[float, typer.Option(min=0, help="Several targets: time for each series; 0 times none.")] = 1.0,
     threads: Annotated[int | None, typer.Option(min=1, help="Threads of the engines; all cores unless given.")] = None,
-    working: Annotated[
+    input_size: Annotated[
         str | None,
         typer.Option(help="HEIGHTxWIDTH that the network works at; the size it was trained at unless given."),
     ] = None,
-    picture: Annotated[
+    fixed_size: Annotated[
         str | None,
         typer.Option(help="HEIGHTxWIDTH: the only pictures that files take, for engines without free sizes."),
     ] = None,
     opset: Annotated[
         int | None, typer.Option(min=18, help="ONNX operator set; the exporter's own unless given.")
     ] = None,
-    max_delta1: Annotated[float, typer.Option(min=0, help="Budget: depth may differ by this share.")] = 0.001,
-    max_normals_deg: Annotated[float, typer.Option(min=0, help="Budget: normals may differ by this angle.")] = 0.1,
-    max_miou: Annotated[float, typer.Option(min=0, help="Budget: classes may differ by this share.")] = 0.001,
-    max_pmf1: Annotated[float, typer.Option(min=0, help="Budget: instances may differ by this share.")] = 0.005,
+    max_delta1: Annotated[float, typer.Option(min=0, help="Tolerance: depth may differ by this share.")] = 0.001,
+    max_normals_deg: Annotated[float, typer.Option(min=0, help="Tolerance: normals may differ by this angle.")] = 0.1,
+    max_miou: Annotated[float, typer.Option(min=0, help="Tolerance: classes may differ by this share.")] = 0.001,
+    max_pmf1: Annotated[float, typer.Option(min=0, help="Tolerance: instances may differ by this share.")] = 0.005,
     sensitivity: Annotated[
         bool, typer.Option("--sensitivity", help="int8: measure what each block of layers alone costs.")
     ] = False,
-    min_gain: Annotated[
+    min_speedup: Annotated[
         float | None,
         typer.Option(min=0, help="int8: refused below this many times the images/s of float32; 1.5 unless given."),
     ] = None,
@@ -71,64 +71,66 @@ def export(
     """Write the student as files for engines, and compare each with the original on real pictures.
 
     A file takes uint8 RGB pictures of any size and gives final values; its contract is inside, and beside it as
-    spec.json. Beyond a budget the exit code is 1, and the file is kept under another name (*.rejected.onnx). Several
-    targets are also timed side by side; an int8 file that is less than --min-gain times as fast as its float32 sibling
+    spec.json. Beyond a tolerance the exit code is 1, and the file is kept under another name (*.rejected.onnx). Several
+    targets are also timed side by side; an int8 file that is less than --min-speedup times as fast as its float32 sibling
     is refused. The exit code is 1, too, where every target that was asked for is refused. The --max options are for
-    --to onnx alone; other targets have budgets of their own (configs/targets).
+    --to onnx alone; other targets have tolerances of their own (configs/targets).
 
     Examples:
-        distill export runs/nano --to onnx --samples shards
+        distill export runs/nano --to onnx --images shards
 
-        distill export runs/nano --to onnx,onnx-int8,openvino,aoti,tensorrt --samples held_out --out exported
+        distill export runs/nano --to onnx,onnx-int8,openvino,aoti,tensorrt --images held_out --out exported
 
-        distill export runs/nano --to onnx-int8 --working 256x192 --samples photos/
+        distill export runs/nano --to onnx-int8 --input-size 256x192 --images photos/
 
-        distill export runs/nano --out depth.onnx --samples photos/ --num-samples 20
+        distill export runs/nano --out depth.onnx --images photos/ --num-images 20
     """
-    from distill.export.verification.parity import Budgets
+    from distill.export.verification.parity import Tolerances
 
     console = Console(as_json=as_json)
-    is_plain = to == "onnx" and working is None and picture is None
+    is_plain = to == "onnx" and input_size is None and fixed_size is None
     _say_unused(context, console, _OF_SEVERAL if is_plain else _OF_ONE, "onnx alone" if is_plain else to)
-    size_hw = working_size(working) if working is not None else None
+    size_hw = parse_input_size(input_size) if input_size is not None else None
     if is_plain:
+        from distill.workflows.exporting import format_result as format_onnx_result
         from distill.workflows.exporting import run_export, show_plan
-        from distill.workflows.exporting import text_of as text_of_onnx
 
         if plan:
-            show_plan(run, out, samples, num_samples, console)
+            show_plan(run, out, images, num_images, console)
             return
-        budgets = Budgets(delta1=max_delta1, normals_deg=max_normals_deg, miou=max_miou, pmf1=max_pmf1)
-        made = run_export(run, console, out=out, samples=samples, num_samples=num_samples, opset=opset, budgets=budgets)
-        console.result(made, text_of_onnx(made))
+        tolerances = Tolerances(delta1=max_delta1, normals_deg=max_normals_deg, miou=max_miou, pmf1=max_pmf1)
+        made = run_export(
+            run, console, out=out, images=images, num_images=num_images, opset=opset, tolerances=tolerances
+        )
+        console.result(made, format_onnx_result(made))
         if not made["parity"]["passed"]:
             raise typer.Exit(1)
         return
     from distill.config.export import TARGETS, load_target
-    from distill.workflows.export import plan_exports, run_exports, text_of
+    from distill.workflows.export import format_result, plan_exports, run_exports
 
     words = [word.strip() for word in to.split(",") if word.strip()]
     if "all" in words:
         words = list(dict.fromkeys([*TARGETS, *(word for word in words if word != "all")]))
     targets = dict(load_target(word) for word in words)
     if plan:
-        plan_exports(run, targets, out, samples, num_samples, console)
+        plan_exports(run, targets, out, images, num_images, console)
         return
     options: dict[str, Any] = {
         "out": out,
-        "samples": samples,
-        "num_samples": num_samples,
+        "images": images,
+        "num_images": num_images,
         "calibrate": calibrate,
         "seconds": seconds,
         "threads": threads,
         "opset": opset,
         "sensitivity": sensitivity,
-        "min_gain": min_gain,
+        "min_speedup": min_speedup,
         "size_hw": size_hw,
-        "picture_hw": parse_size(picture, "--picture") if picture is not None else None,
+        "fixed_size_hw": parse_size(fixed_size, "--fixed-size") if fixed_size is not None else None,
     }
     found = run_exports(run, targets, console, **options)
-    console.result(found, text_of(found))
+    console.result(found, format_result(found))
     if not found["passed"]:
         raise typer.Exit(1)
 
@@ -141,15 +143,16 @@ def _say_unused(context: typer.Context, console: Console, names: tuple[str, ...]
         console.warn(f"{words}: not used by --to {to}")
 
 
-def working_size(word: str) -> tuple[int, int]:
+def parse_input_size(word: str) -> tuple[int, int]:
     """The size in this word.
 
     Raises:
         UsageError: None, or one that no backbone can work at.
     """
-    size_hw = parse_size(word, "--working")
+    size_hw = parse_size(word, "--input-size")
     if any(side % _STRIDE or side > _LARGEST for side in size_hw):
         raise UsageError(
-            f"--working {word}: sides are multiples of {_STRIDE} up to {_LARGEST}", hint="such as --working 256x192"
+            f"--input-size {word}: sides are multiples of {_STRIDE} up to {_LARGEST}",
+            hint="such as --input-size 256x192",
         )
     return size_hw

@@ -16,19 +16,19 @@ from distill.console import Console
 from distill.errors import UsageError
 from distill.tasks import Task
 from distill.workflows.predict_videos import (
-    Clip,
-    Options,
-    find_places,
-    predict_clips,
-    refuse_overwriting,
-    sort_words,
-    to_wishes,
+    PredictOptions,
+    VideoInput,
+    check_no_overwrite,
+    predict_videos,
+    resolve_outputs,
+    split_inputs,
+    to_video_options,
 )
 
 if TYPE_CHECKING:
-    from distill.export.inference.photos import Done
+    from distill.export.inference.photos import PredictionSummary
     from distill.export.runners import Runner
-    from distill.inputs import Input
+    from distill.inputs import FileInput
 
 _SHOWN = 20
 """Failures named on the screen; predictions.json and --json name all."""
@@ -70,7 +70,7 @@ class DropPolicy(StrEnum):
 
 
 def predict(
-    subject: Annotated[Path, typer.Argument(help="A run folder, or a file that distill export wrote.")],
+    model: Annotated[Path, typer.Argument(help="A run folder, or a file that distill export wrote.")],
     inputs: Annotated[
         list[str],
         typer.Argument(help="Photos, videos, folders, globs, frames/%06d.png, rtsp:// addresses, /dev/video0."),
@@ -86,7 +86,7 @@ def predict(
     show: Annotated[str, typer.Option(help="all: photo and a panel per task; or one task, over the photo.")] = "all",
     maps: Annotated[Path | None, typer.Option(help="Folder for the lossless maps (PNG) of every frame.")] = None,
     confidence: Annotated[bool, typer.Option("--confidence", help="Write confidence maps (PNG) too.")] = False,
-    steady: Annotated[
+    temporal_smoothing: Annotated[
         float, typer.Option(min=0.0, max=1.0, help="Steady the maps of a video over time: 0 not at all, 1 most.")
     ] = 0.0,
     codec: Annotated[Codec, typer.Option(help="Of the overlay video.")] = Codec.H264,
@@ -106,14 +106,16 @@ def predict(
         int | None, typer.Option(min=1, help="Threads of one call of the engine; chosen for all cores unless given.")
     ] = None,
     parallel: Annotated[int, typer.Option(min=1, help="Videos at once; cameras always run all at once.")] = 1,
-    segment: Annotated[
+    checkpoint_every: Annotated[
         int, typer.Option(min=1, help="Frames between two points from which a killed job goes on.")
     ] = 240,
-    fresh: Annotated[bool, typer.Option("--fresh", help="Begin anew, whatever an earlier run left.")] = False,
+    no_resume: Annotated[bool, typer.Option("--no-resume", help="Begin anew, whatever an earlier run left.")] = False,
     seconds: Annotated[float | None, typer.Option(help="Stop a camera after this time.")] = None,
     latency: Annotated[float, typer.Option(help="A camera's frame that waited longer, in seconds, is dropped.")] = 0.5,
-    drop: Annotated[DropPolicy, typer.Option(help="Of a camera: drop late frames, or never.")] = DropPolicy.LATE,
-    stall: Annotated[float, typer.Option(help="Seconds without a frame after which a camera counts as gone.")] = 10.0,
+    drop_frames: Annotated[DropPolicy, typer.Option(help="Of a camera: drop late frames, or never.")] = DropPolicy.LATE,
+    camera_timeout: Annotated[
+        float, typer.Option(help="Seconds without a frame after which a camera counts as gone.")
+    ] = 10.0,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as one JSON object.")] = False,
 ) -> None:
     """Run the student, and write what it sees.
@@ -127,23 +129,28 @@ def predict(
     Examples:
         distill predict depth.onnx photos/ --out predictions
 
-        distill predict runs/nano clip.mp4 --out overlay.mp4 --maps maps --steady 0.5
+        distill predict runs/nano clip.mp4 --out overlay.mp4 --maps maps --temporal-smoothing 0.5
 
         distill predict depth.onnx clips/ --out results --write overlay --write ffv1 --write statistics
 
         distill predict depth.onnx rtsp://camera/stream --out camera.mp4 --seconds 60
     """
     console = Console(as_json=as_json)
-    for option, value in (("--rate", rate), ("--seconds", seconds), ("--latency", latency), ("--stall", stall)):
+    for option, value in (
+        ("--rate", rate),
+        ("--seconds", seconds),
+        ("--latency", latency),
+        ("--camera-timeout", camera_timeout),
+    ):
         if value is not None and not 0 < value < float("inf"):
             raise UsageError(f"{option} {value:g}: not a positive number", hint=f"such as {option} 10")
-    options = Options(
+    options = PredictOptions(
         out=out,
         write=tuple(str(entry) for entry in write or ()),
         show=show,
         maps=maps,
         confidence=confidence,
-        steady=steady,
+        temporal_smoothing=temporal_smoothing,
         codec=str(codec),
         decoder=str(decoder),
         points=_read_points(points),
@@ -152,52 +159,56 @@ def predict(
         batch=batch,
         threads=threads,
         parallel=parallel,
-        segment=segment,
-        fresh=fresh,
-        live={"seconds": seconds, "latency_s": latency, "drop": str(drop), "stall_s": stall},
+        checkpoint_every=checkpoint_every,
+        no_resume=no_resume,
+        live={"seconds": seconds, "latency_s": latency, "drop_policy": str(drop_frames), "timeout_s": camera_timeout},
     )
-    result = run_predict(subject, inputs, console, options)
-    console.result(result, _text(result))
+    result = run_predict(model, inputs, console, options)
+    console.result(result, _format_result(result))
     if result["failed"]:
         raise typer.Exit(1)
 
 
-def run_predict(subject: Path, words: list[str], console: Console, options: Options | None = None) -> dict[str, Any]:
+def run_predict(
+    model: Path, inputs: list[str], console: Console, options: PredictOptions | None = None
+) -> dict[str, Any]:
     """Predict everything that the words name; the result as `--json` prints it.
 
     Raises:
         UsageError: Nothing to predict, or options that do not go together.
         DistillError: The student cannot be opened, the engine failed, or nothing can be written.
     """
-    from distill.export.inference.photos import Done, predict_photos
-    from distill.workflows.model import open_subject
+    from distill.export.inference.photos import PredictionSummary, predict_photos
+    from distill.workflows.model import open_model
 
-    options = options or Options()
-    photos, clips = sort_words(words)
-    folder, video_out = find_places(options, photos, clips)
-    refuse_overwriting(options, photos, clips, folder, video_out)
-    done, started = Done(), time.perf_counter()
+    options = options or PredictOptions()
+    photos, videos = split_inputs(inputs)
+    folder, video_out = resolve_outputs(options, photos, videos)
+    check_no_overwrite(options, photos, videos, folder, video_out)
+    summary, started = PredictionSummary(), time.perf_counter()
     # Engines whose idle threads spin would take the cores from decoder and encoder.
-    with open_subject(subject, threads=_threads(options, photos, clips), spinning=not clips) as runner:
+    with open_model(model, threads=_threads(options, photos, videos), allow_spinning=not videos) as runner:
         only = _task_shown(options.show, runner)
         if photos and folder is not None:
             with console.progress("photos", len(photos)) as progress:
                 items = [(entry.key, entry.name, entry.path) for entry in photos]
                 choices: dict[str, Any] = {"confidence": options.confidence, "batch": options.batch}
-                predict_photos(runner, items, folder, done, progress.advance, only=only, **choices)
-        predict_clips(runner, clips, options, to_wishes(options, only, subject), folder, video_out, done, console)
-        result = _result(subject, runner, done, folder or video_out or options.maps, time.perf_counter() - started)
-        index_folder = (folder if photos or clips else None) or options.maps
+                predict_photos(runner, items, folder, summary, progress.advance, only=only, **choices)
+        predict_videos(
+            runner, videos, options, to_video_options(options, only, model), folder, video_out, summary, console
+        )
+        result = _result(model, runner, summary, folder or video_out or options.maps, time.perf_counter() - started)
+        index_folder = (folder if photos or videos else None) or options.maps
         _write_index(result, runner, index_folder)
     return result
 
 
-def _threads(options: Options, photos: Sequence[Input], clips: Sequence[Clip]) -> int | None:
+def _threads(options: PredictOptions, photos: Sequence[FileInput], videos: Sequence[VideoInput]) -> int | None:
     """Of one call of the engine: few for videos, whose batches are worked on side by side."""
     from distill.export.inference.pipeline import engine_threads
     from distill.export.runners import num_cores
 
-    if options.threads is not None or photos or not clips:
+    if options.threads is not None or photos or not videos:
         return options.threads
     return engine_threads(num_cores())
 
@@ -219,21 +230,23 @@ def _read_points(text: str) -> tuple[int, ...]:
         raise UsageError(f"--points {text}: not frame numbers", hint="such as --points 0,100,200") from error
 
 
-def _result(subject: Path, runner: Runner, done: Done, out: Path | None, seconds: float) -> dict[str, Any]:
-    frames = sum(row.get("frames", 1) for row in done.rows)
+def _result(
+    model: Path, runner: Runner, summary: PredictionSummary, out: Path | None, seconds: float
+) -> dict[str, Any]:
+    frames = sum(row.get("frames", 1) for row in summary.rows)
     return {
-        "subject": str(subject),
+        "model": str(model),
         "engine": runner.engine,
         "threads": runner.threads,
         "out": str(out),
-        "pictures": frames,
+        "images": frames,
         "seconds": round(seconds, 3),
-        "pictures_per_s": round(frames / seconds, 2),
-        "stage_seconds": {name: round(value, 3) for name, value in done.watch.seconds.items()},
-        "bottleneck": done.watch.bottleneck,
-        "busy_cores": round(done.watch.busy_cores(), 2),
-        "results": done.rows,
-        "failed": done.failed,
+        "images_per_s": round(frames / seconds, 2),
+        "stage_seconds": {name: round(value, 3) for name, value in summary.timer.seconds.items()},
+        "bottleneck": summary.timer.bottleneck,
+        "busy_cores": round(summary.timer.busy_cores(), 2),
+        "results": summary.rows,
+        "failed": summary.failed,
     }
 
 
@@ -249,7 +262,7 @@ def _write_index(result: dict[str, Any], runner: Runner, folder: Path | None) ->
     write_atomic(folder / "predictions.json", json.dumps(index, indent=2).encode())
 
 
-def _text(result: dict[str, Any]) -> str:
+def _format_result(result: dict[str, Any]) -> str:
     videos = [row for row in result["results"] if "frames" in row]
     photos = len(result["results"]) - len(videos)
     counts = [f"{photos} photos"] * bool(photos) + [f"{row['name']}: {row['frames']} frames" for row in videos]
@@ -257,7 +270,7 @@ def _text(result: dict[str, Any]) -> str:
     if counts:
         lines[0] = (
             f"{', '.join(counts)} to {result['out']} in {result['seconds']:.1f} s"
-            f" ({result['pictures_per_s']:.1f}/s with {result['engine']}; slowest stage: {result['bottleneck']})"
+            f" ({result['images_per_s']:.1f}/s with {result['engine']}; slowest stage: {result['bottleneck']})"
         )
     if result["failed"]:
         lines.append(f"{len(result['failed'])} inputs failed:")

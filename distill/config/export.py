@@ -14,7 +14,7 @@ from distill.errors import UsageError
 NotNegative = Annotated[float, Field(ge=0.0)]
 
 
-class AccuracyRecipe(Recipe):
+class ToleranceConfig(Recipe):
     """By how much the artifact may differ from the student."""
 
     delta1: NotNegative = 0.001
@@ -29,22 +29,22 @@ class AccuracyRecipe(Recipe):
     """Judge by scores against labels alone; false also bounds the disagreement pixel by pixel."""
 
 
-class ProfileRecipe(Recipe):
+class ShapeProfileConfig(Recipe):
     """TensorRT: for which batches an engine is made, and for which size of pictures."""
 
     min_batch: int = Field(1, ge=1)
     opt_batch: int = Field(8, ge=1)
     max_batch: int = Field(32, ge=1)
-    min_picture_hw: tuple[int, int] = (32, 32)
-    opt_picture_hw: tuple[int, int] = (720, 1280)
-    max_picture_hw: tuple[int, int] = (2160, 3840)
+    min_image_hw: tuple[int, int] = (32, 32)
+    opt_image_hw: tuple[int, int] = (720, 1280)
+    max_image_hw: tuple[int, int] = (2160, 3840)
 
 
-class BuilderRecipe(Recipe):
+class TensorRtBuilderConfig(Recipe):
     """TensorRT: how an engine is built."""
 
-    level: int = Field(3, ge=0, le=5)
-    """Builder optimization level: 0 builds fastest, 5 searches longest."""
+    optimization_level: int = Field(3, ge=0, le=5)
+    """Builder optimization optimization_level: 0 builds fastest, 5 searches longest."""
     workspace_gib: float = Field(2.0, gt=0.0)
     version_compatible: bool = False
     """Runs on later versions of TensorRT too; carries the lean runtime, which is code."""
@@ -55,26 +55,26 @@ class BuilderRecipe(Recipe):
     tf32: bool = True
 
 
-class TargetRecipe(Recipe):
+class TargetConfig(Recipe):
     """One artifact."""
 
     engine: Literal["onnx", "openvino", "aoti", "tensorrt", "triton"]
     precision: Literal["fp32", "fp16", "bf16", "int8", "fp8"] = "fp32"
     """fp8: eight-bit floats (e4m3), for TensorRT on Hopper, Ada and later."""
-    accuracy: AccuracyRecipe = AccuracyRecipe()
-    calibration: Literal["minmax", "entropy", "percentile"] = "minmax"
+    tolerance: ToleranceConfig = ToleranceConfig()
+    calibration_method: Literal["minmax", "entropy", "percentile"] = "minmax"
     """int8, fp8: how ranges are drawn from the pictures."""
-    calibration_pictures: int = Field(32, ge=1)
-    min_gain: NotNegative = 1.5
+    calibration_images: int = Field(32, ge=1)
+    min_speedup: NotNegative = 1.5
     """int8: how many times the images/s of float32 it must make to be handed out, at the best of the batches that are
     timed. Eight bits always change answers; 1 takes any gain for that."""
     device: Literal["cpu", "cuda"] = "cpu"
     """aoti: the processor that the machine code is for."""
-    profile: ProfileRecipe = ProfileRecipe()
-    builder: BuilderRecipe = BuilderRecipe()
+    profile: ShapeProfileConfig = ShapeProfileConfig()
+    builder: TensorRtBuilderConfig = TensorRtBuilderConfig()
 
     @model_validator(mode="after")
-    def _refuse_what_no_engine_runs(self) -> Self:
+    def _check_precision_supported(self) -> Self:
         if self.precision == "fp8" and self.engine != "tensorrt":
             raise ValueError(f"precision fp8 is for engine: tensorrt, not {self.engine}")
         return self
@@ -85,30 +85,30 @@ _EIGHT_BITS = {"delta1": 0.005, "normals_deg": 0.5, "miou": 0.005, "pmf1": 0.02,
 
 TARGETS: Mapping[str, Mapping[str, Any]] = {
     "onnx": {"engine": "onnx"},
-    "onnx-fp16": {"engine": "onnx", "precision": "fp16", "accuracy": _HALF},
-    "onnx-bf16": {"engine": "onnx", "precision": "bf16", "accuracy": _EIGHT_BITS},
-    "onnx-int8": {"engine": "onnx", "precision": "int8", "accuracy": _EIGHT_BITS},
+    "onnx-fp16": {"engine": "onnx", "precision": "fp16", "tolerance": _HALF},
+    "onnx-bf16": {"engine": "onnx", "precision": "bf16", "tolerance": _EIGHT_BITS},
+    "onnx-int8": {"engine": "onnx", "precision": "int8", "tolerance": _EIGHT_BITS},
     "openvino": {"engine": "openvino"},
-    "openvino-int8": {"engine": "openvino", "precision": "int8", "accuracy": _EIGHT_BITS},
+    "openvino-int8": {"engine": "openvino", "precision": "int8", "tolerance": _EIGHT_BITS},
     "aoti": {"engine": "aoti"},
-    "tensorrt": {"engine": "tensorrt", "precision": "fp16", "accuracy": _HALF},
-    "tensorrt-int8": {"engine": "tensorrt", "precision": "int8", "accuracy": _EIGHT_BITS},
-    "tensorrt-fp8": {"engine": "tensorrt", "precision": "fp8", "accuracy": _EIGHT_BITS},
+    "tensorrt": {"engine": "tensorrt", "precision": "fp16", "tolerance": _HALF},
+    "tensorrt-int8": {"engine": "tensorrt", "precision": "int8", "tolerance": _EIGHT_BITS},
+    "tensorrt-fp8": {"engine": "tensorrt", "precision": "fp8", "tolerance": _EIGHT_BITS},
     "triton": {"engine": "triton"},
 }
 """Targets by name; `configs/targets/*.yaml` spell the same values out."""
 
 
-def load_target(word: str) -> tuple[str, TargetRecipe]:
+def load_target(word: str) -> tuple[str, TargetConfig]:
     """(name, recipe) of a known target, or of a YAML file.
 
     Raises:
         UsageError: Neither.
     """
     if word.endswith((".yaml", ".yml")):
-        return Path(word).stem, load_recipe(TargetRecipe, Path(word))
+        return Path(word).stem, load_recipe(TargetConfig, Path(word))
     if word not in TARGETS:
         raise UsageError(
             f"--to {word}: no such target", hint=f"choose from {', '.join(TARGETS)}, all, or a YAML file of a target"
         )
-    return word, load_recipe(TargetRecipe, TARGETS[word], name=word)
+    return word, load_recipe(TargetConfig, TARGETS[word], name=word)

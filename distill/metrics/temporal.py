@@ -17,7 +17,7 @@ from numpy import ndarray
 
 from distill.spec import StudentSpec
 from distill.tasks import DepthKind, Task
-from distill.video.optical_flow import Motion, MotionTracker, move
+from distill.video.optical_flow import Motion, MotionTracker, warp_by_flow
 
 _TRUSTED = 0.5
 _WIDTH_PX = 320
@@ -52,7 +52,7 @@ class FlickerMetrics:
             truth: The same, as they really are; invalid depths are NaN.
         """
         self._frames += 1
-        motion = self._tracker.follow(rgb)
+        motion = self._tracker.update(rgb)
         now = {**self._small(maps), **{f"true_{name}": value for name, value in self._small(truth or {}).items()}}
         before, self._before = self._before, now
         if motion is None or motion.cut:
@@ -77,11 +77,11 @@ class FlickerMetrics:
 
     def _compare(self, name: str, now: Maps, before: Maps, motion: Motion) -> dict[str, float]:
         size_hw = (now[name].shape[0], now[name].shape[1])
-        places, trusted = motion.places(size_hw), motion.trust(size_hw) > _TRUSTED
-        moved = move(before[name], places, ids=name == Task.SEMANTIC)
+        positions, trusted = motion.positions(size_hw), motion.reliability(size_hw) > _TRUSTED
+        moved = warp_by_flow(before[name], positions, ids=name == Task.SEMANTIC)
         true_name = f"true_{name}"
         if true_name in now and true_name in before:
-            true_moved = move(before[true_name], places, ids=name == Task.SEMANTIC)
+            true_moved = warp_by_flow(before[true_name], positions, ids=name == Task.SEMANTIC)
             return _beyond_truth(name, now[name], moved, now[true_name], true_moved, trusted, self._jumps)
         if name == Task.SEMANTIC:
             return {"semantic_churn_percent": _share(now[name] != moved, trusted)}

@@ -37,14 +37,14 @@ def save_student(run_dir: Path, student: Student) -> None:
 
 
 def load_student(
-    run_dir: Path, *, size_hw: tuple[int, int] | None = None, picture_hw: tuple[int, int] | None = None
+    run_dir: Path, *, size_hw: tuple[int, int] | None = None, fixed_size_hw: tuple[int, int] | None = None
 ) -> tuple[Student, StudentSpec]:
     """(the student, ready to predict; its contract) from a run folder.
 
     Args:
         run_dir: As training left it.
         size_hw: Another working size than the one it was trained at.
-        picture_hw: The only size of pictures that it will be given; None: any.
+        fixed_size_hw: The only size of pictures that it will be given; None: any.
 
     Raises:
         UsageError: The folder holds no trained student, or its backbone cannot work at another size.
@@ -57,8 +57,8 @@ def load_student(
             )
     trained = spec = read_spec(run_dir / SPEC)
     recipe, tensors = _read_weights(run_dir / WEIGHTS)
-    if size_hw is not None or picture_hw is not None:
-        about = spec.input.model_copy(update={"size_hw": size_hw or spec.input.size_hw, "picture_hw": picture_hw})
+    if size_hw is not None or fixed_size_hw is not None:
+        about = spec.input.model_copy(update={"size_hw": size_hw or spec.input.size_hw, "fixed_size_hw": fixed_size_hw})
         spec = spec.model_copy(update={"input": about})
     student = Student(recipe, spec, pretrained=False)
     try:
@@ -68,7 +68,7 @@ def load_student(
             raise
         height, width = trained.input.size_hw
         raise UsageError(
-            f"{spec.backbone} has weights for {height}x{width} px alone", hint="leave --working out"
+            f"{spec.backbone} has weights for {height}x{width} px alone", hint="leave --input-size out"
         ) from error
     return student.eval(), spec
 

@@ -6,12 +6,12 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-from distill.video.camera import Drop, LiveReader, is_live
+from distill.video.camera import CameraReader, DropPolicy, is_live
 from distill.video.decoders import Decoder
 from distill.video.encoders import GRAY8, GRAY16, RGB8, Encoding, VideoCodec, choose_encoding
 from distill.video.image_sequence import ImageSequence, is_sequence
 from distill.video.reader import SUFFIXES, VideoReader, is_video
-from distill.video.source import Frame, Source
+from distill.video.source import Frame, FrameSource
 from distill.video.writer import CONTAINERS, PART_SUFFIX, VideoWriter, join_videos
 
 __all__ = [
@@ -22,12 +22,12 @@ __all__ = [
     "RGB8",
     "SUFFIXES",
     "Decoder",
-    "Drop",
+    "DropPolicy",
     "Encoding",
     "Frame",
     "ImageSequence",
-    "LiveReader",
-    "Source",
+    "CameraReader",
+    "FrameSource",
     "VideoCodec",
     "VideoReader",
     "VideoWriter",
@@ -36,24 +36,26 @@ __all__ = [
     "is_sequence",
     "is_video",
     "join_videos",
-    "open_source",
+    "open_video",
 ]
 
 
-def open_source(word: str, *, rate: Fraction = Fraction(25), decoder: Decoder = Decoder.THREADS, **live: Any) -> Source:
+def open_video(
+    address: str, *, rate: Fraction = Fraction(25), decoder: Decoder = Decoder.THREADS, **live: Any
+) -> FrameSource:
     """What this word names.
 
     Args:
-        word: A file, a pattern such as ``frames/%06d.png``, an address, or ``/dev/video0``.
+        address: A file, a pattern such as ``frames/%06d.png``, an address, or ``/dev/video0``.
         rate: Of numbered pictures.
         decoder: Of a file.
-        live: For cameras, as `LiveReader` takes it.
+        live: For cameras, as `CameraReader` takes it.
 
     Raises:
         DistillError: It cannot be read or reached.
     """
-    if is_live(word):
-        return LiveReader(word, **live)
-    if is_sequence(word) and not Path(word).is_file():
-        return ImageSequence(word, rate)
-    return VideoReader(Path(word), decoder)
+    if is_live(address):
+        return CameraReader(address, **live)
+    if is_sequence(address) and not Path(address).is_file():
+        return ImageSequence(address, rate)
+    return VideoReader(Path(address), decoder)

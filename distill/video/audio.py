@@ -16,7 +16,7 @@ _COPIED = {
 _AAC = "aac"
 
 
-class Sound:
+class AudioTrack:
     """The first audio stream of a file, handed out as the picture advances, so that nothing piles up in the muxer."""
 
     def __init__(self, source: Path, target: Any) -> None:

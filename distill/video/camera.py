@@ -19,9 +19,9 @@ import av
 import numpy as np
 
 from distill.errors import DistillError
-from distill.video.color import Converter
+from distill.video.color import RgbConverter
 from distill.video.demux import DEFAULT_RATE, reason, video_stream
-from distill.video.source import Frame, Source
+from distill.video.source import Frame, FrameSource
 
 _SCHEMES = ("rtsp://", "rtsps://", "rtmp://", "udp://", "tcp://", "srt://", "rtp://")
 _CREDENTIALS = re.compile(r"(?<=://)[^/@\s]+@")
@@ -30,7 +30,7 @@ _WAITING = 64
 _POLL_S = 0.05
 
 
-class Drop(StrEnum):
+class DropPolicy(StrEnum):
     """What happens to frames that come faster than they are worked on."""
 
     LATE = "late"
@@ -39,17 +39,17 @@ class Drop(StrEnum):
     """Every frame is taken in order; the delay grows."""
 
 
-def is_live(word: str) -> bool:
+def is_live(address: str) -> bool:
     """Whether this word names a camera or a network stream."""
-    return word.startswith(_SCHEMES) or re.fullmatch(r"/dev/video\d+", word) is not None
+    return address.startswith(_SCHEMES) or re.fullmatch(r"/dev/video\d+", address) is not None
 
 
-def public_name(url: str) -> str:
+def redact_credentials(url: str) -> str:
     """The address without user and password."""
     return _CREDENTIALS.sub("", url)
 
 
-class LiveReader(Source):
+class CameraReader(FrameSource):
     """A camera or a network stream, read once, like a `VideoReader`.
 
     Attributes:
@@ -66,8 +66,8 @@ class LiveReader(Source):
         url: str,
         *,
         latency_s: float = 0.5,
-        drop: Drop = Drop.LATE,
-        stall_s: float = 10.0,
+        drop_policy: DropPolicy = DropPolicy.LATE,
+        timeout_s: float = 10.0,
         seconds: float | None = None,
     ) -> None:
         """Connect, and wait for the first frame.
@@ -82,7 +82,12 @@ class LiveReader(Source):
         Raises:
             DistillError: It cannot be reached, or shows nothing.
         """
-        self.name, self._latency_s, self._drop, self._stall_s = public_name(url), latency_s, drop, stall_s
+        self.name, self._latency_s, self._drop_policy, self._timeout_s = (
+            redact_credentials(url),
+            latency_s,
+            drop_policy,
+            timeout_s,
+        )
         self._url, self._seconds = url, seconds
         self.dropped, self.taken = 0, 0
         self.delays_s: deque[float] = deque(maxlen=100_000)
@@ -99,7 +104,7 @@ class LiveReader(Source):
         self.time_base = Fraction(1, 1_000_000)
         self._source = self._container.decode(stream)
         first = self._first()
-        self._converter = Converter(first)
+        self._converter = RgbConverter(first)
         turned = self._converter.quarter_turns % 2
         self.size_hw = (first.width, first.height) if turned else (first.height, first.width)
         self._zero = time.monotonic()
@@ -116,7 +121,7 @@ class LiveReader(Source):
         if arrived is not None:
             self.delays_s.append(time.monotonic() - arrived)
 
-    def facts_seen(self) -> dict[str, Any]:
+    def read_stats(self) -> dict[str, Any]:
         """Dropped frames and delays, for the result."""
         delays = np.array(self.delays_s or [float("nan")])
         return {
@@ -139,10 +144,10 @@ class LiveReader(Source):
             self._arrived[index] = arrived
             self.taken += 1
             before_us = max(before_us + 1, round(1e6 * (arrived - self._zero)))
-            yield Frame(index, before_us, before_us / 1e6, self._converter.upright(frame, wanted_hw))
+            yield Frame(index, before_us, before_us / 1e6, self._converter.to_upright_rgb(frame, wanted_hw))
             del entry, frame
         self.stop()
-        self._thread.join(timeout=self._stall_s + 1)
+        self._thread.join(timeout=self._timeout_s + 1)
         self._container.close()
         if self._error is not None:
             raise self._error
@@ -161,12 +166,12 @@ class LiveReader(Source):
                 if self._error is not None:
                     return None
                 self._news.wait(_POLL_S)
-            if now - waiting_since > self._stall_s:
-                self._error = self._gone(f"no picture for {self._stall_s:g} s")
+            if now - waiting_since > self._timeout_s:
+                self._error = self._gone(f"no picture for {self._timeout_s:g} s")
                 return None
 
     def _take(self, now: float) -> tuple[int, float, Any]:
-        if self._drop is Drop.LATE:
+        if self._drop_policy is DropPolicy.LATE:
             # The newest one is always taken: a late picture is better than none.
             while len(self._frames) > 1 and now - self._frames[0][1] > self._latency_s:
                 self._frames.popleft()
@@ -190,7 +195,7 @@ class LiveReader(Source):
     def _offer(self, index: int, frame: Any) -> None:
         with self._news:
             while len(self._frames) >= _WAITING and not self._stop.is_set():
-                if self._drop is Drop.LATE:
+                if self._drop_policy is DropPolicy.LATE:
                     self._frames.popleft()
                     self.dropped += 1
                 else:
@@ -213,7 +218,7 @@ class LiveReader(Source):
             options["rtsp_transport"] = "tcp"
         kind = "v4l2" if self._url.startswith("/dev/") else None
         try:
-            return av.open(self._url, format=kind, options=options, timeout=(self._stall_s, self._stall_s))
+            return av.open(self._url, format=kind, options=options, timeout=(self._timeout_s, self._timeout_s))
         except (av.FFmpegError, OSError, ValueError) as error:
             raise DistillError(
                 f"{self.name}: cannot be reached: {reason(error).replace(self._url, self.name)}",

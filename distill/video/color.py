@@ -30,7 +30,7 @@ _2020_TO_709 = np.array(
 """Linear light, ITU-R BT.2087."""
 
 
-class Converter:
+class RgbConverter:
     """Frames of one stream to RGB.
 
     Attributes:
@@ -52,13 +52,13 @@ class Converter:
         self._reformatter = VideoReformatter()
         self._table = _light_table(self.hdr) if self.hdr else None
 
-    def twin(self) -> Converter:
+    def clone(self) -> RgbConverter:
         """Another one for the same stream: one converter serves one thread."""
         other = copy.copy(self)
         other._reformatter = VideoReformatter()
         return other
 
-    def upright(self, frame: Any, size_hw: tuple[int, int]) -> UInt8[ndarray, "h w 3"]:
+    def to_upright_rgb(self, frame: Any, size_hw: tuple[int, int]) -> UInt8[ndarray, "h w 3"]:
         """The frame at this (upright) size; a stream may change its own size on the way."""
         height, width = reversed(size_hw) if self.quarter_turns % 2 else size_hw
         # One reformatter for all frames, and a view of its result instead of a copy: 0.3 ms instead of 0.65 for

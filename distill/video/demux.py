@@ -60,7 +60,7 @@ def first_frame(container: Any, stream: Any, path: Path) -> Any:
     Raises:
         DistillError: There is none.
     """
-    frame = next(_decode_packets(container, stream, _Damage()), None)
+    frame = next(_decode_packets(container, stream, _DecodeErrors()), None)
     if frame is None:
         raise DistillError(f"{path}: no frame of it can be decoded", hint="copy or encode it again")
     return frame
@@ -72,18 +72,18 @@ def decode(container: Any, stream: Any, path: Path) -> Iterator[Any]:
     Raises:
         DistillError: The file is damaged or cut off; after the last frame that could be read.
     """
-    damage = _Damage()
+    errors = _DecodeErrors()
     frames, last_s = 0, 0.0
-    for frame in _whole(_decode_packets(container, stream, damage), stream):
+    for frame in _whole(_decode_packets(container, stream, errors), stream):
         frames += 1
         last_s = max(last_s, frame.time or 0.0)
         yield frame
-    if not damage.count and frames and _ends_early(container, stream, path, last_s):
-        damage.note("it ends before its announced end")
-    if damage.count:
+    if not errors.count and frames and _ends_early(container, stream, path, last_s):
+        errors.note("it ends before its announced end")
+    if errors.count:
         announced = f" of {stream.frames} announced" if stream.frames > frames else ""
         raise DistillError(
-            f"{path}: the video is damaged or cut off: {frames} frames{announced} could be read ({damage.reason})",
+            f"{path}: the video is damaged or cut off: {frames} frames{announced} could be read ({errors.reason})",
             hint="copy or encode it again",
         )
 
@@ -94,7 +94,7 @@ def reason(error: Exception) -> str:
     return text[0].lower() + text[1:] if text else type(error).__name__
 
 
-class _Damage:
+class _DecodeErrors:
     """What went wrong on the way."""
 
     def __init__(self) -> None:
@@ -104,7 +104,7 @@ class _Damage:
         self.count, self.reason = self.count + 1, why
 
 
-def _decode_packets(container: Any, stream: Any, damage: _Damage) -> Iterator[Any]:
+def _decode_packets(container: Any, stream: Any, errors: _DecodeErrors) -> Iterator[Any]:
     packets = container.demux(stream)
     while True:
         try:
@@ -112,13 +112,13 @@ def _decode_packets(container: Any, stream: Any, damage: _Damage) -> Iterator[An
         except StopIteration:
             return
         except av.FFmpegError as error:
-            damage.note(reason(error))
+            errors.note(reason(error))
             return
-        damage.count += packet.is_corrupt
+        errors.count += packet.is_corrupt
         try:
             yield from packet.decode()
         except av.FFmpegError as error:
-            damage.note(reason(error))
+            errors.note(reason(error))
 
 
 def _whole(frames: Iterable[Any], stream: Any) -> Iterator[Any]:

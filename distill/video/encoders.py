@@ -32,15 +32,15 @@ class Encoding:
 
     Attributes:
         encoder: FFmpeg's name.
-        stored: Pixel format in the file.
-        given: Pixel format of the arrays; the same as `stored` for lossless maps.
+        pixel_format: Pixel format in the file.
+        input_format: Pixel format of the arrays; the same as `pixel_format` for lossless maps.
         options: The encoder's own.
         threads: Of the encoder; 0 lets it choose.
     """
 
     encoder: str
-    stored: str = "yuv420p"
-    given: str = "rgb24"
+    pixel_format: str = "yuv420p"
+    input_format: str = "rgb24"
     options: Mapping[str, str] = field(default_factory=dict[str, str])
     threads: int = 0
 

@@ -14,17 +14,17 @@ from numpy import ndarray
 
 from distill.errors import DistillError, UsageError
 from distill.images import decode_rgb, read_file
-from distill.video.source import Frame, Source
+from distill.video.source import Frame, FrameSource
 
 _PATTERN = re.compile(r"%(0\d+)?d")
 
 
-def is_sequence(word: str) -> bool:
+def is_sequence(address: str) -> bool:
     """Whether this word names numbered pictures, such as ``frames/%06d.png``."""
-    return len(_PATTERN.findall(Path(word).name)) == 1
+    return len(_PATTERN.findall(Path(address).name)) == 1
 
 
-class ImageSequence(Source):
+class ImageSequence(FrameSource):
     """Numbered pictures, read like a `VideoReader`.
 
     `notes` says which numbers are missing; `facts` is a digest of names, sizes and times of change.
@@ -56,7 +56,7 @@ class ImageSequence(Source):
         missing = self._files[-1][0] - self._files[0][0] + 1 - len(self._files)
         self.notes = (f"{missing} numbers are missing between the first and the last picture",) if missing else ()
         listed = [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for _, file in self._files]
-        self.facts = hashlib.sha256(repr((str(folder.resolve()), listed, rate)).encode()).hexdigest()
+        self.fingerprint = hashlib.sha256(repr((str(folder.resolve()), listed, rate)).encode()).hexdigest()
 
     def frames(self, start: int = 0, *, size_hw: tuple[int, int] | None = None) -> Iterator[Frame]:
         """The pictures from the `start`-th on, in the order of their numbers.

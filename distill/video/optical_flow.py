@@ -34,7 +34,7 @@ class Motion:
     noise: float
     cut: bool
 
-    def trust(self, size_hw: tuple[int, int]) -> Float32[ndarray, "h2 w2"]:
+    def reliability(self, size_hw: tuple[int, int]) -> Float32[ndarray, "h2 w2"]:
         """How surely each pixel shows the same thing as where it came from, in [0, 1]; 0 if it came from outside."""
         sigma = max(6.0, 3.0 * self.noise)
         small = np.exp(-np.square(self.residual / np.float32(sigma)))
@@ -44,51 +44,51 @@ class Motion:
         small[(x < -0.5) | (y < -0.5) | (x > width - 0.5) | (y > height - 0.5)] = 0
         return cv2.resize(small, size_hw[::-1], interpolation=cv2.INTER_LINEAR)
 
-    def places(self, size_hw: tuple[int, int]) -> Float32[ndarray, "h2 w2 2"]:
+    def positions(self, size_hw: tuple[int, int]) -> Float32[ndarray, "h2 w2 2"]:
         """Where each pixel of a larger map was, in its own pixels (x, y)."""
         height, width = size_hw
         scale = np.array([width / self.flow.shape[1], height / self.flow.shape[0]], np.float32)
-        places = cv2.resize(self.flow * scale, (width, height), interpolation=cv2.INTER_LINEAR)
+        positions = cv2.resize(self.flow * scale, (width, height), interpolation=cv2.INTER_LINEAR)
         columns, rows = _grid(height, width)
-        places[..., 0] += columns
-        places[..., 1] += rows
-        return places
+        positions[..., 0] += columns
+        positions[..., 1] += rows
+        return positions
 
 
 class MotionTracker:
     """Motion of a stream, frame after frame.
 
     Attributes:
-        before: The frame before, small and gray; None at the beginning.
+        previous: The frame before, small and gray; None at the beginning.
     """
 
     def __init__(self) -> None:
-        self.before: UInt8[ndarray, "h w"] | None = None
+        self.previous: UInt8[ndarray, "h w"] | None = None
         self._dis = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_FAST)
 
-    def follow(self, rgb: UInt8[ndarray, "h w 3"]) -> Motion | None:
+    def update(self, rgb: UInt8[ndarray, "h w 3"]) -> Motion | None:
         """The motion from this frame to the one before; None for the first, and when the size changed."""
-        now, before = _small_gray(rgb), self.before
-        self.before = now
-        if before is None or before.shape != now.shape:
+        now, previous = _small_gray(rgb), self.previous
+        self.previous = now
+        if previous is None or previous.shape != now.shape:
             return None
-        flow = self._dis.calc(now, before, None)
-        moved = move(before, _places_of(flow))
+        flow = self._dis.calc(now, previous, None)
+        moved = warp_by_flow(previous, _positions_of(flow))
         residual = _difference(now, moved)
-        raw, left = float(_difference(now, before).mean()), float(residual.mean())
+        raw, left = float(_difference(now, previous).mean()), float(residual.mean())
         cut = left > _CUT_LEVELS and left > _CUT_SHARE * raw
         return Motion(flow, residual, float(np.median(residual)), cut)
 
 
-def move(
-    values: Shaped[ndarray, "h w *c"], places: Float32[ndarray, "h w 2"], *, ids: bool = False
+def warp_by_flow(
+    values: Shaped[ndarray, "h w *c"], positions: Float32[ndarray, "h w 2"], *, ids: bool = False
 ) -> Shaped[ndarray, "h w *c"]:
     """The values that were at these places, bilinear (or nearest for ids); outside, those of the border."""
     method = cv2.INTER_NEAREST if ids else cv2.INTER_LINEAR
-    return cv2.remap(values, places, None, method, borderMode=cv2.BORDER_REPLICATE)
+    return cv2.remap(values, positions, None, method, borderMode=cv2.BORDER_REPLICATE)
 
 
-def _places_of(flow: ndarray) -> ndarray:
+def _positions_of(flow: ndarray) -> ndarray:
     columns, rows = _grid(*flow.shape[:2])
     return np.stack([columns + flow[..., 0], rows + flow[..., 1]], axis=-1)
 

@@ -15,10 +15,10 @@ from PIL import Image
 
 from distill.errors import DistillError, UsageError
 from distill.images import MAX_PIXELS
-from distill.video.color import Converter
+from distill.video.color import RgbConverter
 from distill.video.decoders import Decoder, choose_decoder
 from distill.video.demux import DEFAULT_RATE, announced_frames, decode, first_frame, open_container, video_stream
-from distill.video.source import Frame, Source
+from distill.video.source import Frame, FrameSource
 
 SUFFIXES = frozenset(
     {".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".m2ts", ".mts", ".wmv", ".flv", ".3gp"}
@@ -37,7 +37,7 @@ def is_video(path: Path) -> bool:
         return False
 
 
-class VideoReader(Source):
+class VideoReader(FrameSource):
     """A video file that can be read any number of times; its own `num_frames` may lie.
 
     Attributes:
@@ -73,14 +73,14 @@ class VideoReader(Source):
             self.time_base = Fraction(stream.time_base or 1 / self.rate)
             self.num_frames = announced_frames(container, stream, self.rate)
             first = first_frame(container, stream, path)
-            self._converter = Converter(first)
+            self._converter = RgbConverter(first)
             turned = self._converter.quarter_turns % 2
             self.size_hw = (first.width, first.height) if turned else (first.height, first.width)
             self.notes = _notes(self._converter.hdr, bool(first.interlaced_frame))
         if decoder is Decoder.AUTO:
             self.decoder = choose_decoder(path, self.num_frames)
         # Software is exact, whoever runs it; what a GPU gives may differ in how its chroma is stored.
-        self.facts = str(self.decoder) if self.decoder is Decoder.NVDEC else ""
+        self.fingerprint = str(self.decoder) if self.decoder is Decoder.NVDEC else ""
 
     def __enter__(self) -> Self:
         return self
@@ -88,7 +88,7 @@ class VideoReader(Source):
     def __exit__(self, *error: object) -> None:
         """Nothing to close: a file is only open while `frames` or `count` run."""
 
-    def facts_seen(self) -> dict[str, Any]:
+    def read_stats(self) -> dict[str, Any]:
         """Who decoded it."""
         return {"decoder": str(self.decoder)}
 
@@ -122,7 +122,7 @@ class VideoReader(Source):
                 hint="correct the range",
             )
         interval = max(1, round(1 / (self.rate * self.time_base)))
-        wanted_hw, converter = size_hw or self.size_hw, self._converter.twin()
+        wanted_hw, converter = size_hw or self.size_hw, self._converter.clone()
         pts = -interval
         with open_container(self.path, self.decoder) as container:
             stream = video_stream(container, self.path, self.decoder)
@@ -132,7 +132,7 @@ class VideoReader(Source):
                 # A frame without a time follows the one before; times that stand still or run back are pushed on.
                 pts = frame.pts if frame.pts is not None and (frame.pts > pts or index == 0) else pts + interval
                 if index >= start and (index - start) % step == 0:
-                    yield Frame(index, pts, float(pts * self.time_base), converter.upright(frame, wanted_hw))
+                    yield Frame(index, pts, float(pts * self.time_base), converter.to_upright_rgb(frame, wanted_hw))
 
     def count(self) -> int:
         """How many frames can really be decoded; decodes the whole file.

@@ -30,7 +30,7 @@ class Frame:
     rgb: UInt8[ndarray, "h w 3"]
 
 
-class Source(ABC):
+class FrameSource(ABC):
     """Frames, in order.
 
     Attributes:
@@ -43,7 +43,7 @@ class Source(ABC):
         codec: Name of the decoder.
         notes: What was done to the frames that a person should know, such as tone mapping.
         live: Whether frames come whether or not anyone takes them.
-        facts: What decides the frames besides the file.
+        fingerprint: What decides the frames besides the file.
     """
 
     path: Path | None = None
@@ -55,7 +55,7 @@ class Source(ABC):
     codec: str = ""
     notes: tuple[str, ...] = ()
     live: bool = False
-    facts: str = ""
+    fingerprint: str = ""
 
     @abstractmethod
     def frames(self, start: int = 0, *, size_hw: tuple[int, int] | None = None) -> Iterator[Frame]:
@@ -64,6 +64,6 @@ class Source(ABC):
     def finished(self, index: int) -> None:  # noqa: B027  (only cameras care)
         """Told when a frame went through everything."""
 
-    def facts_seen(self) -> dict[str, Any]:
+    def read_stats(self) -> dict[str, Any]:
         """What was seen on the way, for the result."""
         return {}

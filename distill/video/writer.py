@@ -17,7 +17,7 @@ from jaxtyping import Shaped, UInt8
 from numpy import ndarray
 
 from distill.errors import DistillError, UsageError
-from distill.video.audio import Sound
+from distill.video.audio import AudioTrack
 from distill.video.demux import reason
 from distill.video.encoders import Encoding, choose_encoding
 
@@ -49,7 +49,7 @@ class VideoWriter:
         *,
         time_base: Fraction,
         rate: Fraction,
-        sound_from: Path | None = None,
+        audio_from: Path | None = None,
         encoding: Encoding | None = None,
         crf: int | None = None,
     ) -> None:
@@ -76,14 +76,14 @@ class VideoWriter:
         self._encoding = encoding or choose_encoding(crf=crf)
         self._time_base, self._end_s, self._frame_s = time_base, 0.0, float(1 / rate)
         self._temporary = path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
-        self._sound: Sound | None = None
+        self._audio: AudioTrack | None = None
         self._reformatter = VideoReformatter()
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._container = _open_for_writing(self._temporary)
             self._stream = self._add_stream(rate)
-            if sound_from is not None:
-                self._sound = Sound(sound_from, self._container)
+            if audio_from is not None:
+                self._audio = AudioTrack(audio_from, self._container)
         except (av.FFmpegError, OSError) as error:
             self._temporary.unlink(missing_ok=True)
             raise _failure(path, error) from error
@@ -116,14 +116,14 @@ class VideoWriter:
                 f" {self.size_hw[1]}x{self.size_hw[0]} px",
                 hint="give all frames the same size",
             )
-        frame = self._as_yuv(values) if self._encoding.stored == "yuv420p" else self._as_given(values)
+        frame = self._as_yuv(values) if self._encoding.pixel_format == "yuv420p" else self._as_stored(values)
         release()
         frame.pts, frame.time_base = pts, self._time_base
         try:
             for packet in self._stream.encode(frame):
                 self._container.mux_one(packet)
             self._end_s = float(pts * self._time_base) + self._frame_s
-            self._mux_sound()
+            self._mux_audio()
         except (av.FFmpegError, OSError) as error:
             raise _failure(self.path, error) from error
         self.frames += 1
@@ -139,9 +139,9 @@ class VideoWriter:
             raise DistillError(f"{self.path}: there are no frames to write", hint="check the input")
         try:
             self._container.mux(self._stream.encode(None))
-            self._mux_sound()
-            if self._sound is not None:
-                self._sound.close()
+            self._mux_audio()
+            if self._audio is not None:
+                self._audio.close()
             self._container.close()
             commit_file(self._temporary, self.path)
         except (av.FFmpegError, OSError) as error:
@@ -150,15 +150,15 @@ class VideoWriter:
 
     def abandon(self) -> None:
         """Drop what was written; nothing appears under the name."""
-        if self._sound is not None:
-            self._sound.close()
+        if self._audio is not None:
+            self._audio.close()
         with contextlib.suppress(av.FFmpegError, OSError):
             self._container.close()
         self._temporary.unlink(missing_ok=True)
 
-    def _mux_sound(self) -> None:
-        if self._sound is not None:
-            for packet in self._sound.until(self._end_s):
+    def _mux_audio(self) -> None:
+        if self._audio is not None:
+            for packet in self._audio.until(self._end_s):
                 self._container.mux_one(packet)
 
     def _as_yuv(self, rgb: UInt8[ndarray, "h w 3"]) -> Any:
@@ -172,9 +172,13 @@ class VideoWriter:
             view, format="yuv420p", dst_colorspace=Colorspace.ITU709, dst_color_range=ColorRange.MPEG, threads=1
         )
 
-    def _as_given(self, values: ndarray) -> Any:
-        frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(values), format=self._encoding.given)
-        return frame if self._encoding.given == self._encoding.stored else frame.reformat(format=self._encoding.stored)
+    def _as_stored(self, values: ndarray) -> Any:
+        frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(values), format=self._encoding.input_format)
+        return (
+            frame
+            if self._encoding.input_format == self._encoding.pixel_format
+            else frame.reformat(format=self._encoding.pixel_format)
+        )
 
     def _add_stream(self, rate: Fraction) -> Any:
         encoding = self._encoding
@@ -183,11 +187,11 @@ class VideoWriter:
         )
         height, width = self.size_hw
         context = stream.codec_context
-        if encoding.stored == "yuv420p":
+        if encoding.pixel_format == "yuv420p":
             height, width = height + height % 2, width + width % 2
             context.colorspace = context.color_primaries = context.color_trc = _BT709
             context.color_range = _LIMITED_RANGE
-        stream.width, stream.height, stream.pix_fmt = width, height, encoding.stored
+        stream.width, stream.height, stream.pix_fmt = width, height, encoding.pixel_format
         context.time_base = self._time_base
         context.thread_count = encoding.threads
         if encoding.encoder == "libx264":
@@ -196,19 +200,19 @@ class VideoWriter:
         return stream
 
 
-def join_videos(parts: Sequence[Path], path: Path, *, sound_from: Path | None = None) -> None:
+def join_videos(parts: Sequence[Path], path: Path, *, audio_from: Path | None = None) -> None:
     """One file out of segments that one encoding wrote, packet by packet; whole or not there.
 
     Args:
         parts: In order; their times must increase.
         path: Where to.
-        sound_from: A file whose first audio stream is kept up to the end of the picture.
+        audio_from: A file whose first audio stream is kept up to the end of the picture.
 
     Raises:
         DistillError: A segment is damaged, or the disk is full.
     """
     temporary = path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
-    sound: Sound | None = None
+    audio: AudioTrack | None = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         container = _open_for_writing(temporary)
@@ -216,21 +220,21 @@ def join_videos(parts: Sequence[Path], path: Path, *, sound_from: Path | None = 
             template = first.streams.video[0]
             stream = container.add_stream_from_template(template, opaque=True)
             stream.time_base = template.time_base
-            sound = Sound(sound_from, container) if sound_from is not None else None
+            audio = AudioTrack(audio_from, container) if audio_from is not None else None
             frame_s = float(1 / (template.average_rate or 25))
         for part in parts:
-            _mux_part(part, container, stream, sound, frame_s)
+            _mux_part(part, container, stream, audio, frame_s)
         container.close()
         commit_file(temporary, path)
     except (av.FFmpegError, OSError) as error:
         raise _failure(path, error) from error
     finally:
-        if sound is not None:
-            sound.close()
+        if audio is not None:
+            audio.close()
         temporary.unlink(missing_ok=True)
 
 
-def _mux_part(part: Path, container: Any, stream: Any, sound: Sound | None, frame_s: float) -> None:
+def _mux_part(part: Path, container: Any, stream: Any, audio: AudioTrack | None, frame_s: float) -> None:
     with av.open(str(part)) as source:
         for packet in source.demux(source.streams.video[0]):
             if packet.pts is None:
@@ -238,8 +242,8 @@ def _mux_part(part: Path, container: Any, stream: Any, sound: Sound | None, fram
             end_s = float(packet.pts * packet.time_base) + frame_s
             packet.stream = stream
             container.mux_one(packet)
-            if sound is not None:
-                for heard in sound.until(end_s):
+            if audio is not None:
+                for heard in audio.until(end_s):
                     container.mux_one(heard)
 
 

@@ -26,7 +26,7 @@ _METHOD = (
 
 
 def run_bench(
-    subjects: Sequence[Path],
+    models: Sequence[Path],
     console: Console,
     *,
     batches: Sequence[int] = (1, 8),
@@ -35,10 +35,10 @@ def run_bench(
     seconds: float = 3.0,
     out: Path | None = None,
     truth: Path | None = None,
-    num_samples: int = 50,
+    num_images: int = 50,
     usd_per_hour: float | None = None,
     base: dict[str, Any] | None = None,
-    what: Sequence[str] = ("engine", "end_to_end"),
+    scope: Sequence[str] = ("engine", "end_to_end"),
 ) -> dict[str, Any]:
     """Time all subjects; the result as `--json` prints it, also written to `out`.
 
@@ -61,37 +61,37 @@ def run_bench(
     for number in threads:
         with ExitStack() as stack:
             runners: dict[str, Runner] = {}
-            for path in subjects:
+            for path in models:
                 name, runner, row = _open(path, number, set(runners))
                 runners[name] = stack.enter_context(runner)
                 loading.append(row)
-            sizes = list(dict.fromkeys(sizes_hw or [runner.spec.input.usual_hw for runner in runners.values()]))
+            sizes = list(dict.fromkeys(sizes_hw or [runner.spec.input.default_hw for runner in runners.values()]))
             used = next(iter(runners.values())).threads
             # Only a result that is kept, or compared, needs to know how fast the machine was.
             kept = out is not None or base is not None
             rows = loading[-len(runners) :]
             beside = _engines_of(runners, rows, base, number, stack, console) if kept else {}
-            with console.progress("timing", len(what) * len(sizes) * len(batches)) as progress:
+            with console.progress("timing", len(scope) * len(sizes) * len(batches)) as progress:
                 found = time_runners(
                     runners,
                     batches,
                     sizes,
                     seconds=seconds,
                     advance=progress.advance,
-                    what=what,
+                    scope=scope,
                     yardstick=_yardstick(used) if kept else None,
-                    bare={name: runner for name, (_, runner) in beside.items()},
+                    raw_runners={name: runner for name, (_, runner) in beside.items()},
                 )
             for timing in found:
                 digest = beside[timing.beside][0] if timing.beside else ""
-                mark = {"digest": digest} if timing.subject == YARDSTICK else {}
+                mark = {"digest": digest} if timing.model == YARDSTICK else {}
                 (yardstick if mark else timings).append({**timing.to_dict(), "threads": used, **mark})
             if truth is not None and number == threads[0]:
-                scores = score_runners(runners, truth, num_samples, console)
+                scores = score_runners(runners, truth, num_images, console)
     if truth is not None:
         for row in loading:
             row["scores"] = scores[row["name"]]
-        mark_front(loading, timings)
+        mark_pareto_front(loading, timings)
     _price(timings, usd_per_hour)
     result: dict[str, Any] = {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -99,7 +99,7 @@ def run_bench(
         "seconds_per_series": seconds,
         "machine": {**machine(), "load_before": round(busy, 2)},
         "versions": versions(),
-        "subjects": loading,
+        "models": loading,
         "timings": timings,
         "yardstick": yardstick,
     }
@@ -124,11 +124,11 @@ def score_runners(
 ) -> dict[str, dict[str, float | None]]:
     """Score of each task of each runner on labeled pictures."""
     from distill.export.verification.parity import Parity
-    from distill.workflows.parity_samples import open_samples
+    from distill.workflows.parity_samples import open_parity_samples
 
     first = next(iter(runners.values()))
     parities = {name: Parity(first, runner) for name, runner in runners.items()}
-    for sample in console.track(open_samples(truth, first.spec, count, console) or (), "scoring", count):
+    for sample in console.track(open_parity_samples(truth, first.spec, count, console) or (), "scoring", count):
         for parity in parities.values():
             parity.update(sample)
     return {
@@ -137,48 +137,48 @@ def score_runners(
     }
 
 
-def mark_front(subjects: list[dict[str, Any]], timings: list[dict[str, Any]]) -> None:
+def mark_pareto_front(models: list[dict[str, Any]], timings: list[dict[str, Any]]) -> None:
     """Set ``pareto`` where no other subject is at least as good in every score and in images/s, and better in one."""
-    speed = {row["name"]: 0.0 for row in subjects}
+    speed = {row["name"]: 0.0 for row in models}
     for timing in timings:
-        if timing["what"] == "engine":
-            speed[timing["subject"]] = max(speed[timing["subject"]], timing["images_per_s"])
+        if timing["scope"] == "engine":
+            speed[timing["model"]] = max(speed[timing["model"]], timing["images_per_s"])
 
     def merits(row: dict[str, Any]) -> list[float]:
         signs = {"normals mean_deg": -1.0}
         scores = [signs.get(key, 1.0) * value for key, value in row["scores"].items() if value is not None]
         return [*scores, speed[row["name"]]]
 
-    for row in subjects:
+    for row in models:
         ours = merits(row)
         row["pareto"] = not any(
             len(theirs) == len(ours) and theirs != ours and all(b >= a for a, b in zip(ours, theirs, strict=True))
-            for theirs in map(merits, subjects)
+            for theirs in map(merits, models)
         )
 
 
 def _open(path: Path, threads: int | None, taken: set[str]) -> tuple[str, Runner, dict[str, Any]]:
     """(name in the result, the runner, how long it took to load and to answer first)."""
     from distill.export.verification.timing import bench_picture
-    from distill.workflows.model import open_subject, subject_digest
+    from distill.workflows.model import model_digest, open_model
 
-    open_subject(path, threads=threads).close()  # imports the libraries, which only the first subject would pay for
+    open_model(path, threads=threads).close()  # imports the libraries, which only the first subject would pay for
     before = _resident_bytes()
     start = time.perf_counter()
-    runner = open_subject(path, threads=threads)
+    runner = open_model(path, threads=threads)
     loaded = time.perf_counter()
-    runner(bench_picture(runner.spec.input.usual_hw)[None])
+    runner(bench_picture(runner.spec.input.default_hw)[None])
     first = time.perf_counter()
     name = runner.name if runner.name not in taken else str(path)
     row = {
         "name": name,
         "path": str(path.resolve()),
-        "digest": subject_digest(path),
+        "digest": model_digest(path),
         "engine": runner.engine,
         "threads": runner.threads,
         "tasks": [str(task) for task in runner.spec.answers],
         "backbone": runner.spec.backbone,
-        "working_size_hw": list(runner.spec.input.size_hw),
+        "input_size_hw": list(runner.spec.input.size_hw),
         "size_bytes": _size_bytes(path),
         "load_ms": round(1000 * (loaded - start), 1),
         "first_call_ms": round(1000 * (first - loaded), 1),
@@ -189,11 +189,11 @@ def _open(path: Path, threads: int | None, taken: set[str]) -> tuple[str, Runner
 
 def _size_bytes(path: Path) -> int:
     """Of all files that hold the subject: a run's weights, or OpenVINO's two files."""
-    from distill.export.targets.artifact import files_of
+    from distill.export.targets.artifact import artifact_files
 
     if path.is_dir():
         return (path / "weights.safetensors").stat().st_size
-    return sum(file.stat().st_size for file in files_of(path))
+    return sum(file.stat().st_size for file in artifact_files(path))
 
 
 def _engines_of(
@@ -209,9 +209,9 @@ def _engines_of(
     Its own; but a file that is another one than in `base` is measured against that one, if it is still there: what the
     new file itself made slower must show.
     """
-    from distill.workflows.model import open_subject, subject_digest
+    from distill.workflows.model import model_digest, open_model
 
-    before = {row["name"]: row for row in (base or {}).get("subjects", ()) if {"digest", "path", "name"} <= set(row)}
+    before = {row["name"]: row for row in (base or {}).get("models", ()) if {"digest", "path", "name"} <= set(row)}
     found: dict[str, tuple[str, Runner]] = {}
     for row in rows:
         name, then = row["name"], before.get(row["name"])
@@ -219,8 +219,8 @@ def _engines_of(
             found[name] = row["digest"], runners[name]
             continue
         path = Path(then["path"])
-        if path.exists() and subject_digest(path) == then["digest"]:
-            found[name] = then["digest"], stack.enter_context(open_subject(path, threads=threads))
+        if path.exists() and model_digest(path) == then["digest"]:
+            found[name] = then["digest"], stack.enter_context(open_model(path, threads=threads))
         else:
             console.say(f"{name} is not the file that was timed then, and that one is gone: compared less exactly")
     return found

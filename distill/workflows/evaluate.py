@@ -9,7 +9,7 @@ from distill.errors import DistillError, UsageError
 from distill.evaluation.predictors import Contestant, LabelsContestant, ModelContestant, StudentContestant
 from distill.shards import MANIFEST
 from distill.teachers.base import Teacher
-from distill.workflows.model import open_subject
+from distill.workflows.model import open_model
 
 
 def open_contestants(subjects: Sequence[Path]) -> list[Contestant]:
@@ -21,15 +21,15 @@ def open_contestants(subjects: Sequence[Path]) -> list[Contestant]:
     found: list[Contestant] = []
     for path, name in zip(subjects, _names(subjects), strict=True):
         if path.suffix in (".yaml", ".yml"):
-            found.append(ModelContestant(name, open_model(path)))
+            found.append(ModelContestant(name, open_teacher_model(path)))
         elif path.is_dir() and ((path / MANIFEST).is_file() or any(path.glob("shard-*.tar"))):
             found.append(LabelsContestant(name, path))
         else:
-            found.append(StudentContestant(name, open_subject(path)))
+            found.append(StudentContestant(name, open_model(path)))
     return found
 
 
-def open_model(path: Path) -> Teacher:
+def open_teacher_model(path: Path) -> Teacher:
     """The model that a recipe describes; only files of weights, which cost nothing to ask and hold no code.
 
     Raises:

@@ -17,7 +17,7 @@ from distill.metrics import FlickerMetrics
 from distill.report.blocks import Section, Table, Text
 from distill.shards import MANIFEST, read_manifest, read_samples
 from distill.tasks import Task
-from distill.workflows.model import open_subject
+from distill.workflows.model import open_model
 
 _TITLES = {
     "depth_change_percent": "depth change, % per frame",
@@ -49,7 +49,7 @@ def measure_flicker(subjects: Sequence[Path], clips: Sequence[Path], console: Co
         raise DistillError("--flicker: none of the subjects is a student", hint="give a run folder or an exported file")
     values: list[dict[str, Any]] = []
     for subject in students:
-        with Model(open_subject(subject, spinning=False)) as model:
+        with Model(open_model(subject, allow_spinning=False)) as model:
             for clip in clips:
                 for steady in (0.0, _STEADY):
                     scores = _over(model, clip, steady, console)
@@ -64,17 +64,17 @@ def measure_flicker(subjects: Sequence[Path], clips: Sequence[Path], console: Co
 
 
 def _over(model: Model, clip: Path, steady: float, console: Console) -> dict[str, float]:
-    from distill.export.inference.temporal_filter import Stabilizer, Steadiness
+    from distill.export.inference.temporal_filter import TemporalFilter, TemporalFilterConfig
 
     metrics = FlickerMetrics(model.spec)
     if not (clip / MANIFEST).is_file():
-        for frame, maps in console.track(model.stream(clip, steady=steady), clip.name):
+        for frame, maps in console.track(model.stream(clip, temporal_smoothing=steady), clip.name):
             metrics.update(frame.rgb, maps)
         return metrics.compute()
-    stabilizer = Stabilizer(model.spec, Steadiness(steady)) if steady else None
+    temporal_filter = TemporalFilter(model.spec, TemporalFilterConfig(steady)) if steady else None
     for index, (rgb, truth) in enumerate(console.track(_samples(clip), clip.name)):
         maps = {name: value[0] for name, value in model(rgb[None]).items()}
-        metrics.update(rgb, maps if stabilizer is None else stabilizer.steady(rgb, maps, index), truth)
+        metrics.update(rgb, maps if temporal_filter is None else temporal_filter.apply(rgb, maps, index), truth)
     return metrics.compute()
 
 

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 from distill.console import Console
 from distill.errors import UsageError
-from distill.workflows.parity_samples import trained_on
+from distill.workflows.parity_samples import training_shards
 
 if TYPE_CHECKING:
-    from distill.config.export import TargetRecipe
+    from distill.config.export import TargetConfig
     from distill.export.runners import Runner
     from distill.export.targets.artifact import Artifact
-    from distill.export.targets.context import Workshop
+    from distill.export.targets.context import ExportContext
     from distill.export.verification.parity import ParityResult
     from distill.export.verification.timing import Timing
 
@@ -31,34 +31,34 @@ _METHOD = (
 
 def run_exports(
     run: Path,
-    targets: Mapping[str, TargetRecipe],
+    targets: Mapping[str, TargetConfig],
     console: Console,
     *,
     out: Path | None = None,
-    samples: Path | None = None,
-    num_samples: int = 50,
+    images: Path | None = None,
+    num_images: int = 50,
     calibrate: Path | None = None,
     seconds: float = 1.0,
     threads: int | None = None,
     opset: int | None = None,
     sensitivity: bool = False,
-    min_gain: float | None = None,
+    min_speedup: float | None = None,
     size_hw: tuple[int, int] | None = None,
-    picture_hw: tuple[int, int] | None = None,
+    fixed_size_hw: tuple[int, int] | None = None,
 ) -> dict[str, Any]:
     """Make, gate and time every target; the result as `--json` prints it, also in ``export.json``.
 
-    `size_hw` is another working size than the trained one, `picture_hw` the only size of pictures that files take.
+    `size_hw` is another working size than the trained one, `fixed_size_hw` the only size of pictures that files take.
 
     Raises:
         UsageError: No trained student there, or --out is a file.
         DistillError: The student cannot be exported at all.
     """
-    from distill.export.targets.build import make, refuse_slow
+    from distill.export.targets.build import build_artifact, reject_if_slow
     from distill.images import write_atomic
     from distill.run_dir import machine, open_rundir, versions
     from distill.spec import write_spec
-    from distill.workflows.export_context import open_shop
+    from distill.workflows.export_context import build_context
 
     folder = out or run / "export"
     if folder.suffix or folder.is_file():
@@ -67,27 +67,29 @@ def run_exports(
         )
     open_rundir(folder)
     asked = set(targets)
-    targets = _with_siblings(targets, console)
-    shop, source = open_shop(run, folder, samples, num_samples, calibrate, threads, opset, console, size_hw, picture_hw)
-    shop.measure_blocks = sensitivity
+    targets = _with_float32_references(targets, console)
+    context, source = build_context(
+        run, folder, images, num_images, calibrate, threads, opset, console, size_hw, fixed_size_hw
+    )
+    context.measure_blocks = sensitivity
     try:
         made = []
-        for name, recipe in targets.items():
+        for name, config in targets.items():
             console.say(f"{name}: making and gating it")
-            made.append(make(shop, name, recipe))
-        timings = _time(shop, made, seconds, threads, console) if seconds else []
+            made.append(build_artifact(context, name, config))
+        timings = _time(context, made, seconds, threads, console) if seconds else []
     finally:
-        shop.close()
-    gains = {name: recipe.min_gain if min_gain is None else min_gain for name, recipe in targets.items()}
-    made = [refuse_slow(artifact, made, timings, gains[artifact.target]) for artifact in made]
-    write_spec(folder / "spec.json", shop.spec)
+        context.close()
+    speedups = {name: config.min_speedup if min_speedup is None else min_speedup for name, config in targets.items()}
+    made = [reject_if_slow(artifact, made, timings, speedups[artifact.target]) for artifact in made]
+    write_spec(folder / "spec.json", context.spec)
     reference = next((artifact.parity for artifact in made if artifact.parity), None)
     result = {
         "folder": str(folder),
         "method": _METHOD,
-        "samples": source,
-        "num_samples": len(shop.samples),
-        "working_size_hw": list(shop.spec.input.size_hw),
+        "images": source,
+        "num_images": len(context.samples),
+        "input_size_hw": list(context.spec.input.size_hw),
         "passed": all(artifact.status in ("passed", "refused") for artifact in made)
         and any(artifact.status == "passed" for artifact in made if artifact.target in asked),
         "torch": {"scores": _scores(reference, "reference"), **_speed(_TORCH, timings)},
@@ -101,10 +103,10 @@ def run_exports(
 
 def plan_exports(
     run: Path,
-    targets: Mapping[str, TargetRecipe],
+    targets: Mapping[str, TargetConfig],
     out: Path | None,
-    samples: Path | None,
-    num_samples: int,
+    images: Path | None,
+    num_images: int,
     console: Console,
 ) -> None:
     """Say what would be made."""
@@ -117,24 +119,24 @@ def plan_exports(
     rows = [
         {
             "target": name,
-            "engine": recipe.engine,
-            "precision": recipe.precision,
-            "size_bytes": int(size_bytes * shares[recipe.precision]),
-            "minutes": 2 if recipe.engine == "aoti" or recipe.precision == "int8" else 0.5,
+            "engine": config.engine,
+            "precision": config.precision,
+            "size_bytes": int(size_bytes * shares[config.precision]),
+            "minutes": 2 if config.engine == "aoti" or config.precision == "int8" else 0.5,
         }
-        for name, recipe in targets.items()
+        for name, config in targets.items()
     ]
-    source = str(samples or trained_on(run) or "generated")
+    source = str(images or training_shards(run) or "generated")
     values = {
         "folder": str(out or run / "export"),
-        "samples": source,
-        "num_samples": num_samples,
+        "images": source,
+        "num_images": num_images,
         "usd": 0,
         "targets": rows,
     }
     lines = [
         f"would write {spec.name} ({spec.backbone}) into {values['folder']} and compare each file with the original on"
-        f" {num_samples} pictures from {source}, at no cost:"
+        f" {num_images} pictures from {source}, at no cost:"
     ]
     lines += [
         f"  {row['target']}: {row['engine']} {row['precision']}, about {row['size_bytes'] / 1e6:.1f} MB,"
@@ -144,7 +146,7 @@ def plan_exports(
     console.result(values, "\n".join(lines))
 
 
-def text_of(result: dict[str, Any]) -> str:
+def format_result(result: dict[str, Any]) -> str:
     """The table for people."""
     from distill.report.markdown import text_table
 
@@ -166,34 +168,34 @@ def text_of(result: dict[str, Any]) -> str:
         ),
     ]
     said = [f"{row['target']}: {text}" for row in result["targets"] for text in (row["reason"], *row["notes"]) if text]
-    head = f"{result['folder']}: {result['num_samples']} pictures from {result['samples']}; {result['method']}"
+    head = f"{result['folder']}: {result['num_images']} pictures from {result['images']}; {result['method']}"
     return "\n".join([head, "", text_table(columns, rows), "", *said]).rstrip()
 
 
-def _with_siblings(targets: Mapping[str, TargetRecipe], console: Console) -> dict[str, TargetRecipe]:
+def _with_float32_references(targets: Mapping[str, TargetConfig], console: Console) -> dict[str, TargetConfig]:
     """The targets, with the float32 sibling of each int8 one before it: what it must be faster than."""
     from distill.config.export import TARGETS, load_target
 
-    found: dict[str, TargetRecipe] = {}
-    for name, recipe in targets.items():
-        sibling = recipe.engine
+    found: dict[str, TargetConfig] = {}
+    for name, config in targets.items():
+        sibling = config.engine
         has_one = any(other.engine == sibling and other.precision == "fp32" for other in targets.values())
-        if recipe.precision == "int8" and sibling in TARGETS and sibling in ("onnx", "openvino") and not has_one:
+        if config.precision == "int8" and sibling in TARGETS and sibling in ("onnx", "openvino") and not has_one:
             console.say(f"{sibling}: made too, to compare {name} with")
             found.setdefault(*load_target(sibling))
-        found[name] = recipe
+        found[name] = config
     return found
 
 
 def _time(
-    shop: Workshop, made: Sequence[Artifact], seconds: float, threads: int | None, console: Console
+    context: ExportContext, made: Sequence[Artifact], seconds: float, threads: int | None, console: Console
 ) -> list[Timing]:
     """All that passed and runs here, and the original, in turns."""
     from distill.export.runners import open_runner
     from distill.export.verification.timing import time_runners
 
     with ExitStack() as stack:
-        runners: dict[str, Runner] = {_TORCH: shop.reference.original}
+        runners: dict[str, Runner] = {_TORCH: context.reference.wrapped}
         for artifact in made:
             if artifact.status == "passed" and artifact.runnable and artifact.path is not None:
                 runners[artifact.target] = stack.enter_context(open_runner(artifact.path, threads=threads))
@@ -201,10 +203,10 @@ def _time(
             return time_runners(
                 runners,
                 _BATCHES,
-                [shop.spec.input.usual_hw],
+                [context.spec.input.default_hw],
                 seconds=seconds,
                 advance=progress.advance,
-                what=("engine",),
+                scope=("engine",),
             )
 
 
@@ -232,8 +234,8 @@ def _scores(parity: ParityResult | None, side: str) -> dict[str, float | None]:
     return {f"{row.task} {row.measure}": getattr(row, side) for row in parity.tasks}
 
 
-def _speed(subject: str, timings: Sequence[Timing]) -> dict[str, float | None]:
-    by_batch = {timing.batch: timing for timing in timings if timing.subject == subject}
+def _speed(model: str, timings: Sequence[Timing]) -> dict[str, float | None]:
+    by_batch = {timing.batch: timing for timing in timings if timing.model == model}
     alone, together = by_batch.get(_BATCHES[0]), by_batch.get(_BATCHES[-1])
     return {
         "p50_ms": round(alone.percentile_ms(50), 3) if alone else None,

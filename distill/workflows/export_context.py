@@ -9,54 +9,54 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from distill.console import Console
-from distill.workflows.parity_samples import open_samples, trained_on
+from distill.workflows.parity_samples import open_parity_samples, training_shards
 
 if TYPE_CHECKING:
-    from distill.export.targets.context import Workshop
+    from distill.export.targets.context import ExportContext
     from distill.export.verification.parity import ParitySample
     from distill.spec import StudentSpec
 
 
-def open_shop(
+def build_context(
     run: Path,
     folder: Path,
-    samples: Path | None,
-    num_samples: int,
+    images: Path | None,
+    num_images: int,
     calibrate: Path | None,
     threads: int | None,
     opset: int | None,
     console: Console,
     size_hw: tuple[int, int] | None = None,
-    picture_hw: tuple[int, int] | None = None,
-) -> tuple[Workshop, str]:
+    fixed_size_hw: tuple[int, int] | None = None,
+) -> tuple[ExportContext, str]:
     """The student, its float32 graph, the pictures; (workshop, where the pictures are from).
 
-    `size_hw` and `picture_hw` are those of `load_student`.
+    `size_hw` and `fixed_size_hw` are those of `load_student`.
     """
     import onnx
 
     from distill.export.onnx.exporter import export_onnx
     from distill.export.runners import ModuleRunner
     from distill.export.targets.aot_inductor import export_aoti
-    from distill.export.targets.context import Recorded, Workshop
-    from distill.export.verification.parity import probe_pictures
+    from distill.export.targets.context import CachedRunner, ExportContext
+    from distill.export.verification.parity import generated_samples
     from distill.students.checkpoint import load_student
 
-    student, spec = load_student(run, size_hw=size_hw, picture_hw=picture_hw)
-    samples = samples or trained_on(run)
-    pictures = open_samples(samples, spec, num_samples, console)
-    compared = list(pictures) if pictures is not None else list(probe_pictures(spec, 8))
-    if samples is None:
-        console.warn("no --samples given: compared on generated pictures only, without labels")
-    drawn = _calibration(calibrate or trained_on(run), samples, compared, spec, num_samples, console)
-    if picture_hw is not None:
-        compared, drawn = ([_resized(sample, picture_hw) for sample in some] for some in (compared, drawn))
+    student, spec = load_student(run, size_hw=size_hw, fixed_size_hw=fixed_size_hw)
+    images = images or training_shards(run)
+    pictures = open_parity_samples(images, spec, num_images, console)
+    compared = list(pictures) if pictures is not None else list(generated_samples(spec, 8))
+    if images is None:
+        console.warn("no --images given: compared on generated pictures only, without labels")
+    drawn = _calibration(calibrate or training_shards(run), images, compared, spec, num_images, console)
+    if fixed_size_hw is not None:
+        compared, drawn = ([_resized(sample, fixed_size_hw) for sample in some] for some in (compared, drawn))
     stem = spec.name if size_hw is None else f"{spec.name}.{size_hw[0]}x{size_hw[1]}"
-    shop = Workshop(
+    context = ExportContext(
         spec,
         None,
         lambda made, path, device: export_aoti(student, made, path, device=device),
-        Recorded(ModuleRunner(student, spec, name="the run", threads=threads)),
+        CachedRunner(ModuleRunner(student, spec, name="the run", threads=threads)),
         compared,
         [sample.rgb for sample in drawn],
         folder,
@@ -65,8 +65,8 @@ def open_shop(
         console.say,
     )
     console.say(f"exporting {spec.name} ({spec.backbone}) to ONNX")
-    shop.graph = onnx.load(export_onnx(student, spec, shop.scratch() / "float.onnx", opset=opset).path)
-    return shop, str(samples) if samples else "generated"
+    context.graph = onnx.load(export_onnx(student, spec, context.scratch_dir() / "float.onnx", opset=opset).path)
+    return context, str(images) if images else "generated"
 
 
 def _resized(sample: ParitySample, size_hw: tuple[int, int]) -> ParitySample:
@@ -89,5 +89,5 @@ def _calibration(
     if source is None:
         return list(compared)
     skip = len(compared) if source == compared_from else 0
-    found = open_samples(source, spec, count + skip, console)
+    found = open_parity_samples(source, spec, count + skip, console)
     return list(islice(found or (), skip, None))[:64] or list(compared)

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 from distill.console import Console
 from distill.errors import UsageError
-from distill.workflows.parity_samples import open_samples, trained_on
+from distill.workflows.parity_samples import open_parity_samples, training_shards
 
 if TYPE_CHECKING:
     from distill.export.verification.parity import ParityResult, ParitySample
     from distill.spec import StudentSpec
 
-_NO_SAMPLES = "no --samples given: compared on generated pictures only, without labels"
+_NO_SAMPLES = "no --images given: compared on generated pictures only, without labels"
 
 
 def run_export(
@@ -25,10 +25,10 @@ def run_export(
     console: Console,
     *,
     out: Path | None = None,
-    samples: Path | None = None,
-    num_samples: int = 50,
+    images: Path | None = None,
+    num_images: int = 50,
     opset: int | None = None,
-    budgets: Any = None,
+    tolerances: Any = None,
 ) -> dict[str, Any]:
     """Export and compare; the result as `--json` prints it. The file lies under its name only when it passed.
 
@@ -37,25 +37,25 @@ def run_export(
         DistillError: The student cannot be exported, or nothing can be written.
     """
     from distill.export.onnx.exporter import export_onnx
-    from distill.export.targets.model_card import CARD, write_card
+    from distill.export.targets.model_card import MODEL_CARD, write_model_card
     from distill.run_dir import machine, open_rundir, versions
     from distill.spec import write_spec
     from distill.students.checkpoint import load_student
 
     student, spec = load_student(run)
     path = _out_path(run, out, spec)
-    samples = samples or trained_on(run)
-    pictures = open_samples(samples, spec, num_samples, console)
+    images = images or training_shards(run)
+    pictures = open_parity_samples(images, spec, num_images, console)
     open_rundir(path.parent)
     with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as folder:
         console.say(f"exporting {spec.name} ({spec.backbone}) to ONNX")
         report = export_onnx(student, spec, Path(folder) / path.name, opset=opset)
-        parity = _compare(student, spec, report.path, pictures, num_samples, budgets, console)
+        parity = _compare(student, spec, report.path, pictures, num_images, tolerances, console)
         kept = path if parity.passed else path.with_name(f"{path.stem}.rejected{path.suffix}")
         shutil.move(report.path, kept)
     if parity.passed:
         write_spec(path.with_name("spec.json"), spec)
-        write_card(path.with_name(CARD), spec, file=path.name, parity=parity.to_dict()["tasks"])
+        write_model_card(path.with_name(MODEL_CARD), spec, file=path.name, parity=parity.to_dict()["tasks"])
     return {
         "target": "onnx",
         "path": str(kept),
@@ -63,19 +63,19 @@ def run_export(
         "opset": report.opset,
         "ops": report.ops,
         "seconds": round(report.seconds, 2),
-        "samples": str(samples) if samples else "generated",
+        "images": str(images) if images else "generated",
         "parity": parity.to_dict(),
         "machine": machine(),
         "versions": versions(),
     }
 
 
-def show_plan(run: Path, out: Path | None, samples: Path | None, num_samples: int, console: Console) -> None:
+def show_plan(run: Path, out: Path | None, images: Path | None, num_images: int, console: Console) -> None:
     """Say what an export would do."""
     from distill.spec import read_spec
 
     spec = read_spec(run / "spec.json")
-    samples = samples or trained_on(run)
+    images = images or training_shards(run)
     weights = run / "weights.safetensors"
     size_bytes = weights.stat().st_size if weights.is_file() else 0
     tasks = ", ".join(spec.answers)
@@ -85,13 +85,13 @@ def show_plan(run: Path, out: Path | None, samples: Path | None, num_samples: in
         "tasks": [str(task) for task in spec.answers],
         "backbone": spec.backbone,
         "size_bytes": size_bytes,
-        "samples": str(samples) if samples else "generated",
-        "num_samples": num_samples,
+        "images": str(images) if images else "generated",
+        "num_images": num_images,
     }
     text = (
         f"would write {values['path']}: {spec.name} ({spec.backbone}), {tasks}, about"
-        f" {size_bytes / 1e6:.1f} MB\nwould compare it with the original on {num_samples} pictures from"
-        f" {values['samples']}\nwould take about a minute, and cost nothing"
+        f" {size_bytes / 1e6:.1f} MB\nwould compare it with the original on {num_images} pictures from"
+        f" {values['images']}\nwould take about a minute, and cost nothing"
     )
     console.result(values, text)
 
@@ -113,18 +113,18 @@ def _compare(
     spec: StudentSpec,
     path: Path,
     pictures: Iterator[ParitySample] | None,
-    num_samples: int,
-    budgets: Any,
+    num_images: int,
+    tolerances: Any,
     console: Console,
 ) -> ParityResult:
     """Parity over generated pictures of awkward sizes, then over the real ones."""
     from distill.export.runners import ModuleRunner, open_runner
-    from distill.export.verification.parity import Parity, probe_pictures
+    from distill.export.verification.parity import Parity, generated_samples
 
     reference = ModuleRunner(student, spec, name="the run")
     with open_runner(path) as candidate:
-        generated = Parity(reference, candidate, budgets)
-        for sample in probe_pictures(spec):
+        generated = Parity(reference, candidate, tolerances)
+        for sample in generated_samples(spec):
             generated.update(sample)
         if pictures is None:
             console.warn(_NO_SAMPLES)
@@ -132,13 +132,13 @@ def _compare(
         if not generated.result().passed:
             console.warn("the two already differ on generated pictures of unusual sizes")
             return generated.result()
-        parity = Parity(reference, candidate, budgets)
-        for sample in console.track(pictures, "comparing", num_samples):
+        parity = Parity(reference, candidate, tolerances)
+        for sample in console.track(pictures, "comparing", num_images):
             parity.update(sample)
         return parity.result()
 
 
-def text_of(result: dict[str, Any]) -> str:
+def format_result(result: dict[str, Any]) -> str:
     """The result for people: one table, one verdict."""
     from distill.report.markdown import text_table
 
@@ -150,14 +150,14 @@ def text_of(result: dict[str, Any]) -> str:
         parity["candidate"],
         "disagreement",
         "largest",
-        "budget",
+        "tolerance",
         "verdict",
     ]
-    keys = ("task", "measure", "reference", "candidate", "direct", "largest", "budget")
+    keys = ("task", "measure", "reference", "candidate", "pixel_difference", "max_abs_difference", "tolerance")
     rows = [[*(row[key] for key in keys), "passed" if row["passed"] else "FAILED"] for row in parity["tasks"]]
-    verdict = "gives the same answers" if parity["passed"] else "does NOT give the same answers within the budget"
+    verdict = "gives the same answers" if parity["passed"] else "does NOT give the same answers within the tolerance"
     return (
         f"{result['path']} ({result['size_bytes'] / 1e6:.1f} MB, opset {result['opset']}) {verdict}\n"
-        f"{parity['samples']} pictures from {result['samples']}; disagreement: share of pixels, or mean degrees\n\n"
+        f"{parity['samples']} pictures from {result['images']}; disagreement: share of pixels, or mean degrees\n\n"
         + text_table(columns, rows)
     )

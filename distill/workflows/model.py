@@ -13,13 +13,13 @@ if TYPE_CHECKING:
     from distill.export.runners import Runner
 
 
-def open_subject(path: Path, *, threads: int | None = None, spinning: bool = True) -> Runner:
+def open_model(path: Path, *, threads: int | None = None, allow_spinning: bool = True) -> Runner:
     """The student in this run folder or exported file, ready to run.
 
     Args:
         path: A folder that ``distill train`` wrote, or a file that ``distill export`` wrote.
         threads: None takes the cores that this process may use.
-        spinning: Whether an engine's idle threads wait busily.
+        allow_spinning: Whether an engine's idle threads wait busily.
 
     Raises:
         UsageError: Neither.
@@ -40,10 +40,10 @@ def open_subject(path: Path, *, threads: int | None = None, spinning: bool = Tru
         raise UsageError(f"{path}: this is one file of a run", hint=f"give the run's folder: {folder}")
     from distill.export.runners import open_runner
 
-    return open_runner(path, threads=threads, spinning=spinning)
+    return open_runner(path, threads=threads, allow_spinning=allow_spinning)
 
 
-def subject_digest(path: Path) -> str:
+def model_digest(path: Path) -> str:
     """Changes when the student does, by what its files hold."""
     # A run is its weights and its contract; OpenVINO's weights, and those of large ONNX files, lie beside the file.
     files = (
@@ -57,8 +57,8 @@ def subject_digest(path: Path) -> str:
     return digest.hexdigest()
 
 
-def load(path: str | Path, *, threads: int | None = None, spinning: bool = False) -> Model:
+def load(path: str | Path, *, threads: int | None = None, allow_spinning: bool = False) -> Model:
     """The same for programs: `distill.load`."""
     from distill.export.inference.stream import Model
 
-    return Model(open_subject(Path(path), threads=threads, spinning=spinning))
+    return Model(open_model(Path(path), threads=threads, allow_spinning=allow_spinning))

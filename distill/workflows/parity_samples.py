@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from distill.spec import StudentSpec
 
 
-def trained_on(run: Path) -> Path | None:
+def training_shards(run: Path) -> Path | None:
     """The shards that the run was trained on, if they are still where they were."""
     from distill.config import read_yaml
     from distill.shards import MANIFEST
@@ -25,18 +25,18 @@ def trained_on(run: Path) -> Path | None:
     return next((Path(folder) for folder in folders if (Path(folder) / MANIFEST).is_file()), None)
 
 
-def open_samples(
-    samples: Path | None, spec: StudentSpec, count: int, console: Console
+def open_parity_samples(
+    images: Path | None, spec: StudentSpec, count: int, console: Console
 ) -> Iterator[ParitySample] | None:
     """The pictures to compare on; checked before the export, which takes seconds."""
     from distill.shards import MANIFEST, read_manifest
 
-    if samples is None:
+    if images is None:
         return None
-    if (samples / MANIFEST).is_file():
-        read_manifest(samples)
-        return islice(_from_shards(samples, spec), count)
-    return islice(_from_photos(samples, console), count)
+    if (images / MANIFEST).is_file():
+        read_manifest(images)
+        return islice(_from_shards(images, spec), count)
+    return islice(_from_photos(images, console), count)
 
 
 def _from_shards(folder: Path, spec: StudentSpec) -> Iterator[ParitySample]:
@@ -59,7 +59,7 @@ def _from_photos(path: Path, console: Console) -> Iterator[ParitySample]:
 
     photos = [found for found in find_inputs([str(path)]) if not found.video]
     if not photos:
-        raise UsageError(f"{path}: no photos there", hint="give a folder of photos or shards as --samples")
+        raise UsageError(f"{path}: no photos there", hint="give a folder of photos or shards as --images")
 
     def read() -> Iterator[ParitySample]:
         for photo in photos:

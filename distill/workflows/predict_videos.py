@@ -16,20 +16,20 @@ from typing import TYPE_CHECKING, Any
 from distill.console import Console
 from distill.errors import DistillError, UsageError
 from distill.tasks import Task
-from distill.workflows.model import subject_digest
+from distill.workflows.model import model_digest
 
 if TYPE_CHECKING:
-    from distill.export.inference.photos import Done
-    from distill.export.inference.videos import Places, VideoWishes
+    from distill.export.inference.photos import PredictionSummary
+    from distill.export.inference.videos import OutputPaths, VideoOptions
     from distill.export.runners import Runner
-    from distill.inputs import Input
-    from distill.video import Source
+    from distill.inputs import FileInput
+    from distill.video import FrameSource
 
 _DEFAULT_OUT = Path("predictions")
 
 
 @dataclass(frozen=True)
-class Options:
+class PredictOptions:
     """Everything that can be wished; `predict --help` says what each means."""
 
     out: Path | None = None
@@ -37,7 +37,7 @@ class Options:
     show: str = "all"
     maps: Path | None = None
     confidence: bool = False
-    steady: float = 0.0
+    temporal_smoothing: float = 0.0
     codec: str = "h264"
     decoder: str = "auto"
     points: tuple[int, ...] = ()
@@ -46,43 +46,45 @@ class Options:
     batch: int | None = None
     threads: int | None = None
     parallel: int = 1
-    segment: int = 240
-    fresh: bool = False
+    checkpoint_every: int = 240
+    no_resume: bool = False
     live: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True)
-class Clip:
+class VideoInput:
     """A video to be read.
 
     Attributes:
-        word: What names it.
+        source: What names it.
         name: As a person would say it.
         key: Names its results.
     """
 
-    word: str
+    source: str
     name: str
     key: str
 
 
-def sort_words(words: Sequence[str]) -> tuple[list[Input], list[Clip]]:
+def split_inputs(inputs: Sequence[str]) -> tuple[list[FileInput], list[VideoInput]]:
     """(photos, videos), each with a key that no other has."""
     from distill.inputs import find_inputs, unique_keys
     from distill.video import is_live, is_sequence
-    from distill.video.camera import public_name
+    from distill.video.camera import redact_credentials
 
-    others = [word for word in words if is_live(word) or (is_sequence(word) and not Path(word).exists())]
-    files = [word for word in words if word not in others]
+    others = [source for source in inputs if is_live(source) or (is_sequence(source) and not Path(source).exists())]
+    files = [source for source in inputs if source not in others]
     found = find_inputs(files) if files else []
-    names = [public_name(word).replace("://", "/").replace("%", "") for word in others]
+    names = [redact_credentials(source).replace("://", "/").replace("%", "") for source in others]
     keys = unique_keys([*(entry.name for entry in found), *names])[len(found) :]
-    clips = [Clip(str(entry.path), entry.name, entry.key) for entry in found if entry.video]
-    clips += [Clip(word, public_name(word), key) for word, key in zip(others, keys, strict=True)]
-    return [entry for entry in found if not entry.video], clips
+    videos = [VideoInput(str(entry.path), entry.name, entry.key) for entry in found if entry.video]
+    videos += [VideoInput(source, redact_credentials(source), key) for source, key in zip(others, keys, strict=True)]
+    return [entry for entry in found if not entry.video], videos
 
 
-def find_places(options: Options, photos: Sequence[Input], clips: Sequence[Clip]) -> tuple[Path | None, Path | None]:
+def resolve_outputs(
+    options: PredictOptions, photos: Sequence[FileInput], videos: Sequence[VideoInput]
+) -> tuple[Path | None, Path | None]:
     """(folder, overlay video): where results go; no folder when only maps, or only one overlay video, are wanted."""
     from distill.images import SUFFIXES as PHOTO_SUFFIXES
     from distill.video import CONTAINERS
@@ -95,10 +97,10 @@ def find_places(options: Options, photos: Sequence[Input], clips: Sequence[Clip]
     if out.is_dir():
         return out, None
     if out.suffix.lower() in CONTAINERS:
-        if photos or len(clips) != 1:
+        if photos or len(videos) != 1:
             raise UsageError(
                 f"--out {out}: a video can be written for one video, not for {len(photos)} photos and"
-                f" {len(clips)} videos",
+                f" {len(videos)} videos",
                 hint="give a folder as --out",
             )
         return None, out
@@ -109,10 +111,10 @@ def find_places(options: Options, photos: Sequence[Input], clips: Sequence[Clip]
     return out, None
 
 
-def refuse_overwriting(
-    options: Options,
-    photos: Sequence[Input],
-    clips: Sequence[Clip],
+def check_no_overwrite(
+    options: PredictOptions,
+    photos: Sequence[FileInput],
+    videos: Sequence[VideoInput],
     folder: Path | None,
     video_out: Path | None,
 ) -> None:
@@ -121,114 +123,116 @@ def refuse_overwriting(
     Raises:
         UsageError: It would.
     """
-    inputs = [entry.path for entry in photos] + [Path(clip.word) for clip in clips]
-    for clip in clips:
-        target = _clip_places(clip, options, folder, video_out, len(clips)).overlay
+    inputs = [entry.path for entry in photos] + [Path(video.source) for video in videos]
+    for video in videos:
+        target = _output_paths_of(video, options, folder, video_out, len(videos)).overlay
         if target.exists() and any(path.exists() and target.samefile(path) for path in inputs):
             raise UsageError(f"{target}: would overwrite an input", hint="give another --out")
 
 
-def _clip_places(clip: Clip, options: Options, folder: Path | None, video_out: Path | None, num_clips: int) -> Places:
-    from distill.export.inference.videos import Places
+def _output_paths_of(
+    video: VideoInput, options: PredictOptions, folder: Path | None, video_out: Path | None, num_videos: int
+) -> OutputPaths:
+    from distill.export.inference.videos import OutputPaths
 
     if video_out is not None:
         stem, overlay = video_out.with_suffix(""), video_out
     else:
-        own = folder or (options.maps if num_clips == 1 else (options.maps or Path()) / clip.key) or Path()
-        stem = own / clip.key
-        overlay = stem.with_name(f"{clip.key}.mp4")
+        own = folder or (options.maps if num_videos == 1 else (options.maps or Path()) / video.key) or Path()
+        stem = own / video.key
+        overlay = stem.with_name(f"{video.key}.mp4")
     maps = options.maps if options.maps is not None else stem.with_name(f"{stem.name}.maps")
-    return Places(stem, overlay, maps if options.maps is None or num_clips == 1 else maps / clip.key)
+    return OutputPaths(stem, overlay, maps if options.maps is None or num_videos == 1 else maps / video.key)
 
 
-def to_wishes(options: Options, only: Task | None, subject: Path) -> VideoWishes:
-    """What is wanted of each video; `only` as in `VideoWishes`."""
-    from distill.export.inference.temporal_filter import Steadiness
-    from distill.export.inference.videos import VideoWishes
+def to_video_options(options: PredictOptions, only: Task | None, model: Path) -> VideoOptions:
+    """What is wanted of each video; `only` as in `VideoOptions`."""
+    from distill.export.inference.temporal_filter import TemporalFilterConfig
+    from distill.export.inference.videos import VideoOptions
     from distill.video import VideoCodec
 
     write = set(options.write) or ({"overlay"} if options.out is not None or options.maps is None else set())
-    return VideoWishes(
+    return VideoOptions(
         write=frozenset(write | ({"maps"} if options.maps is not None else set())),
         only=only,
         confidence=options.confidence,
         batch=options.batch,
-        steadiness=Steadiness(options.steady) if options.steady else None,
+        temporal_filter=TemporalFilterConfig(options.temporal_smoothing) if options.temporal_smoothing else None,
         codec=VideoCodec(options.codec),
         points=options.points,
         fov_deg=options.fov_deg,
-        segment=options.segment,
-        subject=subject_digest(subject),
+        checkpoint_every=options.checkpoint_every,
+        model_digest=model_digest(model),
     )
 
 
-def predict_clips(
+def predict_videos(
     runner: Runner,
-    clips: Sequence[Clip],
-    options: Options,
-    wishes: VideoWishes,
+    videos: Sequence[VideoInput],
+    options: PredictOptions,
+    video_options: VideoOptions,
     folder: Path | None,
     video_out: Path | None,
-    done: Done,
+    summary: PredictionSummary,
     console: Console,
 ) -> None:
-    """Every video through the student, cameras all at once; `done` takes rows and failures in the order of `clips`.
+    """Every video through the student, cameras all at once; `summary` takes rows and failures in the order of `videos`.
 
     Raises:
         DistillError: The disk is full or cannot be written, or the student cannot give what is wished.
     """
     from distill.video import is_live
 
-    def one(clip: Clip) -> None:
-        places = _clip_places(clip, options, folder, video_out, len(clips))
-        _predict_clip(runner, clip, places, options, wishes, done, console)
+    def one(video: VideoInput) -> None:
+        output_paths = _output_paths_of(video, options, folder, video_out, len(videos))
+        _predict_one(runner, video, output_paths, options, video_options, summary, console)
 
-    workers = max(options.parallel, sum(is_live(clip.word) for clip in clips))
+    workers = max(options.parallel, sum(is_live(video.source) for video in videos))
     if workers == 1:
-        for clip in clips:
-            one(clip)
+        for video in videos:
+            one(video)
         return
     with ThreadPoolExecutor(workers) as pool:
-        for future in [pool.submit(one, clip) for clip in clips]:
+        for future in [pool.submit(one, video) for video in videos]:
             future.result()
-    order = {clip.name: number for number, clip in enumerate(clips)}
-    done.rows.sort(key=lambda row: order.get(row["name"], -1))
+    order = {video.name: number for number, video in enumerate(videos)}
+    summary.rows.sort(key=lambda row: order.get(row["name"], -1))
 
 
-def _predict_clip(
+def _predict_one(
     runner: Runner,
-    clip: Clip,
-    places: Places,
-    options: Options,
-    wishes: VideoWishes,
-    done: Done,
+    video: VideoInput,
+    output_paths: OutputPaths,
+    options: PredictOptions,
+    video_options: VideoOptions,
+    summary: PredictionSummary,
     console: Console,
 ) -> None:
     from distill.export.inference.videos import predict_video
-    from distill.video import Decoder, is_live, open_source
+    from distill.video import Decoder, is_live, open_video
 
-    if options.fresh:
-        shutil.rmtree(places.work, ignore_errors=True)
-    live = (options.live or {}) if is_live(clip.word) else {}
+    if options.no_resume:
+        shutil.rmtree(output_paths.work, ignore_errors=True)
+    live = (options.live or {}) if is_live(video.source) else {}
     try:
-        source = open_source(clip.word, rate=options.rate, decoder=Decoder(options.decoder), **live)
+        source = open_video(video.source, rate=options.rate, decoder=Decoder(options.decoder), **live)
     except UsageError:
         raise
     except DistillError as error:
-        done.fail(clip.name, clip.word, error)
+        summary.add_failure(video.name, video.source, error)
         return
     for note in source.notes:
-        console.say(f"{clip.name}: {note}")
-    with console.progress(clip.name, source.num_frames) as progress, _ctrl_c_ends(source):
-        predict_video(runner, clip.name, source, places, wishes, done, progress.advance)
+        console.say(f"{video.name}: {note}")
+    with console.progress(video.name, source.num_frames) as progress, _stop_on_interrupt(source):
+        predict_video(runner, video.name, source, output_paths, video_options, summary, progress.advance)
 
 
 @contextlib.contextmanager
-def _ctrl_c_ends(source: Source) -> Iterator[None]:
+def _stop_on_interrupt(source: FrameSource) -> Iterator[None]:
     """Ctrl-C is how a camera is meant to end: what came is finished and kept. A second one interrupts."""
-    from distill.video import LiveReader
+    from distill.video import CameraReader
 
-    if not isinstance(source, LiveReader) or threading.current_thread() is not threading.main_thread():
+    if not isinstance(source, CameraReader) or threading.current_thread() is not threading.main_thread():
         yield
         return
     before = signal.getsignal(signal.SIGINT)

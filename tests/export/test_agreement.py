@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from distill.export.onnx.exporter import export_onnx
 from distill.export.runners import ModuleRunner, open_runner
 from distill.export.targets.openvino import export_openvino
-from distill.export.tensorrt_kit.check import disagreement, instances_apart
-from distill.export.verification.parity import Parity, probe_pictures
-from distill.export.verification.task_difference import Tally
+from distill.export.tensorrt_kit.check import disagreement, instance_mismatch
+from distill.export.verification.parity import Parity, generated_samples
+from distill.export.verification.task_difference import TaskDifference
 from distill.labels import Label
 from distill.spec import InstanceSpec
 from distill.tasks import IGNORE_INSTANCE, Task
@@ -43,31 +43,31 @@ def label(ids: np.ndarray, names: dict[int, str]) -> Label:
 @given(st.permutations(range(1, 9)))
 def test_numbers_mean_nothing(numbers: list[int]) -> None:
     renumber = np.array([0, *numbers], np.uint8)
-    assert not instances_apart(picture(), renumber[picture()]).any()
+    assert not instance_mismatch(picture(), renumber[picture()]).any()
 
 
 def test_merged_split_and_missing_instances_are_seen() -> None:
     good = picture()
     merged = np.where(good == 7, 1, good)  # as large as the first: one of the two has lost its own
-    assert instances_apart(good, merged).sum() in (16, 32)
+    assert instance_mismatch(good, merged).sum() in (16, 32)
     split = good.copy()
     split[0, :8] = 9  # 8 of the 32 pixels of instance 3
-    assert instances_apart(good, split).sum() == 8
-    assert instances_apart(good, np.where(good == 7, 0, good)).sum() == 16
-    assert instances_apart(good, np.zeros_like(good)).sum() == 64
+    assert instance_mismatch(good, split).sum() == 8
+    assert instance_mismatch(good, np.where(good == 7, 0, good)).sum() == 16
+    assert instance_mismatch(good, np.zeros_like(good)).sum() == 64
     expected = outputs(good)
     assert disagreement(expected, outputs(split), metric_depth=True) == {"instance": 8 / 128}
 
 
 def test_scores_against_labels_leave_out_what_the_student_does_not_answer() -> None:
-    tally = Tally(Task.INSTANCE, INSTANCES)
+    tally = TaskDifference(Task.INSTANCE, INSTANCES)
     good = picture()
     truth = good.astype(np.uint16)
     truth[7, 15] = IGNORE_INSTANCE
     lost = np.where(good == 1, 0, good)
     # Instance 1 is a wall, of which the student tells no instances; the candidate is not charged with losing it.
     tally.update(outputs(good), outputs(lost), label(truth, {1: "wall", 3: "thing", 7: "thing"}))
-    assert tally.measure == "pmf1" and tally.direct == 16 / 128
+    assert tally.measure == "pmf1" and tally.pixel_difference == 16 / 128
     assert tally.scores()[0] == pytest.approx(1.0, abs=1e-3) and tally.scores()[0] == tally.scores()[1]
     tally.update(outputs(good), outputs(lost), label(truth, dict.fromkeys((1, 3, 7), "thing")))
     reference, candidate = tally.scores()
@@ -83,7 +83,7 @@ def test_a_student_with_instances_is_gated_by_them(tmp_path: Path) -> None:
     for suffix in (".onnx", ".xml"):
         with open_runner(path.with_suffix(suffix), threads=1) as candidate:
             parity = Parity(ModuleRunner(student, student.spec), candidate)
-            for sample in probe_pictures(student.spec):
+            for sample in generated_samples(student.spec):
                 parity.update(sample)
         result = parity.result()
         assert [row.task for row in result.tasks] == [Task.DEPTH, Task.SEMANTIC, Task.INSTANCE]

@@ -10,8 +10,8 @@ def test_subjects_are_timed_side_by_side(cli, run_dir: Path, onnx_file: Path, tm
     words = ("--batch", 1, "--batch", 2, "--size", "40x56", "--seconds", 0.02, "--threads", 1)
     code, result = cli.json("bench", run_dir, onnx_file, *words, "--out", tmp_path / "b")
     assert code == 0
-    assert [row["engine"] for row in result["subjects"]] == ["torch cpu", "onnxruntime cpu"]
-    assert all(row["threads"] == 1 and row["load_ms"] > 0 and row["first_call_ms"] > 0 for row in result["subjects"])
+    assert [row["engine"] for row in result["models"]] == ["torch cpu", "onnxruntime cpu"]
+    assert all(row["threads"] == 1 and row["load_ms"] > 0 and row["first_call_ms"] > 0 for row in result["models"])
     assert len(result["timings"]) == 2 * 2 * 2
     for row in result["timings"]:
         assert row["size_hw"] == [40, 56] and 0 < row["p50_ms"] <= row["p95_ms"] <= row["p99_ms"]
@@ -33,7 +33,7 @@ def test_two_files_of_one_name_are_kept_apart(cli, onnx_file: Path, tmp_path: Pa
     copy = tmp_path / onnx_file.name
     copy.write_bytes(onnx_file.read_bytes())
     code, result = cli.json("bench", onnx_file, copy, "--batch", 1, "--seconds", 0.01)
-    assert code == 0 and len({row["name"] for row in result["subjects"]}) == 2
+    assert code == 0 and len({row["name"] for row in result["models"]}) == 2
     assert {tuple(row["size_hw"]) for row in result["timings"]} == {(64, 64)}
 
 

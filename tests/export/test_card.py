@@ -6,7 +6,7 @@ from pathlib import Path
 
 import yaml
 
-from distill.export.targets.model_card import card_text, strictest, write_card
+from distill.export.targets.model_card import model_card_text, strictest_license_class, write_model_card
 from distill.licenses import LicenseClass
 from distill.spec import DepthSpec, InputSpec, NormalsSpec, SemanticSpec, StudentSpec
 
@@ -29,7 +29,7 @@ def test_the_card_names_every_license_with_class_and_terms(tmp_path: Path):
         terms={"restricted (Gemini API Additional Terms)": "https://ai.google.dev/gemini-api/terms"},
         provenance={"teachers": "a, b", "photos": "640"},
     )
-    write_card(tmp_path / "card.md", spec, file="nano.onnx")
+    write_model_card(tmp_path / "card.md", spec, file="nano.onnx")
     text = (tmp_path / "card.md").read_text()
     header = yaml.safe_load(text.split("---")[1])
     assert header["license"] == "other" and header["license_name"] == "labels-non-commercial"
@@ -42,10 +42,10 @@ def test_the_card_names_every_license_with_class_and_terms(tmp_path: Path):
 
 
 def test_labels_without_a_license_are_unknown():
-    assert strictest(spec_of()) is LicenseClass.UNKNOWN
-    assert "| unknown | unknown: nobody said" in card_text(spec_of(), file="nano.onnx")
+    assert strictest_license_class(spec_of()) is LicenseClass.UNKNOWN
+    assert "| unknown | unknown: nobody said" in model_card_text(spec_of(), file="nano.onnx")
 
 
 def test_the_proof_is_shown():
     rows = [{"task": "depth", "measure": "delta1", "reference": 0.98765432, "candidate": 0.98765, "passed": True}]
-    assert "| depth | delta1 | 0.9877 | 0.9877 |" in card_text(spec_of(), file="nano.onnx", parity=rows)
+    assert "| depth | delta1 | 0.9877 | 0.9877 |" in model_card_text(spec_of(), file="nano.onnx", parity=rows)

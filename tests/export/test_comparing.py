@@ -11,7 +11,7 @@ import onnx
 import pytest
 
 from distill.errors import UsageError
-from distill.export.verification.regression import Turns, compare_calls, compare_results, compare_turns
+from distill.export.verification.regression import Rounds, compare_calls, compare_results, compare_rounds
 
 
 def series(seed: int, slower: float = 1.0, count: int = 300) -> list[float]:
@@ -33,23 +33,23 @@ def test_twenty_repeats_without_one_stay_quiet() -> None:
     assert {compare_calls(series(seed), series(100 + seed)).verdict for seed in range(20)} == {"same"}
 
 
-def beside_the_yardstick(seed: int, slower: float = 1.0, machine: float = 1.0) -> tuple[Turns, Turns]:
+def beside_the_yardstick(seed: int, slower: float = 1.0, machine: float = 1.0) -> tuple[Rounds, Rounds]:
     """15 turns of a 5 ms subject and of a 2 ms yardstick; the machine wanders by 20 % and is slower as a whole."""
     random = np.random.default_rng(seed)
     state = machine * (1 + 0.2 * random.random(15))
-    turns: list[Turns] = []
+    rounds: list[Rounds] = []
     for quick_ms, count in ((5.0 * slower, 30), (2.0, 75)):
-        turns.append([list(quick_ms * now * random.normal(1, 0.02, count)) for now in state])
-    return turns[0], turns[1]
+        rounds.append([list(quick_ms * now * random.normal(1, 0.02, count)) for now in state])
+    return rounds[0], rounds[1]
 
 
 def test_a_slower_machine_is_no_slower_student() -> None:
     seeds = range(20)
     base = beside_the_yardstick(1000)
-    same = [compare_turns(base, beside_the_yardstick(seed, machine=1.6)) for seed in seeds]
+    same = [compare_rounds(base, beside_the_yardstick(seed, machine=1.6)) for seed in seeds]
     assert {row.verdict for row in same} == {"same"}
     assert all(row.machine is not None and 1.3 < row.machine < 1.9 for row in same)
-    slower = [compare_turns(base, beside_the_yardstick(seed, slower=1.05, machine=0.7)) for seed in seeds]
+    slower = [compare_rounds(base, beside_the_yardstick(seed, slower=1.05, machine=0.7)) for seed in seeds]
     assert {row.verdict for row in slower} == {"slower"}
     # The times as they are would have said the opposite.
     flat = [[call for turn in beside_the_yardstick(7, machine=machine)[0] for call in turn] for machine in (1.0, 1.6)]
@@ -61,9 +61,9 @@ def test_results_are_compared_series_by_series(cli, onnx_file: Path, tmp_path: P
     code, base = cli.json(*words, "--out", tmp_path)
     assert code == 0
     assert {row.verdict for row in compare_results(base, base)} == {"same"}
-    assert all(sum(row["turns"]) == len(row["calls_ms"]) for row in (*base["timings"], *base["yardstick"]))
+    assert all(sum(row["rounds"]) == len(row["calls_ms"]) for row in (*base["timings"], *base["yardstick"]))
     # One of all, and the student's own engine, for the engine alone and from files.
-    assert [row.get("beside", "") for row in base["yardstick"]] == [base["subjects"][0]["name"], ""] * 2
+    assert [row.get("beside", "") for row in base["yardstick"]] == [base["models"][0]["name"], ""] * 2
     assert len(base["timings"]) == 2
     assert all(row.machine == 1.0 for row in compare_results(base, base))
     assert all(row.machine is None for row in compare_results(base, {**base, "yardstick": []}))
@@ -83,16 +83,16 @@ def test_results_are_compared_series_by_series(cli, onnx_file: Path, tmp_path: P
 def result_of(slower: float, machine: float, digest: str, seed: int) -> dict[str, Any]:
     """A result whose bare engine slows down with the machine, and whose yardstick of all slows down twice as much."""
     random = np.random.default_rng(seed)
-    key = {"what": "engine", "size_hw": [8, 8], "batch": 1, "threads": 1}
+    key = {"scope": "engine", "size_hw": [8, 8], "batch": 1, "threads": 1}
 
     def row(ms: float, **more: Any) -> dict[str, Any]:
-        return {**key, "calls_ms": (ms * random.normal(1, 0.01, 150)).tolist(), "turns": [10] * 15, **more}
+        return {**key, "calls_ms": (ms * random.normal(1, 0.01, 150)).tolist(), "rounds": [10] * 15, **more}
 
     return {
-        "timings": [row(5 * slower * machine, subject="a")],
+        "timings": [row(5 * slower * machine, model="a")],
         "yardstick": [
-            row(4.5 * machine, subject="(yardstick)", beside="a", digest=digest),
-            row(2 * machine**2, subject="(yardstick)", digest=""),
+            row(4.5 * machine, model="(yardstick)", beside="a", digest=digest),
+            row(2 * machine**2, model="(yardstick)", digest=""),
         ],
     }
 
@@ -124,7 +124,7 @@ def test_a_slower_file_of_one_name_is_caught(cli, run_dir: Path, onnx_file: Path
     code, result = cli.json("bench", new, *words, "--compare", tmp_path / "bench.json")
     assert code == 1 and result["comparison"][0]["verdict"] == "slower"
     # It was compared beside the old file's own engine, not beside the new one's.
-    assert result["yardstick"][0]["digest"] == base["subjects"][0]["digest"] != result["subjects"][0]["digest"]
+    assert result["yardstick"][0]["digest"] == base["models"][0]["digest"] != result["models"][0]["digest"]
     old.unlink()
     _, result = cli.json("bench", new, *words, "--compare", tmp_path / "bench.json")
     assert result["yardstick"][0].get("beside", "") == ""
@@ -133,7 +133,7 @@ def test_a_slower_file_of_one_name_is_caught(cli, run_dir: Path, onnx_file: Path
 def test_calls_that_alternate_are_compared_pair_by_pair() -> None:
     """The machine changes its speed within a turn, by a factor of three: quartiles of turns would see nothing else."""
 
-    def alternating(seed: int, slower: float) -> tuple[Turns, Turns]:
+    def alternating(seed: int, slower: float) -> tuple[Rounds, Rounds]:
         random = np.random.default_rng(seed)
         subject, bare = [], []
         for _ in range(8):
@@ -143,5 +143,5 @@ def test_calls_that_alternate_are_compared_pair_by_pair() -> None:
         return subject, bare
 
     base = alternating(1000, 1.0)
-    assert {compare_turns(base, alternating(seed, 1.0)).verdict for seed in range(10)} == {"same"}
-    assert {compare_turns(base, alternating(seed, 1.05)).verdict for seed in range(10)} == {"slower"}
+    assert {compare_rounds(base, alternating(seed, 1.0)).verdict for seed in range(10)} == {"same"}
+    assert {compare_rounds(base, alternating(seed, 1.05)).verdict for seed in range(10)} == {"slower"}

@@ -18,7 +18,7 @@ from fake_runner import SPEC
 from torch import Tensor, nn
 
 from distill.errors import DistillError
-from distill.export.onnx.resize_rewrite import antialiased, resize_by_products
+from distill.export.onnx.resize_rewrite import antialiased, rewrite_resize_as_matmul
 from distill.export.runners import ModuleRunner, open_runner
 from distill.export.targets.aot_inductor import export_aoti
 from distill.export.targets.openvino import export_openvino
@@ -170,7 +170,7 @@ def test_a_compiled_file_of_another_machine(compiled_file: Path, tmp_path: Path)
 
 def test_what_the_contract_fixes_is_held(onnx_file: Path) -> None:
     with open_runner(onnx_file, threads=1) as runner:
-        limits = runner.spec.input.model_copy(update={"picture_hw": (64, 64), "max_batch": 2})
+        limits = runner.spec.input.model_copy(update={"fixed_size_hw": (64, 64), "max_batch": 2})
         runner.spec = runner.spec.model_copy(update={"input": limits})
         assert runner(pictures(2, (64, 64)))
         with pytest.raises(DistillError, match="pictures of 64x64 px alone"):
@@ -188,7 +188,7 @@ def test_a_device_that_is_not_there(onnx_file: Path) -> None:
 def test_resizing_by_products_is_the_same_resize(student: Student, onnx_file: Path, size_hw: tuple[int, int]) -> None:
     proto = onnx.load(onnx_file)
     assert len(antialiased(proto)) == 1
-    assert resize_by_products(proto, student.spec.input.size_hw) == 1 and not antialiased(proto)
+    assert rewrite_resize_as_matmul(proto, student.spec.input.size_hw) == 1 and not antialiased(proto)
     made = next(name for node in proto.graph.node for name in node.output if node.name.startswith("picture/Sub"))
     proto.graph.output.append(onnx.helper.make_empty_tensor_value_info(made))
     images = pictures(2, size_hw)

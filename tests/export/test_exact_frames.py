@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from fake_runner import SPEC, FakeRunner
 
-from distill.export.inference.photos import Done
-from distill.export.inference.videos import Places, VideoWishes, predict_video
+from distill.export.inference.photos import PredictionSummary
+from distill.export.inference.videos import OutputPaths, VideoOptions, predict_video
 from distill.images import decode_map
 from distill.labels import decode_depth
 from distill.tasks import DepthKind
@@ -41,21 +41,21 @@ CASES = {
 }
 
 
-def predict(clip: Path, out: Path, **wishes: object) -> tuple[Done, Places]:
-    places, done = Places(out / "clip", out / "clip.mp4", out / "maps"), Done()
-    asked = VideoWishes(**{"write": frozenset({"overlay", "maps"}), "batch": 3, "segment": 7, **wishes})
+def predict(clip: Path, out: Path, **options: object) -> tuple[PredictionSummary, OutputPaths]:
+    output_paths, done = OutputPaths(out / "clip", out / "clip.mp4", out / "maps"), PredictionSummary()
+    asked = VideoOptions(**{"write": frozenset({"overlay", "maps"}), "batch": 3, "checkpoint_every": 7, **options})
     spec = SPEC.model_copy(update={"normals": None, "semantic": None})
-    predict_video(FakeRunner(spec), clip.name, VideoReader(clip), places, asked, done, lambda count: None)
-    return done, places
+    predict_video(FakeRunner(spec), clip.name, VideoReader(clip), output_paths, asked, done, lambda count: None)
+    return done, output_paths
 
 
 @pytest.mark.parametrize("case", CASES)
 def test_every_map_belongs_to_its_frame(case: str, tmp_path: Path) -> None:
     name, how = CASES[case]
     clip = make_clip(tmp_path / name, **how)
-    done, places = predict(clip, tmp_path / "out")
+    done, output_paths = predict(clip, tmp_path / "out")
     assert not done.failed and done.rows[0]["frames"] == 20
-    files = sorted(places.maps.glob("*.depth.png"))
+    files = sorted(output_paths.maps.glob("*.depth.png"))
     assert [int(path.name[:6]) for path in files] == list(range(20))
     turns = how.get("rotation", 0) // 90
     found = []
@@ -65,9 +65,9 @@ def test_every_map_belongs_to_its_frame(case: str, tmp_path: Path) -> None:
         found.append(read_number(np.rot90(red, -turns)))
     assert found == list(range(20))
     before = [frame.pts_s for frame in VideoReader(clip).frames()]
-    after = [frame.pts_s for frame in VideoReader(places.overlay).frames()]
+    after = [frame.pts_s for frame in VideoReader(output_paths.overlay).frames()]
     assert np.allclose(before, after, atol=0.0011)
-    with av.open(str(places.overlay)) as container:
+    with av.open(str(output_paths.overlay)) as container:
         assert len(container.streams.audio) == bool(how.get("sound"))
 
 
@@ -78,10 +78,10 @@ def test_real_containers_give_a_map_for_every_decoded_frame(name: str, tmp_path:
     if not (SHARED / name).is_file():
         pytest.skip("no real videos here")
     reader = VideoReader(SHARED / name)
-    done, places = predict(SHARED / name, tmp_path, write=frozenset({"statistics"}), segment=100)
+    done, output_paths = predict(SHARED / name, tmp_path, write=frozenset({"statistics"}), checkpoint_every=100)
     frames = reader.count()
     assert done.rows[0]["frames"] == frames
-    assert len(places.beside("statistics.jsonl").read_text().splitlines()) == frames
+    assert len(output_paths.with_ending("statistics.jsonl").read_text().splitlines()) == frames
 
 
 def test_sound_that_a_container_refuses_is_encoded_again(tmp_path: Path) -> None:
@@ -99,8 +99,8 @@ def test_sound_that_a_container_refuses_is_encoded_again(tmp_path: Path) -> None
         wave.sample_rate, wave.pts = 16000, 0
         container.mux(tone.encode(wave))
         container.mux(tone.encode(None))
-    _, places = predict(clip, tmp_path / "out")
-    with av.open(str(places.overlay)) as container:
+    _, output_paths = predict(clip, tmp_path / "out")
+    with av.open(str(output_paths.overlay)) as container:
         (sound,) = container.streams.audio
         assert sound.codec_context.name == "aac" and 1.8 < float(sound.duration * sound.time_base) < 2.3
 
@@ -109,8 +109,8 @@ def test_hevc(tmp_path: Path) -> None:
     from distill.video import VideoCodec
 
     clip = make_clip(tmp_path / "a.mp4", size_hw=(96, 128))
-    _, places = predict(clip, tmp_path / "out", codec=VideoCodec.HEVC, write=frozenset({"overlay"}))
-    frames = list(VideoReader(places.overlay).frames())
+    _, output_paths = predict(clip, tmp_path / "out", codec=VideoCodec.HEVC, write=frozenset({"overlay"}))
+    frames = list(VideoReader(output_paths.overlay).frames())
     assert len(frames) == 20 and np.allclose(np.diff([frame.pts_s for frame in frames]), 0.04, atol=0.001)
-    with av.open(str(places.overlay)) as container:
+    with av.open(str(output_paths.overlay)) as container:
         assert container.streams.video[0].codec_context.codec.canonical_name == "hevc"

@@ -37,7 +37,7 @@ def shards(tmp_path: Path) -> Path:
 
 def test_an_export_is_proven_on_labeled_pictures(cli, run_dir: Path, shards: Path, tmp_path: Path) -> None:
     out = tmp_path / "made" / "small.onnx"
-    code, result = cli.json("export", run_dir, "--to", "onnx", "--out", out, "--samples", shards, "--num-samples", 3)
+    code, result = cli.json("export", run_dir, "--to", "onnx", "--out", out, "--images", shards, "--num-images", 3)
     assert code == 0 and result["parity"]["passed"] and result["parity"]["samples"] == 3
     rows = {row["task"]: row for row in result["parity"]["tasks"]}
     assert rows["depth"]["reference"] is not None and abs(rows["depth"]["difference"]) <= 0.001
@@ -79,7 +79,7 @@ def test_wrong_use_is_told_before_anything_is_made(cli, run_dir: Path, tmp_path:
         ((run_dir, "--to", "floppy"), "choose from onnx"),
         ((tmp_path,), "not a trained student"),
         ((run_dir, "--out", tmp_path / "a.pt"), "ends in .onnx"),
-        ((run_dir, "--out", tmp_path / "a.onnx", "--samples", tmp_path / "none"), "no such file"),
+        ((run_dir, "--out", tmp_path / "a.onnx", "--images", tmp_path / "none"), "no such file"),
     ):
         code, _, err = cli("export", *words)
         assert code == 2 and said in err

@@ -10,7 +10,7 @@ import pytest
 from fake_runner import CLASSES, SPEC, FakeRunner
 
 from distill.export.runners import Outputs
-from distill.export.verification.parity import Budgets, Parity, ParityResult, ParitySample, probe_pictures
+from distill.export.verification.parity import Parity, ParityResult, ParitySample, Tolerances, generated_samples
 from distill.labels import Label
 from distill.spec import DepthSpec
 from distill.tasks import DepthKind, Task
@@ -49,8 +49,8 @@ def sample(*, labeled: bool = True) -> ParitySample:
     return ParitySample("x", rgb, labels)
 
 
-def compare(change: Callable[[Outputs], object], *, labeled: bool = True, budgets: Budgets | None = None):
-    parity = Parity(FakeRunner(), Altered(change), budgets)
+def compare(change: Callable[[Outputs], object], *, labeled: bool = True, tolerances: Tolerances | None = None):
+    parity = Parity(FakeRunner(), Altered(change), tolerances)
     parity.update(sample(labeled=labeled))
     result = parity.result()
     return result, {row.task: row for row in result.tasks}
@@ -59,7 +59,9 @@ def compare(change: Callable[[Outputs], object], *, labeled: bool = True, budget
 def test_equal_runners_pass() -> None:
     result, rows = compare(lambda outputs: None)
     assert result.passed and result.samples == 1
-    assert all(row.direct == 0 and row.difference == 0 and row.largest == 0 for row in rows.values())
+    assert all(
+        row.pixel_difference == 0 and row.difference == 0 and row.max_abs_difference == 0 for row in rows.values()
+    )
     assert rows[Task.SEMANTIC].reference == pytest.approx(1.0)
     assert result.to_dict()["tasks"][0]["passed"] is True
 
@@ -82,7 +84,7 @@ def test_each_task_fails_alone(labeled: bool) -> None:
         result, rows = compare(change, labeled=labeled)
         assert not result.passed
         assert [name for name, row in rows.items() if not row.passed] == [task]
-    assert rows[Task.SEMANTIC].direct == pytest.approx(5 / (24 * 32))
+    assert rows[Task.SEMANTIC].pixel_difference == pytest.approx(5 / (24 * 32))
 
 
 def test_a_tilt_within_the_budget_passes() -> None:
@@ -90,7 +92,7 @@ def test_a_tilt_within_the_budget_passes() -> None:
         outputs["normals"][..., 1] += np.radians(0.03) * outputs["normals"][..., 2]
 
     assert compare(tilted)[0].passed
-    assert not compare(tilted, budgets=Budgets(normals_deg=0.01))[0].passed
+    assert not compare(tilted, tolerances=Tolerances(normals_deg=0.01))[0].passed
 
 
 def test_what_is_no_number_fails() -> None:
@@ -100,7 +102,7 @@ def test_what_is_no_number_fails() -> None:
             outputs[name][:, 0] = np.nan
 
         rows = compare(broken, labeled=False)[1]
-        assert not rows[task].passed and math.isinf(rows[task].largest)
+        assert not rows[task].passed and math.isinf(rows[task].max_abs_difference)
 
 
 def test_roundings_near_zero_are_no_disagreement() -> None:
@@ -150,5 +152,5 @@ def test_labels_may_be_coarser_and_of_other_classes() -> None:
 
 
 def test_generated_pictures_come_in_awkward_sizes() -> None:
-    sizes = {probe.rgb.shape[:2] for probe in probe_pictures(SPEC)}
+    sizes = {probe.rgb.shape[:2] for probe in generated_samples(SPEC)}
     assert (32, 32) in sizes and any(height % 2 and width % 2 for height, width in sizes)

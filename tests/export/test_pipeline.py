@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 
 from distill.errors import DistillError
-from distill.export.inference.pipeline import Picture, Stopwatch, default_batch, in_batches, infer
+from distill.export.inference.pipeline import PipelineItem, StageTimer, default_batch, in_batches, infer
 from distill.runtime.parallel import prefetch
 
 
-def pictures(*sizes_hw: tuple[int, int]) -> Iterator[Picture]:
+def pictures(*sizes_hw: tuple[int, int]) -> Iterator[PipelineItem]:
     for index, size_hw in enumerate(sizes_hw):
-        yield Picture(str(index), np.full((*size_hw, 3), index, np.uint8))
+        yield PipelineItem(str(index), np.full((*size_hw, 3), index, np.uint8))
 
 
 def test_order_is_kept_through_three_stages() -> None:
@@ -56,7 +56,7 @@ def test_closing_stops_the_thread_and_closes_the_source() -> None:
 
 
 def test_an_error_comes_after_the_good_items(fake) -> None:
-    def source() -> Iterator[Picture]:
+    def source() -> Iterator[PipelineItem]:
         yield from pictures((8, 8), (8, 8), (8, 8))
         raise DistillError("cut off")
 
@@ -84,14 +84,14 @@ def test_large_pictures_make_small_batches(fake) -> None:
 
 
 def test_the_slowest_stage_is_named() -> None:
-    watch = Stopwatch()
+    timer = StageTimer()
 
     def slow() -> Iterator[int]:
         for number in range(3):
             time.sleep(0.02)
             yield number
 
-    for _ in watch.items("slow", slow()):
-        with watch.stage("quick"):
+    for _ in timer.items("slow", slow()):
+        with timer.stage("quick"):
             pass
-    assert watch.bottleneck == "slow" and watch.seconds["slow"] >= 0.06
+    assert timer.bottleneck == "slow" and timer.seconds["slow"] >= 0.06

@@ -14,13 +14,13 @@ import torch
 from distill.export.onnx.bisect import find_first_bad
 from distill.export.onnx.exporter import export_onnx
 from distill.export.onnx.graph import Graph, group_of, in_network, layer_of
-from distill.export.onnx.half_precision import Precision, emulate, lower, lowerable
-from distill.export.onnx.mixed_precision import lower_with_islands
+from distill.export.onnx.half_precision import Precision, convertible_nodes, emulate_half_precision, to_half_precision
+from distill.export.onnx.mixed_precision import to_mixed_precision
 from distill.export.runners import ModuleRunner, open_runner
-from distill.export.verification.parity import Budgets, Parity, ParityResult, probe_pictures
+from distill.export.verification.parity import Parity, ParityResult, Tolerances, generated_samples
 from distill.students.model.student import Student
 
-BUDGETS = Budgets(delta1=0.005, normals_deg=0.5, miou=0.02)
+BUDGETS = Tolerances(delta1=0.005, normals_deg=0.5, miou=0.02)
 
 
 def images() -> np.ndarray:
@@ -50,14 +50,14 @@ def fragile_proto(fragile: Student, tmp_path_factory: pytest.TempPathFactory):
     return onnx.load(export_onnx(fragile, fragile.spec, tmp_path_factory.mktemp("fragile") / "fragile.onnx").path)
 
 
-def judge(student: Student, folder: Path):
+def compare(student: Student, folder: Path):
     reference = ModuleRunner(student, student.spec, threads=2)
 
     def compare(candidate: object) -> ParityResult:
         onnx.save(candidate, folder / "candidate.onnx")
         with open_runner(folder / "candidate.onnx", threads=2) as runner:
             parity = Parity(reference, runner, BUDGETS)
-            for sample in probe_pictures(student.spec, 3):
+            for sample in generated_samples(student.spec, 3):
                 parity.update(sample)
             return parity.result()
 
@@ -67,13 +67,13 @@ def judge(student: Student, folder: Path):
 @pytest.mark.parametrize("precision", ["fp16", "bf16"])
 def test_real_and_emulated_graphs_are_the_student_rounded(proto: object, precision: Precision) -> None:
     graph = Graph(proto)
-    low = lowerable(graph)
+    low = convertible_nodes(graph)
     assert {group_of(node).partition(".")[0] for node in graph.proto.graph.node if node.name in low} == {
         "backbone",
         "neck",
         "heads",
     }
-    real, emulated = lower(proto, low, precision), emulate(proto, low, precision)
+    real, emulated = to_half_precision(proto, low, precision), emulate_half_precision(proto, low, precision)
     assert len(real.SerializeToString()) < 0.62 * len(proto.SerializeToString())
     types = Graph(real).types
     assert all(types[entry.name] == types_of[entry.name] for types_of in [graph.types] for entry in real.graph.output)
@@ -84,7 +84,7 @@ def test_real_and_emulated_graphs_are_the_student_rounded(proto: object, precisi
 
 
 def test_a_real_float16_graph_runs(proto: object) -> None:
-    real = lower(proto, lowerable(Graph(proto)), "fp16")
+    real = to_half_precision(proto, convertible_nodes(Graph(proto)), "fp16")
     session = onnxruntime.InferenceSession(real.SerializeToString(), providers=["CPUExecutionProvider"])
     found = session.run(["depth"], {"image": images()})[0]
     assert found.dtype == np.float32
@@ -95,21 +95,21 @@ def test_an_overflowing_layer_is_found_by_name_and_kept_in_float32(
     fragile: Student, fragile_proto: object, tmp_path: Path
 ) -> None:
     said: list[str] = []
-    lowered = lower_with_islands(fragile_proto, "fp16", images(), judge(fragile, tmp_path), say=said.append)
-    assert not lowered.before.passed
-    assert lowered.broken[0].layer.startswith("neck.smooths.0") and lowered.broken[0].op == "Conv"
-    assert np.isinf(lowered.broken[0].error) and lowered.broken[0].largest > 65504
+    lowered = to_mixed_precision(fragile_proto, "fp16", images(), compare(fragile, tmp_path), log=said.append)
+    assert not lowered.parity_before.passed
+    assert lowered.bad_layers[0].layer.startswith("neck.smooths.0") and lowered.bad_layers[0].op == "Conv"
+    assert np.isinf(lowered.bad_layers[0].error) and lowered.bad_layers[0].largest > 65504
     assert "neck.smooths.0" in said[0] and "kept in float32" in said[0]
     assert lowered.parity.passed
-    assert 2 <= len(lowered.islands) <= 6 and lowered.share > 0.9
-    kept = {node.name for node in lowered.real.graph.node if node.name in lowered.islands}
-    assert kept == set(lowered.islands)
+    assert 2 <= len(lowered.float32_nodes) <= 6 and lowered.fraction > 0.9
+    kept = {node.name for node in lowered.half_graph.graph.node if node.name in lowered.float32_nodes}
+    assert kept == set(lowered.float32_nodes)
 
 
 def test_a_sound_student_needs_no_island(student: Student, proto: object, tmp_path: Path) -> None:
-    lowered = lower_with_islands(proto, "fp16", images(), judge(student, tmp_path))
-    assert lowered.parity.passed and lowered.before is lowered.parity
-    assert not lowered.broken and not lowered.islands and lowered.share == 1.0
+    lowered = to_mixed_precision(proto, "fp16", images(), compare(student, tmp_path))
+    assert lowered.parity.passed and lowered.parity_before is lowered.parity
+    assert not lowered.bad_layers and not lowered.float32_nodes and lowered.fraction == 1.0
 
 
 def test_the_search_finds_any_planted_fault(proto: object) -> None:

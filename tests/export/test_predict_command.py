@@ -38,7 +38,7 @@ def test_photos_become_maps_and_overlays(cli, onnx_file: Path, tmp_path: Path) -
     write_photo(tmp_path / "in" / "deep" / "b.jpg", (56, 40), seed=1)
     out = tmp_path / "out"
     code, result = cli.json("predict", onnx_file, tmp_path / "in", "--out", out, "--confidence", "--threads", 1)
-    assert code == 0 and result["pictures"] == 2 and not result["failed"]
+    assert code == 0 and result["images"] == 2 and not result["failed"]
     for key, size_hw in (("a", (40, 56)), ("deep_b", (56, 40))):
         files = {path.name.removeprefix(f"{key}."): path.read_bytes() for path in out.glob(f"{key}.*")}
         assert len(files) == 7
@@ -65,7 +65,7 @@ def test_an_overlay_video_has_every_frame_at_its_time(cli, onnx_file: Path, tmp_
     clip = write_clip(tmp_path / "clip.mkv", times)
     out, maps = tmp_path / "x.mp4", tmp_path / "maps"
     code, result = cli.json("predict", onnx_file, clip, "--out", out, "--maps", maps, "--batch", 5, "--threads", 1)
-    assert code == 0 and result["pictures"] == len(times)
+    assert code == 0 and result["images"] == len(times)
     frames = list(VideoReader(out).frames())
     assert [round(frame.pts_s * 1000) for frame in frames] == times
     top, left = 20, 20  # inside the first panel: the photo
@@ -81,7 +81,7 @@ def test_one_task_over_an_odd_sized_gif(cli, onnx_file: Path, tmp_path: Path) ->
     stills = [Image.fromarray(np.full((33, 47, 3), 25 * n, np.uint8)) for n in range(6)]
     stills[0].save(tmp_path / "a.gif", save_all=True, append_images=stills[1:], duration=100)
     code, result = cli.json("predict", onnx_file, tmp_path / "a.gif", "--out", tmp_path / "o", "--show", "normals")
-    assert code == 0 and result["pictures"] == 6
+    assert code == 0 and result["images"] == 6
     reader = VideoReader(tmp_path / "o" / "a.mp4")
     assert reader.size_hw == (34, 48) and reader.count() == 6
 

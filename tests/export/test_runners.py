@@ -13,12 +13,12 @@ import torch
 from distill.errors import DistillError, UsageError
 from distill.export.runners import open_runner
 from distill.spec import METADATA_KEY
-from distill.workflows.model import open_subject
+from distill.workflows.model import open_model
 
 
 def test_a_run_folder_and_its_export_answer_alike(run_dir: Path, onnx_file: Path) -> None:
     images = np.random.default_rng(0).integers(0, 256, (2, 40, 50, 3), dtype=np.uint8)
-    with open_subject(run_dir, threads=2) as first, open_subject(onnx_file, threads=2) as second:
+    with open_model(run_dir, threads=2) as first, open_model(onnx_file, threads=2) as second:
         assert first.engine == "torch cpu" and second.engine.startswith("onnxruntime")
         assert first.spec == second.spec and first.threads == second.threads == 2
         a, b = first(images), second(images)
@@ -90,7 +90,7 @@ def test_what_is_no_subject_is_a_usage_error(tmp_path: Path) -> None:
         (tmp_path, r"not a trained student"),
     ):
         with pytest.raises(UsageError, match=words):
-            open_subject(path)
+            open_model(path)
 
 
 def test_a_missing_engine_names_its_extra(onnx_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,14 +16,14 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from distill.errors import UsageError
-from distill.export.inference.map_encoding import store_maps
-from distill.export.inference.pipeline import Boundary, Picture, Stopwatch
+from distill.export.inference.map_encoding import to_stored_maps
+from distill.export.inference.pipeline import PipelineItem, SegmentEnd, StageTimer
 from distill.export.sinks import (
-    Ffv1Sink,
-    MasksSink,
+    CocoMasksSink,
+    Ffv1MapsSink,
     ParquetSink,
-    PngSink,
-    PointsSink,
+    PngMapsSink,
+    PointCloudSink,
     Sink,
     StatisticsSink,
     decode_rle,
@@ -44,27 +44,27 @@ def items(num_frames: int, per_segment: int):
     for index in range(num_frames):
         rgb = np.random.default_rng(index).integers(0, 256, (*SIZE_HW, 3), dtype=np.uint8)
         outputs = {name: value[0] for name, value in runner(rgb[None]).items()}
-        yield Picture(f"{index:06d}", rgb, 40 * index, 0.04 * index, index), outputs
+        yield PipelineItem(f"{index:06d}", rgb, 40 * index, 0.04 * index, index), outputs
         if (index + 1) % per_segment == 0 or index + 1 == num_frames:
-            yield Boundary(index // per_segment, index + 1, end=index + 1 == num_frames)
+            yield SegmentEnd(index // per_segment, index + 1, end=index + 1 == num_frames)
 
 
 def fill(sink: Sink, num_frames: int = 7, per_segment: int = 3) -> list[Path]:
     segments = []
-    for item in sink.through(items(num_frames, per_segment), Stopwatch()):
-        if isinstance(item, Boundary):
+    for item in sink.process(items(num_frames, per_segment), StageTimer()):
+        if isinstance(item, SegmentEnd):
             segments.append(item.files[sink.name])
     assert len(segments) == 3 and all(path.is_file() for files in segments for path in files)
     return sink.finish(segments)
 
 
 def expected(num_frames: int = 7) -> list[dict]:
-    return [store_maps(item[1], SPEC) for item in items(num_frames, 99) if not isinstance(item, Boundary)]
+    return [to_stored_maps(item[1], SPEC) for item in items(num_frames, 99) if not isinstance(item, SegmentEnd)]
 
 
 @pytest.mark.parametrize("workers", [1, 3])
 def test_png_maps_are_all_there(tmp_path: Path, workers: int) -> None:
-    (folder,) = fill(PngSink(tmp_path, tmp_path / "maps", SPEC, confidence=True, workers=workers))
+    (folder,) = fill(PngMapsSink(tmp_path, tmp_path / "maps", SPEC, confidence=True, workers=workers))
     assert len(list(folder.iterdir())) == 7 * 6
     for index, maps in enumerate(expected()):
         for task, values in maps.items():
@@ -73,7 +73,7 @@ def test_png_maps_are_all_there(tmp_path: Path, workers: int) -> None:
 
 def test_ffv1_gives_every_level_back(tmp_path: Path) -> None:
     clock = {"time_base": Fraction(1, 1000), "rate": Fraction(25)}
-    paths = fill(Ffv1Sink(tmp_path, tmp_path / "clip", SPEC, **clock))
+    paths = fill(Ffv1MapsSink(tmp_path, tmp_path / "clip", SPEC, **clock))
     assert [path.name for path in paths] == ["clip.depth.mkv", "clip.normals.mkv", "clip.semantic.mkv"]
     kinds = {Task.DEPTH: "gray16le", Task.NORMALS: "rgb24", Task.SEMANTIC: "gray"}
     for task, path in zip(SPEC.tasks, paths, strict=True):
@@ -85,7 +85,7 @@ def test_ffv1_gives_every_level_back(tmp_path: Path) -> None:
 
 
 def test_masks_are_a_coco_file(tmp_path: Path) -> None:
-    (path,) = fill(MasksSink(tmp_path, tmp_path / "clip.masks.json", SPEC, workers=2))
+    (path,) = fill(CocoMasksSink(tmp_path, tmp_path / "clip.masks.json", SPEC, workers=2))
     found = json.loads(path.read_text())
     assert [entry["name"] for entry in found["categories"]] == list(CLASSES)
     assert [entry["id"] for entry in found["images"]] == list(range(7))
@@ -136,13 +136,13 @@ def test_parquet_holds_the_same_as_the_lines(tmp_path: Path) -> None:
 
 
 def test_a_point_cloud_has_its_points_where_the_camera_saw_them(tmp_path: Path) -> None:
-    (path,) = fill(PointsSink(tmp_path, tmp_path / "clip", SPEC, [4, 99], 90.0))
+    (path,) = fill(PointCloudSink(tmp_path, tmp_path / "clip", SPEC, [4, 99], 90.0))
     head, _, body = path.read_bytes().partition(b"end_header\n")
     fields = [line.split()[1:] for line in head.decode().splitlines() if line.startswith("property")]
     kinds = {"float": "<f4", "uchar": "u1"}
     table = np.frombuffer(body, [(name, kinds[kind]) for kind, name in fields])
     assert f"element vertex {len(table)}" in head.decode() and len(table) == SIZE_HW[0] * SIZE_HW[1]
-    picture, outputs = [item for item in items(7, 99) if not isinstance(item, Boundary)][4]
+    picture, outputs = [item for item in items(7, 99) if not isinstance(item, SegmentEnd)][4]
     assert np.allclose(-table["z"], outputs["depth"].reshape(-1))
     assert np.array_equal(table["red"], picture.rgb[..., 0].reshape(-1))
     assert np.allclose(table["nx"], outputs["normals"][..., 0].reshape(-1))
@@ -166,9 +166,9 @@ def test_sky_is_no_point() -> None:
 def test_points_need_meters(tmp_path: Path) -> None:
     relative = SPEC.model_copy(update={"depth": DepthSpec(depth_kind=DepthKind.AFFINE_INVARIANT_DEPTH, unit="none")})
     with pytest.raises(UsageError, match="no depth in meters"):
-        PointsSink(tmp_path, tmp_path / "x", relative, [0], 60.0)
+        PointCloudSink(tmp_path, tmp_path / "x", relative, [0], 60.0)
     with pytest.raises(UsageError, match="between 0 and 180"):
-        PointsSink(tmp_path, tmp_path / "x", SPEC, [0], 180.0)
+        PointCloudSink(tmp_path, tmp_path / "x", SPEC, [0], 180.0)
 
 
 @settings(max_examples=50)
@@ -176,6 +176,6 @@ def test_points_need_meters(tmp_path: Path) -> None:
 def test_quick_storing_is_storing(depth: np.ndarray) -> None:
     outputs = {"depth": depth}
     spec = SPEC.model_copy(update={"normals": None, "semantic": None})
-    quick = store_maps(outputs, spec)[Task.DEPTH].astype(int)
+    quick = to_stored_maps(outputs, spec)[Task.DEPTH].astype(int)
     slow = encode_depth(depth, np.isfinite(depth) & (depth > -1), DepthKind.METRIC).astype(int)
     assert np.abs(quick - slow).max() <= 1 and ((quick == 0) == (slow == 0)).all()

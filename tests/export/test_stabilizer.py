@@ -1,4 +1,4 @@
-"""Steadiness: less flicker where nothing moves, no more error where something does, nothing dragged over edges."""
+"""TemporalFilterConfig: less flicker where nothing moves, no more error where something does, nothing dragged over edges."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from fake_runner import SPEC
 
-from distill.export.inference.temporal_filter import Stabilizer, Steadiness
+from distill.export.inference.temporal_filter import TemporalFilter, TemporalFilterConfig
 from distill.metrics import FlickerMetrics
 from distill.spec import DepthSpec, StudentSpec
 from distill.tasks import DepthKind, Task
@@ -56,15 +56,15 @@ def answer(truth: dict[str, np.ndarray], random: np.random.Generator, noise: flo
     return outputs | {f"{name}_confidence": sure for name in list(outputs)}
 
 
-def run(speed_px: float, frames: int, steadiness: Steadiness | None, spec: StudentSpec = SPEC):
+def run(speed_px: float, frames: int, temporal_filter: TemporalFilterConfig | None, spec: StudentSpec = SPEC):
     """(rgb, truth, raw, steadied) of every frame."""
     random = np.random.default_rng(0)
-    stabilizer = Stabilizer(spec, steadiness)
+    temporal_filter = TemporalFilter(spec, temporal_filter)
     for number in range(frames):
         rgb, truth = scene(number, speed_px)
         noisy = np.clip(rgb + random.normal(0, 4, rgb.shape), 0, 255).astype(np.uint8)
         raw = answer(truth, random)
-        yield noisy, truth, raw, stabilizer.steady(noisy, raw, number)
+        yield noisy, truth, raw, temporal_filter.apply(noisy, raw, number)
 
 
 def flicker(runs: list, which: int, *, with_truth: bool = False) -> dict[str, float]:
@@ -92,12 +92,12 @@ def errors(runs: list, which: int, settled: int = 5) -> dict[str, float]:
 
 @pytest.fixture(scope="module")
 def still() -> list:
-    return list(run(0.0, 20, Steadiness(0.5)))
+    return list(run(0.0, 20, TemporalFilterConfig(0.5)))
 
 
 @pytest.fixture(scope="module")
 def moving() -> list:
-    return list(run(3.0, 20, Steadiness(0.5)))
+    return list(run(3.0, 20, TemporalFilterConfig(0.5)))
 
 
 def test_flicker_of_a_still_scene_falls_by_more_than_half(still: list) -> None:
@@ -125,14 +125,14 @@ def test_errors_do_not_grow(still: list, moving: list, name: str) -> None:
 
 def test_edges_lag_by_one_frame_at_most() -> None:
     """A box that jumps 12 px: one frame later its place is the new one, in depth and class."""
-    stabilizer = Stabilizer(SPEC, Steadiness(1.0))
+    temporal_filter = TemporalFilter(SPEC, TemporalFilterConfig(1.0))
     random = np.random.default_rng(0)
     for number in range(12):
         rgb, truth = scene(number, 0.0)
-        stabilizer.steady(rgb, answer(truth, random, 0.0))
+        temporal_filter.apply(rgb, answer(truth, random, 0.0))
     for number in (4, 4):  # at 3 px a frame: 12 px to the right
         rgb, truth = scene(number, 3.0)
-        steadied = stabilizer.steady(rgb, answer(truth, random, 0.0))
+        steadied = temporal_filter.apply(rgb, answer(truth, random, 0.0))
     near = cv2.erode((truth["semantic"] == 1).astype(np.uint8), np.ones((3, 3), np.uint8)) == 1
     left_behind = np.zeros(SIZE_HW, bool)
     left_behind[32:88, 21:30] = True  # was box, is background now
@@ -144,27 +144,27 @@ def test_edges_lag_by_one_frame_at_most() -> None:
 
 def test_a_camera_that_drives_leaves_no_lag() -> None:
     """Depth falls by 1.5 % with every frame; averaging alone would lag behind by several per cent."""
-    stabilizer, random, errors_raw, errors_steady = Stabilizer(SPEC), np.random.default_rng(0), [], []
+    temporal_filter, random, errors_raw, errors_steady = TemporalFilter(SPEC), np.random.default_rng(0), [], []
     rgb, truth = scene(0, 0.0)
     for number in range(40):
         now = {**truth, "depth": truth["depth"] * np.float32(0.985**number)}
         raw = answer(now, random)
-        steadied = stabilizer.steady(rgb, raw, number)
+        steadied = temporal_filter.apply(rgb, raw, number)
         errors_raw.append(np.abs(raw["depth"] / now["depth"] - 1).mean())
         errors_steady.append(np.abs(steadied["depth"] / now["depth"] - 1).mean())
     assert np.mean(errors_steady[10:]) <= 1.01 * np.mean(errors_raw[10:])
 
 
 def test_a_cut_begins_anew() -> None:
-    stabilizer = Stabilizer(SPEC, Steadiness(1.0))
+    temporal_filter = TemporalFilter(SPEC, TemporalFilterConfig(1.0))
     random = np.random.default_rng(0)
     for number in range(8):
         rgb, truth = scene(0, 0.0)
-        stabilizer.steady(rgb, answer(truth, random), number)
+        temporal_filter.apply(rgb, answer(truth, random), number)
     other = 255 - texture(SIZE_HW, 77)
     raw = answer({**truth, "depth": truth["depth"] * 1.05}, random)
-    steadied = stabilizer.steady(other, raw, 8)
-    assert stabilizer.cuts == [8]
+    steadied = temporal_filter.apply(other, raw, 8)
+    assert temporal_filter.cuts == [8]
     for name in raw:
         assert np.array_equal(steadied[name], raw[name])
 
@@ -178,39 +178,42 @@ def test_relative_depth_keeps_its_scale() -> None:
         }
     )
     random = np.random.default_rng(0)
-    locked, free = Stabilizer(spec, Steadiness(0.01)), Stabilizer(spec, Steadiness(0.01, lock_scale=False))
+    locked, free = (
+        TemporalFilter(spec, TemporalFilterConfig(0.01)),
+        TemporalFilter(spec, TemporalFilterConfig(0.01, match_scale=False)),
+    )
     means: dict[str, list[float]] = {"raw": [], "locked": [], "free": []}
     for number in range(20):
         rgb, truth = scene(number, 0.0)
         value = (0.5 / truth["depth"]) * random.uniform(0.85, 1.15) + random.uniform(0.0, 0.05)
         raw = {"depth": value.astype(np.float32), "depth_confidence": np.ones(SIZE_HW, np.float32)}
-        for name, found in (("raw", raw), ("locked", locked.steady(rgb, raw)), ("free", free.steady(rgb, raw))):
+        for name, found in (("raw", raw), ("locked", locked.apply(rgb, raw)), ("free", free.apply(rgb, raw))):
             means[name].append(float(found["depth"].mean()))
     assert np.std(means["locked"][2:]) < 0.25 * np.std(means["raw"][2:])
     assert np.std(means["free"][2:]) > 0.5 * np.std(means["raw"][2:])  # so it is the lock that does it
 
 
 def test_going_on_from_a_state_is_going_on() -> None:
-    one, other = Stabilizer(SPEC), Stabilizer(SPEC)
+    one, other = TemporalFilter(SPEC), TemporalFilter(SPEC)
     random = np.random.default_rng(3)
     answers = [(scene(n, 2.0)[0], answer(scene(n, 2.0)[1], random)) for n in range(6)]
     for rgb, raw in answers[:3]:
-        one.steady(rgb, raw)
+        one.apply(rgb, raw)
     other.restore({name: value.copy() for name, value in one.state().items()})
     for rgb, raw in answers[3:]:
-        first, second = one.steady(rgb, raw), other.steady(rgb, raw)
+        first, second = one.apply(rgb, raw), other.apply(rgb, raw)
         assert all(np.array_equal(first[name], second[name]) for name in first)
 
 
 def test_holes_stay_holes_and_are_filled_as_soon_as_there_is_a_value() -> None:
-    stabilizer = Stabilizer(SPEC)
+    temporal_filter = TemporalFilter(SPEC)
     random = np.random.default_rng(3)
     rgb, truth = scene(0, 0.0)
     for number in range(3):
         raw = answer(truth, random)
         if number == 1:
             raw["depth"][10:20, 10:20] = np.nan
-        steadied = stabilizer.steady(rgb, raw)
+        steadied = temporal_filter.apply(rgb, raw)
     assert np.isfinite(steadied["depth"]).all()
 
 
@@ -237,7 +240,7 @@ def test_flicker_is_measured_in_its_own_unit() -> None:
 
 def test_instances_keep_their_numbers() -> None:
     """The student numbers them by heat, anew in every frame; a newcomer gets a number of its own."""
-    stabilizer, random = Stabilizer(SPEC), np.random.default_rng(0)
+    temporal_filter, random = TemporalFilter(SPEC), np.random.default_rng(0)
     numbers: dict[str, list[int]] = {"left": [], "right": [], "late": []}
     for number in range(8):
         rgb, truth = scene(number, 3.0)
@@ -248,7 +251,7 @@ def test_instances_keep_their_numbers() -> None:
         if number >= 4:
             ids[2:20, 5:40] = names[2]
         raw = answer(truth, random) | {"instance": ids}
-        tracks = stabilizer.steady(rgb, raw, number)["instance"]
+        tracks = temporal_filter.apply(rgb, raw, number)["instance"]
         numbers["left"].append(int(np.median(tracks[truth["semantic"] == 1])))
         numbers["right"].append(int(tracks[110, 135]))
         if number >= 4:

@@ -11,14 +11,14 @@ import onnx
 import onnxruntime as ort
 import pytest
 
-from distill.config.export import TARGETS, TargetRecipe, load_target
+from distill.config.export import TARGETS, TargetConfig, load_target
 from distill.errors import DistillError, UsageError
-from distill.export.onnx.fp8 import Float8Quantizer
-from distill.export.onnx.int8 import Quantizer, damage, quantize_within
+from distill.export.onnx.fp8 import Fp8Quantizer
+from distill.export.onnx.int8 import Int8Quantizer, quantize_within_tolerance, relative_loss
 from distill.export.runners import open_runner
-from distill.export.targets.artifact import Artifact, files_of, rejected
-from distill.export.targets.build import refuse_slow
-from distill.export.verification.parity import ParityResult, TaskParity, probe_pictures
+from distill.export.targets.artifact import Artifact, artifact_files, rejected_path
+from distill.export.targets.build import reject_if_slow
+from distill.export.verification.parity import ParityResult, TaskParity, generated_samples
 from distill.export.verification.timing import Timing
 from distill.students.model.student import Student
 from distill.tasks import Task
@@ -34,10 +34,10 @@ def exported(run_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     pytest.importorskip("openvino")
     folder = tmp_path_factory.mktemp("exported")
-    loose = {"accuracy": {"delta1": 0.2, "normals_deg": 5.0, "miou": 0.3}}
-    targets = {name: TargetRecipe.model_validate({**TARGETS[name], **loose}) for name in BESIDES}
-    targets["onnx-int8"] = TargetRecipe.model_validate({**TARGETS["onnx-int8"], **loose})
-    run_exports(run_dir, targets, Console(), out=folder, num_samples=4, seconds=0, sensitivity=True)
+    loose = {"tolerance": {"delta1": 0.2, "normals_deg": 5.0, "miou": 0.3}}
+    targets = {name: TargetConfig.model_validate({**TARGETS[name], **loose}) for name in BESIDES}
+    targets["onnx-int8"] = TargetConfig.model_validate({**TARGETS["onnx-int8"], **loose})
+    run_exports(run_dir, targets, Console(), out=folder, num_images=4, seconds=0, sensitivity=True)
     return folder
 
 
@@ -58,7 +58,7 @@ def test_every_target_is_made_and_gated(exported: Path, student: Student) -> Non
             assert runner(np.zeros((2, 30, 41, 3), np.uint8))["depth"].shape == (2, 30, 41)
     blocks = rows["onnx-int8"]["sensitivity"]
     assert {row["group"] for row in blocks} >= {"heads.depth", "heads.normals"} and not rows["onnx"]["sensitivity"]
-    assert blocks == sorted(blocks, key=lambda row: -row["damage"])
+    assert blocks == sorted(blocks, key=lambda row: -row["relative_loss"])
     assert any("what a block alone costs" in note and blocks[0]["group"] in note for note in rows["onnx-int8"]["notes"])
     kinds = {node.op_type for node in onnx.load(rows["onnx-int8"]["path"]).graph.node}
     assert {"QuantizeLinear", "DequantizeLinear"} <= kinds
@@ -70,7 +70,7 @@ def test_eight_bits_come_in_two_schemes(onnx_file: Path) -> None:
     pictures = [np.random.default_rng(seed).integers(0, 256, (1, 64, 64, 3), dtype=np.uint8) for seed in range(2)]
     kinds = {}
     for scheme in ("u8s8", "s8s8"):
-        quantizer = Quantizer(proto, pictures, scheme)
+        quantizer = Int8Quantizer(proto, pictures, scheme)
         made = quantizer.quantize(quantizer.groups)
         constants = {entry.name: entry for entry in made.graph.initializer}
         zeros = {
@@ -81,13 +81,13 @@ def test_eight_bits_come_in_two_schemes(onnx_file: Path) -> None:
         kinds[scheme] = zeros
         outside = [node for node in made.graph.node if node.name.startswith("values/") and "Quantize" in node.op_type]
         assert not outside  # what finishes values stays float
-        assert quantizer.share(quantizer.groups) == 1.0 and quantizer.share([]) == 0.0
+        assert quantizer.fraction(quantizer.groups) == 1.0 and quantizer.fraction([]) == 0.0
     assert onnx.TensorProto.UINT8 in kinds["u8s8"]
     assert kinds["s8s8"] == {onnx.TensorProto.INT8}
 
 
-def verdict(change: float, budget: float = 0.005) -> ParityResult:
-    row = TaskParity(Task.DEPTH, "delta1", 0.9, 0.9 - change, 0.5, 1.0, budget, scores_only=True)
+def verdict(change: float, tolerance: float = 0.005) -> ParityResult:
+    row = TaskParity(Task.DEPTH, "delta1", 0.9, 0.9 - change, 0.5, 1.0, tolerance, scores_only=True)
     return ParityResult("torch", "int8", 1, (row,))
 
 
@@ -106,13 +106,13 @@ def test_the_worst_blocks_are_taken_out_until_it_fits() -> None:
 
     costs = {"a": 0.001, "b": 0.006, "c": 0.0, "d": 0.003}
     said: list[str] = []
-    found = quantize_within(
-        FakeQuantizer(), lambda groups: verdict(sum(costs[group] for group in groups)), say=said.append
+    found = quantize_within_tolerance(
+        FakeQuantizer(), lambda groups: verdict(sum(costs[group] for group in groups)), log=said.append
     )
-    assert found.proto == ["a", "c", "d"] and found.kept == ("b",) and found.share == 0.75
-    assert not found.everything.passed and found.parity.passed
+    assert found.proto == ["a", "c", "d"] and found.float32_blocks == ("b",) and found.fraction == 0.75
+    assert not found.all_quantized.passed and found.parity.passed
     assert [row.group for row in found.sensitivity][:2] == ["b", "d"] and "b kept in float32" in said[0]
-    assert damage(verdict(0.01)) == pytest.approx(2.0)
+    assert relative_loss(verdict(0.01)) == pytest.approx(2.0)
 
 
 def test_slower_than_float32_anywhere_is_refused_with_both_numbers(tmp_path: Path) -> None:
@@ -120,29 +120,29 @@ def test_slower_than_float32_anywhere_is_refused_with_both_numbers(tmp_path: Pat
     sibling = Artifact("onnx", "onnx", "fp32", tmp_path / "x.onnx")
     artifact = Artifact("onnx-int8", "onnx", "int8", path)
 
-    def settle(alone_ms: float, together_ms: float, min_gain: float = 1.5) -> Artifact:
+    def settle(alone_ms: float, together_ms: float, min_speedup: float = 1.5) -> Artifact:
         path.write_bytes(b"x")
         times = {("onnx", 1): 5.0, ("onnx", 8): 40.0, ("onnx-int8", 1): alone_ms, ("onnx-int8", 8): together_ms}
         made = [Timing(name, "engine", batch, (8, 8), (value,) * 20) for (name, batch), value in times.items()]
-        return refuse_slow(artifact, [sibling, artifact], made, min_gain)
+        return reject_if_slow(artifact, [sibling, artifact], made, min_speedup)
 
     kept = settle(3.0, 24.0)
     assert kept.status == "passed" and "3.00 ms against 5.00 ms in float32 at batch 1" in kept.notes[-1]
     assert settle(5.0, 26.0).status == "passed"
     refused = settle(6.0, 30.0)
     assert refused.status == "refused" and "slower than onnx on this machine: 6.00 ms against 5.00 ms" in refused.reason
-    assert refused.path == rejected(path) and refused.path.is_file() and not path.exists()
+    assert refused.path == rejected_path(path) and refused.path.is_file() and not path.exists()
     little = settle(5.0, 30.0)
     assert little.status == "refused" and "1.33 times the images/s of onnx at best" in little.reason
-    assert "30.00 ms against 40.00 ms" in little.reason and "1.5 times are asked for (--min-gain)" in little.reason
-    assert settle(5.0, 30.0, min_gain=1.3).status == "passed"
-    assert settle(5.0, 40.0, min_gain=1.0).status == "refused"  # no faster at all, whatever is asked for
-    assert refuse_slow(replace(artifact, status="failed"), [sibling], [], 1.5).status == "failed"
+    assert "30.00 ms against 40.00 ms" in little.reason and "1.5 times are asked for (--min-speedup)" in little.reason
+    assert settle(5.0, 30.0, min_speedup=1.3).status == "passed"
+    assert settle(5.0, 40.0, min_speedup=1.0).status == "refused"  # no faster at all, whatever is asked for
+    assert reject_if_slow(replace(artifact, status="failed"), [sibling], [], 1.5).status == "failed"
 
 
 def test_files_that_belong_together(tmp_path: Path) -> None:
-    assert [path.name for path in files_of(tmp_path / "a.xml")] == ["a.xml", "a.bin"]
-    assert files_of(tmp_path / "a.onnx") == [tmp_path / "a.onnx"]
+    assert [path.name for path in artifact_files(tmp_path / "a.xml")] == ["a.xml", "a.bin"]
+    assert artifact_files(tmp_path / "a.onnx") == [tmp_path / "a.onnx"]
 
 
 @pytest.mark.parametrize("name", list(TARGETS))
@@ -160,18 +160,18 @@ def test_wrong_targets(cli, run_dir: Path, tmp_path: Path) -> None:
 
 
 def test_generated_pictures_are_enough_to_start_with(student: Student) -> None:
-    assert len(list(probe_pictures(student.spec, 8))) == 8
+    assert len(list(generated_samples(student.spec, 8))) == 8
 
 
 def test_eight_bit_floats_keep_their_relus_and_their_channels(onnx_file: Path, tmp_path: Path) -> None:
     proto = onnx.load(onnx_file)
     pictures = [np.random.default_rng(seed).integers(0, 256, (1, 64, 64, 3), dtype=np.uint8) for seed in range(2)]
-    quantizer = Float8Quantizer(proto, pictures)
+    quantizer = Fp8Quantizer(proto, pictures)
     weights = {entry.name: entry for entry in proto.graph.initializer}
     assert quantizer.nodes and all(
         side % 16 == 0 for node in quantizer.nodes for side in weights[node.input[1]].dims[:2]
     )
-    assert quantizer.share(quantizer.groups) == 1.0
+    assert quantizer.fraction(quantizer.groups) == 1.0
     made = quantizer.quantize(quantizer.groups)
     zeros = {entry.data_type for entry in made.graph.initializer if entry.name.endswith(".fp8.zero")}
     assert zeros == {onnx.TensorProto.FLOAT8E4M3FN}
@@ -190,28 +190,28 @@ def test_eight_bit_floats_keep_their_relus_and_their_channels(onnx_file: Path, t
 
 def test_eight_bit_floats_are_for_tensorrt_alone(onnx_file: Path) -> None:
     with pytest.raises(ValueError, match="precision fp8 is for engine: tensorrt, not onnx"):
-        TargetRecipe.model_validate({"engine": "onnx", "precision": "fp8"})
+        TargetConfig.model_validate({"engine": "onnx", "precision": "fp8"})
     proto = onnx.load(onnx_file)
     proto.opset_import[0].version = 18
     with pytest.raises(DistillError, match="set 19 or later"):
-        Float8Quantizer(proto, [])
+        Fp8Quantizer(proto, [])
 
 
 def test_a_file_can_work_at_another_size(cli, run_dir: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    words = ("export", run_dir, "--num-samples", 2, "--seconds", 0, "--threads", 1)
-    code, result = cli.json(*words, "--working", "96x64", "--out", out)
-    assert code == 0 and result["working_size_hw"] == [96, 64]
+    words = ("export", run_dir, "--num-images", 2, "--seconds", 0, "--threads", 1)
+    code, result = cli.json(*words, "--input-size", "96x64", "--out", out)
+    assert code == 0 and result["input_size_hw"] == [96, 64]
     (row,) = result["targets"]
     tall = np.random.default_rng(0).integers(0, 256, (2, 120, 80, 3), dtype=np.uint8)
     with open_runner(Path(row["path"]), threads=1) as runner:
         assert runner.spec.input.size_hw == (96, 64) and runner(tall)["depth"].shape == (2, 120, 80)
-    assert cli(*words, "--working", "50x64")[0] == 2
+    assert cli(*words, "--input-size", "50x64")[0] == 2
 
 
 def test_a_file_for_one_size_of_pictures_alone(cli, run_dir: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    words = ("export", run_dir, "--num-samples", 2, "--seconds", 0, "--threads", 1, "--picture", "120x160")
+    words = ("export", run_dir, "--num-images", 2, "--seconds", 0, "--threads", 1, "--fixed-size", "120x160")
     code, result = cli.json(*words, "--to", "onnx,openvino", "--out", out)
     assert code == 0 and [row["status"] for row in result["targets"]] == ["passed", "passed"]
     for name in ("small.onnx", "small.xml"):
@@ -224,7 +224,7 @@ def test_a_file_for_one_size_of_pictures_alone(cli, run_dir: Path, tmp_path: Pat
 
 
 def test_nothing_left_of_what_was_asked_for_is_a_failure(cli, run_dir: Path, tmp_path: Path) -> None:
-    words = ("export", run_dir, "--num-samples", 2, "--seconds", 0.05, "--threads", 1, "--min-gain", 1000)
+    words = ("export", run_dir, "--num-images", 2, "--seconds", 0.05, "--threads", 1, "--min-speedup", 1000)
     code, found = cli.json(*words, "--to", "onnx-int8", "--out", tmp_path / "a", "--max-miou", 0.5)
     assert code == 1 and not found["passed"]
     assert {row["target"]: row["status"] for row in found["targets"]} == {"onnx": "passed", "onnx-int8": "refused"}

@@ -21,14 +21,14 @@ from fake_tensorrt import GOLDEN, VERSIONS, FakeCuda, FakeTensorRt
 from distill.config.export import load_target
 from distill.errors import DistillError
 from distill.export.runners import ModuleRunner, open_runner
-from distill.export.targets.op_rules import RULES, check_rules, read_rules
-from distill.export.targets.tensorrt import in_parsers_terms, write_kit
+from distill.export.targets.op_rules import RULES, find_op_violations, load_op_rules
+from distill.export.targets.tensorrt import to_tensorrt_onnx, write_kit
 from distill.export.targets.triton import config, write_repository
 from distill.export.tensorrt_kit import build as kit_build
 from distill.export.tensorrt_kit.check import check, read_samples
 from distill.export.tensorrt_kit.cuda import KitError
 from distill.export.tensorrt_kit.engine import Engine, import_tensorrt, read_kit, sidecar_of
-from distill.export.verification.parity import Budgets
+from distill.export.verification.parity import Tolerances
 from distill.students.model.student import Student
 
 
@@ -43,15 +43,15 @@ def kit(student: Student, proto: object, tmp_path_factory: pytest.TempPathFactor
     runner = ModuleRunner(student, student.spec, threads=1)
     pictures = [np.random.default_rng(seed).integers(0, 256, (48, 64, 3), dtype=np.uint8) for seed in range(2)]
     samples = [(rgb, {name: value[0] for name, value in runner(rgb[None]).items()}) for rgb in pictures]
-    graph = in_parsers_terms(proto, student.spec)
-    return write_kit(graph, student.spec, load_target("tensorrt")[1], Budgets(), samples, pictures, folder)
+    graph = to_tensorrt_onnx(proto, student.spec)
+    return write_kit(graph, student.spec, load_target("tensorrt")[1], Tolerances(), samples, pictures, folder)
 
 
 def test_the_graph_in_the_parsers_terms_gives_the_same_answers(student: Student, proto: object) -> None:
-    before = {breach.op for breach in check_rules(proto, "tensorrt")}
+    before = {violation.op for violation in find_op_violations(proto, "tensorrt")}
     assert {"Resize", "Transpose", "Cast"} <= before
-    made = in_parsers_terms(proto, student.spec)
-    assert not check_rules(made, "tensorrt")
+    made = to_tensorrt_onnx(proto, student.spec)
+    assert not find_op_violations(made, "tensorrt")
     images = np.random.default_rng(0).integers(0, 256, (2, 37, 91, 3), dtype=np.uint8)
     names = list(student.spec.output_names)
     sessions = [onnxruntime.InferenceSession(graph.SerializeToString()) for graph in (proto, made)]
@@ -61,16 +61,16 @@ def test_the_graph_in_the_parsers_terms_gives_the_same_answers(student: Student,
 
 def test_rules_name_the_layer(student: Student, proto: object) -> None:
     assert set(RULES) == {"tensorrt", "openvino", "ort-cpu", "ort-cuda", "onnxruntime-web", "dla"}
-    assert all(read_rules(target).target == target for target in RULES)
+    assert all(load_op_rules(target).target == target for target in RULES)
     odd = onnx.ModelProto()
     odd.CopyFrom(proto)
     node = next(node for node in odd.graph.node if node.name.startswith("neck.smooths.1") and node.op_type == "Relu")
     node.op_type = "Bernoulli"
     with pytest.raises(DistillError, match=r"refuse neck\.smooths\.1\.\d \(Bernoulli\): tensorrt has no Bernoulli"):
-        in_parsers_terms(odd, student.spec)
-    assert not check_rules(proto, "ort-cpu") and not check_rules(proto, "onnxruntime-web")
-    assert str(check_rules(proto, "openvino")[0]).startswith("picture (Resize)")
-    assert any("wants it fixed" in breach.why for breach in check_rules(proto, "dla"))
+        to_tensorrt_onnx(odd, student.spec)
+    assert not find_op_violations(proto, "ort-cpu") and not find_op_violations(proto, "onnxruntime-web")
+    assert str(find_op_violations(proto, "openvino")[0]).startswith("picture (Resize)")
+    assert any("wants it fixed" in violation.reason for violation in find_op_violations(proto, "dla"))
 
 
 def run(kit: Path, *words: str) -> subprocess.CompletedProcess[str]:
@@ -119,15 +119,15 @@ def answers(image: np.ndarray) -> dict[str, np.ndarray]:
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-@pytest.mark.parametrize("wishes", [{}, {"version_compatible": True, "strip_weights": True, "tf32": False}])
+@pytest.mark.parametrize("builder_options", [{}, {"version_compatible": True, "strip_weights": True, "tf32": False}])
 def test_building_and_running_use_only_what_tensorrt_has(
-    kit: Path, tmp_path: Path, version: str, wishes: dict[str, object]
+    kit: Path, tmp_path: Path, version: str, builder_options: dict[str, object]
 ) -> None:
     for path in kit.iterdir():
         if path.is_file():
             (tmp_path / path.name).write_bytes(path.read_bytes())
     settings = json.loads((kit / "kit.json").read_text())
-    settings["builder"] |= {**wishes, "hardware": "same_compute_capability"}
+    settings["builder"] |= {**builder_options, "hardware": "same_compute_capability"}
     (tmp_path / "kit.json").write_text(json.dumps(settings))
     fake = FakeTensorRt(version, answers)
     path = kit_build.build(tmp_path, fake, FakeCuda())
@@ -142,7 +142,7 @@ def test_building_and_running_use_only_what_tensorrt_has(
         engine.run(np.zeros((5, 16, 24, 3), np.uint8))
     engine.close()
     assert "IExecutionContext.execute_async_v3" in fake.calls and "OnnxParser.parse_from_file" in fake.calls
-    assert ("OnnxParserRefitter.refit_from_file" in fake.calls) == bool(wishes)
+    assert ("OnnxParserRefitter.refit_from_file" in fake.calls) == bool(builder_options)
 
 
 def test_eight_bit_floats_are_not_built_where_there_are_none(kit: Path, tmp_path: Path) -> None:

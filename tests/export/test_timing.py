@@ -19,8 +19,8 @@ from distill.export.verification.timing import (
     Timing,
     bench_picture,
     time_calls,
+    time_rounds,
     time_runners,
-    time_turns,
 )
 from distill.images import encode_jpeg
 
@@ -34,10 +34,10 @@ def test_calls_take_turns_and_all_but_the_first_of_each_are_counted() -> None:
 
     measured = time_calls({name: lambda name=name: call(name) for name in "ab"}, seconds=0.03)
     assert made[: 2 * WARM_UP_CALLS] == ["a"] * WARM_UP_CALLS + ["b"] * WARM_UP_CALLS
-    turns = [(name, len(list(group))) for name, group in groupby(made[2 * WARM_UP_CALLS :])]
-    assert [name for name, _ in turns] == ["a", "b"] * (len(turns) // 2)
+    rounds = [(name, len(list(group))) for name, group in groupby(made[2 * WARM_UP_CALLS :])]
+    assert [name for name, _ in rounds] == ["a", "b"] * (len(rounds) // 2)
     for name in "ab":
-        counted = sum(max(1, length - 1) for other, length in turns if other == name)
+        counted = sum(max(1, length - 1) for other, length in rounds if other == name)
         assert len(measured[name]) == counted >= MIN_CALLS
 
 
@@ -71,7 +71,7 @@ def test_percentiles_and_rate() -> None:
 
 def test_every_size_batch_and_kind_is_timed(fake) -> None:
     timings = time_runners({"fake": fake}, [1, 3], [(16, 16), (8, 24)], seconds=0.01)
-    assert [(timing.size_hw, timing.batch, timing.what) for timing in timings] == [
+    assert [(timing.size_hw, timing.batch, timing.scope) for timing in timings] == [
         (size_hw, batch, what)
         for size_hw in ((16, 16), (8, 24))
         for batch in (1, 3)
@@ -95,23 +95,23 @@ def test_the_yardstick_takes_as_many_pictures_as_the_student() -> None:
 
 def test_the_yardstick_has_a_series_in_every_group(fake) -> None:
     timings = time_runners({"fake": fake}, [1, 2], [(8, 8)], seconds=0.01, yardstick=open_yardstick(threads=1))
-    assert [timing.subject for timing in timings] == ["fake", YARDSTICK] * 4
-    assert all(sum(timing.turns) == len(timing.calls_ms) for timing in timings)
+    assert [timing.model for timing in timings] == ["fake", YARDSTICK] * 4
+    assert all(sum(timing.rounds) == len(timing.calls_ms) for timing in timings)
 
 
 def test_a_bare_engine_follows_its_runner(fake) -> None:
     class Bare:
         made = 0
 
-        def bare(self, images):
+        def raw_call(self, images):
             def call() -> None:
                 self.made += 1
 
             return call
 
     engine = Bare()
-    timings = time_runners({"fake": fake, "other": fake}, [2], [(8, 8)], seconds=0.01, bare={"fake": engine})
-    assert [(timing.subject, timing.beside) for timing in timings] == [
+    timings = time_runners({"fake": fake, "other": fake}, [2], [(8, 8)], seconds=0.01, raw_runners={"fake": engine})
+    assert [(timing.model, timing.beside) for timing in timings] == [
         ("fake", ""),
         (YARDSTICK, "fake"),
         ("other", ""),
@@ -127,9 +127,9 @@ def test_calls_of_one_engine_alternate() -> None:
         time.sleep(0.001)
 
     calls = {name: lambda name=name: call(name) for name in "abc"}
-    measured = time_turns(calls, seconds=0.02, together={"a": "b", "c": "missing"})
-    turns = made[3 * WARM_UP_CALLS :]
-    first = turns[: turns.index("c")]
+    measured = time_rounds(calls, seconds=0.02, together={"a": "b", "c": "missing"})
+    rounds = made[3 * WARM_UP_CALLS :]
+    first = rounds[: rounds.index("c")]
     assert first == ["a", "b"] * (len(first) // 2)
     assert [len(turn) for turn in measured["a"]] == [len(turn) for turn in measured["b"]]
     assert all(sum(map(len, found)) >= MIN_CALLS for found in measured.values())

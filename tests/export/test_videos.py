@@ -18,34 +18,34 @@ from fake_runner import FakeRunner
 from test_predict_command import write_clip
 
 from distill.errors import DistillError
-from distill.export.inference.photos import Done
-from distill.export.inference.pipeline import Boundary
-from distill.export.inference.segment_log import Journal, sign
-from distill.export.inference.temporal_filter import Steadiness
-from distill.export.inference.videos import SINKS, Places, VideoWishes, predict_video
+from distill.export.inference.photos import PredictionSummary
+from distill.export.inference.pipeline import SegmentEnd
+from distill.export.inference.segment_log import SegmentLog, fingerprint
+from distill.export.inference.temporal_filter import TemporalFilterConfig
+from distill.export.inference.videos import SINKS, OutputPaths, VideoOptions, predict_video
 from distill.export.sinks import base
 from distill.video import VideoReader
 
 ALL = frozenset(SINKS) - {"parquet"}
 
 
-def job(clip: Path, out: Path, **changes: object) -> tuple[Done, Places]:
+def job(clip: Path, out: Path, **changes: object) -> tuple[PredictionSummary, OutputPaths]:
     """Everything at once, in segments of 4."""
-    wishes = VideoWishes(
+    options = VideoOptions(
         **{
             "write": ALL,
             "batch": 2,
-            "segment": 4,
+            "checkpoint_every": 4,
             "points": (3,),
             "fov_deg": 60.0,
-            "steadiness": Steadiness(),
+            "temporal_filter": TemporalFilterConfig(),
             **changes,
         }
     )
-    places = Places(out / "clip", out / "clip.mp4", out / "clip.maps")
-    done = Done()
-    predict_video(FakeRunner(), "clip", VideoReader(clip), places, wishes, done, lambda count: None)
-    return done, places
+    output_paths = OutputPaths(out / "clip", out / "clip.mp4", out / "clip.maps")
+    done = PredictionSummary()
+    predict_video(FakeRunner(), "clip", VideoReader(clip), output_paths, options, done, lambda count: None)
+    return done, output_paths
 
 
 def contents(out: Path) -> dict[str, object]:
@@ -69,8 +69,8 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def whole(clip: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, object]:
     out = tmp_path_factory.mktemp("whole")
-    done, places = job(clip, out)
-    assert done.rows[0]["frames"] == 18 and not done.failed and not places.work.exists()
+    done, output_paths = job(clip, out)
+    assert done.rows[0]["frames"] == 18 and not done.failed and not output_paths.work.exists()
     return contents(out)
 
 
@@ -82,15 +82,15 @@ class Cut(BaseException):
 def test_a_job_cut_off_behind_any_segment_ends_the_same(
     clip: Path, whole: dict[str, object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: int
 ) -> None:
-    commit = Journal.commit
+    commit = SegmentLog.commit
 
-    def cut(self: Journal, boundary: Boundary, times: list) -> None:
+    def cut(self: SegmentLog, boundary: SegmentEnd, times: list) -> None:
         commit(self, boundary, times)
         if len(self.segments) == at:
             raise Cut
 
     with monkeypatch.context() as patch:
-        patch.setattr(Journal, "commit", cut)
+        patch.setattr(SegmentLog, "commit", cut)
         with pytest.raises(Cut):
             job(clip, tmp_path)
     done, _ = job(clip, tmp_path)
@@ -100,7 +100,7 @@ def test_a_job_cut_off_behind_any_segment_ends_the_same(
 
 def test_the_comparison_can_fail(clip: Path, whole: dict[str, object], tmp_path: Path) -> None:
     """Without its state the stabilizer begins anew, and the maps differ."""
-    job(clip, tmp_path, steadiness=None)
+    job(clip, tmp_path, temporal_filter=None)
     assert contents(tmp_path) != whole
 
 
@@ -114,19 +114,19 @@ def test_a_damaged_segment_is_made_again(
     resumed_at: int | None,
 ) -> None:
     """States are kept for the last two segments: what is older begins at the beginning."""
-    commit = Journal.commit
+    commit = SegmentLog.commit
 
-    def cut(self: Journal, boundary: Boundary, times: list) -> None:
+    def cut(self: SegmentLog, boundary: SegmentEnd, times: list) -> None:
         commit(self, boundary, times)
         if len(self.segments) == 3:
             raise Cut
 
     with monkeypatch.context() as patch:
-        patch.setattr(Journal, "commit", cut)
+        patch.setattr(SegmentLog, "commit", cut)
         with pytest.raises(Cut):
             job(clip, tmp_path)
     (tmp_path / "clip.maps" / f"{damaged}.depth.png").write_bytes(b"")  # a power cut leaves such files
-    with (tmp_path / ".clip.work" / "journal.jsonl").open("a") as file:
+    with (tmp_path / ".clip.work" / "segments.jsonl").open("a") as file:
         file.write('{"segment": 3, "sto')  # and such lines
     done, _ = job(clip, tmp_path)
     assert contents(tmp_path) == whole
@@ -134,24 +134,24 @@ def test_a_damaged_segment_is_made_again(
 
 
 def test_another_wish_begins_anew(clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def cut(self: Journal, boundary: Boundary, times: list) -> None:
+    def cut(self: SegmentLog, boundary: SegmentEnd, times: list) -> None:
         commit(self, boundary, times)
         raise Cut
 
-    commit = Journal.commit
+    commit = SegmentLog.commit
     with monkeypatch.context() as patch:
-        patch.setattr(Journal, "commit", cut)
+        patch.setattr(SegmentLog, "commit", cut)
         with pytest.raises(Cut):
             job(clip, tmp_path)
-    done, _ = job(clip, tmp_path, steadiness=Steadiness(0.9))
+    done, _ = job(clip, tmp_path, temporal_filter=TemporalFilterConfig(0.9))
     assert "resumed_at" not in done.rows[0] and done.rows[0]["frames"] == 18
 
 
 def test_a_signature_is_of_file_and_facts(clip: Path, tmp_path: Path) -> None:
-    first = sign(clip, {"a": 1})
-    assert first == sign(clip, {"a": 1}) != sign(clip, {"a": 2})
+    first = fingerprint(clip, {"a": 1})
+    assert first == fingerprint(clip, {"a": 1}) != fingerprint(clip, {"a": 2})
     os.utime(clip)
-    assert sign(clip, {"a": 1}) != first
+    assert fingerprint(clip, {"a": 1}) != first
 
 
 def test_a_full_disk_keeps_what_is_done(
@@ -185,10 +185,10 @@ def test_an_engine_that_fails_names_the_frame_and_keeps_the_rest(
 
     with monkeypatch.context() as patch:
         patch.setattr(FakeRunner, "_run", broken)
-        done, _ = job(clip, tmp_path, steadiness=None)
+        done, _ = job(clip, tmp_path, temporal_filter=None)
     assert done.failed[0]["reason"] == "frames 12 to 13: no memory; 12 frames are kept"
     assert done.failed[0]["hint"] == "try a smaller --batch" and not done.rows
-    done, _ = job(clip, tmp_path, steadiness=None)
+    done, _ = job(clip, tmp_path, temporal_filter=None)
     assert done.rows[0] | {"resumed_at": 12, "frames": 18} == done.rows[0]
 
 
@@ -199,7 +199,18 @@ def test_a_killed_process_goes_on(onnx_file: Path, tmp_path: Path) -> None:
     results = []
     for out, kills in ((tmp_path / "killed", 1), (tmp_path / "whole", 0)):
         words = [sys.executable, "-m", "distill", "predict", onnx_file, clip, "--out", out, "--batch", "2", "--json"]
-        words += ["--write", "overlay", "--write", "ffv1", "--steady", "0.5", "--segment", "10", "--threads", "1"]
+        words += [
+            "--write",
+            "overlay",
+            "--write",
+            "ffv1",
+            "--temporal-smoothing",
+            "0.5",
+            "--checkpoint-every",
+            "10",
+            "--threads",
+            "1",
+        ]
         for _ in range(kills):
             process = subprocess.Popen(list(map(str, words)), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
             before = lines = journal_lines(out)
@@ -217,7 +228,7 @@ def test_a_killed_process_goes_on(onnx_file: Path, tmp_path: Path) -> None:
 
 
 def journal_lines(out: Path) -> int:
-    return sum(len(path.read_text().splitlines()) for path in out.glob(".*.work/journal.jsonl"))
+    return sum(len(path.read_text().splitlines()) for path in out.glob(".*.work/segments.jsonl"))
 
 
 def test_sinks_write_nothing_half(tmp_path: Path) -> None:

@@ -22,13 +22,13 @@ _WORTH = 1.03
 """A larger batch must be this much faster: it costs memory and delay."""
 
 
-def largest_batch(runner: Runner, size_hw: tuple[int, int]) -> int:
+def max_batch_size(runner: Runner, size_hw: tuple[int, int]) -> int:
     """The largest batch that is worth a try for pictures of this size."""
     most = _LARGEST["cuda" if "cuda" in runner.engine else "cpu"]
     return int(np.clip(_BATCH_PX // max(1, size_hw[0] * size_hw[1]), 1, most))
 
 
-def calibrate_batch(runner: Runner, pictures: Sequence[UInt8[ndarray, "h w 3"]]) -> int:
+def tune_batch_size(runner: Runner, pictures: Sequence[UInt8[ndarray, "h w 3"]]) -> int:
     """The smallest batch that is about as fast as the fastest, on these pictures; two seconds at most.
 
     Args:
@@ -38,7 +38,7 @@ def calibrate_batch(runner: Runner, pictures: Sequence[UInt8[ndarray, "h w 3"]])
     if not pictures:
         return 1
     size_hw = (pictures[0].shape[0], pictures[0].shape[1])
-    sizes = [size for size in (1, 2, 4, 8, 16, 32, 64) if size <= min(len(pictures), largest_batch(runner, size_hw))]
+    sizes = [size for size in (1, 2, 4, 8, 16, 32, 64) if size <= min(len(pictures), max_batch_size(runner, size_hw))]
     if len(sizes) == 1:
         return sizes[0]
     batches = {size: np.stack(list(itertools.islice(itertools.cycle(pictures), size))) for size in sizes}
@@ -56,10 +56,10 @@ def calibrate_batch(runner: Runner, pictures: Sequence[UInt8[ndarray, "h w 3"]])
     return next(size for size in sizes if best[size] <= _WORTH * fastest)
 
 
-def choose_batch(runner: Runner, pictures: Sequence[UInt8[ndarray, "h w 3"]], num_frames: int | None) -> int:
+def choose_batch_size(runner: Runner, pictures: Sequence[UInt8[ndarray, "h w 3"]], num_frames: int | None) -> int:
     """A calibrated batch where the video is long enough to earn the calibration back, else a rule of thumb."""
     if not pictures:
         return 1
     if num_frames is not None and num_frames < 300:
         return default_batch(runner, (pictures[0].shape[0], pictures[0].shape[1]))
-    return calibrate_batch(runner, pictures)
+    return tune_batch_size(runner, pictures)

@@ -23,7 +23,7 @@ NORMALS_FORMULA = "0,0,0: invalid; else x = 1 - 2 R / 255, y = 2 G / 255 - 1, z 
 
 def encode_outputs(outputs: Outputs, spec: StudentSpec, *, confidence: bool = False) -> dict[str, bytes]:
     """The maps of one picture as PNG files, by extension, such as ``depth.png`` and ``depth.confidence.png``."""
-    files = {f"{task}.png": encode_map(values) for task, values in store_maps(outputs, spec).items()}
+    files = {f"{task}.png": encode_map(values) for task, values in to_stored_maps(outputs, spec).items()}
     if confidence:
         for task in spec.answers:
             values = np.clip(outputs[f"{task}_confidence"], 0, 1) * 255
@@ -58,7 +58,7 @@ def describe_maps(spec: StudentSpec) -> dict[str, Any]:
     return described
 
 
-def store_maps(outputs: Outputs, spec: StudentSpec) -> dict[Task, Shaped[ndarray, "h w *c"]]:
+def to_stored_maps(outputs: Outputs, spec: StudentSpec) -> dict[Task, Shaped[ndarray, "h w *c"]]:
     """The maps of one picture as integers, as `distill.labels` stores them."""
     return {task: _stored(task, outputs[task], spec) for task in spec.answers}
 

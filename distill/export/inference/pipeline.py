@@ -34,12 +34,12 @@ _BATCH_PX = 2_000_000
 _MAX_BATCH = {"cpu": 8, "cuda": 32}
 _MAX_CALLS = 4
 """Calls of the engine side by side at most: each holds a batch of maps in memory."""
-_BEHIND = 5
+_NICENESS = 5
 """Steps of niceness."""
 
 
 @dataclass(frozen=True, slots=True)
-class Picture:
+class PipelineItem:
     """A picture on its way: a photo, or a frame of a video.
 
     Attributes:
@@ -60,7 +60,7 @@ class Picture:
 
 
 @dataclass(frozen=True, slots=True)
-class Boundary:
+class SegmentEnd:
     """Travels behind the last picture of a segment; every stage leaves in it what it finished.
 
     Attributes:
@@ -92,7 +92,7 @@ class FrameError(DistillError):
         self.frame = frame
 
 
-class Stopwatch:
+class StageTimer:
     """How long each stage was at work, to name the one that holds up the others. May be used from several threads."""
 
     def __init__(self) -> None:
@@ -191,12 +191,12 @@ def _first_of(waiting: deque[tuple[Item, Future[Result]]]) -> tuple[Item, Result
 def in_batches(pictures: Iterable[Any], batch: int | None, runner: Runner) -> Iterator[list[Any]]:
     """Neighbors of equal size together, `batch` at most (None chooses by size); an error comes after what is whole.
 
-    A `Boundary` comes alone, behind what was before it.
+    A `SegmentEnd` comes alone, behind what was before it.
     """
     waiting: list[Any] = []
     try:
         for picture in pictures:
-            if isinstance(picture, Boundary):
+            if isinstance(picture, SegmentEnd):
                 if waiting:
                     yield waiting
                 yield [picture]
@@ -223,33 +223,35 @@ def infer(
     pictures: Iterable[Any],
     *,
     batch: int | None = None,
-    watch: Stopwatch | None = None,
+    timer: StageTimer | None = None,
     workers: int = 1,
 ) -> Generator[Any, None, None]:
-    """Each picture with its outputs, as a pair, in order; a `Boundary` as it is.
+    """Each picture with its outputs, as a pair, in order; a `SegmentEnd` as it is.
 
     Args:
         runner: The student.
         pictures: And boundaries.
         batch: Pictures at once; None chooses by their size.
-        watch: Counts the engine's time.
+        timer: Counts the engine's time.
         workers: Batches at once; more than one also when the engine's own threads are few (see `engine_workers`).
     """
-    watch = watch or Stopwatch()
-    watch.workers["engine"] = workers
+    timer = timer or StageTimer()
+    timer.workers["engine"] = workers
 
     def run(group: list[Any]) -> Outputs | None:
-        if isinstance(group[0], Boundary):
+        if isinstance(group[0], SegmentEnd):
             return None
-        with watch.stage("engine"), blaming(group):
+        with timer.stage("engine"), attach_frame(group):
             return runner(group[0].rgb[None] if len(group) == 1 else np.stack([picture.rgb for picture in group]))
 
-    def run_behind(group: list[Any]) -> Outputs | None:
-        give_way()
+    def run_low_priority(group: list[Any]) -> Outputs | None:
+        lower_priority()
         return run(group)
 
     groups = in_batches(pictures, batch, runner)
-    answered = ((group, run(group)) for group in groups) if workers == 1 else _in_pool(groups, run_behind, workers)
+    answered = (
+        ((group, run(group)) for group in groups) if workers == 1 else _in_pool(groups, run_low_priority, workers)
+    )
     for group, outputs in answered:
         if outputs is None:
             yield group[0]
@@ -259,7 +261,7 @@ def infer(
         del outputs, group, picture
 
 
-def give_way() -> None:
+def lower_priority() -> None:
     """Let this thread run behind those of later stages, where the system can do that for a thread.
 
     What is nearest to the end of the line goes first: encoders are serial and must never wait for a core, while the
@@ -268,7 +270,7 @@ def give_way() -> None:
     with contextlib.suppress(OSError, AttributeError):
         thread = threading.get_native_id()
         if os.getpriority(os.PRIO_PROCESS, thread) == os.getpriority(os.PRIO_PROCESS, os.getpid()):
-            os.setpriority(os.PRIO_PROCESS, thread, os.getpriority(os.PRIO_PROCESS, thread) + _BEHIND)
+            os.setpriority(os.PRIO_PROCESS, thread, os.getpriority(os.PRIO_PROCESS, thread) + _NICENESS)
 
 
 def engine_workers(runner: Runner, cores: int) -> int:
@@ -286,7 +288,7 @@ def engine_threads(cores: int) -> int:
 
 
 @contextmanager
-def blaming(group: list[Picture]) -> Iterator[None]:
+def attach_frame(group: list[PipelineItem]) -> Iterator[None]:
     """Errors inside say which frames they belong to; those of photos name their file themselves."""
     try:
         yield
@@ -301,18 +303,18 @@ def blaming(group: list[Picture]) -> Iterator[None]:
 def run_stage(
     items: Iterable[Any],
     name: str,
-    work: Callable[[Picture, Outputs], Any],
-    watch: Stopwatch,
+    work: Callable[[PipelineItem, Outputs], Any],
+    timer: StageTimer,
     *,
     workers: int = 1,
 ) -> Generator[tuple[Any, Any], None, None]:
-    """Each item with what the stage makes of its picture and outputs (None for a `Boundary`), in the background."""
+    """Each item with what the stage makes of its picture and outputs (None for a `SegmentEnd`), in the background."""
 
     def one(item: Any) -> Any:
-        if isinstance(item, Boundary):
+        if isinstance(item, SegmentEnd):
             return None
-        with watch.stage(name), blaming([item[0]]):
+        with timer.stage(name), attach_frame([item[0]]):
             return work(*item)
 
-    watch.workers[name] = workers
+    timer.workers[name] = workers
     return ordered(items, one, workers=workers)

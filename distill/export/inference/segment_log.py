@@ -19,16 +19,16 @@ from typing import Any
 import numpy as np
 from numpy import ndarray
 
-from distill.export.inference.pipeline import Boundary
-from distill.export.sinks import cannot_write, make_folder, write_file
+from distill.export.inference.pipeline import SegmentEnd
+from distill.export.sinks import make_folder, write_error, write_file
 
 _FORMAT = 1
 _SAMPLED_BYTES = 65536
-_SIGNATURE = "signature"
+_FINGERPRINT = "fingerprint"
 
 
 @dataclass(frozen=True, slots=True)
-class Segment:
+class SegmentRecord:
     """A finished segment.
 
     Attributes:
@@ -47,19 +47,19 @@ class Segment:
     files: dict[str, list[tuple[str, int]]]
     end: bool
     failure: tuple[str, str] | None
-    stateful: bool
+    has_state: bool
 
     def paths(self, sink: str) -> list[Path]:
         """The files of one sink."""
         return [Path(path) for path, _ in self.files.get(sink, [])]
 
-    def intact(self) -> bool:
+    def is_intact(self) -> bool:
         """Whether all files are there, with their sizes."""
         pairs = [pair for files in self.files.values() for pair in files]
         return all(Path(path).is_file() and Path(path).stat().st_size == size for path, size in pairs)
 
 
-class Journal:
+class SegmentLog:
     """The journal of one video.
 
     Attributes:
@@ -68,7 +68,7 @@ class Journal:
         settings: What was chosen when the job began (such as the batch size) and must stay.
     """
 
-    def __init__(self, folder: Path, signature: str) -> None:
+    def __init__(self, folder: Path, fingerprint: str) -> None:
         """Open or begin it; one with another signature, or in another format, is thrown away.
 
         Args:
@@ -78,22 +78,22 @@ class Journal:
         Raises:
             DistillError: The folder cannot be used.
         """
-        self.folder, self._path = folder, folder / "journal.jsonl"
-        self.segments: list[Segment] = []
+        self.folder, self._path = folder, folder / "segments.jsonl"
+        self.segments: list[SegmentRecord] = []
         self.settings: dict[str, Any] = {}
-        self._signature = signature
+        self._fingerprint = fingerprint
         lines = _read_lines(self._path)
-        if not lines or lines[0].get(_SIGNATURE) != signature or lines[0].get("format") != _FORMAT:
+        if not lines or lines[0].get(_FINGERPRINT) != fingerprint or lines[0].get("format") != _FORMAT:
             shutil.rmtree(folder, ignore_errors=True)
             make_folder(folder)
             return
         self.settings = lines[0]["settings"]
         for line in lines[1:]:
             segment = _parse(line)
-            if segment.number != len(self.segments) or not segment.intact():
+            if segment.number != len(self.segments) or not segment.is_intact():
                 break
             self.segments.append(segment)
-        if self.segments and self.segments[-1].stateful and not self._state_path(len(self.segments) - 1).is_file():
+        if self.segments and self.segments[-1].has_state and not self._state_path(len(self.segments) - 1).is_file():
             self.segments = []  # only the last states are kept; without one nothing would go on the same
         self._rewrite()
 
@@ -103,7 +103,7 @@ class Journal:
         return self.segments[-1].stop if self.segments else 0
 
     @property
-    def ended(self) -> bool:
+    def is_complete(self) -> bool:
         """Whether every frame is done."""
         return bool(self.segments) and self.segments[-1].end
 
@@ -115,27 +115,29 @@ class Journal:
     def state(self) -> dict[str, ndarray]:
         """What the stages left at the end of the last segment."""
         path = self._state_path(len(self.segments) - 1)
-        if not self.segments or not self.segments[-1].stateful:
+        if not self.segments or not self.segments[-1].has_state:
             return {}
         with np.load(path, allow_pickle=False) as arrays:
             return dict(arrays)
 
-    def commit(self, boundary: Boundary, times: list[tuple[int, float]]) -> None:
+    def commit(self, segment_end: SegmentEnd, times: list[tuple[int, float]]) -> None:
         """Note a segment whose files are complete.
 
         Raises:
             DistillError: The disk is full.
         """
         number = len(self.segments)
-        if boundary.state:
+        if segment_end.state:
             buffer = io.BytesIO()
-            np.savez(buffer, **boundary.state)  # type: ignore[arg-type]
+            np.savez(buffer, **segment_end.state)  # type: ignore[arg-type]
             write_file(self._state_path(number), buffer.getvalue())
             self._state_path(number - 2).unlink(missing_ok=True)
-        files = {sink: [(str(path), path.stat().st_size) for path in paths] for sink, paths in boundary.files.items()}
-        failure = (boundary.failure.message, boundary.failure.hint) if boundary.failure else None
-        stateful = bool(boundary.state)
-        self.segments.append(Segment(number, boundary.stop, times, files, boundary.end, failure, stateful))
+        files = {
+            sink: [(str(path), path.stat().st_size) for path in paths] for sink, paths in segment_end.files.items()
+        }
+        failure = (segment_end.failure.message, segment_end.failure.hint) if segment_end.failure else None
+        has_state = bool(segment_end.state)
+        self.segments.append(SegmentRecord(number, segment_end.stop, times, files, segment_end.end, failure, has_state))
         self._append(_line(self.segments[-1]))
 
     def close(self) -> None:
@@ -152,15 +154,15 @@ class Journal:
                 file.flush()
                 os.fsync(file.fileno())
         except OSError as error:
-            raise cannot_write(self._path, error) from error
+            raise write_error(self._path, error) from error
 
     def _rewrite(self) -> None:
-        head = {"format": _FORMAT, _SIGNATURE: self._signature, "settings": self.settings}
+        head = {"format": _FORMAT, _FINGERPRINT: self._fingerprint, "settings": self.settings}
         lines = [head, *map(_line, self.segments)]
         write_file(self._path, "".join(json.dumps(line) + "\n" for line in lines).encode())
 
 
-def sign(path: Path | None, facts: Mapping[str, Any]) -> str:
+def fingerprint(path: Path | None, facts: Mapping[str, Any]) -> str:
     """A signature of an input file and everything else that decides the results.
 
     The file counts by size, time of change, and its first and last 64 kB.
@@ -191,7 +193,7 @@ def _read_lines(path: Path) -> list[dict[str, Any]]:
     return lines
 
 
-def _line(segment: Segment) -> dict[str, Any]:
+def _line(segment: SegmentRecord) -> dict[str, Any]:
     return {
         "segment": segment.number,
         "stop": segment.stop,
@@ -199,12 +201,12 @@ def _line(segment: Segment) -> dict[str, Any]:
         "files": segment.files,
         "end": segment.end,
         "failure": segment.failure,
-        "stateful": segment.stateful,
+        "has_state": segment.has_state,
     }
 
 
-def _parse(line: dict[str, Any]) -> Segment:
+def _parse(line: dict[str, Any]) -> SegmentRecord:
     files = {sink: [(path, size) for path, size in pairs] for sink, pairs in line["files"].items()}
     failure = tuple(line["failure"]) if line["failure"] else None
     times = [(pts, time_s) for pts, time_s in line["times"]]
-    return Segment(line["segment"], line["stop"], times, files, line["end"], failure, line["stateful"])
+    return SegmentRecord(line["segment"], line["stop"], times, files, line["end"], failure, line["has_state"])

@@ -8,18 +8,18 @@ from types import TracebackType
 from typing import Any, NamedTuple, Self
 
 from distill.errors import DistillError
-from distill.export.inference.pipeline import Boundary, Picture, Stopwatch, engine_workers, infer
-from distill.export.inference.temporal_filter import Stabilizer, Steadiness
+from distill.export.inference.pipeline import PipelineItem, SegmentEnd, StageTimer, engine_workers, infer
+from distill.export.inference.temporal_filter import TemporalFilter, TemporalFilterConfig
 from distill.export.runners import Outputs, Runner, num_cores
 from distill.runtime.parallel import prefetch
 from distill.spec import StudentSpec
-from distill.video import Frame, Source, open_source
+from distill.video import Frame, FrameSource, open_video
 
-SEGMENT = 240
+CHECKPOINT_EVERY = 240
 """Frames between two points from which a killed job can go on: some seconds of work."""
 
 
-class Seen(NamedTuple):
+class FramePrediction(NamedTuple):
     """A frame, and what the student says about it.
 
     Attributes:
@@ -48,29 +48,33 @@ class Model:
 
     def stream(
         self,
-        video: str | Path | Source,
+        video: str | Path | FrameSource,
         *,
         batch: int | None = None,
         size_hw: tuple[int, int] | None = None,
-        steady: float = 0.0,
-    ) -> Iterator[Seen]:
+        temporal_smoothing: float = 0.0,
+    ) -> Iterator[FramePrediction]:
         """Every frame of a video with its maps, in order; decoding and inference run ahead in the background.
 
         Memory is bounded: while the caller is busy with a frame, a few more wait. Leaving the loop stops the threads.
 
         Args:
-            video: A file, a pattern of numbered pictures, a camera's address, or a `Source`.
+            video: A file, a pattern of numbered pictures, a camera's address, or a `FrameSource`.
             batch: Frames at once; None chooses by their size.
             size_hw: Frames are shrunk to this size first; maps have it too.
-            steady: 0 gives every frame's own maps; up to 1 steadies them over time (see `Stabilizer`).
+            temporal_smoothing: 0 gives every frame's own maps; up to 1 steadies them over time (see `TemporalFilter`).
 
         Raises:
             DistillError: No video, or damaged: raised behind the last frame that could be read.
         """
-        source = video if isinstance(video, Source) else open_source(str(video))
-        stabilizer = Stabilizer(self.spec, Steadiness(strength=steady)) if steady else None
-        items = open_stream(self._runner, source, size_hw or source.size_hw, batch=batch, stabilizer=stabilizer)
-        return _seen(items)
+        source = video if isinstance(video, FrameSource) else open_video(str(video))
+        temporal_filter = (
+            TemporalFilter(self.spec, TemporalFilterConfig(strength=temporal_smoothing)) if temporal_smoothing else None
+        )
+        items = open_stream(
+            self._runner, source, size_hw or source.size_hw, batch=batch, temporal_filter=temporal_filter
+        )
+        return _frame_predictions(items)
 
     def close(self) -> None:
         """Free what the engine holds."""
@@ -87,48 +91,48 @@ class Model:
 
 def open_stream(
     runner: Runner,
-    source: Source,
+    source: FrameSource,
     size_hw: tuple[int, int],
     *,
     batch: int | None = None,
-    stabilizer: Stabilizer | None = None,
-    watch: Stopwatch | None = None,
+    temporal_filter: TemporalFilter | None = None,
+    timer: StageTimer | None = None,
     start: int = 0,
-    segment: int = SEGMENT,
+    checkpoint_every: int = CHECKPOINT_EVERY,
 ) -> Generator[Any, None, None]:
-    """(Picture, outputs) for every frame from `start` on, and a `Boundary` behind every `segment` of them.
+    """(Picture, outputs) for every frame from `start` on, and a `SegmentEnd` behind every `checkpoint_every` of them.
 
     The last boundary says that it is the last, and why, if the source is damaged.
     """
-    watch = watch or Stopwatch()
-    pictures = prefetch(watch.items("decode", _pictures(source, size_hw, start, segment)))
+    timer = timer or StageTimer()
+    pictures = prefetch(timer.items("decode", _pictures(source, size_hw, start, checkpoint_every)))
     workers = engine_workers(runner, num_cores())
-    items = prefetch(infer(runner, pictures, batch=batch, watch=watch, workers=workers))
-    return items if stabilizer is None else prefetch(stabilizer.through(items, watch))
+    items = prefetch(infer(runner, pictures, batch=batch, timer=timer, workers=workers))
+    return items if temporal_filter is None else prefetch(temporal_filter.process(items, timer))
 
 
-def _pictures(source: Source, size_hw: tuple[int, int], start: int, segment: int) -> Iterator[Any]:
+def _pictures(source: FrameSource, size_hw: tuple[int, int], start: int, checkpoint_every: int) -> Iterator[Any]:
     failure: DistillError | None = None
-    number, taken, stop = start // segment, 0, start
+    number, taken, stop = start // checkpoint_every, 0, start
     try:
         for frame in source.frames(start, size_hw=size_hw):
-            if taken == segment:
-                yield Boundary(number, stop)
+            if taken == checkpoint_every:
+                yield SegmentEnd(number, stop)
                 number, taken = number + 1, 0
             taken, stop = taken + 1, frame.index + 1
-            yield Picture(f"{frame.index:06d}", frame.rgb, frame.pts, frame.pts_s, frame.index)
+            yield PipelineItem(f"{frame.index:06d}", frame.rgb, frame.pts, frame.pts_s, frame.index)
             del frame
     except DistillError as error:
         failure = error
-    yield Boundary(number, stop, end=True, failure=failure)
+    yield SegmentEnd(number, stop, end=True, failure=failure)
 
 
-def _seen(items: Generator[Any, None, None]) -> Iterator[Seen]:
+def _frame_predictions(items: Generator[Any, None, None]) -> Iterator[FramePrediction]:
     for item in items:
-        if isinstance(item, Boundary):
+        if isinstance(item, SegmentEnd):
             if item.failure is not None:
                 raise item.failure
             continue
         picture, outputs = item
-        yield Seen(Frame(picture.index, picture.pts, picture.pts_s, picture.rgb), outputs)
+        yield FramePrediction(Frame(picture.index, picture.pts, picture.pts_s, picture.rgb), outputs)
         del item, picture, outputs

@@ -15,11 +15,11 @@ import numpy as np
 from jaxtyping import Float32
 from numpy import ndarray
 
-from distill.export.inference.pipeline import Boundary, Stopwatch
+from distill.export.inference.pipeline import SegmentEnd, StageTimer
 from distill.export.runners import Outputs
 from distill.spec import StudentSpec
 from distill.tasks import BACKGROUND_INSTANCE, IGNORE_INSTANCE, DepthKind, Task
-from distill.video.optical_flow import Motion, MotionTracker, move
+from distill.video.optical_flow import Motion, MotionTracker, warp_by_flow
 
 _MEMORY_FRAMES = 12.0
 """Frames that are averaged at strength 1 where nothing moves."""
@@ -32,10 +32,10 @@ _GATE_MEDIANS = 3.5
 _TREND = 0.15
 """Share of a jump of the whole picture's depth that is taken for a camera that drives, and expected again."""
 _LOG_RANGE_M = (1e-3, 1e4)
-_LEAK = 0.02
+_SCALE_DECAY = 0.02
 """Share by which a locked scale goes back to the student's own with every frame."""
-_LOCK_LIMITS = (0.5, 2.0)
-_FEWEST = 500
+_SCALE_LIMITS = (0.5, 2.0)
+_MIN_PIXELS = 500
 _IDS = ("ids", "tracks")
 _SAME_INSTANCE = 0.3
 """Intersection over union, after motion, from which on an instance is the one from before."""
@@ -44,81 +44,81 @@ _FADE = 0.8
 
 
 @dataclass(frozen=True, slots=True)
-class Steadiness:
+class TemporalFilterConfig:
     """How much to steady.
 
     Attributes:
         strength: 0 not at all, 1 averages up to 12 frames where nothing moves.
-        lock_scale: For relative depth: keep scale and shift of the frames before.
+        match_scale: For relative depth: keep scale and shift of the frames before.
     """
 
     strength: float = 0.5
-    lock_scale: bool = True
+    match_scale: bool = True
 
 
-class Stabilizer:
+class TemporalFilter:
     """A stage between engine and sinks.
 
     Attributes:
         cuts: Indices of frames at which everything began anew.
     """
 
-    def __init__(self, spec: StudentSpec, steadiness: Steadiness | None = None) -> None:
-        self._spec, self._steadiness = spec, steadiness or Steadiness()
+    def __init__(self, spec: StudentSpec, config: TemporalFilterConfig | None = None) -> None:
+        self._spec, self._config = spec, config or TemporalFilterConfig()
         self._tracker = MotionTracker()
         self._state: dict[str, ndarray] = {}
         self._trend, self._last_track = 0.0, 0
         self._depth_kind = spec.depth.depth_kind if spec.depth else DepthKind.METRIC
         self.cuts: list[int] = []
 
-    def through(self, items: Iterable[Any], watch: Stopwatch) -> Generator[Any, None, None]:
-        """The items again, steadied; a `Boundary` takes along what a resume needs."""
+    def process(self, items: Iterable[Any], timer: StageTimer) -> Generator[Any, None, None]:
+        """The items again, steadied; a `SegmentEnd` takes along what a resume needs."""
         for item in items:
-            with watch.stage("steady"):
-                steadied: Any = item
-                if isinstance(item, Boundary):
+            with timer.stage("temporal_filter"):
+                filtered: Any = item
+                if isinstance(item, SegmentEnd):
                     item.state.update(self.state())
                 else:
-                    steadied = (item[0], self.steady(item[0].rgb, item[1], item[0].index))
-            yield steadied
-            del item, steadied
+                    filtered = (item[0], self.apply(item[0].rgb, item[1], item[0].index))
+            yield filtered
+            del item, filtered
 
     def state(self) -> dict[str, ndarray]:
         """Everything that the next frame depends on."""
-        before = {} if self._tracker.before is None else {"gray": self._tracker.before}
+        before = {} if self._tracker.previous is None else {"gray": self._tracker.previous}
         return {**self._state, **before, "scalars": np.array([self._trend, self._last_track])}
 
     def restore(self, state: Mapping[str, ndarray]) -> None:
         """Go on from `state`."""
         self._state = {name: value for name, value in state.items() if name not in ("gray", "scalars")}
-        self._tracker.before = state.get("gray")
+        self._tracker.previous = state.get("gray")
         trend, last_track = state.get("scalars", (0.0, 0))
         self._trend, self._last_track = float(trend), int(last_track)
 
-    def steady(self, rgb: ndarray, outputs: Outputs, index: int = 0) -> Outputs:
+    def apply(self, rgb: ndarray, outputs: Outputs, index: int = 0) -> Outputs:
         """This frame's outputs, steadied."""
-        motion = self._tracker.follow(rgb)
+        motion = self._tracker.update(rgb)
         if motion is not None and motion.cut:
             self.cuts.append(index)
         past = self._past(motion, rgb.shape[:2]) if motion is not None and not motion.cut else None
-        steadied = dict(outputs)
+        filtered = dict(outputs)
         if Task.DEPTH in outputs:
-            steadied[Task.DEPTH] = self._depth(outputs, past)
+            filtered[Task.DEPTH] = self._depth(outputs, past)
         if Task.NORMALS in outputs:
-            steadied[Task.NORMALS] = self._normals(outputs, past)
+            filtered[Task.NORMALS] = self._normals(outputs, past)
         if Task.SEMANTIC in outputs:
-            steadied |= self._semantic(outputs, past)
+            filtered |= self._semantic(outputs, past)
         if Task.INSTANCE in outputs:
-            steadied[Task.INSTANCE] = self._instances(outputs[Task.INSTANCE], past)
-        return steadied
+            filtered[Task.INSTANCE] = self._instances(outputs[Task.INSTANCE], past)
+        return filtered
 
     def _past(self, motion: Motion, size_hw: tuple[int, int]) -> dict[str, ndarray] | None:
         """The state, moved to where this frame shows it; and how far it can be trusted."""
         if any(value.shape[:2] != size_hw for value in self._state.values()):
             return None
-        places = motion.places(size_hw)
-        moved = {name: move(value, places, ids=name in _IDS) for name, value in self._state.items()}
-        return {**moved, "trust": motion.trust(size_hw)}
+        positions = motion.positions(size_hw)
+        moved = {name: warp_by_flow(value, positions, ids=name in _IDS) for name, value in self._state.items()}
+        return {**moved, "reliability": motion.reliability(size_hw)}
 
     def _depth(self, outputs: Outputs, past: Mapping[str, ndarray] | None) -> ndarray:
         metric = self._depth_kind is DepthKind.METRIC
@@ -131,16 +131,16 @@ class Stabilizer:
             return value
         old = past["depth"]
         np.copyto(old, now, where=~np.isfinite(old))  # a hole is filled as soon as there is a value
-        if not metric and self._steadiness.lock_scale:
-            now = _locked(now, old, past["trust"], shift=self._depth_kind is not DepthKind.SCALE_INVARIANT)
+        if not metric and self._config.match_scale:
+            now = _match_scale(now, old, past["reliability"], shift=self._depth_kind is not DepthKind.SCALE_INVARIANT)
         jump = 0.0
         if metric:
             old += np.float32(self._trend)
-            jump = _median(now - old, past["trust"])
+            jump = _median(now - old, past["reliability"])
             self._trend += _TREND * jump
         # A jump of the whole picture is flicker as well: it is averaged, but lets no history go.
         difference = np.abs(now - old - np.float32(jump))
-        gate = _gate(difference, past["trust"], _DEPTH_GATE if metric else _RELATIVE_GATE)
+        gate = _gate(difference, past["reliability"], _DEPTH_GATE if metric else _RELATIVE_GATE)
         mixed, weight = self._mix(now, old, outputs["depth_confidence"], past["depth_weight"], gate)
         self._state["depth"], self._state["depth_weight"] = mixed, weight
         return np.exp(mixed) if metric else np.clip(mixed, 0, 1)
@@ -153,7 +153,7 @@ class Stabilizer:
         old = past["normals"]
         # The chord is the angle, for angles that are small enough to be flicker.
         chord = np.sqrt(np.einsum("hwc,hwc->hw", now - old, now - old))
-        gate = _gate(chord, past["trust"], _ANGLE_GATE)
+        gate = _gate(chord, past["reliability"], _ANGLE_GATE)
         mixed, weight = self._mix(now, old, outputs["normals_confidence"], past["normals_weight"], gate)
         mixed /= np.maximum(np.sqrt(np.einsum("hwc,hwc->hw", mixed, mixed)), 1e-6)[..., None]
         self._state["normals"], self._state["normals_weight"] = mixed, weight
@@ -167,7 +167,7 @@ class Stabilizer:
         sure = np.maximum(confidence, np.float32(0.05))
         share = sure / (kept + sure)
         mixed = old + (share if now.ndim == 2 else share[..., None]) * (now - old)
-        most = np.float32(self._steadiness.strength * _MEMORY_FRAMES)
+        most = np.float32(self._config.strength * _MEMORY_FRAMES)
         return mixed, np.minimum(kept + sure, np.maximum(most * sure, sure))
 
     def _semantic(self, outputs: Outputs, past: Mapping[str, ndarray] | None) -> Outputs:
@@ -177,11 +177,11 @@ class Stabilizer:
             self._state["ids"], self._state["evidence"] = ids, sure.copy()
             return {Task.SEMANTIC: ids, "semantic_confidence": sure}
         old = past["ids"]
-        left = past["evidence"] * past["trust"] * np.float32(_FADE)
+        left = past["evidence"] * past["reliability"] * np.float32(_FADE)
         same = ids == old
         kept = ~same & (left > sure)
         evidence = np.where(same, left + sure, np.where(kept, left - sure, sure))
-        self._state["evidence"] = np.minimum(evidence, np.float32(1 + self._steadiness.strength))
+        self._state["evidence"] = np.minimum(evidence, np.float32(1 + self._config.strength))
         self._state["ids"] = np.where(kept, old, ids)
         return {
             Task.SEMANTIC: self._state["ids"],
@@ -223,27 +223,27 @@ def _matches(ids: ndarray, old: ndarray) -> list[tuple[int, int]]:
 
 
 def _gate(
-    difference: Float32[ndarray, "h w"], trust: Float32[ndarray, "h w"], limits: tuple[float, float]
+    difference: Float32[ndarray, "h w"], reliability: Float32[ndarray, "h w"], limits: tuple[float, float]
 ) -> Float32[ndarray, "h w"]:
     """The share of its history that each pixel keeps: flicker is what most trusted pixels do, more is change."""
-    width = np.float32(np.clip(_GATE_MEDIANS * _median(difference, trust), *limits))
+    width = np.float32(np.clip(_GATE_MEDIANS * _median(difference, reliability), *limits))
     # Flat up to about the width and steep behind it: flicker keeps its history, an edge loses it at once.
-    kept: Float32[ndarray, "h w"] = trust * np.exp(-np.square(np.square(difference / width)))
+    kept: Float32[ndarray, "h w"] = reliability * np.exp(-np.square(np.square(difference / width)))
     return np.nan_to_num(kept, copy=False)
 
 
-def _median(values: Float32[ndarray, "h w"], trust: Float32[ndarray, "h w"]) -> float:
+def _median(values: Float32[ndarray, "h w"], reliability: Float32[ndarray, "h w"]) -> float:
     """Of the trusted pixels, every fourth of them; 0 without any."""
-    sample = values[::4, ::4][trust[::4, ::4] > 0.5]
+    sample = values[::4, ::4][reliability[::4, ::4] > 0.5]
     sample = sample[np.isfinite(sample)]
     return float(np.median(sample)) if sample.size else 0.0
 
 
-def _locked(now: ndarray, old: ndarray, trust: ndarray, *, shift: bool) -> ndarray:
+def _match_scale(now: ndarray, old: ndarray, reliability: ndarray, *, shift: bool) -> ndarray:
     """The new values in the scale (and shift) of the old ones, where both see the same; robust least squares."""
-    chosen = trust[::4, ::4] > 0.5
+    chosen = reliability[::4, ::4] > 0.5
     x, y = now[::4, ::4][chosen].astype(np.float64), old[::4, ::4][chosen].astype(np.float64)
-    if x.size < _FEWEST:
+    if x.size < _MIN_PIXELS:
         return now
     scale, offset = 1.0, 0.0
     for _ in range(3):
@@ -258,7 +258,7 @@ def _locked(now: ndarray, old: ndarray, trust: ndarray, *, shift: bool) -> ndarr
             offset = mean_y - scale * mean_x
         else:
             scale = float(np.sum(weight * x * y)) / max(float(np.sum(weight * x * x)), 1e-12)
-    if not _LOCK_LIMITS[0] < scale < _LOCK_LIMITS[1]:
+    if not _SCALE_LIMITS[0] < scale < _SCALE_LIMITS[1]:
         return now
-    scale, offset = 1 + (scale - 1) * (1 - _LEAK), offset * (1 - _LEAK)
+    scale, offset = 1 + (scale - 1) * (1 - _SCALE_DECAY), offset * (1 - _SCALE_DECAY)
     return (now * np.float32(scale) + np.float32(offset)).astype(np.float32)

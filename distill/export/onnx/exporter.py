@@ -23,7 +23,7 @@ from torch import nn
 
 from distill import __version__
 from distill.errors import DistillError, UsageError
-from distill.export.onnx.wrapper import example, for_export
+from distill.export.onnx.wrapper import example_input, prepare_for_export
 from distill.images import write_atomic
 from distill.spec import METADATA_KEY, StudentSpec
 
@@ -67,7 +67,7 @@ def export_onnx(module: nn.Module, spec: StudentSpec, path: Path, *, opset: int 
         DistillError: The graph cannot be expressed in ONNX, fails the checker or is over 2 GB.
     """
     start = time.perf_counter()
-    student = for_export(module, spec)
+    student = prepare_for_export(module, spec)
     proto = _trace(student, spec, opset)
     _name_layers(proto)
     _strip_traces(proto)
@@ -95,13 +95,13 @@ def export_onnx(module: nn.Module, spec: StudentSpec, path: Path, *, opset: int 
 
 
 def _trace(student: nn.Module, spec: StudentSpec, opset: int | None) -> Any:
-    dimensions = {0: "batch"} if spec.input.picture_hw else {0: "batch", 1: "height", 2: "width"}
+    dimensions = {0: "batch"} if spec.input.fixed_size_hw else {0: "batch", 1: "height", 2: "width"}
     said = io.StringIO()
     try:
         with _quiet(said):
             program = torch.onnx.export(
                 student,
-                (example(spec),),
+                (example_input(spec),),
                 input_names=[spec.input.name],
                 output_names=list(spec.output_names),
                 opset_version=opset,

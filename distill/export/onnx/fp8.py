@@ -20,7 +20,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from distill.errors import DistillError
 from distill.export.onnx.graph import group_of, in_network
-from distill.export.onnx.int8 import Method, calibrate
+from distill.export.onnx.int8 import Method, calibrate_ranges
 from distill.optional import require
 
 _OPS = ("Conv", "MatMul", "Gemm")
@@ -31,13 +31,13 @@ _OPSET = 19
 """The first with eight-bit floats."""
 
 
-class Float8Quantizer:
+class Fp8Quantizer:
     """A float32 graph with the ranges of its values; gives it back with any set of blocks in eight-bit floats.
 
-    The same protocol as `distill.export.onnx.int8.Quantizer`.
+    The same protocol as `distill.export.onnx.int8.Int8Quantizer`.
     """
 
-    def __init__(self, proto: Any, pictures: Iterable[UInt8[ndarray, "1 h w 3"]], method: Method = "minmax") -> None:
+    def __init__(self, proto: Any, images: Iterable[UInt8[ndarray, "1 h w 3"]], method: Method = "minmax") -> None:
         """Run the pictures and note the range of every value.
 
         Raises:
@@ -51,7 +51,7 @@ class Float8Quantizer:
         self.nodes = [node for node in proto.graph.node if in_network(node) and self._suits(node)]
         self.groups = list(dict.fromkeys(group_of(node) for node in self.nodes))
         with tempfile.TemporaryDirectory() as folder:
-            found = calibrate(proto, pictures, _OPS, method, Path(folder))
+            found = calibrate_ranges(proto, images, _OPS, method, Path(folder))
         self._largest = {name: float(np.abs(found[name].range_value).max()) for name in found}
 
     def _suits(self, node: Any) -> bool:
@@ -78,7 +78,7 @@ class Float8Quantizer:
         onnx.checker.check_model(made)
         return made
 
-    def share(self, groups: Collection[str]) -> float:
+    def fraction(self, groups: Collection[str]) -> float:
         """Of the nodes that could be in eight-bit floats, those in these blocks."""
         return sum(group_of(node) in groups for node in self.nodes) / max(1, len(self.nodes))
 

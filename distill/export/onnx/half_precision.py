@@ -39,23 +39,23 @@ _FLOAT_INPUTS = {"Resize": 1}
 """How many of the first inputs follow the precision; the others (scales) are float32 by definition."""
 
 
-def lowerable(graph: Graph, islands: Collection[str] = ()) -> set[str]:
+def convertible_nodes(graph: Graph, float32_nodes: Collection[str] = ()) -> set[str]:
     """Names of the nodes that may be computed in half precision, less the islands."""
     return {
         node.name
         for node in graph.proto.graph.node
         if in_network(node)
         and node.op_type not in _IN_FLOAT32
-        and node.name not in islands
+        and node.name not in float32_nodes
         and any(graph.types.get(name) == TensorProto.FLOAT for name in node.output)
     }
 
 
-def lower(proto: Any, low: Collection[str], precision: Precision) -> Any:
+def to_half_precision(proto: Any, half_nodes: Collection[str], precision: Precision) -> Any:
     """The real form: casts where precision changes, weights stored in it; outputs keep their types."""
-    made = _Halving(proto, low, precision, stored=True)
+    made = _HalfPrecisionRewriter(proto, half_nodes, precision, stored=True)
     for node in proto.graph.node:
-        if node.name not in low:
+        if node.name not in half_nodes:
             made.nodes.append(node)
             continue
         new = made.with_inputs(node, made.cast)
@@ -70,11 +70,11 @@ def lower(proto: Any, low: Collection[str], precision: Precision) -> Any:
     return _raise_opset(found) if precision == "bf16" else found
 
 
-def emulate(proto: Any, low: Collection[str], precision: Precision) -> Any:
+def emulate_half_precision(proto: Any, half_nodes: Collection[str], precision: Precision) -> Any:
     """The emulated form: float32 throughout, values and weights of lowered nodes rounded; values keep their names."""
-    made = _Halving(proto, low, precision, stored=False)
+    made = _HalfPrecisionRewriter(proto, half_nodes, precision, stored=False)
     for node in proto.graph.node:
-        if node.name not in low:
+        if node.name not in half_nodes:
             made.nodes.append(node)
             continue
         new = made.with_inputs(node, made.round)
@@ -83,16 +83,16 @@ def emulate(proto: Any, low: Collection[str], precision: Precision) -> Any:
             new.output[index] = f"{node.output[index]}.exact"
         made.nodes.append(new)
         for index in outputs:
-            made.through_half(f"{node.output[index]}.exact", node.output[index])
+            made.round_trip(f"{node.output[index]}.exact", node.output[index])
     return made.finish()
 
 
-class _Halving:
+class _HalfPrecisionRewriter:
     """A graph in the making: the nodes so far, and how values and weights come into half precision."""
 
-    def __init__(self, proto: Any, low: Collection[str], precision: Precision, *, stored: bool) -> None:
+    def __init__(self, proto: Any, half_nodes: Collection[str], precision: Precision, *, stored: bool) -> None:
         self.elem_type, self.numpy_type, self.largest = TYPES[precision]
-        self.proto, self.low, self.precision, self.stored = proto, low, precision, stored
+        self.proto, self.half_nodes, self.precision, self.stored = proto, half_nodes, precision, stored
         self.graph, self.nodes = Graph(proto), list[Any]()
         self.weights: dict[str, Any] = {}
         self.done: set[str] = set()
@@ -116,28 +116,28 @@ class _Halving:
 
     def cast(self, name: str) -> str:
         wanted = f"{name}.{self.precision}"
-        if not self.is_low(name) and wanted not in self.done:
+        if not self.is_half(name) and wanted not in self.done:
             self.done.add(wanted)
             self.convert(name, wanted, self.elem_type)
         return wanted
 
     def round(self, name: str) -> str:
-        wanted = name if self.is_low(name) else f"{name}.rounded"
+        wanted = name if self.is_half(name) else f"{name}.rounded"
         if wanted != name and wanted not in self.done:
             self.done.add(wanted)
-            self.through_half(name, wanted)
+            self.round_trip(name, wanted)
         return wanted
 
-    def through_half(self, name: str, into: str) -> None:
+    def round_trip(self, name: str, into: str) -> None:
         self.convert(name, f"{into}.half", self.elem_type)
         self.convert(f"{into}.half", into, TensorProto.FLOAT)
 
     def convert(self, name: str, into: str, to: int) -> None:
         self.nodes.append(helper.make_node("Cast", [name], [into], name=f"cast/{into}", to=to))
 
-    def is_low(self, name: str) -> bool:
+    def is_half(self, name: str) -> bool:
         producer = self.graph.producers.get(name)
-        return producer is not None and producer.name in self.low
+        return producer is not None and producer.name in self.half_nodes
 
     def float_outputs(self, node: Any) -> list[int]:
         return [index for index, name in enumerate(node.output) if self.graph.types.get(name) == TensorProto.FLOAT]
@@ -145,7 +145,7 @@ class _Halving:
     def used_in_float32(self, name: str) -> bool:
         users = self.graph.consumers.get(name, ())
         return name in self.graph.outputs or any(
-            user.name not in self.low or name not in _follows(user) for user in users
+            user.name not in self.half_nodes or name not in _follows(user) for user in users
         )
 
     def finish(self) -> Any:

@@ -57,13 +57,13 @@ class Sensitivity:
     Attributes:
         group: The block: ``backbone.blocks.2``, ``neck.smooths.1``, ``heads.depth``.
         nodes: How many nodes it has.
-        damage: The worst task's change as a share of its budget; above 1 is beyond it.
+        relative_loss: The worst task's change as a share of its tolerance; above 1 is beyond it.
         scores: Each task's change, in its own measure.
     """
 
     group: str
     nodes: int
-    damage: float
+    relative_loss: float
     scores: dict[str, float]
 
 
@@ -74,25 +74,25 @@ class Quantized:
     Attributes:
         proto: The graph.
         parity: How it compares.
-        everything: How it compared with all layers quantized.
+        all_quantized: How it compared with all layers quantized.
         sensitivity: Per block, worst first; empty where it was not needed.
-        kept: Blocks that stay in float32, in the order in which they were taken out.
-        share: Of the network's nodes that could be quantized, those that are.
+        float32_blocks: Blocks that stay in float32, in the order in which they were taken out.
+        fraction: Of the network's nodes that could be quantized, those that are.
     """
 
     proto: Any
     parity: ParityResult
-    everything: ParityResult
+    all_quantized: ParityResult
     sensitivity: tuple[Sensitivity, ...]
-    kept: tuple[str, ...]
-    share: float
+    float32_blocks: tuple[str, ...]
+    fraction: float
 
 
-class Quantizer:
+class Int8Quantizer:
     """A float32 graph with the ranges of its values; gives it back with any set of nodes quantized."""
 
     def __init__(
-        self, proto: Any, pictures: Iterable[UInt8[ndarray, "1 h w 3"]], scheme: Scheme, method: Method = "minmax"
+        self, proto: Any, images: Iterable[UInt8[ndarray, "1 h w 3"]], scheme: Scheme, method: Method = "minmax"
     ) -> None:
         """Run the pictures and note the range of every value.
 
@@ -108,7 +108,7 @@ class Quantizer:
         ]
         self.groups = list(dict.fromkeys(group_of(node) for node in self.nodes))
         with tempfile.TemporaryDirectory() as folder:
-            self._ranges = calibrate(proto, pictures, _OPS[scheme], method, Path(folder))
+            self._ranges = calibrate_ranges(proto, images, _OPS[scheme], method, Path(folder))
 
     def _is_float(self, node: Any) -> bool:
         graph = self.__dict__.setdefault("_graph", Graph(self.proto))
@@ -151,12 +151,12 @@ class Quantizer:
         onnx.checker.check_model(made)
         return made
 
-    def share(self, groups: Collection[str]) -> float:
+    def fraction(self, groups: Collection[str]) -> float:
         """Of the nodes that could be quantized, those in these blocks."""
         return sum(group_of(node) in groups for node in self.nodes) / max(1, len(self.nodes))
 
 
-class Blocks(Protocol):
+class BlockQuantizer(Protocol):
     """A graph whose blocks of layers can be quantized one by one."""
 
     @property
@@ -173,59 +173,59 @@ class Blocks(Protocol):
         """The graph with these blocks quantized."""
         ...
 
-    def share(self, groups: Collection[str]) -> float:
+    def fraction(self, groups: Collection[str]) -> float:
         """Of the nodes, those in these blocks."""
         ...
 
 
-def quantize_within(
-    quantizer: Blocks,
-    judge: Callable[[Any], ParityResult],
+def quantize_within_tolerance(
+    quantizer: BlockQuantizer,
+    compare: Callable[[Any], ParityResult],
     *,
     always_measure: bool = False,
-    say: Callable[[str], None] = lambda text: None,
+    log: Callable[[str], None] = lambda text: None,
 ) -> Quantized:
-    """Quantize everything; beyond the budget, measure each block alone and take the worst out one by one.
+    """Quantize everything; beyond the tolerance, measure each block alone and take the worst out one by one.
 
     Args:
         quantizer: The calibrated graph.
-        judge: Compares a graph with the student, by task metric.
+        compare: Compares a graph with the student, by task metric.
         always_measure: Measure the blocks even if nothing has to be taken out.
-        say: Told of every block taken out.
+        log: Told of every block taken out.
     """
     groups = list(quantizer.groups)
     proto = quantizer.quantize(groups)
-    everything = parity = judge(proto)
+    all_quantized = parity = compare(proto)
     table: list[Sensitivity] = []
     if always_measure or not parity.passed:
         for group in groups:
-            alone = judge(quantizer.quantize([group]))
+            alone = compare(quantizer.quantize([group]))
             nodes = sum(group_of(node) == group for node in quantizer.nodes)
-            table.append(Sensitivity(group, nodes, damage(alone), _changes(alone)))
-        table.sort(key=lambda row: -row.damage)
-    kept: list[str] = []
+            table.append(Sensitivity(group, nodes, relative_loss(alone), _changes(alone)))
+        table.sort(key=lambda row: -row.relative_loss)
+    float32_blocks: list[str] = []
     for row in table:
         if parity.passed:
             break
-        kept.append(row.group)
-        say(f"{row.group} kept in float32 (alone it costs {row.damage:.1f} of the budget)")
-        proto = quantizer.quantize([group for group in groups if group not in kept])
-        parity = judge(proto)
-    share = quantizer.share([group for group in groups if group not in kept])
-    return Quantized(proto, parity, everything, tuple(table), tuple(kept), share)
+        float32_blocks.append(row.group)
+        log(f"{row.group} kept in float32 (alone it costs {row.relative_loss:.1f} of the tolerance)")
+        proto = quantizer.quantize([group for group in groups if group not in float32_blocks])
+        parity = compare(proto)
+    fraction = quantizer.fraction([group for group in groups if group not in float32_blocks])
+    return Quantized(proto, parity, all_quantized, tuple(table), tuple(float32_blocks), fraction)
 
 
-def damage(result: ParityResult) -> float:
-    """The worst task's change as a share of its budget."""
-    return max((task.change / task.budget if task.budget else float("inf")) for task in result.tasks)
+def relative_loss(result: ParityResult) -> float:
+    """The worst task's change as a share of its tolerance."""
+    return max((task.change / task.tolerance if task.tolerance else float("inf")) for task in result.tasks)
 
 
 def _changes(result: ParityResult) -> dict[str, float]:
     return {str(task.task): task.change for task in result.tasks}
 
 
-def calibrate(
-    proto: Any, pictures: Iterable[UInt8[ndarray, "1 h w 3"]], ops: Collection[str], method: Method, folder: Path
+def calibrate_ranges(
+    proto: Any, images: Iterable[UInt8[ndarray, "1 h w 3"]], ops: Collection[str], method: Method, folder: Path
 ) -> Any:
     """The range of every value that these operators read or give, over the pictures, as ONNX Runtime holds it.
 
@@ -235,7 +235,7 @@ def calibrate(
     from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, create_calibrator
 
     name = proto.graph.input[0].name
-    source: Iterator[UInt8[ndarray, "1 h w 3"]] = iter(pictures)
+    source: Iterator[UInt8[ndarray, "1 h w 3"]] = iter(images)
 
     class Reader(CalibrationDataReader):
         count = 0
@@ -262,9 +262,11 @@ def calibrate(
     except Exception as error:  # ValueError without data, ONNX Runtime's own otherwise
         if not reader.count:
             raise DistillError(
-                "eight bits need pictures to calibrate on, and there are none", hint="give --samples"
+                "eight bits need pictures to calibrate on, and there are none", hint="give --images"
             ) from error
-        raise DistillError(f"calibration failed: {first_line(error)}", hint="try --calibration minmax") from error
+        raise DistillError(
+            f"calibration failed: {first_line(error)}", hint="use calibration_method: minmax in the target's YAML file"
+        ) from error
     return ranges
 
 

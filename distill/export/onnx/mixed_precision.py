@@ -12,7 +12,13 @@ from numpy import ndarray
 
 from distill.export.onnx.bisect import BadNode, find_first_bad
 from distill.export.onnx.graph import Graph
-from distill.export.onnx.half_precision import TYPES, Precision, emulate, lower, lowerable
+from distill.export.onnx.half_precision import (
+    TYPES,
+    Precision,
+    convertible_nodes,
+    emulate_half_precision,
+    to_half_precision,
+)
 from distill.export.verification.parity import ParityResult
 
 _MOST_ROUNDS = 12
@@ -21,66 +27,74 @@ _HEADROOM = 0.25
 
 
 @dataclass(frozen=True, slots=True)
-class Lowered:
+class MixedPrecisionResult:
     """A student in half precision.
 
     Attributes:
-        real: The graph for engines that compute in it.
-        emulated: The same on a CPU.
+        half_graph: The graph for engines that compute in it.
+        emulated_graph: The same on a CPU.
         parity: How the emulated graph compares, as it is now.
-        before: How it compared without islands; the same as `parity` where none were needed.
-        broken: The layers that were found to break, in the order in which they were found.
-        islands: Names of all nodes that stay in float32 for them.
-        share: Of the network's nodes, those in half precision.
+        parity_before: How it compared without islands; the same as `parity` where none were needed.
+        bad_layers: The layers that were found to break, in the order in which they were found.
+        float32_nodes: Names of all nodes that stay in float32 for them.
+        fraction: Of the network's nodes, those in half precision.
     """
 
-    real: Any
-    emulated: Any
+    half_graph: Any
+    emulated_graph: Any
     parity: ParityResult
-    before: ParityResult
-    broken: tuple[BadNode, ...]
-    islands: tuple[str, ...]
-    share: float
+    parity_before: ParityResult
+    bad_layers: tuple[BadNode, ...]
+    float32_nodes: tuple[str, ...]
+    fraction: float
 
 
-def lower_with_islands(
+def to_mixed_precision(
     proto: Any,
     precision: Precision,
     images: UInt8[ndarray, "b h w 3"],
-    judge: Callable[[Any], ParityResult],
+    compare: Callable[[Any], ParityResult],
     *,
-    say: Callable[[str], None] = lambda text: None,
-) -> Lowered:
+    log: Callable[[str], None] = lambda text: None,
+) -> MixedPrecisionResult:
     """Lower the graph; while it fails, find the first bad layer and keep it in float32.
 
     Args:
         proto: The float32 graph.
         precision: Of the network.
         images: A few real pictures of equal size to look for the bad layer with.
-        judge: Compares an emulated graph with the student.
-        say: Told of every layer found.
+        compare: Compares an emulated graph with the student.
+        log: Told of every layer found.
     """
     graph = Graph(proto)
-    islands: set[str] = set()
-    broken: list[BadNode] = []
-    everything = lowerable(graph)
-    emulated = emulate(proto, everything, precision)
-    before = parity = judge(emulated)
-    while not parity.passed and len(broken) < _MOST_ROUNDS:
+    float32_nodes: set[str] = set()
+    bad_layers: list[BadNode] = []
+    convertible = convertible_nodes(graph)
+    emulated = emulate_half_precision(proto, convertible, precision)
+    parity_before = parity = compare(emulated)
+    while not parity.passed and len(bad_layers) < _MOST_ROUNDS:
         bad = find_first_bad(graph, Graph(emulated), images)
-        if bad is None or bad.node not in everything - islands:
+        if bad is None or bad.node not in convertible - float32_nodes:
             break
-        say(f"{precision}: {bad}; kept in float32")
-        broken.append(bad)
-        islands |= _island(graph, bad, images, TYPES[precision][2])
-        emulated = emulate(proto, everything - islands, precision)
-        parity = judge(emulated)
-    low = everything - islands
-    share = len(low) / max(1, len(everything))
-    return Lowered(lower(proto, low, precision), emulated, parity, before, tuple(broken), tuple(sorted(islands)), share)
+        log(f"{precision}: {bad}; kept in float32")
+        bad_layers.append(bad)
+        float32_nodes |= _overflow_region(graph, bad, images, TYPES[precision][2])
+        emulated = emulate_half_precision(proto, convertible - float32_nodes, precision)
+        parity = compare(emulated)
+    low = convertible - float32_nodes
+    fraction = len(low) / max(1, len(convertible))
+    return MixedPrecisionResult(
+        to_half_precision(proto, low, precision),
+        emulated,
+        parity,
+        parity_before,
+        tuple(bad_layers),
+        tuple(sorted(float32_nodes)),
+        fraction,
+    )
 
 
-def _island(graph: Graph, bad: BadNode, images: UInt8[ndarray, "b h w 3"], largest: float) -> set[str]:
+def _overflow_region(graph: Graph, bad: BadNode, images: UInt8[ndarray, "b h w 3"], largest: float) -> set[str]:
     """The bad node, and every node after it that reads values which half precision cannot hold."""
     island, waiting = set[str](), [bad.node]
     by_name = {node.name: node for node in graph.proto.graph.node}

@@ -25,7 +25,7 @@ def antialiased(proto: Any) -> list[Any]:
     ]
 
 
-def resize_by_products(proto: Any, size_hw: tuple[int, int]) -> int:
+def rewrite_resize_as_matmul(proto: Any, size_hw: tuple[int, int]) -> int:
     """Replace each antialiased resize of (n, c, h, w) to this size by products, in place; gives how many there were.
 
     Raises:

@@ -15,7 +15,7 @@ _OFF_PX = (6, 14)
 """The example differs from the working size, or the exporter may take the two for one and drop the resize."""
 
 
-class Ordered(nn.Module):
+class TupleOutputs(nn.Module):
     """The student with its outputs as a tuple, which is how graphs name them."""
 
     def __init__(self, module: nn.Module, spec: StudentSpec) -> None:
@@ -28,7 +28,7 @@ class Ordered(nn.Module):
         return tuple(outputs[name] for name in self.names)
 
 
-def for_export(module: nn.Module, spec: StudentSpec) -> Ordered:
+def prepare_for_export(module: nn.Module, spec: StudentSpec) -> TupleOutputs:
     """A frozen copy on the CPU with train-time branches merged; the module is left as it is.
 
     To be made before any inference, after which some backbones refuse to be copied.
@@ -36,10 +36,10 @@ def for_export(module: nn.Module, spec: StudentSpec) -> Ordered:
     from timm.utils.model import reparameterize_model
 
     merged = reparameterize_model(copy.deepcopy(module).eval().cpu())
-    return Ordered(merged, spec).eval().requires_grad_(False)
+    return TupleOutputs(merged, spec).eval().requires_grad_(False)
 
 
-def example(spec: StudentSpec) -> Tensor:
+def example_input(spec: StudentSpec) -> Tensor:
     """A batch of black pictures to trace with, of a size that the contract allows."""
     off_hw = tuple(side + off for side, off in zip(spec.input.size_hw, _OFF_PX, strict=True))
-    return torch.zeros((_BATCH, *(spec.input.picture_hw or off_hw), 3), dtype=torch.uint8)
+    return torch.zeros((_BATCH, *(spec.input.fixed_size_hw or off_hw), 3), dtype=torch.uint8)

@@ -28,14 +28,14 @@ ENGINES: Mapping[str, str] = {
 
 
 def open_runner(
-    path: Path, *, threads: int | None = None, spinning: bool = True, device: str | None = None, **options: Any
+    path: Path, *, threads: int | None = None, allow_spinning: bool = True, device: str | None = None, **options: Any
 ) -> Runner:
     """The exported student in this file, in the engine that its suffix calls for.
 
     Args:
         path: Written by ``distill export``.
         threads: None takes the cores that this process may use.
-        spinning: Whether an engine's idle threads wait busily, where that can be chosen.
+        allow_spinning: Whether an engine's idle threads wait busily, where that can be chosen.
         device: Such as ``cpu`` or ``cuda``; None takes the engine's own choice.
         options: Of one engine alone; see its class.
 
@@ -57,4 +57,6 @@ def open_runner(
     module, _, name = entry.partition(":")
     if device is not None:
         options["device"] = device
-    return getattr(importlib.import_module(module), name)(path, threads=threads, spinning=spinning, **options)
+    return getattr(importlib.import_module(module), name)(
+        path, threads=threads, allow_spinning=allow_spinning, **options
+    )

@@ -34,7 +34,9 @@ _MAX_METADATA_BYTES = 1_000_000
 class AotiRunner(Runner):
     """A ``.pt2`` package."""
 
-    def __init__(self, path: Path, *, threads: int | None = None, spinning: bool = True, device: str = "cpu") -> None:
+    def __init__(
+        self, path: Path, *, threads: int | None = None, allow_spinning: bool = True, device: str = "cpu"
+    ) -> None:
         """Load the file.
 
         Args:
@@ -90,8 +92,8 @@ class AotiRunner(Runner):
             ) from error
         return {name: value.to(images.device) for name, value in zip(self.spec.output_names, found, strict=True)}
 
-    def bare(self, images: UInt8[ndarray, "b h w 3"]) -> Callable[[], object]:
-        """See `Runner.bare`."""
+    def raw_call(self, images: UInt8[ndarray, "b h w 3"]) -> Callable[[], object]:
+        """See `Runner.raw_call`."""
         import torch
 
         loaded, fed = self._loaded, torch.from_numpy(np.ascontiguousarray(images)).to(self._device)

@@ -75,7 +75,7 @@ class Runner(ABC):
         outputs = self._run(np.asarray(images.detach().cpu()))
         return {name: torch.from_numpy(value).to(images.device) for name, value in outputs.items()}
 
-    def bare(self, images: UInt8[ndarray, "b h w 3"]) -> Callable[[], object] | None:
+    def raw_call(self, images: UInt8[ndarray, "b h w 3"]) -> Callable[[], object] | None:
         """The engine's own call on these pictures with nothing of ours around it, as a measure of the moment's speed.
 
         None where an engine has no such call.
@@ -84,7 +84,7 @@ class Runner(ABC):
 
     def warm_up(self, batch: int = 1, size_hw: tuple[int, int] | None = None, calls: int = 2) -> Self:
         """Call it on gray pictures of this size, so that the first real one does not pay for lazy allocation."""
-        height, width = size_hw or self.spec.input.usual_hw
+        height, width = size_hw or self.spec.input.default_hw
         for _ in range(calls):
             self(np.full((batch, height, width, 3), 127, np.uint8))
         return self
@@ -111,7 +111,7 @@ class Runner(ABC):
                 f"{self.name}: pictures are {kind} {shape}, not uint8 (batch, height, width, 3)",
                 hint="give RGB pictures of equal size, stacked",
             )
-        wanted, most = self.spec.input.picture_hw, self.spec.input.max_batch
+        wanted, most = self.spec.input.fixed_size_hw, self.spec.input.max_batch
         if wanted is not None and shape[1:3] != wanted:
             raise DistillError(
                 f"{self.name}: made for pictures of {wanted[0]}x{wanted[1]} px alone, these are {shape[1]}x{shape[2]}",

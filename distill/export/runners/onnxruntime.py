@@ -40,7 +40,7 @@ class OrtRunner(Runner):
         path: Path,
         *,
         threads: int | None = None,
-        spinning: bool = True,
+        allow_spinning: bool = True,
         device: str | None = None,
         cuda_graph: bool = False,
         engine_cache: Path | None = None,
@@ -64,7 +64,7 @@ class OrtRunner(Runner):
         providers = _choose_providers(ort, path, device, engine_cache)
 
         def open_session(sides: Mapping[str, int], recorded: bool) -> Any:
-            options = _session_options(ort, threads, spinning)
+            options = _session_options(ort, threads, allow_spinning)
             for name, side in sides.items():
                 options.add_free_dimension_override_by_name(name, side)
             chosen = [("CUDAExecutionProvider", {"enable_cuda_graph": "1"})] if recorded else providers
@@ -88,9 +88,9 @@ class OrtRunner(Runner):
         used = session.get_providers()[0].removesuffix("ExecutionProvider").lower()
         super().__init__(path.name, f"onnxruntime {used}", spec, threads, session)
         self._names = list(spec.output_names)
-        self._binder = _Binder(session, spec, on_gpu=used != "cpu")
+        self._io_binding = _IOBinding(session, spec, on_gpu=used != "cpu")
         if cuda_graph and used == "cuda":
-            self._binder = _Recorder(session, spec, lambda sides: open_session(sides, recorded=True))
+            self._io_binding = _CudaGraph(session, spec, lambda sides: open_session(sides, recorded=True))
 
     def _run(self, images: UInt8[ndarray, "b h w 3"]) -> Outputs:
         try:
@@ -101,12 +101,12 @@ class OrtRunner(Runner):
 
     def _run_tensor(self, images: Tensor) -> TensorOutputs:
         try:
-            return self._binder.run(images)
+            return self._io_binding.run(images)
         except Exception as error:
             raise self._failed(images, error) from error
 
-    def bare(self, images: UInt8[ndarray, "b h w 3"]) -> Callable[[], object]:
-        """See `Runner.bare`."""
+    def raw_call(self, images: UInt8[ndarray, "b h w 3"]) -> Callable[[], object]:
+        """See `Runner.raw_call`."""
         session, names, fed = self._loaded, self._names, {self.spec.input.name: images}
         return lambda: session.run(names, fed)
 
@@ -118,11 +118,11 @@ class OrtRunner(Runner):
 
     def close(self) -> None:
         """Free the session and the buffers of recorded calls."""
-        self._binder.close()
+        self._io_binding.close()
         super().close()
 
 
-class _Binder:
+class _IOBinding:
     """Runs a session on torch tensors where they lie: ONNX Runtime reads and writes their memory."""
 
     def __init__(self, session: Any, spec: StudentSpec, *, on_gpu: bool) -> None:
@@ -169,7 +169,7 @@ class _Binder:
         return binding
 
 
-class _Recorder(_Binder):
+class _CudaGraph(_IOBinding):
     """Records one call of each shape and plays it back, so that hundreds of kernels cost one launch.
 
     ONNX Runtime records graphs without CPU nodes alone, and a graph of free sides computes them on the CPU: each shape
@@ -241,12 +241,12 @@ def _choose_providers(
     return [(name, options.get(name, {})) for name in _PROVIDERS[device]]
 
 
-def _session_options(ort: Any, threads: int, spinning: bool) -> Any:
+def _session_options(ort: Any, threads: int, allow_spinning: bool) -> Any:
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.log_severity_level = 4  # errors come back as exceptions; the log would say them twice
-    options.add_session_config_entry("session.intra_op.allow_spinning", "1" if spinning else "0")
+    options.add_session_config_entry("session.intra_op.allow_spinning", "1" if allow_spinning else "0")
     return options
 
 

@@ -18,7 +18,7 @@ from distill.spec import METADATA_KEY, StudentSpec, parse_spec
 
 RT_INFO = tuple(METADATA_KEY.split("."))
 """Where the contract lies in the model's run-time information."""
-_MOST_LENT = 8
+_MAX_BORROWED = 8
 """Calls whose outputs may lie in their requests' memory at once; who keeps more gets copies."""
 
 
@@ -30,7 +30,7 @@ class OpenVinoRunner(Runner):
         path: Path,
         *,
         threads: int | None = None,
-        spinning: bool = True,
+        allow_spinning: bool = True,
         device: str = "cpu",
         hint: str = "LATENCY",
     ) -> None:
@@ -66,7 +66,7 @@ class OpenVinoRunner(Runner):
         super().__init__(path.name, f"openvino {device}", spec, threads, compiled)
         # By place: looking names up in what a request gives takes 0.1 ms behind a network that emptied the caches.
         places = {name: place for place, output in enumerate(compiled.outputs) for name in output.get_names()}
-        self._places = {name: places[name] for name in spec.output_names}
+        self._output_index = {name: places[name] for name in spec.output_names}
         self._idle: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self._made = 0
 
@@ -87,15 +87,15 @@ class OpenVinoRunner(Runner):
                 f"{self.name}: OpenVINO failed on {images.shape}: {first_line(error)}",
                 hint="try a smaller --batch; export the student again",
             ) from error
-        if self._made - idle.qsize() > _MOST_LENT:
+        if self._made - idle.qsize() > _MAX_BORROWED:
             found = tuple(value.copy() for value in found)
             idle.put(request)
         else:
-            _Loan(request, idle, found)
-        return {name: found[place] for name, place in self._places.items()}
+            _BorrowedRequest(request, idle, found)
+        return {name: found[place] for name, place in self._output_index.items()}
 
-    def bare(self, images: UInt8[ndarray, "b h w 3"]) -> Callable[[], object]:
-        """See `Runner.bare`."""
+    def raw_call(self, images: UInt8[ndarray, "b h w 3"]) -> Callable[[], object]:
+        """See `Runner.raw_call`."""
         request = self._loaded.create_infer_request()
         return lambda: request.infer([images], share_inputs=True, share_outputs=True)
 
@@ -105,7 +105,7 @@ class OpenVinoRunner(Runner):
         super().close()
 
 
-class _Loan:
+class _BorrowedRequest:
     """A request whose memory a caller has; it is free again when the last of the arrays in it is gone.
 
     A view keeps its array, so that it counts as well.
@@ -116,17 +116,17 @@ class _Loan:
         # One token less than arrays. Taking one is atomic, whichever threads drop arrays: one of them finds none left.
         self._tokens = [None] * (len(arrays) - 1)
         self._references = [weakref.ref(array, self._return) for array in arrays]
-        _LOANS.add(self)
+        _BORROWED.add(self)
 
     def _return(self, reference: weakref.ref[ndarray]) -> None:
         try:
             self._tokens.pop()
         except IndexError:
-            _LOANS.discard(self)
+            _BORROWED.discard(self)
             self._idle.put(self._request)
 
 
-_LOANS: set[_Loan] = set()
+_BORROWED: set[_BorrowedRequest] = set()
 """Keeps requests that are lent out, also those of a runner that is gone."""
 
 

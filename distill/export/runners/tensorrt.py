@@ -19,7 +19,9 @@ from distill.spec import parse_spec
 class TensorRtRunner(Runner):
     """An ``.engine`` with its ``.engine.json`` beside it."""
 
-    def __init__(self, path: Path, *, threads: int | None = None, spinning: bool = True, device: str = "cuda") -> None:
+    def __init__(
+        self, path: Path, *, threads: int | None = None, allow_spinning: bool = True, device: str = "cuda"
+    ) -> None:
         """Load the file.
 
         Args:

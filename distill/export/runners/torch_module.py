@@ -54,8 +54,8 @@ class ModuleRunner(Runner):
             outputs = self._loaded(images.to(self._device))
             return {name: outputs[name].to(images.device) for name in self.spec.output_names}
 
-    def bare(self, images: UInt8[ndarray, "b h w 3"]) -> Callable[[], object]:
-        """See `Runner.bare`."""
+    def raw_call(self, images: UInt8[ndarray, "b h w 3"]) -> Callable[[], object]:
+        """See `Runner.raw_call`."""
         import torch
 
         module, fed = self._loaded, torch.from_numpy(np.ascontiguousarray(images)).to(self._device)

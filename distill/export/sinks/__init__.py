@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-from distill.export.sinks.base import Sink, cannot_write, make_folder, write_file
-from distill.export.sinks.coco_masks import MasksSink, decode_rle, encode_rle
-from distill.export.sinks.maps import Ffv1Sink, PngSink
-from distill.export.sinks.overlay_video import OverlaySink
-from distill.export.sinks.point_cloud import PointsSink, encode_ply, unproject
+from distill.export.sinks.base import Sink, make_folder, write_error, write_file
+from distill.export.sinks.coco_masks import CocoMasksSink, decode_rle, encode_rle
+from distill.export.sinks.maps import Ffv1MapsSink, PngMapsSink
+from distill.export.sinks.overlay_video import OverlayVideoSink
+from distill.export.sinks.point_cloud import PointCloudSink, encode_ply, unproject
 from distill.export.sinks.statistics import ParquetSink, StatisticsSink, frame_statistics
 
 __all__ = [
-    "Ffv1Sink",
-    "MasksSink",
-    "OverlaySink",
+    "Ffv1MapsSink",
+    "CocoMasksSink",
+    "OverlayVideoSink",
     "ParquetSink",
-    "PngSink",
-    "PointsSink",
+    "PngMapsSink",
+    "PointCloudSink",
     "Sink",
     "StatisticsSink",
-    "cannot_write",
+    "write_error",
     "decode_rle",
     "encode_ply",
     "encode_rle",

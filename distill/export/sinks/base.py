@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, ClassVar, TextIO
 
 from distill.errors import DistillError
-from distill.export.inference.pipeline import Boundary, Picture, Stopwatch, blaming, run_stage
+from distill.export.inference.pipeline import PipelineItem, SegmentEnd, StageTimer, attach_frame, run_stage
 from distill.export.runners import Outputs
 from distill.runtime.parallel import prefetch
 
@@ -34,10 +34,10 @@ class Sink(ABC):
         self.work, self.workers = work, workers
 
     @abstractmethod
-    def prepare(self, picture: Picture, outputs: Outputs) -> Any:
+    def prepare(self, picture: PipelineItem, outputs: Outputs) -> Any:
         """What depends on this picture alone."""
 
-    def write(self, picture: Picture, prepared: Any) -> None:  # noqa: B027  (sinks that prepare everything)
+    def write(self, picture: PipelineItem, prepared: Any) -> None:  # noqa: B027  (sinks that prepare everything)
         """Append what was prepared for this picture."""
 
     @abstractmethod
@@ -51,32 +51,32 @@ class Sink(ABC):
     def abandon(self) -> None:  # noqa: B027  (sinks that hold nothing open)
         """Drop the segment that is under way."""
 
-    def through(self, items: Iterable[Any], watch: Stopwatch) -> Generator[Any, None, None]:
+    def process(self, items: Iterable[Any], timer: StageTimer) -> Generator[Any, None, None]:
         """The items again, in the background, once this sink has them."""
-        prepared = run_stage(items, self.stages[0], self.prepare, watch, workers=self.workers)
-        return prefetch(self._written(prepared, watch)) if self.stages[1] else self._written(prepared, watch)
+        prepared = run_stage(items, self.stages[0], self.prepare, timer, workers=self.workers)
+        return prefetch(self._written(prepared, timer)) if self.stages[1] else self._written(prepared, timer)
 
-    def _written(self, prepared: Iterable[tuple[Any, Any]], watch: Stopwatch) -> Generator[Any, None, None]:
+    def _written(self, prepared: Iterable[tuple[Any, Any]], timer: StageTimer) -> Generator[Any, None, None]:
         stage = self.stages[1] or self.stages[0]
         for item, ready in prepared:
-            with watch.stage(stage):
-                if isinstance(item, Boundary):
+            with timer.stage(stage):
+                if isinstance(item, SegmentEnd):
                     item.files[self.name] = self.end_segment(item.segment)
                 else:
-                    with blaming([item[0]]):
+                    with attach_frame([item[0]]):
                         self.write(item[0], ready)
             yield item
             del item, ready
 
 
-class LinesSink(Sink):
+class JsonLinesSink(Sink):
     """A sink of lines of text: a part file per segment, whole or not there."""
 
     def __init__(self, work: Path, *, workers: int = 1) -> None:
         super().__init__(work, workers=workers)
         self._file: TextIO | None = None
 
-    def write(self, picture: Picture, prepared: Any) -> None:
+    def write(self, picture: PipelineItem, prepared: Any) -> None:
         """Append lines.
 
         Raises:
@@ -84,22 +84,22 @@ class LinesSink(Sink):
         """
         try:
             if self._file is None:
-                self._file = self._part("under-way").open("w")
+                self._file = self._part("partial").open("w")
             self._file.writelines(line + "\n" for line in prepared)
         except OSError as error:
-            raise cannot_write(self.work, error) from error
+            raise write_error(self.work, error) from error
 
     def end_segment(self, segment: int) -> list[Path]:
         """The part, on the disk."""
         path = self._part(f"{segment:05d}")
         try:
-            file = self._file or self._part("under-way").open("w")
+            file = self._file or self._part("partial").open("w")
             with file:
                 file.flush()
                 os.fsync(file.fileno())
-            self._part("under-way").replace(path)
+            self._part("partial").replace(path)
         except OSError as error:
-            raise cannot_write(path, error) from error
+            raise write_error(path, error) from error
         self._file = None
         return [path]
 
@@ -125,7 +125,7 @@ def write_file(path: Path, data: bytes) -> None:
         temporary.replace(path)
     except OSError as error:
         temporary.unlink(missing_ok=True)
-        raise cannot_write(path, error) from error
+        raise write_error(path, error) from error
 
 
 def make_folder(folder: Path) -> None:
@@ -142,7 +142,7 @@ def make_folder(folder: Path) -> None:
         ) from error
 
 
-def cannot_write(path: Path, error: OSError) -> DistillError:
+def write_error(path: Path, error: OSError) -> DistillError:
     """The sentence for a full disk and its like."""
     return DistillError(
         f"{path}: cannot be written: {error.strerror or error}",

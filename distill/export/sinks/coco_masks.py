@@ -16,9 +16,9 @@ import numpy as np
 from jaxtyping import Bool, Int64, UInt8
 from numpy import ndarray
 
-from distill.export.inference.pipeline import Picture
+from distill.export.inference.pipeline import PipelineItem
 from distill.export.runners import Outputs
-from distill.export.sinks.base import LinesSink, cannot_write
+from distill.export.sinks.base import JsonLinesSink, write_error
 from distill.spec import StudentSpec
 from distill.tasks import Task
 
@@ -40,7 +40,7 @@ def decode_rle(segmentation: dict[str, Any]) -> Bool[ndarray, "h w"]:
     return np.repeat(values, lengths).reshape(width, height).T
 
 
-class MasksSink(LinesSink):
+class CocoMasksSink(JsonLinesSink):
     """``<key>.masks.json``: images, categories and one annotation per frame and class that is seen."""
 
     name = "masks"
@@ -51,7 +51,7 @@ class MasksSink(LinesSink):
         self.out = out
         self._classes = spec.semantic.classes if spec.semantic else ()
 
-    def prepare(self, picture: Picture, outputs: Outputs) -> list[str]:
+    def prepare(self, picture: PipelineItem, outputs: Outputs) -> list[str]:
         """One line: the frame and its annotations."""
         ids: UInt8[ndarray, "h w"] = outputs[Task.SEMANTIC]
         height, width = ids.shape
@@ -84,7 +84,7 @@ class MasksSink(LinesSink):
             temporary.replace(self.out)
         except OSError as error:
             temporary.unlink(missing_ok=True)
-            raise cannot_write(self.out, error) from error
+            raise write_error(self.out, error) from error
         return [self.out]
 
     def _gather(self, parts: Sequence[Path], file: TextIO) -> None:

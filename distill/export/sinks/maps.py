@@ -8,8 +8,8 @@ from pathlib import Path
 
 from numpy import ndarray
 
-from distill.export.inference.map_encoding import encode_outputs, store_maps
-from distill.export.inference.pipeline import Picture
+from distill.export.inference.map_encoding import encode_outputs, to_stored_maps
+from distill.export.inference.pipeline import PipelineItem
 from distill.export.runners import Outputs
 from distill.export.sinks.base import Sink, make_folder, write_file
 from distill.spec import StudentSpec
@@ -17,7 +17,7 @@ from distill.tasks import Task
 from distill.video import GRAY8, GRAY16, PART_SUFFIX, RGB8, VideoWriter, join_videos
 
 
-class PngSink(Sink):
+class PngMapsSink(Sink):
     """``<frame>.<task>.png`` for every frame."""
 
     name = "maps"
@@ -29,7 +29,7 @@ class PngSink(Sink):
         self._files: list[Path] = []
         make_folder(folder)
 
-    def prepare(self, picture: Picture, outputs: Outputs) -> list[Path]:
+    def prepare(self, picture: PipelineItem, outputs: Outputs) -> list[Path]:
         """The files, written."""
         paths = []
         for extension, data in encode_outputs(outputs, self._spec, confidence=self._confidence).items():
@@ -37,7 +37,7 @@ class PngSink(Sink):
             write_file(paths[-1], data)
         return paths
 
-    def write(self, picture: Picture, prepared: list[Path]) -> None:
+    def write(self, picture: PipelineItem, prepared: list[Path]) -> None:
         """Remember the files of the segment."""
         self._files += prepared
 
@@ -51,7 +51,7 @@ class PngSink(Sink):
         return [self._folder]
 
 
-class Ffv1Sink(Sink):
+class Ffv1MapsSink(Sink):
     """``<key>.<task>.mkv``: 16-bit gray depth, 8-bit normals, 8-bit ids; a tenth of the files, half the bytes."""
 
     name = "ffv1"
@@ -62,16 +62,16 @@ class Ffv1Sink(Sink):
         self._stem, self._spec, self._time_base, self._rate = stem, spec, time_base, rate
         self._writers: dict[Task, VideoWriter] = {}
 
-    def prepare(self, picture: Picture, outputs: Outputs) -> dict[Task, ndarray]:
+    def prepare(self, picture: PipelineItem, outputs: Outputs) -> dict[Task, ndarray]:
         """The maps as they are stored."""
-        return store_maps(outputs, self._spec)
+        return to_stored_maps(outputs, self._spec)
 
-    def write(self, picture: Picture, prepared: dict[Task, ndarray]) -> None:
+    def write(self, picture: PipelineItem, prepared: dict[Task, ndarray]) -> None:
         """Encode them."""
         for task, values in prepared.items():
             if task not in self._writers:
                 self._writers[task] = VideoWriter(
-                    self._part(task, "under-way"),
+                    self._part(task, "partial"),
                     (values.shape[0], values.shape[1]),
                     time_base=self._time_base,
                     rate=self._rate,
@@ -84,7 +84,7 @@ class Ffv1Sink(Sink):
         parts = []
         for task, writer in self._writers.items():
             writer.close()
-            parts.append(self._part(task, "under-way").replace(self._part(task, f"{segment:05d}")))
+            parts.append(self._part(task, "partial").replace(self._part(task, f"{segment:05d}")))
         self._writers = {}
         return parts
 

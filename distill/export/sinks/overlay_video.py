@@ -11,13 +11,13 @@ from jaxtyping import UInt8
 from numpy import ndarray
 
 from distill.export.inference.panels import Panels
-from distill.export.inference.pipeline import Picture
+from distill.export.inference.pipeline import PipelineItem
 from distill.export.runners import Outputs
 from distill.export.sinks.base import Sink
 from distill.video import PART_SUFFIX, Encoding, VideoWriter, join_videos
 
 
-class OverlaySink(Sink):
+class OverlayVideoSink(Sink):
     """An overlay video."""
 
     name = "overlay"
@@ -32,17 +32,17 @@ class OverlaySink(Sink):
         time_base: Fraction,
         rate: Fraction,
         encoding: Encoding,
-        sound_from: Path | None,
+        audio_from: Path | None,
         workers: int = 1,
     ) -> None:
         super().__init__(work, workers=workers)
-        self.out, self._panels, self._sound_from = out, panels, sound_from
+        self.out, self._panels, self._audio_from = out, panels, audio_from
         self._time_base, self._rate, self._encoding = time_base, rate, encoding
         self._writer: VideoWriter | None = None
         self._free: deque[ndarray] = deque()
-        self._under_way = work / f"overlay.under-way{PART_SUFFIX}"
+        self._partial = work / f"overlay.partial{PART_SUFFIX}"
 
-    def prepare(self, picture: Picture, outputs: Outputs) -> UInt8[ndarray, "h w 3"]:
+    def prepare(self, picture: PipelineItem, outputs: Outputs) -> UInt8[ndarray, "h w 3"]:
         """The canvas; canvases come round again when the encoder has let go of them."""
         try:
             canvas = self._free.pop()
@@ -50,11 +50,11 @@ class OverlaySink(Sink):
             canvas = self._panels.blank()
         return self._panels.draw(picture.rgb, outputs, canvas)
 
-    def write(self, picture: Picture, prepared: UInt8[ndarray, "h w 3"]) -> None:
+    def write(self, picture: PipelineItem, prepared: UInt8[ndarray, "h w 3"]) -> None:
         """Encode the canvas."""
         if self._writer is None:
             self._writer = VideoWriter(
-                self._under_way,
+                self._partial,
                 self._panels.size_hw,
                 time_base=self._time_base,
                 rate=self._rate,
@@ -69,12 +69,12 @@ class OverlaySink(Sink):
         path = self.work / f"overlay.{segment:05d}{PART_SUFFIX}"
         self._writer.close()
         self._writer = None
-        return [self._under_way.replace(path)]
+        return [self._partial.replace(path)]
 
     def finish(self, segments: Sequence[Sequence[Path]]) -> list[Path]:
         """The video with its sound."""
         parts = [path for files in segments for path in files]
-        join_videos(parts, self.out, sound_from=self._sound_from)
+        join_videos(parts, self.out, audio_from=self._audio_from)
         return [self.out]
 
     def abandon(self) -> None:

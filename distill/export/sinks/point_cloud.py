@@ -11,14 +11,14 @@ from jaxtyping import Float, UInt8
 from numpy import ndarray
 
 from distill.errors import UsageError
-from distill.export.inference.pipeline import Picture
+from distill.export.inference.pipeline import PipelineItem
 from distill.export.runners import Outputs
 from distill.export.sinks.base import Sink, write_file
 from distill.spec import StudentSpec
 from distill.tasks import FAR_DEPTH_M, DepthKind, Task
 
 
-class PointsSink(Sink):
+class PointCloudSink(Sink):
     """``<key>.<frame>.ply`` for the chosen frames."""
 
     name = "points"
@@ -40,7 +40,7 @@ class PointsSink(Sink):
         self._stem, self._wanted, self._fov_deg = stem, frozenset(frames), fov_deg
         self._files: list[Path] = []
 
-    def prepare(self, picture: Picture, outputs: Outputs) -> list[Path]:
+    def prepare(self, picture: PipelineItem, outputs: Outputs) -> list[Path]:
         """The file of a chosen frame, written."""
         if picture.index not in self._wanted:
             return []
@@ -49,7 +49,7 @@ class PointsSink(Sink):
         write_file(path, encode_ply(points, picture.rgb, outputs.get(Task.NORMALS)))
         return [path]
 
-    def write(self, picture: Picture, prepared: list[Path]) -> None:
+    def write(self, picture: PipelineItem, prepared: list[Path]) -> None:
         """Remember the files."""
         self._files += prepared
 

@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from distill.export.inference.pipeline import Picture
+from distill.export.inference.pipeline import PipelineItem
 from distill.export.runners import Outputs
-from distill.export.sinks.base import LinesSink, cannot_write
+from distill.export.sinks.base import JsonLinesSink, write_error
 from distill.optional import require
 from distill.spec import StudentSpec
 from distill.tasks import Task
@@ -23,7 +23,7 @@ _PERCENTILES = (5, 50, 95)
 _ROWS_AT_ONCE = 10_000
 
 
-def frame_statistics(picture: Picture, outputs: Outputs, spec: StudentSpec) -> dict[str, Any]:
+def frame_statistics(picture: PipelineItem, outputs: Outputs, spec: StudentSpec) -> dict[str, Any]:
     """Index, time, and for each task: depth percentiles, mean normal, class shares, mean confidence."""
     row: dict[str, Any] = {"frame": picture.index, "time_s": round(picture.pts_s, 6)}
     coarse = {name: value[::_STRIDE, ::_STRIDE] for name, value in outputs.items()}
@@ -50,7 +50,7 @@ def _rounded(value: Any) -> float | None:
     return None if value is None or not np.isfinite(value) else round(float(value), 5)
 
 
-class StatisticsSink(LinesSink):
+class StatisticsSink(JsonLinesSink):
     """``<key>.statistics.jsonl``, or ``.parquet`` by the suffix of `out`."""
 
     name = "statistics"
@@ -62,7 +62,7 @@ class StatisticsSink(LinesSink):
         if out.suffix == ".parquet":
             require("pyarrow.parquet", extra="parquet", why="write Parquet (--write statistics gives JSON lines)")
 
-    def prepare(self, picture: Picture, outputs: Outputs) -> list[str]:
+    def prepare(self, picture: PipelineItem, outputs: Outputs) -> list[str]:
         """One line."""
         return [json.dumps(frame_statistics(picture, outputs, self._spec))]
 
@@ -79,7 +79,7 @@ class StatisticsSink(LinesSink):
             temporary.replace(self.out)
         except OSError as error:
             temporary.unlink(missing_ok=True)
-            raise cannot_write(self.out, error) from error
+            raise write_error(self.out, error) from error
         return [self.out]
 
 

@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from distill.errors import DistillError
-from distill.export.onnx.wrapper import example, for_export
+from distill.export.onnx.wrapper import example_input, prepare_for_export
 from distill.export.runners.aot_inductor import TORCH_KEY
 from distill.export.runners.base import first_line
 from distill.spec import METADATA_KEY, StudentSpec
@@ -40,9 +40,9 @@ def export_aoti(module: nn.Module, spec: StudentSpec, path: Path, *, device: str
             f"{path}: compiling ahead of time needs a C++ compiler, and there is no g++",
             hint="install g++ (or name a compiler in CXX); the other targets do not need one",
         )
-    student, images = for_export(module, spec).to(device), example(spec).to(device)
+    student, images = prepare_for_export(module, spec).to(device), example_input(spec).to(device)
     sides = {0: torch.export.Dim("batch", min=1, max=spec.input.max_batch or _MAX_BATCH)}
-    if spec.input.picture_hw is None:
+    if spec.input.fixed_size_hw is None:
         sides |= {
             1: torch.export.Dim("height", min=2, max=_MAX_SIDE),
             2: torch.export.Dim("width", min=2, max=_MAX_SIDE),

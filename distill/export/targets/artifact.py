@@ -1,4 +1,4 @@
-"""What came of one target: a file or a folder, under its own name only if its answers are within the budget."""
+"""What came of one target: a file or a folder, under its own name only if its answers are within the tolerance."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Artifact:
         path: The file or folder; under its own name only if `status` is ``passed``.
         size_bytes: Of all that belongs to it.
         parity: How it compares; None if it could not be made.
-        status: ``passed``, ``failed`` (beyond the budget), ``refused`` (of no use here) or ``not made``.
+        status: ``passed``, ``failed`` (beyond the tolerance), ``refused`` (of no use here) or ``not made``.
         reason: Why not, with the numbers.
         notes: What was done on the way: layers kept in float32, where it was gated.
         runnable: Whether this machine runs it as it is meant to be run, so that its time means something.
@@ -41,39 +41,41 @@ class Artifact:
     sensitivity: tuple[Sensitivity, ...] = ()
 
 
-def explain(parity: ParityResult) -> str:
-    """What is beyond the budget, with the numbers."""
+def failure_reason(parity: ParityResult) -> str:
+    """What is beyond the tolerance, with the numbers."""
     return "; ".join(
-        f"{task.task} changes by {task.change:.4g} in {task.measure}, the budget is {task.budget:g}"
+        f"{task.task} changes by {task.change:.4g} in {task.measure}, the tolerance is {task.tolerance:g}"
         for task in parity.tasks
         if not task.passed
     )
 
 
-def rejected(path: Path) -> Path:
+def rejected_path(path: Path) -> Path:
     """The name under which a file that failed is kept."""
     return path.with_name(f"{path.stem}.rejected{path.suffix}")
 
 
-def files_of(path: Path) -> list[Path]:
+def artifact_files(path: Path) -> list[Path]:
     """The files that belong to an artifact: OpenVINO's are two, a kit is a folder."""
     if path.is_dir():
         return [file for file in sorted(path.rglob("*")) if file.is_file()]
     return [path, path.with_suffix(".bin")] if path.suffix == ".xml" else [path]
 
 
-def move_files(made: Path, path: Path) -> Path:
+def move_artifact(made: Path, path: Path) -> Path:
     """Move an artifact, the file that is opened last."""
     if made.is_dir():
         shutil.rmtree(path, ignore_errors=True)
         made.replace(path)
         return path
-    for file in reversed(files_of(made)):
+    for file in reversed(artifact_files(made)):
         file.replace(path.with_suffix(file.suffix))
     return path
 
 
-def set_aside(artifact: Artifact, reason: str) -> Artifact:
+def reject(artifact: Artifact, reason: str) -> Artifact:
     """The artifact under the name of the rejected, refused for this reason."""
     assert artifact.path is not None
-    return replace(artifact, path=move_files(artifact.path, rejected(artifact.path)), status="refused", reason=reason)
+    return replace(
+        artifact, path=move_artifact(artifact.path, rejected_path(artifact.path)), status="refused", reason=reason
+    )

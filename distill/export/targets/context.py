@@ -13,12 +13,12 @@ import onnx
 from jaxtyping import UInt8
 from numpy import ndarray
 
-from distill.config.export import TargetRecipe
-from distill.export.onnx.fp8 import Float8Quantizer
-from distill.export.onnx.int8 import Blocks, Quantizer, Scheme, Sensitivity, quantize_within
-from distill.export.onnx.mixed_precision import lower_with_islands
+from distill.config.export import TargetConfig
+from distill.export.onnx.fp8 import Fp8Quantizer
+from distill.export.onnx.int8 import BlockQuantizer, Int8Quantizer, Scheme, Sensitivity, quantize_within_tolerance
+from distill.export.onnx.mixed_precision import to_mixed_precision
 from distill.export.runners import Outputs, Runner, open_runner
-from distill.export.verification.parity import Budgets, Parity, ParityResult, ParitySample, probe_pictures
+from distill.export.verification.parity import Parity, ParityResult, ParitySample, Tolerances, generated_samples
 from distill.spec import METADATA_KEY, StudentSpec
 
 _SEARCH_SAMPLES = 8
@@ -28,24 +28,24 @@ _MOST_TOLD = 5
 
 
 @dataclass(frozen=True, slots=True)
-class Prepared:
+class PreparedGraph:
     """A graph in the precision of its target.
 
     Attributes:
         graph: As it goes into the file.
-        gated: How it compares, if it was gated in another form than the file.
+        emulated_parity: How it compares, if it was gated in another form than the file.
         notes: What was done to it.
         sensitivity: As in `Artifact`.
     """
 
     graph: Any
-    gated: ParityResult | None = None
+    emulated_parity: ParityResult | None = None
     notes: tuple[str, ...] = ()
     sensitivity: tuple[Sensitivity, ...] = ()
 
 
 @dataclass
-class Workshop:
+class ExportContext:
     """What every target is made from.
 
     Attributes:
@@ -58,49 +58,51 @@ class Workshop:
         folder: Where artifacts go.
         stem: What their names begin with.
         threads: For the engines.
-        say: Told what happens.
+        log: Told what happens.
         measure_blocks: int8: measure what each block alone costs, also if nothing has to stay in float32.
     """
 
     spec: StudentSpec
     graph: Any
     compile_student: Callable[[StudentSpec, Path, str], Path]
-    reference: Recorded
+    reference: CachedRunner
     samples: Sequence[ParitySample]
     calibration: Sequence[UInt8[ndarray, "h w 3"]]
     folder: Path
     stem: str
     threads: int | None = None
-    say: Callable[[str], None] = lambda text: None
+    log: Callable[[str], None] = lambda text: None
     measure_blocks: bool = False
     _scratch: list[tempfile.TemporaryDirectory[str]] = field(default_factory=list)
 
-    def gate(self, path: Path, budgets: Budgets, samples: Sequence[ParitySample] | None = None) -> ParityResult:
+    def check_parity(
+        self, path: Path, tolerances: Tolerances, samples: Sequence[ParitySample] | None = None
+    ) -> ParityResult:
         """How the artifact in this file compares with the student."""
         with open_runner(path, threads=self.threads) as candidate:
-            if not budgets.scores_only:  # sizes that do and do not match, odd ones, both orientations
-                probes = Parity(self.reference, candidate, budgets)
-                for sample in probe_pictures(self.spec):
+            if not tolerances.scores_only:  # sizes that do and do not match, odd ones, both orientations
+                probes = Parity(self.reference, candidate, tolerances)
+                for sample in generated_samples(self.spec):
                     probes.update(sample)
                 if not probes.result().passed:
-                    self.say("the two already differ on generated pictures of unusual sizes")
+                    self.log("the two already differ on generated pictures of unusual sizes")
                     return probes.result()
-            parity = Parity(self.reference, candidate, budgets)
+            parity = Parity(self.reference, candidate, tolerances)
             for sample in self.samples if samples is None else samples:
                 parity.update(sample)
             return parity.result()
 
-    def judge(self, budgets: Budgets) -> Callable[[Any], ParityResult]:
+    def quick_parity(self, tolerances: Tolerances) -> Callable[[Any], ParityResult]:
         """The same for a graph in memory, on a few samples: for searching."""
-        path = self.scratch() / "candidate.onnx"
+        path = self.scratch_dir() / "candidate.onnx"
 
         def compare(proto: Any) -> ParityResult:
             onnx.save(proto, path)
-            return self.gate(path, replace(budgets, scores_only=True), self.samples[:_SEARCH_SAMPLES])
+            return self.check_parity(path, replace(tolerances, scores_only=True), self.samples[:_SEARCH_SAMPLES])
 
         return compare
 
-    def scratch(self) -> Path:
+    def scratch_dir(self) -> Path:
         """A folder that goes with the workshop."""
         self._scratch.append(tempfile.TemporaryDirectory(prefix=".export.", dir=self.folder))
         return Path(self._scratch[-1].name)
@@ -120,48 +122,50 @@ class Workshop:
         return self.spec.model_copy(update={"provenance": {**self.spec.provenance, **made}})
 
 
-def budgets_of(recipe: TargetRecipe) -> Budgets:
-    """The budgets of a target."""
-    accuracy = recipe.accuracy
-    return Budgets(accuracy.delta1, accuracy.normals_deg, accuracy.miou, accuracy.pmf1, accuracy.scores_only)
+def tolerances_from(config: TargetConfig) -> Tolerances:
+    """The tolerances of a target."""
+    tolerance = config.tolerance
+    return Tolerances(tolerance.delta1, tolerance.normals_deg, tolerance.miou, tolerance.pmf1, tolerance.scores_only)
 
 
-def prepare(shop: Workshop, recipe: TargetRecipe, scheme: Scheme) -> Prepared:
+def prepare_graph(context: ExportContext, config: TargetConfig, scheme: Scheme) -> PreparedGraph:
     """The student's graph in the recipe's precision."""
-    if recipe.precision == "fp32":
-        return Prepared(shop.graph)
-    return _half(shop, recipe) if recipe.precision in ("fp16", "bf16") else _eight_bits(shop, recipe, scheme)
+    if config.precision == "fp32":
+        return PreparedGraph(context.graph)
+    return _half(context, config) if config.precision in ("fp16", "bf16") else _eight_bits(context, config, scheme)
 
 
-def _eight_bits(shop: Workshop, recipe: TargetRecipe, scheme: Scheme) -> Prepared:
-    drawn = shop.calibration[: recipe.calibration_pictures]
-    name = "fp8" if recipe.precision == "fp8" else scheme
-    shop.say(f"calibrating {name} on {len(drawn)} pictures ({recipe.calibration})")
-    pictures = (picture[None] for picture in drawn)
-    quantizer: Blocks = (
-        Float8Quantizer(shop.graph, pictures, recipe.calibration)
-        if recipe.precision == "fp8"
-        else Quantizer(shop.graph, pictures, scheme, recipe.calibration)
+def _eight_bits(context: ExportContext, config: TargetConfig, scheme: Scheme) -> PreparedGraph:
+    drawn = context.calibration[: config.calibration_images]
+    name = "fp8" if config.precision == "fp8" else scheme
+    context.log(f"calibrating {name} on {len(drawn)} pictures ({config.calibration_method})")
+    images = (picture[None] for picture in drawn)
+    quantizer: BlockQuantizer = (
+        Fp8Quantizer(context.graph, images, config.calibration_method)
+        if config.precision == "fp8"
+        else Int8Quantizer(context.graph, images, scheme, config.calibration_method)
     )
-    judge = shop.judge(budgets_of(recipe))
-    found = quantize_within(quantizer, judge, always_measure=shop.measure_blocks, say=shop.say)
-    notes = [f"{name}, {found.share:.0%} of the network's nodes in eight bits"]
-    notes += [f"kept in float32: {group}" for group in found.kept]
+    quick_parity = context.quick_parity(tolerances_from(config))
+    found = quantize_within_tolerance(quantizer, quick_parity, always_measure=context.measure_blocks, log=context.log)
+    notes = [f"{name}, {found.fraction:.0%} of the network's nodes in eight bits"]
+    notes += [f"kept in float32: {group}" for group in found.float32_blocks]
     if found.sensitivity:
-        worst = ", ".join(f"{row.group} {row.damage:.2f}" for row in found.sensitivity[:_MOST_TOLD])
-        notes.append(f"what a block alone costs, as a share of the budget of the worst task: {worst}")
-    return Prepared(found.proto, None, tuple(notes), found.sensitivity)
+        worst = ", ".join(f"{row.group} {row.relative_loss:.2f}" for row in found.sensitivity[:_MOST_TOLD])
+        notes.append(f"what a block alone costs, as a share of the tolerance of the worst task: {worst}")
+    return PreparedGraph(found.proto, None, tuple(notes), found.sensitivity)
 
 
-def _half(shop: Workshop, recipe: TargetRecipe) -> Prepared:
-    assert recipe.precision in ("fp16", "bf16")
-    budgets = budgets_of(recipe)
-    lowered = lower_with_islands(shop.graph, recipe.precision, shop.example_images(), shop.judge(budgets), say=shop.say)
-    path = shop.scratch() / "emulated.onnx"
-    onnx.save(lowered.emulated, path)
-    notes = [f"float32 island: {bad}" for bad in lowered.broken]
-    notes.append(f"gated on a CPU with every layer rounded to {recipe.precision}, not on a GPU")
-    return Prepared(lowered.real, shop.gate(path, budgets), tuple(notes))
+def _half(context: ExportContext, config: TargetConfig) -> PreparedGraph:
+    assert config.precision in ("fp16", "bf16")
+    tolerances = tolerances_from(config)
+    lowered = to_mixed_precision(
+        context.graph, config.precision, context.example_images(), context.quick_parity(tolerances), log=context.log
+    )
+    path = context.scratch_dir() / "emulated.onnx"
+    onnx.save(lowered.emulated_graph, path)
+    notes = [f"kept in float32: {bad}" for bad in lowered.bad_layers]
+    notes.append(f"gated on a CPU with every layer rounded to {config.precision}, not on a GPU")
+    return PreparedGraph(lowered.half_graph, context.check_parity(path, tolerances), tuple(notes))
 
 
 def save_graph(graph: Any, spec: StudentSpec, path: Path) -> None:
@@ -173,20 +177,20 @@ def save_graph(graph: Any, spec: StudentSpec, path: Path) -> None:
     onnx.save(made, path)
 
 
-class Recorded(Runner):
+class CachedRunner(Runner):
     """Another runner's answers, kept by the bytes of the pictures.
 
     Attributes:
-        original: The runner itself, which forgets.
+        wrapped: The runner itself, which forgets.
     """
 
     def __init__(self, runner: Runner) -> None:
         super().__init__(runner.name, runner.engine, runner.spec, runner.threads, runner)
-        self.original = runner
-        self._answers: dict[bytes, Outputs] = {}
+        self.wrapped = runner
+        self._cache: dict[bytes, Outputs] = {}
 
     def _run(self, images: UInt8[ndarray, "b h w 3"]) -> Outputs:
         key = hashlib.blake2b(repr(images.shape).encode() + images.tobytes(), digest_size=16).digest()
-        if key not in self._answers:
-            self._answers[key] = self._loaded(images)
-        return self._answers[key]
+        if key not in self._cache:
+            self._cache[key] = self._loaded(images)
+        return self._cache[key]

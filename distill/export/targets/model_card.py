@@ -16,13 +16,13 @@ from distill.licenses import LicenseClass, license_class
 from distill.spec import StudentSpec
 from distill.tasks import Task
 
-CARD = "model_card.md"
+MODEL_CARD = "model_card.md"
 _PIPELINE_TAGS = {
     Task.DEPTH: "depth-estimation",
     Task.SEMANTIC: "image-segmentation",
     Task.INSTANCE: "image-segmentation",
 }
-_MEANS = {
+_LICENSE_MEANING = {
     LicenseClass.COMMERCIAL: "commercial use is allowed, with notices at most",
     LicenseClass.RESTRICTED: "commercial use is allowed under conditions; read the terms",
     LicenseClass.NON_COMMERCIAL: "no commercial use",
@@ -31,7 +31,7 @@ _MEANS = {
 }
 
 
-def write_card(path: Path, spec: StudentSpec, *, file: str, parity: Sequence[Mapping[str, Any]] = ()) -> None:
+def write_model_card(path: Path, spec: StudentSpec, *, file: str, parity: Sequence[Mapping[str, Any]] = ()) -> None:
     """Write the card.
 
     Args:
@@ -40,14 +40,14 @@ def write_card(path: Path, spec: StudentSpec, *, file: str, parity: Sequence[Map
         file: Name of the exported file.
         parity: Rows of the proof that the file answers as the student does: task, measure, reference, candidate.
     """
-    write_atomic(path, card_text(spec, file=file, parity=parity).encode())
+    write_atomic(path, model_card_text(spec, file=file, parity=parity).encode())
 
 
-def card_text(spec: StudentSpec, *, file: str, parity: Sequence[Mapping[str, Any]] = ()) -> str:
+def model_card_text(spec: StudentSpec, *, file: str, parity: Sequence[Mapping[str, Any]] = ()) -> str:
     """The card as Markdown, with the header that model hubs read."""
     header = {
         "license": "other",
-        "license_name": f"labels-{strictest(spec)}",
+        "license_name": f"labels-{strictest_license_class(spec)}",
         "library_name": "onnx",
         "tags": ["distill", *map(str, spec.answers)],
     }
@@ -59,7 +59,7 @@ def card_text(spec: StudentSpec, *, file: str, parity: Sequence[Mapping[str, Any
         f"# {spec.name}",
         f"`{file}`: {', '.join(spec.answers)} out of one picture; backbone {spec.backbone}.",
         "## Input and output",
-        _feeding(spec),
+        _input_and_output(spec),
         "## What it was taught with",
         _licenses(spec),
         *([f"Teachers: {spec.provenance['teachers']}."] if "teachers" in spec.provenance else []),
@@ -70,14 +70,14 @@ def card_text(spec: StudentSpec, *, file: str, parity: Sequence[Mapping[str, Any
     return "\n\n".join(parts) + "\n"
 
 
-def strictest(spec: StudentSpec) -> LicenseClass:
+def strictest_license_class(spec: StudentSpec) -> LicenseClass:
     """The class of the terms that allow least, among all that the labels were made under."""
     order = list(LicenseClass)
     kinds = [license_class(license) for license in spec.licenses] or [LicenseClass.UNKNOWN]
     return max(kinds, key=order.index)
 
 
-def _feeding(spec: StudentSpec) -> str:
+def _input_and_output(spec: StudentSpec) -> str:
     lines = [
         f"- input `{spec.input.name}`: {spec.input.dtype} {spec.input.color}, {spec.input.layout}, pictures of any "
         f"size; it works at {spec.input.size_hw[1]}x{spec.input.size_hw[0]} pixels",
@@ -100,7 +100,7 @@ def _licenses(spec: StudentSpec) -> str:
     rows = ["| license of labels | class | terms |", "|---|---|---|"]
     for license in spec.licenses or ("unknown",):
         kind = license_class(license)
-        rows.append(f"| {license} | {kind}: {_MEANS[kind]} | {spec.terms.get(license) or 'not stated'} |")
+        rows.append(f"| {license} | {kind}: {_LICENSE_MEANING[kind]} | {spec.terms.get(license) or 'not stated'} |")
     note = (
         "These are the terms that the recipes of its teachers state. What they mean for a model that learned from such "
         "labels, and what the photos and the backbone's weights add, is not decided here."

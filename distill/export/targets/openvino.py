@@ -9,7 +9,7 @@ from pathlib import Path
 import onnx
 
 from distill.errors import DistillError
-from distill.export.onnx.resize_rewrite import resize_by_products
+from distill.export.onnx.resize_rewrite import rewrite_resize_as_matmul
 from distill.export.runners.base import first_line
 from distill.export.runners.openvino import RT_INFO
 from distill.optional import require
@@ -32,7 +32,7 @@ def export_openvino(onnx_path: Path, spec: StudentSpec, path: Path, *, compress:
     temporary = path.with_name(f".{path.stem}.{os.getpid()}.xml")
     try:
         proto = onnx.load(onnx_path)
-        resize_by_products(proto, spec.input.size_hw)
+        rewrite_resize_as_matmul(proto, spec.input.size_hw)
         model = openvino.convert_model(io.BytesIO(proto.SerializeToString()))
         model.set_rt_info(spec.to_json(), list(RT_INFO))
         openvino.save_model(model, temporary, compress_to_fp16=compress)

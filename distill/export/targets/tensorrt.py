@@ -1,7 +1,7 @@
 """A student for TensorRT: its graph in the parser's terms, and a kit that builds the engine where it will run.
 
 The kit is one folder that needs TensorRT (10.12 or later, or 11) and numpy on the target: the ONNX file, the line for
-trtexec, a builder and a checker in Python, tensors to calibrate with, samples with expected outputs and budgets.
+trtexec, a builder and a checker in Python, tensors to calibrate with, samples with expected outputs and tolerances.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from jaxtyping import UInt8
 from numpy import ndarray
 from onnx import TensorProto, helper
 
-from distill.config.export import TargetRecipe
+from distill.config.export import TargetConfig
 from distill.errors import DistillError
-from distill.export.onnx.resize_rewrite import resize_by_products
+from distill.export.onnx.resize_rewrite import rewrite_resize_as_matmul
 from distill.export.runners import Outputs
-from distill.export.targets.op_rules import check_rules
-from distill.export.verification.parity import Budgets
+from distill.export.targets.op_rules import find_op_violations
+from distill.export.verification.parity import Tolerances
 from distill.spec import StudentSpec
 from distill.tasks import DepthKind
 
@@ -33,7 +33,7 @@ _SCRIPTS = {"cuda.py": "trt_cuda.py", "engine.py": "trt_engine.py", "build.py": 
 """Module to its name in a kit, where `cuda` and `build` would hide packages that may be installed."""
 
 
-def in_parsers_terms(proto: Any, spec: StudentSpec) -> Any:
+def to_tensorrt_onnx(proto: Any, spec: StudentSpec) -> Any:
     """A copy that TensorRT's parser has no reason to refuse.
 
     The picture becomes float before anything else, since uint8 may only be a network's input or output; classes go
@@ -44,20 +44,21 @@ def in_parsers_terms(proto: Any, spec: StudentSpec) -> Any:
     """
     made = onnx.ModelProto()
     made.CopyFrom(proto)
-    resize_by_products(made, spec.input.size_hw)
-    _float_first(made, spec.input.name)
-    _bytes_from_float(made)
+    rewrite_resize_as_matmul(made, spec.input.size_hw)
+    _cast_input(made, spec.input.name)
+    _cast_uint8_via_float(made)
     onnx.checker.check_model(made)
-    breaches = check_rules(made, "tensorrt")
-    if breaches:
+    violations = find_op_violations(made, "tensorrt")
+    if violations:
         raise DistillError(
-            f"TensorRT's parser would refuse {breaches[0]}" + (f" and {len(breaches) - 1} more" * (len(breaches) > 1)),
+            f"TensorRT's parser would refuse {violations[0]}"
+            + (f" and {len(violations) - 1} more" * (len(violations) > 1)),
             hint="choose another backbone, or another target",
         )
     return made
 
 
-def _float_first(proto: Any, name: str) -> None:
+def _cast_input(proto: Any, name: str) -> None:
     wanted = f"{name}.float"
     for node in proto.graph.node:
         if node.op_type != "Shape":
@@ -70,7 +71,7 @@ def _float_first(proto: Any, name: str) -> None:
     )
 
 
-def _bytes_from_float(proto: Any) -> None:
+def _cast_uint8_via_float(proto: Any) -> None:
     for node in list(proto.graph.node):
         if node.op_type == "Cast" and helper.get_attribute_value(node.attribute[0]) == TensorProto.UINT8:
             between = f"{node.output[0]}.float"
@@ -83,8 +84,8 @@ def _bytes_from_float(proto: Any) -> None:
 def write_kit(
     graph: Any,
     spec: StudentSpec,
-    recipe: TargetRecipe,
-    budgets: Budgets,
+    config: TargetConfig,
+    tolerances: Tolerances,
     samples: Sequence[tuple[UInt8[ndarray, "h w 3"], Outputs]],
     calibration: Sequence[UInt8[ndarray, "h w 3"]],
     folder: Path,
@@ -94,8 +95,8 @@ def write_kit(
     Args:
         graph: In the parser's terms, with the contract inside.
         spec: The contract.
-        recipe: Profile and builder options.
-        budgets: For the checker.
+        config: Profile and builder options.
+        tolerances: For the checker.
         samples: Pictures with the student's own outputs for them.
         calibration: Pictures for whoever wants to quantize again on the target.
         folder: New, or replaced file by file.
@@ -113,7 +114,7 @@ def write_kit(
     )
     for module, copy in _SCRIPTS.items():
         (folder / copy).write_text(_standalone((resources.files(_PACKAGE) / module).read_text()))
-    kit = _settings(name, spec, recipe, budgets)
+    kit = _settings(name, spec, config, tolerances)
     kit["sha256"] = {
         file: hashlib.sha256((folder / file).read_bytes()).hexdigest()
         for file in (name, "samples.npz", "calibration.npz")
@@ -124,32 +125,32 @@ def write_kit(
     return folder
 
 
-def _settings(name: str, spec: StudentSpec, recipe: TargetRecipe, budgets: Budgets) -> dict[str, Any]:
-    profile = recipe.profile
-    fixed = spec.input.picture_hw
+def _settings(name: str, spec: StudentSpec, config: TargetConfig, tolerances: Tolerances) -> dict[str, Any]:
+    profile = config.profile
+    fixed = spec.input.fixed_size_hw
     shapes = [
         [batch, *(fixed or size_hw), 3]
         for batch, size_hw in (
-            (profile.min_batch, profile.min_picture_hw),
-            (profile.opt_batch, profile.opt_picture_hw),
-            (profile.max_batch, profile.max_picture_hw),
+            (profile.min_batch, profile.min_image_hw),
+            (profile.opt_batch, profile.opt_image_hw),
+            (profile.max_batch, profile.max_image_hw),
         )
     ]
     return {
         "format": 1,
         "onnx": name,
         "input": spec.input.name,
-        "precision": recipe.precision,
+        "precision": config.precision,
         "profile": shapes,
-        "builder": recipe.builder.model_dump(mode="json"),
+        "builder": config.builder.model_dump(mode="json"),
         # An engine rounds on its own as well: the checker allows what the gate allowed, for the disagreement.
-        "budgets": {str(task): max(budgets.of(task), _DIRECT[str(task)]) for task in spec.answers},
+        "tolerances": {str(task): max(tolerances.for_task(task), _MIN_TOLERANCE[str(task)]) for task in spec.answers},
         "metric_depth": spec.depth is not None and spec.depth.depth_kind is DepthKind.METRIC,
         "spec": json.loads(spec.to_json()),
     }
 
 
-_DIRECT = {"depth": 0.02, "normals": 1.0, "semantic": 0.03, "instance": 0.05}
+_MIN_TOLERANCE = {"depth": 0.02, "normals": 1.0, "semantic": 0.03, "instance": 0.05}
 """Least disagreement with the original, pixel by pixel, that the checker allows on the target: it has no labels."""
 
 
@@ -160,7 +161,7 @@ def _standalone(text: str) -> str:
 
 
 def _trtexec(kit: dict[str, Any]) -> str:
-    name, wishes = kit["input"], kit["builder"]
+    name, settings = kit["input"], kit["builder"]
     shapes = ["x".join(str(side) for side in shape) for shape in kit["profile"]]
     words = [
         "trtexec",
@@ -170,14 +171,14 @@ def _trtexec(kit: dict[str, Any]) -> str:
         f"--minShapes={name}:{shapes[0]}",
         f"--optShapes={name}:{shapes[1]}",
         f"--maxShapes={name}:{shapes[2]}",
-        f"--builderOptimizationLevel={wishes['level']}",
-        f"--memPoolSize=workspace:{int(wishes['workspace_gib'] * 1024)}M",
+        f"--builderOptimizationLevel={settings['optimization_level']}",
+        f"--memPoolSize=workspace:{int(settings['workspace_gib'] * 1024)}M",
         "--timingCacheFile=timing.cache",
         "--profilingVerbosity=detailed",
     ]
-    words += ["--versionCompatible"] * wishes["version_compatible"] + ["--stripWeights"] * wishes["strip_weights"]
-    words += [] if wishes["tf32"] else ["--noTF32"]
-    hardware = {"ampere_plus": "ampere+", "same_compute_capability": "sameComputeCapability"}.get(wishes["hardware"])
+    words += ["--versionCompatible"] * settings["version_compatible"] + ["--stripWeights"] * settings["strip_weights"]
+    words += [] if settings["tf32"] else ["--noTF32"]
+    hardware = {"ampere_plus": "ampere+", "same_compute_capability": "sameComputeCapability"}.get(settings["hardware"])
     words += [f"--hardwareCompatibilityLevel={hardware}"] if hardware else []
     return (
         "#!/bin/sh\n# The engine without Python; on a Jetson trtexec lies in /usr/src/tensorrt/bin.\n"
@@ -194,7 +195,7 @@ Copy this folder to the machine that will run it. It needs TensorRT (10.12 or la
     python build.py --dry-run     # is the kit whole, and what would be built
     python build.py               # prints the engine's path; built again only if GPU, driver, TensorRT or kit changed
     python check.py --dry-run     # can the checker tell right from wrong
-    python check.py ENGINE        # compares with the original's outputs; exit code 1 beyond a budget; times it too
+    python check.py ENGINE        # compares with the original's outputs; exit code 1 beyond a tolerance; times it too
 
 Without Python: `sh trtexec.sh`. Precision ({kit["precision"]}) is in the ONNX file: the network is strongly typed.
 An engine runs on the kind of GPU and the version of TensorRT that built it, unless `kit.json` says otherwise.

@@ -63,16 +63,16 @@ def build_plan(trt: Any, kit: dict[str, Any], onnx_path: Path, timing_cache: Pat
 
 
 def _configure(trt: Any, builder: Any, config: Any, kit: dict[str, Any]) -> None:
-    wishes = kit["builder"]
-    config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, int(wishes["workspace_gib"] * 2**30))
-    config.builder_optimization_level = wishes["level"]
+    settings = kit["builder"]
+    config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, int(settings["workspace_gib"] * 2**30))
+    config.builder_optimization_level = settings["optimization_level"]
     config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED
-    config.hardware_compatibility_level = getattr(trt.HardwareCompatibilityLevel, wishes["hardware"].upper())
-    if wishes["version_compatible"]:
+    config.hardware_compatibility_level = getattr(trt.HardwareCompatibilityLevel, settings["hardware"].upper())
+    if settings["version_compatible"]:
         config.set_flag(trt.BuilderFlag.VERSION_COMPATIBLE)
-    if wishes["strip_weights"]:
+    if settings["strip_weights"]:
         config.set_flag(trt.BuilderFlag.STRIP_PLAN)
-    if not wishes["tf32"]:
+    if not settings["tf32"]:
         config.clear_flag(trt.BuilderFlag.TF32)
     profile = builder.create_optimization_profile()
     profile.set_shape(kit["input"], *(tuple(shape) for shape in kit["profile"]))

@@ -1,6 +1,6 @@
 """Run the engine of this kit on the samples and compare: python check.py ENGINE [--dry-run].
 
-Exit code 1 beyond a budget. The samples' expected outputs are those of the original student; the budgets are those that
+Exit code 1 beyond a tolerance. The samples' expected outputs are those of the original student; the tolerances are those that
 the export was gated with.
 """
 
@@ -38,7 +38,7 @@ def read_samples(folder: Path) -> list[tuple[np.ndarray, Maps]]:
         ]
 
 
-def instances_apart(expected: np.ndarray, found: np.ndarray) -> np.ndarray:
+def instance_mismatch(expected: np.ndarray, found: np.ndarray) -> np.ndarray:
     """Where a pixel's instance is not the one that covers it best in the other map; numbers themselves mean nothing.
 
     Two instances are the same if each is the other's best, by intersection over union; background is background.
@@ -72,20 +72,20 @@ def disagreement(expected: Maps, found: Maps, metric_depth: bool) -> dict[str, f
         elif name == "depth":
             values[name] = float((np.abs(good - other) > 0.05).mean())
         elif name == "instance":
-            values[name] = float(instances_apart(good, other).mean())
+            values[name] = float(instance_mismatch(good, other).mean())
         else:
             values[name] = float((good != other).mean())
     return values
 
 
 def check(kit: dict[str, Any], samples: list[tuple[np.ndarray, Maps]], run: Any) -> dict[str, Any]:
-    """Mean disagreement over the samples beside the budgets."""
+    """Mean disagreement over the samples beside the tolerances."""
     rows = [disagreement(expected, run(image[None]), kit["metric_depth"]) for image, expected in samples]
     found = {name: float(np.mean([row[name] for row in rows])) for name in rows[0]}
     return {
         "disagreement": found,
-        "budgets": kit["budgets"],
-        "passed": all(value <= kit["budgets"].get(name, 0.0) for name, value in found.items()),
+        "tolerances": kit["tolerances"],
+        "passed": all(value <= kit["tolerances"].get(name, 0.0) for name, value in found.items()),
     }
 
 
@@ -107,7 +107,7 @@ def time_engine(run: Any, image: np.ndarray, batches: list[int], calls: int = 50
     return rows
 
 
-def rehearse(kit: dict[str, Any], samples: list[tuple[np.ndarray, Maps]]) -> None:
+def self_test(kit: dict[str, Any], samples: list[tuple[np.ndarray, Maps]]) -> None:
     """Check the checker: the expected outputs must pass, spoiled ones must not.
 
     Raises:
@@ -131,7 +131,7 @@ def main() -> int:
     try:
         kit, samples = read_kit(folder), read_samples(folder)
         if options.dry_run:
-            rehearse(kit, samples)
+            self_test(kit, samples)
             print(f"{len(samples)} samples; the checker passes right outputs and refuses wrong ones")
             return 0
         if options.engine is None:

@@ -1,7 +1,7 @@
 """Two runners, the same real pictures, task metrics: is the exported student still the student?
 
 Two questions are asked of each task. *Direct*: how far is the candidate from the reference, pixel by pixel? *Scored*:
-how far apart are their scores against labels, where there are labels? Both must stay within the budget.
+how far apart are their scores against labels, where there are labels? Both must stay within the tolerance.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from jaxtyping import UInt8
 from numpy import ndarray
 
 from distill.export.runners import Runner
-from distill.export.verification.task_difference import Tally
+from distill.export.verification.task_difference import TaskDifference
 from distill.labels import Label
 from distill.spec import StudentSpec
 from distill.tasks import Task
 
 
 @dataclass(frozen=True, slots=True)
-class Budgets:
+class Tolerances:
     """By how much a candidate may differ."""
 
     delta1: float = 0.001
@@ -38,10 +38,10 @@ class Budgets:
     scores_only: bool = False
     """Where there are labels, judge by the scores alone: rounding to eight bits moves every edge a little."""
 
-    def of(self, task: Task) -> float:
-        """The budget of one task."""
-        budgets = {Task.DEPTH: self.delta1, Task.NORMALS: self.normals_deg, Task.SEMANTIC: self.miou}
-        return (budgets | {Task.INSTANCE: self.pmf1})[task]
+    def for_task(self, task: Task) -> float:
+        """The tolerance of one task."""
+        tolerances = {Task.DEPTH: self.delta1, Task.NORMALS: self.normals_deg, Task.SEMANTIC: self.miou}
+        return (tolerances | {Task.INSTANCE: self.pmf1})[task]
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,19 +62,19 @@ class TaskParity:
         measure: The score against labels: delta1, mean_deg, miou or pmf1.
         reference: The reference's score; None without labels.
         candidate: The candidate's.
-        direct: Disagreement of the two: share of pixels, or mean angle in degrees.
-        largest: Largest absolute difference of any output value of the task.
-        budget: For `direct` and for the difference of the scores.
-        scores_only: Whether `direct` is left out of the verdict where there are scores.
+        pixel_difference: Disagreement of the two: share of pixels, or mean angle in degrees.
+        max_abs_difference: Largest absolute difference of any output value of the task.
+        tolerance: For `pixel_difference` and for the difference of the scores.
+        scores_only: Whether `pixel_difference` is left out of the verdict where there are scores.
     """
 
     task: Task
     measure: str
     reference: float | None
     candidate: float | None
-    direct: float
-    largest: float
-    budget: float
+    pixel_difference: float
+    max_abs_difference: float
+    tolerance: float
     scores_only: bool = False
 
     @property
@@ -84,17 +84,17 @@ class TaskParity:
 
     @property
     def passed(self) -> bool:
-        """Whether the change stays within the budget; what is not a number does not."""
-        return self.change <= self.budget
+        """Whether the change stays within the tolerance; what is not a number does not."""
+        return self.change <= self.tolerance
 
     @property
     def change(self) -> float:
-        """What is judged: the larger of `direct` and the change of the score, or the latter alone; NaN is infinite."""
+        """What is judged: the larger of `pixel_difference` and the change of the score, or the latter alone; NaN is infinite."""
         if self.difference is None:
-            judged = [self.direct]
+            judged = [self.pixel_difference]
         else:
-            judged = [abs(self.difference)] if self.scores_only else [self.direct, abs(self.difference)]
-        finite_output = math.isfinite(self.largest)
+            judged = [abs(self.difference)] if self.scores_only else [self.pixel_difference, abs(self.difference)]
+        finite_output = math.isfinite(self.max_abs_difference)
         return max(judged) if finite_output and not any(math.isnan(value) for value in judged) else math.inf
 
 
@@ -109,7 +109,7 @@ class ParityResult:
 
     @property
     def passed(self) -> bool:
-        """Whether there was a picture, and every task stayed within its budget."""
+        """Whether there was a picture, and every task stayed within its tolerance."""
         return self.samples > 0 and all(task.passed for task in self.tasks)
 
     def to_dict(self) -> dict[str, Any]:
@@ -124,16 +124,16 @@ class ParityResult:
 class Parity:
     """Compares two runners picture by picture; `update`, then `result`."""
 
-    def __init__(self, reference: Runner, candidate: Runner, budgets: Budgets | None = None) -> None:
-        self._runners, self._budgets = (reference, candidate), budgets or Budgets()
+    def __init__(self, reference: Runner, candidate: Runner, tolerances: Tolerances | None = None) -> None:
+        self._runners, self._tolerances = (reference, candidate), tolerances or Tolerances()
         self._samples = 0
-        self._tasks = {task: Tally(task, reference.spec) for task in reference.spec.answers}
+        self._tasks = {task: TaskDifference(task, reference.spec) for task in reference.spec.answers}
 
     def update(self, sample: ParitySample) -> None:
         """Run both on one picture."""
         both = [{name: value[0] for name, value in runner(sample.rgb[None]).items()} for runner in self._runners]
-        for task, tally in self._tasks.items():
-            tally.update(both[0], both[1], sample.labels.get(task))
+        for task, difference in self._tasks.items():
+            difference.update(both[0], both[1], sample.labels.get(task))
         self._samples += 1
 
     def result(self) -> ParityResult:
@@ -141,25 +141,25 @@ class Parity:
         rows = tuple(
             TaskParity(
                 task,
-                tally.measure,
-                *tally.scores(),
-                tally.direct,
-                tally.largest,
-                self._budgets.of(task),
-                self._budgets.scores_only,
+                difference.measure,
+                *difference.scores(),
+                difference.pixel_difference,
+                difference.max_abs_difference,
+                self._tolerances.for_task(task),
+                self._tolerances.scores_only,
             )
-            for task, tally in self._tasks.items()
+            for task, difference in self._tasks.items()
         )
         return ParityResult(self._runners[0].engine, self._runners[1].engine, self._samples, rows)
 
 
-def probe_pictures(spec: StudentSpec, count: int = 6, seed: int = 0) -> Iterator[ParitySample]:
+def generated_samples(spec: StudentSpec, count: int = 6, seed: int = 0) -> Iterator[ParitySample]:
     """Generated pictures of sizes that do and do not match the working size, odd ones and both orientations."""
     random = np.random.default_rng(seed)
     height, width = spec.input.size_hw
     sizes_hw = [(height, width), (width, height), (height * 2 + 1, width * 2 - 1), (height // 2, width // 2 + 1)]
-    if spec.input.picture_hw is not None:
-        sizes_hw = [spec.input.picture_hw]
+    if spec.input.fixed_size_hw is not None:
+        sizes_hw = [spec.input.fixed_size_hw]
     for index in range(count):
         size_hw = sizes_hw[index % len(sizes_hw)]
         coarse = random.integers(0, 256, (9, 12, 3), dtype=np.uint8)

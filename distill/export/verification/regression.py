@@ -20,7 +20,7 @@ _BLOCKS = 20
 _RESAMPLES = 2000
 _CONFIDENCE = 0.998
 
-Turns = Sequence[Sequence[float]]
+Rounds = Sequence[Sequence[float]]
 """Milliseconds of the calls of each turn."""
 
 
@@ -68,7 +68,7 @@ def compare_calls(base_ms: Sequence[float], new_ms: Sequence[float], series: str
     return Comparison(series, then, now, now / then, float(low), float(high))
 
 
-def compare_turns(base: Sequence[Turns], new: Sequence[Turns], series: str = "", seed: int = 0) -> Comparison:
+def compare_rounds(base: Sequence[Rounds], new: Sequence[Rounds], series: str = "", seed: int = 0) -> Comparison:
     """The comparison of two series of turns, each with the turns of the yardstick beside it: (subject, yardstick).
 
     A turn and the yardstick's next to it (or a call, where calls alternate) were in the same moment of the machine, so
@@ -77,19 +77,19 @@ def compare_turns(base: Sequence[Turns], new: Sequence[Turns], series: str = "",
     random = np.random.default_rng(seed)
     sides = [_relative(*side) for side in (base, new)]
     drawn = []
-    for turns in sides:
-        picks = random.integers(0, len(turns), (_RESAMPLES, len(turns)))
-        drawn.append(np.array([np.median(np.concatenate([turns[turn] for turn in pick])) for pick in picks]))
+    for rounds in sides:
+        picks = random.integers(0, len(rounds), (_RESAMPLES, len(rounds)))
+        drawn.append(np.array([np.median(np.concatenate([rounds[turn] for turn in pick])) for pick in picks]))
     low, high = np.percentile(drawn[1] / drawn[0], [50 * (1 - _CONFIDENCE), 50 * (1 + _CONFIDENCE)])
-    (then, stick_then), (now, stick_now) = [[_typical(turns) for turns in side] for side in (base, new)]
-    middles = [float(np.median(np.concatenate(turns))) for turns in sides]
+    (then, stick_then), (now, stick_now) = [[_typical(rounds) for rounds in side] for side in (base, new)]
+    middles = [float(np.median(np.concatenate(rounds))) for rounds in sides]
     return Comparison(series, then, now, middles[1] / middles[0], float(low), float(high), stick_now / stick_then)
 
 
-def _relative(subject: Turns, yardstick: Turns) -> list[Float[ndarray, " n"]]:
+def _relative(model: Rounds, yardstick: Rounds) -> list[Float[ndarray, " n"]]:
     """Per turn, how long the subject took in yardsticks: call by call where both have as many, else one number."""
     found = []
-    for ours, theirs in zip(subject, yardstick, strict=True):
+    for ours, theirs in zip(model, yardstick, strict=True):
         if len(ours) == len(theirs):
             found.append(np.asarray(ours, np.float64) / np.asarray(theirs, np.float64))
         else:
@@ -97,9 +97,9 @@ def _relative(subject: Turns, yardstick: Turns) -> list[Float[ndarray, " n"]]:
     return found
 
 
-def _typical(turns: Turns) -> float:
+def _typical(rounds: Rounds) -> float:
     """Milliseconds of an undisturbed call, in the middle one of the turns."""
-    return float(np.median([np.percentile(turn, _QUANTILE) for turn in turns]))
+    return float(np.median([np.percentile(turn, _QUANTILE) for turn in rounds]))
 
 
 def compare_results(base: Mapping[str, Any], new: Mapping[str, Any]) -> list[Comparison]:
@@ -123,13 +123,13 @@ def compare_results(base: Mapping[str, Any], new: Mapping[str, Any]) -> list[Com
             if sides is None:
                 found.append(compare_calls(then["calls_ms"], now["calls_ms"], series))
             else:
-                found.append(compare_turns(*sides, series))
+                found.append(compare_rounds(*sides, series))
     except (KeyError, TypeError) as error:
         raise UsageError("--compare: not a result of distill bench", hint="give the bench.json of --out") from error
     return found
 
 
-Side = tuple[Turns, Turns]
+Side = tuple[Rounds, Rounds]
 """The turns of a series and of the yardstick beside it."""
 
 
@@ -140,7 +140,7 @@ def _beside_its_own(
 
     What slows the machine slows the same layers by as much, which no other network can promise.
     """
-    name = then["subject"]
+    name = then["model"]
     sticks = [_stick(result, row, name) for result, row in ((base, then), (new, now))]
     if sticks[0] is None or sticks[1] is None or sticks[0]["digest"] != sticks[1]["digest"]:
         return None
@@ -156,7 +156,7 @@ def _beside_that_of_all(
 
 
 def _stick(result: Mapping[str, Any], row: Mapping[str, Any], beside: str) -> Mapping[str, Any] | None:
-    same = ("what", "size_hw", "batch", "threads")
+    same = ("scope", "size_hw", "batch", "threads")
     return next(
         (
             other
@@ -171,19 +171,19 @@ def _sides(
     then: Mapping[str, Any], stick_then: Mapping[str, Any], now: Mapping[str, Any], stick_now: Mapping[str, Any]
 ) -> tuple[Side, Side] | None:
     pairs = ((then, stick_then), (now, stick_now))
-    if any(not row["turns"] or len(row["turns"]) != len(stick["turns"]) for row, stick in pairs):
+    if any(not row["rounds"] or len(row["rounds"]) != len(stick["rounds"]) for row, stick in pairs):
         return None
-    return (_turns(then), _turns(stick_then)), (_turns(now), _turns(stick_now))
+    return (_rounds(then), _rounds(stick_then)), (_rounds(now), _rounds(stick_now))
 
 
-def _turns(row: Mapping[str, Any]) -> Turns:
-    ends = np.cumsum(row["turns"])
-    return [row["calls_ms"][end - count : end] for end, count in zip(ends, row["turns"], strict=True)]
+def _rounds(row: Mapping[str, Any]) -> Rounds:
+    ends = np.cumsum(row["rounds"])
+    return [row["calls_ms"][end - count : end] for end, count in zip(ends, row["rounds"], strict=True)]
 
 
 def _series(row: Mapping[str, Any]) -> str:
     height, width = row["size_hw"]
-    return f"{row['subject']}, {row['what']}, {height}x{width}, batch {row['batch']}, {row.get('threads', 0)} threads"
+    return f"{row['model']}, {row['scope']}, {height}x{width}, batch {row['batch']}, {row.get('threads', 0)} threads"
 
 
 def _resampled(calls: Float[ndarray, " n"], random: np.random.Generator) -> Float[ndarray, " r"]:

@@ -10,7 +10,7 @@ from jaxtyping import Bool, Shaped, UInt16
 from numpy import ndarray
 
 from distill.export.runners import Outputs
-from distill.export.tensorrt_kit.check import instances_apart
+from distill.export.tensorrt_kit.check import instance_mismatch
 from distill.labels import Label
 from distill.metrics import DepthMetrics, InstanceMetrics, NormalsMetrics, SegmentationMetrics, default_alignment
 from distill.metrics.instance import instance_masks
@@ -18,13 +18,13 @@ from distill.metrics.normals import angular_error_deg
 from distill.spec import StudentSpec
 from distill.tasks import IGNORE_INSTANCE, DepthKind, Task
 
-RELATIVE_WITHIN = 0.05
+RELATIVE_DEPTH_TOLERANCE = 0.05
 """A relative depth agrees within this part of its [0, 1] range; a metric one within the 25 % of delta1."""
 
-NEAREST_M = 1e-3
+MIN_DEPTH_M = 1e-3
 """Depths below this count as this, as in the metrics."""
 
-MEASURES = {Task.DEPTH: "delta1", Task.NORMALS: "mean_deg", Task.SEMANTIC: "miou", Task.INSTANCE: "pmf1"}
+METRIC_NAMES = {Task.DEPTH: "delta1", Task.NORMALS: "mean_deg", Task.SEMANTIC: "miou", Task.INSTANCE: "pmf1"}
 """The score that each task is judged by."""
 
 
@@ -50,12 +50,12 @@ class InstanceScores:
 Metrics = DepthMetrics | NormalsMetrics | SegmentationMetrics | InstanceScores
 
 
-class Tally:
+class TaskDifference:
     """One task of two runners; `update` with each picture, then read the attributes.
 
     Attributes:
         measure: The score's name.
-        largest: The largest absolute difference of any output value so far; infinite once one is no number.
+        max_abs_difference: The largest absolute difference of any output value so far; infinite once one is no number.
     """
 
     def __init__(self, task: Task, spec: StudentSpec) -> None:
@@ -63,21 +63,23 @@ class Tally:
         self._metrics = (_metrics(task, spec), _metrics(task, spec))
         self._scored = False
         self._disagreement = self._pixels = 0.0
-        self.measure, self.largest = MEASURES[task], 0.0
+        self.measure, self.max_abs_difference = METRIC_NAMES[task], 0.0
 
     def update(self, reference: Outputs, candidate: Outputs, label: Label | None) -> None:
         """Count one picture's outputs, and its label if it has one."""
         pair = reference[self._task], candidate[self._task]
         self._disagreement += float(disagreement(self._task, self._spec, *pair).sum(dtype=np.float64))
         self._pixels += math.prod(pair[0].shape[:2])
-        self.largest = max(self.largest, *(_difference(reference[name], candidate[name]) for name in self._names))
+        self.max_abs_difference = max(
+            self.max_abs_difference, *(_difference(reference[name], candidate[name]) for name in self._names)
+        )
         if label is not None and (truth := _truth(label, pair[0].shape[:2], self._spec)) is not None:
             for metrics, prediction in zip(self._metrics, pair, strict=True):
                 metrics.update(prediction, *truth)
             self._scored = True
 
     @property
-    def direct(self) -> float:
+    def pixel_difference(self) -> float:
         """Share of pixels that disagree, or the mean angle in degrees; NaN before the first picture."""
         return self._disagreement / self._pixels if self._pixels else math.nan
 
@@ -95,16 +97,16 @@ class Tally:
 def disagreement(task: Task, spec: StudentSpec, reference: ndarray, candidate: ndarray) -> Shaped[ndarray, "h w"]:
     """Per pixel: 1 where the two disagree, or the angle between them in degrees; a NaN disagrees with everything."""
     if task is Task.INSTANCE:
-        return instances_apart(reference, candidate)
+        return instance_mismatch(reference, candidate)
     if task is Task.SEMANTIC:
         return reference != candidate
     if task is Task.NORMALS:
         return angular_error_deg(candidate, reference, np.ones(reference.shape[:2], bool))
     if spec.depth is not None and spec.depth.depth_kind is not DepthKind.METRIC:
-        return ~(np.abs(candidate - reference) <= RELATIVE_WITHIN)
+        return ~(np.abs(candidate - reference) <= RELATIVE_DEPTH_TOLERANCE)
     # Below a millimeter 10 (1/sqrt(1 - v) - 1) is rounding in float32, and a ratio of two roundings says nothing.
     near, far = np.minimum(candidate, reference), np.maximum(candidate, reference)
-    return ~(far <= 1.25 * np.maximum(near, NEAREST_M))
+    return ~(far <= 1.25 * np.maximum(near, MIN_DEPTH_M))
 
 
 def _metrics(task: Task, spec: StudentSpec) -> Metrics:

@@ -3,7 +3,7 @@
 Turns are short series of calls with a pause between them, not single calls: the idle threads of ONNX Runtime go on
 spinning for 40 ms and take a core from whoever comes next. Call by call, OpenVINO took 13.0 ms instead of 10.2.
 
-What is timed is said in `Timing.what`: ``engine`` is one call with the pictures already in memory; ``end_to_end``
+What is timed is said in `Timing.scope`: ``engine`` is one call with the pictures already in memory; ``end_to_end``
 begins with compressed JPEG bytes and ends with final maps in numpy arrays.
 """
 
@@ -26,13 +26,13 @@ from distill.images import decode_rgb, encode_jpeg
 MIN_CALLS = 10
 """Of each series, however short the time: a p95 of fewer is the maximum."""
 WARM_UP_CALLS = 3
-TURN_S = 0.2
+ROUND_S = 0.2
 """How long a runner goes on before the next one has its turn; its first call in a turn is left out."""
 PAUSE_S = 0.06
 """Between turns: until the last one's threads have gone to sleep."""
 YARDSTICK = "(yardstick)"
 """What `time_runners` calls the series of the yardstick."""
-WHAT = ("engine", "end_to_end")
+SCOPES = ("engine", "end_to_end")
 """The two kinds of timing."""
 
 Name = TypeVar("Name", bound=Hashable)
@@ -43,21 +43,21 @@ class Timing:
     """One series of calls.
 
     Attributes:
-        subject: Which runner.
+        model: Which runner.
         what: ``engine`` or ``end_to_end``.
         batch: Pictures per call.
         size_hw: Of the pictures.
         calls_ms: Every call, in the order in which they were made.
-        turns: How many of them belong to each turn.
+        rounds: How many of them belong to each turn.
         beside: A yardstick's: the runner whose engine it calls; empty for the yardstick of all.
     """
 
-    subject: str
-    what: str
+    model: str
+    scope: str
     batch: int
     size_hw: tuple[int, int]
     calls_ms: tuple[float, ...]
-    turns: tuple[int, ...] = ()
+    rounds: tuple[int, ...] = ()
     beside: str = ""
 
     def percentile_ms(self, percent: float) -> float:
@@ -89,9 +89,9 @@ def time_runners(
     *,
     seconds: float,
     advance: Callable[[], None] = lambda: None,
-    what: Sequence[str] = WHAT,
+    scope: Sequence[str] = SCOPES,
     yardstick: Callable[[int], Callable[[], object]] | None = None,
-    bare: Mapping[str, Runner] | None = None,
+    raw_runners: Mapping[str, Runner] | None = None,
 ) -> list[Timing]:
     """A series for each runner, size, batch, and both kinds of timing.
 
@@ -105,17 +105,17 @@ def time_runners(
         advance: Called after each group of series.
         what: ``engine``, ``end_to_end`` or both.
         yardstick: From a batch to a call that has its turns among the others; its series are called `YARDSTICK`.
-        bare: For each runner that has a yardstick of its own, the one whose bare engine that is: called right behind
+        raw_runners: For each runner that has a yardstick of its own, the one whose bare engine that is: called right behind
             it, from the same pictures or files. These series are called `YARDSTICK` too.
     """
     timings = []
     for size_hw in sizes_hw:
         for batch in batches:
-            for kind in what:
+            for kind in scope:
                 calls: dict[tuple[str, str], Callable[[], object]] = {}
                 for name, runner in runners.items():
                     calls[name, ""] = _call(runner, kind, batch, size_hw)
-                    engine = _bare_call((bare or {}).get(name), kind, batch, size_hw)
+                    engine = _raw_call((raw_runners or {}).get(name), kind, batch, size_hw)
                     if engine is not None:
                         calls[YARDSTICK, name] = engine
                 if yardstick is not None:
@@ -124,22 +124,22 @@ def time_runners(
                 together = {
                     (name, ""): (YARDSTICK, name)
                     for name, runner in runners.items()
-                    if (bare or {}).get(name) is runner
+                    if (raw_runners or {}).get(name) is runner
                 }
-                for (name, beside), turns in time_turns(calls, seconds=seconds, together=together).items():
-                    made = tuple(call_ms for turn in turns for call_ms in turn)
-                    timings.append(Timing(name, kind, batch, size_hw, made, tuple(map(len, turns)), beside))
+                for (name, beside), rounds in time_rounds(calls, seconds=seconds, together=together).items():
+                    made = tuple(call_ms for turn in rounds for call_ms in turn)
+                    timings.append(Timing(name, kind, batch, size_hw, made, tuple(map(len, rounds)), beside))
                 advance()
     return timings
 
 
 def time_calls(calls: Mapping[Name, Callable[[], object]], *, seconds: float) -> dict[Name, list[float]]:
-    """Milliseconds of every call, by name; see `time_turns`."""
-    measured = time_turns(calls, seconds=seconds)
-    return {name: [call_ms for turn in turns for call_ms in turn] for name, turns in measured.items()}
+    """Milliseconds of every call, by name; see `time_rounds`."""
+    measured = time_rounds(calls, seconds=seconds)
+    return {name: [call_ms for turn in rounds for call_ms in turn] for name, rounds in measured.items()}
 
 
-def time_turns(
+def time_rounds(
     calls: Mapping[Name, Callable[[], object]], *, seconds: float, together: Mapping[Name, Name] | None = None
 ) -> dict[Name, list[list[float]]]:
     """Milliseconds of every call, by name and turn; they take turns until `seconds` for each have passed.
@@ -165,14 +165,14 @@ def time_turns(
             if len(groups) > 1:
                 time.sleep(PAUSE_S)
             start = time.perf_counter()
-            for name, found in zip(group, _turn([calls[name] for name in group], min(TURN_S, seconds)), strict=True):
+            for name, found in zip(group, _round([calls[name] for name in group], min(ROUND_S, seconds)), strict=True):
                 measured[name].append(found)
             for name in group:
                 spent_s[name] += (time.perf_counter() - start) / len(group)
     return measured
 
 
-def _turn(calls: Sequence[Callable[[], object]], seconds: float) -> list[list[float]]:
+def _round(calls: Sequence[Callable[[], object]], seconds: float) -> list[list[float]]:
     """Milliseconds of each call, one after the other; without the first if there are more: it fills the caches."""
     found: list[list[float]] = [[] for _ in calls]
     end = time.perf_counter() + seconds * len(calls)
@@ -184,20 +184,20 @@ def _turn(calls: Sequence[Callable[[], object]], seconds: float) -> list[list[fl
     return [taken[1:] or taken for taken in found]
 
 
-def _call(runner: Runner, what: str, batch: int, size_hw: tuple[int, int]) -> Callable[[], object]:
+def _call(runner: Runner, scope: str, batch: int, size_hw: tuple[int, int]) -> Callable[[], object]:
     pictures = [bench_picture(size_hw, seed) for seed in range(batch)]
-    if what == "engine":
+    if scope == "engine":
         images = np.stack(pictures)
         return lambda: runner(images)
     files = [encode_jpeg(picture, quality=90) for picture in pictures]
     return lambda: runner(np.stack([decode_rgb(data, "bench")[0] for data in files]))
 
 
-def _bare_call(runner: Runner | None, what: str, batch: int, size_hw: tuple[int, int]) -> Callable[[], object] | None:
+def _raw_call(runner: Runner | None, scope: str, batch: int, size_hw: tuple[int, int]) -> Callable[[], object] | None:
     """The engine alone on what `_call` gives the runner; of compressed files, behind the plain decoder."""
     pictures = [bench_picture(size_hw, seed) for seed in range(batch)]
-    run = runner.bare(np.stack(pictures)) if runner is not None else None
-    if run is None or what == "engine":
+    run = runner.raw_call(np.stack(pictures)) if runner is not None else None
+    if run is None or scope == "engine":
         return run
     files = [np.frombuffer(encode_jpeg(picture, quality=90), np.uint8) for picture in pictures]
 

@@ -1,7 +1,7 @@
 """Photos onto a teacher's own canvas, so that the answer comes back in a size that was chosen here.
 
 A generator resizes what does not fit, in ways of its own, and answers drift. A photo that already has a size the
-generator knows comes back unmoved. Nothing is ever cropped; `distill.teachers.registration.align.place`, told the same canvas
+generator knows comes back unmoved. Nothing is ever cropped; `distill.teachers.registration.align.warp_label`, told the same canvas
 rule, brings the answer back over the photo.
 
     size_hw = fit_canvas(photo.size_hw, generator's sizes)

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from distill.report.blocks import Curves
 
 
-def text_of(result: dict[str, Any]) -> str:
+def format_result(result: dict[str, Any]) -> str:
     """The result for people."""
     from distill.report.markdown import text_table
 
@@ -54,8 +54,8 @@ def speed_curves(result: dict[str, Any]) -> list[Curves]:
     plots: dict[str, dict[str, list[tuple[int, float]]]] = {}
     several_threads = len({row["threads"] for row in result["timings"]}) > 1
     for row in result["timings"]:
-        title = "images/s, {}, {} x {}".format(row["what"].replace("_", " "), *row["size_hw"])
-        name = row["subject"] + (f", {row['threads']} threads" if several_threads else "")
+        title = "images/s, {}, {} x {}".format(row["scope"].replace("_", " "), *row["size_hw"])
+        name = row["model"] + (f", {row['threads']} threads" if several_threads else "")
         plots.setdefault(title, {}).setdefault(name, []).append((row["batch"], row["images_per_s"]))
     return [
         Curves(
@@ -76,14 +76,14 @@ def _comparison_rows(result: dict[str, Any]) -> tuple[list[str], list[list[Any]]
 
 
 def _timing_rows(result: dict[str, Any]) -> tuple[list[str], list[list[Any]]]:
-    columns = ["subject", "timed", "height x width", "batch", "threads"]
+    columns = ["model", "timed", "height x width", "batch", "threads"]
     columns += ["calls", "p50 ms", "p95 ms", "p99 ms", "images/s"]
     priced = any("usd_per_million" in row for row in result["timings"])
     columns += ["USD per million"] * priced
     rows = [
         [
-            row["subject"],
-            row["what"],
+            row["model"],
+            row["scope"],
             "{} x {}".format(*row["size_hw"]),
             row["batch"],
             row["threads"],
@@ -97,8 +97,8 @@ def _timing_rows(result: dict[str, Any]) -> tuple[list[str], list[list[Any]]]:
 
 
 def _subject_rows(result: dict[str, Any]) -> tuple[list[str], list[list[Any]]]:
-    measures = list(result["subjects"][0].get("scores", ()))
-    columns = ["subject", "engine", "threads", "tasks", "MB", "load ms", "first call ms", "memory MB", *measures]
+    measures = list(result["models"][0].get("scores", ()))
+    columns = ["model", "engine", "threads", "tasks", "MB", "load ms", "first call ms", "memory MB", *measures]
     columns += ["on the front"] * bool(measures)
     rows = [
         [
@@ -113,6 +113,6 @@ def _subject_rows(result: dict[str, Any]) -> tuple[list[str], list[list[Any]]]:
             *(row["scores"][measure] for measure in measures),
             *(["yes" if row.get("pareto") else ""] * bool(measures)),
         ]
-        for row in result["subjects"]
+        for row in result["models"]
     ]
     return columns, rows

@@ -102,7 +102,7 @@ def costs(result: dict[str, Any]) -> tuple[str, str]:
 
 def student_images_per_s(result: dict[str, Any]) -> float:
     """The best throughput that the bench measured."""
-    return max(row["images_per_s"] for row in result["bench"]["timings"] if row["what"] == "engine")
+    return max(row["images_per_s"] for row in result["bench"]["timings"] if row["scope"] == "engine")
 
 
 def _time(seconds: float) -> str:
@@ -171,12 +171,12 @@ def _scenes(recipe: SyntheticRecipe, model: Path) -> list[Block]:
     """Photo, generated image, label, confidence, student and truth of a few held-out scenes."""
     from distill.teachers.factory import build_teacher
     from distill.teachers.synthetic.generator import scene_photo
-    from distill.workflows.model import open_subject
+    from distill.workflows.model import open_model
 
     teacher = build_teacher(recipe, folder=Path())
     truth = build_teacher(recipe.model_copy(update={"truth": True}), folder=Path())
     blocks: list[Block] = []
-    with open_subject(model) as runner:
+    with open_model(model) as runner:
         for index in range(recipe.first, recipe.first + min(_SHOWN_SCENES, recipe.scenes)):
             photo = scene_photo(index, recipe)
             outputs = {name: values[0] for name, values in runner(photo.rgb[None]).items()}
@@ -223,16 +223,16 @@ def _curves(run: Path) -> list[Block]:
 
 def _engine(result: dict[str, Any]) -> list[Block]:
     parity = result["parity"]
-    keys = ("measure", "reference", "candidate", "direct", "budget", "passed")
+    keys = ("measure", "reference", "candidate", "pixel_difference", "tolerance", "passed")
     checks = [[row["task"], *[row[key] for key in keys]] for row in parity["tasks"]]
     timings = [
-        [row["what"].replace("_", " "), row["batch"], row["p50_ms"], row["p95_ms"], row["p99_ms"], row["images_per_s"]]
+        [row["scope"].replace("_", " "), row["batch"], row["p50_ms"], row["p95_ms"], row["p99_ms"], row["images_per_s"]]
         for row in result["bench"]["timings"]
     ]
     size_hw = result["bench"]["timings"][0]["size_hw"]
     return [
         Table(
-            ["task", "measure", "torch", "ONNX", "disagreement", "budget", "passed"],
+            ["task", "measure", "torch", "ONNX", "disagreement", "tolerance", "passed"],
             checks,
             title="The same answers",
             note=f"On {parity['samples']} held-out scenes.",

@@ -18,7 +18,7 @@ RULES = tuple(sorted(path.stem for path in Path(__file__).parent.glob("*.yaml"))
 """The targets that have a rule file."""
 
 
-class Refusal(BaseModel):
+class OpRestriction(BaseModel):
     """An operator that is refused when an attribute is set, or has this value."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -26,10 +26,10 @@ class Refusal(BaseModel):
     op: str
     attribute: str
     value: int | None = None
-    why: str
+    reason: str
 
 
-class Rules(BaseModel):
+class OpRules(BaseModel):
     """A rule file."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -37,9 +37,9 @@ class Rules(BaseModel):
     target: str
     ops: dict[str, tuple[str, ...]] | None = None
     """The operators that there are, with the types that each takes; None: all."""
-    only_at_the_border: tuple[str, ...] = ()
-    refused: tuple[Refusal, ...] = ()
-    refused_types: dict[str, tuple[str, ...]] = PydanticField(default_factory=dict)
+    io_only_types: tuple[str, ...] = ()
+    restrictions: tuple[OpRestriction, ...] = ()
+    unsupported_types: dict[str, tuple[str, ...]] = PydanticField(default_factory=dict)
     constant_inputs: dict[str, tuple[int, ...]] = PydanticField(default_factory=dict)
     """Inputs, by index, that must be constants."""
     external_data: bool = True
@@ -49,74 +49,74 @@ class Rules(BaseModel):
 
 
 @dataclass(frozen=True, slots=True)
-class Breach:
+class OpViolation:
     """A rule that a node breaks, in the student's own words."""
 
     layer: str
     node: str
     op: str
-    why: str
+    reason: str
 
     def __str__(self) -> str:
-        return f"{self.layer} ({self.op}): {self.why}"
+        return f"{self.layer} ({self.op}): {self.reason}"
 
 
-def read_rules(target: str) -> Rules:
+def load_op_rules(target: str) -> OpRules:
     """The rules of a target."""
-    return load_recipe(Rules, Path(__file__).parent / f"{target}.yaml")
+    return load_recipe(OpRules, Path(__file__).parent / f"{target}.yaml")
 
 
-def check_rules(proto: Any, target: str) -> list[Breach]:
+def find_op_violations(proto: Any, target: str) -> list[OpViolation]:
     """Every rule of the target that the graph breaks; none means that its parser has no reason to refuse."""
-    rules, graph = read_rules(target), Graph(proto)
-    found = [breach for node in proto.graph.node for breach in _of_node(node, graph, rules)]
+    rules, graph = load_op_rules(target), Graph(proto)
+    found = [violation for node in proto.graph.node for violation in _of_node(node, graph, rules)]
     if not rules.external_data and any(entry.data_location for entry in proto.graph.initializer):
-        found.append(Breach("weights", "", "", "lie in another file, which this target does not load"))
+        found.append(OpViolation("weights", "", "", "lie in another file, which this target does not load"))
     shapes = [side for entry in proto.graph.input for side in entry.type.tensor_type.shape.dim]
     if rules.static_shapes and any(side.dim_param for side in shapes):
-        found.append(Breach("picture", "", "", "the input's size is free, and this target wants it fixed"))
+        found.append(OpViolation("picture", "", "", "the input's size is free, and this target wants it fixed"))
     return found
 
 
-def _of_node(node: Any, graph: Graph, rules: Rules) -> list[Breach]:
-    def breach(why: str) -> Breach:
-        return Breach(layer_of(node), node.name, node.op_type, why)
+def _of_node(node: Any, graph: Graph, rules: OpRules) -> list[OpViolation]:
+    def violation(reason: str) -> OpViolation:
+        return OpViolation(layer_of(node), node.name, node.op_type, reason)
 
     if rules.ops is not None and node.op_type not in rules.ops:
-        return [breach(f"{rules.target} has no {node.op_type}")]
-    found = _of_types(node, graph, rules, breach)
+        return [violation(f"{rules.target} has no {node.op_type}")]
+    found = _of_types(node, graph, rules, violation)
     attributes = {entry.name: onnx.helper.get_attribute_value(entry) for entry in node.attribute}
-    for refusal in rules.refused:
-        if node.op_type == refusal.op and refusal.attribute in attributes:
-            value = attributes[refusal.attribute]
-            if value == refusal.value if refusal.value is not None else value:
-                found.append(breach(refusal.why))
+    for restriction in rules.restrictions:
+        if node.op_type == restriction.op and restriction.attribute in attributes:
+            value = attributes[restriction.attribute]
+            if value == restriction.value if restriction.value is not None else value:
+                found.append(violation(restriction.reason))
     for index in rules.constant_inputs.get(node.op_type, ()):
         if len(node.input) > index and node.input[index] and node.input[index] not in graph.initializers:
-            found.append(breach(f"its input {index} must be a constant"))
+            found.append(violation(f"its input {index} must be a constant"))
     return found
 
 
-def _of_types(node: Any, graph: Graph, rules: Rules, breach: Callable[[str], Breach]) -> list[Breach]:
+def _of_types(node: Any, graph: Graph, rules: OpRules, violation: Callable[[str], OpViolation]) -> list[OpViolation]:
     found = []
     named = {name: _name(graph.types.get(name)) for name in (*node.input, *node.output) if name}
     border = {entry.name for entry in (*graph.proto.graph.input, *graph.proto.graph.output)}
-    at_border = {kind for kind in named.values() if kind in rules.only_at_the_border}
+    at_border = {kind for kind in named.values() if kind in rules.io_only_types}
     for kind in sorted(at_border):
         inside = any(kind == other and name not in border for name, other in named.items())
         others = set(named.values()) - {kind}
         if node.op_type != "Shape" and (inside or node.op_type != "Cast" or not others <= {"float", "float16"}):
             found.append(
-                breach(f"{kind} may only be an input or output of the network, next to a Cast from or to float")
+                violation(f"{kind} may only be an input or output of the network, next to a Cast from or to float")
             )
     for kind in sorted(set(named.values())):
-        if kind in rules.refused_types.get(node.op_type, ()):
-            found.append(breach(f"{rules.target} has no {node.op_type} of {kind}"))
+        if kind in rules.unsupported_types.get(node.op_type, ()):
+            found.append(violation(f"{rules.target} has no {node.op_type} of {kind}"))
     # A comparison gives booleans and a condition takes them; the type that counts is that of the data.
     data = named.get(node.input[1 if node.op_type == "Where" else 0], "") if node.input else ""
     allowed = rules.ops[node.op_type] if rules.ops is not None else (data,)
     if data and data not in allowed and not at_border and node.op_type not in ("Cast", "Shape"):
-        found.append(breach(f"{rules.target} has no {node.op_type} of {data}"))
+        found.append(violation(f"{rules.target} has no {node.op_type} of {data}"))
     return found
 
 
