@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from machine import results_page
-from multitask import RECIPE, SCORES, SETTINGS, TASKS, distill, label, time_engines
+from multitask import CONFIG, SCORES, SETTINGS, TASKS, distill, label, time_engines
 
 from distill.report.blocks import Table
 
@@ -49,7 +49,7 @@ def learn(work: Path, backbone: str, neck: str, epochs: int) -> dict[str, Any]:
         return dict(json.loads(kept.read_text()))
     settings = [*SETTINGS, f"name={name}", f"student.backbone={backbone}", f"student.neck={neck}"]
     run = work / name
-    trained = distill("train", RECIPE, *settings, f"train.epochs={epochs}", "--shards", work / "shards", "--out", run)
+    trained = distill("train", CONFIG, *settings, f"train.epochs={epochs}", "--shards", work / "shards", "--out", run)
     distill("export", run, "--to", "onnx", "--images", work / "test", "--num-images", 8)
     file = next(run.glob("*.onnx"))
     found = distill("evaluate", file, "--truth", work / "test", "--worst", 0)["tasks"]

@@ -25,20 +25,20 @@ import numpy as np
 import yaml
 from machine import results_page
 
-from distill.config.synthetic import FaultsRecipe, SyntheticRecipe
+from distill.config.synthetic import FaultsConfig, SyntheticConfig
 from distill.images import decode_rgb
 from distill.report.blocks import Table
 from distill.tasks import Task, unwarp_depth
 from distill.teachers.base import PromptSpec
 from distill.teachers.decoders import decode_answer
 from distill.teachers.decoders.colormaps import path
-from distill.teachers.synthetic.answer_rendering import paint_answer
+from distill.teachers.synthetic.answer_rendering import render_answer
 from distill.teachers.synthetic.corruptions import encode_file
 from distill.teachers.synthetic.generator import SyntheticGenerator
 from distill.teachers.synthetic.views import scene, scene_photo
 
 SIDE_PX = 1024
-FAULTS = FaultsRecipe(jpeg_share=0.5, jpeg_quality=90, color_noise_sigma=2.0, edge_halo_px=0.6)
+FAULTS = FaultsConfig(jpeg_probability=0.5, jpeg_quality=90, color_noise_sigma=2.0, edge_halo_px=0.6)
 
 
 def plain_depth(generated: np.ndarray, prompt_spec: PromptSpec) -> np.ndarray:
@@ -85,13 +85,13 @@ def seconds(work: Callable[[], object], repeats: int) -> float:
 
 
 def answers(num_scenes: int) -> list[tuple[PromptSpec, np.ndarray]]:
-    recipe = SyntheticRecipe(size_hw=(SIDE_PX, SIDE_PX), tasks=tuple(PLAIN), faults=FAULTS)
+    config = SyntheticConfig(size_hw=(SIDE_PX, SIDE_PX), tasks=tuple(PLAIN), faults=FAULTS)
     found = []
     for index in range(num_scenes):
-        world, camera = scene(recipe.seed, index)
-        for prompt_spec in SyntheticGenerator(recipe).prompt_specs(scene_photo(index, recipe)):
+        world, camera = scene(config.seed, index)
+        for prompt_spec in SyntheticGenerator(config).prompt_specs(scene_photo(index, config)):
             rng = np.random.default_rng(index)
-            generated = paint_answer(world, camera, recipe.size_hw, prompt_spec, FAULTS, rng)
+            generated = render_answer(world, camera, config.size_hw, prompt_spec, FAULTS, rng)
             found.append((prompt_spec, decode_rgb(encode_file(generated, FAULTS, rng), "answer")[0]))
     return found
 

@@ -28,8 +28,8 @@ import torch
 from machine import results_page
 from torch.utils.flop_counter import FlopCounterMode
 
-from distill.config import load_recipe
-from distill.config.train import StudentRecipe
+from distill.config import load_config
+from distill.config.train import StudentConfig
 from distill.export.onnx.exporter import export_onnx
 from distill.export.onnx.wrapper import prepare_for_export
 from distill.export.runners import open_runner
@@ -57,9 +57,9 @@ Call = Callable[[torch.Tensor], Any]
 def make(preset: str, kind: str) -> Student:
     """A student of random weights."""
     torch.manual_seed(0)
-    recipe = load_recipe(StudentRecipe, {"preset": preset})
-    spec = build_spec(recipe, name=f"{preset}_{kind}", tasks=TASKS[kind], classes=tuple("abcdefgh"))
-    return build_student(recipe, spec).eval()
+    config = load_config(StudentConfig, {"preset": preset})
+    spec = build_spec(config, name=f"{preset}_{kind}", tasks=TASKS[kind], classes=tuple("abcdefgh"))
+    return build_student(config, spec).eval()
 
 
 def prepare(engine: str, student: Student, folder: Path) -> dict[str, Call]:

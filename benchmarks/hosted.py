@@ -61,7 +61,7 @@ def faults(requests: int, per_minute: float, concurrency: int) -> list[Table]:
         "retry_delay_s": 0.5,
         "faults": FAULTS,
     }
-    limits = {"images_per_minute": per_minute, "concurrency": concurrency, "timeout_s": 30.0, "first_delay_s": 0.25}
+    limits = {"images_per_minute": per_minute, "concurrency": concurrency, "timeout_s": 30.0, "initial_backoff_s": 0.25}
     likely_usd = requests * 0.0353
     with served(service) as url:
         words = command(folder, url, "--json", "--shard-size", 50, prompts=TWO_TASKS, limits=limits)
@@ -121,7 +121,7 @@ def throughput(requests: int, per_minute: float, concurrency: int, latency_s: fl
             "retry_delay_s": 0.5,
             "faults": shares,
         }
-        limits = {"images_per_minute": rate or None, "concurrency": calls, "first_delay_s": 0.25, "timeout_s": 30.0}
+        limits = {"images_per_minute": rate or None, "concurrency": calls, "initial_backoff_s": 0.25, "timeout_s": 30.0}
         with served(service) as url:
             words = command(folder, url, "--json", "--shard-size", 50, prompts=TWO_TASKS, limits=limits)
             timeline = Timeline(url)
@@ -293,7 +293,7 @@ def plan() -> list[Table]:
     (folder / "photos").mkdir()
     for number in range(10_000):
         (folder / "photos" / f"{number:05d}.png").symlink_to(folder / "one" / "00000.png")
-    words = command(folder, "", "--plan", "--json", canvas="exact")
+    words = command(folder, "", "--plan", "--json", canvas_mode="exact")
     times, said = [], {}
     for _ in range(3):
         began = time.monotonic()

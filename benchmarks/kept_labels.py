@@ -24,23 +24,23 @@ from distill.report.blocks import Table
 from distill.shards import read_manifest
 
 FAULTS = {
-    "jpeg_share": 0.5,
+    "jpeg_probability": 0.5,
     "jpeg_quality": 75,
     "color_noise_sigma": 3.0,
     "color_drift": 6.0,
     "edge_halo_px": 1.0,
-    "drift_share": 0.5,
+    "drift_probability": 0.5,
     "shift_px": 20.0,
     "zoom": 0.07,
     "aspect": 0.02,
-    "canvas": "other",
-    "wrong_legend_share": 0.3,
+    "output_size": "other",
+    "wrong_legend_probability": 0.3,
 }
 CALIBRATION_FIRST, TEST_FIRST = 50_000, 60_000
 READINGS: dict[str, tuple[list[str], list[str]]] = {
     "all labels, as painted": (["--no-check"], ["loss.use_confidence=false", "loss.use_quality=false"]),
     "all labels, weighed by confidence": (["--no-check"], []),
-    "mended, kept and weighed": (["--check", "--min-quality", "0.3", "--full-quality", "0.8"], []),
+    "mended, kept and weighed": (["--check", "--min-quality", "0.3", "--full-weight-above", "0.8"], []),
 }
 SCORES = (("depth", "abs_rel"), ("normals", "mean_deg"), ("semantic", "miou"))
 
@@ -61,11 +61,11 @@ def main() -> None:
     parser.add_argument("--work", type=Path, help="Keep what is made here.")
     given = parser.parse_args()
     work = given.work or Path(tempfile.mkdtemp())
-    recipe = work / "faulty.yaml"
+    config = work / "faulty.yaml"
     work.mkdir(parents=True, exist_ok=True)
     values = {"kind": "synthetic", "scenes": given.scenes, "size_hw": [192, 256], "faults": FAULTS}
-    recipe.write_text(yaml.safe_dump(values))
-    teacher = ["--teacher", recipe]
+    config.write_text(yaml.safe_dump(values))
+    teacher = ["--teacher", config]
     for name, first, scenes in (("calibration", CALIBRATION_FIRST, 80), ("test", TEST_FIRST, 96)):
         more = ["--set", f"first={first}", "--set", f"scenes={scenes}", "--set", "truth=true", "--no-check"]
         distill("label", *teacher, *more, "--out", work / name)
@@ -77,7 +77,7 @@ def main() -> None:
         kept = read_manifest(shards).counts
         epochs = round(given.epochs * given.scenes / labeled["labeled"])
         settings = ["student.preset=nano", "student.size_hw=[96,128]", "data.batch_size=8", f"train.epochs={epochs}"]
-        settings += ["train.accelerator=cpu", "train.seed=0", "train.validations=4", *losses]
+        settings += ["train.accelerator=cpu", "train.seed=0", "train.num_validations=4", *losses]
         distill("train", *settings, "--shards", shards, "--out", run)
         scores = distill("evaluate", run, "--truth", work / "test", "--out", work / f"evaluation{number}")
         found = {task: scores["tasks"][task]["scores"][run.name] for task, _ in SCORES}

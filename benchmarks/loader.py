@@ -20,16 +20,16 @@ import torch
 from machine import results_page
 from torch import Tensor
 
-from distill.config import load_recipe
-from distill.config.train import TrainRecipe
+from distill.config import load_config
+from distill.config.train import TrainConfig
 from distill.report.blocks import Table
 from distill.students.data.augment import augment
-from distill.students.data.batch import unpack
-from distill.students.data.dataset import PhotoSet
-from distill.students.data.sampler import EpochBatches, build_loader
+from distill.students.data.batch import decode_batch
+from distill.students.data.dataset import ShardDataset
+from distill.students.data.sampler import EpochBatchSampler, build_loader
 from distill.students.losses import student_losses
 from distill.students.model.student import build_student
-from distill.students.training.fit import Lessons, read_lessons
+from distill.students.training.fit import TrainingData, load_training_data
 from distill.students.training.module import StudentModule
 from distill.tasks import DepthKind
 
@@ -38,29 +38,29 @@ WARM_UP_STEPS = 4
 """Two workers hold two batches each."""
 
 
-def build_step(recipe: TrainRecipe, lessons: Lessons, device: str) -> Callable[[dict[str, Tensor]], None]:
+def build_step(config: TrainConfig, data: TrainingData, device: str) -> Callable[[dict[str, Tensor]], None]:
     """One step of training on a stored batch, in the precision that training takes on this device."""
-    student = build_student(recipe.student, lessons.spec).to(device, memory_format=torch.channels_last).train()
-    optimizer = StudentModule(student, recipe, max_steps=1, run_dir=Path()).configure_optimizers()
-    depth_kind = lessons.spec.depth.depth_kind if lessons.spec.depth else DepthKind.METRIC
+    student = build_student(config.student, data.spec).to(device, memory_format=torch.channels_last).train()
+    optimizer = StudentModule(student, config, max_steps=1, run_dir=Path()).configure_optimizers()
+    depth_kind = data.spec.depth.depth_kind if data.spec.depth else DepthKind.METRIC
     generator = torch.Generator().manual_seed(0)
 
     def step(stored: dict[str, Tensor]) -> None:
         here = {name: value.to(device, non_blocking=True) for name, value in stored.items()}
-        batch = augment(unpack(here, lessons.spec.answers, depth_kind), recipe.augment, depth_kind, generator)
+        batch = augment(decode_batch(here, data.spec.tasks, depth_kind), config.augment, depth_kind, generator)
         with torch.autocast(device, torch.bfloat16, enabled=device == "cuda"):
             raw = student.raw(batch.image.contiguous(memory_format=torch.channels_last))
         raw = {task: value.float() for task, value in raw.items()}
-        torch.stack(list(student_losses(student, raw, batch, recipe.loss).values())).sum().backward()
+        torch.stack(list(student_losses(student, raw, batch, config.loss).values())).sum().backward()
         optimizer.step()
         optimizer.zero_grad()
 
     return step
 
 
-def endless(photos: PhotoSet, batch_size: int, workers: int) -> Feed:
+def endless(photos: ShardDataset, batch_size: int, workers: int) -> Feed:
     """Batches of one epoch after the other."""
-    batches = EpochBatches(len(photos), batch_size, seed=0, shuffle=True)
+    batches = EpochBatchSampler(len(photos), batch_size, seed=0, shuffle=True)
     loader, epoch = build_loader(photos, batches, workers=workers), 0
     while True:
         batches.set_epoch(epoch)
@@ -68,7 +68,7 @@ def endless(photos: PhotoSet, batch_size: int, workers: int) -> Feed:
         epoch += 1
 
 
-def ready(photos: PhotoSet, batch_size: int, device: str) -> Feed:
+def ready(photos: ShardDataset, batch_size: int, device: str) -> Feed:
     """The same batch again and again, on the device already."""
     batch = {name: value.to(device) for name, value in photos.__getitems__(list(range(batch_size))).items()}
     while True:
@@ -90,18 +90,18 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
-    parser.add_argument("--set", action="append", default=[], help="override a key of the recipe")
+    parser.add_argument("--set", action="append", default=[], help="override a key of the config")
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     values = {"shards": [str(options.shards)], "data": {"batch_size": 8}}
-    recipe = load_recipe(TrainRecipe, values, options.set)
-    lessons = read_lessons(recipe)
-    step, size = build_step(recipe, lessons, options.device), recipe.data.batch_size
-    memory, disk, anew = (PhotoSet(lessons.train, lessons.spec.answers, recipe.student.size_hw) for _ in range(3))
+    config = load_config(TrainConfig, values, options.set)
+    data = load_training_data(config)
+    step, size = build_step(config, data, options.device), config.data.batch_size
+    memory, disk, anew = (ShardDataset(data.train, data.spec.tasks, config.student.size_hw) for _ in range(3))
     with tempfile.TemporaryDirectory() as folder:
-        memory.fill()
-        disk.spill(Path(folder))
+        memory.cache_in_memory()
+        disk.cache_on_disk(Path(folder))
         feeds: dict[str, Feed] = {
             "one batch that lies ready": ready(memory, size, options.device),
             "memory": endless(memory, size, 0),
@@ -126,7 +126,7 @@ def main() -> None:
         for name, found in rates.items()
     ]
     notes = (
-        f"{recipe.student.backbone} at {recipe.student.size_hw}, batches of {size}, {len(memory)} photos, "
+        f"{config.student.backbone} at {config.student.size_hw}, batches of {size}, {len(memory)} photos, "
         f"{options.threads} threads; {options.rounds} rounds of {options.steps} steps."
     )
     results_page(

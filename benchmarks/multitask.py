@@ -28,8 +28,8 @@ TASKS = ("depth", "normals", "semantic")
 SCORES = {"depth": ("delta1", True), "normals": ("mean_deg", False), "semantic": ("miou", True)}
 """Task to (score, whether larger is better)."""
 TEST_FIRST = 1_000_000
-RECIPE = Path(__file__).parent.parent / "configs" / "runs" / "synthetic_pretraining.yaml"
-SETTINGS = ("train.validations=3", "train.samples=0", "train.logger=none", "train.accelerator=cpu")
+CONFIG = Path(__file__).parent.parent / "configs" / "runs" / "synthetic_pretraining.yaml"
+SETTINGS = ("train.num_validations=3", "train.sample_images=0", "train.logger=none", "train.accelerator=cpu")
 BATCHES = (1, 8)
 
 
@@ -59,7 +59,7 @@ def learn(work: Path, name: str, tasks: tuple[str, ...], epochs: int) -> dict[st
         return dict(json.loads(kept.read_text()))
     run = work / name
     settings = [*SETTINGS, f"name={name}", f"tasks=[{','.join(tasks)}]", f"train.epochs={epochs}"]
-    trained = distill("train", RECIPE, *settings, "--shards", work / "shards", "--out", run)
+    trained = distill("train", CONFIG, *settings, "--shards", work / "shards", "--out", run)
     distill("export", run, "--to", "onnx")
     file = next(run.glob("*.onnx"))
     found = distill("evaluate", file, "--truth", work / "test", "--worst", 0)["tasks"]

@@ -1,4 +1,4 @@
-"""What wrong labels cost a student, and how much of that a noise-aware recipe saves: one command, three trainings.
+"""What wrong labels cost a student, and how much of that a noise-aware config saves: one command, three trainings.
 
     distill label --teacher synthetic --set truth=true --set scenes=480 --out shards/clean
     distill label --teacher synthetic --set truth=true --set first=1000000 --set scenes=100 --out shards/test
@@ -6,7 +6,7 @@
 
 A fifth of all answers is made wrong as a whole, task by task: classes, axes or near and far swapped; moved by 15 % of
 the picture; flat. The wrong answers claim full confidence. The same student is then trained on right answers, on
-these, and on these with `loss.doubt`; all are scored against exact truth.
+these, and on these with `loss.noisy_labels.sigma`; all are scored against exact truth.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from typing import Any
 import numpy as np
 from machine import results_page
 
-from distill.commands.evaluate import Settings, run_evaluate
+from distill.commands.evaluate import EvalOptions, run_evaluate
 from distill.commands.train import run_train
-from distill.config import load_recipe
-from distill.config.train import TrainRecipe
+from distill.config import load_config
+from distill.config.train import TrainConfig
 from distill.console import Console
 from distill.labels import Label, encode
 from distill.report.blocks import Table
@@ -35,13 +35,13 @@ PLAIN: dict[str, Any] = {
     "tasks": ["depth", "normals", "semantic"],
     "student": {"preset": "nano", "size_hw": [96, 128]},
     "data": {"val_fraction": 0.1, "batch_size": 8},
-    "train": {"epochs": 40, "validations": 4, "threads": 1, "accelerator": "cpu", "logger": "none", "samples": 0},
+    "train": {"epochs": 40, "num_validations": 4, "threads": 1, "accelerator": "cpu", "logger": "none", "sample_images": 0},
 }
-AWARE = ("loss.doubt=3", "loss.doubt_from=0.1")
+AWARE = ("loss.noisy_labels.sigma=3", "loss.noisy_labels.start=0.1")
 SCORES = {"depth": "abs_rel", "normals": "mean_deg", "semantic": "miou"}
 
 
-def spoil(label: Label, how: str, rng: np.random.Generator) -> Label:
+def corrupt(label: Label, how: str, rng: np.random.Generator) -> Label:
     """The label, wrong: ``swapped``, ``shifted`` or ``flat``."""
     value = label.value.copy()
     if how == "shifted":
@@ -77,7 +77,7 @@ def spoil_shards(source: Path, target: Path, seed: int = 0) -> dict[str, int]:
             if rng.random() < SHARE:
                 how = str(rng.choice(("swapped", "shifted", "flat")))
                 counts[f"{task} {how}"] = counts.get(f"{task} {how}", 0) + 1
-                files |= encode(spoil(sample.label(task, manifest), how, rng))
+                files |= encode(corrupt(sample.label(task, manifest), how, rng))
         samples.append(Sample(sample.key, files))
     entry = write_shard(target / "shard-000000.tar", samples)
     write_manifest(target, Manifest.model_validate({**manifest.model_dump(), "shards": (entry,)}))
@@ -86,7 +86,7 @@ def spoil_shards(source: Path, target: Path, seed: int = 0) -> dict[str, int]:
 
 def score(run: Path, test: Path) -> dict[str, float]:
     """The run's headline scores against the truth."""
-    found = run_evaluate(Settings(subjects=[run], truth=test, worst=0), Console())[0]["tasks"]
+    found = run_evaluate(EvalOptions(predictors=[run], truth=test, worst=0), Console())[0]["tasks"]
     return {task: found[task]["scores"][run.name][metric] for task, metric in SCORES.items()}
 
 
@@ -96,7 +96,7 @@ def main() -> None:
     parser.add_argument("--clean", type=Path, required=True, help="shards with right labels, to learn from")
     parser.add_argument("--test", type=Path, required=True, help="shards with exact truth of other scenes")
     parser.add_argument("--work", type=Path, required=True, help="folder for the spoiled shards and the runs")
-    parser.add_argument("--set", action="append", default=[], help="override a key of all three recipes")
+    parser.add_argument("--set", action="append", default=[], help="override a key of all three configs")
     parser.add_argument("--out", type=Path, help="also write the page here")
     options = parser.parse_args()
     counts = spoil_shards(options.clean, options.work / "spoiled")
@@ -107,8 +107,8 @@ def main() -> None:
         ("a fifth wrong, noise-aware", options.work / "spoiled", AWARE),
     ):
         run = options.work / name.replace(" ", "-").replace(",", "")
-        recipe = load_recipe(TrainRecipe, {**PLAIN, "shards": [str(shards)]}, [*options.set, *extra])
-        histories[name] = run_train(recipe, run, console).history
+        config = load_config(TrainConfig, {**PLAIN, "shards": [str(shards)]}, [*options.set, *extra])
+        histories[name] = run_train(config, run, console).history
         scores[name] = score(run, options.test)
         console.say(f"{name}: {scores[name]}")
     report(scores, histories, counts, options)
@@ -124,7 +124,7 @@ def report(scores: dict[str, dict[str, float]], histories: Any, counts: dict[str
         rows.append([f"{task} {metric}", right[task], plain[task], aware[task], left])
     last = histories["a fifth wrong, noise-aware"][-1]
     spoiled = ", ".join(f"{count} {kind}" for kind, count in sorted(counts.items()))
-    doubted = ", ".join(f"{task} {last[f'doubted_{task}']:.1%}" for task in SCORES)
+    doubted = ", ".join(f"{task} {last[f'noisy_{task}']:.1%}" for task in SCORES)
     notes = (
         f"{last['epoch']} epochs each; noise-aware: {' '.join(AWARE)}. Scores against exact truth of other "
         f"scenes. Spoiled answers: {spoiled}. Left out in the end: {doubted}."

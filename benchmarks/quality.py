@@ -19,7 +19,7 @@ from machine import results_page
 from scipy.stats import spearmanr
 from sklearn.metrics import roc_auc_score
 
-from distill.config.synthetic import FaultsRecipe, SyntheticRecipe
+from distill.config.synthetic import FaultsConfig, SyntheticConfig
 from distill.errors import DistillError
 from distill.images import Photo, decode_rgb, encode_map
 from distill.report.blocks import Table
@@ -39,29 +39,29 @@ OTHER_SCENE, FLAT = 0.06, 0.04
 PIXELS = 2000
 
 
-def faults_of(dose: float) -> FaultsRecipe:
+def faults_of(dose: float) -> FaultsConfig:
     """Faults from none (0) to worse than the preset ``heavy`` (1)."""
-    return FaultsRecipe(
-        jpeg_share=0.5,
+    return FaultsConfig(
+        jpeg_probability=0.5,
         jpeg_quality=max(20, round(95 - 70 * dose)),
         color_noise_sigma=10 * dose**2,
         color_drift=20 * dose**2,
         edge_halo_px=2.5 * dose,
-        drift_share=dose,
+        drift_probability=dose,
         shift_px=20 * dose,
         zoom=0.07 * dose,
         aspect=0.02 * dose,
-        canvas="other",
-        wrong_legend_share=0.5 * dose**2,
-        missing_instance_share=0.4 * dose**2,
+        output_size="other",
+        wrong_legend_probability=0.5 * dose**2,
+        missing_instance_probability=0.4 * dose**2,
     )
 
 
 class DosedGenerator:
     """The synthetic teacher with a dose of faults drawn for each answer."""
 
-    def __init__(self, recipe: SyntheticRecipe) -> None:
-        self._recipe, self._plain = recipe, SyntheticGenerator(recipe)
+    def __init__(self, config: SyntheticConfig) -> None:
+        self._config, self._plain = config, SyntheticGenerator(config)
 
     def prompt_specs(self, photo: Photo) -> list[PromptSpec]:
         """As the synthetic teacher's."""
@@ -71,7 +71,7 @@ class DosedGenerator:
         """The synthetic teacher's answer with this photo's and this task's dose."""
         dice = np.random.default_rng([int(photo.origin["scene"]), list(Task).index(prompt_spec.task), 5])
         dose, roll = float(dice.uniform()), float(dice.uniform())
-        generator = SyntheticGenerator(self._recipe.model_copy(update={"faults": faults_of(dose)}))
+        generator = SyntheticGenerator(self._config.model_copy(update={"faults": faults_of(dose)}))
         if roll < OTHER_SCENE and prompt_spec.task is not Task.REFERRING:
             photo = replace(photo, origin={**photo.origin, "scene": int(photo.origin["scene"]) + 100_000})
         answer = generator.generate(photo, prompt_spec, seed=seed, sample=sample)
@@ -94,17 +94,17 @@ class Seen:
     rejected: list[tuple[int, float]] = field(default_factory=list)
 
 
-def measure_parts(index: int, recipe: SyntheticRecipe, seen: dict[Task, Seen]) -> None:
+def measure_parts(index: int, config: SyntheticConfig, seen: dict[Task, Seen]) -> None:
     """Label one scene with and without checks, and hold both against the truth."""
-    photo = scene_photo(index, recipe)
-    truths = {label.task: label for label in SyntheticTruth(recipe).predict(photo)}
-    generator = DosedGenerator(recipe)
+    photo = scene_photo(index, config)
+    truths = {label.task: label for label in SyntheticTruth(config).predict(photo)}
+    generator = DosedGenerator(config)
     plain, checked = (
         GenerativeTeacher(
             generator,
             name="t",
             license="",
-            tasks=recipe.tasks,
+            tasks=config.tasks,
             classes=SYNTHETIC_CLASSES,
             quality_filter=quality_filter,
         )
@@ -184,10 +184,10 @@ def main() -> None:
     parser.add_argument("--first", type=int, default=0, help="number of the first scene")
     parser.add_argument("--size", type=int, nargs=2, default=(288, 384))
     given = parser.parse_args()
-    recipe = SyntheticRecipe(size_hw=tuple(given.size), tasks=tuple(Task), first=0)
+    config = SyntheticConfig(size_hw=tuple(given.size), tasks=tuple(Task), first=0)
     seen: dict[Task, Seen] = defaultdict(Seen)
     for index in range(given.first, given.first + given.scenes):
-        measure_parts(index, recipe, seen)
+        measure_parts(index, config, seen)
     rows = [row_of(task, seen[task], given.first + given.scenes // 2) for task in Task if task in seen]
     columns = ["task", "held-out labels", "bad", "rejected", "bad"]
     for name in ("plain", "calibrated"):

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from distill.config.train import StudentRecipe
+from distill.config.train import StudentConfig
 from distill.export.onnx.exporter import export_onnx
 from distill.students.model.student import build_spec, build_student
 from distill.tasks import Task
@@ -20,9 +20,9 @@ def random_student(preset: str, tasks: tuple[Task, ...], folder: Path) -> Path:
     if path.is_file():
         return path
     torch.manual_seed(0)
-    recipe = StudentRecipe.model_validate({"preset": preset})
-    spec = build_spec(recipe, name=preset, tasks=tasks, classes=CLASSES)
-    student = build_student(recipe, spec).eval()
+    config = StudentConfig.model_validate({"preset": preset})
+    spec = build_spec(config, name=preset, tasks=tasks, classes=CLASSES)
+    student = build_student(config, spec).eval()
     with torch.no_grad():
         for parameter in student.heads.parameters():
             parameter.mul_(3.0)  # answers that vary over the picture, as those of a trained one do

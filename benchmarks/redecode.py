@@ -30,7 +30,7 @@ from distill.tasks import Task
 from distill.teachers.base import PromptSpec
 from distill.teachers.decoders import decode_answer
 from distill.teachers.prompts.templates import depth_prompt, normals_prompt, semantic_prompt
-from distill.teachers.store.answers import AnswerStore, Stored
+from distill.teachers.store.answers import AnswerStore, CachedAnswer
 from distill.teachers.synthetic.scene import SYNTHETIC_CLASSES
 
 PROMPT_SPECS = {
@@ -47,13 +47,13 @@ def distill(*words: object) -> dict[str, Any]:
     return json.loads(done.stdout)
 
 
-def prompt_spec_of(stored: Stored) -> PromptSpec:
+def prompt_spec_of(stored: CachedAnswer) -> PromptSpec:
     """The question behind a stored answer, by its sentence."""
-    sentence = stored.meta["ask"]["sentence"]
+    sentence = stored.meta["answer_key"]["prompt"]
     return next(prompt_spec for prompt, prompt_spec in PROMPT_SPECS.items() if prompt and prompt in sentence)
 
 
-def seconds_of(work: Callable[[], object]) -> float:
+def second_values_of(work: Callable[[], object]) -> float:
     """Processor seconds."""
     start = time.process_time()
     work()
@@ -76,7 +76,7 @@ def main() -> None:
         "--set",
         f"scenes={scenes}",
         "--set",
-        "faults={jpeg_share: 0.5, canvas: other}",
+        "faults={jpeg_probability: 0.5, output_size: other}",
     ]
     teacher += ["--set", f"size_hw=[{given.size[0]},{given.size[1]}]", "--store", work / "answers"]
     first = distill("label", *teacher, "--check", "--out", work / "first", "--previews", 0)
@@ -101,7 +101,7 @@ def main() -> None:
 
 def bare_steps(store: AnswerStore, work: Path) -> list[list[str | int]]:
     """The steps themselves, on a sample of the stored answers, in processor time."""
-    found = [store.find(path.stem) for path in sorted(store.folder.glob("??/*.json"))[:150]]
+    found = [store.get(path.stem) for path in sorted(store.folder.glob("??/*.json"))[:150]]
     stored = [item for item in found if item is not None and item.data]
     pictures = [decode_rgb(item.data, "")[0] for item in stored]
     prompt_specs = [prompt_spec_of(item) for item in stored]
@@ -118,9 +118,9 @@ def bare_steps(store: AnswerStore, work: Path) -> list[list[str | int]]:
                 (work / f"bare-{number % 8}.{name}").write_bytes(data)
 
     decode()  # the colors' tables are filled
-    steps = {"bare decoders": seconds_of(decode)}
-    steps["bare pictures"] = seconds_of(lambda: [decode_rgb(item.data, "") for item in stored])
-    steps["bare maps, encoded and written"] = seconds_of(write)
+    steps = {"bare decoders": second_values_of(decode)}
+    steps["bare pictures"] = second_values_of(lambda: [decode_rgb(item.data, "") for item in stored])
+    steps["bare maps, encoded and written"] = second_values_of(write)
     steps["bare steps together"] = sum(steps.values())
     assert {label.task for label in labels} <= set(Task) and np.isfinite(sum(steps.values()))
     return [[name, len(labels), f"{s:.2f}", f"{len(labels) / s:.1f}"] for name, s in steps.items()]

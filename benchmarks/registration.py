@@ -31,7 +31,7 @@ import yaml
 from machine import results_page
 from sklearn.linear_model import LogisticRegression
 
-from distill.config.synthetic import FaultsRecipe, SyntheticRecipe
+from distill.config.synthetic import FaultsConfig, SyntheticConfig
 from distill.images import decode_rgb
 from distill.report.blocks import Table
 from distill.tasks import Task
@@ -41,25 +41,25 @@ from distill.teachers.prompts.colors import palette
 from distill.teachers.registration.align import IDENTITY, Registration, decide, estimate_registration, resize_scale
 from distill.teachers.registration.edges import edge_points
 from distill.teachers.registration.estimate import AxisAlignedTransform, MatchStats, find_drift
-from distill.teachers.synthetic.answer_rendering import paint_answer
-from distill.teachers.synthetic.corruptions import draw_placing, encode_file
+from distill.teachers.synthetic.answer_rendering import render_answer
+from distill.teachers.synthetic.corruptions import draw_canvas_transform, encode_file
 from distill.teachers.synthetic.generator import SyntheticGenerator
 from distill.teachers.synthetic.views import scene, scene_photo
 
-FAULTS = FaultsRecipe(
-    jpeg_share=0.5,
+FAULTS = FaultsConfig(
+    jpeg_probability=0.5,
     color_noise_sigma=2.0,
     color_drift=2.0,
     edge_halo_px=0.6,
-    drift_share=1.0,
+    drift_probability=1.0,
     shift_px=24.0,
     zoom=0.07,
     aspect=0.02,
-    canvas="api",
-    missing_instance_share=0.03,
-    wrong_legend_share=0.03,
+    output_size="api",
+    missing_instance_probability=0.03,
+    wrong_legend_probability=0.03,
 )
-STILL = FAULTS.model_copy(update={"drift_share": 0.0})
+STILL = FAULTS.model_copy(update={"drift_probability": 0.0})
 PHOTOS_HW = ((480, 640), (640, 480), (540, 960), (600, 600))
 CANVASES_HW = ((896, 1200), (848, 1264), (1024, 1024), (928, 1152))
 
@@ -97,21 +97,21 @@ def registration_of(shift_px: Iterable[float], scale_hw: tuple[float, float]) ->
     return Registration((float(down), float(right)), (tall * wide) ** 0.5, wide / tall)
 
 
-def synthetic_cases(scenes: range, seed: int, faults: FaultsRecipe) -> Iterator[Case]:
+def synthetic_cases(scenes: range, seed: int, faults: FaultsConfig) -> Iterator[Case]:
     for index in scenes:
         size_hw = PHOTOS_HW[index % len(PHOTOS_HW)]
-        recipe = SyntheticRecipe(scenes=index + 1, size_hw=size_hw, tasks=tuple(Task), faults=faults, seed=seed)
-        photo = scene_photo(index, recipe)
+        config = SyntheticConfig(scenes=index + 1, size_hw=size_hw, tasks=tuple(Task), faults=faults, seed=seed)
+        photo = scene_photo(index, config)
         seen = set()
-        for prompt_spec in SyntheticGenerator(recipe).prompt_specs(photo):
+        for prompt_spec in SyntheticGenerator(config).prompt_specs(photo):
             if prompt_spec.task in seen:
                 continue
             seen.add(prompt_spec.task)
             dice = [index, list(Task).index(prompt_spec.task), seed]
-            placing = draw_placing(faults, photo.size_hw, prompt_spec.resize_mode, np.random.default_rng(dice))
+            placing = draw_canvas_transform(faults, photo.size_hw, prompt_spec.resize_mode, np.random.default_rng(dice))
             rng = np.random.default_rng(dice)
             world, camera = scene(seed, index)
-            generated = paint_answer(world, camera, photo.size_hw, prompt_spec, faults, rng)
+            generated = render_answer(world, camera, photo.size_hw, prompt_spec, faults, rng)
             generated = decode_rgb(encode_file(generated, faults, rng), "answer")[0]
             rule = resize_scale(photo.size_hw, placing.size_hw, prompt_spec.resize_mode)
             truth = registration_of(placing.shift_yx_px, (placing.scale_yx[0] / rule[0], placing.scale_yx[1] / rule[1]))

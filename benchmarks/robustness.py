@@ -20,13 +20,13 @@ from machine import results_page
 from PIL import Image
 from sklearn.metrics import roc_auc_score
 
-from distill.config.synthetic import PRESETS, SyntheticRecipe
-from distill.labels import is_far
+from distill.config.synthetic import PRESETS, SyntheticConfig
+from distill.labels import is_beyond_range
 from distill.report.blocks import Table
 from distill.tasks import FAR_DEPTH_M, Task
 from distill.teachers.base import PromptSpec
 from distill.teachers.decoders import decode_answer
-from distill.teachers.synthetic.answer_rendering import paint_answer
+from distill.teachers.synthetic.answer_rendering import render_answer
 from distill.teachers.synthetic.generator import SyntheticGenerator
 from distill.teachers.synthetic.views import scene, scene_photo
 
@@ -85,42 +85,42 @@ def measured(
     """(mean error of all pixels, of kept pixels, share kept)."""
     truth = decode_answer(generated, prompt_spec)
     label = decode_answer(damaged, prompt_spec)
-    known = truth.valid & ~is_far(truth) if task is Task.DEPTH else truth.valid
+    known = truth.valid & ~is_beyond_range(truth) if task is Task.DEPTH else truth.valid
     error = errors(task, truth.value, label.value)
     kept = known & label.valid
     if task is Task.DEPTH:
-        kept &= ~is_far(label)  # losses and metrics leave out what the label calls sky
+        kept &= ~is_beyond_range(label)  # losses and metrics leave out what the label calls sky
     return float(error[known].mean()), float(error[kept].mean()), float(kept.sum() / known.sum())
 
 
 def exact_answers(num_scenes: int, size_hw: tuple[int, int]) -> list[tuple[Task, PromptSpec, np.ndarray]]:
     tasks = (Task.DEPTH, Task.NORMALS, Task.SEMANTIC)
-    recipe = SyntheticRecipe(scenes=num_scenes, size_hw=size_hw, tasks=tasks)
+    config = SyntheticConfig(scenes=num_scenes, size_hw=size_hw, tasks=tasks)
     answers = []
     for index in range(num_scenes):
-        world, camera = scene(recipe.seed, index)
-        photo = scene_photo(index, recipe)
-        for prompt_spec in SyntheticGenerator(recipe).prompt_specs(photo):
+        world, camera = scene(config.seed, index)
+        photo = scene_photo(index, config)
+        for prompt_spec in SyntheticGenerator(config).prompt_specs(photo):
             rng = np.random.default_rng(index)
-            generated = paint_answer(world, camera, size_hw, prompt_spec, PRESETS["none"], rng)
+            generated = render_answer(world, camera, size_hw, prompt_spec, PRESETS["none"], rng)
             answers.append((prompt_spec.task, prompt_spec, generated))
     return answers
 
 
 def mask_auroc(num_scenes: int, size_hw: tuple[int, int]) -> tuple[float, float]:
     """(AUROC of one minus confidence for depth errors above 10 %, share of such pixels), at moderate faults."""
-    faults = PRESETS["moderate"].model_copy(update={"drift_share": 0.0, "canvas": "same", "truncated_share": 0.0})
-    recipe = SyntheticRecipe(scenes=num_scenes, size_hw=size_hw, tasks=(Task.DEPTH,), faults=faults)
+    faults = PRESETS["moderate"].model_copy(update={"drift_probability": 0.0, "output_size": "same", "truncated_probability": 0.0})
+    config = SyntheticConfig(scenes=num_scenes, size_hw=size_hw, tasks=(Task.DEPTH,), faults=faults)
     scores, wrong = [], []
     for index in range(num_scenes):
-        world, camera = scene(recipe.seed, index)
-        prompt_spec = SyntheticGenerator(recipe).prompt_specs(scene_photo(index, recipe))[0]
-        clean = paint_answer(world, camera, size_hw, prompt_spec, PRESETS["none"], np.random.default_rng(index))
-        faulty = paint_answer(world, camera, size_hw, prompt_spec, faults, np.random.default_rng(index))
+        world, camera = scene(config.seed, index)
+        prompt_spec = SyntheticGenerator(config).prompt_specs(scene_photo(index, config))[0]
+        clean = render_answer(world, camera, size_hw, prompt_spec, PRESETS["none"], np.random.default_rng(index))
+        faulty = render_answer(world, camera, size_hw, prompt_spec, faults, np.random.default_rng(index))
         if index % 2:
             faulty = jpeg(faults.jpeg_quality, 2)(faulty)
         truth, label = decode_answer(clean, prompt_spec), decode_answer(faulty, prompt_spec)
-        known = ~is_far(truth)
+        known = ~is_beyond_range(truth)
         scores.append(1 - label.confidence[known])
         wrong.append(errors(Task.DEPTH, truth.value, label.value)[known] > 0.1)
     hit = np.concatenate(wrong)

@@ -25,7 +25,7 @@ import onnxruntime
 from machine import results_page
 
 from distill.commands.teacher_option import load_teacher
-from distill.config.adapters import OnnxRecipe
+from distill.config.adapters import OnnxConfig
 from distill.images import read_photo
 from distill.inputs import UnreadablePhoto
 from distill.report import Table
@@ -45,19 +45,19 @@ Start-up (imports, opening the model) is left out of everything."""
 class Contest:
     """One teacher's three contestants."""
 
-    def __init__(self, recipe: OnnxRecipe, photos: Path, scratch: Path, limit: int | None) -> None:
+    def __init__(self, config: OnnxConfig, photos: Path, scratch: Path, limit: int | None) -> None:
         self._limit = limit
         self._scratch, self._rounds = scratch, 0
-        self._recipe, self._photos = recipe, photos
-        self._specialist = OnnxSpecialist(recipe, Path())
+        self._config, self._photos = config, photos
+        self._specialist = OnnxSpecialist(config, Path())
         self._session = onnxruntime.InferenceSession(
-            str(find_model(recipe.model, Path())), providers=["CPUExecutionProvider"]
+            str(find_model(config.model, Path())), providers=["CPUExecutionProvider"]
         )
         self._input = self._session.get_inputs()[0].name
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = 1
         self._single = onnxruntime.InferenceSession(
-            str(find_model(recipe.model, Path())), options, providers=["CPUExecutionProvider"]
+            str(find_model(config.model, Path())), options, providers=["CPUExecutionProvider"]
         )
         job = self._job()
         self.num_photos = job.num_photos
@@ -71,7 +71,7 @@ class Contest:
         out = self._scratch / f"round{self._rounds}"
         inputs = (str(self._photos),)
         return Job(
-            out=out, recipe=self._recipe, folder=Path(), inputs=inputs, shard_size=_CHUNK, previews=0, limit=self._limit
+            out=out, config=self._config, folder=Path(), inputs=inputs, shard_size=_CHUNK, previews=0, limit=self._limit
         )
 
     def _prepared(self, rgb: np.ndarray) -> np.ndarray:
@@ -148,10 +148,10 @@ def main() -> None:
     options = parser.parse_args()
     rows = []
     for path in options.teachers:
-        recipe, _ = load_teacher(str(path), None, [])
-        assert isinstance(recipe, OnnxRecipe)
+        config, _ = load_teacher(str(path), None, [])
+        assert isinstance(config, OnnxConfig)
         with tempfile.TemporaryDirectory() as scratch:
-            contest = Contest(recipe, options.photos, Path(scratch), options.limit)
+            contest = Contest(config, options.photos, Path(scratch), options.limit)
             taken = compete(contest, options.seconds, options.rounds)
         median = {name: np.median(values, axis=0) for name, values in taken.items()}
         cpu_ms = {name: 1e3 * value[1] / contest.num_photos for name, value in median.items()}

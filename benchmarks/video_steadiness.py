@@ -21,7 +21,7 @@ from machine import results_page
 from numpy import ndarray
 
 from distill.export.inference.temporal_filter import TemporalFilter, TemporalFilterConfig
-from distill.metrics import FlickerMetrics
+from distill.metrics import TemporalMetrics
 from distill.report.blocks import Table
 from distill.spec import DepthSpec, InputSpec, NormalsSpec, SemanticSpec, StudentSpec
 
@@ -70,7 +70,7 @@ def kitchen(
 
 def score_kitchen(folder: Path, key: str, speed_px: float, strength: float) -> dict[str, float]:
     temporal_filter = TemporalFilter(SPEC, TemporalFilterConfig(strength)) if strength else None
-    metrics, errors = FlickerMetrics(SPEC), []
+    metrics, errors = TemporalMetrics(SPEC), []
     for number, (rgb, truth, answer) in enumerate(kitchen(folder, key, speed_px)):
         maps = temporal_filter.apply(rgb, answer, number) if temporal_filter else answer
         metrics.update(rgb, maps, truth)
@@ -104,7 +104,7 @@ def davis(data: Path) -> list[tuple[ndarray, ndarray, dict[str, ndarray]]]:
 
 def score_davis(clip: list[tuple[ndarray, ndarray, dict[str, ndarray]]], strength: float) -> dict[str, float]:
     temporal_filter = TemporalFilter(VOC, TemporalFilterConfig(strength)) if strength else None
-    metrics, hit, union = FlickerMetrics(VOC), 0, 0
+    metrics, hit, union = TemporalMetrics(VOC), 0, 0
     for number, (rgb, mask, answer) in enumerate(clip):
         maps = temporal_filter.apply(rgb, answer, number) if temporal_filter else answer
         metrics.update(rgb, maps)
@@ -138,7 +138,7 @@ def main() -> None:
         Table(
             ["DAVIS libby", "pixels that change class, %", "IoU of the dog"],
             [
-                [f"steady {strength:g}", round(score["semantic_churn_percent"], 3), round(score["iou"], 4)]
+                [f"steady {strength:g}", round(score["semantic_change_percent"], 3), round(score["iou"], 4)]
                 for strength, score in dogs
             ],
         ),

@@ -17,7 +17,7 @@ from distill.errors import UsageError
 
 VERBS = {
     "label": "Ask a teacher about photos and write label shards. Resumes by itself; --plan shows what it would do.",
-    "train": "Train a small student on label shards; leaves weights and their contract in a run folder.",
+    "train": "Train a small student on label shards; leaves weights and their spec in a run folder.",
     "evaluate": "Score a student, an exported file or a teacher's labels against truth, with the alignment named.",
     "export": "Turn a trained student into a file for an engine, and prove that it gives the same answers.",
     "bench": "Time a student or an exported file on this machine: p50, p95, p99, images/s.",
@@ -31,7 +31,7 @@ VERBS = {
 """Every verb and its one line of help; the module of the same name under `distill.commands` holds the function."""
 
 
-class _LateVerbs(TyperGroup):
+class _LazyCommands(TyperGroup):
     """A click group that knows its verbs by name and imports one when it is called."""
 
     def list_commands(self, ctx: Any) -> list[str]:
@@ -42,8 +42,8 @@ class _LateVerbs(TyperGroup):
             near = difflib.get_close_matches(cmd_name, VERBS, n=1)
             hint = f"did you mean {near[0]}?" if near else f"the verbs are {', '.join(VERBS)}"
             raise UsageError(f"there is no verb {cmd_name!r}", hint=hint)
-        if not _wanted(cmd_name):
-            return _name_only(cmd_name)
+        if not _is_requested(cmd_name):
+            return _stub_command(cmd_name)
         module = importlib.import_module(f"distill.commands.{cmd_name}")
         app = typer.Typer(add_completion=False)
         app.command(name=cmd_name, help=VERBS[cmd_name] + _details(getattr(module, cmd_name)))(
@@ -62,19 +62,19 @@ def _details(function: Any) -> str:
     return "\n\n" + "\n\n".join(paragraphs) if rest.strip() else ""
 
 
-def _wanted(verb: str) -> bool:
+def _is_requested(verb: str) -> bool:
     """Whether this verb is about to run; `distill --help` only lists names and must import nothing."""
     return verb in sys.argv[1:] or "DISTILL_IMPORT_ALL" in os.environ
 
 
-def _name_only(verb: str) -> Any:
+def _stub_command(verb: str) -> Any:
     app = typer.Typer(add_completion=False)
     app.command(name=verb, help=VERBS[verb])(lambda: None)
     return typer.main.get_command(app)
 
 
 app = typer.Typer(
-    cls=_LateVerbs,
+    cls=_LazyCommands,
     name="distill",
     add_completion=False,
     no_args_is_help=True,
@@ -94,6 +94,6 @@ def _root(
 
 def main() -> None:
     """Run the command line; the exit code is 0 done, 1 failed a run or a gate, 2 wrong use, 130 interrupted."""
-    from distill.console import run_guarded
+    from distill.console import run_cli
 
-    sys.exit(run_guarded(app))
+    sys.exit(run_cli(app))

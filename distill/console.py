@@ -18,9 +18,9 @@ from typing import Any, Self, TypeVar
 from distill.errors import DistillError
 
 Item = TypeVar("Item")
-_PIPE_LINE_EVERY_S = 10.0
+_LINE_INTERVAL_S = 10.0
 _INTERRUPTED = 130
-_HOW_TO_GO_ON = "what is done is kept; run the same command again to go on"
+_RESUME_HINT = "what is done is kept; run the same command again to go on"
 
 
 class Console:
@@ -40,9 +40,9 @@ class Console:
     def result(self, values: dict[str, Any], text: str) -> None:
         """The outcome: `values` as JSON for machines, or `text` for people, on standard output."""
         if self.as_json:
-            from distill.report.markdown import finite
+            from distill.report.markdown import to_json_values
 
-            text = json.dumps(finite(values), indent=2, default=str)
+            text = json.dumps(to_json_values(values), indent=2, default=str)
         print(text, flush=True)
 
     def progress(self, what: str, total: int | None) -> Progress:
@@ -61,7 +61,7 @@ class Progress:
     """A bar on a terminal, a line every ten seconds in a pipe."""
 
     def __init__(self, what: str, total: int | None) -> None:
-        self._what, self._total, self._done, self._said = what, total, 0, 0
+        self._what, self._total, self._done, self._printed = what, total, 0, 0
         self._start = self._last = time.monotonic()
         self._bar: Any = None
         self._note = ""
@@ -91,12 +91,12 @@ class Progress:
         self._note = note or self._note
         if self._bar is not None:
             self._bar.update(self._bar.task_ids[0], advance=count, note=self._note)
-        elif time.monotonic() - self._last > _PIPE_LINE_EVERY_S:
+        elif time.monotonic() - self._last > _LINE_INTERVAL_S:
             self._last = time.monotonic()
             self._line()
 
     def _line(self) -> None:
-        self._said = self._done
+        self._printed = self._done
         rate = self._done / max(time.monotonic() - self._start, 1e-9)
         total = f"/{self._total}" if self._total is not None else ""
         print(f"{self._what}: {self._done}{total}, {rate:.1f}/s {self._note}".rstrip(), file=sys.stderr, flush=True)
@@ -106,11 +106,11 @@ class Progress:
     ) -> None:
         if self._bar is not None:
             self._bar.stop()
-        elif self._done != self._said:
+        elif self._done != self._printed:
             self._line()
 
 
-def run_guarded(app: Callable[..., Any]) -> int:
+def run_cli(app: Callable[..., Any]) -> int:
     """The exit code of the command line; what users can act on is a sentence, never a traceback.
 
     ``DISTILL_DEBUG=1`` shows the traceback as well.
@@ -125,15 +125,15 @@ def run_guarded(app: Callable[..., Any]) -> int:
         _show_error(error.message, error.hint, as_json)
         return error.exit_code
     except KeyboardInterrupt:
-        _show_error("interrupted", _HOW_TO_GO_ON, as_json)
+        _show_error("interrupted", _RESUME_HINT, as_json)
         return _INTERRUPTED
     except BrokenPipeError:
         return 1
     except Exception as error:
-        return _answer_unexpected(error, as_json)
+        return _handle_unexpected(error, as_json)
 
 
-def _answer_unexpected(error: Exception, as_json: bool) -> int:
+def _handle_unexpected(error: Exception, as_json: bool) -> int:
     """The exit code for what is no `DistillError`: click's own errors (wrong options), or a defect of ours."""
     shown = getattr(error, "format_message", None)
     if shown is None:

@@ -28,7 +28,7 @@ class DistillError(Exception):
 
 
 class UsageError(DistillError):
-    """The command line or a recipe asks for something that cannot be; exit code 2."""
+    """The command line or a config asks for something that cannot be; exit code 2."""
 
     exit_code = 2
 

@@ -140,16 +140,16 @@ def _decode(
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             with Image.open(io.BytesIO(data)) as picture:
-                refuse_huge(picture.size, name)
+                check_pixel_count(picture.size, name)
                 suffix = _SUFFIX_OF_FORMAT.get(picture.format or "")
                 if suffix is None:
                     raise DistillError(
                         f"{name}: {picture.format} pictures are not supported", hint="convert it to JPEG or PNG"
                     )
-                lying = picture.getexif().get(_ORIENTATION, 1) in _LYING
-                full_hw = picture.size if lying else picture.size[::-1]
+                is_rotated = picture.getexif().get(_ORIENTATION, 1) in _ROTATED_BY_90
+                full_hw = picture.size if is_rotated else picture.size[::-1]
                 if min_size_hw is not None and picture.format in ("JPEG", "MPO"):
-                    picture.draft(None, min_size_hw if lying else min_size_hw[::-1])
+                    picture.draft(None, min_size_hw if is_rotated else min_size_hw[::-1])
                 picture.load()
                 # In place: the copies would cost a third of the time of a large JPEG.
                 ImageOps.exif_transpose(picture, in_place=True)
@@ -165,7 +165,7 @@ def _decode(
         ) from error
 
 
-def picture_size_hw(data: bytes, name: str) -> tuple[int, int]:
+def image_size_hw(data: bytes, name: str) -> tuple[int, int]:
     """(height, width) as a person sees it, out of the header; no pixel is decoded.
 
     Raises:
@@ -175,18 +175,18 @@ def picture_size_hw(data: bytes, name: str) -> tuple[int, int]:
         with warnings.catch_warnings(), Image.open(io.BytesIO(data)) as picture:
             warnings.simplefilter("ignore")
             width, height = picture.size
-            turned = picture.getexif().get(_ORIENTATION, 1) in _LYING
+            is_rotated = picture.getexif().get(_ORIENTATION, 1) in _ROTATED_BY_90
     except Exception as error:  # as in `decode_rgb`
         raise DistillError(f"{name}: not a picture in any known format", hint="remove or convert it") from error
-    return (width, height) if turned else (height, width)
+    return (width, height) if is_rotated else (height, width)
 
 
 _ORIENTATION = 0x0112
-_LYING = (5, 6, 7, 8)
+_ROTATED_BY_90 = (5, 6, 7, 8)
 """EXIF orientations of pictures that are stored on their side."""
 
 
-def refuse_huge(size_wh: tuple[int, int], name: str, limit: int | None = None) -> None:
+def check_pixel_count(size_wh: tuple[int, int], name: str, limit: int | None = None) -> None:
     """Refuse a picture by the size that its header announces, before anything is inflated.
 
     Args:
@@ -198,13 +198,13 @@ def refuse_huge(size_wh: tuple[int, int], name: str, limit: int | None = None) -
         DistillError: It is larger.
     """
     width, height = size_wh
-    most = MAX_PIXELS if limit is None else min(limit, MAX_PIXELS)
-    if width * height > most:
+    max_pixels = MAX_PIXELS if limit is None else min(limit, MAX_PIXELS)
+    if width * height > max_pixels:
         hint = (
             "shrink it, or raise DISTILL_MAX_PIXELS" if limit is None else "no known generator paints this; shrink it"
         )
         raise DistillError(
-            f"{name}: {width}x{height} px is over the limit of {most / 1e6:.0f} million pixels", hint=hint
+            f"{name}: {width}x{height} px is over the limit of {max_pixels / 1e6:.0f} million pixels", hint=hint
         )
 
 
@@ -260,7 +260,7 @@ def decode_map(data: bytes, name: str) -> Shaped[ndarray, "h w *c"]:
     if data[:8] != b"\x89PNG\r\n\x1a\n" or len(data) < 33:
         raise DistillError(f"{name}: not a PNG", hint="the shard is damaged; rebuild it")
     # The header holds the size; checked before anything is inflated.
-    refuse_huge((int.from_bytes(data[16:20]), int.from_bytes(data[20:24])), name)
+    check_pixel_count((int.from_bytes(data[16:20]), int.from_bytes(data[20:24])), name)
     values = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     if values is None:
         raise DistillError(f"{name}: the PNG is damaged", hint="the shard is damaged; rebuild it")
@@ -291,11 +291,11 @@ def write_atomic(path: Path, data: bytes) -> None:
         temporary.unlink(missing_ok=True)
         raise DistillError(
             f"{path}: cannot be written: {error.strerror or error}",
-            hint=what_to_do(error),
+            hint=write_hint(error),
         ) from error
 
 
-def what_to_do(error: OSError) -> str:
+def write_hint(error: OSError) -> str:
     """The hint for a file that cannot be written."""
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         return "make the folder writable or choose another one, then run again"

@@ -10,7 +10,7 @@ from jaxtyping import Bool, Shaped
 from numpy import ndarray
 
 from distill.errors import DistillError, UsageError
-from distill.labels import Label, is_far
+from distill.labels import Label, is_beyond_range
 from distill.tasks import BACKGROUND_INSTANCE, IGNORE_INSTANCE, IGNORE_SEMANTIC, DepthKind, Task
 
 
@@ -99,7 +99,7 @@ def convert_depth(label: Label, depth_kind: DepthKind) -> Label:
         return label
     depth = label.value.astype(np.float32)
     valid = label.valid & np.isfinite(depth)
-    far = is_far(label) if have is DepthKind.METRIC else np.zeros_like(valid)
+    far = is_beyond_range(label) if have is DepthKind.METRIC else np.zeros_like(valid)
     if depth_kind is DepthKind.AFFINE_INVARIANT_DISPARITY:
         valid &= depth > 0
         value = stretch_to_unit(np.where(far, 0, 1 / np.where(valid, depth, 1)), valid)

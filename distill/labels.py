@@ -4,7 +4,7 @@ How a map is stored (the part of a shard sample that belongs to one task):
 
 * ``depth.png``: uint16, 0 = invalid. Metric: ``v = max(1, round(65535 * warp_depth(d)))``. Relative depth kinds: values lie
   in [0, 1] and ``v = 1 + round(65534 * x)``.
-* ``normals.png``: 8-bit RGB as painted, ``R = (1-x)/2, G = (1+y)/2, B = (1+z)/2``; 0,0,0 = invalid.
+* ``normals.png``: 8-bit RGB as encoded, ``R = (1-x)/2, G = (1+y)/2, B = (1+z)/2``; 0,0,0 = invalid.
 * ``semantic.png``, ``referring.png``: uint8 ids, 255 = ignore.
 * ``instance.png``: uint16 ids, 0 = background, 65535 = ignore.
 * ``<task>.confidence.png``: uint8, ``round(255 * confidence)``; 0 where invalid.
@@ -65,7 +65,7 @@ class Label:
         return self.valid.shape[0], self.valid.shape[1]
 
     @property
-    def share_valid(self) -> float:
+    def valid_fraction(self) -> float:
         """The share of pixels that can be used, in [0, 1]."""
         return float(np.mean(self.valid)) if self.valid.size else 0.0
 
@@ -160,8 +160,8 @@ def decode_depth(
 def encode_normals(value: Float[ndarray, "h w 3"], valid: Bool[ndarray, "h w"]) -> UInt8[ndarray, "h w 3"]:
     """Unit vectors to the painted 8-bit RGB; 0,0,0 = invalid."""
     sign = np.array([-1, 1, 1], np.float32)
-    painted = np.clip(np.rint((1 + value * sign) * 127.5), 0, 255)
-    return np.where(valid[..., None], painted, 0).astype(np.uint8)
+    encoded = np.clip(np.rint((1 + value * sign) * 127.5), 0, 255)
+    return np.where(valid[..., None], encoded, 0).astype(np.uint8)
 
 
 def decode_normals(stored: UInt8[ndarray, "h w 3"]) -> tuple[Float[ndarray, "h w 3"], Bool[ndarray, "h w"]]:
@@ -200,7 +200,7 @@ _BEYOND_Z, _MORE_AWAY = 0.35, 0.1
 a map impossible. Floors lie at 0 or, seen by a camera that looks up, a little below."""
 
 
-def faces_away(label: Label) -> bool:
+def normals_face_away(label: Label) -> bool:
     """Whether normals point away from the camera, as no surface does that it sees: they are in another frame."""
     if not label.valid.any():
         return False
@@ -213,6 +213,6 @@ def is_sky(label: Label) -> Bool[ndarray, "h w"]:
     return np.asarray(label.value >= _SKY_M) & label.valid
 
 
-def is_far(label: Label) -> Bool[ndarray, "h w"]:
+def is_beyond_range(label: Label) -> Bool[ndarray, "h w"]:
     """Where a metric depth label says sky or infinity (beyond `distill.tasks.FAR_DEPTH_M`)."""
     return np.asarray(warp_depth(label.value) > FAR_WARP) & label.valid

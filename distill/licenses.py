@@ -43,7 +43,7 @@ _CLASS_FIRST = re.compile(rf"({'|'.join(LicenseClass)})\s*(\(.*\))?", re.IGNOREC
 
 
 def license_class(license: str) -> LicenseClass:
-    """The class of a license as it is written in recipes and labels; unknown when neither name nor class is known."""
+    """The class of a license as it is written in configs and labels; unknown when neither name nor class is known."""
     text = license.strip()
     if found := _CLASS_FIRST.fullmatch(text):
         return LicenseClass(found.group(1).lower())

@@ -1,4 +1,4 @@
-"""A run's folder: the resolved recipe, seeds, versions and provenance beside the result."""
+"""A run's folder: the resolved config, seeds, versions and provenance beside the result."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ _PACKAGES = (
 )
 
 
-def open_rundir(path: Path, *, recipe_yaml: str = "", verb: str = "", facts: dict[str, Any] | None = None) -> Path:
-    """The folder, made if need be, with ``<verb>.recipe.yaml`` and ``<verb>.provenance.json`` in it.
+def open_run_dir(path: Path, *, config_yaml: str = "", verb: str = "", facts: dict[str, Any] | None = None) -> Path:
+    """The folder, made if need be, with ``<verb>.config.yaml`` and ``<verb>.provenance.json`` in it.
 
     Raises:
         UsageError: The path is a file or cannot be written.
@@ -40,8 +40,8 @@ def open_rundir(path: Path, *, recipe_yaml: str = "", verb: str = "", facts: dic
         raise UsageError(
             f"{path}: cannot be used as a folder: {error.strerror}", hint="choose another --out"
         ) from error
-    if recipe_yaml:
-        write_atomic(path / f"{verb}.recipe.yaml", recipe_yaml.encode())
+    if config_yaml:
+        write_atomic(path / f"{verb}.config.yaml", config_yaml.encode())
     if verb:
         provenance = {
             "distill": __version__,

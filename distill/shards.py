@@ -20,7 +20,7 @@ from typing import Any, BinaryIO
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from distill.errors import DistillError, UsageError
-from distill.images import MAX_FILE_BYTES, what_to_do, write_atomic
+from distill.images import MAX_FILE_BYTES, write_hint, write_atomic
 from distill.labels import Label
 from distill.labels import decode as decode_label
 from distill.tasks import DepthKind, Task
@@ -138,27 +138,27 @@ def write_shard(path: Path, samples: Iterable[Sample]) -> ShardEntry:
     count = 0
     try:
         with temporary.open("wb") as file:
-            digested = _Digested(file)
-            with tarfile.open(fileobj=digested, mode="w", format=tarfile.PAX_FORMAT) as tar:  # type: ignore[call-overload]
+            hashing = _HashingWriter(file)
+            with tarfile.open(fileobj=hashing, mode="w", format=tarfile.PAX_FORMAT) as tar:  # type: ignore[call-overload]
                 for sample in samples:
                     _add_sample(tar, sample)
                     count += 1
             file.flush()
             os.fsync(file.fileno())
-        digest = digested.sha256.hexdigest()
+        digest = hashing.sha256.hexdigest()
         entry = ShardEntry(name=path.name, samples=count, bytes=temporary.stat().st_size, sha256=digest)
         temporary.replace(path)
         return entry
     except OSError as error:
         raise DistillError(
             f"{path}: cannot be written: {error.strerror or error}",
-            hint=what_to_do(error),
+            hint=write_hint(error),
         ) from error
     finally:
         temporary.unlink(missing_ok=True)
 
 
-class _Digested:
+class _HashingWriter:
     """A file that is written from front to back, as tars are, and digested on the way."""
 
     def __init__(self, file: BinaryIO) -> None:

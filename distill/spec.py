@@ -1,4 +1,4 @@
-"""A student's contract: how to feed it, what comes out, in which unit, depth kind, frame and class list.
+"""A student's spec: how to feed it, what comes out, in which unit, depth kind, frame and class list.
 
 `spec.json` lies beside the weights and is embedded in every exported file under the metadata key ``distill.spec``.
 Whoever holds it can run the student without this package.
@@ -20,21 +20,21 @@ from distill.tasks import FAR_DEPTH_M, IGNORE_SEMANTIC, NORMALS_FRAME, DepthKind
 METADATA_KEY = "distill.spec"
 
 
-def _plain(name: str) -> str:
+def _check_plain_name(name: str) -> str:
     if not re.fullmatch(r"[^./\\\x00-\x1f][^/\\\x00-\x1f]{0,99}", name):
         raise ValueError("must be a plain name: no slashes, no dot in front, 1 to 100 characters")
     return name
 
 
-PlainName = Annotated[str, AfterValidator(_plain)]
+PlainName = Annotated[str, AfterValidator(_check_plain_name)]
 """Names of students become names of files: one that is a path would lead out of the folder."""
 
 
-class _Strict(BaseModel):
+class _StrictModel(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class InputSpec(_Strict):
+class InputSpec(_StrictModel):
     """One picture tensor: uint8 RGB, (batch, height, width, 3), orientation applied."""
 
     name: str = "image"
@@ -57,7 +57,7 @@ class InputSpec(_Strict):
         return self.fixed_size_hw or self.size_hw
 
 
-class DepthSpec(_Strict):
+class DepthSpec(_StrictModel):
     """Outputs ``depth`` float32 (batch, h, w) and ``depth_confidence`` float32 in [0, 1]."""
 
     depth_kind: DepthKind = DepthKind.METRIC
@@ -65,20 +65,20 @@ class DepthSpec(_Strict):
     max_depth_m: float = FAR_DEPTH_M
 
 
-class NormalsSpec(_Strict):
+class NormalsSpec(_StrictModel):
     """Outputs ``normals`` float32 (batch, h, w, 3), unit length, and ``normals_confidence`` in [0, 1]."""
 
     frame: str = NORMALS_FRAME
 
 
-class SemanticSpec(_Strict):
+class SemanticSpec(_StrictModel):
     """Outputs ``semantic`` uint8 (batch, h, w) and ``semantic_confidence`` in [0, 1]."""
 
     classes: tuple[str, ...]
     ignore: int = IGNORE_SEMANTIC
 
 
-class InstanceSpec(_Strict):
+class InstanceSpec(_StrictModel):
     """Outputs ``instance`` uint8 (batch, h, w), 0 = background, and ``instance_confidence`` in [0, 1].
 
     The class of an instance is that of most of its pixels in ``semantic``.
@@ -89,8 +89,8 @@ class InstanceSpec(_Strict):
     max_instances: int = Field(64, ge=1, le=255)
 
 
-class StudentSpec(_Strict):
-    """The whole contract."""
+class StudentSpec(_StrictModel):
+    """The whole spec."""
 
     format: Literal[1] = 1
     name: PlainName
@@ -106,30 +106,30 @@ class StudentSpec(_Strict):
     provenance: dict[str, str] = Field(default_factory=dict)
 
     @property
-    def tasks(self) -> tuple[Task, ...]:
-        """The tasks that have a value at every pixel, in a fixed order; instances come beside them (see `answers`)."""
+    def dense_tasks(self) -> tuple[Task, ...]:
+        """The tasks that have a value at every pixel, in a fixed order; instances come beside them (see `tasks`)."""
         return tuple(task for task in (Task.DEPTH, Task.NORMALS, Task.SEMANTIC) if getattr(self, task) is not None)
 
     @property
-    def answers(self) -> tuple[Task, ...]:
-        """Everything that it answers, in the order of its outputs."""
-        return (*self.tasks, *((Task.INSTANCE,) if self.instance is not None else ()))
+    def tasks(self) -> tuple[Task, ...]:
+        """All tasks, in the order of the outputs."""
+        return (*self.dense_tasks, *((Task.INSTANCE,) if self.instance is not None else ()))
 
     @property
     def output_names(self) -> tuple[str, ...]:
         """The names of the output tensors: ``<task>``, ``<task>_confidence`` for each answer, in order."""
-        return tuple(name for task in self.answers for name in (str(task), f"{task}_confidence"))
+        return tuple(name for task in self.tasks for name in (str(task), f"{task}_confidence"))
 
     def to_json(self) -> str:
-        """The contract as JSON."""
+        """The spec as JSON."""
         return json.dumps(self.model_dump(mode="json"), indent=2)
 
 
 def parse_spec(text: str, name: str) -> StudentSpec:
-    """The contract in this JSON.
+    """The spec in this JSON.
 
     Raises:
-        DistillError: No JSON, or not a contract of a known format.
+        DistillError: No JSON, or not a spec of a known format.
     """
     try:
         return StudentSpec.model_validate_json(text)
@@ -143,7 +143,7 @@ def parse_spec(text: str, name: str) -> StudentSpec:
 
 
 def read_spec(path: Path) -> StudentSpec:
-    """The contract in this file."""
+    """The spec in this file."""
     try:
         return parse_spec(path.read_text(), str(path))
     except OSError as error:

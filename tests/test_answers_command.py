@@ -9,14 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from distill.config.synthetic import SyntheticRecipe
+from distill.config.synthetic import SyntheticConfig
 from distill.console import Console
 from distill.tasks import Task
 from distill.teachers.adapters.replay import read_manifest_rows
 from distill.teachers.labeling.job import Job
-from distill.teachers.store.answers import EMPTY, PICTURE, AnswerStore, Ask
+from distill.teachers.store.answers import EMPTY, IMAGE, AnswerStore, AnswerKey
 from distill.teachers.store.ledger import Ledger
-from distill.teachers.store.spending import Caps
+from distill.teachers.store.spending import Budget
 from distill.teachers.synthetic.generator import SYNTHETIC_CLASSES
 from distill.workflows.label.run import run_label
 
@@ -31,25 +31,25 @@ def answers(*arguments: object, code: int = 0) -> dict:
 @pytest.fixture
 def store(tmp_path: Path) -> Path:
     """Six generated images about two scenes, as a labeling leaves them."""
-    recipe = SyntheticRecipe(scenes=2, size_hw=(48, 64))
-    job = Job(out=tmp_path / "out", recipe=recipe, folder=tmp_path, inputs=(), store=tmp_path / "answers")
+    config = SyntheticConfig(scenes=2, size_hw=(48, 64))
+    job = Job(out=tmp_path / "out", config=config, folder=tmp_path, inputs=(), store=tmp_path / "answers")
     run_label(job, Console(), workers=1)
     return tmp_path / "answers"
 
 
 def test_what_is_there_and_what_it_cost(store: Path):
     ledger = Ledger(store)
-    ledger.reserve("a" * 64, job="j", worst_usd=1.0, caps=Caps(), model="m", task="depth", subject="x.jpg")
-    ledger.settle("a" * 64, "failed", detail="given up")
+    ledger.reserve("a" * 64, job="j", worst_usd=1.0, budget=Budget(), model="m", task="depth", subject="x.jpg")
+    ledger.finish("a" * 64, "failed", detail="given up")
     ledger.close()
     found = answers("ls", store)
-    assert found["answers"] == 6 and found["kinds"] == {"picture": 6} and found["bytes"] > 1000
-    assert [row["detail"] for row in found["troubles"]] == ["given up"]
+    assert found["answers"] == 6 and found["kinds"] == {"image": 6} and found["bytes"] > 1000
+    assert [row["detail"] for row in found["problems"]] == ["given up"]
 
 
 def test_a_sound_store_is_verified_and_a_damaged_one_is_not(store: Path):
     assert answers("verify", store) == {
-        "sound": True,
+        "intact": True,
         "answers": 6,
         "damaged": [],
         "missing": [],
@@ -58,9 +58,9 @@ def test_a_sound_store_is_verified_and_a_damaged_one_is_not(store: Path):
     }
     kept = AnswerStore(store)
     first, second, third, *_ = kept.all_keys()
-    path = kept.path(kept.find(first))
+    path = kept.path(kept.get(first))
     path.write_bytes(path.read_bytes()[:-1] + b"!")
-    kept.path(kept.find(second)).unlink()
+    kept.path(kept.get(second)).unlink()
     (store / third[:2] / f"{third}.json").unlink()
     found = answers("verify", store, code=1)
     assert {row["key"] for row in found["damaged"]} == {first, second}
@@ -69,7 +69,7 @@ def test_a_sound_store_is_verified_and_a_damaged_one_is_not(store: Path):
 
 def test_an_answer_that_the_ledger_knows_and_the_store_does_not_is_missed(store: Path):
     ledger = Ledger(store)
-    ledger.enter("b" * 64, "done")
+    ledger.insert("b" * 64, "done")
     ledger.close()
     assert answers("verify", store, code=1)["missing"] == ["b" * 64]
 
@@ -101,12 +101,12 @@ def test_what_kills_leave_over_is_cleared_and_answers_are_not(store: Path):
 
 def test_answers_of_no_use_can_be_forgotten_so_that_they_are_asked_again(store: Path):
     kept = AnswerStore(store)
-    kept.keep(Ask("p", "s", "m"), PICTURE, b"no picture at all")
-    kept.keep(Ask("p", "s2", "m"), EMPTY, reason="words")
+    kept.put(AnswerKey("p", "s", "m"), IMAGE, b"no picture at all")
+    kept.put(AnswerKey("p", "s2", "m"), EMPTY, reason="words")
     words = ("gc", store, "--forget", "unreadable", "--forget", "empty")
-    assert answers(*words)["unreadable"] == 1 and kept.holds(Ask("p", "s", "m").key)
+    assert answers(*words)["unreadable"] == 1 and kept.contains(AnswerKey("p", "s", "m").digest)
     assert answers(*words, "--yes")["empty"] == 1
-    assert not kept.holds(Ask("p", "s", "m").key) and answers("verify", store)["answers"] == 6
+    assert not kept.contains(AnswerKey("p", "s", "m").digest) and answers("verify", store)["answers"] == 6
 
 
 def test_wrong_use_is_a_sentence(store: Path, tmp_path: Path):
@@ -118,10 +118,10 @@ def test_wrong_use_is_a_sentence(store: Path, tmp_path: Path):
 def test_damaged_answers_are_counted_and_can_be_cleared_so_that_they_are_asked_for_again(store: Path, tmp_path: Path):
     kept = AnswerStore(store)
     first, second, third, *_ = kept.all_keys()
-    kept.path(kept.find(first)).write_bytes(b"other bytes")
+    kept.path(kept.get(first)).write_bytes(b"other bytes")
     (store / second[:2] / f"{second}.json").write_bytes(b"{")
-    kept.path(kept.find(third)).unlink()
-    assert answers("ls", store)["kinds"] == {"picture": 5, "damaged": 1}  # bytes are not read
+    kept.path(kept.get(third)).unlink()
+    assert answers("ls", store)["kinds"] == {"image": 5, "damaged": 1}  # bytes are not read
     exported = answers("export", store, "--out", tmp_path / "handed_on")
     assert (exported["answers"], exported["damaged"]) == (3, 3)
     assert answers("gc", store, "--forget", "damaged", "--yes")["damaged"] == 3

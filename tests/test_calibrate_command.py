@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from distill.commands.label import read_quality_filter, read_thresholds
+from distill.commands.label import read_quality_filter, parse_thresholds
 from distill.errors import UsageError
 from distill.shards import read_samples
 from distill.tasks import Task
@@ -26,21 +26,21 @@ def distill(*arguments: object, code: int | None = 0) -> dict:
 
 @pytest.fixture(scope="module")
 def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A recipe whose answers are good or bad by chance, and the truth about its scenes."""
+    """A config whose answers are good or bad by chance, and the truth about its scenes."""
     folder = tmp_path_factory.mktemp("calibrate")
-    recipe = {
+    config = {
         "kind": "synthetic",
         "scenes": 24,
         "size_hw": [96, 128],
         "tasks": ["semantic", "normals"],
-        "faults": {"wrong_legend_share": 0.4, "color_noise_sigma": 6.0, "edge_halo_px": 1.5},
+        "faults": {"wrong_legend_probability": 0.4, "color_noise_sigma": 6.0, "edge_halo_px": 1.5},
     }
-    (folder / "noisy.yaml").write_text(yaml.safe_dump(recipe))
+    (folder / "noisy.yaml").write_text(yaml.safe_dump(config))
     distill("label", "--teacher", folder / "noisy.yaml", "--set", "truth=true", "--out", folder / "truth")
     return folder
 
 
-def test_a_calibration_is_learned_kept_beside_the_recipe_and_used(work: Path) -> None:
+def test_a_calibration_is_learned_kept_beside_the_config_and_used(work: Path) -> None:
     learned = distill("label", "--teacher", work / "noisy.yaml", "--calibrate", work / "truth", "--out", work / "none")
     assert Path(learned["calibration"]) == work / "noisy.calibration.json"
     assert learned["tasks"]["semantic"]["labels"] == 24
@@ -62,7 +62,7 @@ def test_a_calibration_is_learned_kept_beside_the_recipe_and_used(work: Path) ->
 def test_doubtful_labels_weigh_less(work: Path) -> None:
     common = ["label", "--teacher", work / "noisy.yaml", "--set", "scenes=3", "--task", "normals"]
     distill(*common, "--check", "--out", work / "plain")
-    distill(*common, "--full-quality", "1", "--out", work / "weighed")
+    distill(*common, "--full-weight-above", "1", "--out", work / "weighed")
 
     def mean(name: str) -> float:
         samples = list(read_samples(work / name))
@@ -91,16 +91,16 @@ def test_few_labels_teach_nothing(work: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize("word", ["x", "depth", "depth=2", "lidar=0.5", "-0.1", "depth=x"])
 def test_wrong_thresholds_are_refused(word: str) -> None:
     with pytest.raises(UsageError, match="--min-quality"):
-        read_thresholds("--min-quality", [word])
+        parse_thresholds("--min-quality", [word])
 
 
 def test_thresholds_by_task() -> None:
-    found = read_thresholds("--min-quality", ["0.3", "depth=0.6"])
+    found = parse_thresholds("--min-quality", ["0.3", "depth=0.6"])
     assert found[Task.DEPTH] == 0.6 and found[Task.NORMALS] == 0.3
 
 
 def test_specialists_are_scored_where_it_is_asked_for() -> None:
-    nothing = {"min_quality": [], "full_quality": [], "calibration": None}
+    nothing = {"min_quality": [], "full_weight_above": [], "calibration": None}
     plain = read_quality_filter(check=True, **nothing)
     assert plain is not None and plain.register and not plain.specialists
     assert read_quality_filter(check=False, **nothing) is None

@@ -35,7 +35,7 @@ def test_it_waits_for_who_has_the_file_locked(tmp_path: Path):
 
 
 def test_patience_has_an_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(database, "PATIENCE_S", 0.1)
+    monkeypatch.setattr(database, "LOCK_TIMEOUT_S", 0.1)
     other = locked(tmp_path / "one.sqlite")
     with pytest.raises(sqlite3.OperationalError, match="locked"):
         open_database(tmp_path / "one.sqlite", SCHEMA)

@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 from test_evaluate_command import make_shards
 
-from distill.commands.evaluate import DATASET_NAMES, Settings, choose_rules, run_evaluate
+from distill.commands.evaluate import DATASET_NAMES, EvalOptions, choose_protocol, run_evaluate
 from distill.console import Console
 from distill.errors import DistillError, UsageError
 from distill.evaluation.datasets import CAMVID, CAMVID_COLORS, CITYSCAPES, DATASETS, open_dataset
-from distill.evaluation.near_duplicates import MAX_BITS, TwinFinder, photo_hash
+from distill.evaluation.near_duplicates import MAX_BITS, NearDuplicateIndex, photo_hash
 from distill.evaluation.protocol import Crop
 from distill.images import encode_jpeg, encode_map
 from distill.shards import Sample
@@ -137,7 +137,7 @@ def test_what_is_not_there_is_one_sentence(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"objectInfo150.txt: missing"):
         open_dataset("ade20k", tmp_path)
     with pytest.raises(UsageError, match="--dataset nyu: not known"):
-        choose_rules("nyu", None, None, None, None, {})
+        choose_protocol("nyu", None, None, None, None, {})
     diode(tmp_path)
     next(tmp_path.rglob("*_depth.npy")).write_bytes(b"\x93NUMPY nothing")
     with pytest.raises(DistillError, match=r"_depth.npy: cannot be read"):
@@ -145,14 +145,14 @@ def test_what_is_not_there_is_one_sentence(tmp_path: Path) -> None:
 
 
 def test_a_data_set_brings_its_terms() -> None:
-    rules = choose_rules("nyuv2", None, None, None, None, {})
-    assert (rules.crop, rules.min_depth_m, rules.max_depth_m) == (Crop.EIGEN, 1e-3, 10.0)
-    assert choose_rules("nyuv2", None, Crop.NONE, None, 5.0, {}).crop is Crop.NONE
-    assert choose_rules(None, None, None, None, None, {}).max_depth_m == pytest.approx(90.0)
+    protocol = choose_protocol("nyuv2", None, None, None, None, {})
+    assert (protocol.crop, protocol.min_depth_m, protocol.max_depth_m) == (Crop.EIGEN, 1e-3, 10.0)
+    assert choose_protocol("nyuv2", None, Crop.NONE, None, 5.0, {}).crop is Crop.NONE
+    assert choose_protocol(None, None, None, None, None, {}).max_depth_m == pytest.approx(90.0)
 
 
 def test_someone_elses_model_is_scored_on_a_data_set(tmp_path: Path) -> None:
-    """A foreign ONNX file (it answers class 1 where the picture is bright), described by a recipe."""
+    """A foreign ONNX file (it answers class 1 where the picture is bright), described by a config."""
     import onnx
     from onnx import TensorProto, helper
 
@@ -179,13 +179,13 @@ def test_someone_elses_model_is_scored_on_a_data_set(tmp_path: Path) -> None:
     for index in range(2):
         put(tmp_path / "val" / f"{index}.png", encode_map(photo))
         put(tmp_path / "valannot" / f"{index}.png", encode_map(ids))
-    settings = Settings(subjects=[tmp_path / "bright.yaml"], truth=tmp_path, dataset="camvid")
+    settings = EvalOptions(predictors=[tmp_path / "bright.yaml"], truth=tmp_path, dataset="camvid")
     found = run_evaluate(settings, Console())[0]
     scores = found["tasks"]["semantic"]["scores"]["bright.yaml"]
     assert scores["pixel_accuracy"] == 1 and scores["boundary_f1"] == 1
-    with pytest.raises(UsageError, match="a recipe of kind maps; evaluate asks onnx models itself"):
+    with pytest.raises(UsageError, match="a config of kind maps; evaluate asks onnx models itself"):
         (tmp_path / "maps.yaml").write_text("kind: maps\n")
-        run_evaluate(Settings(subjects=[tmp_path / "maps.yaml"], truth=tmp_path, dataset="camvid"), Console())
+        run_evaluate(EvalOptions(predictors=[tmp_path / "maps.yaml"], truth=tmp_path, dataset="camvid"), Console())
 
 
 def smooth(seed: int) -> np.ndarray:
@@ -195,7 +195,7 @@ def smooth(seed: int) -> np.ndarray:
 
 def test_a_copy_is_found_however_it_was_saved() -> None:
     photos = [smooth(seed) for seed in range(20)]
-    finder = TwinFinder(Sample(f"p{i}", {"jpg": encode_jpeg(photo)}) for i, photo in enumerate(photos))
+    finder = NearDuplicateIndex(Sample(f"p{i}", {"jpg": encode_jpeg(photo)}) for i, photo in enumerate(photos))
     copy = cv2.resize(photos[7], (100, 75), interpolation=cv2.INTER_AREA)
     found = finder.find("test.jpg", encode_jpeg(copy, quality=50))
     assert found is not None and (found.photo, found.other) == ("test.jpg", "p7")
@@ -217,11 +217,11 @@ def test_deep_photos_differ_and_empty_ones_are_no_copies() -> None:
 def test_photos_of_the_training_set_are_reported(tmp_path: Path) -> None:
     truth = make_shards(tmp_path / "truth")
     clean = make_shards(tmp_path / "clean", photo_seed=5)
-    leaked = run_evaluate(Settings(subjects=[truth], truth=truth, trained_on=[truth]), Console())[0]
-    assert len(leaked["twins"]) == 3 and "look like photos of the training set" in leaked["warnings"][0]
-    fine = run_evaluate(Settings(subjects=[truth], truth=truth, trained_on=[clean]), Console())[0]
-    assert fine["twins"] == [] and fine["training_photos"] == 3
-    assert run_evaluate(Settings(subjects=[truth], truth=truth), Console())[0]["training_photos"] is None
+    leaked = run_evaluate(EvalOptions(predictors=[truth], truth=truth, train_shards=[truth]), Console())[0]
+    assert len(leaked["near_duplicates"]) == 3 and "look like photos of the training set" in leaked["warnings"][0]
+    fine = run_evaluate(EvalOptions(predictors=[truth], truth=truth, train_shards=[clean]), Console())[0]
+    assert fine["near_duplicates"] == [] and fine["training_photos"] == 3
+    assert run_evaluate(EvalOptions(predictors=[truth], truth=truth), Console())[0]["training_photos"] is None
 
 
 def test_a_report_says_how_sure_it_is(tmp_path: Path) -> None:
@@ -240,14 +240,14 @@ def test_a_report_says_how_sure_it_is(tmp_path: Path) -> None:
         ]
 
     other = make_shards(tmp_path / "other", worse, count=12)
-    found, text = run_evaluate(Settings(subjects=[other, truth], truth=truth, trivial=truth), Console())
+    found, text = run_evaluate(EvalOptions(predictors=[other, truth], truth=truth, baseline=truth), Console())
     semantic = found["tasks"]["semantic"]
     low, high = semantic["intervals"]["other"]["miou"]
     assert low < semantic["scores"]["other"]["miou"] < high
     difference = semantic["differences"]["truth"]["miou"]
     assert difference["p"] < 0.01 and difference["high"] < 0 and difference["photos"] == 12
     assert found["tasks"]["depth"]["differences"]["truth"]["abs_rel"]["p"] == 1
-    assert semantic["ceiling"]["gap"] < 0 < semantic["ceiling"]["share_of_the_way"] < 1
+    assert semantic["ceiling"]["gap"] < 0 < semantic["ceiling"]["gap_closed"] < 1
     assert "sharp" in semantic["slices"]["sharpness of the photo (miou)"]
     assert set(found["tasks"]["depth"]["slices"]["class (AbsRel)"]) == {"Sky", "Road", "Car"}
     assert "2 to 5 m" in found["tasks"]["depth"]["slices"]["distance (AbsRel)"]

@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from distill.commands.evaluate import Settings, run_evaluate
+from distill.commands.evaluate import EvalOptions, run_evaluate
 from distill.console import Console
 from distill.errors import DistillError, UsageError
-from distill.evaluation.protocol import Crop, crop_mask, fit_label, remap_classes
-from distill.evaluation.scorers import Rules
+from distill.evaluation.protocol import Crop, crop_mask, resize_label, remap_classes
+from distill.evaluation.scorers import EvalProtocol
 from distill.images import encode_jpeg
 from distill.labels import Label, encode
 from distill.metrics import Alignment, DepthMetrics
@@ -91,8 +91,8 @@ def make_shards(
     return folder
 
 
-def evaluate(*subjects: Path, truth: Path, **more: Any) -> dict[str, Any]:
-    return run_evaluate(Settings(subjects=subjects, truth=truth, **more), Console())[0]
+def evaluate(*predictors: Path, truth: Path, **more: Any) -> dict[str, Any]:
+    return run_evaluate(EvalOptions(predictors=predictors, truth=truth, **more), Console())[0]
 
 
 @pytest.fixture
@@ -128,11 +128,11 @@ def test_a_relative_teacher_is_aligned_and_so_is_everyone_beside_it(truth: Path,
         tmp_path / "relative",
         lambda _, rng: [depth(0.8 / _scene(rng)[0] + 0.1, depth_kind=DepthKind.AFFINE_INVARIANT_DISPARITY)],
     )
-    found = evaluate(disparity, truth=truth, trivial=truth)["tasks"]["depth"]["scores"]
+    found = evaluate(disparity, truth=truth, baseline=truth)["tasks"]["depth"]["scores"]
     assert found["relative"]["abs_rel"] < 1e-3
     assert {row["alignment"] for row in found.values()} == {"scale_shift_disparity"}
     with pytest.raises(UsageError, match="cannot be scored with alignment none"):
-        evaluate(disparity, truth=truth, rules=Rules(alignment=Alignment.NONE))
+        evaluate(disparity, truth=truth, protocol=EvalProtocol(alignment=Alignment.NONE))
 
 
 def test_invalid_predictions_lower_the_coverage_and_nothing_else(truth: Path, tmp_path: Path) -> None:
@@ -153,7 +153,7 @@ def test_sky_in_the_truth_does_not_count(tmp_path: Path) -> None:
 
     sky = make_shards(tmp_path / "sky", with_sky)
     flat = make_shards(tmp_path / "flat", lambda _, rng: [depth(_scene(rng)[0])])
-    found = evaluate(flat, truth=sky, rules=Rules(max_depth_m=1e5))["tasks"]["depth"]["scores"]["flat"]
+    found = evaluate(flat, truth=sky, protocol=EvalProtocol(max_depth_m=1e5))["tasks"]["depth"]["scores"]["flat"]
     assert (found["delta1"], found["pixels"]) == (1.0, 3 * 12 * 32)
 
 
@@ -170,16 +170,16 @@ def test_a_class_without_a_word_for_it_counts_as_zero_and_is_named(truth: Path, 
     def no_car(_: int, rng: np.random.Generator) -> list[Label]:
         return [_label(Task.SEMANTIC, _scene(rng)[2], classes=("sky", "road", "vehicle"))]
 
-    subject = make_shards(tmp_path / "subject", no_car, classes=("sky", "road", "vehicle"))
-    values = evaluate(subject, truth=truth)
-    scores = values["tasks"]["semantic"]["scores"]["subject"]
+    predictor = make_shards(tmp_path / "predictor", no_car, classes=("sky", "road", "vehicle"))
+    values = evaluate(predictor, truth=truth)
+    scores = values["tasks"]["semantic"]["scores"]["predictor"]
     assert scores["miou"] == pytest.approx(2 / 3) and scores["miou_known"] == 1.0
-    assert scores["classes_it_cannot_say"] == ["Car"] and scores["classes_not_in_truth"] == ["vehicle"]
+    assert scores["classes_not_predicted"] == ["Car"] and scores["classes_not_in_truth"] == ["vehicle"]
     assert any("no word for Car" in text for text in values["warnings"])
-    mapped = evaluate(subject, truth=truth, rules=Rules(renamed={"vehicle": "car"}))
-    assert mapped["tasks"]["semantic"]["scores"]["subject"]["miou"] == 1.0
+    mapped = evaluate(predictor, truth=truth, protocol=EvalProtocol(class_map={"vehicle": "car"}))
+    assert mapped["tasks"]["semantic"]["scores"]["predictor"]["miou"] == 1.0
     with pytest.raises(UsageError, match="the truth has no class 'lorry'"):
-        evaluate(subject, truth=truth, rules=Rules(renamed={"vehicle": "lorry"}))
+        evaluate(predictor, truth=truth, protocol=EvalProtocol(class_map={"vehicle": "lorry"}))
 
 
 def test_no_shared_class_is_refused() -> None:
@@ -211,13 +211,13 @@ def test_missing_photos_are_counted_and_none_at_all_is_refused(truth: Path, tmp_
         evaluate(foreign, truth=truth)
 
 
-def test_the_trivial_predictor_stands_beside(truth: Path, tmp_path: Path) -> None:
+def test_the_mean_baseline_stands_beside(truth: Path, tmp_path: Path) -> None:
     training = make_shards(tmp_path / "training", lambda _, rng: [depth(np.full(SIZE_HW, 5.0))])
-    found = evaluate(truth, truth=truth, trivial=training)["tasks"]
+    found = evaluate(truth, truth=truth, baseline=training)["tasks"]
     meters = np.stack([_scene(np.random.default_rng(index))[0][4:] for index in range(3)])
     expected = np.mean(np.abs(5.0 - meters) / meters)
-    assert found["depth"]["scores"]["trivial"]["abs_rel"] == pytest.approx(expected, abs=1e-3)
-    assert "trivial" not in found["normals"]["scores"]
+    assert found["depth"]["scores"]["baseline"]["abs_rel"] == pytest.approx(expected, abs=1e-3)
+    assert "baseline" not in found["normals"]["scores"]
 
 
 def test_instances_and_sentences_are_scored(tmp_path: Path) -> None:
@@ -246,11 +246,11 @@ def test_instances_and_sentences_are_scored(tmp_path: Path) -> None:
 
 def test_files_say_everything(truth: Path, tmp_path: Path) -> None:
     worse = make_shards(tmp_path / "worse", lambda _, rng: [depth(_scene(rng)[0] * 1.3)])
-    values = evaluate(worse, truth=truth, trivial=truth, out=tmp_path / "out", worst=2)
+    values = evaluate(worse, truth=truth, baseline=truth, out=tmp_path / "out", worst=2)
     written = json.loads((tmp_path / "out" / "evaluate.json").read_text())
     assert written == json.loads(json.dumps(values))
-    badness = [row["badness"] for row in written["tasks"]["depth"]["worst"]]
-    assert len(badness) == 2 and badness == sorted(badness, reverse=True)
+    image_error = [row["image_error"] for row in written["tasks"]["depth"]["worst"]]
+    assert len(image_error) == 2 and image_error == sorted(image_error, reverse=True)
     page = (tmp_path / "out" / "evaluate.html").read_text()
     # Two images of five pictures: photo, truth, two answers, error.
     assert page.count("<img") == 10 and "alignment" in page
@@ -271,12 +271,12 @@ def test_a_damaged_photo_is_left_out_with_a_word(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("tasks", "message"),
-    [((Task.INSTANCE,), "the truth holds no instance labels"), ((Task.NORMALS,), "no subject answers normals")],
+    [((Task.INSTANCE,), "the truth holds no instance labels"), ((Task.NORMALS,), "no predictor answers normals")],
 )
 def test_a_task_that_one_side_lacks_is_refused(truth: Path, tmp_path: Path, tasks: tuple[Task], message: str) -> None:
-    subject = make_shards(tmp_path / "subject", lambda _, rng: [depth(_scene(rng)[0])])
+    predictor = make_shards(tmp_path / "predictor", lambda _, rng: [depth(_scene(rng)[0])])
     with pytest.raises(UsageError, match=message):
-        evaluate(subject, truth=truth, tasks=tasks)
+        evaluate(predictor, truth=truth, tasks=tasks)
 
 
 def test_nothing_in_common_and_relative_truth_are_refused(truth: Path, tmp_path: Path) -> None:
@@ -290,7 +290,7 @@ def test_nothing_in_common_and_relative_truth_are_refused(truth: Path, tmp_path:
         evaluate(ids, truth=make_shards(tmp_path / "meters", lambda _, rng: [depth(_scene(rng)[0])]))
 
 
-def test_a_subject_given_twice_or_absent_is_refused(truth: Path, tmp_path: Path) -> None:
+def test_a_predictor_given_twice_or_absent_is_refused(truth: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="given twice"):
         evaluate(truth, truth, truth=truth)
     with pytest.raises(UsageError, match="no such file"):
@@ -301,7 +301,7 @@ def test_a_subject_given_twice_or_absent_is_refused(truth: Path, tmp_path: Path)
 
 def test_equal_folder_names_are_told_apart(tmp_path: Path) -> None:
     one, two = make_shards(tmp_path / "a" / "run"), make_shards(tmp_path / "b" / "run")
-    assert evaluate(one, two, truth=one)["subjects"] == ["a/run", "b/run"]
+    assert evaluate(one, two, truth=one)["predictors"] == ["a/run", "b/run"]
 
 
 def test_crops_are_those_of_the_papers() -> None:
@@ -318,27 +318,27 @@ def test_holes_and_sky_do_not_bleed_when_depth_is_resized() -> None:
     value = np.array([[2.0, 2.0], [2.0, 25_000.0]], np.float32)
     valid = np.array([[True, False], [True, True]])
     value[0, 1] = np.nan
-    found, kept = fit_label(depth(value, valid), (8, 8), FAR_DEPTH_M)
+    found, kept = resize_label(depth(value, valid), (8, 8), FAR_DEPTH_M)
     assert np.isfinite(found[kept]).all() and found[kept].max() <= FAR_DEPTH_M * (1 + 1e-6)
     assert kept[0, 0] and not kept[0, 7]
     np.testing.assert_allclose(found[0, 0], 2.0)
 
 
 def test_a_trained_student_is_scored_from_its_run_folder(truth: Path, tmp_path: Path) -> None:
-    from distill.config import load_recipe
-    from distill.config.train import StudentRecipe
+    from distill.config import load_config
+    from distill.config.train import StudentConfig
     from distill.students.checkpoint import save_student
     from distill.students.model.student import build_spec, build_student
 
-    recipe = load_recipe(StudentRecipe, {"preset": "nano", "size_hw": [32, 64]})
-    spec = build_spec(recipe, name="tiny", tasks=(Task.DEPTH, Task.SEMANTIC), classes=("road", "sky"))
+    config = load_config(StudentConfig, {"preset": "nano", "size_hw": [32, 64]})
+    spec = build_spec(config, name="tiny", tasks=(Task.DEPTH, Task.SEMANTIC), classes=("road", "sky"))
     run = tmp_path / "run"
     run.mkdir()
-    save_student(run, build_student(recipe, spec))
+    save_student(run, build_student(config, spec))
     found = evaluate(run, truth=truth)["tasks"]
     assert set(found) == {"depth", "semantic"}
     assert found["depth"]["scores"]["run"]["coverage"] == 1.0
-    assert found["semantic"]["scores"]["run"]["classes_it_cannot_say"] == ["Car"]
+    assert found["semantic"]["scores"]["run"]["classes_not_predicted"] == ["Car"]
 
 
 @pytest.mark.parametrize("alignment", ["median_scale", "scale_shift_depth", "scale_shift_log"])
@@ -347,10 +347,10 @@ def test_nothing_is_capped_before_it_is_aligned(alignment: str) -> None:
     truth = np.linspace(1, 9, 48, dtype=np.float32).reshape(6, 8)
     valid = np.ones((6, 8), bool)
     label = Label(Task.DEPTH, 4 * truth, valid, valid.astype(np.float32), DepthKind.METRIC)
-    value, _ = fit_label(label, (6, 8), 10.0, Alignment(alignment))
+    value, _ = resize_label(label, (6, 8), 10.0, Alignment(alignment))
     metrics = DepthMetrics(alignment=Alignment(alignment), max_depth_m=10.0)
     assert metrics.update(value, truth, valid)["abs_rel"] < 1e-5
-    capped, _ = fit_label(label, (6, 8), 10.0)
+    capped, _ = resize_label(label, (6, 8), 10.0)
     assert capped.max() == 10.0
 
 
@@ -365,14 +365,14 @@ def test_what_is_far_is_scored_where_it_is_asked_for(tmp_path: Path) -> None:
     truth = make_shards(tmp_path / "truth", far)
     flat = make_shards(tmp_path / "flat", lambda _, rng: [depth(_scene(rng)[0])])
     for max_depth_m, rows in ((350.0, 12), (1e5, 12), (FAR_DEPTH_M, 6)):
-        found = evaluate(flat, truth=truth, rules=Rules(max_depth_m=max_depth_m))["tasks"]["depth"]["scores"]["flat"]
+        found = evaluate(flat, truth=truth, protocol=EvalProtocol(max_depth_m=max_depth_m))["tasks"]["depth"]["scores"]["flat"]
         assert found["pixels"] == 3 * rows * 32
 
 
 def test_far_predictions_are_not_capped_before_they_are_aligned() -> None:
     truth, valid = np.array([[10.0, 30.0, 60.0, 50.0]], np.float32), np.ones((1, 4), bool)
     label = depth(np.array([[20.0, 60.0, 120.0, 25_000.0]]))
-    value, _ = fit_label(label, (1, 4), 90.0, Alignment.MEDIAN_SCALE)
+    value, _ = resize_label(label, (1, 4), 90.0, Alignment.MEDIAN_SCALE)
     assert value.tolist() == [[20.0, 60.0, 120.0, 120.0]]  # sky is no 25 km
     metrics = DepthMetrics(alignment=Alignment.MEDIAN_SCALE)
     valid[0, 3] = False
@@ -400,30 +400,30 @@ def test_damage_is_named_and_the_rest_is_scored(tmp_path: Path) -> None:
     assert scores["missing"] == 1 and scores["miou"] == 1.0
 
 
-def test_a_recipe_that_is_code_is_not_run(truth: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_config_that_is_code_is_not_run(truth: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "own_code.py").write_text("raise SystemExit('it ran')")
     monkeypatch.syspath_prepend(tmp_path)
-    recipe = tmp_path / "own.yaml"
-    recipe.write_text("kind: callable\nlicense: MIT\nfunction: own_code:answer\noutputs: [{task: depth}]\n")
-    with pytest.raises(UsageError, match="a recipe of kind callable; evaluate asks onnx models itself"):
-        evaluate(recipe, truth=truth)
+    config = tmp_path / "own.yaml"
+    config.write_text("kind: callable\nlicense: MIT\nfunction: own_code:answer\noutputs: [{task: depth}]\n")
+    with pytest.raises(UsageError, match="a config of kind callable; evaluate asks onnx models itself"):
+        evaluate(config, truth=truth)
 
 
 def test_words_about_classes_are_about_those_that_matter(truth: Path, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="no subject has a class 'roud'"):
-        evaluate(truth, truth=truth, rules=Rules(renamed={"roud": "road"}))
+    with pytest.raises(UsageError, match="no predictor has a class 'roud'"):
+        evaluate(truth, truth=truth, protocol=EvalProtocol(class_map={"roud": "road"}))
     absent = make_shards(tmp_path / "absent", classes=(*CLASSES, "Unicorn"))
-    no_car = make_shards(tmp_path / "subject", classes=("Sky", "Road", "vehicle"))
+    no_car = make_shards(tmp_path / "predictor", classes=("Sky", "Road", "vehicle"))
     warnings = evaluate(no_car, truth=absent)["warnings"]
     assert any("no word for Car;" in text for text in warnings) and not any("Unicorn" in text for text in warnings)
 
 
-def test_what_has_no_trivial_predictor_is_said(tmp_path: Path) -> None:
+def test_what_has_no_mean_baseline_is_said(tmp_path: Path) -> None:
     def one_thing(_: int, rng: np.random.Generator) -> list[Label]:
         ids = np.zeros(SIZE_HW, np.uint16)
         ids[2:9, 3:9] = 1
         return [_label(Task.INSTANCE, ids, instance_classes={1: "dog"})]
 
     truth = make_shards(tmp_path / "truth", one_thing, instance_classes=("dog",))
-    with pytest.raises(UsageError, match="there is no trivial predictor of instance"):
-        evaluate(truth, truth=truth, trivial=truth)
+    with pytest.raises(UsageError, match="there is no mean baseline of instance"):
+        evaluate(truth, truth=truth, baseline=truth)

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from distill.config import load_recipe
-from distill.config.train import StudentRecipe
+from distill.config import load_config
+from distill.config.train import StudentConfig
 from distill.export.onnx.exporter import export_onnx
 from distill.export.runners import open_runner
 from distill.students.model.student import build_spec, build_student
@@ -22,8 +22,8 @@ TASKS = (Task.DEPTH, Task.NORMALS, Task.SEMANTIC)
 def test_a_student_answers_the_same_on_a_gpu() -> None:
     torch.manual_seed(0)
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
-    recipe = load_recipe(StudentRecipe, {"preset": "nano", "size_hw": [64, 96]})
-    student = build_student(recipe, build_spec(recipe, name="t", tasks=TASKS, classes=("a", "b", "c"))).eval()
+    config = load_config(StudentConfig, {"preset": "nano", "size_hw": [64, 96]})
+    student = build_student(config, build_spec(config, name="t", tasks=TASKS, classes=("a", "b", "c"))).eval()
     image = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (2, 90, 120, 3), dtype=np.uint8))
     with torch.inference_mode():
         on_cpu = student(image)
@@ -40,8 +40,8 @@ def test_the_exported_file_answers_the_same_on_a_gpu(tmp_path: Path, options: di
     if "CUDAExecutionProvider" not in onnxruntime.get_available_providers():
         pytest.skip("this build of ONNX Runtime has no CUDA provider")
     torch.manual_seed(0)
-    recipe = load_recipe(StudentRecipe, {"preset": "nano", "size_hw": [64, 96]})
-    student = build_student(recipe, build_spec(recipe, name="t", tasks=TASKS, classes=("a", "b", "c"))).eval()
+    config = load_config(StudentConfig, {"preset": "nano", "size_hw": [64, 96]})
+    student = build_student(config, build_spec(config, name="t", tasks=TASKS, classes=("a", "b", "c"))).eval()
     path = export_onnx(student, student.spec, tmp_path / "t.onnx").path
     image = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (2, 90, 120, 3), dtype=np.uint8))
     with torch.inference_mode():

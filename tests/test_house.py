@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from distill.cli import VERBS
-from distill.config import load_recipe, read_yaml
+from distill.config import load_config, read_yaml
 from distill.errors import DistillError, UsageError
 
 HEAVY = ("torch", "timm", "lightning", "onnxruntime", "onnx", "cv2", "webdataset", "av")
@@ -84,7 +84,7 @@ def test_floors_hold(repository: Path):
 
 
 def test_the_floors_test_can_fail(repository: Path, tmp_path: Path):
-    """Upside down, the same contract must break."""
+    """Upside down, the same layering must break."""
     config = (repository / "pyproject.toml").read_text()
     layers = re.search(r"layers = \[\n(.*?)\n\]", config, re.DOTALL)
     assert layers is not None
@@ -142,8 +142,8 @@ def test_every_teacher_config_loads(path: Path):
 
     kind = read_yaml(path).get("kind", "")
     # A function comes from the command line, never out of a file.
-    recipe, _ = load_teacher(str(path), None, ["function=package.module:function"] if kind == "callable" else [])
-    assert recipe.kind == kind
+    config, _ = load_teacher(str(path), None, ["function=package.module:function"] if kind == "callable" else [])
+    assert config.kind == kind
 
 
 @pytest.mark.parametrize("path", teacher_configs(), ids=lambda path: path.stem)
@@ -151,19 +151,19 @@ def test_every_teacher_config_states_a_license_and_its_terms(path: Path):
     from distill.commands.teacher_option import load_teacher
     from distill.licenses import LicenseClass, license_class
 
-    recipe, _ = load_teacher(str(path), None, ["function=a:b"] if read_yaml(path)["kind"] == "callable" else [])
-    if recipe.kind == "mix":  # its members state their own
+    config, _ = load_teacher(str(path), None, ["function=a:b"] if read_yaml(path)["kind"] == "callable" else [])
+    if config.kind == "mix":  # its members state their own
         return
-    told = license_class(recipe.license) is not LicenseClass.UNKNOWN or recipe.license == "unknown"
-    assert told, f"{path.name}: {recipe.license} is not a known name; put its class in front"
-    assert recipe.terms, f"{path.name}: a link to the terms"
+    told = license_class(config.license) is not LicenseClass.UNKNOWN or config.license == "unknown"
+    assert told, f"{path.name}: {config.license} is not a known name; put its class in front"
+    assert config.terms, f"{path.name}: a link to the terms"
 
 
 def test_an_unknown_key_names_the_nearest_known_one():
-    from distill.config.adapters import ReplayRecipe
+    from distill.config.adapters import ReplayConfig
 
     with pytest.raises(UsageError, match=r"unknown key 'licens'.*did you mean 'license'"):
-        load_recipe(ReplayRecipe, {"answers": "a.yaml"}, ["licens=x"])
+        load_config(ReplayConfig, {"answers": "a.yaml"}, ["licens=x"])
 
 
 def test_errors_keep_their_hint_across_processes():

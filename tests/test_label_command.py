@@ -49,7 +49,7 @@ def bomb() -> bytes:
 
 
 @pytest.fixture
-def maps_recipe(tmp_path: Path) -> Path:
+def maps_config(tmp_path: Path) -> Path:
     """Depth maps beside the photos, as millimeters."""
     path = tmp_path / "maps.yaml"
     path.write_text("kind: maps\nlicense: test\ndepth: {pattern: '../depth/{name}.png', scale: 0.001, invalid: [0]}\n")
@@ -106,10 +106,10 @@ def mixed_photos(tmp_path: Path) -> tuple[Path, set[str], set[str]]:
     return folder, set(good) | {"sixteen.png"}, set(bad) | {"dot.png", "line.png", "dangling.jpg"}
 
 
-def test_bad_photos_are_listed_and_all_good_ones_labeled(mixed_photos, maps_recipe: Path, tmp_path: Path):
+def test_bad_photos_are_listed_and_all_good_ones_labeled(mixed_photos, maps_config: Path, tmp_path: Path):
     folder, good, bad = mixed_photos
     out = tmp_path / "out"
-    result = distill("label", folder, "--teacher", maps_recipe, "--out", out, code=1)
+    result = distill("label", folder, "--teacher", maps_config, "--out", out, code=1)
     assert {row["name"] for row in result["failed"]} == bad
     assert all(len(row["reason"]) > 10 for row in result["failed"])
     assert result["labeled"] == len(good)
@@ -123,16 +123,16 @@ def test_bad_photos_are_listed_and_all_good_ones_labeled(mixed_photos, maps_reci
     assert np.allclose(by_name["cmyk.jpg"].label(Task.DEPTH).value, 2.5, atol=1e-3)
 
 
-def test_failures_can_be_tolerated(mixed_photos, maps_recipe: Path, tmp_path: Path):
+def test_failures_can_be_tolerated(mixed_photos, maps_config: Path, tmp_path: Path):
     folder, _, bad = mixed_photos
-    arguments = ("label", folder, "--teacher", maps_recipe, "--out", tmp_path / "out", "--tolerate")
+    arguments = ("label", folder, "--teacher", maps_config, "--out", tmp_path / "out", "--max-failures")
     distill(*arguments, len(bad), code=0)
     again = distill(*arguments, len(bad) - 1, code=1)  # resumed: nothing is forgotten
     assert len(again["failed"]) == len(bad)
 
 
 def synthetic(out: Path, scenes: int, *more: object) -> list[str]:
-    recipe = (
+    config = (
         "--teacher",
         "synthetic",
         "--set",
@@ -142,7 +142,7 @@ def synthetic(out: Path, scenes: int, *more: object) -> list[str]:
         "--set",
         "faults=moderate",
     )
-    return ["label", *recipe, "--out", str(out), "--shard-size", "4", "--previews", "3", *map(str, more)]
+    return ["label", *config, "--out", str(out), "--shard-size", "4", "--previews", "3", *map(str, more)]
 
 
 def contents(folder: Path) -> dict[str, str]:
@@ -182,8 +182,8 @@ def test_one_and_two_processes_and_parts_give_the_same_shards(tmp_path: Path):
     one, two, parts = tmp_path / "one", tmp_path / "two", tmp_path / "parts"
     distill(*synthetic(one, 10, "--workers", 1))
     distill(*synthetic(two, 10, "--workers", 2))
-    assert not distill(*synthetic(parts, 10, "--part", "1/2"))["complete"]
-    assert distill(*synthetic(parts, 10, "--part", "2/2"))["complete"]
+    assert not distill(*synthetic(parts, 10, "--job-index", "1/2"))["complete"]
+    assert distill(*synthetic(parts, 10, "--job-index", "2/2"))["complete"]
     assert contents(one) == contents(two) == contents(parts)
 
 
@@ -330,7 +330,7 @@ def test_cut_tars_and_pages_are_made_again_and_a_living_writers_part_stays(tmp_p
     assert [part.exists() for part in parts] == [True, False]
 
 
-def test_normals_in_another_frame_than_the_recipe_says_are_refused(tmp_path: Path):
+def test_normals_in_another_frame_than_the_config_says_are_refused(tmp_path: Path):
     photos, maps = tmp_path / "photos", tmp_path / "maps"
     photos.mkdir()
     maps.mkdir()
@@ -339,10 +339,10 @@ def test_normals_in_another_frame_than_the_recipe_says_are_refused(tmp_path: Pat
     facing = np.full((40, 60, 3), (128, 128, 0), np.uint8)  # z forward: -1 faces the camera
     Image.fromarray(facing).save(maps / "a.png")
     for frame, count in (("opencv", 1), ("opengl", 0)):
-        recipe = tmp_path / f"{frame}.yaml"
+        config = tmp_path / f"{frame}.yaml"
         normals = {"pattern": "../maps/{stem}.png", "scale": 2 / 255, "offset": -1.0, "frame": frame}
-        recipe.write_text(json.dumps({"kind": "maps", "normals": normals}))
-        result = distill("label", photos, "--teacher", recipe, "--out", tmp_path / frame, code=1 - count)
+        config.write_text(json.dumps({"kind": "maps", "normals": normals}))
+        result = distill("label", photos, "--teacher", config, "--out", tmp_path / frame, code=1 - count)
         assert result["labeled"] == count
     assert "away from the camera" in json.dumps(result)
 
@@ -374,9 +374,9 @@ def test_labels_lie_as_a_person_sees_the_photo(orientation: int, tmp_path: Path)
     picture(0).save(photos / "photo.jpg", exif=exif)
     upright_hw = PHOTO_HW[::-1] if orientation == 6 else PHOTO_HW
     add_depth(photos / "photo.jpg", upright_hw)
-    recipe = tmp_path / "maps.yaml"
-    recipe.write_text("kind: maps\ndepth: {pattern: '../depth/{name}.png', scale: 0.001}\n")
-    distill("label", photos, "--teacher", recipe, "--out", tmp_path / "out")
+    config = tmp_path / "maps.yaml"
+    config.write_text("kind: maps\ndepth: {pattern: '../depth/{name}.png', scale: 0.001}\n")
+    distill("label", photos, "--teacher", config, "--out", tmp_path / "out")
     sample = next(read_samples(tmp_path / "out"))
     assert tuple(sample.meta["size_hw"]) == sample.label(Task.DEPTH).size_hw == upright_hw
 
@@ -397,7 +397,7 @@ def test_every_nth_frame_of_a_video_and_existing_shards_can_be_labeled(tmp_path:
     frames[0].save(tmp_path / "clip.gif", save_all=True, append_images=frames[1:], duration=100)
     out, again = tmp_path / "out", tmp_path / "again"
     result = distill(
-        "label", tmp_path / "clip.gif", "--every", 3, "--teacher", tmp_path / "t.yaml", "--out", out, code=None
+        "label", tmp_path / "clip.gif", "--frame-stride", 3, "--teacher", tmp_path / "t.yaml", "--out", out, code=None
     )
     if result.get("photos", 0) > 1:  # a GIF is a video where it has several frames
         assert [sample.meta["name"] for sample in read_samples(out)] == [f"clip.gif#{i}" for i in (0, 3, 6, 9)]
@@ -415,7 +415,7 @@ def test_every_nth_frame_of_a_video_and_existing_shards_can_be_labeled(tmp_path:
         (("nowhere", "--teacher", "synthetic"), "no such file"),
         (("--teacher", "synthetic", "--set", "scene=3"), "did you mean 'scenes'"),
         (("--teacher", "synthetic", "--task", "instance", "--set", "tasks=[depth]"), "cannot do instance"),
-        (("--teacher", "synthetic", "--part", "3/2"), "k/n"),
+        (("--teacher", "synthetic", "--job-index", "3/2"), "k/n"),
         (("--teacher", "synthetic", "--deadline", "soon", "--plan"), "--deadline soon"),
     ],
 )
@@ -424,14 +424,14 @@ def test_wrong_use_is_one_sentence_and_exit_code_2(arguments: tuple[str, ...], w
     assert words in refused["error"]
 
 
-def test_recipes_that_say_a_key_twice_or_never_end_are_refused(tmp_path: Path):
-    recipe = tmp_path / "t.yaml"
+def test_configs_that_say_a_key_twice_or_never_end_are_refused(tmp_path: Path):
+    config = tmp_path / "t.yaml"
     for text, words in (
         ("kind: synthetic\nscenes: 4\nscenes: 5\n", "line 3: not valid YAML: the key 'scenes' is given twice"),
         ("[" * 20_000, "nested too deeply"),
     ):
-        recipe.write_text(text)
-        assert words in distill("label", "--teacher", recipe, "--out", tmp_path / "out", code=2)["error"]
+        config.write_text(text)
+        assert words in distill("label", "--teacher", config, "--out", tmp_path / "out", code=2)["error"]
     merged = tmp_path / "m.yaml"
     merged.write_text("kind: synthetic\nscenes: 1\nfaults: {<<: {color_noise_sigma: 1.0}, color_noise_sigma: 2.0}\n")
     distill("label", "--teacher", merged, "--set", "size_hw=[48,64]", "--out", tmp_path / "out", "--plan")
@@ -441,13 +441,13 @@ def test_a_file_in_the_place_of_the_accounts_is_said(tmp_path: Path):
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / ".stats").write_text("a file")
     words = ("label", "--teacher", "synthetic", "--set", "scenes=1", "--out", tmp_path / "out", "--workers", 1)
-    assert ".parts: cannot be made" in distill(*words, code=1)["error"]
+    assert ".stats: cannot be made" in distill(*words, code=1)["error"]
 
 
 def test_several_answers_of_a_teacher_that_is_asked_once_are_refused(tmp_path: Path):
     picture(0).save(tmp_path / "a.png")
     words = ("label", tmp_path / "a.png", "--teacher", "json:loads", "--set", "outputs=[{task: depth}]")
-    for more in (("--samples", 3), ("--flip",)):
+    for more in (("--num-answers", 3), ("--flip",)):
         assert "is asked once" in distill(*words, *more, "--out", tmp_path / "out", code=2)["error"]
 
 
@@ -502,15 +502,15 @@ def test_the_input_is_never_the_output(tmp_path: Path):
     assert "both an input and --out" in refused["error"] and contents(out) == before
 
 
-def test_a_refused_run_leaves_the_recipe_of_the_set(tmp_path: Path):
+def test_a_refused_run_leaves_the_config_of_the_set(tmp_path: Path):
     out = tmp_path / "out"
     distill(*synthetic(out, 4))
-    before = (out / "label.recipe.yaml").read_text()
+    before = (out / "label.config.yaml").read_text()
     distill(*synthetic(out, 4, "--set", "seed=9"), code=2)
-    assert (out / "label.recipe.yaml").read_text() == before
+    assert (out / "label.config.yaml").read_text() == before
 
 
-def test_odd_files_neither_hang_nor_stop_the_run(maps_recipe: Path, tmp_path: Path):
+def test_odd_files_neither_hang_nor_stop_the_run(maps_config: Path, tmp_path: Path):
     folder = tmp_path / "photos"
     folder.mkdir()
     picture(0).save(folder / "good.png")
@@ -522,18 +522,18 @@ def test_odd_files_neither_hang_nor_stop_the_run(maps_recipe: Path, tmp_path: Pa
     raw = os.fsencode(folder) + b"/caf\xe9.png"
     Path(os.fsdecode(raw)).write_bytes((folder / "good.png").read_bytes())
     add_depth(Path(os.fsdecode(raw)))
-    result = distill("label", folder, "--teacher", maps_recipe, "--out", tmp_path / "out", code=1)
+    result = distill("label", folder, "--teacher", maps_config, "--out", tmp_path / "out", code=1)
     assert result["labeled"] == 2
     assert {row["name"] for row in result["failed"]} == {"pipe.png", "zero.png", "huge.png"}
 
 
-def test_results_may_lie_below_the_photos(maps_recipe: Path, tmp_path: Path):
+def test_results_may_lie_below_the_photos(maps_config: Path, tmp_path: Path):
     folder = tmp_path / "photos"
     folder.mkdir()
     picture(0).save(folder / "good.png")
     add_depth(folder / "good.png")
     for _ in range(2):  # the second time its own previews must not count as photos
-        assert distill("label", folder, "--teacher", maps_recipe, "--out", folder / "shards")["photos"] == 1
+        assert distill("label", folder, "--teacher", maps_config, "--out", folder / "shards")["photos"] == 1
 
 
 def test_a_damaged_input_shard_costs_its_own_samples_only(tmp_path: Path):

@@ -10,7 +10,7 @@ from hypothesis.extra import numpy as hnp
 
 from distill.errors import DistillError
 from distill.images import encode_map
-from distill.labels import Label, decode, encode, is_far
+from distill.labels import Label, decode, encode, is_beyond_range
 from distill.tasks import (
     FAR_DEPTH_M,
     IGNORE_INSTANCE,
@@ -80,7 +80,7 @@ def test_infinity_is_far_and_stays_finite():
     valid = np.ones((1, 4), bool)
     back = round_trip(Label(Task.DEPTH, depth_m, valid, confident(valid), DepthKind.METRIC))
     assert np.isfinite(back.value).all()
-    assert is_far(back).tolist() == [[False, False, True, True]]
+    assert is_beyond_range(back).tolist() == [[False, False, True, True]]
 
 
 @pytest.mark.parametrize(("meters", "warped"), [(0, 0), (1, 0.173554), (2, 0.305556), (10, 0.75), (80, 0.987654)])

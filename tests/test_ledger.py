@@ -12,33 +12,33 @@ import pytest
 
 from distill.errors import DistillError
 from distill.teachers.store.ledger import Ledger
-from distill.teachers.store.spending import CapReached, Caps
+from distill.teachers.store.spend import BudgetExceeded, Budget
 
-NO_CAPS = Caps()
+NO_LIMIT = Budget()
 
 
 def test_a_request_is_reserved_then_settled(tmp_path: Path):
     ledger = Ledger(tmp_path)
-    assert ledger.reserve("k", job="j", worst_usd=2.0, caps=NO_CAPS, model="m", task="depth")
-    assert ledger.spending("j").reserved_usd == 2.0
-    ledger.settle("k", "done", cost_usd=0.5, tokens_in=3, tokens_out=4, latency_s=1.5, finish="STOP")
-    spending = ledger.spending("j")
-    assert (spending.calls, spending.cost_usd, spending.reserved_usd, spending.worst_usd) == (1, 0.5, 0.0, 0.5)
+    assert ledger.reserve("k", job="j", worst_usd=2.0, budget=NO_LIMIT, model="m", task="depth")
+    assert ledger.spend("j").reserved_usd == 2.0
+    ledger.finish("k", "done", cost_usd=0.5, tokens_in=3, tokens_out=4, latency_s=1.5, finish="STOP")
+    spend = ledger.spend("j")
+    assert (spend.calls, spend.cost_usd, spend.reserved_usd, spend.worst_usd) == (1, 0.5, 0.0, 0.5)
     row = ledger.row("k")
-    assert row is not None and (row["state"], row["tries"], row["tokens_out"], row["model"]) == ("done", 1, 4, "m")
+    assert row is not None and (row["state"], row["attempts"], row["tokens_out"], row["model"]) == ("done", 1, 4, "m")
     assert ledger.totals() == [
-        {"model": "m", "state": "done", "requests": 1, "tries": 1, "cost_usd": 0.5, "doubtful_usd": 0.0}
+        {"model": "m", "state": "done", "requests": 1, "attempts": 1, "cost_usd": 0.5, "uncertain_usd": 0.0}
     ]
 
 
 def test_a_call_that_broke_off_counts_at_its_worst_price(tmp_path: Path):
     ledger = Ledger(tmp_path)
-    ledger.reserve("k", job="j", worst_usd=2.0, caps=NO_CAPS)
-    ledger.settle("k", "waiting", doubtful=True)
-    assert ledger.spending("j").worst_usd == 2.0
-    with pytest.raises(CapReached):
-        ledger.reserve("k", job="j", worst_usd=2.0, caps=Caps(max_usd=3.9))
-    assert ledger.reserve("k", job="j", worst_usd=2.0, caps=Caps(max_usd=4.0))
+    ledger.reserve("k", job="j", worst_usd=2.0, budget=NO_LIMIT)
+    ledger.finish("k", "waiting", uncertain=True)
+    assert ledger.spend("j").worst_usd == 2.0
+    with pytest.raises(BudgetExceeded):
+        ledger.reserve("k", job="j", worst_usd=2.0, budget=Budget(max_usd=3.9))
+    assert ledger.reserve("k", job="j", worst_usd=2.0, budget=Budget(max_usd=4.0))
 
 
 def test_the_cap_counts_calls_in_flight_of_all_threads(tmp_path: Path):
@@ -46,8 +46,8 @@ def test_the_cap_counts_calls_in_flight_of_all_threads(tmp_path: Path):
 
     def reserve(number: int) -> bool:
         try:
-            return ledger.reserve(str(number), job="j", worst_usd=1.0, caps=Caps(max_usd=10.0))
-        except CapReached:
+            return ledger.reserve(str(number), job="j", worst_usd=1.0, budget=Budget(max_usd=10.0))
+        except BudgetExceeded:
             return False
 
     with ThreadPoolExecutor(8) as pool:
@@ -56,19 +56,19 @@ def test_the_cap_counts_calls_in_flight_of_all_threads(tmp_path: Path):
 
 def test_the_number_of_calls_can_be_capped(tmp_path: Path):
     ledger = Ledger(tmp_path)
-    ledger.reserve("a", job="j", worst_usd=0, caps=Caps(max_requests=1))
-    with pytest.raises(CapReached, match="--max-requests"):
-        ledger.reserve("b", job="j", worst_usd=0, caps=Caps(max_requests=1))
-    assert ledger.reserve("b", job="another", worst_usd=0, caps=Caps(max_requests=1))
+    ledger.reserve("a", job="j", worst_usd=0, budget=Budget(max_requests=1))
+    with pytest.raises(BudgetExceeded, match="--max-requests"):
+        ledger.reserve("b", job="j", worst_usd=0, budget=Budget(max_requests=1))
+    assert ledger.reserve("b", job="another", worst_usd=0, budget=Budget(max_requests=1))
 
 
 TAKE = """
     import sys, time
     from pathlib import Path
     from distill.teachers.store.ledger import Ledger
-    from distill.teachers.store.spending import Caps
+    from distill.teachers.store.spend import Budget
     ledger = Ledger(Path(sys.argv[1]))
-    print(ledger.reserve("k", job="j", worst_usd=1.0, caps=Caps()), flush=True)
+    print(ledger.reserve("k", job="j", worst_usd=1.0, budget=Budget()), flush=True)
     time.sleep(60)
 """
 
@@ -80,21 +80,21 @@ def test_a_call_of_a_living_process_is_left_to_it_and_that_of_a_dead_one_is_doub
     try:
         assert other.stdout is not None and other.stdout.readline() == "True\n"
         ledger = Ledger(tmp_path)
-        assert not ledger.reserve("k", job="j", worst_usd=1.0, caps=NO_CAPS)
+        assert not ledger.reserve("k", job="j", worst_usd=1.0, budget=NO_LIMIT)
     finally:
         other.kill()
         other.wait()
-    assert ledger.reserve("k", job="j", worst_usd=1.0, caps=NO_CAPS)
-    ledger.settle("k", "done", cost_usd=0.25)
-    spending = ledger.spending("j")
-    assert (spending.cost_usd, spending.doubtful_usd, spending.reserved_usd) == (0.25, 1.0, 0.0)
+    assert ledger.reserve("k", job="j", worst_usd=1.0, budget=NO_LIMIT)
+    ledger.finish("k", "done", cost_usd=0.25)
+    spend = ledger.spend("j")
+    assert (spend.cost_usd, spend.uncertain_usd, spend.reserved_usd) == (0.25, 1.0, 0.0)
 
 
 def test_a_row_that_was_never_in_flight_here_is_counted_once(tmp_path: Path):
     ledger = Ledger(tmp_path)
     for _ in range(2):
-        ledger.enter("k", "done", job="j", cost_usd=0.5, model="m")
-    assert ledger.spending("j").cost_usd == 0.5
+        ledger.insert("k", "done", job="j", cost_usd=0.5, model="m")
+    assert ledger.spend("j").cost_usd == 0.5
 
 
 def test_batches_are_remembered_by_their_label(tmp_path: Path):
@@ -120,7 +120,7 @@ def test_a_ledger_that_cannot_be_written_is_a_sentence(tmp_path: Path):
 def test_rows_come_in_order(tmp_path: Path):
     ledger = Ledger(tmp_path)
     for number in range(5):
-        ledger.enter(f"{9 - number}", "done")
+        ledger.insert(f"{9 - number}", "done")
     assert [row["key"] for row in ledger.rows()] == ["5", "6", "7", "8", "9"]
     ledger.forget("7")
     assert ledger.row("7") is None
@@ -128,9 +128,9 @@ def test_rows_come_in_order(tmp_path: Path):
 
 def test_what_was_answered_while_one_waited_for_a_turn_is_not_asked_again(tmp_path: Path):
     one, two = Ledger(tmp_path), Ledger(tmp_path)
-    assert one.reserve("k", job="j", worst_usd=1.0, caps=NO_CAPS, answered=lambda: False)
-    one.settle("k", "done", cost_usd=0.5)
-    assert not two.reserve("k", job="j", worst_usd=1.0, caps=NO_CAPS, answered=lambda: True)
-    assert two.spending("j").calls == 1 and two.spending("j").worst_usd == 0.5
+    assert one.reserve("k", job="j", worst_usd=1.0, budget=NO_LIMIT, is_answered=lambda: False)
+    one.finish("k", "done", cost_usd=0.5)
+    assert not two.reserve("k", job="j", worst_usd=1.0, budget=NO_LIMIT, is_answered=lambda: True)
+    assert two.spend("j").calls == 1 and two.spend("j").worst_usd == 0.5
     assert two.row("k")["state"] == "done"
-    assert two.reserve("k", job="j", worst_usd=1.0, caps=NO_CAPS)  # its answer is gone: it is asked for anew
+    assert two.reserve("k", job="j", worst_usd=1.0, budget=NO_LIMIT)  # its answer is gone: it is asked for anew

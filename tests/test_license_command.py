@@ -15,8 +15,8 @@ from typer.testing import CliRunner
 
 from distill.cli import app
 from distill.commands.license import read_licenses
-from distill.config import load_recipe
-from distill.config.adapters import MapsRecipe, ReplayRecipe
+from distill.config import load_config
+from distill.config.adapters import MapsConfig, ReplayConfig
 from distill.console import Console
 from distill.errors import UsageError
 from distill.shards import read_samples
@@ -51,8 +51,8 @@ def label(folder: Path, names: list[str], out: Path, license: str, terms: str = 
     for name in names:
         Image.fromarray(np.full((12, 16), 1000, np.uint16)).save(maps / f"{name}.png")
     values = {"license": license, "terms": terms, "depth": {"pattern": f"../{maps.name}/{{stem}}.png", "scale": 0.001}}
-    recipe = load_recipe(MapsRecipe, values)
-    job = Job(out=out, recipe=recipe, folder=folder, inputs=(str(folder),), shard_size=2, previews=0)
+    config = load_config(MapsConfig, values)
+    job = Job(out=out, config=config, folder=folder, inputs=(str(folder),), shard_size=2, previews=0)
     run_label(job, Console(), workers=1)
     return out
 
@@ -131,9 +131,9 @@ def test_relabeled_shards_carry_the_new_teachers_license(two_sets, tmp_path: Pat
         {"photo": "bad.png", "task": "depth", "answer": "answer.png", "license": "research (a lab's preview)"},
     ]
     (tmp_path / "answers.json").write_text(json.dumps(rows))
-    recipe = load_recipe(ReplayRecipe, {"answers": str(tmp_path / "answers.json"), "license": "commercial"})
+    config = load_config(ReplayConfig, {"answers": str(tmp_path / "answers.json"), "license": "commercial"})
     out = tmp_path / "out"
-    job = Job(out=out, recipe=recipe, folder=tmp_path, inputs=(str(two_sets[1]),), previews=0)
+    job = Job(out=out, config=config, folder=tmp_path, inputs=(str(two_sets[1]),), previews=0)
     run_label(job, Console(), workers=1)
     (sample,) = read_samples(out)
     assert sample.meta["records"][0]["license"] == "research (a lab's preview)"
@@ -141,13 +141,13 @@ def test_relabeled_shards_carry_the_new_teachers_license(two_sets, tmp_path: Pat
 
 
 def test_a_students_contract_says_what_it_learned_from(two_sets, tmp_path: Path):
-    from distill.config.train import StudentRecipe
+    from distill.config.train import StudentConfig
     from distill.students.data.dataset_index import read_index
     from distill.students.model.student import build_spec
 
     index = read_index(list(two_sets))
     spec = build_spec(
-        load_recipe(StudentRecipe, {}), name="s", tasks=index.tasks, licenses=index.licenses, terms=index.terms
+        load_config(StudentConfig, {}), name="s", tasks=index.tasks, licenses=index.licenses, terms=index.terms
     )
     write_spec(tmp_path / "spec.json", spec)
     code, result = ask(tmp_path, "--require", "commercial")

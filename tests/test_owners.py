@@ -8,15 +8,15 @@ from pathlib import Path
 import pytest
 
 from distill.runtime import process_lock as owners
-from distill.runtime.process_lock import Owner, alive
+from distill.runtime.process_lock import ProcessLock, is_alive
 
 
 def test_the_dead_are_swept_and_the_living_are_not(tmp_path: Path):
-    living, dead = Owner(tmp_path), Owner(tmp_path)
+    living, dead = ProcessLock(tmp_path), ProcessLock(tmp_path)
     dead._file.close()  # as the system does when a process dies
-    assert alive(tmp_path, living.name) and not alive(tmp_path, dead.name)
-    Owner(tmp_path).close()
-    assert [path.name for path in (tmp_path / "owners").iterdir()] == [living.name]
+    assert is_alive(tmp_path, living.name) and not is_alive(tmp_path, dead.name)
+    ProcessLock(tmp_path).close()
+    assert [path.name for path in (tmp_path / "locks").iterdir()] == [living.name]
 
 
 def test_a_sweep_between_the_making_of_a_name_and_its_lock_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -25,17 +25,17 @@ def test_a_sweep_between_the_making_of_a_name_and_its_lock_is_noticed(tmp_path: 
     def sweep_first(file, how):
         if how == owners.fcntl.LOCK_EX and not swept:
             swept.append(file)
-            owners._sweep(tmp_path / "owners")
+            owners._remove_stale(tmp_path / "locks")
         flock(file, how)
 
     monkeypatch.setattr(owners.fcntl, "flock", sweep_first)
-    owner = Owner(tmp_path)
-    assert swept and alive(tmp_path, owner.name)
+    owner = ProcessLock(tmp_path)
+    assert swept and is_alive(tmp_path, owner.name)
 
 
 def test_a_late_sweep_leaves_a_name_that_was_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """Two sweeps open a name that is not locked yet; one removes it, its owner makes it again, the other comes late."""
-    folder = tmp_path / "owners"
+    folder = tmp_path / "locks"
     folder.mkdir()
     flock, again = owners.fcntl.flock, []
     path = folder / "1-0"
@@ -49,8 +49,8 @@ def test_a_late_sweep_leaves_a_name_that_was_made_again(tmp_path: Path, monkeypa
         flock(file, how)
 
     monkeypatch.setattr(owners.fcntl, "flock", made_again_first)
-    owners._sweep(folder)
-    assert again and alive(tmp_path, "1-0")
+    owners._remove_stale(folder)
+    assert again and is_alive(tmp_path, "1-0")
 
 
 def test_a_sweep_never_removes_a_name_after_its_owner_has_the_lock(tmp_path: Path):
@@ -59,9 +59,9 @@ def test_a_sweep_never_removes_a_name_after_its_owner_has_the_lock(tmp_path: Pat
     def work() -> None:
         gate.wait()
         for _ in range(60):
-            owner = Owner(tmp_path)
+            owner = ProcessLock(tmp_path)
             for _ in range(3):
-                if not alive(tmp_path, owner.name):
+                if not is_alive(tmp_path, owner.name):
                     errors.append(owner.name)
             names.append(owner.name)
             owner.close()

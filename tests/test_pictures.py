@@ -20,8 +20,8 @@ from distill.visualization import (
     draw_normals,
     draw_semantic,
     overlay,
-    tile,
-    write_caption,
+    contact_sheet,
+    add_caption,
 )
 from distill.visualization.colormaps import INVALID_RGB, SKY_RGB
 
@@ -131,7 +131,7 @@ def test_bars_legends_and_captions_keep_the_width(width: int) -> None:
         add_depth_bar(picture, depth_kind=DepthKind.AFFINE_INVARIANT_DISPARITY),
         add_scale_bar(picture, limit=45.0, unit="°"),
         add_class_legend(picture, ["road", "a rather long class name", "sky"]),
-        write_caption(picture, "a caption"),
+        add_caption(picture, "a caption"),
     )
     for found in decorated:
         assert found.shape[1] == width and found.shape[0] > 10
@@ -140,11 +140,11 @@ def test_bars_legends_and_captions_keep_the_width(width: int) -> None:
 def test_a_sheet_holds_every_picture_in_its_place() -> None:
     pictures = [np.full((30, 40, 3), 10 * (index + 1), np.uint8) for index in range(5)]
     pictures[3] = np.full((90, 60, 3), 40, np.uint8)
-    sheet = tile(pictures, columns=3)
+    sheet = contact_sheet(pictures, columns=3)
     assert sheet.shape == (2 * 30 + 2, 3 * 40 + 2 * 2, 3)
     assert (sheet[15, 20] == 10).all() and (sheet[47, 20] == 40).all() and (sheet[47, 62] == 50).all()
     assert (sheet[47, 105] == sheet[60, 100]).all()
-    assert tile(pictures, ["caption"] * 5, columns=3).shape[0] > sheet.shape[0]
+    assert contact_sheet(pictures, ["caption"] * 5, columns=3).shape[0] > sheet.shape[0]
 
 
 def test_a_full_hd_frame_is_drawn_in_milliseconds() -> None:

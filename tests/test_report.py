@@ -18,14 +18,14 @@ from distill.errors import UsageError
 from distill.report import (
     Curve,
     Curves,
-    Facts,
+    KeyValues,
     Gallery,
-    Headline,
-    Headlines,
-    Picture,
+    Metric,
+    Metrics,
+    CaptionedImage,
     Report,
     Section,
-    Swatches,
+    ColorKey,
     Table,
     Text,
     format_cell,
@@ -34,7 +34,7 @@ from distill.report import (
     to_markdown,
     write_report,
 )
-from distill.report.html import MAX_PICTURE_PX
+from distill.report.html import MAX_IMAGE_PX
 
 VOID = {"meta", "img"}
 
@@ -49,8 +49,8 @@ def report() -> Report:
         title="Student <nano> & teacher",
         summary="It works.",
         sections=[
-            Section("Result", [Headlines([Headline(0.93, "delta1", "teacher 0.95")]), Text("One.\n\nTwo <b>.")]),
-            Section("Warning", [Text("Careful.", "warning"), Facts({"crop": "none", "images": 1234}, "Terms")]),
+            Section("Result", [Metrics([Metric(0.93, "delta1", "teacher 0.95")]), Text("One.\n\nTwo <b>.")]),
+            Section("Warning", [Text("Careful.", "warning"), KeyValues({"crop": "none", "images": 1234}, "Terms")]),
             Section(
                 "Scores",
                 [
@@ -66,9 +66,9 @@ def report() -> Report:
             Section(
                 "Pictures",
                 [
-                    Swatches({"road": (1, 2, 3)}),
-                    Gallery([Picture(photo, "photo 'x'")], 2, "Photos"),
-                    Gallery([Picture(ids, "ids")], 1, sharp=True),
+                    ColorKey({"road": (1, 2, 3)}),
+                    Gallery([CaptionedImage(photo, "photo 'x'")], 2, "Photos"),
+                    Gallery([CaptionedImage(ids, "ids")], 1, lossless=True),
                 ],
             ),
             Section(
@@ -124,7 +124,7 @@ def test_names_cannot_become_markup(report: Report) -> None:
 def test_pictures_are_inside_shrunk_and_flat_colors_stay_exact(report: Report) -> None:
     found = re.findall(r"data:image/(jpeg|png);base64,([A-Za-z0-9+/=]+)", to_html(report))
     pictures = {kind: Image.open(io.BytesIO(base64.b64decode(data))) for kind, data in found}
-    assert max(pictures["jpeg"].size) == MAX_PICTURE_PX
+    assert max(pictures["jpeg"].size) == MAX_IMAGE_PX
     assert np.array_equal(np.unique(np.asarray(pictures["png"]).reshape(-1, 3), axis=0), [[0, 0, 0], [200, 30, 90]])
 
 
@@ -138,7 +138,7 @@ def test_long_curves_are_thinned_and_keep_their_last_point(report: Report) -> No
 def test_json_holds_every_block_and_no_nan(report: Report) -> None:
     page = json.loads(to_json(report), parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
     kinds = [block["kind"] for section in page["sections"] for block in section["blocks"]]
-    assert kinds == ["headlines", "text", "text", "facts", "table", "swatches", "gallery", "gallery", *["curves"] * 3]
+    assert kinds == ["metrics", "text", "text", "keyvalues", "table", "colorkey", "gallery", "gallery", *["curves"] * 3]
     table = page["sections"][2]["blocks"][0]
     assert table["rows"] == [["mIoU", 0.5, None], ["n", 12345, None]]
     assert page["sections"][3]["blocks"][1]["captions"] == ["photo 'x'"]

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from distill.commands.report import gather, report
+from distill.commands.report import gather_report, report
 from distill.errors import UsageError
-from distill.report import Curves, Facts, Headlines, Table
+from distill.report import Curves, KeyValues, Metrics, Table
 
 HISTORY = [
     {"epoch": 1, "step": 10, "elapsed_s": 3.0, "train_loss": 1.0, "val_loss": 1.2, "val_delta1": 0.4},
@@ -18,17 +18,17 @@ HISTORY = [
 EVALUATE = {
     "truth": "truth",
     "images": 4,
-    "subjects": ["student", "trivial"],
+    "predictors": ["student", "baseline"],
     "warnings": ["student: no depth answer for 1 of 4 photos"],
-    "made_with": {"python": "3.11"},
+    "environment": {"python": "3.11"},
     "tasks": {
         "depth": {
-            "terms": {"crop": "eigen", "min_depth_m": 0.001, "max_depth_m": 10.0},
+            "protocol": {"crop": "eigen", "min_depth_m": 0.001, "max_depth_m": 10.0},
             "scores": {
                 "student": {"abs_rel": 0.1, "alignment": "none"},
-                "trivial": {"abs_rel": 0.4, "alignment": "none"},
+                "baseline": {"abs_rel": 0.4, "alignment": "none"},
             },
-            "ratios": {"trivial": {"abs_rel": 0.25}},
+            "ratios": {"baseline": {"abs_rel": 0.25}},
         }
     },
 }
@@ -51,31 +51,31 @@ def run(tmp_path: Path) -> Path:
 
 
 def test_every_result_has_a_section_in_the_order_of_the_work(run: Path) -> None:
-    page = gather([run])
+    page = gather_report([run])
     titles = [section.title for section in page.sections]
     assert titles == ["At a glance", "Training", "Evaluation", "Evaluation: Depth", "Speed (export)"]
     assert page.facts == {"python": "3.11", "cores": 2}
 
 
 def test_curves_hold_training_and_validation_together(run: Path) -> None:
-    blocks = next(section for section in gather([run]).sections if section.title == "Training").blocks
+    blocks = next(section for section in gather_report([run]).sections if section.title == "Training").blocks
     plots = {block.title: block for block in blocks if isinstance(block, Curves)}
     assert [curve.name for curve in plots["loss"].curves] == ["training", "validation"]
     assert list(plots["delta1"].curves[0].y) == [0.4, 0.6]
 
 
 def test_scores_keep_their_alignment_and_their_terms(run: Path) -> None:
-    section = next(section for section in gather([run]).sections if section.title == "Evaluation: Depth")
+    section = next(section for section in gather_report([run]).sections if section.title == "Evaluation: Depth")
     table = section.blocks[0]
     assert isinstance(table, Table)
     assert ["alignment", "none", "none", None] in [list(row) for row in table.rows]
     assert "Eigen crop" in table.note and "0.001 to 10 m" in table.note
-    assert isinstance(gather([run]).sections[0].blocks[0], Headlines)
+    assert isinstance(gather_report([run]).sections[0].blocks[0], Metrics)
 
 
 def test_unknown_results_are_shown_as_they_are(run: Path) -> None:
-    blocks = next(section for section in gather([run]).sections if section.title == "Speed (export)").blocks
-    assert isinstance(blocks[0], Facts) and dict(blocks[0].values) == {"engine": "onnxruntime cpu"}
+    blocks = next(section for section in gather_report([run]).sections if section.title == "Speed (export)").blocks
+    assert isinstance(blocks[0], KeyValues) and dict(blocks[0].values) == {"engine": "onnxruntime cpu"}
     assert isinstance(blocks[1], Table) and list(blocks[1].columns) == ["batch", "p50_ms"]
 
 
@@ -83,8 +83,8 @@ def test_a_data_set_is_told_in_a_few_lines(run: Path) -> None:
     shard = {"name": "shard-000000.tar", "samples": 5, "bytes": 1, "sha256": "abcdef"}
     values = {"shards": [shard, shard], "counts": {"depth": 9}, "depth_kind": "metric", "classes": ["a", "b"]}
     (run / "dataset.json").write_text(json.dumps({**values, "prompts": {"1234": "Paint the depth."}}))
-    facts, prompts = next(section for section in gather([run]).sections if section.title == "Data set").blocks
-    assert isinstance(facts, Facts) and isinstance(prompts, Table)
+    facts, prompts = next(section for section in gather_report([run]).sections if section.title == "Data set").blocks
+    assert isinstance(facts, KeyValues) and isinstance(prompts, Table)
     assert dict(facts.values) == {
         "samples": 10,
         "shards": 2,
@@ -97,15 +97,15 @@ def test_a_data_set_is_told_in_a_few_lines(run: Path) -> None:
 
 def test_someone_elses_history_is_no_crash(run: Path) -> None:
     (run / "history.json").write_text('{"what": [1, 2], "empty": []}')
-    section = next(section for section in gather([run]).sections if section.title == "Training")
-    assert isinstance(section.blocks[0], Facts) and dict(section.blocks[0].values) == {"what": "1, 2"}
+    section = next(section for section in gather_report([run]).sections if section.title == "Training")
+    assert isinstance(section.blocks[0], KeyValues) and dict(section.blocks[0].values) == {"what": "1, 2"}
 
 
 def test_runs_stand_side_by_side(run: Path, tmp_path: Path) -> None:
     other = tmp_path / "other"
     other.mkdir()
     (other / "evaluate.json").write_text(json.dumps(EVALUATE).replace("0.1,", "0.2,"))
-    first = gather([run, other]).sections[0]
+    first = gather_report([run, other]).sections[0]
     table = first.blocks[0]
     assert isinstance(table, Table)
     assert [list(row) for row in table.rows] == [["run", 0.1], ["other", 0.2]]
@@ -124,9 +124,9 @@ def test_the_verb_writes_the_page_and_prints_json(
 def test_a_folder_without_results_is_refused(run: Path, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(UsageError, match="no results in it"):
-        gather([run, tmp_path / "empty"])
+        gather_report([run, tmp_path / "empty"])
     with pytest.raises(UsageError, match="no such folder"):
-        gather([tmp_path / "nowhere"])
+        gather_report([tmp_path / "nowhere"])
     (run / "broken.json").write_text("{")
     with pytest.raises(UsageError, match=r"broken\.json: not readable as JSON"):
-        gather([run])
+        gather_report([run])

@@ -8,15 +8,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from distill.commands.train import describe_fitted, load_training
-from distill.config import dump_recipe, load_recipe
-from distill.config.train import PRESETS, StudentRecipe, TrainRecipe
-from distill.console import run_guarded
+from distill.commands.train import format_result, load_training
+from distill.config import dump_config, load_config
+from distill.config.train import PRESETS, StudentConfig, TrainConfig
+from distill.console import run_cli
 from distill.errors import UsageError
 from distill.images import encode_jpeg
 from distill.labels import Label, encode
 from distill.shards import Manifest, Sample, read_manifest, read_shard, write_manifest, write_shard
-from distill.students.training.fit import Fitted
+from distill.students.training.fit import TrainResult
 from distill.tasks import DepthKind, Task
 
 TINY = ("student.size_hw=[32,32]", "data.val_fraction=0.3", "train.epochs=1", "train.accelerator=cpu")
@@ -26,7 +26,7 @@ def run(monkeypatch: pytest.MonkeyPatch, *words: object) -> int:
     from distill.cli import app
 
     monkeypatch.setattr("sys.argv", ["distill", *map(str, words)])
-    return run_guarded(app)
+    return run_cli(app)
 
 
 @pytest.fixture(scope="module")
@@ -53,10 +53,10 @@ def shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("preset", PRESETS)
 def test_preset_files_say_what_the_package_knows(repository: Path, preset: str) -> None:
-    from_file = load_recipe(TrainRecipe, repository / "configs" / "students" / f"{preset}.yaml").student
-    assert from_file == load_recipe(StudentRecipe, {"preset": preset})
+    from_file = load_config(TrainConfig, repository / "configs" / "students" / f"{preset}.yaml").student
+    assert from_file == load_config(StudentConfig, {"preset": preset})
     # Every key is spelled out: without the preset the file still says everything.
-    values = load_recipe(TrainRecipe, repository / "configs" / "students" / f"{preset}.yaml", ["student.preset=null"])
+    values = load_config(TrainConfig, repository / "configs" / "students" / f"{preset}.yaml", ["student.preset=null"])
     assert values.student.model_copy(update={"preset": preset}) == from_file
 
 
@@ -64,23 +64,23 @@ RUNS = sorted((Path(__file__).resolve().parents[1] / "configs" / "runs").glob("*
 
 
 @pytest.mark.parametrize("path", RUNS, ids=lambda path: path.stem)
-def test_every_run_recipe_loads(path: Path) -> None:
-    recipe = load_recipe(TrainRecipe, path)
-    assert recipe.student.preset == "nano" and recipe.tasks and recipe.train.minutes
+def test_every_run_config_loads(path: Path) -> None:
+    config = load_config(TrainConfig, path)
+    assert config.student.preset == "nano" and config.tasks and config.train.minutes
 
 
-def test_a_dumped_recipe_loads_as_itself(tmp_path: Path) -> None:
-    recipe = load_training(["student.preset=small", "student.neck_channels=40", "train.minutes=3"], [Path("a")], [])
-    (tmp_path / "x.yaml").write_text(dump_recipe(recipe))
-    assert load_recipe(TrainRecipe, tmp_path / "x.yaml") == recipe
-    assert recipe.student.backbone == "mobilenetv4_conv_small" and recipe.shards == (Path("a"),)
+def test_a_dumped_config_loads_as_itself(tmp_path: Path) -> None:
+    config = load_training(["student.preset=small", "student.neck_channels=40", "train.minutes=3"], [Path("a")], [])
+    (tmp_path / "x.yaml").write_text(dump_config(config))
+    assert load_config(TrainConfig, tmp_path / "x.yaml") == config
+    assert config.student.backbone == "mobilenetv4_conv_small" and config.shards == (Path("a"),)
 
 
 def test_overrides_come_from_words_and_from_set(tmp_path: Path) -> None:
     path = tmp_path / "run.yaml"
     path.write_text("train: {epochs: 3}\noptim: {lr: 1e-3}\n")
-    recipe = load_training([str(path), "train.epochs=5"], [], ["student.backbone=repvit_m0_9"])
-    assert (recipe.train.epochs, recipe.optim.lr, recipe.student.backbone) == (5, 1e-3, "repvit_m0_9")
+    config = load_training([str(path), "train.epochs=5"], [], ["student.backbone=repvit_m0_9"])
+    assert (config.train.epochs, config.optim.lr, config.student.backbone) == (5, 1e-3, "repvit_m0_9")
 
 
 @pytest.mark.parametrize(
@@ -99,7 +99,7 @@ def test_overrides_come_from_words_and_from_set(tmp_path: Path) -> None:
         (["data.batch_size=true"], "data.batch_size: true and false are no numbers"),
         (["train.logger=false"], "train.logger: Input should be 'tensorboard'"),
         (["student.size_hw=[64,true]"], "student.size_hw: true and false are no numbers"),
-        (["a.yaml", "b.yaml"], "b.yaml: a second recipe; one run has one recipe"),
+        (["a.yaml", "b.yaml"], "b.yaml: a second config; one run has one config"),
         (["nowhere.yaml"], "nowhere.yaml: cannot be read"),
     ],
 )
@@ -123,7 +123,7 @@ def test_a_run_leaves_its_files_and_goes_on_by_itself(
         "spec.json",
         "weights.safetensors",
         "history.json",
-        "train.recipe.yaml",
+        "train.config.yaml",
         "train.provenance.json",
         "train.json",
         "checkpoints",
@@ -140,7 +140,7 @@ def test_a_run_leaves_its_files_and_goes_on_by_itself(
     assert run(monkeypatch, "train", "--shards", shards, "--out", out, *TINY) == 0
     assert "going on from the last checkpoint" in capsys.readouterr().err
     assert run(monkeypatch, "train", "--shards", shards, "--out", out, *TINY, "optim.lr=0.1") == 2
-    assert "holds a run of another recipe (optim.lr was 0.003, is 0.1)" in capsys.readouterr().err
+    assert "holds a run of another config (optim.lr was 0.003, is 0.1)" in capsys.readouterr().err
     assert run(monkeypatch, "train", "--shards", shards, "--out", out, *TINY, "train.epochs=2", "--resume") == 0
     assert "2 epochs, " in capsys.readouterr().out
     assert run(monkeypatch, "train", "--shards", shards, "--out", tmp_path / "new", *TINY, "--resume") == 2
@@ -192,7 +192,7 @@ def test_a_folder_that_is_given_twice_is_refused(
 
 
 def test_the_next_command_can_be_copied() -> None:
-    text = describe_fitted(Path("run ü 1"), Fitted([], 1, 1, 1.0, interrupted=False))
+    text = format_result(Path("run ü 1"), TrainResult([], 1, 1, 1.0, interrupted=False))
     assert "next: distill export 'run ü 1' --to onnx" in text
 
 
@@ -206,15 +206,15 @@ def test_a_photo_that_is_broken_is_named_and_the_others_are_learned(
     entry = write_shard(folder / "shard-000000.tar", samples)
     manifest = read_manifest(shards).model_copy(update={"shards": (entry,)})
     write_manifest(folder, manifest)
-    words = ("--shards", folder, "--out", out, *TINY, "data.cache_gib=0", "data.disk_gib=0", "data.workers=1")
+    words = ("--shards", folder, "--out", out, *TINY, "data.memory_cache_gib=0", "data.disk_cache_gib=0", "data.workers=1")
     assert run(monkeypatch, "train", *words, "--json") == 0
     printed = capsys.readouterr()
-    (part,) = json.loads(printed.out)["left_out"]
+    (part,) = json.loads(printed.out)["bad_samples"]
     assert (part["shard"], part["key"], part["samples"]) == (str(folder / "shard-000000.tar"), "noise-04", 1)
     assert (
-        json.loads((out / "left_out.json").read_text())
+        json.loads((out / "bad_samples.json").read_text())
         == [part]
-        == json.loads((out / "train.json").read_text())["left_out"]
+        == json.loads((out / "train.json").read_text())["bad_samples"]
     )
     assert "left out: 1 of 12 samples" in printed.err and "Traceback" not in printed.err
     assert run(monkeypatch, "train", *words) == 0  # finished: it still says so

@@ -6,24 +6,24 @@ from pathlib import Path
 
 import pytest
 
-from distill.config import load_recipe
-from distill.config.local import DiffusersRecipe
-from distill.config.synthetic import SyntheticRecipe
+from distill.config import load_config
+from distill.config.local import DiffusersConfig
+from distill.config.synthetic import SyntheticConfig
 from distill.teachers.labeling.job import Job
 from distill.workflows.label.workers import gpu_of, num_workers
 
 
-def job_of(recipe) -> Job:
-    return Job(out=Path("out"), recipe=recipe, folder=Path(), inputs=())
+def job_of(config) -> Job:
+    return Job(out=Path("out"), config=config, folder=Path(), inputs=())
 
 
 def test_a_model_gets_one_process_for_each_gpu(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("distill.teachers.local.devices.count_gpus", lambda: 4)
-    pipeline = job_of(load_recipe(DiffusersRecipe, {"model": "a/b"}))
+    pipeline = job_of(load_config(DiffusersConfig, {"model": "a/b"}))
     assert num_workers(pipeline, 0, 100) == 4
     assert num_workers(pipeline, 0, 3) == 3
     assert num_workers(pipeline, 1, 100) == 1
-    pinned = job_of(load_recipe(DiffusersRecipe, {"model": "a/b", "device": "cuda:1"}))
+    pinned = job_of(load_config(DiffusersConfig, {"model": "a/b", "device": "cuda:1"}))
     assert num_workers(pinned, 0, 100) == 1
 
 
@@ -32,8 +32,8 @@ def test_without_a_gpu_a_model_has_one_process_and_others_have_all_cores(monkeyp
     monkeypatch.setattr(
         "distill.workflows.label.workers.os.sched_getaffinity", lambda pid: set(range(8)), raising=False
     )
-    assert num_workers(job_of(load_recipe(DiffusersRecipe, {"model": "a/b"})), 0, 100) == 1
-    assert num_workers(job_of(SyntheticRecipe()), 0, 100) == 8
+    assert num_workers(job_of(load_config(DiffusersConfig, {"model": "a/b"})), 0, 100) == 1
+    assert num_workers(job_of(SyntheticConfig()), 0, 100) == 8
 
 
 def test_workers_take_gpus_in_turn_of_those_that_are_visible():

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 _SHOWN = 20
 
 
-class Action(StrEnum):
+class StoreAction(StrEnum):
     """What to do with a store."""
 
     LS = "ls"
@@ -27,7 +27,7 @@ class Action(StrEnum):
     GC = "gc"
 
 
-class Kind(StrEnum):
+class ForgetKind(StrEnum):
     """Answers that may be asked for anew."""
 
     REFUSED = "refused"
@@ -38,7 +38,7 @@ class Kind(StrEnum):
 
 def answers(
     action: Annotated[
-        Action,
+        StoreAction,
         typer.Argument(
             help="ls: what is there and what it cost; verify: read every byte; export: answers with a manifest for "
             "the replay teacher; gc: remove what kills left over."
@@ -47,7 +47,7 @@ def answers(
     store: Annotated[Path, typer.Argument(help="The folder, as given to `distill label --store`.")] = Path("answers"),
     out: Annotated[Path | None, typer.Option(help="export: folder for answers and answers.yaml.")] = None,
     forget: Annotated[
-        list[Kind] | None,
+        list[ForgetKind] | None,
         typer.Option(help="gc: also remove answers of this kind, which will be asked and paid for again."),
     ] = None,
     yes: Annotated[bool, typer.Option("--yes", help="gc: remove; without it, only say what would go.")] = False,
@@ -69,28 +69,28 @@ def answers(
 
     if not store.is_dir():
         raise UsageError(f"{store}: no such folder", hint="name the folder that `distill label --store` used")
-    if out is not None and action is not Action.EXPORT:
+    if out is not None and action is not StoreAction.EXPORT:
         raise UsageError(f"--out belongs to export, not to {action}")
-    if (forget or yes) and action is not Action.GC:
+    if (forget or yes) and action is not StoreAction.GC:
         raise UsageError(f"--forget and --yes belong to gc, not to {action}")
-    kept = AnswerStore(store)
-    if action is Action.LS:
-        console.result(*_ls(kept))
-    elif action is Action.VERIFY:
-        values, text = _verify(kept)
+    opened = AnswerStore(store)
+    if action is StoreAction.LS:
+        console.result(*_ls(opened))
+    elif action is StoreAction.VERIFY:
+        values, text = _verify(opened)
         console.result(values, text)
-        if not values["sound"]:
+        if not values["intact"]:
             raise typer.Exit(1)
-    elif action is Action.EXPORT:
+    elif action is StoreAction.EXPORT:
         if out is None:
             raise UsageError("where to?", hint="give --out FOLDER")
-        console.result(*_export(kept, out))
+        console.result(*_export(opened, out))
     else:
-        console.result(*_gc(kept, tuple(map(str, forget or ())), yes))
+        console.result(*_gc(opened, tuple(map(str, forget or ())), yes))
 
 
 def _ls(store: AnswerStore) -> tuple[dict[str, Any], str]:
-    from distill.teachers.store.answers import Damaged
+    from distill.teachers.store.answers import AnswerCorrupt
     from distill.teachers.store.ledger import Ledger
     from distill.teachers.store.maintenance import DAMAGED
 
@@ -98,29 +98,29 @@ def _ls(store: AnswerStore) -> tuple[dict[str, Any], str]:
     for key in store.all_keys():
         try:
             meta = store.meta(key) or {}
-        except Damaged:
+        except AnswerCorrupt:
             meta = {"kind": DAMAGED}
         count += 1
         size += int(meta.get("bytes", 0))
         kinds[str(meta.get("kind"))] = kinds.get(str(meta.get("kind")), 0) + 1
     totals: list[dict[str, Any]] = []
-    troubles: list[dict[str, Any]] = []
+    problems: list[dict[str, Any]] = []
     if (store.folder / "ledger.sqlite").is_file():
         ledger = Ledger(store.folder)
         totals = ledger.totals()
-        troubles = [row for row in ledger.rows() if row["state"] in ("failed", "refused", "empty")]
+        problems = [row for row in ledger.rows() if row["state"] in ("failed", "refused", "empty")]
         ledger.close()
-    values = {"answers": count, "bytes": size, "kinds": kinds, "requests": totals, "troubles": troubles}
+    values = {"answers": count, "bytes": size, "kinds": kinds, "requests": totals, "problems": problems}
     lines = [f"{count} answers, {size / 1e6:.1f} MB ({', '.join(f'{n} {kind}' for kind, n in sorted(kinds.items()))})"]
     for row in totals:
-        doubt = f", perhaps {row['doubtful_usd']:.2f} more" if row["doubtful_usd"] else ""
+        doubt = f", perhaps {row['uncertain_usd']:.2f} more" if row["uncertain_usd"] else ""
         lines.append(
-            f"  {row['model']}: {row['requests']} {row['state']} in {row['tries']} calls for "
+            f"  {row['model']}: {row['requests']} {row['state']} in {row['attempts']} calls for "
             f"{row['cost_usd']:.2f} USD{doubt}"
         )
-    lines += [f"  {row['subject']} ({row['task']}) {row['state']}: {row['detail']}" for row in troubles[:_SHOWN]]
-    if len(troubles) > _SHOWN:
-        lines.append(f"  ... and {len(troubles) - _SHOWN} more; --json names all")
+    lines += [f"  {row['subject']} ({row['task']}) {row['state']}: {row['detail']}" for row in problems[:_SHOWN]]
+    if len(problems) > _SHOWN:
+        lines.append(f"  ... and {len(problems) - _SHOWN} more; --json names all")
     return values, "\n".join(lines)
 
 
@@ -129,7 +129,7 @@ def _verify(store: AnswerStore) -> tuple[dict[str, Any], str]:
 
     found = verify(store)
     values = {
-        "sound": found.sound,
+        "intact": found.intact,
         "answers": found.answers,
         "damaged": [{"key": key, "reason": reason} for key, reason in found.damaged],
         "missing": found.missing,
@@ -149,7 +149,7 @@ def _verify(store: AnswerStore) -> tuple[dict[str, Any], str]:
 def _export(store: AnswerStore, out: Path) -> tuple[dict[str, Any], str]:
     from distill.teachers.store.maintenance import export
 
-    counts = export(store, out)
+    counts = export_answers(store, out)
     return {"out": str(out), **counts}, (
         f"{counts['answers']} answers and {out / 'answers.yaml'}; {counts['left_out']} without a picture left out"
         f"{', ' + str(counts['damaged']) + ' damaged' if counts['damaged'] else ''}\n"
@@ -157,9 +157,9 @@ def _export(store: AnswerStore, out: Path) -> tuple[dict[str, Any], str]:
     )
 
 
-def _gc(store: AnswerStore, forget: tuple[str, ...], really: bool) -> tuple[dict[str, Any], str]:
-    from distill.teachers.store.maintenance import clear
+def _gc(store: AnswerStore, forget: tuple[str, ...], apply: bool) -> tuple[dict[str, Any], str]:
+    from distill.teachers.store.maintenance import collect_garbage
 
-    counts = clear(store, forget=forget, really=really)
+    counts = collect_garbage(store, forget=forget, apply=apply)
     what = ", ".join(f"{count} {kind}" for kind, count in counts.items())
-    return {"removed": really, **counts}, f"removed {what}" if really else f"would remove {what}; --yes does it"
+    return {"removed": apply, **counts}, f"removed {what}" if apply else f"would remove {what}; --yes does it"

@@ -17,10 +17,10 @@ import typer
 from distill.console import Console
 
 if TYPE_CHECKING:
-    from distill.config.synthetic import SyntheticRecipe
+    from distill.config.synthetic import SyntheticConfig
 
 _FOLDERS = ("shards", "truth", "teacher", "run", "evaluation", "bench")
-HELD_OUT_FIRST = 1_000_000
+FIRST_HELD_OUT_SCENE = 1_000_000
 """Scenes from here on are never trained on."""
 
 
@@ -46,15 +46,15 @@ def demo(
     if overwrite:
         for name in _FOLDERS:
             shutil.rmtree(out / name, ignore_errors=True)
-    tour = Tour(out, console, scenes=scenes, held_out=held_out, minutes=minutes, frames=frames, seed=seed)
-    result = tour.run()
-    console.result(result, _summary(result))
+    demo_run = DemoRun(out, console, scenes=scenes, held_out=held_out, minutes=minutes, frames=frames, seed=seed)
+    result = demo_run.run()
+    console.result(result, _format_result(result))
     if not result["parity"]["passed"]:
         raise typer.Exit(1)
 
 
 @dataclass
-class Tour:
+class DemoRun:
     """One walk down the road; every stage is one verb of the command line."""
 
     out: Path
@@ -69,14 +69,14 @@ class Tour:
     def run(self) -> dict[str, Any]:
         """All stages, then the report; the result as ``demo.json`` holds it."""
         from distill.images import write_atomic
-        from distill.run_dir import open_rundir
+        from distill.run_dir import open_run_dir
         from distill.workflows.reports.demo import write_demo_report
 
-        open_rundir(self.out, verb="demo", facts={"scenes": self.scenes, "seed": self.seed, "minutes": self.minutes})
+        open_run_dir(self.out, verb="demo", facts={"scenes": self.scenes, "seed": self.seed, "minutes": self.minutes})
         with self._stage("label", f"a synthetic teacher paints answers about {self.scenes} scenes; they are read back"):
-            labeled = self._label("shards", self.painted(self.scenes, 0))
+            labeled = self._label("shards", self.teacher_config(self.scenes, 0))
         with self._stage("truth", f"{self.held_out} other scenes, with their exact truth and with generated images"):
-            held_out = self.painted(self.held_out, HELD_OUT_FIRST)
+            held_out = self.teacher_config(self.held_out, FIRST_HELD_OUT_SCENE)
             self._label("truth", held_out.model_copy(update={"truth": True}))
             self._label("teacher", held_out)
         with self._stage("train", f"a nano student learns depth, normals and classes for {self.minutes:g} minutes"):
@@ -84,7 +84,7 @@ class Tour:
         with self._stage("export", "the student becomes an ONNX file, compared with the original on real samples"):
             exported = self._export()
         model = Path(exported["path"])
-        with self._stage("evaluate", "student, painted labels and the trivial predictor, against the truth"):
+        with self._stage("evaluate", "student, painted labels and the mean baseline, against the truth"):
             scores = self._evaluate(model)
         with self._stage("bench", "how fast the file is on this machine"):
             timed = self._bench(model)
@@ -111,25 +111,25 @@ class Tour:
         yield
         self.seconds[name] = round(time.monotonic() - started, 1)
 
-    def painted(self, scenes: int, first: int) -> SyntheticRecipe:
-        """The recipe of the teacher: moderate faults."""
-        from distill.config.synthetic import PRESETS, SyntheticRecipe
+    def teacher_config(self, scenes: int, first: int) -> SyntheticConfig:
+        """The config of the teacher: moderate faults."""
+        from distill.config.synthetic import PRESETS, SyntheticConfig
 
-        return SyntheticRecipe(
+        return SyntheticConfig(
             scenes=scenes, first=first, seed=self.seed, size_hw=(144, 192), faults=PRESETS["moderate"]
         )
 
-    def _label(self, name: str, recipe: SyntheticRecipe) -> dict[str, Any]:
+    def _label(self, name: str, config: SyntheticConfig) -> dict[str, Any]:
         from distill.teachers.labeling.job import Job
         from distill.workflows.label.run import run_label
 
-        job = Job(out=self.out / name, recipe=recipe, folder=Path(), inputs=(), shard_size=32, previews=12)
+        job = Job(out=self.out / name, config=config, folder=Path(), inputs=(), shard_size=32, previews=12)
         return run_label(job, self.console)
 
     def _train(self) -> dict[str, Any]:
-        from distill.commands.train import describe_values, run_train
-        from distill.config import load_recipe
-        from distill.config.train import TrainRecipe
+        from distill.commands.train import result_values, run_train
+        from distill.config import load_config
+        from distill.config.train import TrainConfig
 
         # As configs/runs/synthetic_multitask.yaml, which says why.
         values = {
@@ -137,10 +137,10 @@ class Tour:
             "shards": [str(self.out / "shards")],
             "student": {"preset": "nano", "size_hw": [96, 128]},
             "data": {"batch_size": 8},
-            "train": {"minutes": self.minutes, "epochs": 400, "validations": 6},
+            "train": {"minutes": self.minutes, "epochs": 400, "num_validations": 6},
         }
         run = self.out / "run"
-        return describe_values(run, run_train(load_recipe(TrainRecipe, values), run, self.console))
+        return result_values(run, run_train(load_config(TrainConfig, values), run, self.console))
 
     def _export(self) -> dict[str, Any]:
         from distill.workflows.exporting import run_export
@@ -148,12 +148,12 @@ class Tour:
         return run_export(self.out / "run", self.console, images=self.out / "truth")
 
     def _evaluate(self, model: Path) -> dict[str, Any]:
-        from distill.commands.evaluate import Settings, run_evaluate
+        from distill.commands.evaluate import EvalOptions, run_evaluate
 
-        settings = Settings(
-            subjects=[model, self.out / "teacher"],
+        settings = EvalOptions(
+            predictors=[model, self.out / "teacher"],
             truth=self.out / "truth",
-            trivial=self.out / "shards",
+            baseline=self.out / "shards",
             out=self.out / "evaluation",
         )
         return run_evaluate(settings, self.console)[0]
@@ -170,20 +170,20 @@ class Tour:
         from distill.workflows.predict_videos import PredictOptions
 
         clip = self.out / "fly_through.mp4"
-        recipe = self.painted(1, 0).model_copy(update={"size_hw": (240, 320)})
+        config = self.teacher_config(1, 0).model_copy(update={"size_hw": (240, 320)})
         with VideoWriter(clip, (240, 320), time_base=Fraction(1, 24), rate=Fraction(24)) as writer:
-            for index, view in enumerate(self.console.track(fly_through(self.frames, recipe), "render", self.frames)):
+            for index, view in enumerate(self.console.track(fly_through(self.frames, config), "render", self.frames)):
                 writer.write(view.rgb, index)
         return run_predict(model, [str(clip)], self.console, PredictOptions(out=self.out / "overlay.mp4"))
 
 
-def _summary(result: dict[str, Any]) -> str:
+def _format_result(result: dict[str, Any]) -> str:
     """The outcome for a person."""
     from distill.workflows.reports.demo import comparison_rows, costs
 
     lines = ["", "on held-out scenes, against the truth:"]
     for row in comparison_rows(result["scores"]):
-        lines.append(f"  {row.name:28} student {row.student:.4g}, trivial {row.trivial:.4g}: {row.verdict}")
+        lines.append(f"  {row.name:28} student {row.student:.4g}, baseline {row.baseline:.4g}: {row.improvement}")
     teacher, student = costs(result)
     total = sum(result["seconds"].values())
     lines += ["", teacher, student, "", f"done in {total / 60:.1f} minutes; look at {result['report']}"]

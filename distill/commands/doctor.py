@@ -32,7 +32,7 @@ def doctor(
     findings = examine(network=network)
     broken = [finding for finding in findings if finding.state == "broken"]
     values = {"ok": not broken, "findings": [asdict(finding) for finding in findings]}
-    console.result(values, _as_text(findings))
+    console.result(values, _format_result(findings))
     if broken:
         raise typer.Exit(1)
 
@@ -239,7 +239,7 @@ def _version(distribution: str) -> str | None:
 _MARKS = {"ok": "ok", "missing": "--", "broken": "!!", "note": " ~"}
 
 
-def _as_text(findings: list[Finding]) -> str:
+def _format_result(findings: list[Finding]) -> str:
     lines, area = list[str](), ""
     width = max(len(finding.name) for finding in findings)
     for finding in findings:

@@ -70,7 +70,7 @@ def export(
 ) -> None:
     """Write the student as files for engines, and compare each with the original on real pictures.
 
-    A file takes uint8 RGB pictures of any size and gives final values; its contract is inside, and beside it as
+    A file takes uint8 RGB pictures of any size and gives final values; its spec is inside, and beside it as
     spec.json. Beyond a tolerance the exit code is 1, and the file is kept under another name (*.rejected.onnx). Several
     targets are also timed side by side; an int8 file that is less than --min-speedup times as fast as its float32 sibling
     is refused. The exit code is 1, too, where every target that was asked for is refused. The --max options are for

@@ -12,8 +12,8 @@ from distill.commands.teacher_option import load_teacher, teacher_help
 from distill.console import Console
 from distill.errors import UsageError
 from distill.tasks import Task
-from distill.workflows.label.hosted import Spending, keeps_answers, parse_deadline
-from distill.workflows.label.run import run_label, summary
+from distill.workflows.label.hosted import RunBudget, stores_answers, parse_deadline
+from distill.workflows.label.run import run_label, format_result
 
 if TYPE_CHECKING:
     from distill.teachers.quality.filter import QualityFilter
@@ -37,7 +37,7 @@ def label(
     task: Annotated[list[Task] | None, typer.Option(help="Only this task; can be given several times.")] = None,
     answers: Annotated[Path | None, typer.Option(help="replay: the manifest of answers (YAML, JSON or CSV).")] = None,
     settings: Annotated[
-        list[str] | None, typer.Option("--set", help="Override a key of the teacher recipe: key.sub=value.")
+        list[str] | None, typer.Option("--set", help="Override a key of the teacher config: key.sub=value.")
     ] = None,
     store: Annotated[
         Path | None,
@@ -67,11 +67,11 @@ def label(
             help="Begin no call later: 90m, 06:30 or 2026-12-01T06:30. Answers in flight are kept.",
         ),
     ] = "",
-    every: Annotated[int, typer.Option(min=1, rich_help_panel=_JOB, help="Of a video, label every n-th frame.")] = 1,
+    frame_stride: Annotated[int, typer.Option(min=1, rich_help_panel=_JOB, help="Of a video, label every n-th frame.")] = 1,
     limit: Annotated[int | None, typer.Option(min=1, rich_help_panel=_JOB, help="Stop after this many photos.")] = None,
     shard_size: Annotated[int, typer.Option(min=1, rich_help_panel=_JOB, help="Photos per shard.")] = 64,
     workers: Annotated[int, typer.Option(min=0, rich_help_panel=_JOB, help="Processes; 0: as many as help.")] = 0,
-    part: Annotated[
+    job_index: Annotated[
         str, typer.Option(rich_help_panel=_JOB, help="Do only this part of the slices, such as 3/10 in a job array.")
     ] = "1/1",
     previews: Annotated[int, typer.Option(min=0, rich_help_panel=_JOB, help="How many photos the report shows.")] = 24,
@@ -88,14 +88,14 @@ def label(
             help="Reject labels that score lower: 0.5 for all tasks, or depth=0.5; several times.",
         ),
     ] = None,
-    full_quality: Annotated[
+    full_weight_above: Annotated[
         list[str] | None,
         typer.Option(
             rich_help_panel=_TRUST,
             help="Let labels that score lower weigh less, in proportion: 0.8, or depth=0.8; several times.",
         ),
     ] = None,
-    samples: Annotated[
+    num_answers: Annotated[
         int,
         typer.Option(
             min=1, max=64, rich_help_panel=_ASKING, help="Answers per question, fused into one label; each is paid for."
@@ -105,10 +105,10 @@ def label(
         bool,
         typer.Option("--flip", rich_help_panel=_ASKING, help="Ask about the mirrored photo, too; fused, and paid for."),
     ] = False,
-    permute: Annotated[
+    permute_legend: Annotated[
         bool,
         typer.Option(
-            rich_help_panel=_ASKING, help="With --samples: deal a semantic legend's colors anew for each sample."
+            rich_help_panel=_ASKING, help="With --num-answers: deal a semantic legend's colors anew for each sample."
         ),
     ] = True,
     fuse: Annotated[
@@ -128,10 +128,10 @@ def label(
         Path | None,
         typer.Option(
             rich_help_panel=_TRUST,
-            help="Where the calibration lies or goes; otherwise beside the recipe file, where it is found.",
+            help="Where the calibration lies or goes; otherwise beside the config file, where it is found.",
         ),
     ] = None,
-    tolerate: Annotated[
+    max_failures: Annotated[
         int, typer.Option(min=0, rich_help_panel=_JOB, help="Exit 0 although up to this many photos could not be used.")
     ] = 0,
     overwrite: Annotated[
@@ -163,34 +163,34 @@ def label(
         distill label --teacher synthetic --set scenes=600 --set faults=moderate --out shards
     """
     console = Console(as_json=as_json)
-    recipe, folder = load_teacher(teacher, answers, settings or [])
-    from distill.commands.label import read_quality_filter, wanted_calibration
+    config, folder = load_teacher(teacher, answers, settings or [])
+    from distill.commands.label import read_quality_filter, find_calibration
     from distill.teachers.labeling.job import Job
     from distill.teachers.prompts.variants import PromptEnsemble
 
-    where = wanted_calibration(calibration, teacher, learn=calibrate is not None)
+    where = find_calibration(calibration, teacher, learn=calibrate is not None)
     job = Job(
         out=out,
-        recipe=recipe,
+        config=config,
         folder=folder,
         inputs=tuple(photos or ([] if calibrate is None else [str(calibrate)])),
         tasks=tuple(task or ()),
-        every=every,
+        frame_stride=frame_stride,
         limit=limit,
         shard_size=shard_size,
         previews=previews,
         quality_filter=read_quality_filter(
             check=check or calibrate is not None,
             min_quality=min_quality or [],
-            full_quality=full_quality or [],
+            full_weight_above=full_weight_above or [],
             calibration=None if calibrate is not None else where,
             learn=calibrate is not None,
         ),
-        prompt_ensemble=PromptEnsemble(samples=samples, flip=flip, permute=permute, fuse=fuse),
-        store=store or (out.parent / "answers" if keeps_answers(recipe) else None),
+        prompt_ensemble=PromptEnsemble(num_answers=num_answers, flip=flip, permute_legend=permute_legend, fuse=fuse),
+        store=store or (out.parent / "answers" if stores_answers(config) else None),
         offline=offline,
     )
-    spending = Spending(max_usd, max_requests, parse_deadline(deadline) if deadline else None)
+    budget = RunBudget(max_usd, max_requests, parse_deadline(deadline) if deadline else None)
     if calibrate is not None:
         from distill.workflows.label.calibrate import run_calibrate
 
@@ -202,9 +202,9 @@ def label(
 
         show_plan(job, console)
         return
-    result = run_label(job, console, workers=workers, part=part, overwrite=overwrite, spending=spending)
-    console.result(result, summary(result))
-    failed = len(result["failed"]) > tolerate or (result["complete"] and not result["labeled"])
+    result = run_label(job, console, workers=workers, job_index=job_index, overwrite=overwrite, budget=budget)
+    console.result(result, format_result(result))
+    failed = len(result["failed"]) > max_failures or (result["complete"] and not result["labeled"])
     if failed or result.get("stopped"):
         raise typer.Exit(1)
 
@@ -213,7 +213,7 @@ def read_quality_filter(
     *,
     check: bool,
     min_quality: Sequence[str],
-    full_quality: Sequence[str],
+    full_weight_above: Sequence[str],
     calibration: Path | None,
     learn: bool = False,
 ) -> QualityFilter | None:
@@ -228,16 +228,16 @@ def read_quality_filter(
     from distill.teachers.quality.calibration import read_calibration
     from distill.teachers.quality.filter import QualityFilter
 
-    least = read_thresholds("--min-quality", min_quality)
-    full = read_thresholds("--full-quality", full_quality)
-    if not (check or least or full):
+    min_quality_of = parse_thresholds("--min-quality", min_quality)
+    full_weight_of = parse_thresholds("--full-weight-above", full_weight_above)
+    if not (check or min_quality_of or full_weight_of):
         return None
     known = read_calibration(calibration).tasks if calibration is not None else {}
-    scored = bool(least or full or known or learn)
-    return QualityFilter(min_quality=least, full_quality=full, calibrations=known, specialists=scored)
+    scored = bool(min_quality_of or full_weight_of or known or learn)
+    return QualityFilter(min_quality=min_quality_of, full_weight_above=full_weight_of, calibrations=known, specialists=scored)
 
 
-def read_thresholds(option: str, words: Sequence[str]) -> dict[Task, float]:
+def parse_thresholds(option: str, words: Sequence[str]) -> dict[Task, float]:
     """Task to threshold, from words such as ``0.5`` (all tasks) and ``depth=0.5``; later ones win.
 
     Raises:
@@ -259,14 +259,14 @@ def read_thresholds(option: str, words: Sequence[str]) -> dict[Task, float]:
     return found
 
 
-def wanted_calibration(given: Path | None, teacher: str, *, learn: bool) -> Path | None:
-    """The file with (or for) a teacher's calibration: as given, or beside the recipe file; None: there is none."""
+def find_calibration(given: Path | None, teacher: str, *, learn: bool) -> Path | None:
+    """The file with (or for) a teacher's calibration: as given, or beside the config file; None: there is none."""
     from distill.teachers.quality.calibration import calibration_path
 
     if given is not None:
         return given
-    recipe = Path(teacher)
-    if recipe.suffix not in (".yaml", ".yml"):
+    config = Path(teacher)
+    if config.suffix not in (".yaml", ".yml"):
         return None
-    beside = calibration_path(recipe)
+    beside = calibration_path(config)
     return beside if learn or beside.is_file() else None

@@ -16,18 +16,18 @@ from distill.licenses import LicenseClass, allows, license_class
 if TYPE_CHECKING:
     from distill.spec import StudentSpec
 
-_UNSTATED = "unknown"
-_NAMED = 5
+_UNKNOWN = "unknown"
+_MAX_SHOWN = 5
 """Samples named on the screen for each license; --json names up to a hundred."""
-_KEPT = 100
+_MAX_EXAMPLES = 100
 
 
 @dataclass
-class Entry:
+class LicenseEntry:
     """One license, and what is under it.
 
     Attributes:
-        samples: How many samples hold a label under it; None where only a contract says that there are some.
+        samples: How many samples hold a label under it; None where only a spec says that there are some.
         examples: The first of them, as FOLDER: KEY.
     """
 
@@ -42,16 +42,16 @@ class Entry:
         """The class."""
         return license_class(self.license)
 
-    def count(self, where: str) -> None:
+    def add_sample(self, where: str) -> None:
         """One sample more."""
         self.samples = (self.samples or 0) + 1
-        if len(self.examples) < _KEPT:
+        if len(self.examples) < _MAX_EXAMPLES:
             self.examples.append(where)
 
 
 def license(
-    what: Annotated[
-        list[Path], typer.Argument(help="Folders of shards, tars, run folders, or exported files.", metavar="WHAT...")
+    paths: Annotated[
+        list[Path], typer.Argument(help="Folders of shards, tars, run folders, or exported files.", metavar="PATH...")
     ],
     require: Annotated[
         LicenseClass | None, typer.Option(help="Exit 1 if anything is under terms that allow less; names the sample.")
@@ -61,7 +61,7 @@ def license(
     """List the licenses of labels, sample by sample, or of a student's teachers.
 
     Every sample carries the license of each of its labels, so this works on shards however they were merged, split or
-    filtered, with or without dataset.json. These are facts as the teachers' recipes state them, and no legal advice.
+    filtered, with or without dataset.json. These are facts as the teachers' configs state them, and no legal advice.
 
     Examples:
         distill license shards
@@ -69,7 +69,7 @@ def license(
         distill license shards runs/nano --require commercial
     """
     console = Console(as_json=as_json)
-    entries = _merged(entry for path in what for entry in read_licenses(path))
+    entries = _merged(entry for path in paths for entry in read_licenses(path))
     refused = [entry for entry in entries if require is not None and not allows(entry.license, require)]
     values = {
         "ok": not refused,
@@ -77,12 +77,12 @@ def license(
         "licenses": [_as_dict(entry) for entry in entries],
         "refused": [_as_dict(entry) for entry in refused],
     }
-    console.result(values, _text(entries, refused, require))
+    console.result(values, _format_result(entries, refused, require))
     if refused:
         raise typer.Exit(1)
 
 
-def read_licenses(path: Path) -> list[Entry]:
+def read_licenses(path: Path) -> list[LicenseEntry]:
     """The licenses of a folder of shards, of a tar, of a run folder, or of an exported file.
 
     Raises:
@@ -93,39 +93,39 @@ def read_licenses(path: Path) -> list[Entry]:
         raise UsageError(f"{path}: no such file or folder", hint="give shards, a run folder or an exported file")
     tars = sorted(path.glob("*.tar")) if path.is_dir() else [path] if path.suffix == ".tar" else []
     if tars:
-        return list(_of_shards(tars).values())
-    spec = _contract(path)
+        return list(_shard_licenses(tars).values())
+    spec = _find_spec(path)
     if spec is None:
         raise UsageError(
-            f"{path}: holds neither shards nor a student's contract",
+            f"{path}: holds neither shards nor a student's spec",
             hint="give a folder that distill label or distill train wrote, or an exported file",
         )
     return [
-        Entry(license, spec.terms.get(license, ""), dict.fromkeys(filter(None, [spec.provenance.get("teachers")])))
-        for license in spec.licenses or (_UNSTATED,)
+        LicenseEntry(license, spec.terms.get(license, ""), dict.fromkeys(filter(None, [spec.provenance.get("teachers")])))
+        for license in spec.licenses or (_UNKNOWN,)
     ]
 
 
-def _of_shards(tars: list[Path]) -> dict[str, Entry]:
+def _shard_licenses(tars: list[Path]) -> dict[str, LicenseEntry]:
     from distill.shards import read_meta
 
-    found: dict[str, Entry] = {}
+    found: dict[str, LicenseEntry] = {}
     for tar in tars:
         for key, meta in read_meta(tar):
             records = meta.get("records") or [{}]
             under = {}
             for record in records:
-                license = str(record.get("license") or _UNSTATED)
-                entry = found.setdefault(license, Entry(license))
+                license = str(record.get("license") or _UNKNOWN)
+                entry = found.setdefault(license, LicenseEntry(license))
                 entry.terms = entry.terms or str(record.get("terms") or "")
                 entry.teachers[str(record.get("teacher", "an unknown teacher"))] = None
                 under[license] = entry
             for entry in under.values():
-                entry.count(f"{tar}: {key}")
+                entry.add_sample(f"{tar}: {key}")
     return found
 
 
-def _contract(path: Path) -> StudentSpec | None:
+def _find_spec(path: Path) -> StudentSpec | None:
     """What a run folder or an exported file says about itself."""
     from distill.spec import METADATA_KEY, parse_spec, read_spec
 
@@ -143,21 +143,21 @@ def _contract(path: Path) -> StudentSpec | None:
     return read_spec(beside) if beside.is_file() else None
 
 
-def _merged(entries: Iterator[Entry]) -> list[Entry]:
+def _merged(entries: Iterator[LicenseEntry]) -> list[LicenseEntry]:
     """One entry per license, the strictest last."""
-    found: dict[str, Entry] = {}
+    found: dict[str, LicenseEntry] = {}
     for entry in entries:
-        known = found.setdefault(entry.license, Entry(entry.license))
+        known = found.setdefault(entry.license, LicenseEntry(entry.license))
         known.terms = known.terms or entry.terms
         known.teachers |= entry.teachers
         if entry.samples is not None:
             known.samples = (known.samples or 0) + entry.samples
-        known.examples = [*known.examples, *entry.examples][:_KEPT]
+        known.examples = [*known.examples, *entry.examples][:_MAX_EXAMPLES]
     order = list(LicenseClass)
     return sorted(found.values(), key=lambda entry: (order.index(entry.kind), entry.license))
 
 
-def _as_dict(entry: Entry) -> dict[str, Any]:
+def _as_dict(entry: LicenseEntry) -> dict[str, Any]:
     return {
         "license": entry.license,
         "class": str(entry.kind),
@@ -168,7 +168,7 @@ def _as_dict(entry: Entry) -> dict[str, Any]:
     }
 
 
-def _text(entries: list[Entry], refused: list[Entry], require: LicenseClass | None) -> str:
+def _format_result(entries: list[LicenseEntry], refused: list[LicenseEntry], require: LicenseClass | None) -> str:
     from distill.report.markdown import text_table
 
     rows = [
@@ -180,7 +180,7 @@ def _text(entries: list[Entry], refused: list[Entry], require: LicenseClass | No
         lines.append(f"all of it satisfies {require}")
     for entry in refused:
         lines.append(f"{entry.license} ({entry.kind}) does not satisfy {require}:")
-        lines += [f"  {where}" for where in entry.examples[:_NAMED]] or [f"  taught by {', '.join(entry.teachers)}"]
-        if (entry.samples or 0) > _NAMED:
-            lines.append(f"  ... and {(entry.samples or 0) - _NAMED} more")
+        lines += [f"  {where}" for where in entry.examples[:_MAX_SHOWN]] or [f"  taught by {', '.join(entry.teachers)}"]
+        if (entry.samples or 0) > _MAX_SHOWN:
+            lines.append(f"  ... and {(entry.samples or 0) - _MAX_SHOWN} more")
     return "\n".join(lines)

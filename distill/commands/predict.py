@@ -216,9 +216,9 @@ def _threads(options: PredictOptions, photos: Sequence[FileInput], videos: Seque
 def _task_shown(show: str, runner: Runner) -> Task | None:
     if show == "all":
         return None
-    if show not in runner.spec.tasks:
+    if show not in runner.spec.dense_tasks:
         raise UsageError(
-            f"--show {show}: {runner.name} does not answer that", hint=f"choose all, {', '.join(runner.spec.tasks)}"
+            f"--show {show}: {runner.name} does not answer that", hint=f"choose all, {', '.join(runner.spec.dense_tasks)}"
         )
     return Task(show)
 

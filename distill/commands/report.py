@@ -11,7 +11,7 @@ import typer
 
 from distill.console import Console
 from distill.errors import UsageError
-from distill.report import Block, Cell, Curve, Curves, Facts, Headline, Headlines, Report, Section, Table, Text
+from distill.report import Block, Cell, Curve, Curves, KeyValues, Metric, Metrics, Report, Section, Table, Text
 from distill.report import to_json as report_to_json
 
 _MAX_BYTES = 4 * 1024 * 1024
@@ -32,33 +32,33 @@ def report(
     from distill.report import to_html
 
     console = Console(as_json=as_json)
-    page = gather(runs, title)
+    page = gather_report(runs, title)
     write_atomic(out, to_html(page).encode())
     values = json.loads(report_to_json(page))
     console.result({"out": str(out), **values}, f"wrote {out}: {len(page.sections)} sections from {len(runs)} runs")
 
 
-def gather(runs: Sequence[Path], title: str = "") -> Report:
+def gather_report(runs: Sequence[Path], title: str = "") -> Report:
     """The page of these folders.
 
     Raises:
         UsageError: A folder is missing or holds no result.
     """
     sections, overview = [], dict[str, dict[str, Cell]]()
-    made_with: dict[str, Cell] = {}
+    environment: dict[str, Cell] = {}
     for run in runs:
         found = read_results(run)
         for name, values in found.items():
             where = f"{run.name or run}/{name}" if len(runs) > 1 else name
             sections += _sections(_title(where), name, values)
-            for label, value in _headline_numbers(name, values).items():
+            for label, value in _headline_metrics(name, values).items():
                 overview.setdefault(run.name or str(run), {}).setdefault(label, value)
             if isinstance(values, dict):
-                made_with |= _made_with(values)
+                environment |= _environment(values)
     if overview:
         sections.insert(0, Section("At a glance", [_overview(overview)]))
     names = ", ".join(run.name or str(run) for run in runs)
-    return Report(title or f"Results of {names}", sections, "", made_with)
+    return Report(title or f"Results of {names}", sections, "", environment)
 
 
 def read_results(run: Path) -> dict[str, Any]:
@@ -73,7 +73,7 @@ def read_results(run: Path) -> dict[str, Any]:
     if not paths:
         raise UsageError(f"{run}: no results in it (no .json of label, train, evaluate, export or bench)")
     found = {}
-    for path in sorted(paths, key=lambda path: (_place(path.stem), path)):
+    for path in sorted(paths, key=lambda path: (_reading_order(path.stem), path)):
         try:
             found[str(path.relative_to(run).with_suffix(""))] = json.loads(path.read_text())
         except (OSError, ValueError) as error:
@@ -91,7 +91,7 @@ def _is_result(path: Path, run: Path) -> bool:
 _ORDER = ("label", "dataset", "spec", "history", "train", "evaluate", "export", "parity", "bench", "predictions")
 
 
-def _place(stem: str) -> int:
+def _reading_order(stem: str) -> int:
     return _ORDER.index(stem) if stem in _ORDER else len(_ORDER)
 
 
@@ -127,7 +127,7 @@ def _sections(title: str, name: str, values: Any) -> list[Section]:
         except (KeyError, TypeError, ValueError, AttributeError, IndexError, StopIteration):
             # Someone else's file of the same name.
             pass
-    return [Section(title, _plain_blocks(values))]
+    return [Section(title, _generic_blocks(values))]
 
 
 def _dataset(title: str, values: dict[str, Any]) -> list[Section]:
@@ -138,7 +138,7 @@ def _dataset(title: str, values: dict[str, Any]) -> list[Section]:
     names = ("depth_kind", "classes", "referring", "instance_classes", "teachers", "licenses")
     facts |= {name: _joined(values[name]) for name in names if values.get(name)}
     prompts: list[Sequence[Cell]] = [[text] for text in values.get("prompts", {}).values()]
-    return [Section(title, [Facts(facts), *([Table(["prompts"], prompts[:_MAX_ROWS])] if prompts else [])])]
+    return [Section(title, [KeyValues(facts), *([Table(["prompts"], prompts[:_MAX_ROWS])] if prompts else [])])]
 
 
 def _history(title: str, rows: list[dict[str, Any]]) -> list[Section]:
@@ -154,19 +154,19 @@ def _history(title: str, rows: list[dict[str, Any]]) -> list[Section]:
         quantities.setdefault(quantity, []).append(curve)
     plots: list[Block] = [Curves(name, curves, x_name, name) for name, curves in quantities.items()]
     last = {key: value for key, value in rows[-1].items() if isinstance(value, (int, float))}
-    return [Section(title, [*plots, Facts(last, "At the end")])]
+    return [Section(title, [*plots, KeyValues(last, "At the end")])]
 
 
 def _evaluation(title: str, values: dict[str, Any]) -> list[Section]:
-    from distill.evaluation.report import build_page
+    from distill.evaluation.report import build_report
 
-    page = build_page(values, {})
+    page = build_report(values, {})
     first, *others = page.sections
     result = Section(title, [Text(page.summary), *first.blocks])
     return [result, *(Section(f"{title}: {section.title}", section.blocks) for section in others)]
 
 
-def _plain_blocks(values: Any) -> list[Block]:
+def _generic_blocks(values: Any) -> list[Block]:
     """Any JSON: scalars as facts, lists of alike objects as tables."""
     if isinstance(values, list):
         return [_rows_table("", values)] if values and all(isinstance(row, dict) for row in values) else []
@@ -180,7 +180,7 @@ def _plain_blocks(values: Any) -> list[Block]:
             scalars |= {name: _joined(value)} if value else {}
         else:
             scalars[name] = value
-    return [*([Facts(scalars)] if scalars else []), *tables]
+    return [*([KeyValues(scalars)] if scalars else []), *tables]
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
@@ -189,7 +189,7 @@ def _flat(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
     for key, value in values.items():
         name = f"{prefix}{key}"
         if isinstance(value, dict):
-            pairs += _flat(value, f"{name}.") if name not in _MADE_WITH else []
+            pairs += _flat(value, f"{name}.") if name not in _ENVIRONMENT_KEYS else []
         else:
             pairs.append((name, value))
     return pairs
@@ -216,24 +216,24 @@ def _cell(value: Any) -> Cell:
     )
 
 
-_MADE_WITH = ("machine", "versions", "made_with")
+_ENVIRONMENT_KEYS = ("machine", "versions", "environment")
 
 
-def _made_with(values: Mapping[str, Any]) -> dict[str, Cell]:
-    return {key: _cell(value) for name in _MADE_WITH for key, value in dict(values.get(name) or {}).items()}
+def _environment(values: Mapping[str, Any]) -> dict[str, Cell]:
+    return {key: _cell(value) for name in _ENVIRONMENT_KEYS for key, value in dict(values.get(name) or {}).items()}
 
 
-def _headline_numbers(name: str, values: Any) -> dict[str, Cell]:
+def _headline_metrics(name: str, values: Any) -> dict[str, Cell]:
     """The few numbers by which runs are compared."""
     stem = name.rpartition("/")[2]
     if stem != "evaluate" or not isinstance(values, dict):
         return {}
-    from distill.evaluation.report import HEADLINE
+    from distill.evaluation.report import HEADLINE_METRIC
     from distill.tasks import Task
 
     found: dict[str, Cell] = {}
     for task, result in values.get("tasks", {}).items():
-        metric, label = HEADLINE[Task(task)]
+        metric, label = HEADLINE_METRIC[Task(task)]
         first = next(iter(result["scores"].values()))
         found[label] = first.get(metric)
     return found
@@ -242,6 +242,6 @@ def _headline_numbers(name: str, values: Any) -> dict[str, Cell]:
 def _overview(numbers: Mapping[str, Mapping[str, Cell]]) -> Block:
     """Tiles for one run, a table for several."""
     if len(numbers) == 1:
-        return Headlines([Headline(value, label) for label, value in next(iter(numbers.values())).items()])
+        return Metrics([Metric(value, label) for label, value in next(iter(numbers.values())).items()])
     labels = list(dict.fromkeys(label for row in numbers.values() for label in row))
     return Table(["run", *labels], [[run, *(row.get(label) for label in labels)] for run, row in numbers.items()])

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from distill.config.base import Recipe, dump_recipe, load_recipe, read_yaml
+from distill.config.base import Config, dump_config, load_config, read_yaml
 
-__all__ = ["Recipe", "dump_recipe", "load_recipe", "read_yaml"]
+__all__ = ["Config", "dump_config", "load_config", "read_yaml"]

@@ -1,4 +1,4 @@
-"""Typed recipes of the teachers that need no network: replay, maps, onnx; `synthetic` has a module of its own."""
+"""Typed configs of the teachers that need no network: replay, maps, onnx; `synthetic` has a module of its own."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from typing import ClassVar, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from distill.config import Recipe
-from distill.config.teacher import Licensed, OutputRecipe, check_remap, once_per_task
+from distill.config import Config
+from distill.config.teacher import TeacherConfig, OutputConfig, check_remap, check_unique_tasks
 from distill.tasks import DepthKind, Task
 
 ResizeMode = Literal["cover", "fill", "contain"]
 
 
-class ReplayRecipe(Licensed):
+class ReplayConfig(TeacherConfig):
     """Answers that were painted elsewhere, listed in a manifest (YAML, JSON or CSV)."""
 
     kind: Literal["replay"] = "replay"
@@ -31,7 +31,7 @@ class ReplayRecipe(Licensed):
     """What one answer cost, unless the row says otherwise."""
 
 
-class MapRecipe(Recipe):
+class MapConfig(Config):
     """Where the maps of one task lie, and what their numbers mean: ``value = stored * scale + offset``."""
 
     pattern: str
@@ -59,36 +59,36 @@ class MapRecipe(Recipe):
     """Whether the maps are mirrored left-right against the photos."""
 
     @model_validator(mode="after")
-    def _remap_targets_exist(self) -> MapRecipe:
+    def _check_remap(self) -> MapConfig:
         check_remap(self.remap, self.classes)
         return self
 
 
-class MapsRecipe(Licensed):
+class MapsConfig(TeacherConfig):
     """Label maps that already exist on disk: ground truth, or someone's pseudo-labels."""
 
     kind: Literal["maps"] = "maps"
     name: str = "maps"
-    depth: MapRecipe | None = None
-    normals: MapRecipe | None = None
-    semantic: MapRecipe | None = None
-    instance: MapRecipe | None = None
+    depth: MapConfig | None = None
+    normals: MapConfig | None = None
+    semantic: MapConfig | None = None
+    instance: MapConfig | None = None
 
     @model_validator(mode="after")
-    def _something_to_read(self) -> MapsRecipe:
+    def _check_not_empty(self) -> MapsConfig:
         if not self.maps():
             raise ValueError("name at least one of depth, normals, semantic, instance")
         if self.semantic and not self.semantic.classes:
             raise ValueError("semantic.classes: name the classes")
         return self
 
-    def maps(self) -> dict[Task, MapRecipe]:
+    def maps(self) -> dict[Task, MapConfig]:
         """The described tasks, in a fixed order."""
         found = {task: getattr(self, task, None) for task in Task}
-        return {task: recipe for task, recipe in found.items() if recipe is not None}
+        return {task: config for task, config in found.items() if config is not None}
 
 
-class OnnxInputRecipe(Recipe):
+class OnnxInputConfig(Config):
     """How a foreign ONNX model wants its picture."""
 
     name: str = ""
@@ -103,7 +103,7 @@ class OnnxInputRecipe(Recipe):
     """Needed when the model does not state its input size."""
 
 
-class OnnxOutputRecipe(OutputRecipe):
+class OnnxOutputConfig(OutputConfig):
     """What one output of a foreign ONNX model means."""
 
     name: str = ""
@@ -111,36 +111,36 @@ class OnnxOutputRecipe(OutputRecipe):
     layout: Literal["NCHW", "NHWC"] = "NCHW"
 
 
-class OnnxRecipe(Licensed):
+class OnnxConfig(TeacherConfig):
     """Any ONNX model as specialist teacher."""
 
-    takes_all_cores: ClassVar[bool] = True
+    uses_all_cores: ClassVar[bool] = True
 
     kind: Literal["onnx"] = "onnx"
     name: str = ""
     """How provenance names it; empty: the file's name."""
     model: Path
-    """The ONNX file: absolute, or relative to the working folder, the recipe's folder or ``$DISTILL_MODELS``."""
-    input: OnnxInputRecipe = OnnxInputRecipe()
-    outputs: tuple[OnnxOutputRecipe, ...]
+    """The ONNX file: absolute, or relative to the working folder, the config's folder or ``$DISTILL_MODELS``."""
+    input: OnnxInputConfig = OnnxInputConfig()
+    outputs: tuple[OnnxOutputConfig, ...]
     threads: int = Field(default=0, ge=0)
     """Of one photo; 0: one thread for each photo, and as many photos at once as there are cores, which is what small
     networks are fastest with."""
 
     @field_validator("outputs")
     @classmethod
-    def _one_output_per_task(cls, outputs: tuple[OnnxOutputRecipe, ...]) -> tuple[OnnxOutputRecipe, ...]:
-        once_per_task([output.task for output in outputs])
+    def _check_unique_tasks(cls, outputs: tuple[OnnxOutputConfig, ...]) -> tuple[OnnxOutputConfig, ...]:
+        check_unique_tasks([output.task for output in outputs])
         return outputs
 
 
 Setting = bool | int | float | str
 
 
-class CallableRecipe(Licensed):
+class CallableConfig(TeacherConfig):
     """Any function as specialist teacher: ``function(rgb, **settings) -> {task: map}``."""
 
-    takes_all_cores: ClassVar[bool] = True
+    uses_all_cores: ClassVar[bool] = True
 
     kind: str = "callable"
     """``callable``, or the name under which an installed package offers the function."""
@@ -148,7 +148,7 @@ class CallableRecipe(Licensed):
     """How provenance names it; empty: the function's name."""
     function: str
     """``package.module:function``. Names code, so it comes from the command line, never out of a file."""
-    outputs: tuple[OutputRecipe, ...] = ()
+    outputs: tuple[OutputConfig, ...] = ()
     """What the maps mean: one entry per task."""
     things: tuple[str, ...] = ()
     """instance: class names of the instances; a function that gives ``instance`` needs them."""
@@ -157,15 +157,15 @@ class CallableRecipe(Licensed):
 
     @field_validator("function")
     @classmethod
-    def _is_a_reference(cls, function: str) -> str:
+    def _check_reference(cls, function: str) -> str:
         if not re.fullmatch(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.[^\W\d]\w*)*", function):
             raise ValueError(f"{function!r} is not of the form package.module:function")
         return function
 
     @model_validator(mode="after")
-    def _something_to_answer(self) -> CallableRecipe:
+    def _check_not_empty(self) -> CallableConfig:
         if not self.things:
-            once_per_task([Task(output.task) for output in self.outputs])
+            check_unique_tasks([Task(output.task) for output in self.outputs])
         return self
 
     @property

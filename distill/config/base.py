@@ -1,6 +1,6 @@
-"""Typed YAML recipes: strict keys, dotted overrides, one sentence per mistake, and the resolved recipe written back.
+"""Typed YAML configs: strict keys, dotted overrides, one sentence per mistake, and the resolved config written back.
 
-A recipe is data. Nothing in it is executed, imported or evaluated.
+A config is data. Nothing in it is executed, imported or evaluated.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from pydantic import BaseModel, ConfigDict, ValidationError, ValidationInfo, fie
 from distill.errors import UsageError
 
 
-class Recipe(BaseModel):
-    """Base of all recipes: frozen, and unknown keys are refused."""
+class Config(BaseModel):
+    """Base of all configs: frozen, and unknown keys are refused."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
 
     @field_validator("*", mode="before")
     @classmethod
-    def _refuse_truth_for_a_number(cls, value: Any, info: ValidationInfo) -> Any:
+    def _reject_bool_as_number(cls, value: Any, info: ValidationInfo) -> Any:
         """The value; pydantic would take true for 1, but whoever writes it has another key in mind."""
         members = value if isinstance(value, list | tuple) else (value,)
         words = set(re.findall(r"\w+", repr(cls.model_fields[str(info.field_name)].annotation)))
@@ -33,13 +33,13 @@ class Recipe(BaseModel):
         return value
 
 
-RecipeType = TypeVar("RecipeType", bound=BaseModel)
+ConfigType = TypeVar("ConfigType", bound=BaseModel)
 
 
-def load_recipe(
-    kind: type[RecipeType], source: Path | Mapping[str, Any], overrides: Iterable[str] = (), *, name: str = ""
-) -> RecipeType:
-    """A recipe from a YAML file (or a mapping), with ``dotted.key=value`` overrides; values are parsed as YAML.
+def load_config(
+    kind: type[ConfigType], source: Path | Mapping[str, Any], overrides: Iterable[str] = (), *, name: str = ""
+) -> ConfigType:
+    """A config from a YAML file (or a mapping), with ``dotted.key=value`` overrides; values are parsed as YAML.
 
     Raises:
         UsageError: Unreadable, no mapping, an unknown key (names the nearest known one), or a wrong value.
@@ -48,45 +48,45 @@ def load_recipe(
         name = name or str(source)
         values = read_yaml(source)
     else:
-        name = name or "recipe"
-        values = _copy(source)
+        name = name or "config"
+        values = _deep_copy(source)
     for override in overrides:
-        _apply(values, override)
+        _apply_override(values, override)
     try:
         return kind.model_validate(values)
     except ValidationError as error:
-        raise UsageError(_sentence(name, kind, error), hint="fix the recipe or the override") from error
+        raise UsageError(_format_errors(name, kind, error), hint="fix the config or the override") from error
 
 
-def dump_recipe(recipe: BaseModel) -> str:
-    """The resolved recipe as YAML; loading it gives an equal recipe."""
-    return yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+def dump_config(config: BaseModel) -> str:
+    """The resolved config as YAML; loading it gives an equal config."""
+    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
-    """The mapping in a YAML file, not yet checked against a recipe type.
+    """The mapping in a YAML file, not yet checked against a config type.
 
     Raises:
         UsageError: Unreadable, not YAML, or no mapping.
     """
     try:
-        values = yaml.load(path.read_text(), Loader=_OnceLoader)
+        values = yaml.load(path.read_text(), Loader=_UniqueKeyLoader)
     except OSError as error:
-        raise UsageError(f"{path}: cannot be read: {error.strerror}", hint="give the path of a YAML recipe") from error
+        raise UsageError(f"{path}: cannot be read: {error.strerror}", hint="give the path of a YAML config") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         mark = getattr(error, "problem_mark", None)
         where = f", line {mark.line + 1}" if mark else ""
         raise UsageError(f"{path}{where}: not valid YAML: {getattr(error, 'problem', error)}") from error
     except RecursionError as error:
-        raise UsageError(f"{path}: not a recipe: nested too deeply") from error
+        raise UsageError(f"{path}: not a config: nested too deeply") from error
     if values is None:
         return {}
     if not isinstance(values, dict):
-        raise UsageError(f"{path}: a recipe is a mapping of keys to values, this is a {type(values).__name__}")
+        raise UsageError(f"{path}: a config is a mapping of keys to values, this is a {type(values).__name__}")
     return values
 
 
-class _OnceLoader(yaml.SafeLoader):
+class _UniqueKeyLoader(yaml.SafeLoader):
     """Plain values alone, and no key twice: of two, the first would be lost without a word."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
@@ -101,11 +101,11 @@ class _OnceLoader(yaml.SafeLoader):
         return super().construct_mapping(node, deep=deep)
 
 
-def _copy(values: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: _copy(value) if isinstance(value, Mapping) else value for key, value in values.items()}
+def _deep_copy(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: _deep_copy(value) if isinstance(value, Mapping) else value for key, value in values.items()}
 
 
-def _apply(values: dict[str, Any], override: str) -> None:
+def _apply_override(values: dict[str, Any], override: str) -> None:
     """Set one dotted key in place."""
     dotted, equals, text = override.partition("=")
     if not equals or not dotted.strip():
@@ -123,21 +123,21 @@ def _apply(values: dict[str, Any], override: str) -> None:
     values[last] = value
 
 
-def _sentence(name: str, kind: type[BaseModel], error: ValidationError) -> str:
+def _format_errors(name: str, kind: type[BaseModel], error: ValidationError) -> str:
     """Pydantic's findings as sentences with dotted keys, unknown keys with the nearest known one."""
     parts = []
     for found in error.errors()[:5]:
         dotted = ".".join(str(part) for part in found["loc"])
         if found["type"] == "extra_forbidden":
-            near = _nearest(kind, [str(part) for part in found["loc"]])
+            near = _closest_key(kind, [str(part) for part in found["loc"]])
             parts.append(f"unknown key {dotted!r}" + (f"; did you mean {near!r}?" if near else ""))
         else:
-            parts.append(f"{dotted or 'recipe'}: {found['msg'].removeprefix('Value error, ')}")
+            parts.append(f"{dotted or 'config'}: {found['msg'].removeprefix('Value error, ')}")
     return f"{name}: " + "; ".join(parts)
 
 
-def _nearest(kind: type[BaseModel], location: list[str]) -> str | None:
-    """The known key closest to an unknown one, searched over the whole recipe type (unions included)."""
+def _closest_key(kind: type[BaseModel], location: list[str]) -> str | None:
+    """The known key closest to an unknown one, searched over the whole config type (unions included)."""
     known = sorted(_known_keys(kind, set()))
     match = difflib.get_close_matches(location[-1], known, n=1)
     return match[0] if match else None

@@ -1,4 +1,4 @@
-"""The recipe of several teachers at once: for each task who is asked, and whose answer counts."""
+"""The config of several teachers at once: for each task who is asked, and whose answer counts."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from distill.config import Recipe
-from distill.config.teacher import Licensed
+from distill.config import Config
+from distill.config.teacher import TeacherConfig
 from distill.tasks import DepthKind, Task
 
 
-class MemberConfig(Recipe):
+class MemberConfig(Config):
     """One teacher of a mix."""
 
     teacher: dict[str, Any]
-    """Its recipe. In a file also a kind or the path of another recipe file."""
+    """Its config. In a file also a kind or the path of another config file."""
     folder: str = "."
     """Where its relative paths start from."""
     weight: float = Field(default=1.0, gt=0)
@@ -23,10 +23,10 @@ class MemberConfig(Recipe):
     min_quality: float | None = Field(default=None, ge=0, le=1)
     """cascade: what a label of this teacher has to score to pass; the blend's value unless given."""
     price_usd: float | None = Field(default=None, ge=0)
-    """cascade: what one answer of it costs, for the account of what was spared; its recipe's price unless given."""
+    """cascade: what one answer of it costs, for the account of what was spared; its config's price unless given."""
 
 
-class BlendConfig(Recipe):
+class BlendConfig(Config):
     """How one task is shared among teachers."""
 
     strategy: Literal["weight", "cascade", "fuse"]
@@ -41,10 +41,10 @@ class BlendConfig(Recipe):
     """depth: what all labels are brought to; needed when the teachers' depth kinds differ."""
 
 
-class EnsembleConfig(Licensed):
+class EnsembleConfig(TeacherConfig):
     """Several teachers as one. Each label carries the license of the teacher that it comes from."""
 
-    takes_all_cores: ClassVar[bool] = True
+    uses_all_cores: ClassVar[bool] = True
 
     kind: Literal["ensemble"] = "ensemble"
     name: str = "ensemble"

@@ -8,28 +8,28 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from distill.config import Recipe, load_recipe
+from distill.config import Config, load_config
 from distill.errors import UsageError
 
-NotNegative = Annotated[float, Field(ge=0.0)]
+NonNegative = Annotated[float, Field(ge=0.0)]
 
 
-class ToleranceConfig(Recipe):
+class ToleranceConfig(Config):
     """By how much the artifact may differ from the student."""
 
-    delta1: NotNegative = 0.001
+    delta1: NonNegative = 0.001
     """Depth: of delta1; 0.001 is 0.1 point."""
-    normals_deg: NotNegative = 0.1
+    normals_deg: NonNegative = 0.1
     """Normals: of the mean angular error, in degrees."""
-    miou: NotNegative = 0.001
+    miou: NonNegative = 0.001
     """Semantic: of mIoU; 0.001 is 0.1 point."""
-    pmf1: NotNegative = 0.005
+    pmf1: NonNegative = 0.005
     """Instance: of pmF1; 0.005 is half a point."""
     scores_only: bool = False
     """Judge by scores against labels alone; false also bounds the disagreement pixel by pixel."""
 
 
-class ShapeProfileConfig(Recipe):
+class ShapeProfileConfig(Config):
     """TensorRT: for which batches an engine is made, and for which size of pictures."""
 
     min_batch: int = Field(1, ge=1)
@@ -40,7 +40,7 @@ class ShapeProfileConfig(Recipe):
     max_image_hw: tuple[int, int] = (2160, 3840)
 
 
-class TensorRtBuilderConfig(Recipe):
+class TensorRtBuilderConfig(Config):
     """TensorRT: how an engine is built."""
 
     optimization_level: int = Field(3, ge=0, le=5)
@@ -55,7 +55,7 @@ class TensorRtBuilderConfig(Recipe):
     tf32: bool = True
 
 
-class TargetConfig(Recipe):
+class TargetConfig(Config):
     """One artifact."""
 
     engine: Literal["onnx", "openvino", "aoti", "tensorrt", "triton"]
@@ -65,7 +65,7 @@ class TargetConfig(Recipe):
     calibration_method: Literal["minmax", "entropy", "percentile"] = "minmax"
     """int8, fp8: how ranges are drawn from the pictures."""
     calibration_images: int = Field(32, ge=1)
-    min_speedup: NotNegative = 1.5
+    min_speedup: NonNegative = 1.5
     """int8: how many times the images/s of float32 it must make to be handed out, at the best of the batches that are
     timed. Eight bits always change answers; 1 takes any gain for that."""
     device: Literal["cpu", "cuda"] = "cpu"
@@ -100,15 +100,15 @@ TARGETS: Mapping[str, Mapping[str, Any]] = {
 
 
 def load_target(word: str) -> tuple[str, TargetConfig]:
-    """(name, recipe) of a known target, or of a YAML file.
+    """(name, config) of a known target, or of a YAML file.
 
     Raises:
         UsageError: Neither.
     """
     if word.endswith((".yaml", ".yml")):
-        return Path(word).stem, load_recipe(TargetConfig, Path(word))
+        return Path(word).stem, load_config(TargetConfig, Path(word))
     if word not in TARGETS:
         raise UsageError(
             f"--to {word}: no such target", hint=f"choose from {', '.join(TARGETS)}, all, or a YAML file of a target"
         )
-    return word, load_recipe(TargetConfig, TARGETS[word], name=word)
+    return word, load_config(TargetConfig, TARGETS[word], name=word)

@@ -1,4 +1,4 @@
-"""Recipes of the teachers that run here: networks of transformers, image editors and Marigold of diffusers."""
+"""Configs of the teachers that run here: networks of transformers, image editors and Marigold of diffusers."""
 
 from __future__ import annotations
 
@@ -6,23 +6,23 @@ from typing import ClassVar, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from distill.config import Recipe
+from distill.config import Config
 from distill.config.prompt import PromptConfig
-from distill.config.teacher import Licensed, check_remap
+from distill.config.teacher import TeacherConfig, check_remap
 from distill.tasks import DepthKind, Task
 
 Precision = Literal["auto", "float32", "bfloat16", "float16"]
 
 
-class ModelRecipe(Licensed):
+class ModelConfig(TeacherConfig):
     """A model by hub id or folder, and how it is put onto this machine."""
 
-    takes_all_cores: ClassVar[bool] = True
+    uses_all_cores: ClassVar[bool] = True
 
     name: str = ""
     """How provenance names it; empty: the model's."""
     model: str = Field(min_length=1)
-    """A folder (absolute, or relative to the recipe or to ``$DISTILL_MODELS``), or a hub id such as ``owner/name``."""
+    """A folder (absolute, or relative to the config or to ``$DISTILL_MODELS``), or a hub id such as ``owner/name``."""
     revision: str = ""
     """Of a hub id: branch, tag or commit; empty: the newest."""
     device: str = "auto"
@@ -31,7 +31,7 @@ class ModelRecipe(Licensed):
     """``auto``: bfloat16 on a GPU, float32 on a CPU."""
 
 
-class TransformersRecipe(ModelRecipe):
+class TransformersConfig(ModelConfig):
     """A specialist of the transformers library; depth kind and class names are the model's own unless they are given."""
 
     kind: Literal["transformers"] = "transformers"
@@ -53,13 +53,13 @@ class TransformersRecipe(ModelRecipe):
     """semantic: pixels below are invalid."""
 
     @model_validator(mode="after")
-    def _targets_exist(self) -> TransformersRecipe:
+    def _check_remap(self) -> TransformersConfig:
         if self.classes:
             check_remap(self.remap, self.classes)
         return self
 
 
-class LoraRecipe(Recipe):
+class LoraConfig(Config):
     """Low-rank weights that are added to a pipeline."""
 
     model: str
@@ -69,14 +69,14 @@ class LoraRecipe(Recipe):
     scale: float = 1.0
 
 
-Call = bool | int | float | str | tuple[int, ...] | tuple[float, ...]
+CallArgument = bool | int | float | str | tuple[int, ...] | tuple[float, ...]
 Offload = Literal["auto", "none", "model", "layers"]
 
 
-class DiffusersRecipe(ModelRecipe):
+class DiffusersConfig(ModelConfig):
     """An image-edit pipeline of the diffusers library that paints answers on this machine."""
 
-    keeps_answers: ClassVar[bool] = True
+    stores_answers: ClassVar[bool] = True
 
     kind: Literal["diffusers"] = "diffusers"
     prompts: PromptConfig = PromptConfig()
@@ -88,9 +88,9 @@ class DiffusersRecipe(ModelRecipe):
     guidance_scale: float | None = None
     true_cfg_scale: float | None = None
     """Which of the two a pipeline knows, and what they do, its card says; few-step variants want 1.0."""
-    call: dict[str, Call] = Field(default_factory=dict)
+    pipeline_kwargs: dict[str, CallArgument] = Field(default_factory=dict)
     """Further keyword arguments of the pipeline's call."""
-    loras: tuple[LoraRecipe, ...] = ()
+    loras: tuple[LoraConfig, ...] = ()
     transformer: str = ""
     """Folder or hub id of a transformer that replaces the pipeline's own, such as a fine-tune."""
     scheduler: dict[str, bool | int | float | str | None] = Field(default_factory=dict)
@@ -105,16 +105,16 @@ class DiffusersRecipe(ModelRecipe):
     compile: bool = False
     """Compile the transformer with torch.compile: minutes at the start, faster answers."""
 
-    @field_validator("call")
+    @field_validator("pipeline_kwargs")
     @classmethod
-    def _not_what_we_give(cls, call: dict[str, Call]) -> dict[str, Call]:
+    def _reject_reserved(cls, pipeline_kwargs: dict[str, CallArgument]) -> dict[str, CallArgument]:
         ours = {"image", "prompt", "height", "width", "generator", "num_inference_steps", "output_type"}
-        if taken := ours & set(call):
-            raise ValueError(f"{', '.join(sorted(taken))}: set by other keys of the recipe")
-        return call
+        if taken := ours & set(pipeline_kwargs):
+            raise ValueError(f"{', '.join(sorted(taken))}: set by other keys of the config")
+        return pipeline_kwargs
 
 
-class MarigoldRecipe(ModelRecipe):
+class MarigoldConfig(ModelConfig):
     """Marigold: a diffusion model that predicts depth or normals directly."""
 
     kind: Literal["marigold"] = "marigold"

@@ -6,78 +6,78 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from distill.config import Recipe
+from distill.config import Config
 
-Share = Annotated[float, Field(ge=0.0, le=1.0, allow_inf_nan=False)]
+Fraction = Annotated[float, Field(ge=0.0, le=1.0, allow_inf_nan=False)]
 Positive = Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
-NotNegative = Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
+NonNegative = Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
 Side = Annotated[int, Field(ge=32, le=4096)]
 
 
-class DepthLossRecipe(Recipe):
+class DepthLossConfig(Config):
     """Depth: `metric` for meters, `relative` for depth kinds without a scale."""
 
     kind: Literal["auto", "metric", "relative"] = "auto"
     """auto follows the labels' depth kind."""
-    weight: NotNegative = 1.0
-    l1: NotNegative = 10.0
+    weight: NonNegative = 1.0
+    l1: NonNegative = 10.0
     """metric: L1 on the warped depth 1 - (1 + d/10)^-2, where one painted level weighs the same at every distance."""
-    silog: NotNegative = 0.5
+    silog: NonNegative = 0.5
     """metric: scale-invariant log error, lambda 0.5."""
-    share: NotNegative = 0.0
+    abs_rel: NonNegative = 0.0
     """metric: the error as a share of the true depth, which is what AbsRel scores; 0.5 to 2 where that counts."""
-    ssi: NotNegative = 1.0
+    ssi: NonNegative = 1.0
     """relative: L1 after median and mean deviation of both maps are removed, per image."""
-    gradient: NotNegative = 0.5
+    gradient: NonNegative = 0.5
     """Multi-scale gradient matching, which keeps edges sharp."""
-    smooth: NotNegative = 0.0
+    smooth: NonNegative = 0.0
     """Edge-aware smoothness: slopes of the depth where the photo has none; 0.1 for grainy labels."""
-    confidence: NotNegative = 0.05
+    confidence: NonNegative = 0.05
     """Laplace likelihood that teaches the confidence; it does not touch the depth itself."""
 
 
-class NormalsLossRecipe(Recipe):
+class NormalsLossConfig(Config):
     """Normals: the angle, and how sure the student is of it."""
 
     kind: Literal["cosine", "angmf"] = "cosine"
     """cosine: 1 - cos, and the confidence is learned beside it; angmf: one likelihood for both."""
-    weight: NotNegative = 4.0
-    confidence: NotNegative = 0.05
+    weight: NonNegative = 4.0
+    confidence: NonNegative = 0.05
     """cosine: weight of the angular likelihood that teaches the confidence."""
 
 
-class SemanticLossRecipe(Recipe):
+class SemanticLossConfig(Config):
     """Semantic classes."""
 
-    weight: NotNegative = 1.0
-    label_smoothing: Share = 0.0
-    dice: NotNegative = 0.5
+    weight: NonNegative = 1.0
+    label_smoothing: Fraction = 0.0
+    dice: NonNegative = 0.5
     """Soft Dice over the classes present in the batch: rare classes count as much as frequent ones."""
-    lovasz: NotNegative = 0.0
+    lovasz: NonNegative = 0.0
     """Lovasz-softmax, a surrogate of IoU itself; 0.5 to 1 for the last points, at the price of a sort per class."""
-    balance: Share = 0.0
+    balance: Fraction = 0.0
     """How much rarer classes weigh more: pixels count by (share of their class in the batch)^-balance; 1 makes all
     classes equal, 0.3 to 0.5 suits classes of a few pixels."""
-    soft: NotNegative = 0.0
+    soft: NonNegative = 0.0
     """Kullback-Leibler divergence from soft labels. Shards hold a class and how sure the teacher is of it, not all of
     its scores: what is left over is spread evenly over the other classes."""
     temperature: Positive = 2.0
     """At which soft labels and answers are compared; above 1 the classes that were not chosen count more."""
 
 
-class InstanceLossRecipe(Recipe):
+class InstanceLossConfig(Config):
     """Instances: a heat map of their centers, and from every pixel the way to its center (Panoptic-DeepLab)."""
 
-    center: NotNegative = 100.0
+    center: NonNegative = 100.0
     """Squared error of the heat map, whose peaks are 1."""
-    offset: NotNegative = 5.0
+    offset: NonNegative = 5.0
     """Absolute error of the way, in parts of the picture's sides."""
 
 
-class AlignLossRecipe(Recipe):
+class FeatureDistillationConfig(Config):
     """Features of a frozen, pretrained network that the student's own are drawn toward while it learns."""
 
-    weight: NotNegative = 0.0
+    weight: NonNegative = 0.0
     """Of 1 - cos between both; 0 needs no such network. 0.5 to 2 where labels are few."""
     backbone: str = "vit_small_patch16_dinov3"
     """Any timm model that gives features; its last level counts."""
@@ -87,32 +87,38 @@ class AlignLossRecipe(Recipe):
     """The size at which it looks at the photos."""
 
 
-class LossRecipe(Recipe):
+class NoisyLabelsConfig(Config):
+    """The filter of noisy labels: whole labels that the student keeps disagreeing with are left out, task by task."""
+
+    sigma: NonNegative = 0.0
+    """Labels whose error over the last epochs is this many standard deviations above that of most labels are left out:
+    3 for noisy teachers, 0 turns the filter off."""
+    start: Fraction = 0.15
+    """Fraction of the run after which labels can be left out; before, the student knows too little."""
+
+
+class LossConfig(Config):
     """Losses are weighted per pixel by validity and teacher confidence."""
 
-    depth: DepthLossRecipe = DepthLossRecipe()
-    normals: NormalsLossRecipe = NormalsLossRecipe()
-    semantic: SemanticLossRecipe = SemanticLossRecipe()
-    instance: InstanceLossRecipe = InstanceLossRecipe()
-    align: AlignLossRecipe = AlignLossRecipe()
-    consistency: NotNegative = 0.0
+    depth: DepthLossConfig = DepthLossConfig()
+    normals: NormalsLossConfig = NormalsLossConfig()
+    semantic: SemanticLossConfig = SemanticLossConfig()
+    instance: InstanceLossConfig = InstanceLossConfig()
+    feature_distillation: FeatureDistillationConfig = FeatureDistillationConfig()
+    consistency: NonNegative = 0.0
     """Agreement of the normals with those of the depth; needs `fov_deg`, metric depth, and no zoom and no crop, which
     would bend one against the other."""
     fov_deg: float | None = Field(None, gt=1.0, lt=170.0)
     """Horizontal field of view of the photos."""
     task_balance: Literal["fixed", "learned"] = "fixed"
     """learned: each task's losses are weighted by a learned variance (Kendall et al.), for tasks of unlike scale."""
-    trim: float = Field(0.0, ge=0.0, lt=1.0)
+    trim_fraction: float = Field(0.0, ge=0.0, lt=1.0)
     """Share of the worst pixels of each image that is left out (wrong labels); 0.1 to 0.2 for noisy teachers."""
-    doubt: NotNegative = 0.0
-    """Labels whose error over the last epochs lies this many deviations above that of most labels are left out,
-    task by task: whole answers that are wrong, shifted or flat. 3 for noisy teachers, 0 trusts every label."""
-    doubt_from: Share = 0.15
-    """Share of the run after which labels can be doubted; before, the student knows too little."""
-    relabel: NotNegative = 0.0
+    noisy_labels: NoisyLabelsConfig = NoisyLabelsConfig()
+    relabel: NonNegative = 0.0
     """Doubted labels are not only left out: the averaged student's own answer takes their place where it is sure, at
     this weight (self-training). 0 leaves them out."""
-    relabel_from: Share = 0.7
+    relabel_from: Fraction = 0.7
     """How sure it must be."""
     stride: Literal[1, 2, 4] = 2
     """Each step compares every n-th row and column of the labels, in another phase each time."""

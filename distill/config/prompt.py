@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from distill.config import Recipe
+from distill.config import Config
 from distill.tasks import Task
 
 Family = Literal["vision_banana", "open_vision_banana", "editor"]
@@ -24,7 +24,7 @@ Named = Annotated[dict[str, Color | None], BeforeValidator(_by_name)]
 """Names, each with its color or None; a plain list will do."""
 
 
-class PromptConfig(Recipe):
+class PromptConfig(Config):
     """Tasks, and what they need to be asked.
 
     Attributes:
@@ -50,7 +50,7 @@ class PromptConfig(Recipe):
     background: Color = (0, 0, 0)
 
     @model_validator(mode="after")
-    def _everything_is_there(self) -> PromptConfig:
+    def _check_required(self) -> PromptConfig:
         needs = {Task.SEMANTIC: "classes", Task.INSTANCE: "instances", Task.REFERRING: "referring"}
         for task, key in needs.items():
             if task in self.tasks and not getattr(self, key):

@@ -1,4 +1,4 @@
-"""What every teacher recipe says about what may be done with its labels."""
+"""What every teacher config says about what may be done with its labels."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from distill.config import Recipe
+from distill.config import Config
 from distill.tasks import IGNORE_SEMANTIC, MAX_CLASSES, DepthKind, Task
 
 
-class Licensed(Recipe):
-    """A recipe that states a license and where its terms can be read."""
+class TeacherConfig(Config):
+    """A config that states a license and where its terms can be read."""
 
-    takes_all_cores: ClassVar[bool] = False
+    uses_all_cores: ClassVar[bool] = False
     """Whether one process of such a teacher keeps the whole machine busy."""
 
-    keeps_answers: ClassVar[bool] = False
+    stores_answers: ClassVar[bool] = False
     """Whether its generated images cost money or hours, so that they are kept even when nobody says where."""
 
     license: str = "unknown"
@@ -25,19 +25,19 @@ class Licensed(Recipe):
     terms: str = ""
     """Link to the terms, https://..."""
 
-    def deciding(self) -> dict[str, Any]:
-        """What of this recipe decides the labels."""
+    def fingerprint_fields(self) -> dict[str, Any]:
+        """What of this config decides the labels."""
         return self.model_dump(mode="json")
 
     @field_validator("terms")
     @classmethod
-    def _is_a_link(cls, terms: str) -> str:
+    def _check_link(cls, terms: str) -> str:
         if terms and not terms.startswith(("https://", "http://")):
             raise ValueError("terms is a link that starts with https://")
         return terms
 
 
-class OutputRecipe(Recipe):
+class OutputConfig(Config):
     """What one raw map means."""
 
     task: Literal[Task.DEPTH, Task.NORMALS, Task.SEMANTIC]
@@ -57,14 +57,14 @@ class OutputRecipe(Recipe):
     """semantic: pixels below are invalid."""
 
     @model_validator(mode="after")
-    def _classes_are_named(self) -> OutputRecipe:
+    def _check_classes(self) -> OutputConfig:
         if self.task is Task.SEMANTIC and not self.classes:
             raise ValueError("classes: name the classes of a semantic output")
         check_remap(self.remap, self.classes)
         return self
 
 
-def once_per_task(tasks: list[Task]) -> None:
+def check_unique_tasks(tasks: list[Task]) -> None:
     """Refuse an empty list of outputs, and two outputs for one task."""
     if not tasks or len(set(tasks)) != len(tasks):
         raise ValueError("describe at least one output, and each task once")
@@ -89,7 +89,7 @@ def id_table(
     Args:
         names: Names of the stored ids, in order; may be empty.
         classes: The target list.
-        remap: As in `MapRecipe.remap`.
+        remap: As in `MapConfig.remap`.
         num_ids: How many stored ids there can be.
     """
     names = names or (classes if not remap or all(isinstance(key, int) for key in remap) else ())

@@ -9,8 +9,8 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from distill.config import Recipe
-from distill.config.loss import LossRecipe, NotNegative, Positive, Share, Side
+from distill.config import Config
+from distill.config.loss import LossConfig, NonNegative, Positive, Fraction, Side
 from distill.spec import PlainName
 from distill.tasks import Task
 
@@ -24,11 +24,11 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
 STUDENT_TASKS = (Task.DEPTH, Task.NORMALS, Task.SEMANTIC, Task.INSTANCE, Task.REFERRING)
 """What a student can learn, in the order of its outputs; the things referred to become its semantic classes."""
 
-TRUSTED_NETWORKS = "DISTILL_NETWORK"
+TRUSTED_BACKBONES = "DISTILL_CUSTOM_BACKBONE"
 """Environment variable with the networks, ``package.module:Class``, that may be imported; several with commas."""
 
 
-class StudentRecipe(Recipe):
+class StudentConfig(Config):
     """The network: a timm backbone, a light neck, one head per task."""
 
     preset: Literal["nano", "small", "base"] | None = "nano"
@@ -50,7 +50,7 @@ class StudentRecipe(Recipe):
     """Depth as a mixture of this many bins whose widths follow the photo (AdaBins), 64 for example; 0: one value."""
     dropout: float = Field(0.0, ge=0.0, lt=1.0)
     """Share of the channels of the two coarsest levels that a step leaves out: 0.2 where photos are few."""
-    network: str | None = None
+    custom_backbone: str | None = None
     """``package.module:Class``, a network of your own in the place of backbone and neck (see docs/students.md). Names
     code, so it comes from the command line or the environment, never out of a file."""
 
@@ -61,15 +61,15 @@ class StudentRecipe(Recipe):
             return values
         return {**PRESETS.get(values.get("preset", "nano"), {}), **values}
 
-    @field_validator("network")
+    @field_validator("custom_backbone")
     @classmethod
-    def _is_a_reference(cls, network: str | None) -> str | None:
-        if network is not None and not re.fullmatch(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*", network):
-            raise ValueError(f"{network!r} is not of the form package.module:Class")
-        return network
+    def _check_reference(cls, custom_backbone: str | None) -> str | None:
+        if custom_backbone is not None and not re.fullmatch(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*", custom_backbone):
+            raise ValueError(f"{custom_backbone!r} is not of the form package.module:Class")
+        return custom_backbone
 
 
-class DataRecipe(Recipe):
+class DataConfig(Config):
     """Which photos, and how they come into memory."""
 
     val_fraction: float = Field(0.1, ge=0.0, lt=1.0)
@@ -77,9 +77,9 @@ class DataRecipe(Recipe):
     batch_size: int = Field(16, ge=1)
     workers: int = Field(2, ge=0)
     """Processes that decode photos where the decoded set is not kept."""
-    cache_gib: float = Field(2.0, ge=0.0)
+    memory_cache_gib: float = Field(2.0, ge=0.0)
     """Decoded photos and labels are kept in memory up to this size."""
-    disk_gib: float = Field(100.0, ge=0.0)
+    disk_cache_gib: float = Field(100.0, ge=0.0)
     """Larger sets are decoded once into files in the run's folder (removed at the end), up to this size; beyond it, or
     with 0 here and above, photos are decoded anew each epoch."""
     cache_dir: Path | None = None
@@ -88,40 +88,40 @@ class DataRecipe(Recipe):
     """Weight of each folder of shards, in their order: how often its photos come in an epoch; none means once."""
 
 
-class AugmentRecipe(Recipe):
+class AugmentConfig(Config):
     """What is done to a batch so that it is never seen twice; labels stay true."""
 
-    flip: Share = 0.5
+    flip: Fraction = 0.5
     """Chance of a left-right flip; it negates the normals' x."""
     zoom: float = Field(1.2, ge=1.0, le=4.0)
     """Largest zoom of a random crop; metric depth is divided by it (a longer focal length), 1 turns zooms off."""
     crop: float = Field(1.0, ge=0.25, le=1.0)
     """Share of each side that a step sees, at full resolution: at 0.67 a step costs 0.45, and small things stay as they
     are. The focal length does not change, so metric depth stays as well. For backbones that take any size."""
-    cutmix: Share = 0.0
+    cutmix: Fraction = 0.0
     """Chance that a rectangle of another photo of the batch, labels and all, is laid over a photo."""
-    brightness: NotNegative = 0.3
-    contrast: NotNegative = 0.3
-    saturation: NotNegative = 0.3
-    gray: Share = 0.05
+    brightness: NonNegative = 0.3
+    contrast: NonNegative = 0.3
+    saturation: NonNegative = 0.3
+    gray: Fraction = 0.05
     """Chance of a colorless input."""
-    tint: NotNegative = 0.0
+    tint: NonNegative = 0.0
     """Each color is made stronger or weaker by up to this much, as another light would: 0.2 where photos are few."""
-    erase: Share = 0.0
+    erase: Fraction = 0.0
     """Chance that a rectangle of the input is blanked, while its labels stay: what it hides has to be concluded."""
-    noise: NotNegative = 0.02
+    noise: NonNegative = 0.02
     """Largest standard deviation of added noise, of the full range."""
 
 
-class OptimRecipe(Recipe):
+class OptimConfig(Config):
     """AdamW with warm-up and cosine."""
 
     lr: Positive = 3e-3
     """Peak learning rate of neck and heads."""
-    backbone_lr_ratio: NotNegative = 1.0
+    backbone_lr_ratio: NonNegative = 1.0
     """Of the backbone, relative to `lr`: 1 from scratch, 0.1 on pretrained weights."""
-    weight_decay: NotNegative = 0.02
-    warmup: Share = 0.05
+    weight_decay: NonNegative = 0.02
+    warmup: Fraction = 0.05
     """Share of the run."""
     layer_decay: float = Field(1.0, gt=0.0, le=1.0)
     """Each stage of the backbone learns at this share of the rate of the next one: 0.7 to 0.9 on pretrained weights."""
@@ -132,19 +132,19 @@ class OptimRecipe(Recipe):
     """Of the averaged weights that are validated and kept; early steps use (1 + n) / (10 + n). 0 keeps the raw ones."""
 
 
-class BudgetRecipe(Recipe):
+class TrainerConfig(Config):
     """How long, on what, and how it is watched."""
 
     epochs: int = Field(60, ge=1)
     minutes: Positive | None = None
     """Stop after this time at the latest; the learning rate has come down by then."""
-    validations: int = Field(12, ge=1)
+    num_validations: int = Field(12, ge=1)
     """How often the validation photos are scored over the run, at most once an epoch."""
     patience: int = Field(0, ge=0)
     """Stop after this many validations without a better score; 0 never stops early."""
-    save_minutes: Positive = 5.0
+    checkpoint_minutes: Positive = 5.0
     """How often the full state is written between validations: what a power cut costs at most."""
-    samples: int = Field(4, ge=0)
+    sample_images: int = Field(4, ge=0)
     """Validation photos that are drawn with their labels and answers at each validation, into ``samples/``."""
     logger: Literal["tensorboard", "wandb", "mlflow", "none"] = "tensorboard"
     """Where curves go beside history.json and logs/*.csv, which are always written."""
@@ -152,7 +152,7 @@ class BudgetRecipe(Recipe):
     """Compile the network with torch.compile: slow to start, faster steps on GPUs."""
     precision: Literal["auto", "32-true", "bf16-mixed", "16-mixed"] = "auto"
     """auto: bf16-mixed on a GPU, 32-true on a CPU (where bf16 made a step of nano 1.2 times slower, with AMX)."""
-    int8: bool = False
+    fake_quant: bool = False
     """Learn under the rounding of eight bits (quantization-aware): for the last epochs of a student that will be
     exported to int8, with `init` and a tenth of `optim.lr`."""
     seed: int = Field(0, ge=0)
@@ -163,7 +163,7 @@ class BudgetRecipe(Recipe):
     nodes: int = Field(1, ge=1)
 
 
-class TrainRecipe(Recipe):
+class TrainConfig(Config):
     """Everything that `distill train` needs."""
 
     name: PlainName = "student"
@@ -174,15 +174,15 @@ class TrainRecipe(Recipe):
     folder of shards holds."""
     init: Path | None = None
     """Folder of an earlier run whose weights are taken where they fit: other tasks, other classes, another size."""
-    student: StudentRecipe = Field(default_factory=lambda: StudentRecipe.model_validate({}))
-    data: DataRecipe = DataRecipe()
-    augment: AugmentRecipe = AugmentRecipe()
-    loss: LossRecipe = LossRecipe()
-    optim: OptimRecipe = OptimRecipe()
-    train: BudgetRecipe = BudgetRecipe()
+    student: StudentConfig = Field(default_factory=lambda: StudentConfig.model_validate({}))
+    data: DataConfig = DataConfig()
+    augment: AugmentConfig = AugmentConfig()
+    loss: LossConfig = LossConfig()
+    optim: OptimConfig = OptimConfig()
+    train: TrainerConfig = TrainerConfig()
 
     @model_validator(mode="after")
-    def _refuse_contradictions(self) -> Self:
+    def _check_consistent(self) -> Self:
         if self.loss.consistency > 0 and self.loss.fov_deg is None:
             raise ValueError("loss.consistency needs the field of view: set loss.fov_deg")
         if self.loss.consistency > 0 and (self.augment.zoom > 1 or self.augment.crop < 1):

@@ -1,1 +1,1 @@
-"""Subjects against truth: who is scored, on which pixels, under which names, and the page that shows it."""
+"""Predictors against truth: who is scored, on which pixels, under which names, and the page that shows it."""

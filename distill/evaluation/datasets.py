@@ -15,14 +15,14 @@ from jaxtyping import Shaped, UInt8
 from numpy import ndarray
 
 from distill.errors import DistillError, UsageError
-from distill.evaluation.ground_truth import FileTruth, Item
+from distill.evaluation.ground_truth import FileGroundTruth, FileItem
 from distill.evaluation.protocol import Crop
 from distill.images import decode_map, decode_rgb, read_file
 from distill.labels import Label
 from distill.shards import Manifest
 from distill.tasks import IGNORE_SEMANTIC, DepthKind, Task
 
-Finder = Callable[[Path], list[Item]]
+Finder = Callable[[Path], list[FileItem]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +48,7 @@ class Preset:
     max_depth_m: float = 80.0
 
 
-def open_dataset(name: str, root: Path) -> FileTruth:
+def open_dataset(name: str, root: Path) -> FileGroundTruth:
     """The truth of a data set.
 
     Raises:
@@ -59,7 +59,7 @@ def open_dataset(name: str, root: Path) -> FileTruth:
     if not items:
         raise UsageError(f"{root}: not {name} in its official layout", hint=f"it must hold {preset.layout}")
     manifest = Manifest(tasks=(preset.task,), classes=preset.classes(root), shards=(), depth_kind=DepthKind.METRIC)
-    return FileTruth(f"{name} ({root})", root, manifest, items)
+    return FileGroundTruth(f"{name} ({root})", root, manifest, items)
 
 
 # -- reading ------------------------------------------------------------------------------------------------------
@@ -119,15 +119,15 @@ def _array(path: Path) -> ndarray:
 # -- finding ------------------------------------------------------------------------------------------------------
 
 
-def _pairs(photos: Sequence[Path], truth_of: Callable[[Path], Path], read: Callable[[Path], Label]) -> list[Item]:
+def _pairs(photos: Sequence[Path], truth_of: Callable[[Path], Path], read: Callable[[Path], Label]) -> list[FileItem]:
     """The photos whose truth is there, in order of their names."""
     task = Task.DEPTH if read.func in (_depth_png, _depth_npy) else Task.SEMANTIC  # type: ignore[attr-defined]
     return [
-        Item(photo, {task: partial(read, truth)}) for photo in sorted(photos) if (truth := truth_of(photo)).is_file()
+        FileItem(photo, {task: partial(read, truth)}) for photo in sorted(photos) if (truth := truth_of(photo)).is_file()
     ]
 
 
-def _nyu(root: Path) -> list[Item]:
+def _nyu(root: Path) -> list[FileItem]:
     photos = list(root.glob("**/rgb_*.jpg")) + list(root.glob("**/rgb_*.png"))
     return _pairs(
         photos,
@@ -136,7 +136,7 @@ def _nyu(root: Path) -> list[Item]:
     )
 
 
-def _kitti(root: Path) -> list[Item]:
+def _kitti(root: Path) -> list[FileItem]:
     folder = next((path for path in (root / "val_selection_cropped", root) if (path / "image").is_dir()), root)
     return _pairs(
         list((folder / "image").glob("*.png")),
@@ -145,16 +145,16 @@ def _kitti(root: Path) -> list[Item]:
     )
 
 
-def _diode(root: Path) -> list[Item]:
+def _diode(root: Path) -> list[FileItem]:
     items = []
     for photo in sorted((root / "val" if (root / "val").is_dir() else root).glob("*/scene_*/scan_*/*.png")):
         depth, mask = (photo.with_name(f"{photo.stem}_{part}.npy") for part in ("depth", "depth_mask"))
         if depth.is_file() and mask.is_file():
-            items.append(Item(photo, {Task.DEPTH: partial(_depth_npy, depth, mask)}))
+            items.append(FileItem(photo, {Task.DEPTH: partial(_depth_npy, depth, mask)}))
     return items
 
 
-def _scannet(root: Path) -> list[Item]:
+def _scannet(root: Path) -> list[FileItem]:
     return _pairs(
         list(root.glob("**/color/*.jpg")),
         lambda photo: photo.parent.parent / "depth" / f"{photo.stem}.png",
@@ -162,7 +162,7 @@ def _scannet(root: Path) -> list[Item]:
     )
 
 
-def _cityscapes(root: Path) -> list[Item]:
+def _cityscapes(root: Path) -> list[FileItem]:
     def truth_of(photo: Path) -> Path:
         name = photo.name.replace("_leftImg8bit.png", "_gtFine_labelIds.png")
         return root / "gtFine" / "val" / photo.parent.name / name
@@ -171,7 +171,7 @@ def _cityscapes(root: Path) -> list[Item]:
     return _pairs(photos, truth_of, partial(_ids, table=_table(CITYSCAPES_IDS), classes=CITYSCAPES))
 
 
-def _camvid(root: Path) -> list[Item]:
+def _camvid(root: Path) -> list[FileItem]:
     """The 701 stills with color labels, or the 11-class layout of SegNet (val and valannot, or images and labels)."""
     stills = list((root / "701_StillsRaw_full").glob("*.png"))
     if stills:
@@ -195,7 +195,7 @@ def _camvid(root: Path) -> list[Item]:
     return []
 
 
-def _ade20k(root: Path) -> list[Item]:
+def _ade20k(root: Path) -> list[FileItem]:
     classes = _ade20k_classes(root)
     table = _table({index + 1: index for index in range(len(classes))})  # 0: none of the 150 classes
     return _pairs(

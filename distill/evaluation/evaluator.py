@@ -1,4 +1,4 @@
-"""One pass over the truth: every contestant answers every photo, every board counts."""
+"""One pass over the truth: every predictor answers every photo, all scores accumulate."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from numpy import ndarray
 
 from distill.console import Console
 from distill.errors import DistillError, UsageError
-from distill.evaluation.ground_truth import Truth
-from distill.evaluation.near_duplicates import Twin, TwinFinder, warn_of_twins, warnings_about
-from distill.evaluation.predictors import Contestant
-from distill.evaluation.report import HEADLINE, build_page, ratios
-from distill.evaluation.scoreboard import Board, describe_photo, slice_scores
-from distill.evaluation.scorers import Rules, SemanticJudge
-from distill.evaluation.worst_cases import WorstList
+from distill.evaluation.ground_truth import GroundTruth
+from distill.evaluation.near_duplicates import NearDuplicate, NearDuplicateIndex, near_duplicate_warning, collect_warnings
+from distill.evaluation.predictors import Predictor
+from distill.evaluation.report import HEADLINE_METRIC, build_report, ratios
+from distill.evaluation.scoreboard import TaskScores, describe_photo, slice_scores
+from distill.evaluation.scorers import EvalProtocol, SemanticScorer
+from distill.evaluation.worst_cases import WorstCases
 from distill.images import decode_rgb
 from distill.labels import Label
 from distill.metrics import Alignment, can_align, default_alignment
@@ -45,16 +45,16 @@ class Evaluation:
     @property
     def report(self) -> Report:
         """The page."""
-        return build_page(self.values, self.galleries)
+        return build_report(self.values, self.galleries)
 
 
-def choose_tasks(wanted: Sequence[Task], contestants: Sequence[Contestant], truth: Truth) -> list[Task]:
-    """The tasks to score: those wanted, or all that the truth and at least one contestant have.
+def choose_tasks(wanted: Sequence[Task], predictors: Sequence[Predictor], truth: GroundTruth) -> list[Task]:
+    """The tasks to score: those wanted, or all that the truth and at least one predictor have.
 
     Raises:
         UsageError: A wanted task is missing on one side, or nothing is shared.
     """
-    answered, manifest = {task for one in contestants for task in one.tasks}, truth.manifest
+    answered, manifest = {task for one in predictors for task in one.tasks}, truth.manifest
     for task in wanted:
         if task not in manifest.tasks:
             raise UsageError(
@@ -62,41 +62,41 @@ def choose_tasks(wanted: Sequence[Task], contestants: Sequence[Contestant], trut
                 hint="choose another --task",
             )
         if task not in answered:
-            raise UsageError(f"no subject answers {task}", hint=f"they answer {', '.join(sorted(answered))}")
+            raise UsageError(f"no predictor answers {task}", hint=f"they answer {', '.join(sorted(answered))}")
     tasks = list(dict.fromkeys(wanted)) or [task for task in Task if task in manifest.tasks and task in answered]
     if not tasks:
         raise UsageError(
             f"nothing can be compared: the truth holds {', '.join(manifest.tasks) or 'no labels'}, "
-            f"the subjects answer {', '.join(sorted(answered)) or 'nothing'}",
-            hint="label the truth for a task that the subjects answer",
+            f"the predictors answer {', '.join(sorted(answered)) or 'nothing'}",
+            hint="label the truth for a task that the predictors answer",
         )
     return tasks
 
 
-def evaluate_contestants(
-    contestants: Sequence[Contestant],
-    truth: Truth,
+def evaluate_predictors(
+    predictors: Sequence[Predictor],
+    truth: GroundTruth,
     tasks: Sequence[Task],
-    rules: Rules,
+    protocol: EvalProtocol,
     console: Console,
     *,
     limit: int | None = None,
     num_worst: int = 8,
-    twins: TwinFinder | None = None,
+    training_index: NearDuplicateIndex | None = None,
 ) -> Evaluation:
-    """Every contestant's scores over the truth; `twins` knows the photos of the training set.
+    """Every predictor's scores over the truth; `training_index` knows the photos of the training set.
 
     Raises:
         DistillError: No photo of the truth could be scored.
     """
     manifest = truth.manifest
-    _check_renamed(rules, contestants)
-    rules = _one_alignment(rules, contestants)
-    boards = {task: Board(task, contestants, manifest, rules) for task in tasks}
-    worst = {task: WorstList(board, rules, num_worst) for task, board in boards.items()}
+    _check_class_map(protocol, predictors)
+    protocol = _one_alignment(protocol, predictors)
+    scores_by_task = {task: TaskScores(task, predictors, manifest, protocol) for task in tasks}
+    worst = {task: WorstCases(task_scores, protocol, num_worst) for task, task_scores in scores_by_task.items()}
     photos: dict[Task, list[dict[str, float]]] = {task: [] for task in tasks}
     warnings: list[str] = []
-    found_twins: list[Twin] = []
+    near_duplicates: list[NearDuplicate] = []
     images = 0
     total = min(truth.count, limit) if limit else truth.count
     for sample in console.track(islice(truth.samples(), limit), "evaluate", total):
@@ -107,58 +107,58 @@ def evaluate_contestants(
         except DistillError as error:
             warnings.append(f"{error.message}; it is left out")
             continue
-        _score_sample(name, sample, rgb, labels, contestants, boards, worst)
+        _score_sample(name, sample, rgb, labels, predictors, scores_by_task, worst)
         for task in set(tasks) & set(labels):
             photos[task].append(describe_photo(rgb))
-        if twins is not None and (twin := twins.find(name, sample.photo)) is not None:
-            found_twins.append(twin)
+        if training_index is not None and (near_duplicate := training_index.find(name, sample.photo)) is not None:
+            near_duplicates.append(near_duplicate)
         images += 1
-    warnings += [f"{fault}; what it held is left out" for fault in truth.faults]
-    if not any(judge_images(board) for board in boards.values()):
+    warnings += [f"{read_error}; what it held is left out" for read_error in truth.read_errors]
+    if not any(num_scored(task_scores) for task_scores in scores_by_task.values()):
         raise DistillError(
             f"{truth.name}: no photo of the truth has an answer to score{f' ({warnings[0]})' if warnings else ''}",
             hint="give the shards of the same photos, or a student",
         )
-    if found_twins:
-        warnings.insert(0, warn_of_twins(found_twins, images))
+    if near_duplicates:
+        warnings.insert(0, near_duplicate_warning(near_duplicates, images))
     values = {
         "truth": truth.name,
         "images": images,
-        "subjects": [one.name for one in contestants],
-        "kinds": {one.name: one.kind for one in contestants},
+        "predictors": [one.name for one in predictors],
+        "kinds": {one.name: one.kind for one in predictors},
         "tasks": {
-            str(task): _task_values(boards[task], worst[task], rules, manifest, photos[task], contestants)
+            str(task): _task_values(scores_by_task[task], worst[task], protocol, manifest, photos[task], predictors)
             for task in tasks
         },
-        "training_photos": None if twins is None else len(twins),
-        "twins": [dataclasses.asdict(twin) for twin in found_twins],
-        "warnings": [*warnings, *warnings_about(contestants, boards.values())],
-        "made_with": {**versions(), **machine()},
+        "training_photos": None if training_index is None else len(training_index),
+        "near_duplicates": [dataclasses.asdict(near_duplicate) for near_duplicate in near_duplicates],
+        "warnings": [*warnings, *collect_warnings(predictors, scores_by_task.values())],
+        "environment": {**versions(), **machine()},
     }
     return Evaluation(values, {str(task): worst[task].gallery() for task in tasks})
 
 
-def _one_alignment(rules: Rules, contestants: Sequence[Contestant]) -> Rules:
-    """The rules with what one relative contestant needs granted to all: only then do their scores compare."""
-    depth_kinds = {one.depth_kind for one in contestants if Task.DEPTH in one.tasks}
+def _one_alignment(protocol: EvalProtocol, predictors: Sequence[Predictor]) -> EvalProtocol:
+    """The rules with what one relative predictor needs granted to all: only then do their scores compare."""
+    depth_kinds = {one.depth_kind for one in predictors if Task.DEPTH in one.tasks}
     needed = {default_alignment(depth_kind) for depth_kind in depth_kinds} - {Alignment.NONE}
-    if rules.alignment is not None or len(needed) != 1:
-        return rules
+    if protocol.alignment is not None or len(needed) != 1:
+        return protocol
     alignment = needed.pop()
     return (
-        replace(rules, alignment=alignment)
+        replace(protocol, alignment=alignment)
         if all(can_align(alignment, depth_kind) for depth_kind in depth_kinds)
-        else rules
+        else protocol
     )
 
 
-def _check_renamed(rules: Rules, contestants: Sequence[Contestant]) -> None:
+def _check_class_map(protocol: EvalProtocol, predictors: Sequence[Predictor]) -> None:
     """Refuse a renaming of a class that nobody has: it would be passed over in silence."""
-    said = {name.casefold() for one in contestants for name in one.classes}
-    for name in rules.renamed:
+    said = {name.casefold() for one in predictors for name in one.classes}
+    for name in protocol.class_map:
         if name.casefold() not in said:
             raise UsageError(
-                f"--map-classes: no subject has a class {name!r}",
+                f"--map-classes: no predictor has a class {name!r}",
                 hint=f"they have {', '.join(sorted(said)) or 'none'}",
             )
 
@@ -168,9 +168,9 @@ def _needed(tasks: Sequence[Task]) -> set[Task]:
     return {*tasks, Task.SEMANTIC}
 
 
-def judge_images(board: Board) -> int:
-    """How many answers a board has scored, over all contestants."""
-    return sum(board.images - row["missing"] for row in board.compute().values())
+def num_scored(task_scores: TaskScores) -> int:
+    """How many answers were scored, over all predictors."""
+    return sum(task_scores.images - row["missing"] for row in task_scores.compute().values())
 
 
 def _score_sample(
@@ -178,45 +178,45 @@ def _score_sample(
     sample: Sample,
     rgb: UInt8[ndarray, "h w 3"],
     labels: Mapping[Task, Label],
-    contestants: Sequence[Contestant],
-    boards: Mapping[Task, Board],
-    worst: Mapping[Task, WorstList],
+    predictors: Sequence[Predictor],
+    scores_by_task: Mapping[Task, TaskScores],
+    worst: Mapping[Task, WorstCases],
 ) -> None:
-    answers: dict[str, dict[Task, Label]] = {one.name: one.predict(sample, rgb) for one in contestants}
+    answers: dict[str, dict[Task, Label]] = {one.name: one.predict(sample, rgb) for one in predictors}
     classes = labels[Task.SEMANTIC].value if Task.SEMANTIC in labels else None
-    for task, board in boards.items():
+    for task, task_scores in scores_by_task.items():
         if task not in labels:
             continue
         truth = labels[task]
         given = {one: said[task] for one, said in answers.items() if task in said}
         groups = classes if classes is not None and classes.shape == truth.size_hw else None
-        worst[task].offer(name, board.update(truth, given, groups), rgb, truth, given)
+        worst[task].add(name, task_scores.update(truth, given, groups), rgb, truth, given)
 
 
 def _task_values(
-    board: Board,
-    worst: WorstList,
-    rules: Rules,
+    task_scores: TaskScores,
+    worst: WorstCases,
+    protocol: EvalProtocol,
     manifest: Manifest,
     photos: list[dict[str, float]],
-    contestants: Sequence[Contestant],
+    predictors: Sequence[Predictor],
 ) -> dict[str, Any]:
-    scores = board.compute()
-    metric = HEADLINE[board.task][0]
+    scores = task_scores.compute()
+    metric = HEADLINE_METRIC[task_scores.task][0]
     values: dict[str, Any] = {
-        "terms": _terms(board.task, rules),
+        "protocol": _protocol_values(task_scores.task, protocol),
         "scores": scores,
-        "ratios": ratios(scores, board.task),
-        "intervals": board.intervals(),
+        "ratios": ratios(scores, task_scores.task),
+        "intervals": task_scores.intervals(),
         "differences": {
             name: {score: dataclasses.asdict(found) for score, found in rows.items()}
-            for name, rows in board.differences().items()
+            for name, rows in task_scores.differences().items()
         },
-        "slices": slice_scores(board, photos, metric, manifest.classes),
-        "ceiling": _ceiling(scores, metric, {one.name: one.kind for one in contestants}),
+        "slices": slice_scores(task_scores, photos, metric, manifest.classes),
+        "ceiling": _teacher_ceiling(scores, metric, {one.name: one.kind for one in predictors}),
         "worst": worst.rows(),
     }
-    tables = {name: judge.per_class() for name, judge in board.judges.items() if isinstance(judge, SemanticJudge)}
+    tables = {name: scorer.per_class() for name, scorer in task_scores.scorers.items() if isinstance(scorer, SemanticScorer)}
     if tables:
         values["classes"] = list(manifest.classes)
         classes = dict.fromkeys(name for table in tables.values() for name in table)
@@ -230,28 +230,28 @@ def _task_values(
     return values
 
 
-def _ceiling(scores: Mapping[str, Mapping[str, Any]], metric: str, kinds: Mapping[str, str]) -> dict[str, Any] | None:
-    """How much of what its labels could teach the first contestant has learned; None without labels to compare with.
+def _teacher_ceiling(scores: Mapping[str, Mapping[str, Any]], metric: str, kinds: Mapping[str, str]) -> dict[str, Any] | None:
+    """How much of what its labels could teach the first predictor has learned; None without labels to compare with.
 
-    A student of noisy labels is not expected above their own score against the truth, the ceiling; the trivial
+    A student of noisy labels is not expected above their own score against the truth, the ceiling; the baseline
     predictor, where there is one, is the floor.
     """
     first = next(iter(scores), None)
     teacher = next((name for name in scores if name != first and kinds[name] in ("labels", "model")), None)
-    if first is None or teacher is None or kinds[first] == "trivial":
+    if first is None or teacher is None or kinds[first] == "baseline":
         return None
     mine, best = scores[first].get(metric), scores[teacher].get(metric)
     if not isinstance(mine, float) or not isinstance(best, float) or not math.isfinite(mine - best):
         return None
     found: dict[str, Any] = {"metric": metric, "student": first, "teacher": teacher, "gap": mine - best}
-    floor = next((scores[name].get(metric) for name in scores if kinds[name] == "trivial"), None)
+    floor = next((scores[name].get(metric) for name in scores if kinds[name] == "baseline"), None)
     if floor is not None and math.isfinite(floor) and floor != best:
-        found["share_of_the_way"] = (mine - floor) / (best - floor)
+        found["gap_closed"] = (mine - floor) / (best - floor)
     return found
 
 
-def _terms(task: Task, rules: Rules) -> dict[str, Any]:
-    terms: dict[str, Any] = {"crop": str(rules.crop)}
+def _protocol_values(task: Task, protocol: EvalProtocol) -> dict[str, Any]:
+    values: dict[str, Any] = {"crop": str(protocol.crop)}
     if task is Task.DEPTH:
-        terms |= {"min_depth_m": rules.min_depth_m, "max_depth_m": rules.max_depth_m}
-    return terms
+        values |= {"min_depth_m": protocol.min_depth_m, "max_depth_m": protocol.max_depth_m}
+    return values

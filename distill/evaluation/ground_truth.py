@@ -16,14 +16,14 @@ from distill.shards import Manifest, Sample, read_manifest, read_shard
 from distill.tasks import Task
 
 
-class Truth(Protocol):
+class GroundTruth(Protocol):
     """Photos with true labels."""
 
     name: str
     manifest: Manifest
     """Tasks, classes and depth kind; nothing else in it is looked at."""
     count: int
-    faults: list[str]
+    read_errors: list[str]
     """What of it could not be read so far, one sentence each; the rest is given."""
 
     def samples(self) -> Iterator[Sample]:
@@ -31,13 +31,13 @@ class Truth(Protocol):
         ...
 
 
-class ShardTruth:
+class ShardGroundTruth:
     """The labels in a folder of shards."""
 
     def __init__(self, folder: Path) -> None:
         self.name, self.manifest = str(folder), read_manifest(folder)
         self.count, self._folder = self.manifest.samples, folder
-        self.faults: list[str] = []
+        self.read_errors: list[str] = []
 
     def samples(self) -> Iterator[Sample]:
         """All samples of the set; what lies behind the damage of a shard is lost."""
@@ -45,7 +45,7 @@ class ShardTruth:
             try:
                 yield from read_shard(self._folder / shard.name)
             except DistillError as error:
-                self.faults.append(error.message)
+                self.read_errors.append(error.message)
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ class FileSample(Sample):
 
 
 @dataclass(frozen=True, slots=True)
-class Item:
+class FileItem:
     """One photo of a data set, located.
 
     Attributes:
@@ -77,13 +77,13 @@ class Item:
     readers: Mapping[Task, Callable[[], Label]]
 
 
-class FileTruth:
+class FileGroundTruth:
     """The photos of a data set in its official layout."""
 
-    def __init__(self, name: str, root: Path, manifest: Manifest, items: list[Item]) -> None:
+    def __init__(self, name: str, root: Path, manifest: Manifest, items: list[FileItem]) -> None:
         self.name, self.manifest, self.count = name, manifest, len(items)
         self._root, self._items = root, items
-        self.faults: list[str] = []
+        self.read_errors: list[str] = []
 
     def samples(self) -> Iterator[Sample]:
         """All photos that can be read."""
@@ -92,7 +92,7 @@ class FileTruth:
             try:
                 data = read_file(item.photo)
             except OSError as error:
-                self.faults.append(f"{item.photo}: cannot be read: {error.strerror}")
+                self.read_errors.append(f"{item.photo}: cannot be read: {error.strerror}")
                 continue
             meta = {"name": name, "photo_sha256": hashlib.sha256(data).hexdigest()}
             files = {item.photo.suffix.lstrip(".").lower(): data, "json": json.dumps(meta).encode()}

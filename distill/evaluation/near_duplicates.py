@@ -11,9 +11,9 @@ from jaxtyping import UInt8, UInt64
 from numpy import ndarray
 from PIL import Image, ImageOps
 
-from distill.evaluation.predictors import Contestant, LabelsContestant
-from distill.evaluation.scoreboard import Board
-from distill.evaluation.scorers import SemanticJudge
+from distill.evaluation.predictors import Predictor, ShardPredictor
+from distill.evaluation.scoreboard import TaskScores
+from distill.evaluation.scorers import SemanticScorer
 from distill.images import MAX_PIXELS
 from distill.shards import Sample
 
@@ -26,7 +26,7 @@ _FLAT = 0.01
 
 
 @dataclass(frozen=True, slots=True)
-class Twin:
+class NearDuplicate:
     """Two photos that look the same.
 
     Attributes:
@@ -63,7 +63,7 @@ def photo_hash(data: bytes) -> UInt64[ndarray, " 2"] | None:
     return np.packbits(np.stack([across, down])).view(np.uint64)
 
 
-class TwinFinder:
+class NearDuplicateIndex:
     """Photos of a training set, to be asked for look-alikes."""
 
     def __init__(self, samples: Iterable[Sample]) -> None:
@@ -79,57 +79,57 @@ class TwinFinder:
         """How many photos it knows."""
         return len(self._names)
 
-    def find(self, name: str, data: bytes) -> Twin | None:
+    def find(self, name: str, data: bytes) -> NearDuplicate | None:
         """The photo of the training set that looks like this one, if there is one."""
         wanted = photo_hash(data)
         if wanted is None or not self._names:
             return None
         bits = _count_bits(self._hashes ^ wanted)
         nearest = int(bits.argmin())
-        return Twin(name, self._names[nearest], int(bits[nearest])) if bits[nearest] <= MAX_BITS else None
+        return NearDuplicate(name, self._names[nearest], int(bits[nearest])) if bits[nearest] <= MAX_BITS else None
 
 
 def _count_bits(values: UInt64[ndarray, "n 2"]) -> UInt8[ndarray, " n"]:
     return np.bitwise_count(values).sum(axis=1, dtype=np.uint8)
 
 
-def warn_of_twins(twins: Sequence[Twin], images: int) -> str:
+def near_duplicate_warning(near_duplicates: Sequence[NearDuplicate], images: int) -> str:
     """That photos of the truth were learned from."""
-    first = twins[0]
+    first = near_duplicates[0]
     return (
-        f"{len(twins)} of {images} photos look like photos of the training set (such as {first.photo} and "
+        f"{len(near_duplicates)} of {images} photos look like photos of the training set (such as {first.photo} and "
         f"{first.other}): these scores do not show what the student does on new photos"
     )
 
 
-def warnings_about(contestants: Sequence[Contestant], boards: Iterable[Board]) -> list[str]:
+def collect_warnings(predictors: Sequence[Predictor], task_scores_list: Iterable[TaskScores]) -> list[str]:
     """What a reader would want to know before believing the numbers."""
     found = []
-    for one in contestants:
-        if isinstance(one, LabelsContestant):
-            found += [f"{one.name}: {fault}" for fault in one.faults]
+    for one in predictors:
+        if isinstance(one, ShardPredictor):
+            found += [f"{one.name}: {read_error}" for read_error in one.read_errors]
             if one.matched_by_key:
                 found.append(f"{one.name}: {one.matched_by_key} photos were matched by key alone; their bytes differ")
-    for board in boards:
-        rows = board.compute()
+    for task_scores in task_scores_list:
+        rows = task_scores.compute()
         if len({row.get("alignment") for row in rows.values()}) > 1:
-            found.append("the depth of the subjects is aligned differently, so their scores do not compare")
+            found.append("the depth of the predictors is aligned differently, so their scores do not compare")
         for name, row in rows.items():
             if row["missing"]:
-                found.append(f"{name}: no {board.task} answer for {row['missing']} of {board.images} photos")
-            unsaid = _seen(board, name, row.get("classes_it_cannot_say", ()))
-            if unsaid:
-                found.append(f"{name}: has no word for {', '.join(unsaid)}; they count with IoU 0")
+                found.append(f"{name}: no {task_scores.task} answer for {row['missing']} of {task_scores.images} photos")
+            unpredicted = _seen(task_scores, name, row.get("classes_not_predicted", ()))
+            if unpredicted:
+                found.append(f"{name}: has no word for {', '.join(unpredicted)}; they count with IoU 0")
             if row.get("classes_not_in_truth"):
                 names = ", ".join(row["classes_not_in_truth"])
                 found.append(f"{name}: {names} are no classes of the truth; such pixels are wrong")
     return found
 
 
-def _seen(board: Board, name: str, classes: Sequence[str]) -> list[str]:
+def _seen(task_scores: TaskScores, name: str, classes: Sequence[str]) -> list[str]:
     """Those of the classes that the truth shows: the others are in no mean."""
-    judge = board.judges[name]
-    if not isinstance(judge, SemanticJudge):
+    scorer = task_scores.scorers[name]
+    if not isinstance(scorer, SemanticScorer):
         return []
-    pixels = {one: row["pixels"] for one, row in judge.per_class().items()}
+    pixels = {one: row["pixels"] for one, row in scorer.per_class().items()}
     return [one for one in classes if pixels.get(one, 0) > 0]

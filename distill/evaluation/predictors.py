@@ -1,4 +1,4 @@
-"""Who is scored: a student, a teacher's labels, or the predictor that never looks. All give labels for a sample."""
+"""Who is scored: a student, a teacher's labels, or the mean baseline. All give labels for a sample."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from jaxtyping import UInt8
 from numpy import ndarray
 
 from distill.errors import DistillError, UsageError
-from distill.evaluation.shard_index import Shelf
+from distill.evaluation.shard_index import ShardIndex
 from distill.images import Photo
 from distill.labels import Label
-from distill.metrics import LEARNABLE, TrivialPredictor
+from distill.metrics import BASELINE_TASKS, MeanBaseline
 from distill.shards import Sample, read_manifest, read_samples
 from distill.tasks import BACKGROUND_INSTANCE, DepthKind, Task
 
@@ -26,12 +26,12 @@ BACKGROUND_NAME = "background"
 """The class that stands for "none of the things asked for"."""
 
 
-class Contestant(Protocol):
+class Predictor(Protocol):
     """Someone whose answers are compared with the truth."""
 
     name: str
     kind: str
-    """``student``, ``labels``, ``model`` or ``trivial``."""
+    """``student``, ``labels``, ``model`` or ``baseline``."""
     tasks: tuple[Task, ...]
     depth_kind: DepthKind
     """Of its depth."""
@@ -43,7 +43,7 @@ class Contestant(Protocol):
         ...
 
 
-class StudentContestant:
+class StudentPredictor:
     """A student behind a runner."""
 
     kind = "student"
@@ -51,7 +51,7 @@ class StudentContestant:
     def __init__(self, name: str, runner: Runner) -> None:
         self.name, self._runner = name, runner
         spec = runner.spec
-        self.tasks = spec.answers
+        self.tasks = spec.tasks
         if spec.semantic is not None and BACKGROUND_NAME in spec.semantic.classes:
             self.tasks = (*self.tasks, Task.REFERRING)  # its classes may be things that were referred to
         self.depth_kind = spec.depth.depth_kind if spec.depth else DepthKind.METRIC
@@ -89,14 +89,14 @@ def _name_instances(ids: ndarray, classes_at: ndarray, classes: tuple[str, ...])
     }
 
 
-class LabelsContestant:
+class ShardPredictor:
     """A folder of shards, whose labels are taken as predictions; photos are found by key, else by content."""
 
     kind = "labels"
 
     def __init__(self, name: str, folder: Path) -> None:
-        self.name, self._manifest, self._shelf = name, read_manifest(folder), Shelf(folder)
-        self._damaged: list[str] = []
+        self.name, self._manifest, self._shard_index = name, read_manifest(folder), ShardIndex(folder)
+        self._label_errors: list[str] = []
         self.tasks, self.depth_kind, self.classes = (
             self._manifest.tasks,
             self._manifest.depth_kind,
@@ -107,27 +107,27 @@ class LabelsContestant:
         """The labels of the same photo; none if the set does not hold it, or holds damaged ones."""
         answers: dict[Task, Label] = {}
         try:
-            found = self._shelf.find(sample)
+            found = self._shard_index.find(sample)
             if found is not None:
                 for task in found.tasks:
                     answers[task] = found.label(task, self._manifest)
         except DistillError as error:
-            self._damaged.append(error.message)
+            self._label_errors.append(error.message)
         return answers
 
     @property
-    def faults(self) -> tuple[str, ...]:
+    def read_errors(self) -> tuple[str, ...]:
         """Shards and labels that could not be read, one sentence each."""
-        return (*self._shelf.faults, *self._damaged)
+        return (*self._shard_index.read_errors, *self._label_errors)
 
     @property
     def matched_by_key(self) -> int:
         """How many photos were found by key alone; their bytes differ from the truth's."""
-        return self._shelf.matched_by_key
+        return self._shard_index.matched_by_key
 
 
-class ModelContestant:
-    """Someone else's model, described by a teacher's recipe."""
+class ModelPredictor:
+    """Someone else's model, described by a teacher's config."""
 
     kind = "model"
 
@@ -151,15 +151,15 @@ class ModelContestant:
         return {task: label for result in self._teacher.label(photo) for task, label in result.labels.items()}
 
 
-class TrivialContestant:
+class BaselinePredictor:
     """The training labels' mean, wherever the camera looks."""
 
-    name = kind = "trivial"
+    name = kind = "baseline"
 
-    def __init__(self, predictor: TrivialPredictor) -> None:
-        self._predictor = predictor
-        self.tasks, self.depth_kind = predictor.tasks, predictor.depth_kind or DepthKind.METRIC
-        self.classes = predictor.classes
+    def __init__(self, baseline: MeanBaseline) -> None:
+        self._baseline = baseline
+        self.tasks, self.depth_kind = baseline.tasks, baseline.depth_kind or DepthKind.METRIC
+        self.classes = baseline.classes
 
     def predict(self, sample: Sample, rgb: UInt8[ndarray, "h w 3"]) -> dict[Task, Label]:
         """The same answer for every photo."""
@@ -168,7 +168,7 @@ class TrivialContestant:
         return {
             task: Label(
                 task=task,
-                value=self._predictor.predict(task, size_hw),
+                value=self._baseline.predict(task, size_hw),
                 valid=everywhere,
                 confidence=everywhere.astype(np.float32),
                 depth_kind=self.depth_kind if task is Task.DEPTH else None,
@@ -178,24 +178,24 @@ class TrivialContestant:
         }
 
 
-def fit_trivial(folder: Path, tasks: Sequence[Task]) -> TrivialContestant:
-    """The trivial predictor of a folder of training shards.
+def fit_baseline(folder: Path, tasks: Sequence[Task]) -> BaselinePredictor:
+    """The mean baseline of a folder of training shards.
 
     Raises:
         UsageError: The shards hold none of the tasks.
     """
-    manifest, predictor = read_manifest(folder), TrivialPredictor()
+    manifest, baseline = read_manifest(folder), MeanBaseline()
     for sample in read_samples(folder):
         for task in set(tasks) & set(sample.tasks):
-            predictor.update(sample.label(task, manifest))
-    if not set(tasks) & set(LEARNABLE):
+            baseline.update(sample.label(task, manifest))
+    if not set(tasks) & set(BASELINE_TASKS):
         raise UsageError(
-            f"there is no trivial predictor of {', '.join(tasks)}: a mean of {' or '.join(tasks)} says nothing",
-            hint=f"leave --trivial out, or choose a --task of {', '.join(LEARNABLE)}",
+            f"there is no mean baseline of {', '.join(tasks)}: a mean of {' or '.join(tasks)} says nothing",
+            hint=f"leave --baseline out, or choose a --task of {', '.join(BASELINE_TASKS)}",
         )
-    if not predictor.tasks:
+    if not baseline.tasks:
         raise UsageError(
-            f"{folder}: holds no label of {', '.join(tasks)} to fit the trivial predictor on",
-            hint="give --trivial the shards that the student learned from",
+            f"{folder}: holds no label of {', '.join(tasks)} to fit the mean baseline on",
+            hint="give --baseline the shards that the student learned from",
         )
-    return TrivialContestant(predictor)
+    return BaselinePredictor(baseline)

@@ -31,7 +31,7 @@ class Crop(StrEnum):
     """KITTI benchmark: the 1216x352 px at the bottom, centered."""
 
 
-_SHARES = {
+_CROP_FRACTIONS = {
     Crop.GARG: (0.40810811, 0.99189189, 0.03594771, 0.96405229),
     Crop.EIGEN_KITTI: (0.3324324, 0.91351351, 0.0359477, 0.96405229),
 }
@@ -65,15 +65,15 @@ def crop_mask(crop: Crop, size_hw: tuple[int, int]) -> Bool[ndarray, "h w"]:
         mask[top:, left : left + _KB_HW[1]] = True
     else:
         # Truncated, as the reference implementations do.
-        shares = _SHARES[crop]
+        fractions = _CROP_FRACTIONS[crop]
         top, bottom, left, right = (
-            int(share * side) for share, side in zip(shares, (height, height, width, width), strict=True)
+            int(fraction * side) for fraction, side in zip(fractions, (height, height, width, width), strict=True)
         )
         mask[top:bottom, left:right] = True
     return mask
 
 
-def fit_label(
+def resize_label(
     label: Label, size_hw: tuple[int, int], max_depth_m: float, alignment: Alignment = Alignment.NONE
 ) -> tuple[Shaped[ndarray, "h w *c"], Bool[ndarray, "h w"]]:
     """(value, valid) at the truth's size: depth bilinear, normals bilinear and unit length, ids nearest."""
@@ -85,9 +85,9 @@ def fit_label(
             known = label.value[label.valid & ~sky]
             max_depth_m = max(FAR_DEPTH_M, float(known.max(initial=0.0, where=np.isfinite(known))))
         value = np.where(sky, np.float32(max_depth_m), label.value)
-        return _blend(np.minimum(value, max_depth_m), label.valid, size_hw)
+        return _resize_bilinear(np.minimum(value, max_depth_m), label.valid, size_hw)
     if label.task is Task.NORMALS:
-        value, valid = _blend(label.value, label.valid, size_hw)
+        value, valid = _resize_bilinear(label.value, label.valid, size_hw)
         return value / np.maximum(np.linalg.norm(value, axis=-1, keepdims=True), 1e-6), valid
     ids = np.where(label.valid, label.value, _IGNORED[label.task]).astype(_ID_TYPE[label.task])
     if ids.shape != size_hw:
@@ -99,7 +99,7 @@ _IGNORED = {Task.SEMANTIC: IGNORE_SEMANTIC, Task.REFERRING: IGNORE_SEMANTIC, Tas
 _ID_TYPE = {Task.SEMANTIC: np.uint8, Task.REFERRING: np.uint8, Task.INSTANCE: np.uint16}
 
 
-def _blend(value: ndarray, valid: ndarray, size_hw: tuple[int, int]) -> tuple[ndarray, ndarray]:
+def _resize_bilinear(value: ndarray, valid: ndarray, size_hw: tuple[int, int]) -> tuple[ndarray, ndarray]:
     """Bilinear over the valid neighbors only; valid where they carry at least half of the weight."""
     if valid.shape == size_hw:
         return value, valid
@@ -113,45 +113,45 @@ def _blend(value: ndarray, valid: ndarray, size_hw: tuple[int, int]) -> tuple[nd
 
 
 @dataclass(frozen=True)
-class ClassJoin:
-    """How a subject's class ids become the truth's, joined by name.
+class ClassMapping:
+    """How a predictor's class ids become the truth's, joined by name.
 
     Attributes:
         table: Subject id to truth id; 255 where the truth has no such class (the pixel is then wrong).
-        unknown: Truth classes that the subject cannot say; they count, with IoU 0.
+        unpredicted: Truth classes that the predictor cannot say; they count, with IoU 0.
         extra: Subject classes that the truth does not have.
     """
 
     table: UInt8[ndarray, " n"]
-    unknown: tuple[str, ...]
+    unpredicted: tuple[str, ...]
     extra: tuple[str, ...]
 
 
-def remap_classes(subject: Sequence[str], truth: Sequence[str], renamed: Mapping[str, str | None]) -> ClassJoin:
-    """The join of two class lists, case-insensitive, after the subject's classes are renamed.
+def remap_classes(predictor: Sequence[str], truth: Sequence[str], class_map: Mapping[str, str | None]) -> ClassMapping:
+    """The join of two class lists, case-insensitive, after the predictor's classes are renamed.
 
     Raises:
         UsageError: A renaming names a class that is not there, or no name is shared.
     """
-    places = {name.casefold(): index for index, name in enumerate(truth)}
-    said = {name.casefold() for name in subject}
-    new_names = {old.casefold(): new for old, new in renamed.items()}
+    index_of = {name.casefold(): index for index, name in enumerate(truth)}
+    said = {name.casefold() for name in predictor}
+    new_names = {old.casefold(): new for old, new in class_map.items()}
     for name in new_names.values():
-        if name is not None and name.casefold() not in places:
+        if name is not None and name.casefold() not in index_of:
             raise UsageError(f"--map-classes: the truth has no class {name!r}", hint=f"it has {', '.join(truth)}")
     table = np.full(256, IGNORE_SEMANTIC, np.uint8)
     extra = []
-    for index, name in enumerate(subject):
+    for index, name in enumerate(predictor):
         target = new_names.get(name.casefold(), name)
-        place = places.get(target.casefold()) if target is not None else None
-        if place is None:
+        index_in_truth = index_of.get(target.casefold()) if target is not None else None
+        if index_in_truth is None:
             extra.append(name)
         else:
-            table[index] = place
-    known = {int(place) for place in table if place != IGNORE_SEMANTIC}
+            table[index] = index_in_truth
+    known = {int(index_in_truth) for index_in_truth in table if index_in_truth != IGNORE_SEMANTIC}
     if not known:
         raise UsageError(
-            f"no class name is shared: the subject has {', '.join(sorted(said))}; the truth has {', '.join(truth)}",
-            hint="name the pairs in a YAML file of subject: truth and give it as --map-classes",
+            f"no class name is shared: the predictor has {', '.join(sorted(said))}; the truth has {', '.join(truth)}",
+            hint="name the pairs in a YAML file of predictor: truth and give it as --map-classes",
         )
-    return ClassJoin(table, tuple(name for index, name in enumerate(truth) if index not in known), tuple(extra))
+    return ClassMapping(table, tuple(name for index, name in enumerate(truth) if index not in known), tuple(extra))

@@ -1,4 +1,4 @@
-"""Scores as tables: metrics down, contestants across, the better value bold, the ratio beside."""
+"""Scores as tables: metrics down, predictors across, the better value bold, the ratio beside."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from distill.report import Block, Cell, Gallery, Headline, Headlines, Report, Section, Swatches, Table, Text
+from distill.report import Block, Cell, Gallery, Metric, Metrics, Report, Section, ColorKey, Table, Text
 from distill.tasks import Task
 from distill.visualization import class_colors
 
@@ -64,7 +64,7 @@ _COUNTS = {
     "coverage": "coverage of the truth",
     "missing": "photos without an answer",
 }
-HEADLINE = {
+HEADLINE_METRIC = {
     Task.DEPTH: ("abs_rel", "depth AbsRel"),
     Task.NORMALS: ("mean_deg", "mean normal error, degrees"),
     Task.SEMANTIC: ("miou", "mIoU"),
@@ -74,7 +74,7 @@ HEADLINE = {
 
 
 def ratios(scores: Mapping[str, Mapping[str, Any]], task: Task) -> dict[str, dict[str, float | None]]:
-    """Of the first contestant over each other one: name to metric to ratio."""
+    """Of the first predictor over each other one: name to metric to ratio."""
     first, *others = scores
     return {
         other: {metric: _ratio(scores[first].get(metric), scores[other].get(metric)) for metric in _METRICS[task]}
@@ -87,21 +87,21 @@ def _ratio(part: Any, whole: Any) -> float | None:
     return part / whole if usable and whole else None
 
 
-def build_page(values: Mapping[str, Any], galleries: Mapping[str, Gallery | None]) -> Report:
+def build_report(values: Mapping[str, Any], galleries: Mapping[str, Gallery | None]) -> Report:
     """The report of ``evaluate.json``'s values, with the worst-first pictures by task."""
     tiles, sections = [], []
     for name, found in values["tasks"].items():
         task, scores = Task(name), found["scores"]
         first = next(iter(scores))
-        metric, label = HEADLINE[task]
+        metric, label = HEADLINE_METRIC[task]
         others = [f"{other} {_short(scores[other].get(metric))}" for other in scores if other != first]
-        tiles.append(Headline(scores[first].get(metric), label, ", ".join(others)))
+        tiles.append(Metric(scores[first].get(metric), label, ", ".join(others)))
         sections.append(Section(_TITLES[task], _task_blocks(task, found, galleries.get(name))))
     warnings = [Text(text, "warning") for text in values["warnings"]]
-    subjects = values["subjects"]
-    lead = Section("Result", [Headlines(tiles), *warnings])
-    summary = f"{', '.join(subjects)} against the truth in {values['truth']}: {values['images']:,} images."
-    return Report("Evaluation", [lead, *sections], summary, values.get("made_with", {}))
+    predictors = values["predictors"]
+    lead = Section("Result", [Metrics(tiles), *warnings])
+    summary = f"{', '.join(predictors)} against the truth in {values['truth']}: {values['images']:,} images."
+    return Report("Evaluation", [lead, *sections], summary, values.get("environment", {}))
 
 
 _TITLES = {
@@ -119,7 +119,7 @@ def _short(value: Any) -> str:
 
 def _task_blocks(task: Task, found: Mapping[str, Any], gallery: Gallery | None) -> list[Block]:
     scores = found["scores"]
-    blocks: list[Block] = [_score_table(task, found), _certainty_table(task, found)]
+    blocks: list[Block] = [_score_table(task, found), _confidence_table(task, found)]
     if found.get("ceiling"):
         blocks.append(Text(_describe_ceiling(task, found["ceiling"])))
     if "per_class" in found:
@@ -127,15 +127,15 @@ def _task_blocks(task: Task, found: Mapping[str, Any], gallery: Gallery | None) 
     blocks += [_slice_table(kind, rows, list(scores)) for kind, rows in found.get("slices", {}).items()]
     if gallery and "classes" in found:
         colors = class_colors(len(found["classes"]))
-        blocks.append(Swatches({name: colors[index].tolist() for index, name in enumerate(found["classes"])}))
+        blocks.append(ColorKey({name: colors[index].tolist() for index, name in enumerate(found["classes"])}))
     return [*blocks, gallery] if gallery else blocks
 
 
 def _score_table(task: Task, found: Mapping[str, Any]) -> Table:
     scores = found["scores"]
     names, first = list(scores), next(iter(scores))
-    # With more contestants the ratios would fill the page; the file has them all.
-    compared = [name for name in found["ratios"] if name in names[1:2] or name == "trivial"]
+    # With more predictors the ratios would fill the page; the file has them all.
+    compared = [name for name in found["ratios"] if name in names[1:2] or name == "baseline"]
     rows: list[list[Cell]] = []
     strong = set()
     for metric, (label, arrow) in _METRICS[task].items():
@@ -157,14 +157,14 @@ def _score_table(task: Task, found: Mapping[str, Any]) -> Table:
     return Table(
         ["", *names, *(f"{first} / {name}" for name in compared)],
         rows,
-        note=f"{_NOTES[task]} {_describe(found['terms'])}".strip(),
-        strong=frozenset(strong) if len(names) > 1 else frozenset(),
+        note=f"{_NOTES[task]} {_describe_protocol(found['protocol'])}".strip(),
+        bold=frozenset(strong) if len(names) > 1 else frozenset(),
     )
 
 
-def _certainty_table(task: Task, found: Mapping[str, Any]) -> Table:
-    """The headline score with its interval, and how the first contestant differs from the others."""
-    metric, label = HEADLINE[task]
+def _confidence_table(task: Task, found: Mapping[str, Any]) -> Table:
+    """The headline score with its interval, and how the first predictor differs from the others."""
+    metric, label = HEADLINE_METRIC[task]
     first, rows = next(iter(found["scores"]), ""), list[list[Cell]]()
     for name in found["scores"]:
         row: list[Cell] = [
@@ -185,11 +185,11 @@ def _certainty_table(task: Task, found: Mapping[str, Any]) -> Table:
 
 
 def _describe_ceiling(task: Task, ceiling: Mapping[str, Any]) -> str:
-    label = HEADLINE[task][1]
+    label = HEADLINE_METRIC[task][1]
     text = f"{ceiling['student']} is {ceiling['gap']:+.4g} ({label}) away from {ceiling['teacher']}, its ceiling"
-    share = ceiling.get("share_of_the_way")
+    share = ceiling.get("gap_closed")
     return text + (
-        f"; it has gone {share:.0%} of the way there from the trivial predictor." if share is not None else "."
+        f"; it has gone {share:.0%} of the way there from the mean baseline." if share is not None else "."
     )
 
 
@@ -202,20 +202,20 @@ def _slice_table(kind: str, rows: Mapping[str, Mapping[str, Any]], names: Sequen
 _NOTES = {
     Task.DEPTH: "Each score over an image's valid pixels, then the mean over images.",
     Task.NORMALS: "Pooled over all valid pixels of all images.",
-    Task.SEMANTIC: "From one confusion matrix over all images. Classes are joined by name; one that a contestant has "
+    Task.SEMANTIC: "From one confusion matrix over all images. Classes are joined by name; one that a predictor has "
     "no word for counts with IoU 0.",
     Task.INSTANCE: "SA-Co: every image and class is a pair, also where the class is absent.",
     Task.REFERRING: "cIoU: sum of intersections over sum of unions; gIoU: mean over masks.",
 }
 
 
-def _describe(terms: Mapping[str, Any]) -> str:
+def _describe_protocol(protocol: Mapping[str, Any]) -> str:
     """The terms as a sentence."""
     parts = []
-    if terms["crop"] != "none":
-        parts.append(f"{terms['crop'].capitalize()} crop.")
-    if "min_depth_m" in terms:
-        parts.append(f"Truth from {terms['min_depth_m']:g} to {terms['max_depth_m']:.4g} m; sky is left out.")
+    if protocol["crop"] != "none":
+        parts.append(f"{protocol['crop'].capitalize()} crop.")
+    if "min_depth_m" in protocol:
+        parts.append(f"Truth from {protocol['min_depth_m']:g} to {protocol['max_depth_m']:.4g} m; sky is left out.")
     return " ".join(parts)
 
 

@@ -1,4 +1,4 @@
-"""One board per task: every contestant's scores, side by side, over the same truth."""
+"""Scores of one task: those of every predictor, side by side, over the same truth."""
 
 from __future__ import annotations
 
@@ -11,53 +11,53 @@ import numpy as np
 from jaxtyping import Bool, Float, UInt8
 from numpy import ndarray
 
-from distill.evaluation.predictors import Contestant
-from distill.evaluation.protocol import crop_mask, fit_label
-from distill.evaluation.scorers import JUDGES, Rules, alignment_of
+from distill.evaluation.predictors import Predictor
+from distill.evaluation.protocol import crop_mask, resize_label
+from distill.evaluation.scorers import SCORERS, EvalProtocol, alignment_used
 from distill.labels import Label
 from distill.metrics import Difference, compare, intervals
 from distill.shards import Manifest
 from distill.tasks import Task
 
 
-class Board:
-    """All contestants on one task."""
+class TaskScores:
+    """All predictors on one task."""
 
-    def __init__(self, task: Task, contestants: Sequence[Contestant], truth: Manifest, rules: Rules) -> None:
-        self.task, self._rules = task, rules
-        self.judges = {one.name: JUDGES[task](one, truth, rules) for one in contestants if task in one.tasks}
-        self._asked = dict.fromkeys(self.judges, 0)
-        self._answered = dict.fromkeys(self.judges, 0)
-        self._missing = dict.fromkeys(self.judges, 0)
-        self._owners: dict[str, list[int]] = {name: [] for name in self.judges}
+    def __init__(self, task: Task, predictors: Sequence[Predictor], truth: Manifest, protocol: EvalProtocol) -> None:
+        self.task, self._protocol = task, protocol
+        self.scorers = {one.name: SCORERS[task](one, truth, protocol) for one in predictors if task in one.tasks}
+        self._asked = dict.fromkeys(self.scorers, 0)
+        self._answered = dict.fromkeys(self.scorers, 0)
+        self._missing = dict.fromkeys(self.scorers, 0)
+        self._owners: dict[str, list[int]] = {name: [] for name in self.scorers}
         self.images = 0
 
     def update(
         self, truth: Label, answers: Mapping[str, Label], groups: UInt8[ndarray, "h w"] | None = None
     ) -> dict[str, float]:
-        """How bad this image is, by contestant; larger is worse. Contestants without an answer are left out.
+        """How bad this image is, by predictor; larger is worse. Predictors without an answer are left out.
 
         `groups` are the truth's class ids, where it has any of the truth's size.
         """
         self.images += 1
-        wanted = truth.valid & crop_mask(self._rules.crop, truth.size_hw)
-        badness = {}
-        for name, judge in self.judges.items():
+        wanted = truth.valid & crop_mask(self._protocol.crop, truth.size_hw)
+        image_error = {}
+        for name, scorer in self.scorers.items():
             if name not in answers:
                 self._missing[name] += 1
                 continue
-            value, valid = fit_label(answers[name], truth.size_hw, self._rules.max_depth_m, alignment_of(judge))
+            value, valid = resize_label(answers[name], truth.size_hw, self._protocol.max_depth_m, alignment_used(scorer))
             counts = wanted & valid
             self._asked[name] += int(wanted.sum())
             self._answered[name] += int(counts.sum())
-            before = len(judge.metrics)
-            badness[name] = judge.update(answers[name], value, counts, truth, groups)
-            self._owners[name] += [self.images - 1] * (len(judge.metrics) - before)
-        return badness
+            before = len(scorer.metrics)
+            image_error[name] = scorer.update(answers[name], value, counts, truth, groups)
+            self._owners[name] += [self.images - 1] * (len(scorer.metrics) - before)
+        return image_error
 
     def rows_by_image(self, name: str) -> tuple[Float[ndarray, "n k"], Bool[ndarray, " n"]]:
-        """(the sums of every image of the board, which of them have any) for one contestant."""
-        rows, owners = self.judges[name].metrics.rows(), np.array(self._owners[name], int)
+        """(the sums of every image of the task, which of them have any) for one predictor."""
+        rows, owners = self.scorers[name].metrics.rows(), np.array(self._owners[name], int)
         total = np.zeros((self.images, rows.shape[1]))
         np.add.at(total, owners, rows)
         scored = np.zeros(self.images, bool)
@@ -67,34 +67,34 @@ class Board:
     def intervals(self) -> dict[str, dict[str, tuple[float, float]]]:
         """Contestant to score to its 95 % interval over photos."""
         found = {}
-        for name, judge in self.judges.items():
+        for name, scorer in self.scorers.items():
             rows, scored = self.rows_by_image(name)
-            found[name] = intervals(rows[scored], judge.metrics.pool)
+            found[name] = intervals(rows[scored], scorer.metrics.pool)
         return found
 
     def differences(self) -> dict[str, dict[str, Difference]]:
-        """The first contestant against each other one, on the photos that both have a score for."""
-        if not self.judges:
+        """The first predictor against each other one, on the photos that both have a score for."""
+        if not self.scorers:
             return {}
-        first, *others = self.judges
+        first, *others = self.scorers
         rows, scored = self.rows_by_image(first)
         found = {}
         for name in others:
             theirs, their_scored = self.rows_by_image(name)
             both = scored & their_scored
-            found[name] = compare(rows[both], theirs[both], self.judges[first].metrics.pool)
+            found[name] = compare(rows[both], theirs[both], self.scorers[first].metrics.pool)
         return found
 
     def compute(self) -> dict[str, dict[str, Any]]:
         """Contestant to scores, with ``coverage`` (its share of the truth's pixels) and ``missing`` (photos)."""
         return {
             name: {
-                **judge.compute(),
+                **scorer.compute(),
                 "coverage": self._answered[name] / self._asked[name] if self._asked[name] else math.nan,
                 "missing": self._missing[name],
-                **judge.facts,
+                **scorer.facts,
             }
-            for name, judge in self.judges.items()
+            for name, scorer in self.scorers.items()
         }
 
 
@@ -110,24 +110,24 @@ def describe_photo(rgb: UInt8[ndarray, "h w 3"]) -> dict[str, float]:
 
 
 def slice_scores(
-    board: Board, photos: list[dict[str, float]], metric: str, classes: tuple[str, ...]
+    task_scores: TaskScores, photos: list[dict[str, float]], metric: str, classes: tuple[str, ...]
 ) -> dict[str, dict[str, dict[str, Any]]]:
-    """Kind of slice to slice to contestant to score.
+    """Kind of slice to slice to predictor to score.
 
     Args:
-        board: After the last photo.
-        photos: `describe_photo` of every photo of the board, in order.
+        task_scores: After the last photo.
+        photos: `describe_photo` of every photo of the task, in order.
         metric: The score of the slices by photo.
         classes: Of the truth.
     """
     found: dict[str, dict[str, dict[str, Any]]] = {}
-    for name, judge in board.judges.items():
-        if board.task is Task.DEPTH:
-            for band, scores in judge.metrics.bands().items():  # type: ignore[attr-defined]
+    for name, scorer in task_scores.scorers.items():
+        if task_scores.task is Task.DEPTH:
+            for band, scores in scorer.metrics.bands().items():  # type: ignore[attr-defined]
                 found.setdefault("distance (AbsRel)", {}).setdefault(band, {})[name] = scores["abs_rel"]
-        if board.task in (Task.DEPTH, Task.NORMALS) and classes:
-            unit = "AbsRel" if board.task is Task.DEPTH else "mean, °"
-            for group, (error, _) in judge.metrics.by_group.means().items():  # type: ignore[attr-defined]
+        if task_scores.task in (Task.DEPTH, Task.NORMALS) and classes:
+            unit = "AbsRel" if task_scores.task is Task.DEPTH else "mean, °"
+            for group, (error, _) in scorer.metrics.by_group.means().items():  # type: ignore[attr-defined]
                 if group < len(classes):
                     found.setdefault(f"class ({unit})", {}).setdefault(classes[group], {})[name] = error
     for kind, labels in _THIRDS.items():
@@ -136,11 +136,11 @@ def slice_scores(
             continue  # a third of a handful says nothing
         third = np.searchsorted(np.quantile(values, (1 / 3, 2 / 3)), values)
         for index, label in enumerate(labels):
-            row = {name: _score(board, name, third == index, metric) for name in board.judges}
+            row = {name: _score(task_scores, name, third == index, metric) for name in task_scores.scorers}
             found.setdefault(f"{kind} of the photo ({metric})", {})[label] = row
     return found
 
 
-def _score(board: Board, name: str, chosen: ndarray, metric: str) -> float:
-    rows, scored = board.rows_by_image(name)
-    return float(board.judges[name].metrics.pool(rows[chosen & scored].sum(axis=0))[metric])
+def _score(task_scores: TaskScores, name: str, chosen: ndarray, metric: str) -> float:
+    rows, scored = task_scores.rows_by_image(name)
+    return float(task_scores.scorers[name].metrics.pool(rows[chosen & scored].sum(axis=0))[metric])

@@ -1,4 +1,4 @@
-"""One contestant on one task: how its answers are scored."""
+"""One predictor on one task: how its answers are scored."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float, Shaped, UInt8
 from numpy import ndarray
 
 from distill.errors import UsageError
-from distill.evaluation.predictors import BACKGROUND_NAME, Contestant
+from distill.evaluation.predictors import BACKGROUND_NAME, Predictor
 from distill.evaluation.protocol import Crop, remap_classes
 from distill.labels import Label, is_sky
 from distill.metrics import (
@@ -30,22 +30,22 @@ from distill.tasks import FAR_DEPTH_M, DepthKind, Task
 
 
 @dataclass(frozen=True)
-class Rules:
+class EvalProtocol:
     """On what terms is scored.
 
     Attributes:
-        alignment: Of depth; None takes the weakest that each contestant's depth kind needs.
-        renamed: A contestant's class name to the truth's; None says it is no class of the truth.
+        alignment: Of depth; None takes the weakest that each predictor's depth kind needs.
+        class_map: A predictor's class name to the truth's; None says it is no class of the truth.
     """
 
     alignment: Alignment | None = None
     crop: Crop = Crop.NONE
     min_depth_m: float = 1e-3
     max_depth_m: float = FAR_DEPTH_M
-    renamed: Mapping[str, str | None] = field(default_factory=dict)
+    class_map: Mapping[str, str | None] = field(default_factory=dict)
 
 
-class Metrics(Protocol):
+class PooledMetrics(Protocol):
     """Scores that are functions of sums over images, so that images can be resampled."""
 
     def __len__(self) -> int:
@@ -61,12 +61,12 @@ class Metrics(Protocol):
         ...
 
 
-class Judge(Protocol):
-    """Scores one contestant on one task."""
+class Scorer(Protocol):
+    """Scores one predictor on one task."""
 
     facts: dict[str, Any]
     """What has to be known to read the scores: alignment, classes left out."""
-    metrics: Metrics
+    metrics: PooledMetrics
 
     def update(
         self,
@@ -84,23 +84,23 @@ class Judge(Protocol):
         ...
 
 
-class DepthJudge:
+class DepthScorer:
     """Depth under an alignment."""
 
-    def __init__(self, contestant: Contestant, truth: Manifest, rules: Rules) -> None:
+    def __init__(self, predictor: Predictor, truth: Manifest, protocol: EvalProtocol) -> None:
         if truth.depth_kind is not DepthKind.METRIC:
             raise UsageError(
                 f"the truth's depth is {truth.depth_kind}, and nothing can be measured against depth without meters",
                 hint="score other tasks with --task, or label the truth in meters",
             )
-        alignment = rules.alignment or default_alignment(contestant.depth_kind)
+        alignment = protocol.alignment or default_alignment(predictor.depth_kind)
         self.metrics: Any = DepthMetrics(
             alignment=alignment,
-            min_depth_m=rules.min_depth_m,
-            max_depth_m=rules.max_depth_m,
-            depth_kind=contestant.depth_kind,
+            min_depth_m=protocol.min_depth_m,
+            max_depth_m=protocol.max_depth_m,
+            depth_kind=predictor.depth_kind,
         )
-        self.facts: dict[str, Any] = {"alignment": str(alignment), "depth_kind": str(contestant.depth_kind)}
+        self.facts: dict[str, Any] = {"alignment": str(alignment), "depth_kind": str(predictor.depth_kind)}
 
     def update(self, answer: Label, value: ndarray, counts: ndarray, truth: Label, groups: ndarray | None) -> float:
         """AbsRel."""
@@ -111,15 +111,15 @@ class DepthJudge:
         return self.metrics.compute()
 
 
-def alignment_of(judge: Judge) -> Alignment:
+def alignment_used(scorer: Scorer) -> Alignment:
     """What will be fitted before depth is scored; none for the other tasks."""
-    return Alignment(judge.facts.get("alignment", Alignment.NONE))
+    return Alignment(scorer.facts.get("alignment", Alignment.NONE))
 
 
-class NormalsJudge:
+class NormalsScorer:
     """Angles between normals."""
 
-    def __init__(self, contestant: Contestant, truth: Manifest, rules: Rules) -> None:
+    def __init__(self, predictor: Predictor, truth: Manifest, protocol: EvalProtocol) -> None:
         self.metrics: Any = NormalsMetrics()
         self.facts: dict[str, Any] = {}
 
@@ -132,16 +132,16 @@ class NormalsJudge:
         return self.metrics.compute()
 
 
-class SemanticJudge:
+class SemanticScorer:
     """Class ids, joined by name."""
 
-    def __init__(self, contestant: Contestant, truth: Manifest, rules: Rules) -> None:
-        self._join = remap_classes(contestant.classes, truth.classes, rules.renamed)
+    def __init__(self, predictor: Predictor, truth: Manifest, protocol: EvalProtocol) -> None:
+        self._class_mapping = remap_classes(predictor.classes, truth.classes, protocol.class_map)
         self._classes = truth.classes
         self.metrics: Any = SegmentationMetrics(len(truth.classes))
         self.facts: dict[str, Any] = {
-            "classes_it_cannot_say": list(self._join.unknown),
-            "classes_not_in_truth": list(self._join.extra),
+            "classes_not_predicted": list(self._class_mapping.unpredicted),
+            "classes_not_in_truth": list(self._class_mapping.extra),
         }
 
     def update(self, answer: Label, value: ndarray, counts: ndarray, truth: Label, groups: ndarray | None) -> float:
@@ -149,13 +149,13 @@ class SemanticJudge:
         return 1.0 - self.metrics.update(self.in_truth_ids(value), truth.value, counts)["pixel_accuracy"]
 
     def in_truth_ids(self, ids: ndarray) -> ndarray:
-        """The contestant's ids as the truth's; 255 where the truth has no such class."""
-        return self._join.table[ids]
+        """The predictor's ids as the truth's; 255 where the truth has no such class."""
+        return self._class_mapping.table[ids]
 
     def compute(self) -> dict[str, float]:
-        """Segmentation scores; ``miou_known`` leaves out the classes that the contestant has no word for."""
+        """Segmentation scores; ``miou_known`` leaves out the classes that the predictor has no word for."""
         scores = self.metrics.compute()
-        known = [row["iou"] for name, row in self.per_class().items() if name not in self._join.unknown]
+        known = [row["iou"] for name, row in self.per_class().items() if name not in self._class_mapping.unpredicted]
         return {**scores, "miou_known": float(np.mean(known)) if known else math.nan}
 
     def per_class(self) -> dict[str, dict[str, float]]:
@@ -163,10 +163,10 @@ class SemanticJudge:
         return {self._classes[index]: row for index, row in self.metrics.per_class().items()}
 
 
-class InstanceJudge:
+class InstanceScorer:
     """Instances per image and class, as SA-Co scores them."""
 
-    def __init__(self, contestant: Contestant, truth: Manifest, rules: Rules) -> None:
+    def __init__(self, predictor: Predictor, truth: Manifest, protocol: EvalProtocol) -> None:
         self.metrics: Any = InstanceMetrics()
         self._classes = truth.instance_classes
         self.facts: dict[str, Any] = {}
@@ -194,10 +194,10 @@ def _only(ids: ndarray, label: Label, name: str, counts: ndarray) -> ndarray:
     return np.where(np.isin(ids, wanted) & counts, ids, 0).astype(np.uint16)
 
 
-class ReferringJudge:
+class ReferringScorer:
     """One mask per sentence."""
 
-    def __init__(self, contestant: Contestant, truth: Manifest, rules: Rules) -> None:
+    def __init__(self, predictor: Predictor, truth: Manifest, protocol: EvalProtocol) -> None:
         self.metrics: Any = ReferringMetrics()
         self.facts: dict[str, Any] = {}
 
@@ -216,10 +216,10 @@ class ReferringJudge:
         return self.metrics.compute()
 
 
-JUDGES: dict[Task, Callable[[Contestant, Manifest, Rules], Judge]] = {
-    Task.DEPTH: DepthJudge,
-    Task.NORMALS: NormalsJudge,
-    Task.SEMANTIC: SemanticJudge,
-    Task.INSTANCE: InstanceJudge,
-    Task.REFERRING: ReferringJudge,
+SCORERS: dict[Task, Callable[[Predictor, Manifest, EvalProtocol], Scorer]] = {
+    Task.DEPTH: DepthScorer,
+    Task.NORMALS: NormalsScorer,
+    Task.SEMANTIC: SemanticScorer,
+    Task.INSTANCE: InstanceScorer,
+    Task.REFERRING: ReferringScorer,
 }

@@ -12,24 +12,24 @@ from distill.shards import Sample, read_manifest
 
 
 @dataclass(slots=True)
-class _Place:
+class _SampleLocation:
     """Where a sample's files lie: extension to (offset, size) in one tar."""
 
     tar: Path
     files: dict[str, tuple[int, int]] = field(default_factory=dict)
 
 
-class Shelf:
+class ShardIndex:
     """An index of a set's tars: about 1 kB a sample; labels are read when they are asked for.
 
     Attributes:
         matched_by_key: How many samples were found by their key alone, with other photo bytes.
-        faults: Shards that could not be read to their end, one sentence each.
+        read_errors: Shards that could not be read to their end, one sentence each.
     """
 
     def __init__(self, folder: Path) -> None:
-        self._places: dict[str, _Place] = {}
-        self.faults: list[str] = []
+        self._locations: dict[str, _SampleLocation] = {}
+        self.read_errors: list[str] = []
         for shard in read_manifest(folder).shards:
             self._index(folder / shard.name)
         self._keys_by_photo: dict[str, str] | None = None
@@ -38,11 +38,11 @@ class Shelf:
     def find(self, sample: Sample) -> Sample | None:
         """The sample of the same photo bytes or, when no photo is the same, of the same key; else None."""
         wanted = sample.meta.get("photo_sha256", "")
-        found = self._read(sample.key) if sample.key in self._places else None
+        found = self._read(sample.key) if sample.key in self._locations else None
         if found is not None and found.meta.get("photo_sha256", "") == wanted:
             return found
         # Keys like 0001 repeat between sets, so the photo comes before the key.
-        key = self._by_photo().get(wanted)
+        key = self._key_by_photo().get(wanted)
         if key is not None:
             return self._read(key)
         if found is not None:
@@ -55,15 +55,15 @@ class Shelf:
                 for member in tar:
                     stem, _, extension = member.name.rpartition("/")[2].partition(".")
                     if member.isfile() and member.size <= MAX_FILE_BYTES:
-                        place = self._places.setdefault(stem, _Place(path))
-                        place.files[extension] = (member.offset_data, member.size)
+                        location = self._locations.setdefault(stem, _SampleLocation(path))
+                        location.files[extension] = (member.offset_data, member.size)
         except (tarfile.TarError, OSError, EOFError) as error:
-            self.faults.append(f"{path}: the shard cannot be read: {error}")
+            self.read_errors.append(f"{path}: the shard cannot be read: {error}")
 
-    def _by_photo(self) -> dict[str, str]:
+    def _key_by_photo(self) -> dict[str, str]:
         if self._keys_by_photo is None:
             self._keys_by_photo = {}
-            for key in self._places:
+            for key in self._locations:
                 try:
                     photo = self._read(key, only="json").meta.get("photo_sha256")
                 except DistillError:
@@ -73,9 +73,9 @@ class Shelf:
         return self._keys_by_photo
 
     def _read(self, key: str, *, only: str = "") -> Sample:
-        place, files = self._places[key], {}
-        with place.tar.open("rb") as tar:
-            for extension, (offset, size) in place.files.items():
+        location, files = self._locations[key], {}
+        with location.tar.open("rb") as tar:
+            for extension, (offset, size) in location.files.items():
                 if not only or extension == only:
                     tar.seek(offset)
                     files[extension] = tar.read(size)

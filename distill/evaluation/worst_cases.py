@@ -1,4 +1,4 @@
-"""The images on which the first subject did worst, drawn: photo, truth, answers, error."""
+"""The images on which the first predictor did worst, drawn: photo, truth, answers, error."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ import numpy as np
 from jaxtyping import UInt8
 from numpy import ndarray
 
-from distill.evaluation.protocol import fit_label
-from distill.evaluation.scoreboard import Board
-from distill.evaluation.scorers import Rules, SemanticJudge, alignment_of
+from distill.evaluation.protocol import resize_label
+from distill.evaluation.scoreboard import TaskScores
+from distill.evaluation.scorers import EvalProtocol, SemanticScorer, alignment_used
 from distill.labels import Label
 from distill.metrics import align_depth
 from distill.metrics.normals import angular_error_deg
-from distill.report import Gallery, Picture
+from distill.report import Gallery, CaptionedImage
 from distill.tasks import FAR_DEPTH_M, Task
 from distill.visualization import (
     add_class_legend,
@@ -33,7 +33,7 @@ from distill.visualization import (
 _WIDTH_PX = 320
 _ERROR_LIMITS = {Task.DEPTH: (50.0, " %"), Task.NORMALS: (45.0, "°")}
 _MAX_ANSWERS = 3
-BADNESS = {
+ERROR_NAMES = {
     Task.DEPTH: "AbsRel",
     Task.NORMALS: "mean error in degrees",
     Task.SEMANTIC: "share of wrong pixels",
@@ -42,83 +42,83 @@ BADNESS = {
 }
 
 
-class WorstList:
+class WorstCases:
     """The worst few of a stream; only what is kept is drawn."""
 
-    def __init__(self, board: Board, rules: Rules, keep: int) -> None:
-        self._board, self._rules, self._keep = board, rules, keep
-        self._heap: list[tuple[float, int, str, list[Picture]]] = []
+    def __init__(self, task_scores: TaskScores, protocol: EvalProtocol, num_worst: int) -> None:
+        self._task_scores, self._protocol, self._num_worst = task_scores, protocol, num_worst
+        self._heap: list[tuple[float, int, str, list[CaptionedImage]]] = []
         self._count = 0
 
-    def offer(
+    def add(
         self,
         name: str,
-        badness: Mapping[str, float],
+        image_error: Mapping[str, float],
         rgb: UInt8[ndarray, "h w 3"],
         truth: Label,
         answers: Mapping[str, Label],
     ) -> None:
-        """Look at one scored image; `badness` is the board's, by contestant."""
+        """Look at one scored image; `image_error` by predictor."""
         self._count += 1
-        first = next(iter(self._board.judges))
-        bad = badness.get(first, float("nan"))
-        full = len(self._heap) >= self._keep
-        if np.isnan(bad) or self._keep == 0 or (full and bad <= self._heap[0][0]):
+        first = next(iter(self._task_scores.scorers))
+        bad = image_error.get(first, float("nan"))
+        full = len(self._heap) >= self._num_worst
+        if np.isnan(bad) or self._num_worst == 0 or (full and bad <= self._heap[0][0]):
             return
         entry = (bad, -self._count, name, self._draw(name, bad, rgb, truth, answers))
         (heapq.heapreplace if full else heapq.heappush)(self._heap, entry)
 
     def rows(self) -> list[dict[str, Any]]:
         """Image names and how bad they are, worst first."""
-        return [{"image": name, "badness": bad} for bad, _, name, _ in sorted(self._heap, reverse=True)]
+        return [{"image": name, "image_error": bad} for bad, _, name, _ in sorted(self._heap, reverse=True)]
 
     def gallery(self) -> Gallery | None:
         """The pictures, one row per image, worst first; None when there is nothing to show."""
         entries = sorted(self._heap, key=lambda entry: entry[:2], reverse=True)
         if not entries:
             return None
-        first = next(iter(self._board.judges))
+        first = next(iter(self._task_scores.scorers))
         return Gallery(
             [picture for entry in entries for picture in entry[3]],
             columns=len(entries[0][3]),
             title="Worst first",
-            note=f"The {len(entries)} images with the largest {BADNESS[self._board.task]} of {first}.",
+            note=f"The {len(entries)} images with the largest {ERROR_NAMES[self._task_scores.task]} of {first}.",
         )
 
-    def _draw(self, name: str, bad: float, rgb: ndarray, truth: Label, answers: Mapping[str, Label]) -> list[Picture]:
+    def _draw(self, name: str, bad: float, rgb: ndarray, truth: Label, answers: Mapping[str, Label]) -> list[CaptionedImage]:
         scale = _WIDTH_PX / rgb.shape[1]
         size_hw = (max(1, round(rgb.shape[0] * scale)), _WIDTH_PX)
         small = cv2.resize(rgb, size_hw[::-1], interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
-        pictures = [Picture(small, name), Picture(self._paint(truth, truth, size_hw, None), "truth")]
-        shown = list(self._board.judges)[:_MAX_ANSWERS]
+        pictures = [CaptionedImage(small, name), CaptionedImage(self._draw_label(truth, truth, size_hw, None), "truth")]
+        shown = list(self._task_scores.scorers)[:_MAX_ANSWERS]
         blank = np.full_like(small, 128)
         for one in shown:
-            painted = self._paint(answers[one], truth, size_hw, one) if one in answers else blank
-            pictures.append(Picture(painted, one if one in answers else f"{one}: no answer"))
+            drawn = self._draw_label(answers[one], truth, size_hw, one) if one in answers else blank
+            pictures.append(CaptionedImage(drawn, one if one in answers else f"{one}: no answer"))
         error = self._error(answers[shown[0]], truth, size_hw, shown[0])
-        return [*pictures, Picture(error, f"error of {shown[0]}: {bad:.3g}")]
+        return [*pictures, CaptionedImage(error, f"error of {shown[0]}: {bad:.3g}")]
 
     def _values(self, label: Label, truth: Label, one: str | None) -> tuple[ndarray, ndarray]:
         """What was scored: at the truth's size, aligned, in the truth's ids."""
         if one is None:
             return label.value, label.valid
-        judge = self._board.judges[one]
-        value, valid = fit_label(label, truth.size_hw, self._rules.max_depth_m, alignment_of(judge))
+        scorer = self._task_scores.scorers[one]
+        value, valid = resize_label(label, truth.size_hw, self._protocol.max_depth_m, alignment_used(scorer))
         if label.task is Task.DEPTH:
             value = align_depth(
                 value,
                 truth.value,
-                truth.valid & valid & (truth.value <= self._rules.max_depth_m),
-                alignment=alignment_of(judge),
+                truth.valid & valid & (truth.value <= self._protocol.max_depth_m),
+                alignment=alignment_used(scorer),
                 depth_kind=label.depth_kind or truth.depth_kind,  # type: ignore[arg-type]
-                min_depth_m=self._rules.min_depth_m,
-                max_depth_m=self._rules.max_depth_m,
+                min_depth_m=self._protocol.min_depth_m,
+                max_depth_m=self._protocol.max_depth_m,
             ).astype(np.float32)
-        elif isinstance(judge, SemanticJudge):
-            value = judge.in_truth_ids(value)
+        elif isinstance(scorer, SemanticScorer):
+            value = scorer.in_truth_ids(value)
         return value, valid
 
-    def _paint(self, label: Label, truth: Label, size_hw: tuple[int, int], one: str | None) -> ndarray:
+    def _draw_label(self, label: Label, truth: Label, size_hw: tuple[int, int], one: str | None) -> ndarray:
         value, valid = self._values(label, truth, one)
         if label.task is Task.DEPTH:
             near_m, far_m = _range_m(truth)
@@ -137,8 +137,8 @@ class WorstList:
         value, valid = self._values(label, truth, one)
         counts = truth.valid & valid
         if label.task is Task.DEPTH:
-            counts &= truth.value <= self._rules.max_depth_m
-            error = 100 * np.abs(value - truth.value) / np.maximum(truth.value, self._rules.min_depth_m)
+            counts &= truth.value <= self._protocol.max_depth_m
+            error = 100 * np.abs(value - truth.value) / np.maximum(truth.value, self._protocol.min_depth_m)
         elif label.task is Task.NORMALS:
             error = angular_error_deg(value, truth.value, counts)
         elif label.task is Task.SEMANTIC:

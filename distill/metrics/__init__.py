@@ -7,7 +7,7 @@ never a guess.
 
 from __future__ import annotations
 
-from distill.metrics.baseline import LEARNABLE, TrivialPredictor
+from distill.metrics.baseline import BASELINE_TASKS, MeanBaseline
 from distill.metrics.bootstrap import Difference, compare, intervals
 from distill.metrics.depth import DepthMetrics
 from distill.metrics.depth_alignment import Alignment, align_depth, can_align, default_alignment
@@ -15,19 +15,19 @@ from distill.metrics.instance import InstanceMetrics, instance_masks
 from distill.metrics.normals import NormalsMetrics
 from distill.metrics.referring import ReferringMetrics
 from distill.metrics.semantic import SegmentationMetrics
-from distill.metrics.temporal import FlickerMetrics
+from distill.metrics.temporal import TemporalMetrics
 
 __all__ = [
-    "LEARNABLE",
+    "BASELINE_TASKS",
     "Alignment",
     "DepthMetrics",
     "Difference",
-    "FlickerMetrics",
+    "TemporalMetrics",
     "InstanceMetrics",
     "NormalsMetrics",
     "ReferringMetrics",
     "SegmentationMetrics",
-    "TrivialPredictor",
+    "MeanBaseline",
     "align_depth",
     "can_align",
     "compare",

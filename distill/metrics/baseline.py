@@ -1,4 +1,4 @@
-"""The predictor that never looks at the picture: what any number has to beat before it means anything."""
+"""The mean baseline: what any number has to beat before it means anything."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from jaxtyping import Shaped
 from numpy import ndarray
 
 from distill.errors import DistillError
-from distill.labels import Label, is_far
+from distill.labels import Label, is_beyond_range
 from distill.tasks import DepthKind, Task
 
-LEARNABLE = (Task.DEPTH, Task.NORMALS, Task.SEMANTIC)
+BASELINE_TASKS = (Task.DEPTH, Task.NORMALS, Task.SEMANTIC)
 """Tasks whose labels have a mean, or a most frequent class, at every pixel."""
 
 
-class TrivialPredictor:
+class MeanBaseline:
     """Per pixel: the training labels' mean depth (of the valid ones), mean normal, most frequent class."""
 
     def __init__(self, size_hw: tuple[int, int] = (96, 128)) -> None:
@@ -55,7 +55,7 @@ class TrivialPredictor:
         """
         if task not in self._sums:
             raise DistillError(
-                f"the trivial predictor has seen no {task} label", hint="fit it on shards that hold the task"
+                f"the mean baseline has seen no {task} label", hint="fit it on shards that hold the task"
             )
         sums, weights = self._sums[task], self._weights[task]
         if task is Task.SEMANTIC:
@@ -69,12 +69,12 @@ class TrivialPredictor:
         return mean / np.maximum(np.linalg.norm(mean, axis=-1, keepdims=True), 1e-6)
 
     def _far(self, label: Label) -> ndarray:
-        return is_far(label) if label.depth_kind is DepthKind.METRIC else np.zeros_like(label.valid)
+        return is_beyond_range(label) if label.depth_kind is DepthKind.METRIC else np.zeros_like(label.valid)
 
     def _same(self, known: Any, found: Any, what: str) -> Any:
         if known is not None and found != known:
             raise DistillError(
-                f"the labels for the trivial predictor have more than one {what}: {known} and {found}",
+                f"the labels for the mean baseline have more than one {what}: {known} and {found}",
                 hint="fit it on one set of shards",
             )
         return found

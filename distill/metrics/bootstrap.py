@@ -1,6 +1,6 @@
-"""How far a score could be off by the choice of photos, and whether two contestants differ by more than chance.
+"""How far a score could be off by the choice of photos, and whether two predictors differ by more than chance.
 
-Photos are the unit: pixels of one photo are wrong together. A contestant's statistics are one row of sums per photo,
+Photos are the unit: pixels of one photo are wrong together. A predictor's statistics are one row of sums per photo,
 and `pool` turns any sum of rows into scores, so that a resample costs one matrix product.
 """
 
@@ -22,7 +22,7 @@ _CHUNK = 50
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """One score of two contestants on the same photos.
+    """One score of two predictors on the same photos.
 
     Attributes:
         difference: First minus second.
@@ -57,7 +57,7 @@ def compare(
     resamples: int = _RESAMPLES,
     seed: int = 0,
 ) -> dict[str, Difference]:
-    """Every score of two contestants, whose rows belong to the same photos in the same order.
+    """Every score of two predictors, whose rows belong to the same photos in the same order.
 
     The interval is a paired bootstrap; p comes from a paired permutation test (swap the two answers of each photo at
     random), which asks whether it matters whose answer is whose. Below two photos the result is empty.

@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 from numpy import ndarray
 
-_MOST = 1 << 24
+_MAX_VALUES = 1 << 24
 """Values kept at once, 128 MiB."""
 _BINS = 180_000
 
@@ -21,13 +21,13 @@ class RunningMedian:
     bracket, as that of a long sequence of photos does; otherwise it is the middle of its bin.
     """
 
-    def __init__(self, highest: float, *, most: int = _MOST) -> None:
-        self._step, self._most = highest / _BINS, most
+    def __init__(self, highest: float, *, max_values: int = _MAX_VALUES) -> None:
+        self._step, self._max_values = highest / _BINS, max_values
         self._bins = np.zeros(_BINS + 1, np.int64)
         self._low, self._high = -math.inf, math.inf
         self._below = 0
         self._kept: list[ndarray] = []
-        self._room = most
+        self._room = max_values
 
     def add(self, values: Float[ndarray, " n"]) -> None:
         """Count the values."""
@@ -62,15 +62,15 @@ class RunningMedian:
         values, middle = np.concatenate(self._kept), self.compute()
         for half in (len(self._bins) * self._step / 2.0**power for power in range(3, 18)):
             inside = (values >= middle - half) & (values <= middle + half)
-            if inside.sum() <= self._most // 2:
+            if inside.sum() <= self._max_values // 2:
                 break
         else:
             # Nearly all are the same, and their bin says which: nothing is kept from here on.
-            self._low, self._kept, self._room = math.inf, [values[:0]], self._most
+            self._low, self._kept, self._room = math.inf, [values[:0]], self._max_values
             return
         self._low, self._high = max(self._low, middle - half), min(self._high, middle + half)
         self._below += int((values < self._low).sum())
-        self._kept, self._room = [values[inside]], self._most - int(inside.sum())
+        self._kept, self._room = [values[inside]], self._max_values - int(inside.sum())
 
 
 class GroupSums:

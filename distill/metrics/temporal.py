@@ -25,12 +25,12 @@ _WIDTH_PX = 320
 Maps = Mapping[str, Shaped[ndarray, "h w *c"]]
 
 
-class FlickerMetrics:
+class TemporalMetrics:
     """Flicker of one video; frames come in order.
 
     Scores: ``depth_change_percent`` (mean absolute change of depth along the motion, relative; for relative depth kinds, of
     the range), ``depth_scale_jitter_percent`` (standard deviation over time of the frame-wise median change),
-    ``normals_change_deg`` (mean angle), ``semantic_churn_percent`` (pixels that change their class), ``frames``,
+    ``normals_change_deg`` (mean angle), ``semantic_change_percent`` (pixels that change their class), ``frames``,
     ``cuts``. What a student does not answer is left out.
     """
 
@@ -84,7 +84,7 @@ class FlickerMetrics:
             true_moved = warp_by_flow(before[true_name], positions, ids=name == Task.SEMANTIC)
             return _beyond_truth(name, now[name], moved, now[true_name], true_moved, trusted, self._jumps)
         if name == Task.SEMANTIC:
-            return {"semantic_churn_percent": _share(now[name] != moved, trusted)}
+            return {"semantic_change_percent": _percent_of(now[name] != moved, trusted)}
         if name == Task.NORMALS:
             return {"normals_change_deg": _mean(_angle_deg(now[name], moved), trusted)}
         return _depth_change(now[name] - moved, trusted, self._jumps)
@@ -117,7 +117,7 @@ def _beyond_truth(
 ) -> dict[str, float]:
     """The same scores, where the truth itself says what changed."""
     if name == Task.SEMANTIC:
-        return {"semantic_churn_percent": _share(now != moved, trusted & (true_now == true_moved))}
+        return {"semantic_change_percent": _percent_of(now != moved, trusted & (true_now == true_moved))}
     if name == Task.NORMALS:
         own, true = _angle_deg(now, moved), _angle_deg(true_now, true_moved)
         return {"normals_change_deg": _mean(np.abs(own - true), trusted)}
@@ -144,5 +144,5 @@ def _mean(values: ndarray, chosen: ndarray) -> float:
     return float(found.mean()) if found.size else math.nan
 
 
-def _share(values: ndarray, chosen: ndarray) -> float:
+def _percent_of(values: ndarray, chosen: ndarray) -> float:
     return 100.0 * float(values[chosen].mean()) if chosen.any() else math.nan

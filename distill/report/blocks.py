@@ -21,7 +21,7 @@ class Text:
 
 
 @dataclass(frozen=True, slots=True)
-class Headline:
+class Metric:
     """One number that matters, with what it is, and a line below it."""
 
     value: Cell
@@ -30,14 +30,14 @@ class Headline:
 
 
 @dataclass(frozen=True, slots=True)
-class Headlines:
+class Metrics:
     """A row of numbers that matter."""
 
-    items: Sequence[Headline]
+    items: Sequence[Metric]
 
 
 @dataclass(frozen=True, slots=True)
-class Facts:
+class KeyValues:
     """Names and values, such as settings or versions."""
 
     values: Mapping[str, Cell]
@@ -46,17 +46,17 @@ class Facts:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """Columns and rows. The first column names the row; `strong` marks (row, column) cells to stand out."""
+    """Columns and rows. The first column names the row; `bold` marks (row, column) cells to stand out."""
 
     columns: Sequence[str]
     rows: Sequence[Sequence[Cell]]
     title: str = ""
     note: str = ""
-    strong: frozenset[tuple[int, int]] = frozenset()
+    bold: frozenset[tuple[int, int]] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
-class Picture:
+class CaptionedImage:
     """One picture with its caption."""
 
     rgb: UInt8[ndarray, "h w 3"]
@@ -65,17 +65,17 @@ class Picture:
 
 @dataclass(frozen=True, slots=True)
 class Gallery:
-    """Pictures in a grid, row by row; `sharp` keeps flat colors exact (PNG), for maps of ids and generated images."""
+    """Pictures in a grid, row by row; `lossless` keeps flat colors exact (PNG), for maps of ids and generated images."""
 
-    pictures: Sequence[Picture]
+    images: Sequence[CaptionedImage]
     columns: int = 4
     title: str = ""
     note: str = ""
-    sharp: bool = False
+    lossless: bool = False
 
 
 @dataclass(frozen=True, slots=True)
-class Swatches:
+class ColorKey:
     """Which color stands for what, for the pictures that follow; RGB in 0..255."""
 
     colors: Mapping[str, Sequence[int]]
@@ -101,7 +101,7 @@ class Curves:
     log_y: bool = False
 
 
-Block = Text | Headlines | Facts | Table | Gallery | Swatches | Curves
+Block = Text | Metrics | KeyValues | Table | Gallery | ColorKey | Curves
 
 
 @dataclass(frozen=True, slots=True)

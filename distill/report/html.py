@@ -16,20 +16,20 @@ from distill.report.blocks import (
     Block,
     Cell,
     Curves,
-    Facts,
+    KeyValues,
     Gallery,
-    Headlines,
-    Picture,
+    Metrics,
+    CaptionedImage,
     Report,
     Section,
-    Swatches,
+    ColorKey,
     Table,
     Text,
 )
 from distill.report.markdown import format_cell, numeric_columns
 from distill.report.plots import draw_curves
 
-MAX_PICTURE_PX = 640
+MAX_IMAGE_PX = 640
 """Longer sides are shrunk to this: about 40 kB a picture, so that a page of 60 stays near 2 MB."""
 _WIDE_CHARS = 44
 
@@ -38,7 +38,7 @@ def to_html(report: Report) -> str:
     """The whole page."""
     style = resources.files("distill.report").joinpath("page.css").read_text()
     sections = "".join(_section(section, index) for index, section in enumerate(report.sections))
-    facts = f"<footer><h2>Made with</h2>{_facts(Facts(report.facts))}</footer>" if report.facts else ""
+    facts = f"<footer><h2>Made with</h2>{_key_values(KeyValues(report.facts))}</footer>" if report.facts else ""
     summary = f"<p class='lead'>{escape(report.summary)}</p>" if report.summary else ""
     return (
         "<!doctype html><html lang='en'><head><meta charset='utf-8'>"
@@ -91,7 +91,7 @@ def _cell(value: Cell) -> str:
     return escape(format_cell(value))
 
 
-def _headlines(block: Headlines) -> str:
+def _metrics(block: Metrics) -> str:
     tiles = "".join(
         f"<div class='tile'><b>{_cell(item.value)}</b><span>{escape(item.label)}</span>"
         + (f"<small>{escape(item.note)}</small>" if item.note else "")
@@ -101,7 +101,7 @@ def _headlines(block: Headlines) -> str:
     return f"<div class='tiles'>{tiles}</div>"
 
 
-def _facts(block: Facts) -> str:
+def _key_values(block: KeyValues) -> str:
     rows = []
     for name, value in block.values.items():
         # Long values get a line of their own: beside others they would become a narrow tower.
@@ -117,7 +117,7 @@ def _table(block: Table) -> str:
     body = "".join(
         "<tr>"
         + "".join(
-            f"<td class='{kinds[column]}{' strong' if (row, column) in block.strong else ''}'>{_cell(cell)}</td>"
+            f"<td class='{kinds[column]}{' strong' if (row, column) in block.bold else ''}'>{_cell(cell)}</td>"
             for column, cell in enumerate(cells)
         )
         + "</tr>"
@@ -128,44 +128,44 @@ def _table(block: Table) -> str:
 
 
 def _gallery(block: Gallery) -> str:
-    figures = "".join(_figure(picture, block.sharp) for picture in block.pictures)
+    figures = "".join(_figure(picture, block.lossless) for picture in block.images)
     grid = f"<div class='gallery' style='--columns:{block.columns}'>{figures}</div>"
     return _title(block.title) + grid + _note(block.note)
 
 
-def _swatches(block: Swatches) -> str:
+def _color_key(block: ColorKey) -> str:
     chips = "".join(
         f"<li><i style='background:rgb({int(red)},{int(green)},{int(blue)})'></i>{escape(name)}</li>"
         for name, (red, green, blue) in block.colors.items()
     )
-    return f"<ul class='swatches'>{chips}</ul>"
+    return f"<ul class='color-key'>{chips}</ul>"
 
 
-def _figure(picture: Picture, sharp: bool) -> str:
+def _figure(picture: CaptionedImage, lossless: bool) -> str:
     caption = escape(picture.caption, quote=True)
-    image = f"<img loading='lazy' alt='{caption}' src='{_data_uri(picture, sharp)}'>"
+    image = f"<img loading='lazy' alt='{caption}' src='{_data_uri(picture, lossless)}'>"
     return f"<figure>{image}{f'<figcaption>{caption}</figcaption>' if caption else ''}</figure>"
 
 
-def _data_uri(picture: Picture, sharp: bool) -> str:
+def _data_uri(picture: CaptionedImage, lossless: bool) -> str:
     image = Image.fromarray(picture.rgb)
-    image.thumbnail((MAX_PICTURE_PX, MAX_PICTURE_PX), Image.Resampling.NEAREST if sharp else Image.Resampling.BOX)
+    image.thumbnail((MAX_IMAGE_PX, MAX_IMAGE_PX), Image.Resampling.NEAREST if lossless else Image.Resampling.BOX)
     buffer = io.BytesIO()
-    if sharp:
+    if lossless:
         image.save(buffer, "PNG", optimize=True)
     else:
         # Not optimize=True: Pillow then sizes its buffer by a guess, which noisy pictures overflow.
         image.save(buffer, "JPEG", quality=86, subsampling=0)
-    kind = "png" if sharp else "jpeg"
+    kind = "png" if lossless else "jpeg"
     return f"data:image/{kind};base64,{base64.b64encode(buffer.getvalue()).decode()}"
 
 
 _WRITERS: dict[type, Callable[[Any], str]] = {
     Text: _text,
-    Headlines: _headlines,
-    Facts: _facts,
+    Metrics: _metrics,
+    KeyValues: _key_values,
     Table: _table,
     Gallery: _gallery,
-    Swatches: _swatches,
+    ColorKey: _color_key,
     Curves: _curves,
 }

@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from distill.report.blocks import Block, Cell, Curves, Facts, Gallery, Headlines, Report, Swatches, Table, Text
+from distill.report.blocks import Block, Cell, Curves, KeyValues, Gallery, Metrics, Report, ColorKey, Table, Text
 
-DASH = "–"
+MISSING = "–"
 
 
 def format_cell(value: Cell | np.generic) -> str:
@@ -20,7 +20,7 @@ def format_cell(value: Cell | np.generic) -> str:
     if isinstance(value, np.generic):
         return format_cell(value.item())
     if value is None or (isinstance(value, float) and math.isnan(value)):
-        return DASH
+        return MISSING
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, int):
@@ -54,29 +54,29 @@ def to_json(report: Report) -> str:
         ],
         "facts": dict(report.facts),
     }
-    return json.dumps(finite(page), indent=2, ensure_ascii=False)
+    return json.dumps(to_json_values(page), indent=2, ensure_ascii=False)
 
 
-def finite(value: Any) -> Any:
+def to_json_values(value: Any) -> Any:
     """The same structure in plain Python types, NaN and infinities as None: JSON has no word for them."""
     if isinstance(value, np.generic):
         value = value.item()
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, Mapping):
-        return {key: finite(item) for key, item in value.items()}
+        return {key: to_json_values(item) for key, item in value.items()}
     if isinstance(value, (list, tuple, np.ndarray)):
-        return [finite(item) for item in value]
+        return [to_json_values(item) for item in value]
     return value
 
 
 def _block_values(block: Block) -> dict[str, Any]:
     kind = {"kind": type(block).__name__.lower()}
     if isinstance(block, Gallery):
-        return {**kind, "title": block.title, "captions": [picture.caption for picture in block.pictures]}
+        return {**kind, "title": block.title, "captions": [picture.caption for picture in block.images]}
     values = asdict(block)
     # Which cells are bold is for the eye only.
-    values.pop("strong", None)
+    values.pop("bold", None)
     return {**kind, **values}
 
 
@@ -90,7 +90,7 @@ def to_markdown(report: Report) -> str:
         parts += [text for text in map(_block_markdown, section.blocks) if text]
     if report.facts:
         parts.append("## Made with")
-        parts.append(_facts_markdown(Facts(report.facts)))
+        parts.append(_key_values_markdown(KeyValues(report.facts)))
     return "\n\n".join(parts) + "\n"
 
 
@@ -98,21 +98,21 @@ def _block_markdown(block: Block) -> str:
     match block:
         case Text():
             return f"> {block.text}" if block.tone == "warning" else block.text
-        case Headlines():
+        case Metrics():
             return "\n".join(
                 f"- **{format_cell(item.value)}** {item.label}" + (f" ({item.note})" if item.note else "")
                 for item in block.items
             )
-        case Facts():
-            return _facts_markdown(block)
+        case KeyValues():
+            return _key_values_markdown(block)
         case Table():
             return _table_markdown(block)
-        case Gallery() | Swatches() | Curves():
+        case Gallery() | ColorKey() | Curves():
             # Pictures and plots are in the HTML page.
             return ""
 
 
-def _facts_markdown(block: Facts) -> str:
+def _key_values_markdown(block: KeyValues) -> str:
     lines = [f"- {name}: {format_cell(value)}" for name, value in block.values.items()]
     return "\n".join([f"**{block.title}**", "", *lines] if block.title else lines)
 
@@ -120,7 +120,7 @@ def _facts_markdown(block: Facts) -> str:
 def _table_markdown(block: Table) -> str:
     rows = [
         [
-            f"**{format_cell(cell)}**" if (row, column) in block.strong else format_cell(cell)
+            f"**{format_cell(cell)}**" if (row, column) in block.bold else format_cell(cell)
             for column, cell in enumerate(cells)
         ]
         for row, cells in enumerate(block.rows)

@@ -11,28 +11,28 @@ from typing import IO
 
 from distill.errors import DistillError
 
-MAKE_SPACE = "free space, or make the folder writable, and run the same command again"
+WRITE_HINT = "free space, or make the folder writable, and run the same command again"
 
 
-class Owner:
+class ProcessLock:
     """A name for this process, and a lock that the system takes back when the process dies, however it dies."""
 
     def __init__(self, folder: Path) -> None:
         self.name = f"{os.getpid()}-{uuid.uuid4().hex[:8]}"
-        self._path = folder / "owners" / self.name
+        self._path = folder / "locks" / self.name
         try:
             self._path.parent.mkdir(exist_ok=True)
             self._file = self._locked()
         except OSError as error:
-            raise DistillError(f"{self._path.parent}: cannot be written: {error.strerror}", hint=MAKE_SPACE) from error
-        _sweep(self._path.parent)
+            raise DistillError(f"{self._path.parent}: cannot be written: {error.strerror}", hint=WRITE_HINT) from error
+        _remove_stale(self._path.parent)
 
     def _locked(self) -> IO[bytes]:
         """The file, locked, and still there: a sweep may come between its making and its locking."""
         while True:
             file = self._path.open("wb")
             fcntl.flock(file, fcntl.LOCK_EX)
-            if _is_still(file, self._path):
+            if _is_same_file(file, self._path):
                 return file
             file.close()
 
@@ -42,10 +42,10 @@ class Owner:
         self._file.close()
 
 
-def alive(folder: Path, owner: str) -> bool:
+def is_alive(folder: Path, owner: str) -> bool:
     """Whether the process that took this name still lives."""
     try:
-        with (folder / "owners" / owner).open("rb") as file:
+        with (folder / "locks" / owner).open("rb") as file:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
             return False
     except BlockingIOError:
@@ -54,7 +54,7 @@ def alive(folder: Path, owner: str) -> bool:
         return False
 
 
-def _sweep(folder: Path) -> None:
+def _remove_stale(folder: Path) -> None:
     """Remove the names of the dead.
 
     Each is removed under its own lock: a name that was made a moment ago and is not locked yet may be taken for a dead
@@ -64,11 +64,11 @@ def _sweep(folder: Path) -> None:
     for path in folder.iterdir():
         with contextlib.suppress(OSError), path.open("rb") as file:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if _is_still(file, path):
+            if _is_same_file(file, path):
                 path.unlink()
 
 
-def _is_still(file: IO[bytes], path: Path) -> bool:
+def _is_same_file(file: IO[bytes], path: Path) -> bool:
     """Whether the open file is the one that the path names now."""
     try:
         return os.path.samestat(os.fstat(file.fileno()), path.stat())

@@ -14,7 +14,7 @@ class Progress(Protocol):
         ...
 
 
-class Voice(Protocol):
+class Reporter(Protocol):
     """How a run speaks to the person who started it."""
 
     def say(self, text: str) -> None:

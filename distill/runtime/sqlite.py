@@ -6,7 +6,7 @@ import sqlite3
 import time
 from pathlib import Path
 
-PATIENCE_S = 60.0
+LOCK_TIMEOUT_S = 60.0
 """How long one process waits for the others."""
 
 
@@ -25,11 +25,11 @@ def open_database(path: Path, schema: str, *, synchronous: str = "NORMAL") -> sq
         A connection for any thread that begins its own transactions.
 
     Raises:
-        sqlite3.Error: It cannot be opened, or others kept it locked for `PATIENCE_S`.
+        sqlite3.Error: It cannot be opened, or others kept it locked for `LOCK_TIMEOUT_S`.
     """
-    until = time.monotonic() + PATIENCE_S
+    until = time.monotonic() + LOCK_TIMEOUT_S
     while True:
-        db = sqlite3.connect(path, timeout=PATIENCE_S, isolation_level=None, check_same_thread=False)
+        db = sqlite3.connect(path, timeout=LOCK_TIMEOUT_S, isolation_level=None, check_same_thread=False)
         try:
             db.execute("PRAGMA journal_mode=WAL")
             db.execute(f"PRAGMA synchronous={synchronous}")

@@ -12,8 +12,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as encode_tensors
 from torch import Tensor
 
-from distill.config import load_recipe
-from distill.config.train import StudentRecipe
+from distill.config import load_config
+from distill.config.train import StudentConfig
 from distill.errors import DistillError, UsageError
 from distill.images import write_atomic
 from distill.spec import StudentSpec, read_spec, write_spec
@@ -22,15 +22,15 @@ from distill.tasks import Task
 
 SPEC = "spec.json"
 WEIGHTS = "weights.safetensors"
-_BESIDE = {"log_variances": "loss.task_balance", "alignment": "loss.align"}
-"""What learns beside the student, and the key of the recipe that brings it in."""
-_RECIPE_KEY = "distill.student"
+_AUXILIARY_MODULES = {"log_variances": "loss.task_balance", "feature_distillation": "loss.feature_distillation"}
+"""What learns beside the student, and the key of the config that brings it in."""
+_CONFIG_KEY = "distill.student"
 
 
 def save_student(run_dir: Path, student: Student) -> None:
-    """Write the two files of the hand-over; the weights' header carries the network's recipe."""
+    """Write the two files of the hand-over; the weights' header carries the network's config."""
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in student.state_dict().items()}
-    data = encode_tensors(tensors, metadata={_RECIPE_KEY: student.recipe.model_dump_json()})
+    data = encode_tensors(tensors, metadata={_CONFIG_KEY: student.config.model_dump_json()})
     # Weights first: a spec is only there when there are weights for it.
     write_atomic(run_dir / WEIGHTS, data)
     write_spec(run_dir / SPEC, student.spec)
@@ -39,7 +39,7 @@ def save_student(run_dir: Path, student: Student) -> None:
 def load_student(
     run_dir: Path, *, size_hw: tuple[int, int] | None = None, fixed_size_hw: tuple[int, int] | None = None
 ) -> tuple[Student, StudentSpec]:
-    """(the student, ready to predict; its contract) from a run folder.
+    """(the student, ready to predict; its spec) from a run folder.
 
     Args:
         run_dir: As training left it.
@@ -56,11 +56,11 @@ def load_student(
                 f"{run_dir}: not a trained student (no {name})", hint="give the --out folder of distill train"
             )
     trained = spec = read_spec(run_dir / SPEC)
-    recipe, tensors = _read_weights(run_dir / WEIGHTS)
+    config, tensors = _read_weights(run_dir / WEIGHTS)
     if size_hw is not None or fixed_size_hw is not None:
         about = spec.input.model_copy(update={"size_hw": size_hw or spec.input.size_hw, "fixed_size_hw": fixed_size_hw})
         spec = spec.model_copy(update={"input": about})
-    student = Student(recipe, spec, pretrained=False)
+    student = Student(config, spec, pretrained=False)
     try:
         load_weights(student, tensors, str(run_dir / WEIGHTS))
     except DistillError as error:
@@ -84,12 +84,12 @@ def load_weights(student: Student, tensors: dict[str, Tensor], name: str) -> Non
         if key not in tensors or key not in wanted or tensors[key].shape != wanted[key].shape:
             raise DistillError(
                 f"{name}: the weights belong to another student: {key} differs",
-                hint="use the weights with the spec.json and recipe that lie beside them",
+                hint="use the weights with the spec.json and config that lie beside them",
             )
     student.load_state_dict(tensors)
 
 
-def take_weights(run_dir: Path, student: Student) -> str:
+def load_matching_weights(run_dir: Path, student: Student) -> str:
     """Put an earlier student's weights into this one where they fit; says what was taken.
 
     The scores of classes that both know are carried over by name.
@@ -136,7 +136,7 @@ def _class_rows(student: Student) -> list[str]:
     return names[-2:]  # weight and bias of the last layer
 
 
-def check_same_student(checkpoint: Path, student: Student) -> dict[str, Any]:
+def check_student_matches(checkpoint: Path, student: Student) -> dict[str, Any]:
     """A checkpoint's values, tensors not yet read, if it is this student's.
 
     Raises:
@@ -153,36 +153,36 @@ def check_same_student(checkpoint: Path, student: Student) -> dict[str, Any]:
             f"{checkpoint}: the checkpoint is damaged: {str(error).splitlines()[0]}",
             hint="delete it to begin anew, or resume from a copy of best.ckpt",
         ) from error
-    ours = {"student": student.recipe.model_dump_json(), "spec": student.spec.to_json()}
+    ours = {"student": student.config.model_dump_json(), "spec": student.spec.to_json()}
     for part, text in ours.items():
         before, now = (_without_sources(json.loads(values)) for values in (theirs[part], text))
         if before != now:
             raise UsageError(
                 f"{checkpoint}: the checkpoint is of another student ({part}: {_first_difference(before, now)})",
-                hint="choose another --out, or the recipe that it was trained with",
+                hint="choose another --out, or the config that it was trained with",
             )
     return found
 
 
-def check_same_learning(
+def check_optimizer_matches(
     checkpoint: Path, found: Mapping[str, Any], state: Mapping[str, Tensor], groups: Sequence[int]
 ) -> None:
     """Nothing, if the optimizer's state in a checkpoint fits.
 
     Args:
         checkpoint: Where it lies.
-        found: Its values, as `check_same_student` gave them.
+        found: Its values, as `check_student_matches` gave them.
         state: Of the module that is to go on.
         groups: How many tensors each group of its optimizer holds.
 
     Raises:
-        UsageError: Other weights learn, or in other groups; names the key of the recipe.
+        UsageError: Other weights learn, or in other groups; names the key of the config.
     """
 
     def shapes(tensors: Mapping[str, Tensor], part: str) -> dict[str, tuple[int, ...]]:
         return {name: tuple(tensor.shape) for name, tensor in tensors.items() if name.startswith(f"{part}.")}
 
-    keys = [key for part, key in _BESIDE.items() if shapes(found["state_dict"], part) != shapes(state, part)]
+    keys = [key for part, key in _AUXILIARY_MODULES.items() if shapes(found["state_dict"], part) != shapes(state, part)]
     theirs = [len(group["params"]) for group in found["optimizer_states"][0]["param_groups"]]
     if not keys and theirs != list(groups):
         keys = ["optim.backbone_lr_ratio or optim.layer_decay"]
@@ -203,18 +203,18 @@ def _first_difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
     return next((f"{key} was {old.get(key)}, is {new[key]}" for key in new if old.get(key) != new[key]), "format")
 
 
-def _read_weights(path: Path) -> tuple[StudentRecipe, dict[str, Tensor]]:
+def _read_weights(path: Path) -> tuple[StudentConfig, dict[str, Tensor]]:
     try:
         with safe_open(path, framework="pt") as file:
-            recipe = (file.metadata() or {}).get(_RECIPE_KEY)
+            config = (file.metadata() or {}).get(_CONFIG_KEY)
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - not a mapping
     except (SafetensorError, OSError) as error:
         raise DistillError(
             f"{path}: the weights are damaged: {error}", hint="copy them again, or train again"
         ) from error
-    if recipe is None:
+    if config is None:
         raise DistillError(f"{path}: not the weights of a student", hint="use the file that distill train wrote")
-    return load_recipe(StudentRecipe, _parse(recipe, path), name=str(path)), tensors
+    return load_config(StudentConfig, _parse(config, path), name=str(path)), tensors
 
 
 def _parse(text: str, path: Path) -> dict[str, object]:

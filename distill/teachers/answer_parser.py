@@ -15,7 +15,7 @@ from numpy import ndarray
 
 from distill.errors import DistillError
 from distill.images import Photo
-from distill.labels import Label, faces_away
+from distill.labels import Label, normals_face_away
 from distill.tasks import IGNORE_INSTANCE, IGNORE_SEMANTIC, DepthKind, Task
 from distill.teachers.base import GeneratedImage, PromptSpec
 from distill.teachers.decoders import decode_answer
@@ -219,7 +219,7 @@ def _decode(
     label = _opaque(decode_answer(generated.rgb, prompt_spec), generated)
     said = _share_said(label)
     if said >= MIN_SHARE_VALID:
-        if prompt_spec.task is Task.NORMALS and faces_away(label):
+        if prompt_spec.task is Task.NORMALS and normals_face_away(label):
             raise AnswerRejected("more normals point away from the camera than toward it, as in another frame")
         return label, prompt_spec
     if not prompt_spec.legend:
@@ -227,7 +227,7 @@ def _decode(
     for other in all_prompts:
         if other.legend and other.task is prompt_spec.task and other.legend != prompt_spec.legend:
             found = _opaque(decode_answer(generated.rgb, other), generated)
-            if found.share_valid > FITS:
+            if found.valid_fraction > FITS:
                 return found, other
     raise AnswerRejected(f"only {said:.1%} of the answer is in the colors of its legend")
 

@@ -10,7 +10,7 @@ from distill.teachers.prompts.variants import PromptEnsemble
 
 if TYPE_CHECKING:
     from distill.teachers.base import CacheableGenerator, Generator
-    from distill.teachers.hosted.generator import Wants
+    from distill.teachers.hosted.generator import OnMissing
     from distill.teachers.quality.filter import QualityFilter
 
 
@@ -22,13 +22,13 @@ class TeacherContext:
     prompt_ensemble: PromptEnsemble
     store: Path | None
     offline: bool
-    wants: Wants | None = None
+    on_missing: OnMissing | None = None
     """Is told what a hosted teacher would ask; None: it reads stored answers."""
 
     def with_cache(self, generator: CacheableGenerator, license: str) -> Generator:
         """The generator, behind the store if there is one."""
         if self.store is None:
             return generator
-        from distill.teachers.store.answers import AnswerStore, StoredGenerator
+        from distill.teachers.store.answers import AnswerStore, CachingGenerator
 
-        return StoredGenerator(generator, AnswerStore(self.store), stored_only=self.offline, license=license)
+        return CachingGenerator(generator, AnswerStore(self.store), cached_only=self.offline, license=license)

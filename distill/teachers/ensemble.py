@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from distill.config.ensemble import BlendConfig, EnsembleConfig, MemberConfig
-from distill.config.hosted import HostedRecipe
+from distill.config.hosted import HostedConfig
 from distill.errors import DistillError, UsageError
 from distill.images import Photo
 from distill.label_ops import convert_depth, remap_classes, resample_nearest
@@ -28,9 +28,9 @@ from distill.teachers.quality.fusion import fuse_labels
 from distill.teachers.quality.score import describe
 
 if TYPE_CHECKING:
-    from distill.teachers.factory import TeacherRecipe
+    from distill.teachers.factory import AnyTeacherConfig
 
-Build = Callable[["TeacherRecipe", Path, TeacherContext], Teacher]
+Build = Callable[["AnyTeacherConfig", Path, TeacherContext], Teacher]
 
 
 @dataclass(frozen=True)
@@ -52,36 +52,36 @@ class EnsembleTeacher:
     """A blend for each task."""
 
     def __init__(
-        self, recipe: EnsembleConfig, members: dict[Task, list[Member]], quality_filter: QualityFilter | None = None
+        self, config: EnsembleConfig, members: dict[Task, list[Member]], quality_filter: QualityFilter | None = None
     ) -> None:
-        self.name, self.terms = recipe.name, ""
+        self.name, self.terms = config.name, ""
         self.tasks = tuple(members)
         everyone = [member.teacher for group in members.values() for member in group]
         self.license = ", ".join(dict.fromkeys(teacher.license for teacher in everyone))
         semantic = [member.teacher.classes for member in members.get(Task.SEMANTIC, [])]
         self.classes = tuple(dict.fromkeys(name for names in semantic for name in names))
-        self._recipe, self._members = recipe, members
+        self._config, self._members = config, members
         self._quality_filter = quality_filter or QualityFilter(register=False)
         self.max_parallel = min(getattr(teacher, "max_parallel", 1) for teacher in everyone)
         """How many photos may be worked on at once: what the most particular teacher allows."""
-        self._depth_kind = recipe.depth.depth_kind if recipe.depth else None
+        self._depth_kind = config.depth.depth_kind if config.depth else None
 
     def label(self, photo: Photo) -> list[TeacherResult]:
         """One lesson with every task.
 
         Raises:
-            UsageError: Depth of different depth kinds, and the recipe does not say to which one it is brought.
+            UsageError: Depth of different depth kinds, and the config does not say to which one it is brought.
         """
         result = TeacherResult(labels={})
         for task in self.tasks:
-            blend = self._recipe.blends()[task]
+            blend = self._config.blends()[task]
             _STRATEGIES[blend.strategy](self, photo, task, blend, result)
         return [result]
 
     def _pick_by_weight(self, photo: Photo, task: Task, blend: BlendConfig, result: TeacherResult) -> None:
         """One teacher for each photo. The same draw for all tasks, so that equal weights give labels that agree."""
         group = self._members[task]
-        digest = hashlib.sha256(f"{self._recipe.seed} {photo.sha256 or photo.key}".encode(errors="surrogateescape"))
+        digest = hashlib.sha256(f"{self._config.seed} {photo.sha256 or photo.key}".encode(errors="surrogateescape"))
         draw = int.from_bytes(digest.digest()[:8]) / 2**64 * sum(member.weight for member in group)
         for member in group:
             draw -= member.weight
@@ -142,7 +142,7 @@ class EnsembleTeacher:
         result.records.extend(records)
 
     def _to_depth_kind(self, label: Label) -> Label:
-        """Depth in the recipe's depth kind, or in that of the first label where the recipe names none.
+        """Depth in the config's depth kind, or in that of the first label where the config names none.
 
         Raises:
             UsageError: The teachers' depth kinds differ.
@@ -151,7 +151,7 @@ class EnsembleTeacher:
             return label
         have = label.depth_kind or DepthKind.METRIC
         self._depth_kind = self._depth_kind or have
-        if have is not self._depth_kind and (self._recipe.depth is None or self._recipe.depth.depth_kind is None):
+        if have is not self._depth_kind and (self._config.depth is None or self._config.depth.depth_kind is None):
             raise UsageError(
                 f"the teachers' depth has different depth kinds: {self._depth_kind} and {have}",
                 hint="say to which they are brought, such as --set depth.depth_kind=affine_invariant_disparity",
@@ -193,23 +193,23 @@ def _merge_records(answer: TeacherResult, result: TeacherResult) -> None:
         result.generated.setdefault(what, picture)
 
 
-def member_config(member: MemberConfig) -> TeacherRecipe:
-    """The checked recipe of a member.
+def member_config(member: MemberConfig) -> AnyTeacherConfig:
+    """The checked config of a member.
 
     Raises:
         UsageError: Unknown kind, wrong keys, or a mix within a mix.
     """
-    from distill.config import load_recipe
-    from distill.teachers.factory import RECIPES, recipe_type
+    from distill.config import load_config
+    from distill.teachers.factory import CONFIGS, config_type
     from distill.teachers.plugins import plugins
 
     kind = str(member.teacher.get("kind", ""))
-    if kind == "ensemble" or (kind not in RECIPES and kind not in plugins()):
-        raise UsageError(f"a mix cannot hold a teacher of the kind {kind!r}", hint=f"one of {', '.join(RECIPES)}")
-    return load_recipe(recipe_type(kind), member.teacher, name=f"the {kind} teacher of the mix")
+    if kind == "ensemble" or (kind not in CONFIGS and kind not in plugins()):
+        raise UsageError(f"a mix cannot hold a teacher of the kind {kind!r}", hint=f"one of {', '.join(CONFIGS)}")
+    return load_config(config_type(kind), member.teacher, name=f"the {kind} teacher of the mix")
 
 
-def build_ensemble(recipe: EnsembleConfig, context: TeacherContext, build: Build) -> Teacher:
+def build_ensemble(config: EnsembleConfig, context: TeacherContext, build: Build) -> Teacher:
     """The mix; a teacher that stands in several blends is opened once.
 
     Raises:
@@ -217,9 +217,9 @@ def build_ensemble(recipe: EnsembleConfig, context: TeacherContext, build: Build
     """
     built: dict[str, Teacher] = {}
     members: dict[Task, list[Member]] = {}
-    for task, blend in recipe.blends().items():
+    for task, blend in config.blends().items():
         members[task] = [_member(member, task, blend, context, build, built) for member in blend.teachers]
-    return EnsembleTeacher(recipe, members, context.quality_filter)
+    return EnsembleTeacher(config, members, context.quality_filter)
 
 
 def _member(
@@ -230,10 +230,10 @@ def _member(
     build: Build,
     built: dict[str, Teacher],
 ) -> Member:
-    recipe = member_config(member)
+    config = member_config(member)
     key = json.dumps([member.teacher, member.folder], sort_keys=True, default=str)
     if key not in built:
-        built[key] = build(recipe, Path(member.folder), context)
+        built[key] = build(config, Path(member.folder), context)
     # A copy that answers this task only; what is opened (weights, answers) is shared.
     teacher = copy.copy(built[key])
     if task not in teacher.tasks:
@@ -241,13 +241,13 @@ def _member(
     teacher.tasks = (task,)
     price = member.price_usd
     if price is None:
-        price = _price_usd(recipe)
+        price = _price_usd(config)
     least = blend.min_quality if member.min_quality is None else member.min_quality
     return Member(teacher, member.weight, price, least)
 
 
-def _price_usd(recipe: TeacherRecipe) -> float:
-    """What one answer of a teacher costs by its recipe."""
-    if isinstance(recipe, HostedRecipe):
-        return prices_of(recipe)[0].likely_usd()
-    return float(getattr(recipe, "price_per_image_usd", 0.0) or getattr(recipe, "cost_usd", 0.0))
+def _price_usd(config: AnyTeacherConfig) -> float:
+    """What one answer of a teacher costs by its config."""
+    if isinstance(config, HostedConfig):
+        return prices_of(config)[0].likely_usd()
+    return float(getattr(config, "price_per_image_usd", 0.0) or getattr(config, "cost_usd", 0.0))

@@ -58,7 +58,7 @@ def find_plugin(name: str, built_in: Collection[str]) -> Plugin | None:
 
 
 def plugin_values(plugin: Plugin) -> dict[str, Any]:
-    """The recipe that a package gives its teacher.
+    """The config that a package gives its teacher.
 
     Raises:
         UsageError: It cannot be imported, or is not described.

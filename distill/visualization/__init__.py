@@ -7,7 +7,7 @@ Sky and invalid pixels have colors of their own that no value has.
 from __future__ import annotations
 
 from distill.visualization.colormaps import draw_confidence, draw_depth, draw_error, draw_normals, overlay
-from distill.visualization.legends import add_class_legend, add_depth_bar, add_scale_bar, tile, write_caption
+from distill.visualization.legends import add_class_legend, add_depth_bar, add_scale_bar, contact_sheet, add_caption
 from distill.visualization.segmentation import class_colors, draw_instances, draw_semantic
 
 __all__ = [
@@ -22,6 +22,6 @@ __all__ = [
     "draw_normals",
     "draw_semantic",
     "overlay",
-    "tile",
-    "write_caption",
+    "contact_sheet",
+    "add_caption",
 ]

@@ -85,10 +85,10 @@ def draw_normals(
 ) -> UInt8[ndarray, "h w 3"]:
     """Normals as teachers paint them: R = (1-x)/2, G = (1+y)/2, B = (1+z)/2; invalid gray."""
     # convertScaleAbs rounds and clamps to 255; its absolute value only touches vectors longer than one.
-    painted = cv2.convertScaleAbs(cv2.transform(normals.astype(np.float32, copy=False), _NORMALS_TO_RGB))
+    drawn = cv2.convertScaleAbs(cv2.transform(normals.astype(np.float32, copy=False), _NORMALS_TO_RGB))
     if valid is not None:
-        painted[~valid] = INVALID_RGB
-    return painted
+        drawn[~valid] = INVALID_RGB
+    return drawn
 
 
 def draw_confidence(confidence: Float[ndarray, "h w"]) -> UInt8[ndarray, "h w 3"]:

@@ -15,8 +15,8 @@ from distill.tasks import FAR_DEPTH_M, DepthKind, warp_depth
 from distill.visualization.colormaps import depth_colors, error_colors
 from distill.visualization.segmentation import class_colors
 
-_PAPER_RGB = (250, 250, 248)
-_INK_RGB = (38, 40, 44)
+_MARGIN_RGB = (250, 250, 248)
+_TEXT_RGB = (38, 40, 44)
 _TICKS_M = (0.0, 0.5, 1.0, 2.0, 3.0, 5.0, 10.0, 20.0, 50.0)
 
 
@@ -47,7 +47,7 @@ def _add_bar(picture: ndarray, colors: ndarray, ticks: Sequence[tuple[float, str
     width = picture.shape[1]
     size_px = _text_px(width)
     margin, bar_px = size_px // 2, max(size_px // 2, 4)
-    strip = Image.new("RGB", (width, bar_px + size_px + 2 * margin), _PAPER_RGB)
+    strip = Image.new("RGB", (width, bar_px + size_px + 2 * margin), _MARGIN_RGB)
     inner = max(width - 2 * margin, 1)
     bar = cv2.resize(colors[None], (inner, bar_px), interpolation=cv2.INTER_LINEAR)
     strip.paste(Image.fromarray(bar), (margin, margin))
@@ -58,7 +58,7 @@ def _add_bar(picture: ndarray, colors: ndarray, ticks: Sequence[tuple[float, str
         left = min(max(margin + share * inner - length / 2, margin / 2), width - length - margin / 2)
         if left < right + size_px / 2:
             continue  # a label that would run into the one before says less than none
-        pen.text((left, margin + bar_px + 1), text, fill=_INK_RGB, font=font)
+        pen.text((left, margin + bar_px + 1), text, fill=_TEXT_RGB, font=font)
         right = left + length
     return np.vstack([picture, np.asarray(strip)])
 
@@ -79,35 +79,35 @@ def add_class_legend(
         used += length
     rows = [*rows, row] if row else rows
     line_px = size_px + margin
-    strip = Image.new("RGB", (width, len(rows) * line_px + margin), _PAPER_RGB)
+    strip = Image.new("RGB", (width, len(rows) * line_px + margin), _MARGIN_RGB)
     pen, colors = ImageDraw.Draw(strip), class_colors(len(names))
     for number, entries in enumerate(rows):
         top = margin + number * line_px
         for index, left in entries:
             chip = (left, top + 1, left + size_px, top + size_px)
             pen.rectangle(chip, fill=tuple(int(c) for c in colors[index]))
-            pen.text((left + size_px + margin // 2, top - size_px // 8), names[index], fill=_INK_RGB, font=font)
+            pen.text((left + size_px + margin // 2, top - size_px // 8), names[index], fill=_TEXT_RGB, font=font)
     return np.vstack([picture, np.asarray(strip)])
 
 
-def write_caption(picture: UInt8[ndarray, "h w 3"], text: str) -> UInt8[ndarray, "h2 w 3"]:
+def add_caption(picture: UInt8[ndarray, "h w 3"], text: str) -> UInt8[ndarray, "h2 w 3"]:
     """The picture with one line of text above it."""
     size_px = _text_px(picture.shape[1])
-    strip = Image.new("RGB", (picture.shape[1], size_px + size_px // 2 + 2), _PAPER_RGB)
-    ImageDraw.Draw(strip).text((size_px // 3, size_px // 6), text, fill=_INK_RGB, font=_font(size_px))
+    strip = Image.new("RGB", (picture.shape[1], size_px + size_px // 2 + 2), _MARGIN_RGB)
+    ImageDraw.Draw(strip).text((size_px // 3, size_px // 6), text, fill=_TEXT_RGB, font=_font(size_px))
     return np.vstack([np.asarray(strip), picture])
 
 
-def tile(
+def contact_sheet(
     pictures: Sequence[UInt8[ndarray, "_h _w 3"]], captions: Sequence[str] | None = None, columns: int = 4
 ) -> UInt8[ndarray, "h w 3"]:
     """A contact sheet, row by row; each picture fits a cell of the first one's size, with its caption above."""
     cell_h, cell_w = pictures[0].shape[:2]
     cells = []
     for index, picture in enumerate(pictures):
-        cell = _fit(picture, cell_h, cell_w)
-        cells.append(write_caption(cell, captions[index]) if captions else cell)
-    blank = np.full_like(cells[0], _PAPER_RGB)
+        cell = _letterbox(picture, cell_h, cell_w)
+        cells.append(add_caption(cell, captions[index]) if captions else cell)
+    blank = np.full_like(cells[0], _MARGIN_RGB)
     gap = max(cell_w // 80, 2)
     cells += [blank] * (-len(cells) % columns)
     rows = [
@@ -117,14 +117,14 @@ def tile(
     return np.vstack(rows)[:-gap, :-gap]
 
 
-def _fit(picture: ndarray, height: int, width: int) -> ndarray:
+def _letterbox(picture: ndarray, height: int, width: int) -> ndarray:
     """Scaled to fit, centered on paper."""
     if picture.shape[:2] == (height, width):
         return picture
     scale = min(height / picture.shape[0], width / picture.shape[1])
     size_wh = (max(1, round(picture.shape[1] * scale)), max(1, round(picture.shape[0] * scale)))
     small = cv2.resize(picture, size_wh, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_NEAREST)
-    cell = np.full((height, width, 3), _PAPER_RGB, np.uint8)
+    cell = np.full((height, width, 3), _MARGIN_RGB, np.uint8)
     top, left = (height - small.shape[0]) // 2, (width - small.shape[1]) // 2
     cell[top : top + small.shape[0], left : left + small.shape[1]] = small
     return cell

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from distill.export.runners import Runner
 
 _METHOD = (
-    "engine: one call, pictures in memory, final maps out. end_to_end: from JPEG bytes to final maps. All subjects take"
+    "engine: one call, pictures in memory, final maps out. end_to_end: from JPEG bytes to final maps. All models take"
     " turns of a fifth of a second, after three calls to warm up; pictures are generated and compress like photos."
     " Loading is timed with the libraries imported and the file in the cache. Memory is what this process grew by from"
     " loading to the end of the first call: at least that much is needed."
@@ -40,18 +40,18 @@ def run_bench(
     base: dict[str, Any] | None = None,
     scope: Sequence[str] = ("engine", "end_to_end"),
 ) -> dict[str, Any]:
-    """Time all subjects; the result as `--json` prints it, also written to `out`.
+    """Time all models; the result as `--json` prints it, also written to `out`.
 
     Raises:
-        DistillError: A subject cannot be opened or fails.
+        DistillError: A model cannot be opened or fails.
     """
     from distill.export.runners import num_cores
     from distill.export.verification.timing import YARDSTICK, time_runners
-    from distill.run_dir import machine, open_rundir, versions
+    from distill.run_dir import machine, open_run_dir, versions
     from distill.workflows.reports.bench import write_pages
 
     if out is not None:
-        open_rundir(out)
+        open_run_dir(out)
     busy = os.getloadavg()[0]
     if busy > num_cores():
         console.warn(f"the machine is busy (load {busy:.1f}): timings will be slow and uneven")
@@ -138,7 +138,7 @@ def score_runners(
 
 
 def mark_pareto_front(models: list[dict[str, Any]], timings: list[dict[str, Any]]) -> None:
-    """Set ``pareto`` where no other subject is at least as good in every score and in images/s, and better in one."""
+    """Set ``pareto`` where no other model is at least as good in every score and in images/s, and better in one."""
     speed = {row["name"]: 0.0 for row in models}
     for timing in timings:
         if timing["scope"] == "engine":
@@ -162,7 +162,7 @@ def _open(path: Path, threads: int | None, taken: set[str]) -> tuple[str, Runner
     from distill.export.verification.timing import bench_picture
     from distill.workflows.model import model_digest, open_model
 
-    open_model(path, threads=threads).close()  # imports the libraries, which only the first subject would pay for
+    open_model(path, threads=threads).close()  # imports the libraries, which only the first model would pay for
     before = _resident_bytes()
     start = time.perf_counter()
     runner = open_model(path, threads=threads)
@@ -176,7 +176,7 @@ def _open(path: Path, threads: int | None, taken: set[str]) -> tuple[str, Runner
         "digest": model_digest(path),
         "engine": runner.engine,
         "threads": runner.threads,
-        "tasks": [str(task) for task in runner.spec.answers],
+        "tasks": [str(task) for task in runner.spec.tasks],
         "backbone": runner.spec.backbone,
         "input_size_hw": list(runner.spec.input.size_hw),
         "size_bytes": _size_bytes(path),
@@ -188,7 +188,7 @@ def _open(path: Path, threads: int | None, taken: set[str]) -> tuple[str, Runner
 
 
 def _size_bytes(path: Path) -> int:
-    """Of all files that hold the subject: a run's weights, or OpenVINO's two files."""
+    """Of all files that hold the model: a run's weights, or OpenVINO's two files."""
     from distill.export.targets.artifact import artifact_files
 
     if path.is_dir():
@@ -204,7 +204,7 @@ def _engines_of(
     stack: ExitStack,
     console: Console,
 ) -> dict[str, tuple[str, Runner]]:
-    """For each subject (digest, runner) of the file whose bare engine says how fast the machine is.
+    """For each model (digest, runner) of the file whose bare engine says how fast the machine is.
 
     Its own; but a file that is another one than in `base` is measured against that one, if it is still there: what the
     new file itself made slower must show.

@@ -13,7 +13,7 @@ from distill.console import Console
 from distill.errors import DistillError
 from distill.export.inference.stream import Model
 from distill.images import decode_rgb
-from distill.metrics import FlickerMetrics
+from distill.metrics import TemporalMetrics
 from distill.report.blocks import Section, Table, Text
 from distill.shards import MANIFEST, read_manifest, read_samples
 from distill.tasks import Task
@@ -23,7 +23,7 @@ _TITLES = {
     "depth_change_percent": "depth change, % per frame",
     "depth_scale_jitter_percent": "depth scale jitter, %",
     "normals_change_deg": "normals change, degrees per frame",
-    "semantic_churn_percent": "pixels that change class, % per frame",
+    "semantic_change_percent": "pixels that change class, % per frame",
 }
 _NOTE = (
     "What changes from frame to frame beyond the motion of the picture, where flow explains the picture. 0 is steady;"
@@ -33,40 +33,40 @@ _NOTE = (
 _STEADY = 0.5
 
 
-def measure_flicker(subjects: Sequence[Path], clips: Sequence[Path], console: Console) -> tuple[list[Any], Section]:
+def evaluate_temporal(predictors: Sequence[Path], clips: Sequence[Path], console: Console) -> tuple[list[Any], Section]:
     """(values, section of the report): each student over each clip, as it is and steadied.
 
     Args:
-        subjects: Those that are students; others cannot be run over a video.
+        predictors: Those that are students; others cannot be run over a video.
         clips: Videos, or folders of shards whose samples are consecutive frames.
         console: Shows progress.
 
     Raises:
-        DistillError: No subject is a student, or a clip cannot be read.
+        DistillError: No predictor is a student, or a clip cannot be read.
     """
-    students = [path for path in subjects if not (path / MANIFEST).is_file() and path.suffix not in (".yaml", ".yml")]
+    students = [path for path in predictors if not (path / MANIFEST).is_file() and path.suffix not in (".yaml", ".yml")]
     if not students:
-        raise DistillError("--flicker: none of the subjects is a student", hint="give a run folder or an exported file")
+        raise DistillError("--temporal: none of the predictors is a student", hint="give a run folder or an exported file")
     values: list[dict[str, Any]] = []
-    for subject in students:
-        with Model(open_model(subject, allow_spinning=False)) as model:
+    for predictor in students:
+        with Model(open_model(predictor, allow_spinning=False)) as model:
             for clip in clips:
                 for steady in (0.0, _STEADY):
-                    scores = _over(model, clip, steady, console)
-                    values.append({"subject": str(subject), "clip": str(clip), "steady": steady, **scores})
+                    scores = _measure(model, clip, steady, console)
+                    values.append({"predictor": str(predictor), "clip": str(clip), "steady": steady, **scores})
     columns = ["student, clip", *_TITLES.values(), "frames"]
     rows: list[list[Any]] = [
-        [f"{row['subject']}, {Path(row['clip']).name}" + (f", steady {row['steady']:g}" if row["steady"] else "")]
+        [f"{row['predictor']}, {Path(row['clip']).name}" + (f", steady {row['steady']:g}" if row["steady"] else "")]
         + [row.get(name) for name in (*_TITLES, "frames")]
         for row in values
     ]
-    return values, Section("Flicker", [Text(_NOTE), Table(columns, rows)])
+    return values, Section("Temporal consistency", [Text(_NOTE), Table(columns, rows)])
 
 
-def _over(model: Model, clip: Path, steady: float, console: Console) -> dict[str, float]:
+def _measure(model: Model, clip: Path, steady: float, console: Console) -> dict[str, float]:
     from distill.export.inference.temporal_filter import TemporalFilter, TemporalFilterConfig
 
-    metrics = FlickerMetrics(model.spec)
+    metrics = TemporalMetrics(model.spec)
     if not (clip / MANIFEST).is_file():
         for frame, maps in console.track(model.stream(clip, temporal_smoothing=steady), clip.name):
             metrics.update(frame.rgb, maps)

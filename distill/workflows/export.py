@@ -56,7 +56,7 @@ def run_exports(
     """
     from distill.export.targets.build import build_artifact, reject_if_slow
     from distill.images import write_atomic
-    from distill.run_dir import machine, open_rundir, versions
+    from distill.run_dir import machine, open_run_dir, versions
     from distill.spec import write_spec
     from distill.workflows.export_context import build_context
 
@@ -65,7 +65,7 @@ def run_exports(
         raise UsageError(
             f"--out {folder}: all but the plain --to onnx write several files", hint="give --out the name of a folder"
         )
-    open_rundir(folder)
+    open_run_dir(folder)
     asked = set(targets)
     targets = _with_float32_references(targets, console)
     context, source = build_context(

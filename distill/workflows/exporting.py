@@ -38,7 +38,7 @@ def run_export(
     """
     from distill.export.onnx.exporter import export_onnx
     from distill.export.targets.model_card import MODEL_CARD, write_model_card
-    from distill.run_dir import machine, open_rundir, versions
+    from distill.run_dir import machine, open_run_dir, versions
     from distill.spec import write_spec
     from distill.students.checkpoint import load_student
 
@@ -46,7 +46,7 @@ def run_export(
     path = _out_path(run, out, spec)
     images = images or training_shards(run)
     pictures = open_parity_samples(images, spec, num_images, console)
-    open_rundir(path.parent)
+    open_run_dir(path.parent)
     with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as folder:
         console.say(f"exporting {spec.name} ({spec.backbone}) to ONNX")
         report = export_onnx(student, spec, Path(folder) / path.name, opset=opset)
@@ -78,11 +78,11 @@ def show_plan(run: Path, out: Path | None, images: Path | None, num_images: int,
     images = images or training_shards(run)
     weights = run / "weights.safetensors"
     size_bytes = weights.stat().st_size if weights.is_file() else 0
-    tasks = ", ".join(spec.answers)
+    tasks = ", ".join(spec.tasks)
     values = {
         "target": "onnx",
         "path": str(_out_path(run, out, spec)),
-        "tasks": [str(task) for task in spec.answers],
+        "tasks": [str(task) for task in spec.tasks],
         "backbone": spec.backbone,
         "size_bytes": size_bytes,
         "images": str(images) if images else "generated",

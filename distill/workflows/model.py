@@ -45,7 +45,7 @@ def open_model(path: Path, *, threads: int | None = None, allow_spinning: bool =
 
 def model_digest(path: Path) -> str:
     """Changes when the student does, by what its files hold."""
-    # A run is its weights and its contract; OpenVINO's weights, and those of large ONNX files, lie beside the file.
+    # A run is its weights and its spec; OpenVINO's weights, and those of large ONNX files, lie beside the file.
     files = (
         [path / "weights.safetensors", path / "spec.json"]
         if path.is_dir()

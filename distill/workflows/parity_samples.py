@@ -20,8 +20,8 @@ def training_shards(run: Path) -> Path | None:
     from distill.config import read_yaml
     from distill.shards import MANIFEST
 
-    recipe = run / "train.recipe.yaml"
-    folders = read_yaml(recipe).get("shards", []) if recipe.is_file() else []
+    config = run / "train.config.yaml"
+    folders = read_yaml(config).get("shards", []) if config.is_file() else []
     return next((Path(folder) for folder in folders if (Path(folder) / MANIFEST).is_file()), None)
 
 
@@ -48,7 +48,7 @@ def _from_shards(folder: Path, spec: StudentSpec) -> Iterator[ParitySample]:
     for sample in read_samples(folder):
         rgb, _ = decode_rgb(sample.photo, f"{folder}: {sample.key}")
         yield ParitySample(
-            sample.key, rgb, {task: sample.label(task, manifest) for task in sample.tasks if task in spec.answers}
+            sample.key, rgb, {task: sample.label(task, manifest) for task in sample.tasks if task in spec.tasks}
         )
 
 

@@ -9,8 +9,8 @@ import pytest
 import torch
 from fake_runner import CLASSES, FakeRunner
 
-from distill.config.train import StudentRecipe
-from distill.console import run_guarded
+from distill.config.train import StudentConfig
+from distill.console import run_cli
 from distill.export.onnx.exporter import export_onnx
 from distill.students.checkpoint import save_student
 from distill.students.model.student import Student, build_spec, build_student
@@ -20,7 +20,7 @@ from distill.tasks import Task
 def small_student(*tasks: Task, size_hw: tuple[int, int] = (64, 64)) -> Student:
     """A student with random weights, whose answers vary over the picture."""
     torch.manual_seed(0)
-    recipe = StudentRecipe.model_validate(
+    config = StudentConfig.model_validate(
         {
             "preset": None,
             "backbone": "test_efficientnet",  # exports in two thirds of the time of the nano preset
@@ -30,7 +30,7 @@ def small_student(*tasks: Task, size_hw: tuple[int, int] = (64, 64)) -> Student:
         }
     )
     spec = build_spec(
-        recipe,
+        config,
         name="small",
         tasks=tasks,
         classes=CLASSES,
@@ -38,7 +38,7 @@ def small_student(*tasks: Task, size_hw: tuple[int, int] = (64, 64)) -> Student:
         licenses=("test",),
         provenance={"by": "hand"},
     )
-    student = build_student(recipe, spec).eval()
+    student = build_student(config, spec).eval()
     with torch.no_grad():
         for parameter in student.heads.parameters():
             parameter.mul_(3.0)
@@ -83,7 +83,7 @@ class Cli:
 
         self._monkeypatch.setattr("sys.argv", ["distill", *map(str, words)])
         self._capsys.readouterr()
-        code = run_guarded(app)
+        code = run_cli(app)
         said = self._capsys.readouterr()
         return code, said.out, said.err
 

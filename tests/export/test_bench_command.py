@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 
-def test_subjects_are_timed_side_by_side(cli, run_dir: Path, onnx_file: Path, tmp_path: Path) -> None:
+def test_models_are_timed_side_by_side(cli, run_dir: Path, onnx_file: Path, tmp_path: Path) -> None:
     words = ("--batch", 1, "--batch", 2, "--size", "40x56", "--seconds", 0.02, "--threads", 1)
     code, result = cli.json("bench", run_dir, onnx_file, *words, "--out", tmp_path / "b")
     assert code == 0

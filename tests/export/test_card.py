@@ -1,4 +1,4 @@
-"""The model card says what the contract says."""
+"""The model card says what the spec says."""
 
 from __future__ import annotations
 

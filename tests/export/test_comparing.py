@@ -34,7 +34,7 @@ def test_twenty_repeats_without_one_stay_quiet() -> None:
 
 
 def beside_the_yardstick(seed: int, slower: float = 1.0, machine: float = 1.0) -> tuple[Rounds, Rounds]:
-    """15 turns of a 5 ms subject and of a 2 ms yardstick; the machine wanders by 20 % and is slower as a whole."""
+    """15 turns of a 5 ms model and of a 2 ms yardstick; the machine wanders by 20 % and is slower as a whole."""
     random = np.random.default_rng(seed)
     state = machine * (1 + 0.2 * random.random(15))
     rounds: list[Rounds] = []
@@ -135,12 +135,12 @@ def test_calls_that_alternate_are_compared_pair_by_pair() -> None:
 
     def alternating(seed: int, slower: float) -> tuple[Rounds, Rounds]:
         random = np.random.default_rng(seed)
-        subject, bare = [], []
+        model, bare = [], []
         for _ in range(8):
             state = random.choice((1.0, 1.9, 3.0), 12)
-            subject.append(list(5.0 * slower * state * random.normal(1, 0.01, 12)))
+            model.append(list(5.0 * slower * state * random.normal(1, 0.01, 12)))
             bare.append(list(5.0 * state * random.normal(1, 0.01, 12)))
-        return subject, bare
+        return model, bare
 
     base = alternating(1000, 1.0)
     assert {compare_rounds(base, alternating(seed, 1.0)).verdict for seed in range(10)} == {"same"}

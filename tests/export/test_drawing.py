@@ -21,7 +21,7 @@ def answers(size_hw: tuple[int, int]) -> tuple[np.ndarray, dict[str, np.ndarray]
 def test_maps_are_read_back_as_labels() -> None:
     _, outputs = answers((20, 30))
     files = encode_outputs(outputs, SPEC, confidence=True)
-    assert set(files) == {f"{task}{end}.png" for task in SPEC.tasks for end in ("", ".confidence")}
+    assert set(files) == {f"{task}{end}.png" for task in SPEC.dense_tasks for end in ("", ".confidence")}
     depth = decode(Task.DEPTH, files)
     assert np.allclose(depth.value, outputs["depth"], rtol=2e-3) and depth.valid.all()
     assert np.allclose(depth.confidence, 0.5, atol=1 / 255)
@@ -41,7 +41,7 @@ def test_what_is_no_number_is_stored_as_invalid() -> None:
 
 def test_every_map_says_how_to_read_it() -> None:
     described = describe_maps(SPEC)
-    assert set(described) == set(SPEC.tasks) and described["semantic"]["classes"] == list(CLASSES)
+    assert set(described) == set(SPEC.dense_tasks) and described["semantic"]["classes"] == list(CLASSES)
     assert described["depth"]["unit"] == "m"
 
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from distill.config import load_recipe
-from distill.config.train import PRESETS, StudentRecipe
+from distill.config import load_config
+from distill.config.train import PRESETS, StudentConfig
 from distill.export.onnx.exporter import export_onnx
 from distill.export.runners import ModuleRunner, open_runner
 from distill.students.model.student import build_spec, build_student
@@ -35,8 +35,8 @@ CASES = [{"preset": name} for name in PRESETS] + [{"backbone": name} for name in
 @pytest.mark.parametrize("values", CASES, ids=lambda values: str(next(iter(values.values()))))
 def test_the_onnx_file_answers_as_the_student_does(values: dict[str, str], tmp_path: Path) -> None:
     torch.manual_seed(0)
-    recipe = load_recipe(StudentRecipe, {**values, "size_hw": [64, 64]})
-    student = build_student(recipe, build_spec(recipe, name="x", tasks=(Task.DEPTH, Task.SEMANTIC), classes=("a", "b")))
+    config = load_config(StudentConfig, {**values, "size_hw": [64, 64]})
+    student = build_student(config, build_spec(config, name="x", tasks=(Task.DEPTH, Task.SEMANTIC), classes=("a", "b")))
     path = export_onnx(student.eval(), student.spec, tmp_path / "x.onnx").path
     images = np.random.default_rng(0).integers(0, 256, (2, 48, 80, 3), dtype=np.uint8)
     with ModuleRunner(student, student.spec) as reference, open_runner(path) as engine:

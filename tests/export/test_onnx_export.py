@@ -1,4 +1,4 @@
-"""The exported file is the student: same values at every size and batch, contract inside, nothing private."""
+"""The exported file is the student: same values at every size and batch, spec inside, nothing private."""
 
 from __future__ import annotations
 

@@ -76,7 +76,7 @@ def test_ffv1_gives_every_level_back(tmp_path: Path) -> None:
     paths = fill(Ffv1MapsSink(tmp_path, tmp_path / "clip", SPEC, **clock))
     assert [path.name for path in paths] == ["clip.depth.mkv", "clip.normals.mkv", "clip.semantic.mkv"]
     kinds = {Task.DEPTH: "gray16le", Task.NORMALS: "rgb24", Task.SEMANTIC: "gray"}
-    for task, path in zip(SPEC.tasks, paths, strict=True):
+    for task, path in zip(SPEC.dense_tasks, paths, strict=True):
         with av.open(str(path)) as container:
             frames = list(container.decode(video=0))
         assert [round(1000 * frame.time) for frame in frames] == [40 * index for index in range(7)]

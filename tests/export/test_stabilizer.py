@@ -8,7 +8,7 @@ import pytest
 from fake_runner import SPEC
 
 from distill.export.inference.temporal_filter import TemporalFilter, TemporalFilterConfig
-from distill.metrics import FlickerMetrics
+from distill.metrics import TemporalMetrics
 from distill.spec import DepthSpec, StudentSpec
 from distill.tasks import DepthKind, Task
 
@@ -68,7 +68,7 @@ def run(speed_px: float, frames: int, temporal_filter: TemporalFilterConfig | No
 
 
 def flicker(runs: list, which: int, *, with_truth: bool = False) -> dict[str, float]:
-    metrics = FlickerMetrics(SPEC)
+    metrics = TemporalMetrics(SPEC)
     for entry in runs:
         metrics.update(entry[0], entry[which], entry[1] if with_truth else None)
     return metrics.compute()
@@ -106,7 +106,7 @@ def test_flicker_of_a_still_scene_falls_by_more_than_half(still: list) -> None:
         "depth_change_percent",
         "depth_scale_jitter_percent",
         "normals_change_deg",
-        "semantic_churn_percent",
+        "semantic_change_percent",
     ):
         assert steadied[name] < 0.5 * raw[name], (name, raw[name], steadied[name])
 
@@ -114,7 +114,7 @@ def test_flicker_of_a_still_scene_falls_by_more_than_half(still: list) -> None:
 def test_flicker_of_a_moving_scene_falls_too(moving: list) -> None:
     raw, steadied = flicker(moving, 2, with_truth=True), flicker(moving, 3, with_truth=True)
     assert steadied["depth_change_percent"] < 0.8 * raw["depth_change_percent"]
-    assert steadied["semantic_churn_percent"] < 0.8 * raw["semantic_churn_percent"]
+    assert steadied["semantic_change_percent"] < 0.8 * raw["semantic_change_percent"]
 
 
 @pytest.mark.parametrize("name", ["depth", "normals", "semantic"])
@@ -218,17 +218,17 @@ def test_holes_stay_holes_and_are_filled_as_soon_as_there_is_a_value() -> None:
 
 
 def test_flicker_of_what_does_not_flicker_is_none(still: list) -> None:
-    metrics = FlickerMetrics(SPEC)
+    metrics = TemporalMetrics(SPEC)
     for rgb, truth, *_ in still:
         metrics.update(rgb, truth)
     found = metrics.compute()
-    assert found["semantic_churn_percent"] < 0.5 and found["normals_change_deg"] < 0.5 and found["cuts"] == 0
+    assert found["semantic_change_percent"] < 0.5 and found["normals_change_deg"] < 0.5 and found["cuts"] == 0
     assert found["depth_change_percent"] < 0.5
 
 
 def test_flicker_is_measured_in_its_own_unit() -> None:
     """Depth that alternates by 10 % changes by 10 % from frame to frame."""
-    metrics = FlickerMetrics(SPEC)
+    metrics = TemporalMetrics(SPEC)
     rgb, truth = scene(0, 0.0)
     for number in range(10):
         metrics.update(rgb, {"depth": truth["depth"] * (1.1 if number % 2 else 1.0)})

@@ -53,7 +53,7 @@ def test_every_target_is_made_and_gated(exported: Path, student: Student) -> Non
     for name in ("onnx", "openvino", "onnx-fp16", "onnx-int8"):
         row = rows[name]
         with open_runner(Path(row["path"]), threads=1) as runner:
-            assert runner.spec.tasks == student.spec.tasks
+            assert runner.spec.dense_tasks == student.spec.dense_tasks
             assert runner.spec.provenance["target"] == name and runner.spec.provenance["by"] == "hand"
             assert runner(np.zeros((2, 30, 41, 3), np.uint8))["depth"].shape == (2, 30, 41)
     blocks = rows["onnx-int8"]["sensitivity"]
@@ -146,7 +146,7 @@ def test_files_that_belong_together(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", list(TARGETS))
-def test_target_recipes_spell_out_what_their_names_say(repository: Path, name: str) -> None:
+def test_target_configs_spell_out_what_their_names_say(repository: Path, name: str) -> None:
     assert load_target(str(repository / "configs" / "targets" / f"{name}.yaml")) == (name, load_target(name)[1])
 
 

@@ -23,7 +23,7 @@ from distill.errors import DistillError
 from distill.export.runners import ModuleRunner, open_runner
 from distill.export.targets.op_rules import RULES, find_op_violations, load_op_rules
 from distill.export.targets.tensorrt import to_tensorrt_onnx, write_kit
-from distill.export.targets.triton import config, write_repository
+from distill.export.targets.triton import config_pbtxt, write_repository
 from distill.export.tensorrt_kit import build as kit_build
 from distill.export.tensorrt_kit.check import check, read_samples
 from distill.export.tensorrt_kit.cuda import KitError
@@ -217,7 +217,7 @@ def test_a_triton_repository(student: Student, proto: object, tmp_path: Path) ->
     path = write_repository(lambda file: onnx.save(proto, file), proto, student.spec, 16, tmp_path)
     assert path == tmp_path / "small" / "1" / "model.onnx" and path.is_file()
     text = (tmp_path / "small" / "config.pbtxt").read_text()
-    assert text == config(proto, student.spec, 16) and "max_batch_size: 16" in text
+    assert text == config_pbtxt(proto, student.spec, 16) and "max_batch_size: 16" in text
     assert '{ name: "image", data_type: TYPE_UINT8, dims: [ -1, -1, 3 ] }' in text
     assert '{ name: "normals", data_type: TYPE_FP32, dims: [ -1, -1, 3 ] }' in text
     assert '{ name: "semantic", data_type: TYPE_UINT8, dims: [ -1, -1 ] }' in text

@@ -1,4 +1,4 @@
-"""The predictor that never looks."""
+"""The mean baseline."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import pytest
 
 from distill.errors import DistillError
 from distill.labels import Label
-from distill.metrics import TrivialPredictor
+from distill.metrics import MeanBaseline
 from distill.tasks import DepthKind, Task
 
 
@@ -18,7 +18,7 @@ def _label(task: Task, value: np.ndarray, valid: np.ndarray | None = None, **mor
 
 
 def test_depth_is_the_mean_of_what_was_valid() -> None:
-    predictor = TrivialPredictor((2, 2))
+    predictor = MeanBaseline((2, 2))
     hole = np.array([[True, True], [False, False]])
     predictor.update(_label(Task.DEPTH, np.full((2, 2), 2.0, np.float32)))
     predictor.update(_label(Task.DEPTH, np.full((2, 2), 6.0, np.float32), hole))
@@ -26,13 +26,13 @@ def test_depth_is_the_mean_of_what_was_valid() -> None:
 
 
 def test_sky_does_not_pull_the_mean() -> None:
-    predictor = TrivialPredictor((1, 2))
+    predictor = MeanBaseline((1, 2))
     predictor.update(_label(Task.DEPTH, np.array([[2.0, 25_000.0]], np.float32)))
     np.testing.assert_allclose(predictor.predict(Task.DEPTH, (1, 2)), [[2, 2]])
 
 
 def test_normals_are_the_mean_direction_at_unit_length() -> None:
-    predictor = TrivialPredictor((3, 3))
+    predictor = MeanBaseline((3, 3))
     for axis in (1, 2):
         normals = np.zeros((3, 3, 3), np.float32)
         normals[..., axis] = 1
@@ -42,7 +42,7 @@ def test_normals_are_the_mean_direction_at_unit_length() -> None:
 
 
 def test_semantic_is_the_most_frequent_class() -> None:
-    predictor = TrivialPredictor((1, 2))
+    predictor = MeanBaseline((1, 2))
     for ids in ([[0, 1]], [[2, 1]], [[2, 255]]):
         ids_map = np.array(ids, np.uint8)
         predictor.update(_label(Task.SEMANTIC, ids_map, ids_map != 255, classes=("a", "b", "c")))
@@ -50,14 +50,14 @@ def test_semantic_is_the_most_frequent_class() -> None:
 
 
 def test_labels_larger_than_the_grid_are_averaged() -> None:
-    predictor = TrivialPredictor((2, 2))
+    predictor = MeanBaseline((2, 2))
     value = np.kron(np.array([[1.0, 3.0], [5.0, 7.0]], np.float32), np.ones((8, 8), np.float32))
     predictor.update(_label(Task.DEPTH, value))
     np.testing.assert_allclose(predictor.predict(Task.DEPTH, (2, 2)), [[1, 3], [5, 7]])
 
 
 def test_mixed_depth_kinds_and_unseen_tasks_are_refused() -> None:
-    predictor = TrivialPredictor((2, 2))
+    predictor = MeanBaseline((2, 2))
     predictor.update(_label(Task.DEPTH, np.ones((2, 2), np.float32)))
     with pytest.raises(DistillError, match="more than one depth kind"):
         predictor.update(_label(Task.DEPTH, np.ones((2, 2), np.float32), depth_kind=DepthKind.SCALE_INVARIANT))

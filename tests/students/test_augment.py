@@ -3,7 +3,7 @@ from __future__ import annotations
 import torch
 from torch.nn import functional as F
 
-from distill.config.train import AugmentRecipe
+from distill.config.train import AugmentConfig
 from distill.students.data.augment import augment, crop, cutmix, flip, recolor
 from distill.students.data.batch import Batch
 from distill.tasks import FAR_WARP, DepthKind, Task, unwarp_depth
@@ -71,10 +71,10 @@ def test_a_zoom_leaves_the_sky_and_relative_depth_alone() -> None:
 
 
 def test_colors_change_the_photo_only_and_repeat_by_seed() -> None:
-    recipe = AugmentRecipe(flip=0.0, zoom=1.0)
-    one = augment(batch(), recipe, DepthKind.METRIC, torch.Generator().manual_seed(3))
-    two = augment(batch(), recipe, DepthKind.METRIC, torch.Generator().manual_seed(3))
-    other = augment(batch(), recipe, DepthKind.METRIC, torch.Generator().manual_seed(4))
+    config = AugmentConfig(flip=0.0, zoom=1.0)
+    one = augment(batch(), config, DepthKind.METRIC, torch.Generator().manual_seed(3))
+    two = augment(batch(), config, DepthKind.METRIC, torch.Generator().manual_seed(3))
+    other = augment(batch(), config, DepthKind.METRIC, torch.Generator().manual_seed(4))
     assert torch.equal(one.image, two.image) and not torch.equal(one.image, other.image)
     assert not torch.equal(one.image, batch().image)
     assert_same(one.with_image(batch().image), batch())
@@ -82,13 +82,13 @@ def test_colors_change_the_photo_only_and_repeat_by_seed() -> None:
 
 
 def test_colors_can_be_taken_away() -> None:
-    recipe = AugmentRecipe(brightness=0, contrast=0, saturation=0, gray=1.0, noise=0)
+    config = AugmentConfig(brightness=0, contrast=0, saturation=0, gray=1.0, noise=0)
     image = batch().image
-    gray = recolor(image, recipe, torch.Generator().manual_seed(0))
+    gray = recolor(image, config, torch.Generator().manual_seed(0))
     luma = 0.299 * image[:, 0] + 0.587 * image[:, 1] + 0.114 * image[:, 2]
     for channel in range(3):
         torch.testing.assert_close(gray[:, channel], luma, atol=1e-2, rtol=1e-4)
-    untouched = recolor(image, recipe.model_copy(update={"gray": 0.0}), torch.Generator().manual_seed(0))
+    untouched = recolor(image, config.model_copy(update={"gray": 0.0}), torch.Generator().manual_seed(0))
     torch.testing.assert_close(untouched, image, atol=1e-2, rtol=1e-4)
 
 
@@ -145,7 +145,7 @@ def test_cutmix_lays_photo_and_labels_over_the_same_place() -> None:
 
 def test_what_is_erased_is_a_rectangle_of_the_photo_alone() -> None:
     made = batch()
-    still = AugmentRecipe(flip=0, zoom=1, brightness=0, contrast=0, saturation=0, gray=0, noise=0, erase=1)
+    still = AugmentConfig(flip=0, zoom=1, brightness=0, contrast=0, saturation=0, gray=0, noise=0, erase=1)
     erased = augment(made, still, DepthKind.METRIC, torch.Generator().manual_seed(0))
     blank = (erased.image - made.image).abs().amax(dim=1) > 0.01
     for photo, where, original in zip(erased.image, blank, made.image, strict=True):
@@ -162,7 +162,7 @@ def test_what_is_erased_is_a_rectangle_of_the_photo_alone() -> None:
 def test_a_tint_scales_each_color_by_itself() -> None:
     image = torch.full((64, 3, 4, 4), 100.0)
     tinted = recolor(
-        image, AugmentRecipe(tint=0.2, brightness=0, contrast=0, saturation=0, gray=0, noise=0), torch.Generator()
+        image, AugmentConfig(tint=0.2, brightness=0, contrast=0, saturation=0, gray=0, noise=0), torch.Generator()
     )
     gains = tinted[:, :, 0, 0] / 100
     assert (tinted == tinted[:, :, :1, :1]).all() and gains.min() >= 0.81 and gains.max() <= 1.23

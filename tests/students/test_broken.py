@@ -8,20 +8,20 @@ from pathlib import Path
 
 import pytest
 import torch
-from test_fit import Listener, recipe_for
+from test_fit import RecordingReporter, config_for
 
 from distill.errors import DistillError
 from distill.shards import read_manifest, read_shard, write_manifest, write_shard
 from distill.students.checkpoint import load_student
-from distill.students.data.bad_samples import LEFT_OUT, read_broken
-from distill.students.data.dataset import PhotoSet
+from distill.students.data.bad_samples import BAD_SAMPLES, read_bad_samples
+from distill.students.data.dataset import ShardDataset
 from distill.students.data.dataset_index import read_index
-from distill.students.data.sampler import EpochBatches, build_loader
-from distill.students.training.fit import Fitted, Lessons, fit, read_lessons
+from distill.students.data.sampler import EpochBatchSampler, build_loader
+from distill.students.training.fit import TrainResult, TrainingData, fit, load_training_data
 
 MakeShards = Callable[..., Path]
-NOWHERE = ("data.cache_gib=0", "data.disk_gib=0", "data.workers=1")
-WAYS = [(), ("data.cache_gib=0",), NOWHERE]
+NOWHERE = ("data.memory_cache_gib=0", "data.disk_cache_gib=0", "data.workers=1")
+WAYS = [(), ("data.memory_cache_gib=0",), NOWHERE]
 
 
 def spoil(folder: Path, key: str, extension: str, change: Callable[[bytes], bytes | None]) -> None:
@@ -45,11 +45,11 @@ def cut(shard: Path, key: str) -> None:
     shard.write_bytes(shard.read_bytes()[:place])
 
 
-def train(shards: Path, run_dir: Path, *words: str, resume: bool = False) -> tuple[Fitted, list[str], list[Lessons]]:
-    recipe, listener, begun = recipe_for(shards, "data.batch_size=4", *words), Listener(), list[Lessons]()
+def train(shards: Path, run_dir: Path, *words: str, resume: bool = False) -> tuple[TrainResult, list[str], list[TrainingData]]:
+    config, reporter, begun = config_for(shards, "data.batch_size=4", *words), RecordingReporter(), list[TrainingData]()
     run_dir.mkdir(exist_ok=True)
-    fitted = fit(recipe, read_lessons(recipe), run_dir, listener, resume=resume, begin=begun.append)
-    return fitted, listener.said, begun
+    result = fit(config, load_training_data(config), run_dir, reporter, resume=resume, begin=begun.append)
+    return result, reporter.said, begun
 
 
 @pytest.fixture
@@ -63,12 +63,12 @@ def shards(make_shards: MakeShards, tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("way", WAYS, ids=["memory", "disk", "nowhere"])
 def test_what_is_broken_is_left_out_and_named(way: tuple[str, ...], shards: Path, tmp_path: Path) -> None:
-    fitted, said, _ = train(shards, tmp_path / "run", "train.epochs=1", *way)
-    assert [(part.key, part.samples) for part in sorted(fitted.left_out, key=lambda part: part.key)] == [
+    result, said, _ = train(shards, tmp_path / "run", "train.epochs=1", *way)
+    assert [(part.key, part.samples) for part in sorted(result.bad_samples, key=lambda part: part.key)] == [
         ("blocks-0007", 1),
         ("blocks-0013", 1),
     ]
-    assert tuple(read_broken(tmp_path / "run" / LEFT_OUT)) == fitted.left_out
+    assert tuple(read_bad_samples(tmp_path / "run" / BAD_SAMPLES)) == result.bad_samples
     text = "\n".join(said)
     assert "left out: 2 of 40 samples" in text and "Traceback" not in text
     assert f"  {shards / 'shard-000000.tar'}: blocks-0007: the photo is damaged" in text
@@ -78,21 +78,21 @@ def test_what_is_broken_is_left_out_and_named(way: tuple[str, ...], shards: Path
 def test_what_is_kept_in_memory_and_on_disk_leaves_out_the_same(shards: Path, tmp_path: Path) -> None:
     scores = list[list[float]]()
     for number, way in enumerate(WAYS[:2]):
-        fitted, _, (lessons,) = train(shards, tmp_path / str(number), "train.epochs=1", *way)
-        scores.append([row["val_score"] for row in fitted.history])
-        assert len(lessons.train) + len(lessons.val) == 38
-        assert load_student(tmp_path / str(number))[1].provenance["photos"] == str(len(lessons.train))
+        result, _, (data,) = train(shards, tmp_path / str(number), "train.epochs=1", *way)
+        scores.append([row["val_score"] for row in result.history])
+        assert len(data.train) + len(data.val) == 38
+        assert load_student(tmp_path / str(number))[1].provenance["photos"] == str(len(data.train))
     assert scores[0] == scores[1]
-    kept = ("data.cache_gib=0", f"data.cache_dir={tmp_path / 'kept'}")
+    kept = ("data.memory_cache_gib=0", f"data.cache_dir={tmp_path / 'kept'}")
     for name in ("first", "again"):  # the second finds the decoded files, and the list beside them
-        fitted, _, _ = train(shards, tmp_path / name, "train.epochs=1", *kept)
-        assert len(fitted.left_out) == 2 and [row["val_score"] for row in fitted.history] == scores[0]
+        result, _, _ = train(shards, tmp_path / name, "train.epochs=1", *kept)
+        assert len(result.bad_samples) == 2 and [row["val_score"] for row in result.history] == scores[0]
 
 
 def test_a_worker_gives_a_broken_sample_no_weight(shards: Path) -> None:
     index = read_index([shards])
-    photos = PhotoSet(index.entries, index.tasks, (32, 40))
-    batches = EpochBatches(40, 4, seed=0, shuffle=False)
+    photos = ShardDataset(index.entries, index.tasks, (32, 40))
+    batches = EpochBatchSampler(40, 4, seed=0, shuffle=False)
     (second, fourth) = [
         batch for number, batch in enumerate(build_loader(photos, batches, workers=1)) if number in (1, 3)
     ]
@@ -100,8 +100,8 @@ def test_a_worker_gives_a_broken_sample_no_weight(shards: Path) -> None:
     for task in index.tasks:
         assert second[f"{task}_confidence"].flatten(1).any(dim=1).tolist() == [True, True, True, False]
     assert torch.equal(second["image"][3], second["image"][0])  # a picture for the norms
-    fault = photos.fault(7)
-    assert fault is not None and fault.key == "blocks-0007" and photos.fault(6) is None
+    error = photos.error(7)
+    assert error is not None and error.key == "blocks-0007" and photos.error(6) is None
 
 
 @pytest.mark.parametrize(
@@ -120,9 +120,9 @@ def test_every_fault_of_a_sample_is_named(
     folder = make_shards(tmp_path, num_samples=12)
     spoil(folder, "blocks-0003", extension, change)
     index = read_index([folder])
-    photos = PhotoSet(index.entries, index.tasks, (32, 32))
-    photos.fill()
-    (part,) = (*index.broken, *photos.broken)
+    photos = ShardDataset(index.entries, index.tasks, (32, 32))
+    photos.cache_in_memory()
+    (part,) = (*index.bad_samples, *photos.bad_samples)
     assert (part.shard, part.key, part.samples) == (str(folder / "shard-000000.tar"), "blocks-0003", 1)
     assert pytest.importorskip("re").search(reason, part.reason) and len(photos) == 11
     batch = photos.__getitems__(list(range(11)))
@@ -145,10 +145,10 @@ def test_a_shard_that_is_broken_is_named_and_the_others_are_learned(
     shard = folder / "shard-000020.tar"
     harm(shard)
     index = read_index([folder])
-    (part,) = index.broken
+    (part,) = index.bad_samples
     assert (part.shard, part.key, part.samples) == (str(shard), "", lost) and part.reason.startswith(reason)
     assert len(index.entries) == 22 - lost
-    PhotoSet(index.entries, index.tasks, (32, 32)).fill()
+    ShardDataset(index.entries, index.tasks, (32, 32)).cache_in_memory()
 
 
 def test_a_tar_that_ends_between_two_samples_is_missed(make_shards: MakeShards, tmp_path: Path) -> None:
@@ -158,7 +158,7 @@ def test_a_tar_that_ends_between_two_samples_is_missed(make_shards: MakeShards, 
         cut = next(member.offset for member in tar if member.name.startswith("blocks-0019"))
     shard.write_bytes(shard.read_bytes()[:cut])
     index = read_index([folder])
-    assert [part.samples for part in index.broken] == [2]  # what was before the cut is not known to be whole
+    assert [part.samples for part in index.bad_samples] == [2]  # what was before the cut is not known to be whole
     assert [entry.key for entry in index.entries] == [f"blocks-{number:04d}" for number in range(18)]
 
 
@@ -177,15 +177,15 @@ def test_too_many_stop_the_run_with_the_first_by_name(
 
 
 def test_a_run_that_goes_on_remembers_what_it_left_out(shards: Path, tmp_path: Path) -> None:
-    whole, _, _ = train(shards, tmp_path / "whole", "train.epochs=2", "train.validations=2", *NOWHERE)
-    train(shards, tmp_path / "parts", "train.epochs=1", "train.validations=1", *NOWHERE, "optim.lr=1e-9")
-    parts, _, _ = train(shards, tmp_path / "parts", "train.epochs=2", "train.validations=2", *NOWHERE, resume=True)
-    assert parts.left_out == whole.left_out and parts.steps == whole.steps
+    whole, _, _ = train(shards, tmp_path / "whole", "train.epochs=2", "train.num_validations=2", *NOWHERE)
+    train(shards, tmp_path / "parts", "train.epochs=1", "train.num_validations=1", *NOWHERE, "optim.lr=1e-9")
+    parts, _, _ = train(shards, tmp_path / "parts", "train.epochs=2", "train.num_validations=2", *NOWHERE, resume=True)
+    assert parts.bad_samples == whole.bad_samples and parts.steps == whole.steps
 
 
 def test_a_mended_set_leaves_no_list_behind(shards: Path, make_shards: MakeShards, tmp_path: Path) -> None:
     train(shards, tmp_path / "run", "train.epochs=1")
-    assert (tmp_path / "run" / LEFT_OUT).is_file()
+    assert (tmp_path / "run" / BAD_SAMPLES).is_file()
     make_shards(shards, num_samples=40)
-    fitted, _, _ = train(shards, tmp_path / "run", "train.epochs=2", resume=True)
-    assert fitted.left_out == () and not (tmp_path / "run" / LEFT_OUT).exists()
+    result, _, _ = train(shards, tmp_path / "run", "train.epochs=2", resume=True)
+    assert result.bad_samples == () and not (tmp_path / "run" / BAD_SAMPLES).exists()

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from distill.students.data.batch import Batch
-from distill.students.losses.label_error import correlation, disagreement
+from distill.students.losses.label_error import correlation, label_error
 from distill.students.model.heads import DepthHead
 from distill.tasks import FAR_WARP, DepthKind, Task
 
@@ -42,7 +42,7 @@ def test_flat_and_shifted_depth_lie_above_a_hard_photo_whose_error_is_as_large()
     labels = torch.stack([hard, *wrong])
     batch = Batch(image=torch.zeros(4, 3, 24, 24), weights={Task.DEPTH: torch.ones(4, 24, 24)}, depth=labels)
     errors = (labels - scene).abs().flatten(1).mean(dim=1)
-    found = disagreement(head, raw, batch, batch.weights[Task.DEPTH])
+    found = label_error(head, raw, batch, batch.weights[Task.DEPTH])
     assert errors[1] < errors[0] and errors[2] < errors[0] * 1.1  # the error alone would not tell
     assert (found[1:] > 2 * found[0]).all()
-    assert disagreement(head, raw, batch, torch.zeros(4, 24, 24)).tolist() == [0, 0, 0, 0]
+    assert label_error(head, raw, batch, torch.zeros(4, 24, 24)).tolist() == [0, 0, 0, 0]

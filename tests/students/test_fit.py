@@ -11,20 +11,20 @@ from typing import Any
 import pytest
 import torch
 
-from distill.config import load_recipe
-from distill.config.train import TrainRecipe
+from distill.config import load_config
+from distill.config.train import TrainConfig
 from distill.errors import DistillError, UsageError
 from distill.images import decode_map
-from distill.students.checkpoint import check_same_student, load_student, take_weights
-from distill.students.data.dataset import PhotoSet
-from distill.students.data.sampler import AheadLoader, build_loader
+from distill.students.checkpoint import check_student_matches, load_student, load_matching_weights
+from distill.students.data.dataset import ShardDataset
+from distill.students.data.sampler import PrefetchLoader, build_loader
 from distill.students.model.student import build_student
 from distill.students.training import fit as fitting
 from distill.students.training import step_timing as timing
-from distill.students.training.callbacks.scores import Scores
-from distill.students.training.fit import Fitted, fit, read_lessons
+from distill.students.training.callbacks.scores import ValidationMetrics
+from distill.students.training.fit import TrainResult, fit, load_training_data
 from distill.students.training.module import NAN_BATCH, StudentModule
-from distill.students.training.optimizer import learning_rate_factor, learning_rate_shares
+from distill.students.training.optimizer import lr_factor, layer_lr_multipliers
 from distill.students.training.plan import plan_training
 from distill.students.training.step_timing import choose_threads
 from distill.tasks import DepthKind, Task
@@ -37,8 +37,8 @@ BASE: dict[str, Any] = {
 }
 
 
-class Listener:
-    """A voice that remembers."""
+class RecordingReporter:
+    """Keeps what was reported."""
 
     def __init__(self) -> None:
         self.said: list[str] = []
@@ -47,21 +47,21 @@ class Listener:
         self.said.append(text)
 
     @contextlib.contextmanager
-    def progress(self, what: str, total: int | None) -> Iterator[Listener]:
+    def progress(self, what: str, total: int | None) -> Iterator[RecordingReporter]:
         yield self
 
     def advance(self, count: int = 1, note: str = "") -> None:
         pass
 
 
-def recipe_for(shards: Path, *overrides: str) -> TrainRecipe:
-    return load_recipe(TrainRecipe, {**BASE, "shards": [str(shards)]}, overrides)
+def config_for(shards: Path, *overrides: str) -> TrainConfig:
+    return load_config(TrainConfig, {**BASE, "shards": [str(shards)]}, overrides)
 
 
-def train(shards: Path, run_dir: Path, *overrides: str, resume: bool = False) -> Fitted:
-    recipe = recipe_for(shards, *overrides)
+def train(shards: Path, run_dir: Path, *overrides: str, resume: bool = False) -> TrainResult:
+    config = config_for(shards, *overrides)
     run_dir.mkdir(exist_ok=True)
-    return fit(recipe, read_lessons(recipe), run_dir, Listener(), resume=resume)
+    return fit(config, load_training_data(config), run_dir, RecordingReporter(), resume=resume)
 
 
 @pytest.fixture(scope="module")
@@ -70,14 +70,14 @@ def shards(make_shards: MakeShards, tmp_path_factory: pytest.TempPathFactory) ->
 
 
 def test_a_short_training_lowers_the_loss_and_leaves_a_student(shards: Path, tmp_path: Path) -> None:
-    fitted = train(shards, tmp_path, "train.epochs=6", "data.batch_size=3", "train.validations=6")
-    assert len(fitted.history) == 6 and not fitted.interrupted and fitted.steps == 24
-    assert fitted.history[-1]["train_loss"] < 0.9 * fitted.history[0]["train_loss"]
-    assert json.loads((tmp_path / "history.json").read_text()) == fitted.history
+    result = train(shards, tmp_path, "train.epochs=6", "data.batch_size=3", "train.num_validations=6")
+    assert len(result.history) == 6 and not result.interrupted and result.steps == 24
+    assert result.history[-1]["train_loss"] < 0.9 * result.history[0]["train_loss"]
+    assert json.loads((tmp_path / "history.json").read_text()) == result.history
     assert (tmp_path / "logs" / "metrics.csv").read_text().count("\n") == 7
     assert sorted(path.name for path in (tmp_path / "checkpoints").iterdir()) == ["best.ckpt", "last.ckpt"]
     student, spec = load_student(tmp_path)
-    assert spec.tasks == (Task.DEPTH, Task.NORMALS, Task.SEMANTIC) and spec.licenses == ("CC0",)
+    assert spec.dense_tasks == (Task.DEPTH, Task.NORMALS, Task.SEMANTIC) and spec.licenses == ("CC0",)
     # The weights are those of the best validation: its checkpoint answers the same.
     best = torch.load(tmp_path / "checkpoints" / "best.ckpt", weights_only=True)["state_dict"]
     for name, tensor in student.state_dict().items():
@@ -110,9 +110,9 @@ def test_an_interrupted_run_goes_on_bit_for_bit(shards: Path, tmp_path: Path, mo
 
 
 def test_a_student_that_learned_under_rounding_is_a_plain_one(shards: Path, tmp_path: Path) -> None:
-    recipe, listener = recipe_for(shards, "train.int8=true", "train.epochs=1"), Listener()
-    fit(recipe, read_lessons(recipe), tmp_path, listener)
-    assert any("layers learn under the rounding of eight bits" in text for text in listener.said)
+    config, reporter = config_for(shards, "train.fake_quant=true", "train.epochs=1"), RecordingReporter()
+    fit(config, load_training_data(config), tmp_path, reporter)
+    assert any("layers learn under the rounding of eight bits" in text for text in reporter.said)
     student, _ = load_student(tmp_path)
     assert not [layer for layer in student.modules() if type(layer).__name__.startswith("Rounded")]
 
@@ -137,7 +137,7 @@ def test_a_finished_run_has_nothing_left_to_do(shards: Path, tmp_path: Path) -> 
 def test_a_run_that_goes_on_otherwise_has_its_epochs_its_rates_and_its_validations(
     first: tuple[str, ...], then: tuple[str, ...], steps: int, shards: Path, tmp_path: Path
 ) -> None:
-    train(shards, tmp_path, *first, "train.validations=4")
+    train(shards, tmp_path, *first, "train.num_validations=4")
     rates = dict[int, float]()
     step = StudentModule.on_train_batch_start
 
@@ -147,10 +147,10 @@ def test_a_run_that_goes_on_otherwise_has_its_epochs_its_rates_and_its_validatio
 
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(StudentModule, "on_train_batch_start", note)
-        fitted = train(shards, tmp_path, *then, "train.validations=4", resume=True)
-    assert fitted.epochs == 4 and fitted.steps == steps and not fitted.interrupted
-    assert [row["epoch"] for row in fitted.history] == [1, 2, 3, 4] and fitted.history[-1]["step"] == steps
-    halfway = 3e-3 * learning_rate_factor(0.5, 0.05)
+        result = train(shards, tmp_path, *then, "train.num_validations=4", resume=True)
+    assert result.epochs == 4 and result.steps == steps and not result.interrupted
+    assert [row["epoch"] for row in result.history] == [1, 2, 3, 4] and result.history[-1]["step"] == steps
+    halfway = 3e-3 * lr_factor(0.5, 0.05)
     assert next(iter(rates.values())) == pytest.approx(halfway)  # two of four epochs, whatever their steps
     assert list(rates.values()) == sorted(rates.values(), reverse=True)
     assert (
@@ -172,8 +172,8 @@ def test_a_run_that_is_cut_within_an_epoch_goes_on_there_with_smaller_batches(
     with monkeypatch.context() as patched:
         patched.setattr(StudentModule, "training_step", step_and_signal)
         assert train(shards, tmp_path, "train.epochs=4").steps == 5
-    fitted = train(shards, tmp_path, "train.epochs=4", "data.batch_size=4", resume=True)
-    assert fitted.epochs == 4 and fitted.steps == 5 + 2 + 3 and fitted.history[-1]["epoch"] == 4
+    result = train(shards, tmp_path, "train.epochs=4", "data.batch_size=4", resume=True)
+    assert result.epochs == 4 and result.steps == 5 + 2 + 3 and result.history[-1]["epoch"] == 4
 
 
 def test_a_run_that_goes_on_decays_as_it_is_asked_to(shards: Path, tmp_path: Path) -> None:
@@ -185,12 +185,12 @@ def test_a_run_that_goes_on_decays_as_it_is_asked_to(shards: Path, tmp_path: Pat
 
 def test_what_cannot_change_while_a_run_goes_on_is_refused_by_name(shards: Path, tmp_path: Path) -> None:
     train(shards, tmp_path, "train.epochs=1")
-    beside = "loss.align={weight: 1, backbone: mobilenetv4_conv_small_050, pretrained: false, size_hw: [64, 64]}"
+    beside = "loss.feature_distillation={weight: 1, backbone: mobilenetv4_conv_small_050, pretrained: false, size_hw: [64, 64]}"
     for word, key in (
         ("optim.backbone_lr_ratio=0.1", "optim.backbone_lr_ratio or optim.layer_decay"),
         ("optim.layer_decay=0.8", "optim.backbone_lr_ratio or optim.layer_decay"),
         ("loss.task_balance=learned", "loss.task_balance"),
-        (beside, "loss.align"),
+        (beside, "loss.feature_distillation"),
     ):
         with pytest.raises(UsageError, match=f"{key} cannot change while a run goes on") as caught:
             train(shards, tmp_path, "train.epochs=2", word, resume=True)
@@ -203,13 +203,13 @@ def test_another_students_checkpoint_is_refused(shards: Path, tmp_path: Path) ->
         train(shards, tmp_path, "student.neck_channels=24", resume=True)
     with pytest.raises(UsageError, match="of another student"):
         train(shards, tmp_path, "tasks=[depth]", resume=True)
-    recipe = recipe_for(shards)
-    student = build_student(recipe.student, read_lessons(recipe).spec)
+    config = config_for(shards)
+    student = build_student(config.student, load_training_data(config).spec)
     with pytest.raises(UsageError, match="nothing to resume"):
-        check_same_student(tmp_path / "empty" / "checkpoints" / "last.ckpt", student)
+        check_student_matches(tmp_path / "empty" / "checkpoints" / "last.ckpt", student)
     (tmp_path / "checkpoints" / "last.ckpt").write_bytes(b"PK nothing")
     with pytest.raises(DistillError, match="the checkpoint is damaged"):
-        check_same_student(tmp_path / "checkpoints" / "last.ckpt", student)
+        check_student_matches(tmp_path / "checkpoints" / "last.ckpt", student)
 
 
 def test_a_loss_that_is_no_number_stops_the_run_and_keeps_the_weights(
@@ -232,12 +232,12 @@ def test_a_loss_that_is_no_number_stops_the_run_and_keeps_the_weights(
 def test_a_run_whose_scores_are_never_numbers_fails_in_words(
     shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    compute = Scores.compute
+    compute = ValidationMetrics.compute
 
-    def diverged(self: Scores) -> dict[str, float]:
+    def diverged(self: ValidationMetrics) -> dict[str, float]:
         return dict.fromkeys(compute(self), float("nan"))
 
-    monkeypatch.setattr(Scores, "compute", diverged)
+    monkeypatch.setattr(ValidationMetrics, "compute", diverged)
     with pytest.raises(DistillError, match="the training diverged: no validation gave a score that is a number"):
         train(shards, tmp_path)
     assert not (tmp_path / "weights.safetensors").exists()
@@ -269,8 +269,8 @@ def test_a_gradient_that_is_no_number_does_not_reach_the_weights(
 
 
 def test_the_time_budget_ends_the_run_with_a_low_rate(shards: Path, tmp_path: Path) -> None:
-    fitted = train(shards, tmp_path, "train.epochs=100000", "train.minutes=0.05", "train.validations=2")
-    assert 2.9 < fitted.elapsed_s < 20 and fitted.history[-1]["step"] == fitted.steps
+    result = train(shards, tmp_path, "train.epochs=100000", "train.minutes=0.05", "train.num_validations=2")
+    assert 2.9 < result.elapsed_s < 20 and result.history[-1]["step"] == result.steps
     assert (tmp_path / "weights.safetensors").is_file()
     last = torch.load(tmp_path / "checkpoints" / "last.ckpt", weights_only=True)
     assert last["optimizer_states"][0]["param_groups"][0]["lr"] < 0.3 * 3e-3
@@ -279,9 +279,9 @@ def test_the_time_budget_ends_the_run_with_a_low_rate(shards: Path, tmp_path: Pa
 def test_time_in_which_the_process_is_suspended_does_not_count(
     shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    recipe = recipe_for(shards)
+    config = config_for(shards)
     module = StudentModule(
-        build_student(recipe.student, read_lessons(recipe).spec), recipe, max_steps=9, run_dir=tmp_path
+        build_student(config.student, load_training_data(config).spec), config, max_steps=9, run_dir=tmp_path
     )
     now_s = 100.0
     monkeypatch.setattr("distill.students.training.module.time.monotonic", lambda: now_s)
@@ -293,38 +293,38 @@ def test_time_in_which_the_process_is_suspended_does_not_count(
 
 
 def test_without_validation_the_last_weights_are_kept(shards: Path, tmp_path: Path) -> None:
-    fitted = train(shards, tmp_path, "data.val_fraction=0", "train.epochs=1")
-    assert fitted.history == [] and fitted.best == {} and fitted.steps == 3
+    result = train(shards, tmp_path, "data.val_fraction=0", "train.epochs=1")
+    assert result.history == [] and result.best == {} and result.steps == 3
     assert load_student(tmp_path)[1].tasks
 
 
 def test_mixed_precision_learns_the_same(shards: Path, tmp_path: Path) -> None:
-    exact = train(shards, tmp_path / "exact", "train.epochs=3", "train.validations=3")
-    mixed = train(shards, tmp_path / "mixed", "train.epochs=3", "train.validations=3", "train.precision=bf16-mixed")
+    exact = train(shards, tmp_path / "exact", "train.epochs=3", "train.num_validations=3")
+    mixed = train(shards, tmp_path / "mixed", "train.epochs=3", "train.num_validations=3", "train.precision=bf16-mixed")
     for one, two in zip(exact.history, mixed.history, strict=True):
         assert two["train_loss"] == pytest.approx(one["train_loss"], rel=0.03)
         assert two["train_loss"] != one["train_loss"]
 
 
 def test_patience_stops_early(shards: Path, tmp_path: Path) -> None:
-    fitted = train(shards, tmp_path, "train.epochs=9", "train.validations=9", "train.patience=1", "optim.lr=1e-9")
-    assert fitted.epochs < 9
+    result = train(shards, tmp_path, "train.epochs=9", "train.num_validations=9", "train.patience=1", "optim.lr=1e-9")
+    assert result.epochs < 9
 
 
 def test_a_relative_teacher_is_learned(make_shards: MakeShards, tmp_path: Path) -> None:
     folder = make_shards(tmp_path / "shards", tasks=(Task.DEPTH,), depth_kind=DepthKind.AFFINE_INVARIANT_DISPARITY)
-    settings = ("train.epochs=16", "train.validations=4", "data.batch_size=3", "augment.zoom=1")
-    fitted = train(folder, tmp_path / "run", *settings)
-    assert fitted.history[-1]["train_depth_ssi"] < fitted.history[0]["train_depth_ssi"]
-    assert "val_depth_aligned_error" in fitted.best
+    settings = ("train.epochs=16", "train.num_validations=4", "data.batch_size=3", "augment.zoom=1")
+    result = train(folder, tmp_path / "run", *settings)
+    assert result.history[-1]["train_depth_ssi"] < result.history[0]["train_depth_ssi"]
+    assert "val_depth_aligned_error" in result.best
     assert load_student(tmp_path / "run")[1].depth.unit == "none"
     with pytest.raises(UsageError, match=r"loss.depth.kind=metric cannot be used on"):
-        read_lessons(recipe_for(folder, "loss.depth.kind=metric"))
+        load_training_data(config_for(folder, "loss.depth.kind=metric"))
 
 
 def test_a_plan_costs_nothing_and_says_what_would_be_done(shards: Path, tmp_path: Path) -> None:
-    recipe = recipe_for(shards, "data.cache_gib=0")
-    plan = plan_training(recipe, read_lessons(recipe))
+    config = config_for(shards, "data.memory_cache_gib=0")
+    plan = plan_training(config, load_training_data(config))
     assert plan.photos_train + plan.photos_val == 24 and plan.steps == plan.epochs * -(-plan.photos_train // 8)
     assert 0 < plan.step_s < 10 and plan.gmacs > 0 and plan.kept == "disk" and plan.parameters > 300_000
     assert not list(tmp_path.iterdir())
@@ -335,37 +335,37 @@ def test_a_plan_costs_nothing_and_says_what_would_be_done(shards: Path, tmp_path
 )
 def test_a_plan_counts_as_the_run_does(word: str, times: float, shards: Path, tmp_path: Path) -> None:
     words = ("data.batch_size=4", "train.epochs=2", word)
-    recipe = recipe_for(shards, *words)
-    plan = plan_training(recipe, read_lessons(recipe))
+    config = config_for(shards, *words)
+    plan = plan_training(config, load_training_data(config))
     assert plan.steps == train(shards, tmp_path, *words).steps
     assert plan.images == 2 * round(times * plan.photos_train)
 
 
 def test_the_faster_number_of_threads_is_taken(shards: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    recipe = recipe_for(shards)
-    lessons = read_lessons(recipe)
-    student = build_student(recipe.student, lessons.spec)
-    photos = PhotoSet(lessons.train, lessons.index.tasks, recipe.student.size_hw)
+    config = config_for(shards)
+    data = load_training_data(config)
+    student = build_student(config.student, data.spec)
+    photos = ShardDataset(data.train, data.index.tasks, config.student.size_hw)
     before = {name: value.clone() for name, value in student.state_dict().items()}
-    assert choose_threads(student, recipe, photos) == 1
+    assert choose_threads(student, config, photos) == 1
     torch.set_num_threads(2)
-    assert choose_threads(student, recipe, photos) in (1, 2) and torch.get_num_threads() == 2
+    assert choose_threads(student, config, photos) in (1, 2) and torch.get_num_threads() == 2
     assert all(torch.equal(value, before[name]) for name, value in student.state_dict().items())
     monkeypatch.setattr(timing, "time_step", lambda *args: float(torch.get_num_threads()))
-    assert choose_threads(student, recipe, photos) == 1
+    assert choose_threads(student, config, photos) == 1
     monkeypatch.setattr(timing, "time_step", lambda *args: -float(torch.get_num_threads()))
-    assert choose_threads(student, recipe, photos) == 2
-    assert choose_threads(student, recipe_for(shards, "train.threads=5"), photos) == 5
+    assert choose_threads(student, config, photos) == 2
+    assert choose_threads(student, config_for(shards, "train.threads=5"), photos) == 5
 
 
 def test_an_earlier_student_is_taken_as_far_as_it_fits(make_shards: MakeShards, shards: Path, tmp_path: Path) -> None:
     train(shards, tmp_path / "first", "train.epochs=1")
     earlier = load_student(tmp_path / "first")[0].state_dict()
     other = make_shards(tmp_path / "other", tasks=(Task.SEMANTIC,), classes=("green", "blue", "Background"))
-    recipe = recipe_for(other, f"init={tmp_path / 'first'}", "student.size_hw=[64,64]")
-    student = build_student(recipe.student, read_lessons(recipe).spec)
+    config = config_for(other, f"init={tmp_path / 'first'}", "student.size_hw=[64,64]")
+    student = build_student(config.student, load_training_data(config).spec)
     before = {name: value.clone() for name, value in student.state_dict().items()}
-    said = take_weights(tmp_path / "first", student)
+    said = load_matching_weights(tmp_path / "first", student)
     assert said == f"{tmp_path / 'first'}: took {len(before)} of {len(before)} tensors; 2 of 3 classes known"
     last = "heads.semantic.layers.1.weight"
     for name, tensor in student.state_dict().items():
@@ -375,8 +375,8 @@ def test_an_earlier_student_is_taken_as_far_as_it_fits(make_shards: MakeShards, 
         else:
             assert torch.equal(tensor, earlier[name]), name
     assert last in before
-    fitted = train(other, tmp_path / "second", f"init={tmp_path / 'first'}", "train.epochs=1")
-    assert fitted.steps and load_student(tmp_path / "second")[1].semantic.classes == (
+    result = train(other, tmp_path / "second", f"init={tmp_path / 'first'}", "train.epochs=1")
+    assert result.steps and load_student(tmp_path / "second")[1].semantic.classes == (
         "green",
         "blue",
         "Background",
@@ -390,32 +390,32 @@ def test_an_earlier_student_is_taken_as_far_as_it_fits(make_shards: MakeShards, 
 def test_memory_disk_and_decoding_anew_learn_the_same(shards: Path, tmp_path: Path) -> None:
     base = ("train.epochs=1", "data.workers=0")
     train(shards, tmp_path / "memory", *base)
-    train(shards, tmp_path / "disk", *base, "data.cache_gib=0")
-    kept = ("data.cache_gib=0", f"data.cache_dir={tmp_path / 'kept'}")
+    train(shards, tmp_path / "disk", *base, "data.memory_cache_gib=0")
+    kept = ("data.memory_cache_gib=0", f"data.cache_dir={tmp_path / 'kept'}")
     train(shards, tmp_path / "shared", *base, *kept)
     files = {path: path.stat().st_mtime_ns for path in (tmp_path / "kept").rglob("*.npy")}
     assert len(files) == 16
     train(shards, tmp_path / "again", *base, *kept)  # what is kept is used
     assert {path: path.stat().st_mtime_ns for path in files} == files
-    train(shards, tmp_path / "anew", *base, "data.cache_gib=0", "data.disk_gib=0")
+    train(shards, tmp_path / "anew", *base, "data.memory_cache_gib=0", "data.disk_cache_gib=0")
     curves = {(tmp_path / name / "logs" / "batches.csv").read_text() for name in ("memory", "disk", "shared", "anew")}
     assert len(curves) == 1 and not (tmp_path / "disk" / "cache").exists()
     with pytest.raises(UsageError, match=r"data.mix has 2 weights for 1 folders"):
-        recipe_for(shards, "data.mix=[1,2]")
+        config_for(shards, "data.mix=[1,2]")
 
 
 def test_batches_gathered_ahead_teach_the_same(shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     train(shards, tmp_path / "plain")
-    monkeypatch.setattr(fitting, "build_loader", lambda *given, **named: AheadLoader(build_loader(*given, **named)))
+    monkeypatch.setattr(fitting, "build_loader", lambda *given, **named: PrefetchLoader(build_loader(*given, **named)))
     train(shards, tmp_path / "ahead")
     one, two = (load_student(tmp_path / name)[0].state_dict() for name in ("plain", "ahead"))
     assert all(torch.equal(one[name], two[name]) for name in one)
 
 
 def test_gradients_of_several_batches_make_one_step(shards: Path, tmp_path: Path) -> None:
-    fitted = train(shards, tmp_path, "data.batch_size=3", "optim.accumulate=3", "train.epochs=2")
+    result = train(shards, tmp_path, "data.batch_size=3", "optim.accumulate=3", "train.epochs=2")
     batches = len((tmp_path / "logs" / "batches.csv").read_text().splitlines()) - 1
-    assert fitted.steps == 2 * -(-batches // 2 // 3) < batches
+    assert result.steps == 2 * -(-batches // 2 // 3) < batches
 
 
 def test_every_option_of_the_losses_learns(shards: Path, tmp_path: Path) -> None:
@@ -433,32 +433,32 @@ def test_every_option_of_the_losses_learns(shards: Path, tmp_path: Path) -> None
         "student.neck=pan",
         "optim.layer_decay=0.8",
     )
-    fitted = train(shards, tmp_path, "train.epochs=4", "train.validations=4", "data.batch_size=4", *settings)
-    row = fitted.history[-1]
-    assert row["train_loss"] < fitted.history[0]["train_loss"] and row["train_normals_consistency"] > 0
+    result = train(shards, tmp_path, "train.epochs=4", "train.num_validations=4", "data.batch_size=4", *settings)
+    row = result.history[-1]
+    assert row["train_loss"] < result.history[0]["train_loss"] and row["train_normals_consistency"] > 0
     assert {"train_semantic_lovasz", "train_depth_smooth", "train_normals_angmf"} <= row.keys()
     with pytest.raises(UsageError, match=r"loss.consistency needs the field of view"):
-        recipe_for(shards, "loss.consistency=1")
+        config_for(shards, "loss.consistency=1")
     with pytest.raises(UsageError, match=r"loss.consistency needs augment.zoom=1"):
-        recipe_for(shards, "loss.consistency=1", "loss.fov_deg=60")
+        config_for(shards, "loss.consistency=1", "loss.fov_deg=60")
 
 
 def test_pictures_of_the_answers_are_drawn(shards: Path, tmp_path: Path) -> None:
-    fitted = train(shards, tmp_path, "train.epochs=1", "train.samples=2")
+    result = train(shards, tmp_path, "train.epochs=1", "train.sample_images=2")
     (picture,) = (tmp_path / "samples").iterdir()
-    assert picture.name == f"step-{fitted.steps:07d}.png"
+    assert picture.name == f"step-{result.steps:07d}.png"
     assert decode_map(picture.read_bytes(), "x").shape == (2 * 160, 7 * 160, 3)  # photo and three pairs, two rows
 
 
 def test_stages_of_the_backbone_learn_slower_toward_the_input(shards: Path) -> None:
-    recipe = recipe_for(shards, "optim.layer_decay=0.5", "optim.backbone_lr_ratio=0.1")
-    student = build_student(recipe.student, read_lessons(recipe).spec)
-    shares = learning_rate_shares(student, recipe.optim)
+    config = config_for(shards, "optim.layer_decay=0.5", "optim.backbone_lr_ratio=0.1")
+    student = build_student(config.student, load_training_data(config).spec)
+    shares = layer_lr_multipliers(student, config.optim)
     assert {share for name, share in shares.items() if not name.startswith("backbone.")} == {1.0}
     blocks = [shares[f"backbone.trunk.blocks.{stage}.0.conv.weight"] for stage in (0, 1, 4)]
     assert max(shares[name] for name in shares if name.startswith("backbone.")) == pytest.approx(0.1)
     assert blocks[1] == pytest.approx(2 * blocks[0]) and blocks[2] == pytest.approx(0.1)
-    optimizer = StudentModule(student, recipe, max_steps=1, run_dir=Path()).configure_optimizers()
+    optimizer = StudentModule(student, config, max_steps=1, run_dir=Path()).configure_optimizers()
     assert sum(len(group["params"]) for group in optimizer.param_groups) == len(list(student.parameters()))
 
 
@@ -476,6 +476,6 @@ def test_a_batch_too_small_for_its_norms_is_one_sentence(shards: Path, tmp_path:
 
 
 def test_the_learning_rate_rises_then_falls_to_nothing() -> None:
-    rates = [learning_rate_factor(progress / 100, 0.1) for progress in range(101)]
+    rates = [lr_factor(progress / 100, 0.1) for progress in range(101)]
     assert rates[10] == max(rates) == 1.0 and rates[100] == pytest.approx(0.0)
     assert rates[:11] == sorted(rates[:11]) and rates[10:] == sorted(rates[10:], reverse=True)

@@ -11,9 +11,9 @@ import pytest
 import torch
 from test_fit import train
 
-from distill.commands.evaluate import Settings, run_evaluate
-from distill.config import load_recipe
-from distill.config.train import StudentRecipe
+from distill.commands.evaluate import EvalOptions, run_evaluate
+from distill.config import load_config
+from distill.config.train import StudentConfig
 from distill.console import Console
 from distill.errors import UsageError
 from distill.export.onnx.exporter import export_onnx
@@ -22,8 +22,8 @@ from distill.images import encode_jpeg
 from distill.labels import Label, encode
 from distill.shards import Manifest, Sample, write_manifest, write_shard
 from distill.students.checkpoint import load_student
-from distill.students.data.batch import unpack
-from distill.students.data.dataset import PhotoSet
+from distill.students.data.batch import decode_batch
+from distill.students.data.dataset import ShardDataset
 from distill.students.data.dataset_index import read_index
 from distill.students.losses.instance import instance_loss, instance_targets
 from distill.students.model.heads import InstanceHead
@@ -76,7 +76,7 @@ def test_classes_come_from_instances_or_from_what_is_referred_to(shards: Path) -
     for task, wanted in ((Task.INSTANCE, (Task.SEMANTIC, Task.INSTANCE)), (Task.REFERRING, (Task.SEMANTIC,))):
         index = read_index([shards], [task])
         assert index.tasks == wanted and index.classes == CLASSES
-        stored = PhotoSet(index.entries, index.tasks, SIZE_HW).__getitems__([3])
+        stored = ShardDataset(index.entries, index.tasks, SIZE_HW).__getitems__([3])
         photo = stored["image"][0, :, :, 0].numpy()
         inside = np.s_[2:, :]
         assert set(stored["semantic"][0].numpy()[inside][photo[inside] > 230]) == {1}
@@ -84,7 +84,7 @@ def test_classes_come_from_instances_or_from_what_is_referred_to(shards: Path) -
             set(stored["semantic"][0].numpy()[0]) == {IGNORE_SEMANTIC} and not stored["semantic_confidence"][0, 0].any()
         )
     assert set(
-        np.unique(PhotoSet(read_index([shards], [Task.INSTANCE]).entries, (Task.INSTANCE,), SIZE_HW)[0]["instance"])
+        np.unique(ShardDataset(read_index([shards], [Task.INSTANCE]).entries, (Task.INSTANCE,), SIZE_HW)[0]["instance"])
     ) == {
         0,
         5,
@@ -98,7 +98,7 @@ def test_classes_come_from_instances_or_from_what_is_referred_to(shards: Path) -
 
 def test_targets_point_at_the_middle(shards: Path) -> None:
     index = read_index([shards], [Task.INSTANCE])
-    batch = unpack(PhotoSet(index.entries, index.tasks, SIZE_HW).__getitems__([0, 1]), index.tasks, DepthKind.METRIC)
+    batch = decode_batch(ShardDataset(index.entries, index.tasks, SIZE_HW).__getitems__([0, 1]), index.tasks, DepthKind.METRIC)
     heat, way, on_thing = instance_targets(batch.instance, batch.weights[Task.INSTANCE])
     for one in range(2):
         for number in (5, 900):
@@ -109,26 +109,26 @@ def test_targets_point_at_the_middle(shards: Path) -> None:
             assert float((columns[0] + 0.5) / 64 + way[one, 1][place]) == pytest.approx(float(right), abs=1e-5)
             assert heat[one, int(down * 48), int(right * 64)] > 0.8
         assert torch.equal(on_thing[one] > 0, batch.instance[one] != 0)
-    from distill.config.loss import InstanceLossRecipe
+    from distill.config.loss import InstanceLossConfig
 
-    terms = instance_loss(heat, way, batch.instance, batch.weights[Task.INSTANCE], InstanceLossRecipe())
+    terms = instance_loss(heat, way, batch.instance, batch.weights[Task.INSTANCE], InstanceLossConfig())
     assert all(float(term) < 1e-9 for term in terms.values())
 
 
 def test_true_centers_and_ways_group_into_the_true_instances(shards: Path) -> None:
     index = read_index([shards], [Task.INSTANCE])
-    batch = unpack(PhotoSet(index.entries, index.tasks, SIZE_HW).__getitems__([2]), index.tasks, DepthKind.METRIC)
+    batch = decode_batch(ShardDataset(index.entries, index.tasks, SIZE_HW).__getitems__([2]), index.tasks, DepthKind.METRIC)
     heat, way, _ = instance_targets(batch.instance, batch.weights[Task.INSTANCE])
     head = InstanceHead(8, 8, [1, 2], 64)
     raw = torch.cat([(heat.clamp(1e-4, 1 - 1e-4).logit() + 3)[:, None], way.atanh()], dim=1)
     classes = {"semantic": batch.semantic.to(torch.uint8), "semantic_confidence": torch.full((1, *SIZE_HW), 0.5)}
-    found = head.finish(raw, classes, SIZE_HW)
+    found = head.postprocess(raw, classes, SIZE_HW)
     ids = found["instance"][0]
     assert len(ids.unique()) == 3 and torch.equal(ids[1:] != 0, batch.instance[0, 1:] != 0)
     for number in (5, 900):
         assert len(ids[batch.instance[0] == number].unique()) == 1
     assert found["instance_confidence"][0][ids == 0].unique().tolist() == [0.5]
-    cold = head.finish(torch.full_like(raw, -9.0), classes, SIZE_HW)
+    cold = head.postprocess(torch.full_like(raw, -9.0), classes, SIZE_HW)
     assert cold["instance"].max() == 0
 
 
@@ -139,15 +139,15 @@ def test_a_student_learns_instances_and_leaves_as_onnx(shards: Path, tmp_path: P
         "student.size_hw=[64,96]",
         "student.head_stride=2",
         "train.epochs=60",
-        "train.validations=2",
+        "train.num_validations=2",
         "data.batch_size=4",
         "augment.zoom=1",
         "optim.ema_decay=0.9",
     )
-    fitted = train(shards, tmp_path / "run", *settings)
-    assert fitted.history[-1]["train_instance_offset"] < 0.7 * fitted.history[0]["train_instance_offset"]
+    result = train(shards, tmp_path / "run", *settings)
+    assert result.history[-1]["train_instance_offset"] < 0.7 * result.history[0]["train_instance_offset"]
     student, spec = load_student(tmp_path / "run")
-    assert spec.answers == (Task.SEMANTIC, Task.INSTANCE) and spec.tasks == (Task.SEMANTIC,)
+    assert spec.tasks == (Task.SEMANTIC, Task.INSTANCE) and spec.dense_tasks == (Task.SEMANTIC,)
     assert spec.output_names == ("semantic", "semantic_confidence", "instance", "instance_confidence")
     path = export_onnx(student, spec, tmp_path / "things.onnx").path
     images = np.random.default_rng(0).integers(0, 256, (3, 40, 50, 3), dtype=np.uint8)
@@ -155,7 +155,7 @@ def test_a_student_learns_instances_and_leaves_as_onnx(shards: Path, tmp_path: P
         found, wanted = engine(images), student(torch.from_numpy(images))
     assert found["instance"].dtype == np.uint8 and found["instance"].shape == (3, 40, 50)
     assert (found["instance"] == wanted["instance"].numpy()).mean() > 0.98
-    scores = run_evaluate(Settings(subjects=[path], truth=shards), Console())[0]["tasks"]
+    scores = run_evaluate(EvalOptions(predictors=[path], truth=shards), Console())[0]["tasks"]
     assert scores["instance"]["scores"]["things.onnx"]["pmf1"] > 0.5
     assert scores["referring"]["scores"]["things.onnx"]["ciou"] > 0.7  # its classes have the same names
 
@@ -166,9 +166,9 @@ def test_a_student_of_things_referred_to_is_a_student_of_classes(shards: Path, t
 
 
 def test_instances_need_their_classes() -> None:
-    recipe = load_recipe(StudentRecipe, {"size_hw": [64, 64]})
+    config = load_config(StudentConfig, {"size_hw": [64, 64]})
     with pytest.raises(UsageError, match="needs their classes among the semantic ones"):
-        build_spec(recipe, name="x", tasks=(Task.SEMANTIC, Task.INSTANCE), classes=("a",), things=("b",))
-    spec = build_spec(recipe, name="x", tasks=(Task.SEMANTIC, Task.INSTANCE), classes=("a", "b"), things=("b",))
-    outputs = build_student(recipe, spec).eval()(torch.zeros(1, 20, 30, 3, dtype=torch.uint8))
+        build_spec(config, name="x", tasks=(Task.SEMANTIC, Task.INSTANCE), classes=("a",), things=("b",))
+    spec = build_spec(config, name="x", tasks=(Task.SEMANTIC, Task.INSTANCE), classes=("a", "b"), things=("b",))
+    outputs = build_student(config, spec).eval()(torch.zeros(1, 20, 30, 3, dtype=torch.uint8))
     assert tuple(outputs) == spec.output_names

@@ -22,12 +22,12 @@ def test_plain_order_where_the_backward_pass_of_channels_last_is_not_safe() -> N
 
 _STEPS = """
 import sys, torch
-from distill.config.train import StudentRecipe
+from distill.config.train import StudentConfig
 from distill.students.model.backbone import memory_format
 from distill.students.model.student import build_spec, build_student
 from distill.tasks import Task
-recipe = StudentRecipe.model_validate({"backbone": sys.argv[1]})
-student = build_student(recipe, build_spec(recipe, name="x", tasks=(Task.DEPTH,), classes=())).train()
+config = StudentConfig.model_validate({"backbone": sys.argv[1]})
+student = build_student(config, build_spec(config, name="x", tasks=(Task.DEPTH,), classes=())).train()
 order = memory_format(student, torch.device("cpu"))
 student.to(memory_format=order)
 for _ in range(2):

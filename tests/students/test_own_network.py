@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from distill.commands.train import load_training
-from distill.config import load_recipe
-from distill.config.train import TRUSTED_NETWORKS, StudentRecipe
+from distill.config import load_config
+from distill.config.train import TRUSTED_BACKBONES, StudentConfig
 from distill.errors import UsageError
 from distill.students.checkpoint import load_student, save_student
 from distill.students.model.student import Student, build_spec, build_student
@@ -37,20 +37,20 @@ def tiny(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     (tmp_path / "tiny_nets.py").write_text(_SOURCE)
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(tmp_path))
-    monkeypatch.delenv(TRUSTED_NETWORKS, raising=False)
+    monkeypatch.delenv(TRUSTED_BACKBONES, raising=False)
     sys.modules.pop("tiny_nets", None)
     return "tiny_nets:Tiny"
 
 
 def build(reference: str) -> Student:
-    recipe = load_recipe(StudentRecipe, {"size_hw": [64, 64], "network": reference})
-    return build_student(recipe, build_spec(recipe, name="x", tasks=(Task.DEPTH, Task.NORMALS)))
+    config = load_config(StudentConfig, {"size_hw": [64, 64], "custom_backbone": reference})
+    return build_student(config, build_spec(config, name="x", tasks=(Task.DEPTH, Task.NORMALS)))
 
 
 def test_it_is_trained_saved_and_opened_like_any_other(
     tiny: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv(TRUSTED_NETWORKS, f"other:Thing,{tiny}")
+    monkeypatch.setenv(TRUSTED_BACKBONES, f"other:Thing,{tiny}")
     student = build(tiny).eval()
     assert student.spec.backbone == tiny
     torch.stack([maps.mean() for maps in student.raw(torch.zeros(1, 3, 64, 64)).values()]).sum().backward()
@@ -65,12 +65,12 @@ def test_it_is_trained_saved_and_opened_like_any_other(
 def test_a_run_folder_cannot_choose_what_is_imported(
     tiny: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv(TRUSTED_NETWORKS, tiny)
+    monkeypatch.setenv(TRUSTED_BACKBONES, tiny)
     save_student(tmp_path, build(tiny))
     assert (tmp_path / "was_imported").is_file()  # so the file tells
     (tmp_path / "was_imported").unlink()
     sys.modules.pop("tiny_nets")
-    monkeypatch.delenv(TRUSTED_NETWORKS)
+    monkeypatch.delenv(TRUSTED_BACKBONES)
     with pytest.raises(UsageError, match="only run when you name it yourself"):
         load_student(tmp_path)
     assert not (tmp_path / "was_imported").is_file()
@@ -79,14 +79,14 @@ def test_a_run_folder_cannot_choose_what_is_imported(
 def test_the_command_line_is_trusted_and_a_file_is_not(
     tiny: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv(TRUSTED_NETWORKS, "")
-    (tmp_path / "run.yaml").write_text(f"student: {{network: '{tiny}'}}\n")
-    recipe = load_training([str(tmp_path / "run.yaml")], [Path("shards")], [])
+    monkeypatch.setenv(TRUSTED_BACKBONES, "")
+    (tmp_path / "run.yaml").write_text(f"student: {{custom_backbone: '{tiny}'}}\n")
+    config = load_training([str(tmp_path / "run.yaml")], [Path("shards")], [])
     with pytest.raises(UsageError, match="name it yourself"):
-        build(str(recipe.student.network))
-    monkeypatch.delenv(TRUSTED_NETWORKS)
-    recipe = load_training([f"student.network={tiny}"], [Path("shards")], [])
-    assert build(str(recipe.student.network)).spec.backbone == tiny
+        build(str(config.student.custom_backbone))
+    monkeypatch.delenv(TRUSTED_BACKBONES)
+    config = load_training([f"student.custom_backbone={tiny}"], [Path("shards")], [])
+    assert build(str(config.student.custom_backbone)).spec.backbone == tiny
 
 
 @pytest.mark.parametrize(
@@ -100,11 +100,11 @@ def test_the_command_line_is_trusted_and_a_file_is_not(
 def test_what_does_not_fit_is_a_sentence(
     tiny: str, reference: str, reason: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv(TRUSTED_NETWORKS, reference)
+    monkeypatch.setenv(TRUSTED_BACKBONES, reference)
     with pytest.raises(UsageError, match=reason):
         build(reference)
 
 
 def test_what_is_no_reference_is_refused() -> None:
     with pytest.raises(UsageError, match=r"package\.module:Class"):
-        load_recipe(StudentRecipe, {"network": "os.system('x')"})
+        load_config(StudentConfig, {"custom_backbone": "os.system('x')"})

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from distill.students.data.dataset_index import read_index
-from distill.students.data.sampler import EpochBatches
+from distill.students.data.sampler import EpochBatchSampler
 
 MakeShards = Callable[..., Path]
 READER = """
@@ -86,7 +86,7 @@ def test_gloo_ranks_learn_every_photo_of_uneven_shards_once(
 def test_ranks_without_a_photo_get_one_with_nothing_to_learn(num_rows: int, num_ranks: int) -> None:
     found = []
     for rank in range(num_ranks):
-        batches = EpochBatches(num_rows, 1, seed=0, shuffle=True, rank=rank, num_ranks=num_ranks)
+        batches = EpochBatchSampler(num_rows, 1, seed=0, shuffle=True, rank=rank, num_ranks=num_ranks)
         rows = [row for batch in batches for row in batch]
         assert len(rows) == len(batches) == -(-num_rows // num_ranks)
         found += rows
@@ -94,7 +94,7 @@ def test_ranks_without_a_photo_get_one_with_nothing_to_learn(num_rows: int, num_
 
 
 def test_weighted_sets_come_as_often_as_they_should() -> None:
-    batches = EpochBatches(30, 4, seed=0, shuffle=True, mix=[(10, 2.5), (20, 0.25)])
+    batches = EpochBatchSampler(30, 4, seed=0, shuffle=True, mix=[(10, 2.5), (20, 0.25)])
     assert len(batches) == -(-30 // 4) and batches.num_drawn == 30
     total: Counter[int] = Counter()
     for epoch in range(40):

@@ -14,9 +14,9 @@ import pytest
 import torch
 
 from distill.errors import DistillError
-from distill.students.training.callbacks.checkpointing import AtomicFiles
-from distill.students.training.callbacks.history import BATCHES, BatchCurve
-from distill.students.training.resume import Standing, read_standing
+from distill.students.training.callbacks.checkpointing import AtomicCheckpointIO
+from distill.students.training.callbacks.history import BATCHES, BatchLossLog
+from distill.students.training.resume import ResumePosition, resume_position
 
 MakeShards = Callable[..., Path]
 WORDS = (
@@ -26,10 +26,10 @@ WORDS = (
     "data.batch_size=1",
     "data.val_fraction=0.3",
     "train.epochs=3",
-    "train.validations=2",
+    "train.num_validations=2",
     "train.accelerator=cpu",
     "train.threads=1",
-    "train.save_minutes=1e-9",  # after every step
+    "train.checkpoint_minutes=1e-9",  # after every step
     "student.dropout=0.2",
     "augment.erase=0.5",
     "augment.tint=0.2",
@@ -75,7 +75,7 @@ def test_a_killed_run_goes_on_bit_for_bit(make_shards: MakeShards, tmp_path: Pat
 
 
 def test_the_curve_forgets_what_will_be_repeated(tmp_path: Path) -> None:
-    curve = BatchCurve(tmp_path)
+    curve = BatchLossLog(tmp_path)
     for batch in range(1, 8):
         curve.add(batch, {"loss": torch.tensor(1 / batch)})
     curve.flush()
@@ -90,7 +90,7 @@ def test_the_curve_forgets_what_will_be_repeated(tmp_path: Path) -> None:
 
 
 def test_a_state_is_whole_or_the_old_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    files, path = AtomicFiles(), tmp_path / "checkpoints" / "last.ckpt"
+    files, path = AtomicCheckpointIO(), tmp_path / "checkpoints" / "last.ckpt"
     files.save_checkpoint({"a": torch.zeros(2)}, path)
 
     def full(obj: object, file: object) -> None:
@@ -108,22 +108,22 @@ def test_a_state_is_whole_or_the_old_one(tmp_path: Path, monkeypatch: pytest.Mon
 @pytest.mark.parametrize(
     ("seen", "batches", "accumulate", "wanted"),
     [
-        (12, 4, 1, Standing(4, 3, 0, step=12)),
-        (6, 4, 2, Standing(4, 1, 2, step=3)),
-        (12, 8, 1, Standing(8, 3, 0, step=24, offset=-12, counted=8)),  # the end of an epoch stays one
-        (6, 8, 1, Standing(8, 1, 4, step=12, offset=-6, counted=4)),  # half of an epoch stays a half
-        (6, 7, 2, Standing(7, 1, 2, step=5, offset=-3, counted=2)),  # rounded down to a whole step
-        (5, 2, 2, Standing(2, 1, 0, step=1, offset=3, counted=0)),
+        (12, 4, 1, ResumePosition(4, 3, 0, step=12)),
+        (6, 4, 2, ResumePosition(4, 1, 2, step=3)),
+        (12, 8, 1, ResumePosition(8, 3, 0, step=24, offset=-12, counted=8)),  # the end of an epoch stays one
+        (6, 8, 1, ResumePosition(8, 1, 4, step=12, offset=-6, counted=4)),  # half of an epoch stays a half
+        (6, 7, 2, ResumePosition(7, 1, 2, step=5, offset=-3, counted=2)),  # rounded down to a whole step
+        (5, 2, 2, ResumePosition(2, 1, 0, step=1, offset=3, counted=0)),
     ],
 )
 def test_a_run_stands_where_it_stood_also_when_batches_change(
-    seen: int, batches: int, accumulate: int, wanted: Standing
+    seen: int, batches: int, accumulate: int, wanted: ResumePosition
 ) -> None:
     found = {"distill": {"batches_seen": seen, "batches_per_epoch": 4}}
-    standing = read_standing(found, batches, accumulate)
-    assert standing == wanted
-    saved = {"distill": {"batches_seen": seen, **standing.to_values()}}
-    again = read_standing(saved, batches, accumulate)
+    position = resume_position(found, batches, accumulate)
+    assert position == wanted
+    saved = {"distill": {"batches_seen": seen, **position.to_values()}}
+    again = resume_position(saved, batches, accumulate)
     assert (again.epoch, again.batch, again.step, again.offset) == (
         wanted.epoch,
         wanted.batch,

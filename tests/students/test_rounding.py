@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from distill.students.model.fake_quant import RoundedConv2d, learn_rounded, round_values, round_weights
+from distill.students.model.fake_quant import FakeQuantConv2d, enable_fake_quant, fake_quant_activations, fake_quant_weights
 
 
 def network() -> nn.Sequential:
@@ -18,17 +18,17 @@ def network() -> nn.Sequential:
 
 def test_values_lie_on_256_levels_and_zero_is_one() -> None:
     values = torch.linspace(-1.0, 3.0, 1001)
-    rounded = round_values(values)
+    rounded = fake_quant_activations(values)
     step = 4.0 / 255
     assert len(rounded.unique()) <= 256 and 0.0 in rounded
     assert float((rounded - values).abs().max()) <= 0.51 * step
-    assert torch.equal(round_values(torch.zeros(5)), torch.zeros(5))
-    assert float(round_values(torch.tensor([2.0, 3.0])).min()) == pytest.approx(2.0, abs=3 / 255)  # ranges start at 0
+    assert torch.equal(fake_quant_activations(torch.zeros(5)), torch.zeros(5))
+    assert float(fake_quant_activations(torch.tensor([2.0, 3.0])).min()) == pytest.approx(2.0, abs=3 / 255)  # ranges start at 0
 
 
 def test_each_channel_of_weights_has_its_own_scale() -> None:
     weight = torch.randn(4, 3, 3, 3) * torch.tensor([1e-4, 1.0, 100.0, 0.0]).view(4, 1, 1, 1)
-    rounded = round_weights(weight)
+    rounded = fake_quant_weights(weight)
     largest = weight.flatten(1).abs().amax(1)
     assert ((rounded - weight).abs().flatten(1).amax(1) <= 0.51 * largest / 127).all()
     assert torch.equal(rounded[3], weight[3])
@@ -36,8 +36,8 @@ def test_each_channel_of_weights_has_its_own_scale() -> None:
 
 def test_what_is_learned_keeps_its_names_and_copies_are_their_own() -> None:
     plain, rounded = network(), network()
-    assert learn_rounded(rounded) == 2 and isinstance(rounded[0], RoundedConv2d)
-    assert learn_rounded(rounded) == 0  # they are already
+    assert enable_fake_quant(rounded) == 2 and isinstance(rounded[0], FakeQuantConv2d)
+    assert enable_fake_quant(rounded) == 0  # they are already
     assert list(plain.state_dict()) == list(rounded.state_dict())
     image = torch.rand(2, 3, 8, 8)
     apart = (rounded(image) - plain(image)).abs().max()
@@ -50,7 +50,7 @@ def test_what_is_learned_keeps_its_names_and_copies_are_their_own() -> None:
 
 def test_gradients_pass_straight_through() -> None:
     rounded = network()
-    learn_rounded(rounded)
+    enable_fake_quant(rounded)
     image = torch.rand(2, 3, 8, 8, requires_grad=True)
     rounded(image).square().sum().backward()
     for parameter in (rounded[0].weight, rounded[4].weight, image):

@@ -5,19 +5,19 @@ from pathlib import Path
 import pytest
 import torch
 
-from distill.config import load_recipe
-from distill.config.train import StudentRecipe
+from distill.config import load_config
+from distill.config.train import StudentConfig
 from distill.students.data.batch import Batch
 from distill.students.model.student import build_spec
 from distill.students.training.callbacks.history import write_history
-from distill.students.training.callbacks.scores import Scores, matches
+from distill.students.training.callbacks.scores import ValidationMetrics, match_instances
 from distill.tasks import Task
 
 
 def test_a_task_without_a_labeled_pixel_has_no_score(tmp_path: Path) -> None:
-    recipe = load_recipe(StudentRecipe, {"preset": "nano", "size_hw": [64, 64]})
+    config = load_config(StudentConfig, {"preset": "nano", "size_hw": [64, 64]})
     tasks = (Task.DEPTH, Task.NORMALS, Task.SEMANTIC)
-    scores = Scores(build_spec(recipe, name="x", tasks=tasks, classes=("a", "b")))
+    scores = ValidationMetrics(build_spec(config, name="x", tasks=tasks, classes=("a", "b")))
     assert scores.compute() == {"score": 0.0}
     semantic = torch.tensor([[[0, 1], [1, 1]]])
     batch = Batch(
@@ -44,5 +44,5 @@ def test_a_task_without_a_labeled_pixel_has_no_score(tmp_path: Path) -> None:
     ],
 )
 def test_instances_match_by_more_than_half(predicted: list[int], truth: list[int], wanted: tuple[int, int]) -> None:
-    found = matches(torch.tensor(predicted, dtype=torch.long), torch.tensor(truth, dtype=torch.long))
+    found = match_instances(torch.tensor(predicted, dtype=torch.long), torch.tensor(truth, dtype=torch.long))
     assert found.tolist() == list(wanted)

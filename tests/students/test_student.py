@@ -7,16 +7,16 @@ import torch
 from safetensors.torch import save_file
 from torch.nn import functional as F
 
-from distill.config import load_recipe
-from distill.config.loss import LossRecipe
-from distill.config.train import PRESETS, StudentRecipe
+from distill.config import load_config
+from distill.config.loss import LossConfig
+from distill.config.train import PRESETS, StudentConfig
 from distill.errors import DistillError, UsageError
 from distill.students.checkpoint import load_student, save_student
 from distill.students.data.batch import Batch
 from distill.students.losses import student_losses
 from distill.students.model import backbone
-from distill.students.model.heads import BinnedDepthHead, DepthHead, angmf_share_within
-from distill.students.model.resample import enlarge, enlarge_at, enlarge_ids, enlarge_vectors
+from distill.students.model.heads import BinnedDepthHead, DepthHead, angmf_probability_within
+from distill.students.model.resample import upsample, upsample_at, upsample_ids, upsample_vectors
 from distill.students.model.student import Student, build_spec, build_student
 from distill.tasks import FAR_DEPTH_M, FAR_WARP, DepthKind, Task, unwarp_depth, warp_depth
 
@@ -40,10 +40,10 @@ def tiny(
     tasks: tuple[Task, ...] = TASKS, depth_kind: DepthKind = DepthKind.METRIC, seed: int = 0, **values: object
 ) -> Student:
     torch.manual_seed(seed)
-    recipe = load_recipe(StudentRecipe, {"preset": "nano", "size_hw": [64, 64], **values})
+    config = load_config(StudentConfig, {"preset": "nano", "size_hw": [64, 64], **values})
     classes = ("a", "b", "c") if Task.SEMANTIC in tasks else ()
     return build_student(
-        recipe, build_spec(recipe, name="tiny", tasks=tasks, depth_kind=depth_kind, classes=classes)
+        config, build_spec(config, name="tiny", tasks=tasks, depth_kind=depth_kind, classes=classes)
     ).eval()
 
 
@@ -69,7 +69,7 @@ def batch_for(size: int = 64, count: int = 2) -> Batch:
 def test_every_preset_and_family_learns_at_64_px(values: dict[str, str]) -> None:
     student = tiny(**values).train()
     batch = batch_for()
-    losses = student_losses(student, student.raw(batch.image), batch, LossRecipe())
+    losses = student_losses(student, student.raw(batch.image), batch, LossConfig())
     torch.stack(list(losses.values())).sum().backward()
     silent = [name for name, parameter in student.named_parameters() if parameter.grad is None]
     # A trunk may own a last stage that gives no feature; neck and heads must all be reached.
@@ -113,7 +113,7 @@ def test_bins_follow_the_photo_and_stay_in_range() -> None:
     head = BinnedDepthHead(8, 8, DepthKind.METRIC, bins=16).eval()
     with torch.no_grad():
         head.layers[-1].weight.mul_(100)  # sure of one bin each
-        value, _ = head.coordinates(head(torch.randn(2, 8, 12, 16)))
+        value, _ = head.activate(head(torch.randn(2, 8, 12, 16)))
         assert torch.isfinite(value).all() and value.min() > 0 and value.max() < FAR_WARP
         # A pixel of the same features lies elsewhere when the rest of the photo is another.
         here = torch.randn(1, 8, 12, 16)
@@ -128,21 +128,21 @@ def test_bins_follow_the_photo_and_stay_in_range() -> None:
 def test_depth_head_reaches_its_ends() -> None:
     metric, relative = DepthHead(8, 8, DepthKind.METRIC), DepthHead(8, 8, DepthKind.AFFINE_INVARIANT_DISPARITY)
     raw = torch.tensor([-40.0, 0.0, 40.0]).view(1, 1, 1, 3).repeat(1, 2, 2, 1)
-    meters = metric.finish(raw, (2, 3))["depth"]
+    meters = metric.postprocess(raw, (2, 3))["depth"]
     wanted = torch.tensor([0.0, float(unwarp_depth(FAR_WARP / 2)), FAR_DEPTH_M])
     torch.testing.assert_close(meters[0, 0], wanted, atol=1e-2, rtol=1e-4)
-    torch.testing.assert_close(relative.finish(raw, (2, 3))["depth"][0, 0], torch.tensor([0.0, 0.5, 1.0]))
+    torch.testing.assert_close(relative.postprocess(raw, (2, 3))["depth"][0, 0], torch.tensor([0.0, 0.5, 1.0]))
 
 
 def test_depth_confidence_is_the_laplace_mass_within_a_quarter() -> None:
     head = DepthHead(8, 8, DepthKind.METRIC)
     raw = torch.tensor([0.3, -1.0]).view(1, 2, 1, 1)
-    value, spread = (float(part) for part in head.coordinates(raw))
+    value, spread = (float(part) for part in head.activate(raw))
     meters = unwarp_depth(value)
     # The slope of the warp makes it a linear tolerance; a tenth of the way to the exact one.
     tolerance = (warp_depth(meters * 1.001) - value) / 0.001 * 0.25
     wanted = 1 - torch.exp(torch.tensor(-tolerance / spread))
-    torch.testing.assert_close(head.finish(raw, (1, 1))["depth_confidence"].squeeze(), wanted, atol=2e-3, rtol=0.0)
+    torch.testing.assert_close(head.postprocess(raw, (1, 1))["depth_confidence"].squeeze(), wanted, atol=2e-3, rtol=0.0)
 
 
 def test_normals_confidence_is_the_integral_of_its_density() -> None:
@@ -150,7 +150,7 @@ def test_normals_confidence_is_the_integral_of_its_density() -> None:
         theta = torch.linspace(0, torch.pi, 200_001, dtype=torch.float64)
         density = torch.exp(-kappa * theta) * torch.sin(theta)
         wanted = density[theta < 0.4].sum() / density.sum()
-        found = angmf_share_within(torch.tensor(kappa, dtype=torch.float64), 0.4)
+        found = angmf_probability_within(torch.tensor(kappa, dtype=torch.float64), 0.4)
         torch.testing.assert_close(found, wanted, atol=1e-4, rtol=0.0)
 
 
@@ -158,13 +158,13 @@ def test_normals_confidence_is_the_integral_of_its_density() -> None:
 def test_resizing_equals_torch(size_hw: tuple[int, int]) -> None:
     maps = torch.randn(2, 3, 12, 16)
     wanted = F.interpolate(maps, size=size_hw, mode="bilinear", align_corners=False)
-    torch.testing.assert_close(enlarge(maps[:, 0], size_hw), wanted[:, 0], atol=1e-5, rtol=1e-5)
-    torch.testing.assert_close(enlarge_at(maps, size_hw, 2, (1, 0)), wanted[..., 1::2, ::2], atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(upsample(maps[:, 0], size_hw), wanted[:, 0], atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(upsample_at(maps, size_hw, 2, (1, 0)), wanted[..., 1::2, ::2], atol=1e-5, rtol=1e-5)
     units = F.normalize(wanted, dim=1).permute(0, 2, 3, 1)
-    torch.testing.assert_close(enlarge_vectors(maps, size_hw), units, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(upsample_vectors(maps, size_hw), units, atol=1e-4, rtol=1e-4)
     ids = torch.randint(0, 9, (2, 12, 16))
     nearest = F.interpolate(ids[:, None].float(), size=size_hw, mode="nearest-exact")[:, 0].long()
-    assert torch.equal(enlarge_ids(ids, size_hw), nearest)
+    assert torch.equal(upsample_ids(ids, size_hw), nearest)
 
 
 def test_saved_and_loaded_student_answers_the_same(tmp_path: Path) -> None:
@@ -224,8 +224,8 @@ def test_missing_pretrained_weights_are_one_sentence(tmp_path: Path, monkeypatch
 
 
 def test_a_student_needs_tasks_and_classes() -> None:
-    recipe = load_recipe(StudentRecipe, {})
+    config = load_config(StudentConfig, {})
     with pytest.raises(UsageError, match="at least one task"):
-        build_spec(recipe, name="x", tasks=())
+        build_spec(config, name="x", tasks=())
     with pytest.raises(UsageError, match="needs a class list"):
-        build_spec(recipe, name="x", tasks=(Task.SEMANTIC,))
+        build_spec(config, name="x", tasks=(Task.SEMANTIC,))

@@ -13,11 +13,11 @@ from torch.nn import functional as F
 
 from distill.errors import DistillError, UsageError
 from distill.images import decode_rgb, encode_jpeg, encode_map
-from distill.students.data.batch import unpack
-from distill.students.data.dataset import PhotoSet
+from distill.students.data.batch import decode_batch
+from distill.students.data.dataset import ShardDataset
 from distill.students.data.dataset_index import read_index, split
 from distill.students.data.decode import decode_photo, decode_task
-from distill.students.data.sampler import AheadLoader, EpochBatches, build_loader
+from distill.students.data.sampler import PrefetchLoader, EpochBatchSampler, build_loader
 from distill.tasks import FAR_WARP, DepthKind, Task, unwarp_depth
 
 MakeShards = Callable[..., Path]
@@ -78,14 +78,14 @@ def test_a_truncated_shard_is_named(make_shards: MakeShards, tmp_path: Path) -> 
     shard = make_shards(tmp_path, num_samples=3) / "shard-000000.tar"
     shard.write_bytes(shard.read_bytes()[:5000])
     with pytest.raises(DistillError, match=r"shard-000000.tar"):
-        PhotoSet(read_index([tmp_path]).entries, (Task.DEPTH,), (32, 32)).fill()
+        ShardDataset(read_index([tmp_path]).entries, (Task.DEPTH,), (32, 32)).cache_in_memory()
 
 
 @pytest.mark.parametrize("num_ranks", [1, 2, 4])
 @pytest.mark.parametrize("num_rows", [8, 37, 100])
 def test_every_row_once_an_epoch_over_all_ranks(num_rows: int, num_ranks: int) -> None:
     ranks = [
-        EpochBatches(num_rows, 8, seed=1, shuffle=True, rank=rank, num_ranks=num_ranks) for rank in range(num_ranks)
+        EpochBatchSampler(num_rows, 8, seed=1, shuffle=True, rank=rank, num_ranks=num_ranks) for rank in range(num_ranks)
     ]
     epochs = []
     for epoch in range(2):
@@ -102,7 +102,7 @@ def test_every_row_once_an_epoch_over_all_ranks(num_rows: int, num_ranks: int) -
 
 
 def test_batches_repeat_by_seed_and_skip_what_was_seen() -> None:
-    batches = EpochBatches(50, 8, seed=5, shuffle=True)
+    batches = EpochBatchSampler(50, 8, seed=5, shuffle=True)
     batches.set_epoch(3)
     whole = list(batches)
     batches.set_epoch(3, skip=4)
@@ -112,11 +112,11 @@ def test_batches_repeat_by_seed_and_skip_what_was_seen() -> None:
 
 def test_memory_and_workers_give_the_same_batches(make_shards: MakeShards, tmp_path: Path) -> None:
     index = read_index([make_shards(tmp_path, num_samples=12)])
-    photos = [PhotoSet(index.entries, index.tasks, (32, 40)) for _ in range(2)]
+    photos = [ShardDataset(index.entries, index.tasks, (32, 40)) for _ in range(2)]
     counted: list[int] = []
-    photos[0].fill(lambda: counted.append(1))
+    photos[0].cache_in_memory(lambda: counted.append(1))
     assert len(counted) == 12 and photos[0].num_bytes == 12 * (32 * 40 * 12 + 12)
-    batches = EpochBatches(12, 5, seed=0, shuffle=True)
+    batches = EpochBatchSampler(12, 5, seed=0, shuffle=True)
     cached, streamed = (list(build_loader(one, batches, workers=1)) for one in photos)
     assert len(cached) == len(streamed) == 3
     for one, two in zip(cached, streamed, strict=True):
@@ -129,10 +129,10 @@ def test_batches_gathered_ahead_are_the_same_and_faults_come_through(
     make_shards: MakeShards, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     index = read_index([make_shards(tmp_path, num_samples=12)])
-    photos = PhotoSet(index.entries, index.tasks, (32, 40))
-    batches = EpochBatches(12, 5, seed=0, shuffle=True)
+    photos = ShardDataset(index.entries, index.tasks, (32, 40))
+    batches = EpochBatchSampler(12, 5, seed=0, shuffle=True)
     loader = build_loader(photos, batches, workers=0)
-    ahead = AheadLoader(loader)
+    ahead = PrefetchLoader(loader)
     assert len(ahead) == 3 and ahead.batch_sampler is batches
     for one, two in zip(loader, ahead, strict=True):
         assert torch.equal(one["row"], two["row"]) and torch.equal(one["image"], two["image"])
@@ -146,14 +146,14 @@ def test_batches_gathered_ahead_are_the_same_and_faults_come_through(
 
     monkeypatch.setattr(photos, "__getitems__", fail)
     with pytest.raises(DistillError, match="the disk is gone"):
-        list(AheadLoader(loader))
+        list(PrefetchLoader(loader))
 
 
 def test_targets_are_what_the_labels_say(make_shards: MakeShards, tmp_path: Path) -> None:
     index = read_index([make_shards(tmp_path, num_samples=4, confidence=0.5)])
-    photos = PhotoSet(index.entries, index.tasks, (48, 64))
+    photos = ShardDataset(index.entries, index.tasks, (48, 64))
     stored = photos.__getitems__([2])
-    batch = unpack(stored, index.tasks, DepthKind.METRIC)
+    batch = decode_batch(stored, index.tasks, DepthKind.METRIC)
     semantic = index.entries[2].read().files["semantic.png"]
     ids = torch.from_numpy(np.array(Image.open(io.BytesIO(semantic))))
     assert torch.equal(batch.semantic[0], ids.long())
@@ -163,7 +163,7 @@ def test_targets_are_what_the_labels_say(make_shards: MakeShards, tmp_path: Path
     torch.testing.assert_close(batch.normals[0], normals, atol=1e-2, rtol=0.0)
     for task in index.tasks:
         torch.testing.assert_close(batch.weights[task], torch.full((1, 48, 64), 128 / 255))
-    assert unpack(stored, index.tasks, DepthKind.METRIC, use_confidence=False).weights[Task.DEPTH].min() == 1
+    assert decode_batch(stored, index.tasks, DepthKind.METRIC, use_confidence=False).weights[Task.DEPTH].min() == 1
     assert batch.depth.max() <= FAR_WARP
 
 
@@ -172,8 +172,8 @@ def test_a_sample_without_a_task_has_no_weight_there(make_shards: MakeShards, tm
     entries = read_index([folder]).entries
     for entry in entries:
         entry.quality[Task.NORMALS] = 1.0
-    stored = PhotoSet(entries, (Task.DEPTH, Task.NORMALS), (32, 32)).__getitems__([0, 1])
-    batch = unpack(stored, (Task.DEPTH, Task.NORMALS), DepthKind.METRIC)
+    stored = ShardDataset(entries, (Task.DEPTH, Task.NORMALS), (32, 32)).__getitems__([0, 1])
+    batch = decode_batch(stored, (Task.DEPTH, Task.NORMALS), DepthKind.METRIC)
     assert batch.weights[Task.DEPTH].min() > 0 and batch.weights[Task.NORMALS].max() == 0
 
 

@@ -9,11 +9,11 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from distill.config.loss import DepthLossRecipe, NormalsLossRecipe, SemanticLossRecipe
+from distill.config.loss import DepthLossConfig, NormalsLossConfig, SemanticLossConfig
 from distill.errors import UsageError
 from distill.students.losses.depth import depth_loss, edge_aware_smoothness, gradient_matching, silog
 from distill.students.losses.normals import angmf_nll, consistency_loss, normals_loss, normals_of_depth
-from distill.students.losses.reduction import trim, weighted_mean
+from distill.students.losses.reduction import trim_worst, weighted_mean
 from distill.students.losses.semantic import balance, dice, lovasz, semantic_loss, soft_divergence
 from distill.tasks import DepthKind, unwarp_depth, warp_depth
 
@@ -42,8 +42,8 @@ def gradient_in_numpy(residual: np.ndarray, weight: np.ndarray) -> float:
 
 
 def test_metric_depth_terms() -> None:
-    recipe = DepthLossRecipe(l1=2.0, silog=3.0, share=0.6, gradient=0.7, confidence=0.1)
-    terms = depth_loss(tensor(VALUE), tensor(SPREAD), tensor(TARGET), tensor(WEIGHT), recipe, DepthKind.METRIC)
+    config = DepthLossConfig(l1=2.0, silog=3.0, share=0.6, gradient=0.7, confidence=0.1)
+    terms = depth_loss(tensor(VALUE), tensor(SPREAD), tensor(TARGET), tensor(WEIGHT), config, DepthKind.METRIC)
     error = np.log(unwarp_depth(VALUE)) - np.log(unwarp_depth(TARGET))
     per_image = [np.sqrt(mean(e * e, w) - 0.5 * mean(e, w) ** 2 + 1e-6) for e, w in zip(error, WEIGHT, strict=True)]
     totals = WEIGHT.sum(axis=(1, 2))
@@ -65,9 +65,9 @@ def test_relative_depth_terms() -> None:
         return (x - middle) / mean(np.abs(x - middle), w)
 
     residual = np.stack([normalize(v, w) - normalize(t, w) for v, t, w in zip(VALUE, TARGET, WEIGHT, strict=True)])
-    recipe = DepthLossRecipe(ssi=1.5, gradient=0.5)
+    config = DepthLossConfig(ssi=1.5, gradient=0.5)
     terms = depth_loss(
-        tensor(VALUE), tensor(SPREAD), tensor(TARGET), tensor(WEIGHT), recipe, DepthKind.AFFINE_INVARIANT_DISPARITY
+        tensor(VALUE), tensor(SPREAD), tensor(TARGET), tensor(WEIGHT), config, DepthKind.AFFINE_INVARIANT_DISPARITY
     )
     assert float(terms["ssi"]) == pytest.approx(1.5 * mean(np.abs(residual), WEIGHT), rel=1e-6)
     assert float(terms["gradient"]) == pytest.approx(0.5 * gradient_in_numpy(residual, WEIGHT), rel=1e-6)
@@ -75,18 +75,18 @@ def test_relative_depth_terms() -> None:
 
 def test_a_relative_loss_does_not_see_scale_and_shift() -> None:
     value, weight = tensor(VALUE), tensor(WEIGHT)
-    recipe = DepthLossRecipe()
+    config = DepthLossConfig()
     moved = 0.2 + 0.4 * tensor(TARGET)
     depth_kind = DepthKind.SCALE_INVARIANT
-    one = depth_loss(value, tensor(SPREAD), tensor(TARGET), weight, recipe, depth_kind)
-    two = depth_loss(value, tensor(SPREAD), moved, weight, recipe, depth_kind)
+    one = depth_loss(value, tensor(SPREAD), tensor(TARGET), weight, config, depth_kind)
+    two = depth_loss(value, tensor(SPREAD), moved, weight, config, depth_kind)
     assert float(one["ssi"]) == pytest.approx(float(two["ssi"]), rel=1e-6)
 
 
 def test_the_sky_is_learned_on_the_warp_only() -> None:
     target = torch.full(SHAPE, 0.99, dtype=torch.float64)
-    recipe, spread = DepthLossRecipe(l1=1.0), tensor(SPREAD)
-    terms = depth_loss(tensor(VALUE), spread, target, tensor(WEIGHT), recipe, DepthKind.METRIC)
+    config, spread = DepthLossConfig(l1=1.0), tensor(SPREAD)
+    terms = depth_loss(tensor(VALUE), spread, target, tensor(WEIGHT), config, DepthKind.METRIC)
     assert float(terms["l1"]) == pytest.approx(mean(np.abs(VALUE - 0.99), WEIGHT))
     assert float(terms["silog"]) == 0 and float(terms["gradient"]) == 0
 
@@ -98,7 +98,7 @@ def test_a_metric_loss_on_relative_labels_is_refused() -> None:
             tensor(SPREAD),
             tensor(TARGET),
             tensor(WEIGHT),
-            DepthLossRecipe(kind="metric"),
+            DepthLossConfig(kind="metric"),
             DepthKind.AFFINE_INVARIANT_DISPARITY,
         )
 
@@ -107,7 +107,7 @@ def test_no_weight_gives_no_loss_and_no_gradient() -> None:
     value = tensor(VALUE).requires_grad_()
     nothing = torch.zeros(SHAPE, dtype=torch.float64)
     for depth_kind in (DepthKind.METRIC, DepthKind.SCALE_INVARIANT):
-        terms = depth_loss(value, tensor(SPREAD), tensor(TARGET), nothing, DepthLossRecipe(), depth_kind)
+        terms = depth_loss(value, tensor(SPREAD), tensor(TARGET), nothing, DepthLossConfig(), depth_kind)
         torch.stack(list(terms.values())).sum().backward()
         assert all(float(term.detach()) == 0 for term in terms.values())
     assert value.grad is not None and not value.grad.any()
@@ -131,10 +131,10 @@ def test_normals_terms() -> None:
     angle = np.arccos(cosine)
     nll = -np.log(kappa**2 + 1) + kappa * angle + np.log(1 + np.exp(-kappa * np.pi))
     inputs = tensor(vector), tensor(kappa), tensor(target), tensor(WEIGHT)
-    terms = normals_loss(*inputs, NormalsLossRecipe(weight=2.0, confidence=0.5))
+    terms = normals_loss(*inputs, NormalsLossConfig(weight=2.0, confidence=0.5))
     assert float(terms["cosine"]) == pytest.approx(2 * mean(1 - cosine, WEIGHT))
     assert float(terms["confidence"]) == pytest.approx(0.5 * mean(nll, WEIGHT))
-    terms = normals_loss(*inputs, NormalsLossRecipe(kind="angmf", weight=2.0))
+    terms = normals_loss(*inputs, NormalsLossConfig(kind="angmf", weight=2.0))
     assert {name: float(term) for name, term in terms.items()} == pytest.approx({"angmf": 2 * mean(nll, WEIGHT)})
 
 
@@ -155,8 +155,8 @@ def test_semantic_terms() -> None:
     for k in range(3):  # class 3 is not in the batch and must not count
         is_k = (target == k) * weight
         overlaps.append(1 - 2 * (probability[:, k] * is_k).sum() / ((probability[:, k] * weight).sum() + is_k.sum()))
-    recipe = SemanticLossRecipe(weight=1.5, dice=0.3)
-    terms = semantic_loss(tensor(logits), tensor(target), tensor(WEIGHT), recipe)
+    config = SemanticLossConfig(weight=1.5, dice=0.3)
+    terms = semantic_loss(tensor(logits), tensor(target), tensor(WEIGHT), config)
     assert float(terms["cross_entropy"]) == pytest.approx(1.5 * mean(-np.log(own), weight))
     assert float(terms["dice"]) == pytest.approx(0.3 * float(np.mean(overlaps)), rel=1e-5)
 
@@ -171,21 +171,21 @@ def test_trimming_drops_the_worst_share_of_each_image() -> None:
     error = torch.arange(20.0).view(2, 2, 5)
     weight = torch.ones(2, 2, 5)
     weight[0, 0, :2] = 0  # the two smallest errors of the first image do not count
-    kept = trim(error, weight, 0.25)
+    kept = trim_worst(error, weight, 0.25)
     assert kept[0].flatten().tolist() == [0, 0, 1, 1, 1, 1, 1, 1, 0, 0]
     assert kept[1].flatten().tolist() == [1, 1, 1, 1, 1, 1, 1, 1, 0, 0]
-    assert trim(error, weight, 0.0) is weight
+    assert trim_worst(error, weight, 0.0) is weight
     assert float(weighted_mean(error, torch.zeros_like(weight))) == 0
-    assert not trim(error, torch.zeros_like(weight), 0.5).any()
+    assert not trim_worst(error, torch.zeros_like(weight), 0.5).any()
 
 
 def test_trimming_makes_wrong_labels_harmless() -> None:
     target = tensor(TARGET).clone()
     target[:, :2, :5] = 0.0  # a tenth of the labels is wrong
     value = tensor(TARGET)
-    args = (tensor(SPREAD), target, torch.ones(SHAPE, dtype=torch.float64), DepthLossRecipe(), DepthKind.METRIC)
+    args = (tensor(SPREAD), target, torch.ones(SHAPE, dtype=torch.float64), DepthLossConfig(), DepthKind.METRIC)
     assert float(depth_loss(value, *args)["l1"]) > 0.1
-    assert float(depth_loss(value, *args, trim_share=0.1)["l1"]) == 0
+    assert float(depth_loss(value, *args, trim_fraction=0.1)["l1"]) == 0
 
 
 def test_lovasz_of_a_hard_answer_is_one_minus_its_iou() -> None:
@@ -236,18 +236,18 @@ def test_smoothness_forgives_slopes_at_edges_of_the_photo() -> None:
 @pytest.mark.parametrize("temperature", [1.0, 2.5])
 def test_soft_divergence_is_that_of_two_distributions(temperature: float) -> None:
     logits, target = RNG.normal(size=(2, 4, 9, 12)), RNG.integers(0, 4, SHAPE)
-    certainty = RNG.uniform(0.3, 0.99, SHAPE)
-    teacher = np.repeat((1 - certainty)[:, None] / 3, 4, axis=1)
-    np.put_along_axis(teacher, target[:, None], certainty[:, None], axis=1)
+    semantic_confidence = RNG.uniform(0.3, 0.99, SHAPE)
+    teacher = np.repeat((1 - semantic_confidence)[:, None] / 3, 4, axis=1)
+    np.put_along_axis(teacher, target[:, None], semantic_confidence[:, None], axis=1)
     teacher = teacher ** (1 / temperature)
     teacher /= teacher.sum(axis=1, keepdims=True)
     student = np.exp(logits / temperature)
     student /= student.sum(axis=1, keepdims=True)
     wanted = temperature**2 * (teacher * np.log(teacher / student)).sum(axis=1)
-    found = soft_divergence(tensor(logits), tensor(target), tensor(certainty), temperature)
+    found = soft_divergence(tensor(logits), tensor(target), tensor(semantic_confidence), temperature)
     np.testing.assert_allclose(found.numpy(), wanted, rtol=1e-9)
     # The student that says what the teacher says is at no distance; a teacher below chance counts as chance.
-    same = soft_divergence(tensor(np.log(teacher) * temperature), tensor(target), tensor(certainty), temperature)
+    same = soft_divergence(tensor(np.log(teacher) * temperature), tensor(target), tensor(semantic_confidence), temperature)
     assert float(same.abs().max()) < 1e-9
     assert (
         float(soft_divergence(torch.zeros(1, 4, 1, 1), torch.zeros(1, 1, 1).long(), torch.zeros(1, 1, 1), 2.0)) < 1e-6
@@ -256,12 +256,12 @@ def test_soft_divergence_is_that_of_two_distributions(temperature: float) -> Non
 
 def test_soft_labels_are_a_term_of_their_own() -> None:
     logits, target = RNG.normal(size=(2, 4, 9, 12)), RNG.integers(0, 4, SHAPE)
-    certainty = tensor(RNG.uniform(0.3, 0.99, SHAPE))
-    recipe = SemanticLossRecipe(soft=0.5, temperature=2.0)
-    terms = semantic_loss(tensor(logits), tensor(target), tensor(WEIGHT), recipe, certainty=certainty)
-    wanted = mean(soft_divergence(tensor(logits), tensor(target), certainty, 2.0).numpy(), WEIGHT)
+    semantic_confidence = tensor(RNG.uniform(0.3, 0.99, SHAPE))
+    config = SemanticLossConfig(soft=0.5, temperature=2.0)
+    terms = semantic_loss(tensor(logits), tensor(target), tensor(WEIGHT), config, semantic_confidence=semantic_confidence)
+    wanted = mean(soft_divergence(tensor(logits), tensor(target), semantic_confidence, 2.0).numpy(), WEIGHT)
     assert float(terms["soft"]) == pytest.approx(0.5 * wanted)
-    assert "soft" not in semantic_loss(tensor(logits), tensor(target), tensor(WEIGHT), recipe)
+    assert "soft" not in semantic_loss(tensor(logits), tensor(target), tensor(WEIGHT), config)
     assert "soft" not in semantic_loss(
-        tensor(logits), tensor(target), tensor(WEIGHT), SemanticLossRecipe(), certainty=certainty
+        tensor(logits), tensor(target), tensor(WEIGHT), SemanticLossConfig(), semantic_confidence=semantic_confidence
     )

@@ -19,17 +19,17 @@ import numpy as np
 import yaml
 from PIL import Image
 
-from distill.config import load_recipe
-from distill.config.hosted import GeminiRecipe
+from distill.config import load_config
+from distill.config.hosted import GeminiConfig
 from distill.console import Console
 from distill.shards import file_sha256
 from distill.teachers.labeling.job import Job
-from distill.workflows.label.hosted import FREELY, Spending
+from distill.workflows.label.hosted import UNLIMITED, RunBudget
 from distill.workflows.label.run import run_label
 
 KEY = "PLANTED-KEY-7f3a9c"
 ASK = {"tasks": ["depth", "normals", "semantic"], "classes": ["road", "car", "sky"]}
-QUICK = {"concurrency": 8, "first_delay_s": 0.02, "longest_delay_s": 0.2, "timeout_s": 20.0}
+QUICK = {"concurrency": 8, "initial_backoff_s": 0.02, "max_backoff_s": 0.2, "timeout_s": 20.0}
 USD = {"read": 1.5e-6, "text": 7.5e-6, "image": 30e-6}
 """Of gemini-nano-banana-2.1, per token."""
 
@@ -43,16 +43,16 @@ def write_photos(folder: Path, count: int, size_hw: tuple[int, int] = (40, 60), 
 
 
 def values(url: str, **more: Any) -> dict[str, Any]:
-    """A recipe for tiny photos: they are sent as they are, and answers have their size."""
+    """A config for tiny photos: they are sent as they are, and answers have their size."""
     limits = {**QUICK, **more.pop("limits", {})}
-    return {"kind": "gemini", "base_url": url, "canvas": "photo", "prompts": ASK, "limits": limits, **more}
+    return {"kind": "gemini", "base_url": url, "canvas_mode": "photo", "prompts": ASK, "limits": limits, **more}
 
 
 def job(folder: Path, url: str, *, out: str = "out", photos: str = "photos", **more: Any) -> Job:
     shard_size, offline = more.pop("shard_size", 4), more.pop("offline", False)
     return Job(
         out=folder / out,
-        recipe=load_recipe(GeminiRecipe, values(url, **more)),
+        config=load_config(GeminiConfig, values(url, **more)),
         folder=folder,
         inputs=(str(folder / photos),),
         shard_size=shard_size,
@@ -62,8 +62,8 @@ def job(folder: Path, url: str, *, out: str = "out", photos: str = "photos", **m
     )
 
 
-def label(one: Job, spending: Spending = FREELY) -> dict[str, Any]:
-    return run_label(one, Console(), workers=1, spending=spending)
+def label(one: Job, budget: RunBudget = UNLIMITED) -> dict[str, Any]:
+    return run_label(one, Console(), workers=1, budget=budget)
 
 
 def shards(folder: Path) -> dict[str, str]:
@@ -79,9 +79,9 @@ def charged_usd(stats: dict[str, Any], factor: float = 1.0) -> float:
 
 def command(folder: Path, url: str, *arguments: Any, out: str = "out", **more: Any) -> list[str]:
     """The command line of the same job."""
-    recipe = folder / f"recipe-{abs(hash(str(sorted(more.items())))) % 10**8}.yaml"
-    recipe.write_text(yaml.safe_dump(values(url, **more)))
-    words = ["label", folder / "photos", "--teacher", recipe, "--out", folder / out, "--store", folder / "answers"]
+    config = folder / f"config-{abs(hash(str(sorted(more.items())))) % 10**8}.yaml"
+    config.write_text(yaml.safe_dump(values(url, **more)))
+    words = ["label", folder / "photos", "--teacher", config, "--out", folder / out, "--store", folder / "answers"]
     words += [*arguments] if "--shard-size" in arguments else ["--shard-size", 4, *arguments]
     words += [] if "--workers" in arguments else ["--workers", 1]
     # As the job above, which looks for no answer on its photo: the fake paints nothing that belongs there.

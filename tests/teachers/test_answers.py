@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from distill.config.synthetic import SyntheticRecipe
+from distill.config.synthetic import SyntheticConfig
 from distill.console import Console
 from distill.errors import DistillError
 from distill.images import encode_map, read_photo, write_atomic
@@ -22,13 +22,13 @@ from distill.teachers.labeling.job import Job
 from distill.teachers.store import answers
 from distill.teachers.store.answers import (
     EMPTY,
-    PICTURE,
+    IMAGE,
     REFUSED,
     AnswerStore,
-    Ask,
-    StoredGenerator,
+    AnswerKey,
+    CachingGenerator,
     StoreFull,
-    Unanswered,
+    AnswerMissing,
     sniff_suffix,
 )
 from distill.teachers.synthetic.generator import SyntheticGenerator, scene_photo
@@ -36,7 +36,7 @@ from distill.workflows.label.run import run_label
 
 PNG = encode_map(np.zeros((8, 8, 3), np.uint8))
 PHOTO = read_photo(PNG, key="a", name="a.png")
-ASK = Ask("ab" * 32, "Paint the depth.", "painter-1", {"size": [1, 2]}, 3, 1)
+ANSWER_KEY = AnswerKey("ab" * 32, "Paint the depth.", "painter-1", {"size": [1, 2]}, 3, 1)
 PROMPT_SPEC = PromptSpec(Task.SEMANTIC, "Paint.", legend={"b": (1, 2, 3), "a": (4, 5, 6)})
 
 
@@ -61,52 +61,52 @@ class CountingGenerator:
         return GeneratedImage(prompt_spec, PNG, "fresh", self.model, cost_usd=0.5, seed=seed)
 
 
-@given(st.sampled_from(["photo_sha256", "sentence", "model", "parameters", "seed", "sample"]), st.integers(4, 99))
+@given(st.sampled_from(["photo_sha256", "prompt", "model", "parameters", "seed", "sample"]), st.integers(4, 99))
 def test_everything_that_decides_an_answer_is_in_its_key(part: str, value: int):
     changed = {"x": value} if part == "parameters" else value if part in ("seed", "sample") else str(value)
-    assert replace(ASK, **{part: changed}).key != ASK.key
-    assert replace(ASK).key == ASK.key
+    assert replace(ANSWER_KEY, **{part: changed}).digest != ANSWER_KEY.digest
+    assert replace(ANSWER_KEY).digest == ANSWER_KEY.digest
 
 
 def test_an_answer_comes_back_as_it_was_received(tmp_path: Path):
     store = AnswerStore(tmp_path)
-    assert store.find(ASK.key) is None
-    kept = store.keep(ASK, PICTURE, PNG, prompt_spec=PROMPT_SPEC, cost_usd=0.25, model_version="painter-1.2")
-    found = AnswerStore(tmp_path).find(ASK.key)
+    assert store.get(ANSWER_KEY.digest) is None
+    kept = store.put(ANSWER_KEY, IMAGE, PNG, prompt_spec=PROMPT_SPEC, cost_usd=0.25, model_version="painter-1.2")
+    found = AnswerStore(tmp_path).get(ANSWER_KEY.digest)
     assert found is not None and found.data == PNG and found.meta == json.loads(json.dumps(kept.meta))
     answer = found.answer(PROMPT_SPEC)
     assert (answer.cost_usd, answer.model, answer.seed) == (0.25, "painter-1.2", 3)
-    assert list(store.all_keys()) == [ASK.key]
+    assert list(store.all_keys()) == [ANSWER_KEY.digest]
     assert found.meta["prompt_spec"]["legend"] == [["b", [1, 2, 3]], ["a", [4, 5, 6]]]
 
 
 @pytest.mark.parametrize(("kind", "error"), [(REFUSED, ContentRefused), (EMPTY, DistillError)])
 def test_what_holds_no_picture_says_why_every_time(tmp_path: Path, kind: str, error: type[Exception]):
-    AnswerStore(tmp_path).keep(ASK, kind, reason="blocked for safety")
+    AnswerStore(tmp_path).put(ANSWER_KEY, kind, reason="blocked for safety")
     with pytest.raises(error, match="blocked for safety"):
-        AnswerStore(tmp_path).find(ASK.key).answer(PROMPT_SPEC)
+        AnswerStore(tmp_path).get(ANSWER_KEY.digest).answer(PROMPT_SPEC)
 
 
 def test_bytes_without_their_page_are_no_answer(tmp_path: Path):
     store = AnswerStore(tmp_path)
-    store.keep(ASK, PICTURE, PNG)
-    (tmp_path / ASK.key[:2] / f"{ASK.key}.json").unlink()  # as a kill between the two files leaves it
-    assert store.find(ASK.key) is None and not store.holds(ASK.key)
+    store.put(ANSWER_KEY, IMAGE, PNG)
+    (tmp_path / ANSWER_KEY.digest[:2] / f"{ANSWER_KEY.digest}.json").unlink()  # as a kill between the two files leaves it
+    assert store.get(ANSWER_KEY.digest) is None and not store.contains(ANSWER_KEY.digest)
 
 
 def test_a_damaged_answer_is_refused(tmp_path: Path):
     store = AnswerStore(tmp_path)
-    store.keep(ASK, PICTURE, PNG)
-    path = tmp_path / ASK.key[:2] / f"{ASK.key}.png"
+    store.put(ANSWER_KEY, IMAGE, PNG)
+    path = tmp_path / ANSWER_KEY.digest[:2] / f"{ANSWER_KEY.digest}.png"
     path.write_bytes(PNG[:-1] + b"x")
     with pytest.raises(DistillError, match="damaged"):
-        store.find(ASK.key)
+        store.get(ANSWER_KEY.digest)
 
 
 def test_nothing_is_asked_twice_and_samples_are_told_apart(tmp_path: Path):
     counting = CountingGenerator()
     for _ in range(2):
-        generator = StoredGenerator(counting, AnswerStore(tmp_path), license="test")
+        generator = CachingGenerator(counting, AnswerStore(tmp_path), license="test")
         for sample in (0, 1):
             assert generator.generate(PHOTO, PROMPT_SPEC, seed=7, sample=sample).data == PNG
         for _ in range(2):
@@ -117,7 +117,7 @@ def test_nothing_is_asked_twice_and_samples_are_told_apart(tmp_path: Path):
 
 def test_reading_an_answer_in_another_way_asks_nothing(tmp_path: Path):
     counting = CountingGenerator()
-    generator = StoredGenerator(counting, AnswerStore(tmp_path))
+    generator = CachingGenerator(counting, AnswerStore(tmp_path))
     generator.generate(PHOTO, PROMPT_SPEC, seed=0)
     generator.generate(PHOTO, replace(PROMPT_SPEC, resize_mode="fill", frame="opencv"), seed=0)
     assert len(counting.asked) == 1
@@ -125,17 +125,17 @@ def test_reading_an_answer_in_another_way_asks_nothing(tmp_path: Path):
 
 def test_offline_asks_nothing(tmp_path: Path):
     counting = CountingGenerator()
-    with pytest.raises(Unanswered, match="no answer is stored"):
-        StoredGenerator(counting, AnswerStore(tmp_path), stored_only=True).generate(PHOTO, PROMPT_SPEC, seed=0)
+    with pytest.raises(AnswerMissing, match="no answer is stored"):
+        CachingGenerator(counting, AnswerStore(tmp_path), cached_only=True).generate(PHOTO, PROMPT_SPEC, seed=0)
     assert counting.asked == []
 
 
 def test_a_fresh_and_a_stored_answer_give_the_same_lesson(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    recipe = SyntheticRecipe(scenes=2, size_hw=(48, 64), faults="moderate")
-    photo = scene_photo(0, recipe)
-    fresh = build_teacher(recipe, folder=tmp_path, store=tmp_path / "answers").label(photo)
+    config = SyntheticConfig(scenes=2, size_hw=(48, 64), faults="moderate")
+    photo = scene_photo(0, config)
+    fresh = build_teacher(config, folder=tmp_path, store=tmp_path / "answers").label(photo)
     monkeypatch.setattr(SyntheticGenerator, "generate", None)
-    again = build_teacher(recipe, folder=tmp_path, store=tmp_path / "answers", offline=True).label(photo)
+    again = build_teacher(config, folder=tmp_path, store=tmp_path / "answers", offline=True).label(photo)
     assert [teacher_result.records for teacher_result in fresh] == [teacher_result.records for teacher_result in again]
     assert [teacher_result.failures for teacher_result in fresh] == [
         teacher_result.failures for teacher_result in again
@@ -153,23 +153,23 @@ def test_formats_are_known_by_their_bytes(data: bytes, suffix: str):
 
 def test_a_damaged_answer_is_asked_for_again(tmp_path: Path):
     counting, store = CountingGenerator(), AnswerStore(tmp_path)
-    generator = StoredGenerator(counting, store)
+    generator = CachingGenerator(counting, store)
     generator.generate(PHOTO, PROMPT_SPEC, seed=0)
     (key,) = store.all_keys()
-    for damage in (store.path(store.find(key)), tmp_path / key[:2] / f"{key}.json"):
+    for damage in (store.path(store.get(key)), tmp_path / key[:2] / f"{key}.json"):
         damage.write_bytes(b"{")
         with pytest.raises(DistillError, match=r"damaged|cannot be read"):
-            StoredGenerator(counting, store, stored_only=True).generate(PHOTO, PROMPT_SPEC, seed=0)
+            CachingGenerator(counting, store, cached_only=True).generate(PHOTO, PROMPT_SPEC, seed=0)
         assert generator.generate(PHOTO, PROMPT_SPEC, seed=0).data == PNG
-        assert store.find(key) is not None
+        assert store.get(key) is not None
     assert len(counting.asked) == 3
 
 
 def test_what_cannot_be_stored_stops_the_run_and_is_asked_for_when_there_is_space(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    recipe = SyntheticRecipe(scenes=3, size_hw=(48, 64))
-    job = Job(out=tmp_path / "out", recipe=recipe, folder=tmp_path, inputs=(), store=tmp_path / "answers")
+    config = SyntheticConfig(scenes=3, size_hw=(48, 64))
+    job = Job(out=tmp_path / "out", config=config, folder=tmp_path, inputs=(), store=tmp_path / "answers")
     kept = []
 
     def write(path: Path, data: bytes) -> None:

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from distill.config.adapters import ReplayRecipe
-from distill.config.synthetic import FaultsRecipe, SyntheticRecipe
+from distill.config.adapters import ReplayConfig
+from distill.config.synthetic import FaultsConfig, SyntheticConfig
 from distill.errors import DistillError, UsageError
 from distill.images import Photo, encode_map, read_photo
 from distill.tasks import Task
@@ -23,12 +23,12 @@ from distill.teachers.quality.label_error import label_error
 from distill.teachers.synthetic.generator import SyntheticTruth, scene_photo
 
 SIZE_HW = (96, 128)
-RECIPE = SyntheticRecipe(size_hw=SIZE_HW)
+CONFIG = SyntheticConfig(size_hw=SIZE_HW)
 
 
 def test_the_plain_question_comes_first_and_each_sample_has_its_seed() -> None:
     prompt_spec = semantic_prompt(["a", "b", "c"])
-    variants = PromptEnsemble(samples=3, flip=True).variants(prompt_spec)
+    variants = PromptEnsemble(num_answers=3, flip=True).variants(prompt_spec)
     assert variants[0].prompt_spec == prompt_spec and not variants[0].mirrored
     assert [variant.sample for variant in variants] == [0, 0, 1, 1, 2, 2]
     assert [variant.mirrored for variant in variants] == [False, True] * 3
@@ -45,11 +45,11 @@ def test_words_that_may_say_left_are_not_asked_about_the_mirrored_photo() -> Non
 
 @pytest.mark.parametrize("task", [Task.DEPTH, Task.NORMALS, Task.SEMANTIC])
 def test_answers_about_the_mirrored_photo_come_back_the_right_way_round(task: Task) -> None:
-    photo = scene_photo(3, RECIPE)
-    recipe = RECIPE.model_copy(update={"tasks": (task,)})
-    teacher = build_teacher(recipe, folder=Path(), prompt_ensemble=PromptEnsemble(flip=True))
+    photo = scene_photo(3, CONFIG)
+    config = CONFIG.model_copy(update={"tasks": (task,)})
+    teacher = build_teacher(config, folder=Path(), prompt_ensemble=PromptEnsemble(flip=True))
     (result,) = teacher.label(photo)
-    (truth,) = SyntheticTruth(recipe).predict(photo)
+    (truth,) = SyntheticTruth(config).predict(photo)
     verdict = label_error(result.labels[task], truth)
     assert verdict is not None and verdict.right[verdict.known].mean() > 0.97
     assert result.records[0]["agreement"] > 0.9
@@ -57,20 +57,20 @@ def test_answers_about_the_mirrored_photo_come_back_the_right_way_round(task: Ta
 
 
 def test_votes_over_permuted_legends_cancel_wrong_colors() -> None:
-    faults = FaultsRecipe(wrong_legend_share=0.7)
-    recipe = RECIPE.model_copy(update={"tasks": (Task.SEMANTIC,), "faults": faults})
+    faults = FaultsConfig(wrong_legend_probability=0.7)
+    config = CONFIG.model_copy(update={"tasks": (Task.SEMANTIC,), "faults": faults})
 
     def wrong(prompt_ensemble: PromptEnsemble) -> float:
         errors = []
         for index in range(6):
-            photo = scene_photo(index, recipe)
-            (result,) = build_teacher(recipe, folder=Path(), prompt_ensemble=prompt_ensemble).label(photo)
-            verdict = label_error(result.labels[Task.SEMANTIC], SyntheticTruth(recipe).predict(photo)[0])
+            photo = scene_photo(index, config)
+            (result,) = build_teacher(config, folder=Path(), prompt_ensemble=prompt_ensemble).label(photo)
+            verdict = label_error(result.labels[Task.SEMANTIC], SyntheticTruth(config).predict(photo)[0])
             assert verdict is not None
             errors.append(float((~verdict.right)[verdict.known].mean()))
         return float(np.mean(errors))
 
-    assert wrong(PromptEnsemble(samples=5)) < 0.5 * wrong(SINGLE)
+    assert wrong(PromptEnsemble(num_answers=5)) < 0.5 * wrong(SINGLE)
 
 
 class Fickle:
@@ -102,7 +102,7 @@ def plain_photo() -> Photo:
 
 def ask_fickle(later: list[np.ndarray | DistillError]):
     generator = Fickle(later)
-    prompt_ensemble = PromptEnsemble(samples=1 + len(later))
+    prompt_ensemble = PromptEnsemble(num_answers=1 + len(later))
     teacher = GenerativeTeacher(
         generator, name="t", license="l", tasks=list(Task), classes=(), prompt_ensemble=prompt_ensemble
     )
@@ -126,26 +126,26 @@ def test_fewer_than_half_of_the_answers_are_no_label() -> None:
 
 
 def test_disagreement_lowers_confidence_and_score() -> None:
-    def asked(faults: FaultsRecipe):
-        recipe = RECIPE.model_copy(update={"tasks": (Task.NORMALS,), "faults": faults})
+    def asked(faults: FaultsConfig):
+        config = CONFIG.model_copy(update={"tasks": (Task.NORMALS,), "faults": faults})
         quality_filter = QualityFilter(register=False)
         return build_teacher(
-            recipe, folder=Path(), prompt_ensemble=PromptEnsemble(samples=3), quality_filter=quality_filter
-        ).label(scene_photo(1, recipe))
+            config, folder=Path(), prompt_ensemble=PromptEnsemble(num_answers=3), quality_filter=quality_filter
+        ).label(scene_photo(1, config))
 
-    (same,), (apart,) = asked(FaultsRecipe()), asked(FaultsRecipe(drift_share=1.0, shift_px=24.0))
+    (same,), (apart,) = asked(FaultsConfig()), asked(FaultsConfig(drift_probability=1.0, shift_px=24.0))
     assert same.records[0]["quality_parts"]["agreement"] > apart.records[0]["quality_parts"]["agreement"] + 0.05
     assert same.records[0]["quality"] > apart.records[0]["quality"]
 
 
 def test_the_mirrored_photo_is_another_photo() -> None:
-    photo = scene_photo(0, RECIPE)
+    photo = scene_photo(0, CONFIG)
     mirrored = hflip_photo(replace(photo, origin={**photo.origin, "path": "somewhere"}))
     assert mirrored.sha256 != photo.sha256 and "path" not in mirrored.origin and "mirrored" in mirrored.name
     assert np.abs(mirrored.rgb[:, ::-1].astype(int) - photo.rgb).mean() < 3
 
 
-def manifest(folder: Path, answers: list[np.ndarray], legends: list[dict[str, str]]) -> ReplayRecipe:
+def manifest(folder: Path, answers: list[np.ndarray], legends: list[dict[str, str]]) -> ReplayConfig:
     rows = []
     (folder / "one.png").write_bytes(plain_photo().data)
     for number, (generated, legend) in enumerate(zip(answers, legends, strict=True)):
@@ -154,17 +154,17 @@ def manifest(folder: Path, answers: list[np.ndarray], legends: list[dict[str, st
     import json
 
     (folder / "answers.json").write_text(json.dumps(rows))
-    return ReplayRecipe(answers=folder / "answers.json")
+    return ReplayConfig(answers=folder / "answers.json")
 
 
 def test_stored_answers_to_one_question_can_be_fused(tmp_path: Path) -> None:
     legends = [{"cat": "#FF0000", BACKGROUND: "#000000"}, {BACKGROUND: "#000000", "cat": "#00FF00"}]
-    recipe = manifest(tmp_path, [flat((255, 0, 0)), flat((0, 255, 0))], legends)
+    config = manifest(tmp_path, [flat((255, 0, 0)), flat((0, 255, 0))], legends)
     photo = replace(plain_photo(), origin={"path": str(tmp_path / "one.png")})
-    apart = build_teacher(recipe, folder=tmp_path).label(photo)
-    (fused,) = build_teacher(recipe, folder=tmp_path, prompt_ensemble=PromptEnsemble(fuse=True)).label(photo)
+    apart = build_teacher(config, folder=tmp_path).label(photo)
+    (fused,) = build_teacher(config, folder=tmp_path, prompt_ensemble=PromptEnsemble(fuse=True)).label(photo)
     assert len(apart) == 2
     assert fused.records[0]["agreement"] > 0.9
     assert (fused.labels[Task.SEMANTIC].value[:, :40] == 0).all()
     with pytest.raises(UsageError, match="asked again"):
-        build_teacher(recipe, folder=tmp_path, prompt_ensemble=PromptEnsemble(samples=2))
+        build_teacher(config, folder=tmp_path, prompt_ensemble=PromptEnsemble(num_answers=2))

@@ -9,8 +9,8 @@ from types import ModuleType
 import numpy as np
 import pytest
 
-from distill.config import load_recipe
-from distill.config.adapters import CallableRecipe
+from distill.config import load_config
+from distill.config.adapters import CallableConfig
 from distill.errors import DistillError, UsageError
 from distill.images import Photo
 from distill.tasks import IGNORE_SEMANTIC, DepthKind, Task
@@ -27,9 +27,9 @@ def module(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     return made
 
 
-def predict(module: ModuleType, function, **recipe):
+def predict(module: ModuleType, function, **config):
     module.function = function
-    return CallableSpecialist(load_recipe(CallableRecipe, {"function": "some_teacher:function", **recipe})).predict(
+    return CallableSpecialist(load_config(CallableConfig, {"function": "some_teacher:function", **config})).predict(
         PHOTO
     )
 
@@ -123,13 +123,13 @@ def test_what_cannot_be_called_is_said(reference: str):
 @pytest.mark.parametrize("function", ["math", "math:", ":f", "os.system", "a b:c", "a:b()"])
 def test_only_references_are_taken(function: str):
     with pytest.raises(UsageError, match=r"package\.module:function"):
-        load_recipe(CallableRecipe, {"function": function, "outputs": [{"task": "depth"}]})
+        load_config(CallableConfig, {"function": function, "outputs": [{"task": "depth"}]})
 
 
 def test_the_teacher_carries_license_and_terms(module: ModuleType):
     module.function = lambda rgb: {"depth": np.ones(rgb.shape[:2])}
-    recipe = load_recipe(
-        CallableRecipe,
+    config = load_config(
+        CallableConfig,
         {
             "function": "some_teacher:function",
             "outputs": [{"task": "depth"}],
@@ -137,7 +137,7 @@ def test_the_teacher_carries_license_and_terms(module: ModuleType):
             "terms": "https://example.org",
         },
     )
-    teacher = build_teacher(recipe, folder=Path())
+    teacher = build_teacher(config, folder=Path())
     (result,) = teacher.label(PHOTO)
     assert (result.records[0]["license"], result.records[0]["terms"]) == ("MIT", "https://example.org")
     assert teacher.tasks == (Task.DEPTH,)

@@ -102,4 +102,4 @@ def test_a_photo_instead_of_an_answer_is_mostly_invalid() -> None:
     dice = np.random.default_rng(0)
     photo = np.clip(dice.normal(120, 30, (64, 64, 1)) + dice.normal(0, 8, (64, 64, 3)), 0, 255).astype(np.uint8)
     for prompt_spec in PROMPT_SPECS[:1] + PROMPT_SPECS[3:5]:
-        assert decode_answer(photo, prompt_spec).share_valid < 0.2
+        assert decode_answer(photo, prompt_spec).valid_fraction < 0.2

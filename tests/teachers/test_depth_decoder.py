@@ -14,12 +14,12 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from distill.errors import DistillError, UsageError
-from distill.labels import is_far
+from distill.labels import is_beyond_range
 from distill.tasks import DepthKind, Task, warp_depth
 from distill.teachers.base import PromptSpec
 from distill.teachers.decoders import decode_answer
 from distill.teachers.decoders.colormaps import COLORMAPS, CUBE_CORNERS, path, project, walk
-from distill.teachers.decoders.depth import FARTHEST_M, TAU, decode_depth_rgb, encode_depth_rgb
+from distill.teachers.decoders.depth import MAX_DEPTH_M, TAU, decode_depth_rgb, encode_depth_rgb
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 
@@ -85,7 +85,7 @@ def test_metric_round_trip_within_one_level(colormap: str, near_is_low: bool, po
     depth_m = smooth(10 * ((1 - position) ** -0.5 - 1))
     label = decode_depth_rgb(encode_depth_rgb(depth_m, colormap, near_is_low), colormap, near_is_low)
     inner = np.s_[1, 1::3]
-    kept = label.value[inner] < FARTHEST_M
+    kept = label.value[inner] < MAX_DEPTH_M
     error = np.abs(np.asarray(warp_depth(label.value[inner].astype(float))) - position)
     assert np.all(error[kept] <= LEVEL[colormap])
     assert np.all(position[~kept] > 0.98 - LEVEL[colormap])
@@ -114,7 +114,7 @@ def test_round_trip_at_other_constants(lam: float, c: float, position: float) ->
 def test_near_end_follows_the_direction() -> None:
     black = np.zeros((3, 3, 3), np.uint8)
     assert decode_depth_rgb(black, "gray", near_is_low=True).value[0, 0] == 0
-    assert is_far(decode_depth_rgb(black, "gray", near_is_low=False)).all()
+    assert is_beyond_range(decode_depth_rgb(black, "gray", near_is_low=False)).all()
     disparity = decode_depth_rgb(black, "gray", near_is_low=False, depth_kind=DepthKind.AFFINE_INVARIANT_DISPARITY)
     assert disparity.value[0, 0] == 0  # painted dark: far, and so no disparity
 
@@ -122,7 +122,7 @@ def test_near_end_follows_the_direction() -> None:
 def test_sky_is_valid_and_far() -> None:
     label = decode_depth_rgb(np.full((4, 4, 3), 254, np.uint8))
     assert label.valid.all()
-    assert is_far(label).all()
+    assert is_beyond_range(label).all()
     assert np.isfinite(label.value).all()
 
 
@@ -141,7 +141,7 @@ def test_blends_at_occlusions_never_pass_as_a_third_depth(near_m: float, far_m: 
         label = decode_depth_rgb(picture.astype(np.uint8))
         depth_m = label.value[4, 4]
         third = abs(depth_m - near_m) > 0.1 * near_m + 0.1 and (far_m == np.inf or abs(depth_m - far_m) > 0.1 * far_m)
-        if third and depth_m < FARTHEST_M:
+        if third and depth_m < MAX_DEPTH_M:
             assert not label.valid[4, 4], (share, depth_m)
 
 

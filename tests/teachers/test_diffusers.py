@@ -14,8 +14,8 @@ pytest.importorskip("diffusers")
 import tiny
 from PIL import Image
 
-from distill.config import load_recipe
-from distill.config.local import DiffusersRecipe, MarigoldRecipe
+from distill.config import load_config
+from distill.config.local import DiffusersConfig, MarigoldConfig
 from distill.console import Console
 from distill.errors import DistillError, UsageError
 from distill.images import Photo, decode_rgb, read_photo
@@ -26,7 +26,7 @@ from distill.teachers.factory import build_teacher
 from distill.teachers.labeling.job import Job
 from distill.teachers.local.devices import choose_placement, count_parameters
 from distill.teachers.local.diffusers import DiffusersGenerator
-from distill.teachers.local.hub import NotHere
+from distill.teachers.local.hub import ModelUnavailable
 from distill.workflows.label.run import run_label
 
 PHOTO = Photo("k", "k.png", b"", "png", np.random.default_rng(0).integers(0, 256, (70, 80, 3), dtype=np.uint8), "", {})
@@ -37,12 +37,12 @@ def klein(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tiny.flux2_klein(tmp_path_factory.mktemp("klein"))
 
 
-def recipe_of(folder: Path, **more: object) -> DiffusersRecipe:
-    return load_recipe(DiffusersRecipe, {"model": str(folder), **tiny.KLEIN, "prompts": {"tasks": ["depth"]}, **more})
+def config_of(folder: Path, **more: object) -> DiffusersConfig:
+    return load_config(DiffusersConfig, {"model": str(folder), **tiny.KLEIN, "prompts": {"tasks": ["depth"]}, **more})
 
 
 def generator(folder: Path, **more: object) -> DiffusersGenerator:
-    return DiffusersGenerator(recipe_of(folder, **more), str(folder), Path())
+    return DiffusersGenerator(config_of(folder, **more), str(folder), Path())
 
 
 def test_the_same_question_gets_the_same_answer_and_another_sample_another(klein: Path):
@@ -83,7 +83,7 @@ def test_nothing_is_cropped_whatever_the_photos_size(recorder: _Recorder, size_h
     band_h, band_w = max(1, height // 6), max(1, width // 6)
     rgb[:band_h, :band_w], rgb[-band_h:, :band_w] = (255, 0, 0), (0, 255, 0)
     rgb[:band_h, -band_w:], rgb[-band_h:, -band_w:] = (0, 0, 255), (255, 255, 255)
-    made = DiffusersGenerator(load_recipe(DiffusersRecipe, {"model": "a/b"}), str(tmp_path), Path())
+    made = DiffusersGenerator(load_config(DiffusersConfig, {"model": "a/b"}), str(tmp_path), Path())
     photo = Photo("k", "k.png", b"", "png", rgb, "", {})
     answer = made.generate(photo, made.prompt_specs(photo)[0], seed=0)
     (call,) = recorder.calls
@@ -103,7 +103,7 @@ def test_nothing_is_cropped_whatever_the_photos_size(recorder: _Recorder, size_h
 
 def test_a_withheld_picture_is_a_refusal(recorder: _Recorder, tmp_path: Path):
     recorder.nsfw = [True]
-    made = DiffusersGenerator(load_recipe(DiffusersRecipe, {"model": "a/b"}), str(tmp_path), Path())
+    made = DiffusersGenerator(load_config(DiffusersConfig, {"model": "a/b"}), str(tmp_path), Path())
     with pytest.raises(ContentRefused):
         made.generate(PHOTO, made.prompt_specs(PHOTO)[0], seed=0)
 
@@ -113,7 +113,7 @@ def test_what_the_pipeline_does_not_know_is_said(klein: Path):
     with pytest.raises(UsageError, match="Flux2KleinPipeline has no true_cfg_scale"):
         made.generate(PHOTO, made.prompt_specs(PHOTO)[0], seed=0)
     with pytest.raises(UsageError, match="set by other keys"):
-        recipe_of(klein, call={"prompt": "x"})
+        config_of(klein, pipeline_kwargs={"prompt": "x"})
 
 
 def test_schedulers_can_be_set_and_wrong_keys_are_refused(klein: Path):
@@ -160,22 +160,22 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_a_pipeline_from_a_folder_labels_eight_photos_and_is_asked_once(klein: Path, photos: Path, tmp_path: Path):
     out, store = tmp_path / "out", tmp_path / "store"
-    recipe = recipe_of(klein, license="Apache-2.0")
-    job = Job(out=out, recipe=recipe, folder=Path(), inputs=(str(photos),), previews=0, store=store)
+    config = config_of(klein, license="Apache-2.0")
+    job = Job(out=out, config=config, folder=Path(), inputs=(str(photos),), previews=0, store=store)
     result = run_label(job, Console(), workers=1)
     assert result["labeled"] == 8 and result["labels"] == {"depth": 8}
     manifest = read_manifest(out)
     assert manifest.depth_kind is DepthKind.AFFINE_INVARIANT_DISPARITY and manifest.licenses == ("Apache-2.0",)
     again = tmp_path / "again"
-    offline = Job(out=again, recipe=recipe, folder=Path(), inputs=(str(photos),), previews=0, store=store, offline=True)
+    offline = Job(out=again, config=config, folder=Path(), inputs=(str(photos),), previews=0, store=store, offline=True)
     assert run_label(offline, Console(), workers=1)["labeled"] == 8
     maps = [{s.key: s.files["depth.png"] for s in read_samples(folder)} for folder in (out, again)]
     assert maps[0] == maps[1]
 
 
-def test_instances_and_legends_are_asked_in_the_recipes_words(tmp_path: Path):
-    recipe = load_recipe(
-        DiffusersRecipe,
+def test_instances_and_legends_are_asked_in_the_configs_words(tmp_path: Path):
+    config = load_config(
+        DiffusersConfig,
         {
             "model": "FunAILab/Open-Vision-Banana",
             "prompts": {
@@ -186,7 +186,7 @@ def test_instances_and_legends_are_asked_in_the_recipes_words(tmp_path: Path):
             },
         },
     )
-    prompt_specs = DiffusersGenerator(recipe, str(tmp_path), Path()).prompt_specs(PHOTO)
+    prompt_specs = DiffusersGenerator(config, str(tmp_path), Path()).prompt_specs(PHOTO)
     assert [prompt_spec.task for prompt_spec in prompt_specs] == [
         Task.DEPTH,
         Task.SEMANTIC,
@@ -200,27 +200,27 @@ def test_instances_and_legends_are_asked_in_the_recipes_words(tmp_path: Path):
 @pytest.mark.parametrize("what", ["depth", "normals"])
 def test_marigold_gives_raw_values_and_its_spread_as_confidence(tmp_path: Path, what: str):
     folder = tiny.marigold(tmp_path, what=what)
-    one = build_teacher(load_recipe(MarigoldRecipe, {"model": str(folder)}), folder=Path()).label(PHOTO)[0]
+    one = build_teacher(load_config(MarigoldConfig, {"model": str(folder)}), folder=Path()).label(PHOTO)[0]
     (label,) = one.labels.values()
-    assert str(label.task) == what and label.share_valid == 1
+    assert str(label.task) == what and label.valid_fraction == 1
     if what == "depth":
         assert label.depth_kind is DepthKind.AFFINE_INVARIANT_DEPTH and len(np.unique(label.value)) > 256
-    three = build_teacher(load_recipe(MarigoldRecipe, {"model": str(folder), "ensemble": 3}), folder=Path())
+    three = build_teacher(load_config(MarigoldConfig, {"model": str(folder), "ensemble": 3}), folder=Path())
     assert next(iter(three.label(PHOTO)[0].labels.values())).confidence.mean() < 1
     assert set(one.labels) == set(
-        build_teacher(load_recipe(MarigoldRecipe, {"model": str(folder)}), folder=Path()).tasks
+        build_teacher(load_config(MarigoldConfig, {"model": str(folder)}), folder=Path()).tasks
     )
 
 
 def test_an_editor_is_no_marigold(klein: Path):
     with pytest.raises(UsageError, match="Flux2KleinPipeline, not MarigoldDepthPipeline"):
-        build_teacher(load_recipe(MarigoldRecipe, {"model": str(klein)}), folder=Path())
+        build_teacher(load_config(MarigoldConfig, {"model": str(klein)}), folder=Path())
 
 
 def test_a_hub_id_without_a_network_is_one_sentence():
-    recipe = load_recipe(DiffusersRecipe, {"model": "black-forest-labs/FLUX.2-klein-4B"})
-    with pytest.raises(NotHere, match="could not be fetched") as caught:
-        build_teacher(recipe, folder=Path())
+    config = load_config(DiffusersConfig, {"model": "black-forest-labs/FLUX.2-klein-4B"})
+    with pytest.raises(ModelUnavailable, match="could not be fetched") as caught:
+        build_teacher(config, folder=Path())
     assert "hf download black-forest-labs/FLUX.2-klein-4B" in caught.value.hint
 
 
@@ -242,7 +242,7 @@ def test_damaged_pipelines_are_one_sentence(klein: Path, tmp_path: Path, spoil: 
     shutil.copytree(klein, folder)
     spoil(folder)
     with pytest.raises(UsageError, match=words):
-        teacher = build_teacher(recipe_of(folder), folder=Path())
+        teacher = build_teacher(config_of(folder), folder=Path())
         teacher.label(PHOTO)
 
 
@@ -279,10 +279,10 @@ def _png(size_hw: tuple[int, int]) -> bytes:
 
 
 def test_a_plan_leaves_no_answers_behind(klein: Path, photos: Path, tmp_path: Path):
-    from distill.workflows.label.plan import plan_here
+    from distill.workflows.label.plan import plan_local
 
     store = tmp_path / "store"
-    job = Job(out=tmp_path / "out", recipe=recipe_of(klein), folder=Path(), inputs=(str(photos),), store=store)
-    values, _ = plan_here(job)
+    job = Job(out=tmp_path / "out", config=config_of(klein), folder=Path(), inputs=(str(photos),), store=store)
+    values, _ = plan_local(job)
     assert values["answers"] == 8 and values["timed_photos"] == 2 and values["seconds"] > 0
     assert not store.exists() and not (tmp_path / "out").exists()

@@ -17,8 +17,8 @@ sys.path.insert(0, str(Path(__file__).parent))
 from fake_gemini import FakeGemini, Settings
 from hosted_jobs import KEY, charged_usd, command, job, label, run, shards, values, write_photos
 
-from distill.config import load_recipe
-from distill.config.adapters import ReplayRecipe
+from distill.config import load_config
+from distill.config.adapters import ReplayConfig
 from distill.config.ensemble import EnsembleConfig
 from distill.errors import DistillError, UsageError
 from distill.shards import read_samples
@@ -27,9 +27,9 @@ from distill.teachers.labeling.job import Job
 from distill.teachers.prompts.variants import PromptEnsemble
 from distill.teachers.store.answers import AnswerStore
 from distill.teachers.store.ledger import Ledger
-from distill.teachers.store.maintenance import export
-from distill.workflows.label.hosted import Spending
-from distill.workflows.label.plan import plan_here
+from distill.teachers.store.maintenance import export_answers
+from distill.workflows.label.hosted import RunBudget
+from distill.workflows.label.plan import plan_local
 
 EVERYTHING = {
     "busy": 0.1,
@@ -89,11 +89,11 @@ def test_exported_answers_give_the_same_labels_to_whoever_gets_them(tmp_path: Pa
     write_photos(tmp_path / "photos", 3)
     with FakeGemini(Settings(size="photo")) as server:
         label(job(tmp_path, server.url))
-    export(AnswerStore(tmp_path / "answers"), tmp_path / "handed_on")
-    recipe = ReplayRecipe(answers=tmp_path / "handed_on" / "answers.yaml")
+    export_answers(AnswerStore(tmp_path / "answers"), tmp_path / "handed_on")
+    config = ReplayConfig(answers=tmp_path / "handed_on" / "answers.yaml")
     replayed = Job(
         out=tmp_path / "replayed",
-        recipe=recipe,
+        config=config,
         folder=tmp_path,
         inputs=(str(tmp_path / "photos"),),
         tasks=(Task.DEPTH, Task.NORMALS, Task.SEMANTIC),
@@ -115,11 +115,11 @@ def test_the_cap_is_never_passed_and_the_run_goes_on_when_it_is_raised(tmp_path:
     write_photos(tmp_path / "photos", 12)
     settings = Settings(size="photo", latency_s=0.02)
     with FakeGemini(settings, cut=0.1, cut_midway=0.1) as server:
-        capped = label(job(tmp_path, server.url), Spending(max_usd=0.7))
+        capped = label(job(tmp_path, server.url), RunBudget(max_usd=0.7))
         assert "0.70 USD" in capped["stopped"] and not capped["complete"]
         assert 0.2 < charged_usd(server.stats) <= 0.7
         server.settings.faults.cut_midway = 0.0
-        done = label(job(tmp_path, server.url), Spending(max_usd=10.0))
+        done = label(job(tmp_path, server.url), RunBudget(max_usd=10.0))
         assert done["complete"] and done["labeled"] == 12
         assert server.stats["duplicates"] <= server.stats["lost"]  # only what never arrived
 
@@ -127,9 +127,9 @@ def test_the_cap_is_never_passed_and_the_run_goes_on_when_it_is_raised(tmp_path:
 def test_calls_can_be_counted_out_and_cut_off_by_the_clock(tmp_path: Path):
     write_photos(tmp_path / "photos", 4)
     with FakeGemini(Settings(size="photo")) as server:
-        counted = label(job(tmp_path, server.url), Spending(max_requests=5))
+        counted = label(job(tmp_path, server.url), RunBudget(max_requests=5))
         assert counted["stopped"] and server.stats["made"] == 5
-        late = label(job(tmp_path, server.url), Spending(deadline_s=1.0))
+        late = label(job(tmp_path, server.url), RunBudget(deadline_s=1.0))
         assert "deadline" in late["stopped"] and server.stats["made"] == 5
 
 
@@ -140,7 +140,7 @@ def test_no_key_appears_in_anything_that_is_written_or_printed(tmp_path: Path):
         done = run(words, DISTILL_DEBUG="1")
         assert json.loads(done.stdout)["labeled"] == 6, done.stderr
         server.settings.down = True
-        failed = run(command(tmp_path, server.url, out="out2", seed=1, limits={"patience_s": 0.2}), DISTILL_DEBUG="1")
+        failed = run(command(tmp_path, server.url, out="out2", seed=1, limits={"abort_after_s": 0.2}), DISTILL_DEBUG="1")
         assert failed.returncode == 1 and "nothing but errors" in failed.stdout
     told = [done.stdout, done.stderr, failed.stdout, failed.stderr]
     told += [path.read_bytes().decode(errors="replace") for path in tmp_path.rglob("*") if path.is_file()]
@@ -151,19 +151,19 @@ def test_no_key_appears_in_anything_that_is_written_or_printed(tmp_path: Path):
 
 
 @pytest.mark.parametrize(
-    ("recipe", "environment", "sentence"),
+    ("config", "environment", "sentence"),
     [
         ({}, "wrong", "does not accept the key"),
         ({"model": "no-such-model"}, KEY, "knows no such model"),
     ],
 )
 def test_what_no_call_can_pass_stops_the_run_at_once(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, recipe: dict, environment: str, sentence: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, config: dict, environment: str, sentence: str
 ):
     monkeypatch.setenv("GEMINI_API_KEY", environment)
     write_photos(tmp_path / "photos", 4)
     with FakeGemini(Settings(size="photo")) as server:
-        result = label(job(tmp_path, server.url, **recipe))
+        result = label(job(tmp_path, server.url, **config))
         assert sentence in result["stopped"]
         assert server.stats["made"] == 0
 
@@ -188,7 +188,7 @@ def test_the_quota_of_the_day_ends_the_day(tmp_path: Path):
 def test_a_service_that_is_down_is_given_up_and_found_again(tmp_path: Path):
     write_photos(tmp_path / "photos", 4)
     with FakeGemini(Settings(size="photo", down=True)) as server:
-        result = label(job(tmp_path, server.url, limits={"patience_s": 0.3}))
+        result = label(job(tmp_path, server.url, limits={"abort_after_s": 0.3}))
         assert "nothing but errors" in result["stopped"] and "503" in result["stopped"]
         assert "<html" not in result["stopped"]
         server.settings.down = False
@@ -197,15 +197,15 @@ def test_a_service_that_is_down_is_given_up_and_found_again(tmp_path: Path):
 
 def test_an_unreachable_service_costs_nothing(tmp_path: Path):
     write_photos(tmp_path / "photos", 1)
-    result = label(job(tmp_path, "http://127.0.0.1:9", limits={"patience_s": 0.2}))
-    assert result["stopped"] and result["doubtful_usd"] == 0.0
+    result = label(job(tmp_path, "http://127.0.0.1:9", limits={"abort_after_s": 0.2}))
+    assert result["stopped"] and result["uncertain_usd"] == 0.0
 
 
 def test_what_is_absent_costs_a_sentence(tmp_path: Path):
     write_photos(tmp_path / "photos", 2)
-    ask = {"tasks": ["instance"], "instances": ["car", "unicorn"]}
+    prompts = {"tasks": ["instance"], "instances": ["car", "unicorn"]}
     with FakeGemini(Settings(size="photo", say_no="unicorn")) as server:
-        result = label(job(tmp_path, server.url, prompts=ask, gate_model="gemini-3.1-flash-lite"))
+        result = label(job(tmp_path, server.url, prompts=ask, presence_model="gemini-3.1-flash-lite"))
         assert not result["unanswered"] and result["labels"]["instance"] == 2
         assert server.stats["usage"]["image"] == 2 * 1120  # cars only
     sample = next(read_samples(tmp_path / "out"))
@@ -239,17 +239,17 @@ def test_two_processes_share_a_store_and_pay_once(tmp_path: Path):
 def test_a_photo_is_sent_on_the_canvas_whole_and_its_label_comes_back_to_its_size(tmp_path: Path):
     write_photos(tmp_path / "photos", 1, size_hw=(64, 96))
     with FakeGemini() as server:
-        ask = {"tasks": ["depth"]}
-        result = label(job(tmp_path, server.url, canvas="exact", prompts=ask, image_size="1K"))
+        prompts = {"tasks": ["depth"]}
+        result = label(job(tmp_path, server.url, canvas_mode="exact", prompts=ask, image_size="1K"))
         body = server.fake.bodies[-1]
     assert result["labels"] == {"depth": 1}
     assert body["generationConfig"]["imageConfig"] == {"aspectRatio": "3:2", "imageSize": "1K"}
     assert body["generationConfig"]["responseModalities"] == ["IMAGE"]
     from fake_gemini import photo_of
 
-    from distill.images import picture_size_hw
+    from distill.images import image_size_hw
 
-    assert picture_size_hw(photo_of(body), "sent") == (848, 1264)
+    assert image_size_hw(photo_of(body), "sent") == (848, 1264)
     label_of = next(read_samples(tmp_path / "out")).label(Task.DEPTH)
     assert label_of.value.shape == (64, 96) and label_of.valid.all()  # stretched back: no border was cut
 
@@ -277,7 +277,7 @@ def test_samples_and_mirrored_photos_are_asked_ahead_each_once(tmp_path: Path):
     with FakeGemini(Settings(size="photo")) as server:
         fused = replace(
             job(tmp_path, server.url, prompts={"tasks": ["depth"]}),
-            prompt_ensemble=PromptEnsemble(samples=3, flip=True),
+            prompt_ensemble=PromptEnsemble(num_answers=3, flip=True),
         )
         assert label(fused)["labels"] == {"depth": 2}
         assert server.stats["made"] == server.stats["asked_for"] == 2 * 3 * 2
@@ -315,12 +315,12 @@ def test_of_a_cascade_the_dear_teacher_is_asked_only_where_the_cheap_one_does_no
         }
         mixed = Job(
             out=tmp_path / "out",
-            recipe=load_recipe(EnsembleConfig, {"kind": "mix", "depth": blend}),
+            config=load_config(EnsembleConfig, {"kind": "mix", "depth": blend}),
             folder=tmp_path,
             inputs=(str(tmp_path / "photos"),),
             store=tmp_path / "answers",
         )
-        plan, said = plan_here(mixed)
+        plan, said = plan_local(mixed)
         assert plan["cost_usd"] == pytest.approx(4 * 0.0355, abs=0.005) and "at most 0.14 USD" in said
         result = label(mixed)
         assert result["labels"] == {"depth": 4} and result["complete"]
@@ -340,7 +340,7 @@ def test_every_request_has_its_row(tmp_path: Path):
     assert {row["license"] for row in rows} == {"restricted (Gemini API Additional Terms)"}
     assert all(row["tokens_out"] == 1120 and row["finish"] == "STOP" and row["cost_usd"] > 0 for row in rows)
     assert {row["subject"] for row in rows} == {"00000.png", "00001.png", "00002.png"}
-    assert sum(row["tries"] for row in rows) > 9
+    assert sum(row["attempts"] for row in rows) > 9
 
 
 def test_an_answer_that_cannot_be_stored_ends_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -349,5 +349,5 @@ def test_an_answer_that_cannot_be_stored_ends_the_run(tmp_path: Path, monkeypatc
 
     write_photos(tmp_path / "photos", 2)
     with FakeGemini(Settings(size="photo")) as server, monkeypatch.context() as patch:
-        patch.setattr(AnswerStore, "keep", full)
+        patch.setattr(AnswerStore, "put", full)
         assert label(job(tmp_path, server.url))["stopped"] == "the disk is full"

@@ -13,13 +13,13 @@ sys.path.insert(0, str(Path(__file__).parent))
 from fake_gemini import FakeGemini, Settings
 from hosted_jobs import KEY, charged_usd, job, label, shards, write_photos
 
-from distill.teachers.hosted.batch.api import JobClient
-from distill.teachers.hosted.batch.runner import BatchEngine
-from distill.teachers.hosted.request_runner import Terms
-from distill.teachers.hosted.scheduler import Asker, Notes
+from distill.teachers.hosted.batch.api import BatchApiClient
+from distill.teachers.hosted.batch.runner import BatchRunner
+from distill.teachers.hosted.request_runner import RequestPolicy
+from distill.teachers.hosted.scheduler import RequestScheduler, RequestCollector
 from distill.teachers.store.answers import AnswerStore
 from distill.teachers.store.ledger import Ledger
-from distill.workflows.label.hosted import Spending, job_name
+from distill.workflows.label.hosted import RunBudget, job_name
 
 BATCH = {"mode": "batch", "poll_s": 0.05, "batch_images": 10}
 
@@ -60,7 +60,7 @@ def test_an_expired_job_is_not_waited_for_for_ever(tmp_path: Path):
     with FakeGemini(Settings(size="photo", batch_expires=True)) as server:
         result = label(job(tmp_path, server.url, **BATCH))
     assert [row["reason"] for row in result["unanswered"]] == ["the batch job ended as EXPIRED without an answer"] * 3
-    assert result["doubtful_usd"] > 0 and result["complete"]
+    assert result["uncertain_usd"] > 0 and result["complete"]
 
 
 @pytest.mark.parametrize("moment", ["before it is begun", "before its name is known", "while it runs", "at the end"])
@@ -71,7 +71,7 @@ def test_a_job_outlives_the_process_that_began_it(tmp_path: Path, monkeypatch: p
     async def die(*arguments, **named):
         raise Killed
 
-    begin = JobClient.begin
+    begin = BatchApiClient.begin
 
     async def begin_and_die(self, path, label):
         await begin(self, path, label)
@@ -81,13 +81,13 @@ def test_a_job_outlives_the_process_that_began_it(tmp_path: Path, monkeypatch: p
     with FakeGemini(Settings(size="photo", batch_s=0.3)) as server:
         with monkeypatch.context() as patch:
             if moment == "before it is begun":
-                patch.setattr(JobClient, "begin", die)
+                patch.setattr(BatchApiClient, "begin", die)
             elif moment == "before its name is known":
-                patch.setattr(JobClient, "begin", begin_and_die)
+                patch.setattr(BatchApiClient, "begin", begin_and_die)
             elif moment == "while it runs":
-                patch.setattr(JobClient, "wait", die)
+                patch.setattr(BatchApiClient, "wait", die)
             else:
-                patch.setattr(BatchEngine, "_keep_all", lambda self, job, data: (_ for _ in ()).throw(Killed))
+                patch.setattr(BatchRunner, "_keep_all", lambda self, job, data: (_ for _ in ()).throw(Killed))
             wanted = (["new"] if "before" in moment else ["running"]) * 2, 0 if moment == "before it is begun" else 2
             run_until_killed(tmp_path, server, wanted)
         assert reached(tmp_path, server) == wanted
@@ -95,7 +95,7 @@ def test_a_job_outlives_the_process_that_began_it(tmp_path: Path, monkeypatch: p
         assert result["complete"] and sum(result["labels"].values()) == 12
         assert server.stats["made"] == 12 and server.stats["batches"] == 2
         assert result["spent_usd"] == pytest.approx(charged_usd(server.stats), rel=1e-4)
-        assert result["doubtful_usd"] == 0.0
+        assert result["uncertain_usd"] == 0.0
 
 
 def reached(folder: Path, server: FakeGemini) -> tuple[list[str], int]:
@@ -106,23 +106,23 @@ def reached(folder: Path, server: FakeGemini) -> tuple[list[str], int]:
 def run_until_killed(folder: Path, server: FakeGemini, until: tuple[list[str], int]) -> None:
     """A process that dies in the middle of a job: nothing after that is done in its name."""
     one = job(folder, server.url, **BATCH)
-    notes = Notes(reads=False)
-    teacher, wanted = one.build_teacher(notes), []
+    collector = RequestCollector(use_cached=False)
+    teacher, wanted = one.build_teacher(collector), []
     for photo in one.source.read(0, 4):
         teacher.label(photo)
-        wanted += notes.take()
-    asker = Asker([one.recipe], AnswerStore(folder / "answers"), terms=Terms(job=job_name(one)))
-    (desk,) = asker._desks.values()
+        wanted += collector.take()
+    scheduler = RequestScheduler([one.config], AnswerStore(folder / "answers"), policy=RequestPolicy(job=job_name(one)))
+    (client,) = scheduler._clients.values()
 
-    asked = [asker._loop.create_task(desk.answer(call)) for _, call in wanted]
+    asked = [scheduler._loop.create_task(client.answer(request)) for _, request in wanted]
     for _ in range(20):  # a busy machine takes longer
-        asker._loop.run_until_complete(asyncio.sleep(1.5))
+        scheduler._loop.run_until_complete(asyncio.sleep(1.5))
         if reached(folder, server) == until:
             break
     assert not any(task.done() for task in asked)
-    assert not any(call.sent.data for _, call in wanted)  # ten thousand photos do not wait in memory
+    assert not any(request.image.data for _, request in wanted)  # ten thousand photos do not wait in memory
     # As the system does when a process dies: its lock is gone, and nothing is tidied up.
-    asker._ledger._owner._file.close()
+    scheduler._ledger._process_lock._file.close()
     for task in asked:  # dead, not forgotten
         task._log_destroy_pending = False
 
@@ -130,7 +130,7 @@ def run_until_killed(folder: Path, server: FakeGemini, until: tuple[list[str], i
 def test_a_cap_holds_in_batches_and_what_was_begun_is_fetched(tmp_path: Path):
     write_photos(tmp_path / "photos", 12)
     with FakeGemini(Settings(size="photo")) as server:
-        capped = label(job(tmp_path, server.url, **BATCH), Spending(max_usd=0.6))
+        capped = label(job(tmp_path, server.url, **BATCH), RunBudget(max_usd=0.6))
         assert "cap" in capped["stopped"] and capped["labeled"] > 0 and not capped["complete"]
         assert 0.2 < charged_usd(server.stats) <= 0.6
         done = label(job(tmp_path, server.url, **BATCH))

@@ -161,9 +161,9 @@ def test_a_plan_of_ten_thousand_photos_says_what_both_modes_cost_and_sends_nothi
     (tmp_path / "photos").mkdir()
     for number in range(10_000):
         (tmp_path / "photos" / f"{number:05d}.png").symlink_to(tmp_path / "one" / "00000.png")
-    recipe = tmp_path / "gemini.yaml"
-    recipe.write_text(yaml.safe_dump({"kind": "gemini", "prompts": values("")["prompts"]}))
-    words = ("label", tmp_path / "photos", "--teacher", recipe, "--out", tmp_path / "out", "--plan")
+    config = tmp_path / "gemini.yaml"
+    config.write_text(yaml.safe_dump({"kind": "gemini", "prompts": values("")["prompts"]}))
+    words = ("label", tmp_path / "photos", "--teacher", config, "--out", tmp_path / "out", "--plan")
     done = blocked(*words, "--json", GEMINI_API_KEY="")
     plan = json.loads(done.stdout)
     assert (plan["photos"], plan["answers"], plan["cached"], plan["shards"]) == (10_000, 30_000, 0, 157)
@@ -183,7 +183,7 @@ def test_the_block_on_connections_would_have_been_noticed(tmp_path: Path):
         listening.bind(("127.0.0.1", 0))
         listening.listen()
         url = f"http://127.0.0.1:{listening.getsockname()[1]}"
-        words = command(tmp_path, url, limits={"patience_s": 0.1, "tries": 1})[3:]
+        words = command(tmp_path, url, limits={"abort_after_s": 0.1, "max_attempts": 1})[3:]
         done = blocked(*words)
     assert "a packet was sent" in done.stdout + done.stderr
 
@@ -196,7 +196,7 @@ def test_a_plan_counts_what_is_stored(tmp_path: Path, monkeypatch: pytest.Monkey
         made = server.stats["made"]
         write_photos(tmp_path / "photos", 4, first=4)
         plan = json.loads(run(command(tmp_path, server.url, "--plan", "--json")).stdout)
-        assert (plan["answers"], plan["cached"], plan["to_ask"], plan["cached_exact"]) == (24, 12, 12, True)
+        assert (plan["answers"], plan["cached"], plan["to_request"], plan["cached_exact"]) == (24, 12, 12, True)
         assert server.stats["made"] == made
 
 

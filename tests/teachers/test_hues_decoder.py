@@ -9,7 +9,7 @@ import numpy as np
 from distill.tasks import IGNORE_INSTANCE, Task
 from distill.teachers.base import PromptSpec
 from distill.teachers.decoders import decode_answer
-from distill.teachers.decoders.instance_hue import find_peaks
+from distill.teachers.decoders.instance_hue import find_hue_peaks
 
 
 def shaded(hue: float, size_hw: tuple[int, int], dice: np.random.Generator) -> np.ndarray:
@@ -45,8 +45,8 @@ def test_peaks_stay_apart_and_the_circle_is_closed() -> None:
     histogram[5] = 80
     histogram[90] = 30
     histogram[140] = 5
-    assert find_peaks(histogram) == [0, 90]
-    assert find_peaks(np.zeros(180)) == []
+    assert find_hue_peaks(histogram) == [0, 90]
+    assert find_hue_peaks(np.zeros(180)) == []
 
 
 def test_nothing_but_background() -> None:

@@ -13,7 +13,7 @@ from distill.tasks import IGNORE_INSTANCE, Task
 from distill.teachers.base import PromptSpec
 from distill.teachers.decoders import decode_answer
 from distill.teachers.decoders import instance as instances
-from distill.teachers.decoders.flood_fill import Flood
+from distill.teachers.decoders.flood_fill import FloodFill
 from distill.teachers.decoders.instance import decode_instances_rgb, encode_instances_rgb
 from distill.teachers.prompts.colors import palette
 
@@ -62,7 +62,7 @@ def test_flood_is_the_plain_one(seed: int, size: int, noise: float, least: int) 
     is_background = (picture.astype(int) ** 2).sum(-1) < 14**2
     plain = [region for region in plain_flood(picture, is_background, 14.0) if len(region) >= least]
     found = []
-    for (top, left), mask in Flood(picture, is_background, 14.0).components(float(least)):
+    for (top, left), mask in FloodFill(picture, is_background, 14.0).components(float(least)):
         rows, columns = np.nonzero(mask)
         found.append({(int(y) + top, int(x) + left) for y, x in zip(rows, columns, strict=True)})
     assert found == plain

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from distill.commands.teacher_option import load_teacher
-from distill.config import load_recipe
+from distill.config import load_config
 from distill.config.ensemble import EnsembleConfig
 from distill.console import Console
 from distill.errors import UsageError
@@ -21,7 +21,7 @@ from distill.shards import Sample, read_manifest, read_samples
 from distill.tasks import DepthKind, Task
 from distill.teachers.decoders.depth import encode_depth_rgb
 from distill.teachers.labeling.job import Job
-from distill.workflows.label.run import run_label, summary
+from distill.workflows.label.run import run_label, format_result
 
 SIZE_HW = (96, 128)
 PRICE_USD = 0.134
@@ -65,8 +65,8 @@ def world(tmp_path: Path) -> Path:
 
 def run(world: Path, out: str, blend: str, **more: object) -> tuple[dict, list[Sample]]:
     (world / "mix.yaml").write_text(f"kind: ensemble\ndepth: {blend}\n")
-    recipe, folder = load_teacher(str(world / "mix.yaml"), None, [])
-    job = Job(out=world / out, recipe=recipe, folder=folder, inputs=(str(world / "photos"),), previews=0, **more)
+    config, folder = load_teacher(str(world / "mix.yaml"), None, [])
+    job = Job(out=world / out, config=config, folder=folder, inputs=(str(world / "photos"),), previews=0, **more)
     result = run_label(job, Console(), workers=1)
     return result, list(read_samples(world / out))
 
@@ -104,8 +104,8 @@ def test_draws_follow_the_weights():
             return [TeacherResult({Task.DEPTH: label}, [{"teacher": self.name}])]
 
     member = {"teacher": {"kind": "maps"}}
-    recipe = load_recipe(EnsembleConfig, {"depth": {"strategy": "weight", "teachers": [member, member]}})
-    mixed = EnsembleTeacher(recipe, {Task.DEPTH: [Member(Says("a"), 7, 0, 0), Member(Says("b"), 3, 0, 0)]})
+    config = load_config(EnsembleConfig, {"depth": {"strategy": "weight", "teachers": [member, member]}})
+    mixed = EnsembleTeacher(config, {Task.DEPTH: [Member(Says("a"), 7, 0, 0), Member(Says("b"), 3, 0, 0)]})
     counts = Counter()
     for number in range(2000):
         photo = Photo(str(number), "", b"", "png", np.zeros((2, 2, 3), np.uint8), f"{number:064x}", {})
@@ -121,7 +121,7 @@ def test_a_cascade_asks_the_dear_teacher_only_where_the_cheap_one_fails_and_says
     assert {name for key, name in asked.items() if int(key) % 2} == {"replay of dear"}
     assert result["cost_usd"] == pytest.approx(5 * PRICE_USD)
     assert result["skipped"] == {"replay of dear": 5} and result["skipped_usd"] == pytest.approx(5 * PRICE_USD)
-    assert "did without 5 answers of replay of dear, which would have cost 0.67 USD" in summary(result)
+    assert "did without 5 answers of replay of dear, which would have cost 0.67 USD" in format_result(result)
     for sample in samples:
         assert np.median(np.abs(sample.label(Task.DEPTH).value - scene(int(sample.key)))) < 0.05
     manifest = read_manifest(world / "out")
@@ -192,8 +192,8 @@ def test_wrong_mixes_are_one_sentence(world: Path, text: str, words: str):
         text = text.replace("mix.yaml", "inner.yaml")
     (world / "mix.yaml").write_text(text)
     with pytest.raises(UsageError, match=words):
-        recipe, folder = load_teacher(str(world / "mix.yaml"), None, [])
-        Job(out=world / "o", recipe=recipe, folder=folder, inputs=(str(world / "photos"),)).teacher  # noqa: B018
+        config, folder = load_teacher(str(world / "mix.yaml"), None, [])
+        Job(out=world / "o", config=config, folder=folder, inputs=(str(world / "photos"),)).teacher  # noqa: B018
 
 
 def test_a_changed_member_is_another_job(world: Path):

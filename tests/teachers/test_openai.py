@@ -14,12 +14,12 @@ sys.path.insert(0, str(Path(__file__).parent))
 from fake_openai import FakeOpenai
 from hosted_jobs import QUICK, label, write_photos
 
-from distill.config import load_recipe
-from distill.config.hosted import OpenaiRecipe
+from distill.config import load_config
+from distill.config.hosted import OpenaiConfig
 from distill.errors import UsageError
-from distill.images import picture_size_hw
+from distill.images import image_size_hw
 from distill.teachers.labeling.job import Job
-from distill.workflows.label.hosted import Spending
+from distill.workflows.label.hosted import RunBudget
 
 
 @pytest.fixture(autouse=True)
@@ -29,9 +29,9 @@ def key(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def job(folder: Path, url: str, **more: Any) -> Job:
     values = {"kind": "openai", "base_url": url, "prompts": {"tasks": ["depth"]}, "limits": QUICK, **more}
-    recipe = load_recipe(OpenaiRecipe, values)
+    config = load_config(OpenaiConfig, values)
     photos = (str(folder / "photos"),)
-    return Job(out=folder / "out", recipe=recipe, folder=folder, inputs=photos, previews=0, store=folder / "answers")
+    return Job(out=folder / "out", config=config, folder=folder, inputs=photos, previews=0, store=folder / "answers")
 
 
 def test_photos_are_sent_on_a_canvas_and_come_back_as_labels(tmp_path: Path):
@@ -42,7 +42,7 @@ def test_photos_are_sent_on_a_canvas_and_come_back_as_labels(tmp_path: Path):
     assert result["labels"] == {"depth": 3} and not result["unanswered"]
     assert call["path"] == "/v1/images/edits" and call["key"] == "Bearer key-1"
     assert (call["model"], call["size"], call["output_format"]) == ("gpt-image-1.5", "1536x1024", "png")
-    assert picture_size_hw(call["image"], "sent") == (1024, 1536)
+    assert image_size_hw(call["image"], "sent") == (1024, 1536)
 
 
 def test_a_compatible_server_may_take_any_size_a_seed_and_no_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -78,6 +78,6 @@ def test_a_cap_needs_a_price_which_a_table_of_one_s_own_can_give(tmp_path: Path)
     table.write_text(yaml.safe_dump({"dated": "2026-01-02", "models": {"my-editor": {"per_image": {"medium": 0.04}}}}))
     with FakeOpenai() as server:
         with pytest.raises(UsageError, match="needs a price"):
-            label(job(tmp_path, server.url, model="my-editor"), Spending(max_usd=1.0))
-        result = label(job(tmp_path, server.url, model="my-editor", prices=str(table)), Spending(max_usd=0.13))
+            label(job(tmp_path, server.url, model="my-editor"), RunBudget(max_usd=1.0))
+        result = label(job(tmp_path, server.url, model="my-editor", prices=str(table)), RunBudget(max_usd=0.13))
         assert server.made == 3 and result["spent_usd"] == pytest.approx(0.12)

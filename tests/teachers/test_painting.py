@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import pytest
 
-from distill.config.synthetic import FaultsRecipe, SyntheticRecipe
+from distill.config.synthetic import FaultsConfig, SyntheticConfig
 from distill.errors import DistillError, UsageError
 from distill.images import Photo, encode_map, read_photo
 from distill.label_ops import merge_instances, remap_classes
@@ -149,15 +149,15 @@ def test_classes_that_the_list_does_not_know_become_ignore():
     assert joined.value.tolist() == [[1, 255]] and joined.confidence.tolist() == [[1, 0]]
 
 
-def drifted() -> SyntheticRecipe:
-    faults = FaultsRecipe(drift_share=1.0, shift_px=20.0)
-    return SyntheticRecipe(size_hw=(288, 384), tasks=(Task.SEMANTIC,), faults=faults)
+def drifted() -> SyntheticConfig:
+    faults = FaultsConfig(drift_probability=1.0, shift_px=20.0)
+    return SyntheticConfig(size_hw=(288, 384), tasks=(Task.SEMANTIC,), faults=faults)
 
 
-def accuracy(recipe: SyntheticRecipe, quality_filter: QualityFilter | None, index: int) -> float:
-    scene = scene_photo(index, recipe)
-    truth = build_teacher(recipe.model_copy(update={"truth": True}), folder=Path()).label(scene)[0]
-    (result,) = build_teacher(recipe, folder=Path(), quality_filter=quality_filter).label(scene)
+def accuracy(config: SyntheticConfig, quality_filter: QualityFilter | None, index: int) -> float:
+    scene = scene_photo(index, config)
+    truth = build_teacher(config.model_copy(update={"truth": True}), folder=Path()).label(scene)[0]
+    (result,) = build_teacher(config, folder=Path(), quality_filter=quality_filter).label(scene)
     if Task.SEMANTIC not in result.labels:
         pytest.skip("this answer was rejected")
     label, exact = result.labels[Task.SEMANTIC], truth.labels[Task.SEMANTIC]
@@ -166,17 +166,17 @@ def accuracy(recipe: SyntheticRecipe, quality_filter: QualityFilter | None, inde
 
 
 def test_checked_answers_lie_where_they_should():
-    recipe = drifted()
-    unchecked = np.mean([accuracy(recipe, None, index) for index in range(3)])
-    checked = np.mean([accuracy(recipe, QualityFilter(), index) for index in range(3)])
+    config = drifted()
+    unchecked = np.mean([accuracy(config, None, index) for index in range(3)])
+    checked = np.mean([accuracy(config, QualityFilter(), index) for index in range(3)])
     assert 1 - checked < 0.5 * (1 - unchecked)
 
 
 def test_labels_below_the_quality_asked_for_are_rejected():
-    recipe = drifted()
+    config = drifted()
     (result,) = build_teacher(
-        recipe, folder=Path(), quality_filter=QualityFilter(min_quality={Task.SEMANTIC: 1.0})
-    ).label(scene_photo(0, recipe))
+        config, folder=Path(), quality_filter=QualityFilter(min_quality={Task.SEMANTIC: 1.0})
+    ).label(scene_photo(0, config))
     assert not result.labels and not result.records
     assert result.failures[0]["kind"] == "rejected" and "quality" in result.failures[0]["reason"]
 
@@ -196,12 +196,12 @@ def test_instances_of_different_answer_sizes_share_the_grid_of_the_first():
     assert Task.DEPTH in result.labels
 
 
-def normals_scene() -> tuple[SyntheticRecipe, Photo, GeneratedImage]:
-    recipe = SyntheticRecipe(size_hw=(192, 256), tasks=(Task.NORMALS,))
-    scene = scene_photo(3, recipe)
-    generator = SyntheticGenerator(recipe)
+def normals_scene() -> tuple[SyntheticConfig, Photo, GeneratedImage]:
+    config = SyntheticConfig(size_hw=(192, 256), tasks=(Task.NORMALS,))
+    scene = scene_photo(3, config)
+    generator = SyntheticGenerator(config)
     (prompt_spec,) = generator.prompt_specs(scene)
-    return recipe, scene, generator.generate(scene, prompt_spec, seed=0)
+    return config, scene, generator.generate(scene, prompt_spec, seed=0)
 
 
 def test_normals_that_point_away_are_rejected():
@@ -215,8 +215,8 @@ def test_normals_that_point_away_are_rejected():
 
 @pytest.mark.parametrize("side", [256, 400])
 def test_an_answer_between_bars_is_read_from_between_them(side: int):
-    recipe = SyntheticRecipe(size_hw=(160, 256), tasks=(Task.NORMALS, Task.DEPTH, Task.SEMANTIC))
-    scene, generator = scene_photo(5, recipe), SyntheticGenerator(recipe)
+    config = SyntheticConfig(size_hw=(160, 256), tasks=(Task.NORMALS, Task.DEPTH, Task.SEMANTIC))
+    scene, generator = scene_photo(5, config), SyntheticGenerator(config)
     height = round(side * 160 / 256)
     for prompt_spec in generator.prompt_specs(scene):
         answer = generator.generate(scene, prompt_spec, seed=0)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from distill.config.synthetic import FaultsRecipe, SyntheticRecipe
+from distill.config.synthetic import FaultsConfig, SyntheticConfig
 from distill.tasks import Task
 from distill.teachers import answer_parser as reading
 from distill.teachers.base import GeneratedImage, PromptSpec
@@ -17,14 +17,14 @@ from distill.teachers.registration.align import Registration
 from distill.teachers.registration.cache import RegistrationCache
 from distill.teachers.synthetic.generator import scene_photo
 
-RECIPE = SyntheticRecipe(
-    size_hw=(96, 128), tasks=(Task.SEMANTIC, Task.NORMALS), faults=FaultsRecipe(drift_share=1.0, shift_px=9.0)
+CONFIG = SyntheticConfig(
+    size_hw=(96, 128), tasks=(Task.SEMANTIC, Task.NORMALS), faults=FaultsConfig(drift_probability=1.0, shift_px=9.0)
 )
 
 
 def test_another_threshold_looks_for_nothing_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    photo = scene_photo(0, RECIPE)
-    first = build_teacher(RECIPE, folder=tmp_path, quality_filter=QualityFilter(), store=tmp_path / "answers").label(
+    photo = scene_photo(0, CONFIG)
+    first = build_teacher(CONFIG, folder=tmp_path, quality_filter=QualityFilter(), store=tmp_path / "answers").label(
         photo
     )[0]
 
@@ -32,8 +32,8 @@ def test_another_threshold_looks_for_nothing_again(tmp_path: Path, monkeypatch: 
         raise AssertionError("looked for again")
 
     monkeypatch.setattr(reading, "estimate_registration", looked)
-    strict = QualityFilter(full_quality={Task.NORMALS: 1.0})
-    again = build_teacher(RECIPE, folder=tmp_path, quality_filter=strict, store=tmp_path / "answers", offline=True)
+    strict = QualityFilter(full_weight_above={Task.NORMALS: 1.0})
+    again = build_teacher(CONFIG, folder=tmp_path, quality_filter=strict, store=tmp_path / "answers", offline=True)
     second = again.label(photo)[0]
     assert [record.get("registration") for record in second.records] == [
         record.get("registration") for record in first.records
@@ -42,11 +42,11 @@ def test_another_threshold_looks_for_nothing_again(tmp_path: Path, monkeypatch: 
         assert second.labels[Task.NORMALS].confidence.sum() < first.labels[Task.NORMALS].confidence.sum()
     # The guard can fail: without the memory it is looked for again.
     with pytest.raises(AssertionError, match="looked for again"):
-        build_teacher(RECIPE, folder=tmp_path, quality_filter=strict).label(photo)
+        build_teacher(CONFIG, folder=tmp_path, quality_filter=strict).label(photo)
 
 
 def test_placements_come_back_as_they_were_and_only_for_their_own_answer(tmp_path: Path) -> None:
-    photo, prompt_spec = scene_photo(0, RECIPE), PromptSpec(Task.DEPTH)
+    photo, prompt_spec = scene_photo(0, CONFIG), PromptSpec(Task.DEPTH)
     answer = GeneratedImage(prompt_spec, b"bytes", "name", "model")
     registration = Registration(shift_px=(1.5, -2.0), zoom=1.01, residual_px=0.3, score=0.7)
     RegistrationCache(tmp_path).put(photo, answer, prompt_spec, registration)
@@ -59,7 +59,7 @@ def test_placements_come_back_as_they_were_and_only_for_their_own_answer(tmp_pat
 def test_a_damaged_memory_costs_time_and_nothing_else(tmp_path: Path) -> None:
     (tmp_path / "registration.sqlite").write_bytes(b"no database at all" * 100)
     known = RegistrationCache(tmp_path)
-    photo, prompt_spec = scene_photo(0, RECIPE), PromptSpec(Task.DEPTH)
+    photo, prompt_spec = scene_photo(0, CONFIG), PromptSpec(Task.DEPTH)
     answer = GeneratedImage(prompt_spec, b"bytes", "name", "model")
     known.put(photo, answer, prompt_spec, Registration())
     assert known.get(photo, answer, prompt_spec) is None

@@ -70,12 +70,12 @@ def test_a_package_with_one_entry_point_is_a_teacher(tmp_path: Path, photos: Pat
     assert (record["teacher"], record["license"]) == ("brightness", "MIT")
 
 
-def test_a_recipe_file_may_adjust_it(tmp_path: Path, photos: Path):
+def test_a_config_file_may_adjust_it(tmp_path: Path, photos: Path):
     install(tmp_path / "site", "sunny-teachers", "brightness", "sunny_teachers")
-    recipe = tmp_path / "mine.yaml"
-    recipe.write_text("kind: brightness\nlicense: restricted (house rules)\nsettings: {far: 2}\n")
+    config = tmp_path / "mine.yaml"
+    config.write_text("kind: brightness\nlicense: restricted (house rules)\nsettings: {far: 2}\n")
     out = tmp_path / "out"
-    distill(tmp_path / "site", "label", photos, "--teacher", recipe, "--out", out, "--workers", 2, "--shard-size", 1)
+    distill(tmp_path / "site", "label", photos, "--teacher", config, "--out", out, "--workers", 2, "--shard-size", 1)
     assert {s.meta["records"][0]["license"] for s in read_samples(out)} == {"restricted (house rules)"}
 
 

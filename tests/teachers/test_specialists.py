@@ -12,8 +12,8 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
-from distill.config import load_recipe
-from distill.config.adapters import MapsRecipe, OnnxRecipe
+from distill.config import load_config
+from distill.config.adapters import MapsConfig, OnnxConfig
 from distill.config.teacher import id_table
 from distill.errors import DistillError, UsageError
 from distill.images import Photo, read_photo
@@ -33,16 +33,16 @@ def photo_in(folder: Path) -> Photo:
     return read_photo(path.read_bytes(), key="one", name="one.jpg", origin={"path": str(path)})
 
 
-def read(folder: Path, stored: np.ndarray, suffix: str = ".png", **recipe: object) -> Label:
-    task = recipe.pop("task", "depth")
+def read(folder: Path, stored: np.ndarray, suffix: str = ".png", **config: object) -> Label:
+    task = config.pop("task", "depth")
     photo = photo_in(folder)
     path = folder / f"one{suffix}"
     if suffix == ".npy":
         np.save(path, stored)
     else:
         Image.fromarray(stored).save(path)
-    values = {"kind": "maps", str(task): {"pattern": f"../{{stem}}{suffix}", **recipe}}
-    return MapsSpecialist(load_recipe(MapsRecipe, values)).predict(photo)[0]
+    values = {"kind": "maps", str(task): {"pattern": f"../{{stem}}{suffix}", **config}}
+    return MapsSpecialist(load_config(MapsConfig, values)).predict(photo)[0]
 
 
 def test_depth_is_scaled_and_its_holes_are_invalid(tmp_path: Path):
@@ -99,20 +99,20 @@ def test_a_colored_picture_is_no_id_map(tmp_path: Path):
 def test_pickled_maps_are_not_loaded(tmp_path: Path):
     photo = photo_in(tmp_path)
     np.save(tmp_path / "one.npy", np.array([{"a": 1}], dtype=object), allow_pickle=True)
-    recipe = load_recipe(MapsRecipe, {"depth": {"pattern": "../{stem}.npy"}})
+    config = load_config(MapsConfig, {"depth": {"pattern": "../{stem}.npy"}})
     with pytest.raises(DistillError, match="cannot be read"):
-        MapsSpecialist(recipe).predict(photo)
+        MapsSpecialist(config).predict(photo)
 
 
 def test_a_missing_map_names_the_file(tmp_path: Path):
-    recipe = load_recipe(MapsRecipe, {"depth": {"pattern": "../nowhere/{stem}.png"}})
+    config = load_config(MapsConfig, {"depth": {"pattern": "../nowhere/{stem}.png"}})
     with pytest.raises(DistillError, match=r"nowhere.one\.png"):
-        MapsSpecialist(recipe).predict(photo_in(tmp_path))
+        MapsSpecialist(config).predict(photo_in(tmp_path))
 
 
 def test_remapping_to_an_unknown_class_is_refused():
     with pytest.raises(UsageError, match="'bus' is not among the classes"):
-        load_recipe(MapsRecipe, {"semantic": {"pattern": "x", "classes": ["car"], "remap": {3: "bus"}}})
+        load_config(MapsConfig, {"semantic": {"pattern": "x", "classes": ["car"], "remap": {3: "bus"}}})
 
 
 def test_ids_keep_their_place_when_only_numbers_are_remapped():
@@ -151,8 +151,8 @@ def test_probabilities_of_merged_classes_are_added(tmp_path: Path, nhwc: bool):
         "remap": {"car": "vehicle", "truck": "vehicle"},
     }
     layout = "NHWC" if nhwc else "NCHW"
-    recipe = load_recipe(OnnxRecipe, {"model": str(model), "input": {"layout": layout}, "outputs": [output]})
-    label = OnnxSpecialist(recipe, tmp_path).predict(gray(255))[0]
+    config = load_config(OnnxConfig, {"model": str(model), "input": {"layout": layout}, "outputs": [output]})
+    label = OnnxSpecialist(config, tmp_path).predict(gray(255))[0]
     logits = np.exp([1, 0.9, 0.9])
     assert (label.value == 1).all()
     assert np.allclose(label.confidence, logits[1:].sum() / logits.sum(), atol=1e-5)
@@ -160,50 +160,50 @@ def test_probabilities_of_merged_classes_are_added(tmp_path: Path, nhwc: bool):
 
 def test_mean_std_and_scale_are_applied(tmp_path: Path):
     model = save_model(tmp_path / "m.onnx", np.array([[1, 0, 0]]))
-    recipe = load_recipe(
-        OnnxRecipe,
+    config = load_config(
+        OnnxConfig,
         {
             "model": str(model),
             "input": {"mean": [0.5, 0, 0], "std": [0.25, 1, 1]},
             "outputs": [{"task": "depth", "depth_kind": "metric"}],
         },
     )
-    label = OnnxSpecialist(recipe, tmp_path).predict(gray(255))[0]
+    label = OnnxSpecialist(config, tmp_path).predict(gray(255))[0]
     assert np.allclose(label.value, 2.0)
 
 
-def test_a_model_is_found_beside_its_recipe_and_through_the_variable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_model_is_found_beside_its_config_and_through_the_variable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     save_model(tmp_path / "m.onnx", np.ones((1, 3)))
-    recipe = load_recipe(OnnxRecipe, {"model": "m.onnx", "outputs": [{"task": "depth", "depth_kind": "metric"}]})
-    OnnxSpecialist(recipe, tmp_path)
+    config = load_config(OnnxConfig, {"model": "m.onnx", "outputs": [{"task": "depth", "depth_kind": "metric"}]})
+    OnnxSpecialist(config, tmp_path)
     with pytest.raises(UsageError, match="no such model"):
-        OnnxSpecialist(recipe, tmp_path / "elsewhere")
+        OnnxSpecialist(config, tmp_path / "elsewhere")
     monkeypatch.setenv("DISTILL_MODELS", str(tmp_path))
-    OnnxSpecialist(recipe, tmp_path / "elsewhere")
+    OnnxSpecialist(config, tmp_path / "elsewhere")
 
 
 @pytest.mark.parametrize("data", [b"", b"no model", b"\x08\x07" * 100])
 def test_a_broken_model_is_one_sentence(tmp_path: Path, data: bytes):
     (tmp_path / "m.onnx").write_bytes(data)
-    recipe = load_recipe(OnnxRecipe, {"model": "m.onnx", "outputs": [{"task": "depth"}]})
+    config = load_config(OnnxConfig, {"model": "m.onnx", "outputs": [{"task": "depth"}]})
     with pytest.raises(UsageError, match="not a model"):
-        OnnxSpecialist(recipe, tmp_path).predict(gray(0))
+        OnnxSpecialist(config, tmp_path).predict(gray(0))
 
 
 def test_the_wrong_number_of_classes_is_said(tmp_path: Path):
     model = save_model(tmp_path / "m.onnx", np.ones((4, 3)))
-    recipe = load_recipe(OnnxRecipe, {"model": str(model), "outputs": [{"task": "semantic", "classes": ["a", "b"]}]})
+    config = load_config(OnnxConfig, {"model": str(model), "outputs": [{"task": "semantic", "classes": ["a", "b"]}]})
     with pytest.raises(DistillError, match="4 channels where 2"):
-        OnnxSpecialist(recipe, tmp_path).predict(gray(0))
+        OnnxSpecialist(config, tmp_path).predict(gray(0))
 
 
-def test_tasks_are_read_in_the_order_of_the_recipe(tmp_path: Path):
+def test_tasks_are_read_in_the_order_of_the_config(tmp_path: Path):
     weight = np.vstack([np.eye(3), np.eye(3)])
     model = save_model(tmp_path / "m.onnx", weight)
-    recipe = load_recipe(
-        OnnxRecipe, {"model": str(model), "outputs": [{"task": "semantic", "classes": list("abcdef")}]}
+    config = load_config(
+        OnnxConfig, {"model": str(model), "outputs": [{"task": "semantic", "classes": list("abcdef")}]}
     )
-    label = OnnxSpecialist(recipe, tmp_path).predict(gray(10))[0]
+    label = OnnxSpecialist(config, tmp_path).predict(gray(10))[0]
     assert label.task is Task.SEMANTIC and label.size_hw == (8, 8)
 
 
@@ -257,7 +257,7 @@ def test_the_picture_has_the_type_that_the_model_takes(tmp_path: Path, kind: int
     graph = helper.make_graph(nodes, "mean", tensors[:1], tensors[1:])
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8), tmp_path / "m.onnx")
     values = {"model": str(tmp_path / "m.onnx"), "input": {"scale": 1.0}, "outputs": [{"task": "depth"}]}
-    label = OnnxSpecialist(load_recipe(OnnxRecipe, values), tmp_path).predict(gray(100))[0]
+    label = OnnxSpecialist(load_config(OnnxConfig, values), tmp_path).predict(gray(100))[0]
     assert np.allclose(label.value, 100)
 
 
@@ -273,11 +273,11 @@ def test_photos_side_by_side_give_the_same_shard(tmp_path: Path, monkeypatch: py
             folder / f"{number}.png"
         )
     (folder / "3.png").write_bytes(b"broken")
-    recipe = load_recipe(OnnxRecipe, {"model": str(model), "outputs": [{"task": "semantic", "classes": list("abcde")}]})
+    config = load_config(OnnxConfig, {"model": str(model), "outputs": [{"task": "semantic", "classes": list("abcde")}]})
     digests = []
     for count in (1, 4):
         monkeypatch.setattr(OnnxSpecialist, "max_parallel", count)
-        job = Job(out=tmp_path / f"out{count}", recipe=recipe, folder=tmp_path, inputs=(str(folder),), previews=0)
+        job = Job(out=tmp_path / f"out{count}", config=config, folder=tmp_path, inputs=(str(folder),), previews=0)
         stats = label_shard(job, 0)
         assert stats.photos == 7 and stats.labeled == 6 and [row["name"] for row in stats.failures] == ["3.png"]
         digests.append(file_sha256(job.out / "shard-000000.tar"))
@@ -285,20 +285,20 @@ def test_photos_side_by_side_give_the_same_shard(tmp_path: Path, monkeypatch: py
 
 
 def test_channels_are_normalized_one_by_one_in_either_order(tmp_path: Path):
-    """R, G and B have values of their own, and come out where the recipe wants them."""
+    """R, G and B have values of their own, and come out where the config wants them."""
     model = save_model(tmp_path / "m.onnx", np.eye(3))
     pixels = np.zeros((*SIZE_HW, 3), np.uint8) + np.array([10, 20, 30], np.uint8)
     photo = Photo("k", "k.png", b"", "png", pixels, "", {})
     for color, expected in (("RGB", [10, 20, 30]), ("BGR", [30, 20, 10])):
-        recipe = load_recipe(
-            OnnxRecipe,
+        config = load_config(
+            OnnxConfig,
             {
                 "model": str(model),
                 "input": {"color": color, "scale": 1.0, "mean": [1, 2, 3], "std": [2, 4, 5]},
                 "outputs": [{"task": "depth"}],
             },
         )
-        made = OnnxSpecialist(recipe, tmp_path)
+        made = OnnxSpecialist(config, tmp_path)
         tensor = made._prepare(photo.rgb, made._open())
         stats = dict(zip([10, 20, 30], zip([1, 2, 3], [2, 4, 5], strict=True), strict=True))
         assert tensor[0, :, 0, 0] == pytest.approx([(v - stats[v][0]) / stats[v][1] for v in expected])

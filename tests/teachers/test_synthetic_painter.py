@@ -10,20 +10,20 @@ import cv2
 import numpy as np
 import pytest
 
-from distill.config.synthetic import PRESETS, FaultsRecipe, SyntheticRecipe
+from distill.config.synthetic import PRESETS, FaultsConfig, SyntheticConfig
 from distill.errors import DistillError
 from distill.images import Photo, decode_rgb, encode_jpeg, read_photo
 from distill.tasks import Task, warp_depth
 from distill.teachers.base import ContentRefused, GeneratedImage, PromptSpec
 from distill.teachers.decoders import decode_answer
-from distill.teachers.synthetic.corruptions import API_CANVASES_WH, Placing, draw_placing, spoil
+from distill.teachers.synthetic.corruptions import API_CANVASES_WH, CanvasTransform, draw_canvas_transform, corrupt
 from distill.teachers.synthetic.generator import SyntheticGenerator, SyntheticTruth, scene_photo
 
-PLAIN = SyntheticRecipe(size_hw=(48, 64), tasks=tuple(Task))
+PLAIN = SyntheticConfig(size_hw=(48, 64), tasks=tuple(Task))
 
 
 def generator(tasks: tuple[Task, ...] = tuple(Task), **faults: object) -> SyntheticGenerator:
-    return SyntheticGenerator(PLAIN.model_copy(update={"tasks": tasks, "faults": FaultsRecipe(**faults)}))
+    return SyntheticGenerator(PLAIN.model_copy(update={"tasks": tasks, "faults": FaultsConfig(**faults)}))
 
 
 def picture(answer: GeneratedImage) -> np.ndarray:
@@ -51,10 +51,10 @@ def share_changed(task: Task, scenes: int = 120, **faults: object) -> float:
 
 
 def test_without_faults_every_answer_decodes_to_the_truth():
-    recipe = SyntheticRecipe(size_hw=(96, 128), tasks=tuple(Task))
-    painter, teller = SyntheticGenerator(recipe), SyntheticTruth(recipe)
+    config = SyntheticConfig(size_hw=(96, 128), tasks=tuple(Task))
+    painter, teller = SyntheticGenerator(config), SyntheticTruth(config)
     for index in range(8):
-        photo = scene_photo(index, recipe)
+        photo = scene_photo(index, config)
         truth = {label.task: label for label in teller.predict(photo)}
         for prompt_spec in painter.prompt_specs(photo):
             label = decode_answer(picture(painter.generate(photo, prompt_spec, seed=0)), prompt_spec)
@@ -101,7 +101,7 @@ def test_another_seed_gives_another_sample():
 
 @pytest.mark.parametrize("share", [0.0, 0.3, 1.0])
 def test_refusals_come_at_the_asked_share_and_stay_refused(share):
-    painter = generator((Task.DEPTH, Task.SEMANTIC), refusal_share=share)
+    painter = generator((Task.DEPTH, Task.SEMANTIC), refusal_probability=share)
     refused = []
     for photo, prompt_spec in asked(painter, 100):
         outcomes = set()
@@ -118,7 +118,7 @@ def test_refusals_come_at_the_asked_share_and_stay_refused(share):
 
 @pytest.mark.parametrize("share", [0.0, 0.25])
 def test_files_are_cut_off_at_the_asked_share(share):
-    painter = generator((Task.SEMANTIC,), truncated_share=share)
+    painter = generator((Task.SEMANTIC,), truncated_probability=share)
     broken = []
     for photo, prompt_spec in asked(painter, 120):
         try:
@@ -131,7 +131,7 @@ def test_files_are_cut_off_at_the_asked_share(share):
 
 @pytest.mark.parametrize("share", [0.0, 0.4, 1.0])
 def test_jpegs_come_at_the_asked_share(share):
-    painter = generator((Task.SEMANTIC,), jpeg_share=share, jpeg_quality=80)
+    painter = generator((Task.SEMANTIC,), jpeg_probability=share, jpeg_quality=80)
     jpegs = [
         painter.generate(photo, prompt_spec, seed=0).data.startswith(b"\xff\xd8")
         for photo, prompt_spec in asked(painter, 100)
@@ -140,14 +140,14 @@ def test_jpegs_come_at_the_asked_share(share):
 
 
 def test_wrong_colors_come_at_the_asked_share():
-    assert share_changed(Task.SEMANTIC, wrong_legend_share=0.0) == 0
-    assert abs(share_changed(Task.SEMANTIC, wrong_legend_share=0.3) - 0.3) < 0.1
-    assert share_changed(Task.SEMANTIC, scenes=20, wrong_legend_share=1.0) == 1
-    assert share_changed(Task.DEPTH, scenes=10, wrong_legend_share=1.0) == 0
+    assert share_changed(Task.SEMANTIC, wrong_legend_probability=0.0) == 0
+    assert abs(share_changed(Task.SEMANTIC, wrong_legend_probability=0.3) - 0.3) < 0.1
+    assert share_changed(Task.SEMANTIC, scenes=20, wrong_legend_probability=1.0) == 1
+    assert share_changed(Task.DEPTH, scenes=10, wrong_legend_probability=1.0) == 0
 
 
 def test_a_wrong_color_is_one_of_the_legend():
-    painter = generator((Task.SEMANTIC,), wrong_legend_share=1.0)
+    painter = generator((Task.SEMANTIC,), wrong_legend_probability=1.0)
     for photo, prompt_spec in asked(painter, 10):
         colors = {
             tuple(color) for color in picture(painter.generate(photo, prompt_spec, seed=0)).reshape(-1, 3).tolist()
@@ -156,7 +156,7 @@ def test_a_wrong_color_is_one_of_the_legend():
 
 
 def test_instances_are_left_out_at_the_asked_share():
-    right, faulty = generator((Task.INSTANCE,)), generator((Task.INSTANCE,), missing_instance_share=0.3)
+    right, faulty = generator((Task.INSTANCE,)), generator((Task.INSTANCE,), missing_instance_probability=0.3)
     counts = {right: 0, faulty: 0}
     for photo, prompt_spec in asked(right, 60):
         for painter in counts:
@@ -166,16 +166,16 @@ def test_instances_are_left_out_at_the_asked_share():
 
 
 def test_displacements_come_at_the_asked_share():
-    assert share_changed(Task.NORMALS, scenes=100, drift_share=0.0, shift_px=6, zoom=0.05, aspect=0.02) == 0
-    share = share_changed(Task.NORMALS, scenes=100, drift_share=0.4, shift_px=6, zoom=0.05, aspect=0.02)
+    assert share_changed(Task.NORMALS, scenes=100, drift_probability=0.0, shift_px=6, zoom=0.05, aspect=0.02) == 0
+    share = share_changed(Task.NORMALS, scenes=100, drift_probability=0.4, shift_px=6, zoom=0.05, aspect=0.02)
     assert abs(share - 0.4) < 0.13
 
 
 def test_a_placing_says_where_in_the_photo_a_pixel_lies():
-    x, y = Placing((4, 6), (1.0, 1.0), (2.0, -1.0)).photo_positions((4, 6))
+    x, y = CanvasTransform((4, 6), (1.0, 1.0), (2.0, -1.0)).photo_positions((4, 6))
     # Content moved 2 down and 1 left: pixel (row 2, column 0) shows what the photo has at row 0, column 1.
     assert (x.reshape(4, 6)[2, 0], y.reshape(4, 6)[2, 0]) == (1.5, 0.5)
-    x, y = Placing((8, 12), (2.0, 2.0), (0.0, 0.0)).photo_positions((4, 6))
+    x, y = CanvasTransform((8, 12), (2.0, 2.0), (0.0, 0.0)).photo_positions((4, 6))
     assert (x.reshape(8, 12)[0, 0], y.reshape(8, 12)[7, 11]) == (0.25, 3.75)
 
 
@@ -183,10 +183,10 @@ def test_a_placing_says_where_in_the_photo_a_pixel_lies():
     ("faults", "largest"), [({"shift_px": 5.0}, 5.0), ({"zoom": 0.07}, 0.07), ({"aspect": 0.03}, 0.03)]
 )
 def test_displacements_stay_within_their_dose(faults, largest):
-    recipe, rng = FaultsRecipe(drift_share=1.0, **faults), np.random.default_rng(0)
-    placings = [draw_placing(recipe, (96, 128), "cover", rng) for _ in range(300)]
-    shifts = np.array([placing.shift_yx_px for placing in placings])
-    scales = np.array([placing.scale_yx for placing in placings])
+    config, rng = FaultsConfig(drift_probability=1.0, **faults), np.random.default_rng(0)
+    placings = [draw_canvas_transform(config, (96, 128), "cover", rng) for _ in range(300)]
+    shifts = np.array([transform.shift_yx_px for transform in placings])
+    scales = np.array([transform.scale_yx for transform in placings])
     seen = {
         "shift_px": shifts,
         "zoom": scales[:, 0] - 1,
@@ -200,11 +200,11 @@ def test_displacements_stay_within_their_dose(faults, largest):
 
 @pytest.mark.parametrize("resize_mode", ["cover", "fill", "contain"])
 def test_answers_on_the_api_grid_lie_over_the_photo_as_the_question_says(resize_mode):
-    recipe = FaultsRecipe(canvas="api", resize_mode=resize_mode)
-    placing = draw_placing(recipe, (1051, 1440), resize_mode, np.random.default_rng(0))
-    height, width = placing.size_hw
+    config = FaultsConfig(output_size="api", resize_mode=resize_mode)
+    transform = draw_canvas_transform(config, (1051, 1440), resize_mode, np.random.default_rng(0))
+    height, width = transform.size_hw
     assert (width, height) in API_CANVASES_WH and (width, height) == (1200, 896)
-    covered = np.array([1051 * placing.scale_yx[0] / height, 1440 * placing.scale_yx[1] / width])
+    covered = np.array([1051 * transform.scale_yx[0] / height, 1440 * transform.scale_yx[1] / width])
     assert {"cover": covered.min(), "contain": covered.max(), "fill": covered.mean()}[resize_mode] == pytest.approx(1)
     assert {"cover": covered.max() > 1.001, "contain": covered.min() < 0.999, "fill": np.ptp(covered) < 1e-9}[
         resize_mode
@@ -212,7 +212,7 @@ def test_answers_on_the_api_grid_lie_over_the_photo_as_the_question_says(resize_
 
 
 def test_other_canvases_have_sides_that_divide_by_16():
-    painter = generator((Task.DEPTH,), canvas="other")
+    painter = generator((Task.DEPTH,), output_size="other")
     sizes = {
         picture(painter.generate(photo, prompt_spec, seed=0)).shape[:2] for photo, prompt_spec in asked(painter, 20)
     }
@@ -220,8 +220,8 @@ def test_other_canvases_have_sides_that_divide_by_16():
 
 
 def test_letterboxed_answers_have_black_bars():
-    painter = generator((Task.NORMALS,), canvas="api", resize_mode="contain")
-    photo = scene_photo(0, SyntheticRecipe(size_hw=(32, 64)))
+    painter = generator((Task.NORMALS,), output_size="api", resize_mode="contain")
+    photo = scene_photo(0, SyntheticConfig(size_hw=(32, 64)))
     answer = picture(painter.generate(photo, painter.prompt_specs(photo)[0], seed=0))
     assert answer.shape[:2] == (768, 1376)
     assert not answer[:30].any() and not answer[-30:].any()
@@ -231,7 +231,7 @@ def test_letterboxed_answers_have_black_bars():
 def test_halos_touch_borders_only():
     flat = np.full((40, 40, 3), 200, np.uint8)
     flat[:, 20:] = (10, 90, 30)
-    haloed = spoil(flat, FaultsRecipe(edge_halo_px=1.0), np.random.default_rng(0))
+    haloed = corrupt(flat, FaultsConfig(edge_halo_px=1.0), np.random.default_rng(0))
     assert (haloed[:, :14] == flat[:, :14]).all() and (haloed[:, 26:] == flat[:, 26:]).all()
     assert (haloed[:, 19] != flat[:, 19]).all()
 
@@ -239,18 +239,18 @@ def test_halos_touch_borders_only():
 def test_noise_and_drift_have_the_asked_size():
     gray = np.full((256, 256, 3), 128, np.uint8)
     rng = np.random.default_rng(0)
-    noisy = spoil(gray, FaultsRecipe(color_noise_sigma=4.0), rng).astype(float)
+    noisy = corrupt(gray, FaultsConfig(color_noise_sigma=4.0), rng).astype(float)
     assert noisy.std() == pytest.approx(4, rel=0.05)
-    drifted = np.stack([spoil(gray, FaultsRecipe(color_drift=4.0), rng) for _ in range(40)]).astype(float)
+    drifted = np.stack([corrupt(gray, FaultsConfig(color_drift=4.0), rng) for _ in range(40)]).astype(float)
     assert 4 < drifted.std() < 8  # a smooth error and a constant one, each of 4
     assert np.abs(np.diff(drifted, axis=2)).max() <= 2  # and it is smooth
-    assert (spoil(gray, FaultsRecipe(), rng) == gray).all()
+    assert (corrupt(gray, FaultsConfig(), rng) == gray).all()
 
 
 def test_chroma_subsampling_is_what_mixes_colors():
     errors = {}
     for subsampling in ("444", "420"):
-        faulty = generator((Task.SEMANTIC,), jpeg_share=1.0, jpeg_quality=95, jpeg_subsampling=subsampling)
+        faulty = generator((Task.SEMANTIC,), jpeg_probability=1.0, jpeg_quality=95, jpeg_subsampling=subsampling)
         right = generator((Task.SEMANTIC,))
         pairs = [(faulty.generate(p, q, seed=0), right.generate(p, q, seed=0)) for p, q in asked(right, 5)]
         errors[subsampling] = np.mean([cv2.absdiff(picture(a), picture(b)).mean() for a, b in pairs])

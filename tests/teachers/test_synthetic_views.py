@@ -7,9 +7,9 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from distill.config.synthetic import SyntheticRecipe
+from distill.config.synthetic import SyntheticConfig
 from distill.images import decode_rgb
-from distill.labels import is_far
+from distill.labels import is_beyond_range
 from distill.tasks import FAR_DEPTH_M, Task
 from distill.teachers.synthetic.camera import pixel_grid
 from distill.teachers.synthetic.generator import (
@@ -23,12 +23,12 @@ from distill.teachers.synthetic.generator import (
 from distill.teachers.synthetic.scene import GROUND
 from distill.teachers.synthetic.views import scene, scene_truth
 
-RECIPE = SyntheticRecipe(size_hw=(96, 128))
+CONFIG = SyntheticConfig(size_hw=(96, 128))
 
 
 @pytest.fixture(scope="module")
 def views() -> list[View]:
-    return [render_view(index, RECIPE) for index in range(24)]
+    return [render_view(index, CONFIG) for index in range(24)]
 
 
 def normals_from_depth(view: View) -> np.ndarray:
@@ -63,26 +63,26 @@ def test_normals_are_those_of_the_depth_map(views):
 
 
 def test_normals_have_length_one_and_face_the_camera(views):
-    grid = pixel_grid(RECIPE.size_hw)
+    grid = pixel_grid(CONFIG.size_hw)
     for index, view in enumerate(views):
         solid = np.isfinite(view.depth_m)
         assert np.allclose(np.linalg.norm(view.normals[solid], axis=-1), 1, atol=1e-5)
         assert not view.normals[~solid].any()
-        camera = scene(RECIPE.seed, index)[1]
-        rays = camera.rotation.T @ camera.rays(grid, RECIPE.size_hw)
+        camera = scene(CONFIG.seed, index)[1]
+        rays = camera.rotation.T @ camera.rays(grid, CONFIG.size_hw)
         facing = (rays.T.reshape(view.normals.shape) * view.normals).sum(-1)
         assert facing[solid].max() < 1e-3
 
 
 def test_the_floor_is_where_the_camera_height_says(views):
-    rows, _ = np.mgrid[: RECIPE.size_hw[0], : RECIPE.size_hw[1]]
+    rows, _ = np.mgrid[: CONFIG.size_hw[0], : CONFIG.size_hw[1]]
     for index, view in enumerate(views):
-        camera = scene(RECIPE.seed, index)[1]
-        focal = camera.focal_px(RECIPE.size_hw)
+        camera = scene(CONFIG.seed, index)[1]
+        focal = camera.focal_px(CONFIG.size_hw)
         floor = view.semantic == GROUND
         # How much a ray sinks for each meter of depth, from pitch and roll alone.
-        x = (np.arange(RECIPE.size_hw[1]) + 0.5 - RECIPE.size_hw[1] / 2) / focal
-        y = (RECIPE.size_hw[0] / 2 - rows - 0.5) / focal
+        x = (np.arange(CONFIG.size_hw[1]) + 0.5 - CONFIG.size_hw[1] / 2) / focal
+        y = (CONFIG.size_hw[0] / 2 - rows - 0.5) / focal
         upright = np.cos(camera.roll_rad) * y + np.sin(camera.roll_rad) * x
         sink = np.sin(-camera.pitch_rad) - np.cos(camera.pitch_rad) * upright
         expected = camera.position_m[1] / sink[floor]
@@ -117,35 +117,35 @@ def test_pictures_are_neither_black_nor_burnt_out(views):
 
 
 def test_a_scene_follows_from_seed_and_index_alone():
-    before = render_view(3, RECIPE)
-    render_view(4, RECIPE)
+    before = render_view(3, CONFIG)
+    render_view(4, CONFIG)
     scene.cache_clear()
     scene_truth.cache_clear()
-    recipe = SyntheticRecipe(size_hw=(96, 128), scenes=5, first=2, faults="heavy", truth=True)
-    after = render_view(3, recipe)
+    config = SyntheticConfig(size_hw=(96, 128), scenes=5, first=2, faults="heavy", truth=True)
+    after = render_view(3, config)
     assert (before.rgb == after.rgb).all() and (before.depth_m == after.depth_m).all()
-    assert scene_photo(3, RECIPE).sha256 == scene_photo(3, recipe).sha256
-    other = render_view(3, SyntheticRecipe(size_hw=(96, 128), seed=1))
+    assert scene_photo(3, CONFIG).sha256 == scene_photo(3, config).sha256
+    other = render_view(3, SyntheticConfig(size_hw=(96, 128), seed=1))
     assert (before.semantic != other.semantic).any()
 
 
 def test_a_photo_holds_its_own_bytes_and_where_it_comes_from():
-    photo = scene_photo(7, RECIPE)
+    photo = scene_photo(7, CONFIG)
     assert photo.key == "scene-000007" and photo.suffix == "jpg"
     assert photo.origin == {"scene": 7, "seed": 0}
     assert (decode_rgb(photo.data, "x")[0] == photo.rgb).all()
-    assert np.abs(photo.rgb.astype(int) - render_view(7, RECIPE).rgb).mean() < 3
+    assert np.abs(photo.rgb.astype(int) - render_view(7, CONFIG).rgb).mean() < 3
 
 
 def test_the_truth_comes_as_labels():
-    recipe = SyntheticRecipe(size_hw=(96, 128), tasks=tuple(Task))
+    config = SyntheticConfig(size_hw=(96, 128), tasks=tuple(Task))
     for index in range(6):
-        view, photo = render_view(index, recipe), scene_photo(index, recipe)
-        labels = {label.task: label for label in SyntheticTruth(recipe).predict(photo)}
+        view, photo = render_view(index, config), scene_photo(index, config)
+        labels = {label.task: label for label in SyntheticTruth(config).predict(photo)}
         assert set(labels) == set(Task)
         solid, near = np.isfinite(view.depth_m), view.depth_m < 2500
         assert (labels[Task.DEPTH].value[near] == view.depth_m[near]).all()
-        assert (is_far(labels[Task.DEPTH]) == (view.depth_m > FAR_DEPTH_M)).all()
+        assert (is_beyond_range(labels[Task.DEPTH]) == (view.depth_m > FAR_DEPTH_M)).all()
         assert np.isfinite(labels[Task.DEPTH].value).all() and labels[Task.DEPTH].valid.all()
         assert (labels[Task.NORMALS].valid == solid).all()
         assert (labels[Task.SEMANTIC].value == view.semantic).all()
@@ -160,17 +160,17 @@ def test_the_truth_comes_as_labels():
 
 
 def test_a_fly_through_is_one_world_seen_smoothly():
-    frames = list(fly_through(16, SyntheticRecipe(size_hw=(72, 96)), fps=24.0))
+    frames = list(fly_through(16, SyntheticConfig(size_hw=(72, 96)), fps=24.0))
     for before, after in pairwise(frames):
         assert np.abs(before.rgb.astype(int) - after.rgb).mean() < 14
         assert abs(np.median(before.depth_m) / np.median(after.depth_m) - 1) < 0.05
         assert np.mean(before.semantic != after.semantic) < 0.12
     assert min(frame.depth_m.min() for frame in frames) > 0.4  # the camera goes through nothing
     assert (frames[0].rgb != frames[-1].rgb).any()
-    again = next(iter(fly_through(1, SyntheticRecipe(size_hw=(72, 96)), fps=24.0)))
+    again = next(iter(fly_through(1, SyntheticConfig(size_hw=(72, 96)), fps=24.0)))
     assert (again.rgb == frames[0].rgb).all()
 
 
 def test_a_picture_of_many_points_can_be_rendered():
     # If this fails, a texture look-up is again one row of more points than OpenCV takes.
-    assert render_view(3, SyntheticRecipe(size_hw=(300, 400))).rgb.shape == (300, 400, 3)
+    assert render_view(3, SyntheticConfig(size_hw=(300, 400))).rgb.shape == (300, 400, 3)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from distill.teachers.hosted.throttle import Breaker, Gate, Pace, Throttle, backoff_s
+from distill.teachers.hosted.throttle import CircuitBreaker, ConcurrencyLimiter, TokenBucket, Throttle, backoff_s
 
 
 class Clock:
@@ -23,86 +23,86 @@ class Clock:
 @settings(max_examples=50)
 def test_a_pace_is_never_passed_by_more_than_its_burst(per_minute: float, units: list[float]):
     clock = Clock()
-    pace = Pace(per_minute, clock)
+    bucket = TokenBucket(per_minute, clock)
     began_s, spent = clock.now_s, 0.0
     for amount in units:
-        clock.now_s += pace.wait_s(amount) + 1e-9
-        pace.spend(amount)
+        clock.now_s += bucket.wait_s(amount) + 1e-9
+        bucket.spend(amount)
         spent += amount
         burst = max(1.0, per_minute / 60) + max(units)
         assert spent <= per_minute / 60 * (clock.now_s - began_s) + burst + 1e-6
 
 
 def test_without_a_limit_nothing_waits():
-    assert Pace(None).wait_s(1e9) == 0
+    assert TokenBucket(None).wait_s(1e9) == 0
 
 
 def test_the_gate_opens_while_calls_pass_and_closes_when_many_are_turned_away():
-    gate = Gate(64, start=4)
+    limiter = ConcurrencyLimiter(64, start=4)
     for _ in range(200):
-        gate.passed()
-    assert gate.limit == 64
+        limiter.on_success()
+    assert limiter.limit == 64
     for _ in range(300):
-        gate.turned_away(None)
-    assert gate.limit == 1
+        limiter.on_rate_limit(None)
+    assert limiter.limit == 1
     for _ in range(400):
-        gate.passed()
-    assert gate.limit > 16
+        limiter.on_success()
+    assert limiter.limit > 16
 
 
 def test_a_tenth_of_calls_turned_away_at_random_does_not_slow_the_rest():
-    gate = Gate(32, start=32)
+    limiter = ConcurrencyLimiter(32, start=32)
     for number in range(1000):
-        gate.turned_away(0.5) if number % 10 == 0 else gate.passed()
-    assert gate.limit == 32 and gate.wait_s() == 0
+        limiter.on_rate_limit(0.5) if number % 10 == 0 else limiter.on_success()
+    assert limiter.limit == 32 and limiter.wait_s() == 0
 
 
 def test_all_calls_wait_when_most_are_turned_away_for_as_long_as_the_service_says():
     clock = Clock()
-    gate = Gate(8, clock=clock)
+    limiter = ConcurrencyLimiter(8, clock=clock)
     for _ in range(20):
-        gate.turned_away(7.0)
-    assert gate.wait_s() == pytest.approx(7.0)
+        limiter.on_rate_limit(7.0)
+    assert limiter.wait_s() == pytest.approx(7.0)
     clock.now_s += 7
-    assert gate.wait_s() == 0
+    assert limiter.wait_s() == 0
 
 
 def test_the_breaker_gives_up_after_a_while_and_not_before():
     clock = Clock()
-    breaker = Breaker(60.0, failures=3, clock=clock)
+    breaker = CircuitBreaker(60.0, failures=3, clock=clock)
     for _ in range(3):
-        breaker.failed("HTTP 503")
-    assert breaker.open and not breaker.hopeless
+        breaker.on_failure("HTTP 503")
+    assert breaker.open and not breaker.should_abort
     clock.now_s += 61
-    assert breaker.hopeless and breaker.last_error == "HTTP 503"
-    breaker.worked()
-    assert not breaker.open and not breaker.hopeless
+    assert breaker.should_abort and breaker.last_error == "HTTP 503"
+    breaker.on_success()
+    assert not breaker.open and not breaker.should_abort
 
 
 def test_being_turned_away_is_borne_longer_than_errors_and_not_for_ever():
     clock = Clock()
-    breaker = Breaker(60.0, failures=3, clock=clock)
+    breaker = CircuitBreaker(60.0, failures=3, clock=clock)
     for _ in range(100):
-        breaker.turned_away("HTTP 429")
+        breaker.on_rate_limit("HTTP 429")
         clock.now_s += 2
-    assert not breaker.open and not breaker.hopeless
+    assert not breaker.open and not breaker.should_abort
     clock.now_s += 101
-    assert breaker.hopeless
-    breaker.worked()
-    assert not breaker.hopeless
+    assert breaker.should_abort
+    breaker.on_success()
+    assert not breaker.should_abort
 
 
 def test_one_call_at_a_time_is_tried_while_the_breaker_is_open():
     async def most_in_flight() -> int:
-        breaker = Breaker(60.0, failures=1)
-        breaker.failed("down")
-        throttle = Throttle({}, Gate(8), breaker)
+        breaker = CircuitBreaker(60.0, failures=1)
+        breaker.on_failure("down")
+        throttle = Throttle({}, ConcurrencyLimiter(8), breaker)
         most = 0
 
         async def call() -> None:
             nonlocal most
             await throttle.enter({})
-            most = max(most, throttle.gate.in_flight)
+            most = max(most, throttle.limiter.in_flight)
             await asyncio.sleep(0.001)
             throttle.leave()
 
@@ -114,18 +114,18 @@ def test_one_call_at_a_time_is_tried_while_the_breaker_is_open():
 
 def test_a_closed_throttle_lets_everyone_through():
     async def enter_all() -> int:
-        throttle = Throttle({"images": Pace(1)}, Gate(1), Breaker(1.0))
+        throttle = Throttle({"images": TokenBucket(1)}, ConcurrencyLimiter(1), CircuitBreaker(1.0))
         waiting = [asyncio.ensure_future(throttle.enter({"images": 1.0})) for _ in range(5)]
         await asyncio.sleep(0.01)
         assert sum(task.done() for task in waiting) == 1
         throttle.close()
         await asyncio.gather(*waiting)
-        return throttle.gate.in_flight
+        return throttle.limiter.in_flight
 
     assert asyncio.run(enter_all()) == 5
 
 
 @given(tries=st.integers(1, 100), asked=st.one_of(st.none(), st.floats(0, 3600)))
 def test_waits_are_never_shorter_than_asked_for_nor_longer_than_agreed(tries: int, asked: float | None):
-    wait = backoff_s(tries, first_s=1.0, longest_s=60.0, asked_s=asked)
+    wait = backoff_s(tries, initial_s=1.0, max_s=60.0, retry_after_s=asked)
     assert asked <= wait <= asked + 1 if asked is not None else 0.5 <= wait <= 60

@@ -16,8 +16,8 @@ import tiny
 import torch
 from PIL import Image
 
-from distill.config import load_recipe
-from distill.config.local import TransformersRecipe
+from distill.config import load_config
+from distill.config.local import TransformersConfig
 from distill.console import Console
 from distill.errors import DistillError, UsageError
 from distill.images import Photo
@@ -26,9 +26,9 @@ from distill.shards import read_manifest, read_samples
 from distill.tasks import DepthKind, Task
 from distill.teachers.factory import build_teacher
 from distill.teachers.labeling.job import Job
-from distill.teachers.local.architectures import describe_network
-from distill.teachers.local.hub import NotHere, fingerprint
-from distill.teachers.local.instance_masks import Mask, label_of_masks, query_masks
+from distill.teachers.local.architectures import inspect_model
+from distill.teachers.local.hub import ModelUnavailable, fingerprint
+from distill.teachers.local.instance_masks import ScoredMask, masks_to_label, query_masks
 from distill.teachers.local.transformers import TransformersSpecialist
 from distill.workflows.label.run import run_label
 
@@ -47,8 +47,8 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
     return make
 
 
-def ask(folder: Path, **recipe: object) -> dict[Task, Label]:
-    teacher = build_teacher(load_recipe(TransformersRecipe, {"model": str(folder), **recipe}), folder=Path())
+def ask(folder: Path, **config: object) -> dict[Task, Label]:
+    teacher = build_teacher(load_config(TransformersConfig, {"model": str(folder), **config}), folder=Path())
     (teacher_result,) = teacher.label(PHOTO)
     return teacher_result.labels
 
@@ -56,8 +56,8 @@ def ask(folder: Path, **recipe: object) -> dict[Task, Label]:
 def test_relative_depth_is_the_raw_prediction(model):
     """Not the 8-bit preview, and not a resized copy."""
     folder = model("depth_anything")
-    recipe = load_recipe(TransformersRecipe, {"model": str(folder)})
-    (label,) = TransformersSpecialist(recipe, describe_network(recipe, Path())).predict(PHOTO)
+    config = load_config(TransformersConfig, {"model": str(folder)})
+    (label,) = TransformersSpecialist(config, inspect_model(config, Path())).predict(PHOTO)
     from transformers import AutoImageProcessor, AutoModelForDepthEstimation
 
     inputs = AutoImageProcessor.from_pretrained(folder)(images=[PHOTO.rgb], return_tensors="pt")
@@ -138,7 +138,7 @@ def test_padding_is_cut_off_before_masks_are_stretched():
 def test_the_surer_mask_is_in_front():
     left, whole = np.zeros((8, 8), np.float32), np.ones((8, 8), np.float32)
     left[:, :4] = 1
-    label = label_of_masks([Mask(whole, 0.6, "wall"), Mask(left, 0.9, "cat")], (8, 8), ["cat", "wall"], 0.5)
+    label = masks_to_label([ScoredMask(whole, 0.6, "wall"), ScoredMask(left, 0.9, "cat")], (8, 8), ["cat", "wall"], 0.5)
     assert label.instance_classes == {1: "cat", 2: "wall"}
     assert (label.value[:, :4] == 1).all() and (label.value[:, 4:] == 2).all()
     assert label.confidence[0, 0] == pytest.approx(0.9)
@@ -175,19 +175,19 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 )
 def test_eight_photos_are_labeled(model, photos: Path, tmp_path: Path, name: str, task: Task, more: dict):
     values = {"model": str(model(name)), "license": "Apache-2.0", "terms": "https://example.org", **more}
-    recipe = load_recipe(TransformersRecipe, values)
-    job = Job(out=tmp_path, recipe=recipe, folder=Path(), inputs=(str(photos),), previews=0)
+    config = load_config(TransformersConfig, values)
+    job = Job(out=tmp_path, config=config, folder=Path(), inputs=(str(photos),), previews=0)
     result = run_label(job, Console(), workers=1)
     assert result["labeled"] == 8 and result["labels"] == {str(task): 8}
     manifest = read_manifest(tmp_path)
     assert manifest.licenses == ("Apache-2.0",) and manifest.terms == {"Apache-2.0": "https://example.org"}
-    assert all(sample.label(task, manifest).share_valid == 1 for sample in read_samples(tmp_path))
+    assert all(sample.label(task, manifest).valid_fraction == 1 for sample in read_samples(tmp_path))
 
 
 def test_a_hub_id_without_a_network_is_one_sentence():
-    recipe = load_recipe(TransformersRecipe, {"model": "depth-anything/Depth-Anything-V2-Small-hf"})
-    with pytest.raises(NotHere, match="not on this machine, and could not be fetched") as caught:
-        build_teacher(recipe, folder=Path())
+    config = load_config(TransformersConfig, {"model": "depth-anything/Depth-Anything-V2-Small-hf"})
+    with pytest.raises(ModelUnavailable, match="not on this machine, and could not be fetched") as caught:
+        build_teacher(config, folder=Path())
     assert "hf download" in caught.value.hint and "\n" not in str(caught.value)
 
 
@@ -205,7 +205,7 @@ def test_what_is_no_teacher_is_one_sentence(tmp_path: Path, config: str | None, 
     if config is not None:
         (tmp_path / "config.json").write_text(config)
     with pytest.raises(UsageError, match=words):
-        build_teacher(load_recipe(TransformersRecipe, {"model": str(tmp_path)}), folder=Path())
+        build_teacher(load_config(TransformersConfig, {"model": str(tmp_path)}), folder=Path())
 
 
 def test_weights_that_are_missing_or_damaged_are_one_sentence(model, tmp_path: Path):
@@ -232,10 +232,10 @@ def test_an_unknown_depth_kind_must_be_stated(tmp_path: Path):
     (tmp_path / "config.json").write_text(
         json.dumps({"architectures": ["CHMv2ForDepthEstimation"], "model_type": "chmv2"})
     )
-    recipe = {"model": str(tmp_path)}
+    config = {"model": str(tmp_path)}
     with pytest.raises(UsageError, match="what its depth means"):
-        describe_network(load_recipe(TransformersRecipe, recipe), Path())
-    described = describe_network(load_recipe(TransformersRecipe, {**recipe, "depth_kind": "metric"}), Path())
+        inspect_model(load_config(TransformersConfig, config), Path())
+    described = inspect_model(load_config(TransformersConfig, {**config, "depth_kind": "metric"}), Path())
     assert described.tasks == (Task.DEPTH,)
 
 
@@ -247,13 +247,13 @@ def test_a_changed_model_is_noticed(model, tmp_path: Path):
 
 
 def test_a_plan_times_the_model_and_fetches_none(model, photos: Path, tmp_path: Path):
-    from distill.workflows.label.plan import plan_here
+    from distill.workflows.label.plan import plan_local
 
-    recipe = load_recipe(TransformersRecipe, {"model": str(model("segformer")), "license": "MIT"})
-    values, text = plan_here(Job(out=tmp_path / "o", recipe=recipe, folder=Path(), inputs=(str(photos),)))
+    config = load_config(TransformersConfig, {"model": str(model("segformer")), "license": "MIT"})
+    values, text = plan_local(Job(out=tmp_path / "o", config=config, folder=Path(), inputs=(str(photos),)))
     assert values["answers"] == 8 and values["seconds"] > 0 and values["bytes"] > 0 and values["timed_photos"] == 4
     assert "on this machine" in text and not (tmp_path / "o").exists()
-    missing = load_recipe(TransformersRecipe, {"model": "google/tipsv2-b14-dpt", "license": "Apache-2.0"})
-    values, text = plan_here(Job(out=tmp_path / "o", recipe=missing, folder=Path(), inputs=(str(photos),)))
+    missing = load_config(TransformersConfig, {"model": "google/tipsv2-b14-dpt", "license": "Apache-2.0"})
+    values, text = plan_local(Job(out=tmp_path / "o", config=missing, folder=Path(), inputs=(str(photos),)))
     assert values["photos"] == 8 and values["seconds"] is None and values["license"] == "Apache-2.0"
     assert "hf download google/tipsv2-b14-dpt" in text

@@ -6,9 +6,9 @@ import base64
 
 import pytest
 
-from distill.teachers.hosted.services.base import Broken, Busy, Closed, Usage, Wrong, broken, sayable
-from distill.teachers.hosted.services.gemini_responses import error_of, read_reply
-from distill.teachers.store.answers import EMPTY, PICTURE, REFUSED
+from distill.teachers.hosted.services.base import TransientError, RateLimited, AccountError, Usage, InvalidRequest, to_transient_error, redact
+from distill.teachers.hosted.services.gemini_responses import error_of, parse_response
+from distill.teachers.store.answers import EMPTY, IMAGE, REFUSED
 
 DATA = bytes(range(256)) * 3  # holds both letters in which the two alphabets of base64 differ
 
@@ -25,13 +25,13 @@ def body(*parts: dict, finish: str = "STOP", **more: object) -> dict:
 
 @pytest.mark.parametrize("form", [{}, {"urlsafe": True}, {"snake": True}])
 def test_a_picture_is_its_bytes_in_either_alphabet(form: dict):
-    reply = read_reply(body(blob(**form)))
-    assert (reply.kind, reply.data, reply.finish) == (PICTURE, DATA, "STOP")
+    response = parse_response(body(blob(**form)))
+    assert (response.kind, response.data, response.finish) == (IMAGE, DATA, "STOP")
 
 
 def test_of_several_pictures_the_last_that_is_no_draft_counts():
     drafts = [blob(b"draft", thought=True), {"text": "hm", "thought": True}]
-    assert read_reply(body(*drafts, blob(b"first"), blob(b"final"), *drafts)).data == b"final"
+    assert parse_response(body(*drafts, blob(b"first"), blob(b"final"), *drafts)).data == b"final"
 
 
 @pytest.mark.parametrize(
@@ -51,8 +51,8 @@ def test_of_several_pictures_the_last_that_is_no_draft_counts():
     ],
 )
 def test_answers_without_a_picture_say_why(answer: dict, kind: str, words: str):
-    reply = read_reply(answer)
-    assert reply.kind == kind and words in reply.reason
+    response = parse_response(answer)
+    assert response.kind == kind and words in response.reason
 
 
 def test_tokens_of_the_picture_are_told_from_words_and_thoughts():
@@ -62,8 +62,8 @@ def test_tokens_of_the_picture_are_told_from_words_and_thoughts():
         "thoughtsTokenCount": 200,
         "candidatesTokensDetails": [{"modality": "IMAGE", "tokenCount": 1120}],
     }
-    assert read_reply(body(blob(), usageMetadata=counts)).usage == Usage(570, 210, 1120)
-    assert read_reply(body(blob())).usage is None
+    assert parse_response(body(blob(), usageMetadata=counts)).usage == Usage(570, 210, 1120)
+    assert parse_response(body(blob())).usage is None
 
 
 RETRY = {"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": "3.5s"}
@@ -86,12 +86,12 @@ def quota(name: str) -> dict:
 )
 def test_a_429_says_which_limit_and_for_how_long(details, header, message, delay_s, scope):
     error = error_of(429, "RESOURCE_EXHAUSTED", message, details, header)
-    assert isinstance(error, Busy) and (error.delay_s, error.scope) == (delay_s, scope)
+    assert isinstance(error, RateLimited) and (error.delay_s, error.scope) == (delay_s, scope)
 
 
 @pytest.mark.parametrize(
     ("code", "kind"),
-    [(400, Wrong), (401, Closed), (403, Closed), (404, Closed), (408, Broken), (500, Broken), (503, Broken)],
+    [(400, InvalidRequest), (401, AccountError), (403, AccountError), (404, AccountError), (408, TransientError), (500, TransientError), (503, TransientError)],
 )
 def test_errors_say_whether_another_try_helps(code: int, kind: type[Exception]):
     assert isinstance(error_of(code, "S", "m", None, None), kind)
@@ -99,10 +99,10 @@ def test_errors_say_whether_another_try_helps(code: int, kind: type[Exception]):
 
 def test_only_what_may_have_been_charged_counts_as_charged():
     assert error_of(504, "S", "m", None, None).charged and not error_of(500, "S", "m", None, None).charged
-    assert not broken(ConnectionRefusedError("no")).charged and broken(ConnectionResetError("cut")).charged
+    assert not to_transient_error(ConnectionRefusedError("no")).charged and to_transient_error(ConnectionResetError("cut")).charged
 
 
 def test_a_service_s_words_hold_no_secrets_no_markup_and_no_end():
     text = "<h1>bad key abc123</h1> see https://x.example/file?sig=zzz&k=abc123\n\nnow " + "long " * 200
-    said = sayable(text, ["abc123"])
+    said = redact(text, ["abc123"])
     assert said.startswith("bad key *** see https://x.example/file?*** now") and len(said) == 300

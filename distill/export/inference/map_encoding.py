@@ -25,7 +25,7 @@ def encode_outputs(outputs: Outputs, spec: StudentSpec, *, confidence: bool = Fa
     """The maps of one picture as PNG files, by extension, such as ``depth.png`` and ``depth.confidence.png``."""
     files = {f"{task}.png": encode_map(values) for task, values in to_stored_maps(outputs, spec).items()}
     if confidence:
-        for task in spec.answers:
+        for task in spec.tasks:
             values = np.clip(outputs[f"{task}_confidence"], 0, 1) * 255
             files[f"{task}.confidence.png"] = encode_map(np.rint(values).astype(np.uint8))
     return files
@@ -60,7 +60,7 @@ def describe_maps(spec: StudentSpec) -> dict[str, Any]:
 
 def to_stored_maps(outputs: Outputs, spec: StudentSpec) -> dict[Task, Shaped[ndarray, "h w *c"]]:
     """The maps of one picture as integers, as `distill.labels` stores them."""
-    return {task: _stored(task, outputs[task], spec) for task in spec.answers}
+    return {task: _stored(task, outputs[task], spec) for task in spec.tasks}
 
 
 def _stored(task: Task, value: ndarray, spec: StudentSpec) -> ndarray:

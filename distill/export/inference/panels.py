@@ -18,7 +18,7 @@ from distill.visualization import (
     draw_normals,
     draw_semantic,
     overlay,
-    write_caption,
+    add_caption,
 )
 
 MAX_PX = 1920 * 1080
@@ -97,7 +97,7 @@ class Panels:
         height, width = self.panel_hw
         blank = np.zeros((height, width, 3), np.uint8)
         captions = {cell: cell.replace("_", " ") for cell in self._cells} if len(self._cells) > 1 else {}
-        captioned = [write_caption(blank, captions[cell]) if captions else blank for cell in self._cells]
+        captioned = [add_caption(blank, captions[cell]) if captions else blank for cell in self._cells]
         top = captioned[0].shape[0] - height
         captioned += [np.zeros_like(captioned[0])] * (rows * columns - len(captioned))
         canvas = np.vstack([np.hstack(captioned[row * columns : (row + 1) * columns]) for row in range(rows)])
@@ -115,9 +115,9 @@ class Panels:
 
 
 def _cells(spec: StudentSpec, photo_hw: tuple[int, int]) -> tuple[str, ...]:
-    cells = ("photo", *(str(task) for task in spec.tasks))
+    cells = ("photo", *(str(task) for task in spec.dense_tasks))
     if len(cells) == 3 and photo_hw[1] > _WIDE * photo_hw[0]:
-        return (*cells, f"{spec.tasks[0]}_confidence")  # the fourth cell would be empty otherwise
+        return (*cells, f"{spec.dense_tasks[0]}_confidence")  # the fourth cell would be empty otherwise
     return cells
 
 

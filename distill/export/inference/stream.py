@@ -24,7 +24,7 @@ class FramePrediction(NamedTuple):
 
     Attributes:
         frame: Index, time and pixels.
-        maps: ``depth``, ``depth_confidence``, ... as the contract names and describes them, at the frame's size.
+        maps: ``depth``, ``depth_confidence``, ... as the spec names and describes them, at the frame's size.
     """
 
     frame: Frame
@@ -35,7 +35,7 @@ class Model:
     """A student that is ready to run; a context manager.
 
     Attributes:
-        spec: Its contract: tasks, units, frame, classes.
+        spec: Its spec: tasks, units, frame, classes.
     """
 
     def __init__(self, runner: Runner) -> None:

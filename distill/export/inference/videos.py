@@ -193,7 +193,7 @@ def _build_sinks(
     spec, work, cores = runner.spec, output_paths.work, num_cores()
     clock = {"time_base": source.time_base, "rate": source.rate}
     if "masks" in options.write and spec.semantic is None:
-        raise UsageError(f"--write masks: {spec.name} answers no classes", hint=f"it answers {', '.join(spec.tasks)}")
+        raise UsageError(f"--write masks: {spec.name} answers no classes", hint=f"it answers {', '.join(spec.dense_tasks)}")
     if "points" in options.write and (options.fov_deg is None or not options.points):
         raise UsageError("--write points needs --fov and --points", hint="--fov 60 --points 0,100,200")
     builders: dict[str, Callable[[], Sink]] = {

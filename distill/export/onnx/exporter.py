@@ -1,6 +1,6 @@
-"""A student as one checked ONNX file: uint8 pictures of any size in, final values out, its contract inside.
+"""A student as one checked ONNX file: uint8 pictures of any size in, final values out, its spec inside.
 
-Knows torch modules and ``spec.json``; knows nothing of recipes and training.
+Knows torch modules and ``spec.json``; knows nothing of configs and training.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def export_onnx(module: nn.Module, spec: StudentSpec, path: Path, *, opset: int 
 
     Args:
         module: Takes uint8 (b, h, w, 3), gives a dictionary with `spec.output_names`.
-        spec: Its contract, embedded under the metadata key ``distill.spec``.
+        spec: Its spec, embedded under the metadata key ``distill.spec``.
         path: Where to.
         opset: Of the ONNX standard; None takes the exporter's own choice.
 

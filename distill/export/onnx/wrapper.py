@@ -1,4 +1,4 @@
-"""The student as exporters want it: merged, frozen, outputs as a tuple in the order of its contract."""
+"""The student as exporters want it: merged, frozen, outputs as a tuple in the order of its spec."""
 
 from __future__ import annotations
 
@@ -40,6 +40,6 @@ def prepare_for_export(module: nn.Module, spec: StudentSpec) -> TupleOutputs:
 
 
 def example_input(spec: StudentSpec) -> Tensor:
-    """A batch of black pictures to trace with, of a size that the contract allows."""
+    """A batch of black pictures to trace with, of a size that the spec allows."""
     off_hw = tuple(side + off for side, off in zip(spec.input.size_hw, _OFF_PX, strict=True))
     return torch.zeros((_BATCH, *(spec.input.fixed_size_hw or off_hw), 3), dtype=torch.uint8)

@@ -1,4 +1,4 @@
-"""Run any exported student. Knows arrays and ``spec.json``; knows nothing of recipes and training.
+"""Run any exported student. Knows arrays and ``spec.json``; knows nothing of configs and training.
 
 All engines stand behind one door: uint8 RGB (batch, height, width, 3) in, the spec's named outputs out, as numpy arrays
 for numpy arrays and as torch tensors for torch tensors.

@@ -1,4 +1,4 @@
-"""What every engine has in common: pictures in, the contract's named outputs out, of the kind that came in."""
+"""What every engine has in common: pictures in, the spec's named outputs out, of the kind that came in."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Runner(ABC):
     Attributes:
         name: How to name it to a person.
         engine: What computes: ``onnxruntime cpu``, ``openvino cpu``, ``torch cpu``, ...
-        spec: The student's contract.
+        spec: The student's spec.
         threads: Threads that one call uses.
     """
 

@@ -80,7 +80,7 @@ class OrtRunner(Runner):
         if text is None:
             raise DistillError(
                 f"{path}: an ONNX file, but not a student: it has no {METADATA_KEY} in its metadata",
-                hint="write it with distill export; another model needs a recipe of kind onnx, which distill label and "
+                hint="write it with distill export; another model needs a config of kind onnx, which distill label and "
                 "distill evaluate take in its place (docs/teachers.md)",
             )
         spec = parse_spec(text, str(path))

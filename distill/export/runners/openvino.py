@@ -17,7 +17,7 @@ from distill.optional import require
 from distill.spec import METADATA_KEY, StudentSpec, parse_spec
 
 RT_INFO = tuple(METADATA_KEY.split("."))
-"""Where the contract lies in the model's run-time information."""
+"""Where the spec lies in the model's run-time information."""
 _MAX_BORROWED = 8
 """Calls whose outputs may lie in their requests' memory at once; who keeps more gets copies."""
 

@@ -27,7 +27,7 @@ class ModuleRunner(Runner):
 
         Args:
             module: Takes uint8 (b, h, w, 3), gives a dictionary with `spec.output_names`.
-            spec: Its contract.
+            spec: Its spec.
             name: How to name it to a person.
             threads: For all of torch in this process; None takes the cores that this process may use.
         """

@@ -91,7 +91,7 @@ class Ffv1MapsSink(Sink):
     def finish(self, segments: Sequence[Sequence[Path]]) -> list[Path]:
         """The videos."""
         results = []
-        for number, task in enumerate(self._spec.answers):
+        for number, task in enumerate(self._spec.tasks):
             results.append(self._stem.with_name(f"{self._stem.name}.{task}.mkv"))
             join_videos([files[number] for files in segments if files], results[-1])
         return results

@@ -40,7 +40,7 @@ def frame_statistics(picture: PipelineItem, outputs: Outputs, spec: StudentSpec)
         ids = coarse[Task.SEMANTIC]
         shares = np.bincount(ids.reshape(-1), minlength=256) / ids.size
         row |= {f"share_{name}": round(float(shares[k]), 5) for k, name in enumerate(spec.semantic.classes)}
-    for task in spec.tasks:
+    for task in spec.dense_tasks:
         if f"{task}_confidence" in coarse:
             row[f"{task}_confidence"] = _rounded(np.nanmean(coarse[f"{task}_confidence"]))
     return row

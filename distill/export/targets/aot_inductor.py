@@ -24,11 +24,11 @@ _MAX_BATCH, _MAX_SIDE = 1024, 16384
 
 
 def export_aoti(module: nn.Module, spec: StudentSpec, path: Path, *, device: str = "cpu") -> Path:
-    """Compile with free batch, height and width, or those that the contract fixes; the file is whole or not there.
+    """Compile with free batch, height and width, or those that the spec fixes; the file is whole or not there.
 
     Args:
         module: Takes uint8 (b, h, w, 3), gives a dictionary with `spec.output_names`.
-        spec: Its contract, kept in the file's metadata.
+        spec: Its spec, kept in the file's metadata.
         path: Ends in ``.pt2``.
         device: ``cpu`` or ``cuda``: the machine code is for this one.
 

@@ -49,9 +49,9 @@ class ExportContext:
     """What every target is made from.
 
     Attributes:
-        spec: The student's contract.
+        spec: The student's spec.
         graph: The float32 ONNX graph.
-        compile_student: Writes the student as a compiled torch package: (contract, path, device).
+        compile_student: Writes the student as a compiled torch package: (spec, path, device).
         reference: The student itself.
         samples: Real pictures with their labels; generated ones if there are none.
         calibration: Pictures to draw ranges from; none of `samples`, if there are others.
@@ -117,7 +117,7 @@ class ExportContext:
         return self.samples[0].rgb[None]
 
     def spec_for(self, target: str, precision: str) -> StudentSpec:
-        """The contract as the artifact carries it."""
+        """The spec as the artifact carries it."""
         made = {"target": target, "precision": precision}
         return self.spec.model_copy(update={"provenance": {**self.spec.provenance, **made}})
 
@@ -129,7 +129,7 @@ def tolerances_from(config: TargetConfig) -> Tolerances:
 
 
 def prepare_graph(context: ExportContext, config: TargetConfig, scheme: Scheme) -> PreparedGraph:
-    """The student's graph in the recipe's precision."""
+    """The student's graph in the config's precision."""
     if config.precision == "fp32":
         return PreparedGraph(context.graph)
     return _half(context, config) if config.precision in ("fp16", "bf16") else _eight_bits(context, config, scheme)
@@ -169,7 +169,7 @@ def _half(context: ExportContext, config: TargetConfig) -> PreparedGraph:
 
 
 def save_graph(graph: Any, spec: StudentSpec, path: Path) -> None:
-    """Write a graph with this contract in it."""
+    """Write a graph with this spec in it."""
     made = onnx.ModelProto()
     made.CopyFrom(graph)
     kept = {entry.key: entry.value for entry in made.metadata_props}

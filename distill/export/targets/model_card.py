@@ -1,6 +1,6 @@
 """The model card beside an exported file: what it answers, how to feed it, and under which terms it was taught.
 
-States what the contract says and no more; whoever publishes the file adds what they know, and chooses its license.
+States what the spec says and no more; whoever publishes the file adds what they know, and chooses its license.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def write_model_card(path: Path, spec: StudentSpec, *, file: str, parity: Sequen
 
     Args:
         path: Where.
-        spec: The student's contract.
+        spec: The student's spec.
         file: Name of the exported file.
         parity: Rows of the proof that the file answers as the student does: task, measure, reference, candidate.
     """
@@ -49,15 +49,15 @@ def model_card_text(spec: StudentSpec, *, file: str, parity: Sequence[Mapping[st
         "license": "other",
         "license_name": f"labels-{strictest_license_class(spec)}",
         "library_name": "onnx",
-        "tags": ["distill", *map(str, spec.answers)],
+        "tags": ["distill", *map(str, spec.tasks)],
     }
-    tag = next((_PIPELINE_TAGS[task] for task in spec.answers if task in _PIPELINE_TAGS), None)
+    tag = next((_PIPELINE_TAGS[task] for task in spec.tasks if task in _PIPELINE_TAGS), None)
     if tag is not None:
         header["pipeline_tag"] = tag
     parts = [
         "---\n" + yaml.safe_dump(header, sort_keys=False).strip() + "\n---",
         f"# {spec.name}",
-        f"`{file}`: {', '.join(spec.answers)} out of one picture; backbone {spec.backbone}.",
+        f"`{file}`: {', '.join(spec.tasks)} out of one picture; backbone {spec.backbone}.",
         "## Input and output",
         _input_and_output(spec),
         "## What it was taught with",
@@ -92,7 +92,7 @@ def _input_and_output(spec: StudentSpec) -> str:
         lines.append(f"- `semantic`: ids of {', '.join(spec.semantic.classes)}; `semantic_confidence` in [0, 1]")
     if spec.instance is not None:
         lines.append(f"- `instance`: ids, 0 is background, of {', '.join(spec.instance.classes)}")
-    return "\n".join([*lines, "- the whole contract is inside the file, under the metadata key `distill.spec`"])
+    return "\n".join([*lines, "- the whole spec is inside the file, under the metadata key `distill.spec`"])
 
 
 def _licenses(spec: StudentSpec) -> str:
@@ -102,7 +102,7 @@ def _licenses(spec: StudentSpec) -> str:
         kind = license_class(license)
         rows.append(f"| {license} | {kind}: {_LICENSE_MEANING[kind]} | {spec.terms.get(license) or 'not stated'} |")
     note = (
-        "These are the terms that the recipes of its teachers state. What they mean for a model that learned from such "
+        "These are the terms that the configs of its teachers state. What they mean for a model that learned from such "
         "labels, and what the photos and the backbone's weights add, is not decided here."
     )
     return "\n".join([*rows, "", note])

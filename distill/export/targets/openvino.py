@@ -21,7 +21,7 @@ def export_openvino(onnx_path: Path, spec: StudentSpec, path: Path, *, compress:
 
     Args:
         onnx_path: Written by `export_onnx` or `quantize_onnx`.
-        spec: The contract, embedded in the model's run-time information.
+        spec: The spec, embedded in the model's run-time information.
         path: Ends in ``.xml``.
         compress: Store weights in half precision: half the size; engines compute in float32 all the same.
 

@@ -93,8 +93,8 @@ def write_kit(
     """Write the kit.
 
     Args:
-        graph: In the parser's terms, with the contract inside.
-        spec: The contract.
+        graph: In the parser's terms, with the spec inside.
+        spec: The spec.
         config: Profile and builder options.
         tolerances: For the checker.
         samples: Pictures with the student's own outputs for them.
@@ -144,7 +144,7 @@ def _settings(name: str, spec: StudentSpec, config: TargetConfig, tolerances: To
         "profile": shapes,
         "builder": config.builder.model_dump(mode="json"),
         # An engine rounds on its own as well: the checker allows what the gate allowed, for the disagreement.
-        "tolerances": {str(task): max(tolerances.for_task(task), _MIN_TOLERANCE[str(task)]) for task in spec.answers},
+        "tolerances": {str(task): max(tolerances.for_task(task), _MIN_TOLERANCE[str(task)]) for task in spec.tasks},
         "metric_depth": spec.depth is not None and spec.depth.depth_kind is DepthKind.METRIC,
         "spec": json.loads(spec.to_json()),
     }

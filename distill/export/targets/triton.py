@@ -1,4 +1,4 @@
-"""A model repository for Triton Inference Server, with its ``config.pbtxt`` from the contract."""
+"""A model repository for Triton Inference Server, with its ``config.pbtxt`` from the spec."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def write_repository(save: Callable[[Path], None], graph: Any, spec: StudentSpec
     Args:
         save: Writes the ONNX file.
         graph: What it holds.
-        spec: The contract.
+        spec: The spec.
         max_batch: The most pictures that the server gathers for one call.
         folder: The repository: what ``tritonserver --model-repository`` is given.
     """
@@ -33,11 +33,11 @@ def write_repository(save: Callable[[Path], None], graph: Any, spec: StudentSpec
     version.mkdir(parents=True, exist_ok=True)
     save(version / "model.onnx")
     (version / "spec.json").write_text(spec.to_json())
-    (folder / spec.name / "config.pbtxt").write_text(config(graph, spec, max_batch))
+    (folder / spec.name / "config.pbtxt").write_text(config_pbtxt(graph, spec, max_batch))
     return version / "model.onnx"
 
 
-def config(graph: Any, spec: StudentSpec, max_batch: int) -> str:
+def config_pbtxt(graph: Any, spec: StudentSpec, max_batch: int) -> str:
     """The text of ``config.pbtxt``: dims leave out the batch, free sides are -1."""
     inputs = [_tensor(entry) for entry in graph.graph.input]
     by_name = {entry.name: entry for entry in graph.graph.output}

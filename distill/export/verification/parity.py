@@ -127,7 +127,7 @@ class Parity:
     def __init__(self, reference: Runner, candidate: Runner, tolerances: Tolerances | None = None) -> None:
         self._runners, self._tolerances = (reference, candidate), tolerances or Tolerances()
         self._samples = 0
-        self._tasks = {task: TaskDifference(task, reference.spec) for task in reference.spec.answers}
+        self._tasks = {task: TaskDifference(task, reference.spec) for task in reference.spec.tasks}
 
     def update(self, sample: ParitySample) -> None:
         """Run both on one picture."""

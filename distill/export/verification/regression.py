@@ -1,4 +1,4 @@
-"""Is it slower than it was? Two timings of one subject, and whether their difference is more than noise."""
+"""Is it slower than it was? Two timings of one model, and whether their difference is more than noise."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def compare_calls(base_ms: Sequence[float], new_ms: Sequence[float], series: str
 
 
 def compare_rounds(base: Sequence[Rounds], new: Sequence[Rounds], series: str = "", seed: int = 0) -> Comparison:
-    """The comparison of two series of turns, each with the turns of the yardstick beside it: (subject, yardstick).
+    """The comparison of two series of turns, each with the turns of the yardstick beside it: (model, yardstick).
 
     A turn and the yardstick's next to it (or a call, where calls alternate) were in the same moment of the machine, so
     their ratio is free of what else the machine did; turns are drawn again and again.
@@ -87,7 +87,7 @@ def compare_rounds(base: Sequence[Rounds], new: Sequence[Rounds], series: str = 
 
 
 def _relative(model: Rounds, yardstick: Rounds) -> list[Float[ndarray, " n"]]:
-    """Per turn, how long the subject took in yardsticks: call by call where both have as many, else one number."""
+    """Per turn, how long the model took in yardsticks: call by call where both have as many, else one number."""
     found = []
     for ours, theirs in zip(model, yardstick, strict=True):
         if len(ours) == len(theirs):
@@ -114,7 +114,7 @@ def compare_results(base: Mapping[str, Any], new: Mapping[str, Any]) -> list[Com
         if not shared:
             raise UsageError(
                 f"--compare: no series in common; there it was {next(iter(before), 'nothing')}",
-                hint="time the same subjects at the same --batch, --size and --threads",
+                hint="time the same models at the same --batch, --size and --threads",
             )
         found = []
         for series in shared:

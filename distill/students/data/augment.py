@@ -12,26 +12,26 @@ from jaxtyping import Bool, Float
 from torch import Generator, Tensor
 from torch.nn import functional as F
 
-from distill.config.train import AugmentRecipe
+from distill.config.train import AugmentConfig
 from distill.students.data.batch import Batch
 from distill.tasks import FAR_WARP, DepthKind, Task, unwarp_depth, warp_depth
 
 _LUMA = (0.299, 0.587, 0.114)
 
 
-def augment(batch: Batch, recipe: AugmentRecipe, depth_kind: DepthKind, generator: Generator) -> Batch:
+def augment(batch: Batch, config: AugmentConfig, depth_kind: DepthKind, generator: Generator) -> Batch:
     """The batch, flipped, cropped and recolored at random."""
     count = len(batch.image)
-    if recipe.flip > 0:
-        batch = flip(batch, _uniform(count, generator) < recipe.flip)
-    if recipe.zoom > 1 or recipe.crop < 1 or recipe.rotate > 0:
-        zoom = recipe.zoom ** _uniform(count, generator)
+    if config.flip > 0:
+        batch = flip(batch, _uniform(count, generator) < config.flip)
+    if config.zoom > 1 or config.crop < 1 or config.rotate > 0:
+        zoom = config.zoom ** _uniform(count, generator)
         corner = torch.stack([_uniform(count, generator), _uniform(count, generator)], dim=1)
-        turn_deg = recipe.rotate * (2 * _uniform(count, generator) - 1) if recipe.rotate > 0 else None
-        batch = crop(batch, zoom, corner, depth_kind, share=recipe.crop, turn_deg=turn_deg)
-    if recipe.cutmix > 0:
-        batch = cutmix(batch, _uniform(count, generator) < recipe.cutmix, generator)
-    return batch.with_image(recolor(batch.image, recipe, generator))
+        turn_deg = config.rotate * (2 * _uniform(count, generator) - 1) if config.rotate > 0 else None
+        batch = crop(batch, zoom, corner, depth_kind, share=config.crop, turn_deg=turn_deg)
+    if config.cutmix > 0:
+        batch = cutmix(batch, _uniform(count, generator) < config.cutmix, generator)
+    return batch.with_image(recolor(batch.image, config, generator))
 
 
 def flip(batch: Batch, chosen: Bool[Tensor, " b"]) -> Batch:
@@ -54,7 +54,7 @@ def flip(batch: Batch, chosen: Bool[Tensor, " b"]) -> Batch:
         normals=normals,
         semantic=None if batch.semantic is None else mirror(batch.semantic),
         instance=None if batch.instance is None else mirror(batch.instance),
-        certainty=None if batch.certainty is None else mirror(batch.certainty),
+        semantic_confidence=None if batch.semantic_confidence is None else mirror(batch.semantic_confidence),
     )
 
 
@@ -111,7 +111,7 @@ def crop(
         normals=None if batch.normals is None else _turn_normals(pick(batch.normals), turn),
         semantic=None if batch.semantic is None else pick(batch.semantic),
         instance=None if batch.instance is None else pick(batch.instance),
-        certainty=None if batch.certainty is None else pick(batch.certainty),
+        semantic_confidence=None if batch.semantic_confidence is None else pick(batch.semantic_confidence),
     )
 
 
@@ -152,15 +152,15 @@ def cutmix(batch: Batch, chosen: Bool[Tensor, " b"], generator: Generator) -> Ba
         depth=None if batch.depth is None else mix(batch.depth),
         normals=None if batch.normals is None else mix(batch.normals),
         semantic=None if batch.semantic is None else mix(batch.semantic),
-        certainty=None if batch.certainty is None else mix(batch.certainty),
+        semantic_confidence=None if batch.semantic_confidence is None else mix(batch.semantic_confidence),
     )
 
 
-def recolor(image: Float[Tensor, "b 3 h w"], recipe: AugmentRecipe, generator: Generator) -> Float[Tensor, "b 3 h w"]:
+def recolor(image: Float[Tensor, "b 3 h w"], config: AugmentConfig, generator: Generator) -> Float[Tensor, "b 3 h w"]:
     """The photos under other light, with noise, with parts of them blanked; stays in 0..255."""
     count, device = len(image), image.device
-    if recipe.tint > 0:
-        gain = ((2 * torch.rand(count, 3, 1, 1, generator=generator) - 1) * recipe.tint).exp()
+    if config.tint > 0:
+        gain = ((2 * torch.rand(count, 3, 1, 1, generator=generator) - 1) * config.tint).exp()
         image = image * _send(gain, device)
 
     def factor(strength: float) -> Tensor:
@@ -170,20 +170,20 @@ def recolor(image: Float[Tensor, "b 3 h w"], recipe: AugmentRecipe, generator: G
 
     luma = _send(torch.tensor(_LUMA).view(1, 3, 1, 1), device)
     gray = (image * luma).sum(dim=1, keepdim=True)
-    saturation = factor(recipe.saturation)
-    colorless = _send((_uniform(count, generator) < recipe.gray).view(-1, 1, 1, 1), device)
+    saturation = factor(config.saturation)
+    colorless = _send((_uniform(count, generator) < config.gray).view(-1, 1, 1, 1), device)
     saturation = torch.where(colorless, torch.zeros_like(saturation), saturation)
-    brightness, contrast = factor(recipe.brightness), factor(recipe.contrast)
+    brightness, contrast = factor(config.brightness), factor(config.contrast)
     middle = gray.mean(dim=(2, 3), keepdim=True)
     # (saturate around gray, stretch around the mean, scale) as one sum of three terms: two passes over the picture.
     image = image * (saturation * contrast * brightness) + (
         gray * ((1 - saturation) * contrast * brightness) + middle * ((1 - contrast) * brightness)
     )
-    if recipe.noise > 0:
-        strength = _send((255 * recipe.noise * _uniform(count, generator)).view(-1, 1, 1, 1), device)
+    if config.noise > 0:
+        strength = _send((255 * config.noise * _uniform(count, generator)).view(-1, 1, 1, 1), device)
         image = image + strength * _noise(image, generator)
-    if recipe.erase > 0:
-        image = erase(image, _uniform(count, generator) < recipe.erase, torch.rand(count, 4, generator=generator))
+    if config.erase > 0:
+        image = erase(image, _uniform(count, generator) < config.erase, torch.rand(count, 4, generator=generator))
     return image.clamp(0, 255)
 
 

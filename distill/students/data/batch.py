@@ -23,7 +23,7 @@ class Batch:
         semantic: Class ids; meaningless where the weight is 0.
         instance: Instance ids, 0 = background; the same.
         weights: By task; 0 where there is no label.
-        certainty: How sure the teacher is of `semantic`, in [0, 1].
+        semantic_confidence: How sure the teacher is of `semantic`, in [0, 1].
     """
 
     image: Float[Tensor, "b 3 h w"]
@@ -32,13 +32,13 @@ class Batch:
     normals: Float[Tensor, "b 3 h w"] | None = None
     semantic: Int[Tensor, "b h w"] | None = None
     instance: Int[Tensor, "b h w"] | None = None
-    certainty: Float[Tensor, "b h w"] | None = None
+    semantic_confidence: Float[Tensor, "b h w"] | None = None
 
     def with_image(self, image: Float[Tensor, "b 3 h w"]) -> Batch:
         """The same targets under another picture."""
         return replace(self, image=image)
 
-    def every(self, stride: int, phase_hw: tuple[int, int]) -> Batch:
+    def subsample(self, stride: int, phase_hw: tuple[int, int]) -> Batch:
         """The targets in every `stride`-th row and column; the picture stays as it is."""
 
         def pick(maps: Tensor) -> Tensor:
@@ -51,11 +51,11 @@ class Batch:
             normals=None if self.normals is None else pick(self.normals),
             semantic=None if self.semantic is None else pick(self.semantic),
             instance=None if self.instance is None else pick(self.instance),
-            certainty=None if self.certainty is None else pick(self.certainty),
+            semantic_confidence=None if self.semantic_confidence is None else pick(self.semantic_confidence),
         )
 
 
-def unpack(
+def decode_batch(
     stored: dict[str, Tensor],
     tasks: tuple[Task, ...],
     depth_kind: DepthKind | None,
@@ -76,7 +76,7 @@ def unpack(
         normals=_normals(stored["normals"]) if Task.NORMALS in tasks else None,
         semantic=stored["semantic"].long() if Task.SEMANTIC in tasks else None,
         instance=stored["instance"].to(torch.int64) if Task.INSTANCE in tasks else None,
-        certainty=stored["semantic_confidence"].float() / 255.0 if Task.SEMANTIC in tasks else None,
+        semantic_confidence=stored["semantic_confidence"].float() / 255.0 if Task.SEMANTIC in tasks else None,
     )
 
 

@@ -23,15 +23,15 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from distill.errors import DistillError
-from distill.images import picture_size_hw
-from distill.students.data.bad_samples import LEFT_OUT, Broken, explain, read_broken, write_broken
-from distill.students.data.decode import CHANNELS, STORED, decode_photo, decode_task
-from distill.students.data.shard_index import Entry
+from distill.images import image_size_hw
+from distill.students.data.bad_samples import BAD_SAMPLES, BadSample, to_bad_sample, read_bad_samples, write_bad_samples
+from distill.students.data.decode import CHANNELS, STORED_DTYPES, decode_photo, decode_task
+from distill.students.data.shard_index import SampleRef
 from distill.tasks import Task
 
 
-class PhotoSet(Dataset[dict[str, Tensor]]):
-    """Decoded samples by index; `fill` and `spill` keep them, in memory or on disk, from then on.
+class ShardDataset(Dataset[dict[str, Tensor]]):
+    """Decoded samples by index; `cache_in_memory` and `cache_on_disk` keep them, in memory or on disk, from then on.
 
     A class id beyond `num_classes` is a fault of its sample, where the number is given.
 
@@ -40,14 +40,14 @@ class PhotoSet(Dataset[dict[str, Tensor]]):
 
     Attributes:
         entries: The samples; without the broken ones once the set is kept.
-        broken: Those that were left out.
+        bad_samples: Those that were left out.
     """
 
     def __init__(
-        self, entries: Sequence[Entry], tasks: Sequence[Task], size_hw: tuple[int, int], num_classes: int | None = None
+        self, entries: Sequence[SampleRef], tasks: Sequence[Task], size_hw: tuple[int, int], num_classes: int | None = None
     ) -> None:
         self.entries, self.tasks, self.size_hw = entries, tuple(tasks), size_hw
-        self.broken: list[Broken] = []
+        self.bad_samples: list[BadSample] = []
         self._num_classes = num_classes
         self._arrays: dict[str, ndarray] | None = None
 
@@ -59,13 +59,13 @@ class PhotoSet(Dataset[dict[str, Tensor]]):
         """What the decoded set takes in memory."""
         return len(self) * sum(array.nbytes for array in self._empty(1).values())
 
-    def fill(self, advance: Callable[[], None] = lambda: None) -> None:
+    def cache_in_memory(self, advance: Callable[[], None] = lambda: None) -> None:
         """Decode everything into memory; what is broken is left out. `advance` is called after each photo."""
         arrays = self._empty(len(self))
-        self._leave_out(self._decode_into(arrays, advance))
+        self._drop_bad_samples(self._decode_into(arrays, advance))
         self._arrays = {name: array[: len(self)] for name, array in arrays.items()}
 
-    def spill(self, folder: Path, advance: Callable[[], None] = lambda: None) -> None:
+    def cache_on_disk(self, folder: Path, advance: Callable[[], None] = lambda: None) -> None:
         """Decode everything that is whole into files that are mapped into memory; what lies there is used as it is.
 
         Several processes may ask for the same folder: one decodes, the others wait for it.
@@ -80,23 +80,23 @@ class PhotoSet(Dataset[dict[str, Tensor]]):
             done = folder / "done"
             if not (done.is_file() and done.read_text() == wanted):
                 done.unlink(missing_ok=True)
-                write_broken(folder / LEFT_OUT, self._write_files(folder, advance))
+                write_bad_samples(folder / BAD_SAMPLES, self._write_files(folder, advance))
                 done.write_text(wanted)
-            self._leave_out(read_broken(folder / LEFT_OUT))
+            self._drop_bad_samples(read_bad_samples(folder / BAD_SAMPLES))
         names = self._empty(0)
         self._arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="r")[: len(self)] for name in names}
 
-    def _leave_out(self, broken: list[Broken]) -> None:
-        lost = {(part.shard, part.key) for part in broken}
+    def _drop_bad_samples(self, bad_samples: list[BadSample]) -> None:
+        lost = {(part.shard, part.key) for part in bad_samples}
         self.entries = [entry for entry in self.entries if (str(entry.shard), entry.key) not in lost]
-        self.broken = broken
+        self.bad_samples = bad_samples
 
-    def _write_files(self, folder: Path, advance: Callable[[], None]) -> list[Broken]:
+    def _write_files(self, folder: Path, advance: Callable[[], None]) -> list[BadSample]:
         free = shutil.disk_usage(folder).free
         if self.num_bytes > free:
             raise DistillError(
                 f"{folder}: the decoded photos need {self.num_bytes / 2**30:.1f} GiB, {free / 2**30:.1f} are free",
-                hint="set data.disk_gib=0 to decode anew each epoch, or data.cache_dir to another disk",
+                hint="set data.disk_cache_gib=0 to decode anew each epoch, or data.cache_dir to another disk",
             )
         arrays = {
             name: np.lib.format.open_memmap(  # type: ignore[no-untyped-call]
@@ -104,25 +104,25 @@ class PhotoSet(Dataset[dict[str, Tensor]]):
             )
             for name, one in self._empty(1).items()
         }
-        broken = self._decode_into(arrays, advance)
+        bad_samples = self._decode_into(arrays, advance)
         for array in arrays.values():
             array.flush()
-        return broken
+        return bad_samples
 
-    def _decode_into(self, arrays: Mapping[str, ndarray], advance: Callable[[], None]) -> list[Broken]:
+    def _decode_into(self, arrays: Mapping[str, ndarray], advance: Callable[[], None]) -> list[BadSample]:
         """What is broken; the others lie without gaps."""
-        row, broken = 0, list[Broken]()
+        row, bad_samples = 0, list[BadSample]()
         # Threads: Pillow and OpenCV let go of the interpreter while they decode.
         with ThreadPoolExecutor(max_workers=max(1, torch.get_num_threads())) as pool:
-            for sample in pool.map(self._try, self.entries):
-                if isinstance(sample, Broken):
-                    broken.append(sample)
+            for sample in pool.map(self._decode_or_bad, self.entries):
+                if isinstance(sample, BadSample):
+                    bad_samples.append(sample)
                 else:
                     for name, value in sample.items():
                         arrays[name][row] = value
                     row += 1
                 advance()
-        return broken
+        return bad_samples
 
     def _fingerprint(self) -> str:
         """What the files would be decoded from."""
@@ -132,7 +132,7 @@ class PhotoSet(Dataset[dict[str, Tensor]]):
         return hashlib.sha256(text.encode()).hexdigest()
 
     @property
-    def is_kept(self) -> bool:
+    def is_cached(self) -> bool:
         """Whether nothing has to be decoded any more."""
         return self._arrays is not None
 
@@ -142,13 +142,13 @@ class PhotoSet(Dataset[dict[str, Tensor]]):
         if self._arrays is not None:
             batch = {name: torch.from_numpy(array[wanted]) for name, array in self._arrays.items()}
         else:
-            samples = [self._try(self.entries[row]) for row in wanted]
+            samples = [self._decode_or_bad(self.entries[row]) for row in wanted]
             # In the place of a broken one stands a whole one, for the norms; of an error, workers keep no sentence.
-            whole = next((sample for sample in samples if not isinstance(sample, Broken)), None) or self._blank()
-            filled = [whole if isinstance(sample, Broken) else sample for sample in samples]
+            whole = next((sample for sample in samples if not isinstance(sample, BadSample)), None) or self._blank()
+            filled = [whole if isinstance(sample, BadSample) else sample for sample in samples]
             batch = {name: torch.from_numpy(np.stack([sample[name] for sample in filled])) for name in whole}
             rows = [
-                ~row if isinstance(sample, Broken) and row >= 0 else row
+                ~row if isinstance(sample, BadSample) and row >= 0 else row
                 for row, sample in zip(rows, samples, strict=True)
             ]
         for place, row in enumerate(rows):
@@ -163,7 +163,7 @@ class PhotoSet(Dataset[dict[str, Tensor]]):
     def _empty(self, count: int) -> dict[str, ndarray]:
         arrays = {"image": np.empty((count, *self.size_hw, 3), np.uint8)}
         for task in self.tasks:
-            arrays[str(task)] = np.empty((count, *self.size_hw, *CHANNELS[task]), STORED[task])
+            arrays[str(task)] = np.empty((count, *self.size_hw, *CHANNELS[task]), STORED_DTYPES[task])
             arrays[f"{task}_confidence"] = np.empty((count, *self.size_hw), np.uint8)
         arrays["quality"] = np.empty((count, len(self.tasks)), np.float32)
         return arrays
@@ -171,22 +171,22 @@ class PhotoSet(Dataset[dict[str, Tensor]]):
     def _blank(self) -> dict[str, ndarray]:
         return {name: np.zeros_like(array[0]) for name, array in self._empty(1).items()}
 
-    def fault(self, row: int) -> Broken | None:
+    def error(self, row: int) -> BadSample | None:
         """What is wrong with this sample; None if it is whole."""
-        sample = self._try(self.entries[row])
-        return sample if isinstance(sample, Broken) else None
+        sample = self._decode_or_bad(self.entries[row])
+        return sample if isinstance(sample, BadSample) else None
 
-    def _try(self, entry: Entry) -> dict[str, ndarray] | Broken:
+    def _decode_or_bad(self, entry: SampleRef) -> dict[str, ndarray] | BadSample:
         try:
             return self._decode(entry)
         except Exception as error:  # over damaged bytes Pillow and OpenCV raise a dozen kinds
-            return explain(entry.shard, entry.key, error)
+            return to_bad_sample(entry.shard, entry.key, error)
 
-    def _decode(self, entry: Entry) -> dict[str, ndarray]:
+    def _decode(self, entry: SampleRef) -> dict[str, ndarray]:
         sample = entry.read()
         name = f"{entry.shard}: {entry.key}"
         decoded: dict[str, ndarray] = {"image": decode_photo(sample.photo, self.size_hw, name)}
-        photo_hw = picture_size_hw(sample.photo, name)
+        photo_hw = image_size_hw(sample.photo, name)
         for task in self.tasks:
             value, confidence = decode_task(
                 task, sample.files, entry.class_of, self.size_hw, name, self._num_classes, photo_hw

@@ -9,8 +9,8 @@ from pathlib import Path
 from distill.config.train import STUDENT_TASKS
 from distill.errors import UsageError
 from distill.shards import Manifest, read_manifest
-from distill.students.data.bad_samples import Broken, check_enough
-from distill.students.data.shard_index import Entry, scan
+from distill.students.data.bad_samples import BadSample, check_bad_fraction
+from distill.students.data.shard_index import SampleRef, index_shard
 from distill.tasks import DepthKind, Task
 
 _DENSE = (Task.DEPTH, Task.NORMALS, Task.SEMANTIC)
@@ -19,7 +19,7 @@ BACKGROUND = "background"
 
 
 @dataclass(frozen=True, slots=True)
-class Index:
+class DatasetIndex:
     """All samples of one or more folders of shards, and what they agree on.
 
     Attributes:
@@ -31,10 +31,10 @@ class Index:
         licenses: Licenses of the labels.
         terms: License to where its terms can be read.
         teachers: Who labeled.
-        broken: What was left out.
+        bad_samples: What was left out.
     """
 
-    entries: tuple[Entry, ...]
+    entries: tuple[SampleRef, ...]
     tasks: tuple[Task, ...]
     depth_kind: DepthKind
     classes: tuple[str, ...]
@@ -42,10 +42,10 @@ class Index:
     licenses: tuple[str, ...]
     terms: dict[str, str]
     teachers: tuple[str, ...]
-    broken: tuple[Broken, ...] = ()
+    bad_samples: tuple[BadSample, ...] = ()
 
 
-def read_index(folders: Sequence[Path], tasks: Sequence[Task] = ()) -> Index:
+def read_index(folders: Sequence[Path], tasks: Sequence[Task] = ()) -> DatasetIndex:
     """The samples in these folders that hold a label of at least one of the tasks (all common ones if none is named).
 
     Raises:
@@ -64,31 +64,31 @@ def read_index(folders: Sequence[Path], tasks: Sequence[Task] = ()) -> Index:
             )
     manifests = [(folder, read_manifest(folder)) for folder in folders]
     chosen = _choose_tasks(manifests, tasks)
-    _refuse_differences(manifests, chosen)
+    _check_manifests_match(manifests, chosen)
     first = manifests[0][1]
     classes = _classes(first, chosen)
-    entries, broken = list[Entry](), list[Broken]()
+    entries, bad_samples = list[SampleRef](), list[BadSample]()
     for folder, manifest in manifests:
         for shard in manifest.shards:
-            found, faults = scan(folder / shard.name, shard.samples, chosen, classes)
-            entries, broken = entries + found, broken + faults
-    check_enough(broken, len(entries))
+            found, faults = index_shard(folder / shard.name, shard.samples, chosen, classes)
+            entries, bad_samples = entries + found, bad_samples + faults
+    check_bad_fraction(bad_samples, len(entries))
     if not entries:
         raise UsageError(f"{folders[0]}: no sample is labeled for {', '.join(chosen)}", hint="label some photos first")
-    return Index(
+    return DatasetIndex(
         entries=tuple(entries),
-        tasks=_learned(chosen),
+        tasks=_stored_tasks(chosen),
         depth_kind=first.depth_kind,
         classes=classes,
         things=first.instance_classes if Task.INSTANCE in chosen else (),
         licenses=tuple(sorted({license for _, manifest in manifests for license in manifest.licenses})),
         terms={license: link for _, manifest in manifests for license, link in manifest.terms.items()},
         teachers=tuple(sorted({teacher for _, manifest in manifests for teacher in manifest.teachers})),
-        broken=tuple(broken),
+        bad_samples=tuple(bad_samples),
     )
 
 
-def split(entries: Sequence[Entry], val_fraction: float) -> tuple[tuple[Entry, ...], tuple[Entry, ...]]:
+def split(entries: Sequence[SampleRef], val_fraction: float) -> tuple[tuple[SampleRef, ...], tuple[SampleRef, ...]]:
     """(training, validation) entries, by the hash of the photo: labels, order and other photos do not matter.
 
     Raises:
@@ -132,7 +132,7 @@ def _choose_tasks(manifests: Sequence[tuple[Path, Manifest]], tasks: Sequence[Ta
     return tuple(task for task in STUDENT_TASKS if task in tasks)
 
 
-def _learned(chosen: Sequence[Task]) -> tuple[Task, ...]:
+def _stored_tasks(chosen: Sequence[Task]) -> tuple[Task, ...]:
     """The labels that batches hold: instances need classes to tell them from the background."""
     has_classes = not set(chosen).isdisjoint((Task.SEMANTIC, Task.INSTANCE, Task.REFERRING))
     dense = [task for task in _DENSE if task in chosen or (task is Task.SEMANTIC and has_classes)]
@@ -154,7 +154,7 @@ def _classes(manifest: Manifest, chosen: Sequence[Task]) -> tuple[str, ...]:
     return (BACKGROUND, *(name for name in names if name != BACKGROUND)) if wanted else ()
 
 
-def _refuse_differences(manifests: Sequence[tuple[Path, Manifest]], tasks: Sequence[Task]) -> None:
+def _check_manifests_match(manifests: Sequence[tuple[Path, Manifest]], tasks: Sequence[Task]) -> None:
     (first_folder, first), *others = manifests
     for folder, manifest in others:
         if Task.SEMANTIC in tasks and manifest.classes != first.classes:

@@ -16,7 +16,7 @@ from distill.images import MAX_PIXELS, decode_map, decode_rgb
 from distill.tasks import IGNORE_INSTANCE, IGNORE_SEMANTIC, Task
 
 CHANNELS = {Task.DEPTH: (), Task.NORMALS: (3,), Task.SEMANTIC: (), Task.INSTANCE: ()}
-STORED = {Task.DEPTH: np.uint16, Task.NORMALS: np.uint8, Task.SEMANTIC: np.uint8, Task.INSTANCE: np.uint16}
+STORED_DTYPES = {Task.DEPTH: np.uint16, Task.NORMALS: np.uint8, Task.SEMANTIC: np.uint8, Task.INSTANCE: np.uint16}
 _NUM_IDS = 65536
 _ROUNDING_PX = 2
 _EXIF_ORIENTATION = 0x0112
@@ -77,11 +77,11 @@ def decode_task(
     if task is Task.SEMANTIC and "semantic.png" not in files:
         source = Task.INSTANCE if "instance.png" in files else Task.REFERRING
     if f"{source}.png" not in files:
-        return np.zeros((*size_hw, *CHANNELS[task]), STORED[task]), np.zeros(size_hw, np.uint8)
+        return np.zeros((*size_hw, *CHANNELS[task]), STORED_DTYPES[task]), np.zeros(size_hw, np.uint8)
     stored = decode_map(files[f"{source}.png"], f"{name}.{source}.png")
     if source is not task:
         stored = _as_classes(stored, source, class_of)
-    if stored.dtype != STORED[task] or stored.shape[2:] != CHANNELS[task]:
+    if stored.dtype != STORED_DTYPES[task] or stored.shape[2:] != CHANNELS[task]:
         raise DistillError(f"{name}.{task}.png holds {stored.dtype} of shape {stored.shape}", hint="rebuild the shard")
     if photo_hw is not None and not _has_shape_of(stored.shape[:2], photo_hw):
         raise DistillError(

@@ -12,10 +12,10 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Sampler
 
 from distill.runtime.parallel import prefetch
-from distill.students.data.dataset import PhotoSet
+from distill.students.data.dataset import ShardDataset
 
 
-class EpochBatches(Sampler[list[int]]):
+class EpochBatchSampler(Sampler[list[int]]):
     """The rows of each batch of one rank; over all ranks every row once an epoch, and equally many batches per rank.
 
     Batches differ by at most one row in size. A tail that is dropped would lose rows; a padded one would repeat them;
@@ -83,7 +83,7 @@ class EpochBatches(Sampler[list[int]]):
 Loader = DataLoader[dict[str, Tensor]]
 
 
-class AheadLoader:
+class PrefetchLoader:
     """Batches that a thread of its own gathers while others are learned from.
 
     For a GPU, whose step is so short that gathering and pinning (3 ms of 36 on an H200, 8 photos of 192x256) show.
@@ -100,20 +100,20 @@ class AheadLoader:
         return prefetch(iter(self._loader))
 
 
-def build_loader(photos: PhotoSet, batches: EpochBatches, *, workers: int) -> Loader | AheadLoader:
+def build_loader(photos: ShardDataset, batches: EpochBatchSampler, *, workers: int) -> Loader | PrefetchLoader:
     """Batches of a set; `workers` processes decode, unless the set is kept."""
-    workers = 0 if photos.is_kept else workers
+    workers = 0 if photos.is_cached else workers
     on_gpu = torch.cuda.is_available()
     loader: Loader = DataLoader(
         photos,
         batch_sampler=batches,
-        collate_fn=_as_is,
+        collate_fn=_identity_collate,
         num_workers=workers,
         persistent_workers=workers > 0,
         pin_memory=on_gpu,
     )
-    return AheadLoader(loader) if on_gpu and not workers else loader
+    return PrefetchLoader(loader) if on_gpu and not workers else loader
 
 
-def _as_is(batch: Any) -> Any:
+def _identity_collate(batch: Any) -> Any:
     return batch

@@ -16,15 +16,15 @@ from typing import BinaryIO
 
 from distill.errors import DistillError
 from distill.shards import Sample
-from distill.students.data.bad_samples import Broken, explain
+from distill.students.data.bad_samples import BadSample, to_bad_sample
 from distill.tasks import Task
 
-Places = dict[str, dict[str, tuple[int, int]]]
+MemberOffsets = dict[str, dict[str, tuple[int, int]]]
 """Key to extension to (offset, size)."""
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class SampleRef:
     """One sample, located.
 
     Attributes:
@@ -52,9 +52,9 @@ class Entry:
             raise DistillError(f"{self.shard}: cannot be read: {error}", hint="is the disk still there?") from error
 
 
-def scan(
+def index_shard(
     shard: Path, samples: int, tasks: Sequence[Task], classes: tuple[str, ...]
-) -> tuple[list[Entry], list[Broken]]:
+) -> tuple[list[SampleRef], list[BadSample]]:
     """(entries of one tar that hold any of the tasks; what of it cannot be used).
 
     Args:
@@ -63,28 +63,28 @@ def scan(
         tasks: To be learned.
         classes: Of the student that learns them.
     """
-    places, damage = _find(shard)
-    broken = list[Broken]()
+    places, damage = _read_members(shard)
+    bad_samples = list[BadSample]()
     if places and (damage or len(places) < samples):
         places.popitem()  # the last one before the damage may lack some of its files
     if damage or len(places) < samples:
         lost = max(1, samples - len(places))
-        broken.append(Broken(str(shard), "", f"{lost} samples are lost: {damage or 'it ends too early'}", lost))
+        bad_samples.append(BadSample(str(shard), "", f"{lost} samples are lost: {damage or 'it ends too early'}", lost))
     wanted = {key: found for key, found in places.items() if any(f"{task}.png" in found for task in tasks)}
-    entries = list[Entry]()
+    entries = list[SampleRef]()
     if wanted:
         with shard.open("rb") as file:
             for key, found in wanted.items():
                 try:
-                    entries.append(_entry(shard, key, found, tasks, classes, file))
+                    entries.append(_sample_ref(shard, key, found, tasks, classes, file))
                 except (DistillError, OSError, ValueError, TypeError, AttributeError, KeyError) as error:
-                    broken.append(explain(shard, key, error))  # its json is damaged, or says what it should not
-    return entries, broken
+                    bad_samples.append(to_bad_sample(shard, key, error))  # its json is damaged, or says what it should not
+    return entries, bad_samples
 
 
-def _find(shard: Path) -> tuple[Places, str]:
+def _read_members(shard: Path) -> tuple[MemberOffsets, str]:
     """(the members of each key, as far as they can be read; what is wrong with the rest, or nothing)."""
-    places: Places = {}
+    places: MemberOffsets = {}
     try:
         size = shard.stat().st_size
         with tarfile.open(shard, mode="r:") as tar:
@@ -101,14 +101,14 @@ def _find(shard: Path) -> tuple[Places, str]:
     return places, ""
 
 
-def _entry(
+def _sample_ref(
     shard: Path,
     key: str,
     places: dict[str, tuple[int, int]],
     tasks: Sequence[Task],
     classes: tuple[str, ...],
     file: BinaryIO,
-) -> Entry:
+) -> SampleRef:
     sample = Sample(key, {"json": _read(file, *places["json"])} if "json" in places else {})
     sha256 = str(sample.meta.get("photo_sha256") or "")
     suffix = next((name for name in places if name != "json" and "." not in name), None)
@@ -118,7 +118,7 @@ def _entry(
         sha256 = hashlib.sha256(_read(file, *places[suffix])).hexdigest()
     wanted = {suffix, *(f"{task}.png" for task in tasks), *(f"{task}.confidence.png" for task in tasks)}
     members = {name: place for name, place in places.items() if name in wanted}
-    return Entry(shard, key, members, sha256, _quality(sample, tasks), _class_of(sample, tasks, classes))
+    return SampleRef(shard, key, members, sha256, _quality(sample, tasks), _class_of(sample, tasks, classes))
 
 
 def _class_of(sample: Sample, tasks: Sequence[Task], classes: tuple[str, ...]) -> dict[int, int]:

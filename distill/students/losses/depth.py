@@ -8,9 +8,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from distill.config.loss import DepthLossRecipe
+from distill.config.loss import DepthLossConfig
 from distill.errors import UsageError
-from distill.students.losses.reduction import EPSILON, mean_over_images, mean_per_image, trim, weighted_mean
+from distill.students.losses.reduction import EPSILON, mean_over_images, mean_per_image, trim_worst, weighted_mean
 from distill.tasks import FAR_WARP, DepthKind, warp_depth
 
 _NEAREST_WARP = float(warp_depth(0.1))
@@ -25,43 +25,43 @@ def depth_loss(
     spread: Float[Tensor, "b h w"],
     target: Float[Tensor, "b h w"],
     weight: Float[Tensor, "b h w"],
-    recipe: DepthLossRecipe,
+    config: DepthLossConfig,
     depth_kind: DepthKind,
-    trim_share: float = 0.0,
+    trim_fraction: float = 0.0,
 ) -> dict[str, Tensor]:
-    """Each term, weighted: ``l1``, ``silog``, ``share``, ``gradient``, ``confidence``, or ``ssi`` for relative depth kinds.
+    """Each term, weighted: ``l1``, ``silog``, ``abs_rel``, ``gradient``, ``confidence``, or ``ssi`` for relative depth kinds.
 
     Args:
         value: Predicted coordinate in [0, 1]: warped meters, or the relative depth.
         spread: The expected absolute error of it.
         target: The teacher's coordinate.
         weight: Per pixel; 0 leaves it out.
-        recipe: Weights of the terms.
+        config: Weights of the terms.
         depth_kind: Of the labels.
-        trim_share: Share of each image's worst pixels to leave out.
+        trim_fraction: Fraction of each image's worst pixels to leave out.
     """
-    weight = trim((value - target).abs(), weight, trim_share)
-    if is_metric(recipe, depth_kind):
+    weight = trim_worst((value - target).abs(), weight, trim_fraction)
+    if is_metric(config, depth_kind):
         # The sky (90 m and more) has a place in the warp, but no logarithm or edge that means anything.
         finite = weight * (target < FAR_WARP)
         terms = {
-            "l1": recipe.l1 * weighted_mean((value - target).abs(), weight),
-            "silog": recipe.silog * silog(value, target, finite),
-            "gradient": recipe.gradient * gradient_matching(value - target, finite),
+            "l1": config.l1 * weighted_mean((value - target).abs(), weight),
+            "silog": config.silog * silog(value, target, finite),
+            "gradient": config.gradient * gradient_matching(value - target, finite),
         }
-        if recipe.share > 0:
-            terms["share"] = recipe.share * weighted_mean(share_of_depth(value, target), finite)
+        if config.abs_rel > 0:
+            terms["abs_rel"] = config.abs_rel * weighted_mean(relative_error(value, target), finite)
         likelihood = laplace_nll(value.detach() - target, spread)
     else:
         normal_value, normal_target = normalize(value, weight), normalize(target, weight)
         residual = normal_value - normal_target
         terms = {
-            "ssi": recipe.ssi * weighted_mean(residual.abs(), weight),
-            "gradient": recipe.gradient * gradient_matching(residual, weight),
+            "ssi": config.ssi * weighted_mean(residual.abs(), weight),
+            "gradient": config.gradient * gradient_matching(residual, weight),
         }
         # In the label's own unit, so that "within 0.05" means the same for every image.
         likelihood = laplace_nll((residual * deviation(target, weight)).detach(), spread)
-    return terms | {"confidence": recipe.confidence * weighted_mean(likelihood, weight)}
+    return terms | {"confidence": config.confidence * weighted_mean(likelihood, weight)}
 
 
 def edge_aware_smoothness(value: Float[Tensor, "b h w"], image: Float[Tensor, "b 3 h w"]) -> Float[Tensor, ""]:
@@ -78,18 +78,18 @@ def edge_aware_smoothness(value: Float[Tensor, "b h w"], image: Float[Tensor, "b
     return (across * torch.exp(-10.0 * edge_across)).mean() + (down * torch.exp(-10.0 * edge_down)).mean()
 
 
-def is_metric(recipe: DepthLossRecipe, depth_kind: DepthKind) -> bool:
+def is_metric(config: DepthLossConfig, depth_kind: DepthKind) -> bool:
     """Whether meters are compared.
 
     Raises:
-        UsageError: The recipe wants meters, and the labels have none.
+        UsageError: The config wants meters, and the labels have none.
     """
-    if recipe.kind == "metric" and depth_kind is not DepthKind.METRIC:
+    if config.kind == "metric" and depth_kind is not DepthKind.METRIC:
         raise UsageError(
             f"loss.depth.kind=metric cannot be used on {depth_kind} labels, which have no scale",
             hint="set loss.depth.kind=relative (or auto), or label with a metric teacher",
         )
-    return depth_kind is DepthKind.METRIC and recipe.kind != "relative"
+    return depth_kind is DepthKind.METRIC and config.kind != "relative"
 
 
 def silog(
@@ -103,7 +103,7 @@ def silog(
     return mean_over_images((mean_square - _SILOG_LAMBDA * square_mean + EPSILON).sqrt(), weight)
 
 
-def share_of_depth(value: Float[Tensor, "b h w"], target: Float[Tensor, "b h w"]) -> Float[Tensor, "b h w"]:
+def relative_error(value: Float[Tensor, "b h w"], target: Float[Tensor, "b h w"]) -> Float[Tensor, "b h w"]:
     """|d - d*| / d* of warped meters, which punishes what is too far more than what is too near."""
     # A tenfold depth is as wrong as can be; without a bound, the sky in a room would own the gradient.
     return (_log_meters(value) - _log_meters(target)).clamp(max=_MOST_FAR).expm1().abs()

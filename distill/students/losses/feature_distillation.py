@@ -10,26 +10,26 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from distill.config.loss import AlignLossRecipe
+from distill.config.loss import FeatureDistillationConfig
 from distill.students.model.backbone import Backbone, build_backbone, normalization
 
 _LAST_LEVEL = 10**9
 """A stride that no network has: the coarsest level is taken."""
 
 
-class Alignment(nn.Module):
+class FeatureDistillation(nn.Module):
     """1 - cos between the student's fused map, mapped by one learned layer, and the frozen network's last level."""
 
     mean: Tensor
     scale: Tensor
 
-    def __init__(self, recipe: AlignLossRecipe, frozen: Backbone, channels: int) -> None:
+    def __init__(self, config: FeatureDistillationConfig, frozen: Backbone, channels: int) -> None:
         super().__init__()
-        self._weight, self._size_hw = recipe.weight, recipe.size_hw
+        self._weight, self._size_hw = config.weight, config.size_hw
         # In a list it is no submodule: its weights do not belong into checkpoints, averages or the optimizer.
         self._frozen = [frozen.eval().requires_grad_(False)]
         self.project = nn.Conv2d(channels, frozen.channels[-1], 1)
-        mean, std = normalization(recipe.backbone)
+        mean, std = normalization(config.backbone)
         self.register_buffer("mean", 255.0 * torch.tensor(mean).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("scale", 1.0 / (255.0 * torch.tensor(std)).view(1, 3, 1, 1), persistent=False)
 
@@ -47,16 +47,16 @@ class Alignment(nn.Module):
         return frozen((resized - self.mean) * self.scale)[-1].float()
 
 
-def build_alignment(recipe: AlignLossRecipe, channels: int) -> Alignment | None:
-    """The alignment that the recipe asks for; None at weight 0.
+def build_feature_distillation(config: FeatureDistillationConfig, channels: int) -> FeatureDistillation | None:
+    """The feature distillation that the config asks for; None at weight 0.
 
     Raises:
         UsageError: The network is unknown or cannot work at its size.
         DistillError: Its weights cannot be had.
     """
-    if recipe.weight == 0:
+    if config.weight == 0:
         return None
     frozen = build_backbone(
-        recipe.backbone, pretrained=recipe.pretrained, finest_stride=_LAST_LEVEL, size_hw=recipe.size_hw
+        config.backbone, pretrained=config.pretrained, finest_stride=_LAST_LEVEL, size_hw=config.size_hw
     )
-    return Alignment(recipe, frozen, channels)
+    return FeatureDistillation(config, frozen, channels)

@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from distill.config.loss import InstanceLossRecipe
+from distill.config.loss import InstanceLossConfig
 from distill.students.losses.reduction import weighted_mean
 
 _SIGMA = 0.03
@@ -18,13 +18,13 @@ def instance_loss(
     way: Float[Tensor, "b 2 h w"],
     ids: Int[Tensor, "b h w"],
     weight: Float[Tensor, "b h w"],
-    recipe: InstanceLossRecipe,
+    config: InstanceLossConfig,
 ) -> dict[str, Tensor]:
     """Each term, weighted: ``center`` over all pixels, ``offset`` over those of instances."""
     wanted_heat, wanted_way, on_thing = instance_targets(ids, weight)
     return {
-        "center": recipe.center * weighted_mean((heat - wanted_heat).square(), weight),
-        "offset": recipe.offset * weighted_mean((way - wanted_way).abs().sum(dim=1), weight * on_thing),
+        "center": config.center * weighted_mean((heat - wanted_heat).square(), weight),
+        "offset": config.offset * weighted_mean((way - wanted_way).abs().sum(dim=1), weight * on_thing),
     }
 
 

@@ -21,7 +21,7 @@ _FLAT = 1e-5
 """A product of two deviations, in squares of the maps' unit, below which shapes are rounding."""
 
 
-def disagreement(
+def label_error(
     head: Any, raw: Float[Tensor, "b c h w"], batch: Batch, weight: Float[Tensor, "b h w"]
 ) -> Float[Tensor, " b"]:
     """The mean error of each image; of depth and normals times (1/4 + 1 - correlation of both maps).
@@ -33,14 +33,14 @@ def disagreement(
     """
     if isinstance(head, DepthHead):
         assert batch.depth is not None
-        value, target = head.coordinates(raw)[0], batch.depth
+        value, target = head.activate(raw)[0], batch.depth
         shape = 1.0 - correlation(value[:, None], target[:, None], weight)
         if head.depth_kind is not DepthKind.METRIC:
             value, target = normalize(value, weight), normalize(target, weight)
         return mean_per_image((value - target).abs(), weight) * (_LIKE_SHAPES + shape)
     if isinstance(head, NormalsHead):
         assert batch.normals is not None
-        vector = head.coordinates(raw)[0]
+        vector = head.activate(raw)[0]
         shape = 1.0 - correlation(vector, batch.normals, weight)
         return mean_per_image(1.0 - (vector * batch.normals).sum(dim=1), weight) * (_LIKE_SHAPES + shape)
     assert batch.semantic is not None

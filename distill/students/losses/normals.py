@@ -9,8 +9,8 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
-from distill.config.loss import NormalsLossRecipe
-from distill.students.losses.reduction import trim, weighted_mean
+from distill.config.loss import NormalsLossConfig
+from distill.students.losses.reduction import trim_worst, weighted_mean
 from distill.tasks import unwarp_depth
 
 _COSINE_LIMIT = 1.0 - 1e-6
@@ -22,17 +22,17 @@ def normals_loss(
     kappa: Float[Tensor, "b h w"],
     target: Float[Tensor, "b 3 h w"],
     weight: Float[Tensor, "b h w"],
-    recipe: NormalsLossRecipe,
-    trim_share: float = 0.0,
+    config: NormalsLossConfig,
+    trim_fraction: float = 0.0,
 ) -> dict[str, Tensor]:
     """Each term, weighted: ``cosine`` and ``confidence``, or ``angmf`` alone."""
     cosine = (vector * target).sum(dim=1)
-    weight = trim(1.0 - cosine, weight, trim_share)
-    if recipe.kind == "angmf":
-        return {"angmf": recipe.weight * weighted_mean(angmf_nll(cosine, kappa), weight)}
+    weight = trim_worst(1.0 - cosine, weight, trim_fraction)
+    if config.kind == "angmf":
+        return {"angmf": config.weight * weighted_mean(angmf_nll(cosine, kappa), weight)}
     return {
-        "cosine": recipe.weight * weighted_mean(1.0 - cosine, weight),
-        "confidence": recipe.confidence * weighted_mean(angmf_nll(cosine.detach(), kappa), weight),
+        "cosine": config.weight * weighted_mean(1.0 - cosine, weight),
+        "confidence": config.confidence * weighted_mean(angmf_nll(cosine.detach(), kappa), weight),
     }
 
 

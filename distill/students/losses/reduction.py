@@ -24,13 +24,13 @@ def mean_over_images(values: Float[Tensor, " b"], weight: Float[Tensor, "b ..."]
     return weighted_mean(values, weight.flatten(1).sum(dim=1))
 
 
-def trim(error: Float[Tensor, "b h w"], weight: Float[Tensor, "b h w"], share: float) -> Float[Tensor, "b h w"]:
+def trim_worst(error: Float[Tensor, "b h w"], weight: Float[Tensor, "b h w"], fraction: float) -> Float[Tensor, "b h w"]:
     """The weights, with each image's worst share of weighted pixels set to 0: most of those are wrong labels."""
-    if share <= 0:
+    if fraction <= 0:
         return weight
     flat = error.detach().flatten(1)
     used = weight.flatten(1) > 0
-    keep = ((1.0 - share) * used.sum(dim=1)).ceil().long().clamp(min=1)
+    keep = ((1.0 - fraction) * used.sum(dim=1)).ceil().long().clamp(min=1)
     # Unused pixels sort to the end, so the keep-th smallest is a threshold over used ones.
     ordered = flat.masked_fill(~used, torch.inf).sort(dim=1).values
     threshold = ordered.gather(1, (keep - 1)[:, None])

@@ -7,17 +7,17 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional as F
 
-from distill.config.loss import SemanticLossRecipe
-from distill.students.losses.reduction import EPSILON, trim, weighted_mean
+from distill.config.loss import SemanticLossConfig
+from distill.students.losses.reduction import EPSILON, trim_worst, weighted_mean
 
 
 def semantic_loss(
     logits: Float[Tensor, "b k h w"],
     target: Int[Tensor, "b h w"],
     weight: Float[Tensor, "b h w"],
-    recipe: SemanticLossRecipe,
-    trim_share: float = 0.0,
-    certainty: Float[Tensor, "b h w"] | None = None,
+    config: SemanticLossConfig,
+    trim_fraction: float = 0.0,
+    semantic_confidence: Float[Tensor, "b h w"] | None = None,
 ) -> dict[str, Tensor]:
     """Each term, weighted: ``cross_entropy``, ``dice``, ``lovasz``, ``soft``.
 
@@ -25,41 +25,41 @@ def semantic_loss(
         logits: Class scores.
         target: Class ids; those beyond the classes count as weight 0.
         weight: Per pixel; 0 leaves it out.
-        recipe: Weights of the terms.
-        trim_share: Share of each image's worst pixels to leave out.
-        certainty: How sure the teacher is of the id, in [0, 1]; the term ``soft`` needs it.
+        config: Weights of the terms.
+        trim_fraction: Fraction of each image's worst pixels to leave out.
+        semantic_confidence: How sure the teacher is of the id, in [0, 1]; the term ``soft`` needs it.
     """
     classes = logits.shape[1]
     known = target < classes
     target = torch.where(known, target, 0)
     weight = weight * known
-    error = F.cross_entropy(logits, target, reduction="none", label_smoothing=recipe.label_smoothing)
-    weight = trim(error, weight, trim_share)
-    balanced = balance(weight, target, classes, recipe.balance) if recipe.balance > 0 else weight
-    terms = {"cross_entropy": recipe.weight * weighted_mean(error, balanced)}
-    if recipe.dice > 0:
-        terms["dice"] = recipe.dice * dice(logits.softmax(dim=1), target, weight)
-    if recipe.lovasz > 0:
-        terms["lovasz"] = recipe.lovasz * lovasz(logits.softmax(dim=1), target, weight)
-    if recipe.soft > 0 and certainty is not None and classes > 1:
-        divergence = soft_divergence(logits, target, certainty, recipe.temperature)
-        terms["soft"] = recipe.soft * weighted_mean(divergence, weight)
+    error = F.cross_entropy(logits, target, reduction="none", label_smoothing=config.label_smoothing)
+    weight = trim_worst(error, weight, trim_fraction)
+    balanced = balance(weight, target, classes, config.balance) if config.balance > 0 else weight
+    terms = {"cross_entropy": config.weight * weighted_mean(error, balanced)}
+    if config.dice > 0:
+        terms["dice"] = config.dice * dice(logits.softmax(dim=1), target, weight)
+    if config.lovasz > 0:
+        terms["lovasz"] = config.lovasz * lovasz(logits.softmax(dim=1), target, weight)
+    if config.soft > 0 and semantic_confidence is not None and classes > 1:
+        divergence = soft_divergence(logits, target, semantic_confidence, config.temperature)
+        terms["soft"] = config.soft * weighted_mean(divergence, weight)
     return terms
 
 
 def soft_divergence(
     logits: Float[Tensor, "b k h w"],
     target: Int[Tensor, "b h w"],
-    certainty: Float[Tensor, "b h w"],
+    semantic_confidence: Float[Tensor, "b h w"],
     temperature: float,
 ) -> Float[Tensor, "b h w"]:
     """T^2 KL(teacher || student), both at temperature T, per pixel.
 
-    The teacher's distribution has `certainty` on its class and the rest evenly on the others; one that is less sure
+    The teacher's distribution has `semantic_confidence` on its class and the rest evenly on the others; one that is less sure
     than chance counts as chance. Source of the form: Hinton et al., arXiv 1503.02531.
     """
     classes = logits.shape[1]
-    sure = certainty.clamp(1.0 / classes, 1.0 - 1e-3)
+    sure = semantic_confidence.clamp(1.0 / classes, 1.0 - 1e-3)
     # (p^(1/T), normalized) of two values: that of the class, and that which all the others share.
     top, rest = sure.pow(1.0 / temperature), ((1.0 - sure) / (classes - 1)).pow(1.0 / temperature)
     total = top + (classes - 1) * rest

@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from distill.config.train import TRUSTED_NETWORKS
+from distill.config.train import TRUSTED_BACKBONES
 from distill.errors import DistillError, UsageError
 from distill.optional import import_named
 
@@ -149,7 +149,7 @@ def _writes_beyond(layer: nn.Module) -> bool:
     )
 
 
-class OwnNetwork(Protocol):
+class CustomBackbone(Protocol):
     """What a class has to offer: ``Class(channels)`` builds an `nn.Module`."""
 
     def __call__(self, image: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b channels h2 w2"]:
@@ -157,16 +157,16 @@ class OwnNetwork(Protocol):
         ...
 
 
-def build_own_network(reference: str, channels: int, size_hw: tuple[int, int]) -> nn.Module:
+def build_custom_backbone(reference: str, channels: int, size_hw: tuple[int, int]) -> nn.Module:
     """The network behind ``package.module:Class``, tried once at this size.
 
     Raises:
         UsageError: It was not named by the user, cannot be imported or built, or gives something else.
     """
-    if reference not in os.environ.get(TRUSTED_NETWORKS, "").split(","):
+    if reference not in os.environ.get(TRUSTED_BACKBONES, "").split(","):
         raise UsageError(
             f"this student's network is code of its own, {reference}, which is only run when you name it yourself",
-            hint=f"if you trust it: {TRUSTED_NETWORKS}={reference} distill ...",
+            hint=f"if you trust it: {TRUSTED_BACKBONES}={reference} distill ...",
         )
     try:
         network: Any = import_named(reference)(channels)

@@ -16,37 +16,37 @@ _SMALLEST = 1e-8
 """A scale is never 0, which a layer of zeros would have."""
 
 
-class RoundedConv2d(nn.Conv2d):
+class FakeQuantConv2d(nn.Conv2d):
     """A convolution that computes with rounded numbers."""
 
     def forward(self, input: Float[Tensor, "b c h w"]) -> Float[Tensor, "b k h2 w2"]:
         """As `torch.nn.Conv2d`."""
-        return self._conv_forward(round_values(input), round_weights(self.weight), self.bias)
+        return self._conv_forward(fake_quant_activations(input), fake_quant_weights(self.weight), self.bias)
 
 
-class RoundedLinear(nn.Linear):
+class FakeQuantLinear(nn.Linear):
     """A linear layer that computes with rounded numbers."""
 
     def forward(self, input: Float[Tensor, "... c"]) -> Float[Tensor, "... k"]:
         """As `torch.nn.Linear`."""
-        return F.linear(round_values(input), round_weights(self.weight), self.bias)
+        return F.linear(fake_quant_activations(input), fake_quant_weights(self.weight), self.bias)
 
 
-_ROUNDED: dict[type[nn.Module], type[nn.Module]] = {nn.Conv2d: RoundedConv2d, nn.Linear: RoundedLinear}
+_FAKE_QUANT_LAYERS: dict[type[nn.Module], type[nn.Module]] = {nn.Conv2d: FakeQuantConv2d, nn.Linear: FakeQuantLinear}
 
 
-def learn_rounded(student: nn.Module) -> int:
+def enable_fake_quant(student: nn.Module) -> int:
     """Make every plain convolution and linear layer compute with rounded numbers; says how many there are.
 
     Only their classes change: parameters keep their names, and copies and checkpoints know nothing of it.
     """
-    layers = [layer for layer in student.modules() if type(layer) in _ROUNDED]
+    layers = [layer for layer in student.modules() if type(layer) in _FAKE_QUANT_LAYERS]
     for layer in layers:
-        layer.__class__ = _ROUNDED[type(layer)]
+        layer.__class__ = _FAKE_QUANT_LAYERS[type(layer)]
     return len(layers)
 
 
-def round_weights(weight: Float[Tensor, "k ..."]) -> Float[Tensor, "k ..."]:
+def fake_quant_weights(weight: Float[Tensor, "k ..."]) -> Float[Tensor, "k ..."]:
     """Each output channel on 255 levels around 0."""
     largest = weight.detach().flatten(1).abs().amax(dim=1)
     scale = (largest.float() / 127).clamp(min=_SMALLEST)
@@ -54,7 +54,7 @@ def round_weights(weight: Float[Tensor, "k ..."]) -> Float[Tensor, "k ..."]:
     return fake_quantize_per_channel_affine(weight, scale, zero, 0, -127, 127)
 
 
-def round_values(values: Float[Tensor, "*size"]) -> Float[Tensor, "*size"]:
+def fake_quant_activations(values: Float[Tensor, "*size"]) -> Float[Tensor, "*size"]:
     """The whole tensor on 256 levels from its least to its largest value; 0 is one of them."""
     low, high = values.detach().aminmax()
     low, high = low.float().clamp(max=0.0), high.float().clamp(min=0.0)

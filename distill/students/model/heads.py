@@ -1,6 +1,6 @@
 """One head per task: raw maps for the losses, final values for users.
 
-A head's *raw* map is at head stride. `coordinates` gives what the losses compare; `finish` gives what users get, at any
+A head's *raw* map is at head stride. `activate` gives what the losses compare; `postprocess` gives what users get, at any
 size.
 """
 
@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from distill.students.model.neck import separable
-from distill.students.model.resample import enlarge, enlarge_ids, enlarge_vectors
+from distill.students.model.resample import upsample, upsample_ids, upsample_vectors
 from distill.tasks import FAR_WARP, DepthKind
 
 Outputs = dict[str, Tensor]
@@ -32,7 +32,7 @@ _EDGE_OF_BINS = 1e-4
 
 _PEAK_WINDOW = 7
 """Pixels at head stride around a center in which no other one is looked for; source: Panoptic-DeepLab."""
-_COLD = 0.1
+_LOW_SCORE = 0.1
 """Heat below which a peak is no center; the same source."""
 
 
@@ -51,21 +51,21 @@ class DepthHead(nn.Module):
         """The raw map."""
         return self.layers(fused)
 
-    def coordinates(self, raw: Float[Tensor, "b 2 h w"]) -> tuple[Float[Tensor, "b h w"], Float[Tensor, "b h w"]]:
+    def activate(self, raw: Float[Tensor, "b 2 h w"]) -> tuple[Float[Tensor, "b h w"], Float[Tensor, "b h w"]]:
         """(warped or relative depth in [0, 1], its expected absolute error in the same unit)."""
         top = FAR_WARP if self.depth_kind is DepthKind.METRIC else 1.0
         # The floor of 0.002 is half a painted level; without it the likelihood can fall without bound.
         return raw[:, 0].sigmoid() * top, F.softplus(raw[:, 1]) * 0.1 + 0.002
 
-    def finish(self, raw: Float[Tensor, "b 2 h w"], size_hw: tuple[int, int]) -> Outputs:
+    def postprocess(self, raw: Float[Tensor, "b 2 h w"], size_hw: tuple[int, int]) -> Outputs:
         """``depth`` in meters or in the depth kind's [0, 1]; ``depth_confidence``: chance to be within 25 % (or 0.05)."""
-        value, spread = self.coordinates(raw)
+        value, spread = self.activate(raw)
         confidence = 1.0 - torch.exp(-self._tolerance(value) / spread)
-        value = enlarge(value, size_hw)
+        value = upsample(value, size_hw)
         if self.depth_kind is DepthKind.METRIC:
             # unwarp_depth(f) for the default constants; a square root is ten times faster than a power in every engine.
             value = 10.0 * (torch.rsqrt(1.0 - value) - 1.0)
-        return {"depth": value, "depth_confidence": enlarge(confidence, size_hw)}
+        return {"depth": value, "depth_confidence": upsample(confidence, size_hw)}
 
     def _tolerance(self, value: Tensor) -> Tensor:
         if self.depth_kind is not DepthKind.METRIC:
@@ -109,17 +109,17 @@ class NormalsHead(nn.Module):
         """The raw map."""
         return self.layers(fused)
 
-    def coordinates(self, raw: Float[Tensor, "b 4 h w"]) -> tuple[Float[Tensor, "b 3 h w"], Float[Tensor, "b h w"]]:
+    def activate(self, raw: Float[Tensor, "b 4 h w"]) -> tuple[Float[Tensor, "b 3 h w"], Float[Tensor, "b h w"]]:
         """(unit vectors, kappa > 0)."""
         return _unit(raw[:, :3]), F.softplus(raw[:, 3]) + 0.01
 
-    def finish(self, raw: Float[Tensor, "b 4 h w"], size_hw: tuple[int, int]) -> Outputs:
+    def postprocess(self, raw: Float[Tensor, "b 4 h w"], size_hw: tuple[int, int]) -> Outputs:
         """``normals`` (b, h, w, 3) of unit length; ``normals_confidence``: chance to be within 22.5 degrees."""
-        vector, kappa = self.coordinates(raw)
-        confidence = angmf_share_within(kappa, _WITHIN_ANGLE)
+        vector, kappa = self.activate(raw)
+        confidence = angmf_probability_within(kappa, _WITHIN_ANGLE)
         return {
-            "normals": enlarge_vectors(vector, size_hw),
-            "normals_confidence": enlarge(confidence, size_hw),
+            "normals": upsample_vectors(vector, size_hw),
+            "normals_confidence": upsample(confidence, size_hw),
         }
 
 
@@ -134,7 +134,7 @@ class SemanticHead(nn.Module):
         """The raw map: logits."""
         return self.layers(fused)
 
-    def finish(self, raw: Float[Tensor, "b k h w"], size_hw: tuple[int, int], decide_hw: tuple[int, int]) -> Outputs:
+    def postprocess(self, raw: Float[Tensor, "b k h w"], size_hw: tuple[int, int], decide_hw: tuple[int, int]) -> Outputs:
         """``semantic`` uint8 (b, h, w); ``semantic_confidence``: the softmax of the chosen class.
 
         Args:
@@ -146,8 +146,8 @@ class SemanticHead(nn.Module):
         highest, index = logits.max(dim=1)
         confidence = 1.0 / (logits - highest[:, None]).exp().sum(dim=1)
         return {
-            "semantic": enlarge_ids(index.to(torch.int32), size_hw).to(torch.uint8),
-            "semantic_confidence": enlarge(confidence, size_hw),
+            "semantic": upsample_ids(index.to(torch.int32), size_hw).to(torch.uint8),
+            "semantic_confidence": upsample(confidence, size_hw),
         }
 
 
@@ -177,12 +177,12 @@ class InstanceHead(nn.Module):
         """The raw map."""
         return self.layers(fused)
 
-    def coordinates(self, raw: Float[Tensor, "b 3 h w"]) -> tuple[Float[Tensor, "b h w"], Float[Tensor, "b 2 h w"]]:
+    def activate(self, raw: Float[Tensor, "b 3 h w"]) -> tuple[Float[Tensor, "b h w"], Float[Tensor, "b 2 h w"]]:
         """(heat in [0, 1], way to the center as (down, right) in parts of the sides)."""
         # A start near no center anywhere: most pixels are none, and would own the first steps.
         return (raw[:, 0] - 3.0).sigmoid(), raw[:, 1:].tanh()
 
-    def finish(self, raw: Float[Tensor, "b 3 h w"], classes: Outputs, size_hw: tuple[int, int]) -> Outputs:
+    def postprocess(self, raw: Float[Tensor, "b 3 h w"], classes: Outputs, size_hw: tuple[int, int]) -> Outputs:
         """``instance`` uint8 (b, h, w), 0 = background; ``instance_confidence``: the heat of the pixel's center.
 
         Args:
@@ -190,11 +190,11 @@ class InstanceHead(nn.Module):
             classes: ``semantic`` and ``semantic_confidence`` at the size wanted.
             size_hw: The size wanted.
         """
-        heat, way = self.coordinates(raw)
+        heat, way = self.activate(raw)
         score, center = self._centers(heat)
         ids, sure = self._nearest(way, score, center)
         is_thing = (classes["semantic"].to(torch.int32)[..., None] == self.things).any(dim=-1)
-        ids, sure = enlarge_ids(ids, size_hw), enlarge(sure, size_hw)
+        ids, sure = upsample_ids(ids, size_hw), upsample(sure, size_hw)
         return {
             "instance": torch.where(is_thing, ids, torch.zeros_like(ids)).to(torch.uint8),
             "instance_confidence": torch.where(is_thing, sure, classes["semantic_confidence"]),
@@ -219,14 +219,14 @@ class InstanceHead(nn.Module):
         columns = (torch.arange(width, device=way.device) + 0.5) / width
         down = (rows[:, None] + way[:, 0])[:, None] - center[:, :, 0, None, None]
         right = (columns + way[:, 1])[:, None] - center[:, :, 1, None, None]
-        cold = (score < _COLD).to(way.dtype)[:, :, None, None]
-        _, nearest = (down * down + right * right + 100.0 * cold).min(dim=1)
+        low_score = (score < _LOW_SCORE).to(way.dtype)[:, :, None, None]
+        _, nearest = (down * down + right * right + 100.0 * low_score).min(dim=1)
         sure = score.gather(1, nearest.flatten(1)).view_as(nearest)
-        ids = torch.where(sure < _COLD, torch.zeros_like(nearest), nearest + 1)
+        ids = torch.where(sure < _LOW_SCORE, torch.zeros_like(nearest), nearest + 1)
         return ids.to(torch.int32), sure
 
 
-def angmf_share_within(kappa: Tensor, angle_rad: float) -> Tensor:
+def angmf_probability_within(kappa: Tensor, angle_rad: float) -> Tensor:
     """The probability that a direction of concentration kappa lies within this angle of its mean.
 
     The density over the sphere is proportional to exp(-kappa theta); integrated over theta with the area sin(theta).

@@ -21,7 +21,7 @@ def separable(channels_in: int, channels_out: int) -> nn.Sequential:
 
 
 def build_neck(kind: str, channels_in: Sequence[int], channels: int) -> nn.Module:
-    """The neck of this name (`StudentRecipe.neck`)."""
+    """The neck of this name (`StudentConfig.neck`)."""
     return {"fpn": FpnNeck, "pan": PanNeck, "mlp": MlpNeck}[kind](channels_in, channels)
 
 

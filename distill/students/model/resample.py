@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 
-def shrink(image: UInt8[Tensor, "b h w 3"], size_hw: tuple[int, int]) -> Float[Tensor, "b 3 h2 w2"]:
+def downsample(image: UInt8[Tensor, "b h w 3"], size_hw: tuple[int, int]) -> Float[Tensor, "b 3 h2 w2"]:
     """Bilinear resize with antialiasing (half-pixel centers): channels first, values as they were."""
     if image.is_cuda and torch.compiler.is_compiling():
         # As sums over windows, which fuse with the reading of the bytes; the library's kernel wants all of the picture
@@ -30,7 +30,7 @@ def shrink(image: UInt8[Tensor, "b h w 3"], size_hw: tuple[int, int]) -> Float[T
     )
 
 
-def enlarge(plane: Float[Tensor, "b h w"], size_hw: tuple[int, int]) -> Float[Tensor, "b h2 w2"]:
+def upsample(plane: Float[Tensor, "b h w"], size_hw: tuple[int, int]) -> Float[Tensor, "b h2 w2"]:
     """Bilinear resize (half-pixel centers, no antialiasing) of one plane; equals `F.interpolate`."""
     if plane.is_cuda:
         return F.interpolate(plane[:, None], size=size_hw, mode="bilinear", align_corners=False)[:, 0]
@@ -40,7 +40,7 @@ def enlarge(plane: Float[Tensor, "b h w"], size_hw: tuple[int, int]) -> Float[Te
     return torch.matmul(rows, torch.matmul(plane, columns.transpose(0, 1)))
 
 
-def enlarge_at(
+def upsample_at(
     maps: Float[Tensor, "b c h w"], size_hw: tuple[int, int], stride: int, phase_hw: tuple[int, int]
 ) -> Float[Tensor, "b c h2 w2"]:
     """What a bilinear resize to `size_hw` would hold in every `stride`-th row and column from `phase_hw` on."""
@@ -49,7 +49,7 @@ def enlarge_at(
     return torch.matmul(rows, torch.matmul(maps, columns.transpose(0, 1)))
 
 
-def enlarge_vectors(maps: Float[Tensor, "b 3 h w"], size_hw: tuple[int, int]) -> Float[Tensor, "b h2 w2 3"]:
+def upsample_vectors(maps: Float[Tensor, "b 3 h w"], size_hw: tuple[int, int]) -> Float[Tensor, "b h2 w2 3"]:
     """Bilinear resize of vectors, to unit length and channels last."""
     if maps.is_cuda:
         large = F.interpolate(maps, size=size_hw, mode="bilinear", align_corners=False).permute(0, 2, 3, 1)
@@ -67,7 +67,7 @@ def enlarge_vectors(maps: Float[Tensor, "b 3 h w"], size_hw: tuple[int, int]) ->
     return vectors * torch.rsqrt(squares + 1e-12)
 
 
-def enlarge_ids(ids: Int[Tensor, "b h w"], size_hw: tuple[int, int]) -> Int[Tensor, "b h2 w2"]:
+def upsample_ids(ids: Int[Tensor, "b h w"], size_hw: tuple[int, int]) -> Int[Tensor, "b h2 w2"]:
     """Nearest resize (half-pixel centers) of class ids.
 
     Two gathers, columns first; the exporter would make one gather of 2 million index pairs out of `F.interpolate`

@@ -16,13 +16,13 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
-from distill.config.train import StudentRecipe
+from distill.config.train import StudentConfig
 from distill.errors import UsageError
 from distill.spec import DepthSpec, InputSpec, InstanceSpec, NormalsSpec, SemanticSpec, StudentSpec
-from distill.students.model.backbone import build_backbone, build_own_network, normalization
+from distill.students.model.backbone import build_backbone, build_custom_backbone, normalization
 from distill.students.model.heads import BinnedDepthHead, DepthHead, InstanceHead, NormalsHead, SemanticHead
 from distill.students.model.neck import build_neck
-from distill.students.model.resample import shrink
+from distill.students.model.resample import downsample
 from distill.tasks import DepthKind, Task
 
 
@@ -30,31 +30,31 @@ class Student(nn.Module):
     """A network that answers every task of its spec.
 
     Attributes:
-        spec: The contract.
-        recipe: How it was built.
+        spec: The spec.
+        config: How it was built.
     """
 
     mean: Tensor
     scale: Tensor
 
-    def __init__(self, recipe: StudentRecipe, spec: StudentSpec, *, pretrained: bool) -> None:
+    def __init__(self, config: StudentConfig, spec: StudentSpec, *, pretrained: bool) -> None:
         super().__init__()
-        self.spec, self.recipe = spec, recipe
+        self.spec, self.config = spec, config
         self.size_hw = spec.input.size_hw
         self.backbone: nn.Module
         self.neck: nn.Module
-        if recipe.network is not None:
+        if config.custom_backbone is not None:
             self.backbone, self.neck = (
-                build_own_network(recipe.network, recipe.neck_channels, self.size_hw),
+                build_custom_backbone(config.custom_backbone, config.neck_channels, self.size_hw),
                 nn.Identity(),
             )
         else:
             self.backbone = backbone = build_backbone(
-                recipe.backbone, pretrained=pretrained, finest_stride=recipe.head_stride, size_hw=self.size_hw
+                config.backbone, pretrained=pretrained, finest_stride=config.head_stride, size_hw=self.size_hw
             )
-            self.neck = build_neck(recipe.neck, backbone.channels, recipe.neck_channels)
-        self.dropout = nn.Dropout2d(recipe.dropout)
-        self.heads = nn.ModuleDict({str(task): _build_head(task, recipe, spec) for task in spec.answers})
+            self.neck = build_neck(config.neck, backbone.channels, config.neck_channels)
+        self.dropout = nn.Dropout2d(config.dropout)
+        self.heads = nn.ModuleDict({str(task): _build_head(task, config, spec) for task in spec.tasks})
         # Buffers, not constants: they travel with .to(device); not in the weights, because the spec says them.
         self.register_buffer("mean", 255.0 * torch.tensor(spec.input.mean).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("scale", 1.0 / (255.0 * torch.tensor(spec.input.std)).view(1, 3, 1, 1), persistent=False)
@@ -65,15 +65,15 @@ class Student(nn.Module):
 
     def raw_and_fused(self, image: Float[Tensor, "b 3 h w"]) -> tuple[dict[Task, Tensor], Float[Tensor, "b c h2 w2"]]:
         """The same, and the map that all heads start from."""
-        fused = self.neck(self._thinned(self.backbone((image - self.mean) * self.scale)))
-        return {task: self.heads[str(task)](fused) for task in self.spec.answers}, fused
+        fused = self.neck(self._drop_channels(self.backbone((image - self.mean) * self.scale)))
+        return {task: self.heads[str(task)](fused) for task in self.spec.tasks}, fused
 
-    def _thinned(self, levels: Any) -> Any:
+    def _drop_channels(self, levels: Any) -> Any:
         """The backbone's levels (a network of someone's own gives one map), in training without some channels.
 
         Of the coarsest two: those say what a photo shows as a whole, which is what is learned by heart.
         """
-        if self.recipe.dropout == 0:
+        if self.config.dropout == 0:
             return levels
         if isinstance(levels, Tensor):
             return self.dropout(levels)
@@ -82,38 +82,38 @@ class Student(nn.Module):
     def forward(self, image: UInt8[Tensor, "b h w 3"]) -> dict[str, Tensor]:
         """Final values at the image's own size, keyed by and in the order of `spec.output_names`."""
         size_hw = (image.shape[1], image.shape[2])
-        return self.finish(self.raw(self.resize(image)), size_hw)
+        return self.postprocess(self.raw(self.resize(image)), size_hw)
 
     def resize(self, image: UInt8[Tensor, "b h w 3"]) -> Float[Tensor, "b 3 h2 w2"]:
         """The image at the working size, RGB in 0..255."""
-        return shrink(image, self.size_hw)
+        return downsample(image, self.size_hw)
 
-    def finish(self, raw: dict[Task, Tensor], size_hw: tuple[int, int]) -> dict[str, Tensor]:
+    def postprocess(self, raw: dict[Task, Tensor], size_hw: tuple[int, int]) -> dict[str, Tensor]:
         """Raw maps to final values at this size."""
         outputs: dict[str, Tensor] = {}
-        for task in self.spec.answers:
+        for task in self.spec.tasks:
             head: Any = self.heads[str(task)]
             if isinstance(head, SemanticHead):
-                outputs |= head.finish(raw[task], size_hw, self.size_hw)
+                outputs |= head.postprocess(raw[task], size_hw, self.size_hw)
             elif isinstance(head, InstanceHead):
-                outputs |= head.finish(raw[task], outputs, size_hw)
+                outputs |= head.postprocess(raw[task], outputs, size_hw)
             else:
-                outputs |= head.finish(raw[task], size_hw)
+                outputs |= head.postprocess(raw[task], size_hw)
         return outputs
 
 
-def build_student(recipe: StudentRecipe, spec: StudentSpec) -> Student:
-    """A fresh student for this contract, with pretrained weights in its backbone where the recipe asks for them.
+def build_student(config: StudentConfig, spec: StudentSpec) -> Student:
+    """A fresh student for this spec, with pretrained weights in its backbone where the config asks for them.
 
     Raises:
         UsageError: The backbone is unknown or cannot work at this size.
         DistillError: Pretrained weights cannot be had.
     """
-    return Student(recipe, spec, pretrained=recipe.pretrained)
+    return Student(config, spec, pretrained=config.pretrained)
 
 
 def build_spec(
-    recipe: StudentRecipe,
+    config: StudentConfig,
     *,
     name: str,
     tasks: tuple[Task, ...],
@@ -124,7 +124,7 @@ def build_spec(
     terms: dict[str, str] | None = None,
     provenance: dict[str, str] | None = None,
 ) -> StudentSpec:
-    """The contract of a student that learns these tasks.
+    """The spec of a student that learns these tasks.
 
     Raises:
         UsageError: No task, or semantic without classes.
@@ -135,14 +135,14 @@ def build_spec(
         raise UsageError("a student that tells instances apart needs their classes among the semantic ones")
     if Task.SEMANTIC in tasks and not classes:
         raise UsageError("a semantic student needs a class list, and the labels name none")
-    mean, std = normalization(recipe.backbone)
+    mean, std = normalization(config.backbone)
     if depth_kind is DepthKind.SCALE_INVARIANT:
-        # The relative loss leaves the shift open as well, and the contract must not promise more than was learned.
+        # The relative loss leaves the shift open as well, and the spec must not promise more than was learned.
         depth_kind = DepthKind.AFFINE_INVARIANT_DEPTH
     return StudentSpec(
         name=name,
-        backbone=recipe.network or recipe.backbone,
-        input=InputSpec(size_hw=recipe.size_hw, mean=mean, std=std),
+        backbone=config.custom_backbone or config.backbone,
+        input=InputSpec(size_hw=config.size_hw, mean=mean, std=std),
         depth=DepthSpec(depth_kind=depth_kind, unit="m" if depth_kind is DepthKind.METRIC else "none")
         if Task.DEPTH in tasks
         else None,
@@ -155,17 +155,17 @@ def build_spec(
     )
 
 
-def _build_head(task: Task, recipe: StudentRecipe, spec: StudentSpec) -> nn.Module:
+def _build_head(task: Task, config: StudentConfig, spec: StudentSpec) -> nn.Module:
     if task is Task.DEPTH:
         assert spec.depth is not None
-        if recipe.depth_bins:
-            return BinnedDepthHead(recipe.neck_channels, recipe.head_channels, spec.depth.depth_kind, recipe.depth_bins)
-        return DepthHead(recipe.neck_channels, recipe.head_channels, spec.depth.depth_kind)
+        if config.depth_bins:
+            return BinnedDepthHead(config.neck_channels, config.head_channels, spec.depth.depth_kind, config.depth_bins)
+        return DepthHead(config.neck_channels, config.head_channels, spec.depth.depth_kind)
     if task is Task.NORMALS:
-        return NormalsHead(recipe.neck_channels, recipe.head_channels)
+        return NormalsHead(config.neck_channels, config.head_channels)
     assert spec.semantic is not None
     if task is Task.INSTANCE:
         assert spec.instance is not None
         things = [spec.semantic.classes.index(name) for name in spec.instance.classes]
-        return InstanceHead(recipe.neck_channels, recipe.head_channels, things, spec.instance.max_instances)
-    return SemanticHead(recipe.neck_channels, recipe.head_channels, len(spec.semantic.classes))
+        return InstanceHead(config.neck_channels, config.head_channels, things, spec.instance.max_instances)
+    return SemanticHead(config.neck_channels, config.head_channels, len(spec.semantic.classes))

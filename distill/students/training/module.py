@@ -12,22 +12,22 @@ import torch
 from safetensors.torch import save as encode_tensors
 from torch import Tensor
 
-from distill.config.train import TrainRecipe
+from distill.config.train import TrainConfig
 from distill.errors import DistillError
 from distill.images import write_atomic
 from distill.students.checkpoint import WEIGHTS
 from distill.students.data.augment import augment
-from distill.students.data.batch import Batch, unpack
-from distill.students.losses import Doubt, student_losses
-from distill.students.losses.feature_distillation import build_alignment
+from distill.students.data.batch import Batch, decode_batch
+from distill.students.losses import WeightFn, student_losses
+from distill.students.losses.feature_distillation import build_feature_distillation
 from distill.students.model.backbone import memory_format
 from distill.students.model.student import Student
-from distill.students.training.callbacks.sample_images import Samples
-from distill.students.training.callbacks.scores import Scores
-from distill.students.training.noisy_labels import Doubts
-from distill.students.training.optimizer import learning_rate_factor, optimizer_groups
+from distill.students.training.callbacks.sample_images import SampleImageWriter
+from distill.students.training.callbacks.scores import ValidationMetrics
+from distill.students.training.noisy_labels import NoisyLabelFilter
+from distill.students.training.optimizer import lr_factor, optimizer_groups
 from distill.students.training.relabel import relabel
-from distill.students.training.resume import Standing, move_loops
+from distill.students.training.resume import ResumePosition, sync_loop_counters
 from distill.tasks import DepthKind, Task
 
 NAN_BATCH = "nan_batch.safetensors"
@@ -40,10 +40,10 @@ class StudentModule(L.LightningModule):
 
     Attributes:
         student: The network; all that is kept in the end.
-        doubts: What is known about the labels' faults.
+        noisy_labels: What is known about the labels' faults.
         averaged: Gives the student with averaged weights, once there is one.
-        scores: Over the last validation.
-        samples: Pictures of it.
+        val_metrics: Over the last validation.
+        sample_images: Pictures of it.
         max_steps: Optimizer steps of the whole run.
         standing: Where the run was when it was begun, or taken up again.
         elapsed_s: Training time so far, over all interruptions.
@@ -51,15 +51,15 @@ class StudentModule(L.LightningModule):
     """
 
     def __init__(
-        self, student: Student, recipe: TrainRecipe, *, max_steps: int, run_dir: Path, num_photos: int = 0
+        self, student: Student, config: TrainConfig, *, max_steps: int, run_dir: Path, num_photos: int = 0
     ) -> None:
         super().__init__()
-        self.student, self.recipe = student, recipe
-        self.scores = Scores(student.spec)
-        self.samples = Samples(run_dir, student.spec, recipe.train.samples)
+        self.student, self.config = student, config
+        self.val_metrics = ValidationMetrics(student.spec)
+        self.sample_images = SampleImageWriter(run_dir, student.spec, config.train.sample_images)
         self.max_steps, self.elapsed_s, self.batches_seen = max_steps, 0.0, 0
-        self.standing, self._steps_before = Standing(1), 0
-        self.doubts = Doubts(num_photos, student.spec.tasks, recipe.loss.doubt)
+        self.resume_position, self._steps_before = ResumePosition(1), 0
+        self.noisy_labels = NoisyLabelFilter(num_photos, student.spec.dense_tasks, config.loss.noisy_labels.sigma)
         self.averaged: Callable[[], Student] | None = None
         self.last_losses: dict[str, Tensor] = {}
         self._run_dir = run_dir
@@ -69,12 +69,12 @@ class StudentModule(L.LightningModule):
         self._base_lrs: list[float] = []
         self._decays: list[float] = []
         self._order: torch.memory_format | None = None
-        learned = recipe.loss.task_balance == "learned"
-        names = [str(task) for task in student.spec.answers] if learned else []
+        learned = config.loss.task_balance == "learned"
+        names = [str(task) for task in student.spec.tasks] if learned else []
         self.log_variances = torch.nn.ParameterDict({name: torch.nn.Parameter(torch.zeros(())) for name in names})
-        self.alignment = build_alignment(recipe.loss.align, recipe.student.neck_channels)
+        self.feature_distillation = build_feature_distillation(config.loss.feature_distillation, config.student.neck_channels)
         # Only the call is compiled: the weights keep their names.
-        self._network = torch.compile(student.raw_and_fused) if recipe.train.compile else student.raw_and_fused
+        self._network = torch.compile(student.raw_and_fused) if config.train.compile else student.raw_and_fused
 
     # -- time -----------------------------------------------------------------------------------------------------
 
@@ -87,7 +87,7 @@ class StudentModule(L.LightningModule):
     def progress(self) -> float:
         """How much of the run is over, in [0, 1]: by steps or by time, whichever is further."""
         by_steps = self.steps / self.max_steps
-        minutes = self.recipe.train.minutes
+        minutes = self.config.train.minutes
         return min(1.0, max(by_steps, self.elapsed_s / (60 * minutes) if minutes else 0.0))
 
     def on_train_start(self) -> None:
@@ -101,10 +101,10 @@ class StudentModule(L.LightningModule):
 
     def on_train_batch_start(self, batch: dict[str, Tensor], batch_idx: int) -> None:
         """Set the learning rates by progress: a linear warm-up, then half a cosine down to nothing."""
-        factor = learning_rate_factor(self._shared_progress(), self.recipe.optim.warmup)
+        factor = lr_factor(self._shared_progress(), self.config.optim.warmup)
         optimizer: Any = self.optimizers()
         for group, base, decay in zip(optimizer.param_groups, self._base_lrs, self._decays, strict=True):
-            # The state of a run that goes on brings back the decay that it began with; the recipe may ask for another.
+            # The state of a run that goes on brings back the decay that it began with; the config may ask for another.
             group["lr"], group["weight_decay"] = base * factor, decay
 
     def on_train_batch_end(self, outputs: Any, batch: dict[str, Tensor], batch_idx: int) -> None:
@@ -118,7 +118,7 @@ class StudentModule(L.LightningModule):
 
     def _shared_progress(self) -> float:
         """Progress by the first rank's clock: ranks with different learning rates would drift apart."""
-        if self.recipe.train.minutes is None or self.trainer.world_size == 1:
+        if self.config.train.minutes is None or self.trainer.world_size == 1:
             return self.progress
         return float(self.trainer.strategy.broadcast(self.progress))
 
@@ -129,16 +129,16 @@ class StudentModule(L.LightningModule):
         self._batch = batch
         generator = self._generator()
         torch.manual_seed(generator.initial_seed())  # what the network draws by itself has to be the same again as well
-        prepared = augment(self._unpack(batch), self.recipe.augment, self._depth_kind, generator)
+        prepared = augment(self._decode_batch(batch), self.config.augment, self._depth_kind, generator)
         raw, fused = self._raw(prepared)
-        row, column = torch.randint(self.recipe.loss.stride, (2,), generator=generator).tolist()
+        row, column = torch.randint(self.config.loss.stride, (2,), generator=generator).tolist()
         with torch.autocast(self.device.type, enabled=False):
             losses = student_losses(
-                self.student, raw, prepared, self.recipe.loss, (row, column), self._doubt(batch["row"])
+                self.student, raw, prepared, self.config.loss, (row, column), self._weight_fn(batch["row"])
             )
             losses |= self._relabeled(raw, prepared, batch["row"], (row, column))
-            if self.alignment is not None:
-                losses["align"] = self.alignment(fused, prepared.image)
+            if self.feature_distillation is not None:
+                losses["feature_distillation"] = self.feature_distillation(fused, prepared.image)
         total = self._total(losses)
         self.last_losses = {name: loss.detach() for name, loss in losses.items()} | {"loss": total.detach()}
         if not torch.isfinite(total):
@@ -154,25 +154,25 @@ class StudentModule(L.LightningModule):
         for task, log_variance in self.log_variances.items():
             terms = [loss for name, loss in losses.items() if name.startswith(f"{task}_")]
             total = total + torch.exp(-log_variance) * torch.stack(terms).sum() + log_variance
-        return total + losses.get("self", 0.0) + losses.get("align", 0.0)
+        return total + losses.get("self", 0.0) + losses.get("feature_distillation", 0.0)
 
     def configure_gradient_clipping(
         self, optimizer: Any, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None
     ) -> None:
         """Clip the norm of the gradient; one that is not finite must not reach the weights."""
-        norm = torch.nn.utils.clip_grad_norm_(self.student.parameters(), self.recipe.optim.clip_norm)
+        norm = torch.nn.utils.clip_grad_norm_(self.student.parameters(), self.config.optim.clip_norm)
         # Scaled float16 gradients overflow now and then; the scaler then skips the step by itself.
         if not torch.isfinite(norm) and self.trainer.precision != "16-mixed":
             self._stop_at_nan("the gradient")
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """AdamW in groups: by rate (stages of the backbone, the rest), with weight decay or (norms, biases) without."""
-        recipe = self.recipe.optim
-        arguments = optimizer_groups(self.student, recipe)
-        if self.alignment is not None:
-            arguments.append({"params": list(self.alignment.parameters()), "lr": recipe.lr, "weight_decay": 0.0})
+        config = self.config.optim
+        arguments = optimizer_groups(self.student, config)
+        if self.feature_distillation is not None:
+            arguments.append({"params": list(self.feature_distillation.parameters()), "lr": config.lr, "weight_decay": 0.0})
         if self.log_variances:
-            arguments.append({"params": list(self.log_variances.values()), "lr": recipe.lr, "weight_decay": 0.0})
+            arguments.append({"params": list(self.log_variances.values()), "lr": config.lr, "weight_decay": 0.0})
         self._base_lrs = [float(group["lr"]) for group in arguments]
         self._decays = [float(group["weight_decay"]) for group in arguments]
         return torch.optim.AdamW(arguments, fused=True)
@@ -181,22 +181,22 @@ class StudentModule(L.LightningModule):
 
     def on_validation_epoch_start(self) -> None:
         """Begin a new validation."""
-        self.scores.reset(self.device)
+        self.val_metrics.reset(self.device)
 
     def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
         """Add the final values of one batch to the scores."""
-        prepared = self._unpack(batch)
+        prepared = self._decode_batch(batch)
         raw, _ = self._raw(prepared)
         with torch.autocast(self.device.type, enabled=False):
-            outputs = self.student.finish(raw, self.student.size_hw)
-            self.scores.update(outputs, prepared)
+            outputs = self.student.postprocess(raw, self.student.size_hw)
+            self.val_metrics.update(outputs, prepared)
         if self.global_rank == 0:
-            self.samples.add(batch, outputs)
+            self.sample_images.add(batch, outputs)
 
-    def gather_scores(self) -> None:
+    def sync_metrics(self) -> None:
         """Add up the ranks."""
         if self.trainer.world_size > 1:
-            for sums in self.scores.sums():
+            for sums in self.val_metrics.sums():
                 torch.distributed.all_reduce(sums)
 
     # -- checkpoints ----------------------------------------------------------------------------------------------
@@ -204,12 +204,12 @@ class StudentModule(L.LightningModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Say whose checkpoint this is, in plain types: nothing in it needs code to be loaded."""
         checkpoint["distill"] = {
-            "student": self.student.recipe.model_dump_json(),
+            "student": self.student.config.model_dump_json(),
             "spec": self.student.spec.to_json(),
             "elapsed_s": self.elapsed_s,
             "batches_seen": self.batches_seen,
-            "label_errors": self.doubts.errors,
-            **self.standing.to_values(),
+            "label_errors": self.noisy_labels.errors,
+            **self.resume_position.to_values(),
         }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -217,17 +217,17 @@ class StudentModule(L.LightningModule):
         self.elapsed_s = float(checkpoint["distill"]["elapsed_s"])
         self.batches_seen = int(checkpoint["distill"]["batches_seen"])
         errors = checkpoint["distill"]["label_errors"]
-        if errors.shape == self.doubts.errors.shape:  # else they are of other photos
-            self.doubts.errors = errors
-        self._steps_before = int(checkpoint["global_step"]) - self.standing.step
-        move_loops(checkpoint, self.standing)
+        if errors.shape == self.noisy_labels.errors.shape:  # else they are of other photos
+            self.noisy_labels.errors = errors
+        self._steps_before = int(checkpoint["global_step"]) - self.resume_position.step
+        sync_loop_counters(checkpoint, self.resume_position)
 
     # -- inside ---------------------------------------------------------------------------------------------------
 
-    def _unpack(self, batch: dict[str, Tensor]) -> Batch:
-        loss = self.recipe.loss
-        tasks: tuple[Task, ...] = self.student.spec.answers
-        return unpack(
+    def _decode_batch(self, batch: dict[str, Tensor]) -> Batch:
+        loss = self.config.loss
+        tasks: tuple[Task, ...] = self.student.spec.tasks
+        return decode_batch(
             batch,
             tasks,
             self._depth_kind,
@@ -235,29 +235,29 @@ class StudentModule(L.LightningModule):
             use_quality=loss.use_quality and self.training,
         )
 
-    def _doubt(self, rows: Tensor) -> Doubt | None:
+    def _weight_fn(self, rows: Tensor) -> WeightFn | None:
         """How far the labels of these photos are believed; None where all are."""
-        if self.recipe.loss.doubt == 0:
+        if self.config.loss.noisy_labels.sigma == 0:
             return None
-        active = self.progress >= self.recipe.loss.doubt_from
-        return lambda task, errors: self.doubts.weigh(task, rows, errors, active=active)
+        active = self.progress >= self.config.loss.noisy_labels.start
+        return lambda task, errors: self.noisy_labels.weights(task, rows, errors, active=active)
 
     def _relabeled(
         self, raw: dict[Task, Tensor], batch: Batch, rows: Tensor, phase_hw: tuple[int, int]
     ) -> dict[str, Tensor]:
         """The losses against the averaged student's answers where labels are doubted."""
-        recipe = self.recipe.loss
-        if recipe.relabel == 0 or self.averaged is None:
+        config = self.config.loss
+        if config.relabel == 0 or self.averaged is None:
             return {}
-        wrong = {task: self.doubts.wrong(task, rows) for task in self.student.spec.tasks}
-        if self.progress < recipe.doubt_from or not any(bool(chosen.any()) for chosen in wrong.values()):
+        wrong = {task: self.noisy_labels.is_noisy(task, rows) for task in self.student.spec.dense_tasks}
+        if self.progress < config.noisy_labels.start or not any(bool(chosen.any()) for chosen in wrong.values()):
             return {"self": torch.zeros((), device=self.device)}
-        own = relabel(self.averaged(), batch, wrong, recipe.relabel_from)
+        own = relabel(self.averaged(), batch, wrong, config.relabel_from)
         # Each term is a mean over its own pixels: without the share, a few doubted labels would weigh as all others do.
         share = {task: own.weights[task].sum() / batch.weights[task].sum().clamp(min=1.0) for task in wrong}
-        losses = student_losses(self.student, raw, own, recipe, phase_hw)
+        losses = student_losses(self.student, raw, own, config, phase_hw)
         terms = [share.get(Task(name.partition("_")[0]), 0.0) * loss for name, loss in losses.items()]
-        return {"self": recipe.relabel * torch.stack(terms).sum()}
+        return {"self": config.relabel * torch.stack(terms).sum()}
 
     def _raw(self, batch: Batch) -> tuple[dict[Task, Tensor], Tensor]:
         """The raw maps, and the map that they come from.
@@ -271,7 +271,7 @@ class StudentModule(L.LightningModule):
 
     def _generator(self) -> torch.Generator:
         """Randomness of this batch alone, so that a resumed run repeats it."""
-        seed = (self.recipe.train.seed * 1_000_003 + self.batches_seen) * 1_024 + self.global_rank
+        seed = (self.config.train.seed * 1_000_003 + self.batches_seen) * 1_024 + self.global_rank
         return torch.Generator().manual_seed(seed)
 
     def _stop_at_nan(self, what: str) -> None:

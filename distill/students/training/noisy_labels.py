@@ -22,7 +22,7 @@ _BELOW = 0.1587
 which holds right answers only; with a quarter of all labels wrong, the usual median deviation is twice as large."""
 
 
-class Doubts:
+class NoisyLabelFilter:
     """The running error of every label, and what is left out because of it.
 
     Each process remembers the photos that it has seen itself.
@@ -32,7 +32,7 @@ class Doubts:
         self._tasks, self._limit = tuple(tasks), limit
         self.errors = torch.full((len(self._tasks), num_photos), torch.nan)
 
-    def weigh(
+    def weights(
         self, task: Task, rows: Int[Tensor, " b"], errors: Float[Tensor, " b"], *, active: bool
     ) -> Float[Tensor, " b"]:
         """1 for labels that are believed, 0 for the others; remembers these errors first.
@@ -51,10 +51,10 @@ class Doubts:
         known[places] = torch.where(before.isnan(), found, _MEMORY * before + (1 - _MEMORY) * found)
         if not active:
             return torch.ones_like(errors)
-        wrong = known[rows.cpu().clamp(min=0)] > self.threshold(task)
-        return 1.0 - wrong.to(errors)
+        is_noisy = known[rows.cpu().clamp(min=0)] > self.threshold(task)
+        return 1.0 - is_noisy.to(errors)
 
-    def wrong(self, task: Task, rows: Int[Tensor, " b"]) -> Bool[Tensor, " b"]:
+    def is_noisy(self, task: Task, rows: Int[Tensor, " b"]) -> Bool[Tensor, " b"]:
         """Which of these photos' labels are not believed, as far as is remembered."""
         known = self.errors[self._tasks.index(task)][rows.cpu().clamp(min=0)]
         return ((known > self.threshold(task)) & (rows.cpu() >= 0)).to(rows.device)
@@ -68,7 +68,7 @@ class Doubts:
         middle = known.median()
         return float(middle + self._limit * (middle - known.quantile(_BELOW)))
 
-    def share(self, task: Task) -> float:
+    def noisy_fraction(self, task: Task) -> float:
         """The share of the seen labels that is not believed."""
         known = self.errors[self._tasks.index(task)]
         seen = ~known.isnan()

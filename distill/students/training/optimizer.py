@@ -6,35 +6,35 @@ from typing import Any
 
 import torch
 
-from distill.config.train import OptimRecipe
+from distill.config.train import OptimConfig
 from distill.students.model.student import Student
 
 
-def learning_rate_shares(student: Student, recipe: OptimRecipe) -> dict[str, float]:
+def layer_lr_multipliers(student: Student, config: OptimConfig) -> dict[str, float]:
     """Each parameter's share of the peak learning rate: 1 outside the backbone, in it less from stage to stage back."""
     stages: dict[str, int] = {}
     for name, _ in student.named_parameters():
         if name.startswith("backbone."):
             stages.setdefault(_stage(name), len(stages))
     return {
-        name: recipe.backbone_lr_ratio * recipe.layer_decay ** (len(stages) - 1 - stages[_stage(name)])
+        name: config.backbone_lr_ratio * config.layer_decay ** (len(stages) - 1 - stages[_stage(name)])
         if name.startswith("backbone.")
         else 1.0
         for name, _ in student.named_parameters()
     }
 
 
-def optimizer_groups(student: Student, recipe: OptimRecipe) -> list[dict[str, Any]]:
+def optimizer_groups(student: Student, config: OptimConfig) -> list[dict[str, Any]]:
     """The student's parameters for AdamW, by rate (stages of the backbone, the rest) and by whether they decay.
 
     Norms and biases do not.
     """
-    shares = learning_rate_shares(student, recipe)
+    shares = layer_lr_multipliers(student, config)
     groups: dict[tuple[float, bool], list[torch.nn.Parameter]] = {}
     for name, parameter in student.named_parameters():
         groups.setdefault((shares[name], parameter.ndim > 1), []).append(parameter)
     return [
-        {"params": parameters, "lr": recipe.lr * share, "weight_decay": recipe.weight_decay if decays else 0.0}
+        {"params": parameters, "lr": config.lr * share, "weight_decay": config.weight_decay if decays else 0.0}
         for (share, decays), parameters in groups.items()
     ]
 
@@ -45,7 +45,7 @@ def _stage(name: str) -> str:
     return f"{first}.{rest[0]}" if rest and rest[0].isdigit() else first
 
 
-def learning_rate_factor(progress: float, warmup: float) -> float:
+def lr_factor(progress: float, warmup: float) -> float:
     """The share of the peak learning rate at this progress, both in [0, 1]."""
     if progress < warmup:
         return max(progress / warmup, 0.01)

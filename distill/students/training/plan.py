@@ -7,24 +7,24 @@ from dataclasses import dataclass
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from distill.config.train import TrainRecipe
-from distill.students.data.bad_samples import count
-from distill.students.data.dataset import PhotoSet
-from distill.students.data.loaders import steps_per_epoch, train_batches
+from distill.config.train import TrainConfig
+from distill.students.data.bad_samples import count_bad_samples
+from distill.students.data.dataset import ShardDataset
+from distill.students.data.loaders import steps_per_epoch, train_sampler
 from distill.students.model.student import Student, build_student
-from distill.students.training.fit import Lessons
+from distill.students.training.fit import TrainingData
 from distill.students.training.step_timing import choose_threads, time_step
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class TrainPlan:
     """A run that has not been begun.
 
     Attributes:
         tasks: To be learned.
         photos_train: To learn from.
         photos_val: To score on.
-        left_out: Samples that cannot be used, as far as is known without decoding them.
+        num_bad_samples: Samples that cannot be used, as far as is known without decoding them.
         parameters: Of the student.
         gmacs: Multiply-adds of one photo at the working size, in 10^9.
         activation_bytes: Held between forward and backward of one batch.
@@ -34,14 +34,14 @@ class Plan:
         step_s: Time of one step, with all the batches that make it, on this machine.
         train_s: Time of the run, without validation: steps times step, or the time budget if that is less.
         memory_bytes: Of the decoded set.
-        kept: Where: ``memory``, ``disk``, or ``nowhere`` (decoded anew each epoch).
+        cache_location: Where: ``memory``, ``disk``, or ``nowhere`` (decoded anew each epoch).
         device: Where the steps were timed.
     """
 
     tasks: tuple[str, ...]
     photos_train: int
     photos_val: int
-    left_out: int
+    num_bad_samples: int
     parameters: int
     gmacs: float
     activation_bytes: int
@@ -51,44 +51,44 @@ class Plan:
     step_s: float
     train_s: float
     memory_bytes: int
-    kept: str
+    cache_location: str
     device: str
 
 
-def plan_training(recipe: TrainRecipe, lessons: Lessons) -> Plan:
-    """What `fit` would do with this recipe and these lessons; nothing is written.
+def plan_training(config: TrainConfig, data: TrainingData) -> TrainPlan:
+    """What `fit` would do with this config and this training data; nothing is written.
 
     Raises:
         UsageError: A weight of `data.mix` is so small that it leaves a folder out.
         DistillError: Pretrained weights cannot be had.
     """
-    student = build_student(recipe.student, lessons.spec)
-    photos = PhotoSet(lessons.train, lessons.index.tasks, recipe.student.size_hw)
-    batches = train_batches(lessons.train, recipe)
-    in_epoch = steps_per_epoch(batches, recipe)
-    steps = recipe.train.epochs * in_epoch
-    use_gpu = torch.cuda.is_available() and recipe.train.accelerator != "cpu"
+    student = build_student(config.student, data.spec)
+    photos = ShardDataset(data.train, data.index.tasks, config.student.size_hw)
+    batches = train_sampler(data.train, config)
+    in_epoch = steps_per_epoch(batches, config)
+    steps = config.train.epochs * in_epoch
+    use_gpu = torch.cuda.is_available() and config.train.accelerator != "cpu"
     device = torch.device("cuda" if use_gpu else "cpu")
     if not use_gpu:
-        torch.set_num_threads(choose_threads(student, recipe, photos))
-    step_s = time_step(student, recipe, photos, device, recipe.data.batch_size) * len(batches) / in_epoch
-    budget_s = 60 * recipe.train.minutes if recipe.train.minutes else float("inf")
-    held_bytes = photos.num_bytes + len(lessons.val) * (photos.num_bytes // len(photos))
-    return Plan(
-        tasks=tuple(str(task) for task in lessons.spec.tasks),
-        photos_train=len(lessons.train),
-        photos_val=len(lessons.val),
-        left_out=count(lessons.index.broken),
+        torch.set_num_threads(choose_threads(student, config, photos))
+    step_s = time_step(student, config, photos, device, config.data.batch_size) * len(batches) / in_epoch
+    budget_s = 60 * config.train.minutes if config.train.minutes else float("inf")
+    held_bytes = photos.num_bytes + len(data.val) * (photos.num_bytes // len(photos))
+    return TrainPlan(
+        tasks=tuple(str(task) for task in data.spec.dense_tasks),
+        photos_train=len(data.train),
+        photos_val=len(data.val),
+        num_bad_samples=count_bad_samples(data.index.bad_samples),
         parameters=sum(parameter.numel() for parameter in student.parameters()),
         gmacs=_count_gmacs(student, device),
-        activation_bytes=_count_activations(student, device) * recipe.data.batch_size,
-        epochs=recipe.train.epochs,
-        images=round(batches.num_drawn * recipe.train.epochs * min(1.0, budget_s / max(steps * step_s, 1e-9))),
+        activation_bytes=_count_activations(student, device) * config.data.batch_size,
+        epochs=config.train.epochs,
+        images=round(batches.num_drawn * config.train.epochs * min(1.0, budget_s / max(steps * step_s, 1e-9))),
         steps=steps,
         step_s=step_s,
         train_s=min(steps * step_s, budget_s),
         memory_bytes=held_bytes,
-        kept=_where_kept(photos, recipe),
+        cache_location=_cache_location(photos, config),
         device=torch.cuda.get_device_name() if use_gpu else f"CPU, {torch.get_num_threads()} threads",
     )
 
@@ -118,7 +118,7 @@ def _count_activations(student: Student, device: torch.device) -> int:
     return sum(size for address, size in held.items() if address not in own)
 
 
-def _where_kept(photos: PhotoSet, recipe: TrainRecipe) -> str:
-    if photos.num_bytes * recipe.train.devices <= recipe.data.cache_gib * 2**30:
+def _cache_location(photos: ShardDataset, config: TrainConfig) -> str:
+    if photos.num_bytes * config.train.devices <= config.data.memory_cache_gib * 2**30:
         return "memory"
-    return "disk" if photos.num_bytes <= recipe.data.disk_gib * 2**30 else "nowhere"
+    return "disk" if photos.num_bytes <= config.data.disk_cache_gib * 2**30 else "nowhere"

@@ -26,7 +26,7 @@ def relabel(student: Student, batch: Batch, wrong: Mapping[Task, Bool[Tensor, " 
         surest: Least confidence of an answer that counts.
     """
     size_hw = (batch.image.shape[2], batch.image.shape[3])
-    outputs = student.eval().finish({task: raw.float() for task, raw in student.raw(batch.image).items()}, size_hw)
+    outputs = student.eval().postprocess({task: raw.float() for task, raw in student.raw(batch.image).items()}, size_hw)
     weights = {task: torch.zeros_like(weight) for task, weight in batch.weights.items()}
     values: dict[str, Any] = {}
     for task, chosen in wrong.items():
@@ -34,7 +34,7 @@ def relabel(student: Student, batch: Batch, wrong: Mapping[Task, Bool[Tensor, " 
         weights[task] = (sure & chosen.view(-1, 1, 1)).to(weights[task])
         values[str(task)] = _as_target(task, outputs[str(task)], student)
     if Task.SEMANTIC in wrong:
-        values["certainty"] = outputs["semantic_confidence"]
+        values["semantic_confidence"] = outputs["semantic_confidence"]
     return replace(batch, weights=weights, **values)
 
 

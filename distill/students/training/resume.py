@@ -8,7 +8,7 @@ from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class ResumePosition:
     """Where a run stands.
 
     Attributes:
@@ -32,7 +32,7 @@ class Standing:
         return {"batches_per_epoch": self.batches_per_epoch, "batches_offset": self.offset}
 
 
-def read_standing(found: Mapping[str, Any], batches_per_epoch: int, accumulate: int) -> Standing:
+def resume_position(found: Mapping[str, Any], batches_per_epoch: int, accumulate: int) -> ResumePosition:
     """Where the run of this checkpoint stands, counted in epochs of so many batches and steps of `accumulate` batches.
 
     Where an epoch had another number of batches before (another batch size, other shards), the same share of it is
@@ -48,16 +48,16 @@ def read_standing(found: Mapping[str, Any], batches_per_epoch: int, accumulate: 
         batch -= batch % accumulate
         counted = batch if is_midway else batches_per_epoch
     step = epoch * -(-batches_per_epoch // accumulate) + batch // accumulate
-    return Standing(batches_per_epoch, epoch, batch, step, seen - epoch * batches_per_epoch - batch, counted)
+    return ResumePosition(batches_per_epoch, epoch, batch, step, seen - epoch * batches_per_epoch - batch, counted)
 
 
-def move_loops(checkpoint: dict[str, Any], standing: Standing) -> None:
+def sync_loop_counters(checkpoint: dict[str, Any], position: ResumePosition) -> None:
     """Let Lightning's counters in the checkpoint say the same, in place.
 
     It would take the end of an epoch of 4 batches for the middle of one of 8, and skip what is left of that.
     """
-    if standing.counted is None:
+    if position.counted is None:
         return
     current = checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]["current"]
     unfinished = current["ready"] - current["completed"]  # 1 where the state was written within the step
-    current |= dict.fromkeys(current, standing.counted) | {"completed": standing.counted - unfinished}
+    current |= dict.fromkeys(current, position.counted) | {"completed": position.counted - unfinished}

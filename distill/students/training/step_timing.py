@@ -8,10 +8,10 @@ from pathlib import Path
 
 import torch
 
-from distill.config.train import TrainRecipe
+from distill.config.train import TrainConfig
 from distill.students.data.augment import augment
-from distill.students.data.batch import unpack
-from distill.students.data.dataset import PhotoSet
+from distill.students.data.batch import decode_batch
+from distill.students.data.dataset import ShardDataset
 from distill.students.losses import student_losses
 from distill.students.model.backbone import memory_format
 from distill.students.model.student import Student
@@ -24,7 +24,7 @@ _TIMED_S = 20.0
 _PROBE_PHOTOS = 4
 
 
-def time_step(student: Student, recipe: TrainRecipe, photos: PhotoSet, device: torch.device, num_photos: int) -> float:
+def time_step(student: Student, config: TrainConfig, photos: ShardDataset, device: torch.device, num_photos: int) -> float:
     """Seconds of one step of this many photos: augmentation, forward, losses, backward, optimizer; the fastest of ten.
 
     A copy of the student is trained; the student itself stays as it is.
@@ -33,7 +33,7 @@ def time_step(student: Student, recipe: TrainRecipe, photos: PhotoSet, device: t
     student = copy.deepcopy(student).to(device).to(memory_format=order).train()
     rows = list(range(min(num_photos, len(photos))))
     stored = {name: values.to(device) for name, values in photos.__getitems__(rows).items()}
-    optimizer = StudentModule(student, recipe, max_steps=1, run_dir=Path()).configure_optimizers()
+    optimizer = StudentModule(student, config, max_steps=1, run_dir=Path()).configure_optimizers()
     depth_kind = student.spec.depth.depth_kind if student.spec.depth else None
     times_s: list[float] = []
     generator = torch.Generator().manual_seed(0)
@@ -42,10 +42,10 @@ def time_step(student: Student, recipe: TrainRecipe, photos: PhotoSet, device: t
             break
         start_s = time.perf_counter()
         batch = augment(
-            unpack(stored, student.spec.answers, depth_kind), recipe.augment, depth_kind or DepthKind.METRIC, generator
+            decode_batch(stored, student.spec.tasks, depth_kind), config.augment, depth_kind or DepthKind.METRIC, generator
         )
         raw = student.raw(batch.image.contiguous(memory_format=order))
-        loss = torch.stack(list(student_losses(student, raw, batch, recipe.loss).values())).sum()
+        loss = torch.stack(list(student_losses(student, raw, batch, config.loss).values())).sum()
         torch.autograd.backward(loss)
         optimizer.step()
         optimizer.zero_grad()
@@ -55,18 +55,18 @@ def time_step(student: Student, recipe: TrainRecipe, photos: PhotoSet, device: t
     return min(times_s[1:])
 
 
-def choose_threads(student: Student, recipe: TrainRecipe, photos: PhotoSet) -> int:
-    """The number of CPU threads to train with: the recipe's, or the faster one of all and half of them.
+def choose_threads(student: Student, config: TrainConfig, photos: ShardDataset) -> int:
+    """The number of CPU threads to train with: the config's, or the faster one of all and half of them.
 
     Threads that wait for one another on a core that something else needs cost more than they bring: with six other jobs
     on two cores a step of nano took 0.83 s with two threads and 0.13 s with one.
     """
     everything = torch.get_num_threads()
-    if recipe.train.threads or everything == 1:
-        return recipe.train.threads or 1
+    if config.train.threads or everything == 1:
+        return config.train.threads or 1
     by_count = {}
     for count in (everything, everything // 2):
         torch.set_num_threads(count)
-        by_count[count] = time_step(student, recipe, photos, torch.device("cpu"), _PROBE_PHOTOS)
+        by_count[count] = time_step(student, config, photos, torch.device("cpu"), _PROBE_PHOTOS)
     torch.set_num_threads(everything)
     return min(by_count, key=lambda count: by_count[count])

@@ -12,26 +12,26 @@ import lightning as L
 import torch
 from lightning.pytorch.loggers import Logger, TensorBoardLogger
 
-from distill.config.train import TrainRecipe
+from distill.config.train import TrainConfig
 from distill.errors import UsageError
 from distill.optional import require
-from distill.students.training.callbacks.bad_samples import Watch
-from distill.students.training.callbacks.checkpointing import AtomicFiles, Saver
-from distill.students.training.callbacks.ema import Averaging
-from distill.students.training.callbacks.validation import Keeper
+from distill.students.training.callbacks.bad_samples import BadSampleCallback
+from distill.students.training.callbacks.checkpointing import AtomicCheckpointIO, CheckpointCallback
+from distill.students.training.callbacks.ema import EMACallback
+from distill.students.training.callbacks.validation import ValidationCallback
 
 
-def build_trainer(recipe: TrainRecipe, run_dir: Path, watch: Watch, keeper: Keeper, saver: Saver) -> L.Trainer:
+def build_trainer(config: TrainConfig, run_dir: Path, bad_sample_callback: BadSampleCallback, validation_callback: ValidationCallback, checkpoint_callback: CheckpointCallback) -> L.Trainer:
     """Lightning's trainer for this budget, with everything that it would do by itself turned off."""
-    budget = recipe.train
+    budget = config.train
     precision = budget.precision
     if precision == "auto":
         has_gpu = torch.cuda.is_available() and budget.accelerator != "cpu"
         precision = "bf16-mixed" if has_gpu else "32-true"
-    callbacks: list[L.Callback] = [watch, keeper]
-    if recipe.optim.ema_decay > 0:
-        callbacks.append(Averaging(recipe.optim.ema_decay))
-    callbacks.append(saver)
+    callbacks: list[L.Callback] = [bad_sample_callback, validation_callback]
+    if config.optim.ema_decay > 0:
+        callbacks.append(EMACallback(config.optim.ema_decay))
+    callbacks.append(checkpoint_callback)
     with quiet():
         return L.Trainer(
             accelerator=budget.accelerator,
@@ -40,10 +40,10 @@ def build_trainer(recipe: TrainRecipe, run_dir: Path, watch: Watch, keeper: Keep
             precision=precision,
             max_epochs=budget.epochs,
             callbacks=callbacks,
-            accumulate_grad_batches=recipe.optim.accumulate,
-            logger=_build_logger(recipe, run_dir),
+            accumulate_grad_batches=config.optim.accumulate,
+            logger=_build_logger(config, run_dir),
             default_root_dir=run_dir,
-            plugins=[AtomicFiles()],
+            plugins=[AtomicCheckpointIO()],
             enable_checkpointing=False,
             enable_progress_bar=False,
             enable_model_summary=False,
@@ -52,26 +52,26 @@ def build_trainer(recipe: TrainRecipe, run_dir: Path, watch: Watch, keeper: Keep
         )
 
 
-def _build_logger(recipe: TrainRecipe, run_dir: Path) -> Logger | bool:
+def _build_logger(config: TrainConfig, run_dir: Path) -> Logger | bool:
     """Where curves go beside the files that are always written."""
-    kind = recipe.train.logger
+    kind = config.train.logger
     if kind == "tensorboard":
         return TensorBoardLogger(run_dir, name="logs", version="")
     if kind == "wandb":
         require("wandb", extra="wandb", why="log to Weights & Biases (train.logger=wandb)")
         from lightning.pytorch.loggers import WandbLogger
 
-        return WandbLogger(name=run_dir.name, project=recipe.name, save_dir=run_dir)
+        return WandbLogger(name=run_dir.name, project=config.name, save_dir=run_dir)
     if kind == "mlflow":
         require("mlflow", extra="mlflow", why="log to MLflow (train.logger=mlflow)")
         from lightning.pytorch.loggers import MLFlowLogger
 
-        return MLFlowLogger(experiment_name=recipe.name, run_name=run_dir.name, save_dir=str(run_dir / "mlruns"))
+        return MLFlowLogger(experiment_name=config.name, run_name=run_dir.name, save_dir=str(run_dir / "mlruns"))
     return False
 
 
 @contextlib.contextmanager
-def explained() -> Iterator[None]:
+def explain_batch_errors() -> Iterator[None]:
     """While open, what torch says about too small a batch becomes a sentence."""
     try:
         yield
@@ -86,7 +86,7 @@ def explained() -> Iterator[None]:
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """While open, Lightning says nothing: what matters is said by the voice."""
+    """While open, Lightning says nothing: what matters is said by the reporter."""
     loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric")]
     levels = [logger.level for logger in loggers]
     for logger in loggers:

@@ -21,24 +21,24 @@ import numpy as np
 from jaxtyping import Shaped
 from numpy import ndarray
 
-from distill.config.adapters import CallableRecipe
+from distill.config.adapters import CallableConfig
 from distill.errors import DistillError, UsageError
 from distill.images import Photo
 from distill.labels import Label
 from distill.optional import import_named
 from distill.shards import file_sha256
 from distill.tasks import BACKGROUND_INSTANCE, IGNORE_INSTANCE, Task
-from distill.teachers.adapters.outputs import read_planes
+from distill.teachers.adapters.outputs import decode_output
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 _DESCRIPTION = "__distill_teacher__"
 
 
 def specialist(**description: Any) -> Callable[[Function], Function]:
-    """Describe a function, so that it can be a teacher without a recipe file.
+    """Describe a function, so that it can be a teacher without a config file.
 
     Args:
-        description: Keys of `distill.config.adapters.CallableRecipe`: outputs, license, terms, things, settings.
+        description: Keys of `distill.config.adapters.CallableConfig`: outputs, license, terms, things, settings.
     """
 
     def describe(function: Function) -> Function:
@@ -84,9 +84,9 @@ def source_digest(reference: str) -> str:
 class CallableSpecialist:
     """A function, and our reading of what it gives."""
 
-    def __init__(self, recipe: CallableRecipe) -> None:
-        self._recipe = recipe
-        self._function = find_function(recipe.function)
+    def __init__(self, config: CallableConfig) -> None:
+        self._config = config
+        self._function = find_function(config.function)
 
     def predict(self, photo: Photo) -> list[Label]:
         """One label per described output.
@@ -94,32 +94,32 @@ class CallableSpecialist:
         Raises:
             DistillError: The function failed on this photo, or gave something else than described.
         """
-        reference = self._recipe.function
+        reference = self._config.function
         try:
-            given = self._function(photo.rgb.copy(), **self._recipe.settings)
+            given = self._function(photo.rgb.copy(), **self._config.settings)
         except DistillError:
             raise
         except Exception as error:  # a stranger's code: its failure costs this photo, not the run
             raise DistillError(f"{photo.name}: {reference} failed: {type(error).__name__}: {error}") from error
         if not isinstance(given, Mapping):
             raise DistillError(f"{reference} gave a {type(given).__name__} instead of a mapping of task to map")
-        return [self._read(task, given) for task in self._recipe.tasks]
+        return [self._read(task, given) for task in self._config.tasks]
 
     def _read(self, task: Task, given: Mapping[str, Any]) -> Label:
-        reference = self._recipe.function
+        reference = self._config.function
         if str(task) not in given:
             raise DistillError(
                 f"{reference} gave {', '.join(map(str, given)) or 'nothing'}, and no {task}", hint="fix outputs"
             )
         values = np.asarray(given[str(task)])
         if task is Task.INSTANCE:
-            label = _read_instances(values, given, self._recipe)
+            label = _read_instances(values, given, self._config)
         else:
-            output = next(output for output in self._recipe.outputs if output.task is task)
+            output = next(output for output in self._config.outputs if output.task is task)
             if task is Task.SEMANTIC and values.ndim == 2:
                 output = output.model_copy(update={"values": "ids"})
-            label = read_planes(_planes(values, task, reference), output, reference)
-        return _trusted(label, given.get(f"{task}_confidence"), reference)
+            label = decode_output(_planes(values, task, reference), output, reference)
+        return _with_confidence(label, given.get(f"{task}_confidence"), reference)
 
 
 def _planes(values: Shaped[ndarray, ...], task: Task, reference: str) -> Shaped[ndarray, "c h w"]:
@@ -134,22 +134,22 @@ def _planes(values: Shaped[ndarray, ...], task: Task, reference: str) -> Shaped[
     return values.transpose(2, 0, 1) if task is Task.NORMALS else values
 
 
-def _read_instances(values: Shaped[ndarray, "h w"], given: Mapping[str, Any], recipe: CallableRecipe) -> Label:
+def _read_instances(values: Shaped[ndarray, "h w"], given: Mapping[str, Any], config: CallableConfig) -> Label:
     if values.ndim != 2 or not np.issubdtype(values.dtype, np.integer) or values.min(initial=0) < 0:
-        raise DistillError(f"{recipe.function}: instance ids are whole numbers from 0 on, in a map of shape (h, w)")
+        raise DistillError(f"{config.function}: instance ids are whole numbers from 0 on, in a map of shape (h, w)")
     if values.max(initial=0) > IGNORE_INSTANCE:
-        raise DistillError(f"{recipe.function}: instance ids end at {IGNORE_INSTANCE - 1}")
+        raise DistillError(f"{config.function}: instance ids end at {IGNORE_INSTANCE - 1}")
     names = {int(i): str(name) for i, name in dict(given.get("instance_classes", {})).items()}
     value = values.astype(np.uint16)
     valid = value != IGNORE_INSTANCE
     ids = [int(i) for i in np.unique(value[valid]) if i != BACKGROUND_INSTANCE]
-    classes = {i: names.get(i, recipe.things[0]) for i in ids}
-    if strangers := set(classes.values()) - set(recipe.things):
-        raise DistillError(f"{recipe.function}: instances of {', '.join(sorted(strangers))}, not in things")
-    return Label(Task.INSTANCE, value, valid, valid.astype(np.float32), classes=recipe.things, instance_classes=classes)
+    classes = {i: names.get(i, config.things[0]) for i in ids}
+    if strangers := set(classes.values()) - set(config.things):
+        raise DistillError(f"{config.function}: instances of {', '.join(sorted(strangers))}, not in things")
+    return Label(Task.INSTANCE, value, valid, valid.astype(np.float32), classes=config.things, instance_classes=classes)
 
 
-def _trusted(label: Label, confidence: Any, reference: str) -> Label:
+def _with_confidence(label: Label, confidence: Any, reference: str) -> Label:
     """The label with the function's own confidence, where it gave one."""
     if confidence is None:
         return label

@@ -15,21 +15,21 @@ from jaxtyping import Shaped
 from numpy import ndarray
 from PIL import Image
 
-from distill.config.adapters import MapRecipe, MapsRecipe
+from distill.config.adapters import MapConfig, MapsConfig
 from distill.config.teacher import id_table
 from distill.errors import DistillError
 from distill.images import MAX_PIXELS, Photo, read_file
 from distill.label_ops import stretch_to_unit
-from distill.labels import Label, faces_away
+from distill.labels import Label, normals_face_away
 from distill.tasks import IGNORE_INSTANCE, IGNORE_SEMANTIC, DepthKind, Task
 from distill.teachers.decoders.normals import frame_matrix
 
 
 class MapsSpecialist:
-    """Reads the maps that a recipe describes."""
+    """Reads the maps that a config describes."""
 
-    def __init__(self, recipe: MapsRecipe) -> None:
-        self._recipe = recipe
+    def __init__(self, config: MapsConfig) -> None:
+        self._config = config
 
     def predict(self, photo: Photo) -> list[Label]:
         """The labels of one photo.
@@ -43,15 +43,15 @@ class MapsSpecialist:
                 hint="give a folder of photos",
             )
         path = Path(str(photo.origin["path"]))
-        return [_READERS[task](_find(path, recipe), recipe) for task, recipe in self._recipe.maps().items()]
+        return [_READERS[task](_find(path, config), config) for task, config in self._config.maps().items()]
 
 
-def _find(photo: Path, recipe: MapRecipe) -> Path:
+def _find(photo: Path, config: MapConfig) -> Path:
     try:
-        relative = recipe.pattern.format(stem=photo.stem, name=photo.name)
+        relative = config.pattern.format(stem=photo.stem, name=photo.name)
     except (KeyError, IndexError, ValueError) as error:
         raise DistillError(
-            f"pattern {recipe.pattern!r}: only {{stem}} and {{name}} can stand in it", hint="fix the recipe"
+            f"pattern {config.pattern!r}: only {{stem}} and {{name}} can stand in it", hint="fix the config"
         ) from error
     found = photo.parent / relative
     if not found.is_file():
@@ -91,16 +91,16 @@ def read_map(path: Path) -> Shaped[ndarray, "h w *c"]:
     return values
 
 
-def _scaled(stored: ndarray, recipe: MapRecipe) -> tuple[ndarray, ndarray]:
+def _scaled(stored: ndarray, config: MapConfig) -> tuple[ndarray, ndarray]:
     """(float32 values, valid) after scale, offset, invalid values and range."""
-    value = stored.astype(np.float32) * np.float32(recipe.scale) + np.float32(recipe.offset)
+    value = stored.astype(np.float32) * np.float32(config.scale) + np.float32(config.offset)
     valid = np.isfinite(value)
-    for bad in recipe.invalid:
+    for bad in config.invalid:
         valid &= stored != bad
-    if recipe.min_value is not None:
-        valid &= value >= recipe.min_value
-    if recipe.max_value is not None:
-        valid &= value <= recipe.max_value
+    if config.min_value is not None:
+        valid &= value >= config.min_value
+    if config.max_value is not None:
+        valid &= value <= config.max_value
     return value, valid
 
 
@@ -113,56 +113,56 @@ def _single(stored: ndarray, path: Path) -> ndarray:
     raise DistillError(f"{path}: has colors where one number per pixel is expected", hint="convert it to ids or depths")
 
 
-def _read_depth(path: Path, recipe: MapRecipe) -> Label:
-    value, valid = _scaled(_single(read_map(path), path), recipe)
-    if recipe.depth_kind is DepthKind.METRIC:
+def _read_depth(path: Path, config: MapConfig) -> Label:
+    value, valid = _scaled(_single(read_map(path), path), config)
+    if config.depth_kind is DepthKind.METRIC:
         valid &= value > 0
     else:
         value = stretch_to_unit(value, valid)
-    return _label(Task.DEPTH, value, valid, recipe, depth_kind=recipe.depth_kind)
+    return _label(Task.DEPTH, value, valid, config, depth_kind=config.depth_kind)
 
 
-def _read_normals(path: Path, recipe: MapRecipe) -> Label:
+def _read_normals(path: Path, config: MapConfig) -> Label:
     stored = read_map(path)
     if stored.ndim != 3:
         raise DistillError(f"{path}: a normal map has three channels, this one has one", hint="check the pattern")
-    vector = stored.astype(np.float32) * np.float32(recipe.scale) + np.float32(recipe.offset)
+    vector = stored.astype(np.float32) * np.float32(config.scale) + np.float32(config.offset)
     length = np.linalg.norm(vector, axis=-1)
     # Half a unit: anything shorter is a hole or a blend, in every data set seen.
     valid = np.isfinite(length) & (length > 0.5)
-    for bad in recipe.invalid:
+    for bad in config.invalid:
         valid &= ~(stored == bad).all(axis=-1)
     unit = vector / np.maximum(length, 1e-6)[..., None]
-    value = np.where(valid[..., None], unit, 0).astype(np.float32) @ frame_matrix(recipe.frame)
-    label = _label(Task.NORMALS, value, valid, recipe)
-    if faces_away(label):
+    value = np.where(valid[..., None], unit, 0).astype(np.float32) @ frame_matrix(config.frame)
+    label = _label(Task.NORMALS, value, valid, config)
+    if normals_face_away(label):
         raise DistillError(
             f"{path}: more normals point away from the camera than toward it", hint="give the frame that they are in"
         )
     return label
 
 
-def _read_semantic(path: Path, recipe: MapRecipe) -> Label:
+def _read_semantic(path: Path, config: MapConfig) -> Label:
     stored = _single(read_map(path), path)
-    holes = np.isin(stored, recipe.invalid)
+    holes = np.isin(stored, config.invalid)
     kept = np.where(holes, 0, stored)
     if not np.issubdtype(stored.dtype, np.integer) or kept.min(initial=0) < 0 or kept.max(initial=0) > 65535:
         raise DistillError(f"{path}: semantic ids are whole numbers from 0 to 65535, this map holds {stored.dtype}")
-    table = np.array(id_table(recipe.stored_classes, recipe.classes, recipe.remap, 65536), np.uint8)
+    table = np.array(id_table(config.stored_classes, config.classes, config.remap, 65536), np.uint8)
     value = np.where(holes, np.uint8(IGNORE_SEMANTIC), table[kept])
-    return _label(Task.SEMANTIC, value, value != IGNORE_SEMANTIC, recipe, classes=recipe.classes)
+    return _label(Task.SEMANTIC, value, value != IGNORE_SEMANTIC, config, classes=config.classes)
 
 
-def _read_instance(path: Path, recipe: MapRecipe) -> Label:
+def _read_instance(path: Path, config: MapConfig) -> Label:
     stored = _single(read_map(path), path).astype(np.int64)
     valid = np.ones(stored.shape, bool)
-    for bad in recipe.invalid:
+    for bad in config.invalid:
         valid &= stored != bad
     if stored[valid].min(initial=0) < 0 or stored[valid].max(initial=0) >= IGNORE_INSTANCE:
         raise DistillError(f"{path}: instance ids must lie between 0 and {IGNORE_INSTANCE - 1}")
     value = np.where(valid, stored, IGNORE_INSTANCE).astype(np.uint16)
-    names = {int(i): recipe.class_name for i in np.unique(value[valid]) if i}
-    return _label(Task.INSTANCE, value, valid, recipe, classes=(recipe.class_name,), instances=names)
+    names = {int(i): config.class_name for i in np.unique(value[valid]) if i}
+    return _label(Task.INSTANCE, value, valid, config, classes=(config.class_name,), instances=names)
 
 
 _READERS = {
@@ -177,13 +177,13 @@ def _label(
     task: Task,
     value: ndarray,
     valid: ndarray,
-    recipe: MapRecipe,
+    config: MapConfig,
     *,
     depth_kind: DepthKind | None = None,
     classes: tuple[str, ...] = (),
     instances: dict[int, str] | None = None,
 ) -> Label:
-    if recipe.mirror:
+    if config.mirror:
         value, valid = np.ascontiguousarray(value[:, ::-1]), np.ascontiguousarray(valid[:, ::-1])
         if task is Task.NORMALS:
             value = value * np.array([-1, 1, 1], np.float32)

@@ -1,6 +1,6 @@
 """Any ONNX model as specialist teacher, described in YAML.
 
-Knows tensors and what a recipe says about them; brings every output to a `Label` at the model's own size.
+Knows tensors and what a config says about them; brings every output to a `Label` at the model's own size.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ import numpy as np
 from jaxtyping import Float, Shaped, UInt8
 from numpy import ndarray
 
-from distill.config.adapters import OnnxOutputRecipe, OnnxRecipe
+from distill.config.adapters import OnnxOutputConfig, OnnxConfig
 from distill.errors import DistillError, UsageError
 from distill.images import Photo
 from distill.labels import Label
 from distill.optional import require
-from distill.teachers.adapters.outputs import read_planes
+from distill.teachers.adapters.outputs import decode_output
 
-_MOST_AT_ONCE = 16
+_MAX_PARALLEL = 16
 """Each photo at work holds the network's activations."""
 MODELS_VARIABLE = "DISTILL_MODELS"
 
@@ -30,9 +30,9 @@ MODELS_VARIABLE = "DISTILL_MODELS"
 class OnnxSpecialist:
     """One session, opened when the first photo comes (so that a plan needs no model)."""
 
-    def __init__(self, recipe: OnnxRecipe, folder: Path) -> None:
-        self._recipe = recipe
-        self._path = find_model(recipe.model, folder)
+    def __init__(self, config: OnnxConfig, folder: Path) -> None:
+        self._config = config
+        self._path = find_model(config.model, folder)
         self._session: Any = None
         self._opening = threading.Lock()
 
@@ -40,7 +40,7 @@ class OnnxSpecialist:
     def max_parallel(self) -> int:
         """How many photos may be worked on at once: one for each core, or for each group of `threads` cores."""
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        return max(1, min(cores // max(self._recipe.threads, 1), _MOST_AT_ONCE))
+        return max(1, min(cores // max(self._config.threads, 1), _MAX_PARALLEL))
 
     @property
     def min_size_hw(self) -> tuple[int, int]:
@@ -55,21 +55,21 @@ class OnnxSpecialist:
         """One label per described output, at the output's own size.
 
         Raises:
-            DistillError: The model cannot be opened, or its tensors are not what the recipe says.
+            DistillError: The model cannot be opened, or its tensors are not what the config says.
         """
         session = self._opened()
-        wanted = self._recipe.input.name
+        wanted = self._config.input.name
         entry = next((entry for entry in session.get_inputs() if entry.name == wanted), session.get_inputs()[0])
         feed, image = wanted or entry.name, _cast(self._prepare(photo.rgb, session), entry.type)
-        names = [output.name or session.get_outputs()[0].name for output in self._recipe.outputs]
+        names = [output.name or session.get_outputs()[0].name for output in self._config.outputs]
         try:
             values = session.run(names, {feed: image})
         except Exception as error:  # onnxruntime's exceptions share no base class
             raise DistillError(
                 f"{self._path.name}: the model refuses this input: {str(error).splitlines()[0]}",
-                hint="check input.layout, input.size_hw and the output names in the recipe",
+                hint="check input.layout, input.size_hw and the output names in the config",
             ) from error
-        return [_read(value, output, self._path) for value, output in zip(values, self._recipe.outputs, strict=True)]
+        return [_read(value, output, self._path) for value, output in zip(values, self._config.outputs, strict=True)]
 
     def _opened(self) -> Any:
         with self._opening:
@@ -79,7 +79,7 @@ class OnnxSpecialist:
         if self._session is None:
             runtime = require("onnxruntime", extra="cpu", why="run an ONNX teacher")
             options = runtime.SessionOptions()
-            options.intra_op_num_threads = max(self._recipe.threads, 1)
+            options.intra_op_num_threads = max(self._config.threads, 1)
             options.log_severity_level = 3
             try:
                 self._session = runtime.InferenceSession(
@@ -94,7 +94,7 @@ class OnnxSpecialist:
 
     def _prepare(self, rgb: UInt8[ndarray, "h w 3"], session: Any) -> Float[ndarray, "1 a b c"]:
         """The photo as the model wants it."""
-        wanted = self._recipe.input
+        wanted = self._config.input
         height, width = self._input_hw(session)
         # Averaging (no aliasing) pays from half the size on; up to there two taps see every pixel, in a tenth of the
         # time, and to enlarge they serve better.
@@ -111,11 +111,11 @@ class OnnxSpecialist:
         return tensor
 
     def _input_hw(self, session: Any) -> tuple[int, int]:
-        return self._recipe.input.size_hw or _announced_size(session, self._recipe.input.layout, self._path)
+        return self._config.input.size_hw or _announced_size(session, self._config.input.layout, self._path)
 
     def _normalization(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
-        """(mean, std) for each plane of the tensor; the recipe states them for R, G, B."""
-        wanted = self._recipe.input
+        """(mean, std) for each plane of the tensor; the config states them for R, G, B."""
+        wanted = self._config.input
         if wanted.color == "RGB":
             return wanted.mean, wanted.std
         return tuple(reversed(wanted.mean)), tuple(reversed(wanted.std))
@@ -129,7 +129,7 @@ def _cast(image: Float[ndarray, "1 a b c"], kind: str) -> Shaped[ndarray, "1 a b
 
 
 def find_model(model: Path, folder: Path) -> Path:
-    """The model's file: as given, beside the recipe, or in ``$DISTILL_MODELS``.
+    """The model's file: as given, beside the config, or in ``$DISTILL_MODELS``.
 
     Raises:
         UsageError: It is in none of these places.
@@ -147,11 +147,11 @@ def _announced_size(session: Any, layout: str, path: Path) -> tuple[int, int]:
     shape = session.get_inputs()[0].shape
     sides = list(shape[2:4] if layout == "NCHW" else shape[1:3]) if len(shape) == 4 else []
     if len(sides) != 2 or not all(isinstance(side, int) for side in sides):
-        raise UsageError(f"{path}: the model takes any size ({shape})", hint="state input.size_hw in the recipe")
+        raise UsageError(f"{path}: the model takes any size ({shape})", hint="state input.size_hw in the config")
     return int(sides[0]), int(sides[1])
 
 
-def _read(value: Shaped[ndarray, ...], output: OnnxOutputRecipe, path: Path) -> Label:
+def _read(value: Shaped[ndarray, ...], output: OnnxOutputConfig, path: Path) -> Label:
     """An output tensor as a label."""
     values = np.asarray(value)
     if values.ndim == 4 and values.shape[0] == 1:
@@ -159,6 +159,6 @@ def _read(value: Shaped[ndarray, ...], output: OnnxOutputRecipe, path: Path) -> 
     if values.ndim != 3:
         raise DistillError(
             f"{path.name}: output {output.name or 'one'} has shape {np.shape(value)}, not one map per channel",
-            hint="check outputs in the recipe",
+            hint="check outputs in the config",
         )
-    return read_planes(values, output, path.name)
+    return decode_output(values, output, path.name)

@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Float, Shaped, UInt8
 from numpy import ndarray
 
-from distill.config.teacher import OutputRecipe, id_table
+from distill.config.teacher import OutputConfig, id_table
 from distill.errors import DistillError
 from distill.label_ops import stretch_to_unit
 from distill.labels import Label
@@ -19,7 +19,7 @@ from distill.tasks import IGNORE_SEMANTIC, DepthKind, Task
 from distill.teachers.decoders.normals import frame_matrix
 
 
-def read_planes(planes: Shaped[ndarray, "c h w"], output: OutputRecipe, name: str) -> Label:
+def decode_output(planes: Shaped[ndarray, "c h w"], output: OutputConfig, name: str) -> Label:
     """The label that a network's planes say, at their own size; confidence is the class probability, else 1.
 
     Args:
@@ -33,8 +33,8 @@ def read_planes(planes: Shaped[ndarray, "c h w"], output: OutputRecipe, name: st
     return _READERS[Task(output.task)](planes, output, name)
 
 
-def _read_depth(planes: ndarray, output: OutputRecipe, name: str) -> Label:
-    _want_channels(planes.shape[0], 1, name)
+def _read_depth(planes: ndarray, output: OutputConfig, name: str) -> Label:
+    _check_channels(planes.shape[0], 1, name)
     value = planes[0].astype(np.float32)
     valid = np.isfinite(value)
     if output.depth_kind is DepthKind.METRIC:
@@ -44,8 +44,8 @@ def _read_depth(planes: ndarray, output: OutputRecipe, name: str) -> Label:
     return Label(Task.DEPTH, value, valid, valid.astype(np.float32), output.depth_kind)
 
 
-def _read_normals(planes: ndarray, output: OutputRecipe, name: str) -> Label:
-    _want_channels(planes.shape[0], 3, name)
+def _read_normals(planes: ndarray, output: OutputConfig, name: str) -> Label:
+    _check_channels(planes.shape[0], 3, name)
     vector = planes.transpose(1, 2, 0).astype(np.float32)
     length = np.linalg.norm(vector, axis=-1)
     valid = np.isfinite(length) & (length > 1e-3)
@@ -53,16 +53,16 @@ def _read_normals(planes: ndarray, output: OutputRecipe, name: str) -> Label:
     return Label(Task.NORMALS, unit @ frame_matrix(output.frame), valid, valid.astype(np.float32))
 
 
-def _read_semantic(planes: ndarray, output: OutputRecipe, name: str) -> Label:
+def _read_semantic(planes: ndarray, output: OutputConfig, name: str) -> Label:
     names = output.model_classes or output.classes
     if output.values == "ids":
-        _want_channels(planes.shape[0], 1, name)
+        _check_channels(planes.shape[0], 1, name)
         table = np.array(id_table(names, output.classes, output.remap, 256), np.uint8)
         value = table[np.clip(planes[0], 0, 255).astype(np.uint8)]
         confidence = np.ones(value.shape, np.float32)
     else:
         num_channels = 2 if planes.shape[0] == 1 else planes.shape[0]
-        _want_channels(num_channels, len(names), name)
+        _check_channels(num_channels, len(names), name)
         table_ids = id_table(names, output.classes, output.remap, len(names))
         value, confidence = np.empty(planes.shape[1:], np.uint8), np.empty(planes.shape[1:], np.float32)
         # Strips of a megabyte stay in the second-level cache: half the time of whole planes.
@@ -106,11 +106,11 @@ def _merge(
     return best, most
 
 
-def _want_channels(num_channels: int, wanted: int, name: str) -> None:
+def _check_channels(num_channels: int, wanted: int, name: str) -> None:
     if num_channels != wanted:
         raise DistillError(
             f"{name}: the output has {num_channels} channels where {wanted} are described",
-            hint="check layout, model_classes and the output's name in the recipe",
+            hint="check layout, model_classes and the output's name in the config",
         )
 
 

@@ -16,8 +16,8 @@ from typing import Any, Literal
 import yaml
 from pydantic import Field, ValidationError, field_validator
 
-from distill.config import Recipe
-from distill.config.adapters import ReplayRecipe, ResizeMode
+from distill.config import Config
+from distill.config.adapters import ReplayConfig, ResizeMode
 from distill.errors import DistillError, UsageError
 from distill.images import Photo, read_file
 from distill.tasks import DEPTH_C, DEPTH_LAMBDA, DepthKind, Task
@@ -26,7 +26,7 @@ from distill.teachers.prompts.colors import parse_color
 from distill.teachers.prompts.templates import parse_legend
 
 
-class Row(Recipe):
+class ManifestRow(Config):
     """One line of the manifest."""
 
     photo: str
@@ -65,14 +65,14 @@ class Row(Recipe):
 class ReplayGenerator:
     """Hands out the answers of a manifest."""
 
-    def __init__(self, recipe: ReplayRecipe) -> None:
-        self.model = recipe.model
-        self._recipe = recipe
-        self._folder = recipe.answers.parent
-        self._asked = [(row, self._prompt_spec(row)) for row in read_manifest_rows(recipe.answers)]
-        self._by_path: dict[Path, list[tuple[Row, PromptSpec]]] = defaultdict(list)
-        self._by_name: dict[str, list[tuple[Row, PromptSpec]]] = defaultdict(list)
-        for row, prompt_spec in self._asked:
+    def __init__(self, config: ReplayConfig) -> None:
+        self.model = config.model
+        self._config = config
+        self._folder = config.answers.parent
+        self._questions = [(row, self._prompt_spec(row)) for row in read_manifest_rows(config.answers)]
+        self._by_path: dict[Path, list[tuple[ManifestRow, PromptSpec]]] = defaultdict(list)
+        self._by_name: dict[str, list[tuple[ManifestRow, PromptSpec]]] = defaultdict(list)
+        for row, prompt_spec in self._questions:
             self._by_path[(self._folder / row.photo).resolve()].append((row, prompt_spec))
             self._by_name[Path(row.photo).name].append((row, prompt_spec))
 
@@ -93,21 +93,21 @@ class ReplayGenerator:
             raise DistillError(
                 f"{row.answer}: the answer cannot be read: {error.strerror or error}", hint="fix the manifest"
             ) from error
-        cost = self._recipe.cost_usd if row.cost_usd is None else row.cost_usd
-        return GeneratedImage(prompt_spec, data, row.answer, row.model or self._recipe.model, cost, license=row.license)
+        cost = self._config.cost_usd if row.cost_usd is None else row.cost_usd
+        return GeneratedImage(prompt_spec, data, row.answer, row.model or self._config.model, cost, license=row.license)
 
     def parameters(self, photo: Photo, prompt_spec: PromptSpec) -> dict[str, Any]:
         """The answer's file; that of a manifest may change under the same name."""
         row = self._row(photo, prompt_spec)
         return {"model": row.model, "answer": row.answer, "file": _file_state(self._folder / row.answer)}
 
-    def _row(self, photo: Photo, prompt_spec: PromptSpec) -> Row:
+    def _row(self, photo: Photo, prompt_spec: PromptSpec) -> ManifestRow:
         pairs = self._pairs(photo)
         # By identity first: two rows may ask the same and hold different answers.
         row = next((row for row, asked in pairs if asked is prompt_spec), None)
         return row or next(row for row, asked in pairs if asked == prompt_spec)
 
-    def _pairs(self, photo: Photo) -> list[tuple[Row, PromptSpec]]:
+    def _pairs(self, photo: Photo) -> list[tuple[ManifestRow, PromptSpec]]:
         """By path where the photo is a file; else by name, which must then be the name of one photo only."""
         path = Path(str(photo.origin["path"])).resolve() if "path" in photo.origin else None
         if path in self._by_path:
@@ -126,11 +126,11 @@ class ReplayGenerator:
     def answers_digest(self) -> str:
         """Names, sizes and times of all answers: what must be the same for labels to be the same."""
         digest = hashlib.sha256()
-        for row, _ in self._asked:
+        for row, _ in self._questions:
             digest.update(f"{row.answer} {_file_state(self._folder / row.answer)}\n".encode())
         return digest.hexdigest()
 
-    def _prompt_spec(self, row: Row) -> PromptSpec:
+    def _prompt_spec(self, row: ManifestRow) -> PromptSpec:
         return PromptSpec(
             task=row.task,
             prompt=row.prompt,
@@ -143,13 +143,13 @@ class ReplayGenerator:
             lam=row.lam,
             c=row.c,
             reader=row.reader,
-            frame=row.frame or self._recipe.frame,
-            resize_mode=row.resize_mode or self._recipe.resize_mode,
+            frame=row.frame or self._config.frame,
+            resize_mode=row.resize_mode or self._config.resize_mode,
         )
 
     def all_prompt_specs(self) -> list[PromptSpec]:
         """Every question of the manifest, in its order; tells which tasks and classes there are."""
-        return [prompt_spec for _, prompt_spec in self._asked]
+        return [prompt_spec for _, prompt_spec in self._questions]
 
 
 def _file_state(path: Path) -> str:
@@ -161,7 +161,7 @@ def _file_state(path: Path) -> str:
     return f"{info.st_size} {info.st_mtime_ns}"
 
 
-def read_manifest_rows(path: Path) -> list[Row]:
+def read_manifest_rows(path: Path) -> list[ManifestRow]:
     """The rows of a manifest: a YAML or JSON list, or CSV with a header.
 
     Raises:
@@ -191,11 +191,11 @@ def read_manifest_rows(path: Path) -> list[Row]:
     return [_row(value, f"{path}, row {number}") for number, value in enumerate(values, 1)]
 
 
-def _row(value: Any, where: str) -> Row:
+def _row(value: Any, where: str) -> ManifestRow:
     if isinstance(value, dict):  # null means "not given"
         value = {key: item for key, item in value.items() if item is not None}
     try:
-        return Row.model_validate(value)
+        return ManifestRow.model_validate(value)
     except ValidationError as error:
         first = error.errors()[0]
         dotted = ".".join(str(part) for part in first["loc"])

@@ -20,7 +20,7 @@ HALF_UNITS = 2
 """Distances are kept in half units of 8-bit color, 0 to 127.5."""
 
 
-class ColorTable:
+class ColorLUT:
     """A table of 2^24 codes (64 MiB, touched page by page), filled as colors are met.
 
     A code is ``(answer + 1) << 16 | second << 8 | residual``; 0 means not yet computed.
@@ -38,11 +38,11 @@ class ColorTable:
         index = index.astype(np.intp)
         codes = self._codes.take(index, mode="clip")
         if not codes.all():
-            self._learn(np.unique(index[codes == 0]))
+            self._fill(np.unique(index[codes == 0]))
             codes = self._codes.take(index, mode="clip")
         return codes
 
-    def _learn(self, index: ndarray) -> None:
+    def _fill(self, index: ndarray) -> None:
         for start in range(0, index.size, _CHUNK):
             part = index[start : start + _CHUNK]
             colors = np.stack([part & 255, part >> 8 & 255, part >> 16], axis=-1).astype(np.uint8)
@@ -52,12 +52,12 @@ class ColorTable:
             self._codes[part] = (answer.astype(np.uint32) + 1) << 16 | second.astype(np.uint32) << 8 | residual
 
 
-def answers_of(codes: UInt32[ndarray, "h w"]) -> UInt16[ndarray, "h w"]:
+def values_of(codes: UInt32[ndarray, "h w"]) -> UInt16[ndarray, "h w"]:
     """The answers in these codes."""
     return cv2.extractChannel(codes.view(np.uint16).reshape(*codes.shape, 2), 1) - np.uint16(1)
 
 
-def seconds_of(codes: UInt32[ndarray, "h w"]) -> UInt8[ndarray, "h w"]:
+def second_values_of(codes: UInt32[ndarray, "h w"]) -> UInt8[ndarray, "h w"]:
     """The second bytes of these codes."""
     return cv2.extractChannel(codes.view(np.uint8).reshape(*codes.shape, 4), 1)
 
@@ -67,7 +67,7 @@ def residuals_of(codes: UInt32[ndarray, "h w"]) -> UInt8[ndarray, "h w"]:
     return cv2.extractChannel(codes.view(np.uint8).reshape(*codes.shape, 4), 0)
 
 
-def bell(sigma: float) -> Float[ndarray, " 256"]:
+def gaussian_weight(sigma: float) -> Float[ndarray, " 256"]:
     """Trust in a residual of 0 to 127.5 units: 1 at 0, a bell of this width; for `cv2.LUT`."""
     distance = np.arange(256) / HALF_UNITS
     return np.exp(-0.5 * (distance / sigma) ** 2).astype(np.float32)

@@ -17,13 +17,13 @@ from numpy import ndarray
 from distill.errors import DistillError
 from distill.labels import Label
 from distill.tasks import DEPTH_C, DEPTH_LAMBDA, FAR_WARP, DepthKind, Task, unwarp_depth, warp_depth
-from distill.teachers.decoders.color_lut import HALF_UNITS, ColorTable, answers_of, bell, residuals_of
+from distill.teachers.decoders.color_lut import HALF_UNITS, ColorLUT, values_of, gaussian_weight, residuals_of
 from distill.teachers.decoders.colormaps import CUBE_LEVELS, path, project, walk
 
 TAU = 30.0
 """A color farther than this from the path (of 255) says nothing. Closer ones cannot be confused on the cube path: any
 edge that does not touch the nearest one is at least 190 farther away, so a margin between edges would never decide."""
-TRUST_SIGMA = 10.0
+CONFIDENCE_SIGMA = 10.0
 """Width of the confidence bell over the distance to the path, in 8-bit units."""
 EDGE_TAU = 8.0
 """Beside a depth step, a color farther than this from the path is a blend of two depths that decodes to a third."""
@@ -33,8 +33,8 @@ EDGE_STEP = 0.03
 NOISE = 4.0
 """Color error to reckon with, in 8-bit units: twice the noise of a JPEG of quality 75."""
 
-FARTHEST_M = float(unwarp_depth(65534 / 65535))
-"""2550 m, the last finite level that a shard can store: says "sky or beyond" (`distill.labels.is_far`)."""
+MAX_DEPTH_M = float(unwarp_depth(65534 / 65535))
+"""2550 m, the last finite level that a shard can store: says "sky or beyond" (`distill.labels.is_beyond_range`)."""
 
 _STEPS = 65534
 """Positions on the other paths are kept in steps of 1/65534; the cube path has 1785 exact levels."""
@@ -87,14 +87,14 @@ def decode_depth_rgb(
     Invalid: colors farther than ``tau`` from the path, and blends of two depths beside a depth step.
     """
     codes = _table(colormap).look_up(generated)
-    levels, residuals = answers_of(codes), residuals_of(codes)
+    levels, residuals = values_of(codes), residuals_of(codes)
     num_levels = CUBE_LEVELS if colormap == "cube" else _STEPS
     step = _local_step(levels, num_levels)
     # Whole numbers on both sides: a float would turn a megapixel of bytes into doubles, 1 ms each time.
     near = residuals <= int(HALF_UNITS * EDGE_TAU)
     valid = (residuals <= min(255, int(HALF_UNITS * tau))) & (near | (step <= int(EDGE_STEP * _STEP_UNIT)))
     places = levels.astype(np.intp)
-    confidence = cv2.multiply(cv2.LUT(residuals, bell(TRUST_SIGMA)), cv2.LUT(step, _step_trust()))
+    confidence = cv2.multiply(cv2.LUT(residuals, gaussian_weight(CONFIDENCE_SIGMA)), cv2.LUT(step, _step_confidence()))
     if depth_kind is DepthKind.METRIC:
         confidence *= _precision(colormap, num_levels, near_is_low, lam, c).take(places, mode="clip")
     return Label(
@@ -107,7 +107,7 @@ def decode_depth_rgb(
 
 
 @functools.lru_cache(maxsize=3)
-def _table(colormap: str) -> ColorTable:
+def _table(colormap: str) -> ColorLUT:
     num_levels = CUBE_LEVELS if colormap == "cube" else _STEPS
 
     def read(colors: UInt8[ndarray, "n 3"]) -> tuple[ndarray, ndarray, ndarray]:
@@ -115,7 +115,7 @@ def _table(colormap: str) -> ColorTable:
         return np.rint(position * num_levels), np.zeros(len(colors)), distance
 
     path(colormap)  # an unknown name is refused before a table is made
-    return ColorTable(read)
+    return ColorLUT(read)
 
 
 def _local_step(levels: UInt16[ndarray, "h w"], num_levels: int) -> UInt8[ndarray, "h w"]:
@@ -124,7 +124,7 @@ def _local_step(levels: UInt16[ndarray, "h w"], num_levels: int) -> UInt8[ndarra
     return cv2.convertScaleAbs(span, alpha=_STEP_UNIT / num_levels)
 
 
-def _step_trust() -> Float[ndarray, " 256"]:
+def _step_confidence() -> Float[ndarray, " 256"]:
     """Trust beside a step: halved where the position changes by 0.06 over 3x3 pixels, twice the edge step."""
     step = np.arange(256) / _STEP_UNIT
     return (1 / (1 + (step / (2 * EDGE_STEP)) ** 2)).astype(np.float32)
@@ -157,4 +157,4 @@ def _values(num_levels: int, near_is_low: bool, depth_kind: DepthKind, lam: floa
         return (1 - farness if depth_kind.near_is_large else farness).astype(np.float32)
     with np.errstate(divide="ignore"):
         meters = np.asarray(unwarp_depth(farness, lam, c))
-    return np.where(farness > FAR_WARP, FARTHEST_M, meters).astype(np.float32)
+    return np.where(farness > FAR_WARP, MAX_DEPTH_M, meters).astype(np.float32)

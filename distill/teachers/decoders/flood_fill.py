@@ -23,7 +23,7 @@ for _y, _x in _MOVES:
     _KERNEL[_y + 2, _x + 2] = 1
 
 
-class Flood:
+class FloodFill:
     """Splits the pixels that are not background into regions, in raster order of their seeds."""
 
     def __init__(self, generated: UInt8[ndarray, "h w 3"], is_background: Bool[ndarray, "h w"], tau: float) -> None:

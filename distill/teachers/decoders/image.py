@@ -16,7 +16,7 @@ from numpy import ndarray
 from PIL import Image
 
 from distill.errors import DistillError
-from distill.images import decode_rgb, refuse_huge
+from distill.images import decode_rgb, check_pixel_count
 
 MAX_PIXELS = 64_000_000
 """The largest canvas of a hosted generator has 17 million pixels; decoding needs about 20 bytes for each."""
@@ -62,7 +62,7 @@ def _opaque_pixels(data: bytes, name: str) -> Bool[ndarray, "h w"] | None:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             with Image.open(io.BytesIO(data)) as picture:
-                refuse_huge(picture.size, name, MAX_PIXELS)
+                check_pixel_count(picture.size, name, MAX_PIXELS)
                 if getattr(picture, "n_frames", 1) > 1 and picture.format != "MPO":
                     raise DistillError(
                         f"{name}: the answer is animated ({getattr(picture, 'n_frames', 2)} frames)",

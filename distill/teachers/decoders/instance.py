@@ -20,7 +20,7 @@ from distill.errors import DistillError
 from distill.labels import Label
 from distill.tasks import BACKGROUND_INSTANCE, IGNORE_INSTANCE, Task
 from distill.teachers.base import RGB
-from distill.teachers.decoders.flood_fill import Flood
+from distill.teachers.decoders.flood_fill import FloodFill
 
 TAU = 14.0
 """Colors closer than this (L2, of 255) are the same: to the background, to a seed, between merged means."""
@@ -35,7 +35,7 @@ MAX_PIXELS = 16_000_000
 
 
 @dataclass(slots=True)
-class _Part:
+class _Region:
     """A component, or several that were merged: pixels (flat indices), color sum, box (top, left, bottom, right)."""
 
     pixels: ndarray
@@ -63,9 +63,9 @@ def decode_instances_rgb(
         )
     is_background = _distance_2(generated, background) < tau**2
     min_pixels = MIN_SHARE * height * width
-    flood = Flood(generated, is_background, tau)
+    flood = FloodFill(generated, is_background, tau)
     parts = [
-        _Part(*_measured(generated, top_left, mask))
+        _Region(*_measured(generated, top_left, mask))
         for top_left, mask in flood.components(min_pixels)
         if _has_core(mask)
     ]
@@ -121,16 +121,16 @@ def _measured(
     return rows * generated.shape[1] + columns, generated[rows, columns].sum(axis=0, dtype=np.float64), box
 
 
-def _merged(parts: list[_Part], tau: float) -> list[_Part]:
+def _merged(parts: list[_Region], tau: float) -> list[_Region]:
     """Step 5: components of one color that lie close enough become one; repeated until nothing changes."""
     groups = sorted(parts, key=lambda part: (-part.pixels.size, part.box))
     changed = True
     while changed:
         changed = False
-        kept: list[_Part] = []
+        kept: list[_Region] = []
         for part in groups:
             for group in kept:
-                if _belong(group, part, tau):
+                if _same_instance(group, part, tau):
                     group.pixels = np.concatenate([group.pixels, part.pixels])
                     group.color_sum = group.color_sum + part.color_sum
                     group.box = _union(group.box, part.box)
@@ -142,7 +142,7 @@ def _merged(parts: list[_Part], tau: float) -> list[_Part]:
     return groups
 
 
-def _belong(one: _Part, other: _Part, tau: float) -> bool:
+def _same_instance(one: _Region, other: _Region, tau: float) -> bool:
     if float(((one.mean - other.mean) ** 2).sum()) > tau**2:
         return False
     return _area(_union(one.box, other.box)) <= MAX_SPREAD * (_area(one.box) + _area(other.box))

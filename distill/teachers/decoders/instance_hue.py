@@ -26,7 +26,7 @@ MIN_SATURATION = 96
 MIN_VALUE = 64
 TAU_HUE = 8
 """A pixel farther from every peak belongs to no instance that can be named."""
-TRUST_SIGMA = 4.0
+CONFIDENCE_SIGMA = 4.0
 BACKGROUND_TAU = 60.0
 """Untuned editors miss a background color by tens of levels (L2, of 255)."""
 
@@ -42,7 +42,7 @@ def decode_hues_rgb(generated: UInt8[ndarray, "h w 3"], class_name: str, *, back
     is_background = np.einsum("hwc,hwc->hw", far, far) < BACKGROUND_TAU**2
     colored = ~is_background & (saturation >= MIN_SATURATION) & (value >= MIN_VALUE)
     histogram = np.bincount(hue[colored], minlength=HUES).astype(np.float64)
-    peaks = find_peaks(histogram)
+    peaks = find_hue_peaks(histogram)
     ids = np.where(is_background, BACKGROUND_INSTANCE, IGNORE_INSTANCE).astype(np.uint16)
     confidence = np.where(is_background, np.float32(1), np.float32(0))
     if peaks:
@@ -54,7 +54,7 @@ def decode_hues_rgb(generated: UInt8[ndarray, "h w 3"], class_name: str, *, back
         rank = np.empty(len(peaks), np.uint16)
         rank[np.argsort(-areas, kind="stable")] = np.arange(1, len(peaks) + 1)
         ids[own] = rank[nearest[hue[own]]]
-        confidence[own] = np.exp(-0.5 * (distance[hue[own]] / TRUST_SIGMA) ** 2)
+        confidence[own] = np.exp(-0.5 * (distance[hue[own]] / CONFIDENCE_SIGMA) ** 2)
     return Label(
         task=Task.INSTANCE,
         value=ids,
@@ -65,7 +65,7 @@ def decode_hues_rgb(generated: UInt8[ndarray, "h w 3"], class_name: str, *, back
     )
 
 
-def find_peaks(histogram: Float[ndarray, " n"]) -> list[int]:
+def find_hue_peaks(histogram: Float[ndarray, " n"]) -> list[int]:
     """The hues of a circular histogram's peaks, highest first, apart from each other."""
     reach = int(4 * SIGMA)
     bell = np.exp(-0.5 * (np.arange(-reach, reach + 1) / SIGMA) ** 2)

@@ -28,11 +28,11 @@ FRAMES = {
 }
 """Named frames. Any other order is written out, such as ``+x+z-y``: red holds x, green z, blue minus y."""
 
-SHORTEST = 0.8
-LONGEST = 1.2
+MIN_LENGTH = 0.8
+MAX_LENGTH = 1.2
 """A painted vector outside these lengths is no unit vector: sky painted magenta has 1.7; of the pixels of real answers
 5 % to 95 % lie within 0.72 to 1.14."""
-TRUST_SIGMA = 0.1
+CONFIDENCE_SIGMA = 0.1
 """Width of the confidence bell over the error of the length."""
 
 
@@ -77,10 +77,10 @@ def decode_normals_rgb(generated: UInt8[ndarray, "h w 3"], frame: str = "vision_
         channels = cv2.split(generated[strip])
         vector = [cv2.LUT(channels[channel], component) for channel, component in axes]
         length = cv2.sqrt(sum((cv2.multiply(part, part) for part in vector[1:]), cv2.multiply(vector[0], vector[0])))
-        valid[strip] = cv2.inRange(length, SHORTEST, LONGEST)
+        valid[strip] = cv2.inRange(length, MIN_LENGTH, MAX_LENGTH)
         inverse = 1 / length  # never of 0: every component is at least half a level away from it
         value[strip] = cv2.merge([cv2.multiply(part, inverse) for part in vector])
-        error = (length - 1) * np.float32(0.5**0.5 / TRUST_SIGMA)
+        error = (length - 1) * np.float32(0.5**0.5 / CONFIDENCE_SIGMA)
         trust = cv2.exp(-error * error)
         np.multiply(trust, valid[strip], out=confidence[strip])
     return Label(task=Task.NORMALS, value=value, valid=valid, confidence=confidence)

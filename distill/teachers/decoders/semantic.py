@@ -18,14 +18,14 @@ from distill.errors import UsageError
 from distill.labels import Label
 from distill.tasks import IGNORE_SEMANTIC, MAX_CLASSES, Task
 from distill.teachers.base import RGB
-from distill.teachers.decoders.color_lut import HALF_UNITS, ColorTable, answers_of, bell, residuals_of, seconds_of
+from distill.teachers.decoders.color_lut import HALF_UNITS, ColorLUT, values_of, gaussian_weight, residuals_of, second_values_of
 
 BACKGROUND = "background"
 TAU = 40.0
 """A color farther than this from every legend color is ignored; medians of real classes lie within 15."""
 MARGIN = 12.0
 """A color nearly as close to a second class is ignored."""
-TRUST_SIGMA = 20.0
+CONFIDENCE_SIGMA = 20.0
 """Width of the confidence bell over the distance to the legend's color."""
 EDGE_TAU = 10.0
 """Where two classes meet, a color farther than this from its own is a blend, perhaps by way of a third class."""
@@ -61,15 +61,15 @@ def decode_palette_rgb(
     codes = _table(tuple(map(tuple, colors[order].tolist()))).look_up(generated)
     rename = np.zeros(256, np.uint8)
     rename[: len(order)] = order
-    nearest = answers_of(codes).astype(np.uint8)
-    residuals, margins = residuals_of(codes), seconds_of(codes)
+    nearest = values_of(codes).astype(np.uint8)
+    residuals, margins = residuals_of(codes), second_values_of(codes)
     border = cv2.morphologyEx(nearest, cv2.MORPH_GRADIENT, np.ones((3, 3), np.uint8)) > 0
     # Whole numbers on both sides: a float would turn a megapixel of bytes into doubles, 1 ms each time.
     valid = (residuals <= min(255, int(HALF_UNITS * tau))) & (margins >= min(255, math.ceil(HALF_UNITS * margin)))
     valid &= ~border | (residuals <= int(HALF_UNITS * EDGE_TAU))
     value = cv2.LUT(nearest, rename)
     value[~valid] = IGNORE_SEMANTIC
-    confidence = cv2.multiply(cv2.LUT(residuals, bell(TRUST_SIGMA)), cv2.LUT(margins, _margin_trust()))
+    confidence = cv2.multiply(cv2.LUT(residuals, gaussian_weight(CONFIDENCE_SIGMA)), cv2.LUT(margins, _margin_confidence()))
     return Label(
         task=task,
         value=value,
@@ -114,7 +114,7 @@ def check_legend(legend: Mapping[str, RGB]) -> UInt8[ndarray, "k 3"]:
 
 
 @functools.lru_cache(maxsize=4)
-def _table(colors: tuple[RGB, ...]) -> ColorTable:
+def _table(colors: tuple[RGB, ...]) -> ColorLUT:
     points = np.array(colors, np.int64)
 
     def read(generated: UInt8[ndarray, "n 3"]) -> tuple[ndarray, ndarray, ndarray]:
@@ -133,10 +133,10 @@ def _table(colors: tuple[RGB, ...]) -> ColorTable:
         margin = np.floor(np.minimum((np.sqrt(second_2) - distance) * HALF_UNITS, 255))
         return best, margin, distance
 
-    return ColorTable(read)
+    return ColorLUT(read)
 
 
-def _margin_trust() -> Float[ndarray, " 256"]:
+def _margin_confidence() -> Float[ndarray, " 256"]:
     """Trust in a margin of 0 to 127.5 units to the second class: none at 0, nearly full from 64 on."""
     margin = np.arange(256) / HALF_UNITS
     return (1 - np.exp(-0.5 * (margin / 24) ** 2)).astype(np.float32)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pydantic import Field
 
-from distill.config import Recipe, load_recipe, read_yaml
+from distill.config import Config, load_config, read_yaml
 from distill.teachers.hosted.services.base import Usage
 
 TABLE = Path(__file__).with_name("prices.yaml")
@@ -16,15 +16,15 @@ _CHARACTERS_PER_TOKEN = 2
 """English has four; class lists with colors have fewer."""
 
 
-class PerMillion(Recipe):
+class PerMillion(Config):
     """USD for a million tokens."""
 
-    read: float = Field(default=0.0, ge=0)
+    input: float = Field(default=0.0, ge=0)
     text: float = Field(default=0.0, ge=0)
     image: float = Field(default=0.0, ge=0)
 
 
-class ModelPrices(Recipe):
+class ModelPrices(Config):
     """What one model charges."""
 
     per_million: PerMillion = PerMillion()
@@ -36,7 +36,7 @@ class ModelPrices(Recipe):
     typical_s: float = Field(default=20.0, gt=0)
 
 
-class PriceTable(Recipe):
+class PriceTable(Config):
     """All models."""
 
     dated: date
@@ -71,17 +71,17 @@ class Price:
         """Seconds from call to answer."""
         return self.prices.typical_s if self.prices else ModelPrices().typical_s
 
-    def worst_usd(self, sentence: str = "", *, paints: bool = True) -> float:
+    def worst_usd(self, prompt: str = "", *, expects_image: bool = True) -> float:
         """The most that one call can cost."""
-        return self._total(sentence, paints, with_text=True)
+        return self._total(prompt, expects_image, with_text=True)
 
-    def likely_usd(self, sentence: str = "", *, paints: bool = True) -> float:
+    def likely_usd(self, prompt: str = "", *, expects_image: bool = True) -> float:
         """What one call costs when the model writes no text besides the picture."""
-        return self._total(sentence, paints, with_text=not paints)
+        return self._total(prompt, expects_image, with_text=not expects_image)
 
-    def tokens_read(self, sentence: str) -> int:
+    def input_tokens(self, prompt: str) -> int:
         """Tokens that one call sends."""
-        return (self.prices.photo_tokens if self.prices else 0) + len(sentence) // _CHARACTERS_PER_TOKEN + 16
+        return (self.prices.photo_tokens if self.prices else 0) + len(prompt) // _CHARACTERS_PER_TOKEN + 16
 
     def cost_usd(self, usage: Usage | None) -> float:
         """What a call has cost, by what the service counted; what it does not count is taken to be the usual."""
@@ -90,24 +90,24 @@ class Price:
         if usage is None:
             return self.likely_usd()
         each = self.prices.per_million
-        tokens_usd = (usage.read * each.read + usage.text * each.text + usage.image * each.image) / 1e6
+        tokens_usd = (usage.input * each.input + usage.text * each.text + usage.image * each.image) / 1e6
         return (tokens_usd + self.prices.per_image.get(self.size, 0.0)) * self._factor
 
     @property
     def _factor(self) -> float:
         return self.prices.discount.get(self.mode, 1.0) if self.prices else 1.0
 
-    def _total(self, sentence: str, paints: bool, *, with_text: bool) -> float:
+    def _total(self, prompt: str, expects_image: bool, *, with_text: bool) -> float:
         if self.prices is None:
             return 0.0
         each = self.prices.per_million
         # An unknown size is charged as the dearest.
         most = max(self.prices.image_tokens.values(), default=0)
-        image = self.prices.image_tokens.get(self.size, most) if paints else 0
+        image = self.prices.image_tokens.get(self.size, most) if expects_image else 0
         text = self.prices.text_tokens if with_text else 0
-        tokens_usd = (self.tokens_read(sentence) * each.read + text * each.text + image * each.image) / 1e6
-        dearest = max(self.prices.per_image.values(), default=0.0)
-        return (tokens_usd + (self.prices.per_image.get(self.size, dearest) if paints else 0.0)) * self._factor
+        tokens_usd = (self.input_tokens(prompt) * each.input + text * each.text + image * each.image) / 1e6
+        highest_usd = max(self.prices.per_image.values(), default=0.0)
+        return (tokens_usd + (self.prices.per_image.get(self.size, highest_usd) if expects_image else 0.0)) * self._factor
 
 
 def find_price(model: str, *, mode: str, size: str, extra: Path | None = None) -> Price:
@@ -116,10 +116,10 @@ def find_price(model: str, *, mode: str, size: str, extra: Path | None = None) -
     Raises:
         UsageError: The user's table cannot be read.
     """
-    table = load_recipe(PriceTable, read_yaml(TABLE), name=str(TABLE))
+    table = load_config(PriceTable, read_yaml(TABLE), name=str(TABLE))
     models, dated = dict(table.models), table.dated
     if extra is not None:
-        own = load_recipe(PriceTable, read_yaml(extra), name=str(extra))
+        own = load_config(PriceTable, read_yaml(extra), name=str(extra))
         models |= own.models
         dated = own.dated if model in own.models else dated
     return Price(model, models.get(model), mode, size, str(dated))

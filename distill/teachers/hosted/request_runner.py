@@ -14,57 +14,57 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from distill.config.hosted import LimitsRecipe
+from distill.config.hosted import LimitsConfig
 from distill.errors import DistillError
-from distill.teachers.hosted.generator import next_step, settled
+from distill.teachers.hosted.generator import next_request, final_answer
 from distill.teachers.hosted.pricing import Price
 from distill.teachers.hosted.services.base import (
-    Broken,
-    Busy,
-    Call,
-    Closed,
-    Reply,
+    TransientError,
+    RateLimited,
+    Request,
+    AccountError,
+    Response,
     Service,
-    Wrong,
-    sayable,
+    InvalidRequest,
+    redact,
 )
-from distill.teachers.hosted.throttle import Breaker, Gate, Pace, Throttle, backoff_s
-from distill.teachers.store.answers import EMPTY, AnswerStore, Stored
+from distill.teachers.hosted.throttle import CircuitBreaker, ConcurrencyLimiter, TokenBucket, Throttle, backoff_s
+from distill.teachers.store.answers import EMPTY, AnswerStore, CachedAnswer
 from distill.teachers.store.ledger import Ledger
-from distill.teachers.store.spending import CapReached, Caps
+from distill.teachers.store.spending import BudgetExceeded, Budget
 
-_OTHER_PROCESS_S = 0.5
+_POLL_OTHER_PROCESS_S = 0.5
 """How often to look whether another process has got the answer."""
-_PATIENCE_WHEN_BUSY = 5
+_RATE_LIMIT_PATIENCE = 5
 """Being turned away costs nothing, so it is borne this many times as often as errors."""
-_SPEND_PAUSE_S = 30.0
+_SPEND_LIMIT_PAUSE_S = 30.0
 """A limit on spending counts over minutes; nothing is gained by asking every second."""
-_BYTES_PER_PIXEL, _SPARE_BYTES = 3.2, 256 * 1024
+_BYTES_PER_PIXEL, _MARGIN_BYTES = 3.2, 256 * 1024
 """The largest PNG of a picture is a little larger than its pixels."""
 
 
-class Stopped(DistillError):  # noqa: N818 - what has happened to the run
+class RunStopped(DistillError):  # noqa: N818 - what has happened to the run
     """The run makes no more calls; what is stored is kept. Says why."""
 
 
 @dataclass(frozen=True)
-class Terms:
+class RequestPolicy:
     """On what terms calls are made.
 
     Attributes:
         job: Whose money it is.
-        caps: What the job may use up.
+        budget: What the job may use up.
         deadline_s: No call is begun later, in seconds since the epoch; None: no deadline.
         license: License class of the answers.
     """
 
     job: str = ""
-    caps: Caps = field(default_factory=Caps)
+    budget: Budget = field(default_factory=Budget)
     deadline_s: float | None = None
     license: str = "unknown"
 
 
-class Engine:
+class RequestRunner:
     """Gets answers from one service."""
 
     def __init__(
@@ -74,86 +74,86 @@ class Engine:
         ledger: Ledger,
         *,
         price: Price,
-        gate_price: Price | None = None,
-        limits: LimitsRecipe,
-        terms: Terms,
-        hidden: Sequence[str] = (),
+        presence_price: Price | None = None,
+        limits: LimitsConfig,
+        policy: RequestPolicy,
+        secret_values: Sequence[str] = (),
     ) -> None:
         self._service, self._store, self._ledger = service, store, ledger
-        self._price, self._gate_price, self._limits, self._terms = price, gate_price or price, limits, terms
-        self._hidden = tuple(hidden)
-        paces = {
-            "requests": Pace(limits.requests_per_minute),
-            "images": Pace(limits.images_per_minute),
-            "tokens": Pace(limits.tokens_per_minute),
+        self._price, self._presence_price, self._limits, self._policy = price, presence_price or price, limits, policy
+        self._secret_values = tuple(secret_values)
+        buckets = {
+            "requests": TokenBucket(limits.requests_per_minute),
+            "images": TokenBucket(limits.images_per_minute),
+            "tokens": TokenBucket(limits.tokens_per_minute),
         }
-        self._throttle = Throttle(paces, Gate(limits.concurrency), Breaker(limits.patience_s))
+        self._throttle = Throttle(buckets, ConcurrencyLimiter(limits.concurrency), CircuitBreaker(limits.abort_after_s))
         self.stopped: DistillError | None = None
 
     @property
     def in_flight(self) -> int:
         """Calls that are sent and not answered."""
-        return self._throttle.gate.in_flight
+        return self._throttle.limiter.in_flight
 
     def stop(self, error: DistillError) -> None:
         """Begin no more calls; those in flight go on."""
         self.stopped = self.stopped or error
         self._throttle.close()
 
-    async def answer(self, call: Call) -> None:
+    async def answer(self, request: Request) -> None:
         """See to it that the final answer is in the store.
 
         Raises:
-            Stopped: The run makes no more calls.
+            RunStopped: The run makes no more calls.
             DistillError: This call failed for good, or its answer could not be stored.
         """
-        while settled(self._store, call, self._limits.tries_without_picture) is None:
-            await self._get(next_step(self._store, call, self._limits.tries_without_picture))
+        while final_answer(self._store, request, self._limits.max_attempts_without_image) is None:
+            await self._get(next_request(self._store, request, self._limits.max_attempts_without_image))
 
-    async def _get(self, call: Call) -> None:
+    async def _get(self, request: Request) -> None:
         """Make one call until its answer is stored, by us or by another process."""
         tries = 0
-        price = self._price if call.paints else self._gate_price
-        worst_usd = price.worst_usd(call.prompt_spec.prompt, paints=call.paints)
-        units = {"requests": 1.0, "images": float(call.paints), "tokens": price.tokens_read(call.prompt_spec.prompt)}
-        while not self._store.holds(call.ask.key):
+        price = self._price if request.expects_image else self._presence_price
+        worst_usd = price.worst_usd(request.prompt_spec.prompt, expects_image=request.expects_image)
+        units = {"requests": 1.0, "images": float(request.expects_image), "tokens": price.input_tokens(request.prompt_spec.prompt)}
+        while not self._store.contains(request.answer_key.digest):
             await self._throttle.enter(units)
             try:
-                mine = self._reserve(call, worst_usd)
+                mine = self._reserve(request, worst_usd)
                 if mine:
                     tries += 1
-                    delay_s = await self._try(call, price, tries)
+                    delay_s = await self._try(request, price, tries)
             finally:
                 self._throttle.leave()
             if not mine:
-                delay_s = _OTHER_PROCESS_S
+                delay_s = _POLL_OTHER_PROCESS_S
             if delay_s is not None:
-                await self._rest(delay_s)
+                await self._sleep(delay_s)
 
-    def _reserve(self, call: Call, worst_usd: float) -> bool:
+    def _reserve(self, request: Request, worst_usd: float) -> bool:
         """Take the call if nothing speaks against it; False when another process has it.
 
         Raises:
-            Stopped: Something does.
+            RunStopped: Something does.
         """
-        self.check_before(call)
+        self.check_limits(request)
         try:
             return self._ledger.reserve(
-                call.ask.key,
-                job=self._terms.job,
+                request.answer_key.digest,
+                job=self._policy.job,
                 worst_usd=worst_usd,
-                caps=self._terms.caps,
-                answered=lambda: self._store.holds(call.ask.key),
-                license=self._terms.license,
-                model=call.ask.model,
-                task=str(call.prompt_spec.task) if call.paints else "gate",
-                subject=call.photo,
+                budget=self._policy.budget,
+                is_answered=lambda: self._store.contains(request.answer_key.digest),
+                license=self._policy.license,
+                model=request.answer_key.model,
+                task=str(request.prompt_spec.task) if request.expects_image else "presence",
+                subject=request.photo,
             )
         except DistillError as error:  # a cap, or a ledger that cannot be written: no call without a row
             self.stop(error)
-            raise Stopped(error.message, hint=error.hint) from error
+            raise RunStopped(error.message, hint=error.hint) from error
 
-    def check_before(self, call: Call, *, expected: int = 0) -> None:
+    def check_limits(self, request: Request, *, expected: int = 0) -> None:
         """Whether there is time, hope and room for another answer.
 
         Args:
@@ -161,19 +161,19 @@ class Engine:
             expected: Answers that will come besides those in flight here.
 
         Raises:
-            Stopped: There is not.
+            RunStopped: There is not.
         """
-        self._check_time_and_hope()
-        self._check_space(call, self.in_flight + expected)
+        self._check_deadline_and_breaker()
+        self._check_space(request, self.in_flight + expected)
         if self.stopped is not None:
-            raise Stopped(self.stopped.message, hint=self.stopped.hint)
+            raise RunStopped(self.stopped.message, hint=self.stopped.hint)
 
-    def _check_time_and_hope(self) -> None:
-        deadline_s = self._terms.deadline_s
+    def _check_deadline_and_breaker(self) -> None:
+        deadline_s = self._policy.deadline_s
         if deadline_s is not None and time.time() >= deadline_s:
-            self.stop(CapReached("the deadline has come", hint="run the same command again to go on"))
+            self.stop(BudgetExceeded("the deadline has come", hint="run the same command again to go on"))
         breaker = self._throttle.breaker
-        if breaker.hopeless:
+        if breaker.should_abort:
             self.stop(
                 DistillError(
                     f"nothing but errors for a while; the last one: {breaker.last_error}",
@@ -181,11 +181,11 @@ class Engine:
                 )
             )
 
-    def _check_space(self, call: Call, others: int) -> None:
+    def _check_space(self, request: Request, others: int) -> None:
         """All answers that are on their way must find room when they come: they are paid for."""
-        height, width = call.canvas_hw or (1024, 1024)
-        each = height * width * _BYTES_PER_PIXEL if call.canvas_hw else 2 * len(call.sent.data)
-        needed = (others + 1) * (each + _SPARE_BYTES)
+        height, width = request.canvas_hw or (1024, 1024)
+        each = height * width * _BYTES_PER_PIXEL if request.canvas_hw else 2 * len(request.image.data)
+        needed = (others + 1) * (each + _MARGIN_BYTES)
         try:
             free = shutil.disk_usage(self._store.folder).free
         except OSError as error:
@@ -200,15 +200,15 @@ class Engine:
                 )
             )
 
-    async def _rest(self, delay_s: float) -> None:
+    async def _sleep(self, delay_s: float) -> None:
         """Wait, unless the run is stopped meanwhile."""
         until = time.monotonic() + delay_s
         while (left := until - time.monotonic()) > 0:
             if self.stopped is not None:
-                raise Stopped(self.stopped.message, hint=self.stopped.hint)
+                raise RunStopped(self.stopped.message, hint=self.stopped.hint)
             await asyncio.sleep(min(left, 0.5))
 
-    async def _try(self, call: Call, price: Price, tries: int) -> float | None:
+    async def _try(self, request: Request, price: Price, tries: int) -> float | None:
         """Send once and write down what came of it; gives the seconds to wait before the next try, None when done.
 
         Raises:
@@ -217,126 +217,126 @@ class Engine:
         began = time.monotonic()
         try:
             async with asyncio.timeout(self._limits.timeout_s):
-                reply = await self._service.send(call)
-        except Busy as error:
-            return self._turned_away(call, error, tries)
-        except Closed as error:
-            self._settle(call, "waiting", detail=error.message)
+                response = await self._service.send(request)
+        except RateLimited as error:
+            return self._on_rate_limit(request, error, tries)
+        except AccountError as error:
+            self._finish(request, "waiting", detail=error.message)
             self.stop(error)
-            raise Stopped(error.message, hint=error.hint) from None
-        except Wrong as error:
-            self._throttle.breaker.worked()
-            self._fail(call, self._say(error), doubtful=False)
-        except Broken as error:
-            return self._broke(call, self._say(error), tries, charged=error.charged, delay_s=error.delay_s)
+            raise RunStopped(error.message, hint=error.hint) from None
+        except InvalidRequest as error:
+            self._throttle.breaker.on_success()
+            self._fail(request, self._redacted(error), uncertain=False)
+        except TransientError as error:
+            return self._on_error(request, self._redacted(error), tries, charged=error.charged, delay_s=error.delay_s)
         except TimeoutError:
             text = f"no answer within {self._limits.timeout_s:.0f} s"
-            return self._broke(call, text, tries, charged=True, delay_s=None)
+            return self._on_error(request, text, tries, charged=True, delay_s=None)
         except Exception as error:
             # What a service's own package raises is not ours to know; it may have been charged, and may hold anything.
-            text = f"{type(error).__name__}: {self._say(error)}"
-            return self._broke(call, text, tries, charged=True, delay_s=None)
-        self._throttle.breaker.worked()
-        self._throttle.gate.passed()
-        await self._keep(call, reply, price, time.monotonic() - began)
+            text = f"{type(error).__name__}: {self._redacted(error)}"
+            return self._on_error(request, text, tries, charged=True, delay_s=None)
+        self._throttle.breaker.on_success()
+        self._throttle.limiter.on_success()
+        await self._keep(request, response, price, time.monotonic() - began)
         return None
 
-    def _turned_away(self, call: Call, error: Busy, tries: int) -> float:
-        text = self._say(error)
-        self._throttle.breaker.turned_away(text)
-        self._throttle.refund("images", float(call.paints))
+    def _on_rate_limit(self, request: Request, error: RateLimited, tries: int) -> float:
+        text = self._redacted(error)
+        self._throttle.breaker.on_rate_limit(text)
+        self._throttle.refund("images", float(request.expects_image))
         if error.scope == "day":
-            self._settle(call, "waiting", detail=text)
-            stop = Closed(f"the quota of the day is used up: {text}", hint="run the same command again tomorrow")
+            self._finish(request, "waiting", detail=text)
+            stop = AccountError(f"the quota of the day is used up: {text}", hint="run the same command again tomorrow")
             self.stop(stop)
-            raise Stopped(stop.message, hint=stop.hint) from None
+            raise RunStopped(stop.message, hint=stop.hint) from None
         if error.scope == "spend":
-            self._throttle.gate.close_for(error.delay_s or _SPEND_PAUSE_S)
-        self._throttle.gate.turned_away(error.delay_s)
-        if tries >= _PATIENCE_WHEN_BUSY * self._limits.tries:
-            self._fail(call, f"given up after {tries} tries: {text}", doubtful=False)
-        self._settle(call, "waiting", detail=text)
+            self._throttle.limiter.pause(error.delay_s or _SPEND_LIMIT_PAUSE_S)
+        self._throttle.limiter.on_rate_limit(error.delay_s)
+        if tries >= _RATE_LIMIT_PATIENCE * self._limits.max_attempts:
+            self._fail(request, f"given up after {tries} tries: {text}", uncertain=False)
+        self._finish(request, "waiting", detail=text)
         return self._backoff(tries, error.delay_s)
 
-    def _broke(self, call: Call, text: str, tries: int, *, charged: bool, delay_s: float | None) -> float:
-        self._throttle.breaker.failed(text)
+    def _on_error(self, request: Request, text: str, tries: int, *, charged: bool, delay_s: float | None) -> float:
+        self._throttle.breaker.on_failure(text)
         if not charged:
-            self._throttle.refund("images", float(call.paints))
-        if tries >= self._limits.tries and not self._throttle.breaker.open:
-            self._fail(call, f"given up after {tries} tries: {text}", doubtful=charged)
-        self._settle(call, "waiting", doubtful=charged, detail=text)
+            self._throttle.refund("images", float(request.expects_image))
+        if tries >= self._limits.max_attempts and not self._throttle.breaker.open:
+            self._fail(request, f"given up after {tries} tries: {text}", uncertain=charged)
+        self._finish(request, "waiting", uncertain=charged, detail=text)
         return self._backoff(tries, delay_s)
 
-    def _backoff(self, tries: int, asked_s: float | None) -> float:
+    def _backoff(self, tries: int, retry_after_s: float | None) -> float:
         limits = self._limits
-        return backoff_s(tries, first_s=limits.first_delay_s, longest_s=limits.longest_delay_s, asked_s=asked_s)
+        return backoff_s(tries, initial_s=limits.initial_backoff_s, max_s=limits.max_backoff_s, retry_after_s=retry_after_s)
 
-    async def _keep(self, call: Call, reply: Reply, price: Price, latency_s: float) -> None:
+    async def _keep(self, request: Request, response: Response, price: Price, latency_s: float) -> None:
         """The answer to disk, then into the ledger."""
-        cost_usd = price.cost_usd(reply.usage) if reply.usage or reply.data else 0.0
+        cost_usd = price.cost_usd(response.usage) if response.usage or response.data else 0.0
         try:
             stored = await asyncio.to_thread(
-                keep_reply, self._store, call, reply, cost_usd=cost_usd, license=self._terms.license,
-                secrets=self._hidden,
+                store_response, self._store, request, response, cost_usd=cost_usd, license=self._policy.license,
+                secrets=self._secret_values,
             )  # fmt: skip
         except DistillError as error:
             self.stop(error)
-            self._settle(call, "waiting", cost_usd=cost_usd, detail="paid for, and could not be stored")
+            self._finish(request, "waiting", cost_usd=cost_usd, detail="paid for, and could not be stored")
             raise
-        usage = reply.usage
-        self._settle(
-            call,
-            "done" if stored.kind == "picture" or not call.paints else stored.kind,
+        usage = response.usage
+        self._finish(
+            request,
+            "done" if stored.kind == "image" or not request.expects_image else stored.kind,
             cost_usd=cost_usd,
-            tokens_in=usage.read if usage else 0,
+            tokens_in=usage.input if usage else 0,
             tokens_out=usage.text + usage.image if usage else 0,
             latency_s=latency_s,
-            finish=reply.finish,
+            finish=response.finish,
             detail=stored.meta["reason"],
         )
 
-    def _fail(self, call: Call, text: str, *, doubtful: bool) -> None:
+    def _fail(self, request: Request, text: str, *, uncertain: bool) -> None:
         """Give the call up.
 
         Raises:
             DistillError: Always.
         """
-        self._settle(call, "failed", doubtful=doubtful, detail=text)
+        self._finish(request, "failed", uncertain=uncertain, detail=text)
         raise DistillError(text)
 
-    def _settle(self, call: Call, state: str, **how: Any) -> None:
+    def _finish(self, request: Request, state: str, **how: Any) -> None:
         try:
-            self._ledger.settle(call.ask.key, state, **how)
+            self._ledger.finish(request.answer_key.digest, state, **how)
         except DistillError as error:
             self.stop(error)
-            raise Stopped(error.message, hint=error.hint) from error
+            raise RunStopped(error.message, hint=error.hint) from error
 
-    def _say(self, error: Exception) -> str:
-        return sayable(str(error), self._hidden)
+    def _redacted(self, error: Exception) -> str:
+        return redact(str(error), self._secret_values)
 
 
-def keep_reply(
-    store: AnswerStore, call: Call, reply: Reply, *, cost_usd: float, license: str, secrets: Sequence[str] = ()
-) -> Stored:
+def store_response(
+    store: AnswerStore, request: Request, response: Response, *, cost_usd: float, license: str, secrets: Sequence[str] = ()
+) -> CachedAnswer:
     """Store what a service answered; words are stripped of secrets first.
 
     Raises:
         DistillError: The disk is full or the folder cannot be written.
     """
-    usage = reply.usage
+    usage = response.usage
     about = {
-        "photo": call.photo,
+        "photo": request.photo,
         "cost_usd": cost_usd,
         "license": license,
-        "model_version": reply.model_version or call.ask.model,
-        "finish": reply.finish,
-        "text": sayable(reply.text, secrets),
-        "tokens": [usage.read, usage.text, usage.image] if usage else None,
-        **reply.about,
+        "model_version": response.model_version or request.answer_key.model,
+        "finish": response.finish,
+        "text": redact(response.text, secrets),
+        "tokens": [usage.input, usage.text, usage.image] if usage else None,
+        **response.about,
     }
-    kind = reply.kind if call.paints else EMPTY
-    return store.keep(
-        call.ask, kind, reply.data, reason=sayable(reply.reason, secrets), prompt_spec=call.prompt_spec, **about
+    kind = response.kind if request.expects_image else EMPTY
+    return store.put(
+        request.answer_key, kind, response.data, reason=redact(response.reason, secrets), prompt_spec=request.prompt_spec, **about
     )
 
 
@@ -344,7 +344,7 @@ def recover(ledger: Ledger, store: AnswerStore) -> None:
     """Settle what died processes left in flight: kept answers at their price, the others as possibly charged."""
 
     def cost_of(key: str) -> float | None:
-        stored = store.find(key)
+        stored = store.get(key)
         return stored.meta["cost_usd"] if stored else None
 
     ledger.recover(cost_of)

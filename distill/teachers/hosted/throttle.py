@@ -15,12 +15,12 @@ from contextlib import suppress
 _BURST_S = 1.0
 """A pace may be run ahead of by this many seconds' worth, so that it is reached although calls end in clumps."""
 _WINDOW = 20
-_PATIENCE_WHEN_BUSY = 5
-_MUCH, _MOST = 0.25, 0.6
+_RATE_LIMIT_PATIENCE = 5
+_REDUCE_ABOVE, _PAUSE_ABOVE = 0.25, 0.6
 """Shares of calls turned away above which fewer are sent, and above which all wait as long as the service says."""
 
 
-class Pace:
+class TokenBucket:
     """So many units per minute, spent before a call (a token bucket)."""
 
     def __init__(self, per_minute: float | None, clock: Callable[[], float] = time.monotonic) -> None:
@@ -44,15 +44,15 @@ class Pace:
         self._left -= units
 
 
-class Gate:
+class ConcurrencyLimiter:
     """Calls in flight: their number doubles at first, grows while calls pass, and shrinks when many are turned away.
 
     A few refused calls in a hundred are a service's way; only their share over the last calls says that there are too
     many.
     """
 
-    def __init__(self, most: int, *, start: int = 16, clock: Callable[[], float] = time.monotonic) -> None:
-        self.most, self.limit = most, float(min(start, most))
+    def __init__(self, max_in_flight: int, *, start: int = 16, clock: Callable[[], float] = time.monotonic) -> None:
+        self.max_in_flight, self.limit = max_in_flight, float(min(start, max_in_flight))
         self.in_flight = 0
         self._clock, self._doubling, self._closed_until = clock, True, 0.0
         self._outcomes: deque[bool] = deque(maxlen=_WINDOW)
@@ -67,22 +67,22 @@ class Gate:
         """Seconds until the service wants to be asked again; 0: now."""
         return max(0.0, self._closed_until - self._clock())
 
-    def close_for(self, delay_s: float) -> None:
+    def pause(self, delay_s: float) -> None:
         """Send nothing for a while."""
         self._closed_until = max(self._closed_until, self._clock() + delay_s)
 
-    def passed(self) -> None:
+    def on_success(self) -> None:
         """A call was answered."""
         self._note(True)
 
-    def turned_away(self, delay_s: float | None) -> None:
+    def on_rate_limit(self, delay_s: float | None) -> None:
         """A call was refused for being one too many."""
         self._note(False)
-        if self._share_turned_away > _MOST and delay_s:
-            self.close_for(delay_s)
+        if self._rate_limited_fraction > _PAUSE_ABOVE and delay_s:
+            self.pause(delay_s)
 
     @property
-    def _share_turned_away(self) -> float:
+    def _rate_limited_fraction(self) -> float:
         return self._outcomes.count(False) / len(self._outcomes) if len(self._outcomes) >= _WINDOW // 2 else 0.0
 
     def _note(self, passed: bool) -> None:
@@ -92,58 +92,58 @@ class Gate:
         if self._since < max(_WINDOW // 2, int(self.limit)):
             return
         self._since = 0
-        if self._share_turned_away > _MUCH:
+        if self._rate_limited_fraction > _REDUCE_ABOVE:
             self.limit, self._doubling = max(1.0, self.limit * 0.7), False
         else:
-            self.limit = min(float(self.most), self.limit * (2.0 if self._doubling else 1.1) + 1)
+            self.limit = min(float(self.max_in_flight), self.limit * (2.0 if self._doubling else 1.1) + 1)
 
 
-class Breaker:
+class CircuitBreaker:
     """Notices that nothing works: then only one call at a time is tried, and after a while the run is given up."""
 
-    def __init__(self, patience_s: float, *, failures: int = 10, clock: Callable[[], float] = time.monotonic) -> None:
-        self._patience_s, self._failures, self._clock = patience_s, failures, clock
-        self._in_a_row, self._since = 0, 0.0
-        self._busy_since: float | None = None
+    def __init__(self, abort_after_s: float, *, failures: int = 10, clock: Callable[[], float] = time.monotonic) -> None:
+        self._abort_after_s, self._failures, self._clock = abort_after_s, failures, clock
+        self._consecutive_failures, self._since = 0, 0.0
+        self._rate_limited_since: float | None = None
         self.last_error = ""
 
     @property
     def open(self) -> bool:
         """Whether calls fail one after the other."""
-        return self._in_a_row >= self._failures
+        return self._consecutive_failures >= self._failures
 
     @property
-    def hopeless(self) -> bool:
+    def should_abort(self) -> bool:
         """Whether it has been so for longer than one wants to wait; being turned away is waited for longer."""
         now = self._clock()
-        if self._busy_since is not None and now - self._busy_since > _PATIENCE_WHEN_BUSY * self._patience_s:
+        if self._rate_limited_since is not None and now - self._rate_limited_since > _RATE_LIMIT_PATIENCE * self._abort_after_s:
             return True
-        return self.open and now - self._since > self._patience_s
+        return self.open and now - self._since > self._abort_after_s
 
-    def worked(self) -> None:
+    def on_success(self) -> None:
         """A call was answered."""
-        self._in_a_row, self._busy_since = 0, None
+        self._consecutive_failures, self._rate_limited_since = 0, None
 
-    def turned_away(self, error: str) -> None:
+    def on_rate_limit(self, error: str) -> None:
         """A call was turned away by a service that is there."""
-        self._in_a_row = 0
-        self._busy_since = self._clock() if self._busy_since is None else self._busy_since
+        self._consecutive_failures = 0
+        self._rate_limited_since = self._clock() if self._rate_limited_since is None else self._rate_limited_since
         self.last_error = error
 
-    def failed(self, error: str) -> None:
+    def on_failure(self, error: str) -> None:
         """A call broke."""
-        if self._in_a_row == 0:
+        if self._consecutive_failures == 0:
             self._since = self._clock()
-        self._in_a_row += 1
+        self._consecutive_failures += 1
         self.last_error = error
 
 
 class Throttle:
     """Pace, gate and breaker together: `enter` before a call, `leave` after it."""
 
-    def __init__(self, paces: dict[str, Pace], gate: Gate, breaker: Breaker) -> None:
-        self._paces, self.gate, self.breaker = paces, gate, breaker
-        self._turn = asyncio.Lock()
+    def __init__(self, buckets: dict[str, TokenBucket], limiter: ConcurrencyLimiter, breaker: CircuitBreaker) -> None:
+        self._buckets, self.limiter, self.breaker = buckets, limiter, breaker
+        self._queue_lock = asyncio.Lock()
         self._changed = asyncio.Event()
         self.closed = False
 
@@ -153,29 +153,29 @@ class Throttle:
         Args:
             units: What it spends of each pace.
         """
-        async with self._turn:
+        async with self._queue_lock:
             while not self.closed:
                 self._changed.clear()
                 delay_s: float | None = None
-                if self.gate.has_room and not (self.breaker.open and self.gate.in_flight > 0):
-                    delay_s = max([self.gate.wait_s(), *(self._paces[name].wait_s(n) for name, n in units.items())])
+                if self.limiter.has_room and not (self.breaker.open and self.limiter.in_flight > 0):
+                    delay_s = max([self.limiter.wait_s(), *(self._buckets[name].wait_s(n) for name, n in units.items())])
                     if delay_s <= 0:
                         break
                 with suppress(TimeoutError):
                     async with asyncio.timeout(delay_s):
                         await self._changed.wait()
             for name, amount in units.items():
-                self._paces[name].spend(amount)
-            self.gate.in_flight += 1
+                self._buckets[name].spend(amount)
+            self.limiter.in_flight += 1
 
     def leave(self) -> None:
         """The call has ended."""
-        self.gate.in_flight -= 1
+        self.limiter.in_flight -= 1
         self._changed.set()
 
     def refund(self, name: str, amount: float) -> None:
         """Give units of a pace back: the service has not counted them."""
-        self._paces[name].spend(-amount)
+        self._buckets[name].spend(-amount)
         self._changed.set()
 
     def close(self) -> None:
@@ -184,15 +184,15 @@ class Throttle:
         self._changed.set()
 
 
-def backoff_s(tries: int, *, first_s: float, longest_s: float, asked_s: float | None = None) -> float:
+def backoff_s(tries: int, *, initial_s: float, max_s: float, retry_after_s: float | None = None) -> float:
     """Seconds before the next try: what the service asks for, else doubling, with jitter so that calls spread out.
 
     Args:
         tries: Calls made so far, at least 1.
-        first_s: Before the second call.
-        longest_s: Of our own delays.
-        asked_s: What the service asks for; never undercut.
+        initial_s: Before the second call.
+        max_s: Of our own delays.
+        retry_after_s: What the service asks for; never undercut.
     """
-    if asked_s is not None:
-        return asked_s + random.uniform(0, min(1.0, 0.25 * asked_s))
-    return random.uniform(0.5, 1.0) * min(longest_s, first_s * 2 ** min(tries - 1, 30))
+    if retry_after_s is not None:
+        return retry_after_s + random.uniform(0, min(1.0, 0.25 * retry_after_s))
+    return random.uniform(0.5, 1.0) * min(max_s, initial_s * 2 ** min(tries - 1, 30))

@@ -16,10 +16,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from distill.config.adapters import CallableRecipe, OnnxRecipe, ReplayRecipe
+from distill.config.adapters import CallableConfig, OnnxConfig, ReplayConfig
 from distill.config.ensemble import EnsembleConfig
-from distill.config.local import ModelRecipe
-from distill.config.synthetic import SyntheticRecipe
+from distill.config.local import ModelConfig
+from distill.config.synthetic import SyntheticConfig
 from distill.errors import DistillError, UsageError
 from distill.images import Photo, write_atomic
 from distill.inputs import UnreadablePhoto
@@ -31,8 +31,8 @@ from distill.teachers.adapters.callable import source_digest
 from distill.teachers.adapters.onnx import find_model
 from distill.teachers.adapters.replay import ReplayGenerator
 from distill.teachers.base import Teacher, TeacherResult
-from distill.teachers.factory import TeacherRecipe, build_teacher
-from distill.teachers.hosted.generator import Wants
+from distill.teachers.factory import AnyTeacherConfig, build_teacher
+from distill.teachers.hosted.generator import OnMissing
 from distill.teachers.labeling.photo_sources import ScenesSource, Source, open_source
 from distill.teachers.labeling.previews import WIDTH_PX, write_preview
 from distill.teachers.labeling.shard_stats import ShardStats, ShardStatsBuilder
@@ -42,7 +42,7 @@ from distill.teachers.quality.filter import QualityFilter
 from distill.teachers.store.answers import StoreFull
 
 if TYPE_CHECKING:
-    from distill.teachers.factory import TeacherRecipe
+    from distill.teachers.factory import AnyTeacherConfig
 
 STATS_DIR = ".stats"
 _FORMAT = 1
@@ -53,12 +53,12 @@ class Job:
     """A whole labeling, cut into slices. Crosses process borders."""
 
     out: Path
-    recipe: TeacherRecipe
+    config: AnyTeacherConfig
     folder: Path
-    """Where the recipe lies."""
+    """Where the config lies."""
     inputs: tuple[str, ...]
     tasks: tuple[Task, ...] = ()
-    every: int = 1
+    frame_stride: int = 1
     limit: int | None = None
     shard_size: int = 64
     previews: int = 24
@@ -74,11 +74,11 @@ class Job:
     @cached_property
     def source(self) -> Source:
         """The photos."""
-        if isinstance(self.recipe, SyntheticRecipe) and not self.inputs:
-            return ScenesSource(self.recipe)
+        if isinstance(self.config, SyntheticConfig) and not self.inputs:
+            return ScenesSource(self.config)
         if not self.inputs:
             raise UsageError("no photos given", hint="name a folder, a glob, a video or a folder of shards")
-        return open_source(self.inputs, every=self.every, leave_out=[self.out, *([self.store] if self.store else [])])
+        return open_source(self.inputs, frame_stride=self.frame_stride, leave_out=[self.out, *([self.store] if self.store else [])])
 
     @cached_property
     def num_photos(self) -> int:
@@ -95,28 +95,28 @@ class Job:
         """The teacher, built when it is first needed."""
         return self.build_teacher()
 
-    def build_teacher(self, wants: Wants | None = None) -> Teacher:
-        """The teacher; `wants` as in `distill.teachers.factory.build_teacher`."""
+    def build_teacher(self, on_missing: OnMissing | None = None) -> Teacher:
+        """The teacher; `on_missing` as in `distill.teachers.factory.build_teacher`."""
         return build_teacher(
-            self.recipe,
+            self.config,
             folder=self.folder,
             tasks=self.tasks,
             quality_filter=self.quality_filter,
             prompt_ensemble=self.prompt_ensemble,
             store=self.store,
             offline=self.offline,
-            wants=wants,
+            on_missing=on_missing,
         )
 
     @cached_property
     def _fingerprint(self) -> str:
         """What decides the labels besides the photos."""
-        parts: list[Any] = [_FORMAT, self.recipe.deciding(), list(self.tasks), self.shard_size]
+        parts: list[Any] = [_FORMAT, self.config.fingerprint_fields(), list(self.tasks), self.shard_size]
         parts += [self.quality_filter.fingerprint()] if self.quality_filter is not None else []
         parts += [asdict(self.prompt_ensemble)] if self.prompt_ensemble != SINGLE else []
         # What is not stored stays unanswered: another set than the same photos, asked.
         parts += ["offline"] if self.offline else []
-        parts += fingerprint_inputs(self.recipe, self.folder)
+        parts += fingerprint_inputs(self.config, self.folder)
         return json.dumps(parts, sort_keys=True)
 
     def photo_range(self, index: int) -> tuple[int, int]:
@@ -260,22 +260,22 @@ def make_sample(photo: Photo, result: TeacherResult, number: int = 1) -> Sample:
     return Sample(photo.key if number == 1 else f"{photo.key}--{number}", files)
 
 
-def fingerprint_inputs(recipe: TeacherRecipe, folder: Path) -> list[str]:
+def fingerprint_inputs(config: AnyTeacherConfig, folder: Path) -> list[str]:
     """Digests of a manifest and its answers, of a model, of a function's source; empty where nothing is read."""
-    if isinstance(recipe, ReplayRecipe):
-        return [file_sha256(recipe.answers), ReplayGenerator(recipe).answers_digest()]
-    if isinstance(recipe, OnnxRecipe):
-        return [file_sha256(find_model(recipe.model, folder))]
-    if isinstance(recipe, CallableRecipe):
-        return [source_digest(recipe.function)]
-    if isinstance(recipe, ModelRecipe):
-        return [fingerprint(find_source(recipe.model, folder), recipe.revision)]
-    if isinstance(recipe, EnsembleConfig):
+    if isinstance(config, ReplayConfig):
+        return [file_sha256(config.answers), ReplayGenerator(config).answers_digest()]
+    if isinstance(config, OnnxConfig):
+        return [file_sha256(find_model(config.model, folder))]
+    if isinstance(config, CallableConfig):
+        return [source_digest(config.function)]
+    if isinstance(config, ModelConfig):
+        return [fingerprint(find_source(config.model, folder), config.revision)]
+    if isinstance(config, EnsembleConfig):
         from distill.teachers.ensemble import member_config
 
         return [
             digest
-            for member in recipe.members()
+            for member in config.members()
             for digest in fingerprint_inputs(member_config(member), Path(member.folder))
         ]
     return []

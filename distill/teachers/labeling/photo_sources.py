@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from distill.config.synthetic import SyntheticRecipe
+from distill.config.synthetic import SyntheticConfig
 from distill.errors import DistillError, UsageError
 from distill.images import SUFFIXES, Photo, encode_jpeg, read_file, read_photo
 from distill.inputs import UnreadablePhoto, expand, is_shards, printable, unique_keys, walk
@@ -99,17 +99,17 @@ class _VideoSource:
 
     ignored: Sequence[str] = ()
 
-    def __init__(self, path: Path, every: int, stem: str) -> None:
-        self._path, self._every, self._stem = path, every, stem
+    def __init__(self, path: Path, frame_stride: int, stem: str) -> None:
+        self._path, self._frame_stride, self._stem = path, frame_stride, stem
         with VideoReader(path) as reader:
             frames = reader.count()
-        self._num = (frames + every - 1) // every
+        self._num = (frames + frame_stride - 1) // frame_stride
 
     def __len__(self) -> int:
         return self._num
 
     def identity(self, start: int, stop: int) -> str:
-        return f"{self._path.name} {self._path.stat().st_size} every {self._every}: {start}-{stop}"
+        return f"{self._path.name} {self._path.stat().st_size} every {self._frame_stride}: {start}-{stop}"
 
     def read(
         self, start: int, stop: int, min_size_hw: tuple[int, int] | None = None
@@ -117,7 +117,7 @@ class _VideoSource:
         name = self._path.name
         try:
             with VideoReader(self._path) as reader:
-                for frame in reader.frames(start * self._every, stop * self._every, self._every):
+                for frame in reader.frames(start * self._frame_stride, stop * self._frame_stride, self._frame_stride):
                     yield read_photo(
                         encode_jpeg(frame.rgb),
                         key=f"{self._stem}-{frame.index:08d}",
@@ -206,12 +206,12 @@ class _ChainedSource:
             yield from source.read(low, high, min_size_hw)
 
 
-def open_source(inputs: Sequence[str], *, every: int = 1, leave_out: Sequence[Path] = ()) -> Source:
+def open_source(inputs: Sequence[str], *, frame_stride: int = 1, leave_out: Sequence[Path] = ()) -> Source:
     """The photos behind these words: folders (walked), globs, picture files, videos, folders of shards.
 
     Args:
         inputs: As the user gave them.
-        every: Of a video, take every n-th frame.
+        frame_stride: Of a video, take every n-th frame.
         leave_out: Folders that are not walked: results may lie below the photos.
 
     Raises:
@@ -239,7 +239,7 @@ def open_source(inputs: Sequence[str], *, every: int = 1, leave_out: Sequence[Pa
     # The keys of one set are told apart where two sets are labeled together.
     sources += [_ShardsSource(path, f"s{n}-" if len(folders) > 1 else "") for n, path in enumerate(folders)]
     stems = unique_keys([path.name for path in videos])
-    sources += [_VideoSource(path, every, stem) for path, stem in zip(videos, stems, strict=True)]
+    sources += [_VideoSource(path, frame_stride, stem) for path, stem in zip(videos, stems, strict=True)]
     if not sources:
         raise UsageError(
             f"{', '.join(inputs)}: no photos there", hint=f"pictures are known by {', '.join(sorted(SUFFIXES))}"
@@ -252,15 +252,15 @@ class ScenesSource:
 
     ignored: Sequence[str] = ()
 
-    def __init__(self, recipe: SyntheticRecipe) -> None:
-        self._recipe = recipe
+    def __init__(self, config: SyntheticConfig) -> None:
+        self._config = config
 
     def __len__(self) -> int:
-        return self._recipe.scenes
+        return self._config.scenes
 
     def identity(self, start: int, stop: int) -> str:
         """As `Source.identity`."""
-        return f"scenes {self._recipe.first + start}-{self._recipe.first + stop} of seed {self._recipe.seed}"
+        return f"scenes {self._config.first + start}-{self._config.first + stop} of seed {self._config.seed}"
 
     def read(
         self, start: int, stop: int, min_size_hw: tuple[int, int] | None = None
@@ -269,4 +269,4 @@ class ScenesSource:
         from distill.teachers.synthetic.generator import scene_photo
 
         for index in range(start, stop):
-            yield scene_photo(self._recipe.first + index, self._recipe)
+            yield scene_photo(self._config.first + index, self._config)

@@ -86,7 +86,7 @@ def choose_placement(
     if not device.startswith("cuda"):
         return DevicePlacement(device, dtype, "none", f"{device}: nothing to offload from")
     if wanted != "auto":
-        return DevicePlacement(device, dtype, wanted, "as the recipe says")
+        return DevicePlacement(device, dtype, wanted, "as the config says")
     width = _WIDTH_BYTES[dtype] * _ACTIVATIONS
     whole = sum(components.values()) * width
     largest = max(components.values(), default=0) * width

@@ -16,7 +16,7 @@ import numpy as np
 from jaxtyping import UInt8
 from numpy import ndarray
 
-from distill.config.local import DiffusersRecipe
+from distill.config.local import DiffusersConfig
 from distill.errors import DistillError, UsageError
 from distill.images import Photo, encode_map
 from distill.teachers.base import ContentRefused, GeneratedImage, PromptSpec
@@ -31,11 +31,11 @@ RESIZE_MODE = "fill"
 class DiffusersGenerator:
     """One pipeline, opened when the first question comes (so that a plan needs no weights)."""
 
-    def __init__(self, recipe: DiffusersRecipe, source: str, folder: Path) -> None:
-        self._recipe, self._source, self._folder = recipe, source, folder
-        self._prompt_specs = build_prompt_specs(recipe.prompts, resize_mode=RESIZE_MODE)
-        self._grid = Grid(recipe.multiple, recipe.max_pixels, min(recipe.min_pixels, recipe.max_pixels))
-        self.model = f"{recipe.model}@{recipe.revision}" if recipe.revision else recipe.model
+    def __init__(self, config: DiffusersConfig, source: str, folder: Path) -> None:
+        self._config, self._source, self._folder = config, source, folder
+        self._prompt_specs = build_prompt_specs(config.prompts, resize_mode=RESIZE_MODE)
+        self._grid = Grid(config.multiple, config.max_pixels, min(config.min_pixels, config.max_pixels))
+        self.model = f"{config.model}@{config.revision}" if config.revision else config.model
 
     def prompt_specs(self, photo: Photo) -> list[PromptSpec]:
         """The same for every photo."""
@@ -43,18 +43,18 @@ class DiffusersGenerator:
 
     def parameters(self, photo: Photo, prompt_spec: PromptSpec) -> dict[str, Any]:
         """Everything that decides an answer besides photo, sentence and seed."""
-        keys = {"steps", "guidance_scale", "true_cfg_scale", "call", "loras", "transformer", "scheduler", "dtype"}
+        keys = {"steps", "guidance_scale", "true_cfg_scale", "pipeline_kwargs", "loras", "transformer", "scheduler", "dtype"}
         return {
-            **self._recipe.model_dump(mode="json", include=keys),
+            **self._config.model_dump(mode="json", include=keys),
             "canvas_hw": list(fit_canvas(photo.size_hw, self._grid)),
-            "weights": fingerprint(self._source, self._recipe.revision),
+            "weights": fingerprint(self._source, self._config.revision),
         }
 
     def generate(self, photo: Photo, prompt_spec: PromptSpec, *, seed: int, sample: int = 0) -> GeneratedImage:
         """The generated image as PNG.
 
         Raises:
-            NotHere: The weights cannot be had.
+            ModelUnavailable: The weights cannot be had.
             Refusal: The pipeline's own filter withheld the picture.
             DistillError: The pipeline failed on this photo.
         """
@@ -84,16 +84,16 @@ class DiffusersGenerator:
 
     @cached_property
     def _pipeline(self) -> Pipeline:
-        return open_pipeline(self._recipe, self._source, self._folder)
+        return open_pipeline(self._config, self._source, self._folder)
 
     def _call(self, pipeline: Pipeline, size_hw: tuple[int, int]) -> dict[str, Any]:
-        """Keyword arguments of the call: what the recipe sets must be known, what we offer may be."""
+        """Keyword arguments of the call: what the config sets must be known, what we offer may be."""
         known = inspect.signature(pipeline.pipe.__call__).parameters
         wanted = {
-            "num_inference_steps": self._recipe.steps,
-            "guidance_scale": self._recipe.guidance_scale,
-            "true_cfg_scale": self._recipe.true_cfg_scale,
-            **self._recipe.call,
+            "num_inference_steps": self._config.steps,
+            "guidance_scale": self._config.guidance_scale,
+            "true_cfg_scale": self._config.true_cfg_scale,
+            **self._config.pipeline_kwargs,
         }
         wanted = {name: value for name, value in wanted.items() if value is not None}
         if unknown := [name for name in wanted if name not in known]:

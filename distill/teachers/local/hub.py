@@ -21,16 +21,16 @@ from distill.errors import UsageError
 from distill.optional import require
 
 MODELS_VARIABLE = "DISTILL_MODELS"
-_PATIENCE_S = 5.0
+_CONNECT_TIMEOUT_S = 5.0
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 
 
-class NotHere(UsageError):  # noqa: N818 - a state of this machine
+class ModelUnavailable(UsageError):  # noqa: N818 - a state of this machine
     """The model's files are not on this machine, and may not or cannot be fetched."""
 
 
 def model_folders(folder: Path) -> list[Path]:
-    """Where relative paths of models start from: here, the recipe's folder, each folder of ``$DISTILL_MODELS``."""
+    """Where relative paths of models start from: here, the config's folder, each folder of ``$DISTILL_MODELS``."""
     return [Path(), folder, *map(Path, filter(None, os.environ.get(MODELS_VARIABLE, "").split(os.pathsep)))]
 
 
@@ -55,7 +55,7 @@ def read_config(source: str, name: str, revision: str = "") -> dict[str, Any]:
     """A small JSON file of the model, such as ``config.json``; fetched if need be.
 
     Raises:
-        NotHere: It is on the hub, and the hub cannot be asked.
+        ModelUnavailable: It is on the hub, and the hub cannot be asked.
         UsageError: The model has no such file, or it is no JSON object.
     """
     path = Path(source) / name if Path(source).is_dir() else _fetch(source, name, revision)
@@ -78,11 +78,11 @@ def _fetch(source: str, name: str, revision: str) -> Path:
         return Path(hub.hf_hub_download(source, name, revision=revision or None, local_files_only=True))
     except Exception as error:  # the hub's kinds differ by version
         if not _reachable():
-            raise not_here(source, error) from error
+            raise unavailable(source, error) from error
     try:
         return Path(hub.hf_hub_download(source, name, revision=revision or None))
     except Exception as error:  # as above; missing and gated must both be one sentence
-        raise not_here(source, error) from error
+        raise unavailable(source, error) from error
 
 
 def _reachable() -> bool:
@@ -93,18 +93,18 @@ def _reachable() -> bool:
     if urllib.request.getproxies():
         return True
     try:
-        with socket.create_connection((url.hostname or "", url.port or 443), timeout=_PATIENCE_S):
+        with socket.create_connection((url.hostname or "", url.port or 443), timeout=_CONNECT_TIMEOUT_S):
             return True
     except OSError:
         return False
 
 
-def not_here(source: str, error: Exception) -> NotHere:
+def unavailable(source: str, error: Exception) -> ModelUnavailable:
     """What to say when the hub's libraries give up."""
     reason = " ".join(str(error).split())
     words = {"gated": "its license must be accepted on the hub first", "401": "it is private or does not exist"}
     why = next((text for word, text in words.items() if word in reason.lower()), "the hub cannot be reached")
-    return NotHere(
+    return ModelUnavailable(
         f"{source}: the model is not on this machine, and could not be fetched: {why}",
         hint=f"fetch it where there is a network (hf download {source}), or give a folder with --set model=FOLDER",
     )
@@ -126,14 +126,14 @@ def load_model(kind: Any, source: str, **arguments: Any) -> Any:
     """``kind.from_pretrained(source, ...)`` with failures as sentences; weights are read from safetensors only.
 
     Raises:
-        NotHere: As `read_config`.
+        ModelUnavailable: As `read_config`.
         UsageError: The files are not of this kind of model.
     """
     try:
         return kind.from_pretrained(source, **arguments)
     except OSError as error:
         if not Path(source).is_dir():
-            raise not_here(source, error) from error
+            raise unavailable(source, error) from error
         raise UsageError(f"{source}: {_first_line(error)}", hint="the folder does not hold the whole model") from error
     except ImportError as error:
         raise UsageError(f"{source}: {_first_line(error)}", hint="pip install 'distill[local]'") from error

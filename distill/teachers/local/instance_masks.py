@@ -13,12 +13,12 @@ from numpy import ndarray
 from distill.labels import Label
 from distill.tasks import BACKGROUND_INSTANCE, IGNORE_INSTANCE, Task
 
-_LEAST_PX = 4
+_MIN_PIXELS = 4
 """A mask of fewer pixels is no instance."""
 
 
 @dataclass(frozen=True, slots=True)
-class Mask:
+class ScoredMask:
     """One thing that a network saw.
 
     Attributes:
@@ -32,7 +32,7 @@ class Mask:
     name: str
 
 
-def label_of_masks(masks: Sequence[Mask], size_hw: tuple[int, int], classes: Sequence[str], min_score: float) -> Label:
+def masks_to_label(masks: Sequence[ScoredMask], size_hw: tuple[int, int], classes: Sequence[str], min_score: float) -> Label:
     """The instance map: where masks overlap, the surer one is in front; confidence is probability times score.
 
     Args:
@@ -49,7 +49,7 @@ def label_of_masks(masks: Sequence[Mask], size_hw: tuple[int, int], classes: Seq
         if not inside.any() or mask.score * float(mask.probability[inside].mean()) < min_score:
             continue
         free = inside & (value == BACKGROUND_INSTANCE)
-        if np.count_nonzero(free) < _LEAST_PX:
+        if np.count_nonzero(free) < _MIN_PIXELS:
             continue
         names[len(names) + 1] = mask.name
         value[free] = len(names)
@@ -78,7 +78,7 @@ def query_masks(outputs: Any, inputs: Any, processor: Any, size_hw: tuple[int, i
     return torch.nn.functional.interpolate(masks, size=size_hw, mode="bilinear")[0], scores
 
 
-def class_planes(masks: Any, scores: Any) -> Any:
+def class_scores(masks: Any, scores: Any) -> Any:
     """How much each class claims each pixel: (classes, h, w), over all queries."""
     import torch
 

@@ -8,30 +8,30 @@ from typing import Any
 
 import numpy as np
 
-from distill.config.local import MarigoldRecipe
-from distill.config.teacher import OutputRecipe
+from distill.config.local import MarigoldConfig
+from distill.config.teacher import OutputConfig
 from distill.errors import DistillError, UsageError
 from distill.images import Photo
 from distill.labels import Label
 from distill.tasks import DepthKind, Task
-from distill.teachers.adapters.outputs import read_planes
+from distill.teachers.adapters.outputs import decode_output
 from distill.teachers.local.pipelines import open_pipeline, pipeline_class
 from distill.teachers.quality.fusion import ANGLE_SIGMA_DEG, RELATIVE_SIGMA
 
 _OUTPUTS = {
     # 0 is the nearest pixel, 1 the farthest: depth up to scale and shift, not disparity.
-    "MarigoldDepthPipeline": OutputRecipe(task=Task.DEPTH, depth_kind=DepthKind.AFFINE_INVARIANT_DEPTH),
-    "MarigoldNormalsPipeline": OutputRecipe(task=Task.NORMALS, frame="marigold"),
+    "MarigoldDepthPipeline": OutputConfig(task=Task.DEPTH, depth_kind=DepthKind.AFFINE_INVARIANT_DEPTH),
+    "MarigoldNormalsPipeline": OutputConfig(task=Task.NORMALS, frame="marigold"),
 }
-_ENOUGH = 3
+_MIN_ENSEMBLE_FOR_SPREAD = 3
 """The library gives no uncertainty for fewer predictions."""
 
 
-def marigold_output(source: str, revision: str) -> OutputRecipe:
+def marigold_output(source: str, revision: str) -> OutputConfig:
     """What a Marigold checkpoint says.
 
     Raises:
-        NotHere: It is on the hub, and the hub cannot be asked.
+        ModelUnavailable: It is on the hub, and the hub cannot be asked.
         UsageError: It is no Marigold pipeline.
     """
     name = pipeline_class(source, revision)
@@ -43,27 +43,27 @@ def marigold_output(source: str, revision: str) -> OutputRecipe:
 class MarigoldSpecialist:
     """One pipeline, opened when the first photo comes."""
 
-    def __init__(self, recipe: MarigoldRecipe, source: str, folder: Path, output: OutputRecipe) -> None:
-        self._recipe, self._source, self._folder, self._output = recipe, source, folder, output
+    def __init__(self, config: MarigoldConfig, source: str, folder: Path, output: OutputConfig) -> None:
+        self._config, self._source, self._folder, self._output = config, source, folder, output
 
     def predict(self, photo: Photo) -> list[Label]:
         """One label at the size at which the model works.
 
         Raises:
-            NotHere: The weights cannot be had.
+            ModelUnavailable: The weights cannot be had.
             DistillError: The model failed on this photo.
         """
         import torch
         from PIL import Image
 
-        uncertain = self._recipe.ensemble >= _ENOUGH
+        uncertain = self._config.ensemble >= _MIN_ENSEMBLE_FOR_SPREAD
         given: dict[str, Any] = {
-            "num_inference_steps": self._recipe.steps,
-            "processing_resolution": self._recipe.resolution,
-            "ensemble_size": self._recipe.ensemble,
+            "num_inference_steps": self._config.steps,
+            "processing_resolution": self._config.resolution,
+            "ensemble_size": self._config.ensemble,
             "output_uncertainty": uncertain,
             "match_input_resolution": False,
-            "generator": torch.Generator("cpu").manual_seed(self._recipe.seed),
+            "generator": torch.Generator("cpu").manual_seed(self._config.seed),
         }
         try:
             with torch.inference_mode():
@@ -72,7 +72,7 @@ class MarigoldSpecialist:
             reason = (str(error).strip() or type(error).__name__).splitlines()[0]
             raise DistillError(f"{photo.name}: {type(self._pipe).__name__} failed: {reason}") from error
         planes = np.asarray(found.prediction, np.float32)[0].transpose(2, 0, 1)
-        label = read_planes(planes, self._output, self._recipe.name or self._recipe.model)
+        label = decode_output(planes, self._output, self._config.name or self._config.model)
         if not uncertain:
             return [label]
         sigma = RELATIVE_SIGMA if self._output.task is Task.DEPTH else ANGLE_SIGMA_DEG / 180
@@ -82,4 +82,4 @@ class MarigoldSpecialist:
 
     @cached_property
     def _pipe(self) -> Any:
-        return open_pipeline(self._recipe, self._source, self._folder).pipe
+        return open_pipeline(self._config, self._source, self._folder).pipe

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from distill.config.local import DiffusersRecipe, LoraRecipe, MarigoldRecipe
+from distill.config.local import DiffusersConfig, LoraConfig, MarigoldConfig
 from distill.errors import UsageError
 from distill.optional import require
 from distill.teachers.local.devices import (
@@ -41,61 +41,61 @@ def pipeline_class(source: str, revision: str = "") -> str:
     """The class that a saved pipeline names, such as ``Flux2KleinPipeline``.
 
     Raises:
-        NotHere: It is on the hub, and the hub cannot be asked.
+        ModelUnavailable: It is on the hub, and the hub cannot be asked.
         UsageError: There is no pipeline.
     """
     return str(read_config(source, "model_index.json", revision).get("_class_name", ""))
 
 
-def open_pipeline(recipe: DiffusersRecipe | MarigoldRecipe, source: str, folder: Path) -> Pipeline:
-    """The pipeline of a recipe on its device, with its adapters.
+def open_pipeline(config: DiffusersConfig | MarigoldConfig, source: str, folder: Path) -> Pipeline:
+    """The pipeline of a config on its device, with its adapters.
 
     Raises:
-        NotHere: The weights cannot be had.
-        UsageError: The files are no such pipeline, or the recipe does not fit it.
+        ModelUnavailable: The weights cannot be had.
+        UsageError: The files are no such pipeline, or the config does not fit it.
     """
     library = require("diffusers", extra="local", why=_WHY)
     library.utils.logging.disable_progress_bar()
     # Text encoders are models of this library, with bars of its own.
     require("transformers", extra="local", why=_WHY).utils.logging.disable_progress_bar()
-    device = choose_device(recipe.device)
-    dtype = choose_dtype(device, recipe.dtype)
-    source = _fetched(library, source, recipe.revision)
+    device = choose_device(config.device)
+    dtype = choose_dtype(device, config.dtype)
+    source = _download(library, source, config.revision)
     parts: dict[str, Any] = {}
-    if isinstance(recipe, DiffusersRecipe) and recipe.transformer:
+    if isinstance(config, DiffusersConfig) and config.transformer:
         kind = _component_class(library, source, "transformer")
         parts["transformer"] = load_model(
-            kind, find_source(recipe.transformer, folder), dtype=torch_dtype(dtype), use_safetensors=True
+            kind, find_source(config.transformer, folder), dtype=torch_dtype(dtype), use_safetensors=True
         )
     pipe = load_model(library.DiffusionPipeline, source, dtype=torch_dtype(dtype), use_safetensors=True, **parts)
     pipe.set_progress_bar_config(disable=True)
     offload = "auto"
-    if isinstance(recipe, DiffusersRecipe):
-        offload = recipe.offload
-        for number, lora in enumerate(recipe.loras):
+    if isinstance(config, DiffusersConfig):
+        offload = config.offload
+        for number, lora in enumerate(config.loras):
             _add_lora(pipe, lora, f"lora{number}", folder)
-        if recipe.loras:
-            names = [f"lora{number}" for number in range(len(recipe.loras))]
-            pipe.set_adapters(names, [lora.scale for lora in recipe.loras])
-        if recipe.scheduler:
-            pipe.scheduler = _rescheduled(pipe.scheduler, recipe.scheduler)
+        if config.loras:
+            names = [f"lora{number}" for number in range(len(config.loras))]
+            pipe.set_adapters(names, [lora.scale for lora in config.loras])
+        if config.scheduler:
+            pipe.scheduler = _replace_scheduler(pipe.scheduler, config.scheduler)
     placement = choose_placement(device, dtype, count_parameters(Path(source)), free_bytes(device), offload)
-    _place(pipe, placement)
-    if isinstance(recipe, DiffusersRecipe) and recipe.compile:
+    _move_to_device(pipe, placement)
+    if isinstance(config, DiffusersConfig) and config.compile:
         pipe.transformer.compile()
     return Pipeline(pipe, placement)
 
 
-def _fetched(library: Any, source: str, revision: str) -> str:
+def _download(library: Any, source: str, revision: str) -> str:
     """The folder with the whole pipeline."""
     if Path(source).is_dir():
         return source
-    from distill.teachers.local.hub import not_here
+    from distill.teachers.local.hub import unavailable
 
     try:
         return str(library.DiffusionPipeline.download(source, revision=revision or None, use_safetensors=True))
     except Exception as error:  # the hub's kinds differ by version
-        raise not_here(source, error) from error
+        raise unavailable(source, error) from error
 
 
 def _component_class(library: Any, source: str, part: str) -> Any:
@@ -106,7 +106,7 @@ def _component_class(library: Any, source: str, part: str) -> Any:
     return getattr(library, entry[1])
 
 
-def _add_lora(pipe: Any, lora: LoraRecipe, name: str, folder: Path) -> None:
+def _add_lora(pipe: Any, lora: LoraConfig, name: str, folder: Path) -> None:
     place = next((base / lora.model for base in model_folders(folder) if (base / lora.model).exists()), None)
     if not hasattr(pipe, "load_lora_weights"):
         raise UsageError(f"{type(pipe).__name__} takes no adapters", hint="leave loras out")
@@ -124,7 +124,7 @@ def _add_lora(pipe: Any, lora: LoraRecipe, name: str, folder: Path) -> None:
         raise UsageError(f"{lora.model}: cannot be added to {type(pipe).__name__}: {reason}") from error
 
 
-def _rescheduled(scheduler: Any, changes: dict[str, Any]) -> Any:
+def _replace_scheduler(scheduler: Any, changes: dict[str, Any]) -> Any:
     """The same kind of scheduler with other settings."""
     if unknown := [name for name in changes if name not in scheduler.config]:
         raise UsageError(
@@ -133,7 +133,7 @@ def _rescheduled(scheduler: Any, changes: dict[str, Any]) -> Any:
     return type(scheduler).from_config(scheduler.config, **changes)
 
 
-def _place(pipe: Any, placement: DevicePlacement) -> None:
+def _move_to_device(pipe: Any, placement: DevicePlacement) -> None:
     if placement.offload == "none":
         pipe.to(placement.device)
         return

@@ -11,25 +11,25 @@ from typing import Any
 
 import numpy as np
 
-from distill.config.local import TransformersRecipe
-from distill.config.teacher import OutputRecipe
+from distill.config.local import TransformersConfig
+from distill.config.teacher import OutputConfig
 from distill.errors import DistillError, UsageError
 from distill.images import Photo
 from distill.labels import Label
 from distill.optional import require
 from distill.tasks import IGNORE_SEMANTIC, MAX_CLASSES, Task
-from distill.teachers.adapters.outputs import read_planes
-from distill.teachers.local.architectures import Network, infer_depth_kind
+from distill.teachers.adapters.outputs import decode_output
+from distill.teachers.local.architectures import ModelInfo, infer_depth_kind
 from distill.teachers.local.devices import choose_device, choose_dtype, torch_dtype
 from distill.teachers.local.hub import load_model
-from distill.teachers.local.instance_masks import Mask, class_planes, label_of_masks, query_masks
+from distill.teachers.local.instance_masks import ScoredMask, class_scores, masks_to_label, query_masks
 
 
 class TransformersSpecialist:
     """One network, opened when the first photo comes (so that a plan needs no weights)."""
 
-    def __init__(self, recipe: TransformersRecipe, network: Network) -> None:
-        self._recipe, self._network = recipe, network
+    def __init__(self, config: TransformersConfig, model_info: ModelInfo) -> None:
+        self._config, self._model_info = config, model_info
         self._opened: tuple[Any, Any] | None = None
         self._device, self._dtype = "", ""
 
@@ -37,7 +37,7 @@ class TransformersSpecialist:
         """One label per task, at about the size at which the network works.
 
         Raises:
-            NotHere: The weights cannot be had.
+            ModelUnavailable: The weights cannot be had.
             DistillError: The network failed on this photo.
         """
         import torch
@@ -45,38 +45,38 @@ class TransformersSpecialist:
         model, processor = self._opened or self._open()
         try:
             with torch.inference_mode():
-                found = self._ask(model, processor, photo)
+                found = self._predict_all(model, processor, photo)
         except (RuntimeError, ValueError, IndexError) as error:
             reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-            raise DistillError(f"{photo.name}: {self._network.architecture} failed: {reason}") from error
-        return [found[task] for task in self._network.tasks]
+            raise DistillError(f"{photo.name}: {self._model_info.architecture} failed: {reason}") from error
+        return [found[task] for task in self._model_info.tasks]
 
     def _open(self) -> tuple[Any, Any]:
         library = require("transformers", extra="local", why="run models of the transformers library")
-        kind = getattr(library, self._network.architecture, None)
+        kind = getattr(library, self._model_info.architecture, None)
         if not (isinstance(kind, type) and issubclass(kind, library.PreTrainedModel)):
             raise UsageError(
-                f"{self._network.source}: {self._network.architecture} is not in transformers {library.__version__}",
+                f"{self._model_info.source}: {self._model_info.architecture} is not in transformers {library.__version__}",
                 hint="pip install --upgrade transformers",
             )
-        self._device = choose_device(self._recipe.device)
-        self._dtype = choose_dtype(self._device, self._recipe.dtype)
+        self._device = choose_device(self._config.device)
+        self._dtype = choose_dtype(self._device, self._config.dtype)
         library.utils.logging.disable_progress_bar()
-        source, revision = self._network.source, {"revision": self._recipe.revision or None}
-        needs_text = self._network.by_text or self._network.config.get("model_type") == "oneformer"
+        source, revision = self._model_info.source, {"revision": self._config.revision or None}
+        needs_text = self._model_info.is_text_prompted or self._model_info.model_config.get("model_type") == "oneformer"
         reader = library.AutoProcessor if needs_text else library.AutoImageProcessor
         processor = load_model(reader, source, **revision)
         model = load_model(kind, source, dtype=torch_dtype(self._dtype), use_safetensors=True, **revision)
         self._opened = model.eval().to(self._device), processor
         return self._opened
 
-    def _ask(self, model: Any, processor: Any, photo: Photo) -> dict[Task, Label]:
-        if self._network.by_text:
-            return self._ask_by_text(model, processor, photo)
-        extra = {"task_inputs": ["semantic"]} if self._network.config.get("model_type") == "oneformer" else {}
+    def _predict_all(self, model: Any, processor: Any, photo: Photo) -> dict[Task, Label]:
+        if self._model_info.is_text_prompted:
+            return self._predict_by_text(model, processor, photo)
+        extra = {"task_inputs": ["semantic"]} if self._model_info.model_config.get("model_type") == "oneformer" else {}
         inputs = processor(images=[photo.rgb], return_tensors="pt", **extra)
         outputs = model(**self._moved(inputs))
-        return {task: _READERS[task](self, outputs, inputs, processor, photo.size_hw) for task in self._network.tasks}
+        return {task: _READERS[task](self, outputs, inputs, processor, photo.size_hw) for task in self._model_info.tasks}
 
     def _moved(self, inputs: Any) -> dict[str, Any]:
         """Tensors to the device, numbers in the network's precision; what is no tensor (patch offsets) as it is."""
@@ -89,9 +89,9 @@ class TransformersSpecialist:
         }
 
     def _depth(self, outputs: Any, inputs: Any, processor: Any, photo_hw: tuple[int, int]) -> Label:
-        depth_kind = infer_depth_kind(self._recipe, self._network.config)
-        assert depth_kind is not None  # `describe_network` refuses it
-        kind = self._network.config.get("model_type")
+        depth_kind = infer_depth_kind(self._config, self._model_info.model_config)
+        assert depth_kind is not None  # `inspect_model` refuses it
+        kind = self._model_info.model_config.get("model_type")
         if kind in ("depth_pro", "zoedepth"):
             # Their own post-processing holds the focal length (Depth Pro) and the removal of padding (ZoeDepth).
             size_hw = _label_size(photo_hw, tuple(outputs.predicted_depth.shape[-2:]))
@@ -102,34 +102,34 @@ class TransformersSpecialist:
         else:
             depth = outputs.predicted_depth[0]
         planes = depth.float().cpu().numpy()
-        return read_planes(
+        return decode_output(
             planes.reshape(1, *planes.shape[-2:]), _output(Task.DEPTH, depth_kind=depth_kind), self._name
         )
 
     def _normals(self, outputs: Any, inputs: Any, processor: Any, photo_hw: tuple[int, int]) -> Label:
         planes = outputs.normals[0].float().cpu().numpy()
-        return read_planes(planes, _output(Task.NORMALS, frame=self._recipe.frame), self._name)
+        return decode_output(planes, _output(Task.NORMALS, frame=self._config.frame), self._name)
 
     def _semantic(self, outputs: Any, inputs: Any, processor: Any, photo_hw: tuple[int, int]) -> Label:
         size_hw = _label_size(photo_hw, tuple(inputs["pixel_values"].shape[-2:]))
-        if inputs.get("patch_offsets") or not self._network.by_queries:
+        if inputs.get("patch_offsets") or not self._model_info.is_query_based:
             found = processor.post_process_semantic_segmentation(
                 outputs, target_sizes=[size_hw], return_segmentation_scores=True
             )
             planes = found[0]["segmentation_scores"].float()
         else:
-            planes = class_planes(*query_masks(outputs, inputs, processor, size_hw))
-        if self._network.by_queries:
+            planes = class_scores(*query_masks(outputs, inputs, processor, size_hw))
+        if self._model_info.is_query_based:
             planes = planes / planes.sum(dim=0, keepdim=True).clamp(min=1e-6)
         output = _output(
             Task.SEMANTIC,
-            values="probabilities" if self._network.by_queries else "logits",
-            classes=self._network.classes,
-            model_classes=self._network.model_classes,
-            remap=self._recipe.remap,
-            min_confidence=self._recipe.min_confidence,
+            values="probabilities" if self._model_info.is_query_based else "logits",
+            classes=self._model_info.classes,
+            model_classes=self._model_info.model_classes,
+            remap=self._config.remap,
+            min_confidence=self._config.min_confidence,
         )
-        return read_planes(planes.float().cpu().numpy(), output, self._name)
+        return decode_output(planes.float().cpu().numpy(), output, self._name)
 
     def _instance(self, outputs: Any, inputs: Any, processor: Any, photo_hw: tuple[int, int]) -> Label:
         if inputs.get("patch_offsets"):
@@ -138,51 +138,51 @@ class TransformersSpecialist:
         masks, scores = query_masks(outputs, inputs, processor, size_hw)
         best, which = scores.max(dim=-1)
         found = []
-        for number in (best >= self._recipe.min_score).nonzero().flatten().tolist():
-            name = self._network.model_classes[int(which[number])]
-            if name in self._network.things:
-                found.append(Mask(masks[number].sigmoid().cpu().numpy(), float(best[number]), name))
-        return label_of_masks(found, size_hw, self._network.things, self._recipe.min_score)
+        for number in (best >= self._config.min_score).nonzero().flatten().tolist():
+            name = self._model_info.model_classes[int(which[number])]
+            if name in self._model_info.things:
+                found.append(ScoredMask(masks[number].sigmoid().cpu().numpy(), float(best[number]), name))
+        return masks_to_label(found, size_hw, self._model_info.things, self._config.min_score)
 
-    def _ask_by_text(self, model: Any, processor: Any, photo: Photo) -> dict[Task, Label]:
+    def _predict_by_text(self, model: Any, processor: Any, photo: Photo) -> dict[Task, Label]:
         """One call per class; the picture is looked at once."""
         inputs = processor(images=[photo.rgb], return_tensors="pt")
         pixels = self._moved({"pixel_values": inputs["pixel_values"]})["pixel_values"]
         seen = model.get_vision_features(pixel_values=pixels)
         size_hw = _label_size(photo.size_hw, tuple(pixels.shape[-2:]))
-        found: list[Mask] = []
-        for thing in self._network.things:
+        found: list[ScoredMask] = []
+        for thing in self._model_info.things:
             words = self._moved(processor(text=thing, return_tensors="pt"))
             outputs = model(vision_embeds=seen, **words)
             kept = processor.post_process_instance_segmentation(
-                outputs, threshold=self._recipe.min_score, mask_threshold=0.5, target_sizes=[size_hw]
+                outputs, threshold=self._config.min_score, mask_threshold=0.5, target_sizes=[size_hw]
             )[0]
             for mask, score in zip(kept["masks"], kept["scores"].tolist(), strict=True):
-                found.append(Mask(mask.float().cpu().numpy(), score, thing))
-        instances = label_of_masks(found, size_hw, self._network.things, 0.0)
+                found.append(ScoredMask(mask.float().cpu().numpy(), score, thing))
+        instances = masks_to_label(found, size_hw, self._model_info.things, 0.0)
         return {Task.INSTANCE: instances, Task.SEMANTIC: self._by_class(instances)}
 
     def _by_class(self, instances: Label) -> Label:
         """Which class each pixel belongs to; what no instance covers is background."""
         table = np.zeros(65536, np.uint8)
         for number, name in instances.instance_classes.items():
-            table[number] = self._network.model_classes.index(name)
+            table[number] = self._model_info.model_classes.index(name)
         ids = table[instances.value]
         output = _output(
             Task.SEMANTIC,
             values="ids",
-            classes=self._network.classes,
-            model_classes=self._network.model_classes,
-            remap=self._recipe.remap,
+            classes=self._model_info.classes,
+            model_classes=self._model_info.model_classes,
+            remap=self._config.remap,
         )
-        label = read_planes(ids[None], output, self._name)
+        label = decode_output(ids[None], output, self._name)
         valid = label.valid & instances.valid
         value = np.where(valid, label.value, np.uint8(IGNORE_SEMANTIC))
         return Label(Task.SEMANTIC, value, valid, instances.confidence * valid, classes=label.classes)
 
     @property
     def _name(self) -> str:
-        return self._recipe.name or self._recipe.model
+        return self._config.name or self._config.model
 
 
 _READERS: dict[Task, Callable[..., Label]] = {
@@ -193,13 +193,13 @@ _READERS: dict[Task, Callable[..., Label]] = {
 }
 
 
-def _output(task: Task, **values: Any) -> OutputRecipe:
+def _output(task: Task, **values: Any) -> OutputConfig:
     if task is Task.SEMANTIC and len(values["classes"]) > MAX_CLASSES:
         raise UsageError(
             f"the model knows {len(values['classes'])} classes, and ids are stored in 8 bits",
             hint="choose some with classes and remap",
         )
-    return OutputRecipe(task=task, **values)
+    return OutputConfig(task=task, **values)
 
 
 def _label_size(photo_hw: tuple[int, int], network_hw: tuple[int, ...]) -> tuple[int, int]:

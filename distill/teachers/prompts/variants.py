@@ -22,32 +22,32 @@ class PromptEnsemble:
     """The variants of each question.
 
     Attributes:
-        samples: Answers per question.
+        num_answers: Answers per question.
         flip: Ask once more about the mirrored photo, for each sample; not where words may say left and right
             (referring).
-        permute: semantic: from the second sample on, deal the legend's colors anew. Generators find regions better
+        permute_legend: semantic: from the second sample on, deal the legend's colors anew. Generators find regions better
             than they obey colors, so votes over permuted legends cancel wrong colors out.
         fuse: Answers that a manifest holds to one and the same question become one label, too.
     """
 
-    samples: int = 1
+    num_answers: int = 1
     flip: bool = False
-    permute: bool = True
+    permute_legend: bool = True
     fuse: bool = False
 
     @property
     def samples_per_prompt(self) -> int:
         """How many answers each question costs."""
-        return self.samples * (2 if self.flip else 1)
+        return self.num_answers * (2 if self.flip else 1)
 
     def variants(self, prompt_spec: PromptSpec) -> list[Variant]:
         """All ways in which a question is asked; the plain one first."""
         from distill.teachers.prompts.templates import permute_legend
 
         found = []
-        for sample in range(self.samples):
+        for sample in range(self.num_answers):
             asked = prompt_spec
-            if self.permute and sample and prompt_spec.task is Task.SEMANTIC and len(prompt_spec.legend) > 1:
+            if self.permute_legend and sample and prompt_spec.task is Task.SEMANTIC and len(prompt_spec.legend) > 1:
                 asked = permute_legend(prompt_spec, sample)
             found.append(Variant(asked, sample, mirrored=False))
             if self.flip and prompt_spec.task is not Task.REFERRING:

@@ -1,4 +1,4 @@
-"""What a score is worth: learned on a small set with truth, kept beside the teacher's recipe.
+"""What a score is worth: learned on a small set with truth, kept beside the teacher's config.
 
 For each task: weights that turn the parts of a quality score into the chance that a label is good (logistic), the error
 to expect at each score, and the chance that a pixel is right at each confidence (both isotonic: more is never worse).
@@ -95,7 +95,7 @@ UNCALIBRATED = TaskCalibration()
 
 
 class Calibration(BaseModel):
-    """What a teacher's scores are worth, task by task: a file beside its recipe."""
+    """What a teacher's scores are worth, task by task: a file beside its config."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -104,9 +104,9 @@ class Calibration(BaseModel):
     tasks: dict[Task, TaskCalibration]
 
 
-def calibration_path(recipe: Path) -> Path:
-    """Where the calibration of a recipe file lies: beside it."""
-    return recipe.with_name(f"{recipe.stem}.calibration.json")
+def calibration_path(config: Path) -> Path:
+    """Where the calibration of a config file lies: beside it."""
+    return config.with_name(f"{config.stem}.calibration.json")
 
 
 def write_calibration(path: Path, calibration: Calibration) -> None:

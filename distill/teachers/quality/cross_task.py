@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 from numpy import ndarray
 
-from distill.labels import Label, is_far
+from distill.labels import Label, is_beyond_range
 from distill.tasks import DepthKind, Task, warp_depth
 
 FOVS_DEG = (40.0, 55.0, 70.0, 85.0)
@@ -119,7 +119,7 @@ def _slopes_agree(depth: Label, normals: Label) -> tuple[float, Float[ndarray, "
     size_hw = comparison_size(normals.size_hw)
     meters, known = _picked(depth, size_hw)
     generated, sure = _picked(normals, size_hw)
-    usable = known & sure & ~_picked_map(is_far(depth), size_hw) & ~_near_border(depth, size_hw)
+    usable = known & sure & ~_picked_map(is_beyond_range(depth), size_hw) & ~_near_border(depth, size_hw)
     if usable.sum() < 100:
         return None
     slopes = _slopes(meters)

@@ -23,7 +23,7 @@ class QualityFilter:
     Attributes:
         register: Find drift between photo and answer; mend it, or reject the answer.
         min_quality: Labels of a task that score lower are rejected, in [0, 1].
-        full_quality: Labels that score lower weigh less, in proportion.
+        full_weight_above: Labels that score lower weigh less, in proportion.
         calibrations: What the scores are worth; the usual weights for a task that has none.
         specialists: Score labels of specialists, too, which lie over their photos by construction and are sure by their
             own word.
@@ -32,7 +32,7 @@ class QualityFilter:
 
     register: bool = True
     min_quality: Mapping[Task, float] = field(default_factory=dict[Task, float])
-    full_quality: Mapping[Task, float] = field(default_factory=dict[Task, float])
+    full_weight_above: Mapping[Task, float] = field(default_factory=dict[Task, float])
     calibrations: Mapping[Task, TaskCalibration] = field(default_factory=dict[Task, TaskCalibration])
     specialists: bool = False
     cache_dir: Path | None = None
@@ -43,7 +43,7 @@ class QualityFilter:
             "register": self.register,
             "specialists": self.specialists,
             "min_quality": {str(task): value for task, value in self.min_quality.items()},
-            "full_quality": {str(task): value for task, value in self.full_quality.items()},
+            "full_weight_above": {str(task): value for task, value in self.full_weight_above.items()},
             "calibrations": {str(task): value.model_dump() for task, value in self.calibrations.items()},
         }
 
@@ -66,7 +66,7 @@ def score_result(photo: Photo, result: TeacherResult, quality_filter: QualityFil
             record["quality_parts"] = {name: round(part, 4) for name, part in quality.parts.items()}
             if expected is not None:
                 record["expected_error"] = round(expected, 4)
-        least, full = quality_filter.min_quality.get(task, 0.0), quality_filter.full_quality.get(task, 0.0)
+        least, full = quality_filter.min_quality.get(task, 0.0), quality_filter.full_weight_above.get(task, 0.0)
         if quality.score < least:
             del result.labels[task]
             result.records[:] = [record for record in result.records if record["task"] != str(task)]

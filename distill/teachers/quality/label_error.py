@@ -9,7 +9,7 @@ from jaxtyping import Bool, Float
 from numpy import ndarray
 
 from distill.label_ops import resample_nearest
-from distill.labels import Label, is_far
+from distill.labels import Label, is_beyond_range
 from distill.metrics.depth_alignment import align_depth, default_alignment
 from distill.tasks import BACKGROUND_INSTANCE, FAR_DEPTH_M, IGNORE_SEMANTIC, DepthKind, Task
 
@@ -64,10 +64,10 @@ def label_error(label: Label, truth: Label) -> LabelError | None:
 def _depth_errors(label: Label, truth: Label, known: Bool[ndarray, "h w"]) -> Float[ndarray, "h w"]:
     """Relative errors, at most 1; sky is right where both say sky."""
     depth_kind, value = label.depth_kind or DepthKind.METRIC, label.value
-    truth_far = is_far(truth)
+    truth_far = is_beyond_range(truth)
     both_far = np.zeros(known.shape, bool)
     if depth_kind is DepthKind.METRIC:
-        both_far = is_far(label) & truth_far
+        both_far = is_beyond_range(label) & truth_far
     else:
         near = known & ~truth_far
         if near.any():

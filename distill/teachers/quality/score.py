@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Bool, Float, UInt8
 from numpy import ndarray
 
-from distill.labels import Label, is_far
+from distill.labels import Label, is_beyond_range
 from distill.tasks import DepthKind, Task
 from distill.teachers.decoders.semantic import BACKGROUND
 from distill.teachers.quality.calibration import UNCALIBRATED, TaskCalibration
@@ -139,9 +139,9 @@ def score_label(
 
 def describe(label: Label) -> dict[str, Any]:
     """Numbers about a label that tell a good one from a bad one at a glance."""
-    share = label.share_valid
+    share = label.valid_fraction
     confidence = float(label.confidence[label.valid].mean()) if share else 0.0
-    values: dict[str, Any] = {"share_valid": round(share, 4), "confidence": round(confidence, 4)}
+    values: dict[str, Any] = {"valid_fraction": round(share, 4), "confidence": round(confidence, 4)}
     values["quality"] = round(share * confidence, 4)
     if label.task is Task.INSTANCE:
         values["instances"] = len(label.instance_classes)
@@ -157,7 +157,7 @@ def _color_validity(label: Label) -> float:
     """Share of pixels that say something, times how clearly they do."""
     if not label.valid.any():
         return 0.0
-    share = label.share_valid
+    share = label.valid_fraction
     if label.task is Task.NORMALS and share < 1:
         share /= max(share, 1 - float(_areas(~label.valid).mean()))  # sky has no normals
     return share * float(label.confidence[label.valid].mean())
@@ -179,7 +179,7 @@ def _content(label: Label) -> float:
         return 0.0
     if label.task is Task.DEPTH:
         values = (
-            label.value[label.valid & ~is_far(label)]
+            label.value[label.valid & ~is_beyond_range(label)]
             if label.depth_kind is DepthKind.METRIC
             else label.value[label.valid]
         )

@@ -22,11 +22,11 @@ from typing import Any
 
 from distill.errors import DistillError
 from distill.images import Photo, write_atomic
-from distill.runtime.process_lock import MAKE_SPACE
+from distill.runtime.process_lock import WRITE_HINT
 from distill.tasks import DepthKind, Task
 from distill.teachers.base import CacheableGenerator, ContentRefused, GeneratedImage, PromptSpec
 
-PICTURE, REFUSED, EMPTY = "picture", "refused", "empty"
+IMAGE, REFUSED, EMPTY = "image", "refused", "empty"
 """Kinds of answers: something to decode; the teacher will not; an answer without a picture."""
 _FORMAT = 1
 _SIGNATURES = (
@@ -42,21 +42,21 @@ class StoreFull(DistillError):  # noqa: N818 - it is the disk that is full
     """An answer came and cannot be kept: no other one will fare better, so the run has to stop."""
 
 
-class Damaged(DistillError):  # noqa: N818 - as `ContentRefused`
+class AnswerCorrupt(DistillError):  # noqa: N818 - as `ContentRefused`
     """A stored answer cannot be read."""
 
 
-class Unanswered(DistillError):  # noqa: N818 - as `ContentRefused`
+class AnswerMissing(DistillError):  # noqa: N818 - as `ContentRefused`
     """There is no answer to be had now."""
 
 
 @dataclass(frozen=True)
-class Ask:
+class AnswerKey:
     """Everything that decides an answer.
 
     Attributes:
         photo_sha256: Of the photo's own bytes.
-        sentence: What is asked, word by word.
+        prompt: What is asked, word by word.
         model: Who is asked.
         parameters: Whatever else is sent along or decides the answer; plain values.
         seed: Of the job.
@@ -64,32 +64,32 @@ class Ask:
     """
 
     photo_sha256: str
-    sentence: str
+    prompt: str
     model: str
     parameters: Mapping[str, Any] = field(default_factory=dict)
     seed: int = 0
     sample: int = 0
 
     @cached_property
-    def key(self) -> str:
+    def digest(self) -> str:
         """SHA-256, in hex."""
         parts = self.to_json()
-        parts["sentence"] = hashlib.sha256(self.sentence.encode()).hexdigest()
+        parts["prompt"] = hashlib.sha256(self.prompt.encode()).hexdigest()
         text = json.dumps([_FORMAT, parts], sort_keys=True, ensure_ascii=False)
         return hashlib.sha256(text.encode(errors="surrogateescape")).hexdigest()
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values; ``Ask(**values)`` is the inverse."""
+        """Plain values; ``AnswerKey(**values)`` is the inverse."""
         return asdict(self)
 
 
 @dataclass(frozen=True, slots=True)
-class Stored:
+class CachedAnswer:
     """An answer out of the store.
 
     Attributes:
         key: Of what was asked.
-        kind: ``picture``, ``refused`` or ``empty``.
+        kind: ``image``, ``refused`` or ``empty``.
         data: The bytes, empty unless it is a picture.
         meta: What was asked, of whom, and what it cost.
     """
@@ -113,7 +113,7 @@ class Stored:
         """
         if self.kind == REFUSED:
             raise ContentRefused(self.meta["reason"])
-        if self.kind != PICTURE:
+        if self.kind != IMAGE:
             raise DistillError(self.meta["reason"])
         return GeneratedImage(
             prompt_spec=prompt_spec,
@@ -121,7 +121,7 @@ class Stored:
             name=self.name,
             model=self.meta["model_version"],
             cost_usd=self.meta["cost_usd"],
-            seed=self.meta["ask"]["seed"],
+            seed=self.meta["answer_key"]["seed"],
         )
 
 
@@ -131,11 +131,11 @@ class AnswerStore:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
-    def find(self, key: str) -> Stored | None:
+    def get(self, key: str) -> CachedAnswer | None:
         """The answer, or None when it was not received yet.
 
         Raises:
-            Damaged: It is there and damaged, or cannot be read.
+            AnswerCorrupt: It is there and damaged, or cannot be read.
         """
         meta = self.meta(key)
         if meta is None:
@@ -146,16 +146,16 @@ class AnswerStore:
         except FileNotFoundError:
             return None
         except OSError as error:
-            raise Damaged(f"{path}: the stored answer cannot be read: {error}", hint=_VERIFY) from error
+            raise AnswerCorrupt(f"{path}: the stored answer cannot be read: {error}", hint=_VERIFY) from error
         if hashlib.sha256(data).hexdigest() != meta["sha256"]:
-            raise Damaged(f"{path}: the stored answer is damaged", hint=_VERIFY)
-        return Stored(key, meta["kind"], data, meta)
+            raise AnswerCorrupt(f"{path}: the stored answer is damaged", hint=_VERIFY)
+        return CachedAnswer(key, meta["kind"], data, meta)
 
     def meta(self, key: str) -> dict[str, Any] | None:
         """What is known about an answer, without its bytes; None when it was not received yet.
 
         Raises:
-            Damaged: It is there and cannot be read.
+            AnswerCorrupt: It is there and cannot be read.
         """
         path = self._path(key, "json")
         try:
@@ -165,28 +165,28 @@ class AnswerStore:
         except FileNotFoundError:
             return None
         except (OSError, ValueError, AttributeError) as error:
-            raise Damaged(f"{path}: the stored answer cannot be read: {error}", hint=_VERIFY) from error
+            raise AnswerCorrupt(f"{path}: the stored answer cannot be read: {error}", hint=_VERIFY) from error
         return meta
 
-    def holds(self, key: str) -> bool:
+    def contains(self, key: str) -> bool:
         """Whether the answer was received."""
         return self._path(key, "json").is_file()
 
-    def keep(
+    def put(
         self,
-        ask: Ask,
+        answer_key: AnswerKey,
         kind: str,
         data: bytes = b"",
         *,
         reason: str = "",
         prompt_spec: PromptSpec | None = None,
         **about: Any,
-    ) -> Stored:
+    ) -> CachedAnswer:
         """Store an answer as it was received; whole and on disk when this returns.
 
         Args:
-            ask: What was asked.
-            kind: ``picture``, ``refused`` or ``empty``.
+            answer_key: What was requested.
+            kind: ``image``, ``refused`` or ``empty``.
             data: The bytes.
             reason: Unless it is a picture: why not, as a sentence.
             question: What the answer was meant to be read as; lets the store be exported.
@@ -197,7 +197,7 @@ class AnswerStore:
         """
         meta = {
             "format": _FORMAT,
-            "ask": ask.to_json(),
+            "answer_key": answer_key.to_json(),
             "kind": kind,
             "reason": reason,
             "suffix": sniff_suffix(data) if data else "none",
@@ -207,24 +207,24 @@ class AnswerStore:
             "received": datetime.now(UTC).isoformat(timespec="seconds"),
             "cost_usd": 0.0,
             "license": "unknown",
-            "model_version": ask.model,
+            "model_version": answer_key.model,
             **about,
         }
-        path = self._path(ask.key, "json")
+        path = self._path(answer_key.digest, "json")
         page = json.dumps(meta, ensure_ascii=False, sort_keys=True).encode(errors="surrogateescape")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             if data:
-                write_atomic(self._path(ask.key, meta["suffix"]), data)
+                write_atomic(self._path(answer_key.digest, meta["suffix"]), data)
             write_atomic(path, page)
             _sync_folder(path.parent)
         except OSError as error:
-            raise StoreFull(f"{path.parent}: cannot be written: {error.strerror}", hint=MAKE_SPACE) from error
+            raise StoreFull(f"{path.parent}: cannot be written: {error.strerror}", hint=WRITE_HINT) from error
         except DistillError as error:
-            raise StoreFull(error.message, hint=MAKE_SPACE) from error
-        return Stored(ask.key, kind, data, meta)
+            raise StoreFull(error.message, hint=WRITE_HINT) from error
+        return CachedAnswer(answer_key.digest, kind, data, meta)
 
-    def path(self, stored: Stored) -> Path:
+    def path(self, stored: CachedAnswer) -> Path:
         """The file with an answer's bytes."""
         return self._path(stored.key, stored.meta["suffix"])
 
@@ -244,7 +244,7 @@ class AnswerStore:
         return self.folder / key[:2] / f"{key}.{suffix}"
 
 
-class StoredGenerator:
+class CachingGenerator:
     """Any generator with a store before it: what is there is never asked again; what comes is kept before it is read.
 
     These generators cost time alone, so that a stored answer which is damaged is asked for again.
@@ -252,15 +252,15 @@ class StoredGenerator:
     Args:
         generator: Who is asked.
         store: Where answers are kept.
-        stored_only: Ask nothing; a question without a stored answer is a failure of that question.
+        cached_only: Ask nothing; a question without a stored answer is a failure of that question.
         license: License class of the answers, kept with them.
     """
 
     def __init__(
-        self, generator: CacheableGenerator, store: AnswerStore, *, stored_only: bool = False, license: str = "unknown"
+        self, generator: CacheableGenerator, store: AnswerStore, *, cached_only: bool = False, license: str = "unknown"
     ) -> None:
         self._generator, self._store = generator, store
-        self._stored_only, self._license = stored_only, license
+        self._cached_only, self._license = cached_only, license
         self.model = generator.model
 
     def prompt_specs(self, photo: Photo) -> list[PromptSpec]:
@@ -276,32 +276,32 @@ class StoredGenerator:
 
         Raises:
             Refusal: The generator will not answer, now or when it was asked.
-            Unanswered: Nothing is stored and nothing may be asked.
+            AnswerMissing: Nothing is stored and nothing may be asked.
             StoreFull: The answer could not be stored.
             DistillError: The answer could not be had.
         """
         parameters = self._generator.parameters(photo, prompt_spec)
-        ask = Ask(photo.sha256, prompt_spec.prompt, self.model, parameters, seed, sample)
+        answer_key = AnswerKey(photo.sha256, prompt_spec.prompt, self.model, parameters, seed, sample)
         try:
-            stored = self._store.find(ask.key)
-        except Damaged:
-            if self._stored_only:
+            stored = self._store.get(answer_key.digest)
+        except AnswerCorrupt:
+            if self._cached_only:
                 raise
             stored = None
         if stored is None:
-            if self._stored_only:
-                raise Unanswered("no answer is stored for this question", hint="ask for it without --offline")
-            stored = self._ask(ask, photo, prompt_spec)
+            if self._cached_only:
+                raise AnswerMissing("no answer is stored for this question", hint="ask for it without --offline")
+            stored = self._ask(answer_key, photo, prompt_spec)
         return stored.answer(prompt_spec)
 
-    def _ask(self, ask: Ask, photo: Photo, prompt_spec: PromptSpec) -> Stored:
+    def _ask(self, answer_key: AnswerKey, photo: Photo, prompt_spec: PromptSpec) -> CachedAnswer:
         about: dict[str, Any] = {"prompt_spec": prompt_spec, "photo": photo.name, "license": self._license}
         try:
-            answer = self._generator.generate(photo, prompt_spec, seed=ask.seed, sample=ask.sample)
+            answer = self._generator.generate(photo, prompt_spec, seed=answer_key.seed, sample=answer_key.sample)
         except ContentRefused as refusal:
-            return self._store.keep(ask, REFUSED, reason=refusal.message, **about)
-        return self._store.keep(
-            ask, PICTURE, answer.data, cost_usd=answer.cost_usd, model_version=answer.model, **about
+            return self._store.put(answer_key, REFUSED, reason=refusal.message, **about)
+        return self._store.put(
+            answer_key, IMAGE, answer.data, cost_usd=answer.cost_usd, model_version=answer.model, **about
         )
 
 

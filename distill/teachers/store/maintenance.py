@@ -12,8 +12,8 @@ import yaml
 from distill.errors import DistillError
 from distill.images import decode_rgb, write_atomic
 from distill.tasks import Task
-from distill.teachers.store.answers import EMPTY, PICTURE, REFUSED, AnswerStore, Ask, Damaged, Stored
-from distill.teachers.store.ledger import BATCH_OVER, Ledger
+from distill.teachers.store.answers import EMPTY, IMAGE, REFUSED, AnswerStore, AnswerKey, AnswerCorrupt, CachedAnswer
+from distill.teachers.store.ledger import BATCH_FINISHED, Ledger
 
 UNREADABLE = "unreadable"
 """A picture by its kind, and none that can be decoded."""
@@ -24,7 +24,7 @@ _PART_SUFFIX = ".part"
 
 
 @dataclass
-class Findings:
+class StoreReport:
     """What is wrong in a store.
 
     Attributes:
@@ -42,21 +42,21 @@ class Findings:
     missing: list[str] = field(default_factory=list)
 
     @property
-    def sound(self) -> bool:
+    def intact(self) -> bool:
         """Whether nothing that was paid for is lost; what a kill leaves over is no loss."""
         return not self.damaged and not self.missing
 
 
-def verify(store: AnswerStore) -> Findings:
+def verify(store: AnswerStore) -> StoreReport:
     """Reads every answer, and holds it against its own page and the ledger."""
-    found, seen = Findings(), set()
+    found, seen = StoreReport(), set()
     for key in store.all_keys():
         seen.add(key)
         try:
-            stored = store.find(key)
+            stored = store.get(key)
             if stored is None:
                 found.damaged.append((key, "its bytes are missing"))
-            elif Ask(**stored.meta["ask"]).key != key:
+            elif AnswerKey(**stored.meta["answer_key"]).digest != key:
                 found.damaged.append((key, "it is not the answer to what its page says was asked"))
             else:
                 found.answers += 1
@@ -64,7 +64,7 @@ def verify(store: AnswerStore) -> Findings:
             found.damaged.append((key, error.message))
         except (KeyError, TypeError) as error:
             found.damaged.append((key, f"its page is incomplete: {error}"))
-    found.orphans, found.leftovers = _strays(store)
+    found.orphans, found.leftovers = _leftover_files(store)
     if (store.folder / "ledger.sqlite").is_file():
         ledger = Ledger(store.folder)
         found.missing = [row["key"] for row in ledger.rows() if row["state"] == "done" and row["key"] not in seen]
@@ -72,15 +72,15 @@ def verify(store: AnswerStore) -> Findings:
     return found
 
 
-def clear(store: AnswerStore, *, forget: tuple[str, ...] = (), really: bool) -> dict[str, int]:
+def collect_garbage(store: AnswerStore, *, forget: tuple[str, ...] = (), apply: bool) -> dict[str, int]:
     """How many files and answers were removed, by kind; or would be.
 
     Args:
         store: Where.
         forget: Kinds of answers to remove, so that they are asked for, and paid for, again.
-        really: Remove them; else only count.
+        apply: Remove them; else only count.
     """
-    orphans, leftovers = _strays(store)
+    orphans, leftovers = _leftover_files(store)
     counts = {"orphans": len(orphans), "leftovers": len(leftovers), **dict.fromkeys(forget, 0)}
     doomed = [*orphans, *leftovers]
     keys = []
@@ -89,14 +89,14 @@ def clear(store: AnswerStore, *, forget: tuple[str, ...] = (), really: bool) -> 
         if kind in forget:
             counts[kind] += 1
             keys.append(key)
-    if really:
+    if apply:
         for path in doomed:
             path.unlink(missing_ok=True)
         _forget(store, keys)
     return counts
 
 
-def export(store: AnswerStore, out: Path) -> dict[str, int]:
+def export_answers(store: AnswerStore, out: Path) -> dict[str, int]:
     """How many answers were copied and left out; writes them with a manifest that the replay teacher reads.
 
     Raises:
@@ -108,14 +108,14 @@ def export(store: AnswerStore, out: Path) -> dict[str, int]:
         (out / "answers").mkdir(parents=True, exist_ok=True)
         for key in store.all_keys():
             try:
-                stored = store.find(key)
-            except Damaged:
+                stored = store.get(key)
+            except AnswerCorrupt:
                 stored = None
             if stored is None:
                 counts[DAMAGED] += 1
                 continue
             prompt_spec = stored.meta.get("prompt_spec")
-            if stored.kind != PICTURE or not prompt_spec or not stored.meta.get("photo"):
+            if stored.kind != IMAGE or not prompt_spec or not stored.meta.get("photo"):
                 counts["left_out"] += 1
                 continue
             shutil.copyfile(store.path(stored), out / "answers" / stored.name)
@@ -128,7 +128,7 @@ def export(store: AnswerStore, out: Path) -> dict[str, int]:
     return counts
 
 
-def _row(stored: Stored, prompt_spec: dict[str, Any]) -> dict[str, Any]:
+def _row(stored: CachedAnswer, prompt_spec: dict[str, Any]) -> dict[str, Any]:
     """A line of the manifest; what says nothing is left out."""
     values = {
         "photo": stored.meta["photo"],
@@ -153,18 +153,18 @@ def _row(stored: Stored, prompt_spec: dict[str, Any]) -> dict[str, Any]:
 def _kind(store: AnswerStore, key: str) -> str:
     """The kind of an answer; pictures are decoded to see whether they are any."""
     try:
-        stored = store.find(key)
-    except Damaged:
+        stored = store.get(key)
+    except AnswerCorrupt:
         return DAMAGED
     if stored is None:
         return DAMAGED
-    if stored.kind != PICTURE:
+    if stored.kind != IMAGE:
         return stored.kind
     try:
         decode_rgb(stored.data, stored.name)
     except DistillError:
         return UNREADABLE
-    return PICTURE
+    return IMAGE
 
 
 def _forget(store: AnswerStore, keys: list[str]) -> None:
@@ -175,7 +175,7 @@ def _forget(store: AnswerStore, keys: list[str]) -> None:
     ledger.close()
 
 
-def _strays(store: AnswerStore) -> tuple[list[Path], list[Path]]:
+def _leftover_files(store: AnswerStore) -> tuple[list[Path], list[Path]]:
     """(bytes without a page, half-written files); files of batch jobs that are not over are neither."""
     orphans, leftovers = [], []
     for folder in sorted(store.folder.glob("[0-9a-f][0-9a-f]")):
@@ -188,7 +188,7 @@ def _strays(store: AnswerStore) -> tuple[list[Path], list[Path]]:
     batches = store.folder / "batches"
     if batches.is_dir():
         ledger = Ledger(store.folder)
-        live = {batch["label"] for batch in ledger.batches() if batch["state"] != BATCH_OVER}
+        live = {batch["label"] for batch in ledger.batches() if batch["state"] != BATCH_FINISHED}
         ledger.close()
         leftovers += [path for path in sorted(batches.iterdir()) if path.name.partition(".")[0] not in live]
     return orphans, leftovers

@@ -13,7 +13,7 @@ from jaxtyping import Float, UInt8
 from numpy import ndarray
 from numpy.random import Generator
 
-from distill.config.synthetic import FaultsRecipe
+from distill.config.synthetic import FaultsConfig
 from distill.errors import UsageError
 from distill.tasks import DepthKind, Task
 from distill.teachers.base import RGB, PromptSpec
@@ -21,20 +21,20 @@ from distill.teachers.decoders.depth import encode_depth_rgb
 from distill.teachers.decoders.normals import encode_normals_rgb
 from distill.teachers.prompts.colors import palette
 from distill.teachers.synthetic.camera import Camera, pixel_grid
-from distill.teachers.synthetic.corruptions import draw_placing, spoil
+from distill.teachers.synthetic.corruptions import draw_canvas_transform, corrupt
 from distill.teachers.synthetic.raycaster import Truth, trace_truth
-from distill.teachers.synthetic.scene import SYNTHETIC_CLASSES, Thing, World
+from distill.teachers.synthetic.scene import SYNTHETIC_CLASSES, SceneObject, World
 
 SKY_NORMAL_COLOR = (255, 0, 255)
 """What published answers paint where there is no surface: a "vector" of length 1.7."""
 
 
-def paint_answer(
+def render_answer(
     world: World,
     camera: Camera,
     photo_hw: tuple[int, int],
     prompt_spec: PromptSpec,
-    faults: FaultsRecipe,
+    faults: FaultsConfig,
     rng: Generator,
     *,
     mirrored: bool = False,
@@ -44,36 +44,36 @@ def paint_answer(
     Raises:
         UsageError: The question asks for a relative depth; this painter knows meters.
     """
-    placing = draw_placing(faults, photo_hw, prompt_spec.resize_mode, rng)
-    positions = placing.photo_positions(photo_hw)
+    transform = draw_canvas_transform(faults, photo_hw, prompt_spec.resize_mode, rng)
+    positions = transform.photo_positions(photo_hw)
     if mirrored:
         positions[0] = photo_hw[1] - positions[0]
-    things = world.things
+    objects = world.objects
     if prompt_spec.task in (Task.SEMANTIC, Task.INSTANCE, Task.REFERRING):
-        things = _overlooked(things, faults.missing_instance_share, rng)
-    truth = trace_truth(things, camera, positions, photo_hw, placing.size_hw)
+        objects = _drop_objects(objects, faults.missing_instance_probability, rng)
+    truth = trace_truth(objects, camera, positions, photo_hw, transform.size_hw)
     if prompt_spec.task is Task.DEPTH:
-        generated = _paint_depth(truth, prompt_spec)
+        generated = _render_depth(truth, prompt_spec)
     elif prompt_spec.task is Task.NORMALS:
         normals = truth.normals * np.array([-1, 1, 1], np.float32) if mirrored else truth.normals
         generated = encode_normals_rgb(normals, prompt_spec.frame)
         generated[np.isinf(truth.depth_m)] = SKY_NORMAL_COLOR
     elif prompt_spec.task is Task.SEMANTIC:
         present = [SYNTHETIC_CLASSES[class_id] for class_id in np.unique(truth.semantic)]
-        legend = _misread(prompt_spec.legend, present, faults.wrong_legend_share, rng)
+        legend = _swap_legend(prompt_spec.legend, present, faults.wrong_legend_probability, rng)
         colors = [legend.get(name, prompt_spec.background) for name in SYNTHETIC_CLASSES]
         generated = np.array(colors, np.uint8)[truth.semantic]
     else:
         names = world.instance_classes
         if prompt_spec.task is Task.REFERRING:
-            names = {number: phrase for phrase, number in referents(_seen(world, camera, photo_hw), names).items()}
-        generated = _paint_instances(truth, names, prompt_spec, faults.wrong_legend_share, rng)
+            names = {number: phrase for phrase, number in referring_phrases(_seen(world, camera, photo_hw), names).items()}
+        generated = _render_instances(truth, names, prompt_spec, faults.wrong_legend_probability, rng)
     if prompt_spec.resize_mode == "contain":
-        generated = _barred(generated, positions, photo_hw)
-    return spoil(generated, faults, rng)
+        generated = _letterboxed(generated, positions, photo_hw)
+    return corrupt(generated, faults, rng)
 
 
-def referents(truth: Truth, instance_classes: dict[int, str]) -> dict[str, int]:
+def referring_phrases(truth: Truth, instance_classes: dict[int, str]) -> dict[str, int]:
     """A phrase for the nearest visible thing of each class, and its instance id; at most two, the nearest first."""
     nearest: dict[str, tuple[float, int]] = {}
     for number, name in instance_classes.items():
@@ -85,13 +85,13 @@ def referents(truth: Truth, instance_classes: dict[int, str]) -> dict[str, int]:
     return {f"nearest {name}": number for name, (_, number) in ranked}
 
 
-def _overlooked(things: tuple[Thing, ...], share: float, rng: Generator) -> tuple[Thing, ...]:
+def _drop_objects(objects: tuple[SceneObject, ...], share: float, rng: Generator) -> tuple[SceneObject, ...]:
     """The things without those that the painter forgets; what is behind them shows."""
-    keep = rng.random(len(things)) >= share
-    return tuple(thing for thing, kept in zip(things, keep, strict=True) if kept or not thing.instance_id)
+    keep = rng.random(len(objects)) >= share
+    return tuple(obj for obj, kept in zip(objects, keep, strict=True) if kept or not obj.instance_id)
 
 
-def _paint_depth(truth: Truth, prompt_spec: PromptSpec) -> UInt8[ndarray, "h w 3"]:
+def _render_depth(truth: Truth, prompt_spec: PromptSpec) -> UInt8[ndarray, "h w 3"]:
     if prompt_spec.depth_kind is not DepthKind.METRIC:
         raise UsageError(
             f"the synthetic teacher paints metric depth, not {prompt_spec.depth_kind}", hint="ask for metric depth"
@@ -101,8 +101,8 @@ def _paint_depth(truth: Truth, prompt_spec: PromptSpec) -> UInt8[ndarray, "h w 3
     )
 
 
-def _paint_instances(
-    truth: Truth, names: dict[int, str], prompt_spec: PromptSpec, wrong_legend_share: float, rng: Generator
+def _render_instances(
+    truth: Truth, names: dict[int, str], prompt_spec: PromptSpec, wrong_legend_probability: float, rng: Generator
 ) -> UInt8[ndarray, "h w 3"]:
     """Instances in colors: those of one class in any that differ, those of a legend in the legend's.
 
@@ -110,7 +110,7 @@ def _paint_instances(
         truth: What is where.
         names: Instance id to the words that a question would use for it.
         question: Instance or referring.
-        wrong_legend_share: Probability that two names of a legend are painted alike.
+        wrong_legend_probability: Probability that two names of a legend are painted alike.
         rng: Decides what chance decides.
     """
     colors = np.empty((max((0, *names, int(truth.instance.max()))) + 1, 3), np.uint8)
@@ -119,7 +119,7 @@ def _paint_instances(
         chosen = palette(len(colors), background=prompt_spec.background, seed=int(rng.integers(16)))
         legend_of = {number: chosen[number] for number, name in names.items() if name == prompt_spec.class_name}
     else:
-        legend = _misread(prompt_spec.legend, list(names.values()), wrong_legend_share, rng)
+        legend = _swap_legend(prompt_spec.legend, list(names.values()), wrong_legend_probability, rng)
         legend_of = {number: legend.get(name, prompt_spec.background) for number, name in names.items()}
     for number, color in legend_of.items():
         colors[number] = color
@@ -127,22 +127,22 @@ def _paint_instances(
 
 
 def _seen(world: World, camera: Camera, photo_hw: tuple[int, int]) -> Truth:
-    return trace_truth(world.things, camera, pixel_grid(photo_hw), photo_hw, photo_hw)
+    return trace_truth(world.objects, camera, pixel_grid(photo_hw), photo_hw, photo_hw)
 
 
-def _misread(legend: Mapping[str, RGB], present: list[str], share: float, rng: Generator) -> dict[str, RGB]:
+def _swap_legend(legend: Mapping[str, RGB], present: list[str], share: float, rng: Generator) -> dict[str, RGB]:
     """The legend with, by chance, the color of something present replaced by another one of the legend."""
-    misread = dict(legend)
-    misreads, roll = rng.random() < share, rng.random(2)
+    swapped = dict(legend)
+    swaps, roll = rng.random() < share, rng.random(2)
     named = [name for name in present if name in legend]
-    if misreads and named and len(legend) > 1:
+    if swaps and named and len(legend) > 1:
         victim = named[int(roll[0] * len(named))]
         others = [name for name in legend if name != victim]
-        misread[victim] = legend[others[int(roll[1] * len(others))]]
-    return misread
+        swapped[victim] = legend[others[int(roll[1] * len(others))]]
+    return swapped
 
 
-def _barred(
+def _letterboxed(
     generated: UInt8[ndarray, "h w 3"], positions: Float[ndarray, "2 n"], photo_hw: tuple[int, int]
 ) -> UInt8[ndarray, "h w 3"]:
     """The answer with black bars where the photo does not reach."""

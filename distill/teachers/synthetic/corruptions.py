@@ -12,7 +12,7 @@ from numpy import ndarray
 from numpy.random import Generator
 from PIL import Image
 
-from distill.config.synthetic import FaultsRecipe
+from distill.config.synthetic import FaultsConfig
 from distill.images import encode_map
 
 API_CANVASES_WH = (
@@ -30,12 +30,12 @@ API_CANVASES_WH = (
 """Picture sizes of Gemini 3 Pro Image at "1K"."""
 
 _SUBSAMPLINGS = {"444": 0, "422": 1, "420": 2}
-_BORDER_STEP = 24
+_EDGE_THRESHOLD = 24
 """A step between neighbors that counts as a border between colors, in 8-bit levels."""
 
 
 @dataclass(frozen=True, slots=True)
-class Placing:
+class CanvasTransform:
     """How an answer lies over its photo.
 
     Attributes:
@@ -58,19 +58,19 @@ class Placing:
         return np.stack([x.ravel(), y.ravel()])
 
 
-def draw_placing(faults: FaultsRecipe, photo_hw: tuple[int, int], resize_mode: str, rng: Generator) -> Placing:
-    """A canvas of the asked kind, and with probability `drift_share` a displacement on it."""
-    size_hw = _canvas(faults.canvas, photo_hw, rng)
+def draw_canvas_transform(faults: FaultsConfig, photo_hw: tuple[int, int], resize_mode: str, rng: Generator) -> CanvasTransform:
+    """A canvas of the asked kind, and with probability `drift_probability` a displacement on it."""
+    size_hw = _canvas(faults.output_size, photo_hw, rng)
     ratio_y, ratio_x = size_hw[0] / photo_hw[0], size_hw[1] / photo_hw[1]
     if resize_mode != "fill":
         ratio_y = ratio_x = max(ratio_y, ratio_x) if resize_mode == "cover" else min(ratio_y, ratio_x)
     # Drawn whether used or not, so that one dose does not change what another one does.
-    drifts = rng.random() < faults.drift_share
+    drifts = rng.random() < faults.drift_probability
     zoom, aspect = 1 + faults.zoom * rng.uniform(-1, 1), 1 + faults.aspect * rng.uniform(-1, 1)
     down, right = faults.shift_px * rng.uniform(-1, 1, 2)
     if not drifts:
-        return Placing(size_hw, (ratio_y, ratio_x), (0.0, 0.0))
-    return Placing(size_hw, (ratio_y * zoom, ratio_x * zoom * aspect), (float(down), float(right)))
+        return CanvasTransform(size_hw, (ratio_y, ratio_x), (0.0, 0.0))
+    return CanvasTransform(size_hw, (ratio_y * zoom, ratio_x * zoom * aspect), (float(down), float(right)))
 
 
 def _canvas(kind: str, photo_hw: tuple[int, int], rng: Generator) -> tuple[int, int]:
@@ -86,10 +86,10 @@ def _canvas(kind: str, photo_hw: tuple[int, int], rng: Generator) -> tuple[int, 
     return photo_hw
 
 
-def spoil(generated: UInt8[ndarray, "h w 3"], faults: FaultsRecipe, rng: Generator) -> UInt8[ndarray, "h w 3"]:
+def corrupt(generated: UInt8[ndarray, "h w 3"], faults: FaultsConfig, rng: Generator) -> UInt8[ndarray, "h w 3"]:
     """The answer with halos at borders, drifted colors and noise, by dose."""
     if faults.edge_halo_px:
-        generated = _haloed(generated, faults.edge_halo_px)
+        generated = _add_halo(generated, faults.edge_halo_px)
     if not (faults.color_drift or faults.color_noise_sigma):
         return generated
     shown = generated.astype(np.float32)
@@ -102,20 +102,20 @@ def spoil(generated: UInt8[ndarray, "h w 3"], faults: FaultsRecipe, rng: Generat
     return np.clip(np.rint(shown), 0, 255).astype(np.uint8)
 
 
-def _haloed(generated: UInt8[ndarray, "h w 3"], sigma_px: float) -> UInt8[ndarray, "h w 3"]:
+def _add_halo(generated: UInt8[ndarray, "h w 3"], sigma_px: float) -> UInt8[ndarray, "h w 3"]:
     """Colors run into each other at borders only; the inside of a surface stays as it is."""
     red, green, blue = cv2.split(cv2.morphologyEx(generated, cv2.MORPH_GRADIENT, np.ones((3, 3), np.uint8)))
     step = cv2.max(red, cv2.max(green, blue))
     reach = 2 * int(np.ceil(2 * sigma_px)) + 1
-    border = cv2.dilate((step > _BORDER_STEP).astype(np.uint8), np.ones((reach, reach), np.uint8))
+    border = cv2.dilate((step > _EDGE_THRESHOLD).astype(np.uint8), np.ones((reach, reach), np.uint8))
     haloed = generated.copy()
     cv2.copyTo(cv2.GaussianBlur(generated, (0, 0), sigma_px), border, haloed)
     return haloed
 
 
-def encode_file(generated: UInt8[ndarray, "h w 3"], faults: FaultsRecipe, rng: Generator) -> bytes:
+def encode_file(generated: UInt8[ndarray, "h w 3"], faults: FaultsConfig, rng: Generator) -> bytes:
     """The answer's file: PNG, or JPEG whatever was asked for, and whole or cut off, by dose."""
-    jpeg, cut, kept = rng.random() < faults.jpeg_share, rng.random() < faults.truncated_share, rng.uniform(0.05, 0.8)
+    jpeg, cut, kept = rng.random() < faults.jpeg_probability, rng.random() < faults.truncated_probability, rng.uniform(0.05, 0.8)
     if jpeg:
         buffer = io.BytesIO()
         subsampling = _SUBSAMPLINGS[faults.jpeg_subsampling]

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from distill.config.synthetic import SyntheticRecipe
+from distill.config.synthetic import SyntheticConfig
 from distill.errors import DistillError
 from distill.images import Photo
 from distill.labels import Label
@@ -25,7 +25,7 @@ from distill.teachers.prompts.templates import (
     referring_prompt,
     semantic_prompt,
 )
-from distill.teachers.synthetic.answer_rendering import paint_answer, referents
+from distill.teachers.synthetic.answer_rendering import render_answer, referring_phrases
 from distill.teachers.synthetic.corruptions import encode_file
 from distill.teachers.synthetic.raycaster import Truth
 from distill.teachers.synthetic.scene import COUNTABLE, SYNTHETIC_CLASSES, World
@@ -43,29 +43,29 @@ __all__ = [
 
 MODEL = "synthetic-1"
 """Name in provenance; to be raised when the same question would be answered differently."""
-SMALLEST_SHARE = 0.001
+MIN_AREA_FRACTION = 0.001
 """A class is asked for when one of its instances covers this much of the picture."""
 
 
 class SyntheticGenerator:
-    """Paints answers about scenes, with the faults of a recipe."""
+    """Paints answers about scenes, with the faults of a config."""
 
     model = MODEL
 
-    def __init__(self, recipe: SyntheticRecipe) -> None:
-        self._recipe = recipe
+    def __init__(self, config: SyntheticConfig) -> None:
+        self._config = config
 
     def parameters(self, photo: Photo, prompt_spec: PromptSpec) -> dict[str, Any]:
         """Scene, faults, and how the answer is painted; the sentence does not say all of it."""
-        faults = self._recipe.faults.model_dump(mode="json")
+        faults = self._config.faults.model_dump(mode="json")
         return {"scene": list(_origin(photo)), "faults": faults, "asked": prompt_hash(prompt_spec)}
 
     def prompt_specs(self, photo: Photo) -> list[PromptSpec]:
-        """One question for each task of the recipe; instance: one for each class that is there to be seen."""
+        """One question for each task of the config; instance: one for each class that is there to be seen."""
         return [
             prompt_spec
-            for task in self._recipe.tasks
-            for prompt_spec in _prompt_specs(task, photo, self._recipe.faults.resize_mode)
+            for task in self._config.tasks
+            for prompt_spec in _prompt_specs(task, photo, self._config.faults.resize_mode)
         ]
 
     def generate(self, photo: Photo, prompt_spec: PromptSpec, *, seed: int, sample: int = 0) -> GeneratedImage:
@@ -76,9 +76,9 @@ class SyntheticGenerator:
             DistillError: The photo is not one of the synthetic scenes.
         """
         index, scene_seed = _origin(photo)
-        faults = self._recipe.faults
+        faults = self._config.faults
         asked = int(prompt_hash(prompt_spec), 16)
-        if np.random.default_rng([scene_seed, index, asked]).random() < faults.refusal_share:
+        if np.random.default_rng([scene_seed, index, asked]).random() < faults.refusal_probability:
             raise ContentRefused(
                 f"{photo.name}: the synthetic teacher will not answer about {prompt_spec.task}", hint="leave it out"
             )
@@ -87,14 +87,14 @@ class SyntheticGenerator:
         turn = ([sample] if sample else []) + ([1 << 20] if mirrored else [])
         rng = np.random.default_rng([scene_seed, index, asked, seed, *turn])
         world, camera = scene(scene_seed, index)
-        generated = paint_answer(world, camera, photo.size_hw, prompt_spec, faults, rng, mirrored=mirrored)
+        generated = render_answer(world, camera, photo.size_hw, prompt_spec, faults, rng, mirrored=mirrored)
         subject = f"{prompt_spec.task}-{prompt_spec.class_name}" if prompt_spec.class_name else str(prompt_spec.task)
         return GeneratedImage(
             prompt_spec=prompt_spec,
             data=encode_file(generated, faults, rng),
             name=f"{photo.key}.{subject}",
             model=MODEL,
-            cost_usd=self._recipe.price_per_image_usd,
+            cost_usd=self._config.price_per_image_usd,
             seed=seed,
         )
 
@@ -102,17 +102,17 @@ class SyntheticGenerator:
 class SyntheticTruth:
     """Tells the exact truth about scenes, at the size of their photos."""
 
-    def __init__(self, recipe: SyntheticRecipe) -> None:
-        self._recipe = recipe
+    def __init__(self, config: SyntheticConfig) -> None:
+        self._config = config
 
     def predict(self, photo: Photo) -> list[Label]:
-        """One label for each task of the recipe; sky has the farthest depth that can be stored, and no normal.
+        """One label for each task of the config; sky has the farthest depth that can be stored, and no normal.
 
         Raises:
             DistillError: The photo is not one of the synthetic scenes.
         """
         world, truth = _known(photo)
-        return [_label(task, world, truth) for task in self._recipe.tasks]
+        return [_label(task, world, truth) for task in self._config.tasks]
 
 
 def _origin(photo: Photo) -> tuple[int, int]:
@@ -142,11 +142,11 @@ def _prompt_specs(task: Task, photo: Photo, resize_mode: str) -> list[PromptSpec
     if task is Task.INSTANCE:
         counts = np.bincount(truth.instance.ravel(), minlength=len(world.instance_classes) + 1)
         seen = {
-            name for number, name in world.instance_classes.items() if counts[number] >= SMALLEST_SHARE * counts.sum()
+            name for number, name in world.instance_classes.items() if counts[number] >= MIN_AREA_FRACTION * counts.sum()
         }
         names = [SYNTHETIC_CLASSES[class_id] for class_id in COUNTABLE]
         return [instance_prompt(name, resize_mode=resize_mode) for name in names if name in seen]
-    phrases = referents(truth, world.instance_classes)
+    phrases = referring_phrases(truth, world.instance_classes)
     return [referring_prompt(list(phrases), resize_mode=resize_mode)] if phrases else []
 
 
@@ -165,7 +165,7 @@ def _label(task: Task, world: World, truth: Truth) -> Label:
         names = {number: name for number, name in world.instance_classes.items() if number in visible}
         value, classes = truth.instance, tuple(SYNTHETIC_CLASSES[class_id] for class_id in COUNTABLE)
     else:
-        phrases = referents(truth, world.instance_classes)
+        phrases = referring_phrases(truth, world.instance_classes)
         value, classes = np.full(truth.semantic.shape, len(phrases), np.uint8), (*phrases, BACKGROUND)
         for position, number in enumerate(phrases.values()):
             value[truth.instance == number] = position

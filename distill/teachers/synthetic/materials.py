@@ -65,7 +65,7 @@ def door_material(rng: Generator, half_width_m: float) -> Material:
     return Material("panels", wood, _tone(wood, 0.6), half_width_m, 0.2, 0.1)
 
 
-def thing_material(rng: Generator) -> Material:
+def object_material(rng: Generator) -> Material:
     """Anything, in a color that stands out a little."""
     patterns: tuple[Pattern, ...] = ("plain", "plain", "checker", "stripes", "noise", "planks")
     pattern = patterns[int(rng.integers(len(patterns)))]

@@ -12,7 +12,7 @@ from numpy.random import Generator
 
 from distill.teachers.synthetic.camera import Camera, pixel_grid
 from distill.teachers.synthetic.primitives import Plane, Solid, dot
-from distill.teachers.synthetic.scene import SKY, Sky, Thing, World
+from distill.teachers.synthetic.scene import SKY, Sky, SceneObject, World
 from distill.teachers.synthetic.textures import albedo
 
 _SUBPIXELS = ((-0.25, -0.25), (0.25, -0.25), (-0.25, 0.25), (0.25, 0.25))
@@ -24,7 +24,7 @@ _SENSOR_SIGMA = 1.3
 
 
 @dataclass(frozen=True, slots=True)
-class Hits:
+class RayHits:
     """What rays meet.
 
     Attributes:
@@ -34,7 +34,7 @@ class Hits:
     """
 
     depth_m: Float[ndarray, " n"]
-    thing: Int16[ndarray, " n"]
+    obj: Int16[ndarray, " n"]
     points_m: Float[ndarray, "3 n"]
 
 
@@ -55,25 +55,25 @@ class Truth:
     instance: UInt16[ndarray, "h w"]
 
 
-def cast(things: tuple[Thing, ...], origin: Float[ndarray, "3 1"], rays: Float[ndarray, "3 n"]) -> Hits:
+def cast(objects: tuple[SceneObject, ...], origin: Float[ndarray, "3 1"], rays: Float[ndarray, "3 n"]) -> RayHits:
     """The nearest thing along each ray."""
     depth = np.full(rays.shape[1], np.inf, np.float32)
     index = np.full(rays.shape[1], -1, np.int16)
-    for number, thing in enumerate(things):
-        if isinstance(thing.shape, Solid):
-            asked = np.flatnonzero(thing.shape.near(origin, rays))
-            distance = thing.shape.cast(origin, rays[:, asked])
+    for number, obj in enumerate(objects):
+        if isinstance(obj.shape, Solid):
+            asked = np.flatnonzero(obj.shape.near(origin, rays))
+            distance = obj.shape.cast(origin, rays[:, asked])
             closer = distance < depth[asked]
             depth[asked[closer]], index[asked[closer]] = distance[closer], number
         else:
-            distance = thing.shape.cast(origin, rays)
+            distance = obj.shape.cast(origin, rays)
             closer = distance < depth
             depth[closer], index[closer] = distance[closer], number
-    return Hits(depth, index, origin + np.where(index >= 0, depth, np.float32(0)) * rays)
+    return RayHits(depth, index, origin + np.where(index >= 0, depth, np.float32(0)) * rays)
 
 
 def trace_truth(
-    things: tuple[Thing, ...],
+    objects: tuple[SceneObject, ...],
     camera: Camera,
     pixels_xy: Float[ndarray, "2 n"],
     photo_hw: tuple[int, int],
@@ -88,19 +88,19 @@ def trace_truth(
         photo_hw: Size of the photo.
         out_hw: Size of the result.
     """
-    hits = cast(things, camera.origin, camera.rays(pixels_xy, photo_hw))
+    hits = cast(objects, camera.origin, camera.rays(pixels_xy, photo_hw))
     normals = np.zeros_like(hits.points_m)
-    for number, asked in _members(hits, len(things)):
-        normals[:, asked] = things[number].shape.surface(hits.points_m[:, asked]).normal
+    for number, asked in _members(hits, len(objects)):
+        normals[:, asked] = objects[number].shape.surface(hits.points_m[:, asked]).normal
     normals = camera.rotation.T @ normals
     # The last entry answers index -1.
-    classes = np.array([thing.class_id for thing in things] + [SKY], np.uint8)
-    instances = np.array([thing.instance_id for thing in things] + [0], np.uint16)
+    classes = np.array([obj.class_id for obj in objects] + [SKY], np.uint8)
+    instances = np.array([obj.instance_id for obj in objects] + [0], np.uint16)
     return Truth(
         depth_m=hits.depth_m.reshape(out_hw),
         normals=np.ascontiguousarray(normals.T).reshape(*out_hw, 3),
-        semantic=classes[hits.thing].reshape(out_hw),
-        instance=instances[hits.thing].reshape(out_hw),
+        semantic=classes[hits.obj].reshape(out_hw),
+        instance=instances[hits.obj].reshape(out_hw),
     )
 
 
@@ -135,10 +135,10 @@ def _shade(
     world: World, camera: Camera, rays: Float[ndarray, "3 n"], size_hw: tuple[int, int], offset: tuple[float, float]
 ) -> Float[ndarray, "3 n"]:
     """Linear color along each ray."""
-    hits = cast(world.things, camera.origin, rays)
+    hits = cast(world.objects, camera.origin, rays)
     color = _sky_color(world.sky, rays) if world.sky else np.zeros_like(rays)
-    met = np.flatnonzero(hits.thing >= 0)
-    hits, rays = Hits(hits.depth_m[met], hits.thing[met], hits.points_m[:, met]), rays[:, met]
+    met = np.flatnonzero(hits.obj >= 0)
+    hits, rays = RayHits(hits.depth_m[met], hits.obj[met], hits.points_m[:, met]), rays[:, met]
     length = np.sqrt(dot(rays, rays))
     normal, base, gloss = _surfaces(world, hits, rays / length, length / np.float32(camera.focal_px(size_hw)))
     to_light = _light_point(world, offset) - hits.points_m
@@ -163,7 +163,7 @@ def _shade(
 
 
 def _surfaces(
-    world: World, hits: Hits, view: Float[ndarray, "3 n"], pixel_rad: Float[ndarray, " n"]
+    world: World, hits: RayHits, view: Float[ndarray, "3 n"], pixel_rad: Float[ndarray, " n"]
 ) -> tuple[Float[ndarray, "3 n"], Float[ndarray, "3 n"], Float[ndarray, " n"]]:
     """(normal, color, gloss) at every hit.
 
@@ -175,18 +175,18 @@ def _surfaces(
     """
     normal, base = np.zeros_like(hits.points_m), np.zeros_like(hits.points_m)
     gloss = np.zeros_like(hits.depth_m)
-    for number, asked in _members(hits, len(world.things)):
-        thing = world.things[number]
-        surface = thing.shape.surface(hits.points_m[:, asked])
+    for number, asked in _members(hits, len(world.objects)):
+        obj = world.objects[number]
+        surface = obj.shape.surface(hits.points_m[:, asked])
         slant = np.maximum(np.abs(dot(surface.normal, view[:, asked])), np.float32(0.02))
-        normal[:, asked], gloss[asked] = surface.normal, thing.material.gloss
-        base[:, asked] = albedo(thing.material, surface.uv_m, hits.depth_m[asked] * pixel_rad[asked] / slant)
+        normal[:, asked], gloss[asked] = surface.normal, obj.material.gloss
+        base[:, asked] = albedo(obj.material, surface.uv_m, hits.depth_m[asked] * pixel_rad[asked] / slant)
     return normal, base, gloss
 
 
-def _members(hits: Hits, count: int) -> list[tuple[int, ndarray]]:
+def _members(hits: RayHits, count: int) -> list[tuple[int, ndarray]]:
     """(thing, the rays that meet it) for every thing that is met."""
-    members = [(number, np.flatnonzero(hits.thing == number)) for number in range(count)]
+    members = [(number, np.flatnonzero(hits.obj == number)) for number in range(count)]
     return [(number, asked) for number, asked in members if asked.size]
 
 
@@ -202,10 +202,10 @@ def _shadowed(
 ) -> Bool[ndarray, " n"]:
     """Where a solid stands between a point and the light."""
     shadowed = np.zeros(points.shape[1], bool)
-    for thing in world.things:
-        if isinstance(thing.shape, Solid):
-            asked = np.flatnonzero(thing.shape.near(points, to_light) & ~shadowed)
-            shadowed[asked] = thing.shape.cast(points[:, asked], to_light[:, asked]) < distance_m[asked]
+    for obj in world.objects:
+        if isinstance(obj.shape, Solid):
+            asked = np.flatnonzero(obj.shape.near(points, to_light) & ~shadowed)
+            shadowed[asked] = obj.shape.cast(points[:, asked], to_light[:, asked]) < distance_m[asked]
     return shadowed
 
 
@@ -213,13 +213,13 @@ def _openness(world: World, points: Float[ndarray, "3 n"], normal: Float[ndarray
     """How much of the surroundings a point sees: corners, feet of things and the floor beside them are darker."""
     openness = np.ones(points.shape[1], np.float32)
     floor = np.flatnonzero((np.abs(points[1]) < 1e-3) & (normal[1] > 0.5))
-    for thing in world.things:
-        if isinstance(thing.shape, Plane):
-            axis = thing.shape.axis
-            distance = (points[axis] - np.float32(thing.shape.offset_m)) * np.float32(1 / 0.3)
+    for obj in world.objects:
+        if isinstance(obj.shape, Plane):
+            axis = obj.shape.axis
+            distance = (points[axis] - np.float32(obj.shape.offset_m)) * np.float32(1 / 0.3)
             openness *= 1 - np.float32(0.42) * (1 - np.abs(normal[axis])) / (1 + distance**2)
-        elif isinstance(thing.shape, Solid):
-            openness[floor] *= _beside(thing.shape, points[0, floor], points[2, floor])
+        elif isinstance(obj.shape, Solid):
+            openness[floor] *= _beside(obj.shape, points[0, floor], points[2, floor])
     return openness
 
 

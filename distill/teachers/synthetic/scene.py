@@ -17,7 +17,7 @@ COUNTABLE = (BOX, SPHERE, CYLINDER, DOOR)
 
 
 @dataclass(frozen=True, slots=True)
-class Thing:
+class SceneObject:
     """A shape that looks like something and is something.
 
     Attributes:
@@ -76,7 +76,7 @@ class World:
         sky: None indoors.
     """
 
-    things: tuple[Thing, ...]
+    objects: tuple[SceneObject, ...]
     light: Light
     ambient: Color
     sky: Sky | None
@@ -84,4 +84,4 @@ class World:
     @property
     def instance_classes(self) -> dict[int, str]:
         """Instance id to class name."""
-        return {thing.instance_id: SYNTHETIC_CLASSES[thing.class_id] for thing in self.things if thing.instance_id}
+        return {obj.instance_id: SYNTHETIC_CLASSES[obj.class_id] for obj in self.objects if obj.instance_id}

@@ -19,7 +19,7 @@ from distill.teachers.synthetic.materials import (
     ground_material,
     open_sky,
     sun,
-    thing_material,
+    object_material,
     wall_material,
 )
 from distill.teachers.synthetic.primitives import Box, Cylinder, Plane, Solid, Sphere
@@ -32,12 +32,12 @@ from distill.teachers.synthetic.scene import (
     GROUND,
     SPHERE,
     WALL,
-    Thing,
+    SceneObject,
     World,
 )
 
-SHARE_INDOORS = 0.6
-_ELBOW_ROOM_M = 0.9
+INDOOR_PROBABILITY = 0.6
+_CLEARANCE_M = 0.9
 """Free distance around the camera."""
 _FLY_RADIUS_M = 3.1
 
@@ -47,28 +47,28 @@ Footprint = tuple[float, float, float]
 
 def compose_view(rng: Generator) -> tuple[World, Camera]:
     """A world and a camera in it."""
-    return _room_view(rng) if rng.random() < SHARE_INDOORS else _open_view(rng)
+    return _room_view(rng) if rng.random() < INDOOR_PROBABILITY else _open_view(rng)
 
 
 def compose_fly_through(rng: Generator) -> tuple[World, float, float]:
     """A room furnished in its middle, with the radius and height in meters of a free circular path around that."""
     half_x, half_z, height = rng.uniform(4.6, 5.4), rng.uniform(4.6, 5.4), rng.uniform(2.6, 3.2)
     footprints: list[Footprint] = []
-    things: list[Thing] = []
+    objects: list[SceneObject] = []
     for _ in range(9):
         radius, bearing = 1.9 * np.sqrt(rng.random()), rng.uniform(0, 2 * np.pi)
-        _furnish(
+        _place_objects(
             rng,
             (radius * np.sin(bearing), radius * np.cos(bearing)),
             0.8,
             footprints,
-            things,
+            objects,
             bounds_m=(half_x, half_z),
         )
     shell = _shell(rng, half_x, half_z, height) + _doors(rng, half_x, half_z, 4)
     light = ceiling_lamp(rng, half_x, half_z, height)
     return (
-        World(_numbered(shell + things), light, ambient(rng, 0.58), None),
+        World(_numbered(shell + objects), light, ambient(rng, 0.58), None),
         _FLY_RADIUS_M,
         float(rng.uniform(1.4, 1.7)),
     )
@@ -88,13 +88,13 @@ def _room_view(rng: Generator) -> tuple[World, Camera]:
         fov_deg=float(rng.uniform(50, 66)),
     )
     x, _, z = camera.position_m
-    footprints: list[Footprint] = [(x, z, _ELBOW_ROOM_M)]
-    things: list[Thing] = []
+    footprints: list[Footprint] = [(x, z, _CLEARANCE_M)]
+    objects: list[SceneObject] = []
     for place in _places(rng, camera, int(rng.integers(6, 12)), 1.5, 2 * half_z):
-        _furnish(rng, place, 1.0, footprints, things, bounds_m=(half_x, half_z))
+        _place_objects(rng, place, 1.0, footprints, objects, bounds_m=(half_x, half_z))
     shell = _shell(rng, half_x, half_z, height) + _doors(rng, half_x, half_z, int(rng.integers(1, 4)))
     light = ceiling_lamp(rng, half_x, half_z, height)
-    return World(_numbered(shell + things), light, ambient(rng, 0.58), None), camera
+    return World(_numbered(shell + objects), light, ambient(rng, 0.58), None), camera
 
 
 def _open_view(rng: Generator) -> tuple[World, Camera]:
@@ -106,15 +106,15 @@ def _open_view(rng: Generator) -> tuple[World, Camera]:
         fov_deg=float(rng.uniform(50, 66)),
     )
     footprints: list[Footprint] = [(0.0, 0.0, 1.6)]
-    things: list[Thing] = []
+    objects: list[SceneObject] = []
     for place in _places(rng, camera, int(rng.integers(0, 3)), 6.0, 16.0):
-        _raise_wall(rng, place, camera.yaw_rad, footprints, things)
+        _raise_wall(rng, place, camera.yaw_rad, footprints, objects)
     for place in _places(rng, camera, int(rng.integers(6, 12)), 2.4, 14.0):
         # Farther things are larger, or nobody would see them.
         size = 1.0 + float(np.hypot(*place)) / 12
-        _furnish(rng, place, size, footprints, things, bounds_m=(np.inf, np.inf))
-    ground = Thing(Plane(1, 0.0, 1), ground_material(rng), GROUND)
-    world = World(_numbered([ground, *things]), sun(rng, camera), ambient(rng, 0.45), open_sky(rng))
+        _place_objects(rng, place, size, footprints, objects, bounds_m=(np.inf, np.inf))
+    ground = SceneObject(Plane(1, 0.0, 1), ground_material(rng), GROUND)
+    world = World(_numbered([ground, *objects]), sun(rng, camera), ambient(rng, 0.45), open_sky(rng))
     return world, camera
 
 
@@ -126,12 +126,12 @@ def _places(rng: Generator, camera: Camera, count: int, near_m: float, far_m: fl
     return [(float(x - d * np.sin(b)), float(z - d * np.cos(b))) for d, b in zip(distances, bearings, strict=True)]
 
 
-def _furnish(
+def _place_objects(
     rng: Generator,
     place: tuple[float, float],
     size: float,
     footprints: list[Footprint],
-    things: list[Thing],
+    objects: list[SceneObject],
     *,
     bounds_m: tuple[float, float],
 ) -> None:
@@ -144,14 +144,14 @@ def _furnish(
     if any(np.hypot(place[0] - x, place[1] - z) < reach + radius + 0.05 for x, z, radius in footprints):
         return
     footprints.append((*place, reach))
-    things.append(Thing(shape, thing_material(rng), _class_of(shape)))
+    objects.append(SceneObject(shape, object_material(rng), _class_of(shape)))
     if isinstance(shape, Box) and shape.half_m[1] < 0.5 * size and rng.random() < 0.4:
         # 0.62 of the base's half width: what stands on a box stands well within it.
         base = (place[0], 2 * shape.half_m[1], place[1])
         upper = _solid(
             rng, base, 0.62 * min(shape.half_m[0], shape.half_m[2]) / 0.5, int(rng.choice((BOX, SPHERE, CYLINDER)))
         )
-        things.append(Thing(upper, thing_material(rng), _class_of(upper)))
+        objects.append(SceneObject(upper, object_material(rng), _class_of(upper)))
 
 
 def _solid(rng: Generator, foot_m: tuple[float, float, float], size: float, class_id: int) -> Solid:
@@ -179,7 +179,7 @@ def _floor_reach(shape: Solid) -> float:
 
 
 def _raise_wall(
-    rng: Generator, place: tuple[float, float], facing_rad: float, footprints: list[Footprint], things: list[Thing]
+    rng: Generator, place: tuple[float, float], facing_rad: float, footprints: list[Footprint], objects: list[SceneObject]
 ) -> None:
     """A free-standing wall, broadside to the camera more or less."""
     half = (float(rng.uniform(1.8, 4.0)), float(rng.uniform(0.9, 1.7)), 0.15)
@@ -190,26 +190,26 @@ def _raise_wall(
     if any(np.hypot(x - a, z - b) < 0.35 + radius for x, z, _ in row for a, b, radius in footprints):
         return
     footprints.extend((float(x), float(z), radius) for x, z, radius in row)
-    things.append(Thing(Box((place[0], half[1], place[1]), half, yaw), wall_material(rng, outdoors=True), WALL))
+    objects.append(SceneObject(Box((place[0], half[1], place[1]), half, yaw), wall_material(rng, outdoors=True), WALL))
 
 
-def _shell(rng: Generator, half_x: float, half_z: float, height: float) -> list[Thing]:
+def _shell(rng: Generator, half_x: float, half_z: float, height: float) -> list[SceneObject]:
     """Floor, ceiling and four walls; sometimes one wall differs."""
     paint = wall_material(rng, outdoors=False)
     accent = wall_material(rng, outdoors=False) if rng.random() < 0.35 else paint
     return [
-        Thing(Plane(1, 0.0, 1), floor_material(rng), GROUND),
-        Thing(Plane(1, height, -1), ceiling_material(rng), CEILING),
-        Thing(Plane(0, -half_x, 1), paint, WALL),
-        Thing(Plane(0, half_x, -1), paint, WALL),
-        Thing(Plane(2, -half_z, 1), accent, WALL),
-        Thing(Plane(2, half_z, -1), paint, WALL),
+        SceneObject(Plane(1, 0.0, 1), floor_material(rng), GROUND),
+        SceneObject(Plane(1, height, -1), ceiling_material(rng), CEILING),
+        SceneObject(Plane(0, -half_x, 1), paint, WALL),
+        SceneObject(Plane(0, half_x, -1), paint, WALL),
+        SceneObject(Plane(2, -half_z, 1), accent, WALL),
+        SceneObject(Plane(2, half_z, -1), paint, WALL),
     ]
 
 
-def _doors(rng: Generator, half_x: float, half_z: float, count: int) -> list[Thing]:
+def _doors(rng: Generator, half_x: float, half_z: float, count: int) -> list[SceneObject]:
     """Closed doors on different walls, the far wall first: 8 cm of real thickness, so nothing flickers."""
-    doors: list[Thing] = []
+    doors: list[SceneObject] = []
     places: list[tuple[float, float]] = []
     for wall in rng.permutation((0, 1, 1, 2))[:count] if count > 1 else (1,):
         half_width, half_height = float(rng.uniform(0.42, 0.6)), float(rng.uniform(0.98, 1.1))
@@ -220,16 +220,16 @@ def _doors(rng: Generator, half_x: float, half_z: float, count: int) -> list[Thi
         shape = Box(center, (half_width, half_height, 0.08), 0.0 if wall == 1 else np.pi / 2)
         if all(np.hypot(center[0] - x, center[2] - z) > 1.4 for x, z in places):
             places.append((center[0], center[2]))
-            doors.append(Thing(shape, door_material(rng, half_width), DOOR))
+            doors.append(SceneObject(shape, door_material(rng, half_width), DOOR))
     return doors
 
 
-def _numbered(things: list[Thing]) -> tuple[Thing, ...]:
+def _numbered(objects: list[SceneObject]) -> tuple[SceneObject, ...]:
     """The things with instance ids where their class is countable."""
     count = 0
     numbered = []
-    for thing in things:
-        countable = thing.class_id in COUNTABLE
+    for obj in objects:
+        countable = obj.class_id in COUNTABLE
         count += countable
-        numbered.append(Thing(thing.shape, thing.material, thing.class_id, count if countable else 0))
+        numbered.append(SceneObject(obj.shape, obj.material, obj.class_id, count if countable else 0))
     return tuple(numbered)

@@ -12,7 +12,7 @@ from jaxtyping import Float, UInt8, UInt16
 from numpy import ndarray
 from numpy.random import Generator
 
-from distill.config.synthetic import SyntheticRecipe
+from distill.config.synthetic import SyntheticConfig
 from distill.images import Photo, encode_jpeg, read_photo
 from distill.teachers.synthetic.camera import Camera, fly_path, pixel_grid
 from distill.teachers.synthetic.raycaster import Truth, photograph, trace_truth
@@ -43,31 +43,31 @@ class View:
     instance_classes: Mapping[int, str]
 
 
-def render_view(index: int, recipe: SyntheticRecipe) -> View:
-    """The view of one scene; the same for the same seed, index and size, whatever else the recipe says.
+def render_view(index: int, config: SyntheticConfig) -> View:
+    """The view of one scene; the same for the same seed, index and size, whatever else the config says.
 
     Args:
-        index: Number of the scene, counted from 0 whatever `SyntheticRecipe.first` is.
-        recipe: Seed and size.
+        index: Number of the scene, counted from 0 whatever `SyntheticConfig.first` is.
+        config: Seed and size.
     """
-    world, camera = scene(recipe.seed, index)
-    return _view(world, camera, recipe.size_hw, np.random.default_rng([recipe.seed, index, 1]))
+    world, camera = scene(config.seed, index)
+    return _view(world, camera, config.size_hw, np.random.default_rng([config.seed, index, 1]))
 
 
-def scene_photo(index: int, recipe: SyntheticRecipe) -> Photo:
+def scene_photo(index: int, config: SyntheticConfig) -> Photo:
     """One scene as a photo file (JPEG), with the pixels that the file really holds."""
-    world, camera = scene(recipe.seed, index)
-    rgb = photograph(world, camera, recipe.size_hw, np.random.default_rng([recipe.seed, index, 1]))
+    world, camera = scene(config.seed, index)
+    rgb = photograph(world, camera, config.size_hw, np.random.default_rng([config.seed, index, 1]))
     key = f"scene-{index:06d}"
-    return read_photo(encode_jpeg(rgb), key=key, name=f"{key}.jpg", origin={"scene": index, "seed": recipe.seed})
+    return read_photo(encode_jpeg(rgb), key=key, name=f"{key}.jpg", origin={"scene": index, "seed": config.seed})
 
 
-def fly_through(num_frames: int, recipe: SyntheticRecipe, *, fps: float = 24.0) -> Iterator[View]:
+def fly_through(num_frames: int, config: SyntheticConfig, *, fps: float = 24.0) -> Iterator[View]:
     """The frames of a walk around one furnished room, at walking pace."""
-    rng = np.random.default_rng([recipe.seed, zlib.crc32(b"fly-through")])
+    rng = np.random.default_rng([config.seed, zlib.crc32(b"fly-through")])
     world, radius_m, height_m = compose_fly_through(rng)
     for camera in fly_path(num_frames, fps, radius_m, height_m, float(rng.uniform(0, 2 * np.pi))):
-        yield _view(world, camera, recipe.size_hw, rng)
+        yield _view(world, camera, config.size_hw, rng)
 
 
 @lru_cache(maxsize=8)
@@ -80,11 +80,11 @@ def scene(seed: int, index: int) -> tuple[World, Camera]:
 def scene_truth(seed: int, index: int, size_hw: tuple[int, int]) -> Truth:
     """The truth about a scene at the size of its photo."""
     world, camera = scene(seed, index)
-    return trace_truth(world.things, camera, pixel_grid(size_hw), size_hw, size_hw)
+    return trace_truth(world.objects, camera, pixel_grid(size_hw), size_hw, size_hw)
 
 
 def _view(world: World, camera: Camera, size_hw: tuple[int, int], rng: Generator) -> View:
-    truth = trace_truth(world.things, camera, pixel_grid(size_hw), size_hw, size_hw)
+    truth = trace_truth(world.objects, camera, pixel_grid(size_hw), size_hw, size_hw)
     visible = set(np.unique(truth.instance).tolist())
     return View(
         rgb=photograph(world, camera, size_hw, rng),

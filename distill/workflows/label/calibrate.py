@@ -27,7 +27,7 @@ _FOLDS = 5
 
 
 @dataclass
-class _Seen:
+class _CalibrationData:
     """What was seen of one task: per label its parts and its error, and pixels sampled from all labels."""
 
     parts: list[dict[str, float]] = field(default_factory=list)
@@ -81,10 +81,10 @@ def run_calibrate(job: Job, truth: Path, path: Path, console: Console) -> tuple[
         )
     path.parent.mkdir(parents=True, exist_ok=True)
     write_calibration(path, Calibration(teacher=job.teacher.name, tasks=tasks))
-    return {"calibration": str(path), "tasks": rows}, _said(path, rows)
+    return {"calibration": str(path), "tasks": rows}, _format_result(path, rows)
 
 
-def _compare(job: Job, truth: Path, console: Console) -> dict[Task, _Seen]:
+def _compare(job: Job, truth: Path, console: Console) -> dict[Task, _CalibrationData]:
     """Every label of the teacher against the truth about the same photo."""
     from distill.inputs import UnreadablePhoto
     from distill.shards import Sample, read_manifest, read_samples
@@ -97,7 +97,7 @@ def _compare(job: Job, truth: Path, console: Console) -> dict[Task, _Seen]:
         )
         for sample in read_samples(truth)
     }
-    seen: dict[Task, _Seen] = defaultdict(_Seen)
+    seen: dict[Task, _CalibrationData] = defaultdict(_CalibrationData)
     photos = job.source.read(0, job.num_photos)
     for photo in console.track(photos, "calibrate", job.num_photos):
         sample = None if isinstance(photo, UnreadablePhoto) else known.get(photo.sha256)
@@ -112,7 +112,7 @@ def _compare(job: Job, truth: Path, console: Console) -> dict[Task, _Seen]:
             continue
         for result in results:
             for label, true in _pairs(result, sample, manifest):
-                _note(seen[label.task], result, label, true)
+                _collect(seen[label.task], result, label, true)
     return dict(seen)
 
 
@@ -123,7 +123,7 @@ def _pairs(result: TeacherResult, sample: Sample, manifest: Manifest) -> Iterato
             yield label, sample.label(task, manifest)
 
 
-def _note(seen: _Seen, result: TeacherResult, label: Label, true: Label) -> None:
+def _collect(seen: _CalibrationData, result: TeacherResult, label: Label, true: Label) -> None:
     from distill.teachers.quality.label_error import label_error, restrict_to_prompted
 
     verdict = label_error(label, restrict_to_prompted(true, label))
@@ -138,7 +138,7 @@ def _note(seen: _Seen, result: TeacherResult, label: Label, true: Label) -> None
     seen.right.append(verdict.right.ravel()[chosen])
 
 
-def _held_out(found: _Seen, limit: float) -> dict[str, float | None]:
+def _held_out(found: _CalibrationData, limit: float) -> dict[str, float | None]:
     """How well scores learned on four fifths of the labels rank and predict the last fifth."""
     from scipy.stats import spearmanr
 
@@ -159,8 +159,8 @@ def _held_out(found: _Seen, limit: float) -> dict[str, float | None]:
             return {"rank_correlation": None, "pixel_error_before": None, "pixel_error_after": None}
         scores[test] = [rule.score(found.parts[i]) for i in test]
         own, truth = found.pixels(test)
-        before.append(_gap(own, truth))
-        after.append(_gap(rule.calibrate_confidence(own), truth))
+        before.append(_calibration_error(own, truth))
+        after.append(_calibration_error(rule.calibrate_confidence(own), truth))
     rank = float(-spearmanr(scores, errors).statistic)
     return {
         "rank_correlation": round(rank, 3) if np.isfinite(rank) else None,
@@ -169,7 +169,7 @@ def _held_out(found: _Seen, limit: float) -> dict[str, float | None]:
     }
 
 
-def _gap(confidence: Float[ndarray, " n"], right: Bool[ndarray, " n"]) -> float:
+def _calibration_error(confidence: Float[ndarray, " n"], right: Bool[ndarray, " n"]) -> float:
     """Expected calibration error in ten bins: how far stated confidence is from the share that is right."""
     if not confidence.size:
         return 0.0
@@ -180,7 +180,7 @@ def _gap(confidence: Float[ndarray, " n"], right: Bool[ndarray, " n"]) -> float:
     return float(np.abs(stated - true).sum() / count.sum())
 
 
-def _said(path: Path, rows: dict[str, Any]) -> str:
+def _format_result(path: Path, rows: dict[str, Any]) -> str:
     lines = []
     for task, row in rows.items():
         held_out = (

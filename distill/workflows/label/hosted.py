@@ -14,17 +14,17 @@ from distill.console import Console
 from distill.errors import DistillError, UsageError
 
 if TYPE_CHECKING:
-    from distill.config.hosted import HostedRecipe
+    from distill.config.hosted import HostedConfig
     from distill.images import Photo
-    from distill.teachers.factory import TeacherRecipe
-    from distill.teachers.hosted.scheduler import Asker
+    from distill.teachers.factory import AnyTeacherConfig
+    from distill.teachers.hosted.scheduler import RequestScheduler
     from distill.teachers.labeling.job import Job
 
 _DURATION = re.compile(r"(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m)?(?:(\d+(?:\.\d+)?)s)?")
 
 
 @dataclass(frozen=True, slots=True)
-class Spending:
+class RunBudget:
     """What a job may use up, earlier runs of it included; None: no limit."""
 
     max_usd: float | None = None
@@ -33,7 +33,7 @@ class Spending:
     """No call is begun later, in seconds since the epoch."""
 
 
-FREELY = Spending()
+UNLIMITED = RunBudget()
 
 
 def parse_deadline(text: str, now: datetime | None = None) -> float:
@@ -63,23 +63,23 @@ def job_name(job: Job) -> str:
     return hashlib.sha256(str(job.out.resolve()).encode(errors="surrogateescape")).hexdigest()[:16]
 
 
-def hosted_parts(recipe: TeacherRecipe) -> list[HostedRecipe]:
-    """The teachers in a recipe that are asked over a network: itself, or members of a mix."""
+def hosted_configs(config: AnyTeacherConfig) -> list[HostedConfig]:
+    """The teachers in a config that are asked over a network: itself, or members of a mix."""
     from distill.config.ensemble import EnsembleConfig
-    from distill.config.hosted import HostedRecipe
+    from distill.config.hosted import HostedConfig
     from distill.teachers.ensemble import member_config
 
-    whole = [member_config(member) for member in recipe.members()] if isinstance(recipe, EnsembleConfig) else [recipe]
-    parts: list[HostedRecipe] = []
+    whole = [member_config(member) for member in config.members()] if isinstance(config, EnsembleConfig) else [config]
+    parts: list[HostedConfig] = []
     for part in whole:
-        if isinstance(part, HostedRecipe) and part not in parts:
+        if isinstance(part, HostedConfig) and part not in parts:
             parts.append(part)
     return parts
 
 
-def keeps_answers(recipe: TeacherRecipe) -> bool:
+def stores_answers(config: AnyTeacherConfig) -> bool:
     """Whether answers are kept even when nobody says where."""
-    return recipe.keeps_answers or bool(hosted_parts(recipe))
+    return config.stores_answers or bool(hosted_configs(config))
 
 
 class ShardsWithAnswers:
@@ -89,40 +89,40 @@ class ShardsWithAnswers:
         stopped: Why no more came, when a cap, the deadline, the disk or the service ended the asking.
     """
 
-    def __init__(self, job: Job, todo: Sequence[int], asker: Asker | None) -> None:
-        self._job, self._todo, self._asker = job, todo, asker
+    def __init__(self, job: Job, todo: Sequence[int], scheduler: RequestScheduler | None) -> None:
+        self._job, self._todo, self._scheduler = job, todo, scheduler
         self.stopped: DistillError | None = None
 
     def __iter__(self) -> Iterator[int | None]:
-        from distill.teachers.hosted.request_runner import Stopped
+        from distill.teachers.hosted.request_runner import RunStopped
 
-        if self._asker is None:
+        if self._scheduler is None:
             yield from self._todo
             return
         try:
-            yield from self._asker.slices(self._todo, self._photos, self._job.build_teacher)
-        except Stopped as stopped:
+            yield from self._scheduler.shards(self._todo, self._photos, self._job.build_teacher)
+        except RunStopped as stopped:
             self.stopped = stopped
 
     @property
     def note(self) -> str:
         """What the progress bar says besides."""
-        if self._asker is None:
+        if self._scheduler is None:
             return ""
-        return f"{self._asker.spent_usd:.2f} USD, {self._asker.in_flight} in flight"
+        return f"{self._scheduler.spent_usd:.2f} USD, {self._scheduler.in_flight} in flight"
 
     @property
     def result(self) -> dict[str, Any]:
         """For the verb's result."""
-        if self._asker is None:
+        if self._scheduler is None:
             return {}
-        spending = self._asker.spending
+        spend = self._scheduler.spend
         return {
             "stopped": self.stopped.message if self.stopped else "",
             "hint": self.stopped.hint if self.stopped else "",
-            "calls": spending.calls,
-            "spent_usd": round(spending.cost_usd, 6),
-            "doubtful_usd": round(spending.doubtful_usd, 6),
+            "calls": spend.calls,
+            "spent_usd": round(spend.cost_usd, 6),
+            "uncertain_usd": round(spend.uncertain_usd, 6),
         }
 
     def _photos(self, index: int) -> Iterator[Photo]:
@@ -135,38 +135,38 @@ class ShardsWithAnswers:
 
 @contextmanager
 def shards_with_answers(
-    job: Job, todo: Sequence[int], spending: Spending, console: Console
+    job: Job, todo: Sequence[int], budget: RunBudget, console: Console
 ) -> Iterator[ShardsWithAnswers]:
     """The slices to label; of a hosted teacher they come when their answers are stored.
 
     Leaving waits for the calls in flight, whose answers are kept; also on Ctrl-C.
     """
-    parts = [] if job.offline else hosted_parts(job.recipe)
+    parts = [] if job.offline else hosted_configs(job.config)
     if not parts or job.store is None or not todo:
         yield ShardsWithAnswers(job, todo, None)
         return
-    from distill.teachers.hosted.request_runner import Terms
-    from distill.teachers.hosted.scheduler import Asker
+    from distill.teachers.hosted.request_runner import RequestPolicy
+    from distill.teachers.hosted.scheduler import RequestScheduler
     from distill.teachers.hosted.services.open import prices_of
     from distill.teachers.store.answers import AnswerStore
-    from distill.teachers.store.spending import Caps
+    from distill.teachers.store.budget import Budget
 
-    for part in parts if spending.max_usd is not None else []:
+    for part in parts if budget.max_usd is not None else []:
         if not prices_of(part)[0].known:
             raise UsageError(
                 f"--max-usd needs a price, and none is known for {part.model}",
-                hint="add it to a table and name that in the recipe: prices: FILE",
+                hint="add it to a table and name that in the config: prices: FILE",
             )
-    terms = Terms(
+    policy = RequestPolicy(
         job=job_name(job),
-        caps=Caps(spending.max_usd, spending.max_requests),
-        deadline_s=spending.deadline_s,
+        budget=Budget(budget.max_usd, budget.max_requests),
+        deadline_s=budget.deadline_s,
     )
-    with Asker(parts, AnswerStore(job.store), terms=terms, mixed=job.recipe not in parts) as asker:
+    with RequestScheduler(parts, AnswerStore(job.store), policy=policy, mixed=job.config not in parts) as scheduler:
         try:
-            yield ShardsWithAnswers(job, todo, asker)
+            yield ShardsWithAnswers(job, todo, scheduler)
         except BaseException as error:
-            asker.stop(DistillError("interrupted"))
-            if isinstance(error, KeyboardInterrupt) and asker.in_flight:
-                console.say(asker.farewell)
+            scheduler.stop(DistillError("interrupted"))
+            if isinstance(error, KeyboardInterrupt) and scheduler.in_flight:
+                console.say(scheduler.shutdown_message)
             raise

@@ -12,18 +12,18 @@ from distill.errors import DistillError, UsageError
 from distill.tasks import Task
 
 if TYPE_CHECKING:
-    from distill.config.hosted import HostedRecipe
+    from distill.config.hosted import HostedConfig
     from distill.teachers.hosted.generator import HostedGenerator
-    from distill.teachers.hosted.services.base import Call
+    from distill.teachers.hosted.services.base import Request
     from distill.teachers.labeling.job import Job
 
-_TRIED = 4
+_TRIAL_PHOTOS = 4
 """Photos on which a teacher that is free to ask is tried; the first one opens the model."""
-_TRIED_PAINTING = 2
+_TRIAL_PHOTOS_GENERATOR = 2
 """The same for image generators, which take seconds to minutes for each picture."""
-_LOOK_S = 2.0
+_SCAN_TIMEOUT_S = 2.0
 """How long stored answers are looked for; more photos than that are judged by those that were looked at."""
-_LOOKS = 200
+_SCAN_PHOTOS = 200
 _ANSWER_BYTES_PER_PIXEL = 0.6
 _LABEL_BYTES_PER_PIXEL = {Task.NORMALS: 0.7}
 _OTHER_LABEL_BYTES_PER_PIXEL = 0.1
@@ -32,36 +32,36 @@ _OTHER_LABEL_BYTES_PER_PIXEL = 0.1
 
 def show_plan(job: Job, console: Console) -> None:
     """Say what the job would do; of a hosted teacher what it would cost, of any other how long it takes."""
-    from distill.config.hosted import HostedRecipe
+    from distill.config.hosted import HostedConfig
 
     # A plan fetches no model.
     os.environ["HF_HUB_OFFLINE"] = "1"
-    values, text = plan_hosted(job, job.recipe) if isinstance(job.recipe, HostedRecipe) else plan_here(job)
+    values, text = plan_hosted(job, job.config) if isinstance(job.config, HostedConfig) else plan_local(job)
     console.result(values, text)
 
 
-def plan_here(job: Job) -> tuple[dict[str, Any], str]:
+def plan_local(job: Job) -> tuple[dict[str, Any], str]:
     """(plan, the same as a sentence) of a teacher that is free to ask: it is tried on the first photos."""
     from distill.config.ensemble import EnsembleConfig
-    from distill.config.local import DiffusersRecipe
-    from distill.teachers.local.hub import NotHere
+    from distill.config.local import DiffusersConfig
+    from distill.teachers.local.hub import ModelUnavailable
 
     photos = job.num_photos
-    if job.store is not None and not job.offline and not isinstance(job.recipe, EnsembleConfig):
+    if job.store is not None and not job.offline and not isinstance(job.config, EnsembleConfig):
         job = replace(job, store=None)  # a trial leaves no answers behind
     values: dict[str, Any] = {"photos": photos, "shards": job.num_shards, "cost_usd": 0.0}
     try:
         tasks = job.teacher.tasks
-        trial = _try(job, min(_TRIED_PAINTING if isinstance(job.recipe, DiffusersRecipe) else _TRIED, photos))
-    except NotHere as missing:
+        trial = _run_trial(job, min(_TRIAL_PHOTOS_GENERATOR if isinstance(job.config, DiffusersConfig) else _TRIAL_PHOTOS, photos))
+    except ModelUnavailable as missing:
         values |= {"tasks": list(job.tasks), "answers": None, "seconds": None, "bytes": None, "timed_photos": 0}
-        values |= {"teacher": job.recipe.kind, "license": job.recipe.license, "missing": missing.message}
+        values |= {"teacher": job.config.kind, "license": job.config.license, "missing": missing.message}
         return values, (
             f"{photos} photos in {job.num_shards} shards, 0.00 USD. How long it takes cannot be said: "
             f"{missing.message}; {missing.hint}. Nothing was asked and nothing was written."
         )
     seconds = trial.opening_s + trial.photo_s * photos
-    most_usd = _mixed_usd(job)
+    most_usd = _ensemble_usd(job)
     values |= {
         "cost_usd": most_usd,
         "tasks": list(tasks),
@@ -73,7 +73,7 @@ def plan_here(job: Job) -> tuple[dict[str, Any], str]:
         "terms": job.teacher.terms,
         "timed_photos": trial.photos,
     }
-    where = "on this machine" if job.recipe.takes_all_cores else "on one core"
+    where = "on this machine" if job.config.uses_all_cores else "on one core"
     return values, (
         f"{photos} photos, {len(tasks)} tasks ({', '.join(tasks)}): {values['answers']} answers of {job.teacher.name}, "
         f"{'at most ' if most_usd else ''}{most_usd:,.2f} USD, about {seconds:.0f} s {where} and "
@@ -82,14 +82,14 @@ def plan_here(job: Job) -> tuple[dict[str, Any], str]:
     )
 
 
-def _mixed_usd(job: Job) -> float:
+def _ensemble_usd(job: Job) -> float:
     """What the hosted members of a mix would cost if each was asked about every photo, and nothing was stored."""
     from distill.teachers.hosted.services.open import prices_of
     from distill.teachers.prompts.build import build_prompt_specs
-    from distill.workflows.label.hosted import hosted_parts
+    from distill.workflows.label.hosted import hosted_configs
 
     each_usd = 0.0
-    for part in hosted_parts(job.recipe):
+    for part in hosted_configs(job.config):
         price, _ = prices_of(part)
         for prompt_spec in build_prompt_specs(part.prompts):
             if prompt_spec.task in job.teacher.tasks:
@@ -117,7 +117,7 @@ class _Trial:
     photo_bytes: float
 
 
-def _try(job: Job, count: int) -> _Trial:
+def _run_trial(job: Job, count: int) -> _Trial:
     """Teach the first photos, and throw the labels away.
 
     Raises:
@@ -149,35 +149,35 @@ def _try(job: Job, count: int) -> _Trial:
     return _Trial(len(taken), max(0.0, taken[0] - photo_s), photo_s / max_parallel, size / len(taken))
 
 
-def plan_hosted(job: Job, recipe: HostedRecipe) -> tuple[dict[str, Any], str]:
+def plan_hosted(job: Job, config: HostedConfig) -> tuple[dict[str, Any], str]:
     """(plan, the same for a person) of a teacher that costs money: from prices, rates and what is stored already."""
     from distill.teachers.hosted.generator import HostedGenerator
     from distill.teachers.hosted.services.open import prices_of
     from distill.teachers.prompts.build import build_prompt_specs
 
     photos, tasks = job.num_photos, job.teacher.tasks
-    prompt_specs = [prompt_spec for prompt_spec in build_prompt_specs(recipe.prompts) if prompt_spec.task in tasks]
-    sentences = [
+    prompt_specs = [prompt_spec for prompt_spec in build_prompt_specs(config.prompts) if prompt_spec.task in tasks]
+    prompts = [
         variant.prompt_spec.prompt
         for prompt_spec in prompt_specs
         for variant in job.prompt_ensemble.variants(prompt_spec)
     ]
-    looked, wanted, pixels, photo_bytes = _look(job)
-    stored = 1 - wanted / (looked * len(sentences)) if looked else 0.0
-    answers = photos * len(sentences)
+    num_scanned, wanted, pixels, photo_bytes = _scan_store(job)
+    stored = 1 - wanted / (num_scanned * len(prompts)) if num_scanned else 0.0
+    answers = photos * len(prompts)
     cached = round(answers * stored)
-    share = (answers - cached) / max(1, len(sentences))
+    share = (answers - cached) / max(1, len(prompts))
     modes: dict[str, dict[str, Any]] = {}
-    for mode in ("online", "flex", "batch") if hasattr(recipe, "batch_images") else ("online",):
-        price, _ = prices_of(recipe, mode=mode)
+    for mode in ("online", "flex", "batch") if hasattr(config, "batch_images") else ("online",):
+        price, _ = prices_of(config, mode=mode)
         modes[mode] = {
-            "usd": round(share * sum(map(price.likely_usd, sentences)), 2) if price.known else None,
-            "at_most_usd": round(share * sum(map(price.worst_usd, sentences)), 2) if price.known else None,
-            "minutes": None if mode == "batch" else round(_minutes(recipe, answers - cached, price.typical_s), 1),
+            "usd": round(share * sum(map(price.likely_usd, prompts)), 2) if price.known else None,
+            "at_most_usd": round(share * sum(map(price.worst_usd, prompts)), 2) if price.known else None,
+            "minutes": None if mode == "batch" else round(_minutes(config, answers - cached, price.typical_s), 1),
         }
-    price, _ = prices_of(recipe)
-    mode = str(getattr(recipe, "mode", "online"))
-    canvas = HostedGenerator(recipe, _store(job)).typical_canvas_hw
+    price, _ = prices_of(config)
+    mode = str(getattr(config, "mode", "online"))
+    canvas = HostedGenerator(config, _store(job)).typical_canvas_hw
     answer_bytes = round(canvas[0] * canvas[1] * _ANSWER_BYTES_PER_PIXEL)
     label_bytes = sum(_LABEL_BYTES_PER_PIXEL.get(task, _OTHER_LABEL_BYTES_PER_PIXEL) for task in tasks) * pixels
     values: dict[str, Any] = {
@@ -185,8 +185,8 @@ def plan_hosted(job: Job, recipe: HostedRecipe) -> tuple[dict[str, Any], str]:
         "tasks": list(tasks),
         "answers": answers,
         "cached": cached,
-        "cached_exact": looked == photos or not cached,
-        "to_ask": answers - cached,
+        "cached_exact": num_scanned == photos or not cached,
+        "to_request": answers - cached,
         "modes": modes,
         "mode": mode,
         "cost_usd": modes[mode]["usd"],
@@ -196,42 +196,42 @@ def plan_hosted(job: Job, recipe: HostedRecipe) -> tuple[dict[str, Any], str]:
         "shards": job.num_shards,
         "teacher": job.teacher.name,
         "license": job.teacher.license,
-        "terms": recipe.terms,
+        "terms": config.terms,
         "prices_dated": price.dated if price.known else "",
         "store": str(job.store),
     }
-    return values, _hosted_text(values, len(sentences))
+    return values, _hosted_text(values, len(prompts))
 
 
-class _Counted:
+class _RequestCounter:
     """Counts the calls that a teacher would make."""
 
-    reads = False
+    use_cached = False
 
     def __init__(self) -> None:
         self.calls = 0
 
-    def __call__(self, generator: HostedGenerator, call: Call) -> None:
-        from distill.teachers.store.answers import Unanswered
+    def __call__(self, generator: HostedGenerator, request: Request) -> None:
+        from distill.teachers.store.answers import AnswerMissing
 
         self.calls += 1
-        raise Unanswered("only looked at")
+        raise AnswerMissing("only looked at")
 
 
-def _look(job: Job) -> tuple[int, int, float, float]:
+def _scan_store(job: Job) -> tuple[int, int, float, float]:
     """(photos looked at, answers that they lack, mean pixels, mean bytes of a photo), spread over the job."""
     from distill.inputs import UnreadablePhoto
 
-    counted = _Counted()
+    counted = _RequestCounter()
     teacher, photos = job.build_teacher(counted), job.num_photos
-    until, looked, pixels, size = time.monotonic() + _LOOK_S, 0, 0, 0
+    until, num_scanned, pixels, size = time.monotonic() + _SCAN_TIMEOUT_S, 0, 0, 0
     nothing_stored = not _store(job).folder.is_dir()
-    step = max(1, photos // (4 if nothing_stored else _LOOKS))
+    step = max(1, photos // (4 if nothing_stored else _SCAN_PHOTOS))
     for index in range(0, photos, step):
         for photo in job.source.read(index, index + 1):
             if isinstance(photo, UnreadablePhoto):
                 continue
-            looked += 1
+            num_scanned += 1
             pixels += photo.size_hw[0] * photo.size_hw[1]
             size += len(photo.data)
             try:
@@ -240,7 +240,7 @@ def _look(job: Job) -> tuple[int, int, float, float]:
                 continue
         if time.monotonic() > until:
             break
-    return looked, counted.calls, pixels / max(1, looked), size / max(1, looked)
+    return num_scanned, counted.calls, pixels / max(1, num_scanned), size / max(1, num_scanned)
 
 
 def _store(job: Job) -> Any:
@@ -250,9 +250,9 @@ def _store(job: Job) -> Any:
     return AnswerStore(job.store)
 
 
-def _minutes(recipe: HostedRecipe, calls: int, typical_s: float) -> float:
+def _minutes(config: HostedConfig, calls: int, typical_s: float) -> float:
     """At the known rate limits, and with all calls in flight that are allowed."""
-    limits = recipe.limits
+    limits = config.limits
     per_minute = [limits.concurrency / typical_s * 60]
     per_minute += [rate for rate in (limits.images_per_minute, limits.requests_per_minute) if rate is not None]
     return calls / min(per_minute)
@@ -263,14 +263,14 @@ def _hosted_text(values: dict[str, Any], per_photo: int) -> str:
     lines = [
         f"{values['photos']} photos, {per_photo} questions each ({', '.join(values['tasks'])}): {values['answers']} "
         f"answers of {values['teacher']}; {'' if values['cached_exact'] else 'about '}{values['cached']} are stored in "
-        f"{values['store']}, {values['to_ask']} are to be asked for"
+        f"{values['store']}, {values['to_request']} are to be asked for"
     ]
     for mode, plan in values["modes"].items():
-        cost = "no price is known; name a table in the recipe: prices: FILE"
+        cost = "no price is known; name a table in the config: prices: FILE"
         if plan["usd"] is not None:
             cost = f"{plan['usd']:,.2f} USD (at most {plan['at_most_usd']:,.2f})"
         time_needed = "within a day" if plan["minutes"] is None else f"about {_span(plan['minutes'])}"
-        chosen = "  <- this recipe" if mode == values["mode"] else ""
+        chosen = "  <- this config" if mode == values["mode"] else ""
         lines.append(f"  {mode:7} {cost}, {time_needed}{chosen}")
     dated = f"; prices of {values['prices_dated']}" if values["prices_dated"] else ""
     lines += [

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from distill.console import Console
 from distill.errors import UsageError
-from distill.workflows.label.hosted import FREELY, Spending, shards_with_answers
+from distill.workflows.label.hosted import UNLIMITED, RunBudget, shards_with_answers
 from distill.workflows.label.workers import num_workers, run_shards
 
 if TYPE_CHECKING:
@@ -26,37 +26,37 @@ def run_label(
     console: Console,
     *,
     workers: int = 0,
-    part: str = "1/1",
+    job_index: str = "1/1",
     overwrite: bool = False,
-    spending: Spending = FREELY,
+    budget: RunBudget = UNLIMITED,
 ) -> dict[str, Any]:
     """Label every slice that is not done yet; gives the result as `--json` prints it.
 
     Raises:
         DistillError: Nothing can be written, or the teacher cannot be opened.
     """
-    from distill.config import dump_recipe
+    from distill.config import dump_config
     from distill.images import write_atomic
-    from distill.run_dir import open_rundir
+    from distill.run_dir import open_run_dir
     from distill.teachers.labeling.publish import write_dataset_manifest
 
     started = time.monotonic()
     if any(Path(word).is_dir() and Path(word).resolve() == job.out.resolve() for word in job.inputs):
         raise UsageError(f"{job.out}: is both an input and --out", hint="choose another --out")
-    mine = _part(part, job.num_shards)
+    mine = _shards_of_job(job_index, job.num_shards)
     job.teacher  # noqa: B018 - a teacher that cannot be built stops the job before anything is written
     if overwrite:
         _clear(job.out)
     # Refused before anything is written: the folder may hold another job.
     todo = [index for index in mine if job.read_stats(index) is None]
-    open_rundir(job.out, recipe_yaml=dump_recipe(job.recipe), verb="label")
+    open_run_dir(job.out, config_yaml=dump_config(job.config), verb="label")
     resumed = len(mine) - len(todo)
     if resumed:
         console.say(f"resuming: {resumed} of {len(mine)} shards are done")
     if job.source.ignored:
         console.say(f"passing over {len(job.source.ignored)} files that are no pictures")
     with console.progress("label", sum(stop - start for start, stop in map(job.photo_range, todo))) as progress:
-        with shards_with_answers(job, todo, spending, console) as slices:
+        with shards_with_answers(job, todo, budget, console) as slices:
             for count in run_shards(job, slices, num_workers(job, workers, len(todo))):
                 progress.advance(count, slices.note)
         asked = slices.result
@@ -72,11 +72,11 @@ def run_label(
     return result
 
 
-def _part(part: str, num_shards: int) -> list[int]:
+def _shards_of_job(job_index: str, num_shards: int) -> list[int]:
     """The slices of ``k/n``: every n-th, from the k-th on."""
-    number, _, count = part.partition("/")
+    number, _, count = job_index.partition("/")
     if not (number.isdigit() and count.isdigit() and 1 <= int(number) <= int(count)):
-        raise UsageError(f"--part {part}: give it as k/n with 1 <= k <= n, such as 3/10")
+        raise UsageError(f"--job-index {job_index}: give it as k/n with 1 <= k <= n, such as 3/10")
     return list(range(int(number) - 1, num_shards, int(count)))
 
 
@@ -129,7 +129,7 @@ def _result(job: Job, all_stats: list[ShardStats], *, complete: bool, seconds: f
     }
 
 
-def summary(result: dict[str, Any]) -> str:
+def format_result(result: dict[str, Any]) -> str:
     """The result of `run_label` for a person."""
     per_task = ", ".join(f"{count} {task}" for task, count in result["labels"].items())
     lines = [

@@ -20,15 +20,15 @@ if TYPE_CHECKING:
 def num_workers(job: Job, wanted: int, num_shards: int) -> int:
     """Networks use all cores, or a GPU, by themselves; everything else is one core per process."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    best = wanted or (num_gpus(job) or 1 if job.recipe.takes_all_cores else cores)
+    best = wanted or (num_gpus(job) or 1 if job.config.uses_all_cores else cores)
     return max(1, min(best, num_shards))
 
 
 def num_gpus(job: Job) -> int:
-    """How many GPUs a job's models may have; 0 where it has none to run, or the recipe names a device."""
-    from distill.config.local import ModelRecipe
+    """How many GPUs a job's models may have; 0 where it has none to run, or the config names a device."""
+    from distill.config.local import ModelConfig
 
-    if not isinstance(job.recipe, ModelRecipe) or job.recipe.device not in ("auto", "cuda"):
+    if not isinstance(job.config, ModelConfig) or job.config.device not in ("auto", "cuda"):
         return 0
     from distill.teachers.local.devices import count_gpus
 

@@ -19,7 +19,7 @@ def format_result(result: dict[str, Any]) -> str:
         [
             f"{machine['processor']}, {machine['cores']} cores; {result['method']}",
             "",
-            text_table(*_subject_rows(result)),
+            text_table(*_model_rows(result)),
             "",
             text_table(*_timing_rows(result)),
             *(["", text_table(*_comparison_rows(result))] if "comparison" in result else []),
@@ -36,7 +36,7 @@ def write_pages(result: dict[str, Any], out: Path) -> None:
         title="Speed",
         summary=result["method"],
         sections=[
-            Section("Subjects", [Table(*_subject_rows(result))]),
+            Section("Models", [Table(*_model_rows(result))]),
             Section("Timings", [*speed_curves(result), Table(*_timing_rows(result))]),
             *([Section("Then and now", [Table(*_comparison_rows(result))])] if "comparison" in result else []),
         ],
@@ -96,7 +96,7 @@ def _timing_rows(result: dict[str, Any]) -> tuple[list[str], list[list[Any]]]:
     return columns, rows
 
 
-def _subject_rows(result: dict[str, Any]) -> tuple[list[str], list[list[Any]]]:
+def _model_rows(result: dict[str, Any]) -> tuple[list[str], list[list[Any]]]:
     measures = list(result["models"][0].get("scores", ()))
     columns = ["model", "engine", "threads", "tasks", "MB", "load ms", "first call ms", "memory MB", *measures]
     columns += ["on the front"] * bool(measures)

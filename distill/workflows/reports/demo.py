@@ -13,11 +13,11 @@ from distill.report import (
     Block,
     Curve,
     Curves,
-    Facts,
+    KeyValues,
     Gallery,
-    Headline,
-    Headlines,
-    Picture,
+    Metric,
+    Metrics,
+    CaptionedImage,
     Report,
     Section,
     Table,
@@ -28,7 +28,7 @@ from distill.run_dir import machine, versions
 from distill.tasks import Task
 
 if TYPE_CHECKING:
-    from distill.config.synthetic import SyntheticRecipe
+    from distill.config.synthetic import SyntheticConfig
 
 TEACHER_NAME = "Nano Banana Pro"
 TEACHER_USD_PER_IMAGE = 0.134
@@ -48,21 +48,21 @@ _CURVES = {
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
-    """One score of the student beside that of the predictor that never looks."""
+class ScoreRow:
+    """One score of the student beside that of the mean baseline."""
 
     name: str
     student: float
     teacher: float
-    trivial: float
+    baseline: float
     lower_is_better: bool
 
     @property
-    def verdict(self) -> str:
+    def improvement(self) -> str:
         """How much better the student is, in words."""
         if self.lower_is_better:
-            return f"{1 - self.student / self.trivial:.0%} less error" if self.trivial else ""
-        return f"{self.student / self.trivial:.1f} times" if self.trivial else ""
+            return f"{1 - self.student / self.baseline:.0%} less error" if self.baseline else ""
+        return f"{self.student / self.baseline:.1f} times" if self.baseline else ""
 
 
 _METRICS = (
@@ -73,13 +73,13 @@ _METRICS = (
 )
 
 
-def comparison_rows(scores: dict[str, Any]) -> list[Row]:
-    """The scores that the demo is judged by; ``evaluate.json`` holds student, painted labels and trivial in order."""
+def comparison_rows(scores: dict[str, Any]) -> list[ScoreRow]:
+    """The scores that the demo is judged by; ``evaluate.json`` holds student, painted labels and baseline in order."""
     rows = []
     for task, metric, name, lower in _METRICS:
-        by_subject = scores["tasks"][task]["scores"]
-        student, teacher, trivial = (by_subject[subject][metric] for subject in list(by_subject)[:3])
-        rows.append(Row(name, student, teacher, trivial, lower))
+        by_predictor = scores["tasks"][task]["scores"]
+        student, teacher, baseline = (by_predictor[predictor][metric] for predictor in list(by_predictor)[:3])
+        rows.append(ScoreRow(name, student, teacher, baseline, lower))
     return rows
 
 
@@ -109,7 +109,7 @@ def _time(seconds: float) -> str:
     return f"{seconds:.0f} seconds" if seconds < 120 else f"{seconds / 60:.0f} minutes"
 
 
-def write_demo_report(out: Path, held_out: SyntheticRecipe, model: Path, result: dict[str, Any]) -> Path:
+def write_demo_report(out: Path, held_out: SyntheticConfig, model: Path, result: dict[str, Any]) -> Path:
     """The path of the page.
 
     Args:
@@ -124,61 +124,61 @@ def write_demo_report(out: Path, held_out: SyntheticRecipe, model: Path, result:
         title="From generated images to a model of your own",
         summary="A synthetic teacher generated images about toy worlds; they were read, learned, exported and run.",
         sections=[
-            Section("The line that matters", [_headlines(result), Text(f"{teacher}.\n\n{student}.")]),
+            Section("The line that matters", [_metrics(result), Text(f"{teacher}.\n\n{student}.")]),
             Section("How well the student learned", [_comparison(rows)]),
             Section("What it sees", list(_scenes(held_out, model))),
             Section("How it learned", _curves(out / "run")),
             Section("The exported file", _engine(result)),
             Section("The video", list(_frames(out / "overlay.mp4"))),
-            Section("Time", [Facts({name: f"{seconds:.0f} s" for name, seconds in result["seconds"].items()})]),
+            Section("Time", [KeyValues({name: f"{seconds:.0f} s" for name, seconds in result["seconds"].items()})]),
         ],
         facts={**machine(), **versions()},
     )
     return write_report(report, out, "report", formats=("html", "md"))["html"]
 
 
-def _headlines(result: dict[str, Any]) -> Headlines:
+def _metrics(result: dict[str, Any]) -> Metrics:
     teacher_usd = FRAMES * 3 * TEACHER_USD_PER_IMAGE
     seconds = FRAMES / student_images_per_s(result)
-    return Headlines(
+    return Metrics(
         [
-            Headline(f"{teacher_usd:,.0f} USD", "teacher", f"for three answers about {FRAMES:,} frames"),
-            Headline(
+            Metric(f"{teacher_usd:,.0f} USD", "teacher", f"for three answers about {FRAMES:,} frames"),
+            Metric(
                 f"{seconds / 3600 * MACHINE_USD_PER_HOUR:.4f} USD", "student", f"for the same, in {_time(seconds)}"
             ),
-            Headline(f"{student_images_per_s(result):.0f}", "images/s", "on this machine, engine alone"),
+            Metric(f"{student_images_per_s(result):.0f}", "images/s", "on this machine, engine alone"),
         ]
     )
 
 
-def _comparison(rows: list[Row]) -> Table:
+def _comparison(rows: list[ScoreRow]) -> Table:
     return Table(
         [
             "on held-out scenes, against exact truth",
             "student",
             "painted labels",
-            "trivial",
-            "student against trivial",
+            "baseline",
+            "student against baseline",
         ],
-        [[row.name, row.student, row.teacher, row.trivial, row.verdict] for row in rows],
-        note="Depth without alignment, in meters. The trivial predictor never looks: per pixel the mean depth, mean "
+        [[row.name, row.student, row.teacher, row.baseline, row.improvement] for row in rows],
+        note="Depth without alignment, in meters. The mean baseline ignores the image: per pixel the mean depth, mean "
         "normal and the most frequent class of the training labels. Painted labels are scored where they are valid.",
-        strong=frozenset((index, 1) for index in range(len(rows))),
+        bold=frozenset((index, 1) for index in range(len(rows))),
     )
 
 
-def _scenes(recipe: SyntheticRecipe, model: Path) -> list[Block]:
+def _scenes(config: SyntheticConfig, model: Path) -> list[Block]:
     """Photo, generated image, label, confidence, student and truth of a few held-out scenes."""
     from distill.teachers.factory import build_teacher
     from distill.teachers.synthetic.generator import scene_photo
     from distill.workflows.model import open_model
 
-    teacher = build_teacher(recipe, folder=Path())
-    truth = build_teacher(recipe.model_copy(update={"truth": True}), folder=Path())
+    teacher = build_teacher(config, folder=Path())
+    truth = build_teacher(config.model_copy(update={"truth": True}), folder=Path())
     blocks: list[Block] = []
     with open_model(model) as runner:
-        for index in range(recipe.first, recipe.first + min(_SHOWN_SCENES, recipe.scenes)):
-            photo = scene_photo(index, recipe)
+        for index in range(config.first, config.first + min(_SHOWN_SCENES, config.scenes)):
+            photo = scene_photo(index, config)
             outputs = {name: values[0] for name, values in runner(photo.rgb[None]).items()}
             blocks += _scene(photo, teacher.label(photo)[0], truth.label(photo)[0], outputs)
     return blocks
@@ -192,19 +192,19 @@ def _scene(photo: Any, teacher_result: Any, truth: Any, outputs: dict[str, np.nd
 
     blocks: list[Block] = []
     for task, exact in truth.labels.items():
-        row = [Picture(photo.rgb, "photo")]
+        row = [CaptionedImage(photo.rgb, "photo")]
         if task in teacher_result.labels:
             label = teacher_result.labels[task]
             row += [
-                Picture(teacher_result.generated[str(task)], "generated image"),
-                Picture(draw_label(label), "label"),
-                Picture(draw_confidence(np.where(label.valid, label.confidence, 0)), "confidence"),
+                CaptionedImage(teacher_result.generated[str(task)], "generated image"),
+                CaptionedImage(draw_label(label), "label"),
+                CaptionedImage(draw_confidence(np.where(label.valid, label.confidence, 0)), "confidence"),
             ]
         everywhere = np.ones(exact.size_hw, bool)
         confidence = outputs[f"{task}_confidence"]
         depth_kind = DepthKind.METRIC if task is Task.DEPTH else None
         student = Label(task, outputs[task], everywhere, confidence, depth_kind, exact.classes)
-        row += [Picture(draw_label(student), "student"), Picture(draw_label(exact), "truth")]
+        row += [CaptionedImage(draw_label(student), "student"), CaptionedImage(draw_label(exact), "truth")]
         blocks.append(Gallery(row, columns=6, title=f"{photo.key}: {task}"))
     return blocks
 
@@ -254,5 +254,5 @@ def _frames(video: Path) -> list[Block]:
         total = reader.count()
     with VideoReader(video) as reader:
         wanted = reader.frames(0, None, max(1, total // 3))
-        pictures = [Picture(frame.rgb, f"frame {frame.index}") for frame in wanted][:3]
+        pictures = [CaptionedImage(frame.rgb, f"frame {frame.index}") for frame in wanted][:3]
     return [Gallery(pictures, columns=1, note=f"{total} frames in {video.name}")]

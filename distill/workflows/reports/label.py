@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from distill.images import decode_rgb
-from distill.report import Facts, Gallery, Headline, Headlines, Picture, Report, Section, Table, Text, write_report
+from distill.report import KeyValues, Gallery, Metric, Metrics, CaptionedImage, Report, Section, Table, Text, write_report
 from distill.run_dir import machine, versions
 from distill.teachers.labeling.previews import Preview, read_previews
 from distill.teachers.quality.calibration import PARTS
@@ -41,10 +41,10 @@ def write_label_report(job: Job, all_stats: list[ShardStats], result: dict[str, 
 
 def _overview(job: Job, all_stats: list[ShardStats], result: dict[str, Any]) -> Section:
     rows = [[task, count, result["quality"].get(task)] for task, count in result["labels"].items()]
-    headlines = [
-        Headline(result["labeled"], "photos labeled", f"of {result['photos']}"),
-        Headline(result["answers"], "answers read", f"{len(result['unanswered'])} gave no label"),
-        Headline(f"{result['cost_usd']:.2f}", "USD paid", "to the teacher"),
+    metrics = [
+        Metric(result["labeled"], "photos labeled", f"of {result['photos']}"),
+        Metric(result["answers"], "answers read", f"{len(result['unanswered'])} gave no label"),
+        Metric(f"{result['cost_usd']:.2f}", "USD paid", "to the teacher"),
     ]
     prompts = {key: text for stats in all_stats for key, text in stats.prompts.items()}
     facts = {
@@ -55,13 +55,13 @@ def _overview(job: Job, all_stats: list[ShardStats], result: dict[str, Any]) -> 
     return Section(
         "Overview",
         [
-            Headlines(headlines),
+            Metrics(metrics),
             Table(
                 ["task", "labels", "mean quality"],
                 rows,
                 note="Quality is the share of valid pixels times their mean confidence, 0 to 1.",
             ),
-            Facts(facts, title="Teacher"),
+            KeyValues(facts, title="Teacher"),
             *([Table(["hash", "prompt"], sorted(prompts.items())[:_MOST_PROMPTS], title="Prompts")] if prompts else []),
         ],
     )
@@ -132,5 +132,5 @@ def _galleries(out: Path) -> list[Gallery | Text]:
     return galleries
 
 
-def _picture(preview: Preview, caption: str) -> Picture:
-    return Picture(decode_rgb(preview.path.read_bytes(), preview.path.name)[0], caption)
+def _picture(preview: Preview, caption: str) -> CaptionedImage:
+    return CaptionedImage(decode_rgb(preview.path.read_bytes(), preview.path.name)[0], caption)

@@ -11,7 +11,7 @@ import onnx
 from pydantic import BaseModel, ConfigDict
 from pydantic import Field as PydanticField
 
-from distill.config import load_recipe
+from distill.config import load_config
 from distill.export.onnx.graph import Graph, layer_of
 
 RULES = tuple(sorted(path.stem for path in Path(__file__).parent.glob("*.yaml")))
@@ -63,7 +63,7 @@ class OpViolation:
 
 def load_op_rules(target: str) -> OpRules:
     """The rules of a target."""
-    return load_recipe(OpRules, Path(__file__).parent / f"{target}.yaml")
+    return load_config(OpRules, Path(__file__).parent / f"{target}.yaml")
 
 
 def find_op_violations(proto: Any, target: str) -> list[OpViolation]:

@@ -13,7 +13,7 @@ import lightning as L
 import torch
 from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 
-from distill.config.train import TrainRecipe
+from distill.config.train import TrainConfig
 from distill.errors import DistillError
 from distill.students.training.module import StudentModule
 
@@ -22,7 +22,7 @@ NEVER = 10**9
 """As Lightning's "every n-th epoch"."""
 
 
-class AtomicFiles(TorchCheckpointIO):
+class AtomicCheckpointIO(TorchCheckpointIO):
     """Checkpoints that are whole or not there. Lightning's own are moved over from /tmp, which may be another disk."""
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
@@ -44,17 +44,17 @@ class AtomicFiles(TorchCheckpointIO):
             ) from error
 
 
-class Saver(L.Callback):
+class CheckpointCallback(L.Callback):
     """Saves the state every few minutes, and after the step in which SIGINT or SIGTERM comes; a second SIGINT breaks.
 
     Attributes:
-        came: Whether a signal came.
+        interrupted: Whether a signal came.
     """
 
-    def __init__(self, run_dir: Path, recipe: TrainRecipe) -> None:
-        self.came = False
-        self._run_dir, self._accumulate = run_dir, recipe.optim.accumulate
-        self._every_s, self._saved_s = 60 * recipe.train.save_minutes, 0.0
+    def __init__(self, run_dir: Path, config: TrainConfig) -> None:
+        self.interrupted = False
+        self._run_dir, self._accumulate = run_dir, config.optim.accumulate
+        self._every_s, self._saved_s = 60 * config.train.checkpoint_minutes, 0.0
         self._handlers: dict[signal.Signals, Any] = {}
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -73,11 +73,11 @@ class Saver(L.Callback):
         if (batch_idx + 1) % self._accumulate and batch_idx + 1 < trainer.num_training_batches:
             return  # half of a step cannot be saved
         is_due = pl_module.elapsed_s - self._saved_s >= self._every_s
-        if trainer.strategy.reduce_boolean_decision(self.came or is_due, all=False):
+        if trainer.strategy.reduce_boolean_decision(self.interrupted or is_due, all=False):
             self._saved_s = pl_module.elapsed_s
             trainer.save_checkpoint(self._run_dir / "checkpoints" / LAST)
-        if trainer.strategy.reduce_boolean_decision(self.came, all=False):
-            self.came = True
+        if trainer.strategy.reduce_boolean_decision(self.interrupted, all=False):
+            self.interrupted = True
             trainer.check_val_every_n_epoch, trainer.should_stop = NEVER, True
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -89,9 +89,9 @@ class Saver(L.Callback):
         self._release()
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
-        if self.came and number == signal.SIGINT:
+        if self.interrupted and number == signal.SIGINT:
             raise KeyboardInterrupt
-        self.came = True
+        self.interrupted = True
 
     def _release(self) -> None:
         for number, handler in self._handlers.items():

@@ -9,17 +9,17 @@ import torch
 from lightning.pytorch.callbacks import WeightAveraging
 
 
-class Averaging(WeightAveraging):
+class EMACallback(WeightAveraging):
     """An exponential moving average of the weights that starts fast: decay = min(wanted, (1 + n) / (10 + n)).
 
     A constant decay of 0.998 would still hold a third of the random weights after 500 steps.
     """
 
     def __init__(self, decay: float) -> None:
-        super().__init__(multi_avg_fn=_averager(decay))
+        super().__init__(multi_avg_fn=_ema_update(decay))
 
 
-def _averager(decay: float) -> Callable[[Any, Any, Any], None]:
+def _ema_update(decay: float) -> Callable[[Any, Any, Any], None]:
     @torch.no_grad()
     def average(averaged: Any, current: Any, count: Any) -> None:
         number = int(count)

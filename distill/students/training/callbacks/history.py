@@ -22,14 +22,14 @@ _END = ",1"
 """The last column tells a whole row from one that a power cut has shortened."""
 
 
-class BatchCurve:
+class BatchLossLog:
     """``logs/batches.csv``: the losses of every batch; a resumed run goes on behind the last one that it remembers."""
 
     def __init__(self, run_dir: Path) -> None:
         self._path = run_dir / "logs" / BATCHES
         self._held: list[tuple[int, dict[str, Tensor]]] = []
 
-    def cut(self, batches_seen: int) -> None:
+    def truncate(self, batches_seen: int) -> None:
         """Forget the rows behind this batch, which a run that was killed had written and will repeat."""
         self._held = []
         if batches_seen == 0:

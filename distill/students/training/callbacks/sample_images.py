@@ -20,7 +20,7 @@ from distill.visualization import draw_depth, draw_normals, draw_semantic
 _HEIGHT_PX = 160
 
 
-class Samples:
+class SampleImageWriter:
     """The first few validation photos of each validation, as ``samples/step-<n>.png``."""
 
     def __init__(self, run_dir: Path, spec: StudentSpec, count: int) -> None:
@@ -36,7 +36,7 @@ class Samples:
         """
         for index in range(min(self._count - len(self._rows), len(stored["image"]))):
             cells = [stored["image"][index].cpu().numpy()]
-            for task in self._spec.tasks:
+            for task in self._spec.dense_tasks:
                 label = stored[str(task)][index].cpu().numpy()
                 known = stored[f"{task}_confidence"][index].cpu().numpy() > 0
                 cells += [self._draw_label(task, label, known), self._draw(task, outputs[task][index].cpu().numpy())]

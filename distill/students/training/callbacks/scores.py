@@ -18,7 +18,7 @@ from distill.tasks import FAR_WARP, DepthKind, Task, unwarp_depth
 _MAX_RATIO = 1.25
 
 
-class Scores:
+class ValidationMetrics:
     """Sums over validation batches.
 
     No module and no buffers: the averaging of weights swaps every buffer of the module around a validation.
@@ -58,7 +58,7 @@ class Scores:
         if batch.instance is not None:
             weight = batch.weights[Task.INSTANCE]
             for predicted, truth, known in zip(outputs["instance"], batch.instance, weight > 0, strict=True):
-                self._instances += matches(predicted[known].long(), truth[known]).double()
+                self._instances += match_instances(predicted[known].long(), truth[known]).double()
 
     def _add_depth(self, value: Tensor, target: Tensor, weight: Tensor) -> None:
         """Sums of (AbsRel, delta1, pixels); for relative depth kinds (aligned absolute error, share below 0.25, images)."""
@@ -107,7 +107,7 @@ class Scores:
         return float((hit / union.clamp(min=EPSILON))[present].mean()) if bool(present.any()) else 0.0
 
 
-def matches(predicted: Int[Tensor, " n"], truth: Int[Tensor, " n"]) -> Float[Tensor, " 2"]:
+def match_instances(predicted: Int[Tensor, " n"], truth: Int[Tensor, " n"]) -> Float[Tensor, " 2"]:
     """(twice the instances that match, instances of either side) of one picture's pixels; their quotient is the F1.
 
     Two match that share more than half of the pixels of both together, so that none matches twice. 0 is background.

@@ -17,14 +17,14 @@ import lightning as L
 import torch
 from torch import Tensor
 
-from distill.config.train import TrainRecipe
+from distill.config.train import TrainConfig
 from distill.students.checkpoint import save_student
 from distill.students.training.callbacks.checkpointing import BEST, LAST, NEVER
-from distill.students.training.callbacks.history import BatchCurve, write_history
+from distill.students.training.callbacks.history import BatchLossLog, write_history
 from distill.students.training.module import StudentModule
 
 
-class Keeper(L.Callback):
+class ValidationCallback(L.Callback):
     """Validates when it is time, keeps what is worth keeping, stops when the run is over.
 
     Attributes:
@@ -34,20 +34,20 @@ class Keeper(L.Callback):
     def __init__(
         self,
         run_dir: Path,
-        recipe: TrainRecipe,
+        config: TrainConfig,
         advance: Callable[[StudentModule, str], None],
         say: Callable[[str], None],
         begin: Callable[[], None],
     ) -> None:
         self.history: list[dict[str, Any]] = []
-        self._run_dir, self._budget, self._advance, self._say = run_dir, recipe.train, advance, say
+        self._run_dir, self._budget, self._advance, self._say = run_dir, config.train, advance, say
         self._begin: Callable[[], None] | None = begin
-        self._doubts = recipe.loss.doubt > 0
+        self._filters_noisy_labels = config.loss.noisy_labels.sigma > 0
         self._best_score, self._worse, self._validated = float("-inf"), 0, 0
         self._sums: dict[str, Tensor] = {}
         self._batches = 0
         self._must_save = False
-        self._curve = BatchCurve(run_dir)
+        self._batch_losses = BatchLossLog(run_dir)
 
     def state_dict(self) -> dict[str, Any]:
         """What a resumed run must know."""
@@ -71,10 +71,10 @@ class Keeper(L.Callback):
         """Go on with the curve where the weights stand, and validate as the run that is asked for now has to."""
         assert isinstance(pl_module, StudentModule)
         # A longer run than before has had a smaller share of its validations.
-        self._validated = min(self._validated, int(pl_module.progress * self._budget.validations))
+        self._validated = min(self._validated, int(pl_module.progress * self._budget.num_validations))
         self._sums = {name: total.to(pl_module.device) for name, total in self._sums.items()}
         if trainer.is_global_zero:
-            self._curve.cut(pl_module.batches_seen)
+            self._batch_losses.truncate(pl_module.batches_seen)
 
     def on_train_batch_start(
         self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
@@ -86,15 +86,15 @@ class Keeper(L.Callback):
 
     def on_save_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
         """No row may be missing behind which a resumed run would go on."""
-        self._curve.flush()
+        self._batch_losses.flush()
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Write the last rows."""
-        self._curve.flush()
+        self._batch_losses.flush()
 
     def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
         """Write the rows that led here."""
-        self._curve.flush()
+        self._batch_losses.flush()
 
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -105,11 +105,11 @@ class Keeper(L.Callback):
             self._sums[name] = self._sums.get(name, torch.zeros_like(loss)) + loss
         self._batches += 1
         if trainer.is_global_zero:
-            self._curve.add(pl_module.batches_seen, pl_module.last_losses)
+            self._batch_losses.add(pl_module.batches_seen, pl_module.last_losses)
         self._advance(pl_module, self._note())
         is_last = batch_idx + 1 >= trainer.num_training_batches and trainer.current_epoch + 1 >= self._budget.epochs
         is_over = trainer.strategy.reduce_boolean_decision(is_last or pl_module.progress >= 1.0, all=False)
-        is_due = int(pl_module.progress * self._budget.validations) > self._validated
+        is_due = int(pl_module.progress * self._budget.num_validations) > self._validated
         due = trainer.strategy.reduce_boolean_decision(is_due or is_over, all=False)
         trainer.check_val_every_n_epoch = 1 if due else NEVER
         trainer.should_stop = trainer.should_stop or is_over
@@ -119,15 +119,15 @@ class Keeper(L.Callback):
         """Without validation photos nothing else would write the state to resume from."""
         if self._must_save and not trainer.val_dataloaders:
             assert isinstance(pl_module, StudentModule)
-            self._validated = max(self._validated + 1, int(pl_module.progress * self._budget.validations))
+            self._validated = max(self._validated + 1, int(pl_module.progress * self._budget.num_validations))
             trainer.save_checkpoint(self._run_dir / "checkpoints" / LAST)
 
     def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Write the student if it is the best so far (the module holds the averaged weights now)."""
         assert isinstance(pl_module, StudentModule)
-        pl_module.gather_scores()
-        found = pl_module.scores.compute()
-        self._validated = max(self._validated + 1, int(pl_module.progress * self._budget.validations))
+        pl_module.sync_metrics()
+        found = pl_module.val_metrics.compute()
+        self._validated = max(self._validated + 1, int(pl_module.progress * self._budget.num_validations))
         self._record(trainer, pl_module, found)
         # Where nothing can be scored the newest weights count, as in a run without validation photos.
         is_best = found["score"] > self._best_score or found.keys() == {"score"}
@@ -136,7 +136,7 @@ class Keeper(L.Callback):
             self._best_score = found["score"]
             if trainer.is_global_zero:
                 save_student(self._run_dir, pl_module.student)
-        pl_module.samples.write(trainer.global_step)
+        pl_module.sample_images.write(trainer.global_step)
         if self._budget.patience and self._worse >= self._budget.patience:
             self._say(f"no better score in {self._worse} validations: stopping early")
             trainer.should_stop = True
@@ -161,10 +161,10 @@ class Keeper(L.Callback):
             **{f"train_{name}": value for name, value in losses.items()},
             **{f"val_{name}": value for name, value in found.items()},
         }
-        if self._doubts:
-            row |= {f"doubted_{task}": round(module.doubts.share(task), 4) for task in module.student.spec.tasks}
+        if self._filters_noisy_labels:
+            row |= {f"noisy_{task}": round(module.noisy_labels.noisy_fraction(task), 4) for task in module.student.spec.dense_tasks}
         self.history.append(row)
-        unscored = [str(task) for task in module.student.spec.answers if not any(key.startswith(task) for key in found)]
+        unscored = [str(task) for task in module.student.spec.tasks if not any(key.startswith(task) for key in found)]
         if unscored and len(self.history) == 1:
             self._say(f"no validation photo has a label for {', '.join(unscored)}: left out of the score")
         for logger in trainer.loggers:

@@ -10,29 +10,29 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from distill.config.hosted import GeminiRecipe
+from distill.config.hosted import GeminiConfig
 from distill.errors import DistillError
-from distill.teachers.hosted.services.base import Broken, Busy, Wrong, broken, sayable
+from distill.teachers.hosted.services.base import TransientError, RateLimited, InvalidRequest, to_transient_error, redact
 from distill.teachers.hosted.services.gemini import api_error
 from distill.teachers.hosted.throttle import backoff_s
 
 if TYPE_CHECKING:
     from google import genai
 
-_ENDED = frozenset({"SUCCEEDED", "PARTIALLY_SUCCEEDED", "FAILED", "CANCELLED", "EXPIRED"})
+_FINAL_STATES = frozenset({"SUCCEEDED", "PARTIALLY_SUCCEEDED", "FAILED", "CANCELLED", "EXPIRED"})
 _NOT_FOUND = 404
 Result = TypeVar("Result")
 
 
-class Gone(DistillError):  # noqa: N818 - what has happened to it
+class BatchNotFound(DistillError):  # noqa: N818 - what has happened to it
     """A job or a file is not there any more."""
 
 
-class JobClient:
+class BatchApiClient:
     """One account's jobs."""
 
-    def __init__(self, recipe: GeminiRecipe, client: genai.Client, *, hidden: tuple[str, ...]) -> None:
-        self._recipe, self._client, self._hidden = recipe, client, hidden
+    def __init__(self, config: GeminiConfig, client: genai.Client, *, secret_values: tuple[str, ...]) -> None:
+        self._config, self._client, self._secret_values = config, client, secret_values
         # Uploads of hundreds of megabytes: side by side they would only time out together.
         self._uploading = asyncio.Semaphore(2)
 
@@ -59,16 +59,16 @@ class JobClient:
             if known:
                 return known
             config = types.CreateBatchJobConfig(display_name=label)
-            made = await self._client.aio.batches.create(model=self._recipe.model, src=file, config=config)
+            made = await self._client.aio.batches.create(model=self._config.model, src=file, config=config)
             return str(made.name)
 
         async with self._uploading:
-            file = await self._patiently(upload)
-            return await self._patiently(create)
+            file = await self._with_retries(upload)
+            return await self._with_retries(create)
 
     async def find(self, label: str) -> str:
         """The name of the job with this label; empty when the service has none."""
-        return await self._patiently(lambda: self._find(label))
+        return await self._with_retries(lambda: self._find(label))
 
     async def _find(self, label: str) -> str:
         from google.genai import types
@@ -82,52 +82,52 @@ class JobClient:
         """(state, file of results or nothing) of a job when it has ended.
 
         Raises:
-            Gone: The service does not know the job.
+            BatchNotFound: The service does not know the job.
         """
 
         async def look() -> Any:
             return await self._client.aio.batches.get(name=name)
 
         while True:
-            job = await self._patiently(look)
+            job = await self._with_retries(look)
             state = str(getattr(job.state, "name", job.state)).removeprefix("JOB_STATE_")
-            if state in _ENDED:
+            if state in _FINAL_STATES:
                 return state, str(job.dest.file_name or "") if job.dest else ""
-            await asyncio.sleep(self._recipe.poll_s)
+            await asyncio.sleep(self._config.poll_s)
 
     async def fetch(self, file: str) -> bytes:
         """The results; whole, as the package knows no other way.
 
         Raises:
-            Gone: They have expired.
+            BatchNotFound: They have expired.
         """
 
         async def download() -> bytes:
             data: bytes = await self._client.aio.files.download(file=file)
             return data
 
-        return await self._patiently(download)
+        return await self._with_retries(download)
 
-    async def _patiently(self, act: Callable[[], Awaitable[Result]]) -> Result:
+    async def _with_retries(self, act: Callable[[], Awaitable[Result]]) -> Result:
         """Do it until it is done: what is busy or broken is tried again.
 
         Raises:
-            Gone: What it is about is not there.
+            BatchNotFound: What it is about is not there.
             DistillError: It cannot be done.
         """
-        limits, tries = self._recipe.limits, 0
+        limits, tries = self._config.limits, 0
         while True:
             tries += 1
-            error, delay_s = await self._once(act)
+            error, delay_s = await self._try_once(act)
             if not isinstance(error, Exception):
                 return error
-            if tries >= limits.tries:
+            if tries >= limits.max_attempts:
                 raise DistillError(f"the batch service gave up on us: {error}", hint="run the same command again")
             await asyncio.sleep(
-                backoff_s(tries, first_s=limits.first_delay_s, longest_s=limits.longest_delay_s, asked_s=delay_s)
+                backoff_s(tries, initial_s=limits.initial_backoff_s, max_s=limits.max_backoff_s, retry_after_s=delay_s)
             )
 
-    async def _once(self, act: Callable[[], Awaitable[Result]]) -> tuple[Result | Exception, float | None]:
+    async def _try_once(self, act: Callable[[], Awaitable[Result]]) -> tuple[Result | Exception, float | None]:
         """(result, or an error worth another try; seconds to wait that the service asks for).
 
         Raises:
@@ -139,11 +139,11 @@ class JobClient:
             return await act(), None
         except errors.APIError as error:
             if error.code == _NOT_FOUND:
-                raise Gone("the service has it no more") from None
+                raise BatchNotFound("the service has it no more") from None
             meant = api_error(error)
         except Exception as error:  # of whichever HTTP package is installed
-            meant = broken(error)
-        text = sayable(str(meant), self._hidden)
-        if isinstance(meant, Busy | Broken):
+            meant = to_transient_error(error)
+        text = redact(str(meant), self._secret_values)
+        if isinstance(meant, RateLimited | TransientError):
             return RuntimeError(text), meant.delay_s
-        raise DistillError(text, hint=getattr(meant, "hint", "")) if isinstance(meant, DistillError | Wrong) else meant
+        raise DistillError(text, hint=getattr(meant, "hint", "")) if isinstance(meant, DistillError | InvalidRequest) else meant

@@ -1,6 +1,6 @@
 """Answers in half-price jobs: questions are gathered into files, jobs are seen through, by whichever process lives.
 
-    gather -> LABEL.jsonl, LABEL.calls.json -> ledger ("new") -> upload, begin -> ledger ("running") -> wait, collect
+    gather -> LABEL.jsonl, LABEL.requests.json -> ledger ("new") -> upload, begin -> ledger ("running") -> wait, collect
 
 A job is in the ledger before it is at the service, and carries its label there. So whatever dies when, the next process
 finds the job by its label, or knows that it was never begun; no question is ever in two jobs.
@@ -14,26 +14,26 @@ from collections.abc import Coroutine
 from dataclasses import dataclass, field, replace
 from typing import IO, Any
 
-from distill.config.hosted import GeminiRecipe
+from distill.config.hosted import GeminiConfig
 from distill.errors import DistillError
-from distill.teachers.hosted.batch.api import Gone, JobClient
-from distill.teachers.hosted.batch.files import BatchFiles, request_line, result_rows, subject
-from distill.teachers.hosted.generator import next_step, settled
+from distill.teachers.hosted.batch.api import BatchNotFound, BatchApiClient
+from distill.teachers.hosted.batch.files import BatchFiles, request_line, result_rows, image_id
+from distill.teachers.hosted.generator import next_request, final_answer
 from distill.teachers.hosted.pricing import Price
-from distill.teachers.hosted.request_runner import Engine, Stopped, Terms, keep_reply
-from distill.teachers.hosted.services.base import Call, Sent, sayable
-from distill.teachers.hosted.services.gemini_responses import read_reply
-from distill.teachers.store.answers import EMPTY, PICTURE, AnswerStore
-from distill.teachers.store.ledger import BATCH_OVER, Ledger
-from distill.teachers.store.spending import CapReached
+from distill.teachers.hosted.request_runner import RequestRunner, RunStopped, RequestPolicy, store_response
+from distill.teachers.hosted.services.base import Request, RequestImage, redact
+from distill.teachers.hosted.services.gemini_responses import parse_response
+from distill.teachers.store.answers import EMPTY, IMAGE, AnswerStore
+from distill.teachers.store.ledger import BATCH_FINISHED, Ledger
+from distill.teachers.store.spending import BudgetExceeded
 
-_MOST_BYTES = 1_900_000_000
+_MAX_BYTES = 1_900_000_000
 """The service takes 2 GB a file."""
-_MOST_TRIES = 3
+_MAX_ATTEMPTS = 3
 """Jobs in which a question may stand before it is given up."""
 _NEW, _RUNNING = "new", "running"
-_OTHER_PROCESS_S = 0.5
-_NO_PICTURE = "the photo of a batch job that failed is at hand no more; label it again to ask again"
+_POLL_OTHER_PROCESS_S = 0.5
+_IMAGE_GONE = "the photo of a batch job that failed is at hand no more; label it again to ask again"
 
 
 @dataclass
@@ -41,38 +41,38 @@ class _Job:
     """Questions that go, or went, to the service together."""
 
     label: str
-    calls: dict[str, Call] = field(default_factory=dict)
+    requests: dict[str, Request] = field(default_factory=dict)
     """Without their pictures: those are in the file."""
     waiting: dict[str, asyncio.Future[None]] = field(default_factory=dict)
     size_bytes: int = 0
 
 
-class BatchEngine:
-    """Gets answers in jobs. Has the face of `Engine`, and leaves the gate's questions to one."""
+class BatchRunner:
+    """Gets answers in jobs. Has the face of `RequestRunner`, and leaves the gate's questions to one."""
 
     def __init__(
         self,
-        recipe: GeminiRecipe,
-        client: JobClient,
+        config: GeminiConfig,
+        client: BatchApiClient,
         store: AnswerStore,
         ledger: Ledger,
         *,
         price: Price,
-        terms: Terms,
-        online: Engine,
-        hidden: tuple[str, ...],
+        policy: RequestPolicy,
+        online: RequestRunner,
+        secret_values: tuple[str, ...],
     ) -> None:
-        self._recipe, self._client, self._store, self._ledger = recipe, client, store, ledger
-        self._price, self._terms, self._online, self._hidden = price, terms, online, hidden
+        self._config, self._client, self._store, self._ledger = config, client, store, ledger
+        self._price, self._policy, self._online, self._secret_values = price, policy, online, secret_values
         self._files = BatchFiles(store.folder / "batches")
-        self._gathering: _Job | None = None
+        self._open_job: _Job | None = None
         self._file: IO[bytes] | None = None
         self._jobs: dict[str, _Job] = {}
         self._tries: dict[str, int] = {}
-        self._sent_before: dict[str, Sent] = {}
+        self._saved_images: dict[str, RequestImage] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._changed_s = 0.0
-        self._adopt()
+        self._claim_orphaned()
 
     @property
     def stopped(self) -> DistillError | None:
@@ -82,153 +82,153 @@ class BatchEngine:
     @property
     def in_flight(self) -> int:
         """Questions that wait for the service."""
-        return sum(len(job.calls) for job in self._jobs.values())
+        return sum(len(job.requests) for job in self._jobs.values())
 
     def stop(self, error: DistillError) -> None:
         """Begin no more jobs and wait for none; those at the service go on, and the next run collects them."""
         self._online.stop(error)
         for task in list(self._tasks):
             task.cancel()
-        gathering, self._gathering = self._gathering, None
-        if gathering is not None:
-            self._release(gathering, "never sent")
-        for job in [*self._jobs.values(), *([gathering] if gathering else [])]:
-            self._tell(job, Stopped(error.message, hint=error.hint))
+        open_job, self._open_job = self._open_job, None
+        if open_job is not None:
+            self._abandon(open_job, "never sent")
+        for job in [*self._jobs.values(), *([open_job] if open_job else [])]:
+            self._notify(job, RunStopped(error.message, hint=error.hint))
 
-    async def answer(self, call: Call) -> None:
+    async def answer(self, request: Request) -> None:
         """See to it that the final answer is in the store.
 
         Raises:
-            Stopped: The run asks no more.
+            RunStopped: The run asks no more.
             DistillError: This question failed for good.
         """
-        tries = self._recipe.limits.tries_without_picture
-        while settled(self._store, call, tries) is None:
-            step = next_step(self._store, call, tries)
-            if step is call.gate:
+        tries = self._config.limits.max_attempts_without_image
+        while final_answer(self._store, request, tries) is None:
+            step = next_request(self._store, request, tries)
+            if step is request.presence_check:
                 await self._online.answer(step)
-                step.sent.data = b""
+                step.image.data = b""
             else:
                 await self._join(step)
 
-    async def _join(self, call: Call) -> None:
+    async def _join(self, request: Request) -> None:
         """Wait for the job that has the question, or put it into the next one."""
-        key = call.ask.key
+        key = request.answer_key.digest
         if self.stopped is not None:
-            raise Stopped(self.stopped.message, hint=self.stopped.hint)
-        known = [*self._jobs.values(), *([self._gathering] if self._gathering else [])]
-        job = next((job for job in known if key in job.calls), None)
-        if job is None and not self._reserve(call):
-            await asyncio.sleep(_OTHER_PROCESS_S)
-            self._adopt()  # its process may have died
+            raise RunStopped(self.stopped.message, hint=self.stopped.hint)
+        known = [*self._jobs.values(), *([self._open_job] if self._open_job else [])]
+        job = next((job for job in known if key in job.requests), None)
+        if job is None and not self._reserve(request):
+            await asyncio.sleep(_POLL_OTHER_PROCESS_S)
+            self._claim_orphaned()  # its process may have died
             return
-        job = job or self._gather(call)
+        job = job or self._enqueue(request)
         future = job.waiting.setdefault(key, asyncio.get_running_loop().create_future())
         await asyncio.shield(future)
 
-    def _reserve(self, call: Call) -> bool:
+    def _reserve(self, request: Request) -> bool:
         """Take the question, if the caps allow; False when it is in another's hands.
 
         Raises:
-            Stopped: They do not. Jobs at the service are waited for all the same.
+            RunStopped: They do not. Jobs at the service are waited for all the same.
         """
-        gathered = len(self._gathering.calls) if self._gathering else 0
-        self._online.check_before(call, expected=self.in_flight + gathered)
+        num_queued = len(self._open_job.requests) if self._open_job else 0
+        self._online.check_limits(request, expected=self.in_flight + num_queued)
         try:
             return self._ledger.reserve(
-                call.ask.key,
-                job=self._terms.job,
-                worst_usd=self._price.worst_usd(call.prompt_spec.prompt),
-                caps=self._terms.caps,
-                unsent=True,
-                answered=lambda: self._store.holds(call.ask.key),
-                license=self._terms.license,
-                model=call.ask.model,
-                task=str(call.prompt_spec.task),
-                subject=call.photo,
+                request.answer_key.digest,
+                job=self._policy.job,
+                worst_usd=self._price.worst_usd(request.prompt_spec.prompt),
+                budget=self._policy.budget,
+                queued=True,
+                is_answered=lambda: self._store.contains(request.answer_key.digest),
+                license=self._policy.license,
+                model=request.answer_key.model,
+                task=str(request.prompt_spec.task),
+                subject=request.photo,
             )
-        except CapReached as cap:
-            raise Stopped(cap.message, hint=cap.hint) from None
+        except BudgetExceeded as cap:
+            raise RunStopped(cap.message, hint=cap.hint) from None
 
-    def _gather(self, call: Call) -> _Job:
+    def _enqueue(self, request: Request) -> _Job:
         """Write the question into the file of the next job; a full one is sent off. The picture is then let go of.
 
         Raises:
             DistillError: The picture is at hand no more.
-            Stopped: The file cannot be written.
+            RunStopped: The file cannot be written.
         """
-        sent = call.sent if call.sent.data else self._sent_before.get(subject(call))
-        if sent is None:
-            self._ledger.settle(call.ask.key, "failed", detail=_NO_PICTURE)
-            raise DistillError(_NO_PICTURE)
-        line = request_line(replace(call, sent=sent), self._recipe)
-        if self._gathering is not None and self._gathering.size_bytes + len(line) > _MOST_BYTES:
-            self._send_off()
+        image = request.image if request.image.data else self._saved_images.get(image_id(request))
+        if image is None:
+            self._ledger.finish(request.answer_key.digest, "failed", detail=_IMAGE_GONE)
+            raise DistillError(_IMAGE_GONE)
+        line = request_line(replace(request, image=image), self._config)
+        if self._open_job is not None and self._open_job.size_bytes + len(line) > _MAX_BYTES:
+            self._submit_job()
         try:
-            if self._gathering is None or self._file is None:
-                self._gathering = _Job(f"distill-{secrets.token_hex(10)}")
-                self._file = self._files.open_requests(self._gathering.label)
-                self._start(self._send_off_when_quiet(self._gathering))
+            if self._open_job is None or self._file is None:
+                self._open_job = _Job(f"distill-{secrets.token_hex(10)}")
+                self._file = self._files.open_upload(self._open_job.label)
+                self._start(self._submit_when_idle(self._open_job))
             self._file.write(line)
         except OSError as error:
             full = DistillError(
                 f"{self._files.folder}: cannot be written: {error.strerror}", hint="free space, run again"
             )
             self.stop(full)
-            raise Stopped(full.message, hint=full.hint) from error
-        job = self._gathering
-        job.calls[call.ask.key] = replace(call, sent=Sent(), gate=None)
-        call.sent.data = b""  # ten thousand of them would fill the memory; this one is in the file
+            raise RunStopped(full.message, hint=full.hint) from error
+        job = self._open_job
+        job.requests[request.answer_key.digest] = replace(request, image=RequestImage(), presence_check=None)
+        request.image.data = b""  # ten thousand of them would fill the memory; this one is in the file
         job.size_bytes += len(line)
         self._changed_s = asyncio.get_running_loop().time()
-        if len(job.calls) >= self._recipe.batch_images:
-            self._send_off()
+        if len(job.requests) >= self._config.batch_images:
+            self._submit_job()
         return job
 
-    async def _send_off_when_quiet(self, job: _Job) -> None:
+    async def _submit_when_idle(self, job: _Job) -> None:
         """A job that is not full is sent off when nothing has come for a while."""
-        quiet_s, loop = min(5.0, self._recipe.poll_s), asyncio.get_running_loop()
-        while self._gathering is job:
+        quiet_s, loop = min(5.0, self._config.poll_s), asyncio.get_running_loop()
+        while self._open_job is job:
             await asyncio.sleep(quiet_s / 2)
-            if self._gathering is job and loop.time() - self._changed_s >= quiet_s:
-                self._send_off()
+            if self._open_job is job and loop.time() - self._changed_s >= quiet_s:
+                self._submit_job()
 
-    def _send_off(self) -> None:
+    def _submit_job(self) -> None:
         """Close the file of the job in hand, and see the job through."""
-        job, file = self._gathering, self._file
-        self._gathering = self._file = None
+        job, file = self._open_job, self._file
+        self._open_job = self._file = None
         if job is not None and file is not None:
             file.close()
             self._jobs[job.label] = job
-            self._start(self._see_through(job))
+            self._start(self._run_job(job))
 
     def _start(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.ensure_future(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _see_through(self, job: _Job, name: str = "", *, adopted: bool = False) -> None:
+    async def _run_job(self, job: _Job, name: str = "", *, claimed: bool = False) -> None:
         """From the file to the answers in the store; whoever waits is told."""
         try:
-            if not adopted:
-                self._enter(job)
+            if not claimed:
+                self._register(job)
             if not name:
-                name = await self._client.find(job.label) if adopted else ""
-                name = name or await self._client.begin(self._files.requests(job.label), job.label)
-                self._ledger.write_batch(job.label, job=self._terms.job, name=name, state=_RUNNING, keys=[*job.calls])
+                name = await self._client.find(job.label) if claimed else ""
+                name = name or await self._client.begin(self._files.upload_path(job.label), job.label)
+                self._ledger.write_batch(job.label, job=self._policy.job, name=name, state=_RUNNING, keys=[*job.requests])
             await self._collect(job, name)
         except DistillError as error:
             self.stop(error)
-            self._tell(job, Stopped(error.message, hint=error.hint))
+            self._notify(job, RunStopped(error.message, hint=error.hint))
         except Exception as error:  # nobody waits for a task: what it raises would be lost
-            said = DistillError(f"{type(error).__name__}: {sayable(str(error), self._hidden)}")
+            said = DistillError(f"{type(error).__name__}: {redact(str(error), self._secret_values)}")
             self.stop(said)
-            self._tell(job, Stopped(said.message))
+            self._notify(job, RunStopped(said.message))
 
-    def _enter(self, job: _Job) -> None:
+    def _register(self, job: _Job) -> None:
         """The job into the ledger, before the service can know of it."""
-        self._files.write_calls(job.label, job.calls.values())
-        self._ledger.write_batch(job.label, job=self._terms.job, name="", state=_NEW, keys=[*job.calls])
+        self._files.write_requests(job.label, job.requests.values())
+        self._ledger.write_batch(job.label, job=self._policy.job, name="", state=_NEW, keys=[*job.requests])
 
     async def _collect(self, job: _Job, name: str) -> None:
         """Wait for the job's end, store its answers, and close it."""
@@ -236,7 +236,7 @@ class BatchEngine:
         try:
             state, file = await self._client.wait(name)
             data = await self._client.fetch(file) if file else b""
-        except Gone:
+        except BatchNotFound:
             state, file, data = "GONE", "", b""
         if file:
             failed = await asyncio.to_thread(self._keep_all, job, data)
@@ -248,87 +248,87 @@ class BatchEngine:
         """Store every answer in a result file; gives why questions have none. A bad line costs only itself."""
         failed: dict[str, str] = {}
         for key, row in result_rows(data):
-            call = job.calls.get(key)
-            if call is None:
+            request = job.requests.get(key)
+            if request is None:
                 continue
             if isinstance(row.get("response"), dict):
-                self._keep(call, row["response"])
+                self._keep(request, row["response"])
             else:
                 error = row.get("error")
                 text = str(error.get("message")) if isinstance(error, dict) else "no reason given"
-                failed[call.ask.key] = f"the batch job failed on this question: {sayable(text, self._hidden)}"
+                failed[request.answer_key.digest] = f"the batch job failed on this question: {redact(text, self._secret_values)}"
         return failed
 
-    def _keep(self, call: Call, response: dict[str, Any]) -> None:
-        key = call.ask.key
-        if self._store.holds(key):  # stored, and killed before the ledger knew
+    def _keep(self, request: Request, body: dict[str, Any]) -> None:
+        key = request.answer_key.digest
+        if self._store.contains(key):  # stored, and killed before the ledger knew
             meta = self._store.meta(key) or {}
-            self._ledger.settle(key, "done", cost_usd=meta.get("cost_usd", 0.0), finish=str(meta.get("finish", "")))
+            self._ledger.finish(key, "done", cost_usd=meta.get("cost_usd", 0.0), finish=str(meta.get("finish", "")))
             return
-        reply = read_reply(response)
-        cost_usd = self._price.cost_usd(reply.usage) if reply.usage or reply.data else 0.0
-        keep_reply(self._store, call, reply, cost_usd=cost_usd, license=self._terms.license, secrets=self._hidden)
-        usage = reply.usage
-        self._ledger.settle(
+        response = parse_response(body)
+        cost_usd = self._price.cost_usd(response.usage) if response.usage or response.data else 0.0
+        store_response(self._store, request, response, cost_usd=cost_usd, license=self._policy.license, secrets=self._secret_values)
+        usage = response.usage
+        self._ledger.finish(
             key,
-            "done" if reply.kind == PICTURE else reply.kind,
+            "done" if response.kind == IMAGE else response.kind,
             cost_usd=cost_usd,
-            tokens_in=usage.read if usage else 0,
+            tokens_in=usage.input if usage else 0,
             tokens_out=usage.text + usage.image if usage else 0,
-            finish=reply.finish,
-            detail=sayable(reply.reason, self._hidden),
+            finish=response.finish,
+            detail=redact(response.reason, self._secret_values),
         )
 
     def _close(self, job: _Job, failed: dict[str, str], text: str, *, charged: bool) -> None:
         """The job is over: questions without an answer may stand in another one, or have failed."""
-        for key in job.calls:
-            if self._store.holds(key):
+        for key in job.requests:
+            if self._store.contains(key):
                 continue
             why = failed.get(key, text)
             self._tries[key] = self._tries.get(key, 0) + 1
-            over = self._tries[key] >= _MOST_TRIES
-            self._ledger.settle(key, "failed" if over else "waiting", doubtful=charged, detail=why)
+            over = self._tries[key] >= _MAX_ATTEMPTS
+            self._ledger.finish(key, "failed" if over else "waiting", uncertain=charged, detail=why)
             future = job.waiting.get(key)
             if over and future is not None and not future.done():
                 future.set_exception(DistillError(why))
-        self._sent_before |= self._pictures_still_needed(job)
-        self._ledger.write_batch(job.label, job=self._terms.job, name="", state=BATCH_OVER, keys=[*job.calls])
+        self._saved_images |= self._images_to_resend(job)
+        self._ledger.write_batch(job.label, job=self._policy.job, name="", state=BATCH_FINISHED, keys=[*job.requests])
         self._jobs.pop(job.label, None)
-        self._tell(job, None)
+        self._notify(job, None)
         self._files.remove(job.label)
 
-    def _pictures_still_needed(self, job: _Job) -> dict[str, Sent]:
+    def _images_to_resend(self, job: _Job) -> dict[str, RequestImage]:
         """Of questions that have to be asked again, by what they show."""
         needed = {}
-        for key, call in job.calls.items():
+        for key, request in job.requests.items():
             meta = self._store.meta(key)
             if meta is None or meta["kind"] == EMPTY:
-                needed[key] = call
-        return self._files.pictures(job.label, needed)
+                needed[key] = request
+        return self._files.images(job.label, needed)
 
-    def _release(self, job: _Job, why: str) -> None:
+    def _abandon(self, job: _Job, why: str) -> None:
         """Give questions back that never left."""
         if self._file is not None:
             self._file.close()
             self._file = None
-        for key in job.calls:
-            self._ledger.settle(key, "waiting", detail=why)
+        for key in job.requests:
+            self._ledger.finish(key, "waiting", detail=why)
         self._files.remove(job.label)
 
-    def _adopt(self) -> None:
+    def _claim_orphaned(self) -> None:
         """Take over the jobs whose processes have died."""
         for row in self._ledger.batches():
-            if row["state"] == BATCH_OVER or row["taken"] or row["label"] in self._jobs:
+            if row["state"] == BATCH_FINISHED or row["taken"] or row["label"] in self._jobs:
                 continue
-            calls = self._files.read_calls(row["label"])
-            if calls is None:
+            requests = self._files.read_requests(row["label"])
+            if requests is None:
                 continue  # another user's leftovers; its money is counted as reserved
-            job = _Job(row["label"], calls)
-            if self._ledger.adopt_batch(job.label):
+            job = _Job(row["label"], requests)
+            if self._ledger.claim_batch(job.label):
                 self._jobs[job.label] = job
-                self._start(self._see_through(job, row["name"], adopted=True))
+                self._start(self._run_job(job, row["name"], claimed=True))
 
-    def _tell(self, job: _Job, error: DistillError | None) -> None:
+    def _notify(self, job: _Job, error: DistillError | None) -> None:
         for future in job.waiting.values():
             if not future.done():
                 future.set_exception(error) if error is not None else future.set_result(None)

@@ -9,15 +9,15 @@ from typing import Any, Protocol
 
 from distill.errors import DistillError
 from distill.teachers.base import PromptSpec
-from distill.teachers.store.answers import Ask
+from distill.teachers.store.answers import AnswerKey
 
-_MOST_CHARACTERS = 300
+_MAX_CHARACTERS = 300
 _QUERY = re.compile(r"(https?://[^\s?\"'<>]+)\?[^\s\"'<>]+")
 _MARKUP = re.compile(r"<[^<>]*>|\s+")
 
 
 @dataclass(slots=True)
-class Sent:
+class RequestImage:
     """The picture that goes along with a call: the photo's bytes, or the photo on the canvas. Can be let go of."""
 
     data: bytes = b""
@@ -25,54 +25,54 @@ class Sent:
 
 
 @dataclass(frozen=True, slots=True)
-class Call:
+class Request:
     """One question about one photo, ready to be sent.
 
     Attributes:
-        ask: What decides the answer; names it in the store.
+        answer_key: What decides the answer; names it in the store.
         question: What is asked.
         photo: The photo's name, for people.
-        sent: The picture that goes along.
+        image: The image that goes along.
         canvas_hw: The size (height, width) that the answer should have; None: any.
-        paints: Whether a picture is expected; else a word.
-        gate: What is asked first, of a cheap model: whether there is anything to paint; None: nothing.
+        expects_image: Whether a picture is expected; else a word.
+        presence_check: What is asked first, of a cheap model: whether there is anything to paint; None: nothing.
     """
 
-    ask: Ask
+    answer_key: AnswerKey
     prompt_spec: PromptSpec
     photo: str = ""
-    sent: Sent = field(default_factory=Sent)
+    image: RequestImage = field(default_factory=RequestImage)
     canvas_hw: tuple[int, int] | None = None
-    paints: bool = True
-    gate: Call | None = None
+    expects_image: bool = True
+    presence_check: Request | None = None
 
-    def again(self, number: int) -> Call:
+    def retry(self, number: int) -> Request:
         """The same question once more, with another seed, after an answer without a picture; 0: as it is."""
         if number == 0:
             return self
-        return replace(self, ask=replace(self.ask, parameters={**self.ask.parameters, "again": number}))
+        return replace(self, answer_key=replace(self.answer_key, parameters={**self.answer_key.parameters, "retry": number}))
 
     @property
-    def sent_seed(self) -> int:
+    def wire_seed(self) -> int:
         """The seed that goes over the wire: one for each sample and repetition."""
-        return (self.ask.seed + 7919 * self.ask.sample + 104729 * self.ask.parameters.get("again", 0)) % 2**31
+        return (self.answer_key.seed + 7919 * self.answer_key.sample + 104729 * self.answer_key.parameters.get("retry", 0)) % 2**31
 
 
 @dataclass(frozen=True, slots=True)
 class Usage:
     """Tokens of one call."""
 
-    read: int = 0
+    input: int = 0
     text: int = 0
     image: int = 0
 
 
 @dataclass(frozen=True, slots=True)
-class Reply:
+class Response:
     """What a service answered, whatever it was.
 
     Attributes:
-        kind: ``picture``, ``refused`` or ``empty``; of a prompt_spec that wants a word: ``empty`` with `text`.
+        kind: ``image``, ``refused`` or ``empty``; of a prompt_spec that wants a word: ``empty`` with `text`.
         data: The picture's bytes as they came.
         reason: Unless it is a picture: why not, as a sentence.
         finish: The service's own word.
@@ -95,14 +95,14 @@ class Reply:
 class Service(Protocol):
     """Sends calls. Retries nothing by itself."""
 
-    async def send(self, call: Call) -> Reply:
+    async def send(self, request: Request) -> Response:
         """The reply.
 
         Raises:
-            Busy: Too many calls; later.
-            Broken: Something went wrong that may not go wrong again.
-            Wrong: This call will never be answered.
-            Closed: No call will be answered.
+            RateLimited: Too many calls; later.
+            TransientError: Something went wrong that may not go wrong again.
+            InvalidRequest: This call will never be answered.
+            AccountError: No call will be answered.
         """
         ...
 
@@ -111,7 +111,7 @@ class Service(Protocol):
         ...
 
 
-class Busy(Exception):  # noqa: N818 - what the service says
+class RateLimited(Exception):  # noqa: N818 - what the service says
     """Too many calls. Nothing was charged.
 
     Attributes:
@@ -124,7 +124,7 @@ class Busy(Exception):  # noqa: N818 - what the service says
         self.delay_s, self.scope = delay_s, scope
 
 
-class Broken(Exception):  # noqa: N818 - what happened
+class TransientError(Exception):  # noqa: N818 - what happened
     """An error of the service or of the way to it.
 
     Attributes:
@@ -142,25 +142,25 @@ _NEVER_SENT = frozenset(
 )
 
 
-def broken(error: Exception) -> Broken:
+def to_transient_error(error: Exception) -> TransientError:
     """An error of an HTTP package: what never reached the service was not charged; of the rest one cannot know."""
     kinds = {kind.__name__ for one in (error, error.__cause__) if one is not None for kind in type(one).__mro__}
-    return Broken(f"{type(error).__name__}: {error}".rstrip(": "), charged=not kinds & _NEVER_SENT)
+    return TransientError(f"{type(error).__name__}: {error}".rstrip(": "), charged=not kinds & _NEVER_SENT)
 
 
-class Wrong(Exception):  # noqa: N818 - what the service says
+class InvalidRequest(Exception):  # noqa: N818 - what the service says
     """The service will not take this call: bad request. Nothing was charged, and asking again changes nothing."""
 
 
-class Closed(DistillError):  # noqa: N818 - what it is to us
+class AccountError(DistillError):  # noqa: N818 - what it is to us
     """The service takes no call of ours: wrong key, no such model, no money. The run stops."""
 
 
-def sayable(text: str, secrets: Sequence[str] = ()) -> str:
+def redact(text: str, secrets: Sequence[str] = ()) -> str:
     """A service's words as they may be shown and kept: no key, no query of a (signed) address, no markup, not long."""
     for secret in secrets:
         if secret:
             text = text.replace(secret, "***")
     text = _QUERY.sub(r"\1?***", text)
     text = " ".join(_MARKUP.sub(" ", text).split())
-    return text if len(text) <= _MOST_CHARACTERS else text[: _MOST_CHARACTERS - 3] + "..."
+    return text if len(text) <= _MAX_CHARACTERS else text[: _MAX_CHARACTERS - 3] + "..."

@@ -6,7 +6,7 @@ the photo is resized to the very size, not to the ratio.
 
 from __future__ import annotations
 
-from distill.config.hosted import GeminiRecipe, HostedRecipe, OpenaiRecipe
+from distill.config.hosted import GeminiConfig, HostedConfig, OpenaiConfig
 
 _GEMINI_1K = {
     (1024, 1024): "1:1",
@@ -23,12 +23,12 @@ _GEMINI_1K = {
 _TIMES = {"1K": 1, "2K": 2, "4K": 4}
 
 
-def canvas_sizes(recipe: HostedRecipe) -> list[tuple[int, int]]:
+def canvas_sizes(config: HostedConfig) -> list[tuple[int, int]]:
     """The sizes among which a photo's canvas is chosen; empty: the photo keeps its own size."""
-    if isinstance(recipe, GeminiRecipe) and recipe.canvas == "exact":
-        times = _TIMES[recipe.image_size]
+    if isinstance(config, GeminiConfig) and config.canvas_mode == "exact":
+        times = _TIMES[config.image_size]
         return [(height * times, width * times) for height, width in _GEMINI_1K]
-    return list(recipe.sizes_hw) if isinstance(recipe, OpenaiRecipe) else []
+    return list(config.sizes_hw) if isinstance(config, OpenaiConfig) else []
 
 
 def gemini_ratio(canvas_hw: tuple[int, int]) -> str:

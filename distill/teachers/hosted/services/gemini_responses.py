@@ -10,8 +10,8 @@ import binascii
 import re
 from typing import Any
 
-from distill.teachers.hosted.services.base import Broken, Busy, Closed, Reply, Usage, Wrong
-from distill.teachers.store.answers import EMPTY, PICTURE, REFUSED
+from distill.teachers.hosted.services.base import TransientError, RateLimited, AccountError, Response, Usage, InvalidRequest
+from distill.teachers.store.answers import EMPTY, IMAGE, REFUSED
 
 _BLOCKS = frozenset(
     {
@@ -25,7 +25,7 @@ _MODEL_GONE, _KEY_REFUSED = 404, (401, 403)
 _TRANSIENT = (408, 409, 499)
 
 
-def read_reply(body: dict[str, Any]) -> Reply:
+def parse_response(body: dict[str, Any]) -> Response:
     """What a response says: a picture (the last one that is no draft), a refusal, or only words."""
     usage = _usage(body.get("usageMetadata") or {})
     version = str(body.get("modelVersion") or "")
@@ -33,7 +33,7 @@ def read_reply(body: dict[str, Any]) -> Reply:
     blocked = (body.get("promptFeedback") or {}).get("blockReason")
     if blocked:
         reason = f"the service blocked the question ({blocked})"
-        return Reply(REFUSED, reason=reason, finish=str(blocked), model_version=version, usage=usage, about=about)
+        return Response(REFUSED, reason=reason, finish=str(blocked), model_version=version, usage=usage, about=about)
     candidates = body.get("candidates") or [{}]
     candidate = candidates[0] or {}
     finish = str(candidate.get("finishReason") or "")
@@ -54,10 +54,10 @@ def read_reply(body: dict[str, Any]) -> Reply:
         about["announced"] = str(blob.get("mimeType") or blob.get("mime_type") or "")
         data = _decoded(blob)
         if data:
-            return Reply(PICTURE, data, **told)
+            return Response(IMAGE, data, **told)
     if finish in _BLOCKS:
-        return Reply(REFUSED, reason=f"the service will not answer ({finish})", **told)
-    return Reply(EMPTY, reason=_why_empty(finish, text, parts, finals, pictures), **told)
+        return Response(REFUSED, reason=f"the service will not answer ({finish})", **told)
+    return Response(EMPTY, reason=_why_empty(finish, text, parts, finals, pictures), **told)
 
 
 def _decoded(blob: dict[str, Any]) -> bytes:
@@ -95,17 +95,17 @@ def error_of(code: int, status: str, message: str, details: Any, retry_after: st
     rows = [row for row in details if isinstance(row, dict)] if isinstance(details, list) else []
     delay_s = _delay(rows, retry_after)
     if code == 429:
-        return Busy(text, delay_s=delay_s, scope=_scope(rows, message))
+        return RateLimited(text, delay_s=delay_s, scope=_scope(rows, message))
     if code in _KEY_REFUSED or (code == 400 and "API_KEY_INVALID" in str(rows)):
-        return Closed(f"the service does not accept the key ({text})", hint="check the key in the environment")
+        return AccountError(f"the service does not accept the key ({text})", hint="check the key in the environment")
     if code == 402 or (code == 400 and "billing" in message.lower()):
-        return Closed(f"the service wants its bill paid ({text})", hint="see to the account, then run again")
+        return AccountError(f"the service wants its bill paid ({text})", hint="see to the account, then run again")
     if code == _MODEL_GONE:
-        return Closed(f"the service knows no such model ({text})", hint="set model=... to one that it has")
+        return AccountError(f"the service knows no such model ({text})", hint="set model=... to one that it has")
     if code >= 500 or code in _TRANSIENT:
         # A gateway's timeout does not say whether the model went on painting.
-        return Broken(text, charged=code == 504, delay_s=delay_s)
-    return Wrong(text)
+        return TransientError(text, charged=code == 504, delay_s=delay_s)
+    return InvalidRequest(text)
 
 
 def _blob(part: dict[str, Any]) -> dict[str, Any] | None:

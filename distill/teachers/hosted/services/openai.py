@@ -15,82 +15,82 @@ import urllib.error
 import urllib.request
 from typing import Any
 
-from distill.config.hosted import OpenaiRecipe
+from distill.config.hosted import OpenaiConfig
 from distill.errors import UsageError
-from distill.teachers.hosted.services.base import Broken, Call, Closed, Reply, Usage, broken
+from distill.teachers.hosted.services.base import TransientError, Request, AccountError, Response, Usage, to_transient_error
 from distill.teachers.hosted.services.gemini_responses import error_of
-from distill.teachers.store.answers import EMPTY, PICTURE, REFUSED
+from distill.teachers.store.answers import EMPTY, IMAGE, REFUSED
 
 _REFUSALS = ("moderation_blocked", "content_policy_violation", "safety")
-_MOST_BYTES = 256 * 1024 * 1024
+_MAX_BYTES = 256 * 1024 * 1024
 
 
 class OpenaiService:
     """Sends calls to one server."""
 
-    def __init__(self, recipe: OpenaiRecipe) -> None:
-        self._recipe = recipe
-        self._key = next((os.environ[name] for name in recipe.key_env if os.environ.get(name)), "")
-        if not self._key and recipe.base_url == "https://api.openai.com":
-            raise UsageError(f"no key for {recipe.model}", hint=f"set {' or '.join(recipe.key_env)} in the environment")
+    def __init__(self, config: OpenaiConfig) -> None:
+        self._config = config
+        self._key = next((os.environ[name] for name in config.api_key_env if os.environ.get(name)), "")
+        if not self._key and config.base_url == "https://api.openai.com":
+            raise UsageError(f"no key for {config.model}", hint=f"set {' or '.join(config.api_key_env)} in the environment")
 
-    async def send(self, call: Call) -> Reply:
+    async def send(self, request: Request) -> Response:
         """As `Service.send`."""
-        return await asyncio.to_thread(self._send, call)
+        return await asyncio.to_thread(self._send, request)
 
     async def close(self) -> None:
         """As `Service.close`; every call has a connection of its own."""
 
-    def _send(self, call: Call) -> Reply:
+    def _send(self, request: Request) -> Response:
         boundary = secrets.token_hex(16)
         headers = {"Content-Type": f"multipart/form-data; boundary={boundary}"}
         if self._key:
             headers["Authorization"] = f"Bearer {self._key}"
-        url = f"{self._recipe.base_url.removesuffix('/v1')}/v1/images/edits"
-        request = urllib.request.Request(url, form(self._fields(call), call, boundary), headers)
+        url = f"{self._config.base_url.removesuffix('/v1')}/v1/images/edits"
+        http_request = urllib.request.Request(url, form(self._fields(request), request, boundary), headers)
         try:
-            with urllib.request.urlopen(request, timeout=self._recipe.limits.timeout_s) as response:
-                body = response.read(_MOST_BYTES)
+            with urllib.request.urlopen(http_request, timeout=self._config.limits.timeout_s) as response:
+                body = response.read(_MAX_BYTES)
         except urllib.error.HTTPError as error:
             return refused_or_raise(error.code, error.reason, error.read(65536), error.headers.get("Retry-After"))
         except urllib.error.URLError as error:
-            raise broken(error.reason if isinstance(error.reason, Exception) else error) from None
+            raise to_transient_error(error.reason if isinstance(error.reason, Exception) else error) from None
         except OSError as error:
-            raise broken(error) from None
+            raise to_transient_error(error) from None
         try:
-            return read_reply(json.loads(body))
+            return parse_response(json.loads(body))
         except (ValueError, AttributeError, TypeError):
-            raise Broken("the answer is no JSON", charged=True) from None
+            raise TransientError("the answer is no JSON", charged=True) from None
 
-    def _fields(self, call: Call) -> dict[str, str]:
-        recipe = self._recipe
-        size = f"{call.canvas_hw[1]}x{call.canvas_hw[0]}" if call.canvas_hw else ""
+    def _fields(self, request: Request) -> dict[str, str]:
+        config = self._config
+        size = f"{request.canvas_hw[1]}x{request.canvas_hw[0]}" if request.canvas_hw else ""
         fields = {
-            "model": call.ask.model,
-            "prompt": call.prompt_spec.prompt,
+            "model": request.answer_key.model,
+            "prompt": request.prompt_spec.prompt,
             "n": "1",
             "size": size,
-            "quality": recipe.quality,
-            "input_fidelity": recipe.input_fidelity,
-            "output_format": "png" if call.ask.model.startswith("gpt-image") else "",
-            "seed": str(call.sent_seed) if recipe.send_seed else "",
+            "quality": config.quality,
+            "input_fidelity": config.input_fidelity,
+            "output_format": "png" if request.answer_key.model.startswith("gpt-image") else "",
+            "seed": str(request.wire_seed) if config.send_seed else "",
         }
         return {name: value for name, value in fields.items() if value}
 
 
-def form(fields: dict[str, str], call: Call, boundary: str) -> bytes:
+def form(fields: dict[str, str], request: Request, boundary: str) -> bytes:
     """A multipart form with the photo in its field ``image``."""
     head = "".join(
         f'--{boundary}\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{value}\r\n'
         for name, value in fields.items()
     )
-    suffix = call.sent.mime.removeprefix("image/")
+    suffix = request.image.mime.removeprefix("image/")
     head += f'--{boundary}\r\nContent-Disposition: form-data; name="image"; filename="photo.{suffix}"\r\n'
-    head += f"Content-Type: {call.sent.mime}\r\n\r\n"
-    return head.encode() + call.sent.data + f"\r\n--{boundary}--\r\n".encode()
+    head += f"Content-Type: {request.image.mime}\r\n\r\n"
+    return head.encode() + request.image.data + f"\r\n--{boundary}--\r\n".encode()
 
 
-def read_reply(body: dict[str, Any]) -> Reply:
+def parse_response(body: dict[str, Any]) -> Response:
     """The picture in a response; an answer that only names an address is none: addresses expire."""
     rows = body.get("data") or [{}]
     text = str(rows[0].get("revised_prompt") or "")
@@ -100,15 +100,15 @@ def read_reply(body: dict[str, Any]) -> Reply:
     except (binascii.Error, ValueError):
         data = b""
     if data:
-        return Reply(PICTURE, data, **told)
-    return Reply(EMPTY, reason="the answer holds no picture (b64_json)", **told)
+        return Response(IMAGE, data, **told)
+    return Response(EMPTY, reason="the answer holds no picture (b64_json)", **told)
 
 
-def refused_or_raise(code: int, status: str, raw: bytes, retry_after: str | None) -> Reply:
+def refused_or_raise(code: int, status: str, raw: bytes, retry_after: str | None) -> Response:
     """A refusal comes as an error here: it is an answer. Everything else is raised.
 
     Raises:
-        Busy, Broken, Wrong, Closed: As `Service.send`.
+        RateLimited, TransientError, InvalidRequest, AccountError: As `Service.send`.
     """
     try:
         body = json.loads(raw)
@@ -118,9 +118,9 @@ def refused_or_raise(code: int, status: str, raw: bytes, retry_after: str | None
     error = error if isinstance(error, dict) else {"message": raw.decode(errors="replace")}
     name, message = str(error.get("code") or error.get("type") or ""), str(error.get("message") or "")
     if code in (400, 403) and any(word in f"{name} {message}".lower() for word in _REFUSALS):
-        return Reply(REFUSED, reason=f"the service will not answer ({name or 'safety'})", finish=name or "safety")
+        return Response(REFUSED, reason=f"the service will not answer ({name or 'safety'})", finish=name or "safety")
     if code == 429 and name == "insufficient_quota":
-        raise Closed(f"the service wants its bill paid ({message})", hint="see to the account, then run again")
+        raise AccountError(f"the service wants its bill paid ({message})", hint="see to the account, then run again")
     raise error_of(code, status, message, None, retry_after)
 
 
