@@ -22,15 +22,16 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from machine import results_page
 
-from distill.export.runners import num_cores, open_runner
+from distill.export.runners import Runner, num_cores, open_runner
 from distill.export.verification.regression import compare_calls
-from distill.export.verification.timing import bench_picture, time_calls, time_rounds
+from distill.export.verification.timing import bench_picture, time_calls, time_pairs
 from distill.report.blocks import Table
 
 BATCHES = (1, 8)
@@ -64,31 +65,29 @@ def overhead(path: Path, batch: int, threads: int, seconds: float) -> list[Any]:
     """A row: the loaded engine's own call and ours, call by call; then an engine that was opened bare, in turns."""
     images, name = pictures(path, batch, threads)
     with open_runner(path, threads=threads) as runner:
-        own = runner.bare(images)
-        if own is None:
-            raise SystemExit(f"{path}: {runner.engine} has no bare call")
-        calls = {"bare": own, "ours": lambda: runner(images)}
-        rounds = time_rounds(calls, seconds=seconds, together={"bare": "ours"})
-        added = [percent(value) for value in paired(rounds["ours"], rounds["bare"])]
+        own = raw_call(runner, images)
+        then, now = time_pairs(own, lambda: runner(images), seconds=seconds)
         engine = bare(path, threads, name)
-        measured = time_calls({"bare": lambda: engine(images), "ours": calls["ours"]}, seconds=seconds)
-    found = compare_calls(measured["bare"], measured["ours"])
-    bare_ms = float(np.median(np.concatenate(rounds["bare"])))
-    return [path.name, batch, bare_ms, *added, *map(percent, (found.ratio, found.low, found.high))]
+        measured = time_calls({"bare": lambda: engine(images), "ours": lambda: runner(images)}, seconds=seconds)
+    added, other = compare_calls(then, now, paired=True), compare_calls(measured["bare"], measured["ours"])
+    ratios = (added.ratio, added.low, added.high, other.ratio, other.low, other.high)
+    return [path.name, batch, added.base_ms, *map(percent, ratios)]
+
+
+def raw_call(runner: Runner, images: Any) -> Callable[[], object]:
+    """The call of the engine that the runner has loaded, with nothing of ours around it."""
+    loaded = runner._loaded
+    if runner.engine.startswith("openvino"):
+        request = loaded.create_infer_request()
+        return lambda: request.infer([images], share_inputs=True, share_outputs=True)
+    if runner.engine.startswith("onnxruntime"):
+        names, fed = list(runner.spec.output_names), {runner.spec.input.name: images}
+        return lambda: loaded.run(names, fed)
+    raise SystemExit(f"{runner.name}: no raw call for {runner.engine}")
 
 
 def percent(ratio: float) -> float:
     return 100 * (ratio - 1)
-
-
-def paired(new: list[list[float]], base: list[list[float]]) -> tuple[float, float, float]:
-    """The median ratio of neighboring calls, with its 99.8 % interval; whole turns are drawn again and again."""
-    ratios = [np.array(ours) / np.array(theirs) for ours, theirs in zip(new, base, strict=True)]
-    random = np.random.default_rng(0)
-    picks = random.integers(0, len(ratios), (2000, len(ratios)))
-    drawn = [np.median(np.concatenate([ratios[turn] for turn in pick])) for pick in picks]
-    low, high = np.percentile(drawn, [0.1, 99.9])
-    return float(np.median(np.concatenate(ratios))), float(low), float(high)
 
 
 def benchmark_app(path: Path, threads: int, batch: int, seconds: float) -> list[str]:

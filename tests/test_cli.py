@@ -34,7 +34,7 @@ def test_version_and_help():
         (("export", "nowhere"), "nowhere"),
         (("bench", "nowhere.onnx"), "nowhere.onnx"),
         (("predict", "nowhere.onnx", "nothing.jpg"), "no"),
-        (("bench", "any.onnx", "--compare", "pyproject.toml"), "--compare pyproject.toml: not a readable bench.json"),
+        (("bench", "any.onnx", "--compare", "pyproject.toml"), "pyproject.toml: no engine reads .toml"),
         (("label", "--teacher", "synthetic", "--out", __file__), "cannot be used as a folder"),
         (("predict", "any.onnx", "any.jpg", "--rate", "nan"), "--rate nan: not a positive number"),
         (("predict", "any.onnx", "any.jpg", "--latency", "-1"), "--latency -1: not a positive number"),

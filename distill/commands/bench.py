@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import re
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -35,7 +34,10 @@ def bench(
         float | None, typer.Option(min=0, help="Price of this machine: gives USD per million pictures.")
     ] = None,
     compare: Annotated[
-        Path | None, typer.Option(help="An earlier bench.json: exit code 1 if anything is slower beyond noise.")
+        Path | None,
+        typer.Option(
+            help="An older file or run folder, called in turn: exit code 1 if a model is slower beyond noise."
+        ),
     ] = None,
     out: Annotated[
         Path | None, typer.Option(help="Folder for bench.json, bench.md and bench.html, which has the plot.")
@@ -53,7 +55,9 @@ def bench(
 
         distill bench runs/nano runs/nano/nano.onnx --size 1080x1920 --threads 2 --out bench
 
-        distill bench exported/nano.onnx exported/nano.xml --truth held_out --compare bench/bench.json
+        distill bench exported/nano.onnx exported/nano.xml --truth held_out
+
+        distill bench exported/nano.onnx --compare released/nano.onnx
     """
     from distill.workflows.bench import run_bench
     from distill.workflows.reports.bench import format_result
@@ -70,26 +74,11 @@ def bench(
         truth=truth,
         num_images=num_images,
         usd_per_hour=usd_per_hour,
-        base=read_baseline(compare) if compare is not None else None,
+        compare=compare,
     )
     console.result(result, format_result(result))
     if any(row["verdict"] == "slower" for row in result.get("comparison", ())):
         raise typer.Exit(1)
-
-
-def read_baseline(path: Path) -> dict[str, Any]:
-    """An earlier result.
-
-    Raises:
-        UsageError: There is none.
-    """
-    try:
-        base = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        raise UsageError(f"--compare {path}: not a readable bench.json", hint="make one with --out") from error
-    if not isinstance(base, dict) or not isinstance(base.get("timings"), list):
-        raise UsageError(f"--compare {path}: not a result of distill bench", hint="give the bench.json of --out")
-    return base
 
 
 def parse_size(word: str, option: str = "--size") -> tuple[int, int]:

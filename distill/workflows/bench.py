@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from distill.console import Console
-from distill.errors import DistillError
 
 if TYPE_CHECKING:
     from distill.export.runners import Runner
@@ -37,19 +36,25 @@ def run_bench(
     truth: Path | None = None,
     num_images: int = 50,
     usd_per_hour: float | None = None,
-    base: dict[str, Any] | None = None,
+    compare: Path | None = None,
     scope: Sequence[str] = ("engine", "end_to_end"),
 ) -> dict[str, Any]:
     """Time all models; the result as `--json` prints it, also written to `out`.
+
+    With `compare`, each model and this older one are also called in turn, and the result says whether it is slower.
 
     Raises:
         DistillError: A model cannot be opened or fails.
     """
     from distill.export.runners import num_cores
-    from distill.export.verification.timing import YARDSTICK, time_runners
+    from distill.export.verification.regression import compare_runners
+    from distill.export.verification.timing import time_runners
     from distill.run_dir import machine, open_run_dir, versions
+    from distill.workflows.model import open_model
     from distill.workflows.reports.bench import write_pages
 
+    if compare is not None:
+        open_model(compare).close()  # better now than after minutes
     if out is not None:
         open_run_dir(out)
     busy = os.getloadavg()[0]
@@ -57,7 +62,7 @@ def run_bench(
         console.warn(f"the machine is busy (load {busy:.1f}): timings will be slow and uneven")
     loading: list[dict[str, Any]] = []
     timings: list[dict[str, Any]] = []
-    yardstick: list[dict[str, Any]] = []
+    comparison: list[dict[str, Any]] = []
     for number in threads:
         with ExitStack() as stack:
             runners: dict[str, Runner] = {}
@@ -67,10 +72,6 @@ def run_bench(
                 loading.append(row)
             sizes = list(dict.fromkeys(sizes_hw or [runner.spec.input.default_hw for runner in runners.values()]))
             used = next(iter(runners.values())).threads
-            # Only a result that is kept, or compared, needs to know how fast the machine was.
-            kept = out is not None or base is not None
-            rows = loading[-len(runners) :]
-            beside = _engines_of(runners, rows, base, number, stack, console) if kept else {}
             with console.progress("timing", len(scope) * len(sizes) * len(batches)) as progress:
                 found = time_runners(
                     runners,
@@ -79,15 +80,23 @@ def run_bench(
                     seconds=seconds,
                     advance=progress.advance,
                     scope=scope,
-                    yardstick=_yardstick(used) if kept else None,
-                    raw_runners={name: runner for name, (_, runner) in beside.items()},
                 )
-            for timing in found:
-                digest = beside[timing.beside][0] if timing.beside else ""
-                mark = {"digest": digest} if timing.model == YARDSTICK else {}
-                (yardstick if mark else timings).append({**timing.to_dict(), "threads": used, **mark})
+            timings += [{**timing.to_dict(), "threads": used} for timing in found]
             if truth is not None and number == threads[0]:
                 scores = score_runners(runners, truth, num_images, console)
+        if compare is not None:
+            kinds = len(models) * len(sizes) * len(batches) * len(scope)
+            with console.progress("comparing", kinds) as progress:
+                for name, path in zip(runners, models, strict=True):
+                    # Idle threads that wait busily would take the cores from the other one.
+                    with (
+                        open_model(compare, threads=number, allow_spinning=False) as old,
+                        open_model(path, threads=number, allow_spinning=False) as new,
+                    ):
+                        rows = compare_runners(
+                            old, new, batches, sizes, seconds=seconds, scope=scope, advance=progress.advance, name=name
+                        )
+                    comparison += [{**asdict(row), "verdict": row.verdict} for row in rows]
     if truth is not None:
         for row in loading:
             row["scores"] = scores[row["name"]]
@@ -101,13 +110,8 @@ def run_bench(
         "versions": versions(),
         "models": loading,
         "timings": timings,
-        "yardstick": yardstick,
+        **({"comparison": comparison} if compare is not None else {}),
     }
-    if base is not None:
-        from distill.export.verification.regression import compare_results
-
-        _warn_of_other_versions(base, result, console)
-        result["comparison"] = [{**asdict(row), "verdict": row.verdict} for row in compare_results(base, result)]
     if out is not None:
         write_pages(result, out)
     return result
@@ -194,57 +198,6 @@ def _size_bytes(path: Path) -> int:
     if path.is_dir():
         return (path / "weights.safetensors").stat().st_size
     return sum(file.stat().st_size for file in artifact_files(path))
-
-
-def _engines_of(
-    runners: Mapping[str, Runner],
-    rows: Sequence[Mapping[str, Any]],
-    base: Mapping[str, Any] | None,
-    threads: int | None,
-    stack: ExitStack,
-    console: Console,
-) -> dict[str, tuple[str, Runner]]:
-    """For each model (digest, runner) of the file whose bare engine says how fast the machine is.
-
-    Its own; but a file that is another one than in `base` is measured against that one, if it is still there: what the
-    new file itself made slower must show.
-    """
-    from distill.workflows.model import model_digest, open_model
-
-    before = {row["name"]: row for row in (base or {}).get("models", ()) if {"digest", "path", "name"} <= set(row)}
-    found: dict[str, tuple[str, Runner]] = {}
-    for row in rows:
-        name, then = row["name"], before.get(row["name"])
-        if then is None or then["digest"] == row["digest"]:
-            found[name] = row["digest"], runners[name]
-            continue
-        path = Path(then["path"])
-        if path.exists() and model_digest(path) == then["digest"]:
-            found[name] = then["digest"], stack.enter_context(open_model(path, threads=threads))
-        else:
-            console.say(f"{name} is not the file that was timed then, and that one is gone: compared less exactly")
-    return found
-
-
-def _yardstick(threads: int) -> Callable[[int], Callable[[], object]] | None:
-    """None where there is no ONNX Runtime; comparisons then go by the times as they are."""
-    from distill.export.verification.reference_network import open_yardstick
-
-    try:
-        return open_yardstick(threads)
-    except DistillError:
-        return None
-
-
-def _warn_of_other_versions(base: Mapping[str, Any], result: Mapping[str, Any], console: Console) -> None:
-    """Both yardsticks run in the engines' libraries, so what those gained or lost looks like the machine's doing."""
-    then, now = (dict(one.get("versions", {})) for one in (base, result))
-    for package in ("onnxruntime", "openvino", "torch", "tensorrt"):
-        if package in then and then[package] != now.get(package):
-            console.warn(
-                f"{package} was {then[package]} then and is {now.get(package)} now: what it gained or lost by itself"
-                " shows in the column machine, not in the ratio"
-            )
 
 
 def _resident_bytes() -> int:

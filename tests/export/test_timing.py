@@ -4,22 +4,20 @@ from __future__ import annotations
 
 import io
 import time
+from collections.abc import Callable
 from itertools import groupby
 
-import numpy as np
 import pytest
 from PIL import Image
 
 from distill.errors import UsageError
-from distill.export.verification.reference_network import open_yardstick
 from distill.export.verification.timing import (
     MIN_CALLS,
     WARM_UP_CALLS,
-    YARDSTICK,
     Timing,
     bench_picture,
     time_calls,
-    time_rounds,
+    time_pairs,
     time_runners,
 )
 from distill.images import encode_jpeg
@@ -86,50 +84,14 @@ def test_generated_pictures_compress_like_photos() -> None:
     assert 0.5 < 8 * len(data) / (480 * 640) < 5  # bits per pixel
 
 
-def test_the_yardstick_takes_as_many_pictures_as_the_student() -> None:
-    open_call = open_yardstick(threads=1)
-    one, three = (open_call(batch)() for batch in (1, 3))
-    assert [value[0].shape for value in (one, three)] == [(1, 16, 48, 64), (3, 16, 48, 64)]
-    assert np.isfinite(three[0]).all() and 0.01 < three[0].std() < 100
-
-
-def test_the_yardstick_has_a_series_in_every_group(fake) -> None:
-    timings = time_runners({"fake": fake}, [1, 2], [(8, 8)], seconds=0.01, yardstick=open_yardstick(threads=1))
-    assert [timing.model for timing in timings] == ["fake", YARDSTICK] * 4
-    assert all(sum(timing.rounds) == len(timing.calls_ms) for timing in timings)
-
-
-def test_a_bare_engine_follows_its_runner(fake) -> None:
-    class Bare:
-        made = 0
-
-        def raw_call(self, images):
-            def call() -> None:
-                self.made += 1
-
-            return call
-
-    engine = Bare()
-    timings = time_runners({"fake": fake, "other": fake}, [2], [(8, 8)], seconds=0.01, raw_runners={"fake": engine})
-    assert [(timing.model, timing.beside) for timing in timings] == [
-        ("fake", ""),
-        (YARDSTICK, "fake"),
-        ("other", ""),
-    ] * 2
-    assert engine.made > 2 * MIN_CALLS
-
-
-def test_calls_of_one_engine_alternate() -> None:
+def test_calls_of_a_pair_alternate() -> None:
     made: list[str] = []
 
-    def call(name: str) -> None:
-        made.append(name)
-        time.sleep(0.001)
+    def call(name: str) -> Callable[[], None]:
+        return lambda: made.append(name)
 
-    calls = {name: lambda name=name: call(name) for name in "abc"}
-    measured = time_rounds(calls, seconds=0.02, together={"a": "b", "c": "missing"})
-    rounds = made[3 * WARM_UP_CALLS :]
-    first = rounds[: rounds.index("c")]
-    assert first == ["a", "b"] * (len(first) // 2)
-    assert [len(turn) for turn in measured["a"]] == [len(turn) for turn in measured["b"]]
-    assert all(sum(map(len, found)) >= MIN_CALLS for found in measured.values())
+    first, second = time_pairs(call("a"), call("b"), seconds=0.01)
+    assert len(first) == len(second) >= MIN_CALLS
+    assert made[2 * WARM_UP_CALLS :] == ["a", "b"] * (1 + len(first))
+    slow, _ = time_pairs(lambda: time.sleep(0.004), call("b"), seconds=0.003)
+    assert len(slow) == MIN_CALLS

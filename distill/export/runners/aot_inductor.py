@@ -10,7 +10,6 @@ import logging
 import platform
 import warnings
 import zipfile
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -91,13 +90,6 @@ class AotiRunner(Runner):
                 hint="it may have been compiled for another size or batch: see its spec, or export it again",
             ) from error
         return {name: value.to(images.device) for name, value in zip(self.spec.output_names, found, strict=True)}
-
-    def raw_call(self, images: UInt8[ndarray, "b h w 3"]) -> Callable[[], object]:
-        """See `Runner.raw_call`."""
-        import torch
-
-        loaded, fed = self._loaded, torch.from_numpy(np.ascontiguousarray(images)).to(self._device)
-        return torch.inference_mode()(lambda: loaded(fed))
 
 
 def read_metadata(path: Path) -> dict[str, Any]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Callable
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, overload
 
@@ -74,13 +73,6 @@ class Runner(ABC):
 
         outputs = self._run(np.asarray(images.detach().cpu()))
         return {name: torch.from_numpy(value).to(images.device) for name, value in outputs.items()}
-
-    def raw_call(self, images: UInt8[ndarray, "b h w 3"]) -> Callable[[], object] | None:
-        """The engine's own call on these pictures with nothing of ours around it, as a measure of the moment's speed.
-
-        None where an engine has no such call.
-        """
-        return None
 
     def warm_up(self, batch: int = 1, size_hw: tuple[int, int] | None = None, calls: int = 2) -> Self:
         """Call it on gray pictures of this size, so that the first real one does not pay for lazy allocation."""

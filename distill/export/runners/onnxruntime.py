@@ -105,11 +105,6 @@ class OrtRunner(Runner):
         except Exception as error:
             raise self._failed(images, error) from error
 
-    def raw_call(self, images: UInt8[ndarray, "b h w 3"]) -> Callable[[], object]:
-        """See `Runner.raw_call`."""
-        session, names, fed = self._loaded, self._names, {self.spec.input.name: images}
-        return lambda: session.run(names, fed)
-
     def _failed(self, images: Any, error: Exception) -> DistillError:
         return DistillError(
             f"{self.name}: ONNX Runtime failed on {tuple(images.shape)}: {first_line(error)}",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import queue
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -93,11 +93,6 @@ class OpenVinoRunner(Runner):
         else:
             _BorrowedRequest(request, idle, found)
         return {name: found[place] for name, place in self._output_index.items()}
-
-    def raw_call(self, images: UInt8[ndarray, "b h w 3"]) -> Callable[[], object]:
-        """See `Runner.raw_call`."""
-        request = self._loaded.create_infer_request()
-        return lambda: request.infer([images], share_inputs=True, share_outputs=True)
 
     def close(self) -> None:
         """Free the compiled model and every request, those lent out when their last output is gone."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -53,10 +52,3 @@ class ModuleRunner(Runner):
         with self._lock, torch.inference_mode():
             outputs = self._loaded(images.to(self._device))
             return {name: outputs[name].to(images.device) for name in self.spec.output_names}
-
-    def raw_call(self, images: UInt8[ndarray, "b h w 3"]) -> Callable[[], object]:
-        """See `Runner.raw_call`."""
-        import torch
-
-        module, fed = self._loaded, torch.from_numpy(np.ascontiguousarray(images)).to(self._device)
-        return torch.inference_mode()(lambda: module(fed))

@@ -30,8 +30,6 @@ ROUND_S = 0.2
 """How long a runner goes on before the next one has its turn; its first call in a turn is left out."""
 PAUSE_S = 0.06
 """Between turns: until the last one's threads have gone to sleep."""
-YARDSTICK = "(yardstick)"
-"""What `time_runners` calls the series of the yardstick."""
 SCOPES = ("engine", "end_to_end")
 """The two kinds of timing."""
 
@@ -44,12 +42,10 @@ class Timing:
 
     Attributes:
         model: Which runner.
-        what: ``engine`` or ``end_to_end``.
+        scope: ``engine`` or ``end_to_end``.
         batch: Pictures per call.
         size_hw: Of the pictures.
         calls_ms: Every call, in the order in which they were made.
-        rounds: How many of them belong to each turn.
-        beside: A yardstick's: the runner whose engine it calls; empty for the yardstick of all.
     """
 
     model: str
@@ -57,8 +53,6 @@ class Timing:
     batch: int
     size_hw: tuple[int, int]
     calls_ms: tuple[float, ...]
-    rounds: tuple[int, ...] = ()
-    beside: str = ""
 
     def percentile_ms(self, percent: float) -> float:
         """The time within which this share of the calls was done."""
@@ -72,7 +66,7 @@ class Timing:
     def to_dict(self) -> dict[str, Any]:
         """For JSON; calls rounded to a microsecond."""
         return {
-            **{key: value for key, value in asdict(self).items() if key != "beside" or value},
+            **asdict(self),
             "calls_ms": [round(value, 3) for value in self.calls_ms],
             "p50_ms": round(self.percentile_ms(50.0), 3),
             "p95_ms": round(self.percentile_ms(95.0), 3),
@@ -90,8 +84,6 @@ def time_runners(
     seconds: float,
     advance: Callable[[], None] = lambda: None,
     scope: Sequence[str] = SCOPES,
-    yardstick: Callable[[int], Callable[[], object]] | None = None,
-    raw_runners: Mapping[str, Runner] | None = None,
 ) -> list[Timing]:
     """A series for each runner, size, batch, and both kinds of timing.
 
@@ -103,80 +95,56 @@ def time_runners(
         sizes_hw: Sizes of the pictures.
         seconds: For each series.
         advance: Called after each group of series.
-        what: ``engine``, ``end_to_end`` or both.
-        yardstick: From a batch to a call that has its turns among the others; its series are called `YARDSTICK`.
-        raw_runners: For each runner that has a yardstick of its own, the one whose bare engine that is: called right behind
-            it, from the same pictures or files. These series are called `YARDSTICK` too.
+        scope: ``engine``, ``end_to_end`` or both.
     """
     timings = []
     for size_hw in sizes_hw:
         for batch in batches:
             for kind in scope:
-                calls: dict[tuple[str, str], Callable[[], object]] = {}
-                for name, runner in runners.items():
-                    calls[name, ""] = _call(runner, kind, batch, size_hw)
-                    engine = _raw_call((raw_runners or {}).get(name), kind, batch, size_hw)
-                    if engine is not None:
-                        calls[YARDSTICK, name] = engine
-                if yardstick is not None:
-                    calls[YARDSTICK, ""] = yardstick(batch)
-                # A bare engine that is the runner's own has no other threads that spin: calls can alternate.
-                together = {
-                    (name, ""): (YARDSTICK, name)
-                    for name, runner in runners.items()
-                    if (raw_runners or {}).get(name) is runner
-                }
-                for (name, beside), rounds in time_rounds(calls, seconds=seconds, together=together).items():
-                    made = tuple(call_ms for turn in rounds for call_ms in turn)
-                    timings.append(Timing(name, kind, batch, size_hw, made, tuple(map(len, rounds)), beside))
+                calls = {name: runner_call(runner, kind, batch, size_hw) for name, runner in runners.items()}
+                for name, made in time_calls(calls, seconds=seconds).items():
+                    timings.append(Timing(name, kind, batch, size_hw, tuple(made)))
                 advance()
     return timings
 
 
 def time_calls(calls: Mapping[Name, Callable[[], object]], *, seconds: float) -> dict[Name, list[float]]:
-    """Milliseconds of every call, by name; see `time_rounds`."""
-    measured = time_rounds(calls, seconds=seconds)
-    return {name: [call_ms for turn in rounds for call_ms in turn] for name, rounds in measured.items()}
-
-
-def time_rounds(
-    calls: Mapping[Name, Callable[[], object]], *, seconds: float, together: Mapping[Name, Name] | None = None
-) -> dict[Name, list[list[float]]]:
-    """Milliseconds of every call, by name and turn; they take turns until `seconds` for each have passed.
-
-    Args:
-        calls: By name.
-        seconds: For each.
-        together: Name to another one whose calls alternate with its own, in a common turn.
-    """
-    if seconds <= 0:
-        raise UsageError(f"{seconds} s is no time to measure in", hint="give more than 0")
-    for call in calls.values():
-        for _ in range(WARM_UP_CALLS):
-            call()
-    together = {name: other for name, other in (together or {}).items() if other in calls}
-    measured: dict[Name, list[list[float]]] = {name: [] for name in calls}
+    """Milliseconds of every call, by name; they take turns until `seconds` for each have passed."""
+    _warm_up(list(calls.values()), seconds)
+    measured: dict[Name, list[float]] = {name: [] for name in calls}
     spent_s = dict.fromkeys(calls, 0.0)
-    groups = [
-        (name, *([together[name]] if name in together else [])) for name in calls if name not in together.values()
-    ]
-    while any(spent_s[name] < seconds or sum(map(len, measured[name])) < MIN_CALLS for name in calls):
-        for group in groups:
-            if len(groups) > 1:
+    while any(spent_s[name] < seconds or len(measured[name]) < MIN_CALLS for name in calls):
+        for name, call in calls.items():
+            if len(calls) > 1:
                 time.sleep(PAUSE_S)
             start = time.perf_counter()
-            for name, found in zip(group, _round([calls[name] for name in group], min(ROUND_S, seconds)), strict=True):
-                measured[name].append(found)
-            for name in group:
-                spent_s[name] += (time.perf_counter() - start) / len(group)
+            measured[name] += _round([call], min(ROUND_S, seconds))[0]
+            spent_s[name] += time.perf_counter() - start
     return measured
 
 
-def _round(calls: Sequence[Callable[[], object]], seconds: float) -> list[list[float]]:
+def time_pairs(
+    first: Callable[[], object], second: Callable[[], object], *, seconds: float
+) -> tuple[list[float], list[float]]:
+    """Milliseconds of two calls that alternate until `seconds` for each have passed: as many of one as of the other."""
+    _warm_up([first, second], seconds)
+    found = _round([first, second], seconds, MIN_CALLS)
+    return found[0], found[1]
+
+
+def _warm_up(calls: Sequence[Callable[[], object]], seconds: float) -> None:
+    if seconds <= 0:
+        raise UsageError(f"{seconds} s is no time to measure in", hint="give more than 0")
+    for call in calls:
+        for _ in range(WARM_UP_CALLS):
+            call()
+
+
+def _round(calls: Sequence[Callable[[], object]], seconds: float, least: int = 0) -> list[list[float]]:
     """Milliseconds of each call, one after the other; without the first if there are more: it fills the caches."""
     found: list[list[float]] = [[] for _ in calls]
     end = time.perf_counter() + seconds * len(calls)
-    while time.perf_counter() < end or not found[0]:
+    while time.perf_counter() < end or len(found[0]) <= least:
         for call, taken in zip(calls, found, strict=True):
             start = time.perf_counter_ns()
             call()
@@ -184,29 +152,14 @@ def _round(calls: Sequence[Callable[[], object]], seconds: float) -> list[list[f
     return [taken[1:] or taken for taken in found]
 
 
-def _call(runner: Runner, scope: str, batch: int, size_hw: tuple[int, int]) -> Callable[[], object]:
+def runner_call(runner: Runner, scope: str, batch: int, size_hw: tuple[int, int]) -> Callable[[], object]:
+    """A call of this runner on generated pictures of this size, for one scope."""
     pictures = [bench_picture(size_hw, seed) for seed in range(batch)]
     if scope == "engine":
         images = np.stack(pictures)
         return lambda: runner(images)
     files = [encode_jpeg(picture, quality=90) for picture in pictures]
     return lambda: runner(np.stack([decode_rgb(data, "bench")[0] for data in files]))
-
-
-def _raw_call(runner: Runner | None, scope: str, batch: int, size_hw: tuple[int, int]) -> Callable[[], object] | None:
-    """The engine alone on what `_call` gives the runner; of compressed files, behind the plain decoder."""
-    pictures = [bench_picture(size_hw, seed) for seed in range(batch)]
-    run = runner.raw_call(np.stack(pictures)) if runner is not None else None
-    if run is None or scope == "engine":
-        return run
-    files = [np.frombuffer(encode_jpeg(picture, quality=90), np.uint8) for picture in pictures]
-
-    def call() -> None:
-        for data in files:
-            cv2.imdecode(data, cv2.IMREAD_COLOR_RGB)
-        run()
-
-    return call
 
 
 def bench_picture(size_hw: tuple[int, int], seed: int = 0) -> UInt8[ndarray, "h w 3"]:

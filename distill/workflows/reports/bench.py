@@ -38,7 +38,7 @@ def write_pages(result: dict[str, Any], out: Path) -> None:
         sections=[
             Section("Models", [Table(*_model_rows(result))]),
             Section("Timings", [*speed_curves(result), Table(*_timing_rows(result))]),
-            *([Section("Then and now", [Table(*_comparison_rows(result))])] if "comparison" in result else []),
+            *([Section("Old and new", [Table(*_comparison_rows(result))])] if "comparison" in result else []),
         ],
         facts={"date": result["date"], **result["machine"], **result["versions"]},
     )
@@ -70,8 +70,8 @@ def speed_curves(result: dict[str, Any]) -> list[Curves]:
 
 
 def _comparison_rows(result: dict[str, Any]) -> tuple[list[str], list[list[Any]]]:
-    columns = ["series", "then ms", "now ms", "now / then", "from", "to", "machine", "verdict"]
-    keys = ("series", "base_ms", "new_ms", "ratio", "low", "high", "machine", "verdict")
+    columns = ["series", "old ms", "new ms", "new / old", "from", "to", "verdict"]
+    keys = ("series", "base_ms", "new_ms", "ratio", "low", "high", "verdict")
     return columns, [[row[key] for key in keys] for row in result["comparison"]]
 
 
