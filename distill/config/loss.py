@@ -115,11 +115,6 @@ class LossConfig(Config):
     trim_fraction: float = Field(0.0, ge=0.0, lt=1.0)
     """Share of the worst pixels of each image that is left out (wrong labels); 0.1 to 0.2 for noisy teachers."""
     noisy_labels: NoisyLabelsConfig = NoisyLabelsConfig()
-    relabel: NonNegative = 0.0
-    """Doubted labels are not only left out: the averaged student's own answer takes their place where it is sure, at
-    this weight (self-training). 0 leaves them out."""
-    relabel_from: Fraction = 0.7
-    """How sure it must be."""
     stride: Literal[1, 2, 4] = 2
     """Each step compares every n-th row and column of the labels, in another phase each time."""
     use_confidence: bool = True

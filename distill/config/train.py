@@ -10,7 +10,7 @@ from typing import Any, Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from distill.config import Config
-from distill.config.loss import LossConfig, NonNegative, Positive, Fraction, Side
+from distill.config.loss import Fraction, LossConfig, NonNegative, Positive, Side
 from distill.spec import PlainName
 from distill.tasks import Task
 

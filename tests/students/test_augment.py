@@ -92,34 +92,6 @@ def test_colors_can_be_taken_away() -> None:
     torch.testing.assert_close(untouched, image, atol=1e-2, rtol=1e-4)
 
 
-def test_a_turn_takes_the_normals_along_and_leaves_nothing_from_outside() -> None:
-    size = 33
-    x = torch.zeros(1, 3, size, size)
-    x[:, 0] = 1.0  # every normal to the right
-    mark = torch.zeros(1, size, size, dtype=torch.long)
-    mark[0, size // 2, -4] = 1  # a point on the right
-    ones = torch.ones(1, size, size)
-    before = Batch(torch.rand(1, 3, size, size) * 255, {Task.NORMALS: ones}, normals=x, semantic=mark)
-    turned = crop(before, torch.ones(1), torch.full((1, 2), 0.5), DepthKind.METRIC, turn_deg=torch.tensor([90.0]))
-    # Counter-clockwise by a quarter: right becomes up, for places and for directions.
-    assert torch.nonzero(turned.semantic[0]).tolist() == [[3, size // 2]]
-    torch.testing.assert_close(turned.normals[0, :, 5, 5], torch.tensor([0.0, 1.0, 0.0]), atol=1e-5, rtol=0.0)
-    slanted = crop(before, torch.ones(1), torch.full((1, 2), 0.5), DepthKind.METRIC, turn_deg=torch.tensor([45.0]))
-    weight = slanted.weights[Task.NORMALS][0]
-    assert weight[0, 0] == 0 and weight[size // 2, size // 2] == 1
-
-
-def test_turning_back_is_the_identity_on_pictures_of_any_shape() -> None:
-    generator = torch.Generator().manual_seed(0)
-    smooth = F.interpolate(torch.rand(1, 3, 4, 6, generator=generator), size=(80, 120), mode="bicubic") * 255
-    before = Batch(smooth, {Task.SEMANTIC: torch.ones(1, 80, 120)}, semantic=torch.zeros(1, 80, 120, dtype=torch.long))
-    middle = torch.full((1, 2), 0.5)
-    there = crop(before, torch.ones(1), middle, DepthKind.METRIC, turn_deg=torch.tensor([20.0]))
-    back = crop(there, torch.ones(1), middle, DepthKind.METRIC, turn_deg=torch.tensor([-20.0]))
-    inner = (slice(None), slice(None), slice(25, 55), slice(45, 75))
-    torch.testing.assert_close(back.image[inner], before.image[inner], atol=3.0, rtol=0.0)
-
-
 def test_a_share_is_cut_out_at_full_resolution() -> None:
     torch.manual_seed(0)
     image = torch.rand(2, 3, 96, 128) * 255

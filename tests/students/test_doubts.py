@@ -8,23 +8,13 @@ import numpy as np
 import pytest
 import torch
 from conftest import write_tiny_shards
-from test_fit import config_for, train
+from test_fit import train
 
-from distill.config import load_config
-from distill.config.loss import LossConfig
-from distill.config.train import StudentConfig
 from distill.labels import encode
 from distill.shards import Manifest, Sample, read_manifest, read_samples, write_manifest, write_shard
-from distill.students.data.batch import decode_batch
-from distill.students.data.dataset import ShardDataset
 from distill.students.data.dataset_index import read_index, split
-from distill.students.losses import student_losses
-from distill.students.model.student import build_spec, build_student
-from distill.students.training.fit import load_training_data
-from distill.students.training.module import StudentModule
 from distill.students.training.noisy_labels import NoisyLabelFilter
-from distill.students.training.relabel import relabel
-from distill.tasks import DepthKind, Task, unwarp_depth
+from distill.tasks import Task
 
 
 def test_what_lies_far_above_the_rest_is_doubted() -> None:
@@ -34,7 +24,9 @@ def test_what_lies_far_above_the_rest_is_doubted() -> None:
     rows = torch.arange(20)
     assert noisy_labels.weights(Task.DEPTH, rows, errors, active=False).min() == 1  # too early
     weights = noisy_labels.weights(Task.DEPTH, rows, errors, active=True)
-    assert torch.nonzero(weights == 0).flatten().tolist() == [7] and noisy_labels.noisy_fraction(Task.DEPTH) == pytest.approx(0.05)
+    assert torch.nonzero(weights == 0).flatten().tolist() == [7] and noisy_labels.noisy_fraction(
+        Task.DEPTH
+    ) == pytest.approx(0.05)
     assert noisy_labels.noisy_fraction(Task.SEMANTIC) == 0  # each task has its own memory
     for _ in range(6):
         noisy_labels.weights(Task.DEPTH, rows[7:8], errors[:1], active=True)  # it was the student's fault after all
@@ -45,46 +37,6 @@ def test_photos_without_a_label_are_not_remembered() -> None:
     noisy_labels = NoisyLabelFilter(3, [Task.DEPTH], 3.0)
     noisy_labels.weights(Task.DEPTH, torch.tensor([0, ~0]), torch.tensor([0.0, 5.0]), active=True)
     assert noisy_labels.errors.isnan().all()
-
-
-def test_doubted_labels_become_the_students_own_where_it_is_sure(tmp_path: Path) -> None:
-    folder = write_tiny_shards(tmp_path / "shards", num_samples=4)
-    index = read_index([folder])
-    config = load_config(StudentConfig, {"size_hw": [64, 64]})
-    student = build_student(config, build_spec(config, name="x", tasks=index.tasks, classes=index.classes)).eval()
-    batch = decode_batch(ShardDataset(index.entries, index.tasks, (64, 64)).__getitems__([0, 1]), index.tasks, DepthKind.METRIC)
-    wrong = {task: torch.tensor([False, task is not Task.DEPTH]) for task in index.tasks}
-    own = relabel(student, batch, wrong, surest=0.0)
-    with torch.no_grad():
-        outputs = student.postprocess(student.raw(batch.image), (64, 64))
-    assert torch.equal(own.semantic, outputs["semantic"].long()) and torch.equal(own.image, batch.image)
-    torch.testing.assert_close(own.normals, outputs["normals"].permute(0, 3, 1, 2))
-    torch.testing.assert_close(unwarp_depth(own.depth), outputs["depth"], rtol=1e-3, atol=1e-3)
-    assert own.weights[Task.SEMANTIC].flatten(1).amax(1).tolist() == [0, 1] and own.weights[Task.DEPTH].max() == 0
-    assert relabel(student, batch, wrong, surest=1.1).weights[Task.NORMALS].max() == 0
-    losses = student_losses(student, student.raw(batch.image), own, LossConfig())
-    assert float(losses["normals_cosine"]) < 1e-3  # the student agrees with itself
-
-
-def test_a_doubted_label_weighs_no_more_than_any_other(tmp_path: Path) -> None:
-    folder = write_tiny_shards(tmp_path / "shards", num_samples=8)
-    config = config_for(folder, "loss.noisy_labels.sigma=3", "loss.relabel=2", "loss.relabel_from=0", "loss.noisy_labels.start=0")
-    data = load_training_data(config)
-    photos = ShardDataset(data.index.entries, data.index.tasks, config.student.size_hw)
-    student = build_student(config.student, data.spec)
-    module = StudentModule(student, config, max_steps=10, run_dir=tmp_path, num_photos=8)
-    module.averaged = lambda: build_student(config.student, data.spec)
-    batch = decode_batch(photos.__getitems__(list(range(8))), data.index.tasks, DepthKind.METRIC)
-    raw = student.raw(batch.image)
-
-    def own_loss(wrong: int) -> float:
-        torch.manual_seed(0)  # of the averaged student
-        module.noisy_labels.errors[:] = torch.linspace(0.1, 0.2, 8)
-        module.noisy_labels.errors[:, 8 - wrong :] = 9.0
-        return float(module._relabeled(raw, batch, torch.arange(8), (0, 0))["self"].detach())
-
-    assert own_loss(0) == 0
-    assert own_loss(3) == pytest.approx(3 * own_loss(1), rel=0.5)  # the photos differ a little
 
 
 @pytest.mark.slow
@@ -104,7 +56,6 @@ def test_swapped_classes_are_left_out_while_a_student_learns(tmp_path: Path) -> 
     write_manifest(tmp_path / "spoiled", Manifest.model_validate({**manifest.model_dump(), "shards": (entry,)}))
     settings = (
         "loss.noisy_labels.sigma=3",
-        "loss.relabel=0.5",
         "train.threads=1",
         "data.val_fraction=0.2",
         "data.batch_size=4",
@@ -123,5 +74,4 @@ def test_swapped_classes_are_left_out_while_a_student_learns(tmp_path: Path) -> 
     }
     spoiled = wrong & {entry.key for entry in train_entries}
     assert len(found & spoiled) >= 0.6 * len(spoiled) and len(found - spoiled) <= 2
-    assert result.history[-1]["train_self"] > 0
     assert result.history[-1]["noisy_semantic"] == pytest.approx(len(found) / len(train_entries), abs=0.05)

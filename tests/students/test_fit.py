@@ -15,7 +15,7 @@ from distill.config import load_config
 from distill.config.train import TrainConfig
 from distill.errors import DistillError, UsageError
 from distill.images import decode_map
-from distill.students.checkpoint import check_student_matches, load_student, load_matching_weights
+from distill.students.checkpoint import check_student_matches, load_matching_weights, load_student
 from distill.students.data.dataset import ShardDataset
 from distill.students.data.sampler import PrefetchLoader, build_loader
 from distill.students.model.student import build_student
@@ -24,7 +24,7 @@ from distill.students.training import step_timing as timing
 from distill.students.training.callbacks.scores import ValidationMetrics
 from distill.students.training.fit import TrainResult, fit, load_training_data
 from distill.students.training.module import NAN_BATCH, StudentModule
-from distill.students.training.optimizer import lr_factor, layer_lr_multipliers
+from distill.students.training.optimizer import layer_lr_multipliers, lr_factor
 from distill.students.training.plan import plan_training
 from distill.students.training.step_timing import choose_threads
 from distill.tasks import DepthKind, Task
@@ -428,7 +428,6 @@ def test_every_option_of_the_losses_learns(shards: Path, tmp_path: Path) -> None
         "loss.semantic.balance=0.4",
         "loss.normals.kind=angmf",
         "augment.zoom=1",
-        "augment.rotate=10",
         "augment.cutmix=0.5",
         "student.neck=pan",
         "optim.layer_decay=0.8",

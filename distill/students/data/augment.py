@@ -24,11 +24,10 @@ def augment(batch: Batch, config: AugmentConfig, depth_kind: DepthKind, generato
     count = len(batch.image)
     if config.flip > 0:
         batch = flip(batch, _uniform(count, generator) < config.flip)
-    if config.zoom > 1 or config.crop < 1 or config.rotate > 0:
+    if config.zoom > 1 or config.crop < 1:
         zoom = config.zoom ** _uniform(count, generator)
         corner = torch.stack([_uniform(count, generator), _uniform(count, generator)], dim=1)
-        turn_deg = config.rotate * (2 * _uniform(count, generator) - 1) if config.rotate > 0 else None
-        batch = crop(batch, zoom, corner, depth_kind, share=config.crop, turn_deg=turn_deg)
+        batch = crop(batch, zoom, corner, depth_kind, share=config.crop)
     if config.cutmix > 0:
         batch = cutmix(batch, _uniform(count, generator) < config.cutmix, generator)
     return batch.with_image(recolor(batch.image, config, generator))
@@ -65,12 +64,8 @@ def crop(
     depth_kind: DepthKind,
     *,
     share: float = 1.0,
-    turn_deg: Float[Tensor, " b"] | None = None,
 ) -> Batch:
     """The batch cut to share/zoom of each side and enlarged by zoom; `corner` in [0, 1] places the cut (down, right).
-
-    The cut is turned by `turn_deg` about its middle, counter-clockwise, normals with it; what comes in from outside the
-    photo has no weight.
 
     A crop that is enlarged looks as if it were taken with a `zoom` times longer focal length. For a camera of fixed
     focal length, which a metric student has to assume, the scene is then `zoom` times nearer: metric depth is divided
@@ -82,21 +77,16 @@ def crop(
     # Whole steps of 32 px, the coarsest stride of nearly every backbone.
     cut_hw = [side if share == 1 else min(side, max(32, round(share * side / 32) * 32)) for side in size_hw]
     theta = torch.zeros(count, 2, 3, device=device)
-    turn = None if turn_deg is None else _send(turn_deg, device).deg2rad()
     for row, axis in ((0, 1), (1, 0)):  # x comes first in the grid
         scale = cut_hw[axis] / size_hw[axis] / zoom
         theta[:, row, row] = scale
-        if turn is not None:
-            # Pixels are square, normalized coordinates are not: the sides come in where one axis feeds the other.
-            theta[:, row, row] = scale * turn.cos()
-            theta[:, row, 1 - row] = (2 * row - 1) * turn.sin() * cut_hw[1 - axis] / size_hw[axis] / zoom
         theta[:, row, 2] = (1.0 - scale) * (2 * corner[:, axis] - 1)
     grid = F.affine_grid(theta, [count, channels, *cut_hw], align_corners=False)
 
-    def pick(maps: Tensor, outside: str = "border") -> Tensor:
+    def pick(maps: Tensor) -> Tensor:
         # One call per map, nearest: labels must not be blended across edges.
         planes = maps.float() if maps.ndim == 4 else maps.float()[:, None]
-        picked = F.grid_sample(planes, grid, mode="nearest", padding_mode=outside, align_corners=False)
+        picked = F.grid_sample(planes, grid, mode="nearest", padding_mode="border", align_corners=False)
         return (picked if maps.ndim == 4 else picked[:, 0]).to(maps.dtype)
 
     depth = None if batch.depth is None else pick(batch.depth)
@@ -106,21 +96,13 @@ def crop(
     return replace(
         batch,
         image=F.grid_sample(batch.image, grid, mode="bilinear", padding_mode="border", align_corners=False),
-        weights={task: pick(weight, "border" if turn is None else "zeros") for task, weight in batch.weights.items()},
+        weights={task: pick(weight) for task, weight in batch.weights.items()},
         depth=depth,
-        normals=None if batch.normals is None else _turn_normals(pick(batch.normals), turn),
+        normals=None if batch.normals is None else pick(batch.normals),
         semantic=None if batch.semantic is None else pick(batch.semantic),
         instance=None if batch.instance is None else pick(batch.instance),
         semantic_confidence=None if batch.semantic_confidence is None else pick(batch.semantic_confidence),
     )
-
-
-def _turn_normals(normals: Float[Tensor, "b 3 h w"], turn: Float[Tensor, " b"] | None) -> Float[Tensor, "b 3 h w"]:
-    if turn is None:
-        return normals
-    cosine, sine = turn.cos().view(-1, 1, 1), turn.sin().view(-1, 1, 1)
-    x, y, z = normals.unbind(dim=1)
-    return torch.stack([cosine * x - sine * y, sine * x + cosine * y, z], dim=1)
 
 
 def cutmix(batch: Batch, chosen: Bool[Tensor, " b"], generator: Generator) -> Batch:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +25,6 @@ from distill.students.training.callbacks.sample_images import SampleImageWriter
 from distill.students.training.callbacks.scores import ValidationMetrics
 from distill.students.training.noisy_labels import NoisyLabelFilter
 from distill.students.training.optimizer import lr_factor, optimizer_groups
-from distill.students.training.relabel import relabel
 from distill.students.training.resume import ResumePosition, sync_loop_counters
 from distill.tasks import DepthKind, Task
 
@@ -41,7 +39,6 @@ class StudentModule(L.LightningModule):
     Attributes:
         student: The network; all that is kept in the end.
         noisy_labels: What is known about the labels' faults.
-        averaged: Gives the student with averaged weights, once there is one.
         val_metrics: Over the last validation.
         sample_images: Pictures of it.
         max_steps: Optimizer steps of the whole run.
@@ -60,7 +57,6 @@ class StudentModule(L.LightningModule):
         self.max_steps, self.elapsed_s, self.batches_seen = max_steps, 0.0, 0
         self.resume_position, self._steps_before = ResumePosition(1), 0
         self.noisy_labels = NoisyLabelFilter(num_photos, student.spec.dense_tasks, config.loss.noisy_labels.sigma)
-        self.averaged: Callable[[], Student] | None = None
         self.last_losses: dict[str, Tensor] = {}
         self._run_dir = run_dir
         self._depth_kind = student.spec.depth.depth_kind if student.spec.depth else DepthKind.METRIC
@@ -72,7 +68,9 @@ class StudentModule(L.LightningModule):
         learned = config.loss.task_balance == "learned"
         names = [str(task) for task in student.spec.tasks] if learned else []
         self.log_variances = torch.nn.ParameterDict({name: torch.nn.Parameter(torch.zeros(())) for name in names})
-        self.feature_distillation = build_feature_distillation(config.loss.feature_distillation, config.student.neck_channels)
+        self.feature_distillation = build_feature_distillation(
+            config.loss.feature_distillation, config.student.neck_channels
+        )
         # Only the call is compiled: the weights keep their names.
         self._network = torch.compile(student.raw_and_fused) if config.train.compile else student.raw_and_fused
 
@@ -136,7 +134,6 @@ class StudentModule(L.LightningModule):
             losses = student_losses(
                 self.student, raw, prepared, self.config.loss, (row, column), self._weight_fn(batch["row"])
             )
-            losses |= self._relabeled(raw, prepared, batch["row"], (row, column))
             if self.feature_distillation is not None:
                 losses["feature_distillation"] = self.feature_distillation(fused, prepared.image)
         total = self._total(losses)
@@ -154,7 +151,7 @@ class StudentModule(L.LightningModule):
         for task, log_variance in self.log_variances.items():
             terms = [loss for name, loss in losses.items() if name.startswith(f"{task}_")]
             total = total + torch.exp(-log_variance) * torch.stack(terms).sum() + log_variance
-        return total + losses.get("self", 0.0) + losses.get("feature_distillation", 0.0)
+        return total + losses.get("feature_distillation", 0.0)
 
     def configure_gradient_clipping(
         self, optimizer: Any, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None
@@ -170,7 +167,9 @@ class StudentModule(L.LightningModule):
         config = self.config.optim
         arguments = optimizer_groups(self.student, config)
         if self.feature_distillation is not None:
-            arguments.append({"params": list(self.feature_distillation.parameters()), "lr": config.lr, "weight_decay": 0.0})
+            arguments.append(
+                {"params": list(self.feature_distillation.parameters()), "lr": config.lr, "weight_decay": 0.0}
+            )
         if self.log_variances:
             arguments.append({"params": list(self.log_variances.values()), "lr": config.lr, "weight_decay": 0.0})
         self._base_lrs = [float(group["lr"]) for group in arguments]
@@ -241,23 +240,6 @@ class StudentModule(L.LightningModule):
             return None
         active = self.progress >= self.config.loss.noisy_labels.start
         return lambda task, errors: self.noisy_labels.weights(task, rows, errors, active=active)
-
-    def _relabeled(
-        self, raw: dict[Task, Tensor], batch: Batch, rows: Tensor, phase_hw: tuple[int, int]
-    ) -> dict[str, Tensor]:
-        """The losses against the averaged student's answers where labels are doubted."""
-        config = self.config.loss
-        if config.relabel == 0 or self.averaged is None:
-            return {}
-        wrong = {task: self.noisy_labels.is_noisy(task, rows) for task in self.student.spec.dense_tasks}
-        if self.progress < config.noisy_labels.start or not any(bool(chosen.any()) for chosen in wrong.values()):
-            return {"self": torch.zeros((), device=self.device)}
-        own = relabel(self.averaged(), batch, wrong, config.relabel_from)
-        # Each term is a mean over its own pixels: without the share, a few doubted labels would weigh as all others do.
-        share = {task: own.weights[task].sum() / batch.weights[task].sum().clamp(min=1.0) for task in wrong}
-        losses = student_losses(self.student, raw, own, config, phase_hw)
-        terms = [share.get(Task(name.partition("_")[0]), 0.0) * loss for name, loss in losses.items()]
-        return {"self": config.relabel * torch.stack(terms).sum()}
 
     def _raw(self, batch: Batch) -> tuple[dict[Task, Tensor], Tensor]:
         """The raw maps, and the map that they come from.

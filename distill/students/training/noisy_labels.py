@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from distill.tasks import Task
@@ -53,11 +53,6 @@ class NoisyLabelFilter:
             return torch.ones_like(errors)
         is_noisy = known[rows.cpu().clamp(min=0)] > self.threshold(task)
         return 1.0 - is_noisy.to(errors)
-
-    def is_noisy(self, task: Task, rows: Int[Tensor, " b"]) -> Bool[Tensor, " b"]:
-        """Which of these photos' labels are not believed, as far as is remembered."""
-        known = self.errors[self._tasks.index(task)][rows.cpu().clamp(min=0)]
-        return ((known > self.threshold(task)) & (rows.cpu() >= 0)).to(rows.device)
 
     def threshold(self, task: Task) -> float:
         """The running error above which a label is not believed."""
