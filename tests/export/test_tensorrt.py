@@ -60,7 +60,7 @@ def test_the_graph_in_the_parsers_terms_gives_the_same_answers(student: Student,
 
 
 def test_rules_name_the_layer(student: Student, proto: object) -> None:
-    assert set(RULES) == {"tensorrt", "openvino", "ort-cpu", "ort-cuda", "onnxruntime-web", "dla"}
+    assert set(RULES) == {"tensorrt", "onnxruntime-web"}
     assert all(load_op_rules(target).target == target for target in RULES)
     odd = onnx.ModelProto()
     odd.CopyFrom(proto)
@@ -68,9 +68,8 @@ def test_rules_name_the_layer(student: Student, proto: object) -> None:
     node.op_type = "Bernoulli"
     with pytest.raises(DistillError, match=r"refuse neck\.smooths\.1\.\d \(Bernoulli\): tensorrt has no Bernoulli"):
         to_tensorrt_onnx(odd, student.spec)
-    assert not find_op_violations(proto, "ort-cpu") and not find_op_violations(proto, "onnxruntime-web")
-    assert str(find_op_violations(proto, "openvino")[0]).startswith("picture (Resize)")
-    assert any("wants it fixed" in violation.reason for violation in find_op_violations(proto, "dla"))
+    assert not find_op_violations(proto, "onnxruntime-web")
+    assert any(str(violation).startswith("picture (Resize)") for violation in find_op_violations(proto, "tensorrt"))
 
 
 def run(kit: Path, *words: str) -> subprocess.CompletedProcess[str]:

@@ -43,9 +43,6 @@ class OpRules(BaseModel):
     constant_inputs: dict[str, tuple[int, ...]] = PydanticField(default_factory=dict)
     """Inputs, by index, that must be constants."""
     external_data: bool = True
-    static_shapes: bool = False
-    advice: str = ""
-    """If set, what happens to a layer that breaks a rule; the graph is not refused for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,9 +69,6 @@ def find_op_violations(proto: Any, target: str) -> list[OpViolation]:
     found = [violation for node in proto.graph.node for violation in _of_node(node, graph, rules)]
     if not rules.external_data and any(entry.data_location for entry in proto.graph.initializer):
         found.append(OpViolation("weights", "", "", "lie in another file, which this target does not load"))
-    shapes = [side for entry in proto.graph.input for side in entry.type.tensor_type.shape.dim]
-    if rules.static_shapes and any(side.dim_param for side in shapes):
-        found.append(OpViolation("picture", "", "", "the input's size is free, and this target wants it fixed"))
     return found
 
 
