@@ -62,11 +62,10 @@ _DISTRIBUTION = {"cv2": "opencv-python-headless", "PIL": "pillow", "yaml": "pyya
 _EXTRAS = {
     "cpu": (("onnxruntime",), "run ONNX files on the processor"),
     "gpu": (("onnxruntime-gpu",), "run ONNX files on an NVIDIA GPU"),
-    "tensorrt": (("tensorrt", "polygraphy"), "build and run TensorRT engines"),
+    "tensorrt": (("tensorrt",), "build and run TensorRT engines"),
     "openvino": (("openvino",), "run on Intel processors"),
     "gemini": (("google-genai",), "ask the hosted Gemini image models"),
     "local": (("diffusers", "transformers", "accelerate", "peft"), "run image generators and specialists here"),
-    "ray": (("ray",), "label on many machines"),
 }
 _NVIDIA = ("gpu", "tensorrt")
 _HUB = "https://huggingface.co"

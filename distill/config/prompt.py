@@ -62,8 +62,3 @@ class PromptConfig(Config):
         if len(set(self.tasks)) != len(self.tasks):
             raise ValueError("tasks: name each task once")
         return self
-
-    @property
-    def num_questions(self) -> int:
-        """How many questions are asked about a photo."""
-        return sum(len(self.instances) if task is Task.INSTANCE else 1 for task in self.tasks)

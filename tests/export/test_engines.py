@@ -64,7 +64,7 @@ def pictures(batch: int, size_hw: tuple[int, int]) -> np.ndarray:
 def test_openvino_equals_torch(student: Student, openvino_file: Path, batch: int, size_hw: tuple[int, int]) -> None:
     images = pictures(batch, size_hw)
     ours = ModuleRunner(student, student.spec, threads=2)(images)
-    with open_runner(openvino_file, threads=2).warm_up() as runner:
+    with open_runner(openvino_file, threads=2) as runner:
         assert runner.engine == "openvino cpu" and runner.spec == student.spec
         theirs = runner(images)
     assert list(theirs) == list(ours)

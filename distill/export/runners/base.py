@@ -74,13 +74,6 @@ class Runner(ABC):
         outputs = self._run(np.asarray(images.detach().cpu()))
         return {name: torch.from_numpy(value).to(images.device) for name, value in outputs.items()}
 
-    def warm_up(self, batch: int = 1, size_hw: tuple[int, int] | None = None, calls: int = 2) -> Self:
-        """Call it on gray pictures of this size, so that the first real one does not pay for lazy allocation."""
-        height, width = size_hw or self.spec.input.default_hw
-        for _ in range(calls):
-            self(np.full((batch, height, width, 3), 127, np.uint8))
-        return self
-
     def close(self) -> None:
         """Free what the engine holds; the runner cannot be called afterwards."""
         self._loaded = self._accepted = None

@@ -29,8 +29,6 @@ CONFIDENCE_SIGMA = 20.0
 """Width of the confidence bell over the distance to the legend's color."""
 EDGE_TAU = 10.0
 """Where two classes meet, a color farther than this from its own is a blend, perhaps by way of a third class."""
-SOFT_SIGMA = 14.0
-"""Width of the color spread of one class, for class probabilities."""
 
 
 def encode_palette_rgb(
@@ -77,19 +75,6 @@ def decode_palette_rgb(
         confidence=np.multiply(confidence, valid, out=confidence),
         classes=tuple(legend),
     )
-
-
-def class_probabilities(
-    generated: UInt8[ndarray, "h w 3"], legend: Mapping[str, RGB], *, sigma: float = SOFT_SIGMA
-) -> Float[ndarray, "h w k"]:
-    """Soft labels: a softmax over ``-distance^2 / (2 sigma^2)`` to the legend's colors; k classes in legend order."""
-    colors = check_legend(legend).astype(np.float32)
-    pixels = generated.astype(np.float32)
-    # |p|^2 is the same for all classes and falls out of the softmax.
-    score = (pixels @ colors.T - 0.5 * (colors**2).sum(axis=1)) / np.float32(sigma**2)
-    score -= score.max(axis=-1, keepdims=True)
-    np.exp(score, out=score)
-    return score / score.sum(axis=-1, keepdims=True)
 
 
 def check_legend(legend: Mapping[str, RGB]) -> UInt8[ndarray, "k 3"]:

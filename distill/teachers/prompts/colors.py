@@ -129,12 +129,3 @@ def _lab(colors: UInt8[ndarray, "n 3"]) -> Float[ndarray, "n 3"]:
 
 def _both(lab: ndarray, rgb: ndarray, lab_one: ndarray, rgb_one: ndarray) -> ndarray:
     return np.minimum(2.5 * np.linalg.norm(lab - lab_one, axis=1), np.linalg.norm(rgb - rgb_one, axis=1))
-
-
-def separation(colors: tuple[RGB, ...]) -> float:
-    """The smallest RGB distance between two of these colors, in 8-bit units; infinite for fewer than two."""
-    points = np.array(colors, np.float64)
-    if len(points) < 2:
-        return float("inf")
-    distance = np.linalg.norm(points[:, None] - points[None], axis=-1)
-    return float(distance[np.triu_indices(len(points), 1)].min())
