@@ -260,7 +260,7 @@ KLEIN = {
     "guidance_scale": 1.0,
     "min_pixels": 0,
     "max_pixels": 64 * 64,
-    "call": {"text_encoder_out_layers": [1, 2, 3], "max_sequence_length": 64},
+    "pipeline_kwargs": {"text_encoder_out_layers": [1, 2, 3], "max_sequence_length": 64},
 }
 """What the tiny pipeline needs."""
 
