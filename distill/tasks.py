@@ -177,7 +177,7 @@ TASKS: Mapping[Task, TaskInfo] = MappingProxyType(
             average="direction",
             drawing="normals",
             headline="mean_deg",
-            headline_title="normals, mean degrees",
+            headline_title="mean normal error, degrees",
             difference="angle_deg",
             tolerance=_tolerance(0.1, 0.2, 0.5, 1.0),
             good_below=15.0,
@@ -239,7 +239,7 @@ TASKS: Mapping[Task, TaskInfo] = MappingProxyType(
             from_files=False,
             drawing="classes",
             headline="ciou",
-            headline_title="cIoU",
+            headline_title="referring cIoU",
             good_below=0.1,
         ),
     }
