@@ -35,7 +35,14 @@ PLAIN: dict[str, Any] = {
     "tasks": ["depth", "normals", "semantic"],
     "student": {"preset": "nano", "size_hw": [96, 128]},
     "data": {"val_fraction": 0.1, "batch_size": 8},
-    "train": {"epochs": 40, "num_validations": 4, "threads": 1, "accelerator": "cpu", "logger": "none", "sample_images": 0},
+    "train": {
+        "epochs": 40,
+        "num_validations": 4,
+        "threads": 1,
+        "accelerator": "cpu",
+        "logger": "none",
+        "sample_images": 0,
+    },
 }
 AWARE = ("loss.noisy_labels.sigma=3", "loss.noisy_labels.start=0.1")
 SCORES = {"depth": "abs_rel", "normals": "mean_deg", "semantic": "miou"}
@@ -110,7 +117,7 @@ def main() -> None:
         config = load_config(TrainConfig, {**PLAIN, "shards": [str(shards)]}, [*options.set, *extra])
         histories[name] = run_train(config, run, console).history
         scores[name] = score(run, options.test)
-        console.say(f"{name}: {scores[name]}")
+        console.info(f"{name}: {scores[name]}")
     report(scores, histories, counts, options)
 
 

@@ -1,7 +1,7 @@
-"""How a verb speaks: progress and notes on standard error, the result on standard output, errors in one sentence.
+"""Terminal output of the commands.
 
-On a terminal progress is a bar; in a pipe it is a plain line now and then. With ``--json`` standard output carries
-exactly one JSON object, also when the verb fails.
+Progress and messages go to standard error, the result to standard output. Progress is a bar on a terminal and a line
+every ten seconds in a pipe. With ``--json``, standard output carries exactly one JSON object, also after an error.
 """
 
 from __future__ import annotations
@@ -13,55 +13,69 @@ import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, Protocol, Self, TypeVar
 
 from distill.errors import DistillError
 
 Item = TypeVar("Item")
 _LINE_INTERVAL_S = 10.0
 _INTERRUPTED = 130
-_RESUME_HINT = "what is done is kept; run the same command again to go on"
+_RESUME_HINT = "finished work is kept; run the same command again to continue"
+
+
+class Result(Protocol):
+    """Result of a command."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Convert to JSON values."""
+        ...
+
+    def to_text(self) -> str:
+        """Format for a terminal."""
+        ...
 
 
 class Console:
-    """The voice of one run of one verb."""
+    """Reporter that prints: messages and progress on standard error, one result on standard output."""
 
     def __init__(self, *, as_json: bool = False) -> None:
         self.as_json = as_json
 
-    def say(self, text: str) -> None:
-        """A line for the person, on standard error."""
+    def info(self, text: str) -> None:
+        """Print a message."""
         print(text, file=sys.stderr, flush=True)
 
     def warn(self, text: str) -> None:
-        """A line that must not be missed."""
-        self.say(f"warning: {text}")
+        """Print a message that must not be overlooked."""
+        self.info(f"warning: {text}")
 
-    def result(self, values: dict[str, Any], text: str) -> None:
-        """The outcome: `values` as JSON for machines, or `text` for people, on standard output."""
+    def result(self, result: Result | dict[str, Any], text: str = "") -> None:
+        """Print the result, as text or as one JSON object."""
         if self.as_json:
             from distill.report.markdown import to_json_values
 
-            text = json.dumps(to_json_values(values), indent=2, default=str)
-        print(text, flush=True)
+            values = result if isinstance(result, dict) else result.to_dict()
+            print(json.dumps(to_json_values(values), indent=2, default=str), flush=True)
+        else:
+            print(text if isinstance(result, dict) else result.to_text(), flush=True)
 
-    def progress(self, what: str, total: int | None) -> Progress:
-        """A progress bar (a context manager); call `advance` on it."""
-        return Progress(what, total)
+    def progress(self, title: str, total: int | None) -> Progress:
+        """Open a progress bar, a context manager."""
+        return Progress(title, total)
 
-    def track(self, items: Iterable[Item], what: str, total: int | None = None) -> Iterator[Item]:
-        """The items again, with progress shown."""
-        with self.progress(what, total) as progress:
+    def track(self, items: Iterable[Item], title: str, total: int | None = None) -> Iterator[Item]:
+        """Yield the items and show progress."""
+        with self.progress(title, total) as progress:
             for item in items:
                 yield item
                 progress.advance()
 
 
 class Progress:
-    """A bar on a terminal, a line every ten seconds in a pipe."""
+    """Progress bar on a terminal, one line every ten seconds in a pipe."""
 
-    def __init__(self, what: str, total: int | None) -> None:
-        self._what, self._total, self._done, self._printed = what, total, 0, 0
+    def __init__(self, title: str, total: int | None) -> None:
+        self._title, self._total, self._done, self._printed = title, total, 0, 0
         self._start = self._last = time.monotonic()
         self._bar: Any = None
         self._note = ""
@@ -82,11 +96,11 @@ class Progress:
                 console=RichConsole(stderr=True),
             )
             self._bar.start()
-            self._bar.add_task(self._what, total=self._total, note="")
+            self._bar.add_task(self._title, total=self._total, note="")
         return self
 
     def advance(self, count: int = 1, note: str = "") -> None:
-        """Count items as done; `note` is shown behind the bar."""
+        """Count items as finished; `note` is shown after the bar."""
         self._done += count
         self._note = note or self._note
         if self._bar is not None:
@@ -99,7 +113,7 @@ class Progress:
         self._printed = self._done
         rate = self._done / max(time.monotonic() - self._start, 1e-9)
         total = f"/{self._total}" if self._total is not None else ""
-        print(f"{self._what}: {self._done}{total}, {rate:.1f}/s {self._note}".rstrip(), file=sys.stderr, flush=True)
+        print(f"{self._title}: {self._done}{total}, {rate:.1f}/s {self._note}".rstrip(), file=sys.stderr, flush=True)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -111,14 +125,14 @@ class Progress:
 
 
 def run_cli(app: Callable[..., Any]) -> int:
-    """The exit code of the command line; what users can act on is a sentence, never a traceback.
+    """Run the command line and return its exit code; errors are printed as one sentence.
 
-    ``DISTILL_DEBUG=1`` shows the traceback as well.
+    ``DISTILL_DEBUG=1`` prints the traceback as well.
     """
     as_json = "--json" in sys.argv
     try:
         code = app(standalone_mode=False)
-        if code == _INTERRUPTED:  # typer catches Ctrl-C itself and gives its exit code back
+        if code == _INTERRUPTED:  # typer catches Ctrl-C itself and returns its exit code
             raise KeyboardInterrupt
         return code if isinstance(code, int) else 0
     except DistillError as error:
@@ -134,10 +148,10 @@ def run_cli(app: Callable[..., Any]) -> int:
 
 
 def _handle_unexpected(error: Exception, as_json: bool) -> int:
-    """The exit code for what is no `DistillError`: click's own errors (wrong options), or a defect of ours."""
+    """Exit code for errors other than `DistillError`: wrong options (click), or a defect of distill."""
     shown = getattr(error, "format_message", None)
     if shown is None:
-        _show_error(f"unexpected {type(error).__name__}: {error}", "DISTILL_DEBUG=1 shows where", as_json)
+        _show_error(f"unexpected {type(error).__name__}: {error}", "set DISTILL_DEBUG=1 to see the traceback", as_json)
         return 1
     context = getattr(error, "ctx", None)
     _show_error(shown(), f"see {context.command_path if context else 'distill'} --help", as_json)

@@ -147,7 +147,7 @@ def _verify(store: AnswerStore) -> tuple[dict[str, Any], str]:
 
 
 def _export(store: AnswerStore, out: Path) -> tuple[dict[str, Any], str]:
-    from distill.teachers.store.maintenance import export
+    from distill.teachers.store.maintenance import export_answers
 
     counts = export_answers(store, out)
     return {"out": str(out), **counts}, (

@@ -106,7 +106,7 @@ class DemoRun:
 
     @contextmanager
     def _stage(self, name: str, what: str) -> Iterator[None]:
-        self.console.say(f"[{name}] {what}")
+        self.console.info(f"[{name}] {what}")
         started = time.monotonic()
         yield
         self.seconds[name] = round(time.monotonic() - started, 1)

@@ -56,9 +56,7 @@ def evaluate(
     map_classes: Annotated[
         Path | None, typer.Option(help="YAML of 'predictor class: truth class' pairs, for names that differ.")
     ] = None,
-    baseline: Annotated[
-        Path | None, typer.Option(help="Training shards; adds the mean baseline.")
-    ] = None,
+    baseline: Annotated[Path | None, typer.Option(help="Training shards; adds the mean baseline.")] = None,
     train_shards: Annotated[
         list[Path] | None,
         typer.Option(help="Training shards whose photos must not be in the truth. Default: those of --baseline."),
@@ -192,7 +190,7 @@ def run_evaluate(settings: EvalOptions, console: Console) -> tuple[dict[str, Any
     if settings.out is not None:
         write_atomic(settings.out / "evaluate.json", json.dumps(values, indent=2, ensure_ascii=False).encode())
         paths = write_report(report, settings.out, "evaluate", formats=("html", "md"))
-        console.say(f"wrote {paths['html']}")
+        console.info(f"wrote {paths['html']}")
     return values, to_markdown(report)
 
 

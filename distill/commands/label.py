@@ -12,8 +12,8 @@ from distill.commands.teacher_option import load_teacher, teacher_help
 from distill.console import Console
 from distill.errors import UsageError
 from distill.tasks import Task
-from distill.workflows.label.hosted import RunBudget, stores_answers, parse_deadline
-from distill.workflows.label.run import run_label, format_result
+from distill.workflows.label.hosted import RunBudget, parse_deadline, stores_answers
+from distill.workflows.label.run import format_result, run_label
 
 if TYPE_CHECKING:
     from distill.teachers.quality.filter import QualityFilter
@@ -67,7 +67,9 @@ def label(
             help="Begin no call later: 90m, 06:30 or 2026-12-01T06:30. Answers in flight are kept.",
         ),
     ] = "",
-    frame_stride: Annotated[int, typer.Option(min=1, rich_help_panel=_JOB, help="Of a video, label every n-th frame.")] = 1,
+    frame_stride: Annotated[
+        int, typer.Option(min=1, rich_help_panel=_JOB, help="Of a video, label every n-th frame.")
+    ] = 1,
     limit: Annotated[int | None, typer.Option(min=1, rich_help_panel=_JOB, help="Stop after this many photos.")] = None,
     shard_size: Annotated[int, typer.Option(min=1, rich_help_panel=_JOB, help="Photos per shard.")] = 64,
     workers: Annotated[int, typer.Option(min=0, rich_help_panel=_JOB, help="Processes; 0: as many as help.")] = 0,
@@ -164,7 +166,7 @@ def label(
     """
     console = Console(as_json=as_json)
     config, folder = load_teacher(teacher, answers, settings or [])
-    from distill.commands.label import read_quality_filter, find_calibration
+    from distill.commands.label import find_calibration, read_quality_filter
     from distill.teachers.labeling.job import Job
     from distill.teachers.prompts.variants import PromptEnsemble
 
@@ -234,7 +236,9 @@ def read_quality_filter(
         return None
     known = read_calibration(calibration).tasks if calibration is not None else {}
     scored = bool(min_quality_of or full_weight_of or known or learn)
-    return QualityFilter(min_quality=min_quality_of, full_weight_above=full_weight_of, calibrations=known, specialists=scored)
+    return QualityFilter(
+        min_quality=min_quality_of, full_weight_above=full_weight_of, calibrations=known, specialists=scored
+    )
 
 
 def parse_thresholds(option: str, words: Sequence[str]) -> dict[Task, float]:

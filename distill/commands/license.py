@@ -101,7 +101,9 @@ def read_licenses(path: Path) -> list[LicenseEntry]:
             hint="give a folder that distill label or distill train wrote, or an exported file",
         )
     return [
-        LicenseEntry(license, spec.terms.get(license, ""), dict.fromkeys(filter(None, [spec.provenance.get("teachers")])))
+        LicenseEntry(
+            license, spec.terms.get(license, ""), dict.fromkeys(filter(None, [spec.provenance.get("teachers")]))
+        )
         for license in spec.licenses or (_UNKNOWN,)
     ]
 

@@ -218,7 +218,8 @@ def _task_shown(show: str, runner: Runner) -> Task | None:
         return None
     if show not in runner.spec.dense_tasks:
         raise UsageError(
-            f"--show {show}: {runner.name} does not answer that", hint=f"choose all, {', '.join(runner.spec.dense_tasks)}"
+            f"--show {show}: {runner.name} does not answer that",
+            hint=f"choose all, {', '.join(runner.spec.dense_tasks)}",
         )
     return Task(show)
 

@@ -20,10 +20,10 @@ from distill.errors import UsageError
 from distill.images import write_atomic
 from distill.run_dir import open_run_dir
 from distill.shards import file_sha256
-from distill.workflows.earlier import RESULT_FILE, has_checkpoint, read_result, check_same_shards
+from distill.workflows.earlier import RESULT_FILE, check_same_shards, has_checkpoint, read_result
 
 if TYPE_CHECKING:
-    from distill.students.training.fit import TrainResult, TrainingData
+    from distill.students.training.fit import TrainingData, TrainResult
     from distill.students.training.plan import TrainPlan
 
 _INTERRUPTED = 130
@@ -88,11 +88,11 @@ def run_train(config: TrainConfig, out: Path, console: Console, *, resume: bool 
         check_same_shards(out, facts)
         finished = read_result(out)
         if finished is not None:
-            console.say(f"{out}: this run is finished; choose another --out to train again")
+            console.info(f"{out}: this run is finished; choose another --out to train again")
             return finished
     open_run_dir(out)
     if resumes:
-        console.say(f"{out}: going on from the last checkpoint")
+        console.info(f"{out}: going on from the last checkpoint")
     begun = list[bool]()
 
     def begin(read: TrainingData) -> None:
@@ -104,10 +104,10 @@ def run_train(config: TrainConfig, out: Path, console: Console, *, resume: bool 
 
     result = fit(config, data, out, console if _is_rank_zero() else SilentReporter(), resume=resumes, begin=begin)
     if result.interrupted:
-        console.say(f"interrupted at step {result.steps}; the state is kept: run the same command again to go on")
+        console.info(f"interrupted at step {result.steps}; the state is kept: run the same command again to go on")
         raise typer.Exit(_INTERRUPTED)
     if not begun:
-        console.say(f"{out}: no step was left to take; to go on, raise train.epochs or train.minutes")
+        console.info(f"{out}: no step was left to take; to go on, raise train.epochs or train.minutes")
     if _is_rank_zero():
         write_atomic(out / RESULT_FILE, json.dumps(result_values(out, result), indent=2).encode())
     return result

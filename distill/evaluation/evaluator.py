@@ -12,10 +12,14 @@ from typing import Any
 from jaxtyping import UInt8
 from numpy import ndarray
 
-from distill.console import Console
 from distill.errors import DistillError, UsageError
 from distill.evaluation.ground_truth import GroundTruth
-from distill.evaluation.near_duplicates import NearDuplicate, NearDuplicateIndex, near_duplicate_warning, collect_warnings
+from distill.evaluation.near_duplicates import (
+    NearDuplicate,
+    NearDuplicateIndex,
+    collect_warnings,
+    near_duplicate_warning,
+)
 from distill.evaluation.predictors import Predictor
 from distill.evaluation.report import HEADLINE_METRIC, build_report, ratios
 from distill.evaluation.scoreboard import TaskScores, describe_photo, slice_scores
@@ -26,6 +30,7 @@ from distill.labels import Label
 from distill.metrics import Alignment, can_align, default_alignment
 from distill.report import Gallery, Report
 from distill.run_dir import machine, versions
+from distill.runtime.progress import Reporter
 from distill.shards import Manifest, Sample
 from distill.tasks import Task
 
@@ -78,7 +83,7 @@ def evaluate_predictors(
     truth: GroundTruth,
     tasks: Sequence[Task],
     protocol: EvalProtocol,
-    console: Console,
+    reporter: Reporter,
     *,
     limit: int | None = None,
     num_worst: int = 8,
@@ -99,7 +104,7 @@ def evaluate_predictors(
     near_duplicates: list[NearDuplicate] = []
     images = 0
     total = min(truth.count, limit) if limit else truth.count
-    for sample in console.track(islice(truth.samples(), limit), "evaluate", total):
+    for sample in reporter.track(islice(truth.samples(), limit), "evaluate", total):
         try:
             name = str(sample.meta.get("name", sample.key))
             rgb, _ = decode_rgb(sample.photo, name)
@@ -216,7 +221,9 @@ def _task_values(
         "ceiling": _teacher_ceiling(scores, metric, {one.name: one.kind for one in predictors}),
         "worst": worst.rows(),
     }
-    tables = {name: scorer.per_class() for name, scorer in task_scores.scorers.items() if isinstance(scorer, SemanticScorer)}
+    tables = {
+        name: scorer.per_class() for name, scorer in task_scores.scorers.items() if isinstance(scorer, SemanticScorer)
+    }
     if tables:
         values["classes"] = list(manifest.classes)
         classes = dict.fromkeys(name for table in tables.values() for name in table)
@@ -230,7 +237,9 @@ def _task_values(
     return values
 
 
-def _teacher_ceiling(scores: Mapping[str, Mapping[str, Any]], metric: str, kinds: Mapping[str, str]) -> dict[str, Any] | None:
+def _teacher_ceiling(
+    scores: Mapping[str, Mapping[str, Any]], metric: str, kinds: Mapping[str, str]
+) -> dict[str, Any] | None:
     """How much of what its labels could teach the first predictor has learned; None without labels to compare with.
 
     A student of noisy labels is not expected above their own score against the truth, the ceiling; the baseline

@@ -1,26 +1,67 @@
-"""How a run speaks: what the wing asks of whoever shows its progress."""
+"""Progress reports of long-running functions."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager
-from typing import Protocol
+from types import TracebackType
+from typing import Protocol, Self, TypeVar
+
+Item = TypeVar("Item")
 
 
 class Progress(Protocol):
-    """Shows how far something is."""
+    """Counter of finished items."""
 
     def advance(self, count: int = 1, note: str = "") -> None:
-        """Count items as done."""
+        """Count items as finished; `note` is shown next to the counter."""
         ...
 
 
 class Reporter(Protocol):
-    """How a run speaks to the person who started it."""
+    """Receiver of messages and progress. `SilentReporter` is the default, `distill.console.Console` prints."""
 
-    def say(self, text: str) -> None:
-        """A line."""
+    def info(self, text: str) -> None:
+        """Report a message."""
         ...
 
-    def progress(self, what: str, total: int | None) -> AbstractContextManager[Progress]:
-        """Progress through a number of items."""
+    def warn(self, text: str) -> None:
+        """Report a message that must not be overlooked."""
         ...
+
+    def progress(self, title: str, total: int | None) -> AbstractContextManager[Progress]:
+        """Open a counter; `total` is None where the number of items is unknown."""
+        ...
+
+    def track(self, items: Iterable[Item], title: str, total: int | None = None) -> Iterator[Item]:
+        """Yield the items and count each one after use."""
+        ...
+
+
+class SilentReporter:
+    """Reporter that discards everything."""
+
+    def info(self, text: str) -> None:
+        """Discard the message."""
+
+    def warn(self, text: str) -> None:
+        """Discard the message."""
+
+    def progress(self, title: str, total: int | None) -> SilentReporter:
+        """Return itself as the counter."""
+        return self
+
+    def track(self, items: Iterable[Item], title: str, total: int | None = None) -> Iterator[Item]:
+        """Yield the items."""
+        yield from items
+
+    def advance(self, count: int = 1, note: str = "") -> None:
+        """Discard the count."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        return None

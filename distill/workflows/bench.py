@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from distill.console import Console
+from distill.runtime.progress import Reporter
 
 if TYPE_CHECKING:
     from distill.export.runners import Runner
@@ -26,7 +26,7 @@ _METHOD = (
 
 def run_bench(
     models: Sequence[Path],
-    console: Console,
+    reporter: Reporter,
     *,
     batches: Sequence[int] = (1, 8),
     sizes_hw: Sequence[tuple[int, int]] = (),
@@ -59,7 +59,7 @@ def run_bench(
         open_run_dir(out)
     busy = os.getloadavg()[0]
     if busy > num_cores():
-        console.warn(f"the machine is busy (load {busy:.1f}): timings will be slow and uneven")
+        reporter.warn(f"the machine is busy (load {busy:.1f}): timings will be slow and uneven")
     loading: list[dict[str, Any]] = []
     timings: list[dict[str, Any]] = []
     comparison: list[dict[str, Any]] = []
@@ -72,7 +72,7 @@ def run_bench(
                 loading.append(row)
             sizes = list(dict.fromkeys(sizes_hw or [runner.spec.input.default_hw for runner in runners.values()]))
             used = next(iter(runners.values())).threads
-            with console.progress("timing", len(scope) * len(sizes) * len(batches)) as progress:
+            with reporter.progress("timing", len(scope) * len(sizes) * len(batches)) as progress:
                 found = time_runners(
                     runners,
                     batches,
@@ -83,10 +83,10 @@ def run_bench(
                 )
             timings += [{**timing.to_dict(), "threads": used} for timing in found]
             if truth is not None and number == threads[0]:
-                scores = score_runners(runners, truth, num_images, console)
+                scores = score_runners(runners, truth, num_images, reporter)
         if compare is not None:
             kinds = len(models) * len(sizes) * len(batches) * len(scope)
-            with console.progress("comparing", kinds) as progress:
+            with reporter.progress("comparing", kinds) as progress:
                 for name, path in zip(runners, models, strict=True):
                     # Idle threads that wait busily would take the cores from the other one.
                     with (
@@ -124,7 +124,7 @@ def _price(timings: Sequence[dict[str, Any]], usd_per_hour: float | None) -> Non
 
 
 def score_runners(
-    runners: Mapping[str, Runner], truth: Path, count: int, console: Console
+    runners: Mapping[str, Runner], truth: Path, count: int, reporter: Reporter
 ) -> dict[str, dict[str, float | None]]:
     """Score of each task of each runner on labeled pictures."""
     from distill.export.verification.parity import Parity
@@ -132,7 +132,7 @@ def score_runners(
 
     first = next(iter(runners.values()))
     parities = {name: Parity(first, runner) for name, runner in runners.items()}
-    for sample in console.track(open_parity_samples(truth, first.spec, count, console) or (), "scoring", count):
+    for sample in reporter.track(open_parity_samples(truth, first.spec, count, reporter) or (), "scoring", count):
         for parity in parities.values():
             parity.update(sample)
     return {

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from distill.errors import DistillError, UsageError
-from distill.evaluation.predictors import Predictor, ShardPredictor, ModelPredictor, StudentPredictor
+from distill.evaluation.predictors import ModelPredictor, Predictor, ShardPredictor, StudentPredictor
 from distill.shards import MANIFEST
 from distill.teachers.base import Teacher
 from distill.workflows.model import open_model

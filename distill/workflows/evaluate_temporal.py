@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 from numpy import ndarray
 
-from distill.console import Console
 from distill.errors import DistillError
 from distill.export.inference.stream import Model
 from distill.images import decode_rgb
 from distill.metrics import TemporalMetrics
 from distill.report.blocks import Section, Table, Text
+from distill.runtime.progress import Reporter
 from distill.shards import MANIFEST, read_manifest, read_samples
 from distill.tasks import Task
 from distill.workflows.model import open_model
@@ -33,26 +33,30 @@ _NOTE = (
 _STEADY = 0.5
 
 
-def evaluate_temporal(predictors: Sequence[Path], clips: Sequence[Path], console: Console) -> tuple[list[Any], Section]:
+def evaluate_temporal(
+    predictors: Sequence[Path], clips: Sequence[Path], reporter: Reporter
+) -> tuple[list[Any], Section]:
     """(values, section of the report): each student over each clip, as it is and steadied.
 
     Args:
         predictors: Those that are students; others cannot be run over a video.
         clips: Videos, or folders of shards whose samples are consecutive frames.
-        console: Shows progress.
+        reporter: Shows progress.
 
     Raises:
         DistillError: No predictor is a student, or a clip cannot be read.
     """
     students = [path for path in predictors if not (path / MANIFEST).is_file() and path.suffix not in (".yaml", ".yml")]
     if not students:
-        raise DistillError("--temporal: none of the predictors is a student", hint="give a run folder or an exported file")
+        raise DistillError(
+            "--temporal: none of the predictors is a student", hint="give a run folder or an exported file"
+        )
     values: list[dict[str, Any]] = []
     for predictor in students:
         with Model(open_model(predictor, allow_spinning=False)) as model:
             for clip in clips:
                 for steady in (0.0, _STEADY):
-                    scores = _measure(model, clip, steady, console)
+                    scores = _measure(model, clip, steady, reporter)
                     values.append({"predictor": str(predictor), "clip": str(clip), "steady": steady, **scores})
     columns = ["student, clip", *_TITLES.values(), "frames"]
     rows: list[list[Any]] = [
@@ -63,16 +67,16 @@ def evaluate_temporal(predictors: Sequence[Path], clips: Sequence[Path], console
     return values, Section("Temporal consistency", [Text(_NOTE), Table(columns, rows)])
 
 
-def _measure(model: Model, clip: Path, steady: float, console: Console) -> dict[str, float]:
+def _measure(model: Model, clip: Path, steady: float, reporter: Reporter) -> dict[str, float]:
     from distill.export.inference.temporal_filter import TemporalFilter, TemporalFilterConfig
 
     metrics = TemporalMetrics(model.spec)
     if not (clip / MANIFEST).is_file():
-        for frame, maps in console.track(model.stream(clip, temporal_smoothing=steady), clip.name):
+        for frame, maps in reporter.track(model.stream(clip, temporal_smoothing=steady), clip.name):
             metrics.update(frame.rgb, maps)
         return metrics.compute()
     temporal_filter = TemporalFilter(model.spec, TemporalFilterConfig(steady)) if steady else None
-    for index, (rgb, truth) in enumerate(console.track(_samples(clip), clip.name)):
+    for index, (rgb, truth) in enumerate(reporter.track(_samples(clip), clip.name)):
         maps = {name: value[0] for name, value in model(rgb[None]).items()}
         metrics.update(rgb, maps if temporal_filter is None else temporal_filter.apply(rgb, maps, index), truth)
     return metrics.compute()

@@ -9,8 +9,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from distill.console import Console
 from distill.errors import UsageError
+from distill.runtime.progress import Reporter
 from distill.workflows.parity_samples import training_shards
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ _METHOD = (
 def run_exports(
     run: Path,
     targets: Mapping[str, TargetConfig],
-    console: Console,
+    reporter: Reporter,
     *,
     out: Path | None = None,
     images: Path | None = None,
@@ -67,17 +67,17 @@ def run_exports(
         )
     open_run_dir(folder)
     asked = set(targets)
-    targets = _with_float32_references(targets, console)
+    targets = _with_float32_references(targets, reporter)
     context, source = build_context(
-        run, folder, images, num_images, calibrate, threads, opset, console, size_hw, fixed_size_hw
+        run, folder, images, num_images, calibrate, threads, opset, reporter, size_hw, fixed_size_hw
     )
     context.measure_blocks = sensitivity
     try:
         made = []
         for name, config in targets.items():
-            console.say(f"{name}: making and gating it")
+            reporter.info(f"{name}: making and gating it")
             made.append(build_artifact(context, name, config))
-        timings = _time(context, made, seconds, threads, console) if seconds else []
+        timings = _time(context, made, seconds, threads, reporter) if seconds else []
     finally:
         context.close()
     speedups = {name: config.min_speedup if min_speedup is None else min_speedup for name, config in targets.items()}
@@ -107,7 +107,7 @@ def plan_exports(
     out: Path | None,
     images: Path | None,
     num_images: int,
-    console: Console,
+    reporter: Reporter,
 ) -> None:
     """Say what would be made."""
     from distill.spec import read_spec
@@ -143,7 +143,7 @@ def plan_exports(
         f" {row['minutes']} minutes"
         for row in rows
     ]
-    console.result(values, "\n".join(lines))
+    reporter.result(values, "\n".join(lines))
 
 
 def format_result(result: dict[str, Any]) -> str:
@@ -172,7 +172,7 @@ def format_result(result: dict[str, Any]) -> str:
     return "\n".join([head, "", text_table(columns, rows), "", *said]).rstrip()
 
 
-def _with_float32_references(targets: Mapping[str, TargetConfig], console: Console) -> dict[str, TargetConfig]:
+def _with_float32_references(targets: Mapping[str, TargetConfig], reporter: Reporter) -> dict[str, TargetConfig]:
     """The targets, with the float32 sibling of each int8 one before it: what it must be faster than."""
     from distill.config.export import TARGETS, load_target
 
@@ -181,14 +181,14 @@ def _with_float32_references(targets: Mapping[str, TargetConfig], console: Conso
         sibling = config.engine
         has_one = any(other.engine == sibling and other.precision == "fp32" for other in targets.values())
         if config.precision == "int8" and sibling in TARGETS and sibling in ("onnx", "openvino") and not has_one:
-            console.say(f"{sibling}: made too, to compare {name} with")
+            reporter.info(f"{sibling}: made too, to compare {name} with")
             found.setdefault(*load_target(sibling))
         found[name] = config
     return found
 
 
 def _time(
-    context: ExportContext, made: Sequence[Artifact], seconds: float, threads: int | None, console: Console
+    context: ExportContext, made: Sequence[Artifact], seconds: float, threads: int | None, reporter: Reporter
 ) -> list[Timing]:
     """All that passed and runs here, and the original, in turns."""
     from distill.export.runners import open_runner
@@ -199,7 +199,7 @@ def _time(
         for artifact in made:
             if artifact.status == "passed" and artifact.runnable and artifact.path is not None:
                 runners[artifact.target] = stack.enter_context(open_runner(artifact.path, threads=threads))
-        with console.progress("timing", len(_BATCHES)) as progress:
+        with reporter.progress("timing", len(_BATCHES)) as progress:
             return time_runners(
                 runners,
                 _BATCHES,

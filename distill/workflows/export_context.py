@@ -8,7 +8,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from distill.console import Console
+from distill.runtime.progress import Reporter
 from distill.workflows.parity_samples import open_parity_samples, training_shards
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ def build_context(
     calibrate: Path | None,
     threads: int | None,
     opset: int | None,
-    console: Console,
+    reporter: Reporter,
     size_hw: tuple[int, int] | None = None,
     fixed_size_hw: tuple[int, int] | None = None,
 ) -> tuple[ExportContext, str]:
@@ -44,11 +44,11 @@ def build_context(
 
     student, spec = load_student(run, size_hw=size_hw, fixed_size_hw=fixed_size_hw)
     images = images or training_shards(run)
-    pictures = open_parity_samples(images, spec, num_images, console)
+    pictures = open_parity_samples(images, spec, num_images, reporter)
     compared = list(pictures) if pictures is not None else list(generated_samples(spec, 8))
     if images is None:
-        console.warn("no --images given: compared on generated pictures only, without labels")
-    drawn = _calibration(calibrate or training_shards(run), images, compared, spec, num_images, console)
+        reporter.warn("no --images given: compared on generated pictures only, without labels")
+    drawn = _calibration(calibrate or training_shards(run), images, compared, spec, num_images, reporter)
     if fixed_size_hw is not None:
         compared, drawn = ([_resized(sample, fixed_size_hw) for sample in some] for some in (compared, drawn))
     stem = spec.name if size_hw is None else f"{spec.name}.{size_hw[0]}x{size_hw[1]}"
@@ -62,9 +62,9 @@ def build_context(
         folder,
         stem,
         threads,
-        console.say,
+        reporter.info,
     )
-    console.say(f"exporting {spec.name} ({spec.backbone}) to ONNX")
+    reporter.info(f"exporting {spec.name} ({spec.backbone}) to ONNX")
     context.graph = onnx.load(export_onnx(student, spec, context.scratch_dir() / "float.onnx", opset=opset).path)
     return context, str(images) if images else "generated"
 
@@ -83,11 +83,11 @@ def _calibration(
     compared: Sequence[ParitySample],
     spec: StudentSpec,
     count: int,
-    console: Console,
+    reporter: Reporter,
 ) -> list[ParitySample]:
     """Pictures for ranges: not those that are compared on, wherever there are others."""
     if source is None:
         return list(compared)
     skip = len(compared) if source == compared_from else 0
-    found = open_parity_samples(source, spec, count + skip, console)
+    found = open_parity_samples(source, spec, count + skip, reporter)
     return list(islice(found or (), skip, None))[:64] or list(compared)

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from distill.console import Console
 from distill.errors import UsageError
+from distill.runtime.progress import Reporter
 from distill.workflows.parity_samples import open_parity_samples, training_shards
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ _NO_SAMPLES = "no --images given: compared on generated pictures only, without l
 
 def run_export(
     run: Path,
-    console: Console,
+    reporter: Reporter,
     *,
     out: Path | None = None,
     images: Path | None = None,
@@ -45,12 +45,12 @@ def run_export(
     student, spec = load_student(run)
     path = _out_path(run, out, spec)
     images = images or training_shards(run)
-    pictures = open_parity_samples(images, spec, num_images, console)
+    pictures = open_parity_samples(images, spec, num_images, reporter)
     open_run_dir(path.parent)
     with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as folder:
-        console.say(f"exporting {spec.name} ({spec.backbone}) to ONNX")
+        reporter.info(f"exporting {spec.name} ({spec.backbone}) to ONNX")
         report = export_onnx(student, spec, Path(folder) / path.name, opset=opset)
-        parity = _compare(student, spec, report.path, pictures, num_images, tolerances, console)
+        parity = _compare(student, spec, report.path, pictures, num_images, tolerances, reporter)
         kept = path if parity.passed else path.with_name(f"{path.stem}.rejected{path.suffix}")
         shutil.move(report.path, kept)
     if parity.passed:
@@ -70,7 +70,7 @@ def run_export(
     }
 
 
-def show_plan(run: Path, out: Path | None, images: Path | None, num_images: int, console: Console) -> None:
+def show_plan(run: Path, out: Path | None, images: Path | None, num_images: int, reporter: Reporter) -> None:
     """Say what an export would do."""
     from distill.spec import read_spec
 
@@ -93,7 +93,7 @@ def show_plan(run: Path, out: Path | None, images: Path | None, num_images: int,
         f" {size_bytes / 1e6:.1f} MB\nwould compare it with the original on {num_images} pictures from"
         f" {values['images']}\nwould take about a minute, and cost nothing"
     )
-    console.result(values, text)
+    reporter.result(values, text)
 
 
 def _out_path(run: Path, out: Path | None, spec: StudentSpec) -> Path:
@@ -115,7 +115,7 @@ def _compare(
     pictures: Iterator[ParitySample] | None,
     num_images: int,
     tolerances: Any,
-    console: Console,
+    reporter: Reporter,
 ) -> ParityResult:
     """Parity over generated pictures of awkward sizes, then over the real ones."""
     from distill.export.runners import ModuleRunner, open_runner
@@ -127,13 +127,13 @@ def _compare(
         for sample in generated_samples(spec):
             generated.update(sample)
         if pictures is None:
-            console.warn(_NO_SAMPLES)
+            reporter.warn(_NO_SAMPLES)
             return generated.result()
         if not generated.result().passed:
-            console.warn("the two already differ on generated pictures of unusual sizes")
+            reporter.warn("the two already differ on generated pictures of unusual sizes")
             return generated.result()
         parity = Parity(reference, candidate, tolerances)
-        for sample in console.track(pictures, "comparing", num_images):
+        for sample in reporter.track(pictures, "comparing", num_images):
             parity.update(sample)
         return parity.result()
 

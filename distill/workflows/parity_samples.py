@@ -7,8 +7,8 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from distill.console import Console
 from distill.errors import DistillError, UsageError
+from distill.runtime.progress import Reporter
 
 if TYPE_CHECKING:
     from distill.export.verification.parity import ParitySample
@@ -26,7 +26,7 @@ def training_shards(run: Path) -> Path | None:
 
 
 def open_parity_samples(
-    images: Path | None, spec: StudentSpec, count: int, console: Console
+    images: Path | None, spec: StudentSpec, count: int, reporter: Reporter
 ) -> Iterator[ParitySample] | None:
     """The pictures to compare on; checked before the export, which takes seconds."""
     from distill.shards import MANIFEST, read_manifest
@@ -36,7 +36,7 @@ def open_parity_samples(
     if (images / MANIFEST).is_file():
         read_manifest(images)
         return islice(_from_shards(images, spec), count)
-    return islice(_from_photos(images, console), count)
+    return islice(_from_photos(images, reporter), count)
 
 
 def _from_shards(folder: Path, spec: StudentSpec) -> Iterator[ParitySample]:
@@ -52,7 +52,7 @@ def _from_shards(folder: Path, spec: StudentSpec) -> Iterator[ParitySample]:
         )
 
 
-def _from_photos(path: Path, console: Console) -> Iterator[ParitySample]:
+def _from_photos(path: Path, reporter: Reporter) -> Iterator[ParitySample]:
     from distill.export.verification.parity import ParitySample
     from distill.images import decode_rgb
     from distill.inputs import find_inputs
@@ -66,6 +66,6 @@ def _from_photos(path: Path, console: Console) -> Iterator[ParitySample]:
             try:
                 yield ParitySample(photo.name, decode_rgb(photo.path.read_bytes(), photo.name)[0], {})
             except (DistillError, OSError) as error:
-                console.warn(f"left out: {error}")
+                reporter.warn(f"left out: {error}")
 
     return read()

@@ -13,8 +13,8 @@ from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from distill.console import Console
 from distill.errors import DistillError, UsageError
+from distill.runtime.progress import Reporter
 from distill.tasks import Task
 from distill.workflows.model import model_digest
 
@@ -174,7 +174,7 @@ def predict_videos(
     folder: Path | None,
     video_out: Path | None,
     summary: PredictionSummary,
-    console: Console,
+    reporter: Reporter,
 ) -> None:
     """Every video through the student, cameras all at once; `summary` takes rows and failures in the order of `videos`.
 
@@ -185,7 +185,7 @@ def predict_videos(
 
     def one(video: VideoInput) -> None:
         output_paths = _output_paths_of(video, options, folder, video_out, len(videos))
-        _predict_one(runner, video, output_paths, options, video_options, summary, console)
+        _predict_one(runner, video, output_paths, options, video_options, summary, reporter)
 
     workers = max(options.parallel, sum(is_live(video.source) for video in videos))
     if workers == 1:
@@ -206,7 +206,7 @@ def _predict_one(
     options: PredictOptions,
     video_options: VideoOptions,
     summary: PredictionSummary,
-    console: Console,
+    reporter: Reporter,
 ) -> None:
     from distill.export.inference.videos import predict_video
     from distill.video import Decoder, is_live, open_video
@@ -222,8 +222,8 @@ def _predict_one(
         summary.add_failure(video.name, video.source, error)
         return
     for note in source.notes:
-        console.say(f"{video.name}: {note}")
-    with console.progress(video.name, source.num_frames) as progress, _stop_on_interrupt(source):
+        reporter.info(f"{video.name}: {note}")
+    with reporter.progress(video.name, source.num_frames) as progress, _stop_on_interrupt(source):
         predict_video(runner, video.name, source, output_paths, video_options, summary, progress.advance)
 
 

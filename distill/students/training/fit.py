@@ -16,7 +16,12 @@ from distill.errors import DistillError, UsageError
 from distill.run_dir import seed_everything
 from distill.runtime.progress import Progress, Reporter
 from distill.spec import StudentSpec
-from distill.students.checkpoint import check_optimizer_matches, check_student_matches, save_student, load_matching_weights
+from distill.students.checkpoint import (
+    check_optimizer_matches,
+    check_student_matches,
+    load_matching_weights,
+    save_student,
+)
 from distill.students.data.bad_samples import BadSample, count_bad_samples, describe_bad_samples
 from distill.students.data.dataset import ShardDataset
 from distill.students.data.dataset_index import DatasetIndex, read_index, split
@@ -148,9 +153,9 @@ def fit(
     checkpoint = run_dir / "checkpoints" / LAST
     found = check_student_matches(checkpoint, student) if resume else None
     if config.init is not None and not resume:
-        reporter.say(load_matching_weights(config.init, student))
+        reporter.info(load_matching_weights(config.init, student))
     if config.train.fake_quant:
-        reporter.say(f"{enable_fake_quant(student)} layers learn under the rounding of eight bits")
+        reporter.info(f"{enable_fake_quant(student)} layers learn under the rounding of eight bits")
     data, photos, held_out, bad_samples = _open_datasets(data, config, run_dir, reporter)
     student.spec = data.spec
     if on_cpu:
@@ -165,7 +170,9 @@ def fit(
             if trainer.is_global_zero:
                 bad_sample_callback.begin()
 
-        validation_callback = ValidationCallback(run_dir, config, _progress_updater(bar, bar_total is not None), reporter.say, start)
+        validation_callback = ValidationCallback(
+            run_dir, config, _progress_updater(bar, bar_total is not None), reporter.info, start
+        )
         checkpoint_callback = CheckpointCallback(run_dir, config)
         trainer = build_trainer(config, run_dir, bad_sample_callback, validation_callback, checkpoint_callback)
         batches = train_sampler(photos.entries, config, trainer.global_rank)
@@ -195,9 +202,14 @@ def fit(
         )
     late = bad_sample_callback.bad_samples[len(bad_samples) :]
     if late:
-        reporter.say(describe_bad_samples(late, len(photos) + len(held_out) - count_bad_samples(late), run_dir))
+        reporter.info(describe_bad_samples(late, len(photos) + len(held_out) - count_bad_samples(late), run_dir))
     return TrainResult(
-        validation_callback.history, trainer.current_epoch, module.global_step, module.elapsed_s, checkpoint_callback.interrupted, tuple(bad_sample_callback.bad_samples)
+        validation_callback.history,
+        trainer.current_epoch,
+        module.global_step,
+        module.elapsed_s,
+        checkpoint_callback.interrupted,
+        tuple(bad_sample_callback.bad_samples),
     )
 
 
@@ -211,7 +223,7 @@ def _open_datasets(
     bad_samples = (*data.index.bad_samples, *photos.bad_samples, *held_out.bad_samples)
     check_remaining(bad_samples, photos, held_out, has_val=bool(data.val))
     if bad_samples:
-        reporter.say(describe_bad_samples(bad_samples, len(photos) + len(held_out), run_dir))
+        reporter.info(describe_bad_samples(bad_samples, len(photos) + len(held_out), run_dir))
         data = data.without_bad_samples(photos.entries, held_out.entries)
     return data, photos, held_out, bad_samples
 

@@ -16,8 +16,8 @@ from distill.errors import DistillError, UsageError
 from distill.tasks import Task
 
 if TYPE_CHECKING:
-    from distill.console import Console
     from distill.labels import Label
+    from distill.runtime.progress import Reporter
     from distill.shards import Manifest, Sample
     from distill.teachers.base import TeacherResult
     from distill.teachers.labeling.job import Job
@@ -43,7 +43,7 @@ class _CalibrationData:
         )
 
 
-def run_calibrate(job: Job, truth: Path, path: Path, console: Console) -> tuple[dict[str, Any], str]:
+def run_calibrate(job: Job, truth: Path, path: Path, reporter: Reporter) -> tuple[dict[str, Any], str]:
     """(values, text) of the calibration that was written to `path`.
 
     Raises:
@@ -53,7 +53,7 @@ def run_calibrate(job: Job, truth: Path, path: Path, console: Console) -> tuple[
     from distill.teachers.quality.calibration import Calibration, TaskCalibration, calibrate, write_calibration
     from distill.teachers.quality.label_error import GOOD_BELOW
 
-    seen = _compare(job, truth, console)
+    seen = _compare(job, truth, reporter)
     if not seen:
         raise UsageError(
             f"{truth}: shares no labeled photo with this teacher", hint="label those photos with the truth first"
@@ -68,7 +68,7 @@ def run_calibrate(job: Job, truth: Path, path: Path, console: Console) -> tuple[
                 found.parts, found.errors, limit=GOOD_BELOW[task], confidence=confidence, right=right
             )
         except DistillError as error:
-            console.warn(f"{task}: {error}")
+            reporter.warn(f"{task}: {error}")
             continue
         rows[str(task)] = _held_out(found, GOOD_BELOW[task]) | {
             "labels": len(found.errors),
@@ -84,7 +84,7 @@ def run_calibrate(job: Job, truth: Path, path: Path, console: Console) -> tuple[
     return {"calibration": str(path), "tasks": rows}, _format_result(path, rows)
 
 
-def _compare(job: Job, truth: Path, console: Console) -> dict[Task, _CalibrationData]:
+def _compare(job: Job, truth: Path, reporter: Reporter) -> dict[Task, _CalibrationData]:
     """Every label of the teacher against the truth about the same photo."""
     from distill.inputs import UnreadablePhoto
     from distill.shards import Sample, read_manifest, read_samples
@@ -99,7 +99,7 @@ def _compare(job: Job, truth: Path, console: Console) -> dict[Task, _Calibration
     }
     seen: dict[Task, _CalibrationData] = defaultdict(_CalibrationData)
     photos = job.source.read(0, job.num_photos)
-    for photo in console.track(photos, "calibrate", job.num_photos):
+    for photo in reporter.track(photos, "calibrate", job.num_photos):
         sample = None if isinstance(photo, UnreadablePhoto) else known.get(photo.sha256)
         if isinstance(photo, UnreadablePhoto) or sample is None:
             continue
@@ -108,7 +108,7 @@ def _compare(job: Job, truth: Path, console: Console) -> dict[Task, _Calibration
         except UsageError:
             raise
         except DistillError as error:
-            console.warn(str(error))
+            reporter.warn(str(error))
             continue
         for result in results:
             for label, true in _pairs(result, sample, manifest):

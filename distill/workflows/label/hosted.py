@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from distill.console import Console
 from distill.errors import DistillError, UsageError
+from distill.runtime.progress import Reporter
 
 if TYPE_CHECKING:
     from distill.config.hosted import HostedConfig
@@ -135,7 +135,7 @@ class ShardsWithAnswers:
 
 @contextmanager
 def shards_with_answers(
-    job: Job, todo: Sequence[int], budget: RunBudget, console: Console
+    job: Job, todo: Sequence[int], budget: RunBudget, reporter: Reporter
 ) -> Iterator[ShardsWithAnswers]:
     """The slices to label; of a hosted teacher they come when their answers are stored.
 
@@ -149,7 +149,7 @@ def shards_with_answers(
     from distill.teachers.hosted.scheduler import RequestScheduler
     from distill.teachers.hosted.services.open import prices_of
     from distill.teachers.store.answers import AnswerStore
-    from distill.teachers.store.budget import Budget
+    from distill.teachers.store.spending import Budget
 
     for part in parts if budget.max_usd is not None else []:
         if not prices_of(part)[0].known:
@@ -168,5 +168,5 @@ def shards_with_answers(
         except BaseException as error:
             scheduler.stop(DistillError("interrupted"))
             if isinstance(error, KeyboardInterrupt) and scheduler.in_flight:
-                console.say(scheduler.shutdown_message)
+                reporter.info(scheduler.shutdown_message)
             raise

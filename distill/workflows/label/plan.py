@@ -7,8 +7,8 @@ import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from distill.console import Console
 from distill.errors import DistillError, UsageError
+from distill.runtime.progress import Reporter
 from distill.tasks import Task
 
 if TYPE_CHECKING:
@@ -30,14 +30,14 @@ _OTHER_LABEL_BYTES_PER_PIXEL = 0.1
 """As measured on generated images of a megapixel and their labels, confidence included."""
 
 
-def show_plan(job: Job, console: Console) -> None:
+def show_plan(job: Job, reporter: Reporter) -> None:
     """Say what the job would do; of a hosted teacher what it would cost, of any other how long it takes."""
     from distill.config.hosted import HostedConfig
 
     # A plan fetches no model.
     os.environ["HF_HUB_OFFLINE"] = "1"
     values, text = plan_hosted(job, job.config) if isinstance(job.config, HostedConfig) else plan_local(job)
-    console.result(values, text)
+    reporter.result(values, text)
 
 
 def plan_local(job: Job) -> tuple[dict[str, Any], str]:
@@ -52,7 +52,9 @@ def plan_local(job: Job) -> tuple[dict[str, Any], str]:
     values: dict[str, Any] = {"photos": photos, "shards": job.num_shards, "cost_usd": 0.0}
     try:
         tasks = job.teacher.tasks
-        trial = _run_trial(job, min(_TRIAL_PHOTOS_GENERATOR if isinstance(job.config, DiffusersConfig) else _TRIAL_PHOTOS, photos))
+        trial = _run_trial(
+            job, min(_TRIAL_PHOTOS_GENERATOR if isinstance(job.config, DiffusersConfig) else _TRIAL_PHOTOS, photos)
+        )
     except ModelUnavailable as missing:
         values |= {"tasks": list(job.tasks), "answers": None, "seconds": None, "bytes": None, "timed_photos": 0}
         values |= {"teacher": job.config.kind, "license": job.config.license, "missing": missing.message}

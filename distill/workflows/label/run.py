@@ -8,8 +8,8 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from distill.console import Console
 from distill.errors import UsageError
+from distill.runtime.progress import Reporter
 from distill.workflows.label.hosted import UNLIMITED, RunBudget, shards_with_answers
 from distill.workflows.label.workers import num_workers, run_shards
 
@@ -23,7 +23,7 @@ _SHOWN = 20
 
 def run_label(
     job: Job,
-    console: Console,
+    reporter: Reporter,
     *,
     workers: int = 0,
     job_index: str = "1/1",
@@ -52,11 +52,11 @@ def run_label(
     open_run_dir(job.out, config_yaml=dump_config(job.config), verb="label")
     resumed = len(mine) - len(todo)
     if resumed:
-        console.say(f"resuming: {resumed} of {len(mine)} shards are done")
+        reporter.info(f"resuming: {resumed} of {len(mine)} shards are done")
     if job.source.ignored:
-        console.say(f"passing over {len(job.source.ignored)} files that are no pictures")
-    with console.progress("label", sum(stop - start for start, stop in map(job.photo_range, todo))) as progress:
-        with shards_with_answers(job, todo, budget, console) as slices:
+        reporter.info(f"passing over {len(job.source.ignored)} files that are no pictures")
+    with reporter.progress("label", sum(stop - start for start, stop in map(job.photo_range, todo))) as progress:
+        with shards_with_answers(job, todo, budget, reporter) as slices:
             for count in run_shards(job, slices, num_workers(job, workers, len(todo))):
                 progress.advance(count, slices.note)
         asked = slices.result

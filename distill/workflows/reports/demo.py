@@ -11,13 +11,13 @@ import numpy as np
 
 from distill.report import (
     Block,
+    CaptionedImage,
     Curve,
     Curves,
-    KeyValues,
     Gallery,
+    KeyValues,
     Metric,
     Metrics,
-    CaptionedImage,
     Report,
     Section,
     Table,
@@ -143,9 +143,7 @@ def _metrics(result: dict[str, Any]) -> Metrics:
     return Metrics(
         [
             Metric(f"{teacher_usd:,.0f} USD", "teacher", f"for three answers about {FRAMES:,} frames"),
-            Metric(
-                f"{seconds / 3600 * MACHINE_USD_PER_HOUR:.4f} USD", "student", f"for the same, in {_time(seconds)}"
-            ),
+            Metric(f"{seconds / 3600 * MACHINE_USD_PER_HOUR:.4f} USD", "student", f"for the same, in {_time(seconds)}"),
             Metric(f"{student_images_per_s(result):.0f}", "images/s", "on this machine, engine alone"),
         ]
     )

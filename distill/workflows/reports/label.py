@@ -7,7 +7,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from distill.images import decode_rgb
-from distill.report import KeyValues, Gallery, Metric, Metrics, CaptionedImage, Report, Section, Table, Text, write_report
+from distill.report import (
+    CaptionedImage,
+    Gallery,
+    KeyValues,
+    Metric,
+    Metrics,
+    Report,
+    Section,
+    Table,
+    Text,
+    write_report,
+)
 from distill.run_dir import machine, versions
 from distill.teachers.labeling.previews import Preview, read_previews
 from distill.teachers.quality.calibration import PARTS
