@@ -65,7 +65,9 @@ def check_bad_fraction(bad_samples: Sequence[BadSample], whole: int) -> None:
 
 def describe_bad_samples(bad_samples: Sequence[BadSample], whole: int, run_dir: Path) -> str:
     """The first few for people."""
-    lines = [f"left out: {count_bad_samples(bad_samples)} of {count_bad_samples(bad_samples) + whole} samples, which cannot be used"]
+    lines = [
+        f"left out: {count_bad_samples(bad_samples)} of {count_bad_samples(bad_samples) + whole} samples, which cannot be used"
+    ]
     lines += [f"  {part}" for part in bad_samples[:_SHOWN]]
     if len(bad_samples) > _SHOWN:
         lines.append(f"  and others: see {run_dir / BAD_SAMPLES}")

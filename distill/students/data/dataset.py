@@ -24,7 +24,7 @@ from torch.utils.data import Dataset
 
 from distill.errors import DistillError
 from distill.images import image_size_hw
-from distill.students.data.bad_samples import BAD_SAMPLES, BadSample, to_bad_sample, read_bad_samples, write_bad_samples
+from distill.students.data.bad_samples import BAD_SAMPLES, BadSample, read_bad_samples, to_bad_sample, write_bad_samples
 from distill.students.data.decode import CHANNELS, STORED_DTYPES, decode_photo, decode_task
 from distill.students.data.shard_index import SampleRef
 from distill.tasks import Task
@@ -44,7 +44,11 @@ class ShardDataset(Dataset[dict[str, Tensor]]):
     """
 
     def __init__(
-        self, entries: Sequence[SampleRef], tasks: Sequence[Task], size_hw: tuple[int, int], num_classes: int | None = None
+        self,
+        entries: Sequence[SampleRef],
+        tasks: Sequence[Task],
+        size_hw: tuple[int, int],
+        num_classes: int | None = None,
     ) -> None:
         self.entries, self.tasks, self.size_hw = entries, tuple(tasks), size_hw
         self.bad_samples: list[BadSample] = []

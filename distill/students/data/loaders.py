@@ -17,7 +17,12 @@ from distill.tasks import Task
 
 
 def open_dataset(
-    entries: Sequence[SampleRef], tasks: Sequence[Task], spec: StudentSpec, config: TrainConfig, cache: Path, reporter: Reporter
+    entries: Sequence[SampleRef],
+    tasks: Sequence[Task],
+    spec: StudentSpec,
+    config: TrainConfig,
+    cache: Path,
+    reporter: Reporter,
 ) -> ShardDataset:
     """The photos, decoded into memory or onto the disk (the folder `cache`) where the config leaves room for them.
 
@@ -42,7 +47,9 @@ def open_dataset(
     return photos
 
 
-def check_remaining(bad_samples: Sequence[BadSample], photos: ShardDataset, held_out: ShardDataset, has_val: bool) -> None:
+def check_remaining(
+    bad_samples: Sequence[BadSample], photos: ShardDataset, held_out: ShardDataset, has_val: bool
+) -> None:
     """Nothing, if enough is left to learn from and, where there were photos to score on, to score on.
 
     Raises:

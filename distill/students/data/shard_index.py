@@ -78,7 +78,9 @@ def index_shard(
                 try:
                     entries.append(_sample_ref(shard, key, found, tasks, classes, file))
                 except (DistillError, OSError, ValueError, TypeError, AttributeError, KeyError) as error:
-                    bad_samples.append(to_bad_sample(shard, key, error))  # its json is damaged, or says what it should not
+                    bad_samples.append(
+                        to_bad_sample(shard, key, error)
+                    )  # its json is damaged, or says what it should not
     return entries, bad_samples
 
 

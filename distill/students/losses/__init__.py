@@ -71,7 +71,9 @@ def student_losses(
             seen[task] = vector
         else:
             assert batch.semantic is not None
-            terms = semantic_loss(enlarged, batch.semantic, weight, config.semantic, config.trim_fraction, batch.semantic_confidence)
+            terms = semantic_loss(
+                enlarged, batch.semantic, weight, config.semantic, config.trim_fraction, batch.semantic_confidence
+            )
         losses |= {f"{task}_{name}": term for name, term in terms.items()}
     if config.consistency > 0 and config.fov_deg is not None and {Task.DEPTH, Task.NORMALS} <= seen.keys():
         agreement = consistency_loss(seen[Task.DEPTH], seen[Task.NORMALS], batch.weights[Task.DEPTH], config.fov_deg)

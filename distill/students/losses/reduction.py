@@ -24,7 +24,9 @@ def mean_over_images(values: Float[Tensor, " b"], weight: Float[Tensor, "b ..."]
     return weighted_mean(values, weight.flatten(1).sum(dim=1))
 
 
-def trim_worst(error: Float[Tensor, "b h w"], weight: Float[Tensor, "b h w"], fraction: float) -> Float[Tensor, "b h w"]:
+def trim_worst(
+    error: Float[Tensor, "b h w"], weight: Float[Tensor, "b h w"], fraction: float
+) -> Float[Tensor, "b h w"]:
     """The weights, with each image's worst share of weighted pixels set to 0: most of those are wrong labels."""
     if fraction <= 0:
         return weight

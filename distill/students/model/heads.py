@@ -134,7 +134,9 @@ class SemanticHead(nn.Module):
         """The raw map: logits."""
         return self.layers(fused)
 
-    def postprocess(self, raw: Float[Tensor, "b k h w"], size_hw: tuple[int, int], decide_hw: tuple[int, int]) -> Outputs:
+    def postprocess(
+        self, raw: Float[Tensor, "b k h w"], size_hw: tuple[int, int], decide_hw: tuple[int, int]
+    ) -> Outputs:
         """``semantic`` uint8 (b, h, w); ``semantic_confidence``: the softmax of the chosen class.
 
         Args:

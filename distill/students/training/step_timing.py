@@ -24,7 +24,9 @@ _TIMED_S = 20.0
 _PROBE_PHOTOS = 4
 
 
-def time_step(student: Student, config: TrainConfig, photos: ShardDataset, device: torch.device, num_photos: int) -> float:
+def time_step(
+    student: Student, config: TrainConfig, photos: ShardDataset, device: torch.device, num_photos: int
+) -> float:
     """Seconds of one step of this many photos: augmentation, forward, losses, backward, optimizer; the fastest of ten.
 
     A copy of the student is trained; the student itself stays as it is.
@@ -42,7 +44,10 @@ def time_step(student: Student, config: TrainConfig, photos: ShardDataset, devic
             break
         start_s = time.perf_counter()
         batch = augment(
-            decode_batch(stored, student.spec.tasks, depth_kind), config.augment, depth_kind or DepthKind.METRIC, generator
+            decode_batch(stored, student.spec.tasks, depth_kind),
+            config.augment,
+            depth_kind or DepthKind.METRIC,
+            generator,
         )
         raw = student.raw(batch.image.contiguous(memory_format=order))
         loss = torch.stack(list(student_losses(student, raw, batch, config.loss).values())).sum()

@@ -21,7 +21,13 @@ from distill.students.training.callbacks.ema import EMACallback
 from distill.students.training.callbacks.validation import ValidationCallback
 
 
-def build_trainer(config: TrainConfig, run_dir: Path, bad_sample_callback: BadSampleCallback, validation_callback: ValidationCallback, checkpoint_callback: CheckpointCallback) -> L.Trainer:
+def build_trainer(
+    config: TrainConfig,
+    run_dir: Path,
+    bad_sample_callback: BadSampleCallback,
+    validation_callback: ValidationCallback,
+    checkpoint_callback: CheckpointCallback,
+) -> L.Trainer:
     """Lightning's trainer for this budget, with everything that it would do by itself turned off."""
     budget = config.train
     precision = budget.precision

@@ -10,7 +10,13 @@ from typing import Any
 import lightning as L
 import torch
 
-from distill.students.data.bad_samples import BAD_SAMPLES, BadSample, check_bad_fraction, count_bad_samples, write_bad_samples
+from distill.students.data.bad_samples import (
+    BAD_SAMPLES,
+    BadSample,
+    check_bad_fraction,
+    count_bad_samples,
+    write_bad_samples,
+)
 from distill.students.data.dataset import ShardDataset
 
 

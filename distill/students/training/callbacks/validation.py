@@ -162,7 +162,10 @@ class ValidationCallback(L.Callback):
             **{f"val_{name}": value for name, value in found.items()},
         }
         if self._filters_noisy_labels:
-            row |= {f"noisy_{task}": round(module.noisy_labels.noisy_fraction(task), 4) for task in module.student.spec.dense_tasks}
+            row |= {
+                f"noisy_{task}": round(module.noisy_labels.noisy_fraction(task), 4)
+                for task in module.student.spec.dense_tasks
+            }
         self.history.append(row)
         unscored = [str(task) for task in module.student.spec.tasks if not any(key.startswith(task) for key in found)]
         if unscored and len(self.history) == 1:
