@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,81 +12,21 @@ import pytest
 from distill.commands.evaluate import EvalOptions, run_evaluate
 from distill.console import Console
 from distill.errors import DistillError, UsageError
-from distill.evaluation.protocol import Crop, crop_mask, resize_label, remap_classes
+from distill.evaluation.protocol import Crop, crop_mask, remap_classes, resize_label
 from distill.evaluation.scorers import EvalProtocol
-from distill.images import encode_jpeg
-from distill.labels import Label, encode
+from distill.labels import Label
 from distill.metrics import Alignment, DepthMetrics
-from distill.shards import Manifest, Sample, read_manifest, read_samples, write_manifest, write_shard
+from distill.shards import Sample, read_manifest, read_samples, write_manifest, write_shard
 from distill.tasks import FAR_DEPTH_M, DepthKind, Task
-
-SIZE_HW = (24, 32)
-CLASSES = ("Sky", "Road", "Car")
-LabelMaker = Callable[[int, np.random.Generator], list[Label]]
-
-
-def _label(task: Task, value: np.ndarray, valid: np.ndarray | None = None, **more: Any) -> Label:
-    valid = np.ones(value.shape[:2], bool) if valid is None else valid
-    return Label(task, value, valid, valid.astype(np.float32), **more)
-
-
-def depth(value: np.ndarray, valid: np.ndarray | None = None, depth_kind: DepthKind = DepthKind.METRIC) -> Label:
-    return _label(Task.DEPTH, value.astype(np.float32), valid, depth_kind=depth_kind)
-
-
-def _scene(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """(meters, unit normals, ids) of one photo."""
-    normals = rng.normal((0, 0, 3), 1, (*SIZE_HW, 3))
-    normals /= np.linalg.norm(normals, axis=-1, keepdims=True)
-    ids = rng.integers(0, 3, SIZE_HW).astype(np.uint8)
-    return rng.uniform(1, 9, SIZE_HW), normals.astype(np.float32), ids
-
-
-def truth_labels(index: int, rng: np.random.Generator) -> list[Label]:
-    meters, normals, ids = _scene(rng)
-    hole = np.ones(SIZE_HW, bool)
-    hole[:4] = False
-    return [
-        depth(meters, hole),
-        _label(Task.NORMALS, normals, hole),
-        _label(Task.SEMANTIC, ids, classes=CLASSES),
-    ]
-
-
-def make_shards(
-    folder: Path,
-    labels: LabelMaker = truth_labels,
-    *,
-    count: int = 3,
-    classes: tuple[str, ...] = CLASSES,
-    key: str = "photo",
-    reverse_keys: bool = False,
-    photo_seed: int = 0,
-    **more: Any,
-) -> Path:
-    """A folder of shards; photo and scene of an index are the same in every set."""
-    folder.mkdir(parents=True)
-    samples, tasks, depth_kind = [], dict[Task, None](), DepthKind.METRIC
-    for index in range(count):
-        data = encode_jpeg(np.random.default_rng([photo_seed, index]).integers(0, 255, (*SIZE_HW, 3), dtype=np.uint8))
-        meta: dict[str, Any] = {"name": f"{index}.jpg", "photo_sha256": hashlib.sha256(data).hexdigest()}
-        files = {"jpg": data}
-        for label in labels(index, np.random.default_rng(index)):
-            files |= encode(label)
-            tasks[label.task] = None
-            if label.task is Task.DEPTH:
-                meta["depth_kind"] = depth_kind = label.depth_kind or DepthKind.METRIC
-            if label.task is Task.INSTANCE:
-                meta["instances"] = {str(i): name for i, name in label.instance_classes.items()}
-            if label.task is Task.REFERRING:
-                meta["referring"] = list(label.classes)
-        number = count - 1 - index if reverse_keys else index
-        samples.append(Sample(f"{key}{number}", {**files, "json": json.dumps(meta).encode()}))
-    entry = write_shard(folder / "shard-000000.tar", samples)
-    write_manifest(
-        folder, Manifest(tasks=tuple(tasks), shards=(entry,), classes=classes, depth_kind=depth_kind, **more)
-    )
-    return folder
+from tests.builders.truth import (
+    CLASSES,
+    SIZE_HW,
+    LabelMaker,
+    depth,
+    make_label,
+    make_shards,
+    random_scene,
+)
 
 
 def evaluate(*predictors: Path, truth: Path, **more: Any) -> dict[str, Any]:
@@ -110,7 +48,7 @@ def test_truth_against_itself_is_perfect(truth: Path) -> None:
 
 def test_a_known_error_is_measured_and_compared(truth: Path, tmp_path: Path) -> None:
     def worse(factor: float) -> LabelMaker:
-        return lambda index, rng: [depth(_scene(rng)[0] * factor)]
+        return lambda index, rng: [depth(random_scene(rng)[0] * factor)]
 
     student = make_shards(tmp_path / "student", worse(1.2))
     teacher = make_shards(tmp_path / "teacher", worse(1.1))
@@ -126,7 +64,7 @@ def test_a_known_error_is_measured_and_compared(truth: Path, tmp_path: Path) -> 
 def test_a_relative_teacher_is_aligned_and_so_is_everyone_beside_it(truth: Path, tmp_path: Path) -> None:
     disparity = make_shards(
         tmp_path / "relative",
-        lambda _, rng: [depth(0.8 / _scene(rng)[0] + 0.1, depth_kind=DepthKind.AFFINE_INVARIANT_DISPARITY)],
+        lambda _, rng: [depth(0.8 / random_scene(rng)[0] + 0.1, depth_kind=DepthKind.AFFINE_INVARIANT_DISPARITY)],
     )
     found = evaluate(disparity, truth=truth, baseline=truth)["tasks"]["depth"]["scores"]
     assert found["relative"]["abs_rel"] < 1e-3
@@ -139,7 +77,7 @@ def test_invalid_predictions_lower_the_coverage_and_nothing_else(truth: Path, tm
     def half(_: int, rng: np.random.Generator) -> list[Label]:
         valid = np.zeros(SIZE_HW, bool)
         valid[:, :16] = True
-        return [depth(_scene(rng)[0], valid)]
+        return [depth(random_scene(rng)[0], valid)]
 
     found = evaluate(make_shards(tmp_path / "half", half), truth=truth)["tasks"]["depth"]["scores"]["half"]
     assert (found["coverage"], found["delta1"]) == (0.5, 1.0)
@@ -147,12 +85,12 @@ def test_invalid_predictions_lower_the_coverage_and_nothing_else(truth: Path, tm
 
 def test_sky_in_the_truth_does_not_count(tmp_path: Path) -> None:
     def with_sky(_: int, rng: np.random.Generator) -> list[Label]:
-        meters = _scene(rng)[0]
+        meters = random_scene(rng)[0]
         meters[:12] = 25_000.0
         return [depth(meters)]
 
     sky = make_shards(tmp_path / "sky", with_sky)
-    flat = make_shards(tmp_path / "flat", lambda _, rng: [depth(_scene(rng)[0])])
+    flat = make_shards(tmp_path / "flat", lambda _, rng: [depth(random_scene(rng)[0])])
     found = evaluate(flat, truth=sky, protocol=EvalProtocol(max_depth_m=1e5))["tasks"]["depth"]["scores"]["flat"]
     assert (found["delta1"], found["pixels"]) == (1.0, 3 * 12 * 32)
 
@@ -160,7 +98,7 @@ def test_sky_in_the_truth_does_not_count(tmp_path: Path) -> None:
 def test_classes_are_joined_by_name(truth: Path, tmp_path: Path) -> None:
     def shuffled(_: int, rng: np.random.Generator) -> list[Label]:
         table = np.array([2, 0, 1], np.uint8)  # Sky, Road, Car as ids of (road, car, SKY)
-        return [_label(Task.SEMANTIC, table[_scene(rng)[2]], classes=("road", "car", "SKY"))]
+        return [make_label(Task.SEMANTIC, table[random_scene(rng)[2]], classes=("road", "car", "SKY"))]
 
     other = make_shards(tmp_path / "other", shuffled, classes=("road", "car", "SKY"))
     assert evaluate(other, truth=truth)["tasks"]["semantic"]["scores"]["other"]["miou"] == 1.0
@@ -168,7 +106,7 @@ def test_classes_are_joined_by_name(truth: Path, tmp_path: Path) -> None:
 
 def test_a_class_without_a_word_for_it_counts_as_zero_and_is_named(truth: Path, tmp_path: Path) -> None:
     def no_car(_: int, rng: np.random.Generator) -> list[Label]:
-        return [_label(Task.SEMANTIC, _scene(rng)[2], classes=("sky", "road", "vehicle"))]
+        return [make_label(Task.SEMANTIC, random_scene(rng)[2], classes=("sky", "road", "vehicle"))]
 
     predictor = make_shards(tmp_path / "predictor", no_car, classes=("sky", "road", "vehicle"))
     values = evaluate(predictor, truth=truth)
@@ -214,7 +152,7 @@ def test_missing_photos_are_counted_and_none_at_all_is_refused(truth: Path, tmp_
 def test_the_mean_baseline_stands_beside(truth: Path, tmp_path: Path) -> None:
     training = make_shards(tmp_path / "training", lambda _, rng: [depth(np.full(SIZE_HW, 5.0))])
     found = evaluate(truth, truth=truth, baseline=training)["tasks"]
-    meters = np.stack([_scene(np.random.default_rng(index))[0][4:] for index in range(3)])
+    meters = np.stack([random_scene(np.random.default_rng(index))[0][4:] for index in range(3)])
     expected = np.mean(np.abs(5.0 - meters) / meters)
     assert found["depth"]["scores"]["baseline"]["abs_rel"] == pytest.approx(expected, abs=1e-3)
     assert "baseline" not in found["normals"]["scores"]
@@ -229,8 +167,8 @@ def test_instances_and_sentences_are_scored(tmp_path: Path) -> None:
             said = np.full(SIZE_HW, 1, np.uint8)
             said[:, : 8 + shift] = 0
             return [
-                _label(Task.INSTANCE, ids, instance_classes={4: "box"} if index < 2 else {}),
-                _label(Task.REFERRING, said, classes=("the left part", "background")),
+                make_label(Task.INSTANCE, ids, instance_classes={4: "box"} if index < 2 else {}),
+                make_label(Task.REFERRING, said, classes=("the left part", "background")),
             ]
 
         return make
@@ -245,7 +183,7 @@ def test_instances_and_sentences_are_scored(tmp_path: Path) -> None:
 
 
 def test_files_say_everything(truth: Path, tmp_path: Path) -> None:
-    worse = make_shards(tmp_path / "worse", lambda _, rng: [depth(_scene(rng)[0] * 1.3)])
+    worse = make_shards(tmp_path / "worse", lambda _, rng: [depth(random_scene(rng)[0] * 1.3)])
     values = evaluate(worse, truth=truth, baseline=truth, out=tmp_path / "out", worst=2)
     written = json.loads((tmp_path / "out" / "evaluate.json").read_text())
     assert written == json.loads(json.dumps(values))
@@ -274,20 +212,22 @@ def test_a_damaged_photo_is_left_out_with_a_word(tmp_path: Path) -> None:
     [((Task.INSTANCE,), "the truth holds no instance labels"), ((Task.NORMALS,), "no predictor answers normals")],
 )
 def test_a_task_that_one_side_lacks_is_refused(truth: Path, tmp_path: Path, tasks: tuple[Task], message: str) -> None:
-    predictor = make_shards(tmp_path / "predictor", lambda _, rng: [depth(_scene(rng)[0])])
+    predictor = make_shards(tmp_path / "predictor", lambda _, rng: [depth(random_scene(rng)[0])])
     with pytest.raises(UsageError, match=message):
         evaluate(predictor, truth=truth, tasks=tasks)
 
 
 def test_nothing_in_common_and_relative_truth_are_refused(truth: Path, tmp_path: Path) -> None:
     relative = make_shards(
-        tmp_path / "relative", lambda _, rng: [depth(_scene(rng)[0] / 10, depth_kind=DepthKind.SCALE_INVARIANT)]
+        tmp_path / "relative", lambda _, rng: [depth(random_scene(rng)[0] / 10, depth_kind=DepthKind.SCALE_INVARIANT)]
     )
     with pytest.raises(UsageError, match="nothing can be measured against depth without meters"):
         evaluate(truth, truth=relative)
-    ids = make_shards(tmp_path / "ids", lambda _, rng: [_label(Task.SEMANTIC, _scene(rng)[2], classes=CLASSES)])
+    ids = make_shards(
+        tmp_path / "ids", lambda _, rng: [make_label(Task.SEMANTIC, random_scene(rng)[2], classes=CLASSES)]
+    )
     with pytest.raises(UsageError, match="nothing can be compared"):
-        evaluate(ids, truth=make_shards(tmp_path / "meters", lambda _, rng: [depth(_scene(rng)[0])]))
+        evaluate(ids, truth=make_shards(tmp_path / "meters", lambda _, rng: [depth(random_scene(rng)[0])]))
 
 
 def test_a_predictor_given_twice_or_absent_is_refused(truth: Path, tmp_path: Path) -> None:
@@ -358,14 +298,16 @@ def test_what_is_far_is_scored_where_it_is_asked_for(tmp_path: Path) -> None:
     """Only sky is left out: a wall at 200 m is none."""
 
     def far(_: int, rng: np.random.Generator) -> list[Label]:
-        meters = _scene(rng)[0]
+        meters = random_scene(rng)[0]
         meters[:12], meters[12:18] = 25_000.0, 200.0
         return [depth(meters)]
 
     truth = make_shards(tmp_path / "truth", far)
-    flat = make_shards(tmp_path / "flat", lambda _, rng: [depth(_scene(rng)[0])])
+    flat = make_shards(tmp_path / "flat", lambda _, rng: [depth(random_scene(rng)[0])])
     for max_depth_m, rows in ((350.0, 12), (1e5, 12), (FAR_DEPTH_M, 6)):
-        found = evaluate(flat, truth=truth, protocol=EvalProtocol(max_depth_m=max_depth_m))["tasks"]["depth"]["scores"]["flat"]
+        found = evaluate(flat, truth=truth, protocol=EvalProtocol(max_depth_m=max_depth_m))["tasks"]["depth"]["scores"][
+            "flat"
+        ]
         assert found["pixels"] == 3 * rows * 32
 
 
@@ -422,7 +364,7 @@ def test_what_has_no_mean_baseline_is_said(tmp_path: Path) -> None:
     def one_thing(_: int, rng: np.random.Generator) -> list[Label]:
         ids = np.zeros(SIZE_HW, np.uint16)
         ids[2:9, 3:9] = 1
-        return [_label(Task.INSTANCE, ids, instance_classes={1: "dog"})]
+        return [make_label(Task.INSTANCE, ids, instance_classes={1: "dog"})]
 
     truth = make_shards(tmp_path / "truth", one_thing, instance_classes=("dog",))
     with pytest.raises(UsageError, match="there is no mean baseline of instance"):

@@ -14,7 +14,7 @@ from distill.console import Console
 from distill.tasks import Task
 from distill.teachers.adapters.replay import read_manifest_rows
 from distill.teachers.labeling.job import Job
-from distill.teachers.store.answers import EMPTY, IMAGE, AnswerStore, AnswerKey
+from distill.teachers.store.answers import EMPTY, IMAGE, AnswerKey, AnswerStore
 from distill.teachers.store.ledger import Ledger
 from distill.teachers.store.spending import Budget
 from distill.teachers.synthetic.generator import SYNTHETIC_CLASSES

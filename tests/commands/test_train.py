@@ -60,7 +60,7 @@ def test_preset_files_say_what_the_package_knows(repository: Path, preset: str) 
     assert values.student.model_copy(update={"preset": preset}) == from_file
 
 
-RUNS = sorted((Path(__file__).resolve().parents[1] / "configs" / "runs").glob("*.yaml"))
+RUNS = sorted((Path(__file__).resolve().parents[2] / "configs" / "runs").glob("*.yaml"))
 
 
 @pytest.mark.parametrize("path", RUNS, ids=lambda path: path.stem)
@@ -206,7 +206,16 @@ def test_a_photo_that_is_broken_is_named_and_the_others_are_learned(
     entry = write_shard(folder / "shard-000000.tar", samples)
     manifest = read_manifest(shards).model_copy(update={"shards": (entry,)})
     write_manifest(folder, manifest)
-    words = ("--shards", folder, "--out", out, *TINY, "data.memory_cache_gib=0", "data.disk_cache_gib=0", "data.workers=1")
+    words = (
+        "--shards",
+        folder,
+        "--out",
+        out,
+        *TINY,
+        "data.memory_cache_gib=0",
+        "data.disk_cache_gib=0",
+        "data.workers=1",
+    )
     assert run(monkeypatch, "train", *words, "--json") == 0
     printed = capsys.readouterr()
     (part,) = json.loads(printed.out)["bad_samples"]

@@ -14,10 +14,11 @@ from pathlib import Path
 import pytest
 import yaml
 
-sys.path.insert(0, str(Path(__file__).parent))
-
-from fake_gemini import FakeGemini, Settings
-from hosted_jobs import (
+from distill.errors import UsageError
+from distill.shards import verify
+from distill.workflows.label.hosted import parse_deadline
+from tests.fakes.gemini import FakeGemini, Settings
+from tests.fakes.hosted_jobs import (
     QUICK,
     command,
     environment,
@@ -31,10 +32,6 @@ from hosted_jobs import (
     values,
     write_photos,
 )
-
-from distill.errors import UsageError
-from distill.shards import verify
-from distill.workflows.label.hosted import parse_deadline
 
 # Each of these starts Python several times, which takes long on a busy machine.
 pytestmark = pytest.mark.timeout(300)

@@ -3,34 +3,16 @@
 from __future__ import annotations
 
 import json
-from fractions import Fraction
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pytest
 from PIL import Image
 
 from distill.labels import decode
 from distill.tasks import Task
-from distill.video import VideoReader, VideoWriter
-
-
-def write_photo(path: Path, size_hw: tuple[int, int], seed: int = 0) -> Path:
-    coarse = np.random.default_rng(seed).integers(0, 256, (5, 7, 3), dtype=np.uint8)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(cv2.resize(coarse, size_hw[::-1], interpolation=cv2.INTER_CUBIC)).save(path)
-    return path
-
-
-def write_clip(path: Path, times: list[int], size_hw: tuple[int, int] = (48, 64), noise: int = 0) -> Path:
-    """Frame n is gray at 10 + 10 n, with noise on top; times in milliseconds."""
-    random = np.random.default_rng(0)
-    with VideoWriter(path, size_hw, time_base=Fraction(1, 1000), rate=Fraction(25), crf=1) as writer:
-        for number, time in enumerate(times):
-            gray = 10 + 10 * number + random.integers(0, noise + 1, (*size_hw, 3))
-            writer.write(np.clip(gray, 0, 255).astype(np.uint8), time)
-    return path
+from distill.video import VideoReader
+from tests.builders.videos import write_clip, write_photo
 
 
 def test_photos_become_maps_and_overlays(cli, onnx_file: Path, tmp_path: Path) -> None:
