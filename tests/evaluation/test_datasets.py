@@ -9,7 +9,6 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from test_evaluate_command import make_shards
 
 from distill.commands.evaluate import DATASET_NAMES, EvalOptions, choose_protocol, run_evaluate
 from distill.console import Console
@@ -20,6 +19,7 @@ from distill.evaluation.protocol import Crop
 from distill.images import encode_jpeg, encode_map
 from distill.shards import Sample
 from distill.tasks import DepthKind, Task
+from tests.builders.truth import make_shards
 
 RNG = np.random.default_rng(0)
 PHOTO = encode_jpeg(RNG.integers(0, 255, (12, 16, 3), dtype=np.uint8))
@@ -225,7 +225,7 @@ def test_photos_of_the_training_set_are_reported(tmp_path: Path) -> None:
 
 
 def test_a_report_says_how_sure_it_is(tmp_path: Path) -> None:
-    from test_evaluate_command import truth_labels
+    from tests.builders.truth import truth_labels
 
     truth = make_shards(tmp_path / "truth", count=12)
 
