@@ -10,7 +10,6 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
-from fake_runner import CLASSES, SPEC, FakeRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
@@ -35,6 +34,7 @@ from distill.images import decode_map
 from distill.labels import encode_depth
 from distill.spec import DepthSpec
 from distill.tasks import DepthKind, Task
+from tests.fakes.runner import CLASSES, SPEC, FakeRunner
 
 SIZE_HW = (24, 33)
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from fake_runner import CLASSES, SPEC, FakeRunner
 
 from distill.export.inference.map_encoding import describe_maps, encode_outputs
 from distill.export.inference.panels import MAX_PX, Panels
 from distill.labels import decode
 from distill.spec import SemanticSpec
 from distill.tasks import Task
+from tests.fakes.runner import CLASSES, SPEC, FakeRunner
 
 
 def answers(size_hw: tuple[int, int]) -> tuple[np.ndarray, dict[str, np.ndarray]]:

@@ -12,12 +12,9 @@ import pytest
 
 import distill
 from distill.errors import DistillError
-
-sys.path.insert(0, str(Path(__file__).parent / "export"))
-from fake_runner import FakeRunner
-from test_predict_command import write_clip
-
 from distill.export.inference.stream import FramePrediction, Model
+from tests.builders.videos import write_clip
+from tests.fakes.runner import FakeRunner
 
 
 @pytest.fixture

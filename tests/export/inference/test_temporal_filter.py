@@ -5,12 +5,12 @@ from __future__ import annotations
 import cv2
 import numpy as np
 import pytest
-from fake_runner import SPEC
 
 from distill.export.inference.temporal_filter import TemporalFilter, TemporalFilterConfig
 from distill.metrics import TemporalMetrics
 from distill.spec import DepthSpec, StudentSpec
 from distill.tasks import DepthKind, Task
+from tests.fakes.runner import SPEC
 
 SIZE_HW = (120, 160)
 NOISE = 0.04

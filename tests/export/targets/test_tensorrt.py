@@ -16,7 +16,6 @@ import onnx
 import onnxruntime
 import pytest
 import torch
-from fake_tensorrt import GOLDEN, VERSIONS, FakeCuda, FakeTensorRt
 
 from distill.config.export import load_target
 from distill.errors import DistillError
@@ -30,6 +29,7 @@ from distill.export.tensorrt_kit.cuda import KitError
 from distill.export.tensorrt_kit.engine import Engine, import_tensorrt, read_kit, sidecar_of
 from distill.export.verification.parity import Tolerances
 from distill.students.model.student import Student
+from tests.fakes.tensorrt import GOLDEN, VERSIONS, FakeCuda, FakeTensorRt
 
 
 @pytest.fixture(scope="module")

@@ -7,13 +7,13 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from fake_runner import CLASSES, SPEC, FakeRunner
 
 from distill.export.runners import Outputs
 from distill.export.verification.parity import Parity, ParityResult, ParitySample, Tolerances, generated_samples
 from distill.labels import Label
 from distill.spec import DepthSpec
 from distill.tasks import DepthKind, Task
+from tests.fakes.runner import CLASSES, SPEC, FakeRunner
 
 
 class Altered(FakeRunner):

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import os
-import sys
 from pathlib import Path
 
 import av
 import numpy as np
 import pytest
-from fake_runner import SPEC, FakeRunner
 
 from distill.export.inference.photos import PredictionSummary
 from distill.export.inference.videos import OutputPaths, VideoOptions, predict_video
@@ -17,9 +15,8 @@ from distill.images import decode_map
 from distill.labels import decode_depth
 from distill.tasks import DepthKind
 from distill.video import VideoReader
-
-sys.path.insert(0, str(Path(__file__).parents[1]))
-from test_video import make_clip, read_number
+from tests.builders.videos import make_clip, read_number
+from tests.fakes.runner import SPEC, FakeRunner
 
 SHARED = Path(os.environ.get("DISTILL_DATA", "data")) / "video"
 VARIABLE = [0, 33, 66, 200, 300, 333, 700, 733, 766, 1000, 1040, 1080, 1500, 1501, 1600, 2000, 2040, 2080, 3000, 3001]

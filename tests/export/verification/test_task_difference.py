@@ -6,8 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import small_student
-from fake_runner import CLASSES, SPEC
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -20,6 +18,8 @@ from distill.export.verification.task_difference import TaskDifference
 from distill.labels import Label
 from distill.spec import InstanceSpec
 from distill.tasks import IGNORE_INSTANCE, Task
+from tests.builders.students import small_student
+from tests.fakes.runner import CLASSES, SPEC
 
 INSTANCES = SPEC.model_copy(update={"instance": InstanceSpec(classes=("thing",))})
 

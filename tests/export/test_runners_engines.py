@@ -14,7 +14,6 @@ import onnx
 import onnxruntime
 import pytest
 import torch
-from fake_runner import SPEC
 from torch import Tensor, nn
 
 from distill.errors import DistillError
@@ -24,6 +23,7 @@ from distill.export.targets.aot_inductor import export_aoti
 from distill.export.targets.openvino import export_openvino
 from distill.spec import METADATA_KEY
 from distill.students.model.student import Student
+from tests.fakes.runner import SPEC
 
 SIZES_HW = ((64, 64), (37, 91), (91, 37), (128, 97))
 DEPTH_ONLY = SPEC.model_copy(update={"normals": None, "semantic": None})

@@ -14,8 +14,6 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
-from fake_runner import FakeRunner
-from test_predict_command import write_clip
 
 from distill.errors import DistillError
 from distill.export.inference.photos import PredictionSummary
@@ -25,6 +23,8 @@ from distill.export.inference.temporal_filter import TemporalFilterConfig
 from distill.export.inference.videos import SINKS, OutputPaths, VideoOptions, predict_video
 from distill.export.sinks import base
 from distill.video import VideoReader
+from tests.builders.videos import write_clip
+from tests.fakes.runner import FakeRunner
 
 ALL = frozenset(SINKS) - {"parquet"}
 
