@@ -9,7 +9,7 @@ from email.parser import BytesParser
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-from fake_gemini import paint
+from tests.fakes.gemini import paint
 
 
 class FakeOpenai:

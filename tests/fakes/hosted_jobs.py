@@ -100,8 +100,8 @@ def run(words: list[str], **more: str) -> subprocess.CompletedProcess[str]:
 @contextmanager
 def served(settings: dict[str, Any]) -> Iterator[str]:
     """The fake as a process of its own; gives its address."""
-    program = Path(__file__).with_name("fake_gemini.py")
-    server = subprocess.Popen([sys.executable, str(program), json.dumps(settings)], stdout=subprocess.PIPE, text=True)
+    program = [sys.executable, "-m", "tests.fakes.gemini", json.dumps(settings)]
+    server = subprocess.Popen(program, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).resolve().parents[2])
     try:
         assert server.stdout is not None
         yield server.stdout.readline().strip()

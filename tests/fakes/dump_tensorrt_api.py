@@ -1,6 +1,6 @@
 """Write down the names of TensorRT's Python bindings, with every method's arguments: the source of tests/golden.
 
-    python tests/export/dump_tensorrt_api.py > tests/golden/tensorrt_11.4.txt
+    python tests/fakes/dump_tensorrt_api.py > tests/golden/tensorrt_11.4.txt
 
 Needs the wheel of the bindings alone; where no GPU is, their three native libraries can be empty ones that define the
 few entry points which the bindings import. Nothing of TensorRT runs.
