@@ -16,16 +16,16 @@ from PIL import Image
 
 from distill.errors import UsageError
 from distill.report import (
+    CaptionedImage,
+    ColorKey,
     Curve,
     Curves,
-    KeyValues,
     Gallery,
+    KeyValues,
     Metric,
     Metrics,
-    CaptionedImage,
     Report,
     Section,
-    ColorKey,
     Table,
     Text,
     format_cell,
