@@ -1,18 +1,15 @@
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-from distill.config import load_config
-from distill.config.train import TrainConfig
 from distill.errors import DistillError, UsageError
 from distill.images import decode_map
 from distill.students.checkpoint import check_student_matches, load_matching_weights, load_student
@@ -22,15 +19,17 @@ from distill.students.model.student import build_student
 from distill.students.training import fit as fitting
 from distill.students.training import step_timing as timing
 from distill.students.training.callbacks.scores import ValidationMetrics
-from distill.students.training.fit import TrainResult, fit, load_training_data
+from distill.students.training.fit import fit, load_training_data
 from distill.students.training.module import NAN_BATCH, StudentModule
 from distill.students.training.optimizer import layer_lr_multipliers, lr_factor
 from distill.students.training.plan import plan_training
 from distill.students.training.step_timing import choose_threads
 from distill.tasks import DepthKind, Task
-from tests.builders.students import BASE, RecordingReporter, config_for, train
+from tests.builders.students import RecordingReporter, config_for, train
 
 MakeShards = Callable[..., Path]
+
+
 @pytest.fixture(scope="module")
 def shards(make_shards: MakeShards, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_shards(tmp_path_factory.mktemp("shards"))

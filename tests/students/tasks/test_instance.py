@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from test_fit import train
 
 from distill.commands.evaluate import EvalOptions, run_evaluate
 from distill.config import load_config
@@ -29,6 +28,7 @@ from distill.students.losses.instance import instance_loss, instance_targets
 from distill.students.model.heads import InstanceHead
 from distill.students.model.student import build_spec, build_student
 from distill.tasks import IGNORE_INSTANCE, IGNORE_SEMANTIC, DepthKind, Task
+from tests.builders.students import train
 
 SIZE_HW = (48, 64)
 CLASSES = ("background", "ball", "box")
@@ -98,7 +98,9 @@ def test_classes_come_from_instances_or_from_what_is_referred_to(shards: Path) -
 
 def test_targets_point_at_the_middle(shards: Path) -> None:
     index = read_index([shards], [Task.INSTANCE])
-    batch = decode_batch(ShardDataset(index.entries, index.tasks, SIZE_HW).__getitems__([0, 1]), index.tasks, DepthKind.METRIC)
+    batch = decode_batch(
+        ShardDataset(index.entries, index.tasks, SIZE_HW).__getitems__([0, 1]), index.tasks, DepthKind.METRIC
+    )
     heat, way, on_thing = instance_targets(batch.instance, batch.weights[Task.INSTANCE])
     for one in range(2):
         for number in (5, 900):
@@ -117,7 +119,9 @@ def test_targets_point_at_the_middle(shards: Path) -> None:
 
 def test_true_centers_and_ways_group_into_the_true_instances(shards: Path) -> None:
     index = read_index([shards], [Task.INSTANCE])
-    batch = decode_batch(ShardDataset(index.entries, index.tasks, SIZE_HW).__getitems__([2]), index.tasks, DepthKind.METRIC)
+    batch = decode_batch(
+        ShardDataset(index.entries, index.tasks, SIZE_HW).__getitems__([2]), index.tasks, DepthKind.METRIC
+    )
     heat, way, _ = instance_targets(batch.instance, batch.weights[Task.INSTANCE])
     head = InstanceHead(8, 8, [1, 2], 64)
     raw = torch.cat([(heat.clamp(1e-4, 1 - 1e-4).logit() + 3)[:, None], way.atanh()], dim=1)

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from test_fit import RecordingReporter, config_for
 
 from distill.errors import DistillError
 from distill.shards import read_manifest, read_shard, write_manifest, write_shard
@@ -17,7 +16,8 @@ from distill.students.data.bad_samples import BAD_SAMPLES, read_bad_samples
 from distill.students.data.dataset import ShardDataset
 from distill.students.data.dataset_index import read_index
 from distill.students.data.sampler import EpochBatchSampler, build_loader
-from distill.students.training.fit import TrainResult, TrainingData, fit, load_training_data
+from distill.students.training.fit import TrainingData, FitResult, fit, load_training_data
+from tests.builders.students import RecordingReporter, config_for
 
 MakeShards = Callable[..., Path]
 NOWHERE = ("data.memory_cache_gib=0", "data.disk_cache_gib=0", "data.workers=1")
@@ -45,7 +45,9 @@ def cut(shard: Path, key: str) -> None:
     shard.write_bytes(shard.read_bytes()[:place])
 
 
-def train(shards: Path, run_dir: Path, *words: str, resume: bool = False) -> tuple[TrainResult, list[str], list[TrainingData]]:
+def train(
+    shards: Path, run_dir: Path, *words: str, resume: bool = False
+) -> tuple[FitResult, list[str], list[TrainingData]]:
     config, reporter, begun = config_for(shards, "data.batch_size=4", *words), RecordingReporter(), list[TrainingData]()
     run_dir.mkdir(exist_ok=True)
     result = fit(config, load_training_data(config), run_dir, reporter, resume=resume, begin=begun.append)

@@ -247,7 +247,9 @@ def test_soft_divergence_is_that_of_two_distributions(temperature: float) -> Non
     found = soft_divergence(tensor(logits), tensor(target), tensor(semantic_confidence), temperature)
     np.testing.assert_allclose(found.numpy(), wanted, rtol=1e-9)
     # The student that says what the teacher says is at no distance; a teacher below chance counts as chance.
-    same = soft_divergence(tensor(np.log(teacher) * temperature), tensor(target), tensor(semantic_confidence), temperature)
+    same = soft_divergence(
+        tensor(np.log(teacher) * temperature), tensor(target), tensor(semantic_confidence), temperature
+    )
     assert float(same.abs().max()) < 1e-9
     assert (
         float(soft_divergence(torch.zeros(1, 4, 1, 1), torch.zeros(1, 1, 1).long(), torch.zeros(1, 1, 1), 2.0)) < 1e-6
@@ -258,7 +260,9 @@ def test_soft_labels_are_a_term_of_their_own() -> None:
     logits, target = RNG.normal(size=(2, 4, 9, 12)), RNG.integers(0, 4, SHAPE)
     semantic_confidence = tensor(RNG.uniform(0.3, 0.99, SHAPE))
     config = SemanticLossConfig(soft=0.5, temperature=2.0)
-    terms = semantic_loss(tensor(logits), tensor(target), tensor(WEIGHT), config, semantic_confidence=semantic_confidence)
+    terms = semantic_loss(
+        tensor(logits), tensor(target), tensor(WEIGHT), config, semantic_confidence=semantic_confidence
+    )
     wanted = mean(soft_divergence(tensor(logits), tensor(target), semantic_confidence, 2.0).numpy(), WEIGHT)
     assert float(terms["soft"]) == pytest.approx(0.5 * wanted)
     assert "soft" not in semantic_loss(tensor(logits), tensor(target), tensor(WEIGHT), config)

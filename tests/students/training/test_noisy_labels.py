@@ -7,14 +7,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import write_tiny_shards
-from test_fit import train
 
 from distill.labels import encode
 from distill.shards import Manifest, Sample, read_manifest, read_samples, write_manifest, write_shard
 from distill.students.data.dataset_index import read_index, split
 from distill.students.training.noisy_labels import NoisyLabelFilter
 from distill.tasks import Task
+from tests.builders.shards import write_tiny_shards
+from tests.builders.students import train
 
 
 def test_what_lies_far_above_the_rest_is_doubted() -> None:

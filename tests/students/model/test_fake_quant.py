@@ -8,7 +8,12 @@ import pytest
 import torch
 from torch import nn
 
-from distill.students.model.fake_quant import FakeQuantConv2d, enable_fake_quant, fake_quant_activations, fake_quant_weights
+from distill.students.model.fake_quant import (
+    FakeQuantConv2d,
+    enable_fake_quant,
+    fake_quant_activations,
+    fake_quant_weights,
+)
 
 
 def network() -> nn.Sequential:
@@ -23,7 +28,9 @@ def test_values_lie_on_256_levels_and_zero_is_one() -> None:
     assert len(rounded.unique()) <= 256 and 0.0 in rounded
     assert float((rounded - values).abs().max()) <= 0.51 * step
     assert torch.equal(fake_quant_activations(torch.zeros(5)), torch.zeros(5))
-    assert float(fake_quant_activations(torch.tensor([2.0, 3.0])).min()) == pytest.approx(2.0, abs=3 / 255)  # ranges start at 0
+    assert float(fake_quant_activations(torch.tensor([2.0, 3.0])).min()) == pytest.approx(
+        2.0, abs=3 / 255
+    )  # ranges start at 0
 
 
 def test_each_channel_of_weights_has_its_own_scale() -> None:

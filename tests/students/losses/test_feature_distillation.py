@@ -7,20 +7,22 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import write_tiny_shards
-from test_fit import train
 
 from distill.config import load_config
 from distill.config.loss import FeatureDistillationConfig
 from distill.errors import UsageError
 from distill.students.checkpoint import load_student
 from distill.students.losses.feature_distillation import FeatureDistillation, build_feature_distillation
+from tests.builders.shards import write_tiny_shards
+from tests.builders.students import train
 
 _FROZEN = {"backbone": "mobilenetv4_conv_small_050", "pretrained": False, "size_hw": [64, 64]}
 
 
 def build(**values: object) -> FeatureDistillation:
-    alignment = build_feature_distillation(load_config(FeatureDistillationConfig, {**_FROZEN, "weight": 2.0, **values}), channels=8)
+    alignment = build_feature_distillation(
+        load_config(FeatureDistillationConfig, {**_FROZEN, "weight": 2.0, **values}), channels=8
+    )
     assert alignment is not None
     return alignment
 
@@ -53,7 +55,9 @@ def test_the_loss_is_the_cosine_and_only_the_student_learns() -> None:
 def test_a_training_with_it_leaves_an_ordinary_student(tmp_path: Path) -> None:
     shards = write_tiny_shards(tmp_path / "shards", num_samples=12)
     settings = [f"loss.feature_distillation.{name}={json.dumps(value)}" for name, value in _FROZEN.items()]
-    result = train(shards, tmp_path / "run", "loss.feature_distillation.weight=1", *settings, "loss.task_balance=learned")
+    result = train(
+        shards, tmp_path / "run", "loss.feature_distillation.weight=1", *settings, "loss.task_balance=learned"
+    )
     assert result.history[-1]["train_feature_distillation"] > 0
     names = load_student(tmp_path / "run")[0].state_dict()
     assert not [name for name in names if "project" in name or "frozen" in name]

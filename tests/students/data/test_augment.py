@@ -4,7 +4,7 @@ import torch
 from torch.nn import functional as F
 
 from distill.config.train import AugmentConfig
-from distill.students.data.augment import augment, crop, cutmix, flip, recolor
+from distill.students.data.augment import augment, crop, flip, recolor
 from distill.students.data.batch import Batch
 from distill.tasks import FAR_WARP, DepthKind, Task, unwarp_depth
 
@@ -101,18 +101,6 @@ def test_a_share_is_cut_out_at_full_resolution() -> None:
     assert after.image.shape[2:] == (64, 96) == after.depth.shape[1:]
     torch.testing.assert_close(after.image[0], image[0, :, :64, :96], atol=1e-2, rtol=0.0)
     torch.testing.assert_close(after.depth[1], before.depth[1, 32:, 32:], atol=1e-5, rtol=0.0)  # no zoom: meters stay
-
-
-def test_cutmix_lays_photo_and_labels_over_the_same_place() -> None:
-    before = batch()
-    after = cutmix(before, torch.tensor([False, True, False]), torch.Generator().manual_seed(1))
-    taken = (after.image[1] == before.image[0]).all(dim=0)
-    assert 0 < taken.sum() < taken.numel() and torch.equal(after.image[0], before.image[0])
-    for name in ("depth", "semantic"):
-        one = getattr(after, name)[1]
-        assert torch.equal(one[taken], getattr(before, name)[0][taken])
-        assert torch.equal(one[~taken], getattr(before, name)[1][~taken])
-    assert torch.equal(after.weights[Task.NORMALS][1][taken], before.weights[Task.NORMALS][0][taken])
 
 
 def test_what_is_erased_is_a_rectangle_of_the_photo_alone() -> None:

@@ -17,7 +17,7 @@ from distill.students.data.batch import decode_batch
 from distill.students.data.dataset import ShardDataset
 from distill.students.data.dataset_index import read_index, split
 from distill.students.data.decode import decode_photo, decode_task
-from distill.students.data.sampler import PrefetchLoader, EpochBatchSampler, build_loader
+from distill.students.data.sampler import EpochBatchSampler, PrefetchLoader, build_loader
 from distill.tasks import FAR_WARP, DepthKind, Task, unwarp_depth
 
 MakeShards = Callable[..., Path]
@@ -85,7 +85,8 @@ def test_a_truncated_shard_is_named(make_shards: MakeShards, tmp_path: Path) -> 
 @pytest.mark.parametrize("num_rows", [8, 37, 100])
 def test_every_row_once_an_epoch_over_all_ranks(num_rows: int, num_ranks: int) -> None:
     ranks = [
-        EpochBatchSampler(num_rows, 8, seed=1, shuffle=True, rank=rank, num_ranks=num_ranks) for rank in range(num_ranks)
+        EpochBatchSampler(num_rows, 8, seed=1, shuffle=True, rank=rank, num_ranks=num_ranks)
+        for rank in range(num_ranks)
     ]
     epochs = []
     for epoch in range(2):
