@@ -4,18 +4,12 @@ nothing is paid twice, no cap is passed, no key is told."""
 from __future__ import annotations
 
 import json
-import sys
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
-
-sys.path.insert(0, str(Path(__file__).parent))
-
-from fake_gemini import FakeGemini, Settings
-from hosted_jobs import KEY, charged_usd, command, job, label, run, shards, values, write_photos
 
 from distill.config import load_config
 from distill.config.adapters import ReplayConfig
@@ -30,6 +24,8 @@ from distill.teachers.store.ledger import Ledger
 from distill.teachers.store.maintenance import export_answers
 from distill.workflows.label.hosted import RunBudget
 from distill.workflows.label.plan import plan_local
+from tests.fakes.gemini import FakeGemini, Settings
+from tests.fakes.hosted_jobs import KEY, charged_usd, command, job, label, run, shards, values, write_photos
 
 EVERYTHING = {
     "busy": 0.1,
@@ -140,7 +136,9 @@ def test_no_key_appears_in_anything_that_is_written_or_printed(tmp_path: Path):
         done = run(words, DISTILL_DEBUG="1")
         assert json.loads(done.stdout)["labeled"] == 6, done.stderr
         server.settings.down = True
-        failed = run(command(tmp_path, server.url, out="out2", seed=1, limits={"abort_after_s": 0.2}), DISTILL_DEBUG="1")
+        failed = run(
+            command(tmp_path, server.url, out="out2", seed=1, limits={"abort_after_s": 0.2}), DISTILL_DEBUG="1"
+        )
         assert failed.returncode == 1 and "nothing but errors" in failed.stdout
     told = [done.stdout, done.stderr, failed.stdout, failed.stderr]
     told += [path.read_bytes().decode(errors="replace") for path in tmp_path.rglob("*") if path.is_file()]
@@ -205,7 +203,7 @@ def test_what_is_absent_costs_a_sentence(tmp_path: Path):
     write_photos(tmp_path / "photos", 2)
     prompts = {"tasks": ["instance"], "instances": ["car", "unicorn"]}
     with FakeGemini(Settings(size="photo", say_no="unicorn")) as server:
-        result = label(job(tmp_path, server.url, prompts=ask, presence_model="gemini-3.1-flash-lite"))
+        result = label(job(tmp_path, server.url, prompts=prompts, presence_model="gemini-3.1-flash-lite"))
         assert not result["unanswered"] and result["labels"]["instance"] == 2
         assert server.stats["usage"]["image"] == 2 * 1120  # cars only
     sample = next(read_samples(tmp_path / "out"))
@@ -217,7 +215,7 @@ def test_what_is_absent_costs_a_sentence(tmp_path: Path):
 def test_two_processes_share_a_store_and_pay_once(tmp_path: Path):
     import subprocess
 
-    from hosted_jobs import environment
+    from tests.fakes.hosted_jobs import environment
 
     write_photos(tmp_path / "photos", 8)
     with FakeGemini(Settings(size="photo", latency_s=0.1)) as server:
@@ -240,14 +238,13 @@ def test_a_photo_is_sent_on_the_canvas_whole_and_its_label_comes_back_to_its_siz
     write_photos(tmp_path / "photos", 1, size_hw=(64, 96))
     with FakeGemini() as server:
         prompts = {"tasks": ["depth"]}
-        result = label(job(tmp_path, server.url, canvas_mode="exact", prompts=ask, image_size="1K"))
+        result = label(job(tmp_path, server.url, canvas_mode="exact", prompts=prompts, image_size="1K"))
         body = server.fake.bodies[-1]
     assert result["labels"] == {"depth": 1}
     assert body["generationConfig"]["imageConfig"] == {"aspectRatio": "3:2", "imageSize": "1K"}
     assert body["generationConfig"]["responseModalities"] == ["IMAGE"]
-    from fake_gemini import photo_of
-
     from distill.images import image_size_hw
+    from tests.fakes.gemini import photo_of
 
     assert image_size_hw(photo_of(body), "sent") == (848, 1264)
     label_of = next(read_samples(tmp_path / "out")).label(Task.DEPTH)

@@ -2,17 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
-
-sys.path.insert(0, str(Path(__file__).parent))
-
-from fake_openai import FakeOpenai
-from hosted_jobs import QUICK, label, write_photos
 
 from distill.config import load_config
 from distill.config.hosted import OpenaiConfig
@@ -20,6 +14,8 @@ from distill.errors import UsageError
 from distill.images import image_size_hw
 from distill.teachers.labeling.job import Job
 from distill.workflows.label.hosted import RunBudget
+from tests.fakes.hosted_jobs import QUICK, label, write_photos
+from tests.fakes.openai import FakeOpenai
 
 
 @pytest.fixture(autouse=True)

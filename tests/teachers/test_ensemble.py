@@ -21,7 +21,7 @@ from distill.shards import Sample, read_manifest, read_samples
 from distill.tasks import DepthKind, Task
 from distill.teachers.decoders.depth import encode_depth_rgb
 from distill.teachers.labeling.job import Job
-from distill.workflows.label.run import run_label, format_result
+from distill.workflows.label.run import format_result, run_label
 
 SIZE_HW = (96, 128)
 PRICE_USD = 0.134

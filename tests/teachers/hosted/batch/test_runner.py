@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent))
-
-from fake_gemini import FakeGemini, Settings
-from hosted_jobs import KEY, charged_usd, job, label, shards, write_photos
-
 from distill.teachers.hosted.batch.api import BatchApiClient
 from distill.teachers.hosted.batch.runner import BatchRunner
 from distill.teachers.hosted.request_runner import RequestPolicy
-from distill.teachers.hosted.scheduler import RequestScheduler, RequestCollector
+from distill.teachers.hosted.scheduler import RequestCollector, RequestScheduler
 from distill.teachers.store.answers import AnswerStore
 from distill.teachers.store.ledger import Ledger
 from distill.workflows.label.hosted import RunBudget, job_name
+from tests.fakes.gemini import FakeGemini, Settings
+from tests.fakes.hosted_jobs import KEY, charged_usd, job, label, shards, write_photos
 
 BATCH = {"mode": "batch", "poll_s": 0.05, "batch_images": 10}
 

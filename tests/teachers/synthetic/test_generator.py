@@ -16,7 +16,7 @@ from distill.images import Photo, decode_rgb, encode_jpeg, read_photo
 from distill.tasks import Task, warp_depth
 from distill.teachers.base import ContentRefused, GeneratedImage, PromptSpec
 from distill.teachers.decoders import decode_answer
-from distill.teachers.synthetic.corruptions import API_CANVASES_WH, CanvasTransform, draw_canvas_transform, corrupt
+from distill.teachers.synthetic.corruptions import API_CANVASES_WH, CanvasTransform, corrupt, draw_canvas_transform
 from distill.teachers.synthetic.generator import SyntheticGenerator, SyntheticTruth, scene_photo
 
 PLAIN = SyntheticConfig(size_hw=(48, 64), tasks=tuple(Task))

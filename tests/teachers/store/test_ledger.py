@@ -12,7 +12,7 @@ import pytest
 
 from distill.errors import DistillError
 from distill.teachers.store.ledger import Ledger
-from distill.teachers.store.spend import BudgetExceeded, Budget
+from distill.teachers.store.spending import Budget, BudgetExceeded
 
 NO_LIMIT = Budget()
 
@@ -66,7 +66,7 @@ TAKE = """
     import sys, time
     from pathlib import Path
     from distill.teachers.store.ledger import Ledger
-    from distill.teachers.store.spend import Budget
+    from distill.teachers.store.spending import Budget
     ledger = Ledger(Path(sys.argv[1]))
     print(ledger.reserve("k", job="j", worst_usd=1.0, budget=Budget()), flush=True)
     time.sleep(60)

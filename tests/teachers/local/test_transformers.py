@@ -12,7 +12,6 @@ import pytest
 
 pytest.importorskip("transformers")
 
-import tiny
 import torch
 from PIL import Image
 
@@ -31,6 +30,7 @@ from distill.teachers.local.hub import ModelUnavailable, fingerprint
 from distill.teachers.local.instance_masks import ScoredMask, masks_to_label, query_masks
 from distill.teachers.local.transformers import TransformersSpecialist
 from distill.workflows.label.run import run_label
+from tests.fakes import tiny_models as tiny
 
 PHOTO = Photo("k", "k.png", b"", "png", np.random.default_rng(0).integers(0, 256, (90, 140, 3), dtype=np.uint8), "", {})
 

@@ -24,11 +24,11 @@ from distill.teachers.store.answers import (
     EMPTY,
     IMAGE,
     REFUSED,
-    AnswerStore,
     AnswerKey,
+    AnswerMissing,
+    AnswerStore,
     CachingGenerator,
     StoreFull,
-    AnswerMissing,
     sniff_suffix,
 )
 from distill.teachers.synthetic.generator import SyntheticGenerator, scene_photo
@@ -90,7 +90,9 @@ def test_what_holds_no_picture_says_why_every_time(tmp_path: Path, kind: str, er
 def test_bytes_without_their_page_are_no_answer(tmp_path: Path):
     store = AnswerStore(tmp_path)
     store.put(ANSWER_KEY, IMAGE, PNG)
-    (tmp_path / ANSWER_KEY.digest[:2] / f"{ANSWER_KEY.digest}.json").unlink()  # as a kill between the two files leaves it
+    (
+        tmp_path / ANSWER_KEY.digest[:2] / f"{ANSWER_KEY.digest}.json"
+    ).unlink()  # as a kill between the two files leaves it
     assert store.get(ANSWER_KEY.digest) is None and not store.contains(ANSWER_KEY.digest)
 
 

@@ -21,7 +21,7 @@ from distill.teachers.decoders import decode_answer
 from distill.teachers.decoders.colormaps import COLORMAPS, CUBE_CORNERS, path, project, walk
 from distill.teachers.decoders.depth import MAX_DEPTH_M, TAU, decode_depth_rgb, encode_depth_rgb
 
-GOLDEN = Path(__file__).parents[1] / "golden"
+GOLDEN = Path(__file__).parents[2] / "golden"
 
 # How coarse 8-bit color is along each path, as a share of its length: half a step plus rounding in all three channels.
 LEVEL = {

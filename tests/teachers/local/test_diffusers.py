@@ -11,7 +11,6 @@ import pytest
 
 pytest.importorskip("diffusers")
 
-import tiny
 from PIL import Image
 
 from distill.config import load_config
@@ -28,6 +27,7 @@ from distill.teachers.local.devices import choose_placement, count_parameters
 from distill.teachers.local.diffusers import DiffusersGenerator
 from distill.teachers.local.hub import ModelUnavailable
 from distill.workflows.label.run import run_label
+from tests.fakes import tiny_models as tiny
 
 PHOTO = Photo("k", "k.png", b"", "png", np.random.default_rng(0).integers(0, 256, (70, 80, 3), dtype=np.uint8), "", {})
 

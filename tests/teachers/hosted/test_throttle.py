@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from distill.teachers.hosted.throttle import CircuitBreaker, ConcurrencyLimiter, TokenBucket, Throttle, backoff_s
+from distill.teachers.hosted.throttle import CircuitBreaker, ConcurrencyLimiter, Throttle, TokenBucket, backoff_s
 
 
 class Clock:

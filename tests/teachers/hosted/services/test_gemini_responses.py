@@ -6,7 +6,15 @@ import base64
 
 import pytest
 
-from distill.teachers.hosted.services.base import TransientError, RateLimited, AccountError, Usage, InvalidRequest, to_transient_error, redact
+from distill.teachers.hosted.services.base import (
+    AccountError,
+    InvalidRequest,
+    RateLimited,
+    TransientError,
+    Usage,
+    redact,
+    to_transient_error,
+)
 from distill.teachers.hosted.services.gemini_responses import error_of, parse_response
 from distill.teachers.store.answers import EMPTY, IMAGE, REFUSED
 
@@ -91,7 +99,15 @@ def test_a_429_says_which_limit_and_for_how_long(details, header, message, delay
 
 @pytest.mark.parametrize(
     ("code", "kind"),
-    [(400, InvalidRequest), (401, AccountError), (403, AccountError), (404, AccountError), (408, TransientError), (500, TransientError), (503, TransientError)],
+    [
+        (400, InvalidRequest),
+        (401, AccountError),
+        (403, AccountError),
+        (404, AccountError),
+        (408, TransientError),
+        (500, TransientError),
+        (503, TransientError),
+    ],
 )
 def test_errors_say_whether_another_try_helps(code: int, kind: type[Exception]):
     assert isinstance(error_of(code, "S", "m", None, None), kind)
@@ -99,7 +115,10 @@ def test_errors_say_whether_another_try_helps(code: int, kind: type[Exception]):
 
 def test_only_what_may_have_been_charged_counts_as_charged():
     assert error_of(504, "S", "m", None, None).charged and not error_of(500, "S", "m", None, None).charged
-    assert not to_transient_error(ConnectionRefusedError("no")).charged and to_transient_error(ConnectionResetError("cut")).charged
+    assert (
+        not to_transient_error(ConnectionRefusedError("no")).charged
+        and to_transient_error(ConnectionResetError("cut")).charged
+    )
 
 
 def test_a_service_s_words_hold_no_secrets_no_markup_and_no_end():
