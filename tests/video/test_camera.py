@@ -128,14 +128,10 @@ def test_addresses_are_known_and_passwords_are_not_said() -> None:
 
 @pytest.mark.parametrize("gone", [False, True])
 def test_predict_keeps_what_a_camera_showed(film: bytes, tmp_path: Path, gone: bool) -> None:
-    import sys
-
-    sys.path.insert(0, str(Path(__file__).parent / "export"))
-    from fake_runner import FakeRunner
-
     from distill.export.inference.photos import PredictionSummary
     from distill.export.inference.videos import OutputPaths, VideoOptions, predict_video
     from distill.video import VideoReader
+    from tests.fakes.runner import FakeRunner
 
     done = PredictionSummary()
     with camera(film, rate=0.4 if gone else 4.0) as url:
