@@ -9,10 +9,12 @@ import pytest
 
 from distill.tasks import IGNORE_INSTANCE, DepthKind
 from distill.visualization import (
+    add_caption,
     add_class_legend,
     add_depth_bar,
     add_scale_bar,
     class_colors,
+    contact_sheet,
     draw_confidence,
     draw_depth,
     draw_error,
@@ -20,8 +22,6 @@ from distill.visualization import (
     draw_normals,
     draw_semantic,
     overlay,
-    contact_sheet,
-    add_caption,
 )
 from distill.visualization.colormaps import INVALID_RGB, SKY_RGB
 
