@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from distill.commands.label import read_quality_filter, parse_thresholds
+from distill.commands.label import parse_thresholds, read_quality_filter
 from distill.errors import UsageError
 from distill.shards import read_samples
 from distill.tasks import Task

@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from test_predict_command import write_clip
 
 from distill.console import Console
 from distill.errors import DistillError
 from distill.workflows.evaluate_temporal import evaluate_temporal
+from tests.builders.videos import write_clip
 
 
 def test_flicker_of_a_student_over_a_clip(onnx_file: Path, tmp_path: Path) -> None:
