@@ -1,0 +1,85 @@
+"""Images and clips whose frames can be told apart."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import cv2
+import numpy as np
+from PIL import Image
+
+from distill.video import VideoWriter
+
+CELLS = 6
+"""Bits of the frame number that are painted into each frame, as black and white blocks."""
+
+
+def numbered_frame(number: int, size_hw: tuple[int, int]) -> np.ndarray:
+    """A frame that says its number: block i of the top half is white when bit i is set."""
+    rgb = np.full((*size_hw, 3), 90, np.uint8)
+    width = size_hw[1] // CELLS
+    for bit in range(CELLS):
+        rgb[: size_hw[0] // 2, bit * width : (bit + 1) * width] = 255 * (number >> bit & 1)
+    return rgb
+
+
+def read_number(rgb: np.ndarray) -> int:
+    """The number painted by `numbered_frame`."""
+    width = rgb.shape[1] // CELLS
+    bits = [rgb[: rgb.shape[0] // 2, bit * width : (bit + 1) * width].mean() > 128 for bit in range(CELLS)]
+    return sum(int(bit) << index for index, bit in enumerate(bits))
+
+
+def make_clip(
+    path: Path,
+    *,
+    num_frames: int = 20,
+    size_hw: tuple[int, int] = (48, 96),
+    codec: str = "libx264",
+    pix_fmt: str = "yuv420p",
+    times: Sequence[int] | None = None,
+    rotation: int = 0,
+    sound: bool = False,
+) -> Path:
+    """A clip of numbered frames; `times` are in units of 1/1000 s."""
+    with av.open(str(path), "w", options={"movflags": "+faststart"}) as container:
+        stream = container.add_stream(codec, rate=25)
+        stream.height, stream.width, stream.pix_fmt = *size_hw, pix_fmt
+        if times is not None:
+            stream.codec_context.time_base = Fraction(1, 1000)
+        if rotation:
+            stream.set_display_rotation(rotation)
+        tone = container.add_stream("aac", rate=16000, layout="mono") if sound else None
+        for number in range(num_frames):
+            frame = av.VideoFrame.from_ndarray(numbered_frame(number, size_hw), format="rgb24")
+            if times is not None:
+                frame.pts, frame.time_base = times[number], Fraction(1, 1000)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+        if tone is not None:
+            samples = np.sin(np.arange(16000 * num_frames // 25) / 5)[None].astype(np.float32)
+            wave = av.AudioFrame.from_ndarray(samples, format="fltp", layout="mono")
+            wave.sample_rate, wave.pts = 16000, 0
+            container.mux(tone.encode(wave))
+            container.mux(tone.encode(None))
+    return path
+
+
+def write_photo(path: Path, size_hw: tuple[int, int], seed: int = 0) -> Path:
+    coarse = np.random.default_rng(seed).integers(0, 256, (5, 7, 3), dtype=np.uint8)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(cv2.resize(coarse, size_hw[::-1], interpolation=cv2.INTER_CUBIC)).save(path)
+    return path
+
+
+def write_clip(path: Path, times: list[int], size_hw: tuple[int, int] = (48, 64), noise: int = 0) -> Path:
+    """Frame n is gray at 10 + 10 n, with noise on top; times in milliseconds."""
+    random = np.random.default_rng(0)
+    with VideoWriter(path, size_hw, time_base=Fraction(1, 1000), rate=Fraction(25), crf=1) as writer:
+        for number, time in enumerate(times):
+            gray = 10 + 10 * number + random.integers(0, noise + 1, (*size_hw, 3))
+            writer.write(np.clip(gray, 0, 255).astype(np.uint8), time)
+    return path
