@@ -1,4 +1,4 @@
-"""What every test may use."""
+"""Settings of all tests; shared fixtures are in `fixtures.py`."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from importlib import metadata
 from pathlib import Path
 
 import pytest
+
+pytest_plugins = ["tests.fixtures"]
 
 # Two cores are shared by everything; more threads only fight.
 os.environ.setdefault("OMP_NUM_THREADS", "2")
