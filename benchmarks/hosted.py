@@ -29,9 +29,10 @@ from typing import Any
 
 from machine import results_page
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "teachers"))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from hosted_jobs import (
+from distill.report.blocks import Table
+from tests.fakes.hosted_jobs import (
     charged_usd,
     command,
     environment,
@@ -42,8 +43,6 @@ from hosted_jobs import (
     stats,
     write_photos,
 )
-
-from distill.report.blocks import Table
 
 FAULTS = {"busy": 0.10, "error": 0.05, "cut": 0.03, "refusal": 0.02, "wrong_size": 0.02, "no_picture": 0.01}
 TWO_TASKS = {"tasks": ["depth", "normals"]}
@@ -324,7 +323,7 @@ def main() -> None:
         tables = endurance(chosen.requests or 20_000)
     else:
         tables = plan()
-    notes = "Against `tests/teachers/fake_gemini.py` on the same machine, which shares its processor with the client."
+    notes = "Against `tests/fakes/gemini.py` on the same machine, which shares its processor with the client."
     results_page(f"Hosted labeling: {chosen.what}", notes, tables, chosen.out)
 
 

@@ -327,11 +327,11 @@ SEEN = MatchStats(
         ),  # the bars say that it is so
     ],
 )
-def test_what_follows_from_what_was_seen(change: dict[str, object], accepted: bool, mended: bool) -> None:
+def test_what_follows_from_what_was_seen(change: dict[str, object], accepted: bool, realigned: bool) -> None:
     found = decide(replace(SEEN, **change), (768, 1024))
     assert found.accepted is accepted
     assert bool(found.reason) is not accepted
-    assert (found.scale_hw != (1.0, 1.0) or found.shift_px != (0.0, 0.0)) is mended
+    assert (found.scale_hw != (1.0, 1.0) or found.shift_px != (0.0, 0.0)) is realigned
 
 
 def test_a_placement_survives_json() -> None:
