@@ -98,8 +98,6 @@ class AugmentConfig(Config):
     crop: float = Field(1.0, ge=0.25, le=1.0)
     """Share of each side that a step sees, at full resolution: at 0.67 a step costs 0.45, and small things stay as they
     are. The focal length does not change, so metric depth stays as well. For backbones that take any size."""
-    cutmix: Fraction = 0.0
-    """Chance that a rectangle of another photo of the batch, labels and all, is laid over a photo."""
     brightness: NonNegative = 0.3
     contrast: NonNegative = 0.3
     saturation: NonNegative = 0.3

@@ -28,8 +28,6 @@ def augment(batch: Batch, config: AugmentConfig, depth_kind: DepthKind, generato
         zoom = config.zoom ** _uniform(count, generator)
         corner = torch.stack([_uniform(count, generator), _uniform(count, generator)], dim=1)
         batch = crop(batch, zoom, corner, depth_kind, share=config.crop)
-    if config.cutmix > 0:
-        batch = cutmix(batch, _uniform(count, generator) < config.cutmix, generator)
     return batch.with_image(recolor(batch.image, config, generator))
 
 
@@ -102,39 +100,6 @@ def crop(
         semantic=None if batch.semantic is None else pick(batch.semantic),
         instance=None if batch.instance is None else pick(batch.instance),
         semantic_confidence=None if batch.semantic_confidence is None else pick(batch.semantic_confidence),
-    )
-
-
-def cutmix(batch: Batch, chosen: Bool[Tensor, " b"], generator: Generator) -> Batch:
-    """The chosen photos with a rectangle of the photo before them, labels and all, laid over the same place.
-
-    Instances have no weight there: a rectangle cuts them, and their centers would lie elsewhere.
-    """
-    height, width = batch.image.shape[2:]
-    inside = torch.zeros(len(chosen), height, width, dtype=torch.bool)
-    for index in torch.nonzero(chosen).flatten().tolist():
-        side, down, right = torch.rand(3, generator=generator).tolist()
-        share = 0.25 + 0.5 * side
-        rows, columns = round(share * height), round(share * width)
-        top, left = int(down * (height - rows + 1)), int(right * (width - columns + 1))
-        inside[index, top : top + rows, left : left + columns] = True
-    inside = _send(inside, batch.image.device)
-
-    def mix(maps: Tensor) -> Tensor:
-        where = inside if maps.ndim == 3 else inside[:, None]
-        return torch.where(where, maps.roll(1, dims=0), maps)
-
-    weights = {task: mix(weight) for task, weight in batch.weights.items()}
-    if batch.instance is not None:
-        weights[Task.INSTANCE] = batch.weights[Task.INSTANCE] * ~inside
-    return replace(
-        batch,
-        image=mix(batch.image),
-        weights=weights,
-        depth=None if batch.depth is None else mix(batch.depth),
-        normals=None if batch.normals is None else mix(batch.normals),
-        semantic=None if batch.semantic is None else mix(batch.semantic),
-        semantic_confidence=None if batch.semantic_confidence is None else mix(batch.semantic_confidence),
     )
 
 
