@@ -53,8 +53,6 @@ class SemanticLossConfig(Config):
     label_smoothing: Fraction = 0.0
     dice: NonNegative = 0.5
     """Soft Dice over the classes present in the batch: rare classes count as much as frequent ones."""
-    lovasz: NonNegative = 0.0
-    """Lovasz-softmax, a surrogate of IoU itself; 0.5 to 1 for the last points, at the price of a sort per class."""
     balance: Fraction = 0.0
     """How much rarer classes weigh more: pixels count by (share of their class in the batch)^-balance; 1 makes all
     classes equal, 0.3 to 0.5 suits classes of a few pixels."""

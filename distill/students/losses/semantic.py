@@ -1,4 +1,4 @@
-"""Semantic losses: weighted cross-entropy, and two surrogates of overlap so that small classes are not forgotten."""
+"""Semantic losses: weighted cross-entropy, and Dice, so that small classes are not forgotten."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def semantic_loss(
     trim_fraction: float = 0.0,
     semantic_confidence: Float[Tensor, "b h w"] | None = None,
 ) -> dict[str, Tensor]:
-    """Each term, weighted: ``cross_entropy``, ``dice``, ``lovasz``, ``soft``.
+    """Each term, weighted: ``cross_entropy``, ``dice``, ``soft``.
 
     Args:
         logits: Class scores.
@@ -39,8 +39,6 @@ def semantic_loss(
     terms = {"cross_entropy": config.weight * weighted_mean(error, balanced)}
     if config.dice > 0:
         terms["dice"] = config.dice * dice(logits.softmax(dim=1), target, weight)
-    if config.lovasz > 0:
-        terms["lovasz"] = config.lovasz * lovasz(logits.softmax(dim=1), target, weight)
     if config.soft > 0 and semantic_confidence is not None and classes > 1:
         divergence = soft_divergence(logits, target, semantic_confidence, config.temperature)
         terms["soft"] = config.soft * weighted_mean(divergence, weight)
@@ -102,24 +100,3 @@ def _sum_by_class(
     return sums.index_add_(0, (target + first).flatten(), values.flatten()).view(-1, num_classes).sum(dim=0)
 
 
-def lovasz(
-    probability: Float[Tensor, "b k h w"], target: Int[Tensor, "b h w"], weight: Float[Tensor, "b h w"]
-) -> Float[Tensor, ""]:
-    """The Lovasz extension of 1 - IoU over the whole batch, averaged over the classes that it holds.
-
-    Source: Berman et al., arXiv 1705.08790. A sort cannot weigh pixels: those of weight 0 are left out, the others
-    count alike.
-    """
-    used = (weight > 0).flatten()
-    flat = probability.movedim(1, -1).reshape(-1, probability.shape[1])[used]
-    labels = target.flatten()[used]
-    terms = []
-    for index in torch.unique(labels).tolist():
-        mine = (labels == index).to(flat)
-        errors, order = (mine - flat[:, index]).abs().sort(descending=True)
-        hit = mine[order]
-        total = hit.sum()
-        jaccard = 1.0 - (total - hit.cumsum(0)) / (total + (1.0 - hit).cumsum(0))
-        slope = torch.cat([jaccard[:1], jaccard[1:] - jaccard[:-1]])
-        terms.append((errors * slope).sum())
-    return torch.stack(terms).mean() if terms else probability.sum() * 0.0

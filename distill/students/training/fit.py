@@ -68,7 +68,7 @@ class TrainingData:
 
 
 @dataclass(frozen=True, slots=True)
-class TrainResult:
+class FitResult:
     """A finished (or interrupted) run.
 
     Attributes:
@@ -129,7 +129,7 @@ def fit(
     *,
     resume: bool = False,
     begin: Callable[[TrainingData], None] = lambda data: None,
-) -> TrainResult:
+) -> FitResult:
     """Train; leaves the student (spec.json, weights.safetensors), its curves, checkpoints and logs in the folder.
 
     Args:
@@ -203,7 +203,7 @@ def fit(
     late = bad_sample_callback.bad_samples[len(bad_samples) :]
     if late:
         reporter.info(describe_bad_samples(late, len(photos) + len(held_out) - count_bad_samples(late), run_dir))
-    return TrainResult(
+    return FitResult(
         validation_callback.history,
         trainer.current_epoch,
         module.global_step,

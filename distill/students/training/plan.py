@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import torch
 from torch.utils.flop_counter import FlopCounterMode
@@ -53,6 +54,25 @@ class TrainPlan:
     memory_bytes: int
     cache_location: str
     device: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """Convert to JSON values."""
+        return asdict(self)
+
+    def to_text(self) -> str:
+        """Format for a terminal."""
+        where = "decoded again each epoch" if self.cache_location == "nowhere" else f"cached in {self.cache_location}"
+        return "\n".join(
+            (
+                f"train {', '.join(self.tasks)} on {self.photos_train} images, validate on {self.photos_val}"
+                + (f"; {self.num_bad_samples} bad samples are skipped" if self.num_bad_samples else ""),
+                f"student: {self.parameters / 1e6:.2f} M parameters, {self.gmacs:.2f} GMACs per image, "
+                f"{self.activation_bytes / 2**20:.0f} MiB of activations per batch",
+                f"data: {self.memory_bytes / 2**20:.0f} MiB decoded, {where}",
+                f"at most {self.epochs} epochs, {self.steps} steps of {self.step_s:.3f} s on {self.device}",
+                f"about {self.train_s / 60:.1f} minutes and {self.images:,} images, without validation",
+            )
+        )
 
 
 def plan_training(config: TrainConfig, data: TrainingData) -> TrainPlan:
