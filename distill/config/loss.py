@@ -39,11 +39,10 @@ class DepthLossConfig(Config):
 class NormalsLossConfig(Config):
     """Normals: the angle, and how sure the student is of it."""
 
-    kind: Literal["cosine", "angmf"] = "cosine"
-    """cosine: 1 - cos, and the confidence is learned beside it; angmf: one likelihood for both."""
     weight: NonNegative = 4.0
+    """Of 1 - cos."""
     confidence: NonNegative = 0.05
-    """cosine: weight of the angular likelihood that teaches the confidence."""
+    """Of the angular likelihood, which trains the confidence and has no gradient on the normals themselves."""
 
 
 class SemanticLossConfig(Config):

@@ -25,11 +25,9 @@ def normals_loss(
     config: NormalsLossConfig,
     trim_fraction: float = 0.0,
 ) -> dict[str, Tensor]:
-    """Each term, weighted: ``cosine`` and ``confidence``, or ``angmf`` alone."""
+    """Each term, weighted: ``cosine`` and ``confidence``."""
     cosine = (vector * target).sum(dim=1)
     weight = trim_worst(1.0 - cosine, weight, trim_fraction)
-    if config.kind == "angmf":
-        return {"angmf": config.weight * weighted_mean(angmf_nll(cosine, kappa), weight)}
     return {
         "cosine": config.weight * weighted_mean(1.0 - cosine, weight),
         "confidence": config.confidence * weighted_mean(angmf_nll(cosine.detach(), kappa), weight),
