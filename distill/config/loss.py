@@ -107,8 +107,6 @@ class LossConfig(Config):
     would bend one against the other."""
     fov_deg: float | None = Field(None, gt=1.0, lt=170.0)
     """Horizontal field of view of the photos."""
-    task_balance: Literal["fixed", "learned"] = "fixed"
-    """learned: each task's losses are weighted by a learned variance (Kendall et al.), for tasks of unlike scale."""
     trim_fraction: float = Field(0.0, ge=0.0, lt=1.0)
     """Share of the worst pixels of each image that is left out (wrong labels); 0.1 to 0.2 for noisy teachers."""
     noisy_labels: NoisyLabelsConfig = NoisyLabelsConfig()

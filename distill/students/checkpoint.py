@@ -22,7 +22,7 @@ from distill.tasks import Task
 
 SPEC = "spec.json"
 WEIGHTS = "weights.safetensors"
-_AUXILIARY_MODULES = {"log_variances": "loss.task_balance", "feature_distillation": "loss.feature_distillation"}
+_AUXILIARY_MODULES = {"feature_distillation": "loss.feature_distillation"}
 """What learns beside the student, and the key of the config that brings it in."""
 _CONFIG_KEY = "distill.student"
 

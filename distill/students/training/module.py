@@ -65,9 +65,6 @@ class StudentModule(L.LightningModule):
         self._base_lrs: list[float] = []
         self._decays: list[float] = []
         self._order: torch.memory_format | None = None
-        learned = config.loss.task_balance == "learned"
-        names = [str(task) for task in student.spec.tasks] if learned else []
-        self.log_variances = torch.nn.ParameterDict({name: torch.nn.Parameter(torch.zeros(())) for name in names})
         self.feature_distillation = build_feature_distillation(
             config.loss.feature_distillation, config.student.neck_channels
         )
@@ -136,22 +133,12 @@ class StudentModule(L.LightningModule):
             )
             if self.feature_distillation is not None:
                 losses["feature_distillation"] = self.feature_distillation(fused, prepared.image)
-        total = self._total(losses)
+        total = torch.stack(list(losses.values())).sum()
         self.last_losses = {name: loss.detach() for name, loss in losses.items()} | {"loss": total.detach()}
         if not torch.isfinite(total):
             self._stop_at_nan("the loss")
         self.batches_seen += 1  # here and not in a hook: those of callbacks, which save the state, come first
         return total
-
-    def _total(self, losses: dict[str, Tensor]) -> Tensor:
-        """The sum of the terms; with learned balance exp(-s) L + s per task. Source: arXiv 1705.07115, equation 10."""
-        if not self.log_variances:
-            return torch.stack(list(losses.values())).sum()
-        total = torch.zeros((), device=self.device)
-        for task, log_variance in self.log_variances.items():
-            terms = [loss for name, loss in losses.items() if name.startswith(f"{task}_")]
-            total = total + torch.exp(-log_variance) * torch.stack(terms).sum() + log_variance
-        return total + losses.get("feature_distillation", 0.0)
 
     def configure_gradient_clipping(
         self, optimizer: Any, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None
@@ -170,8 +157,6 @@ class StudentModule(L.LightningModule):
             arguments.append(
                 {"params": list(self.feature_distillation.parameters()), "lr": config.lr, "weight_decay": 0.0}
             )
-        if self.log_variances:
-            arguments.append({"params": list(self.log_variances.values()), "lr": config.lr, "weight_decay": 0.0})
         self._base_lrs = [float(group["lr"]) for group in arguments]
         self._decays = [float(group["weight_decay"]) for group in arguments]
         return torch.optim.AdamW(arguments, fused=True)
