@@ -46,8 +46,6 @@ class StudentConfig(Config):
     head_channels: int = Field(ge=8, le=1024)
     head_stride: Literal[2, 4, 8] = 4
     """Heads work at 1/stride of `size_hw`, or at the finest stride that the backbone has above it."""
-    depth_bins: int = Field(0, ge=0, le=256)
-    """Depth as a mixture of this many bins whose widths follow the photo (AdaBins), 64 for example; 0: one value."""
     dropout: float = Field(0.0, ge=0.0, lt=1.0)
     """Share of the channels of the two coarsest levels that a step leaves out: 0.2 where photos are few."""
     custom_backbone: str | None = None

@@ -27,9 +27,6 @@ _WITHIN_RELATIVE = 0.05
 _WITHIN_ANGLE = math.radians(22.5)
 """A normal is "right" within this angle: the middle one of the usual thresholds."""
 
-_EDGE_OF_BINS = 1e-4
-"""A mixture of bins stays this far from 0 and 1, where its logarithm ends; half precision still tells it from both."""
-
 _PEAK_WINDOW = 7
 """Pixels at head stride around a center in which no other one is looked for; source: Panoptic-DeepLab."""
 _LOW_SCORE = 0.1
@@ -73,29 +70,6 @@ class DepthHead(nn.Module):
         # 0.25 d moved into the warp by its slope: d f'(d) = 2 (u - u^1.5) with u = 1 - f.
         rest = 1.0 - value
         return _WITHIN_RATIO * 2.0 * (rest - rest * rest.sqrt())
-
-
-class BinnedDepthHead(DepthHead):
-    """Depth as a mixture of bins, whose widths follow what the whole photo shows: a corridor's are not a desk's.
-
-    Source: AdaBins, arXiv 2011.14141, with an average over the photo in the place of its transformer. The raw map is
-    that of a `DepthHead`: losses and final values do not know of bins.
-    """
-
-    def __init__(self, channels_in: int, channels: int, depth_kind: DepthKind, bins: int) -> None:
-        super().__init__(channels_in, channels, depth_kind)
-        self.bins = bins
-        self.layers = _layers(channels_in, channels, bins + 1)
-        self.widths = nn.Sequential(nn.Linear(channels_in, channels), nn.ReLU(), nn.Linear(channels, bins))
-
-    def forward(self, fused: Float[Tensor, "b c h w"]) -> Float[Tensor, "b 2 h w"]:
-        """The raw map."""
-        maps = self.layers(fused)
-        widths = self.widths(fused.mean(dim=(2, 3))).softmax(dim=1)
-        centers = widths.cumsum(dim=1) - 0.5 * widths
-        value = (maps[:, : self.bins].softmax(dim=1) * centers[:, :, None, None]).sum(dim=1, keepdim=True)
-        value = value.clamp(_EDGE_OF_BINS, 1.0 - _EDGE_OF_BINS)
-        return torch.cat([(value / (1.0 - value)).log(), maps[:, self.bins :]], dim=1)
 
 
 class NormalsHead(nn.Module):

@@ -20,7 +20,7 @@ from distill.config.train import StudentConfig
 from distill.errors import UsageError
 from distill.spec import DepthSpec, InputSpec, InstanceSpec, NormalsSpec, SemanticSpec, StudentSpec
 from distill.students.model.backbone import build_backbone, build_custom_backbone, normalization
-from distill.students.model.heads import BinnedDepthHead, DepthHead, InstanceHead, NormalsHead, SemanticHead
+from distill.students.model.heads import DepthHead, InstanceHead, NormalsHead, SemanticHead
 from distill.students.model.neck import build_neck
 from distill.students.model.resample import downsample
 from distill.tasks import DepthKind, Task
@@ -158,8 +158,6 @@ def build_spec(
 def _build_head(task: Task, config: StudentConfig, spec: StudentSpec) -> nn.Module:
     if task is Task.DEPTH:
         assert spec.depth is not None
-        if config.depth_bins:
-            return BinnedDepthHead(config.neck_channels, config.head_channels, spec.depth.depth_kind, config.depth_bins)
         return DepthHead(config.neck_channels, config.head_channels, spec.depth.depth_kind)
     if task is Task.NORMALS:
         return NormalsHead(config.neck_channels, config.head_channels)
