@@ -39,9 +39,6 @@ class StudentConfig(Config):
     """Start from timm's weights, which are fetched from the Hugging Face hub once."""
     size_hw: tuple[Side, Side]
     """The size at which the network works; inputs of any size are resized to it in the graph."""
-    neck: Literal["fpn", "pan", "mlp"] = "fpn"
-    """How levels are fused: fpn carries coarse levels up; pan carries them down again as well; mlp projects each level
-    and mixes all at once (SegFormer)."""
     neck_channels: int = Field(ge=8, le=1024)
     head_channels: int = Field(ge=8, le=1024)
     head_stride: Literal[2, 4, 8] = 4

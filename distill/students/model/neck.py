@@ -20,11 +20,6 @@ def separable(channels_in: int, channels_out: int) -> nn.Sequential:
     )
 
 
-def build_neck(kind: str, channels_in: Sequence[int], channels: int) -> nn.Module:
-    """The neck of this name (`StudentConfig.neck`)."""
-    return {"fpn": FpnNeck, "pan": PanNeck, "mlp": MlpNeck}[kind](channels_in, channels)
-
-
 class FpnNeck(nn.Module):
     """Carries coarse levels up into the finest one."""
 
@@ -53,41 +48,3 @@ class FpnNeck(nn.Module):
         return maps
 
 
-class PanNeck(FpnNeck):
-    """Carries coarse levels up and, after that, fine ones down again; all are mixed at the end (PANet, in small)."""
-
-    def __init__(self, channels_in: Sequence[int], channels: int) -> None:
-        super().__init__(channels_in, channels)
-        self.downs = nn.ModuleList(separable(channels, channels) for _ in channels_in[1:])
-        self.mix = separable(channels, channels)
-
-    def forward(self, levels: list[Tensor]) -> Float[Tensor, "b c h w"]:
-        """The fused map; `levels` run from fine to coarse."""
-        maps = self.pyramid(levels)
-        carried = [maps[0]]
-        for here, down in zip(maps[1:], self.downs, strict=True):
-            above = F.interpolate(carried[-1], size=here.shape[-2:], mode="bilinear", align_corners=False)
-            carried.append(down(torch.add(here, above)))
-        return self.mix(_sum_at_finest(carried))
-
-
-class MlpNeck(nn.Module):
-    """Projects each level and mixes all at once (SegFormer's decoder, with a sum instead of a wide concatenation)."""
-
-    def __init__(self, channels_in: Sequence[int], channels: int) -> None:
-        super().__init__()
-        self.laterals = nn.ModuleList(
-            nn.Sequential(nn.Conv2d(wide, channels, 1, bias=False), nn.BatchNorm2d(channels)) for wide in channels_in
-        )
-        self.mix = separable(channels, channels)
-
-    def forward(self, levels: list[Tensor]) -> Float[Tensor, "b c h w"]:
-        """The fused map; `levels` run from fine to coarse."""
-        return self.mix(_sum_at_finest([lateral(level) for lateral, level in zip(self.laterals, levels, strict=True)]))
-
-
-def _sum_at_finest(maps: list[Tensor]) -> Tensor:
-    total = maps[0]
-    for coarse in maps[1:]:
-        total = total + F.interpolate(coarse, size=maps[0].shape[-2:], mode="bilinear", align_corners=False)
-    return total

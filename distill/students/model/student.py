@@ -21,7 +21,7 @@ from distill.errors import UsageError
 from distill.spec import DepthSpec, InputSpec, InstanceSpec, NormalsSpec, SemanticSpec, StudentSpec
 from distill.students.model.backbone import build_backbone, build_custom_backbone, normalization
 from distill.students.model.heads import DepthHead, InstanceHead, NormalsHead, SemanticHead
-from distill.students.model.neck import build_neck
+from distill.students.model.neck import FpnNeck
 from distill.students.model.resample import downsample
 from distill.tasks import DepthKind, Task
 
@@ -52,7 +52,7 @@ class Student(nn.Module):
             self.backbone = backbone = build_backbone(
                 config.backbone, pretrained=pretrained, finest_stride=config.head_stride, size_hw=self.size_hw
             )
-            self.neck = build_neck(config.neck, backbone.channels, config.neck_channels)
+            self.neck = FpnNeck(backbone.channels, config.neck_channels)
         self.dropout = nn.Dropout2d(config.dropout)
         self.heads = nn.ModuleDict({str(task): _build_head(task, config, spec) for task in spec.tasks})
         # Buffers, not constants: they travel with .to(device); not in the weights, because the spec says them.
