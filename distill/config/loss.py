@@ -30,8 +30,6 @@ class DepthLossConfig(Config):
     """relative: L1 after median and mean deviation of both maps are removed, per image."""
     gradient: NonNegative = 0.5
     """Multi-scale gradient matching, which keeps edges sharp."""
-    smooth: NonNegative = 0.0
-    """Edge-aware smoothness: slopes of the depth where the photo has none; 0.1 for grainy labels."""
     confidence: NonNegative = 0.05
     """Laplace likelihood that teaches the confidence; it does not touch the depth itself."""
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from distill.config.loss import LossConfig
 from distill.students.data.batch import Batch
-from distill.students.losses.depth import depth_loss, edge_aware_smoothness
+from distill.students.losses.depth import depth_loss
 from distill.students.losses.instance import instance_loss
 from distill.students.losses.label_error import label_error
 from distill.students.losses.normals import consistency_loss, normals_loss
@@ -40,7 +40,6 @@ def student_losses(
     images' labels count.
     """
     size_hw = (batch.image.shape[2], batch.image.shape[3])
-    image = batch.image[..., phase_hw[0] :: config.stride, phase_hw[1] :: config.stride]
     seen: dict[Task, Tensor] = {}
     batch = batch.subsample(config.stride, phase_hw)
     losses: dict[str, Tensor] = {}
@@ -60,8 +59,6 @@ def student_losses(
             assert batch.depth is not None
             value, spread = head.activate(enlarged)
             terms = depth_loss(value, spread, batch.depth, weight, config.depth, head.depth_kind, config.trim_fraction)
-            if config.depth.smooth > 0:
-                terms["smooth"] = config.depth.smooth * edge_aware_smoothness(value, image)
             terms = {name: config.depth.weight * term for name, term in terms.items()}
             seen[task] = value
         elif isinstance(head, NormalsHead):

@@ -64,20 +64,6 @@ def depth_loss(
     return terms | {"confidence": config.confidence * weighted_mean(likelihood, weight)}
 
 
-def edge_aware_smoothness(value: Float[Tensor, "b h w"], image: Float[Tensor, "b 3 h w"]) -> Float[Tensor, ""]:
-    """The mean slope of the depth over its mean, damped where the photo has an edge.
-
-    Source: monodepth, arXiv 1609.03677, equation 3; the photo is in 0..255 here.
-    """
-    scaled = value / value.mean(dim=(1, 2), keepdim=True).clamp(min=0.01)
-    image = image / 255.0
-    across = (scaled[:, :, 1:] - scaled[:, :, :-1]).abs()
-    down = (scaled[:, 1:] - scaled[:, :-1]).abs()
-    edge_across = (image[..., 1:] - image[..., :-1]).abs().mean(dim=1)
-    edge_down = (image[..., 1:, :] - image[..., :-1, :]).abs().mean(dim=1)
-    return (across * torch.exp(-10.0 * edge_across)).mean() + (down * torch.exp(-10.0 * edge_down)).mean()
-
-
 def is_metric(config: DepthLossConfig, depth_kind: DepthKind) -> bool:
     """Whether meters are compared.
 
