@@ -1,15 +1,15 @@
-"""The one exception that users see: what went wrong, and what to do about it."""
+"""The exception shown to users: message, hint, exit code."""
 
 from __future__ import annotations
 
 
 class DistillError(Exception):
-    """A failure that the user can act on: one sentence, and a hint that says what to do.
+    """Failure with a message of one sentence and a hint for the user.
 
     Attributes:
-        message: What is wrong; names the file, key or value.
-        hint: What to do about it; may be empty.
-        exit_code: 1 for a run or a gate that failed, 2 for wrong use.
+        message: Names the file, key or value that is wrong.
+        hint: The next step for the user; may be empty.
+        exit_code: 1 for a failed run or gate, 2 for wrong use.
     """
 
     exit_code = 1
@@ -23,12 +23,12 @@ class DistillError(Exception):
         return f"{self.message} ({self.hint})" if self.hint else self.message
 
     def __reduce__(self) -> tuple[object, tuple[type[DistillError], str, str]]:
-        # Errors cross process borders (label workers, data loaders); the default would lose the hint.
+        # Label workers and data loaders pickle errors; the default would lose the hint.
         return _rebuild, (type(self), self.message, self.hint)
 
 
 class UsageError(DistillError):
-    """The command line or a config asks for something that cannot be; exit code 2."""
+    """Invalid command line or config; exit code 2."""
 
     exit_code = 2
 

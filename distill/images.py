@@ -1,4 +1,4 @@
-"""Photos and maps on disk: RGB and 16-bit pictures, read and written; EXIF applied; sizes bounded before decoding."""
+"""Read and write photos and PNG maps: EXIF orientation applied, size limits checked before decoding."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from PIL import Image, ImageOps
 from distill.errors import DistillError
 
 MAX_PIXELS = int(os.environ.get("DISTILL_MAX_PIXELS", "128000000"))
-"""Larger pictures are refused unread: a few kilobytes can announce gigabytes (a decompression bomb)."""
+"""Larger images are refused before decoding: a few kilobytes can expand to gigabytes (decompression bomb)."""
 MAX_FILE_BYTES = 512 * 1024 * 1024
-"""Larger files are refused unread, and so are larger members of a shard."""
+"""Larger files and shard members are refused before reading."""
 MIN_SIDE_PX = 8
-"""Nothing can be learned from a picture thinner than this."""
+"""Smaller photos are refused: too small to learn from."""
 
 SUFFIXES = frozenset(
     {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".ppm", ".pgm", ".jp2", ".avif"}
@@ -42,24 +42,24 @@ _SUFFIX_OF_FORMAT = {
     "AVIF": "avif",
 }
 
-# The bound above is ours and comes first; Pillow's own would only print a warning at half of its limit.
+# `MAX_PIXELS` is checked first; Pillow's own limit only prints a warning at half of it.
 Image.MAX_IMAGE_PIXELS = None
 
 
 @dataclass(frozen=True, slots=True)
 class Photo:
-    """One photo, read.
+    """A decoded photo with the bytes of its file.
 
     Attributes:
-        key: Unique and stable within a job; holds no dot; the key of its shard sample.
-        name: How to name it to a person: its path, or video and frame number.
-        data: The file's own bytes, untouched.
-        suffix: Of the format that the bytes have, whatever the file was called; no dot, such as ``jpg``.
-        rgb: Pixels as a person sees them: orientation applied, alpha over white, 16 bit scaled to 8. May be smaller
-            than the photo where its reader said how small is enough.
+        key: Key of its sample; unique and stable within a job, without a dot.
+        name: Display name: the path, or video and frame number.
+        data: Bytes of the file.
+        suffix: Suffix of the format detected from the bytes, such as ``jpg``; the file name does not count.
+        rgb: Pixels with orientation applied, alpha over white, 16 bit scaled to 8. Smaller than the photo if it was
+            read with `min_size_hw`.
         sha256: Of `data`, in hex.
-        origin: Where it came from, for teachers that know more than the pixels; such as ``{"scene": 12}``.
-        full_hw: (height, width) of the photo after orientation, where `rgb` is smaller.
+        origin: Source of a rendered photo, such as ``{"scene": 12}``.
+        full_hw: (height, width) of the photo after orientation, if `rgb` is smaller.
     """
 
     key: str
@@ -73,19 +73,19 @@ class Photo:
 
     @property
     def size_hw(self) -> tuple[int, int]:
-        """(height, width) of the photo after orientation, however small it was read."""
+        """(height, width) of the photo after orientation, also if `rgb` is smaller."""
         return self.full_hw or (self.rgb.shape[0], self.rgb.shape[1])
 
 
 def read_file(path: Path) -> bytes:
-    """The bytes of an ordinary file of at most `MAX_FILE_BYTES`.
+    """Read a regular file of at most `MAX_FILE_BYTES`.
 
     Raises:
-        OSError: It cannot be read, is a pipe or a device, or is too large; ``strerror`` says so.
+        OSError: Unreadable, a pipe or a device, or too large; ``strerror`` holds the reason.
     """
     info = path.stat()
     if not stat.S_ISREG(info.st_mode):
-        raise OSError(errno.EINVAL, "not an ordinary file")
+        raise OSError(errno.EINVAL, "not a regular file")
     if info.st_size > MAX_FILE_BYTES:
         raise OSError(errno.EFBIG, f"{info.st_size / 1e6:.0f} MB is over the limit of {MAX_FILE_BYTES / 1e6:.0f} MB")
     return path.read_bytes()
@@ -99,17 +99,17 @@ def read_photo(
     origin: dict[str, int | float | str] | None = None,
     min_size_hw: tuple[int, int] | None = None,
 ) -> Photo:
-    """The photo in these bytes.
+    """Decode a photo.
 
     Args:
-        data: The file's own.
+        data: Bytes of the file.
         key: As `Photo.key`.
         name: As `Photo.name`.
         origin: As `Photo.origin`.
-        enough_hw: Its pixels may be read at any size that is no smaller; a large JPEG takes a third of the time.
+        min_size_hw: Pixels may be decoded at any size not below this one; a large JPEG takes a third of the time.
 
     Raises:
-        DistillError: Empty, not a picture, truncated, too large or too small; the sentence names the file.
+        DistillError: Empty, not an image, truncated, too large or too small.
     """
     rgb, suffix, full_hw = _decode(data, name, min_size_hw)
     if min(full_hw) < MIN_SIDE_PX:
@@ -122,10 +122,10 @@ def read_photo(
 
 
 def decode_rgb(data: bytes, name: str) -> tuple[UInt8[ndarray, "h w 3"], str]:
-    """(pixels, suffix of the real format) of any picture that Pillow knows; the first frame of an animated one.
+    """(pixels, suffix of the detected format) of any image that Pillow reads; the first frame of an animation.
 
     Raises:
-        DistillError: The bytes are no readable picture, or announce more than `MAX_PIXELS`.
+        DistillError: Not a readable image, or more than `MAX_PIXELS`.
     """
     return _decode(data, name)[:2]
 
@@ -133,103 +133,103 @@ def decode_rgb(data: bytes, name: str) -> tuple[UInt8[ndarray, "h w 3"], str]:
 def _decode(
     data: bytes, name: str, min_size_hw: tuple[int, int] | None = None
 ) -> tuple[UInt8[ndarray, "h w 3"], str, tuple[int, int]]:
-    """(pixels, suffix, full size) as `decode_rgb`; a JPEG may come at 1/2, 1/4 or 1/8 of its size if that is enough."""
+    """(pixels, suffix, full size); a JPEG may be decoded at 1/2, 1/4 or 1/8 of its size, not below `min_size_hw`."""
     if not data:
         raise DistillError(f"{name}: the file is empty", hint="copy it again")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            with Image.open(io.BytesIO(data)) as picture:
-                check_pixel_count(picture.size, name)
-                suffix = _SUFFIX_OF_FORMAT.get(picture.format or "")
+            with Image.open(io.BytesIO(data)) as image:
+                check_pixel_count(image.size, name)
+                suffix = _SUFFIX_OF_FORMAT.get(image.format or "")
                 if suffix is None:
                     raise DistillError(
-                        f"{name}: {picture.format} pictures are not supported", hint="convert it to JPEG or PNG"
+                        f"{name}: {image.format} images are not supported", hint="convert it to JPEG or PNG"
                     )
-                is_rotated = picture.getexif().get(_ORIENTATION, 1) in _ROTATED_BY_90
-                full_hw = picture.size if is_rotated else picture.size[::-1]
-                if min_size_hw is not None and picture.format in ("JPEG", "MPO"):
-                    picture.draft(None, min_size_hw if is_rotated else min_size_hw[::-1])
-                picture.load()
+                is_rotated = image.getexif().get(_ORIENTATION, 1) in _ROTATED_BY_90
+                full_hw = image.size if is_rotated else image.size[::-1]
+                if min_size_hw is not None and image.format in ("JPEG", "MPO"):
+                    image.draft(None, min_size_hw if is_rotated else min_size_hw[::-1])
+                image.load()
                 # In place: the copies would cost a third of the time of a large JPEG.
-                ImageOps.exif_transpose(picture, in_place=True)
-                return np.array(_as_rgb(picture)), suffix, full_hw
+                ImageOps.exif_transpose(image, in_place=True)
+                return np.array(_as_rgb(image)), suffix, full_hw
     except DistillError:
         raise
-    except Exception as error:  # Pillow's plug-ins raise nearly anything on broken bytes
+    except Exception as error:  # Pillow's plug-ins raise many types for damaged files
         reason = str(error).split("\n")[0].replace(f"{io.BytesIO.__module__}", "")
         if "cannot identify" in reason:
-            raise DistillError(f"{name}: not a picture in any known format", hint="remove or convert it") from error
-        raise DistillError(
-            f"{name}: the picture cannot be decoded: {reason}", hint="copy or export it again"
-        ) from error
+            raise DistillError(f"{name}: not an image in any known format", hint="remove or convert it") from error
+        raise DistillError(f"{name}: the image cannot be decoded: {reason}", hint="copy or export it again") from error
 
 
 def image_size_hw(data: bytes, name: str) -> tuple[int, int]:
-    """(height, width) as a person sees it, out of the header; no pixel is decoded.
+    """(height, width) after orientation, read from the header without decoding pixels.
 
     Raises:
-        DistillError: The bytes are no picture in a known format.
+        DistillError: Not an image in a known format.
     """
     try:
-        with warnings.catch_warnings(), Image.open(io.BytesIO(data)) as picture:
+        with warnings.catch_warnings(), Image.open(io.BytesIO(data)) as image:
             warnings.simplefilter("ignore")
-            width, height = picture.size
-            is_rotated = picture.getexif().get(_ORIENTATION, 1) in _ROTATED_BY_90
+            width, height = image.size
+            is_rotated = image.getexif().get(_ORIENTATION, 1) in _ROTATED_BY_90
     except Exception as error:  # as in `decode_rgb`
-        raise DistillError(f"{name}: not a picture in any known format", hint="remove or convert it") from error
+        raise DistillError(f"{name}: not an image in any known format", hint="remove or convert it") from error
     return (width, height) if is_rotated else (height, width)
 
 
 _ORIENTATION = 0x0112
 _ROTATED_BY_90 = (5, 6, 7, 8)
-"""EXIF orientations of pictures that are stored on their side."""
+"""EXIF orientations of images that are stored rotated by 90 degrees."""
 
 
 def check_pixel_count(size_wh: tuple[int, int], name: str, limit: int | None = None) -> None:
-    """Refuse a picture by the size that its header announces, before anything is inflated.
+    """Refuse an image whose header states too many pixels, before it is decompressed.
 
     Args:
         size_wh: (width, height).
-        name: How to name it to a person.
-        limit: The most pixels; None: `MAX_PIXELS`, which the environment can raise.
+        name: Display name.
+        limit: Maximum number of pixels; None: `MAX_PIXELS`, set by DISTILL_MAX_PIXELS.
 
     Raises:
-        DistillError: It is larger.
+        DistillError: The image is larger.
     """
     width, height = size_wh
     max_pixels = MAX_PIXELS if limit is None else min(limit, MAX_PIXELS)
     if width * height > max_pixels:
         hint = (
-            "shrink it, or raise DISTILL_MAX_PIXELS" if limit is None else "no known generator paints this; shrink it"
+            "shrink it, or raise DISTILL_MAX_PIXELS"
+            if limit is None
+            else "no known generator makes images of this size; shrink it"
         )
         raise DistillError(
             f"{name}: {width}x{height} px is over the limit of {max_pixels / 1e6:.0f} million pixels", hint=hint
         )
 
 
-def _as_rgb(picture: Image.Image) -> Image.Image:
-    """Any mode to 8-bit RGB. Pillow's own ``convert`` clips 16 bit at 255 and drops alpha onto black."""
-    if picture.mode in ("I;16", "I;16B", "I;16L", "I;16N", "I"):
-        gray = np.asarray(picture).astype(np.float32)
-        # A 16-bit file that only uses 8 bits is an 8-bit picture.
+def _as_rgb(image: Image.Image) -> Image.Image:
+    """Convert any mode to 8-bit RGB. Pillow's ``convert`` would clip 16 bit at 255 and drop alpha onto black."""
+    if image.mode in ("I;16", "I;16B", "I;16L", "I;16N", "I"):
+        gray = np.asarray(image).astype(np.float32)
+        # A 16-bit file that only uses 8 bits is an 8-bit image.
         scale = 257.0 if gray.max(initial=0) > 255 else 1.0
         return Image.fromarray(np.clip(np.rint(gray / scale), 0, 255).astype(np.uint8)).convert("RGB")
-    if picture.mode == "F":
-        gray = np.nan_to_num(np.asarray(picture), nan=0, posinf=0, neginf=0)
+    if image.mode == "F":
+        gray = np.nan_to_num(np.asarray(image), nan=0, posinf=0, neginf=0)
         low, high = float(gray.min()), float(gray.max())
         span = high - low if high > low else 1.0
         return Image.fromarray(np.rint((gray - low) / span * 255).astype(np.uint8)).convert("RGB")
-    if picture.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in picture.info:
-        rgba = picture.convert("RGBA")
+    if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
+        rgba = image.convert("RGBA")
         white = Image.new("RGBA", rgba.size, (255, 255, 255, 255))
         return Image.alpha_composite(white, rgba).convert("RGB")
-    return picture if picture.mode == "RGB" else picture.convert("RGB")
+    return image if image.mode == "RGB" else image.convert("RGB")
 
 
-# Level 1 and one filter for all rows: 18 ms and 565 kB for a 1280x720 depth map read off a painting, where trying five
-# filters for every row and OpenCV's own choice of run lengths take 33 ms and 1040 kB. Eight bits (normals, ids) do best
-# with run lengths, and so does what a network says, whose neighbors are hardly ever equal: half the time, as small.
+# Level 1 and one filter for all rows: 18 ms and 565 kB for a 1280x720 depth map decoded from a generated image, where
+# trying five filters per row and OpenCV's default strategy take 33 ms and 1040 kB. Run lengths are best for 8-bit maps
+# (normals, ids) and for network outputs, whose neighbors are hardly ever equal: half the time, equal size.
 _PNG_MATCHES = [
     *(cv2.IMWRITE_PNG_COMPRESSION, 1),
     *(cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_SUB),
@@ -237,11 +237,11 @@ _PNG_MATCHES = [
 ]
 _PNG_RUNS = [*_PNG_MATCHES[:-1], cv2.IMWRITE_PNG_STRATEGY_RLE]
 _EQUAL_NEIGHBORS = 0.1
-"""A map with a larger share of these was read off a painting, or is flat."""
+"""A map with a larger share of equal neighbors was decoded from a generated image, or is flat."""
 
 
 def encode_map(values: Shaped[ndarray, "h w *c"]) -> bytes:
-    """A lossless PNG of a uint8 or uint16 map (gray, or RGB in the last axis)."""
+    """Encode a uint8 or uint16 map (gray, or RGB in the last axis) as a lossless PNG."""
     ordered = values[..., ::-1] if values.ndim == 3 else values
     equal = values[::8, 1:] == values[::8, :-1]
     matches = values.itemsize > 1 and np.count_nonzero(equal) > _EQUAL_NEIGHBORS * equal.size
@@ -252,14 +252,14 @@ def encode_map(values: Shaped[ndarray, "h w *c"]) -> bytes:
 
 
 def decode_map(data: bytes, name: str) -> Shaped[ndarray, "h w *c"]:
-    """The uint8 or uint16 map in a PNG, bit for bit; the inverse of `encode_map`.
+    """Decode a PNG to a uint8 or uint16 map; the exact inverse of `encode_map`.
 
     Raises:
-        DistillError: Not a readable PNG, or it announces more than `MAX_PIXELS`.
+        DistillError: Not a readable PNG, or more than `MAX_PIXELS`.
     """
     if data[:8] != b"\x89PNG\r\n\x1a\n" or len(data) < 33:
         raise DistillError(f"{name}: not a PNG", hint="the shard is damaged; rebuild it")
-    # The header holds the size; checked before anything is inflated.
+    # Width and height from the header, checked before decompression.
     check_pixel_count((int.from_bytes(data[16:20]), int.from_bytes(data[20:24])), name)
     values = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     if values is None:
@@ -268,14 +268,14 @@ def decode_map(data: bytes, name: str) -> Shaped[ndarray, "h w *c"]:
 
 
 def encode_jpeg(rgb: UInt8[ndarray, "h w 3"], *, quality: int = 95) -> bytes:
-    """A JPEG without chroma subsampling, for frames and renderings that have no file of their own."""
+    """Encode a frame or rendering as JPEG without chroma subsampling."""
     buffer = io.BytesIO()
     Image.fromarray(rgb).save(buffer, "JPEG", quality=quality, subsampling=0)
     return buffer.getvalue()
 
 
 def write_atomic(path: Path, data: bytes) -> None:
-    """Write a file that is whole or not there: temporary name, fsync, rename.
+    """Write a file atomically: temporary name, fsync, rename.
 
     Raises:
         DistillError: The disk is full or the folder cannot be written.
@@ -296,7 +296,7 @@ def write_atomic(path: Path, data: bytes) -> None:
 
 
 def write_hint(error: OSError) -> str:
-    """The hint for a file that cannot be written."""
+    """Hint for a file that cannot be written."""
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         return "make the folder writable or choose another one, then run again"
     return "free space or choose another folder, then run again"

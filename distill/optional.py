@@ -1,4 +1,4 @@
-"""Import optional packages late, and say which extra installs them."""
+"""Late imports of optional packages and of functions that the user names."""
 
 from __future__ import annotations
 
@@ -12,12 +12,15 @@ from distill.errors import DistillError
 
 
 def require(module: str, *, extra: str, why: str) -> ModuleType:
-    """The imported module; a missing one is a sentence that names the extra.
+    """Import a module of an extra.
 
     Args:
         module: Dotted import name, such as ``onnxruntime``.
-        extra: The extra of this project that brings it.
-        why: What it is needed for, as the object of "is needed to".
+        extra: Extra of this project that installs it.
+        why: Its purpose, to complete "is needed to".
+
+    Raises:
+        DistillError: It cannot be imported; the hint names the extra.
     """
     try:
         return importlib.import_module(module)
@@ -29,10 +32,10 @@ def require(module: str, *, extra: str, why: str) -> ModuleType:
 
 
 def import_named(reference: str) -> Any:
-    """What ``package.module:name`` names, for names that the user gave; modules in the working folder are found, too.
+    """Object named by ``package.module:name``; modules in the working folder are found, too.
 
     Raises:
-        Exception: Whatever the module does when it is imported.
+        Exception: Any exception that the module raises on import.
     """
     module, _, name = reference.partition(":")
     if "" not in sys.path and str(Path.cwd()) not in sys.path:

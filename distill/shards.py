@@ -1,13 +1,12 @@
 """Label maps in tar shards: atomic publish, checksums, manifest, read.
 
-A folder of shards holds ``shard-000000.tar`` ... and ``dataset.json``. The tars are plain WebDataset. A shard appears
-under its name only when it is whole; equal samples give equal bytes, so a resumed job can be compared with sha256sum.
+A folder of shards holds ``shard-000000.tar`` ... and ``dataset.json``. The tars are plain WebDataset. A shard gets its
+name only when it is complete; equal samples give equal bytes, so a resumed job can be checked with sha256sum.
 """
 
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 import os
 import tarfile
@@ -15,17 +14,19 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from distill.errors import DistillError, UsageError
-from distill.images import MAX_FILE_BYTES, write_hint, write_atomic
+from distill.images import MAX_FILE_BYTES, write_atomic, write_hint
 from distill.labels import Label
 from distill.labels import decode as decode_label
 from distill.tasks import DepthKind, Task
 
 MANIFEST = "dataset.json"
+FORMAT = 2
+"""Of `MANIFEST`; 1 had other key names."""
 
 
 class ShardEntry(BaseModel):
@@ -40,25 +41,25 @@ class ShardEntry(BaseModel):
 
 
 class Manifest(BaseModel):
-    """What a folder of shards holds: ``dataset.json``."""
+    """Contents of a folder of shards: ``dataset.json``."""
 
     model_config = ConfigDict(extra="ignore", frozen=True)
 
-    format: int = 1
+    format: Literal[2] = FORMAT
     tasks: tuple[Task, ...]
     counts: dict[str, int] = Field(default_factory=dict)
-    """Samples that hold a label, by task."""
+    """Labeled samples by task."""
     depth_kind: DepthKind = DepthKind.METRIC
     """Of all depth maps in the set."""
     classes: tuple[str, ...] = ()
-    """Semantic ids index this list."""
+    """Names of the semantic ids."""
     referring: tuple[str, ...] = ()
     instance_classes: tuple[str, ...] = ()
     shards: tuple[ShardEntry, ...]
     teachers: tuple[str, ...] = ()
     licenses: tuple[str, ...] = ()
     terms: dict[str, str] = Field(default_factory=dict)
-    """License to where its terms can be read."""
+    """License to the address of its terms."""
     prompts: dict[str, str] = Field(default_factory=dict)
     """Prompt hash to prompt."""
 
@@ -70,7 +71,7 @@ class Manifest(BaseModel):
 
 @dataclass(frozen=True)
 class Sample:
-    """One photo with its labels, still in bytes.
+    """One photo with its labels, encoded.
 
     Attributes:
         key: Unique in the set; no dot.
@@ -86,27 +87,27 @@ class Sample:
         try:
             values = json.loads(self.files.get("json", b"{}"))
         except ValueError as error:
-            raise DistillError(f"sample {self.key}: its json is damaged", hint="rebuild the shard") from error
+            raise DistillError(f"sample {self.key}: its json is damaged", hint="label the photo again") from error
         if not isinstance(values, dict):
-            raise DistillError(f"sample {self.key}: its json is no object", hint="rebuild the shard")
+            raise DistillError(f"sample {self.key}: its json is not an object", hint="label the photo again")
         return values
 
     @property
     def photo_suffix(self) -> str:
-        """The extension of the photo: the one file that is neither a map nor the json."""
+        """File extension of the photo, the only file that is neither a map nor the json."""
         for extension in self.files:
             if extension != "json" and "." not in extension:
                 return extension
-        raise DistillError(f"sample {self.key}: it holds no photo", hint="rebuild the shard")
+        raise DistillError(f"sample {self.key}: it contains no photo", hint="label the photo again")
 
     @property
     def photo(self) -> bytes:
-        """The photo's own bytes."""
+        """Bytes of the photo file."""
         return self.files[self.photo_suffix]
 
     @property
     def tasks(self) -> tuple[Task, ...]:
-        """The tasks that are labeled in this sample."""
+        """Tasks with a label in this sample."""
         return tuple(task for task in Task if f"{task}.png" in self.files)
 
     def label(self, task: Task, manifest: Manifest | None = None) -> Label:
@@ -132,16 +133,17 @@ def write_shard(path: Path, samples: Iterable[Sample]) -> ShardEntry:
     """Write one tar under a temporary name, fsync, rename; deterministic bytes.
 
     Raises:
-        DistillError: The disk is full or the folder cannot be written; nothing is left under the name.
+        DistillError: The disk is full or the folder cannot be written; no file of that name is left.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     count = 0
     try:
         with temporary.open("wb") as file:
             hashing = _HashingWriter(file)
-            with tarfile.open(fileobj=hashing, mode="w", format=tarfile.PAX_FORMAT) as tar:  # type: ignore[call-overload]
+            with _tar_writer(hashing) as tar:
                 for sample in samples:
-                    _add_sample(tar, sample)
+                    _check_key(sample.key)
+                    tar.write({"__key__": sample.key, **sample.files})
                     count += 1
             file.flush()
             os.fsync(file.fileno())
@@ -159,7 +161,7 @@ def write_shard(path: Path, samples: Iterable[Sample]) -> ShardEntry:
 
 
 class _HashingWriter:
-    """A file that is written from front to back, as tars are, and digested on the way."""
+    """Write-only file that computes the SHA-256 of its content."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file, self.sha256 = file, hashlib.sha256()
@@ -168,42 +170,41 @@ class _HashingWriter:
         self.sha256.update(data)
         return self._file.write(data)
 
-    def tell(self) -> int:
-        return self._file.tell()
+
+def _tar_writer(file: _HashingWriter) -> Any:
+    """WebDataset's writer with fixed time, owner and mode, so that equal samples give equal bytes."""
+    from webdataset.writer import TarWriter  # imports torch
+
+    return TarWriter(file, user="", group="", mode=0o644, mtime=0, encoder=False)
 
 
-def _add_sample(tar: tarfile.TarFile, sample: Sample) -> None:
-    if "." in sample.key or "/" in sample.key:
-        raise DistillError(f"sample key {sample.key!r} holds a dot or a slash, which would split it when it is read")
-    for extension in sorted(sample.files):
-        member = tarfile.TarInfo(f"{sample.key}.{extension}")
-        member.size = len(sample.files[extension])
-        member.mode = 0o644
-        tar.addfile(member, io.BytesIO(sample.files[extension]))
+def _check_key(key: str) -> None:
+    if "." in key or "/" in key:
+        raise DistillError(
+            f"sample key {key!r} contains a dot or a slash, at which readers would split it", hint="rename the photo"
+        )
 
 
 def read_shard(path: Path) -> Iterator[Sample]:
-    """The samples of one tar, streamed.
+    """Samples of one tar, streamed.
 
     Raises:
-        DistillError: Missing, truncated, or no tar; samples before the damage have been yielded.
+        DistillError: The shard is missing, truncated or not a tar; samples before the damage are yielded first.
     """
     key, files = "", dict[str, bytes]()
     try:
         with tarfile.open(path, mode="r|") as tar:
-            for member in tar:
-                if not member.isfile():
-                    continue
+            for member, stem, extension in _members(tar):
                 if member.size > MAX_FILE_BYTES:
-                    raise DistillError(f"{path}: {member.name} announces {member.size} bytes", hint="rebuild the shard")
-                stem, _, extension = member.name.rpartition("/")[2].partition(".")
+                    raise DistillError(
+                        f"{path}: {member.name} has {member.size} bytes, more than {MAX_FILE_BYTES}",
+                        hint="label the photo again",
+                    )
                 if stem != key:
                     if files:
                         yield Sample(key, files)
                     key, files = stem, {}
-                extracted = tar.extractfile(member)
-                if extracted is not None:
-                    files[extension] = extracted.read()
+                files[extension] = _content(tar, member)
         if files:
             yield Sample(key, files)
     except FileNotFoundError as error:
@@ -215,7 +216,7 @@ def read_shard(path: Path) -> Iterator[Sample]:
 
 
 def read_meta(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    """(key, json) of every sample in one tar, pictures and maps passed over; an empty json where there is none.
+    """(key, json) of every sample in one tar without reading images and maps; {} for a sample without json.
 
     Raises:
         DistillError: As `read_shard`.
@@ -223,23 +224,34 @@ def read_meta(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     key, files = "", dict[str, bytes]()
     try:
         with tarfile.open(path, mode="r:") as tar:
-            for member in filter(tarfile.TarInfo.isfile, tar):
-                stem, _, extension = member.name.rpartition("/")[2].partition(".")
+            for member, stem, extension in _members(tar):
                 if stem != key:
                     if key:
                         yield key, Sample(key, files).meta
                     key, files = stem, {}
-                extracted = tar.extractfile(member) if extension == "json" else None
-                if extracted is not None and member.size <= MAX_FILE_BYTES:
-                    files["json"] = extracted.read()
+                if extension == "json" and member.size <= MAX_FILE_BYTES:
+                    files["json"] = _content(tar, member)
         if key:
             yield key, Sample(key, files).meta
     except (tarfile.TarError, OSError, EOFError) as error:
         raise DistillError(f"{path}: the shard cannot be read: {error}", hint="copy it again") from error
 
 
+def _members(tar: tarfile.TarFile) -> Iterator[tuple[tarfile.TarInfo, str, str]]:
+    """(member, sample key, extension) of every regular file."""
+    for member in tar:
+        if member.isfile():
+            stem, _, extension = member.name.rpartition("/")[2].partition(".")
+            yield member, stem, extension
+
+
+def _content(tar: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
+    extracted = tar.extractfile(member)
+    return extracted.read() if extracted is not None else b""
+
+
 def read_samples(folder: Path, shards: Sequence[ShardEntry] | None = None) -> Iterator[Sample]:
-    """All samples of a set, in order."""
+    """Samples of all shards, in order."""
     for shard in read_manifest(folder).shards if shards is None else shards:
         yield from read_shard(folder / shard.name)
 
@@ -250,10 +262,10 @@ def write_manifest(folder: Path, manifest: Manifest) -> None:
 
 
 def read_manifest(folder: Path) -> Manifest:
-    """The manifest of a folder of shards.
+    """Manifest of a folder of shards.
 
     Raises:
-        UsageError: No folder of shards, or its labeling has not finished.
+        UsageError: Not a folder of shards, an unfinished one, or one of an earlier format.
     """
     path = folder / MANIFEST
     if not path.is_file():
@@ -264,13 +276,20 @@ def read_manifest(folder: Path) -> Manifest:
             )
         raise UsageError(f"{folder}: not a folder of shards (no {MANIFEST})", hint="make one with distill label --out")
     try:
-        return Manifest.model_validate_json(path.read_text())
-    except (ValidationError, OSError) as error:
+        values = json.loads(path.read_bytes())
+        if isinstance(values, dict) and values.get("format") != FORMAT:
+            raise UsageError(
+                f"{path}: format {values.get('format')!r} of the shard set is not {FORMAT}, the only one that this"
+                " version reads",
+                hint="label the photos again with distill label; stored answers are used again",
+            )
+        return Manifest.model_validate(values)
+    except (ValueError, OSError) as error:
         raise UsageError(f"{path}: the manifest is damaged", hint="run distill label again to rewrite it") from error
 
 
 def verify(folder: Path) -> list[str]:
-    """What is wrong with a set, one sentence each; empty when every tar has its checksum."""
+    """Problems of a set, one sentence each; empty if every tar has its checksum."""
     problems = []
     for shard in read_manifest(folder).shards:
         path = folder / shard.name

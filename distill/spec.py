@@ -1,7 +1,7 @@
-"""A student's spec: how to feed it, what comes out, in which unit, depth kind, frame and class list.
+"""Student spec: inputs and outputs with their units, depth kind, frame and class lists.
 
-`spec.json` lies beside the weights and is embedded in every exported file under the metadata key ``distill.spec``.
-Whoever holds it can run the student without this package.
+`spec.json` is stored next to the weights and embedded in every exported file under the metadata key ``distill.spec``.
+It is all that is needed to run the student without this package.
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ from distill.images import write_atomic
 from distill.tasks import FAR_DEPTH_M, IGNORE_SEMANTIC, NORMALS_FRAME, DepthKind, Task
 
 METADATA_KEY = "distill.spec"
+FORMAT = 2
+"""1 had other key names."""
 
 
 def _check_plain_name(name: str) -> str:
@@ -27,7 +29,7 @@ def _check_plain_name(name: str) -> str:
 
 
 PlainName = Annotated[str, AfterValidator(_check_plain_name)]
-"""Names of students become names of files: one that is a path would lead out of the folder."""
+"""Student names become file names, so a path would lead out of the folder."""
 
 
 class _StrictModel(BaseModel):
@@ -35,25 +37,25 @@ class _StrictModel(BaseModel):
 
 
 class InputSpec(_StrictModel):
-    """One picture tensor: uint8 RGB, (batch, height, width, 3), orientation applied."""
+    """Image tensor: uint8 RGB, (batch, height, width, 3), orientation applied."""
 
     name: str = "image"
     dtype: Literal["uint8"] = "uint8"
     layout: Literal["NHWC"] = "NHWC"
     color: Literal["RGB"] = "RGB"
     size_hw: tuple[int, int]
-    """The size at which the network works. Any input size is accepted: the graph resizes to this one and back."""
+    """Working size of the network; the graph resizes inputs of any size to it and outputs back."""
     resize: Literal["stretch, bilinear, antialias"] = "stretch, bilinear, antialias"
     mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
     std: tuple[float, float, float] = (0.229, 0.224, 0.225)
     fixed_size_hw: tuple[int, int] | None = None
-    """The only picture size that this file takes; None: any."""
+    """The only input size of this file; None: any size."""
     max_batch: int | None = None
-    """The most pictures that this file takes at once; None: any number."""
+    """Largest batch of this file; None: any."""
 
     @property
     def default_hw(self) -> tuple[int, int]:
-        """A size of pictures that is always taken: the only one, or that at which the network works."""
+        """Input size that always works: the fixed size, else the working size."""
         return self.fixed_size_hw or self.size_hw
 
 
@@ -85,14 +87,14 @@ class InstanceSpec(_StrictModel):
     """
 
     classes: tuple[str, ...]
-    """Of the semantic classes, those that are told apart one by one."""
+    """Semantic classes whose objects are separated."""
     max_instances: int = Field(64, ge=1, le=255)
 
 
 class StudentSpec(_StrictModel):
-    """The whole spec."""
+    """Spec of a student."""
 
-    format: Literal[1] = 1
+    format: Literal[2] = FORMAT
     name: PlainName
     backbone: str
     input: InputSpec
@@ -100,24 +102,24 @@ class StudentSpec(_StrictModel):
     normals: NormalsSpec | None = None
     semantic: SemanticSpec | None = None
     instance: InstanceSpec | None = None
-    """Beside `semantic`, which says where things are."""
-    licenses: tuple[str, ...] = Field(default=(), description="license classes of the labels it learned from")
-    terms: dict[str, str] = Field(default_factory=dict, description="license to where its terms can be read")
+    """Needs `semantic`, whose pixels it groups."""
+    licenses: tuple[str, ...] = Field(default=(), description="licenses of the training labels")
+    terms: dict[str, str] = Field(default_factory=dict, description="license to the address of its terms")
     provenance: dict[str, str] = Field(default_factory=dict)
 
     @property
     def dense_tasks(self) -> tuple[Task, ...]:
-        """The tasks that have a value at every pixel, in a fixed order; instances come beside them (see `tasks`)."""
+        """Tasks with a value at every pixel, in the order of the outputs."""
         return tuple(task for task in (Task.DEPTH, Task.NORMALS, Task.SEMANTIC) if getattr(self, task) is not None)
 
     @property
     def tasks(self) -> tuple[Task, ...]:
-        """All tasks, in the order of the outputs."""
+        """Tasks in the order of the outputs, dense ones first."""
         return (*self.dense_tasks, *((Task.INSTANCE,) if self.instance is not None else ()))
 
     @property
     def output_names(self) -> tuple[str, ...]:
-        """The names of the output tensors: ``<task>``, ``<task>_confidence`` for each answer, in order."""
+        """Names of the output tensors in order: ``<task>``, ``<task>_confidence`` for each task."""
         return tuple(name for task in self.tasks for name in (str(task), f"{task}_confidence"))
 
     def to_json(self) -> str:
@@ -126,24 +128,30 @@ class StudentSpec(_StrictModel):
 
 
 def parse_spec(text: str, name: str) -> StudentSpec:
-    """The spec in this JSON.
+    """Spec from JSON.
 
     Raises:
-        DistillError: No JSON, or not a spec of a known format.
+        DistillError: Not JSON, not a spec, or a spec of an earlier format.
     """
     try:
         return StudentSpec.model_validate_json(text)
     except ValidationError as error:
         first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
+        if first["loc"] == ("format",):
+            raise DistillError(
+                f"{name}: format {first['input']!r} of the student spec is not {FORMAT}, the only one that this version"
+                " reads",
+                hint="train the student again with distill train, then export it",
+            ) from error
+        location = ".".join(str(part) for part in first["loc"])
         raise DistillError(
-            f"{name}: not a student spec: {where or 'text'}: {first['msg']}",
+            f"{name}: not a student spec: {location or 'text'}: {first['msg']}",
             hint="export the student again with distill export",
         ) from error
 
 
 def read_spec(path: Path) -> StudentSpec:
-    """The spec in this file."""
+    """Spec from a file."""
     try:
         return parse_spec(path.read_text(), str(path))
     except OSError as error:

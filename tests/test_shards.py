@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import tarfile
 from pathlib import Path
 
 import numpy as np
 import pytest
+import webdataset
 
 from distill import shards
 from distill.errors import DistillError, UsageError
@@ -58,17 +60,17 @@ def test_equal_samples_give_equal_bytes(tmp_path: Path):
     assert one.sha256 != write_shard(tmp_path / "three.tar", [sample("b")]).sha256
 
 
-def test_a_shard_that_fails_half_way_leaves_nothing(tmp_path: Path):
-    def broken():
+def test_a_shard_that_fails_half_way_leaves_no_file(tmp_path: Path):
+    def fails():
         yield sample("a")
-        raise DistillError("the teacher fell silent")
+        raise DistillError("the teacher stopped")
 
-    with pytest.raises(DistillError, match="silent"):
-        write_shard(tmp_path / "x.tar", broken())
+    with pytest.raises(DistillError, match="stopped"):
+        write_shard(tmp_path / "x.tar", fails())
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_full_disk_is_said_and_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_full_disk_is_reported_and_leaves_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     def full(_: int) -> None:
         raise OSError(28, "No space left on device")
 
@@ -123,3 +125,32 @@ def test_a_damaged_label_names_its_sample():
     damaged = Sample("a", {**whole.files, "depth.png": whole.files["depth.png"][:40]})
     with pytest.raises(DistillError, match=r"sample a: depth\.png"):
         damaged.label(Task.DEPTH)
+
+
+def test_a_set_of_the_earlier_format_is_refused_with_the_next_step(tmp_path: Path):
+    write_set(tmp_path, ["a"])
+    path = tmp_path / "dataset.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "format": 1}))
+    with pytest.raises(UsageError, match=r"format 1 .* is not 2.*label the photos again"):
+        read_manifest(tmp_path)
+
+
+def test_shards_are_plain_tars_with_fixed_metadata(tmp_path: Path):
+    """The digest is that of the tars written before WebDataset's writer was used."""
+    files = {"jpg": b"photo", "json": b"{}", "depth.png": bytes(range(256)) * 5}
+    entry = write_shard(tmp_path / "x.tar", [Sample("a", files), Sample("é" * 60, files)])
+    assert entry.sha256 == "e8ca190c5ca7a597fc69eb5a95b1dd5e6a798e2825e1c3ce172a0f2d06a7040b"
+    with tarfile.open(tmp_path / "x.tar") as tar:
+        members = tar.getmembers()
+    assert [member.name for member in members[:3]] == ["a.depth.png", "a.jpg", "a.json"]
+    assert {(member.mtime, member.mode, member.uid, member.uname, member.gname) for member in members} == {
+        (0, 0o644, 0, "", "")
+    }
+
+
+def test_webdataset_reads_the_shards(tmp_path: Path):
+    write_set(tmp_path, ["a", "b"])
+    path = str(tmp_path / "shard-000000.tar")
+    samples = list(webdataset.WebDataset(path, shardshuffle=False, empty_check=False))
+    assert [found["__key__"] for found in samples] == ["a", "b"]
+    assert samples[0]["jpg"] == b"photo of a" and "depth.png" in samples[0]

@@ -1,6 +1,6 @@
-"""Typed YAML configs: strict keys, dotted overrides, one sentence per mistake, and the resolved config written back.
+"""Base class and loader of YAML configs: strict keys, dotted overrides, one sentence per error.
 
-A config is data. Nothing in it is executed, imported or evaluated.
+Configs are data: no value is executed, imported or evaluated.
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ from distill.errors import UsageError
 
 
 class Config(BaseModel):
-    """Base of all configs: frozen, and unknown keys are refused."""
+    """Base class of all configs: frozen; unknown keys are an error."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
 
     @field_validator("*", mode="before")
     @classmethod
     def _reject_bool_as_number(cls, value: Any, info: ValidationInfo) -> Any:
-        """The value; pydantic would take true for 1, but whoever writes it has another key in mind."""
+        """Refuse true and false for a number, where pydantic would read 1 and 0."""
         members = value if isinstance(value, list | tuple) else (value,)
         words = set(re.findall(r"\w+", repr(cls.model_fields[str(info.field_name)].annotation)))
         if any(isinstance(member, bool) for member in members) and words & {"int", "float"} and "bool" not in words:
-            raise ValueError("true and false are no numbers")
+            raise ValueError("true and false are not numbers")
         return value
 
 
@@ -39,10 +39,16 @@ ConfigType = TypeVar("ConfigType", bound=BaseModel)
 def load_config(
     kind: type[ConfigType], source: Path | Mapping[str, Any], overrides: Iterable[str] = (), *, name: str = ""
 ) -> ConfigType:
-    """A config from a YAML file (or a mapping), with ``dotted.key=value`` overrides; values are parsed as YAML.
+    """Load a config from a YAML file or a mapping.
+
+    Args:
+        kind: Class of the config.
+        source: File or values.
+        overrides: ``dotted.key=value``, with the value in YAML.
+        name: Name of the source in error messages.
 
     Raises:
-        UsageError: Unreadable, no mapping, an unknown key (names the nearest known one), or a wrong value.
+        UsageError: Unreadable, not a mapping, an unknown key (names the nearest known one), or a wrong value.
     """
     if isinstance(source, Path):
         name = name or str(source)
@@ -59,15 +65,15 @@ def load_config(
 
 
 def dump_config(config: BaseModel) -> str:
-    """The resolved config as YAML; loading it gives an equal config."""
+    """Format a resolved config as YAML; loading it gives an equal config."""
     return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
-    """The mapping in a YAML file, not yet checked against a config type.
+    """Read a YAML file as a mapping, without checking its keys.
 
     Raises:
-        UsageError: Unreadable, not YAML, or no mapping.
+        UsageError: Unreadable, not YAML, or not a mapping.
     """
     try:
         values = yaml.load(path.read_text(), Loader=_UniqueKeyLoader)
@@ -75,8 +81,8 @@ def read_yaml(path: Path) -> dict[str, Any]:
         raise UsageError(f"{path}: cannot be read: {error.strerror}", hint="give the path of a YAML config") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         mark = getattr(error, "problem_mark", None)
-        where = f", line {mark.line + 1}" if mark else ""
-        raise UsageError(f"{path}{where}: not valid YAML: {getattr(error, 'problem', error)}") from error
+        line = f", line {mark.line + 1}" if mark else ""
+        raise UsageError(f"{path}{line}: not valid YAML: {getattr(error, 'problem', error)}") from error
     except RecursionError as error:
         raise UsageError(f"{path}: not a config: nested too deeply") from error
     if values is None:
@@ -87,7 +93,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
 
 
 class _UniqueKeyLoader(yaml.SafeLoader):
-    """Plain values alone, and no key twice: of two, the first would be lost without a word."""
+    """Loader of plain values that refuses a repeated key; PyYAML would silently drop the first value."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen = set()
@@ -106,7 +112,7 @@ def _deep_copy(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _apply_override(values: dict[str, Any], override: str) -> None:
-    """Set one dotted key in place."""
+    """Set a dotted key in place."""
     dotted, equals, text = override.partition("=")
     if not equals or not dotted.strip():
         raise UsageError(f"override {override!r} is not of the form key.sub=value")
@@ -124,7 +130,7 @@ def _apply_override(values: dict[str, Any], override: str) -> None:
 
 
 def _format_errors(name: str, kind: type[BaseModel], error: ValidationError) -> str:
-    """Pydantic's findings as sentences with dotted keys, unknown keys with the nearest known one."""
+    """Format pydantic's errors with dotted keys and the nearest known key for an unknown one."""
     parts = []
     for found in error.errors()[:5]:
         dotted = ".".join(str(part) for part in found["loc"])
@@ -137,7 +143,7 @@ def _format_errors(name: str, kind: type[BaseModel], error: ValidationError) -> 
 
 
 def _closest_key(kind: type[BaseModel], location: list[str]) -> str | None:
-    """The known key closest to an unknown one, searched over the whole config type (unions included)."""
+    """Known key of the config type, at any depth, that is closest to an unknown key."""
     known = sorted(_known_keys(kind, set()))
     match = difflib.get_close_matches(location[-1], known, n=1)
     return match[0] if match else None

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from distill.commands.train import format_result, load_training
+from distill.commands.train import split_words
 from distill.config import dump_config, load_config
 from distill.config.train import PRESETS, StudentConfig, TrainConfig
 from distill.console import run_cli
@@ -16,8 +16,9 @@ from distill.errors import UsageError
 from distill.images import encode_jpeg
 from distill.labels import Label, encode
 from distill.shards import Manifest, Sample, read_manifest, read_shard, write_manifest, write_shard
-from distill.students.training.fit import TrainResult
 from distill.tasks import DepthKind, Task
+from distill.workflows.train import TrainResult
+from distill.workflows.train_config import list_keys, read_train_config
 
 TINY = ("student.size_hw=[32,32]", "data.val_fraction=0.3", "train.epochs=1", "train.accelerator=cpu")
 
@@ -70,7 +71,7 @@ def test_every_run_config_loads(path: Path) -> None:
 
 
 def test_a_dumped_config_loads_as_itself(tmp_path: Path) -> None:
-    config = load_training(["student.preset=small", "student.neck_channels=40", "train.minutes=3"], [Path("a")], [])
+    config = read_train_config(None, "a", ["student.preset=small", "student.neck_channels=40", "train.minutes=3"])
     (tmp_path / "x.yaml").write_text(dump_config(config))
     assert load_config(TrainConfig, tmp_path / "x.yaml") == config
     assert config.student.backbone == "mobilenetv4_conv_small" and config.shards == (Path("a"),)
@@ -79,7 +80,7 @@ def test_a_dumped_config_loads_as_itself(tmp_path: Path) -> None:
 def test_overrides_come_from_words_and_from_set(tmp_path: Path) -> None:
     path = tmp_path / "run.yaml"
     path.write_text("train: {epochs: 3}\noptim: {lr: 1e-3}\n")
-    config = load_training([str(path), "train.epochs=5"], [], ["student.backbone=repvit_m0_9"])
+    config = read_train_config(path, (), ["train.epochs=5", "student.backbone=repvit_m0_9"])
     assert (config.train.epochs, config.optim.lr, config.student.backbone) == (5, 1e-3, "repvit_m0_9")
 
 
@@ -96,17 +97,29 @@ def test_overrides_come_from_words_and_from_set(tmp_path: Path) -> None:
         (["train.minutes=.inf"], "train.minutes: Input should be a finite number"),
         (["optim.lr=.inf"], "optim.lr: Input should be a finite number"),
         (["augment.noise=.nan"], "augment.noise: Input should be a finite number"),
-        (["data.batch_size=true"], "data.batch_size: true and false are no numbers"),
+        (["data.batch_size=true"], "data.batch_size: true and false are not numbers"),
         (["train.logger=false"], "train.logger: Input should be 'tensorboard'"),
-        (["student.size_hw=[64,true]"], "student.size_hw: true and false are no numbers"),
+        (["student.size_hw=[64,true]"], "student.size_hw: true and false are not numbers"),
         (["a.yaml", "b.yaml"], "b.yaml: a second config; one run has one config"),
         (["nowhere.yaml"], "nowhere.yaml: cannot be read"),
     ],
 )
 def test_wrong_words_are_refused_in_a_sentence(words: list[str], sentence: str) -> None:
     with pytest.raises(UsageError) as caught:
-        load_training(words, [], [])
+        path, overrides = split_words(words)
+        read_train_config(path, (), overrides)
     assert sentence in caught.value.message
+
+
+def test_every_key_is_listed_with_type_default_and_meaning(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(monkeypatch, "train", "--keys") == 0
+    text = capsys.readouterr().out
+    assert "train.minutes = null   (float | null)\n    Stop after this time" in text
+    assert "augment.flip = 0.5   (float)" in text and "student.preset = nano   (nano | small | base | null)" in text
+    keys = {key.key for key in list_keys().keys}
+    assert {"shards", "optim.lr", "loss.depth.l1", "data.batch_size"} <= keys and "optim" not in keys
 
 
 def test_a_run_leaves_its_files_and_goes_on_by_itself(
@@ -138,13 +151,13 @@ def test_a_run_leaves_its_files_and_goes_on_by_itself(
     assert "this run is finished" in capsys.readouterr().err
     (out / "train.json").unlink()  # as if it had been killed before the end
     assert run(monkeypatch, "train", "--shards", shards, "--out", out, *TINY) == 0
-    assert "going on from the last checkpoint" in capsys.readouterr().err
+    assert "continuing from the last checkpoint" in capsys.readouterr().err
     assert run(monkeypatch, "train", "--shards", shards, "--out", out, *TINY, "optim.lr=0.1") == 2
     assert "holds a run of another config (optim.lr was 0.003, is 0.1)" in capsys.readouterr().err
     assert run(monkeypatch, "train", "--shards", shards, "--out", out, *TINY, "train.epochs=2", "--resume") == 0
     assert "2 epochs, " in capsys.readouterr().out
     assert run(monkeypatch, "train", "--shards", shards, "--out", tmp_path / "new", *TINY, "--resume") == 2
-    assert "there is no checkpoint to go on from" in capsys.readouterr().err
+    assert "there is no checkpoint to continue from" in capsys.readouterr().err
 
 
 def test_a_plan_writes_nothing(
@@ -153,7 +166,7 @@ def test_a_plan_writes_nothing(
     out = tmp_path / "run"
     assert run(monkeypatch, "train", "--shards", shards, "--out", out, "--plan", *TINY) == 0
     text = capsys.readouterr().out
-    assert "learn depth from" in text and "M parameters" in text and "minutes" in text
+    assert "train depth on" in text and "M parameters" in text and "minutes" in text
     assert not out.exists()
 
 
@@ -192,7 +205,7 @@ def test_a_folder_that_is_given_twice_is_refused(
 
 
 def test_the_next_command_can_be_copied() -> None:
-    text = format_result(Path("run ü 1"), TrainResult([], 1, 1, 1.0, interrupted=False))
+    text = TrainResult(Path("run ü 1"), 1, 1, 1.0, {}).to_text()
     assert "next: distill export 'run ü 1' --to onnx" in text
 
 
@@ -227,7 +240,7 @@ def test_a_photo_that_is_broken_is_named_and_the_others_are_learned(
     )
     assert "left out: 1 of 12 samples" in printed.err and "Traceback" not in printed.err
     assert run(monkeypatch, "train", *words) == 0  # finished: it still says so
-    assert "broken samples left out: 1" in capsys.readouterr().out
+    assert "bad samples skipped: 1" in capsys.readouterr().out
     for sample in samples[5:11]:
         sample.files["jpg"] = sample.files["jpg"][:400]
     entry = write_shard(folder / "shard-000000.tar", samples)
@@ -272,12 +285,15 @@ def test_shards_that_were_labeled_anew_are_not_taken_for_those_of_the_run(
     for photos in (12, 11):
         relabel(folder, photos=photos)
         assert run(monkeypatch, *words) == 2  # finished
-        assert "its shards have changed since\n  choose another --out, or give --resume" in capsys.readouterr().err
+        assert (
+            "the shards have changed since this run began\n  choose another --out, or give --resume"
+            in capsys.readouterr().err
+        )
     (out / "train.json").unlink()
     assert run(monkeypatch, *words) == 2  # interrupted
-    assert "its shards have changed since" in capsys.readouterr().err
+    assert "the shards have changed since" in capsys.readouterr().err
     assert run(monkeypatch, *words, "--resume") == 0
-    assert "no step was left to take" in capsys.readouterr().err and facts.read_text() == before
+    assert "no steps are left" in capsys.readouterr().err and facts.read_text() == before
     assert run(monkeypatch, *words, "--resume", "train.epochs=2") == 0
     assert json.loads((out / "history.json").read_text())[-1]["epoch"] == 2
     now = json.loads(facts.read_text())
