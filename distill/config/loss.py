@@ -69,19 +69,6 @@ class InstanceLossConfig(Config):
     """Absolute error of the way, in parts of the picture's sides."""
 
 
-class FeatureDistillationConfig(Config):
-    """Features of a frozen, pretrained network that the student's own are drawn toward while it learns."""
-
-    weight: NonNegative = 0.0
-    """Of 1 - cos between both; 0 needs no such network. 0.5 to 2 where labels are few."""
-    backbone: str = "vit_small_patch16_dinov3"
-    """Any timm model that gives features; its last level counts."""
-    pretrained: bool = True
-    """False compares with random features: for tests only."""
-    size_hw: tuple[Side, Side] = (224, 224)
-    """The size at which it looks at the photos."""
-
-
 class NoisyLabelsConfig(Config):
     """The filter of noisy labels: whole labels that the student keeps disagreeing with are left out, task by task."""
 
@@ -99,7 +86,6 @@ class LossConfig(Config):
     normals: NormalsLossConfig = NormalsLossConfig()
     semantic: SemanticLossConfig = SemanticLossConfig()
     instance: InstanceLossConfig = InstanceLossConfig()
-    feature_distillation: FeatureDistillationConfig = FeatureDistillationConfig()
     consistency: NonNegative = 0.0
     """Agreement of the normals with those of the depth; needs `fov_deg`, metric depth, and no zoom and no crop, which
     would bend one against the other."""

@@ -22,8 +22,6 @@ from distill.tasks import Task
 
 SPEC = "spec.json"
 WEIGHTS = "weights.safetensors"
-_AUXILIARY_MODULES = {"feature_distillation": "loss.feature_distillation"}
-"""What learns beside the student, and the key of the config that brings it in."""
 _CONFIG_KEY = "distill.student"
 
 
@@ -164,33 +162,24 @@ def check_student_matches(checkpoint: Path, student: Student) -> dict[str, Any]:
     return found
 
 
-def check_optimizer_matches(
-    checkpoint: Path, found: Mapping[str, Any], state: Mapping[str, Tensor], groups: Sequence[int]
-) -> None:
-    """Nothing, if the optimizer's state in a checkpoint fits.
+def check_optimizer_matches(checkpoint: Path, found: Mapping[str, Any], groups: Sequence[int]) -> None:
+    """Raise if the checkpoint's optimizer state does not fit.
 
     Args:
-        checkpoint: Where it lies.
-        found: Its values, as `check_student_matches` gave them.
-        state: Of the module that is to go on.
-        groups: How many tensors each group of its optimizer holds.
+        checkpoint: The file.
+        found: Its values, as returned by `check_student_matches`.
+        groups: Number of tensors in each parameter group of the optimizer that would continue.
 
     Raises:
-        UsageError: Other weights learn, or in other groups; names the key of the config.
+        UsageError: The parameter groups differ; names the config keys that decide them.
     """
-
-    def shapes(tensors: Mapping[str, Tensor], part: str) -> dict[str, tuple[int, ...]]:
-        return {name: tuple(tensor.shape) for name, tensor in tensors.items() if name.startswith(f"{part}.")}
-
-    keys = [key for part, key in _AUXILIARY_MODULES.items() if shapes(found["state_dict"], part) != shapes(state, part)]
     theirs = [len(group["params"]) for group in found["optimizer_states"][0]["param_groups"]]
-    if not keys and theirs != list(groups):
-        keys = ["optim.backbone_lr_ratio or optim.layer_decay"]
-    if keys:
+    if theirs != list(groups):
         run_dir = checkpoint.parent.parent
         raise UsageError(
-            f"{run_dir}: {' and '.join(keys)} cannot change while a run goes on: what learns would differ",
-            hint=f"keep it, or begin a new run with init={run_dir} and another --out",
+            f"{run_dir}: optim.backbone_lr_ratio or optim.layer_decay cannot change within a run: other weights "
+            "would be trained",
+            hint=f"leave them as they were, or start a new run with init={run_dir} and another --out",
         )
 
 

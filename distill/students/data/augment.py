@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from distill.config.train import AugmentConfig
 from distill.students.data.batch import Batch
-from distill.tasks import FAR_WARP, DepthKind, Task, unwarp_depth, warp_depth
+from distill.tasks import FAR_WARP, DepthKind, unwarp_depth, warp_depth
 
 _LUMA = (0.299, 0.587, 0.114)
 

@@ -98,5 +98,3 @@ def _sum_by_class(
     first = num_classes * torch.arange(len(target), device=target.device).view(-1, 1, 1)
     sums = values.new_zeros(len(target) * num_classes)
     return sums.index_add_(0, (target + first).flatten(), values.flatten()).view(-1, num_classes).sum(dim=0)
-
-

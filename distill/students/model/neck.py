@@ -46,5 +46,3 @@ class FpnNeck(nn.Module):
             fused = smooth(torch.add(here, above))
             maps.insert(0, fused)
         return maps
-
-

@@ -61,12 +61,8 @@ class Student(nn.Module):
 
     def raw(self, image: Float[Tensor, "b 3 h w"]) -> dict[Task, Tensor]:
         """Each head's raw map at head stride, for losses; the image is RGB in 0..255, already at the working size."""
-        return self.raw_and_fused(image)[0]
-
-    def raw_and_fused(self, image: Float[Tensor, "b 3 h w"]) -> tuple[dict[Task, Tensor], Float[Tensor, "b c h2 w2"]]:
-        """The same, and the map that all heads start from."""
         fused = self.neck(self._drop_channels(self.backbone((image - self.mean) * self.scale)))
-        return {task: self.heads[str(task)](fused) for task in self.spec.tasks}, fused
+        return {task: self.heads[str(task)](fused) for task in self.spec.tasks}
 
     def _drop_channels(self, levels: Any) -> Any:
         """The backbone's levels (a network of someone's own gives one map), in training without some channels.

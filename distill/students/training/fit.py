@@ -235,7 +235,7 @@ def _resume(module: StudentModule, found: Mapping[str, Any], checkpoint: Path, b
         UsageError: What learns there is not what would learn now.
     """
     groups = [len(group["params"]) for group in module.configure_optimizers().param_groups]
-    check_optimizer_matches(checkpoint, found, module.state_dict(), groups)
+    check_optimizer_matches(checkpoint, found, groups)
     module.resume_position = resume_position(found, batches_per_epoch, module.config.optim.accumulate)
 
 

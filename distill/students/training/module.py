@@ -18,7 +18,6 @@ from distill.students.checkpoint import WEIGHTS
 from distill.students.data.augment import augment
 from distill.students.data.batch import Batch, decode_batch
 from distill.students.losses import WeightFn, student_losses
-from distill.students.losses.feature_distillation import build_feature_distillation
 from distill.students.model.backbone import memory_format
 from distill.students.model.student import Student
 from distill.students.training.callbacks.sample_images import SampleImageWriter
@@ -65,11 +64,8 @@ class StudentModule(L.LightningModule):
         self._base_lrs: list[float] = []
         self._decays: list[float] = []
         self._order: torch.memory_format | None = None
-        self.feature_distillation = build_feature_distillation(
-            config.loss.feature_distillation, config.student.neck_channels
-        )
         # Only the call is compiled: the weights keep their names.
-        self._network = torch.compile(student.raw_and_fused) if config.train.compile else student.raw_and_fused
+        self._network = torch.compile(student.raw) if config.train.compile else student.raw
 
     # -- time -----------------------------------------------------------------------------------------------------
 
@@ -125,14 +121,12 @@ class StudentModule(L.LightningModule):
         generator = self._generator()
         torch.manual_seed(generator.initial_seed())  # what the network draws by itself has to be the same again as well
         prepared = augment(self._decode_batch(batch), self.config.augment, self._depth_kind, generator)
-        raw, fused = self._raw(prepared)
+        raw = self._raw(prepared)
         row, column = torch.randint(self.config.loss.stride, (2,), generator=generator).tolist()
         with torch.autocast(self.device.type, enabled=False):
             losses = student_losses(
                 self.student, raw, prepared, self.config.loss, (row, column), self._weight_fn(batch["row"])
             )
-            if self.feature_distillation is not None:
-                losses["feature_distillation"] = self.feature_distillation(fused, prepared.image)
         total = torch.stack(list(losses.values())).sum()
         self.last_losses = {name: loss.detach() for name, loss in losses.items()} | {"loss": total.detach()}
         if not torch.isfinite(total):
@@ -153,10 +147,6 @@ class StudentModule(L.LightningModule):
         """AdamW in groups: by rate (stages of the backbone, the rest), with weight decay or (norms, biases) without."""
         config = self.config.optim
         arguments = optimizer_groups(self.student, config)
-        if self.feature_distillation is not None:
-            arguments.append(
-                {"params": list(self.feature_distillation.parameters()), "lr": config.lr, "weight_decay": 0.0}
-            )
         self._base_lrs = [float(group["lr"]) for group in arguments]
         self._decays = [float(group["weight_decay"]) for group in arguments]
         return torch.optim.AdamW(arguments, fused=True)
@@ -170,7 +160,7 @@ class StudentModule(L.LightningModule):
     def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
         """Add the final values of one batch to the scores."""
         prepared = self._decode_batch(batch)
-        raw, _ = self._raw(prepared)
+        raw = self._raw(prepared)
         with torch.autocast(self.device.type, enabled=False):
             outputs = self.student.postprocess(raw, self.student.size_hw)
             self.val_metrics.update(outputs, prepared)
@@ -226,15 +216,12 @@ class StudentModule(L.LightningModule):
         active = self.progress >= self.config.loss.noisy_labels.start
         return lambda task, errors: self.noisy_labels.weights(task, rows, errors, active=active)
 
-    def _raw(self, batch: Batch) -> tuple[dict[Task, Tensor], Tensor]:
-        """The raw maps, and the map that they come from.
-
-        In float32: what follows are products too, and bfloat16 would round depth to 0.4 %.
-        """
+    def _raw(self, batch: Batch) -> dict[Task, Tensor]:
+        """The raw maps in float32: the products that follow would round depth to 0.4 % in bfloat16."""
         if self._order is None:
             self._order = memory_format(self.student, batch.image.device)
-        raw, fused = self._network(batch.image.contiguous(memory_format=self._order))
-        return {task: value.float() for task, value in raw.items()}, fused.float()
+        raw = self._network(batch.image.contiguous(memory_format=self._order))
+        return {task: value.float() for task, value in raw.items()}
 
     def _generator(self) -> torch.Generator:
         """Randomness of this batch alone, so that a resumed run repeats it."""
