@@ -8,11 +8,11 @@ from numpy import ndarray
 from distill.labels import Label
 from distill.tasks import Task
 from distill.teachers.base import PromptSpec
-from distill.teachers.decoders.depth import decode_depth_rgb
-from distill.teachers.decoders.instance import decode_instances_rgb
-from distill.teachers.decoders.instance_hue import decode_hues_rgb
-from distill.teachers.decoders.normals import decode_normals_rgb
-from distill.teachers.decoders.semantic import BACKGROUND, decode_palette_rgb
+from distill.teachers.codecs.depth import decode_depth_rgb
+from distill.teachers.codecs.instance import decode_instances_rgb
+from distill.teachers.codecs.instance_hue import decode_hues_rgb
+from distill.teachers.codecs.normals import decode_normals_rgb
+from distill.teachers.codecs.palette import BACKGROUND, decode_palette_rgb
 
 
 def decode_answer(generated: UInt8[ndarray, "h w 3"], prompt_spec: PromptSpec) -> Label:

@@ -18,7 +18,14 @@ from distill.errors import UsageError
 from distill.labels import Label
 from distill.tasks import IGNORE_SEMANTIC, MAX_CLASSES, Task
 from distill.teachers.base import RGB
-from distill.teachers.decoders.color_lut import HALF_UNITS, ColorLUT, values_of, gaussian_weight, residuals_of, second_values_of
+from distill.teachers.codecs.color_lut import (
+    HALF_UNITS,
+    ColorLUT,
+    gaussian_weight,
+    residuals_of,
+    second_values_of,
+    values_of,
+)
 
 BACKGROUND = "background"
 TAU = 40.0
@@ -67,7 +74,9 @@ def decode_palette_rgb(
     valid &= ~border | (residuals <= int(HALF_UNITS * EDGE_TAU))
     value = cv2.LUT(nearest, rename)
     value[~valid] = IGNORE_SEMANTIC
-    confidence = cv2.multiply(cv2.LUT(residuals, gaussian_weight(CONFIDENCE_SIGMA)), cv2.LUT(margins, _margin_confidence()))
+    confidence = cv2.multiply(
+        cv2.LUT(residuals, gaussian_weight(CONFIDENCE_SIGMA)), cv2.LUT(margins, _margin_confidence())
+    )
     return Label(
         task=task,
         value=value,

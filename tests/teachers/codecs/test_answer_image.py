@@ -13,7 +13,7 @@ from distill.images import encode_map, read_photo
 from distill.tasks import Task
 from distill.teachers.answer_parser import AnswerRejected, parse_answer
 from distill.teachers.base import GeneratedImage, PromptSpec
-from distill.teachers.decoders.image import decode_answer_image
+from distill.teachers.codecs.answer_image import decode_answer_image
 
 
 def file_of(picture: Image.Image, kind: str, **more: object) -> bytes:

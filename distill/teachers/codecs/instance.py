@@ -20,7 +20,7 @@ from distill.errors import DistillError
 from distill.labels import Label
 from distill.tasks import BACKGROUND_INSTANCE, IGNORE_INSTANCE, Task
 from distill.teachers.base import RGB
-from distill.teachers.decoders.flood_fill import FloodFill
+from distill.teachers.codecs.flood_fill import FloodFill
 
 TAU = 14.0
 """Colors closer than this (L2, of 255) are the same: to the background, to a seed, between merged means."""

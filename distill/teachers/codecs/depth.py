@@ -17,8 +17,8 @@ from numpy import ndarray
 from distill.errors import DistillError
 from distill.labels import Label
 from distill.tasks import DEPTH_C, DEPTH_LAMBDA, FAR_WARP, DepthKind, Task, unwarp_depth, warp_depth
-from distill.teachers.decoders.color_lut import HALF_UNITS, ColorLUT, values_of, gaussian_weight, residuals_of
-from distill.teachers.decoders.colormaps import CUBE_LEVELS, path, project, walk
+from distill.teachers.codecs.color_lut import HALF_UNITS, ColorLUT, gaussian_weight, residuals_of, values_of
+from distill.teachers.codecs.colormaps import CUBE_LEVELS, path, project, walk
 
 TAU = 30.0
 """A color farther than this from the path (of 255) says nothing. Closer ones cannot be confused on the cube path: any

@@ -40,7 +40,7 @@ def path(colormap: str) -> Float[ndarray, "n 3"]:
         return np.array([[0.0, 0.0, 0.0], [255.0, 255.0, 255.0]])
     if colormap not in COLORMAPS:
         raise UsageError(f"unknown colormap {colormap!r}", hint=f"one of {', '.join(COLORMAPS)}")
-    lines = resources.files("distill.teachers.decoders").joinpath("colormaps.txt").read_text().splitlines()
+    lines = resources.files("distill.teachers.codecs").joinpath("colormaps.txt").read_text().splitlines()
     digits = dict(line.split() for line in lines if not line.startswith("#"))[colormap]
     return np.frombuffer(bytes.fromhex(digits), np.uint8).reshape(256, 3).astype(np.float64)
 

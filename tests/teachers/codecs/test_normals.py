@@ -15,7 +15,7 @@ from distill.labels import encode_normals
 from distill.tasks import Task
 from distill.teachers.base import PromptSpec
 from distill.teachers.decoders import decode_answer
-from distill.teachers.decoders.normals import FRAMES, decode_normals_rgb, encode_normals_rgb, frame_matrix
+from distill.teachers.codecs.normals import FRAMES, decode_normals_rgb, encode_normals_rgb, frame_matrix
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "normals.txt"
 ORDERS = ["+x+z-y", "-z+x+y", "+y-x+z"]

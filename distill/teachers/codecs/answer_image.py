@@ -16,7 +16,7 @@ from numpy import ndarray
 from PIL import Image
 
 from distill.errors import DistillError
-from distill.images import decode_rgb, check_pixel_count
+from distill.images import check_pixel_count, decode_rgb
 
 MAX_PIXELS = 64_000_000
 """The largest canvas of a hosted generator has 17 million pixels; decoding needs about 20 bytes for each."""
