@@ -31,7 +31,7 @@ from distill.report.blocks import Table
 from distill.tasks import Task, unwarp_depth
 from distill.teachers.base import PromptSpec
 from distill.teachers.decoders import decode_answer
-from distill.teachers.decoders.colormaps import path
+from distill.teachers.codecs.colormaps import path
 from distill.teachers.synthetic.answer_rendering import render_answer
 from distill.teachers.synthetic.corruptions import encode_file
 from distill.teachers.synthetic.generator import SyntheticGenerator

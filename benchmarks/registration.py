@@ -35,8 +35,8 @@ from distill.config.synthetic import FaultsConfig, SyntheticConfig
 from distill.images import decode_rgb
 from distill.report.blocks import Table
 from distill.tasks import Task
-from distill.teachers.decoders.depth import encode_depth_rgb
-from distill.teachers.decoders.normals import encode_normals_rgb
+from distill.teachers.codecs.depth import encode_depth_rgb
+from distill.teachers.codecs.normals import encode_normals_rgb
 from distill.teachers.prompts.colors import palette
 from distill.teachers.registration.align import IDENTITY, Registration, decide, estimate_registration, resize_scale
 from distill.teachers.registration.edges import edge_points

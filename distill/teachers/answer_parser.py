@@ -19,7 +19,7 @@ from distill.labels import Label, normals_face_away
 from distill.tasks import IGNORE_INSTANCE, IGNORE_SEMANTIC, DepthKind, Task
 from distill.teachers.base import GeneratedImage, PromptSpec
 from distill.teachers.decoders import decode_answer
-from distill.teachers.decoders.image import MIN_SIDE_PX, AnswerImage, decode_answer_image
+from distill.teachers.codecs.answer_image import MIN_SIDE_PX, AnswerImage, decode_answer_image
 from distill.teachers.registration.align import IDENTITY, Registration, estimate_registration, resize_scale, warp_label
 from distill.teachers.registration.cache import RegistrationCache
 

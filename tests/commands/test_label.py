@@ -225,7 +225,7 @@ def test_shards_are_read_by_webdataset_and_datasets(tmp_path: Path, monkeypatch:
 
 def replay_manifest(folder: Path, suffix: str) -> Path:
     """One photo with a depth answer and a semantic one, in every manifest format."""
-    from distill.teachers.decoders.depth import encode_depth_rgb
+    from distill.teachers.codecs.depth import encode_depth_rgb
 
     # Two things side by side, as the answers say: answers that lie over no edge of their photo are rejected.
     pixels = np.random.default_rng(0).normal(60, 4, (64, 96, 3))
@@ -454,7 +454,7 @@ def test_several_answers_of_a_teacher_that_is_asked_once_are_refused(tmp_path: P
 def test_two_rows_that_ask_the_same_keep_their_own_answers(tmp_path: Path):
     manifest = replay_manifest(tmp_path, ".json")
     rows = json.loads(manifest.read_text())[:1] * 2
-    from distill.teachers.decoders.depth import encode_depth_rgb
+    from distill.teachers.codecs.depth import encode_depth_rgb
 
     Image.fromarray(encode_depth_rgb(np.full((64, 96), 7.0, np.float32))).save(tmp_path / "depth2.png")
     rows[1] = {**rows[1], "answer": "depth2.png"}

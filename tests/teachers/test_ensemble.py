@@ -19,7 +19,7 @@ from distill.label_ops import convert_depth
 from distill.labels import Label
 from distill.shards import Sample, read_manifest, read_samples
 from distill.tasks import DepthKind, Task
-from distill.teachers.decoders.depth import encode_depth_rgb
+from distill.teachers.codecs.depth import encode_depth_rgb
 from distill.teachers.labeling.job import Job
 from distill.workflows.label.run import format_result, run_label
 

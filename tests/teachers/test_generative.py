@@ -17,7 +17,7 @@ from distill.labels import Label
 from distill.tasks import IGNORE_INSTANCE, Task
 from distill.teachers.answer_parser import AnswerRejected, parse_answer
 from distill.teachers.base import ContentRefused, GeneratedImage, PromptSpec
-from distill.teachers.decoders.image import decode_answer_image
+from distill.teachers.codecs.answer_image import decode_answer_image
 from distill.teachers.factory import build_teacher
 from distill.teachers.generative import GenerativeTeacher
 from distill.teachers.quality.filter import QualityFilter

@@ -16,7 +16,7 @@ from distill.errors import DistillError
 from distill.label_ops import stretch_to_unit
 from distill.labels import Label
 from distill.tasks import IGNORE_SEMANTIC, DepthKind, Task
-from distill.teachers.decoders.normals import frame_matrix
+from distill.teachers.codecs.normals import frame_matrix
 
 
 def decode_output(planes: Shaped[ndarray, "c h w"], output: OutputConfig, name: str) -> Label:

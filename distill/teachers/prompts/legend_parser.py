@@ -6,7 +6,7 @@ import re
 
 from distill.errors import UsageError
 from distill.teachers.base import RGB
-from distill.teachers.decoders.semantic import BACKGROUND
+from distill.teachers.codecs.palette import BACKGROUND
 from distill.teachers.prompts.colors import parse_color
 
 _PAIR_JSON = re.compile(r"""["']([^"'{}]+)["']\s*:\s*(<[^>]+>|\([^)]+\)|\[[^\]]+\]|"[^"]+"|'[^']+'|\#\w{6})""")

@@ -17,7 +17,7 @@ from dataclasses import replace
 from distill.errors import UsageError
 from distill.tasks import DepthKind, Task
 from distill.teachers.base import RGB, PromptSpec
-from distill.teachers.decoders.semantic import BACKGROUND
+from distill.teachers.codecs.palette import BACKGROUND
 from distill.teachers.prompts.colors import hex_of, palette
 from distill.teachers.prompts.legend_parser import parse_legend
 

@@ -17,7 +17,7 @@ from numpy import ndarray
 
 from distill.labels import Label, is_beyond_range
 from distill.tasks import DepthKind, Task
-from distill.teachers.decoders.semantic import BACKGROUND
+from distill.teachers.codecs.palette import BACKGROUND
 from distill.teachers.quality.calibration import UNCALIBRATED, TaskCalibration
 from distill.teachers.quality.cross_task import LEAST_PX, borders, compare, comparison_size
 from distill.teachers.registration.align import IDENTITY, Registration
