@@ -19,7 +19,7 @@ import numpy as np
 from machine import results_page
 
 from distill.commands.evaluate import EvalOptions, run_evaluate
-from distill.commands.train import run_train
+from distill.workflows.train import run_train
 from distill.config import load_config
 from distill.config.train import TrainConfig
 from distill.console import Console

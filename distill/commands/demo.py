@@ -127,9 +127,9 @@ class DemoRun:
         return run_label(job, self.console)
 
     def _train(self) -> dict[str, Any]:
-        from distill.commands.train import result_values, run_train
         from distill.config import load_config
         from distill.config.train import TrainConfig
+        from distill.workflows.train import run_train
 
         # As configs/runs/synthetic_multitask.yaml, which says why.
         values = {
@@ -140,7 +140,7 @@ class DemoRun:
             "train": {"minutes": self.minutes, "epochs": 400, "num_validations": 6},
         }
         run = self.out / "run"
-        return result_values(run, run_train(load_config(TrainConfig, values), run, self.console))
+        return run_train(load_config(TrainConfig, values), run, self.console).to_dict()
 
     def _export(self) -> dict[str, Any]:
         from distill.workflows.exporting import run_export

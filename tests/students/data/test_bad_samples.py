@@ -16,7 +16,7 @@ from distill.students.data.bad_samples import BAD_SAMPLES, read_bad_samples
 from distill.students.data.dataset import ShardDataset
 from distill.students.data.dataset_index import read_index
 from distill.students.data.sampler import EpochBatchSampler, build_loader
-from distill.students.training.fit import TrainingData, FitResult, fit, load_training_data
+from distill.students.training.fit import FitResult, TrainingData, fit, load_training_data
 from tests.builders.students import RecordingReporter, config_for
 
 MakeShards = Callable[..., Path]

@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from distill.commands.train import load_training
 from distill.config import load_config
 from distill.config.train import TRUSTED_BACKBONES, StudentConfig
 from distill.errors import UsageError
 from distill.students.checkpoint import load_student, save_student
 from distill.students.model.student import Student, build_spec, build_student
 from distill.tasks import Task
+from distill.workflows.train_config import read_train_config
 
 _SOURCE = """
 import pathlib
@@ -81,11 +81,11 @@ def test_the_command_line_is_trusted_and_a_file_is_not(
 ) -> None:
     monkeypatch.setenv(TRUSTED_BACKBONES, "")
     (tmp_path / "run.yaml").write_text(f"student: {{custom_backbone: '{tiny}'}}\n")
-    config = load_training([str(tmp_path / "run.yaml")], [Path("shards")], [])
+    config = read_train_config(tmp_path / "run.yaml", "shards")
     with pytest.raises(UsageError, match="name it yourself"):
         build(str(config.student.custom_backbone))
     monkeypatch.delenv(TRUSTED_BACKBONES)
-    config = load_training([f"student.custom_backbone={tiny}"], [Path("shards")], [])
+    config = read_train_config(None, "shards", {"student.custom_backbone": tiny})
     assert build(str(config.student.custom_backbone)).spec.backbone == tiny
 
 

@@ -66,7 +66,7 @@ def test_a_killed_run_goes_on_bit_for_bit(make_shards: MakeShards, tmp_path: Pat
         process = start(shards, out)
         said = process.communicate()[1].decode()
         assert process.returncode == 0, said
-        assert ("going on from the last checkpoint" in said) == (out is killed)
+        assert ("continuing from the last checkpoint" in said) == (out is killed)
     assert len(rows(whole)) == 1 + 33 and rows(killed) == rows(whole)
     for name in ("weights.safetensors", "spec.json"):
         assert (killed / name).read_bytes() == (whole / name).read_bytes()

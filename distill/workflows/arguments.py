@@ -1,0 +1,60 @@
+"""Argument types of the Python API, and their conversion to the types used inside."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+from distill.errors import UsageError
+from distill.tasks import Task
+
+StrPath = str | os.PathLike[str]
+Paths = StrPath | Iterable[StrPath]
+Tasks = Task | str | Iterable[Task | str]
+Overrides = Mapping[str, object] | Iterable[str]
+"""Config values by dotted key, as a mapping or as ``key.sub=value`` strings."""
+
+
+def to_paths(paths: Paths) -> list[Path]:
+    """Convert one path or several."""
+    return [Path(paths)] if isinstance(paths, str | os.PathLike) else [Path(path) for path in paths]
+
+
+def to_path(path: StrPath | None) -> Path | None:
+    """Convert an optional path."""
+    return None if path is None else Path(path)
+
+
+def to_strings(values: Paths) -> list[str]:
+    """Convert one path or several to strings; globs and addresses stay as they are."""
+    return [os.fspath(values)] if isinstance(values, str | os.PathLike) else [os.fspath(value) for value in values]
+
+
+def to_tasks(tasks: Tasks) -> tuple[Task, ...]:
+    """Convert one task name or several.
+
+    Raises:
+        UsageError: There is no task of this name.
+    """
+    found = []
+    for name in [tasks] if isinstance(tasks, str) else tasks:
+        try:
+            found.append(Task(name))
+        except ValueError:
+            raise UsageError(f"task {name!r} is unknown", hint=f"choose from {', '.join(Task)}") from None
+    return tuple(found)
+
+
+def to_override_words(overrides: Overrides) -> list[str]:
+    """Convert overrides to ``key.sub=value`` strings."""
+    if isinstance(overrides, str):
+        return [overrides]
+    if isinstance(overrides, Mapping):
+        return [f"{key}={json.dumps(value, default=_plain)}" for key, value in overrides.items()]
+    return list(overrides)
+
+
+def _plain(value: object) -> object:
+    return list(value) if isinstance(value, Sequence) else str(value)
