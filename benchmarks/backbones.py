@@ -1,4 +1,4 @@
-"""Which backbone and neck know most for what they cost: the same lessons for each, the same scenes, one engine.
+"""Accuracy of backbones against their speed: the same training data, steps and engine for each.
 
     python benchmarks/backbones.py --work runs/backbones --stage learn          # two minutes of one core for each
     python benchmarks/backbones.py --work runs/backbones --out benchmarks/results/backbones.md
@@ -36,19 +36,16 @@ BACKBONES = (
     "starnet_s1",
     "resnet18",
 )
-NECKS = ("pan", "mlp")
-"""Beside fpn, with the first backbone."""
 BATCH = 8
 
 
-def learn(work: Path, backbone: str, neck: str, epochs: int) -> dict[str, Any]:
+def learn(work: Path, backbone: str, epochs: int) -> dict[str, Any]:
     """Train, export and score one candidate; what was found, or why there is nothing, is kept."""
-    name = f"{backbone}-{neck}"
-    kept = work / f"{name}.json"
+    kept = work / f"{backbone}.json"
     if kept.is_file():
         return dict(json.loads(kept.read_text()))
-    settings = [*SETTINGS, f"name={name}", f"student.backbone={backbone}", f"student.neck={neck}"]
-    run = work / name
+    settings = [*SETTINGS, f"name={backbone}", f"student.backbone={backbone}"]
+    run = work / backbone
     trained = distill("train", CONFIG, *settings, f"train.epochs={epochs}", "--shards", work / "shards", "--out", run)
     distill("export", run, "--to", "onnx", "--images", work / "test", "--num-images", 8)
     file = next(run.glob("*.onnx"))
@@ -86,7 +83,7 @@ def table_of(found: dict[str, dict[str, Any]], seconds: float) -> Table:
         values = found[name]
         rows.append(
             [
-                *name.rsplit("-", 1),
+                name,
                 *(values["scores"][task] for task in TASKS),
                 1000 * BATCH / taken_ms[name],
                 Path(values["file"]).stat().st_size / 1e6,
@@ -94,7 +91,7 @@ def table_of(found: dict[str, dict[str, Any]], seconds: float) -> Table:
                 "yes" if name in front else "",
             ]
         )
-    columns = ["backbone", "neck", *(f"{task} {SCORES[task][0]}" for task in TASKS)]
+    columns = ["backbone", *(f"{task} {SCORES[task][0]}" for task in TASKS)]
     return Table([*columns, "images/s", "MB", "CPU minutes of training", "on the front"], rows)
 
 
@@ -112,8 +109,7 @@ def main() -> None:
     given = parser.parse_args()
     given.work.mkdir(parents=True, exist_ok=True)
     label(given.work, given.scenes, given.tests)
-    candidates = [(backbone, "fpn") for backbone in given.only or BACKBONES] + [(BACKBONES[0], neck) for neck in NECKS]
-    found = {f"{backbone}-{neck}": learn(given.work, backbone, neck, given.epochs) for backbone, neck in candidates}
+    found = {backbone: learn(given.work, backbone, given.epochs) for backbone in given.only or BACKBONES}
     if given.stage == "learn":
         return
     steps = {values["steps"] for values in found.values()}
@@ -122,7 +118,7 @@ def main() -> None:
         f" photos from scratch. images/s: ONNX Runtime, one thread, batches of {BATCH}. On the front:"
         " no other is better in every score and faster."
     )
-    results_page("Backbones and necks", notes, [table_of(found, given.seconds)], given.out)
+    results_page("Backbones", notes, [table_of(found, given.seconds)], given.out)
 
 
 if __name__ == "__main__":

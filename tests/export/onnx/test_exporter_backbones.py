@@ -27,7 +27,7 @@ FAMILIES = (
     "lcnet_050",
     "hgnetv2_b0",
 )
-CASES = [{"preset": name} for name in PRESETS] + [{"backbone": name} for name in FAMILIES] + [{"depth_bins": 16}]
+CASES = [{"preset": name} for name in PRESETS] + [{"backbone": name} for name in FAMILIES]
 
 
 @pytest.mark.slow
