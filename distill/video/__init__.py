@@ -1,4 +1,4 @@
-"""Frames out of a video file, in order and as a person sees them, and frames back into one."""
+"""Read frames from video files, image sequences and cameras; write video files."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from distill.video.camera import CameraReader, DropPolicy, is_live
+from distill.video.containers import CONTAINERS, PART_SUFFIX, join_videos
 from distill.video.decoders import Decoder
 from distill.video.encoders import GRAY8, GRAY16, RGB8, Encoding, VideoCodec, choose_encoding
 from distill.video.image_sequence import ImageSequence, is_sequence
 from distill.video.reader import SUFFIXES, VideoReader, is_video
 from distill.video.source import Frame, FrameSource
-from distill.video.writer import CONTAINERS, PART_SUFFIX, VideoWriter, join_videos
+from distill.video.writer import VideoWriter
 
 __all__ = [
     "CONTAINERS",
@@ -21,13 +22,13 @@ __all__ = [
     "PART_SUFFIX",
     "RGB8",
     "SUFFIXES",
+    "CameraReader",
     "Decoder",
     "DropPolicy",
     "Encoding",
     "Frame",
-    "ImageSequence",
-    "CameraReader",
     "FrameSource",
+    "ImageSequence",
     "VideoCodec",
     "VideoReader",
     "VideoWriter",
@@ -43,13 +44,13 @@ __all__ = [
 def open_video(
     address: str, *, rate: Fraction = Fraction(25), decoder: Decoder = Decoder.THREADS, **live: Any
 ) -> FrameSource:
-    """What this word names.
+    """Open a video file, an image sequence, a camera or a network stream.
 
     Args:
-        address: A file, a pattern such as ``frames/%06d.png``, an address, or ``/dev/video0``.
-        rate: Of numbered pictures.
-        decoder: Of a file.
-        live: For cameras, as `CameraReader` takes it.
+        address: File, pattern such as ``frames/%06d.png``, URL, or ``/dev/video0``.
+        rate: Frames per second of an image sequence.
+        decoder: Decoder of a file.
+        live: Arguments of `CameraReader`.
 
     Raises:
         DistillError: It cannot be read or reached.

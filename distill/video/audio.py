@@ -1,4 +1,4 @@
-"""The sound of a file beside its picture: packets copied as they are, or encoded again if the container takes none."""
+"""Audio track: packets copied, or encoded again as AAC if the container does not take the codec."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ _AAC = "aac"
 
 
 class AudioTrack:
-    """The first audio stream of a file, handed out as the picture advances, so that nothing piles up in the muxer."""
+    """First audio stream of a file, read in step with the video so that the muxer does not buffer it."""
 
     def __init__(self, source: Path, target: Any) -> None:
-        """Add a stream to the target if the source has sound.
+        """Add an audio stream to the target if the source has one.
 
         Args:
-            source: The file that is heard.
-            target: The container (`av.open(..., "w")`) that is written.
+            source: File to copy from.
+            target: Output container (`av.open(..., "w")`).
         """
         self._container: Any = av.open(str(source))
         self._waiting: Any = None
@@ -36,17 +36,17 @@ class AudioTrack:
         else:
             context = streams[0].codec_context
             rate = context.sample_rate
-            # Raw sound says how many channels it has, not which: "1 channels" is no layout.
+            # Raw audio states the number of channels, not their layout: "1 channels" is not a valid name.
             layout = {1: "mono", 2: "stereo"}.get(context.layout.nb_channels, context.layout.name)
             self._packets = self._encoded(streams[0], target.add_stream(_AAC, rate=rate, layout=layout))
 
     def until(self, time_s: float) -> Iterator[Any]:
-        """Packets that start at or before this time, for the target's muxer."""
+        """Packets that start at or before this time."""
         while True:
             if self._waiting is None:
                 try:
                     self._waiting = next(self._packets, None)
-                except av.FFmpegError:  # damaged sound never costs the picture
+                except av.FFmpegError:  # damaged audio does not stop the video
                     self._packets = iter(())
             if self._waiting is None or float(self._waiting.dts * self._waiting.time_base) > time_s:
                 return
@@ -54,7 +54,7 @@ class AudioTrack:
             yield packet
 
     def close(self) -> None:
-        """Let go of the source."""
+        """Close the source."""
         self._container.close()
 
     def _copied(self, stream: Any, target: Any) -> Iterator[Any]:

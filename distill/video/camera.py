@@ -1,7 +1,7 @@
-"""Frames of a camera or a network stream as they come: the newest ones, within a bound of delay.
+"""Read a camera or a network stream with bounded delay.
 
-A thread takes every frame as soon as it is there, so that neither driver nor network buffers run over. Whoever is
-slower than the camera gets the newest frames; what would be shown too late is dropped and counted.
+A thread receives every frame at once, so that driver and network buffers do not overflow. A consumer slower than the
+camera gets the newest frames; late ones are dropped and counted.
 """
 
 from __future__ import annotations
@@ -26,37 +26,38 @@ from distill.video.source import Frame, FrameSource
 _SCHEMES = ("rtsp://", "rtsps://", "rtmp://", "udp://", "tcp://", "srt://", "rtp://")
 _CREDENTIALS = re.compile(r"(?<=://)[^/@\s]+@")
 _WAITING = 64
-"""Decoded frames that may wait at most, whatever the policy: 64 of 1080p as YUV are 200 MB."""
+"""Maximum number of waiting frames under any policy: 64 of 1080p as YUV are 200 MB."""
 _POLL_S = 0.05
 
 
 class DropPolicy(StrEnum):
-    """What happens to frames that come faster than they are worked on."""
+    """Treatment of frames that arrive faster than they are processed."""
 
     LATE = "late"
-    """The newest frame is taken; those that waited longer than the bound are dropped."""
+    """Drop frames that waited longer than the latency limit."""
     NEVER = "never"
-    """Every frame is taken in order; the delay grows."""
+    """Process every frame in order; the delay grows."""
 
 
 def is_live(address: str) -> bool:
-    """Whether this word names a camera or a network stream."""
+    """Whether an address is a camera or a network stream."""
     return address.startswith(_SCHEMES) or re.fullmatch(r"/dev/video\d+", address) is not None
 
 
 def redact_credentials(url: str) -> str:
-    """The address without user and password."""
+    """Remove user and password from an address."""
     return _CREDENTIALS.sub("", url)
 
 
 class CameraReader(FrameSource):
-    """A camera or a network stream, read once, like a `VideoReader`.
+    """Camera or network stream; `frames` can be called once.
 
     Attributes:
-        name: The address, without credentials.
-        time_base: A microsecond, counted from the arrival of the first frame.
-        dropped: Frames that came too late to be worked on.
-        delays_s: For each frame that was finished, seconds since it had come.
+        name: Address without credentials.
+        time_base: One microsecond; times count from the arrival of the first frame.
+        dropped: Number of dropped frames.
+        taken: Number of frames handed out.
+        delays_s: Seconds from arrival to completion of each finished frame.
     """
 
     live = True
@@ -66,29 +67,27 @@ class CameraReader(FrameSource):
         url: str,
         *,
         latency_s: float = 0.5,
-        drop_policy: DropPolicy = DropPolicy.LATE,
+        drop_policy: DropPolicy | str = DropPolicy.LATE,
         timeout_s: float = 10.0,
         seconds: float | None = None,
     ) -> None:
-        """Connect, and wait for the first frame.
+        """Connect and wait for the first frame.
 
         Args:
             url: ``rtsp://``, ``udp://``, ``tcp://``, ``srt://``, ``rtmp://``, or ``/dev/video0``.
-            latency_s: A frame that waited longer than this is dropped.
-            drop: What happens to frames that come too fast.
-            stall_s: Without a frame for this long, the camera counts as gone.
-            seconds: Stop after this time; None goes on until `stop`.
+            latency_s: Maximum waiting time of a frame under `DropPolicy.LATE`.
+            drop_policy: Treatment of frames that arrive too fast.
+            timeout_s: The stream has failed after this time without a frame.
+            seconds: Duration; None: until `stop`.
 
         Raises:
-            DistillError: It cannot be reached, or shows nothing.
+            DistillError: It cannot be reached, or sends no frame.
         """
-        self.name, self._latency_s, self._drop_policy, self._timeout_s = (
-            redact_credentials(url),
-            latency_s,
-            drop_policy,
-            timeout_s,
-        )
+        self.name = redact_credentials(url)
         self._url, self._seconds = url, seconds
+        self._latency_s, self._timeout_s = latency_s, timeout_s
+        # A command passes the name; a plain string would never be identical to the enum member.
+        self._drop_policy = DropPolicy(drop_policy)
         self.dropped, self.taken = 0, 0
         self.delays_s: deque[float] = deque(maxlen=100_000)
         self._arrived: dict[int, float] = {}
@@ -98,7 +97,7 @@ class CameraReader(FrameSource):
         self._error: DistillError | None = None
         self._container = self._connect()
         stream = video_stream(self._container, self.name)
-        # Frame threads hold back one frame each: slices only.
+        # Slice threads only: each frame thread would delay the output by a frame.
         stream.thread_type = "SLICE"
         self.codec, self.rate = stream.codec_context.name, Fraction(stream.average_rate or DEFAULT_RATE)
         self.time_base = Fraction(1, 1_000_000)
@@ -112,17 +111,17 @@ class CameraReader(FrameSource):
         self._thread.start()
 
     def stop(self) -> None:
-        """No more frames: what came is finished."""
+        """End the stream; frames already taken are finished."""
         self._stop.set()
 
     def finished(self, index: int) -> None:
-        """A frame went through everything; its delay counts."""
+        """Record the delay of a frame that has been processed."""
         arrived = self._arrived.pop(index, None)
         if arrived is not None:
             self.delays_s.append(time.monotonic() - arrived)
 
     def read_stats(self) -> dict[str, Any]:
-        """Dropped frames and delays, for the result."""
+        """Number of dropped frames and percentiles of the delay."""
         delays = np.array(self.delays_s or [float("nan")])
         return {
             "dropped": self.dropped,
@@ -131,10 +130,10 @@ class CameraReader(FrameSource):
         }
 
     def frames(self, start: int = 0, *, size_hw: tuple[int, int] | None = None) -> Iterator[Frame]:
-        """Frames as they come, until `stop`, the time given, or the end of the stream; read once.
+        """Frames on arrival, until `stop`, the duration, or the end of the stream.
 
         Raises:
-            DistillError: The camera is gone or stalls.
+            DistillError: The stream ended or timed out.
         """
         wanted_hw, begun, before_us = size_hw or self.size_hw, time.monotonic(), -1
         while (entry := self._next(begun)) is not None:
@@ -153,12 +152,12 @@ class CameraReader(FrameSource):
             raise self._error
 
     def _next(self, begun: float) -> tuple[int, float, Any] | None:
-        """The frame to work on next; None at the end."""
+        """Next frame to process; None at the end."""
         waiting_since = time.monotonic()
         while True:
             now = time.monotonic()
             if self._stop.is_set() or (self._seconds is not None and now - begun > self._seconds):
-                self._error = None  # whoever stops expects an end
+                self._error = None  # the end was requested
                 return None
             with self._news:
                 if self._frames:
@@ -167,12 +166,12 @@ class CameraReader(FrameSource):
                     return None
                 self._news.wait(_POLL_S)
             if now - waiting_since > self._timeout_s:
-                self._error = self._gone(f"no picture for {self._timeout_s:g} s")
+                self._error = self._gone(f"no frame for {self._timeout_s:g} s")
                 return None
 
     def _take(self, now: float) -> tuple[int, float, Any]:
         if self._drop_policy is DropPolicy.LATE:
-            # The newest one is always taken: a late picture is better than none.
+            # The newest frame is never dropped, however late.
             while len(self._frames) > 1 and now - self._frames[0][1] > self._latency_s:
                 self._frames.popleft()
                 self.dropped += 1
@@ -181,7 +180,7 @@ class CameraReader(FrameSource):
         return entry
 
     def _receive(self, first: Any) -> None:
-        """In a thread: every frame, as soon as it is there."""
+        """Receive frames in a thread."""
         index, frame = 0, first
         try:
             while not self._stop.is_set():
@@ -209,10 +208,12 @@ class CameraReader(FrameSource):
             self._news.notify_all()
 
     def _gone(self, why: str) -> DistillError:
-        return DistillError(f"{self.name}: the camera is gone: {why}", hint="check the camera; what came is kept")
+        return DistillError(
+            f"{self.name}: the camera is gone: {why}", hint="check the camera; results up to here are kept"
+        )
 
     def _connect(self) -> Any:
-        # FFmpeg looks at 5 s of a stream before it starts; half a second tells size and rate as well.
+        # FFmpeg probes 5 s of a stream by default; half a second is enough for size and rate.
         options = {"analyzeduration": "500000"}
         if self._url.startswith("rtsp"):
             options["rtsp_transport"] = "tcp"
@@ -230,4 +231,4 @@ class CameraReader(FrameSource):
             return next(self._source)
         except (StopIteration, av.FFmpegError, OSError) as error:
             self._container.close()
-            raise self._gone("it showed no picture") from error
+            raise self._gone("it sent no frame") from error

@@ -1,6 +1,6 @@
-"""Decoded frames to upright 8-bit RGB: the right matrix and range, turned as the file asks, HDR tone-mapped.
+"""Convert decoded frames to upright 8-bit RGB: color matrix, range, rotation, HDR tone mapping.
 
-What a file does not say is guessed as players do: 720 rows and more are BT.709, fewer BT.601, and the range is limited.
+Missing tags are guessed as players do: BT.709 from 720 rows on, else BT.601; limited range.
 """
 
 from __future__ import annotations
@@ -18,28 +18,28 @@ from numpy import ndarray
 _UNSPECIFIED_MATRIX = 2
 _HD_ROWS = 720
 _HDR = {16: "PQ", 18: "HLG"}
-"""Transfer characteristics (ITU-T H.273) that an 8-bit student has never seen."""
+"""HDR transfer characteristics (ITU-T H.273)."""
 _TURNS = {1: cv2.ROTATE_90_COUNTERCLOCKWISE, 2: cv2.ROTATE_180, 3: cv2.ROTATE_90_CLOCKWISE}
 _WHITE_NITS = 203.0
 """HDR reference white (ITU-R BT.2408)."""
 _KNEE = 0.7
-"""Share of SDR white below which HDR light is kept as it is."""
+"""Fraction of SDR white below which HDR light is unchanged."""
 _2020_TO_709 = np.array(
     [[1.6605, -0.5876, -0.0728], [-0.1246, 1.1329, -0.0083], [-0.0182, -0.1006, 1.1187]], np.float32
 )
-"""Linear light, ITU-R BT.2087."""
+"""For linear light, ITU-R BT.2087."""
 
 
 class RgbConverter:
-    """Frames of one stream to RGB.
+    """Converter for the frames of one stream.
 
     Attributes:
-        quarter_turns: Counter-clockwise, to be upright.
+        quarter_turns: Counter-clockwise rotation to upright, in units of 90 degrees.
         hdr: ``PQ``, ``HLG`` or empty.
     """
 
     def __init__(self, first: Any) -> None:
-        """Take what the first frame says for all of them.
+        """Use the tags of the first frame for all frames.
 
         Args:
             first: A decoded `av.VideoFrame`.
@@ -53,16 +53,16 @@ class RgbConverter:
         self._table = _light_table(self.hdr) if self.hdr else None
 
     def clone(self) -> RgbConverter:
-        """Another one for the same stream: one converter serves one thread."""
+        """Converter of the same stream for another thread."""
         other = copy.copy(self)
         other._reformatter = VideoReformatter()
         return other
 
     def to_upright_rgb(self, frame: Any, size_hw: tuple[int, int]) -> UInt8[ndarray, "h w 3"]:
-        """The frame at this (upright) size; a stream may change its own size on the way."""
+        """RGB at this upright size; the stream may change its own size."""
         height, width = reversed(size_hw) if self.quarter_turns % 2 else size_hw
-        # One reformatter for all frames, and a view of its result instead of a copy: 0.3 ms instead of 0.65 for
-        # 1280x720; shrunk by averaging in the same step.
+        # One reformatter for all frames and a view instead of a copy: 0.3 ms instead of 0.65 for 1280x720. The same
+        # step downsamples by area averaging.
         converted = self._reformatter.reformat(
             frame,
             width=width,
@@ -78,7 +78,7 @@ class RgbConverter:
 
 
 def deinterlacer(stream: Any) -> tuple[Any, Any, Any]:
-    """(graph, entry, exit) of a filter that gives one whole frame per interlaced frame."""
+    """(graph, source, sink) of a filter that turns an interlaced frame into one progressive frame."""
     graph = av.filter.Graph()
     entry = graph.add_buffer(template=stream)
     weave = graph.add("bwdif", "mode=send_frame:deint=interlaced")
@@ -90,7 +90,7 @@ def deinterlacer(stream: Any) -> tuple[Any, Any, Any]:
 
 
 def _pixels(frame: Any) -> ndarray:
-    """A view of a packed RGB frame of 8 or 16 bits, (h, w, 3); rows may be padded."""
+    """View of a packed RGB frame of 8 or 16 bits as (h, w, 3); rows may be padded."""
     plane = frame.planes[0]
     data = np.frombuffer(plane, np.uint8)[: plane.line_size * frame.height]
     rows = (data.view("<u2") if "48" in frame.format.name else data).reshape(frame.height, -1)
@@ -98,7 +98,7 @@ def _pixels(frame: Any) -> ndarray:
 
 
 def _light_table(hdr: str) -> Float[ndarray, " 65536"]:
-    """Signal (16 bit) to light, 1 = SDR white. Formulas: ITU-R BT.2100, PQ for any screen, HLG for 1000 nits."""
+    """Linear light (1 = SDR white) of each 16-bit signal value; ITU-R BT.2100, HLG at 1000 nits."""
     signal = np.linspace(0.0, 1.0, 65536)
     if hdr == "PQ":
         root = signal ** (1 / 78.84375)
@@ -106,12 +106,12 @@ def _light_table(hdr: str) -> Float[ndarray, " 65536"]:
     else:
         a, b, c = 0.17883277, 0.28466892, 0.55991073
         scene = np.where(signal <= 0.5, signal**2 / 3, (np.exp((np.maximum(signal, 0.5) - c) / a) + b) / 12)
-        nits = 1000.0 * scene**1.2  # the system gamma, per channel instead of by luminance
+        nits = 1000.0 * scene**1.2  # system gamma, per channel instead of by luminance
     return (nits / _WHITE_NITS).astype(np.float32)
 
 
 def _tone_map(signal: UInt16[ndarray, "h w 3"], table: Any) -> UInt8[ndarray, "h w 3"]:
-    """BT.2020 HDR to sRGB: highlights are rolled off by their brightest channel, so that hues stay."""
+    """Map BT.2020 HDR to sRGB; highlights roll off by their brightest channel, which preserves hue."""
     light = np.maximum(cv2.transform(table[signal], _2020_TO_709), 0)
     peak = light.max(axis=-1)
     over = np.maximum(peak - _KNEE, 0)

@@ -1,8 +1,7 @@
-"""Who decodes a video file: FFmpeg on one core or on all, or NVIDIA's decoder (NVDEC) through FFmpeg.
+"""Decoder choice: FFmpeg on one core or all cores, or NVIDIA's decoder (NVDEC) through FFmpeg.
 
-Which is fastest depends on the file as much as on the machine: GPUs lose on short and small clips, and know few codecs.
-So it is measured, on the first frames of the very file. All go through the FFmpeg that PyAV brings: nothing else has to
-be installed.
+The fastest one depends on the file and the machine (GPUs lose on short and small clips and support few codecs), so it
+is measured on the first frames of the file. All use the FFmpeg inside PyAV.
 """
 
 from __future__ import annotations
@@ -19,29 +18,29 @@ from distill.errors import DistillError, UsageError
 
 _PROBE_FRAMES = 48
 _EARNED_FRAMES = 300
-"""Shorter videos are over before a probe has paid."""
+"""A probe does not pay off for shorter videos."""
 _WORTH = 0.85
-"""A decoder that is not the usual one must take less than this share of its time."""
+"""Another decoder is chosen if it takes less than this fraction of the time of `THREADS`."""
 
 
 class Decoder(StrEnum):
-    """Who decodes."""
+    """Decoder of a video file."""
 
     AUTO = "auto"
-    """Whoever is fastest on the first frames."""
+    """The fastest one on the first frames."""
     THREADS = "threads"
-    """FFmpeg on all cores, frames and slices side by side."""
+    """FFmpeg on all cores, with frame and slice threads."""
     SINGLE = "single"
-    """FFmpeg on one core: the fewest CPU seconds, and no frame of delay."""
+    """FFmpeg on one core: least CPU time, no delay."""
     NVDEC = "nvdec"
-    """NVIDIA's decoder; frames are brought to the CPU, where their colors are converted as always."""
+    """NVIDIA's decoder; frames are copied to the CPU for color conversion."""
 
 
 def open_with(path: Path, decoder: Decoder) -> Any:
-    """The container, for this decoder.
+    """Open a container for a decoder.
 
     Raises:
-        UsageError: NVDEC was asked for and is not there, or does not know the codec.
+        UsageError: NVDEC is missing or does not support the codec.
         av.FFmpegError: FFmpeg cannot read the file.
     """
     if decoder is not Decoder.NVDEC:
@@ -50,27 +49,27 @@ def open_with(path: Path, decoder: Decoder) -> Any:
 
     try:
         return av.open(str(path), hwaccel=HWAccel(device_type="cuda", allow_software_fallback=False))
-    except Exception as error:  # PyAV raises RuntimeError for codecs, and whatever the driver answered for the rest
-        av.open(str(path)).close()  # what is no video is said as such
+    except Exception as error:  # PyAV raises RuntimeError for codecs and other types for driver errors
+        av.open(str(path)).close()  # raises for a file that is not a video
         raise UsageError(
             f"{path}: NVDEC cannot decode it here: {_reason(error)}", hint="use --decoder auto or threads"
         ) from error
 
 
 def use_threads(stream: Any, decoder: Decoder) -> None:
-    """Tell a stream how many cores it may use."""
-    # Frame threads as well as slice threads: 178 instead of 112 frames/s on 1080p H.264 with two cores.
+    """Set the threads of a stream."""
+    # Frame and slice threads: 178 instead of 112 frames/s on 1080p H.264 with two cores.
     stream.thread_type = "NONE" if decoder is Decoder.SINGLE else "AUTO"
     if decoder is Decoder.SINGLE:
         stream.codec_context.thread_count = 1
 
 
 def choose_decoder(path: Path, num_frames: int | None) -> Decoder:
-    """The fastest decoder of this file on this machine, by its first frames; `THREADS` unless another clearly wins.
+    """Fastest decoder for the first frames of a file; `THREADS` unless another one is clearly faster.
 
     Args:
         path: A video file.
-        num_frames: How many it announces.
+        num_frames: Frame count stated by the container.
     """
     if num_frames is not None and num_frames < _EARNED_FRAMES:
         return Decoder.THREADS
@@ -82,7 +81,7 @@ def choose_decoder(path: Path, num_frames: int | None) -> Decoder:
 
 
 def _has_nvdec() -> bool:
-    """Whether an NVIDIA driver answers; FFmpeg's own list only says what it was built with."""
+    """Whether NVIDIA's decoder library loads; FFmpeg's list only shows its build options."""
     import ctypes
 
     try:
@@ -92,7 +91,7 @@ def _has_nvdec() -> bool:
 
 
 def _seconds(path: Path, decoder: Decoder) -> float:
-    """Of decoding the first frames to the CPU, without the first, which opens the device; endless if it cannot."""
+    """Seconds to decode the first frames, without the very first, which opens the device; inf on failure."""
     try:
         with open_with(path, decoder) as container:
             stream = container.streams.best("video")

@@ -1,6 +1,6 @@
-"""Which encoder writes a video: the machine's own hardware where it answers a probe, software else.
+"""Encoder choice: hardware if it passes a probe, else software.
 
-No codec here uses frames that are stored out of order, so that segments can be joined packet by packet.
+No encoding uses B-frames, so segments can be joined packet by packet.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from distill.errors import DistillError
 
 
 class VideoCodec(StrEnum):
-    """What an overlay video is written as."""
+    """Codec of an overlay video."""
 
     H264 = "h264"
     """Plays everywhere."""
@@ -28,14 +28,14 @@ class VideoCodec(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Encoding:
-    """How frames become packets.
+    """Encoder with its options.
 
     Attributes:
-        encoder: FFmpeg's name.
+        encoder: Name of the encoder in FFmpeg.
         pixel_format: Pixel format in the file.
-        input_format: Pixel format of the arrays; the same as `pixel_format` for lossless maps.
-        options: The encoder's own.
-        threads: Of the encoder; 0 lets it choose.
+        input_format: Pixel format of the input arrays; the same as `pixel_format` for lossless maps.
+        options: Options of the encoder.
+        threads: Number of threads; 0: chosen by the encoder.
     """
 
     encoder: str
@@ -46,21 +46,21 @@ class Encoding:
 
 
 GRAY16 = Encoding("ffv1", "gray16le", "gray16le", {"level": "3", "slices": "4", "g": "1", "slicecrc": "1"}, 4)
-"""FFV1: mathematically lossless, every frame on its own, with a checksum per slice."""
+"""FFV1: lossless, intra-only, with a checksum per slice."""
 GRAY8 = Encoding("ffv1", "gray", "gray", GRAY16.options, 4)
 RGB8 = Encoding("ffv1", "bgr0", "rgb24", GRAY16.options, 4)
 
 _HARDWARE = {VideoCodec.H264: "h264_nvenc", VideoCodec.HEVC: "hevc_nvenc"}
 _SOFTWARE = {VideoCodec.H264: "libx264", VideoCodec.HEVC: "libx265"}
 _CRF = {VideoCodec.H264: 20, VideoCodec.HEVC: 24}
-"""Constant quality at which captions stay sharp, about equal to the eye."""
+"""Constant quality at which captions stay sharp; visually about equal for both codecs."""
 
 
 def choose_encoding(codec: VideoCodec = VideoCodec.H264, *, crf: int | None = None) -> Encoding:
-    """How to write this codec on this machine.
+    """Encoding for a codec on this machine.
 
     Raises:
-        DistillError: No encoder for it is there.
+        DistillError: No encoder is available.
     """
     quality = str(_CRF[codec] if crf is None else crf)
     if encoder_works(_HARDWARE[codec]):
@@ -76,7 +76,7 @@ def choose_encoding(codec: VideoCodec = VideoCodec.H264, *, crf: int | None = No
 
 @lru_cache(maxsize=16)
 def encoder_works(name: str) -> bool:
-    """Whether this encoder is there and takes a frame: a driver may be missing where the library is not."""
+    """Whether an encoder accepts a frame; the library may be present without its driver."""
     if name not in av.codecs_available:
         return False
     try:

@@ -1,4 +1,4 @@
-"""Numbered pictures as a video: ``frames/%06d.png`` at a rate; a number that is missing leaves a gap in time."""
+"""Read numbered images (``frames/%06d.png``) as a video; a missing number leaves a gap in time."""
 
 from __future__ import annotations
 
@@ -20,22 +20,22 @@ _PATTERN = re.compile(r"%(0\d+)?d")
 
 
 def is_sequence(address: str) -> bool:
-    """Whether this word names numbered pictures, such as ``frames/%06d.png``."""
+    """Whether an address is a pattern of numbered images, such as ``frames/%06d.png``."""
     return len(_PATTERN.findall(Path(address).name)) == 1
 
 
 class ImageSequence(FrameSource):
-    """Numbered pictures, read like a `VideoReader`.
+    """Numbered images.
 
-    `notes` says which numbers are missing; `facts` is a digest of names, sizes and times of change.
+    `notes` holds the count of missing numbers; `fingerprint` is a digest of names, sizes and modification times.
     """
 
     def __init__(self, pattern: str, rate: Fraction = Fraction(25)) -> None:
-        """List the pictures, and read the first one.
+        """List the images and read the first one.
 
         Raises:
-            UsageError: No picture fits the pattern, or the rate is not positive.
-            DistillError: The first picture cannot be read.
+            UsageError: No image matches the pattern, or the rate is not positive.
+            DistillError: The first image cannot be read.
         """
         if rate <= 0:
             raise UsageError(f"--rate {rate}: not a positive number", hint="give frames per second")
@@ -46,7 +46,7 @@ class ImageSequence(FrameSource):
         name = re.compile(re.escape(before) + digits + re.escape(after))
         files = [(int(found[1]), file) for file in folder.glob("*") if (found := name.fullmatch(file.name))]
         if not files:
-            raise UsageError(f"{pattern}: no picture fits", hint="check folder and number of digits")
+            raise UsageError(f"{pattern}: no image matches", hint="check folder and number of digits")
         self._files = sorted(files)
         self.name, self.rate, self.time_base = pattern, rate, 1 / rate
         first = self._read(self._files[0][1])
@@ -54,24 +54,24 @@ class ImageSequence(FrameSource):
         self.num_frames = len(self._files)
         self.codec = self._files[0][1].suffix.lstrip(".").lower()
         missing = self._files[-1][0] - self._files[0][0] + 1 - len(self._files)
-        self.notes = (f"{missing} numbers are missing between the first and the last picture",) if missing else ()
+        self.notes = (f"{missing} numbers are missing between the first and the last image",) if missing else ()
         listed = [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for _, file in self._files]
         self.fingerprint = hashlib.sha256(repr((str(folder.resolve()), listed, rate)).encode()).hexdigest()
 
     def frames(self, start: int = 0, *, size_hw: tuple[int, int] | None = None) -> Iterator[Frame]:
-        """The pictures from the `start`-th on, in the order of their numbers.
+        """Images from the `start`-th on, in the order of their numbers.
 
         Raises:
-            DistillError: One cannot be read, or has another size; those before it came.
+            DistillError: An image cannot be read or differs in size; raised after the images before it.
         """
         first = self._files[0][0]
         for index, (number, file) in enumerate(self._files[start:], start):
             rgb = self._read(file)
             if rgb.shape[:2] != self.size_hw:
                 raise DistillError(
-                    f"{file}: {rgb.shape[1]}x{rgb.shape[0]} px, the first picture has"
+                    f"{file}: {rgb.shape[1]}x{rgb.shape[0]} px, the first image has"
                     f" {self.size_hw[1]}x{self.size_hw[0]} px",
-                    hint="give pictures of one size, or predict them as photos",
+                    hint="use images of one size, or predict them as photos",
                 )
             if size_hw is not None and size_hw != self.size_hw:
                 rgb = cv2.resize(rgb, size_hw[::-1], interpolation=cv2.INTER_AREA)

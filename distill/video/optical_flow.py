@@ -1,4 +1,4 @@
-"""How the picture moved since the frame before: dense flow at a small size, where it can be believed, and cuts."""
+"""Dense optical flow between consecutive frames at a small size, its reliability, and scene cuts."""
 
 from __future__ import annotations
 
@@ -12,19 +12,20 @@ from numpy import ndarray
 _WIDTH_PX = 320
 """Flow is computed at this width: DIS takes 2 ms, and motion is smooth."""
 _BLUR_PX = 5
-"""Differences of pictures are averaged over this window: noise is not motion."""
+"""Window over which image differences are averaged, against noise."""
 _CUT_LEVELS = 24.0
 _CUT_SHARE = 0.55
-"""A cut: the moved picture before still differs by this many gray levels, and flow explains less than the rest."""
+"""A cut: the warped previous frame differs by more gray levels than `_CUT_LEVELS` and more than this part of the raw
+difference."""
 
 
 @dataclass(frozen=True, slots=True)
 class Motion:
-    """From one frame back to the one before it.
+    """Motion from a frame back to the previous one.
 
     Attributes:
-        flow: Where each pixel was, as an offset in pixels of the small size.
-        residual: Gray levels by which the picture differs from what was there, smoothed.
+        flow: Offset of each pixel to its previous position, in pixels of the small size.
+        residual: Smoothed difference to the warped previous frame, in gray levels.
         noise: Median of the residual.
         cut: Whether the frames show different scenes.
     """
@@ -35,7 +36,7 @@ class Motion:
     cut: bool
 
     def reliability(self, size_hw: tuple[int, int]) -> Float32[ndarray, "h2 w2"]:
-        """How surely each pixel shows the same thing as where it came from, in [0, 1]; 0 if it came from outside."""
+        """Confidence in [0, 1] that each pixel shows the same point as before; 0 outside the previous frame."""
         sigma = max(6.0, 3.0 * self.noise)
         small = np.exp(-np.square(self.residual / np.float32(sigma)))
         height, width = small.shape
@@ -45,7 +46,7 @@ class Motion:
         return cv2.resize(small, size_hw[::-1], interpolation=cv2.INTER_LINEAR)
 
     def positions(self, size_hw: tuple[int, int]) -> Float32[ndarray, "h2 w2 2"]:
-        """Where each pixel of a larger map was, in its own pixels (x, y)."""
+        """Previous position (x, y) of each pixel, in pixels of a map of this size."""
         height, width = size_hw
         scale = np.array([width / self.flow.shape[1], height / self.flow.shape[0]], np.float32)
         positions = cv2.resize(self.flow * scale, (width, height), interpolation=cv2.INTER_LINEAR)
@@ -56,10 +57,10 @@ class Motion:
 
 
 class MotionTracker:
-    """Motion of a stream, frame after frame.
+    """Motion between consecutive frames of a stream.
 
     Attributes:
-        previous: The frame before, small and gray; None at the beginning.
+        previous: Previous frame, small and gray; None at the start.
     """
 
     def __init__(self) -> None:
@@ -67,7 +68,7 @@ class MotionTracker:
         self._dis = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_FAST)
 
     def update(self, rgb: UInt8[ndarray, "h w 3"]) -> Motion | None:
-        """The motion from this frame to the one before; None for the first, and when the size changed."""
+        """Motion from this frame to the previous one; None for the first and after a change of size."""
         now, previous = _small_gray(rgb), self.previous
         self.previous = now
         if previous is None or previous.shape != now.shape:
@@ -83,7 +84,7 @@ class MotionTracker:
 def warp_by_flow(
     values: Shaped[ndarray, "h w *c"], positions: Float32[ndarray, "h w 2"], *, ids: bool = False
 ) -> Shaped[ndarray, "h w *c"]:
-    """The values that were at these places, bilinear (or nearest for ids); outside, those of the border."""
+    """Sample values at positions, bilinear or (for ids) nearest; border values outside."""
     method = cv2.INTER_NEAREST if ids else cv2.INTER_LINEAR
     return cv2.remap(values, positions, None, method, borderMode=cv2.BORDER_REPLICATE)
 

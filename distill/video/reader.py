@@ -1,7 +1,7 @@
-"""Frames out of a video file: counted from what is really decoded, rotated as the file asks, with their own times.
+"""Read the frames of a video file with their times, rotated upright.
 
-Containers lie about their length (``milk.mkv`` of the SAM 2 examples announces 52 frames and holds 51), so an index is
-always the number of frames decoded before, never a guess from a time stamp.
+Frame counts in containers can be wrong (``milk.mkv`` of the SAM 2 examples states 52 frames and contains 51), so an
+index is the number of frames decoded before, never an estimate from a time stamp.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from distill.errors import DistillError, UsageError
 from distill.images import MAX_PIXELS
 from distill.video.color import RgbConverter
 from distill.video.decoders import Decoder, choose_decoder
-from distill.video.demux import DEFAULT_RATE, announced_frames, decode, first_frame, open_container, video_stream
+from distill.video.demux import DEFAULT_RATE, decode, first_frame, open_container, stated_frames, video_stream
 from distill.video.source import Frame, FrameSource
 
 SUFFIXES = frozenset(
@@ -27,22 +27,22 @@ SUFFIXES = frozenset(
 
 
 def is_video(path: Path) -> bool:
-    """Whether this file should be read as a video, by its suffix; a GIF only when it holds more than one frame."""
+    """Whether the suffix is one of a video; a GIF must contain more than one frame."""
     if path.suffix.lower() != ".gif":
         return path.suffix.lower() in SUFFIXES
     try:
         with Image.open(path) as picture:
             return bool(getattr(picture, "is_animated", False))
-    except Exception:  # Pillow raises nearly anything on broken bytes; whoever reads it as a photo says what is wrong
+    except Exception:  # Pillow raises many types for damaged files; reading it as a photo reports the reason
         return False
 
 
 class VideoReader(FrameSource):
-    """A video file that can be read any number of times; its own `num_frames` may lie.
+    """Video file; can be read repeatedly. `num_frames` is the stated count and may be wrong.
 
     Attributes:
         path: The file.
-        decoder: Who decodes it; never `Decoder.AUTO`.
+        decoder: Chosen decoder; never `Decoder.AUTO`.
     """
 
     path: Path
@@ -51,8 +51,8 @@ class VideoReader(FrameSource):
         """Open the file and decode one frame.
 
         Raises:
-            DistillError: Missing, empty, no video, too large, or not one frame of it can be decoded.
-            UsageError: The decoder is not there, or does not know the codec.
+            DistillError: Empty, not a video, too large, or without a decodable frame.
+            UsageError: The file or the decoder is missing, or the decoder does not support the codec.
         """
         self.decoder: Decoder = Decoder.THREADS if decoder is Decoder.AUTO else decoder
         self.path, self.name = path, str(path)
@@ -71,7 +71,7 @@ class VideoReader(FrameSource):
             self.codec = stream.codec_context.name
             self.rate = Fraction(stream.average_rate or stream.guessed_rate or DEFAULT_RATE)
             self.time_base = Fraction(stream.time_base or 1 / self.rate)
-            self.num_frames = announced_frames(container, stream, self.rate)
+            self.num_frames = stated_frames(container, stream, self.rate)
             first = first_frame(container, stream, path)
             self._converter = RgbConverter(first)
             turned = self._converter.quarter_turns % 2
@@ -79,17 +79,17 @@ class VideoReader(FrameSource):
             self.notes = _notes(self._converter.hdr, bool(first.interlaced_frame))
         if decoder is Decoder.AUTO:
             self.decoder = choose_decoder(path, self.num_frames)
-        # Software is exact, whoever runs it; what a GPU gives may differ in how its chroma is stored.
+        # Software decoders are exact; NVDEC output may differ in its chroma format.
         self.fingerprint = str(self.decoder) if self.decoder is Decoder.NVDEC else ""
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *error: object) -> None:
-        """Nothing to close: a file is only open while `frames` or `count` run."""
+        """No-op: the file is only open while `frames` or `count` runs."""
 
     def read_stats(self) -> dict[str, Any]:
-        """Who decoded it."""
+        """Name of the decoder."""
         return {"decoder": str(self.decoder)}
 
     @property
@@ -105,16 +105,16 @@ class VideoReader(FrameSource):
     def frames(
         self, start: int = 0, stop: int | None = None, step: int = 1, *, size_hw: tuple[int, int] | None = None
     ) -> Iterator[Frame]:
-        """Every `step`-th frame from `start` up to, not including, `stop`, decoded forward from the beginning.
+        """Every `step`-th frame in [start, stop), decoded from the beginning of the file.
 
         Args:
             start: First frame.
-            stop: One past the last frame; None reads to the end.
+            stop: One past the last frame; None: to the end.
             step: Distance between frames.
-            size_hw: Frames are shrunk to this size while their colors are converted; None keeps the file's.
+            size_hw: Resize frames during color conversion; None: size of the file.
 
         Raises:
-            DistillError: The file is damaged. Raised at the end: all frames that could be decoded came before.
+            DistillError: The file is damaged; raised after the last readable frame.
         """
         if start < 0 or step < 1:
             raise UsageError(
@@ -129,13 +129,13 @@ class VideoReader(FrameSource):
             for index, frame in enumerate(decode(container, stream, self.path)):
                 if stop is not None and index >= stop:
                     return
-                # A frame without a time follows the one before; times that stand still or run back are pushed on.
+                # A missing time follows the previous frame; times that do not increase are moved forward.
                 pts = frame.pts if frame.pts is not None and (frame.pts > pts or index == 0) else pts + interval
                 if index >= start and (index - start) % step == 0:
                     yield Frame(index, pts, float(pts * self.time_base), converter.to_upright_rgb(frame, wanted_hw))
 
     def count(self) -> int:
-        """How many frames can really be decoded; decodes the whole file.
+        """Count the frames by decoding the whole file.
 
         Raises:
             DistillError: The file is damaged.
@@ -146,4 +146,4 @@ class VideoReader(FrameSource):
 
 def _notes(hdr: str, interlaced: bool) -> tuple[str, ...]:
     notes = [f"HDR ({hdr}) was tone-mapped to SDR: students learn from SDR photos"] * bool(hdr)
-    return (*notes, *["it is interlaced: fields were woven into whole frames"] * interlaced)
+    return (*notes, *["interlaced video was deinterlaced"] * interlaced)

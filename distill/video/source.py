@@ -1,4 +1,4 @@
-"""What gives frames, whatever it is: a file, numbered pictures, a camera."""
+"""Frame sources: interface of files, image sequences and cameras."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ class Frame:
     """One decoded frame.
 
     Attributes:
-        index: Number of frames decoded before this one, also when they were skipped.
-        pts: When it is shown, in units of the source's `time_base`.
-        pts_s: The same in seconds.
-        rgb: Pixels, upright, all of the size that was asked for.
+        index: Number of frames decoded before this one, skipped ones included.
+        pts: Presentation time in units of the source's `time_base`.
+        pts_s: Presentation time in seconds.
+        rgb: Upright pixels at the requested size.
     """
 
     index: int
@@ -31,19 +31,19 @@ class Frame:
 
 
 class FrameSource(ABC):
-    """Frames, in order.
+    """Ordered frames of a video.
 
     Attributes:
-        path: The file, if it is one.
-        name: How to name it to a person.
+        path: The file; None for other sources.
+        name: Display name.
         size_hw: (height, width), upright.
-        rate: Frames per second; for a variable rate only an orientation.
+        rate: Frames per second; an average for variable rates.
         time_base: Seconds per unit of `Frame.pts`.
-        num_frames: How many are announced; None where nobody knows.
-        codec: Name of the decoder.
-        notes: What was done to the frames that a person should know, such as tone mapping.
-        live: Whether frames come whether or not anyone takes them.
-        fingerprint: What decides the frames besides the file.
+        num_frames: Stated frame count; None if unknown.
+        codec: Name of the codec.
+        notes: Changes made to the frames that a user should know, such as tone mapping.
+        live: Whether frames arrive in real time.
+        fingerprint: Identity of the frames besides the file.
     """
 
     path: Path | None = None
@@ -59,11 +59,11 @@ class FrameSource(ABC):
 
     @abstractmethod
     def frames(self, start: int = 0, *, size_hw: tuple[int, int] | None = None) -> Iterator[Frame]:
-        """The frames from `start` on, shrunk to this size; an error comes behind the last good one."""
+        """Frames from `start` on, resized; an error is raised after the last readable frame."""
 
-    def finished(self, index: int) -> None:  # noqa: B027  (only cameras care)
-        """Told when a frame went through everything."""
+    def finished(self, index: int) -> None:  # noqa: B027  (only cameras need it)
+        """Called when a frame has been processed."""
 
     def read_stats(self) -> dict[str, Any]:
-        """What was seen on the way, for the result."""
+        """Statistics for the result."""
         return {}

@@ -1,4 +1,4 @@
-"""Cameras and network streams. There is none here: a local TCP server that sends a clip as MPEG-TS stands for one."""
+"""Cameras and network streams, against a local TCP server that sends a clip as MPEG-TS."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from distill.video.camera import redact_credentials
 
 
 class FakeCamera:
-    """A named fake: speaks MPEG-TS over TCP, at the pace of a camera, once; then hangs up, or holds the line."""
+    """Sends MPEG-TS over TCP once, at the rate of a camera; then closes the connection, or holds it open."""
 
     def __init__(self, data: bytes, *, rate: float = 0.0, hold: bool = False, cut: float = 1.0) -> None:
         self._data, self._rate, self._hold = data[: int(len(data) * cut) // 188 * 188], rate, hold
@@ -67,7 +67,7 @@ def camera(film: bytes, **how: object) -> Iterator[str]:
         fake.close()
 
 
-def test_every_frame_comes_when_someone_keeps_up(film: bytes) -> None:
+def test_every_frame_arrives_at_a_fast_consumer(film: bytes) -> None:
     with camera(film, rate=0.5) as url:
         reader = CameraReader(url, drop_policy=DropPolicy.NEVER, timeout_s=5)
         seen = []
@@ -81,9 +81,11 @@ def test_every_frame_comes_when_someone_keeps_up(film: bytes) -> None:
     assert reader.read_stats()["dropped"] == 0 and reader.read_stats()["delay_p95_ms"] >= 0
 
 
-def test_late_frames_are_dropped_and_counted(film: bytes) -> None:
+@pytest.mark.parametrize("policy", [DropPolicy.LATE, "late"])
+def test_late_frames_are_dropped_and_counted(film: bytes, policy: DropPolicy | str) -> None:
+    """Commands pass the name of the policy, not the enum member."""
     with camera(film, rate=0.5) as url:
-        reader = CameraReader(url, latency_s=0.05, timeout_s=5)
+        reader = CameraReader(url, latency_s=0.05, drop_policy=policy, timeout_s=5)
         indices = []
         with contextlib.suppress(DistillError):
             for frame in reader.frames():
@@ -94,7 +96,7 @@ def test_late_frames_are_dropped_and_counted(film: bytes) -> None:
     assert reader.dropped > 5
 
 
-def test_a_stream_that_stalls_is_a_sentence(film: bytes) -> None:
+def test_a_stalled_stream_is_an_error(film: bytes) -> None:
     with camera(film, hold=True, cut=0.6) as url:
         reader = CameraReader(url, drop_policy=DropPolicy.NEVER, timeout_s=0.8)
         seen = 0
@@ -104,20 +106,20 @@ def test_a_stream_that_stalls_is_a_sentence(film: bytes) -> None:
     assert 10 < seen < 50
 
 
-def test_the_time_given_ends_it_without_an_error(film: bytes) -> None:
+def test_the_duration_ends_a_stream_without_an_error(film: bytes) -> None:
     with camera(film, rate=3.0) as url:
         reader = CameraReader(url, timeout_s=5, seconds=0.6)
         assert 0 < len(list(reader.frames())) < 50
 
 
-def test_nobody_there_is_a_sentence() -> None:
+def test_an_unreachable_camera_is_an_error() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
     with pytest.raises(DistillError, match="cannot be reached"):
         CameraReader(f"tcp://127.0.0.1:{port}", timeout_s=1)
 
 
-def test_addresses_are_known_and_passwords_are_not_said() -> None:
+def test_addresses_are_recognized_and_passwords_hidden() -> None:
     assert is_live("rtsp://camera/1") and is_live("/dev/video0")
     assert not is_live("clip.mp4") and not is_live("/dev/video")
     assert redact_credentials("rtsp://me:secret@camera:554/1") == "rtsp://camera:554/1"
@@ -127,7 +129,7 @@ def test_addresses_are_known_and_passwords_are_not_said() -> None:
 
 
 @pytest.mark.parametrize("gone", [False, True])
-def test_predict_keeps_what_a_camera_showed(film: bytes, tmp_path: Path, gone: bool) -> None:
+def test_predict_keeps_results_of_a_lost_camera(film: bytes, tmp_path: Path, gone: bool) -> None:
     from distill.export.inference.photos import PredictionSummary
     from distill.export.inference.videos import OutputPaths, VideoOptions, predict_video
     from distill.video import VideoReader

@@ -96,7 +96,7 @@ def test_odd_sizes_are_padded_and_colors_stay(tmp_path: Path) -> None:
     reader = VideoReader(out)
     assert reader.size_hw == (32, 32)
     seen = next(reader.frames()).rgb
-    # If this fails by more, the color matrix that is written differs from the one that is announced.
+    # If this fails by more, the color matrix that is written differs from the tagged one.
     assert np.abs(seen[8::16, 8::16].astype(int) - rgb[8::16, 8::16]).max() <= 6
     with av.open(str(out)) as container:
         assert container.streams.video[0].pix_fmt == "yuv420p"
@@ -120,14 +120,14 @@ def test_a_cut_off_file_gives_what_it_holds_and_then_says_so(tmp_path: Path) -> 
     cut = tmp_path / "cut.mp4"
     cut.write_bytes(data[: len(data) * 2 // 3])
     seen = []
-    with pytest.raises(DistillError, match=r"cut\.mp4.*cut off: \d+ frames of 60 announced"):
+    with pytest.raises(DistillError, match=r"cut\.mp4.*cut off: \d+ frames of 60 stated"):
         for frame in VideoReader(cut).frames():
             seen.append(read_number(frame.rgb))
     assert 5 < len(seen) < 60
     assert seen == list(range(len(seen)))
 
 
-def test_broken_files_are_a_sentence(tmp_path: Path) -> None:
+def test_damaged_files_raise_a_readable_error(tmp_path: Path) -> None:
     empty, text, voice = tmp_path / "empty.mp4", tmp_path / "text.mp4", tmp_path / "voice.mp4"
     empty.write_bytes(b"")
     text.write_text("not a film\n" * 50)
@@ -139,7 +139,7 @@ def test_broken_files_are_a_sentence(tmp_path: Path) -> None:
         container.mux(tone.encode(None))
     for path, what in (
         (empty, "empty"),
-        (text, "not a video"),
+        (text, "not a readable video"),
         (voice, "only audio"),
         (tmp_path / "no.mp4", "no such"),
     ):
@@ -175,7 +175,7 @@ def test_only_an_animated_gif_is_a_video(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("share", [0.3, 0.6, 0.8])
 def test_a_cut_off_matroska_file_is_noticed(tmp_path: Path, share: float) -> None:
-    """FFmpeg ends such a file without a word; only its announced length tells."""
+    """FFmpeg reports no error for such a file; only its stated length does."""
     whole = tmp_path / "whole.mkv"
     with VideoWriter(whole, (48, 64), time_base=Fraction(1, 25), rate=Fraction(25)) as writer:
         for number in range(100):
@@ -307,11 +307,11 @@ def test_a_gpu_decoder_is_taken_only_where_it_is_faster(tmp_path: Path, monkeypa
 
 
 @pytest.mark.skipif(decoders._has_nvdec(), reason="an NVIDIA driver answers")
-def test_a_missing_gpu_decoder_is_a_sentence(tmp_path: Path) -> None:
+def test_a_missing_gpu_decoder_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="NVDEC cannot decode it here"):
         VideoReader(make_clip(tmp_path / "a.mp4"), Decoder.NVDEC)
     (tmp_path / "b.mp4").write_text("no video")
-    with pytest.raises(DistillError, match="not a video"):
+    with pytest.raises(DistillError, match="not a readable video"):
         VideoReader(tmp_path / "b.mp4", Decoder.NVDEC)
 
 
