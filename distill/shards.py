@@ -22,6 +22,7 @@ from distill.errors import DistillError, UsageError
 from distill.images import MAX_FILE_BYTES, write_atomic, write_hint
 from distill.labels import Label
 from distill.labels import decode as decode_label
+from distill.labels import read_meta as read_label_meta
 from distill.tasks import DepthKind, Task
 
 MANIFEST = "dataset.json"
@@ -116,15 +117,9 @@ class Sample:
         Raises:
             DistillError: It is missing or damaged; names the sample.
         """
-        depth_kind = DepthKind(self.meta.get("depth_kind", DepthKind.METRIC)) if task is Task.DEPTH else None
-        classes: tuple[str, ...] = ()
-        if manifest is not None and task is Task.SEMANTIC:
-            classes = manifest.classes
-        if task is Task.REFERRING:
-            classes = tuple(self.meta.get("referring", ()))
-        instances = {int(k): str(v) for k, v in self.meta.get("instances", {}).items()} if task is Task.INSTANCE else {}
+        context = read_label_meta(task, self.meta, manifest.classes if manifest is not None else ())
         try:
-            return decode_label(task, self.files, depth_kind=depth_kind, classes=classes, instance_classes=instances)
+            return decode_label(task, self.files, context)
         except DistillError as error:
             raise DistillError(f"sample {self.key}: {error.message}", hint=error.hint) from error
 

@@ -10,7 +10,7 @@ from hypothesis.extra import numpy as hnp
 
 from distill.errors import DistillError
 from distill.images import encode_map
-from distill.labels import Label, decode, encode, is_beyond_range
+from distill.labels import Label, LabelContext, decode, encode, is_beyond_range
 from distill.tasks import (
     FAR_DEPTH_M,
     IGNORE_INSTANCE,
@@ -27,7 +27,7 @@ shares = hnp.arrays(np.float32, SIZE_HW, elements=st.floats(0, 1, width=32))
 
 
 def round_trip(label: Label) -> Label:
-    return decode(label.task, encode(label), depth_kind=label.depth_kind, classes=label.classes)
+    return decode(label.task, encode(label), LabelContext(label.depth_kind, label.classes))
 
 
 def confident(valid: np.ndarray, confidence: np.ndarray | None = None) -> np.ndarray:

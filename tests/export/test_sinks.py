@@ -31,9 +31,9 @@ from distill.export.sinks import (
     unproject,
 )
 from distill.images import decode_map
-from distill.labels import encode_depth
+from distill.labels import label_format
 from distill.spec import DepthSpec
-from distill.tasks import DepthKind, Task
+from distill.tasks import TASKS, DepthKind, Task
 from tests.fakes.runner import CLASSES, SPEC, FakeRunner
 
 SIZE_HW = (24, 33)
@@ -177,5 +177,9 @@ def test_quick_storing_is_storing(depth: np.ndarray) -> None:
     outputs = {"depth": depth}
     spec = SPEC.model_copy(update={"normals": None, "semantic": None})
     quick = to_stored_maps(outputs, spec)[Task.DEPTH].astype(int)
-    slow = encode_depth(depth, np.isfinite(depth) & (depth > -1), DepthKind.METRIC).astype(int)
+    slow = (
+        label_format(Task.DEPTH)
+        .encode_value(depth, np.isfinite(depth) & (depth > -1), TASKS[Task.DEPTH], DepthKind.METRIC)
+        .astype(int)
+    )
     assert np.abs(quick - slow).max() <= 1 and ((quick == 0) == (slow == 0)).all()

@@ -10,9 +10,9 @@ from numpy import ndarray
 
 from distill.export.runners import Outputs
 from distill.images import encode_map
-from distill.labels import encode_depth, encode_normals
+from distill.labels import label_format
 from distill.spec import StudentSpec
-from distill.tasks import DepthKind, Task
+from distill.tasks import TASKS, DepthKind, Task
 from distill.visualization import draw_normals
 
 DEPTH_FORMULA = "0: invalid; else meters = 10 * ((1 - v / 65535) ** -0.5 - 1); 65535: beyond what can be told apart"
@@ -72,15 +72,15 @@ def _stored(task: Task, value: ndarray, spec: StudentSpec) -> ndarray:
         depth_kind = spec.depth.depth_kind if spec.depth else DepthKind.METRIC
         if depth_kind is DepthKind.METRIC and value.dtype == np.float32:
             return _store_meters(value)
-        return encode_depth(value, np.isfinite(value), depth_kind)
+        return label_format(task).encode_value(value, np.isfinite(value), TASKS[task], depth_kind)
     finite = np.isfinite(value)
-    if finite.all():  # what `encode_normals` gives, in 2 ms instead of 30 for 1280x720
+    if finite.all():  # the result of `NormalsFormat`, in 2 ms instead of 30 for 1280x720
         return draw_normals(value)
-    return encode_normals(value, finite.all(axis=-1))
+    return label_format(task).encode_value(value, finite.all(axis=-1), TASKS[task], None)
 
 
 def _store_meters(depth_m: Float[ndarray, "h w"]) -> UInt16[ndarray, "h w"]:
-    """What `encode_depth` gives for metric depth, up to one level of 65535; in strips that stay in the cache."""
+    """The result of `DepthFormat` for metric depth, up to one level of 65535; in strips that stay in the cache."""
     stored = np.empty(depth_m.shape, np.uint16)
     for top in range(0, depth_m.shape[0], _STRIP_PX):
         rows = slice(top, top + _STRIP_PX)

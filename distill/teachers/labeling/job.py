@@ -23,10 +23,10 @@ from distill.config.synthetic import SyntheticConfig
 from distill.errors import DistillError, UsageError
 from distill.images import Photo, write_atomic
 from distill.inputs import UnreadablePhoto
-from distill.labels import encode
+from distill.labels import encode, write_meta
 from distill.runtime.parallel import map_ordered
 from distill.shards import Sample, ShardEntry, file_sha256, write_shard
-from distill.tasks import DepthKind, Task
+from distill.tasks import Task
 from distill.teachers.adapters.callable import source_digest
 from distill.teachers.adapters.onnx import find_model
 from distill.teachers.adapters.replay import ReplayGenerator
@@ -39,7 +39,7 @@ from distill.teachers.labeling.shard_stats import ShardStats, ShardStatsBuilder
 from distill.teachers.local.hub import find_source, fingerprint
 from distill.teachers.prompts.variants import SINGLE, PromptEnsemble
 from distill.teachers.quality.filter import QualityFilter
-from distill.teachers.store.answers import StoreFull
+from distill.teachers.store.records import StoreFull
 
 if TYPE_CHECKING:
     from distill.teachers.factory import AnyTeacherConfig
@@ -78,7 +78,9 @@ class Job:
             return ScenesSource(self.config)
         if not self.inputs:
             raise UsageError("no photos given", hint="name a folder, a glob, a video or a folder of shards")
-        return open_source(self.inputs, frame_stride=self.frame_stride, leave_out=[self.out, *([self.store] if self.store else [])])
+        return open_source(
+            self.inputs, frame_stride=self.frame_stride, leave_out=[self.out, *([self.store] if self.store else [])]
+        )
 
     @cached_property
     def num_photos(self) -> int:
@@ -246,14 +248,9 @@ def make_sample(photo: Photo, result: TeacherResult, number: int = 1) -> Sample:
         "records": result.records,
     }
     files = {photo.suffix: photo.data}
-    for task, label in result.labels.items():
+    for label in result.labels.values():
         files |= encode(label)
-        if task is Task.DEPTH:
-            meta["depth_kind"] = str(label.depth_kind or DepthKind.METRIC)
-        if task is Task.INSTANCE:
-            meta["instances"] = {str(i): name for i, name in label.instance_classes.items()}
-        if task is Task.REFERRING:
-            meta["referring"] = list(label.classes)
+        meta |= write_meta(label)
     if result.failures:
         meta["failures"] = result.failures
     files["json"] = json.dumps(meta, sort_keys=True, ensure_ascii=False).encode()

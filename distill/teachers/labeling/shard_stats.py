@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from distill.images import Photo
 from distill.shards import ShardEntry
-from distill.tasks import DepthKind, Task
+from distill.tasks import TASKS, DepthKind
 from distill.teachers.base import TeacherResult
 
 MAX_LOW_QUALITY = 40
@@ -101,11 +101,12 @@ class ShardStatsBuilder:
                 self._prompts[record["prompt_hash"]] = record["prompt"]
         for task, label in result.labels.items():
             self._counts[task] = self._counts.get(task, 0) + 1
-            if task is Task.DEPTH:
+            info = TASKS[task]
+            if info.has_depth_kind:
                 self._depth_kinds[label.depth_kind or DepthKind.METRIC] = None
-            if task is Task.REFERRING:
+            if info.class_list == "referring":
                 self._referring |= dict.fromkeys(label.classes)
-            if task is Task.INSTANCE:
+            if info.class_list == "instance_classes":
                 self._instance_classes |= dict.fromkeys(label.classes)
                 names = list(label.instance_classes.values())
                 self._instances.append({"name": photo.name, **{name: names.count(name) for name in sorted(set(names))}})

@@ -12,8 +12,8 @@ import pytest
 from distill.export.inference.photos import PredictionSummary
 from distill.export.inference.videos import OutputPaths, VideoOptions, predict_video
 from distill.images import decode_map
-from distill.labels import decode_depth
-from distill.tasks import DepthKind
+from distill.labels import label_format
+from distill.tasks import TASKS, DepthKind, Task
 from distill.video import VideoReader
 from tests.builders.videos import make_clip, read_number
 from tests.fakes.runner import SPEC, FakeRunner
@@ -57,7 +57,9 @@ def test_every_map_belongs_to_its_frame(case: str, tmp_path: Path) -> None:
     turns = how.get("rotation", 0) // 90
     found = []
     for path in files:
-        depth, _ = decode_depth(decode_map(path.read_bytes(), path.name), DepthKind.METRIC)
+        depth, _ = label_format(Task.DEPTH).decode(
+            decode_map(path.read_bytes(), path.name), TASKS[Task.DEPTH], DepthKind.METRIC
+        )
         red = np.clip((depth - 0.1) * 10, 0, 255).astype(np.uint8)  # the fake reads depth off the red channel
         found.append(read_number(np.rot90(red, -turns)))
     assert found == list(range(20))

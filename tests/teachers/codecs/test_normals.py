@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from distill.errors import UsageError
-from distill.labels import encode_normals
-from distill.tasks import Task
+from distill.labels import label_format
+from distill.tasks import TASKS, Task
 from distill.teachers.base import PromptSpec
 from distill.teachers.decoders import decode_answer
 from distill.teachers.codecs.normals import FRAMES, decode_normals_rgb, encode_normals_rgb, frame_matrix
@@ -64,7 +64,9 @@ def test_a_frame_matrix_is_its_own_conversion(frame: str) -> None:
 
 def test_colors_are_the_stored_ones() -> None:
     normals = sphere(1000)
-    stored = encode_normals(normals, np.ones(normals.shape[:2], bool))
+    stored = label_format(Task.NORMALS).encode_value(
+        normals, np.ones(normals.shape[:2], bool), TASKS[Task.NORMALS], None
+    )
     np.testing.assert_array_equal(encode_normals_rgb(normals), stored)
 
 

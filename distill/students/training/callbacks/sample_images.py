@@ -12,9 +12,9 @@ from numpy import ndarray
 from torch import Tensor
 
 from distill.images import encode_map, write_atomic
-from distill.labels import decode_depth, decode_normals
+from distill.labels import label_format
 from distill.spec import StudentSpec
-from distill.tasks import DepthKind, Task
+from distill.tasks import TASKS, DepthKind, Task
 from distill.visualization import draw_depth, draw_normals, draw_semantic
 
 _HEIGHT_PX = 160
@@ -51,9 +51,10 @@ class SampleImageWriter:
 
     def _draw_label(self, task: Task, stored: ndarray, known: ndarray) -> UInt8[ndarray, "h w 3"]:
         if task is Task.DEPTH:
-            return draw_depth(decode_depth(stored, self._depth_kind)[0], known, depth_kind=self._depth_kind)
+            depth = label_format(task).decode(stored, TASKS[task], self._depth_kind)[0]
+            return draw_depth(depth, known, depth_kind=self._depth_kind)
         if task is Task.NORMALS:
-            return draw_normals(decode_normals(stored)[0], known)
+            return draw_normals(label_format(task).decode(stored, TASKS[task], None)[0], known)
         return self._draw(task, np.where(known, stored, 255).astype(np.uint8))
 
     def _draw(self, task: Task, value: ndarray) -> UInt8[ndarray, "h w 3"]:
