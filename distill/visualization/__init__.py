@@ -7,14 +7,16 @@ Sky and invalid pixels have colors of their own that no value has.
 from __future__ import annotations
 
 from distill.visualization.colormaps import draw_confidence, draw_depth, draw_error, draw_normals, overlay
-from distill.visualization.legends import add_class_legend, add_depth_bar, add_scale_bar, contact_sheet, add_caption
+from distill.visualization.legends import add_caption, add_class_legend, add_depth_bar, add_scale_bar, contact_sheet
 from distill.visualization.segmentation import class_colors, draw_instances, draw_semantic
 
 __all__ = [
+    "add_caption",
     "add_class_legend",
     "add_depth_bar",
     "add_scale_bar",
     "class_colors",
+    "contact_sheet",
     "draw_confidence",
     "draw_depth",
     "draw_error",
@@ -22,6 +24,4 @@ __all__ = [
     "draw_normals",
     "draw_semantic",
     "overlay",
-    "contact_sheet",
-    "add_caption",
 ]
