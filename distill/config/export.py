@@ -10,23 +10,20 @@ from pydantic import Field, model_validator
 
 from distill.config import Config, load_config
 from distill.errors import UsageError
+from distill.tasks import Task
 
 NonNegative = Annotated[float, Field(ge=0.0)]
 
 
 class ToleranceConfig(Config):
-    """By how much the artifact may differ from the student."""
+    """Allowed difference between the artifact and the student, in the parity score of each task."""
 
-    delta1: NonNegative = 0.001
-    """Depth: of delta1; 0.001 is 0.1 point."""
-    normals_deg: NonNegative = 0.1
-    """Normals: of the mean angular error, in degrees."""
-    miou: NonNegative = 0.001
-    """Semantic: of mIoU; 0.001 is 0.1 point."""
-    pmf1: NonNegative = 0.005
-    """Instance: of pmF1; 0.005 is half a point."""
+    level: Literal["float32", "half", "eight_bit"] = "float32"
+    """Row of `distill.tasks.TaskInfo.tolerance` that tasks without a value of their own take."""
     scores_only: bool = False
-    """Judge by scores against labels alone; false also bounds the disagreement pixel by pixel."""
+    """Check scores against labels alone; false also bounds the disagreement pixel by pixel."""
+    by_task: dict[Task, Annotated[float, Field(ge=0.0, allow_inf_nan=False)]] = Field(default_factory=dict)
+    """Values for single tasks: part of delta1, mIoU or pmF1 (0.001 is 0.1 point), or degrees for normals."""
 
 
 class ShapeProfileConfig(Config):
@@ -80,8 +77,8 @@ class TargetConfig(Config):
         return self
 
 
-_HALF = {"delta1": 0.002, "normals_deg": 0.2, "miou": 0.002, "pmf1": 0.01}
-_EIGHT_BITS = {"delta1": 0.005, "normals_deg": 0.5, "miou": 0.005, "pmf1": 0.02, "scores_only": True}
+_HALF = {"level": "half"}
+_EIGHT_BITS = {"level": "eight_bit", "scores_only": True}
 
 TARGETS: Mapping[str, Mapping[str, Any]] = {
     "onnx": {"engine": "onnx"},

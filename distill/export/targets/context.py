@@ -125,7 +125,7 @@ class ExportContext:
 def tolerances_from(config: TargetConfig) -> Tolerances:
     """The tolerances of a target."""
     tolerance = config.tolerance
-    return Tolerances(tolerance.delta1, tolerance.normals_deg, tolerance.miou, tolerance.pmf1, tolerance.scores_only)
+    return Tolerances.at_level(tolerance.level, tolerance.by_task, tolerance.scores_only)
 
 
 def prepare_graph(context: ExportContext, config: TargetConfig, scheme: Scheme) -> PreparedGraph:

@@ -25,8 +25,9 @@ from distill.export.onnx.resize_rewrite import rewrite_resize_as_matmul
 from distill.export.runners import Outputs
 from distill.export.targets.op_rules import find_op_violations
 from distill.export.verification.parity import Tolerances
+from distill.export.verification.task_difference import difference_name
 from distill.spec import StudentSpec
-from distill.tasks import DepthKind
+from distill.tasks import TASKS
 
 _PACKAGE = "distill.export.tensorrt_kit"
 _SCRIPTS = {"cuda.py": "trt_cuda.py", "engine.py": "trt_engine.py", "build.py": "build.py", "check.py": "check.py"}
@@ -137,21 +138,19 @@ def _settings(name: str, spec: StudentSpec, config: TargetConfig, tolerances: To
         )
     ]
     return {
-        "format": 1,
+        "format": 2,
         "onnx": name,
         "input": spec.input.name,
         "precision": config.precision,
         "profile": shapes,
         "builder": config.builder.model_dump(mode="json"),
-        # An engine rounds on its own as well: the checker allows what the gate allowed, for the disagreement.
-        "tolerances": {str(task): max(tolerances.for_task(task), _MIN_TOLERANCE[str(task)]) for task in spec.tasks},
-        "metric_depth": spec.depth is not None and spec.depth.depth_kind is DepthKind.METRIC,
+        # An engine rounds on its own as well, and the checker has no labels: it allows at least the device level.
+        "tolerances": {
+            str(task): max(tolerances.for_task(task), TASKS[task].tolerance["device"]) for task in spec.tasks
+        },
+        "differences": {str(task): difference_name(task, spec) for task in spec.tasks},
         "spec": json.loads(spec.to_json()),
     }
-
-
-_MIN_TOLERANCE = {"depth": 0.02, "normals": 1.0, "semantic": 0.03, "instance": 0.05}
-"""Least disagreement with the original, pixel by pixel, that the checker allows on the target: it has no labels."""
 
 
 def _standalone(text: str) -> str:

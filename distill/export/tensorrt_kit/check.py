@@ -54,33 +54,47 @@ def instance_mismatch(expected: np.ndarray, found: np.ndarray) -> np.ndarray:
     return ~paired[one] | (best[one] != other)
 
 
-def disagreement(expected: Maps, found: Maps, metric_depth: bool) -> dict[str, float]:
-    """Per task: share of pixels that disagree, or the mean angle in degrees; infinite where a value is no number."""
+def _ratio(expected: np.ndarray, found: np.ndarray) -> np.ndarray:
+    near, far = np.minimum(expected, found), np.maximum(expected, found)
+    return far > 1.25 * np.maximum(near, 1e-3)
+
+
+def _angle_deg(expected: np.ndarray, found: np.ndarray) -> np.ndarray:
+    return np.degrees(np.arccos(np.clip((expected * found).sum(-1), -1.0, 1.0)))
+
+
+DIFFERENCES = {
+    "ids": lambda expected, found: expected != found,
+    "instances": instance_mismatch,
+    "angle_deg": _angle_deg,
+    "ratio": _ratio,
+    "relative": lambda expected, found: np.abs(expected - found) > 0.05,
+    "absolute": lambda expected, found: np.abs(expected - found),
+}
+"""Difference of two maps, pixel by pixel: 1 where they disagree, an angle in degrees, or an absolute difference."""
+
+
+def disagreement(expected: Maps, found: Maps, differences: dict[str, str]) -> dict[str, float]:
+    """Mean difference by task; infinite where a value is no number.
+
+    Args:
+        expected: Outputs of the original.
+        found: Outputs of the engine.
+        differences: Task to the name of its difference.
+    """
     values: dict[str, float] = {}
-    for name, good in expected.items():
-        other = found[name]
-        if name.endswith("_confidence"):
-            continue
-        if not np.isfinite(other.astype(np.float64)).all():
-            values[name] = float("inf")
-        elif name == "normals":
-            cosine = np.clip((good * other).sum(-1), -1.0, 1.0)
-            values[name] = float(np.degrees(np.arccos(cosine)).mean())
-        elif name == "depth" and metric_depth:
-            near, far = np.minimum(good, other), np.maximum(good, other)
-            values[name] = float((far > 1.25 * np.maximum(near, 1e-3)).mean())
-        elif name == "depth":
-            values[name] = float((np.abs(good - other) > 0.05).mean())
-        elif name == "instance":
-            values[name] = float(instance_mismatch(good, other).mean())
-        else:
-            values[name] = float((good != other).mean())
+    for task, name in differences.items():
+        if name not in DIFFERENCES:
+            raise KitError(f"kit.json: unknown difference {name!r} of {task}: export the kit again")
+        good, other = expected[task], found[task]
+        finite = np.isfinite(other.astype(np.float64)).all()
+        values[task] = float(DIFFERENCES[name](good, other).mean()) if finite else float("inf")
     return values
 
 
 def check(kit: dict[str, Any], samples: list[tuple[np.ndarray, Maps]], run: Any) -> dict[str, Any]:
     """Mean disagreement over the samples beside the tolerances."""
-    rows = [disagreement(expected, run(image[None]), kit["metric_depth"]) for image, expected in samples]
+    rows = [disagreement(expected, run(image[None]), kit["differences"]) for image, expected in samples]
     found = {name: float(np.mean([row[name] for row in rows])) for name in rows[0]}
     return {
         "disagreement": found,

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import asdict, dataclass, field
+from typing import Any, Self
 
 import cv2
 import numpy as np
@@ -20,28 +20,31 @@ from distill.export.runners import Runner
 from distill.export.verification.task_difference import TaskDifference
 from distill.labels import Label
 from distill.spec import StudentSpec
-from distill.tasks import Task
+from distill.tasks import TASKS, Task
 
 
 @dataclass(frozen=True, slots=True)
 class Tolerances:
-    """By how much a candidate may differ."""
+    """Allowed difference of a candidate, by task.
 
-    delta1: float = 0.001
-    """Depth: of delta1, and share of pixels that disagree."""
-    normals_deg: float = 0.1
-    """Normals: of the mean angular error, and mean angle between the two."""
-    miou: float = 0.001
-    """Semantic: of mIoU, and share of pixels that disagree."""
-    pmf1: float = 0.005
-    """Instance: of pmF1, and share of pixels that belong to another instance, whatever its number."""
+    Attributes:
+        by_task: Of the parity score, and of the mean pixel difference where that is checked; tasks that are missing
+            take the float32 value of their `TaskInfo`.
+        scores_only: Where there are labels, check the scores alone: rounding to eight bits moves every edge a little.
+    """
+
+    by_task: Mapping[Task, float] = field(default_factory=dict)
     scores_only: bool = False
-    """Where there are labels, judge by the scores alone: rounding to eight bits moves every edge a little."""
+
+    @classmethod
+    def at_level(cls, level: str, by_task: Mapping[Task, float], scores_only: bool) -> Self:
+        """Tolerances of a level of precision, with other values for single tasks."""
+        of_level = {task: info.tolerance[level] for task, info in TASKS.items() if info.tolerance}
+        return cls(of_level | dict(by_task), scores_only)
 
     def for_task(self, task: Task) -> float:
-        """The tolerance of one task."""
-        tolerances = {Task.DEPTH: self.delta1, Task.NORMALS: self.normals_deg, Task.SEMANTIC: self.miou}
-        return (tolerances | {Task.INSTANCE: self.pmf1})[task]
+        """Tolerance of one task."""
+        return self.by_task[task] if task in self.by_task else TASKS[task].tolerance["float32"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import cv2
 import numpy as np
@@ -10,13 +11,13 @@ from jaxtyping import Bool, Shaped, UInt16
 from numpy import ndarray
 
 from distill.export.runners import Outputs
-from distill.export.tensorrt_kit.check import instance_mismatch
+from distill.export.tensorrt_kit import check
 from distill.labels import Label
 from distill.metrics import DepthMetrics, InstanceMetrics, NormalsMetrics, SegmentationMetrics, default_alignment
 from distill.metrics.instance import instance_masks
 from distill.metrics.normals import angular_error_deg
 from distill.spec import StudentSpec
-from distill.tasks import IGNORE_INSTANCE, DepthKind, Task
+from distill.tasks import IGNORE_INSTANCE, TASKS, DepthKind, Task
 
 RELATIVE_DEPTH_TOLERANCE = 0.05
 """A relative depth agrees within this part of its [0, 1] range; a metric one within the 25 % of delta1."""
@@ -90,23 +91,43 @@ class TaskDifference:
 
     @property
     def _names(self) -> tuple[str, ...]:
-        sure = f"{self._task}_confidence"
-        return (sure,) if self._task is Task.INSTANCE else (self._task, sure)  # numbers of instances mean nothing
+        confidence = f"{self._task}_confidence"
+        return (self._task, confidence) if TASKS[self._task].compares_values else (confidence,)
+
+
+def difference_name(task: Task, spec: StudentSpec) -> str:
+    """Row of `DIFFERENCES` by which a task's outputs are compared."""
+    info = TASKS[task]
+    relative = info.relative_difference and spec.depth is not None and spec.depth.depth_kind is not DepthKind.METRIC
+    return info.relative_difference if relative else info.difference
 
 
 def disagreement(task: Task, spec: StudentSpec, reference: ndarray, candidate: ndarray) -> Shaped[ndarray, "h w"]:
-    """Per pixel: 1 where the two disagree, or the angle between them in degrees; a NaN disagrees with everything."""
-    if task is Task.INSTANCE:
-        return instance_mismatch(reference, candidate)
-    if task is Task.SEMANTIC:
-        return reference != candidate
-    if task is Task.NORMALS:
-        return angular_error_deg(candidate, reference, np.ones(reference.shape[:2], bool))
-    if spec.depth is not None and spec.depth.depth_kind is not DepthKind.METRIC:
-        return ~(np.abs(candidate - reference) <= RELATIVE_DEPTH_TOLERANCE)
-    # Below a millimeter 10 (1/sqrt(1 - v) - 1) is rounding in float32, and a ratio of two roundings says nothing.
+    """Difference of two outputs, pixel by pixel; a NaN disagrees with everything."""
+    return DIFFERENCES[difference_name(task, spec)](reference, candidate)
+
+
+def _angle_deg(reference: ndarray, candidate: ndarray) -> ndarray:
+    return angular_error_deg(candidate, reference, np.ones(reference.shape[:2], bool))
+
+
+def _relative(reference: ndarray, candidate: ndarray) -> ndarray:
+    return ~(np.abs(candidate - reference) <= RELATIVE_DEPTH_TOLERANCE)
+
+
+def _ratio(reference: ndarray, candidate: ndarray) -> ndarray:
+    # Below a millimeter 10 (1/sqrt(1 - v) - 1) is rounding in float32, and the ratio of two roundings means nothing.
     near, far = np.minimum(candidate, reference), np.maximum(candidate, reference)
     return ~(far <= 1.25 * np.maximum(near, MIN_DEPTH_M))
+
+
+DIFFERENCES: dict[str, Callable[[ndarray, ndarray], ndarray]] = {
+    **check.DIFFERENCES,
+    "angle_deg": _angle_deg,
+    "relative": _relative,
+    "ratio": _ratio,
+}
+"""Those of the kit's checker; where a NaN could pass there, this module's own."""
 
 
 def _metrics(task: Task, spec: StudentSpec) -> Metrics:

@@ -19,8 +19,9 @@ from distill.export.onnx.mixed_precision import to_mixed_precision
 from distill.export.runners import ModuleRunner, open_runner
 from distill.export.verification.parity import Parity, ParityResult, Tolerances, generated_samples
 from distill.students.model.student import Student
+from distill.tasks import Task
 
-BUDGETS = Tolerances(delta1=0.005, normals_deg=0.5, miou=0.02)
+BUDGETS = Tolerances({Task.DEPTH: 0.005, Task.NORMALS: 0.5, Task.SEMANTIC: 0.02})
 
 
 def images() -> np.ndarray:

@@ -92,7 +92,7 @@ def test_a_tilt_within_the_budget_passes() -> None:
         outputs["normals"][..., 1] += np.radians(0.03) * outputs["normals"][..., 2]
 
     assert compare(tilted)[0].passed
-    assert not compare(tilted, tolerances=Tolerances(normals_deg=0.01))[0].passed
+    assert not compare(tilted, tolerances=Tolerances({Task.NORMALS: 0.01}))[0].passed
 
 
 def test_what_is_no_number_fails() -> None:

@@ -56,7 +56,7 @@ def test_merged_split_and_missing_instances_are_seen() -> None:
     assert instance_mismatch(good, np.where(good == 7, 0, good)).sum() == 16
     assert instance_mismatch(good, np.zeros_like(good)).sum() == 64
     expected = outputs(good)
-    assert disagreement(expected, outputs(split), metric_depth=True) == {"instance": 8 / 128}
+    assert disagreement(expected, outputs(split), differences={"instance": "instances"}) == {"instance": 8 / 128}
 
 
 def test_scores_against_labels_leave_out_what_the_student_does_not_answer() -> None:
