@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import cv2
 import numpy as np
 from jaxtyping import UInt8
@@ -10,22 +12,12 @@ from numpy import ndarray
 from distill.export.runners import Outputs
 from distill.spec import StudentSpec
 from distill.tasks import DepthKind, Task
-from distill.visualization import (
-    add_class_legend,
-    add_depth_bar,
-    draw_confidence,
-    draw_depth,
-    draw_normals,
-    draw_semantic,
-    overlay,
-    add_caption,
-)
+from distill.visualization import add_caption, draw_confidence, overlay
+from distill.visualization.drawing import DrawingFacts, drawer_of
 
 MAX_PX = 1920 * 1080
 """Panels are shrunk until the canvas is no larger than this, or than the photo; lossless maps keep full size."""
 _MAX_LEGEND_CLASSES = 24
-_SEMANTIC_ALPHA = 0.55
-"""Classes are flat colors: without the photo below one cannot see what was found."""
 _WIDE = 1.2
 """Three photos wider than this make a square of four cells rather than a ribbon."""
 
@@ -48,6 +40,11 @@ class Panels:
         """
         self._spec, self._only = spec, only
         self._cells = (str(only),) if only else _cells(spec, photo_hw)
+        self._drawers = {str(task): drawer_of(task) for task in spec.dense_tasks}
+        self._facts = DrawingFacts(
+            depth_kind=DepthKind(spec.depth.depth_kind) if spec.depth else DepthKind.METRIC,
+            classes=spec.semantic.classes if spec.semantic else (),
+        )
         columns = _columns(len(self._cells), photo_hw)
         rows = -(-len(self._cells) // columns)
         height, width = photo_hw
@@ -82,15 +79,13 @@ class Panels:
         if cell == "photo":
             return photo
         values = _shrink(outputs[cell], self.panel_hw)
-        if cell == Task.SEMANTIC and self._spec.semantic is not None:
-            return overlay(photo, draw_semantic(values, len(self._spec.semantic.classes)), _SEMANTIC_ALPHA)
-        if cell == Task.DEPTH and self._spec.depth is not None:
-            drawing = draw_depth(values, depth_kind=self._spec.depth.depth_kind)
-        elif cell == Task.NORMALS:
-            drawing = draw_normals(values)
-        else:
+        if cell not in self._drawers:
             drawing = draw_confidence(values)
-        return overlay(photo, drawing) if self._only else drawing
+            return overlay(photo, drawing) if self._only else drawing
+        drawer = self._drawers[cell]
+        if self._only or drawer.always_over_photo:
+            return drawer.draw_over(photo, values, self._facts)
+        return drawer.draw(values, None, self._facts)
 
     def _lay_out(self, rows: int, columns: int) -> tuple[ndarray, list[tuple[int, int]]]:
         """(canvas with captions and legends, top left corner of each panel)."""
@@ -107,11 +102,12 @@ class Panels:
         return self._add_legends(canvas), places
 
     def _add_legends(self, canvas: ndarray) -> ndarray:
-        if Task.DEPTH in self._cells and self._spec.depth is not None:
-            canvas = add_depth_bar(canvas, depth_kind=DepthKind(self._spec.depth.depth_kind))
-        classes = self._spec.semantic.classes if Task.SEMANTIC in self._cells and self._spec.semantic else ()
-        # More classes would take more room than the picture.
-        return add_class_legend(canvas, classes) if 0 < len(classes) <= _MAX_LEGEND_CLASSES else canvas
+        # More classes would take more space than the image.
+        facts = self._facts if len(self._facts.classes) <= _MAX_LEGEND_CLASSES else replace(self._facts, classes=())
+        for cell in self._cells:
+            if cell in self._drawers:
+                canvas = self._drawers[cell].add_legend(canvas, facts)
+        return canvas
 
 
 def _cells(spec: StudentSpec, photo_hw: tuple[int, int]) -> tuple[str, ...]:
