@@ -80,7 +80,11 @@ def test_bad_inputs_are_listed_and_the_rest_goes_on(cli, onnx_file: Path, tmp_pa
     code, result = cli.json("predict", onnx_file, folder, "--out", tmp_path / "out", "--threads", 1)
     reasons = {entry["name"]: entry["reason"] for entry in result["failed"]}
     assert code == 1 and set(reasons) == {"broken.jpg", "empty.png", "text.mp4", "cut.mp4"}
-    assert "cut off" in reasons["cut.mp4"] and "empty" in reasons["empty.png"] and "not a video" in reasons["text.mp4"]
+    assert (
+        "cut off" in reasons["cut.mp4"]
+        and "empty" in reasons["empty.png"]
+        and "not a readable video" in reasons["text.mp4"]
+    )
     assert (tmp_path / "out" / "good.depth.png").is_file()
     kept = VideoReader(tmp_path / "out" / "cut.mp4").count()
     assert 0 < kept < 24 and kept == next(row["frames"] for row in result["results"] if row["name"] == "cut.mp4")

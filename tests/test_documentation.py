@@ -1,0 +1,141 @@
+"""Documentation against the code: generated parts, links, commands, flags and config keys.
+
+``python -m tests.test_documentation`` rewrites the generated parts of ARCHITECTURE.md.
+"""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import re
+import shlex
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, TypeGuard
+
+import pytest
+import typer
+from pydantic import BaseModel
+
+from distill.cli import VERBS
+from distill.config.train import TrainConfig
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), ROOT / "configs/README.md"])
+HISTORY = {"CHANGELOG.md", "log.md"}
+"""Pages that name removed keys."""
+
+
+def page_id(page: Path) -> str:
+    """Path of a page as test id."""
+    return str(page.relative_to(ROOT))
+
+
+def layers() -> str:
+    """Layers of the import-linter contract, highest first."""
+    contract = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"][0]
+    lines = [re.sub(r"\bdistill\.", "", layer) for layer in contract["layers"]]
+    return "\n".join(["```text", *lines, "```"])
+
+
+def package_tree() -> str:
+    """Packages with their purpose and modules."""
+    lines = ["| package | purpose | modules |", "|---|---|---|"]
+    for path in sorted((ROOT / "distill").rglob("__init__.py")):
+        docstring = ast.get_docstring(ast.parse(path.read_text())) or ""
+        purpose = docstring.split("\n\n")[0].replace("\n", " ").replace("|", "\\|")
+        modules = [module.stem for module in sorted(path.parent.glob("*.py")) if not module.stem.startswith("__")]
+        package = ".".join(path.parent.relative_to(ROOT).parts)
+        lines.append(f"| `{package}` | {purpose} | {', '.join(modules)} |")
+    return "\n".join(lines)
+
+
+GENERATED = {"layers": layers, "packages": package_tree}
+
+
+def replace_generated(text: str) -> str:
+    """A page with its generated parts written again."""
+    for name, generate in GENERATED.items():
+        before, rest = text.split(f"<!-- generated: {name} -->\n")
+        _, after = rest.split("\n<!-- end -->", 1)
+        text = f"{before}<!-- generated: {name} -->\n{generate()}\n<!-- end -->{after}"
+    return text
+
+
+def test_generated_parts_of_the_architecture_are_current() -> None:
+    text = (ROOT / "ARCHITECTURE.md").read_text()
+    assert text == replace_generated(text), "run: python -m tests.test_documentation"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=page_id)
+def test_relative_links_lead_to_files(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", page.read_text()):
+        if "://" not in target:
+            assert (page.parent / target).exists(), f"{page.name}: {target}"
+
+
+def commands_in(text: str) -> Iterator[list[str]]:
+    """Arguments of every ``distill VERB`` line in an indented or fenced block."""
+    text = re.sub(r"\\\n\s*", " ", text)
+    for line in text.splitlines():
+        match = re.match(r"(?:    |\t|)(?:[A-Z_]+=\S+ )?distill (\w+)\b(.*)", line)
+        if match and match[1] in VERBS:
+            yield [match[1], *shlex.split(match[2], comments=True)]
+
+
+def options_of(verb: str) -> set[str]:
+    """Option names of a verb."""
+    app = typer.Typer()
+    app.command()(getattr(importlib.import_module(f"distill.commands.{verb}"), verb))
+    return {
+        name
+        for parameter in typer.main.get_command(app).params
+        for name in (*parameter.opts, *parameter.secondary_opts)
+    }
+
+
+def has_key(config: type[BaseModel], dotted: str) -> bool:
+    """Whether a dotted key names a field of a config class."""
+    first, _, rest = dotted.partition(".")
+    if first not in config.model_fields:
+        return False
+    inner = config.model_fields[first].annotation
+    return not rest or (is_config(inner) and has_key(inner, rest))
+
+
+def is_config(annotation: Any) -> TypeGuard[type[BaseModel]]:
+    """Whether a type is a config class."""
+    return isinstance(annotation, type) and issubclass(annotation, BaseModel)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=page_id)
+def test_documented_commands_have_their_flags_and_keys(page: Path) -> None:
+    for verb, *words in commands_in(page.read_text()):
+        flags = {word.partition("=")[0] for word in words if word.startswith("--")}
+        assert flags <= options_of(verb), f"{page.name}: distill {verb}: {sorted(flags - options_of(verb))}"
+        if verb == "train":
+            keys = [word.partition("=")[0] for word in words if re.match(r"[a-z_.]+=", word)]
+            unknown = [key for key in keys if not has_key(TrainConfig, key)]
+            assert not unknown, f"{page.name}: distill train: {unknown}"
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if page.name not in HISTORY], ids=page_id)
+def test_documented_training_keys_exist(page: Path) -> None:
+    """Inline code such as ``loss.trim_fraction=0.1``."""
+    sections = [name for name, field in TrainConfig.model_fields.items() if is_config(field.annotation)]
+    pattern = rf"`((?:{'|'.join(sections)})\.[a-z_.]+)(?:=[^`]*)?`"
+    keys = {key for key in re.findall(pattern, page.read_text()) if not key.endswith((".py", ".yaml", ".json"))}
+    assert not sorted(key for key in keys if not has_key(TrainConfig, key)), page.name
+
+
+def test_a_wrong_flag_and_a_wrong_key_would_be_found() -> None:
+    (words,) = commands_in("    distill train --shards a --no-such-flag x student.no_such_key=1  # comment")
+    assert words == ["train", "--shards", "a", "--no-such-flag", "x", "student.no_such_key=1"]
+    assert "--no-such-flag" not in options_of("train") and "--shards" in options_of("train")
+    assert has_key(TrainConfig, "student.preset") and not has_key(TrainConfig, "student.no_such_key")
+
+
+if __name__ == "__main__":
+    architecture = ROOT / "ARCHITECTURE.md"
+    architecture.write_text(replace_generated(architecture.read_text()))
