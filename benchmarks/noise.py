@@ -18,8 +18,6 @@ from typing import Any
 import numpy as np
 from machine import results_page
 
-from distill.commands.evaluate import EvalOptions, run_evaluate
-from distill.workflows.train import run_train
 from distill.config import load_config
 from distill.config.train import TrainConfig
 from distill.console import Console
@@ -27,6 +25,8 @@ from distill.labels import Label, encode
 from distill.report.blocks import Table
 from distill.shards import Manifest, Sample, read_manifest, read_samples, write_manifest, write_shard
 from distill.tasks import Task
+from distill.workflows.evaluate import EvalOptions, run_evaluate
+from distill.workflows.train import run_train
 
 SHARE = 0.2
 SHIFT = 0.15
@@ -93,7 +93,7 @@ def spoil_shards(source: Path, target: Path, seed: int = 0) -> dict[str, int]:
 
 def score(run: Path, test: Path) -> dict[str, float]:
     """The run's headline scores against the truth."""
-    found = run_evaluate(EvalOptions(predictors=[run], truth=test, worst=0), Console())[0]["tasks"]
+    found = run_evaluate(EvalOptions(predictors=[run], truth=test, worst=0)).to_dict()["tasks"]
     return {task: found[task]["scores"][run.name][metric] for task, metric in SCORES.items()}
 
 

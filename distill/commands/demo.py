@@ -143,12 +143,13 @@ class DemoRun:
         return run_train(load_config(TrainConfig, values), run, self.console).to_dict()
 
     def _export(self) -> dict[str, Any]:
-        from distill.workflows.exporting import run_export
+        from distill.workflows.export import export
 
-        return run_export(self.out / "run", self.console, images=self.out / "truth")
+        result = export(self.out / "run", out=self.out / "run" / "nano.onnx", images=self.out / "truth", seconds=0)
+        return result.to_dict()["targets"][0]
 
     def _evaluate(self, model: Path) -> dict[str, Any]:
-        from distill.commands.evaluate import EvalOptions, run_evaluate
+        from distill.workflows.evaluate import EvalOptions, run_evaluate
 
         settings = EvalOptions(
             predictors=[model, self.out / "teacher"],
@@ -156,7 +157,7 @@ class DemoRun:
             baseline=self.out / "shards",
             out=self.out / "evaluation",
         )
-        return run_evaluate(settings, self.console)[0]
+        return run_evaluate(settings, self.console).to_dict()
 
     def _bench(self, model: Path) -> dict[str, Any]:
         from distill.workflows.bench import run_bench
@@ -164,17 +165,16 @@ class DemoRun:
         return run_bench([model], self.console, out=self.out / "bench")
 
     def _predict(self, model: Path) -> dict[str, Any]:
-        from distill.commands.predict import run_predict
         from distill.teachers.synthetic.generator import fly_through
         from distill.video import VideoWriter
-        from distill.workflows.predict_videos import PredictOptions
+        from distill.workflows.predict import predict
 
         clip = self.out / "fly_through.mp4"
         config = self.teacher_config(1, 0).model_copy(update={"size_hw": (240, 320)})
         with VideoWriter(clip, (240, 320), time_base=Fraction(1, 24), rate=Fraction(24)) as writer:
             for index, view in enumerate(self.console.track(fly_through(self.frames, config), "render", self.frames)):
                 writer.write(view.rgb, index)
-        return run_predict(model, [str(clip)], self.console, PredictOptions(out=self.out / "overlay.mp4"))
+        return predict(model, clip, out=self.out / "overlay.mp4", reporter=self.console).to_dict()
 
 
 def _format_result(result: dict[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""What `distill predict` was given: photos apart from videos, where results go, and each video through the student."""
+"""Prediction of videos: separate images from videos, resolve output paths, run each video through the student."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ import signal
 import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from fractions import Fraction
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from distill.errors import DistillError, UsageError
 from distill.runtime.progress import Reporter
 from distill.tasks import Task
 from distill.workflows.model import model_digest
+from distill.workflows.predict_options import PredictOptions, Write
 
 if TYPE_CHECKING:
     from distill.export.inference.photos import PredictionSummary
@@ -29,36 +29,13 @@ _DEFAULT_OUT = Path("predictions")
 
 
 @dataclass(frozen=True)
-class PredictOptions:
-    """Everything that can be wished; `predict --help` says what each means."""
-
-    out: Path | None = None
-    write: tuple[str, ...] = ()
-    show: str = "all"
-    maps: Path | None = None
-    confidence: bool = False
-    temporal_smoothing: float = 0.0
-    codec: str = "h264"
-    decoder: str = "auto"
-    points: tuple[int, ...] = ()
-    fov_deg: float | None = None
-    rate: Fraction = Fraction(25)
-    batch: int | None = None
-    threads: int | None = None
-    parallel: int = 1
-    checkpoint_every: int = 240
-    no_resume: bool = False
-    live: dict[str, Any] | None = None
-
-
-@dataclass(frozen=True)
 class VideoInput:
-    """A video to be read.
+    """A video, image sequence or camera to be read.
 
     Attributes:
-        source: What names it.
-        name: As a person would say it.
-        key: Names its results.
+        source: Path, pattern or address.
+        name: Name in messages, without credentials.
+        key: Stem of its result files.
     """
 
     source: str
@@ -67,7 +44,7 @@ class VideoInput:
 
 
 def split_inputs(inputs: Sequence[str]) -> tuple[list[FileInput], list[VideoInput]]:
-    """(photos, videos), each with a key that no other has."""
+    """Separate images from videos; return (images, videos) with unique keys."""
     from distill.inputs import find_inputs, unique_keys
     from distill.video import is_live, is_sequence
     from distill.video.camera import redact_credentials
@@ -85,14 +62,14 @@ def split_inputs(inputs: Sequence[str]) -> tuple[list[FileInput], list[VideoInpu
 def resolve_outputs(
     options: PredictOptions, photos: Sequence[FileInput], videos: Sequence[VideoInput]
 ) -> tuple[Path | None, Path | None]:
-    """(folder, overlay video): where results go; no folder when only maps, or only one overlay video, are wanted."""
+    """Return (folder, overlay video) for the results; no folder if only maps or one overlay video are written."""
     from distill.images import SUFFIXES as PHOTO_SUFFIXES
     from distill.video import CONTAINERS
     from distill.video import SUFFIXES as VIDEO_SUFFIXES
 
     out = options.out
     if out is None:
-        only_maps = options.maps is not None and not photos and set(options.write) <= {"maps"}
+        only_maps = options.maps is not None and not photos and set(options.write) <= {Write.MAPS}
         return (None, None) if only_maps else (_DEFAULT_OUT, None)
     if out.is_dir():
         return out, None
@@ -118,10 +95,10 @@ def check_no_overwrite(
     folder: Path | None,
     video_out: Path | None,
 ) -> None:
-    """Raise before anything is written, if a result would take the place of an input.
+    """Check, before any file is written, that no result would overwrite an input.
 
     Raises:
-        UsageError: It would.
+        UsageError: A result would.
     """
     inputs = [entry.path for entry in photos] + [Path(video.source) for video in videos]
     for video in videos:
@@ -146,19 +123,20 @@ def _output_paths_of(
 
 
 def to_video_options(options: PredictOptions, only: Task | None, model: Path) -> VideoOptions:
-    """What is wanted of each video; `only` as in `VideoOptions`."""
+    """Options of each video; `only` as in `VideoOptions`."""
     from distill.export.inference.temporal_filter import TemporalFilterConfig
     from distill.export.inference.videos import VideoOptions
     from distill.video import VideoCodec
 
-    write = set(options.write) or ({"overlay"} if options.out is not None or options.maps is None else set())
+    default = {Write.OVERLAY} if options.out is not None or options.maps is None else set[Write]()
+    write = (set(options.write) or default) | ({Write.MAPS} if options.maps is not None else set())
     return VideoOptions(
-        write=frozenset(write | ({"maps"} if options.maps is not None else set())),
+        write=frozenset(str(name) for name in write),
         only=only,
         confidence=options.confidence,
         batch=options.batch,
         temporal_filter=TemporalFilterConfig(options.temporal_smoothing) if options.temporal_smoothing else None,
-        codec=VideoCodec(options.codec),
+        codec=VideoCodec(str(options.codec)),
         points=options.points,
         fov_deg=options.fov_deg,
         checkpoint_every=options.checkpoint_every,
@@ -176,10 +154,10 @@ def predict_videos(
     summary: PredictionSummary,
     reporter: Reporter,
 ) -> None:
-    """Every video through the student, cameras all at once; `summary` takes rows and failures in the order of `videos`.
+    """Run every video through the student, cameras at the same time; adds to `summary` in the order of `videos`.
 
     Raises:
-        DistillError: The disk is full or cannot be written, or the student cannot give what is wished.
+        DistillError: The disk is full or cannot be written, or the student does not predict a requested output.
     """
     from distill.video import is_live
 
@@ -213,9 +191,10 @@ def _predict_one(
 
     if options.no_resume:
         shutil.rmtree(output_paths.work, ignore_errors=True)
-    live = (options.live or {}) if is_live(video.source) else {}
+    camera = {**asdict(options.camera), "drop_policy": str(options.camera.drop_policy)}
+    live = camera if is_live(video.source) else {}
     try:
-        source = open_video(video.source, rate=options.rate, decoder=Decoder(options.decoder), **live)
+        source = open_video(video.source, rate=options.frame_rate, decoder=Decoder(str(options.decoder)), **live)
     except UsageError:
         raise
     except DistillError as error:
@@ -229,7 +208,7 @@ def _predict_one(
 
 @contextlib.contextmanager
 def _stop_on_interrupt(source: FrameSource) -> Iterator[None]:
-    """Ctrl-C is how a camera is meant to end: what came is finished and kept. A second one interrupts."""
+    """Let Ctrl-C end a camera: received frames are finished and kept. A second one interrupts."""
     from distill.video import CameraReader
 
     if not isinstance(source, CameraReader) or threading.current_thread() is not threading.main_thread():

@@ -35,8 +35,8 @@ def read_train_config(
     for word in words:
         key, _, reference = word.partition("=")
         if key.strip() == "student.custom_backbone":  # code is trusted where it is given by hand, never out of a file
-            trusted = os.environ.get(TRUSTED_BACKBONES)
-            os.environ[TRUSTED_BACKBONES] = f"{trusted},{reference.strip()}" if trusted else reference.strip()
+            named = [os.environ.get(TRUSTED_BACKBONES, ""), reference.strip().strip("'\"")]
+            os.environ[TRUSTED_BACKBONES] = ",".join(filter(None, named))
     if isinstance(config, TrainConfig):
         return load_config(TrainConfig, config.model_dump(mode="json"), words)
     if config is None or isinstance(config, Mapping):

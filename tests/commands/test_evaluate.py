@@ -9,8 +9,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from distill.commands.evaluate import EvalOptions, run_evaluate
-from distill.console import Console
 from distill.errors import DistillError, UsageError
 from distill.evaluation.protocol import Crop, crop_mask, remap_classes, resize_label
 from distill.evaluation.scorers import EvalProtocol
@@ -18,6 +16,7 @@ from distill.labels import Label
 from distill.metrics import Alignment, DepthMetrics
 from distill.shards import Sample, read_manifest, read_samples, write_manifest, write_shard
 from distill.tasks import FAR_DEPTH_M, DepthKind, Task
+from distill.workflows.evaluate import EvalOptions, run_evaluate
 from tests.builders.truth import (
     CLASSES,
     SIZE_HW,
@@ -30,7 +29,7 @@ from tests.builders.truth import (
 
 
 def evaluate(*predictors: Path, truth: Path, **more: Any) -> dict[str, Any]:
-    return run_evaluate(EvalOptions(predictors=predictors, truth=truth, **more), Console())[0]
+    return run_evaluate(EvalOptions(predictors=predictors, truth=truth, **more)).to_dict()
 
 
 @pytest.fixture
@@ -347,7 +346,7 @@ def test_a_config_that_is_code_is_not_run(truth: Path, tmp_path: Path, monkeypat
     monkeypatch.syspath_prepend(tmp_path)
     config = tmp_path / "own.yaml"
     config.write_text("kind: callable\nlicense: MIT\nfunction: own_code:answer\noutputs: [{task: depth}]\n")
-    with pytest.raises(UsageError, match="a config of kind callable; evaluate asks onnx models itself"):
+    with pytest.raises(UsageError, match="a config of kind callable; evaluate runs onnx models only"):
         evaluate(config, truth=truth)
 
 

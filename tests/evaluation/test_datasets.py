@@ -10,8 +10,7 @@ import cv2
 import numpy as np
 import pytest
 
-from distill.commands.evaluate import DATASET_NAMES, EvalOptions, choose_protocol, run_evaluate
-from distill.console import Console
+from distill.commands.evaluate import DATASET_NAMES
 from distill.errors import DistillError, UsageError
 from distill.evaluation.datasets import CAMVID, CAMVID_COLORS, CITYSCAPES, DATASETS, open_dataset
 from distill.evaluation.near_duplicates import MAX_BITS, NearDuplicateIndex, photo_hash
@@ -19,6 +18,7 @@ from distill.evaluation.protocol import Crop
 from distill.images import encode_jpeg, encode_map
 from distill.shards import Sample
 from distill.tasks import DepthKind, Task
+from distill.workflows.evaluate import EvalOptions, choose_protocol, run_evaluate
 from tests.builders.truth import make_shards
 
 RNG = np.random.default_rng(0)
@@ -136,7 +136,7 @@ def test_what_is_not_there_is_one_sentence(tmp_path: Path) -> None:
     assert "groundtruth_depth" in caught.value.hint
     with pytest.raises(UsageError, match=r"objectInfo150.txt: missing"):
         open_dataset("ade20k", tmp_path)
-    with pytest.raises(UsageError, match="--dataset nyu: not known"):
+    with pytest.raises(UsageError, match="--dataset nyu is unknown"):
         choose_protocol("nyu", None, None, None, None, {})
     diode(tmp_path)
     next(tmp_path.rglob("*_depth.npy")).write_bytes(b"\x93NUMPY nothing")
@@ -180,12 +180,12 @@ def test_someone_elses_model_is_scored_on_a_data_set(tmp_path: Path) -> None:
         put(tmp_path / "val" / f"{index}.png", encode_map(photo))
         put(tmp_path / "valannot" / f"{index}.png", encode_map(ids))
     settings = EvalOptions(predictors=[tmp_path / "bright.yaml"], truth=tmp_path, dataset="camvid")
-    found = run_evaluate(settings, Console())[0]
+    found = run_evaluate(settings).to_dict()
     scores = found["tasks"]["semantic"]["scores"]["bright.yaml"]
     assert scores["pixel_accuracy"] == 1 and scores["boundary_f1"] == 1
-    with pytest.raises(UsageError, match="a config of kind maps; evaluate asks onnx models itself"):
+    with pytest.raises(UsageError, match="a config of kind maps; evaluate runs onnx models only"):
         (tmp_path / "maps.yaml").write_text("kind: maps\n")
-        run_evaluate(EvalOptions(predictors=[tmp_path / "maps.yaml"], truth=tmp_path, dataset="camvid"), Console())
+        run_evaluate(EvalOptions(predictors=[tmp_path / "maps.yaml"], truth=tmp_path, dataset="camvid"))
 
 
 def smooth(seed: int) -> np.ndarray:
@@ -217,11 +217,11 @@ def test_deep_photos_differ_and_empty_ones_are_no_copies() -> None:
 def test_photos_of_the_training_set_are_reported(tmp_path: Path) -> None:
     truth = make_shards(tmp_path / "truth")
     clean = make_shards(tmp_path / "clean", photo_seed=5)
-    leaked = run_evaluate(EvalOptions(predictors=[truth], truth=truth, train_shards=[truth]), Console())[0]
+    leaked = run_evaluate(EvalOptions(predictors=[truth], truth=truth, train_shards=[truth])).to_dict()
     assert len(leaked["near_duplicates"]) == 3 and "look like photos of the training set" in leaked["warnings"][0]
-    fine = run_evaluate(EvalOptions(predictors=[truth], truth=truth, train_shards=[clean]), Console())[0]
+    fine = run_evaluate(EvalOptions(predictors=[truth], truth=truth, train_shards=[clean])).to_dict()
     assert fine["near_duplicates"] == [] and fine["training_photos"] == 3
-    assert run_evaluate(EvalOptions(predictors=[truth], truth=truth), Console())[0]["training_photos"] is None
+    assert run_evaluate(EvalOptions(predictors=[truth], truth=truth)).to_dict()["training_photos"] is None
 
 
 def test_a_report_says_how_sure_it_is(tmp_path: Path) -> None:
@@ -240,7 +240,8 @@ def test_a_report_says_how_sure_it_is(tmp_path: Path) -> None:
         ]
 
     other = make_shards(tmp_path / "other", worse, count=12)
-    found, text = run_evaluate(EvalOptions(predictors=[other, truth], truth=truth, baseline=truth), Console())
+    result = run_evaluate(EvalOptions(predictors=[other, truth], truth=truth, baseline=truth))
+    found, text = result.to_dict(), result.to_text()
     semantic = found["tasks"]["semantic"]
     low, high = semantic["intervals"]["other"]["miou"]
     assert low < semantic["scores"]["other"]["miou"] < high

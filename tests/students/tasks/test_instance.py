@@ -10,10 +10,8 @@ import numpy as np
 import pytest
 import torch
 
-from distill.commands.evaluate import EvalOptions, run_evaluate
 from distill.config import load_config
 from distill.config.train import StudentConfig
-from distill.console import Console
 from distill.errors import UsageError
 from distill.export.onnx.exporter import export_onnx
 from distill.export.runners import open_runner
@@ -28,6 +26,7 @@ from distill.students.losses.instance import instance_loss, instance_targets
 from distill.students.model.heads import InstanceHead
 from distill.students.model.student import build_spec, build_student
 from distill.tasks import IGNORE_INSTANCE, IGNORE_SEMANTIC, DepthKind, Task
+from distill.workflows.evaluate import EvalOptions, run_evaluate
 from tests.builders.students import train
 
 SIZE_HW = (48, 64)
@@ -159,7 +158,7 @@ def test_a_student_learns_instances_and_leaves_as_onnx(shards: Path, tmp_path: P
         found, wanted = engine(images), student(torch.from_numpy(images))
     assert found["instance"].dtype == np.uint8 and found["instance"].shape == (3, 40, 50)
     assert (found["instance"] == wanted["instance"].numpy()).mean() > 0.98
-    scores = run_evaluate(EvalOptions(predictors=[path], truth=shards), Console())[0]["tasks"]
+    scores = run_evaluate(EvalOptions(predictors=[path], truth=shards)).to_dict()["tasks"]
     assert scores["instance"]["scores"]["things.onnx"]["pmf1"] > 0.5
     assert scores["referring"]["scores"]["things.onnx"]["ciou"] > 0.7  # its classes have the same names
 
