@@ -27,7 +27,7 @@ from distill.students.data.augment import augment
 from distill.students.data.batch import decode_batch
 from distill.students.data.dataset import ShardDataset
 from distill.students.data.sampler import EpochBatchSampler, build_loader
-from distill.students.losses import student_losses
+from distill.students.losses.terms import student_losses
 from distill.students.model.student import build_student
 from distill.students.training.fit import TrainingData, load_training_data
 from distill.students.training.module import StudentModule

@@ -14,7 +14,8 @@ from torch.nn import functional as F
 
 from distill.config.train import AugmentConfig
 from distill.students.data.batch import Batch
-from distill.tasks import FAR_WARP, DepthKind, unwarp_depth, warp_depth
+from distill.students.tasks.base import student_task
+from distill.tasks import DepthKind
 
 _LUMA = (0.299, 0.587, 0.114)
 
@@ -38,21 +39,9 @@ def flip(batch: Batch, chosen: Bool[Tensor, " b"]) -> Batch:
     def mirror(maps: Tensor) -> Tensor:
         return torch.where(chosen.view(-1, *[1] * (maps.ndim - 1)), maps.flip(-1), maps)
 
-    normals = batch.normals
-    if normals is not None:
-        mirrored = mirror(normals)
-        x = torch.where(chosen.view(-1, 1, 1, 1), -mirrored[:, :1], mirrored[:, :1])
-        normals = torch.cat([x, mirrored[:, 1:]], dim=1)
-    return replace(
-        batch,
-        image=mirror(batch.image),
-        weights={task: mirror(weight) for task, weight in batch.weights.items()},
-        depth=None if batch.depth is None else mirror(batch.depth),
-        normals=normals,
-        semantic=None if batch.semantic is None else mirror(batch.semantic),
-        instance=None if batch.instance is None else mirror(batch.instance),
-        semantic_confidence=None if batch.semantic_confidence is None else mirror(batch.semantic_confidence),
-    )
+    mirrored = batch.map(mirror)
+    targets = {task: student_task(task).flip(target, chosen) for task, target in mirrored.targets.items()}
+    return replace(mirrored, image=mirror(batch.image), targets=targets)
 
 
 def crop(
@@ -87,19 +76,11 @@ def crop(
         picked = F.grid_sample(planes, grid, mode="nearest", padding_mode="border", align_corners=False)
         return (picked if maps.ndim == 4 else picked[:, 0]).to(maps.dtype)
 
-    depth = None if batch.depth is None else pick(batch.depth)
-    if depth is not None and depth_kind is DepthKind.METRIC:
-        nearer = warp_depth(unwarp_depth(depth) / zoom.view(-1, 1, 1))
-        depth = torch.where(depth >= FAR_WARP, depth, nearer)  # the sky stays the sky
+    picked = batch.map(pick)
     return replace(
-        batch,
+        picked,
         image=F.grid_sample(batch.image, grid, mode="bilinear", padding_mode="border", align_corners=False),
-        weights={task: pick(weight) for task, weight in batch.weights.items()},
-        depth=depth,
-        normals=None if batch.normals is None else pick(batch.normals),
-        semantic=None if batch.semantic is None else pick(batch.semantic),
-        instance=None if batch.instance is None else pick(batch.instance),
-        semantic_confidence=None if batch.semantic_confidence is None else pick(batch.semantic_confidence),
+        targets={task: student_task(task).zoom(target, zoom, depth_kind) for task, target in picked.targets.items()},
     )
 
 

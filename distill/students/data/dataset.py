@@ -25,9 +25,9 @@ from torch.utils.data import Dataset
 from distill.errors import DistillError
 from distill.images import image_size_hw
 from distill.students.data.bad_samples import BAD_SAMPLES, BadSample, read_bad_samples, to_bad_sample, write_bad_samples
-from distill.students.data.decode import CHANNELS, STORED_DTYPES, decode_photo, decode_task
+from distill.students.data.decode import decode_photo, decode_task
 from distill.students.data.shard_index import SampleRef
-from distill.tasks import Task
+from distill.tasks import TASKS, Task
 
 
 class ShardDataset(Dataset[dict[str, Tensor]]):
@@ -167,7 +167,8 @@ class ShardDataset(Dataset[dict[str, Tensor]]):
     def _empty(self, count: int) -> dict[str, ndarray]:
         arrays = {"image": np.empty((count, *self.size_hw, 3), np.uint8)}
         for task in self.tasks:
-            arrays[str(task)] = np.empty((count, *self.size_hw, *CHANNELS[task]), STORED_DTYPES[task])
+            info = TASKS[task]
+            arrays[str(task)] = np.empty((count, *self.size_hw, *info.channels), info.dtype)
             arrays[f"{task}_confidence"] = np.empty((count, *self.size_hw), np.uint8)
         arrays["quality"] = np.empty((count, len(self.tasks)), np.float32)
         return arrays

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 from collections.abc import Mapping
 
-import cv2
 import numpy as np
 from jaxtyping import Shaped, UInt8
 from numpy import ndarray
@@ -13,11 +12,9 @@ from PIL import Image, ImageOps
 
 from distill.errors import DistillError
 from distill.images import MAX_PIXELS, decode_map, decode_rgb
-from distill.tasks import IGNORE_INSTANCE, IGNORE_SEMANTIC, Task
+from distill.students.tasks.base import resize_nearest, student_task
+from distill.tasks import TASKS, Task
 
-CHANNELS = {Task.DEPTH: (), Task.NORMALS: (3,), Task.SEMANTIC: (), Task.INSTANCE: ()}
-STORED_DTYPES = {Task.DEPTH: np.uint16, Task.NORMALS: np.uint8, Task.SEMANTIC: np.uint8, Task.INSTANCE: np.uint16}
-_NUM_IDS = 65536
 _ROUNDING_PX = 2
 _EXIF_ORIENTATION = 0x0112
 _FIRST_SIDEWAYS = 5
@@ -73,40 +70,28 @@ def decode_task(
         DistillError: A map is damaged, of another kind, of another shape than the photo (`photo_hw`), or holds a class
             beyond the `num_classes` of the list.
     """
-    source = task
-    if task is Task.SEMANTIC and "semantic.png" not in files:
-        source = Task.INSTANCE if "instance.png" in files else Task.REFERRING
+    rules, info = student_task(task), TASKS[task]
+    source = next((source for source in rules.sources if f"{source}.png" in files), rules.sources[-1])
+    file = f"{name}.{source}.png"
     if f"{source}.png" not in files:
-        return np.zeros((*size_hw, *CHANNELS[task]), STORED_DTYPES[task]), np.zeros(size_hw, np.uint8)
-    stored = decode_map(files[f"{source}.png"], f"{name}.{source}.png")
+        return np.zeros((*size_hw, *info.channels), info.dtype), np.zeros(size_hw, np.uint8)
+    stored = decode_map(files[f"{source}.png"], file)
     if source is not task:
-        stored = _as_classes(stored, source, class_of)
-    if stored.dtype != STORED_DTYPES[task] or stored.shape[2:] != CHANNELS[task]:
-        raise DistillError(f"{name}.{task}.png holds {stored.dtype} of shape {stored.shape}", hint="rebuild the shard")
+        stored = rules.from_source(stored, source, class_of)
+    if stored.dtype != np.dtype(info.dtype) or stored.shape[2:] != info.channels:
+        raise DistillError(f"{file}: {stored.dtype} of shape {stored.shape} is no {task} map", hint="rebuild the shard")
     if photo_hw is not None and not _has_shape_of(stored.shape[:2], photo_hw):
         raise DistillError(
-            f"{name}.{source}.png is {stored.shape[0]}x{stored.shape[1]}, its photo {photo_hw[0]}x{photo_hw[1]}",
-            hint="maps may be smaller than their photo, but show all of it, the same way up; label it again",
+            f"{file} is {stored.shape[0]}x{stored.shape[1]}, its photo {photo_hw[0]}x{photo_hw[1]}",
+            hint="maps may be smaller than their photo, but need its aspect ratio and orientation; label it again",
         )
-    value = _resize_nearest(stored, size_hw)
-    if task is Task.SEMANTIC:
-        valid = value != IGNORE_SEMANTIC
-        largest = int(np.where(valid, value, 0).max())
-        if num_classes is not None and largest >= num_classes:
-            raise DistillError(
-                f"{name}.{source}.png holds class {largest}, and the list has {num_classes} (0 to {num_classes - 1})",
-                hint="mend the map, or the class list in the shards' dataset.json; 255 means no label",
-            )
-    elif task is Task.INSTANCE:
-        valid = value != IGNORE_INSTANCE
-    elif task is Task.NORMALS:
-        valid = value.any(axis=-1)
-    else:
-        valid = value > 0
+    value = rules.resize(stored, size_hw)
+    valid = rules.valid(value)
+    rules.check(value, valid, num_classes, file)
     confidence_name = f"{source}.confidence.png"
     if confidence_name not in files:
         return value, np.where(valid, 255, 0).astype(np.uint8)
-    confidence = _resize_nearest(decode_map(files[confidence_name], f"{name}.{confidence_name}"), size_hw)
+    confidence = resize_nearest(decode_map(files[confidence_name], f"{name}.{confidence_name}"), size_hw)
     return value, np.where(valid, confidence, 0).astype(np.uint8)
 
 
@@ -114,17 +99,3 @@ def _has_shape_of(map_hw: tuple[int, ...], photo_hw: tuple[int, int]) -> bool:
     """Whether sides have the same ratio, up to the rounding of each to whole pixels."""
     (height, width), (photo_height, photo_width) = map_hw, photo_hw
     return abs(height * photo_width - width * photo_height) <= max(photo_height, photo_width) * _ROUNDING_PX
-
-
-def _as_classes(stored: Shaped[ndarray, "h w"], source: Task, class_of: Mapping[int, int]) -> UInt8[ndarray, "h w"]:
-    """Ids of instances, or of things referred to, as classes; 0 is background."""
-    table = np.zeros(_NUM_IDS, np.uint8)
-    table[IGNORE_INSTANCE if source is Task.INSTANCE else IGNORE_SEMANTIC] = IGNORE_SEMANTIC
-    for number, index in class_of.items():
-        table[number] = index
-    return table[stored]
-
-
-def _resize_nearest(stored: Shaped[ndarray, "h w *c"], size_hw: tuple[int, int]) -> Shaped[ndarray, "h2 w2 *c"]:
-    # Nearest: anything smoother invents depths and normals between two surfaces, and classes that nobody painted.
-    return cv2.resize(stored, (size_hw[1], size_hw[0]), interpolation=cv2.INTER_NEAREST_EXACT)

@@ -10,7 +10,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import torch
 from jaxtyping import Float, UInt8
@@ -18,11 +18,11 @@ from torch import Tensor, nn
 
 from distill.config.train import StudentConfig
 from distill.errors import UsageError
-from distill.spec import DepthSpec, InputSpec, InstanceSpec, NormalsSpec, SemanticSpec, StudentSpec
+from distill.spec import InputSpec, StudentSpec
 from distill.students.model.backbone import build_backbone, build_custom_backbone, normalization
-from distill.students.model.heads import DepthHead, InstanceHead, NormalsHead, SemanticHead
 from distill.students.model.neck import FpnNeck
 from distill.students.model.resample import downsample
+from distill.students.tasks.base import LabelFacts, Outputs, PostprocessContext, TaskHead, student_task
 from distill.tasks import DepthKind, Task
 
 
@@ -54,7 +54,7 @@ class Student(nn.Module):
             )
             self.neck = FpnNeck(backbone.channels, config.neck_channels)
         self.dropout = nn.Dropout2d(config.dropout)
-        self.heads = nn.ModuleDict({str(task): _build_head(task, config, spec) for task in spec.tasks})
+        self.heads = nn.ModuleDict({str(task): student_task(task).build_head(config, spec) for task in spec.tasks})
         # Buffers, not constants: they travel with .to(device); not in the weights, because the spec says them.
         self.register_buffer("mean", 255.0 * torch.tensor(spec.input.mean).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("scale", 1.0 / (255.0 * torch.tensor(spec.input.std)).view(1, 3, 1, 1), persistent=False)
@@ -84,17 +84,15 @@ class Student(nn.Module):
         """The image at the working size, RGB in 0..255."""
         return downsample(image, self.size_hw)
 
+    def head(self, task: Task) -> TaskHead:
+        """The head of a task of the spec."""
+        return cast(TaskHead, self.heads[str(task)])
+
     def postprocess(self, raw: dict[Task, Tensor], size_hw: tuple[int, int]) -> dict[str, Tensor]:
         """Raw maps to final values at this size."""
-        outputs: dict[str, Tensor] = {}
+        outputs: Outputs = {}
         for task in self.spec.tasks:
-            head: Any = self.heads[str(task)]
-            if isinstance(head, SemanticHead):
-                outputs |= head.postprocess(raw[task], size_hw, self.size_hw)
-            elif isinstance(head, InstanceHead):
-                outputs |= head.postprocess(raw[task], outputs, size_hw)
-            else:
-                outputs |= head.postprocess(raw[task], size_hw)
+            outputs |= self.head(task).postprocess(raw[task], PostprocessContext(size_hw, self.size_hw, outputs))
         return outputs
 
 
@@ -123,43 +121,18 @@ def build_spec(
     """The spec of a student that learns these tasks.
 
     Raises:
-        UsageError: No task, or semantic without classes.
+        UsageError: No task, or labels without what a task needs.
     """
     if not tasks:
         raise UsageError("a student needs at least one task", hint="tasks=[depth] or any of depth, normals, semantic")
-    if Task.INSTANCE in tasks and not set(things) <= set(classes):
-        raise UsageError("a student that tells instances apart needs their classes among the semantic ones")
-    if Task.SEMANTIC in tasks and not classes:
-        raise UsageError("a semantic student needs a class list, and the labels name none")
     mean, std = normalization(config.backbone)
-    if depth_kind is DepthKind.SCALE_INVARIANT:
-        # The relative loss leaves the shift open as well, and the spec must not promise more than was learned.
-        depth_kind = DepthKind.AFFINE_INVARIANT_DEPTH
+    labels = LabelFacts(depth_kind, classes, things)
     return StudentSpec(
         name=name,
         backbone=config.custom_backbone or config.backbone,
         input=InputSpec(size_hw=config.size_hw, mean=mean, std=std),
-        depth=DepthSpec(depth_kind=depth_kind, unit="m" if depth_kind is DepthKind.METRIC else "none")
-        if Task.DEPTH in tasks
-        else None,
-        normals=NormalsSpec() if Task.NORMALS in tasks else None,
-        semantic=SemanticSpec(classes=classes) if Task.SEMANTIC in tasks else None,
-        instance=InstanceSpec(classes=things) if Task.INSTANCE in tasks else None,
         licenses=licenses,
         terms=terms or {},
         provenance=provenance or {},
+        **cast(Any, {str(task): student_task(task).output_spec(labels) for task in tasks}),
     )
-
-
-def _build_head(task: Task, config: StudentConfig, spec: StudentSpec) -> nn.Module:
-    if task is Task.DEPTH:
-        assert spec.depth is not None
-        return DepthHead(config.neck_channels, config.head_channels, spec.depth.depth_kind)
-    if task is Task.NORMALS:
-        return NormalsHead(config.neck_channels, config.head_channels)
-    assert spec.semantic is not None
-    if task is Task.INSTANCE:
-        assert spec.instance is not None
-        things = [spec.semantic.classes.index(name) for name in spec.instance.classes]
-        return InstanceHead(config.neck_channels, config.head_channels, things, spec.instance.max_instances)
-    return SemanticHead(config.neck_channels, config.head_channels, len(spec.semantic.classes))

@@ -17,7 +17,7 @@ from distill.images import write_atomic
 from distill.students.checkpoint import WEIGHTS
 from distill.students.data.augment import augment
 from distill.students.data.batch import Batch, decode_batch
-from distill.students.losses import WeightFn, student_losses
+from distill.students.losses.terms import WeightFn, student_losses
 from distill.students.model.backbone import memory_format
 from distill.students.model.student import Student
 from distill.students.training.callbacks.sample_images import SampleImageWriter

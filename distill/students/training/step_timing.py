@@ -12,7 +12,7 @@ from distill.config.train import TrainConfig
 from distill.students.data.augment import augment
 from distill.students.data.batch import decode_batch
 from distill.students.data.dataset import ShardDataset
-from distill.students.losses import student_losses
+from distill.students.losses.terms import student_losses
 from distill.students.model.backbone import memory_format
 from distill.students.model.student import Student
 from distill.students.training.module import StudentModule

@@ -1,0 +1,1 @@
+"""One module per learnable task: its head, targets, augmentation, losses and validation score."""

@@ -1,0 +1,300 @@
+"""Depth: metric depth is learned on its warp 1 - (1 + d/10)^-2, relative depth without scale and shift."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import torch
+from jaxtyping import Float, Shaped
+from torch import Tensor
+from torch.nn import functional as F
+
+from distill.config.loss import DepthLossConfig
+from distill.config.train import StudentConfig
+from distill.errors import UsageError
+from distill.spec import DepthSpec, StudentSpec
+from distill.students.losses.reduction import (
+    EPSILON,
+    LIKE_SHAPES,
+    correlation,
+    deviation,
+    mean_over_images,
+    mean_per_image,
+    normalize,
+    trim_worst,
+    weighted_mean,
+)
+from distill.students.model.resample import upsample
+from distill.students.tasks.base import (
+    LabelFacts,
+    LossInputs,
+    Outputs,
+    PostprocessContext,
+    StudentTask,
+    TaskHead,
+    TaskLoss,
+    TaskScore,
+    head_layers,
+)
+from distill.tasks import FAR_WARP, DepthKind, Task, unwarp_depth, warp_depth
+
+_WITHIN_RATIO = 0.25
+"""Metric depth counts as correct within this fraction of itself: the 1.25 of delta1."""
+_WITHIN_RELATIVE = 0.05
+"""Relative depth counts as correct within this part of its [0, 1] range."""
+
+_NEAREST_WARP = float(warp_depth(0.1))
+"""10 cm. The logarithm's slope is 1/d: a few pixels nearer than this would dominate the gradient."""
+_MOST_FAR = math.log(10.0)
+_SCALES = 4
+_SILOG_LAMBDA = 0.5
+_MAX_RATIO = 1.25
+
+
+class DepthHead(TaskHead):
+    """Depth and its expected absolute error (Laplace scale).
+
+    Metric depth is predicted as its warp, in [0, warp of 90 m]; relative depth directly, in [0, 1].
+    """
+
+    def __init__(self, channels_in: int, channels: int, depth_kind: DepthKind) -> None:
+        super().__init__()
+        self.depth_kind = depth_kind
+        self.layers = head_layers(channels_in, channels, 2)
+
+    def activate(self, raw: Float[Tensor, "b 2 h w"]) -> tuple[Float[Tensor, "b h w"], Float[Tensor, "b h w"]]:
+        """(warped or relative depth in [0, 1], its expected absolute error in the same unit)."""
+        top = FAR_WARP if self.depth_kind is DepthKind.METRIC else 1.0
+        # The minimum of 0.002 is half an 8-bit level; without it the likelihood can fall without bound.
+        return raw[:, 0].sigmoid() * top, F.softplus(raw[:, 1]) * 0.1 + 0.002
+
+    def postprocess(self, raw: Float[Tensor, "b 2 h w"], context: PostprocessContext) -> Outputs:
+        """``depth`` in meters or in [0, 1]; ``depth_confidence``: probability to be within 25 % (or 0.05)."""
+        value, spread = self.activate(raw)
+        confidence = 1.0 - torch.exp(-self._tolerance(value) / spread)
+        value = upsample(value, context.size_hw)
+        if self.depth_kind is DepthKind.METRIC:
+            # unwarp_depth(f) for the default constants; a square root is ten times faster than a power in every engine.
+            value = 10.0 * (torch.rsqrt(1.0 - value) - 1.0)
+        return {"depth": value, "depth_confidence": upsample(confidence, context.size_hw)}
+
+    def losses(self, inputs: LossInputs) -> TaskLoss:
+        """The terms of `depth_loss`."""
+        config = inputs.config.depth
+        value, spread = self.activate(inputs.raw)
+        terms = depth_loss(
+            value, spread, inputs.target, inputs.weight, config, self.depth_kind, inputs.config.trim_fraction
+        )
+        return TaskLoss({name: config.weight * term for name, term in terms.items()}, value)
+
+    def label_error(
+        self, raw: Float[Tensor, "b 2 h w"], target: Float[Tensor, "b h w"], weight: Float[Tensor, "b h w"]
+    ) -> Float[Tensor, " b"]:
+        """Mean absolute error times (1/4 + 1 - correlation); relative depth is normalized first.
+
+        See `distill.students.losses.reduction.LIKE_SHAPES` for the reason of the correlation.
+        """
+        value = self.activate(raw)[0]
+        shape = 1.0 - correlation(value[:, None], target[:, None], weight)
+        if self.depth_kind is not DepthKind.METRIC:
+            value, target = normalize(value, weight), normalize(target, weight)
+        return mean_per_image((value - target).abs(), weight) * (LIKE_SHAPES + shape)
+
+    def _tolerance(self, value: Float[Tensor, "b h w"]) -> Float[Tensor, "b h w"]:
+        if self.depth_kind is not DepthKind.METRIC:
+            return torch.full_like(value, _WITHIN_RELATIVE)
+        # 0.25 d moved into the warp by its slope: d f'(d) = 2 (u - u^1.5) with u = 1 - f.
+        rest = 1.0 - value
+        return _WITHIN_RATIO * 2.0 * (rest - rest * rest.sqrt())
+
+
+def depth_loss(
+    value: Float[Tensor, "b h w"],
+    spread: Float[Tensor, "b h w"],
+    target: Float[Tensor, "b h w"],
+    weight: Float[Tensor, "b h w"],
+    config: DepthLossConfig,
+    depth_kind: DepthKind,
+    trim_fraction: float = 0.0,
+) -> dict[str, Tensor]:
+    """Terms ``l1``, ``silog``, ``gradient``, ``abs_rel``, ``confidence``; relative depth has ``ssi`` for the first two.
+
+    Args:
+        value: Predicted warped meters or relative depth, in [0, 1].
+        spread: Its expected absolute error.
+        target: The label, in the same unit as `value`.
+        weight: Per pixel; 0 leaves it out.
+        config: Weights of the terms.
+        depth_kind: Of the labels.
+        trim_fraction: Fraction of each image's worst pixels to leave out.
+    """
+    weight = trim_worst((value - target).abs(), weight, trim_fraction)
+    if is_metric(config, depth_kind):
+        # The sky (90 m and more) has a value in the warp, but its logarithm and edges mean little.
+        finite = weight * (target < FAR_WARP)
+        terms = {
+            "l1": config.l1 * weighted_mean((value - target).abs(), weight),
+            "silog": config.silog * silog(value, target, finite),
+            "gradient": config.gradient * gradient_matching(value - target, finite),
+        }
+        if config.abs_rel > 0:
+            terms["abs_rel"] = config.abs_rel * weighted_mean(relative_error(value, target), finite)
+        likelihood = laplace_nll(value.detach() - target, spread)
+    else:
+        normal_value, normal_target = normalize(value, weight), normalize(target, weight)
+        residual = normal_value - normal_target
+        terms = {
+            "ssi": config.ssi * weighted_mean(residual.abs(), weight),
+            "gradient": config.gradient * gradient_matching(residual, weight),
+        }
+        # In the label's own unit, so that "within 0.05" means the same for every image.
+        likelihood = laplace_nll((residual * deviation(target, weight)).detach(), spread)
+    return terms | {"confidence": config.confidence * weighted_mean(likelihood, weight)}
+
+
+def is_metric(config: DepthLossConfig, depth_kind: DepthKind) -> bool:
+    """Whether meters are compared.
+
+    Raises:
+        UsageError: The config requires meters, and the labels have none.
+    """
+    if config.kind == "metric" and depth_kind is not DepthKind.METRIC:
+        raise UsageError(
+            f"loss.depth.kind=metric cannot be used on {depth_kind} labels, which have no scale",
+            hint="set loss.depth.kind=relative (or auto), or label with a metric teacher",
+        )
+    return depth_kind is DepthKind.METRIC and config.kind != "relative"
+
+
+def silog(
+    value: Float[Tensor, "b h w"], target: Float[Tensor, "b h w"], weight: Float[Tensor, "b h w"]
+) -> Float[Tensor, ""]:
+    """Scale-invariant log error sqrt(mean e^2 - 0.5 (mean e)^2) of warped meters, averaged over images."""
+    error = _log_meters(value) - _log_meters(target)
+    mean_square = mean_per_image(error * error, weight)
+    square_mean = mean_per_image(error, weight).square()
+    # The slope of a square root is infinite at 0, the value of a perfect image.
+    return mean_over_images((mean_square - _SILOG_LAMBDA * square_mean + EPSILON).sqrt(), weight)
+
+
+def relative_error(value: Float[Tensor, "b h w"], target: Float[Tensor, "b h w"]) -> Float[Tensor, "b h w"]:
+    """|d - d*| / d* of warped meters, which penalizes too large depths more than too small ones."""
+    # Clamped at a tenfold depth; without a bound, sky predicted indoors would dominate the gradient.
+    return (_log_meters(value) - _log_meters(target)).clamp(max=_MOST_FAR).expm1().abs()
+
+
+def gradient_matching(residual: Float[Tensor, "b h w"], weight: Float[Tensor, "b h w"]) -> Float[Tensor, ""]:
+    """Mean absolute slope of the residual over 4 scales (stride 1 to 8), which aligns edges with those of the label.
+
+    Source: MiDaS, arXiv 1907.01341, equation 11. A difference counts where both of its pixels do.
+    """
+    total = residual.new_zeros(())
+    for scale in range(_SCALES):
+        step = 2**scale
+        r, w = residual[:, ::step, ::step], weight[:, ::step, ::step]
+        if min(r.shape[1:]) < 2:
+            break
+        across = weighted_mean((r[:, :, 1:] - r[:, :, :-1]).abs(), torch.minimum(w[:, :, 1:], w[:, :, :-1]))
+        down = weighted_mean((r[:, 1:] - r[:, :-1]).abs(), torch.minimum(w[:, 1:], w[:, :-1]))
+        total = total + across + down
+    return total
+
+
+def laplace_nll(error: Float[Tensor, "b h w"], spread: Float[Tensor, "b h w"]) -> Float[Tensor, "b h w"]:
+    """Negative log likelihood of this error under a Laplace distribution of this scale, up to a constant."""
+    return error.abs() / spread + spread.log()
+
+
+def _log_meters(warped: Float[Tensor, "b h w"]) -> Float[Tensor, "b h w"]:
+    # ln(unwarp(f)) up to ln 10, which cancels.
+    return (torch.rsqrt(1.0 - warped.clamp(min=_NEAREST_WARP, max=FAR_WARP)) - 1.0).log()
+
+
+class MetricDepthScore:
+    """Sums of (AbsRel, delta1, pixels), without the sky."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.sums = torch.zeros(3, dtype=torch.float64, device=device)
+
+    def update(self, outputs: Mapping[str, Tensor], target: Tensor, weight: Tensor) -> None:
+        """Add one batch."""
+        valid = (weight > 0) & (target < FAR_WARP)
+        meters, truth = outputs["depth"][valid], unwarp_depth(target[valid]).clamp(min=1e-3)
+        ratio = torch.maximum(meters / truth, truth / meters.clamp(min=1e-3))
+        found = [((meters - truth).abs() / truth).sum(), (ratio < _MAX_RATIO).sum(), valid.sum()]
+        self.sums += torch.stack([number.double() for number in found])
+
+    def compute(self) -> tuple[dict[str, float], float] | None:
+        """``depth_abs_rel`` and ``depth_delta1``; the latter is the score."""
+        if not bool(self.sums[2] > 0):
+            return None
+        error, good = (self.sums[:2] / self.sums[2]).tolist()
+        return {"depth_abs_rel": error, "depth_delta1": good}, good
+
+
+class RelativeDepthScore:
+    """Sums of (error after alignment, fraction of pixels with an error below 0.25, images)."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.sums = torch.zeros(3, dtype=torch.float64, device=device)
+
+    def update(self, outputs: Mapping[str, Tensor], target: Tensor, weight: Tensor) -> None:
+        """Add one batch."""
+        valid = (weight > 0).float()
+        error = (normalize(outputs["depth"], valid) - normalize(target, valid)).abs()
+        close = mean_per_image((error < 0.25).float(), valid)
+        used = valid.flatten(1).any(dim=1)
+        found = [mean_per_image(error, valid)[used].sum(), close[used].sum(), used.sum()]
+        self.sums += torch.stack([number.double() for number in found])
+
+    def compute(self) -> tuple[dict[str, float], float] | None:
+        """``depth_aligned_error`` and ``depth_aligned_close``; the latter is the score."""
+        if not bool(self.sums[2] > 0):
+            return None
+        error, good = (self.sums[:2] / self.sums[2]).tolist()
+        return {"depth_aligned_error": error, "depth_aligned_close": good}, good
+
+
+class DepthTask(StudentTask):
+    """Depth on the student side."""
+
+    task = Task.DEPTH
+
+    def output_spec(self, labels: LabelFacts) -> DepthSpec:
+        """Depth kind and unit of the output."""
+        kind = labels.depth_kind
+        if kind is DepthKind.SCALE_INVARIANT:
+            # The relative loss leaves the shift open as well, and the spec must not promise more than was learned.
+            kind = DepthKind.AFFINE_INVARIANT_DEPTH
+        return DepthSpec(depth_kind=kind, unit="m" if kind is DepthKind.METRIC else "none")
+
+    def build_head(self, config: StudentConfig, spec: StudentSpec) -> DepthHead:
+        """A new head."""
+        assert spec.depth is not None
+        return DepthHead(config.neck_channels, config.head_channels, spec.depth.depth_kind)
+
+    def target(self, stored: Shaped[Tensor, "b h w"], depth_kind: DepthKind | None) -> Float[Tensor, "b h w"]:
+        """Warped meters, at most `FAR_WARP` (sky is learned as 90 m), or relative depth; in [0, 1]."""
+        # torch supports few operations on uint16; a float32 holds its 65536 levels exactly.
+        level = stored.to(torch.float32)
+        if depth_kind is DepthKind.METRIC:
+            return (level / 65535.0).clamp(max=FAR_WARP)
+        return ((level - 1.0) / 65534.0).clamp(min=0.0)
+
+    def zoom(
+        self, target: Float[Tensor, "b h w"], zoom: Float[Tensor, " b"], depth_kind: DepthKind
+    ) -> Float[Tensor, "b h w"]:
+        """Metric depth divided by the zoom; the sky stays."""
+        if depth_kind is not DepthKind.METRIC:
+            return target
+        nearer = warp_depth(unwarp_depth(target) / zoom.view(-1, 1, 1))
+        return torch.where(target >= FAR_WARP, target, nearer)
+
+    def score(self, spec: StudentSpec, device: torch.device) -> TaskScore:
+        """A new validation score."""
+        assert spec.depth is not None
+        return (MetricDepthScore if spec.depth.depth_kind is DepthKind.METRIC else RelativeDepthScore)(device)
+
+
+TASK = DepthTask()
