@@ -16,17 +16,19 @@ def batch() -> Batch:
     weights = {task: torch.rand(3, 8, 12) for task in (Task.DEPTH, Task.NORMALS, Task.SEMANTIC)}
     return Batch(
         image=torch.rand(3, 3, 8, 12) * 255,
+        targets={
+            Task.DEPTH: torch.rand(3, 8, 12) * 0.9,
+            Task.NORMALS: F.normalize(torch.randn(3, 3, 8, 12), dim=1),
+            Task.SEMANTIC: torch.randint(0, 5, (3, 8, 12)),
+        },
         weights=weights,
-        depth=torch.rand(3, 8, 12) * 0.9,
-        normals=F.normalize(torch.randn(3, 3, 8, 12), dim=1),
-        semantic=torch.randint(0, 5, (3, 8, 12)),
     )
 
 
 def assert_same(one: Batch, two: Batch, *, tolerance: float = 0.0) -> None:
-    for name in ("image", "depth", "normals", "semantic"):
-        torch.testing.assert_close(getattr(one, name), getattr(two, name), atol=tolerance, rtol=0.0)
+    torch.testing.assert_close(one.image, two.image, atol=tolerance, rtol=0.0)
     for task in one.weights:
+        torch.testing.assert_close(one.targets[task], two.targets[task], atol=tolerance, rtol=0.0)
         torch.testing.assert_close(one.weights[task], two.weights[task], atol=tolerance, rtol=0.0)
 
 
@@ -37,10 +39,10 @@ def test_flipping_twice_is_the_identity() -> None:
 def test_a_flip_mirrors_everything_and_negates_x() -> None:
     before, after = batch(), flip(batch(), torch.tensor([True, False, True]))
     assert torch.equal(after.image[0], before.image[0].flip(-1)) and torch.equal(after.image[1], before.image[1])
-    assert torch.equal(after.normals[0, 0], -before.normals[0, 0].flip(-1))
-    assert torch.equal(after.normals[0, 1:], before.normals[0, 1:].flip(-1))
-    assert torch.equal(after.normals[1], before.normals[1])
-    assert torch.equal(after.semantic[2], before.semantic[2].flip(-1))
+    assert torch.equal(after.targets[Task.NORMALS][0, 0], -before.targets[Task.NORMALS][0, 0].flip(-1))
+    assert torch.equal(after.targets[Task.NORMALS][0, 1:], before.targets[Task.NORMALS][0, 1:].flip(-1))
+    assert torch.equal(after.targets[Task.NORMALS][1], before.targets[Task.NORMALS][1])
+    assert torch.equal(after.targets[Task.SEMANTIC][2], before.targets[Task.SEMANTIC][2].flip(-1))
     assert torch.equal(after.weights[Task.DEPTH][0], before.weights[Task.DEPTH][0].flip(-1))
 
 
@@ -53,21 +55,25 @@ def test_a_zoom_of_two_shows_a_quarter_twice_as_near() -> None:
     before = batch()
     corners = torch.tensor([[0.0, 0.0], [1.0, 1.0], [0.0, 1.0]])  # (down, right)
     after = crop(before, torch.full((3,), 2.0), corners, DepthKind.METRIC)
-    quarters = (before.semantic[0, :4, :6], before.semantic[1, 4:, 6:], before.semantic[2, :4, 6:])
-    for found, quarter in zip(after.semantic, quarters, strict=True):
+    quarters = (
+        before.targets[Task.SEMANTIC][0, :4, :6],
+        before.targets[Task.SEMANTIC][1, 4:, 6:],
+        before.targets[Task.SEMANTIC][2, :4, 6:],
+    )
+    for found, quarter in zip(after.targets[Task.SEMANTIC], quarters, strict=True):
         assert torch.equal(found[::2, ::2], quarter) and torch.equal(found[1::2, 1::2], quarter)
-    meters = unwarp_depth(after.depth[0, ::2, ::2])
-    torch.testing.assert_close(meters, unwarp_depth(before.depth[0, :4, :6]) / 2, atol=1e-4, rtol=1e-4)
-    assert torch.equal(after.normals[0, :, ::2, ::2], before.normals[0, :, :4, :6])
+    meters = unwarp_depth(after.targets[Task.DEPTH][0, ::2, ::2])
+    torch.testing.assert_close(meters, unwarp_depth(before.targets[Task.DEPTH][0, :4, :6]) / 2, atol=1e-4, rtol=1e-4)
+    assert torch.equal(after.targets[Task.NORMALS][0, :, ::2, ::2], before.targets[Task.NORMALS][0, :, :4, :6])
 
 
 def test_a_zoom_leaves_the_sky_and_relative_depth_alone() -> None:
     before = batch()
-    sky = Batch(image=before.image, weights=before.weights, depth=torch.full_like(before.depth, FAR_WARP))
+    sky = Batch(before.image, {Task.DEPTH: torch.full_like(before.targets[Task.DEPTH], FAR_WARP)}, before.weights)
     zoom, corner = torch.full((3,), 1.5), torch.rand(3, 2)
-    assert torch.equal(crop(sky, zoom, corner, DepthKind.METRIC).depth, sky.depth)
-    relative = crop(before, zoom, corner, DepthKind.AFFINE_INVARIANT_DISPARITY).depth
-    assert set(relative.flatten().tolist()) <= set(before.depth.flatten().tolist())
+    assert torch.equal(crop(sky, zoom, corner, DepthKind.METRIC).targets[Task.DEPTH], sky.targets[Task.DEPTH])
+    relative = crop(before, zoom, corner, DepthKind.AFFINE_INVARIANT_DISPARITY).targets[Task.DEPTH]
+    assert set(relative.flatten().tolist()) <= set(before.targets[Task.DEPTH].flatten().tolist())
 
 
 def test_colors_change_the_photo_only_and_repeat_by_seed() -> None:
@@ -95,12 +101,14 @@ def test_colors_can_be_taken_away() -> None:
 def test_a_share_is_cut_out_at_full_resolution() -> None:
     torch.manual_seed(0)
     image = torch.rand(2, 3, 96, 128) * 255
-    before = Batch(image, {Task.DEPTH: torch.ones(2, 96, 128)}, depth=torch.rand(2, 96, 128) * 0.9)
+    before = Batch(image, {Task.DEPTH: torch.rand(2, 96, 128) * 0.9}, {Task.DEPTH: torch.ones(2, 96, 128)})
     corners = torch.tensor([[0.0, 0.0], [1.0, 1.0]])
     after = crop(before, torch.ones(2), corners, DepthKind.METRIC, share=0.66)
-    assert after.image.shape[2:] == (64, 96) == after.depth.shape[1:]
+    assert after.image.shape[2:] == (64, 96) == after.targets[Task.DEPTH].shape[1:]
     torch.testing.assert_close(after.image[0], image[0, :, :64, :96], atol=1e-2, rtol=0.0)
-    torch.testing.assert_close(after.depth[1], before.depth[1, 32:, 32:], atol=1e-5, rtol=0.0)  # no zoom: meters stay
+    torch.testing.assert_close(
+        after.targets[Task.DEPTH][1], before.targets[Task.DEPTH][1, 32:, 32:], atol=1e-5, rtol=0.0
+    )  # no zoom: meters stay
 
 
 def test_what_is_erased_is_a_rectangle_of_the_photo_alone() -> None:
@@ -116,7 +124,7 @@ def test_what_is_erased_is_a_rectangle_of_the_photo_alone() -> None:
         assert torch.allclose(
             photo[:, where], original.mean(dim=(1, 2))[:, None].expand(3, int(where.sum())), atol=0.01
         )
-    assert made.depth is not None and erased.depth is not None and torch.equal(erased.depth, made.depth)
+    assert torch.equal(erased.targets[Task.DEPTH], made.targets[Task.DEPTH])
 
 
 def test_a_tint_scales_each_color_by_itself() -> None:

@@ -157,15 +157,15 @@ def test_targets_are_what_the_labels_say(make_shards: MakeShards, tmp_path: Path
     batch = decode_batch(stored, index.tasks, DepthKind.METRIC)
     semantic = index.entries[2].read().files["semantic.png"]
     ids = torch.from_numpy(np.array(Image.open(io.BytesIO(semantic))))
-    assert torch.equal(batch.semantic[0], ids.long())
+    assert torch.equal(batch.targets[Task.SEMANTIC][0], ids.long())
     meters = torch.tensor([8.0, 2.0, 4.0])[ids.long()]
-    torch.testing.assert_close(unwarp_depth(batch.depth[0]), meters, atol=2e-3, rtol=1e-3)
+    torch.testing.assert_close(unwarp_depth(batch.targets[Task.DEPTH][0]), meters, atol=2e-3, rtol=1e-3)
     normals = torch.tensor([[0, 0, 1], [0.6, 0, 0.8], [0, 0.6, 0.8]])[ids.long()].permute(2, 0, 1)
-    torch.testing.assert_close(batch.normals[0], normals, atol=1e-2, rtol=0.0)
+    torch.testing.assert_close(batch.targets[Task.NORMALS][0], normals, atol=1e-2, rtol=0.0)
     for task in index.tasks:
         torch.testing.assert_close(batch.weights[task], torch.full((1, 48, 64), 128 / 255))
     assert decode_batch(stored, index.tasks, DepthKind.METRIC, use_confidence=False).weights[Task.DEPTH].min() == 1
-    assert batch.depth.max() <= FAR_WARP
+    assert batch.targets[Task.DEPTH].max() <= FAR_WARP
 
 
 def test_a_sample_without_a_task_has_no_weight_there(make_shards: MakeShards, tmp_path: Path) -> None:

@@ -13,12 +13,11 @@ from distill.config.train import PRESETS, StudentConfig
 from distill.errors import DistillError, UsageError
 from distill.students.checkpoint import load_student, save_student
 from distill.students.data.batch import Batch
-from distill.students.losses import student_losses
+from distill.students.losses.terms import student_losses
 from distill.students.model import backbone
-from distill.students.model.heads import DepthHead, angmf_probability_within
 from distill.students.model.resample import upsample, upsample_at, upsample_ids, upsample_vectors
 from distill.students.model.student import Student, build_spec, build_student
-from distill.tasks import FAR_DEPTH_M, FAR_WARP, DepthKind, Task, unwarp_depth, warp_depth
+from distill.tasks import FAR_DEPTH_M, DepthKind, Task
 
 TASKS = (Task.DEPTH, Task.NORMALS, Task.SEMANTIC)
 BACKBONES = (
@@ -53,9 +52,11 @@ def batch_for(size: int = 64, count: int = 2) -> Batch:
     return Batch(
         image=torch.rand(count, 3, size, size) * 255,
         weights=dict.fromkeys(TASKS, ones),
-        depth=torch.rand(count, size, size) * 0.9,
-        normals=F.normalize(torch.randn(count, 3, size, size), dim=1),
-        semantic=torch.randint(0, 3, (count, size, size)),
+        targets={
+            Task.DEPTH: torch.rand(count, size, size) * 0.9,
+            Task.NORMALS: F.normalize(torch.randn(count, 3, size, size), dim=1),
+            Task.SEMANTIC: torch.randint(0, 3, (count, size, size)),
+        },
     )
 
 
@@ -100,35 +101,6 @@ def test_a_batch_gives_what_its_photos_give_alone() -> None:
         together, alone = student(image), student(image[1:2])
     for name in together:
         torch.testing.assert_close(together[name][1:2], alone[name], atol=1e-4, rtol=1e-4)
-
-
-def test_depth_head_reaches_its_ends() -> None:
-    metric, relative = DepthHead(8, 8, DepthKind.METRIC), DepthHead(8, 8, DepthKind.AFFINE_INVARIANT_DISPARITY)
-    raw = torch.tensor([-40.0, 0.0, 40.0]).view(1, 1, 1, 3).repeat(1, 2, 2, 1)
-    meters = metric.postprocess(raw, (2, 3))["depth"]
-    wanted = torch.tensor([0.0, float(unwarp_depth(FAR_WARP / 2)), FAR_DEPTH_M])
-    torch.testing.assert_close(meters[0, 0], wanted, atol=1e-2, rtol=1e-4)
-    torch.testing.assert_close(relative.postprocess(raw, (2, 3))["depth"][0, 0], torch.tensor([0.0, 0.5, 1.0]))
-
-
-def test_depth_confidence_is_the_laplace_mass_within_a_quarter() -> None:
-    head = DepthHead(8, 8, DepthKind.METRIC)
-    raw = torch.tensor([0.3, -1.0]).view(1, 2, 1, 1)
-    value, spread = (float(part) for part in head.activate(raw))
-    meters = unwarp_depth(value)
-    # The slope of the warp makes it a linear tolerance; a tenth of the way to the exact one.
-    tolerance = (warp_depth(meters * 1.001) - value) / 0.001 * 0.25
-    wanted = 1 - torch.exp(torch.tensor(-tolerance / spread))
-    torch.testing.assert_close(head.postprocess(raw, (1, 1))["depth_confidence"].squeeze(), wanted, atol=2e-3, rtol=0.0)
-
-
-def test_normals_confidence_is_the_integral_of_its_density() -> None:
-    for kappa in (0.05, 1.0, 8.0, 40.0):
-        theta = torch.linspace(0, torch.pi, 200_001, dtype=torch.float64)
-        density = torch.exp(-kappa * theta) * torch.sin(theta)
-        wanted = density[theta < 0.4].sum() / density.sum()
-        found = angmf_probability_within(torch.tensor(kappa, dtype=torch.float64), 0.4)
-        torch.testing.assert_close(found, wanted, atol=1e-4, rtol=0.0)
 
 
 @pytest.mark.parametrize("size_hw", [(37, 53), (12, 16), (96, 160)])

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from distill.config import load_config
+from distill.config.loss import InstanceLossConfig
 from distill.config.train import StudentConfig
 from distill.errors import UsageError
 from distill.export.onnx.exporter import export_onnx
@@ -22,9 +23,9 @@ from distill.students.checkpoint import load_student
 from distill.students.data.batch import decode_batch
 from distill.students.data.dataset import ShardDataset
 from distill.students.data.dataset_index import read_index
-from distill.students.losses.instance import instance_loss, instance_targets
-from distill.students.model.heads import InstanceHead
 from distill.students.model.student import build_spec, build_student
+from distill.students.tasks.base import PostprocessContext
+from distill.students.tasks.instance import InstanceHead, instance_loss, instance_targets, match_instances
 from distill.tasks import IGNORE_INSTANCE, IGNORE_SEMANTIC, DepthKind, Task
 from distill.workflows.evaluate import EvalOptions, run_evaluate
 from tests.builders.students import train
@@ -100,19 +101,17 @@ def test_targets_point_at_the_middle(shards: Path) -> None:
     batch = decode_batch(
         ShardDataset(index.entries, index.tasks, SIZE_HW).__getitems__([0, 1]), index.tasks, DepthKind.METRIC
     )
-    heat, way, on_thing = instance_targets(batch.instance, batch.weights[Task.INSTANCE])
+    heat, way, on_thing = instance_targets(batch.targets[Task.INSTANCE], batch.weights[Task.INSTANCE])
     for one in range(2):
         for number in (5, 900):
-            rows, columns = torch.nonzero(batch.instance[one] == number, as_tuple=True)
+            rows, columns = torch.nonzero(batch.targets[Task.INSTANCE][one] == number, as_tuple=True)
             down, right = (rows.float().mean() + 0.5) / 48, (columns.float().mean() + 0.5) / 64
             place = (rows[0], columns[0])
             assert float((rows[0] + 0.5) / 48 + way[one, 0][place]) == pytest.approx(float(down), abs=1e-5)
             assert float((columns[0] + 0.5) / 64 + way[one, 1][place]) == pytest.approx(float(right), abs=1e-5)
             assert heat[one, int(down * 48), int(right * 64)] > 0.8
-        assert torch.equal(on_thing[one] > 0, batch.instance[one] != 0)
-    from distill.config.loss import InstanceLossConfig
-
-    terms = instance_loss(heat, way, batch.instance, batch.weights[Task.INSTANCE], InstanceLossConfig())
+        assert torch.equal(on_thing[one] > 0, batch.targets[Task.INSTANCE][one] != 0)
+    terms = instance_loss(heat, way, batch.targets[Task.INSTANCE], batch.weights[Task.INSTANCE], InstanceLossConfig())
     assert all(float(term) < 1e-9 for term in terms.values())
 
 
@@ -121,17 +120,21 @@ def test_true_centers_and_ways_group_into_the_true_instances(shards: Path) -> No
     batch = decode_batch(
         ShardDataset(index.entries, index.tasks, SIZE_HW).__getitems__([2]), index.tasks, DepthKind.METRIC
     )
-    heat, way, _ = instance_targets(batch.instance, batch.weights[Task.INSTANCE])
+    heat, way, _ = instance_targets(batch.targets[Task.INSTANCE], batch.weights[Task.INSTANCE])
     head = InstanceHead(8, 8, [1, 2], 64)
     raw = torch.cat([(heat.clamp(1e-4, 1 - 1e-4).logit() + 3)[:, None], way.atanh()], dim=1)
-    classes = {"semantic": batch.semantic.to(torch.uint8), "semantic_confidence": torch.full((1, *SIZE_HW), 0.5)}
-    found = head.postprocess(raw, classes, SIZE_HW)
+    classes = {
+        "semantic": batch.targets[Task.SEMANTIC].to(torch.uint8),
+        "semantic_confidence": torch.full((1, *SIZE_HW), 0.5),
+    }
+    context = PostprocessContext(SIZE_HW, SIZE_HW, classes)
+    found = head.postprocess(raw, context)
     ids = found["instance"][0]
-    assert len(ids.unique()) == 3 and torch.equal(ids[1:] != 0, batch.instance[0, 1:] != 0)
+    assert len(ids.unique()) == 3 and torch.equal(ids[1:] != 0, batch.targets[Task.INSTANCE][0, 1:] != 0)
     for number in (5, 900):
-        assert len(ids[batch.instance[0] == number].unique()) == 1
+        assert len(ids[batch.targets[Task.INSTANCE][0] == number].unique()) == 1
     assert found["instance_confidence"][0][ids == 0].unique().tolist() == [0.5]
-    cold = head.postprocess(torch.full_like(raw, -9.0), classes, SIZE_HW)
+    cold = head.postprocess(torch.full_like(raw, -9.0), context)
     assert cold["instance"].max() == 0
 
 
@@ -175,3 +178,19 @@ def test_instances_need_their_classes() -> None:
     spec = build_spec(config, name="x", tasks=(Task.SEMANTIC, Task.INSTANCE), classes=("a", "b"), things=("b",))
     outputs = build_student(config, spec).eval()(torch.zeros(1, 20, 30, 3, dtype=torch.uint8))
     assert tuple(outputs) == spec.output_names
+
+
+@pytest.mark.parametrize(
+    ("predicted", "truth", "wanted"),
+    [
+        ([1, 1, 0, 2, 2], [7, 7, 0, 9, 9], (4, 4)),
+        ([1, 1, 0, 0, 0], [7, 7, 0, 9, 9], (2, 3)),
+        ([1, 1, 1, 1, 0], [7, 7, 9, 9, 0], (0, 3)),  # half is not more than half
+        ([0, 0, 0, 0, 0], [0, 0, 0, 0, 0], (0, 0)),
+        ([3, 0, 0, 0, 0], [0, 0, 0, 0, 0], (0, 1)),
+        ([], [], (0, 0)),
+    ],
+)
+def test_instances_match_by_more_than_half(predicted: list[int], truth: list[int], wanted: tuple[int, int]) -> None:
+    found = match_instances(torch.tensor(predicted, dtype=torch.long), torch.tensor(truth, dtype=torch.long))
+    assert found.tolist() == list(wanted)
