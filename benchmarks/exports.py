@@ -15,10 +15,9 @@ from typing import Any
 
 from machine import results_page
 
-from distill.config.export import load_target
 from distill.console import Console
 from distill.report.blocks import Table
-from distill.workflows.export import run_exports
+from distill.workflows.export import export
 
 TARGETS = "onnx,onnx-int8,openvino,openvino-int8,aoti,tensorrt"
 
@@ -27,8 +26,7 @@ def exported(run: Path, options: argparse.Namespace) -> dict[str, Any]:
     """The result of exporting this run."""
     folder = options.work / run.name
     if not (folder / "export.json").is_file():
-        targets = dict(load_target(word) for word in options.targets.split(","))
-        run_exports(run, targets, Console(), out=folder, samples=options.images, seconds=options.seconds)
+        export(run, to=options.targets, out=folder, images=options.images, seconds=options.seconds, reporter=Console())
     return json.loads((folder / "export.json").read_text())
 
 

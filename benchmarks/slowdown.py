@@ -25,7 +25,7 @@ from machine import results_page
 from distill.console import Console
 from distill.export.runners import OrtRunner, Outputs
 from distill.report.blocks import Table
-from distill.workflows.bench import run_bench
+from distill.workflows.bench import bench
 
 BATCHES = (1, 8)
 COPY = "new.onnx"
@@ -83,14 +83,14 @@ def main() -> None:
         options.work.mkdir(parents=True, exist_ok=True)
         copy = shutil.copy(options.file, options.work / COPY)
         plant(options.one)
-        run_bench(
+        bench(
             [Path(copy)],
-            Console(),
-            batches=BATCHES,
+            batch=BATCHES,
             seconds=options.seconds,
             out=options.work,
             compare=options.file,
             scope=("engine",),
+            reporter=Console(),
         )
         return
     end = time.monotonic() + 60 * options.minutes

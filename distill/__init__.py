@@ -1,27 +1,52 @@
-"""Turn a generalist image generator into fast specialists that you own."""
+"""Turn a generalist image generator into fast specialists that you own.
+
+    distill.label("photos/", teacher="nano_banana", out="shards")     # prompt a teacher, write label shards
+    distill.train(shards="shards", out="runs/nano")                   # train a small student
+    distill.evaluate(["runs/nano"], "truth-shards")                   # score it against ground truth
+    distill.export("runs/nano", to=["onnx", "openvino"])              # export it for inference engines
+    distill.bench(["runs/nano/export/nano.onnx"])                     # time it
+    distill.predict("runs/nano/export/nano.onnx", "photos/")          # write maps and overlays
+    distill.load("runs/nano/export/nano.onnx")("photo.jpg").depth     # predict as arrays
+
+Each function returns a typed result with ``to_dict()`` and ``to_text()`` and raises `distill.errors.DistillError`. It
+prints only through the `reporter` that it is given: ``distill.console.Console()`` prints to the terminal.
+"""
 
 from __future__ import annotations
 
-from typing import Any
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from distill.workflows.bench import bench
+    from distill.workflows.evaluate import evaluate
+    from distill.workflows.export import export
+    from distill.workflows.label.run import label
+    from distill.workflows.model import load
+    from distill.workflows.predict import predict
+    from distill.workflows.train import train
 
 __version__ = "0.1.0"
+__all__ = ["bench", "evaluate", "export", "label", "load", "predict", "train"]
+
+_MODULES = {
+    "bench": "distill.workflows.bench",
+    "evaluate": "distill.workflows.evaluate",
+    "export": "distill.export",
+    "label": "distill.workflows.label.run",
+    "load": "distill.workflows.model",
+    "predict": "distill.workflows.predict",
+    "train": "distill.workflows.train",
+}
 
 
-def load(path: Any, *, threads: int | None = None, allow_spinning: bool = False) -> Any:
-    """A student, ready to run: ``model(images)`` for arrays, ``model.stream("clip.mp4")`` for videos.
+def __getattr__(name: str) -> Any:
+    """Import a function of the API on first use, so that ``import distill`` stays instant."""
+    if name not in _MODULES:
+        raise AttributeError(f"module 'distill' has no attribute {name!r}")
+    module = import_module(_MODULES[name])
+    return module if name == "export" else getattr(module, name)  # the package `distill.export` can be called
 
-    Args:
-        path: A file that ``distill export`` wrote, or a run folder.
-        threads: Of the engine; None takes all cores.
-        allow_spinning: Let idle threads wait busily: a little faster for single pictures, wasteful for videos.
 
-    Returns:
-        A `distill.export.inference.stream.Model`.
-
-    Raises:
-        DistillError: It is no student, or is damaged.
-    """
-    # By name: the root of the package stands above no floor, and importing it must cost nothing.
-    from importlib import import_module
-
-    return import_module("distill.workflows.model").load(path, threads=threads, allow_spinning=allow_spinning)
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -10,34 +10,47 @@ import typer
 
 from distill.console import Console
 from distill.errors import UsageError
+from distill.workflows import bench as workflow
+
+_TIMED, _SCORED = "What is timed", "Scores and prices"
 
 
 def bench(
     models: Annotated[list[Path], typer.Argument(help="Run folders, and files that distill export wrote.")],
     batch: Annotated[
-        list[int] | None, typer.Option(min=1, help="Pictures per call; several times for a sweep.")
+        list[int] | None,
+        typer.Option(min=1, rich_help_panel=_TIMED, help="Images per call; several times for a sweep. [default: 1, 8]"),
     ] = None,
     size: Annotated[
         list[str] | None,
-        typer.Option(help="HEIGHTxWIDTH of the pictures; several times for a sweep. [default: the working size]"),
+        typer.Option(
+            rich_help_panel=_TIMED,
+            help="HEIGHTxWIDTH of the images; several times for a sweep. [default: the working size]",
+        ),
     ] = None,
     threads: Annotated[
         list[int] | None,
-        typer.Option(min=1, help="Threads of the engine; several times for a sweep; all cores unless given."),
+        typer.Option(
+            min=1,
+            rich_help_panel=_TIMED,
+            help="Threads of the engine; several times for a sweep; all cores unless given.",
+        ),
     ] = None,
-    seconds: Annotated[float, typer.Option(min=0.01, help="Time for each series.")] = 3.0,
-    truth: Annotated[
-        Path | None, typer.Option(help="Labeled shards: score the same artifacts on them, beside their speed.")
-    ] = None,
-    num_images: Annotated[int, typer.Option(min=1, help="How many of them.")] = 50,
-    usd_per_hour: Annotated[
-        float | None, typer.Option(min=0, help="Price of this machine: gives USD per million pictures.")
-    ] = None,
+    seconds: Annotated[float, typer.Option(min=0.01, rich_help_panel=_TIMED, help="Duration of each series.")] = 3.0,
     compare: Annotated[
         Path | None,
         typer.Option(
-            help="An older file or run folder, called in turn: exit code 1 if a model is slower beyond noise."
+            rich_help_panel=_TIMED,
+            help="An older file or run folder, called in turn: exit code 1 if a model is slower beyond noise.",
         ),
+    ] = None,
+    truth: Annotated[
+        Path | None, typer.Option(rich_help_panel=_SCORED, help="Labeled shards: score the same files on them.")
+    ] = None,
+    num_images: Annotated[int, typer.Option(min=1, rich_help_panel=_SCORED, help="Number of these images.")] = 50,
+    usd_per_hour: Annotated[
+        float | None,
+        typer.Option(min=0, rich_help_panel=_SCORED, help="Price of this machine: adds USD per million images."),
     ] = None,
     out: Annotated[
         Path | None, typer.Option(help="Folder for bench.json, bench.md and bench.html, which has the plot.")
@@ -46,46 +59,43 @@ def bench(
 ) -> None:
     """Time one or more students side by side.
 
-    Gives p50, p95, p99 of every call, images/s, memory, loading time and the time of the first call, for the engine
-    alone and from JPEG bytes. The JSON holds every single call. With --truth, the scores of the very same artifacts
-    stand beside their speed, and those that no other beats in both are marked.
+    Measures p50, p95 and p99 of every call, images/s, memory, loading time and the time of the first call, for the
+    engine alone and from JPEG bytes. The JSON contains every single call. With --truth, the scores of the same files
+    are shown next to their speed, and Pareto-optimal ones are marked.
 
     Examples:
-        distill bench runs/nano/nano.onnx --batch 1 --batch 8
+        distill bench runs/nano/export/nano.onnx --batch 1 --batch 8
 
-        distill bench runs/nano runs/nano/nano.onnx --size 1080x1920 --threads 2 --out bench
+        distill bench runs/nano runs/nano/export/nano.onnx --size 1080x1920 --threads 2 --out bench
 
         distill bench exported/nano.onnx exported/nano.xml --truth held_out
 
         distill bench exported/nano.onnx --compare released/nano.onnx
     """
-    from distill.workflows.bench import run_bench
-    from distill.workflows.reports.bench import format_result
-
     console = Console(as_json=as_json)
-    result = run_bench(
+    result = workflow.bench(
         models,
-        console,
-        batches=batch or [1, 8],
-        sizes_hw=[parse_size(word) for word in size or []],
-        threads=threads or [None],
+        batch=batch or (1, 8),
+        size=[parse_size(word) for word in size or []],
+        threads=threads,
         seconds=seconds,
-        out=out,
         truth=truth,
         num_images=num_images,
         usd_per_hour=usd_per_hour,
         compare=compare,
+        out=out,
+        reporter=console,
     )
-    console.result(result, format_result(result))
-    if any(row["verdict"] == "slower" for row in result.get("comparison", ())):
+    console.result(result)
+    if result.is_slower:
         raise typer.Exit(1)
 
 
 def parse_size(word: str, option: str = "--size") -> tuple[int, int]:
-    """(height, width) of ``HEIGHTxWIDTH``.
+    """Parse ``HEIGHTxWIDTH`` to (height, width).
 
     Raises:
-        UsageError: Something else.
+        UsageError: The word has another form.
     """
     found = re.fullmatch(r"(\d{1,5})x(\d{1,5})", word)
     if not found or "0" in (found[1], found[2]):

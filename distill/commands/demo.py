@@ -160,9 +160,9 @@ class DemoRun:
         return run_evaluate(settings, self.console).to_dict()
 
     def _bench(self, model: Path) -> dict[str, Any]:
-        from distill.workflows.bench import run_bench
+        from distill.workflows.bench import bench
 
-        return run_bench([model], self.console, out=self.out / "bench")
+        return bench(model, out=self.out / "bench", reporter=self.console).to_dict()
 
     def _predict(self, model: Path) -> dict[str, Any]:
         from distill.teachers.synthetic.generator import fly_through

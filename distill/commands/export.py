@@ -1,80 +1,99 @@
-"""`distill export`: a trained student to a file for an engine, and the proof that it gives the same answers."""
+"""`distill export`: export a trained student for inference engines."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from distill.commands.bench import parse_size
 from distill.console import Console
 from distill.errors import UsageError
+from distill.tasks import Task
+from distill.workflows.export import plan_export, run_export
+from distill.workflows.export_options import ExportOptions, check_input_size, read_targets
 
-_STRIDE, _LARGEST = 32, 4096
-"""Of nearly all backbones the coarsest stride; and what memory allows."""
-_OF_ONE = ("max_delta1", "max_normals_deg", "max_miou", "max_pmf1")
-_OF_SEVERAL = ("calibrate", "seconds", "threads", "sensitivity", "min_speedup")
-"""Options that only the plain ``--to onnx`` knows, and those that it does not."""
+_COMPARISON, _MODEL, _INT8, _TIMING = "Comparison with the original", "The model", "Eight bits", "Timing"
 
 
 def export(
-    context: typer.Context,
     run: Annotated[Path, typer.Argument(help="Run folder that distill train wrote.")],
     to: Annotated[
         str,
         typer.Option(
-            help="What to make: onnx, onnx-fp16, onnx-bf16, onnx-int8, openvino, openvino-int8, aoti, tensorrt,"
-            " tensorrt-int8, tensorrt-fp8, triton, YAML files of configs/targets, several with commas, or all."
+            help="Targets, separated by commas: onnx, onnx-fp16, onnx-bf16, onnx-int8, openvino, openvino-int8, aoti,"
+            " tensorrt, tensorrt-int8, tensorrt-fp8, triton, all, or YAML files of targets."
         ),
     ] = "onnx",
     out: Annotated[
-        Path | None, typer.Option(help="The file to write, or the folder for several; inside RUN unless given.")
+        Path | None, typer.Option(help="Folder, or the file of a single target. [default: RUN/export]")
     ] = None,
     images: Annotated[
         Path | None,
         typer.Option(
-            help="Pictures to compare on: shards (scored against their labels) or photos; the run's shards by default."
+            rich_help_panel=_COMPARISON,
+            help="Images to compare on: shards (scored against their labels) or photos; the shards of the run unless"
+            " given.",
         ),
     ] = None,
-    num_images: Annotated[int, typer.Option(min=1, help="How many of them.")] = 50,
-    calibrate: Annotated[
-        Path | None, typer.Option(help="Shards or photos to draw int8 ranges from; the run's shards by default.")
+    num_images: Annotated[int, typer.Option(min=1, rich_help_panel=_COMPARISON, help="Number of these images.")] = 50,
+    tolerance: Annotated[
+        list[str] | None,
+        typer.Option(
+            rich_help_panel=_COMPARISON,
+            help="Tolerance of a task for all targets, such as normals=0.1 (degrees) or depth=0.001 (fraction of"
+            " pixels, difference of the score); can be given several times.",
+        ),
     ] = None,
-    seconds: Annotated[float, typer.Option(min=0, help="Several targets: time for each series; 0 times none.")] = 1.0,
-    threads: Annotated[int | None, typer.Option(min=1, help="Threads of the engines; all cores unless given.")] = None,
     input_size: Annotated[
         str | None,
-        typer.Option(help="HEIGHTxWIDTH that the network works at; the size it was trained at unless given."),
+        typer.Option(
+            rich_help_panel=_MODEL,
+            help="HEIGHTxWIDTH at which the network works; the training size unless given.",
+        ),
     ] = None,
     fixed_size: Annotated[
         str | None,
-        typer.Option(help="HEIGHTxWIDTH: the only pictures that files take, for engines without free sizes."),
+        typer.Option(
+            rich_help_panel=_MODEL,
+            help="HEIGHTxWIDTH of the only images that the artifacts take, for engines without free sizes.",
+        ),
     ] = None,
     opset: Annotated[
-        int | None, typer.Option(min=18, help="ONNX operator set; the exporter's own unless given.")
+        int | None,
+        typer.Option(min=18, rich_help_panel=_MODEL, help="ONNX operator set; that of the exporter unless given."),
     ] = None,
-    max_delta1: Annotated[float, typer.Option(min=0, help="Tolerance: depth may differ by this share.")] = 0.001,
-    max_normals_deg: Annotated[float, typer.Option(min=0, help="Tolerance: normals may differ by this angle.")] = 0.1,
-    max_miou: Annotated[float, typer.Option(min=0, help="Tolerance: classes may differ by this share.")] = 0.001,
-    max_pmf1: Annotated[float, typer.Option(min=0, help="Tolerance: instances may differ by this share.")] = 0.005,
+    calibrate: Annotated[
+        Path | None,
+        typer.Option(
+            rich_help_panel=_INT8, help="Shards or photos for calibration; the shards of the run unless given."
+        ),
+    ] = None,
     sensitivity: Annotated[
-        bool, typer.Option("--sensitivity", help="int8: measure what each block of layers alone costs.")
+        bool,
+        typer.Option("--sensitivity", rich_help_panel=_INT8, help="Measure the loss of each block of layers."),
     ] = False,
     min_speedup: Annotated[
         float | None,
-        typer.Option(min=0, help="int8: refused below this many times the images/s of float32; 1.5 unless given."),
+        typer.Option(min=0, rich_help_panel=_INT8, help="Smallest accepted speed-up over float32; 1.5 unless given."),
     ] = None,
-    plan: Annotated[bool, typer.Option("--plan", help="Say what would be done, and stop.")] = False,
+    seconds: Annotated[
+        float, typer.Option(min=0, rich_help_panel=_TIMING, help="Duration of each series; 0 skips the timing.")
+    ] = 1.0,
+    threads: Annotated[
+        int | None,
+        typer.Option(min=1, rich_help_panel=_TIMING, help="Threads of the engines; all cores unless given."),
+    ] = None,
+    plan: Annotated[bool, typer.Option("--plan", help="Estimate sizes and durations, and stop.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as one JSON object.")] = False,
 ) -> None:
-    """Write the student as files for engines, and compare each with the original on real pictures.
+    """Export a student for inference engines, and compare each artifact with the original on real images.
 
-    A file takes uint8 RGB pictures of any size and gives final values; its spec is inside, and beside it as
-    spec.json. Beyond a tolerance the exit code is 1, and the file is kept under another name (*.rejected.onnx). Several
-    targets are also timed side by side; an int8 file that is less than --min-speedup times as fast as its float32 sibling
-    is refused. The exit code is 1, too, where every target that was asked for is refused. The --max options are for
-    --to onnx alone; other targets have tolerances of their own (configs/targets).
+    An artifact takes uint8 RGB images of any size and returns final values; its spec is inside, and in spec.json. An
+    artifact beyond a tolerance is renamed to *.rejected.*, and the exit code is 1. All artifacts are timed in turns; an
+    int8 artifact that is less than --min-speedup times as fast as float32 is refused. The exit code is also 1 if every
+    requested target is refused.
 
     Examples:
         distill export runs/nano --to onnx --images shards
@@ -83,76 +102,44 @@ def export(
 
         distill export runs/nano --to onnx-int8 --input-size 256x192 --images photos/
 
-        distill export runs/nano --out depth.onnx --images photos/ --num-images 20
+        distill export runs/nano --out depth.onnx --images photos/ --num-images 20 --tolerance depth=0.002
     """
-    from distill.export.verification.parity import Tolerances
-
     console = Console(as_json=as_json)
-    is_plain = to == "onnx" and input_size is None and fixed_size is None
-    _say_unused(context, console, _OF_SEVERAL if is_plain else _OF_ONE, "onnx alone" if is_plain else to)
-    size_hw = parse_input_size(input_size) if input_size is not None else None
-    if is_plain:
-        from distill.workflows.exporting import format_result as format_onnx_result
-        from distill.workflows.exporting import run_export, show_plan
-
-        if plan:
-            show_plan(run, out, images, num_images, console)
-            return
-        tolerances = Tolerances(delta1=max_delta1, normals_deg=max_normals_deg, miou=max_miou, pmf1=max_pmf1)
-        made = run_export(
-            run, console, out=out, images=images, num_images=num_images, opset=opset, tolerances=tolerances
-        )
-        console.result(made, format_onnx_result(made))
-        if not made["parity"]["passed"]:
-            raise typer.Exit(1)
-        return
-    from distill.config.export import TARGETS, load_target
-    from distill.workflows.export import format_result, plan_exports, run_exports
-
-    words = [word.strip() for word in to.split(",") if word.strip()]
-    if "all" in words:
-        words = list(dict.fromkeys([*TARGETS, *(word for word in words if word != "all")]))
-    targets = dict(load_target(word) for word in words)
+    options = ExportOptions(
+        run=run,
+        targets=read_targets([to], _read_tolerances(tolerance or [])),
+        out=out,
+        images=images,
+        num_images=num_images,
+        calibrate=calibrate,
+        seconds=seconds,
+        threads=threads,
+        opset=opset,
+        sensitivity=sensitivity,
+        min_speedup=min_speedup,
+        size_hw=check_input_size(parse_size(input_size, "--input-size")) if input_size is not None else None,
+        fixed_size_hw=parse_size(fixed_size, "--fixed-size") if fixed_size is not None else None,
+    )
     if plan:
-        plan_exports(run, targets, out, images, num_images, console)
+        console.result(plan_export(options))
         return
-    options: dict[str, Any] = {
-        "out": out,
-        "images": images,
-        "num_images": num_images,
-        "calibrate": calibrate,
-        "seconds": seconds,
-        "threads": threads,
-        "opset": opset,
-        "sensitivity": sensitivity,
-        "min_speedup": min_speedup,
-        "size_hw": size_hw,
-        "fixed_size_hw": parse_size(fixed_size, "--fixed-size") if fixed_size is not None else None,
-    }
-    found = run_exports(run, targets, console, **options)
-    console.result(found, format_result(found))
-    if not found["passed"]:
+    result = run_export(options, console)
+    console.result(result)
+    if not result.passed:
         raise typer.Exit(1)
 
 
-def _say_unused(context: typer.Context, console: Console, names: tuple[str, ...], to: str) -> None:
-    """Warn of those of these options that were given although this target does not look at them."""
-    given = [name for name in names if getattr(context.get_parameter_source(name), "name", "") == "COMMANDLINE"]
-    if given:
-        words = ", ".join("--" + name.replace("_", "-") for name in given)
-        console.warn(f"{words}: not used by --to {to}")
-
-
-def parse_input_size(word: str) -> tuple[int, int]:
-    """The size in this word.
-
-    Raises:
-        UsageError: None, or one that no backbone can work at.
-    """
-    size_hw = parse_size(word, "--input-size")
-    if any(side % _STRIDE or side > _LARGEST for side in size_hw):
-        raise UsageError(
-            f"--input-size {word}: sides are multiples of {_STRIDE} up to {_LARGEST}",
-            hint="such as --input-size 256x192",
-        )
-    return size_hw
+def _read_tolerances(words: list[str]) -> dict[Task | str, float]:
+    """Tolerance by task, from words such as ``normals=0.1``."""
+    found: dict[Task | str, float] = {}
+    for word in words:
+        name, _, number = word.partition("=")
+        try:
+            found[Task(name.strip())] = float(number)
+        except ValueError as error:
+            raise UsageError(
+                f"--tolerance {word}: not of the form TASK=VALUE", hint=f"TASK is one of {', '.join(Task)}"
+            ) from error
+        if not found[Task(name.strip())] >= 0:
+            raise UsageError(f"--tolerance {word}: a tolerance is not negative")
+    return found

@@ -1,132 +1,127 @@
-"""Time students and exported files side by side: what `distill bench` prints and writes."""
+"""Benchmark as a function: time students and exported files side by side."""
 
 from __future__ import annotations
 
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from distill.runtime.progress import Reporter
+from distill.runtime.progress import Reporter, SilentReporter
+from distill.workflows.arguments import Paths, StrPath, to_path, to_paths
+from distill.workflows.bench_result import BenchedModel, BenchResult, BenchTiming
 
 if TYPE_CHECKING:
     from distill.export.runners import Runner
+    from distill.export.verification.regression import Comparison
+    from distill.export.verification.timing import Timing
 
-_METHOD = (
-    "engine: one call, pictures in memory, final maps out. end_to_end: from JPEG bytes to final maps. All models take"
-    " turns of a fifth of a second, after three calls to warm up; pictures are generated and compress like photos."
-    " Loading is timed with the libraries imported and the file in the cache. Memory is what this process grew by from"
-    " loading to the end of the first call: at least that much is needed."
-)
+Size = tuple[int, int]
+_LOWER_IS_BETTER = ("normals mean_deg",)
 
 
-def run_bench(
-    models: Sequence[Path],
-    reporter: Reporter,
+def bench(
+    models: Paths,
     *,
-    batches: Sequence[int] = (1, 8),
-    sizes_hw: Sequence[tuple[int, int]] = (),
-    threads: Sequence[int | None] = (None,),
+    batch: int | Iterable[int] = (1, 8),
+    size: Size | Iterable[Size] = (),
+    threads: int | Iterable[int] | None = None,
     seconds: float = 3.0,
-    out: Path | None = None,
-    truth: Path | None = None,
+    truth: StrPath | None = None,
     num_images: int = 50,
     usd_per_hour: float | None = None,
-    compare: Path | None = None,
+    compare: StrPath | None = None,
+    out: StrPath | None = None,
     scope: Sequence[str] = ("engine", "end_to_end"),
-) -> dict[str, Any]:
-    """Time all models; the result as `--json` prints it, also written to `out`.
+    reporter: Reporter | None = None,
+) -> BenchResult:
+    """Time one or more students side by side.
 
-    With `compare`, each model and this older one are also called in turn, and the result says whether it is slower.
+    Measures p50, p95 and p99 of every call, images/s, memory, loading time and the time of the first call, for the
+    engine alone and from JPEG bytes. All models take turns, so that a busy machine affects them alike.
+
+    Args:
+        models: Run folders, and files that `distill.export` wrote.
+        batch: Images per call; several for a sweep.
+        size: (height, width) of the images; several for a sweep; the working size unless given.
+        threads: Threads of the engine; several for a sweep; all cores unless given.
+        seconds: Duration of each series.
+        truth: Labeled shards: score the same files on them, and mark those that are Pareto optimal.
+        num_images: Number of labeled images to score.
+        usd_per_hour: Price of this machine; adds USD per million images.
+        compare: An older file or run folder, called in turn with each model: tells whether a model is slower.
+        out: Folder for ``bench.json`` (with every call), ``bench.md`` and ``bench.html``; not written unless given.
+        scope: Measure ``engine``, ``end_to_end`` or both.
+        reporter: Receives messages and progress; silent unless given.
 
     Raises:
-        DistillError: A model cannot be opened or fails.
+        UsageError: A path is not a model.
+        DistillError: A model cannot be opened, or its engine failed.
+
+    Example:
+        >>> result = distill.bench(["runs/nano", "runs/nano/export/nano.onnx"], batch=8, seconds=1)
+        >>> {row.timing.model: row.timing.images_per_s for row in result.timings}
     """
-    from distill.export.runners import num_cores
-    from distill.export.verification.regression import compare_runners
-    from distill.export.verification.timing import time_runners
     from distill.run_dir import machine, open_run_dir, versions
+    from distill.runtime.cpu import usable_cores
     from distill.workflows.model import open_model
     from distill.workflows.reports.bench import write_pages
 
-    if compare is not None:
-        open_model(compare).close()  # better now than after minutes
-    if out is not None:
-        open_run_dir(out)
-    busy = os.getloadavg()[0]
-    if busy > num_cores():
-        reporter.warn(f"the machine is busy (load {busy:.1f}): timings will be slow and uneven")
-    loading: list[dict[str, Any]] = []
-    timings: list[dict[str, Any]] = []
-    comparison: list[dict[str, Any]] = []
-    for number in threads:
+    reporter = reporter or SilentReporter()
+    paths, old, folder = to_paths(models), to_path(compare), to_path(out)
+    batches = [batch] if isinstance(batch, int) else list(batch)
+    sizes = _to_sizes(size)
+    if old is not None:
+        open_model(old).close()  # a wrong path fails now, not after minutes
+    if folder is not None:
+        open_run_dir(folder)
+    load = os.getloadavg()[0]
+    if load > usable_cores():
+        reporter.warn(f"the machine is busy (load {load:.1f}): timings will be slow and uneven")
+    benched: list[BenchedModel] = []
+    timings: list[BenchTiming] = []
+    comparison: list[Comparison] = []
+    scores: dict[str, dict[str, float | None]] = {}
+    for number in [threads] if threads is None or isinstance(threads, int) else list(threads):
         with ExitStack() as stack:
             runners: dict[str, Runner] = {}
-            for path in models:
-                name, runner, row = _open(path, number, set(runners))
-                runners[name] = stack.enter_context(runner)
-                loading.append(row)
-            sizes = list(dict.fromkeys(sizes_hw or [runner.spec.input.default_hw for runner in runners.values()]))
-            used = next(iter(runners.values())).threads
-            with reporter.progress("timing", len(scope) * len(sizes) * len(batches)) as progress:
-                found = time_runners(
-                    runners,
-                    batches,
-                    sizes,
-                    seconds=seconds,
-                    advance=progress.advance,
-                    scope=scope,
-                )
-            timings += [{**timing.to_dict(), "threads": used} for timing in found]
-            if truth is not None and number == threads[0]:
-                scores = score_runners(runners, truth, num_images, reporter)
-        if compare is not None:
-            kinds = len(models) * len(sizes) * len(batches) * len(scope)
-            with reporter.progress("comparing", kinds) as progress:
-                for name, path in zip(runners, models, strict=True):
-                    # Idle threads that wait busily would take the cores from the other one.
-                    with (
-                        open_model(compare, threads=number, allow_spinning=False) as old,
-                        open_model(path, threads=number, allow_spinning=False) as new,
-                    ):
-                        rows = compare_runners(
-                            old, new, batches, sizes, seconds=seconds, scope=scope, advance=progress.advance, name=name
-                        )
-                    comparison += [{**asdict(row), "verdict": row.verdict} for row in rows]
+            for path in paths:
+                runner, row = _open(path, number, set(runners))
+                runners[row.name] = stack.enter_context(runner)
+                benched.append(row)
+            used_sizes = sizes or list(dict.fromkeys(runner.spec.input.default_hw for runner in runners.values()))
+            used_threads = next(iter(runners.values())).threads
+            found = _time(runners, batches, used_sizes, seconds, scope, reporter)
+            timings += [BenchTiming(timing, used_threads, _price(timing, usd_per_hour)) for timing in found]
+            if truth is not None and not scores:
+                scores = score_runners(runners, Path(truth), num_images, reporter)
+        if old is not None:
+            series = (batches, used_sizes, seconds, scope)
+            comparison += _compare(old, dict(zip(runners, paths, strict=True)), number, *series, reporter)
     if truth is not None:
-        for row in loading:
-            row["scores"] = scores[row["name"]]
-        mark_pareto_front(loading, timings)
-    _price(timings, usd_per_hour)
-    result: dict[str, Any] = {
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "method": _METHOD,
-        "seconds_per_series": seconds,
-        "machine": {**machine(), "load_before": round(busy, 2)},
-        "versions": versions(),
-        "models": loading,
-        "timings": timings,
-        **({"comparison": comparison} if compare is not None else {}),
-    }
-    if out is not None:
-        write_pages(result, out)
+        benched = mark_pareto_front([replace(row, scores=scores[row.name]) for row in benched], timings)
+    result = BenchResult(
+        date=datetime.now(UTC).isoformat(timespec="seconds"),
+        seconds_per_series=seconds,
+        machine={**machine(), "load_before": round(load, 2)},
+        versions=versions(),
+        models=tuple(benched),
+        timings=tuple(timings),
+        comparison=tuple(comparison) if old is not None else None,
+    )
+    if folder is not None:
+        write_pages(result, folder)
     return result
-
-
-def _price(timings: Sequence[dict[str, Any]], usd_per_hour: float | None) -> None:
-    if usd_per_hour is not None:
-        for timing in timings:
-            timing["usd_per_million"] = round(usd_per_hour / 3600 / timing["images_per_s"] * 1e6, 4)
 
 
 def score_runners(
     runners: Mapping[str, Runner], truth: Path, count: int, reporter: Reporter
 ) -> dict[str, dict[str, float | None]]:
-    """Score of each task of each runner on labeled pictures."""
+    """Score each task of each runner on labeled images."""
     from distill.export.verification.parity import Parity
     from distill.workflows.parity_samples import open_parity_samples
 
@@ -141,28 +136,85 @@ def score_runners(
     }
 
 
-def mark_pareto_front(models: list[dict[str, Any]], timings: list[dict[str, Any]]) -> None:
-    """Set ``pareto`` where no other model is at least as good in every score and in images/s, and better in one."""
-    speed = {row["name"]: 0.0 for row in models}
-    for timing in timings:
-        if timing["scope"] == "engine":
-            speed[timing["model"]] = max(speed[timing["model"]], timing["images_per_s"])
+def mark_pareto_front(models: Sequence[BenchedModel], timings: Sequence[BenchTiming]) -> list[BenchedModel]:
+    """Set `pareto` where no other model is at least as good in every score and in images/s, and better in one."""
+    speed = dict.fromkeys((row.name for row in models), 0.0)
+    for row in timings:
+        if row.timing.scope == "engine":
+            speed[row.timing.model] = max(speed[row.timing.model], round(row.timing.images_per_s, 2))
 
-    def merits(row: dict[str, Any]) -> list[float]:
-        signs = {"normals mean_deg": -1.0}
-        scores = [signs.get(key, 1.0) * value for key, value in row["scores"].items() if value is not None]
-        return [*scores, speed[row["name"]]]
+    def merits(row: BenchedModel) -> list[float]:
+        scores = (row.scores or {}).items()
+        signed = [-value if key in _LOWER_IS_BETTER else value for key, value in scores if value is not None]
+        return [*signed, speed[row.name]]
 
-    for row in models:
-        ours = merits(row)
-        row["pareto"] = not any(
+    def is_dominated(ours: list[float]) -> bool:
+        return any(
             len(theirs) == len(ours) and theirs != ours and all(b >= a for a, b in zip(ours, theirs, strict=True))
             for theirs in map(merits, models)
         )
 
+    return [replace(row, pareto=not is_dominated(merits(row))) for row in models]
 
-def _open(path: Path, threads: int | None, taken: set[str]) -> tuple[str, Runner, dict[str, Any]]:
-    """(name in the result, the runner, how long it took to load and to answer first)."""
+
+def _to_sizes(size: Size | Iterable[Size]) -> list[Size]:
+    values = list(size)
+    if values and all(isinstance(side, int) for side in values):
+        height, width = values
+        return [(int(str(height)), int(str(width)))]
+    return list(dict.fromkeys(side for side in values if isinstance(side, tuple)))
+
+
+def _time(
+    runners: Mapping[str, Runner],
+    batches: Sequence[int],
+    sizes_hw: Sequence[Size],
+    seconds: float,
+    scope: Sequence[str],
+    reporter: Reporter,
+) -> list[Timing]:
+    from distill.export.verification.timing import time_runners
+
+    with reporter.progress("timing", len(scope) * len(sizes_hw) * len(batches)) as progress:
+        return time_runners(runners, batches, sizes_hw, seconds=seconds, advance=progress.advance, scope=scope)
+
+
+def _compare(
+    old_path: Path,
+    paths: Mapping[str, Path],
+    threads: int | None,
+    batches: Sequence[int],
+    sizes_hw: Sequence[Size],
+    seconds: float,
+    scope: Sequence[str],
+    reporter: Reporter,
+) -> list[Comparison]:
+    """Call the old model and each new one in turn."""
+    from distill.export.verification.regression import compare_runners
+    from distill.workflows.model import open_model
+
+    rows: list[Comparison] = []
+    with reporter.progress("comparing", len(paths) * len(sizes_hw) * len(batches) * len(scope)) as progress:
+        for name, path in paths.items():
+            # Idle threads that spin would take the cores from the other model.
+            with (
+                open_model(old_path, threads=threads, allow_spinning=False) as old,
+                open_model(path, threads=threads, allow_spinning=False) as new,
+            ):
+                rows += compare_runners(
+                    old, new, batches, sizes_hw, seconds=seconds, scope=scope, advance=progress.advance, name=name
+                )
+    return rows
+
+
+def _price(timing: Timing, usd_per_hour: float | None) -> float | None:
+    if usd_per_hour is None:
+        return None
+    return round(usd_per_hour / 3600 / round(timing.images_per_s, 2) * 1e6, 4)
+
+
+def _open(path: Path, threads: int | None, taken: set[str]) -> tuple[Runner, BenchedModel]:
+    """Open a model and measure its loading, its first call and its memory."""
     from distill.export.verification.timing import bench_picture
     from distill.workflows.model import model_digest, open_model
 
@@ -173,26 +225,25 @@ def _open(path: Path, threads: int | None, taken: set[str]) -> tuple[str, Runner
     loaded = time.perf_counter()
     runner(bench_picture(runner.spec.input.default_hw)[None])
     first = time.perf_counter()
-    name = runner.name if runner.name not in taken else str(path)
-    row = {
-        "name": name,
-        "path": str(path.resolve()),
-        "digest": model_digest(path),
-        "engine": runner.engine,
-        "threads": runner.threads,
-        "tasks": [str(task) for task in runner.spec.tasks],
-        "backbone": runner.spec.backbone,
-        "input_size_hw": list(runner.spec.input.size_hw),
-        "size_bytes": _size_bytes(path),
-        "load_ms": round(1000 * (loaded - start), 1),
-        "first_call_ms": round(1000 * (first - loaded), 1),
-        "memory_mb": round(max(0, _resident_bytes() - before) / 1e6, 1),
-    }
-    return name, runner, row
+    row = BenchedModel(
+        name=runner.name if runner.name not in taken else str(path),
+        path=str(path.resolve()),
+        digest=model_digest(path),
+        engine=runner.engine,
+        threads=runner.threads,
+        tasks=tuple(str(task) for task in runner.spec.tasks),
+        backbone=runner.spec.backbone,
+        input_size_hw=runner.spec.input.size_hw,
+        size_bytes=_size_bytes(path),
+        load_ms=round(1000 * (loaded - start), 1),
+        first_call_ms=round(1000 * (first - loaded), 1),
+        memory_mb=round(max(0, _resident_bytes() - before) / 1e6, 1),
+    )
+    return runner, row
 
 
 def _size_bytes(path: Path) -> int:
-    """Of all files that hold the model: a run's weights, or OpenVINO's two files."""
+    """Size of all files of a model: the weights of a run, or the two files of OpenVINO."""
     from distill.export.targets.artifact import artifact_files
 
     if path.is_dir():
@@ -201,7 +252,7 @@ def _size_bytes(path: Path) -> int:
 
 
 def _resident_bytes() -> int:
-    """Memory of this process that is in RAM; 0 where it cannot be known."""
+    """Resident memory of this process; 0 where it is unknown."""
     try:
         return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
     except (OSError, ValueError):

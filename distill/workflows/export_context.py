@@ -1,4 +1,4 @@
-"""A workshop for one student: its graph, the pictures that artifacts are compared on, those that ranges come from."""
+"""The export context of one student: its graph, the images to compare on, the images for calibration."""
 
 from __future__ import annotations
 
@@ -15,23 +15,16 @@ if TYPE_CHECKING:
     from distill.export.targets.context import ExportContext
     from distill.export.verification.parity import ParitySample
     from distill.spec import StudentSpec
+    from distill.workflows.export_options import ExportOptions
+
+_MAX_CALIBRATION_IMAGES = 64
 
 
-def build_context(
-    run: Path,
-    folder: Path,
-    images: Path | None,
-    num_images: int,
-    calibrate: Path | None,
-    threads: int | None,
-    opset: int | None,
-    reporter: Reporter,
-    size_hw: tuple[int, int] | None = None,
-    fixed_size_hw: tuple[int, int] | None = None,
-) -> tuple[ExportContext, str]:
-    """The student, its float32 graph, the pictures; (workshop, where the pictures are from).
+def build_context(options: ExportOptions, reporter: Reporter) -> tuple[ExportContext, str]:
+    """Build the context in the folder of the options; return it with the source of the images.
 
-    `size_hw` and `fixed_size_hw` are those of `load_student`.
+    Raises:
+        UsageError: There is no trained student, or there are no images.
     """
     import onnx
 
@@ -40,44 +33,48 @@ def build_context(
     from distill.export.targets.aot_inductor import export_aoti
     from distill.export.targets.context import CachedRunner, ExportContext
     from distill.export.verification.parity import generated_samples
+    from distill.run_dir import open_run_dir
     from distill.students.checkpoint import load_student
 
-    student, spec = load_student(run, size_hw=size_hw, fixed_size_hw=fixed_size_hw)
-    images = images or training_shards(run)
-    pictures = open_parity_samples(images, spec, num_images, reporter)
-    compared = list(pictures) if pictures is not None else list(generated_samples(spec, 8))
+    size_hw, fixed_size_hw = options.size_hw, options.fixed_size_hw
+    student, spec = load_student(options.run, size_hw=size_hw, fixed_size_hw=fixed_size_hw)
+    images = options.images or training_shards(options.run)
+    found = open_parity_samples(images, spec, options.num_images, reporter)
+    compared = list(found) if found is not None else list(generated_samples(spec, 8))
     if images is None:
-        reporter.warn("no --images given: compared on generated pictures only, without labels")
-    drawn = _calibration(calibrate or training_shards(run), images, compared, spec, num_images, reporter)
+        reporter.warn("no --images given: compared on generated images only, without labels")
+    source = options.calibrate or training_shards(options.run)
+    drawn = _calibration_samples(source, images, compared, spec, options.num_images, reporter)
     if fixed_size_hw is not None:
         compared, drawn = ([_resized(sample, fixed_size_hw) for sample in some] for some in (compared, drawn))
-    stem = spec.name if size_hw is None else f"{spec.name}.{size_hw[0]}x{size_hw[1]}"
     context = ExportContext(
         spec,
         None,
         lambda made, path, device: export_aoti(student, made, path, device=device),
-        CachedRunner(ModuleRunner(student, spec, name="the run", threads=threads)),
+        CachedRunner(ModuleRunner(student, spec, name="the run", threads=options.threads)),
         compared,
         [sample.rgb for sample in drawn],
-        folder,
-        stem,
-        threads,
+        open_run_dir(options.folder),
+        spec.name if size_hw is None else f"{spec.name}.{size_hw[0]}x{size_hw[1]}",
+        options.threads,
         reporter.info,
+        options.sensitivity,
     )
     reporter.info(f"exporting {spec.name} ({spec.backbone}) to ONNX")
-    context.graph = onnx.load(export_onnx(student, spec, context.scratch_dir() / "float.onnx", opset=opset).path)
+    path = context.scratch_dir() / "float.onnx"
+    context.graph = onnx.load(export_onnx(student, spec, path, opset=options.opset).path)
     return context, str(images) if images else "generated"
 
 
 def _resized(sample: ParitySample, size_hw: tuple[int, int]) -> ParitySample:
-    """The picture at this size; labels may be finer or coarser than it."""
+    """Resize the image of a sample; labels keep their size."""
     import cv2
 
     rgb = cv2.resize(sample.rgb, size_hw[::-1], interpolation=cv2.INTER_AREA)
     return replace(sample, rgb=rgb)
 
 
-def _calibration(
+def _calibration_samples(
     source: Path | None,
     compared_from: Path | None,
     compared: Sequence[ParitySample],
@@ -85,9 +82,9 @@ def _calibration(
     count: int,
     reporter: Reporter,
 ) -> list[ParitySample]:
-    """Pictures for ranges: not those that are compared on, wherever there are others."""
+    """Images for calibration: other images than those to compare on, where there are any."""
     if source is None:
         return list(compared)
     skip = len(compared) if source == compared_from else 0
     found = open_parity_samples(source, spec, count + skip, reporter)
-    return list(islice(found or (), skip, None))[:64] or list(compared)
+    return list(islice(found or (), skip, None))[:_MAX_CALIBRATION_IMAGES] or list(compared)

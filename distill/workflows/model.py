@@ -1,4 +1,4 @@
-"""What a verb is pointed at: a run folder or an exported file, opened as a runner. Introduces students to runners."""
+"""Opening of models: a run folder or an exported file as a runner, or as a `Model` for prediction."""
 
 from __future__ import annotations
 
@@ -7,23 +7,24 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from distill.errors import UsageError
+from distill.workflows.arguments import StrPath
 
 if TYPE_CHECKING:
-    from distill.export.inference.stream import Model
     from distill.export.runners import Runner
+    from distill.workflows.prediction import Model
 
 
 def open_model(path: Path, *, threads: int | None = None, allow_spinning: bool = True) -> Runner:
-    """The student in this run folder or exported file, ready to run.
+    """Open a run folder or an exported file as a runner.
 
     Args:
         path: A folder that ``distill train`` wrote, or a file that ``distill export`` wrote.
         threads: None takes the cores that this process may use.
-        allow_spinning: Whether an engine's idle threads wait busily.
+        allow_spinning: Whether idle threads of the engine wait busily.
 
     Raises:
-        UsageError: Neither.
-        DistillError: The files are damaged.
+        UsageError: The path is neither.
+        DistillError: A file is damaged.
     """
     if path.is_dir():
         from distill.export.runners import ModuleRunner
@@ -44,8 +45,8 @@ def open_model(path: Path, *, threads: int | None = None, allow_spinning: bool =
 
 
 def model_digest(path: Path) -> str:
-    """Changes when the student does, by what its files hold."""
-    # A run is its weights and its spec; OpenVINO's weights, and those of large ONNX files, lie beside the file.
+    """SHA-256 of the files of a student."""
+    # A run is its weights and its spec; OpenVINO and large ONNX files have their weights in a second file.
     files = (
         [path / "weights.safetensors", path / "spec.json"]
         if path.is_dir()
@@ -57,8 +58,28 @@ def model_digest(path: Path) -> str:
     return digest.hexdigest()
 
 
-def load(path: str | Path, *, threads: int | None = None, allow_spinning: bool = False) -> Model:
-    """The same for programs: `distill.load`."""
-    from distill.export.inference.stream import Model
+def load(path: StrPath, *, threads: int | None = None, allow_spinning: bool = False) -> Model:
+    """Load a student for prediction.
+
+    Args:
+        path: Run folder of `distill.train`, or file that `distill.export` wrote.
+        threads: Threads of the engine; all cores unless given.
+        allow_spinning: Let idle threads of the engine wait busily: slightly faster for single images, wasteful for
+            videos.
+
+    Returns:
+        A `Model`: ``model(image)`` gives a `Prediction`, ``model.stream("clip.mp4")`` yields frames with their maps.
+
+    Raises:
+        UsageError: The path is neither.
+        DistillError: A file is damaged.
+
+    Example:
+        >>> model = distill.load("runs/nano/export/nano.onnx")
+        >>> prediction = model("photo.jpg")
+        >>> prediction.depth.shape, prediction.classes
+        >>> prediction.plot().save("overlay.png")
+    """
+    from distill.workflows.prediction import Model
 
     return Model(open_model(Path(path), threads=threads, allow_spinning=allow_spinning))

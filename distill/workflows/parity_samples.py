@@ -1,4 +1,4 @@
-"""The pictures that an exported student is compared on: shards with labels, or photos without."""
+"""Images to compare an exported student on: shards with labels, or photos without."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def training_shards(run: Path) -> Path | None:
-    """The shards that the run was trained on, if they are still where they were."""
+    """Folder of the first shards that the run was trained on; None where they no longer exist."""
     from distill.config import read_yaml
     from distill.shards import MANIFEST
 
@@ -28,7 +28,7 @@ def training_shards(run: Path) -> Path | None:
 def open_parity_samples(
     images: Path | None, spec: StudentSpec, count: int, reporter: Reporter
 ) -> Iterator[ParitySample] | None:
-    """The pictures to compare on; checked before the export, which takes seconds."""
+    """Open the images to compare on; checked here, before an export that takes seconds."""
     from distill.shards import MANIFEST, read_manifest
 
     if images is None:
@@ -59,13 +59,13 @@ def _from_photos(path: Path, reporter: Reporter) -> Iterator[ParitySample]:
 
     photos = [found for found in find_inputs([str(path)]) if not found.video]
     if not photos:
-        raise UsageError(f"{path}: no photos there", hint="give a folder of photos or shards as --images")
+        raise UsageError(f"{path}: contains no photos", hint="give a folder of photos or shards as --images")
 
     def read() -> Iterator[ParitySample]:
         for photo in photos:
             try:
                 yield ParitySample(photo.name, decode_rgb(photo.path.read_bytes(), photo.name)[0], {})
             except (DistillError, OSError) as error:
-                reporter.warn(f"left out: {error}")
+                reporter.warn(f"skipped: {error}")
 
     return read()

@@ -246,11 +246,11 @@ def _choice(kind: type[Choice], option: str, name: str) -> Choice:
 def _threads(options: PredictOptions, photos: Sequence[FileInput], videos: Sequence[VideoInput]) -> int | None:
     """Threads of one call of the engine: few for videos, whose batches run in parallel."""
     from distill.export.inference.pipeline import engine_threads
-    from distill.export.runners import num_cores
+    from distill.runtime.cpu import usable_cores
 
     if options.threads is not None or photos or not videos:
         return options.threads
-    return engine_threads(num_cores())
+    return engine_threads(usable_cores())
 
 
 def _task_shown(show: str, runner: Runner) -> Task | None:

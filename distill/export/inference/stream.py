@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterator
 from pathlib import Path
-from types import TracebackType
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple
 
 from distill.errors import DistillError
 from distill.export.inference.pipeline import PipelineItem, SegmentEnd, StageTimer, engine_workers, infer
 from distill.export.inference.temporal_filter import TemporalFilter, TemporalFilterConfig
-from distill.export.runners import Outputs, Runner, num_cores
+from distill.export.runners import Outputs, Runner
+from distill.runtime.cpu import usable_cores
 from distill.runtime.parallel import prefetch
-from distill.spec import StudentSpec
 from distill.video import Frame, FrameSource, open_video
 
 CHECKPOINT_EVERY = 240
@@ -31,62 +30,24 @@ class FramePrediction(NamedTuple):
     maps: Outputs
 
 
-class Model:
-    """A student that is ready to run; a context manager.
+def stream_frames(
+    runner: Runner,
+    video: str | Path | FrameSource,
+    *,
+    batch: int | None = None,
+    size_hw: tuple[int, int] | None = None,
+    temporal_smoothing: float = 0.0,
+) -> Iterator[FramePrediction]:
+    """Yield every frame of a video with its maps; arguments as in `distill.workflows.prediction.Model.stream`.
 
-    Attributes:
-        spec: Its spec: tasks, units, frame, classes.
+    Raises:
+        DistillError: The video cannot be read, or is damaged: raised after the last frame that could be read.
     """
-
-    def __init__(self, runner: Runner) -> None:
-        self._runner = runner
-        self.spec: StudentSpec = runner.spec
-
-    def __call__(self, images: Any) -> Outputs:
-        """The maps of uint8 RGB pictures (batch, height, width, 3), by name."""
-        return self._runner(images)
-
-    def stream(
-        self,
-        video: str | Path | FrameSource,
-        *,
-        batch: int | None = None,
-        size_hw: tuple[int, int] | None = None,
-        temporal_smoothing: float = 0.0,
-    ) -> Iterator[FramePrediction]:
-        """Every frame of a video with its maps, in order; decoding and inference run ahead in the background.
-
-        Memory is bounded: while the caller is busy with a frame, a few more wait. Leaving the loop stops the threads.
-
-        Args:
-            video: A file, a pattern of numbered pictures, a camera's address, or a `FrameSource`.
-            batch: Frames at once; None chooses by their size.
-            size_hw: Frames are shrunk to this size first; maps have it too.
-            temporal_smoothing: 0 gives every frame's own maps; up to 1 steadies them over time (see `TemporalFilter`).
-
-        Raises:
-            DistillError: No video, or damaged: raised behind the last frame that could be read.
-        """
-        source = video if isinstance(video, FrameSource) else open_video(str(video))
-        temporal_filter = (
-            TemporalFilter(self.spec, TemporalFilterConfig(strength=temporal_smoothing)) if temporal_smoothing else None
-        )
-        items = open_stream(
-            self._runner, source, size_hw or source.size_hw, batch=batch, temporal_filter=temporal_filter
-        )
-        return _frame_predictions(items)
-
-    def close(self) -> None:
-        """Free what the engine holds."""
-        self._runner.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
+    source = video if isinstance(video, FrameSource) else open_video(str(video))
+    config = TemporalFilterConfig(strength=temporal_smoothing) if temporal_smoothing else None
+    temporal_filter = TemporalFilter(runner.spec, config) if config is not None else None
+    items = open_stream(runner, source, size_hw or source.size_hw, batch=batch, temporal_filter=temporal_filter)
+    return _frame_predictions(items)
 
 
 def open_stream(
@@ -106,7 +67,7 @@ def open_stream(
     """
     timer = timer or StageTimer()
     pictures = prefetch(timer.items("decode", _pictures(source, size_hw, start, checkpoint_every)))
-    workers = engine_workers(runner, num_cores())
+    workers = engine_workers(runner, usable_cores())
     items = prefetch(infer(runner, pictures, batch=batch, timer=timer, workers=workers))
     return items if temporal_filter is None else prefetch(temporal_filter.process(items, timer))
 

@@ -1,4 +1,4 @@
-"""A result of `distill bench` as text, as Markdown and as a page with plots."""
+"""Report of a benchmark: tables for a terminal, and pages with plots."""
 
 from __future__ import annotations
 
@@ -6,62 +6,59 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from distill.report.blocks import Curve, Curves, Section, Table
+from distill.workflows.bench_result import METHOD
+
 if TYPE_CHECKING:
-    from distill.report.blocks import Curves
+    from distill.workflows.bench_result import BenchResult
 
 
-def format_result(result: dict[str, Any]) -> str:
-    """The result for people."""
+def format_result(result: BenchResult) -> str:
+    """Format the tables for a terminal."""
     from distill.report.markdown import text_table
 
-    machine = result["machine"]
-    return "\n".join(
-        [
-            f"{machine['processor']}, {machine['cores']} cores; {result['method']}",
-            "",
-            text_table(*_model_rows(result)),
-            "",
-            text_table(*_timing_rows(result)),
-            *(["", text_table(*_comparison_rows(result))] if "comparison" in result else []),
-        ]
-    )
+    parts = [f"{result.machine['processor']}, {result.machine['cores']} cores; {METHOD}"]
+    tables = [_model_rows(result), _timing_rows(result)]
+    tables += [_comparison_rows(result)] if result.comparison is not None else []
+    for columns, rows in tables:
+        parts += ["", text_table(columns, rows)]
+    return "\n".join(parts)
 
 
-def write_pages(result: dict[str, Any], out: Path) -> None:
-    """Write ``bench.json`` with every call, ``bench.md`` and ``bench.html`` into this folder, which exists."""
+def write_pages(result: BenchResult, out: Path) -> None:
+    """Write ``bench.json`` with every call, ``bench.md`` and ``bench.html`` into an existing folder."""
     from distill.images import write_atomic
-    from distill.report import Report, Section, Table, to_html, to_markdown
+    from distill.report import Report, to_html, to_markdown
 
     page = Report(
         title="Speed",
-        summary=result["method"],
+        summary=METHOD,
         sections=[
             Section("Models", [Table(*_model_rows(result))]),
             Section("Timings", [*speed_curves(result), Table(*_timing_rows(result))]),
-            *([Section("Old and new", [Table(*_comparison_rows(result))])] if "comparison" in result else []),
+            *([Section("Old and new", [Table(*_comparison_rows(result))])] if result.comparison is not None else []),
         ],
-        facts={"date": result["date"], **result["machine"], **result["versions"]},
+        facts={"date": result.date, **result.machine, **result.versions},
     )
-    write_atomic(out / "bench.json", json.dumps(result, indent=2).encode())
+    write_atomic(out / "bench.json", json.dumps(result.to_dict(), indent=2).encode())
     write_atomic(out / "bench.md", to_markdown(page).encode())
     write_atomic(out / "bench.html", to_html(page).encode())
 
 
-def speed_curves(result: dict[str, Any]) -> list[Curves]:
-    """Images/s over the batch, a plot for each size and kind of timing that has more than one batch."""
-    from distill.report.blocks import Curve, Curves
-
+def speed_curves(result: BenchResult) -> list[Curves]:
+    """Plot images/s over the batch size, for each image size and scope with more than one batch size."""
     plots: dict[str, dict[str, list[tuple[int, float]]]] = {}
-    several_threads = len({row["threads"] for row in result["timings"]}) > 1
-    for row in result["timings"]:
-        title = "images/s, {}, {} x {}".format(row["scope"].replace("_", " "), *row["size_hw"])
-        name = row["model"] + (f", {row['threads']} threads" if several_threads else "")
-        plots.setdefault(title, {}).setdefault(name, []).append((row["batch"], row["images_per_s"]))
+    several_threads = len({row.threads for row in result.timings}) > 1
+    for row in result.timings:
+        timing = row.timing
+        title = f"images/s, {timing.scope.replace('_', ' ')}, {timing.size_hw[0]} x {timing.size_hw[1]}"
+        name = timing.model + (f", {row.threads} threads" if several_threads else "")
+        plots.setdefault(title, {}).setdefault(name, []).append((timing.batch, round(timing.images_per_s, 2)))
     return [
         Curves(
             title,
             [Curve(name, *map(list, zip(*sorted(points), strict=True))) for name, points in curves.items()],
-            x_label="pictures per call",
+            x_label="images per call",
             y_label="images/s",
         )
         for title, curves in plots.items()
@@ -69,50 +66,51 @@ def speed_curves(result: dict[str, Any]) -> list[Curves]:
     ]
 
 
-def _comparison_rows(result: dict[str, Any]) -> tuple[list[str], list[list[Any]]]:
+def _comparison_rows(result: BenchResult) -> tuple[list[str], list[list[Any]]]:
     columns = ["series", "old ms", "new ms", "new / old", "from", "to", "verdict"]
-    keys = ("series", "base_ms", "new_ms", "ratio", "low", "high", "verdict")
-    return columns, [[row[key] for key in keys] for row in result["comparison"]]
+    rows = result.comparison or ()
+    return columns, [[row.series, row.base_ms, row.new_ms, row.ratio, row.low, row.high, row.verdict] for row in rows]
 
 
-def _timing_rows(result: dict[str, Any]) -> tuple[list[str], list[list[Any]]]:
+def _timing_rows(result: BenchResult) -> tuple[list[str], list[list[Any]]]:
     columns = ["model", "timed", "height x width", "batch", "threads"]
     columns += ["calls", "p50 ms", "p95 ms", "p99 ms", "images/s"]
-    priced = any("usd_per_million" in row for row in result["timings"])
+    priced = any(row.usd_per_million is not None for row in result.timings)
     columns += ["USD per million"] * priced
-    rows = [
+    rows: list[list[Any]] = [
         [
-            row["model"],
-            row["scope"],
-            "{} x {}".format(*row["size_hw"]),
-            row["batch"],
-            row["threads"],
-            len(row["calls_ms"]),
-            *(row[key] for key in ("p50_ms", "p95_ms", "p99_ms", "images_per_s")),
-            *([row.get("usd_per_million")] * priced),
+            row.timing.model,
+            row.timing.scope,
+            f"{row.timing.size_hw[0]} x {row.timing.size_hw[1]}",
+            row.timing.batch,
+            row.threads,
+            len(row.timing.calls_ms),
+            *(round(row.timing.percentile_ms(percent), 3) for percent in (50.0, 95.0, 99.0)),
+            round(row.timing.images_per_s, 2),
+            *([row.usd_per_million] * priced),
         ]
-        for row in result["timings"]
+        for row in result.timings
     ]
     return columns, rows
 
 
-def _model_rows(result: dict[str, Any]) -> tuple[list[str], list[list[Any]]]:
-    measures = list(result["models"][0].get("scores", ()))
-    columns = ["model", "engine", "threads", "tasks", "MB", "load ms", "first call ms", "memory MB", *measures]
-    columns += ["on the front"] * bool(measures)
-    rows = [
+def _model_rows(result: BenchResult) -> tuple[list[str], list[list[Any]]]:
+    metrics = list(result.models[0].scores or ())
+    columns = ["model", "engine", "threads", "tasks", "MB", "load ms", "first call ms", "memory MB", *metrics]
+    columns += ["Pareto optimal"] * bool(metrics)
+    rows: list[list[Any]] = [
         [
-            row["name"],
-            row["engine"],
-            row["threads"],
-            ", ".join(row["tasks"]),
-            row["size_bytes"] / 1e6,
-            row["load_ms"],
-            row["first_call_ms"],
-            row["memory_mb"],
-            *(row["scores"][measure] for measure in measures),
-            *(["yes" if row.get("pareto") else ""] * bool(measures)),
+            row.name,
+            row.engine,
+            row.threads,
+            ", ".join(row.tasks),
+            row.size_bytes / 1e6,
+            row.load_ms,
+            row.first_call_ms,
+            row.memory_mb,
+            *((row.scores or {}).get(metric) for metric in metrics),
+            *(["yes" if row.pareto else ""] * bool(metrics)),
         ]
-        for row in result["models"]
+        for row in result.models
     ]
     return columns, rows

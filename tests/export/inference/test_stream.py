@@ -12,7 +12,8 @@ import pytest
 
 import distill
 from distill.errors import DistillError
-from distill.export.inference.stream import FramePrediction, Model
+from distill.export.inference.stream import FramePrediction
+from distill.workflows.prediction import Model
 from tests.builders.videos import write_clip
 from tests.fakes.runner import FakeRunner
 

@@ -29,15 +29,15 @@ BESIDES = ("onnx", "openvino", "onnx-fp16", "tensorrt", "tensorrt-fp8", "triton"
 @pytest.fixture(scope="module")
 def exported(run_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The small student for four targets, by the command line's own function."""
-    from distill.console import Console
-    from distill.workflows.export import run_exports
+    from distill.workflows.export import run_export
+    from distill.workflows.export_options import ExportOptions
 
     pytest.importorskip("openvino")
     folder = tmp_path_factory.mktemp("exported")
     loose = {"tolerance": {"by_task": {"depth": 0.2, "normals": 5.0, "semantic": 0.3}}}
     targets = {name: TargetConfig.model_validate({**TARGETS[name], **loose}) for name in BESIDES}
     targets["onnx-int8"] = TargetConfig.model_validate({**TARGETS["onnx-int8"], **loose})
-    run_exports(run_dir, targets, Console(), out=folder, num_images=4, seconds=0, sensitivity=True)
+    run_export(ExportOptions(run_dir, targets, out=folder, num_images=4, seconds=0, sensitivity=True))
     return folder
 
 
@@ -225,7 +225,7 @@ def test_a_file_for_one_size_of_pictures_alone(cli, run_dir: Path, tmp_path: Pat
 
 def test_nothing_left_of_what_was_asked_for_is_a_failure(cli, run_dir: Path, tmp_path: Path) -> None:
     words = ("export", run_dir, "--num-images", 2, "--seconds", 0.05, "--threads", 1, "--min-speedup", 1000)
-    code, found = cli.json(*words, "--to", "onnx-int8", "--out", tmp_path / "a", "--max-miou", 0.5)
+    code, found = cli.json(*words, "--to", "onnx-int8", "--out", tmp_path / "a", "--tolerance", "semantic=0.5")
     assert code == 1 and not found["passed"]
     assert {row["target"]: row["status"] for row in found["targets"]} == {"onnx": "passed", "onnx-int8": "refused"}
     code, found = cli.json(*words, "--to", "onnx,onnx-int8", "--out", tmp_path / "b")
