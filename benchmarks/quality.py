@@ -25,10 +25,10 @@ from distill.images import Photo, decode_rgb, encode_map
 from distill.report.blocks import Table
 from distill.tasks import Task
 from distill.teachers.base import GeneratedImage, PromptSpec
+from distill.teachers.decoders import teacher_task
 from distill.teachers.generative import GenerativeTeacher
 from distill.teachers.quality.calibration import UNCALIBRATED, TaskCalibration, calibrate
 from distill.teachers.quality.filter import QualityFilter
-from distill.teachers.quality.label_error import label_error, restrict_to_prompted
 from distill.teachers.synthetic.generator import SYNTHETIC_CLASSES, SyntheticGenerator, SyntheticTruth
 from distill.teachers.synthetic.views import scene_photo
 
@@ -116,11 +116,11 @@ def measure_parts(index: int, config: SyntheticConfig, seen: dict[Task, Seen]) -
         return
     for task, label in unchecked.labels.items():
         if task not in result.labels:
-            verdict = label_error(label, restrict_to_prompted(truths[task], label))
+            verdict = teacher_task(task).label_error(label, teacher_task(task).restrict(truths[task], label))
             if verdict is not None:
                 seen[task].rejected.append((index, verdict.error))
     for task, label in result.labels.items():
-        verdict = label_error(label, restrict_to_prompted(truths[task], label))
+        verdict = teacher_task(task).label_error(label, teacher_task(task).restrict(truths[task], label))
         if verdict is None:
             continue
         record = next(record for record in result.records if record["task"] == str(task))

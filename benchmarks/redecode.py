@@ -29,8 +29,11 @@ from distill.report.blocks import Table
 from distill.tasks import Task
 from distill.teachers.base import PromptSpec
 from distill.teachers.decoders import decode_answer
-from distill.teachers.prompts.templates import depth_prompt, normals_prompt, semantic_prompt
-from distill.teachers.store.answers import AnswerStore, CachedAnswer
+from distill.teachers.decoders.depth import depth_prompt
+from distill.teachers.decoders.normals import normals_prompt
+from distill.teachers.decoders.semantic import semantic_prompt
+from distill.teachers.store.answers import AnswerStore
+from distill.teachers.store.records import CachedAnswer
 from distill.teachers.synthetic.scene import SYNTHETIC_CLASSES
 
 PROMPT_SPECS = {

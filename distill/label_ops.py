@@ -27,16 +27,21 @@ def remap_classes(label: Label, classes: Sequence[str]) -> Label:
     return Label(label.task, value, valid, np.where(valid, label.confidence, np.float32(0)), classes=tuple(classes))
 
 
+def pick_pixels(values: Shaped[ndarray, "h w *c"], size_hw: tuple[int, int]) -> Shaped[ndarray, "h2 w2 *c"]:
+    """A map at another size, nearest neighbor."""
+    if values.shape[:2] == size_hw:
+        return values
+    rows, columns = (((np.arange(size_hw[i]) + 0.5) * values.shape[i] / size_hw[i]).astype(np.intp) for i in (0, 1))
+    # Rows first, then columns: several times faster than both at once.
+    return values.take(rows, axis=0).take(columns, axis=1)
+
+
 def resample_nearest(label: Label, size_hw: tuple[int, int]) -> Label:
-    """The label on another grid over the same photo; pixels are picked, never mixed."""
+    """The label at another size, nearest neighbor."""
     if label.size_hw == size_hw:
         return label
-    rows, columns = (
-        ((np.arange(size) + 0.5) * have / size).astype(np.intp)
-        for size, have in zip(size_hw, label.size_hw, strict=True)
-    )
-    grid = np.ix_(rows, columns)
-    return replace(label, value=label.value[grid], valid=label.valid[grid], confidence=label.confidence[grid])
+    value, valid, confidence = (pick_pixels(part, size_hw) for part in (label.value, label.valid, label.confidence))
+    return replace(label, value=value, valid=valid, confidence=confidence)
 
 
 def merge_instances(first: Label, second: Label) -> Label:

@@ -15,11 +15,11 @@ from numpy import ndarray
 
 from distill.errors import DistillError
 from distill.images import Photo
-from distill.labels import Label, normals_face_away
-from distill.tasks import IGNORE_INSTANCE, IGNORE_SEMANTIC, DepthKind, Task
+from distill.labels import Label
+from distill.tasks import TASKS
 from distill.teachers.base import GeneratedImage, PromptSpec
-from distill.teachers.decoders import decode_answer
 from distill.teachers.codecs.answer_image import MIN_SIDE_PX, AnswerImage, decode_answer_image
+from distill.teachers.decoders import decode_answer, teacher_task
 from distill.teachers.registration.align import IDENTITY, Registration, estimate_registration, resize_scale, warp_label
 from distill.teachers.registration.cache import RegistrationCache
 
@@ -31,7 +31,6 @@ MIN_COVERED = 0.75
 """An answer that shows less of its photo (cut to another shape) is an answer to something else. Real ones, whose sides
 are rounded to multiples of 16, show 98 % or more."""
 
-_NEAREST_M = 1e-3
 _BARRED = 0.95
 """Bars are looked for where the photo, cut to the canvas, would lose more than the rest of this."""
 _BAR_LEVELS, _BAR_SHARE, _BLURRED = 12, 0.98, 0.1
@@ -217,10 +216,11 @@ def _decode(
         Rejection: Next to nothing can be read.
     """
     label = _opaque(decode_answer(generated.rgb, prompt_spec), generated)
-    said = _share_said(label)
+    task = teacher_task(prompt_spec.task)
+    said = float(task.informative(label).mean())
     if said >= MIN_SHARE_VALID:
-        if prompt_spec.task is Task.NORMALS and normals_face_away(label):
-            raise AnswerRejected("more normals point away from the camera than toward it, as in another frame")
+        if reason := task.reject(label):
+            raise AnswerRejected(reason)
         return label, prompt_spec
     if not prompt_spec.legend:
         raise AnswerRejected(f"only {said:.1%} of the answer is painted as {prompt_spec.task} is")
@@ -232,22 +232,11 @@ def _decode(
     raise AnswerRejected(f"only {said:.1%} of the answer is in the colors of its legend")
 
 
-def _share_said(label: Label) -> float:
-    """The share of pixels that say something at all; 0 m, which black is, is where the camera stands."""
-    says = label.valid & (label.confidence > 0)
-    if label.task is Task.DEPTH and label.depth_kind in (None, DepthKind.METRIC):
-        says &= label.value > _NEAREST_M
-    return float(says.mean())
-
-
-_NOTHING = {Task.SEMANTIC: IGNORE_SEMANTIC, Task.REFERRING: IGNORE_SEMANTIC, Task.INSTANCE: IGNORE_INSTANCE}
-
-
 def _opaque(label: Label, generated: AnswerImage) -> Label:
     """The label without what was read out of transparent pixels."""
     if generated.opaque is None:
         return label
     valid = label.valid & generated.opaque
     value = label.value.copy()
-    value[~valid] = _NOTHING.get(label.task, 0)
+    value[~valid] = TASKS[label.task].fill
     return replace(label, value=value, valid=valid, confidence=label.confidence * valid)

@@ -97,6 +97,10 @@ class Generator(Protocol):
         """
         ...
 
+    def fingerprint(self) -> list[str]:
+        """Digests of the files that decide its images, besides the config; empty if there are none."""
+        return []
+
 
 class CacheableGenerator(Generator, Protocol):
     """A generator whose answers can be stored: it says what else, besides photo, sentence and seed, decides them."""
@@ -123,6 +127,19 @@ class Specialist(Protocol):
     def predict(self, photo: Photo) -> list[Label]:
         """One label per task; any size, covering the whole photo."""
         ...
+
+    @property
+    def min_size_hw(self) -> tuple[int, int] | None:
+        """Smallest size (height, width) at which photos may be decoded; None: full size.
+
+        Raises:
+            DistillError: The model's input size is not in its config, and the model cannot be opened.
+        """
+        return None
+
+    def fingerprint(self) -> list[str]:
+        """Digests of the files that decide its labels, besides the config; empty if there are none."""
+        return []
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +173,19 @@ class Teacher(Protocol):
     tasks: tuple[Task, ...]
     classes: tuple[str, ...]
     """Semantic ids index this list, in every label of the job."""
+    max_parallel: int
+    """Photos that may be labeled at once, in threads."""
+    answer_usd: float
+    """Expected price of one answer; 0 for teachers that cost nothing."""
+
+    @property
+    def min_size_hw(self) -> tuple[int, int] | None:
+        """Smallest size (height, width) at which photos may be decoded; None: full size."""
+        ...
+
+    def fingerprint(self) -> list[str]:
+        """Digests of the files that decide its labels, besides the config: models, manifests, source code."""
+        ...
 
     def label(self, photo: Photo) -> list[TeacherResult]:
         """Lessons about the photo; more than one when it was asked the same task with different legends.

@@ -1,6 +1,6 @@
-"""Several teachers as one: drawn by weight, asked in turn until a label passes, or fused.
+"""Several teachers as one: picked by weight, as a cascade until a label passes, or fused.
 
-Every label keeps the records of the teachers that it comes from, license included.
+Each label keeps the records of the teachers that contributed to it, with their licenses.
 """
 
 from __future__ import annotations
@@ -9,12 +9,13 @@ import copy
 import hashlib
 import json
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from distill.config import load_config
 from distill.config.ensemble import BlendConfig, EnsembleConfig, MemberConfig
-from distill.config.hosted import HostedConfig
+from distill.config.teacher import TeacherConfig
 from distill.errors import DistillError, UsageError
 from distill.images import Photo
 from distill.label_ops import convert_depth, remap_classes, resample_nearest
@@ -22,15 +23,11 @@ from distill.labels import Label
 from distill.tasks import DepthKind, Task
 from distill.teachers.base import Teacher, TeacherResult
 from distill.teachers.context import TeacherContext
-from distill.teachers.hosted.services.open import prices_of
+from distill.teachers.kinds import KINDS, kind_of
+from distill.teachers.plugins import find_kind
 from distill.teachers.quality.filter import QualityFilter, score_result
 from distill.teachers.quality.fusion import fuse_labels
 from distill.teachers.quality.score import describe
-
-if TYPE_CHECKING:
-    from distill.teachers.factory import AnyTeacherConfig
-
-Build = Callable[["AnyTeacherConfig", Path, TeacherContext], Teacher]
 
 
 @dataclass(frozen=True)
@@ -38,8 +35,8 @@ class Member:
     """One teacher of a blend, restricted to the blend's task.
 
     Attributes:
-        price_usd: Of one answer.
-        min_quality: cascade: what its label has to score.
+        price_usd: Price of one answer.
+        min_quality: cascade: score that its label needs to pass.
     """
 
     teacher: Teacher
@@ -49,7 +46,9 @@ class Member:
 
 
 class EnsembleTeacher:
-    """A blend for each task."""
+    """One blend per task."""
+
+    min_size_hw = None
 
     def __init__(
         self, config: EnsembleConfig, members: dict[Task, list[Member]], quality_filter: QualityFilter | None = None
@@ -62,15 +61,21 @@ class EnsembleTeacher:
         self.classes = tuple(dict.fromkeys(name for names in semantic for name in names))
         self._config, self._members = config, members
         self._quality_filter = quality_filter or QualityFilter(register=False)
-        self.max_parallel = min(getattr(teacher, "max_parallel", 1) for teacher in everyone)
-        """How many photos may be worked on at once: what the most particular teacher allows."""
+        self.max_parallel = min(teacher.max_parallel for teacher in everyone)
+        self.answer_usd = max(member.price_usd for group in members.values() for member in group)
         self._depth_kind = config.depth.depth_kind if config.depth else None
 
+    def fingerprint(self) -> list[str]:
+        """As `Teacher.fingerprint`, of all members."""
+        return [
+            digest for group in self._members.values() for member in group for digest in member.teacher.fingerprint()
+        ]
+
     def label(self, photo: Photo) -> list[TeacherResult]:
-        """One lesson with every task.
+        """One result with all tasks.
 
         Raises:
-            UsageError: Depth of different depth kinds, and the config does not say to which one it is brought.
+            UsageError: The depth kinds of the teachers differ, and the config does not name one to convert to.
         """
         result = TeacherResult(labels={})
         for task in self.tasks:
@@ -79,7 +84,7 @@ class EnsembleTeacher:
         return [result]
 
     def _pick_by_weight(self, photo: Photo, task: Task, blend: BlendConfig, result: TeacherResult) -> None:
-        """One teacher for each photo. The same draw for all tasks, so that equal weights give labels that agree."""
+        """One teacher per photo. All tasks share the draw, so that equal weights give consistent labels."""
         group = self._members[task]
         digest = hashlib.sha256(f"{self._config.seed} {photo.sha256 or photo.key}".encode(errors="surrogateescape"))
         draw = int.from_bytes(digest.digest()[:8]) / 2**64 * sum(member.weight for member in group)
@@ -93,13 +98,13 @@ class EnsembleTeacher:
             self._store(task, answer.labels[task], answer.records, result)
 
     def _run_cascade(self, photo: Photo, task: Task, blend: BlendConfig, result: TeacherResult) -> None:
-        """The first label that passes; those behind are spared, and the record says what they would have cost."""
+        """The first label that passes; the record has the price of the teachers that were skipped."""
         group = self._members[task]
         best: tuple[float, TeacherResult] | None = None
         for number, member in enumerate(group, 1):
             answer = _label_task(member, photo, task)
             if not _is_scored(answer):
-                # By its own word every specialist is sure, which is no test to pass.
+                # A specialist's own confidence is no test of its label.
                 score_result(photo, answer, self._quality_filter)
             _merge_records(answer, result)
             if task not in answer.labels:
@@ -122,7 +127,7 @@ class EnsembleTeacher:
         self._store(task, best[1].labels[task], best[1].records, result)
 
     def _fuse_all(self, photo: Photo, task: Task, blend: BlendConfig, result: TeacherResult) -> None:
-        """All answers as one label, on the grid of the finest."""
+        """All labels fused into one, at the largest of their sizes."""
         labels, records = [], []
         for member in self._members[task]:
             answer = _label_task(member, photo, task)
@@ -142,7 +147,7 @@ class EnsembleTeacher:
         result.records.extend(records)
 
     def _to_depth_kind(self, label: Label) -> Label:
-        """Depth in the config's depth kind, or in that of the first label where the config names none.
+        """Depth in the config's depth kind, or in that of the first label if the config names none.
 
         Raises:
             UsageError: The teachers' depth kinds differ.
@@ -154,7 +159,7 @@ class EnsembleTeacher:
         if have is not self._depth_kind and (self._config.depth is None or self._config.depth.depth_kind is None):
             raise UsageError(
                 f"the teachers' depth has different depth kinds: {self._depth_kind} and {have}",
-                hint="say to which they are brought, such as --set depth.depth_kind=affine_invariant_disparity",
+                hint="name the one to convert to, such as --set depth.depth_kind=affine_invariant_disparity",
             )
         return convert_depth(label, self._depth_kind)
 
@@ -167,7 +172,7 @@ _STRATEGIES: dict[str, Callable[[EnsembleTeacher, Photo, Task, BlendConfig, Teac
 
 
 def _label_task(member: Member, photo: Photo, task: Task) -> TeacherResult:
-    """What a teacher says about one task; a teacher that cannot say anything about this photo is no end."""
+    """The result of one teacher for one task; its failure on this photo becomes a failure of the result."""
     try:
         results = member.teacher.label(photo)
     except UsageError:
@@ -175,79 +180,67 @@ def _label_task(member: Member, photo: Photo, task: Task) -> TeacherResult:
     except DistillError as error:
         reason = f"{member.teacher.name}: {error.message.removeprefix(f'{photo.name}: ')}"
         return TeacherResult(labels={}, failures=[{"task": str(task), "kind": "failed", "reason": reason}])
-    # A teacher that was asked with several legends gives several lessons; each sample here has one label per task.
+    # A teacher with several legends gives several results; each sample here has one label per task.
     return next((result for result in results if task in result.labels), results[0])
 
 
 def _is_scored(answer: TeacherResult) -> bool:
-    """Whether the teacher's own checks have held its label against the photo."""
+    """Whether the teacher has scored its label against the photo."""
     return all("quality_parts" in record for record in answer.records)
 
 
 def _merge_records(answer: TeacherResult, result: TeacherResult) -> None:
-    """What was paid, seen and noted is told, whether the label is kept or not."""
+    """Add failures, notes, costs and images to the result, whether the label is used or not."""
     result.failures.extend(answer.failures)
     result.notes.extend(answer.notes)
     result.costs_usd.extend(answer.costs_usd)
-    for what, picture in answer.generated.items():
-        result.generated.setdefault(what, picture)
+    for name, image in answer.generated.items():
+        result.generated.setdefault(name, image)
 
 
-def member_config(member: MemberConfig) -> AnyTeacherConfig:
+def member_config(member: MemberConfig) -> TeacherConfig:
     """The checked config of a member.
 
     Raises:
-        UsageError: Unknown kind, wrong keys, or a mix within a mix.
+        UsageError: Unknown kind, wrong keys, or an ensemble within an ensemble.
     """
-    from distill.config import load_config
-    from distill.teachers.factory import CONFIGS, config_type
-    from distill.teachers.plugins import plugins
-
-    kind = str(member.teacher.get("kind", ""))
-    if kind == "ensemble" or (kind not in CONFIGS and kind not in plugins()):
-        raise UsageError(f"a mix cannot hold a teacher of the kind {kind!r}", hint=f"one of {', '.join(CONFIGS)}")
-    return load_config(config_type(kind), member.teacher, name=f"the {kind} teacher of the mix")
+    name = str(member.teacher.get("kind", ""))
+    kind = find_kind(name)
+    if kind is None or name == "ensemble":
+        raise UsageError(f"an ensemble cannot have a teacher of kind {name!r}", hint=f"one of {', '.join(KINDS)}")
+    return load_config(kind.config, member.teacher, name=f"the {name} teacher of the ensemble")
 
 
-def build_ensemble(config: EnsembleConfig, context: TeacherContext, build: Build) -> Teacher:
-    """The mix; a teacher that stands in several blends is opened once.
+def build_ensemble(config: EnsembleConfig, folder: Path, context: TeacherContext) -> Teacher:
+    """The ensemble; a teacher that is in several blends is built once.
 
     Raises:
-        UsageError: A teacher cannot be built, or cannot do the task that it is named for.
+        UsageError: A teacher cannot be built, or cannot do the task of its blend.
     """
     built: dict[str, Teacher] = {}
     members: dict[Task, list[Member]] = {}
     for task, blend in config.blends().items():
-        members[task] = [_member(member, task, blend, context, build, built) for member in blend.teachers]
+        members[task] = [_member(member, task, blend, context, built) for member in blend.teachers]
     return EnsembleTeacher(config, members, context.quality_filter)
 
 
 def _member(
-    member: MemberConfig,
-    task: Task,
-    blend: BlendConfig,
-    context: TeacherContext,
-    build: Build,
-    built: dict[str, Teacher],
+    member: MemberConfig, task: Task, blend: BlendConfig, context: TeacherContext, built: dict[str, Teacher]
 ) -> Member:
-    config = member_config(member)
     key = json.dumps([member.teacher, member.folder], sort_keys=True, default=str)
     if key not in built:
-        built[key] = build(config, Path(member.folder), context)
-    # A copy that answers this task only; what is opened (weights, answers) is shared.
+        built[key] = _build_member(member_config(member), Path(member.folder), context)
+    # A copy that does only this task; it shares everything that is open (weights, stores).
     teacher = copy.copy(built[key])
     if task not in teacher.tasks:
         raise UsageError(f"{teacher.name} cannot do {task}; it does {', '.join(teacher.tasks)}")
     teacher.tasks = (task,)
-    price = member.price_usd
-    if price is None:
-        price = _price_usd(config)
-    least = blend.min_quality if member.min_quality is None else member.min_quality
-    return Member(teacher, member.weight, price, least)
+    price_usd = teacher.answer_usd if member.price_usd is None else member.price_usd
+    min_quality = blend.min_quality if member.min_quality is None else member.min_quality
+    return Member(teacher, member.weight, price_usd, min_quality)
 
 
-def _price_usd(config: AnyTeacherConfig) -> float:
-    """What one answer of a teacher costs by its config."""
-    if isinstance(config, HostedConfig):
-        return prices_of(config)[0].likely_usd()
-    return float(getattr(config, "price_per_image_usd", 0.0) or getattr(config, "cost_usd", 0.0))
+def _build_member(config: TeacherConfig, folder: Path, context: TeacherContext) -> Teacher:
+    """A member; only generators use the store."""
+    kind = kind_of(config)
+    return kind.build(config, folder, context if kind.generates_images else replace(context, store=None))

@@ -18,16 +18,17 @@ from distill.errors import DistillError, UsageError
 from distill.images import Photo
 from distill.label_ops import merge_instances, remap_classes, resample_nearest
 from distill.labels import Label
-from distill.tasks import MAX_CLASSES, Task
+from distill.tasks import MAX_CLASSES, TASKS, Task
 from distill.teachers.answer_parser import AnswerRejected, ParsedAnswer, parse_answer
 from distill.teachers.base import ContentRefused, GeneratedImage, Generator, PromptSpec, TeacherResult
+from distill.teachers.decoders import teacher_task
 from distill.teachers.prompts.templates import prompt_hash
 from distill.teachers.prompts.variants import SINGLE, PromptEnsemble, Variant, hflip_photo
 from distill.teachers.quality.filter import QualityFilter, score_result
 from distill.teachers.quality.fusion import agreement, fuse_labels, hflip_label
 from distill.teachers.quality.score import describe
 from distill.teachers.registration.cache import RegistrationCache
-from distill.teachers.store.answers import StoreFull
+from distill.teachers.store.records import StoreFull
 
 _SWAPPED = "the answer is not in the colors of its own legend; read with that of {}: two answers seem to be swapped"
 
@@ -75,6 +76,7 @@ class GenerativeTeacher:
         seed: int = 0,
         quality_filter: QualityFilter | None = None,
         prompt_ensemble: PromptEnsemble = SINGLE,
+        answer_usd: float = 0.0,
     ) -> None:
         if len(classes) > MAX_CLASSES:
             raise UsageError(
@@ -84,6 +86,7 @@ class GenerativeTeacher:
         self.name, self.license, self.terms = name, license, terms
         self.tasks = tuple(tasks)
         self.classes = tuple(classes)
+        self.max_parallel, self.min_size_hw, self.answer_usd = 1, None, answer_usd
         self._generator, self._seed, self._quality_filter, self._prompt_ensemble = (
             generator,
             seed,
@@ -95,6 +98,10 @@ class GenerativeTeacher:
             if quality_filter is not None and quality_filter.cache_dir is not None
             else None
         )
+
+    def fingerprint(self) -> list[str]:
+        """As `Teacher.fingerprint`."""
+        return self._generator.fingerprint()
 
     def label(self, photo: Photo) -> list[TeacherResult]:
         """Lessons about the photo.
@@ -165,7 +172,7 @@ class GenerativeTeacher:
             registration_cache=self._registration_cache,
         )
         label = hflip_label(parsed.label) if variant.mirrored else parsed.label
-        if label.task is Task.SEMANTIC:
+        if TASKS[label.task].class_list == "classes":
             label = remap_classes(label, self.classes)
         return _ParsedSample(answer, replace(parsed, label=label), variant)
 
@@ -246,7 +253,7 @@ def _result_for(label: Label, results: list[TeacherResult]) -> TeacherResult:
     """The first lesson without this task; instances of another class join the map that is there."""
     for result in results:
         known = result.labels.get(label.task)
-        if known is None or (label.task is Task.INSTANCE and not set(label.classes) & set(known.classes)):
+        if known is None or teacher_task(label.task).joins(known, label):
             return result
     results.append(TeacherResult(labels={}))
     return results[-1]

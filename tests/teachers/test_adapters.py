@@ -193,7 +193,7 @@ def test_a_broken_model_is_one_sentence(tmp_path: Path, data: bytes):
 def test_the_wrong_number_of_classes_is_said(tmp_path: Path):
     model = save_model(tmp_path / "m.onnx", np.ones((4, 3)))
     config = load_config(OnnxConfig, {"model": str(model), "outputs": [{"task": "semantic", "classes": ["a", "b"]}]})
-    with pytest.raises(DistillError, match="4 channels where 2"):
+    with pytest.raises(DistillError, match="4 channels instead of 2"):
         OnnxSpecialist(config, tmp_path).predict(gray(0))
 
 

@@ -27,11 +27,14 @@ from distill.images import Photo
 from distill.labels import Label
 from distill.optional import import_named
 from distill.shards import file_sha256
-from distill.tasks import BACKGROUND_INSTANCE, IGNORE_INSTANCE, Task
-from distill.teachers.adapters.outputs import decode_output
+from distill.tasks import BACKGROUND_INSTANCE, IGNORE_INSTANCE, TASKS, Task
+from distill.teachers.base import Specialist, Teacher
+from distill.teachers.context import TeacherContext
+from distill.teachers.decoders import teacher_task
+from distill.teachers.plugins import DESCRIPTION
+from distill.teachers.predictive import PredictiveTeacher
 
 Function = TypeVar("Function", bound=Callable[..., Any])
-_DESCRIPTION = "__distill_teacher__"
 
 
 def specialist(**description: Any) -> Callable[[Function], Function]:
@@ -42,15 +45,10 @@ def specialist(**description: Any) -> Callable[[Function], Function]:
     """
 
     def describe(function: Function) -> Function:
-        setattr(function, _DESCRIPTION, description)
+        setattr(function, DESCRIPTION, {**description, "kind": "callable"})
         return function
 
     return describe
-
-
-def described(function: Any) -> dict[str, Any]:
-    """What `specialist` said about a function; empty if it said nothing."""
-    return dict(getattr(function, _DESCRIPTION, {}))
 
 
 def find_function(reference: str) -> Callable[..., Any]:
@@ -81,12 +79,16 @@ def source_digest(reference: str) -> str:
     return file_sha256(Path(source)) if source and Path(source).is_file() else ""
 
 
-class CallableSpecialist:
+class CallableSpecialist(Specialist):
     """A function, and our reading of what it gives."""
 
     def __init__(self, config: CallableConfig) -> None:
         self._config = config
         self._function = find_function(config.function)
+
+    def fingerprint(self) -> list[str]:
+        """Digest of the function's source file."""
+        return [source_digest(self._config.function)]
 
     def predict(self, photo: Photo) -> list[Label]:
         """One label per described output.
@@ -112,26 +114,33 @@ class CallableSpecialist:
                 f"{reference} gave {', '.join(map(str, given)) or 'nothing'}, and no {task}", hint="fix outputs"
             )
         values = np.asarray(given[str(task)])
-        if task is Task.INSTANCE:
+        if TASKS[task].class_list == "instance_classes":
             label = _read_instances(values, given, self._config)
         else:
             output = next(output for output in self._config.outputs if output.task is task)
-            if task is Task.SEMANTIC and values.ndim == 2:
+            if TASKS[task].average == "vote" and values.ndim == 2:
                 output = output.model_copy(update={"values": "ids"})
-            label = decode_output(_planes(values, task, reference), output, reference)
+            reader = teacher_task(task)
+            label = reader.label_from_planes(reader.planes(values, reference), output, reference)
         return _with_confidence(label, given.get(f"{task}_confidence"), reference)
 
 
-def _planes(values: Shaped[ndarray, ...], task: Task, reference: str) -> Shaped[ndarray, "c h w"]:
-    """Channel first: one plane per class, per axis, or the only one."""
-    if values.ndim == 2:
-        return values[None]
-    if values.ndim != 3 or (task is Task.NORMALS and values.shape[2] != 3):
-        raise DistillError(
-            f"{reference}: {task} has shape {values.shape}",
-            hint="give depth (h, w), normals (h, w, 3), semantic (h, w) ids or (classes, h, w)",
-        )
-    return values.transpose(2, 0, 1) if task is Task.NORMALS else values
+def build_callable(config: CallableConfig, folder: Path, context: TeacherContext) -> Teacher:
+    """The teacher of a function.
+
+    Raises:
+        UsageError: The function cannot be imported.
+    """
+    semantic = [output for output in config.outputs if TASKS[Task(output.task)].class_list == "classes"]
+    return PredictiveTeacher(
+        CallableSpecialist(config),
+        name=config.name or config.function.rpartition(":")[2],
+        license=config.license,
+        terms=config.terms,
+        tasks=config.tasks,
+        classes=semantic[0].classes if semantic else (),
+        quality_filter=context.quality_filter,
+    )
 
 
 def _read_instances(values: Shaped[ndarray, "h w"], given: Mapping[str, Any], config: CallableConfig) -> Label:

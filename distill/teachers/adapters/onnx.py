@@ -15,19 +15,25 @@ import numpy as np
 from jaxtyping import Float, Shaped, UInt8
 from numpy import ndarray
 
-from distill.config.adapters import OnnxOutputConfig, OnnxConfig
+from distill.config.adapters import OnnxConfig, OnnxOutputConfig
 from distill.errors import DistillError, UsageError
 from distill.images import Photo
 from distill.labels import Label
 from distill.optional import require
-from distill.teachers.adapters.outputs import decode_output
+from distill.runtime.cpu import usable_cores
+from distill.shards import file_sha256
+from distill.tasks import TASKS, Task
+from distill.teachers.base import Specialist, Teacher
+from distill.teachers.context import TeacherContext
+from distill.teachers.decoders import teacher_task
+from distill.teachers.predictive import PredictiveTeacher
 
 _MAX_PARALLEL = 16
 """Each photo at work holds the network's activations."""
 MODELS_VARIABLE = "DISTILL_MODELS"
 
 
-class OnnxSpecialist:
+class OnnxSpecialist(Specialist):
     """One session, opened when the first photo comes (so that a plan needs no model)."""
 
     def __init__(self, config: OnnxConfig, folder: Path) -> None:
@@ -39,8 +45,7 @@ class OnnxSpecialist:
     @property
     def max_parallel(self) -> int:
         """How many photos may be worked on at once: one for each core, or for each group of `threads` cores."""
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        return max(1, min(cores // max(self._config.threads, 1), _MAX_PARALLEL))
+        return max(1, min(usable_cores() // max(self._config.threads, 1), _MAX_PARALLEL))
 
     @property
     def min_size_hw(self) -> tuple[int, int]:
@@ -50,6 +55,10 @@ class OnnxSpecialist:
             DistillError: The model has to be asked, and cannot be opened.
         """
         return self._input_hw(self._opened())
+
+    def fingerprint(self) -> list[str]:
+        """Digest of the model file."""
+        return [file_sha256(self._path)]
 
     def predict(self, photo: Photo) -> list[Label]:
         """One label per described output, at the output's own size.
@@ -121,6 +130,26 @@ class OnnxSpecialist:
         return tuple(reversed(wanted.mean)), tuple(reversed(wanted.std))
 
 
+def build_onnx(config: OnnxConfig, folder: Path, context: TeacherContext) -> Teacher:
+    """The teacher of an ONNX config.
+
+    Raises:
+        UsageError: The model file does not exist.
+    """
+    semantic = [output for output in config.outputs if TASKS[Task(output.task)].class_list == "classes"]
+    specialist = OnnxSpecialist(config, folder)
+    return PredictiveTeacher(
+        specialist,
+        name=config.name or config.model.stem,
+        license=config.license,
+        terms=config.terms,
+        tasks=tuple(Task(output.task) for output in config.outputs),
+        classes=semantic[0].classes if semantic else (),
+        quality_filter=context.quality_filter,
+        max_parallel=specialist.max_parallel,
+    )
+
+
 def _cast(image: Float[ndarray, "1 a b c"], kind: str) -> Shaped[ndarray, "1 a b c"]:
     """The picture in the type that the model's input announces."""
     if kind == "tensor(uint8)":
@@ -161,4 +190,4 @@ def _read(value: Shaped[ndarray, ...], output: OnnxOutputConfig, path: Path) -> 
             f"{path.name}: output {output.name or 'one'} has shape {np.shape(value)}, not one map per channel",
             hint="check outputs in the config",
         )
-    return decode_output(values, output, path.name)
+    return teacher_task(Task(output.task)).label_from_planes(values, output, path.name)

@@ -20,10 +20,13 @@ from distill.config import Config
 from distill.config.adapters import ReplayConfig, ResizeMode
 from distill.errors import DistillError, UsageError
 from distill.images import Photo, read_file
-from distill.tasks import DEPTH_C, DEPTH_LAMBDA, DepthKind, Task
-from distill.teachers.base import RGB, GeneratedImage, PromptSpec
+from distill.shards import file_sha256
+from distill.tasks import DEPTH_C, DEPTH_LAMBDA, TASKS, DepthKind, Task
+from distill.teachers.base import RGB, CacheableGenerator, GeneratedImage, PromptSpec, Teacher
+from distill.teachers.context import TeacherContext
+from distill.teachers.generative import GenerativeTeacher
 from distill.teachers.prompts.colors import parse_color
-from distill.teachers.prompts.templates import parse_legend
+from distill.teachers.prompts.legend_parser import parse_legend
 
 
 class ManifestRow(Config):
@@ -62,7 +65,7 @@ class ManifestRow(Config):
         return None if value in (None, "") else parse_color(value)
 
 
-class ReplayGenerator:
+class ReplayGenerator(CacheableGenerator):
     """Hands out the answers of a manifest."""
 
     def __init__(self, config: ReplayConfig) -> None:
@@ -123,19 +126,20 @@ class ReplayGenerator:
             )
         return rows
 
-    def answers_digest(self) -> str:
-        """Names, sizes and times of all answers: what must be the same for labels to be the same."""
+    def fingerprint(self) -> list[str]:
+        """Digests of the manifest and of the names, sizes and times of all answers."""
         digest = hashlib.sha256()
         for row, _ in self._questions:
             digest.update(f"{row.answer} {_file_state(self._folder / row.answer)}\n".encode())
-        return digest.hexdigest()
+        return [file_sha256(self._config.answers), digest.hexdigest()]
 
     def _prompt_spec(self, row: ManifestRow) -> PromptSpec:
+        info = TASKS[row.task]
         return PromptSpec(
             task=row.task,
             prompt=row.prompt,
-            legend=row.legend or (parse_legend(row.prompt) if row.task in (Task.SEMANTIC, Task.REFERRING) else {}),
-            class_name=row.class_name or ("object" if row.task is Task.INSTANCE else ""),
+            legend=row.legend or (parse_legend(row.prompt) if info.has_legend else {}),
+            class_name=row.class_name or ("object" if info.prompt_names == "instances" else ""),
             background=row.background or (0, 0, 0),
             colormap=row.colormap,
             depth_kind=row.depth_kind,
@@ -150,6 +154,35 @@ class ReplayGenerator:
     def all_prompt_specs(self) -> list[PromptSpec]:
         """Every question of the manifest, in its order; tells which tasks and classes there are."""
         return [prompt_spec for _, prompt_spec in self._questions]
+
+
+def build_replay(config: ReplayConfig, folder: Path, context: TeacherContext) -> Teacher:
+    """The teacher of a replay config; its classes are the union of all legends, in the order of first appearance.
+
+    Raises:
+        UsageError: The manifest is wrong, or several samples per prompt are requested.
+    """
+    if context.prompt_ensemble.samples_per_prompt > 1:
+        raise UsageError(
+            "the replay teacher has only the answers of its manifest; it cannot generate more samples",
+            hint="list all answers in the manifest and use --fuse",
+        )
+    generator = ReplayGenerator(config)
+    prompt_specs = generator.all_prompt_specs()
+    prompted = {prompt_spec.task for prompt_spec in prompt_specs}
+    return GenerativeTeacher(
+        context.with_cache(generator, config.license),
+        name=f"replay of {config.model}",
+        license=config.license,
+        terms=config.terms,
+        tasks=[task for task in Task if task in prompted],
+        classes=tuple(
+            dict.fromkeys(name for spec in prompt_specs if spec.task is Task.SEMANTIC for name in spec.legend)
+        ),
+        quality_filter=context.quality_filter,
+        prompt_ensemble=context.prompt_ensemble,
+        answer_usd=config.cost_usd,
+    )
 
 
 def _file_state(path: Path) -> str:

@@ -9,8 +9,8 @@ from typing import Any
 from distill.config.local import TransformersConfig
 from distill.errors import UsageError
 from distill.tasks import DepthKind, Task
+from distill.teachers.codecs.palette import BACKGROUND
 from distill.teachers.local.hub import find_source, read_config
-from distill.teachers.prompts.templates import BACKGROUND
 
 _TASKS_OF_ARCHITECTURE = {
     "ForDensePrediction": (Task.DEPTH, Task.NORMALS, Task.SEMANTIC),

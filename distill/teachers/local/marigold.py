@@ -14,9 +14,10 @@ from distill.errors import DistillError, UsageError
 from distill.images import Photo
 from distill.labels import Label
 from distill.tasks import DepthKind, Task
-from distill.teachers.adapters.outputs import decode_output
+from distill.teachers.base import Specialist
+from distill.teachers.decoders import teacher_task
+from distill.teachers.local.hub import fingerprint
 from distill.teachers.local.pipelines import open_pipeline, pipeline_class
-from distill.teachers.quality.fusion import ANGLE_SIGMA_DEG, RELATIVE_SIGMA
 
 _OUTPUTS = {
     # 0 is the nearest pixel, 1 the farthest: depth up to scale and shift, not disparity.
@@ -40,11 +41,15 @@ def marigold_output(source: str, revision: str) -> OutputConfig:
     return _OUTPUTS[name]
 
 
-class MarigoldSpecialist:
+class MarigoldSpecialist(Specialist):
     """One pipeline, opened when the first photo comes."""
 
     def __init__(self, config: MarigoldConfig, source: str, folder: Path, output: OutputConfig) -> None:
         self._config, self._source, self._folder, self._output = config, source, folder, output
+
+    def fingerprint(self) -> list[str]:
+        """State of the model's files."""
+        return [fingerprint(self._source, self._config.revision)]
 
     def predict(self, photo: Photo) -> list[Label]:
         """One label at the size at which the model works.
@@ -72,12 +77,12 @@ class MarigoldSpecialist:
             reason = (str(error).strip() or type(error).__name__).splitlines()[0]
             raise DistillError(f"{photo.name}: {type(self._pipe).__name__} failed: {reason}") from error
         planes = np.asarray(found.prediction, np.float32)[0].transpose(2, 0, 1)
-        label = decode_output(planes, self._output, self._config.name or self._config.model)
+        task = teacher_task(Task(self._output.task))
+        label = task.label_from_planes(planes, self._output, self._config.name or self._config.model)
         if not uncertain:
             return [label]
-        sigma = RELATIVE_SIGMA if self._output.task is Task.DEPTH else ANGLE_SIGMA_DEG / 180
         spread = np.asarray(found.uncertainty, np.float32)[0].reshape(label.size_hw)
-        trust = np.exp(-0.5 * (spread / np.float32(sigma)) ** 2) * label.valid
+        trust = np.exp(-0.5 * (spread / np.float32(task.uncertainty_sigma)) ** 2) * label.valid
         return [Label(label.task, label.value, label.valid, trust, label.depth_kind)]
 
     @cached_property

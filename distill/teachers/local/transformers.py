@@ -10,6 +10,8 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from jaxtyping import Shaped
+from numpy import ndarray
 
 from distill.config.local import TransformersConfig
 from distill.config.teacher import OutputConfig
@@ -18,20 +20,25 @@ from distill.images import Photo
 from distill.labels import Label
 from distill.optional import require
 from distill.tasks import IGNORE_SEMANTIC, MAX_CLASSES, Task
-from distill.teachers.adapters.outputs import decode_output
+from distill.teachers.base import Specialist
+from distill.teachers.decoders import teacher_task
 from distill.teachers.local.architectures import ModelInfo, infer_depth_kind
 from distill.teachers.local.devices import choose_device, choose_dtype, torch_dtype
-from distill.teachers.local.hub import load_model
+from distill.teachers.local.hub import fingerprint, load_model
 from distill.teachers.local.instance_masks import ScoredMask, class_scores, masks_to_label, query_masks
 
 
-class TransformersSpecialist:
+class TransformersSpecialist(Specialist):
     """One network, opened when the first photo comes (so that a plan needs no weights)."""
 
     def __init__(self, config: TransformersConfig, model_info: ModelInfo) -> None:
         self._config, self._model_info = config, model_info
         self._opened: tuple[Any, Any] | None = None
         self._device, self._dtype = "", ""
+
+    def fingerprint(self) -> list[str]:
+        """State of the model's files."""
+        return [fingerprint(self._model_info.source, self._config.revision)]
 
     def predict(self, photo: Photo) -> list[Label]:
         """One label per task, at about the size at which the network works.
@@ -76,7 +83,9 @@ class TransformersSpecialist:
         extra = {"task_inputs": ["semantic"]} if self._model_info.model_config.get("model_type") == "oneformer" else {}
         inputs = processor(images=[photo.rgb], return_tensors="pt", **extra)
         outputs = model(**self._moved(inputs))
-        return {task: _READERS[task](self, outputs, inputs, processor, photo.size_hw) for task in self._model_info.tasks}
+        return {
+            task: _READERS[task](self, outputs, inputs, processor, photo.size_hw) for task in self._model_info.tasks
+        }
 
     def _moved(self, inputs: Any) -> dict[str, Any]:
         """Tensors to the device, numbers in the network's precision; what is no tensor (patch offsets) as it is."""
@@ -102,13 +111,11 @@ class TransformersSpecialist:
         else:
             depth = outputs.predicted_depth[0]
         planes = depth.float().cpu().numpy()
-        return decode_output(
-            planes.reshape(1, *planes.shape[-2:]), _output(Task.DEPTH, depth_kind=depth_kind), self._name
-        )
+        return self._label(planes.reshape(1, *planes.shape[-2:]), _output(Task.DEPTH, depth_kind=depth_kind))
 
     def _normals(self, outputs: Any, inputs: Any, processor: Any, photo_hw: tuple[int, int]) -> Label:
         planes = outputs.normals[0].float().cpu().numpy()
-        return decode_output(planes, _output(Task.NORMALS, frame=self._config.frame), self._name)
+        return self._label(planes, _output(Task.NORMALS, frame=self._config.frame))
 
     def _semantic(self, outputs: Any, inputs: Any, processor: Any, photo_hw: tuple[int, int]) -> Label:
         size_hw = _label_size(photo_hw, tuple(inputs["pixel_values"].shape[-2:]))
@@ -129,7 +136,7 @@ class TransformersSpecialist:
             remap=self._config.remap,
             min_confidence=self._config.min_confidence,
         )
-        return decode_output(planes.float().cpu().numpy(), output, self._name)
+        return self._label(planes.float().cpu().numpy(), output)
 
     def _instance(self, outputs: Any, inputs: Any, processor: Any, photo_hw: tuple[int, int]) -> Label:
         if inputs.get("patch_offsets"):
@@ -175,10 +182,13 @@ class TransformersSpecialist:
             model_classes=self._model_info.model_classes,
             remap=self._config.remap,
         )
-        label = decode_output(ids[None], output, self._name)
+        label = self._label(ids[None], output)
         valid = label.valid & instances.valid
         value = np.where(valid, label.value, np.uint8(IGNORE_SEMANTIC))
         return Label(Task.SEMANTIC, value, valid, instances.confidence * valid, classes=label.classes)
+
+    def _label(self, planes: Shaped[ndarray, "c h w"], output: OutputConfig) -> Label:
+        return teacher_task(Task(output.task)).label_from_planes(planes, output, self._name)
 
     @property
     def _name(self) -> str:
@@ -194,7 +204,7 @@ _READERS: dict[Task, Callable[..., Label]] = {
 
 
 def _output(task: Task, **values: Any) -> OutputConfig:
-    if task is Task.SEMANTIC and len(values["classes"]) > MAX_CLASSES:
+    if len(values.get("classes", ())) > MAX_CLASSES:
         raise UsageError(
             f"the model knows {len(values['classes'])} classes, and ids are stored in 8 bits",
             hint="choose some with classes and remap",

@@ -1,56 +1,26 @@
-"""From the config of what is asked to the questions themselves; every painting teacher asks by it."""
+"""Prompts of a config, for every generator."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-
 from distill.config.prompt import PromptConfig
 from distill.tasks import Task
-from distill.teachers.base import RGB, PromptSpec
-from distill.teachers.prompts.templates import (
-    depth_prompt,
-    instance_prompt,
-    normals_prompt,
-    referring_prompt,
-    semantic_prompt,
-)
+from distill.teachers.base import PromptSpec
+from distill.teachers.decoders import teacher_task
 
 
 def build_prompt_specs(config: PromptConfig, *, resize_mode: str = "fill") -> list[PromptSpec]:
-    """The questions, in the order of the tasks.
+    """Prompts in the order of the config's tasks.
 
     Args:
-        config: What is asked.
-        resize_mode: How answers will lie over their photos.
+        config: Tasks, names and wording.
+        resize_mode: How generated images cover their photos.
 
     Raises:
-        UsageError: A name that cannot stand in a sentence, or too many classes for colors that can be told apart.
+        UsageError: A name that cannot be part of a sentence, or more classes than distinguishable colors.
     """
-    return [prompt_spec for task in config.tasks for prompt_spec in _prompt_specs(task, config, resize_mode)]
+    return [prompt for task in config.tasks for prompt in teacher_task(task).prompts(config, resize_mode=resize_mode)]
 
 
 def prompted_classes(config: PromptConfig) -> tuple[str, ...]:
-    """The class list of semantic labels; empty when none are asked for."""
+    """Class list of the semantic labels; empty if semantic is not a task of the config."""
     return tuple(config.classes) if Task.SEMANTIC in config.tasks else ()
-
-
-def _prompt_specs(task: Task, config: PromptConfig, resize_mode: str) -> list[PromptSpec]:
-    family = config.family
-    if task is Task.DEPTH:
-        return [depth_prompt(family, colormap=config.colormap, resize_mode=resize_mode)]
-    if task is Task.NORMALS:
-        return [normals_prompt(family, resize_mode=resize_mode)]
-    if task is Task.SEMANTIC:
-        return [semantic_prompt(_named(config.classes), family, style=config.legend_style, resize_mode=resize_mode)]
-    if task is Task.INSTANCE:
-        return [
-            instance_prompt(name, family, background=config.background, resize_mode=resize_mode)
-            for name in config.instances
-        ]
-    return [referring_prompt(_named(config.referring), family, background=config.background, resize_mode=resize_mode)]
-
-
-def _named(names: Mapping[str, RGB | None]) -> Sequence[str] | Mapping[str, RGB]:
-    """Names with their colors, or only names."""
-    colored = {name: color for name, color in names.items() if color is not None}
-    return colored or list(names)

@@ -10,8 +10,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from distill.tasks import Task
-
 if TYPE_CHECKING:  # words of the command line are read without numpy and OpenCV
     from distill.images import Photo
     from distill.teachers.base import PromptSpec
@@ -42,16 +40,15 @@ class PromptEnsemble:
 
     def variants(self, prompt_spec: PromptSpec) -> list[Variant]:
         """All ways in which a question is asked; the plain one first."""
-        from distill.teachers.prompts.templates import permute_legend
+        from distill.teachers.decoders import teacher_task
 
+        task = teacher_task(prompt_spec.task)
         found = []
         for sample in range(self.num_answers):
-            asked = prompt_spec
-            if self.permute_legend and sample and prompt_spec.task is Task.SEMANTIC and len(prompt_spec.legend) > 1:
-                asked = permute_legend(prompt_spec, sample)
-            found.append(Variant(asked, sample, mirrored=False))
-            if self.flip and prompt_spec.task is not Task.REFERRING:
-                found.append(Variant(asked, sample, mirrored=True))
+            permuted = task.permute(prompt_spec, sample) if self.permute_legend and sample else prompt_spec
+            found.append(Variant(permuted, sample, mirrored=False))
+            if self.flip and task.survives_flip:
+                found.append(Variant(permuted, sample, mirrored=True))
         return found
 
     def group(self, prompt_specs: Sequence[PromptSpec]) -> list[list[PromptSpec]]:

@@ -9,7 +9,7 @@ from typing import Any
 
 from distill.images import Photo
 from distill.labels import Label
-from distill.tasks import Task
+from distill.tasks import TASKS, Task
 from distill.teachers.base import TeacherResult
 from distill.teachers.quality.calibration import UNCALIBRATED, TaskCalibration
 from distill.teachers.quality.score import PhotoCache, Quality, measure_parts, score_label
@@ -94,7 +94,7 @@ def _measured(photo: Photo, label: Label, records: list[dict[str, Any]], cache: 
 
 def _restrict_to_prompted(label: Label, records: list[dict[str, Any]]) -> Label:
     """The label without the names of classes that its question did not name: that they are absent says nothing."""
-    if label.task is not Task.SEMANTIC:
+    if TASKS[label.task].class_list != "classes":
         return label
     own = [record for record in records if record["task"] == str(label.task)]
     asked = {name for record in own for name in record.get("prompted_classes", label.classes)}

@@ -15,18 +15,17 @@ import numpy as np
 from jaxtyping import Bool, Float, UInt8
 from numpy import ndarray
 
-from distill.labels import Label, is_beyond_range
-from distill.tasks import DepthKind, Task
-from distill.teachers.codecs.palette import BACKGROUND
+from distill.labels import Label
+from distill.tasks import TASKS, Task
+from distill.teachers.decoders import teacher_task
+from distill.teachers.decoders.grids import LEAST_PX, comparison_size
 from distill.teachers.quality.calibration import UNCALIBRATED, TaskCalibration
-from distill.teachers.quality.cross_task import LEAST_PX, borders, compare, comparison_size
+from distill.teachers.quality.cross_task import borders, compare
 from distill.teachers.registration.align import IDENTITY, Registration
 from distill.teachers.registration.edges import edge_field
 
 RESIDUAL_PX = 2.0
 """A residual of this many pixels halves the registration part."""
-AREA = 0.04
-"""What is as wide as this share of the longer side is an area; what is narrower is specks and seams."""
 PHOTO_EDGE = 0.08
 """Strength from which the photo counts as having an edge."""
 
@@ -94,12 +93,12 @@ def measure_parts(
         agreement: Of its answers, in [0, 1]; None when there was only one.
         cache: What was measured for the other labels of the same photo already.
     """
-    cache = cache or PhotoCache()
+    cache, task = cache or PhotoCache(), teacher_task(label.task)
     parts = {
-        "color_validity": _color_validity(label),
+        "color_validity": task.color_validity(label),
         "registration": float(np.mean([_registration(registration) for registration in registrations])),
         "edge_alignment": _edge_alignment(cache.borders(label), cache.edges(photo_rgb, comparison_size(label.size_hw))),
-        "content": _content(label),
+        "content": task.content(label) if label.valid.any() else 0.0,
     }
     if agreement is not None:
         parts["agreement"] = agreement
@@ -143,7 +142,7 @@ def describe(label: Label) -> dict[str, Any]:
     confidence = float(label.confidence[label.valid].mean()) if share else 0.0
     values: dict[str, Any] = {"valid_fraction": round(share, 4), "confidence": round(confidence, 4)}
     values["quality"] = round(share * confidence, 4)
-    if label.task is Task.INSTANCE:
+    if TASKS[label.task].class_list == "instance_classes":
         values["instances"] = len(label.instance_classes)
     return values
 
@@ -151,49 +150,6 @@ def describe(label: Label) -> dict[str, Any]:
 def _registration(registration: Registration) -> float:
     found = registration.score if registration.accepted else 0.0
     return found / (1 + (registration.residual_px / RESIDUAL_PX) ** 2)
-
-
-def _color_validity(label: Label) -> float:
-    """Share of pixels that say something, times how clearly they do."""
-    if not label.valid.any():
-        return 0.0
-    share = label.valid_fraction
-    if label.task is Task.NORMALS and share < 1:
-        share /= max(share, 1 - float(_areas(~label.valid).mean()))  # sky has no normals
-    return share * float(label.confidence[label.valid].mean())
-
-
-def _areas(mask: Bool[ndarray, "h w"]) -> Bool[ndarray, "h w"]:
-    """The mask without whatever is narrower than `AREA` of the picture's longer side."""
-    size_hw = comparison_size(mask.shape)
-    small = cv2.resize(mask.astype(np.uint8), size_hw[::-1], interpolation=cv2.INTER_NEAREST)
-    side = round(AREA * max(size_hw))
-    padded = cv2.copyMakeBorder(small, side, side, side, side, cv2.BORDER_REPLICATE)
-    opened = cv2.morphologyEx(padded, cv2.MORPH_OPEN, np.ones((side, side), np.uint8))
-    return opened[side:-side, side:-side] > 0
-
-
-def _content(label: Label) -> float:
-    """0 for an answer that says nothing, or the same everywhere; else 1 for a plausible amount of content."""
-    if not label.valid.any():
-        return 0.0
-    if label.task is Task.DEPTH:
-        values = (
-            label.value[label.valid & ~is_beyond_range(label)]
-            if label.depth_kind is DepthKind.METRIC
-            else label.value[label.valid]
-        )
-        return 0.0 if values.size == 0 else float(np.clip(np.ptp(np.percentile(values, (2, 98))) / 0.05, 0, 1))
-    if label.task is Task.NORMALS:
-        spread = 1 - float(np.linalg.norm(label.value[label.valid].mean(axis=0)))
-        return float(np.clip(spread / 0.05, 0, 1))
-    counts = np.bincount(label.value[label.valid].astype(np.int64), minlength=len(label.classes))
-    if label.task is Task.REFERRING:
-        # Whoever refers to a thing sees it: one that is not painted was missed, or painted as another one.
-        least = 1e-4 * label.valid.size
-        found = [counts[number] > least for number, name in enumerate(label.classes) if name != BACKGROUND]
-        return float(np.mean(found)) if found else 1.0
-    return 1.0 if np.count_nonzero(counts > 1e-4 * label.valid.size) > 1 else 0.3
 
 
 def _edge_alignment(border: Bool[ndarray, "h w"], edges: Bool[ndarray, "h w"]) -> float:

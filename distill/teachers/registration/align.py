@@ -14,15 +14,14 @@ from numpy import ndarray
 
 from distill.errors import UsageError
 from distill.labels import Label
-from distill.tasks import IGNORE_INSTANCE, IGNORE_SEMANTIC, Task
+from distill.tasks import TASKS
+from distill.teachers.decoders import teacher_task
 from distill.teachers.registration.estimate import PX_PER_NAT, MatchStats, find_drift
 from distill.teachers.registration.refine import CHANCE
 
 ALGORITHM_VERSION = 7
 """Raised whenever `estimate_registration` would find something else: what an older method found is then looked for again."""
 RESIZE_MODES = ("cover", "fill", "contain")
-
-_NOTHING = {Task.SEMANTIC: IGNORE_SEMANTIC, Task.REFERRING: IGNORE_SEMANTIC, Task.INSTANCE: IGNORE_INSTANCE}
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,6 +187,8 @@ def warp_label(
         )
         for i in (0, 1)
     )
+    vertical, horizontal = (photo_size_hw[i] / size_hw[i] * scale_hw[i] for i in (0, 1))
+    label = teacher_task(label.task).before_shrinking(label, (vertical, horizontal))
 
     def picked(values: ndarray) -> ndarray:
         # Whole rows first, then columns: four times faster than both at once.
@@ -196,7 +197,7 @@ def warp_label(
     valid = picked(label.valid) & (rows >= 0)[:, None] & (columns >= 0)[None]
     value = picked(label.value)
     if not valid.all():
-        value[~valid] = _NOTHING.get(label.task, 0)
+        value[~valid] = TASKS[label.task].fill
     return replace(label, value=value, valid=valid, confidence=picked(label.confidence) * valid)
 
 

@@ -58,7 +58,9 @@ class CanvasTransform:
         return np.stack([x.ravel(), y.ravel()])
 
 
-def draw_canvas_transform(faults: FaultsConfig, photo_hw: tuple[int, int], resize_mode: str, rng: Generator) -> CanvasTransform:
+def draw_canvas_transform(
+    faults: FaultsConfig, photo_hw: tuple[int, int], resize_mode: str, rng: Generator
+) -> CanvasTransform:
     """A canvas of the asked kind, and with probability `drift_probability` a displacement on it."""
     size_hw = _canvas(faults.output_size, photo_hw, rng)
     ratio_y, ratio_x = size_hw[0] / photo_hw[0], size_hw[1] / photo_hw[1]
@@ -115,7 +117,11 @@ def _add_halo(generated: UInt8[ndarray, "h w 3"], sigma_px: float) -> UInt8[ndar
 
 def encode_file(generated: UInt8[ndarray, "h w 3"], faults: FaultsConfig, rng: Generator) -> bytes:
     """The answer's file: PNG, or JPEG whatever was asked for, and whole or cut off, by dose."""
-    jpeg, cut, kept = rng.random() < faults.jpeg_probability, rng.random() < faults.truncated_probability, rng.uniform(0.05, 0.8)
+    jpeg, cut, kept = (
+        rng.random() < faults.jpeg_probability,
+        rng.random() < faults.truncated_probability,
+        rng.uniform(0.05, 0.8),
+    )
     if jpeg:
         buffer = io.BytesIO()
         subsampling = _SUBSAMPLINGS[faults.jpeg_subsampling]

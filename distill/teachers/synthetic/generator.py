@@ -6,6 +6,7 @@ bytes in any order and any process.
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,22 +15,17 @@ from distill.config.synthetic import SyntheticConfig
 from distill.errors import DistillError
 from distill.images import Photo
 from distill.labels import Label
-from distill.tasks import DepthKind, Task, unwarp_depth
-from distill.teachers.base import ContentRefused, GeneratedImage, PromptSpec
-from distill.teachers.prompts.templates import (
-    BACKGROUND,
-    depth_prompt,
-    instance_prompt,
-    normals_prompt,
-    prompt_hash,
-    referring_prompt,
-    semantic_prompt,
-)
-from distill.teachers.synthetic.answer_rendering import render_answer, referring_phrases
+from distill.teachers.base import CacheableGenerator, ContentRefused, GeneratedImage, PromptSpec, Specialist, Teacher
+from distill.teachers.context import TeacherContext
+from distill.teachers.decoders import teacher_task
+from distill.teachers.generative import GenerativeTeacher
+from distill.teachers.predictive import PredictiveTeacher
+from distill.teachers.prompts.templates import prompt_hash
+from distill.teachers.synthetic.answer_rendering import render_answer
 from distill.teachers.synthetic.corruptions import encode_file
-from distill.teachers.synthetic.raycaster import Truth
-from distill.teachers.synthetic.scene import COUNTABLE, SYNTHETIC_CLASSES, World
-from distill.teachers.synthetic.views import View, fly_through, render_view, scene, scene_photo, scene_truth
+from distill.teachers.synthetic.scene import SYNTHETIC_CLASSES
+from distill.teachers.synthetic.scene_view import PhotoView, photo_view
+from distill.teachers.synthetic.views import View, fly_through, render_view, scene, scene_photo
 
 __all__ = [
     "SYNTHETIC_CLASSES",
@@ -43,11 +39,9 @@ __all__ = [
 
 MODEL = "synthetic-1"
 """Name in provenance; to be raised when the same question would be answered differently."""
-MIN_AREA_FRACTION = 0.001
-"""A class is asked for when one of its instances covers this much of the picture."""
 
 
-class SyntheticGenerator:
+class SyntheticGenerator(CacheableGenerator):
     """Paints answers about scenes, with the faults of a config."""
 
     model = MODEL
@@ -62,10 +56,11 @@ class SyntheticGenerator:
 
     def prompt_specs(self, photo: Photo) -> list[PromptSpec]:
         """One question for each task of the config; instance: one for each class that is there to be seen."""
+        view, resize_mode = _photo_view(photo), self._config.faults.resize_mode
         return [
             prompt_spec
             for task in self._config.tasks
-            for prompt_spec in _prompt_specs(task, photo, self._config.faults.resize_mode)
+            for prompt_spec in teacher_task(task).synthetic_prompts(view, resize_mode=resize_mode)
         ]
 
     def generate(self, photo: Photo, prompt_spec: PromptSpec, *, seed: int, sample: int = 0) -> GeneratedImage:
@@ -99,7 +94,7 @@ class SyntheticGenerator:
         )
 
 
-class SyntheticTruth:
+class SyntheticTruth(Specialist):
     """Tells the exact truth about scenes, at the size of their photos."""
 
     def __init__(self, config: SyntheticConfig) -> None:
@@ -111,8 +106,33 @@ class SyntheticTruth:
         Raises:
             DistillError: The photo is not one of the synthetic scenes.
         """
-        world, truth = _known(photo)
-        return [_label(task, world, truth) for task in self._config.tasks]
+        view = _photo_view(photo)
+        return [teacher_task(task).true_label(view) for task in self._config.tasks]
+
+
+def build_synthetic(config: SyntheticConfig, folder: Path, context: TeacherContext) -> Teacher:
+    """The teacher of a synthetic config: generated images with faults, or the exact labels."""
+    if config.truth:
+        return PredictiveTeacher(
+            SyntheticTruth(config),
+            name="truth",
+            license=config.license,
+            terms=config.terms,
+            tasks=config.tasks,
+            classes=SYNTHETIC_CLASSES,
+        )
+    return GenerativeTeacher(
+        context.with_cache(SyntheticGenerator(config), config.license),
+        name="synthetic",
+        license=config.license,
+        terms=config.terms,
+        tasks=config.tasks,
+        classes=SYNTHETIC_CLASSES,
+        seed=config.seed,
+        quality_filter=context.quality_filter,
+        prompt_ensemble=context.prompt_ensemble,
+        answer_usd=config.price_per_image_usd,
+    )
 
 
 def _origin(photo: Photo) -> tuple[int, int]:
@@ -126,48 +146,6 @@ def _origin(photo: Photo) -> tuple[int, int]:
         ) from error
 
 
-def _known(photo: Photo) -> tuple[World, Truth]:
+def _photo_view(photo: Photo) -> PhotoView:
     index, seed = _origin(photo)
-    return scene(seed, index)[0], scene_truth(seed, index, photo.size_hw)
-
-
-def _prompt_specs(task: Task, photo: Photo, resize_mode: str) -> list[PromptSpec]:
-    if task is Task.DEPTH:
-        return [depth_prompt(resize_mode=resize_mode)]
-    if task is Task.NORMALS:
-        return [normals_prompt(resize_mode=resize_mode)]
-    if task is Task.SEMANTIC:
-        return [semantic_prompt(SYNTHETIC_CLASSES, resize_mode=resize_mode)]
-    world, truth = _known(photo)
-    if task is Task.INSTANCE:
-        counts = np.bincount(truth.instance.ravel(), minlength=len(world.instance_classes) + 1)
-        seen = {
-            name for number, name in world.instance_classes.items() if counts[number] >= MIN_AREA_FRACTION * counts.sum()
-        }
-        names = [SYNTHETIC_CLASSES[class_id] for class_id in COUNTABLE]
-        return [instance_prompt(name, resize_mode=resize_mode) for name in names if name in seen]
-    phrases = referring_phrases(truth, world.instance_classes)
-    return [referring_prompt(list(phrases), resize_mode=resize_mode)] if phrases else []
-
-
-def _label(task: Task, world: World, truth: Truth) -> Label:
-    valid = np.ones(truth.semantic.shape, bool)
-    classes: tuple[str, ...] = ()
-    names: dict[int, str] = {}
-    if task is Task.DEPTH:
-        value = np.minimum(truth.depth_m, np.float32(unwarp_depth(65534 / 65535)))
-    elif task is Task.NORMALS:
-        value, valid = truth.normals, np.isfinite(truth.depth_m)
-    elif task is Task.SEMANTIC:
-        value, classes = truth.semantic, SYNTHETIC_CLASSES
-    elif task is Task.INSTANCE:
-        visible = set(np.unique(truth.instance).tolist())
-        names = {number: name for number, name in world.instance_classes.items() if number in visible}
-        value, classes = truth.instance, tuple(SYNTHETIC_CLASSES[class_id] for class_id in COUNTABLE)
-    else:
-        phrases = referring_phrases(truth, world.instance_classes)
-        value, classes = np.full(truth.semantic.shape, len(phrases), np.uint8), (*phrases, BACKGROUND)
-        for position, number in enumerate(phrases.values()):
-            value[truth.instance == number] = position
-    depth_kind = DepthKind.METRIC if task is Task.DEPTH else None
-    return Label(task, value, valid, valid.astype(np.float32), depth_kind, classes, names)
+    return photo_view(seed, index, photo.size_hw)

@@ -12,7 +12,7 @@ from numpy.random import Generator
 
 from distill.teachers.synthetic.camera import Camera, pixel_grid
 from distill.teachers.synthetic.primitives import Plane, Solid, dot
-from distill.teachers.synthetic.scene import SKY, Sky, SceneObject, World
+from distill.teachers.synthetic.scene import SKY, SceneObject, Sky, World
 from distill.teachers.synthetic.textures import albedo
 
 _SUBPIXELS = ((-0.25, -0.25), (0.25, -0.25), (-0.25, 0.25), (0.25, 0.25))

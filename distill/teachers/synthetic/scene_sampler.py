@@ -17,9 +17,9 @@ from distill.teachers.synthetic.materials import (
     door_material,
     floor_material,
     ground_material,
+    object_material,
     open_sky,
     sun,
-    object_material,
     wall_material,
 )
 from distill.teachers.synthetic.primitives import Box, Cylinder, Plane, Solid, Sphere
@@ -179,7 +179,11 @@ def _floor_reach(shape: Solid) -> float:
 
 
 def _raise_wall(
-    rng: Generator, place: tuple[float, float], facing_rad: float, footprints: list[Footprint], objects: list[SceneObject]
+    rng: Generator,
+    place: tuple[float, float],
+    facing_rad: float,
+    footprints: list[Footprint],
+    objects: list[SceneObject],
 ) -> None:
     """A free-standing wall, broadside to the camera more or less."""
     half = (float(rng.uniform(1.8, 4.0)), float(rng.uniform(0.9, 1.7)), 0.15)

@@ -15,7 +15,7 @@ from numpy.random import Generator
 from distill.config.synthetic import SyntheticConfig
 from distill.images import Photo, encode_jpeg, read_photo
 from distill.teachers.synthetic.camera import Camera, fly_path, pixel_grid
-from distill.teachers.synthetic.raycaster import Truth, photograph, trace_truth
+from distill.teachers.synthetic.raycaster import photograph, trace_truth
 from distill.teachers.synthetic.scene import World
 from distill.teachers.synthetic.scene_sampler import compose_fly_through, compose_view
 
@@ -74,13 +74,6 @@ def fly_through(num_frames: int, config: SyntheticConfig, *, fps: float = 24.0) 
 def scene(seed: int, index: int) -> tuple[World, Camera]:
     """The world of a scene, and the camera that looks at it."""
     return compose_view(np.random.default_rng([seed, index]))
-
-
-@lru_cache(maxsize=4)
-def scene_truth(seed: int, index: int, size_hw: tuple[int, int]) -> Truth:
-    """The truth about a scene at the size of its photo."""
-    world, camera = scene(seed, index)
-    return trace_truth(world.objects, camera, pixel_grid(size_hw), size_hw, size_hw)
 
 
 def _view(world: World, camera: Camera, size_hw: tuple[int, int], rng: Generator) -> View:

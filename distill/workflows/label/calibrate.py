@@ -13,7 +13,7 @@ from jaxtyping import Bool, Float
 from numpy import ndarray
 
 from distill.errors import DistillError, UsageError
-from distill.tasks import Task
+from distill.tasks import TASKS, Task
 
 if TYPE_CHECKING:
     from distill.labels import Label
@@ -51,7 +51,6 @@ def run_calibrate(job: Job, truth: Path, path: Path, reporter: Reporter) -> tupl
         DistillError: Too few labels of every task to learn from.
     """
     from distill.teachers.quality.calibration import Calibration, TaskCalibration, calibrate, write_calibration
-    from distill.teachers.quality.label_error import GOOD_BELOW
 
     seen = _compare(job, truth, reporter)
     if not seen:
@@ -65,12 +64,12 @@ def run_calibrate(job: Job, truth: Path, path: Path, reporter: Reporter) -> tupl
         confidence, right = found.pixels(everything)
         try:
             tasks[task] = calibrate(
-                found.parts, found.errors, limit=GOOD_BELOW[task], confidence=confidence, right=right
+                found.parts, found.errors, limit=TASKS[task].good_below, confidence=confidence, right=right
             )
         except DistillError as error:
             reporter.warn(f"{task}: {error}")
             continue
-        rows[str(task)] = _held_out(found, GOOD_BELOW[task]) | {
+        rows[str(task)] = _held_out(found, TASKS[task].good_below) | {
             "labels": len(found.errors),
             "limit": tasks[task].limit,
             "mean_error": round(float(np.mean(found.errors)), 4),
@@ -124,9 +123,10 @@ def _pairs(result: TeacherResult, sample: Sample, manifest: Manifest) -> Iterato
 
 
 def _collect(seen: _CalibrationData, result: TeacherResult, label: Label, true: Label) -> None:
-    from distill.teachers.quality.label_error import label_error, restrict_to_prompted
+    from distill.teachers.decoders import teacher_task
 
-    verdict = label_error(label, restrict_to_prompted(true, label))
+    task = teacher_task(label.task)
+    verdict = task.label_error(label, task.restrict(true, label))
     record = next(record for record in result.records if record["task"] == str(label.task))
     if verdict is None:
         return

@@ -17,9 +17,9 @@ from distill.errors import DistillError, UsageError
 from distill.labels import is_beyond_range
 from distill.tasks import DepthKind, Task, warp_depth
 from distill.teachers.base import PromptSpec
-from distill.teachers.decoders import decode_answer
 from distill.teachers.codecs.colormaps import COLORMAPS, CUBE_CORNERS, path, project, walk
 from distill.teachers.codecs.depth import MAX_DEPTH_M, TAU, decode_depth_rgb, encode_depth_rgb
+from distill.teachers.decoders import decode_answer
 
 GOLDEN = Path(__file__).parents[2] / "golden"
 

@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from distill.errors import DistillError
 from distill.tasks import IGNORE_INSTANCE, Task
 from distill.teachers.base import PromptSpec
-from distill.teachers.decoders import decode_answer
 from distill.teachers.codecs import instance as instances
 from distill.teachers.codecs.flood_fill import FloodFill
 from distill.teachers.codecs.instance import decode_instances_rgb, encode_instances_rgb
+from distill.teachers.decoders import decode_answer
 from distill.teachers.prompts.colors import palette
 
 MOVES = [(y, x) for y in range(-2, 3) for x in range(-2, 3) if y * y + x * x in (1, 2, 5)]

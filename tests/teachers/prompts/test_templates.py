@@ -11,18 +11,13 @@ from hypothesis import strategies as st
 
 from distill.errors import UsageError
 from distill.tasks import DepthKind, Task
-from distill.teachers.prompts.templates import (
-    FAMILIES,
-    STYLES,
-    depth_prompt,
-    instance_prompt,
-    normals_prompt,
-    parse_legend,
-    permute_legend,
-    prompt_hash,
-    referring_prompt,
-    semantic_prompt,
-)
+from distill.teachers.decoders.depth import depth_prompt
+from distill.teachers.decoders.instance import instance_prompt
+from distill.teachers.decoders.normals import normals_prompt
+from distill.teachers.decoders.referring import referring_prompt
+from distill.teachers.decoders.semantic import permute_legend, semantic_prompt
+from distill.teachers.prompts.legend_parser import parse_legend
+from distill.teachers.prompts.templates import FAMILIES, STYLES, prompt_hash
 
 PUBLISHED = [
     (

@@ -14,12 +14,14 @@ from distill.errors import DistillError, UsageError
 from distill.images import Photo, encode_map, read_photo
 from distill.tasks import Task
 from distill.teachers.base import ContentRefused, GeneratedImage, PromptSpec
+from distill.teachers.codecs.palette import BACKGROUND
+from distill.teachers.decoders import teacher_task
+from distill.teachers.decoders.referring import referring_prompt
+from distill.teachers.decoders.semantic import semantic_prompt
 from distill.teachers.factory import build_teacher
 from distill.teachers.generative import GenerativeTeacher
-from distill.teachers.prompts.templates import BACKGROUND, referring_prompt, semantic_prompt
 from distill.teachers.prompts.variants import SINGLE, PromptEnsemble, hflip_photo
 from distill.teachers.quality.filter import QualityFilter
-from distill.teachers.quality.label_error import label_error
 from distill.teachers.synthetic.generator import SyntheticTruth, scene_photo
 
 SIZE_HW = (96, 128)
@@ -50,7 +52,7 @@ def test_answers_about_the_mirrored_photo_come_back_the_right_way_round(task: Ta
     teacher = build_teacher(config, folder=Path(), prompt_ensemble=PromptEnsemble(flip=True))
     (result,) = teacher.label(photo)
     (truth,) = SyntheticTruth(config).predict(photo)
-    verdict = label_error(result.labels[task], truth)
+    verdict = teacher_task(task).label_error(result.labels[task], truth)
     assert verdict is not None and verdict.right[verdict.known].mean() > 0.97
     assert result.records[0]["agreement"] > 0.9
     assert [answer.get("mirrored", False) for answer in result.records[0]["answers"]] == [False, True]
@@ -65,7 +67,9 @@ def test_votes_over_permuted_legends_cancel_wrong_colors() -> None:
         for index in range(6):
             photo = scene_photo(index, config)
             (result,) = build_teacher(config, folder=Path(), prompt_ensemble=prompt_ensemble).label(photo)
-            verdict = label_error(result.labels[Task.SEMANTIC], SyntheticTruth(config).predict(photo)[0])
+            verdict = teacher_task(Task.SEMANTIC).label_error(
+                result.labels[Task.SEMANTIC], SyntheticTruth(config).predict(photo)[0]
+            )
             assert verdict is not None
             errors.append(float((~verdict.right)[verdict.known].mean()))
         return float(np.mean(errors))
@@ -166,5 +170,5 @@ def test_stored_answers_to_one_question_can_be_fused(tmp_path: Path) -> None:
     assert len(apart) == 2
     assert fused.records[0]["agreement"] > 0.9
     assert (fused.labels[Task.SEMANTIC].value[:, :40] == 0).all()
-    with pytest.raises(UsageError, match="asked again"):
+    with pytest.raises(UsageError, match="cannot generate more samples"):
         build_teacher(config, folder=tmp_path, prompt_ensemble=PromptEnsemble(num_answers=2))

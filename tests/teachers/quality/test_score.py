@@ -12,6 +12,7 @@ import pytest
 from distill.errors import DistillError, UsageError
 from distill.labels import Label
 from distill.tasks import IGNORE_SEMANTIC, DepthKind, Task
+from distill.teachers.decoders.slopes import normals_of_depth
 from distill.teachers.quality.calibration import (
     FORMAT,
     PARTS,
@@ -23,7 +24,7 @@ from distill.teachers.quality.calibration import (
     read_calibration,
     write_calibration,
 )
-from distill.teachers.quality.cross_task import borders, compare, normals_of_depth
+from distill.teachers.quality.cross_task import borders, compare
 from distill.teachers.quality.score import Quality, measure_parts, score_label
 from distill.teachers.registration.align import IDENTITY, Registration
 

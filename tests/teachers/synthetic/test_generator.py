@@ -267,5 +267,5 @@ def test_only_its_own_scenes_are_answered():
 
 def test_relative_depth_is_refused_in_a_sentence():
     photo, prompt_spec = next(asked(generator((Task.DEPTH,)), 1))
-    with pytest.raises(DistillError, match="paints metric depth"):
+    with pytest.raises(DistillError, match="generates metric depth"):
         generator().generate(photo, replace(prompt_spec, depth_kind="scale_invariant"), seed=0)

@@ -21,7 +21,8 @@ from distill.teachers.synthetic.generator import (
     scene_photo,
 )
 from distill.teachers.synthetic.scene import GROUND
-from distill.teachers.synthetic.views import scene, scene_truth
+from distill.teachers.synthetic.scene_view import photo_view
+from distill.teachers.synthetic.views import scene
 
 CONFIG = SyntheticConfig(size_hw=(96, 128))
 
@@ -120,7 +121,7 @@ def test_a_scene_follows_from_seed_and_index_alone():
     before = render_view(3, CONFIG)
     render_view(4, CONFIG)
     scene.cache_clear()
-    scene_truth.cache_clear()
+    photo_view.cache_clear()
     config = SyntheticConfig(size_hw=(96, 128), scenes=5, first=2, faults="heavy", truth=True)
     after = render_view(3, config)
     assert (before.rgb == after.rgb).all() and (before.depth_m == after.depth_m).all()
