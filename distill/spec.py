@@ -15,7 +15,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from distill.errors import DistillError
 from distill.images import write_atomic
-from distill.tasks import FAR_DEPTH_M, IGNORE_SEMANTIC, NORMALS_FRAME, DepthKind, Task
+from distill.tasks import FAR_DEPTH_M, IGNORE_SEMANTIC, NORMALS_FRAME, TASKS, DepthKind, Task
 
 METADATA_KEY = "distill.spec"
 FORMAT = 2
@@ -91,6 +91,10 @@ class InstanceSpec(_StrictModel):
     max_instances: int = Field(64, ge=1, le=255)
 
 
+class EdgesSpec(_StrictModel):
+    """Outputs ``edges`` float32 (batch, h, w) in [0, 1] and ``edges_confidence`` = max(p, 1 - p)."""
+
+
 class StudentSpec(_StrictModel):
     """Spec of a student."""
 
@@ -103,6 +107,7 @@ class StudentSpec(_StrictModel):
     semantic: SemanticSpec | None = None
     instance: InstanceSpec | None = None
     """Needs `semantic`, whose pixels it groups."""
+    edges: EdgesSpec | None = None
     licenses: tuple[str, ...] = Field(default=(), description="licenses of the training labels")
     terms: dict[str, str] = Field(default_factory=dict, description="license to the address of its terms")
     provenance: dict[str, str] = Field(default_factory=dict)
@@ -110,12 +115,13 @@ class StudentSpec(_StrictModel):
     @property
     def dense_tasks(self) -> tuple[Task, ...]:
         """Tasks with a value at every pixel, in the order of the outputs."""
-        return tuple(task for task in (Task.DEPTH, Task.NORMALS, Task.SEMANTIC) if getattr(self, task) is not None)
+        return tuple(task for task in Task if TASKS[task].is_dense and getattr(self, task, None) is not None)
 
     @property
     def tasks(self) -> tuple[Task, ...]:
         """Tasks in the order of the outputs, dense ones first."""
-        return (*self.dense_tasks, *((Task.INSTANCE,) if self.instance is not None else ()))
+        others = (task for task in Task if not TASKS[task].is_dense and getattr(self, task, None) is not None)
+        return (*self.dense_tasks, *others)
 
     @property
     def output_names(self) -> tuple[str, ...]:
@@ -123,8 +129,9 @@ class StudentSpec(_StrictModel):
         return tuple(name for task in self.tasks for name in (str(task), f"{task}_confidence"))
 
     def to_json(self) -> str:
-        """The spec as JSON."""
-        return json.dumps(self.model_dump(mode="json"), indent=2)
+        """The spec as JSON, without the keys of tasks that the student does not have."""
+        absent = {str(task) for task in Task if getattr(self, task, None) is None}
+        return json.dumps(self.model_dump(mode="json", exclude=absent), indent=2)
 
 
 def parse_spec(text: str, name: str) -> StudentSpec:

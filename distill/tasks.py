@@ -27,6 +27,7 @@ class Task(StrEnum):
     SEMANTIC = "semantic"
     INSTANCE = "instance"
     REFERRING = "referring"
+    EDGES = "edges"
 
 
 class DepthKind(StrEnum):
@@ -169,7 +170,7 @@ TASKS: Mapping[Task, TaskInfo] = MappingProxyType(
             hub_tag="depth-estimation",
         ),
         Task.NORMALS: TaskInfo(
-            title="Normals",
+            title="Surface normals",
             storage="normals",
             dtype="uint8",
             channels=(3,),
@@ -184,7 +185,7 @@ TASKS: Mapping[Task, TaskInfo] = MappingProxyType(
             label_bytes_per_pixel=0.7,
         ),
         Task.SEMANTIC: TaskInfo(
-            title="Semantic",
+            title="Semantic segmentation",
             storage="ids",
             dtype="uint8",
             ignore=IGNORE_SEMANTIC,
@@ -203,7 +204,7 @@ TASKS: Mapping[Task, TaskInfo] = MappingProxyType(
             hub_tag="image-segmentation",
         ),
         Task.INSTANCE: TaskInfo(
-            title="Instance",
+            title="Instances",
             storage="ids",
             dtype="uint16",
             ignore=IGNORE_INSTANCE,
@@ -211,6 +212,7 @@ TASKS: Mapping[Task, TaskInfo] = MappingProxyType(
             is_dense=False,
             average=None,
             class_list="instance_classes",
+            must_agree=("instance_classes",),
             prompt_names="instances",
             has_background=True,
             drawing="instances",
@@ -223,7 +225,7 @@ TASKS: Mapping[Task, TaskInfo] = MappingProxyType(
             hub_tag="image-segmentation",
         ),
         Task.REFERRING: TaskInfo(
-            title="Referring",
+            title="Referring segmentation",
             storage="ids",
             dtype="uint8",
             ignore=IGNORE_SEMANTIC,
@@ -232,6 +234,7 @@ TASKS: Mapping[Task, TaskInfo] = MappingProxyType(
             learned_as=Task.SEMANTIC,
             average=None,
             class_list="referring",
+            must_agree=("referring",),
             prompt_names="referring",
             has_legend=True,
             has_background=True,
@@ -241,6 +244,19 @@ TASKS: Mapping[Task, TaskInfo] = MappingProxyType(
             headline="ciou",
             headline_title="referring cIoU",
             good_below=0.1,
+        ),
+        Task.EDGES: TaskInfo(
+            title="Edges",
+            storage="unit",
+            dtype="uint8",
+            ignore=255,
+            average="mean",
+            drawing="edges",
+            headline="ods",
+            headline_title="edge F (ODS)",
+            difference="absolute",
+            tolerance=_tolerance(0.001, 0.002, 0.01, 0.02),
+            good_below=0.3,
         ),
     }
 )
