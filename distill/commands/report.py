@@ -228,12 +228,12 @@ def _headline_metrics(name: str, values: Any) -> dict[str, Cell]:
     stem = name.rpartition("/")[2]
     if stem != "evaluate" or not isinstance(values, dict):
         return {}
-    from distill.evaluation.report import HEADLINE_METRIC
-    from distill.tasks import Task
+    from distill.tasks import TASKS, Task
 
     found: dict[str, Cell] = {}
     for task, result in values.get("tasks", {}).items():
-        metric, label = HEADLINE_METRIC[Task(task)]
+        info = TASKS[Task(task)]
+        metric, label = info.headline, info.headline_title
         first = next(iter(result["scores"].values()))
         found[label] = first.get(metric)
     return found

@@ -123,7 +123,9 @@ def _pairs(photos: Sequence[Path], truth_of: Callable[[Path], Path], read: Calla
     """The photos whose truth is there, in order of their names."""
     task = Task.DEPTH if read.func in (_depth_png, _depth_npy) else Task.SEMANTIC  # type: ignore[attr-defined]
     return [
-        FileItem(photo, {task: partial(read, truth)}) for photo in sorted(photos) if (truth := truth_of(photo)).is_file()
+        FileItem(photo, {task: partial(read, truth)})
+        for photo in sorted(photos)
+        if (truth := truth_of(photo)).is_file()
     ]
 
 

@@ -21,9 +21,9 @@ from distill.evaluation.near_duplicates import (
     near_duplicate_warning,
 )
 from distill.evaluation.predictors import Predictor
-from distill.evaluation.report import HEADLINE_METRIC, build_report, ratios
+from distill.evaluation.report import build_report, ratios
 from distill.evaluation.scoreboard import TaskScores, describe_photo, slice_scores
-from distill.evaluation.scorers import EvalProtocol, SemanticScorer
+from distill.evaluation.scorers import EvalProtocol, scorer_type
 from distill.evaluation.worst_cases import WorstCases
 from distill.images import decode_rgb
 from distill.labels import Label
@@ -32,7 +32,7 @@ from distill.report import Gallery, Report
 from distill.run_dir import machine, versions
 from distill.runtime.progress import Reporter
 from distill.shards import Manifest, Sample
-from distill.tasks import Task
+from distill.tasks import TASKS, Task
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,7 @@ def evaluate_predictors(
     _check_class_map(protocol, predictors)
     protocol = _one_alignment(protocol, predictors)
     scores_by_task = {task: TaskScores(task, predictors, manifest, protocol) for task in tasks}
-    worst = {task: WorstCases(task_scores, protocol, num_worst) for task, task_scores in scores_by_task.items()}
+    worst = {task: WorstCases(task_scores, num_worst) for task, task_scores in scores_by_task.items()}
     photos: dict[Task, list[dict[str, float]]] = {task: [] for task in tasks}
     warnings: list[str] = []
     near_duplicates: list[NearDuplicate] = []
@@ -207,9 +207,9 @@ def _task_values(
     predictors: Sequence[Predictor],
 ) -> dict[str, Any]:
     scores = task_scores.compute()
-    metric = HEADLINE_METRIC[task_scores.task][0]
+    metric = TASKS[task_scores.task].headline
     values: dict[str, Any] = {
-        "protocol": _protocol_values(task_scores.task, protocol),
+        "protocol": scorer_type(task_scores.task).protocol_values(protocol),
         "scores": scores,
         "ratios": ratios(scores, task_scores.task),
         "intervals": task_scores.intervals(),
@@ -221,9 +221,7 @@ def _task_values(
         "ceiling": _teacher_ceiling(scores, metric, {one.name: one.kind for one in predictors}),
         "worst": worst.rows(),
     }
-    tables = {
-        name: scorer.per_class() for name, scorer in task_scores.scorers.items() if isinstance(scorer, SemanticScorer)
-    }
+    tables = {name: table for name, scorer in task_scores.scorers.items() if (table := scorer.per_class())}
     if tables:
         values["classes"] = list(manifest.classes)
         classes = dict.fromkeys(name for table in tables.values() for name in table)
@@ -257,10 +255,3 @@ def _teacher_ceiling(
     if floor is not None and math.isfinite(floor) and floor != best:
         found["gap_closed"] = (mine - floor) / (best - floor)
     return found
-
-
-def _protocol_values(task: Task, protocol: EvalProtocol) -> dict[str, Any]:
-    values: dict[str, Any] = {"crop": str(protocol.crop)}
-    if task is Task.DEPTH:
-        values |= {"min_depth_m": protocol.min_depth_m, "max_depth_m": protocol.max_depth_m}
-    return values

@@ -116,7 +116,9 @@ def collect_warnings(predictors: Sequence[Predictor], task_scores_list: Iterable
             found.append("the depth of the predictors is aligned differently, so their scores do not compare")
         for name, row in rows.items():
             if row["missing"]:
-                found.append(f"{name}: no {task_scores.task} answer for {row['missing']} of {task_scores.images} photos")
+                found.append(
+                    f"{name}: no {task_scores.task} answer for {row['missing']} of {task_scores.images} photos"
+                )
             unpredicted = _seen(task_scores, name, row.get("classes_not_predicted", ()))
             if unpredicted:
                 found.append(f"{name}: has no word for {', '.join(unpredicted)}; they count with IoU 0")

@@ -16,7 +16,7 @@ from distill.images import Photo
 from distill.labels import Label
 from distill.metrics import BASELINE_TASKS, MeanBaseline
 from distill.shards import Sample, read_manifest, read_samples
-from distill.tasks import BACKGROUND_INSTANCE, DepthKind, Task
+from distill.tasks import BACKGROUND_INSTANCE, TASKS, DepthKind, Task
 
 if TYPE_CHECKING:
     from distill.export.runners import Runner
@@ -59,25 +59,43 @@ class StudentPredictor:
 
     def predict(self, sample: Sample, rgb: UInt8[ndarray, "h w 3"]) -> dict[Task, Label]:
         """The student's answers; it has one at every pixel."""
-        outputs = self._runner(rgb[None])
-        return {task: self._label(task, outputs) for task in self.tasks}
+        outputs = {name: value[0] for name, value in self._runner(rgb[None]).items()}
+        return {
+            task: label_of_output(task, outputs, depth_kind=self.depth_kind, classes=self.classes)
+            for task in self.tasks
+        }
 
-    def _label(self, task: Task, outputs: Mapping[str, ndarray]) -> Label:
-        source = Task.SEMANTIC if task is Task.REFERRING else task
-        value = outputs[str(source)][0]
-        instances: dict[int, str] = {}
-        if task is Task.INSTANCE:
-            value = value.astype(np.uint16)
-            instances = _name_instances(value, outputs["semantic"][0], self.classes)
-        return Label(
-            task=task,
-            value=value,
-            valid=np.ones(value.shape[:2], bool),
-            confidence=outputs[f"{source}_confidence"][0],
-            depth_kind=self.depth_kind if task is Task.DEPTH else None,
-            classes=self.classes if task in (Task.SEMANTIC, Task.REFERRING) else (),
-            instance_classes=instances,
-        )
+
+def label_of_output(
+    task: Task,
+    outputs: Mapping[str, ndarray],
+    *,
+    depth_kind: DepthKind = DepthKind.METRIC,
+    classes: tuple[str, ...] = (),
+) -> Label:
+    """One image's outputs of a student as a label.
+
+    Args:
+        task: Referring is read from the classes.
+        outputs: Maps and confidences, without the batch dimension.
+        depth_kind: Of the depth.
+        classes: Of the class ids.
+    """
+    info = TASKS[task]
+    source = str(info.learned_as or task)
+    value = outputs[source]
+    if info.storage == "ids":
+        value = value.astype(info.dtype, copy=False)
+    names_instances = info.class_list == "instance_classes"
+    return Label(
+        task=task,
+        value=value,
+        valid=np.ones(value.shape[:2], bool),
+        confidence=outputs[f"{source}_confidence"],
+        depth_kind=depth_kind if info.has_depth_kind else None,
+        classes=classes if info.class_list in ("classes", "referring") else (),
+        instance_classes=_name_instances(value, outputs["semantic"], classes) if names_instances else {},
+    )
 
 
 def _name_instances(ids: ndarray, classes_at: ndarray, classes: tuple[str, ...]) -> dict[int, str]:
@@ -171,8 +189,8 @@ class BaselinePredictor:
                 value=self._baseline.predict(task, size_hw),
                 valid=everywhere,
                 confidence=everywhere.astype(np.float32),
-                depth_kind=self.depth_kind if task is Task.DEPTH else None,
-                classes=self.classes if task is Task.SEMANTIC else (),
+                depth_kind=self.depth_kind if TASKS[task].has_depth_kind else None,
+                classes=self.classes if TASKS[task].class_list == "classes" else (),
             )
             for task in self.tasks
         }

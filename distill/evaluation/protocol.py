@@ -14,7 +14,7 @@ from numpy import ndarray
 from distill.errors import UsageError
 from distill.labels import Label, is_sky
 from distill.metrics import Alignment
-from distill.tasks import FAR_DEPTH_M, IGNORE_INSTANCE, IGNORE_SEMANTIC, Task
+from distill.tasks import FAR_DEPTH_M, IGNORE_SEMANTIC, TASKS
 
 
 class Crop(StrEnum):
@@ -77,7 +77,8 @@ def resize_label(
     label: Label, size_hw: tuple[int, int], max_depth_m: float, alignment: Alignment = Alignment.NONE
 ) -> tuple[Shaped[ndarray, "h w *c"], Bool[ndarray, "h w"]]:
     """(value, valid) at the truth's size: depth bilinear, normals bilinear and unit length, ids nearest."""
-    if label.task is Task.DEPTH:
+    info = TASKS[label.task]
+    if info.has_depth_kind:
         # Sky is stored as kilometers; capped first, or it would bleed over its edge in the bilinear mean. What will be
         # aligned may be meters in another scale: there only sky is capped, and the metric clips after the fit.
         sky = is_sky(label)
@@ -86,17 +87,15 @@ def resize_label(
             max_depth_m = max(FAR_DEPTH_M, float(known.max(initial=0.0, where=np.isfinite(known))))
         value = np.where(sky, np.float32(max_depth_m), label.value)
         return _resize_bilinear(np.minimum(value, max_depth_m), label.valid, size_hw)
-    if label.task is Task.NORMALS:
+    if info.storage != "ids":
         value, valid = _resize_bilinear(label.value, label.valid, size_hw)
-        return value / np.maximum(np.linalg.norm(value, axis=-1, keepdims=True), 1e-6), valid
-    ids = np.where(label.valid, label.value, _IGNORED[label.task]).astype(_ID_TYPE[label.task])
+        if info.average == "direction":
+            value = value / np.maximum(np.linalg.norm(value, axis=-1, keepdims=True), 1e-6)
+        return value, valid
+    ids = np.where(label.valid, label.value, info.ignore).astype(info.dtype)
     if ids.shape != size_hw:
         ids = cv2.resize(ids, size_hw[::-1], interpolation=cv2.INTER_NEAREST_EXACT)
-    return ids, ids != _IGNORED[label.task]
-
-
-_IGNORED = {Task.SEMANTIC: IGNORE_SEMANTIC, Task.REFERRING: IGNORE_SEMANTIC, Task.INSTANCE: IGNORE_INSTANCE}
-_ID_TYPE = {Task.SEMANTIC: np.uint8, Task.REFERRING: np.uint8, Task.INSTANCE: np.uint16}
+    return ids, ids != info.ignore
 
 
 def _resize_bilinear(value: ndarray, valid: ndarray, size_hw: tuple[int, int]) -> tuple[ndarray, ndarray]:

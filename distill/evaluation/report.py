@@ -6,56 +6,11 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from distill.report import Block, Cell, Gallery, Metric, Metrics, Report, Section, ColorKey, Table, Text
-from distill.tasks import Task
+from distill.metrics.base import HIGHER, task_metric
+from distill.report import Block, Cell, ColorKey, Gallery, Metric, Metrics, Report, Section, Table, Text
+from distill.tasks import TASKS, Task
 from distill.visualization import class_colors
 
-_HIGHER, _LOWER = "↑", "↓"
-_METRICS: dict[Task, dict[str, tuple[str, str]]] = {
-    Task.DEPTH: {
-        "delta1": ("delta1 (< 1.25)", _HIGHER),
-        "delta2": ("delta2 (< 1.25²)", _HIGHER),
-        "delta3": ("delta3 (< 1.25³)", _HIGHER),
-        "abs_rel": ("AbsRel", _LOWER),
-        "sq_rel": ("SqRel, m", _LOWER),
-        "rmse_m": ("RMSE, m", _LOWER),
-        "rmse_log": ("RMSE of ln", _LOWER),
-        "log10": ("log10", _LOWER),
-        "silog": ("SILog (Depth Anything)", _LOWER),
-        "silog_marigold": ("SILog × 100 (Marigold)", _LOWER),
-        "irmse": ("iRMSE, 1/m", _LOWER),
-        "boundary_f1": ("F1 of depth jumps", _HIGHER),
-    },
-    Task.NORMALS: {
-        "mean_deg": ("mean, °", _LOWER),
-        "median_deg": ("median, °", _LOWER),
-        "rmse_deg": ("RMSE, °", _LOWER),
-        "within_5": ("within 5°", _HIGHER),
-        "within_7_5": ("within 7.5°", _HIGHER),
-        "within_11_25": ("within 11.25°", _HIGHER),
-        "within_22_5": ("within 22.5°", _HIGHER),
-        "within_30": ("within 30°", _HIGHER),
-    },
-    Task.SEMANTIC: {
-        "miou": ("mIoU", _HIGHER),
-        "miou_known": ("mIoU of classes it knows", _HIGHER),
-        "pixel_accuracy": ("pixel accuracy", _HIGHER),
-        "mean_accuracy": ("mean class accuracy", _HIGHER),
-        "fw_iou": ("frequency-weighted IoU", _HIGHER),
-        "boundary_f1": ("F1 of class borders", _HIGHER),
-    },
-    Task.INSTANCE: {
-        "cgf1": ("cgF1", _HIGHER),
-        "il_mcc": ("IL_MCC", _HIGHER),
-        "pmf1": ("pmF1", _HIGHER),
-        "pairs": ("image-class pairs", ""),
-    },
-    Task.REFERRING: {
-        "ciou": ("cIoU", _HIGHER),
-        "giou": ("gIoU", _HIGHER),
-        "masks": ("masks", ""),
-    },
-}
 _COUNTS = {
     "images": "images scored",
     "images_skipped": "images without a valid pixel",
@@ -64,20 +19,15 @@ _COUNTS = {
     "coverage": "coverage of the truth",
     "missing": "photos without an answer",
 }
-HEADLINE_METRIC = {
-    Task.DEPTH: ("abs_rel", "depth AbsRel"),
-    Task.NORMALS: ("mean_deg", "mean normal error, degrees"),
-    Task.SEMANTIC: ("miou", "mIoU"),
-    Task.INSTANCE: ("cgf1", "cgF1"),
-    Task.REFERRING: ("ciou", "referring cIoU"),
-}
 
 
 def ratios(scores: Mapping[str, Mapping[str, Any]], task: Task) -> dict[str, dict[str, float | None]]:
     """Of the first predictor over each other one: name to metric to ratio."""
     first, *others = scores
     return {
-        other: {metric: _ratio(scores[first].get(metric), scores[other].get(metric)) for metric in _METRICS[task]}
+        other: {
+            metric: _ratio(scores[first].get(metric), scores[other].get(metric)) for metric in task_metric(task).columns
+        }
         for other in others
     }
 
@@ -93,24 +43,15 @@ def build_report(values: Mapping[str, Any], galleries: Mapping[str, Gallery | No
     for name, found in values["tasks"].items():
         task, scores = Task(name), found["scores"]
         first = next(iter(scores))
-        metric, label = HEADLINE_METRIC[task]
+        metric, label = TASKS[task].headline, TASKS[task].headline_title
         others = [f"{other} {_short(scores[other].get(metric))}" for other in scores if other != first]
         tiles.append(Metric(scores[first].get(metric), label, ", ".join(others)))
-        sections.append(Section(_TITLES[task], _task_blocks(task, found, galleries.get(name))))
+        sections.append(Section(TASKS[task].title, _task_blocks(task, found, galleries.get(name))))
     warnings = [Text(text, "warning") for text in values["warnings"]]
     predictors = values["predictors"]
     lead = Section("Result", [Metrics(tiles), *warnings])
     summary = f"{', '.join(predictors)} against the truth in {values['truth']}: {values['images']:,} images."
     return Report("Evaluation", [lead, *sections], summary, values.get("environment", {}))
-
-
-_TITLES = {
-    Task.DEPTH: "Depth",
-    Task.NORMALS: "Surface normals",
-    Task.SEMANTIC: "Semantic segmentation",
-    Task.INSTANCE: "Instances",
-    Task.REFERRING: "Referring segmentation",
-}
 
 
 def _short(value: Any) -> str:
@@ -138,7 +79,7 @@ def _score_table(task: Task, found: Mapping[str, Any]) -> Table:
     compared = [name for name in found["ratios"] if name in names[1:2] or name == "baseline"]
     rows: list[list[Cell]] = []
     strong = set()
-    for metric, (label, arrow) in _METRICS[task].items():
+    for metric, (label, arrow) in task_metric(task).columns.items():
         values = [scores[name].get(metric) for name in names]
         if metric == "miou_known" and values == [scores[name].get("miou") for name in names]:
             continue  # everyone knows every class
@@ -157,14 +98,14 @@ def _score_table(task: Task, found: Mapping[str, Any]) -> Table:
     return Table(
         ["", *names, *(f"{first} / {name}" for name in compared)],
         rows,
-        note=f"{_NOTES[task]} {_describe_protocol(found['protocol'])}".strip(),
+        note=f"{task_metric(task).note} {_describe_protocol(found['protocol'])}".strip(),
         bold=frozenset(strong) if len(names) > 1 else frozenset(),
     )
 
 
 def _confidence_table(task: Task, found: Mapping[str, Any]) -> Table:
     """The headline score with its interval, and how the first predictor differs from the others."""
-    metric, label = HEADLINE_METRIC[task]
+    metric, label = TASKS[task].headline, TASKS[task].headline_title
     first, rows = next(iter(found["scores"]), ""), list[list[Cell]]()
     for name in found["scores"]:
         row: list[Cell] = [
@@ -185,28 +126,16 @@ def _confidence_table(task: Task, found: Mapping[str, Any]) -> Table:
 
 
 def _describe_ceiling(task: Task, ceiling: Mapping[str, Any]) -> str:
-    label = HEADLINE_METRIC[task][1]
+    label = TASKS[task].headline_title
     text = f"{ceiling['student']} is {ceiling['gap']:+.4g} ({label}) away from {ceiling['teacher']}, its ceiling"
     share = ceiling.get("gap_closed")
-    return text + (
-        f"; it has gone {share:.0%} of the way there from the mean baseline." if share is not None else "."
-    )
+    return text + (f"; it has gone {share:.0%} of the way there from the mean baseline." if share is not None else ".")
 
 
 def _slice_table(kind: str, rows: Mapping[str, Mapping[str, Any]], names: Sequence[str]) -> Table:
     return Table(
         ["", *names], [[label, *(row.get(name) for name in names)] for label, row in rows.items()], title=f"By {kind}"
     )
-
-
-_NOTES = {
-    Task.DEPTH: "Each score over an image's valid pixels, then the mean over images.",
-    Task.NORMALS: "Pooled over all valid pixels of all images.",
-    Task.SEMANTIC: "From one confusion matrix over all images. Classes are joined by name; one that a predictor has "
-    "no word for counts with IoU 0.",
-    Task.INSTANCE: "SA-Co: every image and class is a pair, also where the class is absent.",
-    Task.REFERRING: "cIoU: sum of intersections over sum of unions; gIoU: mean over masks.",
-}
 
 
 def _describe_protocol(protocol: Mapping[str, Any]) -> str:
@@ -223,7 +152,7 @@ def _best(values: Sequence[Any], arrow: str) -> list[int]:
     known = [value for value in values if isinstance(value, (int, float)) and math.isfinite(value)]
     if not known or not arrow:
         return []
-    best = max(known) if arrow == _HIGHER else min(known)
+    best = max(known) if arrow == HIGHER else min(known)
     return [index for index, value in enumerate(values) if value == best]
 
 
@@ -232,6 +161,6 @@ def _class_table(per_class: Mapping[str, Mapping[str, Any]], names: Sequence[str
         [name, *(row["iou"].get(one) for one in names), row["pixels"]] for name, row in per_class.items()
     ]
     strong = {
-        (index, 1 + best) for index, row in enumerate(rows) for best in _best(row[1:-1], _HIGHER) if len(names) > 1
+        (index, 1 + best) for index, row in enumerate(rows) for best in _best(row[1:-1], HIGHER) if len(names) > 1
     }
     return Table(["class", *names, "pixels of truth"], rows, "IoU by class", "", frozenset(strong))

@@ -12,8 +12,8 @@ from jaxtyping import Bool, Float, UInt8
 from numpy import ndarray
 
 from distill.evaluation.predictors import Predictor
-from distill.evaluation.protocol import crop_mask, resize_label
-from distill.evaluation.scorers import SCORERS, EvalProtocol, alignment_used
+from distill.evaluation.protocol import crop_mask
+from distill.evaluation.scorers import EvalProtocol, scorer_type
 from distill.labels import Label
 from distill.metrics import Difference, compare, intervals
 from distill.shards import Manifest
@@ -25,7 +25,9 @@ class TaskScores:
 
     def __init__(self, task: Task, predictors: Sequence[Predictor], truth: Manifest, protocol: EvalProtocol) -> None:
         self.task, self._protocol = task, protocol
-        self.scorers = {one.name: SCORERS[task](one, truth, protocol) for one in predictors if task in one.tasks}
+        self.scorers = {
+            one.name: scorer_type(task)(task, one, truth, protocol) for one in predictors if task in one.tasks
+        }
         self._asked = dict.fromkeys(self.scorers, 0)
         self._answered = dict.fromkeys(self.scorers, 0)
         self._missing = dict.fromkeys(self.scorers, 0)
@@ -46,7 +48,7 @@ class TaskScores:
             if name not in answers:
                 self._missing[name] += 1
                 continue
-            value, valid = resize_label(answers[name], truth.size_hw, self._protocol.max_depth_m, alignment_used(scorer))
+            value, valid = scorer.resize(answers[name], truth.size_hw)
             counts = wanted & valid
             self._asked[name] += int(wanted.sum())
             self._answered[name] += int(counts.sum())
@@ -122,14 +124,9 @@ def slice_scores(
     """
     found: dict[str, dict[str, dict[str, Any]]] = {}
     for name, scorer in task_scores.scorers.items():
-        if task_scores.task is Task.DEPTH:
-            for band, scores in scorer.metrics.bands().items():  # type: ignore[attr-defined]
-                found.setdefault("distance (AbsRel)", {}).setdefault(band, {})[name] = scores["abs_rel"]
-        if task_scores.task in (Task.DEPTH, Task.NORMALS) and classes:
-            unit = "AbsRel" if task_scores.task is Task.DEPTH else "mean, °"
-            for group, (error, _) in scorer.metrics.by_group.means().items():  # type: ignore[attr-defined]
-                if group < len(classes):
-                    found.setdefault(f"class ({unit})", {}).setdefault(classes[group], {})[name] = error
+        for heading, errors in scorer.breakdowns(classes).items():
+            for row_name, error in errors.items():
+                found.setdefault(heading, {}).setdefault(row_name, {})[name] = error
     for kind, labels in _THIRDS.items():
         values = np.array([photo[kind] for photo in photos])
         if len(values) < 3 * len(labels):

@@ -3,30 +3,23 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
-from jaxtyping import Bool, Float, Shaped, UInt8
+from jaxtyping import Float
 from numpy import ndarray
 
 from distill.errors import UsageError
 from distill.evaluation.predictors import BACKGROUND_NAME, Predictor
-from distill.evaluation.protocol import Crop, remap_classes
+from distill.evaluation.protocol import Crop, remap_classes, resize_label
 from distill.labels import Label, is_sky
-from distill.metrics import (
-    Alignment,
-    DepthMetrics,
-    InstanceMetrics,
-    NormalsMetrics,
-    ReferringMetrics,
-    SegmentationMetrics,
-    default_alignment,
-    instance_masks,
-)
+from distill.metrics import Alignment, DepthMetrics, InstanceMetrics, align_depth, default_alignment, instance_masks
+from distill.metrics.base import MetricFacts, task_metric
 from distill.shards import Manifest
 from distill.tasks import FAR_DEPTH_M, DepthKind, Task
+from distill.visualization.drawing import DrawingFacts
 
 
 @dataclass(frozen=True)
@@ -61,100 +54,164 @@ class PooledMetrics(Protocol):
         ...
 
 
-class Scorer(Protocol):
-    """Scores one predictor on one task."""
+class Scorer:
+    """Scores one predictor on one task; as it is, on tasks whose metric compares values pixel by pixel.
 
-    facts: dict[str, Any]
-    """What has to be known to read the scores: alignment, classes left out."""
-    metrics: PooledMetrics
+    Attributes:
+        metrics: Accumulator of the scores.
+        alignment: Fitted to depth before it is scored; none for other tasks.
+        facts: What has to be known to read the scores: alignment, classes left out.
+    """
 
-    def update(
-        self,
-        answer: Label,
-        value: Shaped[ndarray, "h w *c"],
-        counts: Bool[ndarray, "h w"],
-        truth: Label,
-        groups: UInt8[ndarray, "h w"] | None,
-    ) -> float:
-        """How bad this image is (larger is worse), for the worst-first list; NaN when nothing counts."""
-        ...
+    def __init__(self, task: Task, predictor: Predictor, truth: Manifest, protocol: EvalProtocol) -> None:
+        self.task, self._protocol, self._metric = task, protocol, task_metric(task)
+        self.alignment = Alignment.NONE
+        self.facts: dict[str, Any] = {}
+        facts = MetricFacts(predictor.depth_kind, len(truth.classes))
+        self.metrics: Any = self._metric.build(facts)
+
+    def resize(self, answer: Label, size_hw: tuple[int, int]) -> tuple[ndarray, ndarray]:
+        """(value, valid) of an answer at the truth's size."""
+        return resize_label(answer, size_hw, self._protocol.max_depth_m, self.alignment)
+
+    def update(self, answer: Label, value: ndarray, counts: ndarray, truth: Label, groups: ndarray | None) -> float:
+        """Error of this image, larger is worse; NaN when no pixel counts.
+
+        Args:
+            answer: The prediction.
+            value: Its map at the truth's size.
+            counts: Pixels that count.
+            truth: The true label.
+            groups: True class ids, for the breakdown by class.
+        """
+        return self._metric.error_of(self.metrics.update(value, truth.value, counts, groups))
 
     def compute(self) -> dict[str, float]:
-        """The scores so far."""
-        ...
+        """Scores so far."""
+        scores: dict[str, float] = self.metrics.compute()
+        return scores
+
+    def scored_value(self, answer: Label, truth: Label) -> tuple[ndarray, ndarray]:
+        """(value, valid) as it was scored: at the truth's size, aligned, in the truth's ids."""
+        return self.resize(answer, truth.size_hw)
+
+    def counted(self, truth: Label, valid: ndarray) -> ndarray:
+        """Pixels of the error map."""
+        return truth.valid & valid
+
+    def per_class(self) -> dict[str, dict[str, float]]:
+        """Class name to scores; empty where there are none."""
+        return {}
+
+    def breakdowns(self, classes: tuple[str, ...]) -> dict[str, dict[str, float]]:
+        """Heading to row to error: by distance, and by true class, where the metric has them."""
+        found: dict[str, dict[str, float]] = {}
+        if self._metric.band_title:
+            found[self._metric.band_title] = {band: scores["abs_rel"] for band, scores in self.metrics.bands().items()}
+        if self._metric.group_title and classes:
+            found[f"class ({self._metric.group_title})"] = {
+                classes[group]: error
+                for group, (error, _) in self.metrics.by_group.means().items()
+                if group < len(classes)
+            }
+        return found
+
+    @staticmethod
+    def protocol_values(protocol: EvalProtocol) -> dict[str, Any]:
+        """Values of the protocol that the scores depend on."""
+        return {"crop": str(protocol.crop)}
+
+    def drawing_facts(self, label: Label, truth: Label) -> DrawingFacts:
+        """Facts for drawing a label beside its truth."""
+        return DrawingFacts(classes=label.classes)
 
 
-class DepthScorer:
+class DepthScorer(Scorer):
     """Depth under an alignment."""
 
-    def __init__(self, predictor: Predictor, truth: Manifest, protocol: EvalProtocol) -> None:
+    def __init__(self, task: Task, predictor: Predictor, truth: Manifest, protocol: EvalProtocol) -> None:
+        super().__init__(task, predictor, truth, protocol)
         if truth.depth_kind is not DepthKind.METRIC:
             raise UsageError(
-                f"the truth's depth is {truth.depth_kind}, and nothing can be measured against depth without meters",
+                f"the true depth is {truth.depth_kind}; depth is scored against meters only",
                 hint="score other tasks with --task, or label the truth in meters",
             )
-        alignment = protocol.alignment or default_alignment(predictor.depth_kind)
-        self.metrics: Any = DepthMetrics(
-            alignment=alignment,
+        self.alignment = protocol.alignment or default_alignment(predictor.depth_kind)
+        self.metrics = DepthMetrics(
+            alignment=self.alignment,
             min_depth_m=protocol.min_depth_m,
             max_depth_m=protocol.max_depth_m,
             depth_kind=predictor.depth_kind,
         )
-        self.facts: dict[str, Any] = {"alignment": str(alignment), "depth_kind": str(predictor.depth_kind)}
+        self.facts = {"alignment": str(self.alignment), "depth_kind": str(predictor.depth_kind)}
 
     def update(self, answer: Label, value: ndarray, counts: ndarray, truth: Label, groups: ndarray | None) -> float:
-        """AbsRel."""
-        return self.metrics.update(value, truth.value, counts & ~is_sky(truth), groups)["abs_rel"]
+        """AbsRel; sky does not count."""
+        return super().update(answer, value, counts & ~is_sky(truth), truth, groups)
 
-    def compute(self) -> dict[str, float]:
-        """Depth scores."""
-        return self.metrics.compute()
+    def scored_value(self, answer: Label, truth: Label) -> tuple[ndarray, ndarray]:
+        """Aligned depth in meters."""
+        protocol = self._protocol
+        value, valid = self.resize(answer, truth.size_hw)
+        aligned = align_depth(
+            value,
+            truth.value,
+            truth.valid & valid & (truth.value <= protocol.max_depth_m),
+            alignment=self.alignment,
+            depth_kind=answer.depth_kind or DepthKind.METRIC,
+            min_depth_m=protocol.min_depth_m,
+            max_depth_m=protocol.max_depth_m,
+        )
+        return aligned.astype(np.float32), valid
+
+    def counted(self, truth: Label, valid: ndarray) -> ndarray:
+        """Pixels within the range of the protocol."""
+        return truth.valid & valid & (truth.value <= self._protocol.max_depth_m)
+
+    @staticmethod
+    def protocol_values(protocol: EvalProtocol) -> dict[str, Any]:
+        """Crop and depth range."""
+        return {
+            "crop": str(protocol.crop),
+            "min_depth_m": protocol.min_depth_m,
+            "max_depth_m": protocol.max_depth_m,
+        }
+
+    def drawing_facts(self, label: Label, truth: Label) -> DrawingFacts:
+        """One color range for an image: that of the truth, without the 2 % at either end."""
+        near_m, far_m = np.percentile(truth.value[truth.valid], (2, 98)) if truth.valid.any() else (0.0, FAR_DEPTH_M)
+        far_m = min(max(float(far_m), float(near_m) + 0.1), FAR_DEPTH_M)
+        return DrawingFacts(near_m=float(near_m), far_m=far_m)
 
 
-def alignment_used(scorer: Scorer) -> Alignment:
-    """What will be fitted before depth is scored; none for the other tasks."""
-    return Alignment(scorer.facts.get("alignment", Alignment.NONE))
-
-
-class NormalsScorer:
-    """Angles between normals."""
-
-    def __init__(self, predictor: Predictor, truth: Manifest, protocol: EvalProtocol) -> None:
-        self.metrics: Any = NormalsMetrics()
-        self.facts: dict[str, Any] = {}
-
-    def update(self, answer: Label, value: ndarray, counts: ndarray, truth: Label, groups: ndarray | None) -> float:
-        """Mean angle."""
-        return self.metrics.update(value, truth.value, counts, groups)["mean_deg"]
-
-    def compute(self) -> dict[str, float]:
-        """Angular scores."""
-        return self.metrics.compute()
-
-
-class SemanticScorer:
+class SemanticScorer(Scorer):
     """Class ids, joined by name."""
 
-    def __init__(self, predictor: Predictor, truth: Manifest, protocol: EvalProtocol) -> None:
+    def __init__(self, task: Task, predictor: Predictor, truth: Manifest, protocol: EvalProtocol) -> None:
+        super().__init__(task, predictor, truth, protocol)
         self._class_mapping = remap_classes(predictor.classes, truth.classes, protocol.class_map)
         self._classes = truth.classes
-        self.metrics: Any = SegmentationMetrics(len(truth.classes))
-        self.facts: dict[str, Any] = {
+        self.facts = {
             "classes_not_predicted": list(self._class_mapping.unpredicted),
             "classes_not_in_truth": list(self._class_mapping.extra),
         }
 
     def update(self, answer: Label, value: ndarray, counts: ndarray, truth: Label, groups: ndarray | None) -> float:
-        """The share of wrong pixels."""
-        return 1.0 - self.metrics.update(self.in_truth_ids(value), truth.value, counts)["pixel_accuracy"]
+        """Fraction of wrong pixels."""
+        return self._metric.error_of(self.metrics.update(self._in_truth_ids(value), truth.value, counts))
 
-    def in_truth_ids(self, ids: ndarray) -> ndarray:
+    def _in_truth_ids(self, ids: ndarray) -> ndarray:
         """The predictor's ids as the truth's; 255 where the truth has no such class."""
         return self._class_mapping.table[ids]
 
+    def scored_value(self, answer: Label, truth: Label) -> tuple[ndarray, ndarray]:
+        """Ids of the truth's class list."""
+        value, valid = self.resize(answer, truth.size_hw)
+        return self._in_truth_ids(value), valid
+
     def compute(self) -> dict[str, float]:
-        """Segmentation scores; ``miou_known`` leaves out the classes that the predictor has no word for."""
-        scores = self.metrics.compute()
+        """Segmentation scores; ``miou_known`` leaves out the classes that the predictor does not have."""
+        scores = super().compute()
         known = [row["iou"] for name, row in self.per_class().items() if name not in self._class_mapping.unpredicted]
         return {**scores, "miou_known": float(np.mean(known)) if known else math.nan}
 
@@ -162,17 +219,21 @@ class SemanticScorer:
         """Class name to its scores."""
         return {self._classes[index]: row for index, row in self.metrics.per_class().items()}
 
+    def drawing_facts(self, label: Label, truth: Label) -> DrawingFacts:
+        """The truth's class list."""
+        return DrawingFacts(classes=truth.classes)
 
-class InstanceScorer:
+
+class InstanceScorer(Scorer):
     """Instances per image and class, as SA-Co scores them."""
 
-    def __init__(self, predictor: Predictor, truth: Manifest, protocol: EvalProtocol) -> None:
-        self.metrics: Any = InstanceMetrics()
+    def __init__(self, task: Task, predictor: Predictor, truth: Manifest, protocol: EvalProtocol) -> None:
+        super().__init__(task, predictor, truth, protocol)
         self._classes = truth.instance_classes
-        self.facts: dict[str, Any] = {}
+        self.metrics = InstanceMetrics()
 
     def update(self, answer: Label, value: ndarray, counts: ndarray, truth: Label, groups: ndarray | None) -> float:
-        """The share of instances missed or invented, over all classes."""
+        """Fraction of instances missed or invented, over all classes."""
         matched = total = 0.0
         for name in self._classes:
             found = self.metrics.update(
@@ -183,43 +244,36 @@ class InstanceScorer:
             total += found["predicted"] + found["true"]
         return 1.0 - matched / total if total else math.nan
 
-    def compute(self) -> dict[str, float]:
-        """Instance scores."""
-        return self.metrics.compute()
-
 
 def _only(ids: ndarray, label: Label, name: str, counts: ndarray) -> ndarray:
-    """The ids of one class, where they count; the rest is background."""
+    """Ids of one class, where they count; the rest is background."""
     wanted = [number for number, found in label.instance_classes.items() if found.casefold() == name.casefold()]
     return np.where(np.isin(ids, wanted) & counts, ids, 0).astype(np.uint16)
 
 
-class ReferringScorer:
-    """One mask per sentence."""
-
-    def __init__(self, predictor: Predictor, truth: Manifest, protocol: EvalProtocol) -> None:
-        self.metrics: Any = ReferringMetrics()
-        self.facts: dict[str, Any] = {}
+class ReferringScorer(Scorer):
+    """One mask per phrase."""
 
     def update(self, answer: Label, value: ndarray, counts: ndarray, truth: Label, groups: ndarray | None) -> float:
-        """1 - mean IoU over the sentences of the image; a sentence without an answer is an empty mask."""
-        said = {name.casefold(): index for index, name in enumerate(answer.classes)}
+        """1 - mean IoU over the phrases of the image; a phrase without an answer is an empty mask."""
+        index_of = {name.casefold(): index for index, name in enumerate(answer.classes)}
         ious = [
-            self.metrics.update(value == said.get(name.casefold(), -1), truth.value == index, counts)["iou"]
+            self.metrics.update(value == index_of.get(name.casefold(), -1), truth.value == index, counts)["iou"]
             for index, name in enumerate(truth.classes)
             if name != BACKGROUND_NAME
         ]
         return 1.0 - float(np.mean(ious)) if ious else math.nan
 
-    def compute(self) -> dict[str, float]:
-        """Referring scores."""
-        return self.metrics.compute()
 
-
-SCORERS: dict[Task, Callable[[Predictor, Manifest, EvalProtocol], Scorer]] = {
+SCORERS: Mapping[Task, type[Scorer]] = {
     Task.DEPTH: DepthScorer,
-    Task.NORMALS: NormalsScorer,
     Task.SEMANTIC: SemanticScorer,
     Task.INSTANCE: InstanceScorer,
     Task.REFERRING: ReferringScorer,
 }
+"""Tasks that need more than the base class."""
+
+
+def scorer_type(task: Task) -> type[Scorer]:
+    """Scorer class of a task."""
+    return SCORERS.get(task, Scorer)

@@ -11,42 +11,23 @@ import numpy as np
 from jaxtyping import UInt8
 from numpy import ndarray
 
-from distill.evaluation.protocol import resize_label
 from distill.evaluation.scoreboard import TaskScores
-from distill.evaluation.scorers import EvalProtocol, SemanticScorer, alignment_used
 from distill.labels import Label
-from distill.metrics import align_depth
-from distill.metrics.normals import angular_error_deg
-from distill.report import Gallery, CaptionedImage
-from distill.tasks import FAR_DEPTH_M, Task
-from distill.visualization import (
-    add_class_legend,
-    add_depth_bar,
-    add_scale_bar,
-    draw_depth,
-    draw_error,
-    draw_instances,
-    draw_normals,
-    draw_semantic,
-)
+from distill.metrics.base import task_metric
+from distill.report import CaptionedImage, Gallery
+from distill.tasks import TASKS
+from distill.visualization import add_scale_bar, draw_error
+from distill.visualization.drawing import drawer_of
 
 _WIDTH_PX = 320
-_ERROR_LIMITS = {Task.DEPTH: (50.0, " %"), Task.NORMALS: (45.0, "°")}
 _MAX_ANSWERS = 3
-ERROR_NAMES = {
-    Task.DEPTH: "AbsRel",
-    Task.NORMALS: "mean error in degrees",
-    Task.SEMANTIC: "share of wrong pixels",
-    Task.INSTANCE: "share of instances missed or invented",
-    Task.REFERRING: "1 - mean IoU",
-}
 
 
 class WorstCases:
     """The worst few of a stream; only what is kept is drawn."""
 
-    def __init__(self, task_scores: TaskScores, protocol: EvalProtocol, num_worst: int) -> None:
-        self._task_scores, self._protocol, self._num_worst = task_scores, protocol, num_worst
+    def __init__(self, task_scores: TaskScores, num_worst: int) -> None:
+        self._task_scores, self._num_worst = task_scores, num_worst
         self._heap: list[tuple[float, int, str, list[CaptionedImage]]] = []
         self._count = 0
 
@@ -77,15 +58,17 @@ class WorstCases:
         entries = sorted(self._heap, key=lambda entry: entry[:2], reverse=True)
         if not entries:
             return None
-        first = next(iter(self._task_scores.scorers))
+        first, metric = next(iter(self._task_scores.scorers)), task_metric(self._task_scores.task)
         return Gallery(
             [picture for entry in entries for picture in entry[3]],
             columns=len(entries[0][3]),
             title="Worst first",
-            note=f"The {len(entries)} images with the largest {ERROR_NAMES[self._task_scores.task]} of {first}.",
+            note=f"The {len(entries)} images with the largest {metric.image_error} of {first}.",
         )
 
-    def _draw(self, name: str, bad: float, rgb: ndarray, truth: Label, answers: Mapping[str, Label]) -> list[CaptionedImage]:
+    def _draw(
+        self, name: str, bad: float, rgb: ndarray, truth: Label, answers: Mapping[str, Label]
+    ) -> list[CaptionedImage]:
         scale = _WIDTH_PX / rgb.shape[1]
         size_hw = (max(1, round(rgb.shape[0] * scale)), _WIDTH_PX)
         small = cv2.resize(rgb, size_hw[::-1], interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
@@ -98,62 +81,27 @@ class WorstCases:
         error = self._error(answers[shown[0]], truth, size_hw, shown[0])
         return [*pictures, CaptionedImage(error, f"error of {shown[0]}: {bad:.3g}")]
 
-    def _values(self, label: Label, truth: Label, one: str | None) -> tuple[ndarray, ndarray]:
-        """What was scored: at the truth's size, aligned, in the truth's ids."""
-        if one is None:
-            return label.value, label.valid
-        scorer = self._task_scores.scorers[one]
-        value, valid = resize_label(label, truth.size_hw, self._protocol.max_depth_m, alignment_used(scorer))
-        if label.task is Task.DEPTH:
-            value = align_depth(
-                value,
-                truth.value,
-                truth.valid & valid & (truth.value <= self._protocol.max_depth_m),
-                alignment=alignment_used(scorer),
-                depth_kind=label.depth_kind or truth.depth_kind,  # type: ignore[arg-type]
-                min_depth_m=self._protocol.min_depth_m,
-                max_depth_m=self._protocol.max_depth_m,
-            ).astype(np.float32)
-        elif isinstance(scorer, SemanticScorer):
-            value = scorer.in_truth_ids(value)
-        return value, valid
-
     def _draw_label(self, label: Label, truth: Label, size_hw: tuple[int, int], one: str | None) -> ndarray:
-        value, valid = self._values(label, truth, one)
-        if label.task is Task.DEPTH:
-            near_m, far_m = _range_m(truth)
-            drawing = _shrink(draw_depth(value, valid, near_m=near_m, far_m=far_m), size_hw)
-            return add_depth_bar(drawing, near_m=near_m, far_m=far_m)
-        if label.task is Task.NORMALS:
-            return _shrink(draw_normals(value, valid), size_hw)
-        if label.task is Task.INSTANCE:
-            return _shrink(draw_instances(value), size_hw)
-        names = truth.classes if label.task is Task.SEMANTIC else label.classes
-        drawing = draw_semantic(_shrink(value, size_hw), len(names))
-        # The legend of a class list stands once on the page; sentences differ from photo to photo.
-        return drawing if label.task is Task.SEMANTIC else add_class_legend(drawing, names)
+        """Drawing of a label in the truth's colors; `one` names its predictor, None is the truth itself."""
+        scorers = self._task_scores.scorers
+        scorer = scorers[one] if one is not None else next(iter(scorers.values()))
+        value, valid = (label.value, label.valid) if one is None else scorer.scored_value(label, truth)
+        drawer, facts = drawer_of(label.task), scorer.drawing_facts(label, truth)
+        if drawer.draws_after_resize:
+            drawing = drawer.draw(_shrink(value, size_hw), None, facts)
+        else:
+            drawing = _shrink(drawer.draw(value, valid, facts), size_hw)
+        # The legend of a class list is on the page once; phrases differ from photo to photo.
+        return drawing if TASKS[label.task].class_list == "classes" else drawer.add_legend(drawing, facts)
 
     def _error(self, label: Label, truth: Label, size_hw: tuple[int, int], one: str) -> ndarray:
-        value, valid = self._values(label, truth, one)
-        counts = truth.valid & valid
-        if label.task is Task.DEPTH:
-            counts &= truth.value <= self._protocol.max_depth_m
-            error = 100 * np.abs(value - truth.value) / np.maximum(truth.value, self._protocol.min_depth_m)
-        elif label.task is Task.NORMALS:
-            error = angular_error_deg(value, truth.value, counts)
-        elif label.task is Task.SEMANTIC:
-            error = (value != truth.value).astype(np.float32)
-        else:
-            error = ((value > 0) != (truth.value > 0)).astype(np.float32)
-        limit, unit = _ERROR_LIMITS.get(label.task, (1.0, ""))
+        scorer, metric = self._task_scores.scorers[one], task_metric(label.task)
+        value, valid = scorer.scored_value(label, truth)
+        counts = scorer.counted(truth, valid)
+        error = metric.pixel_error(value, truth.value, counts)
+        limit, unit = metric.error_limit or (1.0, "")
         drawing = _shrink(draw_error(error.astype(np.float32), counts, limit=limit), size_hw)
-        return add_scale_bar(drawing, limit=limit, unit=unit) if label.task in _ERROR_LIMITS else drawing
-
-
-def _range_m(truth: Label) -> tuple[float, float]:
-    """One color range for a row: the truth's, without the 2 % at either end."""
-    near_m, far_m = np.percentile(truth.value[truth.valid], (2, 98)) if truth.valid.any() else (0.0, FAR_DEPTH_M)
-    return float(near_m), min(max(float(far_m), float(near_m) + 0.1), FAR_DEPTH_M)
+        return add_scale_bar(drawing, limit=limit, unit=unit) if metric.error_limit else drawing
 
 
 def _shrink(picture: ndarray, size_hw: tuple[int, int]) -> ndarray:

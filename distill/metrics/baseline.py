@@ -11,9 +11,9 @@ from numpy import ndarray
 
 from distill.errors import DistillError
 from distill.labels import Label, is_beyond_range
-from distill.tasks import DepthKind, Task
+from distill.tasks import TASKS, DepthKind, Task
 
-BASELINE_TASKS = (Task.DEPTH, Task.NORMALS, Task.SEMANTIC)
+BASELINE_TASKS = tuple(task for task, info in TASKS.items() if info.average is not None)
 """Tasks whose labels have a mean, or a most frequent class, at every pixel."""
 
 
@@ -33,19 +33,23 @@ class MeanBaseline:
         return tuple(task for task in Task if task in self._sums)
 
     def update(self, label: Label) -> None:
-        """Learn from one training label; tasks other than depth, normals and semantic are passed over.
+        """Learn from one training label; tasks whose values have no average are left out.
 
         Raises:
             DistillError: Its depth kind or class list differs from the earlier labels'.
         """
-        if label.task is Task.DEPTH:
-            self.depth_kind = self._same(self.depth_kind, label.depth_kind, "depth_kind")
-            self._add_mean(label, np.where(label.valid, label.value, 0)[..., None], label.valid & ~self._far(label))
-        elif label.task is Task.NORMALS:
-            self._add_mean(label, label.value, label.valid)
-        elif label.task is Task.SEMANTIC:
+        info = TASKS[label.task]
+        if info.average is None:
+            return
+        if info.has_depth_kind:
+            self.depth_kind = self._same(self.depth_kind, label.depth_kind, "depth kind")
+        if info.average == "vote":
             self.classes = self._same(self.classes or None, label.classes, "class list")
             self._add_votes(label)
+        elif info.average == "direction":
+            self._add_mean(label, label.value, label.valid)
+        else:
+            self._add_mean(label, np.where(label.valid, label.value, 0)[..., None], label.valid & ~self._far(label))
 
     def predict(self, task: Task, size_hw: tuple[int, int]) -> Shaped[ndarray, "h w *c"]:
         """The one prediction it has, at this size.
@@ -58,13 +62,13 @@ class MeanBaseline:
                 f"the mean baseline has seen no {task} label", hint="fit it on shards that hold the task"
             )
         sums, weights = self._sums[task], self._weights[task]
-        if task is Task.SEMANTIC:
+        if TASKS[task].average == "vote":
             ids = sums.argmax(axis=-1).astype(np.uint8)
             return cv2.resize(ids, size_hw[::-1], interpolation=cv2.INTER_NEAREST_EXACT)
         overall = sums.sum(axis=(0, 1)) / max(float(weights.sum()), 1e-9)
         mean = np.where(weights[..., None] > 0, sums / np.maximum(weights, 1e-9)[..., None], overall)
         mean = cv2.resize(mean.astype(np.float32), size_hw[::-1], interpolation=cv2.INTER_LINEAR)
-        if task is Task.DEPTH:
+        if TASKS[task].average == "mean":
             return mean.reshape(size_hw)
         return mean / np.maximum(np.linalg.norm(mean, axis=-1, keepdims=True), 1e-6)
 
@@ -88,8 +92,8 @@ class MeanBaseline:
     def _add_votes(self, label: Label) -> None:
         ids = np.where(label.valid, label.value, 255).astype(np.uint8)
         ids = cv2.resize(ids, self.size_hw[::-1], interpolation=cv2.INTER_NEAREST_EXACT)
-        votes = self._sums.setdefault(Task.SEMANTIC, np.zeros((*self.size_hw, max(len(label.classes), 1)), np.int64))
-        self._weights.setdefault(Task.SEMANTIC, np.zeros(self.size_hw))
+        votes = self._sums.setdefault(label.task, np.zeros((*self.size_hw, max(len(label.classes), 1)), np.int64))
+        self._weights.setdefault(label.task, np.zeros(self.size_hw))
         rows, columns = np.nonzero(ids < votes.shape[-1])
         votes[rows, columns, ids[rows, columns]] += 1
 

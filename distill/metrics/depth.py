@@ -9,8 +9,9 @@ from jaxtyping import Bool, Float, UInt8
 from numpy import ndarray
 
 from distill.errors import UsageError
+from distill.metrics.base import HIGHER, LOWER, MetricFacts, TaskMetric, TemporalMetric
 from distill.metrics.boundary import RATIOS, boundary_f1, depth_boundary_counts
-from distill.metrics.depth_alignment import Alignment, check_alignment, clip_depth, fit_depth
+from distill.metrics.depth_alignment import Alignment, check_alignment, clip_depth, default_alignment, fit_depth
 from distill.metrics.running import GroupSums
 from distill.tasks import FAR_DEPTH_M, DepthKind
 
@@ -157,3 +158,51 @@ def _score(prediction: ndarray, truth: ndarray) -> dict[str, float]:
         "irmse": math.sqrt(np.mean((1.0 / prediction - 1.0 / truth) ** 2)),
         "log_variance": max(log_squares - log_mean**2, 0.0),
     }
+
+
+def _log_depth(value: ndarray, metric_depth: bool) -> ndarray:
+    return np.log(np.clip(value, 1e-3, 1e4)) if metric_depth else value
+
+
+def _build(facts: MetricFacts) -> DepthMetrics:
+    return DepthMetrics(alignment=default_alignment(facts.depth_kind), depth_kind=facts.depth_kind)
+
+
+def _error_percent(value: ndarray, truth: ndarray, counts: ndarray) -> ndarray:
+    return 100 * np.abs(value - truth) / np.maximum(truth, 1e-3)
+
+
+TASK = TaskMetric(
+    build=_build,
+    measure="delta1",
+    columns={
+        "delta1": ("delta1 (< 1.25)", HIGHER),
+        "delta2": ("delta2 (< 1.25²)", HIGHER),
+        "delta3": ("delta3 (< 1.25³)", HIGHER),
+        "abs_rel": ("AbsRel", LOWER),
+        "sq_rel": ("SqRel, m", LOWER),
+        "rmse_m": ("RMSE, m", LOWER),
+        "rmse_log": ("RMSE of ln", LOWER),
+        "log10": ("log10", LOWER),
+        "silog": ("SILog (Depth Anything)", LOWER),
+        "silog_marigold": ("SILog × 100 (Marigold)", LOWER),
+        "irmse": ("iRMSE, 1/m", LOWER),
+        "boundary_f1": ("F1 of depth jumps", HIGHER),
+    },
+    note="Each score over an image's valid pixels, then the mean over images.",
+    image_error="AbsRel",
+    error_of=lambda result: result["abs_rel"],
+    pixel_error=_error_percent,
+    error_limit=(50.0, " %"),
+    temporal=TemporalMetric(
+        "depth_change_percent",
+        "depth change, % per frame",
+        scale=100.0,
+        prepare=_log_depth,
+        jitter_key="depth_scale_jitter_percent",
+        jitter_title="depth scale jitter, %",
+        marks_invalid=True,
+    ),
+    band_title="distance (AbsRel)",
+    group_title="AbsRel",
+)

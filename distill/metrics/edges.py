@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Float32, Shaped
 from numpy import ndarray
 
+from distill.metrics.base import HIGHER, TaskMetric, TemporalMetric
 from distill.metrics.boundary import boundary_f1
 
 THRESHOLDS = np.linspace(0.01, 0.99, 33)
@@ -146,3 +147,29 @@ def match_counts(
 def _at_least(values: ndarray) -> Float[ndarray, " t"]:
     """Number of values at or above each threshold."""
     return (len(values) - np.searchsorted(np.sort(values), THRESHOLDS, side="left")).astype(np.float64)
+
+
+def _beyond(change: ndarray, true_change: ndarray) -> ndarray:
+    return change - true_change
+
+
+def _error(value: ndarray, truth: ndarray, counts: ndarray) -> ndarray:
+    return np.abs(value - truth)
+
+
+TASK = TaskMetric(
+    build=lambda facts: EdgeMetrics(),
+    measure="ods",
+    columns={
+        "ods": ("F at one threshold (ODS)", HIGHER),
+        "ois": ("F at each image's best threshold (OIS)", HIGHER),
+        "ap": ("average precision", HIGHER),
+        "threshold": ("threshold of the ODS", ""),
+    },
+    note="Thinned maps; edges match within 0.75 % of the diagonal, several pixels may match one.",
+    image_error="1 - F",
+    error_of=lambda result: 1.0 - result["f"],
+    pixel_error=_error,
+    error_limit=(1.0, ""),
+    temporal=TemporalMetric("edges_change_percent", "edges change, % per frame", scale=100.0, beyond=_beyond),
+)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
-from jaxtyping import Bool, Float, UInt16
+from jaxtyping import Bool, Float, Shaped, UInt16
 from numpy import ndarray
 
+from distill.metrics.base import HIGHER, TaskMetric
 from distill.tasks import BACKGROUND_INSTANCE, IGNORE_INSTANCE
 
 _THRESHOLDS = np.arange(0.5, 0.951, 0.05)
@@ -99,3 +100,42 @@ def _matched_ious(prediction: ndarray, truth: ndarray) -> ndarray:
     union = p.sum(1, dtype=np.float64)[:, None] + g.sum(1, dtype=np.float64)[None, :] - intersection
     ious = np.divide(intersection, union, out=np.zeros_like(intersection), where=union > 0)
     return ious[linear_sum_assignment(ious, maximize=True)]
+
+
+def _foreground_error(value: ndarray, truth: ndarray, counts: ndarray) -> ndarray:
+    return ((value > 0) != (truth > 0)).astype(np.float32)
+
+
+class InstanceMapMetrics:
+    """`InstanceMetrics` over whole images: one pair of id maps per image, whatever the classes."""
+
+    def __init__(self) -> None:
+        self._metrics = InstanceMetrics()
+
+    def update(
+        self, prediction: Shaped[ndarray, "h w"], truth: UInt16[ndarray, "h w"], valid: Bool[ndarray, "h w"]
+    ) -> None:
+        """Count one image; predictions where the truth is not known are left out."""
+        known = valid & (truth != IGNORE_INSTANCE)
+        predicted, true = (np.where(known, ids, 0).astype(np.uint16) for ids in (prediction, truth))
+        self._metrics.update(instance_masks(predicted), instance_masks(true))
+
+    def compute(self) -> dict[str, float]:
+        """As `InstanceMetrics.compute`."""
+        return self._metrics.compute()
+
+
+TASK = TaskMetric(
+    build=lambda facts: InstanceMapMetrics(),
+    measure="pmf1",
+    columns={
+        "cgf1": ("cgF1", HIGHER),
+        "il_mcc": ("IL_MCC", HIGHER),
+        "pmf1": ("pmF1", HIGHER),
+        "pairs": ("image-class pairs", ""),
+    },
+    note="SA-Co: every image and class is a pair, also where the class is absent.",
+    image_error="fraction of instances missed or invented",
+    error_of=lambda result: result["error"],
+    pixel_error=_foreground_error,
+)

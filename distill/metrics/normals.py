@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Bool, Float, UInt8
 from numpy import ndarray
 
+from distill.metrics.base import HIGHER, LOWER, TaskMetric, TemporalMetric
 from distill.metrics.running import GroupSums, RunningMedian
 
 
@@ -117,3 +118,38 @@ def _angles_deg(prediction: ndarray, truth: ndarray) -> tuple[ndarray, int]:
     cosine = np.einsum("ni,ni->n", p, g) / np.sqrt(np.einsum("ni,ni->n", p, p) * np.einsum("ni,ni->n", g, g))
     angles_deg = np.degrees(np.arccos(np.clip(cosine, -1.0, 1.0)))
     return angles_deg, int(bad.sum())
+
+
+def _angle_deg(now: ndarray, moved: ndarray) -> ndarray:
+    lengths = np.linalg.norm(now, axis=-1) * np.linalg.norm(moved, axis=-1)
+    cosine = np.einsum("hwc,hwc->hw", now, moved) / np.maximum(lengths, 1e-6)
+    return np.degrees(np.arccos(np.clip(cosine, -1, 1)))
+
+
+def _beyond(change: ndarray, true_change: ndarray) -> ndarray:
+    return np.abs(change - true_change)
+
+
+TASK = TaskMetric(
+    build=lambda facts: NormalsMetrics(),
+    measure="mean_deg",
+    columns={
+        "mean_deg": ("mean, °", LOWER),
+        "median_deg": ("median, °", LOWER),
+        "rmse_deg": ("RMSE, °", LOWER),
+        "within_5": ("within 5°", HIGHER),
+        "within_7_5": ("within 7.5°", HIGHER),
+        "within_11_25": ("within 11.25°", HIGHER),
+        "within_22_5": ("within 22.5°", HIGHER),
+        "within_30": ("within 30°", HIGHER),
+    },
+    note="Pooled over all valid pixels of all images.",
+    image_error="mean error in degrees",
+    error_of=lambda result: result["mean_deg"],
+    pixel_error=angular_error_deg,
+    error_limit=(45.0, "°"),
+    temporal=TemporalMetric(
+        "normals_change_deg", "normals change, degrees per frame", change=_angle_deg, beyond=_beyond
+    ),
+    group_title="mean, °",
+)

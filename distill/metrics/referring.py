@@ -6,6 +6,8 @@ import numpy as np
 from jaxtyping import Bool, Float
 from numpy import ndarray
 
+from distill.metrics.base import HIGHER, TaskMetric
+
 
 class ReferringMetrics:
     """``ciou`` (sum of intersections over sum of unions) and ``giou`` (mean over masks; an empty union counts 1).
@@ -45,3 +47,18 @@ class ReferringMetrics:
         """Both scores, with ``masks``; NaN without any mask."""
         scores = self.pool(self.rows().sum(axis=0))
         return {**{name: float(value) for name, value in scores.items()}, "masks": len(self._rows)}
+
+
+def _foreground_error(value: ndarray, truth: ndarray, counts: ndarray) -> ndarray:
+    return ((value > 0) != (truth > 0)).astype(np.float32)
+
+
+TASK = TaskMetric(
+    build=lambda facts: ReferringMetrics(),
+    measure="",
+    columns={"ciou": ("cIoU", HIGHER), "giou": ("gIoU", HIGHER), "masks": ("masks", "")},
+    note="cIoU: sum of intersections over sum of unions; gIoU: mean over masks.",
+    image_error="1 - mean IoU",
+    error_of=lambda result: 1.0 - result["iou"],
+    pixel_error=_foreground_error,
+)

@@ -9,6 +9,7 @@ from jaxtyping import Bool, Float, Int64, UInt8
 from numpy import ndarray
 
 from distill.errors import DistillError
+from distill.metrics.base import HIGHER, TaskMetric, TemporalMetric
 from distill.metrics.boundary import boundary_f1, semantic_boundary_counts
 from distill.tasks import IGNORE_SEMANTIC
 
@@ -126,3 +127,33 @@ def _mean_known(values: ndarray) -> ndarray:
 
 def _ratio(part: int, whole: int) -> float:
     return part / whole if whole else math.nan
+
+
+def _beyond(change: ndarray, true_change: ndarray) -> ndarray:
+    return np.where(true_change, np.nan, change)
+
+
+TASK = TaskMetric(
+    build=lambda facts: SegmentationMetrics(facts.num_classes),
+    measure="miou",
+    columns={
+        "miou": ("mIoU", HIGHER),
+        "miou_known": ("mIoU of classes it knows", HIGHER),
+        "pixel_accuracy": ("pixel accuracy", HIGHER),
+        "mean_accuracy": ("mean class accuracy", HIGHER),
+        "fw_iou": ("frequency-weighted IoU", HIGHER),
+        "boundary_f1": ("F1 of class borders", HIGHER),
+    },
+    note="From one confusion matrix over all images. Classes are joined by name; a class that a predictor does not "
+    "have counts with IoU 0.",
+    image_error="fraction of wrong pixels",
+    error_of=lambda result: 1.0 - result["pixel_accuracy"],
+    temporal=TemporalMetric(
+        "semantic_change_percent",
+        "pixels that change class, % per frame",
+        scale=100.0,
+        is_ids=True,
+        change=np.not_equal,
+        beyond=_beyond,
+    ),
+)

@@ -15,6 +15,7 @@ import numpy as np
 from jaxtyping import Shaped, UInt8
 from numpy import ndarray
 
+from distill.metrics.base import TemporalMetric, temporal_metrics
 from distill.spec import StudentSpec
 from distill.tasks import DepthKind, Task
 from distill.video.optical_flow import Motion, MotionTracker, warp_by_flow
@@ -28,19 +29,20 @@ Maps = Mapping[str, Shaped[ndarray, "h w *c"]]
 class TemporalMetrics:
     """Flicker of one video; frames come in order.
 
-    Scores: ``depth_change_percent`` (mean absolute change of depth along the motion, relative; for relative depth kinds, of
-    the range), ``depth_scale_jitter_percent`` (standard deviation over time of the frame-wise median change),
+    Scores: ``depth_change_percent`` (mean absolute change of depth along the motion, relative; of the range
+    where depth is relative), ``depth_scale_jitter_percent`` (standard deviation over time of the frame-wise median),
     ``normals_change_deg`` (mean angle), ``semantic_change_percent`` (pixels that change their class), ``frames``,
     ``cuts``. What a student does not answer is left out.
     """
 
     def __init__(self, spec: StudentSpec) -> None:
-        self._metric = spec.depth is not None and spec.depth.depth_kind is DepthKind.METRIC
+        self._metric_depth = spec.depth is not None and spec.depth.depth_kind is DepthKind.METRIC
+        self._metrics = temporal_metrics()
         self._tracker = MotionTracker()
         self._before: dict[str, ndarray] = {}
         self._sums: dict[str, float] = {}
         self._counts: dict[str, int] = {}
-        self._jumps: list[float] = []
+        self._jumps: dict[Task, list[float]] = {}
         self._frames = self._cuts = 0
 
     def update(self, rgb: UInt8[ndarray, "h w 3"], maps: Maps, truth: Maps | None = None) -> dict[str, float]:
@@ -59,9 +61,9 @@ class TemporalMetrics:
             self._cuts += motion is not None
             return {}
         scores: dict[str, float] = {}
-        for name in (Task.DEPTH, Task.NORMALS, Task.SEMANTIC):
-            if name in now and name in before:
-                scores |= self._compare(name, now, before, motion)
+        for task, metric in self._metrics.items():
+            if task in now and task in before:
+                scores |= {metric.key: self._compare(task, metric, now, before, motion)}
         for score, value in scores.items():
             if math.isfinite(value):
                 self._sums[score] = self._sums.get(score, 0.0) + value
@@ -71,57 +73,32 @@ class TemporalMetrics:
     def compute(self) -> dict[str, float]:
         """The mean over frames of every score."""
         means = {name: total / self._counts[name] for name, total in self._sums.items()}
-        if self._jumps:
-            means["depth_scale_jitter_percent"] = 100.0 * float(np.std(self._jumps))
+        for task, jumps in self._jumps.items():
+            means[self._metrics[task].jitter_key] = 100.0 * float(np.std(jumps))
         return {**means, "frames": self._frames, "cuts": self._cuts}
 
-    def _compare(self, name: str, now: Maps, before: Maps, motion: Motion) -> dict[str, float]:
-        size_hw = (now[name].shape[0], now[name].shape[1])
+    def _compare(self, task: Task, metric: TemporalMetric, now: Maps, before: Maps, motion: Motion) -> float:
+        """Scaled mean absolute change of the trusted pixels; NaN without any."""
+        size_hw = (now[task].shape[0], now[task].shape[1])
         positions, trusted = motion.positions(size_hw), motion.reliability(size_hw) > _TRUSTED
-        moved = warp_by_flow(before[name], positions, ids=name == Task.SEMANTIC)
-        true_name = f"true_{name}"
-        if true_name in now and true_name in before:
-            true_moved = warp_by_flow(before[true_name], positions, ids=name == Task.SEMANTIC)
-            return _beyond_truth(name, now[name], moved, now[true_name], true_moved, trusted, self._jumps)
-        if name == Task.SEMANTIC:
-            return {"semantic_change_percent": _percent_of(now[name] != moved, trusted)}
-        if name == Task.NORMALS:
-            return {"normals_change_deg": _mean(_angle_deg(now[name], moved), trusted)}
-        return _depth_change(now[name] - moved, trusted, self._jumps)
+        change = metric.change(now[task], warp_by_flow(before[task], positions, ids=metric.is_ids))
+        true = f"true_{task}"
+        if true in now and true in before:
+            true_change = metric.change(now[true], warp_by_flow(before[true], positions, ids=metric.is_ids))
+            change = metric.beyond(change, true_change)
+        chosen = change[trusted & np.isfinite(change)]
+        if not chosen.size:
+            return math.nan
+        if metric.jitter_key:
+            self._jumps.setdefault(task, []).append(float(np.median(chosen)))
+        return metric.scale * float(np.abs(chosen).mean())
 
     def _small(self, maps: Maps) -> dict[str, ndarray]:
-        small: dict[str, ndarray] = {}
-        for name in (Task.DEPTH, Task.NORMALS, Task.SEMANTIC):
-            if name in maps:
-                value = _shrink(maps[name])
-                small[str(name)] = np.log(np.clip(value, 1e-3, 1e4)) if name == Task.DEPTH and self._metric else value
-        return small
-
-
-def _depth_change(change: ndarray, trusted: ndarray, jumps: list[float]) -> dict[str, float]:
-    chosen = change[trusted & np.isfinite(change)]
-    if not chosen.size:
-        return {"depth_change_percent": math.nan}
-    jumps.append(float(np.median(chosen)))
-    return {"depth_change_percent": 100.0 * float(np.abs(chosen).mean())}
-
-
-def _beyond_truth(
-    name: str,
-    now: ndarray,
-    moved: ndarray,
-    true_now: ndarray,
-    true_moved: ndarray,
-    trusted: ndarray,
-    jumps: list[float],
-) -> dict[str, float]:
-    """The same scores, where the truth itself says what changed."""
-    if name == Task.SEMANTIC:
-        return {"semantic_change_percent": _percent_of(now != moved, trusted & (true_now == true_moved))}
-    if name == Task.NORMALS:
-        own, true = _angle_deg(now, moved), _angle_deg(true_now, true_moved)
-        return {"normals_change_deg": _mean(np.abs(own - true), trusted)}
-    return _depth_change((now - moved) - (true_now - true_moved), trusted, jumps)
+        return {
+            str(task): metric.prepare(_shrink(maps[task]), self._metric_depth)
+            for task, metric in self._metrics.items()
+            if task in maps
+        }
 
 
 def _shrink(value: ndarray) -> ndarray:
@@ -131,18 +108,3 @@ def _shrink(value: ndarray) -> ndarray:
     size_wh = (_WIDTH_PX, max(1, round(height * _WIDTH_PX / width)))
     # Every n-th pixel, not a mean: averaging would hide the flicker of single pixels.
     return cv2.resize(value, size_wh, interpolation=cv2.INTER_NEAREST)
-
-
-def _angle_deg(a: ndarray, b: ndarray) -> ndarray:
-    lengths = np.linalg.norm(a, axis=-1) * np.linalg.norm(b, axis=-1)
-    cosine = np.einsum("hwc,hwc->hw", a, b) / np.maximum(lengths, 1e-6)
-    return np.degrees(np.arccos(np.clip(cosine, -1, 1)))
-
-
-def _mean(values: ndarray, chosen: ndarray) -> float:
-    found = values[chosen & np.isfinite(values)]
-    return float(found.mean()) if found.size else math.nan
-
-
-def _percent_of(values: ndarray, chosen: ndarray) -> float:
-    return 100.0 * float(values[chosen].mean()) if chosen.any() else math.nan

@@ -220,7 +220,7 @@ def test_nothing_in_common_and_relative_truth_are_refused(truth: Path, tmp_path:
     relative = make_shards(
         tmp_path / "relative", lambda _, rng: [depth(random_scene(rng)[0] / 10, depth_kind=DepthKind.SCALE_INVARIANT)]
     )
-    with pytest.raises(UsageError, match="nothing can be measured against depth without meters"):
+    with pytest.raises(UsageError, match="depth is scored against meters only"):
         evaluate(truth, truth=relative)
     ids = make_shards(
         tmp_path / "ids", lambda _, rng: [make_label(Task.SEMANTIC, random_scene(rng)[2], classes=CLASSES)]

@@ -92,7 +92,7 @@ class TaskParity:
 
     @property
     def change(self) -> float:
-        """What is judged: the larger of `pixel_difference` and the change of the score, or the latter alone; NaN is infinite."""
+        """The larger of `pixel_difference` and the change of the score, or the latter alone; NaN is infinite."""
         if self.difference is None:
             judged = [self.pixel_difference]
         else:

@@ -4,51 +4,26 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import cv2
 import numpy as np
-from jaxtyping import Bool, Shaped, UInt16
+from jaxtyping import Shaped
 from numpy import ndarray
 
 from distill.export.runners import Outputs
 from distill.export.tensorrt_kit import check
 from distill.labels import Label
-from distill.metrics import DepthMetrics, InstanceMetrics, NormalsMetrics, SegmentationMetrics, default_alignment
-from distill.metrics.instance import instance_masks
+from distill.metrics.base import MetricFacts, task_metric
 from distill.metrics.normals import angular_error_deg
 from distill.spec import StudentSpec
-from distill.tasks import IGNORE_INSTANCE, TASKS, DepthKind, Task
+from distill.tasks import TASKS, DepthKind, Task
 
 RELATIVE_DEPTH_TOLERANCE = 0.05
 """A relative depth agrees within this part of its [0, 1] range; a metric one within the 25 % of delta1."""
 
 MIN_DEPTH_M = 1e-3
 """Depths below this count as this, as in the metrics."""
-
-METRIC_NAMES = {Task.DEPTH: "delta1", Task.NORMALS: "mean_deg", Task.SEMANTIC: "miou", Task.INSTANCE: "pmf1"}
-"""The score that each task is judged by."""
-
-
-class InstanceScores:
-    """Instance scores over whole pictures: one pair of id maps per picture."""
-
-    def __init__(self) -> None:
-        self._metrics = InstanceMetrics()
-
-    def update(
-        self, prediction: Shaped[ndarray, "h w"], truth: UInt16[ndarray, "h w"], valid: Bool[ndarray, "h w"]
-    ) -> None:
-        """Count one picture; where the truth is not known, the prediction is not asked."""
-        known = valid & (truth != IGNORE_INSTANCE)
-        said = np.where(known, prediction, 0).astype(np.uint16)
-        self._metrics.update(instance_masks(said), instance_masks(np.where(known, truth, 0).astype(np.uint16)))
-
-    def compute(self) -> dict[str, float]:
-        """As `InstanceMetrics.compute`."""
-        return self._metrics.compute()
-
-
-Metrics = DepthMetrics | NormalsMetrics | SegmentationMetrics | InstanceScores
 
 
 class TaskDifference:
@@ -64,7 +39,7 @@ class TaskDifference:
         self._metrics = (_metrics(task, spec), _metrics(task, spec))
         self._scored = False
         self._disagreement = self._pixels = 0.0
-        self.measure, self.max_abs_difference = METRIC_NAMES[task], 0.0
+        self.measure, self.max_abs_difference = task_metric(task).measure, 0.0
 
     def update(self, reference: Outputs, candidate: Outputs, label: Label | None) -> None:
         """Count one picture's outputs, and its label if it has one."""
@@ -130,15 +105,9 @@ DIFFERENCES: dict[str, Callable[[ndarray, ndarray], ndarray]] = {
 """Those of the kit's checker; where a NaN could pass there, this module's own."""
 
 
-def _metrics(task: Task, spec: StudentSpec) -> Metrics:
-    if task is Task.DEPTH:
-        depth_kind = spec.depth.depth_kind if spec.depth else DepthKind.METRIC
-        return DepthMetrics(alignment=default_alignment(depth_kind), depth_kind=depth_kind)
-    if task is Task.NORMALS:
-        return NormalsMetrics()
-    if task is Task.INSTANCE:
-        return InstanceScores()
-    return SegmentationMetrics(len(spec.semantic.classes) if spec.semantic else 0)
+def _metrics(task: Task, spec: StudentSpec) -> Any:
+    depth_kind = spec.depth.depth_kind if spec.depth else DepthKind.METRIC
+    return task_metric(task).build(MetricFacts(depth_kind, len(spec.semantic.classes) if spec.semantic else 0))
 
 
 def _difference(reference: ndarray, candidate: ndarray) -> float:
@@ -148,12 +117,13 @@ def _difference(reference: ndarray, candidate: ndarray) -> float:
 
 def _truth(label: Label, size_hw: tuple[int, int], spec: StudentSpec) -> tuple[ndarray, ndarray] | None:
     """(value, valid) of a label at the prediction's size; None where no score can be had from it."""
-    if label.task is Task.DEPTH and label.depth_kind is not DepthKind.METRIC:
+    info = TASKS[label.task]
+    if info.has_depth_kind and label.depth_kind is not DepthKind.METRIC:
         return None  # a relative label has no meters to score against
-    if label.task is Task.SEMANTIC and (spec.semantic is None or label.classes not in ((), spec.semantic.classes)):
+    if info.class_list == "classes" and (spec.semantic is None or label.classes not in ((), spec.semantic.classes)):
         return None  # ids of another class list
     value, valid = label.value, label.valid
-    if label.task is Task.INSTANCE and spec.instance is not None:
+    if info.class_list == "instance_classes" and spec.instance is not None:
         others = [number for number, name in label.instance_classes.items() if name not in spec.instance.classes]
         valid = valid & ~np.isin(value, others)
     if label.size_hw == size_hw:

@@ -183,8 +183,7 @@ def _scenes(config: SyntheticConfig, model: Path) -> list[Block]:
 
 
 def _scene(photo: Any, teacher_result: Any, truth: Any, outputs: dict[str, np.ndarray]) -> list[Block]:
-    from distill.labels import Label
-    from distill.tasks import DepthKind
+    from distill.evaluation.predictors import label_of_output
     from distill.teachers.labeling.previews import draw_label
     from distill.visualization import draw_confidence
 
@@ -198,10 +197,7 @@ def _scene(photo: Any, teacher_result: Any, truth: Any, outputs: dict[str, np.nd
                 CaptionedImage(draw_label(label), "label"),
                 CaptionedImage(draw_confidence(np.where(label.valid, label.confidence, 0)), "confidence"),
             ]
-        everywhere = np.ones(exact.size_hw, bool)
-        confidence = outputs[f"{task}_confidence"]
-        depth_kind = DepthKind.METRIC if task is Task.DEPTH else None
-        student = Label(task, outputs[task], everywhere, confidence, depth_kind, exact.classes)
+        student = label_of_output(task, outputs, classes=exact.classes)
         row += [CaptionedImage(draw_label(student), "student"), CaptionedImage(draw_label(exact), "truth")]
         blocks.append(Gallery(row, columns=6, title=f"{photo.key}: {task}"))
     return blocks

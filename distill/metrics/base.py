@@ -1,0 +1,107 @@
+"""Description of what is measured of a task: report columns, parity score, errors, temporal consistency."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy import ndarray
+
+from distill.tasks import DepthKind, Task, task_module
+
+HIGHER, LOWER = "↑", "↓"
+"""Which direction of a score is better."""
+
+
+def _unchanged(value: ndarray, metric_depth: bool) -> ndarray:
+    return value
+
+
+def _difference(now: ndarray, moved: ndarray) -> ndarray:
+    return now - moved
+
+
+@dataclass(frozen=True, slots=True)
+class TemporalMetric:
+    """Change between a map and the map before it, which was moved along the optical flow.
+
+    Attributes:
+        key: Name of the score.
+        title: Column of the report.
+        scale: Factor of the mean absolute change.
+        is_ids: Whether the map holds ids, which may not be interpolated.
+        prepare: (map, whether depth is metric) to the values that are compared.
+        change: (now, moved) to the change of each pixel.
+        beyond: (change, change of the truth) to the part that is not the truth's.
+        jitter_key: Score of the deviation over time of the frame-wise median change; empty: none.
+        jitter_title: Its column.
+        marks_invalid: Whether invalid pixels of a true label become NaN.
+    """
+
+    key: str
+    title: str
+    scale: float = 1.0
+    is_ids: bool = False
+    prepare: Callable[[ndarray, bool], ndarray] = _unchanged
+    change: Callable[[ndarray, ndarray], ndarray] = _difference
+    beyond: Callable[[ndarray, ndarray], ndarray] = np.subtract
+    jitter_key: str = ""
+    jitter_title: str = ""
+    marks_invalid: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class MetricFacts:
+    """Facts that metrics of single tasks are built from."""
+
+    depth_kind: DepthKind = DepthKind.METRIC
+    num_classes: int = 0
+
+
+def _no_error(value: ndarray, truth: ndarray, counts: ndarray) -> ndarray:
+    return (value != truth).astype(np.float32)
+
+
+@dataclass(frozen=True, slots=True)
+class TaskMetric:
+    """What reports, worst-case lists and parity checks need to know about the scores of a task.
+
+    Attributes:
+        build: New accumulator whose ``update(value, truth, valid)`` takes one image.
+        measure: Score that a parity check compares; empty: the task has no exported output.
+        columns: Score to (title, `HIGHER`, `LOWER` or none).
+        note: Sentence under the table.
+        image_error: Name of the error by which images are ordered, worst first.
+        error_of: Result of ``update`` to that error.
+        pixel_error: (value, truth, valid) to the error map.
+        error_limit: End of the color range of the error map, and its unit; None: errors are 0 or 1.
+        temporal: None where change over time is not measured.
+        band_title: Heading of the scores by distance; empty: there are none.
+        group_title: Unit of the scores by true class; empty: there are none.
+    """
+
+    build: Callable[[MetricFacts], Any]
+    measure: str
+    columns: Mapping[str, tuple[str, str]]
+    note: str
+    image_error: str
+    error_of: Callable[[Mapping[str, float]], float]
+    pixel_error: Callable[[ndarray, ndarray, ndarray], ndarray] = _no_error
+    error_limit: tuple[float, str] | None = None
+    temporal: TemporalMetric | None = None
+    band_title: str = ""
+    group_title: str = ""
+
+
+def task_metric(task: Task) -> TaskMetric:
+    """`TASK` of ``distill.metrics.<task>``."""
+    metric: TaskMetric = task_module("distill.metrics", task).TASK
+    return metric
+
+
+def temporal_metrics() -> Mapping[Task, TemporalMetric]:
+    """Tasks whose change over time is measured."""
+    found: dict[Task, Any] = {task: task_metric(task).temporal for task in Task}
+    return {task: metric for task, metric in found.items() if metric is not None}
