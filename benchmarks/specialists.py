@@ -24,7 +24,7 @@ import numpy as np
 import onnxruntime
 from machine import results_page
 
-from distill.commands.teacher_option import load_teacher
+from distill.workflows.teachers import load_teacher
 from distill.config.adapters import OnnxConfig
 from distill.images import read_photo
 from distill.inputs import UnreadablePhoto
@@ -148,7 +148,7 @@ def main() -> None:
     options = parser.parse_args()
     rows = []
     for path in options.teachers:
-        config, _ = load_teacher(str(path), None, [])
+        config, _ = load_teacher(path)
         assert isinstance(config, OnnxConfig)
         with tempfile.TemporaryDirectory() as scratch:
             contest = Contest(config, options.photos, Path(scratch), options.limit)

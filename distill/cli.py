@@ -1,4 +1,4 @@
-"""Words in, exit code out. A verb's module is imported only when the verb is called, so `distill --help` is instant."""
+"""Command line. The module of a verb is imported only when the verb is called, so that `distill --help` is instant."""
 
 from __future__ import annotations
 
@@ -16,23 +16,26 @@ from distill import __version__
 from distill.errors import UsageError
 
 VERBS = {
-    "label": "Ask a teacher about photos and write label shards. Resumes by itself; --plan shows what it would do.",
-    "train": "Train a small student on label shards; leaves weights and their spec in a run folder.",
-    "evaluate": "Score a student, an exported file or a teacher's labels against truth, with the alignment named.",
-    "export": "Turn a trained student into a file for an engine, and prove that it gives the same answers.",
-    "bench": "Time a student or an exported file on this machine: p50, p95, p99, images/s.",
-    "predict": "Run a student over photos, folders and videos: maps, overlays, overlay videos.",
-    "answers": "Look into a store of generated images: what it holds and cost; check, export, clear up.",
-    "license": "List the licenses of labels and students; --require commercial refuses, and names the sample.",
-    "report": "Gather the results in run folders into one self-contained HTML file.",
-    "doctor": "Say what this machine can do, and what is missing for the rest.",
-    "demo": "The whole story, offline, on the synthetic teacher, with a report to look at.",
+    "label": "Label photos with a teacher, and write label shards; continues an interrupted job.",
+    "train": "Train a small student on label shards.",
+    "evaluate": "Score students and labels against ground truth, side by side.",
+    "export": "Export a student for inference engines, and compare each file with the original.",
+    "bench": "Time students and exported files on this machine: p50, p95, p99, images/s.",
+    "predict": "Run a student over images and videos: maps, overlays, overlay videos.",
+    "teachers": "List the teachers that --teacher takes by name.",
+    "answers": "List, verify, export or clean up stored answers of image generators.",
+    "license": "List the licenses of labels and students; --require commercial refuses others.",
+    "report": "Collect the results of run folders in one self-contained HTML file.",
+    "doctor": "Check this machine: packages, GPU, engines, codecs, keys.",
+    "demo": "Run all steps offline with the synthetic teacher, and write a report.",
 }
-"""Every verb and its one line of help; the module of the same name under `distill.commands` holds the function."""
+"""Verbs with their line of help; the module of the same name in `distill.commands` has the function."""
+
+_CONTEXT = {"help_option_names": ["-h", "--help"]}
 
 
 class _LazyCommands(TyperGroup):
-    """A click group that knows its verbs by name and imports one when it is called."""
+    """Group of commands that imports a verb when it is called."""
 
     def list_commands(self, ctx: Any) -> list[str]:
         return list(VERBS)
@@ -45,26 +48,26 @@ class _LazyCommands(TyperGroup):
         if not _is_requested(cmd_name):
             return _stub_command(cmd_name)
         module = importlib.import_module(f"distill.commands.{cmd_name}")
+        function = getattr(module, cmd_name)
         app = typer.Typer(add_completion=False)
-        app.command(name=cmd_name, help=VERBS[cmd_name] + _details(getattr(module, cmd_name)))(
-            getattr(module, cmd_name)
-        )
+        app.command(name=cmd_name, help=VERBS[cmd_name] + _details(function), context_settings=_CONTEXT)(function)
         command = typer.main.get_command(app)
         command.name = cmd_name
         return command
 
 
 def _details(function: Any) -> str:
-    """The function's docstring without its first line, which the table above already says for users."""
+    """Docstring of the function without its first line, which `VERBS` replaces."""
     _, _, rest = (inspect.getdoc(function) or "").partition("\n\n")
-    # Typer keeps the line breaks of the source; a terminal has a width of its own. Examples stay as they are.
+    # Typer keeps the line breaks of the source, but terminals differ in width. Examples stay as they are.
     paragraphs = [part if "    " in part else " ".join(part.split()) for part in rest.split("\n\n")]
     return "\n\n" + "\n\n".join(paragraphs) if rest.strip() else ""
 
 
 def _is_requested(verb: str) -> bool:
-    """Whether this verb is about to run; `distill --help` only lists names and must import nothing."""
-    return verb in sys.argv[1:] or "DISTILL_IMPORT_ALL" in os.environ
+    """Whether this verb is about to run or to be completed; `distill --help` lists names and imports no verb."""
+    words = [*sys.argv[1:], *os.environ.get("COMP_WORDS", "").split()]
+    return verb in words or "DISTILL_IMPORT_ALL" in os.environ
 
 
 def _stub_command(verb: str) -> Any:
@@ -76,16 +79,16 @@ def _stub_command(verb: str) -> Any:
 app = typer.Typer(
     cls=_LazyCommands,
     name="distill",
-    add_completion=False,
+    context_settings=_CONTEXT,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    help="Turn a generalist image generator into fast specialists that you own: label, train, export, prove, run.",
+    help="Turn a generalist image generator into fast specialists that you own: label, train, export, predict.",
 )
 
 
 @app.callback(invoke_without_command=True)
 def _root(
-    version: bool = typer.Option(False, "--version", help="Print the version and stop."),
+    version: bool = typer.Option(False, "--version", help="Print the version, and stop."),
 ) -> None:
     if version:
         print(__version__)
@@ -93,7 +96,7 @@ def _root(
 
 
 def main() -> None:
-    """Run the command line; the exit code is 0 done, 1 failed a run or a gate, 2 wrong use, 130 interrupted."""
+    """Run the command line. Exit codes: 0 success, 1 a run or a check failed, 2 wrong usage, 130 interrupted."""
     from distill.console import run_cli
 
     sys.exit(run_cli(app))

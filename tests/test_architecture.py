@@ -138,20 +138,20 @@ def teacher_configs() -> list[Path]:
 
 @pytest.mark.parametrize("path", teacher_configs(), ids=lambda path: path.stem)
 def test_every_teacher_config_loads(path: Path):
-    from distill.commands.teacher_option import load_teacher
+    from distill.workflows.teachers import load_teacher
 
     kind = read_yaml(path).get("kind", "")
     # A function comes from the command line, never out of a file.
-    config, _ = load_teacher(str(path), None, ["function=package.module:function"] if kind == "callable" else [])
+    config, _ = load_teacher(path, overrides=["function=package.module:function"] if kind == "callable" else [])
     assert config.kind == kind
 
 
 @pytest.mark.parametrize("path", teacher_configs(), ids=lambda path: path.stem)
 def test_every_teacher_config_states_a_license_and_its_terms(path: Path):
-    from distill.commands.teacher_option import load_teacher
+    from distill.workflows.teachers import load_teacher
     from distill.licenses import LicenseClass, license_class
 
-    config, _ = load_teacher(str(path), None, ["function=a:b"] if read_yaml(path)["kind"] == "callable" else [])
+    config, _ = load_teacher(path, overrides=["function=a:b"] if read_yaml(path)["kind"] == "callable" else [])
     if config.kind == "mix":  # its members state their own
         return
     told = license_class(config.license) is not LicenseClass.UNKNOWN or config.license == "unknown"

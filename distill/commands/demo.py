@@ -124,7 +124,7 @@ class DemoRun:
         from distill.workflows.label.run import run_label
 
         job = Job(out=self.out / name, config=config, folder=Path(), inputs=(), shard_size=32, previews=12)
-        return run_label(job, self.console)
+        return run_label(job, self.console).to_dict()
 
     def _train(self) -> dict[str, Any]:
         from distill.config import load_config

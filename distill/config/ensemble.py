@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -44,8 +44,6 @@ class BlendConfig(Config):
 class EnsembleConfig(TeacherConfig):
     """Several teachers as one. Each label carries the license of the teacher that it comes from."""
 
-    uses_all_cores: ClassVar[bool] = True
-
     kind: Literal["ensemble"] = "ensemble"
     name: str = "ensemble"
     seed: int = Field(default=0, ge=0)
@@ -69,7 +67,7 @@ class EnsembleConfig(TeacherConfig):
 
     def blends(self) -> dict[Task, BlendConfig]:
         """The tasks, in a fixed order."""
-        found = {task: getattr(self, str(task)) for task in Task}
+        found = {task: getattr(self, str(task), None) for task in Task}
         return {task: blend for task, blend in found.items() if blend is not None}
 
     def members(self) -> list[MemberConfig]:

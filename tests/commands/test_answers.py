@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 
 from distill.config.synthetic import SyntheticConfig
-from distill.console import Console
 from distill.tasks import Task
 from distill.teachers.adapters.replay import read_manifest_rows
 from distill.teachers.labeling.job import Job
-from distill.teachers.store.answers import EMPTY, IMAGE, AnswerKey, AnswerStore
+from distill.teachers.store.answers import AnswerStore
 from distill.teachers.store.ledger import Ledger
+from distill.teachers.store.records import EMPTY, IMAGE, AnswerKey
 from distill.teachers.store.spending import Budget
 from distill.teachers.synthetic.generator import SYNTHETIC_CLASSES
 from distill.workflows.label.run import run_label
@@ -33,7 +33,7 @@ def store(tmp_path: Path) -> Path:
     """Six generated images about two scenes, as a labeling leaves them."""
     config = SyntheticConfig(scenes=2, size_hw=(48, 64))
     job = Job(out=tmp_path / "out", config=config, folder=tmp_path, inputs=(), store=tmp_path / "answers")
-    run_label(job, Console(), workers=1)
+    run_label(job, workers=1)
     return tmp_path / "answers"
 
 

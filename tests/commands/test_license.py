@@ -17,7 +17,6 @@ from distill.cli import app
 from distill.commands.license import read_licenses
 from distill.config import load_config
 from distill.config.adapters import MapsConfig, ReplayConfig
-from distill.console import Console
 from distill.errors import UsageError
 from distill.shards import read_samples
 from distill.spec import write_spec
@@ -53,7 +52,7 @@ def label(folder: Path, names: list[str], out: Path, license: str, terms: str = 
     values = {"license": license, "terms": terms, "depth": {"pattern": f"../{maps.name}/{{stem}}.png", "scale": 0.001}}
     config = load_config(MapsConfig, values)
     job = Job(out=out, config=config, folder=folder, inputs=(str(folder),), shard_size=2, previews=0)
-    run_label(job, Console(), workers=1)
+    run_label(job, workers=1)
     return out
 
 
@@ -134,7 +133,7 @@ def test_relabeled_shards_carry_the_new_teachers_license(two_sets, tmp_path: Pat
     config = load_config(ReplayConfig, {"answers": str(tmp_path / "answers.json"), "license": "commercial"})
     out = tmp_path / "out"
     job = Job(out=out, config=config, folder=tmp_path, inputs=(str(two_sets[1]),), previews=0)
-    run_label(job, Console(), workers=1)
+    run_label(job, workers=1)
     (sample,) = read_samples(out)
     assert sample.meta["records"][0]["license"] == "research (a lab's preview)"
     assert ask(out, "--require", "commercial")[0] == 1

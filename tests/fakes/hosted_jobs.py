@@ -21,10 +21,9 @@ from PIL import Image
 
 from distill.config import load_config
 from distill.config.hosted import GeminiConfig
-from distill.console import Console
 from distill.shards import file_sha256
 from distill.teachers.labeling.job import Job
-from distill.workflows.label.hosted import UNLIMITED, RunBudget
+from distill.teachers.store.spending import UNLIMITED, Budget
 from distill.workflows.label.run import run_label
 
 KEY = "PLANTED-KEY-7f3a9c"
@@ -62,8 +61,8 @@ def job(folder: Path, url: str, *, out: str = "out", photos: str = "photos", **m
     )
 
 
-def label(one: Job, budget: RunBudget = UNLIMITED) -> dict[str, Any]:
-    return run_label(one, Console(), workers=1, budget=budget)
+def label(one: Job, budget: Budget = UNLIMITED) -> dict[str, Any]:
+    return run_label(one, workers=1, budget=budget).to_dict()
 
 
 def shards(folder: Path) -> dict[str, str]:

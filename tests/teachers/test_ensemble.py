@@ -10,10 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from distill.commands.teacher_option import load_teacher
 from distill.config import load_config
 from distill.config.ensemble import EnsembleConfig
-from distill.console import Console
 from distill.errors import UsageError
 from distill.label_ops import convert_depth
 from distill.labels import Label
@@ -21,7 +19,8 @@ from distill.shards import Sample, read_manifest, read_samples
 from distill.tasks import DepthKind, Task
 from distill.teachers.codecs.depth import encode_depth_rgb
 from distill.teachers.labeling.job import Job
-from distill.workflows.label.run import format_result, run_label
+from distill.workflows.label.run import run_label
+from distill.workflows.teachers import load_teacher
 
 SIZE_HW = (96, 128)
 PRICE_USD = 0.134
@@ -65,10 +64,10 @@ def world(tmp_path: Path) -> Path:
 
 def run(world: Path, out: str, blend: str, **more: object) -> tuple[dict, list[Sample]]:
     (world / "mix.yaml").write_text(f"kind: ensemble\ndepth: {blend}\n")
-    config, folder = load_teacher(str(world / "mix.yaml"), None, [])
+    config, folder = load_teacher(world / "mix.yaml")
     job = Job(out=world / out, config=config, folder=folder, inputs=(str(world / "photos"),), previews=0, **more)
-    result = run_label(job, Console(), workers=1)
-    return result, list(read_samples(world / out))
+    result = run_label(job, workers=1)
+    return result.to_dict() | {"text": result.to_text()}, list(read_samples(world / out))
 
 
 def teachers_of(samples: list[Sample]) -> dict[str, str]:
@@ -121,7 +120,7 @@ def test_a_cascade_asks_the_dear_teacher_only_where_the_cheap_one_fails_and_says
     assert {name for key, name in asked.items() if int(key) % 2} == {"replay of dear"}
     assert result["cost_usd"] == pytest.approx(5 * PRICE_USD)
     assert result["skipped"] == {"replay of dear": 5} and result["skipped_usd"] == pytest.approx(5 * PRICE_USD)
-    assert "did without 5 answers of replay of dear, which would have cost 0.67 USD" in format_result(result)
+    assert "did without 5 answers of replay of dear, which would have cost 0.67 USD" in result["text"]
     for sample in samples:
         assert np.median(np.abs(sample.label(Task.DEPTH).value - scene(int(sample.key)))) < 0.05
     manifest = read_manifest(world / "out")
@@ -181,7 +180,7 @@ def test_a_teacher_that_fails_leaves_the_others(world: Path):
             "cannot name code",
         ),
         ("kind: ensemble\nnormals: {strategy: fuse, teachers: [cheap.yaml]}\n", "cheap cannot do normals"),
-        ("kind: ensemble\ndepth: {strategy: fuse, teachers: [mix.yaml]}\n", "mix cannot hold|unknown|nested"),
+        ("kind: ensemble\ndepth: {strategy: fuse, teachers: [mix.yaml]}\n", "ensemble cannot have|unknown|nested"),
         ("kind: ensemble\ndepth: {strategy: fuse, teachers: [nowhere.yaml]}\n", "nowhere.yaml"),
         ("kind: ensemble\ndepth: {strategy: vote, teachers: [cheap.yaml]}\n", "depth.strategy"),
     ],
@@ -192,7 +191,7 @@ def test_wrong_mixes_are_one_sentence(world: Path, text: str, words: str):
         text = text.replace("mix.yaml", "inner.yaml")
     (world / "mix.yaml").write_text(text)
     with pytest.raises(UsageError, match=words):
-        config, folder = load_teacher(str(world / "mix.yaml"), None, [])
+        config, folder = load_teacher(world / "mix.yaml")
         Job(out=world / "o", config=config, folder=folder, inputs=(str(world / "photos"),)).teacher  # noqa: B018
 
 

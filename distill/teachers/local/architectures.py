@@ -12,13 +12,14 @@ from distill.tasks import DepthKind, Task
 from distill.teachers.codecs.palette import BACKGROUND
 from distill.teachers.local.hub import find_source, read_config
 
+_TEXT_PROMPTED = "Sam3Model"
 _TASKS_OF_ARCHITECTURE = {
     "ForDensePrediction": (Task.DEPTH, Task.NORMALS, Task.SEMANTIC),
     "ForDepthEstimation": (Task.DEPTH,),
     "ForNormalEstimation": (Task.NORMALS,),
     "ForSemanticSegmentation": (Task.SEMANTIC,),
     "ForUniversalSegmentation": (Task.SEMANTIC, Task.INSTANCE),
-    "Sam3Model": (Task.SEMANTIC, Task.INSTANCE),
+    _TEXT_PROMPTED: (Task.SEMANTIC, Task.INSTANCE),
 }
 """End of an architecture's name to what it can do."""
 
@@ -56,12 +57,22 @@ class ModelInfo:
     @property
     def is_text_prompted(self) -> bool:
         """Whether it is asked for each class by name."""
-        return self.architecture == "Sam3Model"
+        return self.architecture == _TEXT_PROMPTED
 
     @property
     def is_query_based(self) -> bool:
         """Whether it answers with masks, each with a class."""
         return self.architecture.endswith("ForUniversalSegmentation")
+
+
+def accepts_text(config: TransformersConfig, folder: Path) -> bool:
+    """Whether the model is prompted with class names.
+
+    Raises:
+        ModelUnavailable: The model is on the hub and cannot be fetched.
+    """
+    model_config = read_config(find_source(config.model, folder), "config.json", config.revision)
+    return _TEXT_PROMPTED in (model_config.get("architectures") or ())
 
 
 def inspect_model(config: TransformersConfig, folder: Path) -> ModelInfo:
@@ -80,7 +91,7 @@ def inspect_model(config: TransformersConfig, folder: Path) -> ModelInfo:
             f"{config.model}: {architecture or 'a model without an architecture'} is not known as a teacher",
             hint=f"known are *{', *'.join(_TASKS_OF_ARCHITECTURE)}; anything else can be a function (docs/plugins.md)",
         )
-    is_text_prompted = architecture == "Sam3Model"
+    is_text_prompted = architecture == _TEXT_PROMPTED
     if is_text_prompted and not config.things:
         raise UsageError(f"{config.model}: is asked by text", hint='say for what: --set things="[car, person]"')
     unknown = [task for task in config.tasks if task not in supported]

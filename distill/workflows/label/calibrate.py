@@ -1,9 +1,9 @@
-"""`distill label --calibrate`: what a teacher's quality scores are worth, learned on photos whose truth is known."""
+"""Calibration of quality scores: fit them to the errors of labels whose ground truth is known."""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,7 +28,7 @@ _FOLDS = 5
 
 @dataclass
 class _CalibrationData:
-    """What was seen of one task: per label its parts and its error, and pixels sampled from all labels."""
+    """Observations of one task: parts of the score and error of each label, and pixels sampled from all labels."""
 
     parts: list[dict[str, float]] = field(default_factory=list)
     errors: list[float] = field(default_factory=list)
@@ -36,19 +36,49 @@ class _CalibrationData:
     right: list[Bool[ndarray, " n"]] = field(default_factory=list)
 
     def pixels(self, numbers: ndarray) -> tuple[ndarray, ndarray]:
-        """(confidence, right) of the pixels of these labels."""
+        """Confidence and correctness of the pixels of these labels."""
         return (
             np.concatenate([self.confidence[i] for i in numbers] or [np.zeros(0)]),
             np.concatenate([self.right[i] for i in numbers] or [np.zeros(0, bool)]),
         )
 
 
-def run_calibrate(job: Job, truth: Path, path: Path, reporter: Reporter) -> tuple[dict[str, Any], str]:
-    """(values, text) of the calibration that was written to `path`.
+@dataclass(frozen=True, slots=True)
+class CalibrationResult:
+    """Outcome of a calibration.
+
+    Attributes:
+        path: The calibration file.
+        tasks: By task: number of labels, error limit, mean error, and cross-validated rank correlation and pixel error.
+    """
+
+    path: Path
+    tasks: Mapping[str, Mapping[str, Any]]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Convert to JSON values."""
+        return {"calibration": str(self.path), "tasks": dict(self.tasks)}
+
+    def to_text(self) -> str:
+        """Format for a terminal."""
+        lines = []
+        for task, row in self.tasks.items():
+            held_out = (
+                "too few labels for a test on held-out ones"
+                if row["rank_correlation"] is None
+                else f"on held-out labels, scores and errors have a rank correlation of {row['rank_correlation']:.2f}, "
+                f"pixel confidence is off by {row['pixel_error_after']:.3f} (before: {row['pixel_error_before']:.3f})"
+            )
+            lines.append(f"{task}: {row['labels']} labels, good below {row['limit']:.3g}; {held_out}")
+        return "\n".join([*lines, f"written to {self.path}; distill label --check uses it from now on"])
+
+
+def run_calibrate(job: Job, truth: Path, path: Path, reporter: Reporter) -> CalibrationResult:
+    """Fit a calibration on shards with ground truth, and write it to `path`.
 
     Raises:
-        UsageError: The truth shares no photo or no task with the teacher.
-        DistillError: Too few labels of every task to learn from.
+        UsageError: The ground truth shares no photo or task with the teacher.
+        DistillError: There are too few labels of every task.
     """
     from distill.teachers.quality.calibration import Calibration, TaskCalibration, calibrate, write_calibration
 
@@ -76,20 +106,20 @@ def run_calibrate(job: Job, truth: Path, path: Path, reporter: Reporter) -> tupl
         }
     if not tasks:
         raise DistillError(
-            "nothing could be calibrated", hint="give --calibrate a set with truth for more photos, good and bad ones"
+            "no task could be calibrated", hint="give --calibrate ground truth for more photos, good and bad ones"
         )
     path.parent.mkdir(parents=True, exist_ok=True)
     write_calibration(path, Calibration(teacher=job.teacher.name, tasks=tasks))
-    return {"calibration": str(path), "tasks": rows}, _format_result(path, rows)
+    return CalibrationResult(path, rows)
 
 
 def _compare(job: Job, truth: Path, reporter: Reporter) -> dict[Task, _CalibrationData]:
-    """Every label of the teacher against the truth about the same photo."""
+    """Compare every label of the teacher with the ground truth of the same photo."""
     from distill.inputs import UnreadablePhoto
     from distill.shards import Sample, read_manifest, read_samples
 
     manifest = read_manifest(truth)
-    # Without the photos: maps compress well, and a set with truth is small.
+    # Without the photos: maps compress well, and sets with ground truth are small.
     known = {
         str(sample.meta.get("photo_sha256")): Sample(
             sample.key, {name: data for name, data in sample.files.items() if "." in name or name == "json"}
@@ -116,7 +146,7 @@ def _compare(job: Job, truth: Path, reporter: Reporter) -> dict[Task, _Calibrati
 
 
 def _pairs(result: TeacherResult, sample: Sample, manifest: Manifest) -> Iterator[tuple[Label, Label]]:
-    """(label, truth) of every task that both have."""
+    """Pairs of label and ground truth, for every task that both have."""
     for task, label in result.labels.items():
         if task in sample.tasks:
             yield label, sample.label(task, manifest)
@@ -139,7 +169,7 @@ def _collect(seen: _CalibrationData, result: TeacherResult, label: Label, true: 
 
 
 def _held_out(found: _CalibrationData, limit: float) -> dict[str, float | None]:
-    """How well scores learned on four fifths of the labels rank and predict the last fifth."""
+    """Cross-validate in five folds: rank correlation of the scores, and calibration error of the pixel confidence."""
     from scipy.stats import spearmanr
 
     from distill.teachers.quality.calibration import calibrate
@@ -170,7 +200,7 @@ def _held_out(found: _CalibrationData, limit: float) -> dict[str, float | None]:
 
 
 def _calibration_error(confidence: Float[ndarray, " n"], right: Bool[ndarray, " n"]) -> float:
-    """Expected calibration error in ten bins: how far stated confidence is from the share that is right."""
+    """Expected calibration error in ten bins: difference between confidence and fraction of correct pixels."""
     if not confidence.size:
         return 0.0
     bins = np.clip((confidence * 10).astype(int), 0, 9)
@@ -178,16 +208,3 @@ def _calibration_error(confidence: Float[ndarray, " n"], right: Bool[ndarray, " 
     stated = np.bincount(bins, confidence, minlength=10)
     true = np.bincount(bins, right, minlength=10)
     return float(np.abs(stated - true).sum() / count.sum())
-
-
-def _format_result(path: Path, rows: dict[str, Any]) -> str:
-    lines = []
-    for task, row in rows.items():
-        held_out = (
-            "too few labels to try it on held-out ones"
-            if row["rank_correlation"] is None
-            else f"on held-out labels scores and true errors correlate by rank with {row['rank_correlation']:.2f}, "
-            f"pixel confidence is off by {row['pixel_error_after']:.3f} (before: {row['pixel_error_before']:.3f})"
-        )
-        lines.append(f"{task}: {row['labels']} labels, good below {row['limit']:.3g}; {held_out}")
-    return "\n".join([*lines, f"written to {path}; distill label --check uses it from now on"])

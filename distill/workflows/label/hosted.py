@@ -1,4 +1,4 @@
-"""Asking a hosted teacher during `distill label`: what may be spent, and the slices as their answers come in."""
+"""Labeling with hosted teachers: deadline, budget, and shards in the order in which their answers arrive."""
 
 from __future__ import annotations
 
@@ -6,34 +6,22 @@ import hashlib
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from distill.errors import DistillError, UsageError
 from distill.runtime.progress import Reporter
+from distill.workflows.label.result import HostedSpend
 
 if TYPE_CHECKING:
     from distill.config.hosted import HostedConfig
+    from distill.config.teacher import TeacherConfig
     from distill.images import Photo
-    from distill.teachers.factory import AnyTeacherConfig
     from distill.teachers.hosted.scheduler import RequestScheduler
     from distill.teachers.labeling.job import Job
+    from distill.teachers.store.spending import Budget
 
 _DURATION = re.compile(r"(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m)?(?:(\d+(?:\.\d+)?)s)?")
-
-
-@dataclass(frozen=True, slots=True)
-class RunBudget:
-    """What a job may use up, earlier runs of it included; None: no limit."""
-
-    max_usd: float | None = None
-    max_requests: int | None = None
-    deadline_s: float | None = None
-    """No call is begun later, in seconds since the epoch."""
-
-
-UNLIMITED = RunBudget()
 
 
 def parse_deadline(text: str, now: datetime | None = None) -> float:
@@ -55,16 +43,16 @@ def parse_deadline(text: str, now: datetime | None = None) -> float:
     try:
         return datetime.fromisoformat(text).astimezone().timestamp()
     except ValueError:
-        raise UsageError(f"--deadline {text}: no time", hint="such as 90m, 06:30 or 2026-12-01T06:30") from None
+        raise UsageError(f"--deadline {text}: not a time", hint="such as 90m, 06:30 or 2026-12-01T06:30") from None
 
 
 def job_name(job: Job) -> str:
-    """Whose money it is: one name for all runs into the same folder, parts of a job array included."""
+    """Name of the budget: one for all runs into the same folder, parts of a job array included."""
     return hashlib.sha256(str(job.out.resolve()).encode(errors="surrogateescape")).hexdigest()[:16]
 
 
-def hosted_configs(config: AnyTeacherConfig) -> list[HostedConfig]:
-    """The teachers in a config that are asked over a network: itself, or members of a mix."""
+def hosted_configs(config: TeacherConfig) -> list[HostedConfig]:
+    """Configs of the hosted teachers: the config itself, or members of an ensemble."""
     from distill.config.ensemble import EnsembleConfig
     from distill.config.hosted import HostedConfig
     from distill.teachers.ensemble import member_config
@@ -77,16 +65,18 @@ def hosted_configs(config: AnyTeacherConfig) -> list[HostedConfig]:
     return parts
 
 
-def stores_answers(config: AnyTeacherConfig) -> bool:
-    """Whether answers are kept even when nobody says where."""
-    return config.stores_answers or bool(hosted_configs(config))
+def stores_answers(config: TeacherConfig) -> bool:
+    """Whether answers are stored although no --store is given."""
+    from distill.teachers.kinds import kind_of
+
+    return kind_of(config).stores_by_default or bool(hosted_configs(config))
 
 
 class ShardsWithAnswers:
-    """The slices of a job as their answers come in; None now and then while none is ready.
+    """Shards of a job in the order in which their answers arrive; None from time to time while none is ready.
 
     Attributes:
-        stopped: Why no more came, when a cap, the deadline, the disk or the service ended the asking.
+        stopped: Why the requests ended early: budget, deadline, disk or service.
     """
 
     def __init__(self, job: Job, todo: Sequence[int], scheduler: RequestScheduler | None) -> None:
@@ -94,7 +84,7 @@ class ShardsWithAnswers:
         self.stopped: DistillError | None = None
 
     def __iter__(self) -> Iterator[int | None]:
-        from distill.teachers.hosted.request_runner import RunStopped
+        from distill.teachers.hosted.run_limits import RunStopped
 
         if self._scheduler is None:
             yield from self._todo
@@ -106,24 +96,24 @@ class ShardsWithAnswers:
 
     @property
     def note(self) -> str:
-        """What the progress bar says besides."""
+        """Note for the progress bar."""
         if self._scheduler is None:
             return ""
         return f"{self._scheduler.spent_usd:.2f} USD, {self._scheduler.in_flight} in flight"
 
     @property
-    def result(self) -> dict[str, Any]:
-        """For the verb's result."""
+    def spend(self) -> HostedSpend | None:
+        """Requests of this run; None without a hosted teacher."""
         if self._scheduler is None:
-            return {}
+            return None
         spend = self._scheduler.spend
-        return {
-            "stopped": self.stopped.message if self.stopped else "",
-            "hint": self.stopped.hint if self.stopped else "",
-            "calls": spend.calls,
-            "spent_usd": round(spend.cost_usd, 6),
-            "uncertain_usd": round(spend.uncertain_usd, 6),
-        }
+        return HostedSpend(
+            stopped=self.stopped.message if self.stopped else "",
+            hint=self.stopped.hint if self.stopped else "",
+            calls=spend.calls,
+            spent_usd=round(spend.cost_usd, 6),
+            uncertain_usd=round(spend.uncertain_usd, 6),
+        )
 
     def _photos(self, index: int) -> Iterator[Photo]:
         from distill.inputs import UnreadablePhoto
@@ -135,21 +125,20 @@ class ShardsWithAnswers:
 
 @contextmanager
 def shards_with_answers(
-    job: Job, todo: Sequence[int], budget: RunBudget, reporter: Reporter
+    job: Job, todo: Sequence[int], budget: Budget, reporter: Reporter
 ) -> Iterator[ShardsWithAnswers]:
-    """The slices to label; of a hosted teacher they come when their answers are stored.
+    """Open the shards to label; those of a hosted teacher follow when their answers are stored.
 
-    Leaving waits for the calls in flight, whose answers are kept; also on Ctrl-C.
+    Leaving the context waits for requests in flight, whose answers are stored; also on Ctrl-C.
     """
     parts = [] if job.offline else hosted_configs(job.config)
     if not parts or job.store is None or not todo:
         yield ShardsWithAnswers(job, todo, None)
         return
-    from distill.teachers.hosted.request_runner import RequestPolicy
+    from distill.teachers.hosted.run_limits import RequestPolicy
     from distill.teachers.hosted.scheduler import RequestScheduler
     from distill.teachers.hosted.services.open import prices_of
     from distill.teachers.store.answers import AnswerStore
-    from distill.teachers.store.spending import Budget
 
     for part in parts if budget.max_usd is not None else []:
         if not prices_of(part)[0].known:
@@ -157,11 +146,7 @@ def shards_with_answers(
                 f"--max-usd needs a price, and none is known for {part.model}",
                 hint="add it to a table and name that in the config: prices: FILE",
             )
-    policy = RequestPolicy(
-        job=job_name(job),
-        budget=Budget(budget.max_usd, budget.max_requests),
-        deadline_s=budget.deadline_s,
-    )
+    policy = RequestPolicy(job=job_name(job), budget=budget)
     with RequestScheduler(parts, AnswerStore(job.store), policy=policy, mixed=job.config not in parts) as scheduler:
         try:
             yield ShardsWithAnswers(job, todo, scheduler)

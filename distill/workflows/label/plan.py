@@ -1,66 +1,79 @@
-"""`distill label --plan`: what would be done, how long, how large, at what cost. Asks nothing and writes nothing."""
+"""Plan of a labeling job: number of answers, duration, size and cost. Sends no request and writes no file."""
 
 from __future__ import annotations
 
 import os
 import time
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from distill.errors import DistillError, UsageError
-from distill.runtime.progress import Reporter
-from distill.tasks import Task
 
 if TYPE_CHECKING:
-    from distill.config.hosted import HostedConfig
-    from distill.teachers.hosted.generator import HostedGenerator
-    from distill.teachers.hosted.services.base import Request
     from distill.teachers.labeling.job import Job
 
 _TRIAL_PHOTOS = 4
-"""Photos on which a teacher that is free to ask is tried; the first one opens the model."""
+"""Photos on which a teacher that costs no money is run; the first one opens the model."""
 _TRIAL_PHOTOS_GENERATOR = 2
-"""The same for image generators, which take seconds to minutes for each picture."""
-_SCAN_TIMEOUT_S = 2.0
-"""How long stored answers are looked for; more photos than that are judged by those that were looked at."""
-_SCAN_PHOTOS = 200
-_ANSWER_BYTES_PER_PIXEL = 0.6
-_LABEL_BYTES_PER_PIXEL = {Task.NORMALS: 0.7}
-_OTHER_LABEL_BYTES_PER_PIXEL = 0.1
-"""As measured on generated images of a megapixel and their labels, confidence included."""
+"""The same for image generators, which take seconds to minutes for each image."""
 
 
-def show_plan(job: Job, reporter: Reporter) -> None:
-    """Say what the job would do; of a hosted teacher what it would cost, of any other how long it takes."""
+class LabelPlan(NamedTuple):
+    """Estimate of a labeling job.
+
+    Attributes:
+        values: The estimate as JSON values.
+        text: The same for a terminal.
+    """
+
+    values: dict[str, Any]
+    text: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """Convert to JSON values."""
+        return self.values
+
+    def to_text(self) -> str:
+        """Format for a terminal."""
+        return self.text
+
+
+def plan_label(job: Job) -> LabelPlan:
+    """Estimate the job: of a hosted teacher from its prices, of any other from a trial on a few photos.
+
+    Raises:
+        UsageError: The job is wrong.
+    """
     from distill.config.hosted import HostedConfig
+    from distill.workflows.label.plan_hosted import plan_hosted
 
-    # A plan fetches no model.
+    # A plan downloads no model.
     os.environ["HF_HUB_OFFLINE"] = "1"
-    values, text = plan_hosted(job, job.config) if isinstance(job.config, HostedConfig) else plan_local(job)
-    reporter.result(values, text)
+    return LabelPlan(*plan_hosted(job, job.config)) if isinstance(job.config, HostedConfig) else plan_local(job)
 
 
-def plan_local(job: Job) -> tuple[dict[str, Any], str]:
-    """(plan, the same as a sentence) of a teacher that is free to ask: it is tried on the first photos."""
+def plan_local(job: Job) -> LabelPlan:
+    """Plan for a teacher that costs no money: run it on the first photos and extrapolate."""
     from distill.config.ensemble import EnsembleConfig
-    from distill.config.local import DiffusersConfig
+    from distill.teachers.kinds import kind_of
     from distill.teachers.local.hub import ModelUnavailable
 
-    photos = job.num_photos
+    photos, kind = job.num_photos, kind_of(job.config)
     if job.store is not None and not job.offline and not isinstance(job.config, EnsembleConfig):
-        job = replace(job, store=None)  # a trial leaves no answers behind
+        job = replace(job, store=None)  # a trial stores no answers
     values: dict[str, Any] = {"photos": photos, "shards": job.num_shards, "cost_usd": 0.0}
     try:
         tasks = job.teacher.tasks
         trial = _run_trial(
-            job, min(_TRIAL_PHOTOS_GENERATOR if isinstance(job.config, DiffusersConfig) else _TRIAL_PHOTOS, photos)
+            job, min(_TRIAL_PHOTOS_GENERATOR if kind.generates_images and kind.uses_gpu else _TRIAL_PHOTOS, photos)
         )
     except ModelUnavailable as missing:
         values |= {"tasks": list(job.tasks), "answers": None, "seconds": None, "bytes": None, "timed_photos": 0}
         values |= {"teacher": job.config.kind, "license": job.config.license, "missing": missing.message}
-        return values, (
-            f"{photos} photos in {job.num_shards} shards, 0.00 USD. How long it takes cannot be said: "
-            f"{missing.message}; {missing.hint}. Nothing was asked and nothing was written."
+        return LabelPlan(
+            values,
+            f"{photos} photos in {job.num_shards} shards, 0.00 USD. The duration is unknown: {missing.message}; "
+            f"{missing.hint}. No request was sent and no file was written.",
         )
     seconds = trial.opening_s + trial.photo_s * photos
     most_usd = _ensemble_usd(job)
@@ -75,17 +88,18 @@ def plan_local(job: Job) -> tuple[dict[str, Any], str]:
         "terms": job.teacher.terms,
         "timed_photos": trial.photos,
     }
-    where = "on this machine" if job.config.uses_all_cores else "on one core"
-    return values, (
+    where = "on this machine" if kind.uses_all_cores else "on one core"
+    return LabelPlan(
+        values,
         f"{photos} photos, {len(tasks)} tasks ({', '.join(tasks)}): {values['answers']} answers of {job.teacher.name}, "
         f"{'at most ' if most_usd else ''}{most_usd:,.2f} USD, about {seconds:.0f} s {where} and "
         f"{values['bytes'] / 1e6:.1f} MB in {job.num_shards} shards (from {trial.photos} photos tried). "
-        "Nothing was written."
+        "No file was written.",
     )
 
 
 def _ensemble_usd(job: Job) -> float:
-    """What the hosted members of a mix would cost if each was asked about every photo, and nothing was stored."""
+    """Cost of the hosted members of an ensemble if each labels every photo, and no answer is stored."""
     from distill.teachers.hosted.services.open import prices_of
     from distill.teachers.prompts.build import build_prompt_specs
     from distill.workflows.label.hosted import hosted_configs
@@ -104,13 +118,13 @@ def _ensemble_usd(job: Job) -> float:
 
 @dataclass(frozen=True, slots=True)
 class _Trial:
-    """What a few photos took.
+    """Measurements on a few photos.
 
     Attributes:
-        photos: How many were tried.
-        opening_s: What the first photo took more than the others: opening a model.
-        photo_s: Of one photo.
-        photo_bytes: Of one sample.
+        photos: Number of photos.
+        opening_s: Additional time of the first photo: opening the model.
+        photo_s: Time per photo.
+        photo_bytes: Size per sample.
     """
 
     photos: int
@@ -120,7 +134,7 @@ class _Trial:
 
 
 def _run_trial(job: Job, count: int) -> _Trial:
-    """Teach the first photos, and throw the labels away.
+    """Label the first photos, and discard the labels.
 
     Raises:
         UsageError: The job is wrong.
@@ -146,143 +160,6 @@ def _run_trial(job: Job, count: int) -> _Trial:
         return _Trial(0, 0.0, 0.0, 0.0)
     others = taken[1:] or taken
     photo_s = sum(others) / len(others)
-    # Several photos at once share the cores that one photo had to itself here.
-    max_parallel = getattr(job.teacher, "max_parallel", 1)
+    # In the job, several photos share the cores that one photo had here.
+    max_parallel = job.teacher.max_parallel
     return _Trial(len(taken), max(0.0, taken[0] - photo_s), photo_s / max_parallel, size / len(taken))
-
-
-def plan_hosted(job: Job, config: HostedConfig) -> tuple[dict[str, Any], str]:
-    """(plan, the same for a person) of a teacher that costs money: from prices, rates and what is stored already."""
-    from distill.teachers.hosted.generator import HostedGenerator
-    from distill.teachers.hosted.services.open import prices_of
-    from distill.teachers.prompts.build import build_prompt_specs
-
-    photos, tasks = job.num_photos, job.teacher.tasks
-    prompt_specs = [prompt_spec for prompt_spec in build_prompt_specs(config.prompts) if prompt_spec.task in tasks]
-    prompts = [
-        variant.prompt_spec.prompt
-        for prompt_spec in prompt_specs
-        for variant in job.prompt_ensemble.variants(prompt_spec)
-    ]
-    num_scanned, wanted, pixels, photo_bytes = _scan_store(job)
-    stored = 1 - wanted / (num_scanned * len(prompts)) if num_scanned else 0.0
-    answers = photos * len(prompts)
-    cached = round(answers * stored)
-    share = (answers - cached) / max(1, len(prompts))
-    modes: dict[str, dict[str, Any]] = {}
-    for mode in ("online", "flex", "batch") if hasattr(config, "batch_images") else ("online",):
-        price, _ = prices_of(config, mode=mode)
-        modes[mode] = {
-            "usd": round(share * sum(map(price.likely_usd, prompts)), 2) if price.known else None,
-            "at_most_usd": round(share * sum(map(price.worst_usd, prompts)), 2) if price.known else None,
-            "minutes": None if mode == "batch" else round(_minutes(config, answers - cached, price.typical_s), 1),
-        }
-    price, _ = prices_of(config)
-    mode = str(getattr(config, "mode", "online"))
-    canvas = HostedGenerator(config, _store(job)).typical_canvas_hw
-    answer_bytes = round(canvas[0] * canvas[1] * _ANSWER_BYTES_PER_PIXEL)
-    label_bytes = sum(_LABEL_BYTES_PER_PIXEL.get(task, _OTHER_LABEL_BYTES_PER_PIXEL) for task in tasks) * pixels
-    values: dict[str, Any] = {
-        "photos": photos,
-        "tasks": list(tasks),
-        "answers": answers,
-        "cached": cached,
-        "cached_exact": num_scanned == photos or not cached,
-        "to_request": answers - cached,
-        "modes": modes,
-        "mode": mode,
-        "cost_usd": modes[mode]["usd"],
-        "seconds": None if mode == "batch" else round((modes[mode]["minutes"] or 0.0) * 60),
-        "bytes": round((answers - cached) * answer_bytes + photos * (photo_bytes + label_bytes)),
-        "answer_bytes": (answers - cached) * answer_bytes,
-        "shards": job.num_shards,
-        "teacher": job.teacher.name,
-        "license": job.teacher.license,
-        "terms": config.terms,
-        "prices_dated": price.dated if price.known else "",
-        "store": str(job.store),
-    }
-    return values, _hosted_text(values, len(prompts))
-
-
-class _RequestCounter:
-    """Counts the calls that a teacher would make."""
-
-    use_cached = False
-
-    def __init__(self) -> None:
-        self.calls = 0
-
-    def __call__(self, generator: HostedGenerator, request: Request) -> None:
-        from distill.teachers.store.answers import AnswerMissing
-
-        self.calls += 1
-        raise AnswerMissing("only looked at")
-
-
-def _scan_store(job: Job) -> tuple[int, int, float, float]:
-    """(photos looked at, answers that they lack, mean pixels, mean bytes of a photo), spread over the job."""
-    from distill.inputs import UnreadablePhoto
-
-    counted = _RequestCounter()
-    teacher, photos = job.build_teacher(counted), job.num_photos
-    until, num_scanned, pixels, size = time.monotonic() + _SCAN_TIMEOUT_S, 0, 0, 0
-    nothing_stored = not _store(job).folder.is_dir()
-    step = max(1, photos // (4 if nothing_stored else _SCAN_PHOTOS))
-    for index in range(0, photos, step):
-        for photo in job.source.read(index, index + 1):
-            if isinstance(photo, UnreadablePhoto):
-                continue
-            num_scanned += 1
-            pixels += photo.size_hw[0] * photo.size_hw[1]
-            size += len(photo.data)
-            try:
-                teacher.label(photo)
-            except DistillError:
-                continue
-        if time.monotonic() > until:
-            break
-    return num_scanned, counted.calls, pixels / max(1, num_scanned), size / max(1, num_scanned)
-
-
-def _store(job: Job) -> Any:
-    from distill.teachers.store.answers import AnswerStore
-
-    assert job.store is not None
-    return AnswerStore(job.store)
-
-
-def _minutes(config: HostedConfig, calls: int, typical_s: float) -> float:
-    """At the known rate limits, and with all calls in flight that are allowed."""
-    limits = config.limits
-    per_minute = [limits.concurrency / typical_s * 60]
-    per_minute += [rate for rate in (limits.images_per_minute, limits.requests_per_minute) if rate is not None]
-    return calls / min(per_minute)
-
-
-def _hosted_text(values: dict[str, Any], per_photo: int) -> str:
-    """The plan for a person."""
-    lines = [
-        f"{values['photos']} photos, {per_photo} questions each ({', '.join(values['tasks'])}): {values['answers']} "
-        f"answers of {values['teacher']}; {'' if values['cached_exact'] else 'about '}{values['cached']} are stored in "
-        f"{values['store']}, {values['to_request']} are to be asked for"
-    ]
-    for mode, plan in values["modes"].items():
-        cost = "no price is known; name a table in the config: prices: FILE"
-        if plan["usd"] is not None:
-            cost = f"{plan['usd']:,.2f} USD (at most {plan['at_most_usd']:,.2f})"
-        time_needed = "within a day" if plan["minutes"] is None else f"about {_span(plan['minutes'])}"
-        chosen = "  <- this config" if mode == values["mode"] else ""
-        lines.append(f"  {mode:7} {cost}, {time_needed}{chosen}")
-    dated = f"; prices of {values['prices_dated']}" if values["prices_dated"] else ""
-    lines += [
-        f"about {values['bytes'] / 1e9:.2f} GB on disk: {values['answer_bytes'] / 1e9:.2f} GB of answers, the rest in "
-        f"{values['shards']} shards{dated}",
-        f"license class of the labels: {values['license']}" + (f", see {values['terms']}" if values["terms"] else ""),
-        "Nothing was asked and nothing was written.",
-    ]
-    return "\n".join(lines)
-
-
-def _span(minutes: float) -> str:
-    return f"{minutes / 60:.1f} hours" if minutes >= 90 else f"{minutes:.0f} minutes"

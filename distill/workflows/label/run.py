@@ -1,79 +1,200 @@
-"""A labeling job run: every slice not done yet, over processes; then dataset.json, label.json and the report."""
+"""Labeling as a function: label all shards that are not done, then write the manifest and the report."""
 
 from __future__ import annotations
 
 import json
 import shutil
 import time
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from distill.errors import UsageError
-from distill.runtime.progress import Reporter
-from distill.workflows.label.hosted import UNLIMITED, RunBudget, shards_with_answers
+from distill.runtime.progress import Reporter, SilentReporter
+from distill.tasks import Task
+from distill.teachers.store.spending import UNLIMITED, Budget
+from distill.workflows.arguments import (
+    Overrides,
+    Paths,
+    StrPath,
+    Tasks,
+    to_override_words,
+    to_path,
+    to_strings,
+    to_tasks,
+)
+from distill.workflows.label.hosted import parse_deadline, shards_with_answers
+from distill.workflows.label.options import LabelOptions, read_classes, to_thresholds
+from distill.workflows.label.result import LabelResult, summarize
 from distill.workflows.label.workers import num_workers, run_shards
 
 if TYPE_CHECKING:
+    from distill.config.teacher import TeacherConfig
     from distill.teachers.labeling.job import Job
-    from distill.teachers.labeling.shard_stats import ShardStats
 
-_SHOWN = 20
-"""Failures named on the screen; label.json and the report name all."""
+Threshold = float | Mapping[Task | str, float]
+
+
+def label(
+    photos: Paths = (),
+    *,
+    teacher: str | Path | Mapping[str, Any] | TeacherConfig,
+    out: StrPath = "shards",
+    task: Tasks = (),
+    classes: str | Path | Sequence[str] = (),
+    answers: StrPath | None = None,
+    overrides: Overrides = (),
+    store: StrPath | None = None,
+    offline: bool = False,
+    max_usd: float | None = None,
+    max_requests: int | None = None,
+    deadline: str = "",
+    num_answers: int = 1,
+    flip: bool = False,
+    permute_legend: bool = True,
+    fuse: bool = False,
+    check: bool = True,
+    min_quality: Threshold | None = None,
+    full_weight_above: Threshold | None = None,
+    calibration: StrPath | None = None,
+    frame_stride: int = 1,
+    limit: int | None = None,
+    shard_size: int = 64,
+    workers: int = 0,
+    job_index: str = "1/1",
+    previews: int = 24,
+    overwrite: bool = False,
+    reporter: Reporter | None = None,
+) -> LabelResult:
+    """Label photos with a teacher, and write label shards.
+
+    A photo that cannot be read is listed in the result and does not stop the job. An interrupted job continues when
+    the same call is repeated: finished shards are kept.
+
+    Args:
+        photos: Folders, globs, image files, videos or folders of shards; none for the synthetic teacher.
+        teacher: A name that ``distill teachers`` lists (``"tcmonodepth"``), a kind (``"synthetic"``), the path of a
+            YAML config, a function (``"package.module:function"``), or config values.
+        out: Folder for the shards.
+        task: Label these tasks only.
+        classes: Semantic classes to prompt for: names, a string with commas, or a file with one name per line.
+        answers: replay: the manifest of the generated images.
+        overrides: Config values by dotted key, such as ``{"scenes": 600, "faults": "moderate"}``.
+        store: Folder of stored answers, looked up before each request; teachers that cost money use ``answers`` next
+            to `out` unless given.
+        offline: Use stored answers only.
+        max_usd: Stop before this job, earlier runs included, could cost more.
+        max_requests: Stop after this many requests of this job.
+        deadline: Send no request later than this: ``90m``, ``06:30`` or ``2026-12-01T06:30``.
+        num_answers: Answers per prompt, fused into one label; each is paid for.
+        flip: Also prompt with the mirrored photo, and fuse.
+        permute_legend: Draw new legend colors for each of several semantic answers.
+        fuse: replay: fuse several answers to one prompt into one label.
+        check: Compare labels with their photos: realign or reject shifted ones, score every label.
+        min_quality: Reject labels that score lower; one number, or numbers by task.
+        full_weight_above: Reduce the weight of labels that score lower, in proportion.
+        calibration: File that converts scores to expected errors; next to the config file unless given.
+        frame_stride: Label every n-th frame of a video.
+        limit: Stop after this many photos.
+        shard_size: Photos per shard.
+        workers: Processes; 0: chosen by the kind of teacher.
+        job_index: Do only this part of the shards, such as ``3/10`` in a job array.
+        previews: Number of photos in the report.
+        overwrite: Delete the shards in `out` first; stored answers are kept.
+        reporter: Receives messages and progress; silent unless given.
+
+    Returns:
+        Counts, failures, cost and quality of the labels.
+
+    Raises:
+        UsageError: The teacher or an option is wrong, or `out` holds another job.
+        DistillError: The teacher cannot be opened, or a file cannot be written.
+
+    Example:
+        >>> result = distill.label("photos/", teacher="nano_banana", task="semantic", classes="road,car,sky")
+        >>> result.labels, result.cost_usd
+    """
+    options = LabelOptions(
+        teacher=teacher,
+        photos=to_strings(photos),
+        out=Path(out),
+        tasks=to_tasks(task),
+        classes=read_classes(classes),
+        answers=to_path(answers),
+        overrides=to_override_words(overrides),
+        store=to_path(store),
+        offline=offline,
+        frame_stride=frame_stride,
+        limit=limit,
+        shard_size=shard_size,
+        previews=previews,
+        check=check,
+        min_quality=to_thresholds("min_quality", min_quality),
+        full_weight_above=to_thresholds("full_weight_above", full_weight_above),
+        calibration=to_path(calibration),
+        num_answers=num_answers,
+        flip=flip,
+        permute_legend=permute_legend,
+        fuse=fuse,
+    )
+    budget = Budget(max_usd, max_requests, parse_deadline(deadline) if deadline else None)
+    return run_label(options.job(), reporter, workers=workers, job_index=job_index, overwrite=overwrite, budget=budget)
 
 
 def run_label(
     job: Job,
-    reporter: Reporter,
+    reporter: Reporter | None = None,
     *,
     workers: int = 0,
     job_index: str = "1/1",
     overwrite: bool = False,
-    budget: RunBudget = UNLIMITED,
-) -> dict[str, Any]:
-    """Label every slice that is not done yet; gives the result as `--json` prints it.
+    budget: Budget = UNLIMITED,
+) -> LabelResult:
+    """Label every shard that is not done yet; also writes ``label.json``.
 
     Raises:
-        DistillError: Nothing can be written, or the teacher cannot be opened.
+        DistillError: A file cannot be written, or the teacher cannot be opened.
     """
     from distill.config import dump_config
     from distill.images import write_atomic
     from distill.run_dir import open_run_dir
     from distill.teachers.labeling.publish import write_dataset_manifest
 
-    started = time.monotonic()
+    started, reporter = time.monotonic(), reporter or SilentReporter()
     if any(Path(word).is_dir() and Path(word).resolve() == job.out.resolve() for word in job.inputs):
         raise UsageError(f"{job.out}: is both an input and --out", hint="choose another --out")
     mine = _shards_of_job(job_index, job.num_shards)
-    job.teacher  # noqa: B018 - a teacher that cannot be built stops the job before anything is written
+    job.teacher  # noqa: B018 - a teacher that cannot be built stops the job before any file is written
     if overwrite:
         _clear(job.out)
-    # Refused before anything is written: the folder may hold another job.
+    # Refused before any file is written: the folder may hold another job.
     todo = [index for index in mine if job.read_stats(index) is None]
     open_run_dir(job.out, config_yaml=dump_config(job.config), verb="label")
     resumed = len(mine) - len(todo)
     if resumed:
         reporter.info(f"resuming: {resumed} of {len(mine)} shards are done")
     if job.source.ignored:
-        reporter.info(f"passing over {len(job.source.ignored)} files that are no pictures")
+        reporter.info(f"ignoring {len(job.source.ignored)} files that are not images")
     with reporter.progress("label", sum(stop - start for start, stop in map(job.photo_range, todo))) as progress:
-        with shards_with_answers(job, todo, budget, reporter) as slices:
-            for count in run_shards(job, slices, num_workers(job, workers, len(todo))):
-                progress.advance(count, slices.note)
-        asked = slices.result
+        with shards_with_answers(job, todo, budget, reporter) as shards:
+            for count in run_shards(job, shards, num_workers(job, workers, len(todo))):
+                progress.advance(count, shards.note)
+        hosted = shards.spend
     published = write_dataset_manifest(job)
     all_stats = published[1] if published else [stats for stats in map(job.read_stats, range(job.num_shards)) if stats]
-    result = _result(job, all_stats, complete=published is not None, seconds=time.monotonic() - started)
-    result |= asked
-    write_atomic(job.out / "label.json", json.dumps(result, indent=2, default=str).encode())
+    seconds = time.monotonic() - started
+    result = summarize(job, all_stats, complete=published is not None, seconds=seconds, hosted=hosted)
+    write_atomic(job.out / "label.json", json.dumps(result.to_dict(), indent=2, default=str).encode())
     if published is not None:
         from distill.workflows.reports.label import write_label_report
 
-        result["report"] = str(write_label_report(job, all_stats, result))
+        result = replace(result, report=write_label_report(job, all_stats, result))
     return result
 
 
 def _shards_of_job(job_index: str, num_shards: int) -> list[int]:
-    """The slices of ``k/n``: every n-th, from the k-th on."""
+    """Indices of the shards of part ``k/n``: every n-th, starting with the k-th."""
     number, _, count = job_index.partition("/")
     if not (number.isdigit() and count.isdigit() and 1 <= int(number) <= int(count)):
         raise UsageError(f"--job-index {job_index}: give it as k/n with 1 <= k <= n, such as 3/10")
@@ -81,7 +202,7 @@ def _shards_of_job(job_index: str, num_shards: int) -> list[int]:
 
 
 def _clear(out: Path) -> None:
-    """Remove what an earlier job left, and nothing else."""
+    """Remove the files of an earlier job, and no others."""
     from distill.shards import MANIFEST
     from distill.teachers.labeling.job import STATS_DIR
     from distill.teachers.labeling.previews import PREVIEWS
@@ -90,75 +211,3 @@ def _clear(out: Path) -> None:
         path.unlink(missing_ok=True)
     for folder in (STATS_DIR, PREVIEWS):
         shutil.rmtree(out / folder, ignore_errors=True)
-
-
-def _result(job: Job, all_stats: list[ShardStats], *, complete: bool, seconds: float) -> dict[str, Any]:
-    from distill.teachers.labeling.shard_stats import lowest_quality
-
-    tasks = [str(task) for task in job.teacher.tasks]
-    counts = {task: sum(stats.counts.get(task, 0) for stats in all_stats) for task in tasks}
-    answered = {task: sum(stats.answered.get(task, 0) for stats in all_stats) for task in tasks}
-    unanswered = [failure for stats in all_stats for failure in stats.unanswered]
-    return {
-        "out": str(job.out),
-        "complete": complete,
-        "photos": sum(stats.photos for stats in all_stats),
-        "labeled": sum(stats.labeled for stats in all_stats),
-        "answers": sum(answered.values()) + sum(row["kind"] == "rejected" for row in unanswered),
-        "labels": counts,
-        "quality": {
-            task: round(sum(stats.quality.get(task, 0.0) for stats in all_stats) / answered[task], 4)
-            for task in tasks
-            if answered[task]
-        },
-        "instances": [row for stats in all_stats for row in stats.instances],
-        "failed": [failure for stats in all_stats for failure in stats.failures],
-        "unanswered": unanswered,
-        "notes": [note for stats in all_stats for note in stats.notes],
-        "realigned": sum(stats.realigned for stats in all_stats),
-        "low_quality": lowest_quality(row for stats in all_stats for row in stats.low_quality),
-        "ignored": list(job.source.ignored),
-        "shards": sum(stats.shard is not None for stats in all_stats),
-        "cost_usd": round(sum(stats.cost_usd for stats in all_stats), 4),
-        "skipped": {
-            name: sum(stats.skipped.get(name, 0) for stats in all_stats)
-            for name in dict.fromkeys(name for stats in all_stats for name in stats.skipped)
-        },
-        "skipped_usd": round(sum(stats.skipped_usd for stats in all_stats), 4),
-        "seconds": round(seconds, 2),
-    }
-
-
-def format_result(result: dict[str, Any]) -> str:
-    """The result of `run_label` for a person."""
-    per_task = ", ".join(f"{count} {task}" for task, count in result["labels"].items())
-    lines = [
-        f"{result['labeled']} of {result['photos']} photos labeled with {result['answers']} answers in "
-        f"{result['seconds']:.1f} s for {result['cost_usd']:.2f} USD; maps: {per_task}; {result['shards']} shards in "
-        f"{result['out']}"
-    ]
-    if result["realigned"]:
-        lines.append(f"{result['realigned']} answers had drifted against their photos and were put back")
-    if result.get("stopped"):
-        lines += [f"stopped: {result['stopped']}", f"  {result['hint'] or 'run the same command again to go on'}"]
-    elif not result["complete"]:
-        lines.append("other parts are still to do; the last one writes dataset.json")
-    if result["skipped"]:
-        skipped = ", ".join(f"{count} answers of {name}" for name, count in result["skipped"].items())
-        lines.append(f"the cascade did without {skipped}, which would have cost {result['skipped_usd']:.2f} USD")
-    failures = (
-        ("photos could not be used", "failed"),
-        ("questions gave no label", "unanswered"),
-        ("labels were read in another way than asked", "notes"),
-    )
-    for title, rows in ((title, result[name]) for title, name in failures):
-        if rows:
-            lines.append(f"{len(rows)} {title}:")
-            for row in rows[:_SHOWN]:
-                what = f" ({row['task']})" if "task" in row else ""
-                lines.append(f"  {row['name']}{what}: {row['reason']}")
-            if len(rows) > _SHOWN:
-                lines.append(f"  ... and {len(rows) - _SHOWN} more in {result['out']}/label.json")
-    if "report" in result:
-        lines.append(f"look at it: {result['report']}")
-    return "\n".join(lines)

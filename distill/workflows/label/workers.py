@@ -12,6 +12,7 @@ from concurrent.futures.process import BrokenProcessPool
 from typing import TYPE_CHECKING, Any
 
 from distill.errors import DistillError
+from distill.runtime.cpu import usable_cores
 
 if TYPE_CHECKING:
     from distill.teachers.labeling.job import Job
@@ -19,16 +20,17 @@ if TYPE_CHECKING:
 
 def num_workers(job: Job, wanted: int, num_shards: int) -> int:
     """Networks use all cores, or a GPU, by themselves; everything else is one core per process."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    best = wanted or (num_gpus(job) or 1 if job.config.uses_all_cores else cores)
+    from distill.teachers.kinds import kind_of
+
+    best = wanted or (num_gpus(job) or 1 if kind_of(job.config).uses_all_cores else usable_cores())
     return max(1, min(best, num_shards))
 
 
 def num_gpus(job: Job) -> int:
     """How many GPUs a job's models may have; 0 where it has none to run, or the config names a device."""
-    from distill.config.local import ModelConfig
+    from distill.teachers.kinds import kind_of
 
-    if not isinstance(job.config, ModelConfig) or job.config.device not in ("auto", "cuda"):
+    if not kind_of(job.config).uses_gpu or getattr(job.config, "device", "auto") not in ("auto", "cuda"):
         return 0
     from distill.teachers.local.devices import count_gpus
 

@@ -1,7 +1,8 @@
-"""The page that `distill label` leaves beside its shards: what was labeled, what was not, and pictures to judge by."""
+"""HTML report of a labeling job: counts, failures, lowest scores and previews."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,36 +27,37 @@ from distill.teachers.quality.calibration import PARTS
 if TYPE_CHECKING:
     from distill.teachers.labeling.job import Job
     from distill.teachers.labeling.shard_stats import ShardStats
+    from distill.workflows.label.result import LabelResult, Row
 
 _MOST_ROWS = 200
 _MOST_PROMPTS = 20
 
 
-def write_label_report(job: Job, all_stats: list[ShardStats], result: dict[str, Any]) -> Path:
-    """The path of the page."""
+def write_label_report(job: Job, all_stats: list[ShardStats], result: LabelResult) -> Path:
+    """Write the report; return its path."""
     sections = [_overview(job, all_stats, result)]
-    if result["instances"]:
-        sections.append(_instances(result["instances"]))
-    if result["low_quality"]:
-        sections.append(_low_quality(result["low_quality"]))
-    if result["failed"] or result["unanswered"] or result["notes"]:
+    if result.instances:
+        sections.append(_instances(result.instances))
+    if result.low_quality:
+        sections.append(_low_quality(result.low_quality))
+    if result.failed or result.unanswered or result.notes:
         sections.append(_failures(result))
-    sections.append(Section("What the teacher said, and how it was read", list(_galleries(job.out))))
+    sections.append(Section("Answers of the teacher, and their labels", list(_galleries(job.out))))
     report = Report(
         title=f"Labels of {job.teacher.name}",
-        summary=f"{result['labeled']} of {result['photos']} photos labeled with {result['answers']} answers.",
+        summary=f"{result.labeled} of {result.photos} photos labeled with {result.answers} answers.",
         sections=sections,
         facts={**machine(), **versions()},
     )
     return write_report(report, job.out, "report", formats=("html",))["html"]
 
 
-def _overview(job: Job, all_stats: list[ShardStats], result: dict[str, Any]) -> Section:
-    rows = [[task, count, result["quality"].get(task)] for task, count in result["labels"].items()]
+def _overview(job: Job, all_stats: list[ShardStats], result: LabelResult) -> Section:
+    rows = [[task, count, result.quality.get(task)] for task, count in result.labels.items()]
     metrics = [
-        Metric(result["labeled"], "photos labeled", f"of {result['photos']}"),
-        Metric(result["answers"], "answers read", f"{len(result['unanswered'])} gave no label"),
-        Metric(f"{result['cost_usd']:.2f}", "USD paid", "to the teacher"),
+        Metric(result.labeled, "photos labeled", f"of {result.photos}"),
+        Metric(result.answers, "answers read", f"{len(result.unanswered)} gave no label"),
+        Metric(f"{result.cost_usd:.2f}", "USD paid", "to the teacher"),
     ]
     prompts = {key: text for stats in all_stats for key, text in stats.prompts.items()}
     facts = {
@@ -78,14 +80,14 @@ def _overview(job: Job, all_stats: list[ShardStats], result: dict[str, Any]) -> 
     )
 
 
-def _instances(rows: list[dict[str, Any]]) -> Section:
+def _instances(rows: Sequence[Row]) -> Section:
     classes = sorted({name for row in rows for name in row if name != "name"})
     table = [[row["name"], *[row.get(name, 0) for name in classes]] for row in rows[:_MOST_ROWS]]
     return Section("Instances", [Table(["photo", *classes], table)])
 
 
-def _low_quality(rows: list[dict[str, Any]]) -> Section:
-    """The labels with the lowest scores, and what their scores are made of."""
+def _low_quality(rows: Sequence[Row]) -> Section:
+    """Labels with the lowest scores, and the parts of their scores."""
     parts = [name for name in PARTS if any(name in row for row in rows)]
     columns = ["photo", "task", "quality", *parts, "realigned by"]
     expected = any("expected_error" in row for row in rows)
@@ -96,32 +98,32 @@ def _low_quality(rows: list[dict[str, Any]]) -> Section:
         head = [row["name"], row["task"], row["quality"]] + ([row.get("expected_error")] if expected else [])
         table.append([*head, *(row.get(name) for name in parts), row["transform"]])
     note = (
-        "Every part runs from 0 to 1: colors that mean something; place over the photo; borders shared with the "
-        "photo; agreement with the other tasks; agreement of several answers; whether it says anything at all."
+        "Every part is between 0 and 1: valid colors; alignment with the photo; edges shared with the photo; "
+        "agreement with the other tasks; agreement of several answers; content."
     )
-    return Section("Labels to look at first", [Table(columns, table, note=note)])
+    return Section("Labels with the lowest scores", [Table(columns, table, note=note)])
 
 
-def _failures(result: dict[str, Any]) -> Section:
+def _failures(result: LabelResult) -> Section:
     blocks: list[Any] = []
     for title, rows in (
-        ("Photos that could not be used", "failed"),
-        ("Questions without a label", "unanswered"),
-        ("Labels read in another way than asked", "notes"),
+        ("Photos that could not be used", result.failed),
+        ("Prompts without a label", result.unanswered),
+        ("Labels decoded otherwise than prompted", result.notes),
     ):
-        if result[rows]:
-            table = [[row["name"], row.get("task", ""), row["reason"]] for row in result[rows][:_MOST_ROWS]]
-            left = len(result[rows]) - len(table)
+        if rows:
+            table = [[row["name"], row.get("task", ""), row["reason"]] for row in rows[:_MOST_ROWS]]
+            left = len(rows) - len(table)
             note = f"... and {left} more in label.json" if left else ""
             blocks.append(Table(["photo", "task", "reason"], table, title=title, note=note))
-    return Section("What did not go as asked", blocks)
+    return Section("Failures", blocks)
 
 
 def _galleries(out: Path) -> list[Gallery | Text]:
-    """A row of pictures per label: photo, generated image, label, confidence."""
+    """One row of images per label: photo, generated image, label, confidence."""
     previews = read_previews(out)
     if not previews:
-        return [Text("No pictures were kept (--previews 0).", tone="note")]
+        return [Text("No previews were written (--previews 0).", tone="note")]
     galleries: list[Gallery | Text] = []
     for _, group in groupby(previews, key=lambda preview: (preview.position, preview.number)):
         by_kind = {preview.what: preview for preview in group}

@@ -15,7 +15,6 @@ from PIL import Image
 
 from distill.config import load_config
 from distill.config.local import DiffusersConfig, MarigoldConfig
-from distill.console import Console
 from distill.errors import DistillError, UsageError
 from distill.images import Photo, decode_rgb, read_photo
 from distill.shards import read_manifest, read_samples
@@ -162,13 +161,13 @@ def test_a_pipeline_from_a_folder_labels_eight_photos_and_is_asked_once(klein: P
     out, store = tmp_path / "out", tmp_path / "store"
     config = config_of(klein, license="Apache-2.0")
     job = Job(out=out, config=config, folder=Path(), inputs=(str(photos),), previews=0, store=store)
-    result = run_label(job, Console(), workers=1)
+    result = run_label(job, workers=1).to_dict()
     assert result["labeled"] == 8 and result["labels"] == {"depth": 8}
     manifest = read_manifest(out)
     assert manifest.depth_kind is DepthKind.AFFINE_INVARIANT_DISPARITY and manifest.licenses == ("Apache-2.0",)
     again = tmp_path / "again"
     offline = Job(out=again, config=config, folder=Path(), inputs=(str(photos),), previews=0, store=store, offline=True)
-    assert run_label(offline, Console(), workers=1)["labeled"] == 8
+    assert run_label(offline, workers=1).labeled == 8
     maps = [{s.key: s.files["depth.png"] for s in read_samples(folder)} for folder in (out, again)]
     assert maps[0] == maps[1]
 

@@ -17,7 +17,6 @@ from PIL import Image
 
 from distill.config import load_config
 from distill.config.local import TransformersConfig
-from distill.console import Console
 from distill.errors import DistillError, UsageError
 from distill.images import Photo
 from distill.labels import Label
@@ -177,7 +176,7 @@ def test_eight_photos_are_labeled(model, photos: Path, tmp_path: Path, name: str
     values = {"model": str(model(name)), "license": "Apache-2.0", "terms": "https://example.org", **more}
     config = load_config(TransformersConfig, values)
     job = Job(out=tmp_path, config=config, folder=Path(), inputs=(str(photos),), previews=0)
-    result = run_label(job, Console(), workers=1)
+    result = run_label(job, workers=1).to_dict()
     assert result["labeled"] == 8 and result["labels"] == {str(task): 8}
     manifest = read_manifest(tmp_path)
     assert manifest.licenses == ("Apache-2.0",) and manifest.terms == {"Apache-2.0": "https://example.org"}

@@ -12,25 +12,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from distill.config.synthetic import SyntheticConfig
-from distill.console import Console
-from distill.errors import DistillError
+from distill.errors import DistillError, UsageError
 from distill.images import encode_map, read_photo, write_atomic
 from distill.tasks import Task
 from distill.teachers.base import ContentRefused, GeneratedImage, PromptSpec
 from distill.teachers.factory import build_teacher
 from distill.teachers.labeling.job import Job
 from distill.teachers.store import answers
-from distill.teachers.store.answers import (
-    EMPTY,
-    IMAGE,
-    REFUSED,
-    AnswerKey,
-    AnswerMissing,
-    AnswerStore,
-    CachingGenerator,
-    StoreFull,
-    sniff_suffix,
-)
+from distill.teachers.store.answers import AnswerStore
+from distill.teachers.store.caching_generator import CachingGenerator
+from distill.teachers.store.records import EMPTY, IMAGE, REFUSED, AnswerKey, AnswerMissing, StoreFull, sniff_suffix
 from distill.teachers.synthetic.generator import SyntheticGenerator, scene_photo
 from distill.workflows.label.run import run_label
 
@@ -183,8 +174,16 @@ def test_what_cannot_be_stored_stops_the_run_and_is_asked_for_when_there_is_spac
     with monkeypatch.context() as patch:
         patch.setattr(answers, "write_atomic", write)
         with pytest.raises(StoreFull, match="No space left") as caught:
-            run_label(job, Console(), workers=1)
+            run_label(job, workers=1)
     assert "run the same command again" in caught.value.hint
     assert not list((tmp_path / "out").glob("shard-*")) and not list((tmp_path / "out").glob(".stats/*"))
-    result = run_label(job, Console(), workers=1)
+    result = run_label(job, workers=1).to_dict()
     assert result["complete"] and sum(result["labels"].values()) == 9 and not result["unanswered"]
+
+
+def test_store_of_another_version_is_refused(tmp_path: Path):
+    store = AnswerStore(tmp_path)
+    path = store.path(store.put(ANSWER_KEY, IMAGE, PNG)).with_suffix(".json")
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"format": 1}))
+    with pytest.raises(UsageError, match="holds answers of format 1, and this version of distill reads format 2"):
+        AnswerStore(tmp_path)

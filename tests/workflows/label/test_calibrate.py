@@ -3,25 +3,17 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import yaml
 
-from distill.commands.label import parse_thresholds, read_quality_filter
+from distill.commands.label import read_thresholds
 from distill.errors import UsageError
 from distill.shards import read_samples
 from distill.tasks import Task
-
-
-def distill(*arguments: object, code: int | None = 0) -> dict:
-    done = subprocess.run(
-        [sys.executable, "-m", "distill", *map(str, arguments), "--json"], capture_output=True, text=True, check=False
-    )
-    assert code is None or done.returncode == code, done.stderr + done.stdout
-    return json.loads(done.stdout)
+from distill.workflows.label.options import read_quality_filter
+from tests.builders.cli import distill
 
 
 @pytest.fixture(scope="module")
@@ -91,11 +83,11 @@ def test_few_labels_teach_nothing(work: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize("word", ["x", "depth", "depth=2", "lidar=0.5", "-0.1", "depth=x"])
 def test_wrong_thresholds_are_refused(word: str) -> None:
     with pytest.raises(UsageError, match="--min-quality"):
-        parse_thresholds("--min-quality", [word])
+        read_thresholds("--min-quality", [word])
 
 
 def test_thresholds_by_task() -> None:
-    found = parse_thresholds("--min-quality", ["0.3", "depth=0.6"])
+    found = read_thresholds("--min-quality", ["0.3", "depth=0.6"])
     assert found[Task.DEPTH] == 0.6 and found[Task.NORMALS] == 0.3
 
 
@@ -105,7 +97,7 @@ def test_specialists_are_scored_where_it_is_asked_for() -> None:
     assert plain is not None and plain.register and not plain.specialists
     assert read_quality_filter(check=False, **nothing) is None
     for asked in (
-        read_quality_filter(check=True, **nothing | {"min_quality": ["0.5"]}),
+        read_quality_filter(check=True, **nothing | {"min_quality": dict.fromkeys(Task, 0.5)}),
         read_quality_filter(check=True, **nothing, learn=True),
     ):
         assert asked is not None and asked.specialists

@@ -1,0 +1,137 @@
+"""The Python API: the whole path in ten lines, results, predictions and errors."""
+
+from __future__ import annotations
+
+import inspect
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import distill
+from distill.errors import UsageError
+from distill.tasks import Task
+from distill.workflows.bench_result import BenchResult
+from distill.workflows.evaluate import EvaluationResult
+from distill.workflows.export_result import ExportResult
+from distill.workflows.label.result import LabelResult
+from distill.workflows.prediction import Model, Prediction
+from distill.workflows.train import TrainResult
+from tests.fakes.runner import FakeRunner
+
+SCRIPT = """
+import distill, numpy
+scenes = {"scenes": 12, "size_hw": [48, 64]}
+distill.label(teacher="synthetic", overrides=scenes, out="shards", workers=1)
+distill.label(teacher="synthetic", overrides=scenes | {"first": 100, "truth": True}, out="truth", workers=1)
+tiny = {"student.size_hw": [32, 32], "train.epochs": 1, "data.val_fraction": 0.3, "train.accelerator": "cpu"}
+run = distill.train(shards="shards", out="run", overrides=tiny).run
+scores = distill.evaluate(run, "truth", limit=4).scores["depth"]["run"]
+file = distill.export(run, to="onnx", images="truth", num_images=2, seconds=0).path
+files = distill.predict(file, "run/samples", out="predictions").results
+print(distill.load(file)(numpy.zeros((40, 56, 3), "uint8")).depth.shape, scores["abs_rel"], len(files))
+"""
+
+
+def test_a_script_of_ten_lines_does_the_whole_path(tmp_path: Path) -> None:
+    assert len(SCRIPT.strip().splitlines()) == 10
+    done = subprocess.run([sys.executable, "-c", SCRIPT], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("(40, 56) ")
+    assert {path.name for path in tmp_path.iterdir()} == {"shards", "truth", "run", "predictions"}
+    assert (tmp_path / "run" / "export" / "student.onnx").is_file()
+
+
+@pytest.mark.parametrize("name", distill.__all__)
+def test_each_function_is_documented_with_all_arguments(name: str) -> None:
+    function = getattr(distill, name)
+    doc = inspect.getdoc(function) or ""
+    assert "Args:" in doc and "Raises:" in doc and ">>> " in doc
+    for argument in inspect.signature(function).parameters:
+        assert f"{argument}: " in doc, argument
+
+
+def test_the_options_of_a_command_are_arguments_of_its_function() -> None:
+    import importlib
+
+    renamed = {"as_json", "plan", "keys", "config", "run", "models", "model", "inputs", "photos", "predictors"}
+    only_commands = {"label": {"calibrate", "max_failures"}}
+    for name in distill.__all__:
+        if name == "load":
+            continue
+        command = getattr(importlib.import_module(f"distill.commands.{name}"), name)
+        missing = set(inspect.signature(command).parameters) - set(inspect.signature(getattr(distill, name)).parameters)
+        assert missing - renamed - only_commands.get(name, set()) == set(), name
+
+
+def test_an_unknown_attribute_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="no attribute 'lable'"):
+        distill.lable  # noqa: B018
+    assert {"label", "train", "load"} <= set(dir(distill))
+
+
+@pytest.mark.parametrize("kind", [LabelResult, TrainResult, EvaluationResult, ExportResult, BenchResult])
+def test_results_are_frozen_and_convert_to_json_and_text(kind: type) -> None:
+    assert kind.__dataclass_params__.frozen
+    assert callable(kind.to_dict) and callable(kind.to_text)
+
+
+@pytest.fixture
+def model() -> Model:
+    return Model(FakeRunner())
+
+
+def image(size_hw: tuple[int, int] = (20, 30), value: int = 7) -> np.ndarray:
+    return np.full((*size_hw, 3), value, np.uint8)
+
+
+def test_one_image_gives_one_prediction(model: Model, tmp_path: Path) -> None:
+    Image.fromarray(image()).save(tmp_path / "photo.png")
+    for given in (image(), Image.fromarray(image()), tmp_path / "photo.png", str(tmp_path / "photo.png")):
+        prediction = model(given)
+        assert isinstance(prediction, Prediction) and prediction.depth.shape == (20, 30)
+        assert np.array_equal(prediction["depth"], prediction.maps[Task.DEPTH])
+    assert prediction.name == "photo.png" and list(prediction) == list(model.spec.output_names)
+
+
+def test_a_batch_or_a_list_gives_a_list(model: Model) -> None:
+    batch = model(np.stack([image(value=value) for value in range(11)]))
+    assert len(batch) == 11 and np.allclose([p.depth[0, 0] for p in batch], 0.1 + np.arange(11) / 10)
+    mixed = model([image((20, 30)), Image.fromarray(image((24, 16))), image((24, 16), 9)])
+    assert [p.depth.shape for p in mixed] == [(20, 30), (24, 16), (24, 16)]
+    assert model([]) == []
+
+
+@pytest.mark.parametrize(
+    ("given", "sentence"),
+    [
+        (np.zeros((20, 30, 3), np.float32), "images are uint8 arrays, this one is float32"),
+        (np.zeros((20, 30), np.uint8), "an image cannot be an array of shape"),
+        (np.zeros((20, 30, 4), np.uint8), "images have 3 channels"),
+        (np.zeros((0, 20, 30, 3), np.uint8), "images have 3 channels"),
+        (7, "an image cannot be a int"),
+        ("nowhere.jpg", "there is no such file"),
+        (".", "distill.predict takes folders"),
+    ],
+)
+def test_a_wrong_image_is_an_error_in_a_sentence(model: Model, given: object, sentence: str) -> None:
+    with pytest.raises(UsageError, match=sentence):
+        model(given)
+
+
+def test_a_prediction_is_drawn_and_saved(model: Model, tmp_path: Path) -> None:
+    prediction = model(image((40, 60)))
+    assert prediction.plot().mode == "RGB" and prediction.plot(prediction.tasks[0]).size == (60, 40)
+    paths = prediction.save(tmp_path / "out", confidence=True)
+    assert set(paths) >= {"depth.png", "depth.confidence.png", "overlay.jpg"}
+    assert all(path.is_file() for path in paths.values())
+    copies = prediction.to_numpy()
+    copies["depth"][:] = 0
+    assert prediction.depth.any()
+    with pytest.raises(AttributeError, match="has no 'smell'; this student predicts depth"):
+        prediction.smell  # noqa: B018
+    with pytest.raises(UsageError, match="not smell"):
+        prediction.plot("smell")
