@@ -29,10 +29,11 @@ from typing import Any
 import numpy as np
 from machine import results_page
 
-from distill.export.runners import Runner, num_cores, open_runner
+from distill.export.runners import Runner, open_runner
 from distill.export.verification.regression import compare_calls
 from distill.export.verification.timing import bench_picture, time_calls, time_pairs
 from distill.report.blocks import Table
+from distill.runtime.cpu import usable_cores
 
 BATCHES = (1, 8)
 _TURN_S, _CALLS, _TURNS = 0.2, 12, 6
@@ -178,7 +179,7 @@ def agreement(path: Path, threads: int, batch: int, seconds: float, rounds: int,
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("files", type=Path, nargs="+")
-    parser.add_argument("--threads", type=int, default=num_cores())
+    parser.add_argument("--threads", type=int, default=usable_cores())
     parser.add_argument("--seconds", type=float, default=3.0)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--loop", type=int, help=argparse.SUPPRESS)

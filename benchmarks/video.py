@@ -32,10 +32,11 @@ from distill.export.inference.panels import Panels
 from distill.export.inference.photos import PredictionSummary
 from distill.export.inference.pipeline import engine_threads
 from distill.export.inference.videos import OutputPaths, VideoOptions, predict_video
-from distill.export.runners import Runner, num_cores, open_runner
+from distill.export.runners import Runner, open_runner
 from distill.export.verification.timing import bench_picture
 from distill.images import encode_map
 from distill.report.blocks import Table
+from distill.runtime.cpu import usable_cores
 from distill.tasks import Task
 from distill.video import VideoReader, VideoWriter, choose_encoding
 
@@ -210,7 +211,7 @@ def main() -> None:
         model = random_student(preset, TASKS[tasks], options.work)
         clip = make_clip(options.work / f"clip{rows}_{frames}.mp4", (rows, rows * 16 // 9), frames, options.clip)
         with (
-            open_runner(model, allow_spinning=False, threads=engine_threads(num_cores())) as runner,
+            open_runner(model, allow_spinning=False, threads=engine_threads(usable_cores())) as runner,
             open_runner(model, allow_spinning=False) as alone,
         ):
             case = Case(runner, alone, clip, frozenset(write.split("+")), options.work, frames, options.batch)
@@ -218,7 +219,7 @@ def main() -> None:
         name = f"{preset}, {tasks}, {rows}p, {write}"
         stages = {key: best[key] for key in case.stages()}
         total, slowest = sum(stage["cpu"] for stage in stages.values()), max(s["wall"] for s in stages.values())
-        bound, wall = max(total / num_cores(), slowest), best["pipeline"]["wall"]
+        bound, wall = max(total / usable_cores(), slowest), best["pipeline"]["wall"]
         summary.append(
             [
                 name,
@@ -246,7 +247,7 @@ def main() -> None:
             ],
             [[row[0], *(round(value, 3) for value in row[1:])] for row in summary],
             title="The whole against what cannot be undercut",
-            note=f"bound = max(CPU seconds of bare stages / {num_cores()} cores, slowest stage alone)",
+            note=f"bound = max(CPU seconds of bare stages / {usable_cores()} cores, slowest stage alone)",
         ),
         Table(
             ["student, clip, output", "stage", "wall ms/frame", "CPU ms/frame"],

@@ -28,8 +28,9 @@ from distill.export.inference.panels import Panels
 from distill.export.inference.photos import PredictionSummary
 from distill.export.inference.pipeline import engine_threads
 from distill.export.inference.videos import OutputPaths, VideoOptions, predict_video
-from distill.export.runners import num_cores, open_runner
+from distill.export.runners import open_runner
 from distill.report.blocks import Table
+from distill.runtime.cpu import usable_cores
 from distill.tasks import Task
 from distill.video import VideoReader
 
@@ -71,7 +72,7 @@ def bare_rate(model: Path, seconds: float, size_hw: tuple[int, int]) -> float:
 
 def our_rate(model: Path, clip: Path, work: Path) -> float:
     """Frames per second of the whole, as `distill predict` runs it."""
-    with open_runner(model, allow_spinning=False, threads=engine_threads(num_cores())) as runner:
+    with open_runner(model, allow_spinning=False, threads=engine_threads(usable_cores())) as runner:
         source = VideoReader(clip)
         output_paths, done = (
             OutputPaths(work / "ours" / "x", work / "ours" / "x.mp4", work / "ours" / "x.maps"),

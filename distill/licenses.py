@@ -1,8 +1,7 @@
-"""What licenses allow, as far as a machine should say: a class for each name, and a link to the terms.
+"""License classes: a coarse class for each license name, for filtering labels. No legal advice.
 
-A license is written as its usual name (``Apache-2.0``), as a class (``non-commercial``), or as a class with a name
-behind it (``restricted (FLUX Kommunity License)``), which is how a name that is not known here says its class. The text
-travels with every label. These are facts for sorting, and no legal advice.
+A license is written as its usual name (``Apache-2.0``), as a class (``non-commercial``), or as a class followed by a
+name (``restricted (FLUX Kommunity License)``), which gives an unknown name its class. Every label carries this text.
 """
 
 from __future__ import annotations
@@ -12,16 +11,16 @@ from enum import StrEnum
 
 
 class LicenseClass(StrEnum):
-    """What the terms of a label, or of the model that made it, say about use."""
+    """Permitted use of a label, by the terms of the label or of the model that made it."""
 
     COMMERCIAL = "commercial"
     """Commercial use is allowed, with notices at most."""
     RESTRICTED = "restricted"
-    """Commercial use is allowed under conditions on what may be done or by whom; read the terms."""
+    """Commercial use is allowed under conditions on the use or the user; read the terms."""
     NON_COMMERCIAL = "non-commercial"
     RESEARCH = "research"
     UNKNOWN = "unknown"
-    """Nobody said."""
+    """No license is stated."""
 
 
 _ALLOWED_BY: dict[LicenseClass, frozenset[LicenseClass]] = {
@@ -43,7 +42,7 @@ _CLASS_FIRST = re.compile(rf"({'|'.join(LicenseClass)})\s*(\(.*\))?", re.IGNOREC
 
 
 def license_class(license: str) -> LicenseClass:
-    """The class of a license as it is written in configs and labels; unknown when neither name nor class is known."""
+    """The class of a license text; unknown if neither name nor class is known."""
     text = license.strip()
     if found := _CLASS_FIRST.fullmatch(text):
         return LicenseClass(found.group(1).lower())
@@ -54,8 +53,9 @@ def license_class(license: str) -> LicenseClass:
 
 
 def allows(license: str, required: LicenseClass) -> bool:
-    """Whether a label under this license may stand where that much is required.
+    """Whether a label under this license satisfies a required class.
 
-    ``commercial`` lets nothing else through; ``unknown`` lets everything through; what nobody said satisfies nothing.
+    ``commercial`` accepts only commercial licenses, ``unknown`` accepts all; a label without a stated license satisfies
+    only ``unknown``.
     """
     return license_class(license) in _ALLOWED_BY[required]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import platform
 import random
 from importlib import metadata
@@ -13,6 +12,7 @@ from typing import Any
 from distill import __version__
 from distill.errors import UsageError
 from distill.images import write_atomic
+from distill.runtime.cpu import usable_cores
 
 _PACKAGES = (
     "torch",
@@ -69,7 +69,7 @@ def machine() -> dict[str, str | int]:
     """Processor, cores that this process may use, and operating system. No host or user name."""
     return {
         "processor": _processor_name(),
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
+        "cores": usable_cores(),
         "system": f"{platform.system()} {platform.machine()}",
     }
 

@@ -1,41 +1,42 @@
-"""Typed configs of the teachers that need no network: replay, maps, onnx; `synthetic` has a module of its own."""
+"""Configs of the teachers that wrap files or functions: replay, maps, ONNX models, Python functions."""
 
 from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Annotated, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from distill.config import Config
-from distill.config.teacher import TeacherConfig, OutputConfig, check_remap, check_unique_tasks
+from distill.config.prompt import PromptConfig
+from distill.config.teacher import OutputConfig, TeacherConfig, check_remap, check_unique_tasks
 from distill.tasks import DepthKind, Task
 
 ResizeMode = Literal["cover", "fill", "contain"]
 
 
 class ReplayConfig(TeacherConfig):
-    """Answers that were painted elsewhere, listed in a manifest (YAML, JSON or CSV)."""
+    """Images that were generated elsewhere, listed in a manifest (YAML, JSON or CSV)."""
 
     kind: Literal["replay"] = "replay"
     answers: Path
-    """The manifest; paths in it are relative to its folder."""
+    """The manifest; its paths are relative to its folder."""
     model: str = "unknown"
-    """Which model painted them."""
+    """The model that generated them."""
     resize_mode: ResizeMode = "cover"
-    """How an answer lies over its photo unless its row says otherwise."""
+    """How an image covers its photo, unless its row has another value."""
     frame: str = "vision_banana"
-    """Axis convention of painted normals unless the row says otherwise."""
+    """Axis convention of generated normals, unless the row has another value."""
     cost_usd: float = Field(default=0.0, ge=0)
-    """What one answer cost, unless the row says otherwise."""
+    """Cost of one image, unless the row has another value."""
 
 
 class MapConfig(Config):
-    """Where the maps of one task lie, and what their numbers mean: ``value = stored * scale + offset``."""
+    """Files and value range of the maps of one task: ``value = stored * scale + offset``."""
 
     pattern: str
-    """Relative to the photo's folder; ``{stem}`` and ``{name}`` are the photo's, such as ``../labels/{stem}.png``."""
+    """Path relative to the photo's folder; ``{stem}`` and ``{name}`` are the photo's: ``../labels/{stem}.png``."""
     scale: float = 1.0
     offset: float = 0.0
     invalid: tuple[float, ...] = ()
@@ -46,15 +47,15 @@ class MapConfig(Config):
     depth_kind: DepthKind = DepthKind.METRIC
     """depth: what is unknown about the values."""
     frame: str = "opengl"
-    """normals: what the channels hold: ``opengl`` (x right, y up, z toward the camera), ``opencv``, ``dsine``, ..."""
+    """normals: axes of the channels: ``opengl`` (x right, y up, z toward the camera), ``opencv``, ``dsine``, ..."""
     classes: tuple[str, ...] = ()
-    """semantic: the class list of the labels that are written."""
+    """semantic: class list of the labels."""
     stored_classes: tuple[str, ...] = ()
-    """semantic: names of the stored ids, in order; taken to be `classes` when empty."""
+    """semantic: names of the stored ids, in order; empty: `classes`."""
     remap: dict[int | str, str] = Field(default_factory=dict)
     """semantic: stored id or stored class name to a name in `classes`, or to ``ignore``."""
     class_name: str = "object"
-    """instance: what the instances are."""
+    """instance: class of the instances."""
     mirror: bool = False
     """Whether the maps are mirrored left-right against the photos."""
 
@@ -65,7 +66,7 @@ class MapConfig(Config):
 
 
 class MapsConfig(TeacherConfig):
-    """Label maps that already exist on disk: ground truth, or someone's pseudo-labels."""
+    """Label maps that exist on disk: ground truth or pseudo-labels."""
 
     kind: Literal["maps"] = "maps"
     name: str = "maps"
@@ -89,43 +90,40 @@ class MapsConfig(TeacherConfig):
 
 
 class OnnxInputConfig(Config):
-    """How a foreign ONNX model wants its picture."""
+    """Preprocessing of a foreign ONNX model."""
 
     name: str = ""
-    """The input's name; empty: its only input."""
+    """Name of the input; empty: its only input."""
     layout: Literal["NCHW", "NHWC"] = "NCHW"
     color: Literal["RGB", "BGR"] = "RGB"
     scale: float = 1.0 / 255.0
-    """Pixels 0..255 are multiplied by it first (1.0: not scaled)."""
+    """Factor for the pixel values 0..255, applied first (1.0: not scaled)."""
     mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
     std: tuple[float, float, float] = (1.0, 1.0, 1.0)
     size_hw: tuple[int, int] | None = None
-    """Needed when the model does not state its input size."""
+    """Needed if the model does not declare its input size."""
 
 
 class OnnxOutputConfig(OutputConfig):
-    """What one output of a foreign ONNX model means."""
+    """Meaning of one output of a foreign ONNX model."""
 
     name: str = ""
-    """The output's name; empty: the first output."""
+    """Name of the output; empty: the first output."""
     layout: Literal["NCHW", "NHWC"] = "NCHW"
 
 
 class OnnxConfig(TeacherConfig):
     """Any ONNX model as specialist teacher."""
 
-    uses_all_cores: ClassVar[bool] = True
-
     kind: Literal["onnx"] = "onnx"
     name: str = ""
-    """How provenance names it; empty: the file's name."""
+    """Teacher name in the records; empty: the file's name."""
     model: Path
     """The ONNX file: absolute, or relative to the working folder, the config's folder or ``$DISTILL_MODELS``."""
     input: OnnxInputConfig = OnnxInputConfig()
     outputs: tuple[OnnxOutputConfig, ...]
     threads: int = Field(default=0, ge=0)
-    """Of one photo; 0: one thread for each photo, and as many photos at once as there are cores, which is what small
-    networks are fastest with."""
+    """Threads per photo; 0: one thread per photo and one photo per core, which is fastest for small networks."""
 
     @field_validator("outputs")
     @classmethod
@@ -137,30 +135,30 @@ class OnnxConfig(TeacherConfig):
 Setting = bool | int | float | str
 
 
+def _check_reference(function: str) -> str:
+    if not re.fullmatch(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.[^\W\d]\w*)*", function):
+        raise ValueError(f"{function!r} is not of the form package.module:function")
+    return function
+
+
+FunctionReference = Annotated[str, AfterValidator(_check_reference)]
+"""``package.module:function``. It names code, so it comes from the command line, never from a file."""
+
+
 class CallableConfig(TeacherConfig):
     """Any function as specialist teacher: ``function(rgb, **settings) -> {task: map}``."""
 
-    uses_all_cores: ClassVar[bool] = True
-
     kind: str = "callable"
-    """``callable``, or the name under which an installed package offers the function."""
+    """``callable``, or the name of a plug-in."""
     name: str = ""
-    """How provenance names it; empty: the function's name."""
-    function: str
-    """``package.module:function``. Names code, so it comes from the command line, never out of a file."""
+    """Teacher name in the records; empty: the function's name."""
+    function: FunctionReference
     outputs: tuple[OutputConfig, ...] = ()
-    """What the maps mean: one entry per task."""
+    """Meaning of the maps: one entry per task."""
     things: tuple[str, ...] = ()
-    """instance: class names of the instances; a function that gives ``instance`` needs them."""
+    """instance: class names of the instances; required if the function returns ``instance``."""
     settings: dict[str, Setting] = Field(default_factory=dict)
     """Keyword arguments of the function."""
-
-    @field_validator("function")
-    @classmethod
-    def _check_reference(cls, function: str) -> str:
-        if not re.fullmatch(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.[^\W\d]\w*)*", function):
-            raise ValueError(f"{function!r} is not of the form package.module:function")
-        return function
 
     @model_validator(mode="after")
     def _check_not_empty(self) -> CallableConfig:
@@ -170,5 +168,27 @@ class CallableConfig(TeacherConfig):
 
     @property
     def tasks(self) -> tuple[Task, ...]:
-        """What the function answers."""
+        """Tasks that the function returns."""
         return (*(Task(output.task) for output in self.outputs), *((Task.INSTANCE,) if self.things else ()))
+
+
+class GeneratorConfig(TeacherConfig):
+    """Any function as image generator: ``function(rgb, prompt, *, seed, **settings) -> image``."""
+
+    kind: str = "generator"
+    """``generator``, or the name of a plug-in."""
+    name: str = ""
+    """Teacher name in the records; empty: the function's name."""
+    function: FunctionReference
+    model: str = ""
+    """Exact model and version; part of the key of stored images. Empty: the function."""
+    prompts: PromptConfig = PromptConfig()
+    seed: int = Field(default=0, ge=0)
+    settings: dict[str, Setting] = Field(default_factory=dict)
+    """Keyword arguments of the function."""
+    multiple: int = Field(default=16, ge=1, le=256)
+    """The photo is resized to sides that are multiples of this, and never cropped."""
+    max_pixels: int = Field(default=1024 * 1024, ge=64 * 64)
+    min_pixels: int = Field(default=0, ge=0)
+    """Smaller photos are enlarged."""
+    price_per_image_usd: float = Field(default=0.0, ge=0)

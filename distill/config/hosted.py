@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
@@ -56,8 +56,6 @@ class HostedConfig(TeacherConfig):
         prices: A table of prices that adds to the one in the package, or replaces entries of it.
     """
 
-    stores_answers: ClassVar[bool] = True
-
     model: str = Field(min_length=1)
     prompts: PromptConfig = PromptConfig()
     seed: int = Field(default=0, ge=0)
@@ -84,7 +82,8 @@ class HostedConfig(TeacherConfig):
     def fingerprint_fields(self) -> dict[str, Any]:
         """What decides the labels: not how fast, where and at what price the answers come."""
         return self.model_dump(
-            mode="json", exclude={"base_url", "api_key_env", "limits", "prices", "mode", "vertex", "project", "location"}
+            mode="json",
+            exclude={"base_url", "api_key_env", "limits", "prices", "mode", "vertex", "project", "location"},
         )
 
 

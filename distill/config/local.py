@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
 
@@ -16,8 +16,6 @@ Precision = Literal["auto", "float32", "bfloat16", "float16"]
 
 class ModelConfig(TeacherConfig):
     """A model by hub id or folder, and how it is put onto this machine."""
-
-    uses_all_cores: ClassVar[bool] = True
 
     name: str = ""
     """How provenance names it; empty: the model's."""
@@ -75,8 +73,6 @@ Offload = Literal["auto", "none", "model", "layers"]
 
 class DiffusersConfig(ModelConfig):
     """An image-edit pipeline of the diffusers library that paints answers on this machine."""
-
-    stores_answers: ClassVar[bool] = True
 
     kind: Literal["diffusers"] = "diffusers"
     prompts: PromptConfig = PromptConfig()

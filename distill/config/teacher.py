@@ -1,8 +1,8 @@
-"""What every teacher config says about what may be done with its labels."""
+"""Base config of all teachers, and the meaning of raw model outputs."""
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
@@ -11,22 +11,18 @@ from distill.tasks import IGNORE_SEMANTIC, MAX_CLASSES, DepthKind, Task
 
 
 class TeacherConfig(Config):
-    """A config that states a license and where its terms can be read."""
+    """Base of all teacher configs: kind and license."""
 
-    uses_all_cores: ClassVar[bool] = False
-    """Whether one process of such a teacher keeps the whole machine busy."""
-
-    stores_answers: ClassVar[bool] = False
-    """Whether its generated images cost money or hours, so that they are kept even when nobody says where."""
-
+    kind: str
+    """A name in `distill.teachers.kinds.KINDS`, or of a plug-in."""
     license: str = "unknown"
-    """A license's usual name, such as ``Apache-2.0``, a class (``commercial``, ``restricted``, ``non-commercial``,
-    ``research``, ``unknown``), or a class with a name behind it: ``restricted (SAM License)``."""
+    """Usual name of the license, such as ``Apache-2.0``, a class (``commercial``, ``restricted``, ``non-commercial``,
+    ``research``, ``unknown``), or a class followed by a name: ``restricted (SAM License)``."""
     terms: str = ""
-    """Link to the terms, https://..."""
+    """Link to the license terms, https://..."""
 
     def fingerprint_fields(self) -> dict[str, Any]:
-        """What of this config decides the labels."""
+        """The fields that affect the labels."""
         return self.model_dump(mode="json")
 
     @field_validator("terms")
@@ -38,19 +34,19 @@ class TeacherConfig(Config):
 
 
 class OutputConfig(Config):
-    """What one raw map means."""
+    """Meaning of one raw output map."""
 
     task: Literal[Task.DEPTH, Task.NORMALS, Task.SEMANTIC]
     values: Literal["logits", "probabilities", "ids"] = "logits"
-    """semantic: what the channels hold. One channel is one foreground class against background."""
+    """semantic: meaning of the channels. One channel is one foreground class against background."""
     depth_kind: DepthKind = DepthKind.METRIC
     """depth: what is unknown about the values."""
     frame: str = "opengl"
-    """normals: what the channels hold: ``opengl`` (x right, y up, z toward the camera), ``opencv``, ``dsine``, ..."""
+    """normals: axes of the channels: ``opengl`` (x right, y up, z toward the camera), ``opencv``, ``dsine``, ..."""
     classes: tuple[str, ...] = ()
-    """semantic: the class list of the labels that are written."""
+    """semantic: class list of the labels."""
     model_classes: tuple[str, ...] = ()
-    """semantic: names of the model's channels, in order; taken to be `classes` when empty."""
+    """semantic: names of the model's channels, in order; empty: `classes`."""
     remap: dict[int | str, str] = Field(default_factory=dict)
     """semantic: model class to a name in `classes`, or to ``ignore``; probabilities of merged classes are added."""
     min_confidence: float = Field(default=0.0, ge=0, le=1)
@@ -65,15 +61,15 @@ class OutputConfig(Config):
 
 
 def check_unique_tasks(tasks: list[Task]) -> None:
-    """Refuse an empty list of outputs, and two outputs for one task."""
+    """Raise ValueError for an empty list of outputs, or two outputs of one task."""
     if not tasks or len(set(tasks)) != len(tasks):
-        raise ValueError("describe at least one output, and each task once")
+        raise ValueError("describe at least one output, and each task only once")
 
 
 def check_remap(remap: dict[int | str, str], classes: tuple[str, ...]) -> None:
-    """Refuse a class list that is too long or repeats itself, and a remapping to a class that is not in it."""
+    """Raise ValueError for a class list that is too long or has duplicates, or a target class that is not in it."""
     if len(classes) > MAX_CLASSES:
-        raise ValueError(f"{len(classes)} classes; ids are stored in 8 bits, so {MAX_CLASSES} is the most")
+        raise ValueError(f"{len(classes)} classes, more than {MAX_CLASSES}: ids are stored in 8 bits")
     if len(set(classes)) != len(classes):
         raise ValueError("a class is named twice")
     for stored, target in remap.items():
@@ -84,13 +80,13 @@ def check_remap(remap: dict[int | str, str], classes: tuple[str, ...]) -> None:
 def id_table(
     names: tuple[str, ...], classes: tuple[str, ...], remap: dict[int | str, str], num_ids: int
 ) -> tuple[int, ...]:
-    """For each stored id its id in `classes`, or 255 (ignore): by `remap` (id or name) first, then by equal name.
+    """The id in `classes` of each stored id, or 255 (ignore): by `remap` (id or name) first, then by equal name.
 
     Args:
         names: Names of the stored ids, in order; may be empty.
         classes: The target list.
         remap: As in `MapConfig.remap`.
-        num_ids: How many stored ids there can be.
+        num_ids: Number of possible stored ids.
     """
     names = names or (classes if not remap or all(isinstance(key, int) for key in remap) else ())
     index = {name: position for position, name in enumerate(classes)}

@@ -1,25 +1,31 @@
-"""How many threads numpy's linear algebra uses."""
+"""Usable CPU cores, and the number of threads in numpy's linear algebra."""
 
 from __future__ import annotations
 
+import os
 from contextlib import AbstractContextManager
 from functools import lru_cache
 from typing import Any
 
 
-def one_blas_thread() -> AbstractContextManager[Any]:
-    """For ``with``, around small products that are done thousands of times; or called alone, for the whole process.
+def usable_cores() -> int:
+    """Number of cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
-    OpenBLAS divides even those between all cores and waits for them at every product. Where something else keeps a core
-    busy, such as the next process of the same job, its share is late each time: 1000 ms instead of 14 for finding out
-    whether an answer is bent. The setting is the process's: of threads that overlap, the first one decides.
+
+def one_blas_thread() -> AbstractContextManager[Any]:
+    """Limit BLAS to one thread: as a context around thousands of small products, or called alone for the whole process.
+
+    OpenBLAS divides even small products between all cores and waits for all of them. If another process keeps a core
+    busy, each product waits for that core: 1000 ms instead of 14 ms for the distortion test of one generated image.
+    The setting belongs to the process: of overlapping threads, the first one decides.
     """
     return _pools().limit(limits=1)
 
 
 @lru_cache(maxsize=1)
 def _pools() -> Any:
-    import scipy.linalg  # noqa: F401 - scipy's own library, and numpy's, have to be there to be found
+    import scipy.linalg  # noqa: F401 - the libraries of scipy and numpy must be loaded to be found
     from threadpoolctl import ThreadpoolController
 
     return ThreadpoolController().select(user_api="blas")

@@ -1,36 +1,37 @@
-"""Items made in the background, a few ahead of whoever uses them, in order."""
+"""Iterate in a background thread, and map in a thread pool; both keep the order of the items."""
 
 from __future__ import annotations
 
 import queue
 import threading
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, TypeVar
 
 Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 PREFETCH_DEPTH = 2
-"""Items that wait: enough to even out the pace of the two sides, few enough for memory."""
+"""Number of waiting items: evens out the pace of both sides at a small cost in memory."""
 _POLL_S = 0.1
 
 
 def prefetch(items: Iterable[Item], depth: int = PREFETCH_DEPTH) -> Generator[Item, None, None]:
-    """The items again, made in a background thread that is at most `depth` items ahead.
+    """The same items, iterated in a background thread that is at most `depth` items ahead.
 
     Closing the generator stops the thread and closes the source.
     """
     ready: queue.Queue[tuple[str, Any]] = queue.Queue(maxsize=depth)
     stop = threading.Event()
-    worker = threading.Thread(target=_work, args=(items, ready, stop), daemon=True)
+    worker = threading.Thread(target=_iterate, args=(items, ready, stop), daemon=True)
     worker.start()
     try:
         while True:
             kind, value = ready.get()
             if kind == "item":
                 yield value
-                del value  # a picture and its maps are megabytes: do not hold them while waiting for the next
+                del value  # an image and its maps have megabytes: release them before waiting for the next item
             elif kind == "error":
                 raise value
             else:
@@ -40,7 +41,7 @@ def prefetch(items: Iterable[Item], depth: int = PREFETCH_DEPTH) -> Generator[It
         worker.join()
 
 
-def _work(items: Iterable[Any], ready: queue.Queue[tuple[str, Any]], stop: threading.Event) -> None:
+def _iterate(items: Iterable[Any], ready: queue.Queue[tuple[str, Any]], stop: threading.Event) -> None:
     source = iter(items)
     try:
         for item in source:
@@ -48,7 +49,7 @@ def _work(items: Iterable[Any], ready: queue.Queue[tuple[str, Any]], stop: threa
                 return
             del item
         _put(("end", None), ready, stop)
-    except BaseException as error:  # carried to whoever waits for the items
+    except BaseException as error:  # raised in the consumer's thread
         _put(("error", error), ready, stop)
     finally:
         if isinstance(source, Generator):
@@ -65,31 +66,53 @@ def _put(message: tuple[str, Any], ready: queue.Queue[tuple[str, Any]], stop: th
     return False
 
 
-Result = TypeVar("Result")
-
-
-def map_ordered(items: Iterable[Item], work: Callable[[Item], Result], count: int) -> Iterator[tuple[Item, Result]]:
-    """(item, its result), in the order of the items; `count` are worked on at once, and twice as many are in memory.
+def map_ordered(
+    items: Iterable[Item], work: Callable[[Item], Result], workers: int, *, max_pending: int = 0
+) -> Generator[tuple[Item, Result], None, None]:
+    """(item, result) in the order of the items, with `workers` threads.
 
     Args:
-        items: Read one by one, in this thread.
-        work: What it raises comes out here, in its turn; what is behind it is not begun.
-        count: 1 works in this thread.
+        items: Iterated in the calling thread. If the iterator fails, the results of earlier items come first.
+        work: Its exception is raised in the position of its item; work on later items is cancelled.
+        workers: 1: no threads.
+        max_pending: Number of items in memory; 0: twice the number of workers.
     """
-    if count <= 1:
-        for item in items:
-            yield item, work(item)
+    source = iter(items)
+    if workers <= 1:
+        try:
+            for item in source:
+                yield item, work(item)
+                del item
+        finally:
+            if isinstance(source, Generator):
+                source.close()
         return
-    waiting: deque[tuple[Item, Future[Result]]] = deque()
-    pool = ThreadPoolExecutor(count)
+    pending: deque[tuple[Item, Future[Result]]] = deque()
+    pool = ThreadPoolExecutor(workers)
+    failure: Exception | None = None
     try:
-        for item in items:
-            waiting.append((item, pool.submit(work, item)))
-            if len(waiting) >= 2 * count:
-                first, future = waiting.popleft()
-                yield first, future.result()
-        while waiting:
-            first, future = waiting.popleft()
-            yield first, future.result()
+        while failure is None:
+            try:
+                item = next(source)
+            except StopIteration:
+                break
+            except Exception as error:
+                failure = error
+                break
+            pending.append((item, pool.submit(work, item)))
+            del item
+            if len(pending) >= (max_pending or 2 * workers):
+                yield _pop_first(pending)
+        while pending:
+            yield _pop_first(pending)
+        if failure is not None:
+            raise failure
     finally:
         pool.shutdown(cancel_futures=True)
+        if isinstance(source, Generator):
+            source.close()
+
+
+def _pop_first(pending: deque[tuple[Item, Future[Result]]]) -> tuple[Item, Result]:
+    item, future = pending.popleft()
+    return item, future.result()

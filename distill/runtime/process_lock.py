@@ -1,4 +1,4 @@
-"""Which of the processes that share a folder still lives: a name for each, and a lock that dies with it."""
+"""Liveness of the processes that share a folder: each has a lock file that the system releases when it ends."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ WRITE_HINT = "free space, or make the folder writable, and run the same command 
 
 
 class ProcessLock:
-    """A name for this process, and a lock that the system takes back when the process dies, however it dies."""
+    """A name for this process and a locked file; the system releases the lock whenever the process ends."""
 
     def __init__(self, folder: Path) -> None:
         self.name = f"{os.getpid()}-{uuid.uuid4().hex[:8]}"
@@ -28,7 +28,7 @@ class ProcessLock:
         _remove_stale(self._path.parent)
 
     def _locked(self) -> IO[bytes]:
-        """The file, locked, and still there: a sweep may come between its making and its locking."""
+        """The locked file; it is created again if another process removed it before it was locked."""
         while True:
             file = self._path.open("wb")
             fcntl.flock(file, fcntl.LOCK_EX)
@@ -37,13 +37,13 @@ class ProcessLock:
             file.close()
 
     def close(self) -> None:
-        """Give the name up."""
+        """Release the lock and remove the file."""
         self._path.unlink(missing_ok=True)
         self._file.close()
 
 
 def is_alive(folder: Path, owner: str) -> bool:
-    """Whether the process that took this name still lives."""
+    """Whether the process with this name still runs."""
     try:
         with (folder / "locks" / owner).open("rb") as file:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
@@ -55,11 +55,11 @@ def is_alive(folder: Path, owner: str) -> bool:
 
 
 def _remove_stale(folder: Path) -> None:
-    """Remove the names of the dead.
+    """Remove lock files of processes that no longer run.
 
-    Each is removed under its own lock: a name that was made a moment ago and is not locked yet may be taken for a dead
-    one's, and whoever made it must find out when it gets the lock. It then makes the name again: another sweep that had
-    opened the first file locks what is no longer there, and has to leave the second one alone.
+    Each file is removed under its own lock. A file that was just created and is not locked yet is removed as well; its
+    process notices that when it gets the lock, and creates the file again. A third process that had opened the first
+    file then locks a file that no longer exists, and must not remove the second one.
     """
     for path in folder.iterdir():
         with contextlib.suppress(OSError), path.open("rb") as file:
@@ -69,7 +69,7 @@ def _remove_stale(folder: Path) -> None:
 
 
 def _is_same_file(file: IO[bytes], path: Path) -> bool:
-    """Whether the open file is the one that the path names now."""
+    """Whether the path still refers to the open file."""
     try:
         return os.path.samestat(os.fstat(file.fileno()), path.stat())
     except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""A SQLite file that several processes share, opened safely while others open, use or leave it."""
+"""SQLite files that several processes open, use and close at the same time."""
 
 from __future__ import annotations
 
@@ -6,26 +6,30 @@ import sqlite3
 import time
 from pathlib import Path
 
+from distill.errors import UsageError
+
 LOCK_TIMEOUT_S = 60.0
 """How long one process waits for the others."""
 
 
-def open_database(path: Path, schema: str, *, synchronous: str = "NORMAL") -> sqlite3.Connection:
-    """Open a file with a write-ahead log, and give it its tables if they are missing.
+def open_database(path: Path, schema: str, *, version: int, synchronous: str = "NORMAL") -> sqlite3.Connection:
+    """Open a file with a write-ahead log and create its tables if they are missing.
 
-    Connections that switch a file to its log, or remove the log as the last to leave, lock it whole. SQLite then
-    answers "database is locked" at once instead of waiting, so that waiting is done here.
+    A connection that switches a file to its log, or removes the log as the last to close, locks the whole file. SQLite
+    then fails at once with "database is locked" instead of waiting, so this function waits.
 
     Args:
-        path: The file; made when missing.
+        path: The file; created if missing.
         schema: ``CREATE ... IF NOT EXISTS`` statements, each ended by a semicolon.
-        synchronous: What a power cut may take: ``NORMAL``, the last moments; ``OFF``, the file.
+        version: Of the schema; stored as ``user_version``.
+        synchronous: What a power cut may destroy: ``NORMAL``: the last moments; ``OFF``: the file.
 
     Returns:
         A connection for any thread that begins its own transactions.
 
     Raises:
-        sqlite3.Error: It cannot be opened, or others kept it locked for `LOCK_TIMEOUT_S`.
+        UsageError: The file has another version.
+        sqlite3.Error: It cannot be opened, or others locked it for more than `LOCK_TIMEOUT_S`.
     """
     until = time.monotonic() + LOCK_TIMEOUT_S
     while True:
@@ -33,15 +37,30 @@ def open_database(path: Path, schema: str, *, synchronous: str = "NORMAL") -> sq
         try:
             db.execute("PRAGMA journal_mode=WAL")
             db.execute(f"PRAGMA synchronous={synchronous}")
-            # One transaction: of two that both find a table missing, the slower one would be refused.
-            db.executescript(f"BEGIN IMMEDIATE; {schema} COMMIT;")
+            _create_tables(db, path, schema, version)
         except sqlite3.OperationalError as error:
             db.close()
             if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > until:
                 raise
             time.sleep(0.01)
-        except sqlite3.Error:
+        except (sqlite3.Error, UsageError):
             db.close()
             raise
         else:
             return db
+
+
+def _create_tables(db: sqlite3.Connection, path: Path, schema: str, version: int) -> None:
+    """Check the version and create missing tables, in one transaction: two processes may find them missing at once."""
+    db.execute("BEGIN IMMEDIATE")
+    is_new = db.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()[0] == 0
+    found = db.execute("PRAGMA user_version").fetchone()[0]
+    if not is_new and found != version:
+        raise UsageError(
+            f"{path}: has format {found}, and this version of distill reads format {version}",
+            hint="choose another folder",
+        )
+    for statement in filter(str.strip, schema.split(";")):
+        db.execute(statement)
+    db.execute(f"PRAGMA user_version={version}")
+    db.execute("COMMIT")

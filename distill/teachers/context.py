@@ -1,4 +1,4 @@
-"""How a job asks its teachers, whichever they are: what is checked, how often it is asked, where answers are kept."""
+"""Options of a labeling job that all teacher builders take."""
 
 from __future__ import annotations
 
@@ -16,19 +16,20 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class TeacherContext:
-    """How answers are asked for, kept, and checked."""
+    """Quality filter, prompt variants and answer store of a job."""
 
     quality_filter: QualityFilter | None
     prompt_ensemble: PromptEnsemble
     store: Path | None
     offline: bool
     on_missing: OnMissing | None = None
-    """Is told what a hosted teacher would ask; None: it reads stored answers."""
+    """Hosted teachers: receives each request without a stored answer; None: such a request is an error."""
 
     def with_cache(self, generator: CacheableGenerator, license: str) -> Generator:
-        """The generator, behind the store if there is one."""
+        """The generator, with the store in front of it if there is one."""
         if self.store is None:
             return generator
-        from distill.teachers.store.answers import AnswerStore, CachingGenerator
+        from distill.teachers.store.answers import AnswerStore
+        from distill.teachers.store.caching_generator import CachingGenerator
 
         return CachingGenerator(generator, AnswerStore(self.store), cached_only=self.offline, license=license)

@@ -1,74 +1,114 @@
-"""Teachers that other packages bring: entry points of the group ``distill.teachers``.
+"""Teachers of installed packages: entry points of the groups ``distill.teachers`` and ``distill.generators``.
 
-An entry point names a function that `distill.teachers.adapters.callable.specialist` has described. Nothing of a
-package is imported before its teacher is asked for.
+An entry point of ``distill.teachers`` is a function that `distill.teachers.adapters.callable.specialist` describes; one
+of ``distill.generators`` is a function that `distill.teachers.adapters.generator.generator` describes. A package is
+imported when its teacher is used, not before.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from dataclasses import dataclass
 from importlib import metadata
 from typing import Any
 
 from distill.errors import UsageError
+from distill.teachers.kinds import KINDS, Kind
 
-GROUP = "distill.teachers"
+GROUPS = {"distill.teachers": "callable", "distill.generators": "generator"}
+"""Entry point group to the built-in kind that runs its functions."""
 
 
 @dataclass(frozen=True, slots=True)
 class Plugin:
-    """A teacher that a package offers, not imported yet.
+    """A teacher of an installed package, not imported yet.
 
     Attributes:
-        name: What ``--teacher`` calls it.
-        package: The distribution that brings it, with its version.
+        name: Value of ``--teacher``.
+        package: The distribution and its version.
         reference: ``package.module:function``.
+        kind: The built-in kind that runs the function.
     """
 
     name: str
     package: str
     reference: str
+    kind: str
 
 
 def plugins() -> dict[str, list[Plugin]]:
-    """What is installed, by name; a name that several packages claim has several entries."""
+    """Installed plug-ins by name; a name that several packages use has several entries."""
     found: dict[str, dict[Plugin, None]] = {}
-    for entry in metadata.entry_points(group=GROUP):
-        package = f"{entry.dist.name} {entry.dist.version}" if entry.dist else "an unknown package"
-        # A distribution may be seen twice, through two folders on the path.
-        found.setdefault(entry.name, {})[Plugin(entry.name, package, entry.value)] = None
+    for group, kind in GROUPS.items():
+        for entry in metadata.entry_points(group=group):
+            package = f"{entry.dist.name} {entry.dist.version}" if entry.dist else "an unknown package"
+            # A distribution is found twice if two folders of the path lead to it.
+            found.setdefault(entry.name, {})[Plugin(entry.name, package, entry.value, kind)] = None
     return {name: list(entries) for name, entries in sorted(found.items())}
 
 
-def find_plugin(name: str, built_in: Collection[str]) -> Plugin | None:
-    """The one package's teacher of this name; None where no package offers it.
+def find_plugin(name: str) -> Plugin | None:
+    """The plug-in of this name; None if no package has one.
 
     Raises:
-        UsageError: Two packages (or a package and this one) claim the name.
+        UsageError: Two packages, a package and a built-in kind, or both groups of one package use the name.
     """
     entries = plugins().get(name, [])
-    claims = [entry.package for entry in entries] + (["distill"] if name in built_in else [])
-    if entries and len(claims) > 1:
+    owners = [entry.package for entry in entries] + (["distill"] if name in KINDS else [])
+    if entries and len(owners) > 1:
         raise UsageError(
-            f"the teacher {name!r} is offered by {' and by '.join(claims)}",
-            hint="uninstall one of them, or ask for its function: --teacher package.module:function",
+            f"the teacher {name!r} is offered by {' and by '.join(owners)}",
+            hint="uninstall one of them, or name the function: --teacher package.module:function",
         )
     return entries[0] if entries else None
 
 
-def plugin_values(plugin: Plugin) -> dict[str, Any]:
-    """The config that a package gives its teacher.
+def find_kind(name: str) -> Kind | None:
+    """The kind behind a built-in name or the name of a plug-in; None if there is neither.
 
     Raises:
-        UsageError: It cannot be imported, or is not described.
+        UsageError: As `find_plugin`.
     """
-    from distill.teachers.adapters.callable import described, find_function
+    plugin = find_plugin(name)
+    return KINDS[plugin.kind] if plugin is not None else KINDS.get(name)
+
+
+def known_names() -> list[str]:
+    """Names of all built-in kinds and plug-ins, sorted."""
+    return sorted({*KINDS, *plugins()})
+
+
+def plugin_values(plugin: Plugin) -> dict[str, Any]:
+    """Default config values of a plug-in, from the description of its function.
+
+    Raises:
+        UsageError: It cannot be imported, or its function has no description.
+    """
+    from distill.teachers.adapters.callable import find_function
 
     values = described(find_function(plugin.reference))
-    if not values:
+    if not values or values.pop("kind") != plugin.kind:
+        decorator = {"callable": "callable.specialist", "generator": "generator.generator"}[plugin.kind]
         raise UsageError(
-            f"the teacher {plugin.name!r} of {plugin.package} says nothing about its answers",
-            hint="its author decorates the function with distill.teachers.adapters.callable.specialist",
+            f"the teacher {plugin.name!r} of {plugin.package} has no description",
+            hint=f"its author decorates the function with distill.teachers.adapters.{decorator}",
         )
     return {"name": plugin.name, **values, "kind": plugin.name, "function": plugin.reference}
+
+
+def function_values(reference: str) -> dict[str, Any]:
+    """Default config values of ``package.module:function``; a function without a description is a `callable` teacher.
+
+    Raises:
+        UsageError: It cannot be imported.
+    """
+    from distill.teachers.adapters.callable import find_function
+
+    return {"kind": "callable", **described(find_function(reference)), "function": reference}
+
+
+DESCRIPTION = "__distill_teacher__"
+
+
+def described(function: Any) -> dict[str, Any]:
+    """The description that a decorator attached to a function, with its ``kind``; empty if there is none."""
+    return dict(getattr(function, DESCRIPTION, {}))

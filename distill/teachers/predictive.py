@@ -1,4 +1,4 @@
-"""A teacher that predicts label maps directly: a network, or maps on disk."""
+"""Teacher around a specialist: a network that predicts label maps directly, or maps on disk."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from distill.teachers.registration.align import warp_label
 
 
 class PredictiveTeacher:
-    """A specialist, its labels brought to the photo's frame."""
+    """Resizes the labels of a specialist to the photo's size and records their origin."""
 
     def __init__(
         self,
@@ -32,23 +32,27 @@ class PredictiveTeacher:
         self.classes = tuple(classes)
         self._specialist, self._quality_filter = specialist, quality_filter
         self.max_parallel = max_parallel
-        """How many photos may be worked on at once, in threads."""
+        self.answer_usd = 0.0
 
     @property
     def min_size_hw(self) -> tuple[int, int] | None:
-        """How large a photo has to be read at least, (height, width); None: as it is.
+        """As `Teacher.min_size_hw`; scoring a label against its photo needs the photo at full size.
 
         Raises:
-            DistillError: The specialist says so itself, and cannot be opened.
+            DistillError: The model's input size is not in its config, and the model cannot be opened.
         """
-        held_against_photos = self._quality_filter is not None and self._quality_filter.specialists
-        return None if held_against_photos else getattr(self._specialist, "min_size_hw", None)
+        scored = self._quality_filter is not None and self._quality_filter.specialists
+        return None if scored else self._specialist.min_size_hw
+
+    def fingerprint(self) -> list[str]:
+        """As `Teacher.fingerprint`."""
+        return self._specialist.fingerprint()
 
     def label(self, photo: Photo) -> list[TeacherResult]:
-        """One lesson with every task.
+        """One result with all tasks.
 
         Raises:
-            DistillError: The specialist cannot answer about this photo.
+            DistillError: The specialist failed on this photo.
         """
         result = TeacherResult(labels={})
         for label in self._specialist.predict(photo):

@@ -244,7 +244,7 @@ def _open(path: Path, threads: int | None, taken: set[str]) -> tuple[Runner, Ben
 
 def _size_bytes(path: Path) -> int:
     """Size of all files of a model: the weights of a run, or the two files of OpenVINO."""
-    from distill.export.targets.artifact import artifact_files
+    from distill.config.export import artifact_files
 
     if path.is_dir():
         return (path / "weights.safetensors").stat().st_size

@@ -27,7 +27,7 @@ def test_it_waits_for_who_has_the_file_locked(tmp_path: Path):
     other = locked(tmp_path / "one.sqlite")
     release = threading.Timer(0.3, lambda: other.execute("COMMIT"))
     release.start()
-    db = open_database(tmp_path / "one.sqlite", SCHEMA)
+    db = open_database(tmp_path / "one.sqlite", SCHEMA, version=1)
     release.join()
     db.execute("INSERT INTO rows VALUES ('a')")
     assert db.execute("PRAGMA journal_mode").fetchone() == ("wal",)
@@ -38,14 +38,14 @@ def test_patience_has_an_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(database, "LOCK_TIMEOUT_S", 0.1)
     other = locked(tmp_path / "one.sqlite")
     with pytest.raises(sqlite3.OperationalError, match="locked"):
-        open_database(tmp_path / "one.sqlite", SCHEMA)
+        open_database(tmp_path / "one.sqlite", SCHEMA, version=1)
     other.close()
 
 
 def test_what_is_no_database_is_told_at_once(tmp_path: Path):
     (tmp_path / "one.sqlite").write_bytes(b"no database " * 400)
     with pytest.raises(sqlite3.DatabaseError, match="not a database"):
-        open_database(tmp_path / "one.sqlite", SCHEMA)
+        open_database(tmp_path / "one.sqlite", SCHEMA, version=1)
 
 
 def test_many_open_and_leave_at_once(tmp_path: Path):
@@ -55,7 +55,7 @@ def test_many_open_and_leave_at_once(tmp_path: Path):
         gate.wait()
         try:
             for _ in range(5):
-                open_database(tmp_path / "one.sqlite", SCHEMA).close()
+                open_database(tmp_path / "one.sqlite", SCHEMA, version=1).close()
         except sqlite3.Error as error:
             errors.append(error)
 

@@ -22,7 +22,7 @@ from distill.teachers.prompts.variants import PromptEnsemble
 from distill.teachers.store.answers import AnswerStore
 from distill.teachers.store.ledger import Ledger
 from distill.teachers.store.maintenance import export_answers
-from distill.workflows.label.hosted import RunBudget
+from distill.teachers.store.spending import Budget
 from distill.workflows.label.plan import plan_local
 from tests.fakes.gemini import FakeGemini, Settings
 from tests.fakes.hosted_jobs import KEY, charged_usd, command, job, label, run, shards, values, write_photos
@@ -104,18 +104,18 @@ def test_exported_answers_give_the_same_labels_to_whoever_gets_them(tmp_path: Pa
 def test_a_question_that_was_never_asked_is_a_counted_failure_offline(tmp_path: Path):
     write_photos(tmp_path / "photos", 2)
     result = label(job(tmp_path, "", offline=True))
-    assert [row["reason"] for row in result["unanswered"]] == ["no answer is stored for this question"] * 6
+    assert [row["reason"] for row in result["unanswered"]] == ["no answer is stored for this prompt"] * 6
 
 
 def test_the_cap_is_never_passed_and_the_run_goes_on_when_it_is_raised(tmp_path: Path):
     write_photos(tmp_path / "photos", 12)
     settings = Settings(size="photo", latency_s=0.02)
     with FakeGemini(settings, cut=0.1, cut_midway=0.1) as server:
-        capped = label(job(tmp_path, server.url), RunBudget(max_usd=0.7))
+        capped = label(job(tmp_path, server.url), Budget(max_usd=0.7))
         assert "0.70 USD" in capped["stopped"] and not capped["complete"]
         assert 0.2 < charged_usd(server.stats) <= 0.7
         server.settings.faults.cut_midway = 0.0
-        done = label(job(tmp_path, server.url), RunBudget(max_usd=10.0))
+        done = label(job(tmp_path, server.url), Budget(max_usd=10.0))
         assert done["complete"] and done["labeled"] == 12
         assert server.stats["duplicates"] <= server.stats["lost"]  # only what never arrived
 
@@ -123,9 +123,9 @@ def test_the_cap_is_never_passed_and_the_run_goes_on_when_it_is_raised(tmp_path:
 def test_calls_can_be_counted_out_and_cut_off_by_the_clock(tmp_path: Path):
     write_photos(tmp_path / "photos", 4)
     with FakeGemini(Settings(size="photo")) as server:
-        counted = label(job(tmp_path, server.url), RunBudget(max_requests=5))
+        counted = label(job(tmp_path, server.url), Budget(max_requests=5))
         assert counted["stopped"] and server.stats["made"] == 5
-        late = label(job(tmp_path, server.url), RunBudget(deadline_s=1.0))
+        late = label(job(tmp_path, server.url), Budget(deadline_s=1.0))
         assert "deadline" in late["stopped"] and server.stats["made"] == 5
 
 
@@ -139,7 +139,7 @@ def test_no_key_appears_in_anything_that_is_written_or_printed(tmp_path: Path):
         failed = run(
             command(tmp_path, server.url, out="out2", seed=1, limits={"abort_after_s": 0.2}), DISTILL_DEBUG="1"
         )
-        assert failed.returncode == 1 and "nothing but errors" in failed.stdout
+        assert failed.returncode == 1 and "only errors for a while" in failed.stdout
     told = [done.stdout, done.stderr, failed.stdout, failed.stderr]
     told += [path.read_bytes().decode(errors="replace") for path in tmp_path.rglob("*") if path.is_file()]
     assert len(told) > 40
@@ -152,7 +152,7 @@ def test_no_key_appears_in_anything_that_is_written_or_printed(tmp_path: Path):
     ("config", "environment", "sentence"),
     [
         ({}, "wrong", "does not accept the key"),
-        ({"model": "no-such-model"}, KEY, "knows no such model"),
+        ({"model": "no-such-model"}, KEY, "has no such model"),
     ],
 )
 def test_what_no_call_can_pass_stops_the_run_at_once(
@@ -169,7 +169,7 @@ def test_what_no_call_can_pass_stops_the_run_at_once(
 def test_without_a_key_nothing_begins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.delenv("GEMINI_API_KEY")
     write_photos(tmp_path / "photos", 1)
-    with pytest.raises(UsageError, match="no key"):
+    with pytest.raises(UsageError, match="no API key"):
         label(job(tmp_path, "http://127.0.0.1:1"))
 
 
@@ -177,7 +177,7 @@ def test_the_quota_of_the_day_ends_the_day(tmp_path: Path):
     write_photos(tmp_path / "photos", 4)
     with FakeGemini(Settings(size="photo", quota_of_the_day=5)) as server:
         result = label(job(tmp_path, server.url))
-        assert "quota of the day" in result["stopped"] and server.stats["made"] >= 5
+        assert "daily quota" in result["stopped"] and server.stats["made"] >= 5
         server.settings.quota_of_the_day = 0
         assert label(job(tmp_path, server.url))["labeled"] == 4
         assert server.stats["duplicates"] == 0
@@ -187,7 +187,7 @@ def test_a_service_that_is_down_is_given_up_and_found_again(tmp_path: Path):
     write_photos(tmp_path / "photos", 4)
     with FakeGemini(Settings(size="photo", down=True)) as server:
         result = label(job(tmp_path, server.url, limits={"abort_after_s": 0.3}))
-        assert "nothing but errors" in result["stopped"] and "503" in result["stopped"]
+        assert "only errors for a while" in result["stopped"] and "503" in result["stopped"]
         assert "<html" not in result["stopped"]
         server.settings.down = False
         assert label(job(tmp_path, server.url))["labeled"] == 4

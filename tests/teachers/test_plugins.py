@@ -102,7 +102,7 @@ def test_a_function_in_the_working_folder_is_a_teacher_and_a_file_cannot_name_co
     assert "cannot name code" in answer["error"] and "--set function=os:system" in answer["hint"]
     (tmp_path / "bare.yaml").write_text("kind: callable\noutputs: [{task: depth}]\n")
     answer = json.loads(distill(site, "label", photos, "--teacher", tmp_path / "bare.yaml", "--json", code=2))
-    assert "which function" in answer["error"] and "--set function=" in answer["hint"]
+    assert "the key function is missing" in answer["error"] and "--set function=" in answer["hint"]
     (tmp_path / "good.yaml").write_text(
         "kind: callable\nlicense: MIT\noutputs: [{task: depth, depth_kind: scale_invariant}]\n"
     )

@@ -11,9 +11,7 @@ import contextlib
 import os
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -24,7 +22,7 @@ from numpy import ndarray
 
 from distill.errors import DistillError
 from distill.export.runners import Outputs, Runner
-from distill.runtime.parallel import PREFETCH_DEPTH, prefetch
+from distill.runtime.parallel import PREFETCH_DEPTH, map_ordered, prefetch
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -146,46 +144,7 @@ def ordered(
     items: Iterable[Item], work: Callable[[Item], Result], *, workers: int = 1, depth: int = PREFETCH_DEPTH
 ) -> Generator[tuple[Item, Result], None, None]:
     """Each item with what `work` makes of it, in order; in the background, `workers` of them at once."""
-    if workers == 1:
-        return prefetch(((item, work(item)) for item in items), depth)
-    return prefetch(_in_pool(items, work, workers), depth)
-
-
-def _in_pool(
-    items: Iterable[Item], work: Callable[[Item], Result], workers: int
-) -> Generator[tuple[Item, Result], None, None]:
-    waiting: deque[tuple[Item, Future[Result]]] = deque()
-    pool = ThreadPoolExecutor(workers)
-    failure: BaseException | None = None
-    source = iter(items)
-    try:
-        while failure is None:
-            try:
-                item = next(source)
-            except StopIteration:
-                break
-            except Exception as error:  # what is under way comes first
-                failure = error
-                break
-            waiting.append((item, pool.submit(work, item)))
-            del item
-            if len(waiting) > workers:
-                yield _first_of(waiting)
-        while waiting:
-            yield _first_of(waiting)
-        if failure is not None:
-            raise failure
-    finally:
-        for _, future in waiting:
-            future.cancel()
-        pool.shutdown()
-        if isinstance(source, Generator):
-            source.close()
-
-
-def _first_of(waiting: deque[tuple[Item, Future[Result]]]) -> tuple[Item, Result]:
-    item, future = waiting.popleft()
-    return item, future.result()
+    return prefetch(map_ordered(items, work, workers, max_pending=workers + 1), depth)
 
 
 def in_batches(pictures: Iterable[Any], batch: int | None, runner: Runner) -> Iterator[list[Any]]:
@@ -249,9 +208,8 @@ def infer(
         return run(group)
 
     groups = in_batches(pictures, batch, runner)
-    answered = (
-        ((group, run(group)) for group in groups) if workers == 1 else _in_pool(groups, run_low_priority, workers)
-    )
+    work = run if workers == 1 else run_low_priority
+    answered = map_ordered(groups, work, workers, max_pending=workers + 1)
     for group, outputs in answered:
         if outputs is None:
             yield group[0]

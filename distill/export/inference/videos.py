@@ -17,7 +17,7 @@ from distill.export.inference.pipeline import SegmentEnd
 from distill.export.inference.segment_log import SegmentLog, SegmentRecord, fingerprint
 from distill.export.inference.stream import CHECKPOINT_EVERY, open_stream
 from distill.export.inference.temporal_filter import TemporalFilter, TemporalFilterConfig
-from distill.export.runners import Runner, num_cores
+from distill.export.runners import Runner
 from distill.export.sinks import (
     CocoMasksSink,
     Ffv1MapsSink,
@@ -29,6 +29,7 @@ from distill.export.sinks import (
     StatisticsSink,
     make_folder,
 )
+from distill.runtime.cpu import usable_cores
 from distill.tasks import Task
 from distill.video import FrameSource, VideoCodec, choose_encoding
 
@@ -190,10 +191,12 @@ def _tune_batch(runner: Runner, source: FrameSource, size_hw: tuple[int, int]) -
 def _build_sinks(
     runner: Runner, source: FrameSource, output_paths: OutputPaths, options: VideoOptions, panels: Panels
 ) -> list[Sink]:
-    spec, work, cores = runner.spec, output_paths.work, num_cores()
+    spec, work, cores = runner.spec, output_paths.work, usable_cores()
     clock = {"time_base": source.time_base, "rate": source.rate}
     if "masks" in options.write and spec.semantic is None:
-        raise UsageError(f"--write masks: {spec.name} answers no classes", hint=f"it answers {', '.join(spec.dense_tasks)}")
+        raise UsageError(
+            f"--write masks: {spec.name} answers no classes", hint=f"it answers {', '.join(spec.dense_tasks)}"
+        )
     if "points" in options.write and (options.fov_deg is None or not options.points):
         raise UsageError("--write points needs --fov and --points", hint="--fov 60 --points 0,100,200")
     builders: dict[str, Callable[[], Sink]] = {

@@ -7,24 +7,16 @@ for numpy arrays and as torch tensors for torch tensors.
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from distill.config.export import RUNNERS
 from distill.errors import UsageError
-from distill.export.runners.base import Outputs, Runner, TensorOutputs, num_cores
+from distill.export.runners.base import Outputs, Runner, TensorOutputs
 from distill.export.runners.onnxruntime import OrtRunner
 from distill.export.runners.torch_module import ModuleRunner
 
-__all__ = ["ENGINES", "ModuleRunner", "OrtRunner", "Outputs", "Runner", "TensorOutputs", "num_cores", "open_runner"]
-
-ENGINES: Mapping[str, str] = {
-    ".onnx": "distill.export.runners.onnxruntime:OrtRunner",
-    ".xml": "distill.export.runners.openvino:OpenVinoRunner",
-    ".pt2": "distill.export.runners.aot_inductor:AotiRunner",
-    ".engine": "distill.export.runners.tensorrt:TensorRtRunner",
-}
-"""What opens a file of this suffix, imported when it is needed."""
+__all__ = ["ModuleRunner", "OrtRunner", "Outputs", "Runner", "TensorOutputs", "open_runner"]
 
 
 def open_runner(
@@ -47,11 +39,11 @@ def open_runner(
         raise UsageError(f"{path}: a folder, not an exported file", hint="open a run folder with distill.load")
     if not path.is_file():
         raise UsageError(f"{path}: no such file", hint="check the path")
-    entry = ENGINES.get(path.suffix.lower())
+    entry = RUNNERS.get(path.suffix.lower())
     if entry is None:
         raise UsageError(
             f"{path}: no engine reads {path.suffix or 'files without a suffix'}; exported students end in"
-            f" {', '.join(ENGINES)}",
+            f" {', '.join(RUNNERS)}",
             hint="write one with distill export RUN --to onnx",
         )
     module, _, name = entry.partition(":")

@@ -18,8 +18,9 @@ from jaxtyping import UInt8
 from numpy import ndarray
 
 from distill.errors import DistillError
-from distill.export.runners.base import Outputs, Runner, TensorOutputs, first_line, num_cores
+from distill.export.runners.base import Outputs, Runner, TensorOutputs, first_line
 from distill.optional import require
+from distill.runtime.cpu import usable_cores
 from distill.spec import METADATA_KEY, parse_spec
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ class AotiRunner(Runner):
             )
         spec = parse_spec(metadata[METADATA_KEY], str(path))
         _check_processor(metadata, path, device)
-        threads = threads or num_cores()
+        threads = threads or usable_cores()
         torch.set_num_threads(threads)
         try:
             with warnings.catch_warnings():

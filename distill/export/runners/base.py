@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from abc import ABC, abstractmethod
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, overload
@@ -107,11 +106,6 @@ class Runner(ABC):
                 f"{self.name}: made for at most {most} pictures at once, these are {shape[0]}",
                 hint="choose a smaller --batch",
             )
-
-
-def num_cores() -> int:
-    """The cores that this process may use, which containers and taskset make fewer than the machine has."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def first_line(error: Exception) -> str:

@@ -12,8 +12,9 @@ from jaxtyping import UInt8
 from numpy import ndarray
 
 from distill.errors import DistillError
-from distill.export.runners.base import Outputs, Runner, TensorOutputs, first_line, num_cores
+from distill.export.runners.base import Outputs, Runner, TensorOutputs, first_line
 from distill.optional import require
+from distill.runtime.cpu import usable_cores
 from distill.spec import METADATA_KEY, StudentSpec, parse_spec
 
 if TYPE_CHECKING:
@@ -60,7 +61,7 @@ class OrtRunner(Runner):
         """
         ort = require("onnxruntime", extra="cpu", why=f"run {path.name}")
         _refuse_other_files(path)
-        threads = threads or num_cores()
+        threads = threads or usable_cores()
         providers = _choose_providers(ort, path, device, engine_cache)
 
         def open_session(sides: Mapping[str, int], recorded: bool) -> Any:

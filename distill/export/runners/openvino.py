@@ -12,8 +12,9 @@ from jaxtyping import UInt8
 from numpy import ndarray
 
 from distill.errors import DistillError
-from distill.export.runners.base import Outputs, Runner, first_line, num_cores
+from distill.export.runners.base import Outputs, Runner, first_line
 from distill.optional import require
+from distill.runtime.cpu import usable_cores
 from distill.spec import METADATA_KEY, StudentSpec, parse_spec
 
 RT_INFO = tuple(METADATA_KEY.split("."))
@@ -48,7 +49,7 @@ class OpenVinoRunner(Runner):
         """
         openvino = require("openvino", extra="openvino", why=f"run {path.name}")
         core = openvino.Core()
-        threads = threads or num_cores()
+        threads = threads or usable_cores()
         if device != "auto" and not any(name.startswith(device.upper()) for name in core.available_devices):
             raise DistillError(
                 f"{path}: OpenVINO sees no {device} here, only {', '.join(core.available_devices)}",

@@ -9,7 +9,8 @@ import numpy as np
 from jaxtyping import UInt8
 from numpy import ndarray
 
-from distill.export.runners.base import Outputs, Runner, TensorOutputs, num_cores
+from distill.export.runners.base import Outputs, Runner, TensorOutputs
+from distill.runtime.cpu import usable_cores
 from distill.spec import StudentSpec
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ class ModuleRunner(Runner):
         parameter = next(module.parameters(), None)
         self._device = parameter.device if parameter is not None else torch.device("cpu")
         self._lock = threading.Lock()
-        threads = threads or num_cores()
+        threads = threads or usable_cores()
         torch.set_num_threads(threads)
         super().__init__(name, f"torch {self._device.type}", spec, threads, module.eval())
 

@@ -1,6 +1,8 @@
-"""The teachers that are asked over a network, put together from their configs. Nothing is asked here."""
+"""Build the teacher of a hosted config."""
 
 from __future__ import annotations
+
+from pathlib import Path
 
 from distill.config.hosted import HostedConfig
 from distill.errors import UsageError
@@ -8,18 +10,21 @@ from distill.teachers.base import Teacher
 from distill.teachers.context import TeacherContext
 from distill.teachers.generative import GenerativeTeacher
 from distill.teachers.hosted.generator import HostedGenerator
+from distill.teachers.hosted.services.open import prices_of
 from distill.teachers.prompts.build import prompted_classes
 from distill.teachers.store.answers import AnswerStore
 
 
-def build_hosted(config: HostedConfig, context: TeacherContext) -> Teacher:
-    """The teacher that a config describes; it reads what is stored.
+def build_hosted(config: HostedConfig, folder: Path, context: TeacherContext) -> Teacher:
+    """The teacher of a config; it reads stored answers and sends nothing.
 
     Raises:
-        UsageError: There is no folder for its answers, or it is asked what cannot be asked.
+        UsageError: There is no store, or a prompt cannot be built.
     """
     if context.store is None:
-        raise UsageError(f"answers of {config.model} are paid for and must be kept", hint="say where: --store FOLDER")
+        raise UsageError(
+            f"answers of {config.model} cost money and must be stored", hint="name a folder with --store FOLDER"
+        )
     return GenerativeTeacher(
         HostedGenerator(config, AnswerStore(context.store), on_missing=context.on_missing),
         name=config.model,
@@ -30,4 +35,5 @@ def build_hosted(config: HostedConfig, context: TeacherContext) -> Teacher:
         seed=config.seed,
         quality_filter=context.quality_filter,
         prompt_ensemble=context.prompt_ensemble,
+        answer_usd=prices_of(config)[0].likely_usd(),
     )

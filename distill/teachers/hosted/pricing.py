@@ -1,4 +1,4 @@
-"""What a call costs: at most, before it is made, and really, by what the service counted. One dated table, in YAML."""
+"""Cost of a request: the maximum beforehand, the real one by the reported tokens; from a dated table in YAML."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from distill.teachers.hosted.services.base import Usage
 
 TABLE = Path(__file__).with_name("prices.yaml")
 _CHARACTERS_PER_TOKEN = 2
-"""English has four; class lists with colors have fewer."""
+"""English text has four; class lists with colors have fewer."""
 
 
 class PerMillion(Config):
-    """USD for a million tokens."""
+    """USD per million tokens."""
 
     input: float = Field(default=0.0, ge=0)
     text: float = Field(default=0.0, ge=0)
@@ -25,7 +25,7 @@ class PerMillion(Config):
 
 
 class ModelPrices(Config):
-    """What one model charges."""
+    """Prices of one model."""
 
     per_million: PerMillion = PerMillion()
     image_tokens: dict[str, int] = Field(default_factory=dict)
@@ -37,7 +37,7 @@ class ModelPrices(Config):
 
 
 class PriceTable(Config):
-    """All models."""
+    """Prices of all models."""
 
     dated: date
     models: dict[str, ModelPrices]
@@ -45,14 +45,14 @@ class PriceTable(Config):
 
 @dataclass(frozen=True)
 class Price:
-    """What calls of one model in one mode and size cost, in USD.
+    """Cost of requests to one model in one price mode and size, in USD.
 
     Attributes:
-        model: Its name.
-        prices: Its entry in the table; None: it has none, and nothing is known.
+        model: Name of the model.
+        prices: Its entry in the table; None: it has none.
         mode: ``online``, ``flex`` or ``batch``.
-        size: Of the answer, or its quality where that decides.
-        dated: Of the table.
+        size: Size of the image, or its quality if that determines the price.
+        dated: Date of the table.
     """
 
     model: str
@@ -63,28 +63,28 @@ class Price:
 
     @property
     def known(self) -> bool:
-        """Whether the table knows the model."""
+        """Whether the table has the model."""
         return self.prices is not None
 
     @property
     def typical_s(self) -> float:
-        """Seconds from call to answer."""
+        """Seconds from request to answer."""
         return self.prices.typical_s if self.prices else ModelPrices().typical_s
 
     def worst_usd(self, prompt: str = "", *, expects_image: bool = True) -> float:
-        """The most that one call can cost."""
+        """Maximum cost of one request."""
         return self._total(prompt, expects_image, with_text=True)
 
     def likely_usd(self, prompt: str = "", *, expects_image: bool = True) -> float:
-        """What one call costs when the model writes no text besides the picture."""
+        """Cost of one request if the answer has no text next to the image."""
         return self._total(prompt, expects_image, with_text=not expects_image)
 
     def input_tokens(self, prompt: str) -> int:
-        """Tokens that one call sends."""
+        """Input tokens of one request."""
         return (self.prices.photo_tokens if self.prices else 0) + len(prompt) // _CHARACTERS_PER_TOKEN + 16
 
     def cost_usd(self, usage: Usage | None) -> float:
-        """What a call has cost, by what the service counted; what it does not count is taken to be the usual."""
+        """Cost of a request by its reported tokens; the likely cost if the service reports none."""
         if self.prices is None:
             return 0.0
         if usage is None:
@@ -101,13 +101,15 @@ class Price:
         if self.prices is None:
             return 0.0
         each = self.prices.per_million
-        # An unknown size is charged as the dearest.
+        # An unknown size counts as the most expensive.
         most = max(self.prices.image_tokens.values(), default=0)
         image = self.prices.image_tokens.get(self.size, most) if expects_image else 0
         text = self.prices.text_tokens if with_text else 0
         tokens_usd = (self.input_tokens(prompt) * each.input + text * each.text + image * each.image) / 1e6
         highest_usd = max(self.prices.per_image.values(), default=0.0)
-        return (tokens_usd + (self.prices.per_image.get(self.size, highest_usd) if expects_image else 0.0)) * self._factor
+        return (
+            tokens_usd + (self.prices.per_image.get(self.size, highest_usd) if expects_image else 0.0)
+        ) * self._factor
 
 
 def find_price(model: str, *, mode: str, size: str, extra: Path | None = None) -> Price:

@@ -1,12 +1,12 @@
-"""All questions of a job, asked ahead of the labeling: many in flight, in the order of the slices.
+"""Scheduler: sends all requests of a job ahead of labeling, many at once, in the order of the shards.
 
-    thread "reader"    reads photos slice by slice, finds out what the teacher would ask, submits what is not stored
-    thread "requests"     one event loop; every question waits there for its turn
-    the caller         gets each slice when all its questions are settled, and labels it out of the store
+    thread "reader"      reads photos shard by shard, collects the teacher's requests, submits those without an answer
+    thread "requests"    one event loop, in which every request waits until it may be sent
+    the caller           gets each shard when all its requests are settled, and labels it from the store
 
-What a teacher would ask is found out by letting it ask: a generator that only takes notes stands in for the real one.
-So samples, mirrored photos and whatever else a teacher may come to ask need no word here. Of a mix the notes are taken
-in rounds: whether the dear teacher is asked may depend on what the cheap one answered.
+The requests are collected by running the teacher with a generator that only records them, so that samples, mirrored
+photos and other variants need no code here. For an ensemble this is repeated in rounds, since the requests to an
+expensive teacher may depend on the answers of a cheap one.
 """
 
 from __future__ import annotations
@@ -25,44 +25,24 @@ from distill.errors import DistillError, UsageError
 from distill.images import Photo
 from distill.teachers.base import Teacher
 from distill.teachers.hosted.client import ServiceClient, to_run_stopped
-from distill.teachers.hosted.generator import HostedGenerator, OnMissing
-from distill.teachers.hosted.request_runner import RunStopped, RequestPolicy, recover
+from distill.teachers.hosted.collector import OnMissing, RequestCollector
+from distill.teachers.hosted.run_limits import RequestPolicy, RunStopped
 from distill.teachers.hosted.services.base import Request
-from distill.teachers.store.answers import AnswerStore, AnswerMissing
+from distill.teachers.hosted.storing import recover
+from distill.teachers.store.answers import AnswerStore
 from distill.teachers.store.ledger import Ledger
-from distill.teachers.store.spend import Spend
+from distill.teachers.store.spending import Spend
 
 ReadShard = Callable[[int], Iterator[Photo]]
 BuildTeacher = Callable[[OnMissing], Teacher]
 _Item = tuple[int, list[Future[None]]] | BaseException
 _HEARTBEAT_S = 0.5
-_MAX_IN_BATCHES = 100_000
+_MAX_WAITING_IN_BATCHES = 100_000
 _MAX_ROUNDS = 8
 
 
-class RequestCollector:
-    """What a teacher would ask about one photo; each question once."""
-
-    def __init__(self, *, use_cached: bool) -> None:
-        self.use_cached = use_cached
-        self.collected: list[tuple[HostedConfig, Request]] = []
-        self._seen: set[str] = set()
-
-    def __call__(self, generator: HostedGenerator, request: Request) -> None:
-        """As `OnMissing`."""
-        if request.answer_key.digest not in self._seen:
-            self._seen.add(request.answer_key.digest)
-            self.collected.append((generator.config, request))
-        raise AnswerMissing("asked, and not answered yet")
-
-    def take(self) -> list[tuple[HostedConfig, Request]]:
-        """The notes, and forget them."""
-        collected, self.collected, self._seen = self.collected, [], set()
-        return collected
-
-
 class RequestScheduler:
-    """Asks services all that a job needs. A context: leaving it waits for the calls in flight."""
+    """Sends all requests of a job; leaving the context waits for the requests in flight."""
 
     def __init__(
         self, configs: Sequence[HostedConfig], store: AnswerStore, *, policy: RequestPolicy, mixed: bool = False
@@ -71,11 +51,11 @@ class RequestScheduler:
         self._ledger = Ledger(store.folder)
         recover(self._ledger, store)
         self._clients = {_name(config): ServiceClient(config, store, self._ledger, policy) for config in configs}
-        # Enough waiting calls to keep all places taken while some sleep before another try; each holds a picture. Those
-        # of a batch hold none: theirs are in files.
+        # Enough waiting requests to use the whole concurrency while some sleep before a retry; each holds an image.
+        # Those of batch jobs hold none, since their images are in files.
         any_batches = any(client.uses_batches for client in self._clients.values())
         waiting = 4 * sum(config.limits.concurrency for config in configs) + 16
-        self._window = threading.Semaphore(_MAX_IN_BATCHES if any_batches else waiting)
+        self._window = threading.Semaphore(_MAX_WAITING_IN_BATCHES if any_batches else waiting)
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="requests", daemon=True)
         self._reader: threading.Thread | None = None
@@ -97,7 +77,7 @@ class RequestScheduler:
             for future in list(self._futures):
                 with suppress(DistillError):
                     future.result()
-        finally:  # also when Ctrl-C comes once more: what is in flight is given up then
+        finally:  # also after a second Ctrl-C, which abandons the requests in flight
             asyncio.run_coroutine_threadsafe(self._shut_down(), self._loop).result()
             self._loop.call_soon_threadsafe(self._loop.stop)
             self._thread.join()
@@ -107,7 +87,7 @@ class RequestScheduler:
             self._ledger.close()
 
     async def _shut_down(self) -> None:
-        """End whatever still runs in the loop, and give connections back."""
+        """Cancel all tasks of the loop and close connections."""
         others = asyncio.all_tasks() - {asyncio.current_task()}
         for task in others:
             task.cancel()
@@ -117,46 +97,43 @@ class RequestScheduler:
 
     @property
     def spend(self) -> Spend:
-        """What the job has used up so far."""
+        """Requests and money of the job so far."""
         return self._spent or self._ledger.spend(self._policy.job)
 
     @property
     def spent_usd(self) -> float:
-        """What its answers have cost so far."""
+        """Cost of its answers so far."""
         return self.spend.cost_usd
 
     @property
     def in_flight(self) -> int:
-        """Questions that services have."""
+        """Number of requests at the services."""
         return sum(client.in_flight for client in self._clients.values())
 
     @property
     def shutdown_message(self) -> str:
-        """What becomes of the questions in flight when one leaves now."""
+        """What happens to the requests in flight after Ctrl-C, as a sentence."""
         if any(client.uses_batches for client in self._clients.values()):
-            return f"{self.in_flight} questions are with the service; run the same command again to fetch the answers"
-        return f"waiting for {self.in_flight} answers in flight; Ctrl-C again gives them up"
+            return f"{self.in_flight} requests are at the service; run the same command again to fetch the answers"
+        return f"waiting for {self.in_flight} answers in flight; press Ctrl-C again to abandon them"
 
     def stop(self, error: DistillError) -> None:
-        """Begin no more calls. Those in flight are answered and kept."""
+        """Send no more requests; the answers to those in flight are stored."""
         self._stopped = self._stopped or error
         for client in self._clients.values():
             self._loop.call_soon_threadsafe(client.stop, error)
 
     def shards(self, todo: Sequence[int], read: ReadShard, build: BuildTeacher) -> Iterator[int | None]:
-        """Each slice, in order, when everything about it is settled; later ones are being asked meanwhile.
-
-        While none is ready, None comes every half second, so that the caller can do other things.
+        """Each shard, in order, when its requests are settled; None every half second while no shard is ready.
 
         Args:
-            todo: The slices.
-            read: Gives the photos of a slice.
-            build: Builds the teacher around a function that is told of every call it would make.
+            todo: Numbers of the shards.
+            read: Yields the photos of a shard.
+            build: Builds the teacher with an `OnMissing`.
 
         Raises:
-            RunStopped: A cap, the deadline, the disk or the service ended the asking; slices that were not given are to
-                do.
-            UsageError: There is no key.
+            RunStopped: Budget, deadline, disk or service stopped the run; the shards not yielded are still to do.
+            UsageError: There is no API key.
         """
         ready: queue.Queue[_Item] = queue.Queue()
         self._reader = threading.Thread(target=self._read, args=(todo, read, build, ready), name="reader", daemon=True)
@@ -173,11 +150,11 @@ class RequestScheduler:
             yield index
 
     def _is_done(self, future: Future[None]) -> bool:
-        """Whether a call has ended, waiting a little; one that failed for good has: the label will say so.
+        """Wait briefly for a request; a request that failed for good is done, and its label will have the reason.
 
         Raises:
-            RunStopped: No more calls are made.
-            UsageError: There is no key.
+            RunStopped: The run sends no more requests.
+            UsageError: There is no API key.
         """
         try:
             future.result(timeout=_HEARTBEAT_S)
@@ -192,7 +169,7 @@ class RequestScheduler:
         return True
 
     def _read(self, todo: Sequence[int], read: ReadShard, build: BuildTeacher, ready: queue.Queue[_Item]) -> None:
-        """The reader's work; whatever goes wrong is the caller's to know."""
+        """Body of the reader thread; its exceptions are raised in the caller's thread."""
         try:
             collector = RequestCollector(use_cached=self._mixed)
             teacher = build(collector)
@@ -209,11 +186,13 @@ class RequestScheduler:
         except BaseException as error:
             ready.put(error)
 
-    def _submit_missing(self, index: int, read: ReadShard, teacher: Teacher, collector: RequestCollector) -> list[Future[None]]:
-        """Submit all that the teacher would ask about the photos of a slice now."""
+    def _submit_missing(
+        self, index: int, read: ReadShard, teacher: Teacher, collector: RequestCollector
+    ) -> list[Future[None]]:
+        """Submit all requests of a shard that have no stored answer."""
         futures: list[Future[None]] = []
         for photo in read(index):
-            with suppress(DistillError):  # what is wrong with a photo is said when it is labeled
+            with suppress(DistillError):  # reported when the photo is labeled
                 teacher.label(photo)
             futures += [self._submit(config, request) for config, request in collector.take()]
             self._check_stopped()
@@ -224,7 +203,7 @@ class RequestScheduler:
             raise to_run_stopped(self._stopped)
 
     def _submit(self, config: HostedConfig, request: Request) -> Future[None]:
-        """Ask, when its turn comes; waits while too many are waiting already."""
+        """Submit a request; blocks while too many are waiting."""
         while not self._window.acquire(timeout=0.2):
             self._check_stopped()
         future = asyncio.run_coroutine_threadsafe(self._clients[_name(config)].answer(request), self._loop)
@@ -238,12 +217,12 @@ class RequestScheduler:
 
 
 def _name(config: HostedConfig) -> str:
-    """Configs hold mappings and are no keys themselves."""
+    """Dictionary key of a config; configs contain mappings and are not hashable."""
     return config.model_dump_json()
 
 
 def _next(ready: queue.Queue[_Item]) -> _Item | None:
-    """The next item, or None when there is none for a while."""
+    """The next item, or None after half a second without one."""
     with suppress(queue.Empty):
         return ready.get(timeout=_HEARTBEAT_S)
     return None

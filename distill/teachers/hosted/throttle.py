@@ -1,7 +1,4 @@
-"""How hard a service is asked: a pace per minute, a number of calls in flight that adapts, and a breaker.
-
-Knows time and outcomes; knows nothing of what is asked. All of it lives in one event loop.
-"""
+"""Throttling of requests: rate limits per minute, adaptive concurrency, circuit breaker. Used in one event loop."""
 
 from __future__ import annotations
 
@@ -13,15 +10,15 @@ from collections.abc import Callable
 from contextlib import suppress
 
 _BURST_S = 1.0
-"""A pace may be run ahead of by this many seconds' worth, so that it is reached although calls end in clumps."""
+"""Capacity of a token bucket in seconds, so that the rate is reached although requests end in bursts."""
 _WINDOW = 20
 _RATE_LIMIT_PATIENCE = 5
 _REDUCE_ABOVE, _PAUSE_ABOVE = 0.25, 0.6
-"""Shares of calls turned away above which fewer are sent, and above which all wait as long as the service says."""
+"""Fractions of rate-limited requests above which concurrency is reduced, and above which all requests pause."""
 
 
 class TokenBucket:
-    """So many units per minute, spent before a call (a token bucket)."""
+    """Token bucket: a number of units per minute, spent before a request."""
 
     def __init__(self, per_minute: float | None, clock: Callable[[], float] = time.monotonic) -> None:
         self._per_s = None if per_minute is None else per_minute / 60
@@ -30,25 +27,24 @@ class TokenBucket:
         self._left = self._most
 
     def wait_s(self, units: float) -> float:
-        """Seconds until that many units may be spent; 0: now."""
+        """Seconds until that many units are available; 0: now."""
         if self._per_s is None or units <= 0:
             return 0.0
         now = self._clock()
         self._left = min(self._most, self._left + (now - self._at) * self._per_s)
         self._at = now
-        # A call larger than the bucket waits for a full one, and leaves a debt.
+        # A request larger than the bucket waits for a full one, and leaves a negative level.
         return max(0.0, (min(units, self._most) - self._left) / self._per_s)
 
     def spend(self, units: float) -> None:
-        """Take the units; ask `wait_s` first."""
+        """Take the units; call `wait_s` first."""
         self._left -= units
 
 
 class ConcurrencyLimiter:
-    """Calls in flight: their number doubles at first, grows while calls pass, and shrinks when many are turned away.
+    """Number of requests in flight: doubles at first, grows with successes, shrinks with many rate-limited requests.
 
-    A few refused calls in a hundred are a service's way; only their share over the last calls says that there are too
-    many.
+    A few rate-limited requests in a hundred are normal, so only their fraction over the last requests counts.
     """
 
     def __init__(self, max_in_flight: int, *, start: int = 16, clock: Callable[[], float] = time.monotonic) -> None:
@@ -60,23 +56,23 @@ class ConcurrencyLimiter:
 
     @property
     def has_room(self) -> bool:
-        """Whether another call may be sent."""
+        """Whether another request may be sent."""
         return self.in_flight < max(1, int(self.limit))
 
     def wait_s(self) -> float:
-        """Seconds until the service wants to be asked again; 0: now."""
+        """Seconds until the end of the pause; 0: now."""
         return max(0.0, self._closed_until - self._clock())
 
     def pause(self, delay_s: float) -> None:
-        """Send nothing for a while."""
+        """Send no requests for a while."""
         self._closed_until = max(self._closed_until, self._clock() + delay_s)
 
     def on_success(self) -> None:
-        """A call was answered."""
+        """Count an answered request."""
         self._note(True)
 
     def on_rate_limit(self, delay_s: float | None) -> None:
-        """A call was refused for being one too many."""
+        """Count a rate-limited request."""
         self._note(False)
         if self._rate_limited_fraction > _PAUSE_ABOVE and delay_s:
             self.pause(delay_s)
@@ -88,7 +84,7 @@ class ConcurrencyLimiter:
     def _note(self, passed: bool) -> None:
         self._outcomes.append(passed)
         self._since += 1
-        # One decision per generation of calls: what is in flight was sent under the old number.
+        # One decision per generation of requests: those in flight were sent under the old limit.
         if self._since < max(_WINDOW // 2, int(self.limit)):
             return
         self._since = 0
@@ -99,9 +95,11 @@ class ConcurrencyLimiter:
 
 
 class CircuitBreaker:
-    """Notices that nothing works: then only one call at a time is tried, and after a while the run is given up."""
+    """Opens after consecutive failures: then one request at a time is tried, and after a while the run stops."""
 
-    def __init__(self, abort_after_s: float, *, failures: int = 10, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, abort_after_s: float, *, failures: int = 10, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._abort_after_s, self._failures, self._clock = abort_after_s, failures, clock
         self._consecutive_failures, self._since = 0, 0.0
         self._rate_limited_since: float | None = None
@@ -109,29 +107,32 @@ class CircuitBreaker:
 
     @property
     def open(self) -> bool:
-        """Whether calls fail one after the other."""
+        """Whether the last requests all failed."""
         return self._consecutive_failures >= self._failures
 
     @property
     def should_abort(self) -> bool:
-        """Whether it has been so for longer than one wants to wait; being turned away is waited for longer."""
+        """Whether it has been open for too long; rate-limited requests are tolerated for longer."""
         now = self._clock()
-        if self._rate_limited_since is not None and now - self._rate_limited_since > _RATE_LIMIT_PATIENCE * self._abort_after_s:
+        if (
+            self._rate_limited_since is not None
+            and now - self._rate_limited_since > _RATE_LIMIT_PATIENCE * self._abort_after_s
+        ):
             return True
         return self.open and now - self._since > self._abort_after_s
 
     def on_success(self) -> None:
-        """A call was answered."""
+        """Count an answered request."""
         self._consecutive_failures, self._rate_limited_since = 0, None
 
     def on_rate_limit(self, error: str) -> None:
-        """A call was turned away by a service that is there."""
+        """Count a rate-limited request: the service is available."""
         self._consecutive_failures = 0
         self._rate_limited_since = self._clock() if self._rate_limited_since is None else self._rate_limited_since
         self.last_error = error
 
     def on_failure(self, error: str) -> None:
-        """A call broke."""
+        """Count a failed request."""
         if self._consecutive_failures == 0:
             self._since = self._clock()
         self._consecutive_failures += 1
@@ -139,7 +140,7 @@ class CircuitBreaker:
 
 
 class Throttle:
-    """Pace, gate and breaker together: `enter` before a call, `leave` after it."""
+    """Rate limits, concurrency and circuit breaker together: `enter` before a request, `leave` after it."""
 
     def __init__(self, buckets: dict[str, TokenBucket], limiter: ConcurrencyLimiter, breaker: CircuitBreaker) -> None:
         self._buckets, self.limiter, self.breaker = buckets, limiter, breaker
@@ -148,17 +149,19 @@ class Throttle:
         self.closed = False
 
     async def enter(self, units: dict[str, float]) -> None:
-        """Wait until one more call may be sent, first come first served; at once when the throttle is closed.
+        """Wait until one more request may be sent, first come first served; no wait if the throttle is closed.
 
         Args:
-            units: What it spends of each pace.
+            units: Units that it takes from each bucket.
         """
         async with self._queue_lock:
             while not self.closed:
                 self._changed.clear()
                 delay_s: float | None = None
                 if self.limiter.has_room and not (self.breaker.open and self.limiter.in_flight > 0):
-                    delay_s = max([self.limiter.wait_s(), *(self._buckets[name].wait_s(n) for name, n in units.items())])
+                    delay_s = max(
+                        [self.limiter.wait_s(), *(self._buckets[name].wait_s(n) for name, n in units.items())]
+                    )
                     if delay_s <= 0:
                         break
                 with suppress(TimeoutError):
@@ -169,30 +172,30 @@ class Throttle:
             self.limiter.in_flight += 1
 
     def leave(self) -> None:
-        """The call has ended."""
+        """End a request."""
         self.limiter.in_flight -= 1
         self._changed.set()
 
     def refund(self, name: str, amount: float) -> None:
-        """Give units of a pace back: the service has not counted them."""
+        """Return units to a bucket: the service has not counted them."""
         self._buckets[name].spend(-amount)
         self._changed.set()
 
     def close(self) -> None:
-        """Let everyone through who waits: nothing will be sent any more."""
+        """Let all waiting requests through; their senders then find that the run stopped."""
         self.closed = True
         self._changed.set()
 
 
-def backoff_s(tries: int, *, initial_s: float, max_s: float, retry_after_s: float | None = None) -> float:
-    """Seconds before the next try: what the service asks for, else doubling, with jitter so that calls spread out.
+def backoff_s(attempts: int, *, initial_s: float, max_s: float, retry_after_s: float | None = None) -> float:
+    """Seconds before the next attempt: the delay that the service requests, else exponential; with jitter.
 
     Args:
-        tries: Calls made so far, at least 1.
-        initial_s: Before the second call.
-        max_s: Of our own delays.
-        retry_after_s: What the service asks for; never undercut.
+        attempts: Number of attempts so far, at least 1.
+        initial_s: Delay before the second attempt.
+        max_s: Maximum of the exponential delay.
+        retry_after_s: Delay that the service requests; a lower bound.
     """
     if retry_after_s is not None:
         return retry_after_s + random.uniform(0, min(1.0, 0.25 * retry_after_s))
-    return random.uniform(0.5, 1.0) * min(max_s, initial_s * 2 ** min(tries - 1, 30))
+    return random.uniform(0.5, 1.0) * min(max_s, initial_s * 2 ** min(attempts - 1, 30))

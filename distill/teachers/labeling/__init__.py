@@ -1,1 +1,1 @@
-"""The resumable labeling job."""
+"""The resumable labeling job: photos, shards, statistics, previews."""

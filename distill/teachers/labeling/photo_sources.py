@@ -1,6 +1,6 @@
-"""Where photos come from: folders, globs, files, videos, shards. Numbered, so that a job can be cut into slices.
+"""Photo sources: folders, globs, files, videos and shards as a numbered sequence of photos.
 
-A source knows the names of all its photos and reads them one by one; nothing here holds more than one picture.
+A source lists all its photos and decodes them one at a time.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from distill.config.synthetic import SyntheticConfig
 from distill.errors import DistillError, UsageError
 from distill.images import SUFFIXES, Photo, encode_jpeg, read_file, read_photo
 from distill.inputs import UnreadablePhoto, expand, is_shards, printable, unique_keys, walk
@@ -23,20 +22,20 @@ class Source(Protocol):
     """Numbered photos."""
 
     ignored: Sequence[str]
-    """Files that lay there and are no photos."""
+    """Files that are not photos."""
 
     def __len__(self) -> int:
-        """How many photos are announced; a video may turn out to hold fewer."""
+        """Number of photos; a video may contain fewer frames than it declares."""
         ...
 
     def identity(self, start: int, stop: int) -> str:
-        """A digest of which photos these are, so that a resumed job notices when they have changed."""
+        """Digest of these photos, so that a resumed job detects changes."""
         ...
 
     def read(
         self, start: int, stop: int, min_size_hw: tuple[int, int] | None = None
     ) -> Iterator[Photo | UnreadablePhoto]:
-        """These photos in order, at least `min_size_hw` large; a bad one comes as the reason why it is bad."""
+        """These photos in order, decoded to at least `min_size_hw`; an unusable one as `UnreadablePhoto`."""
         ...
 
 
@@ -44,12 +43,12 @@ class Source(Protocol):
 class _PhotoFile:
     path: Path
     name: str
-    """As the user would say it: relative to the folder that was given."""
+    """Relative to the given folder."""
     key: str
 
 
 class _FilesSource:
-    """Photos that are files."""
+    """Photo files."""
 
     def __init__(
         self,
@@ -129,7 +128,7 @@ class _VideoSource:
 
 
 class _ShardsSource:
-    """The photos of existing shards, to be labeled again."""
+    """The photos of existing shards."""
 
     ignored: Sequence[str] = ()
 
@@ -156,7 +155,7 @@ class _ShardsSource:
     def _read_shard(
         self, path: Path, low: int, high: int, min_size_hw: tuple[int, int] | None
     ) -> Iterator[Photo | UnreadablePhoto]:
-        """Samples [low, high) of one tar; those behind a damage come as what cannot be used."""
+        """Samples [low, high) of one tar; those behind a damaged one as `UnreadablePhoto`."""
         index = 0
         try:
             for sample in read_shard(path):
@@ -207,15 +206,15 @@ class _ChainedSource:
 
 
 def open_source(inputs: Sequence[str], *, frame_stride: int = 1, leave_out: Sequence[Path] = ()) -> Source:
-    """The photos behind these words: folders (walked), globs, picture files, videos, folders of shards.
+    """The photos in folders (with their subfolders), globs, image files, videos and folders of shards.
 
     Args:
-        inputs: As the user gave them.
-        frame_stride: Of a video, take every n-th frame.
-        leave_out: Folders that are not walked: results may lie below the photos.
+        inputs: Paths and globs of the command line.
+        frame_stride: Use every n-th frame of a video.
+        leave_out: Folders to skip: results may be below the photos.
 
     Raises:
-        UsageError: Nothing is there, or nothing in it is a photo.
+        UsageError: An input does not exist, or there are no photos.
     """
     files: list[tuple[Path, str]] = []
     ignored: list[str] = []
@@ -226,47 +225,22 @@ def open_source(inputs: Sequence[str], *, frame_stride: int = 1, leave_out: Sequ
         if path.is_dir() and is_shards(path):
             folders.append(path)
         elif path.is_dir():
-            found, skipped, closed = walk(path, leave_out)
-            files += found
-            ignored += skipped
-            unreadable += closed
+            contents = walk(path, leave_out=leave_out)
+            files += contents.files
+            ignored += contents.ignored
+            unreadable += contents.unreadable
         elif is_video(path):
             videos.append(path)
         else:
             files.append((path, path.name))
     files = list(dict.fromkeys(files))
     sources: list[Source] = [_FilesSource(files, ignored, unreadable)] if files or unreadable else []
-    # The keys of one set are told apart where two sets are labeled together.
+    # Two sets may have the same keys.
     sources += [_ShardsSource(path, f"s{n}-" if len(folders) > 1 else "") for n, path in enumerate(folders)]
     stems = unique_keys([path.name for path in videos])
     sources += [_VideoSource(path, frame_stride, stem) for path, stem in zip(videos, stems, strict=True)]
     if not sources:
         raise UsageError(
-            f"{', '.join(inputs)}: no photos there", hint=f"pictures are known by {', '.join(sorted(SUFFIXES))}"
+            f"{', '.join(inputs)}: no photos there", hint=f"image suffixes are {', '.join(sorted(SUFFIXES))}"
         )
     return sources[0] if len(sources) == 1 else _ChainedSource(sources)
-
-
-class ScenesSource:
-    """The rendered scenes of a synthetic teacher, which brings its own photos."""
-
-    ignored: Sequence[str] = ()
-
-    def __init__(self, config: SyntheticConfig) -> None:
-        self._config = config
-
-    def __len__(self) -> int:
-        return self._config.scenes
-
-    def identity(self, start: int, stop: int) -> str:
-        """As `Source.identity`."""
-        return f"scenes {self._config.first + start}-{self._config.first + stop} of seed {self._config.seed}"
-
-    def read(
-        self, start: int, stop: int, min_size_hw: tuple[int, int] | None = None
-    ) -> Iterator[Photo | UnreadablePhoto]:
-        """As `Source.read`."""
-        from distill.teachers.synthetic.generator import scene_photo
-
-        for index in range(start, stop):
-            yield scene_photo(self._config.first + index, self._config)

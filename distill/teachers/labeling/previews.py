@@ -1,4 +1,4 @@
-"""Small pictures of the first photos of a job, for its report: photo, generated image, label, confidence."""
+"""Preview images of the first photos of a job, for its report: photo, generated image, label, confidence."""
 
 from __future__ import annotations
 
@@ -13,68 +13,59 @@ from numpy import ndarray
 
 from distill.images import Photo, encode_jpeg, write_atomic
 from distill.labels import Label
-from distill.tasks import IGNORE_SEMANTIC, DepthKind, Task
+from distill.tasks import DepthKind
 from distill.teachers.base import TeacherResult
-from distill.visualization import (
-    add_class_legend,
-    add_depth_bar,
-    draw_confidence,
-    draw_depth,
-    draw_instances,
-    draw_normals,
-    draw_semantic,
-)
+from distill.visualization import draw_confidence
+from distill.visualization.drawing import DrawingFacts, drawer_of
 
 PREVIEWS = "previews"
 WIDTH_PX = 360
-"""Of every picture."""
 
 
 @dataclass(frozen=True, slots=True)
 class Preview:
-    """A picture on disk and what it shows."""
+    """A preview image on disk.
+
+    Attributes:
+        position: Number of the photo in the job.
+        number: Number of the result of this photo, from 1.
+        key: Sample key of the photo.
+        what: Content: ``photo``, ``depth generated``, ``depth``, ``depth confidence``, ...
+    """
 
     position: int
     number: int
     key: str
     what: str
-    """``photo``, ``depth generated``, ``depth``, ``depth confidence``, ..."""
     path: Path
 
 
 def write_preview(out: Path, position: int, number: int, photo: Photo, result: TeacherResult) -> None:
-    """Write the pictures of one lesson as small JPEGs into ``previews/``."""
+    """Write the images of one result as small JPEGs into ``previews/``."""
     folder = out / PREVIEWS
     folder.mkdir(exist_ok=True)
-    pictures = {"photo": photo.rgb}
+    images = {"photo": photo.rgb}
     for name, generated in result.generated.items():
-        pictures[name if "rejected" in name else f"{name} generated"] = generated
+        images[name if "rejected" in name else f"{name} generated"] = generated
     for task, label in result.labels.items():
-        pictures[f"{task} confidence"] = draw_confidence(np.where(label.valid, label.confidence, 0))
-    small = {what: _small(picture) for what, picture in pictures.items()}
+        images[f"{task} confidence"] = draw_confidence(np.where(label.valid, label.confidence, 0))
+    small = {what: _shrink(image) for what, image in images.items()}
     small |= {str(task): draw_label(label) for task, label in result.labels.items()}
-    for what, picture in small.items():
+    for what, image in small.items():
         name = f"{position:05d}.{number}.{photo.key}.{re.sub(r'[^a-z0-9]+', '_', what.lower())}.jpg"
-        write_atomic(folder / name, encode_jpeg(picture, quality=85))
+        write_atomic(folder / name, encode_jpeg(image, quality=85))
 
 
 def draw_label(label: Label) -> UInt8[ndarray, "h w 3"]:
-    """A label as a small picture for people, with its color bar or legend; invalid pixels are marked."""
-    if label.task is Task.DEPTH:
-        depth_kind = label.depth_kind or DepthKind.METRIC
-        return add_depth_bar(_small(draw_depth(label.value, label.valid, depth_kind=depth_kind)), depth_kind=depth_kind)
-    if label.task is Task.NORMALS:
-        return _small(draw_normals(label.value, label.valid))
-    if label.task is Task.INSTANCE:
-        return _small(draw_instances(label.value))
-    ids = np.where(label.valid, label.value, IGNORE_SEMANTIC).astype(np.uint8)
-    present = [int(i) for i in np.unique(ids) if i < len(label.classes)]
-    drawing = _small(draw_semantic(ids, max(len(label.classes), 1)))
-    return add_class_legend(drawing, label.classes, only=present) if present else drawing
+    """A small drawing of a label with its color bar or legend; invalid pixels are marked."""
+    drawer = drawer_of(label.task)
+    facts = DrawingFacts(depth_kind=label.depth_kind or DepthKind.METRIC, classes=label.classes)
+    present = [int(i) for i in np.unique(label.value[label.valid]) if i < len(label.classes)] if label.classes else []
+    return drawer.add_legend(_shrink(drawer.draw(label.value, label.valid, facts)), facts, only=present)
 
 
 def read_previews(out: Path) -> list[Preview]:
-    """What was written, in order."""
+    """All previews in a folder, in order."""
     found = []
     for path in sorted((out / PREVIEWS).glob("*.jpg")):
         position, number, key, what, _ = path.name.split(".")
@@ -82,9 +73,10 @@ def read_previews(out: Path) -> list[Preview]:
     return found
 
 
-def _small(picture: UInt8[ndarray, "h w 3"]) -> UInt8[ndarray, "h2 w2 3"]:
-    scale = WIDTH_PX / picture.shape[1]
+def _shrink(image: UInt8[ndarray, "h w 3"]) -> UInt8[ndarray, "h2 w2 3"]:
+    """The image, resized to `WIDTH_PX` if it is wider."""
+    scale = WIDTH_PX / image.shape[1]
     if scale >= 1:
-        return picture
-    size_wh = (WIDTH_PX, max(1, round(picture.shape[0] * scale)))
-    return cv2.resize(picture, size_wh, interpolation=cv2.INTER_AREA)
+        return image
+    size_wh = (WIDTH_PX, max(1, round(image.shape[0] * scale)))
+    return cv2.resize(image, size_wh, interpolation=cv2.INTER_AREA)

@@ -1,4 +1,4 @@
-"""All slices of a labeling done: one set with one ``dataset.json``."""
+"""Finish a labeling job: write ``dataset.json`` over all shards."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from pathlib import Path
 
 from distill.errors import DistillError
 from distill.shards import Manifest, write_manifest
-from distill.tasks import DepthKind, Task
+from distill.tasks import TASKS, DepthKind, Task
 from distill.teachers.labeling.job import Job
 from distill.teachers.labeling.shard_stats import ShardStats
 
 
 def write_dataset_manifest(job: Job) -> tuple[Manifest, list[ShardStats]] | None:
-    """Write ``dataset.json`` when every slice is done; gives it with all accounts, or None when some are missing.
+    """Write ``dataset.json`` if every shard is done; returns it with all statistics, or None if shards are missing.
 
     Raises:
-        DistillError: The depth maps have different depth kinds and cannot be one set.
+        DistillError: The depth maps have different depth kinds.
     """
     all_stats = [job.read_stats(index) for index in range(job.num_shards)]
     done = [stats for stats in all_stats if stats is not None]
@@ -25,18 +25,19 @@ def write_dataset_manifest(job: Job) -> tuple[Manifest, list[ShardStats]] | None
     depth_kinds = list(dict.fromkeys(depth_kind for stats in done for depth_kind in stats.depth_kinds))
     if len(depth_kinds) > 1:
         raise DistillError(
-            f"the answers hold depth of different depth kinds ({', '.join(depth_kinds)}), which no student can learn together",
+            f"the labels have different depth kinds ({', '.join(depth_kinds)}), and a student learns only one",
             hint="label each depth kind into its own --out",
         )
     counts: dict[str, int] = {}
     for stats in done:
         for task, count in stats.counts.items():
             counts[task] = counts.get(task, 0) + count
+    has_classes = any(TASKS[task].class_list == "classes" for task in job.teacher.tasks)
     manifest = Manifest(
         tasks=tuple(task for task in Task if task in counts),
         counts=counts,
         depth_kind=depth_kinds[0] if depth_kinds else DepthKind.METRIC,
-        classes=job.teacher.classes if Task.SEMANTIC in job.teacher.tasks else (),
+        classes=job.teacher.classes if has_classes else (),
         referring=tuple(dict.fromkeys(name for stats in done for name in stats.referring)),
         instance_classes=tuple(dict.fromkeys(name for stats in done for name in stats.instance_classes)),
         shards=tuple(stats.shard for stats in done if stats.shard is not None),
@@ -47,13 +48,13 @@ def write_dataset_manifest(job: Job) -> tuple[Manifest, list[ShardStats]] | None
     )
     write_manifest(job.out, manifest)
     for part in job.out.glob(".shard-*.part"):
-        if not _has_living_writer(part):
+        if not _writer_runs(part):
             part.unlink(missing_ok=True)
     return manifest, done
 
 
-def _has_living_writer(part: Path) -> bool:
-    """Whether the process that a half-written tar is named after still runs: two jobs may share an --out."""
+def _writer_runs(part: Path) -> bool:
+    """Whether the process that is writing a partial tar (its id is in the name) runs: jobs may share an --out."""
     number = part.name.removesuffix(".part").rpartition(".")[2]
     try:
         os.kill(int(number), 0)

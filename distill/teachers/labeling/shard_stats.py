@@ -1,9 +1,9 @@
-"""What happened in a slice: counted while it is labeled, written down as one page when it is done."""
+"""Statistics of one shard: collected while it is labeled, written as one JSON file when it is done."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -13,53 +13,57 @@ from distill.tasks import TASKS, DepthKind
 from distill.teachers.base import TeacherResult
 
 MAX_LOW_QUALITY = 40
-"""Labels to look at first, per slice and in the report."""
+"""Number of labels with the lowest quality that are listed, per shard and in the report."""
+FORMAT = 2
+"""Version of the file and of the job's identity."""
 
 
 class ShardStats(BaseModel):
-    """The accounts of one slice."""
+    """The statistics of one shard."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
+    format: Literal[2] = FORMAT
     identity: str
+    """Digest of everything that determines the bytes of the shard."""
     shard: ShardEntry | None
-    """None when no photo of the slice could be labeled."""
+    """None if no photo of the shard could be labeled."""
     photos: int
     labeled: int
     failures: tuple[dict[str, str], ...] = ()
-    """Photos that could not be used: name, reason."""
+    """Unusable photos: name, reason."""
     unanswered: tuple[dict[str, str], ...] = ()
-    """Questions that gave no label: name, task, kind, reason."""
+    """Prompts without a label: name, task, kind, reason."""
     notes: tuple[dict[str, str], ...] = ()
-    """Labels that were read in another way than asked: name, task, reason."""
+    """Labels that were decoded differently from their prompt: name, task, reason."""
     counts: dict[str, int] = Field(default_factory=dict)
-    """Label maps, by task."""
+    """Number of label maps by task."""
     answered: dict[str, int] = Field(default_factory=dict)
-    """Answers that became labels, by task; several instance answers share one map."""
+    """Number of answers that became labels, by task; several instance answers share one map."""
     quality: dict[str, float] = Field(default_factory=dict)
-    """Sum over answers, by task."""
+    """Sum over these answers, by task."""
     depth_kinds: tuple[DepthKind, ...] = ()
     referring: tuple[str, ...] = ()
     instance_classes: tuple[str, ...] = ()
     instances: tuple[dict[str, Any], ...] = ()
-    """Per photo: name, and how many of each class."""
+    """Per photo: name, and number of instances of each class."""
     prompts: dict[str, str] = Field(default_factory=dict)
     cost_usd: float = 0.0
     skipped: dict[str, int] = Field(default_factory=dict)
-    """Teacher to how often a cascade did without it."""
+    """Teacher to number of answers that a cascade skipped."""
     skipped_usd: float = 0.0
-    """What those answers would have cost."""
+    """Price of the skipped answers."""
     realigned: int = 0
-    """Answers that had drifted against their photos and were put back."""
+    """Number of answers that were shifted or scaled against their photos and were corrected."""
     low_quality: tuple[dict[str, Any], ...] = ()
-    """The labels that scored lowest, worst first: name, task, quality, expected error, drift, parts of the score."""
+    """Labels with the lowest quality, lowest first: name, task, quality, expected error, transform, score parts."""
     teachers: tuple[str, ...] = ()
     licenses: dict[str, str] = Field(default_factory=dict)
-    """License of the labels to where its terms can be read."""
+    """License of the labels to the link to its terms."""
 
 
 class ShardStatsBuilder:
-    """What happened in a slice so far."""
+    """Collects the statistics of a shard."""
 
     def __init__(self) -> None:
         self.photos = 0
@@ -84,7 +88,7 @@ class ShardStatsBuilder:
         self._licenses: dict[str, str] = {}
 
     def add(self, photo: Photo, result: TeacherResult) -> None:
-        """Count a lesson."""
+        """Count one result."""
         self._unanswered += [{"name": photo.name, **failure} for failure in result.failures]
         self._notes += [{"name": photo.name, **note} for note in result.notes]
         self._cost_usd += sum(result.costs_usd)
@@ -112,15 +116,16 @@ class ShardStatsBuilder:
                 self._instances.append({"name": photo.name, **{name: names.count(name) for name in sorted(set(names))}})
 
     def _note_quality(self, photo: Photo, record: dict[str, Any]) -> None:
-        """Count what was mended, and keep the labels that scored lowest."""
+        """Count corrected answers and collect the labels with the lowest quality."""
         registrations = [
             answer["registration"] for answer in record.get("answers", [record]) if "registration" in answer
         ]
-        drifts = [said for registration in registrations if (said := format_registration(registration))]
-        self._realigned += len(drifts)
+        transforms = [text for registration in registrations if (text := format_registration(registration))]
+        self._realigned += len(transforms)
         if "quality_parts" not in record:
             return
-        row = {"name": photo.name, "task": record["task"], "quality": record["quality"], "transform": "; ".join(drifts)}
+        row = {"name": photo.name, "task": record["task"], "quality": record["quality"]}
+        row["transform"] = "; ".join(transforms)
         if "expected_error" in record:
             row["expected_error"] = record["expected_error"]
         self._low_quality.append({**row, **record["quality_parts"]})
@@ -128,7 +133,7 @@ class ShardStatsBuilder:
             self._low_quality = lowest_quality(self._low_quality)
 
     def build(self, identity: str, entry: ShardEntry | None) -> ShardStats:
-        """The accounts as they are written down."""
+        """The statistics as they are written."""
         return ShardStats(
             identity=identity,
             shard=entry,
@@ -161,8 +166,8 @@ def lowest_quality(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def format_registration(registration: dict[str, Any]) -> str:
-    """How an answer was mended, such as ``shifted by 3.0 down, -1.5 right, zoom 1.012``; empty when it was not."""
+    """The correction of an answer, such as ``shifted by 3.0 down, -1.5 right, zoom 1.0120``; empty if there is none."""
     down, right = registration["shift_px"]
-    said = [f"shifted by {down:.1f} down, {right:.1f} right"] if down or right else []
-    said += [f"{name} {registration[name]:.4f}" for name in ("zoom", "aspect") if registration[name] != 1.0]
-    return ", ".join(said)
+    parts = [f"shifted by {down:.1f} down, {right:.1f} right"] if down or right else []
+    parts += [f"{name} {registration[name]:.4f}" for name in ("zoom", "aspect") if registration[name] != 1.0]
+    return ", ".join(parts)

@@ -1,4 +1,4 @@
-"""The teachers that run models here, put together from their configs."""
+"""Build the teachers that run models on this machine; weights are opened with the first photo."""
 
 from __future__ import annotations
 
@@ -9,25 +9,24 @@ from distill.config.local import DiffusersConfig, MarigoldConfig, ModelConfig, T
 from distill.tasks import Task
 from distill.teachers.base import Teacher
 from distill.teachers.context import TeacherContext
+from distill.teachers.generative import GenerativeTeacher
+from distill.teachers.local.architectures import inspect_model
+from distill.teachers.local.diffusers import DiffusersGenerator
+from distill.teachers.local.hub import find_source
+from distill.teachers.local.marigold import MarigoldSpecialist, marigold_output
+from distill.teachers.local.pipelines import pipeline_class
+from distill.teachers.local.transformers import TransformersSpecialist
+from distill.teachers.predictive import PredictiveTeacher
+from distill.teachers.prompts.build import prompted_classes
 
-LocalConfig = TransformersConfig | DiffusersConfig | MarigoldConfig
 
-
-def build_local(config: LocalConfig, folder: Path, context: TeacherContext) -> Teacher:
-    """The teacher that a config describes; weights are opened when the first photo comes.
+def build_transformers(config: TransformersConfig, folder: Path, context: TeacherContext) -> Teacher:
+    """The teacher of a transformers config.
 
     Raises:
         ModelUnavailable: The model is on the hub and cannot be fetched.
-        UsageError: There is no such model, or it cannot do what is asked.
+        UsageError: The model does not exist, or cannot do the task.
     """
-    if isinstance(config, DiffusersConfig):
-        return _build_diffusers(config, folder, context)
-    if isinstance(config, MarigoldConfig):
-        return _build_marigold(config, folder, context)
-    from distill.teachers.local.architectures import inspect_model
-    from distill.teachers.local.transformers import TransformersSpecialist
-    from distill.teachers.predictive import PredictiveTeacher
-
     model_info = inspect_model(config, folder)
     return PredictiveTeacher(
         TransformersSpecialist(config, model_info),
@@ -38,13 +37,13 @@ def build_local(config: LocalConfig, folder: Path, context: TeacherContext) -> T
     )
 
 
-def _build_diffusers(config: DiffusersConfig, folder: Path, context: TeacherContext) -> Teacher:
-    from distill.teachers.generative import GenerativeTeacher
-    from distill.teachers.local.diffusers import DiffusersGenerator
-    from distill.teachers.local.hub import find_source
-    from distill.teachers.local.pipelines import pipeline_class
-    from distill.teachers.prompts.build import prompted_classes
+def build_diffusers(config: DiffusersConfig, folder: Path, context: TeacherContext) -> Teacher:
+    """The teacher of a diffusers config.
 
+    Raises:
+        ModelUnavailable: The model is on the hub and cannot be fetched.
+        UsageError: The model does not exist.
+    """
     source = find_source(config.model, folder)
     pipeline_class(source, config.revision)
     return GenerativeTeacher(
@@ -58,11 +57,13 @@ def _build_diffusers(config: DiffusersConfig, folder: Path, context: TeacherCont
     )
 
 
-def _build_marigold(config: MarigoldConfig, folder: Path, context: TeacherContext) -> Teacher:
-    from distill.teachers.local.hub import find_source
-    from distill.teachers.local.marigold import MarigoldSpecialist, marigold_output
-    from distill.teachers.predictive import PredictiveTeacher
+def build_marigold(config: MarigoldConfig, folder: Path, context: TeacherContext) -> Teacher:
+    """The teacher of a Marigold config.
 
+    Raises:
+        ModelUnavailable: The model is on the hub and cannot be fetched.
+        UsageError: The model does not exist, or is no Marigold pipeline.
+    """
     source = find_source(config.model, folder)
     output = marigold_output(source, config.revision)
     return PredictiveTeacher(

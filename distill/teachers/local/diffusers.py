@@ -19,7 +19,7 @@ from numpy import ndarray
 from distill.config.local import DiffusersConfig
 from distill.errors import DistillError, UsageError
 from distill.images import Photo, encode_map
-from distill.teachers.base import ContentRefused, GeneratedImage, PromptSpec
+from distill.teachers.base import CacheableGenerator, ContentRefused, GeneratedImage, PromptSpec
 from distill.teachers.local.hub import fingerprint
 from distill.teachers.local.pipelines import Pipeline, open_pipeline
 from distill.teachers.prompts.build import build_prompt_specs
@@ -28,7 +28,7 @@ from distill.teachers.registration.canvas import Grid, fit_canvas, to_canvas
 RESIZE_MODE = "fill"
 
 
-class DiffusersGenerator:
+class DiffusersGenerator(CacheableGenerator):
     """One pipeline, opened when the first question comes (so that a plan needs no weights)."""
 
     def __init__(self, config: DiffusersConfig, source: str, folder: Path) -> None:
@@ -37,13 +37,26 @@ class DiffusersGenerator:
         self._grid = Grid(config.multiple, config.max_pixels, min(config.min_pixels, config.max_pixels))
         self.model = f"{config.model}@{config.revision}" if config.revision else config.model
 
+    def fingerprint(self) -> list[str]:
+        """State of the model's files."""
+        return [fingerprint(self._source, self._config.revision)]
+
     def prompt_specs(self, photo: Photo) -> list[PromptSpec]:
         """The same for every photo."""
         return self._prompt_specs
 
     def parameters(self, photo: Photo, prompt_spec: PromptSpec) -> dict[str, Any]:
         """Everything that decides an answer besides photo, sentence and seed."""
-        keys = {"steps", "guidance_scale", "true_cfg_scale", "pipeline_kwargs", "loras", "transformer", "scheduler", "dtype"}
+        keys = {
+            "steps",
+            "guidance_scale",
+            "true_cfg_scale",
+            "pipeline_kwargs",
+            "loras",
+            "transformer",
+            "scheduler",
+            "dtype",
+        }
         return {
             **self._config.model_dump(mode="json", include=keys),
             "canvas_hw": list(fit_canvas(photo.size_hw, self._grid)),

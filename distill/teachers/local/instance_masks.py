@@ -32,7 +32,9 @@ class ScoredMask:
     name: str
 
 
-def masks_to_label(masks: Sequence[ScoredMask], size_hw: tuple[int, int], classes: Sequence[str], min_score: float) -> Label:
+def masks_to_label(
+    masks: Sequence[ScoredMask], size_hw: tuple[int, int], classes: Sequence[str], min_score: float
+) -> Label:
     """The instance map: where masks overlap, the surer one is in front; confidence is probability times score.
 
     Args:

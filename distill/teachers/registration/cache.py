@@ -51,7 +51,7 @@ class RegistrationCache:
         if self._db is None:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             # What a power cut loses is looked for again.
-            self._db = open_database(self._path, _SCHEMA, synchronous="OFF")
+            self._db = open_database(self._path, _SCHEMA, version=1, synchronous="OFF")
         return self._db
 
 

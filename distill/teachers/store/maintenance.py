@@ -1,4 +1,4 @@
-"""Looking after a store of answers: check every byte, clear what is left over, hand answers on as a manifest."""
+"""Maintenance of an answer store: verify all files, remove leftovers, export answers with a manifest."""
 
 from __future__ import annotations
 
@@ -12,27 +12,29 @@ import yaml
 from distill.errors import DistillError
 from distill.images import decode_rgb, write_atomic
 from distill.tasks import Task
-from distill.teachers.store.answers import EMPTY, IMAGE, REFUSED, AnswerStore, AnswerKey, AnswerCorrupt, CachedAnswer
-from distill.teachers.store.ledger import BATCH_FINISHED, Ledger
+from distill.teachers.store.answers import AnswerStore
+from distill.teachers.store.batch_table import BATCH_FINISHED
+from distill.teachers.store.ledger import Ledger
+from distill.teachers.store.records import EMPTY, IMAGE, REFUSED, AnswerCorrupt, AnswerKey, CachedAnswer
 
 UNREADABLE = "unreadable"
-"""A picture by its kind, and none that can be decoded."""
+"""An answer of kind image that cannot be decoded."""
 DAMAGED = "damaged"
-"""Its page or its bytes are not what was stored: a disk's fault, or a stranger's."""
+"""An answer whose record or bytes have changed since they were stored."""
 FORGETTABLE = (REFUSED, EMPTY, UNREADABLE, DAMAGED)
 _PART_SUFFIX = ".part"
 
 
 @dataclass
 class StoreReport:
-    """What is wrong in a store.
+    """Result of `verify`.
 
     Attributes:
-        answers: How many are whole.
-        damaged: (key, why) of those that are not.
-        orphans: Bytes without a page: left by a kill; nobody can know what they answer.
-        leftovers: Half-written files.
-        missing: Requests that the ledger says are done, without an answer.
+        answers: Number of intact answers.
+        damaged: (key, reason) of the others.
+        orphans: Image files without a record, left by a kill; their prompts are unknown.
+        leftovers: Partial files.
+        missing: Requests that are done according to the ledger and have no answer.
     """
 
     answers: int = 0
@@ -43,12 +45,12 @@ class StoreReport:
 
     @property
     def intact(self) -> bool:
-        """Whether nothing that was paid for is lost; what a kill leaves over is no loss."""
+        """Whether no paid answer is lost; files left by a kill do not count."""
         return not self.damaged and not self.missing
 
 
 def verify(store: AnswerStore) -> StoreReport:
-    """Reads every answer, and holds it against its own page and the ledger."""
+    """Read every answer and compare it with its record and the ledger."""
     found, seen = StoreReport(), set()
     for key in store.all_keys():
         seen.add(key)
@@ -57,13 +59,13 @@ def verify(store: AnswerStore) -> StoreReport:
             if stored is None:
                 found.damaged.append((key, "its bytes are missing"))
             elif AnswerKey(**stored.meta["answer_key"]).digest != key:
-                found.damaged.append((key, "it is not the answer to what its page says was asked"))
+                found.damaged.append((key, "its key does not match its record"))
             else:
                 found.answers += 1
         except DistillError as error:
             found.damaged.append((key, error.message))
         except (KeyError, TypeError) as error:
-            found.damaged.append((key, f"its page is incomplete: {error}"))
+            found.damaged.append((key, f"its record is incomplete: {error}"))
     found.orphans, found.leftovers = _leftover_files(store)
     if (store.folder / "ledger.sqlite").is_file():
         ledger = Ledger(store.folder)
@@ -73,11 +75,11 @@ def verify(store: AnswerStore) -> StoreReport:
 
 
 def collect_garbage(store: AnswerStore, *, forget: tuple[str, ...] = (), apply: bool) -> dict[str, int]:
-    """How many files and answers were removed, by kind; or would be.
+    """Remove leftovers and answers of some kinds; returns the number of removed files and answers by kind.
 
     Args:
-        store: Where.
-        forget: Kinds of answers to remove, so that they are asked for, and paid for, again.
+        store: The answers.
+        forget: Kinds of answers to remove, so that they are requested, and paid for, again.
         apply: Remove them; else only count.
     """
     orphans, leftovers = _leftover_files(store)
@@ -97,7 +99,7 @@ def collect_garbage(store: AnswerStore, *, forget: tuple[str, ...] = (), apply: 
 
 
 def export_answers(store: AnswerStore, out: Path) -> dict[str, int]:
-    """How many answers were copied and left out; writes them with a manifest that the replay teacher reads.
+    """Copy all images with a manifest for the replay teacher; returns the number of copied and omitted answers.
 
     Raises:
         DistillError: The folder cannot be written.
@@ -129,7 +131,7 @@ def export_answers(store: AnswerStore, out: Path) -> dict[str, int]:
 
 
 def _row(stored: CachedAnswer, prompt_spec: dict[str, Any]) -> dict[str, Any]:
-    """A line of the manifest; what says nothing is left out."""
+    """A row of the manifest, without empty values."""
     values = {
         "photo": stored.meta["photo"],
         "task": prompt_spec["task"],
@@ -151,7 +153,7 @@ def _row(stored: CachedAnswer, prompt_spec: dict[str, Any]) -> dict[str, Any]:
 
 
 def _kind(store: AnswerStore, key: str) -> str:
-    """The kind of an answer; pictures are decoded to see whether they are any."""
+    """The kind of an answer; images are decoded to find unreadable ones."""
     try:
         stored = store.get(key)
     except AnswerCorrupt:
@@ -176,19 +178,19 @@ def _forget(store: AnswerStore, keys: list[str]) -> None:
 
 
 def _leftover_files(store: AnswerStore) -> tuple[list[Path], list[Path]]:
-    """(bytes without a page, half-written files); files of batch jobs that are not over are neither."""
+    """(image files without a record, partial files); files of unfinished batch jobs are neither."""
     orphans, leftovers = [], []
     for folder in sorted(store.folder.glob("[0-9a-f][0-9a-f]")):
-        pages = {path.stem for path in folder.glob("*.json") if not path.name.startswith(".")}
+        records = {path.stem for path in folder.glob("*.json") if not path.name.startswith(".")}
         for path in sorted(folder.iterdir()):
             if path.name.endswith(_PART_SUFFIX):
                 leftovers.append(path)
-            elif path.suffix != ".json" and path.stem not in pages:
+            elif path.suffix != ".json" and path.stem not in records:
                 orphans.append(path)
     batches = store.folder / "batches"
     if batches.is_dir():
         ledger = Ledger(store.folder)
-        live = {batch["label"] for batch in ledger.batches() if batch["state"] != BATCH_FINISHED}
+        live = {batch["label"] for batch in ledger.batches.rows() if batch["state"] != BATCH_FINISHED}
         ledger.close()
         leftovers += [path for path in sorted(batches.iterdir()) if path.name.partition(".")[0] not in live]
     return orphans, leftovers

@@ -1,11 +1,9 @@
-"""What jobs have used up, and their caps: a running sum a job, in the same file as the requests that it sums up."""
+"""Spending and budget of labeling jobs: a running sum per job, in the file of the ledger."""
 
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from distill.errors import DistillError
 
@@ -16,43 +14,48 @@ CREATE TABLE IF NOT EXISTS spend (
 """
 
 
-class BudgetExceeded(DistillError):  # noqa: N818 - it is the cap that is reached; nothing is wrong
-    """The next call could pass a cap, so it is not made."""
+class BudgetExceeded(DistillError):  # noqa: N818 - the end of a budget is no error of the program
+    """The next request could exceed the budget, so it is not sent."""
 
 
 @dataclass(frozen=True, slots=True)
 class Spend:
-    """Money of one job, in USD."""
+    """Requests and money of one job, in USD."""
 
     calls: int = 0
-    """Calls made, failed ones included."""
+    """Requests sent, failed ones included."""
     cost_usd: float = 0.0
     uncertain_usd: float = 0.0
     reserved_usd: float = 0.0
 
     @property
     def worst_usd(self) -> float:
-        """What the job has cost if everything unknown was charged at the worst price."""
+        """Maximum cost of the job: all uncertain and reserved amounts are charged."""
         return self.cost_usd + self.uncertain_usd + self.reserved_usd
 
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """What a job may use up, earlier runs of it included; None: no limit."""
+    """Limits of a job, earlier runs of it included; None: no limit."""
 
     max_usd: float | None = None
     max_requests: int | None = None
+    deadline_s: float | None = None
+    """No request is sent later, in seconds since the epoch."""
+
+
+UNLIMITED = Budget()
 
 
 def read_spend(db: sqlite3.Connection, job: str) -> Spend:
-    """What a job has used up."""
+    """Requests and money of a job so far."""
     row = db.execute("SELECT calls, cost_usd, uncertain_usd, reserved_usd FROM spend WHERE job=?", (job,)).fetchone()
     return Spend(*row) if row else Spend()
 
 
 def add_spend(db: sqlite3.Connection, job: str, **amounts: float) -> None:
-    """Add calls and money to what a job has used up; in the caller's transaction."""
-    values: Mapping[str, Any] = {"calls": 0, "cost_usd": 0, "uncertain_usd": 0, "reserved_usd": 0, **amounts, "job": job}
+    """Add requests and money to a job, in the caller's transaction."""
+    values = {"calls": 0, "cost_usd": 0, "uncertain_usd": 0, "reserved_usd": 0, **amounts, "job": job}
     db.execute(
         "INSERT INTO spend(job, calls, cost_usd, uncertain_usd, reserved_usd)"
         " VALUES (:job, :calls, :cost_usd, :uncertain_usd, :reserved_usd) ON CONFLICT(job) DO UPDATE SET"
@@ -63,19 +66,19 @@ def add_spend(db: sqlite3.Connection, job: str, **amounts: float) -> None:
 
 
 def check_budget(spend: Spend, worst_usd: float, budget: Budget) -> None:
-    """Whether one more call is within the caps.
+    """Raise if one more request could exceed the budget.
 
     Raises:
-        BudgetExceeded: It could pass one.
+        BudgetExceeded: It could.
     """
     if budget.max_usd is not None and spend.worst_usd + worst_usd > budget.max_usd + 1e-9:
         raise BudgetExceeded(
-            f"the next call could cost {worst_usd:.4f} USD on top of {spend.worst_usd:.4f} USD spent or in flight, "
-            f"which passes the cap of {budget.max_usd:.2f} USD",
-            hint="raise --max-usd and run the same command again to go on",
+            f"the next request could cost {worst_usd:.4f} USD on top of {spend.worst_usd:.4f} USD spent or in flight, "
+            f"which exceeds the limit of {budget.max_usd:.2f} USD",
+            hint="raise --max-usd and run the same command again to continue",
         )
     if budget.max_requests is not None and spend.calls + 1 > budget.max_requests:
         raise BudgetExceeded(
-            f"{spend.calls} calls were made, which is the cap",
-            hint="raise --max-requests and run the same command again to go on",
+            f"{spend.calls} requests were sent, which is the limit",
+            hint="raise --max-requests and run the same command again to continue",
         )

@@ -1,9 +1,9 @@
-"""Views of synthetic worlds: the picture together with everything that is true about it; single scenes and films."""
+"""Rendered images of synthetic scenes with their ground truth: single scenes and fly-throughs."""
 
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -22,16 +22,16 @@ from distill.teachers.synthetic.scene_sampler import compose_fly_through, compos
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """A picture and the truth about it.
+    """An image and its ground truth.
 
     Attributes:
-        rgb: What the camera recorded.
+        rgb: The image.
         depth_m: z-depth in meters; infinity for sky.
         normals: Unit vectors, camera frame x right, y up, z toward the camera; 0 for sky.
         semantic: Index into `SYNTHETIC_CLASSES`.
-        instance: 0 for stuff.
+        instance: Instance id; 0 for background.
         fov_deg: Vertical field of view.
-        instance_classes: Instance id to class name, of those that are visible.
+        instance_classes: Instance id to class name, visible instances only.
     """
 
     rgb: UInt8[ndarray, "h w 3"]
@@ -44,10 +44,10 @@ class View:
 
 
 def render_view(index: int, config: SyntheticConfig) -> View:
-    """The view of one scene; the same for the same seed, index and size, whatever else the config says.
+    """The view of one scene; it depends only on seed, index and size.
 
     Args:
-        index: Number of the scene, counted from 0 whatever `SyntheticConfig.first` is.
+        index: Number of the scene from 0, independent of `SyntheticConfig.first`.
         config: Seed and size.
     """
     world, camera = scene(config.seed, index)
@@ -55,7 +55,7 @@ def render_view(index: int, config: SyntheticConfig) -> View:
 
 
 def scene_photo(index: int, config: SyntheticConfig) -> Photo:
-    """One scene as a photo file (JPEG), with the pixels that the file really holds."""
+    """One scene as a photo file (JPEG), with the pixels decoded from it."""
     world, camera = scene(config.seed, index)
     rgb = photograph(world, camera, config.size_hw, np.random.default_rng([config.seed, index, 1]))
     key = f"scene-{index:06d}"
@@ -63,7 +63,7 @@ def scene_photo(index: int, config: SyntheticConfig) -> Photo:
 
 
 def fly_through(num_frames: int, config: SyntheticConfig, *, fps: float = 24.0) -> Iterator[View]:
-    """The frames of a walk around one furnished room, at walking pace."""
+    """Frames of a camera path around one furnished indoor scene, at walking pace."""
     rng = np.random.default_rng([config.seed, zlib.crc32(b"fly-through")])
     world, radius_m, height_m = compose_fly_through(rng)
     for camera in fly_path(num_frames, fps, radius_m, height_m, float(rng.uniform(0, 2 * np.pi))):
@@ -72,8 +72,29 @@ def fly_through(num_frames: int, config: SyntheticConfig, *, fps: float = 24.0) 
 
 @lru_cache(maxsize=8)
 def scene(seed: int, index: int) -> tuple[World, Camera]:
-    """The world of a scene, and the camera that looks at it."""
+    """World and camera of a scene."""
     return compose_view(np.random.default_rng([seed, index]))
+
+
+class ScenesSource:
+    """The rendered scenes of a synthetic teacher, as a `Source` of a labeling job."""
+
+    ignored: Sequence[str] = ()
+
+    def __init__(self, config: SyntheticConfig) -> None:
+        self._config = config
+
+    def __len__(self) -> int:
+        return self._config.scenes
+
+    def identity(self, start: int, stop: int) -> str:
+        """As `Source.identity`."""
+        return f"scenes {self._config.first + start}-{self._config.first + stop} of seed {self._config.seed}"
+
+    def read(self, start: int, stop: int, min_size_hw: tuple[int, int] | None = None) -> Iterator[Photo]:
+        """As `Source.read`."""
+        for index in range(start, stop):
+            yield scene_photo(self._config.first + index, self._config)
 
 
 def _view(world: World, camera: Camera, size_hw: tuple[int, int], rng: Generator) -> View:

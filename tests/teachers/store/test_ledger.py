@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import sqlite3
 import subprocess
 import sys
 import textwrap
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
-from distill.errors import DistillError
+from distill.errors import DistillError, UsageError
 from distill.teachers.store.ledger import Ledger
 from distill.teachers.store.spending import Budget, BudgetExceeded
 
@@ -99,13 +101,13 @@ def test_a_row_that_was_never_in_flight_here_is_counted_once(tmp_path: Path):
 
 def test_batches_are_remembered_by_their_label(tmp_path: Path):
     ledger = Ledger(tmp_path)
-    ledger.write_batch("b1", job="j", name="", state="new", keys=["k1", "k2"])
-    ledger.write_batch("b1", job="j", name="batches/1", state="running", keys=["k1", "k2"])
-    assert [(b["label"], b["name"], b["state"], b["keys"], b["taken"]) for b in Ledger(tmp_path).batches()] == [
+    ledger.batches.write("b1", job="j", name="", state="new", keys=["k1", "k2"])
+    ledger.batches.write("b1", job="j", name="batches/1", state="running", keys=["k1", "k2"])
+    assert [(b["label"], b["name"], b["state"], b["keys"], b["taken"]) for b in Ledger(tmp_path).batches.rows()] == [
         ("b1", "batches/1", "running", ["k1", "k2"], True)  # `ledger` still lives
     ]
     ledger.close()
-    assert not Ledger(tmp_path).batches()[0]["taken"]
+    assert not Ledger(tmp_path).batches.rows()[0]["taken"]
 
 
 def test_a_ledger_that_cannot_be_written_is_a_sentence(tmp_path: Path):
@@ -134,3 +136,12 @@ def test_what_was_answered_while_one_waited_for_a_turn_is_not_asked_again(tmp_pa
     assert two.spend("j").calls == 1 and two.spend("j").worst_usd == 0.5
     assert two.row("k")["state"] == "done"
     assert two.reserve("k", job="j", worst_usd=1.0, budget=NO_LIMIT)  # its answer is gone: it is asked for anew
+
+
+def test_ledger_of_another_version_is_refused(tmp_path: Path):
+    Ledger(tmp_path).close()
+    with closing(sqlite3.connect(tmp_path / "ledger.sqlite")) as db:
+        db.execute("PRAGMA user_version=0")
+    with pytest.raises(UsageError, match="has format 0, and this version of distill reads format 2"):
+        Ledger(tmp_path)
+    assert not list((tmp_path / "locks").iterdir())

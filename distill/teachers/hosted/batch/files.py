@@ -1,39 +1,36 @@
-"""The files of a batch job, beside the store: what the service is sent, and what another process has to know of it.
+"""Files of batch jobs in the store's folder.
 
-    LABEL.jsonl        one question a line, with its picture: the service's own format
-    LABEL.requests.json   the same questions without their pictures, for whoever collects the answers
+    LABEL.jsonl           one request with its image per line, in the service's format
+    LABEL.requests.json   the same requests without images, for the process that collects the answers
 
-They stay until the job is over: a question that has to be asked again takes its picture from there.
+They stay until the job is finished: a request that has to be sent again takes its image from there.
 """
 
 from __future__ import annotations
 
-import base64
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
-from distill.config.hosted import GeminiConfig
 from distill.images import write_atomic
-from distill.teachers.hosted.services.base import Request, RequestImage
-from distill.teachers.hosted.services.gemini import generation_config
-from distill.teachers.store.answers import AnswerKey, prompt_spec_from_json, prompt_spec_to_json
+from distill.teachers.hosted.services.base import BatchApi, Request, RequestImage
+from distill.teachers.store.records import AnswerKey, prompt_spec_from_json, prompt_spec_to_json
 
 
 class BatchFiles:
-    """Those of all jobs of one store."""
+    """The files of all batch jobs of one store."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
     def upload_path(self, label: str) -> Path:
-        """The file that goes to the service."""
+        """The file that is uploaded."""
         return self.folder / f"{label}.jsonl"
 
     def open_upload(self, label: str) -> IO[bytes]:
-        """The same, new, for lines of `request_line`.
+        """A new file to upload, for lines of `BatchApi.request_line`.
 
         Raises:
             OSError: It cannot be written.
@@ -42,35 +39,36 @@ class BatchFiles:
         return self.upload_path(label).open("wb")
 
     def write_requests(self, label: str, requests: Iterable[Request]) -> None:
-        """Keep what a process that finds the job needs to know.
+        """Write the requests of a job without images.
 
         Raises:
-            DistillError: It cannot be written.
+            DistillError: The file cannot be written.
         """
-        write_atomic(self._requests_path(label), json.dumps([_request_to_json(request) for request in requests]).encode())
+        write_atomic(
+            self._requests_path(label), json.dumps([_request_to_json(request) for request in requests]).encode()
+        )
 
     def read_requests(self, label: str) -> dict[str, Request] | None:
-        """The calls of a job, by key; nothing where they are gone or broken."""
+        """The requests of a job, by key; None if the file is missing or damaged."""
         try:
             requests = json.loads(self._requests_path(label).read_bytes())
             return {request.answer_key.digest: request for request in map(_request_from_json, requests)}
         except (OSError, ValueError, KeyError, TypeError):
             return None
 
-    def images(self, label: str, needed: Mapping[str, Request]) -> dict[str, RequestImage]:
-        """Out of the job's file: the pictures of these calls, by `image_id`."""
+    def images(self, label: str, needed: Mapping[str, Request], api: BatchApi) -> dict[str, RequestImage]:
+        """The images of these requests from the uploaded file, by `image_id`."""
         found: dict[str, RequestImage] = {}
         if needed:
             with suppress(OSError, ValueError, KeyError), self.upload_path(label).open("rb") as file:
                 for line in file:
                     row = json.loads(line)
                     if row["key"] in needed:
-                        blob = row["request"]["contents"][0]["parts"][0]["inlineData"]
-                        found[image_id(needed[row["key"]])] = RequestImage(base64.b64decode(blob["data"]), blob["mimeType"])
+                        found[image_id(needed[row["key"]])] = api.line_image(row)
         return found
 
     def remove(self, label: str) -> None:
-        """Both files of a job that is over."""
+        """Delete both files of a finished job."""
         for path in (self.upload_path(label), self._requests_path(label)):
             path.unlink(missing_ok=True)
 
@@ -78,16 +76,8 @@ class BatchFiles:
         return self.folder / f"{label}.requests.json"
 
 
-def request_line(request: Request, config: GeminiConfig) -> bytes:
-    """The question as a line of a batch file holds it."""
-    picture = {"inlineData": {"mimeType": request.image.mime, "data": base64.b64encode(request.image.data).decode()}}
-    parts = [picture, {"text": request.prompt_spec.prompt}]
-    body = {"contents": [{"role": "user", "parts": parts}], "generationConfig": generation_config(request, config)}
-    return (json.dumps({"key": request.answer_key.digest, "request": body}) + "\n").encode()
-
-
 def result_rows(data: bytes) -> Iterator[tuple[str, dict[str, Any]]]:
-    """(key, row) of every line of a result file that can be read, without a second copy of all of it."""
+    """(key, row) of each readable line of a result file, without a second copy of the file in memory."""
     view, start = memoryview(data), 0
     while start < len(data):
         end = data.find(b"\n", start)
@@ -99,12 +89,12 @@ def result_rows(data: bytes) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def image_id(request: Request) -> str:
-    """What the picture of a call shows: which photo on which canvas."""
+    """Identity of a request's image: the photo and the image size."""
     return f"{request.answer_key.photo_sha256} {request.canvas_hw}"
 
 
 def _request_to_json(request: Request) -> dict[str, Any]:
-    """A call without its picture."""
+    """A request without its image."""
     return {
         "answer_key": request.answer_key.to_json(),
         "prompt_spec": prompt_spec_to_json(request.prompt_spec),

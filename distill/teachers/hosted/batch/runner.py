@@ -1,74 +1,66 @@
-"""Answers in half-price jobs: questions are gathered into files, jobs are seen through, by whichever process lives.
+"""Answers from half-price batch jobs; any process may continue the jobs of an ended one.
 
-    gather -> LABEL.jsonl, LABEL.requests.json -> ledger ("new") -> upload, begin -> ledger ("running") -> wait, collect
+    queue -> LABEL.jsonl, LABEL.requests.json -> ledger ("new") -> upload, begin -> ledger ("running") -> wait, collect
 
-A job is in the ledger before it is at the service, and carries its label there. So whatever dies when, the next process
-finds the job by its label, or knows that it was never begun; no question is ever in two jobs.
+A job is in the ledger before the service has it, and carries its label there. After a kill at any moment, the next
+process finds the job by its label, or that it was never submitted; no request is ever in two jobs.
 """
 
 from __future__ import annotations
 
 import asyncio
-import secrets
-from collections.abc import Coroutine
-from dataclasses import dataclass, field, replace
+import secrets as random_tokens
+from collections.abc import Coroutine, Sequence
+from dataclasses import replace
 from typing import IO, Any
 
-from distill.config.hosted import GeminiConfig
+from distill.config.hosted import LimitsConfig
 from distill.errors import DistillError
-from distill.teachers.hosted.batch.api import BatchNotFound, BatchApiClient
-from distill.teachers.hosted.batch.files import BatchFiles, request_line, result_rows, image_id
-from distill.teachers.hosted.generator import next_request, final_answer
+from distill.teachers.hosted.batch.files import BatchFiles, image_id
+from distill.teachers.hosted.batch.job import BatchJob, ResultWriter
 from distill.teachers.hosted.pricing import Price
-from distill.teachers.hosted.request_runner import RequestRunner, RunStopped, RequestPolicy, store_response
-from distill.teachers.hosted.services.base import Request, RequestImage, redact
-from distill.teachers.hosted.services.gemini_responses import parse_response
-from distill.teachers.store.answers import EMPTY, IMAGE, AnswerStore
-from distill.teachers.store.ledger import BATCH_FINISHED, Ledger
+from distill.teachers.hosted.request_runner import POLL_OTHER_PROCESS_S, RequestRunner
+from distill.teachers.hosted.request_sequence import final_answer, next_request
+from distill.teachers.hosted.run_limits import RequestPolicy, RunStopped
+from distill.teachers.hosted.services.base import BatchApi, BatchNotFound, Request, RequestImage, redact
+from distill.teachers.store.answers import AnswerStore
+from distill.teachers.store.batch_table import BATCH_FINISHED
+from distill.teachers.store.ledger import Ledger
+from distill.teachers.store.records import EMPTY
 from distill.teachers.store.spending import BudgetExceeded
 
 _MAX_BYTES = 1_900_000_000
-"""The service takes 2 GB a file."""
+"""The service accepts 2 GB per file."""
 _MAX_ATTEMPTS = 3
-"""Jobs in which a question may stand before it is given up."""
+"""Maximum number of jobs per request."""
 _NEW, _RUNNING = "new", "running"
-_POLL_OTHER_PROCESS_S = 0.5
-_IMAGE_GONE = "the photo of a batch job that failed is at hand no more; label it again to ask again"
-
-
-@dataclass
-class _Job:
-    """Questions that go, or went, to the service together."""
-
-    label: str
-    requests: dict[str, Request] = field(default_factory=dict)
-    """Without their pictures: those are in the file."""
-    waiting: dict[str, asyncio.Future[None]] = field(default_factory=dict)
-    size_bytes: int = 0
+_IMAGE_GONE = "the photo of a failed batch job is no longer available; label it again to send it again"
 
 
 class BatchRunner:
-    """Gets answers in jobs. Has the face of `RequestRunner`, and leaves the gate's questions to one."""
+    """Gets answers from batch jobs. Has the interface of `RequestRunner`, which sends the presence checks."""
 
     def __init__(
         self,
-        config: GeminiConfig,
-        client: BatchApiClient,
+        api: BatchApi,
         store: AnswerStore,
         ledger: Ledger,
         *,
         price: Price,
+        limits: LimitsConfig,
         policy: RequestPolicy,
         online: RequestRunner,
-        secret_values: tuple[str, ...],
+        secrets: Sequence[str],
     ) -> None:
-        self._config, self._client, self._store, self._ledger = config, client, store, ledger
-        self._price, self._policy, self._online, self._secret_values = price, policy, online, secret_values
+        self._api, self._store, self._ledger = api, store, ledger
+        self._price, self._limits, self._policy, self._online = price, limits, policy, online
+        self._secrets = tuple(secrets)
+        self._writer = ResultWriter(api, store, ledger, price=price, license=policy.license, secrets=secrets)
         self._files = BatchFiles(store.folder / "batches")
-        self._open_job: _Job | None = None
+        self._open_job: BatchJob | None = None
         self._file: IO[bytes] | None = None
-        self._jobs: dict[str, _Job] = {}
-        self._tries: dict[str, int] = {}
+        self._jobs: dict[str, BatchJob] = {}
+        self._attempts: dict[str, int] = {}
         self._saved_images: dict[str, RequestImage] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._changed_s = 0.0
@@ -76,16 +68,16 @@ class BatchRunner:
 
     @property
     def stopped(self) -> DistillError | None:
-        """Why no more questions are asked."""
+        """Why no more requests are sent; None while the run goes on."""
         return self._online.stopped
 
     @property
     def in_flight(self) -> int:
-        """Questions that wait for the service."""
+        """Number of requests at the service."""
         return sum(len(job.requests) for job in self._jobs.values())
 
     def stop(self, error: DistillError) -> None:
-        """Begin no more jobs and wait for none; those at the service go on, and the next run collects them."""
+        """Submit no more jobs and wait for none; the next run collects those at the service."""
         self._online.stop(error)
         for task in list(self._tasks):
             task.cancel()
@@ -93,18 +85,18 @@ class BatchRunner:
         if open_job is not None:
             self._abandon(open_job, "never sent")
         for job in [*self._jobs.values(), *([open_job] if open_job else [])]:
-            self._notify(job, RunStopped(error.message, hint=error.hint))
+            job.notify(RunStopped(error.message, hint=error.hint))
 
     async def answer(self, request: Request) -> None:
-        """See to it that the final answer is in the store.
+        """Return when the final answer is stored.
 
         Raises:
-            RunStopped: The run asks no more.
-            DistillError: This question failed for good.
+            RunStopped: The run sends no more requests.
+            DistillError: This request failed for good.
         """
-        tries = self._config.limits.max_attempts_without_image
-        while final_answer(self._store, request, tries) is None:
-            step = next_request(self._store, request, tries)
+        attempts = self._limits.max_attempts_without_image
+        while final_answer(self._store, request, attempts) is None:
+            step = next_request(self._store, request, attempts)
             if step is request.presence_check:
                 await self._online.answer(step)
                 step.image.data = b""
@@ -112,25 +104,25 @@ class BatchRunner:
                 await self._join(step)
 
     async def _join(self, request: Request) -> None:
-        """Wait for the job that has the question, or put it into the next one."""
+        """Wait for the job that has the request, or add it to the next one."""
         key = request.answer_key.digest
         if self.stopped is not None:
             raise RunStopped(self.stopped.message, hint=self.stopped.hint)
         known = [*self._jobs.values(), *([self._open_job] if self._open_job else [])]
         job = next((job for job in known if key in job.requests), None)
         if job is None and not self._reserve(request):
-            await asyncio.sleep(_POLL_OTHER_PROCESS_S)
-            self._claim_orphaned()  # its process may have died
+            await asyncio.sleep(POLL_OTHER_PROCESS_S)
+            self._claim_orphaned()  # its process may have ended
             return
         job = job or self._enqueue(request)
         future = job.waiting.setdefault(key, asyncio.get_running_loop().create_future())
         await asyncio.shield(future)
 
     def _reserve(self, request: Request) -> bool:
-        """Take the question, if the caps allow; False when it is in another's hands.
+        """Reserve the request in the ledger; False if another process has it.
 
         Raises:
-            RunStopped: They do not. Jobs at the service are waited for all the same.
+            RunStopped: A limit is reached. Jobs at the service are still waited for.
         """
         num_queued = len(self._open_job.requests) if self._open_job else 0
         self._online.check_limits(request, expected=self.in_flight + num_queued)
@@ -147,54 +139,54 @@ class BatchRunner:
                 task=str(request.prompt_spec.task),
                 subject=request.photo,
             )
-        except BudgetExceeded as cap:
-            raise RunStopped(cap.message, hint=cap.hint) from None
+        except BudgetExceeded as error:
+            raise RunStopped(error.message, hint=error.hint) from None
 
-    def _enqueue(self, request: Request) -> _Job:
-        """Write the question into the file of the next job; a full one is sent off. The picture is then let go of.
+    def _enqueue(self, request: Request) -> BatchJob:
+        """Write the request into the file of the next job and drop its image; a full job is submitted.
 
         Raises:
-            DistillError: The picture is at hand no more.
+            DistillError: The image is no longer available.
             RunStopped: The file cannot be written.
         """
         image = request.image if request.image.data else self._saved_images.get(image_id(request))
         if image is None:
             self._ledger.finish(request.answer_key.digest, "failed", detail=_IMAGE_GONE)
             raise DistillError(_IMAGE_GONE)
-        line = request_line(replace(request, image=image), self._config)
+        line = self._api.request_line(replace(request, image=image))
         if self._open_job is not None and self._open_job.size_bytes + len(line) > _MAX_BYTES:
             self._submit_job()
         try:
             if self._open_job is None or self._file is None:
-                self._open_job = _Job(f"distill-{secrets.token_hex(10)}")
+                self._open_job = BatchJob(f"distill-{random_tokens.token_hex(10)}")
                 self._file = self._files.open_upload(self._open_job.label)
                 self._start(self._submit_when_idle(self._open_job))
             self._file.write(line)
         except OSError as error:
             full = DistillError(
-                f"{self._files.folder}: cannot be written: {error.strerror}", hint="free space, run again"
+                f"{self._files.folder}: cannot be written: {error.strerror}", hint="free space, then run again"
             )
             self.stop(full)
             raise RunStopped(full.message, hint=full.hint) from error
         job = self._open_job
         job.requests[request.answer_key.digest] = replace(request, image=RequestImage(), presence_check=None)
-        request.image.data = b""  # ten thousand of them would fill the memory; this one is in the file
+        request.image.data = b""  # ten thousand images would fill the memory; this one is in the file
         job.size_bytes += len(line)
         self._changed_s = asyncio.get_running_loop().time()
-        if len(job.requests) >= self._config.batch_images:
+        if len(job.requests) >= self._api.max_requests:
             self._submit_job()
         return job
 
-    async def _submit_when_idle(self, job: _Job) -> None:
-        """A job that is not full is sent off when nothing has come for a while."""
-        quiet_s, loop = min(5.0, self._config.poll_s), asyncio.get_running_loop()
+    async def _submit_when_idle(self, job: BatchJob) -> None:
+        """Submit a job that is not full when no request has arrived for a while."""
+        idle_s, loop = min(5.0, self._api.poll_s), asyncio.get_running_loop()
         while self._open_job is job:
-            await asyncio.sleep(quiet_s / 2)
-            if self._open_job is job and loop.time() - self._changed_s >= quiet_s:
+            await asyncio.sleep(idle_s / 2)
+            if self._open_job is job and loop.time() - self._changed_s >= idle_s:
                 self._submit_job()
 
     def _submit_job(self) -> None:
-        """Close the file of the job in hand, and see the job through."""
+        """Close the file of the open job and run the job."""
         job, file = self._open_job, self._file
         self._open_job = self._file = None
         if job is not None and file is not None:
@@ -207,107 +199,67 @@ class BatchRunner:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _run_job(self, job: _Job, name: str = "", *, claimed: bool = False) -> None:
-        """From the file to the answers in the store; whoever waits is told."""
+    async def _run_job(self, job: BatchJob, name: str = "", *, claimed: bool = False) -> None:
+        """From the file to the answers in the store; wakes the waiting callers."""
         try:
-            if not claimed:
-                self._register(job)
+            if not claimed:  # into the ledger before the service has the job
+                self._files.write_requests(job.label, job.requests.values())
+                self._write_row(job, "", _NEW)
             if not name:
-                name = await self._client.find(job.label) if claimed else ""
-                name = name or await self._client.begin(self._files.upload_path(job.label), job.label)
-                self._ledger.write_batch(job.label, job=self._policy.job, name=name, state=_RUNNING, keys=[*job.requests])
+                name = await self._api.find(job.label) if claimed else ""
+                name = name or await self._api.begin(self._files.upload_path(job.label), job.label)
+                self._write_row(job, name, _RUNNING)
             await self._collect(job, name)
         except DistillError as error:
             self.stop(error)
-            self._notify(job, RunStopped(error.message, hint=error.hint))
-        except Exception as error:  # nobody waits for a task: what it raises would be lost
-            said = DistillError(f"{type(error).__name__}: {redact(str(error), self._secret_values)}")
-            self.stop(said)
-            self._notify(job, RunStopped(said.message))
+            job.notify(RunStopped(error.message, hint=error.hint))
+        except Exception as error:  # no one awaits this task: its exception would be lost
+            unexpected = DistillError(f"{type(error).__name__}: {redact(str(error), self._secrets)}")
+            self.stop(unexpected)
+            job.notify(RunStopped(unexpected.message))
 
-    def _register(self, job: _Job) -> None:
-        """The job into the ledger, before the service can know of it."""
-        self._files.write_requests(job.label, job.requests.values())
-        self._ledger.write_batch(job.label, job=self._policy.job, name="", state=_NEW, keys=[*job.requests])
+    def _write_row(self, job: BatchJob, name: str, state: str) -> None:
+        self._ledger.batches.write(job.label, job=self._policy.job, name=name, state=state, keys=[*job.requests])
 
-    async def _collect(self, job: _Job, name: str) -> None:
-        """Wait for the job's end, store its answers, and close it."""
+    async def _collect(self, job: BatchJob, name: str) -> None:
+        """Wait for the end of the job, store its answers, and finish it."""
         failed: dict[str, str] = {}
         try:
-            state, file = await self._client.wait(name)
-            data = await self._client.fetch(file) if file else b""
+            state, file = await self._api.wait(name)
+            data = await self._api.fetch(file) if file else b""
         except BatchNotFound:
             state, file, data = "GONE", "", b""
         if file:
-            failed = await asyncio.to_thread(self._keep_all, job, data)
-        # Whether questions of a job without results were charged is not said anywhere: they count as charged.
+            failed = await asyncio.to_thread(self._writer.write, job, data)
+        # It is not documented whether the requests of a job without results are charged: they count as charged.
         charged = not file and state != "CANCELLED"
-        self._close(job, failed, f"the batch job ended as {state} without an answer", charged=charged)
+        self._finish(job, failed, f"the batch job ended as {state} without an answer", charged=charged)
 
-    def _keep_all(self, job: _Job, data: bytes) -> dict[str, str]:
-        """Store every answer in a result file; gives why questions have none. A bad line costs only itself."""
-        failed: dict[str, str] = {}
-        for key, row in result_rows(data):
-            request = job.requests.get(key)
-            if request is None:
-                continue
-            if isinstance(row.get("response"), dict):
-                self._keep(request, row["response"])
-            else:
-                error = row.get("error")
-                text = str(error.get("message")) if isinstance(error, dict) else "no reason given"
-                failed[request.answer_key.digest] = f"the batch job failed on this question: {redact(text, self._secret_values)}"
-        return failed
-
-    def _keep(self, request: Request, body: dict[str, Any]) -> None:
-        key = request.answer_key.digest
-        if self._store.contains(key):  # stored, and killed before the ledger knew
-            meta = self._store.meta(key) or {}
-            self._ledger.finish(key, "done", cost_usd=meta.get("cost_usd", 0.0), finish=str(meta.get("finish", "")))
-            return
-        response = parse_response(body)
-        cost_usd = self._price.cost_usd(response.usage) if response.usage or response.data else 0.0
-        store_response(self._store, request, response, cost_usd=cost_usd, license=self._policy.license, secrets=self._secret_values)
-        usage = response.usage
-        self._ledger.finish(
-            key,
-            "done" if response.kind == IMAGE else response.kind,
-            cost_usd=cost_usd,
-            tokens_in=usage.input if usage else 0,
-            tokens_out=usage.text + usage.image if usage else 0,
-            finish=response.finish,
-            detail=redact(response.reason, self._secret_values),
-        )
-
-    def _close(self, job: _Job, failed: dict[str, str], text: str, *, charged: bool) -> None:
-        """The job is over: questions without an answer may stand in another one, or have failed."""
+    def _finish(self, job: BatchJob, failed: dict[str, str], reason: str, *, charged: bool) -> None:
+        """Finish a job: requests without an answer are sent in another one, or have failed."""
         for key in job.requests:
             if self._store.contains(key):
                 continue
-            why = failed.get(key, text)
-            self._tries[key] = self._tries.get(key, 0) + 1
-            over = self._tries[key] >= _MAX_ATTEMPTS
-            self._ledger.finish(key, "failed" if over else "waiting", uncertain=charged, detail=why)
+            why = failed.get(key, reason)
+            self._attempts[key] = self._attempts.get(key, 0) + 1
+            has_failed = self._attempts[key] >= _MAX_ATTEMPTS
+            self._ledger.finish(key, "failed" if has_failed else "waiting", uncertain=charged, detail=why)
             future = job.waiting.get(key)
-            if over and future is not None and not future.done():
+            if has_failed and future is not None and not future.done():
                 future.set_exception(DistillError(why))
-        self._saved_images |= self._images_to_resend(job)
-        self._ledger.write_batch(job.label, job=self._policy.job, name="", state=BATCH_FINISHED, keys=[*job.requests])
+        self._saved_images |= self._files.images(job.label, self._unanswered(job), self._api)
+        self._write_row(job, "", BATCH_FINISHED)
         self._jobs.pop(job.label, None)
-        self._notify(job, None)
+        job.notify(None)
         self._files.remove(job.label)
 
-    def _images_to_resend(self, job: _Job) -> dict[str, RequestImage]:
-        """Of questions that have to be asked again, by what they show."""
-        needed = {}
-        for key, request in job.requests.items():
-            meta = self._store.meta(key)
-            if meta is None or meta["kind"] == EMPTY:
-                needed[key] = request
-        return self._files.images(job.label, needed)
+    def _unanswered(self, job: BatchJob) -> dict[str, Request]:
+        """Requests that have to be sent again."""
+        metas = {key: self._store.meta(key) for key in job.requests}
+        return {key: job.requests[key] for key, meta in metas.items() if meta is None or meta["kind"] == EMPTY}
 
-    def _abandon(self, job: _Job, why: str) -> None:
-        """Give questions back that never left."""
+    def _abandon(self, job: BatchJob, why: str) -> None:
+        """Release requests that were never sent."""
         if self._file is not None:
             self._file.close()
             self._file = None
@@ -316,21 +268,14 @@ class BatchRunner:
         self._files.remove(job.label)
 
     def _claim_orphaned(self) -> None:
-        """Take over the jobs whose processes have died."""
-        for row in self._ledger.batches():
+        """Take over the jobs whose processes have ended."""
+        for row in self._ledger.batches.rows():
             if row["state"] == BATCH_FINISHED or row["taken"] or row["label"] in self._jobs:
                 continue
             requests = self._files.read_requests(row["label"])
             if requests is None:
-                continue  # another user's leftovers; its money is counted as reserved
-            job = _Job(row["label"], requests)
-            if self._ledger.claim_batch(job.label):
+                continue  # its files are gone; its cost stays counted as reserved
+            job = BatchJob(row["label"], requests)
+            if self._ledger.batches.claim(job.label):
                 self._jobs[job.label] = job
                 self._start(self._run_job(job, row["name"], claimed=True))
-
-    def _notify(self, job: _Job, error: DistillError | None) -> None:
-        for future in job.waiting.values():
-            if not future.done():
-                future.set_exception(error) if error is not None else future.set_result(None)
-        for future in job.waiting.values():
-            future.exception()  # nobody may be waiting any more

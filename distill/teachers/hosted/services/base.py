@@ -1,15 +1,16 @@
-"""What a hosted service is: one call in, one reply out, or an error that says whether to try again."""
+"""Interface of a hosted image service: one request in, one response out, or an error that tells whether to retry."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any, Protocol
 
-from distill.errors import DistillError
+from distill.errors import DistillError, UsageError
 from distill.teachers.base import PromptSpec
-from distill.teachers.store.answers import AnswerKey
+from distill.teachers.store.records import AnswerKey
 
 _MAX_CHARACTERS = 300
 _QUERY = re.compile(r"(https?://[^\s?\"'<>]+)\?[^\s\"'<>]+")
@@ -18,7 +19,7 @@ _MARKUP = re.compile(r"<[^<>]*>|\s+")
 
 @dataclass(slots=True)
 class RequestImage:
-    """The picture that goes along with a call: the photo's bytes, or the photo on the canvas. Can be let go of."""
+    """The encoded photo of a request; the bytes can be dropped when they are no longer needed."""
 
     data: bytes = b""
     mime: str = ""
@@ -26,16 +27,16 @@ class RequestImage:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One question about one photo, ready to be sent.
+    """One prompt about one photo, ready to be sent.
 
     Attributes:
-        answer_key: What decides the answer; names it in the store.
-        question: What is asked.
-        photo: The photo's name, for people.
-        image: The image that goes along.
-        canvas_hw: The size (height, width) that the answer should have; None: any.
-        expects_image: Whether a picture is expected; else a word.
-        presence_check: What is asked first, of a cheap model: whether there is anything to paint; None: nothing.
+        answer_key: Key of the answer in the store.
+        prompt_spec: The prompt and how to decode the answer.
+        photo: Name of the photo, for messages.
+        image: The photo, resized and encoded.
+        canvas_hw: Size (height, width) that the answer should have; None: any.
+        expects_image: Whether the answer is an image; else text.
+        presence_check: A request to a cheap text model that is sent first: is the object in the photo at all?
     """
 
     answer_key: AnswerKey
@@ -47,20 +48,24 @@ class Request:
     presence_check: Request | None = None
 
     def retry(self, number: int) -> Request:
-        """The same question once more, with another seed, after an answer without a picture; 0: as it is."""
+        """The same request with another seed, after an answer without an image; 0: unchanged."""
         if number == 0:
             return self
-        return replace(self, answer_key=replace(self.answer_key, parameters={**self.answer_key.parameters, "retry": number}))
+        return replace(
+            self, answer_key=replace(self.answer_key, parameters={**self.answer_key.parameters, "retry": number})
+        )
 
     @property
     def wire_seed(self) -> int:
-        """The seed that goes over the wire: one for each sample and repetition."""
-        return (self.answer_key.seed + 7919 * self.answer_key.sample + 104729 * self.answer_key.parameters.get("retry", 0)) % 2**31
+        """The seed that is sent; it differs for each sample and retry."""
+        return (
+            self.answer_key.seed + 7919 * self.answer_key.sample + 104729 * self.answer_key.parameters.get("retry", 0)
+        ) % 2**31
 
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Tokens of one call."""
+    """Tokens of one request: input, text output, image output."""
 
     input: int = 0
     text: int = 0
@@ -69,17 +74,17 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """What a service answered, whatever it was.
+    """An answer of a service, of any kind.
 
     Attributes:
-        kind: ``image``, ``refused`` or ``empty``; of a prompt_spec that wants a word: ``empty`` with `text`.
-        data: The picture's bytes as they came.
-        reason: Unless it is a picture: why not, as a sentence.
-        finish: The service's own word.
-        model_version: What it says it is.
-        text: What it wrote besides.
-        usage: Tokens; None when it does not say.
-        about: More to keep with the answer; plain values.
+        kind: ``image``, ``refused`` or ``empty``; the answer to a text request is ``empty`` with `text`.
+        data: The image bytes as received.
+        reason: For the other kinds: why there is no image, as a sentence.
+        finish: The service's finish reason.
+        model_version: Model version that the service reports.
+        text: Text in the answer.
+        usage: Tokens; None if the service does not report them.
+        about: Further plain values for the record of the answer.
     """
 
     kind: str
@@ -93,30 +98,128 @@ class Response:
 
 
 class Service(Protocol):
-    """Sends calls. Retries nothing by itself."""
+    """A hosted image service. Its properties come from the config alone; `open` connects. It retries nothing itself.
 
-    async def send(self, request: Request) -> Response:
-        """The reply.
+    Attributes:
+        modes: Price modes that the service offers.
+        mode: Price mode of the config: ``online``, ``flex`` or ``batch``.
+        price_size: Size or quality of the image by which the price table counts.
+        presence_model: Text model for presence checks; empty: none.
+        own_size_mode: How an answer covers a photo that is sent in its own size (`PromptSpec.resize_mode`).
+    """
+
+    modes: Sequence[str] = ("online",)
+    mode: str = "online"
+    price_size: str = ""
+    presence_model: str = ""
+    own_size_mode: str = "fill"
+
+    def canvas_sizes(self) -> list[tuple[int, int]]:
+        """Image sizes (height, width) among which that of a photo is chosen; empty: photos keep their own size."""
+        return []
+
+    def parameters(self) -> dict[str, Any]:
+        """Plain values of the config that affect the answer; part of its key in the store."""
+        return {}
+
+    def open(self) -> None:
+        """Connect; inside a running event loop.
 
         Raises:
-            RateLimited: Too many calls; later.
-            TransientError: Something went wrong that may not go wrong again.
-            InvalidRequest: This call will never be answered.
-            AccountError: No call will be answered.
+            UsageError: There is no API key.
+            DistillError: A package is missing.
+        """
+        ...
+
+    async def send(self, request: Request) -> Response:
+        """The response to a request.
+
+        Raises:
+            RateLimited: Too many requests; retry later.
+            TransientError: A retry may succeed.
+            InvalidRequest: This request always fails.
+            AccountError: Every request fails.
         """
         ...
 
     async def close(self) -> None:
-        """Give connections back."""
+        """Close connections."""
+        ...
+
+    def batch_api(self, secrets: Sequence[str]) -> BatchApi:
+        """Batch jobs of the opened service.
+
+        Args:
+            secrets: API keys, to be removed from messages.
+
+        Raises:
+            UsageError: The service has no batch jobs.
+        """
+        raise UsageError("this service has no batch jobs", hint="set mode=online")
+
+
+class BatchApi(Protocol):
+    """Batch jobs of a service: upload a file of requests, wait, fetch the results.
+
+    Attributes:
+        max_requests: Maximum number of requests per job.
+        poll_s: Seconds between two looks at the state of a job.
+    """
+
+    max_requests: int
+    poll_s: float
+
+    def request_line(self, request: Request) -> bytes:
+        """A request as a line of the file."""
+        ...
+
+    def line_image(self, row: dict[str, Any]) -> RequestImage:
+        """The image in a parsed line of `request_line`."""
+        ...
+
+    def parse_response(self, body: dict[str, Any]) -> Response:
+        """The response in a row of the results."""
+        ...
+
+    async def begin(self, path: Path, label: str) -> str:
+        """Upload a file and start its job; returns the name of the job.
+
+        Raises:
+            DistillError: The service does not accept the job.
+        """
+        ...
+
+    async def find(self, label: str) -> str:
+        """The name of the job with this label; empty if there is none."""
+        ...
+
+    async def wait(self, name: str) -> tuple[str, str]:
+        """(final state, name of the result file or "") of a job, when it has ended.
+
+        Raises:
+            BatchNotFound: The service has no such job.
+        """
+        ...
+
+    async def fetch(self, file: str) -> bytes:
+        """The bytes of a result file.
+
+        Raises:
+            BatchNotFound: It has expired.
+        """
         ...
 
 
-class RateLimited(Exception):  # noqa: N818 - what the service says
-    """Too many calls. Nothing was charged.
+class BatchNotFound(DistillError):  # noqa: N818 - a state of the service
+    """A batch job or its file no longer exists."""
+
+
+class RateLimited(Exception):  # noqa: N818 - the service's term
+    """Too many requests. Nothing was charged.
 
     Attributes:
-        delay_s: When to come back, as the service says; None when it does not.
-        scope: ``minute``, ``day`` or ``spend``: which limit it was.
+        delay_s: Delay that the service requests; None if it gives none.
+        scope: The limit that was hit: ``minute``, ``day`` or ``spend``.
     """
 
     def __init__(self, message: str, *, delay_s: float | None = None, scope: str = "minute") -> None:
@@ -124,12 +227,12 @@ class RateLimited(Exception):  # noqa: N818 - what the service says
         self.delay_s, self.scope = delay_s, scope
 
 
-class TransientError(Exception):  # noqa: N818 - what happened
-    """An error of the service or of the way to it.
+class TransientError(Exception):
+    """An error of the service or of the connection.
 
     Attributes:
-        charged: Whether the call may have been charged although no answer came.
-        delay_s: When to come back, as the service says.
+        charged: Whether the request may have been charged although no answer arrived.
+        delay_s: Delay that the service requests.
     """
 
     def __init__(self, message: str, *, charged: bool, delay_s: float | None = None) -> None:
@@ -143,21 +246,21 @@ _NEVER_SENT = frozenset(
 
 
 def to_transient_error(error: Exception) -> TransientError:
-    """An error of an HTTP package: what never reached the service was not charged; of the rest one cannot know."""
+    """An error of an HTTP package; requests that never reached the service were not charged, others may have been."""
     kinds = {kind.__name__ for one in (error, error.__cause__) if one is not None for kind in type(one).__mro__}
     return TransientError(f"{type(error).__name__}: {error}".rstrip(": "), charged=not kinds & _NEVER_SENT)
 
 
-class InvalidRequest(Exception):  # noqa: N818 - what the service says
-    """The service will not take this call: bad request. Nothing was charged, and asking again changes nothing."""
+class InvalidRequest(Exception):  # noqa: N818 - the service's term
+    """Bad request: the service rejects it. Nothing was charged, and a retry changes nothing."""
 
 
-class AccountError(DistillError):  # noqa: N818 - what it is to us
-    """The service takes no call of ours: wrong key, no such model, no money. The run stops."""
+class AccountError(DistillError):
+    """Account error: invalid key, unknown model or no credit. The run stops."""
 
 
 def redact(text: str, secrets: Sequence[str] = ()) -> str:
-    """A service's words as they may be shown and kept: no key, no query of a (signed) address, no markup, not long."""
+    """A service's message for display and storage: without keys, queries of (signed) URLs and markup, and shortened."""
     for secret in secrets:
         if secret:
             text = text.replace(secret, "***")

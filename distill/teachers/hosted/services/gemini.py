@@ -1,61 +1,92 @@
-"""Google's image generators, one call at a time, through the package `google-genai`.
+"""Google's image generators, one request at a time, through the package `google-genai`.
 
-The package's own retries are off: they honor no RetryInfo and count no money.
+The retries of the package are switched off: they ignore RetryInfo and count no money.
 """
 
 from __future__ import annotations
 
 import json
-import os
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from distill.config.hosted import GeminiConfig
-from distill.errors import UsageError
 from distill.optional import require
-from distill.teachers.hosted.services.base import TransientError, Request, Response, to_transient_error
-from distill.teachers.hosted.services.canvas_sizes import gemini_ratio
+from distill.teachers.hosted.services.base import (
+    BatchApi,
+    Request,
+    Response,
+    Service,
+    TransientError,
+    to_transient_error,
+)
 from distill.teachers.hosted.services.gemini_responses import error_of, parse_response
+from distill.teachers.hosted.services.open import find_api_key
 
 if TYPE_CHECKING:
     from google import genai
 
+_SIZES_1K = {
+    (1024, 1024): "1:1",
+    (1264, 848): "2:3",
+    (848, 1264): "3:2",
+    (1200, 896): "3:4",
+    (896, 1200): "4:3",
+    (1152, 928): "4:5",
+    (928, 1152): "5:4",
+    (1376, 768): "9:16",
+    (768, 1376): "16:9",
+    (672, 1584): "21:9",
+}
+"""Image sizes (height, width) at 1K with their ratio; 2K and 4K are two and four times as long. None has exactly its
+nominal ratio (3:2 is 1.491), so photos are resized to the size and not to the ratio."""
+_SCALES = {"1K": 1, "2K": 2, "4K": 4}
 
-def find_key(config: GeminiConfig) -> str:
-    """The key out of the environment; empty for Vertex AI, which may have credentials of another kind.
 
-    Raises:
-        UsageError: There is none and one is needed.
-    """
-    key = next((os.environ[name] for name in config.api_key_env if os.environ.get(name)), "")
-    if not key and not config.vertex:
-        raise UsageError(f"no key for {config.model}", hint=f"set {' or '.join(config.api_key_env)} in the environment")
-    return key
+class GeminiService(Service):
+    """Requests to the Gemini API or Vertex AI."""
 
-
-class GeminiService:
-    """Sends calls to Google. To be made inside a running event loop."""
+    modes = ("online", "flex", "batch")
+    # Google crops a photo that is sent in its own size to the nearest of its ratios.
+    own_size_mode = "cover"
 
     def __init__(self, config: GeminiConfig) -> None:
         self._config = config
-        self.client = open_client(config)
+        self.mode, self.price_size, self.presence_model = config.mode, config.image_size, config.presence_model
+        self._client: genai.Client | None = None
+
+    def canvas_sizes(self) -> list[tuple[int, int]]:
+        """As `Service.canvas_sizes`."""
+        if self._config.canvas_mode != "exact":
+            return []
+        scale = _SCALES[self._config.image_size]
+        return [(height * scale, width * scale) for height, width in _SIZES_1K]
+
+    def parameters(self) -> dict[str, Any]:
+        """As `Service.parameters`."""
+        config = self._config
+        return {"image_size": config.image_size, "temperature": config.temperature, "thinking": config.thinking}
+
+    def open(self) -> None:
+        """As `Service.open`."""
+        self._client = open_client(self._config)
 
     async def send(self, request: Request) -> Response:
         """As `Service.send`."""
-        from google.genai import errors
+        from google.genai import errors, types
 
-        types = self._types
+        assert self._client is not None, "open() first"
         parts = [
             types.Part.from_bytes(data=request.image.data, mime_type=request.image.mime),
             types.Part(text=request.prompt_spec.prompt),
         ]
         try:
-            response = await self.client.aio.models.generate_content(
+            response = await self._client.aio.models.generate_content(
                 model=request.answer_key.model,
                 contents=types.Content(role="user", parts=parts),
                 config=types.GenerateContentConfig(
                     should_return_http_response=True,
                     service_tier="flex" if self._config.mode == "flex" else None,
-                    **self._settings(request),
+                    **self._settings(request, types),
                 ),
             )
         except errors.APIError as error:
@@ -66,31 +97,33 @@ class GeminiService:
         try:
             return parse_response(json.loads(body or ""))
         except (ValueError, AttributeError, TypeError):
-            raise TransientError("the answer is no JSON", charged=True) from None
+            raise TransientError("the response is not JSON", charged=True) from None
 
     async def close(self) -> None:
         """As `Service.close`."""
-        await self.client.aio.aclose()
+        if self._client is not None:
+            await self._client.aio.aclose()
 
-    @property
-    def _types(self) -> Any:
-        from google.genai import types
+    def batch_api(self, secrets: Sequence[str]) -> BatchApi:
+        """As `Service.batch_api`."""
+        from distill.teachers.hosted.services.gemini_batches import GeminiBatches
 
-        return types
+        assert self._client is not None, "open() first"
+        return GeminiBatches(self._config, self._client, secrets=tuple(secrets))
 
-    def _settings(self, request: Request) -> dict[str, Any]:
-        """What is sent besides picture and sentence."""
+    def _settings(self, request: Request, types: Any) -> dict[str, Any]:
+        """Generation settings of a request."""
         if not request.expects_image:
             return {"temperature": 0.0}
-        types, config = self._types, self._config
+        config = self._config
         settings: dict[str, Any] = {
             "response_modalities": ["IMAGE"],
             "seed": request.wire_seed,
             "temperature": config.temperature,
             "image_config": types.ImageConfig(
-                aspect_ratio=gemini_ratio(request.canvas_hw) if request.canvas_hw else None,
+                aspect_ratio=aspect_ratio(request.canvas_hw) if request.canvas_hw else None,
                 image_size=config.image_size,
-                # Only Vertex AI lets one choose the format; the Gemini API refuses the wish.
+                # Only Vertex AI has a choice of format; the Gemini API rejects this field.
                 output_mime_type="image/png" if config.vertex else None,
             ),
         }
@@ -99,39 +132,33 @@ class GeminiService:
         return settings
 
 
-def generation_config(request: Request, config: GeminiConfig) -> dict[str, Any]:
-    """The same settings as JSON, for a line of a batch job."""
-    if not request.expects_image:
-        return {"temperature": 0.0}
-    image = {"aspectRatio": gemini_ratio(request.canvas_hw) if request.canvas_hw else None, "imageSize": config.image_size}
-    settings: dict[str, Any] = {
-        "responseModalities": ["IMAGE"],
-        "seed": request.wire_seed,
-        "temperature": config.temperature,
-        "imageConfig": {name: value for name, value in image.items() if value is not None},
-        "thinkingConfig": {"thinkingLevel": config.thinking.upper()} if config.thinking else None,
-    }
-    return {name: value for name, value in settings.items() if value is not None}
+def aspect_ratio(canvas_hw: tuple[int, int]) -> str:
+    """Google's name of the ratio of an image size, such as ``3:2``."""
+    for (height, width), name in _SIZES_1K.items():
+        if canvas_hw in [(height * scale, width * scale) for scale in _SCALES.values()]:
+            return name
+    raise ValueError(f"{canvas_hw} is not an image size of the Gemini API")
 
 
 def open_client(config: GeminiConfig) -> genai.Client:
-    """The package's client, with its own retries off.
+    """The client of the package, with its retries switched off.
 
     Raises:
         DistillError: The package is not installed, or there is no key.
     """
-    package = require("google.genai", extra="gemini", why="ask Google's models")
+    package = require("google.genai", extra="gemini", why="use Google's models")
     types = package.types
     options = types.HttpOptions(
         base_url=config.base_url or None,
         timeout=int(config.limits.timeout_s * 1000),
-        # With None the package would repeat a call whose connection was cut, unseen, and it would be paid twice.
+        # With None the package would silently repeat a request whose connection was cut, and it would be charged twice.
         retry_options=types.HttpRetryOptions(attempts=1),
     )
-    key = find_key(config) or None
+    # Vertex AI also accepts credentials of another kind.
+    key = find_api_key(config, required=not config.vertex) or None
     if not config.vertex:
         return package.Client(api_key=key, http_options=options, vertexai=False)
-    if key:  # Vertex AI with a key knows the project by it
+    if key:  # the project belongs to the key
         return package.Client(vertexai=True, api_key=key, http_options=options)
     return package.Client(
         vertexai=True, project=config.project or None, location=config.location or None, http_options=options
@@ -139,7 +166,7 @@ def open_client(config: GeminiConfig) -> genai.Client:
 
 
 def api_error(error: Any) -> Exception:
-    """What an error of the package means."""
+    """The meaning of an `APIError` of the package: an exception of `services.base`."""
     body: Any = error.details if isinstance(error.details, dict) else {}
     inner: Any = body.get("error") if isinstance(body.get("error"), dict) else {}
     headers = getattr(error.response, "headers", None) or {}

@@ -1,6 +1,6 @@
-"""What Google's answers mean, as JSON: pictures, refusals, words, drafts, errors. Knows no network.
+"""Parser of Gemini responses (JSON): images, refusals, text, drafts, errors.
 
-The same forms come from ``generateContent`` and in the result files of batch jobs.
+``generateContent`` and the result files of batch jobs have the same format.
 """
 
 from __future__ import annotations
@@ -10,8 +10,15 @@ import binascii
 import re
 from typing import Any
 
-from distill.teachers.hosted.services.base import TransientError, RateLimited, AccountError, Response, Usage, InvalidRequest
-from distill.teachers.store.answers import EMPTY, IMAGE, REFUSED
+from distill.teachers.hosted.services.base import (
+    AccountError,
+    InvalidRequest,
+    RateLimited,
+    Response,
+    TransientError,
+    Usage,
+)
+from distill.teachers.store.records import EMPTY, IMAGE, REFUSED
 
 _BLOCKS = frozenset(
     {
@@ -19,29 +26,29 @@ _BLOCKS = frozenset(
         "BLOCKLIST", "SPII", "MODEL_ARMOR", "JAILBREAK", "LANGUAGE",
     }
 )  # fmt: skip
-"""Reasons that asking again does not change."""
+"""Reasons that a retry does not change."""
 _RETRY_INFO, _QUOTA_FAILURE = "google.rpc.RetryInfo", "google.rpc.QuotaFailure"
 _MODEL_GONE, _KEY_REFUSED = 404, (401, 403)
 _TRANSIENT = (408, 409, 499)
 
 
 def parse_response(body: dict[str, Any]) -> Response:
-    """What a response says: a picture (the last one that is no draft), a refusal, or only words."""
+    """The content of a response: an image (the last one that is not a draft), a refusal, or only text."""
     usage = _usage(body.get("usageMetadata") or {})
     version = str(body.get("modelVersion") or "")
     about = {"response_id": str(body.get("responseId") or "")}
     blocked = (body.get("promptFeedback") or {}).get("blockReason")
     if blocked:
-        reason = f"the service blocked the question ({blocked})"
+        reason = f"the service blocked the prompt ({blocked})"
         return Response(REFUSED, reason=reason, finish=str(blocked), model_version=version, usage=usage, about=about)
     candidates = body.get("candidates") or [{}]
     candidate = candidates[0] or {}
     finish = str(candidate.get("finishReason") or "")
     parts = (candidate.get("content") or {}).get("parts") or []
-    pictures = [part for part in parts if _blob(part) is not None]
-    finals = [part for part in pictures if not part.get("thought")]
+    images = [part for part in parts if _blob(part) is not None]
+    finals = [part for part in images if not part.get("thought")]
     text = " ".join(str(part["text"]) for part in parts if part.get("text") and not part.get("thought"))
-    told: dict[str, Any] = {
+    details: dict[str, Any] = {
         "finish": finish,
         "model_version": version,
         "text": text,
@@ -50,45 +57,45 @@ def parse_response(body: dict[str, Any]) -> Response:
     }
     if finals:
         blob = _blob(finals[-1]) or {}
-        # Kept for the record only: the announced type is wrong now and then, and the bytes tell.
+        # For the record only: the announced type is sometimes wrong; the bytes decide.
         about["announced"] = str(blob.get("mimeType") or blob.get("mime_type") or "")
         data = _decoded(blob)
         if data:
-            return Response(IMAGE, data, **told)
+            return Response(IMAGE, data, **details)
     if finish in _BLOCKS:
-        return Response(REFUSED, reason=f"the service will not answer ({finish})", **told)
-    return Response(EMPTY, reason=_why_empty(finish, text, parts, finals, pictures), **told)
+        return Response(REFUSED, reason=f"the service refused the request ({finish})", **details)
+    return Response(EMPTY, reason=_reason_for_no_image(finish, text, parts, finals, images), **details)
 
 
 def _decoded(blob: dict[str, Any]) -> bytes:
     try:
-        # Both alphabets occur; Python's decoder would drop the letters of the other one without a word.
+        # Both base64 alphabets occur; Python's decoder silently drops the characters of the other one.
         return base64.b64decode(str(blob["data"]).replace("-", "+").replace("_", "/"))
     except (binascii.Error, ValueError, TypeError, KeyError):
         return b""
 
 
-def _why_empty(finish: str, text: str, parts: list[Any], finals: list[Any], pictures: list[Any]) -> str:
-    """What there was where a picture should have been."""
+def _reason_for_no_image(finish: str, text: str, parts: list[Any], finals: list[Any], images: list[Any]) -> str:
+    """A sentence about the content of an answer without an image."""
     if finals:
-        return "the picture in the answer cannot be read"
-    if pictures:
-        return "the answer holds only a draft of a picture"
+        return "the image in the answer cannot be read"
+    if images:
+        return "the answer has only a draft image"
     if text:
-        return f"the answer holds words and no picture: {text[:120]}"
+        return f"the answer has text and no image: {text[:120]}"
     if any(part.get("thought") for part in parts):
-        return "the answer holds only thoughts"
-    return f"the answer holds no picture ({finish or 'no reason given'})"
+        return "the answer has only thoughts"
+    return f"the answer has no image ({finish or 'no reason given'})"
 
 
 def error_of(code: int, status: str, message: str, details: Any, retry_after: str | None) -> Exception:
-    """What an HTTP error means.
+    """The exception of `services.base` for an HTTP error.
 
     Args:
         code: HTTP status.
-        status: Google's name for it.
-        message: For people.
-        details: The error's ``details`` list, if there is one.
+        status: Google's name of the status.
+        message: Message of the error.
+        details: The ``details`` list of the error, if there is one.
         retry_after: The header of that name.
     """
     text = f"HTTP {code} {status}: {message}"
@@ -99,11 +106,11 @@ def error_of(code: int, status: str, message: str, details: Any, retry_after: st
     if code in _KEY_REFUSED or (code == 400 and "API_KEY_INVALID" in str(rows)):
         return AccountError(f"the service does not accept the key ({text})", hint="check the key in the environment")
     if code == 402 or (code == 400 and "billing" in message.lower()):
-        return AccountError(f"the service wants its bill paid ({text})", hint="see to the account, then run again")
+        return AccountError(f"the account has no credit ({text})", hint="add credit to the account, then run again")
     if code == _MODEL_GONE:
-        return AccountError(f"the service knows no such model ({text})", hint="set model=... to one that it has")
+        return AccountError(f"the service has no such model ({text})", hint="set model=... to one that it has")
     if code >= 500 or code in _TRANSIENT:
-        # A gateway's timeout does not say whether the model went on painting.
+        # After a gateway timeout the model may have continued to work.
         return TransientError(text, charged=code == 504, delay_s=delay_s)
     return InvalidRequest(text)
 
@@ -114,7 +121,7 @@ def _blob(part: dict[str, Any]) -> dict[str, Any] | None:
 
 
 def _usage(counts: dict[str, Any]) -> Usage | None:
-    """Tokens; the picture's are told apart from words and thoughts."""
+    """Tokens; those of the image are separate from those of text and thoughts."""
     if not counts:
         return None
     written = int(counts.get("candidatesTokenCount") or 0)
@@ -125,7 +132,7 @@ def _usage(counts: dict[str, Any]) -> Usage | None:
 
 
 def _delay(rows: list[dict[str, Any]], retry_after: str | None) -> float | None:
-    """Seconds to wait, as the service says; the longer of its two ways to say so."""
+    """Delay in seconds that the service requests: the longer of RetryInfo and Retry-After."""
     found = []
     for row in rows:
         if str(row.get("@type", "")).endswith(_RETRY_INFO):
@@ -137,7 +144,7 @@ def _delay(rows: list[dict[str, Any]], retry_after: str | None) -> float | None:
 
 
 def _scope(rows: list[dict[str, Any]], message: str) -> str:
-    """Which limit a 429 is about."""
+    """The limit that a 429 reports: minute, day or spend."""
     quotas = " ".join(
         f"{violation.get('quotaId', '')} {violation.get('quotaMetric', '')}"
         for row in rows

@@ -1,49 +1,52 @@
-"""Which service a config means, at which prices, with which key."""
+"""Service, prices and API keys of a hosted config."""
 
 from __future__ import annotations
 
 import os
 
-from distill.config.hosted import GeminiConfig, HostedConfig, OpenaiConfig
+from distill.config.hosted import HostedConfig
 from distill.errors import UsageError
 from distill.teachers.hosted.pricing import Price, find_price
 from distill.teachers.hosted.services.base import Service
+from distill.teachers.kinds import kind_of, load_object
 
 
-def open_service(config: HostedConfig) -> Service:
-    """The service, ready to be asked; inside a running event loop.
-
-    Raises:
-        UsageError: There is no key.
-        DistillError: A package is missing.
-    """
-    if isinstance(config, GeminiConfig):
-        from distill.teachers.hosted.services.gemini import GeminiService
-
-        return GeminiService(config)
-    if isinstance(config, OpenaiConfig):
-        from distill.teachers.hosted.services.openai import OpenaiService
-
-        return OpenaiService(config)
-    raise UsageError(f"no service is known for {type(config).__name__}")
+def service_of(config: HostedConfig) -> Service:
+    """The service of a config, not connected yet."""
+    service: Service = load_object(kind_of(config).service)(config)
+    return service
 
 
 def prices_of(config: HostedConfig, *, mode: str = "") -> tuple[Price, Price]:
-    """(price of the painter, price of the gate) in the config's mode or another one.
+    """(price of an image, price of a presence check) in the config's price mode or another one.
 
     Raises:
-        UsageError: The config's own table cannot be read.
+        UsageError: The config's own price table cannot be read.
     """
-    mode = mode or str(getattr(config, "mode", "online"))
-    size = str(getattr(config, "image_size", "") or getattr(config, "quality", ""))
-    price = find_price(config.model, mode=mode, size=size, extra=config.prices)
-    presence_model = str(getattr(config, "presence_model", ""))
-    # The gate is a question of its own, asked online whatever the mode of the painter.
+    service = service_of(config)
+    mode = mode or service.mode
+    price = find_price(config.model, mode=mode, size=service.price_size, extra=config.prices)
+    if not service.presence_model:
+        return price, price
+    # Presence checks are separate requests, always sent online.
     presence_mode = "online" if mode == "batch" else mode
-    presence_check = find_price(presence_model, mode=presence_mode, size="", extra=config.prices) if presence_model else price
-    return price, presence_check
+    return price, find_price(service.presence_model, mode=presence_mode, size="", extra=config.prices)
 
 
 def find_api_keys(config: HostedConfig) -> list[str]:
-    """Every key in the environment that the config may use; never to be shown or kept."""
+    """Every key in the environment that the config may use; to be removed from all messages."""
     return [os.environ[name] for name in config.api_key_env if os.environ.get(name)]
+
+
+def find_api_key(config: HostedConfig, *, required: bool) -> str:
+    """The first key in the environment; empty if there is none.
+
+    Raises:
+        UsageError: There is none, and one is required.
+    """
+    key = next(iter(find_api_keys(config)), "")
+    if not key and required:
+        raise UsageError(
+            f"no API key for {config.model}", hint=f"set {' or '.join(config.api_key_env)} in the environment"
+        )
+    return key

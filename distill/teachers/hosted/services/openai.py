@@ -1,6 +1,6 @@
-"""``POST /v1/images/edits``: GPT-image and the many servers that speak the same, one call at a time.
+"""``POST /v1/images/edits``: GPT-image and compatible servers, one request at a time.
 
-Multipart by hand over the standard library: a form of six fields is no reason for a package.
+The multipart form has six fields and needs no package.
 """
 
 from __future__ import annotations
@@ -9,37 +9,53 @@ import asyncio
 import base64
 import binascii
 import json
-import os
 import secrets
 import urllib.error
 import urllib.request
 from typing import Any
 
 from distill.config.hosted import OpenaiConfig
-from distill.errors import UsageError
-from distill.teachers.hosted.services.base import TransientError, Request, AccountError, Response, Usage, to_transient_error
+from distill.teachers.hosted.services.base import (
+    AccountError,
+    Request,
+    Response,
+    Service,
+    TransientError,
+    Usage,
+    to_transient_error,
+)
 from distill.teachers.hosted.services.gemini_responses import error_of
-from distill.teachers.store.answers import EMPTY, IMAGE, REFUSED
+from distill.teachers.hosted.services.open import find_api_key
+from distill.teachers.store.records import EMPTY, IMAGE, REFUSED
 
 _REFUSALS = ("moderation_blocked", "content_policy_violation", "safety")
 _MAX_BYTES = 256 * 1024 * 1024
 
 
-class OpenaiService:
-    """Sends calls to one server."""
+class OpenaiService(Service):
+    """Requests to one server."""
 
     def __init__(self, config: OpenaiConfig) -> None:
-        self._config = config
-        self._key = next((os.environ[name] for name in config.api_key_env if os.environ.get(name)), "")
-        if not self._key and config.base_url == "https://api.openai.com":
-            raise UsageError(f"no key for {config.model}", hint=f"set {' or '.join(config.api_key_env)} in the environment")
+        self._config, self.mode, self.price_size, self._key = config, config.mode, config.quality, ""
+
+    def canvas_sizes(self) -> list[tuple[int, int]]:
+        """As `Service.canvas_sizes`."""
+        return list(self._config.sizes_hw)
+
+    def parameters(self) -> dict[str, Any]:
+        """As `Service.parameters`."""
+        return {"quality": self._config.quality, "input_fidelity": self._config.input_fidelity}
+
+    def open(self) -> None:
+        """As `Service.open`; servers of one's own may need no key."""
+        self._key = find_api_key(self._config, required=self._config.base_url == "https://api.openai.com")
 
     async def send(self, request: Request) -> Response:
         """As `Service.send`."""
         return await asyncio.to_thread(self._send, request)
 
     async def close(self) -> None:
-        """As `Service.close`; every call has a connection of its own."""
+        """As `Service.close`; every request has its own connection."""
 
     def _send(self, request: Request) -> Response:
         boundary = secrets.token_hex(16)
@@ -60,7 +76,7 @@ class OpenaiService:
         try:
             return parse_response(json.loads(body))
         except (ValueError, AttributeError, TypeError):
-            raise TransientError("the answer is no JSON", charged=True) from None
+            raise TransientError("the response is not JSON", charged=True) from None
 
     def _fields(self, request: Request) -> dict[str, str]:
         config = self._config
@@ -79,7 +95,7 @@ class OpenaiService:
 
 
 def form(fields: dict[str, str], request: Request, boundary: str) -> bytes:
-    """A multipart form with the photo in its field ``image``."""
+    """The multipart form, with the photo in the field ``image``."""
     head = "".join(
         f'--{boundary}\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{value}\r\n'
         for name, value in fields.items()
@@ -91,21 +107,21 @@ def form(fields: dict[str, str], request: Request, boundary: str) -> bytes:
 
 
 def parse_response(body: dict[str, Any]) -> Response:
-    """The picture in a response; an answer that only names an address is none: addresses expire."""
+    """The image in a response; a response with only a URL counts as empty, since URLs expire."""
     rows = body.get("data") or [{}]
     text = str(rows[0].get("revised_prompt") or "")
-    told: dict[str, Any] = {"text": text, "usage": _usage(body.get("usage") or {})}
+    details: dict[str, Any] = {"text": text, "usage": _usage(body.get("usage") or {})}
     try:
         data = base64.b64decode(rows[0].get("b64_json") or "")
     except (binascii.Error, ValueError):
         data = b""
     if data:
-        return Response(IMAGE, data, **told)
-    return Response(EMPTY, reason="the answer holds no picture (b64_json)", **told)
+        return Response(IMAGE, data, **details)
+    return Response(EMPTY, reason="the answer has no image (b64_json)", **details)
 
 
 def refused_or_raise(code: int, status: str, raw: bytes, retry_after: str | None) -> Response:
-    """A refusal comes as an error here: it is an answer. Everything else is raised.
+    """The response of a refusal, which this API reports as an error; other errors are raised.
 
     Raises:
         RateLimited, TransientError, InvalidRequest, AccountError: As `Service.send`.
@@ -118,9 +134,11 @@ def refused_or_raise(code: int, status: str, raw: bytes, retry_after: str | None
     error = error if isinstance(error, dict) else {"message": raw.decode(errors="replace")}
     name, message = str(error.get("code") or error.get("type") or ""), str(error.get("message") or "")
     if code in (400, 403) and any(word in f"{name} {message}".lower() for word in _REFUSALS):
-        return Response(REFUSED, reason=f"the service will not answer ({name or 'safety'})", finish=name or "safety")
+        return Response(
+            REFUSED, reason=f"the service refused the request ({name or 'safety'})", finish=name or "safety"
+        )
     if code == 429 and name == "insufficient_quota":
-        raise AccountError(f"the service wants its bill paid ({message})", hint="see to the account, then run again")
+        raise AccountError(f"the account has no credit ({message})", hint="add credit to the account, then run again")
     raise error_of(code, status, message, None, retry_after)
 
 

@@ -6,14 +6,15 @@ import asyncio
 from pathlib import Path
 
 import pytest
+from distill.teachers.hosted.services.gemini_batches import GeminiBatches
 
-from distill.teachers.hosted.batch.api import BatchApiClient
 from distill.teachers.hosted.batch.runner import BatchRunner
 from distill.teachers.hosted.request_runner import RequestPolicy
 from distill.teachers.hosted.scheduler import RequestCollector, RequestScheduler
 from distill.teachers.store.answers import AnswerStore
 from distill.teachers.store.ledger import Ledger
-from distill.workflows.label.hosted import RunBudget, job_name
+from distill.teachers.store.spending import Budget
+from distill.workflows.label.hosted import job_name
 from tests.fakes.gemini import FakeGemini, Settings
 from tests.fakes.hosted_jobs import KEY, charged_usd, job, label, shards, write_photos
 
@@ -48,7 +49,7 @@ def test_partial_failures_and_busy_services_are_mended_or_listed(tmp_path: Path)
         assert sum(result["labels"].values()) + len(result["unanswered"]) == 30 and result["complete"]
         assert server.stats["duplicates"] == 0
     reasons = " ".join(row["reason"] for row in result["unanswered"])
-    assert "the batch job failed on this question: internal error" in reasons and "IMAGE_SAFETY" in reasons
+    assert "the batch job failed for this request: internal error" in reasons and "IMAGE_SAFETY" in reasons
 
 
 def test_an_expired_job_is_not_waited_for_for_ever(tmp_path: Path):
@@ -67,7 +68,7 @@ def test_a_job_outlives_the_process_that_began_it(tmp_path: Path, monkeypatch: p
     async def die(*arguments, **named):
         raise Killed
 
-    begin = BatchApiClient.begin
+    begin = GeminiBatches.begin
 
     async def begin_and_die(self, path, label):
         await begin(self, path, label)
@@ -77,11 +78,11 @@ def test_a_job_outlives_the_process_that_began_it(tmp_path: Path, monkeypatch: p
     with FakeGemini(Settings(size="photo", batch_s=0.3)) as server:
         with monkeypatch.context() as patch:
             if moment == "before it is begun":
-                patch.setattr(BatchApiClient, "begin", die)
+                patch.setattr(GeminiBatches, "begin", die)
             elif moment == "before its name is known":
-                patch.setattr(BatchApiClient, "begin", begin_and_die)
+                patch.setattr(GeminiBatches, "begin", begin_and_die)
             elif moment == "while it runs":
-                patch.setattr(BatchApiClient, "wait", die)
+                patch.setattr(GeminiBatches, "wait", die)
             else:
                 patch.setattr(BatchRunner, "_keep_all", lambda self, job, data: (_ for _ in ()).throw(Killed))
             wanted = (["new"] if "before" in moment else ["running"]) * 2, 0 if moment == "before it is begun" else 2
@@ -96,7 +97,7 @@ def test_a_job_outlives_the_process_that_began_it(tmp_path: Path, monkeypatch: p
 
 def reached(folder: Path, server: FakeGemini) -> tuple[list[str], int]:
     """(states of the jobs by the ledger, jobs by the service)."""
-    return [batch["state"] for batch in Ledger(folder / "answers").batches()], server.stats["batches"]
+    return [batch["state"] for batch in Ledger(folder / "answers").batches.rows()], server.stats["batches"]
 
 
 def run_until_killed(folder: Path, server: FakeGemini, until: tuple[list[str], int]) -> None:
@@ -126,7 +127,7 @@ def run_until_killed(folder: Path, server: FakeGemini, until: tuple[list[str], i
 def test_a_cap_holds_in_batches_and_what_was_begun_is_fetched(tmp_path: Path):
     write_photos(tmp_path / "photos", 12)
     with FakeGemini(Settings(size="photo")) as server:
-        capped = label(job(tmp_path, server.url, **BATCH), RunBudget(max_usd=0.6))
+        capped = label(job(tmp_path, server.url, **BATCH), Budget(max_usd=0.6))
         assert "cap" in capped["stopped"] and capped["labeled"] > 0 and not capped["complete"]
         assert 0.2 < charged_usd(server.stats) <= 0.6
         done = label(job(tmp_path, server.url, **BATCH))

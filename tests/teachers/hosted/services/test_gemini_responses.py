@@ -16,7 +16,7 @@ from distill.teachers.hosted.services.base import (
     to_transient_error,
 )
 from distill.teachers.hosted.services.gemini_responses import error_of, parse_response
-from distill.teachers.store.answers import EMPTY, IMAGE, REFUSED
+from distill.teachers.store.records import EMPTY, IMAGE, REFUSED
 
 DATA = bytes(range(256)) * 3  # holds both letters in which the two alphabets of base64 differ
 
@@ -45,13 +45,13 @@ def test_of_several_pictures_the_last_that_is_no_draft_counts():
 @pytest.mark.parametrize(
     ("answer", "kind", "words"),
     [
-        ({"promptFeedback": {"blockReason": "SAFETY"}}, REFUSED, "blocked the question (SAFETY)"),
+        ({"promptFeedback": {"blockReason": "SAFETY"}}, REFUSED, "blocked the prompt (SAFETY)"),
         ({"candidates": [{"finishReason": "IMAGE_SAFETY"}]}, REFUSED, "IMAGE_SAFETY"),
         ({"candidates": [{"finishReason": "IMAGE_RECITATION"}]}, REFUSED, "IMAGE_RECITATION"),
-        ({"candidates": [{"finishReason": "NO_IMAGE"}]}, EMPTY, "no picture (NO_IMAGE)"),
-        (body({"text": "A cat."}), EMPTY, "words and no picture: A cat."),
+        ({"candidates": [{"finishReason": "NO_IMAGE"}]}, EMPTY, "no image (NO_IMAGE)"),
+        (body({"text": "A cat."}), EMPTY, "text and no image: A cat."),
         (body({"text": "hm", "thought": True}), EMPTY, "only thoughts"),
-        (body(blob(thought=True)), EMPTY, "only a draft"),
+        (body(blob(thought=True)), EMPTY, "only a draft image"),
         (body({"inlineData": {"data": "!"}}), EMPTY, "cannot be read"),
         ({"candidates": None}, EMPTY, "no reason given"),
         ({}, EMPTY, "no reason given"),

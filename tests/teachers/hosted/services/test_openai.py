@@ -13,7 +13,7 @@ from distill.config.hosted import OpenaiConfig
 from distill.errors import UsageError
 from distill.images import image_size_hw
 from distill.teachers.labeling.job import Job
-from distill.workflows.label.hosted import RunBudget
+from distill.teachers.store.spending import Budget
 from tests.fakes.hosted_jobs import QUICK, label, write_photos
 from tests.fakes.openai import FakeOpenai
 
@@ -74,6 +74,6 @@ def test_a_cap_needs_a_price_which_a_table_of_one_s_own_can_give(tmp_path: Path)
     table.write_text(yaml.safe_dump({"dated": "2026-01-02", "models": {"my-editor": {"per_image": {"medium": 0.04}}}}))
     with FakeOpenai() as server:
         with pytest.raises(UsageError, match="needs a price"):
-            label(job(tmp_path, server.url, model="my-editor"), RunBudget(max_usd=1.0))
-        result = label(job(tmp_path, server.url, model="my-editor", prices=str(table)), RunBudget(max_usd=0.13))
+            label(job(tmp_path, server.url, model="my-editor"), Budget(max_usd=1.0))
+        result = label(job(tmp_path, server.url, model="my-editor", prices=str(table)), Budget(max_usd=0.13))
         assert server.made == 3 and result["spent_usd"] == pytest.approx(0.12)
