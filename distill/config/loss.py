@@ -7,10 +7,8 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from distill.config import Config
+from distill.config.base import Fraction, NonNegative, Positive
 
-Fraction = Annotated[float, Field(ge=0.0, le=1.0, allow_inf_nan=False)]
-Positive = Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
-NonNegative = Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
 Side = Annotated[int, Field(ge=32, le=4096)]
 
 
@@ -69,6 +67,14 @@ class InstanceLossConfig(Config):
     """Absolute error of the way, in parts of the picture's sides."""
 
 
+class EdgesLossConfig(Config):
+    """Edges: class-balanced cross-entropy."""
+
+    weight: NonNegative = 1.0
+    balance: Fraction = 1.0
+    """Power of the inverse class frequency: 1 is HED's class-balanced loss, 0 plain cross-entropy."""
+
+
 class NoisyLabelsConfig(Config):
     """The filter of noisy labels: whole labels that the student keeps disagreeing with are left out, task by task."""
 
@@ -86,6 +92,7 @@ class LossConfig(Config):
     normals: NormalsLossConfig = NormalsLossConfig()
     semantic: SemanticLossConfig = SemanticLossConfig()
     instance: InstanceLossConfig = InstanceLossConfig()
+    edges: EdgesLossConfig = EdgesLossConfig()
     consistency: NonNegative = 0.0
     """Agreement of the normals with those of the depth; needs `fov_deg`, metric depth, and no zoom and no crop, which
     would bend one against the other."""
