@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from distill.config import Config, load_config
+from distill.config.base import NonNegative
 from distill.errors import UsageError
 from distill.tasks import Task
-
-NonNegative = Annotated[float, Field(ge=0.0)]
 
 
 class ToleranceConfig(Config):
@@ -22,7 +22,7 @@ class ToleranceConfig(Config):
     """Row of `distill.tasks.TaskInfo.tolerance` that tasks without a value of their own take."""
     scores_only: bool = False
     """Check scores against labels alone; false also bounds the disagreement pixel by pixel."""
-    by_task: dict[Task, Annotated[float, Field(ge=0.0, allow_inf_nan=False)]] = Field(default_factory=dict)
+    by_task: dict[Task, NonNegative] = Field(default_factory=dict)
     """Values for single tasks: part of delta1, mIoU or pmF1 (0.001 is 0.1 point), or degrees for normals."""
 
 
@@ -55,7 +55,8 @@ class TensorRtBuilderConfig(Config):
 class TargetConfig(Config):
     """One artifact."""
 
-    engine: Literal["onnx", "openvino", "aoti", "tensorrt", "triton"]
+    engine: str
+    """Row of `ENGINES`."""
     precision: Literal["fp32", "fp16", "bf16", "int8", "fp8"] = "fp32"
     """fp8: eight-bit floats (e4m3), for TensorRT on Hopper, Ada and later."""
     tolerance: ToleranceConfig = ToleranceConfig()
@@ -70,11 +71,80 @@ class TargetConfig(Config):
     profile: ShapeProfileConfig = ShapeProfileConfig()
     builder: TensorRtBuilderConfig = TensorRtBuilderConfig()
 
+    @field_validator("engine")
+    @classmethod
+    def _check_engine(cls, engine: str) -> str:
+        if engine not in ENGINES:
+            raise ValueError(f"no engine {engine!r}; choose from {', '.join(ENGINES)}")
+        return engine
+
     @model_validator(mode="after")
     def _check_precision_supported(self) -> Self:
         if self.precision == "fp8" and self.engine != "tensorrt":
             raise ValueError(f"precision fp8 is for engine: tensorrt, not {self.engine}")
         return self
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Engine:
+    """Kind of artifact: how it is built, opened and named; modules are imported when they are needed.
+
+    Attributes:
+        build: ``module:function`` that takes (context, target name, config) and returns an `Artifact`.
+        runner: ``module:class`` of the runner that opens the file; empty where another machine runs it.
+        suffix: Of the file or folder.
+        companions: Suffixes of further files that belong to it.
+        is_file: Whether it is one file (with its companions) rather than a folder.
+        minutes: Estimated duration of building it.
+        has_float32_reference: Whether an int8 artifact is timed against the float32 artifact of the same engine.
+    """
+
+    build: str
+    runner: str = ""
+    suffix: str
+    companions: tuple[str, ...] = ()
+    is_file: bool = True
+    minutes: float = 0.5
+    has_float32_reference: bool = False
+
+
+ENGINES: Mapping[str, Engine] = {
+    "onnx": Engine(
+        build="distill.export.targets.onnx:build",
+        runner="distill.export.runners.onnxruntime:OrtRunner",
+        suffix=".onnx",
+        has_float32_reference=True,
+    ),
+    "openvino": Engine(
+        build="distill.export.targets.openvino:build",
+        runner="distill.export.runners.openvino:OpenVinoRunner",
+        suffix=".xml",
+        companions=(".bin",),
+        has_float32_reference=True,
+    ),
+    "aoti": Engine(
+        build="distill.export.targets.aot_inductor:build",
+        runner="distill.export.runners.aot_inductor:AotiRunner",
+        suffix=".pt2",
+        minutes=2,
+    ),
+    "tensorrt": Engine(build="distill.export.targets.tensorrt:build", suffix=".kit", is_file=False),
+    "triton": Engine(build="distill.export.targets.triton:build", suffix=".repository", is_file=False),
+}
+"""Engines by name; a new one needs a row here, a build function and, if it runs on this machine, a runner."""
+
+RUNNERS: Mapping[str, str] = {engine.suffix: engine.runner for engine in ENGINES.values() if engine.runner} | {
+    ".engine": "distill.export.runners.tensorrt:TensorRtRunner"
+}
+"""Suffix to runner; an ``.engine`` is built from a TensorRT kit on its own machine."""
+
+
+def artifact_files(path: Path) -> list[Path]:
+    """Files that belong to an artifact: a folder's files, or a file with its companions."""
+    if path.is_dir():
+        return [file for file in sorted(path.rglob("*")) if file.is_file()]
+    companions = next((engine.companions for engine in ENGINES.values() if engine.suffix == path.suffix), ())
+    return [path, *(path.with_suffix(suffix) for suffix in companions)]
 
 
 _HALF = {"level": "half"}
@@ -93,7 +163,7 @@ TARGETS: Mapping[str, Mapping[str, Any]] = {
     "tensorrt-fp8": {"engine": "tensorrt", "precision": "fp8", "tolerance": _EIGHT_BITS},
     "triton": {"engine": "triton"},
 }
-"""Targets by name; `configs/targets/*.yaml` spell the same values out."""
+"""Targets by name; a YAML file with other values is a target as well."""
 
 
 def load_target(word: str) -> tuple[str, TargetConfig]:

@@ -12,17 +12,19 @@ from pydantic import Field, field_validator, model_validator
 from distill.config import Config
 from distill.config.loss import Fraction, LossConfig, NonNegative, Positive, Side
 from distill.spec import PlainName
-from distill.tasks import Task
+from distill.tasks import TASKS, Task
 
 PRESETS: Mapping[str, Mapping[str, Any]] = {
     "nano": {"backbone": "mobilenetv4_conv_small_050", "size_hw": (192, 256), "neck_channels": 48, "head_channels": 32},
     "small": {"backbone": "mobilenetv4_conv_small", "size_hw": (288, 384), "neck_channels": 64, "head_channels": 48},
     "base": {"backbone": "mobilenetv4_conv_medium", "size_hw": (384, 512), "neck_channels": 96, "head_channels": 64},
 }
-"""Students by name; every key can be overridden. `configs/students/*.yaml` spell the same values out."""
+"""Students by name; every key can be overridden."""
 
-STUDENT_TASKS = (Task.DEPTH, Task.NORMALS, Task.SEMANTIC, Task.INSTANCE, Task.REFERRING)
-"""What a student can learn, in the order of its outputs; the things referred to become its semantic classes."""
+DENSE_TASKS = tuple(task for task in Task if TASKS[task].learnable and TASKS[task].is_dense)
+"""Tasks that a student learns by default, in the order of its outputs."""
+STUDENT_TASKS = (*DENSE_TASKS, *(task for task in Task if task not in DENSE_TASKS))
+"""All tasks that a student can learn, those that have to be named last; referring phrases become semantic classes."""
 
 TRUSTED_BACKBONES = "DISTILL_CUSTOM_BACKBONE"
 """Environment variable with the networks, ``package.module:Class``, that may be imported; several with commas."""

@@ -111,6 +111,7 @@ def export(
 
 def plan_export(options: ExportOptions) -> ExportPlan:
     """Estimate sizes and durations; writes no file."""
+    from distill.config.export import ENGINES
     from distill.spec import read_spec
 
     spec = read_spec(options.run / "spec.json")
@@ -123,7 +124,7 @@ def plan_export(options: ExportOptions) -> ExportPlan:
             config.engine,
             config.precision,
             int(size_bytes * ratios[config.precision]),
-            2 if config.engine == "aoti" or config.precision == "int8" else 0.5,
+            max(ENGINES[config.engine].minutes, 2 if config.precision == "int8" else 0),
         )
         for name, config in options.targets.items()
     ]
@@ -187,13 +188,13 @@ def run_export(options: ExportOptions, reporter: Reporter | None = None) -> Expo
 
 def _with_float32_references(targets: Mapping[str, TargetConfig], reporter: Reporter) -> dict[str, TargetConfig]:
     """Insert before each int8 target the float32 target of the same engine, which it must be faster than."""
-    from distill.config.export import TARGETS, load_target
+    from distill.config.export import ENGINES, load_target
 
     found: dict[str, TargetConfig] = {}
     for name, config in targets.items():
         sibling = config.engine
         has_one = any(other.engine == sibling and other.precision == "fp32" for other in targets.values())
-        if config.precision == "int8" and sibling in TARGETS and sibling in ("onnx", "openvino") and not has_one:
+        if config.precision == "int8" and ENGINES[sibling].has_float32_reference and not has_one:
             reporter.info(f"{sibling}: built as well, for comparison with {name}")
             found.setdefault(*load_target(sibling))
         found[name] = config

@@ -16,9 +16,6 @@ if TYPE_CHECKING:
 
 _STRIDE, _MAX_SIDE = 32, 4096
 """Coarsest stride of nearly all backbones; limit of memory."""
-_SUFFIXES = {"onnx": ".onnx", "openvino": ".xml", "aoti": ".pt2"}
-"""Engines whose artifact is one file, so that --out can name it."""
-_TOLERANCE_FIELDS = {Task.DEPTH: "delta1", Task.NORMALS: "normals_deg", Task.SEMANTIC: "miou", Task.INSTANCE: "pmf1"}
 
 Size = tuple[int, int]
 
@@ -56,8 +53,11 @@ class ExportOptions:
         if self.out is None or self.out.is_dir() or not (self.out.suffix or self.out.is_file()):
             return None
         config = next(iter(self.targets.values()))
-        suffix = _SUFFIXES.get(config.engine)
-        if len(self.targets) > 1 or suffix is None:
+        from distill.config.export import ENGINES
+
+        engine = ENGINES[config.engine]
+        suffix = engine.suffix
+        if len(self.targets) > 1 or not engine.is_file:
             raise UsageError(f"--out {self.out}: several files are written", hint="give --out the name of a folder")
         if self.out.suffix.lower() != suffix:
             raise UsageError(
@@ -80,11 +80,13 @@ def read_targets(words: Iterable[str], tolerance: Mapping[Task | str, float] | N
         names = list(dict.fromkeys([*TARGETS, *(name for name in names if name != "all")]))
     if not names:
         raise UsageError("no target given", hint=f"choose from {', '.join(TARGETS)}")
-    changed = {_TOLERANCE_FIELDS[to_tasks(task)[0]]: value for task, value in (tolerance or {}).items()}
-    return {
-        name: config.model_copy(update={"tolerance": config.tolerance.model_copy(update=changed)})
-        for name, config in map(load_target, names)
-    }
+    changed = {to_tasks(task)[0]: value for task, value in (tolerance or {}).items()}
+    found = {}
+    for name, config in map(load_target, names):
+        by_task = config.tolerance.by_task | changed
+        tolerances = config.tolerance.model_copy(update={"by_task": by_task})
+        found[name] = config.model_copy(update={"tolerance": tolerances})
+    return found
 
 
 def check_input_size(size_hw: Size | None) -> Size | None:

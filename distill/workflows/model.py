@@ -46,11 +46,13 @@ def open_model(path: Path, *, threads: int | None = None, allow_spinning: bool =
 
 def model_digest(path: Path) -> str:
     """SHA-256 of the files of a student."""
-    # A run is its weights and its spec; OpenVINO and large ONNX files have their weights in a second file.
+    from distill.config.export import artifact_files
+
+    # A run is its weights and its spec; large ONNX files have their weights in a second file.
     files = (
         [path / "weights.safetensors", path / "spec.json"]
         if path.is_dir()
-        else [path, path.with_suffix(".bin"), path.with_name(path.name + ".data")]
+        else [*artifact_files(path), path.with_name(path.name + ".data")]
     )
     digest = hashlib.sha256()
     for file in files:

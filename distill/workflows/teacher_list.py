@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from distill.errors import DistillError
 from distill.tasks import Task
-from distill.workflows.teachers import load_teacher, packaged_configs
+from distill.workflows.packaged import packaged_configs
+from distill.workflows.teachers import load_teacher
 
 if TYPE_CHECKING:
     from distill.config.teacher import TeacherConfig
@@ -59,7 +60,7 @@ def list_teachers() -> TeacherList:
     """List packaged configs, then installed plug-ins."""
     from distill.teachers.plugins import find_kind, plugins
 
-    rows = [_row(name, path) for name, path in packaged_configs().items()]
+    rows = [_row(name, path) for name, path in packaged_configs("teachers").items()]
     for name, entries in plugins().items():
         owner = find_kind(name)
         rows.append(TeacherRow(name, owner.name if owner else "", (), "of the package", entries[0].package))

@@ -10,6 +10,7 @@ from distill.config import load_config, read_yaml
 from distill.config.teacher import TeacherConfig
 from distill.errors import UsageError
 from distill.tasks import Task
+from distill.workflows.packaged import packaged_configs
 from distill.workflows.teacher_classes import with_classes
 
 _CODE_IN_CONFIG = "a config file cannot name code to run"
@@ -18,15 +19,6 @@ _FILE_KEYS = ("answers", "prices")
 
 _Values = tuple[dict[str, Any], Path, str]
 """Config values before overrides, folder of relative paths, and name in error messages."""
-
-
-def packaged_configs() -> dict[str, Path]:
-    """Teacher configs that come with distill, by name; ``distill teachers`` lists them."""
-    package = Path(__file__).resolve().parents[1]
-    # Wheels hold a copy in the package; a checkout has the folder at its root.
-    folders = (package / "config" / "teachers", package.parent / "configs" / "teachers")
-    folder = next((folder for folder in folders if folder.is_dir()), None)
-    return {path.stem: path for path in sorted(folder.glob("*.yaml"))} if folder is not None else {}
 
 
 def teacher_help() -> str:
@@ -90,7 +82,7 @@ def _find_values(teacher: str | Path | Mapping[str, Any] | TeacherConfig) -> _Va
         return teacher.model_dump(mode="json"), Path(), f"teacher {teacher.kind}"
     if isinstance(teacher, Mapping):
         return dict(teacher), Path(), "teacher"
-    word, packaged = str(teacher), packaged_configs()
+    word, packaged = str(teacher), packaged_configs("teachers")
     plugin = find_plugin(word)
     if plugin is not None:
         return plugin_values(plugin), Path(), f"teacher {word}"

@@ -1,4 +1,4 @@
-"""The page at the end of the demo: pictures, curves, tables, and the line that matters."""
+"""HTML report of the demo: costs, scores, example images, training curves, speed and video frames."""
 
 from __future__ import annotations
 
@@ -29,14 +29,17 @@ from distill.tasks import Task
 
 if TYPE_CHECKING:
     from distill.config.synthetic import SyntheticConfig
+    from distill.workflows.bench_result import BenchResult
+    from distill.workflows.demo import DemoResult
+    from distill.workflows.evaluate import EvaluationResult
 
 TEACHER_NAME = "Nano Banana Pro"
 TEACHER_USD_PER_IMAGE = 0.134
-"""List price of one picture of 1 or 2 thousand pixels a side, November 2026; half of it in batch mode."""
+"""List price of an image of 1 or 2 thousand pixels per side, November 2026; half of it in batch mode."""
 TEACHER_S_PER_IMAGE = 20.0
-"""The middle of the 15 to 30 seconds that are reported."""
+"""Within the 15 to 30 seconds that are reported."""
 MACHINE_USD_PER_HOUR = 0.10
-"""A rented machine with two virtual CPU cores."""
+"""Price of a rented machine with two virtual CPU cores."""
 FRAMES = 10_000
 _SHOWN_SCENES = 4
 _CURVES = {
@@ -49,7 +52,7 @@ _CURVES = {
 
 @dataclass(frozen=True, slots=True)
 class ScoreRow:
-    """One score of the student beside that of the mean baseline."""
+    """One metric of student, labels and mean baseline."""
 
     name: str
     student: float
@@ -59,7 +62,7 @@ class ScoreRow:
 
     @property
     def improvement(self) -> str:
-        """How much better the student is, in words."""
+        """Improvement of the student over the baseline, in words."""
         if self.lower_is_better:
             return f"{1 - self.student / self.baseline:.0%} less error" if self.baseline else ""
         return f"{self.student / self.baseline:.1f} times" if self.baseline else ""
@@ -73,26 +76,26 @@ _METRICS = (
 )
 
 
-def comparison_rows(scores: dict[str, Any]) -> list[ScoreRow]:
-    """The scores that the demo is judged by; ``evaluate.json`` holds student, painted labels and baseline in order."""
+def comparison_rows(result: EvaluationResult) -> list[ScoreRow]:
+    """Select the scores of the demo; the predictors are student, labels and baseline, in this order."""
     rows = []
     for task, metric, name, lower in _METRICS:
-        by_predictor = scores["tasks"][task]["scores"]
+        by_predictor = result.scores[task]
         student, teacher, baseline = (by_predictor[predictor][metric] for predictor in list(by_predictor)[:3])
         rows.append(ScoreRow(name, student, teacher, baseline, lower))
     return rows
 
 
-def costs(result: dict[str, Any]) -> tuple[str, str]:
-    """What three answers about each of 10,000 frames cost, by teacher and by student."""
+def costs(bench: BenchResult) -> tuple[str, str]:
+    """Describe the cost of three maps for each of 10,000 frames, with the teacher and with the student."""
     images = FRAMES * 3
     teacher = (
         f"{FRAMES:,} frames with the teacher: {images * TEACHER_USD_PER_IMAGE:,.0f} USD and "
         f"{images * TEACHER_S_PER_IMAGE / 3600:,.0f} hours one after the other ({TEACHER_NAME}, "
         f"{TEACHER_USD_PER_IMAGE} USD and about {TEACHER_S_PER_IMAGE:.0f} s an image, three images a frame)"
     )
-    seconds = FRAMES / student_images_per_s(result)
-    height, width = result["bench"]["timings"][0]["size_hw"]
+    seconds = FRAMES / student_images_per_s(bench)
+    height, width = bench.timings[0].timing.size_hw
     student = (
         f"{FRAMES:,} frames with the student: {seconds / 3600 * MACHINE_USD_PER_HOUR:.4f} USD and {_time(seconds)} on "
         f"this machine (engine alone, {width}x{height} pixels; {MACHINE_USD_PER_HOUR:.2f} USD an hour)"
@@ -100,51 +103,50 @@ def costs(result: dict[str, Any]) -> tuple[str, str]:
     return teacher, student
 
 
-def student_images_per_s(result: dict[str, Any]) -> float:
-    """The best throughput that the bench measured."""
-    return max(row["images_per_s"] for row in result["bench"]["timings"] if row["scope"] == "engine")
+def student_images_per_s(bench: BenchResult) -> float:
+    """Best measured throughput of the engine."""
+    return max(row.timing.images_per_s for row in bench.timings if row.timing.scope == "engine")
 
 
 def _time(seconds: float) -> str:
     return f"{seconds:.0f} seconds" if seconds < 120 else f"{seconds / 60:.0f} minutes"
 
 
-def write_demo_report(out: Path, held_out: SyntheticConfig, model: Path, result: dict[str, Any]) -> Path:
-    """The path of the page.
+def write_demo_report(out: Path, held_out: SyntheticConfig, result: DemoResult) -> Path:
+    """Write the report; return its path.
 
     Args:
-        out: The demo's folder.
+        out: Folder of the demo.
         held_out: The teacher that paints about the held-out scenes.
-        model: The exported student.
-        result: What all stages gave.
+        result: Results of all steps.
     """
-    teacher, student = costs(result)
-    rows = comparison_rows(result["scores"])
+    teacher, student = costs(result.bench)
+    rows = comparison_rows(result.scores)
     report = Report(
         title="From generated images to a model of your own",
         summary="A synthetic teacher generated images about toy worlds; they were read, learned, exported and run.",
         sections=[
-            Section("The line that matters", [_metrics(result), Text(f"{teacher}.\n\n{student}.")]),
+            Section("The line that matters", [_metrics(result.bench), Text(f"{teacher}.\n\n{student}.")]),
             Section("How well the student learned", [_comparison(rows)]),
-            Section("What it sees", list(_scenes(held_out, model))),
+            Section("What it sees", list(_scenes(held_out, result.model))),
             Section("How it learned", _curves(out / "run")),
             Section("The exported file", _engine(result)),
             Section("The video", list(_frames(out / "overlay.mp4"))),
-            Section("Time", [KeyValues({name: f"{seconds:.0f} s" for name, seconds in result["seconds"].items()})]),
+            Section("Time", [KeyValues({name: f"{seconds:.0f} s" for name, seconds in result.seconds.items()})]),
         ],
         facts={**machine(), **versions()},
     )
     return write_report(report, out, "report", formats=("html", "md"))["html"]
 
 
-def _metrics(result: dict[str, Any]) -> Metrics:
+def _metrics(bench: BenchResult) -> Metrics:
     teacher_usd = FRAMES * 3 * TEACHER_USD_PER_IMAGE
-    seconds = FRAMES / student_images_per_s(result)
+    seconds = FRAMES / student_images_per_s(bench)
     return Metrics(
         [
             Metric(f"{teacher_usd:,.0f} USD", "teacher", f"for three answers about {FRAMES:,} frames"),
             Metric(f"{seconds / 3600 * MACHINE_USD_PER_HOUR:.4f} USD", "student", f"for the same, in {_time(seconds)}"),
-            Metric(f"{student_images_per_s(result):.0f}", "images/s", "on this machine, engine alone"),
+            Metric(f"{student_images_per_s(bench):.0f}", "images/s", "on this machine, engine alone"),
         ]
     )
 
@@ -215,25 +217,31 @@ def _curves(run: Path) -> list[Block]:
     return blocks
 
 
-def _engine(result: dict[str, Any]) -> list[Block]:
-    parity = result["parity"]
+def _engine(result: DemoResult) -> list[Block]:
+    parity = result.parity
     keys = ("measure", "reference", "candidate", "pixel_difference", "tolerance", "passed")
-    checks = [[row["task"], *[row[key] for key in keys]] for row in parity["tasks"]]
-    timings = [
-        [row["scope"].replace("_", " "), row["batch"], row["p50_ms"], row["p95_ms"], row["p99_ms"], row["images_per_s"]]
-        for row in result["bench"]["timings"]
+    checks = [[row.task, *[getattr(row, key) for key in keys]] for row in parity.tasks]
+    timings = [row.timing for row in result.bench.timings]
+    rows = [
+        [
+            timing.scope.replace("_", " "),
+            timing.batch,
+            *(round(timing.percentile_ms(percent), 3) for percent in (50.0, 95.0, 99.0)),
+            round(timing.images_per_s, 2),
+        ]
+        for timing in timings
     ]
-    size_hw = result["bench"]["timings"][0]["size_hw"]
+    size_hw = timings[0].size_hw
     return [
         Table(
             ["task", "measure", "torch", "ONNX", "disagreement", "tolerance", "passed"],
             checks,
             title="The same answers",
-            note=f"On {parity['samples']} held-out scenes.",
+            note=f"On {parity.samples} held-out scenes.",
         ),
         Table(
             ["timed", "batch", "p50, ms", "p95, ms", "p99, ms", "images/s"],
-            timings,
+            rows,
             title="Speed",
             note=f"Pictures of {size_hw[1]}x{size_hw[0]}; end to end starts from JPEG bytes and ends with final maps.",
         ),
