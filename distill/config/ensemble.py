@@ -1,4 +1,4 @@
-"""The config of several teachers at once: for each task who is asked, and whose answer counts."""
+"""Config of an ensemble: the teachers of each task, and how their labels are combined."""
 
 from __future__ import annotations
 
@@ -12,42 +12,42 @@ from distill.tasks import DepthKind, Task
 
 
 class MemberConfig(Config):
-    """One teacher of a mix."""
+    """One teacher of an ensemble."""
 
     teacher: dict[str, Any]
-    """Its config. In a file also a kind or the path of another config file."""
+    """Its config. In a file also a kind, or the path of another config file."""
     folder: str = "."
-    """Where its relative paths start from."""
+    """Base folder of its relative paths."""
     weight: float = Field(default=1.0, gt=0)
-    """weight: how often it is picked, against the others."""
+    """weight: relative frequency with which it is picked."""
     min_quality: float | None = Field(default=None, ge=0, le=1)
-    """cascade: what a label of this teacher has to score to pass; the blend's value unless given."""
+    """cascade: minimum score of this teacher's labels; None: the blend's value."""
     price_usd: float | None = Field(default=None, ge=0)
-    """cascade: what one answer of it costs, for the account of what was spared; its config's price unless given."""
+    """cascade: price of one answer, to report the savings; None: the price in its config."""
 
 
 class BlendConfig(Config):
-    """How one task is shared among teachers."""
+    """The teachers of one task, and how their labels are combined."""
 
     strategy: Literal["weight", "cascade", "fuse"]
-    """``weight``: each photo has one teacher, drawn by weight; ``cascade``: the first whose label passes, so cheap ones
-    stand first; ``fuse``: all are asked, and their answers become one label with agreement as confidence."""
+    """``weight``: one teacher per photo, drawn by weight; ``cascade``: the first teacher whose label passes, so list
+    cheap ones first; ``fuse``: the labels of all teachers become one, with their agreement as confidence."""
     teachers: tuple[MemberConfig, ...] = Field(min_length=1)
     min_quality: float = Field(default=0.6, ge=0, le=1)
-    """cascade: what a label has to score to pass."""
+    """cascade: minimum score of a label."""
     fallback: Literal["best", "none"] = "best"
-    """cascade: when no label passes, keep the best one, or none."""
+    """cascade: if no label passes, use the best one, or none."""
     depth_kind: DepthKind | None = None
-    """depth: what all labels are brought to; needed when the teachers' depth kinds differ."""
+    """depth: all labels are converted to this kind; required if the teachers' depth kinds differ."""
 
 
 class EnsembleConfig(TeacherConfig):
-    """Several teachers as one. Each label carries the license of the teacher that it comes from."""
+    """Several teachers as one. Each label carries the license of its own teacher."""
 
     kind: Literal["ensemble"] = "ensemble"
     name: str = "ensemble"
     seed: int = Field(default=0, ge=0)
-    """weight: another seed, other draws."""
+    """weight: another seed gives other draws."""
     depth: BlendConfig | None = None
     normals: BlendConfig | None = None
     semantic: BlendConfig | None = None
@@ -59,14 +59,14 @@ class EnsembleConfig(TeacherConfig):
         if not self.blends():
             raise ValueError(f"name at least one of {', '.join(Task)}")
         if self.license != "unknown" or self.terms:
-            raise ValueError("license and terms belong to each teacher of the mix")
+            raise ValueError("license and terms are keys of each teacher of the ensemble, not of the ensemble")
         for task, blend in self.blends().items():
             if blend.depth_kind is not None and task is not Task.DEPTH:
-                raise ValueError(f"{task}.depth_kind: only depth has one")
+                raise ValueError(f"{task}.depth_kind: only depth has a depth kind")
         return self
 
     def blends(self) -> dict[Task, BlendConfig]:
-        """The tasks, in a fixed order."""
+        """The blend of each task, in a fixed order."""
         found = {task: getattr(self, str(task), None) for task in Task}
         return {task: blend for task, blend in found.items() if blend is not None}
 

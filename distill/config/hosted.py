@@ -1,4 +1,4 @@
-"""Configs of teachers that are asked over a network and cost money: `gemini`, and `openai`-style image edits."""
+"""Configs of hosted teachers, which cost money: `gemini`, and `openai`-compatible image edits."""
 
 from __future__ import annotations
 
@@ -14,19 +14,20 @@ from distill.tasks import Task
 
 
 class LimitsConfig(Config):
-    """How hard a service may be asked; None: no limit known.
+    """Rate limits and retries of a service; None: no known limit.
 
     Attributes:
-        requests_per_minute: Of the account, all kinds of calls.
-        images_per_minute: Of the account, calls that paint.
-        tokens_per_minute: Of the account, tokens read.
-        concurrency: Calls in flight at most; the number in use grows and shrinks below it by itself.
-        max_attempts: Calls for one answer before it is given up: after 429, 5xx, timeouts and cut connections.
-        max_attempts_without_image: Calls for one answer when the service answers with words; each with another seed.
-        timeout_s: Of one call.
-        initial_backoff_s: Before the second try; doubles with each try, with jitter; what the service says comes first.
-        max_backoff_s: No delay of ours is longer.
-        abort_after_s: The run stops when the service gave nothing but errors for this long.
+        requests_per_minute: Limit of the account, all kinds of requests.
+        images_per_minute: Limit of the account, requests for images.
+        tokens_per_minute: Limit of the account, input tokens.
+        concurrency: Maximum number of requests in flight; the actual number adapts below it.
+        max_attempts: Maximum number of attempts after 429, 5xx, timeouts and cut connections.
+        max_attempts_without_image: Maximum number of requests if the answers have only text; each has another seed.
+        timeout_s: Timeout of one request.
+        initial_backoff_s: Delay before the second attempt; doubles with each attempt, with jitter. A delay that the
+            service requests takes precedence.
+        max_backoff_s: Maximum of the doubled delay.
+        abort_after_s: The run stops if the service gives only errors for this long.
     """
 
     requests_per_minute: float | None = Field(default=None, gt=0)
@@ -42,18 +43,18 @@ class LimitsConfig(Config):
 
 
 class HostedConfig(TeacherConfig):
-    """What all services have in common.
+    """Keys that all services share.
 
     Attributes:
-        model: Which model is asked; any id that the service knows.
-        prompts: What is asked.
-        seed: Sent along where the service takes one; another seed, other answers.
-        send_as: How the photo is sent: ``png`` keeps every pixel, ``jpeg`` is a quarter of the bytes.
-        base_url: Of the service; empty: its own.
-        api_key_env: Environment variables that may hold the key; the first that is set counts. The key itself is never
-            written into a config.
-        limits: How hard it may be asked.
-        prices: A table of prices that adds to the one in the package, or replaces entries of it.
+        model: Model id of the service.
+        prompts: Tasks and prompts.
+        seed: Sent if the service accepts one; another seed gives other answers.
+        send_as: Format of the sent photo: ``png`` is lossless, ``jpeg`` has a quarter of the bytes.
+        base_url: URL of the service; empty: its default.
+        api_key_env: Environment variables with the API key; the first one that is set is used. The key itself is never
+            part of a config.
+        limits: Rate limits and retries.
+        prices: A price table that extends the one in the package or replaces entries of it.
     """
 
     model: str = Field(min_length=1)
@@ -69,18 +70,18 @@ class HostedConfig(TeacherConfig):
     @classmethod
     def _check_base_url(cls, url: str) -> str:
         if url and not url.startswith(("https://", "http://")):
-            raise ValueError("base_url starts with https:// or http://")
+            raise ValueError("base_url must start with https:// or http://")
         if "@" in url or "?" in url:
-            raise ValueError("base_url holds no user, key or query; keys come from the environment")
+            raise ValueError("base_url must not contain a user, key or query; keys come from the environment")
         return url.rstrip("/")
 
     @property
     def tasks(self) -> tuple[Task, ...]:
-        """What is asked."""
+        """Tasks of the prompts."""
         return self.prompts.tasks
 
     def fingerprint_fields(self) -> dict[str, Any]:
-        """What decides the labels: not how fast, where and at what price the answers come."""
+        """The fields that affect the labels: not speed, location and price of the requests."""
         return self.model_dump(
             mode="json",
             exclude={"base_url", "api_key_env", "limits", "prices", "mode", "vertex", "project", "location"},
@@ -88,23 +89,23 @@ class HostedConfig(TeacherConfig):
 
 
 class GeminiConfig(HostedConfig):
-    """Google's image generators, through the Gemini API or Vertex AI.
+    """Google's image models, through the Gemini API or Vertex AI.
 
     Attributes:
-        mode: ``online``: many calls in flight; ``flex``: the same at half price and lower priority; ``batch``: jobs at
-            half price, done within a day.
-        image_size: Of the answer.
-        canvas_mode: ``exact``: the photo is resized to the very canvas that the answer will have, so that nothing is moved;
-            ``photo``: it is sent as it is and the service chooses.
-        temperature: None: the model's own.
-        thinking: Where the model lets one choose; None: the model's own.
-        vertex: Ask through Vertex AI.
-        project: Vertex: the project; empty: the environment's.
-        location: Vertex: the region; empty: the environment's.
-        presence_model: A cheap text model that is asked first whether an instance or a phrase is there at all; empty: no
-            such question. What is absent gets an empty mask for the price of a sentence.
-        batch_images: Questions in one batch job at most; larger ones have been billed and lost.
-        poll_s: Batch: seconds between looks.
+        mode: ``online``: many requests at once; ``flex``: half the price, lower priority; ``batch``: half the price,
+            batch jobs that are done within a day.
+        image_size: Size of the answer.
+        canvas_mode: ``exact``: the photo is resized to the exact size of the answer, so that nothing is shifted;
+            ``photo``: it is sent in its own size and the service chooses.
+        temperature: None: the model's default.
+        thinking: Thinking level, if the model has several; None: the model's default.
+        vertex: Use Vertex AI.
+        project: Vertex: the project; empty: from the environment.
+        location: Vertex: the region; empty: from the environment.
+        presence_model: A cheap text model that checks first whether an instance or a phrase is in the photo; empty: no
+            check. An absent object gets an empty mask for the price of a sentence.
+        batch_images: Maximum number of requests per batch job; larger jobs have been charged and lost.
+        poll_s: Batch: seconds between two looks at the state of a job.
     """
 
     kind: Literal["gemini"] = "gemini"
@@ -127,19 +128,19 @@ class GeminiConfig(HostedConfig):
     @model_validator(mode="after")
     def _check_compatible(self) -> Self:
         if self.vertex and self.mode != "online":
-            raise ValueError(f"mode {self.mode} is not to be had through Vertex AI here; use the Gemini API, or online")
+            raise ValueError(f"mode {self.mode} is not supported with Vertex AI; use the Gemini API, or mode online")
         return self
 
 
 class OpenaiConfig(HostedConfig):
-    """Any service with the ``/v1/images/edits`` endpoint: GPT-image, and the many compatible servers.
+    """Any service with the ``/v1/images/edits`` endpoint: GPT-image and compatible servers.
 
     Attributes:
-        sizes_hw: Canvas sizes (height, width) that the service knows; the photo is resized to the nearest in shape.
-            Empty: the photo is sent as it is and no size is asked for.
-        quality: As the service calls it; empty: not sent.
-        input_fidelity: As the service calls it; empty: not sent.
-        send_seed: Whether the service takes a seed.
+        sizes_hw: Image sizes (height, width) of the service; the photo is resized to the one with the nearest ratio.
+            Empty: the photo is sent in its own size, and no size is requested.
+        quality: As the service names it; empty: not sent.
+        input_fidelity: As the service names it; empty: not sent.
+        send_seed: Whether the service accepts a seed.
     """
 
     kind: Literal["openai"] = "openai"

@@ -1,4 +1,4 @@
-"""What a painting teacher is asked about each photo."""
+"""Config of the prompts of an image generator."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, model_validator
 
 from distill.config import Config
-from distill.tasks import Task
+from distill.tasks import TASKS, Task
 
 Family = Literal["vision_banana", "open_vision_banana", "editor"]
 Color = tuple[
@@ -16,28 +16,28 @@ Color = tuple[
 
 
 def _by_name(value: Any) -> Any:
-    """A list of names is a mapping to colors that are chosen later."""
+    """A list of names as a mapping to None: colors are chosen later."""
     return dict.fromkeys(value) if isinstance(value, (list, tuple)) else value
 
 
 Named = Annotated[dict[str, Color | None], BeforeValidator(_by_name)]
-"""Names, each with its color or None; a plain list will do."""
+"""Names, each with its color or None; a plain list is accepted."""
 
 
 class PromptConfig(Config):
-    """Tasks, and what they need to be asked.
+    """Tasks, and the classes and colors of their prompts.
 
     Attributes:
-        tasks: What is asked about each photo; ``--task`` chooses among them.
-        family: Which sentences are used: ``vision_banana`` for generators tuned to paint decodable answers (metric
-            depth), ``open_vision_banana`` for its open re-implementation, ``editor`` for any other image editor
-            (relative depth).
+        tasks: Tasks per photo; ``--task`` selects from them.
+        family: Wording of the prompts: ``vision_banana`` for generators tuned to give decodable images (metric depth),
+            ``open_vision_banana`` for its open re-implementation, ``editor`` for any other image editor (relative
+            depth).
         colormap: depth with ``vision_banana``: ``cube`` or the name of a color map.
         classes: semantic: class names, or names with colors.
-        legend_style: semantic: how the legend is written.
-        instances: instance: one question for each of these classes.
+        legend_style: semantic: format of the legend in the prompt.
+        instances: instance: one prompt per class.
         referring: referring: phrases, or phrases with colors.
-        background: instance, referring: the color of everything else.
+        background: instance, referring: color of the background.
     """
 
     tasks: tuple[Task, ...] = Field(default=(Task.DEPTH, Task.NORMALS), min_length=1)
@@ -51,9 +51,9 @@ class PromptConfig(Config):
 
     @model_validator(mode="after")
     def _check_required(self) -> PromptConfig:
-        needs = {Task.SEMANTIC: "classes", Task.INSTANCE: "instances", Task.REFERRING: "referring"}
-        for task, key in needs.items():
-            if task in self.tasks and not getattr(self, key):
+        for task in self.tasks:
+            key = TASKS[task].prompt_names
+            if key and not getattr(self, key):
                 raise ValueError(f"{key}: name at least one, or leave {task} out of the tasks")
         for key in ("classes", "referring"):
             colors = list(getattr(self, key).values())

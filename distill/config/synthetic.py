@@ -1,4 +1,4 @@
-"""The config of the synthetic teacher: how many scenes, how large, and which faults its generated images have."""
+"""Config of the synthetic teacher: number and size of the scenes, and faults of its generated images."""
 
 from __future__ import annotations
 
@@ -7,33 +7,32 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field
 
 from distill.config import Config
+from distill.config.base import Fraction
 from distill.config.teacher import TeacherConfig
 from distill.tasks import Task
 
-Fraction = Annotated[float, Field(ge=0, le=1)]
-
 
 class FaultsConfig(Config):
-    """Dosed faults of a generated image; 0 switches one off, and the defaults switch all of them off.
+    """Simulated faults of a generated image; 0 switches one off, and by default all are off.
 
     Attributes:
-        jpeg_probability: Probability that an answer is a JPEG, whatever was asked for.
-        jpeg_quality: Of such an answer.
-        jpeg_subsampling: Its chroma subsampling; 4:2:0 is what mixes colors across edges.
+        jpeg_probability: Probability that an image is a JPEG instead of a PNG.
+        jpeg_quality: Quality of such an image.
+        jpeg_subsampling: Its chroma subsampling; 4:2:0 mixes colors across edges.
         color_noise_sigma: Gaussian noise per pixel and channel, in 8-bit levels.
-        color_drift: Standard deviation of a smooth color error and of a constant one, in 8-bit levels.
+        color_drift: Standard deviation of a smooth and of a constant color error, in 8-bit levels.
         edge_halo_px: Sigma of a blur at the borders between colors.
-        drift_probability: Probability that an answer is displaced (shift, zoom and aspect together).
-        shift_px: Largest shift along each axis, in pixels of the answer.
-        zoom: Largest zoom about the middle: factors from 1 - zoom to 1 + zoom.
-        aspect: Largest stretch of the width against the height.
-        output_size: Size of the answer: ``same`` as the photo, ``other`` (larger, sides that divide by 16) or ``api`` (the
-            one-megapixel grid of the hosted models, nearest in shape).
-        resize_mode: How the photo lies on another canvas; the question says so too.
-        wrong_legend_probability: Probability that one class is painted in the color of another.
-        missing_instance_probability: Probability, for each thing, that an answer leaves it out.
-        refusal_probability: Probability that a question is refused; the same one always is.
-        truncated_probability: Probability that an answer's file ends early.
+        drift_probability: Probability that an image is misaligned (shift, zoom and aspect together).
+        shift_px: Largest shift along each axis, in pixels of the image.
+        zoom: Largest zoom about the center: factors from 1 - zoom to 1 + zoom.
+        aspect: Largest change of the width relative to the height.
+        output_size: Size of the image: ``same`` as the photo, ``other`` (larger, sides that are multiples of 16) or
+            ``api`` (the one-megapixel sizes of the hosted models, nearest ratio).
+        resize_mode: How the photo is fitted into another image size; part of the prompt spec.
+        wrong_legend_probability: Probability that one class has the color of another.
+        missing_instance_probability: Probability, for each object, that an image omits it.
+        refusal_probability: Probability that a prompt is refused; the same prompt and photo are always refused.
+        truncated_probability: Probability that an image file is truncated.
     """
 
     jpeg_probability: Fraction = 0.0
@@ -92,33 +91,32 @@ PRESETS = {
         truncated_probability=0.03,
     ),
 }
-"""Faults by name. ``moderate`` is what the published answers of a tuned generalist show, and an API's accidents."""
+"""Faults by name. ``moderate`` has the faults seen in published images of a tuned generalist, and those of an API."""
 
 
 def _by_name(value: Any) -> Any:
-    """A preset for its name; mappings pass through."""
+    """The preset of a name; mappings are unchanged."""
     if isinstance(value, str):
         if value not in PRESETS:
-            raise ValueError(f"no faults are called {value!r}; choose one of {', '.join(PRESETS)}, or give a mapping")
+            raise ValueError(f"no preset {value!r}; choose one of {', '.join(PRESETS)}, or give a mapping")
         return PRESETS[value]
     return value
 
 
 class SyntheticConfig(TeacherConfig):
-    """A teacher that renders its own scenes, knows the truth about them, and paints it with faults.
+    """A teacher that renders scenes with known ground truth and generates images of it, with faults.
 
     Attributes:
-        kind: Says that this is the synthetic teacher.
-        scenes: How many.
-        first: Index of the first scene; ranges that do not overlap give training and held-out sets.
-        size_hw: Of the photos.
-        seed: Another seed, other scenes.
-        tasks: What is asked about each of them.
+        scenes: Number of scenes.
+        first: Index of the first scene; use disjoint ranges for training and test sets.
+        size_hw: Size (height, width) of the photos.
+        seed: Another seed gives other scenes.
+        tasks: Tasks per scene.
         faults: ``none``, ``light``, ``moderate``, ``heavy``, or a mapping.
-        truth: Labels are the exact truth; nothing is painted or decoded.
-        license: Written into every label.
-        terms: Where it can be read.
-        price_per_image_usd: What a real generator would have charged for an answer; for cost tables.
+        truth: The labels are the exact ground truth; no images are generated.
+        license: License of the labels.
+        terms: Link to its text.
+        price_per_image_usd: Assumed price of an image, for cost tables.
     """
 
     kind: Literal["synthetic"] = "synthetic"

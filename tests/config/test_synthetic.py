@@ -30,7 +30,7 @@ def test_presets_grow_worse():
 def test_faults_are_a_name_or_a_mapping():
     assert load_config(SyntheticConfig, {"faults": "moderate"}).faults == PRESETS["moderate"]
     assert load_config(SyntheticConfig, {"faults": {"shift_px": 3}}).faults == FaultsConfig(shift_px=3)
-    with pytest.raises(UsageError, match="no faults are called 'severe'; choose one of none, light, moderate, heavy"):
+    with pytest.raises(UsageError, match="no preset 'severe'; choose one of none, light, moderate, heavy"):
         load_config(SyntheticConfig, {"faults": "severe"})
     with pytest.raises(UsageError, match=r"unknown key 'faults\.shift'; did you mean 'shift_px'"):
         load_config(SyntheticConfig, {"faults": {"shift": 3}})
