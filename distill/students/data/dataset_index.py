@@ -6,16 +6,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from distill.config.train import STUDENT_TASKS
+from distill.config.train import DENSE_TASKS, STUDENT_TASKS
 from distill.errors import UsageError
 from distill.shards import Manifest, read_manifest
 from distill.students.data.bad_samples import BadSample, check_bad_fraction
-from distill.students.data.shard_index import SampleRef, index_shard
-from distill.tasks import DepthKind, Task
+from distill.students.data.shard_index import CLASS_SOURCES, SampleRef, index_shard
+from distill.students.tasks.base import student_task
+from distill.tasks import TASKS, DepthKind, Task
 
-_DENSE = (Task.DEPTH, Task.NORMALS, Task.SEMANTIC)
 BACKGROUND = "background"
-"""Class 0 of a student whose classes come from instances or from things referred to."""
+"""Class 0 of a student whose classes come from instances or from referring phrases."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,10 +107,10 @@ def split(entries: Sequence[SampleRef], val_fraction: float) -> tuple[tuple[Samp
 
 
 def _choose_tasks(manifests: Sequence[tuple[Path, Manifest]], tasks: Sequence[Task]) -> tuple[Task, ...]:
-    common = [task for task in STUDENT_TASKS if all(task in manifest.tasks for _, manifest in manifests)]
     if not tasks:
-        # Instances and things referred to must be asked for, unless there is nothing else.
-        common = [task for task in common if task in _DENSE] or common[:1]
+        common = [task for task in STUDENT_TASKS if all(task in manifest.tasks for _, manifest in manifests)]
+        # Instances and referring phrases must be named, unless the shards hold no other labels.
+        common = [task for task in common if task in DENSE_TASKS] or common[:1]
         if not common:
             raise UsageError(
                 f"{manifests[0][0]}: no task that a student can learn is common to all shards",
@@ -121,63 +121,56 @@ def _choose_tasks(manifests: Sequence[tuple[Path, Manifest]], tasks: Sequence[Ta
         for task in tasks:
             if task not in manifest.tasks:
                 raise UsageError(
-                    f"{folder}: holds no {task} labels, only {', '.join(manifest.tasks) or 'nothing'}",
+                    f"{folder}: has no {task} labels, only {', '.join(manifest.tasks) or 'none at all'}",
                     hint=f"label with --task {task}, or leave it out of tasks",
                 )
     if Task.REFERRING in tasks and {Task.SEMANTIC, Task.INSTANCE} & set(tasks):
         raise UsageError(
-            "things referred to and classes cannot be learned together: a student has one class list",
+            "referring phrases and classes cannot be learned together: a student has one class list",
             hint="train one student for referring, and another one for the classes",
         )
     return tuple(task for task in STUDENT_TASKS if task in tasks)
 
 
 def _stored_tasks(chosen: Sequence[Task]) -> tuple[Task, ...]:
-    """The labels that batches hold: instances need classes to tell them from the background."""
-    has_classes = not set(chosen).isdisjoint((Task.SEMANTIC, Task.INSTANCE, Task.REFERRING))
-    dense = [task for task in _DENSE if task in chosen or (task is Task.SEMANTIC and has_classes)]
-    return (*dense, *((Task.INSTANCE,) if Task.INSTANCE in chosen else ()))
+    """Tasks of the labels in a batch: those of the heads that learn the chosen tasks, and those that these need."""
+    learned = {TASKS[task].learned_as or task for task in chosen}
+    learned |= {needed for task in learned for needed in student_task(task).needs}
+    return tuple(task for task in STUDENT_TASKS if task in learned)
 
 
 def _classes(manifest: Manifest, chosen: Sequence[Task]) -> tuple[str, ...]:
-    """The class list that a student of these tasks has."""
-    if Task.SEMANTIC in chosen:
-        missing = [name for name in manifest.instance_classes if name not in manifest.classes]
-        if Task.INSTANCE in chosen and missing:
-            raise UsageError(
-                f"instances of {', '.join(missing)} are no semantic classes of these shards",
-                hint="leave semantic or instance out of tasks, or label with classes that hold the instances'",
-            )
-        return manifest.classes
-    names = manifest.instance_classes if Task.INSTANCE in chosen else manifest.referring
-    wanted = Task.INSTANCE in chosen or Task.REFERRING in chosen
-    return (BACKGROUND, *(name for name in names if name != BACKGROUND)) if wanted else ()
+    """Class list of a student of these tasks."""
+    source = next((task for task in CLASS_SOURCES if task in chosen), None)
+    if source is None:
+        return ()
+    names: tuple[str, ...] = getattr(manifest, TASKS[source].class_list)
+    if TASKS[source].class_list != "classes":
+        return (BACKGROUND, *(name for name in names if name != BACKGROUND))
+    missing = [name for name in manifest.instance_classes if name not in names]
+    if Task.INSTANCE in chosen and missing:
+        raise UsageError(
+            f"instances of {', '.join(missing)} are no semantic classes of these shards",
+            hint="leave semantic or instance out of tasks, or label with classes that include those of the instances",
+        )
+    return names
 
 
 def _check_manifests_match(manifests: Sequence[tuple[Path, Manifest]], tasks: Sequence[Task]) -> None:
     (first_folder, first), *others = manifests
     for folder, manifest in others:
-        if Task.SEMANTIC in tasks and manifest.classes != first.classes:
-            raise UsageError(
-                f"{folder}: its classes ({_shorten(manifest.classes)}) differ from those of {first_folder} "
-                f"({_shorten(first.classes)})",
-                hint="label both with one class list",
-            )
-        for task, ours, theirs in (
-            (Task.INSTANCE, first.instance_classes, manifest.instance_classes),
-            (Task.REFERRING, first.referring, manifest.referring),
-        ):
-            if task in tasks and ours != theirs:
-                raise UsageError(
-                    f"{folder}: asked for {_shorten(theirs)}, {first_folder} for {_shorten(ours)}",
-                    hint=f"label both for the same {task} list",
-                )
-        if Task.DEPTH in tasks and manifest.depth_kind is not first.depth_kind:
-            raise UsageError(
-                f"{folder}: its depth is {manifest.depth_kind}, that of {first_folder} is {first.depth_kind}",
-                hint="train one student per depth kind",
-            )
+        for task in tasks:
+            for name in TASKS[task].must_agree:
+                ours, theirs = getattr(first, name), getattr(manifest, name)
+                if ours != theirs:
+                    raise UsageError(
+                        f"{folder}: {name} of its {task} labels is {_shorten(theirs)}, that of {first_folder} is "
+                        f"{_shorten(ours)}",
+                        hint=f"label both with the same {name}, or train one student for each",
+                    )
 
 
-def _shorten(classes: tuple[str, ...]) -> str:
-    return ", ".join(classes[:4]) + (f", ... {len(classes)} in all" if len(classes) > 4 else "")
+def _shorten(value: str | tuple[str, ...]) -> str:
+    if isinstance(value, str):
+        return value
+    return ", ".join(value[:4]) + (f", ... {len(value)} in all" if len(value) > 4 else "")

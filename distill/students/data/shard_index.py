@@ -15,10 +15,13 @@ from pathlib import Path
 from typing import BinaryIO
 
 from distill.errors import DistillError
+from distill.labels import read_meta
 from distill.shards import Sample
 from distill.students.data.bad_samples import BadSample, to_bad_sample
-from distill.tasks import Task
+from distill.tasks import TASKS, Task
 
+CLASS_SOURCES = (Task.SEMANTIC, Task.INSTANCE, Task.REFERRING)
+"""Tasks whose labels can hold the classes of a student; the first one that is learned decides."""
 MemberOffsets = dict[str, dict[str, tuple[int, int]]]
 """Key to extension to (offset, size)."""
 
@@ -124,17 +127,14 @@ def _sample_ref(
 
 
 def _class_of(sample: Sample, tasks: Sequence[Task], classes: tuple[str, ...]) -> dict[int, int]:
-    """Stored id to class, by name; empty where semantic labels say the classes themselves."""
-    if Task.SEMANTIC in tasks:
+    """Class of each stored id, by name; empty if the stored ids are classes already."""
+    source = next((task for task in CLASS_SOURCES if task in tasks), None)
+    if source is None or TASKS[source].class_list == "classes":
         return {}
-    if Task.INSTANCE in tasks:
-        names = {int(number): str(name) for number, name in sample.meta.get("instances", {}).items()}
-    elif Task.REFERRING in tasks:
-        names = dict(enumerate(sample.meta.get("referring", ())))
-    else:
-        return {}
-    places = {name: index for index, name in enumerate(classes)}
-    return {number: places.get(name, 0) for number, name in names.items()}
+    context = read_meta(source, sample.meta)
+    names = context.instance_classes or dict(enumerate(context.classes))
+    index_of = {name: index for index, name in enumerate(classes)}
+    return {number: index_of.get(name, 0) for number, name in names.items()}
 
 
 def _quality(sample: Sample, tasks: Sequence[Task]) -> dict[Task, float]:
@@ -144,10 +144,8 @@ def _quality(sample: Sample, tasks: Sequence[Task]) -> dict[Task, float]:
         if task in scores and record.get("quality") is not None:
             scores[Task(task)].append(float(record["quality"]))
     quality = {task: sum(found) / len(found) if found else 1.0 for task, found in scores.items()}
-    if Task.SEMANTIC not in quality:
-        source = Task.INSTANCE if Task.INSTANCE in quality else Task.REFERRING
-        quality[Task.SEMANTIC] = quality.get(source, 1.0)
-    return quality
+    source = next((task for task in CLASS_SOURCES if task in quality), Task.SEMANTIC)
+    return quality | {Task.SEMANTIC: quality.get(source, 1.0)}
 
 
 def _read(file: BinaryIO, offset: int, size: int) -> bytes:

@@ -62,12 +62,14 @@ def test_what_shards_disagree_on_is_refused(make_shards: MakeShards, tmp_path: P
     other = make_shards(tmp_path / "other", num_samples=2, classes=("background", "blue", "green"))
     relative = make_shards(tmp_path / "relative", num_samples=2, depth_kind=DepthKind.AFFINE_INVARIANT_DISPARITY)
     depth_only = make_shards(tmp_path / "depth", num_samples=2, tasks=(Task.DEPTH,))
-    with pytest.raises(UsageError, match=r"its classes \(background, blue, green\) differ from those of"):
+    with pytest.raises(UsageError, match=r"classes of its semantic labels is background, blue, green, that of"):
         read_index([one, other])
     assert len(read_index([one, other], [Task.DEPTH]).entries) == 4
-    with pytest.raises(UsageError, match=r"its depth is affine_invariant_disparity, that of .* is metric"):
+    with pytest.raises(
+        UsageError, match=r"depth_kind of its depth labels is affine_invariant_disparity, that of .* is metric"
+    ):
         read_index([one, relative])
-    with pytest.raises(UsageError, match="holds no normals labels, only depth"):
+    with pytest.raises(UsageError, match="has no normals labels, only depth"):
         read_index([one, depth_only], [Task.NORMALS])
     assert read_index([one, depth_only]).tasks == (Task.DEPTH,)
     with pytest.raises(UsageError, match="nothing to learn from"):
