@@ -49,15 +49,14 @@ class Console:
         """Print a message that must not be overlooked."""
         self.info(f"warning: {text}")
 
-    def result(self, result: Result | dict[str, Any], text: str = "") -> None:
+    def result(self, result: Result) -> None:
         """Print the result, as text or as one JSON object."""
         if self.as_json:
             from distill.report.markdown import to_json_values
 
-            values = result if isinstance(result, dict) else result.to_dict()
-            print(json.dumps(to_json_values(values), indent=2, default=str), flush=True)
+            print(json.dumps(to_json_values(result.to_dict()), indent=2, default=str), flush=True)
         else:
-            print(text if isinstance(result, dict) else result.to_text(), flush=True)
+            print(result.to_text(), flush=True)
 
     def progress(self, title: str, total: int | None) -> Progress:
         """Open a progress bar, a context manager."""

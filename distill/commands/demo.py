@@ -29,8 +29,8 @@ def demo(
     """Label, train, evaluate, export, bench, predict and report, offline.
 
     A synthetic teacher renders toy scenes and generates images of their depth, normals and classes, with the faults of
-    real generators. A nano student is trained on the labels decoded from them, and evaluated on scenes that it has never
-    seen, against their exact ground truth. The result is report.html.
+    real generators. A nano student is trained on the labels decoded from them, and evaluated on other scenes against
+    their exact ground truth. The result is report.html.
     """
     if overwrite:
         for name in FOLDERS:

@@ -1,247 +1,30 @@
-"""``distill report``: the results in run folders, on one page."""
+"""`distill report`: collect the results of run folders in one file."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from distill.console import Console
-from distill.errors import UsageError
-from distill.report import Block, Cell, Curve, Curves, KeyValues, Metric, Metrics, Report, Section, Table, Text
-from distill.report import to_json as report_to_json
-
-_MAX_BYTES = 4 * 1024 * 1024
-_MAX_ROWS = 30
 
 
 def report(
     runs: Annotated[list[Path], typer.Argument(help="Folders that label, train, evaluate, export or bench wrote.")],
-    out: Annotated[Path, typer.Option(help="The page to write.")] = Path("report.html"),
-    title: Annotated[str, typer.Option(help="Its title.")] = "",
-    as_json: Annotated[bool, typer.Option("--json", help="Print the gathered results as one JSON object.")] = False,
+    out: Annotated[Path, typer.Option(help="HTML file to write.")] = Path("report.html"),
+    title: Annotated[str, typer.Option(help="Title of the report.")] = "",
+    as_json: Annotated[bool, typer.Option("--json", help="Print the collected results as one JSON object.")] = False,
 ) -> None:
-    """One page with every result found in the folders (and in folders directly below them).
+    """Collect all results of the folders and their subfolders on one page.
 
-    With several runs the numbers that matter stand side by side at the top.
+    With several runs, the main metrics are compared in a table at the top.
+
+    Examples:
+        distill report runs/nano --out report.html
+
+        distill report runs/nano runs/small --title "nano against small"
     """
-    from distill.images import write_atomic
-    from distill.report import to_html
+    from distill.workflows.reports.collect import write_collected_report
 
-    console = Console(as_json=as_json)
-    page = gather_report(runs, title)
-    write_atomic(out, to_html(page).encode())
-    values = json.loads(report_to_json(page))
-    console.result({"out": str(out), **values}, f"wrote {out}: {len(page.sections)} sections from {len(runs)} runs")
-
-
-def gather_report(runs: Sequence[Path], title: str = "") -> Report:
-    """The page of these folders.
-
-    Raises:
-        UsageError: A folder is missing or holds no result.
-    """
-    sections, overview = [], dict[str, dict[str, Cell]]()
-    environment: dict[str, Cell] = {}
-    for run in runs:
-        found = read_results(run)
-        for name, values in found.items():
-            where = f"{run.name or run}/{name}" if len(runs) > 1 else name
-            sections += _sections(_title(where), name, values)
-            for label, value in _headline_metrics(name, values).items():
-                overview.setdefault(run.name or str(run), {}).setdefault(label, value)
-            if isinstance(values, dict):
-                environment |= _environment(values)
-    if overview:
-        sections.insert(0, Section("At a glance", [_overview(overview)]))
-    names = ", ".join(run.name or str(run) for run in runs)
-    return Report(title or f"Results of {names}", sections, "", environment)
-
-
-def read_results(run: Path) -> dict[str, Any]:
-    """The JSON results of a folder and of the folders directly below it, by name without suffix, in reading order.
-
-    Raises:
-        UsageError: No folder, or none in it; or one is damaged.
-    """
-    if not run.is_dir():
-        raise UsageError(f"{run}: no such folder", hint="name folders that distill wrote")
-    paths = [path for pattern in ("*.json", "*/*.json") for path in run.glob(pattern) if _is_result(path, run)]
-    if not paths:
-        raise UsageError(f"{run}: no results in it (no .json of label, train, evaluate, export or bench)")
-    found = {}
-    for path in sorted(paths, key=lambda path: (_reading_order(path.stem), path)):
-        try:
-            found[str(path.relative_to(run).with_suffix(""))] = json.loads(path.read_text())
-        except (OSError, ValueError) as error:
-            raise UsageError(
-                f"{path}: not readable as JSON: {error}", hint="remove it, or run the verb again"
-            ) from error
-    return found
-
-
-def _is_result(path: Path, run: Path) -> bool:
-    hidden = any(part.startswith(".") for part in path.relative_to(run).parts)
-    return not hidden and not path.stem.endswith(".provenance") and path.stat().st_size <= _MAX_BYTES
-
-
-_ORDER = ("label", "dataset", "spec", "history", "train", "evaluate", "export", "parity", "bench", "predictions")
-
-
-def _reading_order(stem: str) -> int:
-    return _ORDER.index(stem) if stem in _ORDER else len(_ORDER)
-
-
-_TITLES = {
-    "label": "Labels",
-    "dataset": "Data set",
-    "spec": "Student",
-    "history": "Training",
-    "evaluate": "Evaluation",
-    "export": "Export",
-    "bench": "Speed",
-    "predictions": "Predictions",
-}
-
-
-def _title(where: str) -> str:
-    folder, _, stem = where.rpartition("/")
-    name = _TITLES.get(stem, stem.replace("_", " ").capitalize())
-    return f"{name} ({folder})" if folder else name
-
-
-def _sections(title: str, name: str, values: Any) -> list[Section]:
-    """What one file holds: curves and scores as such, everything else as it is."""
-    special: dict[str, Callable[[str, Any], list[Section]]] = {
-        "dataset": _dataset,
-        "history": _history,
-        "evaluate": _evaluation,
-    }
-    stem = name.rpartition("/")[2]
-    if stem in special:
-        try:
-            return special[stem](title, values)
-        except (KeyError, TypeError, ValueError, AttributeError, IndexError, StopIteration):
-            # Someone else's file of the same name.
-            pass
-    return [Section(title, _generic_blocks(values))]
-
-
-def _dataset(title: str, values: dict[str, Any]) -> list[Section]:
-    """A folder of shards in a few lines; the checksums stay in its own file."""
-    shards = values["shards"]
-    facts: dict[str, Cell] = {"samples": sum(shard["samples"] for shard in shards), "shards": len(shards)}
-    facts |= {f"{task} labels": count for task, count in values["counts"].items()}
-    names = ("depth_kind", "classes", "referring", "instance_classes", "teachers", "licenses")
-    facts |= {name: _joined(values[name]) for name in names if values.get(name)}
-    prompts: list[Sequence[Cell]] = [[text] for text in values.get("prompts", {}).values()]
-    return [Section(title, [KeyValues(facts), *([Table(["prompts"], prompts[:_MAX_ROWS])] if prompts else [])])]
-
-
-def _history(title: str, rows: list[dict[str, Any]]) -> list[Section]:
-    """One plot per quantity, training and validation together."""
-    quantities: dict[str, list[Curve]] = {}
-    x_name = "step" if all("step" in row for row in rows) else "epoch"
-    for name in dict.fromkeys(key for row in rows for key in row):
-        side, _, quantity = name.partition("_")
-        if side not in ("train", "val"):
-            continue
-        points = [(row[x_name], row[name]) for row in rows if isinstance(row.get(name), (int, float))]
-        curve = Curve("training" if side == "train" else "validation", [x for x, _ in points], [y for _, y in points])
-        quantities.setdefault(quantity, []).append(curve)
-    plots: list[Block] = [Curves(name, curves, x_name, name) for name, curves in quantities.items()]
-    last = {key: value for key, value in rows[-1].items() if isinstance(value, (int, float))}
-    return [Section(title, [*plots, KeyValues(last, "At the end")])]
-
-
-def _evaluation(title: str, values: dict[str, Any]) -> list[Section]:
-    from distill.evaluation.report import build_report
-
-    page = build_report(values, {})
-    first, *others = page.sections
-    result = Section(title, [Text(page.summary), *first.blocks])
-    return [result, *(Section(f"{title}: {section.title}", section.blocks) for section in others)]
-
-
-def _generic_blocks(values: Any) -> list[Block]:
-    """Any JSON: scalars as facts, lists of alike objects as tables."""
-    if isinstance(values, list):
-        return [_rows_table("", values)] if values and all(isinstance(row, dict) for row in values) else []
-    if not isinstance(values, dict):
-        return [Text(str(values))]
-    scalars, tables = dict[str, Cell](), list[Block]()
-    for name, value in _flat(values):
-        if isinstance(value, list) and value and all(isinstance(row, dict) for row in value):
-            tables.append(_rows_table(name, value))
-        elif isinstance(value, list):
-            scalars |= {name: _joined(value)} if value else {}
-        else:
-            scalars[name] = value
-    return [*([KeyValues(scalars)] if scalars else []), *tables]
-
-
-def _flat(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
-    """Nested objects as dotted names; what the page shows once at its end is left out."""
-    pairs = []
-    for key, value in values.items():
-        name = f"{prefix}{key}"
-        if isinstance(value, dict):
-            pairs += _flat(value, f"{name}.") if name not in _ENVIRONMENT_KEYS else []
-        else:
-            pairs.append((name, value))
-    return pairs
-
-
-def _joined(value: list[Any] | str) -> str:
-    if isinstance(value, str):
-        return value
-    text = ", ".join(str(item) for item in value[:_MAX_ROWS])
-    return text if len(value) <= _MAX_ROWS else f"{text}, ... ({len(value)} in all)"
-
-
-def _rows_table(title: str, rows: Sequence[Mapping[str, Any]]) -> Table:
-    flat = [dict(_flat(row)) for row in rows[:_MAX_ROWS]]
-    columns = list(dict.fromkeys(name for row in flat for name in row)) or ["value"]
-    cells = [[_cell(row.get(name)) for name in columns] for row in flat]
-    note = f"The first {_MAX_ROWS} of {len(rows)} rows." if len(rows) > _MAX_ROWS else ""
-    return Table(columns, cells, title, note)
-
-
-def _cell(value: Any) -> Cell:
-    return (
-        value if value is None or isinstance(value, (str, int, float, bool)) else json.dumps(value, ensure_ascii=False)
-    )
-
-
-_ENVIRONMENT_KEYS = ("machine", "versions", "environment")
-
-
-def _environment(values: Mapping[str, Any]) -> dict[str, Cell]:
-    return {key: _cell(value) for name in _ENVIRONMENT_KEYS for key, value in dict(values.get(name) or {}).items()}
-
-
-def _headline_metrics(name: str, values: Any) -> dict[str, Cell]:
-    """The few numbers by which runs are compared."""
-    stem = name.rpartition("/")[2]
-    if stem != "evaluate" or not isinstance(values, dict):
-        return {}
-    from distill.tasks import TASKS, Task
-
-    found: dict[str, Cell] = {}
-    for task, result in values.get("tasks", {}).items():
-        info = TASKS[Task(task)]
-        metric, label = info.headline, info.headline_title
-        first = next(iter(result["scores"].values()))
-        found[label] = first.get(metric)
-    return found
-
-
-def _overview(numbers: Mapping[str, Mapping[str, Cell]]) -> Block:
-    """Tiles for one run, a table for several."""
-    if len(numbers) == 1:
-        return Metrics([Metric(value, label) for label, value in next(iter(numbers.values())).items()])
-    labels = list(dict.fromkeys(label for row in numbers.values() for label in row))
-    return Table(["run", *labels], [[run, *(row.get(label) for label in labels)] for run, row in numbers.items()])
+    Console(as_json=as_json).result(write_collected_report(runs, out, title))

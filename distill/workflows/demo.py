@@ -6,7 +6,7 @@ import json
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -116,8 +116,6 @@ def run_demo(options: DemoOptions, reporter: Reporter | None = None) -> DemoResu
     Raises:
         DistillError: A step failed.
     """
-    from dataclasses import replace
-
     from distill.images import write_atomic
     from distill.run_dir import open_run_dir
     from distill.workflows.bench import bench

@@ -112,7 +112,7 @@ def test_answers_of_no_use_can_be_forgotten_so_that_they_are_asked_again(store: 
 def test_wrong_use_is_a_sentence(store: Path, tmp_path: Path):
     assert "no such folder" in answers("ls", tmp_path / "nowhere", code=2)["error"]
     assert "export" in answers("ls", store, "--out", tmp_path, code=2)["error"]
-    assert "where to" in answers("export", store, code=2)["error"]
+    assert "export needs a folder" in answers("export", store, code=2)["error"]
 
 
 def test_damaged_answers_are_counted_and_can_be_cleared_so_that_they_are_asked_for_again(store: Path, tmp_path: Path):

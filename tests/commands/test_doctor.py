@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 import typer
 
-from distill.commands import doctor as doctor_module
-from distill.commands.doctor import doctor, examine
+from distill.commands.doctor import doctor
+from distill.workflows import doctor as doctor_module
+from distill.workflows.doctor import examine
 
 
 def test_this_machine_can_run_everything_needed(capsys: pytest.CaptureFixture[str]) -> None:
@@ -38,7 +39,7 @@ def test_a_broken_package_fails_and_says_what_to_do(
         doctor(network=False, as_json=False)
     assert stop.value.exit_code == 1
     text = capsys.readouterr().out
-    assert "cannot be imported: libgfortran is gone" in text and "broken: scipy" in text
+    assert "cannot be imported: libgfortran is gone" in text and "not working: scipy" in text
     assert "pip install --force-reinstall scipy" in text
 
 

@@ -14,7 +14,6 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from distill.cli import app
-from distill.commands.license import read_licenses
 from distill.config import load_config
 from distill.config.adapters import MapsConfig, ReplayConfig
 from distill.errors import UsageError
@@ -22,6 +21,7 @@ from distill.shards import read_samples
 from distill.spec import write_spec
 from distill.teachers.labeling.job import Job
 from distill.workflows.label.run import run_label
+from distill.workflows.license import read_licenses
 
 
 @pytest.fixture(autouse=True)

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from distill.commands.report import gather_report, report
+from distill.commands.report import report
 from distill.errors import UsageError
 from distill.report import Curves, KeyValues, Metrics, Table
+from distill.workflows.reports.collect import collect_report
 
 HISTORY = [
     {"epoch": 1, "step": 10, "elapsed_s": 3.0, "train_loss": 1.0, "val_loss": 1.2, "val_delta1": 0.4},
@@ -51,30 +52,30 @@ def run(tmp_path: Path) -> Path:
 
 
 def test_every_result_has_a_section_in_the_order_of_the_work(run: Path) -> None:
-    page = gather_report([run])
+    page = collect_report([run])
     titles = [section.title for section in page.sections]
-    assert titles == ["At a glance", "Training", "Evaluation", "Evaluation: Depth", "Speed (export)"]
+    assert titles == ["Overview", "Training", "Evaluation", "Evaluation: Depth", "Speed (export)"]
     assert page.facts == {"python": "3.11", "cores": 2}
 
 
 def test_curves_hold_training_and_validation_together(run: Path) -> None:
-    blocks = next(section for section in gather_report([run]).sections if section.title == "Training").blocks
+    blocks = next(section for section in collect_report([run]).sections if section.title == "Training").blocks
     plots = {block.title: block for block in blocks if isinstance(block, Curves)}
     assert [curve.name for curve in plots["loss"].curves] == ["training", "validation"]
     assert list(plots["delta1"].curves[0].y) == [0.4, 0.6]
 
 
 def test_scores_keep_their_alignment_and_their_terms(run: Path) -> None:
-    section = next(section for section in gather_report([run]).sections if section.title == "Evaluation: Depth")
+    section = next(section for section in collect_report([run]).sections if section.title == "Evaluation: Depth")
     table = section.blocks[0]
     assert isinstance(table, Table)
     assert ["alignment", "none", "none", None] in [list(row) for row in table.rows]
     assert "Eigen crop" in table.note and "0.001 to 10 m" in table.note
-    assert isinstance(gather_report([run]).sections[0].blocks[0], Metrics)
+    assert isinstance(collect_report([run]).sections[0].blocks[0], Metrics)
 
 
 def test_unknown_results_are_shown_as_they_are(run: Path) -> None:
-    blocks = next(section for section in gather_report([run]).sections if section.title == "Speed (export)").blocks
+    blocks = next(section for section in collect_report([run]).sections if section.title == "Speed (export)").blocks
     assert isinstance(blocks[0], KeyValues) and dict(blocks[0].values) == {"engine": "onnxruntime cpu"}
     assert isinstance(blocks[1], Table) and list(blocks[1].columns) == ["batch", "p50_ms"]
 
@@ -83,7 +84,7 @@ def test_a_data_set_is_told_in_a_few_lines(run: Path) -> None:
     shard = {"name": "shard-000000.tar", "samples": 5, "bytes": 1, "sha256": "abcdef"}
     values = {"shards": [shard, shard], "counts": {"depth": 9}, "depth_kind": "metric", "classes": ["a", "b"]}
     (run / "dataset.json").write_text(json.dumps({**values, "prompts": {"1234": "Paint the depth."}}))
-    facts, prompts = next(section for section in gather_report([run]).sections if section.title == "Data set").blocks
+    facts, prompts = next(section for section in collect_report([run]).sections if section.title == "Data set").blocks
     assert isinstance(facts, KeyValues) and isinstance(prompts, Table)
     assert dict(facts.values) == {
         "samples": 10,
@@ -97,7 +98,7 @@ def test_a_data_set_is_told_in_a_few_lines(run: Path) -> None:
 
 def test_someone_elses_history_is_no_crash(run: Path) -> None:
     (run / "history.json").write_text('{"what": [1, 2], "empty": []}')
-    section = next(section for section in gather_report([run]).sections if section.title == "Training")
+    section = next(section for section in collect_report([run]).sections if section.title == "Training")
     assert isinstance(section.blocks[0], KeyValues) and dict(section.blocks[0].values) == {"what": "1, 2"}
 
 
@@ -105,7 +106,7 @@ def test_runs_stand_side_by_side(run: Path, tmp_path: Path) -> None:
     other = tmp_path / "other"
     other.mkdir()
     (other / "evaluate.json").write_text(json.dumps(EVALUATE).replace("0.1,", "0.2,"))
-    first = gather_report([run, other]).sections[0]
+    first = collect_report([run, other]).sections[0]
     table = first.blocks[0]
     assert isinstance(table, Table)
     assert [list(row) for row in table.rows] == [["run", 0.1], ["other", 0.2]]
@@ -124,9 +125,9 @@ def test_the_verb_writes_the_page_and_prints_json(
 def test_a_folder_without_results_is_refused(run: Path, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(UsageError, match="no results in it"):
-        gather_report([run, tmp_path / "empty"])
+        collect_report([run, tmp_path / "empty"])
     with pytest.raises(UsageError, match="no such folder"):
-        gather_report([tmp_path / "nowhere"])
+        collect_report([tmp_path / "nowhere"])
     (run / "broken.json").write_text("{")
     with pytest.raises(UsageError, match=r"broken\.json: not readable as JSON"):
-        gather_report([run])
+        collect_report([run])

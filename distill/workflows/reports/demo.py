@@ -117,19 +117,19 @@ def write_demo_report(out: Path, held_out: SyntheticConfig, result: DemoResult) 
 
     Args:
         out: Folder of the demo.
-        held_out: The teacher that paints about the held-out scenes.
+        held_out: Config of the teacher for the held-out scenes.
         result: Results of all steps.
     """
     teacher, student = costs(result.bench)
     rows = comparison_rows(result.scores)
     report = Report(
         title="From generated images to a model of your own",
-        summary="A synthetic teacher generated images about toy worlds; they were read, learned, exported and run.",
+        summary="A synthetic teacher generated images of toy scenes; a student was trained on them, exported and run.",
         sections=[
-            Section("The line that matters", [_metrics(result.bench), Text(f"{teacher}.\n\n{student}.")]),
-            Section("How well the student learned", [_comparison(rows)]),
-            Section("What it sees", list(_scenes(held_out, result.model))),
-            Section("How it learned", _curves(out / "run")),
+            Section("Cost", [_metrics(result.bench), Text(f"{teacher}.\n\n{student}.")]),
+            Section("Scores", [_comparison(rows)]),
+            Section("Examples", list(_scenes(held_out, result.model))),
+            Section("Training", _curves(out / "run")),
             Section("The exported file", _engine(result)),
             Section("The video", list(_frames(out / "overlay.mp4"))),
             Section("Time", [KeyValues({name: f"{seconds:.0f} s" for name, seconds in result.seconds.items()})]),
@@ -144,7 +144,7 @@ def _metrics(bench: BenchResult) -> Metrics:
     seconds = FRAMES / student_images_per_s(bench)
     return Metrics(
         [
-            Metric(f"{teacher_usd:,.0f} USD", "teacher", f"for three answers about {FRAMES:,} frames"),
+            Metric(f"{teacher_usd:,.0f} USD", "teacher", f"for three maps of each of {FRAMES:,} frames"),
             Metric(f"{seconds / 3600 * MACHINE_USD_PER_HOUR:.4f} USD", "student", f"for the same, in {_time(seconds)}"),
             Metric(f"{student_images_per_s(bench):.0f}", "images/s", "on this machine, engine alone"),
         ]
@@ -156,13 +156,13 @@ def _comparison(rows: list[ScoreRow]) -> Table:
         [
             "on held-out scenes, against exact truth",
             "student",
-            "painted labels",
+            "labels of generated images",
             "baseline",
             "student against baseline",
         ],
         [[row.name, row.student, row.teacher, row.baseline, row.improvement] for row in rows],
         note="Depth without alignment, in meters. The mean baseline ignores the image: per pixel the mean depth, mean "
-        "normal and the most frequent class of the training labels. Painted labels are scored where they are valid.",
+        "normal and the most frequent class of the training labels. Labels are scored where they are valid.",
         bold=frozenset((index, 1) for index in range(len(rows))),
     )
 
@@ -206,7 +206,7 @@ def _scene(photo: Any, teacher_result: Any, truth: Any, outputs: dict[str, np.nd
 
 
 def _curves(run: Path) -> list[Block]:
-    """The loss and the validation scores (against painted labels, not truth) over the run."""
+    """The loss and the validation scores (against labels, not ground truth) over time."""
     rows = json.loads((run / "history.json").read_text())
     blocks: list[Block] = []
     for name, title in _CURVES.items():
@@ -234,16 +234,16 @@ def _engine(result: DemoResult) -> list[Block]:
     size_hw = timings[0].size_hw
     return [
         Table(
-            ["task", "measure", "torch", "ONNX", "disagreement", "tolerance", "passed"],
+            ["task", "measure", "torch", "ONNX", "difference", "tolerance", "passed"],
             checks,
-            title="The same answers",
+            title="Comparison with the original",
             note=f"On {parity.samples} held-out scenes.",
         ),
         Table(
             ["timed", "batch", "p50, ms", "p95, ms", "p99, ms", "images/s"],
             rows,
             title="Speed",
-            note=f"Pictures of {size_hw[1]}x{size_hw[0]}; end to end starts from JPEG bytes and ends with final maps.",
+            note=f"Images of {size_hw[1]}x{size_hw[0]}; end to end starts from JPEG bytes and ends with final maps.",
         ),
     ]
 
@@ -256,5 +256,5 @@ def _frames(video: Path) -> list[Block]:
         total = reader.count()
     with VideoReader(video) as reader:
         wanted = reader.frames(0, None, max(1, total // 3))
-        pictures = [CaptionedImage(frame.rgb, f"frame {frame.index}") for frame in wanted][:3]
-    return [Gallery(pictures, columns=1, note=f"{total} frames in {video.name}")]
+        images = [CaptionedImage(frame.rgb, f"frame {frame.index}") for frame in wanted][:3]
+    return [Gallery(images, columns=1, note=f"{total} frames in {video.name}")]
