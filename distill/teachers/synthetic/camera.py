@@ -1,6 +1,6 @@
-"""A pinhole camera, its rays, and a smooth path for it to fly.
+"""Pinhole camera, its rays, and a smooth camera path.
 
-Camera frame: x right, y up, z toward the viewer. Its rays have z = -1, so a distance along them *is* z-depth.
+Camera frame: x right, y up, z toward the viewer. Rays have z = -1, so that the distance along a ray is its z-depth.
 """
 
 from __future__ import annotations
@@ -13,18 +13,18 @@ from jaxtyping import Float
 from numpy import ndarray
 
 CRUISE_MPS = 0.9
-"""Speed of the fly-through: a person walking with a phone."""
+"""Speed of the fly-through: walking pace with a phone."""
 
 
 @dataclass(frozen=True, slots=True)
 class Camera:
-    """Where the camera stands and how it looks.
+    """Pose and field of view of a camera.
 
     Attributes:
         position_m: World position.
-        yaw_rad: Turn to the left about the vertical; 0 looks along -z.
+        yaw_rad: Rotation about the vertical axis, left is positive; 0 is the direction -z.
         pitch_rad: Up is positive.
-        roll_rad: Anticlockwise is positive.
+        roll_rad: Counterclockwise is positive.
         fov_deg: Vertical field of view.
     """
 
@@ -36,7 +36,7 @@ class Camera:
 
     @property
     def rotation(self) -> Float[ndarray, "3 3"]:
-        """Camera frame to world frame."""
+        """Rotation matrix from camera frame to world frame."""
         cos_y, sin_y = np.cos(self.yaw_rad), np.sin(self.yaw_rad)
         cos_p, sin_p = np.cos(self.pitch_rad), np.sin(self.pitch_rad)
         cos_r, sin_r = np.cos(self.roll_rad), np.sin(self.roll_rad)
@@ -47,15 +47,15 @@ class Camera:
 
     @property
     def origin(self) -> Float[ndarray, "3 1"]:
-        """The position as a column."""
+        """Position as a column vector."""
         return np.array(self.position_m, np.float32)[:, None]
 
     def focal_px(self, size_hw: tuple[int, int]) -> float:
-        """The focal length for a picture of this size."""
+        """Focal length in pixels for an image of this size."""
         return size_hw[0] / 2 / float(np.tan(np.deg2rad(self.fov_deg) / 2))
 
     def rays(self, pixels_xy: Float[ndarray, "2 n"], size_hw: tuple[int, int]) -> Float[ndarray, "3 n"]:
-        """World directions through continuous pixel positions (0.5 is the middle of the first pixel), depth 1 long."""
+        """World directions through continuous pixel positions (0.5: center of the first pixel), with z-depth 1."""
         focal = self.focal_px(size_hw)
         x = (pixels_xy[0] - size_hw[1] / 2) / focal
         y = (size_hw[0] / 2 - pixels_xy[1]) / focal
@@ -63,19 +63,19 @@ class Camera:
 
 
 def pixel_grid(size_hw: tuple[int, int]) -> Float[ndarray, "2 n"]:
-    """The middles of all pixels as continuous (x, y), row by row."""
+    """Continuous (x, y) of all pixel centers, row by row."""
     y, x = np.mgrid[: size_hw[0], : size_hw[1]].astype(np.float32) + np.float32(0.5)
     return np.stack([x.ravel(), y.ravel()])
 
 
 def fly_path(num_frames: int, fps: float, radius_m: float, height_m: float, start_rad: float) -> Iterator[Camera]:
-    """Cameras that circle the origin and look across it, rising, sinking and glancing about as they go."""
+    """Cameras on a circle around the origin, directed across it, with smooth changes of height and direction."""
     for frame in range(num_frames):
         seconds = frame / fps
         bearing = start_rad + CRUISE_MPS * seconds / radius_m
         x, z = radius_m * np.sin(bearing), radius_m * np.cos(bearing)
         height = height_m + 0.22 * np.sin(0.9 * seconds)
-        # Steep enough to keep the middle of the floor in view, and never still.
+        # Steep enough to keep the center of the ground in view, and always in motion.
         pitch = -np.arctan2(height - 0.7, radius_m) + np.deg2rad(3.0) * np.sin(0.7 * seconds)
         yield Camera(
             position_m=(float(x), float(height), float(z)),

@@ -1,4 +1,4 @@
-"""What goes wrong between a right answer and its file: displacement, halos, drift, noise, JPEG, a cut-off file."""
+"""Simulated faults of generated images: misalignment, halos, color drift, noise, JPEG, truncated files."""
 
 from __future__ import annotations
 
@@ -27,21 +27,21 @@ API_CANVASES_WH = (
     (1376, 768),
     (1584, 672),
 )
-"""Picture sizes of Gemini 3 Pro Image at "1K"."""
+"""Image sizes (width, height) of Gemini 3 Pro Image at "1K"."""
 
 _SUBSAMPLINGS = {"444": 0, "422": 1, "420": 2}
 _EDGE_THRESHOLD = 24
-"""A step between neighbors that counts as a border between colors, in 8-bit levels."""
+"""Smallest step between neighbors that counts as a border between colors, in 8-bit levels."""
 
 
 @dataclass(frozen=True, slots=True)
 class CanvasTransform:
-    """How an answer lies over its photo.
+    """Position of a generated image over its photo.
 
     Attributes:
-        size_hw: Of the answer.
-        scale_yx: Answer pixels for each photo pixel.
-        shift_yx_px: Of the content, in answer pixels; down and right are positive.
+        size_hw: Size (height, width) of the image.
+        scale_yx: Image pixels per photo pixel.
+        shift_yx_px: Shift of the content in image pixels; down and right are positive.
     """
 
     size_hw: tuple[int, int]
@@ -49,11 +49,11 @@ class CanvasTransform:
     shift_yx_px: tuple[float, float]
 
     def photo_positions(self, photo_hw: tuple[int, int]) -> Float[ndarray, "2 n"]:
-        """The continuous (x, y) in the photo of each answer pixel's middle, row by row; some lie outside it."""
+        """Continuous (x, y) in the photo of each image pixel's center, row by row; some are outside the photo."""
         axes = []
         for side, photo_side, scale, shift in zip(self.size_hw, photo_hw, self.scale_yx, self.shift_yx_px, strict=True):
-            middles = np.arange(side) + 0.5
-            axes.append(((middles - side / 2 - shift) / scale + photo_side / 2).astype(np.float32))
+            centers = np.arange(side) + 0.5
+            axes.append(((centers - side / 2 - shift) / scale + photo_side / 2).astype(np.float32))
         y, x = np.meshgrid(*axes, indexing="ij")
         return np.stack([x.ravel(), y.ravel()])
 
@@ -61,12 +61,12 @@ class CanvasTransform:
 def draw_canvas_transform(
     faults: FaultsConfig, photo_hw: tuple[int, int], resize_mode: str, rng: Generator
 ) -> CanvasTransform:
-    """A canvas of the asked kind, and with probability `drift_probability` a displacement on it."""
+    """A size of the given kind, and a misalignment with probability `drift_probability`."""
     size_hw = _canvas(faults.output_size, photo_hw, rng)
     ratio_y, ratio_x = size_hw[0] / photo_hw[0], size_hw[1] / photo_hw[1]
     if resize_mode != "fill":
         ratio_y = ratio_x = max(ratio_y, ratio_x) if resize_mode == "cover" else min(ratio_y, ratio_x)
-    # Drawn whether used or not, so that one dose does not change what another one does.
+    # Drawn in any case, so that one fault does not change the random numbers of another.
     drifts = rng.random() < faults.drift_probability
     zoom, aspect = 1 + faults.zoom * rng.uniform(-1, 1), 1 + faults.aspect * rng.uniform(-1, 1)
     down, right = faults.shift_px * rng.uniform(-1, 1, 2)
@@ -82,14 +82,14 @@ def _canvas(kind: str, photo_hw: tuple[int, int], rng: Generator) -> tuple[int, 
         return height, width
     if kind == "other":
         enlarged = float(rng.choice((1.25, 1.5)))
-        # Real answers have sides that divide by 16, so their shape differs a little from the photo's.
+        # Real images have sides that are multiples of 16, so their ratio differs slightly from the photo's.
         height, width = (max(16, round(side * enlarged / 16) * 16) for side in photo_hw)
         return height, width
     return photo_hw
 
 
 def corrupt(generated: UInt8[ndarray, "h w 3"], faults: FaultsConfig, rng: Generator) -> UInt8[ndarray, "h w 3"]:
-    """The answer with halos at borders, drifted colors and noise, by dose."""
+    """The image with halos at borders, drifted colors and noise."""
     if faults.edge_halo_px:
         generated = _add_halo(generated, faults.edge_halo_px)
     if not (faults.color_drift or faults.color_noise_sigma):
@@ -105,7 +105,7 @@ def corrupt(generated: UInt8[ndarray, "h w 3"], faults: FaultsConfig, rng: Gener
 
 
 def _add_halo(generated: UInt8[ndarray, "h w 3"], sigma_px: float) -> UInt8[ndarray, "h w 3"]:
-    """Colors run into each other at borders only; the inside of a surface stays as it is."""
+    """Blur at borders between colors; the inside of a surface is unchanged."""
     red, green, blue = cv2.split(cv2.morphologyEx(generated, cv2.MORPH_GRADIENT, np.ones((3, 3), np.uint8)))
     step = cv2.max(red, cv2.max(green, blue))
     reach = 2 * int(np.ceil(2 * sigma_px)) + 1
@@ -116,7 +116,7 @@ def _add_halo(generated: UInt8[ndarray, "h w 3"], sigma_px: float) -> UInt8[ndar
 
 
 def encode_file(generated: UInt8[ndarray, "h w 3"], faults: FaultsConfig, rng: Generator) -> bytes:
-    """The answer's file: PNG, or JPEG whatever was asked for, and whole or cut off, by dose."""
+    """The image file: PNG or JPEG, complete or truncated, by the probabilities of the config."""
     jpeg, cut, kept = (
         rng.random() < faults.jpeg_probability,
         rng.random() < faults.truncated_probability,

@@ -1,7 +1,7 @@
-"""The synthetic teacher: paints answers about its own scenes, with faults by dose, or tells the exact truth.
+"""The synthetic teacher: generated images of rendered scenes, with simulated faults, or the exact ground truth.
 
-Everything follows from (scene, seed of the scene, question, seed of the answer): the same question gets the same
-bytes in any order and any process.
+An image is determined by (scene, seed of the scene, prompt, seed of the job): the same prompt gives the same bytes in
+any order and any process.
 """
 
 from __future__ import annotations
@@ -38,11 +38,11 @@ __all__ = [
 ]
 
 MODEL = "synthetic-1"
-"""Name in provenance; to be raised when the same question would be answered differently."""
+"""Model name in the records; raise the number when the same prompt would give another image."""
 
 
 class SyntheticGenerator(CacheableGenerator):
-    """Paints answers about scenes, with the faults of a config."""
+    """Generates images of scenes, with the faults of a config."""
 
     model = MODEL
 
@@ -50,12 +50,12 @@ class SyntheticGenerator(CacheableGenerator):
         self._config = config
 
     def parameters(self, photo: Photo, prompt_spec: PromptSpec) -> dict[str, Any]:
-        """Scene, faults, and how the answer is painted; the sentence does not say all of it."""
+        """Scene, faults and the whole prompt spec, of which the prompt text is only a part."""
         faults = self._config.faults.model_dump(mode="json")
-        return {"scene": list(_origin(photo)), "faults": faults, "asked": prompt_hash(prompt_spec)}
+        return {"scene": list(_origin(photo)), "faults": faults, "prompt_hash": prompt_hash(prompt_spec)}
 
     def prompt_specs(self, photo: Photo) -> list[PromptSpec]:
-        """One question for each task of the config; instance: one for each class that is there to be seen."""
+        """One prompt per task of the config; instance: one per visible class."""
         view, resize_mode = _photo_view(photo), self._config.faults.resize_mode
         return [
             prompt_spec
@@ -64,23 +64,23 @@ class SyntheticGenerator(CacheableGenerator):
         ]
 
     def generate(self, photo: Photo, prompt_spec: PromptSpec, *, seed: int, sample: int = 0) -> GeneratedImage:
-        """The generated image: PNG, or JPEG whatever was asked for; cut off, by dose.
+        """The generated image: PNG or JPEG, complete or truncated, by the probabilities of the config.
 
         Raises:
-            Refusal: By dose; the same question about the same photo is always refused.
+            ContentRefused: By its probability; the same prompt and photo are always refused.
             DistillError: The photo is not one of the synthetic scenes.
         """
         index, scene_seed = _origin(photo)
         faults = self._config.faults
-        asked = int(prompt_hash(prompt_spec), 16)
-        if np.random.default_rng([scene_seed, index, asked]).random() < faults.refusal_probability:
+        number = int(prompt_hash(prompt_spec), 16)
+        if np.random.default_rng([scene_seed, index, number]).random() < faults.refusal_probability:
             raise ContentRefused(
-                f"{photo.name}: the synthetic teacher will not answer about {prompt_spec.task}", hint="leave it out"
+                f"{photo.name}: the synthetic teacher refused the prompt for {prompt_spec.task}", hint="leave it out"
             )
         mirrored = bool(photo.origin.get("mirrored", 0))
-        # Another sample, and the mirrored photo, have faults of their own.
+        # Another sample and the mirrored photo have different faults.
         turn = ([sample] if sample else []) + ([1 << 20] if mirrored else [])
-        rng = np.random.default_rng([scene_seed, index, asked, seed, *turn])
+        rng = np.random.default_rng([scene_seed, index, number, seed, *turn])
         world, camera = scene(scene_seed, index)
         generated = render_answer(world, camera, photo.size_hw, prompt_spec, faults, rng, mirrored=mirrored)
         subject = f"{prompt_spec.task}-{prompt_spec.class_name}" if prompt_spec.class_name else str(prompt_spec.task)
@@ -95,13 +95,13 @@ class SyntheticGenerator(CacheableGenerator):
 
 
 class SyntheticTruth(Specialist):
-    """Tells the exact truth about scenes, at the size of their photos."""
+    """The exact ground truth of scenes, at the size of their photos."""
 
     def __init__(self, config: SyntheticConfig) -> None:
         self._config = config
 
     def predict(self, photo: Photo) -> list[Label]:
-        """One label for each task of the config; sky has the farthest depth that can be stored, and no normal.
+        """One label per task of the config; sky has the largest storable depth and no normal.
 
         Raises:
             DistillError: The photo is not one of the synthetic scenes.
@@ -141,7 +141,7 @@ def _origin(photo: Photo) -> tuple[int, int]:
         return int(photo.origin["scene"]), int(photo.origin["seed"])
     except KeyError as error:
         raise DistillError(
-            f"{photo.name}: the synthetic teacher knows only the scenes that it rendered itself",
+            f"{photo.name}: the synthetic teacher labels only scenes that it rendered itself",
             hint="label photos with another teacher",
         ) from error
 

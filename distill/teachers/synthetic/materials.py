@@ -1,4 +1,4 @@
-"""Materials drawn at random: muted walls, pale ceilings, floors of wood or stone, and things in livelier colors."""
+"""Random materials: muted walls, light ceilings, grounds of wood or stone, and objects in stronger colors."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ from distill.teachers.synthetic.textures import Color, Material, Pattern
 
 
 def wall_material(rng: Generator, *, outdoors: bool) -> Material:
-    """Paint, wallpaper or brick; brick more often outdoors."""
+    """Plain color, stripes or brick; brick more often outdoors."""
     if rng.random() < (0.6 if outdoors else 0.18):
         brick = _color(rng, hue=(0.01, 0.09), saturation=(0.25, 0.6), value=(0.35, 0.65))
         return Material("bricks", brick, _tone(brick, 1.55), rng.uniform(0.28, 0.5), 0.35, 0.0)
-    paint = _color(rng, hue=(0.0, 1.0), saturation=(0.02, 0.22), value=(0.5, 0.88))
+    plain = _color(rng, hue=(0.0, 1.0), saturation=(0.02, 0.22), value=(0.5, 0.88))
     pattern: Pattern = "stripes" if rng.random() < 0.15 else "plain"
-    return Material(pattern, paint, _tone(paint, 0.88), rng.uniform(0.2, 0.6), 0.16, 0.0)
+    return Material(pattern, plain, _tone(plain, 0.88), rng.uniform(0.2, 0.6), 0.16, 0.0)
 
 
 def ceiling_material(rng: Generator) -> Material:
-    """Whitewash, or pale panels."""
+    """White, plain or with tiles."""
     white = _color(rng, hue=(0.0, 1.0), saturation=(0.0, 0.07), value=(0.75, 0.95))
     pattern: Pattern = "tiles" if rng.random() < 0.3 else "plain"
     return Material(pattern, white, _tone(white, 0.8), 0.6, 0.1, 0.0)
 
 
 def floor_material(rng: Generator) -> Material:
-    """Boards, tiles, a checkered floor or carpet."""
+    """Planks, tiles, checker or carpet."""
     kind = ("planks", "tiles", "checker", "noise")[int(rng.choice(4, p=(0.4, 0.25, 0.15, 0.2)))]
     if kind == "planks":
         wood = _color(rng, hue=(0.05, 0.11), saturation=(0.3, 0.6), value=(0.3, 0.65))
@@ -57,7 +57,7 @@ def ground_material(rng: Generator) -> Material:
 
 
 def door_material(rng: Generator, half_width_m: float) -> Material:
-    """A panelled door, painted or wooden."""
+    """Panels, in wood or in another color."""
     if rng.random() < 0.6:
         wood = _color(rng, hue=(0.04, 0.10), saturation=(0.35, 0.65), value=(0.25, 0.55))
     else:
@@ -66,7 +66,7 @@ def door_material(rng: Generator, half_width_m: float) -> Material:
 
 
 def object_material(rng: Generator) -> Material:
-    """Anything, in a color that stands out a little."""
+    """Any pattern, in a saturated color."""
     patterns: tuple[Pattern, ...] = ("plain", "plain", "checker", "stripes", "noise", "planks")
     pattern = patterns[int(rng.integers(len(patterns)))]
     base = _color(rng, hue=(0.0, 1.0), saturation=(0.15, 0.7), value=(0.42, 0.9))
@@ -79,7 +79,7 @@ def object_material(rng: Generator) -> Material:
 def _color(
     rng: Generator, hue: tuple[float, float], saturation: tuple[float, float], value: tuple[float, float]
 ) -> Color:
-    """A color by ranges as a person would name it (sRGB), made linear."""
+    """A linear color, drawn from ranges in HSV of sRGB."""
     named = colorsys.hsv_to_rgb(rng.uniform(*hue), rng.uniform(*saturation), rng.uniform(*value))
     red, green, blue = np.power(named, 2.2)
     return float(red), float(green), float(blue)
@@ -92,16 +92,16 @@ def _tone(color: Color, factor: float) -> Color:
 
 
 def ceiling_lamp(rng: Generator, half_x: float, half_z: float, height: float) -> Light:
-    """A warm or cool lamp some way under the ceiling of a room."""
+    """A warm or cool lamp below an indoor ceiling."""
     warmth, power = rng.uniform(-0.06, 0.1), rng.uniform(0.85, 1.3)
     position = (float(rng.uniform(-0.55, 0.55) * half_x), height - 0.55, float(rng.uniform(-0.3, 0.7) * half_z))
     return Light(position, 0.3, (power * (1 + warmth), power, power * (1 - warmth)), float(rng.uniform(3.5, 6.0)))
 
 
 def sun(rng: Generator, camera: Camera) -> Light:
-    """The sun, somewhere that the camera does not look."""
+    """The sun, outside the camera's direction."""
     elevation = np.deg2rad(rng.uniform(28, 65))
-    # Never straight ahead: against the light everything is a silhouette.
+    # Never ahead of the camera: against the light, objects are silhouettes.
     bearing = camera.yaw_rad + np.deg2rad(rng.uniform(50, 310))
     away = 300.0
     position = (
@@ -125,7 +125,7 @@ def open_sky(rng: Generator) -> Sky:
 
 
 def ambient(rng: Generator, power: float) -> Color:
-    """Light from everywhere, of about this power."""
+    """Ambient light of about this power."""
     power *= rng.uniform(0.75, 1.1)
     cool = rng.uniform(-0.03, 0.08)
     return float(power * (1 - cool)), float(power), float(power * (1 + cool))

@@ -1,8 +1,7 @@
-"""Four solid shapes that rays meet: where, at which normal, and at which place of their surface.
+"""Ray intersection with planes, spheres, cylinders and boxes: distance, normal, texture coordinates.
 
 World frame: x right, y up, z backward (right-handed), meters. Rays are columns, ``origin + t * direction``; the
-direction need not have length one, and `cast` answers in units of it. Everything is float32: at 100 m its step is 8
-micrometers.
+direction may have any length, and `cast` returns t. All arrays are float32, whose step at 100 m is 8 micrometers.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ from numpy import ndarray
 
 
 def dot(left: Float[ndarray, "3 _"], right: Float[ndarray, "3 _"]) -> Float[ndarray, " _"]:
-    """The scalar product, column by column; a third of the time of ``(left * right).sum(axis=0)``."""
+    """Scalar product of each column; a third of the time of ``(left * right).sum(axis=0)``."""
     return left[0] * right[0] + left[1] * right[1] + left[2] * right[2]
 
 
@@ -34,11 +33,11 @@ class Surface:
 
 @dataclass(frozen=True, slots=True)
 class Plane:
-    """An infinite plane across a world axis, seen from its front only.
+    """An infinite plane perpendicular to a world axis, visible from its front only.
 
     Attributes:
         axis: 0, 1 or 2 for x, y or z.
-        offset_m: Where it cuts the axis.
+        offset_m: Position on the axis.
         facing: 1 or -1: the direction of its normal along the axis.
     """
 
@@ -47,7 +46,7 @@ class Plane:
     facing: int
 
     def cast(self, origin: Float[ndarray, "3 _"], direction: Float[ndarray, "3 n"]) -> Float[ndarray, " n"]:
-        """The distance to the plane; infinity where the ray meets its back or never."""
+        """Distance to the plane; infinity if the ray misses it or hits its back."""
         along = direction[self.axis]
         distance = np.float32(self.offset_m) - origin[self.axis]
         with np.errstate(divide="ignore", invalid="ignore"):
@@ -63,10 +62,10 @@ class Plane:
 
 @dataclass(frozen=True, slots=True)
 class Solid:
-    """What boxes, spheres and cylinders share.
+    """Base class of boxes, spheres and cylinders.
 
     Attributes:
-        center_m: World position of the middle.
+        center_m: World position of the center.
     """
 
     center_m: tuple[float, float, float]
@@ -87,15 +86,15 @@ class Solid:
         raise NotImplementedError
 
     def cast(self, origin: Float[ndarray, "3 _"], direction: Float[ndarray, "3 n"]) -> Float[ndarray, " n"]:
-        """The distance to the first meeting in front of the origin, infinity for none; origins lie outside."""
+        """Distance to the first hit in front of the origin, infinity for none; the origin is outside the solid."""
         enter, leave = self.spans(origin, direction)
         return np.where((enter <= leave) & (enter > 0), enter, np.float32(np.inf))
 
     def near(self, origin: Float[ndarray, "3 _"], direction: Float[ndarray, "3 n"]) -> Bool[ndarray, " n"]:
-        """Which rays come near enough that `cast` is worth asking: a third of its cost."""
+        """Whether a ray may hit, by a slightly enlarged bounding sphere: a third of the cost of `cast`."""
         to_center = self._column() - origin
         along, length_sq = dot(to_center, direction), dot(direction, direction)
-        # 2 % and 1 cm of slack: the difference of squares loses digits for a light that is 300 m away.
+        # 2 % and 1 cm larger: the difference of squares loses digits for a light at 300 m.
         outside = dot(to_center, to_center) - np.float32((1.02 * self.radius_m + 0.01) ** 2)
         return (outside < 0) | (outside * length_sq < along * np.abs(along))
 
@@ -105,13 +104,13 @@ class Solid:
 
 @dataclass(frozen=True, slots=True)
 class Sphere(Solid):
-    """A ball."""
+    """A sphere."""
 
     ball_radius_m: float
 
     @property
     def radius_m(self) -> float:
-        """Of the ball."""
+        """Of the sphere."""
         return self.ball_radius_m
 
     def spans(
@@ -127,7 +126,7 @@ class Sphere(Solid):
         return _around(middle, (np.float32(self.ball_radius_m**2) - miss_sq) / length_sq)
 
     def surface(self, points: Float[ndarray, "3 n"]) -> Surface:
-        """The ball at points on it; texture by longitude and latitude."""
+        """The sphere at points on it; texture coordinates are longitude and latitude."""
         local = points - self._column()
         normal = local / np.sqrt(dot(local, local))
         longitude = np.arctan2(normal[2], normal[0])
@@ -137,7 +136,7 @@ class Sphere(Solid):
 
 @dataclass(frozen=True, slots=True)
 class Cylinder(Solid):
-    """An upright cylinder with flat ends."""
+    """A vertical cylinder with flat ends."""
 
     tube_radius_m: float
     half_height_m: float
@@ -150,14 +149,14 @@ class Cylinder(Solid):
     def spans(
         self, origin: Float[ndarray, "3 _"], direction: Float[ndarray, "3 n"]
     ) -> tuple[Float[ndarray, " n"], Float[ndarray, " n"]]:
-        """(enter, leave): the overlap of an endless tube and a layer."""
+        """(enter, leave): intersection of an infinite tube and a slab."""
         x, y, z = self._column() - origin
         flat_sq = np.maximum(direction[0] ** 2 + direction[2] ** 2, np.float32(1e-12))
         middle = (x * direction[0] + z * direction[2]) / flat_sq
         miss_sq = (x * direction[2] - z * direction[0]) ** 2 / flat_sq
         tube = _around(middle, (np.float32(self.tube_radius_m**2) - miss_sq) / flat_sq)
-        layer = _layer(-y, direction[1], self.half_height_m)
-        return np.maximum(tube[0], layer[0]), np.minimum(tube[1], layer[1])
+        slab = _slab(-y, direction[1], self.half_height_m)
+        return np.maximum(tube[0], slab[0]), np.minimum(tube[1], slab[1])
 
     def surface(self, points: Float[ndarray, "3 n"]) -> Surface:
         """The cylinder at points on it; the side is unrolled."""
@@ -172,11 +171,11 @@ class Cylinder(Solid):
 
 @dataclass(frozen=True, slots=True)
 class Box(Solid):
-    """A box, turned about the vertical.
+    """A box, rotated about the vertical axis.
 
     Attributes:
         half_m: Half the size along its own x, y, z.
-        yaw_rad: Turn about y.
+        yaw_rad: Rotation about y.
     """
 
     half_m: tuple[float, float, float]
@@ -190,14 +189,14 @@ class Box(Solid):
     def spans(
         self, origin: Float[ndarray, "3 _"], direction: Float[ndarray, "3 n"]
     ) -> tuple[Float[ndarray, " n"], Float[ndarray, " n"]]:
-        """(enter, leave): the overlap of three layers."""
+        """(enter, leave): intersection of three slabs."""
         start, heading = self._turned(origin - self._column(), -1), self._turned(direction, -1)
-        layers = [_layer(start[axis], heading[axis], self.half_m[axis]) for axis in range(3)]
-        enter = np.maximum(np.maximum(layers[0][0], layers[1][0]), layers[2][0])
-        return enter, np.minimum(np.minimum(layers[0][1], layers[1][1]), layers[2][1])
+        slabs = [_slab(start[axis], heading[axis], self.half_m[axis]) for axis in range(3)]
+        enter = np.maximum(np.maximum(slabs[0][0], slabs[1][0]), slabs[2][0])
+        return enter, np.minimum(np.minimum(slabs[0][1], slabs[1][1]), slabs[2][1])
 
     def surface(self, points: Float[ndarray, "3 n"]) -> Surface:
-        """The box at points on it; texture by face, from the middle of the face."""
+        """The box at points on it; texture coordinates start at the center of each face."""
         local = self._turned(points - self._column(), -1)
         half = np.array(self.half_m, np.float32)[:, None]
         face = np.abs(np.abs(local) - half).argmin(axis=0)
@@ -216,15 +215,15 @@ class Box(Solid):
 def _around(
     middle: Float[ndarray, " n"], half_span_sq: Float[ndarray, " n"]
 ) -> tuple[Float[ndarray, " n"], Float[ndarray, " n"]]:
-    """(enter, leave) of a round body from the nearest approach and the squared half chord (negative: a miss)."""
+    """(enter, leave) of a round solid, from the closest approach and the squared half chord (negative: a miss)."""
     half_span = np.sqrt(np.maximum(half_span_sq, 0))
     return np.where(half_span_sq >= 0, middle - half_span, np.float32(np.inf)), middle + half_span
 
 
-def _layer(
+def _slab(
     start: Float[ndarray, " _"], heading: Float[ndarray, " n"], half_m: float
 ) -> tuple[Float[ndarray, " n"], Float[ndarray, " n"]]:
-    """(enter, leave) of the layer between -half and half."""
+    """(enter, leave) of the slab between -half and half."""
     safe = np.where(np.abs(heading) < 1e-9, np.float32(1e-9), heading)
     middle, reach = -start / safe, np.float32(half_m) / np.abs(safe)
     return middle - reach, middle + reach

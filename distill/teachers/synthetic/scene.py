@@ -1,4 +1,4 @@
-"""A world: things with materials and classes, a light, a sky."""
+"""Scene description: objects with materials and classes, a light, a sky."""
 
 from __future__ import annotations
 
@@ -13,18 +13,16 @@ SYNTHETIC_CLASSES = ("sky", "ground", "wall", "ceiling", "box", "sphere", "cylin
 SKY, GROUND, WALL, CEILING, BOX, SPHERE, CYLINDER, DOOR = range(len(SYNTHETIC_CLASSES))
 
 COUNTABLE = (BOX, SPHERE, CYLINDER, DOOR)
-"""Classes whose members are instances."""
+"""Classes whose objects are instances."""
 
 
 @dataclass(frozen=True, slots=True)
 class SceneObject:
-    """A shape that looks like something and is something.
+    """A shape with material and class.
 
     Attributes:
-        shape: Where it is.
-        material: How it looks.
         class_id: Index into `SYNTHETIC_CLASSES`.
-        instance_id: 0 for stuff; counted from 1 for things.
+        instance_id: From 1 for countable classes; else 0.
     """
 
     shape: Plane | Solid
@@ -39,9 +37,9 @@ class Light:
 
     Attributes:
         position_m: World position.
-        radius_m: Size; gives shadows their soft border.
-        color: Of a surface that it meets head-on and near.
-        reach_m: Distance at which half of it is left.
+        radius_m: Radius; it determines the penumbra of shadows.
+        color: Irradiance of a near surface that faces it.
+        reach_m: Distance at which half of the light is left.
     """
 
     position_m: tuple[float, float, float]
@@ -52,12 +50,12 @@ class Light:
 
 @dataclass(frozen=True, slots=True)
 class Sky:
-    """Colors of the sky, and the haze that takes distant things into it.
+    """Colors of the sky, and the haze over distant objects.
 
     Attributes:
-        zenith: Above.
-        horizon: At eye level.
-        haze_m: Distance at which two thirds of a thing's own color is gone.
+        zenith: Color at the zenith.
+        horizon: Color at the horizon and of the haze.
+        haze_m: Distance at which haze replaces two thirds of an object's color.
     """
 
     zenith: Color
@@ -67,12 +65,10 @@ class Sky:
 
 @dataclass(frozen=True, slots=True)
 class World:
-    """Everything that a ray can meet.
+    """A complete scene.
 
     Attributes:
-        things: Shapes in it.
-        light: The one lamp.
-        ambient: Light from everywhere.
+        ambient: Color of the ambient light.
         sky: None indoors.
     """
 

@@ -1,7 +1,7 @@
-"""Worlds drawn at random: furnished rooms and open ground, and a camera that sees something of them.
+"""Random scenes: furnished interiors and open ground, with a camera that sees some objects.
 
-Nothing is placed where the camera, a wall or another thing already is. The ranges are chosen so that size, height and
-distance cannot be guessed from the row of a pixel alone: camera height, pitch, field of view and room size all vary.
+Objects keep clear of the camera, the walls and each other. Camera height, pitch, field of view and interior size vary,
+so that size, height and distance cannot be inferred from the row of a pixel alone.
 """
 
 from __future__ import annotations
@@ -42,16 +42,16 @@ _CLEARANCE_M = 0.9
 _FLY_RADIUS_M = 3.1
 
 Footprint = tuple[float, float, float]
-"""x, z and radius on the floor."""
+"""x, z and radius on the ground."""
 
 
 def compose_view(rng: Generator) -> tuple[World, Camera]:
-    """A world and a camera in it."""
-    return _room_view(rng) if rng.random() < INDOOR_PROBABILITY else _open_view(rng)
+    """A random world and a camera in it."""
+    return _indoor_view(rng) if rng.random() < INDOOR_PROBABILITY else _outdoor_view(rng)
 
 
 def compose_fly_through(rng: Generator) -> tuple[World, float, float]:
-    """A room furnished in its middle, with the radius and height in meters of a free circular path around that."""
+    """(an interior with objects in the center, radius and height in meters of a free circular path around them)."""
     half_x, half_z, height = rng.uniform(4.6, 5.4), rng.uniform(4.6, 5.4), rng.uniform(2.6, 3.2)
     footprints: list[Footprint] = []
     objects: list[SceneObject] = []
@@ -74,7 +74,7 @@ def compose_fly_through(rng: Generator) -> tuple[World, float, float]:
     )
 
 
-def _room_view(rng: Generator) -> tuple[World, Camera]:
+def _indoor_view(rng: Generator) -> tuple[World, Camera]:
     half_x, half_z, height = rng.uniform(1.7, 4.0), rng.uniform(2.0, 5.0), rng.uniform(2.35, 3.5)
     camera = Camera(
         position_m=(
@@ -97,7 +97,7 @@ def _room_view(rng: Generator) -> tuple[World, Camera]:
     return World(_numbered(shell + objects), light, ambient(rng, 0.58), None), camera
 
 
-def _open_view(rng: Generator) -> tuple[World, Camera]:
+def _outdoor_view(rng: Generator) -> tuple[World, Camera]:
     camera = Camera(
         position_m=(0.0, float(rng.uniform(1.1, 2.7)), 0.0),
         yaw_rad=float(rng.uniform(0, 2 * np.pi)),
@@ -108,9 +108,9 @@ def _open_view(rng: Generator) -> tuple[World, Camera]:
     footprints: list[Footprint] = [(0.0, 0.0, 1.6)]
     objects: list[SceneObject] = []
     for place in _places(rng, camera, int(rng.integers(0, 3)), 6.0, 16.0):
-        _raise_wall(rng, place, camera.yaw_rad, footprints, objects)
+        _add_wall(rng, place, camera.yaw_rad, footprints, objects)
     for place in _places(rng, camera, int(rng.integers(6, 12)), 2.4, 14.0):
-        # Farther things are larger, or nobody would see them.
+        # Distant objects are larger, so that they are visible.
         size = 1.0 + float(np.hypot(*place)) / 12
         _place_objects(rng, place, size, footprints, objects, bounds_m=(np.inf, np.inf))
     ground = SceneObject(Plane(1, 0.0, 1), ground_material(rng), GROUND)
@@ -119,7 +119,7 @@ def _open_view(rng: Generator) -> tuple[World, Camera]:
 
 
 def _places(rng: Generator, camera: Camera, count: int, near_m: float, far_m: float) -> list[tuple[float, float]]:
-    """Floor positions (x, z) in sight of the camera, more of them near than far."""
+    """Positions (x, z) on the ground in the field of view, more of them near than far."""
     distances = near_m * (far_m / near_m) ** (rng.random(count) ** 1.5)
     bearings = camera.yaw_rad + np.deg2rad(0.55 * camera.fov_deg) * rng.uniform(-1, 1, count)
     x, _, z = camera.position_m
@@ -135,7 +135,7 @@ def _place_objects(
     *,
     bounds_m: tuple[float, float],
 ) -> None:
-    """Put one thing (and sometimes another one upon it) at a place if it is free there."""
+    """Add an object (and sometimes another one on top) at a position if the position is free."""
     class_id = (BOX, SPHERE, CYLINDER)[int(rng.choice(3, p=(0.34, 0.34, 0.32)))]
     shape = _solid(rng, (place[0], 0.0, place[1]), size, class_id)
     reach = _floor_reach(shape)
@@ -146,7 +146,7 @@ def _place_objects(
     footprints.append((*place, reach))
     objects.append(SceneObject(shape, object_material(rng), _class_of(shape)))
     if isinstance(shape, Box) and shape.half_m[1] < 0.5 * size and rng.random() < 0.4:
-        # 0.62 of the base's half width: what stands on a box stands well within it.
+        # 0.62 of the half width of the lower box: the upper object is well inside it.
         base = (place[0], 2 * shape.half_m[1], place[1])
         upper = _solid(
             rng, base, 0.62 * min(shape.half_m[0], shape.half_m[2]) / 0.5, int(rng.choice((BOX, SPHERE, CYLINDER)))
@@ -155,7 +155,7 @@ def _place_objects(
 
 
 def _solid(rng: Generator, foot_m: tuple[float, float, float], size: float, class_id: int) -> Solid:
-    """A thing of a class that stands on a point."""
+    """A solid of a class, on top of a point."""
     x, y, z = foot_m
     if class_id == SPHERE:
         radius = size * rng.uniform(0.28, 0.6)
@@ -172,24 +172,24 @@ def _class_of(shape: Solid) -> int:
 
 
 def _floor_reach(shape: Solid) -> float:
-    """Radius of the circle on the floor that the thing keeps to itself."""
+    """Radius of the circle on the ground that the object occupies."""
     if isinstance(shape, Box):
         return float(np.hypot(shape.half_m[0], shape.half_m[2]))
     return shape.tube_radius_m if isinstance(shape, Cylinder) else shape.radius_m
 
 
-def _raise_wall(
+def _add_wall(
     rng: Generator,
     place: tuple[float, float],
     facing_rad: float,
     footprints: list[Footprint],
     objects: list[SceneObject],
 ) -> None:
-    """A free-standing wall, broadside to the camera more or less."""
+    """Add a free-standing wall that roughly faces the camera."""
     half = (float(rng.uniform(1.8, 4.0)), float(rng.uniform(0.9, 1.7)), 0.15)
     yaw = float(facing_rad + rng.uniform(-0.7, 0.7))
     along = np.array([np.cos(yaw), -np.sin(yaw)])
-    # A row of small circles keeps a long wall's ground free better than one large one.
+    # A row of small circles covers a long wall better than one large circle.
     row = [(*(np.array(place) + step * along), 0.35) for step in np.linspace(-half[0], half[0], 9)]
     if any(np.hypot(x - a, z - b) < 0.35 + radius for x, z, _ in row for a, b, radius in footprints):
         return
@@ -198,28 +198,28 @@ def _raise_wall(
 
 
 def _shell(rng: Generator, half_x: float, half_z: float, height: float) -> list[SceneObject]:
-    """Floor, ceiling and four walls; sometimes one wall differs."""
-    paint = wall_material(rng, outdoors=False)
-    accent = wall_material(rng, outdoors=False) if rng.random() < 0.35 else paint
+    """Ground, ceiling and four walls; sometimes one wall differs."""
+    plain = wall_material(rng, outdoors=False)
+    accent = wall_material(rng, outdoors=False) if rng.random() < 0.35 else plain
     return [
         SceneObject(Plane(1, 0.0, 1), floor_material(rng), GROUND),
         SceneObject(Plane(1, height, -1), ceiling_material(rng), CEILING),
-        SceneObject(Plane(0, -half_x, 1), paint, WALL),
-        SceneObject(Plane(0, half_x, -1), paint, WALL),
+        SceneObject(Plane(0, -half_x, 1), plain, WALL),
+        SceneObject(Plane(0, half_x, -1), plain, WALL),
         SceneObject(Plane(2, -half_z, 1), accent, WALL),
-        SceneObject(Plane(2, half_z, -1), paint, WALL),
+        SceneObject(Plane(2, half_z, -1), plain, WALL),
     ]
 
 
 def _doors(rng: Generator, half_x: float, half_z: float, count: int) -> list[SceneObject]:
-    """Closed doors on different walls, the far wall first: 8 cm of real thickness, so nothing flickers."""
+    """Closed doors on different walls, the far wall first; 8 cm thick, so that they do not intersect the walls."""
     doors: list[SceneObject] = []
     places: list[tuple[float, float]] = []
     for wall in rng.permutation((0, 1, 1, 2))[:count] if count > 1 else (1,):
         half_width, half_height = float(rng.uniform(0.42, 0.6)), float(rng.uniform(0.98, 1.1))
         span = half_z if wall != 1 else half_x
         along = float(rng.uniform(-0.75, 0.75) * (span - half_width))
-        # Local x is the door's width: turned by 90 degrees on the side walls.
+        # Local x is along the width: rotated by 90 degrees on the side walls.
         center = (along, half_height, -half_z) if wall == 1 else ((wall - 1) * half_x, half_height, along)
         shape = Box(center, (half_width, half_height, 0.08), 0.0 if wall == 1 else np.pi / 2)
         if all(np.hypot(center[0] - x, center[2] - z) > 1.4 for x, z in places):
@@ -229,7 +229,7 @@ def _doors(rng: Generator, half_x: float, half_z: float, count: int) -> list[Sce
 
 
 def _numbered(objects: list[SceneObject]) -> tuple[SceneObject, ...]:
-    """The things with instance ids where their class is countable."""
+    """The objects, with instance ids for countable classes."""
     count = 0
     numbered = []
     for obj in objects:

@@ -1,7 +1,7 @@
-"""Procedural textures: what color a surface has at a place on it.
+"""Procedural textures: color of a surface at a position on it.
 
 Colors are linear reflectances in [0, 1]. A pattern fades into its mean where a pixel covers more than about a third of
-its period, so that far floors neither sparkle nor alias.
+its period, so that distant surfaces do not alias.
 """
 
 from __future__ import annotations
@@ -27,15 +27,15 @@ _NOISE_PER_M = 32.0
 
 @dataclass(frozen=True, slots=True)
 class Material:
-    """How a surface looks.
+    """Appearance of a surface.
 
     Attributes:
-        pattern: The drawing.
-        ground: Color of the main part.
+        pattern: The texture.
+        ground: Main color.
         figure: Color of the lines, fields or stripes.
-        scale_m: Period of the drawing; `panels`: half the width of the door.
-        grain: Strength of the fine irregularity that every real surface has.
-        gloss: Strength of the highlight.
+        scale_m: Period of the pattern; `panels`: half the width.
+        grain: Strength of the fine noise.
+        gloss: Strength of the specular highlight.
     """
 
     pattern: Pattern
@@ -47,12 +47,12 @@ class Material:
 
 
 def albedo(material: Material, uv_m: Float[ndarray, "2 n"], footprint_m: Float[ndarray, " n"]) -> Float[ndarray, "3 n"]:
-    """The colors at places of a surface.
+    """Colors at positions of a surface.
 
     Args:
-        material: How the surface looks.
-        uv_m: The places.
-        footprint_m: Size of a pixel there.
+        material: Its appearance.
+        uv_m: The positions.
+        footprint_m: Size of a pixel at each position.
     """
     ground = np.array(material.ground, np.float32)[:, None]
     figure = np.array(material.figure, np.float32)[:, None]
@@ -65,31 +65,31 @@ def albedo(material: Material, uv_m: Float[ndarray, "2 n"], footprint_m: Float[n
 
 
 def _draw(pattern: Pattern, uv: Float[ndarray, "2 n"]) -> tuple[Float[ndarray, " n"], float]:
-    """(share of the figure color, its mean) for coordinates in periods."""
+    """(fraction of the figure color, its mean) at coordinates in periods."""
     draw, mean = _PATTERNS[pattern]
     return draw(uv[0], uv[1]).astype(np.float32, copy=False), mean
 
 
 def _panels(u: Float[ndarray, " n"], v: Float[ndarray, " n"]) -> Bool[ndarray, " n"]:
-    """The grooves of inset panels, each 2 wide and 2.2 high."""
+    """Grooves of inset panels, each 2 wide and 2.2 high."""
     inset = np.maximum(np.abs(u), np.abs((v + 1.1) % 2.2 - 1.1) / 1.1)
     return np.abs(inset - 0.7) < 0.07
 
 
 def _courses(u: Float[ndarray, " n"], v: Float[ndarray, " n"], *, joint: float, tint: float) -> Float[ndarray, " n"]:
-    """Rows of stones or boards: joints in full figure color, each piece with a tint of its own."""
+    """Rows of bricks or planks: joints in the figure color, each piece with its own tint."""
     row = np.floor(v)
     along = u + row * np.float32(0.37)
     piece = np.floor(along)
     own = _noise(piece * 0.731 + row * 0.377, row * 0.519 + piece * 0.211) * np.float32(tint)
-    # Pieces are longer than high; the upright joint is thinner in proportion.
+    # Pieces are longer than high; the vertical joint is thinner in proportion.
     joints = ((v - row) < joint) | ((along - piece) < joint * 0.4)
     return np.where(joints, np.float32(1), own)
 
 
 def _noise(u: Float[ndarray, " n"], v: Float[ndarray, " n"]) -> Float[ndarray, " n"]:
     """Smooth fractal noise in [0, 1] that repeats every 8 units."""
-    # OpenCV takes at most 32767 points a row, so the points are folded into rows.
+    # OpenCV accepts at most 32767 points per row, so the points are split into rows.
     rows = -(-u.size // _ROW_POINTS)
     places = np.zeros((2, rows * _ROW_POINTS), np.float32)
     places[0, : u.size] = (u * np.float32(_NOISE_PER_M)) % _NOISE_SIDE
@@ -100,7 +100,7 @@ def _noise(u: Float[ndarray, " n"], v: Float[ndarray, " n"]) -> Float[ndarray, "
 
 @lru_cache(maxsize=1)
 def _noise_table() -> Float[ndarray, "257 257"]:
-    """Periodic noise whose amplitude falls as 1/f, as in natural pictures; first row and column repeated."""
+    """Periodic noise whose amplitude falls as 1/f, as in natural images; first row and column repeated."""
     white = np.random.default_rng(20260420).standard_normal((_NOISE_SIDE, _NOISE_SIDE))
     frequency = np.hypot(*np.meshgrid(np.fft.fftfreq(_NOISE_SIDE), np.fft.fftfreq(_NOISE_SIDE)))
     frequency[0, 0] = np.inf
