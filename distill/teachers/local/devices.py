@@ -1,7 +1,4 @@
-"""Where a model runs and in which numbers: chosen by what is free, each choice with its reason.
-
-Knows bytes; torch is imported only to look.
-"""
+"""Device, precision and offloading of a model, chosen by free memory; each choice has a reason."""
 
 from __future__ import annotations
 
@@ -13,18 +10,18 @@ from distill.errors import UsageError
 
 _WIDTH_BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 _ACTIVATIONS = 1.25
-"""A model needs room for more than its weights; a quarter more is a rule of thumb for pictures of a megapixel."""
+"""Memory relative to the weights; a quarter for activations is a rule of thumb for images of a megapixel."""
 
 
 @dataclass(frozen=True, slots=True)
 class DevicePlacement:
-    """How a model is put onto this machine.
+    """Device, precision and offloading of a model.
 
     Attributes:
         device: ``cpu``, ``cuda``, ``cuda:1``, ``mps``.
         dtype: ``float32``, ``bfloat16`` or ``float16``.
         offload: ``none``; ``model``: one component at a time on the GPU; ``layers``: one layer at a time (slow).
-        reason: Why.
+        reason: Reason of the choice, as a sentence.
     """
 
     device: str
@@ -34,38 +31,38 @@ class DevicePlacement:
 
 
 def choose_device(wanted: str) -> str:
-    """The device that is meant by ``auto``, or the wanted one.
+    """The device; ``auto`` is the GPU if there is one.
 
     Raises:
-        UsageError: It is not there.
+        UsageError: This machine does not have it.
     """
     import torch
 
     if wanted == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     kind = wanted.partition(":")[0]
-    there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
-    if not there.get(kind, False):
+    available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if not available.get(kind, False):
         raise UsageError(f"device {wanted}: not on this machine", hint="use --set device=auto, or cpu")
     return wanted
 
 
 def choose_dtype(device: str, wanted: str) -> str:
-    """The numbers that are meant by ``auto``: bfloat16 where it is fast, float32 on a CPU."""
+    """The precision; ``auto`` is bfloat16 on a GPU and float32 on a CPU."""
     if wanted != "auto":
         return wanted
     return "float32" if device in ("cpu", "mps") else "bfloat16"
 
 
 def count_gpus() -> int:
-    """How many NVIDIA GPUs torch can use."""
+    """Number of NVIDIA GPUs that torch can use."""
     import torch
 
     return int(torch.cuda.device_count()) if torch.cuda.is_available() else 0
 
 
 def free_bytes(device: str) -> int:
-    """Free memory of a GPU; a CPU's is not asked for, since it can swap."""
+    """Free memory of a GPU in bytes; 0 for a CPU, which can swap."""
     import torch
 
     return int(torch.cuda.mem_get_info(torch.device(device))[0]) if device.startswith("cuda") else 0
@@ -74,19 +71,19 @@ def free_bytes(device: str) -> int:
 def choose_placement(
     device: str, dtype: str, components: dict[str, int], free: int, wanted: str = "auto"
 ) -> DevicePlacement:
-    """Everything on the device if it fits, one component at a time if the largest fits, else layer by layer.
+    """The whole model on the device if it fits, one component at a time if the largest fits, else layer by layer.
 
     Args:
-        device: Where it will run.
-        dtype: In which numbers.
-        components: Name to number of parameters.
-        free: Bytes that are free on the device.
-        wanted: ``auto``, or one of the kinds of offload.
+        device: Device of the model.
+        dtype: Precision of the weights.
+        components: Number of parameters by component.
+        free: Free bytes on the device.
+        wanted: ``auto``, or a kind of offloading.
     """
     if not device.startswith("cuda"):
-        return DevicePlacement(device, dtype, "none", f"{device}: nothing to offload from")
+        return DevicePlacement(device, dtype, "none", f"{device}: no offloading")
     if wanted != "auto":
-        return DevicePlacement(device, dtype, wanted, "as the config says")
+        return DevicePlacement(device, dtype, wanted, "set in the config")
     width = _WIDTH_BYTES[dtype] * _ACTIVATIONS
     whole = sum(components.values()) * width
     largest = max(components.values(), default=0) * width
@@ -100,7 +97,7 @@ def choose_placement(
 
 
 def count_parameters(folder: Path) -> dict[str, int]:
-    """Parameters of each component (sub-folder) of a saved pipeline, read from the headers of its safetensors."""
+    """Number of parameters of each component (subfolder) of a saved pipeline, from the headers of its safetensors."""
     from safetensors import safe_open
 
     counts: dict[str, int] = {}

@@ -1,7 +1,7 @@
-"""Image-edit pipelines of the diffusers library as painting teachers, on this machine.
+"""Image-edit pipelines of the diffusers library as generators.
 
-The photo is resized to a canvas that the pipeline leaves as it is, so that nothing is cropped and the answer lies over
-the photo; the same photo, question, seed and sample give the same answer.
+The photo is resized to a size that the pipeline does not change, so that nothing is cropped and the image covers the
+photo exactly. The same photo, prompt, seed and sample give the same image.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from distill.errors import DistillError, UsageError
 from distill.images import Photo, encode_map
 from distill.teachers.base import CacheableGenerator, ContentRefused, GeneratedImage, PromptSpec
 from distill.teachers.local.hub import fingerprint
-from distill.teachers.local.pipelines import Pipeline, open_pipeline
+from distill.teachers.local.pipelines import Pipeline, PipelineChanges, open_pipeline
 from distill.teachers.prompts.build import build_prompt_specs
 from distill.teachers.registration.canvas import Grid, fit_canvas, to_canvas
 
@@ -29,7 +29,7 @@ RESIZE_MODE = "fill"
 
 
 class DiffusersGenerator(CacheableGenerator):
-    """One pipeline, opened when the first question comes (so that a plan needs no weights)."""
+    """One pipeline, opened with the first prompt, so that a plan needs no weights."""
 
     def __init__(self, config: DiffusersConfig, source: str, folder: Path) -> None:
         self._config, self._source, self._folder = config, source, folder
@@ -46,7 +46,7 @@ class DiffusersGenerator(CacheableGenerator):
         return self._prompt_specs
 
     def parameters(self, photo: Photo, prompt_spec: PromptSpec) -> dict[str, Any]:
-        """Everything that decides an answer besides photo, sentence and seed."""
+        """As `CacheableGenerator.parameters`."""
         keys = {
             "steps",
             "guidance_scale",
@@ -68,7 +68,7 @@ class DiffusersGenerator(CacheableGenerator):
 
         Raises:
             ModelUnavailable: The weights cannot be had.
-            Refusal: The pipeline's own filter withheld the picture.
+            ContentRefused: The pipeline's safety filter blocked the image.
             DistillError: The pipeline failed on this photo.
         """
         import torch
@@ -89,7 +89,7 @@ class DiffusersGenerator(CacheableGenerator):
             raise DistillError(f"{photo.name}: {type(pipeline.pipe).__name__} failed: {reason}") from error
         if any(getattr(generated, "nsfw_content_detected", None) or ()):
             raise ContentRefused(
-                f"{photo.name}: the pipeline's own filter withheld the answer", hint="leave the photo out"
+                f"{photo.name}: the safety filter of the pipeline blocked the image", hint="leave the photo out"
             )
         rgb = _as_bytes(generated.images[0], photo.name)
         subject = f"{prompt_spec.task}-{prompt_spec.class_name}" if prompt_spec.class_name else str(prompt_spec.task)
@@ -97,10 +97,12 @@ class DiffusersGenerator(CacheableGenerator):
 
     @cached_property
     def _pipeline(self) -> Pipeline:
-        return open_pipeline(self._config, self._source, self._folder)
+        config = self._config
+        changes = PipelineChanges(config.transformer, config.loras, config.scheduler, config.offload, config.compile)
+        return open_pipeline(config, self._source, self._folder, changes)
 
     def _call(self, pipeline: Pipeline, size_hw: tuple[int, int]) -> dict[str, Any]:
-        """Keyword arguments of the call: what the config sets must be known, what we offer may be."""
+        """Keyword arguments of the call; those of the config must exist, the sizes are passed if they exist."""
         known = inspect.signature(pipeline.pipe.__call__).parameters
         wanted = {
             "num_inference_steps": self._config.steps,
@@ -111,16 +113,16 @@ class DiffusersGenerator(CacheableGenerator):
         wanted = {name: value for name, value in wanted.items() if value is not None}
         if unknown := [name for name in wanted if name not in known]:
             raise UsageError(
-                f"{type(pipeline.pipe).__name__} has no {', '.join(unknown)}", hint=f"it knows {', '.join(known)}"
+                f"{type(pipeline.pipe).__name__} has no {', '.join(unknown)}", hint=f"it has {', '.join(known)}"
             )
         height, width = size_hw
-        # Kontext would otherwise snap to sizes of its own.
+        # Kontext would otherwise change the size.
         offered = {"height": height, "width": width, "_auto_resize": False, "max_area": height * width}
         return {name: value for name, value in offered.items() if name in known} | wanted
 
 
 def _noise_seed(seed: int, sample: int) -> int:
-    """The job's seed itself for the first sample; another number of 63 bits for each further one."""
+    """The job's seed for the first sample; another 63-bit number for each further one."""
     if sample == 0:
         return seed
     return int.from_bytes(hashlib.sha256(f"{seed} {sample}".encode()).digest()[:8]) >> 1
@@ -129,5 +131,5 @@ def _noise_seed(seed: int, sample: int) -> int:
 def _as_bytes(picture: Any, name: str) -> UInt8[ndarray, "h w 3"]:
     rgb = np.asarray(picture.convert("RGB") if hasattr(picture, "convert") else picture)
     if rgb.ndim != 3 or rgb.shape[2] != 3 or rgb.dtype != np.uint8:
-        raise DistillError(f"{name}: the pipeline gave {rgb.dtype} of shape {rgb.shape} instead of a picture")
+        raise DistillError(f"{name}: the pipeline gave {rgb.dtype} of shape {rgb.shape} instead of an image")
     return np.ascontiguousarray(rgb)

@@ -1,4 +1,4 @@
-"""Masks with scores, as networks of queries give them, to one map of instances."""
+"""Instance map from scored masks, as query-based networks predict them."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from distill.labels import Label
 from distill.tasks import BACKGROUND_INSTANCE, IGNORE_INSTANCE, Task
 
 _MIN_PIXELS = 4
-"""A mask of fewer pixels is no instance."""
+"""Smaller masks are dropped."""
 
 
 @dataclass(frozen=True, slots=True)
 class ScoredMask:
-    """One thing that a network saw.
+    """One detected object.
 
     Attributes:
-        probability: That a pixel belongs to it.
-        score: That it is there and of this class, in [0, 1].
+        probability: Probability that a pixel belongs to it.
+        score: Probability that it exists and has this class, in [0, 1].
         name: Its class.
     """
 
@@ -35,13 +35,13 @@ class ScoredMask:
 def masks_to_label(
     masks: Sequence[ScoredMask], size_hw: tuple[int, int], classes: Sequence[str], min_score: float
 ) -> Label:
-    """The instance map: where masks overlap, the surer one is in front; confidence is probability times score.
+    """The instance map: where masks overlap, the higher score wins; confidence is probability times score.
 
     Args:
         masks: In any order.
-        size_hw: Of the map.
-        classes: All that was looked for.
-        min_score: Masks whose score times their mean probability is lower are left out.
+        size_hw: Size of the map.
+        classes: All classes of the prompts.
+        min_score: Minimum of score times mean probability.
     """
     value = np.full(size_hw, BACKGROUND_INSTANCE, np.uint16)
     confidence = np.ones(size_hw, np.float32)
@@ -64,7 +64,7 @@ def masks_to_label(
 def query_masks(outputs: Any, inputs: Any, processor: Any, size_hw: tuple[int, int]) -> tuple[Any, Any]:
     """(mask logits (queries, h, w), class probabilities (queries, classes)) of Mask2Former, OneFormer and EoMT.
 
-    What the processor padded is cut off before the masks are brought to `size_hw`; the library's own post-processing
+    The processor's padding is cropped before the masks are resized to `size_hw`; the library's own post-processing
     would stretch the padding over the photo.
     """
     import torch
@@ -81,7 +81,7 @@ def query_masks(outputs: Any, inputs: Any, processor: Any, size_hw: tuple[int, i
 
 
 def class_scores(masks: Any, scores: Any) -> Any:
-    """How much each class claims each pixel: (classes, h, w), over all queries."""
+    """Score of each class at each pixel (classes, h, w), summed over all queries."""
     import torch
 
     return torch.einsum("qc,qhw->chw", scores, masks.sigmoid())

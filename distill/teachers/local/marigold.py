@@ -1,4 +1,4 @@
-"""Marigold (diffusers): affine-invariant depth, or normals, predicted by a diffusion model. Raw values, no previews."""
+"""Marigold (diffusers): affine-invariant depth, or normals, predicted by a diffusion model; raw values."""
 
 from __future__ import annotations
 
@@ -29,20 +29,20 @@ _MIN_ENSEMBLE_FOR_SPREAD = 3
 
 
 def marigold_output(source: str, revision: str) -> OutputConfig:
-    """What a Marigold checkpoint says.
+    """Meaning of a Marigold checkpoint's output.
 
     Raises:
-        ModelUnavailable: It is on the hub, and the hub cannot be asked.
-        UsageError: It is no Marigold pipeline.
+        ModelUnavailable: It is on the hub and cannot be downloaded.
+        UsageError: It is not a Marigold pipeline.
     """
     name = pipeline_class(source, revision)
     if name not in _OUTPUTS:
-        raise UsageError(f"{source}: a {name or 'model without a class'}, not {' or '.join(_OUTPUTS)}")
+        raise UsageError(f"{source}: is a {name or 'model without a class'}, not {' or '.join(_OUTPUTS)}")
     return _OUTPUTS[name]
 
 
 class MarigoldSpecialist(Specialist):
-    """One pipeline, opened when the first photo comes."""
+    """One pipeline, opened with the first photo."""
 
     def __init__(self, config: MarigoldConfig, source: str, folder: Path, output: OutputConfig) -> None:
         self._config, self._source, self._folder, self._output = config, source, folder, output
@@ -52,7 +52,7 @@ class MarigoldSpecialist(Specialist):
         return [fingerprint(self._source, self._config.revision)]
 
     def predict(self, photo: Photo) -> list[Label]:
-        """One label at the size at which the model works.
+        """One label at the working size of the model.
 
         Raises:
             ModelUnavailable: The weights cannot be had.

@@ -1,7 +1,6 @@
-"""Specialists of the transformers library: raw predictions, in the depth kind and with the class names of the model.
+"""Specialists of the transformers library: raw predictions, with the depth kind and the class names of the model.
 
-The 8-bit pictures that the library's pipelines offer are previews, and never used. Which reading belongs to a model
-follows from the architecture that its config names.
+The 8-bit previews of the library's pipelines are not used. The post-processing follows from the model's architecture.
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ from distill.teachers.local.instance_masks import ScoredMask, class_scores, mask
 
 
 class TransformersSpecialist(Specialist):
-    """One network, opened when the first photo comes (so that a plan needs no weights)."""
+    """One network, opened with the first photo, so that a plan needs no weights."""
 
     def __init__(self, config: TransformersConfig, model_info: ModelInfo) -> None:
         self._config, self._model_info = config, model_info
@@ -41,10 +40,10 @@ class TransformersSpecialist(Specialist):
         return [fingerprint(self._model_info.source, self._config.revision)]
 
     def predict(self, photo: Photo) -> list[Label]:
-        """One label per task, at about the size at which the network works.
+        """One label per task, at about the working size of the network.
 
         Raises:
-            ModelUnavailable: The weights cannot be had.
+            ModelUnavailable: The weights cannot be downloaded.
             DistillError: The network failed on this photo.
         """
         import torch
@@ -63,7 +62,7 @@ class TransformersSpecialist(Specialist):
         kind = getattr(library, self._model_info.architecture, None)
         if not (isinstance(kind, type) and issubclass(kind, library.PreTrainedModel)):
             raise UsageError(
-                f"{self._model_info.source}: {self._model_info.architecture} is not in transformers {library.__version__}",
+                f"{self._model_info.source}: transformers {library.__version__} has no {self._model_info.architecture}",
                 hint="pip install --upgrade transformers",
             )
         self._device = choose_device(self._config.device)
@@ -88,7 +87,7 @@ class TransformersSpecialist(Specialist):
         }
 
     def _moved(self, inputs: Any) -> dict[str, Any]:
-        """Tensors to the device, numbers in the network's precision; what is no tensor (patch offsets) as it is."""
+        """Tensors on the device and in the network's precision; other values (patch offsets) unchanged."""
         dtype = torch_dtype(self._dtype)
         return {
             name: value.to(self._device, dtype if value.is_floating_point() else value.dtype)
@@ -102,7 +101,7 @@ class TransformersSpecialist(Specialist):
         assert depth_kind is not None  # `inspect_model` refuses it
         kind = self._model_info.model_config.get("model_type")
         if kind in ("depth_pro", "zoedepth"):
-            # Their own post-processing holds the focal length (Depth Pro) and the removal of padding (ZoeDepth).
+            # Their post-processing applies the focal length (Depth Pro) and removes padding (ZoeDepth).
             size_hw = _label_size(photo_hw, tuple(outputs.predicted_depth.shape[-2:]))
             more = {"source_sizes": [photo_hw]} if kind == "zoedepth" else {}
             depth = processor.post_process_depth_estimation(outputs, target_sizes=[size_hw], **more)[0][
@@ -140,7 +139,7 @@ class TransformersSpecialist(Specialist):
 
     def _instance(self, outputs: Any, inputs: Any, processor: Any, photo_hw: tuple[int, int]) -> Label:
         if inputs.get("patch_offsets"):
-            raise ValueError("it cuts photos into pieces, and can say classes but no instances")
+            raise ValueError("it splits photos into tiles, so it predicts classes but no instances")
         size_hw = _label_size(photo_hw, tuple(inputs["pixel_values"].shape[-2:]))
         masks, scores = query_masks(outputs, inputs, processor, size_hw)
         best, which = scores.max(dim=-1)
@@ -152,7 +151,7 @@ class TransformersSpecialist(Specialist):
         return masks_to_label(found, size_hw, self._model_info.things, self._config.min_score)
 
     def _predict_by_text(self, model: Any, processor: Any, photo: Photo) -> dict[Task, Label]:
-        """One call per class; the picture is looked at once."""
+        """One call per class; the image features are computed once."""
         inputs = processor(images=[photo.rgb], return_tensors="pt")
         pixels = self._moved({"pixel_values": inputs["pixel_values"]})["pixel_values"]
         seen = model.get_vision_features(pixel_values=pixels)
@@ -170,7 +169,7 @@ class TransformersSpecialist(Specialist):
         return {Task.INSTANCE: instances, Task.SEMANTIC: self._by_class(instances)}
 
     def _by_class(self, instances: Label) -> Label:
-        """Which class each pixel belongs to; what no instance covers is background."""
+        """Class of each pixel; pixels without an instance are background."""
         table = np.zeros(65536, np.uint8)
         for number, name in instances.instance_classes.items():
             table[number] = self._model_info.model_classes.index(name)
@@ -206,13 +205,13 @@ _READERS: dict[Task, Callable[..., Label]] = {
 def _output(task: Task, **values: Any) -> OutputConfig:
     if len(values.get("classes", ())) > MAX_CLASSES:
         raise UsageError(
-            f"the model knows {len(values['classes'])} classes, and ids are stored in 8 bits",
+            f"the model has {len(values['classes'])} classes, and ids are stored in 8 bits",
             hint="choose some with classes and remap",
         )
     return OutputConfig(task=task, **values)
 
 
 def _label_size(photo_hw: tuple[int, int], network_hw: tuple[int, ...]) -> tuple[int, int]:
-    """The photo's shape at the finest scale that the network saw it in, and no finer than the photo."""
+    """Size (height, width) of the labels: the photo's ratio at the network's resolution, at most the photo's size."""
     scale = min(1.0, max(side / photo for side, photo in zip(network_hw, photo_hw, strict=True)))
     return max(1, round(photo_hw[0] * scale)), max(1, round(photo_hw[1] * scale))

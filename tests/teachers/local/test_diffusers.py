@@ -218,7 +218,7 @@ def test_an_editor_is_no_marigold(klein: Path):
 
 def test_a_hub_id_without_a_network_is_one_sentence():
     config = load_config(DiffusersConfig, {"model": "black-forest-labs/FLUX.2-klein-4B"})
-    with pytest.raises(ModelUnavailable, match="could not be fetched") as caught:
+    with pytest.raises(ModelUnavailable, match="could not be downloaded") as caught:
         build_teacher(config, folder=Path())
     assert "hf download black-forest-labs/FLUX.2-klein-4B" in caught.value.hint
 

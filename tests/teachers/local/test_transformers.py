@@ -185,7 +185,7 @@ def test_eight_photos_are_labeled(model, photos: Path, tmp_path: Path, name: str
 
 def test_a_hub_id_without_a_network_is_one_sentence():
     config = load_config(TransformersConfig, {"model": "depth-anything/Depth-Anything-V2-Small-hf"})
-    with pytest.raises(ModelUnavailable, match="not on this machine, and could not be fetched") as caught:
+    with pytest.raises(ModelUnavailable, match="not on this machine and could not be downloaded") as caught:
         build_teacher(config, folder=Path())
     assert "hf download" in caught.value.hint and "\n" not in str(caught.value)
 
