@@ -1,4 +1,4 @@
-"""A run's folder: the resolved config, seeds, versions and provenance beside the result."""
+"""Folder of a run: resolved config, provenance, package versions, machine and seeds."""
 
 from __future__ import annotations
 
@@ -29,16 +29,16 @@ _PACKAGES = (
 
 
 def open_run_dir(path: Path, *, config_yaml: str = "", verb: str = "", facts: dict[str, Any] | None = None) -> Path:
-    """The folder, made if need be, with ``<verb>.config.yaml`` and ``<verb>.provenance.json`` in it.
+    """Create the folder if needed, and write ``<verb>.config.yaml`` and ``<verb>.provenance.json``.
 
     Raises:
-        UsageError: The path is a file or cannot be written.
+        UsageError: The path is a file, or cannot be written.
     """
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UsageError(
-            f"{path}: cannot be used as a folder: {error.strerror}", hint="choose another --out"
+            f"{path}: cannot be created as a folder: {error.strerror}", hint="choose another --out"
         ) from error
     if config_yaml:
         write_atomic(path / f"{verb}.config.yaml", config_yaml.encode())
@@ -55,7 +55,7 @@ def open_run_dir(path: Path, *, config_yaml: str = "", verb: str = "", facts: di
 
 
 def versions() -> dict[str, str]:
-    """Installed versions of the packages that decide results; absent ones are left out."""
+    """Installed versions of the packages that affect results."""
     found = {"python": platform.python_version()}
     for package in _PACKAGES:
         try:
@@ -66,7 +66,7 @@ def versions() -> dict[str, str]:
 
 
 def machine() -> dict[str, str | int]:
-    """Processor, cores that this process may use, and operating system. No host or user name."""
+    """Processor, cores that this process may use, and operating system; no host or user name."""
     return {
         "processor": _processor_name(),
         "cores": usable_cores(),
@@ -85,7 +85,7 @@ def _processor_name() -> str:
 
 
 def seed_everything(seed: int) -> None:
-    """Seed Python, numpy and torch."""
+    """Seed the generators of Python, numpy and torch."""
     import numpy as np
     import torch
 

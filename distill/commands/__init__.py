@@ -1,1 +1,1 @@
-"""Verbs: one module, one function each. Only this floor introduces the wings to each other."""
+"""Command line: one module per verb, which parses options, calls one function of `workflows` and prints its result."""

@@ -12,7 +12,7 @@ from distill.console import Console
 from distill.errors import UsageError
 from distill.workflows import bench as workflow
 
-_TIMED, _SCORED = "What is timed", "Scores and prices"
+_TIMED, _SCORED = "Timing", "Scores and prices"
 
 
 def bench(

@@ -15,7 +15,7 @@ from distill.workflows import evaluate as workflow
 
 DATASET_NAMES = ("nyuv2", "kitti", "diode", "scannet", "cityscapes", "camvid", "ade20k")
 """Keys of `distill.evaluation.datasets.DATASETS`, repeated so that --help need not import it; a test compares them."""
-_PROTOCOL, _COMPARED, _OUTPUT = "Protocol", "What else is measured", "Output"
+_PROTOCOL, _COMPARED, _OUTPUT = "Protocol", "Further measurements", "Output"
 
 
 def evaluate(

@@ -1,1 +1,1 @@
-"""What each verb does, as Python functions; only here teachers, students and export meet."""
+"""Python API of the verbs, one module each. Only here are teachers, students and export combined."""

@@ -161,13 +161,13 @@ def _codecs() -> Iterator[Finding]:
         import av
     except Exception:  # already reported among the packages
         return
-    for mode, what in (("r", "H.264 decoder"), ("w", "H.264 encoder")):
+    for mode, name in (("r", "H.264 decoder"), ("w", "H.264 encoder")):
         try:
             codec = av.codec.Codec("h264", mode)
-            yield Finding("video", what, "ok", codec.name)
+            yield Finding("video", name, "ok", codec.name)
         except Exception:
             hint = "pip install --force-reinstall av (its wheels carry FFmpeg)"
-            yield Finding("video", what, "missing", "this FFmpeg has none", hint)
+            yield Finding("video", name, "missing", "this FFmpeg has none", hint)
 
 
 def _extras(has_gpu: bool) -> Iterator[Finding]:

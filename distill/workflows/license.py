@@ -180,8 +180,8 @@ def _find_spec(path: Path) -> StudentSpec | None:
         text = {entry.key: entry.value for entry in proto.metadata_props}.get(METADATA_KEY)
         if text is not None:
             return parse_spec(text, str(path))
-    beside = path / "spec.json" if path.is_dir() else path if path.name == "spec.json" else path.parent / "spec.json"
-    return read_spec(beside) if beside.is_file() else None
+    file = path / "spec.json" if path.is_dir() else path if path.name == "spec.json" else path.parent / "spec.json"
+    return read_spec(file) if file.is_file() else None
 
 
 def _merged(entries: Iterator[LicenseEntry]) -> list[LicenseEntry]:

@@ -1,4 +1,4 @@
-"""Training as a function: read the config, refuse or resume what is in the run folder, train, write the result."""
+"""Training as a function: read the config, refuse or resume an earlier run of the folder, train, write the result."""
 
 from __future__ import annotations
 

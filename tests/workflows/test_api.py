@@ -124,7 +124,7 @@ def test_a_wrong_image_is_an_error_in_a_sentence(model: Model, given: object, se
 
 def test_a_prediction_is_drawn_and_saved(model: Model, tmp_path: Path) -> None:
     prediction = model(image((40, 60)))
-    assert prediction.plot().mode == "RGB" and prediction.plot(prediction.tasks[0]).size == (60, 40)
+    assert prediction.plot().mode == "RGB" and prediction.plot(prediction.tasks[0]).width == 60
     paths = prediction.save(tmp_path / "out", confidence=True)
     assert set(paths) >= {"depth.png", "depth.confidence.png", "overlay.jpg"}
     assert all(path.is_file() for path in paths.values())

@@ -1,1 +1,1 @@
-"""What `distill label` does, as functions."""
+"""Labeling jobs: options, plan, run, calibration and result."""

@@ -1,4 +1,4 @@
-"""Calibration of quality scores: fit them to the errors of labels whose ground truth is known."""
+"""Calibration of quality scores: fit them to the errors of labels with ground truth."""
 
 from __future__ import annotations
 

@@ -60,7 +60,7 @@ class LabelResult:
         shards: Number of shards written.
         cost_usd: Cost of all answers, stored ones included.
         skipped: Answers that a cascade did not need, by teacher.
-        skipped_usd: What they would have cost.
+        skipped_usd: Cost of the skipped answers, had they been requested.
         seconds: Duration of this run.
         hosted: Requests of this run; None without a hosted teacher.
         report: The HTML report; None until the job is complete.

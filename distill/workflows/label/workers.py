@@ -1,4 +1,4 @@
-"""The processes that do the slices of a labeling job."""
+"""Worker processes of a labeling job."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def num_workers(job: Job, wanted: int, num_shards: int) -> int:
-    """Networks use all cores, or a GPU, by themselves; everything else is one core per process."""
+    """Number of processes: one, or one per GPU, for models that use the whole machine, else one per core."""
     from distill.teachers.kinds import kind_of
 
     best = wanted or (num_gpus(job) or 1 if kind_of(job.config).uses_all_cores else usable_cores())
@@ -27,7 +27,7 @@ def num_workers(job: Job, wanted: int, num_shards: int) -> int:
 
 
 def num_gpus(job: Job) -> int:
-    """How many GPUs a job's models may have; 0 where it has none to run, or the config names a device."""
+    """Number of GPUs for the models of a job; 0 where it has no model, or the config names a device."""
     from distill.teachers.kinds import kind_of
 
     if not kind_of(job.config).uses_gpu or getattr(job.config, "device", "auto") not in ("auto", "cuda"):
@@ -38,12 +38,12 @@ def num_gpus(job: Job) -> int:
 
 
 def run_shards(job: Job, todo: Iterable[int | None], workers: int) -> Iterator[int]:
-    """Do the slices; yields how many photos were done since the last time.
+    """Label the shards; yields the number of photos done since the last time.
 
     Args:
-        job: Whose slices.
-        todo: Their numbers; None means that none is ready yet.
-        workers: Processes; 1: this one.
+        job: The job.
+        todo: Indices of the shards; None means that none is ready yet.
+        workers: Processes; 1: this process.
     """
     from distill.teachers.labeling.job import label_shard
 
@@ -85,7 +85,7 @@ def run_shards(job: Job, todo: Iterable[int | None], workers: int) -> Iterator[i
             "a labeling process was killed, most likely for lack of memory", hint="run again with --workers 1"
         ) from error
     finally:
-        # Slices are published atomically, so a process can be stopped anywhere.
+        # Shards are written atomically, so a process can be stopped anywhere.
         for child in multiprocessing.active_children():
             child.terminate()
         pool.shutdown(wait=False, cancel_futures=True)
@@ -96,7 +96,7 @@ _JOB: list[Any] = []
 
 
 def _start_worker(job: Job, counter: Any, started: Any, gpus: int) -> None:
-    """Set up a worker process: Ctrl-C is the parent's business, one thread is its share, it dies with its parent."""
+    """Set up a worker process: it ignores Ctrl-C, uses one thread, and ends with its parent."""
     import cv2
 
     from distill.runtime.cpu import one_blas_thread
@@ -106,7 +106,7 @@ def _start_worker(job: Job, counter: Any, started: Any, gpus: int) -> None:
         number, started.value = started.value, started.value + 1
     if gpus > 1:
         os.environ["CUDA_VISIBLE_DEVICES"] = gpu_of(number, gpus, os.environ.get("CUDA_VISIBLE_DEVICES"))
-    # The pool's own queue would keep an orphan waiting for ever.
+    # Without its parent, a worker would wait for the queue of the pool for ever.
     threading.Thread(target=_follow_parent, daemon=True).start()
     cv2.setNumThreads(1)
     one_blas_thread()
@@ -114,11 +114,11 @@ def _start_worker(job: Job, counter: Any, started: Any, gpus: int) -> None:
 
 
 def gpu_of(worker: int, gpus: int, visible: str | None) -> str:
-    """The one GPU that a worker sees, in turn, of those that the job may see.
+    """``CUDA_VISIBLE_DEVICES`` of a worker: one GPU of those that the job may use, in turn.
 
     Args:
         worker: Counted from 0.
-        gpus: How many there are.
+        gpus: Number of GPUs.
         visible: ``CUDA_VISIBLE_DEVICES`` of the job; None: all.
     """
     names = [name.strip() for name in visible.split(",")] if visible else [str(number) for number in range(gpus)]

@@ -128,22 +128,24 @@ def _galleries(out: Path) -> list[Gallery | Text]:
     for _, group in groupby(previews, key=lambda preview: (preview.position, preview.number)):
         by_kind = {preview.what: preview for preview in group}
         photo = by_kind.pop("photo")
-        tasks = [what for what in by_kind if f"{what} confidence" in by_kind]
-        rejected = [_picture(item, what) for what, item in by_kind.items() if "rejected" in what]
+        tasks = [kind for kind in by_kind if f"{kind} confidence" in by_kind]
+        rejected = [_captioned(item, kind) for kind, item in by_kind.items() if "rejected" in kind]
         if rejected or not tasks:
-            galleries.append(Gallery([_picture(photo, "photo"), *rejected], title=f"{photo.key}: no label"))
+            galleries.append(Gallery([_captioned(photo, "photo"), *rejected], title=f"{photo.key}: no label"))
         for task in tasks:
-            row = [_picture(photo, "photo")]
+            row = [_captioned(photo, "photo")]
             row += [
-                _picture(item, what) for what, item in by_kind.items() if what.startswith(task) and "generated" in what
+                _captioned(item, kind)
+                for kind, item in by_kind.items()
+                if kind.startswith(task) and "generated" in kind
             ]
             row += [
-                _picture(by_kind[task], task),
-                _picture(by_kind[f"{task} confidence"], "confidence, 0 where invalid"),
+                _captioned(by_kind[task], task),
+                _captioned(by_kind[f"{task} confidence"], "confidence, 0 where invalid"),
             ]
             galleries.append(Gallery(row, columns=max(4, len(row)), title=f"{photo.key}: {task}"))
     return galleries
 
 
-def _picture(preview: Preview, caption: str) -> CaptionedImage:
+def _captioned(preview: Preview, caption: str) -> CaptionedImage:
     return CaptionedImage(decode_rgb(preview.path.read_bytes(), preview.path.name)[0], caption)
