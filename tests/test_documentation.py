@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ast
 import importlib
+import inspect
 import re
 import shlex
 import tomllib
@@ -18,6 +19,7 @@ import pytest
 import typer
 from pydantic import BaseModel
 
+import distill
 from distill.cli import VERBS
 from distill.config.train import TrainConfig
 
@@ -127,6 +129,18 @@ def test_documented_training_keys_exist(page: Path) -> None:
     pattern = rf"`((?:{'|'.join(sections)})\.[a-z_.]+)(?:=[^`]*)?`"
     keys = {key for key in re.findall(pattern, page.read_text()) if not key.endswith((".py", ".yaml", ".json"))}
     assert not sorted(key for key in keys if not has_key(TrainConfig, key)), page.name
+
+
+@pytest.mark.parametrize("page", PAGES, ids=page_id)
+def test_python_examples_use_the_arguments_of_the_api(page: Path) -> None:
+    for block in re.findall(r"```python\n(.*?)```", page.read_text(), re.S):
+        for call in (node for node in ast.walk(ast.parse(block)) if isinstance(node, ast.Call)):
+            name = ast.unparse(call.func)
+            if name.removeprefix("distill.") in distill.__all__:
+                function = getattr(distill, name.removeprefix("distill."))
+                parameters = inspect.signature(function).parameters
+                unknown = {keyword.arg for keyword in call.keywords} - set(parameters)
+                assert not unknown, f"{page.name}: {name}: {sorted(map(str, unknown))}"
 
 
 def test_a_wrong_flag_and_a_wrong_key_would_be_found() -> None:
