@@ -12,6 +12,6 @@ from distill.console import Console
 def test_the_end_is_said_once(
     every_s: float, lines: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(console, "_PIPE_LINE_EVERY_S", every_s)
+    monkeypatch.setattr(console, "_LINE_INTERVAL_S", every_s)
     assert list(Console().track("abc", "photos", 3)) == list("abc")
     assert [line.split(",")[0] for line in capsys.readouterr().err.splitlines()] == lines

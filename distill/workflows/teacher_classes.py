@@ -41,7 +41,7 @@ def with_classes(config: TeacherConfig, classes: tuple[str, ...], folder: Path, 
         _check_known(classes, SYNTHETIC_CLASSES, name)
         return config
     raise UsageError(
-        f"{name}: a {config.kind} teacher cannot be prompted for --classes; its classes are fixed",
+        f"{name}: --classes is not possible with a teacher of kind {config.kind}, whose classes are fixed",
         hint="leave --classes out, or map its classes with classes and remap in its config",
     )
 

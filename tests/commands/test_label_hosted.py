@@ -170,7 +170,7 @@ def test_a_plan_of_ten_thousand_photos_says_what_both_modes_cost_and_sends_nothi
     assert batch["usd"] == pytest.approx(online["usd"] / 2, rel=1e-3)
     assert online["at_most_usd"] > online["usd"]
     said = blocked(*words, GEMINI_API_KEY="").stdout
-    assert "online" in said and "batch" in said and "Nothing was asked" in said
+    assert "online" in said and "batch" in said and "No request was sent" in said
     assert not (tmp_path / "out").exists() and not (tmp_path / "answers").exists()
 
 
