@@ -102,7 +102,7 @@ class TaskInfo:
         prompt_names: Prompt key that must name something: ``classes``, ``instances``, ``referring`` or none.
         has_legend: Whether its prompts have a color legend.
         has_background: Whether its prompts have a background color.
-        from_network: Whether the outputs of a network can be read as it.
+        from_network: Whether the raw output maps of a network can be read as it.
         from_files: Whether maps on disk can be read as it.
         drawing: Row of `distill.visualization.drawing.DRAWERS`.
         headline: Score that stands for the task in reports.
@@ -215,6 +215,7 @@ TASKS: Mapping[Task, TaskInfo] = MappingProxyType(
             must_agree=("instance_classes",),
             prompt_names="instances",
             has_background=True,
+            from_network=False,
             drawing="instances",
             headline="cgf1",
             headline_title="cgF1",

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, field_validator, model_validator
+from pydantic import AfterValidator, Field, create_model, field_validator, model_validator
 
 from distill.config import Config
 from distill.config.prompt import PromptConfig
 from distill.config.teacher import OutputConfig, TeacherConfig, check_remap, check_unique_tasks
-from distill.tasks import DepthKind, Task
+from distill.tasks import TASKS, DepthKind, Task
 
 ResizeMode = Literal["cover", "fill", "contain"]
 
@@ -65,28 +65,43 @@ class MapConfig(Config):
         return self
 
 
-class MapsConfig(TeacherConfig):
-    """Label maps that exist on disk: ground truth or pseudo-labels."""
-
+class _MapsBase(TeacherConfig):
     kind: Literal["maps"] = "maps"
     name: str = "maps"
-    depth: MapConfig | None = None
-    normals: MapConfig | None = None
-    semantic: MapConfig | None = None
-    instance: MapConfig | None = None
 
     @model_validator(mode="after")
-    def _check_not_empty(self) -> MapsConfig:
+    def _check_not_empty(self) -> _MapsBase:
         if not self.maps():
-            raise ValueError("name at least one of depth, normals, semantic, instance")
-        if self.semantic and not self.semantic.classes:
-            raise ValueError("semantic.classes: name the classes")
+            raise ValueError(f"name at least one of {', '.join(_MAP_TASKS)}")
+        for task, config in self.maps().items():
+            if TASKS[task].class_list == "classes" and not config.classes:
+                raise ValueError(f"{task}.classes: name the classes")
         return self
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Class list of the labels; empty if no map has classes."""
+        return next((config.classes for config in self.maps().values() if config.classes), ())
 
     def maps(self) -> dict[Task, MapConfig]:
         """The described tasks, in a fixed order."""
         found = {task: getattr(self, task, None) for task in Task}
         return {task: config for task, config in found.items() if config is not None}
+
+
+_MAP_TASKS = tuple(task for task in Task if TASKS[task].from_files)
+_map_fields: dict[str, Any] = {str(task): (MapConfig | None, None) for task in _MAP_TASKS}
+
+if TYPE_CHECKING:
+    MapsConfig = _MapsBase
+else:
+    MapsConfig = create_model(
+        "MapsConfig",
+        __base__=_MapsBase,
+        __module__=__name__,
+        __doc__="Label maps that exist on disk: ground truth or pseudo-labels; one `MapConfig` per task.",
+        **_map_fields,
+    )
 
 
 class OnnxInputConfig(Config):

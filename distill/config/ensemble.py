@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, create_model, model_validator
 
 from distill.config import Config
 from distill.config.teacher import TeacherConfig
-from distill.tasks import DepthKind, Task
+from distill.tasks import TASKS, DepthKind, Task
 
 
 class MemberConfig(Config):
@@ -41,27 +41,20 @@ class BlendConfig(Config):
     """depth: all labels are converted to this kind; required if the teachers' depth kinds differ."""
 
 
-class EnsembleConfig(TeacherConfig):
-    """Several teachers as one. Each label carries the license of its own teacher."""
-
+class _EnsembleBase(TeacherConfig):
     kind: Literal["ensemble"] = "ensemble"
     name: str = "ensemble"
     seed: int = Field(default=0, ge=0)
     """weight: another seed gives other draws."""
-    depth: BlendConfig | None = None
-    normals: BlendConfig | None = None
-    semantic: BlendConfig | None = None
-    instance: BlendConfig | None = None
-    referring: BlendConfig | None = None
 
     @model_validator(mode="after")
-    def _check_not_empty(self) -> EnsembleConfig:
+    def _check_not_empty(self) -> _EnsembleBase:
         if not self.blends():
             raise ValueError(f"name at least one of {', '.join(Task)}")
         if self.license != "unknown" or self.terms:
             raise ValueError("license and terms are keys of each teacher of the ensemble, not of the ensemble")
         for task, blend in self.blends().items():
-            if blend.depth_kind is not None and task is not Task.DEPTH:
+            if blend.depth_kind is not None and not TASKS[task].has_depth_kind:
                 raise ValueError(f"{task}.depth_kind: only depth has a depth kind")
         return self
 
@@ -70,6 +63,25 @@ class EnsembleConfig(TeacherConfig):
         found = {task: getattr(self, str(task), None) for task in Task}
         return {task: blend for task, blend in found.items() if blend is not None}
 
+    @property
+    def depth_kind(self) -> DepthKind | None:
+        """Depth kind of the ensemble's labels, if it is chosen."""
+        return next((blend.depth_kind for blend in self.blends().values() if blend.depth_kind is not None), None)
+
     def members(self) -> list[MemberConfig]:
         """All teachers of all tasks."""
         return [member for blend in self.blends().values() for member in blend.teachers]
+
+
+_blend_fields: dict[str, Any] = {str(task): (BlendConfig | None, None) for task in Task}
+
+if TYPE_CHECKING:
+    EnsembleConfig = _EnsembleBase
+else:
+    EnsembleConfig = create_model(
+        "EnsembleConfig",
+        __base__=_EnsembleBase,
+        __module__=__name__,
+        __doc__="Several teachers as one, one `BlendConfig` per task; each label carries its own teacher's license.",
+        **_blend_fields,
+    )

@@ -7,7 +7,7 @@ from typing import Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from distill.config import Config
-from distill.tasks import IGNORE_SEMANTIC, MAX_CLASSES, DepthKind, Task
+from distill.tasks import IGNORE_SEMANTIC, MAX_CLASSES, TASKS, DepthKind, Task
 
 
 class TeacherConfig(Config):
@@ -36,7 +36,7 @@ class TeacherConfig(Config):
 class OutputConfig(Config):
     """Meaning of one raw output map."""
 
-    task: Literal[Task.DEPTH, Task.NORMALS, Task.SEMANTIC]
+    task: Task
     values: Literal["logits", "probabilities", "ids"] = "logits"
     """semantic: meaning of the channels. One channel is one foreground class against background."""
     depth_kind: DepthKind = DepthKind.METRIC
@@ -54,8 +54,12 @@ class OutputConfig(Config):
 
     @model_validator(mode="after")
     def _check_classes(self) -> OutputConfig:
-        if self.task is Task.SEMANTIC and not self.classes:
-            raise ValueError("classes: name the classes of a semantic output")
+        info = TASKS[self.task]
+        if not info.from_network:
+            possible = ", ".join(task for task in Task if TASKS[task].from_network)
+            raise ValueError(f"task: {self.task} cannot be read from output maps; use one of {possible}")
+        if info.class_list == "classes" and not self.classes:
+            raise ValueError(f"classes: name the classes of a {self.task} output")
         check_remap(self.remap, self.classes)
         return self
 

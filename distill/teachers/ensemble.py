@@ -63,7 +63,7 @@ class EnsembleTeacher:
         self._quality_filter = quality_filter or QualityFilter(register=False)
         self.max_parallel = min(teacher.max_parallel for teacher in everyone)
         self.answer_usd = max(member.price_usd for group in members.values() for member in group)
-        self._depth_kind = config.depth.depth_kind if config.depth else None
+        self._depth_kind = config.depth_kind
 
     def fingerprint(self) -> list[str]:
         """As `Teacher.fingerprint`, of all members."""
@@ -156,7 +156,7 @@ class EnsembleTeacher:
             return label
         have = label.depth_kind or DepthKind.METRIC
         self._depth_kind = self._depth_kind or have
-        if have is not self._depth_kind and (self._config.depth is None or self._config.depth.depth_kind is None):
+        if have is not self._depth_kind and self._config.depth_kind is None:
             raise UsageError(
                 f"the teachers' depth has different depth kinds: {self._depth_kind} and {have}",
                 hint="name the one to convert to, such as --set depth.depth_kind=affine_invariant_disparity",

@@ -56,7 +56,7 @@ def build_maps(config: MapsConfig, folder: Path, context: TeacherContext) -> Tea
         license=config.license,
         terms=config.terms,
         tasks=tuple(config.maps()),
-        classes=config.semantic.classes if config.semantic else (),
+        classes=config.classes,
     )
 
 
