@@ -5,15 +5,14 @@ Heavy packages are imported where they are used: most tests need none of them.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-from distill.console import run_cli
 from distill.tasks import Task
+from tests.builders.cli import Cli
 
 if TYPE_CHECKING:
     from distill.students.model.student import Student
@@ -62,29 +61,7 @@ def fake() -> FakeRunner:
     return FakeRunner()
 
 
-class Cli:
-    """The command line, in this process."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-        self._monkeypatch, self._capsys = monkeypatch, capsys
-
-    def __call__(self, *words: object) -> tuple[int, str, str]:
-        """(exit code, standard output, standard error)."""
-        from distill.cli import app
-
-        self._monkeypatch.setattr("sys.argv", ["distill", *map(str, words)])
-        self._capsys.readouterr()
-        code = run_cli(app)
-        printed = self._capsys.readouterr()
-        return code, printed.out, printed.err
-
-    def json(self, *words: object) -> tuple[int, dict]:
-        """(exit code, the one JSON object on standard output)."""
-        code, out, _ = self(*words, "--json")
-        return code, json.loads(out)
-
-
 @pytest.fixture
-def cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Cli:
-    """Run `distill ...` in this process: `cli(words)` or `cli.json(words)`."""
-    return Cli(monkeypatch, capsys)
+def cli() -> Cli:
+    """The command line, in this process."""
+    return Cli()

@@ -109,7 +109,7 @@ def test_a_worker_gives_a_broken_sample_no_weight(shards: Path) -> None:
 @pytest.mark.parametrize(
     ("extension", "change", "reason"),
     [
-        ("jpg", lambda data: b"no picture", "cannot be decoded|not a picture|damaged|no"),
+        ("jpg", lambda data: b"no picture", "not an image in any known format"),
         ("jpg", lambda data: None, "it holds no photo"),
         ("semantic.png", lambda data: data[:60], "semantic.png"),
         ("json", lambda data: b"{", "its json is damaged"),
@@ -126,7 +126,7 @@ def test_every_fault_of_a_sample_is_named(
     photos.cache_in_memory()
     (part,) = (*index.bad_samples, *photos.bad_samples)
     assert (part.shard, part.key, part.samples) == (str(folder / "shard-000000.tar"), "blocks-0003", 1)
-    assert pytest.importorskip("re").search(reason, part.reason) and len(photos) == 11
+    assert reason in part.reason and len(photos) == 11
     batch = photos.__getitems__(list(range(11)))
     assert batch["semantic_confidence"].flatten(1).any(dim=1).all()
 
