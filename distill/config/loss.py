@@ -1,4 +1,4 @@
-"""What a student's answers are compared with labels by, and how much each comparison weighs."""
+"""Loss terms and their weights."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ class DepthLossConfig(Config):
     """Depth: `metric` for meters, `relative` for depth kinds without a scale."""
 
     kind: Literal["auto", "metric", "relative"] = "auto"
-    """auto follows the labels' depth kind."""
+    """auto: by the depth kind of the labels."""
     weight: NonNegative = 1.0
     l1: NonNegative = 10.0
-    """metric: L1 on the warped depth 1 - (1 + d/10)^-2, where one painted level weighs the same at every distance."""
+    """metric: L1 on the warped depth 1 - (1 + d/10)^-2, where one 8-bit level has the same weight at every distance."""
     silog: NonNegative = 0.5
     """metric: scale-invariant log error, lambda 0.5."""
     abs_rel: NonNegative = 0.0
-    """metric: the error as a share of the true depth, which is what AbsRel scores; 0.5 to 2 where that counts."""
+    """metric: the error as a fraction of the true depth, as in AbsRel; 0.5 to 2 if that metric matters."""
     ssi: NonNegative = 1.0
     """relative: L1 after median and mean deviation of both maps are removed, per image."""
     gradient: NonNegative = 0.5
-    """Multi-scale gradient matching, which keeps edges sharp."""
+    """Multi-scale gradient matching, for sharp edges."""
     confidence: NonNegative = 0.05
-    """Laplace likelihood that teaches the confidence; it does not touch the depth itself."""
+    """Laplace likelihood, which trains the confidence and has no gradient on the depth itself."""
 
 
 class NormalsLossConfig(Config):
-    """Normals: the angle, and how sure the student is of it."""
+    """Normals: the angle and its confidence."""
 
     weight: NonNegative = 4.0
     """Of 1 - cos."""
@@ -47,24 +47,24 @@ class SemanticLossConfig(Config):
     weight: NonNegative = 1.0
     label_smoothing: Fraction = 0.0
     dice: NonNegative = 0.5
-    """Soft Dice over the classes present in the batch: rare classes count as much as frequent ones."""
+    """Soft Dice over the classes present in the batch, for which rare classes count as much as frequent ones."""
     balance: Fraction = 0.0
-    """How much rarer classes weigh more: pixels count by (share of their class in the batch)^-balance; 1 makes all
-    classes equal, 0.3 to 0.5 suits classes of a few pixels."""
+    """Power of the inverse class frequency: pixels count by (fraction of their class in the batch)^-balance. 1 gives
+    all classes the same weight, 0.3 to 0.5 suits classes of a few pixels."""
     soft: NonNegative = 0.0
-    """Kullback-Leibler divergence from soft labels. Shards hold a class and how sure the teacher is of it, not all of
-    its scores: what is left over is spread evenly over the other classes."""
+    """Kullback-Leibler divergence from soft labels. Shards hold a class and its confidence, not the scores of all
+    classes: the remaining probability is spread evenly over the other classes."""
     temperature: Positive = 2.0
-    """At which soft labels and answers are compared; above 1 the classes that were not chosen count more."""
+    """Softmax temperature of `soft`; above 1 the classes that were not chosen count more."""
 
 
 class InstanceLossConfig(Config):
-    """Instances: a heat map of their centers, and from every pixel the way to its center (Panoptic-DeepLab)."""
+    """Instances: a heat map of their centers, and from every pixel the offset to its center (Panoptic-DeepLab)."""
 
     center: NonNegative = 100.0
     """Squared error of the heat map, whose peaks are 1."""
     offset: NonNegative = 5.0
-    """Absolute error of the way, in parts of the picture's sides."""
+    """Absolute error of the offset, as a fraction of the image's sides."""
 
 
 class EdgesLossConfig(Config):
@@ -76,13 +76,13 @@ class EdgesLossConfig(Config):
 
 
 class NoisyLabelsConfig(Config):
-    """The filter of noisy labels: whole labels that the student keeps disagreeing with are left out, task by task."""
+    """Noisy-label filter: labels of whole images with a persistently high error are left out, per task."""
 
     sigma: NonNegative = 0.0
-    """Labels whose error over the last epochs is this many standard deviations above that of most labels are left out:
-    3 for noisy teachers, 0 turns the filter off."""
+    """Labels are left out if their error over the last epochs is this many standard deviations above the median: 3 for
+    noisy teachers, 0 turns the filter off."""
     start: Fraction = 0.15
-    """Fraction of the run after which labels can be left out; before, the student knows too little."""
+    """Fraction of the run after which labels can be left out; before that, errors are not informative."""
 
 
 class LossConfig(Config):
@@ -94,16 +94,16 @@ class LossConfig(Config):
     instance: InstanceLossConfig = InstanceLossConfig()
     edges: EdgesLossConfig = EdgesLossConfig()
     consistency: NonNegative = 0.0
-    """Agreement of the normals with those of the depth; needs `fov_deg`, metric depth, and no zoom and no crop, which
-    would bend one against the other."""
+    """Agreement of the normals with those of the depth; needs `fov_deg`, metric depth, and neither zoom nor crop,
+    which change the field of view."""
     fov_deg: float | None = Field(None, gt=1.0, lt=170.0)
     """Horizontal field of view of the photos."""
     trim_fraction: float = Field(0.0, ge=0.0, lt=1.0)
-    """Share of the worst pixels of each image that is left out (wrong labels); 0.1 to 0.2 for noisy teachers."""
+    """Fraction of each image's worst pixels that is left out (wrong labels); 0.1 to 0.2 for noisy teachers."""
     noisy_labels: NoisyLabelsConfig = NoisyLabelsConfig()
     stride: Literal[1, 2, 4] = 2
-    """Each step compares every n-th row and column of the labels, in another phase each time."""
+    """Each step uses every n-th row and column of the labels, in a random phase."""
     use_confidence: bool = True
-    """Weight pixels by the teacher's confidence; false trusts every valid pixel alike."""
+    """Weight pixels by the teacher's confidence; false gives every valid pixel the same weight."""
     use_quality: bool = True
-    """Weight images by the quality score that the labels carry."""
+    """Weight images by the quality score of their labels."""

@@ -1,4 +1,4 @@
-"""How a student is built and trained: network, data, augmentation, losses, optimizer, budget."""
+"""Configuration of training: network, data, augmentation, losses, optimizer, budget."""
 
 from __future__ import annotations
 
@@ -34,22 +34,22 @@ class StudentConfig(Config):
     """The network: a timm backbone, a light neck, one head per task."""
 
     preset: Literal["nano", "small", "base"] | None = "nano"
-    """Fills the keys that are not given; null takes nothing for granted."""
+    """Default values for keys that are not given; null: no defaults."""
     backbone: str
-    """Any timm model that gives features (`timm.list_models()`)."""
+    """Any timm model with feature maps (`timm.list_models()`)."""
     pretrained: bool = False
-    """Start from timm's weights, which are fetched from the Hugging Face hub once."""
+    """Start from timm's weights, downloaded once from the Hugging Face hub."""
     size_hw: tuple[Side, Side]
-    """The size at which the network works; inputs of any size are resized to it in the graph."""
+    """Working size of the network; inputs of any size are resized to it in the graph."""
     neck_channels: int = Field(ge=8, le=1024)
     head_channels: int = Field(ge=8, le=1024)
     head_stride: Literal[2, 4, 8] = 4
     """Heads work at 1/stride of `size_hw`, or at the finest stride that the backbone has above it."""
     dropout: float = Field(0.0, ge=0.0, lt=1.0)
-    """Share of the channels of the two coarsest levels that a step leaves out: 0.2 where photos are few."""
+    """Fraction of the channels of the two coarsest levels that a step leaves out: 0.2 for a few hundred photos."""
     custom_backbone: str | None = None
-    """``package.module:Class``, a network of your own in the place of backbone and neck (see docs/students.md). Names
-    code, so it comes from the command line or the environment, never out of a file."""
+    """``package.module:Class``, a custom network that replaces backbone and neck (see docs/students.md). It refers to
+    code, so it is only accepted from the command line or the environment, never from a file."""
 
     @model_validator(mode="before")
     @classmethod
@@ -67,43 +67,43 @@ class StudentConfig(Config):
 
 
 class DataConfig(Config):
-    """Which photos, and how they come into memory."""
+    """Selection, decoding and caching of photos."""
 
     val_fraction: float = Field(0.1, ge=0.0, lt=1.0)
-    """Share of photos kept for validation, chosen by the hash of the photo's bytes: a re-label never moves a photo."""
+    """Fraction of photos held out for validation, chosen by the hash of their bytes: labeling again moves no photo."""
     batch_size: int = Field(16, ge=1)
     workers: int = Field(2, ge=0)
-    """Processes that decode photos where the decoded set is not kept."""
+    """Processes that decode photos if the decoded set is not cached."""
     memory_cache_gib: float = Field(2.0, ge=0.0)
-    """Decoded photos and labels are kept in memory up to this size."""
+    """Decoded photos and labels are cached in memory up to this size."""
     disk_cache_gib: float = Field(100.0, ge=0.0)
     """Larger sets are decoded once into files in the run's folder (removed at the end), up to this size; beyond it, or
-    with 0 here and above, photos are decoded anew each epoch."""
+    with 0 here and above, photos are decoded again each epoch."""
     cache_dir: Path | None = None
-    """Where those files lie instead; there they stay, and further runs on the same photos use them."""
+    """Another folder for those files; they are not removed, and later runs on the same photos reuse them."""
     mix: tuple[Positive, ...] = ()
-    """Weight of each folder of shards, in their order: how often its photos come in an epoch; none means once."""
+    """How often the photos of each folder of shards are used in an epoch, in the order of the folders; empty: once."""
 
 
 class AugmentConfig(Config):
-    """What is done to a batch so that it is never seen twice; labels stay true."""
+    """Random changes of each batch under which labels stay correct."""
 
     flip: Fraction = 0.5
-    """Chance of a left-right flip; it negates the normals' x."""
+    """Probability of a left-right flip; it negates the x of normals."""
     zoom: float = Field(1.2, ge=1.0, le=4.0)
     """Largest zoom of a random crop; metric depth is divided by it (a longer focal length), 1 turns zooms off."""
     crop: float = Field(1.0, ge=0.25, le=1.0)
-    """Share of each side that a step sees, at full resolution: at 0.67 a step costs 0.45, and small things stay as they
-    are. The focal length does not change, so metric depth stays as well. For backbones that take any size."""
+    """Fraction of each side that a step uses, at full resolution: at 0.67 a step costs 0.45, and small objects keep
+    their size. The focal length does not change, so metric depth stays as well. For backbones that accept any size."""
     brightness: NonNegative = 0.3
     contrast: NonNegative = 0.3
     saturation: NonNegative = 0.3
     gray: Fraction = 0.05
-    """Chance of a colorless input."""
+    """Probability of a grayscale input."""
     tint: NonNegative = 0.0
-    """Each color is made stronger or weaker by up to this much, as another light would: 0.2 where photos are few."""
+    """Each color channel is scaled by up to this much, as by another illumination: 0.2 for a few hundred photos."""
     erase: Fraction = 0.0
-    """Chance that a rectangle of the input is blanked, while its labels stay: what it hides has to be concluded."""
+    """Probability that a rectangle of the input is blanked while its labels stay, so that context has to be used."""
     noise: NonNegative = 0.02
     """Largest standard deviation of added noise, of the full range."""
 
@@ -117,58 +117,58 @@ class OptimConfig(Config):
     """Of the backbone, relative to `lr`: 1 from scratch, 0.1 on pretrained weights."""
     weight_decay: NonNegative = 0.02
     warmup: Fraction = 0.05
-    """Share of the run."""
+    """Fraction of the run."""
     layer_decay: float = Field(1.0, gt=0.0, le=1.0)
-    """Each stage of the backbone learns at this share of the rate of the next one: 0.7 to 0.9 on pretrained weights."""
+    """Learning rate of each backbone stage relative to the next one: 0.7 to 0.9 on pretrained weights."""
     accumulate: int = Field(1, ge=1)
-    """Batches whose gradients are added up for one step."""
+    """Batches per optimizer step; their gradients are added up."""
     clip_norm: Positive = 1.0
     ema_decay: float = Field(0.998, ge=0.0, lt=1.0)
-    """Of the averaged weights that are validated and kept; early steps use (1 + n) / (10 + n). 0 keeps the raw ones."""
+    """Decay of the averaged weights, which are validated and saved; early steps use (1 + n) / (10 + n). 0: none."""
 
 
 class TrainerConfig(Config):
-    """How long, on what, and how it is watched."""
+    """Length of the run, hardware, validation and logging."""
 
     epochs: int = Field(60, ge=1)
     minutes: Positive | None = None
-    """Stop after this time at the latest; the learning rate has come down by then."""
+    """Time limit; the learning rate schedule ends with it."""
     num_validations: int = Field(12, ge=1)
-    """How often the validation photos are scored over the run, at most once an epoch."""
+    """Validations over the run, at most one per epoch."""
     patience: int = Field(0, ge=0)
-    """Stop after this many validations without a better score; 0 never stops early."""
+    """Stop after this many validations without a better score; 0: never."""
     checkpoint_minutes: Positive = 5.0
-    """How often the full state is written between validations: what a power cut costs at most."""
+    """Interval at which the full state is written between validations, so the most that a power cut can lose."""
     sample_images: int = Field(4, ge=0)
-    """Validation photos that are drawn with their labels and answers at each validation, into ``samples/``."""
+    """Validation photos that are drawn with labels and predictions at each validation, into ``samples/``."""
     logger: Literal["tensorboard", "wandb", "mlflow", "none"] = "tensorboard"
-    """Where curves go beside history.json and logs/*.csv, which are always written."""
+    """Destination of curves in addition to history.json and logs/*.csv."""
     compile: bool = False
-    """Compile the network with torch.compile: slow to start, faster steps on GPUs."""
+    """Use torch.compile: slow to start, faster steps on GPUs."""
     precision: Literal["auto", "32-true", "bf16-mixed", "16-mixed"] = "auto"
     """auto: bf16-mixed on a GPU, 32-true on a CPU (where bf16 made a step of nano 1.2 times slower, with AMX)."""
     fake_quant: bool = False
-    """Learn under the rounding of eight bits (quantization-aware): for the last epochs of a student that will be
-    exported to int8, with `init` and a tenth of `optim.lr`."""
+    """Quantization-aware training: simulate 8-bit rounding, for the last epochs of a student that will be exported to
+    int8, with `init` and a tenth of `optim.lr`."""
     seed: int = Field(0, ge=0)
     threads: int = Field(0, ge=0)
-    """On a CPU; 0 takes the faster one of all and half of them, measured at the start."""
+    """Of the CPU; 0: all or half of them, whichever is faster in a measurement at the start."""
     accelerator: Literal["auto", "cpu", "gpu"] = "auto"
     devices: int = Field(1, ge=1)
     nodes: int = Field(1, ge=1)
 
 
 class TrainConfig(Config):
-    """Everything that `distill train` needs."""
+    """Configuration of `distill train`."""
 
     name: PlainName = "student"
     shards: tuple[Path, ...] = ()
-    """Folders that `distill label` wrote."""
+    """Folders written by `distill label`."""
     tasks: tuple[Task, ...] = ()
-    """Any of depth, normals, semantic, instance, or referring alone; none means those of the first three that every
-    folder of shards holds."""
+    """Any of depth, normals, semantic, edges, instance, or referring alone; empty: those of the first four that every
+    folder of shards has."""
     init: Path | None = None
-    """Folder of an earlier run whose weights are taken where they fit: other tasks, other classes, another size."""
+    """Folder of an earlier run; its weights are used where shapes match: other tasks, other classes, another size."""
     student: StudentConfig = Field(default_factory=lambda: StudentConfig.model_validate({}))
     data: DataConfig = DataConfig()
     augment: AugmentConfig = AugmentConfig()

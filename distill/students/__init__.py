@@ -1,1 +1,1 @@
-"""Students: small networks that learn from label shards. Knows nothing of teachers or of export."""
+"""Students: small networks that are trained on label shards."""

@@ -1,4 +1,4 @@
-"""A trained student on disk: ``spec.json`` and ``weights.safetensors``; nothing in them can execute code."""
+"""Save and load a trained student: ``spec.json`` and ``weights.safetensors``, neither of which can execute code."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ _CONFIG_KEY = "distill.student"
 
 
 def save_student(run_dir: Path, student: Student) -> None:
-    """Write the two files of the hand-over; the weights' header carries the network's config."""
+    """Write both files; the header of the weights contains the network's config."""
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in student.state_dict().items()}
     data = encode_tensors(tensors, metadata={_CONFIG_KEY: student.config.model_dump_json()})
-    # Weights first: a spec is only there when there are weights for it.
+    # Weights first, so that a spec never exists without weights.
     write_atomic(run_dir / WEIGHTS, data)
     write_spec(run_dir / SPEC, student.spec)
 
@@ -40,9 +40,9 @@ def load_student(
     """(the student, ready to predict; its spec) from a run folder.
 
     Args:
-        run_dir: As training left it.
-        size_hw: Another working size than the one it was trained at.
-        fixed_size_hw: The only size of pictures that it will be given; None: any.
+        run_dir: Output folder of training.
+        size_hw: Another working size than that of the training.
+        fixed_size_hw: The only image size that it has to accept; None: any.
 
     Raises:
         UsageError: The folder holds no trained student, or its backbone cannot work at another size.
@@ -72,25 +72,25 @@ def load_student(
 
 
 def load_weights(student: Student, tensors: dict[str, Tensor], name: str) -> None:
-    """Put these weights into the student, all of them, in place.
+    """Load all weights into the student, in place.
 
     Raises:
-        DistillError: They are another student's; names the first tensor that differs.
+        DistillError: They belong to another student; names the first tensor that differs.
     """
     wanted = student.state_dict()
     for key in sorted(wanted.keys() | tensors.keys()):
         if key not in tensors or key not in wanted or tensors[key].shape != wanted[key].shape:
             raise DistillError(
                 f"{name}: the weights belong to another student: {key} differs",
-                hint="use the weights with the spec.json and config that lie beside them",
+                hint="use weights and spec.json of the same run folder",
             )
     student.load_state_dict(tensors)
 
 
 def load_matching_weights(run_dir: Path, student: Student) -> str:
-    """Put an earlier student's weights into this one where they fit; says what was taken.
+    """Load the weights of an earlier student where shapes match; returns a summary for the terminal.
 
-    The scores of classes that both know are carried over by name.
+    Output weights of semantic classes are matched by name.
 
     Raises:
         UsageError: The folder holds no trained student, or one of another backbone.
@@ -114,50 +114,50 @@ def load_matching_weights(run_dir: Path, student: Student) -> str:
             fitting[name] = wanted[name].clone()
             fitting[name][rows] = tensors[name][[place for _, place in known]]
     student.load_state_dict(fitting, strict=False)
-    said = f"{run_dir}: took {len(fitting)} of {len(wanted)} tensors"
-    return (
-        f"{said}; {len(known)} of {len(student.spec.semantic.classes)} classes known" if student.spec.semantic else said
-    )
+    summary = f"{run_dir}: used {len(fitting)} of {len(wanted)} tensors"
+    if student.spec.semantic:
+        summary += f"; {len(known)} of {len(student.spec.semantic.classes)} classes matched"
+    return summary
 
 
 def _shared_classes(earlier: StudentSpec, now: StudentSpec) -> list[tuple[int, int]]:
-    """(index now, index earlier) of each class that both name."""
+    """(index now, index earlier) of each class that both have."""
     before = {name.casefold(): index for index, name in enumerate(earlier.semantic.classes)} if earlier.semantic else {}
     names = now.semantic.classes if now.semantic else ()
     return [(index, before[name.casefold()]) for index, name in enumerate(names) if name.casefold() in before]
 
 
 def _class_rows(student: Student) -> list[str]:
-    """The names of the tensors whose first axis is the class list."""
+    """Names of the tensors whose first axis is the class list."""
     prefix = f"heads.{Task.SEMANTIC}."
     names = [name for name in student.state_dict() if name.startswith(prefix)]
     return names[-2:]  # weight and bias of the last layer
 
 
 def check_student_matches(checkpoint: Path, student: Student) -> dict[str, Any]:
-    """A checkpoint's values, tensors not yet read, if it is this student's.
+    """Load a checkpoint (memory-mapped) and check that it belongs to this student.
 
     Raises:
-        UsageError: There is none.
-        DistillError: It is damaged, or of another student.
+        UsageError: There is no checkpoint, or it belongs to another student.
+        DistillError: It is damaged.
     """
     if not checkpoint.is_file():
-        raise UsageError(f"{checkpoint.parent.parent}: there is nothing to resume", hint="leave --resume out")
+        raise UsageError(f"{checkpoint.parent.parent}: no checkpoint to resume from", hint="leave --resume out")
     try:
         found: dict[str, Any] = torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=True)
         theirs = {part: found["distill"][part] for part in ("student", "spec", "batches_seen")}
     except Exception as error:  # pickle, zip and key errors alike
         raise DistillError(
             f"{checkpoint}: the checkpoint is damaged: {str(error).splitlines()[0]}",
-            hint="delete it to begin anew, or resume from a copy of best.ckpt",
+            hint="delete it to start again, or resume from a copy of best.ckpt",
         ) from error
     ours = {"student": student.config.model_dump_json(), "spec": student.spec.to_json()}
     for part, text in ours.items():
         before, now = (_without_sources(json.loads(values)) for values in (theirs[part], text))
         if before != now:
             raise UsageError(
-                f"{checkpoint}: the checkpoint is of another student ({part}: {_first_difference(before, now)})",
-                hint="choose another --out, or the config that it was trained with",
+                f"{checkpoint}: the checkpoint belongs to another student ({part}: {_first_difference(before, now)})",
+                hint="choose another --out, or use the config of the earlier run",
             )
     return found
 
@@ -184,7 +184,7 @@ def check_optimizer_matches(checkpoint: Path, found: Mapping[str, Any], groups: 
 
 
 def _without_sources(values: dict[str, Any]) -> dict[str, Any]:
-    """The values without those that say what was learned from: a student stays the same on other shards."""
+    """The values without those that depend on the shards: a student stays the same on other shards."""
     return {key: value for key, value in values.items() if key not in ("provenance", "licenses", "terms")}
 
 

@@ -1,6 +1,6 @@
-"""Augmentation that keeps labels true: flips negate normals' x, zooms scale metric depth, colors touch the photo only.
+"""Augmentation under which labels stay correct: flips negate the x of normals, zooms scale metric depth.
 
-Batched and on the device; every random number comes from the generator that is passed in, so a step can be repeated.
+Batched and on the device. All random numbers come from the generator that is passed in, so a step can be repeated.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _LUMA = (0.299, 0.587, 0.114)
 
 
 def augment(batch: Batch, config: AugmentConfig, depth_kind: DepthKind, generator: Generator) -> Batch:
-    """The batch, flipped, cropped and recolored at random."""
+    """The batch, randomly flipped, cropped and recolored."""
     count = len(batch.image)
     if config.flip > 0:
         batch = flip(batch, _uniform(count, generator) < config.flip)
@@ -33,7 +33,7 @@ def augment(batch: Batch, config: AugmentConfig, depth_kind: DepthKind, generato
 
 
 def flip(batch: Batch, chosen: Bool[Tensor, " b"]) -> Batch:
-    """The batch with the chosen samples mirrored left to right; a mirrored normal has the opposite x."""
+    """The batch with the chosen samples mirrored left to right."""
     chosen = _send(chosen, batch.image.device)
 
     def mirror(maps: Tensor) -> Tensor:
@@ -52,11 +52,17 @@ def crop(
     *,
     share: float = 1.0,
 ) -> Batch:
-    """The batch cut to share/zoom of each side and enlarged by zoom; `corner` in [0, 1] places the cut (down, right).
+    """The batch cropped to share/zoom of each side and enlarged by zoom.
 
-    A crop that is enlarged looks as if it were taken with a `zoom` times longer focal length. For a camera of fixed
-    focal length, which a metric student has to assume, the scene is then `zoom` times nearer: metric depth is divided
-    by it.
+    An enlarged crop equals a photo with a `zoom` times longer focal length. For a camera of fixed focal length, which a
+    metric student has to assume, the scene is then `zoom` times nearer: metric depth is divided by it.
+
+    Args:
+        batch: Images and targets.
+        zoom: Per image.
+        corner: Position of the crop as (down, right) in [0, 1].
+        depth_kind: Of the depth labels.
+        share: Fraction of each side.
     """
     device = batch.image.device
     zoom, corner = _send(zoom, device), _send(corner, device)
@@ -85,7 +91,7 @@ def crop(
 
 
 def recolor(image: Float[Tensor, "b 3 h w"], config: AugmentConfig, generator: Generator) -> Float[Tensor, "b 3 h w"]:
-    """The photos under other light, with noise, with parts of them blanked; stays in 0..255."""
+    """Photos with random colors, noise and blanked rectangles, in 0..255."""
     count, device = len(image), image.device
     if config.tint > 0:
         gain = ((2 * torch.rand(count, 3, 1, 1, generator=generator) - 1) * config.tint).exp()
@@ -103,7 +109,7 @@ def recolor(image: Float[Tensor, "b 3 h w"], config: AugmentConfig, generator: G
     saturation = torch.where(colorless, torch.zeros_like(saturation), saturation)
     brightness, contrast = factor(config.brightness), factor(config.contrast)
     middle = gray.mean(dim=(2, 3), keepdim=True)
-    # (saturate around gray, stretch around the mean, scale) as one sum of three terms: two passes over the picture.
+    # (saturate around gray, stretch around the mean, scale) as one sum of three terms: two passes over the image.
     image = image * (saturation * contrast * brightness) + (
         gray * ((1 - saturation) * contrast * brightness) + middle * ((1 - contrast) * brightness)
     )
@@ -118,12 +124,12 @@ def recolor(image: Float[Tensor, "b 3 h w"], config: AugmentConfig, generator: G
 def erase(
     image: Float[Tensor, "b 3 h w"], chosen: Bool[Tensor, " b"], box: Float[Tensor, "b 4"]
 ) -> Float[Tensor, "b 3 h w"]:
-    """The chosen photos with a rectangle of 0.15 to 0.5 of each side in their mean color.
+    """Photos with a rectangle of 0.15 to 0.5 of each side in their mean color. Source: arXiv 1708.04896.
 
     Args:
         image: RGB.
-        chosen: Which.
-        box: (height, width, down, right) in [0, 1], of what is possible. Source: arXiv 1708.04896.
+        chosen: Photos to change.
+        box: (height, width, down, right), each in [0, 1] of its possible range.
     """
     device = image.device
     inside = _send(chosen.view(-1, 1, 1, 1), device)
@@ -139,7 +145,7 @@ def erase(
 
 
 def _noise(image: Tensor, generator: Generator) -> Tensor:
-    """Standard normal values of the image's shape, drawn where it lies: on a CPU they take longer than a GPU's step."""
+    """Standard normal values of the image's shape, drawn on its device: on a CPU they take longer than a GPU's step."""
     if image.device.type == "cpu":
         return torch.randn(image.shape, generator=generator)
     seed = int(torch.randint(2**62, (), generator=generator))
@@ -148,7 +154,7 @@ def _noise(image: Tensor, generator: Generator) -> Tensor:
 
 
 def _send(values: Tensor, device: torch.device) -> Tensor:
-    """The values on this device; on their way to a GPU nobody waits for what it still has to do."""
+    """The values on this device, without waiting for work that a GPU still has queued."""
     return values.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else values.to(device)
 
 

@@ -1,4 +1,4 @@
-"""Samples and shards that cannot be used: left out, counted and named, as long as they are few."""
+"""Samples and shards that cannot be used: skipped, counted and listed, up to half of all samples."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from distill.errors import DistillError
 from distill.images import write_atomic
 
 BAD_SAMPLES = "bad_samples.json"
-"""In a run's folder, where anything was left out."""
+"""Name of the list in a run's folder; only written if anything was skipped."""
 _MOST = 0.5
-"""Share of the samples that may be broken: with more, something is wrong with the set and not with some of it."""
+"""Largest fraction of bad samples; with more, the whole set is probably wrong."""
 _SHOWN = 3
 
 
 @dataclass(frozen=True, slots=True)
 class BadSample:
-    """Something that is left out.
+    """A sample, or part of a shard, that is skipped.
 
     Attributes:
         shard: Path of its tar.
-        key: Of the sample; empty where it is (the rest of) a shard.
-        reason: What is wrong with it.
-        samples: How many samples are lost with it.
+        key: Of the sample; empty for (the rest of) a shard.
+        reason: Of the fault.
+        samples: Number of samples that are lost with it.
     """
 
     shard: str
@@ -38,44 +38,47 @@ class BadSample:
 
 
 def to_bad_sample(shard: Path, key: str, error: Exception) -> BadSample:
-    """The sample that this error is about; its message may name both already."""
+    """The bad sample of an error, whose message may start with shard and key already."""
     text = error.message if isinstance(error, DistillError) else str(error).partition("\n")[0] or type(error).__name__
     text = text.removeprefix(f"{shard}: ").removeprefix(f"sample {key}: ").removeprefix(key).removeprefix(": ")
     return BadSample(str(shard), key, text.removeprefix("."))
 
 
 def count_bad_samples(bad_samples: Sequence[BadSample]) -> int:
-    """Samples that are lost."""
+    """Number of lost samples."""
     return sum(part.samples for part in bad_samples)
 
 
 def check_bad_fraction(bad_samples: Sequence[BadSample], whole: int) -> None:
-    """Nothing, if there are few beside so many whole samples.
+    """Raise if more than half of the samples are bad.
+
+    Args:
+        bad_samples: All that were found.
+        whole: Number of good samples.
 
     Raises:
-        DistillError: More than half of all are broken; names the first.
+        DistillError: Names the first one.
     """
-    total = count_bad_samples(bad_samples) + whole
-    if count_bad_samples(bad_samples) > _MOST * total:
+    bad = count_bad_samples(bad_samples)
+    if bad > _MOST * (bad + whole):
         raise DistillError(
-            f"{count_bad_samples(bad_samples)} of {total} samples are broken, more than half; the first is {bad_samples[0]}",
+            f"{bad} of {bad + whole} samples are damaged, more than half; the first is {bad_samples[0]}",
             hint="copy the shards again, or label these photos again",
         )
 
 
 def describe_bad_samples(bad_samples: Sequence[BadSample], whole: int, run_dir: Path) -> str:
-    """The first few for people."""
-    lines = [
-        f"left out: {count_bad_samples(bad_samples)} of {count_bad_samples(bad_samples) + whole} samples, which cannot be used"
-    ]
+    """Text for the terminal: the number of bad samples and the first few."""
+    bad = count_bad_samples(bad_samples)
+    lines = [f"skipped {bad} of {bad + whole} samples, which cannot be used"]
     lines += [f"  {part}" for part in bad_samples[:_SHOWN]]
     if len(bad_samples) > _SHOWN:
-        lines.append(f"  and others: see {run_dir / BAD_SAMPLES}")
+        lines.append(f"  and others; see {run_dir / BAD_SAMPLES}")
     return "\n".join(lines)
 
 
 def write_bad_samples(path: Path, bad_samples: Sequence[BadSample]) -> None:
-    """Write them as JSON; no file where there are none."""
+    """Write the list as JSON, or remove the file if the list is empty."""
     if bad_samples:
         write_atomic(path, json.dumps([asdict(part) for part in bad_samples], indent=1).encode())
     else:
@@ -83,7 +86,7 @@ def write_bad_samples(path: Path, bad_samples: Sequence[BadSample]) -> None:
 
 
 def read_bad_samples(path: Path) -> list[BadSample]:
-    """What `write_bad_samples` wrote; none where there is no file.
+    """Read the list of `write_bad_samples`; empty without a file.
 
     Raises:
         ValueError, TypeError: It is damaged.

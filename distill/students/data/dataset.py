@@ -1,9 +1,8 @@
-"""Shards to batches: photos and labels decoded at the student's working size, once, and kept in memory or on disk.
+"""Dataset of shards: photos and labels decoded once at the student's working size, cached in memory or on disk.
 
-A batch is a dictionary of stored integers, as in the shards: ``image`` uint8 RGB, ``depth`` uint16, ``normals`` uint8,
-``semantic`` uint8, ``<task>_confidence`` uint8 (0 = leave this pixel out), ``quality`` float32 (batch, task), ``row``
-int64 (which photos of the set these are). A quarter of the bytes of floats; `distill.students.data.batch` makes floats of
-them on the device.
+A batch is a dictionary of stored integers, as in the shards: ``image`` uint8 RGB, ``<task>`` in the task's stored type,
+``<task>_confidence`` uint8 (0: ignore this pixel), ``quality`` float32 (batch, task), ``row`` int64 (indices of the
+photos in the set). They take a quarter of the bytes of floats; `decode_batch` makes targets of them on the device.
 """
 
 from __future__ import annotations
@@ -31,16 +30,14 @@ from distill.tasks import TASKS, Task
 
 
 class ShardDataset(Dataset[dict[str, Tensor]]):
-    """Decoded samples by index; `cache_in_memory` and `cache_on_disk` keep them, in memory or on disk, from then on.
+    """Decoded samples by index.
 
-    A class id beyond `num_classes` is a fault of its sample, where the number is given.
-
-    The row ~i (that is, -1 - i) is photo i with nothing to learn from: all its confidences are 0. A sample that turns
-    out to be broken when it is asked for comes as such a row, under the picture of another one.
+    The row ~i (that is, -1 - i) is photo i with all confidences 0, so it has no effect on losses. A sample that turns
+    out to be damaged when it is read is replaced by such a row, with the photo of another sample.
 
     Attributes:
-        entries: The samples; without the broken ones once the set is kept.
-        bad_samples: Those that were left out.
+        entries: The samples; without the bad ones once the set is cached.
+        bad_samples: Samples that were skipped by `cache_in_memory` or `cache_on_disk`.
     """
 
     def __init__(
@@ -50,6 +47,14 @@ class ShardDataset(Dataset[dict[str, Tensor]]):
         size_hw: tuple[int, int],
         num_classes: int | None = None,
     ) -> None:
+        """Describe the set; no photo is read yet.
+
+        Args:
+            entries: The samples.
+            tasks: Labels to decode.
+            size_hw: Working size.
+            num_classes: Samples with a larger class id are bad; None: not checked.
+        """
         self.entries, self.tasks, self.size_hw = entries, tuple(tasks), size_hw
         self.bad_samples: list[BadSample] = []
         self._num_classes = num_classes
@@ -60,19 +65,19 @@ class ShardDataset(Dataset[dict[str, Tensor]]):
 
     @property
     def num_bytes(self) -> int:
-        """What the decoded set takes in memory."""
+        """Memory that the decoded set needs."""
         return len(self) * sum(array.nbytes for array in self._empty(1).values())
 
     def cache_in_memory(self, advance: Callable[[], None] = lambda: None) -> None:
-        """Decode everything into memory; what is broken is left out. `advance` is called after each photo."""
+        """Decode all samples into memory and skip bad ones. `advance` is called after each photo."""
         arrays = self._empty(len(self))
         self._drop_bad_samples(self._decode_into(arrays, advance))
         self._arrays = {name: array[: len(self)] for name, array in arrays.items()}
 
     def cache_on_disk(self, folder: Path, advance: Callable[[], None] = lambda: None) -> None:
-        """Decode everything that is whole into files that are mapped into memory; what lies there is used as it is.
+        """Decode all good samples into memory-mapped files, or reuse the folder's files of the same samples.
 
-        Several processes may ask for the same folder: one decodes, the others wait for it.
+        Several processes may use the same folder: one decodes, the others wait for it.
 
         Raises:
             DistillError: The disk is full.
@@ -99,8 +104,8 @@ class ShardDataset(Dataset[dict[str, Tensor]]):
         free = shutil.disk_usage(folder).free
         if self.num_bytes > free:
             raise DistillError(
-                f"{folder}: the decoded photos need {self.num_bytes / 2**30:.1f} GiB, {free / 2**30:.1f} are free",
-                hint="set data.disk_cache_gib=0 to decode anew each epoch, or data.cache_dir to another disk",
+                f"{folder}: the decoded photos need {self.num_bytes / 2**30:.1f} GiB, {free / 2**30:.1f} GiB are free",
+                hint="set data.disk_cache_gib=0 to decode again each epoch, or data.cache_dir to another disk",
             )
         arrays = {
             name: np.lib.format.open_memmap(  # type: ignore[no-untyped-call]
@@ -114,9 +119,9 @@ class ShardDataset(Dataset[dict[str, Tensor]]):
         return bad_samples
 
     def _decode_into(self, arrays: Mapping[str, ndarray], advance: Callable[[], None]) -> list[BadSample]:
-        """What is broken; the others lie without gaps."""
+        """Fill the arrays without gaps; returns the bad samples."""
         row, bad_samples = 0, list[BadSample]()
-        # Threads: Pillow and OpenCV let go of the interpreter while they decode.
+        # Threads: Pillow and OpenCV release the interpreter lock while they decode.
         with ThreadPoolExecutor(max_workers=max(1, torch.get_num_threads())) as pool:
             for sample in pool.map(self._decode_or_bad, self.entries):
                 if isinstance(sample, BadSample):
@@ -129,7 +134,7 @@ class ShardDataset(Dataset[dict[str, Tensor]]):
         return bad_samples
 
     def _fingerprint(self) -> str:
-        """What the files would be decoded from."""
+        """Hash of everything that the cached files depend on."""
         places = [(str(entry.shard), entry.key, sorted(entry.members.items())) for entry in self.entries]
         stamps = {str(entry.shard): entry.shard.stat().st_mtime_ns for entry in self.entries}
         text = json.dumps([places, stamps, list(self.tasks), self.size_hw, self._num_classes])
@@ -137,17 +142,18 @@ class ShardDataset(Dataset[dict[str, Tensor]]):
 
     @property
     def is_cached(self) -> bool:
-        """Whether nothing has to be decoded any more."""
+        """Whether all samples are decoded already."""
         return self._arrays is not None
 
     def __getitems__(self, rows: list[int]) -> dict[str, Tensor]:
-        """A whole batch at once: the loader asks for all rows of a batch in one call."""
+        """A whole batch; called by torch's loader instead of `__getitem__` per row."""
         wanted = [row if row >= 0 else ~row for row in rows]
         if self._arrays is not None:
             batch = {name: torch.from_numpy(array[wanted]) for name, array in self._arrays.items()}
         else:
             samples = [self._decode_or_bad(self.entries[row]) for row in wanted]
-            # In the place of a broken one stands a whole one, for the norms; of an error, workers keep no sentence.
+            # A good sample in place of a bad one, so that batch norms see an ordinary image. The reason of the fault is
+            # not sent between processes; `error` finds it again.
             whole = next((sample for sample in samples if not isinstance(sample, BadSample)), None) or self._blank()
             filled = [whole if isinstance(sample, BadSample) else sample for sample in samples]
             batch = {name: torch.from_numpy(np.stack([sample[name] for sample in filled])) for name in whole}
@@ -177,14 +183,14 @@ class ShardDataset(Dataset[dict[str, Tensor]]):
         return {name: np.zeros_like(array[0]) for name, array in self._empty(1).items()}
 
     def error(self, row: int) -> BadSample | None:
-        """What is wrong with this sample; None if it is whole."""
+        """The fault of this sample; None if it is good."""
         sample = self._decode_or_bad(self.entries[row])
         return sample if isinstance(sample, BadSample) else None
 
     def _decode_or_bad(self, entry: SampleRef) -> dict[str, ndarray] | BadSample:
         try:
             return self._decode(entry)
-        except Exception as error:  # over damaged bytes Pillow and OpenCV raise a dozen kinds
+        except Exception as error:  # Pillow and OpenCV raise a dozen types on damaged bytes
             return to_bad_sample(entry.shard, entry.key, error)
 
     def _decode(self, entry: SampleRef) -> dict[str, ndarray]:

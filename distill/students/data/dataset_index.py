@@ -1,4 +1,4 @@
-"""Which samples there are to learn from, what they agree on, and on which side of the split they stand."""
+"""Index of the samples in folders of shards, their common properties, and the train/validation split."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ BACKGROUND = "background"
 
 @dataclass(frozen=True, slots=True)
 class DatasetIndex:
-    """All samples of one or more folders of shards, and what they agree on.
+    """All samples of one or more folders of shards, and their common properties.
 
     Attributes:
         entries: In the order of the shards.
-        tasks: What is to be learned; a sample may lack some of them.
+        tasks: Tasks that a student of these labels has; a sample may lack some of them.
         depth_kind: Of the depth labels.
-        classes: Of the semantic labels; else background and those of the instances, or of the things referred to.
-        things: Those of the classes that have instances.
-        licenses: Licenses of the labels.
-        terms: License to where its terms can be read.
-        teachers: Who labeled.
-        bad_samples: What was left out.
+        classes: Of the semantic labels; else background and the classes of instances or referring phrases.
+        things: Classes that have instances.
+        licenses: Of the labels.
+        terms: License to the address of its terms.
+        teachers: Sources of the labels.
+        bad_samples: Samples and shards that are skipped.
     """
 
     entries: tuple[SampleRef, ...]
@@ -46,21 +46,25 @@ class DatasetIndex:
 
 
 def read_index(folders: Sequence[Path], tasks: Sequence[Task] = ()) -> DatasetIndex:
-    """The samples in these folders that hold a label of at least one of the tasks (all common ones if none is named).
+    """Index the samples in these folders that have a label of at least one task.
+
+    Args:
+        folders: Folders of shards.
+        tasks: Tasks to learn; empty: all dense ones that every folder has.
 
     Raises:
-        UsageError: No folder, one that is given twice, a task that a folder lacks, class lists or depth depth kinds that
-            differ, or no sample.
-        DistillError: More than half of the samples are broken; fewer are left out.
+        UsageError: No folder, a folder that is given twice, a task that a folder lacks, different class lists or depth
+            kinds, or no sample.
+        DistillError: More than half of the samples are bad; fewer are skipped.
     """
     if not folders:
-        raise UsageError("there is nothing to learn from", hint="give --shards DIR, as written by distill label")
+        raise UsageError("no shards are given", hint="give --shards DIR, as written by distill label")
     places = [folder.resolve() for folder in folders]
     for number, (folder, place) in enumerate(zip(folders, places, strict=True)):
         if place in places[:number]:
             raise UsageError(
                 f"{folder}: given twice",
-                hint="give each folder of shards once; data.mix=[2,1] lets the photos of the first come twice an epoch",
+                hint="give each folder once; data.mix=[2,1] uses the photos of the first folder twice an epoch",
             )
     manifests = [(folder, read_manifest(folder)) for folder in folders]
     chosen = _choose_tasks(manifests, tasks)
@@ -89,7 +93,7 @@ def read_index(folders: Sequence[Path], tasks: Sequence[Task] = ()) -> DatasetIn
 
 
 def split(entries: Sequence[SampleRef], val_fraction: float) -> tuple[tuple[SampleRef, ...], tuple[SampleRef, ...]]:
-    """(training, validation) entries, by the hash of the photo: labels, order and other photos do not matter.
+    """(training, validation) entries, by the hash of each photo: independent of labels, order and other photos.
 
     Raises:
         UsageError: One side would be empty.

@@ -1,4 +1,4 @@
-"""One sample's files as arrays at the student's working size: the photo, and each label with its confidence."""
+"""Decode one sample's files at the student's working size: the photo, and each label with its confidence."""
 
 from __future__ import annotations
 
@@ -22,37 +22,37 @@ _FIRST_SIDEWAYS = 5
 
 
 def decode_photo(data: bytes, size_hw: tuple[int, int], name: str) -> UInt8[ndarray, "h w 3"]:
-    """The photo at this size, orientation applied; bilinear and antialiased, as the student's own graph resizes.
+    """The photo at this size, orientation applied; bilinear and antialiased, as in the student's own graph.
 
     JPEGs are decoded at a reduced scale of at least twice the size: 3 times faster at 2 megapixels, 20 times at 24,
     and 0.9 of 255 levels away from the full decode on average.
     """
     height, width = size_hw
-    picture = _open_reduced(data, size_hw)
-    if picture is None:
-        picture = Image.fromarray(decode_rgb(data, name)[0])
+    photo = _open_reduced(data, size_hw)
+    if photo is None:
+        photo = Image.fromarray(decode_rgb(data, name)[0])
     try:
         # Pillow's bilinear filter is the antialiased triangle that torch's antialias=True was ported from.
         return np.asarray(
-            ImageOps.exif_transpose(picture).convert("RGB").resize((width, height), Image.Resampling.BILINEAR)
+            ImageOps.exif_transpose(photo).convert("RGB").resize((width, height), Image.Resampling.BILINEAR)
         )
     except OSError as error:
         raise DistillError(f"{name}: the photo is damaged: {error}", hint="label the photos again") from error
 
 
 def _open_reduced(data: bytes, size_hw: tuple[int, int]) -> Image.Image | None:
-    """The JPEG, to be decoded at a reduced scale; None for every other format, which must be decoded whole."""
+    """The JPEG, to be decoded at a reduced scale; None for other formats, which must be decoded in full."""
     try:
-        picture = Image.open(io.BytesIO(data), formats=["JPEG"])
+        photo = Image.open(io.BytesIO(data), formats=["JPEG"])
     except OSError:
         return None
-    if picture.mode not in ("RGB", "L") or picture.width * picture.height > MAX_PIXELS:
+    if photo.mode not in ("RGB", "L") or photo.width * photo.height > MAX_PIXELS:
         return None
     height, width = size_hw
-    if picture.getexif().get(_EXIF_ORIENTATION, 1) >= _FIRST_SIDEWAYS:
+    if photo.getexif().get(_EXIF_ORIENTATION, 1) >= _FIRST_SIDEWAYS:
         height, width = width, height
-    picture.draft(None, (2 * width, 2 * height))
-    return picture
+    photo.draft(None, (2 * width, 2 * height))
+    return photo
 
 
 def decode_task(
@@ -64,11 +64,11 @@ def decode_task(
     num_classes: int | None = None,
     photo_hw: tuple[int, int] | None = None,
 ) -> tuple[Shaped[ndarray, "h w *c"], UInt8[ndarray, "h w"]]:
-    """(stored values, confidence; 0 where invalid) at this size; all invalid where the sample lacks the task.
+    """(stored values, confidence with 0 = invalid) at this size; all invalid if the sample lacks the task.
 
     Raises:
-        DistillError: A map is damaged, of another kind, of another shape than the photo (`photo_hw`), or holds a class
-            beyond the `num_classes` of the list.
+        DistillError: A map is damaged, has another type or another aspect ratio than the photo (`photo_hw`), or holds a
+            class beyond the `num_classes` of the list.
     """
     rules, info = student_task(task), TASKS[task]
     source = next((source for source in rules.sources if f"{source}.png" in files), rules.sources[-1])
@@ -96,6 +96,6 @@ def decode_task(
 
 
 def _has_shape_of(map_hw: tuple[int, ...], photo_hw: tuple[int, int]) -> bool:
-    """Whether sides have the same ratio, up to the rounding of each to whole pixels."""
+    """Whether the aspect ratios are equal, up to rounding of each side to whole pixels."""
     (height, width), (photo_height, photo_width) = map_hw, photo_hw
     return abs(height * photo_width - width * photo_height) <= max(photo_height, photo_width) * _ROUNDING_PX

@@ -1,4 +1,4 @@
-"""The training photos as sets of decoded samples, and which of them make a batch in this run."""
+"""Open datasets and build batch samplers as the training config describes."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ def open_dataset(
     cache: Path,
     reporter: Reporter,
 ) -> ShardDataset:
-    """The photos, decoded into memory or onto the disk (the folder `cache`) where the config leaves room for them.
+    """The dataset, decoded into memory or into files in the folder `cache`, if the config allows for its size.
 
-    What is broken is left out of them.
+    Bad samples are skipped.
 
     Raises:
         DistillError: The disk is full.
@@ -35,7 +35,7 @@ def open_dataset(
     photos = ShardDataset(entries, tasks, config.student.size_hw, num_classes)
     if not entries:
         return photos
-    # Every process of a machine holds its own copy in memory; files are shared.
+    # Every process of a machine has its own copy in memory; files are shared.
     in_memory = photos.num_bytes * config.train.devices <= config.data.memory_cache_gib * 2**30
     if in_memory or photos.num_bytes <= config.data.disk_cache_gib * 2**30:
         with reporter.progress("reading photos", len(photos)) as bar:
@@ -50,33 +50,33 @@ def open_dataset(
 def check_remaining(
     bad_samples: Sequence[BadSample], photos: ShardDataset, held_out: ShardDataset, has_val: bool
 ) -> None:
-    """Nothing, if enough is left to learn from and, where there were photos to score on, to score on.
+    """Raise if too many samples are bad, or none is left for training or for validation.
 
     Raises:
-        DistillError: It is not; names the first sample that is broken.
+        DistillError: Names the first bad sample.
     """
     check_bad_fraction(bad_samples, len(photos) + len(held_out))
     if not photos or (has_val and not held_out):
-        side = "to score on" if photos else "to learn from"
-        raise DistillError(f"every photo {side} is broken; the first is {bad_samples[0]}", hint="label more photos")
+        side = "validation" if photos else "training"
+        raise DistillError(f"every {side} photo is damaged; the first is {bad_samples[0]}", hint="label more photos")
 
 
 def train_sampler(entries: Sequence[SampleRef], config: TrainConfig, rank: int = 0) -> EpochBatchSampler:
-    """The batches of one rank to learn from.
+    """Training batches of one process.
 
     Raises:
-        UsageError: A weight of `data.mix` is so small that it leaves a folder out.
+        UsageError: A weight of `data.mix` is so small that a folder would not be used.
     """
     return _batches(entries, config, rank, _mix(entries, config), shuffle=True)
 
 
 def val_sampler(entries: Sequence[SampleRef], config: TrainConfig, rank: int = 0) -> EpochBatchSampler:
-    """The batches of one rank to score on: every photo once, in their order."""
+    """Validation batches of one process: every photo once, in order."""
     return _batches(entries, config, rank, [], shuffle=False)
 
 
 def steps_per_epoch(batches: EpochBatchSampler, config: TrainConfig) -> int:
-    """Optimizer steps of an epoch: what is left of the batches at its end makes a step as well."""
+    """Optimizer steps of an epoch; an incomplete group of batches at its end counts as a step."""
     return -(-len(batches) // config.optim.accumulate)
 
 
@@ -95,10 +95,10 @@ def _batches(
 
 
 def _mix(entries: Sequence[SampleRef], config: TrainConfig) -> list[tuple[int, float]]:
-    """(photos, weight) of each folder of shards; empty when all count alike.
+    """(photos, weight) of each folder of shards; empty if all have the same weight.
 
     Raises:
-        UsageError: A folder's weight is so small that none of its photos would ever come.
+        UsageError: A folder's weight is so small that none of its photos would be used.
     """
     if not config.data.mix:
         return []
@@ -106,7 +106,7 @@ def _mix(entries: Sequence[SampleRef], config: TrainConfig) -> list[tuple[int, f
     for folder, count, weight in zip(config.shards, counts, config.data.mix, strict=True):
         if count and round(count * weight) == 0:
             raise UsageError(
-                f"data.mix: with a weight of {weight:g} none of the {count} photos of {folder} comes in an epoch",
+                f"data.mix: with a weight of {weight:g} none of the {count} photos of {folder} is used in an epoch",
                 hint=f"raise it to {1 / count:.2g} at least, or leave the folder out",
             )
     return list(zip(counts, config.data.mix, strict=True))

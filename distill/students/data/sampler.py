@@ -1,4 +1,4 @@
-"""Which photos make a batch, for which process: every one exactly once an epoch, in an order that can be repeated."""
+"""Batches of photo indices per process: every photo exactly once an epoch, in a reproducible order."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from distill.students.data.dataset import ShardDataset
 
 
 class EpochBatchSampler(Sampler[list[int]]):
-    """The rows of each batch of one rank; over all ranks every row once an epoch, and equally many batches per rank.
+    """Rows of each batch of one process; over all processes every row once an epoch, with equally many batches each.
 
-    Batches differ by at most one row in size. A tail that is dropped would lose rows; a padded one would repeat them;
-    ranks with unequal numbers of batches would wait for each other forever. Where there are fewer rows than batches, a
-    batch without one holds the row ~0, which has nothing to learn from.
+    Batches differ by at most one row in size. Dropping the tail would lose rows, padding it would repeat them, and
+    processes with unequal numbers of batches would wait for each other forever. If there are fewer rows than batches,
+    an empty batch holds the row ~0, which has no effect on losses.
     """
 
     def __init__(
@@ -34,7 +34,7 @@ class EpochBatchSampler(Sampler[list[int]]):
         num_ranks: int = 1,
         mix: Sequence[tuple[int, float]] = (),
     ) -> None:
-        """Choose the rows of one rank.
+        """Choose the rows of one process.
 
         Args:
             num_rows: Of the set.
@@ -43,8 +43,8 @@ class EpochBatchSampler(Sampler[list[int]]):
             shuffle: Whether the order changes from epoch to epoch.
             rank: Of this process.
             num_ranks: Processes in all.
-            mix: (rows, weight) of each part of the set, in order: a row of weight 2.5 comes two or three times an
-                epoch, one of weight 0.5 in half of the epochs. None: every row once.
+            mix: (rows, weight) of each part of the set, in order: a row of weight 2.5 is used two or three times an
+                epoch, one of weight 0.5 in half of the epochs. Empty: every row once.
         """
         self._seed, self._shuffle = seed, shuffle
         self._rank, self._num_ranks = rank, num_ranks
@@ -54,7 +54,7 @@ class EpochBatchSampler(Sampler[list[int]]):
         self._epoch = self._skip = 0
 
     def set_epoch(self, epoch: int, *, skip: int = 0) -> None:
-        """Choose the shuffle; the first `skip` batches are left out once (they were seen before an interruption)."""
+        """Choose the shuffle; the first `skip` batches are skipped once (they were used before an interruption)."""
         self._epoch, self._skip = epoch, skip
 
     def __iter__(self) -> Iterator[list[int]]:
@@ -84,9 +84,9 @@ Loader = DataLoader[dict[str, Tensor]]
 
 
 class PrefetchLoader:
-    """Batches that a thread of its own gathers while others are learned from.
+    """Collects batches in a background thread.
 
-    For a GPU, whose step is so short that gathering and pinning (3 ms of 36 on an H200, 8 photos of 192x256) show.
+    For GPUs: collecting and pinning take 3 ms of a step of 36 ms (H200, 8 photos of 192x256).
     """
 
     def __init__(self, loader: Loader) -> None:
@@ -101,7 +101,7 @@ class PrefetchLoader:
 
 
 def build_loader(photos: ShardDataset, batches: EpochBatchSampler, *, workers: int) -> Loader | PrefetchLoader:
-    """Batches of a set; `workers` processes decode, unless the set is kept."""
+    """Loader of a set; `workers` processes decode, unless the set is cached."""
     workers = 0 if photos.is_cached else workers
     on_gpu = torch.cuda.is_available()
     loader: Loader = DataLoader(

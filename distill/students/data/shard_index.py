@@ -1,8 +1,7 @@
-"""One tar of labels: which samples it holds, and where their bytes lie.
+"""Index of one tar of labels: its samples and the byte ranges of their files.
 
-Tars hold their members uncompressed, so one scan of the headers turns a shard into random access: any sample can be
-read by any process, and an ordinary sampler decides the order. That is what makes shuffles complete, ranks equal and
-epochs exact.
+Tar members are not compressed, so one scan of the headers gives random access: any sample can be read by any process,
+and an ordinary sampler decides the order. This allows complete shuffles, equal shares per process and exact epochs.
 """
 
 from __future__ import annotations
@@ -28,15 +27,15 @@ MemberOffsets = dict[str, dict[str, tuple[int, int]]]
 
 @dataclass(frozen=True, slots=True)
 class SampleRef:
-    """One sample, located.
+    """Position of one sample.
 
     Attributes:
         shard: Its tar.
         key: Its key.
         members: Extension to (offset, size) in the tar.
         photo_sha256: Of the photo's bytes.
-        quality: The labels' quality in [0, 1], by task; 1 where nobody scored them.
-        class_of: Class of each stored id, where classes come from instances or from things referred to.
+        quality: Quality of the labels in [0, 1], by task; 1 without a score.
+        class_of: Class of each stored id, if classes come from instances or referring phrases.
     """
 
     shard: Path
@@ -52,19 +51,21 @@ class SampleRef:
             with self.shard.open("rb") as file:
                 return Sample(self.key, {name: _read(file, *place) for name, place in self.members.items()})
         except OSError as error:
-            raise DistillError(f"{self.shard}: cannot be read: {error}", hint="is the disk still there?") from error
+            raise DistillError(
+                f"{self.shard}: cannot be read: {error}", hint="check that the disk is still mounted"
+            ) from error
 
 
 def index_shard(
     shard: Path, samples: int, tasks: Sequence[Task], classes: tuple[str, ...]
 ) -> tuple[list[SampleRef], list[BadSample]]:
-    """(entries of one tar that hold any of the tasks; what of it cannot be used).
+    """(samples of one tar that have any of the tasks; bad samples).
 
     Args:
         shard: The tar.
-        samples: How many it should hold.
-        tasks: To be learned.
-        classes: Of the student that learns them.
+        samples: Number of samples that it should hold.
+        tasks: Tasks to learn.
+        classes: Class list of the student.
     """
     places, damage = _read_members(shard)
     bad_samples = list[BadSample]()
@@ -81,14 +82,12 @@ def index_shard(
                 try:
                     entries.append(_sample_ref(shard, key, found, tasks, classes, file))
                 except (DistillError, OSError, ValueError, TypeError, AttributeError, KeyError) as error:
-                    bad_samples.append(
-                        to_bad_sample(shard, key, error)
-                    )  # its json is damaged, or says what it should not
+                    bad_samples.append(to_bad_sample(shard, key, error))  # json that is damaged or has wrong values
     return entries, bad_samples
 
 
 def _read_members(shard: Path) -> tuple[MemberOffsets, str]:
-    """(the members of each key, as far as they can be read; what is wrong with the rest, or nothing)."""
+    """(members of each key, as far as they can be read; the fault of the rest, or "")."""
     places: MemberOffsets = {}
     try:
         size = shard.stat().st_size
@@ -118,8 +117,8 @@ def _sample_ref(
     sha256 = str(sample.meta.get("photo_sha256") or "")
     suffix = next((name for name in places if name != "json" and "." not in name), None)
     if suffix is None:
-        raise DistillError("it holds no photo", hint="rebuild the shard")
-    if not sha256:  # shards that others wrote
+        raise DistillError("the sample has no photo", hint="rebuild the shard")
+    if not sha256:  # shards of other programs
         sha256 = hashlib.sha256(_read(file, *places[suffix])).hexdigest()
     wanted = {suffix, *(f"{task}.png" for task in tasks), *(f"{task}.confidence.png" for task in tasks)}
     members = {name: place for name, place in places.items() if name in wanted}

@@ -14,7 +14,7 @@ The noisy-label filter compares one error per image. For depth and normals it is
 (1/4 + 1 - correlation): a flat or shifted wrong label has no larger mean error than a correct label of a hard photo,
 but correct labels of hard photos still correlate with the prediction. With a fifth of all labels wrong, the product
 found all of them, and 2 to 4 % of the correct ones; the error alone found 39 % of the flat depths, 41 % of the shifted
-ones and 81 % of the flat normals. The 1/4 is for errors that the correlation misses: a depth that is only twice too far.
+ones and 81 % of the flat normals. The 1/4 is for errors without effect on the correlation, such as a doubled depth.
 """
 _FLAT = 1e-5
 """A product of two deviations, in squares of the maps' unit, below which correlation is rounding noise."""

@@ -1,4 +1,4 @@
-"""A pyramid of features from any timm backbone, whatever its layout and strides."""
+"""Feature pyramids from timm backbones of any layout and strides, and custom networks."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from distill.errors import DistillError, UsageError
 from distill.optional import import_named
 
 _PROBE_S = 5.0
-"""How long the hub may take to answer. Its own client retries for 46 s per file when there is no network."""
+"""Time limit for the hub's answer. Its own client retries for 46 s per file without a network."""
 
 
 class Backbone(nn.Module):
-    """A timm trunk; gives its levels from fine to coarse, channels first.
+    """A timm trunk that returns its levels from fine to coarse, channels first.
 
     Attributes:
         channels: Of each level.
@@ -33,21 +33,21 @@ class Backbone(nn.Module):
         self._is_nhwc = str(getattr(trunk, "output_fmt", "NCHW")).endswith("NHWC")
         info: Any = trunk.feature_info
         strides = list(info.reduction())
-        # Levels finer than the heads work at would only cost; a trunk that starts coarser gives all it has.
+        # Levels finer than the heads are not needed; a trunk that starts coarser returns all of its levels.
         self._first = next((i for i, stride in enumerate(strides) if stride >= finest_stride), len(strides) - 1)
         self.channels = tuple(info.channels()[self._first :])
         self.strides = tuple(strides[self._first :])
         self._check(size_hw)
 
     def _check(self, size_hw: tuple[int, int]) -> None:
-        """Run once at the working size: some trunks only find out here that it does not suit them."""
+        """Run once at the working size: some trunks only fail here if it does not suit them."""
         was_training = self.training
         with torch.no_grad():
             levels = self.eval()(torch.zeros(1, 3, *size_hw))
         self.train(was_training)
         found = tuple(level.shape[1] for level in levels)
         if found != self.channels:
-            raise ValueError(f"gives {found} channels, announces {self.channels}")
+            raise ValueError(f"has {found} channels, but declares {self.channels}")
 
     def forward(self, image: Float[Tensor, "b 3 h w"]) -> list[Tensor]:
         """The levels, fine to coarse, each (b, c, h, w)."""
@@ -56,11 +56,11 @@ class Backbone(nn.Module):
 
 
 def build_backbone(name: str, *, pretrained: bool, finest_stride: int, size_hw: tuple[int, int]) -> Backbone:
-    """The backbone of this timm name, working at this size.
+    """The timm backbone of this name, at this working size.
 
     Raises:
-        UsageError: timm does not know it, it gives no features, or it cannot work at this size.
-        DistillError: Its weights cannot be had.
+        UsageError: timm has no such model, it has no feature maps, or it cannot work at this size.
+        DistillError: Its weights cannot be downloaded.
     """
     import timm
 
@@ -68,10 +68,10 @@ def build_backbone(name: str, *, pretrained: bool, finest_stride: int, size_hw: 
         near = timm.list_models(f"*{name.split('_', maxsplit=1)[0]}*")[:3]
         raise UsageError(
             f"timm has no model named {name!r}",
-            hint=f"for example {', '.join(near) or 'mobilenetv4_conv_small'}; timm.list_models() gives all",
+            hint=f"for example {', '.join(near) or 'mobilenetv4_conv_small'}; timm.list_models() lists all",
         )
     failure: Exception | None = None
-    # Transformers with absolute positions must be told the size; convolutional trunks refuse the argument.
+    # Transformers with absolute positions need the size; convolutional trunks refuse the argument.
     for arguments in ({}, {"img_size": size_hw}):
         try:
             with _hub(pretrained):
@@ -79,14 +79,14 @@ def build_backbone(name: str, *, pretrained: bool, finest_stride: int, size_hw: 
             return Backbone(trunk, finest_stride=finest_stride, size_hw=size_hw)
         except OSError as error:
             raise DistillError(
-                f"the pretrained weights of {name} cannot be had: the Hugging Face hub does not answer",
-                hint="set student.pretrained=false, or put them into the Hugging Face cache (HF_HOME) beforehand",
+                f"the pretrained weights of {name} cannot be downloaded: the Hugging Face hub does not answer",
+                hint="set student.pretrained=false, or put them into the Hugging Face cache (HF_HOME) first",
             ) from error
         except (RuntimeError, AssertionError, TypeError, ValueError, AttributeError, IndexError) as error:
             failure = failure or error
     reason = str(failure).split("\n")[0]
     raise UsageError(
-        f"the backbone {name} cannot give features at {size_hw[0]}x{size_hw[1]} px: {reason}",
+        f"the backbone {name} has no feature maps at {size_hw[0]}x{size_hw[1]} px: {reason}",
         hint="choose another student.backbone, or another student.size_hw",
     ) from failure
 
@@ -103,7 +103,7 @@ def normalization(name: str) -> tuple[tuple[float, float, float], tuple[float, f
 
 @contextlib.contextmanager
 def _hub(wanted: bool) -> Iterator[None]:
-    """While open, the hub's client only looks into its cache if the hub does not answer soon."""
+    """Context in which the hub's client only uses its cache if the hub does not answer soon."""
     from huggingface_hub import constants
 
     if not wanted or constants.HF_HUB_OFFLINE or _hub_answers(constants.ENDPOINT):
@@ -130,10 +130,10 @@ _FEW_CHANNELS = 16
 
 
 def memory_format(network: nn.Module, device: torch.device) -> torch.memory_format:
-    """Channels last, which is the faster order; the plain one where that is not safe.
+    """Channels last, which is faster, or the default order where channels last is not safe.
 
-    On CPUs, torch 2.14 writes beyond its memory in the backward pass of a convolution of 1x1 with a stride over few
-    channels last (FastViT and MobileOne begin with one): the process dies, now or later.
+    On CPUs, torch 2.14 writes out of bounds in the backward pass of a strided 1x1 convolution over few channels in
+    channels-last order (FastViT and MobileOne start with one): the process crashes, immediately or later.
     """
     if device.type == "cpu" and any(_writes_beyond(layer) for layer in network.modules()):
         return torch.contiguous_format
@@ -150,10 +150,10 @@ def _writes_beyond(layer: nn.Module) -> bool:
 
 
 class CustomBackbone(Protocol):
-    """What a class has to offer: ``Class(channels)`` builds an `nn.Module`."""
+    """Interface of a custom network: ``Class(channels)`` builds an `nn.Module`."""
 
     def __call__(self, image: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b channels h2 w2"]:
-        """One map of so many channels, at 1/2 to 1/32 of the picture's size; the picture is normalized."""
+        """One map of this many channels at 1/2 to 1/32 of the image's size; the image is normalized."""
         ...
 
 
@@ -161,11 +161,11 @@ def build_custom_backbone(reference: str, channels: int, size_hw: tuple[int, int
     """The network behind ``package.module:Class``, tried once at this size.
 
     Raises:
-        UsageError: It was not named by the user, cannot be imported or built, or gives something else.
+        UsageError: It is not listed by the user, cannot be imported or built, or returns a map of another shape.
     """
     if reference not in os.environ.get(TRUSTED_BACKBONES, "").split(","):
         raise UsageError(
-            f"this student's network is code of its own, {reference}, which is only run when you name it yourself",
+            f"this student's network is custom code, {reference}, which only runs if you allow it",
             hint=f"if you trust it: {TRUSTED_BACKBONES}={reference} distill ...",
         )
     try:
@@ -174,13 +174,13 @@ def build_custom_backbone(reference: str, channels: int, size_hw: tuple[int, int
         with torch.no_grad():
             found = network.eval()(torch.zeros(1, 3, *size_hw)).shape
         network.train(was_training)
-    except Exception as error:  # whatever a stranger's code does
+    except Exception as error:  # foreign code can raise anything
         raise UsageError(
             f"{reference}: cannot be built and run at {size_hw[0]}x{size_hw[1]} px: {type(error).__name__}: {error}",
-            hint=f"it must be an nn.Module that is built by Class({channels}) and maps a picture to one map",
+            hint=f"it must be an nn.Module that is built by Class({channels}) and maps an image to one map",
         ) from error
     if not isinstance(network, nn.Module) or len(found) != 4 or found[1] != channels:
         raise UsageError(
-            f"{reference}: gives a map of shape {tuple(found)}", hint=f"it must be (batch, {channels}, height, width)"
+            f"{reference}: returns a map of shape {tuple(found)}", hint=f"it must be (batch, {channels}, height, width)"
         )
     return network

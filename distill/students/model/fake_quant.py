@@ -1,9 +1,9 @@
-"""Learning under the rounding of eight bits, so that the int8 export of a student loses less (quantization-aware).
+"""Quantization-aware training: simulated 8-bit rounding, so that the int8 export of a student loses less accuracy.
 
-Weights are rounded per output channel, symmetric; what comes into a layer per tensor, over the batch's own range. Both
-pass gradients straight through. Ranges of the batch and not of the past: nothing has to be kept or resumed.
-Source: Jacob et al., arXiv 1712.05877. Normalization that follows a convolution scales its channels as wholes, so
-folding it at export changes nothing of what was learned here.
+Weights are rounded per output channel, symmetric; inputs of a layer per tensor, over the range of the batch. Both pass
+gradients straight through. Ranges are not tracked over batches, so there is no state to save or resume.
+Source: Jacob et al., arXiv 1712.05877. Normalization after a convolution scales whole channels, so folding it at export
+does not change the rounding.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from torch import Tensor, fake_quantize_per_channel_affine, fake_quantize_per_te
 from torch.nn import functional as F
 
 _SMALLEST = 1e-8
-"""A scale is never 0, which a layer of zeros would have."""
+"""Smallest scale, for layers of zeros."""
 
 
 class FakeQuantConv2d(nn.Conv2d):
-    """A convolution that computes with rounded numbers."""
+    """Convolution with fake-quantized weights and inputs."""
 
     def forward(self, input: Float[Tensor, "b c h w"]) -> Float[Tensor, "b k h2 w2"]:
         """As `torch.nn.Conv2d`."""
@@ -25,7 +25,7 @@ class FakeQuantConv2d(nn.Conv2d):
 
 
 class FakeQuantLinear(nn.Linear):
-    """A linear layer that computes with rounded numbers."""
+    """Linear layer with fake-quantized weights and inputs."""
 
     def forward(self, input: Float[Tensor, "... c"]) -> Float[Tensor, "... k"]:
         """As `torch.nn.Linear`."""
@@ -36,9 +36,9 @@ _FAKE_QUANT_LAYERS: dict[type[nn.Module], type[nn.Module]] = {nn.Conv2d: FakeQua
 
 
 def enable_fake_quant(student: nn.Module) -> int:
-    """Make every plain convolution and linear layer compute with rounded numbers; says how many there are.
+    """Fake-quantize every plain convolution and linear layer; returns their number.
 
-    Only their classes change: parameters keep their names, and copies and checkpoints know nothing of it.
+    Only their classes change: parameters keep their names, so copies and checkpoints are not affected.
     """
     layers = [layer for layer in student.modules() if type(layer) in _FAKE_QUANT_LAYERS]
     for layer in layers:
@@ -47,7 +47,7 @@ def enable_fake_quant(student: nn.Module) -> int:
 
 
 def fake_quant_weights(weight: Float[Tensor, "k ..."]) -> Float[Tensor, "k ..."]:
-    """Each output channel on 255 levels around 0."""
+    """Each output channel rounded to 255 levels around 0."""
     largest = weight.detach().flatten(1).abs().amax(dim=1)
     scale = (largest.float() / 127).clamp(min=_SMALLEST)
     zero = zeros(len(scale), dtype=int32, device=scale.device)
@@ -55,7 +55,7 @@ def fake_quant_weights(weight: Float[Tensor, "k ..."]) -> Float[Tensor, "k ..."]
 
 
 def fake_quant_activations(values: Float[Tensor, "*size"]) -> Float[Tensor, "*size"]:
-    """The whole tensor on 256 levels from its least to its largest value; 0 is one of them."""
+    """The tensor rounded to 256 levels from its smallest to its largest value; 0 is one of them."""
     low, high = values.detach().aminmax()
     low, high = low.float().clamp(max=0.0), high.float().clamp(min=0.0)
     scale = ((high - low) / 255).clamp(min=_SMALLEST)

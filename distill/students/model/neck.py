@@ -1,4 +1,4 @@
-"""Light necks: the levels of a pyramid become one map at the finest level's size."""
+"""Light neck: fuses the levels of a feature pyramid into one map at the size of the finest level."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 
 def separable(channels_in: int, channels_out: int) -> nn.Sequential:
-    """Depthwise 3x3, pointwise 1x1, norm, ReLU: a ninth of the cost of a full 3x3 at equal width."""
+    """Depthwise 3x3, pointwise 1x1, norm, ReLU: a ninth of the cost of a full 3x3 convolution of equal width."""
     return nn.Sequential(
         nn.Conv2d(channels_in, channels_in, 3, padding=1, groups=channels_in, bias=False),
         nn.Conv2d(channels_in, channels_out, 1, bias=False),
@@ -21,7 +21,7 @@ def separable(channels_in: int, channels_out: int) -> nn.Sequential:
 
 
 class FpnNeck(nn.Module):
-    """Carries coarse levels up into the finest one."""
+    """Feature pyramid network: adds coarse levels to finer ones."""
 
     def __init__(self, channels_in: Sequence[int], channels: int) -> None:
         super().__init__()

@@ -1,9 +1,9 @@
-"""The student: uint8 photos in, final label maps out, in one exportable graph.
+"""Student network: uint8 photos in, final label maps out, in one exportable graph.
 
 ::
 
     image (b, h, w, 3) uint8, any size
-      -> float, antialiased resize to the working size, normalize      the same in training, ONNX and every engine
+      -> float, antialiased resize to the working size, normalize      identical in training, ONNX and every engine
       -> backbone -> neck -> one head per task                         at 1/4 of the working size
       -> enlarge to (h, w), meters, unit length, argmax, confidence    final values
 """
@@ -27,11 +27,11 @@ from distill.tasks import DepthKind, Task
 
 
 class Student(nn.Module):
-    """A network that answers every task of its spec.
+    """Network that predicts every task of its spec.
 
     Attributes:
-        spec: The spec.
-        config: How it was built.
+        spec: Description of inputs and outputs.
+        config: Network configuration.
     """
 
     mean: Tensor
@@ -55,7 +55,7 @@ class Student(nn.Module):
             self.neck = FpnNeck(backbone.channels, config.neck_channels)
         self.dropout = nn.Dropout2d(config.dropout)
         self.heads = nn.ModuleDict({str(task): student_task(task).build_head(config, spec) for task in spec.tasks})
-        # Buffers, not constants: they travel with .to(device); not in the weights, because the spec says them.
+        # Buffers follow .to(device); they are not saved with the weights, because the spec contains them.
         self.register_buffer("mean", 255.0 * torch.tensor(spec.input.mean).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("scale", 1.0 / (255.0 * torch.tensor(spec.input.std)).view(1, 3, 1, 1), persistent=False)
 
@@ -65,9 +65,9 @@ class Student(nn.Module):
         return {task: self.heads[str(task)](fused) for task in self.spec.tasks}
 
     def _drop_channels(self, levels: Any) -> Any:
-        """The backbone's levels (a network of someone's own gives one map), in training without some channels.
+        """Dropout on the two coarsest levels (or on the only map of a custom network).
 
-        Of the coarsest two: those say what a photo shows as a whole, which is what is learned by heart.
+        Coarse features describe the photo as a whole, so they are the ones that overfit.
         """
         if self.config.dropout == 0:
             return levels
@@ -97,11 +97,11 @@ class Student(nn.Module):
 
 
 def build_student(config: StudentConfig, spec: StudentSpec) -> Student:
-    """A fresh student for this spec, with pretrained weights in its backbone where the config asks for them.
+    """A new student for this spec, with pretrained backbone weights if the config sets them.
 
     Raises:
         UsageError: The backbone is unknown or cannot work at this size.
-        DistillError: Pretrained weights cannot be had.
+        DistillError: Pretrained weights cannot be downloaded.
     """
     return Student(config, spec, pretrained=config.pretrained)
 
@@ -118,7 +118,7 @@ def build_spec(
     terms: dict[str, str] | None = None,
     provenance: dict[str, str] | None = None,
 ) -> StudentSpec:
-    """The spec of a student that learns these tasks.
+    """Spec of a student that learns these tasks.
 
     Raises:
         UsageError: No task, or labels without what a task needs.

@@ -1,4 +1,4 @@
-"""Train a student on shards: data, network, module and keeper put together, and run."""
+"""Train a student on shards: prepare data, network, module and callbacks, and run them."""
 
 from __future__ import annotations
 
@@ -47,13 +47,13 @@ CACHE = "cache"
 
 @dataclass(frozen=True, slots=True)
 class TrainingData:
-    """What there is to learn from.
+    """Samples of a run and the spec that follows from them.
 
     Attributes:
-        index: All samples, and what they agree on.
-        train: Entries to learn from.
-        val: Entries to score on; may be empty.
-        spec: The spec of the student that learns them.
+        index: All samples and their common properties.
+        train: Training samples.
+        val: Validation samples; may be empty.
+        spec: Spec of the student.
     """
 
     index: DatasetIndex
@@ -62,9 +62,10 @@ class TrainingData:
     spec: StudentSpec
 
     def without_bad_samples(self, train: Sequence[SampleRef], val: Sequence[SampleRef]) -> TrainingData:
-        """The training data of these entries alone."""
-        told = self.spec.provenance | {"photos": str(len(train))}
-        return replace(self, train=tuple(train), val=tuple(val), spec=self.spec.model_copy(update={"provenance": told}))
+        """The training data with these samples only."""
+        provenance = self.spec.provenance | {"photos": str(len(train))}
+        spec = self.spec.model_copy(update={"provenance": provenance})
+        return replace(self, train=tuple(train), val=tuple(val), spec=spec)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,10 +74,10 @@ class FitResult:
 
     Attributes:
         history: One row per validation.
-        epochs: Begun.
+        epochs: Epochs that were started.
         steps: Optimizer steps.
         elapsed_s: Training time.
-        interrupted: Whether a signal ended it; the same command goes on.
+        interrupted: Whether a signal ended it; the same command with --resume continues.
         bad_samples: Samples and shards that could not be used.
     """
 
@@ -89,20 +90,20 @@ class FitResult:
 
     @property
     def best(self) -> dict[str, Any]:
-        """The row of the best validation; empty if there was none."""
+        """The row of the best validation; empty without one."""
         scored = [row for row in self.history if math.isfinite(row["val_score"])]
         return max(scored, key=lambda row: row["val_score"], default={})
 
 
 def load_training_data(config: TrainConfig) -> TrainingData:
-    """The samples in the config's shards, split, and the spec that follows from them.
+    """Index and split the samples in the config's shards, and build the spec.
 
     Raises:
-        UsageError: A missing task, class lists or depth kinds that differ, an empty split, a metric loss on relative labels,
-            a GPU that is not there.
+        UsageError: A missing task, different class lists or depth kinds, an empty split, a metric loss on relative
+            labels, or no GPU where one is required.
     """
     if config.train.accelerator == "gpu" and not torch.cuda.is_available():
-        raise UsageError("train.accelerator=gpu: torch finds no GPU here", hint="leave it out, or choose cpu")
+        raise UsageError("train.accelerator=gpu: torch finds no GPU", hint="leave it out, or choose cpu")
     index = read_index(config.shards, config.tasks)
     train, val = split(index.entries, config.data.val_fraction)
     if Task.DEPTH in index.tasks:
@@ -130,21 +131,21 @@ def fit(
     resume: bool = False,
     begin: Callable[[TrainingData], None] = lambda data: None,
 ) -> FitResult:
-    """Train; leaves the student (spec.json, weights.safetensors), its curves, checkpoints and logs in the folder.
+    """Train; writes the student (spec.json, weights.safetensors), its curves, checkpoints and logs to the folder.
 
     Args:
-        config: What to do.
-        data: As `load_training_data` gave them for this config.
+        config: All settings.
+        data: Result of `load_training_data` for this config.
         run_dir: An existing folder.
-        reporter: Where progress goes.
-        resume: Go on from the folder's last checkpoint.
-        begin: Called when everything is in order, before the first step, with the training data that could be read; not at
-            all if no step is left to take.
+        reporter: Receives progress and messages.
+        resume: Continue from the folder's last checkpoint.
+        begin: Called after all checks, before the first step, with the training data that could be read; not called if
+            no step is left.
 
     Raises:
-        UsageError: There is nothing to go on from, or what is asked for does not fit to it.
-        DistillError: Too many samples are broken, pretrained weights cannot be had, or the loss or every score is no
-            number.
+        UsageError: There is no checkpoint to resume from, or the config does not match it.
+        DistillError: Too many samples are bad, pretrained weights cannot be downloaded, the loss is not finite, or no
+            validation has a finite score.
     """
     seed_everything(config.train.seed)
     student = build_student(config.student, data.spec)
@@ -155,7 +156,7 @@ def fit(
     if config.init is not None and not resume:
         reporter.info(load_matching_weights(config.init, student))
     if config.train.fake_quant:
-        reporter.info(f"{enable_fake_quant(student)} layers learn under the rounding of eight bits")
+        reporter.info(f"{enable_fake_quant(student)} layers are trained with simulated 8-bit rounding")
     data, photos, held_out, bad_samples = _open_datasets(data, config, run_dir, reporter)
     student.spec = data.spec
     if on_cpu:
@@ -197,7 +198,7 @@ def fit(
         shutil.rmtree(run_dir / CACHE, ignore_errors=True)
     if validation_callback.diverged and not checkpoint_callback.interrupted:
         raise DistillError(
-            f"{run_dir}: the training diverged: no validation gave a score that is a number, so no student was kept",
+            f"{run_dir}: the training diverged: no validation has a finite score, so no student was saved",
             hint="lower optim.lr, and train into a new folder",
         )
     late = bad_sample_callback.bad_samples[len(bad_samples) :]
@@ -216,7 +217,7 @@ def fit(
 def _open_datasets(
     data: TrainingData, config: TrainConfig, run_dir: Path, reporter: Reporter
 ) -> tuple[TrainingData, ShardDataset, ShardDataset, tuple[BadSample, ...]]:
-    """(the training data that can be read; their photos to learn from; to score on; what was left out)."""
+    """(training data that could be read, training set, validation set, bad samples)."""
     tasks, cache = data.index.tasks, run_dir / CACHE
     photos = open_dataset(data.train, tasks, data.spec, config, cache / "train", reporter)
     held_out = open_dataset(data.val, tasks, data.spec, config, cache / "val", reporter)
@@ -229,10 +230,10 @@ def _open_datasets(
 
 
 def _resume(module: StudentModule, found: Mapping[str, Any], checkpoint: Path, batches_per_epoch: int) -> None:
-    """Let the module go on where the run of this checkpoint (`found` in it) stands.
+    """Set the module's position to that of the checkpoint, whose values are `found`.
 
     Raises:
-        UsageError: What learns there is not what would learn now.
+        UsageError: The optimizer's parameter groups differ.
     """
     groups = [len(group["params"]) for group in module.configure_optimizers().param_groups]
     check_optimizer_matches(checkpoint, found, groups)
@@ -240,7 +241,7 @@ def _resume(module: StudentModule, found: Mapping[str, Any], checkpoint: Path, b
 
 
 def _progress_updater(bar: Progress, by_time: bool) -> Callable[[StudentModule, str], None]:
-    """Moves the bar by steps, or by seconds where time is what runs out."""
+    """Function that advances the bar by steps, or by seconds if there is a time limit."""
     shown = 0
 
     def advance(module: StudentModule, note: str) -> None:

@@ -1,4 +1,4 @@
-"""One training step, one validation step, the optimizer and its schedule, as a LightningModule."""
+"""LightningModule with the training step, the validation step, the optimizer and its schedule."""
 
 from __future__ import annotations
 
@@ -29,21 +29,22 @@ from distill.tasks import DepthKind, Task
 
 NAN_BATCH = "nan_batch.safetensors"
 _PAUSE_S, _PAUSE_STEPS = 30.0, 20.0
-"""A step that took longer than both of these, in seconds and in usual steps, does not count against the budget."""
+"""A step longer than both of these, in seconds and in average steps, does not count against the time limit."""
 
 
 class StudentModule(L.LightningModule):
-    """A student and how it learns.
+    """A student in training.
 
     Attributes:
-        student: The network; all that is kept in the end.
-        noisy_labels: What is known about the labels' faults.
-        val_metrics: Over the last validation.
-        sample_images: Pictures of it.
+        student: The network.
+        noisy_labels: Running label errors.
+        val_metrics: Scores of the current validation.
+        sample_images: Sample images of the current validation.
         max_steps: Optimizer steps of the whole run.
-        standing: Where the run was when it was begun, or taken up again.
+        resume_position: Position of the run when it was started or resumed.
         elapsed_s: Training time so far, over all interruptions.
-        batches_seen: Batches of this rank so far, over all interruptions.
+        batches_seen: Batches of this process so far, over all interruptions.
+        last_losses: Terms and total of the last batch.
     """
 
     def __init__(
@@ -64,19 +65,19 @@ class StudentModule(L.LightningModule):
         self._base_lrs: list[float] = []
         self._decays: list[float] = []
         self._order: torch.memory_format | None = None
-        # Only the call is compiled: the weights keep their names.
+        # Only the call is compiled, so that the weights keep their names.
         self._network = torch.compile(student.raw) if config.train.compile else student.raw
 
     # -- time -----------------------------------------------------------------------------------------------------
 
     @property
     def steps(self) -> int:
-        """Optimizer steps out of `max_steps`: as many as if batches had always been as large as they are now."""
+        """Optimizer steps so far, in units of `max_steps`: as if the batch size had always been the current one."""
         return self.global_step - self._steps_before
 
     @property
     def progress(self) -> float:
-        """How much of the run is over, in [0, 1]: by steps or by time, whichever is further."""
+        """Completed fraction of the run in [0, 1], by steps or by time, whichever is larger."""
         by_steps = self.steps / self.max_steps
         minutes = self.config.train.minutes
         return min(1.0, max(by_steps, self.elapsed_s / (60 * minutes) if minutes else 0.0))
@@ -91,24 +92,24 @@ class StudentModule(L.LightningModule):
         loader.batch_sampler.set_epoch(self.current_epoch)
 
     def on_train_batch_start(self, batch: dict[str, Tensor], batch_idx: int) -> None:
-        """Set the learning rates by progress: a linear warm-up, then half a cosine down to nothing."""
+        """Set the learning rates by progress; see `lr_factor`."""
         factor = lr_factor(self._shared_progress(), self.config.optim.warmup)
         optimizer: Any = self.optimizers()
         for group, base, decay in zip(optimizer.param_groups, self._base_lrs, self._decays, strict=True):
-            # The state of a run that goes on brings back the decay that it began with; the config may ask for another.
+            # A resumed optimizer state has the weight decay of the earlier run; the config may have another one.
             group["lr"], group["weight_decay"] = base * factor, decay
 
     def on_train_batch_end(self, outputs: Any, batch: dict[str, Tensor], batch_idx: int) -> None:
-        """Move the clock."""
+        """Advance the clock."""
         now_s = time.monotonic()
         took_s, self._clock_s = now_s - self._clock_s, now_s
         if took_s > max(_PAUSE_S, _PAUSE_STEPS * self._usual_s) and self._usual_s:
-            took_s = self._usual_s  # the process was suspended: a closed lid, a scheduler, Ctrl-Z
+            took_s = self._usual_s  # the process was suspended (closed lid, scheduler, Ctrl-Z)
         self._usual_s = 0.9 * self._usual_s + 0.1 * took_s if self._usual_s else took_s
         self.elapsed_s += took_s
 
     def _shared_progress(self) -> float:
-        """Progress by the first rank's clock: ranks with different learning rates would drift apart."""
+        """Progress by the first process's clock, so that all processes have the same learning rate."""
         if self.config.train.minutes is None or self.trainer.world_size == 1:
             return self.progress
         return float(self.trainer.strategy.broadcast(self.progress))
@@ -119,7 +120,7 @@ class StudentModule(L.LightningModule):
         """The total loss of one batch."""
         self._batch = batch
         generator = self._generator()
-        torch.manual_seed(generator.initial_seed())  # what the network draws by itself has to be the same again as well
+        torch.manual_seed(generator.initial_seed())  # dropout must be repeatable as well
         prepared = augment(self._decode_batch(batch), self.config.augment, self._depth_kind, generator)
         raw = self._raw(prepared)
         row, column = torch.randint(self.config.loss.stride, (2,), generator=generator).tolist()
@@ -131,20 +132,20 @@ class StudentModule(L.LightningModule):
         self.last_losses = {name: loss.detach() for name, loss in losses.items()} | {"loss": total.detach()}
         if not torch.isfinite(total):
             self._stop_at_nan("the loss")
-        self.batches_seen += 1  # here and not in a hook: those of callbacks, which save the state, come first
+        self.batches_seen += 1  # not in a hook, since callbacks that save the state run before it
         return total
 
     def configure_gradient_clipping(
         self, optimizer: Any, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None
     ) -> None:
-        """Clip the norm of the gradient; one that is not finite must not reach the weights."""
+        """Clip the norm of the gradient; stop if it is not finite, before it reaches the weights."""
         norm = torch.nn.utils.clip_grad_norm_(self.student.parameters(), self.config.optim.clip_norm)
-        # Scaled float16 gradients overflow now and then; the scaler then skips the step by itself.
+        # Scaled float16 gradients overflow occasionally; the scaler skips such a step.
         if not torch.isfinite(norm) and self.trainer.precision != "16-mixed":
             self._stop_at_nan("the gradient")
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        """AdamW in groups: by rate (stages of the backbone, the rest), with weight decay or (norms, biases) without."""
+        """AdamW with the groups of `optimizer_groups`."""
         config = self.config.optim
         arguments = optimizer_groups(self.student, config)
         self._base_lrs = [float(group["lr"]) for group in arguments]
@@ -154,7 +155,7 @@ class StudentModule(L.LightningModule):
     # -- watching -------------------------------------------------------------------------------------------------
 
     def on_validation_epoch_start(self) -> None:
-        """Begin a new validation."""
+        """Reset the scores."""
         self.val_metrics.reset(self.device)
 
     def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
@@ -168,7 +169,7 @@ class StudentModule(L.LightningModule):
             self.sample_images.add(batch, outputs)
 
     def sync_metrics(self) -> None:
-        """Add up the ranks."""
+        """Add up the scores of all processes."""
         if self.trainer.world_size > 1:
             for sums in self.val_metrics.sums():
                 torch.distributed.all_reduce(sums)
@@ -176,7 +177,7 @@ class StudentModule(L.LightningModule):
     # -- checkpoints ----------------------------------------------------------------------------------------------
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Say whose checkpoint this is, in plain types: nothing in it needs code to be loaded."""
+        """Add student, spec and progress in plain types, which load without executing code."""
         checkpoint["distill"] = {
             "student": self.student.config.model_dump_json(),
             "spec": self.student.spec.to_json(),
@@ -187,11 +188,11 @@ class StudentModule(L.LightningModule):
         }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Set clock and counts to where they stood."""
+        """Restore clock and counts."""
         self.elapsed_s = float(checkpoint["distill"]["elapsed_s"])
         self.batches_seen = int(checkpoint["distill"]["batches_seen"])
         errors = checkpoint["distill"]["label_errors"]
-        if errors.shape == self.noisy_labels.errors.shape:  # else they are of other photos
+        if errors.shape == self.noisy_labels.errors.shape:  # otherwise they belong to other photos
             self.noisy_labels.errors = errors
         self._steps_before = int(checkpoint["global_step"]) - self.resume_position.step
         sync_loop_counters(checkpoint, self.resume_position)
@@ -210,21 +211,21 @@ class StudentModule(L.LightningModule):
         )
 
     def _weight_fn(self, rows: Tensor) -> WeightFn | None:
-        """How far the labels of these photos are believed; None where all are."""
+        """Weights by the noisy-label filter; None if it is off."""
         if self.config.loss.noisy_labels.sigma == 0:
             return None
         active = self.progress >= self.config.loss.noisy_labels.start
         return lambda task, errors: self.noisy_labels.weights(task, rows, errors, active=active)
 
     def _raw(self, batch: Batch) -> dict[Task, Tensor]:
-        """The raw maps in float32: the products that follow would round depth to 0.4 % in bfloat16."""
+        """Raw maps in float32: in bfloat16 the products that follow would round depth to 0.4 %."""
         if self._order is None:
             self._order = memory_format(self.student, batch.image.device)
         raw = self._network(batch.image.contiguous(memory_format=self._order))
         return {task: value.float() for task, value in raw.items()}
 
     def _generator(self) -> torch.Generator:
-        """Randomness of this batch alone, so that a resumed run repeats it."""
+        """Random generator of this batch, so that a resumed run repeats it."""
         seed = (self.config.train.seed * 1_000_003 + self.batches_seen) * 1_024 + self.global_rank
         return torch.Generator().manual_seed(seed)
 
@@ -234,5 +235,5 @@ class StudentModule(L.LightningModule):
         kept = "the last good weights are kept; " if (self._run_dir / WEIGHTS).is_file() else ""
         raise DistillError(
             f"{what} is not a finite number at step {self.global_step}; its batch is saved in {path}",
-            hint=f"{kept}lower optim.lr, or look at the labels of that batch",
+            hint=f"{kept}lower optim.lr, or check the labels of that batch",
         )

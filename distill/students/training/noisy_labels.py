@@ -1,8 +1,7 @@
-"""Which labels not to believe: those that the student keeps disagreeing with, far more than with most others.
+"""Noisy-label filter: leaves out labels whose error stays far above that of most labels.
 
-A generated image that is wrong is wrong as a whole: classes swapped, everything shifted, a flat depth. A student that
-learns from many labels cannot learn such an answer by heart at first, so its error stays large while that of right
-answers falls.
+A wrong generated image is wrong as a whole: classes swapped, everything shifted, a flat depth. A student trained on
+many labels cannot memorize it at first, so its error stays large while that of correct labels falls.
 """
 
 from __future__ import annotations
@@ -16,16 +15,16 @@ from torch import Tensor
 from distill.tasks import Task
 
 _MEMORY = 0.5
-"""Of the running error: what is kept at each new look at a photo."""
+"""Weight of the previous running error at each new error."""
 _BELOW = 0.1587
-"""Quantile one standard deviation below the median of a normal distribution. The spread is taken from the lower half,
-which holds right answers only; with a quarter of all labels wrong, the usual median deviation is twice as large."""
+"""Quantile one standard deviation below the median of a normal distribution. The spread is measured in the lower half,
+which holds correct labels only; with a quarter of all labels wrong, the median absolute deviation is twice as large."""
 
 
 class NoisyLabelFilter:
-    """The running error of every label, and what is left out because of it.
+    """Running error of every label, and the weights that follow from it.
 
-    Each process remembers the photos that it has seen itself.
+    Each process tracks the photos of its own batches.
     """
 
     def __init__(self, num_photos: int, tasks: Sequence[Task], limit: float) -> None:
@@ -35,12 +34,12 @@ class NoisyLabelFilter:
     def weights(
         self, task: Task, rows: Int[Tensor, " b"], errors: Float[Tensor, " b"], *, active: bool
     ) -> Float[Tensor, " b"]:
-        """1 for labels that are believed, 0 for the others; remembers these errors first.
+        """Update the running errors; returns 0 for noisy labels and 1 for the others.
 
         Args:
             task: Of the labels.
-            rows: Which photos these are; a negative one is remembered as nothing.
-            errors: Of this look at them; 0 where there is no label.
+            rows: Indices of the photos; negative ones are not recorded.
+            errors: Label error of each photo; 0 without a label.
             active: Whether labels can be left out yet.
         """
         known = self.errors[self._tasks.index(task)]
@@ -55,7 +54,7 @@ class NoisyLabelFilter:
         return 1.0 - is_noisy.to(errors)
 
     def threshold(self, task: Task) -> float:
-        """The running error above which a label is not believed."""
+        """Running error above which a label counts as noisy."""
         known = self.errors[self._tasks.index(task)]
         known = known[~known.isnan()]
         if not len(known):
@@ -64,7 +63,7 @@ class NoisyLabelFilter:
         return float(middle + self._limit * (middle - known.quantile(_BELOW)))
 
     def noisy_fraction(self, task: Task) -> float:
-        """The share of the seen labels that is not believed."""
+        """Fraction of the labels seen so far that count as noisy."""
         known = self.errors[self._tasks.index(task)]
         seen = ~known.isnan()
         return float((known[seen] > self.threshold(task)).float().mean()) if bool(seen.any()) else 0.0

@@ -1,4 +1,4 @@
-"""Learning rates: which part of the network learns how fast, and when."""
+"""Optimizer parameter groups and the learning rate schedule."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from distill.students.model.student import Student
 
 
 def layer_lr_multipliers(student: Student, config: OptimConfig) -> dict[str, float]:
-    """Each parameter's share of the peak learning rate: 1 outside the backbone, in it less from stage to stage back."""
+    """Each parameter's factor of the peak learning rate: 1 outside the backbone, smaller toward its first stage."""
     stages: dict[str, int] = {}
     for name, _ in student.named_parameters():
         if name.startswith("backbone."):
@@ -25,10 +25,7 @@ def layer_lr_multipliers(student: Student, config: OptimConfig) -> dict[str, flo
 
 
 def optimizer_groups(student: Student, config: OptimConfig) -> list[dict[str, Any]]:
-    """The student's parameters for AdamW, by rate (stages of the backbone, the rest) and by whether they decay.
-
-    Norms and biases do not.
-    """
+    """Parameter groups for AdamW, by learning rate and by weight decay; norms and biases have none."""
     shares = layer_lr_multipliers(student, config)
     groups: dict[tuple[float, bool], list[torch.nn.Parameter]] = {}
     for name, parameter in student.named_parameters():
@@ -40,13 +37,13 @@ def optimizer_groups(student: Student, config: OptimConfig) -> list[dict[str, An
 
 
 def _stage(name: str) -> str:
-    """The stage of a backbone's parameter: ``backbone.trunk.blocks.3.0.conv.weight`` lies in ``blocks.3``."""
+    """Stage of a backbone's parameter: ``backbone.trunk.blocks.3.0.conv.weight`` belongs to ``blocks.3``."""
     first, *rest = name.removeprefix("backbone.trunk.").split(".")
     return f"{first}.{rest[0]}" if rest and rest[0].isdigit() else first
 
 
 def lr_factor(progress: float, warmup: float) -> float:
-    """The share of the peak learning rate at this progress, both in [0, 1]."""
+    """Factor of the peak learning rate at this progress, both in [0, 1]: linear warm-up, then a cosine."""
     if progress < warmup:
         return max(progress / warmup, 0.01)
     rest = (progress - warmup) / max(1.0 - warmup, 1e-9)

@@ -1,4 +1,4 @@
-"""What a training run will cost, before it is begun: a few steps are timed on this machine."""
+"""Estimate of a training run: size, steps and time, from a few steps timed on this machine."""
 
 from __future__ import annotations
 
@@ -19,24 +19,24 @@ from distill.students.training.step_timing import choose_threads, time_step
 
 @dataclass(frozen=True, slots=True)
 class TrainPlan:
-    """A run that has not been begun.
+    """Estimate of a run.
 
     Attributes:
-        tasks: To be learned.
-        photos_train: To learn from.
-        photos_val: To score on.
-        num_bad_samples: Samples that cannot be used, as far as is known without decoding them.
+        tasks: Dense tasks that are learned.
+        photos_train: Training photos.
+        photos_val: Validation photos.
+        num_bad_samples: Samples that cannot be used, as far as known without decoding.
         parameters: Of the student.
         gmacs: Multiply-adds of one photo at the working size, in 10^9.
-        activation_bytes: Held between forward and backward of one batch.
+        activation_bytes: Memory between forward and backward pass of one batch.
         epochs: At most.
         images: Photos seen by the network over the run, at most.
         steps: At most.
-        step_s: Time of one step, with all the batches that make it, on this machine.
+        step_s: Time of one optimizer step, with all of its batches, on this machine.
         train_s: Time of the run, without validation: steps times step, or the time budget if that is less.
         memory_bytes: Of the decoded set.
-        cache_location: Where: ``memory``, ``disk``, or ``nowhere`` (decoded anew each epoch).
-        device: Where the steps were timed.
+        cache_location: ``memory``, ``disk``, or ``nowhere`` (decoded again each epoch).
+        device: Device on which the steps were timed.
     """
 
     tasks: tuple[str, ...]
@@ -76,11 +76,11 @@ class TrainPlan:
 
 
 def plan_training(config: TrainConfig, data: TrainingData) -> TrainPlan:
-    """What `fit` would do with this config and this training data; nothing is written.
+    """Estimate a run of `fit`; no file is written.
 
     Raises:
-        UsageError: A weight of `data.mix` is so small that it leaves a folder out.
-        DistillError: Pretrained weights cannot be had.
+        UsageError: A weight of `data.mix` is so small that a folder would not be used.
+        DistillError: Pretrained weights cannot be downloaded.
     """
     student = build_student(config.student, data.spec)
     photos = ShardDataset(data.train, data.index.tasks, config.student.size_hw)
@@ -122,13 +122,13 @@ def _count_gmacs(student: Student, device: torch.device) -> float:
 
 
 def _count_activations(student: Student, device: torch.device) -> int:
-    """Bytes that the backward pass of one photo needs to find again; tensors saved twice are counted once."""
+    """Bytes saved for the backward pass of one photo; tensors that are saved twice count once."""
     held: dict[int, int] = {}
 
     def note(tensor: torch.Tensor) -> torch.Tensor:
         storage = tensor.untyped_storage()
         held[storage.data_ptr()] = storage.nbytes()
-        kept.append(tensor)  # or a later tensor might be put at the same address
+        kept.append(tensor)  # or a later tensor could get the same address
         return tensor
 
     kept: list[torch.Tensor] = []

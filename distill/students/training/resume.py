@@ -1,4 +1,4 @@
-"""Where an interrupted run goes on, and whether its state fits what is asked now."""
+"""Position at which an interrupted run continues, also with another number of batches per epoch."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class ResumePosition:
-    """Where a run stands.
+    """Progress of a run, in epochs of the current size.
 
     Attributes:
-        batches_per_epoch: Of one rank.
-        epoch: Whole epochs that are behind it.
-        batch: Batches of the next one that are behind it.
-        step: Optimizer steps that a run of these batches alone would have made by then.
-        offset: Batches that it saw beyond what `epoch` and `batch` say, because others made an epoch before.
-        counted: What Lightning has to count as the batches behind it in its epoch; None: what it counted before.
+        batches_per_epoch: Of one process.
+        epoch: Completed epochs.
+        batch: Completed batches of the next epoch.
+        step: Optimizer steps of a run with this epoch size up to here.
+        offset: Batches seen beyond `epoch` and `batch`, because an epoch had another size before.
+        counted: Completed batches that Lightning has to count in its epoch; None: unchanged.
     """
 
     batches_per_epoch: int
@@ -28,15 +28,15 @@ class ResumePosition:
     counted: int | None = None
 
     def to_values(self) -> dict[str, int]:
-        """What a checkpoint has to hold of it."""
+        """Values for a checkpoint."""
         return {"batches_per_epoch": self.batches_per_epoch, "batches_offset": self.offset}
 
 
 def resume_position(found: Mapping[str, Any], batches_per_epoch: int, accumulate: int) -> ResumePosition:
-    """Where the run of this checkpoint stands, counted in epochs of so many batches and steps of `accumulate` batches.
+    """Position of a checkpoint's run, in epochs of `batches_per_epoch` batches and steps of `accumulate` batches.
 
-    Where an epoch had another number of batches before (another batch size, other shards), the same share of it is
-    behind the run, rounded down to whole steps.
+    If an epoch had another number of batches before (another batch size, other shards), the same fraction of it counts
+    as completed, rounded down to whole steps.
     """
     facts = found["distill"]
     seen, before = int(facts["batches_seen"]), int(facts.get("batches_per_epoch", batches_per_epoch))
@@ -52,12 +52,12 @@ def resume_position(found: Mapping[str, Any], batches_per_epoch: int, accumulate
 
 
 def sync_loop_counters(checkpoint: dict[str, Any], position: ResumePosition) -> None:
-    """Let Lightning's counters in the checkpoint say the same, in place.
+    """Set Lightning's counters in the checkpoint to this position, in place.
 
-    It would take the end of an epoch of 4 batches for the middle of one of 8, and skip what is left of that.
+    It would take the end of an epoch of 4 batches for the middle of one of 8, and skip the other half.
     """
     if position.counted is None:
         return
     current = checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]["current"]
-    unfinished = current["ready"] - current["completed"]  # 1 where the state was written within the step
+    unfinished = current["ready"] - current["completed"]  # 1 if the state was written within a step
     current |= dict.fromkeys(current, position.counted) | {"completed": position.counted - unfinished}

@@ -1,4 +1,4 @@
-"""How long a training step takes on this machine, and with how many threads it is shortest."""
+"""Time of a training step on this machine, and the fastest number of threads."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from distill.tasks import DepthKind
 
 _TIMED_STEPS = 10
 _TIMED_S = 20.0
-"""Slow steps are timed this long, three of them at least."""
+"""Time limit of a measurement, after at least three steps."""
 _PROBE_PHOTOS = 4
 
 
@@ -61,10 +61,10 @@ def time_step(
 
 
 def choose_threads(student: Student, config: TrainConfig, photos: ShardDataset) -> int:
-    """The number of CPU threads to train with: the config's, or the faster one of all and half of them.
+    """Number of CPU threads for training: that of the config, or all or half of them, whichever is faster.
 
-    Threads that wait for one another on a core that something else needs cost more than they bring: with six other jobs
-    on two cores a step of nano took 0.83 s with two threads and 0.13 s with one.
+    On a busy machine, threads that wait for each other are slower than one: with six other jobs on two cores a step of
+    nano took 0.83 s with two threads and 0.13 s with one.
     """
     everything = torch.get_num_threads()
     if config.train.threads or everything == 1:

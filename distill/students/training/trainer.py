@@ -1,4 +1,4 @@
-"""Lightning's trainer as a run needs it: callbacks in their order, precision, loggers, and silence."""
+"""Build Lightning's trainer: callbacks in their order, precision, loggers, no console output."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def build_trainer(
     validation_callback: ValidationCallback,
     checkpoint_callback: CheckpointCallback,
 ) -> L.Trainer:
-    """Lightning's trainer for this budget, with everything that it would do by itself turned off."""
+    """Lightning's trainer for this config, with its own checkpoints, progress bar and samplers turned off."""
     budget = config.train
     precision = budget.precision
     if precision == "auto":
@@ -59,7 +59,7 @@ def build_trainer(
 
 
 def _build_logger(config: TrainConfig, run_dir: Path) -> Logger | bool:
-    """Where curves go beside the files that are always written."""
+    """Logger of the config, in addition to the files that are always written."""
     kind = config.train.logger
     if kind == "tensorboard":
         return TensorBoardLogger(run_dir, name="logs", version="")
@@ -78,21 +78,21 @@ def _build_logger(config: TrainConfig, run_dir: Path) -> Logger | bool:
 
 @contextlib.contextmanager
 def explain_batch_errors() -> Iterator[None]:
-    """While open, what torch says about too small a batch becomes a sentence."""
+    """Context that turns torch's error about too small a batch into a UsageError."""
     try:
         yield
     except ValueError as error:
         if "more than 1 value per channel" not in str(error):
             raise
         raise UsageError(
-            "a batch of one photo of this size leaves one value per channel, and a norm cannot learn from that",
+            "a batch of one photo of this size leaves one value per channel, too few for batch normalization",
             hint="raise data.batch_size or student.size_hw",
         ) from error
 
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """While open, Lightning says nothing: what matters is said by the reporter."""
+    """Context without messages of Lightning; the reporter shows the important ones."""
     loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric")]
     levels = [logger.level for logger in loggers]
     for logger in loggers:

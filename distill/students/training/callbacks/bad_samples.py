@@ -1,4 +1,4 @@
-"""Samples that turn out to be broken while a run goes on, where the decoded set is not kept."""
+"""Record bad samples that are found during a run, if the decoded set is not cached."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from distill.students.data.dataset import ShardDataset
 
 
 class BadSampleCallback(L.Callback):
-    """Names what is left out: what was broken from the beginning, and what comes to light in the batches.
+    """Writes the list of bad samples, known at the start or found in batches.
 
-    Each rank sees its own batches; at the end the first one knows all.
+    Each process checks its own batches; at the end the first process collects all.
 
     Attributes:
-        bad_samples: So far.
+        bad_samples: Found so far.
     """
 
     def __init__(self, run_dir: Path, photos: ShardDataset, held_out: ShardDataset, known: Sequence[BadSample]) -> None:
@@ -37,31 +37,31 @@ class BadSampleCallback(L.Callback):
         self._seen = set[tuple[bool, int]]()
 
     def state_dict(self) -> dict[str, Any]:
-        """What a resumed run must know: it does not see every batch again."""
+        """Bad samples found so far: a resumed run does not read every batch again."""
         return {"bad_samples": [asdict(part) for part in self.bad_samples if part not in self._known]}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on with those that were found before."""
+        """Restore the bad samples found before."""
         self._add([BadSample(**values) for values in state_dict["bad_samples"]])
 
     def begin(self) -> None:
-        """Write the list into the run's folder, or take an old one away."""
+        """Write the list into the run's folder, or remove an old one."""
         write_bad_samples(self._path, self.bad_samples)
 
     def on_train_batch_start(
         self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
     ) -> None:
-        """Look for rows with nothing to learn from."""
+        """Check the batch for replaced rows."""
         self._collect_bad_rows(self._photos, batch)
 
     def on_validation_batch_start(
         self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int, dataloader_idx: int = 0
     ) -> None:
-        """The same."""
+        """Check the batch for replaced rows."""
         self._collect_bad_rows(self._held_out, batch)
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Gather what the ranks found."""
+        """Collect the lists of all processes."""
         if trainer.world_size > 1:
             gathered: list[list[BadSample]] = [[] for _ in range(trainer.world_size)]
             torch.distributed.all_gather_object(gathered, self.bad_samples)
@@ -71,12 +71,12 @@ class BadSampleCallback(L.Callback):
 
     def _collect_bad_rows(self, photos: ShardDataset, batch: dict[str, Any]) -> None:
         if photos.is_cached:
-            return  # what was broken has been left out, and a GPU need not be waited for
+            return  # bad samples were skipped already, and reading rows would wait for the GPU
         for row in batch["row"].tolist():
             place = (photos is self._photos, ~row)
             if row < 0 and place not in self._seen:
                 self._seen.add(place)
-                error = photos.error(~row)  # once more, here: a rank without a photo holds a whole one in such a row
+                error = photos.error(~row)  # decode again: an empty batch has such a row for a good sample
                 self._add([error] if error else [])
 
     def _add(self, found: Sequence[BadSample]) -> None:

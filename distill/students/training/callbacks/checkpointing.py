@@ -1,4 +1,4 @@
-"""The state to resume from: written now and then and when a signal comes, and whole or not there."""
+"""Checkpoints to resume from: written atomically, at intervals and on a signal."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from distill.students.training.module import StudentModule
 
 LAST, BEST = "last.ckpt", "best.ckpt"
 NEVER = 10**9
-"""As Lightning's "every n-th epoch"."""
+"""Value of Lightning's `check_val_every_n_epoch` that turns validation off."""
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
-    """Checkpoints that are whole or not there. Lightning's own are moved over from /tmp, which may be another disk."""
+    """Atomic checkpoint writer. Lightning's own moves files from /tmp, which may be on another disk."""
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
-        """Write beside the target, fsync, rename."""
+        """Write a temporary file in the same folder, fsync, rename."""
         path = Path(path)
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = path.with_name(f".{path.name}.part")
@@ -39,16 +39,18 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         except (OSError, RuntimeError) as error:  # torch's writer turns a full disk into a RuntimeError
             temporary.unlink(missing_ok=True)
             raise DistillError(
-                f"{path}: the state cannot be written: {str(error).splitlines()[0]}",
-                hint="free space, then run the same command: the last good state is kept",
+                f"{path}: the checkpoint cannot be written: {str(error).splitlines()[0]}",
+                hint="free space, then run the same command with --resume: the last good checkpoint is kept",
             ) from error
 
 
 class CheckpointCallback(L.Callback):
-    """Saves the state every few minutes, and after the step in which SIGINT or SIGTERM comes; a second SIGINT breaks.
+    """Saves the state every few minutes, and after the step in which SIGINT or SIGTERM arrives.
+
+    A second SIGINT raises KeyboardInterrupt.
 
     Attributes:
-        interrupted: Whether a signal came.
+        interrupted: Whether a signal arrived.
     """
 
     def __init__(self, run_dir: Path, config: TrainConfig) -> None:
@@ -58,7 +60,7 @@ class CheckpointCallback(L.Callback):
         self._handlers: dict[signal.Signals, Any] = {}
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Take the signals."""
+        """Install the signal handlers."""
         assert isinstance(pl_module, StudentModule)
         self._saved_s = pl_module.elapsed_s
         if threading.current_thread() is threading.main_thread():
@@ -68,10 +70,10 @@ class CheckpointCallback(L.Callback):
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Save now and then; save and stop if a signal came on any rank (there is no time left for a validation)."""
+        """Save if it is time; save and stop, without a validation, if a signal arrived in any process."""
         assert isinstance(pl_module, StudentModule)
         if (batch_idx + 1) % self._accumulate and batch_idx + 1 < trainer.num_training_batches:
-            return  # half of a step cannot be saved
+            return  # an incomplete step cannot be saved
         is_due = pl_module.elapsed_s - self._saved_s >= self._every_s
         if trainer.strategy.reduce_boolean_decision(self.interrupted or is_due, all=False):
             self._saved_s = pl_module.elapsed_s
@@ -81,11 +83,11 @@ class CheckpointCallback(L.Callback):
             trainer.check_val_every_n_epoch, trainer.should_stop = NEVER, True
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Give the signals back."""
+        """Restore the signal handlers."""
         self._release()
 
     def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
-        """Give the signals back."""
+        """Restore the signal handlers."""
         self._release()
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:

@@ -1,4 +1,4 @@
-"""The averaged student: a moving average of the weights, which is validated and kept in the place of the raw ones."""
+"""Exponential moving average of the weights, which is validated and saved instead of the raw weights."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from lightning.pytorch.callbacks import WeightAveraging
 
 
 class EMACallback(WeightAveraging):
-    """An exponential moving average of the weights that starts fast: decay = min(wanted, (1 + n) / (10 + n)).
+    """Weight averaging with a fast start: decay = min(configured, (1 + n) / (10 + n)).
 
-    A constant decay of 0.998 would still hold a third of the random weights after 500 steps.
+    With a constant decay of 0.998 a third of the initial random weights would remain after 500 steps.
     """
 
     def __init__(self, decay: float) -> None:
@@ -24,7 +24,7 @@ def _ema_update(decay: float) -> Callable[[Any, Any, Any], None]:
     def average(averaged: Any, current: Any, count: Any) -> None:
         number = int(count)
         keep = min(decay, (1.0 + number) / (10.0 + number))
-        if not averaged[0].is_floating_point():  # the step counters of norms
+        if not averaged[0].is_floating_point():  # step counters of norms
             torch._foreach_copy_(list(averaged), list(current))
             return
         # One fused call: with torch's own loop over the tensors the average of nano takes 8 ms a step instead of 3.

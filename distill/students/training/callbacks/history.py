@@ -1,4 +1,4 @@
-"""The curves of a run on disk: one row per validation, and one per batch, exact to the last bit."""
+"""Curves of a run on disk: one row per validation and one per batch, in full precision."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ from distill.images import write_atomic
 HISTORY = "history.json"
 BATCHES = "batches.csv"
 _HELD = 50
-"""Rows that are held back: to read a loss, a GPU has to be waited for."""
+"""Rows that are buffered: reading a loss waits for the GPU."""
 _END = ",1"
-"""The last column tells a whole row from one that a power cut has shortened."""
+"""The last column marks a complete row; a power cut can leave an incomplete one."""
 
 
 class BatchLossLog:
-    """``logs/batches.csv``: the losses of every batch; a resumed run goes on behind the last one that it remembers."""
+    """``logs/batches.csv``: the losses of every batch; a resumed run continues after its last saved batch."""
 
     def __init__(self, run_dir: Path) -> None:
         self._path = run_dir / "logs" / BATCHES
         self._held: list[tuple[int, dict[str, Tensor]]] = []
 
     def truncate(self, batches_seen: int) -> None:
-        """Forget the rows behind this batch, which a run that was killed had written and will repeat."""
+        """Remove the rows after this batch, which a killed run has written and will repeat."""
         self._held = []
         if batches_seen == 0:
             self._path.unlink(missing_ok=True)
@@ -40,13 +40,13 @@ class BatchLossLog:
             write_atomic(self._path, "\n".join([lines[0], *kept, ""]).encode())
 
     def add(self, batch: int, losses: Mapping[str, Tensor]) -> None:
-        """One row."""
+        """Add one row."""
         self._held.append((batch, dict(losses)))
         if len(self._held) >= _HELD:
             self.flush()
 
     def flush(self) -> None:
-        """Write what is held."""
+        """Write the buffered rows."""
         if not self._held:
             return
         self._path.parent.mkdir(exist_ok=True)
@@ -62,14 +62,14 @@ class BatchLossLog:
 
 
 def _finite(row: Mapping[str, Any]) -> dict[str, Any]:
-    """The row with null for what is no number: JSON knows no NaN."""
+    """The row with null for numbers that are not finite, since JSON has no NaN."""
     return {
         name: None if isinstance(value, float) and not math.isfinite(value) else value for name, value in row.items()
     }
 
 
 def write_history(run_dir: Path, history: Sequence[Mapping[str, Any]]) -> None:
-    """Write the validations as ``history.json`` and ``logs/metrics.csv``."""
+    """Write one row per validation to ``history.json`` and ``logs/metrics.csv``."""
     write_atomic(run_dir / HISTORY, json.dumps([_finite(row) for row in history], indent=1).encode())
     names = list(dict.fromkeys(name for row in history for name in row))
     text = io.StringIO()

@@ -32,7 +32,7 @@ class SampleImageWriter:
         self._rows: list[ndarray] = []
 
     def add(self, stored: Mapping[str, Tensor], outputs: Mapping[str, Tensor]) -> None:
-        """Draw photos of one batch, until there are enough.
+        """Draw photos of one batch, up to the number per validation.
 
         Args:
             stored: The batch of stored integers (see `distill.students.data.dataset`).

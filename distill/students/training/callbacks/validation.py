@@ -1,9 +1,10 @@
-"""What is kept of a run while it goes on: the best student, the state to resume from, the curves.
+"""Validation callback: saves the best student, the state to resume from and the curves.
 
-Also decides when to validate and when to stop, because both follow the progress of the run and not the epochs.
+It also decides when to validate and when to stop, because both depend on the progress of the run instead of epochs.
 
-The callbacks stand in the order Watch, Keeper, Averaging, Saver: at the end of a validation the keeper must still find
-the averaged weights in the module, and at the end of a step the saver must find this step in the average.
+Order of the callbacks: bad samples, validation, weight averaging, checkpoints. At the end of a validation, this one
+must run before the averaged weights are swapped out of the module; at the end of a step, checkpoints must be written
+after the average is updated.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from distill.students.training.module import StudentModule
 
 
 class ValidationCallback(L.Callback):
-    """Validates when it is time, keeps what is worth keeping, stops when the run is over.
+    """Schedules validations, saves their results and stops the run.
 
     Attributes:
         history: One row per validation, for the curves of a report.
@@ -36,11 +37,11 @@ class ValidationCallback(L.Callback):
         run_dir: Path,
         config: TrainConfig,
         advance: Callable[[StudentModule, str], None],
-        say: Callable[[str], None],
+        report: Callable[[str], None],
         begin: Callable[[], None],
     ) -> None:
         self.history: list[dict[str, Any]] = []
-        self._run_dir, self._budget, self._advance, self._say = run_dir, config.train, advance, say
+        self._run_dir, self._budget, self._advance, self._report = run_dir, config.train, advance, report
         self._begin: Callable[[], None] | None = begin
         self._filters_noisy_labels = config.loss.noisy_labels.sigma > 0
         self._best_score, self._worse, self._validated = float("-inf"), 0, 0
@@ -50,7 +51,7 @@ class ValidationCallback(L.Callback):
         self._batch_losses = BatchLossLog(run_dir)
 
     def state_dict(self) -> dict[str, Any]:
-        """What a resumed run must know."""
+        """State that a resumed run needs."""
         return {
             "history": self.history,
             "best_score": self._best_score,
@@ -61,16 +62,16 @@ class ValidationCallback(L.Callback):
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on where the run stood."""
+        """Restore the state of `state_dict`."""
         self.history = state_dict["history"]
         self._best_score, self._worse = state_dict["best_score"], state_dict["worse"]
         self._validated = state_dict["validated"]
         self._sums, self._batches = state_dict["sums"], state_dict["batches"]
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Go on with the curve where the weights stand, and validate as the run that is asked for now has to."""
+        """Continue the curves at the resumed position, and count validations by the current run length."""
         assert isinstance(pl_module, StudentModule)
-        # A longer run than before has had a smaller share of its validations.
+        # If the run was made longer, fewer of its validations are done.
         self._validated = min(self._validated, int(pl_module.progress * self._budget.num_validations))
         self._sums = {name: total.to(pl_module.device) for name, total in self._sums.items()}
         if trainer.is_global_zero:
@@ -79,13 +80,13 @@ class ValidationCallback(L.Callback):
     def on_train_batch_start(
         self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
     ) -> None:
-        """Say once that the run begins; one that has no step left comes no further than `on_train_start`."""
+        """Call `begin` at the first batch; a run without a step left only reaches `on_train_start`."""
         if self._begin is not None:
             self._begin()
             self._begin = None
 
     def on_save_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
-        """No row may be missing behind which a resumed run would go on."""
+        """Write all rows up to the point at which a resumed run continues."""
         self._batch_losses.flush()
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -93,13 +94,13 @@ class ValidationCallback(L.Callback):
         self._batch_losses.flush()
 
     def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
-        """Write the rows that led here."""
+        """Write the rows before the error."""
         self._batch_losses.flush()
 
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Add to the curves; say whether this epoch ends with a validation, and whether the run ends here."""
+        """Add to the curves; decide whether this epoch ends with a validation and whether the run ends."""
         assert isinstance(pl_module, StudentModule)
         for name, loss in pl_module.last_losses.items():
             self._sums[name] = self._sums.get(name, torch.zeros_like(loss)) + loss
@@ -116,20 +117,20 @@ class ValidationCallback(L.Callback):
         self._must_save = due
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Without validation photos nothing else would write the state to resume from."""
+        """Save the state, which otherwise happens after a validation, in a run without validation photos."""
         if self._must_save and not trainer.val_dataloaders:
             assert isinstance(pl_module, StudentModule)
             self._validated = max(self._validated + 1, int(pl_module.progress * self._budget.num_validations))
             trainer.save_checkpoint(self._run_dir / "checkpoints" / LAST)
 
     def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Write the student if it is the best so far (the module holds the averaged weights now)."""
+        """Save the student if it is the best so far (the module has the averaged weights now)."""
         assert isinstance(pl_module, StudentModule)
         pl_module.sync_metrics()
         found = pl_module.val_metrics.compute()
         self._validated = max(self._validated + 1, int(pl_module.progress * self._budget.num_validations))
         self._record(trainer, pl_module, found)
-        # Where nothing can be scored the newest weights count, as in a run without validation photos.
+        # Without any score the newest weights are used, as in a run without validation photos.
         is_best = found["score"] > self._best_score or found.keys() == {"score"}
         self._worse = 0 if is_best else self._worse + 1
         if is_best:
@@ -138,11 +139,11 @@ class ValidationCallback(L.Callback):
                 save_student(self._run_dir, pl_module.student)
         pl_module.sample_images.write(trainer.global_step)
         if self._budget.patience and self._worse >= self._budget.patience:
-            self._say(f"no better score in {self._worse} validations: stopping early")
+            self._report(f"no better score in {self._worse} validations: stopping early")
             trainer.should_stop = True
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Write the state to resume from, and that of the best student."""
+        """Save the state to resume from, and that of the best student."""
         if trainer.sanity_checking:
             return
         folder = self._run_dir / "checkpoints"
@@ -151,7 +152,7 @@ class ValidationCallback(L.Callback):
             trainer.save_checkpoint(folder / BEST)
 
     def _record(self, trainer: L.Trainer, module: StudentModule, found: dict[str, float]) -> None:
-        """One row of the curves: to memory, history.json, metrics.csv, the loggers and the person."""
+        """Add one row to the history, history.json, metrics.csv, the loggers and the terminal."""
         losses = {name: float(total) / max(1, self._batches) for name, total in self._sums.items()}
         self._sums, self._batches = {}, 0
         row = {
@@ -169,17 +170,17 @@ class ValidationCallback(L.Callback):
         self.history.append(row)
         unscored = [str(task) for task in module.student.spec.tasks if not any(key.startswith(task) for key in found)]
         if unscored and len(self.history) == 1:
-            self._say(f"no validation photo has a label for {', '.join(unscored)}: left out of the score")
+            self._report(f"no validation photo has a label for {', '.join(unscored)}: left out of the score")
         for logger in trainer.loggers:
             logger.log_metrics({name: float(value) for name, value in row.items()}, step=trainer.global_step)
         if trainer.is_global_zero:
             write_history(self._run_dir, self.history)
             shown = ", ".join(f"{name} {value:.3f}" for name, value in found.items())
-            self._say(f"epoch {row['epoch']}, {row['elapsed_s']:.0f} s: loss {losses.get('loss', 0.0):.3f}; {shown}")
+            self._report(f"epoch {row['epoch']}, {row['elapsed_s']:.0f} s: loss {losses.get('loss', 0.0):.3f}; {shown}")
 
     @property
     def diverged(self) -> bool:
-        """Whether no validation gave a score that is a number."""
+        """Whether there were validations, none of them with a finite score."""
         return bool(self.history) and not any(math.isfinite(row["val_score"]) for row in self.history)
 
     def _note(self) -> str:
