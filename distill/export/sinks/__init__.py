@@ -10,20 +10,20 @@ from distill.export.sinks.point_cloud import PointCloudSink, encode_ply, unproje
 from distill.export.sinks.statistics import ParquetSink, StatisticsSink, frame_statistics
 
 __all__ = [
-    "Ffv1MapsSink",
     "CocoMasksSink",
+    "Ffv1MapsSink",
     "OverlayVideoSink",
     "ParquetSink",
     "PngMapsSink",
     "PointCloudSink",
     "Sink",
     "StatisticsSink",
-    "write_error",
     "decode_rle",
     "encode_ply",
     "encode_rle",
     "frame_statistics",
     "make_folder",
     "unproject",
+    "write_error",
     "write_file",
 ]

@@ -14,10 +14,14 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from distill.config.export import TargetConfig
 from distill.errors import DistillError
 from distill.export.onnx.wrapper import example_input, prepare_for_export
 from distill.export.runners.aot_inductor import TORCH_KEY
 from distill.export.runners.base import first_line
+from distill.export.targets.artifact import Artifact
+from distill.export.targets.build import file_name, finalize
+from distill.export.targets.context import ExportContext, PreparedGraph, tolerances_from
 from distill.spec import METADATA_KEY, StudentSpec
 
 _MAX_BATCH, _MAX_SIDE = 1024, 16384
@@ -86,4 +90,16 @@ def _open_elsewhere(made: Path, path: Path) -> None:
         f"{path}: compiled, but a process that opens it dies of {name}: {compiler} does not suit this torch",
         # Seen with a g++ that put its own, static copy of libstdc++ into the file, beside the one that torch uses.
         hint="name the system's compiler in CXX and export again; the other targets do not need one",
+    )
+
+
+def build(context: ExportContext, target: str, config: TargetConfig) -> Artifact:
+    """Build, check and name the artifact."""
+    if config.precision != "fp32":
+        raise DistillError(f"{target}: compiled students are float32", hint="precision: fp32, or engine: onnx")
+    context.log("compiling ahead of time: a minute or two of g++")
+    path = context.scratch_dir() / file_name(context, target, ".pt2")
+    context.compile_student(context.spec_for(target, config.precision), path, config.device)
+    return finalize(
+        context, target, config, path, context.check_parity(path, tolerances_from(config)), PreparedGraph(context.graph)
     )

@@ -6,6 +6,7 @@ import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from distill.config.export import artifact_files
 from distill.export.onnx.int8 import Sensitivity
 from distill.export.verification.parity import ParityResult
 
@@ -53,13 +54,6 @@ def failure_reason(parity: ParityResult) -> str:
 def rejected_path(path: Path) -> Path:
     """The name under which a file that failed is kept."""
     return path.with_name(f"{path.stem}.rejected{path.suffix}")
-
-
-def artifact_files(path: Path) -> list[Path]:
-    """The files that belong to an artifact: OpenVINO's are two, a kit is a folder."""
-    if path.is_dir():
-        return [file for file in sorted(path.rglob("*")) if file.is_file()]
-    return [path, path.with_suffix(".bin")] if path.suffix == ".xml" else [path]
 
 
 def move_artifact(made: Path, path: Path) -> Path:

@@ -8,10 +8,14 @@ from pathlib import Path
 
 import onnx
 
+from distill.config.export import TargetConfig
 from distill.errors import DistillError
 from distill.export.onnx.resize_rewrite import rewrite_resize_as_matmul
 from distill.export.runners.base import first_line
 from distill.export.runners.openvino import RT_INFO
+from distill.export.targets.artifact import Artifact
+from distill.export.targets.build import file_name, finalize
+from distill.export.targets.context import ExportContext, prepare_graph, tolerances_from
 from distill.optional import require
 from distill.spec import StudentSpec
 
@@ -47,3 +51,17 @@ def export_openvino(onnx_path: Path, spec: StudentSpec, path: Path, *, compress:
         temporary.unlink(missing_ok=True)
         temporary.with_suffix(".bin").unlink(missing_ok=True)
     return path
+
+
+def build(context: ExportContext, target: str, config: TargetConfig) -> Artifact:
+    """Build, check and name the artifact."""
+    made = prepare_graph(context, config, "u8s8")
+    folder = context.scratch_dir()
+    onnx.save(made.graph, folder / "source.onnx")
+    path = export_openvino(
+        folder / "source.onnx",
+        context.spec_for(target, config.precision),
+        folder / file_name(context, target, ".xml"),
+        compress=config.precision in ("fp16", "bf16"),
+    )
+    return finalize(context, target, config, path, context.check_parity(path, tolerances_from(config)), made)

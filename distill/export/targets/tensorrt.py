@@ -23,6 +23,9 @@ from distill.config.export import TargetConfig
 from distill.errors import DistillError
 from distill.export.onnx.resize_rewrite import rewrite_resize_as_matmul
 from distill.export.runners import Outputs
+from distill.export.targets.artifact import Artifact
+from distill.export.targets.build import file_name, finalize
+from distill.export.targets.context import ExportContext, prepare_graph, save_graph, tolerances_from
 from distill.export.targets.op_rules import find_op_violations
 from distill.export.verification.parity import Tolerances
 from distill.export.verification.task_difference import difference_name
@@ -200,3 +203,38 @@ Without Python: `sh trtexec.sh`. Precision ({kit["precision"]}) is in the ONNX f
 An engine runs on the kind of GPU and the version of TensorRT that built it, unless `kit.json` says otherwise.
 `trt_engine.py` holds the class to run it with; `samples.npz` the pictures and the original's answers.
 """
+
+
+_KIT_SAMPLES = 8
+"""Images with expected outputs in a kit: 2 to 3 MB each."""
+
+
+def build(context: ExportContext, target: str, config: TargetConfig) -> Artifact:
+    """Build, check and name the artifact."""
+    made = prepare_graph(context, config, "s8s8")
+    spec, emulated_parity = context.spec_for(target, config.precision), made.emulated_parity
+    path = context.scratch_dir() / "kit.onnx"
+    save_graph(to_tensorrt_onnx(made.graph, context.spec), spec, path)
+    tolerances = tolerances_from(config)
+    # Half precision is judged rounded, layer by layer; the file itself must give the answers too, on this CPU.
+    on_cpu = context.check_parity(path, tolerances) if config.precision != "bf16" else emulated_parity
+    parity = (
+        emulated_parity if emulated_parity is not None and not emulated_parity.passed else (on_cpu or emulated_parity)
+    )
+    assert parity is not None
+    samples = [(sample.rgb, _unbatch(context.reference(sample.rgb[None]))) for sample in context.samples[:_KIT_SAMPLES]]
+    folder = write_kit(
+        onnx.load(path),
+        spec,
+        config,
+        tolerances,
+        samples,
+        context.calibration[:_KIT_SAMPLES],
+        context.scratch_dir() / file_name(context, target, ".kit"),
+    )
+    said = "a kit: the engine is built on its GPU, by build.py in the folder; none was built here"
+    return finalize(context, target, config, folder, parity, made, said, runnable=False)
+
+
+def _unbatch(outputs: Outputs) -> Outputs:
+    return {name: value[0] for name, value in outputs.items()}

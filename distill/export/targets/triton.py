@@ -9,6 +9,10 @@ from typing import Any
 
 import onnx
 
+from distill.config.export import TargetConfig
+from distill.export.targets.artifact import Artifact
+from distill.export.targets.build import file_name, finalize
+from distill.export.targets.context import ExportContext, prepare_graph, save_graph, tolerances_from
 from distill.spec import StudentSpec
 
 _TYPES = {
@@ -61,3 +65,14 @@ def _tensor(entry: Any) -> str:
     sides = [side.dim_value if side.HasField("dim_value") else -1 for side in entry.type.tensor_type.shape.dim][1:]
     kind = _TYPES[entry.type.tensor_type.elem_type]
     return f"  {{ name: {json.dumps(entry.name)}, data_type: {kind}, dims: [ {', '.join(map(str, sides))} ] }}"
+
+
+def build(context: ExportContext, target: str, config: TargetConfig) -> Artifact:
+    """Build, check and name the artifact."""
+    spec = context.spec_for(target, config.precision)
+    folder = context.scratch_dir() / file_name(context, target, ".repository")
+    made = prepare_graph(context, config, "s8s8")
+    graph = made.graph
+    path = write_repository(lambda file: save_graph(graph, spec, file), graph, spec, config.profile.max_batch, folder)
+    parity = made.emulated_parity or context.check_parity(path, tolerances_from(config))
+    return finalize(context, target, config, folder, parity, made, "not served here: no Triton server", runnable=False)
