@@ -11,7 +11,7 @@ from numpy import ndarray
 
 from distill.errors import DistillError, UsageError
 from distill.labels import Label, is_beyond_range
-from distill.tasks import BACKGROUND_INSTANCE, IGNORE_INSTANCE, IGNORE_SEMANTIC, DepthKind, Task
+from distill.tasks import BACKGROUND_INSTANCE, IGNORE_INSTANCE, IGNORE_SEMANTIC, TASKS, DepthKind, Task
 
 
 def remap_classes(label: Label, classes: Sequence[str]) -> Label:
@@ -95,7 +95,7 @@ def convert_depth(label: Label, depth_kind: DepthKind) -> Label:
         UsageError: Not depth, or the depth kind says what the label does not know.
     """
     have = label.depth_kind or DepthKind.METRIC
-    if label.task is not Task.DEPTH or (depth_kind is not have and depth_kind not in _LESS_KNOWN[have]):
+    if not TASKS[label.task].has_depth_kind or (depth_kind is not have and depth_kind not in _LESS_KNOWN[have]):
         raise UsageError(
             f"{have} {label.task} cannot be brought to {depth_kind}",
             hint="choose a depth kind that says less, or another teacher",

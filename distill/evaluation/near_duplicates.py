@@ -13,7 +13,6 @@ from PIL import Image, ImageOps
 
 from distill.evaluation.predictors import Predictor, ShardPredictor
 from distill.evaluation.scoreboard import TaskScores
-from distill.evaluation.scorers import SemanticScorer
 from distill.images import MAX_PIXELS
 from distill.shards import Sample
 
@@ -130,8 +129,5 @@ def collect_warnings(predictors: Sequence[Predictor], task_scores_list: Iterable
 
 def _seen(task_scores: TaskScores, name: str, classes: Sequence[str]) -> list[str]:
     """Those of the classes that the truth shows: the others are in no mean."""
-    scorer = task_scores.scorers[name]
-    if not isinstance(scorer, SemanticScorer):
-        return []
-    pixels = {one: row["pixels"] for one, row in scorer.per_class().items()}
+    pixels = {one: row["pixels"] for one, row in task_scores.scorers[name].per_class().items()}
     return [one for one in classes if pixels.get(one, 0) > 0]

@@ -20,7 +20,7 @@ from distill.errors import DistillError, UsageError
 from distill.images import Photo
 from distill.label_ops import convert_depth, remap_classes, resample_nearest
 from distill.labels import Label
-from distill.tasks import DepthKind, Task
+from distill.tasks import TASKS, DepthKind, Task
 from distill.teachers.base import Teacher, TeacherResult
 from distill.teachers.context import TeacherContext
 from distill.teachers.kinds import KINDS, kind_of
@@ -143,7 +143,7 @@ class EnsembleTeacher:
 
     def _store(self, task: Task, label: Label, records: Iterable[dict[str, Any]], result: TeacherResult) -> None:
         label = self._to_depth_kind(label)
-        result.labels[task] = remap_classes(label, self.classes) if task is Task.SEMANTIC else label
+        result.labels[task] = remap_classes(label, self.classes) if TASKS[task].class_list == "classes" else label
         result.records.extend(records)
 
     def _to_depth_kind(self, label: Label) -> Label:
@@ -152,7 +152,7 @@ class EnsembleTeacher:
         Raises:
             UsageError: The teachers' depth kinds differ.
         """
-        if label.task is not Task.DEPTH:
+        if not TASKS[label.task].has_depth_kind:
             return label
         have = label.depth_kind or DepthKind.METRIC
         self._depth_kind = self._depth_kind or have

@@ -177,7 +177,7 @@ def build_replay(config: ReplayConfig, folder: Path, context: TeacherContext) ->
         terms=config.terms,
         tasks=[task for task in Task if task in prompted],
         classes=tuple(
-            dict.fromkeys(name for spec in prompt_specs if spec.task is Task.SEMANTIC for name in spec.legend)
+            dict.fromkeys(name for spec in prompt_specs if TASKS[spec.task].class_list == "classes" for name in spec.legend)
         ),
         quality_filter=context.quality_filter,
         prompt_ensemble=context.prompt_ensemble,

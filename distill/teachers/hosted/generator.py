@@ -16,8 +16,8 @@ from PIL import Image
 from distill.config.hosted import HostedConfig
 from distill.errors import DistillError
 from distill.images import Photo, encode_jpeg, encode_map, image_size_hw
-from distill.tasks import Task
 from distill.teachers.base import CacheableGenerator, GeneratedImage, PromptSpec
+from distill.teachers.decoders import teacher_task
 from distill.teachers.hosted.collector import OnMissing
 from distill.teachers.hosted.request_sequence import final_answer
 from distill.teachers.hosted.services.base import Request, RequestImage
@@ -68,8 +68,8 @@ class HostedGenerator(CacheableGenerator):
         """The request of a prompt, without the image; needs no pixels of the photo."""
         answer_key = AnswerKey(photo_sha256, prompt_spec.prompt, self.model, self._parameters(size_hw), seed, sample)
         presence_model, presence_check = self._service.presence_model, None
-        if presence_model and prompt_spec.task in (Task.INSTANCE, Task.REFERRING):
-            things = [prompt_spec.class_name] if prompt_spec.task is Task.INSTANCE else list(prompt_spec.legend)
+        things = teacher_task(prompt_spec.task).things(prompt_spec)
+        if presence_model and things:
             prompt = _PRESENCE_PROMPT.format(" or ".join(things))
             key = AnswerKey(photo_sha256, prompt, presence_model, {"send_as": self.config.send_as}, 0, 0)
             presence_check = Request(key, replace(prompt_spec, prompt=prompt), expects_image=False)

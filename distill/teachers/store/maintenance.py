@@ -11,7 +11,7 @@ import yaml
 
 from distill.errors import DistillError
 from distill.images import decode_rgb, write_atomic
-from distill.tasks import Task
+from distill.tasks import TASKS, Task
 from distill.teachers.store.answers import AnswerStore
 from distill.teachers.store.batch_table import BATCH_FINISHED
 from distill.teachers.store.ledger import Ledger
@@ -139,7 +139,7 @@ def _row(stored: CachedAnswer, prompt_spec: dict[str, Any]) -> dict[str, Any]:
         "prompt": prompt_spec["prompt"],
         "legend": {name: list(color) for name, color in prompt_spec["legend"]},
         "class": prompt_spec["class_name"],
-        "background": list(prompt_spec["background"]) if prompt_spec["task"] != Task.DEPTH else None,
+        "background": None if TASKS[Task(prompt_spec["task"])].has_depth_kind else list(prompt_spec["background"]),
         "colormap": prompt_spec["colormap"],
         "depth_kind": prompt_spec["depth_kind"],
         "near_is_low": prompt_spec["near_is_low"],
