@@ -237,7 +237,7 @@ def test_a_photo_that_is_broken_is_named_and_the_others_are_learned(
         == [part]
         == json.loads((out / "train.json").read_text())["bad_samples"]
     )
-    assert "left out: 1 of 12 samples" in printed.err and "Traceback" not in printed.err
+    assert "skipped 1 of 12 samples" in printed.err and "Traceback" not in printed.err
     assert run(monkeypatch, "train", *words) == 0  # finished: it still says so
     assert "bad samples skipped: 1" in capsys.readouterr().out
     for sample in samples[5:11]:
@@ -246,14 +246,14 @@ def test_a_photo_that_is_broken_is_named_and_the_others_are_learned(
     write_manifest(folder, manifest.model_copy(update={"shards": (entry,)}))
     assert run(monkeypatch, "train", *words, "--resume", "train.epochs=2") == 1
     error = capsys.readouterr().err
-    assert "error: 7 of 12 samples are broken, more than half; the first is " in error and "Traceback" not in error
+    assert "error: 7 of 12 samples are damaged, more than half; the first is " in error and "Traceback" not in error
 
 
 def test_no_shards_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run(monkeypatch, "train", "--out", tmp_path / "run") == 2
-    assert "there is nothing to learn from" in capsys.readouterr().err
+    assert "no shards are given" in capsys.readouterr().err
     assert run(monkeypatch, "train", "--shards", tmp_path, "--out", tmp_path / "run") == 2
     assert "not a folder of shards" in capsys.readouterr().err
 

@@ -28,10 +28,10 @@ from distill.students.data.dataset_index import DatasetIndex, read_index, split
 from distill.students.data.loaders import check_remaining, open_dataset, steps_per_epoch, train_sampler, val_sampler
 from distill.students.data.sampler import build_loader
 from distill.students.data.shard_index import SampleRef
+from distill.students.losses.depth import is_metric
 from distill.students.model.backbone import memory_format
 from distill.students.model.fake_quant import enable_fake_quant
 from distill.students.model.student import build_spec, build_student
-from distill.students.tasks.depth import is_metric
 from distill.students.training.callbacks.bad_samples import BadSampleCallback
 from distill.students.training.callbacks.checkpointing import LAST, CheckpointCallback
 from distill.students.training.callbacks.validation import ValidationCallback

@@ -5,11 +5,13 @@ from __future__ import annotations
 import contextlib
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import lightning as L
 import torch
+from lightning.pytorch.callbacks import WeightAveraging
 from lightning.pytorch.loggers import Logger, TensorBoardLogger
 
 from distill.config.train import TrainConfig
@@ -17,7 +19,6 @@ from distill.errors import UsageError
 from distill.optional import require
 from distill.students.training.callbacks.bad_samples import BadSampleCallback
 from distill.students.training.callbacks.checkpointing import AtomicCheckpointIO, CheckpointCallback
-from distill.students.training.callbacks.ema import EMACallback
 from distill.students.training.callbacks.validation import ValidationCallback
 
 
@@ -65,15 +66,41 @@ def _build_logger(config: TrainConfig, run_dir: Path) -> Logger | bool:
         return TensorBoardLogger(run_dir, name="logs", version="")
     if kind == "wandb":
         require("wandb", extra="wandb", why="log to Weights & Biases (train.logger=wandb)")
-        from lightning.pytorch.loggers import WandbLogger
+        from lightning.pytorch.callbacks import WeightAveraging
+from lightning.pytorch.loggers import WandbLogger
 
         return WandbLogger(name=run_dir.name, project=config.name, save_dir=run_dir)
     if kind == "mlflow":
         require("mlflow", extra="mlflow", why="log to MLflow (train.logger=mlflow)")
-        from lightning.pytorch.loggers import MLFlowLogger
+        from lightning.pytorch.callbacks import WeightAveraging
+from lightning.pytorch.loggers import MLFlowLogger
 
         return MLFlowLogger(experiment_name=config.name, run_name=run_dir.name, save_dir=str(run_dir / "mlruns"))
     return False
+
+
+class EMACallback(WeightAveraging):
+    """Weight averaging with a fast start: decay = min(configured, (1 + n) / (10 + n)).
+
+    With a constant decay of 0.998 a third of the initial random weights would remain after 500 steps.
+    """
+
+    def __init__(self, decay: float) -> None:
+        super().__init__(multi_avg_fn=_ema_update(decay))
+
+
+def _ema_update(decay: float) -> Callable[[Any, Any, Any], None]:
+    @torch.no_grad()
+    def average(averaged: Any, current: Any, count: Any) -> None:
+        number = int(count)
+        keep = min(decay, (1.0 + number) / (10.0 + number))
+        if not averaged[0].is_floating_point():  # step counters of norms
+            torch._foreach_copy_(list(averaged), list(current))
+            return
+        # One fused call: with torch's own loop over the tensors the average of nano takes 8 ms a step instead of 3.
+        torch._foreach_lerp_(list(averaged), list(current), 1.0 - keep)
+
+    return average
 
 
 @contextlib.contextmanager

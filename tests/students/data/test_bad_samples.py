@@ -72,7 +72,7 @@ def test_what_is_broken_is_left_out_and_named(way: tuple[str, ...], shards: Path
     ]
     assert tuple(read_bad_samples(tmp_path / "run" / BAD_SAMPLES)) == result.bad_samples
     text = "\n".join(said)
-    assert "left out: 2 of 40 samples" in text and "Traceback" not in text
+    assert "skipped 2 of 40 samples" in text and "Traceback" not in text
     assert f"  {shards / 'shard-000000.tar'}: blocks-0007: the photo is damaged" in text
     assert f"  {shards / 'shard-000010.tar'}: blocks-0013: depth.png" in text
 
@@ -110,7 +110,7 @@ def test_a_worker_gives_a_broken_sample_no_weight(shards: Path) -> None:
     ("extension", "change", "reason"),
     [
         ("jpg", lambda data: b"no picture", "not an image in any known format"),
-        ("jpg", lambda data: None, "it holds no photo"),
+        ("jpg", lambda data: None, "the sample has no photo"),
         ("semantic.png", lambda data: data[:60], "semantic.png"),
         ("json", lambda data: b"{", "its json is damaged"),
         ("json", lambda data: b'{"records": 5}', "not iterable"),
@@ -172,7 +172,7 @@ def test_too_many_stop_the_run_with_the_first_by_name(
     for number in range(3, 16):
         spoil(folder, f"blocks-{number:04d}", "jpg", lambda data: data[:300])
     with pytest.raises(
-        DistillError, match=r"13 of 24 samples are broken, more than half; the first is .*blocks-00"
+        DistillError, match=r"13 of 24 samples are damaged, more than half; the first is .*blocks-00"
     ) as caught:
         train(folder, tmp_path / "run", "train.epochs=2", *way)
     assert "\n" not in str(caught.value)

@@ -72,7 +72,7 @@ def test_what_shards_disagree_on_is_refused(make_shards: MakeShards, tmp_path: P
     with pytest.raises(UsageError, match="has no normals labels, only depth"):
         read_index([one, depth_only], [Task.NORMALS])
     assert read_index([one, depth_only]).tasks == (Task.DEPTH,)
-    with pytest.raises(UsageError, match="nothing to learn from"):
+    with pytest.raises(UsageError, match="no shards are given"):
         read_index([])
 
 

@@ -71,7 +71,7 @@ def test_a_run_folder_cannot_choose_what_is_imported(
     (tmp_path / "was_imported").unlink()
     sys.modules.pop("tiny_nets")
     monkeypatch.delenv(TRUSTED_BACKBONES)
-    with pytest.raises(UsageError, match="only run when you name it yourself"):
+    with pytest.raises(UsageError, match="only runs if you allow it"):
         load_student(tmp_path)
     assert not (tmp_path / "was_imported").is_file()
 
@@ -82,7 +82,7 @@ def test_the_command_line_is_trusted_and_a_file_is_not(
     monkeypatch.setenv(TRUSTED_BACKBONES, "")
     (tmp_path / "run.yaml").write_text(f"student: {{custom_backbone: '{tiny}'}}\n")
     config = read_train_config(tmp_path / "run.yaml", "shards")
-    with pytest.raises(UsageError, match="name it yourself"):
+    with pytest.raises(UsageError, match="only runs if you allow it"):
         build(str(config.student.custom_backbone))
     monkeypatch.delenv(TRUSTED_BACKBONES)
     config = read_train_config(None, "shards", {"student.custom_backbone": tiny})
@@ -92,7 +92,7 @@ def test_the_command_line_is_trusted_and_a_file_is_not(
 @pytest.mark.parametrize(
     ("reference", "reason"),
     [
-        ("tiny_nets:Narrow", "gives a map of shape"),
+        ("tiny_nets:Narrow", "returns a map of shape"),
         ("tiny_nets:Missing", "cannot be built"),
         ("json:loads", "cannot be"),
     ],

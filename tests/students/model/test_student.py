@@ -150,7 +150,7 @@ def test_wrong_backbones_are_refused_in_a_sentence(monkeypatch: pytest.MonkeyPat
         raise RuntimeError("features_only not implemented for Vision Transformer models.\nmore")
 
     monkeypatch.setattr("timm.create_model", create_model)
-    with pytest.raises(UsageError, match=r"cannot give features at 64x64 px: features_only not implemented .*models"):
+    with pytest.raises(UsageError, match=r"has no feature maps at 64x64 px: features_only not implemented .*models"):
         tiny()
 
 

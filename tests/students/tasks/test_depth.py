@@ -8,8 +8,9 @@ import torch
 
 from distill.config.loss import DepthLossConfig
 from distill.errors import UsageError
+from distill.students.losses.depth import depth_loss, gradient_matching, silog
 from distill.students.tasks.base import PostprocessContext
-from distill.students.tasks.depth import DepthHead, depth_loss, gradient_matching, silog
+from distill.students.tasks.depth import DepthHead
 from distill.tasks import FAR_DEPTH_M, FAR_WARP, DepthKind, unwarp_depth, warp_depth
 
 SHAPE = (2, 9, 12)

@@ -78,7 +78,7 @@ def test_an_interrupted_run_goes_on_bit_for_bit(shards: Path, tmp_path: Path, mo
 def test_a_student_that_learned_under_rounding_is_a_plain_one(shards: Path, tmp_path: Path) -> None:
     config, reporter = config_for(shards, "train.fake_quant=true", "train.epochs=1"), RecordingReporter()
     fit(config, load_training_data(config), tmp_path, reporter)
-    assert any("layers learn under the rounding of eight bits" in text for text in reporter.said)
+    assert any("layers are trained with simulated 8-bit rounding" in text for text in reporter.said)
     student, _ = load_student(tmp_path)
     assert not [layer for layer in student.modules() if type(layer).__name__.startswith("Rounded")]
 
@@ -160,13 +160,13 @@ def test_changed_learning_rate_groups_are_refused_on_resume(shards: Path, tmp_pa
 
 def test_another_students_checkpoint_is_refused(shards: Path, tmp_path: Path) -> None:
     train(shards, tmp_path, "train.epochs=1")
-    with pytest.raises(UsageError, match=r"of another student \(student: neck_channels was 16, is 24\)"):
+    with pytest.raises(UsageError, match=r"belongs to another student \(student: neck_channels was 16, is 24\)"):
         train(shards, tmp_path, "student.neck_channels=24", resume=True)
-    with pytest.raises(UsageError, match="of another student"):
+    with pytest.raises(UsageError, match="belongs to another student"):
         train(shards, tmp_path, "tasks=[depth]", resume=True)
     config = config_for(shards)
     student = build_student(config.student, load_training_data(config).spec)
-    with pytest.raises(UsageError, match="nothing to resume"):
+    with pytest.raises(UsageError, match="no checkpoint to resume from"):
         check_student_matches(tmp_path / "empty" / "checkpoints" / "last.ckpt", student)
     (tmp_path / "checkpoints" / "last.ckpt").write_bytes(b"PK nothing")
     with pytest.raises(DistillError, match="the checkpoint is damaged"):
@@ -199,7 +199,7 @@ def test_a_run_whose_scores_are_never_numbers_fails_in_words(
         return dict.fromkeys(compute(self), float("nan"))
 
     monkeypatch.setattr(ValidationMetrics, "compute", diverged)
-    with pytest.raises(DistillError, match="the training diverged: no validation gave a score that is a number"):
+    with pytest.raises(DistillError, match="the training diverged: no validation has a finite score"):
         train(shards, tmp_path)
     assert not (tmp_path / "weights.safetensors").exists()
     rows = json.loads((tmp_path / "history.json").read_text(), parse_constant=pytest.fail)
@@ -210,7 +210,7 @@ def test_a_gpu_that_is_not_there_is_refused_before_anything_is_read(
     shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    with pytest.raises(UsageError, match=r"train\.accelerator=gpu: torch finds no GPU here"):
+    with pytest.raises(UsageError, match=r"train\.accelerator=gpu: torch finds no GPU"):
         train(shards, tmp_path, "train.accelerator=gpu")
 
 
@@ -327,7 +327,7 @@ def test_an_earlier_student_is_taken_as_far_as_it_fits(make_shards: MakeShards, 
     student = build_student(config.student, load_training_data(config).spec)
     before = {name: value.clone() for name, value in student.state_dict().items()}
     said = load_matching_weights(tmp_path / "first", student)
-    assert said == f"{tmp_path / 'first'}: took {len(before)} of {len(before)} tensors; 2 of 3 classes known"
+    assert said == f"{tmp_path / 'first'}: used {len(before)} of {len(before)} tensors; 2 of 3 classes matched"
     last = "heads.semantic.layers.1.weight"
     for name, tensor in student.state_dict().items():
         if name.startswith("heads.semantic.layers.1."):

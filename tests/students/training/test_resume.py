@@ -98,7 +98,7 @@ def test_a_state_is_whole_or_the_old_one(tmp_path: Path, monkeypatch: pytest.Mon
         raise RuntimeError("[enforce fail at inline_container.cc:672] . PytorchStreamWriter failed\nmore")
 
     monkeypatch.setattr(torch, "save", full)
-    with pytest.raises(DistillError, match="the state cannot be written") as caught:
+    with pytest.raises(DistillError, match="the checkpoint cannot be written") as caught:
         files.save_checkpoint({"a": torch.ones(2)}, path)
     assert "free space" in caught.value.hint
     assert torch.equal(torch.load(path, weights_only=True)["a"], torch.zeros(2))
