@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from distill.workflows.bench_result import BenchResult
     from distill.workflows.evaluate import EvaluationResult
     from distill.workflows.label.result import LabelResult
-    from distill.workflows.predict import PredictResult
+    from distill.workflows.predict_result import PredictResult
     from distill.workflows.train import TrainResult
 
 FOLDERS = ("shards", "truth", "teacher", "run", "evaluation", "bench")

@@ -18,6 +18,7 @@ from distill.workflows.bench_result import BenchResult
 from distill.workflows.evaluate import EvaluationResult
 from distill.workflows.export_result import ExportResult
 from distill.workflows.label.result import LabelResult
+from distill.workflows.predict_result import PredictResult
 from distill.workflows.prediction import Model, Prediction
 from distill.workflows.train import TrainResult
 from tests.fakes.runner import FakeRunner
@@ -25,8 +26,8 @@ from tests.fakes.runner import FakeRunner
 SCRIPT = """
 import distill, numpy
 scenes = {"scenes": 12, "size_hw": [48, 64]}
-distill.label(teacher="synthetic", overrides=scenes, out="shards", workers=1)
-distill.label(teacher="synthetic", overrides=scenes | {"first": 100, "truth": True}, out="truth", workers=1)
+distill.label(teacher="synthetic", overrides=scenes, out="shards", check=False)
+distill.label(teacher="synthetic", overrides=scenes | {"first": 100, "truth": True}, out="truth")
 tiny = {"student.size_hw": [32, 32], "train.epochs": 1, "data.val_fraction": 0.3, "train.accelerator": "cpu"}
 run = distill.train(shards="shards", out="run", overrides=tiny).run
 scores = distill.evaluate(run, "truth", limit=4).scores["depth"]["run"]
@@ -73,7 +74,7 @@ def test_an_unknown_attribute_is_an_attribute_error() -> None:
     assert {"label", "train", "load"} <= set(dir(distill))
 
 
-@pytest.mark.parametrize("kind", [LabelResult, TrainResult, EvaluationResult, ExportResult, BenchResult])
+@pytest.mark.parametrize("kind", [LabelResult, TrainResult, EvaluationResult, ExportResult, BenchResult, PredictResult])
 def test_results_are_frozen_and_convert_to_json_and_text(kind: type) -> None:
     assert kind.__dataclass_params__.frozen
     assert callable(kind.to_dict) and callable(kind.to_text)

@@ -5,10 +5,12 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 from collections.abc import Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from distill.errors import DistillError
@@ -45,7 +47,7 @@ def run_shards(job: Job, todo: Iterable[int | None], workers: int) -> Iterator[i
         todo: Indices of the shards; None means that none is ready yet.
         workers: Processes; 1: this process.
     """
-    from distill.teachers.labeling.job import label_shard
+    from distill.teachers.labeling.label_shard import label_shard
 
     if workers == 1:
         done: list[int] = []
@@ -70,7 +72,8 @@ def run_shards(job: Job, todo: Iterable[int | None], workers: int) -> Iterator[i
                 more = index is not _NO_MORE
                 if not isinstance(index, int):
                     break
-                running.add(pool.submit(_work, index))
+                with _main_not_imported():
+                    running.add(pool.submit(_work, index))
             if running:
                 finished, running = wait(running, timeout=0.5, return_when=FIRST_COMPLETED)
             else:
@@ -89,6 +92,19 @@ def run_shards(job: Job, todo: Iterable[int | None], workers: int) -> Iterator[i
         for child in multiprocessing.active_children():
             child.terminate()
         pool.shutdown(wait=False, cancel_futures=True)
+
+
+@contextmanager
+def _main_not_imported() -> Iterator[None]:
+    """Keep new processes from importing the script that runs: it may label without an ``if __name__`` guard."""
+    main = sys.modules["__main__"]
+    hidden = {name: main.__dict__.pop(name) for name in ("__file__", "__spec__") if name in main.__dict__}
+    main.__spec__ = None
+    try:
+        yield
+    finally:
+        del main.__spec__
+        main.__dict__.update(hidden)
 
 
 _NO_MORE: Any = object()
@@ -133,7 +149,7 @@ def _follow_parent() -> None:
 
 
 def _work(index: int) -> None:
-    from distill.teachers.labeling.job import label_shard
+    from distill.teachers.labeling.label_shard import label_shard
 
     job, counter = _JOB
 

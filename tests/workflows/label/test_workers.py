@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -39,3 +41,15 @@ def test_without_a_gpu_a_model_has_one_process_and_others_have_all_cores(monkeyp
 def test_workers_take_gpus_in_turn_of_those_that_are_visible():
     assert [gpu_of(number, 4, None) for number in range(5)] == ["0", "1", "2", "3", "0"]
     assert [gpu_of(number, 2, "5, GPU-abc") for number in range(3)] == ["5", "GPU-abc", "5"]
+
+
+def test_a_script_without_a_main_guard_can_use_several_processes(tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import distill\n"
+        "values = {'scenes': 2, 'size_hw': [16, 16]}\n"
+        "options = {'out': 'shards', 'shard_size': 1, 'workers': 2, 'check': False, 'previews': 0}\n"
+        "print(distill.label(teacher='synthetic', overrides=values, **options).labeled, __file__)\n"
+    )
+    done = subprocess.run([sys.executable, script], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.stdout.split() == ["2", str(script)], done.stderr
