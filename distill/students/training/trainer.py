@@ -66,14 +66,12 @@ def _build_logger(config: TrainConfig, run_dir: Path) -> Logger | bool:
         return TensorBoardLogger(run_dir, name="logs", version="")
     if kind == "wandb":
         require("wandb", extra="wandb", why="log to Weights & Biases (train.logger=wandb)")
-        from lightning.pytorch.callbacks import WeightAveraging
-from lightning.pytorch.loggers import WandbLogger
+        from lightning.pytorch.loggers import WandbLogger
 
         return WandbLogger(name=run_dir.name, project=config.name, save_dir=run_dir)
     if kind == "mlflow":
         require("mlflow", extra="mlflow", why="log to MLflow (train.logger=mlflow)")
-        from lightning.pytorch.callbacks import WeightAveraging
-from lightning.pytorch.loggers import MLFlowLogger
+        from lightning.pytorch.loggers import MLFlowLogger
 
         return MLFlowLogger(experiment_name=config.name, run_name=run_dir.name, save_dir=str(run_dir / "mlruns"))
     return False
