@@ -1,11 +1,11 @@
-"""Accuracy of backbones against their speed: the same training data, steps and engine for each.
+"""Accuracy and speed of backbones with the same training data, steps and engine.
 
     python benchmarks/backbones.py --work runs/backbones --stage learn          # two minutes of one core for each
     python benchmarks/backbones.py --work runs/backbones --out benchmarks/results/backbones.md
 
-Depth, normals and classes of painted scenes, learned from scratch with equal photos, steps and losses; scored as ONNX
-files on scenes that nobody has seen, timed in turns. A candidate is on the front if no other is better in every score
-and faster. Every candidate that is done is kept: the same command goes on.
+Depth, normals and classes of rendered scenes, trained from scratch with equal photos, steps and losses; scored as ONNX
+files on held-out scenes, timed in turns. A candidate is on the Pareto front if no other is better in every score and
+faster. Finished candidates are stored: the same command continues.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ BATCH = 8
 
 
 def learn(work: Path, backbone: str, epochs: int) -> dict[str, Any]:
-    """Train, export and score one candidate; what was found, or why there is nothing, is kept."""
+    """Train, export and score one candidate; store the result or the reason of the failure."""
     kept = work / f"{backbone}.json"
     if kept.is_file():
         return dict(json.loads(kept.read_text()))
@@ -57,7 +57,7 @@ def learn(work: Path, backbone: str, epochs: int) -> dict[str, Any]:
 
 
 def on_front(merits: dict[str, list[float]]) -> set[str]:
-    """Those that no other beats in everything; larger is better."""
+    """Pareto front; larger is better."""
     return {
         name
         for name, ours in merits.items()
@@ -68,7 +68,7 @@ def on_front(merits: dict[str, list[float]]) -> set[str]:
 
 
 def table_of(found: dict[str, dict[str, Any]], seconds: float) -> Table:
-    """A row for each candidate, fastest first."""
+    """Table rows, fastest candidate first."""
     taken_ms = time_engines({name: Path(values["file"]) for name, values in found.items()}, BATCH, seconds)
     merits = {
         name: [

@@ -1,10 +1,9 @@
-"""Images per second of every decoder on one core, against the plain numpy that one would write first.
+"""Images per second of every decoder on one core, against straightforward numpy.
 
     DISTILL_DATA=path/to/data python benchmarks/decoders.py --out benchmarks/results/decoders.md
 
-Painted answers of 1024x1024 px about synthetic scenes, through noise and JPEG; a full decode gives values, confidence
-and valid mask. "first" is the first answer of a kind, which fills the table of colors; "next" the median of all after
-that.
+Generated images of 1024x1024 px of synthetic scenes with noise and JPEG; decoding gives values, confidence and valid
+mask. "first" is the first image of a kind, which fills the table of colors; "next" the median of all later ones.
 """
 
 from __future__ import annotations
@@ -30,8 +29,8 @@ from distill.images import decode_rgb
 from distill.report.blocks import Table
 from distill.tasks import Task, unwarp_depth
 from distill.teachers.base import PromptSpec
-from distill.teachers.decoders import decode_answer
 from distill.teachers.codecs.colormaps import path
+from distill.teachers.decoders import decode_answer
 from distill.teachers.synthetic.answer_rendering import render_answer
 from distill.teachers.synthetic.corruptions import encode_file
 from distill.teachers.synthetic.generator import SyntheticGenerator
@@ -42,7 +41,7 @@ FAULTS = FaultsConfig(jpeg_probability=0.5, jpeg_quality=90, color_noise_sigma=2
 
 
 def plain_depth(generated: np.ndarray, prompt_spec: PromptSpec) -> np.ndarray:
-    """Distance to each edge of the path, argmin, inverse warp: as in the paper, in float32."""
+    """Depth as in the paper: distance to each edge of the path, argmin, inverse warp, in float32."""
     vertices = path(prompt_spec.colormap).astype(np.float32)
     pixels = generated.astype(np.float32)
     distances, places = [], []
@@ -75,7 +74,7 @@ PLAIN = {Task.DEPTH: plain_depth, Task.NORMALS: plain_normals, Task.SEMANTIC: pl
 
 
 def seconds(work: Callable[[], object], repeats: int) -> float:
-    """Median processor time; other programs on the machine do not count."""
+    """Median CPU time, independent of other programs."""
     times = []
     for _ in range(repeats):
         started = time.process_time()
@@ -96,12 +95,12 @@ def answers(num_scenes: int) -> list[tuple[PromptSpec, np.ndarray]]:
     return found
 
 
-def row_of(name: str, asked: list[tuple[PromptSpec, np.ndarray]], plain: Callable | None) -> list[str]:
-    first = seconds(lambda: decode_answer(asked[0][1], asked[0][0]), 1)
-    for prompt_spec, generated in asked[1:]:
+def row_of(name: str, prompted: list[tuple[PromptSpec, np.ndarray]], plain: Callable | None) -> list[str]:
+    first = seconds(lambda: decode_answer(prompted[0][1], prompted[0][0]), 1)
+    for prompt_spec, generated in prompted[1:]:
         decode_answer(generated, prompt_spec)
-    each = float(np.median([seconds(lambda q=q, p=p: decode_answer(p, q), 9) for q, p in asked]))
-    slow = seconds(lambda: plain(asked[0][1], asked[0][0]), 3) if plain else None
+    each = float(np.median([seconds(lambda q=q, p=p: decode_answer(p, q), 9) for q, p in prompted]))
+    slow = seconds(lambda: plain(prompted[0][1], prompted[0][0]), 3) if plain else None
     ratio = [f"{1000 * slow:.0f}", f"{slow / each:.0f}x"] if slow else ["", ""]
     return [name, f"{1000 * first:.0f}", f"{1000 * each:.1f}", f"{1 / each:.0f}", *ratio]
 

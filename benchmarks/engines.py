@@ -1,13 +1,12 @@
-"""Our runners against bare engines, and `distill bench` against other tools' numbers, in one run.
+"""Our runners against bare engines, and `distill bench` against other tools, in one run.
 
     python benchmarks/engines.py exported/nano.onnx exported/nano.xml [--seconds 3] [--rounds 3] [--out page.md]
 
-Overhead: for each file and batch, calls of the engine that our runner has loaded and calls of the runner, one by one;
-then calls of an engine that was opened without us and of the runner, in turns. Agreement: the median
-that `distill bench` reports, beside that of OpenVINO's own benchmark_app (.xml) or of a bare loop (.onnx), each in a
-process of its own. The two take turns, a fifth of a second or a dozen calls long: one is halted while the other runs,
-so that both see the same machine, whose speed changes by itself. The few calls that a halt falls into hardly move a
-median, and both medians alike.
+Overhead: for each file and batch, calls of the runner's own engine and of the runner, alternating; then calls of a
+separately opened engine and of the runner, in turns. Agreement: the median reported by `distill bench` next to that of
+OpenVINO's benchmark_app (.xml) or of a bare loop (.onnx), each in its own process. The two take turns of a fifth of a
+second or a dozen calls: one is stopped while the other runs, so that both see the same machine speed. The few calls
+interrupted by a stop hardly change a median, and both medians alike.
 """
 
 from __future__ import annotations
@@ -40,7 +39,7 @@ _TURN_S, _CALLS, _TURNS = 0.2, 12, 6
 
 
 def bare(path: Path, threads: int, name: str) -> Any:
-    """A function from pictures to outputs, with nothing of ours in it."""
+    """Engine call without our code."""
     if path.suffix == ".xml":
         import openvino
 
@@ -56,14 +55,14 @@ def bare(path: Path, threads: int, name: str) -> Any:
 
 
 def pictures(path: Path, batch: int, threads: int) -> tuple[Any, str]:
-    """(pictures of the working size, the name of the input)."""
+    """(images of the working size, name of the input)."""
     with open_runner(path, threads=threads) as runner:
         size_hw = runner.spec.input.size_hw
         return np.stack([bench_picture(size_hw, seed) for seed in range(batch)]), runner.spec.input.name
 
 
 def overhead(path: Path, batch: int, threads: int, seconds: float) -> list[Any]:
-    """A row: the loaded engine's own call and ours, call by call; then an engine that was opened bare, in turns."""
+    """Table row: engine and runner alternating; then a separately opened engine and the runner in turns."""
     images, name = pictures(path, batch, threads)
     with open_runner(path, threads=threads) as runner:
         own = raw_call(runner, images)
@@ -76,7 +75,7 @@ def overhead(path: Path, batch: int, threads: int, seconds: float) -> list[Any]:
 
 
 def raw_call(runner: Runner, images: Any) -> Callable[[], object]:
-    """The call of the engine that the runner has loaded, with nothing of ours around it."""
+    """Call of the runner's engine without the runner."""
     loaded = runner._loaded
     if runner.engine.startswith("openvino"):
         request = loaded.create_infer_request()
@@ -92,7 +91,7 @@ def percent(ratio: float) -> float:
 
 
 def benchmark_app(path: Path, threads: int, batch: int, seconds: float) -> list[str]:
-    """The command of OpenVINO's own tool: synchronous requests, one after the other."""
+    """Command of OpenVINO's benchmark_app with synchronous requests."""
     images, name = pictures(path, batch, threads)
     words = ["-m", str(path), "-d", "CPU", "-api", "sync", "-hint", "none", "-nthreads", str(threads), "-nireq", "1"]
     words += ["-data_shape", f"{name}{list(images.shape)}".replace(" ", "")]
@@ -101,21 +100,21 @@ def benchmark_app(path: Path, threads: int, batch: int, seconds: float) -> list[
 
 
 def bare_loop(path: Path, threads: int, batch: int, seconds: float) -> list[str]:
-    """The command of a bare session's calls."""
+    """Command of the bare loop."""
     words = [sys.executable, __file__, str(path), "--threads", str(threads), "--seconds", str(seconds)]
     return [*words, "--loop", str(batch)]
 
 
 def our_bench(path: Path, threads: int, batch: int, seconds: float) -> list[str]:
-    """The command of ours; half of its time goes to what it times from JPEG bytes."""
+    """Command of `distill bench`; half of its time is spent on end-to-end timing."""
     words = ["bench", str(path), "--batch", str(batch), "--threads", str(threads), "--seconds", str(seconds), "--json"]
     return [sys.executable, "-m", "distill", *words]
 
 
 def in_turns(commands: list[list[str]], turn_s: float) -> list[str]:
-    """What these print; at each moment one of them runs, and the others are halted."""
+    """Outputs of processes that run in turns, the others stopped."""
     with contextlib.ExitStack() as stack:
-        # Into files: nobody reads while they run, and a full pipe would hold its writer for good.
+        # Into files: no process reads while they run, and a full pipe would block its writer.
         files = [stack.enter_context(tempfile.TemporaryFile()) for _ in commands]
         started = [
             subprocess.Popen(command, stdout=file, stderr=subprocess.DEVNULL)
@@ -142,7 +141,7 @@ def in_turns(commands: list[list[str]], turn_s: float) -> list[str]:
 
 
 def loop(path: Path, threads: int, batch: int, seconds: float) -> None:
-    """What `bare_loop` runs."""
+    """Entry point of the bare loop."""
     images, name = pictures(path, batch, threads)
     engine = bare(path, threads, name)
     for _ in range(3):
@@ -156,7 +155,7 @@ def loop(path: Path, threads: int, batch: int, seconds: float) -> None:
 
 
 def agreement(path: Path, threads: int, batch: int, seconds: float, rounds: int, call_ms: float) -> list[Any]:
-    """A row: our bench's median beside the other tool's."""
+    """Table row: median of `distill bench` and of the other tool."""
     other = benchmark_app if path.suffix == ".xml" else bare_loop
     turn_s = max(_TURN_S, _CALLS * call_ms / 1000)
     seconds = max(seconds, _TURNS * turn_s)

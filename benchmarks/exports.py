@@ -1,9 +1,9 @@
-"""One student, every engine: what `distill export` says of accuracy, time and size, as a page.
+"""Accuracy, speed and size of one student in every engine, from `distill export`.
 
     python benchmarks/exports.py runs/nano runs/small --images held_out --work exported [--out page.md]
 
-Each run is exported to WORK/NAME by the one command that a user would give; a folder that has its export.json already
-is only read. Its table is that command's own; a last one has the speed of eight bits beside float32 in one engine.
+Each run is exported to WORK/NAME with one command; an existing export.json is read instead. The last table compares
+the speed of int8 and float32 in one engine.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ TARGETS = "onnx,onnx-int8,openvino,openvino-int8,aoti,tensorrt"
 
 
 def exported(run: Path, options: argparse.Namespace) -> dict[str, Any]:
-    """The result of exporting this run."""
+    """Export a run and return its result."""
     folder = options.work / run.name
     if not (folder / "export.json").is_file():
         export(run, to=options.targets, out=folder, images=options.images, seconds=options.seconds, reporter=Console())
@@ -48,7 +48,7 @@ def artifacts(name: str, result: dict[str, Any]) -> Table:
 
 
 def eight_bits(results: dict[str, dict[str, Any]]) -> Table:
-    """Images/s of eight bits and of float32 in the same engine, and the largest change as a share of its tolerance."""
+    """Images/s of int8 and float32 in the same engine, and the largest change as a fraction of its tolerance."""
     rows: list[list[Any]] = []
     for name, result in results.items():
         by_target = {row["target"]: row for row in result["targets"]}

@@ -2,11 +2,11 @@
 
     python benchmarks/gpu_engines.py --work WORK [--presets nano small base] [--seconds 300] [--out page.md]
 
-Students of random weights, single- and multi-task; tensors on the GPU in and out. Engines are prepared side by side,
-each in a process of its own, and timed one at a time, after all are ready or when --ready seconds are over. What is
-there when --seconds are over makes the page, which names the others; all of it is kept in WORK/cells.json. The bound of
-a call is the larger of two times: the bytes of pictures, weights and final maps over the card's measured bandwidth, and
-the network's arithmetic over its measured rate (TF32, which all engines take for convolutions).
+Students with random weights, single- and multi-task; tensors on the GPU in and out. Engines are prepared in parallel,
+each in its own process, and timed one at a time when all are ready or after --ready seconds. Results available after
+--seconds make the page, which lists the missing ones; all are stored in WORK/cells.json. The lower bound of a call is
+the larger of two times: bytes of images, weights and final maps over the measured bandwidth, and operations of the
+network over the measured rate (TF32, which all engines use for convolutions).
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ Call = Callable[[torch.Tensor], Any]
 
 
 def make(preset: str, kind: str) -> Student:
-    """A student of random weights."""
+    """Student with random weights."""
     torch.manual_seed(0)
     config = load_config(StudentConfig, {"preset": preset})
     spec = build_spec(config, name=f"{preset}_{kind}", tasks=TASKS[kind], classes=tuple("abcdefgh"))
@@ -63,7 +63,7 @@ def make(preset: str, kind: str) -> Student:
 
 
 def prepare(engine: str, student: Student, folder: Path) -> dict[str, Call]:
-    """The engines of this kind by name, ready to be called."""
+    """Engines of one kind by name, ready to run."""
     name = student.spec.name
     if engine == "aoti":
         path = export_aoti(student, student.spec, folder / f"{name}.pt2", device="cuda")
@@ -76,7 +76,7 @@ def prepare(engine: str, student: Student, folder: Path) -> dict[str, Call]:
 
 
 def time_ms(call: Call, images: torch.Tensor) -> float:
-    """The median of calls, the GPU's work included."""
+    """Median time of synchronized calls."""
     for _ in range(4):
         call(images)
     torch.cuda.synchronize()
@@ -94,7 +94,7 @@ def time_ms(call: Call, images: torch.Tensor) -> float:
 
 
 def child(options: argparse.Namespace) -> None:
-    """Prepare the engines of one student, wait for the others, time them; a line of JSON for each cell."""
+    """Prepare the engines of one student, wait for the others, time them; print a line of JSON per cell."""
     preset, kind, engine = options.child
     torch.set_num_threads(2)
     student, start_s = make(preset, kind), time.monotonic()
@@ -123,7 +123,7 @@ def child(options: argparse.Namespace) -> None:
 
 
 def measured_rates() -> tuple[float, float]:
-    """(bytes/s of a large copy, read and written; TF32 operations/s of a large product) of this card."""
+    """(bytes/s of a large copy, read and written; TF32 operations/s of a large product) of this GPU."""
     source, target = (torch.empty(2**31, dtype=torch.uint8, device="cuda") for _ in range(2))
     square = torch.randn(8192, 8192, device="cuda")
     torch.backends.cuda.matmul.allow_tf32 = True
@@ -133,7 +133,7 @@ def measured_rates() -> tuple[float, float]:
 
 @cache
 def needs(preset: str, kind: str) -> tuple[float, float, float]:
-    """(bytes of weights, bytes of input and final maps for each pixel, operations for each picture)."""
+    """(bytes of weights, bytes of input and final maps per pixel, operations per image)."""
     student = make(preset, kind)
     with FlopCounterMode(display=False) as counter, torch.inference_mode():
         student.raw(torch.zeros(1, 3, *student.size_hw))
@@ -154,7 +154,7 @@ def row_of(job: tuple[str, str, str], cell: dict[str, Any], rates: tuple[float, 
 
 
 def main() -> None:
-    """Start the children, wait, make the page."""
+    """Start the processes, wait, write the page."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--presets", nargs="+", default=["nano", "small", "base"])

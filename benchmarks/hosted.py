@@ -1,4 +1,4 @@
-"""What hosted labeling promises, against a fake service that speaks the real wire format and counts for itself.
+"""Hosted labeling against a fake service that speaks the real wire format and keeps its own count.
 
     python benchmarks/hosted.py faults --out benchmarks/results/hosted_faults.md
     python benchmarks/hosted.py throughput --out benchmarks/results/hosted_throughput.md
@@ -6,10 +6,9 @@
     python benchmarks/hosted.py endurance --out benchmarks/results/hosted_endurance.md
     python benchmarks/hosted.py plan --out benchmarks/results/hosted_plan.md
 
-faults: 2,000 requests with every fault at once; what becomes of each, what the service made twice, what it charged.
-throughput: how much is used of what the service offers. kills: SIGKILL at random moments, online and in batches.
-endurance: 20,000 tiny requests; memory of the labeling process, and processor time besides reading the answers.
-plan: the time it takes.
+faults: 2,000 requests with all faults; their outcomes, duplicates and charges. throughput: used share of the service's
+rate limits. kills: SIGKILL at random moments, online and in batches. endurance: 20,000 tiny requests; memory of the
+labeling process and CPU time besides decoding. plan: its duration.
 """
 
 from __future__ import annotations
@@ -49,7 +48,7 @@ TWO_TASKS = {"tasks": ["depth", "normals"]}
 
 
 def faults(requests: int, per_minute: float, concurrency: int) -> list[Table]:
-    """All faults at once; then the same under a cap that is reached on the way."""
+    """All faults at once; then the same with a budget that runs out."""
     folder = Path(tempfile.mkdtemp())
     write_photos(folder / "photos", requests // 2)
     service = {
@@ -101,7 +100,7 @@ def faults(requests: int, per_minute: float, concurrency: int) -> list[Table]:
 
 
 def throughput(requests: int, per_minute: float, concurrency: int, latency_s: float) -> Table:
-    """How much of what the service offers is used, with and without faults, in images and in calls."""
+    """Used share of the rate limits in images and calls, with and without faults."""
     rows = []
     for name, rate, shares in (
         ("images per minute", per_minute, {}),
@@ -148,7 +147,7 @@ def throughput(requests: int, per_minute: float, concurrency: int, latency_s: fl
 
 
 class Timeline:
-    """How many answers the service has made, moment by moment."""
+    """Number of generated images over time."""
 
     def __init__(self, url: str) -> None:
         self._url, self._on = url, True
@@ -162,13 +161,13 @@ class Timeline:
             time.sleep(0.1)
 
     def stop(self) -> None:
-        """Watch no longer."""
+        """Stop watching."""
         self._on = False
         self._thread.join()
         self.points.append((time.monotonic(), stats(self._url)["made"]))
 
     def rate(self, low: float, high: float) -> float:
-        """Answers per second between two shares of all."""
+        """Images per second between two fractions of all."""
         last = self.points[-1][1]
         start = next(point for point in self.points if point[1] >= low * last)
         end = next(point for point in self.points if point[1] >= high * last)
@@ -176,7 +175,7 @@ class Timeline:
 
 
 def kills(count: int) -> list[Table]:
-    """SIGKILL at random moments; of the process alone, and of its whole group with the workers."""
+    """SIGKILL at random moments, of the process alone and of its process group."""
     rows = []
     for mode, group, workers in (("online", False, 1), ("online", True, 2), ("batch", False, 1), ("batch", True, 2)):
         folder, rng = Path(tempfile.mkdtemp()), random.Random(7)
@@ -220,14 +219,14 @@ def kills(count: int) -> list[Table]:
             ],
             rows,
             note="8 calls in flight at most, so that 8 answers may be lost at a kill; those of an earlier kill that "
-            "are not asked again yet count once more. A batch job goes on at the service when its client is dead. "
+            "are not repeated yet count once more. A batch job continues at the service after its client is killed. "
             "Shards are compared with those that an undisturbed run makes of the same answers.",
         )
     ]
 
 
 def endurance(requests: int) -> list[Table]:
-    """Memory over many requests, and processor time of asking and keeping alone."""
+    """Memory over many requests, and CPU time of requests and storage."""
     folder = Path(tempfile.mkdtemp())
     write_photos(folder / "photos", requests // 2, size_hw=(24, 32))
     limits = {"concurrency": 32}
@@ -240,7 +239,7 @@ def endurance(requests: int) -> list[Table]:
     )
     read_s, _ = watched(again, lambda: 0)
     shutil.rmtree(folder)
-    # When the last answer is there, the process lets go of what asking needed.
+    # After the last response, the process releases its client.
     steady = [size for made, size in memory if 0.1 * requests <= made < requests]
     marks = [
         [made, round(size / 1e6, 1)]
@@ -251,7 +250,7 @@ def endurance(requests: int) -> list[Table]:
         Table(["requests done", "resident, MB"], marks),
         Table(
             ["requests", "made twice", "resident from a tenth on, MB", "spread", "processor time, ms per request",
-             "of it reading and writing labels", "asking and keeping"],
+             "of it reading and writing labels", "requests and storage"],
             [
                 [
                     requests,
@@ -268,7 +267,7 @@ def endurance(requests: int) -> list[Table]:
 
 
 def watched(words: list[str], progress: Any) -> tuple[float, list[tuple[int, int]]]:
-    """(processor seconds, (progress, resident bytes) every half second) of a command in one process."""
+    """(CPU seconds, (progress, resident bytes) every half second) of a command in one process."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     process = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment())
     points = []
@@ -286,7 +285,7 @@ def watched(words: list[str], progress: Any) -> tuple[float, list[tuple[int, int
 
 
 def plan() -> list[Table]:
-    """How long a plan of 10,000 photos and three tasks takes, and what it says."""
+    """Duration and content of a plan for 10,000 photos and three tasks."""
     folder = Path(tempfile.mkdtemp())
     write_photos(folder / "one", 1, size_hw=(480, 640))
     (folder / "photos").mkdir()

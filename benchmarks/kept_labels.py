@@ -1,10 +1,10 @@
-"""Whether students learn more from labels that were checked: mended, kept or rejected, and weighed by quality.
+"""Students trained on filtered labels (aligned, rejected, weighted by quality) against unfiltered ones.
 
     python benchmarks/kept_labels.py --out benchmarks/results/kept_labels.md
 
-One teacher with faults of every kind, the same photos, the same student and the same number of steps; only the reading
-of the answers differs. Quality is calibrated on scenes of their own, with truth; students are scored against exact
-truth on scenes that nobody has seen.
+One teacher with all faults, the same photos, student and number of steps; only the processing of the generated images
+differs. Quality is calibrated on separate scenes with ground truth; students are scored against exact truth on
+held-out scenes.
 """
 
 from __future__ import annotations
@@ -38,15 +38,15 @@ FAULTS = {
 }
 CALIBRATION_FIRST, TEST_FIRST = 50_000, 60_000
 READINGS: dict[str, tuple[list[str], list[str]]] = {
-    "all labels, as painted": (["--no-check"], ["loss.use_confidence=false", "loss.use_quality=false"]),
+    "all labels, unfiltered": (["--no-check"], ["loss.use_confidence=false", "loss.use_quality=false"]),
     "all labels, weighed by confidence": (["--no-check"], []),
-    "mended, kept and weighed": (["--check", "--min-quality", "0.3", "--full-weight-above", "0.8"], []),
+    "aligned, filtered and weighted": (["--check", "--min-quality", "0.3", "--full-weight-above", "0.8"], []),
 }
 SCORES = (("depth", "abs_rel"), ("normals", "mean_deg"), ("semantic", "miou"))
 
 
 def distill(*words: object) -> dict[str, Any]:
-    """The JSON of one command."""
+    """JSON output of a command."""
     done = subprocess.run(
         [sys.executable, "-m", "distill", *map(str, words), "--json"], stdout=subprocess.PIPE, text=True, check=True
     )

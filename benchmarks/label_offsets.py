@@ -1,10 +1,10 @@
-"""How far real labels lie off their own photos: as registration sees it, and as mutual information does.
+"""Offsets of real labels from their photos, by registration and by mutual information.
 
     DISTILL_DATA=path/to/data python benchmarks/label_offsets.py --out benchmarks/results/label_offsets.md
 
-Registration compares borders. Mutual information knows none: it asks at which shift the label's colors say most about
-the photo's, over the whole picture (Viola and Wells, 1997). Where both find the same shift, pair by pair, it is the
-label's, and no error of either.
+Registration compares borders. Mutual information does not use them: it finds the shift at which the label's colors are
+most informative about the photo's over the whole image (Viola and Wells, 1997). An offset that both find, pair by pair,
+is the label's and not an error of either method.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _REACH_PX = 14
 
 
 def color_ids(rgb: np.ndarray) -> np.ndarray:
-    """The picture in a few colors of its own (k-means in CIELAB)."""
+    """Image quantized to a few of its colors (k-means in CIELAB)."""
     lab = cv2.cvtColor(rgb, cv2.COLOR_RGB2LAB).reshape(-1, 3).astype(np.float32)
     cv2.setRNGSeed(0)
     centers = cv2.kmeans(lab[::37], _COLORS, None, (3, 20, 1.0), 2, cv2.KMEANS_PP_CENTERS)[2]
@@ -35,7 +35,7 @@ def color_ids(rgb: np.ndarray) -> np.ndarray:
 
 
 def mutual_information(one: np.ndarray, other: np.ndarray) -> float:
-    """In nats."""
+    """Mutual information in nats."""
     joint = np.bincount((one * _COLORS + other).ravel(), minlength=_COLORS**2).reshape(_COLORS, _COLORS) / one.size
     apart = joint.sum(axis=1, keepdims=True) * joint.sum(axis=0, keepdims=True)
     seen = joint > 0
@@ -43,7 +43,7 @@ def mutual_information(one: np.ndarray, other: np.ndarray) -> float:
 
 
 def best_shift(photo: np.ndarray, generated: np.ndarray) -> tuple[int, int]:
-    """(down, right): where the label was painted, against its photo, in px."""
+    """Offset (down, right) of the label from its photo, in px."""
     ids, answer = color_ids(cv2.GaussianBlur(photo, (0, 0), 1.5)), color_ids(generated)
     height, width = answer.shape
     inner = answer[_REACH_PX : height - _REACH_PX, _REACH_PX : width - _REACH_PX]
@@ -91,7 +91,7 @@ def main() -> None:
     notes = (
         "Medians of the shift at the middle of the picture, in px for a longer side of 1000 px. Where nothing "
         "correlates, mutual information says nothing: depth changes slowly, and far more with where things are than "
-        "with what they are, and street labels lie off by less than the pixel that shifts are tried in (2 px of 1000)."
+        "with what they are, and offsets of street labels are smaller than the step of the search (2 px of 1000)."
     )
     results_page("Real labels against their own photos", notes, [Table(columns, rows)], given.out)
 

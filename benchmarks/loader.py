@@ -1,10 +1,10 @@
-"""Does training wait for its data? Images a second of the same step, fed from everywhere the loader can feed it.
+"""Images per second of a training step, fed from memory, disk cache and decoding workers.
 
     python benchmarks/loader.py shards/camvid --out benchmarks/results/loader.md
 
-The step (augmentation, forward, losses, backward, optimizer) is timed on one batch that lies ready, on batches from
-memory, from the disk cache, and decoded anew by worker processes; rounds of all four alternate, and ratios are medians.
-A round begins with steps that are not timed, as many as workers hold batches ready: they had time while others stepped.
+The step (augmentation, forward, losses, backward, optimizer) is timed on one constant batch, on batches from memory,
+from the disk cache, and decoded by worker processes; rounds of all four alternate, and ratios are medians. A round
+begins with as many untimed steps as workers have batches queued, because they worked while others were timed.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ WARM_UP_STEPS = 4
 
 
 def build_step(config: TrainConfig, data: TrainingData, device: str) -> Callable[[dict[str, Tensor]], None]:
-    """One step of training on a stored batch, in the precision that training takes on this device."""
+    """Training step on a stored batch, in the training precision of this device."""
     student = build_student(config.student, data.spec).to(device, memory_format=torch.channels_last).train()
     optimizer = StudentModule(student, config, max_steps=1, run_dir=Path()).configure_optimizers()
     depth_kind = data.spec.depth.depth_kind if data.spec.depth else DepthKind.METRIC
@@ -59,7 +59,7 @@ def build_step(config: TrainConfig, data: TrainingData, device: str) -> Callable
 
 
 def endless(photos: ShardDataset, batch_size: int, workers: int) -> Feed:
-    """Batches of one epoch after the other."""
+    """Batches of consecutive epochs."""
     batches = EpochBatchSampler(len(photos), batch_size, seed=0, shuffle=True)
     loader, epoch = build_loader(photos, batches, workers=workers), 0
     while True:
@@ -69,14 +69,14 @@ def endless(photos: ShardDataset, batch_size: int, workers: int) -> Feed:
 
 
 def ready(photos: ShardDataset, batch_size: int, device: str) -> Feed:
-    """The same batch again and again, on the device already."""
+    """One batch on the device, repeated."""
     batch = {name: value.to(device) for name, value in photos.__getitems__(list(range(batch_size))).items()}
     while True:
         yield batch
 
 
 def finish(device: str) -> None:
-    """Wait for what a GPU still has to do."""
+    """Synchronize with the GPU."""
     if device == "cuda":
         torch.cuda.synchronize()
 
@@ -98,15 +98,15 @@ def main() -> None:
     config = load_config(TrainConfig, values, options.set)
     data = load_training_data(config)
     step, size = build_step(config, data, options.device), config.data.batch_size
-    memory, disk, anew = (ShardDataset(data.train, data.spec.tasks, config.student.size_hw) for _ in range(3))
+    memory, disk, uncached = (ShardDataset(data.train, data.spec.tasks, config.student.size_hw) for _ in range(3))
     with tempfile.TemporaryDirectory() as folder:
         memory.cache_in_memory()
         disk.cache_on_disk(Path(folder))
         feeds: dict[str, Feed] = {
-            "one batch that lies ready": ready(memory, size, options.device),
+            "one constant batch": ready(memory, size, options.device),
             "memory": endless(memory, size, 0),
             "disk cache": endless(disk, size, 0),
-            f"decoded anew, {options.workers} workers": endless(anew, size, options.workers),
+            f"decoded again, {options.workers} workers": endless(uncached, size, options.workers),
         }
         rates: dict[str, list[float]] = {name: [] for name in feeds}
         for number in range(options.rounds + 1):
@@ -120,7 +120,7 @@ def main() -> None:
                 finish(options.device)
                 if number:  # the first round warms up
                     rates[name].append(options.steps * size / (time.perf_counter() - start_s))
-    first = rates["one batch that lies ready"]
+    first = rates["one constant batch"]
     rows = [
         [name, statistics.median(found), statistics.median(a / b for a, b in zip(found, first, strict=True))]
         for name, found in rates.items()

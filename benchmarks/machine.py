@@ -1,4 +1,4 @@
-"""Where and how a result was measured; every page under results/ ends with it."""
+"""Provenance of a benchmark result: machine, versions, command."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from distill.run_dir import machine, versions
 
 
 def results_page(title: str, notes: str, tables: list[Table], out: Path | None) -> None:
-    """Print a result as Markdown and, if asked, write it."""
+    """Print a result as Markdown and, optionally write it."""
     # The exact command, with paths as they were given.
     command = "python " + " ".join(shlex.quote(word) for word in sys.argv)
     facts = {"date": datetime.date.today().isoformat(), "command": command, **machine(), **versions()}

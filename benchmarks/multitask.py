@@ -1,10 +1,10 @@
-"""One student of three tasks against three students of one: what each knows, and what their engines cost.
+"""One student of three tasks against three students of one: accuracy and engine time.
 
     python benchmarks/multitask.py --work runs/multitask --stage learn  # an hour of one core at most
     python benchmarks/multitask.py --work runs/multitask --out benchmarks/results/multitask.md
 
-Painted scenes with exact truth, the same photos, size, losses and number of steps for all four; scores are those of the
-exported ONNX files on scenes that nobody has seen. Every stage that is done is kept: the same command goes on.
+Rendered scenes with exact truth, the same photos, size, losses and number of steps for all four; scores of the exported
+ONNX files on held-out scenes. Finished stages are stored: the same command continues.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ BATCHES = (1, 8)
 
 
 def distill(*words: object) -> dict[str, Any]:
-    """The JSON of one command, and the CPU seconds that it took as ``cpu_s``."""
+    """JSON output of a command, with its CPU seconds as ``cpu_s``."""
     before = os.times()
     done = subprocess.run(
         [sys.executable, "-m", "distill", *map(str, words), "--json"], stdout=subprocess.PIPE, text=True, check=True
@@ -45,7 +45,7 @@ def distill(*words: object) -> dict[str, Any]:
 
 
 def label(work: Path, scenes: int, tests: int) -> None:
-    """Shards of scenes to learn from, and of others to be scored on."""
+    """Training and test shards."""
     for name, first, count in (("shards", 0, scenes), ("test", TEST_FIRST, tests)):
         settings = [f"first={first}", f"scenes={count}", "truth=true", "size_hw=[144,192]"]
         words = [word for setting in settings for word in ("--set", setting)]
@@ -53,7 +53,7 @@ def label(work: Path, scenes: int, tests: int) -> None:
 
 
 def learn(work: Path, name: str, tasks: tuple[str, ...], epochs: int) -> dict[str, Any]:
-    """Train, export and score one student; what was found is kept beside it."""
+    """Train, export and score one student; store the result next to it."""
     kept = work / f"{name}.json"
     if kept.is_file():
         return dict(json.loads(kept.read_text()))
@@ -79,7 +79,7 @@ def time_engines(files: dict[str, Path], batch: int, seconds: float) -> dict[str
 
 
 def score_table(found: dict[str, dict[str, Any]]) -> Table:
-    """Each task's score by both kinds of students, and what the student of all tasks loses."""
+    """Score of each task by both kinds of students, and the relative loss."""
     rows: list[list[Any]] = []
     for task, (score, rises) in SCORES.items():
         alone, together = found[task]["scores"][task], found["all"]["scores"][task]
@@ -89,7 +89,7 @@ def score_table(found: dict[str, dict[str, Any]]) -> Table:
 
 
 def cost_table(found: dict[str, dict[str, Any]], seconds: float) -> Table:
-    """Milliseconds by batch, and the share of the three that the one costs."""
+    """Milliseconds by batch, and their ratio."""
     files = {name: Path(values["file"]) for name, values in found.items()}
     rows: list[list[Any]] = []
     for batch in BATCHES:

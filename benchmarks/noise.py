@@ -1,12 +1,12 @@
-"""What wrong labels cost a student, and how much of that a noise-aware config saves: one command, three trainings.
+"""Accuracy lost to wrong labels, and recovered by the noisy-label filter: one command, three trainings.
 
     distill label --teacher synthetic --set truth=true --set scenes=480 --out shards/clean
     distill label --teacher synthetic --set truth=true --set first=1000000 --set scenes=100 --out shards/test
     python benchmarks/noise.py --clean shards/clean --test shards/test --work runs/noise
 
-A fifth of all answers is made wrong as a whole, task by task: classes, axes or near and far swapped; moved by 15 % of
-the picture; flat. The wrong answers claim full confidence. The same student is then trained on right answers, on
-these, and on these with `loss.noisy_labels.sigma`; all are scored against exact truth.
+A fifth of all labels is made wrong as a whole, task by task: classes, axes or near and far swapped; shifted by 15 % of
+the image; flat. Wrong labels claim full confidence. The same student is then trained on correct labels, on these, and
+on these with `loss.noisy_labels.sigma`; all are scored against exact truth.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ SCORES = {"depth": "abs_rel", "normals": "mean_deg", "semantic": "miou"}
 
 
 def corrupt(label: Label, how: str, rng: np.random.Generator) -> Label:
-    """The label, wrong: ``swapped``, ``shifted`` or ``flat``."""
+    """Wrong label: ``swapped``, ``shifted`` or ``flat``."""
     value = label.value.copy()
     if how == "shifted":
         steps = [round(SHIFT * side) * int(rng.choice((-1, 1))) for side in label.size_hw]
@@ -73,7 +73,7 @@ def corrupt(label: Label, how: str, rng: np.random.Generator) -> Label:
 
 
 def spoil_shards(source: Path, target: Path, seed: int = 0) -> dict[str, int]:
-    """Copy a set with a share of its answers spoiled; says how many of each kind."""
+    """Copy a set with a fraction of wrong labels; return their number by kind."""
     target.mkdir(parents=True, exist_ok=True)
     manifest, rng = read_manifest(source), np.random.default_rng(seed)
     counts: dict[str, int] = {}
@@ -92,13 +92,13 @@ def spoil_shards(source: Path, target: Path, seed: int = 0) -> dict[str, int]:
 
 
 def score(run: Path, test: Path) -> dict[str, float]:
-    """The run's headline scores against the truth."""
+    """Headline scores of a run against the truth."""
     found = run_evaluate(EvalOptions(predictors=[run], truth=test, worst=0)).to_dict()["tasks"]
     return {task: found[task]["scores"][run.name][metric] for task, metric in SCORES.items()}
 
 
 def main() -> None:
-    """Spoil, train three times, score, print a table."""
+    """Corrupt, train three times, score, print a table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--clean", type=Path, required=True, help="shards with right labels, to learn from")
     parser.add_argument("--test", type=Path, required=True, help="shards with exact truth of other scenes")
@@ -122,7 +122,7 @@ def main() -> None:
 
 
 def report(scores: dict[str, dict[str, float]], histories: Any, counts: dict[str, int], options: Any) -> None:
-    """The table, and the share of the loss that is left."""
+    """Table, and the fraction of the loss that remains."""
     right, plain, aware = scores.values()
     rows: list[list[Any]] = []
     for task, metric in SCORES.items():
@@ -131,10 +131,10 @@ def report(scores: dict[str, dict[str, float]], histories: Any, counts: dict[str
         rows.append([f"{task} {metric}", right[task], plain[task], aware[task], left])
     last = histories["a fifth wrong, noise-aware"][-1]
     spoiled = ", ".join(f"{count} {kind}" for kind, count in sorted(counts.items()))
-    doubted = ", ".join(f"{task} {last[f'noisy_{task}']:.1%}" for task in SCORES)
+    excluded = ", ".join(f"{task} {last[f'noisy_{task}']:.1%}" for task in SCORES)
     notes = (
         f"{last['epoch']} epochs each; noise-aware: {' '.join(AWARE)}. Scores against exact truth of other "
-        f"scenes. Spoiled answers: {spoiled}. Left out in the end: {doubted}."
+        f"scenes. Wrong labels: {spoiled}. Excluded in the end: {excluded}."
     )
     table = Table(["", *scores, "of the plain loss is left"], rows)
     results_page("What wrong labels cost, and what is saved", notes, [table], options.out)

@@ -1,10 +1,10 @@
-"""Whether the quality score tells good labels from bad ones, on synthetic scenes with doses of every fault.
+"""Quality scores against true label errors, on synthetic scenes with all faults.
 
     python benchmarks/quality.py --out benchmarks/results/quality.md
 
-Every answer gets faults of a strength of its own, and some are answers to another scene, or say the same everywhere.
-The first half of the scenes calibrates the score, the second half is scored: AUROC for bad labels, Spearman's rank
-correlation between score and true error, and how far stated pixel confidence is from the share that is right.
+Every image gets faults of its own strength; some show another scene or are constant. The first half of the scenes
+calibrates the score, the second half is scored: AUROC for bad labels, Spearman's rank correlation between score and
+true error, and calibration error of the stated pixel confidence.
 """
 
 from __future__ import annotations
@@ -58,17 +58,17 @@ def faults_of(dose: float) -> FaultsConfig:
 
 
 class DosedGenerator:
-    """The synthetic teacher with a dose of faults drawn for each answer."""
+    """Synthetic teacher with a fault strength drawn per image."""
 
     def __init__(self, config: SyntheticConfig) -> None:
         self._config, self._plain = config, SyntheticGenerator(config)
 
     def prompt_specs(self, photo: Photo) -> list[PromptSpec]:
-        """As the synthetic teacher's."""
+        """As for the synthetic teacher."""
         return self._plain.prompt_specs(photo)
 
     def generate(self, photo: Photo, prompt_spec: PromptSpec, *, seed: int, sample: int = 0) -> GeneratedImage:
-        """The synthetic teacher's answer with this photo's and this task's dose."""
+        """Generated image with the fault strength of this photo and task."""
         dice = np.random.default_rng([int(photo.origin["scene"]), list(Task).index(prompt_spec.task), 5])
         dose, roll = float(dice.uniform()), float(dice.uniform())
         generator = SyntheticGenerator(self._config.model_copy(update={"faults": faults_of(dose)}))
@@ -84,7 +84,7 @@ class DosedGenerator:
 
 @dataclass
 class Seen:
-    """What was seen of one task: of every label its parts, error and pixels; of rejected answers their error."""
+    """Measurements of one task: parts, error and pixels of labels; errors of rejected images."""
 
     parts: list[dict[str, float]] = field(default_factory=list)
     errors: list[float] = field(default_factory=list)
@@ -95,7 +95,7 @@ class Seen:
 
 
 def measure_parts(index: int, config: SyntheticConfig, seen: dict[Task, Seen]) -> None:
-    """Label one scene with and without checks, and hold both against the truth."""
+    """Label one scene with and without checks and compare both with the truth."""
     photo = scene_photo(index, config)
     truths = {label.task: label for label in SyntheticTruth(config).predict(photo)}
     generator = DosedGenerator(config)
@@ -141,7 +141,7 @@ def gap(confidence: np.ndarray, right: np.ndarray) -> float:
 
 
 def row_of(task: Task, found: Seen, half: int) -> list[str | int]:
-    """The table's row of one task."""
+    """Table row of one task."""
     scenes, errors = np.array(found.scenes), np.array(found.errors)
     train, test = np.flatnonzero(scenes < half), np.flatnonzero(scenes >= half)
     calibration = calibrate(
@@ -164,7 +164,7 @@ def row_of(task: Task, found: Seen, half: int) -> list[str | int]:
 
 
 def ranked(rule: TaskCalibration, found: Seen, test: np.ndarray, rejected: np.ndarray, task: Task) -> list[str]:
-    """AUROC over labels and rejected answers (whose score is 0), AUROC and rank correlation over labels alone."""
+    """AUROC over labels and rejected images (score 0), AUROC and rank correlation over labels only."""
     errors = np.array(found.errors)[test]
     scores = np.array([rule.score(found.parts[i]) for i in test])
     bad = errors >= BAD[task]

@@ -1,4 +1,4 @@
-"""Students with random weights, for benchmarks of speed: what they cost does not depend on what they learned."""
+"""Students with random weights for speed benchmarks; speed does not depend on the weights."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ CLASSES = ("floor", "wall", "ceiling", "table", "chair", "person", "thing", "pla
 
 
 def random_student(preset: str, tasks: tuple[Task, ...], folder: Path) -> Path:
-    """The ONNX file of a student of this preset; made once per folder."""
+    """ONNX file of a student of a preset, created once per folder."""
     path = folder / f"{preset}_{'_'.join(tasks)}.onnx"
     if path.is_file():
         return path

@@ -1,10 +1,10 @@
-"""How fast stored answers become labels again, under another threshold, without asking the teacher.
+"""Speed of decoding stored images again with another threshold, without requests.
 
     python benchmarks/redecode.py --out benchmarks/results/redecode.md
 
-Answers are painted once and kept; the shards are then written anew with `--offline` and another threshold. Beside it,
-in the same run and on one core: the bare decoders on the same answers, and the steps that any relabeling must take
-(read and decode the picture, decode the label, encode and write the maps).
+Images are generated once and stored; the shards are then written again with `--offline` and another threshold. For
+comparison, in the same run and on one core: the bare decoders on the same images, and the steps required by any
+relabeling (read and decode the image, decode the label, encode and write the maps).
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ PROMPT_SPECS = {
 
 
 def distill(*words: object) -> dict[str, Any]:
-    """The JSON of one command."""
+    """JSON output of a command."""
     done = subprocess.run(
         [sys.executable, "-m", "distill", *map(str, words), "--json"], stdout=subprocess.PIPE, text=True, check=True
     )
@@ -51,13 +51,13 @@ def distill(*words: object) -> dict[str, Any]:
 
 
 def prompt_spec_of(stored: CachedAnswer) -> PromptSpec:
-    """The question behind a stored answer, by its sentence."""
+    """Prompt of a stored image, found by its text."""
     sentence = stored.meta["answer_key"]["prompt"]
     return next(prompt_spec for prompt, prompt_spec in PROMPT_SPECS.items() if prompt and prompt in sentence)
 
 
 def second_values_of(work: Callable[[], object]) -> float:
-    """Processor seconds."""
+    """CPU seconds."""
     start = time.process_time()
     work()
     return time.process_time() - start
@@ -97,13 +97,13 @@ def main() -> None:
     rows += bare_steps(AnswerStore(work / "answers"), work)
     notes = (
         f"{first['answers']} stored answers about photos of {given.size[1]}x{given.size[0]} px (answers are 1.25 or "
-        "1.5 times larger, half of them JPEG); start-up and report included. The teacher was asked nothing."
+        "1.5 times larger, half of them JPEG); start-up and report included. No request was sent."
     )
     results_page("Reading stored answers again", notes, [Table(["what", "answers", "s", "answers/s"], rows)], given.out)
 
 
 def bare_steps(store: AnswerStore, work: Path) -> list[list[str | int]]:
-    """The steps themselves, on a sample of the stored answers, in processor time."""
+    """CPU time of the single steps on a sample of stored images."""
     found = [store.get(path.stem) for path in sorted(store.folder.glob("??/*.json"))[:150]]
     stored = [item for item in found if item is not None and item.data]
     pictures = [decode_rgb(item.data, "")[0] for item in stored]

@@ -1,17 +1,17 @@
-"""How well the drift of a painted answer is found: synthetic answers of every task, and real photos with real labels.
+"""Accuracy of registration: synthetic images of every task, and real photos with real labels.
 
     DISTILL_DATA=path/to/data python benchmarks/registration.py --out benchmarks/results/registration.md
-    DISTILL_DATA=path/to/data python benchmarks/registration.py --fit      # the weights of the accept rule
+    DISTILL_DATA=path/to/data python benchmarks/registration.py --fit      # the weights of the acceptance rule
 
-Answers are shifted by up to 24 px, zoomed by 0.93 to 1.07 and stretched by up to 2 %, on canvases of other shapes (so
-cropped or letterboxed), with JPEG, noise and halos. An error is the mean distance, over the picture or over the borders
-in the answer, between where points were painted and where the estimate says they were, for a longer side of 1000 px.
+Images are shifted by up to 24 px, zoomed by 0.93 to 1.07 and stretched by up to 2 %, on canvases of other shapes
+(cropped or letterboxed), with JPEG, noise and halos. The error is the mean distance, over the image or its borders,
+between true and estimated positions of points, for a longer side of 1000 px.
 
-Real labels do not lie exactly on their photos. The "own" columns take that out: the drift found, compared with the
-drift applied to where the same method sees the untouched label, at its own size; only answers without bars, whose ends
-say where the photo ends wherever its label lies.
+Real labels are not exactly aligned with their photos. The "own" columns correct for that: the estimated drift against
+the drift applied to the position at which the same method finds the unmodified label, at its own size; only images
+without bars, whose ends mark the photo's border wherever its label is.
 
-Thresholds and weights were chosen on other scenes, sequences and frames than those that are reported.
+Thresholds and weights were chosen on other scenes, sequences and frames than the reported ones.
 """
 
 from __future__ import annotations
@@ -40,7 +40,8 @@ from distill.teachers.codecs.normals import encode_normals_rgb
 from distill.teachers.prompts.colors import palette
 from distill.teachers.registration.align import IDENTITY, Registration, decide, estimate_registration, resize_scale
 from distill.teachers.registration.edges import edge_points
-from distill.teachers.registration.estimate import AxisAlignedTransform, MatchStats, find_drift
+from distill.teachers.registration.estimate import find_drift
+from distill.teachers.registration.match_stats import AxisAlignedTransform, MatchStats
 from distill.teachers.synthetic.answer_rendering import render_answer
 from distill.teachers.synthetic.corruptions import draw_canvas_transform, encode_file
 from distill.teachers.synthetic.generator import SyntheticGenerator
@@ -66,7 +67,7 @@ CANVASES_HW = ((896, 1200), (848, 1264), (1024, 1024), (928, 1152))
 
 @dataclass(frozen=True)
 class Case:
-    """An answer whose drift is known."""
+    """Image with known drift."""
 
     kind: str
     photo: np.ndarray
@@ -74,13 +75,13 @@ class Case:
     truth: Registration
     resize_mode: str
     own: AxisAlignedTransform | None = None
-    """Where the label lies on its photo before it is drifted, in pixels of the photo; as far as it is known."""
+    """Known position of the label on its photo before the drift, in pixels of the photo."""
 
 
 def apart_px(
     one: Registration, other: Registration, size_hw: tuple[int, int], generated: np.ndarray | None = None
 ) -> float:
-    """Mean distance between two placements, for a longer side of 1000 px; over the picture, or an answer's borders."""
+    """Mean distance between two registrations over the image or its borders, in px of 1000."""
     if generated is None:
         axes = [np.linspace(-0.5, 0.5, 9) * side for side in size_hw]
         places = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 2)
@@ -127,7 +128,7 @@ def read_ids(folder: Path, stem: str) -> np.ndarray:
 
 
 def real_pairs(data: Path, tuning: bool) -> Iterator[tuple[str, int, np.ndarray, np.ndarray]]:
-    """(kind, how many drifts, photo, painted truth); for tuning, other scenes, sequences and frames."""
+    """(kind, number of drifts, photo, rendered truth); for tuning, other scenes, sequences and frames."""
     nyu = data / "depth_seg_nyu" / ("train" if tuning else "val")
     for path in sorted((nyu / "rgb").iterdir())[:: 24 if tuning else 1]:
         depth = read_ids(nyu / "depth8", path.stem)
@@ -165,7 +166,7 @@ def real_cases(data: Path, tuning: bool) -> Iterator[Case]:
 
 
 def drawn(generated: np.ndarray, size_hw: tuple[int, int], resize_mode: str, transform: Registration) -> np.ndarray:
-    """The truth as an answer with this placement would show it, through a JPEG of quality 92."""
+    """Truth transformed by a registration, as a JPEG of quality 92."""
     rule = resize_scale(generated.shape[:2], size_hw, resize_mode)
     matrix = np.zeros((2, 3))
     for axis in (0, 1):
@@ -187,12 +188,12 @@ def match_stats_of(photo: np.ndarray, generated: np.ndarray, resize_mode: str) -
 
 
 def placed(photo: np.ndarray, generated: np.ndarray, resize_mode: str) -> Registration:
-    """The same as `estimate_registration`."""
+    """As `estimate_registration`."""
     return decide(match_stats_of(photo, generated, resize_mode), generated.shape[:2])
 
 
 def own_place(case: Case) -> Registration | None:
-    """Where the answer lies after the drift, if its label lay where it is seen before it."""
+    """Position after the drift, relative to the position found before it."""
     if case.own is None:
         return None
     transform, rule = case.truth, resize_scale(case.photo.shape[:2], case.generated.shape[:2], case.resize_mode)
@@ -234,7 +235,7 @@ def quantiles(errors: list[float]) -> list[str]:
 
 
 def strangers(cases: list[Case], step: int) -> Iterator[tuple[Case, np.ndarray]]:
-    """Answers with photos, of the same size, that they are not about; far away in the list, so not the next frame."""
+    """Images paired with other photos of the same size, far apart in the list to avoid neighboring frames."""
     for i, case in enumerate(cases):
         for j in range(len(cases) // 3, len(cases)):
             photo = cases[(i + step * j) % len(cases)].photo
@@ -244,7 +245,7 @@ def strangers(cases: list[Case], step: int) -> Iterator[tuple[Case, np.ndarray]]
 
 
 def spoilers(size_hw: tuple[int, int]) -> dict[str, np.ndarray]:
-    """(2, 3) matrices that move an answer as no shift, zoom or aspect can mend."""
+    """(2, 3) matrices that no shift, zoom or aspect can correct."""
     height, width = size_hw
     middle = width / 2, height / 2
     found = {f"turned by {degrees} degrees": cv2.getRotationMatrix2D(middle, degrees, 1.0) for degrees in (4, 8)}
@@ -256,7 +257,7 @@ def spoilers(size_hw: tuple[int, int]) -> dict[str, np.ndarray]:
 
 
 def bent(generated: np.ndarray) -> np.ndarray:
-    """The answer, drawn out of place by waves of 25 px."""
+    """Image bent by waves of 25 px."""
     height, width = generated.shape[:2]
     rows, columns = np.mgrid[:height, :width].astype(np.float32)
     down = np.float32(25) * np.sin(columns / width * 9, dtype=np.float32)
@@ -265,7 +266,7 @@ def bent(generated: np.ndarray) -> np.ndarray:
 
 
 def spoiled(generated: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
-    """The answer, moved in every way that cannot be mended."""
+    """Image transformed in every way that cannot be corrected."""
     yield "mirrored", np.ascontiguousarray(generated[:, ::-1])
     yield "bent by 25 px", bent(generated)
     size_wh = generated.shape[1], generated.shape[0]
@@ -291,15 +292,15 @@ def rejections(groups: dict[str, list[Case]], most: int) -> Table:
             how, {kind: f"{np.mean([no for of, no in refused if of == kind]):.0%}" for kind, _ in refused}, flush=True
         )
         rows.append([how, len(refused), f"{np.mean([no for _, no in refused]):.1%}"])
-    return Table(["answers that cannot be mended", "count", "rejected"], rows)
+    return Table(["images that cannot be corrected", "count", "rejected"], rows)
 
 
 def in_place(scenes: range, seed: int) -> Table:
     found = defaultdict(list)
     for case in synthetic_cases(scenes, seed, STILL):
-        mended = placed(case.photo, case.generated, case.resize_mode)
-        error = apart_px(IDENTITY, mended, case.generated.shape[:2])
-        found[case.kind].append((mended.accepted, error == 0, error))
+        aligned = placed(case.photo, case.generated, case.resize_mode)
+        error = apart_px(IDENTITY, aligned, case.generated.shape[:2])
+        found[case.kind].append((aligned.accepted, error == 0, error))
     rows = []
     for kind, values in found.items():
         accepted, untouched, errors = (np.array(column, float) for column in zip(*values, strict=True))
@@ -308,7 +309,7 @@ def in_place(scenes: range, seed: int) -> Table:
 
 
 def real_answers(data: Path) -> Table:
-    """What is found on answers of a real generator, where the truth is not known."""
+    """Results on images of a real generator, without known truth."""
     rows = []
     folder = data / "vision_banana"
     for entry in yaml.safe_load((folder / "answers.yaml").read_text()):
@@ -324,7 +325,7 @@ def real_answers(data: Path) -> Table:
             f"{found.score:.2f}",
         ]
         rows.append([Path(entry["answer"]).stem, shift, *numbers, "yes" if found.accepted else "no"])
-    columns = ["real answer", "mended by px (down, right)", "zoom", "aspect", "residual px of 1000"]
+    columns = ["real image", "corrected by px (down, right)", "zoom", "aspect", "residual px of 1000"]
     return Table([*columns, "expected error px", "score", "accepted"], rows)
 
 
@@ -334,7 +335,7 @@ def features(stats: MatchStats) -> list[float]:
 
 
 def fit(data: Path | None, num_scenes: int) -> None:
-    """Print what `register.WEIGHTS` was chosen by: a fit to pairs that belong together and pairs that do not."""
+    """Print the fit behind the weights of the acceptance rule: matching against mismatched pairs."""
     groups = grouped(data, num_scenes, tuning=True)
     rows, right = [], []
     for kind, cases in groups.items():
@@ -368,7 +369,7 @@ def grouped(data: Path | None, num_scenes: int, *, tuning: bool) -> dict[str, li
 
 
 def seconds_each(cases: list[Case]) -> float:
-    """Processor time of `estimate_registration`, median."""
+    """Median CPU time of `estimate_registration`."""
     spent = []
     for case in cases:
         started = time.process_time()
@@ -390,21 +391,21 @@ def main() -> None:
         return
     groups = grouped(data, given.scenes, tuning=False)
     rows = [row_of(kind, cases) for kind, cases in groups.items()]
-    columns = ["answers", "count", "px median", "90 %", "at borders median", "90 %", "labels off median", "90 %"]
+    columns = ["images", "count", "px median", "90 %", "at borders median", "90 %", "labels off median", "90 %"]
     columns += ["own median", "90 %", "own count", "rejected", "off by > 4 px", "of label's own place, too"]
     tables = [Table(columns, rows), rejections(groups, 40), in_place(range(500, 500 + given.scenes // 10), 3)]
     tables += [real_answers(data)] if data else []
     each = seconds_each([cases[i] for cases in groups.values() for i in range(2)])
     notes = (
-        "Errors are those of accepted answers, in px for a longer side of 1000 px. 'at borders': only where the answer "
-        "has any, which is what counts for a single instance in a corner; so is all that follows. 'labels off': how "
-        "far real labels lie off their photos before they are drifted, as the same method sees the untouched pair. "
-        "'own': against the drift applied to that place; answers without bars. Bars say where the photo ends, wherever "
-        "its label lies, so an answer with bars may be right at either place: the last column counts those that are "
-        "off by more than 4 px of both.\n\n"
-        f"{each:.2f} s of processor time for an answer."
+        "Errors of accepted images, in px for a longer side of 1000 px. 'at borders': only at the image's borders, "
+        "which counts for a single instance in a corner; so do all later columns. 'labels off': offset of real labels "
+        "from their photos before the drift, as the same method finds it. 'own': error against the drift applied to "
+        "that position; images without bars. Bars mark the photo's border independent of its label, so an image with "
+        "bars may be right at either position: the last column counts those that are off by more than 4 px from both."
+        "\n\n"
+        f"{each:.2f} s of CPU time per image."
     )
-    results_page("Registration of painted answers", notes, tables, given.out)
+    results_page("Registration of generated images", notes, tables, given.out)
 
 
 if __name__ == "__main__":

@@ -1,10 +1,10 @@
-"""How far painted answers can be damaged before their labels suffer: curves over JPEG, noise, blur and resizing.
+"""Label error against damage of generated images: JPEG, noise, blur and resizing.
 
     python benchmarks/robustness.py --out benchmarks/results/robustness.md
 
-Answers about synthetic scenes are painted exactly, damaged, decoded, and compared with the answer's own undamaged
-meaning. "all" is every pixel, "kept" those that the valid mask keeps; what a damaged depth label calls sky is not kept,
-as losses and metrics leave sky out.
+Images of synthetic scenes are rendered exactly, damaged, decoded, and compared with the undamaged values. "all" is
+every pixel, "kept" the pixels in the valid mask; pixels that a damaged depth label shows as sky are excluded, as in
+losses and metrics.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ DAMAGES: dict[str, Damage] = {
 
 
 def errors(task: Task, truth: np.ndarray, value: np.ndarray) -> np.ndarray:
-    """Per pixel: relative depth error, angle in degrees, or 1 where the class is wrong."""
+    """Error per pixel: relative depth, degrees, or 1 for a wrong class."""
     if task is Task.DEPTH:
         return np.abs(value - truth) / np.maximum(truth, 1e-3)
     if task is Task.NORMALS:
@@ -82,7 +82,7 @@ def errors(task: Task, truth: np.ndarray, value: np.ndarray) -> np.ndarray:
 def measured(
     task: Task, generated: np.ndarray, damaged: np.ndarray, prompt_spec: PromptSpec
 ) -> tuple[float, float, float]:
-    """(mean error of all pixels, of kept pixels, share kept)."""
+    """(mean error of all pixels, of valid pixels, fraction of valid pixels)."""
     truth = decode_answer(generated, prompt_spec)
     label = decode_answer(damaged, prompt_spec)
     known = truth.valid & ~is_beyond_range(truth) if task is Task.DEPTH else truth.valid
@@ -108,8 +108,10 @@ def exact_answers(num_scenes: int, size_hw: tuple[int, int]) -> list[tuple[Task,
 
 
 def mask_auroc(num_scenes: int, size_hw: tuple[int, int]) -> tuple[float, float]:
-    """(AUROC of one minus confidence for depth errors above 10 %, share of such pixels), at moderate faults."""
-    faults = PRESETS["moderate"].model_copy(update={"drift_probability": 0.0, "output_size": "same", "truncated_probability": 0.0})
+    """(AUROC of one minus confidence for depth errors above 10 %, fraction of such pixels) at moderate faults."""
+    faults = PRESETS["moderate"].model_copy(
+        update={"drift_probability": 0.0, "output_size": "same", "truncated_probability": 0.0}
+    )
     config = SyntheticConfig(scenes=num_scenes, size_hw=size_hw, tasks=(Task.DEPTH,), faults=faults)
     scores, wrong = [], []
     for index in range(num_scenes):

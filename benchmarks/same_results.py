@@ -3,27 +3,19 @@
 Run the same jobs on both commits, on the same machine and in the same Python environment, then compare:
 
     git worktree add /tmp/before COMMIT
-    export DISTILL_DATA=path/to/data
-    python benchmarks/same_results.py run --checkout /tmp/before --out before.json
-    python benchmarks/same_results.py run --out after.json
+    DISTILL_DATA=path/to/data python benchmarks/same_results.py run --checkout /tmp/before --out before.json
+    DISTILL_DATA=path/to/data python benchmarks/same_results.py run --out after.json
     python benchmarks/same_results.py compare before.json after.json
 
-`run` uses the `distill` of the checkout that contains this script unless --checkout names another one; it prefixes
-nothing to your PATH and needs no installation beyond the environment of `python`. It takes about five minutes of CPU
-time on one core; `nice -n 5` is fine, because no result depends on time. `compare` exits with 1 and lists the
-differences if there are any. Two runs of the same commit must compare equal, too: try this first.
-
-The jobs use the command line only, so this script imports nothing of `distill`:
+`run` uses the `distill` of --checkout, or of the checkout that contains this script. `compare` exits with 1 and lists
+the differences if there are any. A refactoring may change names, but no value. The jobs use the command line only:
 
 1. label: SHA-256 of every file in the shards except JSON (label maps, confidence maps, photos), for 64 synthetic
-   scenes with all tasks and, if DISTILL_DATA is set, 13 real generated images (replay) and ESPNetv2 on 20 photos
+   scenes with all tasks, 16 with exact truth and, if DISTILL_DATA is set, 13 real generated images (replay) and
+   ESPNetv2 on 20 photos
 2. train: SHA-256 of every tensor after 60 steps of a nano student on the synthetic shards, and the last losses
 3. export: SHA-256 of every output of the ONNX file on 8 images of different sizes
-4. evaluate: every number that `distill evaluate --json` prints for student, ONNX file and mean baseline on 16 other
-   scenes with exact truth
-
-Names may change in a refactoring, values may not. Two tables below hold the names: NEW_TO_OLD for the command line and
-RENAMED_KEYS for keys of results. `compare` suggests rows for RENAMED_KEYS where only a name has changed.
+4. evaluate: every number of `distill evaluate --json` for student, ONNX file and mean baseline on those 16 scenes
 """
 
 from __future__ import annotations
@@ -35,257 +27,221 @@ import itertools
 import json
 import os
 import re
-import resource
 import subprocess
 import sys
 import tarfile
 import tempfile
-import time
-from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnxruntime
+from PIL import Image
+from safetensors.numpy import load_file
 
-# The command line, new to old. Commands below are written in the new spelling. A command that a checkout refuses as
-# wrong use (exit code 2, before anything is written) is tried again with the old spelling of what it contains.
+# The command line, new to old. Commands below are written in the new spelling. If a checkout refuses a command as wrong
+# use (exit code 2, before anything is written), the old spelling of these flags and keys is tried.
 NEW_TO_OLD = {
     "--baseline": "--trivial",
     "--images": "--samples",
     "--max-failures": "--tolerate",
-    "trainer.": "train.",  # the section of the training config, if it is renamed together with its class
+    "train.num_validations": "train.validations",
 }
 # Keys of results, old to new: whole keys or words in them (as in train_instance_centre). Applied to both sides.
-RENAMED_KEYS = {
-    "centre": "center",
-    "colour": "color",
-    "flicker": "temporal",
-    "gauge": "depth_kind",
-    "labelled": "labeled",
-    "licence": "license",
-    "subjects": "models",
-    "terms": "protocol",
-    "trivial": "baseline",
-}
+RENAMED_KEYS = {"centre": "center", "terms": "protocol", "trivial": "baseline"}
 # Values below these keys describe the machine or the time, not the result.
 IGNORED_KEYS = {"made_with", "machine", "versions", "seconds", "elapsed_s"}
-# Sections in which equal contents under other names count as equal, because the refactoring may rename parameters.
-FREE_NAMES = {"train/weights"}
 
-SIZE = "[96,128]"
-SCENES = ["--teacher", "synthetic", "--set", "tasks=[depth,normals,semantic,instance,referring]", "--set", "seed=3"]
-SCENES += ["--set", f"size_hw={SIZE}"]
-TRAINING = ["tasks=[depth,normals,semantic,instance]", "student.preset=nano", f"student.size_hw={SIZE}"]
-# 56 of the 64 scenes are trained on: 10 batches of at most 6, 6 times, are 60 steps.
-TRAINING += ["data.batch_size=6", "data.workers=0", "trainer.epochs=6", "trainer.validations=2", "trainer.seed=0"]
-TRAINING += ["trainer.threads=1", "trainer.accelerator=cpu", "trainer.logger=none"]
-THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
-MAX_LISTED = 20
-Section = dict[str, Any]
+SCENES = "--teacher synthetic --set tasks=[depth,normals,semantic,instance,referring] --set size_hw=[96,128]"
+# 56 of the 64 scenes are for training: 6 epochs of 10 batches are 60 steps.
+TRAINING = (
+    "tasks=[depth,normals,semantic,instance] student.preset=nano student.size_hw=[96,128] data.batch_size=6"
+    " data.workers=0 train.epochs=6 train.num_validations=2 train.seed=0 train.threads=1 train.accelerator=cpu"
+    " train.logger=none"
+)
+REPLAY = "data/vision_banana/photos --teacher replay --answers data/vision_banana/answers.yaml"
+ESPNETV2 = "--teacher configs/teachers/espnetv2_camvid.yaml --set model=data/models/espnetv2_s_2.0_city_1024x512.onnx"
+REAL_DATA = ("label/replay", "label/espnetv2")
+FIXED_ENV = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+Section = dict[str, str]
 
 
 class Jobs:
-    """Runs the jobs with one checkout and collects the results."""
+    """Runs the jobs with one checkout, each on the files of those before it, and collects the results."""
 
-    def __init__(self, checkout: Path, work: Path, data: Path | None) -> None:
-        self.checkout, self.work, self.data = checkout, work, data
+    def __init__(self, checkout: Path, work: Path) -> None:
+        self.work = work
         self.results: dict[str, Section] = {}
-        self.skipped: list[str] = []
-        self.seconds: dict[str, dict[str, float]] = {}
-        self.env = {**os.environ, **dict.fromkeys(THREADS, "1"), "CUDA_VISIBLE_DEVICES": "", "PYTHONPATH": str(checkout)}
+        self.seconds: dict[str, tuple[float, float]] = {}  # by the clock, and of CPU time
+        self._env = {**os.environ, **FIXED_ENV, "PYTHONPATH": str(checkout)}
         imported = self._python(["-c", "import distill; print(distill.__file__)"]).stdout.strip()
         if not Path(imported).resolve().is_relative_to(checkout):
-            raise SystemExit(f"python imports {imported}, not the distill of {checkout}")
+            raise SystemExit(f"python imports {imported or 'no distill'}, not the distill of {checkout}")
 
-    def run(self) -> None:
-        """All jobs in order; each builds on the files of those before it."""
-        with self._timed("label/synthetic"):
-            self._label("synthetic", [*SCENES, "--set", "scenes=64", "--set", "faults=moderate"])
-        self._label_real_data()
-        with self._timed("train"):
-            self._train()
-        with self._timed("evaluate"):  # first the scenes with truth, which the export is compared on
-            self._label("truth", [*SCENES, "--set", "scenes=16", "--set", "first=1000000", "--set", "truth=true"])
-        with self._timed("export"):
-            self._export()
-        with self._timed("evaluate"):
-            self._evaluate()
+    def label(self, name: str, words: str) -> None:
+        """Write shards into the folder `name`; record their contents."""
+        with self._timed(f"label/{name}") as found:
+            self._distill(f"label --out {name} --workers 1 --previews 0 --max-failures 64 --json {words}")
+            found.update({member: sha256(content) for member, content in self._members(name)})
 
-    def _label(self, name: str, words: list[str]) -> None:
-        fixed = ["--out", name, "--workers", "1", "--previews", "0", "--max-failures", "64", "--json"]
-        self._distill(["label", *words, *fixed])
-        self.results[f"label/{name}"] = found = {}
+    def train(self) -> None:
+        """Train on the synthetic shards; record weights and losses."""
+        with self._timed("train/weights") as found:
+            self._distill(f"train --shards synthetic --out run --json {TRAINING}")
+            weights = load_file(self.work / "run" / "weights.safetensors")
+            found.update({name: sha256(array) for name, array in weights.items()})
+        self.results["train/losses"] = numbers(json.loads((self.work / "run" / "history.json").read_text())[-1])
+
+    def export(self) -> None:
+        """Export to ONNX; record the outputs for photos cropped to different sizes."""
+        with self._timed("export/outputs") as found:
+            self._distill("export run --to onnx --images truth --out exported/student.onnx --json")
+            model = next((self.work / "exported").rglob("*.onnx")).replace(self.work / "student.onnx")
+            options = onnxruntime.SessionOptions()
+            options.intra_op_num_threads = options.inter_op_num_threads = 1
+            session = onnxruntime.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
+            photos = [content for member, content in self._members("truth") if member.endswith(".jpg")]
+            for index, photo in enumerate(photos[:8]):
+                image = np.asarray(Image.open(io.BytesIO(photo)).convert("RGB"))[None, 5 * index :, 3 * index :]
+                arrays = session.run(None, {session.get_inputs()[0].name: np.ascontiguousarray(image)})
+                outputs = zip(session.get_outputs(), arrays, strict=True)
+                found.update({f"image{index}/{output.name}": sha256(array) for output, array in outputs})
+
+    def evaluate(self) -> None:
+        """Evaluate student, ONNX file and mean baseline; record every number."""
+        with self._timed("evaluate/metrics") as found:
+            printed = self._distill("evaluate run student.onnx --truth truth --baseline synthetic --worst 0 --json")
+            found.update(numbers(json.loads(printed)))
+
+    def _members(self, name: str) -> Iterator[tuple[str, bytes]]:
+        """(name, content) of the files in a folder of shards, without JSON."""
         for path in sorted((self.work / name).glob("*.tar")):
-            found.update({member: digest(content) for member, content in members(path) if member[-5:] != ".json"})
+            with tarfile.open(path) as tar:
+                for member in tar:
+                    file = tar.extractfile(member)
+                    if file is not None and not member.name.endswith(".json"):
+                        yield member.name, file.read()
 
-    def _label_real_data(self) -> None:
-        if self.data is None:
-            self.skipped = ["label/replay", "label/espnetv2"]
-            return
-        with self._timed("label/replay"):
-            folder = self.data / "vision_banana"
-            answers = ["--teacher", "replay", "--answers", str(folder / "answers.yaml")]
-            self._label("replay", [str(folder / "photos"), *answers])
-        with self._timed("label/espnetv2"):
-            photos = sorted((self.data / "seg_camvid" / "val" / "images").glob("*.jpg"))[:20]
-            teacher = next((self.checkout / "configs").rglob("espnetv2_camvid.yaml"))
-            model = self.data / "models" / "espnetv2_s_2.0_city_1024x512.onnx"
-            self._label("espnetv2", [*map(str, photos), "--teacher", str(teacher), "--set", f"model={model}"])
-
-    def _train(self) -> None:
-        from safetensors.numpy import load_file
-
-        self._distill(["train", "--shards", "synthetic", "--out", "run", "--json", *TRAINING])
-        weights = load_file(self.work / "run" / "weights.safetensors")
-        self.results["train/weights"] = {name: digest_array(array) for name, array in weights.items()}
-        history = json.loads((self.work / "run" / "history.json").read_text())
-        self.results["train/losses"] = numbers(history[-1])
-
-    def _export(self) -> None:
-        import onnxruntime
-        from PIL import Image
-
-        self._distill(["export", "run", "--to", "onnx", "--images", "truth", "--out", "exported/student.onnx", "--json"])
-        model = next((self.work / "exported").rglob("*.onnx")).replace(self.work / "student.onnx")
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = options.inter_op_num_threads = 1
-        session = onnxruntime.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
-        names = [output.name for output in session.get_outputs()]
-        shards = itertools.chain.from_iterable(members(path) for path in sorted((self.work / "truth").glob("*.tar")))
-        photos = [content for member, content in shards if member.endswith(".jpg")]
-        self.results["export/outputs"] = found = {}
-        for index, photo in enumerate(photos[:8]):
-            image = np.asarray(Image.open(io.BytesIO(photo)).convert("RGB"))[5 * index :, 3 * index :]
-            outputs = session.run(None, {session.get_inputs()[0].name: np.ascontiguousarray(image[None])})
-            found.update({f"image{index}/{name}": digest_array(x) for name, x in zip(names, outputs, strict=True)})
-
-    def _evaluate(self) -> None:
-        words = ["run", "student.onnx", "--truth", "truth", "--baseline", "synthetic", "--worst", "0", "--json"]
-        self.results["evaluate/metrics"] = numbers(json.loads(self._distill(["evaluate", *words])))
-
-    def _distill(self, words: list[str]) -> str:
+    def _distill(self, command: str) -> str:
         """Standard output of a command, in the first spelling that the checkout accepts."""
-        renamed = [new for new in NEW_TO_OLD if any(word.startswith(new) for word in words)]
-        errors = []
+        renamed = [new for new in NEW_TO_OLD if f" {new}" in command]
+        errors: list[str] = []
         for spelling in itertools.product(*((new, NEW_TO_OLD[new]) for new in renamed)):
-            chosen = list(words)
+            chosen = command
             for new, used in zip(renamed, spelling, strict=True):
-                chosen = [used + word.removeprefix(new) if word.startswith(new) else word for word in chosen]
-            done = self._python(["-m", "distill", *chosen])
+                chosen = chosen.replace(f" {new}", f" {used}")
+            done = self._python(["-m", "distill", *chosen.split()])
             if done.returncode == 0:
                 return done.stdout
-            errors.append(f"distill {' '.join(chosen)}\n{done.stderr}")
+            errors.append(f"distill {chosen}\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
             if done.returncode != 2:
                 break
-        raise SystemExit("\n".join([*errors, "the command failed in every spelling above"]))
+        raise SystemExit("\n".join([*errors, f"exit code {done.returncode}"]))
 
     def _python(self, words: list[str]) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, *words]
-        return subprocess.run(command, cwd=self.work, env=self.env, capture_output=True, text=True, check=False)
+        words = [sys.executable, *words]
+        return subprocess.run(words, check=False, cwd=self.work, env=self._env, capture_output=True, text=True)
 
     @contextmanager
-    def _timed(self, name: str) -> Iterator[None]:
+    def _timed(self, name: str) -> Iterator[Section]:
+        """A new section of the results, which must not stay empty."""
         print(f"{name} ...", flush=True)
-        wall, used = time.monotonic(), resource.getrusage(resource.RUSAGE_CHILDREN)
-        yield
-        end, spent = resource.getrusage(resource.RUSAGE_CHILDREN), self.seconds.setdefault(name, {"wall": 0, "cpu": 0})
-        spent["wall"] += round(time.monotonic() - wall, 1)
-        spent["cpu"] += round(end.ru_utime + end.ru_stime - used.ru_utime - used.ru_stime, 1)
+        start = os.times()
+        yield self.results.setdefault(name, {})
+        _, _, user_s, system_s, wall_s = (now - then for now, then in zip(os.times(), start, strict=True))
+        self.seconds[name] = round(wall_s, 1), round(user_s + system_s, 1)
+        if not self.results[name]:
+            raise SystemExit(f"{name}: no result to record")
 
 
-def members(path: Path) -> Iterator[tuple[str, bytes]]:
-    """(name, content) of every file in a tar."""
-    with tarfile.open(path) as tar:
-        for member in tar:
-            file = tar.extractfile(member)
-            if file is not None:
-                yield member.name, file.read()
-
-
-def digest(content: bytes) -> str:
-    """SHA-256 of a file."""
+def sha256(content: bytes | np.ndarray) -> str:
+    """Of a file, or of the type, shape and values of an array."""
+    if isinstance(content, np.ndarray):
+        content = f"{content.dtype} {content.shape} ".encode() + content.tobytes()
     return hashlib.sha256(content).hexdigest()
 
 
-def digest_array(array: np.ndarray) -> str:
-    """SHA-256 of type, shape and values of an array."""
-    return digest(f"{array.dtype} {array.shape} ".encode() + np.ascontiguousarray(array).tobytes())
-
-
 def numbers(value: Any, path: str = "") -> Section:
-    """The numbers (and nulls) in a JSON value, by path."""
+    """The numbers and nulls in a JSON value by path, as text that keeps every bit."""
     if isinstance(value, dict | list):
-        pairs = value.items() if isinstance(value, dict) else enumerate(value)
-        found = [numbers(item, f"{path}/{key}".strip("/")) for key, item in pairs if str(key) not in IGNORED_KEYS]
-        return {key: number for part in found for key, number in part.items()}
-    return {} if isinstance(value, str) else {path: value}
+        items = value.items() if isinstance(value, dict) else enumerate(value)
+        parts = [numbers(item, f"{path}/{key}".strip("/")) for key, item in items if str(key) not in IGNORED_KEYS]
+        return {key: number for part in parts for key, number in part.items()}
+    return {} if isinstance(value, str) else {path: "null" if value is None else repr(float(value))}
 
 
 def normalized(section: Section) -> Section:
-    """The section with keys as RENAMED_KEYS has them."""
+    """The section with its keys renamed by RENAMED_KEYS."""
     pattern = re.compile(rf"(?<![A-Za-z])({'|'.join(RENAMED_KEYS)})(?![A-Za-z])")
-    return {pattern.sub(lambda match: RENAMED_KEYS[match[1]], key): value for key, value in section.items()}
+    renamed = {pattern.sub(lambda match: RENAMED_KEYS[match[1]], key): value for key, value in section.items()}
+    if len(renamed) < len(section):
+        raise SystemExit("RENAMED_KEYS gives two values the same key")
+    return renamed
 
 
 def differences(name: str, first: Section, second: Section) -> list[str]:
     """One line for each difference between two sections; none if they are equal."""
     first, second = normalized(first), normalized(second)
-    only_first, only_second = sorted(first.keys() - second.keys()), sorted(second.keys() - first.keys())
-    if name in FREE_NAMES and only_first and Counter(first.values()) == Counter(second.values()):
-        print(f"{name}: equal contents; {len(only_first)} names differ, such as {only_first[0]} and {only_second[0]}")
-        return []
-    lines = [f"{name}/{key}: {first[key]} became {second[key]}" for key in first if second.get(key, 0) != first[key]]
-    lines = [line for line in lines if line.split(": ")[0].removeprefix(f"{name}/") in second]
-    for key in only_first:
-        same = [other for other in only_second if second[other] == first[key]]
-        hint = f"; {same[0]} has the same value: if it was renamed, add it to RENAMED_KEYS" if same else ""
-        lines.append(f"{name}/{key}: only in the first file{hint}")
-    return lines + [f"{name}/{key}: only in the second file" for key in only_second]
+    old, new = [key for key in first if key not in second], [key for key in second if key not in first]
+    if name == "train/weights" and old and sorted(first[key] for key in old) == sorted(second[key] for key in new):
+        print(f"{name}: {len(old)} parameters have a new name and equal contents")
+        old = new = []
+    lines = [f"{key}: {first[key]} became {second[key]}" for key in first if second.get(key, first[key]) != first[key]]
+    for key in old:
+        same = [other for other in new if second[other] == first[key]]
+        hint = f"; if its new name is {same[0]}, add it to RENAMED_KEYS" if len(same) == 1 else ""
+        lines.append(f"{key}: only in the first file{hint}")
+    return lines + [f"{key}: only in the second file" for key in new]
 
 
-def run(checkout: Path, out: Path) -> None:
-    """Run all jobs and write their results."""
-    data = Path(os.environ["DISTILL_DATA"]).resolve() if "DISTILL_DATA" in os.environ else None
-    with tempfile.TemporaryDirectory() as folder:
-        jobs = Jobs(checkout.resolve(), Path(folder), data)
-        jobs.run()
-    values = {"checkout": str(checkout.resolve()), "python": sys.version, "seconds": jobs.seconds}
-    out.write_text(json.dumps({**values, "skipped": jobs.skipped, "results": jobs.results}, indent=1))
-    for name in jobs.skipped:
-        print(f"{name}: skipped, because DISTILL_DATA is not set")
-    total = {kind: sum(spent[kind] for spent in jobs.seconds.values()) for kind in ("wall", "cpu")}
-    print(f"wrote {out}: {total['wall']:.0f} s, of which {total['cpu']:.0f} s of CPU time")
+def run(checkout: Path, out: Path) -> int:
+    """Run all jobs and write their results; the exit code."""
+    with tempfile.TemporaryDirectory() as work:
+        jobs = Jobs(checkout.resolve(), Path(work))
+        jobs.label("synthetic", f"{SCENES} --set scenes=64 --set faults=moderate")
+        jobs.label("truth", f"{SCENES} --set scenes=16 --set first=1000000 --set truth=true")
+        if "DISTILL_DATA" in os.environ:
+            (jobs.work / "data").symlink_to(Path(os.environ["DISTILL_DATA"]).resolve())
+            (jobs.work / "configs").symlink_to(checkout.resolve() / "configs")
+            jobs.label("replay", REPLAY)
+            jobs.label("espnetv2", f"data/seg_camvid/val/images --limit 20 {ESPNETV2}")
+        else:
+            print(f"{', '.join(REAL_DATA)}: skipped, because DISTILL_DATA is not set")
+        jobs.train()
+        jobs.export()
+        jobs.evaluate()
+    out.write_text(json.dumps({"python": sys.version, "seconds": jobs.seconds, "results": jobs.results}, indent=1))
+    wall_s, cpu_s = map(sum, zip(*jobs.seconds.values(), strict=True))
+    print(f"wrote {out}: {wall_s:.0f} s, of CPU time {cpu_s:.0f} s")
+    return 0
 
 
-def compare(first: Path, second: Path) -> int:
+def compare(paths: list[Path]) -> int:
     """The exit code: 1 if the results in two files differ."""
-    before, after = json.loads(first.read_text())["results"], json.loads(second.read_text())["results"]
-    different = 0
-    for name in {**before, **after}:
+    before, after = (json.loads(path.read_text())["results"] for path in paths)
+    total = 0
+    for name in dict.fromkeys([*before, *after, *REAL_DATA]):
         lines = differences(name, before.get(name, {}), after.get(name, {}))
-        print(f"{name}: {f'{len(lines)} differences' if lines else f'{len(before[name])} values are equal'}")
-        print("".join(f"  {line}\n" for line in lines[:MAX_LISTED]), end="")
-        different += len(lines)
-    print(f"{different} differences" if different else "no difference")
-    return 1 if different else 0
+        equal = f"{len(before[name])} values are equal" if name in before else "skipped in both files"
+        print(f"{name}:", f"{len(lines)} differences" if lines else equal)
+        print("".join(f"  {line}\n" for line in lines[:20]), end="")
+        total += len(lines)
+    print(f"{total} differences" if total else "no difference")
+    return 1 if total else 0
 
 
 def main() -> int:
-    """Parse the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     verbs = parser.add_subparsers(dest="verb", required=True)
     running = verbs.add_parser("run", help="run the jobs and write their results")
-    running.add_argument("--checkout", type=Path, default=Path(__file__).parents[1], help="another commit's files")
+    running.add_argument("--checkout", type=Path, default=Path(__file__).parents[1], help="files of another commit")
     running.add_argument("--out", type=Path, required=True, help="JSON file to write")
     comparing = verbs.add_parser("compare", help="compare two results; exit with 1 if they differ")
     comparing.add_argument("files", type=Path, nargs=2)
     arguments = parser.parse_args()
-    if arguments.verb == "run":
-        run(arguments.checkout, arguments.out)
-        return 0
-    return compare(*arguments.files)
+    return compare(arguments.files) if arguments.verb == "compare" else run(arguments.checkout, arguments.out)
 
 
 if __name__ == "__main__":

@@ -1,10 +1,10 @@
-"""Does `distill bench --compare` catch a planted slowdown, and is it quiet without one?
+"""Detection rate and false alarms of `distill bench --compare` for an added slowdown of 5 %.
 
     python benchmarks/slowdown.py exported/nano.onnx --work WORK [--repeats 20] [--minutes 7] [--out page.md]
 
-Every run is a process of its own, as on the command line: it compares the file with a copy of itself, which is slowed
-down or not, in turns. The slowdown is planted in the copy's runner: after each call it waits busily for 5 % of the
-call's time. Runs out of minutes, goes on from --work the next time.
+Every run is a separate process, as on the command line: it compares the file with a copy of itself, slowed down or not.
+The copy's runner waits busily for 5 % of the time of each call. After --minutes the script stops; the next start
+continues from --work.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ COPY = "new.onnx"
 
 
 def plant(share: float) -> None:
-    """Make ONNX Runtime's runner of the copy slower by this share."""
+    """Slow down ONNX Runtime's runner of the copy."""
     run = OrtRunner._run
 
     def slowed(self: OrtRunner, images: Any) -> Outputs:
@@ -47,7 +47,7 @@ def plant(share: float) -> None:
 
 
 def measure(options: argparse.Namespace, name: str, slower: float) -> list[dict[str, Any]]:
-    """The comparison of this name, from a fresh process unless it is there already."""
+    """Result of one comparison, from a new process unless it is stored."""
     folder = options.work / name
     if not (folder / "bench.json").is_file():
         words = [sys.executable, __file__, str(options.file), "--work", str(folder), "--one", str(slower)]
@@ -57,7 +57,7 @@ def measure(options: argparse.Namespace, name: str, slower: float) -> list[dict[
 
 
 def tally(found: list[list[dict[str, Any]]], kind: str) -> list[list[Any]]:
-    """Rows: how often each verdict was given; first for whole runs, as the exit code has it."""
+    """Table rows: count of each verdict; first for whole runs by exit code."""
     slower = sum(any(row["verdict"] == "slower" for row in rows) for rows in found)
     table: list[list[Any]] = [[kind, "the run: exit code", slower, len(found) - slower, None, None, None, None]]
     for series in zip(*found, strict=True):
@@ -106,7 +106,7 @@ def main() -> None:
         f"{options.repeats} runs of each kind, the file against a copy of itself; every run is a process of its own of"
         f" {options.seconds:g} s a series, engine only."
     )
-    results_page("A slowdown of five percent", notes, [Table(columns, rows)], options.out)
+    results_page("Detection of a slowdown of five percent", notes, [Table(columns, rows)], options.out)
     (options.work / "verdicts.json").write_text(json.dumps(rows))
 
 

@@ -1,13 +1,13 @@
-"""Compare `distill label` with an ONNX teacher and the bare ONNX Runtime session, in turns, over the same photos.
+"""`distill label` with an ONNX teacher against the bare ONNX Runtime session, in turns, on the same photos.
 
     DISTILL_MODELS=MODELS python benchmarks/specialists.py PHOTOS configs/teachers/tcmonodepth.yaml ... [--out FILE]
 
-Four contestants for each teacher, all in one process that has the model open:
+Four variants per teacher, all in one process with the model open:
 
-* bare session: ONNX Runtime with its own defaults (all cores), fed prepared tensors; nothing is read and nothing kept;
-* one thread: the same with one thread, for its processor time: waiting threads of the other one spin;
-* plain script: one thread, but each photo is read and prepared for it, and the answer is thrown away;
-* distill label: reads the photos, runs the model, reads its output into labels with confidence, writes shards.
+* bare session: ONNX Runtime with its defaults (all cores) on prepared tensors; outputs are discarded;
+* one thread: the same with one thread, for its CPU time, since waiting threads of the other one spin;
+* plain script: one thread, but each photo is read and prepared, and the output is discarded;
+* distill label: reads photos, runs the model, decodes labels with confidence, writes shards.
 """
 
 from __future__ import annotations
@@ -24,13 +24,14 @@ import numpy as np
 import onnxruntime
 from machine import results_page
 
-from distill.workflows.teachers import load_teacher
 from distill.config.adapters import OnnxConfig
 from distill.images import read_photo
 from distill.inputs import UnreadablePhoto
 from distill.report import Table
 from distill.teachers.adapters.onnx import OnnxSpecialist, find_model
-from distill.teachers.labeling.job import Job, label_shard
+from distill.teachers.labeling.job import Job
+from distill.teachers.labeling.label_shard import label_shard
+from distill.workflows.teachers import load_teacher
 
 _CHUNK = 64
 """Photos in a turn: a shard, as `distill label` makes them unless told otherwise."""
@@ -43,7 +44,7 @@ Start-up (imports, opening the model) is left out of everything."""
 
 
 class Contest:
-    """One teacher's three contestants."""
+    """Variants for one teacher."""
 
     def __init__(self, config: OnnxConfig, photos: Path, scratch: Path, limit: int | None) -> None:
         self._limit = limit
@@ -78,7 +79,7 @@ class Contest:
         return self._specialist._prepare(rgb, self._session)
 
     def begin(self) -> Job:
-        """A fresh job for one round, with the model open: start-up is not what is timed."""
+        """New job with the model open, so that start-up is not timed."""
         self._rounds += 1
         job = self._job()
         job.__dict__["teacher"] = self._teacher
@@ -86,17 +87,17 @@ class Contest:
         return job
 
     def bare(self, job: Job, index: int) -> None:
-        """Run prepared tensors, as many as the slice has photos."""
+        """Run prepared tensors, one per photo of the shard."""
         for number in range(*job.photo_range(index)):
             self._session.run(None, {self._input: self._tensors[number % len(self._tensors)]})
 
     def one_thread(self, job: Job, index: int) -> None:
-        """The same with one thread."""
+        """Run prepared tensors with one thread."""
         for number in range(*job.photo_range(index)):
             self._single.run(None, {self._input: self._tensors[number % len(self._tensors)]})
 
     def script(self, job: Job, index: int) -> None:
-        """Read, prepare, run, forget."""
+        """Read, prepare, run."""
         for path in self._paths[slice(*job.photo_range(index))]:
             photo = read_photo(path.read_bytes(), key="k", name=path.name)
             self._single.run(None, {self._input: self._prepared(photo.rgb)})
@@ -107,16 +108,16 @@ class Contest:
 
 
 def timed(call: Callable[[], None]) -> tuple[float, float]:
-    """(seconds, processor seconds)."""
+    """(seconds, CPU seconds)."""
     start, cpu = time.perf_counter(), time.process_time()
     call()
     return time.perf_counter() - start, time.process_time() - cpu
 
 
 def compete(contest: Contest, seconds: float, rounds: int) -> dict[str, list[tuple[float, float]]]:
-    """(seconds, processor seconds) of each contestant, round by round.
+    """(seconds, CPU seconds) of each variant, round by round.
 
-    Within a round they take turns slice by slice, in changing order.
+    Within a round they take turns shard by shard, in changing order.
     """
     contestants = {
         "bare session": contest.bare,

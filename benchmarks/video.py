@@ -1,11 +1,11 @@
-"""Is a video limited by decoder, engine and encoder, or by us? Bare stages and the whole, measured in turns.
+"""Videos end to end against decoder, engine and encoder alone, measured in turns.
 
     python benchmarks/video.py WORK [--clip clip.mp4] [--frames 240] [--rounds 3] [--out results.md]
 
-Bare stages are what anyone would have to do: decode to RGB (PyAV), the engine alone (ONNX Runtime, frames in memory),
-drawing panels, encoding canvases (x264), storing maps and writing them as PNG. Each is timed alone, with all cores, and
-its CPU seconds are counted. No pipeline can take less than the slowest stage, nor less than all CPU seconds over the
-cores. ``plain loop`` does the same one after the other: read, infer, write, with PyAV as it comes.
+Bare stages are the unavoidable work: decoding to RGB (PyAV), the engine alone (ONNX Runtime, frames in memory), drawing
+panels, encoding canvases (x264), encoding maps and writing them as PNG. Each is timed alone, with all cores, and its
+CPU seconds are counted. Lower bound of a pipeline: the slowest stage, and all CPU seconds over the number of cores.
+``plain loop`` does the same sequentially: read, infer, write, with PyAV's defaults.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ HELD = 40
 
 
 def make_clip(path: Path, size_hw: tuple[int, int], frames: int, source: Path | None) -> Path:
-    """H.264, High profile with B-frames, 30 frames/s: a real clip enlarged, or a generated scene that pans."""
+    """H.264 clip, High profile with B-frames, 30 frames/s: a real clip enlarged, or a panning synthetic scene."""
     if path.is_file():
         return path
     height, width = size_hw
@@ -71,13 +71,13 @@ def _looped(source: Path):
 
 
 def _there_and_back(k: int) -> int:
-    """Held frames as a film without a cut."""
+    """Frames in memory as a video without a cut."""
     k %= 2 * HELD - 2
     return k if k < HELD else 2 * HELD - 2 - k
 
 
 def spent(items: Iterable[object]) -> None:
-    """Make them all and keep none: fresh memory for every map would cost more than the engine."""
+    """Consume all outputs; storing them would cost more than the engine."""
     deque(items, maxlen=0)
 
 
@@ -117,7 +117,7 @@ class Case:
         self.canvases = [self.panels.draw(rgb, maps).copy() for rgb, maps in zip(self.held, self.outputs, strict=True)]
 
     def stages(self) -> dict[str, Callable[[], object]]:
-        """What anyone would have to do, each alone."""
+        """Bare stages, each alone."""
         n = self.frames
         found: dict[str, Callable[[], object]] = {
             "decode": lambda: spent(self.reader.frames(stop=n, size_hw=self.hw)),
@@ -149,7 +149,7 @@ class Case:
                 (folder / f"{k:06d}.{name}").write_bytes(data)
 
     def pipeline(self) -> None:
-        """The whole, as `distill predict` runs it."""
+        """Pipeline of `distill predict`."""
         out = self.work / "whole"
         shutil.rmtree(out, ignore_errors=True)
         output_paths = OutputPaths(out / "x", out / "x.mp4", out / "x.maps")
@@ -159,7 +159,7 @@ class Case:
         assert done.rows[0]["frames"] == self.frames, done.failed
 
     def plain_loop(self) -> None:
-        """Read, infer, write, one after the other, with PyAV as it comes and the same quality."""
+        """Sequential loop with PyAV's defaults and the same quality."""
         out = self.work / "plain"
         shutil.rmtree(out, ignore_errors=True)
         out.mkdir(parents=True)
@@ -178,7 +178,7 @@ class Case:
 
 
 def measure(case: Case, rounds: int) -> dict[str, dict[str, float]]:
-    """Best wall and CPU seconds of every stage and of the whole; all take turns."""
+    """Best wall and CPU seconds of every stage and of the pipeline, in turns."""
     calls = {**case.stages(), "pipeline": case.pipeline, "plain loop": case.plain_loop}
     best: dict[str, dict[str, float]] = {name: {"wall": 1e9, "cpu": 1e9} for name in calls}
     for _ in range(rounds):
@@ -246,7 +246,7 @@ def main() -> None:
                 "cores busy",
             ],
             [[row[0], *(round(value, 3) for value in row[1:])] for row in summary],
-            title="The whole against what cannot be undercut",
+            title="The pipeline against its lower bound",
             note=f"bound = max(CPU seconds of bare stages / {usable_cores()} cores, slowest stage alone)",
         ),
         Table(

@@ -1,8 +1,9 @@
-"""A long video in one piece and with SIGKILL at random moments: memory stays flat, and the results are the same.
+"""A long video in one run and with SIGKILL at random moments: memory over time, equality of results.
 
     python benchmarks/video_endurance.py WORK [--frames 20000] [--kills 20] [--out results.md]
 
-The clip is looped: each frame has its number painted in. Overlay, FFV1 maps and statistics are written, steadied.
+The clip is looped, with the frame number drawn into each frame. Overlay, FFV1 maps and statistics are written, with
+temporal smoothing.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ SETTLED_FRAMES = 500
 
 
 def make_clip(path: Path, frames: int) -> Path:
-    """A gradient that moves in a loop of 200 frames, and the frame's number as 16 black or white blocks."""
+    """Gradient that moves in a loop of 200 frames, with the frame number as 16 black or white blocks."""
     if path.is_file():
         return path
     rows, columns = np.mgrid[: SIZE_HW[0], : SIZE_HW[1]]
@@ -93,7 +94,7 @@ def run_whole(words: list[str], out: Path) -> tuple[list[tuple[int, float]], flo
 
 
 def run_killed(words: list[str], out: Path, frames: int, kills: int) -> list[int]:
-    """Frames done when each SIGKILL came; the last start runs to the end."""
+    """Frames done at each SIGKILL; the last start runs to the end."""
     dice, at = random.Random(7), []
     for goal in sorted(dice.randrange(0, frames - 2 * SEGMENT) for _ in range(kills)):
         process = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -108,7 +109,7 @@ def run_killed(words: list[str], out: Path, frames: int, kills: int) -> list[int
 
 
 def fingerprints(out: Path) -> dict[str, str]:
-    """A digest per result: of every decoded frame with its time for videos, of the bytes for the rest."""
+    """Digest per result: of decoded frames with their times for videos, else of the bytes."""
     found = {}
     for path in sorted(out.iterdir()):
         if path.suffix in (".mp4", ".mkv"):

@@ -1,13 +1,13 @@
-"""How much of its engine's speed does a video prediction keep? A well-known tool's and ours, in turns.
+"""Fraction of the engine's speed in video prediction: a well-known tool and `distill predict`, in turns.
 
     PEER_PYTHON venv-with-ultralytics/bin/python
     python benchmarks/video_peer.py WORK CLIP --peer PEER_PYTHON [--rounds 3] [--out results.md]
 
-Theirs: Ultralytics' segmentation network (random weights, exported by itself to ONNX), ``predict(stream=True,
-save=True)`` on the clip, against the bare ONNX Runtime session on the same file. Ours: a student of about that cost,
-depth laid over the clip (`distill predict --show depth`), against the bare session on its file. Both sessions have all
-cores. Theirs is written as MPEG-4 part 2 (OpenCV), ours as H.264, which takes longer to encode and a part of the bytes.
-Ultralytics lives in an environment of its own; nothing of it is needed to use or test this project.
+Theirs: Ultralytics' segmentation network (random weights, exported to ONNX by Ultralytics), ``predict(stream=True,
+save=True)`` on the clip, against the bare ONNX Runtime session on the same file. Ours: a student of similar cost with a
+depth overlay (`distill predict --show depth`), against the bare session on its file. Both sessions use all cores.
+Theirs is written as MPEG-4 part 2 (OpenCV), ours as H.264, which takes longer to encode and needs fewer bytes.
+Ultralytics is installed in a separate environment; it is not needed to use or test this project.
 """
 
 from __future__ import annotations
@@ -47,15 +47,15 @@ student = YOLO(str(model), task="segment")
 times = []
 for n in range(2):  # the first opens the session
     start = time.perf_counter()
-    wishes = dict(stream=True, save=True, verbose=False, project=str(work), name="p", exist_ok=True)
-    count = sum(1 for _ in student.predict(clip, imgsz=size, **wishes))
+    options = dict(stream=True, save=True, verbose=False, project=str(work), name="p", exist_ok=True)
+    count = sum(1 for _ in student.predict(clip, imgsz=size, **options))
     times.append(count / (time.perf_counter() - start))
 print(json.dumps({"rate": times[-1], "frames": count}))
 """
 
 
 def bare_rate(model: Path, seconds: float, size_hw: tuple[int, int]) -> float:
-    """Pictures per second of the session alone, batch 1, all cores; of this size where the model takes any."""
+    """Images per second of the session alone, batch 1, all cores, at this size if the model takes any."""
     session = onnxruntime.InferenceSession(str(model), providers=["CPUExecutionProvider"])
     entry = session.get_inputs()[0]
     fixed = all(isinstance(side, int) for side in entry.shape)
@@ -71,7 +71,7 @@ def bare_rate(model: Path, seconds: float, size_hw: tuple[int, int]) -> float:
 
 
 def our_rate(model: Path, clip: Path, work: Path) -> float:
-    """Frames per second of the whole, as `distill predict` runs it."""
+    """Frames per second of `distill predict`."""
     with open_runner(model, allow_spinning=False, threads=engine_threads(usable_cores())) as runner:
         source = VideoReader(clip)
         output_paths, done = (

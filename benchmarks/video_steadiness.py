@@ -1,10 +1,10 @@
-"""Does steadying help, and does it cost accuracy? On real pictures with truth, and on a real model over a real clip.
+"""Temporal smoothing: flicker and accuracy, on real images with truth and with a real model on a clip.
 
     DISTILL_DATA=path/to/data python benchmarks/video_steadiness.py [--out results.md]
 
-Kitchen: a window pans over real photos (2 px and 5 px a frame, or stands still), with the real depth and normals as
-truth; the student is the truth plus smooth noise and a jump of the whole depth map, 4 % each, and 5 degrees. Pictures
-have sensor noise. DAVIS: ESPNetv2 (VOC classes) over the clip libby, a running dog, against the annotated masks.
+Kitchen: a window pans over real photos (2 px and 5 px per frame, or static), with the real depth and normals as truth;
+the student is the truth plus smooth noise and a jump of the whole depth map, 4 % each, and 5 degrees. Images have
+sensor noise. DAVIS: ESPNetv2 (VOC classes) on the clip libby, a running dog, against the annotated masks.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def smooth(random: np.random.Generator, channels: int) -> ndarray:
 def kitchen(
     folder: Path, key: str, speed_px: float
 ) -> Iterator[tuple[ndarray, dict[str, ndarray], dict[str, ndarray]]]:
-    """(frame, truth, what a flickering student says)."""
+    """(frame, truth, prediction of a flickering student)."""
     rgb = cv2.imread(str(next((folder / "rgb").glob(f"{key}.*"))))[..., ::-1]
     depth = cv2.imread(str(next((folder / "depth").glob(f"{key}.*"))), cv2.IMREAD_UNCHANGED) / np.float32(1000)
     stored = cv2.imread(str(next((folder / "normal").glob(f"{key}.*"))))[..., ::-1].astype(np.float32)
@@ -84,7 +84,7 @@ def score_kitchen(folder: Path, key: str, speed_px: float, strength: float) -> d
 
 
 def davis(data: Path) -> list[tuple[ndarray, ndarray, dict[str, ndarray]]]:
-    """(frame, mask, what ESPNetv2 says)."""
+    """(frame, mask, prediction of ESPNetv2)."""
     session = onnxruntime.InferenceSession(str(data / "models" / "espnetv2_s_2.0_pascal_384x384.onnx"))
     name, found = session.get_inputs()[0].name, []
     for path in sorted((data / "video_seg_davis" / "JPEGImages" / "480p" / "libby").glob("*.jpg")):
@@ -143,7 +143,7 @@ def main() -> None:
             ],
         ),
     ]
-    results_page("TemporalFilterConfig", __doc__ or "", tables, options.out)
+    results_page("Temporal smoothing", __doc__ or "", tables, options.out)
 
 
 if __name__ == "__main__":
