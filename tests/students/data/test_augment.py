@@ -111,7 +111,7 @@ def test_a_share_is_cut_out_at_full_resolution() -> None:
     )  # no zoom: meters stay
 
 
-def test_what_is_erased_is_a_rectangle_of_the_photo_alone() -> None:
+def test_erase_blanks_a_rectangle_of_the_photo_only() -> None:
     made = batch()
     still = AugmentConfig(flip=0, zoom=1, brightness=0, contrast=0, saturation=0, gray=0, noise=0, erase=1)
     erased = augment(made, still, DepthKind.METRIC, torch.Generator().manual_seed(0))

@@ -56,7 +56,7 @@ def train(
 
 @pytest.fixture
 def shards(make_shards: MakeShards, tmp_path: Path) -> Path:
-    """40 samples in shards of 10; one photo is cut off, and one map is no picture."""
+    """40 samples in shards of 10; one photo is truncated, and one map is not an image."""
     folder = make_shards(tmp_path / "shards", num_samples=40)
     spoil(folder, "blocks-0007", "jpg", lambda data: data[: len(data) // 2])
     spoil(folder, "blocks-0013", "depth.png", lambda data: b"nothing")
@@ -64,7 +64,7 @@ def shards(make_shards: MakeShards, tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("way", WAYS, ids=["memory", "disk", "nowhere"])
-def test_what_is_broken_is_left_out_and_named(way: tuple[str, ...], shards: Path, tmp_path: Path) -> None:
+def test_bad_samples_are_skipped_and_listed(way: tuple[str, ...], shards: Path, tmp_path: Path) -> None:
     result, said, _ = train(shards, tmp_path / "run", "train.epochs=1", *way)
     assert [(part.key, part.samples) for part in sorted(result.bad_samples, key=lambda part: part.key)] == [
         ("blocks-0007", 1),
@@ -77,7 +77,7 @@ def test_what_is_broken_is_left_out_and_named(way: tuple[str, ...], shards: Path
     assert f"  {shards / 'shard-000010.tar'}: blocks-0013: depth.png" in text
 
 
-def test_what_is_kept_in_memory_and_on_disk_leaves_out_the_same(shards: Path, tmp_path: Path) -> None:
+def test_memory_and_disk_cache_skip_the_same_samples(shards: Path, tmp_path: Path) -> None:
     scores = list[list[float]]()
     for number, way in enumerate(WAYS[:2]):
         result, _, (data,) = train(shards, tmp_path / str(number), "train.epochs=1", *way)
@@ -86,12 +86,12 @@ def test_what_is_kept_in_memory_and_on_disk_leaves_out_the_same(shards: Path, tm
         assert load_student(tmp_path / str(number))[1].provenance["photos"] == str(len(data.train))
     assert scores[0] == scores[1]
     kept = ("data.memory_cache_gib=0", f"data.cache_dir={tmp_path / 'kept'}")
-    for name in ("first", "again"):  # the second finds the decoded files, and the list beside them
+    for name in ("first", "again"):  # the second one reuses the decoded files and the list
         result, _, _ = train(shards, tmp_path / name, "train.epochs=1", *kept)
         assert len(result.bad_samples) == 2 and [row["val_score"] for row in result.history] == scores[0]
 
 
-def test_a_worker_gives_a_broken_sample_no_weight(shards: Path) -> None:
+def test_a_worker_gives_a_bad_sample_no_weight(shards: Path) -> None:
     index = read_index([shards])
     photos = ShardDataset(index.entries, index.tasks, (32, 40))
     batches = EpochBatchSampler(40, 4, seed=0, shuffle=False)
@@ -101,7 +101,7 @@ def test_a_worker_gives_a_broken_sample_no_weight(shards: Path) -> None:
     assert second["row"].tolist() == [4, 5, 6, ~7] and fourth["row"].tolist() == [12, ~13, 14, 15]
     for task in index.tasks:
         assert second[f"{task}_confidence"].flatten(1).any(dim=1).tolist() == [True, True, True, False]
-    assert torch.equal(second["image"][3], second["image"][0])  # a picture for the norms
+    assert torch.equal(second["image"][3], second["image"][0])  # an ordinary image for the batch norms
     error = photos.error(7)
     assert error is not None and error.key == "blocks-0007" and photos.error(6) is None
 
@@ -140,7 +140,7 @@ def test_every_fault_of_a_sample_is_named(
     ],
     ids=["missing", "garbage", "truncated"],
 )
-def test_a_shard_that_is_broken_is_named_and_the_others_are_learned(
+def test_a_damaged_shard_is_listed_and_the_others_are_used(
     harm: Callable[[Path], object], lost: int, reason: str, make_shards: MakeShards, tmp_path: Path
 ) -> None:
     folder = make_shards(tmp_path, num_samples=22)  # 10, 10 and 2
@@ -160,7 +160,7 @@ def test_a_tar_that_ends_between_two_samples_is_missed(make_shards: MakeShards, 
         cut = next(member.offset for member in tar if member.name.startswith("blocks-0019"))
     shard.write_bytes(shard.read_bytes()[:cut])
     index = read_index([folder])
-    assert [part.samples for part in index.bad_samples] == [2]  # what was before the cut is not known to be whole
+    assert [part.samples for part in index.bad_samples] == [2]  # the sample before the cut may be incomplete
     assert [entry.key for entry in index.entries] == [f"blocks-{number:04d}" for number in range(18)]
 
 
@@ -178,7 +178,7 @@ def test_too_many_stop_the_run_with_the_first_by_name(
     assert "\n" not in str(caught.value)
 
 
-def test_a_run_that_goes_on_remembers_what_it_left_out(shards: Path, tmp_path: Path) -> None:
+def test_a_resumed_run_keeps_its_list_of_bad_samples(shards: Path, tmp_path: Path) -> None:
     whole, _, _ = train(shards, tmp_path / "whole", "train.epochs=2", "train.num_validations=2", *NOWHERE)
     train(shards, tmp_path / "parts", "train.epochs=1", "train.num_validations=1", *NOWHERE, "optim.lr=1e-9")
     parts, _, _ = train(shards, tmp_path / "parts", "train.epochs=2", "train.num_validations=2", *NOWHERE, resume=True)

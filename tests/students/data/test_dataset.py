@@ -57,7 +57,7 @@ def test_an_empty_split_is_refused(make_shards: MakeShards, tmp_path: Path) -> N
     assert split(entries, 0.0) == (entries, ())
 
 
-def test_what_shards_disagree_on_is_refused(make_shards: MakeShards, tmp_path: Path) -> None:
+def test_shards_that_disagree_are_refused(make_shards: MakeShards, tmp_path: Path) -> None:
     one = make_shards(tmp_path / "one", num_samples=2)
     other = make_shards(tmp_path / "other", num_samples=2, classes=("background", "blue", "green"))
     relative = make_shards(tmp_path / "relative", num_samples=2, depth_kind=DepthKind.AFFINE_INVARIANT_DISPARITY)
@@ -104,7 +104,7 @@ def test_every_row_once_an_epoch_over_all_ranks(num_rows: int, num_ranks: int) -
     assert epochs[0] != epochs[1]
 
 
-def test_batches_repeat_by_seed_and_skip_what_was_seen() -> None:
+def test_batches_repeat_by_seed_and_skip_seen_ones() -> None:
     batches = EpochBatchSampler(50, 8, seed=5, shuffle=True)
     batches.set_epoch(3)
     whole = list(batches)
@@ -128,7 +128,7 @@ def test_memory_and_workers_give_the_same_batches(make_shards: MakeShards, tmp_p
             assert one[name].dtype == two[name].dtype and torch.equal(one[name].float(), two[name].float())
 
 
-def test_batches_gathered_ahead_are_the_same_and_faults_come_through(
+def test_prefetched_batches_are_equal_and_errors_propagate(
     make_shards: MakeShards, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     index = read_index([make_shards(tmp_path, num_samples=12)])
@@ -152,7 +152,7 @@ def test_batches_gathered_ahead_are_the_same_and_faults_come_through(
         list(PrefetchLoader(loader))
 
 
-def test_targets_are_what_the_labels_say(make_shards: MakeShards, tmp_path: Path) -> None:
+def test_targets_equal_the_labels(make_shards: MakeShards, tmp_path: Path) -> None:
     index = read_index([make_shards(tmp_path, num_samples=4, confidence=0.5)])
     photos = ShardDataset(index.entries, index.tasks, (48, 64))
     stored = photos.__getitems__([2])
@@ -206,7 +206,7 @@ def test_the_orientation_of_a_camera_is_applied(orientation: int) -> None:
     assert np.abs(found.astype(float) - np.asarray(upright, float)).mean() < 1.0
 
 
-def test_other_formats_and_broken_photos() -> None:
+def test_other_formats_and_damaged_photos() -> None:
     buffer = io.BytesIO()
     Image.fromarray(gradient_photo(100, 120)).convert("L").save(buffer, "PNG")
     assert decode_photo(buffer.getvalue(), (50, 60), "x").shape == (50, 60, 3)
@@ -223,7 +223,7 @@ def test_a_class_beyond_the_list_is_refused_by_name() -> None:
         decode_task(Task.SEMANTIC, files, {}, (2, 2), "a.tar: k", 5)
 
 
-def test_a_map_of_another_shape_than_its_photo_is_refused_by_name() -> None:
+def test_a_map_with_another_aspect_ratio_is_refused() -> None:
     files = {"semantic.png": encode_map(np.zeros((33, 25), np.uint8))}
     assert decode_task(Task.SEMANTIC, files, {}, (8, 8), "a.tar: k", 5, (64, 48))[0].shape == (8, 8)  # half, rounded up
     with pytest.raises(DistillError, match=r"a.tar: k.semantic.png is 33x25, its photo 48x64"):

@@ -83,7 +83,7 @@ def test_gloo_ranks_learn_every_photo_of_uneven_shards_once(
 
 
 @pytest.mark.parametrize(("num_rows", "num_ranks"), [(5, 2), (7, 4), (2, 4), (1, 2)])
-def test_ranks_without_a_photo_get_one_with_nothing_to_learn(num_rows: int, num_ranks: int) -> None:
+def test_ranks_without_a_photo_get_one_without_weight(num_rows: int, num_ranks: int) -> None:
     found = []
     for rank in range(num_ranks):
         batches = EpochBatchSampler(num_rows, 1, seed=0, shuffle=True, rank=rank, num_ranks=num_ranks)

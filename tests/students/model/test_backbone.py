@@ -12,7 +12,7 @@ from distill.students.model.backbone import memory_format
 CPU, GPU = torch.device("cpu"), torch.device("cuda")
 
 
-def test_plain_order_where_the_backward_pass_of_channels_last_is_not_safe() -> None:
+def test_contiguous_format_where_channels_last_is_unsafe() -> None:
     risky = nn.Sequential(nn.Conv2d(3, 48, 1, stride=2), nn.Conv2d(48, 48, 3))
     assert memory_format(risky, CPU) is torch.contiguous_format
     assert memory_format(risky, GPU) is torch.channels_last
@@ -38,6 +38,6 @@ for _ in range(2):
 
 @pytest.mark.parametrize("backbone", ["fastvit_t8", "mobileone_s0"])
 def test_backbones_that_begin_with_such_a_convolution_live(backbone: str) -> None:
-    # In a process of its own: what goes wrong here is the heap.
+    # In a separate process, because a failure here damages the heap.
     done = subprocess.run([sys.executable, "-c", _STEPS, backbone], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-500:]

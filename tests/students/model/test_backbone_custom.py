@@ -62,9 +62,7 @@ def test_it_is_trained_saved_and_opened_like_any_other(
     assert all(torch.equal(again[name], now[name]) for name in student.spec.output_names)
 
 
-def test_a_run_folder_cannot_choose_what_is_imported(
-    tiny: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_run_folder_cannot_choose_imports(tiny: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(TRUSTED_BACKBONES, tiny)
     save_student(tmp_path, build(tiny))
     assert (tmp_path / "was_imported").is_file()  # so the file tells
@@ -97,7 +95,7 @@ def test_the_command_line_is_trusted_and_a_file_is_not(
         ("json:loads", "cannot be"),
     ],
 )
-def test_what_does_not_fit_is_a_sentence(
+def test_unsuitable_custom_backbones_are_refused(
     tiny: str, reference: str, reason: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(TRUSTED_BACKBONES, reference)
@@ -105,6 +103,6 @@ def test_what_does_not_fit_is_a_sentence(
         build(reference)
 
 
-def test_what_is_no_reference_is_refused() -> None:
+def test_an_invalid_reference_is_refused() -> None:
     with pytest.raises(UsageError, match=r"package\.module:Class"):
         load_config(StudentConfig, {"custom_backbone": "os.system('x')"})

@@ -1,4 +1,4 @@
-"""Learning under the rounding of eight bits: what is computed, and what stays as it was."""
+"""Quantization-aware training: rounding, gradients, and unchanged parameters."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def network() -> nn.Sequential:
     return nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.Flatten(), nn.Linear(8 * 36, 4)).eval()
 
 
-def test_values_lie_on_256_levels_and_zero_is_one() -> None:
+def test_activations_are_rounded_to_256_levels_with_zero() -> None:
     values = torch.linspace(-1.0, 3.0, 1001)
     rounded = fake_quant_activations(values)
     step = 4.0 / 255
@@ -41,7 +41,7 @@ def test_each_channel_of_weights_has_its_own_scale() -> None:
     assert torch.equal(rounded[3], weight[3])
 
 
-def test_what_is_learned_keeps_its_names_and_copies_are_their_own() -> None:
+def test_fake_quant_keeps_parameter_names_and_copies() -> None:
     plain, rounded = network(), network()
     assert enable_fake_quant(rounded) == 2 and isinstance(rounded[0], FakeQuantConv2d)
     assert enable_fake_quant(rounded) == 0  # they are already

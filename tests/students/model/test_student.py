@@ -94,7 +94,7 @@ def test_outputs_are_final_and_at_the_inputs_size(tasks: tuple[Task, ...], size_
         assert outputs["semantic"].max() < 3
 
 
-def test_a_batch_gives_what_its_photos_give_alone() -> None:
+def test_outputs_do_not_depend_on_the_batch() -> None:
     student = tiny()
     image = torch.randint(0, 256, (3, 50, 70, 3), dtype=torch.uint8)
     with torch.inference_mode():
@@ -154,7 +154,7 @@ def test_wrong_backbones_are_refused_in_a_sentence(monkeypatch: pytest.MonkeyPat
         tiny()
 
 
-def test_a_transformer_is_told_its_size() -> None:
+def test_a_transformer_backbone_gets_its_size() -> None:
     student = tiny((Task.DEPTH,), backbone="deit_tiny_patch16_224", size_hw=[64, 96])
     with torch.inference_mode():
         assert student(torch.zeros(1, 20, 30, 3, dtype=torch.uint8))["depth"].shape == (1, 20, 30)

@@ -72,7 +72,7 @@ def shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return things(tmp_path_factory.mktemp("things") / "shards")
 
 
-def test_classes_come_from_instances_or_from_what_is_referred_to(shards: Path) -> None:
+def test_classes_come_from_instances_or_referring_phrases(shards: Path) -> None:
     for task, wanted in ((Task.INSTANCE, (Task.SEMANTIC, Task.INSTANCE)), (Task.REFERRING, (Task.SEMANTIC,))):
         index = read_index([shards], [task])
         assert index.tasks == wanted and index.classes == CLASSES

@@ -66,7 +66,7 @@ def test_soft_divergence_is_that_of_two_distributions(temperature: float) -> Non
     wanted = temperature**2 * (teacher * np.log(teacher / student)).sum(axis=1)
     found = soft_divergence(tensor(logits), tensor(target), tensor(semantic_confidence), temperature)
     np.testing.assert_allclose(found.numpy(), wanted, rtol=1e-9)
-    # The student that says what the teacher says is at no distance; a teacher below chance counts as chance.
+    # Equal distributions have no divergence; a confidence below chance counts as chance.
     same = soft_divergence(
         tensor(np.log(teacher) * temperature), tensor(target), tensor(semantic_confidence), temperature
     )

@@ -83,7 +83,7 @@ def test_a_student_that_learned_under_rounding_is_a_plain_one(shards: Path, tmp_
     assert not [layer for layer in student.modules() if type(layer).__name__.startswith("Rounded")]
 
 
-def test_a_finished_run_has_nothing_left_to_do(shards: Path, tmp_path: Path) -> None:
+def test_resuming_a_finished_run_takes_no_step(shards: Path, tmp_path: Path) -> None:
     train(shards, tmp_path)
     weights = (tmp_path / "weights.safetensors").read_bytes()
     again = train(shards, tmp_path, resume=True)
@@ -100,7 +100,7 @@ def test_a_finished_run_has_nothing_left_to_do(shards: Path, tmp_path: Path) -> 
     ],
     ids=["longer", "smaller batches", "larger batches", "fewer steps"],
 )
-def test_a_run_that_goes_on_otherwise_has_its_epochs_its_rates_and_its_validations(
+def test_resume_with_another_batch_size_and_length(
     first: tuple[str, ...], then: tuple[str, ...], steps: int, shards: Path, tmp_path: Path
 ) -> None:
     train(shards, tmp_path, *first, "train.num_validations=4")
@@ -125,7 +125,7 @@ def test_a_run_that_goes_on_otherwise_has_its_epochs_its_rates_and_its_validatio
     )
 
 
-def test_a_run_that_is_cut_within_an_epoch_goes_on_there_with_smaller_batches(
+def test_resume_within_an_epoch_with_smaller_batches(
     shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     step = StudentModule.training_step
@@ -142,7 +142,7 @@ def test_a_run_that_is_cut_within_an_epoch_goes_on_there_with_smaller_batches(
     assert result.epochs == 4 and result.steps == 5 + 2 + 3 and result.history[-1]["epoch"] == 4
 
 
-def test_a_run_that_goes_on_decays_as_it_is_asked_to(shards: Path, tmp_path: Path) -> None:
+def test_resume_uses_the_new_weight_decay(shards: Path, tmp_path: Path) -> None:
     train(shards, tmp_path, "train.epochs=1")
     train(shards, tmp_path, "train.epochs=2", "optim.weight_decay=0.5", resume=True)
     last = torch.load(tmp_path / "checkpoints" / "last.ckpt", weights_only=True)
@@ -173,7 +173,7 @@ def test_another_students_checkpoint_is_refused(shards: Path, tmp_path: Path) ->
         check_student_matches(tmp_path / "checkpoints" / "last.ckpt", student)
 
 
-def test_a_loss_that_is_no_number_stops_the_run_and_keeps_the_weights(
+def test_a_nonfinite_loss_stops_the_run_and_keeps_the_weights(
     shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     train(shards, tmp_path, "train.epochs=1")
@@ -206,7 +206,7 @@ def test_a_run_whose_scores_are_never_numbers_fails_in_words(
     assert rows and all(row["val_score"] is None for row in rows)
 
 
-def test_a_gpu_that_is_not_there_is_refused_before_anything_is_read(
+def test_a_missing_gpu_is_refused_before_reading_shards(
     shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
@@ -283,7 +283,7 @@ def test_a_relative_teacher_is_learned(make_shards: MakeShards, tmp_path: Path) 
         load_training_data(config_for(folder, "loss.depth.kind=metric"))
 
 
-def test_a_plan_costs_nothing_and_says_what_would_be_done(shards: Path, tmp_path: Path) -> None:
+def test_a_plan_writes_no_file_and_estimates_the_run(shards: Path, tmp_path: Path) -> None:
     config = config_for(shards, "data.memory_cache_gib=0")
     plan = plan_training(config, load_training_data(config))
     assert plan.photos_train + plan.photos_val == 24 and plan.steps == plan.epochs * -(-plan.photos_train // 8)
@@ -319,7 +319,9 @@ def test_the_faster_number_of_threads_is_taken(shards: Path, monkeypatch: pytest
     assert choose_threads(student, config_for(shards, "train.threads=5"), photos) == 5
 
 
-def test_an_earlier_student_is_taken_as_far_as_it_fits(make_shards: MakeShards, shards: Path, tmp_path: Path) -> None:
+def test_init_loads_matching_weights_of_an_earlier_student(
+    make_shards: MakeShards, shards: Path, tmp_path: Path
+) -> None:
     train(shards, tmp_path / "first", "train.epochs=1")
     earlier = load_student(tmp_path / "first")[0].state_dict()
     other = make_shards(tmp_path / "other", tasks=(Task.SEMANTIC,), classes=("green", "blue", "Background"))
@@ -348,7 +350,7 @@ def test_an_earlier_student_is_taken_as_far_as_it_fits(make_shards: MakeShards, 
         train(other, tmp_path / "third", f"init={tmp_path / 'nowhere'}")
 
 
-def test_memory_disk_and_decoding_anew_learn_the_same(shards: Path, tmp_path: Path) -> None:
+def test_memory_disk_and_no_cache_train_the_same_weights(shards: Path, tmp_path: Path) -> None:
     base = ("train.epochs=1", "data.workers=0")
     train(shards, tmp_path / "memory", *base)
     train(shards, tmp_path / "disk", *base, "data.memory_cache_gib=0")
@@ -356,7 +358,7 @@ def test_memory_disk_and_decoding_anew_learn_the_same(shards: Path, tmp_path: Pa
     train(shards, tmp_path / "shared", *base, *kept)
     files = {path: path.stat().st_mtime_ns for path in (tmp_path / "kept").rglob("*.npy")}
     assert len(files) == 16
-    train(shards, tmp_path / "again", *base, *kept)  # what is kept is used
+    train(shards, tmp_path / "again", *base, *kept)  # cached files are reused
     assert {path: path.stat().st_mtime_ns for path in files} == files
     train(shards, tmp_path / "anew", *base, "data.memory_cache_gib=0", "data.disk_cache_gib=0")
     curves = {(tmp_path / name / "logs" / "batches.csv").read_text() for name in ("memory", "disk", "shared", "anew")}
@@ -399,7 +401,7 @@ def test_every_option_of_the_losses_learns(shards: Path, tmp_path: Path) -> None
         config_for(shards, "loss.consistency=1", "loss.fov_deg=60")
 
 
-def test_pictures_of_the_answers_are_drawn(shards: Path, tmp_path: Path) -> None:
+def test_sample_images_are_drawn(shards: Path, tmp_path: Path) -> None:
     result = train(shards, tmp_path, "train.epochs=1", "train.sample_images=2")
     (picture,) = (tmp_path / "samples").iterdir()
     assert picture.name == f"step-{result.steps:07d}.png"
@@ -431,7 +433,7 @@ def test_a_batch_too_small_for_its_norms_is_one_sentence(shards: Path, tmp_path:
     assert "data.batch_size" in caught.value.hint
 
 
-def test_the_learning_rate_rises_then_falls_to_nothing() -> None:
+def test_the_learning_rate_rises_then_falls_to_zero() -> None:
     rates = [lr_factor(progress / 100, 0.1) for progress in range(101)]
     assert rates[10] == max(rates) == 1.0 and rates[100] == pytest.approx(0.0)
     assert rates[:11] == sorted(rates[:11]) and rates[10:] == sorted(rates[10:], reverse=True)

@@ -1,4 +1,4 @@
-"""Labels that are wrong as a whole are found, and right ones are believed."""
+"""The noisy-label filter finds wrong labels and leaves correct ones alone."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.builders.shards import write_tiny_shards
 from tests.builders.students import train
 
 
-def test_what_lies_far_above_the_rest_is_doubted() -> None:
+def test_labels_with_a_far_larger_error_are_noisy() -> None:
     noisy_labels = NoisyLabelFilter(20, [Task.DEPTH, Task.SEMANTIC], 3.0)
     errors = torch.linspace(0.1, 0.2, 20)
     errors[7] = 0.9

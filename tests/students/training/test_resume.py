@@ -1,4 +1,4 @@
-"""What a power cut costs: nothing but the time since the last save, to the last bit."""
+"""Resume after a power cut: bit-identical from the last checkpoint on."""
 
 from __future__ import annotations
 
@@ -74,14 +74,14 @@ def test_a_killed_run_goes_on_bit_for_bit(make_shards: MakeShards, tmp_path: Pat
     assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
 
 
-def test_the_curve_forgets_what_will_be_repeated(tmp_path: Path) -> None:
+def test_the_curve_drops_rows_that_will_be_repeated(tmp_path: Path) -> None:
     curve = BatchLossLog(tmp_path)
     for batch in range(1, 8):
         curve.add(batch, {"loss": torch.tensor(1 / batch)})
     curve.flush()
     path = tmp_path / "logs" / BATCHES
     whole = path.read_text()
-    path.write_text(whole + "8,0.3")  # a row that a power cut has shortened
+    path.write_text(whole + "8,0.3")  # an incomplete row after a power cut
     curve.cut(5)
     assert path.read_text() == "\n".join(whole.splitlines()[:6]) + "\n"
     assert float(path.read_text().splitlines()[3].split(",")[1]) == float(torch.tensor(1 / 3))
@@ -112,7 +112,7 @@ def test_a_state_is_whole_or_the_old_one(tmp_path: Path, monkeypatch: pytest.Mon
         (6, 4, 2, ResumePosition(4, 1, 2, step=3)),
         (12, 8, 1, ResumePosition(8, 3, 0, step=24, offset=-12, counted=8)),  # the end of an epoch stays one
         (6, 8, 1, ResumePosition(8, 1, 4, step=12, offset=-6, counted=4)),  # half of an epoch stays a half
-        (6, 7, 2, ResumePosition(7, 1, 2, step=5, offset=-3, counted=2)),  # rounded down to a whole step
+        (6, 7, 2, ResumePosition(7, 1, 2, step=5, offset=-3, counted=2)),  # rounded down to a full step
         (5, 2, 2, ResumePosition(2, 1, 0, step=1, offset=3, counted=0)),
     ],
 )
