@@ -1,7 +1,7 @@
-// An exported student in C++ with ONNX Runtime: student MODEL.onnx PICTURE.rgb HEIGHT WIDTH
+// Run an exported student in C++ with ONNX Runtime: student MODEL.onnx IMAGE.rgb HEIGHT WIDTH
 //
-// The picture is raw bytes, RGB, row by row: what any decoder gives. Everything else (resizing, normalization, meters,
-// unit length, argmax) is in the graph. Writes PICTURE.rgb.NAME for each output: raw, in the order of its shape.
+// The image is raw RGB bytes, row by row, as decoders return them. All processing (resizing, normalization, meters, unit
+// length, argmax) is in the graph. Writes IMAGE.rgb.NAME for each output: raw, in the order of its shape.
 //
 //   g++ -std=c++17 -O2 student.cpp -I ONNXRUNTIME/include -L ONNXRUNTIME/lib -lonnxruntime -o student
 #include <onnxruntime_cxx_api.h>
@@ -14,15 +14,15 @@
 
 int main(int argc, char** argv) try {
     if (argc != 5) {
-        std::cerr << "usage: student MODEL.onnx PICTURE.rgb HEIGHT WIDTH\n";
+        std::cerr << "usage: student MODEL.onnx IMAGE.rgb HEIGHT WIDTH\n";
         return 2;
     }
-    const std::string picture = argv[2];
+    const std::string image_path = argv[2];
     const int64_t height = std::stoll(argv[3]), width = std::stoll(argv[4]);
-    std::ifstream file(picture, std::ios::binary);
+    std::ifstream file(image_path, std::ios::binary);
     std::vector<uint8_t> pixels((std::istreambuf_iterator<char>(file)), std::istreambuf_iterator<char>());
     if (static_cast<int64_t>(pixels.size()) != height * width * 3) {
-        std::cerr << picture << ": holds " << pixels.size() << " bytes, not " << height << " x " << width << " x 3\n";
+        std::cerr << image_path << ": contains " << pixels.size() << " bytes, not " << height << " x " << width << " x 3\n";
         return 1;
     }
 
@@ -31,7 +31,7 @@ int main(int argc, char** argv) try {
     Ort::Session session(env, argv[1], options);
     Ort::AllocatorWithDefaultOptions allocator;
 
-    // Names belong to the session; we keep copies.
+    // Names are owned by the session; copy them.
     const std::string input = session.GetInputNameAllocated(0, allocator).get();
     std::vector<std::string> outputs;
     for (size_t index = 0; index < session.GetOutputCount(); ++index)
@@ -50,7 +50,7 @@ int main(int argc, char** argv) try {
         const bool bytes = info.GetElementType() == ONNX_TENSOR_ELEMENT_DATA_TYPE_UINT8;
         const char* data = bytes ? reinterpret_cast<const char*>(found[index].GetTensorMutableData<uint8_t>())
                                  : reinterpret_cast<const char*>(found[index].GetTensorMutableData<float>());
-        std::ofstream(picture + "." + outputs[index], std::ios::binary)
+        std::ofstream(image_path + "." + outputs[index], std::ios::binary)
             .write(data, static_cast<std::streamsize>(info.GetElementCount() * (bytes ? 1 : sizeof(float))));
         std::cout << outputs[index] << (bytes ? " uint8" : " float32");
         for (int64_t side : info.GetShape()) std::cout << " " << side;

@@ -1,6 +1,6 @@
-"""An exported student with numpy and onnxruntime alone (and Pillow to read photos): python student.py MODEL.onnx PHOTO.
+"""Run an exported student with numpy and onnxruntime only (Pillow reads photos): python student.py MODEL.onnx PHOTO.
 
-Writes PHOTO.depth.npy, PHOTO.normals.npy, PHOTO.semantic.npy: whichever the student answers.
+Writes one file per task of the student, such as PHOTO.depth.npy.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import onnxruntime
 
 
 class Student:
-    """Everything is in the graph: give it uint8 RGB of any size, and final values come out at that size."""
+    """Exported student: uint8 RGB of any size to final values at that size; all processing is in the graph."""
 
     def __init__(self, path: str, threads: int = 0) -> None:
         options = onnxruntime.SessionOptions()
@@ -24,14 +24,14 @@ class Student:
         self.names = [output.name for output in self.session.get_outputs()]
 
     def __call__(self, rgb: np.ndarray) -> dict[str, np.ndarray]:
-        """Maps by name for one picture (h, w, 3), or for a batch (b, h, w, 3)."""
+        """Maps by name for one image (h, w, 3) or a batch (b, h, w, 3)."""
         batch = rgb if rgb.ndim == 4 else rgb[None]
         found = self.session.run(self.names, {self.spec["input"]["name"]: np.ascontiguousarray(batch)})
         return {name: value if rgb.ndim == 4 else value[0] for name, value in zip(self.names, found, strict=True)}
 
 
 def read_photo(path: str) -> np.ndarray:
-    """uint8 RGB, upright."""
+    """Read uint8 RGB with EXIF orientation applied."""
     from PIL import Image, ImageOps
 
     with Image.open(path) as photo:
