@@ -22,6 +22,7 @@ from distill.teachers.codecs.answer_image import MIN_SIDE_PX, AnswerImage, decod
 from distill.teachers.decoders import decode_answer, teacher_task
 from distill.teachers.registration.align import IDENTITY, Registration, estimate_registration, resize_scale, warp_label
 from distill.teachers.registration.cache import RegistrationCache
+from distill.teachers.registration.letterbox import centered_content
 
 MIN_SHARE_VALID = 0.05
 """An answer of which less can be read is no answer to the question that was asked."""
@@ -33,8 +34,6 @@ are rounded to multiples of 16, show 98 % or more."""
 
 _BARRED = 0.95
 """Bars are looked for where the photo, cut to the canvas, would lose more than the rest of this."""
-_BAR_LEVELS, _BAR_SHARE, _BLURRED = 12, 0.98, 0.1
-"""Bars: so many levels around one color, this share of their pixels, but for the tenth that is next to the picture."""
 
 
 class AnswerRejected(DistillError):  # noqa: N818 - as `ContentRefused`
@@ -175,8 +174,8 @@ def _regions(
     covered = np.prod([min(1.0, size_hw[i] / (scale[i] * photo.size_hw[i])) for i in (0, 1)])
     found = [(generated, resize_mode)] if covered >= MIN_COVERED else []
     # Bars alone prove nothing: whether what lies between them is the photo is for the registration to say.
-    if register and covered < _BARRED and (between := _between_bars(generated, photo.size_hw)) is not None:
-        found.append((between, "fill"))
+    if register and covered < _BARRED and (content := centered_content(generated.rgb, photo.size_hw)):
+        found.append((_crop(generated, content), "fill"))
     if not found:
         raise AnswerRejected(
             f"the answer is {width}x{height} px, the photo {photo.size_hw[1]}x{photo.size_hw[0]}: "
@@ -185,23 +184,9 @@ def _regions(
     return found
 
 
-def _between_bars(generated: AnswerImage, photo_hw: tuple[int, int]) -> AnswerImage | None:
-    """The place of the whole photo in the middle of this canvas, if all around it has one color."""
-    size_hw = generated.rgb.shape[:2]
-    scale = min(size_hw[0] / photo_hw[0], size_hw[1] / photo_hw[1])
-    bars = [(size_hw[i] - scale * photo_hw[i]) / 2 for i in (0, 1)]
-    sure = [int(bar * (1 - _BLURRED)) for bar in bars]
-    outside = np.ones(size_hw, bool)
-    outside[sure[0] : size_hw[0] - sure[0], sure[1] : size_hw[1] - sure[1]] = False
-    colors = generated.rgb[outside].astype(np.int16)
-    if not len(colors):
-        return None
-    apart = np.abs(colors - np.median(colors, axis=0)).max(axis=1)
-    if (apart <= _BAR_LEVELS).mean() < _BAR_SHARE:
-        return None
-    rows, columns = (slice(round(bars[i]), size_hw[i] - round(bars[i])) for i in (0, 1))
-    opaque = generated.opaque[rows, columns] if generated.opaque is not None else None
-    return replace(generated, rgb=np.ascontiguousarray(generated.rgb[rows, columns]), opaque=opaque)
+def _crop(generated: AnswerImage, region: tuple[slice, slice]) -> AnswerImage:
+    opaque = generated.opaque[region] if generated.opaque is not None else None
+    return replace(generated, rgb=np.ascontiguousarray(generated.rgb[region]), opaque=opaque)
 
 
 def _decode(

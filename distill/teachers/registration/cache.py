@@ -1,7 +1,7 @@
-"""Where answers were found on their photos, remembered: a label is read again without being looked for again.
+"""Cache of registrations, a table in the answer store.
 
-Looking takes many times longer than decoding, and the outcome depends on nothing but photo, answer and question. A
-table in the answer store holds it. Whatever goes wrong with the table, the answer is looked for again.
+Registration takes many times longer than decoding, and depends only on photo, generated image and prompt. If the table
+cannot be used, images are registered again.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ _SCHEMA = "CREATE TABLE IF NOT EXISTS registrations (key TEXT PRIMARY KEY, regis
 
 
 class RegistrationCache:
-    """What `distill.teachers.registration.align.estimate_registration` found, by photo, answer and question. Processes may share it."""
+    """Results of `estimate_registration` by photo, generated image and prompt; processes may share it."""
 
     def __init__(self, folder: Path) -> None:
         self._path = folder / "registration.sqlite"
         self._db: sqlite3.Connection | None = None
 
     def get(self, photo: Photo, answer: GeneratedImage, prompt_spec: PromptSpec) -> Registration | None:
-        """Where the answer was found; None when it was not looked for yet."""
+        """Stored registration; None if there is none."""
         try:
             row = self._open().execute(
                 "SELECT registration FROM registrations WHERE key=?", (_key(photo, answer, prompt_spec),)
@@ -40,17 +40,17 @@ class RegistrationCache:
             return None
 
     def put(self, photo: Photo, answer: GeneratedImage, prompt_spec: PromptSpec, registration: Registration) -> None:
-        """Remember where an answer was found."""
+        """Store a registration; errors are ignored."""
         values = (_key(photo, answer, prompt_spec), json.dumps(asdict(registration)))
         try:
             self._open().execute("INSERT OR REPLACE INTO registrations VALUES (?, ?)", values)
         except (sqlite3.Error, OSError):
-            return  # looked for again next time; nothing else is lost
+            return  # registered again next time
 
     def _open(self) -> sqlite3.Connection:
         if self._db is None:
             self._path.parent.mkdir(parents=True, exist_ok=True)
-            # What a power cut loses is looked for again.
+            # Entries lost by a power cut are computed again.
             self._db = open_database(self._path, _SCHEMA, version=1, synchronous="OFF")
         return self._db
 
@@ -62,5 +62,5 @@ def _key(photo: Photo, answer: GeneratedImage, prompt_spec: PromptSpec) -> str:
 
 
 def _with_tuples(values: dict[str, Any]) -> dict[str, Any]:
-    """JSON knows no tuples."""
+    """Lists as tuples, which JSON does not have."""
     return {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}

@@ -1,11 +1,10 @@
-"""Photos onto a teacher's own canvas, so that the answer comes back in a size that was chosen here.
+"""Resize photos to a size that the generator supports.
 
-A generator resizes what does not fit, in ways of its own, and answers drift. A photo that already has a size the
-generator knows comes back unmoved. Nothing is ever cropped; `distill.teachers.registration.align.warp_label`, told the same canvas
-rule, brings the answer back over the photo.
+Generators resize other sizes in their own way, which displaces their images. The photo is never cropped;
+`distill.teachers.registration.align.warp_label` with the same resize mode is the inverse.
 
-    size_hw = fit_canvas(photo.size_hw, generator's sizes)
-    picture = to_canvas(photo.rgb, size_hw, "fill")      # ask the generator about this one
+    size_hw = fit_canvas(photo.size_hw, sizes of the generator)
+    image = to_canvas(photo.rgb, size_hw, "fill")      # input of the generator
     label = warp_label(decode(answer), photo.size_hw, "fill")
 """
 
@@ -24,7 +23,7 @@ from distill.errors import UsageError
 
 RULES = ("fill", "contain")
 SAME_SHAPE = 0.01
-"""Canvases whose shapes differ by less than this are told apart by their size."""
+"""Canvases whose shapes differ by less than this are chosen by size."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +33,7 @@ class Grid:
     Attributes:
         multiple: Both sides divide by this.
         max_pixels: No canvas is larger.
-        min_pixels: Smaller photos are enlarged to about this many pixels: generators paint small pictures badly.
+        min_pixels: Smaller photos are enlarged to about this many pixels: generators are bad at small images.
     """
 
     multiple: int = 16
@@ -42,10 +41,10 @@ class Grid:
     min_pixels: int = 0
 
     def __post_init__(self) -> None:
-        """Refuse what holds no canvas.
+        """Check the bounds.
 
         Raises:
-            UsageError: Not one canvas lies within the bounds.
+            UsageError: No canvas is within the bounds.
         """
         if self.multiple < 1 or self.max_pixels < self.multiple**2 or self.min_pixels > self.max_pixels:
             raise UsageError(
@@ -55,11 +54,11 @@ class Grid:
 
 
 def fit_canvas(size_hw: tuple[int, int], allowed: Sequence[tuple[int, int]] | Grid) -> tuple[int, int]:
-    """The canvas (height, width) that suits a photo best: nearest in shape, then large enough, then small.
+    """Best canvas (height, width) for a photo: nearest in shape, then large enough, then small.
 
     Args:
-        size_hw: Of the photo.
-        allowed: The sizes (height, width) that a teacher knows, or the rule they follow.
+        size_hw: Size of the photo.
+        allowed: Supported sizes (height, width), or their rule.
 
     Raises:
         UsageError: No sizes, or one without pixels.
@@ -74,7 +73,7 @@ def fit_canvas(size_hw: tuple[int, int], allowed: Sequence[tuple[int, int]] | Gr
     nearest = min(_distortion(size_hw, canvas_hw) for canvas_hw in allowed)
     alike = [canvas_hw for canvas_hw in allowed if _distortion(size_hw, canvas_hw) <= nearest + SAME_SHAPE]
     enough = [canvas_hw for canvas_hw in alike if all(map(int.__ge__, canvas_hw, size_hw))]
-    # Ties go to the better shape: sizes alike in shape and area may differ by the order they were listed in.
+    # Ties go to the better shape, so that the result does not depend on the order of the list.
     return (
         min(enough, key=lambda hw: (math.prod(hw), _distortion(size_hw, hw)))
         if enough
@@ -89,15 +88,15 @@ def to_canvas(
     *,
     bars: tuple[int, int, int] = (0, 0, 0),
 ) -> UInt8[ndarray, "h2 w2 3"]:
-    """The whole photo on a canvas: ``fill`` fills it, ``contain`` keeps the shape of things and adds bars.
+    """The whole photo on a canvas: ``fill`` stretches it, ``contain`` keeps its shape and adds bars.
 
-    Photo and canvas share their centers to a fraction of a pixel, as `register.warp_label` expects.
+    Photo and canvas share their centers to a fraction of a pixel, as `warp_label` expects.
 
     Args:
         rgb: The photo.
         size_hw: Of the canvas.
         rule: ``fill`` or ``contain``.
-        bars: Color of what the photo does not cover.
+        bars: Color of the area outside the photo.
 
     Raises:
         UsageError: Unknown rule (``cover`` would crop), or a canvas without pixels.
@@ -114,7 +113,7 @@ def to_canvas(
     spans, boxes = [], []
     for side, photo_side in zip(size_hw, photo_hw, strict=True):
         begin = side / 2 - scale * photo_side / 2
-        # The pixels whose middles lie on the photo; rounding errors must not cost a row of a photo that fits exactly.
+        # Pixels with their center on the photo; rounding errors must not cost a row of a photo that fits exactly.
         first = max(0, math.ceil(begin - 0.5 - 1e-6))
         last = min(side, max(first + 1, math.floor(side - begin - 0.5 + 1e-6) + 1))
         first = min(first, last - 1)
@@ -128,7 +127,7 @@ def to_canvas(
 def _drawn(
     rgb: UInt8[ndarray, "h w 3"], size_hw: tuple[int, int], box: tuple[tuple[float, float], tuple[float, float]]
 ) -> UInt8[ndarray, "h2 w2 3"]:
-    """A part ((top, bottom), (left, right)) of the photo, resized with averaging; outside, its border goes on."""
+    """Part ((top, bottom), (left, right)) of the photo, resized with averaging; its border is extended outside."""
     pads = [
         (max(0, math.ceil(-low)), max(0, math.ceil(high - side)))
         for (low, high), side in zip(box, rgb.shape, strict=False)
@@ -138,17 +137,17 @@ def _drawn(
     region = left + pads[1][0], top + pads[0][0], right + pads[1][0], bottom + pads[0][0]
     if region == (0, 0, size_hw[1], size_hw[0]) and wide.shape[:2] == size_hw:
         return wide.copy()
-    # Pillow averages when it shrinks, and takes boxes that begin and end between pixels.
+    # Pillow averages when it shrinks, and takes boxes with fractional bounds.
     return np.array(Image.fromarray(wide).resize(size_hw[::-1], Image.Resampling.LANCZOS, box=region))
 
 
 def _fit_grid(size_hw: tuple[int, int], grid: Grid) -> tuple[int, int]:
-    """Of all sizes on the grid, the one that trades shape against size best: 1 % of shape for 10 % of pixels."""
+    """Best size on the grid: 1 % of shape is worth 10 % of pixels."""
     pixels = math.prod(size_hw)
     wanted = min(max(pixels, grid.min_pixels), grid.max_pixels)
     shape = size_hw[1] / size_hw[0]
     most = grid.max_pixels // grid.multiple**2
-    # Height, in multiples, of a canvas of exactly the wanted size and shape; what is far from it costs more.
+    # Height, in multiples, of a canvas of exactly the wanted size and shape.
     ideal = math.sqrt(wanted / shape) / grid.multiple
     lowest = min(most, max(1, math.floor(0.8 * ideal)))
     best, found = math.inf, (grid.multiple, grid.multiple)
@@ -165,10 +164,10 @@ def _fit_grid(size_hw: tuple[int, int], grid: Grid) -> tuple[int, int]:
 
 
 def _distortion(size_hw: tuple[int, int], canvas_hw: tuple[int, int]) -> float:
-    """How much a photo is stretched to fill a canvas; 0.01 is 1 %, 0 is none."""
+    """Stretch of a photo that fills a canvas; 0.01 is 1 %."""
     return abs(math.log(canvas_hw[1] / canvas_hw[0] / (size_hw[1] / size_hw[0])))
 
 
 def _check(size_hw: tuple[int, int]) -> None:
     if min(size_hw) < 1:
-        raise UsageError(f"a picture of {size_hw[0]}x{size_hw[1]} pixels is none", hint="give (height, width) >= 1")
+        raise UsageError(f"an image cannot have {size_hw[0]}x{size_hw[1]} pixels", hint="give (height, width) >= 1")

@@ -1,4 +1,4 @@
-"""A photo and the answer painted over it on one grid, and every place of one over the other at a coarse size."""
+"""Photo and generated image on one grid, and the exhaustive search over transforms at a coarse size."""
 
 from __future__ import annotations
 
@@ -9,34 +9,36 @@ from jaxtyping import Complex, Float, UInt8
 from numpy import ndarray
 from scipy.ndimage import maximum_filter
 
-from distill.teachers.registration.edges import EdgePoints, edge_field, edge_points, letterbox_edges
+from distill.teachers.registration.edges import EdgePoints, edge_field, edge_points
+from distill.teachers.registration.letterbox import letterbox_edges
 
+# tuned: benchmarks/registration.py; reasons: docs/registration.md
 MAX_SHIFT = 0.032
-"""Largest shift that is looked for, as a share of the answer's longer side: 24 px of 1000, and some margin."""
+"""Largest shift of the search, as a fraction of the image's longer side: 24 px of 1000, and some margin."""
 MAX_ZOOM = 0.085
 MAX_ASPECT = 0.03
 LONGEST_PX = 1024
 _MARGIN = 0.09
-"""Of the longer side: how much photo is kept around the canvas, where drifted answers show it."""
+"""Photo around the canvas, as a fraction of the longer side; drifted images show it."""
 _COARSE_PX = 280
 _TILE_PX = 32
 _PEAKS = 500
-"""The highest of all zooms together that are gone through: each place of an outline is a peak at many zooms."""
+"""Number of peaks over all zooms that become candidates: each position of a contour is a peak at many zooms."""
 _APART = 0.012
-"""Of the longer side: places that put the outline closer together than this are one."""
+"""Candidates that move the edge points by less than this fraction of the longer side are merged."""
 
 LetterboxEdges = list[tuple[int, float, float]]
-"""(axis, where a bar begins in the answer, where the photo ends on the canvas), from the center, in pixels."""
+"""(axis, start of a bar in the image, end of the photo on the canvas), from the center, in pixels."""
 
 
 class RegistrationPair:
-    """Photo and answer on one grid: the answer's, with a margin, no finer than either of them is."""
+    """Photo and generated image on the image's grid with a margin, no finer than either of them."""
 
     def __init__(
         self, photo: UInt8[ndarray, "h w 3"], answer: UInt8[ndarray, "h2 w2 3"], scale_hw: tuple[float, float]
     ) -> None:
         full_hw = answer.shape[:2]
-        # Beyond 1.5 times the photo's own pixels there is nothing to see.
+        # Above 1.5 times the photo's resolution there is no more detail.
         share = min(1.0, LONGEST_PX / max(full_hw), 1.5 / max(scale_hw))
         self.size_hw = max(8, round(full_hw[0] * share)), max(8, round(full_hw[1] * share))
         self.share = self.size_hw[0] / full_hw[0], self.size_hw[1] / full_hw[1]
@@ -57,12 +59,12 @@ class RegistrationPair:
     def _drawn_edges(
         self, photo: UInt8[ndarray, "h w 3"], scale_hw: tuple[float, float], ends: list[float]
     ) -> Float[ndarray, "h2 w2 2"]:
-        """The photo's edges on the grid; none where it ends, ``ends`` from the center."""
+        """The photo's edges on the grid; 0 beyond its ends, which are ``ends`` from the center."""
         canvas_hw = [side + 2 * self.margin for side in self.size_hw]
         matrix = np.zeros((2, 3))
         for axis in (0, 1):
             matrix[1 - axis, 1 - axis] = scale_hw[axis]
-            # Half pixels: OpenCV counts from the middle of the first pixel, we count from its edge.
+            # OpenCV counts from the center of the first pixel, this module from its edge.
             matrix[1 - axis, 2] = canvas_hw[axis] / 2 - ends[axis] + 0.5 * scale_hw[axis] - 0.5
         drawn = cv2.warpAffine(photo, matrix, canvas_hw[::-1], flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
         field = edge_field(drawn)
@@ -72,7 +74,7 @@ class RegistrationPair:
         return field.view(np.float32).reshape(*field.shape, 2)
 
     def edges(self, level: int) -> Float[ndarray, "h w 2"]:
-        """The photo's edges, halved in size this many times."""
+        """The photo's edges at a pyramid level; each level halves the size."""
         while len(self._levels) <= level:
             smooth = cv2.GaussianBlur(self._levels[-1], (0, 0), 1.0)
             half_hw = [(side + 1) // 2 for side in smooth.shape[:2]]
@@ -82,7 +84,7 @@ class RegistrationPair:
     def edge_profiles(
         self, points: EdgePoints, params: Float[ndarray, " 4"], level: int, offsets_px: Float[ndarray, " m"]
     ) -> Float[ndarray, "n m"]:
-        """The photo's edges that run as the outline does, along the normal of each of its points."""
+        """Strength of photo edges of the same direction along the normal of each edge point."""
         shown = params[:2] + (1 + params[2:]) * points.position
         step = 2**level
         rows, columns = (
@@ -101,7 +103,7 @@ class RegistrationPair:
 
 
 class CoarseSearch:
-    """Every place of an outline over a photo, at a size where there are few."""
+    """Exhaustive search over shift, zoom and aspect at a coarse size."""
 
     def __init__(self, pair: RegistrationPair) -> None:
         self._pair = pair
@@ -123,7 +125,7 @@ class CoarseSearch:
         self._spectrum = self._photo_spectrum()
 
     def _photo_spectrum(self) -> Complex[ndarray, "n h w"]:
-        """Of the part of the photo within reach of each tile."""
+        """Spectrum of the part of the photo within reach of each tile."""
         edges = self._pair.edges(self._level)
         margin, reach = round(self._pair.margin / self._step), self._reach_px
         wide = np.pad(edges, ((reach, reach), (reach, reach), (0, 0)))
@@ -134,14 +136,14 @@ class CoarseSearch:
         return scipy.fft.fft2(windows)
 
     def best(self, points: EdgePoints, count: int) -> list[Float[ndarray, " 4"]]:
-        """The best places (each a `distill.teachers.registration.refine.TransformFit.params`), best first.
+        """Best candidates (`distill.teachers.registration.refine.TransformFit.params`), best first.
 
-        Two places are one where they put the outline nearly at the same place: of a small thing in a corner, a zoom and
-        a shift say the same.
+        Candidates that move the edge points to nearly the same positions are merged: for a small object, zoom and shift
+        are ambiguous.
         """
         found, scales = self._totals(points)
         shifts = np.arange(-self._shifts_px, self._shifts_px + 1)
-        # A small thing has the same few places at every zoom: all peaks, and not the highest of each zoom alone.
+        # A small object has the same few positions at every zoom: all peaks, not only the highest of each zoom.
         peaks = np.nonzero(found == maximum_filter(found, size=(1, 3, 3)))
         first = np.argsort(-found[peaks], kind="stable")[:_PEAKS]
         zoom, down, right = (numbers[first] for numbers in peaks)
@@ -158,7 +160,7 @@ class CoarseSearch:
         return kept
 
     def best_one(self, points: EdgePoints) -> tuple[float, Float[ndarray, " 4"]]:
-        """(share of the outline that lies on edges of the photo, the best place), without a look at others."""
+        """(fraction of the edge points on photo edges, best candidate)."""
         found, scales = self._totals(points)
         zoom, down, right = np.unravel_index(int(found.argmax()), found.shape)
         shift = [(int(i) - self._shifts_px) * self._step for i in (down, right)]
@@ -166,7 +168,7 @@ class CoarseSearch:
         return float(found.max()) / max(1.0, drawn), np.array([*shift, *scales[zoom]])
 
     def _totals(self, points: EdgePoints) -> tuple[Float[ndarray, "n s s"], Float[ndarray, "n 2"]]:
-        """(how much of the outline lies on edges of the photo, at every zoom and shift; the zooms, tall and wide)."""
+        """(score at every zoom and shift; the zooms, vertical and horizontal)."""
         reach, shifts = self._reach_px, np.arange(-self._shifts_px, self._shifts_px + 1)
         surfaces = self._surfaces(points).reshape(*self._grid_hw, 2 * reach + 1, 2 * reach + 1)
         totals, scales = [], []
@@ -174,7 +176,7 @@ class CoarseSearch:
         down_first, right_first = (np.arange(count)[:, None] for count in self._grid_hw)
         for tall in stretches:
             rows = np.clip(reach + np.rint(tall * self._centers[0]).astype(int)[:, None] + shifts, 0, 2 * reach)
-            bands = surfaces.swapaxes(1, 2)[down_first, rows].sum(axis=0)  # shifts, tiles across, moves right
+            bands = surfaces.swapaxes(1, 2)[down_first, rows].sum(axis=0)  # shifts, tiles across, shifts right
             for wide in stretches[np.abs(stretches - tall) <= MAX_ASPECT + 0.005]:
                 columns = np.clip(reach + np.rint(wide * self._centers[1]).astype(int)[:, None] + shifts, 0, 2 * reach)
                 totals.append(bands[:, right_first, columns].sum(axis=1))
@@ -182,7 +184,7 @@ class CoarseSearch:
         return np.stack(totals), np.array(scales)
 
     def _surfaces(self, points: EdgePoints) -> Float[ndarray, "n s s"]:
-        """The correlation of each tile of the outline with the photo, over all moves within reach."""
+        """Correlation of each tile of edge points with the photo, over all shifts within reach."""
         drawn = self._drawn(points)
         sought = np.zeros((len(self._tiles), *self._padded), np.complex64)
         for number, (top, bottom, left, right) in enumerate(self._tiles):
@@ -191,10 +193,10 @@ class CoarseSearch:
         return np.ascontiguousarray(surfaces[:, : 2 * self._reach_px + 1, : 2 * self._reach_px + 1])
 
     def _drawn(self, points: EdgePoints) -> Complex[ndarray, "h w"]:
-        """The outline at the size of the sweep."""
+        """Edge points as an image of the search size."""
         cells = np.floor((points.position + np.array(self._pair.size_hw) / 2) / self._step).astype(int)
         rows, columns = (np.clip(cells[:, i], 0, self._size_hw[i] - 1) for i in (0, 1))
         drawn = np.zeros(self._size_hw, np.complex64)
         np.add.at(drawn, (rows, columns), (points.weight * points.direction).astype(np.complex64))
-        # Saturates: a pixel of this size holds one border, however many points lie on it.
+        # Saturates: a pixel of this size contains one border, however many points are in it.
         return drawn / (np.abs(drawn) + np.float32(0.25 * self._step))

@@ -1,4 +1,4 @@
-"""What no shift, zoom or aspect mends: answers that are turned, sheared, bent, or of another part of the scene."""
+"""Distortions that shift, zoom and aspect cannot correct: rotation, shear, bending, another part of the scene."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from distill.teachers.registration.coarse_search import CoarseSearch, Registrati
 from distill.teachers.registration.edges import EdgePoints
 from distill.teachers.registration.refine import TransformFit, e_step, edge_contrast, mean_agreement, refine_coarse
 
+# tuned: benchmarks/registration.py; reasons: docs/registration.md
 _SHEAR_GAIN = 0.03
-"""Of right answers, nearly nine in ten gain less by two more numbers; sheared ones gain 0.1 to 0.5."""
 _WAVES = 4
-"""Half waves across the picture, at most: a bend has to be smooth, or any outline could be drawn onto any edges."""
+"""Largest number of half waves across the image; with more, any contour could be moved onto any edges."""
 _BEND_PX = 12.0
-"""How far the longest waves are expected to move; shorter ones less, in proportion."""
+"""Expected displacement of the longest waves; proportionally less for shorter ones."""
 _BEND_PRIOR = 4.0
-"""As the prior of a drift: points are worth this many times less than their number says."""
+"""Weight of the prior, as for a transform."""
 _BEND_STEPS = (
     (2, (8.0, 6.0)),
     (2, (6.0, 5.0)),
@@ -28,24 +28,24 @@ _BEND_STEPS = (
     (1, (4.0, 3.0)),
     (1, (3.0, 3.0)),
 )
-"""(level of the photo's edges, reach of a point in px), coarse to fine, of a picture of 600 to 1024 px."""
+"""(pyramid level of the photo's edges, reach of a point in px), coarse to fine, for an image of 600 to 1024 px."""
 
 _TURNS_DEG = (3.5, 7.0, 10.5)
 _SHEARS = (0.06, 0.12)
 _ZOOMS = (0.7, 0.84, 1.18, 1.38, 1.62)
-"""Steps that the sweep's own blur (a pixel of 280) bridges; its zooms reach 8.5 % to either side."""
+"""Steps that the blur of the coarse search (a pixel of 280) bridges; its zooms cover 8.5 % to either side."""
 _CLOSER_LOOKS = 4
 _LEAST_SEEN = 0.4
-"""Of the outline that must lie inside a shrunk answer."""
+"""Fraction of the edge points that must be inside a shrunk image."""
 
 
 @dataclass(frozen=True, slots=True)
 class AffineDeviation:
-    """The best explanation of an answer that is no drift.
+    """Best rotation, shear or zoom outside the range of generator drift.
 
     Attributes:
-        gain: What it wins in agreement over the drift.
-        zoomed: Whether the answer is enlarged or shrunk; else turned or sheared.
+        gain: Agreement above that of the estimated transform.
+        zoomed: Whether it is a zoom; else a rotation or shear.
     """
 
     gain: float = 0.0
@@ -54,11 +54,11 @@ class AffineDeviation:
 
 @dataclass(frozen=True, slots=True)
 class SmoothDeviation:
-    """How far parts of an answer seem to have moved by themselves.
+    """Smooth displacement of parts of an image.
 
     Attributes:
-        moved_px: Root mean square over the borders, for a longer side of 1000 px, beside what a drift explains.
-        gain: What moving them back wins in agreement.
+        moved_px: Root mean square over the borders, for a longer side of 1000 px, without shift, zoom and aspect.
+        gain: Agreement won by undoing it.
     """
 
     moved_px: float = 0.0
@@ -71,10 +71,7 @@ NO_SMOOTH_DEVIATION, NO_AFFINE_DEVIATION = SmoothDeviation(), AffineDeviation()
 def measure_affine(
     pair: RegistrationPair, search: CoarseSearch, transform: TransformFit, count: int
 ) -> AffineDeviation:
-    """How much better than with this drift the answer fits turned, sheared or zoomed, at the best place of each.
-
-    ``count`` points are looked at.
-    """
+    """Best agreement under a set of affine maps, relative to that of a transform, with ``count`` edge points."""
     whole, places = pair.edge_points, []
     for matrix, zoomed in _affine_maps():
         transformed = whole.transform(matrix)
@@ -88,14 +85,14 @@ def measure_affine(
     found = []
     for _, zoomed, seen, inside, transformed, start in places[:_CLOSER_LOOKS]:
         agreement = refine_coarse(pair, transformed.subsample(count), start, []).agreement
-        # Of any outline, some part fits better than the whole: the same part is what must be beaten.
+        # Some part of any contour fits better than the whole: the comparison uses the same part.
         beaten = refine_coarse(pair, whole.select(inside).subsample(count), transform.params, []).agreement
         found.append(AffineDeviation(seen * (agreement - beaten), zoomed))
     return max(found, key=lambda one: one.gain, default=NO_AFFINE_DEVIATION)
 
 
 def _affine_maps() -> list[tuple[Float[ndarray, "2 2"], bool]]:
-    """(what puts an answer back over its photo, whether that is a zoom)."""
+    """(map from the image to the photo, whether it is a zoom)."""
     found = [(np.eye(2) / zoom, True) for zoom in _ZOOMS]
     for sign in (-1, 1):
         for shear in _SHEARS:
@@ -107,14 +104,14 @@ def _affine_maps() -> list[tuple[Float[ndarray, "2 2"], bool]]:
 
 
 def measure_shear(pair: RegistrationPair, points: EdgePoints, params: Float[ndarray, " 4"]) -> float:
-    """How far the answer seems sheared or turned as well: the larger number beside the diagonal of any linear map.
+    """Additional shear or rotation: the larger off-diagonal element of the best linear map.
 
-    0 where that explains the borders no better.
+    0 if it does not improve the agreement.
     """
     level = 1 if max(pair.size_hw) > 600 else 0
     offsets_px = np.arange(-12, 13) * 0.5 * 2**level
     offsets = offsets_px.astype(np.float32)
-    # Numbers: shift (2), what a drift stretches (2), and what it does not: down by right, right by down.
+    # Parameters: shift (2), scale (2), off-diagonal elements (2): down by right, right by down.
     across = np.concatenate(
         [points.normal, points.normal * points.position, points.normal * points.position[:, ::-1]], axis=1
     )
@@ -138,7 +135,7 @@ def measure_shear(pair: RegistrationPair, points: EdgePoints, params: Float[ndar
 
 
 def measure_smooth(pair: RegistrationPair, points: EdgePoints, params: Float[ndarray, " 4"]) -> SmoothDeviation:
-    """How the answer seems bent besides its drift: smooth waves (cosines) of both directions that clear up borders."""
+    """Additional bending: smooth waves (cosines) in both directions that improve the agreement."""
     finest = 1 if max(pair.size_hw) > 600 else 0
     waves, order = _waves(points, pair.size_hw)
     across = np.concatenate([points.normal[:, :1] * waves, points.normal[:, 1:] * waves], axis=1)
@@ -171,7 +168,7 @@ def measure_smooth(pair: RegistrationPair, points: EdgePoints, params: Float[nda
 
 
 def _waves(points: EdgePoints, size_hw: tuple[int, int]) -> tuple[Float[ndarray, "n k"], Float[ndarray, " k"]]:
-    """(products of cosines down and across the picture at each point, how many half waves each has in all)."""
+    """(products of vertical and horizontal cosines at each point, number of half waves of each)."""
     phase = np.pi * (points.position / np.array(size_hw) + 0.5)
     pairs = [(i, j) for i in range(_WAVES + 1) for j in range(_WAVES + 1) if i + j <= _WAVES + 1]
     waves = [np.cos(i * phase[:, 0]) * np.cos(j * phase[:, 1]) for i, j in pairs]
@@ -179,12 +176,12 @@ def _waves(points: EdgePoints, size_hw: tuple[int, int]) -> tuple[Float[ndarray,
 
 
 def _moved(waves: Float[ndarray, "n k"], bent: Float[ndarray, " k2"]) -> Float[ndarray, "n 2"]:
-    """(down, right) by which the bend moves each point."""
+    """(down, right) displacement of each point."""
     return waves @ bent.reshape(2, -1).T
 
 
 def _residual(points: EdgePoints, moved: Float[ndarray, "n 2"]) -> Float[ndarray, "n 2"]:
-    """What no shift and scale of either axis explains."""
+    """Displacement without the best shift and scale of each axis."""
     left = moved.copy()
     for axis in (0, 1):
         straight = np.stack([np.ones(len(points)), points.position[:, axis]], axis=1)

@@ -1,4 +1,4 @@
-"""One place of an answer over its photo, refined until its borders lie on the photo's edges as well as they can."""
+"""Refinement of one candidate transform by expectation maximization."""
 
 from __future__ import annotations
 
@@ -12,29 +12,24 @@ from distill.teachers.registration.coarse_search import LetterboxEdges, Registra
 from distill.teachers.registration.edges import EdgePoints
 
 CHANCE = -1.0
-"""Agreement of an answer that lies 10 px or more off: real pairs drawn off on purpose had -0.9 to -1.05."""
+"""Agreement of an image that is displaced by 10 px or more: displaced real pairs had -0.9 to -1.05."""
+# tuned: benchmarks/registration.py; reasons: docs/registration.md
 _EVERYWHERE = 0.15
-"""Edge strength that is everywhere; weaker edges than this are noise, or haze at a horizon."""
 _PRIOR = 4.0
-"""Weight of what is known beforehand: points are worth this many times less than their number and their reach say,
-because those that share a border err together. With 60, zooms of small outlines were drawn to 1; with 1, they ran away.
-"""
 _NEAR_PX = np.arange(-12, 13) * 0.5
-"""How far a close look reaches."""
 _SIDESTEP = 0.007
-"""Of the longer side."""
 _KNOWN = np.diag([1 / 14**2, 1 / 14**2, 1 / 5.6**2, 1 / 5.6**2])
 _KNOWN[2:, 2:] += np.array([[1, -1], [-1, 1]]) / 1.3**2
-"""Shifts are of 14 px, zooms of 4 % or so, aspects of 1 %: the inverse of their covariance, in px and %."""
+"""Inverse covariance of the prior in px and %: shifts of 14 px, zooms of about 4 %, aspects of 1 %."""
 
 
 @dataclass(frozen=True, slots=True)
 class TransformFit:
-    """A place of the answer over the photo.
+    """A refined candidate.
 
     Attributes:
-        pull: (down, right, tall, wide): the answer's point ``a`` shows the photo's point
-            ``(down, right) + (1 + (tall, wide)) a``, both from the center, where the resize mode puts the photo.
+        params: (down, right, tall, wide): the generated image's point ``a`` shows the photo's point
+            ``(down, right) + (1 + (tall, wide)) a``, both from the center, with the photo placed by the resize mode.
         agreement: As in `distill.teachers.registration.estimate.MatchStats`.
         covariance: Of `params`.
     """
@@ -47,7 +42,7 @@ class TransformFit:
 def refine_coarse(
     pair: RegistrationPair, points: EdgePoints, start: Float[ndarray, " 4"], letterbox: LetterboxEdges
 ) -> TransformFit:
-    """From the grid of the search to within a few pixels."""
+    """From the search grid to within a few pixels."""
     level = 1 if max(pair.size_hw) > 600 else 0
     offsets_px = np.arange(-10, 11) * float(2**level) * 0.5
     fit = refine(pair, points, start, level, offsets_px, (5.0, 3.0), letterbox)
@@ -57,10 +52,10 @@ def refine_coarse(
 def refine_fine(
     pair: RegistrationPair, points: EdgePoints, start: Float[ndarray, " 4"], letterbox: LetterboxEdges
 ) -> tuple[TransformFit, float]:
-    """(from a few pixels to the end, the agreement at no drift at all as closely looked at).
+    """(fit from a few pixels to the end, agreement without a transform at the same reach).
 
-    Reach shrinks only where that makes things clearer. Borders that lie a few pixels off here and there (soft normals,
-    labels of another moment) lose by a close look, and would draw the answer to those few that happen to lie on edges.
+    The reach shrinks only if that improves the agreement: borders with local offsets of a few pixels (soft normals,
+    labels of another moment) agree less at a small reach, and the few that are on edges by chance would dominate.
     """
     level = 1 if max(pair.size_hw) > 600 else 0
     far_px = np.arange(-12, 13) * 0.5 * 2**level
@@ -75,17 +70,17 @@ def refine_fine(
 def refine_final(
     pair: RegistrationPair, points: EdgePoints, start: Float[ndarray, " 4"], letterbox: LetterboxEdges
 ) -> TransformFit:
-    """The last step: within two pixels."""
+    """Last step: within two pixels."""
     return refine(pair, points, start, 0, _NEAR_PX, (1.5, 1.0), letterbox)
 
 
 def side_alternatives(
     pair: RegistrationPair, points: EdgePoints, fit: TransformFit, letterbox: LetterboxEdges
 ) -> list[TransformFit]:
-    """Where the outline lies if one or both of two opposite sides lie on an edge beside the one that was found.
+    """Fits with one or both of two opposite sides moved to a neighboring edge.
 
-    A box has edges inside that run along its outline, 5 to 10 px from it. From afar they are one with it, and close by
-    each holds what lies on it.
+    A box has edges inside that are parallel to its contour, at 5 to 10 px. They cannot be separated at coarse scale,
+    and at fine scale each one is a local maximum.
     """
     low, high = np.quantile(points.position, (0.02, 0.98), axis=0)
     found = []
@@ -102,7 +97,7 @@ def side_alternatives(
 
 
 def neg_log_prior(params: Float[ndarray, " 4"]) -> float:
-    """How much rarer than none at all a drift of this size is, in nats."""
+    """Negative log prior of a transform, relative to the identity, in nats."""
     numbers = params * (1, 1, 100, 100)
     return float(numbers @ _KNOWN @ numbers) / 2
 
@@ -116,7 +111,7 @@ def refine(
     sigmas_px: tuple[float, ...],
     letterbox: LetterboxEdges,
 ) -> TransformFit:
-    """A better place, near the first one: expectation maximization while the reach of each point shrinks."""
+    """Expectation maximization from ``start`` while the reach of each point shrinks."""
     contrast = edge_contrast(pair, points, start, level, offsets_px)
     offsets = offsets_px.astype(np.float32)
     across = np.concatenate([points.normal, points.normal * points.position / 100], axis=1)
@@ -143,13 +138,13 @@ def edge_contrast(
     level: int,
     offsets_px: Float[ndarray, " m"],
 ) -> Float[ndarray, "n m"]:
-    """How much clearer the photo's edges are than all that lies within reach of a point: 1 is chance."""
+    """Photo edge strength relative to its mean within reach of a point: 1 is chance."""
     profile = pair.edge_profiles(points, params, level, offsets_px)
     return profile / (profile.mean(axis=1, keepdims=True) + np.float32(_EVERYWHERE))
 
 
 def agreement_at_identity(pair: RegistrationPair, points: EdgePoints) -> float:
-    """The agreement at no drift at all, closely looked at."""
+    """Agreement without a transform, at fine scale."""
     return _agreement_at_identity(pair, points, 0, _NEAR_PX, 1.0)
 
 
@@ -161,14 +156,14 @@ def _agreement_at_identity(
 
 
 def mean_agreement(points: EdgePoints, ratio: Float[ndarray, " n"]) -> float:
-    """Of an outline, from how much clearer than chance the photo's edges are at each of its points."""
+    """Agreement from the edge contrast at each edge point."""
     return float(np.average(np.log(0.3 + 0.7 * ratio), weights=points.weight))
 
 
 def e_step(
     contrast: Float[ndarray, "n m"], offsets_px: Float[ndarray, " m"], at_px: Float[ndarray, " n"], sigma_px: float
 ) -> tuple[Float[ndarray, " n"], Float[ndarray, " n"], Float[ndarray, " n"]]:
-    """(where each point's edge lies, how sure that is, how much clearer than chance), looking near ``at_px``."""
+    """(offset of each point's edge, its confidence, its contrast), weighted around ``at_px``."""
     middle = np.clip(at_px, offsets_px[0], offsets_px[-1]).astype(np.float32)
     near = np.exp(-0.5 * ((offsets_px - middle[:, None]) / np.float32(sigma_px)) ** 2)
     seen = contrast * near
@@ -184,9 +179,9 @@ def _solve(
     start: Float[ndarray, " 4"],
     letterbox: LetterboxEdges,
 ) -> Float[ndarray, " 4"]:
-    """Weighted least squares, with what is known beforehand.
+    """Weighted least squares with the prior.
 
-    Where a bar begins, the photo ends: that is sharper than any border, so long as it is not far from what borders say.
+    The start of a bar is the end of the photo, which is more precise than any border.
     """
     prior = _PRIOR * _KNOWN
     already = start * (1, 1, 100, 100)
@@ -207,13 +202,13 @@ def _covariance(
     weight: Float[ndarray, " n"],
     left_px: Float[ndarray, " n"],
 ) -> Float[ndarray, "4 4"]:
-    """Of the four numbers, from how much 6 x 6 parts of the picture disagree (a sandwich estimate by clusters)."""
+    """Covariance of the parameters, from the disagreement of 6 x 6 parts of the image (clustered sandwich estimate)."""
     cells = np.clip(((points.position / np.array(pair.size_hw) + 0.5) * 6).astype(int), 0, 5)
     part = cells[:, 0] * 6 + cells[:, 1]
     pulls = np.stack([np.bincount(part, across[:, i] * weight * left_px, minlength=36) for i in range(4)], axis=1)
     curvature = (across * weight[:, None]).T @ across + 1e-3 * np.eye(4)
     inverse = np.linalg.inv(curvature)
-    # Half a pixel, common to a whole part, is what the scatter may miss where few parts hold anything.
+    # Half a pixel, common to a whole part: the scatter misses it if few parts contain borders.
     common = 0.25 * float(np.bincount(part, weight, minlength=36).max())
     covariance = inverse @ (pulls.T @ pulls + common * curvature) @ inverse
     unit = np.diag([1.0, 1.0, 0.01, 0.01])
@@ -221,5 +216,5 @@ def _covariance(
 
 
 def fit_letterbox(letterbox: LetterboxEdges) -> Float[ndarray, " 4"]:
-    """The place that the bars alone ask for."""
+    """Parameters from the bars alone."""
     return _solve(np.zeros((0, 4)), np.zeros(0), np.zeros(0), np.zeros(4), letterbox) * (1, 1, 0.01, 0.01)

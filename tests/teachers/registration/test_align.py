@@ -25,7 +25,8 @@ from distill.teachers.registration.align import (
 )
 from distill.teachers.registration.coarse_search import CoarseSearch, RegistrationPair
 from distill.teachers.registration.distortion import AffineDeviation, SmoothDeviation
-from distill.teachers.registration.estimate import AxisAlignedTransform, MatchStats, find_drift
+from distill.teachers.registration.estimate import find_drift
+from distill.teachers.registration.match_stats import AxisAlignedTransform, MatchStats
 from distill.teachers.registration.refine import refine_final, side_alternatives
 
 

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from distill.teachers.registration.edges import content_box, edge_field, edge_points, letterbox_edges
+from distill.teachers.registration.edges import edge_field, edge_points
+from distill.teachers.registration.letterbox import content_box, letterbox_edges
 
 
 def disc(size_hw: tuple[int, int], radius: float) -> np.ndarray:
