@@ -1,4 +1,4 @@
-"""Labels brought together: onto one class list, one grid, one map."""
+"""Operations on labels: class lists, resampling, instances, depth kinds."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from distill.tasks import BACKGROUND_INSTANCE, IGNORE_INSTANCE, IGNORE_SEMANTIC,
 
 
 def remap_classes(label: Label, classes: Sequence[str]) -> Label:
-    """The label with its ids renumbered into another class list; classes that the list does not know become ignore."""
+    """The label with the ids of another class list; classes outside the list become ignore."""
     if label.classes == tuple(classes):
         return label
     index = {name: position for position, name in enumerate(classes)}
@@ -45,17 +45,17 @@ def resample_nearest(label: Label, size_hw: tuple[int, int]) -> Label:
 
 
 def merge_instances(first: Label, second: Label) -> Label:
-    """Two instance maps of one photo as one: ids renumbered from 1; where both claim a pixel, it is ignored.
+    """One instance map from two of the same photo, ids of the second renumbered; pixels in both are ignored.
 
     Raises:
-        DistillError: The maps differ in size, or hold more instances than ids.
+        DistillError: The maps differ in size, or have more instances than ids.
     """
     if first.size_hw != second.size_hw:
-        raise DistillError(f"instance maps of {first.size_hw} and {second.size_hw} pixels cannot be joined")
+        raise DistillError(f"instance maps of sizes {first.size_hw} and {second.size_hw} cannot be merged")
     offset = max(first.instance_classes, default=0)
     names = dict(first.instance_classes) | {offset + i: name for i, name in second.instance_classes.items()}
     if len(names) >= IGNORE_INSTANCE:
-        raise DistillError(f"{len(names)} instances in one photo are more than there are ids")
+        raise DistillError(f"{len(names)} instances in one photo; at most {IGNORE_INSTANCE - 1} can be stored")
     claims_first = first.valid & (first.value != BACKGROUND_INSTANCE)
     claims_second = second.valid & (second.value != BACKGROUND_INSTANCE)
     value = np.where(claims_second, second.value.astype(np.int64) + offset, first.value)
@@ -72,7 +72,7 @@ def merge_instances(first: Label, second: Label) -> Label:
     )
 
 
-_LESS_KNOWN = {
+_CONVERSIONS = {
     DepthKind.METRIC: (
         DepthKind.SCALE_INVARIANT,
         DepthKind.AFFINE_INVARIANT_DEPTH,
@@ -82,23 +82,22 @@ _LESS_KNOWN = {
     DepthKind.AFFINE_INVARIANT_DEPTH: (),
     DepthKind.AFFINE_INVARIANT_DISPARITY: (),
 }
-"""What each depth kind can be brought to. An unknown shift cannot be undone, so the affine ones stay what they are."""
+"""Possible conversions of each depth kind. An unknown shift cannot be undone, so affine ones cannot be converted."""
 
 
 def convert_depth(label: Label, depth_kind: DepthKind) -> Label:
-    """A depth label in a depth kind that says less: values in [0, 1], larger as the depth kind has it.
+    """A depth label in a less specific depth kind, with values in [0, 1].
 
-    Sky and what lies beyond `distill.tasks.FAR_DEPTH_M` has no place on a linear scale of depth and becomes invalid; as
-    disparity it is 0.
+    Sky and depths beyond `distill.tasks.FAR_DEPTH_M` become invalid in linear depth, and 0 in disparity.
 
     Raises:
-        UsageError: Not depth, or the depth kind says what the label does not know.
+        UsageError: Not depth, or the depth kind needs information that the label does not have.
     """
     have = label.depth_kind or DepthKind.METRIC
-    if not TASKS[label.task].has_depth_kind or (depth_kind is not have and depth_kind not in _LESS_KNOWN[have]):
+    if not TASKS[label.task].has_depth_kind or (depth_kind is not have and depth_kind not in _CONVERSIONS[have]):
         raise UsageError(
-            f"{have} {label.task} cannot be brought to {depth_kind}",
-            hint="choose a depth kind that says less, or another teacher",
+            f"{have} {label.task} cannot be converted to {depth_kind}",
+            hint="choose a less specific depth kind, or another teacher",
         )
     if depth_kind is have:
         return label
@@ -118,7 +117,7 @@ def convert_depth(label: Label, depth_kind: DepthKind) -> Label:
 
 
 def stretch_to_unit(value: Shaped[ndarray, "h w"], valid: Bool[ndarray, "h w"]) -> Shaped[ndarray, "h w"]:
-    """Values of a relative depth kind stretched to [0, 1] over the valid pixels; the depth kind's meaning stays the same."""
+    """Relative depth scaled to [0, 1] over the valid pixels."""
     if not valid.any():
         return np.zeros_like(value, np.float32)
     low, high = float(value[valid].min()), float(value[valid].max())

@@ -16,7 +16,7 @@ from typing import Literal, TypeVar
 from distill.errors import UsageError
 
 Number = TypeVar("Number")
-"""float, numpy array or torch tensor: the warp is plain arithmetic, so one formula serves them all."""
+"""float, numpy array or torch tensor: the warp is plain arithmetic."""
 
 
 class Task(StrEnum):
@@ -31,7 +31,7 @@ class Task(StrEnum):
 
 
 class DepthKind(StrEnum):
-    """What is unknown about a depth map. Relative depth kinds hold values in [0, 1]."""
+    """Unknowns of a depth map. Relative depth kinds have values in [0, 1]."""
 
     METRIC = "metric"
     """z-depth in meters; larger is farther."""
@@ -59,7 +59,7 @@ DEPTH_LAMBDA = -3.0
 DEPTH_C = 10.0 / 3.0
 
 FAR_WARP = 0.99
-"""A warped depth above this is sky or infinity: 0.99 is 90 m, where one painted level is already 2.8 m."""
+"""A warped depth above this is sky or infinity: 0.99 is 90 m, where one color level is already 2.8 m."""
 
 
 def warp_depth(depth_m: Number, lam: float = DEPTH_LAMBDA, c: float = DEPTH_C) -> Number:
@@ -77,7 +77,7 @@ def unwarp_depth(warped: Number, lam: float = DEPTH_LAMBDA, c: float = DEPTH_C) 
 
 
 FAR_DEPTH_M = float(unwarp_depth(FAR_WARP))
-"""90 m. Depths beyond are treated as sky: invalid for losses and metrics unless someone asks for them."""
+"""90 m. Depths beyond are treated as sky: invalid for losses and, by default, metrics."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,7 +1,6 @@
-"""One generated image, read: file -> pixels -> label at the answer's own size -> found on the photo -> placed over it.
+"""One generated image to a label: file -> pixels -> label at the image's size -> registration -> aligned label.
 
-Nothing here asks a teacher: the same bytes can be read again with another decoder, another registration or another
-threshold at no cost.
+No requests to a teacher: the same bytes can be parsed again with another decoder, registration or threshold.
 """
 
 from __future__ import annotations
@@ -25,22 +24,22 @@ from distill.teachers.registration.cache import RegistrationCache
 from distill.teachers.registration.letterbox import centered_content
 
 MIN_SHARE_VALID = 0.05
-"""An answer of which less can be read is no answer to the question that was asked."""
+"""Minimum fraction of informative pixels of an answer to its prompt."""
 FITS = 0.8
-"""An answer of which this much can be read in another legend about the same photo belongs to that one."""
+"""Valid fraction from which an answer belongs to another legend about the same photo."""
 MIN_COVERED = 0.75
-"""An answer that shows less of its photo (cut to another shape) is an answer to something else. Real ones, whose sides
-are rounded to multiples of 16, show 98 % or more."""
+"""Minimum fraction of the photo in an image of another shape. Real images, whose sides are rounded to multiples of 16,
+show 98 % or more."""
 
 _BARRED = 0.95
-"""Bars are looked for where the photo, cut to the canvas, would lose more than the rest of this."""
+"""Letterbox bars are searched for if the canvas would show less than this fraction of the photo."""
 
 
 class AnswerRejected(DistillError):  # noqa: N818 - as `ContentRefused`
-    """An answer came and was read, and does not deserve to be a label.
+    """A decoded image that must not become a label.
 
     Attributes:
-        painted: Its pixels, for the report; None when not even those could be had.
+        generated: Its pixels, for the report; None if they could not be decoded.
     """
 
     generated: UInt8[ndarray, "h w 3"] | None = None
@@ -48,14 +47,14 @@ class AnswerRejected(DistillError):  # noqa: N818 - as `ContentRefused`
 
 @dataclass(frozen=True, slots=True)
 class ParsedAnswer:
-    """What was read out of one answer.
+    """Label of one generated image.
 
     Attributes:
-        label: Placed over the photo.
-        painted: The answer's pixels.
-        container: The format of its bytes.
-        placement: How it was mended.
-        question: The question in whose legend it was painted: the one that was asked, or another one.
+        label: Aligned with the photo.
+        generated: Pixels of the image.
+        container: Format of its bytes.
+        registration: Its alignment.
+        prompt_spec: The prompt whose legend it has: its own, or another one about the photo.
     """
 
     label: Label
@@ -73,18 +72,18 @@ def parse_answer(
     register: bool,
     registration_cache: RegistrationCache | None = None,
 ) -> ParsedAnswer:
-    """The label in an answer, over its photo.
+    """Label of a generated image, aligned with its photo.
 
     Args:
-        photo: What was asked about.
-        answer: What came back.
-        asked: All questions about this photo, for answers that were mixed up.
-        register: Whether drift between photo and answer is looked for, and mended or rejected.
-        known: Where answers were found before, and where what is found now is kept.
+        photo: The photo of the prompt.
+        answer: The generated image.
+        all_prompts: All prompts about this photo, for images that were mixed up.
+        register: Whether the image is registered to the photo, and corrected or rejected.
+        registration_cache: Earlier registrations; new ones are added.
 
     Raises:
-        DistillError: The bytes are no picture that can be read exactly.
-        Rejection: It can be read and is no label.
+        DistillError: The bytes are not an image with exact pixels.
+        AnswerRejected: The image is not a usable label.
     """
     generated = decode_answer_image(answer.data, answer.name)
     best: ParsedAnswer | None = None
@@ -107,9 +106,9 @@ def parse_answer(
             if best is None or _trust(found) > _trust(best):
                 best = found
         if best is None:
-            raise refused or AnswerRejected("nothing of the answer can be the photo")
+            raise refused or AnswerRejected("no region of the generated image matches the photo")
         if not best.registration.accepted:
-            reason = best.registration.reason or "the answer does not lie over the photo"
+            reason = best.registration.reason or "the generated image is not aligned with the photo"
             raise AnswerRejected(f"{reason} ({best.registration.score:.2f})")
     except AnswerRejected as rejection:
         rejection.generated = generated.rgb
@@ -127,26 +126,26 @@ def _parse_region(
     register: bool,
     registration_cache: RegistrationCache | None,
 ) -> ParsedAnswer:
-    """What is read out of one part of the canvas, at its own size, and where it lies."""
+    """Label and registration of one region of the canvas, at its own size."""
     label, prompt_spec = _decode(shown, answer.prompt_spec, all_prompts)
     prompt_spec = replace(prompt_spec, resize_mode=resize_mode)
-    registration = _placed(photo, answer, shown, prompt_spec, registration_cache) if register else IDENTITY
+    registration = _register(photo, answer, shown, prompt_spec, registration_cache) if register else IDENTITY
     return ParsedAnswer(label, shown.rgb, shown.container, registration, prompt_spec)
 
 
 def _trust(parsed: ParsedAnswer) -> tuple[bool, float]:
-    """The more the better: whether it lies over the photo at all, then how well."""
+    """Sort key: accepted first, then by score."""
     return parsed.registration.accepted, parsed.registration.score
 
 
-def _placed(
+def _register(
     photo: Photo,
     answer: GeneratedImage,
     generated: AnswerImage,
     prompt_spec: PromptSpec,
     registration_cache: RegistrationCache | None,
 ) -> Registration:
-    """Where the answer lies over the photo, as it was found before or is found now."""
+    """Cached or new registration."""
     before = registration_cache.get(photo, answer, prompt_spec) if registration_cache is not None else None
     if before is not None:
         return before
@@ -159,27 +158,27 @@ def _placed(
 def _regions(
     photo: Photo, generated: AnswerImage, resize_mode: str, *, register: bool
 ) -> list[tuple[AnswerImage, str]]:
-    """What of the answer can be the photo, and by which rule: all of it as was asked, what lies between bars, or both.
+    """(region, resize mode) candidates: the whole canvas, the content between bars, or both.
 
     Raises:
-        Rejection: The answer is far too small, or cut to a shape that cannot be this photo.
+        AnswerRejected: The image is much too small, or its shape differs too much from the photo's.
     """
     size_hw = generated.rgb.shape[:2]
     height, width = size_hw
     if any(size_hw[i] < min(MIN_SIDE_PX, photo.size_hw[i] / 2) for i in (0, 1)):
-        raise AnswerRejected(f"the answer is only {width}x{height} px large")
+        raise AnswerRejected(f"the generated image has only {width}x{height} px")
     if resize_mode != "cover":
         return [(generated, resize_mode)]
     scale = resize_scale(photo.size_hw, size_hw, resize_mode)
     covered = np.prod([min(1.0, size_hw[i] / (scale[i] * photo.size_hw[i])) for i in (0, 1)])
     found = [(generated, resize_mode)] if covered >= MIN_COVERED else []
-    # Bars alone prove nothing: whether what lies between them is the photo is for the registration to say.
+    # Bars alone prove nothing; the registration decides whether the content between them is the photo.
     if register and covered < _BARRED and (content := centered_content(generated.rgb, photo.size_hw)):
         found.append((_crop(generated, content), "fill"))
     if not found:
         raise AnswerRejected(
-            f"the answer is {width}x{height} px, the photo {photo.size_hw[1]}x{photo.size_hw[0]}: "
-            "shapes so different cannot lie over each other"
+            f"the generated image has {width}x{height} px, the photo {photo.size_hw[1]}x{photo.size_hw[0]}: "
+            "the shapes are too different to align them"
         )
     return found
 
@@ -192,33 +191,33 @@ def _crop(generated: AnswerImage, region: tuple[slice, slice]) -> AnswerImage:
 def _decode(
     generated: AnswerImage, prompt_spec: PromptSpec, all_prompts: Sequence[PromptSpec]
 ) -> tuple[Label, PromptSpec]:
-    """(label, the question in whose legend it is painted): the one that was asked, or another one about the same photo.
+    """(label, prompt of its legend): the image's own prompt, or another one about the same photo.
 
-    Two answers about one photo get mixed up in manifests. An answer that holds next to nothing in its own legend and
-    nearly everything in the other one's is read with that; the report says so.
+    Manifests may swap two images of one photo. An image with almost no color of its own legend and most of another
+    legend is decoded with that one, with a note in the report.
 
     Raises:
-        Rejection: Next to nothing can be read.
+        AnswerRejected: Almost no pixel can be decoded.
     """
     label = _opaque(decode_answer(generated.rgb, prompt_spec), generated)
     task = teacher_task(prompt_spec.task)
-    said = float(task.informative(label).mean())
-    if said >= MIN_SHARE_VALID:
+    share = float(task.informative(label).mean())
+    if share >= MIN_SHARE_VALID:
         if reason := task.reject(label):
             raise AnswerRejected(reason)
         return label, prompt_spec
     if not prompt_spec.legend:
-        raise AnswerRejected(f"only {said:.1%} of the answer is painted as {prompt_spec.task} is")
+        raise AnswerRejected(f"only {share:.1%} of the generated image has colors of {prompt_spec.task}")
     for other in all_prompts:
         if other.legend and other.task is prompt_spec.task and other.legend != prompt_spec.legend:
             found = _opaque(decode_answer(generated.rgb, other), generated)
             if found.valid_fraction > FITS:
                 return found, other
-    raise AnswerRejected(f"only {said:.1%} of the answer is in the colors of its legend")
+    raise AnswerRejected(f"only {share:.1%} of the generated image has colors of its legend")
 
 
 def _opaque(label: Label, generated: AnswerImage) -> Label:
-    """The label without what was read out of transparent pixels."""
+    """The label without transparent pixels."""
     if generated.opaque is None:
         return label
     valid = label.valid & generated.opaque

@@ -1,6 +1,6 @@
-"""What a teacher is: a Generator paints, a Specialist predicts, a Decoder reads; a Teacher answers all about a photo.
+"""Interfaces of teachers: a generator edits images, a specialist predicts label maps, a teacher labels photos.
 
-Knows no file formats, no network, no shards.
+No file formats, network access or shards here.
 """
 
 from __future__ import annotations
@@ -22,20 +22,20 @@ RGB = tuple[int, int, int]
 
 @dataclass(frozen=True, slots=True)
 class PromptSpec:
-    """One thing to ask about one photo, and how the answer will be painted.
+    """One prompt about one photo, and the color code of the generated image.
 
     Attributes:
-        task: What is asked.
+        task: Task of the label.
         prompt: The sentence.
         legend: semantic, referring: class name to color, in the order of the sentence.
-        class_name: instance: the one class asked for.
-        background: instance, referring: the color of everything else.
+        class_name: instance: the class of the prompt.
+        background: instance, referring: color of everything else.
         colormap: depth: ``cube`` (the paper's path), ``gray``, ``viridis``, ``plasma``, ``inferno``, ``magma`` or
             ``turbo``.
-        depth_kind: depth: what the colors mean; metric unless the teacher says otherwise.
+        depth_kind: depth: meaning of the colors.
         near_is_low: depth by colormap: whether the low end of the map is near.
-        frame: normals: name of the axis convention in which the answer is painted.
-        resize_mode: How the answer lies over the photo: ``cover`` (resized to cover, center-cropped), ``fill`` or
+        frame: normals: name of the axis convention of the colors.
+        resize_mode: How the generated image covers the photo: ``cover`` (scaled to cover, center-cropped), ``fill`` or
             ``contain``.
         lam: depth, metric: shape of the warp from meters to color (`distill.tasks.warp_depth`).
         c: depth, metric: scale of the warp.
@@ -59,7 +59,7 @@ class PromptSpec:
 
 @dataclass(frozen=True, slots=True)
 class GeneratedImage:
-    """A generated image as it came: bytes first, so that nothing paid for depends on our reading of it."""
+    """Bytes of a generated image, before decoding."""
 
     prompt_spec: PromptSpec
     data: bytes
@@ -68,32 +68,32 @@ class GeneratedImage:
     cost_usd: float = 0.0
     seed: int = 0
     license: str = ""
-    """Of this answer, where it differs from the teacher's."""
+    """License of this image, if it differs from the teacher's."""
 
 
-class ContentRefused(DistillError):  # noqa: N818 - what the field calls it
-    """The teacher will not answer this question about this photo; asking again costs money and changes nothing."""
+class ContentRefused(DistillError):  # noqa: N818 - the field's term
+    """The service refuses this prompt about this photo; repeating the request costs money and changes nothing."""
 
 
 class Generator(Protocol):
-    """Paints answers."""
+    """Edits a photo into an image that encodes a label."""
 
     def prompt_specs(self, photo: Photo) -> list[PromptSpec]:
-        """What this generator can be asked about this photo."""
+        """Prompts about this photo."""
         ...
 
     def generate(self, photo: Photo, prompt_spec: PromptSpec, *, seed: int, sample: int = 0) -> GeneratedImage:
         """The generated image; its size may differ from the photo's.
 
         Args:
-            photo: What is asked about.
-            question: What is asked.
-            seed: Of the job.
-            sample: Which of several answers to the same question; another number, another answer.
+            photo: The photo.
+            prompt_spec: The prompt.
+            seed: Seed of the job.
+            sample: Number of the sample for the same prompt; each number gives another image.
 
         Raises:
-            Refusal: The generator will not answer.
-            DistillError: The answer could not be had.
+            ContentRefused: The generator refuses the prompt.
+            DistillError: There is no image.
         """
         ...
 
@@ -103,21 +103,13 @@ class Generator(Protocol):
 
 
 class CacheableGenerator(Generator, Protocol):
-    """A generator whose answers can be stored: it says what else, besides photo, sentence and seed, decides them."""
+    """A generator whose images can be stored, keyed by photo, prompt, seed and `parameters`."""
 
     model: str
-    """Which model paints, exactly."""
+    """Exact name of the model."""
 
     def parameters(self, photo: Photo, prompt_spec: PromptSpec) -> dict[str, Any]:
-        """Plain values (as JSON holds them) that decide the answer: steps, guidance, canvas, adapters, ..."""
-        ...
-
-
-class Decoder(Protocol):
-    """Reads one kind of generated image."""
-
-    def __call__(self, generated: UInt8[ndarray, "h w 3"], prompt_spec: PromptSpec) -> Label:
-        """The label, at the answer's own size."""
+        """JSON values that affect the image: steps, guidance, canvas, adapters, ..."""
         ...
 
 
@@ -144,15 +136,15 @@ class Specialist(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class TeacherResult:
-    """All that a teacher said about one photo.
+    """Labels of one photo and their records.
 
     Attributes:
         labels: At most one per task, each covering the whole photo.
-        records: One dictionary per answer: task, teacher, prompt, prompt hash, cost, quality; goes into the sample.
-        failures: One dictionary per question that gave no label: task, reason.
-        generated: task to generated image, for reports.
-        notes: One dictionary per label that was read in another way than asked: task, reason.
-        paid_usd: What each answer cost, whether it became a label or not.
+        records: One dictionary per answer: task, teacher, prompt, prompt hash, cost, quality; stored in the sample.
+        failures: One dictionary per prompt without a label: task, reason.
+        generated: Task to generated image, for reports.
+        notes: One dictionary per label with a remark, such as a swapped legend: task, reason.
+        costs_usd: Cost of each answer, whether it became a label or not.
     """
 
     labels: dict[Task, Label]
@@ -164,12 +156,12 @@ class TeacherResult:
 
 
 class Teacher(Protocol):
-    """Answers every task of a job about one photo."""
+    """Labels one photo for every task of a job."""
 
     name: str
     license: str
     terms: str
-    """Link to what may be done with its answers; may be empty."""
+    """Link to the terms of use; may be empty."""
     tasks: tuple[Task, ...]
     classes: tuple[str, ...]
     """Semantic ids index this list, in every label of the job."""
@@ -188,9 +180,9 @@ class Teacher(Protocol):
         ...
 
     def label(self, photo: Photo) -> list[TeacherResult]:
-        """Lessons about the photo; more than one when it was asked the same task with different legends.
+        """Results for the photo; more than one if there are several prompts for one task, with different legends.
 
         Raises:
-            DistillError: Nothing could be learned about this photo; the job goes on without it.
+            DistillError: There is no label for this photo; the job continues without it.
         """
         ...

@@ -1,8 +1,8 @@
-"""A teacher that paints: ask, read, place, and keep what can be kept.
+"""Teacher with a generator: prompts, generated images, labels.
 
-    photo -> questions -> variants -> generator.generate -> read (decode, find, place) -> fuse -> score -> lessons
+    photo -> prompts -> variants -> generator.generate -> parse (decode, register) -> fuse -> score -> results
 
-A question that fails (refused, unreadable, wrong) costs that question only; the photo keeps its other labels.
+A failed prompt (refused, unreadable, rejected) costs its own label only.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ from distill.teachers.quality.score import describe
 from distill.teachers.registration.cache import RegistrationCache
 from distill.teachers.store.records import StoreFull
 
-_SWAPPED = "the answer is not in the colors of its own legend; read with that of {}: two answers seem to be swapped"
+_SWAPPED = "the image has the legend of {}, not its own, and was decoded with that: two images seem to be swapped"
 
 
 @dataclass(frozen=True, slots=True)
 class _ParsedSample:
-    """An answer and what was read out of it, mirrored back."""
+    """A generated image and its label, in the orientation of the photo."""
 
     answer: GeneratedImage
     parsed: ParsedAnswer
@@ -43,7 +43,7 @@ class _ParsedSample:
 
     @property
     def record(self) -> dict[str, Any]:
-        """Where this one answer comes from."""
+        """Provenance of this image."""
         prompt_spec = self.parsed.prompt_spec
         values: dict[str, Any] = {
             "answer": self.answer.name,
@@ -62,7 +62,7 @@ class _ParsedSample:
 
 
 class GenerativeTeacher:
-    """A generator and our reading of it."""
+    """A generator with decoding, registration, fusion and quality checks."""
 
     def __init__(
         self,
@@ -80,7 +80,7 @@ class GenerativeTeacher:
     ) -> None:
         if len(classes) > MAX_CLASSES:
             raise UsageError(
-                f"{name}: the legends name {len(classes)} classes together, and ids are stored in 8 bits",
+                f"{name}: the legends have {len(classes)} classes in total, and ids are stored in 8 bits",
                 hint=f"label at most {MAX_CLASSES} classes into one --out",
             )
         self.name, self.license, self.terms = name, license, terms
@@ -104,17 +104,17 @@ class GenerativeTeacher:
         return self._generator.fingerprint()
 
     def label(self, photo: Photo) -> list[TeacherResult]:
-        """Lessons about the photo.
+        """Results for the photo.
 
         Raises:
-            DistillError: The teacher has nothing to say about this photo.
+            DistillError: There are no prompts about this photo.
         """
         prompt_specs = [
             prompt_spec for prompt_spec in self._generator.prompt_specs(photo) if prompt_spec.task in self.tasks
         ]
         if not prompt_specs:
             raise DistillError(
-                f"{photo.name}: the teacher has no answer about this photo", hint="add it, or remove the photo"
+                f"{photo.name}: the teacher has no generated image of this photo", hint="add one, or remove the photo"
             )
         mirrored = hflip_photo(photo) if self._prompt_ensemble.flip else photo
         results = [TeacherResult(labels={})]
@@ -133,7 +133,7 @@ class GenerativeTeacher:
         all_prompts: list[PromptSpec],
         results: list[TeacherResult],
     ) -> None:
-        """Ask one question in all its ways, and file what came back as one label."""
+        """Generate all variants of one prompt and store them as one label."""
         samples: list[_ParsedSample] = []
         failures: list[DistillError] = []
         for variant in (variant for prompt_spec in group for variant in self._prompt_ensemble.variants(prompt_spec)):
@@ -141,11 +141,11 @@ class GenerativeTeacher:
             try:
                 answer = self._generator.generate(about, variant.prompt_spec, seed=self._seed, sample=variant.sample)
             except (UsageError, StoreFull):
-                raise  # the job or the disk is wrong, not the question: no other question will fare better
+                raise  # a problem of the job or the disk, which affects every prompt
             except DistillError as error:
                 failures.append(error)
                 continue
-            # Noted before it is read: an answer costs the same whether it can be used or not.
+            # Before parsing: an image costs the same whether it can be used or not.
             results[0].costs_usd.append(answer.cost_usd)
             try:
                 samples.append(self._parse(about, answer, variant, all_prompts))
@@ -156,13 +156,13 @@ class GenerativeTeacher:
             return
         result = self._fuse_samples(samples, results)
         for unused in failures:
-            reason = f"one of {len(samples) + len(failures)} answers was not used: {_failure_reason(photo, unused)}"
+            reason = f"one of {len(samples) + len(failures)} images was not used: {_failure_reason(photo, unused)}"
             result.notes.append({"task": str(group[0].task), "reason": reason})
 
     def _parse(
         self, about: Photo, answer: GeneratedImage, variant: Variant, all_prompts: list[PromptSpec]
     ) -> _ParsedSample:
-        """The answer's label, mirrored back if need be, in this teacher's class list."""
+        """Label of a generated image in the photo's orientation and this teacher's class list."""
         register = self._quality_filter is not None and self._quality_filter.register
         parsed = parse_answer(
             about,
@@ -177,15 +177,15 @@ class GenerativeTeacher:
         return _ParsedSample(answer, replace(parsed, label=label), variant)
 
     def _fuse_samples(self, samples: list[_ParsedSample], results: list[TeacherResult]) -> TeacherResult:
-        """The lesson that now holds what was heard: the first one that had no such label yet."""
+        """Fuse the samples and store them in the first result without such a label."""
         size_hw = samples[0].parsed.label.size_hw
         labels = [resample_nearest(each.parsed.label, size_hw) for each in samples]
         label = fuse_labels(labels)
         result = _result_for(label, results)
         for each in samples:
             if each.parsed.prompt_spec.legend != each.variant.prompt_spec.legend:
-                said = _SWAPPED.format(", ".join(each.parsed.prompt_spec.legend))
-                result.notes.append({"task": str(label.task), "reason": said})
+                reason = _SWAPPED.format(", ".join(each.parsed.prompt_spec.legend))
+                result.notes.append({"task": str(label.task), "reason": reason})
         record = self._record(samples, label)
         if len(samples) > 1:
             record["agreement"] = round(agreement(label, labels), 4)
@@ -194,13 +194,13 @@ class GenerativeTeacher:
         return result
 
     def _record(self, samples: list[_ParsedSample], label: Label) -> dict[str, Any]:
-        """Where a label comes from, and how good it looks."""
+        """Provenance and quality of a label."""
         prompt_spec = samples[0].parsed.prompt_spec
         record: dict[str, Any] = {
             "task": str(prompt_spec.task),
             "teacher": self.name,
             "license": samples[0].answer.license or self.license,
-            # Where an answer has a license of its own, the teacher's terms are not about it.
+            # The teacher's terms do not apply to an image with a license of its own.
             "terms": "" if samples[0].answer.license else self.terms,
             **samples[0].record,
             "cost_usd": sum(each.answer.cost_usd for each in samples),
@@ -222,11 +222,11 @@ class GenerativeTeacher:
 def _record_failures(
     photo: Photo, task: Task, samples: list[_ParsedSample], failures: list[DistillError], result: TeacherResult
 ) -> None:
-    """Note why a question gave no label: each reason, and what was left when too few answers could be read."""
+    """Record why a prompt has no label: each reason, and the images if too few were usable."""
     if samples:
         count = len(samples) + len(failures)
         few = AnswerRejected(
-            f"only {len(samples)} of {count} answers could be read; {_failure_reason(photo, failures[0])}"
+            f"only {len(samples)} of {count} images could be used; {_failure_reason(photo, failures[0])}"
         )
         few.generated = samples[0].parsed.generated
         failures = [few]
@@ -243,14 +243,14 @@ def _failure_reason(photo: Photo, error: DistillError) -> str:
 
 
 def _failure_kind(error: DistillError) -> str:
-    """refused: the teacher would not; rejected: we would not; failed: something broke."""
+    """``refused`` by the service, ``rejected`` by a check, or ``failed``."""
     if isinstance(error, ContentRefused):
         return "refused"
     return "rejected" if isinstance(error, AnswerRejected) else "failed"
 
 
 def _result_for(label: Label, results: list[TeacherResult]) -> TeacherResult:
-    """The first lesson without this task; instances of another class join the map that is there."""
+    """First result without this task, or whose label the new one extends (instances of another class)."""
     for result in results:
         known = result.labels.get(label.task)
         if known is None or teacher_task(label.task).joins(known, label):
