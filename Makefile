@@ -1,14 +1,14 @@
-# Two commands do everything: `make demo` and `make test`. Both create .venv and install with ordinary pip.
+# `make demo` and `make test` create .venv and install with pip.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-# onnxruntime and onnxruntime-gpu cannot be installed side by side: an answering NVIDIA driver decides.
+# onnxruntime and onnxruntime-gpu cannot be installed together: chosen by the presence of an NVIDIA driver.
 RUNTIME := $(shell nvidia-smi >/dev/null 2>&1 && echo gpu || echo cpu)
 
 .DEFAULT_GOAL := help
 .PHONY: help install install-dev demo test check format clean
 
-help:  ## List what can be made
+help:  ## List the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 14
 
 $(BIN)/python:
@@ -23,23 +23,23 @@ $(VENV)/.installed-dev-$(RUNTIME): $(BIN)/python pyproject.toml
 	@touch $@ $(VENV)/.installed-$(RUNTIME)
 
 install: $(VENV)/.installed-$(RUNTIME)  ## Create .venv and install distill
-install-dev: $(VENV)/.installed-dev-$(RUNTIME)  ## ... with what tests and checks need
+install-dev: $(VENV)/.installed-dev-$(RUNTIME)  ## Create .venv and install distill with the packages for tests and checks
 
-demo: install  ## The whole story, offline, on a CPU: label, train, evaluate, export, bench, predict, report
+demo: install  ## Run the whole pipeline offline on a CPU: label, train, evaluate, export, bench, predict, report
 	$(BIN)/distill demo --out demo
 
 test: install-dev  ## Run the tests (CPU, no network)
 	$(BIN)/python -m pytest -q
 
-check: install-dev  ## Format, lint, types and floors
+check: install-dev  ## Format, lint, types and layers
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-format: install-dev  ## Rewrite the code as `check` wants it
+format: install-dev  ## Format the code and apply fixes
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-clean:  ## Remove what was built here
+clean:  ## Remove build products
 	rm -rf $(VENV) dist build demo runs .pytest_cache .mypy_cache .ruff_cache
