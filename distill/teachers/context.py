@@ -10,7 +10,7 @@ from distill.teachers.prompts.variants import PromptEnsemble
 
 if TYPE_CHECKING:
     from distill.teachers.base import CacheableGenerator, Generator
-    from distill.teachers.hosted.generator import OnMissing
+    from distill.teachers.hosted.collector import OnMissing
     from distill.teachers.quality.filter import QualityFilter
 
 

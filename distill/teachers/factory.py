@@ -16,7 +16,7 @@ from distill.teachers.kinds import kind_of
 from distill.teachers.prompts.variants import SINGLE, PromptEnsemble
 
 if TYPE_CHECKING:
-    from distill.teachers.hosted.generator import OnMissing
+    from distill.teachers.hosted.collector import OnMissing
     from distill.teachers.quality.filter import QualityFilter
 
 

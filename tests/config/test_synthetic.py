@@ -1,4 +1,4 @@
-"""The config of the synthetic teacher."""
+"""Config of the synthetic teacher."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from distill.errors import UsageError
 from distill.tasks import Task
 
 
-def test_all_faults_are_off_unless_asked_for():
+def test_all_faults_are_off_by_default():
     off = {"jpeg_quality": 90, "jpeg_subsampling": "420", "output_size": "same", "resize_mode": "cover"}
     for name, value in FaultsConfig().model_dump().items():
         assert value == off.get(name, 0)
     assert PRESETS["none"] == FaultsConfig()
 
 
-def test_presets_grow_worse():
+def test_presets_are_ordered():
     for name in FaultsConfig.model_fields:
         doses = [getattr(PRESETS[preset], name) for preset in ("none", "light", "moderate", "heavy")]
         if isinstance(doses[0], float):
@@ -38,7 +38,7 @@ def test_faults_are_a_name_or_a_mapping():
         load_config(SyntheticConfig, {"faults": {"shift_px": 25}})
 
 
-def test_the_resolved_config_can_be_read_back():
+def test_resolved_config_round_trip():
     config = SyntheticConfig(faults="heavy", tasks=(Task.INSTANCE,), size_hw=(64, 96))
     assert load_config(SyntheticConfig, yaml.safe_load(dump_config(config))) == config
 
@@ -48,7 +48,7 @@ def test_shipped_configs_load(repository: Path, name: str):
     assert load_config(SyntheticConfig, repository / "configs" / "teachers" / f"{name}.yaml").scenes >= 100
 
 
-def test_truth_and_training_scenes_never_meet(repository: Path):
+def test_test_and_training_scenes_are_disjoint(repository: Path):
     folder = repository / "configs" / "teachers"
     training = load_config(SyntheticConfig, folder / "synthetic.yaml")
     truth = load_config(SyntheticConfig, folder / "synthetic_truth.yaml")

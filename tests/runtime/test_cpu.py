@@ -1,4 +1,4 @@
-"""Small products are done by one thread of numpy's linear algebra, and everything else by as many as before."""
+"""BLAS threads inside and outside of `one_blas_thread`."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def two_threads() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("two_threads")
-def test_there_is_one_inside_and_as_many_as_before_after_it() -> None:
+def test_one_thread_inside_and_the_old_number_after() -> None:
     assert blas_threads() == {2}
     with pytest.raises(ValueError, match="whatever happens"), one_blas_thread():
         assert blas_threads() == {1}
@@ -39,9 +39,9 @@ def test_there_is_one_inside_and_as_many_as_before_after_it() -> None:
 
 
 @pytest.mark.usefixtures("two_threads")
-def test_registration_uses_one(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_registration_uses_one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
     seen = []
-    monkeypatch.setattr(drift, "bend", lambda *_: seen.append(blas_threads()))
+    monkeypatch.setattr(drift, "measure_smooth", lambda *_: seen.append(blas_threads()))
     picture = np.zeros((96, 128, 3), np.uint8)
     picture[30:60, 40:90] = 255
     assert drift.find_drift(picture, picture, (1.0, 1.0)) is not None
@@ -54,7 +54,7 @@ def in_worker(queue: Any) -> None:
     queue.put((before, blas_threads()))
 
 
-def test_a_worker_uses_one_for_good() -> None:
+def test_label_worker_uses_one_thread() -> None:
     context = multiprocessing.get_context("spawn")
     queue = context.Queue()
     process = context.Process(target=in_worker, args=(queue,))

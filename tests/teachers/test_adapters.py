@@ -263,7 +263,8 @@ def test_the_picture_has_the_type_that_the_model_takes(tmp_path: Path, kind: int
 
 def test_photos_side_by_side_give_the_same_shard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     from distill.shards import file_sha256
-    from distill.teachers.labeling.job import Job, label_shard
+    from distill.teachers.labeling.job import Job
+    from distill.teachers.labeling.label_shard import label_shard
 
     model = save_model(tmp_path / "m.onnx", np.random.default_rng(0).normal(size=(5, 3)))
     folder = tmp_path / "photos"

@@ -93,6 +93,7 @@ def test_draws_follow_the_weights():
         """A teacher that gives its own name."""
 
         license, terms, classes, tasks = "MIT", "", (), (Task.DEPTH,)
+        max_parallel, min_size_hw, answer_usd = 1, None, 0.0
 
         def __init__(self, name: str) -> None:
             self.name = name
@@ -112,7 +113,7 @@ def test_draws_follow_the_weights():
     assert 0.66 < counts["a"] / 2000 < 0.74
 
 
-def test_a_cascade_asks_the_dear_teacher_only_where_the_cheap_one_fails_and_says_what_it_spared(world: Path):
+def test_cascade_skips_the_expensive_teacher_and_reports_savings(world: Path):
     blend = "{strategy: cascade, min_quality: 0.5, teachers: [cheap.yaml, dear.yaml]}"
     result, samples = run(world, "out", blend)
     asked = teachers_of(samples)
@@ -127,7 +128,7 @@ def test_a_cascade_asks_the_dear_teacher_only_where_the_cheap_one_fails_and_says
     assert set(manifest.licenses) == {"Apache-2.0", "restricted (terms)"}
 
 
-def test_where_nobody_passes_the_best_is_kept_or_nothing(world: Path):
+def test_fallback_if_no_label_passes(world: Path):
     teachers = "teachers: [cheap.yaml, dear.yaml], min_quality: 1.0"
     kept, samples = run(world, "best", f"{{strategy: cascade, {teachers}}}")
     assert (
@@ -138,7 +139,7 @@ def test_where_nobody_passes_the_best_is_kept_or_nothing(world: Path):
     assert none["labeled"] == 0 and len(none["unanswered"]) == 10
 
 
-def test_fused_labels_carry_the_records_and_licenses_of_all(world: Path):
+def test_fused_labels_have_all_records_and_licenses(world: Path):
     result, samples = run(world, "out", "{strategy: fuse, teachers: [other.yaml, dear.yaml]}")
     assert result["labeled"] == 10
     for sample in samples:
@@ -149,7 +150,7 @@ def test_fused_labels_carry_the_records_and_licenses_of_all(world: Path):
         assert np.median(label.value / scene(int(sample.key))) == pytest.approx(1.0, abs=0.06)
 
 
-def test_depth_kinds_that_differ_are_refused_before_much_is_asked_and_can_be_brought_together(world: Path):
+def test_different_depth_kinds_need_a_common_one(world: Path):
     relative = (
         "{kind: maps, name: relative, depth: {pattern: '../other/{stem}.png', depth_kind: affine_invariant_depth}}"
     )
@@ -161,7 +162,7 @@ def test_depth_kinds_that_differ_are_refused_before_much_is_asked_and_can_be_bro
     assert {sample.meta["depth_kind"] for sample in samples} == {"affine_invariant_depth"}
 
 
-def test_a_teacher_that_fails_leaves_the_others(world: Path):
+def test_failing_teacher_leaves_the_others(world: Path):
     (world / "cheap" / "3.png").unlink()
     result, samples = run(world, "out", "{strategy: fuse, teachers: [cheap.yaml, other.yaml]}")
     assert result["labeled"] == 10
@@ -173,7 +174,7 @@ def test_a_teacher_that_fails_leaves_the_others(world: Path):
     ("text", "words"),
     [
         ("kind: ensemble\n", "name at least one"),
-        ("kind: ensemble\nlicense: MIT\ndepth: {strategy: fuse, teachers: [cheap.yaml]}\n", "belong to each teacher"),
+        ("kind: ensemble\nlicense: MIT\ndepth: {strategy: fuse, teachers: [cheap.yaml]}\n", "keys of each teacher"),
         ("kind: ensemble\ndepth: {strategy: fuse, teachers: ['os:system']}\n", "cannot name code"),
         (
             "kind: ensemble\ndepth: {strategy: fuse, teachers: [{kind: callable, function: 'os:system'}]}\n",
@@ -185,7 +186,7 @@ def test_a_teacher_that_fails_leaves_the_others(world: Path):
         ("kind: ensemble\ndepth: {strategy: vote, teachers: [cheap.yaml]}\n", "depth.strategy"),
     ],
 )
-def test_wrong_mixes_are_one_sentence(world: Path, text: str, words: str):
+def test_errors_in_ensemble_configs(world: Path, text: str, words: str):
     if "[mix.yaml]" in text:
         (world / "inner.yaml").write_text("kind: ensemble\ndepth: {strategy: fuse, teachers: [cheap.yaml]}\n")
         text = text.replace("mix.yaml", "inner.yaml")
@@ -195,7 +196,7 @@ def test_wrong_mixes_are_one_sentence(world: Path, text: str, words: str):
         Job(out=world / "o", config=config, folder=folder, inputs=(str(world / "photos"),)).teacher  # noqa: B018
 
 
-def test_a_changed_member_is_another_job(world: Path):
+def test_changed_member_is_another_job(world: Path):
     run(world, "out", "{strategy: fuse, teachers: [cheap.yaml, dear.yaml]}")
     Image.fromarray(encode_depth_rgb(scene(1))).save(world / "answers" / "0.png")
     with pytest.raises(UsageError, match="another job"):
@@ -208,7 +209,7 @@ def metric(values: list[float]) -> Label:
     return Label(Task.DEPTH, value, valid, valid.astype(np.float32), DepthKind.METRIC)
 
 
-def test_meters_become_what_says_less():
+def test_metric_depth_is_converted_to_relative_kinds():
     label = metric([1.0, 2.0, 4.0, 500.0])
     disparity = convert_depth(label, DepthKind.AFFINE_INVARIANT_DISPARITY)
     assert np.allclose(disparity.value, [[1.0, 0.5, 0.25, 0.0]]) and disparity.valid.all()

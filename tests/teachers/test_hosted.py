@@ -1,5 +1,4 @@
-"""Hosted teachers against a fake that speaks the real wire format and breaks in every known way: nothing is lost,
-nothing is paid twice, no cap is passed, no key is told."""
+"""Hosted teachers against a fake server with the real wire format and all known faults."""
 
 from __future__ import annotations
 
@@ -51,7 +50,7 @@ def key(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("GOOGLE_API_KEY", raising=False)
 
 
-def test_whatever_goes_wrong_everything_is_accounted_for_and_nothing_paid_twice(tmp_path: Path):
+def test_all_faults_are_recorded_and_no_answer_is_paid_twice(tmp_path: Path):
     write_photos(tmp_path / "photos", 24)
     with FakeGemini(Settings(size="photo"), **EVERYTHING) as server:
         result = label(job(tmp_path, server.url))
@@ -67,7 +66,7 @@ def test_whatever_goes_wrong_everything_is_accounted_for_and_nothing_paid_twice(
         assert stats["outcomes"][outcome] > 0
 
 
-def test_answers_are_read_again_for_free(tmp_path: Path):
+def test_stored_answers_are_decoded_again_without_requests(tmp_path: Path):
     write_photos(tmp_path / "photos", 6)
     with FakeGemini(Settings(size="photo"), **EVERYTHING) as server:
         label(job(tmp_path, server.url))
@@ -81,7 +80,7 @@ def test_answers_are_read_again_for_free(tmp_path: Path):
     assert depths and all(depth.shape == (40, 60) for depth in depths)
 
 
-def test_exported_answers_give_the_same_labels_to_whoever_gets_them(tmp_path: Path):
+def test_exported_answers_replay_to_the_same_labels(tmp_path: Path):
     write_photos(tmp_path / "photos", 3)
     with FakeGemini(Settings(size="photo")) as server:
         label(job(tmp_path, server.url))
@@ -101,13 +100,13 @@ def test_exported_answers_give_the_same_labels_to_whoever_gets_them(tmp_path: Pa
         }
 
 
-def test_a_question_that_was_never_asked_is_a_counted_failure_offline(tmp_path: Path):
+def test_offline_prompts_without_an_answer_fail(tmp_path: Path):
     write_photos(tmp_path / "photos", 2)
     result = label(job(tmp_path, "", offline=True))
     assert [row["reason"] for row in result["unanswered"]] == ["no answer is stored for this prompt"] * 6
 
 
-def test_the_cap_is_never_passed_and_the_run_goes_on_when_it_is_raised(tmp_path: Path):
+def test_budget_is_never_exceeded_and_can_be_raised(tmp_path: Path):
     write_photos(tmp_path / "photos", 12)
     settings = Settings(size="photo", latency_s=0.02)
     with FakeGemini(settings, cut=0.1, cut_midway=0.1) as server:
@@ -120,7 +119,7 @@ def test_the_cap_is_never_passed_and_the_run_goes_on_when_it_is_raised(tmp_path:
         assert server.stats["duplicates"] <= server.stats["lost"]  # only what never arrived
 
 
-def test_calls_can_be_counted_out_and_cut_off_by_the_clock(tmp_path: Path):
+def test_request_limit_and_deadline_stop_the_run(tmp_path: Path):
     write_photos(tmp_path / "photos", 4)
     with FakeGemini(Settings(size="photo")) as server:
         counted = label(job(tmp_path, server.url), Budget(max_requests=5))
@@ -129,7 +128,7 @@ def test_calls_can_be_counted_out_and_cut_off_by_the_clock(tmp_path: Path):
         assert "deadline" in late["stopped"] and server.stats["made"] == 5
 
 
-def test_no_key_appears_in_anything_that_is_written_or_printed(tmp_path: Path):
+def test_api_key_is_neither_written_nor_printed(tmp_path: Path):
     write_photos(tmp_path / "photos", 6)
     with FakeGemini(Settings(size="photo", echo_key=True), **{**EVERYTHING, "bad_request": 0.2}) as server:
         words = command(tmp_path, server.url, "--json")
@@ -155,7 +154,7 @@ def test_no_key_appears_in_anything_that_is_written_or_printed(tmp_path: Path):
         ({"model": "no-such-model"}, KEY, "has no such model"),
     ],
 )
-def test_what_no_call_can_pass_stops_the_run_at_once(
+def test_account_errors_stop_the_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, config: dict, environment: str, sentence: str
 ):
     monkeypatch.setenv("GEMINI_API_KEY", environment)
@@ -166,14 +165,14 @@ def test_what_no_call_can_pass_stops_the_run_at_once(
         assert server.stats["made"] == 0
 
 
-def test_without_a_key_nothing_begins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_missing_api_key_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.delenv("GEMINI_API_KEY")
     write_photos(tmp_path / "photos", 1)
     with pytest.raises(UsageError, match="no API key"):
         label(job(tmp_path, "http://127.0.0.1:1"))
 
 
-def test_the_quota_of_the_day_ends_the_day(tmp_path: Path):
+def test_daily_quota_stops_the_run(tmp_path: Path):
     write_photos(tmp_path / "photos", 4)
     with FakeGemini(Settings(size="photo", quota_of_the_day=5)) as server:
         result = label(job(tmp_path, server.url))
@@ -183,7 +182,7 @@ def test_the_quota_of_the_day_ends_the_day(tmp_path: Path):
         assert server.stats["duplicates"] == 0
 
 
-def test_a_service_that_is_down_is_given_up_and_found_again(tmp_path: Path):
+def test_run_stops_when_the_service_is_down_and_resumes(tmp_path: Path):
     write_photos(tmp_path / "photos", 4)
     with FakeGemini(Settings(size="photo", down=True)) as server:
         result = label(job(tmp_path, server.url, limits={"abort_after_s": 0.3}))
@@ -193,13 +192,13 @@ def test_a_service_that_is_down_is_given_up_and_found_again(tmp_path: Path):
         assert label(job(tmp_path, server.url))["labeled"] == 4
 
 
-def test_an_unreachable_service_costs_nothing(tmp_path: Path):
+def test_unreachable_service_costs_nothing(tmp_path: Path):
     write_photos(tmp_path / "photos", 1)
     result = label(job(tmp_path, "http://127.0.0.1:9", limits={"abort_after_s": 0.2}))
     assert result["stopped"] and result["uncertain_usd"] == 0.0
 
 
-def test_what_is_absent_costs_a_sentence(tmp_path: Path):
+def test_absent_object_costs_only_a_presence_check(tmp_path: Path):
     write_photos(tmp_path / "photos", 2)
     prompts = {"tasks": ["instance"], "instances": ["car", "unicorn"]}
     with FakeGemini(Settings(size="photo", say_no="unicorn")) as server:
@@ -234,7 +233,7 @@ def test_two_processes_share_a_store_and_pay_once(tmp_path: Path):
     assert shards(tmp_path / "one") == shards(tmp_path / "two")
 
 
-def test_a_photo_is_sent_on_the_canvas_whole_and_its_label_comes_back_to_its_size(tmp_path: Path):
+def test_photo_is_resized_and_its_label_has_the_photo_size(tmp_path: Path):
     write_photos(tmp_path / "photos", 1, size_hw=(64, 96))
     with FakeGemini() as server:
         prompts = {"tasks": ["depth"]}
@@ -251,7 +250,7 @@ def test_a_photo_is_sent_on_the_canvas_whole_and_its_label_comes_back_to_its_siz
     assert label_of.value.shape == (64, 96) and label_of.valid.all()  # stretched back: no border was cut
 
 
-def test_flex_is_half_the_price_and_says_so_over_the_wire(tmp_path: Path):
+def test_flex_mode_is_requested_and_costs_half(tmp_path: Path):
     write_photos(tmp_path / "photos", 1)
     with FakeGemini(Settings(size="photo")) as server:
         result = label(job(tmp_path, server.url, mode="flex"))
@@ -259,7 +258,7 @@ def test_flex_is_half_the_price_and_says_so_over_the_wire(tmp_path: Path):
         assert result["spent_usd"] == pytest.approx(charged_usd(server.stats, 0.5), rel=1e-4)
 
 
-def test_vertex_asks_for_png(tmp_path: Path):
+def test_vertex_requests_png(tmp_path: Path):
     write_photos(tmp_path / "photos", 1)
     with FakeGemini(Settings(size="photo")) as server:
         result = label(job(tmp_path, server.url, vertex=True, prompts={"tasks": ["depth"]}))
@@ -269,7 +268,7 @@ def test_vertex_asks_for_png(tmp_path: Path):
         }
 
 
-def test_samples_and_mirrored_photos_are_asked_ahead_each_once(tmp_path: Path):
+def test_samples_and_mirrored_photos_are_requested_once(tmp_path: Path):
     write_photos(tmp_path / "photos", 2)
     with FakeGemini(Settings(size="photo")) as server:
         fused = replace(
@@ -284,7 +283,7 @@ def test_samples_and_mirrored_photos_are_asked_ahead_each_once(tmp_path: Path):
     assert "00000.png (mirrored)" in subjects and len(subjects) == 4
 
 
-def test_starting_over_keeps_every_answer(tmp_path: Path):
+def test_overwrite_reuses_stored_answers(tmp_path: Path):
     write_photos(tmp_path / "photos", 2)
     with FakeGemini(Settings(size="photo")) as server:
         label(job(tmp_path, server.url))
@@ -294,7 +293,7 @@ def test_starting_over_keeps_every_answer(tmp_path: Path):
     assert shards(tmp_path / "out") == first
 
 
-def test_of_a_cascade_the_dear_teacher_is_asked_only_where_the_cheap_one_does_not_pass(tmp_path: Path):
+def test_cascade_requests_the_expensive_teacher_only_if_needed(tmp_path: Path):
     write_photos(tmp_path / "photos", 4)
     depth = tmp_path / "depth"
     depth.mkdir()
@@ -312,7 +311,7 @@ def test_of_a_cascade_the_dear_teacher_is_asked_only_where_the_cheap_one_does_no
         }
         mixed = Job(
             out=tmp_path / "out",
-            config=load_config(EnsembleConfig, {"kind": "mix", "depth": blend}),
+            config=load_config(EnsembleConfig, {"kind": "ensemble", "depth": blend}),
             folder=tmp_path,
             inputs=(str(tmp_path / "photos"),),
             store=tmp_path / "answers",
@@ -328,7 +327,7 @@ def test_of_a_cascade_the_dear_teacher_is_asked_only_where_the_cheap_one_does_no
     assert [models[name] == "fake-1" for name in sorted(models)] == [False, False, True, True]
 
 
-def test_every_request_has_its_row(tmp_path: Path):
+def test_every_request_has_a_ledger_row(tmp_path: Path):
     write_photos(tmp_path / "photos", 3)
     with FakeGemini(Settings(size="photo"), busy=0.3) as server:
         label(job(tmp_path, server.url))
@@ -340,7 +339,7 @@ def test_every_request_has_its_row(tmp_path: Path):
     assert sum(row["attempts"] for row in rows) > 9
 
 
-def test_an_answer_that_cannot_be_stored_ends_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_full_disk_stops_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     def full(*arguments, **named):
         raise DistillError("the disk is full")
 

@@ -17,16 +17,8 @@ from distill.errors import DistillError
 from distill.teachers.hosted.pricing import Price
 from distill.teachers.hosted.request_sequence import final_answer, next_request
 from distill.teachers.hosted.run_limits import RequestPolicy, RunLimits, RunStopped
-from distill.teachers.hosted.services.base import (
-    AccountError,
-    InvalidRequest,
-    RateLimited,
-    Request,
-    Response,
-    Service,
-    TransientError,
-    redact,
-)
+from distill.teachers.hosted.services.base import Request, Response, Service
+from distill.teachers.hosted.services.errors import AccountError, InvalidRequest, RateLimited, TransientError, redact
 from distill.teachers.hosted.storing import store_response
 from distill.teachers.hosted.throttle import CircuitBreaker, ConcurrencyLimiter, Throttle, TokenBucket, backoff_s
 from distill.teachers.store.answers import AnswerStore

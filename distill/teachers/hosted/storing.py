@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from distill.teachers.hosted.services.base import Request, Response, redact
+from distill.teachers.hosted.services.base import Request, Response
+from distill.teachers.hosted.services.errors import redact
 from distill.teachers.store.answers import AnswerStore
 from distill.teachers.store.ledger import Ledger
 from distill.teachers.store.records import EMPTY, CachedAnswer

@@ -128,8 +128,8 @@ def _noise_seed(seed: int, sample: int) -> int:
     return int.from_bytes(hashlib.sha256(f"{seed} {sample}".encode()).digest()[:8]) >> 1
 
 
-def _as_bytes(picture: Any, name: str) -> UInt8[ndarray, "h w 3"]:
-    rgb = np.asarray(picture.convert("RGB") if hasattr(picture, "convert") else picture)
+def _as_bytes(image: Any, name: str) -> UInt8[ndarray, "h w 3"]:
+    rgb = np.asarray(image.convert("RGB") if hasattr(image, "convert") else image)
     if rgb.ndim != 3 or rgb.shape[2] != 3 or rgb.dtype != np.uint8:
         raise DistillError(f"{name}: the pipeline gave {rgb.dtype} of shape {rgb.shape} instead of an image")
     return np.ascontiguousarray(rgb)

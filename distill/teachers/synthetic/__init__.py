@@ -1,1 +1,1 @@
-"""Scenes with exact truth, rendered by casting rays, and a painter that answers about them as a generalist would."""
+"""Synthetic scenes with exact ground truth: ray caster, random scenes, generated images with simulated faults."""

@@ -212,8 +212,8 @@ def _shell(rng: Generator, half_x: float, half_z: float, height: float) -> list[
 
 
 def _doors(rng: Generator, half_x: float, half_z: float, count: int) -> list[SceneObject]:
-    """Closed doors on different walls, the far wall first; 8 cm thick, so that they do not intersect the walls."""
-    doors: list[SceneObject] = []
+    """Closed entrances on different walls, the far wall first; 8 cm thick, so that they stand out of the walls."""
+    found: list[SceneObject] = []
     places: list[tuple[float, float]] = []
     for wall in rng.permutation((0, 1, 1, 2))[:count] if count > 1 else (1,):
         half_width, half_height = float(rng.uniform(0.42, 0.6)), float(rng.uniform(0.98, 1.1))
@@ -224,8 +224,8 @@ def _doors(rng: Generator, half_x: float, half_z: float, count: int) -> list[Sce
         shape = Box(center, (half_width, half_height, 0.08), 0.0 if wall == 1 else np.pi / 2)
         if all(np.hypot(center[0] - x, center[2] - z) > 1.4 for x, z in places):
             places.append((center[0], center[2]))
-            doors.append(SceneObject(shape, door_material(rng, half_width), DOOR))
-    return doors
+            found.append(SceneObject(shape, door_material(rng, half_width), DOOR))
+    return found
 
 
 def _numbered(objects: list[SceneObject]) -> tuple[SceneObject, ...]:

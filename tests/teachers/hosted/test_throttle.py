@@ -1,4 +1,4 @@
-"""The throttle keeps a pace, finds the number of calls that a service bears, and knows when nothing works."""
+"""Rate limits, adaptive concurrency and circuit breaker."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Clock:
 
 @given(per_minute=st.floats(1, 6000), units=st.lists(st.floats(0.1, 3), min_size=1, max_size=60))
 @settings(max_examples=50)
-def test_a_pace_is_never_passed_by_more_than_its_burst(per_minute: float, units: list[float]):
+def test_rate_is_exceeded_by_at_most_the_burst(per_minute: float, units: list[float]):
     clock = Clock()
     bucket = TokenBucket(per_minute, clock)
     began_s, spent = clock.now_s, 0.0
@@ -33,11 +33,11 @@ def test_a_pace_is_never_passed_by_more_than_its_burst(per_minute: float, units:
         assert spent <= per_minute / 60 * (clock.now_s - began_s) + burst + 1e-6
 
 
-def test_without_a_limit_nothing_waits():
+def test_no_wait_without_a_limit():
     assert TokenBucket(None).wait_s(1e9) == 0
 
 
-def test_the_gate_opens_while_calls_pass_and_closes_when_many_are_turned_away():
+def test_concurrency_grows_with_success_and_shrinks_with_rate_limits():
     limiter = ConcurrencyLimiter(64, start=4)
     for _ in range(200):
         limiter.on_success()
@@ -50,14 +50,14 @@ def test_the_gate_opens_while_calls_pass_and_closes_when_many_are_turned_away():
     assert limiter.limit > 16
 
 
-def test_a_tenth_of_calls_turned_away_at_random_does_not_slow_the_rest():
+def test_few_rate_limits_do_not_reduce_concurrency():
     limiter = ConcurrencyLimiter(32, start=32)
     for number in range(1000):
         limiter.on_rate_limit(0.5) if number % 10 == 0 else limiter.on_success()
     assert limiter.limit == 32 and limiter.wait_s() == 0
 
 
-def test_all_calls_wait_when_most_are_turned_away_for_as_long_as_the_service_says():
+def test_all_requests_pause_when_most_are_rate_limited():
     clock = Clock()
     limiter = ConcurrencyLimiter(8, clock=clock)
     for _ in range(20):
@@ -67,7 +67,7 @@ def test_all_calls_wait_when_most_are_turned_away_for_as_long_as_the_service_say
     assert limiter.wait_s() == 0
 
 
-def test_the_breaker_gives_up_after_a_while_and_not_before():
+def test_breaker_aborts_after_its_time():
     clock = Clock()
     breaker = CircuitBreaker(60.0, failures=3, clock=clock)
     for _ in range(3):
@@ -79,7 +79,7 @@ def test_the_breaker_gives_up_after_a_while_and_not_before():
     assert not breaker.open and not breaker.should_abort
 
 
-def test_being_turned_away_is_borne_longer_than_errors_and_not_for_ever():
+def test_rate_limits_are_tolerated_longer_than_errors():
     clock = Clock()
     breaker = CircuitBreaker(60.0, failures=3, clock=clock)
     for _ in range(100):
@@ -92,7 +92,7 @@ def test_being_turned_away_is_borne_longer_than_errors_and_not_for_ever():
     assert not breaker.should_abort
 
 
-def test_one_call_at_a_time_is_tried_while_the_breaker_is_open():
+def test_open_breaker_allows_one_request_at_a_time():
     async def most_in_flight() -> int:
         breaker = CircuitBreaker(60.0, failures=1)
         breaker.on_failure("down")
@@ -112,7 +112,7 @@ def test_one_call_at_a_time_is_tried_while_the_breaker_is_open():
     assert asyncio.run(most_in_flight()) == 1
 
 
-def test_a_closed_throttle_lets_everyone_through():
+def test_closed_throttle_does_not_block():
     async def enter_all() -> int:
         throttle = Throttle({"images": TokenBucket(1)}, ConcurrencyLimiter(1), CircuitBreaker(1.0))
         waiting = [asyncio.ensure_future(throttle.enter({"images": 1.0})) for _ in range(5)]
@@ -126,6 +126,6 @@ def test_a_closed_throttle_lets_everyone_through():
 
 
 @given(tries=st.integers(1, 100), asked=st.one_of(st.none(), st.floats(0, 3600)))
-def test_waits_are_never_shorter_than_asked_for_nor_longer_than_agreed(tries: int, asked: float | None):
+def test_backoff_is_within_its_bounds(tries: int, asked: float | None):
     wait = backoff_s(tries, initial_s=1.0, max_s=60.0, retry_after_s=asked)
     assert asked <= wait <= asked + 1 if asked is not None else 0.5 <= wait <= 60

@@ -1,4 +1,4 @@
-"""Specialists of the transformers library, on tiny random models that were saved to disk."""
+"""Specialists of the transformers library, on tiny random models on disk."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def test_relative_depth_is_the_raw_prediction(model):
     assert np.allclose(label.value, (raw - raw.min()) / (raw.max() - raw.min()), atol=1e-5)
 
 
-def test_metric_depth_says_so(model):
+def test_metric_depth_kind(model):
     folder = model("depth_anything", depth_estimation_type="metric", max_depth=20)
     label = ask(folder)[Task.DEPTH]
     assert label.depth_kind is DepthKind.METRIC
@@ -75,7 +75,7 @@ def test_metric_depth_says_so(model):
 
 
 @pytest.mark.parametrize("name", ["depth_pro", "zoedepth"])
-def test_models_with_post_processing_of_their_own_give_meters(model, name: str):
+def test_models_with_own_post_processing_give_meters(model, name: str):
     assert ask(model(name))[Task.DEPTH].depth_kind is DepthKind.METRIC
 
 
@@ -87,13 +87,13 @@ def test_three_tasks_in_one_pass(model):
     assert labels[Task.SEMANTIC].classes == tiny.CLASSES
 
 
-def test_axes_that_nobody_states_are_not_guessed(model):
+def test_undeclared_axes_are_an_error(model):
     with pytest.raises(UsageError, match="axes"):
         ask(model("tipsv2"))
     assert set(ask(model("tipsv2"), tasks=["depth"])) == {Task.DEPTH}
 
 
-def test_classes_are_the_models_own_and_can_be_merged(model):
+def test_model_classes_can_be_merged(model):
     folder = model("segformer")
     own = ask(folder)[Task.SEMANTIC]
     assert own.classes == tiny.CLASSES
@@ -105,7 +105,7 @@ def test_classes_are_the_models_own_and_can_be_merged(model):
 
 
 @pytest.mark.parametrize("name", ["mask2former", "oneformer", "eomt"])
-def test_models_of_masks_give_classes_and_instances(model, name: str):
+def test_query_models_give_classes_and_instances(model, name: str):
     labels = ask(model(name), min_score=0.15)
     assert labels[Task.SEMANTIC].classes == tiny.CLASSES
     assert labels[Task.SEMANTIC].confidence.max() <= 1
@@ -114,14 +114,14 @@ def test_models_of_masks_give_classes_and_instances(model, name: str):
     assert set(instances.instance_classes.values()) <= set(tiny.CLASSES)
 
 
-def test_a_model_that_cuts_photos_has_classes_only(model):
+def test_tiling_model_has_classes_only(model):
     folder = model("eomt", split=True)
     assert Task.SEMANTIC in ask(folder, tasks=["semantic"])
     with pytest.raises(DistillError, match="no instances"):
         ask(folder, tasks=["instance"])
 
 
-def test_padding_is_cut_off_before_masks_are_stretched():
+def test_padding_is_cropped_before_masks_are_resized():
     """A mask on the left half of a photo that was padded to twice its height and width stays on the left half."""
     logits = torch.full((1, 1, 8, 8), -9.0)
     logits[..., :2] = 9.0  # left half of the photo, which fills the first four columns and rows
@@ -134,7 +134,7 @@ def test_padding_is_cut_off_before_masks_are_stretched():
     assert scores.shape == (1, 2)
 
 
-def test_the_surer_mask_is_in_front():
+def test_mask_with_the_higher_score_wins():
     left, whole = np.zeros((8, 8), np.float32), np.ones((8, 8), np.float32)
     left[:, :4] = 1
     label = masks_to_label([ScoredMask(whole, 0.6, "wall"), ScoredMask(left, 0.9, "cat")], (8, 8), ["cat", "wall"], 0.5)
@@ -143,7 +143,7 @@ def test_the_surer_mask_is_in_front():
     assert label.confidence[0, 0] == pytest.approx(0.9)
 
 
-def test_text_is_asked_for_once_per_class(model):
+def test_text_model_runs_once_per_class(model):
     labels = ask(model("sam3"), things=["car", "dog"], tasks=["instance", "semantic"], min_score=0.0)
     instances, semantic = labels[Task.INSTANCE], labels[Task.SEMANTIC]
     assert set(instances.instance_classes.values()) <= {"car", "dog"}
@@ -183,7 +183,7 @@ def test_eight_photos_are_labeled(model, photos: Path, tmp_path: Path, name: str
     assert all(sample.label(task, manifest).valid_fraction == 1 for sample in read_samples(tmp_path))
 
 
-def test_a_hub_id_without_a_network_is_one_sentence():
+def test_hub_id_without_network_is_an_error():
     config = load_config(TransformersConfig, {"model": "depth-anything/Depth-Anything-V2-Small-hf"})
     with pytest.raises(ModelUnavailable, match="not on this machine and could not be downloaded") as caught:
         build_teacher(config, folder=Path())
@@ -200,14 +200,14 @@ def test_a_hub_id_without_a_network_is_one_sentence():
         (None, "config.json is missing"),
     ],
 )
-def test_what_is_no_teacher_is_one_sentence(tmp_path: Path, config: str | None, words: str):
+def test_unsupported_models_are_errors(tmp_path: Path, config: str | None, words: str):
     if config is not None:
         (tmp_path / "config.json").write_text(config)
     with pytest.raises(UsageError, match=words):
         build_teacher(load_config(TransformersConfig, {"model": str(tmp_path)}), folder=Path())
 
 
-def test_weights_that_are_missing_or_damaged_are_one_sentence(model, tmp_path: Path):
+def test_missing_or_damaged_weights_are_errors(model, tmp_path: Path):
     source = model("segformer")
     for name in ("config.json", "preprocessor_config.json"):
         (tmp_path / name).write_bytes((source / name).read_bytes())
@@ -238,14 +238,14 @@ def test_an_unknown_depth_kind_must_be_stated(tmp_path: Path):
     assert described.tasks == (Task.DEPTH,)
 
 
-def test_a_changed_model_is_noticed(model, tmp_path: Path):
+def test_changed_model_is_another_job(model, tmp_path: Path):
     (tmp_path / "a.safetensors").write_bytes(b"1")
     before = fingerprint(str(tmp_path))
     (tmp_path / "a.safetensors").write_bytes(b"12")
     assert fingerprint(str(tmp_path)) != before
 
 
-def test_a_plan_times_the_model_and_fetches_none(model, photos: Path, tmp_path: Path):
+def test_plan_times_the_model_and_downloads_none(model, photos: Path, tmp_path: Path):
     from distill.workflows.label.plan import plan_local
 
     config = load_config(TransformersConfig, {"model": str(model("segformer")), "license": "MIT"})

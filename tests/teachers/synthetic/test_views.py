@@ -1,4 +1,4 @@
-"""Synthetic scenes: the truth is geometrically consistent, repeatable and varied."""
+"""Synthetic scenes: ground truth is consistent, repeatable and varied."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def normals_from_depth(view: View) -> np.ndarray:
 
 
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
-def test_normals_are_those_of_the_depth_map(views):
+def test_normals_match_the_depth_map(views):
     for view in views:
         middle = view.normals[1:-1, 1:-1]
         # Inside of flat surfaces: the four neighbors have the same normal and the same instance or class.
@@ -75,7 +75,7 @@ def test_normals_have_length_one_and_face_the_camera(views):
         assert facing[solid].max() < 1e-3
 
 
-def test_the_floor_is_where_the_camera_height_says(views):
+def test_ground_depth_matches_the_camera_height(views):
     rows, _ = np.mgrid[: CONFIG.size_hw[0], : CONFIG.size_hw[1]]
     for index, view in enumerate(views):
         camera = scene(CONFIG.seed, index)[1]
@@ -91,12 +91,12 @@ def test_the_floor_is_where_the_camera_height_says(views):
         assert np.allclose(view.depth_m[floor][near], expected[near], rtol=1e-3)
 
 
-def test_sky_is_infinitely_far_and_nothing_else_is(views):
+def test_only_sky_has_infinite_depth(views):
     for view in views:
         assert (np.isinf(view.depth_m) == (view.semantic == SYNTHETIC_CLASSES.index("sky"))).all()
 
 
-def test_an_instance_has_one_class_and_things_have_instances(views):
+def test_instances_have_one_class_and_objects_have_instances(views):
     for view in views:
         visible = set(np.unique(view.instance).tolist()) - {0}
         assert visible == set(view.instance_classes)
@@ -106,18 +106,18 @@ def test_an_instance_has_one_class_and_things_have_instances(views):
         assert stuff <= {"sky", "ground", "wall", "ceiling"}
 
 
-def test_every_class_is_seen_often(views):
+def test_every_class_is_frequent(views):
     seen = np.array([[(view.semantic == class_id).any() for class_id in range(8)] for view in views]).mean(axis=0)
     assert (seen > 0.25).all(), dict(zip(SYNTHETIC_CLASSES, seen, strict=True))
 
 
-def test_pictures_are_neither_black_nor_burnt_out(views):
+def test_photos_are_well_exposed(views):
     means = np.array([view.rgb.mean() for view in views])
     assert means.min() > 55 and means.max() < 215
     assert np.mean([np.mean(view.rgb == 255) for view in views]) < 0.02
 
 
-def test_a_scene_follows_from_seed_and_index_alone():
+def test_scene_depends_only_on_seed_and_index():
     before = render_view(3, CONFIG)
     render_view(4, CONFIG)
     scene.cache_clear()
@@ -130,7 +130,7 @@ def test_a_scene_follows_from_seed_and_index_alone():
     assert (before.semantic != other.semantic).any()
 
 
-def test_a_photo_holds_its_own_bytes_and_where_it_comes_from():
+def test_photo_has_its_bytes_and_origin():
     photo = scene_photo(7, CONFIG)
     assert photo.key == "scene-000007" and photo.suffix == "jpg"
     assert photo.origin == {"scene": 7, "seed": 0}
@@ -138,7 +138,7 @@ def test_a_photo_holds_its_own_bytes_and_where_it_comes_from():
     assert np.abs(photo.rgb.astype(int) - render_view(7, CONFIG).rgb).mean() < 3
 
 
-def test_the_truth_comes_as_labels():
+def test_truth_as_labels():
     config = SyntheticConfig(size_hw=(96, 128), tasks=tuple(Task))
     for index in range(6):
         view, photo = render_view(index, config), scene_photo(index, config)
@@ -160,7 +160,7 @@ def test_the_truth_comes_as_labels():
             assert pointed_at.any() and of_its_kind[pointed_at].all()
 
 
-def test_a_fly_through_is_one_world_seen_smoothly():
+def test_fly_through_is_smooth_in_one_scene():
     frames = list(fly_through(16, SyntheticConfig(size_hw=(72, 96)), fps=24.0))
     for before, after in pairwise(frames):
         assert np.abs(before.rgb.astype(int) - after.rgb).mean() < 14
@@ -172,6 +172,6 @@ def test_a_fly_through_is_one_world_seen_smoothly():
     assert (again.rgb == frames[0].rgb).all()
 
 
-def test_a_picture_of_many_points_can_be_rendered():
+def test_large_image_can_be_rendered():
     # If this fails, a texture look-up is again one row of more points than OpenCV takes.
     assert render_view(3, SyntheticConfig(size_hw=(300, 400))).rgb.shape == (300, 400, 3)

@@ -10,7 +10,8 @@ from typing import Any
 from distill.errors import DistillError
 from distill.teachers.hosted.batch.files import result_rows
 from distill.teachers.hosted.pricing import Price
-from distill.teachers.hosted.services.base import BatchApi, Request, redact
+from distill.teachers.hosted.services.base import BatchApi, Request
+from distill.teachers.hosted.services.errors import redact
 from distill.teachers.hosted.storing import store_response
 from distill.teachers.store.answers import AnswerStore
 from distill.teachers.store.ledger import Ledger

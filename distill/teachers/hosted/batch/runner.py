@@ -9,32 +9,29 @@ process finds the job by its label, or that it was never submitted; no request i
 from __future__ import annotations
 
 import asyncio
-import secrets as random_tokens
 from collections.abc import Coroutine, Sequence
-from dataclasses import replace
-from typing import IO, Any
+from typing import Any
 
 from distill.config.hosted import LimitsConfig
 from distill.errors import DistillError
-from distill.teachers.hosted.batch.files import BatchFiles, image_id
+from distill.teachers.hosted.batch.files import BatchFiles
 from distill.teachers.hosted.batch.job import BatchJob, ResultWriter
+from distill.teachers.hosted.batch.open_job import OpenJob
 from distill.teachers.hosted.pricing import Price
 from distill.teachers.hosted.request_runner import POLL_OTHER_PROCESS_S, RequestRunner
 from distill.teachers.hosted.request_sequence import final_answer, next_request
 from distill.teachers.hosted.run_limits import RequestPolicy, RunStopped
-from distill.teachers.hosted.services.base import BatchApi, BatchNotFound, Request, RequestImage, redact
+from distill.teachers.hosted.services.base import BatchApi, Request
+from distill.teachers.hosted.services.errors import BatchNotFound, redact
 from distill.teachers.store.answers import AnswerStore
 from distill.teachers.store.batch_table import BATCH_FINISHED
 from distill.teachers.store.ledger import Ledger
 from distill.teachers.store.records import EMPTY
 from distill.teachers.store.spending import BudgetExceeded
 
-_MAX_BYTES = 1_900_000_000
-"""The service accepts 2 GB per file."""
 _MAX_ATTEMPTS = 3
 """Maximum number of jobs per request."""
 _NEW, _RUNNING = "new", "running"
-_IMAGE_GONE = "the photo of a failed batch job is no longer available; label it again to send it again"
 
 
 class BatchRunner:
@@ -57,11 +54,9 @@ class BatchRunner:
         self._secrets = tuple(secrets)
         self._writer = ResultWriter(api, store, ledger, price=price, license=policy.license, secrets=secrets)
         self._files = BatchFiles(store.folder / "batches")
-        self._open_job: BatchJob | None = None
-        self._file: IO[bytes] | None = None
+        self._open = OpenJob(api, self._files)
         self._jobs: dict[str, BatchJob] = {}
         self._attempts: dict[str, int] = {}
-        self._saved_images: dict[str, RequestImage] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._changed_s = 0.0
         self._claim_orphaned()
@@ -81,9 +76,11 @@ class BatchRunner:
         self._online.stop(error)
         for task in list(self._tasks):
             task.cancel()
-        open_job, self._open_job = self._open_job, None
+        open_job = self._open.close()
         if open_job is not None:
-            self._abandon(open_job, "never sent")
+            for key in open_job.requests:
+                self._ledger.finish(key, "waiting", detail="never sent")
+            self._files.remove(open_job.label)
         for job in [*self._jobs.values(), *([open_job] if open_job else [])]:
             job.notify(RunStopped(error.message, hint=error.hint))
 
@@ -108,7 +105,7 @@ class BatchRunner:
         key = request.answer_key.digest
         if self.stopped is not None:
             raise RunStopped(self.stopped.message, hint=self.stopped.hint)
-        known = [*self._jobs.values(), *([self._open_job] if self._open_job else [])]
+        known = [*self._jobs.values(), *([self._open.job] if self._open.job else [])]
         job = next((job for job in known if key in job.requests), None)
         if job is None and not self._reserve(request):
             await asyncio.sleep(POLL_OTHER_PROCESS_S)
@@ -124,7 +121,7 @@ class BatchRunner:
         Raises:
             RunStopped: A limit is reached. Jobs at the service are still waited for.
         """
-        num_queued = len(self._open_job.requests) if self._open_job else 0
+        num_queued = len(self._open.job.requests) if self._open.job else 0
         self._online.check_limits(request, expected=self.in_flight + num_queued)
         try:
             return self._ledger.reserve(
@@ -143,36 +140,31 @@ class BatchRunner:
             raise RunStopped(error.message, hint=error.hint) from None
 
     def _enqueue(self, request: Request) -> BatchJob:
-        """Write the request into the file of the next job and drop its image; a full job is submitted.
+        """Add the request to the next job; a full job is submitted.
 
         Raises:
             DistillError: The image is no longer available.
             RunStopped: The file cannot be written.
         """
-        image = request.image if request.image.data else self._saved_images.get(image_id(request))
-        if image is None:
-            self._ledger.finish(request.answer_key.digest, "failed", detail=_IMAGE_GONE)
-            raise DistillError(_IMAGE_GONE)
-        line = self._api.request_line(replace(request, image=image))
-        if self._open_job is not None and self._open_job.size_bytes + len(line) > _MAX_BYTES:
-            self._submit_job()
         try:
-            if self._open_job is None or self._file is None:
-                self._open_job = BatchJob(f"distill-{random_tokens.token_hex(10)}")
-                self._file = self._files.open_upload(self._open_job.label)
-                self._start(self._submit_when_idle(self._open_job))
-            self._file.write(line)
+            line = self._open.line(request)
+        except DistillError as error:
+            self._ledger.finish(request.answer_key.digest, "failed", detail=error.message)
+            raise
+        if not self._open.has_room(line):
+            self._submit_job()
+        is_new = self._open.job is None
+        try:
+            job = self._open.add(request, line)
         except OSError as error:
             full = DistillError(
                 f"{self._files.folder}: cannot be written: {error.strerror}", hint="free space, then run again"
             )
             self.stop(full)
             raise RunStopped(full.message, hint=full.hint) from error
-        job = self._open_job
-        job.requests[request.answer_key.digest] = replace(request, image=RequestImage(), presence_check=None)
-        request.image.data = b""  # ten thousand images would fill the memory; this one is in the file
-        job.size_bytes += len(line)
         self._changed_s = asyncio.get_running_loop().time()
+        if is_new:
+            self._start(self._submit_when_idle(job))
         if len(job.requests) >= self._api.max_requests:
             self._submit_job()
         return job
@@ -180,17 +172,15 @@ class BatchRunner:
     async def _submit_when_idle(self, job: BatchJob) -> None:
         """Submit a job that is not full when no request has arrived for a while."""
         idle_s, loop = min(5.0, self._api.poll_s), asyncio.get_running_loop()
-        while self._open_job is job:
+        while self._open.job is job:
             await asyncio.sleep(idle_s / 2)
-            if self._open_job is job and loop.time() - self._changed_s >= idle_s:
+            if self._open.job is job and loop.time() - self._changed_s >= idle_s:
                 self._submit_job()
 
     def _submit_job(self) -> None:
         """Close the file of the open job and run the job."""
-        job, file = self._open_job, self._file
-        self._open_job = self._file = None
-        if job is not None and file is not None:
-            file.close()
+        job = self._open.close()
+        if job is not None:
             self._jobs[job.label] = job
             self._start(self._run_job(job))
 
@@ -247,7 +237,7 @@ class BatchRunner:
             future = job.waiting.get(key)
             if has_failed and future is not None and not future.done():
                 future.set_exception(DistillError(why))
-        self._saved_images |= self._files.images(job.label, self._unanswered(job), self._api)
+        self._open.save_images(self._files.images(job.label, self._unanswered(job), self._api))
         self._write_row(job, "", BATCH_FINISHED)
         self._jobs.pop(job.label, None)
         job.notify(None)
@@ -257,15 +247,6 @@ class BatchRunner:
         """Requests that have to be sent again."""
         metas = {key: self._store.meta(key) for key in job.requests}
         return {key: job.requests[key] for key, meta in metas.items() if meta is None or meta["kind"] == EMPTY}
-
-    def _abandon(self, job: BatchJob, why: str) -> None:
-        """Release requests that were never sent."""
-        if self._file is not None:
-            self._file.close()
-            self._file = None
-        for key in job.requests:
-            self._ledger.finish(key, "waiting", detail=why)
-        self._files.remove(job.label)
 
     def _claim_orphaned(self) -> None:
         """Take over the jobs whose processes have ended."""

@@ -11,14 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from distill.config.hosted import GeminiConfig
 from distill.optional import require
-from distill.teachers.hosted.services.base import (
-    BatchApi,
-    Request,
-    Response,
-    Service,
-    TransientError,
-    to_transient_error,
-)
+from distill.teachers.hosted.services.base import BatchApi, Request, Response, Service
+from distill.teachers.hosted.services.errors import TransientError, to_transient_error
 from distill.teachers.hosted.services.gemini_responses import error_of, parse_response
 from distill.teachers.hosted.services.open import find_api_key
 

@@ -11,14 +11,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from distill.config.hosted import GeminiConfig
 from distill.errors import DistillError
-from distill.teachers.hosted.services.base import (
-    BatchApi,
+from distill.teachers.hosted.services.base import BatchApi, Request, RequestImage, Response
+from distill.teachers.hosted.services.errors import (
     BatchNotFound,
     InvalidRequest,
     RateLimited,
-    Request,
-    RequestImage,
-    Response,
     TransientError,
     redact,
     to_transient_error,

@@ -10,14 +10,8 @@ import binascii
 import re
 from typing import Any
 
-from distill.teachers.hosted.services.base import (
-    AccountError,
-    InvalidRequest,
-    RateLimited,
-    Response,
-    TransientError,
-    Usage,
-)
+from distill.teachers.hosted.services.base import Response, Usage
+from distill.teachers.hosted.services.errors import AccountError, InvalidRequest, RateLimited, TransientError
 from distill.teachers.store.records import EMPTY, IMAGE, REFUSED
 
 _BLOCKS = frozenset(

@@ -15,15 +15,8 @@ import urllib.request
 from typing import Any
 
 from distill.config.hosted import OpenaiConfig
-from distill.teachers.hosted.services.base import (
-    AccountError,
-    Request,
-    Response,
-    Service,
-    TransientError,
-    Usage,
-    to_transient_error,
-)
+from distill.teachers.hosted.services.base import Request, Response, Service, Usage
+from distill.teachers.hosted.services.errors import AccountError, TransientError, to_transient_error
 from distill.teachers.hosted.services.gemini_responses import error_of
 from distill.teachers.hosted.services.open import find_api_key
 from distill.teachers.store.records import EMPTY, IMAGE, REFUSED

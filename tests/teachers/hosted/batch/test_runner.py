@@ -1,4 +1,4 @@
-"""Half-price batch jobs: collected whole, whoever died meanwhile; what fails is asked once more, and nothing twice."""
+"""Half-price batch jobs: results, partial failures, killed processes, budget."""
 
 from __future__ import annotations
 
@@ -6,11 +6,12 @@ import asyncio
 from pathlib import Path
 
 import pytest
-from distill.teachers.hosted.services.gemini_batches import GeminiBatches
 
-from distill.teachers.hosted.batch.runner import BatchRunner
-from distill.teachers.hosted.request_runner import RequestPolicy
-from distill.teachers.hosted.scheduler import RequestCollector, RequestScheduler
+from distill.teachers.hosted.batch.job import ResultWriter
+from distill.teachers.hosted.collector import RequestCollector
+from distill.teachers.hosted.run_limits import RequestPolicy
+from distill.teachers.hosted.scheduler import RequestScheduler
+from distill.teachers.hosted.services.gemini_batches import GeminiBatches
 from distill.teachers.store.answers import AnswerStore
 from distill.teachers.store.ledger import Ledger
 from distill.teachers.store.spending import Budget
@@ -27,7 +28,7 @@ def key(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("GOOGLE_API_KEY", raising=False)
 
 
-def test_a_batch_gives_the_same_labels_as_online_at_half_the_price(tmp_path: Path):
+def test_batch_labels_equal_online_labels_at_half_price(tmp_path: Path):
     write_photos(tmp_path / "photos", 8)
     with FakeGemini(Settings(size="photo")) as server:
         batch = label(job(tmp_path, server.url, **BATCH))
@@ -41,7 +42,7 @@ def test_a_batch_gives_the_same_labels_as_online_at_half_the_price(tmp_path: Pat
     assert not list((tmp_path / "answers" / "batches").iterdir())
 
 
-def test_partial_failures_and_busy_services_are_mended_or_listed(tmp_path: Path):
+def test_partial_failures_are_retried_or_listed(tmp_path: Path):
     write_photos(tmp_path / "photos", 10)
     faults = {"busy": 0.2, "batch_error": 0.15, "text_only": 0.15, "refusal": 0.1, "bad_request": 0.1}
     with FakeGemini(Settings(size="photo"), **faults) as server:
@@ -52,7 +53,7 @@ def test_partial_failures_and_busy_services_are_mended_or_listed(tmp_path: Path)
     assert "the batch job failed for this request: internal error" in reasons and "IMAGE_SAFETY" in reasons
 
 
-def test_an_expired_job_is_not_waited_for_for_ever(tmp_path: Path):
+def test_expired_job_fails_its_requests(tmp_path: Path):
     write_photos(tmp_path / "photos", 1)
     with FakeGemini(Settings(size="photo", batch_expires=True)) as server:
         result = label(job(tmp_path, server.url, **BATCH))
@@ -61,7 +62,7 @@ def test_an_expired_job_is_not_waited_for_for_ever(tmp_path: Path):
 
 
 @pytest.mark.parametrize("moment", ["before it is begun", "before its name is known", "while it runs", "at the end"])
-def test_a_job_outlives_the_process_that_began_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moment: str):
+def test_next_process_collects_the_job_of_a_killed_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moment: str):
     class Killed(BaseException):
         pass
 
@@ -84,7 +85,7 @@ def test_a_job_outlives_the_process_that_began_it(tmp_path: Path, monkeypatch: p
             elif moment == "while it runs":
                 patch.setattr(GeminiBatches, "wait", die)
             else:
-                patch.setattr(BatchRunner, "_keep_all", lambda self, job, data: (_ for _ in ()).throw(Killed))
+                patch.setattr(ResultWriter, "write", lambda self, job, data: (_ for _ in ()).throw(Killed))
             wanted = (["new"] if "before" in moment else ["running"]) * 2, 0 if moment == "before it is begun" else 2
             run_until_killed(tmp_path, server, wanted)
         assert reached(tmp_path, server) == wanted
@@ -119,16 +120,16 @@ def run_until_killed(folder: Path, server: FakeGemini, until: tuple[list[str], i
     assert not any(task.done() for task in asked)
     assert not any(request.image.data for _, request in wanted)  # ten thousand photos do not wait in memory
     # As the system does when a process dies: its lock is gone, and nothing is tidied up.
-    scheduler._ledger._process_lock._file.close()
+    scheduler._ledger._file._process_lock._file.close()
     for task in asked:  # dead, not forgotten
         task._log_destroy_pending = False
 
 
-def test_a_cap_holds_in_batches_and_what_was_begun_is_fetched(tmp_path: Path):
+def test_budget_limits_batches_and_begun_jobs_are_collected(tmp_path: Path):
     write_photos(tmp_path / "photos", 12)
     with FakeGemini(Settings(size="photo")) as server:
         capped = label(job(tmp_path, server.url, **BATCH), Budget(max_usd=0.6))
-        assert "cap" in capped["stopped"] and capped["labeled"] > 0 and not capped["complete"]
+        assert "limit of 0.60 USD" in capped["stopped"] and capped["labeled"] > 0 and not capped["complete"]
         assert 0.2 < charged_usd(server.stats) <= 0.6
         done = label(job(tmp_path, server.url, **BATCH))
         assert done["complete"] and server.stats["duplicates"] == 0 and server.stats["made"] == 36

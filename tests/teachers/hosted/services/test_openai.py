@@ -1,4 +1,4 @@
-"""``/v1/images/edits``: GPT-image and compatible servers, under the same throttle, caps and store."""
+"""``/v1/images/edits``: GPT-image and compatible servers."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def job(folder: Path, url: str, **more: Any) -> Job:
     return Job(out=folder / "out", config=config, folder=folder, inputs=photos, previews=0, store=folder / "answers")
 
 
-def test_photos_are_sent_on_a_canvas_and_come_back_as_labels(tmp_path: Path):
+def test_photos_are_resized_and_labeled(tmp_path: Path):
     write_photos(tmp_path / "photos", 3)
     with FakeOpenai() as server:
         result = label(job(tmp_path, server.url, model="gpt-image-1.5"))
@@ -41,7 +41,7 @@ def test_photos_are_sent_on_a_canvas_and_come_back_as_labels(tmp_path: Path):
     assert image_size_hw(call["image"], "sent") == (1024, 1536)
 
 
-def test_a_compatible_server_may_take_any_size_a_seed_and_no_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_compatible_server_without_sizes_and_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.delenv("OPENAI_API_KEY")
     write_photos(tmp_path / "photos", 1)
     own = {"model": "my-editor", "sizes_hw": [], "quality": "", "input_fidelity": "", "send_seed": True, "seed": 7}
@@ -52,7 +52,7 @@ def test_a_compatible_server_may_take_any_size_a_seed_and_no_key(tmp_path: Path,
     assert not {"size", "quality", "input_fidelity", "output_format"} & set(call)
 
 
-def test_faults_are_mended_and_refusals_are_answers(tmp_path: Path):
+def test_errors_are_retried_and_refusals_are_stored(tmp_path: Path):
     write_photos(tmp_path / "photos", 4)
     with FakeOpenai("busy", "cut", "html", "refuse") as server:
         result = label(job(tmp_path, server.url, limits={**QUICK, "concurrency": 1}))
@@ -62,13 +62,13 @@ def test_faults_are_mended_and_refusals_are_answers(tmp_path: Path):
         assert again["labels"] == {"depth": 3} and server.made == 3
 
 
-def test_an_unpaid_bill_ends_the_run(tmp_path: Path):
+def test_missing_credit_stops_the_run(tmp_path: Path):
     write_photos(tmp_path / "photos", 2)
     with FakeOpenai("broke") as server:
         assert "bill" in label(job(tmp_path, server.url, limits={**QUICK, "concurrency": 1}))["stopped"]
 
 
-def test_a_cap_needs_a_price_which_a_table_of_one_s_own_can_give(tmp_path: Path):
+def test_budget_needs_a_price_from_a_table(tmp_path: Path):
     write_photos(tmp_path / "photos", 5)
     table = tmp_path / "prices.yaml"
     table.write_text(yaml.safe_dump({"dated": "2026-01-02", "models": {"my-editor": {"per_image": {"medium": 0.04}}}}))

@@ -1,1 +1,0 @@
-"""Generators: they paint answers."""
