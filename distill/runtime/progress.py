@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager
 from types import TracebackType
-from typing import Protocol, Self, TypeVar
+from typing import Protocol, Self, TypeVar, runtime_checkable
 
 Item = TypeVar("Item")
 
 
+@runtime_checkable
 class Progress(Protocol):
     """Counter of finished items."""
 
@@ -18,6 +19,7 @@ class Progress(Protocol):
         ...
 
 
+@runtime_checkable
 class Reporter(Protocol):
     """Receiver of messages and progress. `SilentReporter` is the default, `distill.console.Console` prints."""
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar, Protocol
+from typing import ClassVar, Protocol, runtime_checkable
 
 import cv2
 import torch
@@ -121,6 +121,7 @@ def head_layers(channels_in: int, channels: int, channels_out: int) -> nn.Sequen
     return nn.Sequential(separable(channels_in, channels), nn.Conv2d(channels, channels_out, 1))
 
 
+@runtime_checkable
 class TaskScore(Protocol):
     """Validation score of one task, as sums that processes can add up in place.
 
