@@ -190,9 +190,15 @@ def _extras(has_gpu: bool) -> Iterator[Finding]:
 
 def _keys() -> Iterator[Finding]:
     """Whether the environment has API keys; their values are never shown."""
-    known = [name for name in ("GEMINI_API_KEY", "GOOGLE_API_KEY") if os.environ.get(name)]
-    hint = "" if known else "export GEMINI_API_KEY=... for the hosted teacher"
-    yield Finding("keys", "Gemini", "ok" if known else "missing", known[0] if known else "no key set", hint)
+    from distill.teachers.kinds import KINDS
+
+    for kind in KINDS.values():
+        if not kind.service:
+            continue
+        names = kind.config.model_fields["api_key_env"].default
+        known = [name for name in names if os.environ.get(name)]
+        hint = "" if known else f"export {names[0]}=... for the {kind.name} teacher"
+        yield Finding("keys", kind.name, "ok" if known else "missing", known[0] if known else "no key set", hint)
 
 
 def _hub() -> Finding:
