@@ -44,3 +44,36 @@ def test_error_is_raised_at_its_position(count: int):
         for item, _ in map_ordered(range(100), work, count):
             seen.append(item)
     assert seen == [0, 1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_source_error_comes_after_the_earlier_results(count: int) -> None:
+    closed = []
+
+    def items() -> Iterator[int]:
+        try:
+            yield from range(4)
+            raise OSError("the source ended")
+        finally:
+            closed.append(True)
+
+    results = []
+    with pytest.raises(OSError, match="the source ended"):
+        for _, result in map_ordered(items(), lambda number: number * 10, count):
+            results.append(result)
+    assert results == [0, 10, 20, 30] and closed
+
+
+def test_closing_the_map_closes_its_source() -> None:
+    closed = []
+
+    def items() -> Iterator[int]:
+        try:
+            yield from range(100)
+        finally:
+            closed.append(True)
+
+    mapped = map_ordered(items(), lambda number: number, 2, max_pending=3)
+    assert next(mapped) == (0, 0)
+    mapped.close()
+    assert closed
