@@ -1,1 +1,1 @@
-"""Predictors against truth: who is scored, on which pixels, under which names, and the page that shows it."""
+"""Evaluation of predictors against ground truth."""

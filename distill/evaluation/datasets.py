@@ -1,6 +1,6 @@
-"""Public data sets in their official layouts: where photo and truth lie, what the numbers mean, how they are scored.
+"""Public data sets in their official layouts: paths, meaning of the numbers, evaluation protocol.
 
-Nothing is downloaded; the root is where a data set was unpacked.
+Data sets are not downloaded; the root is the folder of an unpacked data set.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ class Preset:
     """A data set.
 
     Attributes:
-        find: Its evaluation photos under a root.
-        layout: What the root must hold, for people.
-        task: That its truth answers.
-        classes: Of semantic truth, given the root.
-        crop: That its papers use.
-        min_depth_m: The same.
-        max_depth_m: The same.
+        find: Lists its evaluation photos under a root.
+        layout: Expected files under the root, for messages.
+        task: Task of its ground truth.
+        classes: Classes of semantic truth, given the root.
+        crop: Crop used by its papers.
+        min_depth_m: Smallest depth used by its papers.
+        max_depth_m: Largest depth used by its papers.
     """
 
     find: Finder
@@ -49,10 +49,10 @@ class Preset:
 
 
 def open_dataset(name: str, root: Path) -> FileGroundTruth:
-    """The truth of a data set.
+    """Open the ground truth of a data set.
 
     Raises:
-        UsageError: Its files are not there.
+        UsageError: Its files are missing.
     """
     preset = DATASETS[name]
     items = preset.find(root)
@@ -62,7 +62,7 @@ def open_dataset(name: str, root: Path) -> FileGroundTruth:
     return FileGroundTruth(f"{name} ({root})", root, manifest, items)
 
 
-# -- reading ------------------------------------------------------------------------------------------------------
+# Reading
 
 
 def _depth_png(path: Path, per_meter: float) -> Label:
@@ -116,11 +116,11 @@ def _array(path: Path) -> ndarray:
         raise DistillError(f"{path}: cannot be read: {error}", hint="copy the data set again") from error
 
 
-# -- finding ------------------------------------------------------------------------------------------------------
+# Finding
 
 
 def _pairs(photos: Sequence[Path], truth_of: Callable[[Path], Path], read: Callable[[Path], Label]) -> list[FileItem]:
-    """The photos whose truth is there, in order of their names."""
+    """Photos that have ground truth, sorted by name."""
     task = Task.DEPTH if read.func in (_depth_png, _depth_npy) else Task.SEMANTIC  # type: ignore[attr-defined]
     return [
         FileItem(photo, {task: partial(read, truth)})
@@ -208,7 +208,7 @@ def _ade20k(root: Path) -> list[FileItem]:
 
 
 def _ade20k_classes(root: Path) -> tuple[str, ...]:
-    """The first name of each of the 150 classes, from the file that comes with them."""
+    """The first name of each of the 150 classes, from the file of the data set."""
     path = root / "objectInfo150.txt"
     if not path.is_file():
         raise UsageError(f"{path}: missing", hint="it comes with ADEChallengeData2016; give that folder as the root")
@@ -266,7 +266,7 @@ CITYSCAPES_IDS = {
     stored: index
     for index, stored in enumerate((7, 8, 11, 12, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 31, 32, 33))
 }
-"""``labelIds`` to the 19 classes that are scored; every other id is ignored."""
+"""``labelIds`` to the 19 scored classes; every other id is ignored."""
 
 CAMVID = (
     "Sky", "Building", "Pole", "Road", "Pavement", "Tree", "SignSymbol", "Fence", "Car", "Pedestrian", "Bicyclist",

@@ -1,4 +1,4 @@
-"""One pass over the truth: every predictor answers every photo, all scores accumulate."""
+"""Evaluation loop: run every predictor on every photo and accumulate scores."""
 
 from __future__ import annotations
 
@@ -37,11 +37,11 @@ from distill.tasks import TASKS, Task
 
 @dataclass(frozen=True)
 class Evaluation:
-    """The outcome of one evaluation.
+    """Result of one evaluation.
 
     Attributes:
-        values: Everything measured, as ``evaluate.json`` holds it.
-        galleries: Worst-first pictures by task.
+        values: All results, as in ``evaluate.json``.
+        galleries: Images of the worst cases by task.
     """
 
     values: dict[str, Any]
@@ -49,15 +49,15 @@ class Evaluation:
 
     @property
     def report(self) -> Report:
-        """The page."""
+        """HTML report."""
         return build_report(self.values, self.galleries)
 
 
 def choose_tasks(wanted: Sequence[Task], predictors: Sequence[Predictor], truth: GroundTruth) -> list[Task]:
-    """The tasks to score: those wanted, or all that the truth and at least one predictor have.
+    """Tasks to score: those requested, or all that the truth and at least one predictor have.
 
     Raises:
-        UsageError: A wanted task is missing on one side, or nothing is shared.
+        UsageError: A requested task is missing on one side, or no task is shared.
     """
     answered, manifest = {task for one in predictors for task in one.tasks}, truth.manifest
     for task in wanted:
@@ -89,7 +89,7 @@ def evaluate_predictors(
     num_worst: int = 8,
     training_index: NearDuplicateIndex | None = None,
 ) -> Evaluation:
-    """Every predictor's scores over the truth; `training_index` knows the photos of the training set.
+    """Score every predictor; `training_index` holds the photos of the training set.
 
     Raises:
         DistillError: No photo of the truth could be scored.
@@ -144,7 +144,7 @@ def evaluate_predictors(
 
 
 def _one_alignment(protocol: EvalProtocol, predictors: Sequence[Predictor]) -> EvalProtocol:
-    """The rules with what one relative predictor needs granted to all: only then do their scores compare."""
+    """The protocol with the alignment of the relative predictors applied to all, so that scores are comparable."""
     depth_kinds = {one.depth_kind for one in predictors if Task.DEPTH in one.tasks}
     needed = {default_alignment(depth_kind) for depth_kind in depth_kinds} - {Alignment.NONE}
     if protocol.alignment is not None or len(needed) != 1:
@@ -158,7 +158,7 @@ def _one_alignment(protocol: EvalProtocol, predictors: Sequence[Predictor]) -> E
 
 
 def _check_class_map(protocol: EvalProtocol, predictors: Sequence[Predictor]) -> None:
-    """Refuse a renaming of a class that nobody has: it would be passed over in silence."""
+    """Raise if no predictor has a class that `--map-classes` renames."""
     said = {name.casefold() for one in predictors for name in one.classes}
     for name in protocol.class_map:
         if name.casefold() not in said:
@@ -169,12 +169,12 @@ def _check_class_map(protocol: EvalProtocol, predictors: Sequence[Predictor]) ->
 
 
 def _needed(tasks: Sequence[Task]) -> set[Task]:
-    """The true labels that are looked at: classes sort the pixels of the other tasks as well."""
+    """Tasks whose true labels are read; classes also group the pixels of other tasks."""
     return {*tasks, Task.SEMANTIC}
 
 
 def num_scored(task_scores: TaskScores) -> int:
-    """How many answers were scored, over all predictors."""
+    """Number of scored predictions, over all predictors."""
     return sum(task_scores.images - row["missing"] for row in task_scores.compute().values())
 
 
@@ -238,10 +238,10 @@ def _task_values(
 def _teacher_ceiling(
     scores: Mapping[str, Mapping[str, Any]], metric: str, kinds: Mapping[str, str]
 ) -> dict[str, Any] | None:
-    """How much of what its labels could teach the first predictor has learned; None without labels to compare with.
+    """Gap between the first predictor and the labels it learned from; None without such labels.
 
-    A student of noisy labels is not expected above their own score against the truth, the ceiling; the baseline
-    predictor, where there is one, is the floor.
+    A student of noisy labels is not expected to score above the labels themselves, which is the ceiling; the mean
+    baseline, if given, is the lower bound.
     """
     first = next(iter(scores), None)
     teacher = next((name for name in scores if name != first and kinds[name] in ("labels", "model")), None)

@@ -1,4 +1,4 @@
-"""Where the truth comes from: a folder of shards, or a public data set as its authors laid it out."""
+"""Ground-truth sources: a folder of shards, or a public data set in its official layout."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ class GroundTruth(Protocol):
 
     name: str
     manifest: Manifest
-    """Tasks, classes and depth kind; nothing else in it is looked at."""
+    """Tasks, classes and depth kind; the rest is not used."""
     count: int
     read_errors: list[str]
-    """What of it could not be read so far, one sentence each; the rest is given."""
+    """Files that could not be read so far, one sentence each."""
 
     def samples(self) -> Iterator[Sample]:
-        """The photos, in a fixed order."""
+        """Photos in a fixed order."""
         ...
 
 
 class ShardGroundTruth:
-    """The labels in a folder of shards."""
+    """Labels of a folder of shards."""
 
     def __init__(self, folder: Path) -> None:
         self.name, self.manifest = str(folder), read_manifest(folder)
@@ -40,7 +40,7 @@ class ShardGroundTruth:
         self.read_errors: list[str] = []
 
     def samples(self) -> Iterator[Sample]:
-        """All samples of the set; what lies behind the damage of a shard is lost."""
+        """All samples of the set; samples after a damaged part of a shard are lost."""
         for shard in self.manifest.shards:
             try:
                 yield from read_shard(self._folder / shard.name)
@@ -50,26 +50,26 @@ class ShardGroundTruth:
 
 @dataclass(frozen=True)
 class FileSample(Sample):
-    """A photo and maps that lie in files of their own; labels are read when they are asked for."""
+    """A photo and maps in separate files; labels are read on request."""
 
     readers: Mapping[Task, Callable[[], Label]] = field(default_factory=dict)
 
     @property
     def tasks(self) -> tuple[Task, ...]:
-        """The tasks that have a map."""
+        """Tasks that have a map."""
         return tuple(self.readers)
 
     def label(self, task: Task, manifest: Manifest | None = None) -> Label:
-        """The true label of one task."""
+        """True label of one task."""
         return self.readers[task]()
 
 
 @dataclass(frozen=True, slots=True)
 class FileItem:
-    """One photo of a data set, located.
+    """Paths of one photo of a data set.
 
     Attributes:
-        photo: Its file.
+        photo: Path of the image.
         readers: Task to a function that reads its map.
     """
 
@@ -78,7 +78,7 @@ class FileItem:
 
 
 class FileGroundTruth:
-    """The photos of a data set in its official layout."""
+    """Photos of a data set in its official layout."""
 
     def __init__(self, name: str, root: Path, manifest: Manifest, items: list[FileItem]) -> None:
         self.name, self.manifest, self.count = name, manifest, len(items)

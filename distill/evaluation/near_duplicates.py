@@ -1,4 +1,4 @@
-"""Was a photo of the test in the training set? By perceptual hash, so that a re-saved or resized copy is found too."""
+"""Near-duplicate check between training and test photos by perceptual hash; finds re-saved and resized copies."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ from distill.images import MAX_PIXELS
 from distill.shards import Sample
 
 MAX_BITS = 10
-"""Of 128 bits that may differ. Copies of 52 photos (quality 40, 0.5 and 0.3 of the size) differed by up to 8
-bits, different photos by 31 and more, frames of one drive among them."""
+"""Largest number of different bits of 128. Copies of 52 photos (quality 40, 0.5 and 0.3 of the size) differed by up to
+8 bits, different photos by 31 and more, frames of one drive included."""
 _SIDE = 8
 _FLAT = 0.01
-"""Of the largest level: a picture whose cells differ by less shows nothing that it could be known by."""
+"""Fraction of the largest level: an image whose cells differ by less cannot be recognized."""
 
 
 @dataclass(frozen=True, slots=True)
 class NearDuplicate:
-    """Two photos that look the same.
+    """Pair of photos that look the same.
 
     Attributes:
-        photo: In the test.
-        other: In the training set.
-        bits: Of 128 that differ.
+        photo: Name in the test set.
+        other: Name in the training set.
+        bits: Number of different bits of 128.
     """
 
     photo: str
@@ -40,9 +40,9 @@ class NearDuplicate:
 
 
 def photo_hash(data: bytes) -> UInt64[ndarray, " 2"] | None:
-    """128 bits: is each of 8x8 cells brighter than its right neighbor, than its lower one?
+    """Hash of 128 bits: whether each of 8x8 cells is brighter than its right and its lower neighbor.
 
-    None for a broken photo, and for one of a single color.
+    None for a damaged photo and for one of a single color.
     """
     try:
         with Image.open(io.BytesIO(data)) as picture:
@@ -54,7 +54,7 @@ def photo_hash(data: bytes) -> UInt64[ndarray, " 2"] | None:
             # Pillow cuts levels of 16 bits off at 255 when it converts them.
             gray = Image.fromarray(np.asarray(upright, np.float32)) if deep else upright.convert("L")
             cells = np.asarray(gray.resize((_SIDE + 1, _SIDE + 1), Image.Resampling.BOX), np.float32)
-    except Exception:  # Pillow's plug-ins raise nearly anything on broken bytes
+    except Exception:  # Pillow's plug-ins raise nearly any exception on damaged bytes
         return None
     if np.ptp(cells) < _FLAT * max(1.0, float(np.abs(cells).max())):
         return None
@@ -63,7 +63,7 @@ def photo_hash(data: bytes) -> UInt64[ndarray, " 2"] | None:
 
 
 class NearDuplicateIndex:
-    """Photos of a training set, to be asked for look-alikes."""
+    """Index of the photos of a training set."""
 
     def __init__(self, samples: Iterable[Sample]) -> None:
         names, hashes = [], []
@@ -75,11 +75,11 @@ class NearDuplicateIndex:
         self._names, self._hashes = names, np.array(hashes, np.uint64).reshape(-1, 2)
 
     def __len__(self) -> int:
-        """How many photos it knows."""
+        """Number of photos."""
         return len(self._names)
 
     def find(self, name: str, data: bytes) -> NearDuplicate | None:
-        """The photo of the training set that looks like this one, if there is one."""
+        """Photo of the training set that looks like this one, or None."""
         wanted = photo_hash(data)
         if wanted is None or not self._names:
             return None
@@ -93,7 +93,7 @@ def _count_bits(values: UInt64[ndarray, "n 2"]) -> UInt8[ndarray, " n"]:
 
 
 def near_duplicate_warning(near_duplicates: Sequence[NearDuplicate], images: int) -> str:
-    """That photos of the truth were learned from."""
+    """Warning that photos of the test set were in the training set."""
     first = near_duplicates[0]
     return (
         f"{len(near_duplicates)} of {images} photos look like photos of the training set (such as {first.photo} and "
@@ -102,7 +102,7 @@ def near_duplicate_warning(near_duplicates: Sequence[NearDuplicate], images: int
 
 
 def collect_warnings(predictors: Sequence[Predictor], task_scores_list: Iterable[TaskScores]) -> list[str]:
-    """What a reader would want to know before believing the numbers."""
+    """Warnings shown above the scores."""
     found = []
     for one in predictors:
         if isinstance(one, ShardPredictor):
@@ -120,7 +120,7 @@ def collect_warnings(predictors: Sequence[Predictor], task_scores_list: Iterable
                 )
             unpredicted = _seen(task_scores, name, row.get("classes_not_predicted", ()))
             if unpredicted:
-                found.append(f"{name}: has no word for {', '.join(unpredicted)}; they count with IoU 0")
+                found.append(f"{name}: does not have the classes {', '.join(unpredicted)}; they count with IoU 0")
             if row.get("classes_not_in_truth"):
                 names = ", ".join(row["classes_not_in_truth"])
                 found.append(f"{name}: {names} are no classes of the truth; such pixels are wrong")
@@ -128,6 +128,6 @@ def collect_warnings(predictors: Sequence[Predictor], task_scores_list: Iterable
 
 
 def _seen(task_scores: TaskScores, name: str, classes: Sequence[str]) -> list[str]:
-    """Those of the classes that the truth shows: the others are in no mean."""
+    """Classes that occur in the truth; the others do not enter a mean."""
     pixels = {one: row["pixels"] for one, row in task_scores.scorers[name].per_class().items()}
     return [one for one in classes if pixels.get(one, 0) > 0]

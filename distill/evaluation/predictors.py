@@ -1,4 +1,4 @@
-"""Who is scored: a student, a teacher's labels, or the mean baseline. All give labels for a sample."""
+"""Predictors: student, label shards, external model, mean baseline."""
 
 from __future__ import annotations
 
@@ -23,28 +23,28 @@ if TYPE_CHECKING:
     from distill.teachers.base import Teacher
 
 BACKGROUND_NAME = "background"
-"""The class that stands for "none of the things asked for"."""
+"""Class of pixels that belong to none of the prompted classes."""
 
 
 class Predictor(Protocol):
-    """Someone whose answers are compared with the truth."""
+    """Source of predictions that are compared with the truth."""
 
     name: str
     kind: str
     """``student``, ``labels``, ``model`` or ``baseline``."""
     tasks: tuple[Task, ...]
     depth_kind: DepthKind
-    """Of its depth."""
+    """Kind of its depth."""
     classes: tuple[str, ...]
-    """That its semantic ids index."""
+    """Classes that its semantic ids index."""
 
     def predict(self, sample: Sample, rgb: UInt8[ndarray, "h w 3"]) -> dict[Task, Label]:
-        """Its answers for one photo, at any size; a task that it has no answer for is left out."""
+        """Predictions for one photo, at any size; tasks without a prediction are left out."""
         ...
 
 
 class StudentPredictor:
-    """A student behind a runner."""
+    """A student or an exported file."""
 
     kind = "student"
 
@@ -53,12 +53,12 @@ class StudentPredictor:
         spec = runner.spec
         self.tasks = spec.tasks
         if spec.semantic is not None and BACKGROUND_NAME in spec.semantic.classes:
-            self.tasks = (*self.tasks, Task.REFERRING)  # its classes may be things that were referred to
+            self.tasks = (*self.tasks, Task.REFERRING)  # its classes may be referring phrases
         self.depth_kind = spec.depth.depth_kind if spec.depth else DepthKind.METRIC
         self.classes = spec.semantic.classes if spec.semantic else ()
 
     def predict(self, sample: Sample, rgb: UInt8[ndarray, "h w 3"]) -> dict[Task, Label]:
-        """The student's answers; it has one at every pixel."""
+        """Predictions at every pixel."""
         outputs = {name: value[0] for name, value in self._runner(rgb[None]).items()}
         return {
             task: label_of_output(task, outputs, depth_kind=self.depth_kind, classes=self.classes)
@@ -73,13 +73,13 @@ def label_of_output(
     depth_kind: DepthKind = DepthKind.METRIC,
     classes: tuple[str, ...] = (),
 ) -> Label:
-    """One image's outputs of a student as a label.
+    """Convert one image's outputs of a student to a label.
 
     Args:
-        task: Referring is read from the classes.
+        task: Task of the label; referring is read from the classes.
         outputs: Maps and confidences, without the batch dimension.
-        depth_kind: Of the depth.
-        classes: Of the class ids.
+        depth_kind: Kind of the depth.
+        classes: Names of the class ids.
     """
     info = TASKS[task]
     source = str(info.learned_as or task)
@@ -108,7 +108,7 @@ def _name_instances(ids: ndarray, classes_at: ndarray, classes: tuple[str, ...])
 
 
 class ShardPredictor:
-    """A folder of shards, whose labels are taken as predictions; photos are found by key, else by content."""
+    """Labels of a folder of shards; photos are found by content, else by key."""
 
     kind = "labels"
 
@@ -122,7 +122,7 @@ class ShardPredictor:
         )
 
     def predict(self, sample: Sample, rgb: UInt8[ndarray, "h w 3"]) -> dict[Task, Label]:
-        """The labels of the same photo; none if the set does not hold it, or holds damaged ones."""
+        """Labels of the same photo; empty if the set lacks it or its labels are damaged."""
         answers: dict[Task, Label] = {}
         try:
             found = self._shard_index.find(sample)
@@ -140,19 +140,19 @@ class ShardPredictor:
 
     @property
     def matched_by_key(self) -> int:
-        """How many photos were found by key alone; their bytes differ from the truth's."""
+        """Number of photos found by key alone, with other bytes than in the truth."""
         return self._shard_index.matched_by_key
 
 
 class ModelPredictor:
-    """Someone else's model, described by a teacher's config."""
+    """External model, described by a teacher config."""
 
     kind = "model"
 
     def __init__(self, name: str, teacher: Teacher) -> None:
         self.name, self._teacher = name, teacher
         self.tasks, self.classes = tuple(teacher.tasks), tuple(teacher.classes)
-        # What it answers is only known from an answer; a gray picture costs a second.
+        # The outputs are known only after a prediction; a gray image takes a second.
         blank = np.full((64, 64, 3), 128, np.uint8)
         probe = self._answer(Photo("probe", "a gray picture", b"", "png", blank, "", {}))
         self.depth_kind = probe[Task.DEPTH].depth_kind or DepthKind.METRIC if Task.DEPTH in probe else DepthKind.METRIC
@@ -160,7 +160,7 @@ class ModelPredictor:
             self.classes = probe[Task.SEMANTIC].classes
 
     def predict(self, sample: Sample, rgb: UInt8[ndarray, "h w 3"]) -> dict[Task, Label]:
-        """The model's answers."""
+        """Predictions of the model."""
         name = str(sample.meta.get("name", sample.key))
         sha256 = str(sample.meta.get("photo_sha256", ""))
         return self._answer(Photo(sample.key, name, sample.photo, sample.photo_suffix, rgb, sha256, {}))
@@ -170,7 +170,7 @@ class ModelPredictor:
 
 
 class BaselinePredictor:
-    """The training labels' mean, wherever the camera looks."""
+    """Mean baseline: the same prediction for every photo."""
 
     name = kind = "baseline"
 
@@ -180,7 +180,7 @@ class BaselinePredictor:
         self.classes = baseline.classes
 
     def predict(self, sample: Sample, rgb: UInt8[ndarray, "h w 3"]) -> dict[Task, Label]:
-        """The same answer for every photo."""
+        """The mean of the training labels."""
         size_hw = (rgb.shape[0], rgb.shape[1])
         everywhere = np.ones(size_hw, bool)
         return {
@@ -197,10 +197,10 @@ class BaselinePredictor:
 
 
 def fit_baseline(folder: Path, tasks: Sequence[Task]) -> BaselinePredictor:
-    """The mean baseline of a folder of training shards.
+    """Fit the mean baseline on a folder of training shards.
 
     Raises:
-        UsageError: The shards hold none of the tasks.
+        UsageError: The shards have none of the tasks.
     """
     manifest, baseline = read_manifest(folder), MeanBaseline()
     for sample in read_samples(folder):

@@ -1,4 +1,4 @@
-"""Predictions brought onto the truth's pixels and class ids; and which of the truth's pixels count."""
+"""Evaluation protocol: crop, resizing of predictions to the truth, class mapping."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from distill.tasks import FAR_DEPTH_M, IGNORE_SEMANTIC, TASKS
 
 
 class Crop(StrEnum):
-    """The part of the picture that counts."""
+    """Part of the image that counts."""
 
     NONE = "none"
     EIGEN = "eigen"
@@ -39,7 +39,7 @@ _KB_HW = (352, 1216)
 
 
 def crop_mask(crop: Crop, size_hw: tuple[int, int]) -> Bool[ndarray, "h w"]:
-    """Where the crop lets a pixel count.
+    """Mask of the pixels inside the crop.
 
     Raises:
         UsageError: The crop is defined for another size.
@@ -113,12 +113,12 @@ def _resize_bilinear(value: ndarray, valid: ndarray, size_hw: tuple[int, int]) -
 
 @dataclass(frozen=True)
 class ClassMapping:
-    """How a predictor's class ids become the truth's, joined by name.
+    """Mapping from a predictor's class ids to those of the truth, by name.
 
     Attributes:
-        table: Subject id to truth id; 255 where the truth has no such class (the pixel is then wrong).
-        unpredicted: Truth classes that the predictor cannot say; they count, with IoU 0.
-        extra: Subject classes that the truth does not have.
+        table: Predicted id to true id; 255 where the truth has no such class (the pixel is then wrong).
+        unpredicted: Classes of the truth that the predictor does not have; they count with IoU 0.
+        extra: Classes of the predictor that the truth does not have.
     """
 
     table: UInt8[ndarray, " n"]
@@ -127,10 +127,10 @@ class ClassMapping:
 
 
 def remap_classes(predictor: Sequence[str], truth: Sequence[str], class_map: Mapping[str, str | None]) -> ClassMapping:
-    """The join of two class lists, case-insensitive, after the predictor's classes are renamed.
+    """Map two class lists by name, case-insensitive, after the predictor's classes are renamed.
 
     Raises:
-        UsageError: A renaming names a class that is not there, or no name is shared.
+        UsageError: A renaming names an unknown class, or no name is shared.
     """
     index_of = {name.casefold(): index for index, name in enumerate(truth)}
     said = {name.casefold() for name in predictor}

@@ -1,4 +1,4 @@
-"""Scores as tables: metrics down, predictors across, the better value bold, the ratio beside."""
+"""Evaluation report: tables of scores with one column per predictor, worst cases, warnings."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _COUNTS = {
 
 
 def ratios(scores: Mapping[str, Mapping[str, Any]], task: Task) -> dict[str, dict[str, float | None]]:
-    """Of the first predictor over each other one: name to metric to ratio."""
+    """Ratio of the first predictor's scores to each other one's, by name and metric."""
     first, *others = scores
     return {
         other: {
@@ -38,7 +38,7 @@ def _ratio(part: Any, whole: Any) -> float | None:
 
 
 def build_report(values: Mapping[str, Any], galleries: Mapping[str, Gallery | None]) -> Report:
-    """The report of ``evaluate.json``'s values, with the worst-first pictures by task."""
+    """Build the report from the values of ``evaluate.json`` and the worst cases by task."""
     tiles, sections = [], []
     for name, found in values["tasks"].items():
         task, scores = Task(name), found["scores"]
@@ -75,14 +75,14 @@ def _task_blocks(task: Task, found: Mapping[str, Any], gallery: Gallery | None) 
 def _score_table(task: Task, found: Mapping[str, Any]) -> Table:
     scores = found["scores"]
     names, first = list(scores), next(iter(scores))
-    # With more predictors the ratios would fill the page; the file has them all.
+    # With more predictors the ratios would fill the page; evaluate.json has them all.
     compared = [name for name in found["ratios"] if name in names[1:2] or name == "baseline"]
     rows: list[list[Cell]] = []
     strong = set()
     for metric, (label, arrow) in task_metric(task).columns.items():
         values = [scores[name].get(metric) for name in names]
         if metric == "miou_known" and values == [scores[name].get("miou") for name in names]:
-            continue  # everyone knows every class
+            continue  # every predictor has every class
         strong |= {(len(rows), 1 + best) for best in _best(values, arrow)}
         rows.append([f"{label} {arrow}".strip(), *values, *(found["ratios"][name].get(metric) for name in compared)])
     for key, label in _COUNTS.items():
@@ -104,7 +104,7 @@ def _score_table(task: Task, found: Mapping[str, Any]) -> Table:
 
 
 def _confidence_table(task: Task, found: Mapping[str, Any]) -> Table:
-    """The headline score with its interval, and how the first predictor differs from the others."""
+    """Headline score with its interval, and the difference between the first predictor and the others."""
     metric, label = TASKS[task].headline, TASKS[task].headline_title
     first, rows = next(iter(found["scores"]), ""), list[list[Cell]]()
     for name in found["scores"]:
@@ -139,7 +139,7 @@ def _slice_table(kind: str, rows: Mapping[str, Mapping[str, Any]], names: Sequen
 
 
 def _describe_protocol(protocol: Mapping[str, Any]) -> str:
-    """The terms as a sentence."""
+    """Protocol as a sentence."""
     parts = []
     if protocol["crop"] != "none":
         parts.append(f"{protocol['crop'].capitalize()} crop.")

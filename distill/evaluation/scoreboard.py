@@ -1,4 +1,4 @@
-"""Scores of one task: those of every predictor, side by side, over the same truth."""
+"""Scores of all predictors on one task."""
 
 from __future__ import annotations
 
@@ -37,9 +37,9 @@ class TaskScores:
     def update(
         self, truth: Label, answers: Mapping[str, Label], groups: UInt8[ndarray, "h w"] | None = None
     ) -> dict[str, float]:
-        """How bad this image is, by predictor; larger is worse. Predictors without an answer are left out.
+        """Error of this image by predictor, larger is worse; predictors without a prediction are left out.
 
-        `groups` are the truth's class ids, where it has any of the truth's size.
+        `groups` are the true class ids, if they have the size of the truth.
         """
         self.images += 1
         wanted = truth.valid & crop_mask(self._protocol.crop, truth.size_hw)
@@ -58,7 +58,7 @@ class TaskScores:
         return image_error
 
     def rows_by_image(self, name: str) -> tuple[Float[ndarray, "n k"], Bool[ndarray, " n"]]:
-        """(the sums of every image of the task, which of them have any) for one predictor."""
+        """(sums of every image of the task, images that have any) of one predictor."""
         rows, owners = self.scorers[name].metrics.rows(), np.array(self._owners[name], int)
         total = np.zeros((self.images, rows.shape[1]))
         np.add.at(total, owners, rows)
@@ -67,7 +67,7 @@ class TaskScores:
         return total, scored
 
     def intervals(self) -> dict[str, dict[str, tuple[float, float]]]:
-        """Contestant to score to its 95 % interval over photos."""
+        """95 % interval over photos, by predictor and score."""
         found = {}
         for name, scorer in self.scorers.items():
             rows, scored = self.rows_by_image(name)
@@ -75,7 +75,7 @@ class TaskScores:
         return found
 
     def differences(self) -> dict[str, dict[str, Difference]]:
-        """The first predictor against each other one, on the photos that both have a score for."""
+        """Difference between the first predictor and each other one, on photos that both have a score for."""
         if not self.scorers:
             return {}
         first, *others = self.scorers
@@ -88,7 +88,7 @@ class TaskScores:
         return found
 
     def compute(self) -> dict[str, dict[str, Any]]:
-        """Contestant to scores, with ``coverage`` (its share of the truth's pixels) and ``missing`` (photos)."""
+        """Scores by predictor, with ``coverage`` (fraction of the truth's pixels) and ``missing`` (photos)."""
         return {
             name: {
                 **scorer.compute(),
@@ -105,7 +105,7 @@ _THIRDS = {"brightness": ("dark", "medium", "bright"), "sharpness": ("blurred", 
 
 
 def describe_photo(rgb: UInt8[ndarray, "h w 3"]) -> dict[str, float]:
-    """Brightness in 0..255, and sharpness: variance of the Laplacian at a width of 320 px, whatever the size."""
+    """Brightness in 0..255 and sharpness: variance of the Laplacian at a width of 320 px, whatever the size."""
     height = max(1, round(rgb.shape[0] * _WIDTH_PX / rgb.shape[1]))
     gray = cv2.cvtColor(cv2.resize(rgb, (_WIDTH_PX, height), interpolation=cv2.INTER_AREA), cv2.COLOR_RGB2GRAY)
     return {"brightness": float(gray.mean()), "sharpness": float(cv2.Laplacian(gray, cv2.CV_32F).var())}
@@ -114,13 +114,13 @@ def describe_photo(rgb: UInt8[ndarray, "h w 3"]) -> dict[str, float]:
 def slice_scores(
     task_scores: TaskScores, photos: list[dict[str, float]], metric: str, classes: tuple[str, ...]
 ) -> dict[str, dict[str, dict[str, Any]]]:
-    """Kind of slice to slice to predictor to score.
+    """Scores of parts of the set: by kind, part and predictor.
 
     Args:
-        task_scores: After the last photo.
+        task_scores: Scores after the last photo.
         photos: `describe_photo` of every photo of the task, in order.
-        metric: The score of the slices by photo.
-        classes: Of the truth.
+        metric: Score of the parts by photo.
+        classes: Classes of the truth.
     """
     found: dict[str, dict[str, dict[str, Any]]] = {}
     for name, scorer in task_scores.scorers.items():
@@ -130,7 +130,7 @@ def slice_scores(
     for kind, labels in _THIRDS.items():
         values = np.array([photo[kind] for photo in photos])
         if len(values) < 3 * len(labels):
-            continue  # a third of a handful says nothing
+            continue  # too few photos for thirds
         third = np.searchsorted(np.quantile(values, (1 / 3, 2 / 3)), values)
         for index, label in enumerate(labels):
             row = {name: _score(task_scores, name, third == index, metric) for name in task_scores.scorers}

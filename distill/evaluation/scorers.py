@@ -1,4 +1,4 @@
-"""One predictor on one task: how its answers are scored."""
+"""Per-task scorers: one predictor on one task."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ from distill.visualization.drawing import DrawingFacts
 
 @dataclass(frozen=True)
 class EvalProtocol:
-    """On what terms is scored.
+    """Evaluation protocol.
 
     Attributes:
-        alignment: Of depth; None takes the weakest that each predictor's depth kind needs.
-        class_map: A predictor's class name to the truth's; None says it is no class of the truth.
+        alignment: Alignment of depth; None takes the weakest that each predictor's depth kind needs.
+        class_map: A predictor's class name to that of the truth; None if it is not a class of the truth.
     """
 
     alignment: Alignment | None = None
@@ -39,10 +39,10 @@ class EvalProtocol:
 
 
 class PooledMetrics(Protocol):
-    """Scores that are functions of sums over images, so that images can be resampled."""
+    """Scores computed from sums over images, so that images can be resampled."""
 
     def __len__(self) -> int:
-        """How many rows there are so far."""
+        """Number of rows."""
         ...
 
     def rows(self) -> Float[ndarray, "n k"]:
@@ -60,7 +60,7 @@ class Scorer:
     Attributes:
         metrics: Accumulator of the scores.
         alignment: Fitted to depth before it is scored; none for other tasks.
-        facts: What has to be known to read the scores: alignment, classes left out.
+        facts: Values reported with the scores: alignment, classes left out.
     """
 
     def __init__(self, task: Task, predictor: Predictor, truth: Manifest, protocol: EvalProtocol) -> None:
@@ -71,7 +71,7 @@ class Scorer:
         self.metrics: Any = self._metric.build(facts)
 
     def resize(self, answer: Label, size_hw: tuple[int, int]) -> tuple[ndarray, ndarray]:
-        """(value, valid) of an answer at the truth's size."""
+        """(value, valid) of a prediction at the truth's size."""
         return resize_label(answer, size_hw, self._protocol.max_depth_m, self.alignment)
 
     def update(self, answer: Label, value: ndarray, counts: ndarray, truth: Label, groups: ndarray | None) -> float:
@@ -122,7 +122,7 @@ class Scorer:
         return {"crop": str(protocol.crop)}
 
     def drawing_facts(self, label: Label, truth: Label) -> DrawingFacts:
-        """Facts for drawing a label beside its truth."""
+        """Facts for drawing a label next to its truth."""
         return DrawingFacts(classes=label.classes)
 
 

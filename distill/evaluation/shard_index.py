@@ -1,4 +1,4 @@
-"""Samples of a folder of shards by key or by photo, without holding the set in memory."""
+"""Random-access index over shards by photo or key."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from distill.shards import Sample, read_manifest
 
 @dataclass(slots=True)
 class _SampleLocation:
-    """Where a sample's files lie: extension to (offset, size) in one tar."""
+    """Position of a sample's files: extension to (offset, size) in one tar."""
 
     tar: Path
     files: dict[str, tuple[int, int]] = field(default_factory=dict)
 
 
 class ShardIndex:
-    """An index of a set's tars: about 1 kB a sample; labels are read when they are asked for.
+    """Index of a set's tars, about 1 kB a sample; labels are read on request.
 
     Attributes:
-        matched_by_key: How many samples were found by their key alone, with other photo bytes.
+        matched_by_key: Number of samples found by key alone, with other photo bytes.
         read_errors: Shards that could not be read to their end, one sentence each.
     """
 
@@ -36,7 +36,7 @@ class ShardIndex:
         self.matched_by_key = 0
 
     def find(self, sample: Sample) -> Sample | None:
-        """The sample of the same photo bytes or, when no photo is the same, of the same key; else None."""
+        """Sample with the same photo bytes, else with the same key, else None."""
         wanted = sample.meta.get("photo_sha256", "")
         found = self._read(sample.key) if sample.key in self._locations else None
         if found is not None and found.meta.get("photo_sha256", "") == wanted:
@@ -67,7 +67,7 @@ class ShardIndex:
                 try:
                     photo = self._read(key, only="json").meta.get("photo_sha256")
                 except DistillError:
-                    continue  # found by its key, if at all
+                    continue  # found by key only
                 if photo:
                     self._keys_by_photo.setdefault(photo, key)
         return self._keys_by_photo

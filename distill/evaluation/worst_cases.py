@@ -1,4 +1,4 @@
-"""The images on which the first predictor did worst, drawn: photo, truth, answers, error."""
+"""Worst-case gallery: photo, truth, predictions and error map of the worst images."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _MAX_ANSWERS = 3
 
 
 class WorstCases:
-    """The worst few of a stream; only what is kept is drawn."""
+    """Collects the worst images of a stream; only collected images are drawn."""
 
     def __init__(self, task_scores: TaskScores, num_worst: int) -> None:
         self._task_scores, self._num_worst = task_scores, num_worst
@@ -39,7 +39,7 @@ class WorstCases:
         truth: Label,
         answers: Mapping[str, Label],
     ) -> None:
-        """Look at one scored image; `image_error` by predictor."""
+        """Add one scored image; `image_error` is by predictor."""
         self._count += 1
         first = next(iter(self._task_scores.scorers))
         bad = image_error.get(first, float("nan"))
@@ -50,11 +50,11 @@ class WorstCases:
         (heapq.heapreplace if full else heapq.heappush)(self._heap, entry)
 
     def rows(self) -> list[dict[str, Any]]:
-        """Image names and how bad they are, worst first."""
+        """Image names and errors, worst first."""
         return [{"image": name, "image_error": bad} for bad, _, name, _ in sorted(self._heap, reverse=True)]
 
     def gallery(self) -> Gallery | None:
-        """The pictures, one row per image, worst first; None when there is nothing to show."""
+        """One row per image, worst first; None without images."""
         entries = sorted(self._heap, key=lambda entry: entry[:2], reverse=True)
         if not entries:
             return None

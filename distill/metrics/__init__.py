@@ -1,8 +1,7 @@
-"""How far predictions are from truth: streaming, masked, alignment named; the formulas that papers report, in float64.
+"""Evaluation metrics: streaming, masked, in float64, with the formulas of the papers.
 
-Every metric takes one image at a time (`update`, which gives that image's own scores) and says the score of all
-images with `compute`; so no result depends on a batch size. What is undefined (no image, no valid pixel) is NaN,
-never a guess.
+Every metric takes one image at a time (`update`, which returns the scores of that image) and returns the scores of all
+images with `compute`, so no result depends on a batch size. Undefined scores (no image, no valid pixel) are NaN.
 """
 
 from __future__ import annotations

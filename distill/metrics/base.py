@@ -1,4 +1,4 @@
-"""Description of what is measured of a task: report columns, parity score, errors, temporal consistency."""
+"""Metric description of a task: report columns, parity score, errors, temporal consistency."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from numpy import ndarray
 from distill.tasks import DepthKind, Task, task_module
 
 HIGHER, LOWER = "↑", "↓"
-"""Which direction of a score is better."""
+"""Direction in which a score is better."""
 
 
 def _unchanged(value: ndarray, metric_depth: bool) -> ndarray:
@@ -25,7 +25,7 @@ def _difference(now: ndarray, moved: ndarray) -> ndarray:
 
 @dataclass(frozen=True, slots=True)
 class TemporalMetric:
-    """Change between a map and the map before it, which was moved along the optical flow.
+    """Change between a map and the previous map, which was moved along the optical flow.
 
     Attributes:
         key: Name of the score.
@@ -66,7 +66,7 @@ def _no_error(value: ndarray, truth: ndarray, counts: ndarray) -> ndarray:
 
 @dataclass(frozen=True, slots=True)
 class TaskMetric:
-    """What reports, worst-case lists and parity checks need to know about the scores of a task.
+    """Scores of a task, for reports, worst-case galleries and parity checks.
 
     Attributes:
         build: New accumulator whose ``update(value, truth, valid)`` takes one image.

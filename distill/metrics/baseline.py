@@ -1,4 +1,4 @@
-"""The mean baseline: what any number has to beat before it means anything."""
+"""Mean/majority baseline fitted on training labels."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from distill.labels import Label, is_beyond_range
 from distill.tasks import TASKS, DepthKind, Task
 
 BASELINE_TASKS = tuple(task for task, info in TASKS.items() if info.average is not None)
-"""Tasks whose labels have a mean, or a most frequent class, at every pixel."""
+"""Tasks whose labels have a mean or a most frequent class at every pixel."""
 
 
 class MeanBaseline:
-    """Per pixel: the training labels' mean depth (of the valid ones), mean normal, most frequent class."""
+    """Per pixel: mean of valid depths, mean normal, most frequent class of the training labels."""
 
     def __init__(self, size_hw: tuple[int, int] = (96, 128)) -> None:
         self.size_hw = size_hw
@@ -29,14 +29,14 @@ class MeanBaseline:
 
     @property
     def tasks(self) -> tuple[Task, ...]:
-        """The tasks of which it has seen a label."""
+        """Tasks with at least one label."""
         return tuple(task for task in Task if task in self._sums)
 
     def update(self, label: Label) -> None:
-        """Learn from one training label; tasks whose values have no average are left out.
+        """Add one training label; tasks whose values have no average are left out.
 
         Raises:
-            DistillError: Its depth kind or class list differs from the earlier labels'.
+            DistillError: Its depth kind or class list differs from that of earlier labels.
         """
         info = TASKS[label.task]
         if info.average is None:
@@ -52,10 +52,10 @@ class MeanBaseline:
             self._add_mean(label, np.where(label.valid, label.value, 0)[..., None], label.valid & ~self._far(label))
 
     def predict(self, task: Task, size_hw: tuple[int, int]) -> Shaped[ndarray, "h w *c"]:
-        """The one prediction it has, at this size.
+        """The prediction at this size.
 
         Raises:
-            DistillError: No label of the task was seen.
+            DistillError: There was no label of the task.
         """
         if task not in self._sums:
             raise DistillError(

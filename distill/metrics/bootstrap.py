@@ -1,6 +1,6 @@
-"""How far a score could be off by the choice of photos, and whether two predictors differ by more than chance.
+"""Bootstrap intervals of scores over photos, and permutation tests between two predictors.
 
-Photos are the unit: pixels of one photo are wrong together. A predictor's statistics are one row of sums per photo,
+Photos are the sampling unit, since errors of pixels of one photo are correlated. A predictor's statistics are one row of sums per photo,
 and `pool` turns any sum of rows into scores, so that a resample costs one matrix product.
 """
 
@@ -22,14 +22,14 @@ _CHUNK = 50
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """One score of two predictors on the same photos.
+    """Difference of one score between two predictors on the same photos.
 
     Attributes:
         difference: First minus second.
         low: Lower end of its 95 % interval.
         high: Upper end.
-        p: How often chance alone would show a difference this large; two-sided; NaN where there is no difference.
-        photos: That both have a score for.
+        p: Two-sided p value; NaN where there is no difference.
+        photos: Number of photos that both have a score for.
     """
 
     difference: float
@@ -42,7 +42,7 @@ class Difference:
 def intervals(
     rows: Float[ndarray, "n k"], pool: Pool, *, resamples: int = _RESAMPLES, seed: int = 0
 ) -> dict[str, tuple[float, float]]:
-    """The 95 % percentile bootstrap interval of every score over photos; empty below two photos."""
+    """95 % percentile bootstrap interval of every score over photos; empty below two photos."""
     if len(rows) < 2:
         return {}
     found = _stack([pool(counts @ rows) for counts in _resamples(len(rows), resamples, seed)])
@@ -57,10 +57,10 @@ def compare(
     resamples: int = _RESAMPLES,
     seed: int = 0,
 ) -> dict[str, Difference]:
-    """Every score of two predictors, whose rows belong to the same photos in the same order.
+    """Compare every score of two predictors, whose rows are of the same photos in the same order.
 
-    The interval is a paired bootstrap; p comes from a paired permutation test (swap the two answers of each photo at
-    random), which asks whether it matters whose answer is whose. Below two photos the result is empty.
+    The interval is a paired bootstrap; p comes from a paired permutation test (swap the two predictions of each photo
+    at random). Below two photos the result is empty.
     """
     if len(first) < 2:
         return {}
@@ -73,7 +73,7 @@ def compare(
     for name, value in _subtract(ones, others).items():
         chance = np.abs(swapped[name])
         chance = chance[np.isfinite(chance)]
-        # Rounding must not tell equal from equal.
+        # Rounding must not make equal scores differ.
         as_large = chance >= abs(float(value)) * (1 - 1e-9) - 1e-15
         p = (1 + int(as_large.sum())) / (1 + len(chance)) if np.isfinite(value) else float("nan")
         found[name] = Difference(float(value), *_ends(resampled[name]), p, len(first))
@@ -81,7 +81,7 @@ def compare(
 
 
 def _resamples(num_rows: int, resamples: int, seed: int) -> Iterator[ndarray]:
-    """How often each row is drawn, in chunks of resamples."""
+    """Number of times each row is drawn, in chunks of resamples."""
     rng = np.random.default_rng(seed)
     for start in range(0, resamples, _CHUNK):
         count = min(_CHUNK, resamples - start)
@@ -89,7 +89,7 @@ def _resamples(num_rows: int, resamples: int, seed: int) -> Iterator[ndarray]:
 
 
 def _swaps(first: ndarray, second: ndarray, pool: Pool, resamples: int, seed: int) -> Iterator[dict[str, ndarray]]:
-    """Differences after swapping the answers of each photo with a chance of a half."""
+    """Differences after swapping the predictions of each photo with probability 0.5."""
     rng = np.random.default_rng((seed, 1))
     total_first, total_second, change = first.sum(axis=0), second.sum(axis=0), second - first
     for start in range(0, resamples, _CHUNK):

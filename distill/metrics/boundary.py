@@ -1,4 +1,4 @@
-"""Are the edges where they should be? F1 of class borders, and of depth jumps."""
+"""Boundary F1 of class borders and of depth jumps."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float, UInt8
 from numpy import ndarray
 
 _TOLERANCE = 0.0075
-"""Of the diagonal: how far a border may lie from the true one. Source: DAVIS 2016 (Perazzi et al.), 0.008 there."""
+"""Part of the diagonal within which borders match. Source: DAVIS 2016 (Perazzi et al.), 0.008 there."""
 RATIOS = np.linspace(1.05, 1.25, 5)
 """Source: Depth Pro, arXiv 2410.02073, section 3.3: neighbors that differ by 5 to 25 % in depth are a jump."""
 
@@ -47,7 +47,7 @@ def depth_boundary_counts(
 
 
 def boundary_f1(hits_said: ndarray, said: ndarray, hits_true: ndarray, true: ndarray) -> ndarray:
-    """F1 of counts; 0 where nothing is hit, NaN where neither side has an edge."""
+    """F1 of counts; 0 without a match, NaN where neither side has an edge."""
     with np.errstate(invalid="ignore", divide="ignore"):
         precision = np.where(said > 0, hits_said / said, 0.0)
         recall = np.where(true > 0, hits_true / true, 0.0)

@@ -1,4 +1,4 @@
-"""Depth errors of single images, averaged over images, as Marigold and Depth Anything V2 compute them."""
+"""Depth metrics per image, averaged over images, as in Marigold and Depth Anything V2."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ class DepthMetrics:
     clipped to the same range; NaN counts as the nearest depth and an infinity as the farthest, and both are counted
     in ``bad_pixels``. Images without a valid pixel are counted in ``images_skipped`` and nowhere else.
 
-    Scores: ``delta1 delta2 delta3`` (share with max(p/g, g/p) < 1.25^k), ``abs_rel``, ``sq_rel`` (meters), ``rmse_m``,
+    Scores: ``delta1 delta2 delta3`` (fraction with max(p/g, g/p) < 1.25^k), ``abs_rel``, ``sq_rel`` (meters), ``rmse_m``,
     ``rmse_log``, ``log10``, ``silog`` (Depth Anything V2: sqrt(mean e^2 - (mean e)^2 / 2), e = ln p - ln g),
     ``silog_marigold`` (100 sqrt of the mean over images of the variance of e), ``irmse`` (1/m), ``boundary_f1`` (depth
-    jumps found where they are, over the images that have any).
+    jumps found at their position, over the images that have any).
     """
 
     NAMES = ("delta1", "delta2", "delta3", "abs_rel", "sq_rel", "rmse_m", "rmse_log", "log10", "silog", "irmse")
@@ -62,9 +62,9 @@ class DepthMetrics:
         valid: Bool[ndarray, "h w"],
         groups: UInt8[ndarray, "h w"] | None = None,
     ) -> dict[str, float]:
-        """The scores of this one image, NaN where it has no valid pixel; they also enter the mean.
+        """Scores of this image, NaN without a valid pixel; they also enter the mean.
 
-        `groups` (such as class ids) sort the pixels for `by_group`, whose error is AbsRel.
+        `groups` (such as class ids) group the pixels for `by_group`, whose error is AbsRel.
         """
         with np.errstate(invalid="ignore"):
             counts = valid & (truth_m >= self.min_depth_m) & (truth_m <= self.max_depth_m)
@@ -103,7 +103,7 @@ class DepthMetrics:
         }
 
     def __len__(self) -> int:
-        """How many rows there are so far."""
+        """Number of rows."""
         return len(self._rows)
 
     def rows(self) -> Float[ndarray, "n k"]:
@@ -121,7 +121,7 @@ class DepthMetrics:
         return scores
 
     def compute(self) -> dict[str, float]:
-        """The mean over images of every score, with ``images``, ``images_skipped``, ``pixels`` and ``bad_pixels``."""
+        """Mean over images of every score, with ``images``, ``images_skipped``, ``pixels`` and ``bad_pixels``."""
         scores = self.pool(self.rows().sum(axis=0))
         return {
             **{name: float(value) for name, value in scores.items()},
@@ -133,7 +133,7 @@ class DepthMetrics:
 
 
 def _boundary_f1(prediction_m: ndarray, truth_m: ndarray, counts: ndarray) -> float:
-    """F1 of depth jumps over the ratios, larger ones weighing more; NaN without any jump. Source: Depth Pro."""
+    """F1 of depth jumps over the ratios, larger ones with more weight; NaN without any jump. Source: Depth Pro."""
     found = depth_boundary_counts(prediction_m, truth_m, counts)
     scores = boundary_f1(found[:, 0], found[:, 1], found[:, 0], found[:, 2])
     known = np.isfinite(scores)

@@ -1,6 +1,6 @@
-"""What a depth prediction is granted before it is compared with truth: nothing, a scale, or a scale and a shift.
+"""Alignment of depth predictions to the truth: none, scale, or scale and shift.
 
-A number without its alignment means nothing: the same map may score delta1 0.2 with none and 0.95 with scale and shift.
+Scores depend on the alignment: the same map may score delta1 0.2 without and 0.95 with scale and shift.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from distill.tasks import DepthKind
 
 
 class Alignment(StrEnum):
-    """How the free parameters of one image are fitted to its truth, over the valid pixels."""
+    """Fit of the free parameters of one image to its truth, over the valid pixels."""
 
     NONE = "none"
-    """Nothing is fitted: meters are meters."""
+    """No fit: meters."""
     MEDIAN_SCALE = "median_scale"
-    """Times the ratio of the medians."""
+    """Scale: ratio of the medians."""
     SCALE_SHIFT_DEPTH = "scale_shift_depth"
     """Least squares scale and shift in depth (Marigold)."""
     SCALE_SHIFT_DISPARITY = "scale_shift_disparity"
@@ -45,7 +45,7 @@ _DEFAULT = {
 
 
 def default_alignment(depth_kind: DepthKind) -> Alignment:
-    """The weakest alignment under which a prediction of this depth kind can be scored at all."""
+    """Weakest alignment under which a prediction of this depth kind can be scored."""
     return _DEFAULT[depth_kind]
 
 
@@ -55,10 +55,10 @@ def can_align(alignment: Alignment, depth_kind: DepthKind) -> bool:
 
 
 def check_alignment(alignment: Alignment, depth_kind: DepthKind) -> None:
-    """Refuse an alignment that leaves a depth kind's unknowns unknown.
+    """Raise if the alignment leaves unknowns of the depth kind open.
 
     Raises:
-        UsageError: The depth kind cannot be scored so; the hint names what can.
+        UsageError: The depth kind cannot be scored under it; the hint names alignments that can.
     """
     if not can_align(alignment, depth_kind):
         raise UsageError(
@@ -78,7 +78,7 @@ def align_depth(
     min_depth_m: float,
     max_depth_m: float,
 ) -> Float[ndarray, "h w"]:
-    """The prediction in meters, fitted over `valid`, clipped to the range; float64, for pictures of what was scored."""
+    """The prediction in meters, fitted over `valid` and clipped to the range; float64."""
     check_alignment(alignment, depth_kind)
     values = prediction.astype(np.float64)
     fitted = fit_depth(values[valid], truth_m.astype(np.float64)[valid], alignment, depth_kind, max_depth_m)
@@ -86,7 +86,7 @@ def align_depth(
 
 
 def clip_depth(depth_m: ndarray, min_depth_m: float, max_depth_m: float) -> ndarray:
-    """Depth within the range; NaN becomes the nearest depth (ZoeDepth's rule), so that a hole is a fault and no gap."""
+    """Depth within the range; NaN becomes the nearest depth (ZoeDepth's rule), so that a hole counts as an error."""
     return np.fmin(np.fmax(depth_m, min_depth_m), max_depth_m)
 
 
@@ -104,21 +104,21 @@ class ScaleShift:
             if self._space == "depth":
                 return self.scale * values + self.shift
             raw = _invert(values) if self._space == "inverse" else values
-            # A disparity at or below zero is farther than everything: without the bound it would turn negative. What
-            # is no number stays none.
+            # A disparity at or below zero is farther than everything: without the bound it would turn negative. NaN
+            # stays NaN.
             return 1.0 / np.maximum(self.scale * raw + self.shift, 1.0 / self._max_depth_m)
 
 
 def fit_depth(
     values: ndarray, truth_m: ndarray, alignment: Alignment, depth_kind: DepthKind, max_depth_m: float
 ) -> ScaleShift:
-    """The fit of flat float64 values to flat truth; pixels whose prediction is not finite do not take part."""
+    """Fit flat float64 values to flat truth; pixels whose prediction is not finite are left out."""
     if alignment is Alignment.NONE:
         return ScaleShift("depth", 1.0, 0.0, max_depth_m)
     if alignment is Alignment.MEDIAN_SCALE:
         finite = np.isfinite(values)
         middle = float(np.median(values[finite])) if finite.any() else 0.0
-        # A median of zero has no ratio; the map stays as it is and scores as it deserves.
+        # A median of zero has no ratio; the map stays as it is.
         return ScaleShift("depth", float(np.median(truth_m[finite])) / middle if middle > 0 else 1.0, 0.0, max_depth_m)
     if alignment is Alignment.SCALE_SHIFT_DEPTH:
         return ScaleShift("depth", *_least_squares(values, truth_m), max_depth_m)

@@ -1,4 +1,4 @@
-"""Instance scores per (image, noun phrase), as the SA-Co benchmark computes them: cgF1, IL_MCC, pmF1."""
+"""Instance metrics per (image, noun phrase) of the SA-Co benchmark: cgF1, IL_MCC, pmF1."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ _EPSILON = 1e-4
 
 
 class InstanceMetrics:
-    """SA-Co scores over pairs of image and noun phrase; one `update` per pair, empty ones too (they test presence).
+    """SA-Co scores over pairs of image and noun phrase.
 
-    Predictions scored below 0.5 are dropped; the rest are matched one to one with the truth by total mask IoU.
+    One `update` per pair, empty pairs included (they test presence). Predictions scored below 0.5 are dropped; the rest are matched one to one with the truth by total mask IoU.
 
-    Scores: ``pmf1`` (F1 averaged over the IoU thresholds 0.50 to 0.95; false positives only where something was there),
-    ``il_mcc`` (Matthews correlation of "is there any"), ``cgf1`` (their product). All in [0, 1], where the paper
-    prints percent.
+    Scores: ``pmf1`` (F1 averaged over the IoU thresholds 0.50 to 0.95; false positives only where the truth has
+    instances), ``il_mcc`` (Matthews correlation of presence), ``cgf1`` (their product). All in [0, 1]; the paper prints
+    percent.
     """
 
     def __init__(self) -> None:
@@ -45,7 +45,7 @@ class InstanceMetrics:
         return {"predicted": num_kept, "true": num_true, "matched": int(hits[0])}
 
     def __len__(self) -> int:
-        """How many rows there are so far."""
+        """Number of rows."""
         return len(self._rows)
 
     def rows(self) -> Float[ndarray, "n k"]:
@@ -66,7 +66,7 @@ class InstanceMetrics:
         return {"cgf1": pmf1 * il_mcc, "il_mcc": il_mcc, "pmf1": pmf1}
 
     def compute(self) -> dict[str, float]:
-        """The three scores, with ``pairs``; NaN where nothing defines them."""
+        """The three scores, with ``pairs``; NaN where undefined."""
         scores = self.pool(self.rows().sum(axis=0))
         return {**{name: float(value) for name, value in scores.items()}, "pairs": len(self._rows)}
 
@@ -89,7 +89,7 @@ def _matched_ious(prediction: ndarray, truth: ndarray) -> ndarray:
     """The IoU of every matched pair under the one-to-one matching with the largest total."""
     if not len(prediction) or not len(truth):
         return np.zeros(0)
-    # Imported here: it takes half a second that no other metric should pay for.
+    # Imported here: the import takes half a second.
     from scipy.optimize import linear_sum_assignment
 
     p = prediction.reshape(len(prediction), -1).astype(np.float32)

@@ -1,4 +1,4 @@
-"""Angular errors of surface normals, pooled over all valid pixels of all images, as DSINE computes them."""
+"""Angular errors of surface normals, pooled over all valid pixels of all images, as in DSINE."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ class NormalsMetrics:
     Vectors need not be unit length. A pixel counts where `valid` and where the truth has a direction; a prediction
     without one (NaN, infinite, zero) counts as 180 degrees and in ``bad_pixels``.
 
-    Scores: ``mean_deg``, ``median_deg``, ``rmse_deg``, and the shares below a threshold ``within_5``, ``within_7_5``,
-    ``within_11_25``, ``within_22_5``, ``within_30``.
+    Scores: ``mean_deg``, ``median_deg``, ``rmse_deg``, and the fractions below a threshold ``within_5``,
+    ``within_7_5``, ``within_11_25``, ``within_22_5``, ``within_30``.
     """
 
     THRESHOLDS_DEG = (5.0, 7.5, 11.25, 22.5, 30.0)
@@ -39,7 +39,7 @@ class NormalsMetrics:
     ) -> dict[str, float]:
         """``mean_deg`` and ``median_deg`` of this one image, NaN without a valid pixel; its pixels enter the pool.
 
-        `groups` (such as class ids) sort the pixels for `by_group`, whose error is the angle.
+        `groups` (such as class ids) group the pixels for `by_group`, whose error is the angle.
         """
         valid = valid & _has_direction(truth)
         errors_deg, bad = _angles_deg(prediction[valid], truth[valid])
@@ -56,7 +56,7 @@ class NormalsMetrics:
         return {"mean_deg": float(errors_deg.mean()), "median_deg": float(np.median(errors_deg))}
 
     def __len__(self) -> int:
-        """How many rows there are so far."""
+        """Number of rows."""
         return len(self._rows)
 
     def rows(self) -> Float[ndarray, "n k"]:
@@ -65,7 +65,7 @@ class NormalsMetrics:
 
     @classmethod
     def pool(cls, sums: Float[ndarray, "... k"]) -> dict[str, ndarray]:
-        """Scores of a set of images from the sum of their rows; no median, which no sum holds."""
+        """Scores of a set of images from the sum of their rows; without the median, which sums do not give."""
         with np.errstate(invalid="ignore", divide="ignore"):
             mean = sums[..., :-1] / sums[..., -1:]
         return {
@@ -94,7 +94,7 @@ class NormalsMetrics:
 def angular_error_deg(
     prediction: Float[ndarray, "h w 3"], truth: Float[ndarray, "h w 3"], valid: Bool[ndarray, "h w"]
 ) -> Float[ndarray, "h w"]:
-    """The angle per pixel in degrees, for pictures; 0 where invalid."""
+    """Angle per pixel in degrees; 0 where invalid."""
     errors_deg = np.zeros(valid.shape, np.float32)
     counts = valid & _has_direction(truth)
     errors_deg[counts] = _angles_deg(prediction[counts], truth[counts])[0]
@@ -106,7 +106,7 @@ def _has_direction(vectors: ndarray) -> ndarray:
 
 
 def _angles_deg(prediction: ndarray, truth: ndarray) -> tuple[ndarray, int]:
-    """(angles of the rows whose truth has a direction, how many of them have no predicted direction)."""
+    """(angles of the rows whose truth has a direction, number of these without a predicted direction)."""
     counts = _has_direction(truth)
     if not counts.all():
         prediction, truth = prediction[counts], truth[counts]

@@ -1,4 +1,4 @@
-"""Referring segmentation: one mask per sentence; cumulative and mean IoU, as LISA computes them."""
+"""Referring segmentation metrics: cumulative and mean IoU over masks, as in LISA."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from distill.metrics.base import HIGHER, TaskMetric
 class ReferringMetrics:
     """``ciou`` (sum of intersections over sum of unions) and ``giou`` (mean over masks; an empty union counts 1).
 
-    The small constants of the reference (1e-10 and 1e-5 in the denominators) are kept, so that numbers compare.
+    The constants of the reference (1e-10 and 1e-5 in the denominators) are included, so that numbers are comparable.
     """
 
     def __init__(self) -> None:
@@ -29,7 +29,7 @@ class ReferringMetrics:
         return {"iou": iou}
 
     def __len__(self) -> int:
-        """How many rows there are so far."""
+        """Number of rows."""
         return len(self._rows)
 
     def rows(self) -> Float[ndarray, "n 4"]:

@@ -1,4 +1,4 @@
-"""The median of more values than fit into memory."""
+"""Bounded-memory median, and mean error by group."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from jaxtyping import Float, UInt8
 from numpy import ndarray
 
 _MAX_VALUES = 1 << 24
-"""Values kept at once, 128 MiB."""
+"""Number of values in memory at once, 128 MiB."""
 _BINS = 180_000
 
 
 class RunningMedian:
-    """The median of values in [0, highest] that come in pieces.
+    """Median of values in [0, highest] that are added in pieces.
 
-    All are counted in bins. The values themselves are kept as long as there is room; after that, only those in a
-    bracket around the median so far, which narrows whenever it is full. The median is exact while it lies in the
-    bracket, as that of a long sequence of photos does; otherwise it is the middle of its bin.
+    All values are counted in bins. The values themselves stay in memory while they fit; after that, only those in a
+    bracket around the current median, which narrows whenever it is full. The median is exact while it is inside the
+    bracket, as for a long sequence of photos; otherwise it is the center of its bin.
     """
 
     def __init__(self, highest: float, *, max_values: int = _MAX_VALUES) -> None:
@@ -37,7 +37,7 @@ class RunningMedian:
             self._narrow()
 
     def compute(self) -> float:
-        """The median, the mean of the two middle values for an even count; NaN of nothing."""
+        """Median (mean of the two middle values for an even count); NaN without values."""
         total = int(self._bins.sum())
         if not total:
             return math.nan
@@ -49,7 +49,7 @@ class RunningMedian:
         return float((np.searchsorted(np.cumsum(self._bins), ranks + 1).mean() + 0.5) * self._step)
 
     def _keep(self, values: ndarray) -> None:
-        """Keep what lies in the bracket, and count what lies below it."""
+        """Store values inside the bracket, and count those below it."""
         kept = values
         if self._low > -math.inf:
             kept = values[(values >= self._low) & (values <= self._high)]
@@ -58,14 +58,14 @@ class RunningMedian:
         self._room -= len(kept)
 
     def _narrow(self) -> None:
-        """Halve what is kept, or more, around the median so far."""
+        """Drop at least half of the stored values, those far from the current median."""
         values, middle = np.concatenate(self._kept), self.compute()
         for half in (len(self._bins) * self._step / 2.0**power for power in range(3, 18)):
             inside = (values >= middle - half) & (values <= middle + half)
             if inside.sum() <= self._max_values // 2:
                 break
         else:
-            # Nearly all are the same, and their bin says which: nothing is kept from here on.
+            # Nearly all values are equal, and their bin gives the median: no values are stored from here on.
             self._low, self._kept, self._room = math.inf, [values[:0]], self._max_values
             return
         self._low, self._high = max(self._low, middle - half), min(self._high, middle + half)
@@ -74,13 +74,13 @@ class RunningMedian:
 
 
 class GroupSums:
-    """The mean error of each of up to 256 groups, over the pixels of all images."""
+    """Mean error of each of up to 256 groups, over the pixels of all images."""
 
     def __init__(self) -> None:
         self._sums = np.zeros((2, 256))
 
     def add(self, errors: Float[ndarray, " n"], groups: UInt8[ndarray, " n"]) -> None:
-        """The pixels of one image."""
+        """Add the pixels of one image."""
         self._sums[0] += np.bincount(groups, errors, 256)
         self._sums[1] += np.bincount(groups, minlength=256)
 

@@ -15,10 +15,10 @@ from distill.tasks import IGNORE_SEMANTIC
 
 
 class SegmentationMetrics:
-    """mIoU and its kin from one confusion matrix over all images.
+    """mIoU and related scores from one confusion matrix over all images.
 
     A pixel counts where `valid` and where the truth is not `ignore`. A predicted id that is no class (such as
-    `ignore`) is wrong: it is missed by its true class and charged to no other. Classes that neither truth nor
+    `ignore`) is wrong: it counts against its true class and no other. Classes that neither truth nor
     prediction contains are left out of every mean.
 
     Scores: ``miou``, ``pixel_accuracy``, ``mean_accuracy`` (mean recall over the classes in the truth), ``fw_iou``
@@ -61,7 +61,7 @@ class SegmentationMetrics:
         return {"miou": float(scores["miou"]), "pixel_accuracy": float(scores["pixel_accuracy"])}
 
     def __len__(self) -> int:
-        """How many rows there are so far."""
+        """Number of rows."""
         return len(self._rows)
 
     def rows(self) -> Float[ndarray, "n k"]:
@@ -119,7 +119,7 @@ def _margins(counts: ndarray) -> tuple[ndarray, ndarray, ndarray]:
 
 
 def _mean_known(values: ndarray) -> ndarray:
-    """The mean over the last axis of what is no NaN; NaN where nothing is."""
+    """Mean over the last axis without NaN; NaN where all are NaN."""
     known = np.isfinite(values)
     with np.errstate(invalid="ignore", divide="ignore"):
         return np.where(known, values, 0.0).sum(axis=-1) / known.sum(axis=-1)

@@ -1,8 +1,7 @@
-"""How much maps flicker: what changes from frame to frame beyond the motion of the picture.
+"""Temporal consistency: change of maps between frames beyond the motion of the video.
 
-Every frame is compared with the one before, moved along with the picture (dense flow from the pictures, never from the
-maps); pixels where the pictures do not agree (occlusions, cuts) are left out. Where the truth is given, its own change
-is subtracted first: what remains is the student's.
+Every map is compared with the previous one, moved along the dense optical flow of the images; pixels where the images
+do not agree (occlusions, cuts) are left out. Where the truth is given, its change is subtracted first.
 """
 
 from __future__ import annotations
@@ -27,12 +26,12 @@ Maps = Mapping[str, Shaped[ndarray, "h w *c"]]
 
 
 class TemporalMetrics:
-    """Flicker of one video; frames come in order.
+    """Temporal consistency of one video; frames are added in order.
 
     Scores: ``depth_change_percent`` (mean absolute change of depth along the motion, relative; of the range
     where depth is relative), ``depth_scale_jitter_percent`` (standard deviation over time of the frame-wise median),
     ``normals_change_deg`` (mean angle), ``semantic_change_percent`` (pixels that change their class), ``frames``,
-    ``cuts``. What a student does not answer is left out.
+    ``cuts``. Tasks that the student lacks are left out.
     """
 
     def __init__(self, spec: StudentSpec) -> None:
@@ -46,12 +45,12 @@ class TemporalMetrics:
         self._frames = self._cuts = 0
 
     def update(self, rgb: UInt8[ndarray, "h w 3"], maps: Maps, truth: Maps | None = None) -> dict[str, float]:
-        """The scores of this frame against the one before; empty for the first, and after a cut.
+        """Scores of this frame against the previous one; empty for the first frame and after a cut.
 
         Args:
             rgb: The frame.
             maps: ``depth``, ``normals``, ``semantic`` of it.
-            truth: The same, as they really are; invalid depths are NaN.
+            truth: True maps; invalid depths are NaN.
         """
         self._frames += 1
         motion = self._tracker.update(rgb)
@@ -71,7 +70,7 @@ class TemporalMetrics:
         return scores
 
     def compute(self) -> dict[str, float]:
-        """The mean over frames of every score."""
+        """Mean over frames of every score."""
         means = {name: total / self._counts[name] for name, total in self._sums.items()}
         for task, jumps in self._jumps.items():
             means[self._metrics[task].jitter_key] = 100.0 * float(np.std(jumps))

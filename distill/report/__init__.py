@@ -1,7 +1,4 @@
-"""Results as pages: typed blocks to JSON, Markdown, and one self-contained HTML file that can be sent to anyone.
-
-Knows nothing of tasks, students or engines; whoever has results puts them into blocks.
-"""
+"""Reports: typed blocks to JSON, Markdown and one self-contained HTML file. Independent of tasks and engines."""
 
 from __future__ import annotations
 
@@ -12,17 +9,17 @@ from distill.errors import UsageError
 from distill.images import write_atomic
 from distill.report.blocks import (
     Block,
+    CaptionedImage,
     Cell,
+    ColorKey,
     Curve,
     Curves,
-    KeyValues,
     Gallery,
+    KeyValues,
     Metric,
     Metrics,
-    CaptionedImage,
     Report,
     Section,
-    ColorKey,
     Table,
     Text,
 )
@@ -31,17 +28,17 @@ from distill.report.markdown import format_cell, to_json, to_markdown
 
 __all__ = [
     "Block",
+    "CaptionedImage",
     "Cell",
+    "ColorKey",
     "Curve",
     "Curves",
-    "KeyValues",
     "Gallery",
+    "KeyValues",
     "Metric",
     "Metrics",
-    "CaptionedImage",
     "Report",
     "Section",
-    "ColorKey",
     "Table",
     "Text",
     "format_cell",
@@ -58,10 +55,10 @@ _FORMATS = {"html": to_html, "md": to_markdown, "json": to_json}
 def write_report(
     report: Report, folder: Path, stem: str, *, formats: Sequence[str] = ("html", "md", "json")
 ) -> dict[str, Path]:
-    """The files written, by format: ``<stem>.html``, ``<stem>.md``, ``<stem>.json`` in the folder.
+    """Write ``<stem>.html``, ``<stem>.md`` and ``<stem>.json``; returns the paths by format.
 
     Raises:
-        UsageError: The folder cannot be made.
+        UsageError: The folder cannot be created.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""What a report is made of."""
+"""Building blocks of reports."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Cell = str | int | float | bool | None
 
 @dataclass(frozen=True, slots=True)
 class Text:
-    """A paragraph; blank lines part paragraphs. `tone` is ``plain``, ``note`` (small) or ``warning``."""
+    """A paragraph; blank lines separate paragraphs. `tone` is ``plain``, ``note`` (small) or ``warning``."""
 
     text: str
     tone: str = "plain"
@@ -22,7 +22,7 @@ class Text:
 
 @dataclass(frozen=True, slots=True)
 class Metric:
-    """One number that matters, with what it is, and a line below it."""
+    """One headline number with its name and a line below it."""
 
     value: Cell
     label: str
@@ -31,7 +31,7 @@ class Metric:
 
 @dataclass(frozen=True, slots=True)
 class Metrics:
-    """A row of numbers that matter."""
+    """A row of headline numbers."""
 
     items: Sequence[Metric]
 
@@ -46,7 +46,7 @@ class KeyValues:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """Columns and rows. The first column names the row; `bold` marks (row, column) cells to stand out."""
+    """Columns and rows. The first column names the row; `bold` lists (row, column) cells in bold."""
 
     columns: Sequence[str]
     rows: Sequence[Sequence[Cell]]
@@ -57,7 +57,7 @@ class Table:
 
 @dataclass(frozen=True, slots=True)
 class CaptionedImage:
-    """One picture with its caption."""
+    """One image with its caption."""
 
     rgb: UInt8[ndarray, "h w 3"]
     caption: str = ""
@@ -65,7 +65,7 @@ class CaptionedImage:
 
 @dataclass(frozen=True, slots=True)
 class Gallery:
-    """Pictures in a grid, row by row; `lossless` keeps flat colors exact (PNG), for maps of ids and generated images."""
+    """Images in a grid, row by row; `lossless` keeps flat colors exact (PNG), for maps of ids and generated images."""
 
     images: Sequence[CaptionedImage]
     columns: int = 4
@@ -76,7 +76,7 @@ class Gallery:
 
 @dataclass(frozen=True, slots=True)
 class ColorKey:
-    """Which color stands for what, for the pictures that follow; RGB in 0..255."""
+    """Meaning of the colors of the following images; RGB in 0..255."""
 
     colors: Mapping[str, Sequence[int]]
 
@@ -117,10 +117,10 @@ class Report:
     """A whole page.
 
     Attributes:
-        title: What was done.
+        title: Heading.
         summary: One or two sentences: the result.
         sections: In reading order.
-        facts: What it was made with: versions, machine, date; stands at the end.
+        facts: Versions, machine and date, at the end of the page.
     """
 
     title: str

@@ -1,4 +1,4 @@
-"""A report as one HTML file that needs nothing else: style inline, pictures inside, no scripts; light and dark."""
+"""Report as one self-contained HTML file: inline style and images, no scripts, light and dark."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from PIL import Image
 
 from distill.report.blocks import (
     Block,
-    Cell,
-    Curves,
-    KeyValues,
-    Gallery,
-    Metrics,
     CaptionedImage,
+    Cell,
+    ColorKey,
+    Curves,
+    Gallery,
+    KeyValues,
+    Metrics,
     Report,
     Section,
-    ColorKey,
     Table,
     Text,
 )
@@ -30,12 +30,12 @@ from distill.report.markdown import format_cell, numeric_columns
 from distill.report.plots import draw_curves
 
 MAX_IMAGE_PX = 640
-"""Longer sides are shrunk to this: about 40 kB a picture, so that a page of 60 stays near 2 MB."""
+"""Longer sides are shrunk to this: about 40 kB an image, so that a page of 60 stays near 2 MB."""
 _WIDE_CHARS = 44
 
 
 def to_html(report: Report) -> str:
-    """The whole page."""
+    """Render the page."""
     style = resources.files("distill.report").joinpath("page.css").read_text()
     sections = "".join(_section(section, index) for index, section in enumerate(report.sections))
     facts = f"<footer><h2>Made with</h2>{_key_values(KeyValues(report.facts))}</footer>" if report.facts else ""
@@ -59,7 +59,7 @@ def _contents(report: Report) -> str:
 
 def _section(section: Section, index: int) -> str:
     parts = []
-    # Plots that follow each other stand side by side.
+    # Consecutive plots are placed side by side.
     for plots, group in groupby(section.blocks, key=lambda block: isinstance(block, Curves)):
         text = "".join(_block(block) for block in group)
         parts.append(f"<div class='plots'>{text}</div>" if plots else text)
@@ -104,7 +104,7 @@ def _metrics(block: Metrics) -> str:
 def _key_values(block: KeyValues) -> str:
     rows = []
     for name, value in block.values.items():
-        # Long values get a line of their own: beside others they would become a narrow tower.
+        # Long values get a line of their own: next to others they would be too narrow.
         kind = " class='wide'" if len(format_cell(value)) > _WIDE_CHARS else ""
         rows.append(f"<div{kind}><dt>{escape(name)}</dt><dd>{_cell(value)}</dd></div>")
     return f"{_title(block.title)}<dl>{''.join(rows)}</dl>"
@@ -154,7 +154,7 @@ def _data_uri(picture: CaptionedImage, lossless: bool) -> str:
     if lossless:
         image.save(buffer, "PNG", optimize=True)
     else:
-        # Not optimize=True: Pillow then sizes its buffer by a guess, which noisy pictures overflow.
+        # Not optimize=True: Pillow then sizes its buffer by a guess, which noisy images overflow.
         image.save(buffer, "JPEG", quality=86, subsampling=0)
     kind = "png" if lossless else "jpeg"
     return f"data:image/{kind};base64,{base64.b64encode(buffer.getvalue()).decode()}"

@@ -1,4 +1,4 @@
-"""A report as JSON for machines and as Markdown for terminals and pull requests; pictures by caption only."""
+"""Report as JSON, and as Markdown for terminals and pull requests (images by caption only)."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from typing import Any
 
 import numpy as np
 
-from distill.report.blocks import Block, Cell, Curves, KeyValues, Gallery, Metrics, Report, ColorKey, Table, Text
+from distill.report.blocks import Block, Cell, ColorKey, Curves, Gallery, KeyValues, Metrics, Report, Table, Text
 
 MISSING = "–"
 
 
 def format_cell(value: Cell | np.generic) -> str:
-    """A value as people read it: four significant digits, thousands parted, a dash for what is unknown."""
+    """Format a value for people: four significant digits, thousands separators, a dash for unknown values."""
     if isinstance(value, np.generic):
         return format_cell(value.item())
     if value is None or (isinstance(value, float) and math.isnan(value)):
@@ -38,13 +38,13 @@ def _format_float(value: float) -> str:
         return f"{value:,.0f}"
     if size and size < 1e-4:
         return f"{value:.2e}"
-    # Four digits that mean something: 0.0823, 0.8231, 8.231, 82.31, 823.1.
+    # Four significant digits: 0.0823, 0.8231, 8.231, 82.31, 823.1.
     decimals = 4 if size < 1 else max(0, 3 - math.floor(math.log10(size)))
     return f"{value:.{decimals}f}"
 
 
 def to_json(report: Report) -> str:
-    """The report as JSON; what is not a number is null."""
+    """The report as JSON; NaN is null."""
     page = {
         "title": report.title,
         "summary": report.summary,
@@ -58,7 +58,7 @@ def to_json(report: Report) -> str:
 
 
 def to_json_values(value: Any) -> Any:
-    """The same structure in plain Python types, NaN and infinities as None: JSON has no word for them."""
+    """The same structure in plain Python types, NaN and infinities as None, which JSON lacks."""
     if isinstance(value, np.generic):
         value = value.item()
     if isinstance(value, float):
@@ -75,13 +75,13 @@ def _block_values(block: Block) -> dict[str, Any]:
     if isinstance(block, Gallery):
         return {**kind, "title": block.title, "captions": [picture.caption for picture in block.images]}
     values = asdict(block)
-    # Which cells are bold is for the eye only.
+    # Bold cells are for display only.
     values.pop("bold", None)
     return {**kind, **values}
 
 
 def to_markdown(report: Report) -> str:
-    """The report as Markdown, without pictures and plots."""
+    """The report as Markdown, without images and plots."""
     parts = [f"# {report.title}"]
     if report.summary:
         parts.append(report.summary)
@@ -108,7 +108,7 @@ def _block_markdown(block: Block) -> str:
         case Table():
             return _table_markdown(block)
         case Gallery() | ColorKey() | Curves():
-            # Pictures and plots are in the HTML page.
+            # Images and plots are in the HTML page.
             return ""
 
 
@@ -152,7 +152,7 @@ def _table_markdown(block: Table) -> str:
 
 
 def numeric_columns(block: Table) -> list[bool]:
-    """Which columns hold numbers (and are set flush right)."""
+    """Columns of numbers, which are aligned right."""
     return [
         any(isinstance(row[column], (int, float)) and not isinstance(row[column], bool) for row in block.rows)
         for column in range(len(block.columns))
@@ -160,7 +160,7 @@ def numeric_columns(block: Table) -> list[bool]:
 
 
 def text_table(columns: Sequence[str], rows: Sequence[Sequence[Cell]]) -> str:
-    """Columns side by side, numbers to the right, a rule below the names."""
+    """Plain-text table: numbers aligned right, a rule below the header."""
     lines = [list(columns), *([format_cell(cell) for cell in row] for row in rows)]
     widths = [max(len(line[index]) for line in lines) for index in range(len(columns))]
     right = [any(isinstance(row[index], int | float) for row in rows) for index in range(len(columns))]

@@ -1,4 +1,4 @@
-"""Lines as inline SVG: no scripts, no fonts of its own, colors from the page's style sheet."""
+"""Line plots as inline SVG without scripts and fonts; colors come from the page's style sheet."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def _clean(curve: Curve, log_y: bool) -> Curve:
 
 
 class _Axis:
-    """Values to pixels, and where the ticks are."""
+    """Scale from values to pixels, with ticks."""
 
     def __init__(self, values: Sequence[float], start_px: int, stop_px: int, *, log: bool) -> None:
         self.log, self._start, self._stop = log, start_px, stop_px

@@ -1,7 +1,7 @@
-"""Label maps as pictures that people can read: fixed ranges, so that two pictures can be compared by eye.
+"""Drawings of label maps with fixed color ranges, so that two images can be compared by eye.
 
-Depth has one color per distance, whatever the scene; normals look as they are painted; classes keep their color.
-Sky and invalid pixels have colors of their own that no value has.
+Depth has one color per distance in every scene, normals the colors of generated images, classes fixed colors. Sky and
+invalid pixels have colors that no value has.
 """
 
 from __future__ import annotations

@@ -30,8 +30,8 @@ def draw_depth(
     """Depth from bright (near) to dark (far); sky light blue, invalid gray.
 
     Metric depth is spaced by `distill.tasks.warp_depth`, which gives near distances more of the colors; by default
-    it covers 0 m to the sky, so that one color is one distance in every picture. Relative depth kinds are drawn from 0 to
-    1.
+    it covers 0 m to the sky, so that one color is one distance in every image. Relative depth is drawn
+    from 0 to 1.
     """
     levels = np.empty(depth.shape, np.uint8)
     if depth_kind is DepthKind.METRIC:
@@ -83,7 +83,7 @@ def _spread(values: ndarray, low: float, high: float, levels: ndarray) -> None:
 def draw_normals(
     normals: Float[ndarray, "h w 3"], valid: Bool[ndarray, "h w"] | None = None
 ) -> UInt8[ndarray, "h w 3"]:
-    """Normals as teachers paint them: R = (1-x)/2, G = (1+y)/2, B = (1+z)/2; invalid gray."""
+    """Normals in the colors of generated images: R = (1-x)/2, G = (1+y)/2, B = (1+z)/2; invalid gray."""
     # convertScaleAbs rounds and clamps to 255; its absolute value only touches vectors longer than one.
     drawn = cv2.convertScaleAbs(cv2.transform(normals.astype(np.float32, copy=False), _NORMALS_TO_RGB))
     if valid is not None:
@@ -105,7 +105,7 @@ def draw_error(
     """Errors from black (none) over red to pale yellow (`limit` and more); invalid gray."""
     levels = np.empty(error.shape, np.uint8)
     for rows in _strips(error):
-        # A NaN is the worst error there is.
+        # A NaN counts as the largest error.
         _spread(np.fmin(np.where(np.isnan(error[rows]), limit, error[rows]), limit), 0.0, limit, levels[rows])
     if valid is not None:
         levels *= valid

@@ -1,4 +1,4 @@
-"""What makes a picture readable on its own: color bars, class legends, captions, contact sheets."""
+"""Color bars, class legends, captions and contact sheets."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def add_depth_bar(
     far_m: float | None = None,
     depth_kind: DepthKind = DepthKind.METRIC,
 ) -> UInt8[ndarray, "h2 w 3"]:
-    """The picture with the color bar of `draw_depth` below it."""
+    """The image with the color bar of `draw_depth` below it."""
     if depth_kind is DepthKind.METRIC:
         low, high = float(warp_depth(near_m or 0.0)), float(warp_depth(far_m or FAR_DEPTH_M))
         places = [(meters, (float(warp_depth(meters)) - low) / (high - low)) for meters in _TICKS_M]
@@ -38,7 +38,7 @@ def add_depth_bar(
 
 
 def add_scale_bar(picture: UInt8[ndarray, "h w 3"], *, limit: float, unit: str) -> UInt8[ndarray, "h2 w 3"]:
-    """The picture with the color bar of `draw_error` below it."""
+    """The image with the color bar of `draw_error` below it."""
     ticks = [(share, f"{limit * share:g}{unit}" + (" or more" if share == 1 else "")) for share in (0.0, 0.5, 1.0)]
     return _add_bar(picture, error_colors(), ticks)
 
@@ -57,7 +57,7 @@ def _add_bar(picture: ndarray, colors: ndarray, ticks: Sequence[tuple[float, str
         length = pen.textlength(text, font=font)
         left = min(max(margin + share * inner - length / 2, margin / 2), width - length - margin / 2)
         if left < right + size_px / 2:
-            continue  # a label that would run into the one before says less than none
+            continue  # labels that would overlap are left out
         pen.text((left, margin + bar_px + 1), text, fill=_TEXT_RGB, font=font)
         right = left + length
     return np.vstack([picture, np.asarray(strip)])
@@ -66,7 +66,7 @@ def _add_bar(picture: ndarray, colors: ndarray, ticks: Sequence[tuple[float, str
 def add_class_legend(
     picture: UInt8[ndarray, "h w 3"], names: Sequence[str], *, only: Sequence[int] | None = None
 ) -> UInt8[ndarray, "h2 w 3"]:
-    """The picture with a color chip and name per class below it; `only` names the ids to list."""
+    """The image with a color chip and name per class below it; `only` names the ids to list."""
     width = picture.shape[1]
     size_px = _text_px(width)
     font, margin = _font(size_px), size_px // 2
@@ -91,7 +91,7 @@ def add_class_legend(
 
 
 def add_caption(picture: UInt8[ndarray, "h w 3"], text: str) -> UInt8[ndarray, "h2 w 3"]:
-    """The picture with one line of text above it."""
+    """The image with one line of text above it."""
     size_px = _text_px(picture.shape[1])
     strip = Image.new("RGB", (picture.shape[1], size_px + size_px // 2 + 2), _MARGIN_RGB)
     ImageDraw.Draw(strip).text((size_px // 3, size_px // 6), text, fill=_TEXT_RGB, font=_font(size_px))
@@ -101,7 +101,7 @@ def add_caption(picture: UInt8[ndarray, "h w 3"], text: str) -> UInt8[ndarray, "
 def contact_sheet(
     pictures: Sequence[UInt8[ndarray, "_h _w 3"]], captions: Sequence[str] | None = None, columns: int = 4
 ) -> UInt8[ndarray, "h w 3"]:
-    """A contact sheet, row by row; each picture fits a cell of the first one's size, with its caption above."""
+    """A contact sheet, row by row; each image fits a cell of the first one's size, with its caption above."""
     cell_h, cell_w = pictures[0].shape[:2]
     cells = []
     for index, picture in enumerate(pictures):

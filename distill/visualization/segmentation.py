@@ -1,4 +1,4 @@
-"""Class and instance ids as colors that stay far apart and never change with the number of classes."""
+"""Colors of class and instance ids: far apart, independent of the number of classes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from distill.tasks import BACKGROUND_INSTANCE, IGNORE_INSTANCE, MAX_CLASSES
 IGNORED_RGB = (62, 62, 66)
 _HATCH_RGB = (92, 92, 98)
 _BACKGROUND_RGB = (24, 24, 28)
-# Nobody tells more than 60 instances apart by color; neighbors in number still differ.
+# More than 60 instances cannot be told apart by color; consecutive ids still differ.
 _NUM_INSTANCE_COLORS = 60
 # The first colors are chosen by hand, calm and far apart; the others by distance from all before.
 _FIRST_RGB = (
@@ -65,7 +65,7 @@ def draw_semantic(ids: UInt8[ndarray, "h w"], num_classes: int) -> UInt8[ndarray
 
 @lru_cache(maxsize=2)
 def _stripes(height: int, width: int) -> ndarray:
-    """Diagonal stripes; kept, because a video asks for the same size at every frame."""
+    """Diagonal stripes; cached, since all frames of a video have the same size."""
     return (np.arange(height)[:, None] + np.arange(width)) % 12 < 3
 
 
