@@ -1,7 +1,7 @@
 """Bootstrap intervals of scores over photos, and permutation tests between two predictors.
 
-Photos are the sampling unit, since errors of pixels of one photo are correlated. A predictor's statistics are one row of sums per photo,
-and `pool` turns any sum of rows into scores, so that a resample costs one matrix product.
+Photos are the sampling unit, since errors of pixels of one photo are correlated. A predictor's statistics are one row
+of sums per photo, and `pool` turns any sum of rows into scores, so that a resample costs one matrix product.
 """
 
 from __future__ import annotations

@@ -16,7 +16,8 @@ _EPSILON = 1e-4
 class InstanceMetrics:
     """SA-Co scores over pairs of image and noun phrase.
 
-    One `update` per pair, empty pairs included (they test presence). Predictions scored below 0.5 are dropped; the rest are matched one to one with the truth by total mask IoU.
+    One `update` per pair, empty pairs included (they test presence). Predictions scored below 0.5 are dropped; the
+    rest are matched one to one with the truth by total mask IoU.
 
     Scores: ``pmf1`` (F1 averaged over the IoU thresholds 0.50 to 0.95; false positives only where the truth has
     instances), ``il_mcc`` (Matthews correlation of presence), ``cgf1`` (their product). All in [0, 1]; the paper prints
