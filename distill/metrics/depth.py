@@ -27,7 +27,8 @@ class DepthMetrics:
     in ``bad_pixels``. Images without a valid pixel are counted in ``images_skipped`` and nowhere else.
 
     Scores: ``delta1 delta2 delta3`` (fraction with max(p/g, g/p) < 1.25^k), ``abs_rel``, ``sq_rel`` (meters),
-    ``rmse_m``, ``rmse_log``, ``log10``, ``silog`` (Depth Anything V2: sqrt(mean e^2 - (mean e)^2 / 2), e = ln p - ln g),
+    ``rmse_m``, ``rmse_log``, ``log10``,
+    ``silog`` (Depth Anything V2: sqrt(mean e^2 - (mean e)^2 / 2), e = ln p - ln g),
     ``silog_marigold`` (100 sqrt of the mean over images of the variance of e), ``irmse`` (1/m), ``boundary_f1`` (depth
     jumps found at their position, over the images that have any).
     """
