@@ -52,7 +52,7 @@ NEW_TO_OLD = {
 # Keys of results, old to new: whole keys or words in them (as in train_instance_centre). Applied to both sides.
 RENAMED_KEYS = {"centre": "center", "terms": "protocol", "trivial": "baseline"}
 # Values below these keys describe the machine or the time, not the result.
-IGNORED_KEYS = {"made_with", "machine", "versions", "seconds", "elapsed_s"}
+IGNORED_KEYS = {"made_with", "environment", "machine", "versions", "seconds", "elapsed_s"}
 
 SCENES = "--teacher synthetic --set tasks=[depth,normals,semantic,instance,referring] --set size_hw=[96,128]"
 # 56 of the 64 scenes are for training: 6 epochs of 10 batches are 60 steps.
