@@ -217,7 +217,7 @@ def test_metric_depth_is_converted_to_relative_kinds():
     assert np.allclose(scale.value[:, :3], [[0.25, 0.5, 1.0]]) and scale.valid.tolist() == [[True, True, True, False]]
     affine = convert_depth(label, DepthKind.AFFINE_INVARIANT_DEPTH)
     assert np.allclose(affine.value[:, :3], [[0, 1 / 3, 1.0]])
-    with pytest.raises(UsageError, match="cannot be brought"):
+    with pytest.raises(UsageError, match="cannot be converted"):
         convert_depth(disparity, DepthKind.AFFINE_INVARIANT_DEPTH)
-    with pytest.raises(UsageError, match="cannot be brought"):
+    with pytest.raises(UsageError, match="cannot be converted"):
         convert_depth(affine, DepthKind.METRIC)

@@ -1,12 +1,13 @@
 """Any Python function as specialist teacher.
 
-The function takes uint8 RGB (h, w, 3) and gives a mapping of task to map, each covering the whole picture at any size:
+The function takes uint8 RGB (h, w, 3) and returns a mapping of task to map, each covering the whole image at any size:
 
 * ``depth`` (h, w): meters, or the output's depth kind;
 * ``normals`` (h, w, 3): vectors in the output's frame;
 * ``semantic`` (h, w): ids, or (classes, h, w): logits or probabilities;
 * ``instance`` (h, w): ids, 0 = background, with ``instance_classes`` {id: name} where there is more than one class;
-* ``depth_confidence``, ... (h, w) in [0, 1]: optional; 0 where the map means nothing. NaN is invalid, too.
+* ``edges`` (h, w): logits or probabilities;
+* ``depth_confidence``, ... (h, w) in [0, 1]: optional; 0 where the map is undefined. NaN is invalid, too.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 
 
 def specialist(**description: Any) -> Callable[[Function], Function]:
-    """Describe a function, so that it can be a teacher without a config file.
+    """Describe a function, so that it is a teacher without a config file.
 
     Args:
         description: Keys of `distill.config.adapters.CallableConfig`: outputs, license, terms, things, settings.
@@ -52,25 +53,25 @@ def specialist(**description: Any) -> Callable[[Function], Function]:
 
 
 def find_function(reference: str) -> Callable[..., Any]:
-    """The function behind ``package.module:function``; modules in the working folder are found, too.
+    """Function of a reference ``package.module:function``; modules in the working folder are found, too.
 
     Raises:
-        UsageError: It cannot be imported, or is nothing that can be called.
+        UsageError: It cannot be imported, or is not callable.
     """
     try:
         found: Any = import_named(reference)
-    except Exception as error:  # whatever the module does when it is imported
+    except Exception as error:  # any error of the module's code
         raise UsageError(
             f"{reference}: cannot be imported: {type(error).__name__}: {error}",
-            hint="install its package, or run where the module lies",
+            hint="install its package, or run in the folder of the module",
         ) from error
     if not callable(found):
-        raise UsageError(f"{reference}: is a {type(found).__name__}, and cannot be called", hint="name a function")
+        raise UsageError(f"{reference}: is a {type(found).__name__}, which is not callable", hint="name a function")
     return found
 
 
 def source_digest(reference: str) -> str:
-    """SHA-256 of the file that holds a function; empty for what has no source. Other labels if the file changes."""
+    """SHA-256 of a function's source file; empty for functions without source."""
     try:
         source = inspect.getsourcefile(inspect.unwrap(find_function(reference)))
     except TypeError:  # instances and built-in functions
@@ -80,7 +81,7 @@ def source_digest(reference: str) -> str:
 
 
 class CallableSpecialist(Specialist):
-    """A function, and our reading of what it gives."""
+    """A function as specialist."""
 
     def __init__(self, config: CallableConfig) -> None:
         self._config = config
@@ -91,27 +92,27 @@ class CallableSpecialist(Specialist):
         return [source_digest(self._config.function)]
 
     def predict(self, photo: Photo) -> list[Label]:
-        """One label per described output.
+        """One label per output of the config.
 
         Raises:
-            DistillError: The function failed on this photo, or gave something else than described.
+            DistillError: The function failed on this photo, or its result differs from the config.
         """
         reference = self._config.function
         try:
             given = self._function(photo.rgb.copy(), **self._config.settings)
         except DistillError:
             raise
-        except Exception as error:  # a stranger's code: its failure costs this photo, not the run
+        except Exception as error:  # foreign code: its failure costs this photo, not the run
             raise DistillError(f"{photo.name}: {reference} failed: {type(error).__name__}: {error}") from error
         if not isinstance(given, Mapping):
-            raise DistillError(f"{reference} gave a {type(given).__name__} instead of a mapping of task to map")
+            raise DistillError(f"{reference} returned a {type(given).__name__} instead of a mapping of task to map")
         return [self._read(task, given) for task in self._config.tasks]
 
     def _read(self, task: Task, given: Mapping[str, Any]) -> Label:
         reference = self._config.function
         if str(task) not in given:
             raise DistillError(
-                f"{reference} gave {', '.join(map(str, given)) or 'nothing'}, and no {task}", hint="fix outputs"
+                f"{reference} returned {', '.join(map(str, given)) or 'no map'}, but not {task}", hint="fix outputs"
             )
         values = np.asarray(given[str(task)])
         if TASKS[task].class_list == "instance_classes":
@@ -145,9 +146,9 @@ def build_callable(config: CallableConfig, folder: Path, context: TeacherContext
 
 def _read_instances(values: Shaped[ndarray, "h w"], given: Mapping[str, Any], config: CallableConfig) -> Label:
     if values.ndim != 2 or not np.issubdtype(values.dtype, np.integer) or values.min(initial=0) < 0:
-        raise DistillError(f"{config.function}: instance ids are whole numbers from 0 on, in a map of shape (h, w)")
+        raise DistillError(f"{config.function}: instance ids must be integers from 0, in a map of shape (h, w)")
     if values.max(initial=0) > IGNORE_INSTANCE:
-        raise DistillError(f"{config.function}: instance ids end at {IGNORE_INSTANCE - 1}")
+        raise DistillError(f"{config.function}: instance ids must be at most {IGNORE_INSTANCE - 1}")
     names = {int(i): str(name) for i, name in dict(given.get("instance_classes", {})).items()}
     value = values.astype(np.uint16)
     valid = value != IGNORE_INSTANCE
@@ -159,18 +160,18 @@ def _read_instances(values: Shaped[ndarray, "h w"], given: Mapping[str, Any], co
 
 
 def _with_confidence(label: Label, confidence: Any, reference: str) -> Label:
-    """The label with the function's own confidence, where it gave one."""
+    """The label with the function's own confidence, if there is one."""
     if confidence is None:
         return label
-    trust = np.nan_to_num(np.asarray(confidence, np.float32), nan=0.0)
-    if trust.shape != label.size_hw:
-        raise DistillError(f"{reference}: {label.task}_confidence is {trust.shape}, its map {label.size_hw}")
-    valid = label.valid & (trust > 0)
+    own = np.nan_to_num(np.asarray(confidence, np.float32), nan=0.0)
+    if own.shape != label.size_hw:
+        raise DistillError(f"{reference}: {label.task}_confidence is {own.shape}, its map {label.size_hw}")
+    valid = label.valid & (own > 0)
     return Label(
         label.task,
         label.value,
         valid,
-        np.where(valid, np.clip(trust, 0, 1), np.float32(0)),
+        np.where(valid, np.clip(own, 0, 1), np.float32(0)),
         label.depth_kind,
         label.classes,
         label.instance_classes,

@@ -1,6 +1,6 @@
-"""Label maps that lie on disk as a teacher: ground truth, or someone's pseudo-labels.
+"""Label maps on disk as a teacher: ground truth or pseudo-labels.
 
-Knows files and what their numbers mean; knows no network. Pictures are read bit for bit, ``.npy`` without pickle.
+Images are read bit for bit, ``.npy`` without pickle.
 """
 
 from __future__ import annotations
@@ -28,20 +28,20 @@ from distill.teachers.quality.fusion import hflip_label
 
 
 class MapsSpecialist(Specialist):
-    """Reads the maps that a config describes."""
+    """Reads the maps of a config."""
 
     def __init__(self, config: MapsConfig) -> None:
         self._config = config
 
     def predict(self, photo: Photo) -> list[Label]:
-        """The labels of one photo.
+        """Labels of one photo.
 
         Raises:
-            DistillError: The photo is no file, or a map is missing, unreadable or of another kind than described.
+            DistillError: The photo is not a file, or a map is missing, unreadable or differs from the config.
         """
         if "path" not in photo.origin or "frame" in photo.origin:
             raise DistillError(
-                f"{photo.name}: maps are found by the photo's path, and this photo is no file",
+                f"{photo.name}: maps are found by the photo's path, and this photo is not a file",
                 hint="give a folder of photos",
             )
         path = Path(str(photo.origin["path"]))
@@ -65,7 +65,7 @@ def _find(photo: Path, config: MapConfig) -> Path:
         relative = config.pattern.format(stem=photo.stem, name=photo.name)
     except (KeyError, IndexError, ValueError) as error:
         raise DistillError(
-            f"pattern {config.pattern!r}: only {{stem}} and {{name}} can stand in it", hint="fix the config"
+            f"pattern {config.pattern!r}: only {{stem}} and {{name}} are replaced", hint="fix the config"
         ) from error
     found = photo.parent / relative
     if not found.is_file():
@@ -74,10 +74,10 @@ def _find(photo: Path, config: MapConfig) -> Path:
 
 
 def read_map(path: Path) -> Shaped[ndarray, "h w *c"]:
-    """The stored numbers of a map, RGB order where there are three channels; of a palette picture, the indices.
+    """Numbers of a map file, in RGB order if there are three channels; indices of a palette image.
 
     Raises:
-        DistillError: Unreadable, larger than `distill.images.MAX_PIXELS`, or of a kind that is no map.
+        DistillError: Unreadable, larger than `distill.images.MAX_PIXELS`, or not a map.
     """
     try:
         data = read_file(path)
@@ -86,11 +86,11 @@ def read_map(path: Path) -> Shaped[ndarray, "h w *c"]:
             if not isinstance(values, ndarray) or values.ndim not in (2, 3):
                 raise DistillError(f"{path}: not an array of shape (h, w) or (h, w, 3)", hint="store one map per file")
             return values
-        with Image.open(io.BytesIO(data)) as picture:
-            if picture.width * picture.height > MAX_PIXELS:
+        with Image.open(io.BytesIO(data)) as image:
+            if image.width * image.height > MAX_PIXELS:
                 raise DistillError(f"{path}: over {MAX_PIXELS / 1e6:.0f} million pixels", hint="shrink it")
-            if picture.mode == "P":
-                return np.array(picture)
+            if image.mode == "P":
+                return np.array(image)
         values = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     except (OSError, ValueError, EOFError, SyntaxError, zipfile.BadZipFile, cv2.error) as error:
         reason = getattr(error, "strerror", None) or str(error).splitlines()[0]

@@ -1,7 +1,4 @@
-"""Any ONNX model as specialist teacher, described in YAML.
-
-Knows tensors and what a config says about them; brings every output to a `Label` at the model's own size.
-"""
+"""Any ONNX model as specialist teacher; its outputs are described in a config."""
 
 from __future__ import annotations
 
@@ -21,6 +18,7 @@ from distill.images import Photo
 from distill.labels import Label
 from distill.optional import require
 from distill.runtime.cpu import usable_cores
+from distill.runtime.onnx_session import open_session
 from distill.shards import file_sha256
 from distill.tasks import TASKS, Task
 from distill.teachers.base import Specialist, Teacher
@@ -29,12 +27,12 @@ from distill.teachers.decoders import teacher_task
 from distill.teachers.predictive import PredictiveTeacher
 
 _MAX_PARALLEL = 16
-"""Each photo at work holds the network's activations."""
+"""Limit of memory: each photo in progress needs the network's activations."""
 MODELS_VARIABLE = "DISTILL_MODELS"
 
 
 class OnnxSpecialist(Specialist):
-    """One session, opened when the first photo comes (so that a plan needs no model)."""
+    """One session, opened for the first photo, so that a plan needs no model."""
 
     def __init__(self, config: OnnxConfig, folder: Path) -> None:
         self._config = config
@@ -44,15 +42,15 @@ class OnnxSpecialist(Specialist):
 
     @property
     def max_parallel(self) -> int:
-        """How many photos may be worked on at once: one for each core, or for each group of `threads` cores."""
+        """Photos in parallel: one per core, or per group of `threads` cores."""
         return max(1, min(usable_cores() // max(self._config.threads, 1), _MAX_PARALLEL))
 
     @property
     def min_size_hw(self) -> tuple[int, int]:
-        """(height, width) that the model looks at: photos need not be read any larger.
+        """Input size (height, width) of the model.
 
         Raises:
-            DistillError: The model has to be asked, and cannot be opened.
+            DistillError: The size is not in the config, and the model cannot be opened.
         """
         return self._input_hw(self._opened())
 
@@ -61,10 +59,10 @@ class OnnxSpecialist(Specialist):
         return [file_sha256(self._path)]
 
     def predict(self, photo: Photo) -> list[Label]:
-        """One label per described output, at the output's own size.
+        """One label per output of the config, at the output's own size.
 
         Raises:
-            DistillError: The model cannot be opened, or its tensors are not what the config says.
+            DistillError: The model cannot be opened, or its tensors differ from the config.
         """
         session = self._opened()
         wanted = self._config.input.name
@@ -87,12 +85,12 @@ class OnnxSpecialist(Specialist):
     def _open(self) -> Any:
         if self._session is None:
             runtime = require("onnxruntime", extra="cpu", why="run an ONNX teacher")
-            options = runtime.SessionOptions()
-            options.intra_op_num_threads = max(self._config.threads, 1)
-            options.log_severity_level = 3
             try:
-                self._session = runtime.InferenceSession(
-                    str(self._path), options, providers=runtime.get_available_providers()
+                self._session = open_session(
+                    self._path,
+                    why="run an ONNX teacher",
+                    threads=max(self._config.threads, 1),
+                    providers=runtime.get_available_providers(),
                 )
             except Exception as error:
                 raise UsageError(
@@ -181,13 +179,13 @@ def _announced_size(session: Any, layout: str, path: Path) -> tuple[int, int]:
 
 
 def _read(value: Shaped[ndarray, ...], output: OnnxOutputConfig, path: Path) -> Label:
-    """An output tensor as a label."""
+    """Label of an output tensor."""
     values = np.asarray(value)
     if values.ndim == 4 and values.shape[0] == 1:
         values = values[0] if output.layout == "NCHW" else values[0].transpose(2, 0, 1)
     if values.ndim != 3:
         raise DistillError(
-            f"{path.name}: output {output.name or 'one'} has shape {np.shape(value)}, not one map per channel",
+            f"{path.name}: output {output.name or 'one'} has shape {np.shape(value)} instead of one map per channel",
             hint="check outputs in the config",
         )
     return teacher_task(Task(output.task)).label_from_planes(values, output, path.name)

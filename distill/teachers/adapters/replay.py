@@ -1,7 +1,6 @@
-"""Answers that were painted elsewhere, from a manifest: photo, task, answer, prompt, legend, class, background, ...
+"""Stored images of any generator, listed in a manifest: photo, task, answer, prompt, legend, class, background, ...
 
-This is how people with access to a closed model, or with last month's answers, use the tool. Knows manifests; knows
-nothing of how an answer is read.
+For images of a closed model, or of an earlier job.
 """
 
 from __future__ import annotations
@@ -30,14 +29,14 @@ from distill.teachers.prompts.legend_parser import parse_legend
 
 
 class ManifestRow(Config):
-    """One line of the manifest."""
+    """One row of the manifest."""
 
     photo: str
     task: Task
     answer: str
     prompt: str = ""
     legend: dict[str, RGB] = Field(default_factory=dict)
-    """semantic, referring: class to color (name, hex or triple); read out of the prompt when it is not given."""
+    """semantic, referring: class to color (name, hex or triple); parsed from the prompt by default."""
     class_name: str = Field(default="", alias="class")
     background: RGB | None = None
     colormap: str = "cube"
@@ -66,70 +65,70 @@ class ManifestRow(Config):
 
 
 class ReplayGenerator(CacheableGenerator):
-    """Hands out the answers of a manifest."""
+    """Returns the images of a manifest."""
 
     def __init__(self, config: ReplayConfig) -> None:
         self.model = config.model
         self._config = config
         self._folder = config.answers.parent
-        self._questions = [(row, self._prompt_spec(row)) for row in read_manifest_rows(config.answers)]
+        self._rows = [(row, self._prompt_spec(row)) for row in read_manifest_rows(config.answers)]
         self._by_path: dict[Path, list[tuple[ManifestRow, PromptSpec]]] = defaultdict(list)
         self._by_name: dict[str, list[tuple[ManifestRow, PromptSpec]]] = defaultdict(list)
-        for row, prompt_spec in self._questions:
+        for row, prompt_spec in self._rows:
             self._by_path[(self._folder / row.photo).resolve()].append((row, prompt_spec))
             self._by_name[Path(row.photo).name].append((row, prompt_spec))
 
     def prompt_specs(self, photo: Photo) -> list[PromptSpec]:
-        """What the manifest holds answers to about this photo; none when it does not name it."""
+        """Prompts of the manifest about this photo; may be empty."""
         return [prompt_spec for _, prompt_spec in self._pairs(photo)]
 
     def generate(self, photo: Photo, prompt_spec: PromptSpec, *, seed: int, sample: int = 0) -> GeneratedImage:
-        """The stored answer; `seed` and `sample` mean nothing here.
+        """Stored image; `seed` and `sample` are ignored.
 
         Raises:
-            DistillError: The answer's file is missing or unreadable.
+            DistillError: The file is missing or unreadable.
         """
         row = self._row(photo, prompt_spec)
         try:
             data = read_file(self._folder / row.answer)
         except OSError as error:
             raise DistillError(
-                f"{row.answer}: the answer cannot be read: {error.strerror or error}", hint="fix the manifest"
+                f"{row.answer}: the image cannot be read: {error.strerror or error}", hint="fix the manifest"
             ) from error
         cost = self._config.cost_usd if row.cost_usd is None else row.cost_usd
         return GeneratedImage(prompt_spec, data, row.answer, row.model or self._config.model, cost, license=row.license)
 
     def parameters(self, photo: Photo, prompt_spec: PromptSpec) -> dict[str, Any]:
-        """The answer's file; that of a manifest may change under the same name."""
+        """Model, and the file with its state, which may change under the same name."""
         row = self._row(photo, prompt_spec)
         return {"model": row.model, "answer": row.answer, "file": _file_state(self._folder / row.answer)}
 
     def _row(self, photo: Photo, prompt_spec: PromptSpec) -> ManifestRow:
         pairs = self._pairs(photo)
-        # By identity first: two rows may ask the same and hold different answers.
-        row = next((row for row, asked in pairs if asked is prompt_spec), None)
-        return row or next(row for row, asked in pairs if asked == prompt_spec)
+        # By identity first: two rows may have the same prompt and different images.
+        row = next((row for row, other in pairs if other is prompt_spec), None)
+        return row or next(row for row, other in pairs if other == prompt_spec)
 
     def _pairs(self, photo: Photo) -> list[tuple[ManifestRow, PromptSpec]]:
-        """By path where the photo is a file; else by name, which must then be the name of one photo only."""
+        """Rows about a photo, by path if it is a file, else by name, which must be unique."""
         path = Path(str(photo.origin["path"])).resolve() if "path" in photo.origin else None
         if path in self._by_path:
             return self._by_path[path]
         rows = self._by_name.get(Path(photo.name).name, [])
         if path is not None:
-            # A row whose photo lies where it says is about that photo, not about another one of the same name.
+            # A row whose photo exists is about that photo, not about another one of the same name.
             rows = [(row, prompt_spec) for row, prompt_spec in rows if not (self._folder / row.photo).is_file()]
         if len({row.photo for row, _ in rows}) > 1:
             raise DistillError(
                 f"{photo.name}: the manifest has several photos of this name",
-                hint="keep the photos where the manifest says",
+                hint="restore the paths of the manifest",
             )
         return rows
 
     def fingerprint(self) -> list[str]:
         """Digests of the manifest and of the names, sizes and times of all answers."""
         digest = hashlib.sha256()
-        for row, _ in self._questions:
+        for row, _ in self._rows:
             digest.update(f"{row.answer} {_file_state(self._folder / row.answer)}\n".encode())
         return [file_sha256(self._config.answers), digest.hexdigest()]
 
@@ -152,8 +151,8 @@ class ReplayGenerator(CacheableGenerator):
         )
 
     def all_prompt_specs(self) -> list[PromptSpec]:
-        """Every question of the manifest, in its order; tells which tasks and classes there are."""
-        return [prompt_spec for _, prompt_spec in self._questions]
+        """Every prompt of the manifest, in its order."""
+        return [prompt_spec for _, prompt_spec in self._rows]
 
 
 def build_replay(config: ReplayConfig, folder: Path, context: TeacherContext) -> Teacher:
@@ -177,7 +176,9 @@ def build_replay(config: ReplayConfig, folder: Path, context: TeacherContext) ->
         terms=config.terms,
         tasks=[task for task in Task if task in prompted],
         classes=tuple(
-            dict.fromkeys(name for spec in prompt_specs if TASKS[spec.task].class_list == "classes" for name in spec.legend)
+            dict.fromkeys(
+                name for spec in prompt_specs if TASKS[spec.task].class_list == "classes" for name in spec.legend
+            )
         ),
         quality_filter=context.quality_filter,
         prompt_ensemble=context.prompt_ensemble,
@@ -195,10 +196,10 @@ def _file_state(path: Path) -> str:
 
 
 def read_manifest_rows(path: Path) -> list[ManifestRow]:
-    """The rows of a manifest: a YAML or JSON list, or CSV with a header.
+    """Rows of a manifest: a YAML or JSON list, or CSV with a header.
 
     Raises:
-        UsageError: Unreadable, or a row is wrong; the sentence names the row.
+        UsageError: Unreadable, or a row is wrong.
     """
     try:
         text = path.read_text(encoding="utf-8-sig")
@@ -225,7 +226,7 @@ def read_manifest_rows(path: Path) -> list[ManifestRow]:
 
 
 def _row(value: Any, where: str) -> ManifestRow:
-    if isinstance(value, dict):  # null means "not given"
+    if isinstance(value, dict):  # null means not set
         value = {key: item for key, item in value.items() if item is not None}
     try:
         return ManifestRow.model_validate(value)

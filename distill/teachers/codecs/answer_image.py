@@ -1,7 +1,7 @@
-"""The pixels of a generated image, taken exactly or not at all.
+"""Exact pixels of a generated image.
 
-A photo may be read generously (alpha over white, CMYK approximately, the first frame of many). An answer may not: its
-colors are numbers, and a color that had to be guessed would decode to a wrong label.
+Photos may be decoded approximately (alpha over white, CMYK, the first frame of many). Generated images may not: their
+colors are numbers, and an approximate color would decode to a wrong label.
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ from distill.images import check_pixel_count, decode_rgb
 MAX_PIXELS = 64_000_000
 """The largest canvas of a hosted generator has 17 million pixels; decoding needs about 20 bytes for each."""
 MIN_SIDE_PX = 64
-"""A thinner answer (and thinner than half its photo) holds no label worth having."""
+"""Smaller images (if also below half of the photo's size) are rejected."""
 _EXACT_MODES = frozenset({"1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "I;16", "I;16B", "I;16L"})
 
 
 @dataclass(frozen=True, slots=True)
 class AnswerImage:
-    """A generated image, read from its file.
+    """A decoded generated image.
 
     Attributes:
-        rgb: Its pixels.
-        opaque: Where it says something at all; None: everywhere. Transparent pixels have no color.
-        container: The format that the bytes have, such as ``png``, whatever they were called.
+        rgb: Pixels.
+        opaque: Opaque pixels; None: all. Transparent pixels have no color.
+        container: Actual format of the bytes, such as ``png``.
     """
 
     rgb: UInt8[ndarray, "h w 3"]
@@ -41,42 +41,42 @@ class AnswerImage:
 
 
 def decode_answer_image(data: bytes, name: str) -> AnswerImage:
-    """The generated image in these bytes.
+    """Pixels of a generated image; ``name`` is for errors.
 
     Raises:
-        DistillError: No readable picture, animated, in colors that have no exact RGB (CMYK, Lab, floats), or too
-            large; the sentence names the answer.
+        DistillError: Not a readable image, animated, in colors without exact RGB values (CMYK, Lab, floats), or too
+            large.
     """
     opaque = _opaque_pixels(data, name) if data else None
     rgb, container = decode_rgb(data, name)
     if opaque is not None and opaque.all():
         opaque = None
-    if opaque is not None and opaque.shape != rgb.shape[:2]:  # turned by its EXIF orientation
-        raise DistillError(f"{name}: the answer is turned and transparent", hint="ask again")
+    if opaque is not None and opaque.shape != rgb.shape[:2]:  # rotated by its EXIF orientation
+        raise DistillError(f"{name}: the image is rotated by EXIF and transparent", hint="save it upright")
     return AnswerImage(rgb, opaque, container)
 
 
 def _opaque_pixels(data: bytes, name: str) -> Bool[ndarray, "h w"] | None:
-    """The opaque pixels of a picture with transparency; refuses what has no exact RGB pixels."""
+    """Opaque pixels of an image with transparency, else None; refuses images without exact RGB pixels."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            with Image.open(io.BytesIO(data)) as picture:
-                check_pixel_count(picture.size, name, MAX_PIXELS)
-                if getattr(picture, "n_frames", 1) > 1 and picture.format != "MPO":
+            with Image.open(io.BytesIO(data)) as image:
+                check_pixel_count(image.size, name, MAX_PIXELS)
+                if getattr(image, "n_frames", 1) > 1 and image.format != "MPO":
                     raise DistillError(
-                        f"{name}: the answer is animated ({getattr(picture, 'n_frames', 2)} frames)",
-                        hint="ask again, or keep the frame that is meant",
+                        f"{name}: the image is animated ({getattr(image, 'n_frames', 2)} frames)",
+                        hint="save the frame that is meant as PNG",
                     )
-                if picture.mode not in _EXACT_MODES:
+                if image.mode not in _EXACT_MODES:
                     raise DistillError(
-                        f"{name}: the answer is in {picture.mode} colors, which have no exact RGB",
-                        hint="ask for a PNG in RGB",
+                        f"{name}: the image has {image.mode} colors, which have no exact RGB values",
+                        hint="save it as RGB PNG",
                     )
-                if picture.mode in ("LA", "La", "PA", "RGBA", "RGBa") or "transparency" in picture.info:
-                    return np.asarray(picture.convert("RGBA").getchannel("A")) == 255
+                if image.mode in ("LA", "La", "PA", "RGBA", "RGBa") or "transparency" in image.info:
+                    return np.asarray(image.convert("RGBA").getchannel("A")) == 255
     except DistillError:
         raise
-    except Exception:  # decode_rgb says what is wrong with broken bytes, in words
+    except Exception:  # decode_rgb reports damaged bytes
         return None
     return None

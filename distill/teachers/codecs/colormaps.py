@@ -1,6 +1,6 @@
-"""Paths through the RGB cube along which depth is painted: the cube path of the paper, gray, and five matplotlib maps.
+"""Depth colormaps as paths through the RGB cube: the cube path of the paper, gray, and five matplotlib maps.
 
-A path is a polyline; a color is read as the nearest point on it. Positions run from 0 (low end) to 1.
+A path is a polyline; a color decodes to the nearest point on it. Positions run from 0 (low end) to 1.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ CUBE_LEVELS = 7 * 255
 
 @functools.cache
 def path(colormap: str) -> Float[ndarray, "n 3"]:
-    """The vertices of a path in 8-bit units, low end first, equally spaced in position.
+    """Vertices of a path in 8-bit units, low end first, equally spaced in position.
 
     Raises:
-        UsageError: Unknown name; lists the known ones.
+        UsageError: Unknown name.
     """
     if colormap == "cube":
         return CUBE_CORNERS * 255.0
@@ -46,9 +46,9 @@ def path(colormap: str) -> Float[ndarray, "n 3"]:
 
 
 def walk(position: Float[ndarray, "*n"], colormap: str = "cube") -> Float[ndarray, "*n 3"]:
-    """The color at a position in [0, 1], in 8-bit units, not rounded."""
+    """Color at a position in [0, 1], in 8-bit units, not rounded."""
     vertices = path(colormap)
-    # float64: one of 1785 levels is 5.6e-4, and rounding must fall on the right side of a half.
+    # float64: one of 1785 levels is 5.6e-4, and a half must be rounded to the right side.
     scaled = np.clip(np.asarray(position, np.float64), 0.0, 1.0) * (len(vertices) - 1)
     edge = np.minimum(scaled.astype(np.int64), len(vertices) - 2)
     along = (scaled - edge)[..., None]
@@ -63,7 +63,7 @@ def project(
     Args:
         colors: Integers or floats.
         colormap: One of `COLORMAPS`.
-        one: The color value that means full: 255 or 1. Distances come back in the same unit.
+        one: Maximum color value: 255 or 1; also the unit of the distances.
     """
     if colormap == "cube":
         return _project_cube(colors, one)
@@ -78,7 +78,7 @@ def project(
 
 
 def _project_cube(colors: Shaped[ndarray, "n 3"], one: float) -> tuple[Float[ndarray, " n"], Float[ndarray, " n"]]:
-    """Edges lie along the axes: the place on an edge is one channel, and integers stay integers until the end."""
+    """`project` for edges along the axes: a position on an edge is one channel; integers stay integers."""
     whole = np.issubdtype(colors.dtype, np.integer)
     points = colors.astype(np.int64 if whole else np.float64)
     full = int(one) if whole else one
@@ -102,7 +102,7 @@ def _project_cube(colors: Shaped[ndarray, "n 3"], one: float) -> tuple[Float[nda
 
 
 def _nearest_edge(points: Float[ndarray, "n 3"], vertices: Float[ndarray, "m 3"]) -> Int[ndarray, " n"]:
-    """Which edge of the polyline is nearest, by brute force: 255 edges x 65536 colors take 0.2 s, once per color."""
+    """Index of the nearest edge, by brute force: 255 edges x 65536 colors take 0.2 s, once per color."""
     start, step = vertices[:-1], vertices[1:] - vertices[:-1]
     length_2 = np.maximum((step**2).sum(axis=1), 1e-12)
     best = np.empty(len(points), np.int64)

@@ -1,7 +1,7 @@
 """Depth as color, and back.
 
-Metric depth is warped to [0, 1) by `distill.tasks.warp_depth` and painted along a path through the RGB cube; near is
-the low end unless said otherwise. Relative depth kinds are painted as they are: their values already lie in [0, 1].
+Metric depth is warped to [0, 1) by `distill.tasks.warp_depth` and encoded along a path through the RGB cube; near is
+the low end by default. Relative depth is encoded without a warp, since its values are in [0, 1].
 Source: arXiv 2604.20329, equation 1 and figure 5.
 """
 
@@ -21,25 +21,25 @@ from distill.teachers.codecs.color_lut import HALF_UNITS, ColorLUT, gaussian_wei
 from distill.teachers.codecs.colormaps import CUBE_LEVELS, path, project, walk
 
 TAU = 30.0
-"""A color farther than this from the path (of 255) says nothing. Closer ones cannot be confused on the cube path: any
-edge that does not touch the nearest one is at least 190 farther away, so a margin between edges would never decide."""
+"""A color farther than this from the path (of 255) is invalid. Closer ones are unambiguous on the cube path: any edge
+that does not touch the nearest one is at least 190 farther away."""
 CONFIDENCE_SIGMA = 10.0
-"""Width of the confidence bell over the distance to the path, in 8-bit units."""
+"""Width of the Gaussian confidence over the distance to the path, in 8-bit units."""
 EDGE_TAU = 8.0
-"""Beside a depth step, a color farther than this from the path is a blend of two depths that decodes to a third."""
+"""Next to a depth step, a color farther than this from the path is a blend of two depths that decodes to a third."""
 EDGE_STEP = 0.03
 """A depth step: warped depth changes by more than this over 3x3 pixels; 10 % of the depth at 5 m."""
 
 NOISE = 4.0
-"""Color error to reckon with, in 8-bit units: twice the noise of a JPEG of quality 75."""
+"""Expected color error in 8-bit units: twice the noise of a JPEG of quality 75."""
 
 MAX_DEPTH_M = float(unwarp_depth(65534 / 65535))
-"""2550 m, the last finite level that a shard can store: says "sky or beyond" (`distill.labels.is_beyond_range`)."""
+"""2550 m, the last finite level that a shard can store: sky (`distill.labels.is_sky`)."""
 
 _STEPS = 65534
-"""Positions on the other paths are kept in steps of 1/65534; the cube path has 1785 exact levels."""
+"""Positions on the other paths are stored in steps of 1/65534; the cube path has 1785 exact levels."""
 _STEP_UNIT = 1000.0
-"""Local depth steps are kept in thousandths of the path."""
+"""Local depth steps are stored in thousandths of the path."""
 
 
 def encode_depth_rgb(
@@ -51,7 +51,7 @@ def encode_depth_rgb(
     lam: float = DEPTH_LAMBDA,
     c: float = DEPTH_C,
 ) -> UInt8[ndarray, "h w 3"]:
-    """The generated image that says this depth; infinity is the far end, white on the cube path.
+    """Generated image of a depth map; infinity is the far end, white on the cube path.
 
     Raises:
         DistillError: A depth is negative or not a number, or a relative one is outside [0, 1].
@@ -60,7 +60,7 @@ def encode_depth_rgb(
     high = np.inf if depth_kind is DepthKind.METRIC else 1.0
     if not bool(np.all((values >= 0) & (values <= high))):
         raise DistillError(
-            f"a {depth_kind} depth map holds values outside 0 to {high:g}, or not-a-number",
+            f"a {depth_kind} depth map has values outside 0 to {high:g}, or NaN",
             hint="fill invalid pixels first",
         )
     if depth_kind is DepthKind.METRIC:
@@ -81,16 +81,16 @@ def decode_depth_rgb(
     c: float = DEPTH_C,
     tau: float = TAU,
 ) -> Label:
-    """The depth label that a generated image says, at the answer's own size.
+    """Depth of a generated image, at the image's own size.
 
-    Sky and infinity (warped depth above `distill.tasks.FAR_WARP`) are valid and hold the farthest stored depth.
-    Invalid: colors farther than ``tau`` from the path, and blends of two depths beside a depth step.
+    Sky and infinity (warped depth above `distill.tasks.FAR_WARP`) are valid, with the largest stored depth.
+    Invalid: colors farther than ``tau`` from the path, and blends of two depths next to a depth step.
     """
     codes = _table(colormap).look_up(generated)
     levels, residuals = values_of(codes), residuals_of(codes)
     num_levels = CUBE_LEVELS if colormap == "cube" else _STEPS
     step = _local_step(levels, num_levels)
-    # Whole numbers on both sides: a float would turn a megapixel of bytes into doubles, 1 ms each time.
+    # Integers on both sides: a float would convert a megapixel of bytes to doubles, 1 ms each time.
     near = residuals <= int(HALF_UNITS * EDGE_TAU)
     valid = (residuals <= min(255, int(HALF_UNITS * tau))) & (near | (step <= int(EDGE_STEP * _STEP_UNIT)))
     places = levels.astype(np.intp)
@@ -114,27 +114,27 @@ def _table(colormap: str) -> ColorLUT:
         position, distance = project(colors, colormap)
         return np.rint(position * num_levels), np.zeros(len(colors)), distance
 
-    path(colormap)  # an unknown name is refused before a table is made
+    path(colormap)  # refuses an unknown name before a table is allocated
     return ColorLUT(read)
 
 
 def _local_step(levels: UInt16[ndarray, "h w"], num_levels: int) -> UInt8[ndarray, "h w"]:
-    """The range of positions over 3x3 pixels, in thousandths, capped at 255."""
+    """Range of positions over 3x3 pixels, in thousandths, at most 255."""
     span = cv2.morphologyEx(levels, cv2.MORPH_GRADIENT, np.ones((3, 3), np.uint8))
     return cv2.convertScaleAbs(span, alpha=_STEP_UNIT / num_levels)
 
 
 def _step_confidence() -> Float[ndarray, " 256"]:
-    """Trust beside a step: halved where the position changes by 0.06 over 3x3 pixels, twice the edge step."""
+    """Confidence next to a step: half where the position changes by 0.06 over 3x3 pixels, twice the edge step."""
     step = np.arange(256) / _STEP_UNIT
     return (1 / (1 + (step / (2 * EDGE_STEP)) ** 2)).astype(np.float32)
 
 
 @functools.lru_cache(maxsize=16)
 def _precision(colormap: str, num_levels: int, near_is_low: bool, lam: float, c: float) -> Float[ndarray, " n"]:
-    """Trust in the meters of every position: halved where color noise of `NOISE` units moves the depth by 10 %.
+    """Confidence in the meters of every position: half where color noise of `NOISE` units changes depth by 10 %.
 
-    On the cube path that is so nearer than 0.1 m and from 75 m on, where one level is 2.4 % of the depth.
+    On the cube path that is below 0.1 m and from 75 m on, where one level is 2.4 % of the depth.
     """
     values = _values(num_levels, near_is_low, DepthKind.METRIC, lam, c).astype(np.float64)
     length = float(np.linalg.norm(np.diff(path(colormap), axis=0), axis=1).sum())
@@ -142,7 +142,7 @@ def _precision(colormap: str, num_levels: int, near_is_low: bool, lam: float, c:
     relative = np.abs(np.gradient(values)) * shift / np.maximum(values, 1e-6)
     trust = 1 / (1 + (relative / 0.1) ** 2)
     farness = np.arange(num_levels + 1) / num_levels if near_is_low else 1 - np.arange(num_levels + 1) / num_levels
-    # Sky has no meters to be wrong about; the doubt at its border fades toward the end of the path.
+    # Sky has no wrong meters; the low confidence at its border rises toward the end of the path.
     certain = np.clip((farness - FAR_WARP) / (1 - FAR_WARP), 0, 1)
     border = float(trust[np.argmin(np.abs(farness - (FAR_WARP - 0.005)))])
     return np.where(farness > FAR_WARP - 0.002, border + (1 - border) * certain, trust).astype(np.float32)
@@ -150,7 +150,7 @@ def _precision(colormap: str, num_levels: int, near_is_low: bool, lam: float, c:
 
 @functools.lru_cache(maxsize=16)
 def _values(num_levels: int, near_is_low: bool, depth_kind: DepthKind, lam: float, c: float) -> Float[ndarray, " n"]:
-    """The value of every position."""
+    """Value of every position."""
     position = np.arange(num_levels + 1) / num_levels
     farness = position if near_is_low else 1 - position
     if depth_kind is not DepthKind.METRIC:

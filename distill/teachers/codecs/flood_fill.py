@@ -1,8 +1,8 @@
 """Regions of one color: the sequential seed-based flood fill of the paper, exact, at array speed.
 
-Two ways of growing give the same region. Small regions (thousands of them, in the halos around objects) are walked
-pixel by pixel, and are dropped anyway; once a walk reaches the size that counts, the region is found again with
-connected components inside a window that grows until it holds the region.
+Two implementations give the same region. Small regions (thousands of them, in the halos around objects) are filled
+pixel by pixel, and are dropped afterwards; once a region reaches the minimum size, it is computed again with connected
+components inside a window that grows until it contains the region.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from jaxtyping import Bool, UInt8
 from numpy import ndarray
 
 _REACH = 2
-"""A knight's move goes two pixels far: the picture gets such a border, and a region keeps this away from its window."""
+"""Range of a knight's move: width of the border around the image, and of that between a region and its window."""
 _MOVES = [(y, x) for y in range(-2, 3) for x in range(-2, 3) if 0 < y * y + x * x <= 5 and y * y + x * x != 4]
 """The 16 neighbors: 8 nearest pixels and 8 knight's moves."""
 _KERNEL = np.zeros((5, 5), np.uint8)
@@ -27,10 +27,10 @@ class FloodFill:
     """Splits the pixels that are not background into regions, in raster order of their seeds."""
 
     def __init__(self, generated: UInt8[ndarray, "h w 3"], is_background: Bool[ndarray, "h w"], tau: float) -> None:
-        """Take the picture; a region holds pixels at most ``tau`` from its seed's color."""
-        self._picture = cv2.copyMakeBorder(generated, _REACH, _REACH, _REACH, _REACH, cv2.BORDER_CONSTANT)
-        height, width = self._picture.shape[:2]
-        # A bytearray is fast one byte at a time, and as an array at once: both ways of growing share it.
+        """Set the image; the pixels of a region are at most ``tau`` from its seed's color."""
+        self._image = cv2.copyMakeBorder(generated, _REACH, _REACH, _REACH, _REACH, cv2.BORDER_CONSTANT)
+        height, width = self._image.shape[:2]
+        # A bytearray is fast byte by byte and as an array; both implementations share it.
         self._taken_bytes = bytearray(b"\x01") * (height * width)
         self._taken = np.frombuffer(self._taken_bytes, np.uint8).reshape(height, width)
         self._taken[_REACH:-_REACH, _REACH:-_REACH] = is_background
@@ -38,8 +38,8 @@ class FloodFill:
 
     def components(self, min_pixels: float) -> Iterator[tuple[tuple[int, int], UInt8[ndarray, "h w"]]]:
         """((top, left), mask) of every region of at least ``min_pixels``."""
-        width = self._picture.shape[1]
-        pixels = self._picture.tobytes()
+        width = self._image.shape[1]
+        pixels = self._image.tobytes()
         seed = self._taken_bytes.find(0)
         while seed >= 0:
             walked = self._walk(pixels, seed, min_pixels)
@@ -53,13 +53,13 @@ class FloodFill:
             seed = self._taken_bytes.find(0, seed + 1)
 
     def _walk(self, pixels: bytes, seed: int, enough: float) -> list[int]:
-        """The region of a seed, marked as taken, pixel by pixel; stops as soon as it holds ``enough`` pixels."""
+        """Fill the region of a seed pixel by pixel; stops at ``enough`` pixels."""
         taken, limit = self._taken_bytes, self._limit
-        moves = [y * self._picture.shape[1] + x for y, x in _MOVES]
+        moves = [y * self._image.shape[1] + x for y, x in _MOVES]
         red, green, blue = pixels[3 * seed : 3 * seed + 3]
         taken[seed] = 1
         region = [seed]
-        for pixel in region:  # grows while it is walked
+        for pixel in region:  # grows during iteration
             for move in moves:
                 near = pixel + move
                 if taken[near]:
@@ -75,9 +75,9 @@ class FloodFill:
     def _grow(
         self, seed: tuple[int, int], box: tuple[int, int, int, int]
     ) -> tuple[tuple[int, int], UInt8[ndarray, "h w"]]:
-        """((top, left), mask) of the region of a seed, marked as taken; the window doubles until the region fits."""
-        squares = (np.arange(256)[:, None] - self._picture[seed].astype(int)) ** 2
-        # Saturated bytes are exact, as every limit of use is below 255.
+        """((top, left), mask) of a seed's region, marked as taken; the window doubles until it contains it."""
+        squares = (np.arange(256)[:, None] - self._image[seed].astype(int)) ** 2
+        # Saturated bytes are exact for limits below 255.
         near_color = np.minimum(squares, 255).astype(np.uint8)[None]
         height, width = self._taken.shape
         top, left, bottom, right = box
@@ -86,7 +86,7 @@ class FloodFill:
             top, left = max(0, top - margin), max(0, left - margin)
             bottom, right = min(height, bottom + margin), min(width, right + margin)
             window = (slice(top, bottom), slice(left, right))
-            red, green, blue = cv2.split(cv2.LUT(self._picture[window], near_color))
+            red, green, blue = cv2.split(cv2.LUT(self._image[window], near_color))
             close = ((cv2.add(cv2.add(red, green), blue) <= self._limit) & (self._taken[window] == 0)).astype(np.uint8)
             mask = _linked(close, (seed[0] - top, seed[1] - left))
             inside = _inside(mask, (top, left, bottom, right), (height, width))
@@ -97,7 +97,7 @@ class FloodFill:
 
 
 def _inside(mask: UInt8[ndarray, "h w"], box: tuple[int, int, int, int], size_hw: tuple[int, int]) -> bool:
-    """Whether no move from the region leaves its window, except out of the picture."""
+    """Whether no move from the region leaves its window, except at the image border."""
     top, left, bottom, right = box
     return not (
         (top > 0 and mask[:_REACH].any())
@@ -108,7 +108,7 @@ def _inside(mask: UInt8[ndarray, "h w"], box: tuple[int, int, int, int], size_hw
 
 
 def _linked(close: UInt8[ndarray, "h w"], seed: tuple[int, int]) -> UInt8[ndarray, "h w"]:
-    """What 16-connected steps over ``close`` reach from a seed: 8-connected patches, joined by knight's moves."""
+    """16-connected region of ``close`` from a seed: 8-connected patches, joined by knight's moves."""
     count, patches = cv2.connectedComponents(close, connectivity=8, ltype=cv2.CV_32S)
     chosen = np.zeros(count, np.uint8)
     chosen[patches[seed]] = 1

@@ -3,8 +3,8 @@
 The paper's five steps (arXiv 2604.20329, appendix A), with its five constants. Where its text leaves a choice open:
 the 16 neighbors are the 8 nearest pixels and the 8 knight's moves; seeds are taken in raster order; areas in step 5
 are those of bounding boxes; merging goes from the largest component down, with means and boxes kept up to date. Pixels
-that belong to no kept component and are not background become *ignore*, not background: a missing instance must not be
-taught as "nothing there".
+without a kept component that are not background become *ignore*, not background: a missing instance must not be learned
+as background.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ from distill.teachers.codecs.flood_fill import FloodFill
 TAU = 14.0
 """Colors closer than this (L2, of 255) are the same: to the background, to a seed, between merged means."""
 MIN_SHARE = 2e-4
-"""Smaller components, as a share of the picture, are dropped."""
+"""Smaller components (fraction of the image) are dropped."""
 MIN_CORE = 0.1
-"""Components that keep less than this share under a 3x3 erosion are thin halos, and dropped."""
+"""Components with a smaller remaining fraction after a 3x3 erosion are thin halos, and dropped."""
 MAX_SPREAD = 5.0
 """Two components merge only if their common box is at most this many times the sum of their boxes."""
 MAX_PIXELS = 16_000_000
-"""A noisy answer costs about 3 s per megapixel; a larger one is not an answer of any known generator."""
+"""A noisy image costs about 3 s per megapixel; no known generator makes larger ones."""
 
 
 @dataclass(slots=True)
@@ -50,16 +50,16 @@ class _Region:
 def decode_instances_rgb(
     generated: UInt8[ndarray, "h w 3"], class_name: str, *, background: RGB = (0, 0, 0), tau: float = TAU
 ) -> Label:
-    """The instances that a generated image says, at the answer's own size; ids from 1, largest first.
+    """Instances of a generated image, at the image's own size; ids from 1, largest first.
 
     Raises:
-        DistillError: The answer is larger than any generator's.
+        DistillError: The image is larger than any generator's.
     """
     height, width = generated.shape[:2]
     if height * width > MAX_PIXELS:
         raise DistillError(
-            f"an instance answer of {width}x{height} px is too large to be read",
-            hint=f"answers have at most {MAX_PIXELS // 1_000_000} million pixels",
+            f"an instance image of {width}x{height} px is too large to be decoded",
+            hint=f"use at most {MAX_PIXELS // 1_000_000} million pixels",
         )
     is_background = _distance_2(generated, background) < tau**2
     min_pixels = MIN_SHARE * height * width
@@ -90,14 +90,14 @@ def decode_instances_rgb(
 def encode_instances_rgb(
     ids: UInt16[ndarray, "h w"], colors: tuple[RGB, ...], *, background: RGB = (0, 0, 0)
 ) -> UInt8[ndarray, "h w 3"]:
-    """The generated image that says these instances, instance ``i`` in ``colors[i - 1]``; ignore is background.
+    """Generated image of instances, instance ``i`` in ``colors[i - 1]``; ignore becomes background.
 
     Raises:
         DistillError: There are more instances than colors.
     """
     kept = np.where(ids == IGNORE_INSTANCE, BACKGROUND_INSTANCE, ids)
     if int(kept.max(initial=0)) > len(colors):
-        raise DistillError(f"{int(kept.max())} instances cannot be painted with {len(colors)} colors")
+        raise DistillError(f"{int(kept.max())} instances need more than {len(colors)} colors")
     return np.array([background, *colors], np.uint8)[kept]
 
 
@@ -122,7 +122,7 @@ def _measured(
 
 
 def _merged(parts: list[_Region], tau: float) -> list[_Region]:
-    """Step 5: components of one color that lie close enough become one; repeated until nothing changes."""
+    """Step 5: merge components of one color that are close enough, until there is no change."""
     groups = sorted(parts, key=lambda part: (-part.pixels.size, part.box))
     changed = True
     while changed:
@@ -163,7 +163,7 @@ def _confidence(
     means: Float[ndarray, "n 3"],
     tau: float,
 ) -> Float[ndarray, "h w"]:
-    """A bell over the distance of a pixel's color to its instance's mean (or the background's color)."""
+    """Gaussian over the distance of a pixel's color to its instance's mean (or the background's color)."""
     expected = means.take(np.where(valid, value, 0), axis=0)
     difference = cv2.subtract(expected, generated.astype(np.float32))
     distance_2 = np.einsum("hwc,hwc->hw", difference, difference)

@@ -1,4 +1,4 @@
-"""Instances as hues: for editors that were never tuned to paint flat colors, whose masks are shaded and textured.
+"""Instances as hues, for untuned editors, whose masks are shaded and textured.
 
 A histogram of the hues of all saturated pixels is smoothed; its peaks are the instances, and each pixel belongs to the
 nearest peak. Source of the numbers: "Video models are zero-shot learners and reasoners", arXiv 2509.20328 (sigma 2,
@@ -22,20 +22,19 @@ SIGMA = 2.0
 MIN_PEAK = 0.1
 MIN_APART = 10
 MIN_SATURATION = 96
-"""Paler pixels have no hue to speak of: shadows, highlights, what is left of the photo."""
+"""Pixels of lower saturation have no reliable hue: shadows, highlights, remains of the photo."""
 MIN_VALUE = 64
 TAU_HUE = 8
-"""A pixel farther from every peak belongs to no instance that can be named."""
+"""A pixel farther from every peak is ignored."""
 CONFIDENCE_SIGMA = 4.0
 BACKGROUND_TAU = 60.0
 """Untuned editors miss a background color by tens of levels (L2, of 255)."""
 
 
 def decode_hues_rgb(generated: UInt8[ndarray, "h w 3"], class_name: str, *, background: RGB = (0, 255, 0)) -> Label:
-    """The instances that an uneven answer says, one for each hue, at the answer's own size; ids by falling area.
+    """Instances of an uneven image, one per hue, at the image's own size; ids by decreasing area.
 
-    Two things of one hue are one instance: ask for different colors. What is neither background nor near a peak is
-    *ignore*.
+    Two objects of one hue are one instance. Pixels that are neither background nor near a peak become *ignore*.
     """
     hue, saturation, value = cv2.split(cv2.cvtColor(generated, cv2.COLOR_RGB2HSV))
     far = generated.astype(np.float32) - np.array(background, np.float32)
@@ -66,10 +65,10 @@ def decode_hues_rgb(generated: UInt8[ndarray, "h w 3"], class_name: str, *, back
 
 
 def find_hue_peaks(histogram: Float[ndarray, " n"]) -> list[int]:
-    """The hues of a circular histogram's peaks, highest first, apart from each other."""
+    """Peaks of a circular histogram, highest first, at least `MIN_APART` apart."""
     reach = int(4 * SIGMA)
     bell = np.exp(-0.5 * (np.arange(-reach, reach + 1) / SIGMA) ** 2)
-    # The hue circle is closed: red lies at both ends.
+    # The hue circle is closed: red is at both ends.
     smooth = np.convolve(np.pad(histogram, reach, mode="wrap"), bell / bell.sum(), mode="valid")
     if smooth.max() <= 0:
         return []

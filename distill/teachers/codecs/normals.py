@@ -1,7 +1,7 @@
 """Surface normals as color, and back.
 
-House frame: x right, y up, z out of the image toward the camera. A frame name says what red, green and blue hold, as
-signed axes of the house frame; each channel is painted as ``(1 + component) / 2``.
+Frame of labels: x right, y up, z out of the image toward the camera. The name of a frame gives the signed axis of red,
+green and blue in the frame of labels; each channel is ``(1 + component) / 2``.
 """
 
 from __future__ import annotations
@@ -26,19 +26,19 @@ FRAMES = {
     "opencv": "+x-y-z",  # x right, y down, z forward
     "directx": "+x-y+z",
 }
-"""Named frames. Any other order is written out, such as ``+x+z-y``: red holds x, green z, blue minus y."""
+"""Named frames. Any other order is written out, such as ``+x+z-y``: red is x, green z, blue minus y."""
 
 MIN_LENGTH = 0.8
 MAX_LENGTH = 1.2
-"""A painted vector outside these lengths is no unit vector: sky painted magenta has 1.7; of the pixels of real answers
-5 % to 95 % lie within 0.72 to 1.14."""
+"""Range of lengths of a decoded unit vector: magenta sky has 1.7; 5 % to 95 % of the pixels of real images are within
+0.72 to 1.14."""
 CONFIDENCE_SIGMA = 0.1
-"""Width of the confidence bell over the error of the length."""
+"""Width of the Gaussian confidence over the error of the length."""
 
 
 @functools.cache
 def frame_matrix(frame: str) -> Float[ndarray, "3 3"]:
-    """The signed permutation that takes house normals to what the three channels hold.
+    """Signed permutation from the frame of labels to the three channels.
 
     Raises:
         UsageError: Neither a named frame nor three signed axes.
@@ -55,22 +55,22 @@ def frame_matrix(frame: str) -> Float[ndarray, "3 3"]:
 
 
 def encode_normals_rgb(normals: Float[ndarray, "h w 3"], frame: str = "vision_banana") -> UInt8[ndarray, "h w 3"]:
-    """The generated image that says these unit vectors, in another tool's frame if asked."""
+    """Generated image of unit vectors, in the colors of a frame."""
     held = normals @ frame_matrix(frame).T
     return np.clip(np.rint((1 + held) * 127.5), 0, 255).astype(np.uint8)
 
 
 def decode_normals_rgb(generated: UInt8[ndarray, "h w 3"], frame: str = "vision_banana") -> Label:
-    """The normals that a generated image says, at the answer's own size, in the house frame.
+    """Normals of a generated image, at the image's own size, in the frame of labels.
 
-    Invalid where the painted vector is shorter than 0.8 or longer than 1.2; the confidence falls with the error of the
+    Invalid where the decoded vector is shorter than 0.8 or longer than 1.2; the confidence falls with the error of the
     length.
     """
     axes = _axes(frame)
     value = np.empty(generated.shape, np.float32)
     valid = np.empty(generated.shape[:2], bool)
     confidence = np.empty(generated.shape[:2], np.float32)
-    # Strips of 64 kilopixels stay in the second-level cache: twice as fast as whole pictures.
+    # Strips of 64 kilopixels stay in the second-level cache: twice as fast as whole images.
     rows = max(1, (1 << 16) // generated.shape[1])
     for top in range(0, generated.shape[0], rows):
         strip = slice(top, top + rows)
@@ -88,7 +88,7 @@ def decode_normals_rgb(generated: UInt8[ndarray, "h w 3"], frame: str = "vision_
 
 @functools.cache
 def _axes(frame: str) -> list[tuple[int, Float[ndarray, " 256"]]]:
-    """For x, y and z of the house frame: the channel that holds it, and the component for each of its 256 values."""
+    """For x, y and z of labels: its channel, and the component for each of the channel's 256 values."""
     component = (np.arange(256) / 127.5 - 1).astype(np.float32)
     matrix = frame_matrix(frame)
     channels = [int(np.argmax(np.abs(matrix[:, axis]))) for axis in range(3)]

@@ -1,6 +1,6 @@
 """Classes as colors, and back: semantic and referring answers.
 
-A pixel belongs to the legend's nearest color in RGB; a color far from all, or halfway between two, says nothing.
+A pixel gets the class of the legend's nearest color in RGB; a color far from all, or halfway between two, is invalid.
 """
 
 from __future__ import annotations
@@ -29,19 +29,19 @@ from distill.teachers.codecs.color_lut import (
 
 BACKGROUND = "background"
 TAU = 40.0
-"""A color farther than this from every legend color is ignored; medians of real classes lie within 15."""
+"""A color farther than this from every legend color is ignored; medians of real classes are within 15."""
 MARGIN = 12.0
-"""A color nearly as close to a second class is ignored."""
+"""A color whose distance to a second class is less than this larger is ignored."""
 CONFIDENCE_SIGMA = 20.0
-"""Width of the confidence bell over the distance to the legend's color."""
+"""Width of the Gaussian confidence over the distance to the legend's color."""
 EDGE_TAU = 10.0
-"""Where two classes meet, a color farther than this from its own is a blend, perhaps by way of a third class."""
+"""At class borders, a color farther than this from its own is a blend, perhaps across a third class."""
 
 
 def encode_palette_rgb(
     ids: Integer[ndarray, "h w"], legend: Mapping[str, RGB], *, ignore_color: RGB = (0, 0, 0)
 ) -> UInt8[ndarray, "h w 3"]:
-    """The generated image that says these class ids (legend order); ids beyond the legend get ``ignore_color``."""
+    """Generated image of class ids (legend order); ids beyond the legend get ``ignore_color``."""
     colors = np.array([ignore_color] * (MAX_CLASSES + 1), np.uint8)
     colors[: len(legend)] = check_legend(legend)
     return colors[ids]
@@ -55,13 +55,13 @@ def decode_palette_rgb(
     tau: float = TAU,
     margin: float = MARGIN,
 ) -> Label:
-    """The classes that a generated image says, at the answer's own size; ids index the legend in its own order.
+    """Classes of a generated image, at the image's own size; ids index the legend in its own order.
 
     Raises:
         UsageError: The legend is empty, has more than 255 classes, or gives one color to two classes.
     """
     colors = check_legend(legend)
-    # One table serves every order of the same colors: permuted legends cost no new table.
+    # One table for every order of the same colors: permuted legends need no new table.
     order = np.lexsort(colors.T)
     codes = _table(tuple(map(tuple, colors[order].tolist()))).look_up(generated)
     rename = np.zeros(256, np.uint8)
@@ -69,7 +69,7 @@ def decode_palette_rgb(
     nearest = values_of(codes).astype(np.uint8)
     residuals, margins = residuals_of(codes), second_values_of(codes)
     border = cv2.morphologyEx(nearest, cv2.MORPH_GRADIENT, np.ones((3, 3), np.uint8)) > 0
-    # Whole numbers on both sides: a float would turn a megapixel of bytes into doubles, 1 ms each time.
+    # Integers on both sides: a float would convert a megapixel of bytes to doubles, 1 ms each time.
     valid = (residuals <= min(255, int(HALF_UNITS * tau))) & (margins >= min(255, math.ceil(HALF_UNITS * margin)))
     valid &= ~border | (residuals <= int(HALF_UNITS * EDGE_TAU))
     value = cv2.LUT(nearest, rename)
@@ -87,14 +87,14 @@ def decode_palette_rgb(
 
 
 def check_legend(legend: Mapping[str, RGB]) -> UInt8[ndarray, "k 3"]:
-    """The legend's colors, in order.
+    """Colors of a legend, in order.
 
     Raises:
         UsageError: Empty, more than 255 classes, or one color twice.
     """
     if not 1 <= len(legend) <= MAX_CLASSES:
         raise UsageError(
-            f"a legend of {len(legend)} classes cannot be read", hint=f"name 1 to {MAX_CLASSES} classes with colors"
+            f"a legend of {len(legend)} classes cannot be decoded", hint=f"name 1 to {MAX_CLASSES} classes with colors"
         )
     owner: dict[RGB, str] = {}
     for name, color in legend.items():
@@ -131,6 +131,6 @@ def _table(colors: tuple[RGB, ...]) -> ColorLUT:
 
 
 def _margin_confidence() -> Float[ndarray, " 256"]:
-    """Trust in a margin of 0 to 127.5 units to the second class: none at 0, nearly full from 64 on."""
+    """Confidence for margins of 0 to 127.5 units to the second class: 0 at 0, nearly 1 from 64 on."""
     margin = np.arange(256) / HALF_UNITS
     return (1 - np.exp(-0.5 * (margin / 24) ** 2)).astype(np.float32)

@@ -77,7 +77,7 @@ class TeacherTask(ABC):
     comparisons: ClassVar[Mapping[Task, Comparison]] = {}
     """Comparisons with labels of other tasks; each pair of tasks is listed once."""
     uncertainty_sigma: ClassVar[float] = 0.05
-    """Spread of a model's own samples at which its confidence is exp(-1/2); in the unit of diffusers' uncertainty maps."""
+    """Spread of a model's own samples (uncertainty map of diffusers) at which its confidence is exp(-1/2)."""
     can_miss_objects: ClassVar[bool] = False
     """Whether a generated image can leave out an object of a synthetic scene."""
 

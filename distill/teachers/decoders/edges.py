@@ -128,7 +128,7 @@ class EdgesTask(TeacherTask):
         return Label(Task.EDGES, np.where(kept, mean, 0).astype(np.float32), kept, confidence)
 
     def error_on_grid(self, label: Label, truth: Label, known: Bool[ndarray, "h w"]) -> LabelError:
-        """1 - F-score at probability 0.5; a pixel within the metric's tolerance of a true edge may have either value."""
+        """1 - F-score at probability 0.5; pixels within the tolerance of a true edge may have either value."""
         counts = match_counts(label.value, truth.value, known)
         num = len(THRESHOLDS)
         half = int(np.argmin(np.abs(THRESHOLDS - 0.5)))

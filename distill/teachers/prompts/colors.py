@@ -1,4 +1,4 @@
-"""Colors by name, hex or numbers, as prompts write them; and palettes of colors that are hard to confuse."""
+"""Colors by name, hex or numbers, as in prompts; palettes of distinguishable colors."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from distill.tasks import MAX_CLASSES
 from distill.teachers.base import RGB
 
 _SPOKEN: dict[str, RGB] = {
-    # What generators paint where it differs from CSS: CSS "green" is (0, 128, 0), painted "green" was (1, 254, 0) and
-    # "light purple" (212, 196, 227) in the real answers.
+    # Colors of generators that differ from CSS: CSS "green" is (0, 128, 0), but "green" was (1, 254, 0) and "light
+    # purple" (212, 196, 227) in real images.
     "green": (0, 255, 0),
     "lightpurple": (212, 196, 227),
     "darkpurple": (64, 0, 64),
@@ -48,10 +48,10 @@ _HEX = re.compile(r"^#([0-9a-f]{3}|[0-9a-f]{6})$", re.IGNORECASE)
 
 
 def parse_color(text: str | tuple[int, ...] | list[int]) -> RGB:
-    """The color that is written: ``red``, ``light purple``, ``#80C000``, ``<255, 0, 0>``, ``[255, 0, 0]``.
+    """Color from text or numbers: ``red``, ``light purple``, ``#80C000``, ``<255, 0, 0>``, ``[255, 0, 0]``.
 
     Raises:
-        UsageError: No known name and no triple of 0..255.
+        UsageError: Neither a known name nor three numbers from 0 to 255.
     """
     if not isinstance(text, (str, tuple, list)):
         raise UsageError(f"{text!r} is not a color", hint="write #RRGGBB, (r, g, b) with 0..255, or a CSS color name")
@@ -74,7 +74,7 @@ def parse_color(text: str | tuple[int, ...] | list[int]) -> RGB:
 
 def _checked(numbers: tuple[int, ...], text: str) -> RGB:
     if len(numbers) != 3 or not all(isinstance(n, int) and 0 <= n <= 255 for n in numbers):
-        raise UsageError(f"{text} is not a color", hint="give three whole numbers from 0 to 255")
+        raise UsageError(f"{text} is not a color", hint="give three integers from 0 to 255")
     return numbers[0], numbers[1], numbers[2]
 
 
@@ -87,22 +87,22 @@ def hex_of(color: RGB) -> str:
 def palette(num_colors: int, *, background: RGB = (0, 0, 0), seed: int = 0) -> tuple[RGB, ...]:
     """Colors as far from each other and from the background as can be, for ``num_colors`` classes.
 
-    Maximin: each color in turn is the candidate whose nearest chosen color is farthest, by the smaller of two
-    distances: in CIELAB, what an eye (and a generator trained on pictures for eyes) tells apart; in RGB, by which
-    answers are read. The same seed gives the same palette; another seed another palette of the same quality.
+    Maximin: each color in turn is the candidate with the largest distance to its nearest chosen color, by the smaller
+    of two distances: in CIELAB (perception, also of generators trained on photos) and in RGB (decoding). Equal seeds
+    give equal palettes; all seeds have the same quality.
 
     Raises:
-        UsageError: More classes than a semantic map can hold.
+        UsageError: More classes than a semantic map can store.
     """
     if not 1 <= num_colors <= MAX_CLASSES:
-        raise UsageError(f"a palette of {num_colors} colors cannot be made", hint=f"ask for 1 to {MAX_CLASSES}")
+        raise UsageError(f"a palette cannot have {num_colors} colors", hint=f"use 1 to {MAX_CLASSES}")
     grid = _candidates(seed)
     lab = _lab(grid)
     rgb = grid.astype(np.float32)
-    # One unit of CIELAB is worth about 2.5 of 8-bit RGB on average; the smaller of the two rules.
+    # One unit of CIELAB is about 2.5 of 8-bit RGB on average; the smaller distance counts.
     start = np.array([background], np.uint8)
     distance = _both(lab, rgb, _lab(start)[0], start[0].astype(np.float32))
-    # The background gets a wider berth: everything that is not asked for is painted with it.
+    # Larger distance from the background: everything outside the prompt has its color.
     distance *= 0.75
     chosen: list[int] = []
     for _ in range(num_colors):
@@ -113,7 +113,7 @@ def palette(num_colors: int, *, background: RGB = (0, 0, 0), seed: int = 0) -> t
 
 
 def _candidates(seed: int) -> UInt8[ndarray, "n 3"]:
-    """A grid over the cube with steps of 17, shifted by the seed inside each cell; the cube's surface stays on it."""
+    """Grid over the cube with steps of 17, shifted by the seed inside each cell, clipped to the cube."""
     steps = np.arange(0, 256, 17)
     grid = np.stack(np.meshgrid(steps, steps, steps, indexing="ij"), axis=-1).reshape(-1, 3)
     if seed:

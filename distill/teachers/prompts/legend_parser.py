@@ -1,4 +1,4 @@
-"""Legends out of sentences: which color a prompt gives to which class."""
+"""Parser for color legends in prompts."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _NUMERIC = re.compile(r"<[\d\s,]+>|\([\d\s,]+\)|\[[\d\s,]+\]|#[0-9a-f]{6}\b", re
 _CLAUSES = re.compile(r"[.;]\s+|[.;]$|,\s+(?:and\s+)?(?=the\b)|\s+and\s+(?=the\b)", re.IGNORECASE)
 _VERB = re.compile(r"\b(?:is|are|will be|category in)\b", re.IGNORECASE)
 _LEAD_IN = re.compile(
-    # "Segment the cat" is said of a class; "the segment of a circle" is one.
+    # "Segment the cat" is an instruction; "the segment of a circle" is a class.
     r"^(?:(?!the\s).*\bsegment\s+)?(?:the\s+)?(?:area\s+that\s+corresponds\s+to\s+)?(?:the\s+)?",
     re.IGNORECASE,
 )
@@ -25,10 +25,10 @@ _FILLER = re.compile(
 
 
 def parse_legend(prompt: str) -> dict[str, RGB]:
-    """The legend in a sentence: JSON style, ``<r, g, b>``, prose and hex; in the order of the sentence.
+    """Legend of a sentence: JSON style, ``<r, g, b>``, prose and hex; in the order of the sentence.
 
     Raises:
-        UsageError: Nothing in it is a legend.
+        UsageError: The sentence has no legend.
     """
     if pairs := _PAIR_JSON.findall(prompt):
         return {name.strip(): parse_color(color) for name, color in pairs}
@@ -39,8 +39,8 @@ def parse_legend(prompt: str) -> dict[str, RGB]:
 
 
 def _clause_pair(clause: str) -> tuple[str, RGB] | None:
-    """(name, color) of a clause such as "the cat that is cleaning itself is in cyan"; None if it gives no color."""
-    # The last verb that a color follows: names may hold verbs of their own.
+    """(name, color) of a clause such as "the cat that is cleaning itself is in cyan"; None without a color."""
+    # The last verb before a color: names may contain verbs.
     for verb in reversed(list(_VERB.finditer(clause))):
         name = _LEAD_IN.sub("", clause[: verb.start()].strip()).strip()
         color = _leading_color(_FILLER.sub("", clause[verb.end() :].strip()))

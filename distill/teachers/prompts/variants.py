@@ -1,6 +1,6 @@
-"""How often, and in which ways, one question is asked: more samples, the mirrored photo, permuted legends.
+"""Variants of one prompt: more samples, the mirrored photo, permuted legends.
 
-Answers to variants of one question become one label; where they agree it can be trusted. Every variant costs an answer.
+Images of all variants become one label, with their agreement as confidence. Every variant costs an image.
 """
 
 from __future__ import annotations
@@ -10,22 +10,21 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:  # words of the command line are read without numpy and OpenCV
+if TYPE_CHECKING:  # the command line is parsed without numpy and OpenCV
     from distill.images import Photo
     from distill.teachers.base import PromptSpec
 
 
 @dataclass(frozen=True, slots=True)
 class PromptEnsemble:
-    """The variants of each question.
+    """Variants of each prompt.
 
     Attributes:
-        num_answers: Answers per question.
-        flip: Ask once more about the mirrored photo, for each sample; not where words may say left and right
-            (referring).
-        permute_legend: semantic: from the second sample on, deal the legend's colors anew. Generators find regions better
-            than they obey colors, so votes over permuted legends cancel wrong colors out.
-        fuse: Answers that a manifest holds to one and the same question become one label, too.
+        num_answers: Images per prompt.
+        flip: One more image of the mirrored photo for each sample, except for prompts with left and right (referring).
+        permute_legend: semantic: from the second sample on, shuffle the legend's colors. Generators find regions better
+            than they follow colors, so votes over permuted legends cancel wrong colors out.
+        fuse: Images that a manifest lists for one prompt become one label.
     """
 
     num_answers: int = 1
@@ -35,11 +34,11 @@ class PromptEnsemble:
 
     @property
     def samples_per_prompt(self) -> int:
-        """How many answers each question costs."""
+        """Images per prompt."""
         return self.num_answers * (2 if self.flip else 1)
 
     def variants(self, prompt_spec: PromptSpec) -> list[Variant]:
-        """All ways in which a question is asked; the plain one first."""
+        """Variants of a prompt; the prompt itself first."""
         from distill.teachers.decoders import teacher_task
 
         task = teacher_task(prompt_spec.task)
@@ -52,7 +51,7 @@ class PromptEnsemble:
         return found
 
     def group(self, prompt_specs: Sequence[PromptSpec]) -> list[list[PromptSpec]]:
-        """The questions, those together whose answers say the same thing."""
+        """Prompts in groups whose images become one label."""
         if not self.fuse:
             return [[prompt_spec] for prompt_spec in prompt_specs]
         found: dict[tuple[object, ...], list[PromptSpec]] = {}
@@ -63,12 +62,12 @@ class PromptEnsemble:
 
 
 SINGLE = PromptEnsemble()
-"""Every question once."""
+"""One image per prompt."""
 
 
 @dataclass(frozen=True, slots=True)
 class Variant:
-    """One way of asking a question."""
+    """One variant of a prompt."""
 
     prompt_spec: PromptSpec
     sample: int
@@ -76,7 +75,7 @@ class Variant:
 
 
 def hflip_photo(photo: Photo) -> Photo:
-    """The left-right mirrored photo, as a file of its own."""
+    """The left-right mirrored photo, as a new file."""
     import numpy as np
 
     from distill.images import encode_jpeg, read_photo
@@ -84,6 +83,6 @@ def hflip_photo(photo: Photo) -> Photo:
     data = encode_jpeg(np.ascontiguousarray(photo.rgb[:, ::-1]))
     origin = {key: value for key, value in photo.origin.items() if key != "path"}
     mirrored = read_photo(data, key=photo.key, name=photo.name, origin={**origin, "mirrored": 1})
-    # Stored answers are found by this hash, which must outlive the version of the JPEG encoder.
+    # Key of stored images; it must not depend on the version of the JPEG encoder.
     digest = hashlib.sha256(f"mirrored {photo.sha256}".encode()).hexdigest()
     return replace(mirrored, name=f"{photo.name} (mirrored)", sha256=digest)

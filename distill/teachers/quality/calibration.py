@@ -1,7 +1,7 @@
-"""What a score is worth: learned on a small set with truth, kept beside the teacher's config.
+"""Calibration of quality scores on a small set with ground truth, stored next to the teacher's config.
 
-For each task: weights that turn the parts of a quality score into the chance that a label is good (logistic), the error
-to expect at each score, and the chance that a pixel is right at each confidence (both isotonic: more is never worse).
+Per task: weights from the parts of a quality score to the probability that a label is good (logistic regression),
+expected error by score, and probability that a pixel is right by confidence (both isotonic regressions).
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from distill.images import write_atomic
 from distill.tasks import Task
 
 PARTS = ("color_validity", "registration", "edge_alignment", "cross_task", "agreement", "content")
-"""Share of colors that mean something and how clearly; place over the photo; borders shared with the photo; agreement
-with the other tasks; agreement of several answers; whether the answer holds anything at all."""
+"""Valid fraction of colors and their confidence; registration with the photo; borders shared with the photo; agreement
+with the other tasks; agreement of several images; amount of content."""
 WEIGHTS = {
     "color_validity": 8.0,
     "registration": 4.0,
@@ -29,19 +29,19 @@ WEIGHTS = {
     "agreement": 4.0,
     "content": 6.0,
 }
-"""Before anything is learned: colors say most, then whether they say anything, then whether other answers agree. With
-less for those, normals of a wrong frame and depth turned inside out passed: their colors and borders are flawless."""
+"""Default weights: colors count most, then content, then agreement with other tasks. With less for those, normals of a
+wrong frame and inverted depth passed: their colors and borders are correct."""
 TYPICAL = 0.8
-"""A part that is not known counts as this much, before anything is learned."""
+"""Default value of unknown parts."""
 FORMAT = 2
-"""Raised whenever parts come to mean something else: what was learned about the old ones says nothing about these."""
+"""Raised whenever the meaning of a part changes, so that older calibrations are refused."""
 MIN_LABELS = 8
-"""From fewer labels nothing is learned: five weights and two curves would follow chance."""
+"""Minimum number of labels: with fewer, five weights and two curves would fit noise."""
 _KNOTS = 33
 
 
 class Curve(BaseModel):
-    """A monotone curve through knots, flat outside of them; empty: the identity."""
+    """Monotone curve through knots, constant outside them; empty: the identity."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -49,21 +49,21 @@ class Curve(BaseModel):
     value: tuple[float, ...] = ()
 
     def __call__(self, x: Float[ndarray, "*n"]) -> Float[ndarray, "*n"]:
-        """The curve at these places."""
+        """Values of the curve."""
         return np.interp(x, self.at, self.value).astype(np.float32) if self.at else np.asarray(x, np.float32)
 
 
 class TaskCalibration(BaseModel):
-    """What the scores of one task are worth.
+    """Calibration of one task.
 
     Attributes:
-        weights: Per part, never negative; those of missing parts count as if the part had its `typical` value.
+        weights: Per part, never negative; missing parts count with their `typical` value.
         offset: Of the logistic curve.
-        typical: Mean of each part over the labels that the weights were learned on.
-        limit: A label is good when its error (AbsRel, degrees, share of wrong pixels) is below.
-        labels: How many labels were compared with truth.
-        expected: Score to the error to expect.
-        pixels: Confidence to the chance that a pixel is right.
+        typical: Mean of each part over the labels of the calibration.
+        limit: A label is good if its error (AbsRel, degrees, fraction of wrong pixels) is below this.
+        labels: Number of labels compared with ground truth.
+        expected: Score to expected error.
+        pixels: Confidence to the probability that a pixel is right.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -77,25 +77,25 @@ class TaskCalibration(BaseModel):
     pixels: Curve = Curve()
 
     def score(self, parts: Mapping[str, float]) -> float:
-        """The chance that a label with these parts is good."""
+        """Probability that a label with these parts is good."""
         total = self.offset + sum(w * parts.get(name, self.typical[name]) for name, w in self.weights.items())
         return float(1 / (1 + np.exp(-total)))
 
     def expected_error(self, score: float) -> float | None:
-        """The error to expect of a label with this score; None when that was not learned."""
+        """Expected error of a label with this score; None without calibration."""
         return float(self.expected(np.array(score))) if self.expected.at else None
 
     def calibrate_confidence(self, confidence: Float[ndarray, "h w"]) -> Float[ndarray, "h w"]:
-        """The chance that each pixel is right; the confidence itself when that was not learned."""
+        """Probability that each pixel is right; the confidence itself without calibration."""
         return self.pixels(confidence)
 
 
 UNCALIBRATED = TaskCalibration()
-"""Ranks labels; its scores are no probabilities."""
+"""Default; its scores rank labels, but are not probabilities."""
 
 
 class Calibration(BaseModel):
-    """What a teacher's scores are worth, task by task: a file beside its config."""
+    """Calibration of a teacher, stored as a file next to its config."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -105,17 +105,17 @@ class Calibration(BaseModel):
 
 
 def calibration_path(config: Path) -> Path:
-    """Where the calibration of a config file lies: beside it."""
+    """Path of the calibration of a config file."""
     return config.with_name(f"{config.stem}.calibration.json")
 
 
 def write_calibration(path: Path, calibration: Calibration) -> None:
-    """Write the file, whole or not at all."""
+    """Write the file atomically."""
     write_atomic(path, calibration.model_dump_json(indent=1).encode())
 
 
 def read_calibration(path: Path) -> Calibration:
-    """The calibration in a file.
+    """Calibration from a file.
 
     Raises:
         UsageError: Missing, damaged, or of another version.
@@ -130,7 +130,7 @@ def read_calibration(path: Path) -> Calibration:
     except (ValidationError, UnicodeDecodeError) as error:
         raise UsageError(f"{path}: not a calibration", hint=again) from error
     if calibration.format != FORMAT:
-        raise UsageError(f"{path}: learned from scores of another version, which meant something else", hint=again)
+        raise UsageError(f"{path}: calibrated for scores of another version", hint=again)
     return calibration
 
 
@@ -142,24 +142,24 @@ def calibrate(
     confidence: Float[ndarray, " n"] | None = None,
     right: Bool[ndarray, " n"] | None = None,
 ) -> TaskCalibration:
-    """What scores are worth, learned on labels whose truth is known.
+    """Calibration from labels with ground truth.
 
     Args:
         parts: Of each label.
         errors: Of each label.
-        limit: Good labels have smaller errors. Where nearly all labels are good (or bad), the median error takes its
-            place: a score that cannot tell good from bad should at least rank.
+        limit: Good labels have smaller errors. If nearly all labels are good (or bad), the median error is used,
+            so that the score at least ranks them.
         confidence: Of pixels sampled from all labels.
         right: Whether each of them was right.
 
     Raises:
-        DistillError: Fewer than `MIN_LABELS` labels, or all with one and the same error.
+        DistillError: Fewer than `MIN_LABELS` labels, or all with the same error.
     """
     measured = np.array(errors, np.float64)
     if measured.size < MIN_LABELS or np.ptp(measured) == 0:
         raise DistillError(
             f"quality cannot be calibrated on {measured.size} labels with {np.unique(measured).size} different errors",
-            hint=f"give a set with truth for at least {MIN_LABELS} photos, good answers and bad ones",
+            hint=f"use a set with ground truth for at least {MIN_LABELS} photos, with good and bad labels",
         )
     if not 0.1 <= float((measured < limit).mean()) <= 0.9:
         limit = float(np.median(measured))
@@ -177,7 +177,7 @@ def calibrate(
 def _logistic(
     parts: Sequence[Mapping[str, float]], good: Bool[ndarray, " n"]
 ) -> tuple[dict[str, float], float, dict[str, float]]:
-    """(weights, offset, typical parts) of a logistic regression whose weights are not negative."""
+    """(weights, offset, typical parts) of a logistic regression with non-negative weights."""
     import scipy.optimize
 
     names = [name for name in PARTS if any(name in one for one in parts)]
@@ -188,7 +188,7 @@ def _logistic(
 
     def loss(solution: ndarray) -> float:
         signed = (table @ solution[:-1] + solution[-1]) * sign
-        # A weak pull toward the usual weights: forty labels cannot tell five weights apart.
+        # Weak prior at the default weights: forty labels cannot determine five weights.
         return float(np.logaddexp(0, -signed).mean() + 0.002 * ((solution[:-1] - usual) ** 2).mean())
 
     start = np.array([*usual, -0.9 * usual.sum()])
@@ -198,14 +198,14 @@ def _logistic(
 
 
 def _isotonic(x: Shaped[ndarray, " n"], y: Float[ndarray, " n"], *, increasing: bool) -> Curve:
-    """The best monotone curve through (x, y), thinned to a few knots."""
+    """Best monotone curve through (x, y), reduced to a few knots."""
     from scipy.optimize import isotonic_regression
 
     order = np.argsort(x, kind="stable")
     places = x[order].astype(np.float64)
     fitted = isotonic_regression(y[order], increasing=increasing).x
     knots = np.unique(np.linspace(0, len(places) - 1, min(_KNOTS, len(places))).round().astype(int))
-    # Equal places keep one knot: their mean.
+    # Equal positions become one knot: their mean.
     at, first = np.unique(places[knots], return_inverse=True)
     value = np.bincount(first, fitted[knots]) / np.bincount(first)
     return Curve(at=tuple(at.round(6).tolist()), value=tuple(value.round(6).tolist()))

@@ -1,4 +1,4 @@
-"""How strictly labels are held against their photos: found, scored, and accepted, weighed down or rejected."""
+"""Quality filter: score labels, lower the confidence of uncertain ones, reject bad ones."""
 
 from __future__ import annotations
 
@@ -18,16 +18,15 @@ from distill.teachers.registration.align import IDENTITY, Registration
 
 @dataclass(frozen=True, slots=True)
 class QualityFilter:
-    """How strictly labels are held against their photos.
+    """Settings of the quality checks.
 
     Attributes:
-        register: Find drift between photo and answer; mend it, or reject the answer.
-        min_quality: Labels of a task that score lower are rejected, in [0, 1].
-        full_weight_above: Labels that score lower weigh less, in proportion.
-        calibrations: What the scores are worth; the usual weights for a task that has none.
-        specialists: Score labels of specialists, too, which lie over their photos by construction and are sure by their
-            own word.
-        cache_dir: A folder that remembers where answers were found on their photos; None: nothing is remembered.
+        register: Register generated images to their photos, and correct or reject them.
+        min_quality: Minimum score of a task's labels, in [0, 1].
+        full_weight_above: Labels scoring below this get a proportionally lower confidence.
+        calibrations: Calibration of the scores; default weights for a task without one.
+        specialists: Also score labels of specialists, which are aligned by construction.
+        cache_dir: Folder of the registration cache; None: no cache.
     """
 
     register: bool = True
@@ -38,7 +37,7 @@ class QualityFilter:
     cache_dir: Path | None = None
 
     def fingerprint(self) -> dict[str, Any]:
-        """Everything that decides labels, as plain values."""
+        """All settings that affect labels, as plain values."""
         return {
             "register": self.register,
             "specialists": self.specialists,
@@ -49,17 +48,17 @@ class QualityFilter:
 
 
 def score_result(photo: Photo, result: TeacherResult, quality_filter: QualityFilter) -> None:
-    """Score every label against the photo and the other labels; weigh down what is doubtful, drop what is too bad."""
+    """Score every label against the photo and the other labels; lower its confidence, or reject it."""
     given, cache = dict(result.labels), PhotoCache()
     rules = {task: quality_filter.calibrations.get(task, UNCALIBRATED) for task in given}
     parts = {task: _measured(photo, label, result.records, cache) for task, label in given.items()}
     trusts = {task: rules[task].score(parts[task]) for task in given}
-    said = {task: _restrict_to_prompted(label, result.records) for task, label in given.items()}
+    prompted = {task: _restrict_to_prompted(label, result.records) for task, label in given.items()}
     for task, label in given.items():
         records = [record for record in result.records if record["task"] == str(task)]
-        others = [(other, trusts[name]) for name, other in said.items() if name is not task]
+        others = [(other, trusts[name]) for name, other in prompted.items() if name is not task]
         calibration = rules[task]
-        quality = score_label(said[task], parts[task], others=others, calibration=calibration, cache=cache)
+        quality = score_label(prompted[task], parts[task], others=others, calibration=calibration, cache=cache)
         expected = calibration.expected_error(quality.score)
         for record in records:
             record["quality"] = round(quality.score, 4)
@@ -78,7 +77,7 @@ def score_result(photo: Photo, result: TeacherResult, quality_filter: QualityFil
 
 
 def _measured(photo: Photo, label: Label, records: list[dict[str, Any]], cache: PhotoCache) -> dict[str, float]:
-    """What can be seen of a label alone, and from what its records say about its answers."""
+    """Parts of a label and its records, without other tasks."""
     own = [record for record in records if record["task"] == str(label.task)]
     answers = [answer for record in own for answer in record.get("answers", [record])]
     agreements = [record["agreement"] for record in own if "agreement" in record]
@@ -93,22 +92,22 @@ def _measured(photo: Photo, label: Label, records: list[dict[str, Any]], cache: 
 
 
 def _restrict_to_prompted(label: Label, records: list[dict[str, Any]]) -> Label:
-    """The label without the names of classes that its question did not name: that they are absent says nothing."""
+    """The label without names of classes outside its prompt, whose absence has no meaning."""
     if TASKS[label.task].class_list != "classes":
         return label
     own = [record for record in records if record["task"] == str(label.task)]
-    asked = {name for record in own for name in record.get("prompted_classes", label.classes)}
-    return replace(label, classes=tuple(name if name in asked else "" for name in label.classes))
+    prompted = {name for record in own for name in record.get("prompted_classes", label.classes)}
+    return replace(label, classes=tuple(name if name in prompted else "" for name in label.classes))
 
 
 def _weakest(quality: Quality) -> str:
-    """Which part pulled the score down, in words."""
-    said = {
-        "color_validity": "few colors mean something",
-        "registration": "it hardly lies over the photo",
-        "edge_alignment": "its borders are not the photo's",
-        "cross_task": "it contradicts the other answers",
-        "agreement": "several answers disagree",
-        "content": "it says nothing, or the same everywhere",
+    """Description of the lowest part."""
+    text = {
+        "color_validity": "few valid colors",
+        "registration": "poor registration",
+        "edge_alignment": "its borders are not on edges of the photo",
+        "cross_task": "it contradicts the other tasks",
+        "agreement": "its images disagree",
+        "content": "empty or constant",
     }
-    return said[min(quality.parts, key=lambda name: quality.parts[name])]
+    return text[min(quality.parts, key=lambda name: quality.parts[name])]

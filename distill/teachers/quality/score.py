@@ -1,7 +1,7 @@
-"""How good a label is, for the whole picture and for each pixel, from what can be seen without the truth.
+"""Quality of a label and of its pixels, without ground truth.
 
-Every part lies in [0, 1], 1 is good: `measure_parts` sees what the label and its photo show, `score_label` adds what the other tasks
-say, and a calibration turns the parts into the chance that the label is good.
+Every part is in [0, 1], 1 is good: `measure_parts` uses the label and its photo, `score_label` adds the comparison with
+other tasks, and a calibration turns the parts into the probability that the label is good.
 """
 
 from __future__ import annotations
@@ -27,18 +27,18 @@ from distill.teachers.registration.edges import edge_field
 RESIDUAL_PX = 2.0
 """A residual of this many pixels halves the registration part."""
 PHOTO_EDGE = 0.08
-"""Strength from which the photo counts as having an edge."""
+"""Edge strength of the photo that counts as an edge."""
 
 
 @dataclass(frozen=True, slots=True)
 class Quality:
-    """How good a label looks.
+    """Quality of a label.
 
     Attributes:
-        score: For the whole label, in [0, 1].
-        parts: What the score is made of; parts that cannot be seen (no other task to compare with) are missing.
-        pixels: The label's confidence, lowered where the other tasks disagree; once calibrated, the chance that the
-            pixel is right.
+        score: Of the whole label, in [0, 1].
+        parts: Parts of the score; unknown parts (no other task to compare with) are missing.
+        pixels: The label's confidence, lowered where the other tasks disagree; after calibration, the probability that
+            the pixel is right.
     """
 
     score: float
@@ -47,7 +47,7 @@ class Quality:
 
 
 class PhotoCache:
-    """What the labels of one photo share, each measured once: the photo's edges, borders, comparisons of two labels."""
+    """Cache of one photo: its edges, borders of its labels, comparisons of two labels."""
 
     def __init__(self) -> None:
         self._edges: dict[tuple[int, int], Bool[ndarray, "h w"]] = {}
@@ -55,7 +55,7 @@ class PhotoCache:
         self._compared: dict[frozenset[Task], tuple[float, Float[ndarray, "h w"]] | None] = {}
 
     def edges(self, photo_rgb: UInt8[ndarray, "h w 3"], size_hw: tuple[int, int]) -> Bool[ndarray, "h2 w2"]:
-        """Where the photo has an edge within a pixel, at a size of comparison."""
+        """Pixels with a photo edge within one pixel, at a size of comparison."""
         if size_hw not in self._edges:
             small = cv2.resize(photo_rgb, size_hw[::-1], interpolation=cv2.INTER_AREA)
             nearby = cv2.dilate(np.abs(edge_field(small)), np.ones((3, 3), np.uint8))
@@ -84,14 +84,14 @@ def measure_parts(
     agreement: float | None = None,
     cache: PhotoCache | None = None,
 ) -> dict[str, float]:
-    """What can be seen of a label beside its photo alone: every part but cross_task, each in [0, 1].
+    """Every part except cross_task, each in [0, 1].
 
     Args:
-        label: Placed over the photo.
+        label: Aligned with the photo.
         photo_rgb: The photo.
-        placements: How each of its answers was mended.
-        agreement: Of its answers, in [0, 1]; None when there was only one.
-        cache: What was measured for the other labels of the same photo already.
+        registrations: Registration of each of its images.
+        agreement: Of its images, in [0, 1]; None for a single one.
+        cache: Cache of the photo.
     """
     cache, task = cache or PhotoCache(), teacher_task(label.task)
     parts = {
@@ -113,15 +113,15 @@ def score_label(
     calibration: TaskCalibration = UNCALIBRATED,
     cache: PhotoCache | None = None,
 ) -> Quality:
-    """The quality of a label, from what was seen of it and from what the other labels say.
+    """Quality of a label from its parts and the labels of other tasks.
 
     Args:
-        label: Placed over the photo.
-        parts: As `measure_parts` found them.
-        others: Labels of other tasks about the same photo, and how far each can be trusted, in [0, 1]: where two
-            contradict each other, the blame is on the label as far as the other one is right.
-        calibration: Weights of the parts, and what a pixel's confidence was worth.
-        cache: What was measured for the other labels of the same photo already.
+        label: Aligned with the photo.
+        parts: Result of `measure_parts`.
+        others: Labels of other tasks of the same photo, and their reliability in [0, 1]: a contradiction counts against
+            this label in proportion to the reliability of the other one.
+        calibration: Weights of the parts, and calibration of pixel confidence.
+        cache: Cache of the photo.
     """
     cache = cache or PhotoCache()
     pixels = label.confidence
@@ -137,7 +137,7 @@ def score_label(
 
 
 def describe(label: Label) -> dict[str, Any]:
-    """Numbers about a label that tell a good one from a bad one at a glance."""
+    """Summary of a label for its record."""
     share = label.valid_fraction
     confidence = float(label.confidence[label.valid].mean()) if share else 0.0
     values: dict[str, Any] = {"valid_fraction": round(share, 4), "confidence": round(confidence, 4)}
@@ -153,9 +153,9 @@ def _registration(registration: Registration) -> float:
 
 
 def _edge_alignment(border: Bool[ndarray, "h w"], edges: Bool[ndarray, "h w"]) -> float:
-    """The share of a label's borders that run along an edge of the photo, within a pixel or two."""
+    """Fraction of a label's borders on photo edges, within a pixel or two, above chance."""
     if border.sum() < LEAST_PX:
-        return 0.5  # nothing to compare
-    # Chance level is what the photo's edges cover anyway.
+        return 0.5  # no borders to compare
+    # Chance level: the fraction of the photo covered by edges.
     chance, overlap = float(edges.mean()), float(edges[border].mean())
     return float(np.clip((overlap - chance) / max(1 - chance, 1e-6), 0, 1))

@@ -125,7 +125,7 @@ def test_fewer_than_half_of_the_answers_are_no_label() -> None:
     result = ask_fickle([ContentRefused("no"), ContentRefused("no")])
     assert not result.labels
     assert result.failures == [
-        {"task": "referring", "kind": "rejected", "reason": "only 1 of 3 answers could be read; no"}
+        {"task": "referring", "kind": "rejected", "reason": "only 1 of 3 images could be used; no"}
     ]
 
 
