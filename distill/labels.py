@@ -301,7 +301,7 @@ def label_format(task: Task) -> LabelFormat:
 
 _MIN_ABS_Z, _MAX_EXCESS = 0.35, 0.1
 """Normals with a z beyond this count as facing the camera or away from it; a larger excess of the second kind is
-impossible. The floor has z = 0 or, seen by a camera that points up, a little less."""
+impossible. Level ground has z = 0 or, seen by a camera that points up, a little less."""
 
 
 def normals_face_away(label: Label) -> bool:

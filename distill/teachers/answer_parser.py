@@ -172,7 +172,7 @@ def _regions(
     scale = resize_scale(photo.size_hw, size_hw, resize_mode)
     covered = np.prod([min(1.0, size_hw[i] / (scale[i] * photo.size_hw[i])) for i in (0, 1)])
     found = [(generated, resize_mode)] if covered >= MIN_COVERED else []
-    # Bars alone prove nothing; the registration decides whether the content between them is the photo.
+    # Bars are no proof; the registration decides whether the content between them is the photo.
     if register and covered < _BARRED and (content := centered_content(generated.rgb, photo.size_hw)):
         found.append((_crop(generated, content), "fill"))
     if not found:

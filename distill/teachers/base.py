@@ -72,7 +72,7 @@ class GeneratedImage:
 
 
 class ContentRefused(DistillError):  # noqa: N818 - the field's term
-    """The service refuses this prompt about this photo; repeating the request costs money and changes nothing."""
+    """The service refuses this prompt about this photo; repeating the request costs money without another result."""
 
 
 class Generator(Protocol):
@@ -168,7 +168,7 @@ class Teacher(Protocol):
     max_parallel: int
     """Photos that may be labeled at once, in threads."""
     answer_usd: float
-    """Expected price of one answer; 0 for teachers that cost nothing."""
+    """Expected price of one answer; 0 for free teachers."""
 
     @property
     def min_size_hw(self) -> tuple[int, int] | None:

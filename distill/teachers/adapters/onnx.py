@@ -100,7 +100,7 @@ class OnnxSpecialist(Specialist):
         return self._session
 
     def _prepare(self, rgb: UInt8[ndarray, "h w 3"], session: Any) -> Float[ndarray, "1 a b c"]:
-        """The photo as the model wants it."""
+        """Input tensor of a photo."""
         wanted = self._config.input
         height, width = self._input_hw(session)
         # Averaging (no aliasing) pays from half the size on; up to there two taps see every pixel, in a tenth of the
@@ -108,7 +108,7 @@ class OnnxSpecialist(Specialist):
         shrinks = rgb.shape[0] >= 2 * height or rgb.shape[1] >= 2 * width
         mode = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
         image = cv2.resize(rgb, (width, height), interpolation=mode)
-        # Plane by plane into the layout that is wanted: a third of the time of whole-picture arithmetic and transposes.
+        # Plane by plane into the layout of the input: a third of the time of whole-image arithmetic and transposes.
         tensor = np.empty((1, 3, height, width) if wanted.layout == "NCHW" else (1, height, width, 3), np.float32)
         planes = tensor[0] if wanted.layout == "NCHW" else tensor[0].transpose(2, 0, 1)
         channels = range(3) if wanted.color == "RGB" else (2, 1, 0)
@@ -149,14 +149,14 @@ def build_onnx(config: OnnxConfig, folder: Path, context: TeacherContext) -> Tea
 
 
 def _cast(image: Float[ndarray, "1 a b c"], kind: str) -> Shaped[ndarray, "1 a b c"]:
-    """The picture in the type that the model's input announces."""
+    """The image in the type of the model's input."""
     if kind == "tensor(uint8)":
         return np.clip(np.rint(image), 0, 255).astype(np.uint8)
     return image.astype({"tensor(float16)": np.float16, "tensor(double)": np.float64}.get(kind, np.float32))
 
 
 def find_model(model: Path, folder: Path) -> Path:
-    """The model's file: as given, beside the config, or in ``$DISTILL_MODELS``.
+    """Path of the model: as given, next to the config, or in ``$DISTILL_MODELS``.
 
     Raises:
         UsageError: It is in none of these places.

@@ -184,7 +184,7 @@ class EdgesTask(TeacherTask):
 
 def _contours(truth: Truth) -> Bool[ndarray, "h w"]:
     """Both pixels of every pair of neighbors with a contour between them."""
-    # Inverse depth is linear in the image on every plane, so a slanted floor has no second difference.
+    # Inverse depth is linear in the image on every plane, so slanted planes have no second difference.
     inverse = np.where(np.isfinite(truth.depth_m), 1 / np.maximum(truth.depth_m, np.float32(1e-6)), np.float32(0))
     marked = np.zeros(inverse.shape, bool)
     for axis in (0, 1):

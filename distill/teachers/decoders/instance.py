@@ -87,7 +87,7 @@ class InstanceTask(TeacherTask):
         return [prompt_spec.class_name]
 
     def decode(self, generated: UInt8[ndarray, "h w 3"], prompt_spec: PromptSpec) -> Label:
-        """By hue or by flood fill, as the prompt says."""
+        """By hue or by flood fill, by the prompt's reader."""
         read = decode_hues_rgb if prompt_spec.reader == "hues" else decode_instances_rgb
         return read(generated, prompt_spec.class_name, background=prompt_spec.background)
 
@@ -167,7 +167,7 @@ class InstanceTask(TeacherTask):
         return local_range(value.astype(np.float32)) > 0
 
     def content(self, label: Label) -> float:
-        """0.3 for nothing but background, or a single instance that fills the image."""
+        """0.3 for background alone, or a single instance that fills the image."""
         counts = np.bincount(label.value[label.valid].astype(np.int64), minlength=len(label.classes))
         return 1.0 if np.count_nonzero(counts > 1e-4 * label.valid.size) > 1 else 0.3
 

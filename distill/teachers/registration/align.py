@@ -38,7 +38,7 @@ class Registration:
         residual_px: Expected error after correction, at the image's borders.
         score: Probability that the image shows this photo and is aligned after correction, in [0, 1].
         accepted: Whether the image may be used.
-        reason: Why it may not, or why nothing is known; such as "it has no borders to compare".
+        reason: Why not, or why it is unknown; such as "it has no borders to compare".
     """
 
     shift_px: tuple[float, float] = (0.0, 0.0)

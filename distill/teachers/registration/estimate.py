@@ -48,7 +48,7 @@ from distill.teachers.registration.refine import (
 # tuned: benchmarks/registration.py; reasons: docs/registration.md
 _CANDIDATES = 5
 _RIVAL_NATS, _RIVAL_PX = 3.0, 3.0
-_SMALL_PX, _BESIDE_NATS = 1600.0, 2.0
+_SMALL_PX, _NEIGHBOR_NATS = 1600.0, 2.0
 _MANY, _FEW = 8000, 1200
 _MIN_POINTS = 24
 _SAME_SHARE, _SYMMETRIC = 0.006, 0.7
@@ -171,9 +171,9 @@ def _better_nearby(
     if pair.edge_points.length_px > _SMALL_PX:
         return fit
     worth_nats = partial(_worth_nats, pair)
-    beside = max(side_alternatives(pair, points.subsample(_FEW // 2), fit, letterbox), key=worth_nats)
-    better = worth_nats(beside) > worth_nats(fit) + _BESIDE_NATS
-    return refine_final(pair, points, beside.params, letterbox) if better else fit
+    neighbor = max(side_alternatives(pair, points.subsample(_FEW // 2), fit, letterbox), key=worth_nats)
+    better = worth_nats(neighbor) > worth_nats(fit) + _NEIGHBOR_NATS
+    return refine_final(pair, points, neighbor.params, letterbox) if better else fit
 
 
 def _apart_px(points: EdgePoints, one: TransformFit, other: TransformFit) -> float:
