@@ -31,7 +31,7 @@ def test_maps_come_back_bit_for_bit(dtype: type, shape: tuple[int, ...]):
     assert back.dtype == values.dtype and (back == values).all()
 
 
-def test_a_picture_called_by_another_name_is_known_by_its_bytes():
+def test_the_format_is_detected_from_the_bytes():
     rgb, suffix = decode_rgb(saved(Image.fromarray(PIXELS), "JPEG", quality=100, subsampling=0), "answer.png")
     assert suffix == "jpg" and rgb.shape == PIXELS.shape
 
@@ -59,7 +59,7 @@ def test_orientation_is_applied(orientation: int, corner: tuple[int, int]):
     assert rgb[corner][0] == 255 and rgb[::-1, ::-1][corner][0] == 0
 
 
-def test_nothing_huge_is_decoded(monkeypatch: pytest.MonkeyPatch):
+def test_huge_images_are_not_decoded(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(images, "MAX_PIXELS", 599)
     with pytest.raises(DistillError, match="over the limit"):
         decode_rgb(saved(Image.fromarray(PIXELS)), "x")
@@ -68,25 +68,25 @@ def test_nothing_huge_is_decoded(monkeypatch: pytest.MonkeyPatch):
 
 
 @pytest.mark.parametrize("data", [b"", b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF89a", b"<svg/>", bytes(1000)])
-def test_broken_bytes_are_one_sentence_that_names_the_file(data: bytes):
+def test_damaged_bytes_raise_an_error_with_the_file_name(data: bytes):
     with pytest.raises(DistillError, match=r"^here/one\.jpg: ") as caught:
         decode_rgb(data, "here/one.jpg")
     assert "0x" not in str(caught.value) and "\n" not in str(caught.value)
 
 
-def test_every_truncation_of_a_picture_is_said_or_read():
+def test_truncated_images_are_read_or_refused():
     for data in (saved(Image.fromarray(PIXELS)), encode_jpeg(PIXELS)):
         for length in range(0, len(data) - 20, max(1, len(data) // 40)):
             with pytest.raises(DistillError):
                 decode_rgb(data[:length], "x")
 
 
-def test_a_thin_picture_is_refused():
+def test_a_thin_image_is_refused():
     with pytest.raises(DistillError, match="too small"):
         read_photo(saved(Image.fromarray(PIXELS[:1])), key="x", name="x.png")
 
 
-def test_a_file_is_whole_or_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_files_are_written_atomically(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     path = tmp_path / "file"
     write_atomic(path, b"old")
 
@@ -99,7 +99,7 @@ def test_a_file_is_whole_or_not_there(tmp_path: Path, monkeypatch: pytest.Monkey
     assert path.read_bytes() == b"old" and [p.name for p in tmp_path.iterdir()] == ["file"]
 
 
-def test_reads_no_larger_than_is_enough():
+def test_large_jpegs_are_decoded_at_a_reduced_size():
     rng = np.random.default_rng(0)
     small = rng.integers(0, 256, (15, 20, 3), dtype=np.uint8)
     rgb = cv2.resize(small, (800, 600), interpolation=cv2.INTER_CUBIC)
@@ -114,7 +114,7 @@ def test_reads_no_larger_than_is_enough():
     assert read_photo(data, key="k", name="a.jpg", min_size_hw=(301, 100)).rgb.shape == (600, 800, 3)
 
 
-def test_reads_a_lying_photo_no_larger_than_is_enough():
+def test_rotated_jpegs_are_decoded_at_a_reduced_size():
     exif = Image.Exif()
     exif[0x0112] = 6
     buffer = io.BytesIO()

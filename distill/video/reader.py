@@ -31,8 +31,8 @@ def is_video(path: Path) -> bool:
     if path.suffix.lower() != ".gif":
         return path.suffix.lower() in SUFFIXES
     try:
-        with Image.open(path) as picture:
-            return bool(getattr(picture, "is_animated", False))
+        with Image.open(path) as image:
+            return bool(getattr(image, "is_animated", False))
     except Exception:  # Pillow raises many types for damaged files; reading it as a photo reports the reason
         return False
 

@@ -33,7 +33,7 @@ from tests.builders.videos import make_clip, numbered_frame, read_number
         ("j.mp4", "libsvtav1", "yuv420p10le"),
     ],
 )
-def test_every_frame_comes_in_order(tmp_path: Path, name: str, codec: str, pix_fmt: str) -> None:
+def test_every_frame_is_read_in_order(tmp_path: Path, name: str, codec: str, pix_fmt: str) -> None:
     if codec == "libsvtav1":
         # Opened by root, it gives the process that opens it real-time priority, for good: not this process.
         with multiprocessing.get_context("spawn").Pool(1) as pool:
@@ -102,7 +102,7 @@ def test_odd_sizes_are_padded_and_colors_stay(tmp_path: Path) -> None:
         assert container.streams.video[0].pix_fmt == "yuv420p"
 
 
-def test_sound_is_copied_and_ends_with_the_picture(tmp_path: Path) -> None:
+def test_sound_is_copied_and_ends_with_the_video(tmp_path: Path) -> None:
     source = make_clip(tmp_path / "a.mp4", num_frames=50, sound=True)
     reader = VideoReader(source)
     out = tmp_path / "b.mp4"
@@ -115,7 +115,7 @@ def test_sound_is_copied_and_ends_with_the_picture(tmp_path: Path) -> None:
         assert 0.9 < float(sound.duration * sound.time_base) < 1.2
 
 
-def test_a_cut_off_file_gives_what_it_holds_and_then_says_so(tmp_path: Path) -> None:
+def test_a_truncated_file_gives_its_frames_then_an_error(tmp_path: Path) -> None:
     data = make_clip(tmp_path / "a.mp4", num_frames=60, size_hw=(96, 192)).read_bytes()
     cut = tmp_path / "cut.mp4"
     cut.write_bytes(data[: len(data) * 2 // 3])
@@ -147,7 +147,7 @@ def test_damaged_files_raise_a_readable_error(tmp_path: Path) -> None:
             VideoReader(path)
 
 
-def test_an_unfinished_video_leaves_nothing(tmp_path: Path) -> None:
+def test_an_unfinished_video_leaves_no_file(tmp_path: Path) -> None:
     out = tmp_path / "a.mp4"
     with (
         pytest.raises(ZeroDivisionError),
@@ -174,7 +174,7 @@ def test_only_an_animated_gif_is_a_video(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("share", [0.3, 0.6, 0.8])
-def test_a_cut_off_matroska_file_is_noticed(tmp_path: Path, share: float) -> None:
+def test_a_truncated_matroska_file_is_detected(tmp_path: Path, share: float) -> None:
     """FFmpeg reports no error for such a file; only its stated length does."""
     whole = tmp_path / "whole.mkv"
     with VideoWriter(whole, (48, 64), time_base=Fraction(1, 25), rate=Fraction(25)) as writer:
@@ -196,7 +196,7 @@ COLORS = np.array([(200, 30, 40), (30, 180, 60), (40, 50, 220), (120, 120, 120)]
 
 
 def colored_clip(path: Path, size_hw: tuple[int, int], tags: dict[str, int], convert: dict, pix_fmt: str) -> Path:
-    """Three frames of four squares, tagged and converted as told."""
+    """Three frames of four squares, tagged and converted as given."""
     rgb = np.repeat(np.repeat(COLORS.reshape(2, 2, 3), size_hw[0] // 2, 0), size_hw[1] // 2, 1)
     with av.open(str(path), "w") as container:
         stream = container.add_stream("libx264", rate=25, options={"crf": "1"})
@@ -231,7 +231,7 @@ def test_colors_are_right(tmp_path: Path, rows: int, tags: dict, convert: dict, 
 
 
 @pytest.mark.parametrize(("transfer", "white"), [(16, 0.58), (18, 0.75)])
-def test_hdr_is_tone_mapped_and_said(tmp_path: Path, transfer: int, white: float) -> None:
+def test_hdr_is_tone_mapped_and_noted(tmp_path: Path, transfer: int, white: float) -> None:
     """Reference white (203 nits) is at 58 % of a PQ signal and 75 % of an HLG signal (ITU-R BT.2408)."""
     path = tmp_path / "a.mkv"
     levels = np.linspace(0, 1, 16)
@@ -254,7 +254,7 @@ def test_hdr_is_tone_mapped_and_said(tmp_path: Path, transfer: int, white: float
     assert 200 <= gray[-1, 0] <= 245  # SDR white leaves room for highlights
 
 
-def test_interlaced_frames_are_woven_one_for_one(tmp_path: Path) -> None:
+def test_interlaced_frames_are_deinterlaced_one_for_one(tmp_path: Path) -> None:
     path = tmp_path / "a.mkv"
     with av.open(str(path), "w") as container:
         stream = container.add_stream("libx264", rate=25, options={"x264-params": "interlaced=1"})
