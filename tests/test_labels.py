@@ -35,7 +35,7 @@ def confident(valid: np.ndarray, confidence: np.ndarray | None = None) -> np.nda
 
 
 @given(hnp.arrays(np.float32, SIZE_HW, elements=st.floats(0.015625, 80, width=32)), valid_maps, shares)
-def test_metric_depth_comes_back_within_a_level(depth_m: np.ndarray, valid: np.ndarray, share: np.ndarray):
+def test_metric_depth_round_trips_within_a_level(depth_m: np.ndarray, valid: np.ndarray, share: np.ndarray):
     back = round_trip(Label(Task.DEPTH, depth_m, valid, confident(valid, share), DepthKind.METRIC))
     level_m = 5 * (1 + depth_m / 10) ** 3 / 65535
     assert (back.valid == valid).all()
@@ -44,7 +44,7 @@ def test_metric_depth_comes_back_within_a_level(depth_m: np.ndarray, valid: np.n
 
 
 @given(shares, valid_maps, st.sampled_from([g for g in DepthKind if g is not DepthKind.METRIC]))
-def test_relative_depth_comes_back_within_a_level(value: np.ndarray, valid: np.ndarray, depth_kind: DepthKind):
+def test_relative_depth_round_trips_within_a_level(value: np.ndarray, valid: np.ndarray, depth_kind: DepthKind):
     back = round_trip(Label(Task.DEPTH, value, valid, confident(valid), depth_kind))
     assert back.depth_kind is depth_kind
     assert (back.valid == valid).all()
@@ -52,7 +52,7 @@ def test_relative_depth_comes_back_within_a_level(value: np.ndarray, valid: np.n
 
 
 @given(hnp.arrays(np.float64, (*SIZE_HW, 3), elements=st.floats(-1, 1)), valid_maps)
-def test_normals_come_back_within_a_degree_and_of_unit_length(vector: np.ndarray, valid: np.ndarray):
+def test_normals_round_trip_within_a_degree(vector: np.ndarray, valid: np.ndarray):
     length = np.linalg.norm(vector, axis=-1, keepdims=True)
     unit = np.where(length > 0.1, vector / np.maximum(length, 0.1), (0, 0, 1)).astype(np.float32)
     back = round_trip(Label(Task.NORMALS, unit, valid, confident(valid)))
@@ -63,14 +63,14 @@ def test_normals_come_back_within_a_degree_and_of_unit_length(vector: np.ndarray
 
 
 @given(hnp.arrays(np.uint8, SIZE_HW, elements=st.integers(0, 254)), valid_maps)
-def test_semantic_ids_come_back(value: np.ndarray, valid: np.ndarray):
+def test_semantic_ids_round_trip(value: np.ndarray, valid: np.ndarray):
     back = round_trip(Label(Task.SEMANTIC, value, valid, confident(valid)))
     assert (back.valid == valid).all()
     assert (back.value == np.where(valid, value, IGNORE_SEMANTIC)).all()
 
 
 @given(hnp.arrays(np.uint16, SIZE_HW, elements=st.integers(0, 65534)), valid_maps)
-def test_instance_ids_come_back(value: np.ndarray, valid: np.ndarray):
+def test_instance_ids_round_trip(value: np.ndarray, valid: np.ndarray):
     back = round_trip(Label(Task.INSTANCE, value, valid, confident(valid)))
     assert (back.value == np.where(valid, value, IGNORE_INSTANCE)).all()
 
@@ -90,14 +90,14 @@ def test_the_warp_has_its_golden_values(meters: float, warped: float):
 
 
 @given(st.floats(0, 200), st.floats(-8, -1.5), st.floats(0.5, 10))
-def test_the_warp_is_inverted_for_every_shape(meters: float, lam: float, c: float):
+def test_the_warp_is_inverted_for_every_parameter(meters: float, lam: float, c: float):
     # Near 1 the warp has no digits left: the inverse is exact to what float64 can hold there.
     warped = warp_depth(meters, lam, c)
     tolerance = 1e-6 * (1 + meters) + 1e-12 / max(1 - warped, 1e-12) ** 2
     assert unwarp_depth(warped, lam, c) == pytest.approx(meters, abs=tolerance)
 
 
-def test_a_missing_map_and_a_map_of_another_type_are_said():
+def test_missing_and_wrong_maps_are_errors():
     with pytest.raises(DistillError, match=r"no depth\.png"):
         decode(Task.DEPTH, {})
     with pytest.raises(DistillError, match="uint8"):

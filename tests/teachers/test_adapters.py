@@ -54,14 +54,14 @@ def test_depth_is_scaled_and_its_holes_are_invalid(tmp_path: Path):
     assert not label.valid[0, 0] and not label.valid[0, 1] and label.valid[5, 5]
 
 
-def test_relative_depth_is_stretched_to_one(tmp_path: Path):
+def test_relative_depth_is_scaled_to_one(tmp_path: Path):
     stored = np.linspace(-3, 7, SIZE_HW[0] * SIZE_HW[1], dtype=np.float32).reshape(SIZE_HW)
     label = read(tmp_path, stored, ".npy", depth_kind="affine_invariant_disparity")
     assert (label.value.min(), label.value.max()) == (0, 1)
 
 
 @pytest.mark.parametrize(("frame", "towards"), [("opencv", (0, 0, -1)), ("opengl", (0, 0, 1)), ("dsine", (0, 0, 1))])
-def test_a_wall_that_faces_the_camera_has_z_plus_one_in_our_frame(tmp_path: Path, frame: str, towards: tuple):
+def test_a_wall_facing_the_camera_has_z_plus_one(tmp_path: Path, frame: str, towards: tuple):
     stored = np.broadcast_to(np.rint((np.array(towards) + 1) * 127.5), (*SIZE_HW, 3)).astype(np.uint8).copy()
     stored[0, 0] = 0
     label = read(tmp_path, stored, task="normals", scale=2 / 255, offset=-1, frame=frame, invalid=[0])
@@ -69,7 +69,7 @@ def test_a_wall_that_faces_the_camera_has_z_plus_one_in_our_frame(tmp_path: Path
     assert not label.valid[0, 0]
 
 
-def test_mirrored_maps_are_turned_back_and_their_normals_with_them(tmp_path: Path):
+def test_mirrored_maps_and_normals_are_mirrored_back(tmp_path: Path):
     stored = np.full((*SIZE_HW, 3), 128, np.uint8)
     stored[:, 0] = (255, 128, 128)  # x right, in the stored picture's first column
     label = read(tmp_path, stored, task="normals", scale=2 / 255, offset=-1, mirror=True)
@@ -90,7 +90,7 @@ def test_semantic_ids_are_renamed_by_name_and_by_number(tmp_path: Path):
     assert label.valid[:5, 0].tolist() == [True, True, True, False, False]
 
 
-def test_a_colored_picture_is_no_id_map(tmp_path: Path):
+def test_a_colored_image_is_not_an_id_map(tmp_path: Path):
     stored = np.random.default_rng(0).integers(0, 255, (*SIZE_HW, 3), dtype=np.uint8)
     with pytest.raises(DistillError, match="colors"):
         read(tmp_path, stored, task="semantic", classes=["a"])
@@ -115,7 +115,7 @@ def test_remapping_to_an_unknown_class_is_refused():
         load_config(MapsConfig, {"semantic": {"pattern": "x", "classes": ["car"], "remap": {3: "bus"}}})
 
 
-def test_ids_keep_their_place_when_only_numbers_are_remapped():
+def test_remapping_numbers_keeps_other_ids():
     assert id_table((), ("a", "b"), {5: "a"}, 7) == (0, 1, 255, 255, 255, 0, 255)
 
 
@@ -172,7 +172,7 @@ def test_mean_std_and_scale_are_applied(tmp_path: Path):
     assert np.allclose(label.value, 2.0)
 
 
-def test_a_model_is_found_beside_its_config_and_through_the_variable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_models_are_found_by_config_folder_and_variable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     save_model(tmp_path / "m.onnx", np.ones((1, 3)))
     config = load_config(OnnxConfig, {"model": "m.onnx", "outputs": [{"task": "depth", "depth_kind": "metric"}]})
     OnnxSpecialist(config, tmp_path)
@@ -183,21 +183,21 @@ def test_a_model_is_found_beside_its_config_and_through_the_variable(tmp_path: P
 
 
 @pytest.mark.parametrize("data", [b"", b"no model", b"\x08\x07" * 100])
-def test_a_broken_model_is_one_sentence(tmp_path: Path, data: bytes):
+def test_a_damaged_model_is_a_usage_error(tmp_path: Path, data: bytes):
     (tmp_path / "m.onnx").write_bytes(data)
     config = load_config(OnnxConfig, {"model": "m.onnx", "outputs": [{"task": "depth"}]})
     with pytest.raises(UsageError, match="not a model"):
         OnnxSpecialist(config, tmp_path).predict(gray(0))
 
 
-def test_the_wrong_number_of_classes_is_said(tmp_path: Path):
+def test_a_wrong_number_of_classes_is_refused(tmp_path: Path):
     model = save_model(tmp_path / "m.onnx", np.ones((4, 3)))
     config = load_config(OnnxConfig, {"model": str(model), "outputs": [{"task": "semantic", "classes": ["a", "b"]}]})
     with pytest.raises(DistillError, match="4 channels instead of 2"):
         OnnxSpecialist(config, tmp_path).predict(gray(0))
 
 
-def test_tasks_are_read_in_the_order_of_the_config(tmp_path: Path):
+def test_tasks_have_the_order_of_the_config(tmp_path: Path):
     weight = np.vstack([np.eye(3), np.eye(3)])
     model = save_model(tmp_path / "m.onnx", weight)
     config = load_config(
@@ -223,7 +223,7 @@ def test_ids_of_few_bits_are_not_stretched(tmp_path: Path, bits: int):
     assert (read_map(tmp_path / "ids.png") == ids).all()
 
 
-def test_the_indices_of_a_palette_picture_are_its_ids(tmp_path: Path):
+def test_the_indices_of_a_palette_image_are_its_ids(tmp_path: Path):
     ids = (np.arange(192) % 21).astype(np.uint8).reshape(SIZE_HW)
     picture = Image.fromarray(ids)
     picture.putpalette(np.random.default_rng(0).integers(0, 256, 768, dtype=np.uint8).tobytes())
@@ -238,14 +238,14 @@ def test_a_negative_ignore_value_is_ignored(tmp_path: Path):
 
 
 @pytest.mark.parametrize("data", [b"", b"PK\3\4" + bytes(40), b"\x93NUMPY"])
-def test_a_broken_array_is_one_sentence(tmp_path: Path, data: bytes):
+def test_a_damaged_array_is_an_error(tmp_path: Path, data: bytes):
     (tmp_path / "x.npy").write_bytes(data)
     with pytest.raises(DistillError, match=r"x\.npy"):
         read_map(tmp_path / "x.npy")
 
 
 @pytest.mark.parametrize("kind", [TensorProto.UINT8, TensorProto.FLOAT16])
-def test_the_picture_has_the_type_that_the_model_takes(tmp_path: Path, kind: int):
+def test_the_input_has_the_type_of_the_model(tmp_path: Path, kind: int):
     nodes = [
         helper.make_node("Cast", ["x"], ["f"], to=TensorProto.FLOAT),
         helper.make_node("ReduceMean", ["f"], ["y"], axes=[1], keepdims=1),
@@ -261,7 +261,7 @@ def test_the_picture_has_the_type_that_the_model_takes(tmp_path: Path, kind: int
     assert np.allclose(label.value, 100)
 
 
-def test_photos_side_by_side_give_the_same_shard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_photos_in_parallel_give_the_same_shard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     from distill.shards import file_sha256
     from distill.teachers.labeling.job import Job
     from distill.teachers.labeling.label_shard import label_shard

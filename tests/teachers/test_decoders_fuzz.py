@@ -1,4 +1,4 @@
-"""Odd answers give an error that names them, or a label that keeps its promises; never a crash."""
+"""Unusual images give an error with their name or a consistent label; never a crash."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def keeps_promises(label: Label) -> None:
 @pytest.mark.parametrize(
     "prompt_spec", PROMPT_SPECS, ids=lambda prompt_spec: f"{prompt_spec.task}-{prompt_spec.colormap}"
 )
-def test_odd_files(name: str, prompt_spec: PromptSpec) -> None:
+def test_unusual_files(name: str, prompt_spec: PromptSpec) -> None:
     try:
         generated, _ = decode_rgb(odd_files()[name], name)
     except DistillError as error:
@@ -77,7 +77,7 @@ def test_odd_files(name: str, prompt_spec: PromptSpec) -> None:
     keeps_promises(decode_answer(generated, prompt_spec))
 
 
-def test_a_bomb_is_refused_by_its_header() -> None:
+def test_a_decompression_bomb_is_refused_by_its_header() -> None:
     bomb = file_of(Image.new("1", (20_000, 20_000)), "PNG")
     with pytest.raises(DistillError, match=r"bomb\.png: 20000x20000"):
         decode_rgb(bomb, "bomb.png")
@@ -90,7 +90,7 @@ def test_a_bomb_is_refused_by_its_header() -> None:
     seed=st.integers(0, 2**32 - 1),
     num_colors=st.integers(1, 6),
 )
-def test_pictures_of_few_colors(prompt_spec: PromptSpec, size_hw: tuple[int, int], seed: int, num_colors: int) -> None:
+def test_images_of_few_colors(prompt_spec: PromptSpec, size_hw: tuple[int, int], seed: int, num_colors: int) -> None:
     dice = np.random.default_rng(seed)
     colors = dice.integers(0, 256, (num_colors, 3), dtype=np.uint8)
     label = decode_answer(colors[dice.integers(0, num_colors, size_hw)], prompt_spec)
@@ -98,7 +98,7 @@ def test_pictures_of_few_colors(prompt_spec: PromptSpec, size_hw: tuple[int, int
     keeps_promises(label)
 
 
-def test_a_photo_instead_of_an_answer_is_mostly_invalid() -> None:
+def test_a_photo_is_mostly_invalid_as_a_label() -> None:
     dice = np.random.default_rng(0)
     photo = np.clip(dice.normal(120, 30, (64, 64, 1)) + dice.normal(0, 8, (64, 64, 3)), 0, 255).astype(np.uint8)
     for prompt_spec in PROMPT_SPECS[:1] + PROMPT_SPECS[3:5]:

@@ -1,4 +1,4 @@
-"""A teacher that paints: what is kept, what is rejected, and why."""
+"""Teachers with a generator: accepted and rejected images."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def semantic(legend: dict) -> PromptSpec:
     return PromptSpec(Task.SEMANTIC, prompt=str(legend), legend=legend)
 
 
-def test_an_answer_becomes_a_label_with_its_provenance():
+def test_an_image_becomes_a_label_with_provenance():
     (result,) = label_photo([(semantic(RED_BLUE), flat((255, 0, 0), (0, 0, 255)))])
     label = result.labels[Task.SEMANTIC]
     assert (label.value[:, :20] == 0).all() and (label.value[:, 28:] == 1).all()
@@ -75,7 +75,7 @@ def test_an_answer_becomes_a_label_with_its_provenance():
     assert record["quality"] > 0.8 and len(record["prompt_hash"]) == 16
 
 
-def test_a_refusal_costs_its_question_only():
+def test_a_refusal_affects_only_its_prompt():
     depth = PromptSpec(Task.DEPTH)
     (result,) = label_photo([(depth, ContentRefused("will not")), (semantic(RED_BLUE), flat((255, 0, 0), (0, 0, 255)))])
     assert list(result.labels) == [Task.SEMANTIC]
@@ -83,13 +83,13 @@ def test_a_refusal_costs_its_question_only():
 
 
 @pytest.mark.parametrize("data", [b"", b"<html>503</html>", encode_map(flat((0, 0, 0)))[:60]])
-def test_what_is_no_picture_is_a_failure_that_names_the_answer(data: bytes):
+def test_bytes_that_are_not_an_image_are_a_failure(data: bytes):
     (result,) = label_photo([(PromptSpec(Task.DEPTH), data)])
     assert not result.labels
     assert result.failures[0]["kind"] == "failed" and "answer.png" in result.failures[0]["reason"]
 
 
-def test_swapped_answers_are_read_with_each_others_legends_and_it_is_said():
+def test_swapped_images_are_decoded_with_a_note():
     answers = [
         (semantic(RED_BLUE), flat((0, 255, 0), (128, 128, 128))),
         (semantic(GREEN_GRAY), flat((255, 0, 0), (0, 0, 255))),
@@ -102,13 +102,13 @@ def test_swapped_answers_are_read_with_each_others_legends_and_it_is_said():
     assert not first.failures and not second.failures
 
 
-def test_an_answer_in_other_colors_is_rejected():
+def test_an_image_in_other_colors_is_rejected():
     (alone,) = label_photo([(semantic(RED_BLUE), flat((0, 255, 0), (128, 128, 128)))])
     assert not alone.labels and not alone.notes
     assert alone.failures[0]["kind"] == "rejected" and "0.0%" in alone.failures[0]["reason"]
 
 
-def test_two_legends_about_one_photo_are_two_lessons_with_one_class_list():
+def test_two_legends_give_two_results_with_one_class_list():
     first, second = label_photo(
         [
             (semantic(RED_BLUE), flat((255, 0, 0), (0, 0, 255))),
@@ -119,7 +119,7 @@ def test_two_legends_about_one_photo_are_two_lessons_with_one_class_list():
     assert second.labels[Task.SEMANTIC].value[0, 0] == 2
 
 
-def test_legends_that_together_name_more_classes_than_ids_are_refused():
+def test_legends_with_too_many_classes_are_refused():
     with pytest.raises(UsageError, match="300 classes together"):
         GenerativeTeacher(
             Painter([]), name="t", license="l", tasks=[Task.SEMANTIC], classes=[f"c{i}" for i in range(300)]
@@ -140,7 +140,7 @@ def test_instances_of_two_classes_share_one_map():
     assert joined.valid.tolist() == [[True, False, True, True, True]]
 
 
-def test_classes_that_the_list_does_not_know_become_ignore():
+def test_classes_outside_the_list_become_ignore():
     valid = np.ones((1, 2), bool)
     label = Label(
         Task.SEMANTIC, np.array([[0, 1]], np.uint8), valid, valid.astype(np.float32), classes=("cat", "unicorn")
@@ -165,14 +165,14 @@ def accuracy(config: SyntheticConfig, quality_filter: QualityFilter | None, inde
     return float((label.value == exact.value)[both].mean())
 
 
-def test_checked_answers_lie_where_they_should():
+def test_registered_labels_are_aligned():
     config = drifted()
     unchecked = np.mean([accuracy(config, None, index) for index in range(3)])
     checked = np.mean([accuracy(config, QualityFilter(), index) for index in range(3)])
     assert 1 - checked < 0.5 * (1 - unchecked)
 
 
-def test_labels_below_the_quality_asked_for_are_rejected():
+def test_labels_below_the_minimum_quality_are_rejected():
     config = drifted()
     (result,) = build_teacher(
         config, folder=Path(), quality_filter=QualityFilter(min_quality={Task.SEMANTIC: 1.0})
@@ -181,7 +181,7 @@ def test_labels_below_the_quality_asked_for_are_rejected():
     assert result.failures[0]["kind"] == "rejected" and "quality" in result.failures[0]["reason"]
 
 
-def test_instances_of_different_answer_sizes_share_the_grid_of_the_first():
+def test_instances_share_the_grid_of_the_first_image():
     def dots(size_hw: tuple[int, int], top: int) -> np.ndarray:
         generated = np.zeros((*size_hw, 3), np.uint8)
         generated[top : top + size_hw[0] // 4, : size_hw[1] // 2] = (255, 0, 0)
@@ -204,7 +204,7 @@ def normals_scene() -> tuple[SyntheticConfig, Photo, GeneratedImage]:
     return config, scene, generator.generate(scene, prompt_spec, seed=0)
 
 
-def test_normals_that_point_away_are_rejected():
+def test_normals_that_face_away_are_rejected():
     _, scene, answer = normals_scene()
     good = decode_answer_image(answer.data, answer.name).rgb
     assert parse_answer(scene, answer, [], register=False).label.valid.any()
@@ -214,7 +214,7 @@ def test_normals_that_point_away_are_rejected():
 
 
 @pytest.mark.parametrize("side", [256, 400])
-def test_an_answer_between_bars_is_read_from_between_them(side: int):
+def test_an_image_with_bars_is_cropped(side: int):
     config = SyntheticConfig(size_hw=(160, 256), tasks=(Task.NORMALS, Task.DEPTH, Task.SEMANTIC))
     scene, generator = scene_photo(5, config), SyntheticGenerator(config)
     height = round(side * 160 / 256)
@@ -235,7 +235,7 @@ def test_an_answer_between_bars_is_read_from_between_them(side: int):
         assert np.median(apart) < 0.02 and found.generated.shape[:2] == (height, side)
 
 
-def test_an_answer_that_says_nothing_is_no_label():
+def test_an_empty_image_gives_no_label():
     _, scene, answer = normals_scene()
     prompt_spec = PromptSpec(Task.DEPTH, "Paint the depth.")
     black = replace(answer, prompt_spec=prompt_spec, data=encode_map(np.zeros((192, 256, 3), np.uint8)))

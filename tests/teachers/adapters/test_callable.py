@@ -1,4 +1,4 @@
-"""Any function as teacher."""
+"""Python functions as teachers."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def predict(module: ModuleType, function, **config):
     )
 
 
-def test_depth_normals_and_classes_are_read(module: ModuleType):
+def test_depth_normals_and_classes_become_labels(module: ModuleType):
     def function(rgb, far):
         height, width = rgb.shape[:2]
         normals = np.zeros((height, width, 3), np.float32)
@@ -100,7 +100,7 @@ def test_the_function_cannot_change_the_photo(module: ModuleType):
         ({"depth": np.ones((2, 2)), "depth_confidence": np.ones((3, 3))}, "depth_confidence is"),
     ],
 )
-def test_wrong_answers_are_one_sentence(module: ModuleType, given, words: str):
+def test_wrong_results_are_usage_errors(module: ModuleType, given, words: str):
     with pytest.raises(DistillError, match=words):
         predict(module, lambda rgb: given, outputs=[{"task": "depth"}])
 
@@ -115,13 +115,13 @@ def test_a_failing_function_costs_one_photo(module: ModuleType):
 
 
 @pytest.mark.parametrize("reference", ["nowhere_at_all:f", "math:nothing", "math:pi"])
-def test_what_cannot_be_called_is_said(reference: str):
+def test_references_that_are_not_callable_are_refused(reference: str):
     with pytest.raises(UsageError, match=reference.replace(".", r"\.")):
         find_function(reference)
 
 
 @pytest.mark.parametrize("function", ["math", "math:", ":f", "os.system", "a b:c", "a:b()"])
-def test_only_references_are_taken(function: str):
+def test_only_references_are_accepted(function: str):
     with pytest.raises(UsageError, match=r"package\.module:function"):
         load_config(CallableConfig, {"function": function, "outputs": [{"task": "depth"}]})
 
@@ -143,7 +143,7 @@ def test_the_teacher_carries_license_and_terms(module: ModuleType):
     assert teacher.tasks == (Task.DEPTH,)
 
 
-def test_another_source_file_is_another_teacher(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_another_source_file_changes_the_fingerprint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.syspath_prepend(tmp_path)
     (tmp_path / "changing_teacher.py").write_text("def f(rgb): return {}\n")
     first = source_digest("changing_teacher:f")

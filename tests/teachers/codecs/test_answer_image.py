@@ -1,4 +1,4 @@
-"""Answers whose pixels are not exactly known are refused by name, or say nothing there."""
+"""Generated images without exact pixels are refused; transparent pixels are invalid."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def base(mode: str = "RGB", size_wh: tuple[int, int] = (120, 90)) -> Image.Image
     return Image.fromarray(np.random.default_rng(0).integers(0, 255, (*size_wh[::-1], 3), dtype=np.uint8)).convert(mode)
 
 
-def test_plain_answers_come_pixel_by_pixel_whatever_they_are_called() -> None:
+def test_pixels_are_exact_for_every_format_and_file_name() -> None:
     picture = base()
     generated = decode_answer_image(file_of(picture, "PNG"), "answer.jpg")
     np.testing.assert_array_equal(generated.rgb, np.asarray(picture))
@@ -48,7 +48,7 @@ def test_plain_answers_come_pixel_by_pixel_whatever_they_are_called() -> None:
     ],
     ids=["gif", "webp", "apng", "cmyk", "bomb", "cut", "html", "empty"],
 )
-def test_answers_without_exact_pixels_are_refused_by_name(data: bytes, words: str) -> None:
+def test_images_without_exact_pixels_are_refused(data: bytes, words: str) -> None:
     with pytest.raises(DistillError, match=words) as caught:
         decode_answer_image(data, "answer 7")
     assert str(caught.value).startswith("answer 7: ")
@@ -64,7 +64,7 @@ def photo():
     return read_photo(encode_map(np.asarray(base())), key="one", name="one.png")
 
 
-def test_transparent_pixels_say_nothing() -> None:
+def test_transparent_pixels_are_invalid() -> None:
     rgba = np.zeros((90, 120, 4), np.uint8)
     rgba[..., 0] = 255
     rgba[:, :60, 3] = 255
@@ -81,7 +81,7 @@ def encode(rgba: np.ndarray) -> bytes:
 
 
 @pytest.mark.parametrize("size_hw", [(1, 1), (90, 8), (90, 400), (400, 90)])
-def test_answers_of_another_size_or_shape_are_rejected(size_hw: tuple[int, int]) -> None:
+def test_images_of_another_size_or_shape_are_rejected(size_hw: tuple[int, int]) -> None:
     red = np.broadcast_to(np.array([255, 0, 0], np.uint8), (*size_hw, 3)).copy()
     answer = GeneratedImage(PromptSpec(Task.DEPTH), encode_map(red), "x", "m")
     with pytest.raises(AnswerRejected, match="px") as caught:

@@ -1,4 +1,4 @@
-"""Painted depth is read exactly, and not read where it says nothing."""
+"""Depth colors decode exactly; colors off the path are invalid."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def test_golden_corners_decode_to_their_depths() -> None:
         np.testing.assert_allclose(decode_depth_rgb(flat).value, depth_m, rtol=1e-6)
 
 
-def test_agrees_with_the_independent_package() -> None:
+def test_the_independent_package_decodes_the_same_depth() -> None:
     colors = np.random.default_rng(0).random((100_000, 3))
     position, _ = project(colors, one=1.0)
     np.testing.assert_allclose(position, hilbertmap.project(colors), atol=1e-6)
@@ -72,7 +72,7 @@ def test_table_agrees_with_the_projection_on_random_colors() -> None:
 
 
 @pytest.mark.parametrize("colormap", ["viridis", "plasma", "inferno", "magma", "turbo"])
-def test_maps_are_matplotlibs(colormap: str) -> None:
+def test_colormaps_equal_those_of_matplotlib(colormap: str) -> None:
     theirs = matplotlib.colormaps[colormap](np.arange(256), bytes=True)[:, :3]
     np.testing.assert_array_equal(path(colormap), theirs)
 
@@ -134,7 +134,7 @@ def test_colors_off_the_path_are_invalid() -> None:
 
 
 @pytest.mark.parametrize(("near_m", "far_m"), [(0.05, 3.2), (0.05, 8.7), (0.8, 16.5), (1.83, np.inf), (5.3, np.inf)])
-def test_blends_at_occlusions_never_pass_as_a_third_depth(near_m: float, far_m: float) -> None:
+def test_blends_at_occlusions_are_not_a_third_depth(near_m: float, far_m: float) -> None:
     near, far = encode_depth_rgb(np.array([[near_m, far_m]]))[0].astype(float)
     for share in np.linspace(0.05, 0.95, 19):
         picture = np.repeat(np.rint([[near] * 4 + [near * (1 - share) + far * share] + [far] * 4]), 9, axis=0)
@@ -168,7 +168,7 @@ def test_confidence_falls_with_the_distance_to_the_path() -> None:
     assert trust[-1] == 0.0
 
 
-def test_confidence_follows_what_a_level_is_worth_in_meters() -> None:
+def test_confidence_falls_with_the_depth_range_of_a_level() -> None:
     depths = np.array([0.05, 2.0, 5.0, 30.0, 80.0, np.inf])
     trust = decode_depth_rgb(np.repeat(np.repeat(encode_depth_rgb(depths[None]), 3, 0), 3, 1)).confidence[1, 1::3]
     single = [decode_depth_rgb(encode_depth_rgb(np.full((3, 3), d))).confidence[1, 1] for d in depths]
@@ -179,19 +179,19 @@ def test_confidence_follows_what_a_level_is_worth_in_meters() -> None:
 
 
 @pytest.mark.parametrize("bad", [-1.0, np.nan])
-def test_impossible_depths_are_refused(bad: float) -> None:
+def test_invalid_depths_are_refused(bad: float) -> None:
     with pytest.raises(DistillError, match="depth map holds values"):
         encode_depth_rgb(np.array([[1.0, bad]]))
 
 
-def test_unknown_colormap_is_named() -> None:
+def test_an_unknown_colormap_is_refused() -> None:
     with pytest.raises(UsageError, match="jet"):
         decode_answer(np.zeros((8, 8, 3), np.uint8), PromptSpec(Task.DEPTH, colormap="jet"))
 
 
 @settings(max_examples=50, deadline=None)
 @given(arrays(np.uint8, st.tuples(st.integers(1, 20), st.integers(1, 20), st.just(3))), st.sampled_from(COLORMAPS))
-def test_any_picture_gives_a_sound_label(generated: np.ndarray, colormap: str) -> None:
+def test_any_image_gives_a_consistent_label(generated: np.ndarray, colormap: str) -> None:
     label = decode_answer(generated, PromptSpec(Task.DEPTH, colormap=colormap))
     assert label.size_hw == generated.shape[:2]
     assert label.value.dtype == label.confidence.dtype == np.float32

@@ -1,4 +1,4 @@
-"""The fast flood fill is the paper's algorithm, pixel for pixel."""
+"""The fast flood fill equals the paper's algorithm pixel for pixel."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def noisy_discs(seed: int, size: int, noise: float) -> np.ndarray:
 
 @settings(max_examples=40, deadline=None)
 @given(seed=st.integers(0, 10_000), size=st.integers(9, 70), noise=st.floats(0, 12), least=st.integers(1, 40))
-def test_flood_is_the_plain_one(seed: int, size: int, noise: float, least: int) -> None:
+def test_flood_fill_equals_the_reference_implementation(seed: int, size: int, noise: float, least: int) -> None:
     picture = noisy_discs(seed, size, noise)
     is_background = (picture.astype(int) ** 2).sum(-1) < 14**2
     plain = [region for region in plain_flood(picture, is_background, 14.0) if len(region) >= least]
@@ -68,7 +68,7 @@ def test_flood_is_the_plain_one(seed: int, size: int, noise: float, least: int) 
     assert found == plain
 
 
-def test_regions_larger_than_any_first_window_are_whole() -> None:
+def test_regions_larger_than_the_first_window_are_complete() -> None:
     # A snake that leaves and enters every window: 8-connected, 600 px long.
     picture = np.zeros((300, 300, 3), np.uint8)
     for row in range(10, 290, 40):
@@ -95,7 +95,7 @@ def test_round_trip_up_to_names(seed: int, count: int) -> None:
     assert (0, 0) in pairs
 
 
-def test_ids_go_from_the_largest_down_and_carry_the_class() -> None:
+def test_ids_are_ordered_by_area_and_have_the_class() -> None:
     picture = np.zeros((100, 100, 3), np.uint8)
     picture[5:15, 5:15] = (255, 0, 0)
     picture[40:80, 40:80] = (0, 255, 0)
@@ -136,19 +136,19 @@ def test_another_background_color() -> None:
     assert (label.value == 0).sum() == 60 * 60 - 400
 
 
-def test_pictures_too_large_for_any_generator_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_images_larger_than_those_of_any_generator_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(instances, "MAX_PIXELS", 100)
     with pytest.raises(DistillError, match="20x10"):
         decode_instances_rgb(np.zeros((10, 20, 3), np.uint8), "thing")
 
 
-def test_more_instances_than_colors_cannot_be_painted() -> None:
+def test_more_instances_than_colors_are_refused() -> None:
     with pytest.raises(DistillError, match="3 instances"):
         encode_instances_rgb(np.array([[0, 3, IGNORE_INSTANCE]], np.uint16), ((255, 0, 0),))
 
 
 @pytest.mark.parametrize("size_hw", [(1, 1), (1, 40), (3, 3)])
-def test_thin_pictures_are_read(size_hw: tuple[int, int]) -> None:
+def test_thin_images_are_decoded(size_hw: tuple[int, int]) -> None:
     generated = np.random.default_rng(0).integers(0, 256, (*size_hw, 3), dtype=np.uint8)
     label = decode_instances_rgb(generated, "thing")
     assert label.size_hw == size_hw

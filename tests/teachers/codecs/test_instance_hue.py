@@ -1,4 +1,4 @@
-"""Instances out of uneven answers, by hue."""
+"""Instances by hue from uneven images."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_peaks_stay_apart_and_the_circle_is_closed() -> None:
     assert find_hue_peaks(np.zeros(180)) == []
 
 
-def test_nothing_but_background() -> None:
+def test_background_alone_has_no_instances() -> None:
     generated = np.full((64, 64, 3), (0, 255, 0), np.uint8)
     label = decode_answer(generated, PromptSpec(Task.INSTANCE, class_name="x", background=(0, 255, 0), reader="hues"))
     assert not label.instance_classes and (label.value == 0).all()

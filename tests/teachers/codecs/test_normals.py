@@ -1,4 +1,4 @@
-"""Painted normals are read exactly, in every tool's axes."""
+"""Normal colors decode exactly in the axes of every tool."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_round_trip_within_one_level(frame: str) -> None:
     np.testing.assert_allclose(np.linalg.norm(label.value, axis=-1), 1, atol=1e-5)
 
 
-def test_frames_mean_what_their_tools_say() -> None:
+def test_frames_have_the_axes_of_their_tools() -> None:
     right, up, toward = np.eye(3, dtype=np.float32)[:, None, None]
     assert encode_normals_rgb(right, "vision_banana")[0, 0, 0] == 0
     assert encode_normals_rgb(right, "dsine")[0, 0, 0] == 0
@@ -57,12 +57,12 @@ def test_frames_mean_what_their_tools_say() -> None:
 
 
 @pytest.mark.parametrize("frame", [*FRAMES, *ORDERS])
-def test_a_frame_matrix_is_its_own_conversion(frame: str) -> None:
+def test_frame_matrices_are_orthogonal(frame: str) -> None:
     matrix = frame_matrix(frame)
     np.testing.assert_array_equal(matrix @ matrix.T, np.eye(3))
 
 
-def test_colors_are_the_stored_ones() -> None:
+def test_generated_colors_equal_stored_colors() -> None:
     normals = sphere(1000)
     stored = label_format(Task.NORMALS).encode_value(
         normals, np.ones(normals.shape[:2], bool), TASKS[Task.NORMALS], None
@@ -70,7 +70,7 @@ def test_colors_are_the_stored_ones() -> None:
     np.testing.assert_array_equal(encode_normals_rgb(normals), stored)
 
 
-def test_painted_sky_and_gray_are_invalid() -> None:
+def test_colors_of_sky_and_gray_are_invalid() -> None:
     label = decode_normals_rgb(np.array([[[255, 0, 255], [128, 128, 128], [128, 128, 255]]], np.uint8))
     assert label.valid.tolist() == [[False, False, True]]
     assert label.confidence[0, 0] == label.confidence[0, 1] == 0
@@ -85,7 +85,7 @@ def test_unknown_frames_are_refused(frame: str) -> None:
 
 @settings(max_examples=50, deadline=None)
 @given(arrays(np.uint8, st.tuples(st.integers(1, 20), st.integers(1, 20), st.just(3))))
-def test_any_picture_gives_a_sound_label(generated: np.ndarray) -> None:
+def test_any_image_gives_a_consistent_label(generated: np.ndarray) -> None:
     label = decode_answer(generated, PromptSpec(Task.NORMALS))
     assert label.size_hw == generated.shape[:2]
     assert np.isfinite(label.value).all()
@@ -93,7 +93,7 @@ def test_any_picture_gives_a_sound_label(generated: np.ndarray) -> None:
     np.testing.assert_allclose(np.linalg.norm(label.value[label.valid], axis=-1), 1, atol=1e-5)
 
 
-def test_strips_do_not_show() -> None:
+def test_decoding_in_strips_changes_no_pixel() -> None:
     generated = np.random.default_rng(0).integers(0, 256, (600, 500, 3), dtype=np.uint8)
     whole = decode_normals_rgb(generated)
     part = decode_normals_rgb(generated[250:350])

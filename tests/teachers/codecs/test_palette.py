@@ -1,4 +1,4 @@
-"""Painted classes are read exactly, and colors that say nothing are ignored."""
+"""Legend colors decode exactly; ambiguous colors are ignored."""
 
 from __future__ import annotations
 
@@ -38,12 +38,12 @@ color = st.tuples(*[st.integers(0, 255)] * 3)
         ("solid white color", (255, 255, 255)),
     ],
 )
-def test_colors_are_understood(text: str | list[int], expected: tuple[int, int, int]) -> None:
+def test_color_spellings_are_parsed(text: str | list[int], expected: tuple[int, int, int]) -> None:
     assert parse_color(text) == expected
 
 
 @pytest.mark.parametrize("text", ["", "no such color", "#12345", "(1, 2)", "(1, 2, 300)", [1, 2], [0.5, 0, 0], "color"])
-def test_what_is_no_color_is_refused(text: str | list[int]) -> None:
+def test_invalid_colors_are_refused(text: str | list[int]) -> None:
     with pytest.raises(UsageError):
         parse_color(text)
 
@@ -76,7 +76,7 @@ def test_the_nearest_color_wins(colors: list[tuple[int, int, int]], seed: int) -
         assert np.all((ordered[..., 1] - ordered[..., 0])[label.valid] >= 12)
 
 
-def test_order_of_the_legend_only_renames() -> None:
+def test_the_order_of_the_legend_changes_only_ids() -> None:
     ids = np.random.default_rng(0).integers(0, 4, (50, 50)).astype(np.uint8)
     generated = encode_palette_rgb(ids, LEGEND)
     turned = dict(reversed(LEGEND.items()))
@@ -84,7 +84,7 @@ def test_order_of_the_legend_only_renames() -> None:
     assert [label.classes[i] for i in label.value.ravel()] == [list(LEGEND)[i] for i in ids.ravel()]
 
 
-def test_far_and_undecided_colors_are_ignored() -> None:
+def test_distant_and_ambiguous_colors_are_ignored() -> None:
     legend = {"a": (0, 0, 0), "b": (60, 0, 0)}
     generated = np.repeat(np.array([[[30, 0, 0], [120, 120, 0], [5, 0, 0]]], np.uint8), 3, axis=1)
     label = decode_palette_rgb(generated, legend)
@@ -92,14 +92,14 @@ def test_far_and_undecided_colors_are_ignored() -> None:
     assert label.confidence[0, 1] == label.confidence[0, 4] == 0
 
 
-def test_blends_that_pass_a_third_class_are_ignored() -> None:
+def test_blends_across_a_third_class_are_ignored() -> None:
     legend = {"red": (255, 0, 0), "purple": (140, 12, 120), "blue": (0, 0, 255)}
     row = np.array([[255, 0, 0]] * 4 + [[128, 0, 128]] + [[0, 0, 255]] * 4, np.uint8)
     label = decode_palette_rgb(np.repeat(row[None], 9, axis=0), legend)
     assert label.value[4].tolist() == [0] * 4 + [IGNORE_SEMANTIC] + [2] * 4
 
 
-def test_referring_answers_get_a_background_class() -> None:
+def test_referring_labels_have_a_background_class() -> None:
     prompt_spec = PromptSpec(Task.REFERRING, legend={"the cat": (255, 255, 255)}, background=(0, 0, 0))
     generated = np.zeros((8, 8, 3), np.uint8)
     generated[2:5, 2:5] = 255
@@ -114,13 +114,13 @@ def test_referring_answers_get_a_background_class() -> None:
     [{}, {"a": (1, 2, 3), "b": (1, 2, 3)}, {str(i): (i // 256, i % 256, 0) for i in range(300)}],
     ids=["empty", "equal colors", "300 classes"],
 )
-def test_impossible_legends_are_refused(legend: dict[str, tuple[int, int, int]]) -> None:
+def test_invalid_legends_are_refused(legend: dict[str, tuple[int, int, int]]) -> None:
     with pytest.raises(UsageError, match="legend"):
         decode_answer(np.zeros((8, 8, 3), np.uint8), PromptSpec(Task.SEMANTIC, legend=legend))
 
 
 @pytest.mark.parametrize(("count", "least"), [(2, 200), (8, 120), (20, 80), (40, 60), (80, 44), (150, 33)])
-def test_palettes_are_apart(count: int, least: float) -> None:
+def test_palette_colors_are_distinguishable(count: int, least: float) -> None:
     for seed in (0, 1):
         colors = palette(count, background=(0, 0, 0), seed=seed)
         assert len(set(colors)) == count
@@ -134,6 +134,6 @@ def test_palettes_are_reproducible() -> None:
 
 
 @pytest.mark.parametrize("count", [0, 256])
-def test_impossible_palettes_are_refused(count: int) -> None:
+def test_invalid_palette_sizes_are_refused(count: int) -> None:
     with pytest.raises(UsageError):
         palette(count)

@@ -1,4 +1,4 @@
-"""Questions are asked in fixed words, and legends survive the way through a sentence."""
+"""Prompts have fixed wording, and legends can be parsed back from it."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ name = st.lists(word, min_size=1, max_size=3).map(" ".join).filter(lambda text: 
 
 
 @pytest.mark.parametrize(("prompt", "legend"), PUBLISHED)
-def test_published_prompts_are_understood(prompt: str, legend: dict[str, tuple[int, int, int]]) -> None:
+def test_legends_of_published_prompts_are_parsed(prompt: str, legend: dict[str, tuple[int, int, int]]) -> None:
     assert parse_legend(prompt) == legend
 
 
@@ -85,12 +85,12 @@ def test_published_prompts_are_understood(prompt: str, legend: dict[str, tuple[i
 @settings(max_examples=25, deadline=None)
 @given(names=st.lists(name, min_size=1, max_size=12, unique=True), seed=st.none() | st.integers(0, 99))
 @example(names=["segment of a circle", "orange segment peel"], seed=None)
-def test_legends_survive_the_sentence(style: str, family: str, names: list[str], seed: int | None) -> None:
+def test_legends_can_be_parsed_back_from_prompts(style: str, family: str, names: list[str], seed: int | None) -> None:
     prompt_spec = semantic_prompt(names, family, style=style, seed=seed)
     assert list(parse_legend(prompt_spec.prompt).items()) == list(prompt_spec.legend.items())
 
 
-def test_referring_legends_survive_the_sentence() -> None:
+def test_referring_legends_can_be_parsed_back() -> None:
     prompt_spec = referring_prompt(["the red car", "man on the left"], background=(0, 0, 0))
     legend = parse_legend(prompt_spec.prompt)
     assert legend.pop("background") == (0, 0, 0)
@@ -100,7 +100,7 @@ def test_referring_legends_survive_the_sentence() -> None:
     }
 
 
-def test_permuting_keeps_names_and_colors_but_not_their_pairs() -> None:
+def test_permutation_keeps_names_and_colors_but_not_their_pairs() -> None:
     first = semantic_prompt(["road", "sky", "car", "person", "background"])
     turned = permute_legend(first, 3)
     assert set(turned.legend) == set(first.legend)
@@ -110,12 +110,12 @@ def test_permuting_keeps_names_and_colors_but_not_their_pairs() -> None:
     assert prompt_hash(permute_legend(first, 4)) != prompt_hash(turned)
 
 
-def test_only_semantic_questions_are_permuted() -> None:
+def test_only_semantic_prompts_can_be_permuted() -> None:
     with pytest.raises(UsageError, match="depth"):
         permute_legend(depth_prompt(), 0)
 
 
-def test_depth_questions_say_how_the_answer_is_read() -> None:
+def test_depth_prompts_define_their_decoding() -> None:
     assert depth_prompt().colormap == "cube"
     assert "black-red-yellow-green-cyan-blue-violet-white" in depth_prompt().prompt
     gray = depth_prompt("open_vision_banana")
@@ -123,7 +123,7 @@ def test_depth_questions_say_how_the_answer_is_read() -> None:
     assert "viridis" in depth_prompt(colormap="viridis").prompt
 
 
-def test_instance_question_names_class_and_background() -> None:
+def test_the_instance_prompt_names_class_and_background() -> None:
     prompt_spec = instance_prompt("price tag", background=(88, 50, 82))
     assert prompt_spec.task is Task.INSTANCE
     assert "price tag" in prompt_spec.prompt
@@ -131,7 +131,7 @@ def test_instance_question_names_class_and_background() -> None:
 
 
 @pytest.mark.parametrize("change", [{"prompt": "x"}, {"class_name": "cat"}, {"background": (1, 1, 1)}])
-def test_hash_names_everything_that_is_asked(change: dict[str, Any]) -> None:
+def test_the_hash_covers_everything_in_the_prompt(change: dict[str, Any]) -> None:
     prompt_spec = instance_prompt("dog")
     assert prompt_hash(prompt_spec) == prompt_hash(instance_prompt("dog"))
     assert prompt_hash(replace(prompt_spec, **change)) != prompt_hash(prompt_spec)
@@ -140,24 +140,24 @@ def test_hash_names_everything_that_is_asked(change: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     "change", [{"resize_mode": "fill"}, {"frame": "opencv"}, {"colormap": "turbo"}, {"reader": "hues"}, {"lam": -2.0}]
 )
-def test_an_answer_is_found_again_when_it_is_read_in_another_way(change: dict[str, Any]) -> None:
+def test_the_hash_ignores_keys_of_decoding(change: dict[str, Any]) -> None:
     prompt_spec = instance_prompt("dog")
     assert prompt_hash(replace(prompt_spec, **change)) == prompt_hash(prompt_spec)
 
 
-def test_hash_follows_the_order_of_the_legend() -> None:
+def test_the_hash_depends_on_the_order_of_the_legend() -> None:
     prompt_spec = semantic_prompt({"a": (255, 0, 0), "b": (0, 255, 0)})
     turned = replace(prompt_spec, legend=dict(reversed(list(prompt_spec.legend.items()))))
     assert prompt_hash(turned) != prompt_hash(prompt_spec)
 
 
-def test_hash_is_pinned() -> None:
+def test_hashes_equal_their_golden_values() -> None:
     """Changes only together with PROMPT_VERSION: stored labels are found by it."""
     assert prompt_hash(normals_prompt()) == "c3bf913f939ad5a7"
 
 
 @pytest.mark.parametrize("names", [[], ["a", "a"], [""], ['say "x"'], ["a{b"]])
-def test_impossible_names_are_refused(names: list[str]) -> None:
+def test_invalid_names_are_refused(names: list[str]) -> None:
     with pytest.raises(UsageError):
         semantic_prompt(names)
 
@@ -170,6 +170,6 @@ def test_unknown_family_and_style_are_refused() -> None:
 
 
 @pytest.mark.parametrize("prompt", ["", "Generate a depth map.", "Each piece of garlic is colored differently."])
-def test_no_legend_is_an_error(prompt: str) -> None:
+def test_a_prompt_without_a_legend_is_an_error(prompt: str) -> None:
     with pytest.raises(UsageError, match="no legend"):
         parse_legend(prompt)

@@ -1,4 +1,4 @@
-"""Several answers to one question: asked in different ways, read back, fused, and paid for once each."""
+"""Several images per prompt: variants, decoding, fusion, costs."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ SIZE_HW = (96, 128)
 CONFIG = SyntheticConfig(size_hw=SIZE_HW)
 
 
-def test_the_plain_question_comes_first_and_each_sample_has_its_seed() -> None:
+def test_the_plain_prompt_is_first_and_samples_have_own_seeds() -> None:
     prompt_spec = semantic_prompt(["a", "b", "c"])
     variants = PromptEnsemble(num_answers=3, flip=True).variants(prompt_spec)
     assert variants[0].prompt_spec == prompt_spec and not variants[0].mirrored
@@ -41,12 +41,12 @@ def test_the_plain_question_comes_first_and_each_sample_has_its_seed() -> None:
     }
 
 
-def test_words_that_may_say_left_are_not_asked_about_the_mirrored_photo() -> None:
+def test_referring_prompts_are_not_used_for_the_mirrored_photo() -> None:
     assert len(PromptEnsemble(flip=True).variants(referring_prompt(["the left cat"]))) == 1
 
 
 @pytest.mark.parametrize("task", [Task.DEPTH, Task.NORMALS, Task.SEMANTIC])
-def test_answers_about_the_mirrored_photo_come_back_the_right_way_round(task: Task) -> None:
+def test_labels_of_the_mirrored_photo_are_mirrored_back(task: Task) -> None:
     photo = scene_photo(3, CONFIG)
     config = CONFIG.model_copy(update={"tasks": (task,)})
     teacher = build_teacher(config, folder=Path(), prompt_ensemble=PromptEnsemble(flip=True))
@@ -114,14 +114,14 @@ def ask_fickle(later: list[np.ndarray | DistillError]):
     return result
 
 
-def test_an_answer_that_cannot_be_used_is_noted_and_paid_for() -> None:
+def test_an_unusable_image_is_recorded_with_its_cost() -> None:
     result = ask_fickle([flat((255, 0, 0)), np.full((*SIZE_HW, 3), 90, np.uint8)])
     assert Task.REFERRING in result.labels and not result.failures
     assert "one of 3 answers was not used" in result.notes[0]["reason"]
     assert sum(result.costs_usd) == 1.5 and result.records[0]["cost_usd"] == 1.0
 
 
-def test_fewer_than_half_of_the_answers_are_no_label() -> None:
+def test_fewer_than_half_of_the_images_give_no_label() -> None:
     result = ask_fickle([ContentRefused("no"), ContentRefused("no")])
     assert not result.labels
     assert result.failures == [
@@ -142,7 +142,7 @@ def test_disagreement_lowers_confidence_and_score() -> None:
     assert same.records[0]["quality"] > apart.records[0]["quality"]
 
 
-def test_the_mirrored_photo_is_another_photo() -> None:
+def test_the_mirrored_photo_has_another_hash() -> None:
     photo = scene_photo(0, CONFIG)
     mirrored = hflip_photo(replace(photo, origin={**photo.origin, "path": "somewhere"}))
     assert mirrored.sha256 != photo.sha256 and "path" not in mirrored.origin and "mirrored" in mirrored.name
@@ -161,7 +161,7 @@ def manifest(folder: Path, answers: list[np.ndarray], legends: list[dict[str, st
     return ReplayConfig(answers=folder / "answers.json")
 
 
-def test_stored_answers_to_one_question_can_be_fused(tmp_path: Path) -> None:
+def test_stored_images_of_one_prompt_can_be_fused(tmp_path: Path) -> None:
     legends = [{"cat": "#FF0000", BACKGROUND: "#000000"}, {BACKGROUND: "#000000", "cat": "#00FF00"}]
     config = manifest(tmp_path, [flat((255, 0, 0)), flat((0, 255, 0))], legends)
     photo = replace(plain_photo(), origin={"path": str(tmp_path / "one.png")})

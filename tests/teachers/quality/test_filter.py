@@ -1,4 +1,4 @@
-"""Labels of one photo are held against each other, and only where both could say the same."""
+"""Labels of one photo are compared only where both prompts allow it."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def result_of(asked: list[str]) -> TeacherResult:
 
 
 @pytest.mark.parametrize(("asked", "compared"), [(["wall", "door", "box"], True), (["wall", "door"], False)])
-def test_a_class_that_was_not_asked_for_is_not_missed(asked: list[str], compared: bool) -> None:
+def test_a_class_outside_the_prompt_is_not_missing(asked: list[str], compared: bool) -> None:
     rgb = np.random.default_rng(0).integers(0, 255, (*SIZE_HW, 3)).astype(np.uint8)
     result = result_of(asked)
     score_result(Photo("a", "", b"", "png", rgb, "0" * 64, {}), result, QualityFilter())
@@ -48,7 +48,7 @@ def test_a_class_that_was_not_asked_for_is_not_missed(asked: list[str], compared
         assert float(result.labels[Task.SEMANTIC].confidence[45, 65]) < 1
 
 
-def test_a_label_below_the_least_quality_is_dropped_with_its_records_and_the_reason_is_kept() -> None:
+def test_a_label_below_the_minimum_quality_is_rejected() -> None:
     rgb = np.random.default_rng(0).integers(0, 255, (*SIZE_HW, 3)).astype(np.uint8)
     result = result_of(["wall", "door", "box"])
     score_result(

@@ -1,4 +1,4 @@
-"""Several answers together are better than each, and say where they differ."""
+"""Fused labels are better than single ones, with low confidence where they differ."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def test_votes_repair_wrong_classes_across_permuted_legends() -> None:
     assert fused.confidence[right & fused.valid].mean() > fused.confidence[~right & fused.valid].mean()
 
 
-def test_a_lonely_vote_is_ignored() -> None:
+def test_a_single_vote_is_ignored() -> None:
     said = whole(Task.SEMANTIC, np.zeros((4, 4), np.uint8), classes=("a",))
     silent = Label(
         Task.SEMANTIC,
@@ -49,7 +49,7 @@ def test_a_lonely_vote_is_ignored() -> None:
     assert (fused.value == IGNORE_SEMANTIC).all()
 
 
-def test_depth_median_drops_an_outlier_and_says_so() -> None:
+def test_the_depth_median_drops_an_outlier_with_low_confidence() -> None:
     good = np.full((6, 6), 2.0, np.float32)
     bad = good.copy()
     bad[:3] = 9.0
@@ -87,7 +87,7 @@ def test_normals_take_the_mean_direction() -> None:
     assert apart.confidence.max() < fused.confidence.min()
 
 
-def test_opposite_normals_are_no_answer() -> None:
+def test_opposite_normals_are_invalid() -> None:
     up = np.tile(np.array([0, 1, 0], np.float32), (2, 2, 1))
     assert not fuse_labels([whole(Task.NORMALS, up), whole(Task.NORMALS, -up)]).valid.any()
 
@@ -101,7 +101,7 @@ def boxes(*corners: tuple[int, int]) -> Label:
     )
 
 
-def test_instances_are_matched_whatever_their_ids() -> None:
+def test_instances_are_matched_independently_of_their_ids() -> None:
     fused = fuse_labels([boxes((5, 5), (35, 35)), boxes((36, 35), (5, 6)), boxes((5, 5), (35, 35), (5, 35))])
     assert dict(fused.instance_classes) == {1: "box", 2: "box"}
     assert fused.value[15, 15] != fused.value[45, 45]
@@ -110,12 +110,12 @@ def test_instances_are_matched_whatever_their_ids() -> None:
     assert fused.confidence[15, 45] < fused.confidence[15, 15]
 
 
-def test_one_answer_is_itself() -> None:
+def test_a_single_label_is_unchanged() -> None:
     label = boxes((5, 5))
     assert fuse_labels([label]) is label
 
 
-def test_mirror_twice_is_nothing_and_turns_normals() -> None:
+def test_mirroring_twice_is_the_identity() -> None:
     value = np.zeros((3, 4, 3), np.float32)
     value[:, 0] = (1, 0, 0)
     value[:, 1:] = (0, 0, 1)
@@ -124,7 +124,7 @@ def test_mirror_twice_is_nothing_and_turns_normals() -> None:
     np.testing.assert_array_equal(hflip_label(hflip_label(label)).value, value)
 
 
-def test_what_cannot_be_fused_is_refused() -> None:
+def test_incompatible_labels_are_refused() -> None:
     with pytest.raises(DistillError, match="no labels"):
         fuse_labels([])
     with pytest.raises(DistillError, match="cannot be fused"):

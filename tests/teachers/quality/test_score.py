@@ -1,4 +1,4 @@
-"""The quality score falls when a label is wrong, without knowing the truth."""
+"""The quality score falls for wrong labels, without ground truth."""
 
 from __future__ import annotations
 
@@ -68,13 +68,13 @@ def blocks(seed: int = 1) -> np.ndarray:
     return cv2.resize(cells, SIZE_HW[::-1], interpolation=cv2.INTER_NEAREST)
 
 
-def test_slopes_of_a_room_are_its_normals() -> None:
+def test_slopes_of_depth_are_the_normals_of_a_scene() -> None:
     normals = normals_of_depth(room(), 60.0)
     np.testing.assert_allclose(normals[170, 128], (0, 1, 0), atol=0.02)
     np.testing.assert_allclose(normals[40, 128], (0, 0, 1), atol=0.02)
 
 
-def test_painted_normals_that_fit_the_depth_score_higher() -> None:
+def test_normals_that_fit_the_depth_score_higher() -> None:
     depth = whole(Task.DEPTH, room(), depth_kind=DepthKind.METRIC)
     photo = photo_of((room() < 4.999).astype(np.uint8) * 3)
     good = seen(whole(Task.NORMALS, room_normals()), photo, ((depth, 1.0),))
@@ -85,7 +85,7 @@ def test_painted_normals_that_fit_the_depth_score_higher() -> None:
     assert turned.pixels.mean() < good.pixels.mean()
 
 
-def test_the_blame_for_a_contradiction_is_on_the_label_as_far_as_the_other_one_is_right() -> None:
+def test_a_contradiction_counts_by_the_reliability_of_the_other_label() -> None:
     depth = whole(Task.DEPTH, room(), depth_kind=DepthKind.METRIC)
     turned = whole(Task.NORMALS, room_normals()[..., [1, 0, 2]].copy())
     blamed, halved, spared = (seen(turned, photo_of(blocks()), ((depth, trust),)) for trust in (1.0, 0.5, 0.0))
@@ -100,7 +100,7 @@ def test_relative_depth_is_not_compared_with_normals() -> None:
     assert "cross_task" not in parts
 
 
-def test_borders_that_the_photo_shows_score_higher() -> None:
+def test_borders_on_photo_edges_score_higher() -> None:
     ids = blocks()
     photo = photo_of(ids)
     right = seen(whole(Task.SEMANTIC, ids), photo)
@@ -111,7 +111,7 @@ def test_borders_that_the_photo_shows_score_higher() -> None:
 
 
 @pytest.mark.parametrize("task", [Task.DEPTH, Task.NORMALS, Task.SEMANTIC])
-def test_borders_lie_in_the_gap_that_blended_colors_leave(task: Task) -> None:
+def test_borders_are_in_the_gap_of_blended_colors(task: Task) -> None:
     left = np.arange(SIZE_HW[1]) < 100
     value = {
         Task.DEPTH: np.where(left, 2.0, 6.0).astype(np.float32),
@@ -125,7 +125,7 @@ def test_borders_lie_in_the_gap_that_blended_colors_leave(task: Task) -> None:
     assert found.size and found.min() >= 98 and found.max() <= 101
 
 
-def test_sky_without_normals_is_no_fault() -> None:
+def test_sky_without_normals_does_not_lower_the_score() -> None:
     value, ids = room_normals(), (room() < 4.999).astype(np.uint8)
     sky, specks = whole(Task.NORMALS, value), whole(Task.NORMALS, value)
     sky.valid[:80] = False
@@ -136,7 +136,7 @@ def test_sky_without_normals_is_no_fault() -> None:
     assert seen(specks, photo_of(ids)).parts["color_validity"] < 0.65
 
 
-def test_a_thing_that_was_referred_to_and_not_painted_lowers_the_score() -> None:
+def test_a_missing_referred_object_lowers_the_score() -> None:
     ids = np.full(SIZE_HW, 2, np.uint8)
     ids[20:90, 30:100] = 0
     both = ids.copy()
@@ -148,7 +148,7 @@ def test_a_thing_that_was_referred_to_and_not_painted_lowers_the_score() -> None
     assert seen(missed, photo_of(both)).score < seen(found, photo_of(both)).score
 
 
-def test_classes_are_held_against_the_instances_of_the_same_names() -> None:
+def test_classes_are_compared_with_instances_of_the_same_names() -> None:
     ids = np.zeros(SIZE_HW, np.uint8)
     ids[20:90, 30:100], ids[100:160, 150:230] = 1, 2
     classes = ("wall", "box", "ball")
@@ -170,14 +170,14 @@ def test_classes_are_held_against_the_instances_of_the_same_names() -> None:
     assert compare(semantic, others) is None
 
 
-def test_doubtful_colors_lower_the_score() -> None:
+def test_uncertain_colors_lower_the_score() -> None:
     ids = blocks()
     photo = photo_of(ids)
     clear, dim = (seen(whole(Task.SEMANTIC, ids, confidence), photo) for confidence in (1.0, 0.4))
     assert dim.score < clear.score
 
 
-def test_a_rejected_placement_lowers_the_score() -> None:
+def test_a_rejected_registration_lowers_the_score() -> None:
     ids = blocks()
     lost = seen(whole(Task.SEMANTIC, ids), photo_of(ids), registration=Registration(accepted=False))
     assert lost.parts["registration"] == 0
@@ -185,7 +185,7 @@ def test_a_rejected_placement_lowers_the_score() -> None:
 
 
 @pytest.mark.parametrize("task", [Task.DEPTH, Task.NORMALS, Task.SEMANTIC])
-def test_an_answer_that_says_nothing_scores_nothing(task: Task) -> None:
+def test_an_empty_label_scores_zero(task: Task) -> None:
     value = {
         Task.DEPTH: np.zeros(SIZE_HW, np.float32),
         Task.NORMALS: np.zeros((*SIZE_HW, 3), np.float32),
@@ -199,7 +199,7 @@ def test_an_answer_that_says_nothing_scores_nothing(task: Task) -> None:
 
 
 @pytest.mark.parametrize("task", [Task.DEPTH, Task.NORMALS])
-def test_the_same_everywhere_is_not_sane(task: Task) -> None:
+def test_a_constant_label_has_no_content(task: Task) -> None:
     flat = (
         np.full(SIZE_HW, 2.0, np.float32)
         if task is Task.DEPTH
@@ -226,7 +226,7 @@ def test_calibration_learns_which_part_matters() -> None:
     assert np.abs(np.array([calibration.expected_error(s) for s in scores]) - errors).mean() < 0.1
 
 
-def test_calibrated_confidence_is_the_chance_that_a_pixel_is_right() -> None:
+def test_calibrated_confidence_is_the_probability_of_a_right_pixel() -> None:
     dice = np.random.default_rng(0)
     parts = [dict(zip(PARTS, dice.random(len(PARTS)).tolist(), strict=True)) for _ in range(20)]
     stated = dice.random(20_000)
@@ -238,7 +238,7 @@ def test_calibrated_confidence_is_the_chance_that_a_pixel_is_right() -> None:
     np.testing.assert_allclose(calibration.calibrate_confidence(places), places**2, atol=0.04)
 
 
-def test_where_nearly_all_labels_are_good_the_score_still_ranks() -> None:
+def test_the_score_ranks_labels_that_are_nearly_all_good() -> None:
     dice = np.random.default_rng(0)
     parts = [dict(zip(PARTS, dice.random(len(PARTS)).tolist(), strict=True)) for _ in range(60)]
     calibration = calibrate(parts, [0.01 - 0.01 * one["edge_alignment"] for one in parts], limit=0.5)
@@ -253,19 +253,19 @@ def test_a_missing_part_counts_as_typical() -> None:
 
 
 @pytest.mark.parametrize("errors", [[], [0.1] * 40, [0.1, 0.2]])
-def test_nothing_can_be_learned_from_few_or_equal_labels(errors: list[float]) -> None:
+def test_few_or_equal_labels_cannot_be_calibrated(errors: list[float]) -> None:
     with pytest.raises(DistillError, match="cannot be calibrated"):
         calibrate([dict.fromkeys(PARTS, 0.5)] * len(errors), errors, limit=0.15)
 
 
-def test_without_calibration_confidence_is_left_alone() -> None:
+def test_confidence_is_unchanged_without_calibration() -> None:
     confidence = np.linspace(0, 1, 7, dtype=np.float32)
     np.testing.assert_array_equal(TaskCalibration().calibrate_confidence(confidence), confidence)
     assert TaskCalibration().expected_error(0.5) is None
     assert Curve(at=(0.0, 1.0), value=(0.0, 0.5))(np.array([0.5])) == pytest.approx(0.25)
 
 
-def test_a_calibration_survives_its_file_and_one_of_another_version_is_refused(tmp_path: Path) -> None:
+def test_calibration_files_round_trip_and_have_a_version(tmp_path: Path) -> None:
     path, calibration = tmp_path / "t.calibration.json", Calibration(teacher="t", tasks={Task.DEPTH: TaskCalibration()})
     write_calibration(path, calibration)
     assert read_calibration(path) == calibration

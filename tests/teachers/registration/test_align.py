@@ -1,4 +1,4 @@
-"""Answers land on the photo where their resize mode says, and nothing is invented on the way."""
+"""Labels are aligned by resize mode and registration, without new values."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def blocks(size_hw: tuple[int, int]) -> np.ndarray:
 @pytest.mark.parametrize("resize_mode", RESIZE_MODES)
 @pytest.mark.parametrize("photo_hw", [(1051, 1440), (300, 402), (900, 500)])
 @pytest.mark.parametrize("answer_hw", [(880, 1216), (512, 512)])
-def test_places_invert_the_canvas(resize_mode: str, photo_hw: tuple[int, int], answer_hw: tuple[int, int]) -> None:
+def test_warping_inverts_the_canvas(resize_mode: str, photo_hw: tuple[int, int], answer_hw: tuple[int, int]) -> None:
     truth = blocks(photo_hw)
     placed = warp_label(semantic(resized_onto(truth, answer_hw, resize_mode)), photo_hw, resize_mode)
     height, width = placed.size_hw
@@ -83,7 +83,7 @@ def test_places_invert_the_canvas(resize_mode: str, photo_hw: tuple[int, int], a
     answer_hw=st.tuples(st.integers(1, 150), st.integers(1, 150)),
     resize_mode=st.sampled_from(RESIZE_MODES),
 )
-def test_the_map_is_never_finer_than_the_answer(
+def test_the_label_is_never_finer_than_the_image(
     photo_hw: tuple[int, int], answer_hw: tuple[int, int], resize_mode: str
 ) -> None:
     placed = warp_label(semantic(np.zeros(answer_hw, np.uint8)), photo_hw, resize_mode)
@@ -94,14 +94,14 @@ def test_the_map_is_never_finer_than_the_answer(
         assert placed.size_hw == photo_hw
 
 
-def test_nothing_is_invented() -> None:
+def test_warping_adds_no_new_values() -> None:
     depth = np.where(np.arange(100)[None] < 50, np.float32(1), np.float32(9)).repeat(80, axis=0)
     label = Label(Task.DEPTH, depth, np.ones(depth.shape, bool), np.ones(depth.shape, np.float32), DepthKind.METRIC)
     placed = warp_label(label, (60, 75))
     assert set(np.unique(placed.value[placed.valid])) == {1.0, 9.0}
 
 
-def test_strips_that_were_cropped_away_are_invalid() -> None:
+def test_cropped_strips_are_invalid() -> None:
     placed = warp_label(semantic(np.zeros((100, 100), np.uint8)), (100, 200), "cover")
     assert placed.size_hw == (100, 200)
     assert placed.valid[:, 50:150].all()
@@ -111,7 +111,7 @@ def test_strips_that_were_cropped_away_are_invalid() -> None:
     assert not placed.confidence[:, :50].any()
 
 
-def test_a_drift_is_mended() -> None:
+def test_a_drift_is_corrected() -> None:
     truth = blocks((200, 300))
     registration = Registration(shift_px=(7.0, -5.0), zoom=1.04, aspect=1.01)
     vertical, horizontal = registration.scale_hw
@@ -127,7 +127,7 @@ def test_a_drift_is_mended() -> None:
     assert (warp_label(semantic(drifted), (200, 300)).value == truth).mean() < 0.9
 
 
-def test_unknown_canvas_is_named() -> None:
+def test_an_unknown_resize_mode_is_refused() -> None:
     with pytest.raises(UsageError, match="tile"):
         warp_label(semantic(np.zeros((8, 8), np.uint8)), (8, 8), "tile")
 
@@ -179,7 +179,7 @@ def apart_px(one: Registration, other: Registration, size_hw: tuple[int, int]) -
     ],
     ids=["shift", "zoom", "zoom and aspect", "all"],
 )
-def test_a_drift_is_found(truth: Registration) -> None:
+def test_a_drift_is_estimated(truth: Registration) -> None:
     photo, flat = scene_pair(1)
     found = estimate_registration(photo, drawn(flat, truth))
     assert found.accepted
@@ -187,7 +187,7 @@ def test_a_drift_is_found(truth: Registration) -> None:
     assert found.score > 0.5
 
 
-def test_an_answer_in_its_place_is_left_there() -> None:
+def test_an_aligned_image_is_not_moved() -> None:
     photo, flat = scene_pair(2)
     found = estimate_registration(photo, flat)
     assert found.accepted
@@ -195,7 +195,7 @@ def test_an_answer_in_its_place_is_left_there() -> None:
     assert found.zoom == found.aspect == 1.0
 
 
-def test_an_answer_to_another_photo_is_rejected() -> None:
+def test_an_image_of_another_photo_is_rejected() -> None:
     photo, _ = scene_pair(3)
     _, flat = scene_pair(4)
     found = estimate_registration(photo, flat)
@@ -205,7 +205,7 @@ def test_an_answer_to_another_photo_is_rejected() -> None:
 
 @pytest.mark.parametrize("way", ["bent", "sheared"])
 @pytest.mark.parametrize("seed", [6, 7, 8])
-def test_what_no_drift_mends_is_rejected(seed: int, way: str) -> None:
+def test_distortions_that_cannot_be_corrected_are_rejected(seed: int, way: str) -> None:
     photo, flat = scene_pair(seed, (768, 1024))
     rows, columns = np.mgrid[:768, :1024].astype(np.float32)
     if way == "bent":
@@ -232,7 +232,7 @@ def test_what_no_drift_mends_is_rejected(seed: int, way: str) -> None:
         (0.0, 0.0, 0.75, "stretched"),
     ],
 )
-def test_an_answer_that_fits_better_in_another_way_is_rejected_for_that(
+def test_the_reason_is_the_better_fitting_distortion(
     seed: int, turn_deg: float, shear: float, zoom: float, said: str
 ) -> None:
     photo, flat = scene_pair(seed, (600, 800))
@@ -248,7 +248,7 @@ def test_an_answer_that_fits_better_in_another_way_is_rejected_for_that(
     assert said in decide(replace(seen, agreement_mirrored=-1.0, agreement=0.0), (600, 800)).reason
 
 
-def test_a_flat_answer_lies_anywhere() -> None:
+def test_an_image_without_borders_is_accepted_with_score_zero() -> None:
     photo, _ = scene_pair(5)
     found = estimate_registration(photo, np.full_like(photo, 40))
     assert found.accepted
@@ -266,7 +266,7 @@ def test_another_canvas_and_a_larger_photo() -> None:
 
 
 @pytest.mark.parametrize("resize_mode", ["contain", "cover"])
-def test_bars_say_where_the_photo_ends(resize_mode: str) -> None:
+def test_bars_determine_the_end_of_the_photo(resize_mode: str) -> None:
     """A square answer with bars, although the rule may say that the photo covers the canvas: zoomed by 0.75."""
     photo, flat = scene_pair(7)
     letterboxed = cv2.copyMakeBorder(flat, 64, 64, 0, 0, cv2.BORDER_CONSTANT, value=(0, 0, 0))
@@ -328,26 +328,26 @@ SEEN = MatchStats(
         ),  # the bars say that it is so
     ],
 )
-def test_what_follows_from_what_was_seen(change: dict[str, object], accepted: bool, realigned: bool) -> None:
+def test_decisions_from_match_statistics(change: dict[str, object], accepted: bool, realigned: bool) -> None:
     found = decide(replace(SEEN, **change), (768, 1024))
     assert found.accepted is accepted
     assert bool(found.reason) is not accepted
     assert (found.scale_hw != (1.0, 1.0) or found.shift_px != (0.0, 0.0)) is realigned
 
 
-def test_a_placement_survives_json() -> None:
+def test_registrations_round_trip_through_json() -> None:
     found = decide(SEEN, (768, 1024))
     assert Registration(**json.loads(json.dumps(asdict(found)))).scale_hw == pytest.approx((1.02, 1.02))
 
 
 @pytest.mark.parametrize("size_hw", [(8, 8), (8, 300), (40, 33)])
-def test_small_and_thin_answers_do_not_crash(size_hw: tuple[int, int]) -> None:
+def test_small_and_thin_images_do_not_crash(size_hw: tuple[int, int]) -> None:
     generated = np.random.default_rng(0).integers(0, 256, (*size_hw, 3), dtype=np.uint8)
     assert 0 <= estimate_registration(generated, generated, "fill").score <= 1
 
 
 @pytest.mark.parametrize("halves", ["left and right", "top and bottom"])
-def test_a_symmetric_answer_is_not_rejected_for_agreeing_with_itself(halves: str) -> None:
+def test_a_symmetric_image_is_not_rejected(halves: str) -> None:
     size_hw = (256, 384)
     second = np.zeros(size_hw, bool)
     second[:, size_hw[1] // 2 :] = True
@@ -359,7 +359,7 @@ def test_a_symmetric_answer_is_not_rejected_for_agreeing_with_itself(halves: str
     assert estimate_registration(pixels.clip(0, 255).astype(np.uint8), generated).accepted
 
 
-def test_every_place_of_a_small_thing_is_looked_at() -> None:
+def test_all_positions_of_a_small_object_are_candidates() -> None:
     """It has few places, and the same ones at every zoom: places that differ only in name must not crowd out others."""
     photo, answer = np.full((480, 640, 3), 120, np.uint8), np.zeros((480, 640, 3), np.uint8)
     for left in (60, 84):
@@ -372,7 +372,7 @@ def test_every_place_of_a_small_thing_is_looked_at() -> None:
         assert min(np.abs(move - there).max() for move in moves) < 8
 
 
-def test_of_places_that_look_alike_from_afar_the_sharper_one_is_taken() -> None:
+def test_similar_candidates_are_compared_at_fine_scale() -> None:
     photo, answer = np.full((480, 640, 3), 120, np.uint8), np.zeros((480, 640, 3), np.uint8)
     thing = {"axes": (9, 80), "angle": 0, "startAngle": 0, "endAngle": 360, "thickness": -1}
     cv2.ellipse(photo, (200, 200), color=(200, 180, 90), **thing)
@@ -385,7 +385,7 @@ def test_of_places_that_look_alike_from_afar_the_sharper_one_is_taken() -> None:
     assert abs(at - (200 - 320)) < 1
 
 
-def test_a_side_that_lies_on_an_edge_beside_it_is_put_right() -> None:
+def test_a_side_on_a_neighboring_edge_is_corrected() -> None:
     """A box shows a second face along one side, farther from its outline than a close look reaches."""
     photo, answer = np.full((480, 640, 3), 200, np.uint8), np.zeros((480, 640, 3), np.uint8)
     photo[150:330, 200:440] = 60, 80, 120

@@ -1,4 +1,4 @@
-"""What was found once is not looked for again, and nothing depends on the memory of it."""
+"""Registrations are computed once; the cache never changes results."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ CONFIG = SyntheticConfig(
 )
 
 
-def test_another_threshold_looks_for_nothing_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_threshold_uses_cached_registrations(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     photo = scene_photo(0, CONFIG)
     first = build_teacher(CONFIG, folder=tmp_path, quality_filter=QualityFilter(), store=tmp_path / "answers").label(
         photo
@@ -44,7 +44,7 @@ def test_another_threshold_looks_for_nothing_again(tmp_path: Path, monkeypatch: 
         build_teacher(CONFIG, folder=tmp_path, quality_filter=strict).label(photo)
 
 
-def test_placements_come_back_as_they_were_and_only_for_their_own_answer(tmp_path: Path) -> None:
+def test_cached_registrations_belong_to_their_image(tmp_path: Path) -> None:
     photo, prompt_spec = scene_photo(0, CONFIG), PromptSpec(Task.DEPTH)
     answer = GeneratedImage(prompt_spec, b"bytes", "name", "model")
     registration = Registration(shift_px=(1.5, -2.0), zoom=1.01, residual_px=0.3, score=0.7)
@@ -55,7 +55,7 @@ def test_placements_come_back_as_they_were_and_only_for_their_own_answer(tmp_pat
     assert known.get(photo, answer, replace(prompt_spec, resize_mode="fill")) is None
 
 
-def test_a_damaged_memory_costs_time_and_nothing_else(tmp_path: Path) -> None:
+def test_a_damaged_cache_is_ignored(tmp_path: Path) -> None:
     (tmp_path / "registration.sqlite").write_bytes(b"no database at all" * 100)
     known = RegistrationCache(tmp_path)
     photo, prompt_spec = scene_photo(0, CONFIG), PromptSpec(Task.DEPTH)

@@ -1,4 +1,4 @@
-"""Photos go onto a teacher's canvas whole, and its answer comes back over the photo, pixel for pixel."""
+"""Photos are resized to a canvas without cropping, and labels are mapped back pixel for pixel."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def read_back(canvas: np.ndarray, photo_hw: tuple[int, int], rule: str) -> Label
 
 @settings(max_examples=150, deadline=None)
 @given(photo_hw=SIZES, canvas_hw=SIZES, rule=st.sampled_from(RULES), slope=st.sampled_from([(1, 0), (0, 1), (1, 1)]))
-def test_a_photo_comes_back_where_it_was(
+def test_labels_are_mapped_back_to_the_photo(
     photo_hw: tuple[int, int], canvas_hw: tuple[int, int], rule: str, slope: tuple[int, int]
 ) -> None:
     down, right = ((np.arange(side) + 0.5) / side * 120 for side in photo_hw)
@@ -48,7 +48,7 @@ def test_a_photo_comes_back_where_it_was(
 
 
 @given(size_hw=SIZES, rule=st.sampled_from(RULES), seed=st.integers(0, 9))
-def test_a_photo_that_fits_is_not_touched(size_hw: tuple[int, int], rule: str, seed: int) -> None:
+def test_a_photo_of_canvas_size_is_unchanged(size_hw: tuple[int, int], rule: str, seed: int) -> None:
     photo = np.random.default_rng(seed).integers(0, 256, (*size_hw, 3), dtype=np.uint8)
     canvas = to_canvas(photo, size_hw, rule)
     assert (canvas == photo).all()
@@ -86,7 +86,7 @@ def test_the_shape_decides(photo_hw: tuple[int, int], canvas_hw: tuple[int, int]
     assert fit_canvas(photo_hw[::-1], KNOWN) == canvas_hw[::-1]
 
 
-def test_of_equal_shapes_the_smallest_that_loses_nothing() -> None:
+def test_among_equal_shapes_the_smallest_lossless_size_is_used() -> None:
     squares = [(2048, 2048), (512, 512), (1024, 1024)]
     assert fit_canvas((600, 600), squares) == (1024, 1024)
     assert fit_canvas((512, 512), squares) == (512, 512)
@@ -99,7 +99,7 @@ def test_of_equal_shapes_the_smallest_that_loses_nothing() -> None:
     multiple=st.sampled_from([1, 8, 16, 32, 64]),
     max_pixels=st.sampled_from([4096, 512 * 512, 1024 * 1024]),
 )
-def test_grids_are_kept(photo_hw: tuple[int, int], multiple: int, max_pixels: int) -> None:
+def test_sizes_are_on_the_grid(photo_hw: tuple[int, int], multiple: int, max_pixels: int) -> None:
     height, width = fit_canvas(photo_hw, Grid(multiple, max_pixels))
     assert height % multiple == width % multiple == 0
     assert height * width <= max_pixels
@@ -113,7 +113,7 @@ def test_a_photo_on_the_grid_keeps_its_size() -> None:
     assert fit_canvas((96, 128), Grid(16)) == (96, 128)
 
 
-def test_small_photos_are_enlarged_where_asked() -> None:
+def test_small_photos_are_enlarged_to_the_minimum() -> None:
     height, width = fit_canvas((96, 128), Grid(16, min_pixels=1000 * 1000))
     assert 0.95e6 < height * width <= 1024 * 1024
     assert abs(width / height - 4 / 3) < 0.02
@@ -131,6 +131,6 @@ def test_small_photos_are_enlarged_where_asked() -> None:
     ],
     ids=["no sizes", "empty photo", "empty canvas", "cropping", "no canvas", "empty grid"],
 )
-def test_what_cannot_be_is_refused(wrong: object) -> None:
+def test_invalid_canvases_are_refused(wrong: object) -> None:
     with pytest.raises(UsageError):
         wrong()  # type: ignore[operator]

@@ -1,4 +1,4 @@
-"""Outlines lie where borders are, to a fraction of a pixel; bars are found and things on a background are not bars."""
+"""Edge points are on borders at sub-pixel accuracy; bars are found, plain backgrounds are not bars."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def disc(size_hw: tuple[int, int], radius: float) -> np.ndarray:
 
 
 @pytest.mark.parametrize("radius", [20.0, 33.3, 41.7])
-def test_an_outline_lies_on_its_border(radius: float) -> None:
+def test_edge_points_are_on_their_border(radius: float) -> None:
     points = edge_points(disc((110, 141), radius))
     distance = np.hypot(*points.position.T)
     assert len(points) > 4 * radius
@@ -30,7 +30,7 @@ def test_an_outline_lies_on_its_border(radius: float) -> None:
     assert np.abs((points.normal * points.position).sum(axis=1) / distance).mean() > 0.98
 
 
-def test_an_outline_turned_over_is_that_of_the_answer_turned_over() -> None:
+def test_flipped_points_are_those_of_the_flipped_image() -> None:
     picture = disc((90, 120), 30.0)
     picture[20:40, 30:50] = (0, 0, 200)
     turned = edge_points(np.ascontiguousarray(picture[:, ::-1]))
@@ -71,7 +71,7 @@ def test_bars_are_found(bars: tuple[int, int, int, int], color: int, seed: int) 
         assert abs(place - right_place) < 0.8
 
 
-def test_a_thing_on_a_background_is_no_bar() -> None:
+def test_an_object_on_a_background_has_no_bars() -> None:
     assert (
         letterbox_edges(
             disc((100, 140), 30.0), np.zeros((100, 140, 3), np.uint8) + np.arange(140, dtype=np.uint8)[:, None]
@@ -80,14 +80,14 @@ def test_a_thing_on_a_background_is_no_bar() -> None:
     )
 
 
-def test_bars_of_the_photo_itself_say_nothing() -> None:
+def test_bars_of_the_photo_are_ignored() -> None:
     picture = np.random.default_rng(0).integers(0, 256, (60, 80, 3), dtype=np.uint8)
     film = letterboxed(picture, (10, 10, 0, 0), 0)
     assert len(letterbox_edges(film, picture)) == 2
     assert letterbox_edges(film, film) == []
 
 
-def test_one_color_has_no_bars_and_no_outline() -> None:
+def test_one_color_has_no_bars_and_no_edge_points() -> None:
     flat = np.full((40, 50, 3), 77, np.uint8)
     assert content_box(flat) == (0, 40, 0, 50)
     assert letterbox_edges(flat, flat) == []
@@ -95,7 +95,7 @@ def test_one_color_has_no_bars_and_no_outline() -> None:
 
 
 @given(size=st.tuples(st.integers(1, 12), st.integers(1, 12)), seed=st.integers(0, 9))
-def test_tiny_pictures_do_not_crash(size: tuple[int, int], seed: int) -> None:
+def test_tiny_images_do_not_crash(size: tuple[int, int], seed: int) -> None:
     picture = np.random.default_rng(seed).integers(0, 256, (*size, 3), dtype=np.uint8)
     top, bottom, left, right = content_box(picture)
     assert 0 <= top < bottom <= size[0]
