@@ -9,7 +9,7 @@ from pathlib import Path
 from distill.errors import UsageError
 
 LOCK_TIMEOUT_S = 60.0
-"""How long one process waits for the others."""
+"""Timeout for locks of other processes."""
 
 
 def open_database(path: Path, schema: str, *, version: int, synchronous: str = "NORMAL") -> sqlite3.Connection:

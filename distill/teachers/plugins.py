@@ -12,6 +12,7 @@ from importlib import metadata
 from typing import Any
 
 from distill.errors import UsageError
+from distill.teachers.functions import described, find_function
 from distill.teachers.kinds import KINDS, Kind
 
 GROUPS = {"distill.teachers": "callable", "distill.generators": "generator"}
@@ -83,8 +84,6 @@ def plugin_values(plugin: Plugin) -> dict[str, Any]:
     Raises:
         UsageError: It cannot be imported, or its function has no description.
     """
-    from distill.teachers.adapters.callable import find_function
-
     values = described(find_function(plugin.reference))
     if not values or values.pop("kind") != plugin.kind:
         decorator = {"callable": "callable.specialist", "generator": "generator.generator"}[plugin.kind]
@@ -101,14 +100,4 @@ def function_values(reference: str) -> dict[str, Any]:
     Raises:
         UsageError: It cannot be imported.
     """
-    from distill.teachers.adapters.callable import find_function
-
     return {"kind": "callable", **described(find_function(reference)), "function": reference}
-
-
-DESCRIPTION = "__distill_teacher__"
-
-
-def described(function: Any) -> dict[str, Any]:
-    """The description that a decorator attached to a function, with its ``kind``; empty if there is none."""
-    return dict(getattr(function, DESCRIPTION, {}))

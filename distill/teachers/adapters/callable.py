@@ -12,30 +12,24 @@ The function takes uint8 RGB (h, w, 3) and returns a mapping of task to map, eac
 
 from __future__ import annotations
 
-import importlib
-import inspect
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 from jaxtyping import Shaped
 from numpy import ndarray
 
 from distill.config.adapters import CallableConfig
-from distill.errors import DistillError, UsageError
+from distill.errors import DistillError
 from distill.images import Photo
 from distill.labels import Label
-from distill.optional import import_named
-from distill.shards import file_sha256
 from distill.tasks import BACKGROUND_INSTANCE, IGNORE_INSTANCE, TASKS, Task
 from distill.teachers.base import Specialist, Teacher
 from distill.teachers.context import TeacherContext
 from distill.teachers.decoders import teacher_task
-from distill.teachers.plugins import DESCRIPTION
+from distill.teachers.functions import Function, describe_as, find_function, source_digest
 from distill.teachers.predictive import PredictiveTeacher
-
-Function = TypeVar("Function", bound=Callable[..., Any])
 
 
 def specialist(**description: Any) -> Callable[[Function], Function]:
@@ -44,40 +38,7 @@ def specialist(**description: Any) -> Callable[[Function], Function]:
     Args:
         description: Keys of `distill.config.adapters.CallableConfig`: outputs, license, terms, things, settings.
     """
-
-    def describe(function: Function) -> Function:
-        setattr(function, DESCRIPTION, {**description, "kind": "callable"})
-        return function
-
-    return describe
-
-
-def find_function(reference: str) -> Callable[..., Any]:
-    """Function of a reference ``package.module:function``; modules in the working folder are found, too.
-
-    Raises:
-        UsageError: It cannot be imported, or is not callable.
-    """
-    try:
-        found: Any = import_named(reference)
-    except Exception as error:  # any error of the module's code
-        raise UsageError(
-            f"{reference}: cannot be imported: {type(error).__name__}: {error}",
-            hint="install its package, or run in the folder of the module",
-        ) from error
-    if not callable(found):
-        raise UsageError(f"{reference}: is a {type(found).__name__}, which is not callable", hint="name a function")
-    return found
-
-
-def source_digest(reference: str) -> str:
-    """SHA-256 of a function's source file; empty for functions without source."""
-    try:
-        source = inspect.getsourcefile(inspect.unwrap(find_function(reference)))
-    except TypeError:  # instances and built-in functions
-        module = importlib.import_module(reference.partition(":")[0])
-        source = getattr(module, "__file__", None)
-    return file_sha256(Path(source)) if source and Path(source).is_file() else ""
+    return describe_as("callable", description)
 
 
 class CallableSpecialist(Specialist):

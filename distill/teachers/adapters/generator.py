@@ -9,22 +9,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 
 from distill.config.adapters import GeneratorConfig
 from distill.errors import DistillError
 from distill.images import Photo, encode_map
-from distill.teachers.adapters.callable import find_function, source_digest
 from distill.teachers.base import CacheableGenerator, GeneratedImage, PromptSpec, Teacher
 from distill.teachers.context import TeacherContext
+from distill.teachers.functions import Function, describe_as, find_function, source_digest
 from distill.teachers.generative import GenerativeTeacher
-from distill.teachers.plugins import DESCRIPTION
 from distill.teachers.prompts.build import build_prompt_specs, prompted_classes
 from distill.teachers.registration.canvas import Grid, fit_canvas, to_canvas
 
-Function = TypeVar("Function", bound=Callable[..., Any])
 _RESIZE_MODE = "fill"
 
 
@@ -34,12 +32,7 @@ def generator(**description: Any) -> Callable[[Function], Function]:
     Args:
         description: Keys of `distill.config.adapters.GeneratorConfig`: model, license, terms, prompts, settings, ...
     """
-
-    def describe(function: Function) -> Function:
-        setattr(function, DESCRIPTION, {**description, "kind": "generator"})
-        return function
-
-    return describe
+    return describe_as("generator", description)
 
 
 class FunctionGenerator(CacheableGenerator):

@@ -112,7 +112,7 @@ class RequestScheduler:
 
     @property
     def shutdown_message(self) -> str:
-        """What happens to the requests in flight after Ctrl-C, as a sentence."""
+        """State of the requests in flight after Ctrl-C, as a sentence."""
         if any(client.uses_batches for client in self._clients.values()):
             return f"{self.in_flight} requests are at the service; run the same command again to fetch the answers"
         return f"waiting for {self.in_flight} answers in flight; press Ctrl-C again to abandon them"

@@ -13,27 +13,13 @@ from distill.config.hosted import GeminiConfig
 from distill.optional import require
 from distill.teachers.hosted.services.base import BatchApi, Request, Response, Service
 from distill.teachers.hosted.services.errors import TransientError, to_transient_error
-from distill.teachers.hosted.services.gemini_responses import error_of, parse_response
+from distill.teachers.hosted.services.gemini_batches import GeminiBatches
+from distill.teachers.hosted.services.gemini_requests import aspect_ratio, image_sizes
+from distill.teachers.hosted.services.gemini_responses import api_error, parse_response
 from distill.teachers.hosted.services.open import find_api_key
 
 if TYPE_CHECKING:
     from google import genai
-
-_SIZES_1K = {
-    (1024, 1024): "1:1",
-    (1264, 848): "2:3",
-    (848, 1264): "3:2",
-    (1200, 896): "3:4",
-    (896, 1200): "4:3",
-    (1152, 928): "4:5",
-    (928, 1152): "5:4",
-    (1376, 768): "9:16",
-    (768, 1376): "16:9",
-    (672, 1584): "21:9",
-}
-"""Image sizes (height, width) at 1K with their ratio; 2K and 4K are two and four times as long. None has exactly its
-nominal ratio (3:2 is 1.491), so photos are resized to the size and not to the ratio."""
-_SCALES = {"1K": 1, "2K": 2, "4K": 4}
 
 
 class GeminiService(Service):
@@ -52,8 +38,7 @@ class GeminiService(Service):
         """As `Service.canvas_sizes`."""
         if self._config.canvas_mode != "exact":
             return []
-        scale = _SCALES[self._config.image_size]
-        return [(height * scale, width * scale) for height, width in _SIZES_1K]
+        return image_sizes(self._config.image_size)
 
     def parameters(self) -> dict[str, Any]:
         """As `Service.parameters`."""
@@ -100,8 +85,6 @@ class GeminiService(Service):
 
     def batch_api(self, secrets: Sequence[str]) -> BatchApi:
         """As `Service.batch_api`."""
-        from distill.teachers.hosted.services.gemini_batches import GeminiBatches
-
         assert self._client is not None, "open() first"
         return GeminiBatches(self._config, self._client, secrets=tuple(secrets))
 
@@ -124,14 +107,6 @@ class GeminiService(Service):
         if config.thinking:
             settings["thinking_config"] = types.ThinkingConfig(thinking_level=config.thinking.upper())
         return settings
-
-
-def aspect_ratio(canvas_hw: tuple[int, int]) -> str:
-    """Google's name of the ratio of an image size, such as ``3:2``."""
-    for (height, width), name in _SIZES_1K.items():
-        if canvas_hw in [(height * scale, width * scale) for scale in _SCALES.values()]:
-            return name
-    raise ValueError(f"{canvas_hw} is not an image size of the Gemini API")
 
 
 def open_client(config: GeminiConfig) -> genai.Client:
@@ -157,13 +132,3 @@ def open_client(config: GeminiConfig) -> genai.Client:
     return package.Client(
         vertexai=True, project=config.project or None, location=config.location or None, http_options=options
     )
-
-
-def api_error(error: Any) -> Exception:
-    """The meaning of an `APIError` of the package: an exception of `services.base`."""
-    body: Any = error.details if isinstance(error.details, dict) else {}
-    inner: Any = body.get("error") if isinstance(body.get("error"), dict) else {}
-    headers = getattr(error.response, "headers", None) or {}
-    retry_after = headers.get("Retry-After") or headers.get("retry-after")
-    message = str(inner.get("message") or error.message or "")
-    return error_of(int(error.code or 0), str(error.status or ""), message, inner.get("details"), retry_after)

@@ -20,8 +20,8 @@ from distill.teachers.hosted.services.errors import (
     redact,
     to_transient_error,
 )
-from distill.teachers.hosted.services.gemini import api_error, aspect_ratio
-from distill.teachers.hosted.services.gemini_responses import parse_response
+from distill.teachers.hosted.services.gemini_requests import generation_config
+from distill.teachers.hosted.services.gemini_responses import api_error, parse_response
 from distill.teachers.hosted.throttle import backoff_s
 
 if TYPE_CHECKING:
@@ -161,21 +161,3 @@ class GeminiBatches(BatchApi):
         if isinstance(meant, DistillError | InvalidRequest):
             raise DistillError(text, hint=getattr(meant, "hint", ""))
         raise meant
-
-
-def generation_config(request: Request, config: GeminiConfig) -> dict[str, Any]:
-    """Generation settings of a request, as JSON of the REST API."""
-    if not request.expects_image:
-        return {"temperature": 0.0}
-    image = {
-        "aspectRatio": aspect_ratio(request.canvas_hw) if request.canvas_hw else None,
-        "imageSize": config.image_size,
-    }
-    settings: dict[str, Any] = {
-        "responseModalities": ["IMAGE"],
-        "seed": request.wire_seed,
-        "temperature": config.temperature,
-        "imageConfig": {name: value for name, value in image.items() if value is not None},
-        "thinkingConfig": {"thinkingLevel": config.thinking.upper()} if config.thinking else None,
-    }
-    return {name: value for name, value in settings.items() if value is not None}

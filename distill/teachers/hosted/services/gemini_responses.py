@@ -82,6 +82,16 @@ def _reason_for_no_image(finish: str, text: str, parts: list[Any], finals: list[
     return f"the answer has no image ({finish or 'no reason given'})"
 
 
+def api_error(error: Any) -> Exception:
+    """The meaning of an `APIError` of the package: an exception of `services.base`."""
+    body: Any = error.details if isinstance(error.details, dict) else {}
+    inner: Any = body.get("error") if isinstance(body.get("error"), dict) else {}
+    headers = getattr(error.response, "headers", None) or {}
+    retry_after = headers.get("Retry-After") or headers.get("retry-after")
+    message = str(inner.get("message") or error.message or "")
+    return error_of(int(error.code or 0), str(error.status or ""), message, inner.get("details"), retry_after)
+
+
 def error_of(code: int, status: str, message: str, details: Any, retry_after: str | None) -> Exception:
     """The exception of `services.base` for an HTTP error.
 
