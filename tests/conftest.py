@@ -35,3 +35,12 @@ def pytest_report_header() -> str:
 def repository() -> Path:
     """The root of the checkout."""
     return Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="session")
+def real_data(repository: Path) -> Path:
+    """Real photos and videos, which the repository does not hold: `DISTILL_DATA` or `../shared/data`."""
+    folder = Path(os.environ.get("DISTILL_DATA") or repository.parent / "shared" / "data")
+    if not folder.is_dir():
+        pytest.skip("needs real photos and videos: set DISTILL_DATA to their folder")
+    return folder

@@ -63,7 +63,10 @@ def program(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple
     include = next((place for place in places if place and (Path(place) / "onnxruntime_cxx_api.h").is_file()), None)
     library = next((Path(onnxruntime.__file__).parent / "capi").glob("libonnxruntime.so.*"), None)
     if include is None or library is None or shutil.which("g++") is None:
-        pytest.skip("no C++ headers of ONNX Runtime (ONNXRUNTIME_INCLUDE names their folder), no library, or no g++")
+        pytest.skip(
+            "needs g++ and the C++ headers of ONNX Runtime: set ONNXRUNTIME_INCLUDE to the include folder of a release "
+            "archive, or apt install libonnxruntime-dev (Debian 13 and later; Debian 12 has no such package)"
+        )
     folder = tmp_path_factory.mktemp("cpp")
     (folder / "libonnxruntime.so.1").symlink_to(library)
     (folder / "libonnxruntime.so").symlink_to(library)

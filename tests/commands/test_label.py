@@ -171,10 +171,10 @@ def test_shards_resumed_after_kills_are_byte_identical(tmp_path: Path):
 
 def test_one_and_two_processes_and_parts_give_the_same_shards(tmp_path: Path):
     one, two, parts = tmp_path / "one", tmp_path / "two", tmp_path / "parts"
-    distill(*synthetic(one, 10, "--workers", 1))
-    distill(*synthetic(two, 10, "--workers", 2))
-    assert not distill(*synthetic(parts, 10, "--job-index", "1/2"))["complete"]
-    assert distill(*synthetic(parts, 10, "--job-index", "2/2"))["complete"]
+    distill(*synthetic(one, 6, "--workers", 1))
+    distill(*synthetic(two, 6, "--workers", 2))
+    assert not distill(*synthetic(parts, 6, "--job-index", "1/2"))["complete"]
+    assert distill(*synthetic(parts, 6, "--job-index", "2/2"))["complete"]
     assert contents(one) == contents(two) == contents(parts)
 
 

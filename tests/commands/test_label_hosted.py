@@ -33,14 +33,12 @@ from tests.fakes.hosted_jobs import (
     write_photos,
 )
 
-# Each of these starts Python several times, which takes long on a busy machine.
-pytestmark = pytest.mark.timeout(300)
 
-
-@pytest.mark.parametrize(("mode", "group"), [("online", False), ("online", True), ("batch", True)])
-def test_killed_at_random_moments_the_shards_are_the_same_and_nothing_is_paid_twice(
+@pytest.mark.parametrize(("mode", "group"), [("online", True), ("batch", True)])
+def test_shards_and_costs_are_the_same_after_kills(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: str, group: bool
 ):
+    """At two random moments; `benchmarks/hosted.py kills` does it hundreds of times, also to the process alone."""
     monkeypatch.setenv("GEMINI_API_KEY", "k")
     write_photos(tmp_path / "photos", 12)
     more = {"mode": mode, "poll_s": 0.2, "batch_images": 9} if mode == "batch" else {}
@@ -66,7 +64,7 @@ def test_ctrl_c_waits_for_the_answers_in_flight_and_keeps_them(tmp_path: Path):
         while server.fake.in_flight < QUICK["concurrency"] and process.poll() is None:
             time.sleep(0.02)
         process.send_signal(signal.SIGINT)
-        _, said = process.communicate(timeout=50)
+        _, said = process.communicate(timeout=200)
         assert process.returncode == 130 and "answers in flight" in said and "run the same command again" in said
         made = server.stats["made"]
         kept = len(list((tmp_path / "answers").glob("[0-9a-f][0-9a-f]/*.json")))
@@ -82,7 +80,7 @@ def small_disk(tmp_path: Path):
     folder.mkdir()
     done = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", folder], capture_output=True, check=False)
     if done.returncode:
-        pytest.skip("a disk can only be mounted by root")
+        pytest.skip("needs root, to mount a small disk")
     yield folder
     subprocess.run(["umount", folder], check=True)
 
@@ -150,7 +148,7 @@ def blocked(*arguments: object, **more: str) -> subprocess.CompletedProcess[str]
 
     code = textwrap.dedent(PLAN)
     words = [sys.executable, "-c", code, *map(str, arguments)]
-    return subprocess.run(words, capture_output=True, text=True, check=False, env=environment(**more), timeout=100)
+    return subprocess.run(words, capture_output=True, text=True, check=False, env=environment(**more), timeout=300)
 
 
 def test_a_plan_of_ten_thousand_photos_says_what_both_modes_cost_and_sends_nothing(tmp_path: Path):

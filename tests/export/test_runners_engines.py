@@ -44,14 +44,14 @@ class Tiny(nn.Module):
 
 @pytest.fixture(scope="module")
 def openvino_file(student: Student, onnx_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    pytest.importorskip("openvino")
+    pytest.importorskip("openvino", reason="needs OpenVINO: pip install distill[openvino]")
     return export_openvino(onnx_file, student.spec, tmp_path_factory.mktemp("openvino") / "small.xml")
 
 
 @pytest.fixture(scope="module")
 def compiled_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     if shutil.which("g++") is None:
-        pytest.skip("no g++")
+        pytest.skip("needs a C++ compiler: apt install g++")
     return export_aoti(Tiny(), DEPTH_ONLY, tmp_path_factory.mktemp("aoti") / "tiny.pt2")
 
 

@@ -16,7 +16,7 @@ from hypothesis.extra import numpy as hnp
 
 from distill.errors import UsageError
 from distill.export.inference.map_encoding import to_stored_maps
-from distill.export.inference.pipeline import PipelineItem, SegmentEnd, StageTimer
+from distill.export.inference.stages import PipelineItem, SegmentEnd, StageTimer
 from distill.export.sinks import (
     CocoMasksSink,
     Ffv1MapsSink,
@@ -129,7 +129,7 @@ def test_statistics_are_a_line_per_frame(tmp_path: Path) -> None:
 
 
 def test_parquet_holds_the_same_as_the_lines(tmp_path: Path) -> None:
-    parquet = pytest.importorskip("pyarrow.parquet")
+    parquet = pytest.importorskip("pyarrow.parquet", reason="needs pyarrow: pip install distill[parquet]")
     (lines,) = fill(StatisticsSink(tmp_path, tmp_path / "clip.statistics.jsonl", SPEC))
     (table,) = fill(ParquetSink(tmp_path, tmp_path / "clip.statistics.parquet", SPEC))
     assert parquet.read_table(table).to_pylist() == [json.loads(line) for line in lines.read_text().splitlines()]

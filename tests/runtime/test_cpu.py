@@ -59,8 +59,8 @@ def test_label_worker_uses_one_thread() -> None:
     queue = context.Queue()
     process = context.Process(target=in_worker, args=(queue,))
     process.start()
-    before, after = queue.get(timeout=50)
+    before, after = queue.get(timeout=200)
     process.join()
     if before == {1}:
-        pytest.skip("it had no more than one to begin with")
+        pytest.skip("needs a BLAS library with more than one thread: at least two cores")
     assert after == {1}

@@ -28,7 +28,7 @@ def test_results_are_ordered_and_few_items_are_in_memory(count: int):
 
 
 def test_two_items_are_processed_at_once():
-    meeting = threading.Barrier(2, timeout=20)
+    meeting = threading.Barrier(2, timeout=200)
     assert [item for item, _ in map_ordered(range(4), lambda number: meeting.wait() and number, 2)] == [0, 1, 2, 3]
 
 

@@ -227,7 +227,7 @@ def test_two_processes_share_a_store_and_pay_once(tmp_path: Path):
             )
             for out in ("one", "two")
         ]
-        results = [json.loads(process.communicate(timeout=50)[0]) for process in both]
+        results = [json.loads(process.communicate(timeout=200)[0]) for process in both]
         assert [result["labeled"] for result in results] == [8, 8]
         assert server.stats["made"] == 24
     assert shards(tmp_path / "one") == shards(tmp_path / "two")

@@ -306,7 +306,7 @@ def test_a_gpu_decoder_is_taken_only_where_it_is_faster(tmp_path: Path, monkeypa
     assert choose_decoder(path, None) is Decoder.THREADS
 
 
-@pytest.mark.skipif(decoders._has_nvdec(), reason="an NVIDIA driver answers")
+@pytest.mark.skipif(decoders._has_nvdec(), reason="needs a machine without an NVIDIA driver")
 def test_a_missing_gpu_decoder_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="NVDEC cannot decode it here"):
         VideoReader(make_clip(tmp_path / "a.mp4"), Decoder.NVDEC)
@@ -316,7 +316,7 @@ def test_a_missing_gpu_decoder_is_an_error(tmp_path: Path) -> None:
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not decoders._has_nvdec(), reason="no NVIDIA driver answers")
+@pytest.mark.skipif(not decoders._has_nvdec(), reason="needs an NVIDIA driver")
 def test_a_gpu_decoder_gives_the_same_frames(tmp_path: Path) -> None:
     path = make_clip(tmp_path / "a.mp4", size_hw=(144, 192))
     both = [[frame.rgb for frame in VideoReader(path, who).frames()] for who in (Decoder.THREADS, Decoder.NVDEC)]

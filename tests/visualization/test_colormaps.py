@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 import numpy as np
 import pytest
 
@@ -145,14 +143,3 @@ def test_a_sheet_holds_every_picture_in_its_place() -> None:
     assert (sheet[15, 20] == 10).all() and (sheet[47, 20] == 40).all() and (sheet[47, 62] == 50).all()
     assert (sheet[47, 105] == sheet[60, 100]).all()
     assert contact_sheet(pictures, ["caption"] * 5, columns=3).shape[0] > sheet.shape[0]
-
-
-def test_a_full_hd_frame_is_drawn_in_milliseconds() -> None:
-    depth_m = np.random.default_rng(0).uniform(0.1, 100, (1080, 1920)).astype(np.float32)
-    rgb, taken_s = np.zeros((1080, 1920, 3), np.uint8), []
-    for _ in range(5):
-        start = time.perf_counter()
-        overlay(rgb, draw_depth(depth_m))
-        taken_s.append(time.perf_counter() - start)
-    # 8 ms alone on one core; the bound leaves room for a busy machine.
-    assert min(taken_s) < 0.06

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import errno
-import json
 import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import av
@@ -17,14 +15,16 @@ import pytest
 
 from distill.errors import DistillError
 from distill.export.inference.photos import PredictionSummary
-from distill.export.inference.pipeline import SegmentEnd
 from distill.export.inference.segment_log import SegmentLog, fingerprint
+from distill.export.inference.stages import SegmentEnd
 from distill.export.inference.temporal_filter import TemporalFilterConfig
-from distill.export.inference.videos import SINKS, OutputPaths, VideoOptions, predict_video
+from distill.export.inference.video_options import SINKS, OutputPaths, VideoOptions
+from distill.export.inference.videos import predict_video
 from distill.export.sinks import base
 from distill.video import VideoReader
 from tests.builders.videos import write_clip
 from tests.fakes.runner import FakeRunner
+from tests.waiting import wait_until
 
 ALL = frozenset(SINKS) - {"parquet"}
 
@@ -192,13 +192,12 @@ def test_an_engine_that_fails_names_the_frame_and_keeps_the_rest(
     assert done.rows[0] | {"resumed_at": 12, "frames": 18} == done.rows[0]
 
 
-@pytest.mark.timeout(120)
-def test_a_killed_process_goes_on(onnx_file: Path, tmp_path: Path) -> None:
+def test_a_killed_process_goes_on(cli, onnx_file: Path, tmp_path: Path) -> None:
     """SIGKILL while it works; then the same command."""
     clip = write_clip(tmp_path / "clip.mp4", [40 * n for n in range(120)], noise=30)
     results = []
     for out, kills in ((tmp_path / "killed", 1), (tmp_path / "whole", 0)):
-        words = [sys.executable, "-m", "distill", "predict", onnx_file, clip, "--out", out, "--batch", "2", "--json"]
+        words = ["predict", onnx_file, clip, "--out", out, "--batch", "2"]
         words += [
             "--write",
             "overlay",
@@ -212,15 +211,15 @@ def test_a_killed_process_goes_on(onnx_file: Path, tmp_path: Path) -> None:
             "1",
         ]
         for _ in range(kills):
-            process = subprocess.Popen(list(map(str, words)), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-            before = lines = journal_lines(out)
-            while process.poll() is None and lines <= before + 2:
-                time.sleep(0.01)
-                lines = journal_lines(out)
+            command = [sys.executable, "-m", "distill", *map(str, words)]
+            process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            wait_until(
+                lambda process=process, out=out: journal_lines(out) > 2 or process.poll() is not None,
+                until="two finished segments",
+            )
             process.send_signal(signal.SIGKILL)
             process.wait()
-        done = subprocess.run(list(map(str, words)), capture_output=True, text=True, check=True)
-        results.append(json.loads(done.stdout))
+        results.append(cli.result(*words))
     assert results[0]["results"][0]["resumed_at"] >= 10 and "resumed_at" not in results[1]["results"][0]
     first, second = contents(tmp_path / "killed"), contents(tmp_path / "whole")
     for name in ("clip.mp4", "clip.depth.mkv", "clip.normals.mkv", "clip.semantic.mkv"):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import av
@@ -10,7 +9,8 @@ import numpy as np
 import pytest
 
 from distill.export.inference.photos import PredictionSummary
-from distill.export.inference.videos import OutputPaths, VideoOptions, predict_video
+from distill.export.inference.video_options import OutputPaths, VideoOptions
+from distill.export.inference.videos import predict_video
 from distill.images import decode_map
 from distill.labels import label_format
 from distill.tasks import TASKS, DepthKind, Task
@@ -18,7 +18,6 @@ from distill.video import VideoReader
 from tests.builders.videos import make_clip, read_number
 from tests.fakes.runner import SPEC, FakeRunner
 
-SHARED = Path(os.environ.get("DISTILL_DATA", "data")) / "video"
 VARIABLE = [0, 33, 66, 200, 300, 333, 700, 733, 766, 1000, 1040, 1080, 1500, 1501, 1600, 2000, 2040, 2080, 3000, 3001]
 CASES = {
     "constant rate, B-frames": ("a.mp4", {}),
@@ -73,11 +72,12 @@ def test_every_map_belongs_to_its_frame(case: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "name", ["04_coffee.mp4", "bottle-detection.mp4", "milk.mkv", "example.mp4", "one-by-one-person-detection.gif"]
 )
-def test_real_containers_give_a_map_for_every_decoded_frame(name: str, tmp_path: Path) -> None:
-    if not (SHARED / name).is_file():
-        pytest.skip("no real videos here")
-    reader = VideoReader(SHARED / name)
-    done, output_paths = predict(SHARED / name, tmp_path, write=frozenset({"statistics"}), checkpoint_every=100)
+def test_real_containers_give_a_map_for_every_decoded_frame(name: str, real_data: Path, tmp_path: Path) -> None:
+    clip = real_data / "video" / name
+    if not clip.is_file():
+        pytest.skip(f"needs the real video {clip}: set DISTILL_DATA to a folder with video/{name}")
+    reader = VideoReader(clip)
+    done, output_paths = predict(clip, tmp_path, write=frozenset({"statistics"}), checkpoint_every=100)
     frames = reader.count()
     assert done.rows[0]["frames"] == frames
     assert len(output_paths.with_ending("statistics.jsonl").read_text().splitlines()) == frames

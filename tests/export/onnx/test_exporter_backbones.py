@@ -1,4 +1,4 @@
-"""Every preset and ten families of backbones leave the house whole: ONNX gives what torch gives."""
+"""The ONNX files of every preset and of several families of backbones give the outputs of the torch module."""
 
 from __future__ import annotations
 
@@ -15,25 +15,14 @@ from distill.export.runners import ModuleRunner, open_runner
 from distill.students.model.student import build_spec, build_student
 from distill.tasks import Task
 
-FAMILIES = (
-    "mobilenetv3_small_050",
-    "repvit_m0_9",
-    "efficientvit_b0",
-    "mambaout_femto",
-    "regnetx_002",
-    "convnextv2_atto",
-    "edgenext_xx_small",
-    "fastvit_t8",
-    "lcnet_050",
-    "hgnetv2_b0",
-)
+FAMILIES = ("convnextv2_atto", "fastvit_t8", "repvit_m0_9")
+"""Layer norms and GELU; large kernels and attention; squeeze-and-excitation. `benchmarks/onnx_backbones.py` has more."""
 CASES = [{"preset": name} for name in PRESETS] + [{"backbone": name} for name in FAMILIES]
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(240)
 @pytest.mark.parametrize("values", CASES, ids=lambda values: str(next(iter(values.values()))))
-def test_the_onnx_file_answers_as_the_student_does(values: dict[str, str], tmp_path: Path) -> None:
+def test_onnx_and_torch_give_the_same_outputs(values: dict[str, str], tmp_path: Path) -> None:
     torch.manual_seed(0)
     config = load_config(StudentConfig, {**values, "size_hw": [64, 64]})
     student = build_student(config, build_spec(config, name="x", tasks=(Task.DEPTH, Task.SEMANTIC), classes=("a", "b")))

@@ -15,7 +15,10 @@ from distill.export.runners import open_runner
 from distill.students.model.student import build_spec, build_student
 from distill.tasks import Task
 
-pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="no NVIDIA GPU answers")]
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU with a driver"),
+]
 TASKS = (Task.DEPTH, Task.NORMALS, Task.SEMANTIC)
 
 
@@ -38,7 +41,7 @@ def test_the_exported_file_answers_the_same_on_a_gpu(tmp_path: Path, options: di
     import onnxruntime
 
     if "CUDAExecutionProvider" not in onnxruntime.get_available_providers():
-        pytest.skip("this build of ONNX Runtime has no CUDA provider")
+        pytest.skip("needs ONNX Runtime with CUDA: pip install onnxruntime-gpu")
     torch.manual_seed(0)
     config = load_config(StudentConfig, {"preset": "nano", "size_hw": [64, 96]})
     student = build_student(config, build_spec(config, name="t", tasks=TASKS, classes=("a", "b", "c"))).eval()

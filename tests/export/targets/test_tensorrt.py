@@ -176,14 +176,14 @@ def test_the_fake_refuses_what_tensorrt_lacks() -> None:
 @pytest.mark.parametrize("name", ["tensorrt_bindings", "tensorrt_lean_bindings"])
 def test_the_golden_names_are_those_of_installed_bindings(name: str) -> None:
     if importlib.util.find_spec(name) is None:
-        pytest.skip(f"{name} is not installed")
+        pytest.skip(f"needs TensorRT: pip install {name} on a machine with an NVIDIA driver")
     try:
         module = importlib.import_module(name)
     except ImportError as error:
-        pytest.skip(f"{name} cannot be imported: {error}")
+        pytest.skip(f"needs {name} that can be imported, with an NVIDIA driver: {error}")
     golden = GOLDEN / f"tensorrt_{'.'.join(module.__version__.split('.')[:2])}.txt"
     if not golden.is_file():
-        pytest.skip(f"no names written down for {module.__version__}")
+        pytest.skip(f"needs {golden.name}: run tests/fakes/dump_tensorrt_api.py with TensorRT {module.__version__}")
     for line in golden.read_text().splitlines():
         kind, _, rest = line.partition(" ")
         owner, _, member = rest.partition("(")[0].partition(".")
@@ -226,7 +226,8 @@ def test_a_triton_repository(student: Student, proto: object, tmp_path: Path) ->
 @pytest.mark.gpu
 @pytest.mark.trt
 @pytest.mark.skipif(
-    not torch.cuda.is_available() or importlib.util.find_spec("tensorrt") is None, reason="no GPU, or no TensorRT"
+    not torch.cuda.is_available() or importlib.util.find_spec("tensorrt") is None,
+    reason="needs an NVIDIA GPU and TensorRT: pip install tensorrt",
 )
 def test_an_engine_is_built_gated_and_timed(kit: Path) -> None:
     built = run(kit, "build.py")

@@ -75,7 +75,7 @@ def test_scores_against_labels_leave_out_what_the_student_does_not_answer() -> N
 
 
 def test_a_student_with_instances_is_gated_by_them(tmp_path: Path) -> None:
-    pytest.importorskip("openvino")
+    pytest.importorskip("openvino", reason="needs OpenVINO: pip install distill[openvino]")
     student = small_student(Task.DEPTH, Task.SEMANTIC, Task.INSTANCE)
     path = export_onnx(student, student.spec, tmp_path / "small.onnx").path
     export_openvino(path, student.spec, tmp_path / "small.xml")

@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from distill.errors import DistillError
 from distill.students.training.callbacks.checkpointing import AtomicCheckpointIO
 from distill.students.training.callbacks.history import BATCHES, BatchLossLog
 from distill.students.training.resume import ResumePosition, resume_position
+from tests.waiting import wait_until
 
 MakeShards = Callable[..., Path]
 WORDS = (
@@ -49,14 +49,11 @@ def rows(out: Path) -> list[str]:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(240)
 def test_a_killed_run_goes_on_bit_for_bit(make_shards: MakeShards, tmp_path: Path) -> None:
     shards = make_shards(tmp_path / "shards", shard_size=9)
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     process = start(shards, killed)
-    until = time.monotonic() + 50
-    while len(rows(killed)) < 16 and process.poll() is None and time.monotonic() < until:
-        time.sleep(0.01)
+    wait_until(lambda: len(rows(killed)) >= 16 or process.poll() is not None, until="15 logged batches")
     os.kill(process.pid, signal.SIGKILL)
     process.communicate()
     assert process.returncode == -signal.SIGKILL

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-pytest.importorskip("diffusers")
+pytest.importorskip("diffusers", reason="needs diffusers: pip install distill[local]")
 
 from PIL import Image
 

@@ -38,16 +38,27 @@ def test_a_calibration_is_learned_kept_beside_the_config_and_used(work: Path) ->
     assert learned["tasks"]["semantic"]["labels"] == 24
     assert learned["tasks"]["normals"]["pixel_error_after"] < learned["tasks"]["normals"]["pixel_error_before"] + 0.05
     assert not (work / "none").exists()
-    distill("label", "--teacher", work / "noisy.yaml", "--set", "first=100", "--check", "--out", work / "scored")
+    distill(
+        "label",
+        "--teacher",
+        work / "noisy.yaml",
+        "--set",
+        "first=100",
+        "--set",
+        "scenes=8",
+        "--check",
+        "--out",
+        work / "scored",
+    )
     records = [record for sample in read_samples(work / "scored") for record in sample.meta["records"]]
     assert records and all("expected_error" in record and 0 <= record["quality"] <= 1 for record in records)
     # Another threshold on the same answers: fewer labels, and each missing one is accounted for.
     strict = distill(
-        "label", "--teacher", work / "noisy.yaml", "--set", "first=100",
+        "label", "--teacher", work / "noisy.yaml", "--set", "first=100", "--set", "scenes=8",
         "--min-quality", "semantic=0.6", "--out", work / "strict",
     )  # fmt: skip
     below = sum(record["quality"] < 0.6 for record in records if record["task"] == "semantic")
-    assert strict["labels"]["semantic"] == 24 - below
+    assert below and strict["labels"]["semantic"] == 8 - below
     assert len([row for row in strict["unanswered"] if "quality" in row["reason"]]) == below
 
 
