@@ -1,4 +1,4 @@
-"""TemporalFilterConfig: less flicker where nothing moves, no more error where something does, nothing dragged over edges."""
+"""The temporal filter: less flicker where the scene is still, no larger error where it moves, no smear over edges."""
 
 from __future__ import annotations
 

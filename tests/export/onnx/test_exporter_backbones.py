@@ -16,7 +16,7 @@ from distill.students.model.student import build_spec, build_student
 from distill.tasks import Task
 
 FAMILIES = ("convnextv2_atto", "fastvit_t8", "repvit_m0_9")
-"""Layer norms and GELU; large kernels and attention; squeeze-and-excitation. `benchmarks/onnx_backbones.py` has more."""
+"""Layer norms; attention and large kernels; squeeze-and-excitation. More in `benchmarks/onnx_backbones.py`."""
 CASES = [{"preset": name} for name in PRESETS] + [{"backbone": name} for name in FAMILIES]
 
 

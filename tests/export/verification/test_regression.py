@@ -19,14 +19,14 @@ def series(seed: int, slower: float = 1.0, count: int = 300) -> list[float]:
 
 
 def test_a_planted_slowdown_is_caught() -> None:
-    found = [compare_calls(series(seed), series(100 + seed, slower=1.05)) for seed in range(20)]
+    found = [compare_calls(series(seed), series(100 + seed, slower=1.05)) for seed in range(8)]
     assert all(comparison.verdict == "slower" for comparison in found)
     assert all(comparison.low <= comparison.ratio <= comparison.high for comparison in found)
     assert compare_calls(series(0, slower=1.05), series(1)).verdict == "faster"
 
 
-def test_twenty_repeats_without_one_stay_quiet() -> None:
-    assert {compare_calls(series(seed), series(100 + seed)).verdict for seed in range(20)} == {"same"}
+def test_repeats_without_a_slowdown_are_the_same() -> None:
+    assert {compare_calls(series(seed), series(100 + seed)).verdict for seed in range(8)} == {"same"}
 
 
 def test_pairs_are_free_of_what_else_the_machine_does() -> None:
@@ -38,10 +38,10 @@ def test_pairs_are_free_of_what_else_the_machine_does() -> None:
         base, new = (5.0 * times * state * random.normal(1, 0.01, len(state)) for times in (1.0, slower))
         return base.tolist(), new.tolist()
 
-    assert {compare_calls(*pairs(seed, 1.0), paired=True).verdict for seed in range(10)} == {"same"}
-    found = [compare_calls(*pairs(seed, 1.05), paired=True) for seed in range(10)]
+    assert {compare_calls(*pairs(seed, 1.0), paired=True).verdict for seed in range(4)} == {"same"}
+    found = [compare_calls(*pairs(seed, 1.05), paired=True) for seed in range(4)]
     assert {row.verdict for row in found} == {"slower"} and all(1.04 < row.ratio < 1.06 for row in found)
-    assert {compare_calls(*pairs(seed, 0.95), paired=True).verdict for seed in range(10)} == {"faster"}
+    assert {compare_calls(*pairs(seed, 0.95), paired=True).verdict for seed in range(4)} == {"faster"}
 
 
 def test_a_model_is_compared_with_an_older_one(cli, run_dir: Path, onnx_file: Path, tmp_path: Path) -> None:
