@@ -20,7 +20,7 @@ import distill.config
 import distill.teachers.adapters
 from distill.shards import read_samples
 from distill.tasks import Task
-from distill.teachers.kinds import KINDS, Kind, load_object
+from distill.teachers.kinds import KINDS, Kind
 from distill.teachers.labeling.job import Job
 from distill.teachers.labeling.label_shard import label_shard
 from distill.workflows.teachers import load_teacher
@@ -174,12 +174,3 @@ def test_built_in_kind_of_the_page(tmp_path: Path, photos: Path, monkeypatch: py
     finally:
         for module in ("distill.config.constant", "distill.teachers.adapters.constant"):
             sys.modules.pop(module, None)
-
-
-@pytest.mark.parametrize("kind", KINDS.values(), ids=lambda kind: kind.name)
-def test_rows_of_the_registry_can_be_imported(kind: Kind) -> None:
-    references = [kind.builder, *filter(None, (kind.service, kind.own_photos))]
-    assert all(callable(load_object(reference)) for reference in references)
-    assert kind.config.model_fields["kind"].default == kind.name
-    key = kind.required_key[0]
-    assert not key or kind.config.model_fields[key].is_required()
