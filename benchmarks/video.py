@@ -31,9 +31,10 @@ from distill.export.inference.map_encoding import encode_outputs, to_stored_maps
 from distill.export.inference.panels import Panels
 from distill.export.inference.photos import PredictionSummary
 from distill.export.inference.pipeline import engine_threads
-from distill.export.inference.videos import OutputPaths, VideoOptions, predict_video
+from distill.export.inference.video_options import OutputPaths, VideoOptions
+from distill.export.inference.videos import predict_video
 from distill.export.runners import Runner, open_runner
-from distill.export.verification.timing import bench_picture
+from distill.export.verification.timing import bench_image
 from distill.images import encode_map
 from distill.report.blocks import Table
 from distill.runtime.cpu import usable_cores
@@ -53,7 +54,7 @@ def make_clip(path: Path, size_hw: tuple[int, int], frames: int, source: Path | 
     if source is not None:
         pictures = (frame.rgb for frame in itertools.islice(_looped(source), frames))
     else:
-        scene = bench_picture((height + 64, width + 128))
+        scene = bench_image((height + 64, width + 128))
         pictures = (scene[n % 64 :][:height, (2 * n) % 128 :][:, :width] for n in range(frames))
     with av.open(str(path), "w") as container:
         stream = container.add_stream("libx264", rate=30, options={"preset": "medium", "crf": "20"})

@@ -66,11 +66,19 @@ class DepthSpec(_StrictModel):
     unit: Literal["m", "none"] = "m"
     max_depth_m: float = FAR_DEPTH_M
 
+    def describe(self) -> str:
+        """Meaning of the values, for a model card."""
+        return "meters of z-depth" if self.unit == "m" else f"{self.depth_kind}, without a unit"
+
 
 class NormalsSpec(_StrictModel):
     """Outputs ``normals`` float32 (batch, h, w, 3), unit length, and ``normals_confidence`` in [0, 1]."""
 
     frame: str = NORMALS_FRAME
+
+    def describe(self) -> str:
+        """Meaning of the values, for a model card."""
+        return f"unit vectors, {self.frame}"
 
 
 class SemanticSpec(_StrictModel):
@@ -78,6 +86,10 @@ class SemanticSpec(_StrictModel):
 
     classes: tuple[str, ...]
     ignore: int = IGNORE_SEMANTIC
+
+    def describe(self) -> str:
+        """Meaning of the values, for a model card."""
+        return f"ids of {', '.join(self.classes)}"
 
 
 class InstanceSpec(_StrictModel):
@@ -90,9 +102,17 @@ class InstanceSpec(_StrictModel):
     """Semantic classes whose objects are separated."""
     max_instances: int = Field(64, ge=1, le=255)
 
+    def describe(self) -> str:
+        """Meaning of the values, for a model card."""
+        return f"ids, 0 is background, of {', '.join(self.classes)}"
+
 
 class EdgesSpec(_StrictModel):
     """Outputs ``edges`` float32 (batch, h, w) in [0, 1] and ``edges_confidence`` = max(p, 1 - p)."""
+
+    def describe(self) -> str:
+        """Meaning of the values, for a model card."""
+        return "probability of an object contour or occlusion boundary"
 
 
 class StudentSpec(_StrictModel):

@@ -1,4 +1,4 @@
-"""What an export is made for: an engine, a precision, and by how much its answers may differ."""
+"""Export targets: engine, precision, tolerances and build options."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ class ToleranceConfig(Config):
     """Allowed difference between the artifact and the student, in the parity score of each task."""
 
     level: Literal["float32", "half", "eight_bit"] = "float32"
-    """Row of `distill.tasks.TaskInfo.tolerance` that tasks without a value of their own take."""
+    """Row of `distill.tasks.TaskInfo.tolerance` for tasks without a value of their own."""
     scores_only: bool = False
-    """Check scores against labels alone; false also bounds the disagreement pixel by pixel."""
+    """Check only scores against labels; false: check the mean pixel difference too."""
     by_task: dict[Task, NonNegative] = Field(default_factory=dict)
-    """Values for single tasks: part of delta1, mIoU or pmF1 (0.001 is 0.1 point), or degrees for normals."""
+    """Values for single tasks: fraction of delta1, mIoU or pmF1 (0.001 is 0.1 point), or degrees for normals."""
 
 
 class ShapeProfileConfig(Config):
-    """TensorRT: for which batches an engine is made, and for which size of pictures."""
+    """TensorRT: batch and image sizes of an engine."""
 
     min_batch: int = Field(1, ge=1)
     opt_batch: int = Field(8, ge=1)
@@ -38,36 +38,36 @@ class ShapeProfileConfig(Config):
 
 
 class TensorRtBuilderConfig(Config):
-    """TensorRT: how an engine is built."""
+    """TensorRT: options of the engine builder."""
 
     optimization_level: int = Field(3, ge=0, le=5)
-    """Builder optimization optimization_level: 0 builds fastest, 5 searches longest."""
+    """0 builds fastest, 5 searches longest."""
     workspace_gib: float = Field(2.0, gt=0.0)
     version_compatible: bool = False
-    """Runs on later versions of TensorRT too; carries the lean runtime, which is code."""
+    """The engine runs on later versions of TensorRT too; it contains the lean runtime, which is code."""
     hardware: Literal["none", "ampere_plus", "same_compute_capability"] = "none"
-    """On which other GPUs it may run."""
+    """Other GPUs on which the engine may run."""
     strip_weights: bool = False
-    """Leave the weights out; they are put back from the ONNX file when the engine is opened."""
+    """Build without weights; they are restored from the ONNX file when the engine is opened."""
     tf32: bool = True
 
 
 class TargetConfig(Config):
-    """One artifact."""
+    """One exported artifact."""
 
     engine: str
     """Row of `ENGINES`."""
     precision: Literal["fp32", "fp16", "bf16", "int8", "fp8"] = "fp32"
-    """fp8: eight-bit floats (e4m3), for TensorRT on Hopper, Ada and later."""
+    """fp8: eight-bit floats (e4m3), for TensorRT on Hopper, Ada and later GPUs."""
     tolerance: ToleranceConfig = ToleranceConfig()
     calibration_method: Literal["minmax", "entropy", "percentile"] = "minmax"
-    """int8, fp8: how ranges are drawn from the pictures."""
+    """int8, fp8: how ranges are computed from the calibration images."""
     calibration_images: int = Field(32, ge=1)
     min_speedup: NonNegative = 1.5
-    """int8: how many times the images/s of float32 it must make to be handed out, at the best of the batches that are
-    timed. Eight bits always change answers; 1 takes any gain for that."""
+    """int8: required factor of images/s relative to float32, at the better one of the timed batches; a slower file is
+    rejected, because eight bits always change outputs. 1: accept any gain."""
     device: Literal["cpu", "cuda"] = "cpu"
-    """aoti: the processor that the machine code is for."""
+    """aoti: device for which the machine code is compiled."""
     profile: ShapeProfileConfig = ShapeProfileConfig()
     builder: TensorRtBuilderConfig = TensorRtBuilderConfig()
 
@@ -87,15 +87,15 @@ class TargetConfig(Config):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Engine:
-    """Kind of artifact: how it is built, opened and named; modules are imported when they are needed.
+    """Kind of artifact: builder, runner and file names; modules are imported when they are needed.
 
     Attributes:
         build: ``module:function`` that takes (context, target name, config) and returns an `Artifact`.
-        runner: ``module:class`` of the runner that opens the file; empty where another machine runs it.
-        suffix: Of the file or folder.
-        companions: Suffixes of further files that belong to it.
-        is_file: Whether it is one file (with its companions) rather than a folder.
-        minutes: Estimated duration of building it.
+        runner: ``module:class`` of the runner that opens the file; empty if it runs on another machine only.
+        suffix: Suffix of the file or folder.
+        companions: Suffixes of its other files.
+        is_file: Whether it is a file (with companions) rather than a folder.
+        minutes: Estimated duration of the build.
         has_float32_reference: Whether an int8 artifact is timed against the float32 artifact of the same engine.
     """
 
@@ -131,7 +131,7 @@ ENGINES: Mapping[str, Engine] = {
     "tensorrt": Engine(build="distill.export.targets.tensorrt:build", suffix=".kit", is_file=False),
     "triton": Engine(build="distill.export.targets.triton:build", suffix=".repository", is_file=False),
 }
-"""Engines by name; a new one needs a row here, a build function and, if it runs on this machine, a runner."""
+"""Engines by name; a new one needs a row, a build function and, if it runs on this machine, a runner."""
 
 RUNNERS: Mapping[str, str] = {engine.suffix: engine.runner for engine in ENGINES.values() if engine.runner} | {
     ".engine": "distill.export.runners.tensorrt:TensorRtRunner"
@@ -140,7 +140,7 @@ RUNNERS: Mapping[str, str] = {engine.suffix: engine.runner for engine in ENGINES
 
 
 def artifact_files(path: Path) -> list[Path]:
-    """Files that belong to an artifact: a folder's files, or a file with its companions."""
+    """All files of an artifact: those of a folder, or a file with its companions."""
     if path.is_dir():
         return [file for file in sorted(path.rglob("*")) if file.is_file()]
     companions = next((engine.companions for engine in ENGINES.values() if engine.suffix == path.suffix), ())
@@ -163,19 +163,19 @@ TARGETS: Mapping[str, Mapping[str, Any]] = {
     "tensorrt-fp8": {"engine": "tensorrt", "precision": "fp8", "tolerance": _EIGHT_BITS},
     "triton": {"engine": "triton"},
 }
-"""Targets by name; a YAML file with other values is a target as well."""
+"""Targets by name; a YAML file with other values is a target too."""
 
 
-def load_target(word: str) -> tuple[str, TargetConfig]:
-    """(name, config) of a known target, or of a YAML file.
+def load_target(name: str) -> tuple[str, TargetConfig]:
+    """(name, config) of a target, given by name or as a YAML file.
 
     Raises:
-        UsageError: Neither.
+        UsageError: Neither a known name nor a YAML file.
     """
-    if word.endswith((".yaml", ".yml")):
-        return Path(word).stem, load_config(TargetConfig, Path(word))
-    if word not in TARGETS:
+    if name.endswith((".yaml", ".yml")):
+        return Path(name).stem, load_config(TargetConfig, Path(name))
+    if name not in TARGETS:
         raise UsageError(
-            f"--to {word}: no such target", hint=f"choose from {', '.join(TARGETS)}, all, or a YAML file of a target"
+            f"--to {name}: no such target", hint=f"choose from {', '.join(TARGETS)}, all, or a YAML file of a target"
         )
-    return word, load_config(TargetConfig, TARGETS[word], name=word)
+    return name, load_config(TargetConfig, TARGETS[name], name=name)

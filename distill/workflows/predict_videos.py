@@ -20,7 +20,7 @@ from distill.workflows.predict_options import PredictOptions, Write
 
 if TYPE_CHECKING:
     from distill.export.inference.photos import PredictionSummary
-    from distill.export.inference.videos import OutputPaths, VideoOptions
+    from distill.export.inference.video_options import OutputPaths, VideoOptions
     from distill.export.runners import Runner
     from distill.inputs import FileInput
     from distill.video import FrameSource
@@ -110,7 +110,7 @@ def check_no_overwrite(
 def _output_paths_of(
     video: VideoInput, options: PredictOptions, folder: Path | None, video_out: Path | None, num_videos: int
 ) -> OutputPaths:
-    from distill.export.inference.videos import OutputPaths
+    from distill.export.inference.video_options import OutputPaths
 
     if video_out is not None:
         stem, overlay = video_out.with_suffix(""), video_out
@@ -125,7 +125,7 @@ def _output_paths_of(
 def to_video_options(options: PredictOptions, only: Task | None, model: Path) -> VideoOptions:
     """Options of each video; `only` as in `VideoOptions`."""
     from distill.export.inference.temporal_filter import TemporalFilterConfig
-    from distill.export.inference.videos import VideoOptions
+    from distill.export.inference.video_options import VideoOptions
     from distill.video import VideoCodec
 
     default = {Write.OVERLAY} if options.out is not None or options.maps is None else set[Write]()

@@ -131,7 +131,8 @@ def test_addresses_are_recognized_and_passwords_hidden() -> None:
 @pytest.mark.parametrize("gone", [False, True])
 def test_predict_keeps_results_of_a_lost_camera(film: bytes, tmp_path: Path, gone: bool) -> None:
     from distill.export.inference.photos import PredictionSummary
-    from distill.export.inference.videos import OutputPaths, VideoOptions, predict_video
+    from distill.export.inference.video_options import OutputPaths, VideoOptions
+    from distill.export.inference.videos import predict_video
     from distill.video import VideoReader
     from tests.fakes.runner import FakeRunner
 

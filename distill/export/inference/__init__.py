@@ -1,1 +1,1 @@
-"""Batch inference over photos and videos."""
+"""Batch inference on photos and videos."""

@@ -1,7 +1,8 @@
-"""A runner's outputs as lossless files, stored like labels: what a student predicts can teach another one."""
+"""Outputs of a runner as lossless maps in the format of labels, so that predictions can train another student."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -15,14 +16,12 @@ from distill.spec import StudentSpec
 from distill.tasks import TASKS, DepthKind, Task
 from distill.visualization import draw_normals
 
-DEPTH_FORMULA = "0: invalid; else meters = 10 * ((1 - v / 65535) ** -0.5 - 1); 65535: beyond what can be told apart"
-RELATIVE_FORMULA = "0: invalid; else value = (v - 1) / 65534, in [0, 1]"
 _STRIP_PX = 64
-NORMALS_FORMULA = "0,0,0: invalid; else x = 1 - 2 R / 255, y = 2 G / 255 - 1, z = 2 B / 255 - 1"
+_PIXEL_TYPES = {("uint16", ()): "16-bit gray", ("uint8", ()): "8-bit gray", ("uint8", (3,)): "RGB"}
 
 
 def encode_outputs(outputs: Outputs, spec: StudentSpec, *, confidence: bool = False) -> dict[str, bytes]:
-    """The maps of one picture as PNG files, by extension, such as ``depth.png`` and ``depth.confidence.png``."""
+    """PNG files of one image, by extension, such as ``depth.png`` and ``depth.confidence.png``."""
     files = {f"{task}.png": encode_map(values) for task, values in to_stored_maps(outputs, spec).items()}
     if confidence:
         for task in spec.tasks:
@@ -32,59 +31,67 @@ def encode_outputs(outputs: Outputs, spec: StudentSpec, *, confidence: bool = Fa
 
 
 def describe_maps(spec: StudentSpec) -> dict[str, Any]:
-    """How to read the files that `encode_outputs` writes, for ``predictions.json``."""
-    described: dict[str, dict[str, Any]] = {}
-    if spec.depth is not None:
-        metric = spec.depth.depth_kind is DepthKind.METRIC
-        described["depth"] = {
-            "file": "depth.png, 16-bit gray",
-            "depth_kind": str(spec.depth.depth_kind),
-            "unit": spec.depth.unit,
-            "value": DEPTH_FORMULA if metric else RELATIVE_FORMULA,
-        }
-    if spec.normals is not None:
-        described["normals"] = {"file": "normals.png, RGB", "frame": spec.normals.frame, "value": NORMALS_FORMULA}
-    if spec.semantic is not None:
-        described["semantic"] = {
-            "file": "semantic.png, 8-bit gray",
-            "classes": list(spec.semantic.classes),
-            "ignore": spec.semantic.ignore,
-            "value": "index into classes",
-        }
-    if spec.instance is not None:
-        described["instance"] = {"file": "instance.png, 16-bit gray", "value": "0: background; else an instance"}
-    for name, entry in described.items():
-        entry["confidence"] = f"{name}.confidence.png, 8-bit gray: chance to be right = v / 255"
-    return described
+    """Description of the files of `encode_outputs` for ``predictions.json``, by task."""
+    return {str(task): _describe(task, spec) for task in spec.tasks}
 
 
 def to_stored_maps(outputs: Outputs, spec: StudentSpec) -> dict[Task, Shaped[ndarray, "h w *c"]]:
-    """The maps of one picture as integers, as `distill.labels` stores them."""
-    return {task: _stored(task, outputs[task], spec) for task in spec.tasks}
+    """Maps of one image as integers, in the format of `distill.labels`."""
+    return {task: _stored(task, outputs[task], _depth_kind(task, spec)) for task in spec.tasks}
 
 
-def _stored(task: Task, value: ndarray, spec: StudentSpec) -> ndarray:
-    if task is Task.SEMANTIC:
-        return value
-    if task is Task.INSTANCE:
-        return value.astype(np.uint16)
-    if task is Task.DEPTH:
-        depth_kind = spec.depth.depth_kind if spec.depth else DepthKind.METRIC
-        if depth_kind is DepthKind.METRIC and value.dtype == np.float32:
-            return _store_meters(value)
-        return label_format(task).encode_value(value, np.isfinite(value), TASKS[task], depth_kind)
+def _describe(task: Task, spec: StudentSpec) -> dict[str, Any]:
+    info = TASKS[task]
+    return {
+        "file": f"{task}.png, {_PIXEL_TYPES[info.dtype, info.channels]}",
+        **getattr(spec, task).model_dump(mode="json"),
+        "value": label_format(task).formula(info, _depth_kind(task, spec)),
+        "confidence": f"{task}.confidence.png, 8-bit gray: probability of being correct = v / 255",
+    }
+
+
+def _depth_kind(task: Task, spec: StudentSpec) -> DepthKind | None:
+    return spec.depth.depth_kind if TASKS[task].has_depth_kind and spec.depth is not None else None
+
+
+def _stored(task: Task, value: ndarray, depth_kind: DepthKind | None) -> ndarray:
+    info = TASKS[task]
+    fast = STORERS.get(info.storage)
+    stored = fast(value, info.dtype, depth_kind) if fast is not None else None
+    if stored is not None:
+        return stored
     finite = np.isfinite(value)
-    if finite.all():  # the result of `NormalsFormat`, in 2 ms instead of 30 for 1280x720
-        return draw_normals(value)
-    return label_format(task).encode_value(value, finite.all(axis=-1), TASKS[task], None)
+    valid = finite.all(axis=-1) if info.channels else finite
+    return label_format(task).encode_value(value, valid, info, depth_kind)
+
+
+def _store_ids(ids: ndarray, dtype: str, depth_kind: DepthKind | None) -> ndarray:
+    return ids.astype(dtype, copy=False)
+
+
+def _store_depth(depth: ndarray, dtype: str, depth_kind: DepthKind | None) -> ndarray | None:
+    return _store_meters(depth) if depth_kind is DepthKind.METRIC and depth.dtype == np.float32 else None
+
+
+def _store_normals(normals: ndarray, dtype: str, depth_kind: DepthKind | None) -> ndarray | None:
+    """The result of `NormalsFormat` in 2 ms instead of 30 for 1280x720, if all pixels are valid."""
+    return draw_normals(normals) if np.isfinite(normals).all() else None
+
+
+STORERS: dict[str, Callable[[ndarray, str, DepthKind | None], ndarray | None]] = {
+    "ids": _store_ids,
+    "depth": _store_depth,
+    "normals": _store_normals,
+}
+"""Faster encoders by `TaskInfo.storage` (optional); None where the `LabelFormat` has to do it."""
 
 
 def _store_meters(depth_m: Float[ndarray, "h w"]) -> UInt16[ndarray, "h w"]:
-    """The result of `DepthFormat` for metric depth, up to one level of 65535; in strips that stay in the cache."""
+    """The result of `DepthFormat` for metric depth, up to one level of 65535; in strips that fit the cache."""
     stored = np.empty(depth_m.shape, np.uint16)
     for top in range(0, depth_m.shape[0], _STRIP_PX):
         rows = slice(top, top + _STRIP_PX)
-        # fmax turns NaN into -1; what is no number, or infinite, is stored as invalid.
+        # fmax turns NaN into -1; NaN and infinity are stored as invalid.
         value = np.fmax(depth_m[rows], np.float32(-1.0))
         invalid = ~(value > -1) | ~(value < np.inf)
         value = np.maximum(value, 0, out=value)

@@ -1,4 +1,4 @@
-"""What a student sees, beside the photo: one canvas per picture, its captions and legends drawn only once."""
+"""Visualization of an image and its outputs on one canvas, with captions and legends that are drawn only once."""
 
 from __future__ import annotations
 
@@ -16,27 +16,27 @@ from distill.visualization import add_caption, draw_confidence, overlay
 from distill.visualization.drawing import DrawingFacts, drawer_of
 
 MAX_PX = 1920 * 1080
-"""Panels are shrunk until the canvas is no larger than this, or than the photo; lossless maps keep full size."""
+"""Panels are shrunk until the canvas is no larger than this, or than the image; lossless maps have full size."""
 _MAX_LEGEND_CLASSES = 24
 _WIDE = 1.2
-"""Three photos wider than this make a square of four cells rather than a ribbon."""
+"""Three panels with a larger aspect ratio are arranged in two rows of two cells instead of one row."""
 
 
 class Panels:
-    """A fixed arrangement for pictures of one size.
+    """Layout of panels for images of one size.
 
     Attributes:
-        panel_hw: The size of each panel; the engine need not work at more when only pictures are wanted.
-        size_hw: The size of the canvas.
+        panel_hw: Size of each panel, which is sufficient for the engine's outputs if only the canvas is needed.
+        size_hw: Size of the canvas.
     """
 
     def __init__(self, spec: StudentSpec, photo_hw: tuple[int, int], only: Task | None = None) -> None:
-        """Lay out the canvas.
+        """Compute the layout.
 
         Args:
-            spec: Which tasks there are, and what their values mean.
-            photo_hw: (height, width) of the pictures.
-            only: One task, laid over the photo; None: the photo, and a panel for each task.
+            spec: Tasks and meaning of their values.
+            photo_hw: (height, width) of the images.
+            only: One task blended over the image; None: the image and a panel for each task.
         """
         self._spec, self._only = spec, only
         self._cells = (str(only),) if only else _cells(spec, photo_hw)
@@ -54,19 +54,19 @@ class Panels:
         self.size_hw = (self._canvas.shape[0], self._canvas.shape[1])
 
     def blank(self) -> UInt8[ndarray, "h2 w2 3"]:
-        """A canvas with captions and legends, and nothing in its panels."""
+        """Canvas with captions, legends and empty panels."""
         return self._canvas.copy()
 
     def draw(
         self, rgb: UInt8[ndarray, "h w 3"], outputs: Outputs, canvas: UInt8[ndarray, "h2 w2 3"] | None = None
     ) -> UInt8[ndarray, "h2 w2 3"]:
-        """One picture on a canvas; picture and maps may be larger than a panel.
+        """Draw one image; image and maps may be larger than a panel.
 
         Args:
-            rgb: The photo.
-            outputs: What the student says about it.
-            canvas: An older canvas of these panels to paint over; None takes a blank one, which for 1920x1294 costs as
-                much as drawing.
+            rgb: The image.
+            outputs: The student's outputs.
+            canvas: Used canvas of these panels to draw on; None: a blank one, which at 1920x1294 costs as much as
+                drawing.
         """
         photo = _shrink(rgb, self.panel_hw)
         canvas = self.blank() if canvas is None else canvas
@@ -113,7 +113,7 @@ class Panels:
 def _cells(spec: StudentSpec, photo_hw: tuple[int, int]) -> tuple[str, ...]:
     cells = ("photo", *(str(task) for task in spec.dense_tasks))
     if len(cells) == 3 and photo_hw[1] > _WIDE * photo_hw[0]:
-        return (*cells, f"{spec.dense_tasks[0]}_confidence")  # the fourth cell would be empty otherwise
+        return (*cells, f"{spec.dense_tasks[0]}_confidence")  # fills the fourth cell
     return cells
 
 
@@ -129,6 +129,6 @@ def _shrink(values: ndarray, size_hw: tuple[int, int]) -> ndarray:
     if values.ndim == 2 and values.dtype == np.uint8:
         method = cv2.INTER_NEAREST  # ids must not be mixed
     else:
-        # Down to a half, bilinear misses no pixel and is five times faster than averaging by area.
+        # Down to half the size, bilinear reads every pixel and is five times faster than averaging by area.
         method = cv2.INTER_LINEAR if 2 * size_hw[0] >= values.shape[0] else cv2.INTER_AREA
     return cv2.resize(values, (size_hw[1], size_hw[0]), interpolation=method)

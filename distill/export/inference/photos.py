@@ -1,4 +1,4 @@
-"""Photos through a runner into files: lossless maps and overlays; a bad photo stops nothing."""
+"""Predictions for photos, written as lossless maps and overlays; unreadable photos are skipped and listed."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from typing import Any
 from distill.errors import DistillError
 from distill.export.inference.map_encoding import encode_outputs
 from distill.export.inference.panels import Panels
-from distill.export.inference.pipeline import PipelineItem, StageTimer, infer
+from distill.export.inference.pipeline import infer
+from distill.export.inference.stages import PipelineItem, StageTimer
 from distill.export.runners import Runner
 from distill.export.sinks import make_folder, write_file
 from distill.images import decode_rgb, encode_jpeg
@@ -20,12 +21,12 @@ from distill.tasks import Task
 
 @dataclass
 class PredictionSummary:
-    """What came of the inputs.
+    """Results for all inputs.
 
     Attributes:
         rows: One dictionary per photo or video: name, files, size, frames.
-        failed: One per bad input: name, reason.
-        timer: Seconds at work, by stage.
+        failed: One dictionary per bad input: name, reason, hint.
+        timer: Working time by stage.
     """
 
     rows: list[dict[str, Any]] = field(default_factory=list)
@@ -33,7 +34,7 @@ class PredictionSummary:
     timer: StageTimer = field(default_factory=StageTimer)
 
     def add_failure(self, name: str, path: Path | str, error: Exception) -> None:
-        """Note a bad input; a reason need not repeat its name."""
+        """Add a bad input; its name is removed from the reason."""
         text = error.message if isinstance(error, DistillError) else str(error)
         hint = error.hint if isinstance(error, DistillError) else ""
         reason = text.removeprefix(f"{path}: ").removeprefix(f"{name}: ")
@@ -54,21 +55,21 @@ def predict_photos(
     """Write ``<key>.<task>.png`` and ``<key>.overlay.jpg`` for each photo (key, name, path).
 
     Raises:
-        DistillError: The engine failed, or the folder cannot be written.
+        DistillError: The engine failed, or the folder is not writable.
     """
     make_folder(folder)
-    pictures = prefetch(summary.timer.items("read", _read_photos(photos, summary, advance)))
-    pairs = prefetch(infer(runner, pictures, batch=batch, timer=summary.timer))
-    for picture, outputs in pairs:
+    photo_items = prefetch(summary.timer.items("read", _read_photos(photos, summary, advance)))
+    pairs = prefetch(infer(runner, photo_items, batch=batch, timer=summary.timer))
+    for item, outputs in pairs:
         with summary.timer.stage("maps"):
             files = encode_outputs(outputs, runner.spec, confidence=confidence)
         with summary.timer.stage("draw"):
-            panels = Panels(runner.spec, (picture.rgb.shape[0], picture.rgb.shape[1]), only)
-            files["overlay.jpg"] = encode_jpeg(panels.draw(picture.rgb, outputs), quality=92)
+            panels = Panels(runner.spec, (item.rgb.shape[0], item.rgb.shape[1]), only)
+            files["overlay.jpg"] = encode_jpeg(panels.draw(item.rgb, outputs), quality=92)
         for extension, data in files.items():
-            write_file(folder / f"{picture.key}.{extension}", data)
-        names = {extension: f"{picture.key}.{extension}" for extension in files}
-        summary.rows.append({"name": picture.source, "size_hw": list(picture.rgb.shape[:2]), "files": names})
+            write_file(folder / f"{item.key}.{extension}", data)
+        names = {extension: f"{item.key}.{extension}" for extension in files}
+        summary.rows.append({"name": item.source, "size_hw": list(item.rgb.shape[:2]), "files": names})
         advance()
 
 

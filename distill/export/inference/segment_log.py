@@ -1,7 +1,7 @@
-"""What is done of one video: a line per finished segment, so that a job that was killed goes on and ends the same.
+"""Log of the finished segments of one video, from which an interrupted job resumes with equal results.
 
-The folder lies beside the results and vanishes with the last of them. A line is written when all files of its segment
-are complete; a resume checks their sizes, cuts the journal where one is not as it was, and goes on from there.
+The folder is next to the results and is removed at the end. A line is written when all files of its segment are
+complete; a resume checks their sizes, truncates the log at the first difference, and continues from there.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from typing import Any
 import numpy as np
 from numpy import ndarray
 
-from distill.export.inference.pipeline import SegmentEnd
+from distill.export.inference.stages import SegmentEnd
 from distill.export.sinks import make_folder, write_error, write_file
 
-_FORMAT = 1
+_FORMAT = 2
 _SAMPLED_BYTES = 65536
 _FINGERPRINT = "fingerprint"
 
@@ -32,13 +32,13 @@ class SegmentRecord:
     """A finished segment.
 
     Attributes:
-        number: Its place.
-        stop: Index of the first frame behind it.
+        number: Its number.
+        stop: Index of the first frame after it.
         times: (pts, seconds) of each of its frames.
-        files: Sink to [path, bytes] of its files.
+        files: Sink to (path, size in bytes) of its files.
         end: Whether it is the last one.
-        failure: Why the video ended early, if it did: sentence and hint.
-        stateful: Whether what follows depends on a state that the stages left.
+        failure: Message and hint of the error that ended the video early.
+        has_state: Whether the next segment needs the state saved with this one.
     """
 
     number: int
@@ -50,30 +50,31 @@ class SegmentRecord:
     has_state: bool
 
     def paths(self, sink: str) -> list[Path]:
-        """The files of one sink."""
+        """Files of one sink."""
         return [Path(path) for path, _ in self.files.get(sink, [])]
 
     def is_intact(self) -> bool:
-        """Whether all files are there, with their sizes."""
+        """Whether all files exist with their recorded sizes."""
         pairs = [pair for files in self.files.values() for pair in files]
         return all(Path(path).is_file() and Path(path).stat().st_size == size for path, size in pairs)
 
 
 class SegmentLog:
-    """The journal of one video.
+    """Segment log of one video.
 
     Attributes:
-        folder: Where segments wait.
-        segments: What is done.
-        settings: What was chosen when the job began (such as the batch size) and must stay.
+        folder: Folder of the segments' files.
+        segments: Finished segments.
+        settings: Choices of the first call that a resume has to repeat, such as the batch size.
+        note: Sentence for the user if progress of another format was discarded, else empty.
     """
 
     def __init__(self, folder: Path, fingerprint: str) -> None:
-        """Open or begin it; one with another signature, or in another format, is thrown away.
+        """Open the log, or begin a new one if its fingerprint or format differs.
 
         Args:
-            folder: Of this journal alone.
-            signature: Equal for two jobs exactly when their results must be.
+            folder: Used by this log alone.
+            fingerprint: Equal for two jobs if and only if their results are equal.
 
         Raises:
             DistillError: The folder cannot be used.
@@ -82,7 +83,13 @@ class SegmentLog:
         self.segments: list[SegmentRecord] = []
         self.settings: dict[str, Any] = {}
         self._fingerprint = fingerprint
+        self.note = ""
         lines = _read_lines(self._path)
+        if lines and lines[0].get("format") != _FORMAT:
+            self.note = (
+                f"discarded the unfinished segments of another version of distill (format {lines[0].get('format')},"
+                f" not {_FORMAT}) and started at the first frame"
+            )
         if not lines or lines[0].get(_FINGERPRINT) != fingerprint or lines[0].get("format") != _FORMAT:
             shutil.rmtree(folder, ignore_errors=True)
             make_folder(folder)
@@ -94,26 +101,26 @@ class SegmentLog:
                 break
             self.segments.append(segment)
         if self.segments and self.segments[-1].has_state and not self._state_path(len(self.segments) - 1).is_file():
-            self.segments = []  # only the last states are kept; without one nothing would go on the same
+            self.segments = []  # a resume without the last state would change results
         self._rewrite()
 
     @property
     def stop(self) -> int:
-        """Index of the first frame that is not done."""
+        """Index of the first unfinished frame."""
         return self.segments[-1].stop if self.segments else 0
 
     @property
     def is_complete(self) -> bool:
-        """Whether every frame is done."""
+        """Whether all frames are finished."""
         return bool(self.segments) and self.segments[-1].end
 
     def begin(self, settings: Mapping[str, Any]) -> None:
-        """Keep what was chosen for this job."""
+        """Save the settings of this job."""
         self.settings = dict(settings)
         self._rewrite()
 
     def state(self) -> dict[str, ndarray]:
-        """What the stages left at the end of the last segment."""
+        """State of the stages at the end of the last segment."""
         path = self._state_path(len(self.segments) - 1)
         if not self.segments or not self.segments[-1].has_state:
             return {}
@@ -121,7 +128,7 @@ class SegmentLog:
             return dict(arrays)
 
     def commit(self, segment_end: SegmentEnd, times: list[tuple[int, float]]) -> None:
-        """Note a segment whose files are complete.
+        """Append a segment with complete files.
 
         Raises:
             DistillError: The disk is full.
@@ -141,7 +148,7 @@ class SegmentLog:
         self._append(_line(self.segments[-1]))
 
     def close(self) -> None:
-        """All results are there: the folder goes."""
+        """Remove the folder, after all results are written."""
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def _state_path(self, number: int) -> Path:
@@ -163,9 +170,9 @@ class SegmentLog:
 
 
 def fingerprint(path: Path | None, facts: Mapping[str, Any]) -> str:
-    """A signature of an input file and everything else that decides the results.
+    """Digest of an input file and of all other facts that determine the results.
 
-    The file counts by size, time of change, and its first and last 64 kB.
+    The file is represented by size, modification time, and its first and last 64 kB.
     """
     digest = hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode())
     if path is not None and path.is_file():
@@ -179,7 +186,7 @@ def fingerprint(path: Path | None, facts: Mapping[str, Any]) -> str:
 
 
 def _read_lines(path: Path) -> list[dict[str, Any]]:
-    """The whole lines of the journal; a last one that was cut off is dropped."""
+    """Complete lines of the log; a truncated last line is dropped."""
     try:
         text = path.read_text()
     except (OSError, UnicodeDecodeError):

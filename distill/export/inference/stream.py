@@ -1,4 +1,4 @@
-"""A video as frames with their maps: what `predict` writes and what a program iterates over is one stream."""
+"""Stream of video frames with their maps, used by ``distill predict`` and by the Python API."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from distill.errors import DistillError
-from distill.export.inference.pipeline import PipelineItem, SegmentEnd, StageTimer, engine_workers, infer
+from distill.export.inference.pipeline import engine_workers, infer
+from distill.export.inference.stages import PipelineItem, SegmentEnd, StageTimer
 from distill.export.inference.temporal_filter import TemporalFilter, TemporalFilterConfig
 from distill.export.runners import Outputs, Runner
 from distill.runtime.cpu import usable_cores
@@ -15,15 +16,15 @@ from distill.runtime.parallel import prefetch
 from distill.video import Frame, FrameSource, open_video
 
 CHECKPOINT_EVERY = 240
-"""Frames between two points from which a killed job can go on: some seconds of work."""
+"""Frames between two points from which an interrupted job can resume: some seconds of work."""
 
 
 class FramePrediction(NamedTuple):
-    """A frame, and what the student says about it.
+    """A frame with the student's outputs.
 
     Attributes:
         frame: Index, time and pixels.
-        maps: ``depth``, ``depth_confidence``, ... as the spec names and describes them, at the frame's size.
+        maps: Outputs by name (``depth``, ``depth_confidence``, ...; see the spec), at the frame's size.
     """
 
     frame: Frame
@@ -41,7 +42,7 @@ def stream_frames(
     """Yield every frame of a video with its maps; arguments as in `distill.workflows.prediction.Model.stream`.
 
     Raises:
-        DistillError: The video cannot be read, or is damaged: raised after the last frame that could be read.
+        DistillError: The video cannot be read, or is damaged; raised after the last readable frame.
     """
     source = video if isinstance(video, FrameSource) else open_video(str(video))
     config = TemporalFilterConfig(strength=temporal_smoothing) if temporal_smoothing else None
@@ -61,18 +62,18 @@ def open_stream(
     start: int = 0,
     checkpoint_every: int = CHECKPOINT_EVERY,
 ) -> Generator[Any, None, None]:
-    """(Picture, outputs) for every frame from `start` on, and a `SegmentEnd` behind every `checkpoint_every` of them.
+    """(item, outputs) of every frame from `start` on, and a `SegmentEnd` after every `checkpoint_every` frames.
 
-    The last boundary says that it is the last, and why, if the source is damaged.
+    The last `SegmentEnd` has `end` set, and `failure` if the source is damaged.
     """
     timer = timer or StageTimer()
-    pictures = prefetch(timer.items("decode", _pictures(source, size_hw, start, checkpoint_every)))
+    frames = prefetch(timer.items("decode", _frame_items(source, size_hw, start, checkpoint_every)))
     workers = engine_workers(runner, usable_cores())
-    items = prefetch(infer(runner, pictures, batch=batch, timer=timer, workers=workers))
+    items = prefetch(infer(runner, frames, batch=batch, timer=timer, workers=workers))
     return items if temporal_filter is None else prefetch(temporal_filter.process(items, timer))
 
 
-def _pictures(source: FrameSource, size_hw: tuple[int, int], start: int, checkpoint_every: int) -> Iterator[Any]:
+def _frame_items(source: FrameSource, size_hw: tuple[int, int], start: int, checkpoint_every: int) -> Iterator[Any]:
     failure: DistillError | None = None
     number, taken, stop = start // checkpoint_every, 0, start
     try:
@@ -94,6 +95,6 @@ def _frame_predictions(items: Generator[Any, None, None]) -> Iterator[FramePredi
             if item.failure is not None:
                 raise item.failure
             continue
-        picture, outputs = item
-        yield FramePrediction(Frame(picture.index, picture.pts, picture.pts_s, picture.rgb), outputs)
-        del item, picture, outputs
+        frame, outputs = item
+        yield FramePrediction(Frame(frame.index, frame.pts, frame.pts_s, frame.rgb), outputs)
+        del item, frame, outputs

@@ -1,4 +1,4 @@
-"""Where a graph first goes wrong: its inner values, beside those of the graph that it was made from."""
+"""Search for the first wrong node of a rewritten graph by comparing inner values with the original graph."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ from numpy import ndarray
 from distill.export.onnx.graph import Graph, layer_of
 
 TOLERANCE = 0.1
-"""An inner value is bad when it is off by more than this share of the largest that it should hold."""
+"""A value is bad if it differs by more than this fraction of the largest magnitude of the correct one."""
 _PROBES = 16
-"""Values looked at in one run, beside the direct inputs: a graph of 4,000 values is searched in a few runs."""
+"""Values compared per run, besides the direct inputs: a graph of 4,000 values is searched in a few runs."""
 
 
 @dataclass(frozen=True, slots=True)
 class BadNode:
-    """The first node whose output is off.
+    """First node with a wrong output.
 
     Attributes:
         node: Its name.
-        layer: The student's layer that it belongs to.
-        op: What it computes.
-        value: The name of its output.
-        error: By how much it is off, as a share of `largest`; infinite where it is no number.
-        largest: The largest magnitude that the output should hold.
+        layer: Name of its module in the student.
+        op: Operator.
+        value: Name of its output.
+        error: Largest difference as a fraction of `largest`; infinite for NaN.
+        largest: Largest magnitude of the correct output.
     """
 
     node: str
@@ -44,11 +44,10 @@ class BadNode:
 def find_first_bad(
     good: Graph, candidate: Graph, images: UInt8[ndarray, "b h w 3"], tolerance: float = TOLERANCE
 ) -> BadNode | None:
-    """A node whose output is bad though all that it reads is good; None if all that both graphs hold is good.
+    """A node with a bad output and good inputs; None if all values of both graphs agree.
 
-    Starts at the bad final values, and looks at a few values spread over those that lead to them; then over those that
-    lead to the first bad one of these, and so on. A fault that has died out before the end is found by looking at
-    every value.
+    Starts at the bad final values and compares a few values spread over their ancestors, then over the ancestors of the
+    first bad one of these, and so on. If all final values are good, every value is compared.
     """
     shared = [name for name in good.floats if name in candidate.producers]
     for names in ([name for name in shared if name in good.outputs], shared):
@@ -82,7 +81,7 @@ def _first_bad_of(
 
 
 def _leading_to(graph: Graph, value: str, among: set[str]) -> list[str]:
-    """Those of the values that this one is computed from, in the order of computing."""
+    """Ancestors of a value among these names, in graph order."""
     seen, waiting = set[str](), [graph.producers[value]]
     while waiting:
         for name in waiting.pop().input:
@@ -93,7 +92,7 @@ def _leading_to(graph: Graph, value: str, among: set[str]) -> list[str]:
 
 
 def _error(good: ndarray, candidate: ndarray) -> tuple[float, float]:
-    """(largest difference as a share of the largest magnitude, that magnitude)."""
+    """(largest difference as a fraction of the largest magnitude, that magnitude)."""
     if good.size == 0:
         return 0.0, 0.0
     largest = float(np.abs(good).max())

@@ -1,18 +1,13 @@
-"""A student as one checked ONNX file: uint8 pictures of any size in, final values out, its spec inside.
+"""Export of a student to one checked ONNX file: uint8 images of any size as input, final values as output.
 
-Knows torch modules and ``spec.json``; knows nothing of configs and training.
+Depends on torch modules and ``spec.json`` only, not on configs or training.
 """
 
 from __future__ import annotations
 
 import ast
-import contextlib
-import io
-import logging
 import time
-import warnings
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,26 +18,28 @@ from torch import nn
 
 from distill import __version__
 from distill.errors import DistillError, UsageError
+from distill.export.onnx.graph import silenced
 from distill.export.onnx.wrapper import example_input, prepare_for_export
+from distill.export.runners.base import first_line
 from distill.images import write_atomic
 from distill.spec import METADATA_KEY, StudentSpec
 
 _SCOPES_KEY = "pkg.torch.onnx.name_scopes"
-"""Where the exporter notes the modules around an operation, as a Python list of strings."""
+"""Metadata key of the modules around an operation: a Python list of strings."""
 MAX_BYTES = 2**31 - 1
-"""One protobuf message, and so one file without external data, ends here."""
+"""Limit of a protobuf message, and so of a file without external data."""
 
 
 @dataclass(frozen=True, slots=True)
 class OnnxReport:
-    """What was written.
+    """Facts about an exported file.
 
     Attributes:
         path: The file.
-        size_bytes: Of the file.
+        size_bytes: Its size.
         opset: Version of the operator set.
-        ops: Operator to how often it is used.
-        seconds: What exporting and checking took.
+        ops: Number of nodes by operator.
+        seconds: Duration of export and check.
     """
 
     path: Path
@@ -53,15 +50,15 @@ class OnnxReport:
 
 
 def export_onnx(module: nn.Module, spec: StudentSpec, path: Path, *, opset: int | None = None) -> OnnxReport:
-    """Write the student as ONNX with free batch, height and width; the file is whole or not there.
+    """Write the student as ONNX with dynamic batch, height and width; the write is atomic.
 
-    The module is left as it is: branches that only training needs are merged into a copy.
+    The module is not changed: train-time branches are merged in a copy.
 
     Args:
-        module: Takes uint8 (b, h, w, 3), gives a dictionary with `spec.output_names`.
+        module: Takes uint8 (b, h, w, 3), returns a dictionary with `spec.output_names`.
         spec: Its spec, embedded under the metadata key ``distill.spec``.
-        path: Where to.
-        opset: Of the ONNX standard; None takes the exporter's own choice.
+        path: Output file.
+        opset: Version of the operator set; None: the exporter's choice.
 
     Raises:
         DistillError: The graph cannot be expressed in ONNX, fails the checker or is over 2 GB.
@@ -81,7 +78,7 @@ def export_onnx(module: nn.Module, spec: StudentSpec, path: Path, *, opset: int 
         onnx.checker.check_model(proto, full_check=True)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
         raise DistillError(
-            f"{path}: the exported graph fails the ONNX checker: {_first_line(error)}",
+            f"{path}: the exported graph fails the ONNX checker: {first_line(error)}",
             hint="choose another backbone or --opset",
         ) from error
     write_atomic(path, proto.SerializeToString())
@@ -96,9 +93,8 @@ def export_onnx(module: nn.Module, spec: StudentSpec, path: Path, *, opset: int 
 
 def _trace(student: nn.Module, spec: StudentSpec, opset: int | None) -> Any:
     dimensions = {0: "batch"} if spec.input.fixed_size_hw else {0: "batch", 1: "height", 2: "width"}
-    said = io.StringIO()
     try:
-        with _quiet(said):
+        with silenced():
             program = torch.onnx.export(
                 student,
                 (example_input(spec),),
@@ -110,9 +106,9 @@ def _trace(student: nn.Module, spec: StudentSpec, opset: int | None) -> Any:
                 external_data=False,
                 verbose=False,
             )
-    except Exception as error:  # the exporter raises its own and torch's internal errors alike
+    except Exception as error:  # the exporter raises its own errors and torch's internal ones
         raise DistillError(
-            f"the student ({spec.backbone}) cannot be expressed in ONNX: {_first_line(error)}",
+            f"the student ({spec.backbone}) cannot be expressed in ONNX: {first_line(error)}",
             hint="choose another backbone or --opset; DISTILL_DEBUG=1 shows where",
         ) from error
     assert program is not None
@@ -126,9 +122,9 @@ def _trace(student: nn.Module, spec: StudentSpec, opset: int | None) -> Any:
 
 
 def _name_layers(proto: Any) -> None:
-    """Name each node by the layer of the student that it comes from, as in ``neck.smooths.1.2/Conv``.
+    """Name each node after its module in the student, as in ``neck.smooths.1.2/Conv``.
 
-    What prepares the picture is named ``picture/...``, what makes final values of the heads' maps ``values/...``.
+    Pre-processing is named ``picture/...``, post-processing ``values/...``.
     """
     taken: Counter[str] = Counter()
     before = True
@@ -142,13 +138,13 @@ def _name_layers(proto: Any) -> None:
 
 
 def _layer(scopes: list[str]) -> str:
-    """The innermost module among the scopes of a node; the last scope is the operation itself."""
+    """Innermost module among the scopes of a node; the last scope is the operation itself."""
     paths = [path for path in scopes[:-1] if path.startswith("module.")]
     return paths[-1].removeprefix("module.") if paths else ""
 
 
 def _strip_traces(proto: Any) -> None:
-    """Remove what the exporter notes at each node: stack traces with local paths, 165 kB of them in a small student."""
+    """Remove the exporter's notes at each node: stack traces with local paths, 165 kB in a small student."""
     graphs = [proto.graph]
     for function in proto.functions:
         del function.metadata_props[:]
@@ -177,20 +173,3 @@ def _embed(proto: Any, spec: StudentSpec) -> None:
         "distill.provenance": ", ".join(f"{key}: {value}" for key, value in spec.provenance.items()),
     }
     onnx.helper.set_model_props(proto, {key: value for key, value in values.items() if value})
-
-
-@contextlib.contextmanager
-def _quiet(said: io.StringIO) -> Iterator[None]:
-    """Catch the exporter's chatter, which goes to standard output, the log and warnings."""
-    level = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    try:
-        with warnings.catch_warnings(), contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.disable(level)
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).split("\n")[0]

@@ -1,8 +1,8 @@
-"""Students in eight-bit floats (e4m3) for Hopper, Ada and later: pairs around what their tensor cores multiply.
+"""Students in eight-bit floats (e4m3) for Hopper, Ada and later GPUs: pairs around the inputs of their tensor cores.
 
-A float of eight bits keeps its relative precision over fifteen powers of two, so ranges need no clipping and weights no
-zero point; one scale per tensor, and one per channel of weights, map the largest value to 448. What tensor cores do not
-take stays as it is: depthwise layers, and layers whose channels are no multiples of 16.
+An eight-bit float has the same relative precision over fifteen powers of two, so ranges need no clipping and weights no
+zero point; one scale per tensor, and one per channel of weights, map the largest value to 448. Layers that tensor cores
+do not support stay in float32: depthwise layers, and channel counts that are not multiples of 16.
 """
 
 from __future__ import annotations
@@ -19,42 +19,39 @@ from numpy import ndarray
 from onnx import TensorProto, helper, numpy_helper
 
 from distill.errors import DistillError
+from distill.export.onnx.calibration import Method, calibrate_ranges
 from distill.export.onnx.graph import group_of, in_network
-from distill.export.onnx.int8 import Method, calibrate_ranges
 from distill.optional import require
 
 _OPS = ("Conv", "MatMul", "Gemm")
 _LARGEST = 448.0
 _STEP = 16
-"""Tensor cores of eight-bit floats take channels by as many."""
+"""Channel counts must be multiples of this."""
 _OPSET = 19
-"""The first with eight-bit floats."""
+"""First operator set with eight-bit floats."""
 
 
 class Fp8Quantizer:
-    """A float32 graph with the ranges of its values; gives it back with any set of blocks in eight-bit floats.
-
-    The same protocol as `distill.export.onnx.int8.Int8Quantizer`.
-    """
+    """A float32 graph with the ranges of its values, of which any set of blocks can be quantized to fp8."""
 
     def __init__(self, proto: Any, images: Iterable[UInt8[ndarray, "1 h w 3"]], method: Method = "minmax") -> None:
-        """Run the pictures and note the range of every value.
+        """Measure the range of every value over the images.
 
         Raises:
-            DistillError: No picture, an operator set without eight-bit floats, or ONNX Runtime cannot calibrate.
+            DistillError: No images, an operator set without eight-bit floats, or ONNX Runtime cannot calibrate.
         """
         require("onnxruntime", extra="cpu", why="calibrate")
         if next((entry.version for entry in proto.opset_import if entry.domain in ("", "ai.onnx")), 0) < _OPSET:
             raise DistillError("fp8 needs ONNX operators of set 19 or later", hint="export with --opset 19")
         self.proto = proto
         self._weights = {tensor.name: tensor for tensor in proto.graph.initializer}
-        self.nodes = [node for node in proto.graph.node if in_network(node) and self._suits(node)]
+        self.nodes = [node for node in proto.graph.node if in_network(node) and self._is_supported(node)]
         self.groups = list(dict.fromkeys(group_of(node) for node in self.nodes))
         with tempfile.TemporaryDirectory() as folder:
             found = calibrate_ranges(proto, images, _OPS, method, Path(folder))
         self._largest = {name: float(np.abs(found[name].range_value).max()) for name in found}
 
-    def _suits(self, node: Any) -> bool:
+    def _is_supported(self, node: Any) -> bool:
         if node.op_type not in _OPS or len(node.input) < 2 or node.input[1] not in self._weights:
             return False
         groups = next((entry.i for entry in node.attribute if entry.name == "group"), 1)
@@ -62,7 +59,7 @@ class Fp8Quantizer:
         return groups == 1 and all(side % _STEP == 0 for side in sides)
 
     def quantize(self, groups: Collection[str]) -> Any:
-        """The graph with the layers of these blocks in eight-bit floats."""
+        """Copy of the graph with these blocks in eight-bit floats."""
         made = onnx.ModelProto()
         made.CopyFrom(self.proto)
         chosen = {node.name for node in self.nodes if group_of(node) in groups}
@@ -79,12 +76,12 @@ class Fp8Quantizer:
         return made
 
     def fraction(self, groups: Collection[str]) -> float:
-        """Of the nodes that could be in eight-bit floats, those in these blocks."""
+        """Part of the quantizable nodes that is in these blocks."""
         return sum(group_of(node) in groups for node in self.nodes) / max(1, len(self.nodes))
 
 
 class _Pairs:
-    """Adds pairs of QuantizeLinear and DequantizeLinear, one for each value, in the order of the graph."""
+    """Adds pairs of QuantizeLinear and DequantizeLinear, one per value, in graph order."""
 
     def __init__(self, proto: Any) -> None:
         self._graph = proto.graph
@@ -98,7 +95,7 @@ class _Pairs:
             return self._made[tensor.name]
         values = np.abs(numpy_helper.to_array(tensor))
         transposed = any(entry.name == "transB" and entry.i for entry in node.attribute)
-        axis = 0 if node.op_type == "Conv" or transposed else 1  # that of the channels that come out
+        axis = 0 if node.op_type == "Conv" or transposed else 1  # of the output channels
         largest = values.max(axis=tuple(other for other in range(values.ndim) if other != axis))
         scales = np.array([_scale(float(value)) for value in largest], np.float32)
         return self._pair(tensor.name, scales, axis)

@@ -1,9 +1,13 @@
-"""An ONNX graph to look into: who makes a value, who uses it, of which type it is, what it is when the graph runs."""
+"""Queries on ONNX graphs: producers, consumers and types of values, and their computed values."""
 
 from __future__ import annotations
 
+import contextlib
+import io
+import logging
+import warnings
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -12,14 +16,14 @@ from jaxtyping import UInt8
 from numpy import ndarray
 from onnx import TensorProto
 
-from distill.optional import require
+from distill.runtime.onnx_session import open_session
 
 NETWORK = ("backbone", "neck", "heads")
-"""The parts whose layers may be computed in less than float32; what prepares pictures and finishes values may not."""
+"""Parts whose layers may be computed below float32; pre- and post-processing may not."""
 
 
 class Graph:
-    """One graph, as it is now; build another one after changing the proto."""
+    """Index of a graph; create a new one after changing the proto."""
 
     def __init__(self, proto: Any) -> None:
         self.proto = proto
@@ -33,7 +37,7 @@ class Graph:
 
     @cached_property
     def types(self) -> dict[str, int]:
-        """The element type of every value that shape inference knows."""
+        """Element type of every value that shape inference finds."""
         inferred = onnx.shape_inference.infer_shapes(self.proto).graph
         known = {
             entry.name: entry.type.tensor_type.elem_type
@@ -43,38 +47,48 @@ class Graph:
 
     @cached_property
     def floats(self) -> list[str]:
-        """The float32 values that nodes make, in the order in which they are made."""
+        """Names of the float32 outputs of nodes, in graph order."""
         return [
             name for node in self.proto.graph.node for name in node.output if self.types.get(name) == TensorProto.FLOAT
         ]
 
     def run(self, images: UInt8[ndarray, "b h w 3"], names: Sequence[str]) -> dict[str, ndarray]:
-        """These values for these pictures, computed by ONNX Runtime on the CPU with nothing fused or left out."""
-        ort = require("onnxruntime", extra="cpu", why="look into a graph")
+        """Values of these names for a batch, computed by ONNX Runtime on the CPU without graph optimization."""
         probed = onnx.ModelProto()
         probed.CopyFrom(self.proto)
         for name in names:
             if name not in self.outputs:
                 probed.graph.output.append(onnx.helper.make_empty_tensor_value_info(name))
-        options = ort.SessionOptions()
-        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
-        options.log_severity_level = 4
-        session = ort.InferenceSession(probed.SerializeToString(), options, providers=["CPUExecutionProvider"])
+        session = open_session(probed.SerializeToString(), why="read the inner values of a graph", optimize=False)
         found = session.run(list(names), {session.get_inputs()[0].name: images})
         return dict(zip(names, found, strict=True))
 
 
+@contextlib.contextmanager
+def silenced() -> Iterator[None]:
+    """Suppress standard output and error, log messages and warnings of exporters and quantizers."""
+    level = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    ignored = io.StringIO()
+    try:
+        with warnings.catch_warnings(), contextlib.redirect_stdout(ignored), contextlib.redirect_stderr(ignored):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(level)
+
+
 def layer_of(node: Any) -> str:
-    """The student's layer that a node belongs to, in the student's own words: ``neck.smooths.1.2``."""
+    """Name of the student's module that a node belongs to, such as ``neck.smooths.1.2``."""
     return node.name.partition("/")[0]
 
 
 def in_network(node: Any) -> bool:
-    """Whether a node is a layer of the network proper."""
+    """Whether a node belongs to the network, not to pre- or post-processing."""
     return layer_of(node).partition(".")[0] in NETWORK
 
 
 def group_of(node: Any) -> str:
-    """The block that a layer belongs to: ``backbone.blocks.2``, ``neck.smooths.1``, ``heads.depth``."""
+    """Block that a node belongs to: ``backbone.blocks.2``, ``neck.smooths.1``, ``heads.depth``."""
     parts = [part for part in layer_of(node).split(".") if part != "trunk"]
     return ".".join(parts[: 2 if parts[0] == "heads" else 3])

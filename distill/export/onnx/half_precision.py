@@ -1,9 +1,9 @@
-"""A student's graph in half precision: float16 or bfloat16 in the network, float32 around it and on islands in it.
+"""Graphs in half precision: float16 or bfloat16 in the network, float32 around it and at single nodes in it.
 
-Each lowered graph comes in two forms. The *real* one is for engines with such arithmetic, GPUs above all. The
-*emulated* one is float32 with every lowered layer's weights and output rounded: it shows on a CPU what half precision
-does to the answers. Running the real one on a CPU would not: ONNX Runtime computes it in float32 and drops the casts in
-between, so that a value of 150,000, infinite in float16, comes through unharmed.
+Each converted graph has two forms. The *real* one is for engines with such arithmetic, mainly GPUs. The *emulated* one
+is float32 with weights and outputs of every converted node rounded: it shows the effect of half precision on a CPU. The
+real form would not: ONNX Runtime computes it in float32 on a CPU and removes the casts, so that a value of 150,000,
+infinite in float16, passes unchanged.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ TYPES: dict[str, tuple[int, Any, float]] = {
 }
 """ONNX type, numpy type, largest finite value."""
 BF16_OPSET = 22
-"""From here on ONNX allows bfloat16 in convolutions."""
+"""First operator set with bfloat16 in convolutions."""
 _IN_FLOAT32 = frozenset(
     (
         *("ReduceSum", "ReduceSumSquare", "ReduceL2", "ReduceMean", "Pow", "Exp", "Softmax", "LogSoftmax"),
@@ -34,13 +34,13 @@ _IN_FLOAT32 = frozenset(
         *("If", "Loop", "Scan", "Range", "Constant"),
     )
 )
-"""Sums over many values, exponentials and what has a graph inside stay as they are."""
+"""Sums over many values, exponentials and operators with subgraphs stay in float32."""
 _FLOAT_INPUTS = {"Resize": 1}
-"""How many of the first inputs follow the precision; the others (scales) are float32 by definition."""
+"""Number of leading inputs in the node's precision; the others (scales) are float32 by definition."""
 
 
 def convertible_nodes(graph: Graph, float32_nodes: Collection[str] = ()) -> set[str]:
-    """Names of the nodes that may be computed in half precision, less the islands."""
+    """Names of the nodes that may be computed in half precision, without `float32_nodes`."""
     return {
         node.name
         for node in graph.proto.graph.node
@@ -52,7 +52,7 @@ def convertible_nodes(graph: Graph, float32_nodes: Collection[str] = ()) -> set[
 
 
 def to_half_precision(proto: Any, half_nodes: Collection[str], precision: Precision) -> Any:
-    """The real form: casts where precision changes, weights stored in it; outputs keep their types."""
+    """The real form: casts where precision changes, half-precision weights; graph outputs keep their types."""
     made = _HalfPrecisionRewriter(proto, half_nodes, precision, stored=True)
     for node in proto.graph.node:
         if node.name not in half_nodes:
@@ -71,7 +71,7 @@ def to_half_precision(proto: Any, half_nodes: Collection[str], precision: Precis
 
 
 def emulate_half_precision(proto: Any, half_nodes: Collection[str], precision: Precision) -> Any:
-    """The emulated form: float32 throughout, values and weights of lowered nodes rounded; values keep their names."""
+    """The emulated form: all float32, values and weights of converted nodes rounded; values keep their names."""
     made = _HalfPrecisionRewriter(proto, half_nodes, precision, stored=False)
     for node in proto.graph.node:
         if node.name not in half_nodes:
@@ -88,7 +88,7 @@ def emulate_half_precision(proto: Any, half_nodes: Collection[str], precision: P
 
 
 class _HalfPrecisionRewriter:
-    """A graph in the making: the nodes so far, and how values and weights come into half precision."""
+    """Builds the nodes and half-precision weights of a converted graph."""
 
     def __init__(self, proto: Any, half_nodes: Collection[str], precision: Precision, *, stored: bool) -> None:
         self.elem_type, self.numpy_type, self.largest = TYPES[precision]
@@ -98,9 +98,9 @@ class _HalfPrecisionRewriter:
         self.done: set[str] = set()
 
     def with_inputs(self, node: Any, convert: Callable[[str], str]) -> Any:
-        """A copy of a lowered node that reads half precision."""
+        """Copy of a converted node with half-precision inputs."""
         new = _copy(node)
-        for index, name in enumerate(_follows(node)):
+        for index, name in enumerate(_half_inputs(node)):
             if self.graph.types.get(name) == TensorProto.FLOAT:
                 new.input[index] = self.weight(name) if name in self.graph.initializers else convert(name)
         return new
@@ -145,7 +145,7 @@ class _HalfPrecisionRewriter:
     def used_in_float32(self, name: str) -> bool:
         users = self.graph.consumers.get(name, ())
         return name in self.graph.outputs or any(
-            user.name not in self.half_nodes or name not in _follows(user) for user in users
+            user.name not in self.half_nodes or name not in _half_inputs(user) for user in users
         )
 
     def finish(self) -> Any:
@@ -159,7 +159,7 @@ class _HalfPrecisionRewriter:
         return made
 
 
-def _follows(node: Any) -> list[str]:
+def _half_inputs(node: Any) -> list[str]:
     return list(node.input)[: _FLOAT_INPUTS.get(node.op_type, len(node.input))]
 
 

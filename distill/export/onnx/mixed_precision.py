@@ -1,4 +1,4 @@
-"""Half precision with float32 where it is needed: lower, judge, find the layer that breaks, keep it in float32."""
+"""Half precision with float32 where needed: convert, compare, find the first bad layer, keep it in float32."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from distill.export.verification.parity import ParityResult
 
 _MOST_ROUNDS = 12
 _HEADROOM = 0.25
-"""A value above this share of what half precision holds is not trusted to it: other pictures have larger ones."""
+"""Values above this fraction of the largest half stay in float32: other images have larger ones."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,13 +31,13 @@ class MixedPrecisionResult:
     """A student in half precision.
 
     Attributes:
-        half_graph: The graph for engines that compute in it.
-        emulated_graph: The same on a CPU.
-        parity: How the emulated graph compares, as it is now.
-        parity_before: How it compared without islands; the same as `parity` where none were needed.
-        bad_layers: The layers that were found to break, in the order in which they were found.
+        half_graph: For engines with half-precision arithmetic.
+        emulated_graph: The same for a CPU, with rounded values.
+        parity: Comparison of the emulated graph with the student.
+        parity_before: The same before any node was kept in float32.
+        bad_layers: Layers that were found to fail, in the order of the search.
         float32_nodes: Names of all nodes that stay in float32 for them.
-        fraction: Of the network's nodes, those in half precision.
+        fraction: Part of the convertible nodes that is in half precision.
     """
 
     half_graph: Any
@@ -57,14 +57,14 @@ def to_mixed_precision(
     *,
     log: Callable[[str], None] = lambda text: None,
 ) -> MixedPrecisionResult:
-    """Lower the graph; while it fails, find the first bad layer and keep it in float32.
+    """Convert the graph; while the comparison fails, find the first bad layer and keep it in float32.
 
     Args:
         proto: The float32 graph.
         precision: Of the network.
-        images: A few real pictures of equal size to look for the bad layer with.
+        images: A few real images of equal size for the search.
         compare: Compares an emulated graph with the student.
-        log: Told of every layer found.
+        log: Takes a message for every layer found.
     """
     graph = Graph(proto)
     float32_nodes: set[str] = set()
@@ -81,10 +81,10 @@ def to_mixed_precision(
         float32_nodes |= _overflow_region(graph, bad, images, TYPES[precision][2])
         emulated = emulate_half_precision(proto, convertible - float32_nodes, precision)
         parity = compare(emulated)
-    low = convertible - float32_nodes
-    fraction = len(low) / max(1, len(convertible))
+    half_nodes = convertible - float32_nodes
+    fraction = len(half_nodes) / max(1, len(convertible))
     return MixedPrecisionResult(
-        to_half_precision(proto, low, precision),
+        to_half_precision(proto, half_nodes, precision),
         emulated,
         parity,
         parity_before,
@@ -95,16 +95,16 @@ def to_mixed_precision(
 
 
 def _overflow_region(graph: Graph, bad: BadNode, images: UInt8[ndarray, "b h w 3"], largest: float) -> set[str]:
-    """The bad node, and every node after it that reads values which half precision cannot hold."""
-    island, waiting = set[str](), [bad.node]
+    """The bad node, and every node after it that reads values beyond the range of half precision."""
+    region, waiting = set[str](), [bad.node]
     by_name = {node.name: node for node in graph.proto.graph.node}
     while waiting:
         node = by_name[waiting.pop()]
-        if node.name in island:
+        if node.name in region:
             continue
-        island.add(node.name)
+        region.add(node.name)
         names = [name for name in node.output if name in set(graph.floats)]
         for name, value in graph.run(images, names).items():
             if float(np.abs(value).max(initial=0.0)) > _HEADROOM * largest:
                 waiting += [user.name for user in graph.consumers.get(name, ())]
-    return island
+    return region

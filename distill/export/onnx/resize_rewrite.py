@@ -1,8 +1,8 @@
-"""The antialiased resize of the picture, in a form that every engine computes alike.
+"""Antialiased resize as matrix products, which every engine computes alike.
 
-ONNX Runtime knows ONNX's own antialiased ``Resize``. TensorRT refuses it, and OpenVINO 2026.4 converts it without a
-word into a plain bilinear one: 70 to 128 of 255 gray levels wrong wherever a picture shrinks. As two products with
-matrices of triangle weights, which the graph makes from the picture's size, it is the same sum everywhere.
+ONNX Runtime supports ONNX's antialiased ``Resize``. TensorRT rejects it, and OpenVINO 2026.4 silently converts it into
+a plain bilinear one: 70 to 128 of 255 gray levels wrong wherever an image shrinks. Two products with matrices of
+triangle weights, which the graph computes from the image size, give the same sum in every engine.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from distill.errors import DistillError
 
 
 def antialiased(proto: Any) -> list[Any]:
-    """The nodes that resize with antialiasing."""
+    """Resize nodes with antialiasing."""
     return [
         node
         for node in proto.graph.node
@@ -26,26 +26,28 @@ def antialiased(proto: Any) -> list[Any]:
 
 
 def rewrite_resize_as_matmul(proto: Any, size_hw: tuple[int, int]) -> int:
-    """Replace each antialiased resize of (n, c, h, w) to this size by products, in place; gives how many there were.
+    """Replace each antialiased resize of (n, c, h, w) to this size by products, in place; returns their number.
 
     Raises:
-        DistillError: The graph resizes in a way that is not the student's.
+        DistillError: The graph has a resize of another kind than the student's.
     """
     found = antialiased(proto)
     for node in found:
         attributes = {entry.name: helper.get_attribute_value(entry) for entry in node.attribute}
         if attributes["mode"] != b"linear" or attributes["coordinate_transformation_mode"] != b"half_pixel":
-            raise DistillError(f"{node.name}: only bilinear resizing with half-pixel centers can be made of products")
-        maker = _Maker(proto, node.name)
+            raise DistillError(
+                f"{node.name}: only bilinear resizing with half-pixel centers can be written as products"
+            )
+        maker = _NodeBuilder(proto, node.name)
         rows, columns = maker.weights(node.input[0], 2, size_hw[0]), maker.weights(node.input[0], 3, size_hw[1])
         across = maker.add("Transpose", [columns], perm=[1, 0])
         if _is_fixed(proto):
-            # Columns first: of a last product with constant columns OpenVINO 2026.4 makes a fully connected layer,
+            # Columns first: OpenVINO 2026.4 converts a last product with constant columns to a fully connected layer,
             # fuses the normalization of the three colors into it as if they were its columns, and fails.
             wide = maker.add("MatMul", [node.input[0], across])
             maker.add("MatMul", [rows, wide], output=node.output[0])
         else:
-            # Rows first: the transposed product over columns then runs over the few rows that are left.
+            # Rows first: the transposed product over columns then covers only the remaining rows.
             tall = maker.add("MatMul", [rows, node.input[0]])
             maker.add("MatMul", [tall, across], output=node.output[0])
         at = list(proto.graph.node).index(node)
@@ -58,13 +60,13 @@ def rewrite_resize_as_matmul(proto: Any, size_hw: tuple[int, int]) -> int:
 
 
 def _is_fixed(proto: Any) -> bool:
-    """Whether pictures have one size alone, which makes the weights of the products constants."""
+    """Whether images have one fixed size, which makes the weights constants."""
     sides = proto.graph.input[0].type.tensor_type.shape.dim
     return all(side.dim_value > 0 for side in sides[1:3])
 
 
-class _Maker:
-    """Collects nodes and constants under one name."""
+class _NodeBuilder:
+    """Collects nodes and constants with names that start with one stem."""
 
     def __init__(self, proto: Any, stem: str) -> None:
         self._proto, self._stem, self.nodes = proto, stem, list[Any]()
@@ -82,9 +84,9 @@ class _Maker:
         return name
 
     def weights(self, source: str, axis: int, size: int) -> str:
-        """(size, old size): what each old row adds to each new one; every row of weights sums to 1.
+        """Name of the (size, old size) weights of old rows in new ones; every row sums to 1.
 
-        A triangle as wide as one new pixel where the axis shrinks, as one old pixel where it grows.
+        A triangle as wide as one new pixel if the axis shrinks, as one old pixel if it grows.
         """
         one, half = self.constant(np.float32(1)), self.constant(np.float32(0.5))
         length = self.add("Shape", [source], start=axis, end=axis + 1)

@@ -1,4 +1,4 @@
-"""The student as exporters want it: merged, frozen, outputs as a tuple in the order of its spec."""
+"""Student modules prepared for exporters: merged, frozen, with a tuple of outputs in the order of the spec."""
 
 from __future__ import annotations
 
@@ -10,28 +10,28 @@ from torch import Tensor, nn
 from distill.spec import StudentSpec
 
 _BATCH = 2
-"""Never 1: networks with attention silently bake a batch of 1 into the graph, and fail later at 2."""
-_OFF_PX = (6, 14)
-"""The example differs from the working size, or the exporter may take the two for one and drop the resize."""
+"""Not 1: networks with attention silently fix a batch of 1 in the graph, and fail later at 2."""
+_EXTRA_PX = (6, 14)
+"""The example differs from the training size; otherwise the exporter may unify the two and drop the resize."""
 
 
 class TupleOutputs(nn.Module):
-    """The student with its outputs as a tuple, which is how graphs name them."""
+    """The student with its outputs as a tuple, as exporters need them."""
 
     def __init__(self, module: nn.Module, spec: StudentSpec) -> None:
         super().__init__()
         self.module, self.names = module, spec.output_names
 
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
-        """The outputs in the order of `StudentSpec.output_names`."""
+        """Outputs in the order of `StudentSpec.output_names`."""
         outputs = self.module(image)
         return tuple(outputs[name] for name in self.names)
 
 
 def prepare_for_export(module: nn.Module, spec: StudentSpec) -> TupleOutputs:
-    """A frozen copy on the CPU with train-time branches merged; the module is left as it is.
+    """A frozen copy on the CPU with train-time branches merged; the module is not changed.
 
-    To be made before any inference, after which some backbones refuse to be copied.
+    Call it before any inference: some backbones cannot be copied afterwards.
     """
     from timm.utils.model import reparameterize_model
 
@@ -40,6 +40,6 @@ def prepare_for_export(module: nn.Module, spec: StudentSpec) -> TupleOutputs:
 
 
 def example_input(spec: StudentSpec) -> Tensor:
-    """A batch of black pictures to trace with, of a size that the spec allows."""
-    off_hw = tuple(side + off for side, off in zip(spec.input.size_hw, _OFF_PX, strict=True))
-    return torch.zeros((_BATCH, *(spec.input.fixed_size_hw or off_hw), 3), dtype=torch.uint8)
+    """A batch of black images for tracing, of a size that the spec allows."""
+    other_hw = tuple(side + extra for side, extra in zip(spec.input.size_hw, _EXTRA_PX, strict=True))
+    return torch.zeros((_BATCH, *(spec.input.fixed_size_hw or other_hw), 3), dtype=torch.uint8)

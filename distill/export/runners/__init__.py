@@ -1,7 +1,7 @@
-"""Run any exported student. Knows arrays and ``spec.json``; knows nothing of configs and training.
+"""Runners for exported students, with one interface for all engines.
 
-All engines stand behind one door: uint8 RGB (batch, height, width, 3) in, the spec's named outputs out, as numpy arrays
-for numpy arrays and as torch tensors for torch tensors.
+Input: uint8 RGB (batch, height, width, 3). Outputs: the named outputs of the spec, as numpy arrays for numpy arrays and
+as torch tensors for torch tensors. Depends on ``spec.json`` only, not on configs or training.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ __all__ = ["ModuleRunner", "OrtRunner", "Outputs", "Runner", "TensorOutputs", "o
 def open_runner(
     path: Path, *, threads: int | None = None, allow_spinning: bool = True, device: str | None = None, **options: Any
 ) -> Runner:
-    """The exported student in this file, in the engine that its suffix calls for.
+    """Open an exported student; its suffix determines the engine.
 
     Args:
         path: Written by ``distill export``.
-        threads: None takes the cores that this process may use.
-        allow_spinning: Whether an engine's idle threads wait busily, where that can be chosen.
-        device: Such as ``cpu`` or ``cuda``; None takes the engine's own choice.
-        options: Of one engine alone; see its class.
+        threads: Threads per call; None: all cores that this process may use.
+        allow_spinning: Whether idle threads of the engine wait busily, if the engine has this option.
+        device: Such as ``cpu`` or ``cuda``; None: the engine's default.
+        options: Options of a single engine; see its class.
 
     Raises:
-        UsageError: No such file, or a suffix that no engine reads.
-        DistillError: The file is damaged, not a student, or made for another machine.
+        UsageError: No such file, or an unknown suffix.
+        DistillError: The file is damaged, not a student, or built for another machine.
     """
     if path.is_dir():
         raise UsageError(f"{path}: a folder, not an exported file", hint="open a run folder with distill.load")

@@ -1,6 +1,6 @@
-"""A student compiled ahead of time by torch: a library of machine code for one kind of processor.
+"""Students compiled ahead of time by torch: a library of machine code for one kind of processor.
 
-Opening such a file runs the code in it, as opening any engine of TensorRT does: open only what you built.
+Opening such a file runs the code in it, as with TensorRT engines: open only files that you built.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 TORCH_KEY = "distill.torch"
-"""The version of torch that compiled the file."""
+"""Metadata key of the version of torch that compiled the file."""
 _MAX_METADATA_BYTES = 1_000_000
 
 
@@ -41,12 +41,12 @@ class AotiRunner(Runner):
 
         Args:
             path: Written by ``distill export --to aoti``.
-            threads: For all of torch in this process; None takes the cores that this process may use.
-            spinning: Of no effect.
-            device: ``cpu`` or ``cuda``; must be what the file was compiled for.
+            threads: For all of torch in this process; None: all cores that this process may use.
+            allow_spinning: No effect.
+            device: ``cpu`` or ``cuda``, for which the file was compiled.
 
         Raises:
-            DistillError: The file is damaged, no student, or was compiled for another processor.
+            DistillError: The file is damaged, not a student, or compiled for another processor.
         """
         torch = require("torch", extra="cpu", why=f"run {path.name}")
         metadata = read_metadata(path)
@@ -94,10 +94,10 @@ class AotiRunner(Runner):
 
 
 def read_metadata(path: Path) -> dict[str, Any]:
-    """What the file says of itself; no code of it runs.
+    """Metadata of a compiled file; does not run its code.
 
     Raises:
-        DistillError: Cut off, or not what torch compiles.
+        DistillError: The file is cut off, or was not compiled by torch.
     """
     try:
         with zipfile.ZipFile(path) as archive:
@@ -108,8 +108,9 @@ def read_metadata(path: Path) -> dict[str, Any]:
                     hint="write it with distill export --to aoti",
                 )
             if names[0].file_size > _MAX_METADATA_BYTES:
-                raise DistillError(f"{path}: its metadata is too large to be true", hint="export it again")
-            return json.loads(archive.read(names[0]))
+                raise DistillError(f"{path}: its metadata is over 1 MB", hint="export it again")
+            metadata: dict[str, Any] = json.loads(archive.read(names[0]))
+            return metadata
     except (zipfile.BadZipFile, ValueError, OSError) as error:
         raise DistillError(
             f"{path}: the compiled file is cut off or damaged: {first_line(error)}",
@@ -121,7 +122,7 @@ def _check_processor(metadata: dict[str, Any], path: Path, device: str) -> None:
     built = str(metadata.get("AOTI_DEVICE_KEY", device))
     if built != device:
         raise DistillError(
-            f"{path}: compiled for {built}, and was to be opened on {device}",
+            f"{path}: compiled for {built}, cannot be opened on {device}",
             hint=f"use --device {built}, or export it again",
         )
     machine = str(metadata.get("AOTI_MACHINE", platform.machine()))
@@ -139,7 +140,7 @@ def _check_processor(metadata: dict[str, Any], path: Path, device: str) -> None:
 
 
 def _missing_instructions(isa: str) -> list[str]:
-    """Those of ``avx512 avx512_vnni`` and the like that this processor does not have; none where it cannot be known."""
+    """Required instruction sets that this processor lacks (``avx512 avx512_vnni``); none if that is unknown."""
     try:
         line = next(line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("flags"))
     except (OSError, StopIteration):

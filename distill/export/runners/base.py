@@ -1,4 +1,4 @@
-"""What every engine has in common: pictures in, the spec's named outputs out, of the kind that came in."""
+"""Base class of all runners: checks of the input, and conversion between numpy and torch."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ TensorOutputs = dict[str, "Tensor"]
 
 
 class Runner(ABC):
-    """A student, ready to run; a context manager. May be called from several threads.
+    """A loaded student; a context manager. Thread-safe.
 
     Attributes:
-        name: How to name it to a person.
-        engine: What computes: ``onnxruntime cpu``, ``openvino cpu``, ``torch cpu``, ...
+        name: Name in messages.
+        engine: Engine and device: ``onnxruntime cpu``, ``openvino cpu``, ``torch cpu``, ...
         spec: The student's spec.
-        threads: Threads that one call uses.
+        threads: Threads per call.
     """
 
     def __init__(self, name: str, engine: str, spec: StudentSpec, threads: int, loaded: Any) -> None:
@@ -41,22 +41,22 @@ class Runner(ABC):
     @overload
     def __call__(self, images: UInt8[ndarray, "b h w 3"]) -> Outputs: ...
     def __call__(self, images: Any) -> Any:
-        """The outputs by name (`StudentSpec.output_names`), at the size of the pictures.
+        """Outputs by name (`StudentSpec.output_names`), at the size of the images.
 
         Args:
-            images: A numpy array or a torch tensor; the outputs are of the same kind, and on the same device.
+            images: A numpy array or a torch tensor; outputs have the same type and device.
 
         Raises:
             DistillError: Not uint8 (batch, height, width, 3), the runner is closed, or the engine failed.
         """
-        # A network leaves nothing of Python in the processor's caches: the full check takes 0.1 ms behind one, the
-        # memory of what it last found good none of that.
+        # A network evicts Python's data from the processor's caches, so the full check takes 0.1 ms; comparing with the
+        # last accepted type and shape avoids that.
         try:
             kind = (images.dtype, images.shape)
         except AttributeError:
             raise DistillError(
-                f"{self.name}: pictures are a {type(images).__name__}, not a numpy array or a torch tensor",
-                hint="stack pictures of equal size: numpy.stack(pictures)",
+                f"{self.name}: images are a {type(images).__name__}, not a numpy array or a torch tensor",
+                hint="stack images of equal size: numpy.stack(images)",
             ) from None
         if kind != self._accepted:
             self._check(images)
@@ -67,14 +67,14 @@ class Runner(ABC):
     def _run(self, images: UInt8[ndarray, "b h w 3"]) -> Outputs: ...
 
     def _run_tensor(self, images: Tensor) -> TensorOutputs:
-        """Through numpy: without a copy on a CPU, with one each way from a GPU; engines that can do better override."""
+        """Through numpy: without copies on a CPU, with one copy each way on a GPU; some engines override it."""
         import torch
 
         outputs = self._run(np.asarray(images.detach().cpu()))
         return {name: torch.from_numpy(value).to(images.device) for name, value in outputs.items()}
 
     def close(self) -> None:
-        """Free what the engine holds; the runner cannot be called afterwards."""
+        """Release the engine; the runner cannot be called afterwards."""
         self._loaded = self._accepted = None
         self._is_closed = True
 
@@ -92,22 +92,22 @@ class Runner(ABC):
         shape, kind = tuple(images.shape), str(images.dtype).removeprefix("torch.")
         if kind != "uint8" or len(shape) != 4 or shape[-1] != 3 or 0 in shape:
             raise DistillError(
-                f"{self.name}: pictures are {kind} {shape}, not uint8 (batch, height, width, 3)",
-                hint="give RGB pictures of equal size, stacked",
+                f"{self.name}: images are {kind} {shape}, not uint8 (batch, height, width, 3)",
+                hint="give RGB images of equal size, stacked",
             )
         wanted, most = self.spec.input.fixed_size_hw, self.spec.input.max_batch
         if wanted is not None and shape[1:3] != wanted:
             raise DistillError(
-                f"{self.name}: made for pictures of {wanted[0]}x{wanted[1]} px alone, these are {shape[1]}x{shape[2]}",
-                hint="resize the pictures, or export the student anew for pictures of any size",
+                f"{self.name}: exported for images of {wanted[0]}x{wanted[1]} px only, these are {shape[1]}x{shape[2]}",
+                hint="resize the images, or export the student again for images of any size",
             )
         if most is not None and shape[0] > most:
             raise DistillError(
-                f"{self.name}: made for at most {most} pictures at once, these are {shape[0]}",
+                f"{self.name}: exported for at most {most} images per call, these are {shape[0]}",
                 hint="choose a smaller --batch",
             )
 
 
 def first_line(error: Exception) -> str:
-    """What an engine's error says first, which is what it has to say."""
+    """First line of an engine's error message."""
     return (str(error).strip() or type(error).__name__).split("\n")[0]

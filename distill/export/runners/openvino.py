@@ -1,4 +1,4 @@
-"""A student in OpenVINO: Intel CPUs, their graphics, their NPUs."""
+"""Students in OpenVINO, for Intel CPUs, GPUs and NPUs."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from distill.runtime.cpu import usable_cores
 from distill.spec import METADATA_KEY, StudentSpec, parse_spec
 
 RT_INFO = tuple(METADATA_KEY.split("."))
-"""Where the spec lies in the model's run-time information."""
+"""Path of the spec in the model's run-time information."""
 _MAX_BORROWED = 8
-"""Calls whose outputs may lie in their requests' memory at once; who keeps more gets copies."""
+"""Calls whose outputs may stay in the memory of their requests; beyond that, outputs are copied."""
 
 
 class OpenVinoRunner(Runner):
-    """An ``.xml`` with its ``.bin`` beside it."""
+    """An ``.xml`` file with its ``.bin`` in the same folder."""
 
     def __init__(
         self,
@@ -39,20 +39,20 @@ class OpenVinoRunner(Runner):
 
         Args:
             path: Written by ``distill export --to openvino``.
-            threads: None takes the cores that this process may use.
-            spinning: Of no effect: OpenVINO's threads sleep.
+            threads: Threads per call; None: all cores that this process may use.
+            allow_spinning: No effect: OpenVINO's threads sleep.
             device: ``cpu``, ``gpu``, ``npu`` or ``auto``.
             hint: ``LATENCY`` or ``THROUGHPUT``.
 
         Raises:
-            DistillError: The file is damaged, no student, or this machine has no such device.
+            DistillError: The file is damaged, not a student, or this machine has no such device.
         """
         openvino = require("openvino", extra="openvino", why=f"run {path.name}")
         core = openvino.Core()
         threads = threads or usable_cores()
         if device != "auto" and not any(name.startswith(device.upper()) for name in core.available_devices):
             raise DistillError(
-                f"{path}: OpenVINO sees no {device} here, only {', '.join(core.available_devices)}",
+                f"{path}: OpenVINO finds no {device} on this machine, only {', '.join(core.available_devices)}",
                 hint="choose another --device, or install the device's driver",
             )
         model = _read(core, path)
@@ -65,14 +65,14 @@ class OpenVinoRunner(Runner):
                 f"{path}: OpenVINO cannot compile it for {device}: {first_line(error)}", hint="export it again"
             ) from error
         super().__init__(path.name, f"openvino {device}", spec, threads, compiled)
-        # By place: looking names up in what a request gives takes 0.1 ms behind a network that emptied the caches.
-        places = {name: place for place, output in enumerate(compiled.outputs) for name in output.get_names()}
-        self._output_index = {name: places[name] for name in spec.output_names}
+        # By index: a lookup by name in a request's outputs takes 0.1 ms after a network has evicted the caches.
+        indices = {name: index for index, output in enumerate(compiled.outputs) for name in output.get_names()}
+        self._output_index = {name: indices[name] for name in spec.output_names}
         self._idle: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self._made = 0
 
     def _run(self, images: UInt8[ndarray, "b h w 3"]) -> Outputs:
-        # A request is one call's memory: each thread takes a free one, or a new one if all are at work or lent out.
+        # A request holds the memory of one call: each thread takes a free one, or a new one if all are in use.
         idle = self._idle
         try:
             request = idle.get_nowait()
@@ -80,7 +80,7 @@ class OpenVinoRunner(Runner):
             request = self._loaded.create_infer_request()
             self._made += 1
         try:
-            # The model as converted has one input. Outputs stay where they lie: copying them was 6 % of a call at 720p.
+            # The converted model has one input. Outputs are not copied: that was 6 % of a call at 720p.
             found = request.infer([images], share_inputs=True, share_outputs=True).to_tuple()
         except Exception as error:
             idle.put(request)
@@ -93,23 +93,23 @@ class OpenVinoRunner(Runner):
             idle.put(request)
         else:
             _BorrowedRequest(request, idle, found)
-        return {name: found[place] for name, place in self._output_index.items()}
+        return {name: found[index] for name, index in self._output_index.items()}
 
     def close(self) -> None:
-        """Free the compiled model and every request, those lent out when their last output is gone."""
+        """Release the compiled model and its requests; borrowed ones when their last output is deleted."""
         self._idle = queue.SimpleQueue()
         super().close()
 
 
 class _BorrowedRequest:
-    """A request whose memory a caller has; it is free again when the last of the arrays in it is gone.
+    """A request whose outputs a caller holds; it is free again when the last of its arrays is deleted.
 
-    A view keeps its array, so that it counts as well.
+    Views count too, because they hold a reference to their array.
     """
 
     def __init__(self, request: Any, idle: queue.SimpleQueue[Any], arrays: Sequence[ndarray]) -> None:
         self._request, self._idle = request, idle
-        # One token less than arrays. Taking one is atomic, whichever threads drop arrays: one of them finds none left.
+        # One token less than arrays. Popping is atomic across threads, so exactly one callback finds no token left.
         self._tokens = [None] * (len(arrays) - 1)
         self._references = [weakref.ref(array, self._return) for array in arrays]
         _BORROWED.add(self)
@@ -123,12 +123,12 @@ class _BorrowedRequest:
 
 
 _BORROWED: set[_BorrowedRequest] = set()
-"""Keeps requests that are lent out, also those of a runner that is gone."""
+"""References to borrowed requests, including those of deleted runners."""
 
 
 def _properties(device: str, threads: int, hint: str) -> dict[str, Any]:
-    # Left to itself OpenVINO computes in bfloat16 wherever the CPU has instructions for it: other answers than the
-    # original's, and slower ones on CPUs without AMX (13 ms instead of 8, measured on one).
+    # By default OpenVINO computes in bfloat16 if the CPU has instructions for it: outputs differ from the student's,
+    # and CPUs without AMX are slower (13 ms instead of 8, measured on one).
     properties: dict[str, Any] = {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": hint}
     if device == "cpu":
         properties["INFERENCE_NUM_THREADS"] = threads
@@ -140,7 +140,9 @@ def _properties(device: str, threads: int, hint: str) -> dict[str, Any]:
 def _read(core: Any, path: Path) -> Any:
     weights = path.with_suffix(".bin")
     if not weights.is_file():
-        raise DistillError(f"{path}: its weights {weights.name} are missing", hint="copy the .bin file beside it")
+        raise DistillError(
+            f"{path}: its weights {weights.name} are missing", hint="copy the .bin file to the same folder"
+        )
     try:
         return core.read_model(path)
     except Exception as error:
@@ -156,7 +158,7 @@ def _spec_text(model: Any, path: Path) -> str:
             f"{path}: an OpenVINO model, but not a student: it has no {METADATA_KEY} in its run-time information",
             hint="write it with distill export RUN --to openvino",
         )
-    return model.get_rt_info(list(RT_INFO)).astype(str)
+    return str(model.get_rt_info(list(RT_INFO)).astype(str))
 
 
 def _compare_with_spec(model: Any, spec: StudentSpec, path: Path) -> None:
@@ -164,7 +166,7 @@ def _compare_with_spec(model: Any, spec: StudentSpec, path: Path) -> None:
     outputs = {name for entry in model.outputs for name in entry.get_names()}
     if inputs != [spec.input.name] or not outputs.issuperset(spec.output_names):
         raise DistillError(
-            f"{path}: its graph has {', '.join([*inputs, *sorted(outputs)])}, its spec says"
+            f"{path}: its graph has {', '.join([*inputs, *sorted(outputs)])}, its spec has"
             f" {', '.join([spec.input.name, *spec.output_names])}",
             hint="export it again with distill export",
         )

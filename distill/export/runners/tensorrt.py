@@ -1,4 +1,4 @@
-"""A student in a TensorRT engine. Never run so far: written against the documented API of 10.16 and 11.4."""
+"""Students in TensorRT engines. Not run so far: written against the documented API of 10.16 and 11.4."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from distill.spec import parse_spec
 
 
 class TensorRtRunner(Runner):
-    """An ``.engine`` with its ``.engine.json`` beside it."""
+    """An ``.engine`` file with its ``.engine.json`` in the same folder."""
 
     def __init__(
         self, path: Path, *, threads: int | None = None, allow_spinning: bool = True, device: str = "cuda"
@@ -26,12 +26,12 @@ class TensorRtRunner(Runner):
 
         Args:
             path: Built by a kit of ``distill export --to tensorrt``.
-            threads: Of no effect.
-            spinning: Of no effect.
+            threads: No effect.
+            allow_spinning: No effect.
             device: ``cuda``.
 
         Raises:
-            DistillError: No TensorRT, no GPU, another GPU or version, or damaged.
+            DistillError: No TensorRT, no GPU, another GPU or version, or a damaged file.
         """
         try:
             engine = Engine(path)
@@ -50,7 +50,7 @@ class TensorRtRunner(Runner):
         return {name: found[name] for name in self.spec.output_names}
 
     def close(self) -> None:
-        """Free the engine and its memory."""
+        """Release the engine and its memory."""
         if self._loaded is not None:
             self._loaded.close()
         super().close()

@@ -1,4 +1,4 @@
-"""A torch module behind the door of all engines: the reference that every engine is compared with."""
+"""Torch modules as runners: the reference for all engines."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ if TYPE_CHECKING:
 
 
 class ModuleRunner(Runner):
-    """A torch module, on the device where it is."""
+    """A torch module on its current device."""
 
     def __init__(
         self, module: nn.Module, spec: StudentSpec, *, name: str = "torch", threads: int | None = None
     ) -> None:
-        """Take the module as it is.
+        """Use the module as it is.
 
         Args:
-            module: Takes uint8 (b, h, w, 3), gives a dictionary with `spec.output_names`.
+            module: Takes uint8 (b, h, w, 3), returns a dictionary with `spec.output_names`.
             spec: Its spec.
-            name: How to name it to a person.
-            threads: For all of torch in this process; None takes the cores that this process may use.
+            name: Name in messages.
+            threads: For all of torch in this process; None: all cores that this process may use.
         """
         import torch
 
@@ -49,7 +49,7 @@ class ModuleRunner(Runner):
     def _run_tensor(self, images: Tensor) -> TensorOutputs:
         import torch
 
-        # One call at a time: modules may cache (attention biases), and torch's threads are shared anyway.
+        # One call at a time: modules may cache (attention biases), and all calls share torch's threads.
         with self._lock, torch.inference_mode():
             outputs = self._loaded(images.to(self._device))
             return {name: outputs[name].to(images.device) for name in self.spec.output_names}

@@ -1,4 +1,4 @@
-"""Where the frames of a video end up; any number of sinks at once."""
+"""Sinks: the kinds of results that are written for a video, several in one pass."""
 
 from __future__ import annotations
 

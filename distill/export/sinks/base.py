@@ -1,4 +1,4 @@
-"""What every sink of a video does: take frames in order, leave whole segments behind, join them at the end."""
+"""Base classes of sinks: write frames in order to segments, join the segments at the end."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, ClassVar, TextIO
 
 from distill.errors import DistillError
-from distill.export.inference.pipeline import PipelineItem, SegmentEnd, StageTimer, attach_frame, run_stage
+from distill.export.inference.stages import PipelineItem, SegmentEnd, StageTimer, attach_frame, run_stage
 from distill.export.runners import Outputs
 from distill.runtime.parallel import prefetch
 
@@ -17,13 +17,13 @@ from distill.runtime.parallel import prefetch
 class Sink(ABC):
     """One kind of result of one video.
 
-    `prepare` may run in several threads and out of order; `write` runs in order in one. What a segment leaves behind is
-    whole before `end_segment` gives its files, and `finish` may be called again after it was cut off.
+    `prepare` may run in several threads and out of order; `write` runs in order in one thread. The files of a segment
+    are complete when `end_segment` returns them, and `finish` can be repeated after an interruption.
 
     Attributes:
-        name: What the command line calls it.
-        stages: Names of `prepare` and `write` for people; an empty one is nothing worth a thread of its own.
-        workers: Threads that prepare.
+        name: Name on the command line.
+        stages: Names of `prepare` and `write` in timings; if the second one is empty, `write` needs no thread.
+        workers: Threads of `prepare`.
         work: Folder of the segments.
     """
 
@@ -34,25 +34,25 @@ class Sink(ABC):
         self.work, self.workers = work, workers
 
     @abstractmethod
-    def prepare(self, picture: PipelineItem, outputs: Outputs) -> Any:
-        """What depends on this picture alone."""
+    def prepare(self, item: PipelineItem, outputs: Outputs) -> Any:
+        """Result for one image, independent of others."""
 
-    def write(self, picture: PipelineItem, prepared: Any) -> None:  # noqa: B027  (sinks that prepare everything)
-        """Append what was prepared for this picture."""
+    def write(self, item: PipelineItem, prepared: Any) -> None:  # noqa: B027  (sinks that prepare everything)
+        """Append the prepared result of one image."""
 
     @abstractmethod
     def end_segment(self, segment: int) -> list[Path]:
-        """The files of the segment, complete on the disk."""
+        """Complete the segment; returns its files."""
 
     @abstractmethod
     def finish(self, segments: Sequence[Sequence[Path]]) -> list[Path]:
-        """The results, made of the files of all segments."""
+        """Join the segments; returns the final files."""
 
-    def abandon(self) -> None:  # noqa: B027  (sinks that hold nothing open)
-        """Drop the segment that is under way."""
+    def abandon(self) -> None:  # noqa: B027  (sinks without open files)
+        """Drop the current segment."""
 
     def process(self, items: Iterable[Any], timer: StageTimer) -> Generator[Any, None, None]:
-        """The items again, in the background, once this sink has them."""
+        """The same items after this sink has processed them, in background threads."""
         prepared = run_stage(items, self.stages[0], self.prepare, timer, workers=self.workers)
         return prefetch(self._written(prepared, timer)) if self.stages[1] else self._written(prepared, timer)
 
@@ -70,13 +70,13 @@ class Sink(ABC):
 
 
 class JsonLinesSink(Sink):
-    """A sink of lines of text: a part file per segment, whole or not there."""
+    """A sink of text lines, with one part file per segment, written atomically."""
 
     def __init__(self, work: Path, *, workers: int = 1) -> None:
         super().__init__(work, workers=workers)
         self._file: TextIO | None = None
 
-    def write(self, picture: PipelineItem, prepared: Any) -> None:
+    def write(self, item: PipelineItem, prepared: Any) -> None:
         """Append lines.
 
         Raises:
@@ -90,7 +90,7 @@ class JsonLinesSink(Sink):
             raise write_error(self.work, error) from error
 
     def end_segment(self, segment: int) -> list[Path]:
-        """The part, on the disk."""
+        """Write the part to disk."""
         path = self._part(f"{segment:05d}")
         try:
             file = self._file or self._part("partial").open("w")
@@ -104,7 +104,7 @@ class JsonLinesSink(Sink):
         return [path]
 
     def abandon(self) -> None:
-        """Let go of the part."""
+        """Close the current part."""
         if self._file is not None:
             self._file.close()
             self._file = None
@@ -114,10 +114,10 @@ class JsonLinesSink(Sink):
 
 
 def write_file(path: Path, data: bytes) -> None:
-    """A file that is whole or not there; not synced, since a segment that lost one is made again.
+    """Write a file atomically; without fsync, because a segment with a missing file is computed again.
 
     Raises:
-        DistillError: The disk is full or the folder cannot be written.
+        DistillError: The disk is full or the folder is not writable.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
@@ -129,21 +129,21 @@ def write_file(path: Path, data: bytes) -> None:
 
 
 def make_folder(folder: Path) -> None:
-    """Make the folder if need be.
+    """Create a folder if it does not exist.
 
     Raises:
-        DistillError: It cannot be made.
+        DistillError: It cannot be created.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise DistillError(
-            f"{folder}: cannot be used as a folder: {error.strerror}", hint="choose another --out"
+            f"{folder}: cannot be created as a folder: {error.strerror}", hint="choose another --out"
         ) from error
 
 
 def write_error(path: Path, error: OSError) -> DistillError:
-    """The sentence for a full disk and its like."""
+    """Error for a full or read-only disk."""
     return DistillError(
         f"{path}: cannot be written: {error.strerror or error}",
         hint="free space or choose another --out, then run the same command again",

@@ -1,7 +1,7 @@
-"""Class masks as COCO run lengths: one JSON for the whole video, readable with ``pycocotools.mask.decode``.
+"""Class masks as COCO run lengths: one JSON file per video, readable with ``pycocotools.mask.decode``.
 
-Run lengths go down the columns, background first, and are written as text: every length (from the third on its
-difference to the one two before) in groups of five bits, low ones first, plus 48. Source: ``rleToString`` in
+Runs follow the columns, background first, and are written as text: every length (from the third on, its difference to
+the second-last one) in groups of five bits, low bits first, plus 48. Source: ``rleToString`` in
 ``common/maskApi.c`` of cocodataset/cocoapi.
 """
 
@@ -16,7 +16,7 @@ import numpy as np
 from jaxtyping import Bool, Int64, UInt8
 from numpy import ndarray
 
-from distill.export.inference.pipeline import PipelineItem
+from distill.export.inference.stages import PipelineItem
 from distill.export.runners import Outputs
 from distill.export.sinks.base import JsonLinesSink, write_error
 from distill.spec import StudentSpec
@@ -27,13 +27,13 @@ _MAX_GROUPS = 13
 
 
 def encode_rle(mask: Bool[ndarray, "h w"]) -> dict[str, Any]:
-    """A mask as COCO's ``segmentation``: ``{"size": [h, w], "counts": text}``."""
+    """COCO's ``segmentation`` of a mask: ``{"size": [h, w], "counts": text}``."""
     runs = _runs(mask.astype(np.uint8))
     return _segmentation(mask.shape[0], mask.shape[1], *_of_class(runs, 1))
 
 
 def decode_rle(segmentation: dict[str, Any]) -> Bool[ndarray, "h w"]:
-    """The mask again; the inverse of `encode_rle`."""
+    """Mask of a ``segmentation``; the inverse of `encode_rle`."""
     height, width = segmentation["size"]
     lengths = _from_text(segmentation["counts"])
     values = np.arange(len(lengths)) % 2 == 1
@@ -41,7 +41,7 @@ def decode_rle(segmentation: dict[str, Any]) -> Bool[ndarray, "h w"]:
 
 
 class CocoMasksSink(JsonLinesSink):
-    """``<key>.masks.json``: images, categories and one annotation per frame and class that is seen."""
+    """``<key>.masks.json``: images, categories and one annotation per frame and visible class."""
 
     name = "masks"
     stages = ("masks", "")
@@ -51,8 +51,8 @@ class CocoMasksSink(JsonLinesSink):
         self.out = out
         self._classes = spec.semantic.classes if spec.semantic else ()
 
-    def prepare(self, picture: PipelineItem, outputs: Outputs) -> list[str]:
-        """One line: the frame and its annotations."""
+    def prepare(self, item: PipelineItem, outputs: Outputs) -> list[str]:
+        """One line with the frame and its annotations."""
         ids: UInt8[ndarray, "h w"] = outputs[Task.SEMANTIC]
         height, width = ids.shape
         runs, annotations = _runs(ids), []
@@ -63,7 +63,7 @@ class CocoMasksSink(JsonLinesSink):
             segmentation = _segmentation(height, width, starts, stops, ids.size)
             annotations.append(
                 {
-                    "image_id": picture.index,
+                    "image_id": item.index,
                     "category_id": number,
                     "iscrowd": 1,
                     "area": int((stops - starts).sum()),
@@ -71,11 +71,11 @@ class CocoMasksSink(JsonLinesSink):
                     "segmentation": segmentation,
                 }
             )
-        image = {"id": picture.index, "file_name": picture.key, "height": height, "width": width}
-        return [json.dumps({"image": {**image, "time_s": round(picture.pts_s, 6)}, "annotations": annotations})]
+        image = {"id": item.index, "file_name": item.key, "height": height, "width": width}
+        return [json.dumps({"image": {**image, "time_s": round(item.pts_s, 6)}, "annotations": annotations})]
 
     def finish(self, segments: Sequence[Sequence[Path]]) -> list[Path]:
-        """The JSON, gathered line by line."""
+        """Join all lines to one JSON file."""
         temporary = self.out.with_name(f".{self.out.name}.part")
         parts = [path for files in segments for path in files]
         try:
@@ -109,7 +109,7 @@ def _joined(texts: Iterator[str]) -> Iterator[str]:
 
 
 def _runs(ids: UInt8[ndarray, "h w"]) -> tuple[ndarray, ndarray, ndarray]:
-    """(start, stop, id) of the runs of equal ids down the columns."""
+    """(start, stop, id) of the runs of equal ids along the columns."""
     flat = np.ascontiguousarray(ids.T).reshape(-1)
     changes = np.flatnonzero(flat[1:] != flat[:-1]) + 1
     starts = np.concatenate([[0], changes])[: flat.size]
@@ -133,7 +133,7 @@ def _box(starts: ndarray, stops: ndarray, height: int) -> list[int]:
     """COCO's (left, top, width, height) in pixels."""
     left, right = int(starts[0]) // height, int(stops[-1] - 1) // height
     if (starts // height != (stops - 1) // height).any():
-        top, bottom = 0, height - 1  # a run that goes over into the next column touches both borders
+        top, bottom = 0, height - 1  # a run that continues in the next column touches both borders
     else:
         top, bottom = int((starts % height).min()), int(((stops - 1) % height).max())
     return [left, top, right - left + 1, bottom - top + 1]

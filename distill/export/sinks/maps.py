@@ -1,4 +1,4 @@
-"""Lossless maps: a PNG per frame and task, or one FFV1 video per task; stored like labels."""
+"""Lossless maps in the format of labels: a PNG per frame and task, or an FFV1 video per task."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from pathlib import Path
 from numpy import ndarray
 
 from distill.export.inference.map_encoding import encode_outputs, to_stored_maps
-from distill.export.inference.pipeline import PipelineItem
+from distill.export.inference.stages import PipelineItem
 from distill.export.runners import Outputs
 from distill.export.sinks.base import Sink, make_folder, write_file
 from distill.spec import StudentSpec
-from distill.tasks import Task
+from distill.tasks import TASKS, Task
 from distill.video import GRAY8, GRAY16, PART_SUFFIX, RGB8, VideoWriter, join_videos
 
 
@@ -29,20 +29,20 @@ class PngMapsSink(Sink):
         self._files: list[Path] = []
         make_folder(folder)
 
-    def prepare(self, picture: PipelineItem, outputs: Outputs) -> list[Path]:
-        """The files, written."""
+    def prepare(self, item: PipelineItem, outputs: Outputs) -> list[Path]:
+        """Write the files; returns their paths."""
         paths = []
         for extension, data in encode_outputs(outputs, self._spec, confidence=self._confidence).items():
-            paths.append(self._folder / f"{picture.key}.{extension}")
+            paths.append(self._folder / f"{item.key}.{extension}")
             write_file(paths[-1], data)
         return paths
 
-    def write(self, picture: PipelineItem, prepared: list[Path]) -> None:
-        """Remember the files of the segment."""
+    def write(self, item: PipelineItem, prepared: list[Path]) -> None:
+        """Collect the paths of the segment."""
         self._files += prepared
 
     def end_segment(self, segment: int) -> list[Path]:
-        """The files of the segment."""
+        """Paths of the segment."""
         files, self._files = self._files, []
         return files
 
@@ -52,7 +52,7 @@ class PngMapsSink(Sink):
 
 
 class Ffv1MapsSink(Sink):
-    """``<key>.<task>.mkv``: 16-bit gray depth, 8-bit normals, 8-bit ids; a tenth of the files, half the bytes."""
+    """``<key>.<task>.mkv`` with the integers of the PNG maps, in half the bytes."""
 
     name = "ffv1"
     stages = ("store", "ffv1")
@@ -62,12 +62,12 @@ class Ffv1MapsSink(Sink):
         self._stem, self._spec, self._time_base, self._rate = stem, spec, time_base, rate
         self._writers: dict[Task, VideoWriter] = {}
 
-    def prepare(self, picture: PipelineItem, outputs: Outputs) -> dict[Task, ndarray]:
-        """The maps as they are stored."""
+    def prepare(self, item: PipelineItem, outputs: Outputs) -> dict[Task, ndarray]:
+        """Maps as stored integers."""
         return to_stored_maps(outputs, self._spec)
 
-    def write(self, picture: PipelineItem, prepared: dict[Task, ndarray]) -> None:
-        """Encode them."""
+    def write(self, item: PipelineItem, prepared: dict[Task, ndarray]) -> None:
+        """Encode the maps."""
         for task, values in prepared.items():
             if task not in self._writers:
                 self._writers[task] = VideoWriter(
@@ -75,12 +75,12 @@ class Ffv1MapsSink(Sink):
                     (values.shape[0], values.shape[1]),
                     time_base=self._time_base,
                     rate=self._rate,
-                    encoding=_ENCODINGS[task],
+                    encoding=ENCODINGS[TASKS[task].dtype, TASKS[task].channels],
                 )
-            self._writers[task].write(values, picture.pts)
+            self._writers[task].write(values, item.pts)
 
     def end_segment(self, segment: int) -> list[Path]:
-        """A part per task."""
+        """Close the parts, one per task."""
         parts = []
         for task, writer in self._writers.items():
             writer.close()
@@ -89,7 +89,7 @@ class Ffv1MapsSink(Sink):
         return parts
 
     def finish(self, segments: Sequence[Sequence[Path]]) -> list[Path]:
-        """The videos."""
+        """Join the parts to videos."""
         results = []
         for number, task in enumerate(self._spec.tasks):
             results.append(self._stem.with_name(f"{self._stem.name}.{task}.mkv"))
@@ -97,7 +97,7 @@ class Ffv1MapsSink(Sink):
         return results
 
     def abandon(self) -> None:
-        """Drop the parts that are under way."""
+        """Drop the current parts."""
         for writer in self._writers.values():
             writer.abandon()
         self._writers = {}
@@ -106,4 +106,5 @@ class Ffv1MapsSink(Sink):
         return self.work / f"ffv1.{task}.{mark}{PART_SUFFIX}"
 
 
-_ENCODINGS = {Task.DEPTH: GRAY16, Task.NORMALS: RGB8, Task.SEMANTIC: GRAY8, Task.INSTANCE: GRAY16}
+ENCODINGS = {("uint16", ()): GRAY16, ("uint8", ()): GRAY8, ("uint8", (3,)): RGB8}
+"""Encoding by `TaskInfo.dtype` and `TaskInfo.channels` of the stored map."""

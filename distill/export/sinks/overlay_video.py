@@ -1,4 +1,4 @@
-"""The video that people look at: photo and panels, or one task over the photo; fixed colors, the sound kept."""
+"""Overlay video: the frames with a panel per task, or one task over the frames; with the original sound."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from jaxtyping import UInt8
 from numpy import ndarray
 
 from distill.export.inference.panels import Panels
-from distill.export.inference.pipeline import PipelineItem
+from distill.export.inference.stages import PipelineItem
 from distill.export.runners import Outputs
 from distill.export.sinks.base import Sink
 from distill.video import PART_SUFFIX, Encoding, VideoWriter, join_videos
@@ -42,15 +42,15 @@ class OverlayVideoSink(Sink):
         self._free: deque[ndarray] = deque()
         self._partial = work / f"overlay.partial{PART_SUFFIX}"
 
-    def prepare(self, picture: PipelineItem, outputs: Outputs) -> UInt8[ndarray, "h w 3"]:
-        """The canvas; canvases come round again when the encoder has let go of them."""
+    def prepare(self, item: PipelineItem, outputs: Outputs) -> UInt8[ndarray, "h w 3"]:
+        """Draw the canvas; canvases are reused after encoding."""
         try:
             canvas = self._free.pop()
         except IndexError:
             canvas = self._panels.blank()
-        return self._panels.draw(picture.rgb, outputs, canvas)
+        return self._panels.draw(item.rgb, outputs, canvas)
 
-    def write(self, picture: PipelineItem, prepared: UInt8[ndarray, "h w 3"]) -> None:
+    def write(self, item: PipelineItem, prepared: UInt8[ndarray, "h w 3"]) -> None:
         """Encode the canvas."""
         if self._writer is None:
             self._writer = VideoWriter(
@@ -60,10 +60,10 @@ class OverlayVideoSink(Sink):
                 rate=self._rate,
                 encoding=self._encoding,
             )
-        self._writer.write(prepared, picture.pts, lambda: self._free.append(prepared))
+        self._writer.write(prepared, item.pts, lambda: self._free.append(prepared))
 
     def end_segment(self, segment: int) -> list[Path]:
-        """The part; none when no frame came."""
+        """Close the part; none if there was no frame."""
         if self._writer is None:
             return []
         path = self.work / f"overlay.{segment:05d}{PART_SUFFIX}"
@@ -72,13 +72,13 @@ class OverlayVideoSink(Sink):
         return [self._partial.replace(path)]
 
     def finish(self, segments: Sequence[Sequence[Path]]) -> list[Path]:
-        """The video with its sound."""
+        """Join the parts and add the sound."""
         parts = [path for files in segments for path in files]
         join_videos(parts, self.out, audio_from=self._audio_from)
         return [self.out]
 
     def abandon(self) -> None:
-        """Drop the part that is under way."""
+        """Drop the current part."""
         if self._writer is not None:
             self._writer.abandon()
             self._writer = None

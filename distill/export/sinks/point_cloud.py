@@ -1,4 +1,4 @@
-"""Point clouds of chosen frames: metric depth and a field of view make every pixel a point in space."""
+"""Point clouds of chosen frames, from metric depth and a field of view."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from jaxtyping import Float, UInt8
 from numpy import ndarray
 
 from distill.errors import UsageError
-from distill.export.inference.pipeline import PipelineItem
+from distill.export.inference.stages import PipelineItem
 from distill.export.runners import Outputs
 from distill.export.sinks.base import Sink, write_file
 from distill.spec import StudentSpec
@@ -25,50 +25,50 @@ class PointCloudSink(Sink):
     stages = ("points", "")
 
     def __init__(self, work: Path, stem: Path, spec: StudentSpec, frames: Collection[int], fov_deg: float) -> None:
-        """Prepare.
+        """Check student and field of view.
 
         Raises:
-            UsageError: The student gives no metric depth, or the field of view is none.
+            UsageError: The student has no metric depth, or the angle is not between 0 and 180 degrees.
         """
         super().__init__(work)
         if spec.depth is None or spec.depth.depth_kind is not DepthKind.METRIC:
             raise UsageError(
-                f"--write points: {spec.name} gives no depth in meters", hint="a point cloud needs metric depth"
+                f"--write points: {spec.name} has no depth in meters", hint="a point cloud needs metric depth"
             )
         if not 0 < fov_deg < 180:
             raise UsageError(f"--fov {fov_deg:g}: not between 0 and 180 degrees", hint="give the horizontal angle")
         self._stem, self._wanted, self._fov_deg = stem, frozenset(frames), fov_deg
         self._files: list[Path] = []
 
-    def prepare(self, picture: PipelineItem, outputs: Outputs) -> list[Path]:
-        """The file of a chosen frame, written."""
-        if picture.index not in self._wanted:
+    def prepare(self, item: PipelineItem, outputs: Outputs) -> list[Path]:
+        """Write the file of a chosen frame; returns its path."""
+        if item.index not in self._wanted:
             return []
-        path = self._stem.with_name(f"{self._stem.name}.{picture.key}.ply")
+        path = self._stem.with_name(f"{self._stem.name}.{item.key}.ply")
         points = unproject(outputs[Task.DEPTH], self._fov_deg)
-        write_file(path, encode_ply(points, picture.rgb, outputs.get(Task.NORMALS)))
+        write_file(path, encode_ply(points, item.rgb, outputs.get(Task.NORMALS)))
         return [path]
 
-    def write(self, picture: PipelineItem, prepared: list[Path]) -> None:
-        """Remember the files."""
+    def write(self, item: PipelineItem, prepared: list[Path]) -> None:
+        """Collect the paths of the segment."""
         self._files += prepared
 
     def end_segment(self, segment: int) -> list[Path]:
-        """The files of the segment."""
+        """Paths of the segment."""
         files, self._files = self._files, []
         return files
 
     def finish(self, segments: Sequence[Sequence[Path]]) -> list[Path]:
-        """All files."""
+        """Paths of all segments."""
         return [path for files in segments for path in files]
 
 
 def unproject(depth_m: Float[ndarray, "h w"], fov_deg: float) -> Float[ndarray, "h w 3"]:
-    """Where each pixel lies in space, in meters; frame: x right, y up, z toward the camera, which is the origin.
+    """3D position of each pixel in meters; camera frame x right, y up, z toward the camera, which is the origin.
 
     Args:
         depth_m: z-depth.
-        fov_deg: Horizontal field of view of a camera without distortion, its axis through the middle of the picture.
+        fov_deg: Horizontal field of view of a camera without distortion, with the principal point in the center.
     """
     height, width = depth_m.shape
     focal_px = width / 2 / math.tan(math.radians(fov_deg) / 2)
@@ -80,7 +80,7 @@ def unproject(depth_m: Float[ndarray, "h w"], fov_deg: float) -> Float[ndarray, 
 def encode_ply(
     points: Float[ndarray, "h w 3"], rgb: UInt8[ndarray, "h w 3"], normals: Float[ndarray, "h w 3"] | None = None
 ) -> bytes:
-    """A binary PLY of the points that are not sky, with colors and, if given, normals."""
+    """Binary PLY of all points that are not sky, with colors and, if given, normals."""
     distance_m = -points[..., 2]
     kept = np.isfinite(points).all(axis=-1) & (distance_m > 0) & (distance_m < FAR_DEPTH_M)
     fields = [("x", "<f4"), ("y", "<f4"), ("z", "<f4")]

@@ -1,16 +1,17 @@
-"""What a frame holds in a few numbers: a line of JSON per frame, or a Parquet table where ``pyarrow`` is there."""
+"""Statistics of frames: a line of JSON per frame, or a Parquet table if ``pyarrow`` is installed."""
 
 from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy import ndarray
 
-from distill.export.inference.pipeline import PipelineItem
+from distill.export.inference.stages import PipelineItem
 from distill.export.runners import Outputs
 from distill.export.sinks.base import JsonLinesSink, write_error
 from distill.optional import require
@@ -18,32 +19,48 @@ from distill.spec import StudentSpec
 from distill.tasks import Task
 
 _STRIDE = 4
-"""Every fourth pixel of every fourth row: percentiles of a 1080p map in 2 instead of 40 ms, and as good."""
+"""Every fourth pixel of every fourth row: percentiles of a 1080p map in 2 instead of 40 ms, with equal accuracy."""
 _PERCENTILES = (5, 50, 95)
 _ROWS_AT_ONCE = 10_000
 
 
-def frame_statistics(picture: PipelineItem, outputs: Outputs, spec: StudentSpec) -> dict[str, Any]:
-    """Index, time, and for each task: depth percentiles, mean normal, class shares, mean confidence."""
-    row: dict[str, Any] = {"frame": picture.index, "time_s": round(picture.pts_s, 6)}
+def frame_statistics(item: PipelineItem, outputs: Outputs, spec: StudentSpec) -> dict[str, Any]:
+    """Index, time, the `STATISTICS` of each task, and the mean confidence of dense tasks."""
+    row: dict[str, Any] = {"frame": item.index, "time_s": round(item.pts_s, 6)}
     coarse = {name: value[::_STRIDE, ::_STRIDE] for name, value in outputs.items()}
-    if Task.DEPTH in coarse:
-        depth = coarse[Task.DEPTH]
-        finite = depth[np.isfinite(depth)]
-        row["depth_valid"] = round(finite.size / max(depth.size, 1), 4)
-        found = np.percentile(finite, _PERCENTILES) if finite.size else [None] * len(_PERCENTILES)
-        row |= {f"depth_p{p:02d}": _rounded(value) for p, value in zip(_PERCENTILES, found, strict=True)}
-    if Task.NORMALS in coarse:
-        mean = np.nanmean(coarse[Task.NORMALS], axis=(0, 1))
-        row |= {f"normals_{axis}": _rounded(value) for axis, value in zip("xyz", mean, strict=True)}
-    if Task.SEMANTIC in coarse and spec.semantic:
-        ids = coarse[Task.SEMANTIC]
-        shares = np.bincount(ids.reshape(-1), minlength=256) / ids.size
-        row |= {f"share_{name}": round(float(shares[k]), 5) for k, name in enumerate(spec.semantic.classes)}
+    for task, statistics in STATISTICS.items():
+        if task in coarse:
+            row |= statistics(coarse[task], spec)
     for task in spec.dense_tasks:
         if f"{task}_confidence" in coarse:
             row[f"{task}_confidence"] = _rounded(np.nanmean(coarse[f"{task}_confidence"]))
     return row
+
+
+def _depth_statistics(depth: ndarray, spec: StudentSpec) -> dict[str, Any]:
+    finite = depth[np.isfinite(depth)]
+    found = np.percentile(finite, _PERCENTILES) if finite.size else [None] * len(_PERCENTILES)
+    percentiles = {f"depth_p{p:02d}": _rounded(value) for p, value in zip(_PERCENTILES, found, strict=True)}
+    return {"depth_valid": round(finite.size / max(depth.size, 1), 4), **percentiles}
+
+
+def _normals_statistics(normals: ndarray, spec: StudentSpec) -> dict[str, Any]:
+    mean = np.nanmean(normals, axis=(0, 1))
+    return {f"normals_{axis}": _rounded(value) for axis, value in zip("xyz", mean, strict=True)}
+
+
+def _semantic_statistics(ids: ndarray, spec: StudentSpec) -> dict[str, Any]:
+    shares = np.bincount(ids.reshape(-1), minlength=256) / ids.size
+    classes = spec.semantic.classes if spec.semantic else ()
+    return {f"share_{name}": round(float(shares[number]), 5) for number, name in enumerate(classes)}
+
+
+STATISTICS: Mapping[Task, Callable[[ndarray, StudentSpec], dict[str, Any]]] = {
+    Task.DEPTH: _depth_statistics,
+    Task.NORMALS: _normals_statistics,
+    Task.SEMANTIC: _semantic_statistics,
+}
+"""Statistics by task (optional): depth percentiles, mean normal, fraction of each class."""
 
 
 def _rounded(value: Any) -> float | None:
@@ -51,7 +68,7 @@ def _rounded(value: Any) -> float | None:
 
 
 class StatisticsSink(JsonLinesSink):
-    """``<key>.statistics.jsonl``, or ``.parquet`` by the suffix of `out`."""
+    """``<key>.statistics.jsonl``, or ``.parquet`` according to the suffix of `out`."""
 
     name = "statistics"
     stages = ("statistics", "")
@@ -62,12 +79,12 @@ class StatisticsSink(JsonLinesSink):
         if out.suffix == ".parquet":
             require("pyarrow.parquet", extra="parquet", why="write Parquet (--write statistics gives JSON lines)")
 
-    def prepare(self, picture: PipelineItem, outputs: Outputs) -> list[str]:
-        """One line."""
-        return [json.dumps(frame_statistics(picture, outputs, self._spec))]
+    def prepare(self, item: PipelineItem, outputs: Outputs) -> list[str]:
+        """One line with the statistics of a frame."""
+        return [json.dumps(frame_statistics(item, outputs, self._spec))]
 
     def finish(self, segments: Sequence[Sequence[Path]]) -> list[Path]:
-        """The table."""
+        """Join all lines to one table."""
         temporary = self.out.with_name(f".{self.out.name}.part")
         parts = [path for files in segments for path in files]
         try:
@@ -84,7 +101,7 @@ class StatisticsSink(JsonLinesSink):
 
 
 class ParquetSink(StatisticsSink):
-    """The same as Parquet, beside or instead of the lines."""
+    """The same as Parquet, in addition to the lines or alone."""
 
     name = "parquet"
 

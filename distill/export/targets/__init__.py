@@ -1,1 +1,1 @@
-"""One module per export target, and the build that gates each file."""
+"""Export targets: one module per engine, and the build with its parity check."""

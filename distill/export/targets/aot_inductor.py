@@ -1,4 +1,4 @@
-"""A student compiled ahead of time by torch into one ``.pt2`` file: machine code for the processor that made it."""
+"""Engine `aoti`: a ``.pt2`` file compiled ahead of time by torch, with machine code for this kind of processor."""
 
 from __future__ import annotations
 
@@ -28,20 +28,20 @@ _MAX_BATCH, _MAX_SIDE = 1024, 16384
 
 
 def export_aoti(module: nn.Module, spec: StudentSpec, path: Path, *, device: str = "cpu") -> Path:
-    """Compile with free batch, height and width, or those that the spec fixes; the file is whole or not there.
+    """Compile with dynamic batch, height and width, unless the spec fixes them; the write is atomic.
 
     Args:
-        module: Takes uint8 (b, h, w, 3), gives a dictionary with `spec.output_names`.
-        spec: Its spec, kept in the file's metadata.
+        module: Takes uint8 (b, h, w, 3), returns a dictionary with `spec.output_names`.
+        spec: Its spec, stored in the file's metadata.
         path: Ends in ``.pt2``.
-        device: ``cpu`` or ``cuda``: the machine code is for this one.
+        device: ``cpu`` or ``cuda``, for which the code is compiled.
 
     Raises:
-        DistillError: No compiler, the student cannot be traced, or a process that opens the file dies.
+        DistillError: No compiler, the student cannot be traced, or opening the file crashes a process.
     """
     if device == "cpu" and not shutil.which(os.environ.get("CXX", "g++")):
         raise DistillError(
-            f"{path}: compiling ahead of time needs a C++ compiler, and there is no g++",
+            f"{path}: compiling ahead of time needs a C++ compiler, and g++ is not installed",
             hint="install g++ (or name a compiler in CXX); the other targets do not need one",
         )
     student, images = prepare_for_export(module, spec).to(device), example_input(spec).to(device)
@@ -54,7 +54,7 @@ def export_aoti(module: nn.Module, spec: StudentSpec, path: Path, *, device: str
     temporary = path.with_name(f".{path.stem}.{os.getpid()}.pt2")
     configs = {
         "aot_inductor.metadata": {METADATA_KEY: spec.to_json(), TORCH_KEY: torch.__version__},
-        # Else the number of threads of this process, here and now, becomes part of the machine code.
+        # Otherwise the current number of threads of this process becomes part of the machine code.
         "cpp.dynamic_threads": True,
     }
     try:
@@ -64,7 +64,7 @@ def export_aoti(module: nn.Module, spec: StudentSpec, path: Path, *, device: str
                 logging.getLogger(name).setLevel(logging.ERROR)
             program = torch.export.export(student, (images,), dynamic_shapes=(sides,))
             torch._inductor.aoti_compile_and_package(program, package_path=str(temporary), inductor_configs=configs)
-        _open_elsewhere(temporary, path)
+        _check_opening(temporary, path)
         temporary.replace(path)
     except DistillError:
         raise
@@ -78,26 +78,26 @@ def export_aoti(module: nn.Module, spec: StudentSpec, path: Path, *, device: str
     return path
 
 
-def _open_elsewhere(made: Path, path: Path) -> None:
-    """Open the file in a process of its own first, for machine code that is wrong kills whoever opens it."""
+def _check_opening(made: Path, path: Path) -> None:
+    """Open the file in a separate process first, because wrong machine code crashes the process that opens it."""
     code = "import sys, torch; torch._inductor.aoti_load_package(sys.argv[1])"
     done = subprocess.run([sys.executable, "-c", code, str(made)], check=False, capture_output=True)
     if done.returncode >= 0:
-        return  # a plain refusal is a sentence when it is opened here
+        return  # other errors are reported when the file is opened in this process
     name = signal.Signals(-done.returncode).name
     compiler = os.environ.get("CXX", "g++")
     raise DistillError(
-        f"{path}: compiled, but a process that opens it dies of {name}: {compiler} does not suit this torch",
-        # Seen with a g++ that put its own, static copy of libstdc++ into the file, beside the one that torch uses.
+        f"{path}: compiled, but a process that opens it crashes with {name}: {compiler} does not fit this torch",
+        # Observed with a g++ that links a static libstdc++ into the file, in addition to torch's.
         hint="name the system's compiler in CXX and export again; the other targets do not need one",
     )
 
 
 def build(context: ExportContext, target: str, config: TargetConfig) -> Artifact:
-    """Build, check and name the artifact."""
+    """Build the artifact, check it and move it to its name."""
     if config.precision != "fp32":
         raise DistillError(f"{target}: compiled students are float32", hint="precision: fp32, or engine: onnx")
-    context.log("compiling ahead of time: a minute or two of g++")
+    context.log("compiling ahead of time: g++ takes a minute or two")
     path = context.scratch_dir() / file_name(context, target, ".pt2")
     context.compile_student(context.spec_for(target, config.precision), path, config.device)
     return finalize(

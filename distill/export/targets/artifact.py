@@ -1,4 +1,4 @@
-"""What came of one target: a file or a folder, under its own name only if its answers are within the tolerance."""
+"""Result of one target: a file or folder, and its parity with the student."""
 
 from __future__ import annotations
 
@@ -7,26 +7,26 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from distill.config.export import artifact_files
-from distill.export.onnx.int8 import Sensitivity
+from distill.export.onnx.quantization import Sensitivity
 from distill.export.verification.parity import ParityResult
 
 
 @dataclass(frozen=True, slots=True)
 class Artifact:
-    """What came of one target.
+    """Result of one target.
 
     Attributes:
-        target: Its name.
+        target: Name of the target.
         engine: ``onnx``, ``openvino``, ...
-        precision: ``fp32``, ``fp16``, ``bf16`` or ``int8``.
-        path: The file or folder; under its own name only if `status` is ``passed``.
-        size_bytes: Of all that belongs to it.
-        parity: How it compares; None if it could not be made.
-        status: ``passed``, ``failed`` (beyond the tolerance), ``refused`` (of no use here) or ``not made``.
-        reason: Why not, with the numbers.
-        notes: What was done on the way: layers kept in float32, where it was gated.
-        runnable: Whether this machine runs it as it is meant to be run, so that its time means something.
-        sensitivity: int8: what each block alone costs, worst first; empty if nobody had to know.
+        precision: ``fp32``, ``fp16``, ``bf16``, ``int8`` or ``fp8``.
+        path: The file or folder; named ``*.rejected.*`` unless `status` is ``passed``.
+        size_bytes: Size of all its files.
+        parity: Comparison with the student; None if the artifact could not be built.
+        status: ``passed``, ``failed`` (beyond the tolerance), ``refused`` (too slow here) or ``not made``.
+        reason: Reason for another status than ``passed``, with the numbers.
+        notes: Remarks for the report, such as layers kept in float32.
+        runnable: Whether this machine can run it as intended, so that timing it is meaningful.
+        sensitivity: int8: loss per quantized block, worst first; empty if it was not measured.
     """
 
     target: str
@@ -43,7 +43,7 @@ class Artifact:
 
 
 def failure_reason(parity: ParityResult) -> str:
-    """What is beyond the tolerance, with the numbers."""
+    """Tasks beyond the tolerance, with the numbers."""
     return "; ".join(
         f"{task.task} changes by {task.change:.4g} in {task.measure}, the tolerance is {task.tolerance:g}"
         for task in parity.tasks
@@ -52,12 +52,12 @@ def failure_reason(parity: ParityResult) -> str:
 
 
 def rejected_path(path: Path) -> Path:
-    """The name under which a file that failed is kept."""
+    """Path of a rejected file."""
     return path.with_name(f"{path.stem}.rejected{path.suffix}")
 
 
 def move_artifact(made: Path, path: Path) -> Path:
-    """Move an artifact, the file that is opened last."""
+    """Move an artifact; of several files, the main one last."""
     if made.is_dir():
         shutil.rmtree(path, ignore_errors=True)
         made.replace(path)
@@ -68,7 +68,7 @@ def move_artifact(made: Path, path: Path) -> Path:
 
 
 def reject(artifact: Artifact, reason: str) -> Artifact:
-    """The artifact under the name of the rejected, refused for this reason."""
+    """The artifact with status ``refused``, renamed to its rejected path."""
     assert artifact.path is not None
     return replace(
         artifact, path=move_artifact(artifact.path, rejected_path(artifact.path)), status="refused", reason=reason

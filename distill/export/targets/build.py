@@ -1,6 +1,6 @@
-"""One trained student, many artifacts: each is made, gated on real pictures, and set aside if it fails.
+"""Build of one artifact: parity check on real images, final name, comparison of speed.
 
-A file lies under its own name only when its answers are within the tolerance; else it is named ``*.rejected_path.*``.
+A file gets its name only if its outputs are within the tolerance; otherwise it is named ``*.rejected.*``.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from pathlib import Path
 
 from distill.config.export import ENGINES, TargetConfig, artifact_files
 from distill.errors import DistillError
-from distill.export.onnx.int8 import relative_loss
+from distill.export.onnx.quantization import relative_loss
 from distill.export.targets.artifact import Artifact, failure_reason, move_artifact, reject, rejected_path
 from distill.export.targets.context import ExportContext, PreparedGraph
 from distill.export.verification.parity import ParityResult
@@ -21,7 +21,7 @@ from distill.export.verification.timing import Timing
 
 
 def build_artifact(context: ExportContext, target: str, config: TargetConfig) -> Artifact:
-    """The artifact of one target, gated; what cannot be made is said in it, and stops no other target."""
+    """Build and check one target; an error becomes an artifact with status ``not made``."""
     try:
         return _open(ENGINES[config.engine].build)(context, target, config)
     except DistillError as error:
@@ -37,7 +37,7 @@ def _open(entry: str) -> Callable[[ExportContext, str, TargetConfig], Artifact]:
 
 
 def file_name(context: ExportContext, target: str, suffix: str) -> str:
-    """``nano.onnx``, ``nano.int8.onnx``, ``nano.xml``: the target's name less what the suffix says."""
+    """File name of a target, such as ``nano.onnx``, ``nano.int8.onnx`` or ``nano.xml``."""
     extra = target
     for engine in (name for name, info in ENGINES.items() if info.is_file):
         extra = extra.removeprefix(engine)
@@ -55,7 +55,7 @@ def finalize(
     *more: str,
     runnable: bool = True,
 ) -> Artifact:
-    """Move what was made under its name, or under that of the rejected."""
+    """Move a built file or folder to its final path, or to its rejected path."""
     path = context.folder / made.name
     status, reason = ("passed", "") if parity.passed else ("failed", failure_reason(parity))
     path = move_artifact(made, path if parity.passed else rejected_path(path))
@@ -78,25 +78,25 @@ def finalize(
 def reject_if_slow(
     artifact: Artifact, made: Sequence[Artifact], timings: Sequence[Timing], min_speedup: float
 ) -> Artifact:
-    """An int8 artifact is refused if it is slower than its float32 sibling anywhere, or gains too little everywhere."""
-    sibling = next((other for other in made if other.engine == artifact.engine and other.precision == "fp32"), None)
-    if artifact.precision != "int8" or artifact.status != "passed" or sibling is None:
+    """Reject an int8 artifact that is slower than its float32 version at any batch, or gains too little at all."""
+    float32 = next((other for other in made if other.engine == artifact.engine and other.precision == "fp32"), None)
+    if artifact.precision != "int8" or artifact.status != "passed" or float32 is None:
         return artifact
     found = [
         compare_calls(theirs.calls_ms, ours.calls_ms, f"batch {ours.batch}")
         for ours in timings
         for theirs in timings
-        if (ours.model, theirs.model) == (artifact.target, sibling.target) and ours.batch == theirs.batch
+        if (ours.model, theirs.model) == (artifact.target, float32.target) and ours.batch == theirs.batch
     ]
-    words = "; ".join(f"{row.new_ms:.2f} ms against {row.base_ms:.2f} ms in float32 at {row.series}" for row in found)
+    numbers = "; ".join(f"{row.new_ms:.2f} ms, {row.base_ms:.2f} ms in float32 at {row.series}" for row in found)
     if any(row.verdict == "slower" for row in found):
-        return reject(artifact, f"slower than {sibling.target} on this machine: {words}")
+        return reject(artifact, f"slower than {float32.target} on this machine: {numbers}")
     speedup = max((row.base_ms / row.new_ms for row in found), default=min_speedup)
     if found and (speedup < min_speedup or not any(row.verdict == "faster" for row in found)):
-        used = f"; it takes {relative_loss(artifact.parity):.0%} of the accuracy tolerance" if artifact.parity else ""
+        used = f"; it uses {relative_loss(artifact.parity):.0%} of the accuracy tolerance" if artifact.parity else ""
         return reject(
             artifact,
-            f"{speedup:.2f} times the images/s of {sibling.target} at best on this machine, and {min_speedup:g} times are"
-            f" asked for (--min-speedup): {words}{used}",
+            f"{speedup:.2f} times the images/s of {float32.target} at best on this machine, below the required"
+            f" {min_speedup:g} (--min-speedup): {numbers}{used}",
         )
-    return replace(artifact, notes=(*artifact.notes, words)) if found else artifact
+    return replace(artifact, notes=(*artifact.notes, numbers)) if found else artifact

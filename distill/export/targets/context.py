@@ -1,4 +1,4 @@
-"""What every target is made from: the student, its graph in any precision, and pictures to judge by."""
+"""Inputs of every target: the student, its graph in any precision, and images for the parity check."""
 
 from __future__ import annotations
 
@@ -15,16 +15,17 @@ from numpy import ndarray
 
 from distill.config.export import TargetConfig
 from distill.export.onnx.fp8 import Fp8Quantizer
-from distill.export.onnx.int8 import BlockQuantizer, Int8Quantizer, Scheme, Sensitivity, quantize_within_tolerance
+from distill.export.onnx.int8 import Int8Quantizer, Scheme
 from distill.export.onnx.mixed_precision import to_mixed_precision
+from distill.export.onnx.quantization import BlockQuantizer, Sensitivity, quantize_within_tolerance
 from distill.export.runners import Outputs, Runner, open_runner
 from distill.export.verification.parity import Parity, ParityResult, ParitySample, Tolerances, generated_samples
 from distill.spec import METADATA_KEY, StudentSpec
 
 _SEARCH_SAMPLES = 8
-"""Labeled pictures that a candidate is judged on while layers are being sought; the verdict takes all."""
-_MOST_TOLD = 5
-"""Of the blocks, those whose cost is told; export.json has all."""
+"""Labeled images per comparison during a search for layers; the final comparison takes all."""
+_MAX_NOTED_BLOCKS = 5
+"""Blocks in the notes; export.json lists all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,9 +33,9 @@ class PreparedGraph:
     """A graph in the precision of its target.
 
     Attributes:
-        graph: As it goes into the file.
-        emulated_parity: How it compares, if it was gated in another form than the file.
-        notes: What was done to it.
+        graph: The ONNX graph.
+        emulated_parity: Comparison in an emulated form, if this machine cannot run the graph as intended.
+        notes: Remarks for the report.
         sensitivity: As in `Artifact`.
     """
 
@@ -46,20 +47,20 @@ class PreparedGraph:
 
 @dataclass
 class ExportContext:
-    """What every target is made from.
+    """Inputs of every target.
 
     Attributes:
         spec: The student's spec.
         graph: The float32 ONNX graph.
         compile_student: Writes the student as a compiled torch package: (spec, path, device).
         reference: The student itself.
-        samples: Real pictures with their labels; generated ones if there are none.
-        calibration: Pictures to draw ranges from; none of `samples`, if there are others.
-        folder: Where artifacts go.
-        stem: What their names begin with.
-        threads: For the engines.
-        log: Told what happens.
-        measure_blocks: int8: measure what each block alone costs, also if nothing has to stay in float32.
+        samples: Real images with their labels, or generated images.
+        calibration: Images for calibration; others than `samples`, if there are enough.
+        folder: Folder of the artifacts.
+        stem: Start of their names.
+        threads: Threads of the engines.
+        log: Takes progress messages.
+        measure_blocks: int8: measure the loss of each block even if all can be quantized.
     """
 
     spec: StudentSpec
@@ -78,14 +79,14 @@ class ExportContext:
     def check_parity(
         self, path: Path, tolerances: Tolerances, samples: Sequence[ParitySample] | None = None
     ) -> ParityResult:
-        """How the artifact in this file compares with the student."""
+        """Comparison of an artifact with the student."""
         with open_runner(path, threads=self.threads) as candidate:
-            if not tolerances.scores_only:  # sizes that do and do not match, odd ones, both orientations
+            if not tolerances.scores_only:  # various sizes, odd ones, both orientations
                 probes = Parity(self.reference, candidate, tolerances)
                 for sample in generated_samples(self.spec):
                     probes.update(sample)
                 if not probes.result().passed:
-                    self.log("the two already differ on generated pictures of unusual sizes")
+                    self.log("outputs differ on generated images of unusual sizes")
                     return probes.result()
             parity = Parity(self.reference, candidate, tolerances)
             for sample in self.samples if samples is None else samples:
@@ -93,7 +94,7 @@ class ExportContext:
             return parity.result()
 
     def quick_parity(self, tolerances: Tolerances) -> Callable[[Any], ParityResult]:
-        """The same for a graph in memory, on a few samples: for searching."""
+        """Comparison of a graph in memory with the student, on a few samples."""
         path = self.scratch_dir() / "candidate.onnx"
 
         def compare(proto: Any) -> ParityResult:
@@ -103,27 +104,27 @@ class ExportContext:
         return compare
 
     def scratch_dir(self) -> Path:
-        """A folder that goes with the workshop."""
+        """New temporary folder, removed by `close`."""
         self._scratch.append(tempfile.TemporaryDirectory(prefix=".export.", dir=self.folder))
         return Path(self._scratch[-1].name)
 
     def close(self) -> None:
-        """Remove what was only on the way."""
+        """Remove temporary folders."""
         for folder in self._scratch:
             folder.cleanup()
 
     def example_images(self) -> UInt8[ndarray, "b h w 3"]:
-        """One real picture, to look into graphs with."""
+        """A batch of one real image, for reading inner values of graphs."""
         return self.samples[0].rgb[None]
 
     def spec_for(self, target: str, precision: str) -> StudentSpec:
-        """The spec as the artifact carries it."""
+        """The spec of an artifact, with target and precision in its provenance."""
         made = {"target": target, "precision": precision}
         return self.spec.model_copy(update={"provenance": {**self.spec.provenance, **made}})
 
 
 def tolerances_from(config: TargetConfig) -> Tolerances:
-    """The tolerances of a target."""
+    """Tolerances of a target."""
     tolerance = config.tolerance
     return Tolerances.at_level(tolerance.level, tolerance.by_task, tolerance.scores_only)
 
@@ -136,40 +137,40 @@ def prepare_graph(context: ExportContext, config: TargetConfig, scheme: Scheme) 
 
 
 def _eight_bits(context: ExportContext, config: TargetConfig, scheme: Scheme) -> PreparedGraph:
-    drawn = context.calibration[: config.calibration_images]
+    images = context.calibration[: config.calibration_images]
     name = "fp8" if config.precision == "fp8" else scheme
-    context.log(f"calibrating {name} on {len(drawn)} pictures ({config.calibration_method})")
-    images = (picture[None] for picture in drawn)
+    context.log(f"calibrating {name} on {len(images)} images ({config.calibration_method})")
+    batches = (image[None] for image in images)
     quantizer: BlockQuantizer = (
-        Fp8Quantizer(context.graph, images, config.calibration_method)
+        Fp8Quantizer(context.graph, batches, config.calibration_method)
         if config.precision == "fp8"
-        else Int8Quantizer(context.graph, images, scheme, config.calibration_method)
+        else Int8Quantizer(context.graph, batches, scheme, config.calibration_method)
     )
     quick_parity = context.quick_parity(tolerances_from(config))
     found = quantize_within_tolerance(quantizer, quick_parity, always_measure=context.measure_blocks, log=context.log)
     notes = [f"{name}, {found.fraction:.0%} of the network's nodes in eight bits"]
     notes += [f"kept in float32: {group}" for group in found.float32_blocks]
     if found.sensitivity:
-        worst = ", ".join(f"{row.group} {row.relative_loss:.2f}" for row in found.sensitivity[:_MOST_TOLD])
-        notes.append(f"what a block alone costs, as a share of the tolerance of the worst task: {worst}")
+        worst = ", ".join(f"{row.group} {row.relative_loss:.2f}" for row in found.sensitivity[:_MAX_NOTED_BLOCKS])
+        notes.append(f"loss of single blocks, as a fraction of the worst task's tolerance: {worst}")
     return PreparedGraph(found.proto, None, tuple(notes), found.sensitivity)
 
 
 def _half(context: ExportContext, config: TargetConfig) -> PreparedGraph:
     assert config.precision in ("fp16", "bf16")
     tolerances = tolerances_from(config)
-    lowered = to_mixed_precision(
+    mixed = to_mixed_precision(
         context.graph, config.precision, context.example_images(), context.quick_parity(tolerances), log=context.log
     )
     path = context.scratch_dir() / "emulated.onnx"
-    onnx.save(lowered.emulated_graph, path)
-    notes = [f"kept in float32: {bad}" for bad in lowered.bad_layers]
-    notes.append(f"gated on a CPU with every layer rounded to {config.precision}, not on a GPU")
-    return PreparedGraph(lowered.half_graph, context.check_parity(path, tolerances), tuple(notes))
+    onnx.save(mixed.emulated_graph, path)
+    notes = [f"kept in float32: {bad}" for bad in mixed.bad_layers]
+    notes.append(f"checked on a CPU with every layer rounded to {config.precision}, not on a GPU")
+    return PreparedGraph(mixed.half_graph, context.check_parity(path, tolerances), tuple(notes))
 
 
 def save_graph(graph: Any, spec: StudentSpec, path: Path) -> None:
-    """Write a graph with this spec in it."""
+    """Write a graph with this spec in its metadata."""
     made = onnx.ModelProto()
     made.CopyFrom(graph)
     kept = {entry.key: entry.value for entry in made.metadata_props}
@@ -178,10 +179,10 @@ def save_graph(graph: Any, spec: StudentSpec, path: Path) -> None:
 
 
 class CachedRunner(Runner):
-    """Another runner's answers, kept by the bytes of the pictures.
+    """Cache of another runner's outputs by image content.
 
     Attributes:
-        wrapped: The runner itself, which forgets.
+        wrapped: The runner without cache.
     """
 
     def __init__(self, runner: Runner) -> None:

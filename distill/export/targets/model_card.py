@@ -1,6 +1,6 @@
-"""The model card beside an exported file: what it answers, how to feed it, and under which terms it was taught.
+"""Model card of an exported file: outputs, input, and the terms of its training labels.
 
-States what the spec says and no more; whoever publishes the file adds what they know, and chooses its license.
+It states only the contents of the spec; publishers of the file add their own facts and choose its license.
 """
 
 from __future__ import annotations
@@ -14,20 +14,16 @@ import yaml
 from distill.images import write_atomic
 from distill.licenses import LicenseClass, license_class
 from distill.spec import StudentSpec
-from distill.tasks import Task
+from distill.tasks import TASKS
 
 MODEL_CARD = "model_card.md"
-_PIPELINE_TAGS = {
-    Task.DEPTH: "depth-estimation",
-    Task.SEMANTIC: "image-segmentation",
-    Task.INSTANCE: "image-segmentation",
-}
+
 _LICENSE_MEANING = {
     LicenseClass.COMMERCIAL: "commercial use is allowed, with notices at most",
     LicenseClass.RESTRICTED: "commercial use is allowed under conditions; read the terms",
     LicenseClass.NON_COMMERCIAL: "no commercial use",
     LicenseClass.RESEARCH: "research only",
-    LicenseClass.UNKNOWN: "nobody said; ask before you use it",
+    LicenseClass.UNKNOWN: "not stated; clarify before use",
 }
 
 
@@ -35,43 +31,43 @@ def write_model_card(path: Path, spec: StudentSpec, *, file: str, parity: Sequen
     """Write the card.
 
     Args:
-        path: Where.
+        path: Output file.
         spec: The student's spec.
         file: Name of the exported file.
-        parity: Rows of the proof that the file answers as the student does: task, measure, reference, candidate.
+        parity: Rows of the comparison with the student: task, measure, reference, candidate.
     """
     write_atomic(path, model_card_text(spec, file=file, parity=parity).encode())
 
 
 def model_card_text(spec: StudentSpec, *, file: str, parity: Sequence[Mapping[str, Any]] = ()) -> str:
-    """The card as Markdown, with the header that model hubs read."""
+    """Card as Markdown with the header for model hubs."""
     header = {
         "license": "other",
         "license_name": f"labels-{strictest_license_class(spec)}",
         "library_name": "onnx",
         "tags": ["distill", *map(str, spec.tasks)],
     }
-    tag = next((_PIPELINE_TAGS[task] for task in spec.tasks if task in _PIPELINE_TAGS), None)
-    if tag is not None:
+    tag = next((TASKS[task].hub_tag for task in spec.tasks if TASKS[task].hub_tag), "")
+    if tag:
         header["pipeline_tag"] = tag
     parts = [
         "---\n" + yaml.safe_dump(header, sort_keys=False).strip() + "\n---",
         f"# {spec.name}",
-        f"`{file}`: {', '.join(spec.tasks)} out of one picture; backbone {spec.backbone}.",
+        f"`{file}`: {', '.join(spec.tasks)} of one image; backbone {spec.backbone}.",
         "## Input and output",
         _input_and_output(spec),
-        "## What it was taught with",
+        "## Training labels",
         _licenses(spec),
         *([f"Teachers: {spec.provenance['teachers']}."] if "teachers" in spec.provenance else []),
-        *([f"Photos it learned from: {spec.provenance['photos']}."] if "photos" in spec.provenance else []),
+        *([f"Photos: {spec.provenance['photos']}."] if "photos" in spec.provenance else []),
     ]
     if parity:
-        parts += ["## The same answers as the student that was trained", _parity(parity)]
+        parts += ["## Comparison with the trained student", _parity(parity)]
     return "\n\n".join(parts) + "\n"
 
 
 def strictest_license_class(spec: StudentSpec) -> LicenseClass:
-    """The class of the terms that allow least, among all that the labels were made under."""
+    """Most restrictive license class of all training labels."""
     order = list(LicenseClass)
     kinds = [license_class(license) for license in spec.licenses] or [LicenseClass.UNKNOWN]
     return max(kinds, key=order.index)
@@ -79,20 +75,13 @@ def strictest_license_class(spec: StudentSpec) -> LicenseClass:
 
 def _input_and_output(spec: StudentSpec) -> str:
     lines = [
-        f"- input `{spec.input.name}`: {spec.input.dtype} {spec.input.color}, {spec.input.layout}, pictures of any "
-        f"size; it works at {spec.input.size_hw[1]}x{spec.input.size_hw[0]} pixels",
-        "- resizing and normalization are inside, and outputs come at the picture's size",
+        f"- input `{spec.input.name}`: {spec.input.dtype} {spec.input.color}, {spec.input.layout}, images of any "
+        f"size; resized to {spec.input.size_hw[1]}x{spec.input.size_hw[0]} pixels",
+        "- resizing and normalization are part of the file; outputs have the size of the image",
     ]
-    if spec.depth is not None:
-        unit = "meters of z-depth" if spec.depth.unit == "m" else f"{spec.depth.depth_kind}, without a unit"
-        lines.append(f"- `depth`: {unit}; `depth_confidence` in [0, 1]")
-    if spec.normals is not None:
-        lines.append(f"- `normals`: unit vectors, {spec.normals.frame}; `normals_confidence` in [0, 1]")
-    if spec.semantic is not None:
-        lines.append(f"- `semantic`: ids of {', '.join(spec.semantic.classes)}; `semantic_confidence` in [0, 1]")
-    if spec.instance is not None:
-        lines.append(f"- `instance`: ids, 0 is background, of {', '.join(spec.instance.classes)}")
-    return "\n".join([*lines, "- the whole spec is inside the file, under the metadata key `distill.spec`"])
+    for task in spec.tasks:
+        lines.append(f"- `{task}`: {getattr(spec, task).describe()}; `{task}_confidence` in [0, 1]")
+    return "\n".join([*lines, "- the complete spec is in the file, under the metadata key `distill.spec`"])
 
 
 def _licenses(spec: StudentSpec) -> str:

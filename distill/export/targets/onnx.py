@@ -1,4 +1,4 @@
-"""Target `onnx`: an ONNX file for ONNX Runtime, in float32, half precision or int8."""
+"""Engine `onnx`: an ONNX file for ONNX Runtime, in float32, half precision or int8."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A student's ONNX file as OpenVINO's own format: an ``.xml`` and a ``.bin``."""
+"""Engine `openvino`: an ``.xml`` file with its ``.bin``, converted from ONNX."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from distill.spec import StudentSpec
 
 
 def export_openvino(onnx_path: Path, spec: StudentSpec, path: Path, *, compress: bool = False) -> Path:
-    """Convert; quantized ONNX stays quantized. The ``.xml`` appears when its ``.bin`` is whole.
+    """Convert an ONNX file; int8 stays int8. The ``.xml`` is written after its ``.bin`` is complete.
 
     Args:
-        onnx_path: Written by `export_onnx` or `quantize_onnx`.
-        spec: The spec, embedded in the model's run-time information.
+        onnx_path: Written by `save_graph`.
+        spec: Stored in the model's run-time information.
         path: Ends in ``.xml``.
-        compress: Store weights in half precision: half the size; engines compute in float32 all the same.
+        compress: Store weights in half precision, for half the size; engines still compute in float32.
 
     Raises:
         DistillError: OpenVINO is not installed, or cannot express the graph.
@@ -42,7 +42,7 @@ def export_openvino(onnx_path: Path, spec: StudentSpec, path: Path, *, compress:
         openvino.save_model(model, temporary, compress_to_fp16=compress)
         temporary.with_suffix(".bin").replace(path.with_suffix(".bin"))
         temporary.replace(path)
-    except Exception as error:  # RuntimeError for everything, the file system included
+    except Exception as error:  # OpenVINO raises RuntimeError for everything, file system errors included
         raise DistillError(
             f"{path}: OpenVINO cannot convert {onnx_path.name}: {first_line(error)}",
             hint="choose another backbone, or update openvino",
@@ -54,7 +54,7 @@ def export_openvino(onnx_path: Path, spec: StudentSpec, path: Path, *, compress:
 
 
 def build(context: ExportContext, target: str, config: TargetConfig) -> Artifact:
-    """Build, check and name the artifact."""
+    """Build the artifact, check it and move it to its name."""
     made = prepare_graph(context, config, "u8s8")
     folder = context.scratch_dir()
     onnx.save(made.graph, folder / "source.onnx")

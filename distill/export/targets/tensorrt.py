@@ -1,7 +1,8 @@
-"""A student for TensorRT: its graph in the parser's terms, and a kit that builds the engine where it will run.
+"""Engine `tensorrt`: a kit that builds the engine on its target machine.
 
-The kit is one folder that needs TensorRT (10.12 or later, or 11) and numpy on the target: the ONNX file, the line for
-trtexec, a builder and a checker in Python, tensors to calibrate with, samples with expected outputs and tolerances.
+The kit is a folder that needs TensorRT (10.12 or later, or 11) and numpy on the target: the ONNX file rewritten for
+TensorRT's parser, a trtexec command, a builder and a checker in Python, calibration images, samples with expected
+outputs, and tolerances.
 """
 
 from __future__ import annotations
@@ -34,17 +35,17 @@ from distill.tasks import TASKS
 
 _PACKAGE = "distill.export.tensorrt_kit"
 _SCRIPTS = {"cuda.py": "trt_cuda.py", "engine.py": "trt_engine.py", "build.py": "build.py", "check.py": "check.py"}
-"""Module to its name in a kit, where `cuda` and `build` would hide packages that may be installed."""
+"""Module to its name in a kit, where `cuda` and `build` could hide installed packages."""
 
 
 def to_tensorrt_onnx(proto: Any, spec: StudentSpec) -> Any:
-    """A copy that TensorRT's parser has no reason to refuse.
+    """Copy of a graph with only operators and types that TensorRT's parser supports.
 
-    The picture becomes float before anything else, since uint8 may only be a network's input or output; classes go
-    through float to uint8 for the same reason; the antialiased resize becomes products.
+    The image is cast to float first, because uint8 is only supported for inputs and outputs of a network; class ids are
+    cast to uint8 via float for the same reason; the antialiased resize is replaced by products.
 
     Raises:
-        DistillError: A layer is left that the parser lacks; names it.
+        DistillError: A layer remains that the parser does not support.
     """
     made = onnx.ModelProto()
     made.CopyFrom(proto)
@@ -55,7 +56,7 @@ def to_tensorrt_onnx(proto: Any, spec: StudentSpec) -> Any:
     violations = find_op_violations(made, "tensorrt")
     if violations:
         raise DistillError(
-            f"TensorRT's parser would refuse {violations[0]}"
+            f"TensorRT's parser would reject {violations[0]}"
             + (f" and {len(violations) - 1} more" * (len(violations) > 1)),
             hint="choose another backbone, or another target",
         )
@@ -97,25 +98,23 @@ def write_kit(
     """Write the kit.
 
     Args:
-        graph: In the parser's terms, with the spec inside.
+        graph: Result of `to_tensorrt_onnx`, with the spec in its metadata.
         spec: The spec.
         config: Profile and builder options.
         tolerances: For the checker.
-        samples: Pictures with the student's own outputs for them.
-        calibration: Pictures for whoever wants to quantize again on the target.
+        samples: Images with the student's outputs.
+        calibration: Images for a calibration on the target.
         folder: New, or replaced file by file.
     """
     folder.mkdir(parents=True, exist_ok=True)
     name = f"{spec.name}.onnx"
     onnx.save(graph, folder / name)
     stored: dict[str, Any] = {"count": np.int64(len(samples))}
-    for index, (picture, outputs) in enumerate(samples):
-        stored[f"{index}/image"] = picture
+    for index, (image, outputs) in enumerate(samples):
+        stored[f"{index}/image"] = image
         stored |= {f"{index}/{key}": value for key, value in outputs.items()}
     np.savez_compressed(folder / "samples.npz", **stored)
-    np.savez_compressed(
-        folder / "calibration.npz", **{str(index): picture for index, picture in enumerate(calibration)}
-    )
+    np.savez_compressed(folder / "calibration.npz", **{str(index): image for index, image in enumerate(calibration)})
     for module, copy in _SCRIPTS.items():
         (folder / copy).write_text(_standalone((resources.files(_PACKAGE) / module).read_text()))
     kit = _settings(name, spec, config, tolerances)
@@ -125,7 +124,7 @@ def write_kit(
     }
     (folder / "trtexec.sh").write_text(_trtexec(kit))
     (folder / "README.md").write_text(_readme(kit))
-    (folder / "kit.json").write_text(json.dumps(kit, indent=2))  # last: without it nothing is a kit
+    (folder / "kit.json").write_text(json.dumps(kit, indent=2))  # last: it marks the kit as complete
     return folder
 
 
@@ -147,7 +146,7 @@ def _settings(name: str, spec: StudentSpec, config: TargetConfig, tolerances: To
         "precision": config.precision,
         "profile": shapes,
         "builder": config.builder.model_dump(mode="json"),
-        # An engine rounds on its own as well, and the checker has no labels: it allows at least the device level.
+        # An engine adds rounding of its own, and the checker has no labels: it allows at least the device level.
         "tolerances": {
             str(task): max(tolerances.for_task(task), TASKS[task].tolerance["device"]) for task in spec.tasks
         },
@@ -183,7 +182,7 @@ def _trtexec(kit: dict[str, Any]) -> str:
     hardware = {"ampere_plus": "ampere+", "same_compute_capability": "sameComputeCapability"}.get(settings["hardware"])
     words += [f"--hardwareCompatibilityLevel={hardware}"] if hardware else []
     return (
-        "#!/bin/sh\n# The engine without Python; on a Jetson trtexec lies in /usr/src/tensorrt/bin.\n"
+        "#!/bin/sh\n# The engine without Python; on a Jetson, trtexec is in /usr/src/tensorrt/bin.\n"
         + " \\\n  ".join(words)
         + "\n"
     )
@@ -194,14 +193,14 @@ def _readme(kit: dict[str, Any]) -> str:
 
 Copy this folder to the machine that will run it. It needs TensorRT (10.12 or later, or 11) and numpy.
 
-    python build.py --dry-run     # is the kit whole, and what would be built
-    python build.py               # prints the engine's path; built again only if GPU, driver, TensorRT or kit changed
-    python check.py --dry-run     # can the checker tell right from wrong
-    python check.py ENGINE        # compares with the original's outputs; exit code 1 beyond a tolerance; times it too
+    python build.py --dry-run     # check the kit, print the settings
+    python build.py               # prints the engine's path; rebuilt only if GPU, driver, TensorRT or kit changed
+    python check.py --dry-run     # check that the checker detects errors
+    python check.py ENGINE        # compares and times the engine; exit code 1 beyond a tolerance
 
 Without Python: `sh trtexec.sh`. Precision ({kit["precision"]}) is in the ONNX file: the network is strongly typed.
-An engine runs on the kind of GPU and the version of TensorRT that built it, unless `kit.json` says otherwise.
-`trt_engine.py` holds the class to run it with; `samples.npz` the pictures and the original's answers.
+An engine runs on the kind of GPU and the version of TensorRT that built it, unless `kit.json` is set otherwise.
+`trt_engine.py` has a class to run it; `samples.npz` has images with the student's outputs.
 """
 
 
@@ -210,13 +209,13 @@ _KIT_SAMPLES = 8
 
 
 def build(context: ExportContext, target: str, config: TargetConfig) -> Artifact:
-    """Build, check and name the artifact."""
+    """Build the artifact, check it and move it to its name."""
     made = prepare_graph(context, config, "s8s8")
     spec, emulated_parity = context.spec_for(target, config.precision), made.emulated_parity
     path = context.scratch_dir() / "kit.onnx"
     save_graph(to_tensorrt_onnx(made.graph, context.spec), spec, path)
     tolerances = tolerances_from(config)
-    # Half precision is judged rounded, layer by layer; the file itself must give the answers too, on this CPU.
+    # Half precision is checked with rounded layers; the file itself must pass on this CPU too.
     on_cpu = context.check_parity(path, tolerances) if config.precision != "bf16" else emulated_parity
     parity = (
         emulated_parity if emulated_parity is not None and not emulated_parity.passed else (on_cpu or emulated_parity)
@@ -232,8 +231,8 @@ def build(context: ExportContext, target: str, config: TargetConfig) -> Artifact
         context.calibration[:_KIT_SAMPLES],
         context.scratch_dir() / file_name(context, target, ".kit"),
     )
-    said = "a kit: the engine is built on its GPU, by build.py in the folder; none was built here"
-    return finalize(context, target, config, folder, parity, made, said, runnable=False)
+    note = "a kit: build.py in the folder builds the engine on its GPU; none was built here"
+    return finalize(context, target, config, folder, parity, made, note, runnable=False)
 
 
 def _unbatch(outputs: Outputs) -> Outputs:

@@ -1,4 +1,4 @@
-"""A model repository for Triton Inference Server, with its ``config.pbtxt`` from the spec."""
+"""Engine `triton`: a model repository for Triton Inference Server."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ _TYPES = {
 
 
 def write_repository(save: Callable[[Path], None], graph: Any, spec: StudentSpec, max_batch: int, folder: Path) -> Path:
-    """Write ``NAME/config.pbtxt``, ``NAME/1/model.onnx`` and ``NAME/1/spec.json``; gives the model's path.
+    """Write ``NAME/config.pbtxt``, ``NAME/1/model.onnx`` and ``NAME/1/spec.json``; returns the model's path.
 
     Args:
         save: Writes the ONNX file.
-        graph: What it holds.
+        graph: The graph in it.
         spec: The spec.
-        max_batch: The most pictures that the server gathers for one call.
-        folder: The repository: what ``tritonserver --model-repository`` is given.
+        max_batch: Maximum batch size of the server.
+        folder: The repository, for ``tritonserver --model-repository``.
     """
     version = folder / spec.name / "1"
     version.mkdir(parents=True, exist_ok=True)
@@ -42,7 +42,7 @@ def write_repository(save: Callable[[Path], None], graph: Any, spec: StudentSpec
 
 
 def config_pbtxt(graph: Any, spec: StudentSpec, max_batch: int) -> str:
-    """The text of ``config.pbtxt``: dims leave out the batch, free sides are -1."""
+    """Text of ``config.pbtxt``; dims exclude the batch, dynamic sides are -1."""
     inputs = [_tensor(entry) for entry in graph.graph.input]
     by_name = {entry.name: entry for entry in graph.graph.output}
     outputs = [_tensor(by_name[name]) for name in spec.output_names]
@@ -68,11 +68,11 @@ def _tensor(entry: Any) -> str:
 
 
 def build(context: ExportContext, target: str, config: TargetConfig) -> Artifact:
-    """Build, check and name the artifact."""
+    """Build the artifact, check it and move it to its name."""
     spec = context.spec_for(target, config.precision)
     folder = context.scratch_dir() / file_name(context, target, ".repository")
     made = prepare_graph(context, config, "s8s8")
     graph = made.graph
     path = write_repository(lambda file: save_graph(graph, spec, file), graph, spec, config.profile.max_batch, folder)
     parity = made.emulated_parity or context.check_parity(path, tolerances_from(config))
-    return finalize(context, target, config, folder, parity, made, "not served here: no Triton server", runnable=False)
+    return finalize(context, target, config, folder, parity, made, "not tested with a Triton server", runnable=False)

@@ -1,1 +1,1 @@
-"""Scripts that go into a TensorRT build kit as they are: they import TensorRT, numpy and each other, nothing else."""
+"""Scripts that are copied into a TensorRT build kit: they import only TensorRT, numpy and each other."""

@@ -1,7 +1,7 @@
 """Build the engine of this kit: python build.py [--dry-run]. Needs TensorRT (10.12 or later, or 11) and numpy.
 
-One code for both: networks are strongly typed, so that precision is what the ONNX file says, and no flag of either
-version is used that the other lacks.
+The same code serves both versions: networks are strongly typed, so the ONNX file defines the precision, and only flags
+of both versions are used.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _FLOAT8_FROM = 8.9
 
 
 def engine_name(kit: dict[str, Any], machine: dict[str, str]) -> str:
-    """A name that changes with everything that makes an engine unfit: ONNX file, settings, GPU, TensorRT, driver."""
+    """File name with a digest of everything that an engine depends on: ONNX file, settings, GPU, TensorRT, driver."""
     key = {
         "onnx": kit["sha256"][kit["onnx"]],
         "profile": kit["profile"],
@@ -35,20 +35,20 @@ def engine_name(kit: dict[str, Any], machine: dict[str, str]) -> str:
 
 
 def build_plan(trt: Any, kit: dict[str, Any], onnx_path: Path, timing_cache: Path | None = None) -> bytes:
-    """The serialized engine.
+    """Build and serialize the engine.
 
     Raises:
-        KitError: The parser refuses a node, or no engine can be built.
+        KitError: The parser rejects a node, or no engine can be built.
     """
     logger = trt.Logger(trt.Logger.WARNING)
     builder = trt.Builder(logger)
-    # Strong typing is a choice in 10, and all there is in 11, where the flag does no harm.
+    # Strong typing is optional in 10, and the only mode in 11, where the flag has no effect.
     network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
     parser = trt.OnnxParser(network, logger)
     if not parser.parse_from_file(str(onnx_path)):
         errors = [parser.get_error(index) for index in range(parser.num_errors)]
-        words = "; ".join(f"{error.node_name()} ({error.node_operator()}): {error.desc()}" for error in errors)
-        raise KitError(f"{onnx_path}: TensorRT's parser refuses it: {words}")
+        details = "; ".join(f"{error.node_name()} ({error.node_operator()}): {error.desc()}" for error in errors)
+        raise KitError(f"{onnx_path}: TensorRT's parser rejects it: {details}")
     config = builder.create_builder_config()
     _configure(trt, builder, config, kit)
     if timing_cache is not None:
@@ -80,7 +80,7 @@ def _configure(trt: Any, builder: Any, config: Any, kit: dict[str, Any]) -> None
 
 
 def build(folder: Path, trt: Any = None, cuda: Any = None, out: Path | None = None) -> Path:
-    """The engine's path; an engine that was built before for the same everything is taken as it is."""
+    """Build the engine unless one with equal inputs exists; returns its path."""
     trt = trt or import_tensorrt()
     kit = read_kit(folder)
     machine = {**(cuda or Cuda()).describe(), "tensorrt": trt.__version__}
@@ -89,8 +89,8 @@ def build(folder: Path, trt: Any = None, cuda: Any = None, out: Path | None = No
         return path
     if kit["precision"] == "fp8" and float(machine["compute_capability"]) < _FLOAT8_FROM:
         raise KitError(
-            f"{machine['gpu']} has no eight-bit floats: its compute capability is {machine['compute_capability']}, they"
-            f" come with {_FLOAT8_FROM}; build the int8 or fp16 kit there"
+            f"{machine['gpu']} has no eight-bit floats: its compute capability is {machine['compute_capability']},"
+            f" {_FLOAT8_FROM} is needed; build the int8 or fp16 kit on it"
         )
     path.parent.mkdir(parents=True, exist_ok=True)
     start = time.perf_counter()
@@ -115,17 +115,17 @@ def build(folder: Path, trt: Any = None, cuda: Any = None, out: Path | None = No
 
 
 def main() -> int:
-    """The command line."""
+    """Run the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--dry-run", action="store_true", help="check the kit and say what would be built")
-    parser.add_argument("--out", type=Path, help="the engine file to write")
+    parser.add_argument("--dry-run", action="store_true", help="check the kit and print the settings")
+    parser.add_argument("--out", type=Path, help="engine file to write")
     options = parser.parse_args()
     folder = Path(__file__).resolve().parent
     try:
         if options.dry_run:
             kit = read_kit(folder)
             print(
-                f"the kit is whole; would build {kit['onnx']} ({kit['precision']})"
+                f"the kit is complete; would build {kit['onnx']} ({kit['precision']})"
                 f" for {kit['profile']}, {kit['builder']}"
             )
             print(f"or, without Python: sh {folder / 'trtexec.sh'}")

@@ -1,7 +1,7 @@
 """Run the engine of this kit on the samples and compare: python check.py ENGINE [--dry-run].
 
-Exit code 1 beyond a tolerance. The samples' expected outputs are those of the original student; the tolerances are those that
-the export was gated with.
+Exit code 1 beyond a tolerance. Expected outputs are those of the original student; the tolerances are those of the
+export.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ Maps = dict[str, np.ndarray]
 
 
 def read_samples(folder: Path) -> list[tuple[np.ndarray, Maps]]:
-    """(picture, expected outputs) of every sample."""
+    """(image, expected outputs) of every sample."""
     with np.load(folder / "samples.npz", allow_pickle=False) as stored:
         count = int(stored["count"])
         return [
@@ -39,9 +39,9 @@ def read_samples(folder: Path) -> list[tuple[np.ndarray, Maps]]:
 
 
 def instance_mismatch(expected: np.ndarray, found: np.ndarray) -> np.ndarray:
-    """Where a pixel's instance is not the one that covers it best in the other map; numbers themselves mean nothing.
+    """Pixels whose instances in the two maps do not match; the numbers of instances are arbitrary.
 
-    Two instances are the same if each is the other's best, by intersection over union; background is background.
+    Two instances match if each has the largest intersection over union with the other; background matches background.
     """
     one, other = expected.astype(np.int64), found.astype(np.int64)
     rows, columns = int(one.max(initial=0)) + 1, int(other.max(initial=0)) + 1
@@ -71,16 +71,16 @@ DIFFERENCES = {
     "relative": lambda expected, found: np.abs(expected - found) > 0.05,
     "absolute": lambda expected, found: np.abs(expected - found),
 }
-"""Difference of two maps, pixel by pixel: 1 where they disagree, an angle in degrees, or an absolute difference."""
+"""Difference of two maps per pixel: 1 where they disagree, an angle in degrees, or an absolute difference."""
 
 
 def disagreement(expected: Maps, found: Maps, differences: dict[str, str]) -> dict[str, float]:
-    """Mean difference by task; infinite where a value is no number.
+    """Mean difference by task; infinite if a value is NaN or infinite.
 
     Args:
         expected: Outputs of the original.
         found: Outputs of the engine.
-        differences: Task to the name of its difference.
+        differences: Task to key of `DIFFERENCES`.
     """
     values: dict[str, float] = {}
     for task, name in differences.items():
@@ -93,7 +93,7 @@ def disagreement(expected: Maps, found: Maps, differences: dict[str, str]) -> di
 
 
 def check(kit: dict[str, Any], samples: list[tuple[np.ndarray, Maps]], run: Any) -> dict[str, Any]:
-    """Mean disagreement over the samples beside the tolerances."""
+    """Mean disagreement over the samples, and the tolerances."""
     rows = [disagreement(expected, run(image[None]), kit["differences"]) for image, expected in samples]
     found = {name: float(np.mean([row[name] for row in rows])) for name in rows[0]}
     return {
@@ -104,7 +104,7 @@ def check(kit: dict[str, Any], samples: list[tuple[np.ndarray, Maps]], run: Any)
 
 
 def time_engine(run: Any, image: np.ndarray, batches: list[int], calls: int = 50) -> list[dict[str, float]]:
-    """p50 in ms and images/s, copies to and from the GPU included."""
+    """Median in ms and images/s, including copies to and from the GPU."""
     rows = []
     for batch in batches:
         images = np.repeat(image[None], batch, axis=0)
@@ -122,23 +122,23 @@ def time_engine(run: Any, image: np.ndarray, batches: list[int], calls: int = 50
 
 
 def self_test(kit: dict[str, Any], samples: list[tuple[np.ndarray, Maps]]) -> None:
-    """Check the checker: the expected outputs must pass, spoiled ones must not.
+    """Check the checker: expected outputs must pass, wrong ones must fail.
 
     Raises:
-        KitError: It cannot tell them apart.
+        KitError: It cannot distinguish them.
     """
-    answers = iter([expected for _, expected in samples])
-    good = check(kit, samples, lambda image: {name: value[None][0] for name, value in next(answers).items()})
-    spoiled = iter([{name: np.zeros_like(value) for name, value in expected.items()} for _, expected in samples])
-    bad = check(kit, samples, lambda image: next(spoiled))
+    correct = iter([expected for _, expected in samples])
+    good = check(kit, samples, lambda image: {name: value[None][0] for name, value in next(correct).items()})
+    wrong = iter([{name: np.zeros_like(value) for name, value in expected.items()} for _, expected in samples])
+    bad = check(kit, samples, lambda image: next(wrong))
     if not good["passed"] or bad["passed"]:
-        raise KitError("the checker cannot tell right outputs from wrong ones: export the kit again")
+        raise KitError("the checker cannot distinguish correct outputs from wrong ones: export the kit again")
 
 
 def main() -> int:
-    """The command line."""
+    """Run the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("engine", type=Path, nargs="?", help="what build.py printed")
+    parser.add_argument("engine", type=Path, nargs="?", help="path printed by build.py")
     parser.add_argument("--dry-run", action="store_true", help="check the kit and the checker, without an engine")
     options = parser.parse_args()
     folder = Path(__file__).resolve().parent
@@ -146,7 +146,7 @@ def main() -> int:
         kit, samples = read_kit(folder), read_samples(folder)
         if options.dry_run:
             self_test(kit, samples)
-            print(f"{len(samples)} samples; the checker passes right outputs and refuses wrong ones")
+            print(f"{len(samples)} samples; the checker accepts correct outputs and rejects wrong ones")
             return 0
         if options.engine is None:
             raise KitError("name the engine file: python check.py engines/NAME.engine")

@@ -1,4 +1,4 @@
-"""The few calls of the NVIDIA driver that an engine needs, through libcuda alone."""
+"""Calls of the NVIDIA driver that an engine needs, through libcuda only."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ import numpy as np
 
 
 class KitError(Exception):
-    """What went wrong, and what to do, in one sentence."""
+    """Error message with the remedy, in one sentence."""
 
 
 class Cuda:
-    """Device memory, copies, one stream; shares the primary context with torch, if torch is there."""
+    """Device memory, copies and one stream, in the primary context, which torch uses too."""
 
     def __init__(self) -> None:
         """Open device 0.
@@ -24,7 +24,7 @@ class Cuda:
         try:
             self._driver: Any = ctypes.CDLL("libcuda.so.1")
         except OSError as error:
-            raise KitError("there is no NVIDIA driver (libcuda.so.1): run this on the machine with the GPU") from error
+            raise KitError("no NVIDIA driver (libcuda.so.1) found: run this on the machine with the GPU") from error
         self._check(self._driver.cuInit(0), "cuInit")
         self._device = ctypes.c_int()
         self._check(self._driver.cuDeviceGet(ctypes.byref(self._device), 0), "cuDeviceGet")
@@ -38,11 +38,11 @@ class Cuda:
         self.stream = int(handle.value or 0)
 
     def enter(self) -> None:
-        """Make the context this thread's."""
+        """Make the context current in this thread."""
         self._check(self._driver.cuCtxSetCurrent(self._context), "cuCtxSetCurrent")
 
     def describe(self) -> dict[str, str]:
-        """Name and compute capability of the GPU, and version of the driver's CUDA."""
+        """Name and compute capability of the GPU, and CUDA version of the driver."""
         name = ctypes.create_string_buffer(256)
         self._check(self._driver.cuDeviceGetName(name, 256, self._device), "cuDeviceGetName")
         version = ctypes.c_int()
@@ -51,17 +51,17 @@ class Cuda:
         return {"gpu": name.value.decode(), "compute_capability": capability, "driver_cuda": str(version.value)}
 
     def allocate(self, num_bytes: int) -> int:
-        """The address of new device memory."""
+        """Address of new device memory."""
         pointer = ctypes.c_uint64()
         self._check(self._driver.cuMemAlloc_v2(ctypes.byref(pointer), ctypes.c_size_t(max(1, num_bytes))), "cuMemAlloc")
         return int(pointer.value)
 
     def free(self, pointer: int) -> None:
-        """Give device memory back."""
+        """Free device memory."""
         self._driver.cuMemFree_v2(ctypes.c_uint64(pointer))
 
     def upload(self, pointer: int, array: np.ndarray) -> None:
-        """Host to device."""
+        """Copy from host to device."""
         self._check(
             self._driver.cuMemcpyHtoD_v2(
                 ctypes.c_uint64(pointer), ctypes.c_void_p(array.ctypes.data), ctypes.c_size_t(array.nbytes)
@@ -70,7 +70,7 @@ class Cuda:
         )
 
     def download(self, array: np.ndarray, pointer: int) -> None:
-        """Device to host."""
+        """Copy from device to host."""
         self._check(
             self._driver.cuMemcpyDtoH_v2(
                 ctypes.c_void_p(array.ctypes.data), ctypes.c_uint64(pointer), ctypes.c_size_t(array.nbytes)
@@ -91,4 +91,4 @@ class Cuda:
 
     def _check(self, code: int, call: str) -> None:
         if code != 0:
-            raise KitError(f"the NVIDIA driver refused {call} (error {code}): is a GPU there, and is it free?")
+            raise KitError(f"{call} failed (error {code} of the NVIDIA driver): check the GPU and its free memory")

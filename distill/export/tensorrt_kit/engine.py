@@ -1,4 +1,4 @@
-"""A TensorRT engine file, opened and run; for TensorRT 10.12 and later, and 11."""
+"""Load and run a TensorRT engine file; for TensorRT 10.12 and later, and 11."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ def import_tensorrt() -> Any:
 
 
 def read_kit(folder: Path) -> dict[str, Any]:
-    """The kit's settings, once its ONNX file is known to be whole.
+    """Settings of a kit with unchanged files.
 
     Raises:
         KitError: A file is missing or was changed.
     """
     try:
-        kit = json.loads((folder / "kit.json").read_text())
+        kit: dict[str, Any] = json.loads((folder / "kit.json").read_text())
     except (OSError, ValueError) as error:
         raise KitError(f"{folder / 'kit.json'}: missing or damaged: copy the whole kit again") from error
     for name, digest in kit["sha256"].items():
@@ -48,23 +48,23 @@ def read_kit(folder: Path) -> dict[str, Any]:
 
 
 def sidecar_of(path: Path) -> Path:
-    """Where an engine's facts lie: an engine file has no room for them."""
+    """Path of the JSON file with facts about an engine, which the engine file itself cannot hold."""
     return path.with_name(path.name + ".json")
 
 
 class Engine:
-    """An engine with one context: uint8 pictures in, maps out. One call at a time.
+    """An engine with one context: uint8 images to maps. One call at a time.
 
     Attributes:
-        facts: Of the sidecar: versions, GPU, profile, spec.
+        facts: Contents of the sidecar file: versions, GPU, profile, spec.
         profile: (min, opt, max) shape of the input.
     """
 
     def __init__(self, path: Path, trt: Any = None, cuda: Any = None) -> None:
-        """Read, check against this machine, deserialize.
+        """Load the file and check that it was built for this machine.
 
         Raises:
-            KitError: Of another GPU or version, damaged, or a file is missing.
+            KitError: Another GPU or version, a damaged file, or a missing one.
         """
         self._trt = trt or import_tensorrt()
         self._cuda = cuda or Cuda()
@@ -89,31 +89,31 @@ class Engine:
         self._memory: dict[str, tuple[int, int]] = {}
 
     def run(self, images: np.ndarray) -> dict[str, np.ndarray]:
-        """The outputs by name.
+        """Outputs by name.
 
         Raises:
-            KitError: Pictures outside the profile, or TensorRT failed.
+            KitError: Images outside the profile, or TensorRT failed.
         """
         least, _, most = self.profile
         if any(not low <= side <= high for low, side, high in zip(least, images.shape, most, strict=True)):
             raise KitError(
-                f"pictures of shape {images.shape} lie outside the engine's profile, {least} to {most}:"
-                " use fewer or other pictures, or build with another profile"
+                f"images of shape {images.shape} are outside the engine's profile, {least} to {most}:"
+                " use fewer or other images, or build with another profile"
             )
         self._cuda.enter()
         images = np.ascontiguousarray(images)
         self._context.set_input_shape(self._input, images.shape)
         missing = self._context.infer_shapes()
         if missing:
-            raise KitError(f"TensorRT cannot tell the shapes of {', '.join(missing)}: build the engine again")
-        pointer = self._room(self._input, images.nbytes)
+            raise KitError(f"TensorRT cannot infer the shapes of {', '.join(missing)}: build the engine again")
+        pointer = self._buffer(self._input, images.nbytes)
         self._cuda.upload(pointer, images)
         self._context.set_tensor_address(self._input, pointer)
         outputs = {}
         for name in self._outputs:
             shape = tuple(int(side) for side in self._context.get_tensor_shape(name))
             outputs[name] = np.empty(shape, self._numpy_type(name))
-            self._context.set_tensor_address(name, self._room(name, outputs[name].nbytes))
+            self._context.set_tensor_address(name, self._buffer(name, outputs[name].nbytes))
         if not self._context.execute_async_v3(self._cuda.stream):
             raise KitError("TensorRT failed to run the engine: see its messages above, or build it again")
         self._cuda.synchronize()
@@ -122,19 +122,19 @@ class Engine:
         return outputs
 
     def close(self) -> None:
-        """Free device memory and the engine."""
+        """Release device memory and the engine."""
         for pointer, _ in self._memory.values():
             self._cuda.free(pointer)
         self._memory = {}
         self._context = self._engine = None
 
-    def _room(self, name: str, num_bytes: int) -> int:
-        pointer, room = self._memory.get(name, (0, -1))
-        if room < num_bytes:
-            if room >= 0:
+    def _buffer(self, name: str, num_bytes: int) -> int:
+        pointer, size = self._memory.get(name, (0, -1))
+        if size < num_bytes:
+            if size >= 0:
                 self._cuda.free(pointer)
-            pointer, room = self._cuda.allocate(num_bytes), num_bytes
-            self._memory[name] = (pointer, room)
+            pointer, size = self._cuda.allocate(num_bytes), num_bytes
+            self._memory[name] = (pointer, size)
         return pointer
 
     def _numpy_type(self, name: str) -> Any:
@@ -148,10 +148,10 @@ class Engine:
         return types[self._engine.get_tensor_dtype(name)]
 
     def _refit(self, path: Path) -> None:
-        """Put the weights of the ONNX file back into a stripped engine."""
+        """Restore the weights of a stripped engine from the ONNX file."""
         source = path.parent / self.facts["onnx"]
         if not source.is_file():
-            raise KitError(f"{path}: its weights were left out, and {source.name} is not beside it: copy it there")
+            raise KitError(f"{path}: built without weights, and {source} is missing: copy it there")
         logger = self._trt.Logger(self._trt.Logger.ERROR)
         refitter = self._trt.Refitter(self._engine, logger)
         parser = self._trt.OnnxParserRefitter(refitter, logger)
@@ -164,7 +164,8 @@ class Engine:
             if not file.is_file():
                 raise KitError(f"{file}: no such file: build the engine with build.py, and keep both files together")
         try:
-            return json.loads(sidecar.read_text())
+            facts: dict[str, Any] = json.loads(sidecar.read_text())
+            return facts
         except ValueError as error:
             raise KitError(f"{sidecar}: damaged: build the engine again") from error
 
@@ -172,12 +173,13 @@ class Engine:
         here = {**self._cuda.describe(), "tensorrt": self._trt.__version__}
         if not self.facts.get("version_compatible") and self.facts["tensorrt"] != here["tensorrt"]:
             raise KitError(
-                f"{path}: built with TensorRT {self.facts['tensorrt']}, here is {here['tensorrt']}: build it again"
+                f"{path}: built with TensorRT {self.facts['tensorrt']}, this machine has {here['tensorrt']}: build it"
+                " again"
             )
-        free = {"none": ("gpu", "compute_capability"), "same_compute_capability": ("compute_capability",)}
-        for key in free.get(self.facts.get("hardware", "none"), ()):
+        compared = {"none": ("gpu", "compute_capability"), "same_compute_capability": ("compute_capability",)}
+        for key in compared.get(self.facts.get("hardware", "none"), ()):
             if self.facts[key] != here[key]:
                 raise KitError(
-                    f"{path}: built for {self.facts['gpu']} ({self.facts['compute_capability']}), here is"
-                    f" {here['gpu']} ({here['compute_capability']}): build it again on this machine"
+                    f"{path}: built for {self.facts['gpu']} ({self.facts['compute_capability']}), this"
+                    f" machine has {here['gpu']} ({here['compute_capability']}): build it again on this machine"
                 )

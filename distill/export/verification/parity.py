@@ -1,7 +1,7 @@
-"""Two runners, the same real pictures, task metrics: is the exported student still the student?
+"""Parity check: comparison of an exported student with the original by task metrics on the same images.
 
-Two questions are asked of each task. *Direct*: how far is the candidate from the reference, pixel by pixel? *Scored*:
-how far apart are their scores against labels, where there are labels? Both must stay within the tolerance.
+Each task has two checks: the mean difference per pixel, and the difference of the scores against labels, if there are
+labels. Both must be within the tolerance.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ class Tolerances:
     """Allowed difference of a candidate, by task.
 
     Attributes:
-        by_task: Of the parity score, and of the mean pixel difference where that is checked; tasks that are missing
-            take the float32 value of their `TaskInfo`.
-        scores_only: Where there are labels, check the scores alone: rounding to eight bits moves every edge a little.
+        by_task: For the difference of scores and, where it is checked, the mean pixel difference; default: the float32
+            value of the task's `TaskInfo`.
+        scores_only: If there are labels, check only the scores: rounding to eight bits moves every edge a little.
     """
 
     by_task: Mapping[Task, float] = field(default_factory=dict)
@@ -49,7 +49,7 @@ class Tolerances:
 
 @dataclass(frozen=True, slots=True)
 class ParitySample:
-    """A picture, and what is known about it; labels may be none, partial, or coarser than the picture."""
+    """An image with its labels, which may be missing, partial, or smaller than the image."""
 
     name: str
     rgb: UInt8[ndarray, "h w 3"]
@@ -58,17 +58,17 @@ class ParitySample:
 
 @dataclass(frozen=True, slots=True)
 class TaskParity:
-    """How one task compares.
+    """Comparison of one task.
 
     Attributes:
-        task: Which.
-        measure: The score against labels: delta1, mean_deg, miou or pmf1.
-        reference: The reference's score; None without labels.
-        candidate: The candidate's.
-        pixel_difference: Disagreement of the two: share of pixels, or mean angle in degrees.
+        task: The task.
+        measure: Name of the score against labels, such as delta1, mean_deg, miou or pmf1.
+        reference: Score of the reference; None without labels.
+        candidate: Score of the candidate.
+        pixel_difference: Fraction of differing pixels, or mean difference, such as an angle in degrees.
         max_abs_difference: Largest absolute difference of any output value of the task.
         tolerance: For `pixel_difference` and for the difference of the scores.
-        scores_only: Whether `pixel_difference` is left out of the verdict where there are scores.
+        scores_only: Whether `pixel_difference` is ignored if there are scores.
     """
 
     task: Task
@@ -87,23 +87,23 @@ class TaskParity:
 
     @property
     def passed(self) -> bool:
-        """Whether the change stays within the tolerance; what is not a number does not."""
+        """Whether the change is within the tolerance; NaN is not."""
         return self.change <= self.tolerance
 
     @property
     def change(self) -> float:
-        """The larger of `pixel_difference` and the change of the score, or the latter alone; NaN is infinite."""
+        """Larger one of `pixel_difference` and the change of the score, or the latter alone; infinite for NaN."""
         if self.difference is None:
-            judged = [self.pixel_difference]
+            changes = [self.pixel_difference]
         else:
-            judged = [abs(self.difference)] if self.scores_only else [self.pixel_difference, abs(self.difference)]
+            changes = [abs(self.difference)] if self.scores_only else [self.pixel_difference, abs(self.difference)]
         finite_output = math.isfinite(self.max_abs_difference)
-        return max(judged) if finite_output and not any(math.isnan(value) for value in judged) else math.inf
+        return max(changes) if finite_output and not any(math.isnan(value) for value in changes) else math.inf
 
 
 @dataclass(frozen=True, slots=True)
 class ParityResult:
-    """The outcome over all pictures."""
+    """Comparison over all images."""
 
     reference: str
     candidate: str
@@ -112,7 +112,7 @@ class ParityResult:
 
     @property
     def passed(self) -> bool:
-        """Whether there was a picture, and every task stayed within its tolerance."""
+        """Whether there was an image, and every task is within its tolerance."""
         return self.samples > 0 and all(task.passed for task in self.tasks)
 
     def to_dict(self) -> dict[str, Any]:
@@ -125,7 +125,7 @@ class ParityResult:
 
 
 class Parity:
-    """Compares two runners picture by picture; `update`, then `result`."""
+    """Compares two runners image by image; call `update`, then `result`."""
 
     def __init__(self, reference: Runner, candidate: Runner, tolerances: Tolerances | None = None) -> None:
         self._runners, self._tolerances = (reference, candidate), tolerances or Tolerances()
@@ -133,7 +133,7 @@ class Parity:
         self._tasks = {task: TaskDifference(task, reference.spec) for task in reference.spec.tasks}
 
     def update(self, sample: ParitySample) -> None:
-        """Run both on one picture."""
+        """Run both on one image."""
         both = [{name: value[0] for name, value in runner(sample.rgb[None]).items()} for runner in self._runners]
         for task, difference in self._tasks.items():
             difference.update(both[0], both[1], sample.labels.get(task))
@@ -157,7 +157,7 @@ class Parity:
 
 
 def generated_samples(spec: StudentSpec, count: int = 6, seed: int = 0) -> Iterator[ParitySample]:
-    """Generated pictures of sizes that do and do not match the working size, odd ones and both orientations."""
+    """Generated images of the training size and others, odd sizes, and both orientations."""
     random = np.random.default_rng(seed)
     height, width = spec.input.size_hw
     sizes_hw = [(height, width), (width, height), (height * 2 + 1, width * 2 - 1), (height // 2, width // 2 + 1)]

@@ -1,4 +1,4 @@
-"""Is a model slower than another one? Two series of calls, and whether their difference is more than noise."""
+"""Comparison of the speed of two models, with a confidence interval."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from distill.export.runners import Runner
 from distill.export.verification.timing import SCOPES, runner_call, time_pairs
 
 TOLERANCE = 0.02
-"""A change below this is nobody's concern."""
+"""Smaller changes of the ratio are ignored."""
 _QUANTILE = 25.0
-"""Of unpaired calls: the quarter of undisturbed ones says more about the engine than the median of a busy machine."""
+"""Percentile of unpaired calls: on a busy machine, the least disturbed quarter describes the engine better."""
 _BLOCKS = 20
 _RESAMPLES = 2000
 _CONFIDENCE = 0.998
@@ -27,9 +27,9 @@ class Comparison:
 
     Attributes:
         series: Model, scope, size, batch, threads.
-        base_ms: A call of the base: the median of paired calls, else the lower quartile.
-        new_ms: The same of the new one.
-        ratio: New to base; 1.05 is 5 % slower.
+        base_ms: Duration of a call of the base: median of paired calls, lower quartile of others.
+        new_ms: The same for the new series.
+        ratio: New divided by base; 1.05 is 5 % slower.
         low: Lower end of the ratio's confidence interval.
         high: Upper end.
     """
@@ -52,11 +52,11 @@ class Comparison:
 def compare_calls(
     base_ms: Sequence[float], new_ms: Sequence[float], series: str = "", *, paired: bool = False, seed: int = 0
 ) -> Comparison:
-    """The comparison of two series of calls.
+    """Compare two series of calls.
 
-    Paired calls alternated, so both of a pair saw the same state of the machine: the ratio is the median of theirs.
-    Neighboring calls are alike (a machine slows down for seconds, not for single calls), so the interval is a block
-    bootstrap: what is drawn again and again is not single calls but runs of them.
+    Paired calls alternate, so both of a pair were made in the same state of the machine: the ratio is the median of
+    theirs. Neighboring calls are correlated (a machine slows down for seconds, not for single calls), so the interval
+    is a block bootstrap over runs of calls.
     """
     random = np.random.default_rng(seed)
     base, new = (np.asarray(calls, np.float64) for calls in (base_ms, new_ms))
@@ -83,9 +83,9 @@ def compare_runners(
     advance: Callable[[], None] = lambda: None,
     name: str = "",
 ) -> list[Comparison]:
-    """Both on the same pictures, call by call, for each size, batch and scope.
+    """Compare two runners in alternate calls on the same images, for each size, batch and scope.
 
-    Open both with `allow_spinning=False`: else the idle threads of one take the cores from the other.
+    Open both with `allow_spinning=False`; otherwise the idle threads of one occupy cores during calls of the other.
     """
     found = []
     for size_hw in sizes_hw:

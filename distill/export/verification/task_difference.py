@@ -1,4 +1,4 @@
-"""How far two students' answers to one task lie apart, picture by picture, and how far their scores against labels."""
+"""Difference of two runners' outputs of one task, per pixel and in scores against labels."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ from distill.spec import StudentSpec
 from distill.tasks import TASKS, DepthKind, Task
 
 RELATIVE_DEPTH_TOLERANCE = 0.05
-"""A relative depth agrees within this part of its [0, 1] range; a metric one within the 25 % of delta1."""
+"""Relative depth agrees within this fraction of its [0, 1] range; metric depth within the 25 % of delta1."""
 
 MIN_DEPTH_M = 1e-3
-"""Depths below this count as this, as in the metrics."""
+"""Smaller depths are clipped to this value, as in the metrics."""
 
 
 class TaskDifference:
-    """One task of two runners; `update` with each picture, then read the attributes.
+    """Accumulates the difference of one task; call `update` with each image, then read the results.
 
     Attributes:
-        measure: The score's name.
-        max_abs_difference: The largest absolute difference of any output value so far; infinite once one is no number.
+        measure: Name of the score.
+        max_abs_difference: Largest absolute difference of any output value so far; infinite for NaN or infinity.
     """
 
     def __init__(self, task: Task, spec: StudentSpec) -> None:
@@ -42,7 +42,7 @@ class TaskDifference:
         self.measure, self.max_abs_difference = task_metric(task).measure, 0.0
 
     def update(self, reference: Outputs, candidate: Outputs, label: Label | None) -> None:
-        """Count one picture's outputs, and its label if it has one."""
+        """Add the outputs of one image, and its label if it has one."""
         pair = reference[self._task], candidate[self._task]
         self._disagreement += float(disagreement(self._task, self._spec, *pair).sum(dtype=np.float64))
         self._pixels += math.prod(pair[0].shape[:2])
@@ -56,11 +56,11 @@ class TaskDifference:
 
     @property
     def pixel_difference(self) -> float:
-        """Share of pixels that disagree, or the mean angle in degrees; NaN before the first picture."""
+        """Fraction of differing pixels, or mean difference; NaN before the first image."""
         return self._disagreement / self._pixels if self._pixels else math.nan
 
     def scores(self) -> tuple[float | None, float | None]:
-        """(reference's, candidate's) score; None where no label held a pixel to score."""
+        """(reference's, candidate's) score; None if no label had a valid pixel."""
         scores = [metrics.compute()[self.measure] if self._scored else math.nan for metrics in self._metrics]
         return (None, None) if all(math.isnan(score) for score in scores) else (scores[0], scores[1])
 
@@ -71,14 +71,14 @@ class TaskDifference:
 
 
 def difference_name(task: Task, spec: StudentSpec) -> str:
-    """Row of `DIFFERENCES` by which a task's outputs are compared."""
+    """Key of `DIFFERENCES` for a task's outputs."""
     info = TASKS[task]
     relative = info.relative_difference and spec.depth is not None and spec.depth.depth_kind is not DepthKind.METRIC
     return info.relative_difference if relative else info.difference
 
 
 def disagreement(task: Task, spec: StudentSpec, reference: ndarray, candidate: ndarray) -> Shaped[ndarray, "h w"]:
-    """Difference of two outputs, pixel by pixel; a NaN disagrees with everything."""
+    """Difference of two outputs per pixel; NaN differs from every value."""
     return DIFFERENCES[difference_name(task, spec)](reference, candidate)
 
 
@@ -91,7 +91,7 @@ def _relative(reference: ndarray, candidate: ndarray) -> ndarray:
 
 
 def _ratio(reference: ndarray, candidate: ndarray) -> ndarray:
-    # Below a millimeter 10 (1/sqrt(1 - v) - 1) is rounding in float32, and the ratio of two roundings means nothing.
+    # Below a millimeter, 10 (1/sqrt(1 - v) - 1) is dominated by float32 rounding, and ratios are meaningless.
     near, far = np.minimum(candidate, reference), np.maximum(candidate, reference)
     return ~(far <= 1.25 * np.maximum(near, MIN_DEPTH_M))
 
@@ -102,7 +102,7 @@ DIFFERENCES: dict[str, Callable[[ndarray, ndarray], ndarray]] = {
     "relative": _relative,
     "ratio": _ratio,
 }
-"""Those of the kit's checker; where a NaN could pass there, this module's own."""
+"""Differences of the kit's checker; those that could accept NaN are replaced."""
 
 
 def _metrics(task: Task, spec: StudentSpec) -> Any:
@@ -111,12 +111,12 @@ def _metrics(task: Task, spec: StudentSpec) -> Any:
 
 
 def _difference(reference: ndarray, candidate: ndarray) -> float:
-    apart = np.abs(reference.astype(np.float64) - candidate)
-    return float(apart.max()) if np.isfinite(apart).all() else math.inf
+    difference = np.abs(reference.astype(np.float64) - candidate)
+    return float(difference.max()) if np.isfinite(difference).all() else math.inf
 
 
 def _truth(label: Label, size_hw: tuple[int, int], spec: StudentSpec) -> tuple[ndarray, ndarray] | None:
-    """(value, valid) of a label at the prediction's size; None where no score can be had from it."""
+    """(value, valid) of a label at the prediction's size; None if it cannot be scored."""
     info = TASKS[label.task]
     if info.has_depth_kind and label.depth_kind is not DepthKind.METRIC:
         return None  # a relative label has no meters to score against

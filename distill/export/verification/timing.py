@@ -1,10 +1,10 @@
-"""How long runners take on this machine: warmed up, in turns, percentiles of every single call.
+"""Timing of runners on this machine: warmed up, in turns, with every single call recorded.
 
-Turns are short series of calls with a pause between them, not single calls: the idle threads of ONNX Runtime go on
-spinning for 40 ms and take a core from whoever comes next. Call by call, OpenVINO took 13.0 ms instead of 10.2.
+Turns are short series of calls with pauses, not single calls: idle threads of ONNX Runtime spin for 40 ms and occupy a
+core during the next runner's calls. Alternating single calls, OpenVINO took 13.0 ms instead of 10.2.
 
-What is timed is said in `Timing.scope`: ``engine`` is one call with the pictures already in memory; ``end_to_end``
-begins with compressed JPEG bytes and ends with final maps in numpy arrays.
+`Timing.scope` is ``engine`` for one call with the images in memory, or ``end_to_end`` from JPEG bytes to final maps in
+numpy arrays.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ from distill.export.runners import Runner
 from distill.images import decode_rgb, encode_jpeg
 
 MIN_CALLS = 10
-"""Of each series, however short the time: a p95 of fewer is the maximum."""
+"""Minimum per series: a p95 of fewer calls would be the maximum."""
 WARM_UP_CALLS = 3
 ROUND_S = 0.2
-"""How long a runner goes on before the next one has its turn; its first call in a turn is left out."""
+"""Duration of a turn of one runner; its first call is not counted."""
 PAUSE_S = 0.06
-"""Between turns: until the last one's threads have gone to sleep."""
+"""Pause between turns, until the threads of the last runner sleep."""
 SCOPES = ("engine", "end_to_end")
 """The two kinds of timing."""
 
@@ -41,11 +41,11 @@ class Timing:
     """One series of calls.
 
     Attributes:
-        model: Which runner.
+        model: Name of the runner.
         scope: ``engine`` or ``end_to_end``.
-        batch: Pictures per call.
-        size_hw: Of the pictures.
-        calls_ms: Every call, in the order in which they were made.
+        batch: Images per call.
+        size_hw: Size of the images.
+        calls_ms: Duration of every call, in order.
     """
 
     model: str
@@ -55,12 +55,12 @@ class Timing:
     calls_ms: tuple[float, ...]
 
     def percentile_ms(self, percent: float) -> float:
-        """The time within which this share of the calls was done."""
+        """Percentile of the calls' durations."""
         return float(np.percentile(self.calls_ms, percent))
 
     @property
     def images_per_s(self) -> float:
-        """Pictures over the whole time of the series, slow calls included."""
+        """Images per second over the whole series, slow calls included."""
         return 1000.0 * self.batch * len(self.calls_ms) / sum(self.calls_ms)
 
     def to_dict(self) -> dict[str, Any]:
@@ -85,15 +85,15 @@ def time_runners(
     advance: Callable[[], None] = lambda: None,
     scope: Sequence[str] = SCOPES,
 ) -> list[Timing]:
-    """A series for each runner, size, batch, and both kinds of timing.
+    """A series for each runner, size, batch and scope.
 
-    Of one size and batch all runners take turns, so that a machine that slows down slows all of them.
+    All runners take turns for each size and batch, so that a slower phase of the machine affects all of them.
 
     Args:
-        runners: By the name that results carry.
-        batches: Pictures per call.
-        sizes_hw: Sizes of the pictures.
-        seconds: For each series.
+        runners: Runners by name.
+        batches: Images per call.
+        sizes_hw: Sizes of the images.
+        seconds: Duration of each series.
         advance: Called after each group of series.
         scope: ``engine``, ``end_to_end`` or both.
     """
@@ -109,7 +109,7 @@ def time_runners(
 
 
 def time_calls(calls: Mapping[Name, Callable[[], object]], *, seconds: float) -> dict[Name, list[float]]:
-    """Milliseconds of every call, by name; they take turns until `seconds` for each have passed."""
+    """Milliseconds of every call, by name; in turns, until each has had `seconds`."""
     _warm_up(list(calls.values()), seconds)
     measured: dict[Name, list[float]] = {name: [] for name in calls}
     spent_s = dict.fromkeys(calls, 0.0)
@@ -126,7 +126,7 @@ def time_calls(calls: Mapping[Name, Callable[[], object]], *, seconds: float) ->
 def time_pairs(
     first: Callable[[], object], second: Callable[[], object], *, seconds: float
 ) -> tuple[list[float], list[float]]:
-    """Milliseconds of two calls that alternate until `seconds` for each have passed: as many of one as of the other."""
+    """Milliseconds of two alternating calls, equally many, until each has had `seconds`."""
     _warm_up([first, second], seconds)
     found = _round([first, second], seconds, MIN_CALLS)
     return found[0], found[1]
@@ -134,14 +134,14 @@ def time_pairs(
 
 def _warm_up(calls: Sequence[Callable[[], object]], seconds: float) -> None:
     if seconds <= 0:
-        raise UsageError(f"{seconds} s is no time to measure in", hint="give more than 0")
+        raise UsageError(f"a timing of {seconds} s is not possible", hint="give more than 0 s")
     for call in calls:
         for _ in range(WARM_UP_CALLS):
             call()
 
 
 def _round(calls: Sequence[Callable[[], object]], seconds: float, least: int = 0) -> list[list[float]]:
-    """Milliseconds of each call, one after the other; without the first if there are more: it fills the caches."""
+    """Milliseconds of each call, in alternation; without the first if there are more, because it fills the caches."""
     found: list[list[float]] = [[] for _ in calls]
     end = time.perf_counter() + seconds * len(calls)
     while time.perf_counter() < end or len(found[0]) <= least:
@@ -153,24 +153,24 @@ def _round(calls: Sequence[Callable[[], object]], seconds: float, least: int = 0
 
 
 def runner_call(runner: Runner, scope: str, batch: int, size_hw: tuple[int, int]) -> Callable[[], object]:
-    """A call of this runner on generated pictures of this size, for one scope."""
-    pictures = [bench_picture(size_hw, seed) for seed in range(batch)]
+    """A call of this runner on generated images of this size, for one scope."""
+    generated = [bench_image(size_hw, seed) for seed in range(batch)]
     if scope == "engine":
-        images = np.stack(pictures)
+        images = np.stack(generated)
         return lambda: runner(images)
-    files = [encode_jpeg(picture, quality=90) for picture in pictures]
+    files = [encode_jpeg(image, quality=90) for image in generated]
     return lambda: runner(np.stack([decode_rgb(data, "bench")[0] for data in files]))
 
 
-def bench_picture(size_hw: tuple[int, int], seed: int = 0) -> UInt8[ndarray, "h w 3"]:
-    """A generated picture that compresses like a photo: smooth shapes, edges, a little noise."""
+def bench_image(size_hw: tuple[int, int], seed: int = 0) -> UInt8[ndarray, "h w 3"]:
+    """A generated image that compresses like a photo: smooth shapes, edges, a little noise."""
     random = np.random.default_rng(seed)
     height, width = size_hw
     coarse = random.integers(0, 256, (9, 16, 3), dtype=np.uint8)
-    picture = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)
+    image = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)
     for _ in range(12):
         corner = (int(random.integers(width)), int(random.integers(height)))
         opposite = (int(random.integers(width)), int(random.integers(height)))
-        cv2.rectangle(picture, corner, opposite, random.integers(0, 256, 3).tolist(), cv2.FILLED)
-    noise = random.integers(-6, 7, picture.shape, dtype=np.int16)
-    return np.clip(picture.astype(np.int16) + noise, 0, 255).astype(np.uint8)
+        cv2.rectangle(image, corner, opposite, random.integers(0, 256, 3).tolist(), cv2.FILLED)
+    noise = random.integers(-6, 7, image.shape, dtype=np.int16)
+    return np.clip(image.astype(np.int16) + noise, 0, 255).astype(np.uint8)

@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 
 from distill.errors import DistillError
-from distill.export.inference.pipeline import PipelineItem, StageTimer, default_batch, in_batches, infer
+from distill.export.inference.batch_size import default_batch, in_batches
+from distill.export.inference.pipeline import infer
+from distill.export.inference.stages import PipelineItem, StageTimer
 from distill.runtime.parallel import prefetch
 
 

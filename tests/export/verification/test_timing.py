@@ -15,7 +15,7 @@ from distill.export.verification.timing import (
     MIN_CALLS,
     WARM_UP_CALLS,
     Timing,
-    bench_picture,
+    bench_image,
     time_calls,
     time_pairs,
     time_runners,
@@ -79,7 +79,7 @@ def test_every_size_batch_and_kind_is_timed(fake) -> None:
 
 
 def test_generated_pictures_compress_like_photos() -> None:
-    data = encode_jpeg(bench_picture((480, 640)), quality=90)
+    data = encode_jpeg(bench_image((480, 640)), quality=90)
     assert Image.open(io.BytesIO(data)).size == (640, 480)
     assert 0.5 < 8 * len(data) / (480 * 640) < 5  # bits per pixel
 

@@ -1,4 +1,4 @@
-"""What each target takes of ONNX: one YAML file per target, and the check that names the layer that breaks a rule."""
+"""Rules about the ONNX operators that each target supports: one YAML file per target, and the check of a graph."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from distill.config import load_config
 from distill.export.onnx.graph import Graph, layer_of
 
 RULES = tuple(sorted(path.stem for path in Path(__file__).parent.glob("*.yaml")))
-"""The targets that have a rule file."""
+"""Targets with a rule file."""
 
 
 class OpRestriction(BaseModel):
-    """An operator that is refused when an attribute is set, or has this value."""
+    """An operator that is not supported if an attribute is set, or has this value."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -36,7 +36,7 @@ class OpRules(BaseModel):
 
     target: str
     ops: dict[str, tuple[str, ...]] | None = None
-    """The operators that there are, with the types that each takes; None: all."""
+    """Supported operators with their types; None: all."""
     io_only_types: tuple[str, ...] = ()
     restrictions: tuple[OpRestriction, ...] = ()
     unsupported_types: dict[str, tuple[str, ...]] = PydanticField(default_factory=dict)
@@ -47,7 +47,14 @@ class OpRules(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class OpViolation:
-    """A rule that a node breaks, in the student's own words."""
+    """A rule that a node violates.
+
+    Attributes:
+        layer: Name of the node's module in the student.
+        node: Name of the node.
+        op: Operator.
+        reason: Explanation.
+    """
 
     layer: str
     node: str
@@ -59,16 +66,16 @@ class OpViolation:
 
 
 def load_op_rules(target: str) -> OpRules:
-    """The rules of a target."""
+    """Rules of a target."""
     return load_config(OpRules, Path(__file__).parent / f"{target}.yaml")
 
 
 def find_op_violations(proto: Any, target: str) -> list[OpViolation]:
-    """Every rule of the target that the graph breaks; none means that its parser has no reason to refuse."""
+    """All violations of a target's rules in a graph."""
     rules, graph = load_op_rules(target), Graph(proto)
     found = [violation for node in proto.graph.node for violation in _of_node(node, graph, rules)]
     if not rules.external_data and any(entry.data_location for entry in proto.graph.initializer):
-        found.append(OpViolation("weights", "", "", "lie in another file, which this target does not load"))
+        found.append(OpViolation("weights", "", "", "are in another file, which this target does not load"))
     return found
 
 
@@ -94,10 +101,10 @@ def _of_node(node: Any, graph: Graph, rules: OpRules) -> list[OpViolation]:
 def _of_types(node: Any, graph: Graph, rules: OpRules, violation: Callable[[str], OpViolation]) -> list[OpViolation]:
     found = []
     named = {name: _name(graph.types.get(name)) for name in (*node.input, *node.output) if name}
-    border = {entry.name for entry in (*graph.proto.graph.input, *graph.proto.graph.output)}
-    at_border = {kind for kind in named.values() if kind in rules.io_only_types}
-    for kind in sorted(at_border):
-        inside = any(kind == other and name not in border for name, other in named.items())
+    io_names = {entry.name for entry in (*graph.proto.graph.input, *graph.proto.graph.output)}
+    io_types = {kind for kind in named.values() if kind in rules.io_only_types}
+    for kind in sorted(io_types):
+        inside = any(kind == other and name not in io_names for name, other in named.items())
         others = set(named.values()) - {kind}
         if node.op_type != "Shape" and (inside or node.op_type != "Cast" or not others <= {"float", "float16"}):
             found.append(
@@ -106,10 +113,10 @@ def _of_types(node: Any, graph: Graph, rules: OpRules, violation: Callable[[str]
     for kind in sorted(set(named.values())):
         if kind in rules.unsupported_types.get(node.op_type, ()):
             found.append(violation(f"{rules.target} has no {node.op_type} of {kind}"))
-    # A comparison gives booleans and a condition takes them; the type that counts is that of the data.
+    # Comparisons return booleans and conditions take them; the rule is about the type of the data.
     data = named.get(node.input[1 if node.op_type == "Where" else 0], "") if node.input else ""
     allowed = rules.ops[node.op_type] if rules.ops is not None else (data,)
-    if data and data not in allowed and not at_border and node.op_type not in ("Cast", "Shape"):
+    if data and data not in allowed and not io_types and node.op_type not in ("Cast", "Shape"):
         found.append(violation(f"{rules.target} has no {node.op_type} of {data}"))
     return found
 
