@@ -219,7 +219,8 @@ class StudentTask(ABC):
 
 def resize_nearest(stored: Shaped[ndarray, "h w *c"], size_hw: tuple[int, int]) -> Shaped[ndarray, "h2 w2 *c"]:
     """Nearest resize with half-pixel centers."""
-    return cv2.resize(stored, (size_hw[1], size_hw[0]), interpolation=cv2.INTER_NEAREST_EXACT)
+    resized: ndarray = cv2.resize(stored, (size_hw[1], size_hw[0]), interpolation=cv2.INTER_NEAREST_EXACT)
+    return resized
 
 
 def student_task(task: Task) -> StudentTask:

@@ -20,8 +20,8 @@ READER = """
     import json, os, sys
     import torch
     from pathlib import Path
-    from distill.students.data.sampler import EpochBatches, build_loader
-    from distill.students.data.dataset import PhotoSet
+    from distill.students.data.sampler import EpochBatchSampler, build_loader
+    from distill.students.data.dataset import ShardDataset
     from distill.students.data.dataset_index import read_index
 
     torch.set_num_threads(1)
@@ -29,8 +29,8 @@ READER = """
     store = f"file://{sys.argv[5]}"
     torch.distributed.init_process_group("gloo", init_method=store, rank=rank, world_size=ranks)
     index = read_index([folder])
-    photos = PhotoSet(index.entries, index.tasks, (32, 32))
-    batches = EpochBatches(len(photos), batch_size, seed=3, shuffle=True, rank=rank, num_ranks=ranks)
+    photos = ShardDataset(index.entries, index.tasks, (32, 32))
+    batches = EpochBatchSampler(len(photos), batch_size, seed=3, shuffle=True, rank=rank, num_ranks=ranks)
     whole = {}
     for epoch in range(2):
         batches.set_epoch(epoch)

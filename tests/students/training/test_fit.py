@@ -287,7 +287,7 @@ def test_a_plan_writes_no_file_and_estimates_the_run(shards: Path, tmp_path: Pat
     config = config_for(shards, "data.memory_cache_gib=0")
     plan = plan_training(config, load_training_data(config))
     assert plan.photos_train + plan.photos_val == 24 and plan.steps == plan.epochs * -(-plan.photos_train // 8)
-    assert 0 < plan.step_s < 10 and plan.gmacs > 0 and plan.kept == "disk" and plan.parameters > 300_000
+    assert 0 < plan.step_s < 10 and plan.gmacs > 0 and plan.cache_location == "disk" and plan.parameters > 300_000
     assert not list(tmp_path.iterdir())
 
 

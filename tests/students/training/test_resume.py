@@ -79,10 +79,10 @@ def test_the_curve_drops_rows_that_will_be_repeated(tmp_path: Path) -> None:
     path = tmp_path / "logs" / BATCHES
     whole = path.read_text()
     path.write_text(whole + "8,0.3")  # an incomplete row after a power cut
-    curve.cut(5)
+    curve.truncate(5)
     assert path.read_text() == "\n".join(whole.splitlines()[:6]) + "\n"
     assert float(path.read_text().splitlines()[3].split(",")[1]) == float(torch.tensor(1 / 3))
-    curve.cut(0)
+    curve.truncate(0)
     assert not path.exists()
 
 

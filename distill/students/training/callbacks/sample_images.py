@@ -61,4 +61,5 @@ class SampleImageWriter:
 
 def _at_height(rgb: UInt8[ndarray, "h w 3"]) -> UInt8[ndarray, "h2 w2 3"]:
     width = max(1, round(rgb.shape[1] * _HEIGHT_PX / rgb.shape[0]))
-    return cv2.resize(rgb, (width, _HEIGHT_PX), interpolation=cv2.INTER_AREA)
+    resized: ndarray = cv2.resize(rgb, (width, _HEIGHT_PX), interpolation=cv2.INTER_AREA)
+    return resized
