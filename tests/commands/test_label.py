@@ -156,7 +156,7 @@ def test_shards_resumed_after_kills_are_byte_identical(tmp_path: Path):
     published = 0
     for workers, moment, number in ((2, "before", 2), (1, "before", 1), (1, "after", 2)):
         words = synthetic(killed, scenes, "--no-check", "--workers", workers)
-        process = start("tests.fakes.killed_cli", moment, number, *words)
+        process = start("tests.fakes.killed_cli", moment, number, ".tar", *words)
         assert process.wait() == -signal.SIGKILL
         found = len(list(killed.glob("*.tar")))
         assert published + number - (moment == "before") <= found < 6

@@ -1,7 +1,8 @@
-"""`distill`, killed with all its processes at a chosen shard: `python -m tests.fakes.killed_cli before 2 label ...`.
+"""`distill`, killed with all its processes at a chosen file: `python -m tests.fakes.killed_cli before 2 .tar label ...`.
 
-The kill comes when one process is about to publish its n-th tar (the temporary file is left), or has just done so.
-It is the same at any speed of the machine. Worker processes import this module as well, so it holds in each of them.
+The kill comes when one process is about to publish its n-th file of that suffix (the temporary file is left), or has
+just done so. It is the same at any speed of the machine. Worker processes import this module too and count by
+themselves.
 """
 
 from __future__ import annotations
@@ -11,19 +12,19 @@ import signal
 import sys
 from pathlib import Path
 
-_MOMENT, _NUMBER = sys.argv[1], int(sys.argv[2])
-_published = 0
+_MOMENT, _NUMBER, _SUFFIX = sys.argv[1], int(sys.argv[2]), sys.argv[3]
 _replace = Path.replace
+_published = 0
 
 
 def _replace_or_die(self: Path, target: Path) -> Path:
     global _published  # noqa: PLW0603
-    is_shard = Path(target).suffix == ".tar"
-    _published += is_shard
-    if is_shard and ("before", _published) == (_MOMENT, _NUMBER):
+    counts = Path(target).suffix == _SUFFIX
+    _published += counts
+    if counts and ("before", _published) == (_MOMENT, _NUMBER):
         os.killpg(0, signal.SIGKILL)
     result = _replace(self, target)
-    if is_shard and ("after", _published) == (_MOMENT, _NUMBER):
+    if counts and ("after", _published) == (_MOMENT, _NUMBER):
         os.killpg(0, signal.SIGKILL)
     return result
 
@@ -33,5 +34,5 @@ Path.replace = _replace_or_die  # type: ignore[method-assign]
 if __name__ == "__main__":
     from distill.cli import main
 
-    sys.argv[1:3] = []
+    sys.argv[1:4] = []
     main()

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -16,7 +15,7 @@ from distill.errors import DistillError
 from distill.students.training.callbacks.checkpointing import AtomicCheckpointIO
 from distill.students.training.callbacks.history import BATCHES, BatchLossLog
 from distill.students.training.resume import ResumePosition, resume_position
-from tests.waiting import wait_until
+from tests.builders.cli import Cli
 
 MakeShards = Callable[..., Path]
 WORDS = (
@@ -25,7 +24,7 @@ WORDS = (
     "student.head_channels=16",
     "data.batch_size=1",
     "data.val_fraction=0.3",
-    "train.epochs=3",
+    "train.epochs=2",
     "train.num_validations=2",
     "train.accelerator=cpu",
     "train.threads=1",
@@ -37,34 +36,25 @@ WORDS = (
 )
 
 
-def start(shards: Path, out: Path, words: Sequence[str] = WORDS) -> subprocess.Popen[bytes]:
-    """``distill train`` in a process of its own."""
-    command = [sys.executable, "-m", "distill", "train", "--shards", str(shards), "--out", str(out), *words]
-    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
-
-
 def rows(out: Path) -> list[str]:
     path = out / "logs" / BATCHES
     return path.read_text().splitlines() if path.is_file() else []
 
 
 @pytest.mark.slow
-def test_a_killed_run_goes_on_bit_for_bit(make_shards: MakeShards, tmp_path: Path) -> None:
+def test_a_killed_run_goes_on_bit_for_bit(cli: Cli, make_shards: MakeShards, tmp_path: Path) -> None:
     shards = make_shards(tmp_path / "shards", shard_size=9)
     whole, killed = tmp_path / "whole", tmp_path / "killed"
-    process = start(shards, killed)
-    wait_until(lambda: len(rows(killed)) >= 16 or process.poll() is not None, until="15 logged batches")
-    os.kill(process.pid, signal.SIGKILL)
-    process.communicate()
-    assert process.returncode == -signal.SIGKILL
-    seen = len(rows(killed)) - 1
-    assert 11 < seen < 33 and seen != 22, "the blow came too late, or between two epochs"
+    words = ["train", "--shards", shards, "--out"]
+    command = [sys.executable, "-m", "tests.fakes.killed_cli", "before", 18, ".ckpt", *words, killed, *WORDS]
+    process = subprocess.run(list(map(str, command)), capture_output=True, check=False, start_new_session=True)
+    assert process.returncode == -signal.SIGKILL, process.stderr.decode()
+    assert 11 < len(rows(killed)) - 1 < 22  # within the second epoch
     for out in (killed, whole):
-        process = start(shards, out)
-        said = process.communicate()[1].decode()
-        assert process.returncode == 0, said
-        assert ("continuing from the last checkpoint" in said) == (out is killed)
-    assert len(rows(whole)) == 1 + 33 and rows(killed) == rows(whole)
+        code, _, errors = cli(*words, out, *WORDS)
+        assert code == 0, errors
+        assert ("continuing from the last checkpoint" in errors) == (out is killed)
+    assert len(rows(whole)) == 1 + 22 and rows(killed) == rows(whole)
     for name in ("weights.safetensors", "spec.json"):
         assert (killed / name).read_bytes() == (whole / name).read_bytes()
     states = [torch.load(out / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"] for out in (whole, killed)]
