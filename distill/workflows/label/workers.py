@@ -72,7 +72,7 @@ def run_shards(job: Job, todo: Iterable[int | None], workers: int) -> Iterator[i
                 more = index is not _NO_MORE
                 if not isinstance(index, int):
                     break
-                with _main_not_imported():
+                with _script_not_imported():
                     running.add(pool.submit(_work, index))
             if running:
                 finished, running = wait(running, timeout=0.5, return_when=FIRST_COMPLETED)
@@ -95,16 +95,15 @@ def run_shards(job: Job, todo: Iterable[int | None], workers: int) -> Iterator[i
 
 
 @contextmanager
-def _main_not_imported() -> Iterator[None]:
+def _script_not_imported() -> Iterator[None]:
     """Keep new processes from importing the script that runs: it may label without an ``if __name__`` guard."""
-    main = sys.modules["__main__"]
-    hidden = {name: main.__dict__.pop(name) for name in ("__file__", "__spec__") if name in main.__dict__}
-    main.__spec__ = None
+    main = vars(sys.modules["__main__"])
+    file = main.pop("__file__", None) if main.get("__spec__") is None else None  # python -m imports modules as usual
     try:
         yield
     finally:
-        del main.__spec__
-        main.__dict__.update(hidden)
+        if file is not None:
+            main["__file__"] = file
 
 
 _NO_MORE: Any = object()
