@@ -42,15 +42,15 @@ def loaded_by(statement: str) -> set[str]:
     return set(filter(None, run_python(code).split(",")))
 
 
-def test_importing_distill_imports_no_heavy_package():
+def test_importing_distill_imports_no_heavy_package() -> None:
     assert loaded_by("import distill, distill.cli") == set()
 
 
-def test_the_start_up_rule_can_fail():
+def test_the_start_up_rule_can_fail() -> None:
     assert loaded_by("import cv2") == {"cv2"}
 
 
-def test_help_imports_no_heavy_package():
+def test_help_imports_no_heavy_package() -> None:
     statement = """
         import sys, io, contextlib
         sys.argv = ["distill", "--help"]
@@ -61,7 +61,7 @@ def test_help_imports_no_heavy_package():
     assert loaded_by(textwrap.dedent(statement)) == set()
 
 
-def test_help_of_every_verb_imports_no_torch():
+def test_help_of_every_verb_imports_no_torch() -> None:
     code = f"""
         import sys, io, contextlib
         from distill.cli import app
@@ -76,7 +76,7 @@ def test_help_of_every_verb_imports_no_torch():
 
 
 @pytest.mark.parametrize("verb", VERBS)
-def test_every_verb_is_documented(verb: str, repository: Path):
+def test_every_verb_is_documented(verb: str, repository: Path) -> None:
     assert f"distill {verb}" in (repository / "README.md").read_text()
 
 
@@ -87,12 +87,12 @@ def lint_imports(repository: Path, config: Path) -> subprocess.CompletedProcess[
     )
 
 
-def test_modules_import_only_from_lower_layers(repository: Path):
+def test_modules_import_only_from_lower_layers(repository: Path) -> None:
     done = lint_imports(repository, repository / "pyproject.toml")
     assert done.returncode == 0, done.stdout
 
 
-def test_the_layer_rule_can_fail(repository: Path, tmp_path: Path):
+def test_the_layer_rule_can_fail(repository: Path, tmp_path: Path) -> None:
     """The same layers upside down do not hold."""
     config = (repository / "pyproject.toml").read_text()
     layers = re.search(r"layers = \[\n(.*?)\n\]", config, re.DOTALL)
@@ -104,14 +104,14 @@ def test_the_layer_rule_can_fail(repository: Path, tmp_path: Path):
 
 
 @pytest.mark.parametrize("name", ["teachers", "students", "export"])
-def test_root_folders_are_relative_symlinks(name: str, repository: Path):
+def test_root_folders_are_relative_symlinks(name: str, repository: Path) -> None:
     path = repository / name
     assert path.is_symlink()
     assert str(path.readlink()) == f"distill/{name}"
     assert (path / "__init__.py").is_file()
 
 
-def test_no_import_goes_through_a_symlink_or_the_package_root(repository: Path):
+def test_no_import_goes_through_a_symlink_or_the_package_root(repository: Path) -> None:
     bad = re.compile(r"^\s*(from|import) (teachers|students|export)\b|^import distill$", re.MULTILINE)
     assert bad.search("from teachers import base")  # the pattern can match
     offenders = [str(p) for p in (repository / "distill").rglob("*.py") if bad.search(p.read_text())]
@@ -119,7 +119,7 @@ def test_no_import_goes_through_a_symlink_or_the_package_root(repository: Path):
 
 
 @pytest.mark.slow
-def test_wheel_and_sdist_hold_the_package_and_no_symlink(repository: Path, tmp_path: Path):
+def test_wheel_and_sdist_hold_the_package_and_no_symlink(repository: Path, tmp_path: Path) -> None:
     subprocess.run(
         [sys.executable, "-m", "build", "--no-isolation", "--outdir", str(tmp_path), str(repository)],
         check=True,
@@ -134,7 +134,7 @@ def test_wheel_and_sdist_hold_the_package_and_no_symlink(repository: Path, tmp_p
     assert not names & {"teachers", "students", "export"}
 
 
-def test_no_module_is_called_utils_or_helpers(repository: Path):
+def test_no_module_is_called_utils_or_helpers(repository: Path) -> None:
     catch_all = [
         p for p in (repository / "distill").rglob("*.py") if re.match(r"(utils?|helpers?|common|misc)\b", p.stem)
     ]
@@ -164,31 +164,31 @@ REVISING = pytest.mark.xfail(reason="enabled when the prose of every package is 
 
 
 @pytest.mark.parametrize("name", [pytest.param("distill", marks=REVISING), "docs", "configs", "README.md"])
-def test_no_banned_word(name: str, repository: Path):
+def test_no_banned_word(name: str, repository: Path) -> None:
     assert found_words(repository / name) == []
 
 
 @pytest.mark.parametrize("word", ["Nobody", "asked", "painters", "beside", "gauge", "lies", "doubtful", "floor"])
-def test_the_word_rule_can_fail(word: str):
+def test_the_word_rule_can_fail(word: str) -> None:
     assert banned_words(f"first\nThen {word}.") == [(2, word)]
 
 
 @pytest.mark.parametrize("text", ["math.floor(x)", "np.floor(x)", "task, mask", "underlie", "alienate", "besides"])
-def test_the_word_rule_passes_other_words(text: str):
+def test_the_word_rule_passes_other_words(text: str) -> None:
     assert banned_words(text) == []
 
 
 @pytest.mark.xfail(reason="enabled when distill/workflows is divided", strict=False)
-def test_no_folder_holds_more_than_14_modules(repository: Path):
+def test_no_folder_holds_more_than_14_modules(repository: Path) -> None:
     assert crowded_folders(repository / "distill", 14) == {}
 
 
-def test_nine_of_ten_modules_have_at_most_250_lines(repository: Path):
+def test_nine_of_ten_modules_have_at_most_250_lines(repository: Path) -> None:
     paths = modules_of(repository / "distill").values()
     assert percentile_90(num_lines(path) for path in paths if path.name != "__init__.py") <= 250
 
 
-def test_at_most_15_modules_have_less_than_40_lines(repository: Path):
+def test_at_most_15_modules_have_less_than_40_lines(repository: Path) -> None:
     short = [
         name
         for name, path in modules_of(repository / "distill").items()
@@ -198,11 +198,11 @@ def test_at_most_15_modules_have_less_than_40_lines(repository: Path):
 
 
 @pytest.mark.xfail(reason="enabled when the cuts are done", strict=False)
-def test_the_package_has_at_most_36500_lines(repository: Path):
+def test_the_package_has_at_most_36500_lines(repository: Path) -> None:
     assert sum(num_lines(path) for path in modules_of(repository / "distill").values()) <= 36_500
 
 
-def test_the_size_rules_can_fail(tmp_path: Path):
+def test_the_size_rules_can_fail(tmp_path: Path) -> None:
     folder = tmp_path / "package" / "crowded"
     folder.mkdir(parents=True)
     for number in range(15):
@@ -216,7 +216,7 @@ def test_the_size_rules_can_fail(tmp_path: Path):
 
 
 @pytest.mark.xfail(reason="enabled when the last cycles are cut", strict=False)
-def test_no_layer_has_an_import_cycle(repository: Path):
+def test_no_layer_has_an_import_cycle(repository: Path) -> None:
     """Late imports count: two modules that need each other are one."""
     graph = import_graph(modules_of(repository / "distill"))
     layers = layers_of((repository / "pyproject.toml").read_text())
@@ -224,7 +224,7 @@ def test_no_layer_has_an_import_cycle(repository: Path):
     assert [cycle for layer in layers for cycle in import_cycles(within_layer(graph, layer))] == []
 
 
-def test_the_cycle_rule_can_fail(tmp_path: Path):
+def test_the_cycle_rule_can_fail(tmp_path: Path) -> None:
     package = tmp_path / "p"
     package.mkdir()
     sources = {
@@ -247,7 +247,7 @@ UNMIRRORED |= {"workflows/test_api.py"}
 """Tests of the repository or of a package as a whole."""
 
 
-def test_tests_mirror_the_modules(repository: Path):
+def test_tests_mirror_the_modules(repository: Path) -> None:
     tests, names = repository / "tests", modules_of(repository / "distill")
     without = [
         str(path.relative_to(tests))
@@ -257,7 +257,7 @@ def test_tests_mirror_the_modules(repository: Path):
     assert sorted(set(without) - UNMIRRORED) == []
 
 
-def test_the_mirror_rule_can_fail(repository: Path):
+def test_the_mirror_rule_can_fail(repository: Path) -> None:
     tests, names = repository / "tests", modules_of(repository / "distill")
     assert mirrored_module(tests / "runtime" / "test_sqlite.py", tests, names) == "distill.runtime.sqlite"
     assert mirrored_module(tests / "runtime" / "test_sqlite_locks.py", tests, names) == "distill.runtime.sqlite"
@@ -266,7 +266,7 @@ def test_the_mirror_rule_can_fail(repository: Path):
     assert mirrored_module(tests / "test_sqlite.py", tests, names) is None
 
 
-def test_no_test_imports_a_test_or_changes_the_import_path(repository: Path):
+def test_no_test_imports_a_test_or_changes_the_import_path(repository: Path) -> None:
     bad = re.compile(r"^\s*(?:from|import) (?:tests\.(?:\w+\.)*)?(?:test_\w+|conftest)\b|sys\.path\.", re.MULTILINE)
     assert bad.search("from tests.a.test_b import c") and bad.search("from conftest import d")  # the pattern can match
     paths = (path for path in (repository / "tests").rglob("*.py") if path.name != Path(__file__).name)
@@ -278,7 +278,7 @@ def teacher_configs() -> list[Path]:
 
 
 @pytest.mark.parametrize("path", teacher_configs(), ids=lambda path: path.stem)
-def test_every_teacher_config_loads(path: Path):
+def test_every_teacher_config_loads(path: Path) -> None:
     from distill.workflows.teachers import load_teacher
 
     kind = read_yaml(path).get("kind", "")
@@ -288,7 +288,7 @@ def test_every_teacher_config_loads(path: Path):
 
 
 @pytest.mark.parametrize("path", teacher_configs(), ids=lambda path: path.stem)
-def test_every_teacher_config_states_a_license_and_its_terms(path: Path):
+def test_every_teacher_config_states_a_license_and_its_terms(path: Path) -> None:
     from distill.licenses import LicenseClass, license_class
     from distill.workflows.teachers import load_teacher
 
@@ -300,14 +300,14 @@ def test_every_teacher_config_states_a_license_and_its_terms(path: Path):
     assert config.terms, f"{path.name}: a link to the terms"
 
 
-def test_an_unknown_key_names_the_nearest_known_one():
+def test_an_unknown_key_names_the_nearest_known_one() -> None:
     from distill.config.adapters import ReplayConfig
 
     with pytest.raises(UsageError, match=r"unknown key 'licens'.*did you mean 'license'"):
         load_config(ReplayConfig, {"answers": "a.yaml"}, ["licens=x"])
 
 
-def test_errors_keep_their_hint_across_processes():
+def test_errors_keep_their_hint_across_processes() -> None:
     import pickle
 
     error = pickle.loads(pickle.dumps(UsageError("a: wrong", hint="do b")))

@@ -21,7 +21,7 @@ def distill(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, "-m", "distill", *arguments], capture_output=True, text=True, check=False)
 
 
-def test_version_and_help():
+def test_version_and_help() -> None:
     assert distill("--version").stdout.strip() == __version__
     done = distill("--help")
     assert done.returncode == 0 and "label" in done.stdout and "predict" in done.stdout
@@ -84,7 +84,7 @@ def test_a_failed_run_is_exit_code_1_in_a_real_process(tmp_path: Path) -> None:
     assert "damaged.onnx" in done.stderr and "Traceback" not in done.stderr and done.stdout == ""
 
 
-def test_control_c_says_how_to_go_on(tmp_path: Path):
+def test_control_c_says_how_to_go_on(tmp_path: Path) -> None:
     out = str(tmp_path / "out")
     arguments = ("label", "--teacher", "synthetic", "--set", "scenes=5000", "--shard-size", "2", "--out", out)
     process = subprocess.Popen([sys.executable, "-m", "distill", *arguments], stderr=subprocess.PIPE, text=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -10,11 +12,22 @@ from hypothesis.extra import numpy as hnp
 
 from distill.errors import DistillError
 from distill.images import encode_map
-from distill.labels import Label, LabelContext, decode, encode, is_beyond_range
+from distill.labels import (
+    FORMATS,
+    Label,
+    LabelContext,
+    decode,
+    encode,
+    is_beyond_range,
+    label_format,
+    read_meta,
+    write_meta,
+)
 from distill.tasks import (
     FAR_DEPTH_M,
     IGNORE_INSTANCE,
     IGNORE_SEMANTIC,
+    TASKS,
     DepthKind,
     Task,
     unwarp_depth,
@@ -35,7 +48,7 @@ def confident(valid: np.ndarray, confidence: np.ndarray | None = None) -> np.nda
 
 
 @given(hnp.arrays(np.float32, SIZE_HW, elements=st.floats(0.015625, 80, width=32)), valid_maps, shares)
-def test_metric_depth_round_trips_within_a_level(depth_m: np.ndarray, valid: np.ndarray, share: np.ndarray):
+def test_metric_depth_round_trips_within_a_level(depth_m: np.ndarray, valid: np.ndarray, share: np.ndarray) -> None:
     back = round_trip(Label(Task.DEPTH, depth_m, valid, confident(valid, share), DepthKind.METRIC))
     level_m = 5 * (1 + depth_m / 10) ** 3 / 65535
     assert (back.valid == valid).all()
@@ -44,7 +57,7 @@ def test_metric_depth_round_trips_within_a_level(depth_m: np.ndarray, valid: np.
 
 
 @given(shares, valid_maps, st.sampled_from([g for g in DepthKind if g is not DepthKind.METRIC]))
-def test_relative_depth_round_trips_within_a_level(value: np.ndarray, valid: np.ndarray, depth_kind: DepthKind):
+def test_relative_depth_round_trips_within_a_level(value: np.ndarray, valid: np.ndarray, depth_kind: DepthKind) -> None:
     back = round_trip(Label(Task.DEPTH, value, valid, confident(valid), depth_kind))
     assert back.depth_kind is depth_kind
     assert (back.valid == valid).all()
@@ -52,7 +65,7 @@ def test_relative_depth_round_trips_within_a_level(value: np.ndarray, valid: np.
 
 
 @given(hnp.arrays(np.float64, (*SIZE_HW, 3), elements=st.floats(-1, 1)), valid_maps)
-def test_normals_round_trip_within_a_degree(vector: np.ndarray, valid: np.ndarray):
+def test_normals_round_trip_within_a_degree(vector: np.ndarray, valid: np.ndarray) -> None:
     length = np.linalg.norm(vector, axis=-1, keepdims=True)
     unit = np.where(length > 0.1, vector / np.maximum(length, 0.1), (0, 0, 1)).astype(np.float32)
     back = round_trip(Label(Task.NORMALS, unit, valid, confident(valid)))
@@ -63,19 +76,19 @@ def test_normals_round_trip_within_a_degree(vector: np.ndarray, valid: np.ndarra
 
 
 @given(hnp.arrays(np.uint8, SIZE_HW, elements=st.integers(0, 254)), valid_maps)
-def test_semantic_ids_round_trip(value: np.ndarray, valid: np.ndarray):
+def test_semantic_ids_round_trip(value: np.ndarray, valid: np.ndarray) -> None:
     back = round_trip(Label(Task.SEMANTIC, value, valid, confident(valid)))
     assert (back.valid == valid).all()
     assert (back.value == np.where(valid, value, IGNORE_SEMANTIC)).all()
 
 
 @given(hnp.arrays(np.uint16, SIZE_HW, elements=st.integers(0, 65534)), valid_maps)
-def test_instance_ids_round_trip(value: np.ndarray, valid: np.ndarray):
+def test_instance_ids_round_trip(value: np.ndarray, valid: np.ndarray) -> None:
     back = round_trip(Label(Task.INSTANCE, value, valid, confident(valid)))
     assert (back.value == np.where(valid, value, IGNORE_INSTANCE)).all()
 
 
-def test_infinity_is_far_and_stays_finite():
+def test_infinity_is_far_and_stays_finite() -> None:
     depth_m = np.array([[1, FAR_DEPTH_M - 1, FAR_DEPTH_M + 10, np.inf]], np.float32)
     valid = np.ones((1, 4), bool)
     back = round_trip(Label(Task.DEPTH, depth_m, valid, confident(valid), DepthKind.METRIC))
@@ -84,23 +97,53 @@ def test_infinity_is_far_and_stays_finite():
 
 
 @pytest.mark.parametrize(("meters", "warped"), [(0, 0), (1, 0.173554), (2, 0.305556), (10, 0.75), (80, 0.987654)])
-def test_the_warp_has_its_golden_values(meters: float, warped: float):
+def test_the_warp_has_its_golden_values(meters: float, warped: float) -> None:
     assert warp_depth(float(meters)) == pytest.approx(warped, abs=1e-6)
     assert unwarp_depth(warp_depth(float(meters))) == pytest.approx(meters, abs=1e-9)
 
 
 @given(st.floats(0, 200), st.floats(-8, -1.5), st.floats(0.5, 10))
-def test_the_warp_is_inverted_for_every_parameter(meters: float, lam: float, c: float):
+def test_the_warp_is_inverted_for_every_parameter(meters: float, lam: float, c: float) -> None:
     # Near 1 the warp has no digits left: the inverse is exact to what float64 can hold there.
     warped = warp_depth(meters, lam, c)
     tolerance = 1e-6 * (1 + meters) + 1e-12 / max(1 - warped, 1e-12) ** 2
     assert unwarp_depth(warped, lam, c) == pytest.approx(meters, abs=tolerance)
 
 
-def test_missing_and_wrong_maps_are_errors():
+def test_missing_and_wrong_maps_are_errors() -> None:
     with pytest.raises(DistillError, match=r"no depth\.png"):
         decode(Task.DEPTH, {})
     with pytest.raises(DistillError, match="uint8"):
         decode(Task.DEPTH, {"depth.png": encode_map(np.zeros((4, 4), np.uint8))})
     with pytest.raises(DistillError, match="not a PNG"):
         decode(Task.DEPTH, {"depth.png": b"GIF89a"})
+
+
+@given(shares, valid_maps, st.sampled_from([("uint8", 255), ("uint16", 0), ("uint16", 65535)]))
+def test_unit_maps_round_trip_within_half_a_level(
+    value: np.ndarray, valid: np.ndarray, stored_as: tuple[str, int]
+) -> None:
+    info = SimpleNamespace(dtype=stored_as[0], ignore=stored_as[1])
+    stored = FORMATS["unit"].encode_value(value, valid, info, None)
+    back, known = FORMATS["unit"].decode(stored, info, None)
+    assert stored.dtype == stored_as[0] and (known == valid).all()
+    assert (np.abs(back - value)[valid] <= 0.5 / (np.iinfo(stored.dtype).max - 1) + 1e-6).all()
+
+
+@pytest.mark.parametrize("task", Task)
+def test_context_round_trips_through_the_json_of_a_sample(task: Task) -> None:
+    info, zeros = TASKS[task], np.zeros((2, 2, *TASKS[task].channels), TASKS[task].dtype)
+    names = ("a", "b") if info.class_list else ()
+    label = Label(
+        task,
+        zeros,
+        np.ones((2, 2), bool),
+        np.ones((2, 2), np.float32),
+        DepthKind.SCALE_INVARIANT if info.has_depth_kind else None,
+        names,
+        {3: "b"} if info.class_list == "instance_classes" else {},
+    )
+    context = read_meta(task, write_meta(label), names)
+    assert context.depth_kind is label.depth_kind and context.instance_classes == label.instance_classes
+    assert context.classes == (names if info.class_list in ("classes", "referring") else ())
+    assert label_format(task).formula(info, label.depth_kind)

@@ -25,14 +25,14 @@ from distill.licenses import LicenseClass, allows, license_class
         ("", LicenseClass.UNKNOWN),
     ],
 )
-def test_names_and_classes_are_known(text: str, kind: LicenseClass):
+def test_names_and_classes_are_known(text: str, kind: LicenseClass) -> None:
     assert license_class(text) is kind
 
 
-def test_what_nobody_said_satisfies_nothing():
+def test_what_nobody_said_satisfies_nothing() -> None:
     assert [required for required in LicenseClass if allows("my own words", required)] == [LicenseClass.UNKNOWN]
 
 
-def test_only_commercial_satisfies_commercial():
+def test_only_commercial_satisfies_commercial() -> None:
     kinds = [kind for kind in LicenseClass if allows(str(kind), LicenseClass.COMMERCIAL)]
     assert kinds == [LicenseClass.COMMERCIAL]

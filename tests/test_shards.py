@@ -43,7 +43,7 @@ def write_set(folder: Path, keys: list[str], per_shard: int = 2) -> Manifest:
     return manifest
 
 
-def test_samples_come_back(tmp_path: Path):
+def test_samples_come_back(tmp_path: Path) -> None:
     keys = ["a", "b", "ä", "d" * 120, "e"]
     manifest = write_set(tmp_path, keys)
     back = list(read_samples(tmp_path))
@@ -53,14 +53,14 @@ def test_samples_come_back(tmp_path: Path):
     assert read_manifest(tmp_path) == manifest and manifest.samples == 5
 
 
-def test_equal_samples_give_equal_bytes(tmp_path: Path):
+def test_equal_samples_give_equal_bytes(tmp_path: Path) -> None:
     one = write_shard(tmp_path / "one.tar", [sample("a")])
     two = write_shard(tmp_path / "two.tar", [sample("a")])
     assert one.sha256 == two.sha256
     assert one.sha256 != write_shard(tmp_path / "three.tar", [sample("b")]).sha256
 
 
-def test_a_shard_that_fails_half_way_leaves_no_file(tmp_path: Path):
+def test_a_shard_that_fails_half_way_leaves_no_file(tmp_path: Path) -> None:
     def fails():
         yield sample("a")
         raise DistillError("the teacher stopped")
@@ -70,7 +70,7 @@ def test_a_shard_that_fails_half_way_leaves_no_file(tmp_path: Path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_full_disk_is_reported_and_leaves_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_full_disk_is_reported_and_leaves_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(_: int) -> None:
         raise OSError(28, "No space left on device")
 
@@ -81,12 +81,12 @@ def test_a_full_disk_is_reported_and_leaves_no_file(tmp_path: Path, monkeypatch:
 
 
 @pytest.mark.parametrize("key", ["a.b", "a/b"])
-def test_a_key_that_would_be_split_is_refused(key: str, tmp_path: Path):
+def test_a_key_that_would_be_split_is_refused(key: str, tmp_path: Path) -> None:
     with pytest.raises(DistillError, match="dot or a slash"):
         write_shard(tmp_path / "x.tar", [sample(key)])
 
 
-def test_verify_names_what_is_wrong(tmp_path: Path):
+def test_verify_names_what_is_wrong(tmp_path: Path) -> None:
     write_set(tmp_path, ["a", "b", "c", "d", "e", "f"])
     assert verify(tmp_path) == []
     path = tmp_path / "shard-000000.tar"
@@ -98,7 +98,7 @@ def test_verify_names_what_is_wrong(tmp_path: Path):
     assert len(problems) == 2 and "checksum" in problems[0] and "missing" in problems[1]
 
 
-def test_a_truncated_shard_gives_its_readable_samples_and_then_an_error(tmp_path: Path):
+def test_a_truncated_shard_gives_its_readable_samples_and_then_an_error(tmp_path: Path) -> None:
     write_set(tmp_path, ["a", "b"])
     path = tmp_path / "shard-000000.tar"
     path.write_bytes(path.read_bytes()[:5000])
@@ -109,7 +109,7 @@ def test_a_truncated_shard_gives_its_readable_samples_and_then_an_error(tmp_path
     assert found == ["a"]
 
 
-def test_a_folder_without_a_manifest_is_explained(tmp_path: Path):
+def test_a_folder_without_a_manifest_is_explained(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="not a folder of shards"):
         read_manifest(tmp_path)
     write_shard(tmp_path / "shard-000000.tar", [sample("a")])
@@ -120,14 +120,14 @@ def test_a_folder_without_a_manifest_is_explained(tmp_path: Path):
         read_manifest(tmp_path)
 
 
-def test_a_damaged_label_names_its_sample():
+def test_a_damaged_label_names_its_sample() -> None:
     whole = sample("a")
     damaged = Sample("a", {**whole.files, "depth.png": whole.files["depth.png"][:40]})
     with pytest.raises(DistillError, match=r"sample a: depth\.png"):
         damaged.label(Task.DEPTH)
 
 
-def test_a_set_of_the_earlier_format_is_refused_with_the_next_step(tmp_path: Path):
+def test_a_set_of_the_earlier_format_is_refused_with_the_next_step(tmp_path: Path) -> None:
     write_set(tmp_path, ["a"])
     path = tmp_path / "dataset.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "format": 1}))
@@ -135,7 +135,7 @@ def test_a_set_of_the_earlier_format_is_refused_with_the_next_step(tmp_path: Pat
         read_manifest(tmp_path)
 
 
-def test_shards_are_plain_tars_with_fixed_metadata(tmp_path: Path):
+def test_shards_are_plain_tars_with_fixed_metadata(tmp_path: Path) -> None:
     """The digest is that of the tars written before WebDataset's writer was used."""
     files = {"jpg": b"photo", "json": b"{}", "depth.png": bytes(range(256)) * 5}
     entry = write_shard(tmp_path / "x.tar", [Sample("a", files), Sample("é" * 60, files)])
@@ -148,7 +148,7 @@ def test_shards_are_plain_tars_with_fixed_metadata(tmp_path: Path):
     }
 
 
-def test_webdataset_reads_the_shards(tmp_path: Path):
+def test_webdataset_reads_the_shards(tmp_path: Path) -> None:
     write_set(tmp_path, ["a", "b"])
     path = str(tmp_path / "shard-000000.tar")
     samples = list(webdataset.WebDataset(path, shardshuffle=False, empty_check=False))

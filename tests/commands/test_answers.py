@@ -37,7 +37,7 @@ def store(tmp_path: Path) -> Path:
     return tmp_path / "answers"
 
 
-def test_what_is_there_and_what_it_cost(store: Path):
+def test_what_is_there_and_what_it_cost(store: Path) -> None:
     ledger = Ledger(store)
     ledger.reserve("a" * 64, job="j", worst_usd=1.0, budget=Budget(), model="m", task="depth", subject="x.jpg")
     ledger.finish("a" * 64, "failed", detail="given up")
@@ -47,7 +47,7 @@ def test_what_is_there_and_what_it_cost(store: Path):
     assert [row["detail"] for row in found["problems"]] == ["given up"]
 
 
-def test_a_sound_store_is_verified_and_a_damaged_one_is_not(store: Path):
+def test_a_sound_store_is_verified_and_a_damaged_one_is_not(store: Path) -> None:
     assert answers("verify", store) == {
         "intact": True,
         "answers": 6,
@@ -67,14 +67,14 @@ def test_a_sound_store_is_verified_and_a_damaged_one_is_not(store: Path):
     assert len(found["orphans"]) == 1 and found["answers"] == 3
 
 
-def test_an_answer_that_the_ledger_knows_and_the_store_does_not_is_missed(store: Path):
+def test_an_answer_that_the_ledger_knows_and_the_store_does_not_is_missed(store: Path) -> None:
     ledger = Ledger(store)
     ledger.insert("b" * 64, "done")
     ledger.close()
     assert answers("verify", store, code=1)["missing"] == ["b" * 64]
 
 
-def test_answers_are_exported_with_everything_that_says_how_to_read_them(store: Path, tmp_path: Path):
+def test_answers_are_exported_with_everything_that_says_how_to_read_them(store: Path, tmp_path: Path) -> None:
     assert answers("export", store, "--out", tmp_path / "handed_on") == {
         "out": str(tmp_path / "handed_on"),
         "answers": 6,
@@ -88,7 +88,7 @@ def test_answers_are_exported_with_everything_that_says_how_to_read_them(store: 
     assert list(semantic.legend) == list(SYNTHETIC_CLASSES)
 
 
-def test_what_kills_leave_over_is_cleared_and_answers_are_not(store: Path):
+def test_what_kills_leave_over_is_cleared_and_answers_are_not(store: Path) -> None:
     kept = AnswerStore(store)
     first = next(kept.all_keys())
     (store / first[:2] / ".half.png.123.part").write_bytes(b"half")
@@ -99,7 +99,7 @@ def test_what_kills_leave_over_is_cleared_and_answers_are_not(store: Path):
     assert answers("verify", store)["answers"] == 6
 
 
-def test_answers_of_no_use_can_be_forgotten_so_that_they_are_asked_again(store: Path):
+def test_answers_of_no_use_can_be_forgotten_so_that_they_are_asked_again(store: Path) -> None:
     kept = AnswerStore(store)
     kept.put(AnswerKey("p", "s", "m"), IMAGE, b"no picture at all")
     kept.put(AnswerKey("p", "s2", "m"), EMPTY, reason="words")
@@ -109,13 +109,15 @@ def test_answers_of_no_use_can_be_forgotten_so_that_they_are_asked_again(store: 
     assert not kept.contains(AnswerKey("p", "s", "m").digest) and answers("verify", store)["answers"] == 6
 
 
-def test_wrong_use_is_a_sentence(store: Path, tmp_path: Path):
+def test_wrong_use_is_a_sentence(store: Path, tmp_path: Path) -> None:
     assert "no such folder" in answers("ls", tmp_path / "nowhere", code=2)["error"]
     assert "export" in answers("ls", store, "--out", tmp_path, code=2)["error"]
     assert "export needs a folder" in answers("export", store, code=2)["error"]
 
 
-def test_damaged_answers_are_counted_and_can_be_cleared_so_that_they_are_asked_for_again(store: Path, tmp_path: Path):
+def test_damaged_answers_are_counted_and_can_be_cleared_so_that_they_are_asked_for_again(
+    store: Path, tmp_path: Path
+) -> None:
     kept = AnswerStore(store)
     first, second, third, *_ = kept.all_keys()
     kept.path(kept.get(first)).write_bytes(b"other bytes")

@@ -99,7 +99,7 @@ def mixed_photos(tmp_path: Path) -> tuple[Path, set[str], set[str]]:
     return folder, set(good) | {"sixteen.png"}, set(bad) | {"dot.png", "line.png", "dangling.jpg"}
 
 
-def test_bad_photos_are_listed_and_all_good_ones_labeled(mixed_photos, maps_config: Path, tmp_path: Path):
+def test_bad_photos_are_listed_and_all_good_ones_labeled(mixed_photos, maps_config: Path, tmp_path: Path) -> None:
     folder, good, bad = mixed_photos
     out = tmp_path / "out"
     result = distill("label", folder, "--teacher", maps_config, "--out", out, code=1)
@@ -116,7 +116,7 @@ def test_bad_photos_are_listed_and_all_good_ones_labeled(mixed_photos, maps_conf
     assert np.allclose(by_name["cmyk.jpg"].label(Task.DEPTH).value, 2.5, atol=1e-3)
 
 
-def test_failures_can_be_tolerated(mixed_photos, maps_config: Path, tmp_path: Path):
+def test_failures_can_be_tolerated(mixed_photos, maps_config: Path, tmp_path: Path) -> None:
     folder, _, bad = mixed_photos
     arguments = ("label", folder, "--teacher", maps_config, "--out", tmp_path / "out", "--max-failures")
     distill(*arguments, len(bad), code=0)
@@ -149,7 +149,7 @@ def start(module: str, *words: object) -> subprocess.Popen[bytes]:
 
 
 @pytest.mark.slow
-def test_shards_resumed_after_kills_are_byte_identical(tmp_path: Path):
+def test_shards_resumed_after_kills_are_byte_identical(tmp_path: Path) -> None:
     """`benchmarks/kill_resume.py` kills at many random moments; these three are the same on any machine."""
     whole, killed, scenes = tmp_path / "whole", tmp_path / "killed", 24
     distill(*synthetic(whole, scenes, "--no-check"))
@@ -169,7 +169,7 @@ def test_shards_resumed_after_kills_are_byte_identical(tmp_path: Path):
     assert not list(killed.glob(".shard*"))
 
 
-def test_one_and_two_processes_and_parts_give_the_same_shards(tmp_path: Path):
+def test_one_and_two_processes_and_parts_give_the_same_shards(tmp_path: Path) -> None:
     one, two, parts = tmp_path / "one", tmp_path / "two", tmp_path / "parts"
     distill(*synthetic(one, 6, "--workers", 1))
     distill(*synthetic(two, 6, "--workers", 2))
@@ -178,7 +178,7 @@ def test_one_and_two_processes_and_parts_give_the_same_shards(tmp_path: Path):
     assert contents(one) == contents(two) == contents(parts)
 
 
-def test_another_job_in_the_same_folder_is_refused(tmp_path: Path):
+def test_another_job_in_the_same_folder_is_refused(tmp_path: Path) -> None:
     out = tmp_path / "out"
     distill(*synthetic(out, 4))
     refused = distill(*synthetic(out, 4, "--set", "seed=1"), code=2)
@@ -186,14 +186,14 @@ def test_another_job_in_the_same_folder_is_refused(tmp_path: Path):
     distill(*synthetic(out, 4, "--set", "seed=1", "--overwrite"))
 
 
-def test_plan_writes_nothing(tmp_path: Path):
+def test_plan_writes_nothing(tmp_path: Path) -> None:
     out = tmp_path / "out"
     plan = distill(*synthetic(out, 1000, "--plan"))
     assert plan["photos"] == 1000 and plan["answers"] == 3000 and plan["bytes"] > 0
     assert not out.exists()
 
 
-def test_shards_are_read_by_webdataset_and_datasets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_shards_are_read_by_webdataset_and_datasets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     out = tmp_path / "out"
     distill(*synthetic(out, 8))
     import webdataset
@@ -243,7 +243,7 @@ def replay_manifest(folder: Path, suffix: str) -> Path:
     return path
 
 
-def test_workers_end_with_their_killed_parent(tmp_path: Path):
+def test_workers_end_with_their_killed_parent(tmp_path: Path) -> None:
     process = start("distill", *synthetic(tmp_path / "out", 4000, "--no-check", "--workers", 2))
     try:
         wait_until(
@@ -268,7 +268,7 @@ def is_running(pid: str) -> bool:
 
 
 @pytest.mark.parametrize("suffix", [".yaml", ".json", ".csv"])
-def test_replayed_answers_become_labels(suffix: str, tmp_path: Path):
+def test_replayed_answers_become_labels(suffix: str, tmp_path: Path) -> None:
     manifest = replay_manifest(tmp_path, suffix)
     out = tmp_path / "out"
     result = distill("label", tmp_path / "photo.png", "--teacher", "replay", "--answers", manifest, "--out", out)
@@ -280,7 +280,7 @@ def test_replayed_answers_become_labels(suffix: str, tmp_path: Path):
     assert (semantic.value[:, :40] == 0).all() and (semantic.value[:, 56:] == 1).all()
 
 
-def test_a_wrong_manifest_row_is_named(tmp_path: Path):
+def test_a_wrong_manifest_row_is_named(tmp_path: Path) -> None:
     manifest = replay_manifest(tmp_path, ".json")
     rows = json.loads(manifest.read_text())
     rows[1]["task"] = "color"
@@ -299,7 +299,7 @@ def test_a_wrong_manifest_row_is_named(tmp_path: Path):
     assert "row 2" in refused["error"]
 
 
-def test_a_price_that_is_no_number_is_refused(tmp_path: Path):
+def test_a_price_that_is_no_number_is_refused(tmp_path: Path) -> None:
     manifest = replay_manifest(tmp_path, ".json")
     rows = json.loads(manifest.read_text())
     for price in (float("nan"), -1.0):
@@ -309,7 +309,7 @@ def test_a_price_that_is_no_number_is_refused(tmp_path: Path):
         assert "row 2: cost_usd" in distill(*words, code=2)["error"]
 
 
-def test_cut_tars_and_pages_are_made_again_and_a_living_writers_part_stays(tmp_path: Path):
+def test_cut_tars_and_pages_are_made_again_and_a_living_writers_part_stays(tmp_path: Path) -> None:
     words = ("label", "--teacher", "synthetic", "--set", "scenes=6", "--set", "size_hw=[48,64]", "--shard-size", 2)
     words += ("--out", tmp_path / "out", "--workers", 1)
     distill(*words)
@@ -328,7 +328,7 @@ def test_cut_tars_and_pages_are_made_again_and_a_living_writers_part_stays(tmp_p
     assert [part.exists() for part in parts] == [True, False]
 
 
-def test_normals_in_another_frame_than_the_config_says_are_refused(tmp_path: Path):
+def test_normals_in_another_frame_than_the_config_says_are_refused(tmp_path: Path) -> None:
     photos, maps = tmp_path / "photos", tmp_path / "maps"
     photos.mkdir()
     maps.mkdir()
@@ -345,7 +345,7 @@ def test_normals_in_another_frame_than_the_config_says_are_refused(tmp_path: Pat
     assert "away from the camera" in json.dumps(result)
 
 
-def test_a_missing_answer_costs_that_question_only(tmp_path: Path):
+def test_a_missing_answer_costs_that_question_only(tmp_path: Path) -> None:
     manifest = replay_manifest(tmp_path, ".yaml")
     (tmp_path / "depth.png").unlink()
     arguments = (
@@ -364,7 +364,7 @@ def test_a_missing_answer_costs_that_question_only(tmp_path: Path):
 
 
 @pytest.mark.parametrize("orientation", [1, 3, 6])
-def test_labels_lie_as_a_person_sees_the_photo(orientation: int, tmp_path: Path):
+def test_labels_lie_as_a_person_sees_the_photo(orientation: int, tmp_path: Path) -> None:
     photos = tmp_path / "photos"
     photos.mkdir()
     exif = Image.Exif()
@@ -379,7 +379,7 @@ def test_labels_lie_as_a_person_sees_the_photo(orientation: int, tmp_path: Path)
     assert tuple(sample.meta["size_hw"]) == sample.label(Task.DEPTH).size_hw == upright_hw
 
 
-def test_every_nth_frame_of_a_video_and_existing_shards_can_be_labeled(tmp_path: Path):
+def test_every_nth_frame_of_a_video_and_existing_shards_can_be_labeled(tmp_path: Path) -> None:
     import onnx
     from onnx import TensorProto, helper
 
@@ -417,12 +417,12 @@ def test_every_nth_frame_of_a_video_and_existing_shards_can_be_labeled(tmp_path:
         (("--teacher", "synthetic", "--deadline", "soon", "--plan"), "--deadline soon"),
     ],
 )
-def test_wrong_use_is_one_sentence_and_exit_code_2(arguments: tuple[str, ...], words: str, tmp_path: Path):
+def test_wrong_use_is_one_sentence_and_exit_code_2(arguments: tuple[str, ...], words: str, tmp_path: Path) -> None:
     refused = distill("label", *arguments, "--out", tmp_path / "out", code=2)
     assert words in refused["error"]
 
 
-def test_configs_that_say_a_key_twice_or_never_end_are_refused(tmp_path: Path):
+def test_configs_that_say_a_key_twice_or_never_end_are_refused(tmp_path: Path) -> None:
     config = tmp_path / "t.yaml"
     for text, words in (
         ("kind: synthetic\nscenes: 4\nscenes: 5\n", "line 3: not valid YAML: the key 'scenes' is given twice"),
@@ -435,21 +435,21 @@ def test_configs_that_say_a_key_twice_or_never_end_are_refused(tmp_path: Path):
     distill("label", "--teacher", merged, "--set", "size_hw=[48,64]", "--out", tmp_path / "out", "--plan")
 
 
-def test_a_file_in_the_place_of_the_accounts_is_said(tmp_path: Path):
+def test_a_file_in_the_place_of_the_accounts_is_said(tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / ".stats").write_text("a file")
     words = ("label", "--teacher", "synthetic", "--set", "scenes=1", "--out", tmp_path / "out", "--workers", 1)
     assert ".stats: cannot be made" in distill(*words, code=1)["error"]
 
 
-def test_several_answers_of_a_teacher_that_is_asked_once_are_refused(tmp_path: Path):
+def test_several_answers_of_a_teacher_that_is_asked_once_are_refused(tmp_path: Path) -> None:
     picture(0).save(tmp_path / "a.png")
     words = ("label", tmp_path / "a.png", "--teacher", "json:loads", "--set", "outputs=[{task: depth}]")
     for more in (("--num-answers", 3), ("--flip",)):
         assert "one result per photo" in distill(*words, *more, "--out", tmp_path / "out", code=2)["error"]
 
 
-def test_two_rows_that_ask_the_same_keep_their_own_answers(tmp_path: Path):
+def test_two_rows_that_ask_the_same_keep_their_own_answers(tmp_path: Path) -> None:
     manifest = replay_manifest(tmp_path, ".json")
     rows = json.loads(manifest.read_text())[:1] * 2
     from distill.teachers.codecs.depth import encode_depth_rgb
@@ -465,7 +465,7 @@ def test_two_rows_that_ask_the_same_keep_their_own_answers(tmp_path: Path):
     assert depths == pytest.approx([3.0, 7.0], abs=0.02)
 
 
-def test_an_answer_goes_to_its_own_photo_and_to_no_other_of_that_name(tmp_path: Path):
+def test_an_answer_goes_to_its_own_photo_and_to_no_other_of_that_name(tmp_path: Path) -> None:
     manifest = replay_manifest(tmp_path, ".json")
     (tmp_path / "sub").mkdir()
     picture(5, (64, 96)).save(tmp_path / "sub" / "photo.png")
@@ -475,7 +475,7 @@ def test_an_answer_goes_to_its_own_photo_and_to_no_other_of_that_name(tmp_path: 
     assert refused["labeled"] == 0 and "no answer" in refused["failed"][0]["reason"]
 
 
-def test_a_changed_answer_is_noticed(tmp_path: Path):
+def test_a_changed_answer_is_noticed(tmp_path: Path) -> None:
     manifest = replay_manifest(tmp_path, ".json")
     arguments = (
         "label",
@@ -492,7 +492,7 @@ def test_a_changed_answer_is_noticed(tmp_path: Path):
     assert "another job" in distill(*arguments, code=2)["error"]
 
 
-def test_the_input_is_never_the_output(tmp_path: Path):
+def test_the_input_is_never_the_output(tmp_path: Path) -> None:
     out = tmp_path / "out"
     distill(*synthetic(out, 4))
     before = contents(out)
@@ -500,7 +500,7 @@ def test_the_input_is_never_the_output(tmp_path: Path):
     assert "both an input and --out" in refused["error"] and contents(out) == before
 
 
-def test_a_refused_run_leaves_the_config_of_the_set(tmp_path: Path):
+def test_a_refused_run_leaves_the_config_of_the_set(tmp_path: Path) -> None:
     out = tmp_path / "out"
     distill(*synthetic(out, 4))
     before = (out / "label.config.yaml").read_text()
@@ -508,7 +508,7 @@ def test_a_refused_run_leaves_the_config_of_the_set(tmp_path: Path):
     assert (out / "label.config.yaml").read_text() == before
 
 
-def test_odd_files_neither_hang_nor_stop_the_run(maps_config: Path, tmp_path: Path):
+def test_odd_files_neither_hang_nor_stop_the_run(maps_config: Path, tmp_path: Path) -> None:
     folder = tmp_path / "photos"
     folder.mkdir()
     picture(0).save(folder / "good.png")
@@ -525,7 +525,7 @@ def test_odd_files_neither_hang_nor_stop_the_run(maps_config: Path, tmp_path: Pa
     assert {row["name"] for row in result["failed"]} == {"pipe.png", "zero.png", "huge.png"}
 
 
-def test_results_may_lie_below_the_photos(maps_config: Path, tmp_path: Path):
+def test_results_may_lie_below_the_photos(maps_config: Path, tmp_path: Path) -> None:
     folder = tmp_path / "photos"
     folder.mkdir()
     picture(0).save(folder / "good.png")
@@ -534,7 +534,7 @@ def test_results_may_lie_below_the_photos(maps_config: Path, tmp_path: Path):
         assert distill("label", folder, "--teacher", maps_config, "--out", folder / "shards")["photos"] == 1
 
 
-def test_a_damaged_input_shard_costs_its_own_samples_only(tmp_path: Path):
+def test_a_damaged_input_shard_costs_its_own_samples_only(tmp_path: Path) -> None:
     one, two = tmp_path / "one", tmp_path / "two"
     distill(*synthetic(one, 8))
     path = one / "shard-000000.tar"

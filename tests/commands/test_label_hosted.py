@@ -37,7 +37,7 @@ from tests.fakes.hosted_jobs import (
 @pytest.mark.parametrize(("mode", "group"), [("online", True), ("batch", True)])
 def test_shards_and_costs_are_the_same_after_kills(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: str, group: bool
-):
+) -> None:
     """At two random moments; `benchmarks/hosted.py kills` does it hundreds of times, also to the process alone."""
     monkeypatch.setenv("GEMINI_API_KEY", "k")
     write_photos(tmp_path / "photos", 12)
@@ -56,7 +56,7 @@ def test_shards_and_costs_are_the_same_after_kills(
     verify(tmp_path / "out")
 
 
-def test_ctrl_c_waits_for_the_answers_in_flight_and_keeps_them(tmp_path: Path):
+def test_ctrl_c_waits_for_the_answers_in_flight_and_keeps_them(tmp_path: Path) -> None:
     write_photos(tmp_path / "photos", 12)
     with FakeGemini(Settings(size="photo", latency_s=1.0)) as server:
         words = command(tmp_path, server.url)
@@ -85,7 +85,7 @@ def small_disk(tmp_path: Path):
     subprocess.run(["umount", folder], check=True)
 
 
-def test_a_full_disk_ends_the_run_in_one_sentence_and_space_lets_it_go_on(tmp_path: Path, small_disk: Path):
+def test_a_full_disk_ends_the_run_in_one_sentence_and_space_lets_it_go_on(tmp_path: Path, small_disk: Path) -> None:
     write_photos(tmp_path / "photos", 12)
     ballast = small_disk / "ballast"
     with FakeGemini(Settings(size="photo", latency_s=0.02)) as server:
@@ -102,7 +102,7 @@ def test_a_full_disk_ends_the_run_in_one_sentence_and_space_lets_it_go_on(tmp_pa
         assert server.stats["duplicates"] == 0 and server.stats["made"] == 36
 
 
-def test_full_shards_end_the_run_in_one_sentence_and_answers_are_kept(tmp_path: Path, small_disk: Path):
+def test_full_shards_end_the_run_in_one_sentence_and_answers_are_kept(tmp_path: Path, small_disk: Path) -> None:
     write_photos(tmp_path / "photos", 12, size_hw=(200, 300))
     with FakeGemini(Settings(size="photo")) as server:
         words = command(tmp_path, server.url)
@@ -117,7 +117,7 @@ def test_full_shards_end_the_run_in_one_sentence_and_answers_are_kept(tmp_path: 
         assert server.stats["duplicates"] == 0 and server.stats["made"] == 36 >= made
 
 
-def test_a_ledger_that_cannot_be_written_ends_the_run_before_any_call(tmp_path: Path, small_disk: Path):
+def test_a_ledger_that_cannot_be_written_ends_the_run_before_any_call(tmp_path: Path, small_disk: Path) -> None:
     write_photos(tmp_path / "photos", 2)
     with FakeGemini(Settings(size="photo")) as server:
         words = command(tmp_path, server.url)
@@ -151,7 +151,7 @@ def blocked(*arguments: object, **more: str) -> subprocess.CompletedProcess[str]
     return subprocess.run(words, capture_output=True, text=True, check=False, env=environment(**more), timeout=300)
 
 
-def test_a_plan_of_ten_thousand_photos_says_what_both_modes_cost_and_sends_nothing(tmp_path: Path):
+def test_a_plan_of_ten_thousand_photos_says_what_both_modes_cost_and_sends_nothing(tmp_path: Path) -> None:
     write_photos(tmp_path / "one", 1)
     (tmp_path / "photos").mkdir()
     for number in range(10_000):
@@ -172,7 +172,7 @@ def test_a_plan_of_ten_thousand_photos_says_what_both_modes_cost_and_sends_nothi
     assert not (tmp_path / "out").exists() and not (tmp_path / "answers").exists()
 
 
-def test_the_block_on_connections_would_have_been_noticed(tmp_path: Path):
+def test_the_block_on_connections_would_have_been_noticed(tmp_path: Path) -> None:
     write_photos(tmp_path / "photos", 1)
     with socket.socket() as listening:
         listening.bind(("127.0.0.1", 0))
@@ -183,7 +183,7 @@ def test_the_block_on_connections_would_have_been_noticed(tmp_path: Path):
     assert "a packet was sent" in done.stdout + done.stderr
 
 
-def test_a_plan_counts_what_is_stored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_plan_counts_what_is_stored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GEMINI_API_KEY", "k")
     write_photos(tmp_path / "photos", 4)
     with FakeGemini(Settings(size="photo")) as server:
@@ -196,14 +196,14 @@ def test_a_plan_counts_what_is_stored(tmp_path: Path, monkeypatch: pytest.Monkey
 
 
 @pytest.mark.parametrize(("text", "seconds"), [("90m", 5400), ("1h30m", 5400), ("45s", 45), ("2h", 7200)])
-def test_deadlines_are_spans(text: str, seconds: float):
+def test_deadlines_are_spans(text: str, seconds: float) -> None:
     from datetime import datetime
 
     now = datetime.fromisoformat("2026-03-01T10:00:00+00:00")
     assert parse_deadline(text, now) - now.timestamp() == seconds
 
 
-def test_deadlines_are_moments():
+def test_deadlines_are_moments() -> None:
     from datetime import datetime
 
     now = datetime.fromisoformat("2026-03-01T10:00:00+00:00")
@@ -214,7 +214,7 @@ def test_deadlines_are_moments():
         parse_deadline("soon")
 
 
-def test_offline_needs_answers_and_money_needs_a_hosted_teacher(tmp_path: Path):
+def test_offline_needs_answers_and_money_needs_a_hosted_teacher(tmp_path: Path) -> None:
     write_photos(tmp_path / "photos", 1)
     words = command(tmp_path, "http://127.0.0.1:1", "--json", "--offline")
     result = json.loads(run(words, GEMINI_API_KEY="").stdout)

@@ -1,4 +1,4 @@
-"""`distill`, killed with all its processes at a chosen file: `python -m tests.fakes.killed_cli before 2 .tar label ...`.
+"""`distill`, killed with all its processes at a chosen file: `python -m tests.fakes.killed_cli before 2 .tar label`.
 
 The kill comes when one process is about to publish its n-th file of that suffix (the temporary file is left), or has
 just done so. It is the same at any speed of the machine. Worker processes import this module too and count by
@@ -12,7 +12,11 @@ import signal
 import sys
 from pathlib import Path
 
-_MOMENT, _NUMBER, _SUFFIX = sys.argv[1], int(sys.argv[2]), sys.argv[3]
+_KILL_AT = "DISTILL_TEST_KILL_AT"
+if __name__ == "__main__":  # worker processes inherit the variable; their arguments are those of the command
+    os.environ[_KILL_AT] = " ".join(sys.argv[1:4])
+_MOMENT, _number, _SUFFIX = os.environ[_KILL_AT].split()
+_NUMBER = int(_number)
 _replace = Path.replace
 _published = 0
 

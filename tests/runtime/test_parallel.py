@@ -11,7 +11,7 @@ from distill.runtime.parallel import map_ordered
 
 
 @pytest.mark.parametrize("count", [1, 3])
-def test_results_are_ordered_and_few_items_are_in_memory(count: int):
+def test_results_are_ordered_and_few_items_are_in_memory(count: int) -> None:
     read: list[int] = []
     gone: list[int] = []
 
@@ -27,13 +27,13 @@ def test_results_are_ordered_and_few_items_are_in_memory(count: int):
     assert gone == list(range(40))
 
 
-def test_two_items_are_processed_at_once():
+def test_two_items_are_processed_at_once() -> None:
     meeting = threading.Barrier(2, timeout=200)
     assert [item for item, _ in map_ordered(range(4), lambda number: meeting.wait() and number, 2)] == [0, 1, 2, 3]
 
 
 @pytest.mark.parametrize("count", [1, 2])
-def test_error_is_raised_at_its_position(count: int):
+def test_error_is_raised_at_its_position(count: int) -> None:
     def work(number: int) -> int:
         if number == 5:
             raise ValueError("five")

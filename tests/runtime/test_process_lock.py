@@ -11,7 +11,7 @@ from distill.runtime import process_lock as owners
 from distill.runtime.process_lock import ProcessLock, is_alive
 
 
-def test_only_locks_of_ended_processes_are_removed(tmp_path: Path):
+def test_only_locks_of_ended_processes_are_removed(tmp_path: Path) -> None:
     living, dead = ProcessLock(tmp_path), ProcessLock(tmp_path)
     dead._file.close()  # as the system does when a process dies
     assert is_alive(tmp_path, living.name) and not is_alive(tmp_path, dead.name)
@@ -19,7 +19,7 @@ def test_only_locks_of_ended_processes_are_removed(tmp_path: Path):
     assert [path.name for path in (tmp_path / "locks").iterdir()] == [living.name]
 
 
-def test_file_removed_before_it_is_locked_is_created_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_file_removed_before_it_is_locked_is_created_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     flock, swept = owners.fcntl.flock, []
 
     def sweep_first(file, how):
@@ -33,7 +33,7 @@ def test_file_removed_before_it_is_locked_is_created_again(tmp_path: Path, monke
     assert swept and is_alive(tmp_path, owner.name)
 
 
-def test_late_cleanup_leaves_a_recreated_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_late_cleanup_leaves_a_recreated_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Two sweeps open a name that is not locked yet; one removes it, its owner makes it again, the other comes late."""
     folder = tmp_path / "locks"
     folder.mkdir()
@@ -53,7 +53,7 @@ def test_late_cleanup_leaves_a_recreated_file(tmp_path: Path, monkeypatch: pytes
     assert again and is_alive(tmp_path, "1-0")
 
 
-def test_cleanup_never_removes_a_locked_file(tmp_path: Path):
+def test_cleanup_never_removes_a_locked_file(tmp_path: Path) -> None:
     names, errors, gate = [], [], threading.Barrier(6)
 
     def work() -> None:

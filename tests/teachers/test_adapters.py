@@ -45,7 +45,7 @@ def read(folder: Path, stored: np.ndarray, suffix: str = ".png", **config: objec
     return MapsSpecialist(load_config(MapsConfig, values)).predict(photo)[0]
 
 
-def test_depth_is_scaled_and_its_holes_are_invalid(tmp_path: Path):
+def test_depth_is_scaled_and_its_holes_are_invalid(tmp_path: Path) -> None:
     stored = np.full(SIZE_HW, 1500, np.uint16)
     stored[0, 0], stored[0, 1] = 0, 60000
     label = read(tmp_path, stored, scale=0.001, offset=0.5, invalid=[0], max_value=10)
@@ -54,14 +54,14 @@ def test_depth_is_scaled_and_its_holes_are_invalid(tmp_path: Path):
     assert not label.valid[0, 0] and not label.valid[0, 1] and label.valid[5, 5]
 
 
-def test_relative_depth_is_scaled_to_one(tmp_path: Path):
+def test_relative_depth_is_scaled_to_one(tmp_path: Path) -> None:
     stored = np.linspace(-3, 7, SIZE_HW[0] * SIZE_HW[1], dtype=np.float32).reshape(SIZE_HW)
     label = read(tmp_path, stored, ".npy", depth_kind="affine_invariant_disparity")
     assert (label.value.min(), label.value.max()) == (0, 1)
 
 
 @pytest.mark.parametrize(("frame", "towards"), [("opencv", (0, 0, -1)), ("opengl", (0, 0, 1)), ("dsine", (0, 0, 1))])
-def test_a_wall_facing_the_camera_has_z_plus_one(tmp_path: Path, frame: str, towards: tuple):
+def test_a_wall_facing_the_camera_has_z_plus_one(tmp_path: Path, frame: str, towards: tuple) -> None:
     stored = np.broadcast_to(np.rint((np.array(towards) + 1) * 127.5), (*SIZE_HW, 3)).astype(np.uint8).copy()
     stored[0, 0] = 0
     label = read(tmp_path, stored, task="normals", scale=2 / 255, offset=-1, frame=frame, invalid=[0])
@@ -69,14 +69,14 @@ def test_a_wall_facing_the_camera_has_z_plus_one(tmp_path: Path, frame: str, tow
     assert not label.valid[0, 0]
 
 
-def test_mirrored_maps_and_normals_are_mirrored_back(tmp_path: Path):
+def test_mirrored_maps_and_normals_are_mirrored_back(tmp_path: Path) -> None:
     stored = np.full((*SIZE_HW, 3), 128, np.uint8)
     stored[:, 0] = (255, 128, 128)  # x right, in the stored picture's first column
     label = read(tmp_path, stored, task="normals", scale=2 / 255, offset=-1, mirror=True)
     assert np.allclose(label.value[3, -1], (-1, 0, 0), atol=0.01)
 
 
-def test_semantic_ids_are_renamed_by_name_and_by_number(tmp_path: Path):
+def test_semantic_ids_are_renamed_by_name_and_by_number(tmp_path: Path) -> None:
     stored = np.arange(12, dtype=np.uint8)[:, None].repeat(16, 1) % 5
     label = read(
         tmp_path,
@@ -90,13 +90,13 @@ def test_semantic_ids_are_renamed_by_name_and_by_number(tmp_path: Path):
     assert label.valid[:5, 0].tolist() == [True, True, True, False, False]
 
 
-def test_a_colored_image_is_not_an_id_map(tmp_path: Path):
+def test_a_colored_image_is_not_an_id_map(tmp_path: Path) -> None:
     stored = np.random.default_rng(0).integers(0, 255, (*SIZE_HW, 3), dtype=np.uint8)
     with pytest.raises(DistillError, match="colors"):
         read(tmp_path, stored, task="semantic", classes=["a"])
 
 
-def test_pickled_maps_are_not_loaded(tmp_path: Path):
+def test_pickled_maps_are_not_loaded(tmp_path: Path) -> None:
     photo = photo_in(tmp_path)
     np.save(tmp_path / "one.npy", np.array([{"a": 1}], dtype=object), allow_pickle=True)
     config = load_config(MapsConfig, {"depth": {"pattern": "../{stem}.npy"}})
@@ -104,18 +104,18 @@ def test_pickled_maps_are_not_loaded(tmp_path: Path):
         MapsSpecialist(config).predict(photo)
 
 
-def test_a_missing_map_names_the_file(tmp_path: Path):
+def test_a_missing_map_names_the_file(tmp_path: Path) -> None:
     config = load_config(MapsConfig, {"depth": {"pattern": "../nowhere/{stem}.png"}})
     with pytest.raises(DistillError, match=r"nowhere.one\.png"):
         MapsSpecialist(config).predict(photo_in(tmp_path))
 
 
-def test_remapping_to_an_unknown_class_is_refused():
+def test_remapping_to_an_unknown_class_is_refused() -> None:
     with pytest.raises(UsageError, match="'bus' is not among the classes"):
         load_config(MapsConfig, {"semantic": {"pattern": "x", "classes": ["car"], "remap": {3: "bus"}}})
 
 
-def test_remapping_numbers_keeps_other_ids():
+def test_remapping_numbers_keeps_other_ids() -> None:
     assert id_table((), ("a", "b"), {5: "a"}, 7) == (0, 1, 255, 255, 255, 0, 255)
 
 
@@ -141,7 +141,7 @@ def gray(level: int) -> Photo:
 
 
 @pytest.mark.parametrize("nhwc", [False, True])
-def test_probabilities_of_merged_classes_are_added(tmp_path: Path, nhwc: bool):
+def test_probabilities_of_merged_classes_are_added(tmp_path: Path, nhwc: bool) -> None:
     # Logits 1, 0.9, 0.9 for a white pixel: alone the first class wins, merged the other two do.
     model = save_model(tmp_path / "m.onnx", np.array([[1, 0, 0], [0.9, 0, 0], [0.9, 0, 0]]), nhwc=nhwc)
     output = {
@@ -158,7 +158,7 @@ def test_probabilities_of_merged_classes_are_added(tmp_path: Path, nhwc: bool):
     assert np.allclose(label.confidence, logits[1:].sum() / logits.sum(), atol=1e-5)
 
 
-def test_mean_std_and_scale_are_applied(tmp_path: Path):
+def test_mean_std_and_scale_are_applied(tmp_path: Path) -> None:
     model = save_model(tmp_path / "m.onnx", np.array([[1, 0, 0]]))
     config = load_config(
         OnnxConfig,
@@ -172,7 +172,7 @@ def test_mean_std_and_scale_are_applied(tmp_path: Path):
     assert np.allclose(label.value, 2.0)
 
 
-def test_models_are_found_by_config_folder_and_variable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_models_are_found_by_config_folder_and_variable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     save_model(tmp_path / "m.onnx", np.ones((1, 3)))
     config = load_config(OnnxConfig, {"model": "m.onnx", "outputs": [{"task": "depth", "depth_kind": "metric"}]})
     OnnxSpecialist(config, tmp_path)
@@ -183,21 +183,21 @@ def test_models_are_found_by_config_folder_and_variable(tmp_path: Path, monkeypa
 
 
 @pytest.mark.parametrize("data", [b"", b"no model", b"\x08\x07" * 100])
-def test_a_damaged_model_is_a_usage_error(tmp_path: Path, data: bytes):
+def test_a_damaged_model_is_a_usage_error(tmp_path: Path, data: bytes) -> None:
     (tmp_path / "m.onnx").write_bytes(data)
     config = load_config(OnnxConfig, {"model": "m.onnx", "outputs": [{"task": "depth"}]})
     with pytest.raises(UsageError, match="not a model"):
         OnnxSpecialist(config, tmp_path).predict(gray(0))
 
 
-def test_a_wrong_number_of_classes_is_refused(tmp_path: Path):
+def test_a_wrong_number_of_classes_is_refused(tmp_path: Path) -> None:
     model = save_model(tmp_path / "m.onnx", np.ones((4, 3)))
     config = load_config(OnnxConfig, {"model": str(model), "outputs": [{"task": "semantic", "classes": ["a", "b"]}]})
     with pytest.raises(DistillError, match="4 channels instead of 2"):
         OnnxSpecialist(config, tmp_path).predict(gray(0))
 
 
-def test_tasks_have_the_order_of_the_config(tmp_path: Path):
+def test_tasks_have_the_order_of_the_config(tmp_path: Path) -> None:
     weight = np.vstack([np.eye(3), np.eye(3)])
     model = save_model(tmp_path / "m.onnx", weight)
     config = load_config(
@@ -208,7 +208,7 @@ def test_tasks_have_the_order_of_the_config(tmp_path: Path):
 
 
 @pytest.mark.parametrize("bits", [1, 2, 4])
-def test_ids_of_few_bits_are_not_stretched(tmp_path: Path, bits: int):
+def test_ids_of_few_bits_are_not_stretched(tmp_path: Path, bits: int) -> None:
     ids = (np.arange(192) % 2**bits).astype(np.uint8).reshape(SIZE_HW)
     rows = b"".join(
         b"\0" + np.packbits(np.unpackbits(row[:, None], axis=1)[:, -bits:].ravel()).tobytes() for row in ids
@@ -223,7 +223,7 @@ def test_ids_of_few_bits_are_not_stretched(tmp_path: Path, bits: int):
     assert (read_map(tmp_path / "ids.png") == ids).all()
 
 
-def test_the_indices_of_a_palette_image_are_its_ids(tmp_path: Path):
+def test_the_indices_of_a_palette_image_are_its_ids(tmp_path: Path) -> None:
     ids = (np.arange(192) % 21).astype(np.uint8).reshape(SIZE_HW)
     picture = Image.fromarray(ids)
     picture.putpalette(np.random.default_rng(0).integers(0, 256, 768, dtype=np.uint8).tobytes())
@@ -231,21 +231,21 @@ def test_the_indices_of_a_palette_image_are_its_ids(tmp_path: Path):
     assert (read_map(tmp_path / "ids.png") == ids).all()
 
 
-def test_a_negative_ignore_value_is_ignored(tmp_path: Path):
+def test_a_negative_ignore_value_is_ignored(tmp_path: Path) -> None:
     stored = np.array([[-1, 0, 1]] * 12, np.int32)
     label = read(tmp_path, stored, ".npy", task="semantic", classes=["a", "b"], invalid=[-1])
     assert label.value[0].tolist() == [IGNORE_SEMANTIC, 0, 1]
 
 
 @pytest.mark.parametrize("data", [b"", b"PK\3\4" + bytes(40), b"\x93NUMPY"])
-def test_a_damaged_array_is_an_error(tmp_path: Path, data: bytes):
+def test_a_damaged_array_is_an_error(tmp_path: Path, data: bytes) -> None:
     (tmp_path / "x.npy").write_bytes(data)
     with pytest.raises(DistillError, match=r"x\.npy"):
         read_map(tmp_path / "x.npy")
 
 
 @pytest.mark.parametrize("kind", [TensorProto.UINT8, TensorProto.FLOAT16])
-def test_the_input_has_the_type_of_the_model(tmp_path: Path, kind: int):
+def test_the_input_has_the_type_of_the_model(tmp_path: Path, kind: int) -> None:
     nodes = [
         helper.make_node("Cast", ["x"], ["f"], to=TensorProto.FLOAT),
         helper.make_node("ReduceMean", ["f"], ["y"], axes=[1], keepdims=1),
@@ -261,7 +261,7 @@ def test_the_input_has_the_type_of_the_model(tmp_path: Path, kind: int):
     assert np.allclose(label.value, 100)
 
 
-def test_photos_in_parallel_give_the_same_shard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_photos_in_parallel_give_the_same_shard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from distill.shards import file_sha256
     from distill.teachers.labeling.job import Job
     from distill.teachers.labeling.label_shard import label_shard
@@ -285,7 +285,7 @@ def test_photos_in_parallel_give_the_same_shard(tmp_path: Path, monkeypatch: pyt
     assert digests[0] == digests[1]
 
 
-def test_channels_are_normalized_one_by_one_in_either_order(tmp_path: Path):
+def test_channels_are_normalized_one_by_one_in_either_order(tmp_path: Path) -> None:
     """R, G and B have values of their own, and come out where the config wants them."""
     model = save_model(tmp_path / "m.onnx", np.eye(3))
     pixels = np.zeros((*SIZE_HW, 3), np.uint8) + np.array([10, 20, 30], np.uint8)

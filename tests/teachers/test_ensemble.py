@@ -74,7 +74,7 @@ def teachers_of(samples: list[Sample]) -> dict[str, str]:
     return {sample.key: sample.meta["records"][0]["teacher"] for sample in samples}
 
 
-def test_each_photo_has_one_teacher_drawn_by_weight(world: Path):
+def test_each_photo_has_one_teacher_drawn_by_weight(world: Path) -> None:
     blend = "{strategy: weight, teachers: [{teacher: cheap.yaml, weight: 7}, {teacher: other.yaml, weight: 3}]}"
     result, samples = run(world, "out", blend)
     assert result["labeled"] == 10
@@ -84,7 +84,7 @@ def test_each_photo_has_one_teacher_drawn_by_weight(world: Path):
     assert all(len(sample.meta["records"]) == 1 for sample in samples)
 
 
-def test_draws_follow_the_weights():
+def test_draws_follow_the_weights() -> None:
     from distill.images import Photo
     from distill.teachers.base import TeacherResult
     from distill.teachers.ensemble import EnsembleTeacher, Member
@@ -113,7 +113,7 @@ def test_draws_follow_the_weights():
     assert 0.66 < counts["a"] / 2000 < 0.74
 
 
-def test_cascade_skips_the_expensive_teacher_and_reports_savings(world: Path):
+def test_cascade_skips_the_expensive_teacher_and_reports_savings(world: Path) -> None:
     blend = "{strategy: cascade, min_quality: 0.5, teachers: [cheap.yaml, dear.yaml]}"
     result, samples = run(world, "out", blend)
     asked = teachers_of(samples)
@@ -128,7 +128,7 @@ def test_cascade_skips_the_expensive_teacher_and_reports_savings(world: Path):
     assert set(manifest.licenses) == {"Apache-2.0", "restricted (terms)"}
 
 
-def test_fallback_if_no_label_passes(world: Path):
+def test_fallback_if_no_label_passes(world: Path) -> None:
     teachers = "teachers: [cheap.yaml, dear.yaml], min_quality: 1.0"
     kept, samples = run(world, "best", f"{{strategy: cascade, {teachers}}}")
     assert (
@@ -139,7 +139,7 @@ def test_fallback_if_no_label_passes(world: Path):
     assert none["labeled"] == 0 and len(none["unanswered"]) == 10
 
 
-def test_fused_labels_have_all_records_and_licenses(world: Path):
+def test_fused_labels_have_all_records_and_licenses(world: Path) -> None:
     result, samples = run(world, "out", "{strategy: fuse, teachers: [other.yaml, dear.yaml]}")
     assert result["labeled"] == 10
     for sample in samples:
@@ -150,7 +150,7 @@ def test_fused_labels_have_all_records_and_licenses(world: Path):
         assert np.median(label.value / scene(int(sample.key))) == pytest.approx(1.0, abs=0.06)
 
 
-def test_different_depth_kinds_need_a_common_one(world: Path):
+def test_different_depth_kinds_need_a_common_one(world: Path) -> None:
     relative = (
         "{kind: maps, name: relative, depth: {pattern: '../other/{stem}.png', depth_kind: affine_invariant_depth}}"
     )
@@ -162,7 +162,7 @@ def test_different_depth_kinds_need_a_common_one(world: Path):
     assert {sample.meta["depth_kind"] for sample in samples} == {"affine_invariant_depth"}
 
 
-def test_failing_teacher_leaves_the_others(world: Path):
+def test_failing_teacher_leaves_the_others(world: Path) -> None:
     (world / "cheap" / "3.png").unlink()
     result, samples = run(world, "out", "{strategy: fuse, teachers: [cheap.yaml, other.yaml]}")
     assert result["labeled"] == 10
@@ -186,7 +186,7 @@ def test_failing_teacher_leaves_the_others(world: Path):
         ("kind: ensemble\ndepth: {strategy: vote, teachers: [cheap.yaml]}\n", "depth.strategy"),
     ],
 )
-def test_errors_in_ensemble_configs(world: Path, text: str, words: str):
+def test_errors_in_ensemble_configs(world: Path, text: str, words: str) -> None:
     if "[mix.yaml]" in text:
         (world / "inner.yaml").write_text("kind: ensemble\ndepth: {strategy: fuse, teachers: [cheap.yaml]}\n")
         text = text.replace("mix.yaml", "inner.yaml")
@@ -196,7 +196,7 @@ def test_errors_in_ensemble_configs(world: Path, text: str, words: str):
         Job(out=world / "o", config=config, folder=folder, inputs=(str(world / "photos"),)).teacher  # noqa: B018
 
 
-def test_changed_member_is_another_job(world: Path):
+def test_changed_member_is_another_job(world: Path) -> None:
     run(world, "out", "{strategy: fuse, teachers: [cheap.yaml, dear.yaml]}")
     Image.fromarray(encode_depth_rgb(scene(1))).save(world / "answers" / "0.png")
     with pytest.raises(UsageError, match="another job"):
@@ -209,7 +209,7 @@ def metric(values: list[float]) -> Label:
     return Label(Task.DEPTH, value, valid, valid.astype(np.float32), DepthKind.METRIC)
 
 
-def test_metric_depth_is_converted_to_relative_kinds():
+def test_metric_depth_is_converted_to_relative_kinds() -> None:
     label = metric([1.0, 2.0, 4.0, 500.0])
     disparity = convert_depth(label, DepthKind.AFFINE_INVARIANT_DISPARITY)
     assert np.allclose(disparity.value, [[1.0, 0.5, 0.25, 0.0]]) and disparity.valid.all()

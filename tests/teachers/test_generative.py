@@ -66,7 +66,7 @@ def semantic(legend: dict) -> PromptSpec:
     return PromptSpec(Task.SEMANTIC, prompt=str(legend), legend=legend)
 
 
-def test_an_image_becomes_a_label_with_provenance():
+def test_an_image_becomes_a_label_with_provenance() -> None:
     (result,) = label_photo([(semantic(RED_BLUE), flat((255, 0, 0), (0, 0, 255)))])
     label = result.labels[Task.SEMANTIC]
     assert (label.value[:, :20] == 0).all() and (label.value[:, 28:] == 1).all()
@@ -75,7 +75,7 @@ def test_an_image_becomes_a_label_with_provenance():
     assert record["quality"] > 0.8 and len(record["prompt_hash"]) == 16
 
 
-def test_a_refusal_affects_only_its_prompt():
+def test_a_refusal_affects_only_its_prompt() -> None:
     depth = PromptSpec(Task.DEPTH)
     (result,) = label_photo([(depth, ContentRefused("will not")), (semantic(RED_BLUE), flat((255, 0, 0), (0, 0, 255)))])
     assert list(result.labels) == [Task.SEMANTIC]
@@ -83,13 +83,13 @@ def test_a_refusal_affects_only_its_prompt():
 
 
 @pytest.mark.parametrize("data", [b"", b"<html>503</html>", encode_map(flat((0, 0, 0)))[:60]])
-def test_bytes_that_are_not_an_image_are_a_failure(data: bytes):
+def test_bytes_that_are_not_an_image_are_a_failure(data: bytes) -> None:
     (result,) = label_photo([(PromptSpec(Task.DEPTH), data)])
     assert not result.labels
     assert result.failures[0]["kind"] == "failed" and "answer.png" in result.failures[0]["reason"]
 
 
-def test_swapped_images_are_decoded_with_a_note():
+def test_swapped_images_are_decoded_with_a_note() -> None:
     answers = [
         (semantic(RED_BLUE), flat((0, 255, 0), (128, 128, 128))),
         (semantic(GREEN_GRAY), flat((255, 0, 0), (0, 0, 255))),
@@ -102,13 +102,13 @@ def test_swapped_images_are_decoded_with_a_note():
     assert not first.failures and not second.failures
 
 
-def test_an_image_in_other_colors_is_rejected():
+def test_an_image_in_other_colors_is_rejected() -> None:
     (alone,) = label_photo([(semantic(RED_BLUE), flat((0, 255, 0), (128, 128, 128)))])
     assert not alone.labels and not alone.notes
     assert alone.failures[0]["kind"] == "rejected" and "0.0%" in alone.failures[0]["reason"]
 
 
-def test_two_legends_give_two_results_with_one_class_list():
+def test_two_legends_give_two_results_with_one_class_list() -> None:
     first, second = label_photo(
         [
             (semantic(RED_BLUE), flat((255, 0, 0), (0, 0, 255))),
@@ -119,7 +119,7 @@ def test_two_legends_give_two_results_with_one_class_list():
     assert second.labels[Task.SEMANTIC].value[0, 0] == 2
 
 
-def test_legends_with_too_many_classes_are_refused():
+def test_legends_with_too_many_classes_are_refused() -> None:
     with pytest.raises(UsageError, match="300 classes together"):
         GenerativeTeacher(
             Painter([]), name="t", license="l", tasks=[Task.SEMANTIC], classes=[f"c{i}" for i in range(300)]
@@ -133,14 +133,14 @@ def instance_label(value: list[int], name: str) -> Label:
     return Label(Task.INSTANCE, values, valid, valid.astype(np.float32), classes=(name,), instance_classes=names)
 
 
-def test_instances_of_two_classes_share_one_map():
+def test_instances_of_two_classes_share_one_map() -> None:
     joined = merge_instances(instance_label([1, 1, 0, 2, 0], "cup"), instance_label([0, 1, 1, 0, 0], "plate"))
     assert joined.instance_classes == {1: "cup", 2: "cup", 3: "plate"}
     assert joined.value.tolist() == [[1, IGNORE_INSTANCE, 3, 2, 0]]
     assert joined.valid.tolist() == [[True, False, True, True, True]]
 
 
-def test_classes_outside_the_list_become_ignore():
+def test_classes_outside_the_list_become_ignore() -> None:
     valid = np.ones((1, 2), bool)
     label = Label(
         Task.SEMANTIC, np.array([[0, 1]], np.uint8), valid, valid.astype(np.float32), classes=("cat", "unicorn")
@@ -164,14 +164,14 @@ def accuracy(config: SyntheticConfig, quality_filter: QualityFilter | None, inde
     return float((label.value == exact.value)[both].mean())
 
 
-def test_registered_labels_are_aligned():
+def test_registered_labels_are_aligned() -> None:
     config = drifted()
     unchecked = np.mean([accuracy(config, None, index) for index in range(3)])
     checked = np.mean([accuracy(config, QualityFilter(), index) for index in range(3)])
     assert 1 - checked < 0.5 * (1 - unchecked)
 
 
-def test_labels_below_the_minimum_quality_are_rejected():
+def test_labels_below_the_minimum_quality_are_rejected() -> None:
     config = drifted()
     (result,) = build_teacher(
         config, folder=Path(), quality_filter=QualityFilter(min_quality={Task.SEMANTIC: 1.0})
@@ -180,7 +180,7 @@ def test_labels_below_the_minimum_quality_are_rejected():
     assert result.failures[0]["kind"] == "rejected" and "quality" in result.failures[0]["reason"]
 
 
-def test_instances_share_the_grid_of_the_first_image():
+def test_instances_share_the_grid_of_the_first_image() -> None:
     def dots(size_hw: tuple[int, int], top: int) -> np.ndarray:
         generated = np.zeros((*size_hw, 3), np.uint8)
         generated[top : top + size_hw[0] // 4, : size_hw[1] // 2] = (255, 0, 0)
@@ -203,7 +203,7 @@ def normals_scene() -> tuple[SyntheticConfig, Photo, GeneratedImage]:
     return config, scene, generator.generate(scene, prompt_spec, seed=0)
 
 
-def test_normals_that_face_away_are_rejected():
+def test_normals_that_face_away_are_rejected() -> None:
     _, scene, answer = normals_scene()
     good = decode_answer_image(answer.data, answer.name).rgb
     assert parse_answer(scene, answer, [], register=False).label.valid.any()
@@ -213,7 +213,7 @@ def test_normals_that_face_away_are_rejected():
 
 
 @pytest.mark.parametrize("side", [256, 400])
-def test_an_image_with_bars_is_cropped(side: int):
+def test_an_image_with_bars_is_cropped(side: int) -> None:
     config = SyntheticConfig(size_hw=(160, 256), tasks=(Task.NORMALS, Task.DEPTH, Task.SEMANTIC))
     scene, generator = scene_photo(5, config), SyntheticGenerator(config)
     height = round(side * 160 / 256)
@@ -234,7 +234,7 @@ def test_an_image_with_bars_is_cropped(side: int):
         assert np.median(apart) < 0.02 and found.generated.shape[:2] == (height, side)
 
 
-def test_an_empty_image_gives_no_label():
+def test_an_empty_image_gives_no_label() -> None:
     _, scene, answer = normals_scene()
     prompt_spec = PromptSpec(Task.DEPTH, "Paint the depth.")
     black = replace(answer, prompt_spec=prompt_spec, data=encode_map(np.zeros((192, 256, 3), np.uint8)))

@@ -50,7 +50,7 @@ def key(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("GOOGLE_API_KEY", raising=False)
 
 
-def test_all_faults_are_recorded_and_no_answer_is_paid_twice(tmp_path: Path):
+def test_all_faults_are_recorded_and_no_answer_is_paid_twice(tmp_path: Path) -> None:
     write_photos(tmp_path / "photos", 24)
     with FakeGemini(Settings(size="photo"), **EVERYTHING) as server:
         result = label(job(tmp_path, server.url))
@@ -66,7 +66,7 @@ def test_all_faults_are_recorded_and_no_answer_is_paid_twice(tmp_path: Path):
         assert stats["outcomes"][outcome] > 0
 
 
-def test_stored_answers_are_decoded_again_without_requests(tmp_path: Path):
+def test_stored_answers_are_decoded_again_without_requests(tmp_path: Path) -> None:
     write_photos(tmp_path / "photos", 6)
     with FakeGemini(Settings(size="photo"), **EVERYTHING) as server:
         label(job(tmp_path, server.url))
@@ -80,7 +80,7 @@ def test_stored_answers_are_decoded_again_without_requests(tmp_path: Path):
     assert depths and all(depth.shape == (40, 60) for depth in depths)
 
 
-def test_exported_answers_replay_to_the_same_labels(tmp_path: Path):
+def test_exported_answers_replay_to_the_same_labels(tmp_path: Path) -> None:
     write_photos(tmp_path / "photos", 3)
     with FakeGemini(Settings(size="photo")) as server:
         label(job(tmp_path, server.url))
@@ -100,13 +100,13 @@ def test_exported_answers_replay_to_the_same_labels(tmp_path: Path):
         }
 
 
-def test_offline_prompts_without_an_answer_fail(tmp_path: Path):
+def test_offline_prompts_without_an_answer_fail(tmp_path: Path) -> None:
     write_photos(tmp_path / "photos", 2)
     result = label(job(tmp_path, "", offline=True))
     assert [row["reason"] for row in result["unanswered"]] == ["no answer is stored for this prompt"] * 6
 
 
-def test_budget_is_never_exceeded_and_can_be_raised(tmp_path: Path):
+def test_budget_is_never_exceeded_and_can_be_raised(tmp_path: Path) -> None:
     write_photos(tmp_path / "photos", 12)
     settings = Settings(size="photo", latency_s=0.02)
     with FakeGemini(settings, cut=0.1, cut_midway=0.1) as server:
@@ -119,7 +119,7 @@ def test_budget_is_never_exceeded_and_can_be_raised(tmp_path: Path):
         assert server.stats["duplicates"] <= server.stats["lost"]  # only what never arrived
 
 
-def test_request_limit_and_deadline_stop_the_run(tmp_path: Path):
+def test_request_limit_and_deadline_stop_the_run(tmp_path: Path) -> None:
     write_photos(tmp_path / "photos", 4)
     with FakeGemini(Settings(size="photo")) as server:
         counted = label(job(tmp_path, server.url), Budget(max_requests=5))
@@ -128,7 +128,7 @@ def test_request_limit_and_deadline_stop_the_run(tmp_path: Path):
         assert "deadline" in late["stopped"] and server.stats["made"] == 5
 
 
-def test_api_key_is_neither_written_nor_printed(tmp_path: Path):
+def test_api_key_is_neither_written_nor_printed(tmp_path: Path) -> None:
     write_photos(tmp_path / "photos", 6)
     with FakeGemini(Settings(size="photo", echo_key=True), **{**EVERYTHING, "bad_request": 0.2}) as server:
         words = command(tmp_path, server.url, "--json")
@@ -156,7 +156,7 @@ def test_api_key_is_neither_written_nor_printed(tmp_path: Path):
 )
 def test_account_errors_stop_the_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, config: dict, environment: str, sentence: str
-):
+) -> None:
     monkeypatch.setenv("GEMINI_API_KEY", environment)
     write_photos(tmp_path / "photos", 4)
     with FakeGemini(Settings(size="photo")) as server:
@@ -165,14 +165,14 @@ def test_account_errors_stop_the_run(
         assert server.stats["made"] == 0
 
 
-def test_missing_api_key_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_missing_api_key_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("GEMINI_API_KEY")
     write_photos(tmp_path / "photos", 1)
     with pytest.raises(UsageError, match="no API key"):
         label(job(tmp_path, "http://127.0.0.1:1"))
 
 
-def test_daily_quota_stops_the_run(tmp_path: Path):
+def test_daily_quota_stops_the_run(tmp_path: Path) -> None:
     write_photos(tmp_path / "photos", 4)
     with FakeGemini(Settings(size="photo", quota_of_the_day=5)) as server:
         result = label(job(tmp_path, server.url))
@@ -182,7 +182,7 @@ def test_daily_quota_stops_the_run(tmp_path: Path):
         assert server.stats["duplicates"] == 0
 
 
-def test_run_stops_when_the_service_is_down_and_resumes(tmp_path: Path):
+def test_run_stops_when_the_service_is_down_and_resumes(tmp_path: Path) -> None:
     write_photos(tmp_path / "photos", 4)
     with FakeGemini(Settings(size="photo", down=True)) as server:
         result = label(job(tmp_path, server.url, limits={"abort_after_s": 0.3}))
@@ -192,13 +192,13 @@ def test_run_stops_when_the_service_is_down_and_resumes(tmp_path: Path):
         assert label(job(tmp_path, server.url))["labeled"] == 4
 
 
-def test_unreachable_service_costs_nothing(tmp_path: Path):
+def test_unreachable_service_costs_nothing(tmp_path: Path) -> None:
     write_photos(tmp_path / "photos", 1)
     result = label(job(tmp_path, "http://127.0.0.1:9", limits={"abort_after_s": 0.2}))
     assert result["stopped"] and result["uncertain_usd"] == 0.0
 
 
-def test_absent_object_costs_only_a_presence_check(tmp_path: Path):
+def test_absent_object_costs_only_a_presence_check(tmp_path: Path) -> None:
     write_photos(tmp_path / "photos", 2)
     prompts = {"tasks": ["instance"], "instances": ["car", "unicorn"]}
     with FakeGemini(Settings(size="photo", say_no="unicorn")) as server:
@@ -211,7 +211,7 @@ def test_absent_object_costs_only_a_presence_check(tmp_path: Path):
     assert len(absent) == 1 and 0 < absent[0]["cost_usd"] < 0.001
 
 
-def test_two_processes_share_a_store_and_pay_once(tmp_path: Path):
+def test_two_processes_share_a_store_and_pay_once(tmp_path: Path) -> None:
     import subprocess
 
     from tests.fakes.hosted_jobs import environment
@@ -233,7 +233,7 @@ def test_two_processes_share_a_store_and_pay_once(tmp_path: Path):
     assert shards(tmp_path / "one") == shards(tmp_path / "two")
 
 
-def test_photo_is_resized_and_its_label_has_the_photo_size(tmp_path: Path):
+def test_photo_is_resized_and_its_label_has_the_photo_size(tmp_path: Path) -> None:
     write_photos(tmp_path / "photos", 1, size_hw=(64, 96))
     with FakeGemini() as server:
         prompts = {"tasks": ["depth"]}
@@ -250,7 +250,7 @@ def test_photo_is_resized_and_its_label_has_the_photo_size(tmp_path: Path):
     assert label_of.value.shape == (64, 96) and label_of.valid.all()  # stretched back: no border was cut
 
 
-def test_flex_mode_is_requested_and_costs_half(tmp_path: Path):
+def test_flex_mode_is_requested_and_costs_half(tmp_path: Path) -> None:
     write_photos(tmp_path / "photos", 1)
     with FakeGemini(Settings(size="photo")) as server:
         result = label(job(tmp_path, server.url, mode="flex"))
@@ -258,7 +258,7 @@ def test_flex_mode_is_requested_and_costs_half(tmp_path: Path):
         assert result["spent_usd"] == pytest.approx(charged_usd(server.stats, 0.5), rel=1e-4)
 
 
-def test_vertex_requests_png(tmp_path: Path):
+def test_vertex_requests_png(tmp_path: Path) -> None:
     write_photos(tmp_path / "photos", 1)
     with FakeGemini(Settings(size="photo")) as server:
         result = label(job(tmp_path, server.url, vertex=True, prompts={"tasks": ["depth"]}))
@@ -268,7 +268,7 @@ def test_vertex_requests_png(tmp_path: Path):
         }
 
 
-def test_samples_and_mirrored_photos_are_requested_once(tmp_path: Path):
+def test_samples_and_mirrored_photos_are_requested_once(tmp_path: Path) -> None:
     write_photos(tmp_path / "photos", 2)
     with FakeGemini(Settings(size="photo")) as server:
         fused = replace(
@@ -283,7 +283,7 @@ def test_samples_and_mirrored_photos_are_requested_once(tmp_path: Path):
     assert "00000.png (mirrored)" in subjects and len(subjects) == 4
 
 
-def test_overwrite_reuses_stored_answers(tmp_path: Path):
+def test_overwrite_reuses_stored_answers(tmp_path: Path) -> None:
     write_photos(tmp_path / "photos", 2)
     with FakeGemini(Settings(size="photo")) as server:
         label(job(tmp_path, server.url))
@@ -293,7 +293,7 @@ def test_overwrite_reuses_stored_answers(tmp_path: Path):
     assert shards(tmp_path / "out") == first
 
 
-def test_cascade_requests_the_expensive_teacher_only_if_needed(tmp_path: Path):
+def test_cascade_requests_the_expensive_teacher_only_if_needed(tmp_path: Path) -> None:
     write_photos(tmp_path / "photos", 4)
     depth = tmp_path / "depth"
     depth.mkdir()
@@ -327,7 +327,7 @@ def test_cascade_requests_the_expensive_teacher_only_if_needed(tmp_path: Path):
     assert [models[name] == "fake-1" for name in sorted(models)] == [False, False, True, True]
 
 
-def test_every_request_has_a_ledger_row(tmp_path: Path):
+def test_every_request_has_a_ledger_row(tmp_path: Path) -> None:
     write_photos(tmp_path / "photos", 3)
     with FakeGemini(Settings(size="photo"), busy=0.3) as server:
         label(job(tmp_path, server.url))
@@ -339,7 +339,7 @@ def test_every_request_has_a_ledger_row(tmp_path: Path):
     assert sum(row["attempts"] for row in rows) > 9
 
 
-def test_full_disk_stops_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_full_disk_stops_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*arguments, **named):
         raise DistillError("the disk is full")
 

@@ -147,6 +147,26 @@ def test_another_wish_begins_anew(clip: Path, tmp_path: Path, monkeypatch: pytes
     assert "resumed_at" not in done.rows[0] and done.rows[0]["frames"] == 18
 
 
+def test_segments_of_another_format_are_discarded_with_a_note(
+    clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commit = SegmentLog.commit
+
+    def cut(self: SegmentLog, boundary: SegmentEnd, times: list) -> None:
+        commit(self, boundary, times)
+        raise Cut
+
+    with monkeypatch.context() as patch:
+        patch.setattr(SegmentLog, "commit", cut)
+        with pytest.raises(Cut):
+            job(clip, tmp_path)
+    log = tmp_path / ".clip.work" / "segments.jsonl"
+    log.write_text(log.read_text().replace('"format": 2', '"format": 1'))
+    done, _ = job(clip, tmp_path)
+    assert "resumed_at" not in done.rows[0] and done.rows[0]["frames"] == 18
+    assert "discarded the unfinished segments" in done.rows[0]["notes"][0] and "format 1" in done.rows[0]["notes"][0]
+
+
 def test_a_signature_is_of_file_and_facts(clip: Path, tmp_path: Path) -> None:
     first = fingerprint(clip, {"a": 1})
     assert first == fingerprint(clip, {"a": 1}) != fingerprint(clip, {"a": 2})
@@ -186,7 +206,7 @@ def test_an_engine_that_fails_names_the_frame_and_keeps_the_rest(
     with monkeypatch.context() as patch:
         patch.setattr(FakeRunner, "_run", broken)
         done, _ = job(clip, tmp_path, temporal_filter=None)
-    assert done.failed[0]["reason"] == "frames 12 to 13: no memory; 12 frames are kept"
+    assert done.failed[0]["reason"] == "frames 12 to 13: no memory; 12 frames are saved"
     assert done.failed[0]["hint"] == "try a smaller --batch" and not done.rows
     done, _ = job(clip, tmp_path, temporal_filter=None)
     assert done.rows[0] | {"resumed_at": 12, "frames": 18} == done.rows[0]

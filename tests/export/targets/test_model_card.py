@@ -23,7 +23,7 @@ def spec_of(**more: object) -> StudentSpec:
     )
 
 
-def test_the_card_names_every_license_with_class_and_terms(tmp_path: Path):
+def test_the_card_names_every_license_with_class_and_terms(tmp_path: Path) -> None:
     spec = spec_of(
         licenses=("Apache-2.0", "CC-BY-NC-4.0", "restricted (Gemini API Additional Terms)"),
         terms={"restricted (Gemini API Additional Terms)": "https://ai.google.dev/gemini-api/terms"},
@@ -41,11 +41,11 @@ def test_the_card_names_every_license_with_class_and_terms(tmp_path: Path):
         assert f"`{name}`" in text
 
 
-def test_labels_without_a_license_are_unknown():
+def test_labels_without_a_license_are_unknown() -> None:
     assert strictest_license_class(spec_of()) is LicenseClass.UNKNOWN
-    assert "| unknown | unknown: nobody said" in model_card_text(spec_of(), file="nano.onnx")
+    assert "| unknown | unknown: not stated" in model_card_text(spec_of(), file="nano.onnx")
 
 
-def test_the_proof_is_shown():
+def test_the_proof_is_shown() -> None:
     rows = [{"task": "depth", "measure": "delta1", "reference": 0.98765432, "candidate": 0.98765, "passed": True}]
     assert "| depth | delta1 | 0.9877 | 0.9877 |" in model_card_text(spec_of(), file="nano.onnx", parity=rows)

@@ -194,9 +194,9 @@ def test_the_golden_names_are_those_of_installed_bindings(name: str) -> None:
 def test_wrong_use_is_one_sentence(kit: Path, tmp_path: Path) -> None:
     fake = FakeTensorRt("11.4", answers)
     path = kit_build.build(kit, fake, FakeCuda())
-    with pytest.raises(KitError, match=r"built for Fake GPU \(9\.0\), here is Other \(9\.0\)"):
+    with pytest.raises(KitError, match=r"built for Fake GPU \(9\.0\), this machine has Other \(9\.0\)"):
         Engine(path, fake, FakeCuda("Other"))
-    with pytest.raises(KitError, match=r"built with TensorRT 11\.4\.0\.106, here is 10\.16"):
+    with pytest.raises(KitError, match=r"built with TensorRT 11\.4\.0\.106, this machine has 10\.16"):
         Engine(path, FakeTensorRt("10.16", answers), FakeCuda())
     cut = tmp_path / "cut.engine"
     cut.write_bytes(b"pla")

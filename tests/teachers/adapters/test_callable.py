@@ -35,7 +35,7 @@ def predict(module: ModuleType, function, **config):
     )
 
 
-def test_depth_normals_and_classes_become_labels(module: ModuleType):
+def test_depth_normals_and_classes_become_labels(module: ModuleType) -> None:
     def function(rgb, far):
         height, width = rgb.shape[:2]
         normals = np.zeros((height, width, 3), np.float32)
@@ -60,7 +60,7 @@ def test_depth_normals_and_classes_become_labels(module: ModuleType):
     assert (semantic.value == 1).all() and semantic.confidence.min() > 0.9
 
 
-def test_ids_confidence_and_holes(module: ModuleType):
+def test_ids_confidence_and_holes(module: ModuleType) -> None:
     def function(rgb):
         ids = np.array([[0, 1], [2, 1]])
         depth = np.array([[1.0, np.nan], [2.0, 3.0]])
@@ -73,7 +73,7 @@ def test_ids_confidence_and_holes(module: ModuleType):
     assert depth.confidence.tolist() == [[0.5, 0], [0, 1]]
 
 
-def test_instances(module: ModuleType):
+def test_instances(module: ModuleType) -> None:
     def function(rgb):
         return {"instance": np.array([[0, 1], [2, 2]]), "instance_classes": {2: "dog"}}
 
@@ -83,7 +83,7 @@ def test_instances(module: ModuleType):
         predict(module, function, things=["cat"])
 
 
-def test_the_function_cannot_change_the_photo(module: ModuleType):
+def test_the_function_cannot_change_the_photo(module: ModuleType) -> None:
     def function(rgb):
         rgb[:] = 0
         return {"depth": np.ones(rgb.shape[:2])}
@@ -101,12 +101,12 @@ def test_the_function_cannot_change_the_photo(module: ModuleType):
         ({"depth": np.ones((2, 2)), "depth_confidence": np.ones((3, 3))}, "depth_confidence is"),
     ],
 )
-def test_wrong_results_are_usage_errors(module: ModuleType, given, words: str):
+def test_wrong_results_are_usage_errors(module: ModuleType, given, words: str) -> None:
     with pytest.raises(DistillError, match=words):
         predict(module, lambda rgb: given, outputs=[{"task": "depth"}])
 
 
-def test_a_failing_function_costs_one_photo(module: ModuleType):
+def test_a_failing_function_costs_one_photo(module: ModuleType) -> None:
     def function(rgb):
         raise ZeroDivisionError("oh")
 
@@ -116,18 +116,18 @@ def test_a_failing_function_costs_one_photo(module: ModuleType):
 
 
 @pytest.mark.parametrize("reference", ["nowhere_at_all:f", "math:nothing", "math:pi"])
-def test_references_that_are_not_callable_are_refused(reference: str):
+def test_references_that_are_not_callable_are_refused(reference: str) -> None:
     with pytest.raises(UsageError, match=reference.replace(".", r"\.")):
         find_function(reference)
 
 
 @pytest.mark.parametrize("function", ["math", "math:", ":f", "os.system", "a b:c", "a:b()"])
-def test_only_references_are_accepted(function: str):
+def test_only_references_are_accepted(function: str) -> None:
     with pytest.raises(UsageError, match=r"package\.module:function"):
         load_config(CallableConfig, {"function": function, "outputs": [{"task": "depth"}]})
 
 
-def test_the_teacher_carries_license_and_terms(module: ModuleType):
+def test_the_teacher_carries_license_and_terms(module: ModuleType) -> None:
     module.function = lambda rgb: {"depth": np.ones(rgb.shape[:2])}
     config = load_config(
         CallableConfig,
@@ -144,7 +144,7 @@ def test_the_teacher_carries_license_and_terms(module: ModuleType):
     assert teacher.tasks == (Task.DEPTH,)
 
 
-def test_another_source_file_changes_the_fingerprint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_another_source_file_changes_the_fingerprint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(tmp_path)
     (tmp_path / "changing_teacher.py").write_text("def f(rgb): return {}\n")
     first = source_digest("changing_teacher:f")

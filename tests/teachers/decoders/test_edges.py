@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import ClassVar
 
 import cv2
 import numpy as np
@@ -43,6 +44,8 @@ class FakeView:
 
     photo_hw = size_hw = (24, 32)
     mirrored = False
+    class_names = countable = ("ground",)
+    instance_classes: ClassVar[dict[int, str]] = {1: "box"}
 
     def __init__(self, depth_m: ndarray, instance: ndarray | None = None) -> None:
         zeros = np.zeros(depth_m.shape, np.uint8)
@@ -51,6 +54,9 @@ class FakeView:
 
     def trace(self, samples: int = 1) -> Truth:
         assert samples == 2
+        return self._truth
+
+    def photo_truth(self) -> Truth:
         return self._truth
 
 

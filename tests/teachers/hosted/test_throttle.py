@@ -21,7 +21,7 @@ class Clock:
 
 @given(per_minute=st.floats(1, 6000), units=st.lists(st.floats(0.1, 3), min_size=1, max_size=60))
 @settings(max_examples=50)
-def test_rate_is_exceeded_by_at_most_the_burst(per_minute: float, units: list[float]):
+def test_rate_is_exceeded_by_at_most_the_burst(per_minute: float, units: list[float]) -> None:
     clock = Clock()
     bucket = TokenBucket(per_minute, clock)
     began_s, spent = clock.now_s, 0.0
@@ -33,11 +33,11 @@ def test_rate_is_exceeded_by_at_most_the_burst(per_minute: float, units: list[fl
         assert spent <= per_minute / 60 * (clock.now_s - began_s) + burst + 1e-6
 
 
-def test_no_wait_without_a_limit():
+def test_no_wait_without_a_limit() -> None:
     assert TokenBucket(None).wait_s(1e9) == 0
 
 
-def test_concurrency_grows_with_success_and_shrinks_with_rate_limits():
+def test_concurrency_grows_with_success_and_shrinks_with_rate_limits() -> None:
     limiter = ConcurrencyLimiter(64, start=4)
     for _ in range(200):
         limiter.on_success()
@@ -50,14 +50,14 @@ def test_concurrency_grows_with_success_and_shrinks_with_rate_limits():
     assert limiter.limit > 16
 
 
-def test_few_rate_limits_do_not_reduce_concurrency():
+def test_few_rate_limits_do_not_reduce_concurrency() -> None:
     limiter = ConcurrencyLimiter(32, start=32)
     for number in range(1000):
         limiter.on_rate_limit(0.5) if number % 10 == 0 else limiter.on_success()
     assert limiter.limit == 32 and limiter.wait_s() == 0
 
 
-def test_all_requests_pause_when_most_are_rate_limited():
+def test_all_requests_pause_when_most_are_rate_limited() -> None:
     clock = Clock()
     limiter = ConcurrencyLimiter(8, clock=clock)
     for _ in range(20):
@@ -67,7 +67,7 @@ def test_all_requests_pause_when_most_are_rate_limited():
     assert limiter.wait_s() == 0
 
 
-def test_breaker_aborts_after_its_time():
+def test_breaker_aborts_after_its_time() -> None:
     clock = Clock()
     breaker = CircuitBreaker(60.0, failures=3, clock=clock)
     for _ in range(3):
@@ -79,7 +79,7 @@ def test_breaker_aborts_after_its_time():
     assert not breaker.open and not breaker.should_abort
 
 
-def test_rate_limits_are_tolerated_longer_than_errors():
+def test_rate_limits_are_tolerated_longer_than_errors() -> None:
     clock = Clock()
     breaker = CircuitBreaker(60.0, failures=3, clock=clock)
     for _ in range(100):
@@ -92,7 +92,7 @@ def test_rate_limits_are_tolerated_longer_than_errors():
     assert not breaker.should_abort
 
 
-def test_open_breaker_allows_one_request_at_a_time():
+def test_open_breaker_allows_one_request_at_a_time() -> None:
     async def most_in_flight() -> int:
         breaker = CircuitBreaker(60.0, failures=1)
         breaker.on_failure("down")
@@ -112,7 +112,7 @@ def test_open_breaker_allows_one_request_at_a_time():
     assert asyncio.run(most_in_flight()) == 1
 
 
-def test_closed_throttle_does_not_block():
+def test_closed_throttle_does_not_block() -> None:
     async def enter_all() -> int:
         throttle = Throttle({"images": TokenBucket(1)}, ConcurrencyLimiter(1), CircuitBreaker(1.0))
         waiting = [asyncio.ensure_future(throttle.enter({"images": 1.0})) for _ in range(5)]
@@ -126,6 +126,6 @@ def test_closed_throttle_does_not_block():
 
 
 @given(tries=st.integers(1, 100), asked=st.one_of(st.none(), st.floats(0, 3600)))
-def test_backoff_is_within_its_bounds(tries: int, asked: float | None):
+def test_backoff_is_within_its_bounds(tries: int, asked: float | None) -> None:
     wait = backoff_s(tries, initial_s=1.0, max_s=60.0, retry_after_s=asked)
     assert asked <= wait <= asked + 1 if asked is not None else 0.5 <= wait <= 60

@@ -18,13 +18,13 @@ from distill.teachers.labeling.photo_sources import open_source
 
 
 @given(st.lists(st.text(alphabet="aAbB._-/é ", min_size=1, max_size=12), max_size=20))
-def test_keys_are_unique_ignoring_case_and_have_no_dots(stems: list[str]):
+def test_keys_are_unique_ignoring_case_and_have_no_dots(stems: list[str]) -> None:
     keys = unique_keys([f"{stem}.jpg" for stem in stems])
     assert len({key.casefold() for key in keys}) == len(stems)
     assert all(key and "." not in key and "/" not in key for key in keys)
 
 
-def test_keys_do_not_depend_on_the_order():
+def test_keys_do_not_depend_on_the_order() -> None:
     names = ["street/0001.jpg", "b.jpg", "b.png"]
     keys = unique_keys(names)
     assert keys[0] == "street_0001"
@@ -43,20 +43,20 @@ def names(inputs: list[str]) -> list[str]:
     return [photo.name for photo in source.read(0, len(source)) if isinstance(photo, Photo)]
 
 
-def test_folders_are_sorted_without_hidden_files(tmp_path: Path):
+def test_folders_are_sorted_without_hidden_files(tmp_path: Path) -> None:
     for name in ("b.jpg", "a/z.png", "a/.hidden.png", ".git/c.png"):
         save(tmp_path / name)
     assert names([str(tmp_path)]) == ["a/z.png", "b.jpg"]
 
 
-def test_globs_and_files_together_count_once(tmp_path: Path):
+def test_globs_and_files_together_count_once(tmp_path: Path) -> None:
     one, two = save(tmp_path / "1.jpg"), save(tmp_path / "2.jpg")
     (tmp_path / "3.txt").write_text("no photo")
     assert names([str(one), str(tmp_path / "*.jpg")]) == ["1.jpg", "2.jpg"]
     assert names([str(tmp_path / "*"), str(two)]) == ["1.jpg", "2.jpg"]
 
 
-def test_range_reads_its_photos_and_has_its_identity(tmp_path: Path):
+def test_range_reads_its_photos_and_has_its_identity(tmp_path: Path) -> None:
     for index in range(5):
         save(tmp_path / f"{index}.jpg")
     source = open_source([str(tmp_path)])
@@ -69,18 +69,18 @@ def test_range_reads_its_photos_and_has_its_identity(tmp_path: Path):
 
 
 @pytest.mark.parametrize("inputs", [["nowhere"], ["*.nothing"]])
-def test_missing_path_is_an_error(inputs: list[str]):
+def test_missing_path_is_an_error(inputs: list[str]) -> None:
     with pytest.raises(UsageError, match="no such file"):
         open_source(inputs)
 
 
-def test_folder_without_photos_is_an_error(tmp_path: Path):
+def test_folder_without_photos_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("no photo")
     with pytest.raises(UsageError, match="no photos"):
         open_source([str(tmp_path)])
 
 
-def test_linked_folders_are_read_once_and_loops_end(tmp_path: Path):
+def test_linked_folders_are_read_once_and_loops_end(tmp_path: Path) -> None:
     save(tmp_path / "photos" / "a.jpg")
     save(tmp_path / "elsewhere" / "b.jpg")
     (tmp_path / "photos" / "more").symlink_to(tmp_path / "elsewhere")
@@ -89,7 +89,7 @@ def test_linked_folders_are_read_once_and_loops_end(tmp_path: Path):
     assert names([str(tmp_path / "photos")]) == ["a.jpg", "again/b.jpg"]
 
 
-def test_unreadable_folder_is_a_failure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_unreadable_folder_is_a_failure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     save(tmp_path / "a.jpg")
     save(tmp_path / "closed" / "b.jpg")
     scan = os.scandir

@@ -44,7 +44,7 @@ def generator(folder: Path, **more: object) -> DiffusersGenerator:
     return DiffusersGenerator(config_of(folder, **more), str(folder), Path())
 
 
-def test_images_are_repeatable_and_samples_differ(klein: Path):
+def test_images_are_repeatable_and_samples_differ(klein: Path) -> None:
     first, second = generator(klein), generator(klein)
     prompt_spec = first.prompt_specs(PHOTO)[0]
     answer = first.generate(PHOTO, prompt_spec, seed=3)
@@ -75,7 +75,7 @@ def recorder(monkeypatch: pytest.MonkeyPatch) -> _Recorder:
 
 
 @pytest.mark.parametrize("size_hw", [(37, 1201), (480, 640), (3000, 2000), (64, 64), (1023, 1025)])
-def test_no_photo_size_is_cropped(recorder: _Recorder, size_hw: tuple[int, int], tmp_path: Path):
+def test_no_photo_size_is_cropped(recorder: _Recorder, size_hw: tuple[int, int], tmp_path: Path) -> None:
     """All four corners of the photo reach the pipeline, on a canvas that it leaves as it is."""
     rgb = np.zeros((*size_hw, 3), np.uint8)
     height, width = size_hw
@@ -100,14 +100,14 @@ def test_no_photo_size_is_cropped(recorder: _Recorder, size_hw: tuple[int, int],
     assert decode_rgb(answer.data, "a")[0].shape[:2] == call["size_hw"]
 
 
-def test_blocked_image_is_a_refusal(recorder: _Recorder, tmp_path: Path):
+def test_blocked_image_is_a_refusal(recorder: _Recorder, tmp_path: Path) -> None:
     recorder.nsfw = [True]
     made = DiffusersGenerator(load_config(DiffusersConfig, {"model": "a/b"}), str(tmp_path), Path())
     with pytest.raises(ContentRefused):
         made.generate(PHOTO, made.prompt_specs(PHOTO)[0], seed=0)
 
 
-def test_unknown_call_argument_is_an_error(klein: Path):
+def test_unknown_call_argument_is_an_error(klein: Path) -> None:
     made = generator(klein, true_cfg_scale=1.0)
     with pytest.raises(UsageError, match="Flux2KleinPipeline has no true_cfg_scale"):
         made.generate(PHOTO, made.prompt_specs(PHOTO)[0], seed=0)
@@ -115,14 +115,14 @@ def test_unknown_call_argument_is_an_error(klein: Path):
         config_of(klein, pipeline_kwargs={"prompt": "x"})
 
 
-def test_scheduler_keys(klein: Path):
+def test_scheduler_keys(klein: Path) -> None:
     made = generator(klein, scheduler={"shift": 3.0})
     assert made._pipeline.pipe.scheduler.config.shift == 3.0
     with pytest.raises(UsageError, match="has no shfit"):
         generator(klein, scheduler={"shfit": 3.0})._pipeline  # noqa: B018
 
 
-def test_loras_change_images_and_keys(klein: Path, tmp_path: Path):
+def test_loras_change_images_and_keys(klein: Path, tmp_path: Path) -> None:
     import torch
     from diffusers import Flux2KleinPipeline
     from peft import LoraConfig
@@ -141,7 +141,7 @@ def test_loras_change_images_and_keys(klein: Path, tmp_path: Path):
         generator(klein, loras=[{"model": str(klein)}])._pipeline  # noqa: B018
 
 
-def test_transformer_can_be_replaced(klein: Path, tmp_path: Path):
+def test_transformer_can_be_replaced(klein: Path, tmp_path: Path) -> None:
     tiny.flux2_transformer(seed=9).save_pretrained(tmp_path)
     plain, tuned = generator(klein), generator(klein, transformer=str(tmp_path))
     prompt_spec = plain.prompt_specs(PHOTO)[0]
@@ -157,7 +157,7 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_pipeline_labels_photos_and_runs_once(klein: Path, photos: Path, tmp_path: Path):
+def test_pipeline_labels_photos_and_runs_once(klein: Path, photos: Path, tmp_path: Path) -> None:
     out, store = tmp_path / "out", tmp_path / "store"
     config = config_of(klein, license="Apache-2.0")
     job = Job(out=out, config=config, folder=Path(), inputs=(str(photos),), previews=0, store=store)
@@ -172,7 +172,7 @@ def test_pipeline_labels_photos_and_runs_once(klein: Path, photos: Path, tmp_pat
     assert maps[0] == maps[1]
 
 
-def test_prompts_use_the_names_of_the_config(tmp_path: Path):
+def test_prompts_use_the_names_of_the_config(tmp_path: Path) -> None:
     config = load_config(
         DiffusersConfig,
         {
@@ -197,7 +197,7 @@ def test_prompts_use_the_names_of_the_config(tmp_path: Path):
 
 
 @pytest.mark.parametrize("what", ["depth", "normals"])
-def test_marigold_values_and_confidence(tmp_path: Path, what: str):
+def test_marigold_values_and_confidence(tmp_path: Path, what: str) -> None:
     folder = tiny.marigold(tmp_path, what=what)
     one = build_teacher(load_config(MarigoldConfig, {"model": str(folder)}), folder=Path()).label(PHOTO)[0]
     (label,) = one.labels.values()
@@ -211,12 +211,12 @@ def test_marigold_values_and_confidence(tmp_path: Path, what: str):
     )
 
 
-def test_editor_is_no_marigold(klein: Path):
+def test_editor_is_no_marigold(klein: Path) -> None:
     with pytest.raises(UsageError, match="Flux2KleinPipeline, not MarigoldDepthPipeline"):
         build_teacher(load_config(MarigoldConfig, {"model": str(klein)}), folder=Path())
 
 
-def test_hub_id_without_network_is_an_error():
+def test_hub_id_without_network_is_an_error() -> None:
     config = load_config(DiffusersConfig, {"model": "black-forest-labs/FLUX.2-klein-4B"})
     with pytest.raises(ModelUnavailable, match="could not be downloaded") as caught:
         build_teacher(config, folder=Path())
@@ -234,7 +234,7 @@ def test_hub_id_without_network_is_an_error():
         (lambda folder: (folder / "vae" / "config.json").unlink(), ""),
     ],
 )
-def test_damaged_pipelines_are_errors(klein: Path, tmp_path: Path, spoil: Callable[[Path], None], words: str):
+def test_damaged_pipelines_are_errors(klein: Path, tmp_path: Path, spoil: Callable[[Path], None], words: str) -> None:
     import shutil
 
     folder = tmp_path / "copy"
@@ -245,7 +245,7 @@ def test_damaged_pipelines_are_errors(klein: Path, tmp_path: Path, spoil: Callab
         teacher.label(PHOTO)
 
 
-def test_placement_follows_free_memory():
+def test_placement_follows_free_memory() -> None:
     parts = {"transformer": 4_000_000_000, "text_encoder": 4_000_000_000, "vae": 80_000_000}
     assert choose_placement("cpu", "float32", parts, 0).offload == "none"
     chosen = [choose_placement("cuda", "bfloat16", parts, free).offload for free in (24 << 30, 12 << 30, 6 << 30)]
@@ -254,14 +254,14 @@ def test_placement_follows_free_memory():
     assert "GB are free" in choose_placement("cuda", "bfloat16", parts, 12 << 30).reason
 
 
-def test_parameters_are_counted_from_the_files(klein: Path):
+def test_parameters_are_counted_from_the_files(klein: Path) -> None:
     counted = count_parameters(klein)
     transformer = tiny.flux2_transformer()
     assert counted["transformer"] == sum(p.numel() for p in transformer.parameters())
     assert set(counted) == {"transformer", "text_encoder", "vae"}
 
 
-def test_failing_pipeline_fails_one_prompt(klein: Path):
+def test_failing_pipeline_fails_one_prompt(klein: Path) -> None:
     made = generator(klein, max_pixels=64 * 64, multiple=8)
     wide = read_photo(_png((20, 400)), key="w", name="w.png")
     with pytest.raises(DistillError, match=r"w\.png: Flux2KleinPipeline failed") as caught:
@@ -277,7 +277,7 @@ def _png(size_hw: tuple[int, int]) -> bytes:
     return buffer.getvalue()
 
 
-def test_plan_stores_no_images(klein: Path, photos: Path, tmp_path: Path):
+def test_plan_stores_no_images(klein: Path, photos: Path, tmp_path: Path) -> None:
     from distill.workflows.label.plan import plan_local
 
     store = tmp_path / "store"

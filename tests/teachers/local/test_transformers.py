@@ -52,7 +52,7 @@ def ask(folder: Path, **config: object) -> dict[Task, Label]:
     return teacher_result.labels
 
 
-def test_relative_depth_is_the_raw_prediction(model):
+def test_relative_depth_is_the_raw_prediction(model) -> None:
     """Not the 8-bit preview, and not a resized copy."""
     folder = model("depth_anything")
     config = load_config(TransformersConfig, {"model": str(folder)})
@@ -67,7 +67,7 @@ def test_relative_depth_is_the_raw_prediction(model):
     assert np.allclose(label.value, (raw - raw.min()) / (raw.max() - raw.min()), atol=1e-5)
 
 
-def test_metric_depth_kind(model):
+def test_metric_depth_kind(model) -> None:
     folder = model("depth_anything", depth_estimation_type="metric", max_depth=20)
     label = ask(folder)[Task.DEPTH]
     assert label.depth_kind is DepthKind.METRIC
@@ -75,11 +75,11 @@ def test_metric_depth_kind(model):
 
 
 @pytest.mark.parametrize("name", ["depth_pro", "zoedepth"])
-def test_models_with_own_post_processing_give_meters(model, name: str):
+def test_models_with_own_post_processing_give_meters(model, name: str) -> None:
     assert ask(model(name))[Task.DEPTH].depth_kind is DepthKind.METRIC
 
 
-def test_three_tasks_in_one_pass(model):
+def test_three_tasks_in_one_pass(model) -> None:
     labels = ask(model("tipsv2"), frame="opencv")
     assert set(labels) == {Task.DEPTH, Task.NORMALS, Task.SEMANTIC}
     assert labels[Task.DEPTH].depth_kind is DepthKind.METRIC
@@ -87,13 +87,13 @@ def test_three_tasks_in_one_pass(model):
     assert labels[Task.SEMANTIC].classes == tiny.CLASSES
 
 
-def test_undeclared_axes_are_an_error(model):
+def test_undeclared_axes_are_an_error(model) -> None:
     with pytest.raises(UsageError, match="axes"):
         ask(model("tipsv2"))
     assert set(ask(model("tipsv2"), tasks=["depth"])) == {Task.DEPTH}
 
 
-def test_model_classes_can_be_merged(model):
+def test_model_classes_can_be_merged(model) -> None:
     folder = model("segformer")
     own = ask(folder)[Task.SEMANTIC]
     assert own.classes == tiny.CLASSES
@@ -105,7 +105,7 @@ def test_model_classes_can_be_merged(model):
 
 
 @pytest.mark.parametrize("name", ["mask2former", "oneformer", "eomt"])
-def test_query_models_give_classes_and_instances(model, name: str):
+def test_query_models_give_classes_and_instances(model, name: str) -> None:
     labels = ask(model(name), min_score=0.15)
     assert labels[Task.SEMANTIC].classes == tiny.CLASSES
     assert labels[Task.SEMANTIC].confidence.max() <= 1
@@ -114,14 +114,14 @@ def test_query_models_give_classes_and_instances(model, name: str):
     assert set(instances.instance_classes.values()) <= set(tiny.CLASSES)
 
 
-def test_tiling_model_has_classes_only(model):
+def test_tiling_model_has_classes_only(model) -> None:
     folder = model("eomt", split=True)
     assert Task.SEMANTIC in ask(folder, tasks=["semantic"])
     with pytest.raises(DistillError, match="no instances"):
         ask(folder, tasks=["instance"])
 
 
-def test_padding_is_cropped_before_masks_are_resized():
+def test_padding_is_cropped_before_masks_are_resized() -> None:
     """A mask on the left half of a photo that was padded to twice its height and width stays on the left half."""
     logits = torch.full((1, 1, 8, 8), -9.0)
     logits[..., :2] = 9.0  # left half of the photo, which fills the first four columns and rows
@@ -134,7 +134,7 @@ def test_padding_is_cropped_before_masks_are_resized():
     assert scores.shape == (1, 2)
 
 
-def test_mask_with_the_higher_score_wins():
+def test_mask_with_the_higher_score_wins() -> None:
     left, whole = np.zeros((8, 8), np.float32), np.ones((8, 8), np.float32)
     left[:, :4] = 1
     label = masks_to_label([ScoredMask(whole, 0.6, "wall"), ScoredMask(left, 0.9, "cat")], (8, 8), ["cat", "wall"], 0.5)
@@ -143,7 +143,7 @@ def test_mask_with_the_higher_score_wins():
     assert label.confidence[0, 0] == pytest.approx(0.9)
 
 
-def test_text_model_runs_once_per_class(model):
+def test_text_model_runs_once_per_class(model) -> None:
     labels = ask(model("sam3"), things=["car", "dog"], tasks=["instance", "semantic"], min_score=0.0)
     instances, semantic = labels[Task.INSTANCE], labels[Task.SEMANTIC]
     assert set(instances.instance_classes.values()) <= {"car", "dog"}
@@ -172,7 +172,7 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("sam3", Task.INSTANCE, {"things": ["car", "dog"], "min_score": 0.0}),
     ],
 )
-def test_eight_photos_are_labeled(model, photos: Path, tmp_path: Path, name: str, task: Task, more: dict):
+def test_eight_photos_are_labeled(model, photos: Path, tmp_path: Path, name: str, task: Task, more: dict) -> None:
     values = {"model": str(model(name)), "license": "Apache-2.0", "terms": "https://example.org", **more}
     config = load_config(TransformersConfig, values)
     job = Job(out=tmp_path, config=config, folder=Path(), inputs=(str(photos),), previews=0)
@@ -183,7 +183,7 @@ def test_eight_photos_are_labeled(model, photos: Path, tmp_path: Path, name: str
     assert all(sample.label(task, manifest).valid_fraction == 1 for sample in read_samples(tmp_path))
 
 
-def test_hub_id_without_network_is_an_error():
+def test_hub_id_without_network_is_an_error() -> None:
     config = load_config(TransformersConfig, {"model": "depth-anything/Depth-Anything-V2-Small-hf"})
     with pytest.raises(ModelUnavailable, match="not on this machine and could not be downloaded") as caught:
         build_teacher(config, folder=Path())
@@ -200,14 +200,14 @@ def test_hub_id_without_network_is_an_error():
         (None, "config.json is missing"),
     ],
 )
-def test_unsupported_models_are_errors(tmp_path: Path, config: str | None, words: str):
+def test_unsupported_models_are_errors(tmp_path: Path, config: str | None, words: str) -> None:
     if config is not None:
         (tmp_path / "config.json").write_text(config)
     with pytest.raises(UsageError, match=words):
         build_teacher(load_config(TransformersConfig, {"model": str(tmp_path)}), folder=Path())
 
 
-def test_missing_or_damaged_weights_are_errors(model, tmp_path: Path):
+def test_missing_or_damaged_weights_are_errors(model, tmp_path: Path) -> None:
     source = model("segformer")
     for name in ("config.json", "preprocessor_config.json"):
         (tmp_path / name).write_bytes((source / name).read_bytes())
@@ -218,7 +218,7 @@ def test_missing_or_damaged_weights_are_errors(model, tmp_path: Path):
         ask(tmp_path)
 
 
-def test_pickled_weights_are_not_opened(model, tmp_path: Path):
+def test_pickled_weights_are_not_opened(model, tmp_path: Path) -> None:
     source = model("segformer")
     for name in ("config.json", "preprocessor_config.json"):
         (tmp_path / name).write_bytes((source / name).read_bytes())
@@ -227,7 +227,7 @@ def test_pickled_weights_are_not_opened(model, tmp_path: Path):
         ask(tmp_path)
 
 
-def test_an_unknown_depth_kind_must_be_stated(tmp_path: Path):
+def test_an_unknown_depth_kind_must_be_stated(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(
         json.dumps({"architectures": ["CHMv2ForDepthEstimation"], "model_type": "chmv2"})
     )
@@ -238,14 +238,14 @@ def test_an_unknown_depth_kind_must_be_stated(tmp_path: Path):
     assert described.tasks == (Task.DEPTH,)
 
 
-def test_changed_model_is_another_job(model, tmp_path: Path):
+def test_changed_model_is_another_job(model, tmp_path: Path) -> None:
     (tmp_path / "a.safetensors").write_bytes(b"1")
     before = fingerprint(str(tmp_path))
     (tmp_path / "a.safetensors").write_bytes(b"12")
     assert fingerprint(str(tmp_path)) != before
 
 
-def test_plan_times_the_model_and_downloads_none(model, photos: Path, tmp_path: Path):
+def test_plan_times_the_model_and_downloads_none(model, photos: Path, tmp_path: Path) -> None:
     from distill.workflows.label.plan import plan_local
 
     config = load_config(TransformersConfig, {"model": str(model("segformer")), "license": "MIT"})

@@ -53,13 +53,13 @@ class CountingGenerator:
 
 
 @given(st.sampled_from(["photo_sha256", "prompt", "model", "parameters", "seed", "sample"]), st.integers(4, 99))
-def test_key_depends_on_all_its_parts(part: str, value: int):
+def test_key_depends_on_all_its_parts(part: str, value: int) -> None:
     changed = {"x": value} if part == "parameters" else value if part in ("seed", "sample") else str(value)
     assert replace(ANSWER_KEY, **{part: changed}).digest != ANSWER_KEY.digest
     assert replace(ANSWER_KEY).digest == ANSWER_KEY.digest
 
 
-def test_answer_round_trip(tmp_path: Path):
+def test_answer_round_trip(tmp_path: Path) -> None:
     store = AnswerStore(tmp_path)
     assert store.get(ANSWER_KEY.digest) is None
     kept = store.put(ANSWER_KEY, IMAGE, PNG, prompt_spec=PROMPT_SPEC, cost_usd=0.25, model_version="painter-1.2")
@@ -72,13 +72,13 @@ def test_answer_round_trip(tmp_path: Path):
 
 
 @pytest.mark.parametrize(("kind", "error"), [(REFUSED, ContentRefused), (EMPTY, DistillError)])
-def test_stored_answer_without_an_image_raises_its_reason(tmp_path: Path, kind: str, error: type[Exception]):
+def test_stored_answer_without_an_image_raises_its_reason(tmp_path: Path, kind: str, error: type[Exception]) -> None:
     AnswerStore(tmp_path).put(ANSWER_KEY, kind, reason="blocked for safety")
     with pytest.raises(error, match="blocked for safety"):
         AnswerStore(tmp_path).get(ANSWER_KEY.digest).answer(PROMPT_SPEC)
 
 
-def test_image_without_a_record_is_no_answer(tmp_path: Path):
+def test_image_without_a_record_is_no_answer(tmp_path: Path) -> None:
     store = AnswerStore(tmp_path)
     store.put(ANSWER_KEY, IMAGE, PNG)
     (
@@ -87,7 +87,7 @@ def test_image_without_a_record_is_no_answer(tmp_path: Path):
     assert store.get(ANSWER_KEY.digest) is None and not store.contains(ANSWER_KEY.digest)
 
 
-def test_damaged_answer_is_an_error(tmp_path: Path):
+def test_damaged_answer_is_an_error(tmp_path: Path) -> None:
     store = AnswerStore(tmp_path)
     store.put(ANSWER_KEY, IMAGE, PNG)
     path = tmp_path / ANSWER_KEY.digest[:2] / f"{ANSWER_KEY.digest}.png"
@@ -96,7 +96,7 @@ def test_damaged_answer_is_an_error(tmp_path: Path):
         store.get(ANSWER_KEY.digest)
 
 
-def test_generator_runs_once_per_prompt_and_sample(tmp_path: Path):
+def test_generator_runs_once_per_prompt_and_sample(tmp_path: Path) -> None:
     counting = CountingGenerator()
     for _ in range(2):
         generator = CachingGenerator(counting, AnswerStore(tmp_path), license="test")
@@ -108,7 +108,7 @@ def test_generator_runs_once_per_prompt_and_sample(tmp_path: Path):
     assert counting.asked == [("Paint.", 7, 0), ("Paint.", 7, 1), ("refuse this", 7, 0)]
 
 
-def test_changed_decoding_uses_the_stored_image(tmp_path: Path):
+def test_changed_decoding_uses_the_stored_image(tmp_path: Path) -> None:
     counting = CountingGenerator()
     generator = CachingGenerator(counting, AnswerStore(tmp_path))
     generator.generate(PHOTO, PROMPT_SPEC, seed=0)
@@ -116,14 +116,14 @@ def test_changed_decoding_uses_the_stored_image(tmp_path: Path):
     assert len(counting.asked) == 1
 
 
-def test_offline_does_not_run_the_generator(tmp_path: Path):
+def test_offline_does_not_run_the_generator(tmp_path: Path) -> None:
     counting = CountingGenerator()
     with pytest.raises(AnswerMissing, match="no answer is stored"):
         CachingGenerator(counting, AnswerStore(tmp_path), cached_only=True).generate(PHOTO, PROMPT_SPEC, seed=0)
     assert counting.asked == []
 
 
-def test_new_and_stored_images_give_the_same_result(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_new_and_stored_images_give_the_same_result(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     config = SyntheticConfig(scenes=2, size_hw=(48, 64), faults="moderate")
     photo = scene_photo(0, config)
     fresh = build_teacher(config, folder=tmp_path, store=tmp_path / "answers").label(photo)
@@ -140,11 +140,11 @@ def test_new_and_stored_images_give_the_same_result(tmp_path: Path, monkeypatch:
 @pytest.mark.parametrize(
     ("data", "suffix"), [(PNG, "png"), (b"\xff\xd8\xff\xe0", "jpg"), (b"RIFF1234WEBPVP8", "webp"), (b"<html>", "bin")]
 )
-def test_suffix_follows_from_the_bytes(data: bytes, suffix: str):
+def test_suffix_follows_from_the_bytes(data: bytes, suffix: str) -> None:
     assert sniff_suffix(data) == suffix
 
 
-def test_damaged_image_is_generated_again(tmp_path: Path):
+def test_damaged_image_is_generated_again(tmp_path: Path) -> None:
     counting, store = CountingGenerator(), AnswerStore(tmp_path)
     generator = CachingGenerator(counting, store)
     generator.generate(PHOTO, PROMPT_SPEC, seed=0)
@@ -158,7 +158,7 @@ def test_damaged_image_is_generated_again(tmp_path: Path):
     assert len(counting.asked) == 3
 
 
-def test_full_disk_stops_the_run_and_it_can_resume(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_full_disk_stops_the_run_and_it_can_resume(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     config = SyntheticConfig(scenes=3, size_hw=(48, 64))
     job = Job(out=tmp_path / "out", config=config, folder=tmp_path, inputs=(), store=tmp_path / "answers")
     kept = []
@@ -179,7 +179,7 @@ def test_full_disk_stops_the_run_and_it_can_resume(tmp_path: Path, monkeypatch: 
     assert result["complete"] and sum(result["labels"].values()) == 9 and not result["unanswered"]
 
 
-def test_store_of_another_version_is_refused(tmp_path: Path):
+def test_store_of_another_version_is_refused(tmp_path: Path) -> None:
     store = AnswerStore(tmp_path)
     path = store.path(store.put(ANSWER_KEY, IMAGE, PNG)).with_suffix(".json")
     path.write_text(json.dumps(json.loads(path.read_text()) | {"format": 1}))

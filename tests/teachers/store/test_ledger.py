@@ -19,7 +19,7 @@ from distill.teachers.store.spending import Budget, BudgetExceeded
 NO_LIMIT = Budget()
 
 
-def test_request_is_reserved_and_finished(tmp_path: Path):
+def test_request_is_reserved_and_finished(tmp_path: Path) -> None:
     ledger = Ledger(tmp_path)
     assert ledger.reserve("k", job="j", worst_usd=2.0, budget=NO_LIMIT, model="m", task="depth")
     assert ledger.spend("j").reserved_usd == 2.0
@@ -33,7 +33,7 @@ def test_request_is_reserved_and_finished(tmp_path: Path):
     ]
 
 
-def test_uncertain_request_counts_at_its_maximum_price(tmp_path: Path):
+def test_uncertain_request_counts_at_its_maximum_price(tmp_path: Path) -> None:
     ledger = Ledger(tmp_path)
     ledger.reserve("k", job="j", worst_usd=2.0, budget=NO_LIMIT)
     ledger.finish("k", "waiting", uncertain=True)
@@ -43,7 +43,7 @@ def test_uncertain_request_counts_at_its_maximum_price(tmp_path: Path):
     assert ledger.reserve("k", job="j", worst_usd=2.0, budget=Budget(max_usd=4.0))
 
 
-def test_budget_counts_requests_in_flight_of_all_threads(tmp_path: Path):
+def test_budget_counts_requests_in_flight_of_all_threads(tmp_path: Path) -> None:
     ledger = Ledger(tmp_path)
 
     def reserve(number: int) -> bool:
@@ -56,7 +56,7 @@ def test_budget_counts_requests_in_flight_of_all_threads(tmp_path: Path):
         assert sum(pool.map(reserve, range(40))) == 10
 
 
-def test_number_of_requests_is_limited(tmp_path: Path):
+def test_number_of_requests_is_limited(tmp_path: Path) -> None:
     ledger = Ledger(tmp_path)
     ledger.reserve("a", job="j", worst_usd=0, budget=Budget(max_requests=1))
     with pytest.raises(BudgetExceeded, match="--max-requests"):
@@ -75,7 +75,7 @@ TAKE = """
 """
 
 
-def test_requests_of_running_and_of_killed_processes(tmp_path: Path):
+def test_requests_of_running_and_of_killed_processes(tmp_path: Path) -> None:
     other = subprocess.Popen(
         [sys.executable, "-c", textwrap.dedent(TAKE), str(tmp_path)], stdout=subprocess.PIPE, text=True
     )
@@ -92,14 +92,14 @@ def test_requests_of_running_and_of_killed_processes(tmp_path: Path):
     assert (spend.cost_usd, spend.uncertain_usd, spend.reserved_usd) == (0.25, 1.0, 0.0)
 
 
-def test_inserted_row_is_counted_once(tmp_path: Path):
+def test_inserted_row_is_counted_once(tmp_path: Path) -> None:
     ledger = Ledger(tmp_path)
     for _ in range(2):
         ledger.insert("k", "done", job="j", cost_usd=0.5, model="m")
     assert ledger.spend("j").cost_usd == 0.5
 
 
-def test_batch_rows_by_label(tmp_path: Path):
+def test_batch_rows_by_label(tmp_path: Path) -> None:
     ledger = Ledger(tmp_path)
     ledger.batches.write("b1", job="j", name="", state="new", keys=["k1", "k2"])
     ledger.batches.write("b1", job="j", name="batches/1", state="running", keys=["k1", "k2"])
@@ -110,7 +110,7 @@ def test_batch_rows_by_label(tmp_path: Path):
     assert not Ledger(tmp_path).batches.rows()[0]["taken"]
 
 
-def test_unwritable_ledger_is_an_error(tmp_path: Path):
+def test_unwritable_ledger_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "ledger.sqlite").mkdir()
     with pytest.raises(DistillError, match="the ledger cannot be used"):
         Ledger(tmp_path)
@@ -119,7 +119,7 @@ def test_unwritable_ledger_is_an_error(tmp_path: Path):
         Ledger(tmp_path / "file")
 
 
-def test_rows_are_sorted_by_key(tmp_path: Path):
+def test_rows_are_sorted_by_key(tmp_path: Path) -> None:
     ledger = Ledger(tmp_path)
     for number in range(5):
         ledger.insert(f"{9 - number}", "done")
@@ -128,7 +128,7 @@ def test_rows_are_sorted_by_key(tmp_path: Path):
     assert ledger.row("7") is None
 
 
-def test_answer_of_another_process_during_the_wait_is_used(tmp_path: Path):
+def test_answer_of_another_process_during_the_wait_is_used(tmp_path: Path) -> None:
     one, two = Ledger(tmp_path), Ledger(tmp_path)
     assert one.reserve("k", job="j", worst_usd=1.0, budget=NO_LIMIT, is_answered=lambda: False)
     one.finish("k", "done", cost_usd=0.5)
@@ -138,7 +138,7 @@ def test_answer_of_another_process_during_the_wait_is_used(tmp_path: Path):
     assert two.reserve("k", job="j", worst_usd=1.0, budget=NO_LIMIT)  # its answer is gone: it is asked for anew
 
 
-def test_ledger_of_another_version_is_refused(tmp_path: Path):
+def test_ledger_of_another_version_is_refused(tmp_path: Path) -> None:
     Ledger(tmp_path).close()
     with closing(sqlite3.connect(tmp_path / "ledger.sqlite")) as db:
         db.execute("PRAGMA user_version=0")

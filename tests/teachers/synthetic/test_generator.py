@@ -50,7 +50,7 @@ def share_changed(task: Task, scenes: int = 120, **faults: object) -> float:
     return float(np.mean(changed))
 
 
-def test_images_without_faults_decode_to_the_truth():
+def test_images_without_faults_decode_to_the_truth() -> None:
     config = SyntheticConfig(size_hw=(96, 128), tasks=tuple(Task))
     painter, teller = SyntheticGenerator(config), SyntheticTruth(config)
     for index in range(8):
@@ -78,7 +78,7 @@ def test_images_without_faults_decode_to_the_truth():
                 assert (label.value == right.value)[label.valid].all() and label.valid.all()
 
 
-def test_images_do_not_depend_on_the_order():
+def test_images_do_not_depend_on_the_order() -> None:
     forward = {}
     painter = SyntheticGenerator(PLAIN.model_copy(update={"faults": PRESETS["heavy"]}))
     pairs = list(asked(painter, 3))
@@ -93,14 +93,14 @@ def test_images_do_not_depend_on_the_order():
     assert len(set(forward.values()) - {b"refused"}) > 9
 
 
-def test_another_seed_gives_another_sample():
+def test_another_seed_gives_another_sample() -> None:
     painter = generator((Task.DEPTH,), color_noise_sigma=2.0)
     photo, prompt_spec = next(asked(painter, 1))
     assert painter.generate(photo, prompt_spec, seed=1).data != painter.generate(photo, prompt_spec, seed=2).data
 
 
 @pytest.mark.parametrize("share", [0.0, 0.3, 1.0])
-def test_refusals_have_their_probability_and_repeat(share):
+def test_refusals_have_their_probability_and_repeat(share) -> None:
     painter = generator((Task.DEPTH, Task.SEMANTIC), refusal_probability=share)
     refused = []
     for photo, prompt_spec in asked(painter, 100):
@@ -117,7 +117,7 @@ def test_refusals_have_their_probability_and_repeat(share):
 
 
 @pytest.mark.parametrize("share", [0.0, 0.25])
-def test_truncated_files_have_their_probability(share):
+def test_truncated_files_have_their_probability(share) -> None:
     painter = generator((Task.SEMANTIC,), truncated_probability=share)
     broken = []
     for photo, prompt_spec in asked(painter, 120):
@@ -130,7 +130,7 @@ def test_truncated_files_have_their_probability(share):
 
 
 @pytest.mark.parametrize("share", [0.0, 0.4, 1.0])
-def test_jpegs_have_their_probability(share):
+def test_jpegs_have_their_probability(share) -> None:
     painter = generator((Task.SEMANTIC,), jpeg_probability=share, jpeg_quality=80)
     jpegs = [
         painter.generate(photo, prompt_spec, seed=0).data.startswith(b"\xff\xd8")
@@ -139,14 +139,14 @@ def test_jpegs_have_their_probability(share):
     assert abs(np.mean(jpegs) - share) < 0.13
 
 
-def test_wrong_colors_have_their_probability():
+def test_wrong_colors_have_their_probability() -> None:
     assert share_changed(Task.SEMANTIC, wrong_legend_probability=0.0) == 0
     assert abs(share_changed(Task.SEMANTIC, wrong_legend_probability=0.3) - 0.3) < 0.1
     assert share_changed(Task.SEMANTIC, scenes=20, wrong_legend_probability=1.0) == 1
     assert share_changed(Task.DEPTH, scenes=10, wrong_legend_probability=1.0) == 0
 
 
-def test_a_wrong_color_is_one_of_the_legend():
+def test_a_wrong_color_is_one_of_the_legend() -> None:
     painter = generator((Task.SEMANTIC,), wrong_legend_probability=1.0)
     for photo, prompt_spec in asked(painter, 10):
         colors = {
@@ -155,7 +155,7 @@ def test_a_wrong_color_is_one_of_the_legend():
         assert colors <= set(prompt_spec.legend.values())
 
 
-def test_missing_instances_have_their_probability():
+def test_missing_instances_have_their_probability() -> None:
     right, faulty = generator((Task.INSTANCE,)), generator((Task.INSTANCE,), missing_instance_probability=0.3)
     counts = {right: 0, faulty: 0}
     for photo, prompt_spec in asked(right, 60):
@@ -165,13 +165,13 @@ def test_missing_instances_have_their_probability():
     assert abs(counts[faulty] / counts[right] - 0.7) < 0.08
 
 
-def test_misalignments_have_their_probability():
+def test_misalignments_have_their_probability() -> None:
     assert share_changed(Task.NORMALS, scenes=100, drift_probability=0.0, shift_px=6, zoom=0.05, aspect=0.02) == 0
     share = share_changed(Task.NORMALS, scenes=100, drift_probability=0.4, shift_px=6, zoom=0.05, aspect=0.02)
     assert abs(share - 0.4) < 0.13
 
 
-def test_canvas_transform_maps_pixels_to_the_photo():
+def test_canvas_transform_maps_pixels_to_the_photo() -> None:
     x, y = CanvasTransform((4, 6), (1.0, 1.0), (2.0, -1.0)).photo_positions((4, 6))
     # Content moved 2 down and 1 left: pixel (row 2, column 0) shows what the photo has at row 0, column 1.
     assert (x.reshape(4, 6)[2, 0], y.reshape(4, 6)[2, 0]) == (1.5, 0.5)
@@ -182,7 +182,7 @@ def test_canvas_transform_maps_pixels_to_the_photo():
 @pytest.mark.parametrize(
     ("faults", "largest"), [({"shift_px": 5.0}, 5.0), ({"zoom": 0.07}, 0.07), ({"aspect": 0.03}, 0.03)]
 )
-def test_misalignments_are_within_their_limits(faults, largest):
+def test_misalignments_are_within_their_limits(faults, largest) -> None:
     config, rng = FaultsConfig(drift_probability=1.0, **faults), np.random.default_rng(0)
     placings = [draw_canvas_transform(config, (96, 128), "cover", rng) for _ in range(300)]
     shifts = np.array([transform.shift_yx_px for transform in placings])
@@ -199,7 +199,7 @@ def test_misalignments_are_within_their_limits(faults, largest):
 
 
 @pytest.mark.parametrize("resize_mode", ["cover", "fill", "contain"])
-def test_api_sizes_cover_the_photo_by_the_resize_mode(resize_mode):
+def test_api_sizes_cover_the_photo_by_the_resize_mode(resize_mode) -> None:
     config = FaultsConfig(output_size="api", resize_mode=resize_mode)
     transform = draw_canvas_transform(config, (1051, 1440), resize_mode, np.random.default_rng(0))
     height, width = transform.size_hw
@@ -211,7 +211,7 @@ def test_api_sizes_cover_the_photo_by_the_resize_mode(resize_mode):
     ]
 
 
-def test_other_sizes_are_multiples_of_16():
+def test_other_sizes_are_multiples_of_16() -> None:
     painter = generator((Task.DEPTH,), output_size="other")
     sizes = {
         picture(painter.generate(photo, prompt_spec, seed=0)).shape[:2] for photo, prompt_spec in asked(painter, 20)
@@ -219,7 +219,7 @@ def test_other_sizes_are_multiples_of_16():
     assert len(sizes) == 2 and all(side % 16 == 0 for size in sizes for side in size)
 
 
-def test_letterboxed_images_have_black_bars():
+def test_letterboxed_images_have_black_bars() -> None:
     painter = generator((Task.NORMALS,), output_size="api", resize_mode="contain")
     photo = scene_photo(0, SyntheticConfig(size_hw=(32, 64)))
     answer = picture(painter.generate(photo, painter.prompt_specs(photo)[0], seed=0))
@@ -228,7 +228,7 @@ def test_letterboxed_images_have_black_bars():
     assert answer[60:-60].any(axis=-1).all()
 
 
-def test_halos_change_borders_only():
+def test_halos_change_borders_only() -> None:
     flat = np.full((40, 40, 3), 200, np.uint8)
     flat[:, 20:] = (10, 90, 30)
     haloed = corrupt(flat, FaultsConfig(edge_halo_px=1.0), np.random.default_rng(0))
@@ -236,7 +236,7 @@ def test_halos_change_borders_only():
     assert (haloed[:, 19] != flat[:, 19]).all()
 
 
-def test_noise_and_drift_have_their_size():
+def test_noise_and_drift_have_their_size() -> None:
     gray = np.full((256, 256, 3), 128, np.uint8)
     rng = np.random.default_rng(0)
     noisy = corrupt(gray, FaultsConfig(color_noise_sigma=4.0), rng).astype(float)
@@ -247,7 +247,7 @@ def test_noise_and_drift_have_their_size():
     assert (corrupt(gray, FaultsConfig(), rng) == gray).all()
 
 
-def test_chroma_subsampling_mixes_colors():
+def test_chroma_subsampling_mixes_colors() -> None:
     errors = {}
     for subsampling in ("444", "420"):
         faulty = generator((Task.SEMANTIC,), jpeg_probability=1.0, jpeg_quality=95, jpeg_subsampling=subsampling)
@@ -257,7 +257,7 @@ def test_chroma_subsampling_mixes_colors():
     assert errors["420"] > 1.5 * errors["444"] > 0
 
 
-def test_other_photos_are_refused():
+def test_other_photos_are_refused() -> None:
     rgb = np.zeros((32, 32, 3), np.uint8)
     stranger = read_photo(encode_jpeg(rgb), key="holiday", name="holiday.jpg")
     painter = generator()
@@ -265,7 +265,7 @@ def test_other_photos_are_refused():
         painter.generate(stranger, PromptSpec(Task.DEPTH), seed=0)
 
 
-def test_relative_depth_is_an_error():
+def test_relative_depth_is_an_error() -> None:
     photo, prompt_spec = next(asked(generator((Task.DEPTH,)), 1))
     with pytest.raises(DistillError, match="generates metric depth"):
         generator().generate(photo, replace(prompt_spec, depth_kind="scale_invariant"), seed=0)

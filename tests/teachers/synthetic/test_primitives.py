@@ -36,7 +36,7 @@ def inside(solid: Solid, points: np.ndarray) -> np.ndarray:
 
 
 @pytest.mark.parametrize("solid", SOLIDS, ids=lambda solid: type(solid).__name__)
-def test_a_ray_is_outside_before_its_hit_and_inside_after(solid):
+def test_a_ray_is_outside_before_its_hit_and_inside_after(solid) -> None:
     origin, direction = rays(0)
     free = ~inside(solid, origin)
     origin, direction = origin[:, free], direction[:, free] / np.linalg.norm(direction[:, free], axis=0)
@@ -54,7 +54,7 @@ def test_a_ray_is_outside_before_its_hit_and_inside_after(solid):
 
 
 @pytest.mark.parametrize("solid", SOLIDS, ids=lambda solid: type(solid).__name__)
-def test_bounding_sphere_test_misses_no_hit(solid):
+def test_bounding_sphere_test_misses_no_hit(solid) -> None:
     # If this fails, things lose pieces of themselves or of their shadows.
     origin, direction = rays(1)
     free = ~inside(solid, origin)
@@ -65,7 +65,7 @@ def test_bounding_sphere_test_misses_no_hit(solid):
 
 
 @pytest.mark.parametrize("solid", SOLIDS, ids=lambda solid: type(solid).__name__)
-def test_normals_are_perpendicular_to_the_surface(solid):
+def test_normals_are_perpendicular_to_the_surface(solid) -> None:
     origin, direction = rays(2)
     free = ~inside(solid, origin)
     origin, direction = origin[:, free], direction[:, free]
@@ -78,7 +78,7 @@ def test_normals_are_perpendicular_to_the_surface(solid):
     assert inside(solid, points - 1e-3 * surface.normal).mean() > 0.98  # all but some right at an edge
 
 
-def test_plane_is_visible_from_its_front_only():
+def test_plane_is_visible_from_its_front_only() -> None:
     floor = Plane(1, 0.0, 1)
     origin = np.array([[0], [2], [0]], np.float32)
     down, up = np.array([[0], [-1], [0]], np.float32), np.array([[0], [1], [0]], np.float32)
@@ -87,7 +87,7 @@ def test_plane_is_visible_from_its_front_only():
     assert np.isinf(floor.cast(-origin, up)[0])
 
 
-def test_pitch_down_moves_the_horizon_up():
+def test_pitch_down_moves_the_horizon_up() -> None:
     camera = Camera((0.0, 1.5, 0.0), yaw_rad=0.4, pitch_rad=np.deg2rad(-10), roll_rad=0.0, fov_deg=60.0)
     up = camera.rays(pixel_grid((48, 64)), (48, 64))[1].reshape(48, 64)
     horizon_row = 24 - camera.focal_px((48, 64)) * np.tan(np.deg2rad(10))
@@ -95,13 +95,13 @@ def test_pitch_down_moves_the_horizon_up():
     assert (up[int(horizon_row) + 1 :] < 0).all()
 
 
-def test_positive_roll_lifts_the_right_side():
+def test_positive_roll_lifts_the_right_side() -> None:
     camera = Camera((0.0, 1.5, 0.0), 0.0, 0.0, roll_rad=np.deg2rad(5), fov_deg=60.0)
     up = camera.rays(pixel_grid((48, 64)), (48, 64))[1].reshape(48, 64)
     assert up[24, -1] > 0 > up[24, 0]
 
 
-def test_camera_path_is_smooth():
+def test_camera_path_is_smooth() -> None:
     cameras = list(fly_path(60, 24.0, 3.0, 1.5, 0.0))
     positions = np.array([camera.position_m for camera in cameras])
     angles = np.array([(camera.yaw_rad, camera.pitch_rad, camera.roll_rad) for camera in cameras])

@@ -46,7 +46,7 @@ def normals_from_depth(view: View) -> np.ndarray:
 
 
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
-def test_normals_match_the_depth_map(views):
+def test_normals_match_the_depth_map(views) -> None:
     for view in views:
         middle = view.normals[1:-1, 1:-1]
         # Inside of flat surfaces: the four neighbors have the same normal and the same instance or class.
@@ -63,7 +63,7 @@ def test_normals_match_the_depth_map(views):
         assert np.median(error_deg) < 0.3
 
 
-def test_normals_have_length_one_and_face_the_camera(views):
+def test_normals_have_length_one_and_face_the_camera(views) -> None:
     grid = pixel_grid(CONFIG.size_hw)
     for index, view in enumerate(views):
         solid = np.isfinite(view.depth_m)
@@ -75,7 +75,7 @@ def test_normals_have_length_one_and_face_the_camera(views):
         assert facing[solid].max() < 1e-3
 
 
-def test_ground_depth_matches_the_camera_height(views):
+def test_ground_depth_matches_the_camera_height(views) -> None:
     rows, _ = np.mgrid[: CONFIG.size_hw[0], : CONFIG.size_hw[1]]
     for index, view in enumerate(views):
         camera = scene(CONFIG.seed, index)[1]
@@ -91,12 +91,12 @@ def test_ground_depth_matches_the_camera_height(views):
         assert np.allclose(view.depth_m[floor][near], expected[near], rtol=1e-3)
 
 
-def test_only_sky_has_infinite_depth(views):
+def test_only_sky_has_infinite_depth(views) -> None:
     for view in views:
         assert (np.isinf(view.depth_m) == (view.semantic == SYNTHETIC_CLASSES.index("sky"))).all()
 
 
-def test_instances_have_one_class_and_objects_have_instances(views):
+def test_instances_have_one_class_and_objects_have_instances(views) -> None:
     for view in views:
         visible = set(np.unique(view.instance).tolist()) - {0}
         assert visible == set(view.instance_classes)
@@ -106,18 +106,18 @@ def test_instances_have_one_class_and_objects_have_instances(views):
         assert stuff <= {"sky", "ground", "wall", "ceiling"}
 
 
-def test_every_class_is_frequent(views):
+def test_every_class_is_frequent(views) -> None:
     seen = np.array([[(view.semantic == class_id).any() for class_id in range(8)] for view in views]).mean(axis=0)
     assert (seen > 0.25).all(), dict(zip(SYNTHETIC_CLASSES, seen, strict=True))
 
 
-def test_photos_are_well_exposed(views):
+def test_photos_are_well_exposed(views) -> None:
     means = np.array([view.rgb.mean() for view in views])
     assert means.min() > 55 and means.max() < 215
     assert np.mean([np.mean(view.rgb == 255) for view in views]) < 0.02
 
 
-def test_scene_depends_only_on_seed_and_index():
+def test_scene_depends_only_on_seed_and_index() -> None:
     before = render_view(3, CONFIG)
     render_view(4, CONFIG)
     scene.cache_clear()
@@ -130,7 +130,7 @@ def test_scene_depends_only_on_seed_and_index():
     assert (before.semantic != other.semantic).any()
 
 
-def test_photo_has_its_bytes_and_origin():
+def test_photo_has_its_bytes_and_origin() -> None:
     photo = scene_photo(7, CONFIG)
     assert photo.key == "scene-000007" and photo.suffix == "jpg"
     assert photo.origin == {"scene": 7, "seed": 0}
@@ -138,7 +138,7 @@ def test_photo_has_its_bytes_and_origin():
     assert np.abs(photo.rgb.astype(int) - render_view(7, CONFIG).rgb).mean() < 3
 
 
-def test_truth_as_labels():
+def test_truth_as_labels() -> None:
     config = SyntheticConfig(size_hw=(96, 128), tasks=tuple(Task))
     for index in range(6):
         view, photo = render_view(index, config), scene_photo(index, config)
@@ -160,7 +160,7 @@ def test_truth_as_labels():
             assert pointed_at.any() and of_its_kind[pointed_at].all()
 
 
-def test_fly_through_is_smooth_in_one_scene():
+def test_fly_through_is_smooth_in_one_scene() -> None:
     frames = list(fly_through(16, SyntheticConfig(size_hw=(72, 96)), fps=24.0))
     for before, after in pairwise(frames):
         assert np.abs(before.rgb.astype(int) - after.rgb).mean() < 14
@@ -172,6 +172,6 @@ def test_fly_through_is_smooth_in_one_scene():
     assert (again.rgb == frames[0].rgb).all()
 
 
-def test_large_image_can_be_rendered():
+def test_large_image_can_be_rendered() -> None:
     # If this fails, a texture look-up is again one row of more points than OpenCV takes.
     assert render_view(3, SyntheticConfig(size_hw=(300, 400))).rgb.shape == (300, 400, 3)

@@ -19,7 +19,7 @@ def job_of(config) -> Job:
     return Job(out=Path("out"), config=config, folder=Path(), inputs=())
 
 
-def test_a_model_gets_one_process_for_each_gpu(monkeypatch: pytest.MonkeyPatch):
+def test_a_model_gets_one_process_for_each_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("distill.teachers.local.devices.count_gpus", lambda: 4)
     pipeline = job_of(load_config(DiffusersConfig, {"model": "a/b"}))
     assert num_workers(pipeline, 0, 100) == 4
@@ -29,7 +29,7 @@ def test_a_model_gets_one_process_for_each_gpu(monkeypatch: pytest.MonkeyPatch):
     assert num_workers(pinned, 0, 100) == 1
 
 
-def test_without_a_gpu_a_model_has_one_process_and_others_have_all_cores(monkeypatch: pytest.MonkeyPatch):
+def test_without_a_gpu_a_model_has_one_process_and_others_have_all_cores(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("distill.teachers.local.devices.count_gpus", lambda: 0)
     monkeypatch.setattr(
         "distill.workflows.label.workers.os.sched_getaffinity", lambda pid: set(range(8)), raising=False
@@ -38,7 +38,7 @@ def test_without_a_gpu_a_model_has_one_process_and_others_have_all_cores(monkeyp
     assert num_workers(job_of(SyntheticConfig()), 0, 100) == 8
 
 
-def test_workers_take_gpus_in_turn_of_those_that_are_visible():
+def test_workers_take_gpus_in_turn_of_those_that_are_visible() -> None:
     assert [gpu_of(number, 4, None) for number in range(5)] == ["0", "1", "2", "3", "0"]
     assert [gpu_of(number, 2, "5, GPU-abc") for number in range(3)] == ["5", "GPU-abc", "5"]
 

@@ -28,7 +28,7 @@ def key(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("GOOGLE_API_KEY", raising=False)
 
 
-def test_batch_labels_equal_online_labels_at_half_price(tmp_path: Path):
+def test_batch_labels_equal_online_labels_at_half_price(tmp_path: Path) -> None:
     write_photos(tmp_path / "photos", 8)
     with FakeGemini(Settings(size="photo")) as server:
         batch = label(job(tmp_path, server.url, **BATCH))
@@ -42,7 +42,7 @@ def test_batch_labels_equal_online_labels_at_half_price(tmp_path: Path):
     assert not list((tmp_path / "answers" / "batches").iterdir())
 
 
-def test_partial_failures_are_retried_or_listed(tmp_path: Path):
+def test_partial_failures_are_retried_or_listed(tmp_path: Path) -> None:
     write_photos(tmp_path / "photos", 10)
     faults = {"busy": 0.2, "batch_error": 0.15, "text_only": 0.15, "refusal": 0.1, "bad_request": 0.1}
     with FakeGemini(Settings(size="photo"), **faults) as server:
@@ -53,7 +53,7 @@ def test_partial_failures_are_retried_or_listed(tmp_path: Path):
     assert "the batch job failed for this request: internal error" in reasons and "IMAGE_SAFETY" in reasons
 
 
-def test_expired_job_fails_its_requests(tmp_path: Path):
+def test_expired_job_fails_its_requests(tmp_path: Path) -> None:
     write_photos(tmp_path / "photos", 1)
     with FakeGemini(Settings(size="photo", batch_expires=True)) as server:
         result = label(job(tmp_path, server.url, **BATCH))
@@ -62,7 +62,9 @@ def test_expired_job_fails_its_requests(tmp_path: Path):
 
 
 @pytest.mark.parametrize("moment", ["before it is begun", "before its name is known", "while it runs", "at the end"])
-def test_next_process_collects_the_job_of_a_killed_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moment: str):
+def test_next_process_collects_the_job_of_a_killed_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moment: str
+) -> None:
     class Killed(BaseException):
         pass
 
@@ -125,7 +127,7 @@ def run_until_killed(folder: Path, server: FakeGemini, until: tuple[list[str], i
         task._log_destroy_pending = False
 
 
-def test_budget_limits_batches_and_begun_jobs_are_collected(tmp_path: Path):
+def test_budget_limits_batches_and_begun_jobs_are_collected(tmp_path: Path) -> None:
     write_photos(tmp_path / "photos", 12)
     with FakeGemini(Settings(size="photo")) as server:
         capped = label(job(tmp_path, server.url, **BATCH), Budget(max_usd=0.6))

@@ -32,12 +32,12 @@ def body(*parts: dict, finish: str = "STOP", **more: object) -> dict:
 
 
 @pytest.mark.parametrize("form", [{}, {"urlsafe": True}, {"snake": True}])
-def test_image_bytes_in_both_base64_alphabets(form: dict):
+def test_image_bytes_in_both_base64_alphabets(form: dict) -> None:
     response = parse_response(body(blob(**form)))
     assert (response.kind, response.data, response.finish) == (IMAGE, DATA, "STOP")
 
 
-def test_last_final_image_is_used():
+def test_last_final_image_is_used() -> None:
     drafts = [blob(b"draft", thought=True), {"text": "hm", "thought": True}]
     assert parse_response(body(*drafts, blob(b"first"), blob(b"final"), *drafts)).data == b"final"
 
@@ -58,12 +58,12 @@ def test_last_final_image_is_used():
         ({"candidates": [{"content": None, "finishReason": "MAX_TOKENS"}]}, EMPTY, "MAX_TOKENS"),
     ],
 )
-def test_reason_of_answers_without_an_image(answer: dict, kind: str, words: str):
+def test_reason_of_answers_without_an_image(answer: dict, kind: str, words: str) -> None:
     response = parse_response(answer)
     assert response.kind == kind and words in response.reason
 
 
-def test_image_tokens_are_separate_from_text_and_thoughts():
+def test_image_tokens_are_separate_from_text_and_thoughts() -> None:
     counts = {
         "promptTokenCount": 570,
         "candidatesTokenCount": 1130,
@@ -92,7 +92,7 @@ def quota(name: str) -> dict:
         ([{"@type": "x"}, "nonsense"], "Wed, 21 Oct 2026", "", None, "minute"),
     ],
 )
-def test_rate_limit_has_scope_and_delay(details, header, message, delay_s, scope):
+def test_rate_limit_has_scope_and_delay(details, header, message, delay_s, scope) -> None:
     error = error_of(429, "RESOURCE_EXHAUSTED", message, details, header)
     assert isinstance(error, RateLimited) and (error.delay_s, error.scope) == (delay_s, scope)
 
@@ -109,11 +109,11 @@ def test_rate_limit_has_scope_and_delay(details, header, message, delay_s, scope
         (503, TransientError),
     ],
 )
-def test_errors_by_http_status(code: int, kind: type[Exception]):
+def test_errors_by_http_status(code: int, kind: type[Exception]) -> None:
     assert isinstance(error_of(code, "S", "m", None, None), kind)
 
 
-def test_charged_only_if_the_request_was_sent():
+def test_charged_only_if_the_request_was_sent() -> None:
     assert error_of(504, "S", "m", None, None).charged and not error_of(500, "S", "m", None, None).charged
     assert (
         not to_transient_error(ConnectionRefusedError("no")).charged
@@ -121,7 +121,7 @@ def test_charged_only_if_the_request_was_sent():
     )
 
 
-def test_redact_removes_secrets_and_markup_and_shortens():
+def test_redact_removes_secrets_and_markup_and_shortens() -> None:
     text = "<h1>bad key abc123</h1> see https://x.example/file?sig=zzz&k=abc123\n\nnow " + "long " * 200
     said = redact(text, ["abc123"])
     assert said.startswith("bad key *** see https://x.example/file?*** now") and len(said) == 300

@@ -30,7 +30,7 @@ def job(folder: Path, url: str, **more: Any) -> Job:
     return Job(out=folder / "out", config=config, folder=folder, inputs=photos, previews=0, store=folder / "answers")
 
 
-def test_photos_are_resized_and_labeled(tmp_path: Path):
+def test_photos_are_resized_and_labeled(tmp_path: Path) -> None:
     write_photos(tmp_path / "photos", 3)
     with FakeOpenai() as server:
         result = label(job(tmp_path, server.url, model="gpt-image-1.5"))
@@ -41,7 +41,7 @@ def test_photos_are_resized_and_labeled(tmp_path: Path):
     assert image_size_hw(call["image"], "sent") == (1024, 1536)
 
 
-def test_compatible_server_without_sizes_and_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_compatible_server_without_sizes_and_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("OPENAI_API_KEY")
     write_photos(tmp_path / "photos", 1)
     own = {"model": "my-editor", "sizes_hw": [], "quality": "", "input_fidelity": "", "send_seed": True, "seed": 7}
@@ -52,7 +52,7 @@ def test_compatible_server_without_sizes_and_key(tmp_path: Path, monkeypatch: py
     assert not {"size", "quality", "input_fidelity", "output_format"} & set(call)
 
 
-def test_errors_are_retried_and_refusals_are_stored(tmp_path: Path):
+def test_errors_are_retried_and_refusals_are_stored(tmp_path: Path) -> None:
     write_photos(tmp_path / "photos", 4)
     with FakeOpenai("busy", "cut", "html", "refuse") as server:
         result = label(job(tmp_path, server.url, limits={**QUICK, "concurrency": 1}))
@@ -62,13 +62,13 @@ def test_errors_are_retried_and_refusals_are_stored(tmp_path: Path):
         assert again["labels"] == {"depth": 3} and server.made == 3
 
 
-def test_missing_credit_stops_the_run(tmp_path: Path):
+def test_missing_credit_stops_the_run(tmp_path: Path) -> None:
     write_photos(tmp_path / "photos", 2)
     with FakeOpenai("broke") as server:
         assert "bill" in label(job(tmp_path, server.url, limits={**QUICK, "concurrency": 1}))["stopped"]
 
 
-def test_budget_needs_a_price_from_a_table(tmp_path: Path):
+def test_budget_needs_a_price_from_a_table(tmp_path: Path) -> None:
     write_photos(tmp_path / "photos", 5)
     table = tmp_path / "prices.yaml"
     table.write_text(yaml.safe_dump({"dated": "2026-01-02", "models": {"my-editor": {"per_image": {"medium": 0.04}}}}))
