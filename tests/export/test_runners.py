@@ -1,4 +1,4 @@
-"""One door to every engine, and one sentence for everything that cannot pass it."""
+"""Opening runners of all engines, and errors for unsuitable files and inputs."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from distill.spec import METADATA_KEY
 from distill.workflows.model import open_model
 
 
-def test_a_run_folder_and_its_export_answer_alike(run_dir: Path, onnx_file: Path) -> None:
+def test_run_folder_and_export_give_equal_outputs(run_dir: Path, onnx_file: Path) -> None:
     images = np.random.default_rng(0).integers(0, 256, (2, 40, 50, 3), dtype=np.uint8)
     with open_model(run_dir, threads=2) as first, open_model(onnx_file, threads=2) as second:
         assert first.engine == "torch cpu" and second.engine.startswith("onnxruntime")
@@ -44,12 +44,12 @@ def test_a_runner_serves_several_threads(onnx_file: Path) -> None:
         np.zeros((0, 8, 8, 3), np.uint8),
     ],
 )
-def test_wrong_pictures_are_refused_in_words(onnx_file: Path, images: np.ndarray) -> None:
+def test_invalid_images_raise_a_message(onnx_file: Path, images: np.ndarray) -> None:
     with open_runner(onnx_file, threads=1) as runner, pytest.raises(DistillError, match="not uint8"):
         runner(images)
 
 
-def test_damaged_and_foreign_files_are_told_apart(onnx_file: Path, tmp_path: Path) -> None:
+def test_damaged_files_and_other_formats_have_different_errors(onnx_file: Path, tmp_path: Path) -> None:
     data = onnx_file.read_bytes()
     cases = {
         "half": (data[: len(data) // 2], "cut off or damaged"),
@@ -64,7 +64,7 @@ def test_damaged_and_foreign_files_are_told_apart(onnx_file: Path, tmp_path: Pat
             open_runner(path)
 
 
-def test_an_onnx_file_without_contract_is_no_student(onnx_file: Path, tmp_path: Path) -> None:
+def test_an_onnx_file_without_a_spec_is_rejected(onnx_file: Path, tmp_path: Path) -> None:
     proto = onnx.load(onnx_file)
     texts = {entry.key: entry.value for entry in proto.metadata_props}
     del proto.metadata_props[:]
@@ -82,7 +82,7 @@ def test_an_onnx_file_without_contract_is_no_student(onnx_file: Path, tmp_path: 
         open_runner(lost)
 
 
-def test_what_is_no_subject_is_a_usage_error(tmp_path: Path) -> None:
+def test_unknown_files_are_usage_errors(tmp_path: Path) -> None:
     (tmp_path / "x.pt").write_bytes(b"x")
     for path, words in (
         (tmp_path / "none.onnx", "no such file"),
@@ -100,7 +100,7 @@ def test_a_missing_engine_names_its_extra(onnx_file: Path, monkeypatch: pytest.M
     assert "distill[cpu]" in caught.value.hint
 
 
-def test_a_closed_runner_says_so(onnx_file: Path) -> None:
+def test_calling_a_closed_runner_raises(onnx_file: Path) -> None:
     runner, images = open_runner(onnx_file), np.zeros((1, 40, 50, 3), np.uint8)
     runner(images)
     runner.close()
@@ -108,7 +108,7 @@ def test_a_closed_runner_says_so(onnx_file: Path) -> None:
         runner(images)
 
 
-def test_what_was_right_before_does_not_make_the_next_right(onnx_file: Path) -> None:
+def test_an_accepted_batch_does_not_accept_the_next(onnx_file: Path) -> None:
     images = np.zeros((1, 40, 50, 3), np.uint8)
     with open_runner(onnx_file, threads=1) as runner:
         with pytest.raises(DistillError, match="are a list"):

@@ -1,4 +1,4 @@
-"""Every engine behind the same door: the same answers, the same words when something is wrong."""
+"""All engines have equal outputs and equal error messages."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def test_a_compiled_student_equals_torch(compiled_file: Path, size_hw: tuple[int
     assert list(theirs) == list(ours) and all(np.abs(theirs[name] - ours[name]).max() < 1e-5 for name in ours)
 
 
-def test_machine_code_that_kills_who_opens_it_is_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_crashing_machine_code_raises_a_message(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     killed = tmp_path / "python"
     killed.write_text("#!/bin/sh\nkill -SEGV $$\n")
     killed.chmod(0o755)
@@ -110,7 +110,7 @@ def test_tensors_and_threads(engine: str, request: pytest.FixtureRequest) -> Non
         assert np.allclose(one, tensor["depth"].numpy(), atol=1e-5)
 
 
-def test_outputs_are_the_callers_own_however_many_are_kept(openvino_file: Path) -> None:
+def test_outputs_are_not_overwritten_by_later_calls(openvino_file: Path) -> None:
     random = np.random.default_rng(1)
     pictures = [random.integers(0, 256, (1, 40, 40 + index % 3, 3), dtype=np.uint8) for index in range(24)]
     with open_runner(openvino_file, threads=1) as runner:
@@ -168,7 +168,7 @@ def test_a_compiled_file_of_another_machine(compiled_file: Path, tmp_path: Path)
         open_runner(tmp_path / "x.pt2")
 
 
-def test_what_the_contract_fixes_is_held(onnx_file: Path) -> None:
+def test_fixed_sizes_of_the_spec_are_enforced(onnx_file: Path) -> None:
     with open_runner(onnx_file, threads=1) as runner:
         limits = runner.spec.input.model_copy(update={"fixed_size_hw": (64, 64), "max_batch": 2})
         runner.spec = runner.spec.model_copy(update={"input": limits})
@@ -179,13 +179,13 @@ def test_what_the_contract_fixes_is_held(onnx_file: Path) -> None:
             runner(pictures(3, (64, 64)))
 
 
-def test_a_device_that_is_not_there(onnx_file: Path) -> None:
+def test_an_unavailable_device_raises_a_message(onnx_file: Path) -> None:
     with pytest.raises(DistillError, match="cannot use tensorrt"):
         open_runner(onnx_file, device="tensorrt")
 
 
 @pytest.mark.parametrize("size_hw", [(37, 91), (91, 37), (64, 64), (20, 30), (201, 333)])
-def test_resizing_by_products_is_the_same_resize(student: Student, onnx_file: Path, size_hw: tuple[int, int]) -> None:
+def test_resizing_by_products_equals_resizing(student: Student, onnx_file: Path, size_hw: tuple[int, int]) -> None:
     proto = onnx.load(onnx_file)
     assert len(antialiased(proto)) == 1
     assert rewrite_resize_as_matmul(proto, student.spec.input.size_hw) == 1 and not antialiased(proto)

@@ -1,4 +1,4 @@
-"""Sinks: what they write is read back by other programs, bit for bit."""
+"""Sinks: results are read back bit for bit, by other programs too."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def expected(num_frames: int = 7) -> list[dict]:
 
 
 @pytest.mark.parametrize("workers", [1, 3])
-def test_png_maps_are_all_there(tmp_path: Path, workers: int) -> None:
+def test_png_maps_exist_for_every_frame(tmp_path: Path, workers: int) -> None:
     (folder,) = fill(PngMapsSink(tmp_path, tmp_path / "maps", SPEC, confidence=True, workers=workers))
     assert len(list(folder.iterdir())) == 7 * 6
     for index, maps in enumerate(expected()):
@@ -71,7 +71,7 @@ def test_png_maps_are_all_there(tmp_path: Path, workers: int) -> None:
             assert np.array_equal(decode_map((folder / f"{index:06d}.{task}.png").read_bytes(), "x"), values)
 
 
-def test_ffv1_gives_every_level_back(tmp_path: Path) -> None:
+def test_ffv1_preserves_every_level(tmp_path: Path) -> None:
     clock = {"time_base": Fraction(1, 1000), "rate": Fraction(25)}
     paths = fill(Ffv1MapsSink(tmp_path, tmp_path / "clip", SPEC, **clock))
     assert [path.name for path in paths] == ["clip.depth.mkv", "clip.normals.mkv", "clip.semantic.mkv"]
@@ -101,13 +101,13 @@ def test_masks_are_a_coco_file(tmp_path: Path) -> None:
 
 
 @given(hnp.arrays(bool, hnp.array_shapes(min_dims=2, max_dims=2, max_side=12)))
-def test_run_lengths_give_the_mask_back(mask: np.ndarray) -> None:
+def test_run_lengths_round_trip(mask: np.ndarray) -> None:
     segmentation = encode_rle(mask)
     assert segmentation["size"] == list(mask.shape)
     assert np.array_equal(decode_rle(segmentation), mask)
 
 
-def test_run_lengths_are_those_of_coco() -> None:
+def test_run_lengths_equal_pycocotools() -> None:
     """Texts made with pycocotools 2.0.11."""
     mask = np.zeros((5, 6), bool)
     mask[1:3, 2:5] = True
@@ -128,14 +128,14 @@ def test_statistics_are_a_line_per_frame(tmp_path: Path) -> None:
     assert rows[3]["depth_p05"] < rows[3]["depth_p50"] < rows[3]["depth_p95"]
 
 
-def test_parquet_holds_the_same_as_the_lines(tmp_path: Path) -> None:
+def test_parquet_equals_the_lines(tmp_path: Path) -> None:
     parquet = pytest.importorskip("pyarrow.parquet", reason="needs pyarrow: pip install distill[parquet]")
     (lines,) = fill(StatisticsSink(tmp_path, tmp_path / "clip.statistics.jsonl", SPEC))
     (table,) = fill(ParquetSink(tmp_path, tmp_path / "clip.statistics.parquet", SPEC))
     assert parquet.read_table(table).to_pylist() == [json.loads(line) for line in lines.read_text().splitlines()]
 
 
-def test_a_point_cloud_has_its_points_where_the_camera_saw_them(tmp_path: Path) -> None:
+def test_a_point_cloud_has_correct_positions(tmp_path: Path) -> None:
     (path,) = fill(PointCloudSink(tmp_path, tmp_path / "clip", SPEC, [4, 99], 90.0))
     head, _, body = path.read_bytes().partition(b"end_header\n")
     fields = [line.split()[1:] for line in head.decode().splitlines() if line.startswith("property")]
@@ -148,7 +148,7 @@ def test_a_point_cloud_has_its_points_where_the_camera_saw_them(tmp_path: Path) 
     assert np.allclose(table["nx"], outputs["normals"][..., 0].reshape(-1))
 
 
-def test_unprojecting_and_projecting_give_the_pixel_back() -> None:
+def test_projection_inverts_unprojection() -> None:
     depth = np.random.default_rng(0).uniform(1, 5, (30, 40)).astype(np.float32)
     points = unproject(depth, 60.0)
     focal = 20 / np.tan(np.radians(30))
@@ -157,7 +157,7 @@ def test_unprojecting_and_projecting_give_the_pixel_back() -> None:
     assert (points[0, 0] * (-1, 1, -1) > 0).all()  # top left: x left of, y above the axis, z away from the viewer
 
 
-def test_sky_is_no_point() -> None:
+def test_sky_is_not_in_the_point_cloud() -> None:
     depth = np.array([[1.0, np.inf, 95.0, np.nan]], np.float32)
     data = encode_ply(unproject(depth, 60.0), np.zeros((1, 4, 3), np.uint8))
     assert b"element vertex 1\n" in data
@@ -173,7 +173,7 @@ def test_points_need_meters(tmp_path: Path) -> None:
 
 @settings(max_examples=50)
 @given(hnp.arrays(np.float32, (3, 7), elements=st.floats(0, 2000, width=32) | st.sampled_from([np.nan, np.inf, -1.0])))
-def test_quick_storing_is_storing(depth: np.ndarray) -> None:
+def test_fast_encoding_equals_the_label_format(depth: np.ndarray) -> None:
     outputs = {"depth": depth}
     spec = SPEC.model_copy(update={"normals": None, "semantic": None})
     quick = to_stored_maps(outputs, spec)[Task.DEPTH].astype(int)

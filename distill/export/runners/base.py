@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self, overload
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 from jaxtyping import Shaped, UInt8
@@ -78,7 +78,7 @@ class Runner(ABC):
         self._loaded = self._accepted = None
         self._is_closed = True
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> Runner:
         return self
 
     def __exit__(

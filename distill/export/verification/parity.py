@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any, Self
+from typing import Any
 
 import cv2
 import numpy as np
@@ -37,7 +37,7 @@ class Tolerances:
     scores_only: bool = False
 
     @classmethod
-    def at_level(cls, level: str, by_task: Mapping[Task, float], scores_only: bool) -> Self:
+    def at_level(cls, level: str, by_task: Mapping[Task, float], scores_only: bool) -> Tolerances:
         """Tolerances of a level of precision, with other values for single tasks."""
         of_level = {task: info.tolerance[level] for task, info in TASKS.items() if info.tolerance}
         return cls(of_level | dict(by_task), scores_only)

@@ -1,4 +1,4 @@
-"""Stages in threads: order, back-pressure, and errors that come after what was good."""
+"""Pipeline stages in threads: order, back-pressure, and errors after earlier results."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def test_order_is_kept_through_three_stages() -> None:
     assert list(stage) == [2 * (number + 1) for number in range(200)]
 
 
-def test_a_slow_consumer_holds_up_the_source() -> None:
+def test_a_slow_consumer_delays_the_source() -> None:
     made = []
 
     def source() -> Iterator[int]:
@@ -79,7 +79,7 @@ def test_only_equal_sizes_share_a_batch(fake) -> None:
         assert np.allclose(outputs["depth"], 0.1 + int(picture.key) / 10)
 
 
-def test_large_pictures_make_small_batches(fake) -> None:
+def test_large_images_make_small_batches(fake) -> None:
     assert default_batch(fake, (2160, 3840)) == 1
     assert default_batch(fake, (1080, 1920)) == 1
     assert 1 < default_batch(fake, (540, 960)) <= default_batch(fake, (120, 160)) == 8

@@ -1,4 +1,4 @@
-"""`distill.load(...).stream(...)`: every frame with its maps, in order, and importing costs nothing."""
+"""`distill.load(...).stream(...)`: every frame with its maps, in order, and a light import."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_leaving_the_loop_stops_the_threads(model: Model, tmp_path: Path) -> Non
     assert threading.active_count() <= before + 1
 
 
-def test_a_cut_off_file_gives_its_frames_and_then_says_so(model: Model, tmp_path: Path) -> None:
+def test_a_truncated_file_yields_its_frames_then_raises(model: Model, tmp_path: Path) -> None:
     data = write_clip(tmp_path / "clip.mp4", [40 * n for n in range(40)], noise=30).read_bytes()
     (tmp_path / "cut.mp4").write_bytes(data[: len(data) * 2 // 3])
     seen = 0
@@ -52,13 +52,13 @@ def test_a_cut_off_file_gives_its_frames_and_then_says_so(model: Model, tmp_path
     assert 0 < seen < 40
 
 
-def test_a_smaller_size_and_steady_maps(model: Model, tmp_path: Path) -> None:
+def test_a_smaller_size_and_smoothed_maps(model: Model, tmp_path: Path) -> None:
     clip = write_clip(tmp_path / "clip.mp4", [40 * n for n in range(6)])
     seen = list(model.stream(clip, size_hw=(24, 32), temporal_smoothing=0.5))
     assert len(seen) == 6 and seen[0].maps["depth"].shape == seen[0].frame.rgb.shape[:2] == (24, 32)
 
 
-def test_numbered_pictures_are_a_video(model: Model, tmp_path: Path) -> None:
+def test_numbered_images_are_a_video(model: Model, tmp_path: Path) -> None:
     from distill.images import encode_map
 
     for number in (3, 4, 6):
@@ -69,12 +69,12 @@ def test_numbered_pictures_are_a_video(model: Model, tmp_path: Path) -> None:
     assert [entry.frame.pts_s for entry in seen] == [0.0, 0.04, 0.12]
 
 
-def test_importing_and_having_load_brings_in_nothing_heavy() -> None:
+def test_importing_load_imports_no_heavy_packages() -> None:
     code = "import sys, distill; distill.load; print([m for m in ('torch', 'cv2', 'av', 'numpy') if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 
 
-def test_what_is_no_student_is_a_sentence(tmp_path: Path) -> None:
+def test_a_file_without_a_student_raises_a_message(tmp_path: Path) -> None:
     with pytest.raises(DistillError, match="no such file"):
         distill.load(tmp_path / "none.onnx")

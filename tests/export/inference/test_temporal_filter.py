@@ -1,4 +1,4 @@
-"""The temporal filter: less flicker where the scene is still, no larger error where it moves, no smear over edges."""
+"""The temporal filter: less flicker in still scenes, no larger errors in moving ones, no lag at edges."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.fakes.runner import SPEC
 
 SIZE_HW = (120, 160)
 NOISE = 0.04
-"""Of the student, relative."""
+"""Relative noise of the student."""
 
 
 def texture(size_hw: tuple[int, int], seed: int) -> np.ndarray:
@@ -40,7 +40,7 @@ def scene(number: int, speed_px: float) -> tuple[np.ndarray, dict[str, np.ndarra
 
 
 def answer(truth: dict[str, np.ndarray], random: np.random.Generator, noise: float = NOISE) -> dict[str, np.ndarray]:
-    """What a flickering student says: smooth noise on top, a few per cent of wrong classes."""
+    """Outputs of a flickering student: smooth noise, and a few percent of wrong classes."""
 
     def smooth(channels: int) -> np.ndarray:
         coarse = random.normal(0, 1, (*(side // 4 for side in SIZE_HW), channels)).astype(np.float32)
@@ -57,7 +57,7 @@ def answer(truth: dict[str, np.ndarray], random: np.random.Generator, noise: flo
 
 
 def run(speed_px: float, frames: int, temporal_filter: TemporalFilterConfig | None, spec: StudentSpec = SPEC):
-    """(rgb, truth, raw, steadied) of every frame."""
+    """(rgb, truth, raw, filtered) of every frame."""
     random = np.random.default_rng(0)
     temporal_filter = TemporalFilter(spec, temporal_filter)
     for number in range(frames):
@@ -124,7 +124,7 @@ def test_errors_do_not_grow(still: list, moving: list, name: str) -> None:
 
 
 def test_edges_lag_by_one_frame_at_most() -> None:
-    """A box that jumps 12 px: one frame later its place is the new one, in depth and class."""
+    """A box jumps by 12 px; one frame later depth and class show the new position."""
     temporal_filter = TemporalFilter(SPEC, TemporalFilterConfig(1.0))
     random = np.random.default_rng(0)
     for number in range(12):
@@ -142,8 +142,8 @@ def test_edges_lag_by_one_frame_at_most() -> None:
     assert np.mean(steadied["semantic"][left_behind] == 0) > 0.9
 
 
-def test_a_camera_that_drives_leaves_no_lag() -> None:
-    """Depth falls by 1.5 % with every frame; averaging alone would lag behind by several per cent."""
+def test_a_moving_camera_causes_no_lag() -> None:
+    """Depth falls by 1.5 % with every frame; averaging alone would lag by several percent."""
     temporal_filter, random, errors_raw, errors_steady = TemporalFilter(SPEC), np.random.default_rng(0), [], []
     rgb, truth = scene(0, 0.0)
     for number in range(40):
@@ -155,7 +155,7 @@ def test_a_camera_that_drives_leaves_no_lag() -> None:
     assert np.mean(errors_steady[10:]) <= 1.01 * np.mean(errors_raw[10:])
 
 
-def test_a_cut_begins_anew() -> None:
+def test_a_cut_resets_the_filter() -> None:
     temporal_filter = TemporalFilter(SPEC, TemporalFilterConfig(1.0))
     random = np.random.default_rng(0)
     for number in range(8):
@@ -193,7 +193,7 @@ def test_relative_depth_keeps_its_scale() -> None:
     assert np.std(means["free"][2:]) > 0.5 * np.std(means["raw"][2:])  # so it is the lock that does it
 
 
-def test_going_on_from_a_state_is_going_on() -> None:
+def test_restoring_a_state_continues_the_filter() -> None:
     one, other = TemporalFilter(SPEC), TemporalFilter(SPEC)
     random = np.random.default_rng(3)
     answers = [(scene(n, 2.0)[0], answer(scene(n, 2.0)[1], random)) for n in range(6)]
@@ -205,7 +205,7 @@ def test_going_on_from_a_state_is_going_on() -> None:
         assert all(np.array_equal(first[name], second[name]) for name in first)
 
 
-def test_holes_stay_holes_and_are_filled_as_soon_as_there_is_a_value() -> None:
+def test_holes_are_filled_by_the_first_value() -> None:
     temporal_filter = TemporalFilter(SPEC)
     random = np.random.default_rng(3)
     rgb, truth = scene(0, 0.0)
@@ -217,7 +217,7 @@ def test_holes_stay_holes_and_are_filled_as_soon_as_there_is_a_value() -> None:
     assert np.isfinite(steadied["depth"]).all()
 
 
-def test_flicker_of_what_does_not_flicker_is_none(still: list) -> None:
+def test_flicker_of_the_truth_is_zero(still: list) -> None:
     metrics = TemporalMetrics(SPEC)
     for rgb, truth, *_ in still:
         metrics.update(rgb, truth)
@@ -239,7 +239,7 @@ def test_flicker_is_measured_in_its_own_unit() -> None:
 
 
 def test_instances_keep_their_numbers() -> None:
-    """The student numbers them by heat, anew in every frame; a newcomer gets a number of its own."""
+    """The student numbers instances by heat in every frame; a new instance gets a new number."""
     temporal_filter, random = TemporalFilter(SPEC), np.random.default_rng(0)
     numbers: dict[str, list[int]] = {"left": [], "right": [], "late": []}
     for number in range(8):

@@ -1,4 +1,4 @@
-"""Long jobs: a call that was cut off anywhere goes on and ends the same; a full disk stops it cleanly."""
+"""Interrupted video jobs resume with equal results; a full disk stops them cleanly."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ ALL = frozenset(SINKS) - {"parquet"}
 
 
 def job(clip: Path, out: Path, **changes: object) -> tuple[PredictionSummary, OutputPaths]:
-    """Everything at once, in segments of 4."""
+    """All results in segments of 4 frames."""
     options = VideoOptions(
         **{
             "write": ALL,
@@ -49,7 +49,7 @@ def job(clip: Path, out: Path, **changes: object) -> tuple[PredictionSummary, Ou
 
 
 def contents(out: Path) -> dict[str, object]:
-    """Every file: frames and times of a video, bytes of the others."""
+    """Contents of every file: frames and times of videos, bytes of others."""
     found: dict[str, object] = {}
     for path in sorted(out.rglob("*")):
         if path.suffix in (".mp4", ".mkv"):
@@ -75,11 +75,11 @@ def whole(clip: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, obj
 
 
 class Cut(BaseException):
-    """Stands for SIGKILL: nothing catches it, nothing is tidied."""
+    """Substitute for SIGKILL: not caught, no cleanup."""
 
 
 @pytest.mark.parametrize("at", [1, 2, 4, 5])
-def test_a_job_cut_off_behind_any_segment_ends_the_same(
+def test_a_job_interrupted_after_any_segment_has_equal_results(
     clip: Path, whole: dict[str, object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: int
 ) -> None:
     commit = SegmentLog.commit
@@ -99,13 +99,13 @@ def test_a_job_cut_off_behind_any_segment_ends_the_same(
 
 
 def test_the_comparison_can_fail(clip: Path, whole: dict[str, object], tmp_path: Path) -> None:
-    """Without its state the stabilizer begins anew, and the maps differ."""
+    """Without its state the temporal filter starts again, and the maps differ."""
     job(clip, tmp_path, temporal_filter=None)
     assert contents(tmp_path) != whole
 
 
 @pytest.mark.parametrize(("damaged", "resumed_at"), [("000006", None), ("000009", 8)])
-def test_a_damaged_segment_is_made_again(
+def test_a_damaged_segment_is_computed_again(
     clip: Path,
     whole: dict[str, object],
     tmp_path: Path,
@@ -113,7 +113,7 @@ def test_a_damaged_segment_is_made_again(
     damaged: str,
     resumed_at: int | None,
 ) -> None:
-    """States are kept for the last two segments: what is older begins at the beginning."""
+    """States exist for the last two segments; a resume from an older one starts at the first frame."""
     commit = SegmentLog.commit
 
     def cut(self: SegmentLog, boundary: SegmentEnd, times: list) -> None:
@@ -133,7 +133,7 @@ def test_a_damaged_segment_is_made_again(
     assert done.rows[0].get("resumed_at") == resumed_at
 
 
-def test_another_wish_begins_anew(clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_other_options_start_at_the_first_frame(clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def cut(self: SegmentLog, boundary: SegmentEnd, times: list) -> None:
         commit(self, boundary, times)
         raise Cut
@@ -167,14 +167,14 @@ def test_segments_of_another_format_are_discarded_with_a_note(
     assert "discarded the unfinished segments" in done.rows[0]["notes"][0] and "format 1" in done.rows[0]["notes"][0]
 
 
-def test_a_signature_is_of_file_and_facts(clip: Path, tmp_path: Path) -> None:
+def test_a_fingerprint_covers_file_and_facts(clip: Path, tmp_path: Path) -> None:
     first = fingerprint(clip, {"a": 1})
     assert first == fingerprint(clip, {"a": 1}) != fingerprint(clip, {"a": 2})
     os.utime(clip)
     assert fingerprint(clip, {"a": 1}) != first
 
 
-def test_a_full_disk_keeps_what_is_done(
+def test_a_full_disk_keeps_finished_segments(
     clip: Path, whole: dict[str, object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_bytes = Path.write_bytes
@@ -193,7 +193,7 @@ def test_a_full_disk_keeps_what_is_done(
     assert done.rows[0]["resumed_at"] == 8 and contents(tmp_path) == whole
 
 
-def test_an_engine_that_fails_names_the_frame_and_keeps_the_rest(
+def test_an_engine_error_names_the_frame_and_keeps_the_rest(
     clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = FakeRunner._run
@@ -212,8 +212,8 @@ def test_an_engine_that_fails_names_the_frame_and_keeps_the_rest(
     assert done.rows[0] | {"resumed_at": 12, "frames": 18} == done.rows[0]
 
 
-def test_a_killed_process_goes_on(cli, onnx_file: Path, tmp_path: Path) -> None:
-    """SIGKILL while it works; then the same command."""
+def test_a_killed_process_resumes(cli, onnx_file: Path, tmp_path: Path) -> None:
+    """SIGKILL during the job, then the same command."""
     clip = write_clip(tmp_path / "clip.mp4", [40 * n for n in range(120)], noise=30)
     results = []
     for out, kills in ((tmp_path / "killed", 1), (tmp_path / "whole", 0)):
@@ -250,7 +250,7 @@ def journal_lines(out: Path) -> int:
     return sum(len(path.read_text().splitlines()) for path in out.glob(".*.work/segments.jsonl"))
 
 
-def test_sinks_write_nothing_half(tmp_path: Path) -> None:
+def test_sinks_write_no_partial_files(tmp_path: Path) -> None:
     base.write_file(tmp_path / "a", b"x")
     with pytest.raises(DistillError, match="cannot be written"):
         base.write_file(tmp_path / "none" / "a", b"x")

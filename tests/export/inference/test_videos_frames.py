@@ -1,4 +1,4 @@
-"""As many maps as decoded frames, each belonging to its frame; times and sound kept: over containers, rates, turns."""
+"""Every decoded frame has its own map, for various containers, rates and rotations; times and sound are preserved."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def test_real_containers_give_a_map_for_every_decoded_frame(name: str, real_data
     assert len(output_paths.with_ending("statistics.jsonl").read_text().splitlines()) == frames
 
 
-def test_sound_that_a_container_refuses_is_encoded_again(tmp_path: Path) -> None:
+def test_unsupported_sound_is_encoded_again(tmp_path: Path) -> None:
     clip = tmp_path / "a.mkv"
     with av.open(str(clip), "w") as container:
         stream = container.add_stream("libx264", rate=25)

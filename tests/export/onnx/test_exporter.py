@@ -1,4 +1,4 @@
-"""The exported file is the student: same values at every size and batch, spec inside, nothing private."""
+"""Exported ONNX files: equal outputs at every size and batch, with the spec, without private data."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def test_onnx_equals_torch(student: Student, onnx_file: Path, batch: int, size_h
     assert np.ptp(ours["depth"]) > 0  # a constant student would equal anything
 
 
-def test_the_file_carries_its_contract_and_no_local_path(student: Student, onnx_file: Path) -> None:
+def test_the_file_contains_its_spec_and_no_local_path(student: Student, onnx_file: Path) -> None:
     proto = onnx.load(onnx_file)
     properties = {entry.key: entry.value for entry in proto.metadata_props}
     assert parse_spec(properties[METADATA_KEY], "x") == student.spec
@@ -49,7 +49,7 @@ def test_the_file_carries_its_contract_and_no_local_path(student: Student, onnx_
     assert dimensions == ["batch", "height", "width"]
 
 
-def test_exporting_says_nothing_and_leaves_the_module(student: Student, tmp_path: Path, capfd) -> None:
+def test_export_prints_nothing_and_keeps_the_module(student: Student, tmp_path: Path, capfd) -> None:
     before = {name: value.clone() for name, value in student.state_dict().items()}
 
     class Halved(nn.Module):
@@ -67,7 +67,7 @@ def test_exporting_says_nothing_and_leaves_the_module(student: Student, tmp_path
     assert all(torch.equal(before[name], value) for name, value in student.state_dict().items())
 
 
-def test_what_onnx_cannot_say_is_a_sentence(student: Student, tmp_path: Path) -> None:
+def test_unsupported_operations_raise_a_message(student: Student, tmp_path: Path) -> None:
     class Stubborn(nn.Module):
         def forward(self, image: torch.Tensor) -> dict[str, torch.Tensor]:
             if image.float().mean().item() > 3:
@@ -79,7 +79,7 @@ def test_what_onnx_cannot_say_is_a_sentence(student: Student, tmp_path: Path) ->
     assert not list(tmp_path.iterdir())
 
 
-def test_an_operator_set_that_cannot_be_written_is_refused(student: Student, tmp_path: Path) -> None:
+def test_an_unsupported_operator_set_is_rejected(student: Student, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="--opset 99: the exporter cannot write it"):
         export_onnx(student, student.spec, tmp_path / "a.onnx", opset=99)
     assert not list(tmp_path.iterdir())

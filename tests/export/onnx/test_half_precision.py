@@ -1,4 +1,4 @@
-"""Half precision: what breaks is found and named, and kept in float32."""
+"""Half precision: bad layers are found and kept in float32."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def proto(onnx_file: Path):
 
 @pytest.fixture(scope="module")
 def fragile(student: Student) -> Student:
-    """A student whose last layer before the heads gives values of 10^5, which the heads take back."""
+    """A student whose last layer before the heads has values of 10^5, which the heads scale back."""
     broken = copy.deepcopy(student)
     with torch.no_grad():
         smooth = broken.neck.smooths[0]
@@ -107,7 +107,7 @@ def test_an_overflowing_layer_is_found_by_name_and_kept_in_float32(
     assert kept == set(lowered.float32_nodes)
 
 
-def test_a_sound_student_needs_no_island(student: Student, proto: object, tmp_path: Path) -> None:
+def test_a_good_student_needs_no_float32_layers(student: Student, proto: object, tmp_path: Path) -> None:
     lowered = to_mixed_precision(proto, "fp16", images(), compare(student, tmp_path))
     assert lowered.parity.passed and lowered.parity_before is lowered.parity
     assert not lowered.bad_layers and not lowered.float32_nodes and lowered.fraction == 1.0

@@ -1,4 +1,4 @@
-"""A student on an NVIDIA GPU gives the answers that it gives on a CPU. Skipped where no GPU answers."""
+"""Outputs on an NVIDIA GPU equal those on a CPU. Skipped without a GPU."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ pytestmark = [
 TASKS = (Task.DEPTH, Task.NORMALS, Task.SEMANTIC)
 
 
-def test_a_student_answers_the_same_on_a_gpu() -> None:
+def test_a_student_has_equal_outputs_on_a_gpu() -> None:
     torch.manual_seed(0)
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
     config = load_config(StudentConfig, {"preset": "nano", "size_hw": [64, 96]})
@@ -37,7 +37,7 @@ def test_a_student_answers_the_same_on_a_gpu() -> None:
 
 
 @pytest.mark.parametrize("options", [{}, {"cuda_graph": True}])
-def test_the_exported_file_answers_the_same_on_a_gpu(tmp_path: Path, options: dict[str, bool]) -> None:
+def test_an_exported_file_has_equal_outputs_on_a_gpu(tmp_path: Path, options: dict[str, bool]) -> None:
     import onnxruntime
 
     if "CUDAExecutionProvider" not in onnxruntime.get_available_providers():

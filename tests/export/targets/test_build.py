@@ -1,4 +1,4 @@
-"""Several targets in one go: each gated, none handed out that is worse or slower than it may be."""
+"""Export of several targets: parity check, int8 speed check, quantization."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ BESIDES = ("onnx", "openvino", "onnx-fp16", "tensorrt", "tensorrt-fp8", "triton"
 
 @pytest.fixture(scope="module")
 def exported(run_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The small student for four targets, by the command line's own function."""
+    """The small student exported to several targets."""
     from distill.workflows.export import run_export
     from distill.workflows.export_options import ExportOptions
 
@@ -45,7 +45,7 @@ def exported(run_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def depth_run_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A student of depth alone, which exports faster than one of three tasks."""
+    """A student with depth only, which exports faster than one of three tasks."""
     from distill.students.checkpoint import save_student
     from tests.builders.students import small_student
 
@@ -54,7 +54,7 @@ def depth_run_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_every_target_is_made_and_gated(exported: Path, student: Student) -> None:
+def test_every_target_is_built_and_checked(exported: Path, student: Student) -> None:
     result = json.loads((exported / "export.json").read_text())
     rows = {row["target"]: row for row in result["targets"]}
     assert result["passed"] and list(rows) == [*BESIDES, "onnx-int8"]
@@ -78,7 +78,7 @@ def test_every_target_is_made_and_gated(exported: Path, student: Student) -> Non
     assert not [path for path in exported.iterdir() if path.name.startswith(".export")]
 
 
-def test_eight_bits_come_in_two_schemes(onnx_file: Path) -> None:
+def test_int8_has_two_schemes(onnx_file: Path) -> None:
     proto = onnx.load(onnx_file)
     pictures = [np.random.default_rng(seed).integers(0, 256, (1, 64, 64, 3), dtype=np.uint8) for seed in range(2)]
     kinds = {}
@@ -104,7 +104,7 @@ def verdict(change: float, tolerance: float = 0.005) -> ParityResult:
     return ParityResult("torch", "int8", 1, (row,))
 
 
-def test_the_worst_blocks_are_taken_out_until_it_fits() -> None:
+def test_the_worst_blocks_are_kept_in_float32() -> None:
     class FakeQuantizer:
         """Holds no network: a graph is the list of its quantized blocks."""
 
@@ -128,7 +128,7 @@ def test_the_worst_blocks_are_taken_out_until_it_fits() -> None:
     assert relative_loss(verdict(0.01)) == pytest.approx(2.0)
 
 
-def test_slower_than_float32_anywhere_is_refused_with_both_numbers(tmp_path: Path) -> None:
+def test_int8_slower_than_float32_is_rejected(tmp_path: Path) -> None:
     path = tmp_path / "x.int8.onnx"
     sibling = Artifact("onnx", "onnx", "fp32", tmp_path / "x.onnx")
     artifact = Artifact("onnx-int8", "onnx", "int8", path)
@@ -153,7 +153,7 @@ def test_slower_than_float32_anywhere_is_refused_with_both_numbers(tmp_path: Pat
     assert reject_if_slow(replace(artifact, status="failed"), [sibling], [], 1.5).status == "failed"
 
 
-def test_files_that_belong_together(tmp_path: Path) -> None:
+def test_artifact_files_include_companions(tmp_path: Path) -> None:
     assert [path.name for path in artifact_files(tmp_path / "a.xml")] == ["a.xml", "a.bin"]
     assert artifact_files(tmp_path / "a.onnx") == [tmp_path / "a.onnx"]
 
@@ -175,11 +175,11 @@ def test_wrong_targets(cli, run_dir: Path, tmp_path: Path) -> None:
     assert code == 0 and [row["target"] for row in plan["targets"]] == list(TARGETS) and not (tmp_path / "x").exists()
 
 
-def test_generated_pictures_are_enough_to_start_with(student: Student) -> None:
+def test_generated_samples_have_the_requested_number(student: Student) -> None:
     assert len(list(generated_samples(student.spec, 8))) == 8
 
 
-def test_eight_bit_floats_keep_their_relus_and_their_channels(onnx_file: Path, tmp_path: Path) -> None:
+def test_fp8_outputs_match_unoptimized_onnxruntime(onnx_file: Path, tmp_path: Path) -> None:
     proto = onnx.load(onnx_file)
     pictures = [np.random.default_rng(seed).integers(0, 256, (1, 64, 64, 3), dtype=np.uint8) for seed in range(2)]
     quantizer = Fp8Quantizer(proto, pictures)
@@ -204,7 +204,7 @@ def test_eight_bit_floats_keep_their_relus_and_their_channels(onnx_file: Path, t
         assert 0 < np.abs(found["depth"] - float32(picture)["depth"]).mean() < 0.2 * right["depth"].mean()
 
 
-def test_eight_bit_floats_are_for_tensorrt_alone(onnx_file: Path) -> None:
+def test_fp8_is_for_tensorrt_only(onnx_file: Path) -> None:
     with pytest.raises(ValueError, match="precision fp8 is for engine: tensorrt, not onnx"):
         TargetConfig.model_validate({"engine": "onnx", "precision": "fp8"})
     proto = onnx.load(onnx_file)

@@ -1,4 +1,4 @@
-"""The model card says what the spec says."""
+"""The model card states the facts of the spec."""
 
 from __future__ import annotations
 
@@ -46,6 +46,6 @@ def test_labels_without_a_license_are_unknown() -> None:
     assert "| unknown | unknown: not stated" in model_card_text(spec_of(), file="nano.onnx")
 
 
-def test_the_proof_is_shown() -> None:
+def test_the_comparison_is_shown() -> None:
     rows = [{"task": "depth", "measure": "delta1", "reference": 0.98765432, "candidate": 0.98765, "passed": True}]
     assert "| depth | delta1 | 0.9877 | 0.9877 |" in model_card_text(spec_of(), file="nano.onnx", parity=rows)

@@ -1,4 +1,4 @@
-"""TensorRT: the graph fits its parser, the kit is whole and checks itself, and no name is used that it does not have.
+"""TensorRT: graph rewrites, kit and checker, and use of the bindings' names only.
 
 No engine has been built by these tests unless the machine has a GPU and TensorRT (the last one).
 """
@@ -47,7 +47,7 @@ def kit(student: Student, proto: object, tmp_path_factory: pytest.TempPathFactor
     return write_kit(graph, student.spec, load_target("tensorrt")[1], Tolerances(), samples, pictures, folder)
 
 
-def test_the_graph_in_the_parsers_terms_gives_the_same_answers(student: Student, proto: object) -> None:
+def test_the_rewritten_graph_has_equal_outputs(student: Student, proto: object) -> None:
     before = {violation.op for violation in find_op_violations(proto, "tensorrt")}
     assert {"Resize", "Transpose", "Cast"} <= before
     made = to_tensorrt_onnx(proto, student.spec)
@@ -76,7 +76,7 @@ def run(kit: Path, *words: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, *words], cwd=kit, capture_output=True, text=True, check=False)
 
 
-def test_the_kits_scripts_rehearse_without_this_package(kit: Path) -> None:
+def test_the_kits_dry_runs_need_no_package(kit: Path) -> None:
     names = {path.name for path in kit.iterdir()}
     assert names >= {"small.onnx", "kit.json", "trtexec.sh", "README.md", "samples.npz", "calibration.npz"}
     for script in ("build.py", "check.py", "trt_engine.py", "trt_cuda.py"):
@@ -90,7 +90,7 @@ def test_the_kits_scripts_rehearse_without_this_package(kit: Path) -> None:
     assert "--stronglyTyped" in line and "--optShapes=image:8x720x1280x3" in line
 
 
-def test_a_damaged_kit_says_so(kit: Path, tmp_path: Path) -> None:
+def test_a_damaged_kit_raises_a_message(kit: Path, tmp_path: Path) -> None:
     for path in kit.iterdir():
         if path.is_file():
             (tmp_path / path.name).write_bytes(path.read_bytes())
@@ -102,7 +102,7 @@ def test_a_damaged_kit_says_so(kit: Path, tmp_path: Path) -> None:
     assert "kit.json: missing or damaged" in run(tmp_path, "check.py", "--dry-run").stderr
 
 
-def test_the_checker_knows_right_from_wrong(kit: Path) -> None:
+def test_the_checker_detects_wrong_outputs(kit: Path) -> None:
     settings, samples = read_kit(kit), read_samples(kit)
     answers = iter([expected for _, expected in samples] * 2)
     assert check(settings, samples, lambda image: next(answers))["passed"]
@@ -119,7 +119,7 @@ def answers(image: np.ndarray) -> dict[str, np.ndarray]:
 
 @pytest.mark.parametrize("version", VERSIONS)
 @pytest.mark.parametrize("builder_options", [{}, {"version_compatible": True, "strip_weights": True, "tf32": False}])
-def test_building_and_running_use_only_what_tensorrt_has(
+def test_building_and_running_use_only_names_of_tensorrt(
     kit: Path, tmp_path: Path, version: str, builder_options: dict[str, object]
 ) -> None:
     for path in kit.iterdir():
@@ -144,7 +144,7 @@ def test_building_and_running_use_only_what_tensorrt_has(
     assert ("OnnxParserRefitter.refit_from_file" in fake.calls) == bool(builder_options)
 
 
-def test_eight_bit_floats_are_not_built_where_there_are_none(kit: Path, tmp_path: Path) -> None:
+def test_fp8_is_not_built_for_older_gpus(kit: Path, tmp_path: Path) -> None:
     class Ampere(FakeCuda):
         def describe(self) -> dict[str, str]:
             return {**super().describe(), "compute_capability": "8.6"}
@@ -159,7 +159,7 @@ def test_eight_bit_floats_are_not_built_where_there_are_none(kit: Path, tmp_path
     assert kit_build.build(tmp_path, FakeTensorRt("11.4", answers), FakeCuda()).is_file()
 
 
-def test_the_fake_refuses_what_tensorrt_lacks() -> None:
+def test_the_fake_rejects_names_unknown_to_tensorrt() -> None:
     eleven, ten = FakeTensorRt("11.4"), FakeTensorRt("10.16")
     with pytest.raises(AttributeError, match="FP16"):
         _ = eleven.BuilderFlag.FP16
@@ -191,7 +191,7 @@ def test_the_golden_names_are_those_of_installed_bindings(name: str) -> None:
             assert hasattr(getattr(module, owner), member), line
 
 
-def test_wrong_use_is_one_sentence(kit: Path, tmp_path: Path) -> None:
+def test_wrong_use_raises_a_message(kit: Path, tmp_path: Path) -> None:
     fake = FakeTensorRt("11.4", answers)
     path = kit_build.build(kit, fake, FakeCuda())
     with pytest.raises(KitError, match=r"built for Fake GPU \(9\.0\), this machine has Other \(9\.0\)"):
@@ -229,7 +229,7 @@ def test_a_triton_repository(student: Student, proto: object, tmp_path: Path) ->
     not torch.cuda.is_available() or importlib.util.find_spec("tensorrt") is None,
     reason="needs an NVIDIA GPU and TensorRT: pip install tensorrt",
 )
-def test_an_engine_is_built_gated_and_timed(kit: Path) -> None:
+def test_an_engine_is_built_checked_and_timed(kit: Path) -> None:
     built = run(kit, "build.py")
     assert built.returncode == 0, built.stderr
     checked = run(kit, "check.py", built.stdout.strip().splitlines()[-1])

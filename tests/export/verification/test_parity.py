@@ -1,4 +1,4 @@
-"""The gate lets the same student through, and nothing else."""
+"""The parity check accepts the same student only."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.fakes.runner import CLASSES, SPEC, FakeRunner
 
 
 class Altered(FakeRunner):
-    """The fake runner with something done to its answers."""
+    """The fake runner with changed outputs."""
 
     def __init__(self, change: Callable[[Outputs], object], **options: object) -> None:
         super().__init__(engine="altered", **options)
@@ -67,7 +67,7 @@ def test_equal_runners_pass() -> None:
 
 
 @pytest.mark.parametrize("labeled", [True, False])
-def test_each_task_fails_alone(labeled: bool) -> None:
+def test_each_task_can_fail(labeled: bool) -> None:
     def far(outputs: Outputs) -> None:
         outputs["depth"][:, :2] *= 1.3
 
@@ -87,7 +87,7 @@ def test_each_task_fails_alone(labeled: bool) -> None:
     assert rows[Task.SEMANTIC].pixel_difference == pytest.approx(5 / (24 * 32))
 
 
-def test_a_tilt_within_the_budget_passes() -> None:
+def test_a_tilt_within_the_tolerance_passes() -> None:
     def tilted(outputs: Outputs) -> None:
         outputs["normals"][..., 1] += np.radians(0.03) * outputs["normals"][..., 2]
 
@@ -95,7 +95,7 @@ def test_a_tilt_within_the_budget_passes() -> None:
     assert not compare(tilted, tolerances=Tolerances({Task.NORMALS: 0.01}))[0].passed
 
 
-def test_what_is_no_number_fails() -> None:
+def test_nan_fails() -> None:
     for name, task in (("depth", Task.DEPTH), ("normals", Task.NORMALS)):
 
         def broken(outputs: Outputs, name: str = name) -> None:
@@ -105,7 +105,7 @@ def test_what_is_no_number_fails() -> None:
         assert not rows[task].passed and math.isinf(rows[task].max_abs_difference)
 
 
-def test_roundings_near_zero_are_no_disagreement() -> None:
+def test_rounding_near_zero_is_no_difference() -> None:
     def rounded(by: float) -> ParityResult:
         def change(outputs: Outputs) -> None:
             outputs["depth"][...] = by
@@ -118,7 +118,7 @@ def test_roundings_near_zero_are_no_disagreement() -> None:
     assert not rounded(2e-3).passed and not rounded(math.nan).passed
 
 
-def test_no_picture_is_no_proof() -> None:
+def test_a_comparison_without_images_fails() -> None:
     assert not Parity(FakeRunner(), FakeRunner()).result().passed
     assert not ParityResult("a", "b", 0, ()).passed
 
@@ -137,7 +137,7 @@ def test_relative_depth_is_compared_in_its_own_range() -> None:
     assert shifted(0.04).passed and not shifted(0.06).passed
 
 
-def test_labels_may_be_coarser_and_of_other_classes() -> None:
+def test_labels_may_have_other_sizes_and_classes() -> None:
     full = sample()
     coarse = full.labels[Task.DEPTH]
     coarse = Label(
@@ -151,6 +151,6 @@ def test_labels_may_be_coarser_and_of_other_classes() -> None:
     assert rows[Task.DEPTH].reference is not None and rows[Task.SEMANTIC].reference is None
 
 
-def test_generated_pictures_come_in_awkward_sizes() -> None:
+def test_generated_images_have_odd_sizes() -> None:
     sizes = {probe.rgb.shape[:2] for probe in generated_samples(SPEC)}
     assert (32, 32) in sizes and any(height % 2 and width % 2 for height, width in sizes)

@@ -1,4 +1,4 @@
-"""A slowdown of 5 % is caught; noise is not taken for one."""
+"""Speed comparison: a slowdown of 5 % is detected, noise is not."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from distill.export.verification.timing import SCOPES
 
 
 def series(seed: int, slower: float = 1.0, count: int = 300) -> list[float]:
-    """Calls of 5 ms with jitter, slow drift, and some calls that were held up."""
+    """Calls of 5 ms with jitter, slow drift, and some delayed calls."""
     random = np.random.default_rng(seed)
     drift = 1 + 0.01 * np.sin(np.linspace(0, 6, count) + random.uniform(0, 6))
     calls = 5.0 * slower * drift * random.normal(1, 0.02, count)
     return list(calls + random.exponential(4, count) * (random.random(count) < 0.1))
 
 
-def test_a_planted_slowdown_is_caught() -> None:
+def test_a_planted_slowdown_is_detected() -> None:
     found = [compare_calls(series(seed), series(100 + seed, slower=1.05)) for seed in range(8)]
     assert all(comparison.verdict == "slower" for comparison in found)
     assert all(comparison.low <= comparison.ratio <= comparison.high for comparison in found)
@@ -29,8 +29,8 @@ def test_repeats_without_a_slowdown_are_the_same() -> None:
     assert {compare_calls(series(seed), series(100 + seed)).verdict for seed in range(8)} == {"same"}
 
 
-def test_pairs_are_free_of_what_else_the_machine_does() -> None:
-    """It changes its speed within seconds, by a factor of three: the quartiles of either series see nothing else."""
+def test_paired_calls_cancel_the_load_of_the_machine() -> None:
+    """The speed changes within seconds by a factor of three, which dominates the quartiles of both series."""
 
     def pairs(seed: int, slower: float) -> tuple[list[float], list[float]]:
         random = np.random.default_rng(seed)

@@ -1,4 +1,4 @@
-"""Instances are compared by what they cover, not by their numbers; by the gate and by the kit's checker alike."""
+"""Instances are compared by their pixels, not by their numbers, in the parity check and in the kit's checker."""
 
 from __future__ import annotations
 
@@ -41,12 +41,12 @@ def label(ids: np.ndarray, names: dict[int, str]) -> Label:
 
 
 @given(st.permutations(range(1, 9)))
-def test_numbers_mean_nothing(numbers: list[int]) -> None:
+def test_instance_numbers_are_ignored(numbers: list[int]) -> None:
     renumber = np.array([0, *numbers], np.uint8)
     assert not instance_mismatch(picture(), renumber[picture()]).any()
 
 
-def test_merged_split_and_missing_instances_are_seen() -> None:
+def test_merged_split_and_missing_instances_differ() -> None:
     good = picture()
     merged = np.where(good == 7, 1, good)  # as large as the first: one of the two has lost its own
     assert instance_mismatch(good, merged).sum() in (16, 32)
@@ -59,7 +59,7 @@ def test_merged_split_and_missing_instances_are_seen() -> None:
     assert disagreement(expected, outputs(split), differences={"instance": "instances"}) == {"instance": 8 / 128}
 
 
-def test_scores_against_labels_leave_out_what_the_student_does_not_answer() -> None:
+def test_scores_ignore_classes_without_an_output() -> None:
     tally = TaskDifference(Task.INSTANCE, INSTANCES)
     good = picture()
     truth = good.astype(np.uint16)
@@ -74,7 +74,7 @@ def test_scores_against_labels_leave_out_what_the_student_does_not_answer() -> N
     assert reference is not None and candidate is not None and candidate < reference - 0.05
 
 
-def test_a_student_with_instances_is_gated_by_them(tmp_path: Path) -> None:
+def test_parity_check_includes_instances(tmp_path: Path) -> None:
     pytest.importorskip("openvino", reason="needs OpenVINO: pip install distill[openvino]")
     student = small_student(Task.DEPTH, Task.SEMANTIC, Task.INSTANCE)
     path = export_onnx(student, student.spec, tmp_path / "small.onnx").path

@@ -1,4 +1,4 @@
-"""Times are taken of what they say they are taken of."""
+"""Timing of runners in turns."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from distill.export.verification.timing import (
 from distill.images import encode_jpeg
 
 
-def test_calls_take_turns_and_all_but_the_first_of_each_are_counted() -> None:
+def test_runners_take_turns_and_the_first_call_is_not_counted() -> None:
     made: list[str] = []
 
     def call(name: str) -> None:
@@ -39,7 +39,7 @@ def test_calls_take_turns_and_all_but_the_first_of_each_are_counted() -> None:
         assert len(measured[name]) == counted >= MIN_CALLS
 
 
-def test_slow_calls_are_turns_of_their_own_and_all_counted() -> None:
+def test_a_slow_call_is_a_turn_and_is_counted() -> None:
     made: list[str] = []
 
     def call(name: str) -> None:
@@ -50,12 +50,12 @@ def test_slow_calls_are_turns_of_their_own_and_all_counted() -> None:
     assert made[2 * WARM_UP_CALLS :] == ["a", "b"] * MIN_CALLS and len(measured["a"]) == MIN_CALLS
 
 
-def test_a_slow_call_is_seen_as_slow() -> None:
+def test_a_slow_call_is_measured_as_slow() -> None:
     measured = time_calls({"quick": lambda: None, "slow": lambda: time.sleep(0.01)}, seconds=0.02)
     assert min(measured["slow"]) >= 10.0 > sorted(measured["quick"])[MIN_CALLS // 2]
 
 
-def test_no_time_is_refused() -> None:
+def test_zero_duration_is_rejected() -> None:
     with pytest.raises(UsageError, match="no time"):
         time_calls({"a": lambda: None}, seconds=0.0)
 
@@ -67,7 +67,7 @@ def test_percentiles_and_rate() -> None:
     assert timing.to_dict()["p95_ms"] == pytest.approx(95.05)
 
 
-def test_every_size_batch_and_kind_is_timed(fake) -> None:
+def test_every_size_batch_and_scope_is_timed(fake) -> None:
     timings = time_runners({"fake": fake}, [1, 3], [(16, 16), (8, 24)], seconds=0.01)
     assert [(timing.size_hw, timing.batch, timing.scope) for timing in timings] == [
         (size_hw, batch, what)
@@ -78,13 +78,13 @@ def test_every_size_batch_and_kind_is_timed(fake) -> None:
     assert set(fake.batches) == {1, 3}
 
 
-def test_generated_pictures_compress_like_photos() -> None:
+def test_generated_images_compress_like_photos() -> None:
     data = encode_jpeg(bench_image((480, 640)), quality=90)
     assert Image.open(io.BytesIO(data)).size == (640, 480)
     assert 0.5 < 8 * len(data) / (480 * 640) < 5  # bits per pixel
 
 
-def test_calls_of_a_pair_alternate() -> None:
+def test_paired_calls_alternate() -> None:
     made: list[str] = []
 
     def call(name: str) -> Callable[[], None]:
