@@ -13,7 +13,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator
 from types import TracebackType
-from typing import Any, Protocol, Self, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from distill.errors import DistillError
 
@@ -79,7 +79,7 @@ class Progress:
         self._bar: Any = None
         self._note = ""
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> Progress:
         if sys.stderr.isatty():
             from rich.console import Console as RichConsole
             from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn

@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Bool, Float, Shaped, UInt8, UInt16
@@ -145,6 +145,7 @@ def decode(task: Task, files: Mapping[str, bytes], context: LabelContext | None 
     )
 
 
+@runtime_checkable
 class LabelFormat(Protocol):
     """Integer form of a label map; exact up to one level."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
@@ -79,7 +79,7 @@ class TargetConfig(Config):
         return engine
 
     @model_validator(mode="after")
-    def _check_precision_supported(self) -> Self:
+    def _check_precision_supported(self) -> TargetConfig:
         if self.precision == "fp8" and self.engine != "tensorrt":
             raise ValueError(f"precision fp8 is for engine: tensorrt, not {self.engine}")
         return self

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
@@ -126,7 +126,7 @@ class GeminiConfig(HostedConfig):
     poll_s: float = Field(default=30.0, gt=0)
 
     @model_validator(mode="after")
-    def _check_compatible(self) -> Self:
+    def _check_compatible(self) -> GeminiConfig:
         if self.vertex and self.mode != "online":
             raise ValueError(f"mode {self.mode} is not supported with Vertex AI; use the Gemini API, or mode online")
         return self

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
@@ -177,7 +177,7 @@ class TrainConfig(Config):
     train: TrainerConfig = TrainerConfig()
 
     @model_validator(mode="after")
-    def _check_consistent(self) -> Self:
+    def _check_consistent(self) -> TrainConfig:
         if self.loss.consistency > 0 and self.loss.fov_deg is None:
             raise ValueError("loss.consistency needs the field of view: set loss.fov_deg")
         if self.loss.consistency > 0 and (self.augment.zoom > 1 or self.augment.crop < 1):

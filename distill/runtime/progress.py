@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager
 from types import TracebackType
-from typing import Protocol, Self, TypeVar, runtime_checkable
+from typing import Protocol, TypeVar, runtime_checkable
 
 Item = TypeVar("Item")
 
@@ -60,7 +60,7 @@ class SilentReporter:
     def advance(self, count: int = 1, note: str = "") -> None:
         """Discard the count."""
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> SilentReporter:
         return self
 
     def __exit__(

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from jaxtyping import UInt8
 from numpy import ndarray
@@ -75,6 +75,7 @@ class ContentRefused(DistillError):  # noqa: N818 - the field's term
     """The service refuses this prompt about this photo; repeating the request costs money without another result."""
 
 
+@runtime_checkable
 class Generator(Protocol):
     """Edits a photo into an image that encodes a label."""
 
@@ -102,6 +103,7 @@ class Generator(Protocol):
         return []
 
 
+@runtime_checkable
 class CacheableGenerator(Generator, Protocol):
     """A generator whose images can be stored, keyed by photo, prompt, seed and `parameters`."""
 
@@ -113,6 +115,7 @@ class CacheableGenerator(Generator, Protocol):
         ...
 
 
+@runtime_checkable
 class Specialist(Protocol):
     """Predicts label maps directly (a network, or maps on disk)."""
 
@@ -155,6 +158,7 @@ class TeacherResult:
     costs_usd: list[float] = field(default_factory=list)
 
 
+@runtime_checkable
 class Teacher(Protocol):
     """Labels one photo for every task of a job."""
 

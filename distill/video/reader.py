@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 from PIL import Image
 
@@ -82,7 +82,7 @@ class VideoReader(FrameSource):
         # Software decoders are exact; NVDEC output may differ in its chroma format.
         self.fingerprint = str(self.decoder) if self.decoder is Decoder.NVDEC else ""
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> VideoReader:
         return self
 
     def __exit__(self, *error: object) -> None:

@@ -8,7 +8,7 @@ from itertools import groupby, islice
 from os import PathLike
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self, overload
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 from jaxtyping import UInt8
@@ -199,7 +199,7 @@ class Model:
         """Release the engine."""
         self.runner.close()
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> Model:
         return self
 
     def __exit__(

@@ -178,7 +178,7 @@ def _announced_size(session: Any, layout: str, path: Path) -> tuple[int, int]:
     return int(sides[0]), int(sides[1])
 
 
-def _read(value: Shaped[ndarray, "..."], output: OnnxOutputConfig, path: Path) -> Label:
+def _read(value: Shaped[ndarray, ...], output: OnnxOutputConfig, path: Path) -> Label:
     """Label of an output tensor."""
     values = np.asarray(value)
     if values.ndim == 4 and values.shape[0] == 1:

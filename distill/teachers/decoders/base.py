@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Protocol
+from typing import ClassVar, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Bool, Float, Shaped, UInt8
@@ -45,6 +45,7 @@ class LabelError:
     known: Bool[ndarray, "h w"]
 
 
+@runtime_checkable
 class SceneView(Protocol):
     """One synthetic scene through the pixels of a generated image or of the photo."""
 
@@ -165,7 +166,7 @@ class TeacherTask(ABC):
 
     # Other label sources.
 
-    def planes(self, values: Shaped[ndarray, "..."], name: str) -> Shaped[ndarray, "c h w"]:
+    def planes(self, values: Shaped[ndarray, ...], name: str) -> Shaped[ndarray, "c h w"]:
         """Output of a Python function, channel first.
 
         Raises:

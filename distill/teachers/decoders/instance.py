@@ -92,9 +92,11 @@ class InstanceTask(TeacherTask):
         return read(generated, prompt_spec.class_name, background=prompt_spec.background)
 
     def encode(self, label: Label, prompt_spec: PromptSpec) -> UInt8[ndarray, "h w 3"]:
-        """Each instance in a color of its own; invalid pixels become background."""
-        ids = np.where(label.valid, label.value, IGNORE_INSTANCE).astype(np.uint16)
-        colors = palette(max((1, *label.instance_classes)), background=prompt_spec.background)
+        """Each instance of the prompt's class in a color of its own; everything else becomes background."""
+        names = label.instance_classes
+        shown = [number for number, name in names.items() if name == prompt_spec.class_name]
+        ids = np.where(label.valid & np.isin(label.value, shown), label.value, IGNORE_INSTANCE).astype(np.uint16)
+        colors = palette(max((1, *names)), background=prompt_spec.background)
         return encode_instances_rgb(ids, colors, background=prompt_spec.background)
 
     def fuse(self, labels: Sequence[Label]) -> Label:

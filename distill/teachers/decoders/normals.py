@@ -120,7 +120,7 @@ class NormalsTask(TeacherTask):
         spread = 1 - float(np.linalg.norm(label.value[label.valid].mean(axis=0)))
         return float(np.clip(spread / _CONTENT_SPREAD, 0, 1))
 
-    def planes(self, values: Shaped[ndarray, "..."], name: str) -> Shaped[ndarray, "c h w"]:
+    def planes(self, values: Shaped[ndarray, ...], name: str) -> Shaped[ndarray, "c h w"]:
         """(h, w, 3), channel first."""
         if values.ndim != 3 or values.shape[2] != 3:
             raise DistillError(f"{name}: normals has shape {values.shape}", hint="return normals as (h, w, 3)")

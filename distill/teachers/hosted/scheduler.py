@@ -18,7 +18,6 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from types import TracebackType
-from typing import Self
 
 from distill.config.hosted import HostedConfig
 from distill.errors import DistillError, UsageError
@@ -63,7 +62,7 @@ class RequestScheduler:
         self._futures: set[Future[None]] = set()
         self._spent: Spend | None = None
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> RequestScheduler:
         self._thread.start()
         return self
 
