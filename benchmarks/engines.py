@@ -30,7 +30,7 @@ from machine import results_page
 
 from distill.export.runners import Runner, open_runner
 from distill.export.verification.regression import compare_calls
-from distill.export.verification.timing import bench_picture, time_calls, time_pairs
+from distill.export.verification.timing import bench_image, time_calls, time_pairs
 from distill.report.blocks import Table
 from distill.runtime.cpu import usable_cores
 
@@ -58,7 +58,7 @@ def pictures(path: Path, batch: int, threads: int) -> tuple[Any, str]:
     """(images of the working size, name of the input)."""
     with open_runner(path, threads=threads) as runner:
         size_hw = runner.spec.input.size_hw
-        return np.stack([bench_picture(size_hw, seed) for seed in range(batch)]), runner.spec.input.name
+        return np.stack([bench_image(size_hw, seed) for seed in range(batch)]), runner.spec.input.name
 
 
 def overhead(path: Path, batch: int, threads: int, seconds: float) -> list[Any]:

@@ -21,7 +21,7 @@ import numpy as np
 from machine import results_page
 
 from distill.export.runners import open_runner
-from distill.export.verification.timing import bench_picture, time_calls
+from distill.export.verification.timing import bench_image, time_calls
 from distill.report.blocks import Table
 
 TASKS = ("depth", "normals", "semantic")
@@ -73,7 +73,7 @@ def time_engines(files: dict[str, Path], batch: int, seconds: float) -> dict[str
     """Median milliseconds of a call by student; the engines take turns, on one thread."""
     runners = {name: open_runner(path, threads=1) for name, path in files.items()}
     size_hw = next(iter(runners.values())).spec.input.size_hw
-    images = np.stack([bench_picture(size_hw, seed) for seed in range(batch)])
+    images = np.stack([bench_image(size_hw, seed) for seed in range(batch)])
     calls = {name: (lambda runner=runner: runner(images)) for name, runner in runners.items()}
     return {name: float(np.median(taken)) for name, taken in time_calls(calls, seconds=seconds).items()}
 

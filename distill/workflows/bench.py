@@ -215,7 +215,7 @@ def _price(timing: Timing, usd_per_hour: float | None) -> float | None:
 
 def _open(path: Path, threads: int | None, taken: set[str]) -> tuple[Runner, BenchedModel]:
     """Open a model and measure its loading, its first call and its memory."""
-    from distill.export.verification.timing import bench_picture
+    from distill.export.verification.timing import bench_image
     from distill.workflows.model import model_digest, open_model
 
     open_model(path, threads=threads).close()  # imports the libraries, which only the first model would pay for
@@ -223,7 +223,7 @@ def _open(path: Path, threads: int | None, taken: set[str]) -> tuple[Runner, Ben
     start = time.perf_counter()
     runner = open_model(path, threads=threads)
     loaded = time.perf_counter()
-    runner(bench_picture(runner.spec.input.default_hw)[None])
+    runner(bench_image(runner.spec.input.default_hw)[None])
     first = time.perf_counter()
     row = BenchedModel(
         name=runner.name if runner.name not in taken else str(path),
