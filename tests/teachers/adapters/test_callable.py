@@ -15,8 +15,8 @@ from distill.errors import DistillError, UsageError
 from distill.images import Photo
 from distill.tasks import IGNORE_SEMANTIC, DepthKind, Task
 from distill.teachers.adapters.callable import CallableSpecialist
-from distill.teachers.functions import find_function, source_digest
 from distill.teachers.factory import build_teacher
+from distill.teachers.functions import find_function, source_digest
 
 PHOTO = Photo("k", "k.png", b"", "png", np.full((12, 16, 3), 100, np.uint8), "", {})
 
