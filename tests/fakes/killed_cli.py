@@ -1,4 +1,4 @@
-"""`distill`, killed with all its processes at a chosen file: `python -m tests.fakes.killed_cli before 2 .tar label`.
+"""`distill`, killed with all its processes at a chosen file: `-m tests.fakes.killed_cli before 2 .tar label ...`.
 
 The kill comes when one process is about to publish its n-th file of that suffix (the temporary file is left), or has
 just done so. It is the same at any speed of the machine. Worker processes import this module too and count by
