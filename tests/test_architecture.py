@@ -145,6 +145,7 @@ ALLOWED_WORDS = {
     "configs/teachers": ("floor", "door"),  # classes of NYU
     "distill/teachers/synthetic": ("floor", "room", "door", "DOOR", "door_material"),  # what the scenes show
     "distill/export/targets/op_rules": ("Floor",),  # the ONNX operator
+    "distill/teachers/prompts/legend_parser.py": ("painted",),  # a word of published prompts
 }
 """Banned words that name a thing in these folders."""
 
@@ -243,7 +244,7 @@ def test_the_cycle_rule_can_fail(tmp_path: Path) -> None:
 
 
 UNMIRRORED = {"test_architecture.py", "test_documentation.py", "test_examples.py", "test_task_switches.py"}
-UNMIRRORED |= {"workflows/test_api.py"}
+UNMIRRORED |= {"workflows/test_api.py", "teachers/decoders/test_tasks.py", "export/targets/test_new_engine.py"}
 """Tests of the repository or of a package as a whole."""
 
 
