@@ -210,7 +210,7 @@ def test_deadlines_are_moments() -> None:
     assert parse_deadline("11:30", now) - now.timestamp() == 5400
     assert parse_deadline("09:00", now) - now.timestamp() == 23 * 3600
     assert parse_deadline("2026-03-01T12:00:00+00:00", now) - now.timestamp() == 7200
-    with pytest.raises(UsageError, match="no time"):
+    with pytest.raises(UsageError, match="not a time"):
         parse_deadline("soon")
 
 
