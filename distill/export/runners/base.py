@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Collection, Sequence
+from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, overload
 
@@ -111,3 +113,17 @@ class Runner(ABC):
 def first_line(error: Exception) -> str:
     """First line of an engine's error message."""
     return (str(error).strip() or type(error).__name__).split("\n")[0]
+
+
+def compare_with_spec(inputs: Sequence[str], outputs: Collection[str], spec: StudentSpec, path: Path) -> None:
+    """Check the tensor names of a graph.
+
+    Raises:
+        DistillError: They differ from the names of the spec.
+    """
+    if list(inputs) != [spec.input.name] or not set(outputs).issuperset(spec.output_names):
+        raise DistillError(
+            f"{path}: its graph has {', '.join([*inputs, *sorted(outputs)])}, its spec has"
+            f" {', '.join([spec.input.name, *spec.output_names])}",
+            hint="export it again with distill export",
+        )

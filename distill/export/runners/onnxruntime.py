@@ -10,7 +10,7 @@ from jaxtyping import UInt8
 from numpy import ndarray
 
 from distill.errors import DistillError
-from distill.export.runners.base import Outputs, Runner, TensorOutputs, first_line
+from distill.export.runners.base import Outputs, Runner, TensorOutputs, compare_with_spec, first_line
 from distill.export.runners.io_binding import CudaGraphBinding, IoBinding
 from distill.optional import require
 from distill.runtime.cpu import usable_cores
@@ -76,15 +76,7 @@ class OrtRunner(Runner):
                 raise _loading_error(path, error) from error
 
         session = open_with({}, recorded=False)
-        text = session.get_modelmeta().custom_metadata_map.get(METADATA_KEY)
-        if text is None:
-            raise DistillError(
-                f"{path}: an ONNX file, but not a student: it has no {METADATA_KEY} in its metadata",
-                hint="write it with distill export; another model needs a config of kind onnx, which distill label and "
-                "distill evaluate take in its place (docs/teachers.md)",
-            )
-        spec = parse_spec(text, str(path))
-        _compare_with_spec(session, spec, path)
+        spec = _read_spec(session, path)
         used = session.get_providers()[0].removesuffix("ExecutionProvider").lower()
         super().__init__(path.name, f"onnxruntime {used}", spec, threads, session)
         self._names = list(spec.output_names)
@@ -115,6 +107,20 @@ class OrtRunner(Runner):
         """Release the session and the buffers of recorded calls."""
         self._io_binding.close()
         super().close()
+
+
+def _read_spec(session: Any, path: Path) -> StudentSpec:
+    text = session.get_modelmeta().custom_metadata_map.get(METADATA_KEY)
+    if text is None:
+        raise DistillError(
+            f"{path}: an ONNX file, but not a student: it has no {METADATA_KEY} in its metadata",
+            hint="write it with distill export; another model needs a config of kind onnx, which distill label and "
+            "distill evaluate take in its place (docs/teachers.md)",
+        )
+    spec = parse_spec(text, str(path))
+    inputs, outputs = ([entry.name for entry in entries] for entries in (session.get_inputs(), session.get_outputs()))
+    compare_with_spec(inputs, outputs, spec, path)
+    return spec
 
 
 def _choose_providers(
@@ -160,13 +166,3 @@ def _loading_error(path: Path, error: Exception) -> DistillError:
             f"{path}: its weights are in another file that is missing", hint="copy the .data file to the same folder"
         )
     return DistillError(f"{path}: ONNX Runtime cannot load it: {text}", hint="export it again, or update onnxruntime")
-
-
-def _compare_with_spec(session: Any, spec: StudentSpec, path: Path) -> None:
-    inputs, outputs = [entry.name for entry in session.get_inputs()], {entry.name for entry in session.get_outputs()}
-    if inputs != [spec.input.name] or not outputs.issuperset(spec.output_names):
-        raise DistillError(
-            f"{path}: its graph has {', '.join([*inputs, *sorted(outputs)])}, its spec has"
-            f" {', '.join([spec.input.name, *spec.output_names])}",
-            hint="export it again with distill export",
-        )

@@ -12,10 +12,10 @@ from jaxtyping import UInt8
 from numpy import ndarray
 
 from distill.errors import DistillError
-from distill.export.runners.base import Outputs, Runner, first_line
+from distill.export.runners.base import Outputs, Runner, compare_with_spec, first_line
 from distill.optional import require
 from distill.runtime.cpu import usable_cores
-from distill.spec import METADATA_KEY, StudentSpec, parse_spec
+from distill.spec import METADATA_KEY, parse_spec
 
 RT_INFO = tuple(METADATA_KEY.split("."))
 """Path of the spec in the model's run-time information."""
@@ -57,7 +57,8 @@ class OpenVinoRunner(Runner):
             )
         model = _read(core, path)
         spec = parse_spec(_spec_text(model, path), str(path))
-        _compare_with_spec(model, spec, path)
+        inputs = [entry.get_any_name() for entry in model.inputs]
+        compare_with_spec(inputs, {name for entry in model.outputs for name in entry.get_names()}, spec, path)
         try:
             compiled = core.compile_model(model, device.upper(), _properties(device, threads, hint))
         except Exception as error:  # OpenVINO raises RuntimeError for everything
@@ -159,14 +160,3 @@ def _spec_text(model: Any, path: Path) -> str:
             hint="write it with distill export RUN --to openvino",
         )
     return str(model.get_rt_info(list(RT_INFO)).astype(str))
-
-
-def _compare_with_spec(model: Any, spec: StudentSpec, path: Path) -> None:
-    inputs = [entry.get_any_name() for entry in model.inputs]
-    outputs = {name for entry in model.outputs for name in entry.get_names()}
-    if inputs != [spec.input.name] or not outputs.issuperset(spec.output_names):
-        raise DistillError(
-            f"{path}: its graph has {', '.join([*inputs, *sorted(outputs)])}, its spec has"
-            f" {', '.join([spec.input.name, *spec.output_names])}",
-            hint="export it again with distill export",
-        )
