@@ -222,7 +222,7 @@ def _engine(result: DemoResult) -> list[Block]:
     keys = ("measure", "reference", "candidate", "pixel_difference", "tolerance", "passed")
     checks = [[row.task, *[getattr(row, key) for key in keys]] for row in parity.tasks]
     timings = [row.timing for row in result.bench.timings]
-    rows = [
+    rows: list[list[Any]] = [
         [
             timing.scope.replace("_", " "),
             timing.batch,
