@@ -26,6 +26,7 @@ from tests.fakes.hosted_jobs import (
     killed_until_done,
     label,
     run,
+    run_here,
     served,
     shards,
     stats,
@@ -82,7 +83,7 @@ def small_disk(tmp_path: Path):
     if done.returncode:
         pytest.skip("needs root, to mount a small disk")
     yield folder
-    subprocess.run(["umount", folder], check=True)
+    subprocess.run(["umount", "--lazy", folder], check=True)
 
 
 def test_a_full_disk_ends_the_run_in_one_sentence_and_space_lets_it_go_on(tmp_path: Path, small_disk: Path) -> None:
@@ -92,12 +93,12 @@ def test_a_full_disk_ends_the_run_in_one_sentence_and_space_lets_it_go_on(tmp_pa
         words = command(tmp_path, server.url)
         words[words.index("--store") + 1] = str(small_disk / "answers")
         ballast.write_bytes(bytes(1_000_000))
-        full = run(words)
+        full = run_here(words)
         assert full.returncode == 1 and "are free" in full.stdout + full.stderr
         assert "Traceback" not in full.stderr and "free space" in full.stdout + full.stderr
         ballast.unlink()
         subprocess.run(["mount", "-o", "remount,size=64m", small_disk], check=True)
-        done = run([*words, "--json"])
+        done = run_here([*words, "--json"])
         assert done.returncode == 0 and json.loads(done.stdout)["labeled"] == 12, done.stderr
         assert server.stats["duplicates"] == 0 and server.stats["made"] == 36
 
@@ -108,12 +109,12 @@ def test_full_shards_end_the_run_in_one_sentence_and_answers_are_kept(tmp_path: 
         words = command(tmp_path, server.url)
         words[words.index("--out") + 1] = str(small_disk / "out")
         (small_disk / "ballast").write_bytes(bytes(1_200_000))
-        full = run(words)
+        full = run_here(words)
         assert full.returncode == 1 and "No space left" in full.stderr and "Traceback" not in full.stderr
         made = server.stats["made"]
         (small_disk / "ballast").unlink()
         subprocess.run(["mount", "-o", "remount,size=64m", small_disk], check=True)
-        assert run(words).returncode == 0
+        assert run_here(words).returncode == 0
         assert server.stats["duplicates"] == 0 and server.stats["made"] == 36 >= made
 
 
@@ -123,11 +124,11 @@ def test_a_ledger_that_cannot_be_written_ends_the_run_before_any_call(tmp_path: 
         words = command(tmp_path, server.url)
         words[words.index("--store") + 1] = str(small_disk / "answers")
         subprocess.run(["mount", "-o", "remount,ro", small_disk], check=True)
-        refused = run(words)
+        refused = run_here(words)
         assert refused.returncode == 1 and "Read-only file system" in refused.stderr
         assert "Traceback" not in refused.stderr and server.stats["made"] == 0
         subprocess.run(["mount", "-o", "remount,rw,size=64m", small_disk], check=True)
-        assert run(words).returncode == 0 and server.stats["made"] == 6
+        assert run_here(words).returncode == 0 and server.stats["made"] == 6
 
 
 PLAN = """
@@ -190,7 +191,7 @@ def test_a_plan_counts_what_is_stored(tmp_path: Path, monkeypatch: pytest.Monkey
         label(job(tmp_path, server.url))
         made = server.stats["made"]
         write_photos(tmp_path / "photos", 4, first=4)
-        plan = json.loads(run(command(tmp_path, server.url, "--plan", "--json")).stdout)
+        plan = json.loads(run_here(command(tmp_path, server.url, "--plan", "--json")).stdout)
         assert (plan["answers"], plan["cached"], plan["to_request"], plan["cached_exact"]) == (24, 12, 12, True)
         assert server.stats["made"] == made
 
@@ -217,5 +218,5 @@ def test_deadlines_are_moments() -> None:
 def test_offline_needs_answers_and_money_needs_a_hosted_teacher(tmp_path: Path) -> None:
     write_photos(tmp_path / "photos", 1)
     words = command(tmp_path, "http://127.0.0.1:1", "--json", "--offline")
-    result = json.loads(run(words, GEMINI_API_KEY="").stdout)
+    result = json.loads(run_here(words, GEMINI_API_KEY="").stdout)
     assert len(result["unanswered"]) == 3 and (tmp_path / "out").is_dir()

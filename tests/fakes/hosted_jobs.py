@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 import yaml
 from PIL import Image
 
@@ -25,6 +26,7 @@ from distill.shards import file_sha256
 from distill.teachers.labeling.job import Job
 from distill.teachers.store.spending import UNLIMITED, Budget
 from distill.workflows.label.run import run_label
+from tests.builders.cli import Cli
 
 KEY = "PLANTED-KEY-7f3a9c"
 ASK = {"tasks": ["depth", "normals", "semantic"], "classes": ["road", "car", "sky"]}
@@ -94,6 +96,15 @@ def environment(**more: str) -> dict[str, str]:
 
 def run(words: list[str], **more: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(words, capture_output=True, text=True, check=False, env=environment(**more), timeout=900)
+
+
+def run_here(words: list[str], **more: str) -> subprocess.CompletedProcess[str]:
+    """Like `run`, in this process."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in environment(**more).items():
+            patch.setenv(name, value)
+        code, out, errors = Cli()(*words[words.index("distill") + 1 :])
+    return subprocess.CompletedProcess(words, code, out, errors)
 
 
 @contextmanager
