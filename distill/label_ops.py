@@ -33,7 +33,8 @@ def pick_pixels(values: Shaped[ndarray, "h w *c"], size_hw: tuple[int, int]) -> 
         return values
     rows, columns = (((np.arange(size_hw[i]) + 0.5) * values.shape[i] / size_hw[i]).astype(np.intp) for i in (0, 1))
     # Rows first, then columns: several times faster than both at once.
-    return values.take(rows, axis=0).take(columns, axis=1)
+    picked: ndarray = values.take(rows, axis=0).take(columns, axis=1)
+    return picked
 
 
 def resample_nearest(label: Label, size_hw: tuple[int, int]) -> Label:
@@ -122,4 +123,5 @@ def stretch_to_unit(value: Shaped[ndarray, "h w"], valid: Bool[ndarray, "h w"]) 
         return np.zeros_like(value, np.float32)
     low, high = float(value[valid].min()), float(value[valid].max())
     span = high - low if high > low else 1.0
-    return np.clip((value - np.float32(low)) / np.float32(span), 0, 1).astype(np.float32)
+    stretched: ndarray = np.clip((value - np.float32(low)) / np.float32(span), 0, 1).astype(np.float32)
+    return stretched

@@ -315,9 +315,11 @@ def normals_face_away(label: Label) -> bool:
 
 def is_sky(label: Label) -> Bool[ndarray, "h w"]:
     """Where a metric depth label is infinite, or at the last finite level that a shard stores (2550 m)."""
-    return np.asarray(label.value >= _SKY_M) & label.valid
+    sky: ndarray = np.asarray(label.value >= _SKY_M) & label.valid
+    return sky
 
 
 def is_beyond_range(label: Label) -> Bool[ndarray, "h w"]:
     """Where a metric depth label is sky or beyond `distill.tasks.FAR_DEPTH_M`."""
-    return np.asarray(warp_depth(label.value) > FAR_WARP) & label.valid
+    beyond: ndarray = np.asarray(warp_depth(label.value) > FAR_WARP) & label.valid
+    return beyond

@@ -111,7 +111,8 @@ def _bytes(path: Path) -> bytes:
 
 def _array(path: Path) -> ndarray:
     try:
-        return np.load(path, allow_pickle=False)
+        array: ndarray = np.load(path, allow_pickle=False)
+        return array
     except (OSError, ValueError) as error:
         raise DistillError(f"{path}: cannot be read: {error}", hint="copy the data set again") from error
 

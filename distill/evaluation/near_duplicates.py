@@ -89,7 +89,8 @@ class NearDuplicateIndex:
 
 
 def _count_bits(values: UInt64[ndarray, "n 2"]) -> UInt8[ndarray, " n"]:
-    return np.bitwise_count(values).sum(axis=1, dtype=np.uint8)
+    counts: ndarray = np.bitwise_count(values).sum(axis=1, dtype=np.uint8)
+    return counts
 
 
 def near_duplicate_warning(near_duplicates: Sequence[NearDuplicate], images: int) -> str:

@@ -202,7 +202,8 @@ class SemanticScorer(Scorer):
 
     def _in_truth_ids(self, ids: ndarray) -> ndarray:
         """The predictor's ids as the truth's; 255 where the truth has no such class."""
-        return self._class_mapping.table[ids]
+        mapped: ndarray = self._class_mapping.table[ids]
+        return mapped
 
     def scored_value(self, answer: Label, truth: Label) -> tuple[ndarray, ndarray]:
         """Ids of the truth's class list."""

@@ -20,7 +20,8 @@ def _unchanged(value: ndarray, metric_depth: bool) -> ndarray:
 
 
 def _difference(now: ndarray, moved: ndarray) -> ndarray:
-    return now - moved
+    difference: ndarray = now - moved
+    return difference
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +62,8 @@ class MetricFacts:
 
 
 def _no_error(value: ndarray, truth: ndarray, counts: ndarray) -> ndarray:
-    return (value != truth).astype(np.float32)
+    error: ndarray = (value != truth).astype(np.float32)
+    return error
 
 
 @dataclass(frozen=True, slots=True)

@@ -170,7 +170,8 @@ def _build(facts: MetricFacts) -> DepthMetrics:
 
 
 def _error_percent(value: ndarray, truth: ndarray, counts: ndarray) -> ndarray:
-    return 100 * np.abs(value - truth) / np.maximum(truth, 1e-3)
+    error: ndarray = 100 * np.abs(value - truth) / np.maximum(truth, 1e-3)
+    return error
 
 
 TASK = TaskMetric(

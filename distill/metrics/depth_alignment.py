@@ -87,7 +87,8 @@ def align_depth(
 
 def clip_depth(depth_m: ndarray, min_depth_m: float, max_depth_m: float) -> ndarray:
     """Depth within the range; NaN becomes the nearest depth (ZoeDepth's rule), so that a hole counts as an error."""
-    return np.fmin(np.fmax(depth_m, min_depth_m), max_depth_m)
+    clipped: ndarray = np.fmin(np.fmax(depth_m, min_depth_m), max_depth_m)
+    return clipped
 
 
 class ScaleShift:

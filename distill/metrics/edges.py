@@ -150,11 +150,13 @@ def _at_least(values: ndarray) -> Float[ndarray, " t"]:
 
 
 def _beyond(change: ndarray, true_change: ndarray) -> ndarray:
-    return change - true_change
+    beyond: ndarray = change - true_change
+    return beyond
 
 
 def _error(value: ndarray, truth: ndarray, counts: ndarray) -> ndarray:
-    return np.abs(value - truth)
+    error: ndarray = np.abs(value - truth)
+    return error
 
 
 TASK = TaskMetric(

@@ -83,7 +83,8 @@ def _matthews(presence: Float[ndarray, "... 4"]) -> ndarray:
 def instance_masks(ids: UInt16[ndarray, "h w"]) -> Bool[ndarray, "n h w"]:
     """One mask per instance in an id map; background and ignored pixels belong to none."""
     found = [number for number in np.unique(ids) if number not in (BACKGROUND_INSTANCE, IGNORE_INSTANCE)]
-    return ids[None] == np.array(found, ids.dtype)[:, None, None]
+    masks: ndarray = ids[None] == np.array(found, ids.dtype)[:, None, None]
+    return masks
 
 
 def _matched_ious(prediction: ndarray, truth: ndarray) -> ndarray:
@@ -100,11 +101,13 @@ def _matched_ious(prediction: ndarray, truth: ndarray) -> ndarray:
     intersection = (p.astype(dtype, copy=False) @ g.T.astype(dtype, copy=False)).astype(np.float64)
     union = p.sum(1, dtype=np.float64)[:, None] + g.sum(1, dtype=np.float64)[None, :] - intersection
     ious = np.divide(intersection, union, out=np.zeros_like(intersection), where=union > 0)
-    return ious[linear_sum_assignment(ious, maximize=True)]
+    matched: ndarray = ious[linear_sum_assignment(ious, maximize=True)]
+    return matched
 
 
 def _foreground_error(value: ndarray, truth: ndarray, counts: ndarray) -> ndarray:
-    return ((value > 0) != (truth > 0)).astype(np.float32)
+    error: ndarray = ((value > 0) != (truth > 0)).astype(np.float32)
+    return error
 
 
 class InstanceMapMetrics:

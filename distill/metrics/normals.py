@@ -102,7 +102,8 @@ def angular_error_deg(
 
 
 def _has_direction(vectors: ndarray) -> ndarray:
-    return np.isfinite(vectors).all(-1) & (vectors != 0).any(-1)
+    known: ndarray = np.isfinite(vectors).all(-1) & (vectors != 0).any(-1)
+    return known
 
 
 def _angles_deg(prediction: ndarray, truth: ndarray) -> tuple[ndarray, int]:
@@ -123,11 +124,13 @@ def _angles_deg(prediction: ndarray, truth: ndarray) -> tuple[ndarray, int]:
 def _angle_deg(now: ndarray, moved: ndarray) -> ndarray:
     lengths = np.linalg.norm(now, axis=-1) * np.linalg.norm(moved, axis=-1)
     cosine = np.einsum("hwc,hwc->hw", now, moved) / np.maximum(lengths, 1e-6)
-    return np.degrees(np.arccos(np.clip(cosine, -1, 1)))
+    angle_deg: ndarray = np.degrees(np.arccos(np.clip(cosine, -1, 1)))
+    return angle_deg
 
 
 def _beyond(change: ndarray, true_change: ndarray) -> ndarray:
-    return np.abs(change - true_change)
+    beyond: ndarray = np.abs(change - true_change)
+    return beyond
 
 
 TASK = TaskMetric(

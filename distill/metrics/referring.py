@@ -50,7 +50,8 @@ class ReferringMetrics:
 
 
 def _foreground_error(value: ndarray, truth: ndarray, counts: ndarray) -> ndarray:
-    return ((value > 0) != (truth > 0)).astype(np.float32)
+    error: ndarray = ((value > 0) != (truth > 0)).astype(np.float32)
+    return error
 
 
 TASK = TaskMetric(

@@ -122,7 +122,8 @@ def _mean_known(values: ndarray) -> ndarray:
     """Mean over the last axis without NaN; NaN where all are NaN."""
     known = np.isfinite(values)
     with np.errstate(invalid="ignore", divide="ignore"):
-        return np.where(known, values, 0.0).sum(axis=-1) / known.sum(axis=-1)
+        mean: ndarray = np.where(known, values, 0.0).sum(axis=-1) / known.sum(axis=-1)
+        return mean
 
 
 def _ratio(part: int, whole: int) -> float:

@@ -117,13 +117,15 @@ def _tone_map(signal: UInt16[ndarray, "h w 3"], table: Any) -> UInt8[ndarray, "h
     over = np.maximum(peak - _KNEE, 0)
     rolled = np.minimum(peak, _KNEE) + (1 - _KNEE) * (1 - np.exp(-over / (1 - _KNEE)))
     light *= (rolled / np.maximum(peak, 1e-6))[..., None]
-    return _SRGB[(light * np.float32(65535)).astype(np.uint16)]
+    mapped: ndarray = _SRGB[(light * np.float32(65535)).astype(np.uint16)]
+    return mapped
 
 
 def _srgb_table() -> UInt8[ndarray, " 65536"]:
     light = np.linspace(0.0, 1.0, 65536)
     curve = np.where(light <= 0.0031308, 12.92 * light, 1.055 * np.maximum(light, 1e-9) ** (1 / 2.4) - 0.055)
-    return np.rint(255 * curve).astype(np.uint8)
+    table: ndarray = np.rint(255 * curve).astype(np.uint8)
+    return table
 
 
 _SRGB = _srgb_table()

@@ -161,4 +161,5 @@ def _ends_early(container: Any, stream: Any, path: Path, last_s: float) -> bool:
     frame_s = float(1 / (stream.average_rate or DEFAULT_RATE))
     # Matroska's duration is the end time of the last frame; others count from the first frame.
     start_s = 0.0 if "matroska" in container.format.name else (container.start_time or 0) / av.time_base
-    return start_s + container.duration / av.time_base - (last_s + frame_s) > max(0.5, 3 * frame_s)
+    early: bool = start_s + container.duration / av.time_base - (last_s + frame_s) > max(0.5, 3 * frame_s)
+    return early

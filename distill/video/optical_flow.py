@@ -49,7 +49,7 @@ class Motion:
         """Previous position (x, y) of each pixel, in pixels of a map of this size."""
         height, width = size_hw
         scale = np.array([width / self.flow.shape[1], height / self.flow.shape[0]], np.float32)
-        positions = cv2.resize(self.flow * scale, (width, height), interpolation=cv2.INTER_LINEAR)
+        positions: ndarray = cv2.resize(self.flow * scale, (width, height), interpolation=cv2.INTER_LINEAR)
         columns, rows = _grid(height, width)
         positions[..., 0] += columns
         positions[..., 1] += rows

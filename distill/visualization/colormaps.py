@@ -85,7 +85,7 @@ def draw_normals(
 ) -> UInt8[ndarray, "h w 3"]:
     """Normals in the colors of generated images: R = (1-x)/2, G = (1+y)/2, B = (1+z)/2; invalid gray."""
     # convertScaleAbs rounds and clamps to 255; its absolute value only touches vectors longer than one.
-    drawn = cv2.convertScaleAbs(cv2.transform(normals.astype(np.float32, copy=False), _NORMALS_TO_RGB))
+    drawn: ndarray = cv2.convertScaleAbs(cv2.transform(normals.astype(np.float32, copy=False), _NORMALS_TO_RGB))
     if valid is not None:
         drawn[~valid] = INVALID_RGB
     return drawn

@@ -141,7 +141,8 @@ class _EdgesDrawer(Drawer):
     ) -> UInt8[ndarray, "h w 3"]:
         share = np.clip((np.nan_to_num(value) - 0.2) / 0.6, 0, 1).astype(np.float32)[..., None]
         mixed = photo * (_DIMMED * (1 - share)) + np.array(_EDGE_RGB, np.float32) * share
-        return np.rint(mixed).astype(np.uint8)
+        blended: ndarray = np.rint(mixed).astype(np.uint8)
+        return blended
 
 
 DRAWERS: Mapping[str, Drawer] = {

@@ -43,7 +43,8 @@ def _colors() -> ndarray:
 
 
 def _lab(rgb: ndarray) -> ndarray:
-    return cv2.cvtColor((rgb[:, None] / 255.0).astype(np.float32), cv2.COLOR_RGB2LAB)[:, 0]
+    lab: ndarray = cv2.cvtColor((rgb[:, None] / 255.0).astype(np.float32), cv2.COLOR_RGB2LAB)[:, 0]
+    return lab
 
 
 def class_colors(num_classes: int) -> UInt8[ndarray, "n 3"]:
@@ -56,7 +57,7 @@ def draw_semantic(ids: UInt8[ndarray, "h w"], num_classes: int) -> UInt8[ndarray
     table = np.empty((256, 1, 3), np.uint8)
     table[:] = IGNORED_RGB
     table[:num_classes, 0] = class_colors(num_classes)
-    picture = cv2.applyColorMap(ids, table)
+    picture: ndarray = cv2.applyColorMap(ids, table)
     unknown = ids >= num_classes
     if unknown.any():
         picture[unknown & _stripes(*ids.shape)] = _HATCH_RGB
@@ -72,7 +73,7 @@ def _stripes(height: int, width: int) -> ndarray:
 def draw_instances(ids: UInt16[ndarray, "h w"]) -> UInt8[ndarray, "h w 3"]:
     """One color per instance with a light outline; background nearly black, ignored gray."""
     # Numbers to color levels first: looking up single bytes is three times faster than rows of three.
-    picture = cv2.applyColorMap(_instance_levels()[ids], _instance_table())
+    picture: ndarray = cv2.applyColorMap(_instance_levels()[ids], _instance_table())
     # An outline where the right or the lower neighbor is another instance: touching ones stay apart.
     edge = np.zeros(ids.shape, bool)
     edge[:, :-1] |= ids[:, 1:] != ids[:, :-1]

@@ -181,7 +181,8 @@ def _gate(
     width = np.float32(np.clip(_GATE_MEDIANS * _median(difference, reliability), *limits))
     # Flat up to about the width and steep after it: flicker keeps its past, an edge drops it at once.
     kept: Float32[ndarray, "h w"] = reliability * np.exp(-np.square(np.square(difference / width)))
-    return np.nan_to_num(kept, copy=False)
+    gated: ndarray = np.nan_to_num(kept, copy=False)
+    return gated
 
 
 def _median(values: Float32[ndarray, "h w"], reliability: Float32[ndarray, "h w"]) -> float:

@@ -80,7 +80,8 @@ def silenced() -> Iterator[None]:
 
 def layer_of(node: Any) -> str:
     """Name of the student's module that a node belongs to, such as ``neck.smooths.1.2``."""
-    return node.name.partition("/")[0]
+    layer: str = node.name.partition("/")[0]
+    return layer
 
 
 def in_network(node: Any) -> bool:

@@ -152,7 +152,8 @@ def _to_text(lengths: Int64[ndarray, " n"]) -> str:
         active = active & more
         if not active.any():
             break
-    return np.stack(groups, 1)[np.stack(used, 1)].astype(np.uint8).tobytes().decode("ascii")
+    text: str = np.stack(groups, 1)[np.stack(used, 1)].astype(np.uint8).tobytes().decode("ascii")
+    return text
 
 
 def _from_text(text: str) -> list[int]:

@@ -51,16 +51,19 @@ def instance_mismatch(expected: np.ndarray, found: np.ndarray) -> np.ndarray:
     share[0, 0] = 1.0
     best, back = share.argmax(1), share.argmax(0)
     paired = (back[best] == np.arange(rows)) & (share[np.arange(rows), best] > 0)
-    return ~paired[one] | (best[one] != other)
+    mismatch: np.ndarray = ~paired[one] | (best[one] != other)
+    return mismatch
 
 
 def _ratio(expected: np.ndarray, found: np.ndarray) -> np.ndarray:
     near, far = np.minimum(expected, found), np.maximum(expected, found)
-    return far > 1.25 * np.maximum(near, 1e-3)
+    differs: np.ndarray = far > 1.25 * np.maximum(near, 1e-3)
+    return differs
 
 
 def _angle_deg(expected: np.ndarray, found: np.ndarray) -> np.ndarray:
-    return np.degrees(np.arccos(np.clip((expected * found).sum(-1), -1.0, 1.0)))
+    angle_deg: np.ndarray = np.degrees(np.arccos(np.clip((expected * found).sum(-1), -1.0, 1.0)))
+    return angle_deg
 
 
 DIFFERENCES = {

@@ -87,13 +87,15 @@ def _angle_deg(reference: ndarray, candidate: ndarray) -> ndarray:
 
 
 def _relative(reference: ndarray, candidate: ndarray) -> ndarray:
-    return ~(np.abs(candidate - reference) <= RELATIVE_DEPTH_TOLERANCE)
+    differs: ndarray = ~(np.abs(candidate - reference) <= RELATIVE_DEPTH_TOLERANCE)
+    return differs
 
 
 def _ratio(reference: ndarray, candidate: ndarray) -> ndarray:
     # Below a millimeter, 10 (1/sqrt(1 - v) - 1) is dominated by float32 rounding, and ratios are meaningless.
     near, far = np.minimum(candidate, reference), np.maximum(candidate, reference)
-    return ~(far <= 1.25 * np.maximum(near, MIN_DEPTH_M))
+    differs: ndarray = ~(far <= 1.25 * np.maximum(near, MIN_DEPTH_M))
+    return differs
 
 
 DIFFERENCES: dict[str, Callable[[ndarray, ndarray], ndarray]] = {

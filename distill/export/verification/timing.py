@@ -173,4 +173,5 @@ def bench_image(size_hw: tuple[int, int], seed: int = 0) -> UInt8[ndarray, "h w 
         opposite = (int(random.integers(width)), int(random.integers(height)))
         cv2.rectangle(image, corner, opposite, random.integers(0, 256, 3).tolist(), cv2.FILLED)
     noise = random.integers(-6, 7, image.shape, dtype=np.int16)
-    return np.clip(image.astype(np.int16) + noise, 0, 255).astype(np.uint8)
+    noisy: ndarray = np.clip(image.astype(np.int16) + noise, 0, 255).astype(np.uint8)
+    return noisy

@@ -79,4 +79,7 @@ def correlation(
         return ((maps - middle) * (weight / total).sqrt()).flatten(1)
 
     a, b = centered(one), centered(other)
-    return (a * b).sum(dim=1) / (torch.linalg.vector_norm(a, dim=1) * torch.linalg.vector_norm(b, dim=1) + _FLAT)
+    cosine: Tensor = (a * b).sum(dim=1) / (
+        torch.linalg.vector_norm(a, dim=1) * torch.linalg.vector_norm(b, dim=1) + _FLAT
+    )
+    return cosine

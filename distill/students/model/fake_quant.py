@@ -21,7 +21,8 @@ class FakeQuantConv2d(nn.Conv2d):
 
     def forward(self, input: Float[Tensor, "b c h w"]) -> Float[Tensor, "b k h2 w2"]:
         """As `torch.nn.Conv2d`."""
-        return self._conv_forward(fake_quant_activations(input), fake_quant_weights(self.weight), self.bias)
+        output: Tensor = self._conv_forward(fake_quant_activations(input), fake_quant_weights(self.weight), self.bias)
+        return output
 
 
 class FakeQuantLinear(nn.Linear):

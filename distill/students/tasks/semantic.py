@@ -215,7 +215,8 @@ class SemanticTask(StudentTask):
         table[TASKS[source].ignore] = IGNORE_SEMANTIC
         for number, index in class_of.items():
             table[number] = index
-        return table[stored]
+        classes: ndarray = table[stored]
+        return classes
 
     def check(
         self, stored: Shaped[ndarray, "h w"], valid: Bool[ndarray, "h w"], num_classes: int | None, name: str

@@ -82,7 +82,7 @@ def read_map(path: Path) -> Shaped[ndarray, "h w *c"]:
     try:
         data = read_file(path)
         if path.suffix.lower() == ".npy":
-            values = np.load(io.BytesIO(data), allow_pickle=False)
+            values: ndarray = np.load(io.BytesIO(data), allow_pickle=False)
             if not isinstance(values, ndarray) or values.ndim not in (2, 3):
                 raise DistillError(f"{path}: not an array of shape (h, w) or (h, w, 3)", hint="store one map per file")
             return values

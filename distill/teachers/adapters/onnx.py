@@ -151,7 +151,8 @@ def build_onnx(config: OnnxConfig, folder: Path, context: TeacherContext) -> Tea
 def _cast(image: Float[ndarray, "1 a b c"], kind: str) -> Shaped[ndarray, "1 a b c"]:
     """The image in the type of the model's input."""
     if kind == "tensor(uint8)":
-        return np.clip(np.rint(image), 0, 255).astype(np.uint8)
+        pixels: ndarray = np.clip(np.rint(image), 0, 255).astype(np.uint8)
+        return pixels
     return image.astype({"tensor(float16)": np.float16, "tensor(double)": np.float64}.get(kind, np.float32))
 
 

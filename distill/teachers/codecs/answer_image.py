@@ -74,7 +74,8 @@ def _opaque_pixels(data: bytes, name: str) -> Bool[ndarray, "h w"] | None:
                         hint="save it as RGB PNG",
                     )
                 if image.mode in ("LA", "La", "PA", "RGBA", "RGBa") or "transparency" in image.info:
-                    return np.asarray(image.convert("RGBA").getchannel("A")) == 255
+                    opaque: ndarray = np.asarray(image.convert("RGBA").getchannel("A")) == 255
+                    return opaque
     except DistillError:
         raise
     except Exception:  # decode_rgb reports damaged bytes

@@ -52,7 +52,8 @@ def walk(position: Float[ndarray, "*n"], colormap: str = "cube") -> Float[ndarra
     scaled = np.clip(np.asarray(position, np.float64), 0.0, 1.0) * (len(vertices) - 1)
     edge = np.minimum(scaled.astype(np.int64), len(vertices) - 2)
     along = (scaled - edge)[..., None]
-    return vertices[edge] * (1 - along) + vertices[edge + 1] * along
+    color: ndarray = vertices[edge] * (1 - along) + vertices[edge + 1] * along
+    return color
 
 
 def project(

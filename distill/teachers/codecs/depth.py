@@ -68,7 +68,8 @@ def encode_depth_rgb(
     else:
         farness = 1 - values if depth_kind.near_is_large else values
     position = farness if near_is_low else 1 - farness
-    return np.rint(walk(position, colormap)).astype(np.uint8)
+    encoded: ndarray = np.rint(walk(position, colormap)).astype(np.uint8)
+    return encoded
 
 
 def decode_depth_rgb(

@@ -113,7 +113,7 @@ def _linked(close: UInt8[ndarray, "h w"], seed: tuple[int, int]) -> UInt8[ndarra
     chosen = np.zeros(count, np.uint8)
     chosen[patches[seed]] = 1
     while True:
-        mask = chosen[patches]
+        mask: ndarray = chosen[patches]
         reached = np.unique(patches[(cv2.dilate(mask, _KERNEL) > mask) & (close > 0)])
         if reached.size == 0:
             return mask

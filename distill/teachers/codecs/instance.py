@@ -103,7 +103,8 @@ def encode_instances_rgb(
 
 def _distance_2(generated: UInt8[ndarray, "h w 3"], color: RGB) -> ndarray:
     difference = cv2.absdiff(generated, np.array([*color, 0], np.float64)).astype(np.int32)
-    return np.einsum("hwc,hwc->hw", difference, difference)
+    distance_2: ndarray = np.einsum("hwc,hwc->hw", difference, difference)
+    return distance_2
 
 
 def _has_core(mask: UInt8[ndarray, "h w"]) -> bool:
@@ -168,4 +169,5 @@ def _confidence(
     difference = cv2.subtract(expected, generated.astype(np.float32))
     distance_2 = np.einsum("hwc,hwc->hw", difference, difference)
     distance_2 *= np.float32(-0.5 / tau**2)
-    return np.multiply(cv2.exp(distance_2), valid)
+    confidence: ndarray = np.multiply(cv2.exp(distance_2), valid)
+    return confidence

@@ -57,7 +57,8 @@ def frame_matrix(frame: str) -> Float[ndarray, "3 3"]:
 def encode_normals_rgb(normals: Float[ndarray, "h w 3"], frame: str = "vision_banana") -> UInt8[ndarray, "h w 3"]:
     """Generated image of unit vectors, in the colors of a frame."""
     held = normals @ frame_matrix(frame).T
-    return np.clip(np.rint((1 + held) * 127.5), 0, 255).astype(np.uint8)
+    encoded: ndarray = np.clip(np.rint((1 + held) * 127.5), 0, 255).astype(np.uint8)
+    return encoded
 
 
 def decode_normals_rgb(generated: UInt8[ndarray, "h w 3"], frame: str = "vision_banana") -> Label:

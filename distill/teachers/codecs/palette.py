@@ -44,7 +44,8 @@ def encode_palette_rgb(
     """Generated image of class ids (legend order); ids beyond the legend get ``ignore_color``."""
     colors = np.array([ignore_color] * (MAX_CLASSES + 1), np.uint8)
     colors[: len(legend)] = check_legend(legend)
-    return colors[ids]
+    encoded: ndarray = colors[ids]
+    return encoded
 
 
 def decode_palette_rgb(

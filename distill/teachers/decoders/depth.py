@@ -202,7 +202,8 @@ def _aligned(label: Label, target: Label, depth_kind: DepthKind) -> Float[ndarra
         return label.value
     mine, theirs = label.value[both].astype(np.float64), target.value[both].astype(np.float64)
     if depth_kind is DepthKind.SCALE_INVARIANT:
-        return (label.value * np.median(theirs) / max(float(np.median(mine)), 1e-6)).astype(np.float32)
+        aligned: ndarray = (label.value * np.median(theirs) / max(float(np.median(mine)), 1e-6)).astype(np.float32)
+        return aligned
     slope, offset = np.polyfit(mine, theirs, 1) if np.ptp(mine) > 0 else (1.0, float(theirs.mean() - mine.mean()))
     return np.clip(label.value * slope + offset, 0, 1).astype(np.float32)
 

@@ -203,7 +203,8 @@ def _steps(inverse: Float[ndarray, "h w"]) -> Bool[ndarray, "h w2"]:
     padded = np.pad(inverse, ((0, 0), (1, 1)), mode="reflect", reflect_type="odd")
     bend = np.minimum(np.abs(2 * first - padded[:, :-3] - second), np.abs(2 * second - padded[:, 3:] - first))
     larger = np.maximum(first, second)
-    return (np.abs(first - second) > _STEP * larger) & (bend > _BEND * larger)
+    steps: ndarray = (np.abs(first - second) > _STEP * larger) & (bend > _BEND * larger)
+    return steps
 
 
 TASK = EdgesTask()

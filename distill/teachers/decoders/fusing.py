@@ -25,4 +25,5 @@ def combine_confidence(
     """Mean confidence of the valid labels times their agreement times the valid fraction."""
     own = np.stack([label.confidence for label in labels])
     mean = (own * valid).sum(axis=0) / np.maximum(valid.sum(axis=0), 1)
-    return (mean * agreement * (valid.sum(axis=0) / len(labels)) * kept).astype(np.float32)
+    confidence: ndarray = (mean * agreement * (valid.sum(axis=0) / len(labels)) * kept).astype(np.float32)
+    return confidence

@@ -223,7 +223,8 @@ def render_instances(
     colors[:] = background
     for number, color in color_of.items():
         colors[number] = color
-    return colors[instance]
+    rendered: ndarray = colors[instance]
+    return rendered
 
 
 def _best_match(

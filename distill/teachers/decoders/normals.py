@@ -167,7 +167,8 @@ def _large_areas(mask: Bool[ndarray, "h w"]) -> Bool[ndarray, "h2 w2"]:
     side = round(_AREA * max(size_hw))
     padded = cv2.copyMakeBorder(small, side, side, side, side, cv2.BORDER_REPLICATE)
     opened = cv2.morphologyEx(padded, cv2.MORPH_OPEN, np.ones((side, side), np.uint8))
-    return opened[side:-side, side:-side] > 0
+    areas: ndarray = opened[side:-side, side:-side] > 0
+    return areas
 
 
 TASK = NormalsTask()

@@ -195,7 +195,8 @@ class SemanticTask(ClassesTask):
         present = [view.class_names[class_id] for class_id in np.unique(semantic)]
         legend = swap_legend(prompt_spec.legend, present, faults.wrong_legend_probability, rng)
         colors = [legend.get(name, prompt_spec.background) for name in view.class_names]
-        return np.array(colors, np.uint8)[semantic]
+        rendered: ndarray = np.array(colors, np.uint8)[semantic]
+        return rendered
 
 
 TASK = SemanticTask()

@@ -61,7 +61,8 @@ def _agreement(
     along = focal * (right * predicted[..., 0] + up * predicted[..., 1]) + ahead * predicted[..., 2]
     length = np.sqrt(focal * focal * (right * right + up * up) + ahead * ahead)
     cosine = np.clip(along / np.maximum(length, np.float32(1e-12)), -1, 1)
-    return np.exp(np.float32(-0.5) * (np.arccos(cosine) / np.float32(np.radians(SLOPE_SIGMA_DEG))) ** 2)
+    agreement: ndarray = np.exp(np.float32(-0.5) * (np.arccos(cosine) / np.float32(np.radians(SLOPE_SIGMA_DEG))) ** 2)
+    return agreement
 
 
 def _focal_px(height: int, fov_deg: float) -> float:
@@ -88,7 +89,8 @@ def normals_of_depth(depth_m: Float[ndarray, "h w"], fov_deg: float) -> Float[nd
     right, up, ahead = _slopes(depth_m)
     focal = np.float32(_focal_px(depth_m.shape[0], fov_deg))
     normal = np.stack([focal * right, focal * up, ahead], axis=-1)
-    return normal / np.maximum(np.linalg.norm(normal, axis=-1, keepdims=True), np.float32(1e-12))
+    unit: ndarray = normal / np.maximum(np.linalg.norm(normal, axis=-1, keepdims=True), np.float32(1e-12))
+    return unit
 
 
 def _near_border(depth: Label, size_hw: tuple[int, int]) -> Bool[ndarray, "h w"]:
@@ -96,4 +98,5 @@ def _near_border(depth: Label, size_hw: tuple[int, int]) -> Bool[ndarray, "h w"]
     values, known = pick_label(depth, size_hw)
     plain = np.asarray(warp_depth(values)).astype(np.float32)
     step = ((local_range(plain) > DEPTH_STEP) | ~known).astype(np.uint8)
-    return cv2.dilate(step, np.ones((9, 9), np.uint8)) > 0
+    near: ndarray = cv2.dilate(step, np.ones((9, 9), np.uint8)) > 0
+    return near

@@ -198,4 +198,5 @@ def backoff_s(attempts: int, *, initial_s: float, max_s: float, retry_after_s: f
     """
     if retry_after_s is not None:
         return retry_after_s + random.uniform(0, min(1.0, 0.25 * retry_after_s))
-    return random.uniform(0.5, 1.0) * min(max_s, initial_s * 2 ** min(attempts - 1, 30))
+    jittered_s: float = random.uniform(0.5, 1.0) * min(max_s, initial_s * 2 ** min(attempts - 1, 30))
+    return jittered_s

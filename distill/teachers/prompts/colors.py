@@ -124,8 +124,10 @@ def _candidates(seed: int) -> UInt8[ndarray, "n 3"]:
 
 
 def _lab(colors: UInt8[ndarray, "n 3"]) -> Float[ndarray, "n 3"]:
-    return cv2.cvtColor(colors[None].astype(np.float32) / 255, cv2.COLOR_RGB2LAB)[0]
+    lab: ndarray = cv2.cvtColor(colors[None].astype(np.float32) / 255, cv2.COLOR_RGB2LAB)[0]
+    return lab
 
 
 def _both(lab: ndarray, rgb: ndarray, lab_one: ndarray, rgb_one: ndarray) -> ndarray:
-    return np.minimum(2.5 * np.linalg.norm(lab - lab_one, axis=1), np.linalg.norm(rgb - rgb_one, axis=1))
+    smaller: ndarray = np.minimum(2.5 * np.linalg.norm(lab - lab_one, axis=1), np.linalg.norm(rgb - rgb_one, axis=1))
+    return smaller

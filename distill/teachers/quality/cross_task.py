@@ -18,7 +18,8 @@ def borders(label: Label) -> Bool[ndarray, "h w"]:
     value, valid = bridge_gaps(*pick_label(label, comparison_size(label.size_hw)))
     step = teacher_task(label.task).borders(value, label)
     known = cv2.erode(valid.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
-    return np.asarray(step) & known
+    found: ndarray = np.asarray(step) & known
+    return found
 
 
 def compare(label: Label, other: Label, borders: BordersOf = borders) -> tuple[float, Float[ndarray, "h w"]] | None:

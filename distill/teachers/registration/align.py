@@ -175,7 +175,8 @@ def warp_label(
 
     def picked(values: ndarray) -> ndarray:
         # Whole rows first, then columns: four times faster than both at once.
-        return values.take(np.maximum(rows, 0), axis=0).take(np.maximum(columns, 0), axis=1)
+        picked_values: ndarray = values.take(np.maximum(rows, 0), axis=0).take(np.maximum(columns, 0), axis=1)
+        return picked_values
 
     valid = picked(label.valid) & (rows >= 0)[:, None] & (columns >= 0)[None]
     value = picked(label.value)

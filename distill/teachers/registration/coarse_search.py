@@ -97,9 +97,10 @@ class RegistrationPair:
             self.edges(level), columns.astype(np.float32), rows.astype(np.float32), interpolation=cv2.INTER_LINEAR
         )
         direction = points.direction.astype(np.complex64)
-        return np.maximum(
+        profiles: ndarray = np.maximum(
             found[..., 0] * direction.real[:, None] + found[..., 1] * direction.imag[:, None], np.float32(0)
         )
+        return profiles
 
 
 class CoarseSearch:
@@ -133,7 +134,8 @@ class CoarseSearch:
         for number, (top, bottom, left, right) in enumerate(self._tiles):
             window = wide[margin + top : margin + bottom + 2 * reach, margin + left : margin + right + 2 * reach]
             windows[number, : window.shape[0], : window.shape[1]] = window[..., 0] + 1j * window[..., 1]
-        return scipy.fft.fft2(windows)
+        spectrum: ndarray = scipy.fft.fft2(windows)
+        return spectrum
 
     def best(self, points: EdgePoints, count: int) -> list[Float[ndarray, " 4"]]:
         """Best candidates (`distill.teachers.registration.refine.TransformFit.params`), best first.

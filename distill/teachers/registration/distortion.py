@@ -177,7 +177,8 @@ def _waves(points: EdgePoints, size_hw: tuple[int, int]) -> tuple[Float[ndarray,
 
 def _moved(waves: Float[ndarray, "n k"], bent: Float[ndarray, " k2"]) -> Float[ndarray, "n 2"]:
     """(down, right) displacement of each point."""
-    return waves @ bent.reshape(2, -1).T
+    displacement: ndarray = waves @ bent.reshape(2, -1).T
+    return displacement
 
 
 def _residual(points: EdgePoints, moved: Float[ndarray, "n 2"]) -> Float[ndarray, "n 2"]:

@@ -141,4 +141,5 @@ def _read(image: Float[ndarray, "h w"], rows: ndarray, columns: ndarray) -> Floa
     wide = 16384
     pad = -len(rows) % wide
     tables = [np.pad(values.astype(np.float32), (0, pad)).reshape(-1, wide) for values in (columns, rows)]
-    return cv2.remap(image, tables[0], tables[1], cv2.INTER_LINEAR).ravel()[: len(rows)]
+    samples: ndarray = cv2.remap(image, tables[0], tables[1], cv2.INTER_LINEAR).ravel()[: len(rows)]
+    return samples

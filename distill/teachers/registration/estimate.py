@@ -187,7 +187,8 @@ def _believable(letterbox: LetterboxEdges, longest_px: float) -> bool:
     params = fit_letterbox(letterbox)
     left_px = [abs(params[axis] + (1 + params[2 + axis]) * begins - ends) for axis, begins, ends in letterbox]
     tall, wide = np.log1p(np.maximum(params[2:], -0.9))
-    return max(left_px) < 0.015 * longest_px and abs(tall - wide) < MAX_ASPECT and -0.1 < tall < 0.7
+    believable: bool = max(left_px) < 0.015 * longest_px and abs(tall - wide) < MAX_ASPECT and -0.1 < tall < 0.7
+    return believable
 
 
 def _expected_error(pair: RegistrationPair, points: EdgePoints, covariance: Float[ndarray, "4 4"]) -> float:

@@ -140,7 +140,8 @@ def edge_contrast(
 ) -> Float[ndarray, "n m"]:
     """Photo edge strength relative to its mean within reach of a point: 1 is chance."""
     profile = pair.edge_profiles(points, params, level, offsets_px)
-    return profile / (profile.mean(axis=1, keepdims=True) + np.float32(_EVERYWHERE))
+    contrast: ndarray = profile / (profile.mean(axis=1, keepdims=True) + np.float32(_EVERYWHERE))
+    return contrast
 
 
 def agreement_at_identity(pair: RegistrationPair, points: EdgePoints) -> float:
@@ -212,7 +213,8 @@ def _covariance(
     common = 0.25 * float(np.bincount(part, weight, minlength=36).max())
     covariance = inverse @ (pulls.T @ pulls + common * curvature) @ inverse
     unit = np.diag([1.0, 1.0, 0.01, 0.01])
-    return unit @ covariance @ unit
+    projected: ndarray = unit @ covariance @ unit
+    return projected
 
 
 def fit_letterbox(letterbox: LetterboxEdges) -> Float[ndarray, " 4"]:

@@ -43,7 +43,8 @@ class Camera:
         yaw = np.array([[cos_y, 0, sin_y], [0, 1, 0], [-sin_y, 0, cos_y]])
         pitch = np.array([[1, 0, 0], [0, cos_p, -sin_p], [0, sin_p, cos_p]])
         roll = np.array([[cos_r, -sin_r, 0], [sin_r, cos_r, 0], [0, 0, 1]])
-        return (yaw @ pitch @ roll).astype(np.float32)
+        matrix: ndarray = (yaw @ pitch @ roll).astype(np.float32)
+        return matrix
 
     @property
     def origin(self) -> Float[ndarray, "3 1"]:

@@ -15,7 +15,8 @@ from numpy import ndarray
 
 def dot(left: Float[ndarray, "3 _"], right: Float[ndarray, "3 _"]) -> Float[ndarray, " _"]:
     """Scalar product of each column; a third of the time of ``(left * right).sum(axis=0)``."""
-    return left[0] * right[0] + left[1] * right[1] + left[2] * right[2]
+    product: ndarray = left[0] * right[0] + left[1] * right[1] + left[2] * right[2]
+    return product
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +97,8 @@ class Solid:
         along, length_sq = dot(to_center, direction), dot(direction, direction)
         # 2 % and 1 cm larger: the difference of squares loses digits for a light at 300 m.
         outside = dot(to_center, to_center) - np.float32((1.02 * self.radius_m + 0.01) ** 2)
-        return (outside < 0) | (outside * length_sq < along * np.abs(along))
+        near: ndarray = (outside < 0) | (outside * length_sq < along * np.abs(along))
+        return near
 
     def _column(self) -> Float[ndarray, "3 1"]:
         return np.array(self.center_m, np.float32)[:, None]

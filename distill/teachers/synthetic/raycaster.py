@@ -119,7 +119,8 @@ def photograph(world: World, camera: Camera, size_hw: tuple[int, int], rng: Gene
     # A soft shoulder instead of a hard clip keeps the texture of bright walls.
     shown = 255 * np.power(exposed / (1 + 0.2 * exposed**2), np.float32(1 / 2.2))
     shown += rng.standard_normal(shown.shape, np.float32) * np.float32(_SENSOR_SIGMA)
-    return np.clip(np.rint(shown), 0, 255).astype(np.uint8).T.reshape(*size_hw, 3)
+    photo: ndarray = np.clip(np.rint(shown), 0, 255).astype(np.uint8).T.reshape(*size_hw, 3)
+    return photo
 
 
 def _rough(exposed: Float[ndarray, "3 n"], size_hw: tuple[int, int]) -> Int64[ndarray, " m"]:
@@ -231,11 +232,13 @@ def _ground_light(shape: Solid, x: Float[ndarray, " n"], z: Float[ndarray, " n"]
     along_sq = (x - np.float32(shape.center_m[0])) ** 2 + (z - np.float32(shape.center_m[2])) ** 2
     # A sphere of radius r, h above the ground, occludes h r^2 / d^3 of a horizontal patch's sky.
     away_sq = along_sq + np.float32(shape.center_m[1] ** 2)
-    return 1 - np.minimum(shape.center_m[1] * foot**2 / (away_sq * np.sqrt(away_sq)), np.float32(0.75))
+    light: ndarray = 1 - np.minimum(shape.center_m[1] * foot**2 / (away_sq * np.sqrt(away_sq)), np.float32(0.75))
+    return light
 
 
 def _sky_color(sky: Sky, rays: Float[ndarray, "3 n"]) -> Float[ndarray, "3 n"]:
     """Light at the horizon, darker above."""
     rise = np.clip(rays[1] / np.sqrt(dot(rays, rays)), 0, 1) ** np.float32(0.6)
     horizon, zenith = np.array(sky.horizon, np.float32)[:, None], np.array(sky.zenith, np.float32)[:, None]
-    return horizon + (zenith - horizon) * rise
+    color: ndarray = horizon + (zenith - horizon) * rise
+    return color

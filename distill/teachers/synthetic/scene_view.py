@@ -78,7 +78,8 @@ class TracedScene:
         """Pixels of the view whose centers are inside the photo."""
         x, y = self.positions()
         inside = (x >= 0) & (x <= self.photo_hw[1]) & (y >= 0) & (y <= self.photo_hw[0])
-        return inside.reshape(self.size_hw)
+        mask: ndarray = inside.reshape(self.size_hw)
+        return mask
 
 
 class PhotoView(TracedScene):

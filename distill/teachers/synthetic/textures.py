@@ -73,7 +73,8 @@ def _draw(pattern: Pattern, uv: Float[ndarray, "2 n"]) -> tuple[Float[ndarray, "
 def _panels(u: Float[ndarray, " n"], v: Float[ndarray, " n"]) -> Bool[ndarray, " n"]:
     """Grooves of inset panels, each 2 wide and 2.2 high."""
     inset = np.maximum(np.abs(u), np.abs((v + 1.1) % 2.2 - 1.1) / 1.1)
-    return np.abs(inset - 0.7) < 0.07
+    grooves: ndarray = np.abs(inset - 0.7) < 0.07
+    return grooves
 
 
 def _courses(u: Float[ndarray, " n"], v: Float[ndarray, " n"], *, joint: float, tint: float) -> Float[ndarray, " n"]:
@@ -95,7 +96,8 @@ def _noise(u: Float[ndarray, " n"], v: Float[ndarray, " n"]) -> Float[ndarray, "
     places[0, : u.size] = (u * np.float32(_NOISE_PER_M)) % _NOISE_SIDE
     places[1, : v.size] = (v * np.float32(_NOISE_PER_M)) % _NOISE_SIDE
     x, y = places.reshape(2, rows, _ROW_POINTS)
-    return cv2.remap(_noise_table(), x, y, cv2.INTER_LINEAR).ravel()[: u.size]
+    samples: ndarray = cv2.remap(_noise_table(), x, y, cv2.INTER_LINEAR).ravel()[: u.size]
+    return samples
 
 
 @lru_cache(maxsize=1)

@@ -53,9 +53,10 @@ class Request:
     @property
     def wire_seed(self) -> int:
         """The seed that is sent; it differs for each sample and retry."""
-        return (
+        seed: int = (
             self.answer_key.seed + 7919 * self.answer_key.sample + 104729 * self.answer_key.parameters.get("retry", 0)
         ) % 2**31
+        return seed
 
 
 @dataclass(frozen=True, slots=True)
