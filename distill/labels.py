@@ -277,7 +277,7 @@ class NormalsFormat:
         """(unit vectors, valid)."""
         vector = (stored.astype(np.float32) / np.float32(127.5) - 1) * _AXIS_SIGNS
         length = np.linalg.norm(vector, axis=-1, keepdims=True)
-        return vector / np.maximum(length, np.float32(1e-6)), stored.any(axis=-1)
+        return vector / np.maximum(length, np.float32(1e-6)), np.asarray(stored.any(axis=-1))
 
     def formula(self, info: TaskInfo, depth_kind: DepthKind | None = None) -> str:
         """Text that explains a stored color."""

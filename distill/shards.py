@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, BinaryIO, Literal
+from typing import Any, BinaryIO, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -26,7 +26,7 @@ from distill.labels import read_meta as read_label_meta
 from distill.tasks import DepthKind, Task
 
 MANIFEST = "dataset.json"
-FORMAT = 2
+FORMAT: Final = 2
 """Of `MANIFEST`; 1 had other key names."""
 
 

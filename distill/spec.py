@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
@@ -18,7 +18,7 @@ from distill.images import write_atomic
 from distill.tasks import FAR_DEPTH_M, IGNORE_SEMANTIC, NORMALS_FRAME, TASKS, DepthKind, Task
 
 METADATA_KEY = "distill.spec"
-FORMAT = 2
+FORMAT: Final = 2
 """1 had other key names."""
 
 

@@ -10,7 +10,8 @@ from typing import Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from distill.config import Config
-from distill.config.loss import Fraction, LossConfig, NonNegative, Positive, Side
+from distill.config.base import Fraction, NonNegative, Positive
+from distill.config.loss import LossConfig, Side
 from distill.spec import PlainName
 from distill.tasks import TASKS, Task
 

@@ -259,7 +259,7 @@ DATASETS: dict[str, Preset] = {
 }
 
 
-CITYSCAPES = (
+CITYSCAPES: tuple[str, ...] = (
     "road", "sidewalk", "building", "wall", "fence", "pole", "traffic light", "traffic sign", "vegetation", "terrain",
     "sky", "person", "rider", "car", "truck", "bus", "train", "motorcycle", "bicycle",
 )  # fmt: skip
@@ -269,7 +269,7 @@ CITYSCAPES_IDS = {
 }
 """``labelIds`` to the 19 scored classes; every other id is ignored."""
 
-CAMVID = (
+CAMVID: tuple[str, ...] = (
     "Sky", "Building", "Pole", "Road", "Pavement", "Tree", "SignSymbol", "Fence", "Car", "Pedestrian", "Bicyclist",
 )  # fmt: skip
 """The 11 classes of SegNet, which most papers score."""

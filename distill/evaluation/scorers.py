@@ -97,7 +97,8 @@ class Scorer:
 
     def counted(self, truth: Label, valid: ndarray) -> ndarray:
         """Pixels of the error map."""
-        return truth.valid & valid
+        counted: ndarray = truth.valid & valid
+        return counted
 
     def per_class(self) -> dict[str, dict[str, float]]:
         """Class name to scores; empty where there are none."""
@@ -166,7 +167,8 @@ class DepthScorer(Scorer):
 
     def counted(self, truth: Label, valid: ndarray) -> ndarray:
         """Pixels within the range of the protocol."""
-        return truth.valid & valid & (truth.value <= self._protocol.max_depth_m)
+        counted: ndarray = truth.valid & valid & (truth.value <= self._protocol.max_depth_m)
+        return counted
 
     @staticmethod
     def protocol_values(protocol: EvalProtocol) -> dict[str, Any]:

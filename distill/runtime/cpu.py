@@ -20,7 +20,8 @@ def one_blas_thread() -> AbstractContextManager[Any]:
     busy, each product waits for that core: 1000 ms instead of 14 ms for the distortion test of one generated image.
     The setting belongs to the process: of overlapping threads, the first one decides.
     """
-    return _pools().limit(limits=1)
+    limit: AbstractContextManager[Any] = _pools().limit(limits=1)
+    return limit
 
 
 @lru_cache(maxsize=1)

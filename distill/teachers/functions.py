@@ -43,7 +43,7 @@ def find_function(reference: str) -> Callable[..., Any]:
         UsageError: It cannot be imported, or is not callable.
     """
     try:
-        found: Any = import_named(reference)
+        found: object = import_named(reference)
     except Exception as error:  # any error of the module's code
         raise UsageError(
             f"{reference}: cannot be imported: {type(error).__name__}: {error}",

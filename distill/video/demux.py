@@ -50,7 +50,8 @@ def stated_frames(container: Any, stream: Any, rate: Fraction) -> int | None:
     if stream.frames:
         return int(stream.frames)
     if stream.duration:
-        return max(1, round(stream.duration * stream.time_base * rate))
+        count: int = max(1, round(stream.duration * stream.time_base * rate))
+        return count
     return max(1, round(container.duration * rate / av.time_base)) if container.duration else None
 
 

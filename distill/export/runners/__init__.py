@@ -49,6 +49,7 @@ def open_runner(
     module, _, name = entry.partition(":")
     if device is not None:
         options["device"] = device
-    return getattr(importlib.import_module(module), name)(
+    runner: Runner = getattr(importlib.import_module(module), name)(
         path, threads=threads, allow_spinning=allow_spinning, **options
     )
+    return runner

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -14,7 +14,7 @@ from distill.teachers.base import TeacherResult
 
 MAX_LOW_QUALITY = 40
 """Number of labels with the lowest quality that are listed, per shard and in the report."""
-FORMAT = 2
+FORMAT: Final = 2
 """Version of the file and of the job's identity."""
 
 

@@ -5,6 +5,7 @@ Every pixel gets rays of its own, wherever canvas, shift and zoom put it, so tha
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import lru_cache
 
 from jaxtyping import Bool, Float
@@ -45,7 +46,7 @@ class TracedScene:
         self.photo_hw, self.size_hw, self.mirrored = photo_hw, self._transform.size_hw, mirrored
         self.class_names: tuple[str, ...] = SYNTHETIC_CLASSES
         self.countable = tuple(SYNTHETIC_CLASSES[class_id] for class_id in COUNTABLE)
-        self.instance_classes = world.instance_classes
+        self.instance_classes: Mapping[int, str] = world.instance_classes
         self._truth: Truth | None = None
 
     def positions(self, samples: int = 1) -> Float[ndarray, "2 n"]:
