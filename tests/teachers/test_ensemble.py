@@ -36,7 +36,7 @@ def scene(number: int) -> np.ndarray:
 
 @pytest.fixture
 def world(tmp_path: Path) -> Path:
-    """Ten photos; maps of two free teachers (the first knows nothing about odd photos), answers of a dear one."""
+    """Ten photos; maps of two free teachers (the first knows nothing about odd photos), answers of a expensive one."""
     for folder in ("photos", "cheap", "other", "answers"):
         (tmp_path / folder).mkdir()
     rows = []
@@ -56,8 +56,8 @@ def world(tmp_path: Path) -> Path:
             f"kind: maps\nname: {name}\nlicense: {license}\n"
             f"depth: {{pattern: '../{name}/{{stem}}.png', scale: 0.001}}\n"
         )
-    (tmp_path / "dear.yaml").write_text(
-        f"kind: replay\nanswers: answers.json\nmodel: dear\ncost_usd: {PRICE_USD}\nlicense: restricted (terms)\n"
+    (tmp_path / "expensive.yaml").write_text(
+        f"kind: replay\nanswers: answers.json\nmodel: expensive\ncost_usd: {PRICE_USD}\nlicense: restricted (terms)\n"
     )
     return tmp_path
 
@@ -114,14 +114,14 @@ def test_draws_follow_the_weights() -> None:
 
 
 def test_cascade_skips_the_expensive_teacher_and_reports_savings(world: Path) -> None:
-    blend = "{strategy: cascade, min_quality: 0.5, teachers: [cheap.yaml, dear.yaml]}"
+    blend = "{strategy: cascade, min_quality: 0.5, teachers: [cheap.yaml, expensive.yaml]}"
     result, samples = run(world, "out", blend)
-    asked = teachers_of(samples)
-    assert {key: name for key, name in asked.items() if int(key) % 2 == 0} == dict.fromkeys("02468", "cheap")
-    assert {name for key, name in asked.items() if int(key) % 2} == {"replay of dear"}
+    names = teachers_of(samples)
+    assert {key: name for key, name in names.items() if int(key) % 2 == 0} == dict.fromkeys("02468", "cheap")
+    assert {name for key, name in names.items() if int(key) % 2} == {"replay of expensive"}
     assert result["cost_usd"] == pytest.approx(5 * PRICE_USD)
-    assert result["skipped"] == {"replay of dear": 5} and result["skipped_usd"] == pytest.approx(5 * PRICE_USD)
-    assert "did without 5 answers of replay of dear, which would have cost 0.67 USD" in result["text"]
+    assert result["skipped"] == {"replay of expensive": 5} and result["skipped_usd"] == pytest.approx(5 * PRICE_USD)
+    assert "did without 5 answers of replay of expensive, which would have cost 0.67 USD" in result["text"]
     for sample in samples:
         assert np.median(np.abs(sample.label(Task.DEPTH).value - scene(int(sample.key)))) < 0.05
     manifest = read_manifest(world / "out")
@@ -129,18 +129,18 @@ def test_cascade_skips_the_expensive_teacher_and_reports_savings(world: Path) ->
 
 
 def test_fallback_if_no_label_passes(world: Path) -> None:
-    teachers = "teachers: [cheap.yaml, dear.yaml], min_quality: 1.0"
+    teachers = "teachers: [cheap.yaml, expensive.yaml], min_quality: 1.0"
     kept, samples = run(world, "best", f"{{strategy: cascade, {teachers}}}")
     assert (
         kept["labeled"] == 10 and len(kept["notes"]) == 10 and "no teacher's label passes" in kept["notes"][0]["reason"]
     )
-    assert {name for key, name in teachers_of(samples).items() if int(key) % 2} == {"replay of dear"}
+    assert {name for key, name in teachers_of(samples).items() if int(key) % 2} == {"replay of expensive"}
     none, _ = run(world, "none", f"{{strategy: cascade, fallback: none, {teachers}}}")
     assert none["labeled"] == 0 and len(none["unanswered"]) == 10
 
 
 def test_fused_labels_have_all_records_and_licenses(world: Path) -> None:
-    result, samples = run(world, "out", "{strategy: fuse, teachers: [other.yaml, dear.yaml]}")
+    result, samples = run(world, "out", "{strategy: fuse, teachers: [other.yaml, expensive.yaml]}")
     assert result["labeled"] == 10
     for sample in samples:
         label = sample.label(Task.DEPTH)
@@ -197,10 +197,10 @@ def test_errors_in_ensemble_configs(world: Path, text: str, words: str) -> None:
 
 
 def test_changed_member_is_another_job(world: Path) -> None:
-    run(world, "out", "{strategy: fuse, teachers: [cheap.yaml, dear.yaml]}")
+    run(world, "out", "{strategy: fuse, teachers: [cheap.yaml, expensive.yaml]}")
     Image.fromarray(encode_depth_rgb(scene(1))).save(world / "answers" / "0.png")
     with pytest.raises(UsageError, match="another job"):
-        run(world, "out", "{strategy: fuse, teachers: [cheap.yaml, dear.yaml]}")
+        run(world, "out", "{strategy: fuse, teachers: [cheap.yaml, expensive.yaml]}")
 
 
 def metric(values: list[float]) -> Label:

@@ -300,14 +300,14 @@ def test_cascade_requests_the_expensive_teacher_only_if_needed(tmp_path: Path) -
     for number in range(2):  # of the others there is no map
         Image.fromarray(np.full((40, 60), 2500, np.uint16)).save(depth / f"{number:05d}.png")
     with FakeGemini(Settings(size="photo"), text_only=0.3) as server:
-        dear = values(server.url, prompts={"tasks": ["depth"]})
+        expensive = values(server.url, prompts={"tasks": ["depth"]})
         cheap = {"kind": "maps", "depth": {"pattern": "../depth/{stem}.png", "scale": 0.001, "depth_kind": "metric"}}
         depth_kind = "affine_invariant_disparity"
         blend = {
             "strategy": "cascade",
             "min_quality": 0.0,
             "depth_kind": depth_kind,
-            "teachers": [{"teacher": cheap}, {"teacher": dear}],
+            "teachers": [{"teacher": cheap}, {"teacher": expensive}],
         }
         mixed = Job(
             out=tmp_path / "out",

@@ -125,7 +125,7 @@ def test_closed_throttle_does_not_block() -> None:
     assert asyncio.run(enter_all()) == 5
 
 
-@given(tries=st.integers(1, 100), asked=st.one_of(st.none(), st.floats(0, 3600)))
-def test_backoff_is_within_its_bounds(tries: int, asked: float | None) -> None:
-    wait = backoff_s(tries, initial_s=1.0, max_s=60.0, retry_after_s=asked)
-    assert asked <= wait <= asked + 1 if asked is not None else 0.5 <= wait <= 60
+@given(tries=st.integers(1, 100), requested=st.one_of(st.none(), st.floats(0, 3600)))
+def test_backoff_is_within_its_bounds(tries: int, requested: float | None) -> None:
+    wait = backoff_s(tries, initial_s=1.0, max_s=60.0, retry_after_s=requested)
+    assert requested <= wait <= requested + 1 if requested is not None else 0.5 <= wait <= 60

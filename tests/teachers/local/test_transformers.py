@@ -46,7 +46,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
     return make
 
 
-def ask(folder: Path, **config: object) -> dict[Task, Label]:
+def predict(folder: Path, **config: object) -> dict[Task, Label]:
     teacher = build_teacher(load_config(TransformersConfig, {"model": str(folder), **config}), folder=Path())
     (teacher_result,) = teacher.label(PHOTO)
     return teacher_result.labels
@@ -69,18 +69,18 @@ def test_relative_depth_is_the_raw_prediction(model) -> None:
 
 def test_metric_depth_kind(model) -> None:
     folder = model("depth_anything", depth_estimation_type="metric", max_depth=20)
-    label = ask(folder)[Task.DEPTH]
+    label = predict(folder)[Task.DEPTH]
     assert label.depth_kind is DepthKind.METRIC
     assert label.value.min() > 0 and label.value.max() <= 20
 
 
 @pytest.mark.parametrize("name", ["depth_pro", "zoedepth"])
 def test_models_with_own_post_processing_give_meters(model, name: str) -> None:
-    assert ask(model(name))[Task.DEPTH].depth_kind is DepthKind.METRIC
+    assert predict(model(name))[Task.DEPTH].depth_kind is DepthKind.METRIC
 
 
 def test_three_tasks_in_one_pass(model) -> None:
-    labels = ask(model("tipsv2"), frame="opencv")
+    labels = predict(model("tipsv2"), frame="opencv")
     assert set(labels) == {Task.DEPTH, Task.NORMALS, Task.SEMANTIC}
     assert labels[Task.DEPTH].depth_kind is DepthKind.METRIC
     assert np.allclose(np.linalg.norm(labels[Task.NORMALS].value, axis=-1), 1, atol=1e-5)
@@ -89,16 +89,16 @@ def test_three_tasks_in_one_pass(model) -> None:
 
 def test_undeclared_axes_are_an_error(model) -> None:
     with pytest.raises(UsageError, match="axes"):
-        ask(model("tipsv2"))
-    assert set(ask(model("tipsv2"), tasks=["depth"])) == {Task.DEPTH}
+        predict(model("tipsv2"))
+    assert set(predict(model("tipsv2"), tasks=["depth"])) == {Task.DEPTH}
 
 
 def test_model_classes_can_be_merged(model) -> None:
     folder = model("segformer")
-    own = ask(folder)[Task.SEMANTIC]
+    own = predict(folder)[Task.SEMANTIC]
     assert own.classes == tiny.CLASSES
     assert own.confidence.min() >= 1 / 5 - 1e-3 and own.confidence.max() < 1
-    merged = ask(folder, classes=["ground", "other"], remap={"road": "ground", "car": "other", "tree": "other"})
+    merged = predict(folder, classes=["ground", "other"], remap={"road": "ground", "car": "other", "tree": "other"})
     label = merged[Task.SEMANTIC]
     assert label.classes == ("ground", "other")
     assert set(np.unique(label.value)) <= {0, 1, 255}
@@ -106,7 +106,7 @@ def test_model_classes_can_be_merged(model) -> None:
 
 @pytest.mark.parametrize("name", ["mask2former", "oneformer", "eomt"])
 def test_query_models_give_classes_and_instances(model, name: str) -> None:
-    labels = ask(model(name), min_score=0.15)
+    labels = predict(model(name), min_score=0.15)
     assert labels[Task.SEMANTIC].classes == tiny.CLASSES
     assert labels[Task.SEMANTIC].confidence.max() <= 1
     instances = labels[Task.INSTANCE]
@@ -116,9 +116,9 @@ def test_query_models_give_classes_and_instances(model, name: str) -> None:
 
 def test_tiling_model_has_classes_only(model) -> None:
     folder = model("eomt", split=True)
-    assert Task.SEMANTIC in ask(folder, tasks=["semantic"])
+    assert Task.SEMANTIC in predict(folder, tasks=["semantic"])
     with pytest.raises(DistillError, match="no instances"):
-        ask(folder, tasks=["instance"])
+        predict(folder, tasks=["instance"])
 
 
 def test_padding_is_cropped_before_masks_are_resized() -> None:
@@ -144,14 +144,14 @@ def test_mask_with_the_higher_score_wins() -> None:
 
 
 def test_text_model_runs_once_per_class(model) -> None:
-    labels = ask(model("sam3"), things=["car", "dog"], tasks=["instance", "semantic"], min_score=0.0)
+    labels = predict(model("sam3"), things=["car", "dog"], tasks=["instance", "semantic"], min_score=0.0)
     instances, semantic = labels[Task.INSTANCE], labels[Task.SEMANTIC]
     assert set(instances.instance_classes.values()) <= {"car", "dog"}
     assert semantic.classes == ("background", "car", "dog")
     for number, name in instances.instance_classes.items():
         assert (semantic.value[instances.value == number] == semantic.classes.index(name)).all()
-    with pytest.raises(UsageError, match="asked by text"):
-        ask(model("sam3"))
+    with pytest.raises(UsageError, match="takes text prompts"):
+        predict(model("sam3"))
 
 
 @pytest.fixture(scope="module")
@@ -193,7 +193,7 @@ def test_hub_id_without_network_is_an_error() -> None:
 @pytest.mark.parametrize(
     ("config", "words"),
     [
-        ('{"architectures": ["BertModel"], "model_type": "bert"}', "BertModel is not known"),
+        ('{"architectures": ["BertModel"], "model_type": "bert"}', "BertModel is not supported"),
         ("{}", "without an architecture"),
         ("[]", "not the configuration"),
         ("nonsense", "damaged"),
@@ -212,10 +212,10 @@ def test_missing_or_damaged_weights_are_errors(model, tmp_path: Path) -> None:
     for name in ("config.json", "preprocessor_config.json"):
         (tmp_path / name).write_bytes((source / name).read_bytes())
     with pytest.raises(UsageError):
-        ask(tmp_path)
+        predict(tmp_path)
     (tmp_path / "model.safetensors").write_bytes(b"\x00" * 64)
     with pytest.raises(UsageError):
-        ask(tmp_path)
+        predict(tmp_path)
 
 
 def test_pickled_weights_are_not_opened(model, tmp_path: Path) -> None:
@@ -224,7 +224,7 @@ def test_pickled_weights_are_not_opened(model, tmp_path: Path) -> None:
         (tmp_path / name).write_bytes((source / name).read_bytes())
     torch.save({}, tmp_path / "pytorch_model.bin")
     with pytest.raises(UsageError):
-        ask(tmp_path)
+        predict(tmp_path)
 
 
 def test_an_unknown_depth_kind_must_be_stated(tmp_path: Path) -> None:
@@ -232,7 +232,7 @@ def test_an_unknown_depth_kind_must_be_stated(tmp_path: Path) -> None:
         json.dumps({"architectures": ["CHMv2ForDepthEstimation"], "model_type": "chmv2"})
     )
     config = {"model": str(tmp_path)}
-    with pytest.raises(UsageError, match="what its depth means"):
+    with pytest.raises(UsageError, match="does not declare its depth kind"):
         inspect_model(load_config(TransformersConfig, config), Path())
     described = inspect_model(load_config(TransformersConfig, {**config, "depth_kind": "metric"}), Path())
     assert described.tasks == (Task.DEPTH,)

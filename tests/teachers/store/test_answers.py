@@ -27,17 +27,17 @@ from distill.workflows.label.run import run_label
 
 PNG = encode_map(np.zeros((8, 8, 3), np.uint8))
 PHOTO = read_photo(PNG, key="a", name="a.png")
-ANSWER_KEY = AnswerKey("ab" * 32, "Paint the depth.", "painter-1", {"size": [1, 2]}, 3, 1)
-PROMPT_SPEC = PromptSpec(Task.SEMANTIC, "Paint.", legend={"b": (1, 2, 3), "a": (4, 5, 6)})
+ANSWER_KEY = AnswerKey("ab" * 32, "Draw the depth.", "editor-1", {"size": [1, 2]}, 3, 1)
+PROMPT_SPEC = PromptSpec(Task.SEMANTIC, "Draw.", legend={"b": (1, 2, 3), "a": (4, 5, 6)})
 
 
 class CountingGenerator:
-    """Counts what it is asked; refuses whatever says so."""
+    """Records its prompts; refuses those that contain "refuse"."""
 
     model = "counting-1"
 
     def __init__(self) -> None:
-        self.asked: list[tuple[str, int, int]] = []
+        self.prompts: list[tuple[str, int, int]] = []
 
     def prompt_specs(self, photo):
         return [PROMPT_SPEC]
@@ -46,7 +46,7 @@ class CountingGenerator:
         return {}
 
     def generate(self, photo, prompt_spec, *, seed, sample=0):
-        self.asked.append((prompt_spec.prompt, seed, sample))
+        self.prompts.append((prompt_spec.prompt, seed, sample))
         if "refuse" in prompt_spec.prompt:
             raise ContentRefused("I will not")
         return GeneratedImage(prompt_spec, PNG, "fresh", self.model, cost_usd=0.5, seed=seed)
@@ -62,11 +62,11 @@ def test_key_depends_on_all_its_parts(part: str, value: int) -> None:
 def test_answer_round_trip(tmp_path: Path) -> None:
     store = AnswerStore(tmp_path)
     assert store.get(ANSWER_KEY.digest) is None
-    kept = store.put(ANSWER_KEY, IMAGE, PNG, prompt_spec=PROMPT_SPEC, cost_usd=0.25, model_version="painter-1.2")
+    kept = store.put(ANSWER_KEY, IMAGE, PNG, prompt_spec=PROMPT_SPEC, cost_usd=0.25, model_version="editor-1.2")
     found = AnswerStore(tmp_path).get(ANSWER_KEY.digest)
     assert found is not None and found.data == PNG and found.meta == json.loads(json.dumps(kept.meta))
     answer = found.answer(PROMPT_SPEC)
-    assert (answer.cost_usd, answer.model, answer.seed) == (0.25, "painter-1.2", 3)
+    assert (answer.cost_usd, answer.model, answer.seed) == (0.25, "editor-1.2", 3)
     assert list(store.all_keys()) == [ANSWER_KEY.digest]
     assert found.meta["prompt_spec"]["legend"] == [["b", [1, 2, 3]], ["a", [4, 5, 6]]]
 
@@ -105,7 +105,7 @@ def test_generator_runs_once_per_prompt_and_sample(tmp_path: Path) -> None:
         for _ in range(2):
             with pytest.raises(ContentRefused, match="I will not"):
                 generator.generate(PHOTO, replace(PROMPT_SPEC, prompt="refuse this"), seed=7)
-    assert counting.asked == [("Paint.", 7, 0), ("Paint.", 7, 1), ("refuse this", 7, 0)]
+    assert counting.prompts == [("Draw.", 7, 0), ("Draw.", 7, 1), ("refuse this", 7, 0)]
 
 
 def test_changed_decoding_uses_the_stored_image(tmp_path: Path) -> None:
@@ -113,14 +113,14 @@ def test_changed_decoding_uses_the_stored_image(tmp_path: Path) -> None:
     generator = CachingGenerator(counting, AnswerStore(tmp_path))
     generator.generate(PHOTO, PROMPT_SPEC, seed=0)
     generator.generate(PHOTO, replace(PROMPT_SPEC, resize_mode="fill", frame="opencv"), seed=0)
-    assert len(counting.asked) == 1
+    assert len(counting.prompts) == 1
 
 
 def test_offline_does_not_run_the_generator(tmp_path: Path) -> None:
     counting = CountingGenerator()
     with pytest.raises(AnswerMissing, match="no answer is stored"):
         CachingGenerator(counting, AnswerStore(tmp_path), cached_only=True).generate(PHOTO, PROMPT_SPEC, seed=0)
-    assert counting.asked == []
+    assert counting.prompts == []
 
 
 def test_new_and_stored_images_give_the_same_result(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -155,7 +155,7 @@ def test_damaged_image_is_generated_again(tmp_path: Path) -> None:
             CachingGenerator(counting, store, cached_only=True).generate(PHOTO, PROMPT_SPEC, seed=0)
         assert generator.generate(PHOTO, PROMPT_SPEC, seed=0).data == PNG
         assert store.get(key) is not None
-    assert len(counting.asked) == 3
+    assert len(counting.prompts) == 3
 
 
 def test_full_disk_stops_the_run_and_it_can_resume(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

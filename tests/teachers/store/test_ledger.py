@@ -135,7 +135,7 @@ def test_answer_of_another_process_during_the_wait_is_used(tmp_path: Path) -> No
     assert not two.reserve("k", job="j", worst_usd=1.0, budget=NO_LIMIT, is_answered=lambda: True)
     assert two.spend("j").calls == 1 and two.spend("j").worst_usd == 0.5
     assert two.row("k")["state"] == "done"
-    assert two.reserve("k", job="j", worst_usd=1.0, budget=NO_LIMIT)  # its answer is gone: it is asked for anew
+    assert two.reserve("k", job="j", worst_usd=1.0, budget=NO_LIMIT)  # its answer is gone: it is requested again
 
 
 def test_ledger_of_another_version_is_refused(tmp_path: Path) -> None:

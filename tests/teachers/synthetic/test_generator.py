@@ -35,16 +35,16 @@ def plain_photo(index: int) -> Photo:
     return scene_photo(index, PLAIN)
 
 
-def asked(painter: SyntheticGenerator, scenes: int, first: int = 0) -> Iterator[tuple[Photo, PromptSpec]]:
+def prompted(editor: SyntheticGenerator, scenes: int, first: int = 0) -> Iterator[tuple[Photo, PromptSpec]]:
     for photo in map(plain_photo, range(first, first + scenes)):
-        yield from ((photo, prompt_spec) for prompt_spec in painter.prompt_specs(photo))
+        yield from ((photo, prompt_spec) for prompt_spec in editor.prompt_specs(photo))
 
 
 def share_changed(task: Task, scenes: int = 120, **faults: object) -> float:
     """The share of answers that differ from the faultless ones at all."""
     changed = []
     faulty, right = generator((task,), **faults), generator((task,))
-    for photo, prompt_spec in asked(right, scenes):
+    for photo, prompt_spec in prompted(right, scenes):
         one, other = faulty.generate(photo, prompt_spec, seed=3), right.generate(photo, prompt_spec, seed=3)
         changed.append((picture(one) != picture(other)).any())
     return float(np.mean(changed))
@@ -52,15 +52,15 @@ def share_changed(task: Task, scenes: int = 120, **faults: object) -> float:
 
 def test_images_without_faults_decode_to_the_truth() -> None:
     config = SyntheticConfig(size_hw=(96, 128), tasks=tuple(Task))
-    painter, teller = SyntheticGenerator(config), SyntheticTruth(config)
+    editor, teller = SyntheticGenerator(config), SyntheticTruth(config)
     for index in range(8):
         photo = scene_photo(index, config)
         truth = {label.task: label for label in teller.predict(photo)}
-        for prompt_spec in painter.prompt_specs(photo):
-            label = decode_answer(picture(painter.generate(photo, prompt_spec, seed=0)), prompt_spec)
+        for prompt_spec in editor.prompt_specs(photo):
+            label = decode_answer(picture(editor.generate(photo, prompt_spec, seed=0)), prompt_spec)
             right = truth[prompt_spec.task]
             if prompt_spec.task is Task.DEPTH:
-                # One painted level is 1/1785 of the warp; the far end is where sky begins.
+                # One color level is 1/1785 of the warp; the far end is where sky begins.
                 error = np.abs(warp_depth(label.value) - warp_depth(right.value))
                 assert error[warp_depth(right.value) < 0.985].max() < 1 / 1785
                 assert label.valid.mean() > 0.97
@@ -80,12 +80,12 @@ def test_images_without_faults_decode_to_the_truth() -> None:
 
 def test_images_do_not_depend_on_the_order() -> None:
     forward = {}
-    painter = SyntheticGenerator(PLAIN.model_copy(update={"faults": PRESETS["heavy"]}))
-    pairs = list(asked(painter, 3))
+    editor = SyntheticGenerator(PLAIN.model_copy(update={"faults": PRESETS["heavy"]}))
+    pairs = list(prompted(editor, 3))
     for turn in (pairs, pairs[::-1]):
         for photo, prompt_spec in turn:
             try:
-                data = painter.generate(photo, prompt_spec, seed=5).data
+                data = editor.generate(photo, prompt_spec, seed=5).data
             except ContentRefused:
                 data = b"refused"
             key = photo.key, prompt_spec.prompt
@@ -94,20 +94,20 @@ def test_images_do_not_depend_on_the_order() -> None:
 
 
 def test_another_seed_gives_another_sample() -> None:
-    painter = generator((Task.DEPTH,), color_noise_sigma=2.0)
-    photo, prompt_spec = next(asked(painter, 1))
-    assert painter.generate(photo, prompt_spec, seed=1).data != painter.generate(photo, prompt_spec, seed=2).data
+    editor = generator((Task.DEPTH,), color_noise_sigma=2.0)
+    photo, prompt_spec = next(prompted(editor, 1))
+    assert editor.generate(photo, prompt_spec, seed=1).data != editor.generate(photo, prompt_spec, seed=2).data
 
 
 @pytest.mark.parametrize("share", [0.0, 0.3, 1.0])
 def test_refusals_have_their_probability_and_repeat(share) -> None:
-    painter = generator((Task.DEPTH, Task.SEMANTIC), refusal_probability=share)
+    editor = generator((Task.DEPTH, Task.SEMANTIC), refusal_probability=share)
     refused = []
-    for photo, prompt_spec in asked(painter, 100):
+    for photo, prompt_spec in prompted(editor, 100):
         outcomes = set()
         for seed in (0, 1):
             try:
-                painter.generate(photo, prompt_spec, seed=seed)
+                editor.generate(photo, prompt_spec, seed=seed)
                 outcomes.add(False)
             except ContentRefused:
                 outcomes.add(True)
@@ -118,11 +118,11 @@ def test_refusals_have_their_probability_and_repeat(share) -> None:
 
 @pytest.mark.parametrize("share", [0.0, 0.25])
 def test_truncated_files_have_their_probability(share) -> None:
-    painter = generator((Task.SEMANTIC,), truncated_probability=share)
+    editor = generator((Task.SEMANTIC,), truncated_probability=share)
     broken = []
-    for photo, prompt_spec in asked(painter, 120):
+    for photo, prompt_spec in prompted(editor, 120):
         try:
-            picture(painter.generate(photo, prompt_spec, seed=0))
+            picture(editor.generate(photo, prompt_spec, seed=0))
             broken.append(False)
         except DistillError:
             broken.append(True)
@@ -131,10 +131,10 @@ def test_truncated_files_have_their_probability(share) -> None:
 
 @pytest.mark.parametrize("share", [0.0, 0.4, 1.0])
 def test_jpegs_have_their_probability(share) -> None:
-    painter = generator((Task.SEMANTIC,), jpeg_probability=share, jpeg_quality=80)
+    editor = generator((Task.SEMANTIC,), jpeg_probability=share, jpeg_quality=80)
     jpegs = [
-        painter.generate(photo, prompt_spec, seed=0).data.startswith(b"\xff\xd8")
-        for photo, prompt_spec in asked(painter, 100)
+        editor.generate(photo, prompt_spec, seed=0).data.startswith(b"\xff\xd8")
+        for photo, prompt_spec in prompted(editor, 100)
     ]
     assert abs(np.mean(jpegs) - share) < 0.13
 
@@ -147,10 +147,10 @@ def test_wrong_colors_have_their_probability() -> None:
 
 
 def test_a_wrong_color_is_one_of_the_legend() -> None:
-    painter = generator((Task.SEMANTIC,), wrong_legend_probability=1.0)
-    for photo, prompt_spec in asked(painter, 10):
+    editor = generator((Task.SEMANTIC,), wrong_legend_probability=1.0)
+    for photo, prompt_spec in prompted(editor, 10):
         colors = {
-            tuple(color) for color in picture(painter.generate(photo, prompt_spec, seed=0)).reshape(-1, 3).tolist()
+            tuple(color) for color in picture(editor.generate(photo, prompt_spec, seed=0)).reshape(-1, 3).tolist()
         }
         assert colors <= set(prompt_spec.legend.values())
 
@@ -158,10 +158,10 @@ def test_a_wrong_color_is_one_of_the_legend() -> None:
 def test_missing_instances_have_their_probability() -> None:
     right, faulty = generator((Task.INSTANCE,)), generator((Task.INSTANCE,), missing_instance_probability=0.3)
     counts = {right: 0, faulty: 0}
-    for photo, prompt_spec in asked(right, 60):
-        for painter in counts:
-            colors = np.unique(picture(painter.generate(photo, prompt_spec, seed=1)).reshape(-1, 3), axis=0)
-            counts[painter] += len(colors) - 1  # less the background
+    for photo, prompt_spec in prompted(right, 60):
+        for editor in counts:
+            colors = np.unique(picture(editor.generate(photo, prompt_spec, seed=1)).reshape(-1, 3), axis=0)
+            counts[editor] += len(colors) - 1  # less the background
     assert abs(counts[faulty] / counts[right] - 0.7) < 0.08
 
 
@@ -212,17 +212,17 @@ def test_api_sizes_cover_the_photo_by_the_resize_mode(resize_mode) -> None:
 
 
 def test_other_sizes_are_multiples_of_16() -> None:
-    painter = generator((Task.DEPTH,), output_size="other")
+    editor = generator((Task.DEPTH,), output_size="other")
     sizes = {
-        picture(painter.generate(photo, prompt_spec, seed=0)).shape[:2] for photo, prompt_spec in asked(painter, 20)
+        picture(editor.generate(photo, prompt_spec, seed=0)).shape[:2] for photo, prompt_spec in prompted(editor, 20)
     }
     assert len(sizes) == 2 and all(side % 16 == 0 for size in sizes for side in size)
 
 
 def test_letterboxed_images_have_black_bars() -> None:
-    painter = generator((Task.NORMALS,), output_size="api", resize_mode="contain")
+    editor = generator((Task.NORMALS,), output_size="api", resize_mode="contain")
     photo = scene_photo(0, SyntheticConfig(size_hw=(32, 64)))
-    answer = picture(painter.generate(photo, painter.prompt_specs(photo)[0], seed=0))
+    answer = picture(editor.generate(photo, editor.prompt_specs(photo)[0], seed=0))
     assert answer.shape[:2] == (768, 1376)
     assert not answer[:30].any() and not answer[-30:].any()
     assert answer[60:-60].any(axis=-1).all()
@@ -252,7 +252,7 @@ def test_chroma_subsampling_mixes_colors() -> None:
     for subsampling in ("444", "420"):
         faulty = generator((Task.SEMANTIC,), jpeg_probability=1.0, jpeg_quality=95, jpeg_subsampling=subsampling)
         right = generator((Task.SEMANTIC,))
-        pairs = [(faulty.generate(p, q, seed=0), right.generate(p, q, seed=0)) for p, q in asked(right, 5)]
+        pairs = [(faulty.generate(p, q, seed=0), right.generate(p, q, seed=0)) for p, q in prompted(right, 5)]
         errors[subsampling] = np.mean([cv2.absdiff(picture(a), picture(b)).mean() for a, b in pairs])
     assert errors["420"] > 1.5 * errors["444"] > 0
 
@@ -260,12 +260,12 @@ def test_chroma_subsampling_mixes_colors() -> None:
 def test_other_photos_are_refused() -> None:
     rgb = np.zeros((32, 32, 3), np.uint8)
     stranger = read_photo(encode_jpeg(rgb), key="holiday", name="holiday.jpg")
-    painter = generator()
+    editor = generator()
     with pytest.raises(DistillError, match=r"holiday\.jpg: the synthetic teacher knows only the scenes"):
-        painter.generate(stranger, PromptSpec(Task.DEPTH), seed=0)
+        editor.generate(stranger, PromptSpec(Task.DEPTH), seed=0)
 
 
 def test_relative_depth_is_an_error() -> None:
-    photo, prompt_spec = next(asked(generator((Task.DEPTH,)), 1))
+    photo, prompt_spec = next(prompted(generator((Task.DEPTH,)), 1))
     with pytest.raises(DistillError, match="generates metric depth"):
         generator().generate(photo, replace(prompt_spec, depth_kind="scale_invariant"), seed=0)

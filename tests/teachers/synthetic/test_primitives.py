@@ -48,7 +48,7 @@ def test_a_ray_is_outside_before_its_hit_and_inside_after(solid) -> None:
     enter, leave = solid.spans(origin[:, hit], direction[:, hit])
     assert not inside(solid, before).any()
     assert inside(solid, origin[:, hit] + (enter + leave) / 2 * direction[:, hit]).all()
-    # And whoever misses never is inside, tried at 200 places of each ray.
+    # Rays that miss are never inside, tried at 200 places of each ray.
     for step in np.linspace(0, 12, 200):
         assert not inside(solid, origin[:, ~hit] + step * direction[:, ~hit]).any()
 
@@ -79,12 +79,12 @@ def test_normals_are_perpendicular_to_the_surface(solid) -> None:
 
 
 def test_plane_is_visible_from_its_front_only() -> None:
-    floor = Plane(1, 0.0, 1)
+    ground = Plane(1, 0.0, 1)
     origin = np.array([[0], [2], [0]], np.float32)
     down, up = np.array([[0], [-1], [0]], np.float32), np.array([[0], [1], [0]], np.float32)
-    assert floor.cast(origin, down)[0] == 2
-    assert np.isinf(floor.cast(origin, up)[0])
-    assert np.isinf(floor.cast(-origin, up)[0])
+    assert ground.cast(origin, down)[0] == 2
+    assert np.isinf(ground.cast(origin, up)[0])
+    assert np.isinf(ground.cast(-origin, up)[0])
 
 
 def test_pitch_down_moves_the_horizon_up() -> None:

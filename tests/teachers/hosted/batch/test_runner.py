@@ -36,7 +36,7 @@ def test_batch_labels_equal_online_labels_at_half_price(tmp_path: Path) -> None:
         assert (stats["made"], stats["batches"], stats["usage"]["image"]) == (24, 3, 0)
         assert batch["complete"] and sum(batch["labels"].values()) == 24
         assert batch["spent_usd"] == pytest.approx(charged_usd(stats), rel=1e-4)
-        online = label(job(tmp_path, server.url, out="online"))  # the answers are the same, so they are not asked for
+        online = label(job(tmp_path, server.url, out="online"))  # the answers are the same, so they are not requested
         assert server.stats["made"] == 24 and online["spent_usd"] == 0
     assert shards(tmp_path / "out") == shards(tmp_path / "online")
     assert not list((tmp_path / "answers" / "batches").iterdir())
@@ -114,16 +114,16 @@ def run_until_killed(folder: Path, server: FakeGemini, until: tuple[list[str], i
     scheduler = RequestScheduler([one.config], AnswerStore(folder / "answers"), policy=RequestPolicy(job=job_name(one)))
     (client,) = scheduler._clients.values()
 
-    asked = [scheduler._loop.create_task(client.answer(request)) for _, request in wanted]
+    tasks = [scheduler._loop.create_task(client.answer(request)) for _, request in wanted]
     for _ in range(20):  # a busy machine takes longer
         scheduler._loop.run_until_complete(asyncio.sleep(1.5))
         if reached(folder, server) == until:
             break
-    assert not any(task.done() for task in asked)
+    assert not any(task.done() for task in tasks)
     assert not any(request.image.data for _, request in wanted)  # ten thousand photos do not wait in memory
     # As the system does when a process dies: its lock is gone, and nothing is tidied up.
     scheduler._ledger._file._process_lock._file.close()
-    for task in asked:  # dead, not forgotten
+    for task in tasks:  # ended, not forgotten
         task._log_destroy_pending = False
 
 
