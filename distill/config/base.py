@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from distill.errors import UsageError
 
@@ -24,7 +24,7 @@ class Config(BaseModel):
 
     @field_validator("*", mode="before")
     @classmethod
-    def _reject_bool_as_number(cls, value: Any, info: ValidationInfo) -> Any:
+    def _reject_bool_as_number(cls, value: Any, info: Any) -> Any:
         """Refuse true and false for a number, where pydantic would read 1 and 0."""
         members = value if isinstance(value, list | tuple) else (value,)
         words = set(re.findall(r"\w+", repr(cls.model_fields[str(info.field_name)].annotation)))
