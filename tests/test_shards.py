@@ -148,6 +148,9 @@ def test_shards_are_plain_tars_with_fixed_metadata(tmp_path: Path) -> None:
     }
 
 
+@pytest.mark.filterwarnings(
+    "ignore:unclosed file:ResourceWarning"
+)  # webdataset leaves the tar to the garbage collector
 def test_webdataset_reads_the_shards(tmp_path: Path) -> None:
     write_set(tmp_path, ["a", "b"])
     path = str(tmp_path / "shard-000000.tar")
