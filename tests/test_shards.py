@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import tarfile
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -61,7 +63,7 @@ def test_equal_samples_give_equal_bytes(tmp_path: Path) -> None:
 
 
 def test_a_shard_that_fails_half_way_leaves_no_file(tmp_path: Path) -> None:
-    def fails():
+    def fails() -> Iterator[Any]:
         yield sample("a")
         raise DistillError("the teacher stopped")
 

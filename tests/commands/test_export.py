@@ -16,6 +16,7 @@ from distill.shards import Manifest, Sample, write_manifest, write_shard
 from distill.students.checkpoint import save_student
 from distill.students.model.student import Student
 from distill.tasks import DepthKind, Task
+from tests.builders.cli import Cli
 
 
 @pytest.fixture
@@ -35,7 +36,7 @@ def shards(tmp_path: Path) -> Path:
     return folder
 
 
-def test_an_export_is_proven_on_labeled_pictures(cli, run_dir: Path, shards: Path, tmp_path: Path) -> None:
+def test_an_export_is_proven_on_labeled_pictures(cli: Cli, run_dir: Path, shards: Path, tmp_path: Path) -> None:
     out = tmp_path / "made" / "small.onnx"
     code, result = cli.json("export", run_dir, "--to", "onnx", "--out", out, "--images", shards, "--num-images", 3)
     (target,) = result["targets"]
@@ -54,7 +55,7 @@ def test_an_export_is_proven_on_labeled_pictures(cli, run_dir: Path, shards: Pat
 
 
 def test_beyond_the_budget_the_file_is_set_aside(
-    cli, student: Student, onnx_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    cli: Cli, student: Student, onnx_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def export_another(module: object, spec: object, path: Path, **options: object) -> OnnxReport:
         shutil.copy(onnx_file, path)
@@ -77,13 +78,13 @@ def test_beyond_the_budget_the_file_is_set_aside(
     assert sorted(path.name for path in (tmp_path / "out").glob("*.*")) == ["export.json", "small.rejected.onnx"]
 
 
-def test_a_plan_writes_nothing(cli, run_dir: Path, tmp_path: Path) -> None:
+def test_a_plan_writes_nothing(cli: Cli, run_dir: Path, tmp_path: Path) -> None:
     code, result = cli.json("export", run_dir, "--out", tmp_path / "a.onnx", "--plan")
     assert code == 0 and result["folder"] == str(tmp_path) and result["targets"][0]["target"] == "onnx"
     assert not list(tmp_path.iterdir())
 
 
-def test_wrong_use_is_told_before_anything_is_made(cli, run_dir: Path, tmp_path: Path) -> None:
+def test_wrong_use_is_told_before_anything_is_made(cli: Cli, run_dir: Path, tmp_path: Path) -> None:
     for words, said in (
         ((run_dir, "--to", "floppy"), "choose from onnx"),
         ((tmp_path,), "not a trained student"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 import tarfile
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +26,7 @@ from distill.workflows.license import read_licenses
 
 
 @pytest.fixture(autouse=True)
-def _verb_is_imported(monkeypatch: pytest.MonkeyPatch):
+def _verb_is_imported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DISTILL_IMPORT_ALL", "1")
 
 
@@ -65,14 +66,14 @@ def two_sets(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     return good, bad
 
 
-def test_a_commercial_set_passes(two_sets) -> None:
+def test_a_commercial_set_passes(two_sets: tuple[Path, Path]) -> None:
     code, result = ask(two_sets[0], "--require", "commercial")
     assert code == 0 and result["ok"]
     assert result["licenses"][0]["samples"] == 5
     assert result["licenses"][0]["terms"] == "https://example.org/a"
 
 
-def test_one_non_commercial_sample_is_refused_and_named(two_sets) -> None:
+def test_one_non_commercial_sample_is_refused_and_named(two_sets: tuple[Path, Path]) -> None:
     code, result = ask(*two_sets, "--require", "commercial")
     assert code == 1
     (refused,) = result["refused"]
@@ -82,11 +83,13 @@ def test_one_non_commercial_sample_is_refused_and_named(two_sets) -> None:
     assert "does not satisfy commercial" in text and "tar: bad" in text
 
 
-def test_without_a_requirement_nothing_is_refused(two_sets) -> None:
+def test_without_a_requirement_nothing_is_refused(two_sets: tuple[Path, Path]) -> None:
     assert ask(*two_sets)[0] == 0
 
 
-def rewrite(sources: list[Path], target: Path, *, keep=lambda key: True, count: int = 100) -> Path:
+def rewrite(
+    sources: list[Path], target: Path, *, keep: Callable[[str], bool] = lambda key: True, count: int = 100
+) -> Path:
     """Merge, filter and split with the reader and writer of webdataset: no code of ours, and no dataset.json."""
     target.mkdir()
     urls = [str(tar) for source in sources for tar in sorted(source.glob("*.tar"))]
@@ -100,7 +103,7 @@ def rewrite(sources: list[Path], target: Path, *, keep=lambda key: True, count: 
     return target
 
 
-def test_the_ledger_survives_merging_splitting_and_filtering(two_sets, tmp_path: Path) -> None:
+def test_the_ledger_survives_merging_splitting_and_filtering(two_sets: tuple[Path, Path], tmp_path: Path) -> None:
     merged = rewrite(list(two_sets), tmp_path / "merged")
     assert not (merged / "dataset.json").exists()
     assert ask(merged, "--require", "commercial")[1]["refused"][0]["examples"][0].endswith(": bad")
@@ -112,7 +115,7 @@ def test_the_ledger_survives_merging_splitting_and_filtering(two_sets, tmp_path:
     assert ask(filtered, "--require", "commercial")[0] == 0
 
 
-def test_a_sample_that_lost_its_json_satisfies_nothing(two_sets, tmp_path: Path) -> None:
+def test_a_sample_that_lost_its_json_satisfies_nothing(two_sets: tuple[Path, Path], tmp_path: Path) -> None:
     stripped = tmp_path / "stripped.tar"
     with tarfile.open(two_sets[0] / "shard-000000.tar") as source, tarfile.open(stripped, "w") as target:
         for member in source:
@@ -122,7 +125,7 @@ def test_a_sample_that_lost_its_json_satisfies_nothing(two_sets, tmp_path: Path)
     assert code == 1 and result["refused"][0]["class"] == "unknown" and result["refused"][0]["samples"] == 2
 
 
-def test_relabeled_shards_carry_the_new_teachers_license(two_sets, tmp_path: Path) -> None:
+def test_relabeled_shards_carry_the_new_teachers_license(two_sets: tuple[Path, Path], tmp_path: Path) -> None:
     """Labels are under the terms of who made them; the photos' own rights are not known here."""
     answer = tmp_path / "answer.png"
     Image.fromarray(np.full((12, 16, 3), (255, 55, 0), np.uint8)).save(answer)
@@ -139,7 +142,7 @@ def test_relabeled_shards_carry_the_new_teachers_license(two_sets, tmp_path: Pat
     assert ask(out, "--require", "commercial")[0] == 1
 
 
-def test_a_students_contract_says_what_it_learned_from(two_sets, tmp_path: Path) -> None:
+def test_a_students_contract_says_what_it_learned_from(two_sets: tuple[Path, Path], tmp_path: Path) -> None:
     from distill.config.train import StudentConfig
     from distill.students.data.dataset_index import read_index
     from distill.students.model.student import build_spec
@@ -156,7 +159,7 @@ def test_a_students_contract_says_what_it_learned_from(two_sets, tmp_path: Path)
 
 
 def test_what_is_neither_is_said(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="neither shards nor a student"):
+    with pytest.raises(UsageError, match="neither shards nor the spec of a student"):
         read_licenses(tmp_path)
     with pytest.raises(UsageError, match="no such"):
         read_licenses(tmp_path / "nowhere")

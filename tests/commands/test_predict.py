@@ -12,10 +12,11 @@ from PIL import Image
 from distill.labels import decode
 from distill.tasks import Task
 from distill.video import VideoReader
+from tests.builders.cli import Cli
 from tests.builders.videos import write_clip, write_photo
 
 
-def test_photos_become_maps_and_overlays(cli, onnx_file: Path, tmp_path: Path) -> None:
+def test_photos_become_maps_and_overlays(cli: Cli, onnx_file: Path, tmp_path: Path) -> None:
     write_photo(tmp_path / "in" / "a.png", (40, 56))
     write_photo(tmp_path / "in" / "deep" / "b.jpg", (56, 40), seed=1)
     out = tmp_path / "out"
@@ -31,7 +32,7 @@ def test_photos_become_maps_and_overlays(cli, onnx_file: Path, tmp_path: Path) -
     assert [row["name"] for row in index["results"]] == ["a.png", "deep/b.jpg"]
 
 
-def test_a_photo_is_predicted_as_the_runner_sees_it(cli, onnx_file: Path, tmp_path: Path) -> None:
+def test_a_photo_is_predicted_as_the_runner_sees_it(cli: Cli, onnx_file: Path, tmp_path: Path) -> None:
     from distill.export.runners import open_runner
 
     photo = write_photo(tmp_path / "a.png", (40, 56))
@@ -42,7 +43,7 @@ def test_a_photo_is_predicted_as_the_runner_sees_it(cli, onnx_file: Path, tmp_pa
     assert np.allclose(stored.value, truth, rtol=2e-3)
 
 
-def test_an_overlay_video_has_every_frame_at_its_time(cli, onnx_file: Path, tmp_path: Path) -> None:
+def test_an_overlay_video_has_every_frame_at_its_time(cli: Cli, onnx_file: Path, tmp_path: Path) -> None:
     times = [0, 33, 66, 200, 300, 333, 700, 733, 766, 1000, 1040, 1080]
     clip = write_clip(tmp_path / "clip.mkv", times)
     out, maps = tmp_path / "x.mp4", tmp_path / "maps"
@@ -59,7 +60,7 @@ def test_an_overlay_video_has_every_frame_at_its_time(cli, onnx_file: Path, tmp_
     assert json.loads((maps / "predictions.json").read_text())["results"][0]["times_s"] == [t / 1000 for t in times]
 
 
-def test_one_task_over_an_odd_sized_gif(cli, onnx_file: Path, tmp_path: Path) -> None:
+def test_one_task_over_an_odd_sized_gif(cli: Cli, onnx_file: Path, tmp_path: Path) -> None:
     stills = [Image.fromarray(np.full((33, 47, 3), 25 * n, np.uint8)) for n in range(6)]
     stills[0].save(tmp_path / "a.gif", save_all=True, append_images=stills[1:], duration=100)
     code, result = cli.json("predict", onnx_file, tmp_path / "a.gif", "--out", tmp_path / "o", "--show", "normals")
@@ -68,7 +69,7 @@ def test_one_task_over_an_odd_sized_gif(cli, onnx_file: Path, tmp_path: Path) ->
     assert reader.size_hw == (34, 48) and reader.count() == 6
 
 
-def test_bad_inputs_are_listed_and_the_rest_goes_on(cli, onnx_file: Path, tmp_path: Path) -> None:
+def test_bad_inputs_are_listed_and_the_rest_goes_on(cli: Cli, onnx_file: Path, tmp_path: Path) -> None:
     folder = tmp_path / "in"
     write_photo(folder / "good.jpg", (40, 40))
     (folder / "broken.jpg").write_text("no picture")
@@ -92,7 +93,7 @@ def test_bad_inputs_are_listed_and_the_rest_goes_on(cli, onnx_file: Path, tmp_pa
     assert not [path for path in (tmp_path / "out").iterdir() if path.name.startswith(".")]
 
 
-def test_only_maps(cli, onnx_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_maps(cli: Cli, onnx_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     clip = write_clip(tmp_path / "clip.mp4", [0, 40, 80])
     assert cli("predict", onnx_file, clip, "--maps", "maps", "--threads", 1)[0] == 0
@@ -100,7 +101,7 @@ def test_only_maps(cli, onnx_file: Path, tmp_path: Path, monkeypatch: pytest.Mon
     assert len(list((tmp_path / "maps").glob("*.png"))) == 3 * 3
 
 
-def test_wrong_use(cli, onnx_file: Path, tmp_path: Path) -> None:
+def test_wrong_use(cli: Cli, onnx_file: Path, tmp_path: Path) -> None:
     photo = write_photo(tmp_path / "a.png", (16, 16))
     for words, said in (
         ((photo, "--out", tmp_path / "x.mp4"), "not for 1 photos"),
@@ -112,7 +113,7 @@ def test_wrong_use(cli, onnx_file: Path, tmp_path: Path) -> None:
         assert code == 2 and said in err
 
 
-def test_a_full_disk_is_a_sentence(cli, onnx_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_is_a_sentence(cli: Cli, onnx_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     photo = write_photo(tmp_path / "a.png", (16, 16))
 
     def full(self: Path, data: bytes) -> int:
@@ -123,7 +124,7 @@ def test_a_full_disk_is_a_sentence(cli, onnx_file: Path, tmp_path: Path, monkeyp
     assert code == 1 and "No space left on device" in err and "free space" in err
 
 
-def test_an_input_is_never_overwritten(cli, onnx_file: Path, tmp_path: Path) -> None:
+def test_an_input_is_never_overwritten(cli: Cli, onnx_file: Path, tmp_path: Path) -> None:
     clip = write_clip(tmp_path / "clip.mp4", [0, 40, 80])
     before = clip.read_bytes()
     for out in (tmp_path, clip):
@@ -132,7 +133,7 @@ def test_an_input_is_never_overwritten(cli, onnx_file: Path, tmp_path: Path) -> 
     assert clip.read_bytes() == before
 
 
-def test_a_folder_may_have_a_dot_in_its_name(cli, onnx_file: Path, tmp_path: Path) -> None:
+def test_a_folder_may_have_a_dot_in_its_name(cli: Cli, onnx_file: Path, tmp_path: Path) -> None:
     photo = write_photo(tmp_path / "a.png", (40, 56))
     (tmp_path / "tmp.x8").mkdir()
     for out in (tmp_path / "tmp.x8", tmp_path / "v1.5"):
@@ -140,7 +141,7 @@ def test_a_folder_may_have_a_dot_in_its_name(cli, onnx_file: Path, tmp_path: Pat
         assert (out / "a.depth.png").is_file()
 
 
-def test_every_cut_of_a_gif_is_survived(cli, onnx_file: Path, tmp_path: Path) -> None:
+def test_every_cut_of_a_gif_is_survived(cli: Cli, onnx_file: Path, tmp_path: Path) -> None:
     good = write_photo(tmp_path / "in" / "good.png", (40, 56))
     frames = [Image.open(good).rotate(angle) for angle in (0, 90, 180)]
     frames[0].save(tmp_path / "whole.gif", save_all=True, append_images=frames[1:], duration=40)
@@ -152,7 +153,7 @@ def test_every_cut_of_a_gif_is_survived(cli, onnx_file: Path, tmp_path: Path) ->
     assert (tmp_path / "out" / "good.depth.png").is_file()
 
 
-def test_one_file_of_a_run_names_its_folder(cli, tmp_path: Path) -> None:
+def test_one_file_of_a_run_names_its_folder(cli: Cli, tmp_path: Path) -> None:
     checkpoint = tmp_path / "run" / "checkpoints" / "best.ckpt"
     checkpoint.parent.mkdir(parents=True)
     checkpoint.write_bytes(b"x")

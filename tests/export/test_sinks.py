@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -39,7 +41,7 @@ from tests.fakes.runner import CLASSES, SPEC, FakeRunner
 SIZE_HW = (24, 33)
 
 
-def items(num_frames: int, per_segment: int):
+def items(num_frames: int, per_segment: int) -> Iterator[Any]:
     runner = FakeRunner()
     for index in range(num_frames):
         rgb = np.random.default_rng(index).integers(0, 256, (*SIZE_HW, 3), dtype=np.uint8)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 
@@ -22,7 +23,7 @@ def test_only_locks_of_ended_processes_are_removed(tmp_path: Path) -> None:
 def test_file_removed_before_it_is_locked_is_created_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     flock, swept = owners.fcntl.flock, []
 
-    def sweep_first(file, how):
+    def sweep_first(file: BinaryIO, how: int) -> None:
         if how == owners.fcntl.LOCK_EX and not swept:
             swept.append(file)
             owners._remove_stale(tmp_path / "locks")
@@ -41,7 +42,7 @@ def test_late_cleanup_leaves_a_recreated_file(tmp_path: Path, monkeypatch: pytes
     path = folder / "1-0"
     path.touch()
 
-    def made_again_first(file, how):
+    def made_again_first(file: BinaryIO, how: int) -> None:
         if not again:
             path.unlink()
             again.append(path.open("wb"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from distill.label_ops import merge_instances, remap_classes
 from distill.labels import Label
 from distill.tasks import IGNORE_INSTANCE, Task
 from distill.teachers.answer_parser import AnswerRejected, parse_answer
-from distill.teachers.base import ContentRefused, GeneratedImage, PromptSpec
+from distill.teachers.base import ContentRefused, GeneratedImage, PromptSpec, TeacherResult
 from distill.teachers.codecs.answer_image import decode_answer_image
 from distill.teachers.factory import build_teacher
 from distill.teachers.generative import GenerativeTeacher
@@ -56,7 +57,9 @@ def photo() -> Photo:
     return read_photo(encode_map(pixels), key="one", name="one.png")
 
 
-def label_photo(answers: list[tuple[PromptSpec, np.ndarray | DistillError | bytes]], classes: tuple[str, ...] = ()):
+def label_photo(
+    answers: list[tuple[PromptSpec, np.ndarray | DistillError | bytes]], classes: tuple[str, ...] = ()
+) -> Sequence[TeacherResult]:
     tasks = list(Task)
     names = classes or tuple(dict.fromkeys(name for prompt_spec, _ in answers for name in prompt_spec.legend))
     return GenerativeTeacher(Painter(answers), name="t", license="l", tasks=tasks, classes=names).label(photo())

@@ -340,7 +340,7 @@ def test_every_request_has_a_ledger_row(tmp_path: Path) -> None:
 
 
 def test_full_disk_stops_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(*arguments, **named):
+    def full(*arguments: object, **named: object) -> None:
         raise DistillError("the disk is full")
 
     write_photos(tmp_path / "photos", 2)

@@ -14,6 +14,7 @@ from distill.export.inference.batch_size import default_batch, in_batches
 from distill.export.inference.pipeline import infer
 from distill.export.inference.stages import PipelineItem, StageTimer
 from distill.runtime.parallel import prefetch
+from tests.fakes.runner import FakeRunner
 
 
 def pictures(*sizes_hw: tuple[int, int]) -> Iterator[PipelineItem]:
@@ -57,7 +58,7 @@ def test_closing_stops_the_thread_and_closes_the_source() -> None:
     assert closed.wait(2) and threading.active_count() == before
 
 
-def test_an_error_comes_after_the_good_items(fake) -> None:
+def test_an_error_comes_after_the_good_items(fake: FakeRunner) -> None:
     def source() -> Iterator[PipelineItem]:
         yield from pictures((8, 8), (8, 8), (8, 8))
         raise DistillError("cut off")
@@ -69,7 +70,7 @@ def test_an_error_comes_after_the_good_items(fake) -> None:
     assert seen == ["0", "1", "2"]
 
 
-def test_only_equal_sizes_share_a_batch(fake) -> None:
+def test_only_equal_sizes_share_a_batch(fake: FakeRunner) -> None:
     sizes = [(8, 8), (8, 8), (8, 9), (8, 8), (8, 8), (8, 8)]
     found = list(infer(fake, pictures(*sizes), batch=2))
     assert fake.batches == [2, 1, 2, 1]
@@ -79,7 +80,7 @@ def test_only_equal_sizes_share_a_batch(fake) -> None:
         assert np.allclose(outputs["depth"], 0.1 + int(picture.key) / 10)
 
 
-def test_large_images_make_small_batches(fake) -> None:
+def test_large_images_make_small_batches(fake: FakeRunner) -> None:
     assert default_batch(fake, (2160, 3840)) == 1
     assert default_batch(fake, (1080, 1920)) == 1
     assert 1 < default_batch(fake, (540, 960)) <= default_batch(fake, (120, 160)) == 8

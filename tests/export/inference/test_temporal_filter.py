@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import cv2
 import numpy as np
 import pytest
 
 from distill.export.inference.temporal_filter import TemporalFilter, TemporalFilterConfig
+from distill.export.runners.base import Outputs
 from distill.metrics import TemporalMetrics
 from distill.spec import DepthSpec, StudentSpec
 from distill.tasks import DepthKind, Task
@@ -56,7 +59,9 @@ def answer(truth: dict[str, np.ndarray], random: np.random.Generator, noise: flo
     return outputs | {f"{name}_confidence": sure for name in list(outputs)}
 
 
-def run(speed_px: float, frames: int, temporal_filter: TemporalFilterConfig | None, spec: StudentSpec = SPEC):
+def run(
+    speed_px: float, frames: int, temporal_filter: TemporalFilterConfig | None, spec: StudentSpec = SPEC
+) -> Iterator[tuple[np.ndarray, Outputs, Outputs, Outputs]]:
     """(rgb, truth, raw, filtered) of every frame."""
     random = np.random.default_rng(0)
     temporal_filter = TemporalFilter(spec, temporal_filter)

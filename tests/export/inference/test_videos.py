@@ -22,6 +22,7 @@ from distill.export.inference.video_options import SINKS, OutputPaths, VideoOpti
 from distill.export.inference.videos import predict_video
 from distill.export.sinks import base
 from distill.video import VideoReader
+from tests.builders.cli import Cli
 from tests.builders.videos import write_clip
 from tests.fakes.runner import FakeRunner
 from tests.waiting import wait_until
@@ -212,7 +213,7 @@ def test_an_engine_error_names_the_frame_and_keeps_the_rest(
     assert done.rows[0] | {"resumed_at": 12, "frames": 18} == done.rows[0]
 
 
-def test_a_killed_process_resumes(cli, onnx_file: Path, tmp_path: Path) -> None:
+def test_a_killed_process_resumes(cli: Cli, onnx_file: Path, tmp_path: Path) -> None:
     """SIGKILL during the job, then the same command."""
     clip = write_clip(tmp_path / "clip.mp4", [40 * n for n in range(120)], noise=30)
     results = []

@@ -49,7 +49,9 @@ def test_the_file_contains_its_spec_and_no_local_path(student: Student, onnx_fil
     assert dimensions == ["batch", "height", "width"]
 
 
-def test_export_prints_nothing_and_keeps_the_module(student: Student, tmp_path: Path, capfd) -> None:
+def test_export_prints_nothing_and_keeps_the_module(
+    student: Student, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     before = {name: value.clone() for name, value in student.state_dict().items()}
 
     class Halved(nn.Module):

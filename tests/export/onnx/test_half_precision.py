@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -29,7 +30,7 @@ def images() -> np.ndarray:
 
 
 @pytest.fixture(scope="module")
-def proto(onnx_file: Path):
+def proto(onnx_file: Path) -> onnx.ModelProto:
     return onnx.load(onnx_file)
 
 
@@ -47,11 +48,11 @@ def fragile(student: Student) -> Student:
 
 
 @pytest.fixture(scope="module")
-def fragile_proto(fragile: Student, tmp_path_factory: pytest.TempPathFactory):
+def fragile_proto(fragile: Student, tmp_path_factory: pytest.TempPathFactory) -> onnx.ModelProto:
     return onnx.load(export_onnx(fragile, fragile.spec, tmp_path_factory.mktemp("fragile") / "fragile.onnx").path)
 
 
-def compare(student: Student, folder: Path):
+def compare(student: Student, folder: Path) -> Callable[[onnx.ModelProto], ParityResult]:
     reference = ModuleRunner(student, student.spec, threads=2)
 
     def compare(candidate: object) -> ParityResult:

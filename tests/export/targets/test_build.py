@@ -24,6 +24,7 @@ from distill.export.verification.parity import ParityResult, TaskParity, generat
 from distill.export.verification.timing import Timing
 from distill.students.model.student import Student
 from distill.tasks import Task
+from tests.builders.cli import Cli
 
 BESIDES = ("onnx", "openvino", "onnx-fp16", "tensorrt", "tensorrt-fp8", "triton")
 
@@ -166,7 +167,7 @@ def test_the_target_of_the_readme_loads(repository: Path, tmp_path: Path) -> Non
     assert name == "edge-box" and config.profile.max_batch == 4
 
 
-def test_wrong_targets(cli, run_dir: Path, tmp_path: Path) -> None:
+def test_wrong_targets(cli: Cli, run_dir: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no such target"):
         load_target("coreml")
     assert cli("export", run_dir, "--to", "onnx,coreml")[0] == 2
@@ -213,7 +214,7 @@ def test_fp8_is_for_tensorrt_only(onnx_file: Path) -> None:
         Fp8Quantizer(proto, [])
 
 
-def test_a_file_can_work_at_another_size(cli, depth_run_dir: Path, tmp_path: Path) -> None:
+def test_a_file_can_work_at_another_size(cli: Cli, depth_run_dir: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     words = ("export", depth_run_dir, "--num-images", 2, "--seconds", 0, "--threads", 1)
     code, result = cli.json(*words, "--input-size", "96x64", "--out", out)
@@ -225,7 +226,7 @@ def test_a_file_can_work_at_another_size(cli, depth_run_dir: Path, tmp_path: Pat
     assert cli(*words, "--input-size", "50x64")[0] == 2
 
 
-def test_a_file_for_images_of_one_size(cli, depth_run_dir: Path, tmp_path: Path) -> None:
+def test_a_file_for_images_of_one_size(cli: Cli, depth_run_dir: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     words = ("export", depth_run_dir, "--num-images", 2, "--seconds", 0, "--threads", 1, "--fixed-size", "120x160")
     code, result = cli.json(*words, "--to", "onnx,openvino", "--out", out)
@@ -239,7 +240,7 @@ def test_a_file_for_images_of_one_size(cli, depth_run_dir: Path, tmp_path: Path)
     assert [side.dim_value for side in shape][1:] == [120, 160, 3]
 
 
-def test_an_export_without_any_requested_target_fails(cli, depth_run_dir: Path, tmp_path: Path) -> None:
+def test_an_export_without_any_requested_target_fails(cli: Cli, depth_run_dir: Path, tmp_path: Path) -> None:
     words = ("export", depth_run_dir, "--num-images", 2, "--seconds", 0.05, "--threads", 1, "--min-speedup", 1000)
     code, found = cli.json(*words, "--to", "onnx-int8", "--out", tmp_path / "a", "--tolerance", "depth=0.5")
     assert code == 1 and not found["passed"]

@@ -13,6 +13,7 @@ import pytest
 
 from distill.config.export import ENGINES, RUNNERS, TARGETS, Engine
 from distill.export.runners import open_runner
+from tests.builders.cli import Cli
 
 
 def documented_modules(repository: Path) -> dict[str, str]:
@@ -39,7 +40,7 @@ def gzip_engine(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setitem(TARGETS, name, target)  # type: ignore[arg-type]
 
 
-def test_a_documented_engine_exports_and_runs(gzip_engine: None, cli, run_dir: Path, tmp_path: Path) -> None:
+def test_a_documented_engine_exports_and_runs(gzip_engine: None, cli: Cli, run_dir: Path, tmp_path: Path) -> None:
     code, result = cli.json(
         *("export", run_dir, "--to", "gzip,onnx", "--out", tmp_path, "--num-images", 2, "--seconds", 0, "--threads", 1)
     )

@@ -33,7 +33,7 @@ from tests.fakes.tensorrt import GOLDEN, VERSIONS, FakeCuda, FakeTensorRt
 
 
 @pytest.fixture(scope="module")
-def proto(onnx_file: Path):
+def proto(onnx_file: Path) -> onnx.ModelProto:
     return onnx.load(onnx_file)
 
 

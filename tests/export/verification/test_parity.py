@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -49,7 +50,9 @@ def sample(*, labeled: bool = True) -> ParitySample:
     return ParitySample("x", rgb, labels)
 
 
-def compare(change: Callable[[Outputs], object], *, labeled: bool = True, tolerances: Tolerances | None = None):
+def compare(
+    change: Callable[[Outputs], object], *, labeled: bool = True, tolerances: Tolerances | None = None
+) -> tuple[ParityResult, dict[Task, Any]]:
     parity = Parity(FakeRunner(), Altered(change), tolerances)
     parity.update(sample(labeled=labeled))
     result = parity.result()

@@ -8,6 +8,7 @@ import numpy as np
 
 from distill.export.verification.regression import compare_calls
 from distill.export.verification.timing import SCOPES
+from tests.builders.cli import Cli
 
 
 def series(seed: int, slower: float = 1.0, count: int = 300) -> list[float]:
@@ -44,7 +45,7 @@ def test_paired_calls_cancel_the_load_of_the_machine() -> None:
     assert {compare_calls(*pairs(seed, 0.95), paired=True).verdict for seed in range(4)} == {"faster"}
 
 
-def test_a_model_is_compared_with_an_older_one(cli, run_dir: Path, onnx_file: Path, tmp_path: Path) -> None:
+def test_a_model_is_compared_with_an_older_one(cli: Cli, run_dir: Path, onnx_file: Path, tmp_path: Path) -> None:
     """The module in torch takes several times as long as its ONNX file."""
     words = ("--batch", 1, "--batch", 2, "--size", "40x56", "--seconds", 0.05, "--threads", 1)
     code, result = cli.json("bench", run_dir, *words, "--compare", onnx_file, "--out", tmp_path)

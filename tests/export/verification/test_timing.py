@@ -21,6 +21,7 @@ from distill.export.verification.timing import (
     time_runners,
 )
 from distill.images import encode_jpeg
+from tests.fakes.runner import FakeRunner
 
 
 def test_runners_take_turns_and_the_first_call_is_not_counted() -> None:
@@ -67,7 +68,7 @@ def test_percentiles_and_rate() -> None:
     assert timing.to_dict()["p95_ms"] == pytest.approx(95.05)
 
 
-def test_every_size_batch_and_scope_is_timed(fake) -> None:
+def test_every_size_batch_and_scope_is_timed(fake: FakeRunner) -> None:
     timings = time_runners({"fake": fake}, [1, 3], [(16, 16), (8, 24)], seconds=0.01)
     assert [(timing.size_hw, timing.batch, timing.scope) for timing in timings] == [
         (size_hw, batch, what)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
@@ -13,6 +14,7 @@ from distill.config import load_config
 from distill.config.adapters import CallableConfig
 from distill.errors import DistillError, UsageError
 from distill.images import Photo
+from distill.labels import Label
 from distill.tasks import IGNORE_SEMANTIC, DepthKind, Task
 from distill.teachers.adapters.callable import CallableSpecialist
 from distill.teachers.factory import build_teacher
@@ -28,7 +30,7 @@ def module(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     return made
 
 
-def predict(module: ModuleType, function, **config):
+def predict(module: ModuleType, function: Callable[..., object], **config: object) -> list[Label]:
     module.function = function
     return CallableSpecialist(load_config(CallableConfig, {"function": "some_teacher:function", **config})).predict(
         PHOTO
@@ -36,7 +38,7 @@ def predict(module: ModuleType, function, **config):
 
 
 def test_depth_normals_and_classes_become_labels(module: ModuleType) -> None:
-    def function(rgb, far):
+    def function(rgb: np.ndarray, far: float) -> dict[str, object]:
         height, width = rgb.shape[:2]
         normals = np.zeros((height, width, 3), np.float32)
         normals[..., 2] = -2.0  # toward the camera in OpenCV axes, not of unit length
@@ -61,7 +63,7 @@ def test_depth_normals_and_classes_become_labels(module: ModuleType) -> None:
 
 
 def test_ids_confidence_and_holes(module: ModuleType) -> None:
-    def function(rgb):
+    def function(rgb: np.ndarray) -> dict[str, object]:
         ids = np.array([[0, 1], [2, 1]])
         depth = np.array([[1.0, np.nan], [2.0, 3.0]])
         return {"semantic": ids, "depth": depth, "depth_confidence": np.array([[0.5, 1], [0, 1]])}
@@ -74,7 +76,7 @@ def test_ids_confidence_and_holes(module: ModuleType) -> None:
 
 
 def test_instances(module: ModuleType) -> None:
-    def function(rgb):
+    def function(rgb: np.ndarray) -> dict[str, object]:
         return {"instance": np.array([[0, 1], [2, 2]]), "instance_classes": {2: "dog"}}
 
     (label,) = predict(module, function, things=["cat", "dog"])
@@ -84,7 +86,7 @@ def test_instances(module: ModuleType) -> None:
 
 
 def test_the_function_cannot_change_the_photo(module: ModuleType) -> None:
-    def function(rgb):
+    def function(rgb: np.ndarray) -> dict[str, object]:
         rgb[:] = 0
         return {"depth": np.ones(rgb.shape[:2])}
 
@@ -101,13 +103,13 @@ def test_the_function_cannot_change_the_photo(module: ModuleType) -> None:
         ({"depth": np.ones((2, 2)), "depth_confidence": np.ones((3, 3))}, "depth_confidence is"),
     ],
 )
-def test_wrong_results_are_usage_errors(module: ModuleType, given, words: str) -> None:
+def test_wrong_results_are_usage_errors(module: ModuleType, given: object, words: str) -> None:
     with pytest.raises(DistillError, match=words):
         predict(module, lambda rgb: given, outputs=[{"task": "depth"}])
 
 
 def test_a_failing_function_costs_one_photo(module: ModuleType) -> None:
-    def function(rgb):
+    def function(rgb: np.ndarray) -> None:
         raise ZeroDivisionError("oh")
 
     with pytest.raises(DistillError, match="some_teacher:function failed: ZeroDivisionError: oh") as caught:

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from distill.errors import DistillError
-from distill.images import encode_map, read_photo
+from distill.images import Photo, encode_map, read_photo
 from distill.tasks import Task
 from distill.teachers.answer_parser import AnswerRejected, parse_answer
 from distill.teachers.base import GeneratedImage, PromptSpec
@@ -60,7 +60,7 @@ def test_sixteen_bits_are_scaled_not_clipped() -> None:
     np.testing.assert_array_equal(generated.rgb[0, :, 0], np.arange(256))
 
 
-def photo():
+def photo() -> Photo:
     return read_photo(encode_map(np.asarray(base())), key="one", name="one.png")
 
 

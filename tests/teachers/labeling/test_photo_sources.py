@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -94,7 +95,7 @@ def test_unreadable_folder_is_a_failure(tmp_path: Path, monkeypatch: pytest.Monk
     save(tmp_path / "closed" / "b.jpg")
     scan = os.scandir
 
-    def scandir(path: str):
+    def scandir(path: str) -> Any:
         if Path(path).name == "closed":  # as for anyone but root
             raise PermissionError(13, "Permission denied", str(path))
         return scan(path)

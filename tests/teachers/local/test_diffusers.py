@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -61,8 +62,17 @@ class _Recorder:
     def __init__(self) -> None:
         self.calls: list[dict] = []
 
-    def __call__(self, image=None, prompt=None, height=None, width=None, num_inference_steps=None, generator=None,
-                 max_area=None, _auto_resize=True):  # fmt: skip
+    def __call__(
+        self,
+        image: Any = None,
+        prompt: Any = None,
+        height: int | None = None,
+        width: int | None = None,
+        num_inference_steps: int | None = None,
+        generator: Any = None,
+        max_area: int | None = None,
+        _auto_resize: bool = True,
+    ) -> SimpleNamespace:
         self.calls.append({"image": image, "prompt": prompt, "size_hw": (height, width), "auto": _auto_resize})
         return SimpleNamespace(images=[image], nsfw_content_detected=self.nsfw)
 

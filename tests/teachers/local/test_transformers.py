@@ -52,7 +52,7 @@ def predict(folder: Path, **config: object) -> dict[Task, Label]:
     return teacher_result.labels
 
 
-def test_relative_depth_is_the_raw_prediction(model) -> None:
+def test_relative_depth_is_the_raw_prediction(model: Callable[..., Path]) -> None:
     """Not the 8-bit preview, and not a resized copy."""
     folder = model("depth_anything")
     config = load_config(TransformersConfig, {"model": str(folder)})
@@ -67,7 +67,7 @@ def test_relative_depth_is_the_raw_prediction(model) -> None:
     assert np.allclose(label.value, (raw - raw.min()) / (raw.max() - raw.min()), atol=1e-5)
 
 
-def test_metric_depth_kind(model) -> None:
+def test_metric_depth_kind(model: Callable[..., Path]) -> None:
     folder = model("depth_anything", depth_estimation_type="metric", max_depth=20)
     label = predict(folder)[Task.DEPTH]
     assert label.depth_kind is DepthKind.METRIC
@@ -75,11 +75,11 @@ def test_metric_depth_kind(model) -> None:
 
 
 @pytest.mark.parametrize("name", ["depth_pro", "zoedepth"])
-def test_models_with_own_post_processing_give_meters(model, name: str) -> None:
+def test_models_with_own_post_processing_give_meters(model: Callable[..., Path], name: str) -> None:
     assert predict(model(name))[Task.DEPTH].depth_kind is DepthKind.METRIC
 
 
-def test_three_tasks_in_one_pass(model) -> None:
+def test_three_tasks_in_one_pass(model: Callable[..., Path]) -> None:
     labels = predict(model("tipsv2"), frame="opencv")
     assert set(labels) == {Task.DEPTH, Task.NORMALS, Task.SEMANTIC}
     assert labels[Task.DEPTH].depth_kind is DepthKind.METRIC
@@ -87,13 +87,13 @@ def test_three_tasks_in_one_pass(model) -> None:
     assert labels[Task.SEMANTIC].classes == tiny.CLASSES
 
 
-def test_undeclared_axes_are_an_error(model) -> None:
+def test_undeclared_axes_are_an_error(model: Callable[..., Path]) -> None:
     with pytest.raises(UsageError, match="axes"):
         predict(model("tipsv2"))
     assert set(predict(model("tipsv2"), tasks=["depth"])) == {Task.DEPTH}
 
 
-def test_model_classes_can_be_merged(model) -> None:
+def test_model_classes_can_be_merged(model: Callable[..., Path]) -> None:
     folder = model("segformer")
     own = predict(folder)[Task.SEMANTIC]
     assert own.classes == tiny.CLASSES
@@ -105,7 +105,7 @@ def test_model_classes_can_be_merged(model) -> None:
 
 
 @pytest.mark.parametrize("name", ["mask2former", "oneformer", "eomt"])
-def test_query_models_give_classes_and_instances(model, name: str) -> None:
+def test_query_models_give_classes_and_instances(model: Callable[..., Path], name: str) -> None:
     labels = predict(model(name), min_score=0.15)
     assert labels[Task.SEMANTIC].classes == tiny.CLASSES
     assert labels[Task.SEMANTIC].confidence.max() <= 1
@@ -114,7 +114,7 @@ def test_query_models_give_classes_and_instances(model, name: str) -> None:
     assert set(instances.instance_classes.values()) <= set(tiny.CLASSES)
 
 
-def test_tiling_model_has_classes_only(model) -> None:
+def test_tiling_model_has_classes_only(model: Callable[..., Path]) -> None:
     folder = model("eomt", split=True)
     assert Task.SEMANTIC in predict(folder, tasks=["semantic"])
     with pytest.raises(DistillError, match="no instances"):
@@ -143,7 +143,7 @@ def test_mask_with_the_higher_score_wins() -> None:
     assert label.confidence[0, 0] == pytest.approx(0.9)
 
 
-def test_text_model_runs_once_per_class(model) -> None:
+def test_text_model_runs_once_per_class(model: Callable[..., Path]) -> None:
     labels = predict(model("sam3"), things=["car", "dog"], tasks=["instance", "semantic"], min_score=0.0)
     instances, semantic = labels[Task.INSTANCE], labels[Task.SEMANTIC]
     assert set(instances.instance_classes.values()) <= {"car", "dog"}
@@ -172,7 +172,9 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("sam3", Task.INSTANCE, {"things": ["car", "dog"], "min_score": 0.0}),
     ],
 )
-def test_eight_photos_are_labeled(model, photos: Path, tmp_path: Path, name: str, task: Task, more: dict) -> None:
+def test_eight_photos_are_labeled(
+    model: Callable[..., Path], photos: Path, tmp_path: Path, name: str, task: Task, more: dict
+) -> None:
     values = {"model": str(model(name)), "license": "Apache-2.0", "terms": "https://example.org", **more}
     config = load_config(TransformersConfig, values)
     job = Job(out=tmp_path, config=config, folder=Path(), inputs=(str(photos),), previews=0)
@@ -207,7 +209,7 @@ def test_unsupported_models_are_errors(tmp_path: Path, config: str | None, words
         build_teacher(load_config(TransformersConfig, {"model": str(tmp_path)}), folder=Path())
 
 
-def test_missing_or_damaged_weights_are_errors(model, tmp_path: Path) -> None:
+def test_missing_or_damaged_weights_are_errors(model: Callable[..., Path], tmp_path: Path) -> None:
     source = model("segformer")
     for name in ("config.json", "preprocessor_config.json"):
         (tmp_path / name).write_bytes((source / name).read_bytes())
@@ -218,7 +220,7 @@ def test_missing_or_damaged_weights_are_errors(model, tmp_path: Path) -> None:
         predict(tmp_path)
 
 
-def test_pickled_weights_are_not_opened(model, tmp_path: Path) -> None:
+def test_pickled_weights_are_not_opened(model: Callable[..., Path], tmp_path: Path) -> None:
     source = model("segformer")
     for name in ("config.json", "preprocessor_config.json"):
         (tmp_path / name).write_bytes((source / name).read_bytes())
@@ -238,14 +240,14 @@ def test_an_unknown_depth_kind_must_be_stated(tmp_path: Path) -> None:
     assert described.tasks == (Task.DEPTH,)
 
 
-def test_changed_model_is_another_job(model, tmp_path: Path) -> None:
+def test_changed_model_is_another_job(model: Callable[..., Path], tmp_path: Path) -> None:
     (tmp_path / "a.safetensors").write_bytes(b"1")
     before = fingerprint(str(tmp_path))
     (tmp_path / "a.safetensors").write_bytes(b"12")
     assert fingerprint(str(tmp_path)) != before
 
 
-def test_plan_times_the_model_and_downloads_none(model, photos: Path, tmp_path: Path) -> None:
+def test_plan_times_the_model_and_downloads_none(model: Callable[..., Path], photos: Path, tmp_path: Path) -> None:
     from distill.workflows.label.plan import plan_local
 
     config = load_config(TransformersConfig, {"model": str(model("segformer")), "license": "MIT"})

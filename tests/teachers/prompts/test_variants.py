@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from distill.config.synthetic import FaultsConfig, SyntheticConfig
 from distill.errors import DistillError, UsageError
 from distill.images import Photo, encode_map, read_photo
 from distill.tasks import Task
-from distill.teachers.base import ContentRefused, GeneratedImage, PromptSpec
+from distill.teachers.base import ContentRefused, GeneratedImage, PromptSpec, TeacherResult
 from distill.teachers.codecs.palette import BACKGROUND
 from distill.teachers.decoders import teacher_task
 from distill.teachers.decoders.referring import referring_prompt
@@ -104,7 +105,7 @@ def plain_photo() -> Photo:
     return read_photo(encode_map(pixels), key="one", name="one.png")
 
 
-def ask_fickle(later: list[np.ndarray | DistillError]):
+def ask_fickle(later: list[np.ndarray | DistillError]) -> TeacherResult:
     generator = Fickle(later)
     prompt_ensemble = PromptEnsemble(num_answers=1 + len(later))
     teacher = GenerativeTeacher(
@@ -130,7 +131,7 @@ def test_fewer_than_half_of_the_images_give_no_label() -> None:
 
 
 def test_disagreement_lowers_confidence_and_score() -> None:
-    def asked(faults: FaultsConfig):
+    def asked(faults: FaultsConfig) -> Sequence[TeacherResult]:
         config = CONFIG.model_copy(update={"tasks": (Task.NORMALS,), "faults": faults})
         quality_filter = QualityFilter(register=False)
         return build_teacher(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 
 from distill.config.synthetic import SyntheticConfig
 from distill.errors import DistillError, UsageError
-from distill.images import encode_map, read_photo, write_atomic
+from distill.images import Photo, encode_map, read_photo, write_atomic
 from distill.tasks import Task
 from distill.teachers.base import ContentRefused, GeneratedImage, PromptSpec
 from distill.teachers.factory import build_teacher
@@ -39,13 +40,13 @@ class CountingGenerator:
     def __init__(self) -> None:
         self.prompts: list[tuple[str, int, int]] = []
 
-    def prompt_specs(self, photo):
+    def prompt_specs(self, photo: Photo) -> list[PromptSpec]:
         return [PROMPT_SPEC]
 
-    def parameters(self, photo, prompt_spec):
+    def parameters(self, photo: Photo, prompt_spec: PromptSpec) -> dict[str, Any]:
         return {}
 
-    def generate(self, photo, prompt_spec, *, seed, sample=0):
+    def generate(self, photo: Photo, prompt_spec: PromptSpec, *, seed: int, sample: int = 0) -> GeneratedImage:
         self.prompts.append((prompt_spec.prompt, seed, sample))
         if "refuse" in prompt_spec.prompt:
             raise ContentRefused("I will not")

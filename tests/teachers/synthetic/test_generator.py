@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import lru_cache
+from typing import Any
 
 import cv2
 import numpy as np
@@ -100,7 +101,7 @@ def test_another_seed_gives_another_sample() -> None:
 
 
 @pytest.mark.parametrize("share", [0.0, 0.3, 1.0])
-def test_refusals_have_their_probability_and_repeat(share) -> None:
+def test_refusals_have_their_probability_and_repeat(share: float) -> None:
     editor = generator((Task.DEPTH, Task.SEMANTIC), refusal_probability=share)
     refused = []
     for photo, prompt_spec in prompted(editor, 100):
@@ -117,7 +118,7 @@ def test_refusals_have_their_probability_and_repeat(share) -> None:
 
 
 @pytest.mark.parametrize("share", [0.0, 0.25])
-def test_truncated_files_have_their_probability(share) -> None:
+def test_truncated_files_have_their_probability(share: float) -> None:
     editor = generator((Task.SEMANTIC,), truncated_probability=share)
     broken = []
     for photo, prompt_spec in prompted(editor, 120):
@@ -130,7 +131,7 @@ def test_truncated_files_have_their_probability(share) -> None:
 
 
 @pytest.mark.parametrize("share", [0.0, 0.4, 1.0])
-def test_jpegs_have_their_probability(share) -> None:
+def test_jpegs_have_their_probability(share: float) -> None:
     editor = generator((Task.SEMANTIC,), jpeg_probability=share, jpeg_quality=80)
     jpegs = [
         editor.generate(photo, prompt_spec, seed=0).data.startswith(b"\xff\xd8")
@@ -182,7 +183,7 @@ def test_canvas_transform_maps_pixels_to_the_photo() -> None:
 @pytest.mark.parametrize(
     ("faults", "largest"), [({"shift_px": 5.0}, 5.0), ({"zoom": 0.07}, 0.07), ({"aspect": 0.03}, 0.03)]
 )
-def test_misalignments_are_within_their_limits(faults, largest) -> None:
+def test_misalignments_are_within_their_limits(faults: dict[str, float], largest: float) -> None:
     config, rng = FaultsConfig(drift_probability=1.0, **faults), np.random.default_rng(0)
     placings = [draw_canvas_transform(config, (96, 128), "cover", rng) for _ in range(300)]
     shifts = np.array([transform.shift_yx_px for transform in placings])
@@ -199,7 +200,7 @@ def test_misalignments_are_within_their_limits(faults, largest) -> None:
 
 
 @pytest.mark.parametrize("resize_mode", ["cover", "fill", "contain"])
-def test_api_sizes_cover_the_photo_by_the_resize_mode(resize_mode) -> None:
+def test_api_sizes_cover_the_photo_by_the_resize_mode(resize_mode: Any) -> None:
     config = FaultsConfig(output_size="api", resize_mode=resize_mode)
     transform = draw_canvas_transform(config, (1051, 1440), resize_mode, np.random.default_rng(0))
     height, width = transform.size_hw

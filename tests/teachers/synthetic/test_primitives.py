@@ -36,7 +36,7 @@ def inside(solid: Solid, points: np.ndarray) -> np.ndarray:
 
 
 @pytest.mark.parametrize("solid", SOLIDS, ids=lambda solid: type(solid).__name__)
-def test_a_ray_is_outside_before_its_hit_and_inside_after(solid) -> None:
+def test_a_ray_is_outside_before_its_hit_and_inside_after(solid: Solid) -> None:
     origin, direction = rays(0)
     free = ~inside(solid, origin)
     origin, direction = origin[:, free], direction[:, free] / np.linalg.norm(direction[:, free], axis=0)
@@ -54,7 +54,7 @@ def test_a_ray_is_outside_before_its_hit_and_inside_after(solid) -> None:
 
 
 @pytest.mark.parametrize("solid", SOLIDS, ids=lambda solid: type(solid).__name__)
-def test_bounding_sphere_test_misses_no_hit(solid) -> None:
+def test_bounding_sphere_test_misses_no_hit(solid: Solid) -> None:
     # If this fails, things lose pieces of themselves or of their shadows.
     origin, direction = rays(1)
     free = ~inside(solid, origin)
@@ -65,7 +65,7 @@ def test_bounding_sphere_test_misses_no_hit(solid) -> None:
 
 
 @pytest.mark.parametrize("solid", SOLIDS, ids=lambda solid: type(solid).__name__)
-def test_normals_are_perpendicular_to_the_surface(solid) -> None:
+def test_normals_are_perpendicular_to_the_surface(solid: Solid) -> None:
     origin, direction = rays(2)
     free = ~inside(solid, origin)
     origin, direction = origin[:, free], direction[:, free]

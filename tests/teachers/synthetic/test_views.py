@@ -46,7 +46,7 @@ def normals_from_depth(view: View) -> np.ndarray:
 
 
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
-def test_normals_match_the_depth_map(views) -> None:
+def test_normals_match_the_depth_map(views: list[View]) -> None:
     for view in views:
         middle = view.normals[1:-1, 1:-1]
         # Inside of flat surfaces: the four neighbors have the same normal and the same instance or class.
@@ -63,7 +63,7 @@ def test_normals_match_the_depth_map(views) -> None:
         assert np.median(error_deg) < 0.3
 
 
-def test_normals_have_length_one_and_face_the_camera(views) -> None:
+def test_normals_have_length_one_and_face_the_camera(views: list[View]) -> None:
     grid = pixel_grid(CONFIG.size_hw)
     for index, view in enumerate(views):
         solid = np.isfinite(view.depth_m)
@@ -75,7 +75,7 @@ def test_normals_have_length_one_and_face_the_camera(views) -> None:
         assert facing[solid].max() < 1e-3
 
 
-def test_ground_depth_matches_the_camera_height(views) -> None:
+def test_ground_depth_matches_the_camera_height(views: list[View]) -> None:
     rows, _ = np.mgrid[: CONFIG.size_hw[0], : CONFIG.size_hw[1]]
     for index, view in enumerate(views):
         camera = scene(CONFIG.seed, index)[1]
@@ -91,12 +91,12 @@ def test_ground_depth_matches_the_camera_height(views) -> None:
         assert np.allclose(view.depth_m[floor][near], expected[near], rtol=1e-3)
 
 
-def test_only_sky_has_infinite_depth(views) -> None:
+def test_only_sky_has_infinite_depth(views: list[View]) -> None:
     for view in views:
         assert (np.isinf(view.depth_m) == (view.semantic == SYNTHETIC_CLASSES.index("sky"))).all()
 
 
-def test_instances_have_one_class_and_objects_have_instances(views) -> None:
+def test_instances_have_one_class_and_objects_have_instances(views: list[View]) -> None:
     for view in views:
         visible = set(np.unique(view.instance).tolist()) - {0}
         assert visible == set(view.instance_classes)
@@ -106,12 +106,12 @@ def test_instances_have_one_class_and_objects_have_instances(views) -> None:
         assert stuff <= {"sky", "ground", "wall", "ceiling"}
 
 
-def test_every_class_is_frequent(views) -> None:
+def test_every_class_is_frequent(views: list[View]) -> None:
     seen = np.array([[(view.semantic == class_id).any() for class_id in range(8)] for view in views]).mean(axis=0)
     assert (seen > 0.25).all(), dict(zip(SYNTHETIC_CLASSES, seen, strict=True))
 
 
-def test_photos_are_well_exposed(views) -> None:
+def test_photos_are_well_exposed(views: list[View]) -> None:
     means = np.array([view.rgb.mean() for view in views])
     assert means.min() > 55 and means.max() < 215
     assert np.mean([np.mean(view.rgb == 255) for view in views]) < 0.02

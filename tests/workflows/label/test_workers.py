@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,7 +16,7 @@ from distill.teachers.labeling.job import Job
 from distill.workflows.label.workers import gpu_of, num_workers
 
 
-def job_of(config) -> Job:
+def job_of(config: Any) -> Job:
     return Job(out=Path("out"), config=config, folder=Path(), inputs=())
 
 

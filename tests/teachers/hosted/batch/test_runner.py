@@ -68,12 +68,12 @@ def test_next_process_collects_the_job_of_a_killed_one(
     class Killed(BaseException):
         pass
 
-    async def die(*arguments, **named):
+    async def die(*arguments: object, **named: object) -> None:
         raise Killed
 
     begin = GeminiBatches.begin
 
-    async def begin_and_die(self, path, label):
+    async def begin_and_die(self: GeminiBatches, path: Path, label: str) -> None:
         await begin(self, path, label)
         raise Killed
 

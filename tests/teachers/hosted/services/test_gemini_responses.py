@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from typing import Any
 
 import pytest
 
@@ -92,7 +93,9 @@ def quota(name: str) -> dict:
         ([{"@type": "x"}, "nonsense"], "Wed, 21 Oct 2026", "", None, "minute"),
     ],
 )
-def test_rate_limit_has_scope_and_delay(details, header, message, delay_s, scope) -> None:
+def test_rate_limit_has_scope_and_delay(
+    details: Any, header: str | None, message: str, delay_s: float | None, scope: str
+) -> None:
     error = error_of(429, "RESOURCE_EXHAUSTED", message, details, header)
     assert isinstance(error, RateLimited) and (error.delay_s, error.scope) == (delay_s, scope)
 
