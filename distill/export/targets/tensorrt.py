@@ -114,7 +114,8 @@ def write_kit(
         stored[f"{index}/image"] = image
         stored |= {f"{index}/{key}": value for key, value in outputs.items()}
     np.savez_compressed(folder / "samples.npz", **stored)
-    np.savez_compressed(folder / "calibration.npz", **{str(index): image for index, image in enumerate(calibration)})
+    images: dict[str, Any] = {str(index): image for index, image in enumerate(calibration)}
+    np.savez_compressed(folder / "calibration.npz", **images)
     for module, copy in _SCRIPTS.items():
         (folder / copy).write_text(_standalone((resources.files(_PACKAGE) / module).read_text()))
     kit = _settings(name, spec, config, tolerances)
