@@ -153,6 +153,7 @@ def label(
         distill label --teacher synthetic --set scenes=600 --set faults=moderate --out shards
     """
     console = Console(as_json=as_json)
+    deadline_s = parse_deadline(deadline) if deadline else None
     options = LabelOptions(
         teacher=teacher,
         photos=photos or ([] if calibrate is None else [str(calibrate)]),
@@ -189,8 +190,7 @@ def label(
         from distill.teachers.store.spending import Budget
         from distill.workflows.label.run import run_label
 
-        budget = Budget(max_usd, max_requests, parse_deadline(deadline) if deadline else None)
-        job = options.job()
+        job, budget = options.job(), Budget(max_usd, max_requests, deadline_s)
         result = run_label(job, console, workers=workers, job_index=job_index, overwrite=overwrite, budget=budget)
         console.result(result)
         failed = len(result.failed) > max_failures or (result.complete and not result.labeled)
