@@ -62,7 +62,8 @@ def _stored(task: Task, value: ndarray, depth_kind: DepthKind | None) -> ndarray
         return stored
     finite = np.isfinite(value)
     valid = finite.all(axis=-1) if info.channels else finite
-    return label_format(task).encode_value(value, valid, info, depth_kind)
+    encoded: ndarray = label_format(task).encode_value(value, valid, info, depth_kind)
+    return encoded
 
 
 def _store_ids(ids: ndarray, dtype: str, depth_kind: DepthKind | None) -> ndarray:

@@ -80,12 +80,16 @@ class Panels:
             return photo
         values = _shrink(outputs[cell], self.panel_hw)
         if cell not in self._drawers:
-            drawing = draw_confidence(values)
-            return overlay(photo, drawing) if self._only else drawing
+            drawing: ndarray = draw_confidence(values)
+            if self._only:
+                drawing = overlay(photo, drawing)
+            return drawing
         drawer = self._drawers[cell]
         if self._only or drawer.always_over_photo:
-            return drawer.draw_over(photo, values, self._facts)
-        return drawer.draw(values, None, self._facts)
+            drawing = drawer.draw_over(photo, values, self._facts)
+        else:
+            drawing = drawer.draw(values, None, self._facts)
+        return drawing
 
     def _lay_out(self, rows: int, columns: int) -> tuple[ndarray, list[tuple[int, int]]]:
         """(canvas with captions and legends, top left corner of each panel)."""
@@ -131,4 +135,5 @@ def _shrink(values: ndarray, size_hw: tuple[int, int]) -> ndarray:
     else:
         # Down to half the size, bilinear reads every pixel and is five times faster than averaging by area.
         method = cv2.INTER_LINEAR if 2 * size_hw[0] >= values.shape[0] else cv2.INTER_AREA
-    return cv2.resize(values, (size_hw[1], size_hw[0]), interpolation=method)
+    resized: ndarray = cv2.resize(values, (size_hw[1], size_hw[0]), interpolation=method)
+    return resized

@@ -10,6 +10,7 @@ import argparse
 import json
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -66,7 +67,7 @@ def _angle_deg(expected: np.ndarray, found: np.ndarray) -> np.ndarray:
     return angle_deg
 
 
-DIFFERENCES = {
+DIFFERENCES: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
     "ids": lambda expected, found: expected != found,
     "instances": instance_mismatch,
     "angle_deg": _angle_deg,

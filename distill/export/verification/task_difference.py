@@ -83,7 +83,8 @@ def disagreement(task: Task, spec: StudentSpec, reference: ndarray, candidate: n
 
 
 def _angle_deg(reference: ndarray, candidate: ndarray) -> ndarray:
-    return angular_error_deg(candidate, reference, np.ones(reference.shape[:2], bool))
+    angle_deg: ndarray = angular_error_deg(candidate, reference, np.ones(reference.shape[:2], bool))
+    return angle_deg
 
 
 def _relative(reference: ndarray, candidate: ndarray) -> ndarray:
