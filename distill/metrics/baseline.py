@@ -64,13 +64,15 @@ class MeanBaseline:
         sums, weights = self._sums[task], self._weights[task]
         if TASKS[task].average == "vote":
             ids = sums.argmax(axis=-1).astype(np.uint8)
-            return cv2.resize(ids, size_hw[::-1], interpolation=cv2.INTER_NEAREST_EXACT)
+            votes: ndarray = cv2.resize(ids, size_hw[::-1], interpolation=cv2.INTER_NEAREST_EXACT)
+            return votes
         overall = sums.sum(axis=(0, 1)) / max(float(weights.sum()), 1e-9)
-        mean = np.where(weights[..., None] > 0, sums / np.maximum(weights, 1e-9)[..., None], overall)
+        mean: ndarray = np.where(weights[..., None] > 0, sums / np.maximum(weights, 1e-9)[..., None], overall)
         mean = cv2.resize(mean.astype(np.float32), size_hw[::-1], interpolation=cv2.INTER_LINEAR)
         if TASKS[task].average == "mean":
             return mean.reshape(size_hw)
-        return mean / np.maximum(np.linalg.norm(mean, axis=-1, keepdims=True), 1e-6)
+        unit: ndarray = mean / np.maximum(np.linalg.norm(mean, axis=-1, keepdims=True), 1e-6)
+        return unit
 
     def _far(self, label: Label) -> ndarray:
         return is_beyond_range(label) if label.depth_kind is DepthKind.METRIC else np.zeros_like(label.valid)
@@ -90,7 +92,7 @@ class MeanBaseline:
         self._weights[label.task] = self._weights.get(label.task, 0.0) + weight.astype(np.float64)
 
     def _add_votes(self, label: Label) -> None:
-        ids = np.where(label.valid, label.value, 255).astype(np.uint8)
+        ids: ndarray = np.where(label.valid, label.value, 255).astype(np.uint8)
         ids = cv2.resize(ids, self.size_hw[::-1], interpolation=cv2.INTER_NEAREST_EXACT)
         votes = self._sums.setdefault(label.task, np.zeros((*self.size_hw, max(len(label.classes), 1)), np.int64))
         self._weights.setdefault(label.task, np.zeros(self.size_hw))

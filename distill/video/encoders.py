@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from fractions import Fraction
 from functools import lru_cache
+from typing import cast
 
 import av
 import numpy as np
@@ -80,7 +81,7 @@ def encoder_works(name: str) -> bool:
     if name not in av.codecs_available:
         return False
     try:
-        context = av.CodecContext.create(name, "w")
+        context = cast("av.VideoCodecContext", av.CodecContext.create(name, "w"))
         context.width, context.height, context.pix_fmt = 256, 256, "yuv420p"
         context.time_base = Fraction(1, 25)
         black = av.VideoFrame.from_ndarray(np.zeros((256, 256, 3), np.uint8), format="rgb24")

@@ -73,7 +73,7 @@ class MotionTracker:
         self.previous = now
         if previous is None or previous.shape != now.shape:
             return None
-        flow = self._dis.calc(now, previous, None)
+        flow = self._dis.calc(now, previous, None)  # type: ignore[call-overload]  # the stubs of OpenCV require a flow
         moved = warp_by_flow(previous, _positions_of(flow))
         residual = _difference(now, moved)
         raw, left = float(_difference(now, previous).mean()), float(residual.mean())
@@ -86,7 +86,9 @@ def warp_by_flow(
 ) -> Shaped[ndarray, "h w *c"]:
     """Sample values at positions, bilinear or (for ids) nearest; border values outside."""
     method = cv2.INTER_NEAREST if ids else cv2.INTER_LINEAR
-    return cv2.remap(values, positions, None, method, borderMode=cv2.BORDER_REPLICATE)
+    # The stubs of OpenCV require a second map.
+    warped: ndarray = cv2.remap(values, positions, None, method, borderMode=cv2.BORDER_REPLICATE)  # type: ignore[call-overload]
+    return warped
 
 
 def _positions_of(flow: ndarray) -> ndarray:

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 
 @dataclass(frozen=True)
@@ -161,7 +161,8 @@ def _codecs() -> Iterator[Finding]:
         import av
     except Exception:  # already reported among the packages
         return
-    for mode, name in (("r", "H.264 decoder"), ("w", "H.264 encoder")):
+    modes: dict[str, Literal["r", "w"]] = {"H.264 decoder": "r", "H.264 encoder": "w"}
+    for name, mode in modes.items():
         try:
             codec = av.codec.Codec("h264", mode)
             yield Finding("video", name, "ok", codec.name)

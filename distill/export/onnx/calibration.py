@@ -32,7 +32,7 @@ def calibrate_ranges(
     name = proto.graph.input[0].name
     source: Iterator[UInt8[ndarray, "1 h w 3"]] = iter(images)
 
-    class Reader(CalibrationDataReader):  # type: ignore[misc]  # onnxruntime has no types
+    class Reader(CalibrationDataReader):
         count = 0
 
         def get_next(self) -> dict[str, ndarray] | None:

@@ -110,7 +110,7 @@ class _Pairs:
             ]
         )
         about = [f"{name}.fp8.scale", f"{name}.fp8.zero"]
-        where = {} if axis is None else {"axis": axis}
+        where: dict[str, Any] = {} if axis is None else {"axis": axis}
         quantized, back = f"{name}.fp8", f"{name}.fp8.float"
         self._graph.node.append(
             helper.make_node("QuantizeLinear", [name, *about], [quantized], name=f"{quantized}.quantize", **where)

@@ -108,7 +108,7 @@ class ShardDataset(Dataset[dict[str, Tensor]]):
                 hint="set data.disk_cache_gib=0 to decode again each epoch, or data.cache_dir to another disk",
             )
         arrays = {
-            name: np.lib.format.open_memmap(  # type: ignore[no-untyped-call]
+            name: np.lib.format.open_memmap(
                 folder / f"{name}.npy", mode="w+", dtype=one.dtype, shape=(len(self), *one.shape[1:])
             )
             for name, one in self._empty(1).items()

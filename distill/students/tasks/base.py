@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Protocol, runtime_checkable
 
 import cv2
+import numpy as np
 import torch
 from jaxtyping import Bool, Float, Shaped
 from numpy import ndarray
@@ -184,7 +185,7 @@ class StudentTask(ABC):
     def valid(self, stored: Shaped[ndarray, "h w *c"]) -> Bool[ndarray, "h w"]:
         """Pixels that have a label."""
         known: ndarray = stored != self.info.ignore
-        return known.any(axis=-1) if known.ndim == 3 else known
+        return np.asarray(known.any(axis=-1)) if known.ndim == 3 else known
 
     def check(
         self, stored: Shaped[ndarray, "h w *c"], valid: Bool[ndarray, "h w"], num_classes: int | None, name: str

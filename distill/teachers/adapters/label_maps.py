@@ -82,16 +82,16 @@ def read_map(path: Path) -> Shaped[ndarray, "h w *c"]:
     try:
         data = read_file(path)
         if path.suffix.lower() == ".npy":
-            values: ndarray = np.load(io.BytesIO(data), allow_pickle=False)
-            if not isinstance(values, ndarray) or values.ndim not in (2, 3):
+            stored = np.load(io.BytesIO(data), allow_pickle=False)
+            if not isinstance(stored, ndarray) or stored.ndim not in (2, 3):
                 raise DistillError(f"{path}: not an array of shape (h, w) or (h, w, 3)", hint="store one map per file")
-            return values
+            return stored
         with Image.open(io.BytesIO(data)) as image:
             if image.width * image.height > MAX_PIXELS:
                 raise DistillError(f"{path}: over {MAX_PIXELS / 1e6:.0f} million pixels", hint="shrink it")
             if image.mode == "P":
                 return np.array(image)
-        values = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+        values: ndarray | None = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     except (OSError, ValueError, EOFError, SyntaxError, zipfile.BadZipFile, cv2.error) as error:
         reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
         raise DistillError(f"{path}: the map cannot be read: {reason}", hint="use PNG, TIFF or .npy") from error

@@ -98,7 +98,8 @@ class EdgesTask(TeacherTask):
     def encode(self, label: Label, prompt_spec: PromptSpec) -> UInt8[ndarray, "h w 3"]:
         """Probability as gray level; invalid pixels become black."""
         gray = np.rint(255 * np.clip(np.where(label.valid, label.value, 0), 0, 1)).astype(np.uint8)
-        return cv2.merge([gray, gray, gray])
+        encoded: ndarray = cv2.merge([gray, gray, gray])
+        return encoded
 
     def reject(self, label: Label) -> str:
         """Inverted images."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import cv2
 import numpy as np
@@ -113,7 +113,9 @@ class NormalsTask(TeacherTask):
 
     def borders(self, value: Shaped[ndarray, "h w 3"], label: Label) -> Bool[ndarray, "h w"]:
         """Changes of direction."""
-        return sum(local_range(np.ascontiguousarray(value[..., axis])) for axis in range(3)) > _TURN
+        change: Any = sum(local_range(np.ascontiguousarray(value[..., axis])) for axis in range(3))
+        turned: ndarray = change > _TURN
+        return turned
 
     def content(self, label: Label) -> float:
         """By the spread of directions."""

@@ -85,6 +85,8 @@ def edge_points(rgb: UInt8[ndarray, "h w 3"]) -> EdgePoints:
     """Edge points of a generated image, without those of its bars and its frame."""
     along, across, power = _structure(rgb, 1.0)
     slope = cv2.sqrt(power)
+    rows: ndarray
+    columns: ndarray
     rows, columns = np.nonzero((slope > _STEP) & _inside(rgb))
     if not len(rows):
         return EdgePoints(np.empty((0, 2)), np.empty((0, 2)), np.empty(0))

@@ -220,7 +220,7 @@ def _curves(run: Path) -> list[Block]:
 def _engine(result: DemoResult) -> list[Block]:
     parity = result.parity
     keys = ("measure", "reference", "candidate", "pixel_difference", "tolerance", "passed")
-    checks = [[row.task, *[getattr(row, key) for key in keys]] for row in parity.tasks]
+    checks: list[list[Any]] = [[row.task, *[getattr(row, key) for key in keys]] for row in parity.tasks]
     timings = [row.timing for row in result.bench.timings]
     rows: list[list[Any]] = [
         [
