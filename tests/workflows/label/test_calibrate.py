@@ -22,7 +22,7 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("calibrate")
     config = {
         "kind": "synthetic",
-        "scenes": 24,
+        "scenes": 14,
         "size_hw": [96, 128],
         "tasks": ["semantic", "normals"],
         "faults": {"wrong_legend_probability": 0.4, "color_noise_sigma": 6.0, "edge_halo_px": 1.5},
@@ -35,7 +35,7 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_calibration_is_learned_kept_beside_the_config_and_used(work: Path) -> None:
     learned = distill("label", "--teacher", work / "noisy.yaml", "--calibrate", work / "truth", "--out", work / "none")
     assert Path(learned["calibration"]) == work / "noisy.calibration.json"
-    assert learned["tasks"]["semantic"]["labels"] == 24
+    assert learned["tasks"]["semantic"]["labels"] == 14
     assert learned["tasks"]["normals"]["pixel_error_after"] < learned["tasks"]["normals"]["pixel_error_before"] + 0.05
     assert not (work / "none").exists()
     distill(
