@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +13,6 @@ import numpy as np
 import pytest
 import webdataset
 
-from distill import shards
 from distill.errors import DistillError, UsageError
 from distill.labels import Label, encode
 from distill.shards import (
@@ -76,7 +76,7 @@ def test_a_full_disk_is_reported_and_leaves_no_file(tmp_path: Path, monkeypatch:
     def full(_: int) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(shards.os, "fsync", full)
+    monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(DistillError, match="No space left"):
         write_shard(tmp_path / "x.tar", [sample("a")])
     assert list(tmp_path.iterdir()) == []

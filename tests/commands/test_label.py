@@ -314,7 +314,17 @@ def test_a_price_that_is_no_number_is_refused(tmp_path: Path) -> None:
 
 
 def test_cut_tars_and_pages_are_made_again_and_a_living_writers_part_stays(tmp_path: Path) -> None:
-    words = ("label", "--teacher", "synthetic", "--set", "scenes=6", "--set", "size_hw=[48,64]", "--shard-size", 2)
+    words: tuple[object, ...] = (
+        "label",
+        "--teacher",
+        "synthetic",
+        "--set",
+        "scenes=6",
+        "--set",
+        "size_hw=[48,64]",
+        "--shard-size",
+        2,
+    )
     words += ("--out", tmp_path / "out", "--workers", 1)
     distill(*words)
     names = [f"shard-{index:06d}.tar" for index in range(3)]

@@ -19,7 +19,6 @@ import json
 import random
 import re
 import secrets
-import sys
 import threading
 import time
 from collections import Counter
@@ -296,7 +295,7 @@ class Fake:
         if fault == "no_picture":
             data = b"\x00this is no picture" + bytes(64)
         usage["image"] += IMAGE_TOKENS[size]
-        part = {"inlineData": {"mimeType": "image/png", "data": base64.b64encode(data).decode()}}
+        part: dict[str, Any] = {"inlineData": {"mimeType": "image/png", "data": base64.b64encode(data).decode()}}
         parts = [{"text": "Let me think.", "thought": True}, part]
         if int(asked[8:12], 16) / 0xFFFF < self.settings.faults.draft_too:
             draft = base64.b64encode(paint("", size_hw, 0, "png")).decode()
@@ -391,7 +390,7 @@ class Fake:
     async def list_batches(self, request: web.Request) -> web.Response:
         start, size = int(request.query.get("pageToken") or 0), int(request.query.get("pageSize") or 50)
         rows = list(reversed(self.batches.values()))
-        page = {"operations": [self._operation(batch) for batch in rows[start : start + size]]}
+        page: dict[str, Any] = {"operations": [self._operation(batch) for batch in rows[start : start + size]]}
         if start + size < len(rows):
             page["nextPageToken"] = str(start + size)
         return web.json_response(page)
@@ -547,4 +546,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -33,7 +33,7 @@ def _replace_or_die(self: Path, target: Path) -> Path:
     return result
 
 
-Path.replace = _replace_or_die  # type: ignore[method-assign]
+Path.replace = _replace_or_die  # type: ignore[method-assign,assignment]
 
 if __name__ == "__main__":
     from distill.cli import main

@@ -16,7 +16,8 @@ class FakeOpenai:
     """The fake in threads of this process; `script` holds what the next calls get, then all are answered."""
 
     def __init__(self, *script: str) -> None:
-        self.script, self.calls, self.made = list(script), [], 0
+        self.script, self.made = list(script), 0
+        self.calls: list[dict[str, Any]] = []
         fake = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -41,7 +42,8 @@ class FakeOpenai:
         raw = request.rfile.read(int(request.headers["Content-Length"]))
         head = f"Content-Type: {request.headers['Content-Type']}\r\n\r\n".encode()
         fields: dict[str, Any] = {}
-        for part in BytesParser().parsebytes(head + raw).get_payload():
+        parts: Any = BytesParser().parsebytes(head + raw).get_payload()
+        for part in parts:
             name = part.get_param("name", header="content-disposition")
             data = part.get_payload(decode=True)
             fields[name] = data if part.get_filename() else data.decode()

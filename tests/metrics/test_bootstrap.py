@@ -55,7 +55,8 @@ def test_pools_of_all_metrics_give_what_compute_gives() -> None:
     for mask in valid:
         depth.update(rng.uniform(1, 5, (12, 16)), rng.uniform(1, 5, (12, 16)), mask)
         normals.update(rng.normal(0, 1, (12, 16, 3)), rng.normal(0, 1, (12, 16, 3)), mask)
-        classes.update(*(rng.integers(0, 4, (12, 16)).astype(np.uint8) for _ in range(2)), mask)
+        found, true = (rng.integers(0, 4, (12, 16)).astype(np.uint8) for _ in range(2))
+        classes.update(found, true, mask)
         instances.update(rng.random((rng.integers(0, 3), 6, 6)) < 0.5, rng.random((rng.integers(0, 3), 6, 6)) < 0.5)
     for metrics in (depth, normals, classes, instances):
         rows = metrics.rows()

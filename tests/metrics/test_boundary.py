@@ -59,4 +59,5 @@ def test_errors_are_sorted_by_distance_and_by_class() -> None:
     bands = metrics.bands()
     assert bands["2 to 5 m"] == {"abs_rel": pytest.approx(0.1), "delta1": 1.0, "pixels": 2400}
     assert bands["5 to 10 m"] == {"abs_rel": pytest.approx(0.5), "delta1": 0.0, "pixels": 2400} and len(bands) == 2
-    assert metrics.by_group.means() == {0: (pytest.approx(0.1), 2400), 1: (pytest.approx(0.5), 2400)}
+    expected: object = {0: (pytest.approx(0.1), 2400), 1: (pytest.approx(0.5), 2400)}
+    assert metrics.by_group.means() == expected

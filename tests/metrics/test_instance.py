@@ -37,8 +37,8 @@ def _best_ious(prediction: np.ndarray, truth: np.ndarray) -> list[float]:
 
 def test_scores_equal_a_slow_reading_of_the_definition() -> None:
     rng, metrics = np.random.default_rng(0), InstanceMetrics()
-    pairs = [(_boxes(rng, rng.integers(0, 4)), rng.integers(0, 4)) for _ in range(30)]
-    pairs = [(truth, np.concatenate([np.roll(truth, 1, 2)[:2], _boxes(rng, extra)])) for truth, extra in pairs]
+    counted = [(_boxes(rng, int(rng.integers(0, 4))), int(rng.integers(0, 4))) for _ in range(30)]
+    pairs = [(truth, np.concatenate([np.roll(truth, 1, 2)[:2], _boxes(rng, extra)])) for truth, extra in counted]
     pairs += [(NONE, NONE), (NONE, _boxes(rng, 1)), (_boxes(rng, 2), NONE)]
     hits, false, missed = np.zeros(10), np.zeros(10), np.zeros(10)
     for truth, prediction in pairs:

@@ -15,7 +15,7 @@ from distill.images import decode_rgb
 from distill.labels import Label, encode
 from distill.tasks import Task
 from distill.teachers.base import PromptSpec
-from distill.teachers.decoders import decode_answer
+from distill.teachers.tasks import decode_answer
 
 LEGEND = {"road": (128, 64, 128), "sky": (70, 130, 180), "background": (0, 0, 0)}
 PROMPT_SPECS = [
@@ -30,7 +30,7 @@ PROMPT_SPECS = [
 
 def file_of(picture: Image.Image, kind: str, **more: object) -> bytes:
     buffer = io.BytesIO()
-    picture.save(buffer, kind, **more)  # type: ignore[arg-type]
+    picture.save(buffer, kind, **more)
     return buffer.getvalue()
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,14 +14,14 @@ from PIL import Image
 from distill.config import load_config
 from distill.config.ensemble import EnsembleConfig
 from distill.errors import UsageError
-from distill.label_ops import convert_depth
+from distill.label_conversions import convert_depth
 from distill.labels import Label
 from distill.shards import Sample, read_manifest, read_samples
 from distill.tasks import DepthKind, Task
 from distill.teachers.codecs.depth import encode_depth_rgb
 from distill.teachers.labeling.job import Job
 from distill.workflows.label.run import run_label
-from distill.workflows.teachers import load_teacher
+from distill.workflows.teachers.load import load_teacher
 
 SIZE_HW = (96, 128)
 PRICE_USD = 0.134
@@ -106,7 +107,7 @@ def test_draws_follow_the_weights() -> None:
     member = {"teacher": {"kind": "maps"}}
     config = load_config(EnsembleConfig, {"depth": {"strategy": "weight", "teachers": [member, member]}})
     mixed = EnsembleTeacher(config, {Task.DEPTH: [Member(Says("a"), 7, 0, 0), Member(Says("b"), 3, 0, 0)]})
-    counts = Counter()
+    counts: Counter[Any] = Counter()
     for number in range(2000):
         photo = Photo(str(number), "", b"", "png", np.zeros((2, 2, 3), np.uint8), f"{number:064x}", {})
         counts[mixed.label(photo)[0].records[0]["teacher"]] += 1

@@ -6,6 +6,7 @@ import inspect
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,13 +15,13 @@ from PIL import Image
 import distill
 from distill.errors import UsageError
 from distill.tasks import Task
-from distill.workflows.bench_result import BenchResult
-from distill.workflows.evaluate import EvaluationResult
-from distill.workflows.export_result import ExportResult
+from distill.workflows.bench.result import BenchResult
+from distill.workflows.evaluate.run import EvaluationResult
+from distill.workflows.export.result import ExportResult
 from distill.workflows.label.result import LabelResult
-from distill.workflows.predict_result import PredictResult
-from distill.workflows.prediction import Model, Prediction
-from distill.workflows.train import TrainResult
+from distill.workflows.predict.model import Model, Prediction
+from distill.workflows.predict.result import PredictResult
+from distill.workflows.train.run import TrainResult
 from tests.fakes.runner import FakeRunner
 
 SCRIPT = """
@@ -75,7 +76,7 @@ def test_an_unknown_attribute_is_an_attribute_error() -> None:
 
 
 @pytest.mark.parametrize("kind", [LabelResult, TrainResult, EvaluationResult, ExportResult, BenchResult, PredictResult])
-def test_results_are_frozen_and_convert_to_json_and_text(kind: type) -> None:
+def test_results_are_frozen_and_convert_to_json_and_text(kind: Any) -> None:
     assert kind.__dataclass_params__.frozen
     assert callable(kind.to_dict) and callable(kind.to_text)
 
@@ -118,7 +119,7 @@ def test_a_batch_or_a_list_gives_a_list(model: Model) -> None:
         (".", "distill.predict takes folders"),
     ],
 )
-def test_a_wrong_image_is_an_error_in_a_sentence(model: Model, given: object, sentence: str) -> None:
+def test_a_wrong_image_is_an_error_in_a_sentence(model: Model, given: Any, sentence: str) -> None:
     with pytest.raises(UsageError, match=sentence):
         model(given)
 

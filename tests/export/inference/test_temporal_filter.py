@@ -55,7 +55,11 @@ def answer(truth: dict[str, np.ndarray], random: np.random.Generator, noise: flo
     wrong = smooth(1)[..., 0] > 1.5
     ids = np.where(wrong, 1 - truth["semantic"], truth["semantic"]).astype(np.uint8)
     sure = np.where(wrong, 0.55, 0.9).astype(np.float32)
-    outputs = {"depth": depth.astype(np.float32), "normals": normals.astype(np.float32), "semantic": ids}
+    outputs: dict[str, np.ndarray] = {
+        "depth": depth.astype(np.float32),
+        "normals": normals.astype(np.float32),
+        "semantic": ids,
+    }
     return outputs | {f"{name}_confidence": sure for name in list(outputs)}
 
 
@@ -64,12 +68,12 @@ def run(
 ) -> Iterator[tuple[np.ndarray, Outputs, Outputs, Outputs]]:
     """(rgb, truth, raw, filtered) of every frame."""
     random = np.random.default_rng(0)
-    temporal_filter = TemporalFilter(spec, temporal_filter)
+    smoothed = TemporalFilter(spec, temporal_filter)
     for number in range(frames):
         rgb, truth = scene(number, speed_px)
         noisy = np.clip(rgb + random.normal(0, 4, rgb.shape), 0, 255).astype(np.uint8)
         raw = answer(truth, random)
-        yield noisy, truth, raw, temporal_filter.apply(noisy, raw, number)
+        yield noisy, truth, raw, smoothed.apply(noisy, raw, number)
 
 
 def flicker(runs: list, which: int, *, with_truth: bool = False) -> dict[str, float]:

@@ -235,7 +235,7 @@ def test_a_killed_process_resumes(cli: Cli, onnx_file: Path, tmp_path: Path) -> 
             command = [sys.executable, "-m", "distill", *map(str, words)]
             process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
             wait_until(
-                lambda process=process, out=out: journal_lines(out) > 2 or process.poll() is not None,
+                lambda process=process, out=out: journal_lines(out) > 2 or process.poll() is not None,  # type: ignore[misc]
                 until="two finished segments",
             )
             process.send_signal(signal.SIGKILL)

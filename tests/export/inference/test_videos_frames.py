@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -19,7 +20,7 @@ from tests.builders.videos import make_clip, read_number
 from tests.fakes.runner import SPEC, FakeRunner
 
 VARIABLE = [0, 33, 66, 200, 300, 333, 700, 733, 766, 1000, 1040, 1080, 1500, 1501, 1600, 2000, 2040, 2080, 3000, 3001]
-CASES = {
+CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "constant rate, B-frames": ("a.mp4", {}),
     "variable rate": ("a.mkv", {"times": VARIABLE}),
     "variable rate, late start": ("b.mp4", {"times": [2000 + time for time in VARIABLE]}),
@@ -101,7 +102,7 @@ def test_unsupported_sound_is_encoded_again(tmp_path: Path) -> None:
     _, output_paths = predict(clip, tmp_path / "out")
     with av.open(str(output_paths.overlay)) as container:
         (sound,) = container.streams.audio
-        assert sound.codec_context.name == "aac" and 1.8 < float(sound.duration * sound.time_base) < 2.3
+        assert sound.codec_context.name == "aac" and 1.8 < float((sound.duration or 0) * (sound.time_base or 0)) < 2.3
 
 
 def test_hevc(tmp_path: Path) -> None:

@@ -55,7 +55,7 @@ def fragile_proto(fragile: Student, tmp_path_factory: pytest.TempPathFactory) ->
 def compare(student: Student, folder: Path) -> Callable[[onnx.ModelProto], ParityResult]:
     reference = ModuleRunner(student, student.spec, threads=2)
 
-    def compare(candidate: object) -> ParityResult:
+    def compare(candidate: onnx.ModelProto) -> ParityResult:
         onnx.save(candidate, folder / "candidate.onnx")
         with open_runner(folder / "candidate.onnx", threads=2) as runner:
             parity = Parity(reference, runner, BUDGETS)
@@ -67,7 +67,7 @@ def compare(student: Student, folder: Path) -> Callable[[onnx.ModelProto], Parit
 
 
 @pytest.mark.parametrize("precision", ["fp16", "bf16"])
-def test_real_and_emulated_graphs_are_the_student_rounded(proto: object, precision: Precision) -> None:
+def test_real_and_emulated_graphs_are_the_student_rounded(proto: onnx.ModelProto, precision: Precision) -> None:
     graph = Graph(proto)
     low = convertible_nodes(graph)
     assert {group_of(node).partition(".")[0] for node in graph.proto.graph.node if node.name in low} == {
@@ -85,7 +85,7 @@ def test_real_and_emulated_graphs_are_the_student_rounded(proto: object, precisi
     assert 0 < differences["depth"] < (0.05 if precision == "fp16" else 0.5)
 
 
-def test_a_real_float16_graph_runs(proto: object) -> None:
+def test_a_real_float16_graph_runs(proto: onnx.ModelProto) -> None:
     real = to_half_precision(proto, convertible_nodes(Graph(proto)), "fp16")
     session = onnxruntime.InferenceSession(real.SerializeToString(), providers=["CPUExecutionProvider"])
     found = session.run(["depth"], {"image": images()})[0]
@@ -94,7 +94,7 @@ def test_a_real_float16_graph_runs(proto: object) -> None:
 
 
 def test_an_overflowing_layer_is_found_by_name_and_kept_in_float32(
-    fragile: Student, fragile_proto: object, tmp_path: Path
+    fragile: Student, fragile_proto: onnx.ModelProto, tmp_path: Path
 ) -> None:
     said: list[str] = []
     lowered = to_mixed_precision(fragile_proto, "fp16", images(), compare(fragile, tmp_path), log=said.append)
@@ -108,13 +108,13 @@ def test_an_overflowing_layer_is_found_by_name_and_kept_in_float32(
     assert kept == set(lowered.float32_nodes)
 
 
-def test_a_good_student_needs_no_float32_layers(student: Student, proto: object, tmp_path: Path) -> None:
+def test_a_good_student_needs_no_float32_layers(student: Student, proto: onnx.ModelProto, tmp_path: Path) -> None:
     lowered = to_mixed_precision(proto, "fp16", images(), compare(student, tmp_path))
     assert lowered.parity.passed and lowered.parity_before is lowered.parity
     assert not lowered.bad_layers and not lowered.float32_nodes and lowered.fraction == 1.0
 
 
-def test_the_search_finds_any_planted_fault(proto: object) -> None:
+def test_the_search_finds_any_planted_fault(proto: onnx.ModelProto) -> None:
     graph = Graph(proto)
     convolutions = [
         node

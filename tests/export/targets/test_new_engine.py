@@ -34,10 +34,10 @@ def gzip_engine(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         exec(code, vars(module))
         monkeypatch.setitem(sys.modules, module.__name__, module)
     for name, engine in rows["ENGINES"].items():
-        monkeypatch.setitem(ENGINES, name, engine)  # type: ignore[arg-type]
-        monkeypatch.setitem(RUNNERS, engine.suffix, engine.runner)  # type: ignore[arg-type]
+        monkeypatch.setitem(ENGINES, name, engine)
+        monkeypatch.setitem(RUNNERS, engine.suffix, engine.runner)
     for name, target in rows["TARGETS"].items():
-        monkeypatch.setitem(TARGETS, name, target)  # type: ignore[arg-type]
+        monkeypatch.setitem(TARGETS, name, target)
 
 
 def test_a_documented_engine_exports_and_runs(gzip_engine: None, cli: Cli, run_dir: Path, tmp_path: Path) -> None:

@@ -38,7 +38,7 @@ def proto(onnx_file: Path) -> onnx.ModelProto:
 
 
 @pytest.fixture(scope="module")
-def kit(student: Student, proto: object, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def kit(student: Student, proto: onnx.ModelProto, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("kit") / "small.kit"
     runner = ModuleRunner(student, student.spec, threads=1)
     pictures = [np.random.default_rng(seed).integers(0, 256, (48, 64, 3), dtype=np.uint8) for seed in range(2)]
@@ -47,7 +47,7 @@ def kit(student: Student, proto: object, tmp_path_factory: pytest.TempPathFactor
     return write_kit(graph, student.spec, load_target("tensorrt")[1], Tolerances(), samples, pictures, folder)
 
 
-def test_the_rewritten_graph_has_equal_outputs(student: Student, proto: object) -> None:
+def test_the_rewritten_graph_has_equal_outputs(student: Student, proto: onnx.ModelProto) -> None:
     before = {violation.op for violation in find_op_violations(proto, "tensorrt")}
     assert {"Resize", "Transpose", "Cast"} <= before
     made = to_tensorrt_onnx(proto, student.spec)
@@ -59,7 +59,7 @@ def test_the_rewritten_graph_has_equal_outputs(student: Student, proto: object) 
     assert all(np.abs(a.astype(float) - b).max() < 1e-4 for a, b in zip(ours, theirs, strict=True))
 
 
-def test_rules_name_the_layer(student: Student, proto: object) -> None:
+def test_rules_name_the_layer(student: Student, proto: onnx.ModelProto) -> None:
     assert set(RULES) == {"tensorrt", "onnxruntime-web"}
     assert all(load_op_rules(target).target == target for target in RULES)
     odd = onnx.ModelProto()
@@ -212,7 +212,7 @@ def test_wrong_use_raises_a_message(kit: Path, tmp_path: Path) -> None:
             open_runner(path)
 
 
-def test_a_triton_repository(student: Student, proto: object, tmp_path: Path) -> None:
+def test_a_triton_repository(student: Student, proto: onnx.ModelProto, tmp_path: Path) -> None:
     path = write_repository(lambda file: onnx.save(proto, file), proto, student.spec, 16, tmp_path)
     assert path == tmp_path / "small" / "1" / "model.onnx" and path.is_file()
     text = (tmp_path / "small" / "config.pbtxt").read_text()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import time
 from collections.abc import Callable
+from functools import partial
 from itertools import groupby
 
 import pytest
@@ -31,7 +32,7 @@ def test_runners_take_turns_and_the_first_call_is_not_counted() -> None:
         made.append(name)
         time.sleep(0.002)
 
-    measured = time_calls({name: lambda name=name: call(name) for name in "ab"}, seconds=0.03)
+    measured = time_calls({name: partial(call, name) for name in "ab"}, seconds=0.03)
     assert made[: 2 * WARM_UP_CALLS] == ["a"] * WARM_UP_CALLS + ["b"] * WARM_UP_CALLS
     rounds = [(name, len(list(group))) for name, group in groupby(made[2 * WARM_UP_CALLS :])]
     assert [name for name, _ in rounds] == ["a", "b"] * (len(rounds) // 2)
@@ -47,7 +48,7 @@ def test_a_slow_call_is_a_turn_and_is_counted() -> None:
         made.append(name)
         time.sleep(0.004)
 
-    measured = time_calls({name: lambda name=name: call(name) for name in "ab"}, seconds=0.003)
+    measured = time_calls({name: partial(call, name) for name in "ab"}, seconds=0.003)
     assert made[2 * WARM_UP_CALLS :] == ["a", "b"] * MIN_CALLS and len(measured["a"]) == MIN_CALLS
 
 

@@ -31,7 +31,7 @@ def module(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
 
 
 def predict(module: ModuleType, function: Callable[..., object], **config: object) -> list[Label]:
-    module.function = function
+    setattr(module, "function", function)  # noqa: B010
     return CallableSpecialist(load_config(CallableConfig, {"function": "some_teacher:function", **config})).predict(
         PHOTO
     )
@@ -130,7 +130,7 @@ def test_only_references_are_accepted(function: str) -> None:
 
 
 def test_the_teacher_carries_license_and_terms(module: ModuleType) -> None:
-    module.function = lambda rgb: {"depth": np.ones(rgb.shape[:2])}
+    setattr(module, "function", lambda rgb: {"depth": np.ones(rgb.shape[:2])})  # noqa: B010
     config = load_config(
         CallableConfig,
         {

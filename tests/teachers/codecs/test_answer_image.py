@@ -18,7 +18,7 @@ from distill.teachers.codecs.answer_image import decode_answer_image
 
 def file_of(picture: Image.Image, kind: str, **more: object) -> bytes:
     buffer = io.BytesIO()
-    picture.save(buffer, kind, **more)  # type: ignore[arg-type]
+    picture.save(buffer, kind, **more)
     return buffer.getvalue()
 
 

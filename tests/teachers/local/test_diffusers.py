@@ -57,7 +57,7 @@ def test_images_are_repeatable_and_samples_differ(klein: Path) -> None:
 class _Recorder:
     """A fake pipeline that keeps what it was called with, since no real one shows what reaches it."""
 
-    nsfw = None
+    nsfw: list[bool] | None = None
 
     def __init__(self) -> None:
         self.calls: list[dict] = []
@@ -288,7 +288,7 @@ def _png(size_hw: tuple[int, int]) -> bytes:
 
 
 def test_plan_stores_no_images(klein: Path, photos: Path, tmp_path: Path) -> None:
-    from distill.workflows.label.plan import plan_local
+    from distill.workflows.label.estimate import plan_local
 
     store = tmp_path / "store"
     job = Job(out=tmp_path / "out", config=config_of(klein), folder=Path(), inputs=(str(photos),), store=store)

@@ -34,7 +34,7 @@ def test_calibration_learns_which_part_matters() -> None:
     assert np.mean((scores > 0.5) == (np.array(errors) < 0.5)) > 0.9
     assert all(weight >= 0 for weight in calibration.weights.values())
     # The error to expect falls as the score rises, and is about the true one.
-    expected = [calibration.expected_error(score) for score in (0.05, 0.5, 0.95)]
+    expected = [float(calibration.expected_error(score) or 0.0) for score in (0.05, 0.5, 0.95)]
     assert expected[0] > expected[1] > expected[2]
     assert np.abs(np.array([calibration.expected_error(s) for s in scores]) - errors).mean() < 0.1
 

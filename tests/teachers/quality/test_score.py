@@ -10,10 +10,10 @@ import pytest
 
 from distill.labels import Label
 from distill.tasks import IGNORE_SEMANTIC, DepthKind, Task
-from distill.teachers.decoders.slopes import normals_of_depth
 from distill.teachers.quality.cross_task import borders, compare
 from distill.teachers.quality.score import Quality, measure_parts, score_label
 from distill.teachers.registration.align import IDENTITY, Registration
+from distill.teachers.tasks.depth_normal_consistency import normals_of_depth
 
 SIZE_HW = (192, 256)
 
@@ -100,11 +100,12 @@ def test_borders_on_photo_edges_score_higher() -> None:
 @pytest.mark.parametrize("task", [Task.DEPTH, Task.NORMALS, Task.SEMANTIC])
 def test_borders_are_in_the_gap_of_blended_colors(task: Task) -> None:
     left = np.arange(SIZE_HW[1]) < 100
-    value = {
+    values: dict[Task, np.ndarray] = {
         Task.DEPTH: np.where(left, 2.0, 6.0).astype(np.float32),
         Task.NORMALS: np.where(left[:, None], (0, 1, 0), (0, 0, 1)).astype(np.float32),
         Task.SEMANTIC: left.astype(np.uint8),
-    }[task]
+    }
+    value = values[task]
     label = whole(task, np.tile(value, (SIZE_HW[0],) + (1,) * value.ndim), depth_kind=DepthKind.METRIC)
     label.valid[:, 97:103] = False
     label.valid[:, 200:] = False  # a hole, and no border

@@ -162,7 +162,7 @@ def test_damaged_image_is_generated_again(tmp_path: Path) -> None:
 def test_full_disk_stops_the_run_and_it_can_resume(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     config = SyntheticConfig(scenes=3, size_hw=(48, 64))
     job = Job(out=tmp_path / "out", config=config, folder=tmp_path, inputs=(), store=tmp_path / "answers")
-    kept = []
+    kept: list[Any] = []
 
     def write(path: Path, data: bytes) -> None:
         if len(kept) == 5:

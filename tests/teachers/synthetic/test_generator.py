@@ -16,9 +16,9 @@ from distill.errors import DistillError
 from distill.images import Photo, decode_rgb, encode_jpeg, read_photo
 from distill.tasks import Task, warp_depth
 from distill.teachers.base import ContentRefused, GeneratedImage, PromptSpec
-from distill.teachers.decoders import decode_answer
 from distill.teachers.synthetic.corruptions import API_CANVASES_WH, CanvasTransform, corrupt, draw_canvas_transform
 from distill.teachers.synthetic.generator import SyntheticGenerator, SyntheticTruth, scene_photo
+from distill.teachers.tasks import decode_answer
 
 PLAIN = SyntheticConfig(size_hw=(48, 64), tasks=tuple(Task))
 
@@ -80,7 +80,7 @@ def test_images_without_faults_decode_to_the_truth() -> None:
 
 
 def test_images_do_not_depend_on_the_order() -> None:
-    forward = {}
+    forward: dict[Any, bytes] = {}
     editor = SyntheticGenerator(PLAIN.model_copy(update={"faults": PRESETS["heavy"]}))
     pairs = list(prompted(editor, 3))
     for turn in (pairs, pairs[::-1]):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -103,7 +104,7 @@ def test_thresholds_by_task() -> None:
 
 
 def test_specialists_are_scored_where_it_is_asked_for() -> None:
-    nothing = {"min_quality": [], "full_weight_above": [], "calibration": None}
+    nothing: dict[str, Any] = {"min_quality": [], "full_weight_above": [], "calibration": None}
     plain = read_quality_filter(check=True, **nothing)
     assert plain is not None and plain.register and not plain.specialists
     assert read_quality_filter(check=False, **nothing) is None

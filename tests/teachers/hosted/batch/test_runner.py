@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
+from typing import cast
 
 import pytest
 
+from distill.config.hosted import HostedConfig
 from distill.teachers.hosted.batch.job import ResultWriter
-from distill.teachers.hosted.collector import RequestCollector
+from distill.teachers.hosted.request_collector import RequestCollector
 from distill.teachers.hosted.run_limits import RequestPolicy
 from distill.teachers.hosted.scheduler import RequestScheduler
 from distill.teachers.hosted.services.gemini_batches import GeminiBatches
@@ -111,7 +113,9 @@ def run_until_killed(folder: Path, server: FakeGemini, until: tuple[list[str], i
     for photo in one.source.read(0, 4):
         teacher.label(photo)
         wanted += collector.take()
-    scheduler = RequestScheduler([one.config], AnswerStore(folder / "answers"), policy=RequestPolicy(job=job_name(one)))
+    scheduler = RequestScheduler(
+        [cast(HostedConfig, one.config)], AnswerStore(folder / "answers"), policy=RequestPolicy(job=job_name(one))
+    )
     (client,) = scheduler._clients.values()
 
     tasks = [scheduler._loop.create_task(client.answer(request)) for _, request in wanted]
@@ -124,7 +128,7 @@ def run_until_killed(folder: Path, server: FakeGemini, until: tuple[list[str], i
     # As the system does when a process dies: its lock is gone, and nothing is tidied up.
     scheduler._ledger._file._process_lock._file.close()
     for task in tasks:  # ended, not forgotten
-        task._log_destroy_pending = False
+        task._log_destroy_pending = False  # type: ignore[attr-defined]
 
 
 def test_budget_limits_batches_and_begun_jobs_are_collected(tmp_path: Path) -> None:

@@ -117,7 +117,9 @@ def test_errors_by_http_status(code: int, kind: type[Exception]) -> None:
 
 
 def test_charged_only_if_the_request_was_sent() -> None:
-    assert error_of(504, "S", "m", None, None).charged and not error_of(500, "S", "m", None, None).charged
+    sent: Any = error_of(504, "S", "m", None, None)
+    refused: Any = error_of(500, "S", "m", None, None)
+    assert sent.charged and not refused.charged
     assert (
         not to_transient_error(ConnectionRefusedError("no")).charged
         and to_transient_error(ConnectionResetError("cut")).charged
