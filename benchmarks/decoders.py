@@ -30,11 +30,11 @@ from distill.report.blocks import Table
 from distill.tasks import Task, unwarp_depth
 from distill.teachers.base import PromptSpec
 from distill.teachers.codecs.colormaps import path
-from distill.teachers.decoders import decode_answer
 from distill.teachers.synthetic.answer_rendering import render_answer
 from distill.teachers.synthetic.corruptions import encode_file
 from distill.teachers.synthetic.generator import SyntheticGenerator
-from distill.teachers.synthetic.views import scene, scene_photo
+from distill.teachers.synthetic.rendering import scene, scene_photo
+from distill.teachers.tasks import decode_answer
 
 SIDE_PX = 1024
 FAULTS = FaultsConfig(jpeg_probability=0.5, jpeg_quality=90, color_noise_sigma=2.0, edge_halo_px=0.6)

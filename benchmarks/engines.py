@@ -29,7 +29,7 @@ import numpy as np
 from machine import results_page
 
 from distill.export.runners import Runner, open_runner
-from distill.export.verification.regression import compare_calls
+from distill.export.verification.speed_regression import compare_calls
 from distill.export.verification.timing import bench_image, time_calls, time_pairs
 from distill.report.blocks import Table
 from distill.runtime.cpu import usable_cores

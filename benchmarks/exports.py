@@ -17,7 +17,7 @@ from machine import results_page
 
 from distill.console import Console
 from distill.report.blocks import Table
-from distill.workflows.export import export
+from distill.workflows.export.run import export
 
 TARGETS = "onnx,onnx-int8,openvino,openvino-int8,aoti,tensorrt"
 

@@ -31,7 +31,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from distill.config import load_config
 from distill.config.train import StudentConfig
 from distill.export.onnx.exporter import export_onnx
-from distill.export.onnx.wrapper import prepare_for_export
+from distill.export.onnx.prepare_module import prepare_for_export
 from distill.export.runners import open_runner
 from distill.export.targets.aot_inductor import export_aoti
 from distill.report.blocks import Table

@@ -24,7 +24,7 @@ from distill.config import load_config
 from distill.config.train import TrainConfig
 from distill.report.blocks import Table
 from distill.students.data.augment import augment
-from distill.students.data.batch import decode_batch
+from distill.students.data.batch_targets import decode_batch
 from distill.students.data.dataset import ShardDataset
 from distill.students.data.sampler import EpochBatchSampler, build_loader
 from distill.students.losses.terms import student_losses

@@ -25,8 +25,8 @@ from distill.labels import Label, encode
 from distill.report.blocks import Table
 from distill.shards import Manifest, Sample, read_manifest, read_samples, write_manifest, write_shard
 from distill.tasks import Task
-from distill.workflows.evaluate import EvalOptions, run_evaluate
-from distill.workflows.train import run_train
+from distill.workflows.evaluate.run import EvalOptions, run_evaluate
+from distill.workflows.train.run import run_train
 
 SHARE = 0.2
 SHIFT = 0.15

@@ -25,12 +25,12 @@ from distill.images import Photo, decode_rgb, encode_map
 from distill.report.blocks import Table
 from distill.tasks import Task
 from distill.teachers.base import GeneratedImage, PromptSpec
-from distill.teachers.decoders import teacher_task
 from distill.teachers.generative import GenerativeTeacher
 from distill.teachers.quality.calibration import UNCALIBRATED, TaskCalibration, calibrate
 from distill.teachers.quality.filter import QualityFilter
 from distill.teachers.synthetic.generator import SYNTHETIC_CLASSES, SyntheticGenerator, SyntheticTruth
-from distill.teachers.synthetic.views import scene_photo
+from distill.teachers.synthetic.rendering import scene_photo
+from distill.teachers.tasks import teacher_task
 
 BAD = {Task.DEPTH: 0.05, Task.NORMALS: 5.0, Task.SEMANTIC: 0.05, Task.INSTANCE: 0.3, Task.REFERRING: 0.05}
 """True error from which a label counts as bad: AbsRel, degrees, share of wrong or missing pixels, 1 - mask quality."""

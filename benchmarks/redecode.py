@@ -28,13 +28,13 @@ from distill.labels import Label, encode
 from distill.report.blocks import Table
 from distill.tasks import Task
 from distill.teachers.base import PromptSpec
-from distill.teachers.decoders import decode_answer
-from distill.teachers.decoders.depth import depth_prompt
-from distill.teachers.decoders.normals import normals_prompt
-from distill.teachers.decoders.semantic import semantic_prompt
 from distill.teachers.store.answers import AnswerStore
 from distill.teachers.store.records import CachedAnswer
 from distill.teachers.synthetic.scene import SYNTHETIC_CLASSES
+from distill.teachers.tasks import decode_answer
+from distill.teachers.tasks.depth import depth_prompt
+from distill.teachers.tasks.normals import normals_prompt
+from distill.teachers.tasks.semantic import semantic_prompt
 
 PROMPT_SPECS = {
     prompt_spec.prompt: prompt_spec

@@ -45,7 +45,7 @@ from distill.teachers.registration.match_stats import AxisAlignedTransform, Matc
 from distill.teachers.synthetic.answer_rendering import render_answer
 from distill.teachers.synthetic.corruptions import draw_canvas_transform, encode_file
 from distill.teachers.synthetic.generator import SyntheticGenerator
-from distill.teachers.synthetic.views import scene, scene_photo
+from distill.teachers.synthetic.rendering import scene, scene_photo
 
 FAULTS = FaultsConfig(
     jpeg_probability=0.5,

@@ -25,10 +25,10 @@ from distill.labels import is_beyond_range
 from distill.report.blocks import Table
 from distill.tasks import FAR_DEPTH_M, Task
 from distill.teachers.base import PromptSpec
-from distill.teachers.decoders import decode_answer
 from distill.teachers.synthetic.answer_rendering import render_answer
 from distill.teachers.synthetic.generator import SyntheticGenerator
-from distill.teachers.synthetic.views import scene, scene_photo
+from distill.teachers.synthetic.rendering import scene, scene_photo
+from distill.teachers.tasks import decode_answer
 
 Damage = Callable[[np.ndarray], np.ndarray]
 

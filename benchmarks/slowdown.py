@@ -25,7 +25,7 @@ from machine import results_page
 from distill.console import Console
 from distill.export.runners import OrtRunner, Outputs
 from distill.report.blocks import Table
-from distill.workflows.bench import bench
+from distill.workflows.bench.run import bench
 
 BATCHES = (1, 8)
 COPY = "new.onnx"

@@ -31,7 +31,7 @@ from distill.report import Table
 from distill.teachers.adapters.onnx import OnnxSpecialist, find_model
 from distill.teachers.labeling.job import Job
 from distill.teachers.labeling.label_shard import label_shard
-from distill.workflows.teachers import load_teacher
+from distill.workflows.teachers.load import load_teacher
 
 _CHUNK = 64
 """Photos in a turn: a shard, as `distill label` makes them unless told otherwise."""

@@ -27,10 +27,10 @@ import numpy as np
 from machine import results_page
 from random_students import random_student
 
+from distill.export.inference.batched_inference import engine_threads
 from distill.export.inference.map_encoding import encode_outputs, to_stored_maps
 from distill.export.inference.panels import Panels
 from distill.export.inference.photos import PredictionSummary
-from distill.export.inference.pipeline import engine_threads
 from distill.export.inference.video_options import OutputPaths, VideoOptions
 from distill.export.inference.videos import predict_video
 from distill.export.runners import Runner, open_runner

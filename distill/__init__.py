@@ -18,25 +18,25 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from distill.workflows.bench import bench
-    from distill.workflows.evaluate import evaluate
-    from distill.workflows.export import export
+    from distill.workflows.bench.run import bench
+    from distill.workflows.evaluate.run import evaluate
+    from distill.workflows.export.run import export
     from distill.workflows.label.run import label
-    from distill.workflows.model import load
-    from distill.workflows.predict import predict
-    from distill.workflows.train import train
+    from distill.workflows.open_model import load
+    from distill.workflows.predict.run import predict
+    from distill.workflows.train.run import train
 
 __version__ = "0.1.0"
 __all__ = ["bench", "evaluate", "export", "label", "load", "predict", "train"]
 
 _MODULES = {
-    "bench": "distill.workflows.bench",
-    "evaluate": "distill.workflows.evaluate",
+    "bench": "distill.workflows.bench.run",
+    "evaluate": "distill.workflows.evaluate.run",
     "export": "distill.export",
     "label": "distill.workflows.label.run",
-    "load": "distill.workflows.model",
-    "predict": "distill.workflows.predict",
-    "train": "distill.workflows.train",
+    "load": "distill.workflows.open_model",
+    "predict": "distill.workflows.predict.run",
+    "train": "distill.workflows.train.run",
 }
 
 

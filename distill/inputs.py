@@ -67,9 +67,7 @@ def is_shards(folder: Path) -> bool:
         return False
 
 
-def walk(
-    folder: Path, *, suffixes: Collection[str] = PHOTO_SUFFIXES, leave_out: Sequence[Path] = ()
-) -> FolderContents:
+def walk(folder: Path, *, suffixes: Collection[str] = PHOTO_SUFFIXES, leave_out: Sequence[Path] = ()) -> FolderContents:
     """The files below a folder. Hidden files and folders are skipped; links to folders are followed, each folder once.
 
     Args:

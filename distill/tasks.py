@@ -104,7 +104,7 @@ class TaskInfo:
         has_background: Whether its prompts have a background color.
         from_network: Whether the raw output maps of a network can be read as it.
         from_files: Whether maps on disk can be read as it.
-        drawing: Row of `distill.visualization.drawing.DRAWERS`.
+        drawing: Row of `distill.visualization.label_drawers.DRAWERS`.
         headline: Score that stands for the task in reports.
         headline_title: Its name, with unit.
         difference: How two exported outputs are compared: a row of the differences in `distill.export.verification`.

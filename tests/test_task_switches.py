@@ -9,7 +9,7 @@ from pathlib import Path
 from distill.tasks import Task
 
 PACKAGE = Path(__file__).resolve().parents[1] / "distill"
-PER_TASK_FOLDERS = ("students/tasks", "teachers/decoders", "metrics")
+PER_TASK_FOLDERS = ("students/tasks", "teachers/tasks", "metrics")
 """Folders with one module per task; each may compare with its own task."""
 ALLOWED = {"tasks.py"}
 NAMES = {str(task) for task in Task}

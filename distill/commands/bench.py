@@ -10,7 +10,7 @@ import typer
 
 from distill.console import Console
 from distill.errors import UsageError
-from distill.workflows import bench as workflow
+from distill.workflows.bench import run as workflow
 
 _TIMED, _SCORED = "Timing", "Scores and prices"
 

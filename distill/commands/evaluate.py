@@ -11,7 +11,7 @@ from distill.console import Console
 from distill.evaluation.protocol import Crop
 from distill.metrics import Alignment
 from distill.tasks import Task
-from distill.workflows import evaluate as workflow
+from distill.workflows.evaluate import run as workflow
 
 DATASET_NAMES = ("nyuv2", "kitti", "diode", "scannet", "cityscapes", "camvid", "ade20k")
 """Keys of `distill.evaluation.datasets.DATASETS`, repeated so that --help need not import it; a test compares them."""

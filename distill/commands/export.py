@@ -11,8 +11,8 @@ from distill.commands.bench import parse_size
 from distill.console import Console
 from distill.errors import UsageError
 from distill.tasks import Task
-from distill.workflows.export import plan_export, run_export
-from distill.workflows.export_options import ExportOptions, check_input_size, read_targets
+from distill.workflows.export.options import ExportOptions, check_input_size, read_targets
+from distill.workflows.export.run import plan_export, run_export
 
 _COMPARISON, _MODEL, _INT8, _TIMING = "Comparison with the original", "The model", "Eight bits", "Timing"
 

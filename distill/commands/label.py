@@ -13,7 +13,7 @@ from distill.errors import UsageError
 from distill.tasks import Task
 from distill.workflows.label.hosted import parse_deadline
 from distill.workflows.label.options import LabelOptions, read_classes
-from distill.workflows.teachers import teacher_help
+from distill.workflows.teachers.load import teacher_help
 
 _BUDGET, _ANSWERS, _QUALITY, _JOB = "Stored answers and budget", "Several answers per prompt", "Quality", "The job"
 
@@ -183,7 +183,7 @@ def label(
         path = options.find_calibration(write=True) or out / "calibration.json"
         console.result(run_calibrate(options.job(calibrate=True), calibrate, path, console))
     elif plan:
-        from distill.workflows.label.plan import plan_label
+        from distill.workflows.label.estimate import plan_label
 
         console.result(plan_label(options.job()))
     else:

@@ -22,6 +22,6 @@ def teachers(
 
         distill label photos/ --teacher tcmonodepth
     """
-    from distill.workflows.teacher_list import list_teachers
+    from distill.workflows.teachers.list import list_teachers
 
     Console(as_json=as_json).result(list_teachers())

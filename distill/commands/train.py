@@ -9,8 +9,8 @@ import typer
 
 from distill.console import Console
 from distill.errors import UsageError
-from distill.workflows.train import is_rank_zero, plan_train, run_train
-from distill.workflows.train_config import list_keys, read_train_config
+from distill.workflows.train.config import list_keys, read_train_config
+from distill.workflows.train.run import is_rank_zero, plan_train, run_train
 
 _INTERRUPTED = 130
 _INPUT, _RUN = "Data and config", "The run"

@@ -10,7 +10,7 @@ from pydantic import AfterValidator, Field, create_model, field_validator, model
 
 from distill.config import Config
 from distill.config.prompt import PromptConfig
-from distill.config.teacher import OutputConfig, TeacherConfig, check_remap, check_unique_tasks
+from distill.config.teacher_base import OutputConfig, TeacherConfig, check_remap, check_unique_tasks
 from distill.tasks import TASKS, DepthKind, Task
 
 ResizeMode = Literal["cover", "fill", "contain"]

@@ -9,7 +9,7 @@ from pydantic import Field, field_validator, model_validator
 
 from distill.config import Config
 from distill.config.prompt import PromptConfig
-from distill.config.teacher import TeacherConfig
+from distill.config.teacher_base import TeacherConfig
 from distill.tasks import Task
 
 

@@ -8,7 +8,7 @@ from pydantic import Field, field_validator, model_validator
 
 from distill.config import Config
 from distill.config.prompt import PromptConfig
-from distill.config.teacher import TeacherConfig, check_remap
+from distill.config.teacher_base import TeacherConfig, check_remap
 from distill.tasks import DepthKind, Task
 
 Precision = Literal["auto", "float32", "bfloat16", "float16"]

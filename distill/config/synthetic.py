@@ -8,7 +8,7 @@ from pydantic import BeforeValidator, Field
 
 from distill.config import Config
 from distill.config.base import Fraction
-from distill.config.teacher import TeacherConfig
+from distill.config.teacher_base import TeacherConfig
 from distill.tasks import Task
 
 

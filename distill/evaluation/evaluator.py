@@ -251,7 +251,7 @@ def _teacher_ceiling(
     if not isinstance(mine, float) or not isinstance(best, float) or not math.isfinite(mine - best):
         return None
     found: dict[str, Any] = {"metric": metric, "student": first, "teacher": teacher, "gap": mine - best}
-    floor = next((scores[name].get(metric) for name in scores if kinds[name] == "baseline"), None)
-    if floor is not None and math.isfinite(floor) and floor != best:
-        found["gap_closed"] = (mine - floor) / (best - floor)
+    lowest = next((scores[name].get(metric) for name in scores if kinds[name] == "baseline"), None)
+    if lowest is not None and math.isfinite(lowest) and lowest != best:
+        found["gap_closed"] = (mine - lowest) / (best - lowest)
     return found

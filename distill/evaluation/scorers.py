@@ -19,7 +19,7 @@ from distill.metrics import Alignment, DepthMetrics, InstanceMetrics, align_dept
 from distill.metrics.base import MetricFacts, task_metric
 from distill.shards import Manifest
 from distill.tasks import FAR_DEPTH_M, DepthKind, Task
-from distill.visualization.drawing import DrawingFacts
+from distill.visualization.label_drawers import DrawingFacts
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from distill.metrics.base import task_metric
 from distill.report import CaptionedImage, Gallery
 from distill.tasks import TASKS
 from distill.visualization import add_scale_bar, draw_error
-from distill.visualization.drawing import drawer_of
+from distill.visualization.label_drawers import drawer_of
 
 _WIDTH_PX = 320
 _MAX_ANSWERS = 3

@@ -1,6 +1,6 @@
 """Export of a student to inference engines, the comparison with the original, and runners for all engines.
 
-The package can be called: ``distill.export(run, to="onnx")`` is `distill.workflows.export.export`.
+The package can be called: ``distill.export(run, to="onnx")`` is `distill.workflows.export.run.export`.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class _CallablePackage(ModuleType):
 
 def _function() -> Any:
     # By name and at call time: `workflows` is a layer above this package.
-    return import_module("distill.workflows.export").export
+    return import_module("distill.workflows.export.run").export
 
 
 sys.modules[__name__].__class__ = _CallablePackage

@@ -18,10 +18,10 @@ from distill.labels import Label
 from distill.tasks import TASKS
 from distill.teachers.base import GeneratedImage, PromptSpec
 from distill.teachers.codecs.answer_image import MIN_SIDE_PX, AnswerImage, decode_answer_image
-from distill.teachers.decoders import decode_answer, teacher_task
 from distill.teachers.registration.align import IDENTITY, Registration, estimate_registration, resize_scale, warp_label
-from distill.teachers.registration.cache import RegistrationCache
 from distill.teachers.registration.letterbox import centered_content
+from distill.teachers.registration.result_cache import RegistrationCache
+from distill.teachers.tasks import decode_answer, teacher_task
 
 MIN_SHARE_VALID = 0.05
 """Minimum fraction of informative pixels of an answer to its prompt."""

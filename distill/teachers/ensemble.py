@@ -15,14 +15,14 @@ from typing import Any
 
 from distill.config import load_config
 from distill.config.ensemble import BlendConfig, EnsembleConfig, MemberConfig
-from distill.config.teacher import TeacherConfig
+from distill.config.teacher_base import TeacherConfig
 from distill.errors import DistillError, UsageError
 from distill.images import Photo
-from distill.label_ops import convert_depth, remap_classes, resample_nearest
+from distill.label_conversions import convert_depth, remap_classes, resample_nearest
 from distill.labels import Label
 from distill.tasks import TASKS, DepthKind, Task
 from distill.teachers.base import Teacher, TeacherResult
-from distill.teachers.context import TeacherContext
+from distill.teachers.builder_options import TeacherContext
 from distill.teachers.kinds import KINDS, kind_of
 from distill.teachers.plugins import find_kind
 from distill.teachers.quality.filter import QualityFilter, score_result

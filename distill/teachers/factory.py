@@ -7,16 +7,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from distill.config.teacher import TeacherConfig
+from distill.config.teacher_base import TeacherConfig
 from distill.errors import UsageError
 from distill.tasks import Task
 from distill.teachers.base import Teacher
-from distill.teachers.context import TeacherContext
+from distill.teachers.builder_options import TeacherContext
 from distill.teachers.kinds import kind_of
-from distill.teachers.prompts.variants import SINGLE, PromptEnsemble
+from distill.teachers.prompts.prompt_ensemble import SINGLE, PromptEnsemble
 
 if TYPE_CHECKING:
-    from distill.teachers.hosted.collector import OnMissing
+    from distill.teachers.hosted.request_collector import OnMissing
     from distill.teachers.quality.filter import QualityFilter
 
 

@@ -16,19 +16,19 @@ from numpy import ndarray
 
 from distill.errors import DistillError, UsageError
 from distill.images import Photo
-from distill.label_ops import merge_instances, remap_classes, resample_nearest
+from distill.label_conversions import merge_instances, remap_classes, resample_nearest
 from distill.labels import Label
 from distill.tasks import MAX_CLASSES, TASKS, Task
 from distill.teachers.answer_parser import AnswerRejected, ParsedAnswer, parse_answer
 from distill.teachers.base import ContentRefused, GeneratedImage, Generator, PromptSpec, TeacherResult
-from distill.teachers.decoders import teacher_task
+from distill.teachers.prompts.prompt_ensemble import SINGLE, PromptEnsemble, Variant, hflip_photo
 from distill.teachers.prompts.templates import prompt_hash
-from distill.teachers.prompts.variants import SINGLE, PromptEnsemble, Variant, hflip_photo
 from distill.teachers.quality.filter import QualityFilter, score_result
 from distill.teachers.quality.fusion import agreement, fuse_labels, hflip_label
 from distill.teachers.quality.score import describe
-from distill.teachers.registration.cache import RegistrationCache
+from distill.teachers.registration.result_cache import RegistrationCache
 from distill.teachers.store.records import StoreFull
+from distill.teachers.tasks import teacher_task
 
 _SWAPPED = "the image has the legend of {}, not its own, and was decoded with that: two images seem to be swapped"
 

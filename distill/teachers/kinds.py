@@ -13,11 +13,11 @@ from distill.config.ensemble import EnsembleConfig
 from distill.config.hosted import GeminiConfig, OpenaiConfig
 from distill.config.local import DiffusersConfig, MarigoldConfig, TransformersConfig
 from distill.config.synthetic import SyntheticConfig
-from distill.config.teacher import TeacherConfig
+from distill.config.teacher_base import TeacherConfig
 
 if TYPE_CHECKING:
     from distill.teachers.base import Teacher
-    from distill.teachers.context import TeacherContext
+    from distill.teachers.builder_options import TeacherContext
 
 Builder = Callable[[Any, Path, "TeacherContext"], "Teacher"]
 
@@ -80,7 +80,7 @@ KINDS: dict[str, Kind] = {
             SyntheticConfig,
             "distill.teachers.synthetic.generator:build_synthetic",
             generates_images=True,
-            own_photos="distill.teachers.synthetic.views:ScenesSource",
+            own_photos="distill.teachers.synthetic.rendering:ScenesSource",
         ),
         Kind(
             "replay",

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from distill.video.camera import CameraReader, DropPolicy, is_live
-from distill.video.containers import CONTAINERS, PART_SUFFIX, join_videos
 from distill.video.decoders import Decoder
 from distill.video.encoders import GRAY8, GRAY16, RGB8, Encoding, VideoCodec, choose_encoding
 from distill.video.image_sequence import ImageSequence, is_sequence
+from distill.video.muxing import CONTAINERS, PART_SUFFIX, join_videos
 from distill.video.reader import SUFFIXES, VideoReader, is_video
 from distill.video.source import Frame, FrameSource
 from distill.video.writer import VideoWriter

@@ -20,7 +20,7 @@ import numpy as np
 
 from distill.errors import DistillError
 from distill.video.color import RgbConverter
-from distill.video.demux import DEFAULT_RATE, reason, video_stream
+from distill.video.decode import DEFAULT_RATE, reason, video_stream
 from distill.video.source import Frame, FrameSource
 
 _SCHEMES = ("rtsp://", "rtsps://", "rtmp://", "udp://", "tcp://", "srt://", "rtp://")

@@ -16,8 +16,8 @@ from PIL import Image
 from distill.errors import DistillError, UsageError
 from distill.images import MAX_PIXELS
 from distill.video.color import RgbConverter
+from distill.video.decode import DEFAULT_RATE, decode, first_frame, open_container, stated_frames, video_stream
 from distill.video.decoders import Decoder, choose_decoder
-from distill.video.demux import DEFAULT_RATE, decode, first_frame, open_container, stated_frames, video_stream
 from distill.video.source import Frame, FrameSource
 
 SUFFIXES = frozenset(

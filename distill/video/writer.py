@@ -17,8 +17,8 @@ from numpy import ndarray
 
 from distill.errors import DistillError, UsageError
 from distill.video.audio import AudioTrack
-from distill.video.containers import CONTAINERS, FORMATS, commit_file, open_for_writing, temporary_path, write_error
 from distill.video.encoders import Encoding, choose_encoding
+from distill.video.muxing import CONTAINERS, FORMATS, commit_file, open_for_writing, temporary_path, write_error
 
 _BT709 = 1
 _LIMITED_RANGE = 1

@@ -17,11 +17,11 @@ from distill.workflows.packaged import packaged_configs
 if TYPE_CHECKING:
     from distill.config.synthetic import SyntheticConfig
     from distill.export.verification.parity import ParityResult
-    from distill.workflows.bench_result import BenchResult
-    from distill.workflows.evaluate import EvaluationResult
+    from distill.workflows.bench.result import BenchResult
+    from distill.workflows.evaluate.run import EvaluationResult
     from distill.workflows.label.result import LabelResult
-    from distill.workflows.predict_result import PredictResult
-    from distill.workflows.train import TrainResult
+    from distill.workflows.predict.result import PredictResult
+    from distill.workflows.train.run import TrainResult
 
 FOLDERS = ("shards", "truth", "teacher", "run", "evaluation", "bench")
 FIRST_HELD_OUT_SCENE = 1_000_000
@@ -118,11 +118,11 @@ def run_demo(options: DemoOptions, reporter: Reporter | None = None) -> DemoResu
     """
     from distill.images import write_atomic
     from distill.run_dir import open_run_dir
-    from distill.workflows.bench import bench
-    from distill.workflows.evaluate import evaluate
-    from distill.workflows.export import export
+    from distill.workflows.bench.run import bench
+    from distill.workflows.evaluate.run import evaluate
+    from distill.workflows.export.run import export
     from distill.workflows.reports.demo import write_demo_report
-    from distill.workflows.train import train
+    from distill.workflows.train.run import train
 
     reporter, out, seconds = reporter or SilentReporter(), options.out, dict[str, float]()
     facts = {"scenes": options.scenes, "seed": options.seed, "minutes": options.minutes}
@@ -188,7 +188,7 @@ def _label(out: Path, config: SyntheticConfig, reporter: Reporter) -> LabelResul
 def _predict(model: Path, options: DemoOptions, reporter: Reporter) -> PredictResult:
     from distill.teachers.synthetic.generator import fly_through
     from distill.video import VideoWriter
-    from distill.workflows.predict import predict
+    from distill.workflows.predict.run import predict
 
     clip = options.out / "fly_through.mp4"
     config = options.teacher_config(1, 0).model_copy(update={"size_hw": _FRAME_HW})

@@ -16,7 +16,7 @@ from distill.labels import Label
 from distill.metrics import Alignment, DepthMetrics
 from distill.shards import Sample, read_manifest, read_samples, write_manifest, write_shard
 from distill.tasks import FAR_DEPTH_M, DepthKind, Task
-from distill.workflows.evaluate import EvalOptions, run_evaluate
+from distill.workflows.evaluate.run import EvalOptions, run_evaluate
 from tests.builders.truth import (
     CLASSES,
     SIZE_HW,

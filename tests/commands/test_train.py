@@ -17,8 +17,8 @@ from distill.images import encode_jpeg
 from distill.labels import Label, encode
 from distill.shards import Manifest, Sample, read_manifest, read_shard, write_manifest, write_shard
 from distill.tasks import DepthKind, Task
-from distill.workflows.train import TrainResult
-from distill.workflows.train_config import list_keys, read_train_config
+from distill.workflows.train.config import list_keys, read_train_config
+from distill.workflows.train.run import TrainResult
 
 TINY = ("student.size_hw=[32,32]", "data.val_fraction=0.3", "train.epochs=1", "train.accelerator=cpu")
 

@@ -18,7 +18,7 @@ from distill.evaluation.protocol import Crop
 from distill.images import encode_jpeg, encode_map
 from distill.shards import Sample
 from distill.tasks import DepthKind, Task
-from distill.workflows.evaluate import EvalOptions, choose_protocol, run_evaluate
+from distill.workflows.evaluate.run import EvalOptions, choose_protocol, run_evaluate
 from tests.builders.truth import make_shards
 
 RNG = np.random.default_rng(0)

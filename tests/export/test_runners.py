@@ -13,7 +13,7 @@ import torch
 from distill.errors import DistillError, UsageError
 from distill.export.runners import open_runner
 from distill.spec import METADATA_KEY
-from distill.workflows.model import open_model
+from distill.workflows.open_model import open_model
 
 
 def test_run_folder_and_export_give_equal_outputs(run_dir: Path, onnx_file: Path) -> None:

@@ -13,7 +13,7 @@ import pytest
 from distill.config.synthetic import FaultsConfig, SyntheticConfig
 from distill.errors import DistillError, UsageError
 from distill.images import Photo, encode_map, read_photo
-from distill.label_ops import merge_instances, remap_classes
+from distill.label_conversions import merge_instances, remap_classes
 from distill.labels import Label
 from distill.tasks import IGNORE_INSTANCE, Task
 from distill.teachers.answer_parser import AnswerRejected, parse_answer

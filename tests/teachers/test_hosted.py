@@ -17,12 +17,12 @@ from distill.errors import DistillError, UsageError
 from distill.shards import read_samples
 from distill.tasks import Task
 from distill.teachers.labeling.job import Job
-from distill.teachers.prompts.variants import PromptEnsemble
+from distill.teachers.prompts.prompt_ensemble import PromptEnsemble
 from distill.teachers.store.answers import AnswerStore
 from distill.teachers.store.ledger import Ledger
 from distill.teachers.store.maintenance import export_answers
 from distill.teachers.store.spending import Budget
-from distill.workflows.label.plan import plan_local
+from distill.workflows.label.estimate import plan_local
 from tests.fakes.gemini import FakeGemini, Settings
 from tests.fakes.hosted_jobs import KEY, charged_usd, command, job, label, run, shards, values, write_photos
 

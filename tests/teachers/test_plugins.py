@@ -23,7 +23,7 @@ from distill.tasks import Task
 from distill.teachers.kinds import KINDS, Kind
 from distill.teachers.labeling.job import Job
 from distill.teachers.labeling.label_shard import label_shard
-from distill.workflows.teachers import load_teacher
+from distill.workflows.teachers.load import load_teacher
 
 PAGE = Path(__file__).resolve().parents[2] / "docs/plugins.md"
 

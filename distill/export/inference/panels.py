@@ -13,7 +13,7 @@ from distill.export.runners import Outputs
 from distill.spec import StudentSpec
 from distill.tasks import DepthKind, Task
 from distill.visualization import add_caption, draw_confidence, overlay
-from distill.visualization.drawing import DrawingFacts, drawer_of
+from distill.visualization.label_drawers import DrawingFacts, drawer_of
 
 MAX_PX = 1920 * 1080
 """Panels are shrunk until the canvas is no larger than this, or than the image; lossless maps have full size."""

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from distill.errors import DistillError
+from distill.export.inference.batched_inference import infer
 from distill.export.inference.map_encoding import encode_outputs
 from distill.export.inference.panels import Panels
-from distill.export.inference.pipeline import infer
 from distill.export.inference.stages import PipelineItem, StageTimer
 from distill.export.runners import Runner
 from distill.export.sinks import make_folder, write_file

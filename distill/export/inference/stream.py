@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from distill.errors import DistillError
-from distill.export.inference.pipeline import engine_workers, infer
+from distill.export.inference.batched_inference import engine_workers, infer
 from distill.export.inference.stages import PipelineItem, SegmentEnd, StageTimer
 from distill.export.inference.temporal_filter import TemporalFilter, TemporalFilterConfig
 from distill.export.runners import Outputs, Runner
@@ -39,7 +39,7 @@ def stream_frames(
     size_hw: tuple[int, int] | None = None,
     temporal_smoothing: float = 0.0,
 ) -> Iterator[FramePrediction]:
-    """Yield every frame of a video with its maps; arguments as in `distill.workflows.prediction.Model.stream`.
+    """Yield every frame of a video with its maps; arguments as in `distill.workflows.predict.model.Model.stream`.
 
     Raises:
         DistillError: The video cannot be read, or is damaged; raised after the last readable frame.

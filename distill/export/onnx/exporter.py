@@ -19,7 +19,7 @@ from torch import nn
 from distill import __version__
 from distill.errors import DistillError, UsageError
 from distill.export.onnx.graph import silenced
-from distill.export.onnx.wrapper import example_input, prepare_for_export
+from distill.export.onnx.prepare_module import example_input, prepare_for_export
 from distill.export.runners.base import first_line
 from distill.images import write_atomic
 from distill.spec import METADATA_KEY, StudentSpec

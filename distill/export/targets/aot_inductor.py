@@ -16,11 +16,11 @@ from torch import nn
 
 from distill.config.export import TargetConfig
 from distill.errors import DistillError
-from distill.export.onnx.wrapper import example_input, prepare_for_export
+from distill.export.onnx.prepare_module import example_input, prepare_for_export
 from distill.export.runners.aot_inductor import TORCH_KEY
 from distill.export.runners.base import first_line
 from distill.export.targets.artifact import Artifact
-from distill.export.targets.build import file_name, finalize
+from distill.export.targets.build_and_verify import file_name, finalize
 from distill.export.targets.context import ExportContext, PreparedGraph, tolerances_from
 from distill.spec import METADATA_KEY, StudentSpec
 

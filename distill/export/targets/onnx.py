@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from distill.config.export import TargetConfig
 from distill.export.targets.artifact import Artifact
-from distill.export.targets.build import file_name, finalize
+from distill.export.targets.build_and_verify import file_name, finalize
 from distill.export.targets.context import ExportContext, prepare_graph, save_graph, tolerances_from
 
 

@@ -14,7 +14,7 @@ from distill.export.onnx.resize_rewrite import rewrite_resize_as_matmul
 from distill.export.runners.base import first_line
 from distill.export.runners.openvino import RT_INFO
 from distill.export.targets.artifact import Artifact
-from distill.export.targets.build import file_name, finalize
+from distill.export.targets.build_and_verify import file_name, finalize
 from distill.export.targets.context import ExportContext, prepare_graph, tolerances_from
 from distill.optional import require
 from distill.spec import StudentSpec

@@ -25,7 +25,7 @@ from distill.errors import DistillError
 from distill.export.onnx.resize_rewrite import rewrite_resize_as_matmul
 from distill.export.runners import Outputs
 from distill.export.targets.artifact import Artifact
-from distill.export.targets.build import file_name, finalize
+from distill.export.targets.build_and_verify import file_name, finalize
 from distill.export.targets.context import ExportContext, prepare_graph, save_graph, tolerances_from
 from distill.export.targets.op_rules import find_op_violations
 from distill.export.verification.parity import Tolerances

@@ -11,7 +11,7 @@ import onnx
 
 from distill.config.export import TargetConfig
 from distill.export.targets.artifact import Artifact
-from distill.export.targets.build import file_name, finalize
+from distill.export.targets.build_and_verify import file_name, finalize
 from distill.export.targets.context import ExportContext, prepare_graph, save_graph, tolerances_from
 from distill.spec import StudentSpec
 

@@ -13,7 +13,7 @@ from torch import Generator, Tensor
 from torch.nn import functional as F
 
 from distill.config.train import AugmentConfig
-from distill.students.data.batch import Batch
+from distill.students.data.batch_targets import Batch
 from distill.students.tasks.base import student_task
 from distill.tasks import DepthKind
 

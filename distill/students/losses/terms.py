@@ -8,8 +8,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from distill.config.loss import LossConfig
-from distill.students.data.batch import Batch
-from distill.students.losses.consistency import consistency_loss
+from distill.students.data.batch_targets import Batch
+from distill.students.losses.depth_normal_consistency import consistency_loss
 from distill.students.model.resample import upsample_at
 from distill.students.model.student import Student
 from distill.students.tasks.base import LossInputs

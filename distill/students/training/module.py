@@ -16,12 +16,12 @@ from distill.errors import DistillError
 from distill.images import write_atomic
 from distill.students.checkpoint import WEIGHTS
 from distill.students.data.augment import augment
-from distill.students.data.batch import Batch, decode_batch
+from distill.students.data.batch_targets import Batch, decode_batch
 from distill.students.losses.terms import WeightFn, student_losses
 from distill.students.model.backbone import memory_format
 from distill.students.model.student import Student
 from distill.students.training.callbacks.sample_images import SampleImageWriter
-from distill.students.training.callbacks.scores import ValidationMetrics
+from distill.students.training.callbacks.validation_metrics import ValidationMetrics
 from distill.students.training.noisy_labels import NoisyLabelFilter
 from distill.students.training.optimizer import lr_factor, optimizer_groups
 from distill.students.training.resume import ResumePosition, sync_loop_counters

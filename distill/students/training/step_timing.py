@@ -10,7 +10,7 @@ import torch
 
 from distill.config.train import TrainConfig
 from distill.students.data.augment import augment
-from distill.students.data.batch import decode_batch
+from distill.students.data.batch_targets import decode_batch
 from distill.students.data.dataset import ShardDataset
 from distill.students.losses.terms import student_losses
 from distill.students.model.backbone import memory_format

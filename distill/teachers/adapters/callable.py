@@ -26,10 +26,10 @@ from distill.images import Photo
 from distill.labels import Label
 from distill.tasks import BACKGROUND_INSTANCE, IGNORE_INSTANCE, TASKS, Task
 from distill.teachers.base import Specialist, Teacher
-from distill.teachers.context import TeacherContext
-from distill.teachers.decoders import teacher_task
+from distill.teachers.builder_options import TeacherContext
 from distill.teachers.functions import Function, describe_as, find_function, source_digest
 from distill.teachers.predictive import PredictiveTeacher
+from distill.teachers.tasks import teacher_task
 
 
 def specialist(**description: Any) -> Callable[[Function], Function]:

@@ -17,7 +17,7 @@ from distill.config.adapters import GeneratorConfig
 from distill.errors import DistillError
 from distill.images import Photo, encode_map
 from distill.teachers.base import CacheableGenerator, GeneratedImage, PromptSpec, Teacher
-from distill.teachers.context import TeacherContext
+from distill.teachers.builder_options import TeacherContext
 from distill.teachers.functions import Function, describe_as, find_function, source_digest
 from distill.teachers.generative import GenerativeTeacher
 from distill.teachers.prompts.build import build_prompt_specs, prompted_classes

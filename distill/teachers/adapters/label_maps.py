@@ -21,10 +21,10 @@ from distill.images import MAX_PIXELS, Photo, read_file
 from distill.labels import Label
 from distill.tasks import Task
 from distill.teachers.base import Specialist, Teacher
-from distill.teachers.context import TeacherContext
-from distill.teachers.decoders import teacher_task
+from distill.teachers.builder_options import TeacherContext
 from distill.teachers.predictive import PredictiveTeacher
 from distill.teachers.quality.fusion import hflip_label
+from distill.teachers.tasks import teacher_task
 
 
 class MapsSpecialist(Specialist):

@@ -22,9 +22,9 @@ from distill.runtime.onnx_session import open_session
 from distill.shards import file_sha256
 from distill.tasks import TASKS, Task
 from distill.teachers.base import Specialist, Teacher
-from distill.teachers.context import TeacherContext
-from distill.teachers.decoders import teacher_task
+from distill.teachers.builder_options import TeacherContext
 from distill.teachers.predictive import PredictiveTeacher
+from distill.teachers.tasks import teacher_task
 
 _MAX_PARALLEL = 16
 """Limit of memory: each photo in progress needs the network's activations."""

@@ -22,7 +22,7 @@ from distill.images import Photo, read_file
 from distill.shards import file_sha256
 from distill.tasks import DEPTH_C, DEPTH_LAMBDA, TASKS, DepthKind, Task
 from distill.teachers.base import RGB, CacheableGenerator, GeneratedImage, PromptSpec, Teacher
-from distill.teachers.context import TeacherContext
+from distill.teachers.builder_options import TeacherContext
 from distill.teachers.generative import GenerativeTeacher
 from distill.teachers.prompts.colors import parse_color
 from distill.teachers.prompts.legend_parser import parse_legend

@@ -7,10 +7,10 @@ from pathlib import Path
 from distill.config.hosted import HostedConfig
 from distill.errors import UsageError
 from distill.teachers.base import Teacher
-from distill.teachers.context import TeacherContext
+from distill.teachers.builder_options import TeacherContext
 from distill.teachers.generative import GenerativeTeacher
 from distill.teachers.hosted.generator import HostedGenerator
-from distill.teachers.hosted.services.open import prices_of
+from distill.teachers.hosted.services.registry import prices_of
 from distill.teachers.prompts.build import prompted_classes
 from distill.teachers.store.answers import AnswerStore
 

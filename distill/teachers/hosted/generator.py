@@ -17,17 +17,17 @@ from distill.config.hosted import HostedConfig
 from distill.errors import DistillError
 from distill.images import Photo, encode_jpeg, encode_map, image_size_hw
 from distill.teachers.base import CacheableGenerator, GeneratedImage, PromptSpec
-from distill.teachers.decoders import teacher_task
-from distill.teachers.hosted.collector import OnMissing
+from distill.teachers.hosted.request_collector import OnMissing
 from distill.teachers.hosted.request_sequence import final_answer
 from distill.teachers.hosted.services.base import Request, RequestImage
-from distill.teachers.hosted.services.open import service_of
+from distill.teachers.hosted.services.registry import service_of
 from distill.teachers.prompts.build import build_prompt_specs
 from distill.teachers.registration.canvas import fit_canvas, to_canvas
 from distill.teachers.store.answers import AnswerStore
 from distill.teachers.store.ledger import Ledger
 from distill.teachers.store.ledger_file import LEDGER
 from distill.teachers.store.records import AnswerKey, AnswerMissing, CachedAnswer
+from distill.teachers.tasks import teacher_task
 
 _PRESENCE_PROMPT = (
     "Is there an instance of {} visible in this image? "

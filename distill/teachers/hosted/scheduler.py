@@ -23,9 +23,9 @@ from distill.config.hosted import HostedConfig
 from distill.errors import DistillError, UsageError
 from distill.images import Photo
 from distill.teachers.base import Teacher
-from distill.teachers.hosted.client import ServiceClient, to_run_stopped
-from distill.teachers.hosted.collector import OnMissing, RequestCollector
+from distill.teachers.hosted.request_collector import OnMissing, RequestCollector
 from distill.teachers.hosted.run_limits import RequestPolicy, RunStopped
+from distill.teachers.hosted.service_client import ServiceClient, to_run_stopped
 from distill.teachers.hosted.services.base import Request
 from distill.teachers.hosted.storing import recover
 from distill.teachers.store.answers import AnswerStore

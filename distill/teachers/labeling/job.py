@@ -15,17 +15,17 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from distill.config.teacher import TeacherConfig
+from distill.config.teacher_base import TeacherConfig
 from distill.errors import UsageError
 from distill.shards import ShardEntry
 from distill.tasks import Task
 from distill.teachers.base import Teacher
 from distill.teachers.factory import build_teacher
-from distill.teachers.hosted.collector import OnMissing
+from distill.teachers.hosted.request_collector import OnMissing
 from distill.teachers.kinds import kind_of, load_object
 from distill.teachers.labeling.photo_sources import Source, open_source
 from distill.teachers.labeling.shard_stats import FORMAT, ShardStats
-from distill.teachers.prompts.variants import SINGLE, PromptEnsemble
+from distill.teachers.prompts.prompt_ensemble import SINGLE, PromptEnsemble
 from distill.teachers.quality.filter import QualityFilter
 
 STATS_DIR = ".stats"

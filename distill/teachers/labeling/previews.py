@@ -16,7 +16,7 @@ from distill.labels import Label
 from distill.tasks import DepthKind
 from distill.teachers.base import TeacherResult
 from distill.visualization import draw_confidence
-from distill.visualization.drawing import DrawingFacts, drawer_of
+from distill.visualization.label_drawers import DrawingFacts, drawer_of
 
 PREVIEWS = "previews"
 WIDTH_PX = 360

@@ -8,12 +8,12 @@ from typing import Any
 from distill.config.local import DiffusersConfig, MarigoldConfig, ModelConfig, TransformersConfig
 from distill.tasks import Task
 from distill.teachers.base import Teacher
-from distill.teachers.context import TeacherContext
+from distill.teachers.builder_options import TeacherContext
 from distill.teachers.generative import GenerativeTeacher
-from distill.teachers.local.architectures import inspect_model
 from distill.teachers.local.diffusers import DiffusersGenerator
 from distill.teachers.local.hub import find_source
 from distill.teachers.local.marigold import MarigoldSpecialist, marigold_output
+from distill.teachers.local.model_info import inspect_model
 from distill.teachers.local.pipelines import pipeline_class
 from distill.teachers.local.transformers import TransformersSpecialist
 from distill.teachers.predictive import PredictiveTeacher

@@ -9,15 +9,15 @@ from typing import Any
 import numpy as np
 
 from distill.config.local import MarigoldConfig
-from distill.config.teacher import OutputConfig
+from distill.config.teacher_base import OutputConfig
 from distill.errors import DistillError, UsageError
 from distill.images import Photo
 from distill.labels import Label
 from distill.tasks import DepthKind, Task
 from distill.teachers.base import Specialist
-from distill.teachers.decoders import teacher_task
 from distill.teachers.local.hub import fingerprint
 from distill.teachers.local.pipelines import open_pipeline, pipeline_class
+from distill.teachers.tasks import teacher_task
 
 _OUTPUTS = {
     # 0 is the nearest pixel, 1 the farthest: depth up to scale and shift, not disparity.

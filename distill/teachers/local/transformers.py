@@ -13,18 +13,18 @@ from jaxtyping import Shaped
 from numpy import ndarray
 
 from distill.config.local import TransformersConfig
-from distill.config.teacher import OutputConfig
+from distill.config.teacher_base import OutputConfig
 from distill.errors import DistillError, UsageError
 from distill.images import Photo
 from distill.labels import Label
 from distill.optional import require
 from distill.tasks import IGNORE_SEMANTIC, MAX_CLASSES, Task
 from distill.teachers.base import Specialist
-from distill.teachers.decoders import teacher_task
-from distill.teachers.local.architectures import ModelInfo, infer_depth_kind
 from distill.teachers.local.devices import choose_device, choose_dtype, torch_dtype
 from distill.teachers.local.hub import fingerprint, load_model
 from distill.teachers.local.instance_masks import ScoredMask, class_scores, masks_to_label, query_masks
+from distill.teachers.local.model_info import ModelInfo, infer_depth_kind
+from distill.teachers.tasks import teacher_task
 
 
 class TransformersSpecialist(Specialist):

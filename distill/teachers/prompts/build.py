@@ -5,7 +5,7 @@ from __future__ import annotations
 from distill.config.prompt import PromptConfig
 from distill.tasks import Task
 from distill.teachers.base import PromptSpec
-from distill.teachers.decoders import teacher_task
+from distill.teachers.tasks import teacher_task
 
 
 def build_prompt_specs(config: PromptConfig, *, resize_mode: str = "fill") -> list[PromptSpec]:

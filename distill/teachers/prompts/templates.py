@@ -2,7 +2,7 @@
 
 Families: ``vision_banana`` (a generalist tuned to generate decodable images, as in arXiv 2604.20329),
 ``open_vision_banana`` (its open re-implementation: gray relative inverse depth), ``editor`` (untuned image editors:
-Nano Banana, FLUX, Qwen). The sentences are in `distill.teachers.decoders`, one module per task.
+Nano Banana, FLUX, Qwen). The sentences are in `distill.teachers.tasks`, one module per task.
 """
 
 from __future__ import annotations

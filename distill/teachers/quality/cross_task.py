@@ -8,9 +8,9 @@ from jaxtyping import Bool, Float
 from numpy import ndarray
 
 from distill.labels import Label
-from distill.teachers.decoders import teacher_task
-from distill.teachers.decoders.base import BordersOf
-from distill.teachers.decoders.grids import bridge_gaps, comparison_size, pick_label
+from distill.teachers.tasks import teacher_task
+from distill.teachers.tasks.base import BordersOf
+from distill.teachers.tasks.comparison_size import bridge_gaps, comparison_size, pick_label
 
 
 def borders(label: Label) -> Bool[ndarray, "h w"]:

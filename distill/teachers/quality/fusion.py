@@ -12,7 +12,7 @@ import numpy as np
 
 from distill.errors import DistillError
 from distill.labels import Label
-from distill.teachers.decoders import teacher_task
+from distill.teachers.tasks import teacher_task
 
 
 def fuse_labels(labels: Sequence[Label]) -> Label:

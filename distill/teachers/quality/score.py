@@ -17,12 +17,12 @@ from numpy import ndarray
 
 from distill.labels import Label
 from distill.tasks import TASKS, Task
-from distill.teachers.decoders import teacher_task
-from distill.teachers.decoders.grids import LEAST_PX, comparison_size
 from distill.teachers.quality.calibration import UNCALIBRATED, TaskCalibration
 from distill.teachers.quality.cross_task import borders, compare
 from distill.teachers.registration.align import IDENTITY, Registration
 from distill.teachers.registration.edges import edge_field
+from distill.teachers.tasks import teacher_task
+from distill.teachers.tasks.comparison_size import LEAST_PX, comparison_size
 
 RESIDUAL_PX = 2.0
 """A residual of this many pixels halves the registration part."""

@@ -15,10 +15,10 @@ from numpy import ndarray
 from distill.errors import UsageError
 from distill.labels import Label
 from distill.tasks import TASKS
-from distill.teachers.decoders import teacher_task
 from distill.teachers.registration.estimate import PX_PER_NAT, find_drift
 from distill.teachers.registration.match_stats import MatchStats
 from distill.teachers.registration.refine import CHANCE
+from distill.teachers.tasks import teacher_task
 
 ALGORITHM_VERSION = 7
 """Raised whenever results of `estimate_registration` change, so that cached ones are computed again."""

@@ -20,7 +20,7 @@ from typing import Any
 
 from distill.errors import DistillError, UsageError
 from distill.images import write_atomic
-from distill.runtime.process_lock import WRITE_HINT
+from distill.runtime.process_liveness import WRITE_HINT
 from distill.teachers.base import PromptSpec
 from distill.teachers.store.records import (
     FORMAT,

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from distill.errors import DistillError
-from distill.runtime.process_lock import WRITE_HINT, ProcessLock, is_alive
+from distill.runtime.process_liveness import WRITE_HINT, ProcessLock, is_alive
 from distill.runtime.sqlite import open_database
 from distill.teachers.store.spending import SPEND_SCHEMA
 

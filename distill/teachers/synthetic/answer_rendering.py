@@ -12,11 +12,11 @@ from numpy.random import Generator
 
 from distill.config.synthetic import FaultsConfig
 from distill.teachers.base import PromptSpec
-from distill.teachers.decoders import teacher_task
 from distill.teachers.synthetic.camera import Camera
 from distill.teachers.synthetic.corruptions import corrupt, draw_canvas_transform
 from distill.teachers.synthetic.scene import SceneObject, World
-from distill.teachers.synthetic.scene_view import TracedScene
+from distill.teachers.synthetic.traced_scene import TracedScene
+from distill.teachers.tasks import teacher_task
 
 
 def render_answer(

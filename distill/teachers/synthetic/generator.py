@@ -16,16 +16,16 @@ from distill.errors import DistillError
 from distill.images import Photo
 from distill.labels import Label
 from distill.teachers.base import CacheableGenerator, ContentRefused, GeneratedImage, PromptSpec, Specialist, Teacher
-from distill.teachers.context import TeacherContext
-from distill.teachers.decoders import teacher_task
+from distill.teachers.builder_options import TeacherContext
 from distill.teachers.generative import GenerativeTeacher
 from distill.teachers.predictive import PredictiveTeacher
 from distill.teachers.prompts.templates import prompt_hash
 from distill.teachers.synthetic.answer_rendering import render_answer
 from distill.teachers.synthetic.corruptions import encode_file
+from distill.teachers.synthetic.rendering import View, fly_through, render_view, scene, scene_photo
 from distill.teachers.synthetic.scene import SYNTHETIC_CLASSES
-from distill.teachers.synthetic.scene_view import PhotoView, photo_view
-from distill.teachers.synthetic.views import View, fly_through, render_view, scene, scene_photo
+from distill.teachers.synthetic.traced_scene import PhotoView, photo_view
+from distill.teachers.tasks import teacher_task
 
 __all__ = [
     "SYNTHETIC_CLASSES",

@@ -153,7 +153,7 @@ def _pairs(result: TeacherResult, sample: Sample, manifest: Manifest) -> Iterato
 
 
 def _collect(seen: _CalibrationData, result: TeacherResult, label: Label, true: Label) -> None:
-    from distill.teachers.decoders import teacher_task
+    from distill.teachers.tasks import teacher_task
 
     task = teacher_task(label.task)
     verdict = task.label_error(label, task.restrict(true, label))

@@ -15,7 +15,7 @@ from distill.workflows.label.result import HostedSpend
 
 if TYPE_CHECKING:
     from distill.config.hosted import HostedConfig
-    from distill.config.teacher import TeacherConfig
+    from distill.config.teacher_base import TeacherConfig
     from distill.images import Photo
     from distill.teachers.hosted.scheduler import RequestScheduler
     from distill.teachers.labeling.job import Job
@@ -137,7 +137,7 @@ def shards_with_answers(
         return
     from distill.teachers.hosted.run_limits import RequestPolicy
     from distill.teachers.hosted.scheduler import RequestScheduler
-    from distill.teachers.hosted.services.open import prices_of
+    from distill.teachers.hosted.services.registry import prices_of
     from distill.teachers.store.answers import AnswerStore
 
     for part in parts if budget.max_usd is not None else []:

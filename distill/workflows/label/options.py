@@ -11,7 +11,7 @@ from distill.errors import UsageError
 from distill.tasks import Task
 
 if TYPE_CHECKING:
-    from distill.config.teacher import TeacherConfig
+    from distill.config.teacher_base import TeacherConfig
     from distill.teachers.labeling.job import Job
     from distill.teachers.quality.filter import QualityFilter
 
@@ -51,9 +51,9 @@ class LabelOptions:
             UsageError: The teacher is unknown, its config is wrong, or the calibration cannot be read.
         """
         from distill.teachers.labeling.job import Job
-        from distill.teachers.prompts.variants import PromptEnsemble
+        from distill.teachers.prompts.prompt_ensemble import PromptEnsemble
         from distill.workflows.label.hosted import stores_answers
-        from distill.workflows.teachers import load_teacher
+        from distill.workflows.teachers.load import load_teacher
 
         config, folder = load_teacher(
             self.teacher, answers=self.answers, overrides=self.overrides, classes=self.classes

@@ -26,7 +26,7 @@ _OTHER_LABEL_BYTES_PER_PIXEL = 0.1
 def plan_hosted(job: Job, config: HostedConfig) -> tuple[dict[str, Any], str]:
     """Plan for a teacher that costs money: from prices, rate limits and stored answers."""
     from distill.teachers.hosted.generator import HostedGenerator
-    from distill.teachers.hosted.services.open import prices_of, service_of
+    from distill.teachers.hosted.services.registry import prices_of, service_of
     from distill.teachers.prompts.build import build_prompt_specs
 
     photos, tasks = job.num_photos, job.teacher.tasks

@@ -30,7 +30,7 @@ from distill.workflows.label.result import LabelResult, summarize
 from distill.workflows.label.workers import num_workers, run_shards
 
 if TYPE_CHECKING:
-    from distill.config.teacher import TeacherConfig
+    from distill.config.teacher_base import TeacherConfig
     from distill.teachers.labeling.job import Job
 
 Threshold = float | Mapping[Task | str, float]
@@ -159,7 +159,7 @@ def run_label(
     from distill.config import dump_config
     from distill.images import write_atomic
     from distill.run_dir import open_run_dir
-    from distill.teachers.labeling.publish import write_dataset_manifest
+    from distill.teachers.labeling.dataset_manifest import write_dataset_manifest
 
     started, reporter = time.monotonic(), reporter or SilentReporter()
     if any(Path(word).is_dir() and Path(word).resolve() == job.out.resolve() for word in job.inputs):

@@ -29,9 +29,9 @@ from distill.tasks import Task
 
 if TYPE_CHECKING:
     from distill.config.synthetic import SyntheticConfig
-    from distill.workflows.bench_result import BenchResult
+    from distill.workflows.bench.result import BenchResult
     from distill.workflows.demo import DemoResult
-    from distill.workflows.evaluate import EvaluationResult
+    from distill.workflows.evaluate.run import EvaluationResult
 
 TEACHER_NAME = "Nano Banana Pro"
 TEACHER_USD_PER_IMAGE = 0.134
@@ -171,7 +171,7 @@ def _scenes(config: SyntheticConfig, model: Path) -> list[Block]:
     """Photo, generated image, label, confidence, student and truth of a few held-out scenes."""
     from distill.teachers.factory import build_teacher
     from distill.teachers.synthetic.generator import scene_photo
-    from distill.workflows.model import open_model
+    from distill.workflows.open_model import open_model
 
     teacher = build_teacher(config, folder=Path())
     truth = build_teacher(config.model_copy(update={"truth": True}), folder=Path())

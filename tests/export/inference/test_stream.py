@@ -13,7 +13,7 @@ import pytest
 import distill
 from distill.errors import DistillError
 from distill.export.inference.stream import FramePrediction
-from distill.workflows.prediction import Model
+from distill.workflows.predict.model import Model
 from tests.builders.videos import write_clip
 from tests.fakes.runner import FakeRunner
 

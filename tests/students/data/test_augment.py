@@ -5,7 +5,7 @@ from torch.nn import functional as F
 
 from distill.config.train import AugmentConfig
 from distill.students.data.augment import augment, crop, flip, recolor
-from distill.students.data.batch import Batch
+from distill.students.data.batch_targets import Batch
 from distill.tasks import FAR_WARP, DepthKind, Task, unwarp_depth
 
 ALL = torch.tensor([True, True, True])

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from distill.errors import DistillError, UsageError
 from distill.images import decode_rgb, encode_jpeg, encode_map
-from distill.students.data.batch import decode_batch
+from distill.students.data.batch_targets import decode_batch
 from distill.students.data.dataset import ShardDataset
 from distill.students.data.dataset_index import read_index, split
 from distill.students.data.decode import decode_photo, decode_task

@@ -14,7 +14,7 @@ from distill.errors import UsageError
 from distill.students.checkpoint import load_student, save_student
 from distill.students.model.student import Student, build_spec, build_student
 from distill.tasks import Task
-from distill.workflows.train_config import read_train_config
+from distill.workflows.train.config import read_train_config
 
 _SOURCE = """
 import pathlib

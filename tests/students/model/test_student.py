@@ -12,7 +12,7 @@ from distill.config.loss import LossConfig
 from distill.config.train import PRESETS, StudentConfig
 from distill.errors import DistillError, UsageError
 from distill.students.checkpoint import load_student, save_student
-from distill.students.data.batch import Batch
+from distill.students.data.batch_targets import Batch
 from distill.students.losses.terms import student_losses
 from distill.students.model import backbone
 from distill.students.model.resample import upsample, upsample_at, upsample_ids, upsample_vectors

@@ -11,7 +11,7 @@ from distill.config.loss import EdgesLossConfig, LossConfig
 from distill.config.train import StudentConfig
 from distill.images import encode_map
 from distill.spec import EdgesSpec
-from distill.students.data.batch import decode_batch
+from distill.students.data.batch_targets import decode_batch
 from distill.students.data.decode import decode_task
 from distill.students.losses.terms import student_losses
 from distill.students.model.student import build_spec, build_student

@@ -20,14 +20,14 @@ from distill.images import encode_jpeg
 from distill.labels import Label, encode
 from distill.shards import Manifest, Sample, write_manifest, write_shard
 from distill.students.checkpoint import load_student
-from distill.students.data.batch import decode_batch
+from distill.students.data.batch_targets import decode_batch
 from distill.students.data.dataset import ShardDataset
 from distill.students.data.dataset_index import read_index
 from distill.students.model.student import build_spec, build_student
 from distill.students.tasks.base import PostprocessContext
 from distill.students.tasks.instance import InstanceHead, instance_loss, instance_targets, match_instances
 from distill.tasks import IGNORE_INSTANCE, IGNORE_SEMANTIC, DepthKind, Task
-from distill.workflows.evaluate import EvalOptions, run_evaluate
+from distill.workflows.evaluate.run import EvalOptions, run_evaluate
 from tests.builders.students import train
 
 SIZE_HW = (48, 64)

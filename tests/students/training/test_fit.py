@@ -18,11 +18,11 @@ from distill.students.data.sampler import PrefetchLoader, build_loader
 from distill.students.model.student import build_student
 from distill.students.training import fit as fitting
 from distill.students.training import step_timing as timing
-from distill.students.training.callbacks.scores import ValidationMetrics
+from distill.students.training.callbacks.validation_metrics import ValidationMetrics
+from distill.students.training.estimate import plan_training
 from distill.students.training.fit import fit, load_training_data
 from distill.students.training.module import NAN_BATCH, StudentModule
 from distill.students.training.optimizer import layer_lr_multipliers, lr_factor
-from distill.students.training.plan import plan_training
 from distill.students.training.step_timing import choose_threads
 from distill.tasks import DepthKind, Task
 from tests.builders.students import RecordingReporter, config_for, train

@@ -12,7 +12,7 @@ from PIL import Image
 
 from distill.config import load_config
 from distill.config.adapters import MapsConfig
-from distill.config.teacher import id_table
+from distill.config.teacher_base import id_table
 from distill.errors import DistillError, UsageError
 from distill.images import Photo, read_photo
 from distill.labels import Label

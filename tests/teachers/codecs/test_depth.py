@@ -19,7 +19,7 @@ from distill.tasks import DepthKind, Task, warp_depth
 from distill.teachers.base import PromptSpec
 from distill.teachers.codecs.colormaps import COLORMAPS, CUBE_CORNERS, path, project, walk
 from distill.teachers.codecs.depth import MAX_DEPTH_M, TAU, decode_depth_rgb, encode_depth_rgb
-from distill.teachers.decoders import decode_answer
+from distill.teachers.tasks import decode_answer
 
 GOLDEN = Path(__file__).parents[2] / "golden"
 

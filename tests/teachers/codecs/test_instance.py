@@ -14,8 +14,8 @@ from distill.teachers.base import PromptSpec
 from distill.teachers.codecs import instance as instances
 from distill.teachers.codecs.flood_fill import FloodFill
 from distill.teachers.codecs.instance import decode_instances_rgb, encode_instances_rgb
-from distill.teachers.decoders import decode_answer
 from distill.teachers.prompts.colors import palette
+from distill.teachers.tasks import decode_answer
 
 MOVES = [(y, x) for y in range(-2, 3) for x in range(-2, 3) if y * y + x * x in (1, 2, 5)]
 

@@ -9,7 +9,7 @@ import numpy as np
 from distill.tasks import IGNORE_INSTANCE, Task
 from distill.teachers.base import PromptSpec
 from distill.teachers.codecs.instance_hue import find_hue_peaks
-from distill.teachers.decoders import decode_answer
+from distill.teachers.tasks import decode_answer
 
 
 def shaded(hue: float, size_hw: tuple[int, int], dice: np.random.Generator) -> np.ndarray:

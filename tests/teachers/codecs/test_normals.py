@@ -15,7 +15,7 @@ from distill.labels import label_format
 from distill.tasks import TASKS, Task
 from distill.teachers.base import PromptSpec
 from distill.teachers.codecs.normals import FRAMES, decode_normals_rgb, encode_normals_rgb, frame_matrix
-from distill.teachers.decoders import decode_answer
+from distill.teachers.tasks import decode_answer
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "normals.txt"
 ORDERS = ["+x+z-y", "-z+x+y", "+y-x+z"]

@@ -13,8 +13,8 @@ from distill.errors import UsageError
 from distill.tasks import IGNORE_SEMANTIC, Task
 from distill.teachers.base import PromptSpec
 from distill.teachers.codecs.palette import decode_palette_rgb, encode_palette_rgb
-from distill.teachers.decoders import decode_answer
 from distill.teachers.prompts.colors import hex_of, palette, parse_color
+from distill.teachers.tasks import decode_answer
 
 LEGEND = {"road": (128, 64, 128), "sky": (70, 130, 180), "person": (220, 20, 60), "background": (0, 0, 0)}
 

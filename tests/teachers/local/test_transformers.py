@@ -24,9 +24,9 @@ from distill.shards import read_manifest, read_samples
 from distill.tasks import DepthKind, Task
 from distill.teachers.factory import build_teacher
 from distill.teachers.labeling.job import Job
-from distill.teachers.local.architectures import inspect_model
 from distill.teachers.local.hub import ModelUnavailable, fingerprint
 from distill.teachers.local.instance_masks import ScoredMask, masks_to_label, query_masks
+from distill.teachers.local.model_info import inspect_model
 from distill.teachers.local.transformers import TransformersSpecialist
 from distill.workflows.label.run import run_label
 from tests.fakes import tiny_models as tiny
@@ -248,7 +248,7 @@ def test_changed_model_is_another_job(model: Callable[..., Path], tmp_path: Path
 
 
 def test_plan_times_the_model_and_downloads_none(model: Callable[..., Path], photos: Path, tmp_path: Path) -> None:
-    from distill.workflows.label.plan import plan_local
+    from distill.workflows.label.estimate import plan_local
 
     config = load_config(TransformersConfig, {"model": str(model("segformer")), "license": "MIT"})
     values, text = plan_local(Job(out=tmp_path / "o", config=config, folder=Path(), inputs=(str(photos),)))

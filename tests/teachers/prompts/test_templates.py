@@ -11,13 +11,13 @@ from hypothesis import strategies as st
 
 from distill.errors import UsageError
 from distill.tasks import DepthKind, Task
-from distill.teachers.decoders.depth import depth_prompt
-from distill.teachers.decoders.instance import instance_prompt
-from distill.teachers.decoders.normals import normals_prompt
-from distill.teachers.decoders.referring import referring_prompt
-from distill.teachers.decoders.semantic import permute_legend, semantic_prompt
 from distill.teachers.prompts.legend_parser import parse_legend
 from distill.teachers.prompts.templates import FAMILIES, STYLES, prompt_hash
+from distill.teachers.tasks.depth import depth_prompt
+from distill.teachers.tasks.instance import instance_prompt
+from distill.teachers.tasks.normals import normals_prompt
+from distill.teachers.tasks.referring import referring_prompt
+from distill.teachers.tasks.semantic import permute_legend, semantic_prompt
 
 PUBLISHED = [
     (

@@ -15,7 +15,7 @@ from distill.images import encode_map, write_atomic
 from distill.labels import label_format
 from distill.spec import StudentSpec
 from distill.tasks import TASKS, DepthKind, Task
-from distill.visualization.drawing import DrawingFacts, drawer_of
+from distill.visualization.label_drawers import DrawingFacts, drawer_of
 
 _HEIGHT_PX = 160
 

@@ -16,7 +16,7 @@ from distill.config.hosted import LimitsConfig
 from distill.errors import DistillError
 from distill.teachers.hosted.batch.files import BatchFiles
 from distill.teachers.hosted.batch.job import BatchJob, ResultWriter
-from distill.teachers.hosted.batch.open_job import OpenJob
+from distill.teachers.hosted.batch.pending_job import OpenJob
 from distill.teachers.hosted.pricing import Price
 from distill.teachers.hosted.request_runner import POLL_OTHER_PROCESS_S, RequestRunner
 from distill.teachers.hosted.request_sequence import final_answer, next_request

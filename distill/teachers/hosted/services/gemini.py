@@ -16,7 +16,7 @@ from distill.teachers.hosted.services.errors import TransientError, to_transient
 from distill.teachers.hosted.services.gemini_batches import GeminiBatches
 from distill.teachers.hosted.services.gemini_requests import aspect_ratio, image_sizes
 from distill.teachers.hosted.services.gemini_responses import api_error, parse_response
-from distill.teachers.hosted.services.open import find_api_key
+from distill.teachers.hosted.services.registry import find_api_key
 
 if TYPE_CHECKING:
     from google import genai

@@ -18,7 +18,7 @@ from distill.config.hosted import OpenaiConfig
 from distill.teachers.hosted.services.base import Request, Response, Service, Usage
 from distill.teachers.hosted.services.errors import AccountError, TransientError, to_transient_error
 from distill.teachers.hosted.services.gemini_responses import error_of
-from distill.teachers.hosted.services.open import find_api_key
+from distill.teachers.hosted.services.registry import find_api_key
 from distill.teachers.store.records import EMPTY, IMAGE, REFUSED
 
 _REFUSALS = ("moderation_blocked", "content_policy_violation", "safety")

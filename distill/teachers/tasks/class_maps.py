@@ -1,0 +1,99 @@
+"""Parts that semantic and referring segmentation share: color legends, votes, class errors."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from jaxtyping import Bool, Shaped, UInt8
+from numpy import ndarray
+from numpy.random import Generator
+
+from distill.label_conversions import remap_classes
+from distill.labels import Label
+from distill.tasks import IGNORE_SEMANTIC
+from distill.teachers.base import RGB, PromptSpec
+from distill.teachers.codecs.palette import decode_palette_rgb, encode_palette_rgb
+from distill.teachers.tasks.base import LabelError, TeacherTask
+from distill.teachers.tasks.comparison_size import local_range
+
+_MISSING_WEIGHT = 0.5
+"""A pixel of the truth without a label counts as this many wrong pixels."""
+
+
+class ClassesTask(TeacherTask):
+    """Ids that index a list of names."""
+
+    can_miss_objects = True
+
+    def legend(self, prompt_spec: PromptSpec) -> dict[str, RGB]:
+        """Names and colors of an answer, in the order of the ids."""
+        return dict(prompt_spec.legend)
+
+    def decode(self, generated: UInt8[ndarray, "h w 3"], prompt_spec: PromptSpec) -> Label:
+        """See `decode_palette_rgb`."""
+        return decode_palette_rgb(generated, self.legend(prompt_spec), task=self.task)
+
+    def encode(self, label: Label, prompt_spec: PromptSpec) -> UInt8[ndarray, "h w 3"]:
+        """See `encode_palette_rgb`; pixels without a color in the legend become background."""
+        legend = self.legend(prompt_spec)
+        value = np.where(label.valid, remap_classes(label, tuple(legend)).value, IGNORE_SEMANTIC)
+        return encode_palette_rgb(value, legend, ignore_color=prompt_spec.background)
+
+    def fuse(self, labels: Sequence[Label]) -> Label:
+        """Vote per pixel, weighted by confidence; legends may differ in order.
+
+        Class by class, so that 150 classes take no more memory than two.
+        """
+        classes = tuple(dict.fromkeys(name for label in labels for name in label.classes))
+        values = [remap_classes(label, classes).value for label in labels]
+        best = np.zeros(labels[0].size_hw, np.float32)
+        total = np.zeros_like(best)
+        count = np.zeros_like(best)
+        winner = np.full(labels[0].size_hw, IGNORE_SEMANTIC, np.uint8)
+        for number in range(len(classes)):
+            weight, votes = np.zeros_like(best), np.zeros_like(best)
+            for label, value in zip(labels, values, strict=True):
+                mine = label.valid & (value == number)
+                weight += label.confidence * mine
+                votes += mine
+            wins = weight > best
+            winner[wins] = number
+            count[wins] = votes[wins]
+            best = np.maximum(best, weight)
+            total += weight
+        # At least half of all answers must agree; a single vote among invalid pixels is no agreement.
+        valid = (best > 0.5 * total) & (2 * count >= len(labels))
+        confidence = best / np.maximum(total, 1e-6) * (best / np.maximum(count, 1)) * (count / len(labels))
+        return Label(
+            self.task,
+            np.where(valid, winner, IGNORE_SEMANTIC).astype(np.uint8),
+            valid,
+            (confidence * valid).astype(np.float32),
+            classes=classes,
+        )
+
+    def error_on_grid(self, label: Label, truth: Label, known: Bool[ndarray, "h w"]) -> LabelError:
+        """Fraction of wrong pixels, plus half of the fraction that has no label."""
+        right = remap_classes(label, truth.classes).value == truth.value
+        missing = 1 - known.sum() / truth.valid.sum()
+        return LabelError(float((~right)[known].mean() + _MISSING_WEIGHT * missing), right, known)
+
+    def borders(self, value: Shaped[ndarray, "h w"], label: Label) -> Bool[ndarray, "h w"]:
+        """Changes of the class."""
+        return local_range(value.astype(np.float32)) > 0
+
+
+def swap_legend(
+    legend: Mapping[str, RGB], present: Sequence[str], probability: float, rng: Generator
+) -> dict[str, RGB]:
+    """The legend, by chance with the color of one present name replaced by that of another name."""
+    swapped = dict(legend)
+    # Drawn whether used or not, so that one probability does not change other faults.
+    swaps, roll = rng.random() < probability, rng.random(2)
+    named = [name for name in present if name in legend]
+    if swaps and named and len(legend) > 1:
+        victim = named[int(roll[0] * len(named))]
+        others = [name for name in legend if name != victim]
+        swapped[victim] = legend[others[int(roll[1] * len(others))]]
+    return swapped

@@ -1,0 +1,234 @@
+"""Depth in the teachers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+from jaxtyping import Bool, Float, Shaped, UInt8
+from numpy import ndarray
+from numpy.random import Generator
+
+from distill.config.adapters import MapConfig
+from distill.config.prompt import PromptConfig
+from distill.config.synthetic import FaultsConfig
+from distill.config.teacher_base import OutputConfig
+from distill.errors import UsageError
+from distill.label_conversions import stretch_to_unit
+from distill.labels import Label, is_beyond_range
+from distill.metrics.depth_alignment import align_depth, default_alignment
+from distill.tasks import FAR_DEPTH_M, DepthKind, Task, unwarp_depth, warp_depth
+from distill.teachers.base import PromptSpec
+from distill.teachers.codecs.depth import decode_depth_rgb, encode_depth_rgb
+from distill.teachers.prompts.templates import check_family
+from distill.teachers.tasks.base import LabelError, SceneView, TeacherTask, check_channels
+from distill.teachers.tasks.comparison_size import DEPTH_STEP, local_range
+from distill.teachers.tasks.map_files import scale_stored, single_channel
+from distill.teachers.tasks.masked_median import combine_confidence, masked_median
+
+METRIC_SIGMA = 0.1
+"""Spread of metric depths (of their logarithms) at which agreement is exp(-1/2)."""
+RELATIVE_SIGMA = 0.05
+"""The same for relative depths, in units of [0, 1]."""
+RIGHT_WITHIN = 0.1
+"""A depth pixel is right within this fraction of the truth."""
+_NEAREST_M = 0.1
+_BLACK_M = 1e-3
+"""Black decodes to 0 m; nearer depths are not informative."""
+_CONTENT_SPREAD = 0.05
+"""Spread of depth (2nd to 98th percentile) from which a label counts as full of content."""
+
+_CUBE = (
+    "Predict the metric depth of this scene as an image. "
+    "Visualized in the rainbow (black-red-yellow-green-cyan-blue-violet-white) color palette."
+)
+_MAPPED = "Predict the metric depth of this scene as an image. Visualized in the {colormap} colormap."
+_GRAY = "Generate relative inverse depth: near points bright, far points dark, matching input pixels."
+_EDITOR_GRAY = (
+    "Turn this photo into a grayscale relative depth map: near points bright, far points dark. "
+    "Keep framing, outlines and image size exactly as they are. No text, no borders."
+)
+
+
+def depth_prompt(family: str = "vision_banana", *, colormap: str = "cube", resize_mode: str = "cover") -> PromptSpec:
+    """Prompt for metric depth along the cube path (or a colormap) for the tuned family, else for gray disparity."""
+    check_family(family)
+    if family != "vision_banana":
+        prompt = _GRAY if family == "open_vision_banana" else _EDITOR_GRAY
+        return PromptSpec(
+            Task.DEPTH,
+            prompt,
+            colormap="gray",
+            depth_kind=DepthKind.AFFINE_INVARIANT_DISPARITY,
+            near_is_low=False,
+            resize_mode=resize_mode,
+        )
+    prompt = _CUBE if colormap == "cube" else _MAPPED.format(colormap="grayscale" if colormap == "gray" else colormap)
+    return PromptSpec(Task.DEPTH, prompt, colormap=colormap, resize_mode=resize_mode)
+
+
+class DepthTask(TeacherTask):
+    """Depth, metric or relative."""
+
+    task = Task.DEPTH
+    uncertainty_sigma: ClassVar[float] = RELATIVE_SIGMA
+
+    def prompts(self, config: PromptConfig, *, resize_mode: str) -> list[PromptSpec]:
+        """One prompt."""
+        return [depth_prompt(config.family, colormap=config.colormap, resize_mode=resize_mode)]
+
+    def decode(self, generated: UInt8[ndarray, "h w 3"], prompt_spec: PromptSpec) -> Label:
+        """See `decode_depth_rgb`."""
+        return decode_depth_rgb(
+            generated,
+            prompt_spec.colormap,
+            prompt_spec.near_is_low,
+            prompt_spec.depth_kind,
+            lam=prompt_spec.lam,
+            c=prompt_spec.c,
+        )
+
+    def encode(self, label: Label, prompt_spec: PromptSpec) -> UInt8[ndarray, "h w 3"]:
+        """See `encode_depth_rgb`; invalid pixels become 0."""
+        return encode_depth_rgb(
+            np.where(label.valid, label.value, 0),
+            prompt_spec.colormap,
+            prompt_spec.near_is_low,
+            prompt_spec.depth_kind,
+            lam=prompt_spec.lam,
+            c=prompt_spec.c,
+        )
+
+    def informative(self, label: Label) -> Bool[ndarray, "h w"]:
+        """Pixels with confidence; of metric depth also more than 0 m, which black decodes to."""
+        usable = super().informative(label)
+        return usable & (label.value > _BLACK_M) if _is_metric(label) else usable
+
+    def fuse(self, labels: Sequence[Label]) -> Label:
+        """Median per pixel; relative depths are first aligned with the first label."""
+        depth_kind = labels[0].depth_kind or DepthKind.METRIC
+        metric = depth_kind is DepthKind.METRIC
+        values = np.stack([label.value if metric else _aligned(label, labels[0], depth_kind) for label in labels])
+        valid = np.stack([label.valid for label in labels])
+        kept = 2 * valid.sum(axis=0) >= len(labels)
+        middle = masked_median(values, valid)
+        if metric:
+            apart = np.abs(np.log(np.maximum(values, 1e-3)) - np.log(np.maximum(middle, 1e-3)))
+            sigma = METRIC_SIGMA
+        else:
+            apart, sigma = np.abs(values - middle), RELATIVE_SIGMA
+        # 1.4826 makes a median deviation comparable with a standard deviation.
+        spread = 1.4826 * masked_median(apart, valid)
+        agreement = np.exp(-0.5 * (spread / sigma) ** 2)
+        confidence = combine_confidence(labels, valid, agreement, kept)
+        return Label(Task.DEPTH, middle.astype(np.float32), kept, confidence, depth_kind=depth_kind)
+
+    def error_on_grid(self, label: Label, truth: Label, known: Bool[ndarray, "h w"]) -> LabelError:
+        """Mean relative error (AbsRel), each pixel at most 1; relative depth is first aligned with the truth."""
+        wrong = _relative_errors(label, truth, known)
+        return LabelError(float(wrong[known].mean()), wrong <= RIGHT_WITHIN, known)
+
+    def borders(self, value: Shaped[ndarray, "h w"], label: Label) -> Bool[ndarray, "h w"]:
+        """Steps of warped (or relative) depth."""
+        plain = np.asarray(warp_depth(value)) if label.depth_kind is DepthKind.METRIC else value
+        return local_range(plain.astype(np.float32)) > DEPTH_STEP
+
+    def content(self, label: Label) -> float:
+        """By the spread of the depth values, sky excluded."""
+        near = label.valid & ~is_beyond_range(label) if label.depth_kind is DepthKind.METRIC else label.valid
+        values = label.value[near]
+        if values.size == 0:
+            return 0.0
+        return float(np.clip(np.ptp(np.percentile(values, (2, 98))) / _CONTENT_SPREAD, 0, 1))
+
+    def label_from_planes(self, planes: Shaped[ndarray, "c h w"], output: OutputConfig, name: str) -> Label:
+        """One channel; relative depth is stretched to [0, 1]."""
+        check_channels(planes.shape[0], 1, name)
+        value = planes[0].astype(np.float32)
+        valid = np.isfinite(value)
+        if output.depth_kind is DepthKind.METRIC:
+            valid &= value > 0
+        else:
+            value = stretch_to_unit(np.where(valid, value, 0), valid)
+        return Label(Task.DEPTH, value, valid, valid.astype(np.float32), output.depth_kind)
+
+    def label_from_file(self, stored: Shaped[ndarray, "h w *c"], config: MapConfig, path: Path) -> Label:
+        """Scaled values; relative depth is stretched to [0, 1]."""
+        value, valid = scale_stored(single_channel(stored, path), config)
+        if config.depth_kind is DepthKind.METRIC:
+            valid &= value > 0
+        else:
+            value = stretch_to_unit(value, valid)
+        return Label(Task.DEPTH, value, valid, valid.astype(np.float32), config.depth_kind)
+
+    def synthetic_prompts(self, view: SceneView, *, resize_mode: str) -> list[PromptSpec]:
+        """One prompt for metric depth."""
+        return [depth_prompt(resize_mode=resize_mode)]
+
+    def true_label(self, view: SceneView) -> Label:
+        """Metric depth; sky has the largest depth that can be stored."""
+        value = np.minimum(view.trace().depth_m, np.float32(unwarp_depth(65534 / 65535)))
+        valid = np.ones(value.shape, bool)
+        return Label(Task.DEPTH, value, valid, valid.astype(np.float32), DepthKind.METRIC)
+
+    def render(
+        self, view: SceneView, prompt_spec: PromptSpec, faults: FaultsConfig, rng: Generator
+    ) -> UInt8[ndarray, "h w 3"]:
+        """Metric depth in color, sky at the far end.
+
+        Raises:
+            UsageError: The prompt is for relative depth.
+        """
+        if prompt_spec.depth_kind is not DepthKind.METRIC:
+            raise UsageError(
+                f"the synthetic teacher generates metric depth, not {prompt_spec.depth_kind}",
+                hint="prompt for metric depth",
+            )
+        return encode_depth_rgb(
+            view.trace().depth_m, prompt_spec.colormap, prompt_spec.near_is_low, lam=prompt_spec.lam, c=prompt_spec.c
+        )
+
+
+def _is_metric(label: Label) -> bool:
+    return label.depth_kind in (None, DepthKind.METRIC)
+
+
+def _aligned(label: Label, target: Label, depth_kind: DepthKind) -> Float[ndarray, "h w"]:
+    """Relative depth in the scale (and shift, where the depth kind leaves it open) of another label."""
+    both = label.valid & target.valid
+    if both.sum() < 2:
+        return label.value
+    mine, theirs = label.value[both].astype(np.float64), target.value[both].astype(np.float64)
+    if depth_kind is DepthKind.SCALE_INVARIANT:
+        aligned: ndarray = (label.value * np.median(theirs) / max(float(np.median(mine)), 1e-6)).astype(np.float32)
+        return aligned
+    slope, offset = np.polyfit(mine, theirs, 1) if np.ptp(mine) > 0 else (1.0, float(theirs.mean() - mine.mean()))
+    return np.clip(label.value * slope + offset, 0, 1).astype(np.float32)
+
+
+def _relative_errors(label: Label, truth: Label, known: Bool[ndarray, "h w"]) -> Float[ndarray, "h w"]:
+    """Relative errors, at most 1; 0 where label and truth are both sky."""
+    depth_kind, value = label.depth_kind or DepthKind.METRIC, label.value
+    truth_far = is_beyond_range(truth)
+    both_far = np.zeros(known.shape, bool)
+    if depth_kind is DepthKind.METRIC:
+        both_far = is_beyond_range(label) & truth_far
+    else:
+        near = known & ~truth_far
+        if near.any():
+            value = align_depth(
+                value,
+                truth.value,
+                near,
+                alignment=default_alignment(depth_kind),
+                depth_kind=depth_kind,
+                min_depth_m=_NEAREST_M,
+                max_depth_m=FAR_DEPTH_M,
+            )
+    wrong = np.minimum(np.abs(value - truth.value) / np.maximum(truth.value, _NEAREST_M), 1.0)
+    return np.where(both_far, 0.0, wrong)
+
+
+TASK = DepthTask()

@@ -1,0 +1,176 @@
+"""Surface normals in the teachers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+import cv2
+import numpy as np
+from jaxtyping import Bool, Shaped, UInt8
+from numpy import ndarray
+
+from distill.config.adapters import MapConfig
+from distill.config.prompt import PromptConfig
+from distill.config.teacher_base import OutputConfig
+from distill.errors import DistillError
+from distill.labels import Label, normals_face_away
+from distill.tasks import Task
+from distill.teachers.base import PromptSpec
+from distill.teachers.codecs.normals import decode_normals_rgb, encode_normals_rgb, frame_matrix
+from distill.teachers.prompts.templates import check_family
+from distill.teachers.tasks.base import Comparison, LabelError, SceneView, TeacherTask, check_channels
+from distill.teachers.tasks.comparison_size import comparison_size, local_range
+from distill.teachers.tasks.depth_normal_consistency import compare_slopes
+from distill.teachers.tasks.masked_median import combine_confidence
+
+ANGLE_SIGMA_DEG = 15.0
+"""Angle between fused normals at which agreement is exp(-1/2)."""
+RIGHT_DEG = 15.0
+"""A normal is right within this angle."""
+SKY_COLOR = (255, 0, 255)
+"""Color of sky in published answers: a "vector" of length 1.7."""
+_TURN = 0.6
+"""A change of normals over 3x3 pixels, summed over the axes, that counts as a border: about 25 degrees."""
+_AREA = 0.04
+"""Widths above this fraction of the longer side are areas; narrower invalid parts are specks and seams."""
+_CONTENT_SPREAD = 0.05
+_FACES_AWAY = "more normals point away from the camera than toward it, as in another frame"
+_NORMALS = "Generate a surface normal map of the input image."
+_EDITOR_NORMALS = (
+    "Turn this photo into a camera-space surface normal map: surfaces facing left pinkish red, facing up light green, "
+    "facing the camera light blue. Keep framing, outlines and image size exactly as they are. No text, no borders."
+)
+
+
+def normals_prompt(
+    family: str = "vision_banana", *, frame: str = "vision_banana", resize_mode: str = "cover"
+) -> PromptSpec:
+    """Prompt for surface normals in the colors of a frame."""
+    check_family(family)
+    return PromptSpec(
+        Task.NORMALS, _EDITOR_NORMALS if family == "editor" else _NORMALS, frame=frame, resize_mode=resize_mode
+    )
+
+
+class NormalsTask(TeacherTask):
+    """Surface normals: unit vectors, x right, y up, z toward the camera."""
+
+    task = Task.NORMALS
+    comparisons: ClassVar[Mapping[Task, Comparison]] = {Task.DEPTH: compare_slopes}
+    uncertainty_sigma: ClassVar[float] = ANGLE_SIGMA_DEG / 180
+
+    def prompts(self, config: PromptConfig, *, resize_mode: str) -> list[PromptSpec]:
+        """One prompt."""
+        return [normals_prompt(config.family, resize_mode=resize_mode)]
+
+    def decode(self, generated: UInt8[ndarray, "h w 3"], prompt_spec: PromptSpec) -> Label:
+        """See `decode_normals_rgb`."""
+        return decode_normals_rgb(generated, prompt_spec.frame)
+
+    def encode(self, label: Label, prompt_spec: PromptSpec) -> UInt8[ndarray, "h w 3"]:
+        """See `encode_normals_rgb`; invalid pixels get the color of sky."""
+        generated = encode_normals_rgb(label.value, prompt_spec.frame)
+        generated[~label.valid] = SKY_COLOR
+        return generated
+
+    def reject(self, label: Label) -> str:
+        """Normals in another frame."""
+        return _FACES_AWAY if normals_face_away(label) else ""
+
+    def hflip(self, value: Shaped[ndarray, "h w 3"]) -> Shaped[ndarray, "h w 3"]:
+        """Mirrored pixels with negated x."""
+        return super().hflip(value) * np.array([-1, 1, 1], np.float32)
+
+    def fuse(self, labels: Sequence[Label]) -> Label:
+        """Mean direction per pixel, weighted by confidence."""
+        valid = np.stack([label.valid for label in labels])
+        weights = np.stack([label.confidence for label in labels]) * valid
+        mean = sum(label.value * weight[..., None] for label, weight in zip(labels, weights, strict=True))
+        length = np.linalg.norm(mean, axis=-1)
+        value = (mean / np.maximum(length, 1e-6)[..., None]).astype(np.float32)
+        cosine = np.stack([np.clip((label.value * value).sum(axis=-1), -1, 1) for label in labels])
+        apart_deg = (np.degrees(np.arccos(cosine)) * valid).sum(axis=0) / np.maximum(valid.sum(axis=0), 1)
+        agreement = np.exp(-0.5 * (apart_deg / ANGLE_SIGMA_DEG) ** 2)
+        kept = (2 * valid.sum(axis=0) >= len(labels)) & (length > 1e-6)
+        return Label(Task.NORMALS, value, kept, combine_confidence(labels, valid, agreement, kept))
+
+    def error_on_grid(self, label: Label, truth: Label, known: Bool[ndarray, "h w"]) -> LabelError:
+        """Mean angle in degrees."""
+        cosine = np.clip((label.value * truth.value).sum(axis=-1), -1, 1)
+        wrong = np.degrees(np.arccos(cosine))
+        return LabelError(float(wrong[known].mean()), wrong <= RIGHT_DEG, known)
+
+    def color_validity(self, label: Label) -> float:
+        """Valid fraction, large invalid areas (sky) excluded, times mean confidence."""
+        if not label.valid.any():
+            return 0.0
+        share = label.valid_fraction
+        if share < 1:
+            share /= max(share, 1 - float(_large_areas(~label.valid).mean()))
+        return share * float(label.confidence[label.valid].mean())
+
+    def borders(self, value: Shaped[ndarray, "h w 3"], label: Label) -> Bool[ndarray, "h w"]:
+        """Changes of direction."""
+        change: Any = sum(local_range(np.ascontiguousarray(value[..., axis])) for axis in range(3))
+        turned: ndarray = change > _TURN
+        return turned
+
+    def content(self, label: Label) -> float:
+        """By the spread of directions."""
+        spread = 1 - float(np.linalg.norm(label.value[label.valid].mean(axis=0)))
+        return float(np.clip(spread / _CONTENT_SPREAD, 0, 1))
+
+    def planes(self, values: Shaped[ndarray, ...], name: str) -> Shaped[ndarray, "c h w"]:
+        """(h, w, 3), channel first."""
+        if values.ndim != 3 or values.shape[2] != 3:
+            raise DistillError(f"{name}: normals has shape {values.shape}", hint="return normals as (h, w, 3)")
+        return values.transpose(2, 0, 1)
+
+    def label_from_planes(self, planes: Shaped[ndarray, "c h w"], output: OutputConfig, name: str) -> Label:
+        """Three channels in the output's frame, of any length."""
+        check_channels(planes.shape[0], 3, name)
+        vector = planes.transpose(1, 2, 0).astype(np.float32)
+        length = np.linalg.norm(vector, axis=-1)
+        valid = np.isfinite(length) & (length > 1e-3)
+        unit = np.where(valid[..., None], vector / np.maximum(length, 1e-3)[..., None], 0).astype(np.float32)
+        return Label(Task.NORMALS, unit @ frame_matrix(output.frame), valid, valid.astype(np.float32))
+
+    def label_from_file(self, stored: Shaped[ndarray, "h w *c"], config: MapConfig, path: Path) -> Label:
+        """Scaled vectors in the config's frame; shorter than half a unit are holes or blends."""
+        if stored.ndim != 3:
+            raise DistillError(f"{path}: a normal map has three channels, this file has one", hint="check the pattern")
+        vector = stored.astype(np.float32) * np.float32(config.scale) + np.float32(config.offset)
+        length = np.linalg.norm(vector, axis=-1)
+        valid = np.isfinite(length) & (length > 0.5)
+        for bad in config.invalid:
+            valid &= ~(stored == bad).all(axis=-1)
+        unit = vector / np.maximum(length, 1e-6)[..., None]
+        value = np.where(valid[..., None], unit, 0).astype(np.float32) @ frame_matrix(config.frame)
+        return Label(Task.NORMALS, value, valid, valid.astype(np.float32))
+
+    def synthetic_prompts(self, view: SceneView, *, resize_mode: str) -> list[PromptSpec]:
+        """One prompt."""
+        return [normals_prompt(resize_mode=resize_mode)]
+
+    def true_label(self, view: SceneView) -> Label:
+        """Exact normals; invalid for sky."""
+        truth = view.trace()
+        valid = np.isfinite(truth.depth_m)
+        value = truth.normals * np.array([-1, 1, 1], np.float32) if view.mirrored else truth.normals
+        return Label(Task.NORMALS, value, valid, valid.astype(np.float32))
+
+
+def _large_areas(mask: Bool[ndarray, "h w"]) -> Bool[ndarray, "h2 w2"]:
+    """The mask at the size of comparison, without parts narrower than `_AREA`."""
+    size_hw = comparison_size(mask.shape)
+    small = cv2.resize(mask.astype(np.uint8), size_hw[::-1], interpolation=cv2.INTER_NEAREST)
+    side = round(_AREA * max(size_hw))
+    padded = cv2.copyMakeBorder(small, side, side, side, side, cv2.BORDER_REPLICATE)
+    opened = cv2.morphologyEx(padded, cv2.MORPH_OPEN, np.ones((side, side), np.uint8))
+    areas: ndarray = opened[side:-side, side:-side] > 0
+    return areas
+
+
+TASK = NormalsTask()

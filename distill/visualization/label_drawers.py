@@ -1,0 +1,160 @@
+"""Draw the map of any task: one registered drawer per row of `TaskInfo.drawing`."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool, Shaped, UInt8
+from numpy import ndarray
+
+from distill.tasks import IGNORE_SEMANTIC, TASKS, DepthKind, Task
+from distill.visualization.colormaps import INVALID_RGB, draw_depth, draw_normals, overlay
+from distill.visualization.legends import add_class_legend, add_depth_bar
+from distill.visualization.segmentation import draw_instances, draw_semantic
+
+_EDGE_RGB = (255, 214, 0)
+_DIMMED = 0.6
+"""Brightness of the photo below contours."""
+
+
+@dataclass(frozen=True, slots=True)
+class DrawingFacts:
+    """Facts about a map that its values do not hold.
+
+    Attributes:
+        depth_kind: depth: what the values mean.
+        classes: semantic, referring: names by id.
+        near_m: depth: start of the color range; None: the default of the depth kind.
+        far_m: depth: end of the color range.
+    """
+
+    depth_kind: DepthKind = DepthKind.METRIC
+    classes: tuple[str, ...] = ()
+    near_m: float | None = None
+    far_m: float | None = None
+
+
+class Drawer(ABC):
+    """Draws the maps of one kind.
+
+    Attributes:
+        alpha: Share of the drawing when it is laid over a photo.
+        always_over_photo: Whether panels lay it over the photo even where there is space for it alone.
+        draws_after_resize: Whether a map is resized before it is drawn (ids, nearest) and not after.
+    """
+
+    alpha: float = 0.6
+    always_over_photo: bool = False
+    draws_after_resize: bool = False
+
+    @abstractmethod
+    def draw(
+        self, value: Shaped[ndarray, "h w *c"], valid: Bool[ndarray, "h w"] | None, facts: DrawingFacts
+    ) -> UInt8[ndarray, "h w 3"]:
+        """RGB image of a map; invalid pixels are marked."""
+
+    def draw_over(
+        self, photo: UInt8[ndarray, "h w 3"], value: Shaped[ndarray, "h w *c"], facts: DrawingFacts
+    ) -> UInt8[ndarray, "h w 3"]:
+        """The map over its photo."""
+        return overlay(photo, self.draw(value, None, facts), self.alpha)
+
+    def add_legend(
+        self, image: UInt8[ndarray, "h w 3"], facts: DrawingFacts, *, only: Sequence[int] | None = None
+    ) -> UInt8[ndarray, "h2 w2 3"]:
+        """The image with a legend or color bar below; unchanged where the drawing needs none.
+
+        Args:
+            image: Drawing of the map.
+            facts: The same as for the drawing.
+            only: Class ids to list; None: all.
+        """
+        return image
+
+
+class _DepthDrawer(Drawer):
+    def draw(
+        self, value: Shaped[ndarray, "h w *c"], valid: Bool[ndarray, "h w"] | None, facts: DrawingFacts
+    ) -> UInt8[ndarray, "h w 3"]:
+        return draw_depth(value, valid, near_m=facts.near_m, far_m=facts.far_m, depth_kind=facts.depth_kind)
+
+    def add_legend(
+        self, image: UInt8[ndarray, "h w 3"], facts: DrawingFacts, *, only: Sequence[int] | None = None
+    ) -> UInt8[ndarray, "h2 w2 3"]:
+        return add_depth_bar(image, near_m=facts.near_m, far_m=facts.far_m, depth_kind=facts.depth_kind)
+
+
+class _NormalsDrawer(Drawer):
+    def draw(
+        self, value: Shaped[ndarray, "h w *c"], valid: Bool[ndarray, "h w"] | None, facts: DrawingFacts
+    ) -> UInt8[ndarray, "h w 3"]:
+        return draw_normals(value, valid)
+
+
+class _ClassesDrawer(Drawer):
+    """Flat colors hide the photo, so they are always laid over it."""
+
+    alpha = 0.55
+    always_over_photo = True
+    draws_after_resize = True
+
+    def draw(
+        self, value: Shaped[ndarray, "h w *c"], valid: Bool[ndarray, "h w"] | None, facts: DrawingFacts
+    ) -> UInt8[ndarray, "h w 3"]:
+        ids = value if valid is None else np.where(valid, value, IGNORE_SEMANTIC)
+        return draw_semantic(ids.astype(np.uint8, copy=False), max(len(facts.classes), 1))
+
+    def add_legend(
+        self, image: UInt8[ndarray, "h w 3"], facts: DrawingFacts, *, only: Sequence[int] | None = None
+    ) -> UInt8[ndarray, "h2 w2 3"]:
+        if only is not None and not len(only):
+            return image
+        return add_class_legend(image, facts.classes, only=only) if facts.classes else image
+
+
+class _InstancesDrawer(Drawer):
+    def draw(
+        self, value: Shaped[ndarray, "h w *c"], valid: Bool[ndarray, "h w"] | None, facts: DrawingFacts
+    ) -> UInt8[ndarray, "h w 3"]:
+        return draw_instances(value)
+
+
+class _EdgesDrawer(Drawer):
+    """Probabilities in gray; over a photo, bright contours on the dimmed photo."""
+
+    always_over_photo = True
+
+    def draw(
+        self, value: Shaped[ndarray, "h w *c"], valid: Bool[ndarray, "h w"] | None, facts: DrawingFacts
+    ) -> UInt8[ndarray, "h w 3"]:
+        gray = np.rint(255 * np.clip(np.nan_to_num(value), 0, 1)).astype(np.uint8)
+        drawn = np.repeat(gray[..., None], 3, axis=2)
+        if valid is not None:
+            drawn[~valid] = INVALID_RGB
+        return drawn
+
+    def draw_over(
+        self, photo: UInt8[ndarray, "h w 3"], value: Shaped[ndarray, "h w *c"], facts: DrawingFacts
+    ) -> UInt8[ndarray, "h w 3"]:
+        share = np.clip((np.nan_to_num(value) - 0.2) / 0.6, 0, 1).astype(np.float32)[..., None]
+        mixed = photo * (_DIMMED * (1 - share)) + np.array(_EDGE_RGB, np.float32) * share
+        blended: ndarray = np.rint(mixed).astype(np.uint8)
+        return blended
+
+
+DRAWERS: Mapping[str, Drawer] = {
+    "depth": _DepthDrawer(),
+    "normals": _NormalsDrawer(),
+    "classes": _ClassesDrawer(),
+    "instances": _InstancesDrawer(),
+    "edges": _EdgesDrawer(),
+}
+"""Drawers by `TaskInfo.drawing`."""
+
+
+def drawer_of(task: Task) -> Drawer:
+    """Drawer of a task's maps."""
+    return DRAWERS[TASKS[task].drawing]

@@ -1,0 +1,1 @@
+"""Export for inference engines, as functions."""

@@ -1,0 +1,1 @@
+"""Prediction on photos and videos, and the loaded model."""

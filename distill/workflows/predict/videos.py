@@ -1,0 +1,227 @@
+"""Prediction of videos: separate images from videos, resolve output paths, run each video through the student."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import signal
+import threading
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from distill.errors import DistillError, UsageError
+from distill.runtime.progress import Reporter
+from distill.tasks import Task
+from distill.workflows.open_model import model_digest
+from distill.workflows.predict.options import PredictOptions, Write
+
+if TYPE_CHECKING:
+    from distill.export.inference.photos import PredictionSummary
+    from distill.export.inference.video_options import OutputPaths, VideoOptions
+    from distill.export.runners import Runner
+    from distill.inputs import FileInput
+    from distill.video import FrameSource
+
+_DEFAULT_OUT = Path("predictions")
+
+
+@dataclass(frozen=True)
+class VideoInput:
+    """A video, image sequence or camera to be read.
+
+    Attributes:
+        source: Path, pattern or address.
+        name: Name in messages, without credentials.
+        key: Stem of its result files.
+    """
+
+    source: str
+    name: str
+    key: str
+
+
+def split_inputs(inputs: Sequence[str]) -> tuple[list[FileInput], list[VideoInput]]:
+    """Separate images from videos; return (images, videos) with unique keys."""
+    from distill.inputs import find_inputs, unique_keys
+    from distill.video import is_live, is_sequence
+    from distill.video.camera import redact_credentials
+
+    others = [source for source in inputs if is_live(source) or (is_sequence(source) and not Path(source).exists())]
+    files = [source for source in inputs if source not in others]
+    found = find_inputs(files) if files else []
+    names = [redact_credentials(source).replace("://", "/").replace("%", "") for source in others]
+    keys = unique_keys([*(entry.name for entry in found), *names])[len(found) :]
+    videos = [VideoInput(str(entry.path), entry.name, entry.key) for entry in found if entry.video]
+    videos += [VideoInput(source, redact_credentials(source), key) for source, key in zip(others, keys, strict=True)]
+    return [entry for entry in found if not entry.video], videos
+
+
+def resolve_outputs(
+    options: PredictOptions, photos: Sequence[FileInput], videos: Sequence[VideoInput]
+) -> tuple[Path | None, Path | None]:
+    """Return (folder, overlay video) for the results; no folder if only maps or one overlay video are written."""
+    from distill.images import SUFFIXES as PHOTO_SUFFIXES
+    from distill.video import CONTAINERS
+    from distill.video import SUFFIXES as VIDEO_SUFFIXES
+
+    out = options.out
+    if out is None:
+        only_maps = options.maps is not None and not photos and set(options.write) <= {Write.MAPS}
+        return (None, None) if only_maps else (_DEFAULT_OUT, None)
+    if out.is_dir():
+        return out, None
+    if out.suffix.lower() in CONTAINERS:
+        if photos or len(videos) != 1:
+            raise UsageError(
+                f"--out {out}: a video can be written for one video, not for {len(photos)} photos and"
+                f" {len(videos)} videos",
+                hint="give a folder as --out",
+            )
+        return None, out
+    if out.is_file() or out.suffix.lower() in PHOTO_SUFFIXES | VIDEO_SUFFIXES:
+        raise UsageError(
+            f"--out {out}: not a folder, and not a video ({', '.join(CONTAINERS)})", hint="give a folder as --out"
+        )
+    return out, None
+
+
+def check_no_overwrite(
+    options: PredictOptions,
+    photos: Sequence[FileInput],
+    videos: Sequence[VideoInput],
+    folder: Path | None,
+    video_out: Path | None,
+) -> None:
+    """Check, before any file is written, that no result would overwrite an input.
+
+    Raises:
+        UsageError: A result would.
+    """
+    inputs = [entry.path for entry in photos] + [Path(video.source) for video in videos]
+    for video in videos:
+        target = _output_paths_of(video, options, folder, video_out, len(videos)).overlay
+        if target.exists() and any(path.exists() and target.samefile(path) for path in inputs):
+            raise UsageError(f"{target}: would overwrite an input", hint="give another --out")
+
+
+def _output_paths_of(
+    video: VideoInput, options: PredictOptions, folder: Path | None, video_out: Path | None, num_videos: int
+) -> OutputPaths:
+    from distill.export.inference.video_options import OutputPaths
+
+    if video_out is not None:
+        stem, overlay = video_out.with_suffix(""), video_out
+    else:
+        own = folder or (options.maps if num_videos == 1 else (options.maps or Path()) / video.key) or Path()
+        stem = own / video.key
+        overlay = stem.with_name(f"{video.key}.mp4")
+    maps = options.maps if options.maps is not None else stem.with_name(f"{stem.name}.maps")
+    return OutputPaths(stem, overlay, maps if options.maps is None or num_videos == 1 else maps / video.key)
+
+
+def to_video_options(options: PredictOptions, only: Task | None, model: Path) -> VideoOptions:
+    """Options of each video; `only` as in `VideoOptions`."""
+    from distill.export.inference.temporal_filter import TemporalFilterConfig
+    from distill.export.inference.video_options import VideoOptions
+    from distill.video import VideoCodec
+
+    default = {Write.OVERLAY} if options.out is not None or options.maps is None else set[Write]()
+    write = (set(options.write) or default) | ({Write.MAPS} if options.maps is not None else set())
+    return VideoOptions(
+        write=frozenset(str(name) for name in write),
+        only=only,
+        confidence=options.confidence,
+        batch=options.batch,
+        temporal_filter=TemporalFilterConfig(options.temporal_smoothing) if options.temporal_smoothing else None,
+        codec=VideoCodec(str(options.codec)),
+        points=options.points,
+        fov_deg=options.fov_deg,
+        checkpoint_every=options.checkpoint_every,
+        model_digest=model_digest(model),
+    )
+
+
+def predict_videos(
+    runner: Runner,
+    videos: Sequence[VideoInput],
+    options: PredictOptions,
+    video_options: VideoOptions,
+    folder: Path | None,
+    video_out: Path | None,
+    summary: PredictionSummary,
+    reporter: Reporter,
+) -> None:
+    """Run every video through the student, cameras at the same time; adds to `summary` in the order of `videos`.
+
+    Raises:
+        DistillError: The disk is full or cannot be written, or the student does not predict a requested output.
+    """
+    from distill.video import is_live
+
+    def one(video: VideoInput) -> None:
+        output_paths = _output_paths_of(video, options, folder, video_out, len(videos))
+        _predict_one(runner, video, output_paths, options, video_options, summary, reporter)
+
+    workers = max(options.parallel, sum(is_live(video.source) for video in videos))
+    if workers == 1:
+        for video in videos:
+            one(video)
+        return
+    with ThreadPoolExecutor(workers) as pool:
+        for future in [pool.submit(one, video) for video in videos]:
+            future.result()
+    order = {video.name: number for number, video in enumerate(videos)}
+    summary.rows.sort(key=lambda row: order.get(row["name"], -1))
+
+
+def _predict_one(
+    runner: Runner,
+    video: VideoInput,
+    output_paths: OutputPaths,
+    options: PredictOptions,
+    video_options: VideoOptions,
+    summary: PredictionSummary,
+    reporter: Reporter,
+) -> None:
+    from distill.export.inference.videos import predict_video
+    from distill.video import Decoder, is_live, open_video
+
+    if options.no_resume:
+        shutil.rmtree(output_paths.work, ignore_errors=True)
+    camera = {**asdict(options.camera), "drop_policy": str(options.camera.drop_policy)}
+    live = camera if is_live(video.source) else {}
+    try:
+        source = open_video(video.source, rate=options.frame_rate, decoder=Decoder(str(options.decoder)), **live)
+    except UsageError:
+        raise
+    except DistillError as error:
+        summary.add_failure(video.name, video.source, error)
+        return
+    for note in source.notes:
+        reporter.info(f"{video.name}: {note}")
+    with reporter.progress(video.name, source.num_frames) as progress, _stop_on_interrupt(source):
+        predict_video(runner, video.name, source, output_paths, video_options, summary, progress.advance)
+
+
+@contextlib.contextmanager
+def _stop_on_interrupt(source: FrameSource) -> Iterator[None]:
+    """Let Ctrl-C end a camera: received frames are finished and kept. A second one interrupts."""
+    from distill.video import CameraReader
+
+    if not isinstance(source, CameraReader) or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.getsignal(signal.SIGINT)
+
+    def end(number: int, frame: object) -> None:
+        signal.signal(signal.SIGINT, before)
+        source.stop()
+
+    signal.signal(signal.SIGINT, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)

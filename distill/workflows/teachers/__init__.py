@@ -1,0 +1,1 @@
+"""Named teachers: list, load, classes."""
