@@ -284,7 +284,7 @@ def test_every_teacher_config_states_a_license_and_its_terms(path: Path) -> None
     from distill.workflows.teachers.load import load_teacher
 
     config, _ = load_teacher(path, overrides=["function=a:b"] if read_yaml(path)["kind"] == "callable" else [])
-    if config.kind == "mix":  # its members state their own
+    if config.kind == "ensemble":  # its members state their own
         return
     known = license_class(config.license) is not LicenseClass.UNKNOWN or config.license == "unknown"
     assert known, f"{path.name}: {config.license} is not a known name; put its class in front"

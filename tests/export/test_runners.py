@@ -28,9 +28,13 @@ def test_run_folder_and_export_give_equal_outputs(run_dir: Path, onnx_file: Path
 def test_a_runner_serves_several_threads(onnx_file: Path) -> None:
     pictures = [np.full((1, 32, 32, 3), value, np.uint8) for value in range(0, 250, 25)]
     with open_runner(onnx_file, threads=1) as runner:
-        alone = [runner(picture)["depth"].copy() for picture in pictures]
+
+        def depth_of(picture: np.ndarray) -> np.ndarray:
+            return runner(picture)["depth"].copy()
+
+        alone = [depth_of(picture) for picture in pictures]
         with ThreadPoolExecutor(4) as pool:
-            together = list(pool.map(lambda picture: runner(picture)["depth"].copy(), pictures))
+            together = list(pool.map(depth_of, pictures))
     for one, other in zip(alone, together, strict=True):
         assert np.array_equal(one, other)
 
@@ -112,7 +116,7 @@ def test_an_accepted_batch_does_not_accept_the_next(onnx_file: Path) -> None:
     images = np.zeros((1, 40, 50, 3), np.uint8)
     with open_runner(onnx_file, threads=1) as runner:
         with pytest.raises(DistillError, match="are a list"):
-            runner([images[0]])
+            runner([images[0]])  # type: ignore[call-overload]
         for kind in (images, torch.from_numpy(images)):
             runner(kind)
             for wrong in (images.astype(np.float32), torch.from_numpy(images).float(), images[0], images[..., :2]):

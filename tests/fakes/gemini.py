@@ -295,8 +295,8 @@ class Fake:
         if fault == "no_picture":
             data = b"\x00this is no picture" + bytes(64)
         usage["image"] += IMAGE_TOKENS[size]
-        part: dict[str, Any] = {"inlineData": {"mimeType": "image/png", "data": base64.b64encode(data).decode()}}
-        parts = [{"text": "Let me think.", "thought": True}, part]
+        drawn: dict[str, Any] = {"inlineData": {"mimeType": "image/png", "data": base64.b64encode(data).decode()}}
+        parts = [{"text": "Let me think.", "thought": True}, drawn]
         if int(asked[8:12], 16) / 0xFFFF < self.settings.faults.draft_too:
             draft = base64.b64encode(paint("", size_hw, 0, "png")).decode()
             parts.insert(1, {"inlineData": {"mimeType": "image/png", "data": draft}, "thought": True})

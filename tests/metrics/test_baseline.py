@@ -14,7 +14,7 @@ from distill.tasks import DepthKind, Task
 def _label(task: Task, value: np.ndarray, valid: np.ndarray | None = None, **more: object) -> Label:
     valid = np.ones(value.shape[:2], bool) if valid is None else valid
     depth_kind = more.pop("depth_kind", DepthKind.METRIC if task is Task.DEPTH else None)
-    return Label(task, value, valid, valid.astype(np.float32), depth_kind=depth_kind, **more)  # type: ignore[arg-type]
+    return Label(task, value, valid, valid.astype(np.float32), depth_kind=depth_kind, **more)
 
 
 def test_depth_is_the_mean_of_what_was_valid() -> None:

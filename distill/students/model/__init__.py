@@ -1,1 +1,1 @@
-"""The student network: backbone, neck, heads."""
+"""The student network: backbone, neck, resampling, fake quantization."""

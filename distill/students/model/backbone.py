@@ -72,7 +72,8 @@ def build_backbone(name: str, *, pretrained: bool, finest_stride: int, size_hw: 
         )
     failure: Exception | None = None
     # Transformers with absolute positions need the size; convolutional trunks refuse the argument.
-    for arguments in ({}, {"img_size": size_hw}):
+    choices: tuple[dict[str, Any], ...] = ({}, {"img_size": size_hw})
+    for arguments in choices:
         try:
             with _hub(pretrained):
                 trunk = timm.create_model(name, pretrained=pretrained, features_only=True, **arguments)
@@ -95,7 +96,7 @@ def normalization(name: str) -> tuple[tuple[float, float, float], tuple[float, f
     """(mean, std) of the input that the backbone's published weights expect."""
     import timm
 
-    config = timm.get_pretrained_cfg(name)
+    config: Any = timm.get_pretrained_cfg(name)
     if config is None:
         return (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
     return config.mean, config.std

@@ -1,1 +1,1 @@
-"""Specialist teachers: they predict label maps directly."""
+"""Teachers of files, ONNX models, functions and other generators."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -39,10 +40,11 @@ def fragile(student: Student) -> Student:
     """A student whose last layer before the heads has values of 10^5, which the heads scale back."""
     broken = copy.deepcopy(student)
     with torch.no_grad():
-        smooth = broken.neck.smooths[0]
+        smooth: Any = broken.neck.smooths[0]
         smooth[0].weight.mul_(1e3)
         smooth[1].weight.mul_(1e3)
-        for head in broken.heads.values():
+        heads: Any = broken.heads
+        for head in heads.values():
             head.layers[0][0].weight.div_(1e6)
     return broken
 

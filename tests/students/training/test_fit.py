@@ -109,7 +109,7 @@ def test_resume_with_another_batch_size_and_length(
 
     def note(self: StudentModule, batch: Any, batch_idx: int) -> None:
         step(self, batch, batch_idx)
-        rates.setdefault(self.global_step, self.optimizers().param_groups[0]["lr"])  # type: ignore[union-attr]
+        rates.setdefault(self.global_step, self.optimizers().param_groups[0]["lr"])
 
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(StudentModule, "on_train_batch_start", note)

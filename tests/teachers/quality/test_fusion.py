@@ -15,7 +15,7 @@ DICE = np.random.default_rng(0)
 
 def whole(task: Task, value: np.ndarray, **more: object) -> Label:
     valid = np.ones(value.shape[:2], bool)
-    return Label(task, value, valid, valid.astype(np.float32), **more)  # type: ignore[arg-type]
+    return Label(task, value, valid, valid.astype(np.float32), **more)
 
 
 def test_votes_repair_wrong_classes_across_permuted_legends() -> None:

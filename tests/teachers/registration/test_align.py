@@ -374,7 +374,8 @@ def test_all_positions_of_a_small_object_are_candidates() -> None:
 
 
 def test_similar_candidates_are_compared_at_fine_scale() -> None:
-    photo, answer = np.full((480, 640, 3), 120, np.uint8), np.zeros((480, 640, 3), np.uint8)
+    photo: np.ndarray = np.full((480, 640, 3), 120, np.uint8)
+    answer = np.zeros((480, 640, 3), np.uint8)
     thing: dict[str, Any] = {"axes": (9, 80), "angle": 0, "startAngle": 0, "endAngle": 360, "thickness": -1}
     cv2.ellipse(photo, (200, 200), color=(200, 180, 90), **thing)
     photo = cv2.GaussianBlur(photo, (0, 0), 1.2)

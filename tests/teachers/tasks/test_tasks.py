@@ -60,14 +60,14 @@ def test_each_pair_of_tasks_is_compared_by_one_of_them() -> None:
 
 def test_a_task_without_a_module_is_refused() -> None:
     with pytest.raises(UsageError, match="optical_flow is not supported by teachers"):
-        teacher_task("optical_flow")  # type: ignore[arg-type]
+        teacher_task("optical_flow")
 
 
 def test_sources_that_a_task_does_not_have_are_refused(tmp_path: Path) -> None:
     referring = teacher_task(Task.REFERRING)
     assert not TASKS[Task.REFERRING].from_files and not TASKS[Task.REFERRING].from_network
     with pytest.raises(UsageError, match="cannot be read as referring"):
-        referring.label_from_file(np.zeros((2, 2)), None, tmp_path)  # type: ignore[arg-type]
+        referring.label_from_file(np.zeros((2, 2)), None, tmp_path)
     with pytest.raises(UsageError, match="cannot be read as referring"):
-        referring.label_from_planes(np.zeros((1, 2, 2)), None, "net")  # type: ignore[arg-type]
+        referring.label_from_planes(np.zeros((1, 2, 2)), None, "net")
     assert isinstance(referring.true_label(photo_view(0, 3, (96, 128))), Label)

@@ -1,1 +1,1 @@
-"""Lightning callbacks that exact resume and time budgets need."""
+"""Lightning callbacks of training, and the records that they write."""

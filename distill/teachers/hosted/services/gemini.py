@@ -125,10 +125,13 @@ def open_client(config: GeminiConfig) -> genai.Client:
     )
     # Vertex AI also accepts credentials of another kind.
     key = find_api_key(config, required=not config.vertex) or None
+    client: genai.Client
     if not config.vertex:
-        return package.Client(api_key=key, http_options=options, vertexai=False)
-    if key:  # the project belongs to the key
-        return package.Client(vertexai=True, api_key=key, http_options=options)
-    return package.Client(
-        vertexai=True, project=config.project or None, location=config.location or None, http_options=options
-    )
+        client = package.Client(api_key=key, http_options=options, vertexai=False)
+    elif key:  # the project belongs to the key
+        client = package.Client(vertexai=True, api_key=key, http_options=options)
+    else:
+        client = package.Client(
+            vertexai=True, project=config.project or None, location=config.location or None, http_options=options
+        )
+    return client
