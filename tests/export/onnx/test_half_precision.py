@@ -40,7 +40,8 @@ def fragile(student: Student) -> Student:
     """A student whose last layer before the heads has values of 10^5, which the heads scale back."""
     broken = copy.deepcopy(student)
     with torch.no_grad():
-        smooth: Any = broken.neck.smooths[0]
+        smooths: Any = broken.neck.smooths
+        smooth = smooths[0]
         smooth[0].weight.mul_(1e3)
         smooth[1].weight.mul_(1e3)
         heads: Any = broken.heads
