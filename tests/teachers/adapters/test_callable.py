@@ -98,7 +98,7 @@ def test_the_function_cannot_change_the_photo(module: ModuleType) -> None:
     ("given", "words"),
     [
         (None, "instead of a mapping"),
-        ({}, "no depth"),
+        ({}, "no map, but not depth"),
         ({"depth": np.ones(4)}, "shape"),
         ({"depth": np.ones((2, 2)), "depth_confidence": np.ones((3, 3))}, "depth_confidence is"),
     ],

@@ -226,8 +226,8 @@ def test_distortions_that_cannot_be_corrected_are_rejected(seed: int, way: str) 
 @pytest.mark.parametrize(
     ("turn_deg", "shear", "zoom", "said"),
     [
-        (8.0, 0.0, 1.0, "turned"),
-        (-4.5, 0.0, 1.0, "turned"),
+        (8.0, 0.0, 1.0, "rotated"),
+        (-4.5, 0.0, 1.0, "rotated"),
         (0.0, 0.13, 1.0, "sheared"),
         (0.0, 0.0, 1.4, "stretched"),
         (0.0, 0.0, 0.75, "stretched"),
