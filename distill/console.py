@@ -13,7 +13,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator
 from types import TracebackType
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 from distill.errors import DistillError
 
@@ -23,6 +23,7 @@ _INTERRUPTED = 130
 _RESUME_HINT = "finished work is kept; run the same command again to continue"
 
 
+@runtime_checkable
 class Result(Protocol):
     """Result of a command."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -123,7 +123,7 @@ def test_missing_and_wrong_maps_are_errors() -> None:
 def test_unit_maps_round_trip_within_half_a_level(
     value: np.ndarray, valid: np.ndarray, stored_as: tuple[str, int]
 ) -> None:
-    info = SimpleNamespace(dtype=stored_as[0], ignore=stored_as[1])
+    info = replace(TASKS[Task.EDGES], dtype=stored_as[0], ignore=stored_as[1])
     stored = FORMATS["unit"].encode_value(value, valid, info, None)
     back, known = FORMATS["unit"].decode(stored, info, None)
     assert stored.dtype == stored_as[0] and (known == valid).all()

@@ -9,8 +9,8 @@ import typer
 
 from distill.console import Console
 from distill.errors import UsageError
-from distill.workflows.predict.options import Codec, DecoderChoice, DropPolicy, Write
 from distill.workflows.predict import run as workflow
+from distill.workflows.predict.options import Codec, DecoderChoice, DropPolicy, Write
 
 _OUTPUT, _VIDEO, _CAMERA, _SPEED = "Output", "Videos", "Cameras", "Speed"
 

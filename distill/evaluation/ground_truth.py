@@ -7,7 +7,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from distill.errors import DistillError
 from distill.images import read_file
@@ -16,6 +16,7 @@ from distill.shards import Manifest, Sample, read_manifest, read_shard
 from distill.tasks import Task
 
 
+@runtime_checkable
 class GroundTruth(Protocol):
     """Photos with true labels."""
 

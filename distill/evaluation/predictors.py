@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import UInt8
@@ -26,6 +26,7 @@ BACKGROUND_NAME = "background"
 """Class of pixels that belong to none of the prompted classes."""
 
 
+@runtime_checkable
 class Predictor(Protocol):
     """Source of predictions that are compared with the truth."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float
@@ -16,7 +16,7 @@ from distill.evaluation.predictors import BACKGROUND_NAME, Predictor
 from distill.evaluation.protocol import Crop, remap_classes, resize_label
 from distill.labels import Label, is_sky
 from distill.metrics import Alignment, DepthMetrics, InstanceMetrics, align_depth, default_alignment, instance_masks
-from distill.metrics.base import MetricFacts, task_metric
+from distill.metrics.base import MetricFacts, Values, task_metric
 from distill.shards import Manifest
 from distill.tasks import FAR_DEPTH_M, DepthKind, Task
 from distill.visualization.label_drawers import DrawingFacts
@@ -38,6 +38,7 @@ class EvalProtocol:
     class_map: Mapping[str, str | None] = field(default_factory=dict)
 
 
+@runtime_checkable
 class PooledMetrics(Protocol):
     """Scores computed from sums over images, so that images can be resampled."""
 
@@ -49,7 +50,7 @@ class PooledMetrics(Protocol):
         """One row of sums per scored image (or mask)."""
         ...
 
-    def pool(self, sums: Float[ndarray, "... k"]) -> dict[str, ndarray]:
+    def pool(self, sums: Float[ndarray, "... k"]) -> dict[str, Values]:
         """Scores from a sum of rows."""
         ...
 

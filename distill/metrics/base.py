@@ -11,6 +11,8 @@ from numpy import ndarray
 
 from distill.tasks import DepthKind, Task, task_module
 
+Values = ndarray | float
+"""Scores of one or many sets: an array, or a NumPy scalar, which is a float."""
 HIGHER, LOWER = "↑", "↓"
 """Direction in which a score is better."""
 

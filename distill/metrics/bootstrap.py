@@ -13,7 +13,9 @@ import numpy as np
 from jaxtyping import Float
 from numpy import ndarray
 
-Pool = Callable[[ndarray], dict[str, ndarray]]
+from distill.metrics.base import Values
+
+Pool = Callable[[ndarray], dict[str, Values]]
 """Sums of statistics, (..., k), to scores by name, each (...)."""
 
 _RESAMPLES = 1000
@@ -88,7 +90,7 @@ def _resamples(num_rows: int, resamples: int, seed: int) -> Iterator[ndarray]:
         yield rng.multinomial(num_rows, np.full(num_rows, 1 / num_rows), size=count).astype(np.float64)
 
 
-def _swaps(first: ndarray, second: ndarray, pool: Pool, resamples: int, seed: int) -> Iterator[dict[str, ndarray]]:
+def _swaps(first: ndarray, second: ndarray, pool: Pool, resamples: int, seed: int) -> Iterator[dict[str, Values]]:
     """Differences after swapping the predictions of each photo with probability 0.5."""
     rng = np.random.default_rng((seed, 1))
     total_first, total_second, change = first.sum(axis=0), second.sum(axis=0), second - first
@@ -97,11 +99,11 @@ def _swaps(first: ndarray, second: ndarray, pool: Pool, resamples: int, seed: in
         yield _subtract(pool(total_first + moved), pool(total_second - moved))
 
 
-def _subtract(first: dict[str, ndarray], second: dict[str, ndarray]) -> dict[str, ndarray]:
+def _subtract(first: dict[str, Values], second: dict[str, Values]) -> dict[str, Values]:
     return {name: first[name] - second[name] for name in first}
 
 
-def _stack(parts: list[dict[str, ndarray]]) -> dict[str, ndarray]:
+def _stack(parts: list[dict[str, Values]]) -> dict[str, Values]:
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 

@@ -9,6 +9,8 @@ import numpy as np
 from jaxtyping import Bool, Float, UInt8
 from numpy import ndarray
 
+from distill.metrics.base import Values
+
 _TOLERANCE = 0.0075
 """Part of the diagonal within which borders match. Source: DAVIS 2016 (Perazzi et al.), 0.008 there."""
 RATIOS = np.linspace(1.05, 1.25, 5)
@@ -46,14 +48,14 @@ def depth_boundary_counts(
     return counts
 
 
-def boundary_f1(hits_said: ndarray, said: ndarray, hits_true: ndarray, true: ndarray) -> ndarray:
+def boundary_f1(hits_predicted: Values, predicted: Values, hits_true: Values, true: Values) -> ndarray:
     """F1 of counts; 0 without a match, NaN where neither side has an edge."""
     with np.errstate(invalid="ignore", divide="ignore"):
-        precision = np.where(said > 0, hits_said / said, 0.0)
+        precision = np.where(np.asarray(predicted) > 0, hits_predicted / predicted, 0.0)
         recall = np.where(true > 0, hits_true / true, 0.0)
         total = precision + recall
         score = np.where(total > 0, 2 * precision * recall / np.where(total > 0, total, 1.0), 0.0)
-    return np.where((said > 0) | (true > 0), score, np.nan)
+    return np.where((predicted > 0) | (true > 0), score, np.nan)
 
 
 def _borders(ids: UInt8[ndarray, "h w"], valid: Bool[ndarray, "h w"]) -> Bool[ndarray, "h w"]:

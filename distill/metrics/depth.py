@@ -9,7 +9,7 @@ from jaxtyping import Bool, Float, UInt8
 from numpy import ndarray
 
 from distill.errors import UsageError
-from distill.metrics.base import HIGHER, LOWER, MetricFacts, TaskMetric, TemporalMetric
+from distill.metrics.base import HIGHER, LOWER, MetricFacts, TaskMetric, TemporalMetric, Values
 from distill.metrics.boundary import RATIOS, boundary_f1, depth_boundary_counts
 from distill.metrics.depth_alignment import Alignment, check_alignment, clip_depth, default_alignment, fit_depth
 from distill.metrics.running import GroupSums
@@ -112,7 +112,7 @@ class DepthMetrics:
         return np.array(self._rows, np.float64).reshape(-1, len(self.NAMES) + 4)
 
     @classmethod
-    def pool(cls, sums: Float[ndarray, "... k"]) -> dict[str, ndarray]:
+    def pool(cls, sums: Float[ndarray, "... k"]) -> dict[str, Values]:
         """Scores of a set of images from the sum of their rows."""
         with np.errstate(invalid="ignore", divide="ignore"):
             mean = sums[..., :-3] / sums[..., -1:]

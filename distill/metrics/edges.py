@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Float32, Shaped
 from numpy import ndarray
 
-from distill.metrics.base import HIGHER, TaskMetric, TemporalMetric
+from distill.metrics.base import HIGHER, TaskMetric, TemporalMetric, Values
 from distill.metrics.boundary import boundary_f1
 
 THRESHOLDS = np.linspace(0.01, 0.99, 33)
@@ -70,7 +70,7 @@ class EdgeMetrics:
         return np.array(self._rows, np.float64).reshape(-1, 3 * _NUM + 4)
 
     @staticmethod
-    def pool(sums: Float[ndarray, "... k"]) -> dict[str, ndarray]:
+    def pool(sums: Float[ndarray, "... k"]) -> dict[str, Values]:
         """Scores of a set of images from the sum of their rows."""
         predicted, hits, found = (sums[..., part * _NUM : (part + 1) * _NUM] for part in range(3))
         true, own = sums[..., 3 * _NUM], sums[..., 3 * _NUM + 1 :]

@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Shaped, UInt16
 from numpy import ndarray
 
-from distill.metrics.base import HIGHER, TaskMetric
+from distill.metrics.base import HIGHER, TaskMetric, Values
 from distill.tasks import BACKGROUND_INSTANCE, IGNORE_INSTANCE
 
 _THRESHOLDS = np.arange(0.5, 0.951, 0.05)
@@ -54,7 +54,7 @@ class InstanceMetrics:
         return np.array(self._rows, np.float64).reshape(-1, 3 * len(_THRESHOLDS) + 4)
 
     @staticmethod
-    def pool(sums: Float[ndarray, "... k"]) -> dict[str, ndarray]:
+    def pool(sums: Float[ndarray, "... k"]) -> dict[str, Values]:
         """Scores of a set of pairs from the sum of their rows."""
         count = len(_THRESHOLDS)
         hits, false_positives, misses = (sums[..., i * count : (i + 1) * count] for i in range(3))

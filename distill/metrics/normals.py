@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Bool, Float, UInt8
 from numpy import ndarray
 
-from distill.metrics.base import HIGHER, LOWER, TaskMetric, TemporalMetric
+from distill.metrics.base import HIGHER, LOWER, TaskMetric, TemporalMetric, Values
 from distill.metrics.running import GroupSums, RunningMedian
 
 
@@ -64,7 +64,7 @@ class NormalsMetrics:
         return np.array(self._rows, np.float64).reshape(-1, len(self.THRESHOLDS_DEG) + 3)
 
     @classmethod
-    def pool(cls, sums: Float[ndarray, "... k"]) -> dict[str, ndarray]:
+    def pool(cls, sums: Float[ndarray, "... k"]) -> dict[str, Values]:
         """Scores of a set of images from the sum of their rows; without the median, which sums do not give."""
         with np.errstate(invalid="ignore", divide="ignore"):
             mean = sums[..., :-1] / sums[..., -1:]

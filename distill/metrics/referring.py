@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 from numpy import ndarray
 
-from distill.metrics.base import HIGHER, TaskMetric
+from distill.metrics.base import HIGHER, TaskMetric, Values
 
 
 class ReferringMetrics:
@@ -37,7 +37,7 @@ class ReferringMetrics:
         return np.array(self._rows, np.float64).reshape(-1, 4)
 
     @staticmethod
-    def pool(sums: Float[ndarray, "... 4"]) -> dict[str, ndarray]:
+    def pool(sums: Float[ndarray, "... 4"]) -> dict[str, Values]:
         """Scores of a set of masks from the sum of their rows."""
         with np.errstate(invalid="ignore", divide="ignore"):
             ciou = np.where(sums[..., 3] > 0, sums[..., 0] / (sums[..., 1] + 1e-10), np.nan)

@@ -9,7 +9,7 @@ from jaxtyping import Bool, Float, Int64, UInt8
 from numpy import ndarray
 
 from distill.errors import DistillError
-from distill.metrics.base import HIGHER, TaskMetric, TemporalMetric
+from distill.metrics.base import HIGHER, TaskMetric, TemporalMetric, Values
 from distill.metrics.boundary import boundary_f1, semantic_boundary_counts
 from distill.tasks import IGNORE_SEMANTIC
 
@@ -68,7 +68,7 @@ class SegmentationMetrics:
         """One row of sums per scored image, for `pool`."""
         return np.array(self._rows, np.float64).reshape(-1, 3 * self.num_classes + 4)
 
-    def pool(self, sums: Float[ndarray, "... k"]) -> dict[str, ndarray]:
+    def pool(self, sums: Float[ndarray, "... k"]) -> dict[str, Values]:
         """Scores of a set of images from the sum of their rows."""
         c = self.num_classes
         hit, true, said, edges = sums[..., :c], sums[..., c : 2 * c], sums[..., 2 * c : 3 * c], sums[..., 3 * c :]
@@ -118,7 +118,7 @@ def _margins(counts: ndarray) -> tuple[ndarray, ndarray, ndarray]:
     return np.diagonal(square), counts.sum(axis=1), square.sum(axis=0)
 
 
-def _mean_known(values: ndarray) -> ndarray:
+def _mean_known(values: ndarray) -> Values:
     """Mean over the last axis without NaN; NaN where all are NaN."""
     known = np.isfinite(values)
     with np.errstate(invalid="ignore", divide="ignore"):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from distill.export.onnx.graph import group_of
 from distill.export.verification.parity import ParityResult
@@ -48,6 +48,7 @@ class Quantized:
     fraction: float
 
 
+@runtime_checkable
 class BlockQuantizer(Protocol):
     """A calibrated graph whose blocks can be quantized separately."""
 

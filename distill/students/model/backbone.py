@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Iterator
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -150,6 +150,7 @@ def _writes_beyond(layer: nn.Module) -> bool:
     )
 
 
+@runtime_checkable
 class CustomBackbone(Protocol):
     """Interface of a custom network: ``Class(channels)`` builds an `nn.Module`."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from distill.config.hosted import HostedConfig
 from distill.teachers.hosted.services.base import Request
@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from distill.teachers.hosted.generator import HostedGenerator
 
 
+@runtime_checkable
 class OnMissing(Protocol):
     """Receives every request that has no stored answer.
 

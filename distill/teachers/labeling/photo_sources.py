@@ -9,7 +9,7 @@ import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from distill.errors import DistillError, UsageError
 from distill.images import SUFFIXES, Photo, encode_jpeg, read_file, read_photo
@@ -18,6 +18,7 @@ from distill.shards import Sample, read_manifest, read_shard
 from distill.video import VideoReader, is_video
 
 
+@runtime_checkable
 class Source(Protocol):
     """Numbered photos."""
 

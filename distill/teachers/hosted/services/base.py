@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from distill.errors import UsageError
 from distill.teachers.base import PromptSpec
@@ -93,6 +93,7 @@ class Response:
     about: dict[str, Any] = field(default_factory=dict)
 
 
+@runtime_checkable
 class Service(Protocol):
     """A hosted image service. Its properties come from the config alone; `open` connects. It retries nothing itself.
 
@@ -154,6 +155,7 @@ class Service(Protocol):
         raise UsageError("this service has no batch jobs", hint="set mode=online")
 
 
+@runtime_checkable
 class BatchApi(Protocol):
     """Batch jobs of a service: upload a file of requests, wait, fetch the results.
 
