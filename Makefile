@@ -28,8 +28,9 @@ install-dev: $(VENV)/.installed-dev-$(RUNTIME)  ## Create .venv and install dist
 demo: install  ## Run the whole pipeline offline on a CPU: label, train, evaluate, export, bench, predict, report
 	$(BIN)/distill demo --out demo
 
-test: install-dev  ## Run the tests (CPU, no network)
-	$(BIN)/python -m pytest -q
+test: install-dev  ## Run the tests (CPU, no network), and those of arrays with shapes checked
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile
+	$(BIN)/python -m pytest -q --jaxtyping-packages=distill,beartype.beartype tests/metrics tests/visualization tests/test_labels.py
 
 check: install-dev  ## Format, lint, types and layers
 	$(BIN)/ruff format --check .

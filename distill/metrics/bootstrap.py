@@ -104,11 +104,12 @@ def _subtract(first: dict[str, Values], second: dict[str, Values]) -> dict[str, 
 
 
 def _stack(parts: list[dict[str, Values]]) -> dict[str, Values]:
-    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    return {name: np.concatenate([np.atleast_1d(part[name]) for part in parts]) for name in parts[0]}
 
 
-def _ends(values: ndarray) -> tuple[float, float]:
-    known = values[np.isfinite(values)]
+def _ends(values: Values) -> tuple[float, float]:
+    scores = np.atleast_1d(values)
+    known = scores[np.isfinite(scores)]
     if not known.size:
         return float("nan"), float("nan")
     low, high = np.percentile(known, [2.5, 97.5])

@@ -112,7 +112,7 @@ def test_a_class_without_a_word_for_it_counts_as_zero_and_is_named(truth: Path, 
     scores = values["tasks"]["semantic"]["scores"]["predictor"]
     assert scores["miou"] == pytest.approx(2 / 3) and scores["miou_known"] == 1.0
     assert scores["classes_not_predicted"] == ["Car"] and scores["classes_not_in_truth"] == ["vehicle"]
-    assert any("no word for Car" in text for text in values["warnings"])
+    assert any("does not have the classes Car" in text for text in values["warnings"])
     mapped = evaluate(predictor, truth=truth, protocol=EvalProtocol(class_map={"vehicle": "car"}))
     assert mapped["tasks"]["semantic"]["scores"]["predictor"]["miou"] == 1.0
     with pytest.raises(UsageError, match="the truth has no class 'lorry'"):
@@ -356,7 +356,9 @@ def test_words_about_classes_are_about_those_that_matter(truth: Path, tmp_path: 
     absent = make_shards(tmp_path / "absent", classes=(*CLASSES, "Unicorn"))
     no_car = make_shards(tmp_path / "predictor", classes=("Sky", "Road", "vehicle"))
     warnings = evaluate(no_car, truth=absent)["warnings"]
-    assert any("no word for Car;" in text for text in warnings) and not any("Unicorn" in text for text in warnings)
+    assert any("does not have the classes Car;" in text for text in warnings) and not any(
+        "Unicorn" in text for text in warnings
+    )
 
 
 def test_what_has_no_mean_baseline_is_said(tmp_path: Path) -> None:

@@ -87,7 +87,10 @@ def test_overrides_come_from_words_and_from_set(tmp_path: Path) -> None:
     ("words", "sentence"),
     [
         (["student.presett=nano"], "command line: unknown key 'student.presett'; did you mean 'preset'?"),
-        (["tasks=[pose]"], "tasks.0: Input should be 'depth', 'normals', 'semantic', 'instance' or 'referring'"),
+        (
+            ["tasks=[pose]"],
+            "tasks.0: Input should be 'depth', 'normals', 'semantic', 'instance', 'referring' or 'edges'",
+        ),
         (["data.mix=[1,2]"], "data.mix has 2 weights for 0 folders of shards"),
         (["name=../../elsewhere"], "name: must be a plain name"),
         (["name=a/b"], "name: must be a plain name"),
@@ -115,7 +118,7 @@ def test_every_key_is_listed_with_type_default_and_meaning(
 ) -> None:
     assert run(monkeypatch, "train", "--keys") == 0
     text = capsys.readouterr().out
-    assert "train.minutes = null   (float | null)\n    Stop after this time" in text
+    assert "train.minutes = null   (float | null)\n    Time limit" in text
     assert "augment.flip = 0.5   (float)" in text and "student.preset = nano   (nano | small | base | null)" in text
     keys = {key.key for key in list_keys().keys}
     assert {"shards", "optim.lr", "loss.depth.l1", "data.batch_size"} <= keys and "optim" not in keys

@@ -64,7 +64,7 @@ def test_pools_of_all_metrics_give_what_compute_gives() -> None:
         pooled = metrics.pool(np.stack([rows.sum(axis=0), rows[:2].sum(axis=0)]))
         computed = metrics.compute()
         for name, values in pooled.items():
-            assert values.shape == (2,)
+            assert isinstance(values, np.ndarray) and values.shape == (2,)
             np.testing.assert_allclose(values[0], computed[name], rtol=1e-12)
 
 

@@ -149,7 +149,8 @@ def _choose_providers(
 
 def _check_header(path: Path) -> None:
     """Refuse empty files and files of other formats, which ONNX Runtime reports with the same error."""
-    head = path.open("rb").read(2)
+    with path.open("rb") as file:
+        head = file.read(2)
     if not head:
         raise DistillError(f"{path}: the file is empty", hint="export it again, or copy it again")
     # Protobuf field 1, a varint: every ONNX file begins with its IR version, at least 3.

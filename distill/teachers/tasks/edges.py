@@ -129,7 +129,7 @@ class EdgesTask(TeacherTask):
         return Label(Task.EDGES, np.where(kept, mean, 0).astype(np.float32), kept, confidence)
 
     def error_on_grid(self, label: Label, truth: Label, known: Bool[ndarray, "h w"]) -> LabelError:
-        """1 - F-score at probability 0.5; pixels within the tolerance of a true edge may have either value."""
+        """1 - F-score at probability 0.5; a pixel is right if the other map agrees within the tolerance."""
         counts = match_counts(label.value, truth.value, known)
         num = len(THRESHOLDS)
         half = int(np.argmin(np.abs(THRESHOLDS - 0.5)))
@@ -137,10 +137,11 @@ class EdgesTask(TeacherTask):
         f_score = float(boundary_f1(hits, predicted, found, counts[-1]))
         radius = max(1, round(0.0075 * math.hypot(*known.shape)))
         disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * radius + 1, 2 * radius + 1))
-        true = np.where(truth.valid, truth.value, np.float32(0))
-        apart = np.minimum(np.abs(label.value - true), np.abs(label.value - cv2.dilate(true, disc)))
+        is_true, is_edge = (known & (values >= 0.5) for values in (truth.value, label.value))
+        near_true, near_edge = (cv2.dilate(mask.astype(np.uint8), disc) > 0 for mask in (is_true, is_edge))
+        right = np.where(is_edge, near_true, ~is_true | near_edge)
         # Neither map has an edge: no error.
-        return LabelError(0.0 if math.isnan(f_score) else 1 - f_score, apart < 0.5, known)
+        return LabelError(0.0 if math.isnan(f_score) else 1 - f_score, right, known)
 
     def borders(self, value: Shaped[ndarray, "h w"], label: Label) -> Bool[ndarray, "h w"]:
         """The edges themselves."""

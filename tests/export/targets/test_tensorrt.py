@@ -66,7 +66,7 @@ def test_rules_name_the_layer(student: Student, proto: onnx.ModelProto) -> None:
     odd.CopyFrom(proto)
     node = next(node for node in odd.graph.node if node.name.startswith("neck.smooths.1") and node.op_type == "Relu")
     node.op_type = "Bernoulli"
-    with pytest.raises(DistillError, match=r"refuse neck\.smooths\.1\.\d \(Bernoulli\): tensorrt has no Bernoulli"):
+    with pytest.raises(DistillError, match=r"reject neck\.smooths\.1\.\d \(Bernoulli\): tensorrt has no Bernoulli"):
         to_tensorrt_onnx(odd, student.spec)
     assert not find_op_violations(proto, "onnxruntime-web")
     assert any(str(violation).startswith("picture (Resize)") for violation in find_op_violations(proto, "tensorrt"))

@@ -144,7 +144,7 @@ def test_a_student_learns_instances_and_leaves_as_onnx(shards: Path, tmp_path: P
         "tasks=[instance]",
         "student.size_hw=[64,96]",
         "student.head_stride=2",
-        "train.epochs=40",
+        "train.epochs=60",
         "train.num_validations=2",
         "data.batch_size=4",
         "augment.zoom=1",

@@ -43,7 +43,7 @@ def test_pixels_are_exact_for_every_format_and_file_name() -> None:
         (file_of(base("CMYK"), "JPEG"), "CMYK"),
         (file_of(Image.new("1", (20_000, 20_000)), "PNG"), "20000x20000"),
         (file_of(base(), "PNG")[:400], "cannot be decoded"),
-        (b"<html>503</html>", "not a picture"),
+        (b"<html>503</html>", "not an image"),
         (b"", "empty"),
     ],
     ids=["gif", "webp", "apng", "cmyk", "bomb", "cut", "html", "empty"],

@@ -180,7 +180,7 @@ def test_confidence_falls_with_the_depth_range_of_a_level() -> None:
 
 @pytest.mark.parametrize("bad", [-1.0, np.nan])
 def test_invalid_depths_are_refused(bad: float) -> None:
-    with pytest.raises(DistillError, match="depth map holds values"):
+    with pytest.raises(DistillError, match="has values outside 0 to inf"):
         encode_depth_rgb(np.array([[1.0, bad]]))
 
 

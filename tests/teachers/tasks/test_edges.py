@@ -23,6 +23,7 @@ from distill.metrics.edges import EdgeMetrics
 from distill.tasks import Task
 from distill.teachers.base import PromptSpec
 from distill.teachers.builder_options import TeacherContext
+from distill.teachers.prompts.prompt_ensemble import SINGLE
 from distill.teachers.quality.fusion import fuse_labels, hflip_label
 from distill.teachers.registration.align import warp_label
 from distill.teachers.synthetic.generator import build_synthetic, scene_photo
@@ -187,8 +188,10 @@ def test_a_mirrored_photo_has_the_mirrored_edges() -> None:
 @pytest.mark.parametrize(("faults", "least"), [("none", 0.99), ("moderate", 0.9)])
 def test_labels_of_generated_edges_match_the_truth(faults: str, least: float) -> None:
     settings = {"tasks": (Task.EDGES,), "size_hw": (120, 160), "faults": faults}
-    teacher = build_synthetic(SyntheticConfig(**settings), Path(), TeacherContext())  # type: ignore[call-arg]
-    exact = build_synthetic(SyntheticConfig(**settings, truth=True), Path(), TeacherContext())  # type: ignore[call-arg]
+    teacher = build_synthetic(SyntheticConfig(**settings), Path(), TeacherContext(None, SINGLE, None, offline=False))
+    exact = build_synthetic(
+        SyntheticConfig(**settings, truth=True), Path(), TeacherContext(None, SINGLE, None, offline=False)
+    )
     metrics = EdgeMetrics()
     for index in range(4):
         photo = scene_photo(index, SyntheticConfig(**settings))
