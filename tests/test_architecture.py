@@ -234,7 +234,12 @@ def test_the_cycle_rule_can_fail(tmp_path: Path) -> None:
 
 
 UNMIRRORED = {"test_architecture.py", "test_documentation.py", "test_examples.py", "test_task_switches.py"}
-UNMIRRORED |= {"workflows/test_api.py", "teachers/tasks/test_tasks.py", "export/targets/test_new_engine.py"}
+UNMIRRORED |= {
+    "test_shape_checks.py",
+    "workflows/test_api.py",
+    "teachers/tasks/test_tasks.py",
+    "export/targets/test_new_engine.py",
+}
 """Tests of the repository or of a package as a whole."""
 
 
