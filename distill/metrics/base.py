@@ -63,7 +63,13 @@ class MetricFacts:
     num_classes: int = 0
 
 
-def _no_error(value: ndarray, truth: ndarray, counts: ndarray) -> ndarray:
+def foreground_error(value: ndarray, truth: ndarray, counts: ndarray) -> ndarray:
+    """1 where one map has an object and the other background."""
+    error: ndarray = ((value > 0) != (truth > 0)).astype(np.float32)
+    return error
+
+
+def _wrong_ids(value: ndarray, truth: ndarray, counts: ndarray) -> ndarray:
     error: ndarray = (value != truth).astype(np.float32)
     return error
 
@@ -92,7 +98,7 @@ class TaskMetric:
     note: str
     image_error: str
     error_of: Callable[[Mapping[str, float]], float]
-    pixel_error: Callable[[ndarray, ndarray, ndarray], ndarray] = _no_error
+    pixel_error: Callable[[ndarray, ndarray, ndarray], ndarray] = _wrong_ids
     error_limit: tuple[float, str] | None = None
     temporal: TemporalMetric | None = None
     band_title: str = ""

@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Shaped, UInt16
 from numpy import ndarray
 
-from distill.metrics.base import HIGHER, TaskMetric, Values
+from distill.metrics.base import HIGHER, TaskMetric, Values, foreground_error
 from distill.tasks import BACKGROUND_INSTANCE, IGNORE_INSTANCE
 
 _THRESHOLDS = np.arange(0.5, 0.951, 0.05)
@@ -105,11 +105,6 @@ def _matched_ious(prediction: ndarray, truth: ndarray) -> ndarray:
     return matched
 
 
-def _foreground_error(value: ndarray, truth: ndarray, counts: ndarray) -> ndarray:
-    error: ndarray = ((value > 0) != (truth > 0)).astype(np.float32)
-    return error
-
-
 class InstanceMapMetrics:
     """`InstanceMetrics` over whole images: one pair of id maps per image, whatever the classes."""
 
@@ -141,5 +136,5 @@ TASK = TaskMetric(
     note="SA-Co: every image and class is a pair, also where the class is absent.",
     image_error="fraction of instances missed or invented",
     error_of=lambda result: result["error"],
-    pixel_error=_foreground_error,
+    pixel_error=foreground_error,
 )

@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 from numpy import ndarray
 
-from distill.metrics.base import HIGHER, TaskMetric, Values
+from distill.metrics.base import HIGHER, TaskMetric, Values, foreground_error
 
 
 class ReferringMetrics:
@@ -49,11 +49,6 @@ class ReferringMetrics:
         return {**{name: float(value) for name, value in scores.items()}, "masks": len(self._rows)}
 
 
-def _foreground_error(value: ndarray, truth: ndarray, counts: ndarray) -> ndarray:
-    error: ndarray = ((value > 0) != (truth > 0)).astype(np.float32)
-    return error
-
-
 TASK = TaskMetric(
     build=lambda facts: ReferringMetrics(),
     measure="",
@@ -61,5 +56,5 @@ TASK = TaskMetric(
     note="cIoU: sum of intersections over sum of unions; gIoU: mean over masks.",
     image_error="1 - mean IoU",
     error_of=lambda result: 1.0 - result["iou"],
-    pixel_error=_foreground_error,
+    pixel_error=foreground_error,
 )
