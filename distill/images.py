@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import io
 import os
-import stat
 import warnings
 from dataclasses import dataclass
-from pathlib import Path
 
 import cv2
 import numpy as np
@@ -21,8 +18,6 @@ from distill.errors import DistillError
 
 MAX_PIXELS = int(os.environ.get("DISTILL_MAX_PIXELS", "128000000"))
 """Larger images are refused before decoding: a few kilobytes can expand to gigabytes (decompression bomb)."""
-MAX_FILE_BYTES = 512 * 1024 * 1024
-"""Larger files and shard members are refused before reading."""
 MIN_SIDE_PX = 8
 """Smaller photos are refused: too small to learn from."""
 
@@ -75,20 +70,6 @@ class Photo:
     def size_hw(self) -> tuple[int, int]:
         """(height, width) of the photo after orientation, also if `rgb` is smaller."""
         return self.full_hw or (self.rgb.shape[0], self.rgb.shape[1])
-
-
-def read_file(path: Path) -> bytes:
-    """Read a regular file of at most `MAX_FILE_BYTES`.
-
-    Raises:
-        OSError: Unreadable, a pipe or a device, or too large; ``strerror`` holds the reason.
-    """
-    info = path.stat()
-    if not stat.S_ISREG(info.st_mode):
-        raise OSError(errno.EINVAL, "not a regular file")
-    if info.st_size > MAX_FILE_BYTES:
-        raise OSError(errno.EFBIG, f"{info.st_size / 1e6:.0f} MB is over the limit of {MAX_FILE_BYTES / 1e6:.0f} MB")
-    return path.read_bytes()
 
 
 def read_photo(
@@ -272,31 +253,3 @@ def encode_jpeg(rgb: UInt8[ndarray, "h w 3"], *, quality: int = 95) -> bytes:
     buffer = io.BytesIO()
     Image.fromarray(rgb).save(buffer, "JPEG", quality=quality, subsampling=0)
     return buffer.getvalue()
-
-
-def write_atomic(path: Path, data: bytes) -> None:
-    """Write a file atomically: temporary name, fsync, rename.
-
-    Raises:
-        DistillError: The disk is full or the folder cannot be written.
-    """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        with temporary.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise DistillError(
-            f"{path}: cannot be written: {error.strerror or error}",
-            hint=write_hint(error),
-        ) from error
-
-
-def write_hint(error: OSError) -> str:
-    """Hint for a file that cannot be written."""
-    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-        return "make the folder writable or choose another one, then run again"
-    return "free space or choose another folder, then run again"

@@ -11,7 +11,7 @@ from typing import Any
 
 from distill import __version__
 from distill.errors import UsageError
-from distill.images import write_atomic
+from distill.files import write_atomic
 from distill.runtime.cpu import usable_cores
 
 _PACKAGES = (

@@ -19,7 +19,7 @@ from typing import Any, BinaryIO, Final, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from distill.errors import DistillError, UsageError
-from distill.images import MAX_FILE_BYTES, write_atomic, write_hint
+from distill.files import MAX_FILE_BYTES, write_atomic, write_hint
 from distill.labels import Label
 from distill.labels import decode as decode_label
 from distill.labels import read_meta as read_label_meta

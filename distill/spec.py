@@ -14,7 +14,7 @@ from typing import Annotated, Final, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from distill.errors import DistillError
-from distill.images import write_atomic
+from distill.files import write_atomic
 from distill.tasks import FAR_DEPTH_M, IGNORE_SEMANTIC, NORMALS_FRAME, TASKS, DepthKind, Task
 
 METADATA_KEY = "distill.spec"

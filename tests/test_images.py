@@ -13,7 +13,8 @@ from PIL import Image
 
 from distill import images
 from distill.errors import DistillError
-from distill.images import decode_map, decode_rgb, encode_jpeg, encode_map, read_photo, write_atomic
+from distill.files import write_atomic
+from distill.images import decode_map, decode_rgb, encode_jpeg, encode_map, read_photo
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (20, 30, 3), dtype=np.uint8)
 

@@ -17,7 +17,8 @@ from numpy import ndarray
 from distill.errors import DistillError, UsageError
 from distill.evaluation.ground_truth import FileGroundTruth, FileItem
 from distill.evaluation.protocol import Crop
-from distill.images import decode_map, decode_rgb, read_file
+from distill.files import read_file
+from distill.images import decode_map, decode_rgb
 from distill.labels import Label
 from distill.shards import Manifest
 from distill.tasks import IGNORE_SEMANTIC, DepthKind, Task

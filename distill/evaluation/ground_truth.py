@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 from distill.errors import DistillError
-from distill.images import read_file
+from distill.files import read_file
 from distill.labels import Label
 from distill.shards import Manifest, Sample, read_manifest, read_shard
 from distill.tasks import Task

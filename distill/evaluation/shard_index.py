@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from distill.errors import DistillError
-from distill.images import MAX_FILE_BYTES
+from distill.files import MAX_FILE_BYTES
 from distill.shards import Sample, read_manifest
 
 

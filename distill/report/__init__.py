@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from distill.errors import UsageError
-from distill.images import write_atomic
+from distill.files import write_atomic
 from distill.report.blocks import (
     Block,
     CaptionedImage,

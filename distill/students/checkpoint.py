@@ -15,7 +15,7 @@ from torch import Tensor
 from distill.config import load_config
 from distill.config.train import StudentConfig
 from distill.errors import DistillError, UsageError
-from distill.images import write_atomic
+from distill.files import write_atomic
 from distill.spec import StudentSpec, read_spec, write_spec
 from distill.students.model.student import Student
 from distill.tasks import Task

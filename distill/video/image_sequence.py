@@ -13,7 +13,8 @@ from jaxtyping import UInt8
 from numpy import ndarray
 
 from distill.errors import DistillError, UsageError
-from distill.images import decode_rgb, read_file
+from distill.files import read_file
+from distill.images import decode_rgb
 from distill.video.source import Frame, FrameSource
 
 _PATTERN = re.compile(r"%(0\d+)?d")

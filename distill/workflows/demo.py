@@ -116,7 +116,7 @@ def run_demo(options: DemoOptions, reporter: Reporter | None = None) -> DemoResu
     Raises:
         DistillError: A step failed.
     """
-    from distill.images import write_atomic
+    from distill.files import write_atomic
     from distill.run_dir import open_run_dir
     from distill.workflows.bench.run import bench
     from distill.workflows.evaluate.run import evaluate

@@ -21,7 +21,7 @@ from distill.errors import DistillError, UsageError
 from distill.export.onnx.graph import silenced
 from distill.export.onnx.prepare_module import example_input, prepare_for_export
 from distill.export.runners.base import first_line
-from distill.images import write_atomic
+from distill.files import write_atomic
 from distill.spec import METADATA_KEY, StudentSpec
 
 _SCOPES_KEY = "pkg.torch.onnx.name_scopes"

@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from distill.images import write_atomic
+from distill.files import write_atomic
 from distill.licenses import LicenseClass, license_class
 from distill.spec import StudentSpec
 from distill.tasks import TASKS

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from distill.errors import DistillError
-from distill.images import write_atomic
+from distill.files import write_atomic
 
 BAD_SAMPLES = "bad_samples.json"
 """Name of the list in a run's folder; only written if anything was skipped."""

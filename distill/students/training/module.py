@@ -13,7 +13,7 @@ from torch import Tensor
 
 from distill.config.train import TrainConfig
 from distill.errors import DistillError
-from distill.images import write_atomic
+from distill.files import write_atomic
 from distill.students.checkpoint import WEIGHTS
 from distill.students.data.augment import augment
 from distill.students.data.batch_targets import Batch, decode_batch

@@ -17,7 +17,8 @@ from PIL import Image
 
 from distill.config.adapters import MapConfig, MapsConfig
 from distill.errors import DistillError
-from distill.images import MAX_PIXELS, Photo, read_file
+from distill.files import read_file
+from distill.images import MAX_PIXELS, Photo
 from distill.labels import Label
 from distill.tasks import Task
 from distill.teachers.base import Specialist, Teacher

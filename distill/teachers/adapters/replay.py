@@ -18,7 +18,8 @@ from pydantic import Field, ValidationError, field_validator
 from distill.config import Config
 from distill.config.adapters import ReplayConfig, ResizeMode
 from distill.errors import DistillError, UsageError
-from distill.images import Photo, read_file
+from distill.files import read_file
+from distill.images import Photo
 from distill.shards import file_sha256
 from distill.tasks import DEPTH_C, DEPTH_LAMBDA, TASKS, DepthKind, Task
 from distill.teachers.base import RGB, CacheableGenerator, GeneratedImage, PromptSpec, Teacher

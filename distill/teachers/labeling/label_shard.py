@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from distill.errors import DistillError, UsageError
-from distill.images import Photo, write_atomic
+from distill.files import write_atomic
+from distill.images import Photo
 from distill.inputs import UnreadablePhoto
 from distill.labels import encode, write_meta
 from distill.runtime.parallel import map_ordered

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 from distill.errors import DistillError, UsageError
-from distill.images import SUFFIXES, Photo, encode_jpeg, read_file, read_photo
+from distill.files import read_file
+from distill.images import SUFFIXES, Photo, encode_jpeg, read_photo
 from distill.inputs import UnreadablePhoto, expand, is_shards, printable, unique_keys, walk
 from distill.shards import Sample, read_manifest, read_shard
 from distill.video import VideoReader, is_video

@@ -11,7 +11,8 @@ import numpy as np
 from jaxtyping import UInt8
 from numpy import ndarray
 
-from distill.images import Photo, encode_jpeg, write_atomic
+from distill.files import write_atomic
+from distill.images import Photo, encode_jpeg
 from distill.labels import Label
 from distill.tasks import DepthKind
 from distill.teachers.base import TeacherResult

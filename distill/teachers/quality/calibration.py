@@ -15,7 +15,7 @@ from numpy import ndarray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from distill.errors import DistillError, UsageError
-from distill.images import write_atomic
+from distill.files import write_atomic
 from distill.tasks import Task
 
 PARTS = ("color_validity", "registration", "edge_alignment", "cross_task", "agreement", "content")

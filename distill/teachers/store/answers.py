@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from distill.errors import DistillError, UsageError
-from distill.images import write_atomic
+from distill.files import write_atomic
 from distill.runtime.process_liveness import WRITE_HINT
 from distill.teachers.base import PromptSpec
 from distill.teachers.store.records import (

@@ -10,7 +10,8 @@ from typing import Any
 import yaml
 
 from distill.errors import DistillError
-from distill.images import decode_rgb, write_atomic
+from distill.files import write_atomic
+from distill.images import decode_rgb
 from distill.tasks import TASKS, Task
 from distill.teachers.store.answers import AnswerStore
 from distill.teachers.store.batch_table import BATCH_FINISHED

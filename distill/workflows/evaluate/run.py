@@ -183,7 +183,7 @@ def run_evaluate(options: EvalOptions, reporter: Reporter | None = None) -> Eval
     """
     from distill.evaluation.evaluator import choose_tasks, evaluate_predictors
     from distill.evaluation.predictors import fit_baseline
-    from distill.images import write_atomic
+    from distill.files import write_atomic
     from distill.report import write_report
     from distill.report.markdown import to_json_values
     from distill.run_dir import open_run_dir

@@ -140,7 +140,7 @@ def run_export(options: ExportOptions, reporter: Reporter | None = None) -> Expo
         DistillError: The student cannot be exported.
     """
     from distill.export.targets.build_and_verify import build_artifact, reject_if_slow
-    from distill.images import write_atomic
+    from distill.files import write_atomic
     from distill.run_dir import machine, open_run_dir, versions
     from distill.workflows.export.context import build_context
 

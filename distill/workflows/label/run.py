@@ -157,7 +157,7 @@ def run_label(
         DistillError: A file cannot be written, or the teacher cannot be opened.
     """
     from distill.config import dump_config
-    from distill.images import write_atomic
+    from distill.files import write_atomic
     from distill.run_dir import open_run_dir
     from distill.teachers.labeling.dataset_manifest import write_dataset_manifest
 

@@ -214,7 +214,7 @@ def _result(model: Path, runner: Runner, summary: PredictionSummary, out: Path |
 def _write_index(result: PredictResult, runner: Runner, folder: Path | None) -> None:
     """Write ``predictions.json``: how to read the maps, and the files of each input."""
     from distill.export.inference.map_encoding import describe_maps
-    from distill.images import write_atomic
+    from distill.files import write_atomic
     from distill.run_dir import versions
 
     if folder is None or not result.results:

@@ -33,7 +33,7 @@ def format_result(result: BenchResult) -> str:
 
 def write_pages(result: BenchResult, out: Path) -> None:
     """Write ``bench.json`` with every call, ``bench.md`` and ``bench.html`` into an existing folder."""
-    from distill.images import write_atomic
+    from distill.files import write_atomic
     from distill.report import Report, to_html, to_markdown
 
     page = Report(

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from distill.errors import UsageError
-from distill.images import write_atomic
+from distill.files import write_atomic
 from distill.report import Block, Cell, Curve, Curves, KeyValues, Metric, Metrics, Report, Section, Table, Text, to_html
 from distill.report import to_json as report_to_json
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from distill.config import dump_config, load_config
 from distill.config.train import TrainConfig
 from distill.errors import UsageError
-from distill.images import write_atomic
+from distill.files import write_atomic
 from distill.run_dir import open_run_dir
 from distill.runtime.progress import Reporter, SilentReporter
 from distill.shards import MANIFEST, file_sha256

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from distill.config.synthetic import SyntheticConfig
 from distill.errors import DistillError, UsageError
-from distill.images import Photo, encode_map, read_photo, write_atomic
+from distill.files import write_atomic
+from distill.images import Photo, encode_map, read_photo
 from distill.tasks import Task
 from distill.teachers.base import ContentRefused, GeneratedImage, PromptSpec
 from distill.teachers.factory import build_teacher

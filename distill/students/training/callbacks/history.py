@@ -12,7 +12,7 @@ from typing import Any
 
 from torch import Tensor
 
-from distill.images import write_atomic
+from distill.files import write_atomic
 
 HISTORY = "history.json"
 BATCHES = "batches.csv"

@@ -11,7 +11,8 @@ from jaxtyping import UInt8
 from numpy import ndarray
 from torch import Tensor
 
-from distill.images import encode_map, write_atomic
+from distill.files import write_atomic
+from distill.images import encode_map
 from distill.labels import label_format
 from distill.spec import StudentSpec
 from distill.tasks import TASKS, DepthKind, Task

@@ -14,7 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
-from distill.images import write_atomic
+from distill.files import write_atomic
 from distill.teachers.hosted.services.base import BatchApi, Request, RequestImage
 from distill.teachers.store.records import AnswerKey, prompt_spec_from_json, prompt_spec_to_json
 

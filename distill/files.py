@@ -1,0 +1,125 @@
+"""Files: bounded reads of files that may come from others, and writes that are complete or absent."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from distill.errors import DistillError
+
+MAX_FILE_BYTES = 512 * 1024 * 1024
+"""Larger files and shard members are refused before reading."""
+MAX_JSON_BYTES = 64 * 1024 * 1024
+
+
+def read_file(path: Path, limit: int = MAX_FILE_BYTES) -> bytes:
+    """Read a regular file of at most `limit` bytes.
+
+    Raises:
+        OSError: Unreadable, a pipe or a device, or too large; ``strerror`` holds the reason.
+    """
+    # Opening a pipe without a writer would wait forever.
+    with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+        info = os.fstat(file.fileno())
+        if not stat.S_ISREG(info.st_mode):
+            raise OSError(errno.EINVAL, "not a regular file")
+        if info.st_size > limit:
+            raise OSError(errno.EFBIG, f"{info.st_size / 1e6:.0f} MB is over the limit of {limit / 1e6:.0f} MB")
+        return file.read(limit)
+
+
+def read_json(path: Path, limit: int = MAX_JSON_BYTES) -> Any:
+    """Parse a JSON file.
+
+    Raises:
+        OSError: As `read_file`.
+        ValueError: Not JSON, or nested too deeply.
+    """
+    return parse_json(read_file(path, limit))
+
+
+def parse_json(data: bytes | str) -> Any:
+    """Parse JSON; unpaired surrogates, which cannot be written as UTF-8, become question marks.
+
+    Raises:
+        ValueError: Not JSON in UTF-8, or nested too deeply.
+    """
+    text = data.decode("utf-8-sig") if isinstance(data, bytes) else data
+    try:
+        values = json.loads(text)
+        if "\\ud" in text or "\\uD" in text:
+            values = json.loads(json.dumps(values, ensure_ascii=False).encode("utf-8", "replace"))
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error
+    return values
+
+
+@contextmanager
+def create_file(path: Path, *, private: bool = False) -> Iterator[BinaryIO]:
+    """Write a file under a temporary name, then flush it to the disk and rename it to `path`.
+
+    The temporary file is always a new one: a file or link of that name is removed, not followed.
+
+    Args:
+        path: Final name; an existing file is replaced.
+        private: Readable by its owner only.
+
+    Raises:
+        DistillError: The disk is full or the folder cannot be written; the file at `path` is unchanged.
+    """
+    temporary = temporary_path(path)
+    try:
+        with os.fdopen(
+            os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600 if private else 0o666), "wb"
+        ) as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        raise DistillError(f"{path}: cannot be written: {error.strerror or error}", hint=write_hint(error)) from error
+    finally:
+        remove_if_possible(temporary)
+
+
+def write_atomic(path: Path, data: bytes, *, private: bool = False) -> None:
+    """Write a file atomically, as `create_file`."""
+    with create_file(path, private=private) as file:
+        file.write(data)
+
+
+def temporary_path(path: Path) -> Path:
+    """Hidden name next to `path` with the same suffix order, at which no file exists.
+
+    Raises:
+        DistillError: The folder cannot be written.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        temporary.unlink(missing_ok=True)
+    except OSError as error:
+        raise DistillError(f"{path}: cannot be written: {error.strerror or error}", hint=write_hint(error)) from error
+    return temporary
+
+
+def remove_if_possible(path: Path) -> None:
+    """Remove a temporary file; one in a folder that has become read-only stays."""
+    try:
+        path.unlink(missing_ok=True)
+    except OSError:
+        return
+
+
+def write_hint(error: OSError) -> str:
+    """Hint for a file that cannot be written."""
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return "make the folder writable or choose another one, then run again"
+    if error.errno == errno.ENAMETOOLONG:
+        return "use a shorter name"
+    return "free space or choose another folder, then run again"
