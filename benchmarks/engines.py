@@ -56,7 +56,7 @@ def bare(path: Path, threads: int, name: str) -> Any:
 
 def pictures(path: Path, batch: int, threads: int) -> tuple[Any, str]:
     """(images of the working size, name of the input)."""
-    with open_runner(path, threads=threads) as runner:
+    with open_runner(path, threads=threads, allow_native=True) as runner:
         size_hw = runner.spec.input.size_hw
         return np.stack([bench_image(size_hw, seed) for seed in range(batch)]), runner.spec.input.name
 
@@ -64,7 +64,7 @@ def pictures(path: Path, batch: int, threads: int) -> tuple[Any, str]:
 def overhead(path: Path, batch: int, threads: int, seconds: float) -> list[Any]:
     """Table row: engine and runner alternating; then a separately opened engine and the runner in turns."""
     images, name = pictures(path, batch, threads)
-    with open_runner(path, threads=threads) as runner:
+    with open_runner(path, threads=threads, allow_native=True) as runner:
         own = raw_call(runner, images)
         then, now = time_pairs(own, lambda: runner(images), seconds=seconds)
         engine = bare(path, threads, name)

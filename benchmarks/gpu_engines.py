@@ -67,7 +67,7 @@ def prepare(engine: str, student: Student, folder: Path) -> dict[str, Call]:
     name = student.spec.name
     if engine == "aoti":
         path = export_aoti(student, student.spec, folder / f"{name}.pt2", device="cuda")
-        return {"aoti": open_runner(path, device="cuda")}
+        return {"aoti": open_runner(path, device="cuda", allow_native=True)}
     if engine == "compile":
         compiled = torch.compile(prepare_for_export(student, student.spec).cuda(), mode="reduce-overhead", dynamic=True)
         return {"torch.compile, graphs": torch.inference_mode()(compiled)}

@@ -25,13 +25,17 @@ def read_file(path: Path, limit: int = MAX_FILE_BYTES) -> bytes:
         OSError: Unreadable, a pipe or a device, or too large; ``strerror`` holds the reason.
     """
     # Opening a pipe without a writer would wait forever.
-    with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
-        info = os.fstat(file.fileno())
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        info = os.fstat(descriptor)
         if not stat.S_ISREG(info.st_mode):
             raise OSError(errno.EINVAL, "not a regular file")
         if info.st_size > limit:
             raise OSError(errno.EFBIG, f"{info.st_size / 1e6:.0f} MB is over the limit of {limit / 1e6:.0f} MB")
-        return file.read(limit)
+        with open(descriptor, "rb", closefd=False) as file:
+            return file.read(limit)
+    finally:
+        os.close(descriptor)
 
 
 def read_json(path: Path, limit: int = MAX_JSON_BYTES) -> Any:

@@ -11,25 +11,37 @@ import re
 from pathlib import Path
 from typing import Annotated, Final, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from distill.errors import DistillError
-from distill.files import write_atomic
+from distill.files import read_file, write_atomic
 from distill.tasks import FAR_DEPTH_M, IGNORE_SEMANTIC, NORMALS_FRAME, TASKS, DepthKind, Task
 
 METADATA_KEY = "distill.spec"
 FORMAT: Final = 2
 """1 had other key names."""
+_MAX_BYTES = 4 * 1024 * 1024
+
+
+MAX_SIDE_PX = 16384
+MAX_CLASSES = 255
+"""Class ids are stored as bytes, and the last one means ignore."""
 
 
 def _check_plain_name(name: str) -> str:
-    if not re.fullmatch(r"[^./\\\x00-\x1f][^/\\\x00-\x1f]{0,99}", name):
-        raise ValueError("must be a plain name: no slashes, no dot in front, 1 to 100 characters")
+    if not re.fullmatch(r"\w([\w .+-]{0,98}[\w+-])?", name):
+        raise ValueError("must be a plain name: letters, digits, spaces and . _ + - inside it, 1 to 100 characters")
     return name
 
 
 PlainName = Annotated[str, AfterValidator(_check_plain_name)]
-"""Student names become file names, so a path would lead out of the folder."""
+"""Student names become file names and words of shell scripts."""
+_TensorName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_.-]{0,63}$")]
+_BackboneName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_./:-]{0,199}$")]
+_Side = Annotated[int, Field(ge=1, le=MAX_SIDE_PX)]
+_ClassName = Annotated[str, Field(min_length=1, max_length=200)]
+_Classes = Annotated[tuple[_ClassName, ...], Field(min_length=1, max_length=MAX_CLASSES)]
+_Text = Annotated[str, Field(max_length=20_000)]
 
 
 class _StrictModel(BaseModel):
@@ -39,18 +51,18 @@ class _StrictModel(BaseModel):
 class InputSpec(_StrictModel):
     """Image tensor: uint8 RGB, (batch, height, width, 3), orientation applied."""
 
-    name: str = "image"
+    name: _TensorName = "image"
     dtype: Literal["uint8"] = "uint8"
     layout: Literal["NHWC"] = "NHWC"
     color: Literal["RGB"] = "RGB"
-    size_hw: tuple[int, int]
+    size_hw: tuple[_Side, _Side]
     """Working size of the network; the graph resizes inputs of any size to it and outputs back."""
     resize: Literal["stretch, bilinear, antialias"] = "stretch, bilinear, antialias"
     mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
     std: tuple[float, float, float] = (0.229, 0.224, 0.225)
-    fixed_size_hw: tuple[int, int] | None = None
+    fixed_size_hw: tuple[_Side, _Side] | None = None
     """The only input size of this file; None: any size."""
-    max_batch: int | None = None
+    max_batch: int | None = Field(None, ge=1)
     """Largest batch of this file; None: any."""
 
     @property
@@ -64,7 +76,7 @@ class DepthSpec(_StrictModel):
 
     depth_kind: DepthKind = DepthKind.METRIC
     unit: Literal["m", "none"] = "m"
-    max_depth_m: float = FAR_DEPTH_M
+    max_depth_m: float = Field(FAR_DEPTH_M, gt=0, allow_inf_nan=False)
 
     def describe(self) -> str:
         """Meaning of the values, for a model card."""
@@ -74,7 +86,7 @@ class DepthSpec(_StrictModel):
 class NormalsSpec(_StrictModel):
     """Outputs ``normals`` float32 (batch, h, w, 3), unit length, and ``normals_confidence`` in [0, 1]."""
 
-    frame: str = NORMALS_FRAME
+    frame: _Text = NORMALS_FRAME
 
     def describe(self) -> str:
         """Meaning of the values, for a model card."""
@@ -84,8 +96,8 @@ class NormalsSpec(_StrictModel):
 class SemanticSpec(_StrictModel):
     """Outputs ``semantic`` uint8 (batch, h, w) and ``semantic_confidence`` in [0, 1]."""
 
-    classes: tuple[str, ...]
-    ignore: int = IGNORE_SEMANTIC
+    classes: _Classes
+    ignore: int = Field(IGNORE_SEMANTIC, ge=0, le=255)
 
     def describe(self) -> str:
         """Meaning of the values, for a model card."""
@@ -98,7 +110,7 @@ class InstanceSpec(_StrictModel):
     The class of an instance is that of most of its pixels in ``semantic``.
     """
 
-    classes: tuple[str, ...]
+    classes: _Classes
     """Semantic classes whose objects are separated."""
     max_instances: int = Field(64, ge=1, le=255)
 
@@ -120,7 +132,7 @@ class StudentSpec(_StrictModel):
 
     format: Literal[2] = FORMAT
     name: PlainName
-    backbone: str
+    backbone: _BackboneName
     input: InputSpec
     depth: DepthSpec | None = None
     normals: NormalsSpec | None = None
@@ -128,9 +140,20 @@ class StudentSpec(_StrictModel):
     instance: InstanceSpec | None = None
     """Needs `semantic`, whose pixels it groups."""
     edges: EdgesSpec | None = None
-    licenses: tuple[str, ...] = Field(default=(), description="licenses of the training labels")
-    terms: dict[str, str] = Field(default_factory=dict, description="license to the address of its terms")
-    provenance: dict[str, str] = Field(default_factory=dict)
+    licenses: tuple[_Text, ...] = Field(default=(), description="licenses of the training labels", max_length=1000)
+    terms: dict[_Text, _Text] = Field(
+        default_factory=dict, description="license to the address of its terms", max_length=1000
+    )
+    provenance: dict[_Text, _Text] = Field(default_factory=dict, max_length=1000)
+
+    @model_validator(mode="after")
+    def _check_instance_classes(self) -> StudentSpec:
+        if self.instance is not None:
+            known = self.semantic.classes if self.semantic is not None else ()
+            unknown = [name for name in self.instance.classes if name not in known]
+            if unknown:
+                raise ValueError(f"the instance class {unknown[0]!r} is not one of the semantic classes")
+        return self
 
     @property
     def dense_tasks(self) -> tuple[Task, ...]:
@@ -163,7 +186,7 @@ def parse_spec(text: str, name: str) -> StudentSpec:
     try:
         return StudentSpec.model_validate_json(text)
     except ValidationError as error:
-        first = error.errors()[0]
+        first = error.errors(include_url=False)[0]
         if first["loc"] == ("format",):
             raise DistillError(
                 f"{name}: format {first['input']!r} of the student spec is not {FORMAT}, the only one that this version"
@@ -180,7 +203,7 @@ def parse_spec(text: str, name: str) -> StudentSpec:
 def read_spec(path: Path) -> StudentSpec:
     """Spec from a file."""
     try:
-        return parse_spec(path.read_text(), str(path))
+        return parse_spec(read_file(path, _MAX_BYTES).decode("utf-8", "replace"), str(path))
     except OSError as error:
         raise DistillError(
             f"{path}: cannot be read: {error.strerror}", hint="name a run folder or an exported file"

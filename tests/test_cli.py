@@ -97,3 +97,17 @@ def test_control_c_says_how_to_go_on(tmp_path: Path) -> None:
     assert list(tmp_path.glob("out/*.tar"))
     assert process.returncode == 130
     assert "interrupted" in said and "again to continue" in said and "Traceback" not in said
+
+
+def test_modules_of_the_working_folder_are_not_imported(tmp_path: Path) -> None:
+    for name in ("typer", "torch", "numpy"):
+        (tmp_path / f"{name}.py").write_text("raise SystemExit('imported from the working folder')")
+    plugin = tmp_path / "plugin-1.0.dist-info"
+    plugin.mkdir()
+    (plugin / "METADATA").write_text("Metadata-Version: 2.1\nName: plugin\nVersion: 1.0\n")
+    (plugin / "entry_points.txt").write_text("[distill.teachers]\nplugin = typer:teacher\n")
+    done = subprocess.run(
+        [sys.executable, "-m", "distill", "teachers"], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0 and "working folder" not in done.stdout + done.stderr
+    assert "plugin" not in done.stdout + done.stderr

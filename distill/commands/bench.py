@@ -55,6 +55,12 @@ def bench(
     out: Annotated[
         Path | None, typer.Option(help="Folder for bench.json, bench.md and bench.html, which has the plot.")
     ] = None,
+    allow_native: Annotated[
+        bool,
+        typer.Option(
+            "--allow-native", help="Open model files with machine code (.pt2, .engine), which runs with your rights."
+        ),
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as one JSON object.")] = False,
 ) -> None:
     """Time one or more students side by side.
@@ -84,6 +90,7 @@ def bench(
         usd_per_hour=usd_per_hour,
         compare=compare,
         out=out,
+        allow_native=allow_native,
         reporter=console,
     )
     console.result(result)

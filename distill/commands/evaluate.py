@@ -86,6 +86,12 @@ def evaluate(
         Path | None,
         typer.Option(rich_help_panel=_OUTPUT, help="Folder for evaluate.html, evaluate.md and evaluate.json."),
     ] = None,
+    allow_native: Annotated[
+        bool,
+        typer.Option(
+            "--allow-native", help="Open model files with machine code (.pt2, .engine), which runs with your rights."
+        ),
+    ] = False,
     as_json: Annotated[
         bool, typer.Option("--json", rich_help_panel=_OUTPUT, help="Print the result as one JSON object.")
     ] = False,
@@ -121,6 +127,7 @@ def evaluate(
         limit=limit,
         worst=worst,
         out=out,
+        allow_native=allow_native,
         reporter=console,
     )
     console.result(result)

@@ -102,6 +102,12 @@ def predict(
             rich_help_panel=_CAMERA, help="Seconds without a frame after which a camera counts as disconnected."
         ),
     ] = 10.0,
+    allow_native: Annotated[
+        bool,
+        typer.Option(
+            "--allow-native", help="Open a model file with machine code (.pt2, .engine), which runs with your rights."
+        ),
+    ] = False,
     as_json: Annotated[
         bool, typer.Option("--json", rich_help_panel=_OUTPUT, help="Print the result as one JSON object.")
     ] = False,
@@ -147,6 +153,7 @@ def predict(
         latency=latency,
         drop_frames=drop_frames,
         camera_timeout=camera_timeout,
+        allow_native=allow_native,
         reporter=console,
     )
     console.result(result)

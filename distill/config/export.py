@@ -97,6 +97,7 @@ class Engine:
         is_file: Whether it is a file (with companions) rather than a folder.
         minutes: Estimated duration of the build.
         has_float32_reference: Whether an int8 artifact is timed against the float32 artifact of the same engine.
+        is_native_code: Whether the file holds machine code, which runs with all rights of the user who opens it.
     """
 
     build: str
@@ -106,6 +107,7 @@ class Engine:
     is_file: bool = True
     minutes: float = 0.5
     has_float32_reference: bool = False
+    is_native_code: bool = False
 
 
 ENGINES: Mapping[str, Engine] = {
@@ -127,6 +129,7 @@ ENGINES: Mapping[str, Engine] = {
         runner="distill.export.runners.aot_inductor:AotiRunner",
         suffix=".pt2",
         minutes=2,
+        is_native_code=True,
     ),
     "tensorrt": Engine(build="distill.export.targets.tensorrt:build", suffix=".kit", is_file=False),
     "triton": Engine(build="distill.export.targets.triton:build", suffix=".repository", is_file=False),
@@ -137,6 +140,9 @@ RUNNERS: Mapping[str, str] = {engine.suffix: engine.runner for engine in ENGINES
     ".engine": "distill.export.runners.tensorrt:TensorRtRunner"
 }
 """Suffix to runner; an ``.engine`` is built from a TensorRT kit on its own machine."""
+
+NATIVE_SUFFIXES = frozenset({engine.suffix for engine in ENGINES.values() if engine.is_native_code} | {".engine"})
+"""Suffixes of files with machine code."""
 
 
 def artifact_files(path: Path) -> list[Path]:

@@ -14,16 +14,19 @@ if TYPE_CHECKING:
     from distill.workflows.predict.model import Model
 
 
-def open_model(path: Path, *, threads: int | None = None, allow_spinning: bool = True) -> Runner:
+def open_model(
+    path: Path, *, threads: int | None = None, allow_spinning: bool = True, allow_native: bool = False
+) -> Runner:
     """Open a run folder or an exported file as a runner.
 
     Args:
         path: A folder that ``distill train`` wrote, or a file that ``distill export`` wrote.
         threads: None takes the cores that this process may use.
         allow_spinning: Whether idle threads of the engine wait busily.
+        allow_native: Open files with machine code (``.pt2``, ``.engine``).
 
     Raises:
-        UsageError: The path is neither.
+        UsageError: The path is neither, or contains machine code that `allow_native` does not permit.
         DistillError: A file is damaged.
     """
     if path.is_dir():
@@ -41,7 +44,7 @@ def open_model(path: Path, *, threads: int | None = None, allow_spinning: bool =
         raise UsageError(f"{path}: this is one file of a run", hint=f"give the run's folder: {folder}")
     from distill.export.runners import open_runner
 
-    return open_runner(path, threads=threads, allow_spinning=allow_spinning)
+    return open_runner(path, threads=threads, allow_spinning=allow_spinning, allow_native=allow_native)
 
 
 def model_digest(path: Path) -> str:
@@ -60,7 +63,9 @@ def model_digest(path: Path) -> str:
     return digest.hexdigest()
 
 
-def load(path: StrPath, *, threads: int | None = None, allow_spinning: bool = False) -> Model:
+def load(
+    path: StrPath, *, threads: int | None = None, allow_spinning: bool = False, allow_native: bool = False
+) -> Model:
     """Load a student for prediction.
 
     Args:
@@ -68,12 +73,13 @@ def load(path: StrPath, *, threads: int | None = None, allow_spinning: bool = Fa
         threads: Threads of the engine; all cores unless given.
         allow_spinning: Let idle threads of the engine wait busily: slightly faster for single images, wasteful for
             videos.
+        allow_native: Open files with machine code (``.pt2``, ``.engine``), which runs with all of your rights.
 
     Returns:
         A `Model`: ``model(image)`` gives a `Prediction`, ``model.stream("clip.mp4")`` yields frames with their maps.
 
     Raises:
-        UsageError: The path is neither.
+        UsageError: The path is neither, or contains machine code that `allow_native` does not permit.
         DistillError: A file is damaged.
 
     Example:
@@ -84,4 +90,4 @@ def load(path: StrPath, *, threads: int | None = None, allow_spinning: bool = Fa
     """
     from distill.workflows.predict.model import Model
 
-    return Model(open_model(Path(path), threads=threads, allow_spinning=allow_spinning))
+    return Model(open_model(Path(path), threads=threads, allow_spinning=allow_spinning, allow_native=allow_native))

@@ -16,7 +16,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from distill.errors import DistillError
+from distill.errors import DistillError, UsageError
 from distill.export.onnx.resize_rewrite import antialiased, rewrite_resize_as_matmul
 from distill.export.runners import ModuleRunner, open_runner
 from distill.export.targets.aot_inductor import export_aoti
@@ -77,7 +77,7 @@ def test_openvino_equals_torch(student: Student, openvino_file: Path, batch: int
 def test_a_compiled_student_equals_torch(compiled_file: Path, size_hw: tuple[int, int]) -> None:
     images = pictures(3, size_hw)
     ours = ModuleRunner(Tiny(), DEPTH_ONLY, threads=2)(images)
-    with open_runner(compiled_file, threads=2) as runner:
+    with open_runner(compiled_file, threads=2, allow_native=True) as runner:
         assert runner.engine == "aoti cpu" and runner.spec == DEPTH_ONLY
         theirs = runner(images)
     assert list(theirs) == list(ours) and all(np.abs(theirs[name] - ours[name]).max() < 1e-5 for name in ours)
@@ -97,7 +97,7 @@ def test_crashing_machine_code_raises_a_message(tmp_path: Path, monkeypatch: pyt
 @pytest.mark.parametrize("engine", ["onnx_file", "openvino_file", "compiled_file"])
 def test_tensors_and_threads(engine: str, request: pytest.FixtureRequest) -> None:
     images = [pictures(1, (40, 50 + index)) for index in range(8)]
-    with open_runner(request.getfixturevalue(engine), threads=1) as runner:
+    with open_runner(request.getfixturevalue(engine), threads=1, allow_native=True) as runner:
         alone = [runner(picture)["depth"] for picture in images]
         kept = [value.copy() for value in alone]
         with ThreadPoolExecutor(4) as pool:
@@ -159,13 +159,13 @@ def test_a_compiled_file_of_another_machine(compiled_file: Path, tmp_path: Path)
         ({"AOTI_DEVICE_KEY": "cuda"}, "compiled for cuda"),
     ):
         with pytest.raises(DistillError, match=words):
-            open_runner(rewrite(compiled_file, tmp_path / "x.pt2", **changes))
+            open_runner(rewrite(compiled_file, tmp_path / "x.pt2", **changes), allow_native=True)
     (tmp_path / "x.pt2").write_bytes(compiled_file.read_bytes()[:5000])
     with pytest.raises(DistillError, match="cut off or damaged"):
-        open_runner(tmp_path / "x.pt2")
+        open_runner(tmp_path / "x.pt2", allow_native=True)
     (tmp_path / "x.pt2").write_bytes(b"")
     with pytest.raises(DistillError, match="cut off or damaged"):
-        open_runner(tmp_path / "x.pt2")
+        open_runner(tmp_path / "x.pt2", allow_native=True)
 
 
 def test_fixed_sizes_of_the_spec_are_enforced(onnx_file: Path) -> None:
@@ -196,3 +196,20 @@ def test_resizing_by_products_equals_resizing(student: Student, onnx_file: Path,
     (theirs,) = session.run([made], {"image": images})
     ours = student.resize(torch.from_numpy(images)) - student.mean
     assert np.abs(theirs - ours.numpy()).max() < 1e-3  # of 255
+
+
+def test_machine_code_is_opened_on_request_only(tmp_path: Path) -> None:
+    for name in ("foreign.pt2", "foreign.PT2", "foreign.engine"):
+        (tmp_path / name).write_bytes(b"code")
+        with pytest.raises(UsageError, match="machine code") as caught:
+            open_runner(tmp_path / name)
+        assert "--allow-native" in str(caught.value.hint)
+
+
+def test_members_of_a_compiled_file_stay_in_its_folder(tmp_path: Path) -> None:
+    for number, name in enumerate(("../outside.so", "data/../../outside.so", "/etc/outside.so", "..\\outside.so")):
+        path = tmp_path / f"{number}.pt2"
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr(name, b"")
+        with pytest.raises(DistillError, match="outside the folder"):
+            open_runner(path, allow_native=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterator
 from fractions import Fraction
@@ -27,13 +26,12 @@ from distill.export.sinks import (
     PointCloudSink,
     Sink,
     StatisticsSink,
-    decode_rle,
     encode_ply,
-    encode_rle,
     unproject,
 )
 from distill.images import decode_map
 from distill.labels import label_format
+from distill.run_lengths import decode_rle
 from distill.spec import DepthSpec
 from distill.tasks import TASKS, DepthKind, Task
 from tests.fakes.runner import CLASSES, SPEC, FakeRunner
@@ -100,26 +98,6 @@ def test_masks_are_a_coco_file(tmp_path: Path) -> None:
         assert entry["area"] == mask.sum()
         assert (left, top) == (columns.min(), rows.min())
         assert (left + width - 1, top + height - 1) == (columns.max(), rows.max())
-
-
-@given(hnp.arrays(bool, hnp.array_shapes(min_dims=2, max_dims=2, max_side=12)))
-def test_run_lengths_round_trip(mask: np.ndarray) -> None:
-    segmentation = encode_rle(mask)
-    assert segmentation["size"] == list(mask.shape)
-    assert np.array_equal(decode_rle(segmentation), mask)
-
-
-def test_run_lengths_equal_pycocotools() -> None:
-    """Texts made with pycocotools 2.0.11."""
-    mask = np.zeros((5, 6), bool)
-    mask[1:3, 2:5] = True
-    assert encode_rle(mask) == {"size": [5, 6], "counts": ";230004"}
-    half = np.zeros((2000, 3000), bool)
-    half[:, 1500:] = True
-    assert encode_rle(half)["counts"] == "Pfak2Pfak2"
-    noise = np.random.default_rng(0).random((300, 400)) > 0.7
-    text = encode_rle(noise)["counts"].encode()
-    assert len(text) == 50442 and hashlib.sha256(text).hexdigest().startswith("55eb549f8e1790e7")
 
 
 def test_statistics_are_a_line_per_frame(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import importlib
 from pathlib import Path
 from typing import Any
 
-from distill.config.export import RUNNERS
+from distill.config.export import NATIVE_SUFFIXES, RUNNERS
 from distill.errors import UsageError
 from distill.export.runners.base import Outputs, Runner, TensorOutputs
 from distill.export.runners.onnxruntime import OrtRunner
@@ -20,7 +20,13 @@ __all__ = ["ModuleRunner", "OrtRunner", "Outputs", "Runner", "TensorOutputs", "o
 
 
 def open_runner(
-    path: Path, *, threads: int | None = None, allow_spinning: bool = True, device: str | None = None, **options: Any
+    path: Path,
+    *,
+    threads: int | None = None,
+    allow_spinning: bool = True,
+    allow_native: bool = False,
+    device: str | None = None,
+    **options: Any,
 ) -> Runner:
     """Open an exported student; its suffix determines the engine.
 
@@ -28,11 +34,12 @@ def open_runner(
         path: Written by ``distill export``.
         threads: Threads per call; None: all cores that this process may use.
         allow_spinning: Whether idle threads of the engine wait busily, if the engine has this option.
+        allow_native: Open files with machine code (``.pt2``, ``.engine``), which runs with all rights of the user.
         device: Such as ``cpu`` or ``cuda``; None: the engine's default.
         options: Options of a single engine; see its class.
 
     Raises:
-        UsageError: No such file, or an unknown suffix.
+        UsageError: No such file, an unknown suffix, or machine code that `allow_native` does not permit.
         DistillError: The file is damaged, not a student, or built for another machine.
     """
     if path.is_dir():
@@ -45,6 +52,11 @@ def open_runner(
             f"{path}: no engine reads {path.suffix or 'files without a suffix'}; exported students end in"
             f" {', '.join(RUNNERS)}",
             hint="write one with distill export RUN --to onnx",
+        )
+    if path.suffix.lower() in NATIVE_SUFFIXES and not allow_native:
+        raise UsageError(
+            f"{path}: contains machine code, which runs with all of your rights when it is opened",
+            hint="open it with --allow-native (allow_native=True in Python) if you built it or trust its source",
         )
     module, _, name = entry.partition(":")
     if device is not None:

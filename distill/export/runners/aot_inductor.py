@@ -5,7 +5,6 @@ Opening such a file runs the code in it, as with TensorRT engines: open only fil
 
 from __future__ import annotations
 
-import json
 import logging
 import platform
 import warnings
@@ -19,6 +18,7 @@ from numpy import ndarray
 
 from distill.errors import DistillError
 from distill.export.runners.base import Outputs, Runner, TensorOutputs, first_line
+from distill.files import parse_json
 from distill.optional import require
 from distill.runtime.cpu import usable_cores
 from distill.spec import METADATA_KEY, parse_spec
@@ -101,6 +101,12 @@ def read_metadata(path: Path) -> dict[str, Any]:
     """
     try:
         with zipfile.ZipFile(path) as archive:
+            outside = next((name for name in archive.namelist() if _is_outside(name)), None)
+            if outside is not None:  # torch unpacks every member before it reads any
+                raise DistillError(
+                    f"{path}: its member {outside!r} would be written outside the folder it is unpacked to",
+                    hint="do not open it; write one with distill export --to aoti",
+                )
             names = [entry for entry in archive.infolist() if entry.filename.endswith("metadata.json")]
             if not names:
                 raise DistillError(
@@ -109,13 +115,20 @@ def read_metadata(path: Path) -> dict[str, Any]:
                 )
             if names[0].file_size > _MAX_METADATA_BYTES:
                 raise DistillError(f"{path}: its metadata is over 1 MB", hint="export it again")
-            metadata: dict[str, Any] = json.loads(archive.read(names[0]))
+            metadata = parse_json(archive.read(names[0]))
+            if not isinstance(metadata, dict):
+                raise DistillError(f"{path}: its metadata is not an object", hint="export it again")
             return metadata
     except (zipfile.BadZipFile, ValueError, OSError) as error:
         raise DistillError(
             f"{path}: the compiled file is cut off or damaged: {first_line(error)}",
             hint="copy it again, or export it again",
         ) from error
+
+
+def _is_outside(name: str) -> bool:
+    parts = name.replace("\\", "/").split("/")
+    return ".." in parts or parts[0] == "" or ":" in parts[0]
 
 
 def _check_processor(metadata: dict[str, Any], path: Path, device: str) -> None:

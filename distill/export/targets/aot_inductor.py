@@ -79,9 +79,12 @@ def export_aoti(module: nn.Module, spec: StudentSpec, path: Path, *, device: str
 
 
 def _check_opening(made: Path, path: Path) -> None:
-    """Open the file in a separate process first, because wrong machine code crashes the process that opens it."""
+    """Open the file in a separate process first, because wrong machine code crashes the process that opens it.
+
+    The process is isolated (``-I``): modules in the working folder are not imported.
+    """
     code = "import sys, torch; torch._inductor.aoti_load_package(sys.argv[1])"
-    done = subprocess.run([sys.executable, "-c", code, str(made)], check=False, capture_output=True)
+    done = subprocess.run([sys.executable, "-I", "-c", code, str(made.absolute())], check=False, capture_output=True)
     if done.returncode >= 0:
         return  # other errors are reported when the file is opened in this process
     name = signal.Signals(-done.returncode).name

@@ -80,7 +80,7 @@ class ExportContext:
         self, path: Path, tolerances: Tolerances, samples: Sequence[ParitySample] | None = None
     ) -> ParityResult:
         """Comparison of an artifact with the student."""
-        with open_runner(path, threads=self.threads) as candidate:
+        with open_runner(path, threads=self.threads, allow_native=True) as candidate:
             if not tolerances.scores_only:  # various sizes, odd ones, both orientations
                 probes = Parity(self.reference, candidate, tolerances)
                 for sample in generated_samples(self.spec):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shlex
 from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
@@ -184,8 +185,7 @@ def _trtexec(kit: dict[str, Any]) -> str:
     words += [f"--hardwareCompatibilityLevel={hardware}"] if hardware else []
     return (
         "#!/bin/sh\n# The engine without Python; on a Jetson, trtexec is in /usr/src/tensorrt/bin.\n"
-        + " \\\n  ".join(words)
-        + "\n"
+        'cd "$(dirname "$0")" || exit 1\n' + " \\\n  ".join(shlex.quote(word) for word in words) + "\n"
     )
 
 

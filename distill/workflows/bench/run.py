@@ -37,6 +37,7 @@ def bench(
     compare: StrPath | None = None,
     out: StrPath | None = None,
     scope: Sequence[str] = ("engine", "end_to_end"),
+    allow_native: bool = False,
     reporter: Reporter | None = None,
 ) -> BenchResult:
     """Time one or more students side by side.
@@ -56,6 +57,7 @@ def bench(
         compare: An older file or run folder, called in turn with each model: tells whether a model is slower.
         out: Folder for ``bench.json`` (with every call), ``bench.md`` and ``bench.html``; not written unless given.
         scope: Measure ``engine``, ``end_to_end`` or both.
+        allow_native: Open model files with machine code (``.pt2``, ``.engine``), which runs with all of your rights.
         reporter: Receives messages and progress; silent unless given.
 
     Raises:
@@ -76,7 +78,7 @@ def bench(
     batches = [batch] if isinstance(batch, int) else list(batch)
     sizes = _to_sizes(size)
     if old is not None:
-        open_model(old).close()  # a wrong path fails now, not after minutes
+        open_model(old, allow_native=allow_native).close()  # a wrong path fails now, not after minutes
     if folder is not None:
         open_run_dir(folder)
     load = os.getloadavg()[0]
@@ -90,7 +92,7 @@ def bench(
         with ExitStack() as stack:
             runners: dict[str, Runner] = {}
             for path in paths:
-                runner, row = _open(path, number, set(runners))
+                runner, row = _open(path, number, set(runners), allow_native)
                 runners[row.name] = stack.enter_context(runner)
                 benched.append(row)
             used_sizes = sizes or list(dict.fromkeys(runner.spec.input.default_hw for runner in runners.values()))
@@ -101,7 +103,7 @@ def bench(
                 scores = score_runners(runners, Path(truth), num_images, reporter)
         if old is not None:
             series = (batches, used_sizes, seconds, scope)
-            comparison += _compare(old, dict(zip(runners, paths, strict=True)), number, *series, reporter)
+            comparison += _compare(old, dict(zip(runners, paths, strict=True)), number, *series, reporter, allow_native)
     if truth is not None:
         benched = mark_pareto_front([replace(row, scores=scores[row.name]) for row in benched], timings)
     result = BenchResult(
@@ -188,6 +190,7 @@ def _compare(
     seconds: float,
     scope: Sequence[str],
     reporter: Reporter,
+    allow_native: bool,
 ) -> list[Comparison]:
     """Call the old model and each new one in turn."""
     from distill.export.verification.speed_regression import compare_runners
@@ -198,8 +201,8 @@ def _compare(
         for name, path in paths.items():
             # Idle threads that spin would take the cores from the other model.
             with (
-                open_model(old_path, threads=threads, allow_spinning=False) as old,
-                open_model(path, threads=threads, allow_spinning=False) as new,
+                open_model(old_path, threads=threads, allow_spinning=False, allow_native=allow_native) as old,
+                open_model(path, threads=threads, allow_spinning=False, allow_native=allow_native) as new,
             ):
                 rows += compare_runners(
                     old, new, batches, sizes_hw, seconds=seconds, scope=scope, advance=progress.advance, name=name
@@ -213,15 +216,17 @@ def _price(timing: Timing, usd_per_hour: float | None) -> float | None:
     return round(usd_per_hour / 3600 / round(timing.images_per_s, 2) * 1e6, 4)
 
 
-def _open(path: Path, threads: int | None, taken: set[str]) -> tuple[Runner, BenchedModel]:
+def _open(path: Path, threads: int | None, taken: set[str], allow_native: bool) -> tuple[Runner, BenchedModel]:
     """Open a model and measure its loading, its first call and its memory."""
     from distill.export.verification.timing import bench_image
     from distill.workflows.open_model import model_digest, open_model
 
-    open_model(path, threads=threads).close()  # imports the libraries, which only the first model would pay for
+    open_model(
+        path, threads=threads, allow_native=allow_native
+    ).close()  # imports the libraries, which only the first model would pay for
     before = _resident_bytes()
     start = time.perf_counter()
-    runner = open_model(path, threads=threads)
+    runner = open_model(path, threads=threads, allow_native=allow_native)
     loaded = time.perf_counter()
     runner(bench_image(runner.spec.input.default_hw)[None])
     first = time.perf_counter()

@@ -22,7 +22,7 @@ _MODEL_KIND = "onnx"
 _PAIR_HINT = "write one 'predictor class: truth class' per line"
 
 
-def open_predictors(paths: Sequence[Path]) -> list[Predictor]:
+def open_predictors(paths: Sequence[Path], *, allow_native: bool = False) -> list[Predictor]:
     """Open one predictor per path: a run folder, an exported file, a folder of shards, or the config of a model.
 
     Raises:
@@ -38,7 +38,7 @@ def open_predictors(paths: Sequence[Path]) -> list[Predictor]:
         elif path.is_dir() and ((path / MANIFEST).is_file() or any(path.glob("shard-*.tar"))):
             found.append(ShardPredictor(name, path))
         else:
-            found.append(StudentPredictor(name, open_model(path)))
+            found.append(StudentPredictor(name, open_model(path, allow_native=allow_native)))
     return found
 
 

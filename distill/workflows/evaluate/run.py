@@ -69,6 +69,7 @@ class EvalOptions:
     limit: int | None = None
     worst: int = 8
     out: Path | None = None
+    allow_native: bool = False
 
 
 def evaluate(
@@ -88,6 +89,7 @@ def evaluate(
     limit: int | None = None,
     worst: int = 8,
     out: StrPath | None = None,
+    allow_native: bool = False,
     reporter: Reporter | None = None,
 ) -> EvaluationResult:
     """Score predictors against the same ground truth, side by side.
@@ -115,6 +117,7 @@ def evaluate(
         limit: Score this many images only.
         worst: Number of worst images in the report, per task.
         out: Folder for ``evaluate.json``, ``evaluate.html`` and ``evaluate.md``; not written unless given.
+        allow_native: Open model files with machine code (``.pt2``, ``.engine``), which runs with all of your rights.
         reporter: Receives messages and progress; silent unless given.
 
     Raises:
@@ -139,6 +142,7 @@ def evaluate(
             limit=limit,
             worst=worst,
             out=to_path(out),
+            allow_native=allow_native,
         ),
         reporter,
     )
@@ -190,7 +194,7 @@ def run_evaluate(options: EvalOptions, reporter: Reporter | None = None) -> Eval
 
     reporter = reporter or SilentReporter()
     truth = open_truth(options.dataset, options.truth)
-    predictors = open_predictors(options.predictors)
+    predictors = open_predictors(options.predictors, allow_native=options.allow_native)
     tasks = choose_tasks(options.tasks, predictors, truth)
     if options.baseline is not None:
         predictors.append(fit_baseline(options.baseline, tasks))
@@ -212,7 +216,9 @@ def run_evaluate(options: EvalOptions, reporter: Reporter | None = None) -> Eval
     if options.temporal:
         from distill.workflows.evaluate.temporal import evaluate_temporal
 
-        values["temporal"], section = evaluate_temporal(options.predictors, options.temporal, reporter)
+        values["temporal"], section = evaluate_temporal(
+            options.predictors, options.temporal, reporter, allow_native=options.allow_native
+        )
         report = replace(report, sections=[*report.sections, section])
     if options.out is not None:
         write_atomic(options.out / "evaluate.json", json.dumps(values, indent=2, ensure_ascii=False).encode())

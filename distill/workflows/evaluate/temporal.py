@@ -28,7 +28,7 @@ _SMOOTHING = 0.5
 
 
 def evaluate_temporal(
-    predictors: Sequence[Path], clips: Sequence[Path], reporter: Reporter
+    predictors: Sequence[Path], clips: Sequence[Path], reporter: Reporter, *, allow_native: bool = False
 ) -> tuple[list[Any], Section]:
     """Measure each student on each clip without and with temporal smoothing; return (values, report section).
 
@@ -36,6 +36,7 @@ def evaluate_temporal(
         predictors: Run folders and exported files; others are skipped.
         clips: Videos, or folders of shards whose samples are consecutive frames.
         reporter: Receives progress.
+        allow_native: Open model files with machine code.
 
     Raises:
         DistillError: No predictor is a student, or a clip cannot be read.
@@ -47,7 +48,7 @@ def evaluate_temporal(
         )
     values: list[dict[str, Any]] = []
     for predictor in students:
-        with load(predictor) as model:
+        with load(predictor, allow_native=allow_native) as model:
             for clip in clips:
                 for smoothing in (0.0, _SMOOTHING):
                     scores = _measure(model, clip, smoothing, reporter)

@@ -232,7 +232,9 @@ def _time(context: ExportContext, made: Sequence[Artifact], options: ExportOptio
         runners: dict[str, Runner] = {TORCH: context.reference.wrapped}
         for artifact in made:
             if artifact.status == "passed" and artifact.runnable and artifact.path is not None:
-                runners[artifact.target] = stack.enter_context(open_runner(artifact.path, threads=options.threads))
+                runners[artifact.target] = stack.enter_context(
+                    open_runner(artifact.path, threads=options.threads, allow_native=True)  # built by this call
+                )
         with reporter.progress("timing", len(_BATCHES)) as progress:
             return time_runners(
                 runners,

@@ -87,6 +87,7 @@ class PredictOptions:
     parallel: int = 1
     checkpoint_every: int = 240
     no_resume: bool = False
+    allow_native: bool = False
     camera: CameraOptions = CameraOptions()
 
     def __post_init__(self) -> None:

@@ -64,6 +64,7 @@ def predict(
     latency: float = 0.5,
     drop_frames: DropPolicy | str = DropPolicy.LATE,
     camera_timeout: float = 10.0,
+    allow_native: bool = False,
     reporter: Reporter | None = None,
 ) -> PredictResult:
     """Run a student over images, videos and cameras, and write maps and overlays.
@@ -97,6 +98,7 @@ def predict(
         latency: Drop a camera frame that waited longer than this, in seconds.
         drop_frames: ``late`` drops late camera frames, ``never`` keeps all.
         camera_timeout: Seconds without a frame after which a camera counts as disconnected.
+        allow_native: Open a model file with machine code (``.pt2``, ``.engine``), which runs with all of your rights.
         reporter: Receives messages and progress; silent unless given.
 
     Raises:
@@ -124,6 +126,7 @@ def predict(
         parallel=parallel,
         checkpoint_every=checkpoint_every,
         no_resume=no_resume,
+        allow_native=allow_native,
         camera=CameraOptions(seconds, latency, _choice(DropPolicy, "drop_frames", drop_frames), camera_timeout),
     )
     return run_predict(Path(model), to_strings(inputs), options, reporter)
@@ -146,7 +149,12 @@ def run_predict(
     check_no_overwrite(options, photos, videos, folder, video_out)
     summary, started = PredictionSummary(), time.perf_counter()
     # Engines whose idle threads spin would take the cores from decoder and encoder.
-    with open_model(model, threads=_threads(options, photos, videos), allow_spinning=not videos) as runner:
+    with open_model(
+        model,
+        threads=_threads(options, photos, videos),
+        allow_spinning=not videos,
+        allow_native=options.allow_native,
+    ) as runner:
         only = _task_shown(options.show, runner)
         if photos and folder is not None:
             with reporter.progress("photos", len(photos)) as progress:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -21,7 +22,7 @@ from distill.config.export import load_target
 from distill.errors import DistillError
 from distill.export.runners import ModuleRunner, open_runner
 from distill.export.targets.op_rules import RULES, find_op_violations, load_op_rules
-from distill.export.targets.tensorrt import to_tensorrt_onnx, write_kit
+from distill.export.targets.tensorrt import _trtexec, to_tensorrt_onnx, write_kit
 from distill.export.targets.triton import config_pbtxt, write_repository
 from distill.export.tensorrt_kit import build as kit_build
 from distill.export.tensorrt_kit.check import check, read_samples
@@ -70,6 +71,18 @@ def test_rules_name_the_layer(student: Student, proto: onnx.ModelProto) -> None:
         to_tensorrt_onnx(odd, student.spec)
     assert not find_op_violations(proto, "onnxruntime-web")
     assert any(str(violation).startswith("picture (Resize)") for violation in find_op_violations(proto, "tensorrt"))
+
+
+def test_words_of_the_build_script_are_quoted() -> None:
+    config = load_target("tensorrt")[1]
+    kit = {
+        "input": "image",
+        "onnx": "a b'$(id).onnx",
+        "builder": config.builder.model_dump(),
+        "profile": [[1, 2, 2, 3]] * 3,
+    }
+    words = shlex.split(_trtexec(kit), comments=True)
+    assert f"--onnx={kit['onnx']}" in words and "--saveEngine=a b'$(id).engine" in words
 
 
 def run(kit: Path, *words: str) -> subprocess.CompletedProcess[str]:
@@ -209,7 +222,7 @@ def test_wrong_use_raises_a_message(kit: Path, tmp_path: Path) -> None:
         with pytest.raises(KitError, match="TensorRT is not installed"):
             import_tensorrt()
         with pytest.raises(DistillError, match="TensorRT is not installed"):
-            open_runner(path)
+            open_runner(path, allow_native=True)
 
 
 def test_a_triton_repository(student: Student, proto: onnx.ModelProto, tmp_path: Path) -> None:

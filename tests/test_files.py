@@ -1,0 +1,70 @@
+"""Files: bounded reads, JSON of others, writes that do not follow links."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from distill.errors import DistillError
+from distill.files import create_file, parse_json, read_file, read_json, write_atomic
+
+
+def test_only_regular_files_within_the_limit_are_read(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"12345")
+    os.mkfifo(tmp_path / "pipe")
+    with (tmp_path / "hole").open("wb") as file:
+        file.truncate(20 * 10**9)
+    assert read_file(tmp_path / "a", 5) == b"12345"
+    for name, message in (
+        ("pipe", "regular"),
+        ("hole", "over the limit"),
+        (".", "regular"),
+        ("absent", "No such file"),
+    ):
+        with pytest.raises(OSError, match=message):
+            read_file(tmp_path / name)
+    with pytest.raises(OSError, match="over the limit"):
+        read_file(tmp_path / "a", 4)
+    with pytest.raises(OSError, match="regular"):
+        read_file(Path("/dev/zero"))
+
+
+@pytest.mark.parametrize("text", ["[" * 200_000, "{", '{"a": ' * 100_000, b"\xff\xfe", "9" * 5000, ""])
+def test_json_that_cannot_be_parsed_is_a_value_error(text: str | bytes) -> None:
+    with pytest.raises(ValueError, match=r"."):
+        parse_json(text)
+
+
+def test_unpaired_surrogates_become_characters_that_can_be_written(tmp_path: Path) -> None:
+    (tmp_path / "x.json").write_text('{"a\\ud800": ["\\udfff", "\\ud83d\\ude00"]}')
+    assert read_json(tmp_path / "x.json") == {"a?": ["?", "\U0001f600"]}
+
+
+def test_a_write_does_not_follow_links(tmp_path: Path) -> None:
+    outside = tmp_path / "outside.txt"
+    outside.write_text("untouched")
+    for name in (f".a.json.{os.getpid()}.part", "a.json"):
+        (tmp_path / name).symlink_to(outside)
+    write_atomic(tmp_path / "a.json", b"new")
+    assert outside.read_text() == "untouched"
+    assert (tmp_path / "a.json").read_text() == "new" and not (tmp_path / "a.json").is_symlink()
+
+
+def test_an_interrupted_write_leaves_the_earlier_file(tmp_path: Path) -> None:
+    write_atomic(tmp_path / "a", b"old")
+    with pytest.raises(KeyboardInterrupt), create_file(tmp_path / "a") as file:
+        file.write(b"half")
+        raise KeyboardInterrupt
+    assert [path.name for path in tmp_path.iterdir()] == ["a"] and (tmp_path / "a").read_bytes() == b"old"
+
+
+def test_private_files_are_for_their_owner_only(tmp_path: Path) -> None:
+    write_atomic(tmp_path / "a", b"", private=True)
+    assert (tmp_path / "a").stat().st_mode & 0o777 == 0o600
+
+
+def test_a_name_that_is_too_long_is_one_sentence(tmp_path: Path) -> None:
+    with pytest.raises(DistillError, match="cannot be written: File name too long"):
+        write_atomic(tmp_path / ("x" * 300), b"")
