@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import tarfile
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -19,15 +18,19 @@ from typing import Any, BinaryIO, Final, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from distill.errors import DistillError, UsageError
-from distill.files import MAX_FILE_BYTES, write_atomic, write_hint
+from distill.files import create_file, parse_json, read_json, write_atomic
 from distill.labels import Label
 from distill.labels import decode as decode_label
 from distill.labels import read_meta as read_label_meta
+from distill.tar_files import iter_members
 from distill.tasks import DepthKind, Task
 
 MANIFEST = "dataset.json"
-FORMAT: Final = 2
-"""Of `MANIFEST`; 1 had other key names."""
+FORMAT: Final = 3
+"""Of `MANIFEST`; 1 had other key names, 2 had no instances that overlap."""
+
+
+MAX_SHARD_SAMPLES = 100_000_000
 
 
 class ShardEntry(BaseModel):
@@ -35,10 +38,11 @@ class ShardEntry(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    name: str
-    samples: int
-    bytes: int
-    sha256: str
+    name: str = Field(pattern=r"^[^./\\\x00-\x1f][^/\\\x00-\x1f]{0,250}$")
+    """Plain name: a path would lead out of the folder."""
+    samples: int = Field(ge=0, le=MAX_SHARD_SAMPLES)
+    bytes: int = Field(ge=0)
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
 
 
 class Manifest(BaseModel):
@@ -46,7 +50,7 @@ class Manifest(BaseModel):
 
     model_config = ConfigDict(extra="ignore", frozen=True)
 
-    format: Literal[2] = FORMAT
+    format: Literal[3] = FORMAT
     tasks: tuple[Task, ...]
     counts: dict[str, int] = Field(default_factory=dict)
     """Labeled samples by task."""
@@ -86,7 +90,7 @@ class Sample:
     def meta(self) -> dict[str, Any]:
         """The sample's json: name, photo_sha256, size_hw, records, quality."""
         try:
-            values = json.loads(self.files.get("json", b"{}"))
+            values = parse_json(self.files.get("json", b"{}"))
         except ValueError as error:
             raise DistillError(f"sample {self.key}: its json is damaged", hint="label the photo again") from error
         if not isinstance(values, dict):
@@ -117,8 +121,8 @@ class Sample:
         Raises:
             DistillError: It is missing or damaged; names the sample.
         """
-        context = read_label_meta(task, self.meta, manifest.classes if manifest is not None else ())
         try:
+            context = read_label_meta(task, self.meta, manifest.classes if manifest is not None else ())
             return decode_label(task, self.files, context)
         except DistillError as error:
             raise DistillError(f"sample {self.key}: {error.message}", hint=error.hint) from error
@@ -130,29 +134,16 @@ def write_shard(path: Path, samples: Iterable[Sample]) -> ShardEntry:
     Raises:
         DistillError: The disk is full or the folder cannot be written; no file of that name is left.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     count = 0
-    try:
-        with temporary.open("wb") as file:
-            hashing = _HashingWriter(file)
-            with _tar_writer(hashing) as tar:
-                for sample in samples:
-                    _check_key(sample.key)
-                    tar.write({"__key__": sample.key, **sample.files})
-                    count += 1
-            file.flush()
-            os.fsync(file.fileno())
-        digest = hashing.sha256.hexdigest()
-        entry = ShardEntry(name=path.name, samples=count, bytes=temporary.stat().st_size, sha256=digest)
-        temporary.replace(path)
-        return entry
-    except OSError as error:
-        raise DistillError(
-            f"{path}: cannot be written: {error.strerror or error}",
-            hint=write_hint(error),
-        ) from error
-    finally:
-        temporary.unlink(missing_ok=True)
+    with create_file(path) as file:
+        hashing = _HashingWriter(file)
+        with _tar_writer(hashing) as tar:
+            for sample in samples:
+                _check_key(sample.key)
+                tar.write({"__key__": sample.key, **sample.files})
+                count += 1
+        num_bytes = file.tell()
+    return ShardEntry(name=path.name, samples=count, bytes=num_bytes, sha256=hashing.sha256.hexdigest())
 
 
 class _HashingWriter:
@@ -188,23 +179,18 @@ def read_shard(path: Path) -> Iterator[Sample]:
     """
     key, files = "", dict[str, bytes]()
     try:
-        with tarfile.open(path, mode="r|") as tar:
-            for member, stem, extension in _members(tar):
-                if member.size > MAX_FILE_BYTES:
-                    raise DistillError(
-                        f"{path}: {member.name} has {member.size} bytes, more than {MAX_FILE_BYTES}",
-                        hint="label the photo again",
-                    )
-                if stem != key:
+        with path.open("rb") as tar:
+            for member in iter_members(path):
+                if member.key != key:
                     if files:
                         yield Sample(key, files)
-                    key, files = stem, {}
-                files[extension] = _content(tar, member)
+                    key, files = member.key, {}
+                files[member.extension] = member.read(tar)
         if files:
             yield Sample(key, files)
     except FileNotFoundError as error:
         raise DistillError(f"{path}: the shard is missing", hint="copy it again, or run distill label again") from error
-    except (tarfile.TarError, OSError, EOFError) as error:
+    except (tarfile.TarError, OSError) as error:
         raise DistillError(
             f"{path}: the shard cannot be read: {error}", hint="delete it and run distill label again"
         ) from error
@@ -218,31 +204,18 @@ def read_meta(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     """
     key, files = "", dict[str, bytes]()
     try:
-        with tarfile.open(path, mode="r:") as tar:
-            for member, stem, extension in _members(tar):
-                if stem != key:
+        with path.open("rb") as tar:
+            for member in iter_members(path):
+                if member.key != key:
                     if key:
                         yield key, Sample(key, files).meta
-                    key, files = stem, {}
-                if extension == "json" and member.size <= MAX_FILE_BYTES:
-                    files["json"] = _content(tar, member)
+                    key, files = member.key, {}
+                if member.extension == "json":
+                    files["json"] = member.read(tar)
         if key:
             yield key, Sample(key, files).meta
-    except (tarfile.TarError, OSError, EOFError) as error:
+    except (tarfile.TarError, OSError) as error:
         raise DistillError(f"{path}: the shard cannot be read: {error}", hint="copy it again") from error
-
-
-def _members(tar: tarfile.TarFile) -> Iterator[tuple[tarfile.TarInfo, str, str]]:
-    """(member, sample key, extension) of every regular file."""
-    for member in tar:
-        if member.isfile():
-            stem, _, extension = member.name.rpartition("/")[2].partition(".")
-            yield member, stem, extension
-
-
-def _content(tar: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
-    extracted = tar.extractfile(member)
-    return extracted.read() if extracted is not None else b""
 
 
 def read_samples(folder: Path, shards: Sequence[ShardEntry] | None = None) -> Iterator[Sample]:
@@ -271,7 +244,7 @@ def read_manifest(folder: Path) -> Manifest:
             )
         raise UsageError(f"{folder}: not a folder of shards (no {MANIFEST})", hint="make one with distill label --out")
     try:
-        values = json.loads(path.read_bytes())
+        values = read_json(path)
         if isinstance(values, dict) and values.get("format") != FORMAT:
             raise UsageError(
                 f"{path}: format {values.get('format')!r} of the shard set is not {FORMAT}, the only one that this"

@@ -133,7 +133,7 @@ def test_a_set_of_the_earlier_format_is_refused_with_the_next_step(tmp_path: Pat
     write_set(tmp_path, ["a"])
     path = tmp_path / "dataset.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "format": 1}))
-    with pytest.raises(UsageError, match=r"format 1 .* is not 2.*label the photos again"):
+    with pytest.raises(UsageError, match=r"format 1 .* is not 3.*label the photos again"):
         read_manifest(tmp_path)
 
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from distill.errors import DistillError
-from distill.files import MAX_FILE_BYTES
 from distill.shards import Sample, read_manifest
+from distill.tar_files import iter_members
 
 
 @dataclass(slots=True)
@@ -51,13 +51,10 @@ class ShardIndex:
 
     def _index(self, path: Path) -> None:
         try:
-            with tarfile.open(path, "r:") as tar:
-                for member in tar:
-                    stem, _, extension = member.name.rpartition("/")[2].partition(".")
-                    if member.isfile() and member.size <= MAX_FILE_BYTES:
-                        location = self._locations.setdefault(stem, _SampleLocation(path))
-                        location.files[extension] = (member.offset_data, member.size)
-        except (tarfile.TarError, OSError, EOFError) as error:
+            for member in iter_members(path):
+                location = self._locations.setdefault(member.key, _SampleLocation(path))
+                location.files[member.extension] = (member.offset, member.size)
+        except (tarfile.TarError, OSError) as error:
             self.read_errors.append(f"{path}: the shard cannot be read: {error}")
 
     def _key_by_photo(self) -> dict[str, str]:

@@ -17,10 +17,13 @@ from distill.errors import DistillError
 from distill.labels import read_meta
 from distill.shards import Sample
 from distill.students.data.bad_samples import BadSample, to_bad_sample
-from distill.tasks import TASKS, Task
+from distill.tar_files import iter_members
+from distill.tasks import IGNORE_SEMANTIC, TASKS, Task
 
 CLASS_SOURCES = (Task.SEMANTIC, Task.INSTANCE, Task.REFERRING)
 """Tasks whose labels can hold the classes of a student; the first one that is learned decides."""
+MIN_VISIBLE = 0.2
+"""The center of a smaller visible part of an instance says little about where the instance is."""
 MemberOffsets = dict[str, dict[str, tuple[int, int]]]
 """Key to extension to (offset, size)."""
 
@@ -36,6 +39,7 @@ class SampleRef:
         photo_sha256: Of the photo's bytes.
         quality: Quality of the labels in [0, 1], by task; 1 without a score.
         class_of: Class of each stored id, if classes come from instances or referring phrases.
+        slivers: Instances of which less than `MIN_VISIBLE` is visible: their pixels are not learned as an instance.
     """
 
     shard: Path
@@ -44,6 +48,7 @@ class SampleRef:
     photo_sha256: str
     quality: dict[Task, float]
     class_of: dict[int, int] = field(default_factory=dict)
+    slivers: tuple[int, ...] = ()
 
     def read(self) -> Sample:
         """The sample's bytes."""
@@ -90,17 +95,11 @@ def _read_members(shard: Path) -> tuple[MemberOffsets, str]:
     """(members of each key, as far as they can be read; the fault of the rest, or "")."""
     places: MemberOffsets = {}
     try:
-        size = shard.stat().st_size
-        with tarfile.open(shard, mode="r:") as tar:
-            for member in tar:
-                key, _, extension = member.name.rpartition("/")[2].partition(".")
-                if member.isfile():
-                    places.setdefault(key, {})[extension] = (member.offset_data, member.size)
-                    if member.offset_data + member.size > size:
-                        return places, "it is cut off"
+        for member in iter_members(shard):
+            places.setdefault(member.key, {})[member.extension] = (member.offset, member.size)
     except OSError as error:
         return places, f"it cannot be read: {error.strerror or error}"
-    except (tarfile.TarError, EOFError) as error:
+    except tarfile.TarError as error:
         return places, f"it cannot be read: {str(error).partition(chr(10))[0]}"
     return places, ""
 
@@ -122,7 +121,8 @@ def _sample_ref(
         sha256 = hashlib.sha256(_read(file, *places[suffix])).hexdigest()
     wanted = {suffix, *(f"{task}.png" for task in tasks), *(f"{task}.confidence.png" for task in tasks)}
     members = {name: place for name, place in places.items() if name in wanted}
-    return SampleRef(shard, key, members, sha256, _quality(sample, tasks), _class_of(sample, tasks, classes))
+    quality, class_of = _quality(sample, tasks), _class_of(sample, tasks, classes)
+    return SampleRef(shard, key, members, sha256, quality, class_of, _slivers(sample, tasks))
 
 
 def _class_of(sample: Sample, tasks: Sequence[Task], classes: tuple[str, ...]) -> dict[int, int]:
@@ -133,7 +133,12 @@ def _class_of(sample: Sample, tasks: Sequence[Task], classes: tuple[str, ...]) -
     context = read_meta(source, sample.meta)
     names = context.instance_classes or dict(enumerate(context.classes))
     index_of = {name: index for index, name in enumerate(classes)}
-    return {number: index_of.get(name, 0) for number, name in names.items()}
+    return {number: index_of.get(name, IGNORE_SEMANTIC) for number, name in names.items()}
+
+
+def _slivers(sample: Sample, tasks: Sequence[Task]) -> tuple[int, ...]:
+    visible = [read_meta(task, sample.meta).visible for task in tasks]
+    return tuple(number for shares in visible for number, share in shares.items() if share < MIN_VISIBLE)
 
 
 def _quality(sample: Sample, tasks: Sequence[Task]) -> dict[Task, float]:

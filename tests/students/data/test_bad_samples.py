@@ -136,7 +136,7 @@ def test_every_fault_of_a_sample_is_named(
     [
         (lambda path: path.unlink(), 2, "2 samples are lost: it cannot be read: No such file"),
         (lambda path: path.write_bytes(b"garbage" * 99), 2, "2 samples are lost: it cannot be read"),
-        (lambda path: cut(path, "blocks-0021"), 1, "1 samples are lost: it is cut off"),
+        (lambda path: cut(path, "blocks-0021"), 1, "1 samples are lost: it cannot be read: unexpected end of data"),
     ],
     ids=["missing", "garbage", "truncated"],
 )
