@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -11,9 +10,10 @@ from jaxtyping import UInt8, UInt64
 from numpy import ndarray
 from PIL import Image, ImageOps
 
+from distill.errors import DistillError
 from distill.evaluation.predictors import Predictor, ShardPredictor
 from distill.evaluation.scoreboard import TaskScores
-from distill.images import MAX_PIXELS
+from distill.images import open_image
 from distill.shards import Sample
 
 MAX_BITS = 10
@@ -45,16 +45,14 @@ def photo_hash(data: bytes) -> UInt64[ndarray, " 2"] | None:
     None for a damaged photo and for one of a single color.
     """
     try:
-        with Image.open(io.BytesIO(data)) as picture:
-            if picture.width * picture.height > MAX_PIXELS:
-                return None
+        with open_image(data, "photo") as picture:
             picture.draft("L", (8 * _SIDE, 8 * _SIDE))
             upright = ImageOps.exif_transpose(picture)
             deep = upright.mode.startswith(("I", "F"))
             # Pillow cuts levels of 16 bits off at 255 when it converts them.
             gray = Image.fromarray(np.asarray(upright, np.float32)) if deep else upright.convert("L")
             cells = np.asarray(gray.resize((_SIDE + 1, _SIDE + 1), Image.Resampling.BOX), np.float32)
-    except Exception:  # Pillow's plug-ins raise nearly any exception on damaged bytes
+    except DistillError:
         return None
     if np.ptp(cells) < _FLAT * max(1.0, float(np.abs(cells).max())):
         return None

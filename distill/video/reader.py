@@ -14,7 +14,7 @@ from typing import Any
 from PIL import Image
 
 from distill.errors import DistillError, UsageError
-from distill.images import MAX_PIXELS
+from distill.images import max_pixels
 from distill.video.color import RgbConverter
 from distill.video.decode import DEFAULT_RATE, decode, first_frame, open_container, stated_frames, video_stream
 from distill.video.decoders import Decoder, choose_decoder
@@ -62,10 +62,10 @@ class VideoReader(FrameSource):
             raise DistillError(f"{path}: the file is empty", hint="copy it again")
         with open_container(path, self.decoder) as container:
             stream = video_stream(container, path, self.decoder)
-            if stream.width * stream.height > MAX_PIXELS:
+            if stream.width * stream.height > max_pixels():
                 raise DistillError(
                     f"{path}: frames of {stream.width}x{stream.height} px are over the limit of"
-                    f" {MAX_PIXELS / 1e6:.0f} million pixels",
+                    f" {max_pixels() / 1e6:.0f} million pixels",
                     hint="shrink it, or raise DISTILL_MAX_PIXELS",
                 )
             self.codec = stream.codec_context.name

@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from jaxtyping import Shaped, UInt8
 from numpy import ndarray
-from PIL import Image, ImageOps
+from PIL import Image
 
 from distill.errors import DistillError
-from distill.images import MAX_PIXELS, decode_map, decode_rgb
+from distill.images import decode_image, decode_map
 from distill.students.tasks.base import resize_nearest, student_task
 from distill.tasks import TASKS, Task
 
 _ROUNDING_PX = 2
-_EXIF_ORIENTATION = 0x0112
-_FIRST_SIDEWAYS = 5
-"""EXIF orientations from this one on swap height and width."""
 
 
 def decode_photo(data: bytes, size_hw: tuple[int, int], name: str) -> UInt8[ndarray, "h w 3"]:
@@ -28,31 +24,9 @@ def decode_photo(data: bytes, size_hw: tuple[int, int], name: str) -> UInt8[ndar
     and 0.9 of 255 levels away from the full decode on average.
     """
     height, width = size_hw
-    photo = _open_reduced(data, size_hw)
-    if photo is None:
-        photo = Image.fromarray(decode_rgb(data, name)[0])
-    try:
-        # Pillow's bilinear filter is the antialiased triangle that torch's antialias=True was ported from.
-        return np.asarray(
-            ImageOps.exif_transpose(photo).convert("RGB").resize((width, height), Image.Resampling.BILINEAR)
-        )
-    except OSError as error:
-        raise DistillError(f"{name}: the photo is damaged: {error}", hint="label the photos again") from error
-
-
-def _open_reduced(data: bytes, size_hw: tuple[int, int]) -> Image.Image | None:
-    """The JPEG, to be decoded at a reduced scale; None for other formats, which must be decoded in full."""
-    try:
-        photo = Image.open(io.BytesIO(data), formats=["JPEG"])
-    except OSError:
-        return None
-    if photo.mode not in ("RGB", "L") or photo.width * photo.height > MAX_PIXELS:
-        return None
-    height, width = size_hw
-    if photo.getexif().get(_EXIF_ORIENTATION, 1) >= _FIRST_SIDEWAYS:
-        height, width = width, height
-    photo.draft(None, (2 * width, 2 * height))
-    return photo
+    photo = Image.fromarray(decode_image(data, name, (2 * height, 2 * width)).rgb)
+    # Pillow's bilinear filter is the antialiased triangle that torch's antialias=True was ported from.
+    return np.asarray(photo.resize((width, height), Image.Resampling.BILINEAR))
 
 
 def decode_task(
@@ -63,8 +37,11 @@ def decode_task(
     name: str,
     num_classes: int | None = None,
     photo_hw: tuple[int, int] | None = None,
+    slivers: Sequence[int] = (),
 ) -> tuple[Shaped[ndarray, "h w *c"], UInt8[ndarray, "h w"]]:
     """(stored values, confidence with 0 = invalid) at this size; all invalid if the sample lacks the task.
+
+    Instances that overlap are learned from what is visible of them; the pixels of `slivers` are invalid.
 
     Raises:
         DistillError: A map is damaged, has another type or another aspect ratio than the photo (`photo_hw`), or holds a
@@ -78,6 +55,8 @@ def decode_task(
     stored = decode_map(files[f"{source}.png"], file)
     if source is not task:
         stored = rules.from_source(stored, source, class_of)
+    elif slivers and info.class_list == "instance_classes":
+        stored = np.where(np.isin(stored, slivers), info.ignore, stored).astype(info.dtype)
     if stored.dtype != np.dtype(info.dtype) or stored.shape[2:] != info.channels:
         raise DistillError(f"{file}: {stored.dtype} of shape {stored.shape} is no {task} map", hint="rebuild the shard")
     if photo_hw is not None and not _has_shape_of(stored.shape[:2], photo_hw):

@@ -6,17 +6,13 @@ colors are numbers, and an approximate color would decode to a wrong label.
 
 from __future__ import annotations
 
-import io
-import warnings
 from dataclasses import dataclass
 
-import numpy as np
 from jaxtyping import Bool, UInt8
 from numpy import ndarray
-from PIL import Image
 
 from distill.errors import DistillError
-from distill.images import check_pixel_count, decode_rgb
+from distill.images import decode_image, open_image
 
 MAX_PIXELS = 64_000_000
 """The largest canvas of a hosted generator has 17 million pixels; decoding needs about 20 bytes for each."""
@@ -25,59 +21,48 @@ MIN_SIDE_PX = 64
 _EXACT_MODES = frozenset({"1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "I;16", "I;16B", "I;16L"})
 
 
+_MIN_OPAQUE = 0.05
+"""Images with a smaller fraction of opaque pixels are refused, because transparent pixels have no color."""
+
+
 @dataclass(frozen=True, slots=True)
 class AnswerImage:
     """A decoded generated image.
 
     Attributes:
-        rgb: Pixels.
+        rgb: Pixels in sRGB.
         opaque: Opaque pixels; None: all. Transparent pixels have no color.
         container: Actual format of the bytes, such as ``png``.
+        notes: What had to be assumed, such as a broken color profile.
     """
 
     rgb: UInt8[ndarray, "h w 3"]
     opaque: Bool[ndarray, "h w"] | None
     container: str
+    notes: tuple[str, ...] = ()
 
 
 def decode_answer_image(data: bytes, name: str) -> AnswerImage:
     """Pixels of a generated image; ``name`` is for errors.
 
     Raises:
-        DistillError: Not a readable image, animated, in colors without exact RGB values (CMYK, Lab, floats), or too
-            large.
+        DistillError: Not a readable image, animated, transparent, in colors without exact RGB values (CMYK, Lab,
+            floats), or too large.
     """
-    opaque = _opaque_pixels(data, name) if data else None
-    rgb, container = decode_rgb(data, name)
-    if opaque is not None and opaque.all():
-        opaque = None
-    if opaque is not None and opaque.shape != rgb.shape[:2]:  # rotated by its EXIF orientation
-        raise DistillError(f"{name}: the image is rotated by EXIF and transparent", hint="save it upright")
-    return AnswerImage(rgb, opaque, container)
-
-
-def _opaque_pixels(data: bytes, name: str) -> Bool[ndarray, "h w"] | None:
-    """Opaque pixels of an image with transparency, else None; refuses images without exact RGB pixels."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            with Image.open(io.BytesIO(data)) as image:
-                check_pixel_count(image.size, name, MAX_PIXELS)
-                if getattr(image, "n_frames", 1) > 1 and image.format != "MPO":
-                    raise DistillError(
-                        f"{name}: the image is animated ({getattr(image, 'n_frames', 2)} frames)",
-                        hint="save the frame that is meant as PNG",
-                    )
-                if image.mode not in _EXACT_MODES:
-                    raise DistillError(
-                        f"{name}: the image has {image.mode} colors, which have no exact RGB values",
-                        hint="save it as RGB PNG",
-                    )
-                if image.mode in ("LA", "La", "PA", "RGBA", "RGBa") or "transparency" in image.info:
-                    opaque: ndarray = np.asarray(image.convert("RGBA").getchannel("A")) == 255
-                    return opaque
-    except DistillError:
-        raise
-    except Exception:  # decode_rgb reports damaged bytes
-        return None
-    return None
+    with open_image(data, name, MAX_PIXELS) as image:
+        frames = int(getattr(image, "n_frames", 1)) if getattr(image, "is_animated", False) else 1
+        if frames > 1 and image.format not in ("JPEG", "MPO"):
+            raise DistillError(
+                f"{name}: the image is animated ({frames} frames)", hint="save the frame that is meant as PNG"
+            )
+        if image.mode not in _EXACT_MODES:
+            raise DistillError(
+                f"{name}: the image has {image.mode} colors, which have no exact RGB values", hint="save it as RGB PNG"
+            )
+    decoded = decode_image(data, name, with_opaque=True)
+    if decoded.opaque is not None and decoded.opaque.mean() < _MIN_OPAQUE:
+        raise DistillError(
+            f"{name}: {1 - decoded.opaque.mean():.0%} of the image is transparent, where there is no color",
+            hint="save it without transparency",
+        )
+    return AnswerImage(decoded.rgb, decoded.opaque, decoded.suffix, decoded.notes)

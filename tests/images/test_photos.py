@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from distill import images
 from distill.errors import DistillError
 from distill.files import write_atomic
 from distill.images import decode_map, decode_rgb, encode_jpeg, encode_map, read_photo
@@ -62,7 +61,7 @@ def test_orientation_is_applied(orientation: int, corner: tuple[int, int]) -> No
 
 
 def test_huge_images_are_not_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(images, "MAX_PIXELS", 599)
+    monkeypatch.setenv("DISTILL_MAX_PIXELS", "599")
     with pytest.raises(DistillError, match="over the limit"):
         decode_rgb(saved(Image.fromarray(PIXELS)), "x")
     with pytest.raises(DistillError, match="over the limit"):
