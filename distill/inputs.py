@@ -1,4 +1,4 @@
-"""Input files of a command: folders, globs, photos and videos, with a unique key per file."""
+"""Input files of a command: folders, globs, lists, photos, archives and videos, with a unique key per file."""
 
 from __future__ import annotations
 
@@ -11,14 +11,29 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from distill.errors import UsageError
+from distill.files import printable, read_json
 from distill.images import SUFFIXES
+from distill.own_files import OwnFileFinder, is_system_folder, own_files, own_folders
+from distill.photo_lists import LIST_SUFFIXES, read_list
 from distill.shards import MANIFEST
 from distill.video import SUFFIXES as VIDEO_SUFFIXES
 from distill.video import is_video
 
-_UNREADABLE_SUFFIXES = frozenset({".heic", ".heif", ".raw", ".cr2", ".nef", ".dng", ".arw", ".psd", ".jxl"})
-"""Photos that cannot be decoded: listed with a reason instead of ignored."""
+_UNREADABLE_SUFFIXES = frozenset(
+    f".{name}"
+    for name in (
+        *("heic", "heif", "heics", "hif", "jxl", "psd", "exr", "hdr", "raw", "cr2", "cr3", "crw", "nef", "nrw", "dng"),
+        *("arw", "srf", "sr2", "orf", "rw2", "raf", "pef", "srw", "x3f", "3fr", "iiq"),
+    )
+)
+"""Photos that may not be decodable: listed with a reason instead of ignored."""
 PHOTO_SUFFIXES = SUFFIXES | _UNREADABLE_SUFFIXES
+ARCHIVE_SUFFIXES = frozenset({".tar", ".zip"})
+"""Archives whose photos can be labeled without unpacking them."""
+_PACKED = (".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz", ".tar.zst", ".7z", ".rar", ".gz", ".parquet")
+_ODD_PHOTO_NAME = re.compile(r"[^.]*|.*\.(jpe?g|png|webp)[^a-z0-9.].*", re.IGNORECASE)
+"""Names from downloads, such as ``a.jpg_large``, ``b.jpg?w=500`` or ``c``: photos if their bytes are."""
+_MAGIC = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"RIFF", b"II*\0", b"MM\0*", b"GIF8")
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,39 +51,106 @@ class FolderContents:
     Attributes:
         files: (path, relative path) of files with a wanted suffix.
         ignored: Relative paths of the other files.
+        left_out: Relative paths of results of earlier runs, and of folders of storage systems and recycle bins.
+        archives: (path, relative path) of tars and zips.
         unreadable: Folders that cannot be read.
     """
 
     files: list[tuple[Path, str]] = field(default_factory=list)
     ignored: list[str] = field(default_factory=list)
+    left_out: list[str] = field(default_factory=list)
+    archives: list[tuple[Path, str]] = field(default_factory=list)
     unreadable: list[UnreadablePhoto] = field(default_factory=list)
 
 
-def expand(entry: str) -> list[Path]:
-    """The path itself, or the photos and videos that a glob matches.
+@dataclass(slots=True)
+class Expansion:
+    """The files behind one word of the command line.
+
+    Attributes:
+        files: (path, name in messages); a folder is one entry.
+        left_out: Results of earlier runs among the matches of a glob.
+    """
+
+    files: list[tuple[Path, str]] = field(default_factory=list)
+    left_out: list[str] = field(default_factory=list)
+
+
+def expand(entry: str) -> Expansion:
+    """The path itself, the photos, archives and videos that a glob matches, or the files of a list.
+
+    A glob may have braces: ``0000{0..3}.tar``. A list is a text or CSV file, with or without ``@`` before its path.
 
     Raises:
-        UsageError: Neither a path nor a glob with matches.
+        UsageError: Neither a path nor a glob with matches, or a file that first has to be unpacked.
     """
-    if Path(entry).exists():
-        return [Path(entry)]
+    path = Path(entry)
+    if entry.startswith("@") and not path.exists():
+        return Expansion(read_list(Path(entry[1:])))
+    if path.exists():
+        _check_packed(path)
+        is_list = path.suffix.lower() in LIST_SUFFIXES and path.is_file()
+        return Expansion(read_list(path)) if is_list else Expansion([(path, path.name)])
+    if re.match(r"[A-Za-z][A-Za-z0-9+.-]+://", entry):
+        hint = "give the path" if entry.startswith("file:") else "download the photos, and give their folder"
+        raise UsageError(f"{entry}: is an address, and photos are read from this machine only", hint=hint)
     # Path.glob cannot start from an absolute pattern before Python 3.13.
-    matches = [Path(match) for match in sorted(glob.glob(entry, recursive=True))]  # noqa: PTH207
+    matches = [
+        Path(match)
+        for word in _expand_braces(entry)
+        for match in sorted(glob.glob(word, recursive=True))  # noqa: PTH207
+    ]
     if not matches:
         raise UsageError(f"{entry}: no such file, folder or glob", hint="check the path")
-    return [path for path in matches if path.is_file() and (path.suffix.lower() in PHOTO_SUFFIXES or is_video(path))]
+    wanted = PHOTO_SUFFIXES | VIDEO_SUFFIXES | ARCHIVE_SUFFIXES
+    found, is_own = Expansion(), OwnFileFinder()
+    for match in matches:
+        if match.suffix.lower() in wanted and match.is_file():
+            if is_own(match):
+                found.left_out.append(str(match))
+            else:
+                found.files.append((match, match.name))
+    return found
+
+
+def _expand_braces(word: str) -> list[str]:
+    if "{" not in word:
+        return [word]
+    from braceexpand import UnbalancedBracesError, braceexpand
+
+    try:
+        return list(braceexpand(word))
+    except UnbalancedBracesError:
+        return [word]
+
+
+def _check_packed(path: Path) -> None:
+    """Raise UsageError for a file that holds photos in a form that is not read."""
+    packed = next((suffix for suffix in _PACKED if path.name.lower().endswith(suffix)), "")
+    if packed and path.is_file():
+        raise UsageError(
+            f"{path}: photos in a {packed} file cannot be read directly",
+            hint="unpack it, and give the folder; a .tar without compression and a .zip need not be unpacked",
+        )
 
 
 def is_shards(folder: Path) -> bool:
-    """Whether a folder contains shards; False if it cannot be read."""
+    """Whether a folder contains shards; False if it cannot be read, or has a file of that name of another program."""
     try:
-        return (folder / MANIFEST).is_file()
+        if not (folder / MANIFEST).is_file():
+            return False
+        values = read_json(folder / MANIFEST)
+        return isinstance(values, dict) and {"tasks", "shards"} <= values.keys()
+    except ValueError:
+        return any(folder.glob("shard-*.tar"))  # a damaged manifest, which is reported when it is opened
     except OSError:
         return False
 
 
 def walk(folder: Path, *, suffixes: Collection[str] = PHOTO_SUFFIXES, leave_out: Sequence[Path] = ()) -> FolderContents:
-    """The files below a folder. Hidden files and folders are skipped; links to folders are followed, each folder once.
+    """The files below a folder; links to folders are followed, each folder once.
+
+    Hidden files and folders, those of storage systems (``@eaDir``) and results of earlier runs are left out.
 
     Args:
         folder: Where to start.
@@ -91,23 +173,37 @@ def walk(folder: Path, *, suffixes: Collection[str] = PHOTO_SUFFIXES, leave_out:
             folders.clear()
             continue
         seen.add(root.resolve())
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        skipped = {name for name in folders if is_system_folder(name)} | own_folders(root, folders)
+        contents.left_out += [relative(root / name) + "/" for name in sorted(skipped)]
+        folders[:] = sorted(set(folders) - skipped)
+        own = own_files(root, names)
         for name in names:
-            if name.startswith("."):
-                continue
-            if Path(name).suffix.lower() in suffixes:
+            suffix = Path(name).suffix.lower()
+            if name.startswith(".") or name in own:
+                # Other hidden files are of no interest; ._a.jpg is half of a photo from a Mac.
+                contents.left_out += [relative(root / name)] if name in own or suffix in suffixes else []
+            elif suffix in suffixes or (_ODD_PHOTO_NAME.fullmatch(name) and _is_photo(root / name)):
                 contents.files.append((root / name, relative(root / name)))
+            elif suffix in ARCHIVE_SUFFIXES:
+                contents.archives.append((root / name, relative(root / name)))
             else:
                 contents.ignored.append(relative(root / name))
     contents.files.sort(key=lambda item: item[1])
+    contents.archives.sort(key=lambda item: item[1])
     contents.ignored.sort()
     contents.unreadable.sort(key=lambda item: item.name)
     return contents
 
 
-def printable(name: str) -> str:
-    """A file name as valid UTF-8; other bytes become a question mark."""
-    return name.encode(errors="surrogateescape").decode(errors="replace")
+def _is_photo(path: Path) -> bool:
+    """Whether a file starts like a photo; for names without a known suffix."""
+    try:
+        if not path.is_file():
+            return False
+        with path.open("rb") as file:
+            return file.read(16).startswith(_MAGIC)
+    except OSError:
+        return False
 
 
 def unique_keys(names: Sequence[str]) -> list[str]:
@@ -163,7 +259,7 @@ class FileInput:
 
 
 def find_inputs(inputs: Sequence[str]) -> list[FileInput]:
-    """The photos and videos behind folders, globs and paths, in order, each once.
+    """The photos and videos behind folders, globs, lists and paths, in order, each once.
 
     A file that is named directly is taken with any suffix; it fails later, with a reason, if it cannot be read.
 
@@ -172,16 +268,24 @@ def find_inputs(inputs: Sequence[str]) -> list[FileInput]:
     """
     suffixes = SUFFIXES | VIDEO_SUFFIXES
     found: dict[Path, str] = {}
+    left_out = 0
     for entry in inputs:
-        for path in expand(entry):
+        expansion = expand(entry)
+        left_out += len(expansion.left_out)
+        for path, name in expansion.files:
             if path.is_dir():
-                for file, name in walk(path, suffixes=suffixes).files:
-                    found.setdefault(file, name)
-            elif path == Path(entry) or path.suffix.lower() in suffixes:
-                found.setdefault(path, path.name)
+                contents = walk(path, suffixes=suffixes)
+                left_out += len(contents.left_out)
+                for file, relative in contents.files:
+                    found.setdefault(file, relative)
+            elif path == Path(entry) or path.suffix.lower() not in PHOTO_SUFFIXES - SUFFIXES:
+                found.setdefault(path, name)
     if not found:
+        more = (
+            f" ({left_out} files and folders of earlier runs and of storage systems are left out)" if left_out else ""
+        )
         raise UsageError(
-            f"{', '.join(inputs)}: no photos or videos there", hint="give photos, folders, globs or videos"
+            f"{', '.join(inputs)}: no photos or videos there{more}", hint="give photos, folders, globs or videos"
         )
     keys = unique_keys(list(found.values()))
     return [FileInput(path, name, key, is_video(path)) for (path, name), key in zip(found.items(), keys, strict=True)]

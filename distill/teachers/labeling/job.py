@@ -1,22 +1,26 @@
-"""Labeling job: the unit of work is a shard, a range of photos that becomes one tar and one statistics file.
+"""Labeling job: the unit of work is a shard, some photos that become one tar and one statistics file.
 
-    shard k = photos [k * shard_size, (k + 1) * shard_size)  ->  shard-00000k.tar, then .stats/shard-00000k.json
+    shard k = the photos of entry k of the plan  ->  shard-00000k.tar, then .stats/shard-00000k.json
 
-The statistics are written after the tar, so they imply a complete tar. A shard with statistics is done and never
-labeled again. A kill loses at most the shards in progress, and running the job again gives the same bytes.
+The statistics are written after the tar, so they imply a complete tar. A shard with statistics is done; it is labeled
+again only if a photo, or a file that decides its labels, has changed. A kill loses at most the shards in progress, and
+running the job again gives the same bytes.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from functools import cached_property
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 from distill.config.teacher_base import TeacherConfig
 from distill.errors import UsageError
+from distill.images import Photo
+from distill.inputs import UnreadablePhoto
 from distill.shards import ShardEntry
 from distill.tasks import Task
 from distill.teachers.base import Teacher
@@ -24,11 +28,11 @@ from distill.teachers.factory import build_teacher
 from distill.teachers.hosted.request_collector import OnMissing
 from distill.teachers.kinds import kind_of, load_object
 from distill.teachers.labeling.photo_sources import Source, open_source
+from distill.teachers.labeling.photo_state import describe_change, find_dependencies
+from distill.teachers.labeling.shard_plan import STATS_DIR, ShardPlan, plan_lock, read_plan, write_plan
 from distill.teachers.labeling.shard_stats import FORMAT, ShardStats
 from distill.teachers.prompts.prompt_ensemble import SINGLE, PromptEnsemble
 from distill.teachers.quality.filter import QualityFilter
-
-STATS_DIR = ".stats"
 
 
 @dataclass(frozen=True)
@@ -78,10 +82,61 @@ class Job:
         """Number of photos to read."""
         return len(self.source) if self.limit is None else min(self.limit, len(self.source))
 
+    @cached_property
+    def names(self) -> tuple[str, ...]:
+        """Unique names of all photos of the source, those beyond `limit` included."""
+        seen: dict[str, int] = {}
+        found = []
+        for position in range(len(self.source)):
+            name = self.source.photo(position).name
+            seen[name] = count = seen.get(name, 0) + 1
+            found.append(name if count == 1 else f"{name} #{count}")
+        return tuple(found)
+
+    @cached_property
+    def _position_of(self) -> dict[str, int]:
+        return {name: position for position, name in enumerate(self.names)}
+
+    @cached_property
+    def plan(self) -> ShardPlan:
+        """The plan of the set in `out`, extended by the photos that it lacks; `write_plan` writes it.
+
+        Raises:
+            UsageError: The folder has a set of another job or of another version of distill.
+        """
+        plan = read_plan(self.out)
+        if plan is None:
+            plan = ShardPlan(recipe=self.recipe)
+        plan.check(self.out, self.recipe, self.teacher.classes, self.names)
+        return plan.extended(self.names[: self.num_photos], self.teacher.classes, self.shard_size)
+
+    def write_plan(self) -> None:
+        """Write the plan, extended once more if another process of the job has changed it since.
+
+        Raises:
+            DistillError: The folder cannot be written.
+        """
+        with plan_lock(self.out):
+            self.__dict__.pop("plan", None)
+            if self.plan != read_plan(self.out):
+                write_plan(self.out, self.plan)
+
     @property
     def num_shards(self) -> int:
         """Number of shards."""
-        return (self.num_photos + self.shard_size - 1) // self.shard_size
+        return len(self.plan.shards)
+
+    def positions(self, index: int) -> list[int]:
+        """Positions in the source of the photos of a shard; photos that are gone are left out."""
+        found = map(self._position_of.get, self.plan.shards[index])
+        return [position for position in found if position is not None]
+
+    def read_photos(self, index: int, min_size_hw: tuple[int, int] | None = None) -> Iterator[Photo | UnreadablePhoto]:
+        """The photos of a shard in order, as `Source.read` decodes them."""
+        positions = self.positions(index)
+        for _, run in groupby(enumerate(positions), key=lambda item: item[1] - item[0]):
+            part = [position for _, position in run]
+            yield from self.source.read(part[0], part[-1] + 1, min_size_hw)
 
     @cached_property
     def teacher(self) -> Teacher:
@@ -102,35 +157,40 @@ class Job:
         )
 
     @cached_property
-    def _fingerprint(self) -> str:
-        """Everything that determines the labels besides the photos."""
-        parts: list[Any] = [FORMAT, self.config.fingerprint_fields(), list(self.tasks), self.shard_size]
-        parts += [self.quality_filter.fingerprint()] if self.quality_filter is not None else []
-        parts += [asdict(self.prompt_ensemble)] if self.prompt_ensemble != SINGLE else []
+    def recipe(self) -> dict[str, Any]:
+        """All options that decide the labels, as JSON values."""
+        parts: dict[str, Any] = {"teacher": self.config.fingerprint_fields(), "task": sorted(map(str, self.tasks))}
+        if self.quality_filter is not None:
+            parts["check"] = self.quality_filter.fingerprint()
+        parts |= asdict(self.prompt_ensemble)
         # Offline, prompts without a stored answer stay unanswered.
-        parts += ["offline"] if self.offline else []
-        parts += self.teacher.fingerprint()
-        return json.dumps(parts, sort_keys=True)
-
-    def photo_range(self, index: int) -> tuple[int, int]:
-        """[start, stop) of a shard."""
-        return index * self.shard_size, min((index + 1) * self.shard_size, self.num_photos)
-
-    def identity(self, index: int) -> str:
-        """Digest of everything that determines the bytes of a shard."""
-        text = f"{self._fingerprint}\n{self.source.identity(*self.photo_range(index))}"
-        return hashlib.sha256(text.encode(errors="surrogateescape")).hexdigest()
+        parts |= {"offline": self.offline, "files": self.teacher.fingerprint()}
+        values: dict[str, Any] = json.loads(json.dumps(parts, sort_keys=True, default=str))
+        return values
 
     def stats_path(self, index: int) -> Path:
         """The statistics file of a shard."""
         return self.out / STATS_DIR / f"shard-{index:06d}.json"
 
     def read_stats(self, index: int) -> ShardStats | None:
-        """The statistics of a shard; None if it is still to do, also if its tar is missing or truncated.
+        """The statistics of a shard; None if it is still to do: never done, tar damaged, or photos have changed.
 
         Raises:
-            UsageError: The folder has a shard of another job or of another version of distill.
+            UsageError: The folder has a shard of another version of distill.
         """
+        stats = self._stored_stats(index)
+        return None if stats is None or self._change(index, stats) else stats
+
+    def change(self, index: int) -> str:
+        """What has changed since a shard was done, such as ``maps/a.png has changed``; empty for any other shard.
+
+        Raises:
+            UsageError: As `read_stats`.
+        """
+        stats = self._stored_stats(index)
+        return self._change(index, stats) if stats is not None else ""
+
+    def _stored_stats(self, index: int) -> ShardStats | None:
         path = self.stats_path(index)
         try:
             values = json.loads(path.read_bytes())
@@ -148,12 +208,20 @@ class Job:
             stats = ShardStats.model_validate(values)
         except ValueError as error:
             raise UsageError(f"{path}: damaged", hint="delete it and run again") from error
-        if stats.identity != self.identity(index):
-            raise UsageError(
-                f"{self.out}: has shards of another job (the photos, the teacher or the settings have changed since)",
-                hint="choose another --out, or --overwrite to start again",
-            )
         return stats if stats.shard is None or _is_whole(self.out / stats.shard.name, stats.shard) else None
+
+    def _change(self, index: int, stats: ShardStats) -> str:
+        known = {state.name: state for state in stats.inputs}
+        positions = self.positions(index)
+        for position in positions:
+            name = self.names[position]
+            if name not in known:
+                return f"{name} is new"
+            photo, found = find_dependencies(self.source, position, name, self.teacher)
+            if change := describe_change(known[name], photo, found):
+                return change
+        present = {self.names[position] for position in positions}
+        return next((f"{name} is gone" for name in known if name not in present), "")
 
 
 def _is_whole(path: Path, shard: ShardEntry) -> bool:

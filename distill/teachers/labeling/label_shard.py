@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
-from distill.errors import DistillError, UsageError
+from distill.errors import DistillError, UsageError, describe_error
 from distill.files import write_atomic
 from distill.images import Photo
 from distill.inputs import UnreadablePhoto
@@ -14,10 +15,15 @@ from distill.labels import encode, write_meta
 from distill.runtime.parallel import map_ordered
 from distill.shards import Sample, ShardEntry, write_shard
 from distill.teachers.base import Teacher, TeacherResult
-from distill.teachers.labeling.job import STATS_DIR, Job
-from distill.teachers.labeling.previews import WIDTH_PX, write_preview
+from distill.teachers.labeling.job import Job
+from distill.teachers.labeling.photo_state import find_dependencies, state_before, with_digests
+from distill.teachers.labeling.previews import WIDTH_PX, remove_previews, write_preview
+from distill.teachers.labeling.shard_plan import STATS_DIR
 from distill.teachers.labeling.shard_stats import ShardStats, ShardStatsBuilder
 from distill.teachers.store.records import StoreFull
+
+_LEAST_CONFIDENCE = 0.5 / 255
+"""Confidence up to this is stored as 0."""
 
 
 def label_shard(job: Job, index: int, advance: Callable[[int], None] = lambda count: None) -> ShardStats:
@@ -34,23 +40,34 @@ def label_shard(job: Job, index: int, advance: Callable[[int], None] = lambda co
         raise DistillError(
             f"{job.out / STATS_DIR}: cannot be created: {error.strerror}", hint="move it away, or choose another --out"
         ) from error
-    entry: ShardEntry | None = write_shard(path, _samples(job, index, builder, advance))
+    start = job.plan.start(index)
+    remove_previews(job.out, range(start, min(start + len(job.plan.shards[index]), job.previews)))
+    found = [
+        find_dependencies(job.source, position, job.names[position], job.teacher) for position in job.positions(index)
+    ]
+    before = [state_before(photo, dependencies) for photo, dependencies in found]
+    known: dict[Path, str] = {}
+    entry: ShardEntry | None = write_shard(path, _samples(job, index, builder, known, advance))
     if builder.labeled == 0:
         path.unlink()
         entry = None
-    stats = builder.build(job.identity(index), entry)
+    states = [with_digests(state, dependencies, known) for state, (_, dependencies) in zip(before, found, strict=True)]
+    stats = builder.build(states, entry)
     write_atomic(job.stats_path(index), stats.model_dump_json(indent=1).encode())
     return stats
 
 
-def _samples(job: Job, index: int, builder: ShardStatsBuilder, advance: Callable[[int], None]) -> Iterator[Sample]:
-    """The samples of a shard; a few photos are in memory at a time."""
-    start, stop = job.photo_range(index)
-    photos = job.source.read(start, stop, _min_size_hw(job.teacher))
+def _samples(
+    job: Job, index: int, builder: ShardStatsBuilder, known: dict[Path, str], advance: Callable[[int], None]
+) -> Iterator[Sample]:
+    """The samples of a shard; a few photos are in memory at a time. `known` receives the digests of photo files."""
+    photos = job.read_photos(index, _min_size_hw(job.teacher))
     labeled = map_ordered(photos, lambda photo: _label_photo(job, photo), job.teacher.max_parallel)
-    for position, (photo, outcome) in enumerate(labeled, start):
+    for position, (photo, outcome) in enumerate(labeled, job.plan.start(index)):
         advance(1)
         builder.photos += 1
+        if isinstance(photo, Photo) and "path" in photo.origin and "frame" not in photo.origin:
+            known[Path(str(photo.origin["path"]))] = photo.sha256
         if isinstance(photo, UnreadablePhoto) or isinstance(outcome, str):
             builder.failures.append({"name": photo.name, "reason": str(outcome)})
             continue
@@ -58,7 +75,7 @@ def _samples(job: Job, index: int, builder: ShardStatsBuilder, advance: Callable
         for number, (result, sample) in enumerate(outcome, 1):
             builder.add(photo, result)
             if position < job.previews:
-                write_preview(job.out, position, number, photo, result)
+                _write_preview(job.out, position, number, photo, result)
             if sample is not None:
                 yield sample
 
@@ -80,14 +97,42 @@ def _label_photo(job: Job, photo: Photo | UnreadablePhoto) -> list[tuple[Teacher
         return photo.reason
     try:
         results = job.teacher.label(photo)
+        for result in results:
+            _drop_unusable_labels(result)
+        return [
+            (result, make_sample(photo, result, number) if result.labels else None)
+            for number, result in enumerate(results, 1)
+        ]
     except (UsageError, StoreFull):
         raise
     except DistillError as error:
         return str(error).removeprefix(f"{photo.name}: ")
-    return [
-        (result, make_sample(photo, result, number) if result.labels else None)
-        for number, result in enumerate(results, 1)
-    ]
+    except Exception as error:  # MemoryError as well: one photo must not end the job
+        return f"{job.teacher.name} failed: {describe_error(error)}"
+
+
+def _write_preview(out: Path, position: int, number: int, photo: Photo, result: TeacherResult) -> None:
+    """Write the preview of a result; one that cannot be drawn is missing in the report.
+
+    Raises:
+        DistillError: The file cannot be written.
+    """
+    try:
+        write_preview(out, position, number, photo, result)
+    except DistillError:
+        raise
+    except Exception:  # the label is stored already, and the job goes on
+        remove_previews(out, range(position, position + 1))
+
+
+def _drop_unusable_labels(result: TeacherResult) -> None:
+    """Turn each label whose stored map would have no pixel with a confidence above 0 into a failure."""
+    for task, label in list(result.labels.items()):
+        if (label.valid & (label.confidence > _LEAST_CONFIDENCE)).any():
+            continue
+        del result.labels[task]
+        result.records[:] = [record for record in result.records if record["task"] != str(task)]
+        result.failures.append({"task": str(task), "kind": "rejected", "reason": "its map has no usable pixel"})
 
 
 def make_sample(photo: Photo, result: TeacherResult, number: int = 1) -> Sample:

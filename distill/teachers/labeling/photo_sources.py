@@ -1,22 +1,32 @@
-"""Photo sources: folders, globs, files, videos and shards as a numbered sequence of photos.
+"""Photo sources: folders, globs, files, lists, archives, videos and shards as a numbered sequence of photos.
 
 A source lists all its photos and decodes them one at a time.
 """
 
 from __future__ import annotations
 
-import hashlib
+from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 from distill.errors import DistillError, UsageError
 from distill.files import read_file
-from distill.images import SUFFIXES, Photo, encode_jpeg, read_photo
-from distill.inputs import UnreadablePhoto, expand, is_shards, printable, unique_keys, walk
-from distill.shards import Sample, read_manifest, read_shard
-from distill.video import VideoReader, is_video
+from distill.images import SUFFIXES, Photo, read_photo
+from distill.inputs import (
+    ARCHIVE_SUFFIXES,
+    UnreadablePhoto,
+    expand,
+    is_shards,
+    printable,
+    unique_keys,
+    walk,
+)
+from distill.teachers.base import Dependencies, PhotoRef
+from distill.teachers.labeling.container_sources import ArchiveSource, ShardsSource, VideoSource
+from distill.video import is_video
 
 
 @runtime_checkable
@@ -25,13 +35,19 @@ class Source(Protocol):
 
     ignored: Sequence[str]
     """Files that are not photos."""
+    left_out: Sequence[str]
+    """Results of earlier runs, and folders of storage systems and recycle bins."""
 
     def __len__(self) -> int:
         """Number of photos; a video may contain fewer frames than it declares."""
         ...
 
-    def identity(self, start: int, stop: int) -> str:
-        """Digest of these photos, so that a resumed job detects changes."""
+    def photo(self, position: int) -> PhotoRef:
+        """Name and origin of a photo."""
+        ...
+
+    def dependencies(self, position: int) -> Dependencies:
+        """The file of a photo, or a text that changes with its bytes, so that a resumed job detects changes."""
         ...
 
     def read(
@@ -49,16 +65,18 @@ class _PhotoFile:
     key: str
 
 
-class _FilesSource:
-    """Photo files."""
+class FilesSource:
+    """Photo files; after them the folders that cannot be read."""
 
     def __init__(
         self,
         files: Sequence[tuple[Path, str]],
         ignored: Sequence[str] = (),
+        left_out: Sequence[str] = (),
         unreadable: Sequence[UnreadablePhoto] = (),
     ) -> None:
         self.ignored: Sequence[str] = [printable(name) for name in ignored]
+        self.left_out: Sequence[str] = [printable(name) for name in left_out]
         self._unreadable = unreadable
         self._files = [
             _PhotoFile(path, printable(name), key)
@@ -68,115 +86,39 @@ class _FilesSource:
     def __len__(self) -> int:
         return len(self._files) + len(self._unreadable)
 
-    def identity(self, start: int, stop: int) -> str:
-        digest = hashlib.sha256()
-        for folder in self._unreadable[max(start - len(self._files), 0) : max(stop - len(self._files), 0)]:
-            digest.update(f"{folder.name}\0{folder.reason}\n".encode(errors="surrogateescape"))
-        for file in self._files[start:stop]:
-            try:
-                size = file.path.stat().st_size
-            except OSError:
-                size = -1
-            digest.update(f"{file.name}\0{file.key}\0{size}\n".encode(errors="surrogateescape"))
-        return digest.hexdigest()
+    def photo(self, position: int) -> PhotoRef:
+        """As `Source.photo`."""
+        if position >= len(self._files):
+            return PhotoRef(self._unreadable[position - len(self._files)].name, {})
+        file = self._files[position]
+        return PhotoRef(file.name, {"path": str(file.path)})
+
+    def dependencies(self, position: int) -> Dependencies:
+        """As `Source.dependencies`."""
+        if position >= len(self._files):
+            return Dependencies(self._unreadable[position - len(self._files)].reason)
+        return Dependencies(files=(self._files[position].path,))
 
     def read(
         self, start: int, stop: int, min_size_hw: tuple[int, int] | None = None
     ) -> Iterator[Photo | UnreadablePhoto]:
+        """As `Source.read`."""
         for file in self._files[start:stop]:
-            try:
-                origin: dict[str, int | float | str] = {"path": str(file.path)}
-                data = read_file(file.path)
-                yield read_photo(data, key=file.key, name=file.name, origin=origin, min_size_hw=min_size_hw)
-            except OSError as error:
-                yield UnreadablePhoto(file.name, f"cannot be read: {error.strerror or error}")
-            except DistillError as error:
-                yield UnreadablePhoto(file.name, str(error).removeprefix(f"{file.name}: "))
+            yield self._read(file, min_size_hw)
         yield from self._unreadable[max(start - len(self._files), 0) : max(stop - len(self._files), 0)]
 
-
-class _VideoSource:
-    """Every n-th frame of a video file."""
-
-    ignored: Sequence[str] = ()
-
-    def __init__(self, path: Path, frame_stride: int, stem: str) -> None:
-        self._path, self._frame_stride, self._stem = path, frame_stride, stem
-        with VideoReader(path) as reader:
-            frames = reader.count()
-        self._num = (frames + frame_stride - 1) // frame_stride
-
-    def __len__(self) -> int:
-        return self._num
-
-    def identity(self, start: int, stop: int) -> str:
-        return f"{self._path.name} {self._path.stat().st_size} every {self._frame_stride}: {start}-{stop}"
-
-    def read(
-        self, start: int, stop: int, min_size_hw: tuple[int, int] | None = None
-    ) -> Iterator[Photo | UnreadablePhoto]:
-        name = self._path.name
+    @staticmethod
+    def _read(file: _PhotoFile, min_size_hw: tuple[int, int] | None) -> Photo | UnreadablePhoto:
+        origin: dict[str, int | float | str] = {"path": str(file.path)}
         try:
-            with VideoReader(self._path) as reader:
-                for frame in reader.frames(start * self._frame_stride, stop * self._frame_stride, self._frame_stride):
-                    yield read_photo(
-                        encode_jpeg(frame.rgb),
-                        key=f"{self._stem}-{frame.index:08d}",
-                        name=f"{name}#{frame.index}",
-                        origin={"path": str(self._path), "frame": frame.index},
-                    )
+            data = read_file(file.path)
+            return read_photo(data, key=file.key, name=file.name, origin=origin, min_size_hw=min_size_hw)
+        except OSError as error:
+            return UnreadablePhoto(file.name, f"cannot be read: {error.strerror or error}")
         except DistillError as error:
-            yield UnreadablePhoto(name, str(error).removeprefix(f"{self._path}: "))
-
-
-class _ShardsSource:
-    """The photos of existing shards."""
-
-    ignored: Sequence[str] = ()
-
-    def __init__(self, folder: Path, prefix: str = "") -> None:
-        self._folder, self._prefix = folder, prefix
-        self._shards = read_manifest(folder).shards
-
-    def __len__(self) -> int:
-        return sum(shard.samples for shard in self._shards)
-
-    def identity(self, start: int, stop: int) -> str:
-        return " ".join(shard.sha256 for shard in self._shards) + f": {start}-{stop}"
-
-    def read(
-        self, start: int, stop: int, min_size_hw: tuple[int, int] | None = None
-    ) -> Iterator[Photo | UnreadablePhoto]:
-        first = 0
-        for shard in self._shards:
-            low, high = max(start - first, 0), min(stop - first, shard.samples)
-            if low < high:
-                yield from self._read_shard(self._folder / shard.name, low, high, min_size_hw)
-            first += shard.samples
-
-    def _read_shard(
-        self, path: Path, low: int, high: int, min_size_hw: tuple[int, int] | None
-    ) -> Iterator[Photo | UnreadablePhoto]:
-        """Samples [low, high) of one tar; those behind a damaged one as `UnreadablePhoto`."""
-        index = 0
-        try:
-            for sample in read_shard(path):
-                if low <= index < high:
-                    yield self._photo(sample, min_size_hw)
-                index += 1
-                if index == high:
-                    return
-        except DistillError as error:
-            for missing in range(max(index, low), high):
-                yield UnreadablePhoto(f"{path.name}#{missing}", str(error))
-
-    def _photo(self, sample: Sample, min_size_hw: tuple[int, int] | None) -> Photo | UnreadablePhoto:
-        try:
-            name = str(sample.meta.get("name", sample.key))
-            key, origin = self._prefix + sample.key, sample.meta.get("origin", {})
-            return read_photo(sample.photo, key=key, name=name, origin=origin, min_size_hw=min_size_hw)
-        except DistillError as error:
-            return UnreadablePhoto(sample.key, str(error))
+            return UnreadablePhoto(file.name, str(error).removeprefix(f"{file.name}: "))
+        except Exception as error:  # one photo must not end the job
+            return UnreadablePhoto(file.name, f"cannot be decoded: {type(error).__name__}: {error}")
 
 
 class _ChainedSource:
@@ -184,31 +126,44 @@ class _ChainedSource:
 
     def __init__(self, sources: Sequence[Source]) -> None:
         self._sources = sources
+        self._ends = list(accumulate(len(source) for source in sources))
         self.ignored: Sequence[str] = [name for source in sources for name in source.ignored]
+        self.left_out: Sequence[str] = [name for source in sources for name in source.left_out]
 
     def __len__(self) -> int:
-        return sum(len(source) for source in self._sources)
+        return self._ends[-1]
 
-    def _parts(self, start: int, stop: int) -> Iterator[tuple[Source, int, int]]:
-        first = 0
-        for source in self._sources:
-            low, high = max(start - first, 0), min(stop - first, len(source))
-            if low < high:
-                yield source, low, high
-            first += len(source)
+    def _place(self, position: int) -> tuple[Source, int]:
+        """The source of a photo, and its position there."""
+        index = bisect_right(self._ends, position)
+        return self._sources[index], position - (self._ends[index - 1] if index else 0)
 
-    def identity(self, start: int, stop: int) -> str:
-        return "; ".join(source.identity(low, high) for source, low, high in self._parts(start, stop))
+    def photo(self, position: int) -> PhotoRef:
+        """As `Source.photo`."""
+        source, place = self._place(position)
+        return source.photo(place)
+
+    def dependencies(self, position: int) -> Dependencies:
+        """As `Source.dependencies`."""
+        source, place = self._place(position)
+        return source.dependencies(place)
 
     def read(
         self, start: int, stop: int, min_size_hw: tuple[int, int] | None = None
     ) -> Iterator[Photo | UnreadablePhoto]:
-        for source, low, high in self._parts(start, stop):
-            yield from source.read(low, high, min_size_hw)
+        """As `Source.read`."""
+        first = 0
+        for source, end in zip(self._sources, self._ends, strict=True):
+            low, high = max(start, first), min(stop, end)
+            if low < high:
+                yield from source.read(low - first, high - first, min_size_hw)
+            first = end
 
 
 def open_source(inputs: Sequence[str], *, frame_stride: int = 1, leave_out: Sequence[Path] = ()) -> Source:
-    """The photos in folders (with their subfolders), globs, image files, videos and folders of shards.
+    """The photos in folders (with their subfolders), globs, image files, lists, archives, videos and shards.
+
+    A folder without a photo, but with tars or zips, stands for the photos in these.
 
     Args:
         inputs: Paths and globs of the command line.
@@ -218,31 +173,49 @@ def open_source(inputs: Sequence[str], *, frame_stride: int = 1, leave_out: Sequ
     Raises:
         UsageError: An input does not exist, or there are no photos.
     """
-    files: list[tuple[Path, str]] = []
+    files: dict[Path, str] = {}
     ignored: list[str] = []
+    left_out: list[str] = []
     unreadable: list[UnreadablePhoto] = []
-    folders: list[Path] = []
-    videos: list[Path] = []
-    for path in dict.fromkeys(path for word in inputs for path in expand(word)):
-        if path.is_dir() and is_shards(path):
-            folders.append(path)
-        elif path.is_dir():
-            contents = walk(path, leave_out=leave_out)
-            files += contents.files
-            ignored += contents.ignored
-            unreadable += contents.unreadable
-        elif is_video(path):
-            videos.append(path)
-        else:
-            files.append((path, path.name))
-    files = list(dict.fromkeys(files))
-    sources: list[Source] = [_FilesSource(files, ignored, unreadable)] if files or unreadable else []
+    folders: dict[Path, None] = {}
+    videos: dict[Path, None] = {}
+    archives: dict[Path, None] = {}
+    for word in dict.fromkeys(inputs):
+        expansion = expand(word)
+        left_out += expansion.left_out
+        for path, name in expansion.files:
+            if path.is_dir() and is_shards(path):
+                folders[path] = None
+            elif path.is_dir():
+                contents = walk(path, leave_out=leave_out)
+                for file, relative in contents.files:
+                    files.setdefault(file, relative)
+                archives |= dict.fromkeys(file for file, _ in contents.archives if not contents.files)
+                ignored += contents.ignored
+                ignored += [relative for _, relative in contents.archives] if contents.files else []
+                left_out += contents.left_out
+                unreadable += contents.unreadable
+            elif path.suffix.lower() in ARCHIVE_SUFFIXES:
+                archives[path] = None
+            elif is_video(path):
+                videos[path] = None
+            else:
+                files.setdefault(path, name)
+    sources: list[Source] = []
+    if files or unreadable:
+        sources.append(FilesSource(list(files.items()), ignored, left_out, unreadable))
+    if archives:
+        source = ArchiveSource(list(archives))
+        if not sources:
+            source.ignored, source.left_out = [*ignored, *source.ignored], left_out
+        sources += [source] if len(source) else []
     # Two sets may have the same keys.
-    sources += [_ShardsSource(path, f"s{n}-" if len(folders) > 1 else "") for n, path in enumerate(folders)]
+    sources += [ShardsSource(path, f"s{n}-" if len(folders) > 1 else "") for n, path in enumerate(folders)]
     stems = unique_keys([path.name for path in videos])
-    sources += [_VideoSource(path, frame_stride, stem) for path, stem in zip(videos, stems, strict=True)]
+    sources += [VideoSource(path, frame_stride, stem) for path, stem in zip(videos, stems, strict=True)]
     if not sources:
+        more = f"; {len(left_out)} results of earlier runs and system folders are left out" if left_out else ""
         raise UsageError(
-            f"{', '.join(inputs)}: no photos there", hint=f"image suffixes are {', '.join(sorted(SUFFIXES))}"
+            f"{', '.join(inputs)}: no photos there{more}", hint=f"image suffixes are {', '.join(sorted(SUFFIXES))}"
         )
     return sources[0] if len(sources) == 1 else _ChainedSource(sources)

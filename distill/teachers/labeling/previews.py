@@ -57,10 +57,17 @@ def write_preview(out: Path, position: int, number: int, photo: Photo, result: T
         write_atomic(folder / name, encode_jpeg(image, quality=85))
 
 
+def remove_previews(out: Path, positions: range) -> None:
+    """Remove the previews of photos that are labeled again."""
+    for position in positions:
+        for path in (out / PREVIEWS).glob(f"{position:05d}.*.jpg"):
+            path.unlink(missing_ok=True)
+
+
 def draw_label(label: Label) -> UInt8[ndarray, "h w 3"]:
     """A small drawing of a label with its color bar or legend; invalid pixels are marked."""
     drawer = drawer_of(label.task)
-    facts = DrawingFacts(depth_kind=label.depth_kind or DepthKind.METRIC, classes=label.classes)
+    facts = DrawingFacts(depth_kind=label.depth_kind or DepthKind.METRIC, classes=label.classes, layers=label.layers)
     present = [int(i) for i in np.unique(label.value[label.valid]) if i < len(label.classes)] if label.classes else []
     return drawer.add_legend(_shrink(drawer.draw(label.value, label.valid, facts)), facts, only=present)
 

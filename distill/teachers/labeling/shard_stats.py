@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -11,11 +11,12 @@ from distill.images import Photo
 from distill.shards import ShardEntry
 from distill.tasks import TASKS, DepthKind
 from distill.teachers.base import TeacherResult
+from distill.teachers.labeling.photo_state import PhotoState
 
 MAX_LOW_QUALITY = 40
 """Number of labels with the lowest quality that are listed, per shard and in the report."""
-FORMAT: Final = 2
-"""Version of the file and of the job's identity."""
+FORMAT: Final = 3
+"""Version of the file."""
 
 
 class ShardStats(BaseModel):
@@ -23,9 +24,9 @@ class ShardStats(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    format: Literal[2] = FORMAT
-    identity: str
-    """Digest of everything that determines the bytes of the shard."""
+    format: Literal[3] = FORMAT
+    inputs: tuple[PhotoState, ...] = ()
+    """State of the photos, and of the files that decide their labels."""
     shard: ShardEntry | None
     """None if no photo of the shard could be labeled."""
     photos: int
@@ -132,10 +133,10 @@ class ShardStatsBuilder:
         if len(self._low_quality) > 2 * MAX_LOW_QUALITY:
             self._low_quality = lowest_quality(self._low_quality)
 
-    def build(self, identity: str, entry: ShardEntry | None) -> ShardStats:
+    def build(self, inputs: Sequence[PhotoState], entry: ShardEntry | None) -> ShardStats:
         """The statistics as they are written."""
         return ShardStats(
-            identity=identity,
+            inputs=tuple(inputs),
             shard=entry,
             photos=self.photos,
             labeled=self.labeled,

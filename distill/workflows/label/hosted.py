@@ -118,7 +118,7 @@ class ShardsWithAnswers:
     def _photos(self, index: int) -> Iterator[Photo]:
         from distill.inputs import UnreadablePhoto
 
-        for photo in self._job.source.read(*self._job.photo_range(index)):
+        for photo in self._job.read_photos(index):
             if not isinstance(photo, UnreadablePhoto):
                 yield photo
 

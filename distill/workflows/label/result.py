@@ -57,6 +57,8 @@ class LabelResult:
         realigned: Answers that were shifted against their photos and moved back.
         low_quality: Labels with the lowest scores, worst first.
         ignored: Files that are not images.
+        left_out: Results of earlier runs, and folders of storage systems and recycle bins, among the photos.
+        changed: What had changed since an earlier run, one sentence for each shard that was labeled again.
         shards: Number of shards written.
         cost_usd: Cost of all answers, stored ones included.
         skipped: Answers that a cascade did not need, by teacher.
@@ -80,6 +82,8 @@ class LabelResult:
     realigned: int
     low_quality: tuple[Row, ...]
     ignored: tuple[str, ...]
+    left_out: tuple[str, ...]
+    changed: tuple[str, ...]
     shards: int
     cost_usd: float
     skipped: Mapping[str, int]
@@ -133,7 +137,13 @@ class LabelResult:
 
 
 def summarize(
-    job: Job, all_stats: Sequence[ShardStats], *, complete: bool, seconds: float, hosted: HostedSpend | None
+    job: Job,
+    all_stats: Sequence[ShardStats],
+    changes: Mapping[int, str],
+    *,
+    complete: bool,
+    seconds: float,
+    hosted: HostedSpend | None,
 ) -> LabelResult:
     """Sum the statistics of all shards that are done."""
     from distill.teachers.labeling.shard_stats import lowest_quality
@@ -158,6 +168,8 @@ def summarize(
         realigned=sum(stats.realigned for stats in all_stats),
         low_quality=tuple(lowest_quality(row for stats in all_stats for row in stats.low_quality)),
         ignored=tuple(job.source.ignored),
+        left_out=tuple(job.source.left_out),
+        changed=tuple(changes.values()),
         shards=sum(stats.shard is not None for stats in all_stats),
         cost_usd=round(sum(stats.cost_usd for stats in all_stats), 4),
         skipped={name: sum(stats.skipped.get(name, 0) for stats in all_stats) for name in names},

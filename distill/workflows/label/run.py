@@ -159,24 +159,28 @@ def run_label(
     from distill.config import dump_config
     from distill.files import write_atomic
     from distill.run_dir import open_run_dir
+    from distill.shards import MANIFEST
     from distill.teachers.labeling.dataset_manifest import write_dataset_manifest
 
     started, reporter = time.monotonic(), reporter or SilentReporter()
     if any(Path(word).is_dir() and Path(word).resolve() == job.out.resolve() for word in job.inputs):
         raise UsageError(f"{job.out}: is both an input and --out", hint="choose another --out")
-    mine = _shards_of_job(job_index, job.num_shards)
+    _shards_of_job(job_index, 0)
     job.teacher  # noqa: B018 - a teacher that cannot be built stops the job before any file is written
     if overwrite:
         _clear(job.out)
     # Refused before any file is written: the folder may hold another job.
-    todo = [index for index in mine if job.read_stats(index) is None]
+    job.read_stats(0)
     open_run_dir(job.out, config_yaml=dump_config(job.config), verb="label")
-    resumed = len(mine) - len(todo)
-    if resumed:
-        reporter.info(f"resuming: {resumed} of {len(mine)} shards are done")
-    if job.source.ignored:
-        reporter.info(f"ignoring {len(job.source.ignored)} files that are not images")
-    with reporter.progress("label", sum(stop - start for start, stop in map(job.photo_range, todo))) as progress:
+    job.write_plan()
+    mine = _shards_of_job(job_index, job.num_shards)
+    todo = [index for index in mine if job.read_stats(index) is None]
+    changes = {index: change for index in todo if (change := job.change(index))}
+    if changes:
+        # The old manifest states digests of shards that are about to change.
+        (job.out / MANIFEST).unlink(missing_ok=True)
+    _report_state(job, mine, todo, changes, reporter)
+    with reporter.progress("label", sum(len(job.positions(index)) for index in todo)) as progress:
         with shards_with_answers(job, todo, budget, reporter) as shards:
             for count in run_shards(job, shards, num_workers(job, workers, len(todo))):
                 progress.advance(count, shards.note)
@@ -184,13 +188,36 @@ def run_label(
     published = write_dataset_manifest(job)
     all_stats = published[1] if published else [stats for stats in map(job.read_stats, range(job.num_shards)) if stats]
     seconds = time.monotonic() - started
-    result = summarize(job, all_stats, complete=published is not None, seconds=seconds, hosted=hosted)
+    result = summarize(job, all_stats, changes, complete=published is not None, seconds=seconds, hosted=hosted)
     write_atomic(job.out / "label.json", json.dumps(result.to_dict(), indent=2, default=str).encode())
     if published is not None:
         from distill.workflows.reports.label import write_label_report
 
         result = replace(result, report=write_label_report(job, all_stats, result))
     return result
+
+
+def _report_state(
+    job: Job, mine: Sequence[int], todo: Sequence[int], changes: Mapping[int, str], reporter: Reporter
+) -> None:
+    """Say what an earlier run has done, what has changed since, and which files are left out."""
+    if len(todo) < len(mine):
+        new = sum(len(job.positions(index)) for index in todo if index not in changes)
+        reporter.info(
+            f"resuming: {len(mine) - len(todo)} of {len(mine)} shards are done"
+            + (f"; {new} photos are not labeled yet" if new else "")
+        )
+    if changes:
+        first = next(iter(changes.values()))
+        reporter.info(f"labeling {len(changes)} shards again, because their photos or files have changed: {first}")
+    if job.source.ignored:
+        reporter.info(f"ignoring {len(job.source.ignored)} files that are not images")
+    if job.source.left_out:
+        names = job.source.left_out
+        more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+        reporter.info(
+            f"leaving out {len(names)} results of earlier runs and system folders: {', '.join(names[:3])}{more}"
+        )
 
 
 def _shards_of_job(job_index: str, num_shards: int) -> list[int]:
@@ -204,8 +231,8 @@ def _shards_of_job(job_index: str, num_shards: int) -> list[int]:
 def _clear(out: Path) -> None:
     """Remove the files of an earlier job, and no others."""
     from distill.shards import MANIFEST
-    from distill.teachers.labeling.job import STATS_DIR
     from distill.teachers.labeling.previews import PREVIEWS
+    from distill.teachers.labeling.shard_plan import STATS_DIR
 
     for path in (*out.glob("shard-*.tar"), *out.glob(".shard-*.part"), out / MANIFEST, out / "label.json"):
         path.unlink(missing_ok=True)

@@ -1,0 +1,96 @@
+"""Lists of photos as text or CSV, as spreadsheets and scripts of any system write them."""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+import unicodedata
+from pathlib import Path
+
+from distill.errors import UsageError
+from distill.files import read_file
+
+LIST_SUFFIXES = frozenset({".txt", ".lst", ".csv", ".tsv"})
+_COLUMNS = ("photo", "image", "path", "file", "filename", "file_name", "filepath", "image_path", "photo_path", "img")
+_ENCODINGS = ("utf-8-sig", "cp1252")
+_HINT = "write one path per line, absolute or relative to the folder of the list"
+
+
+def read_list(path: Path) -> list[tuple[Path, str]]:
+    """(photo, name in messages) of every line of a list, in order, each once; missing photos are kept.
+
+    A path is absolute, or relative to the folder of the list, or to the working folder. Empty lines and lines that
+    start with ``#`` are skipped. In a CSV, the column named photo, image, path, file or filename counts, else the
+    first one.
+
+    Raises:
+        UsageError: The list cannot be read, or names no file that exists.
+    """
+    try:
+        text = decode_text(read_file(path), path)
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be read: {error.strerror or error}", hint="give a list of photos") from error
+    words = _column(text) if path.suffix.lower() in (".csv", ".tsv") else text.splitlines()
+    words = [word.strip().strip('"') for word in words]
+    words = list(dict.fromkeys(word for word in words if word and not word.startswith("#")))
+    files = [_find(word, path.parent) for word in words]
+    if not any(file.is_file() for file in files):
+        first = f"; the first is {words[0]}" if words else ""
+        raise UsageError(f"{path}: names no photo that exists{first}", hint=_HINT)
+    return list(zip(files, _names(files, path.parent), strict=True))
+
+
+def decode_text(data: bytes, path: Path) -> str:
+    """Text in UTF-8, UTF-16 with a byte order mark, or Windows-1252.
+
+    Raises:
+        UsageError: Not a text.
+    """
+    if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        return data.decode("utf-16", errors="replace")
+    for encoding in _ENCODINGS:
+        try:
+            text = data.decode(encoding)
+        except UnicodeDecodeError:
+            continue
+        if "\0" not in text:
+            return text
+    raise UsageError(f"{path}: not a text file", hint="save it as UTF-8")
+
+
+def existing_file(path: Path) -> Path | None:
+    """The file, whose name may be stored with composed or with decomposed accents."""
+    if path.exists():
+        return path
+    spelled = [unicodedata.normalize("NFC", str(path)), unicodedata.normalize("NFD", str(path))]
+    spelled += [str(path.with_name(Path(text).name)) for text in spelled]
+    return next((Path(text) for text in spelled if Path(text).exists()), None)
+
+
+def _column(text: str) -> list[str]:
+    """The cells with the paths."""
+    separator = max(",;\t", key=text.partition("\n")[0].count)
+    rows = [row for row in csv.reader(io.StringIO(text), delimiter=separator) if any(cell.strip() for cell in row)]
+    header = [cell.strip().casefold() for cell in rows[0]] if rows else []
+    number = next((header.index(name) for name in _COLUMNS if name in header), None)
+    rows = rows if number is None else rows[1:]
+    return [row[number or 0] for row in rows if len(row) > (number or 0)]
+
+
+def _find(word: str, folder: Path) -> Path:
+    """The file of one line; where none exists, its place below the folder of the list."""
+    for spelled in dict.fromkeys((word, word.replace("\\", "/"))):
+        for place in (folder / spelled, Path(spelled)):
+            if (found := existing_file(place)) is not None:
+                return found
+    return folder / word
+
+
+def _names(files: list[Path], folder: Path) -> list[str]:
+    """Names without the part of the path that all files share: shards do not hold paths of this machine."""
+    places = [os.path.normpath(file if file.is_absolute() else Path.cwd() / file) for file in files]
+    base = os.path.normpath(folder if folder.is_absolute() else Path.cwd() / folder)
+    if not all(place.startswith(base + os.sep) for place in places):
+        base = os.path.commonpath([os.path.dirname(place) for place in places])  # noqa: PTH120
+    return [Path(os.path.relpath(place, base)).as_posix() for place in places]
