@@ -38,6 +38,21 @@ def read_file(path: Path, limit: int = MAX_FILE_BYTES) -> bytes:
         os.close(descriptor)
 
 
+def read_head(path: Path, size: int) -> bytes:
+    """The first `size` bytes of a regular file, or all of them.
+
+    Raises:
+        OSError: Unreadable, or a pipe or a device.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EINVAL, "not a regular file")
+        return os.read(descriptor, size)
+    finally:
+        os.close(descriptor)
+
+
 def read_json(path: Path, limit: int = MAX_JSON_BYTES) -> Any:
     """Parse a JSON file.
 
@@ -98,6 +113,17 @@ def write_atomic(path: Path, data: bytes, *, private: bool = False) -> None:
         file.write(data)
 
 
+def make_private_folder(folder: Path) -> None:
+    """Create a folder, if it is missing, for its owner only.
+
+    Raises:
+        OSError: It cannot be created.
+    """
+    if not folder.is_dir():
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(mode=0o700, exist_ok=True)
+
+
 def temporary_path(path: Path) -> Path:
     """Hidden name next to `path` with the same suffix order, at which no file exists.
 
@@ -127,3 +153,8 @@ def write_hint(error: OSError) -> str:
     if error.errno == errno.ENAMETOOLONG:
         return "use a shorter name"
     return "free space or choose another folder, then run again"
+
+
+def printable(name: str) -> str:
+    """A file name as valid UTF-8; other bytes become a question mark."""
+    return name.encode(errors="surrogateescape").decode(errors="replace")
