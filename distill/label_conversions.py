@@ -10,8 +10,9 @@ from jaxtyping import Bool, Shaped
 from numpy import ndarray
 
 from distill.errors import DistillError, UsageError
+from distill.instance_layers import present_ids, sort_layers
 from distill.labels import Label, is_beyond_range
-from distill.tasks import BACKGROUND_INSTANCE, IGNORE_INSTANCE, IGNORE_SEMANTIC, TASKS, DepthKind, Task
+from distill.tasks import IGNORE_INSTANCE, IGNORE_SEMANTIC, TASKS, DepthKind, Task
 
 
 def remap_classes(label: Label, classes: Sequence[str]) -> Label:
@@ -42,11 +43,14 @@ def resample_nearest(label: Label, size_hw: tuple[int, int]) -> Label:
     if label.size_hw == size_hw:
         return label
     value, valid, confidence = (pick_pixels(part, size_hw) for part in (label.value, label.valid, label.confidence))
-    return replace(label, value=value, valid=valid, confidence=confidence)
+    layers = tuple(pick_pixels(layer, size_hw) for layer in label.layers)
+    return replace(label, value=value, valid=valid, confidence=confidence, layers=layers)
 
 
 def merge_instances(first: Label, second: Label) -> Label:
-    """One instance map from two of the same photo, ids of the second renumbered; pixels in both are ignored.
+    """One instance label from two of the same photo, ids of the second renumbered.
+
+    Instances that overlap keep their whole masks, in layers; the smaller one is in front.
 
     Raises:
         DistillError: The maps differ in size, or have more instances than ids.
@@ -55,22 +59,32 @@ def merge_instances(first: Label, second: Label) -> Label:
         raise DistillError(f"instance maps of sizes {first.size_hw} and {second.size_hw} cannot be merged")
     offset = max(first.instance_classes, default=0)
     names = dict(first.instance_classes) | {offset + i: name for i, name in second.instance_classes.items()}
-    if len(names) >= IGNORE_INSTANCE:
+    if max(names, default=0) >= IGNORE_INSTANCE:
         raise DistillError(f"{len(names)} instances in one photo; at most {IGNORE_INSTANCE - 1} can be stored")
-    claims_first = first.valid & (first.value != BACKGROUND_INSTANCE)
-    claims_second = second.valid & (second.value != BACKGROUND_INSTANCE)
-    value = np.where(claims_second, second.value.astype(np.int64) + offset, first.value)
-    valid = np.where(claims_second | claims_first, claims_first ^ claims_second, first.valid & second.valid)
-    confidence = np.where(claims_second, second.confidence, np.where(claims_first, first.confidence, 0))
-    confidence = np.where(claims_first | claims_second, confidence, np.minimum(first.confidence, second.confidence))
+    ours = first.instance_layers
+    theirs = [np.where(layer > 0, layer + np.uint16(offset), np.uint16(0)) for layer in second.instance_layers]
+    front, *behind = sort_layers([*ours, *theirs])
+    is_second = front > offset
+    valid = (first.valid & second.valid) | (front > 0)
+    confidence = np.where(is_second, second.confidence, first.confidence)
+    confidence = np.where(front > 0, confidence, np.minimum(first.confidence, second.confidence))
     return Label(
         Task.INSTANCE,
-        np.where(valid, value, IGNORE_INSTANCE).astype(np.uint16),
+        np.where(valid, front, IGNORE_INSTANCE).astype(np.uint16),
         valid,
         np.where(valid, confidence, 0).astype(np.float32),
         classes=tuple(dict.fromkeys((*first.classes, *second.classes))),
         instance_classes=names,
+        layers=tuple(behind),
     )
+
+
+def drop_absent_instances(label: Label) -> Label:
+    """The label without names of instances that have no pixel; labels of other tasks are unchanged."""
+    if not label.instance_classes:
+        return label
+    present = set(present_ids(label.instance_layers))
+    return replace(label, instance_classes={i: name for i, name in label.instance_classes.items() if i in present})
 
 
 _CONVERSIONS = {

@@ -6,7 +6,8 @@ Files of one task in a shard sample; `FORMATS` has one format per `TaskInfo.stor
   in [0, 1], ``v = 1 + round(65534 * x)``.
 * ``normals.png``: 8-bit RGB, ``R = (1-x)/2, G = (1+y)/2, B = (1+z)/2``; 0,0,0 = invalid.
 * ``semantic.png``, ``referring.png``: uint8 ids, 255 = ignore.
-* ``instance.png``: uint16 ids, 0 = background, 65535 = ignore.
+* ``instance.png``: uint16 ids of the instances in front, 0 = background, 65535 = ignore. The sample's json lists the
+  instances; the part of one that others cover is there as run lengths (`distill.instance_layers`).
 * unit maps: uint8, ``v = round(254 * x)``, 255 = ignore.
 * ``<task>.confidence.png``: uint8, ``round(255 * confidence)``; 0 where invalid.
 """
@@ -21,10 +22,22 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 from jaxtyping import Bool, Float, Shaped, UInt8, UInt16
 from numpy import ndarray
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from distill.errors import DistillError
 from distill.images import decode_map, encode_map
-from distill.tasks import FAR_WARP, TASKS, DepthKind, Task, TaskInfo, unwarp_depth, warp_depth
+from distill.instance_layers import count_pixels, decode_covered, encode_covered, present_ids
+from distill.tasks import (
+    BACKGROUND_INSTANCE,
+    FAR_WARP,
+    IGNORE_INSTANCE,
+    TASKS,
+    DepthKind,
+    Task,
+    TaskInfo,
+    unwarp_depth,
+    warp_depth,
+)
 
 _SKY_M = float(unwarp_depth(65533.5 / 65535))
 
@@ -44,6 +57,8 @@ class Label:
         depth_kind: Depth only.
         classes: Semantic, referring and instance: names; semantic and referring ids index them.
         instance_classes: Instance only: instance id to class name.
+        layers: Instance only: uint16 (h, w), ids of the instances behind those of `value`, 0 = none; see
+            `distill.instance_layers`.
     """
 
     task: Task
@@ -53,6 +68,7 @@ class Label:
     depth_kind: DepthKind | None = None
     classes: tuple[str, ...] = ()
     instance_classes: Mapping[int, str] = field(default_factory=dict[int, str])
+    layers: tuple[UInt16[ndarray, "h w"], ...] = ()
 
     @property
     def size_hw(self) -> tuple[int, int]:
@@ -64,6 +80,12 @@ class Label:
         """Fraction of valid pixels, in [0, 1]."""
         return float(np.mean(self.valid)) if self.valid.size else 0.0
 
+    @property
+    def instance_layers(self) -> list[UInt16[ndarray, "h w"]]:
+        """Instance only: all layers of ids, from front to back; 0 where there is no instance or no label."""
+        known = self.valid & (self.value != IGNORE_INSTANCE)
+        return [np.where(known, self.value, BACKGROUND_INSTANCE).astype(np.uint16), *self.layers]
+
 
 @dataclass(frozen=True, slots=True)
 class LabelContext:
@@ -72,18 +94,59 @@ class LabelContext:
     depth_kind: DepthKind | None = None
     classes: tuple[str, ...] = ()
     instance_classes: Mapping[int, str] = field(default_factory=dict[int, str])
+    covered: Mapping[int, str] = field(default_factory=dict[int, str])
+    """Instance id to the run lengths of the part that others cover."""
+    visible: Mapping[int, float] = field(default_factory=dict[int, float])
+    """Instance id to the visible fraction of its mask, of covered instances."""
 
 
 def read_meta(task: Task, meta: Mapping[str, Any], classes: tuple[str, ...] = ()) -> LabelContext:
-    """Context of a task's label, from the sample's json and the class list of the manifest."""
+    """Context of a task's label, from the sample's json and the class list of the manifest.
+
+    Raises:
+        DistillError: The list of instances is damaged.
+    """
     info = TASKS[task]
     by_list = {"classes": classes, "referring": tuple(meta.get("referring", ()))}
-    instances = meta.get("instances", {}) if info.class_list == "instance_classes" else {}
+    instances = _instance_rows(meta) if info.class_list == "instance_classes" else ()
     return LabelContext(
         depth_kind=DepthKind(meta.get("depth_kind", DepthKind.METRIC)) if info.has_depth_kind else None,
         classes=by_list.get(info.class_list, ()),
-        instance_classes={int(number): str(name) for number, name in instances.items()},
+        instance_classes={row.number: row.name for row in instances},
+        covered={row.number: row.covered for row in instances if row.covered},
+        visible={row.number: row.visible_pixels / row.pixels for row in instances if row.covered},
     )
+
+
+class InstanceRow(BaseModel):
+    """One instance in a sample's json; ``covered`` are the run lengths of the part that others cover."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True, strict=True, populate_by_name=True)
+
+    number: int = Field(alias="id", gt=BACKGROUND_INSTANCE, lt=IGNORE_INSTANCE)
+    name: str = Field(alias="class")
+    pixels: int = Field(1, ge=1)
+    visible_pixels: int = Field(1, ge=0)
+    covered: str = ""
+
+
+_ROWS = TypeAdapter(tuple[InstanceRow, ...])
+
+
+def _instance_rows(meta: Mapping[str, Any]) -> tuple[InstanceRow, ...]:
+    """The instances of a sample's json, checked."""
+    given = meta.get("instances")
+    try:
+        rows = _ROWS.validate_python(() if given is None else tuple(given) if isinstance(given, list) else given)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise DistillError(
+            f"the sample's json: instances{list(first['loc'])} is wrong: {first['msg']}",
+            hint="label the photo again with distill label",
+        ) from error
+    if len({row.number for row in rows}) < len(rows):
+        raise DistillError("the sample's json: two instances have the same id", hint="label the photo again")
+    return rows
 
 
 def write_meta(label: Label) -> dict[str, Any]:
@@ -93,7 +156,21 @@ def write_meta(label: Label) -> dict[str, Any]:
     if info.has_depth_kind:
         meta["depth_kind"] = str(label.depth_kind or DepthKind.METRIC)
     if info.class_list == "instance_classes":
-        meta["instances"] = {str(number): name for number, name in label.instance_classes.items()}
+        visible, pixels = count_pixels(label.instance_layers[:1]), count_pixels(label.instance_layers)
+        covered = encode_covered(label.instance_layers)
+        rows = [
+            InstanceRow(
+                number=number,
+                name=name,
+                pixels=int(pixels[number]),
+                visible_pixels=int(visible[number]),
+                covered=covered.get(number, ""),
+            )
+            for number, name in sorted(label.instance_classes.items())
+            if pixels[number]
+        ]
+        # All keys in every row: other readers infer types from the first ones.
+        meta["instances"] = [row.model_dump(by_alias=True) for row in rows]
     if info.class_list == "referring":
         meta["referring"] = list(label.classes)
     return meta
@@ -110,9 +187,10 @@ def decode(task: Task, files: Mapping[str, bytes], context: LabelContext | None 
     """Label of one task from a sample's files; the inverse of `encode` up to one stored level.
 
     Raises:
-        DistillError: The map is missing, is not a PNG, or has another type than the task stores.
+        DistillError: The map is missing, is not a PNG, has another type than the task stores, or has an instance that
+            the context does not name.
     """
-    info, context = TASKS[task], context or LabelContext()
+    info, named, context = TASKS[task], context, context or LabelContext()
     name = f"{task}.png"
     if name not in files:
         raise DistillError(f"the sample has no {name}", hint=f"label it with --task {task}")
@@ -134,6 +212,14 @@ def decode(task: Task, files: Mapping[str, bytes], context: LabelContext | None 
             )
     else:
         confidence = valid.astype(np.float32)
+    layers = decode_covered(value, context.covered) if context.covered else ()
+    if info.class_list == "instance_classes" and named is not None:
+        unnamed = set(present_ids([value])) - set(context.instance_classes)
+        if unnamed:
+            raise DistillError(
+                f"{name} holds instance {min(unnamed)}, which the sample's json does not name",
+                hint="add it to the list of instances, or label the photo again",
+            )
     return Label(
         task=task,
         value=value,
@@ -142,6 +228,7 @@ def decode(task: Task, files: Mapping[str, bytes], context: LabelContext | None 
         depth_kind=depth_kind,
         classes=context.classes,
         instance_classes=context.instance_classes,
+        layers=layers,
     )
 
 

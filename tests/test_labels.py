@@ -15,7 +15,6 @@ from distill.images import encode_map
 from distill.labels import (
     FORMATS,
     Label,
-    LabelContext,
     decode,
     encode,
     is_beyond_range,
@@ -40,7 +39,7 @@ shares = hnp.arrays(np.float32, SIZE_HW, elements=st.floats(0, 1, width=32))
 
 
 def round_trip(label: Label) -> Label:
-    return decode(label.task, encode(label), LabelContext(label.depth_kind, label.classes))
+    return decode(label.task, encode(label), read_meta(label.task, write_meta(label), label.classes))
 
 
 def confident(valid: np.ndarray, confidence: np.ndarray | None = None) -> np.ndarray:
@@ -84,7 +83,9 @@ def test_semantic_ids_round_trip(value: np.ndarray, valid: np.ndarray) -> None:
 
 @given(hnp.arrays(np.uint16, SIZE_HW, elements=st.integers(0, 65534)), valid_maps)
 def test_instance_ids_round_trip(value: np.ndarray, valid: np.ndarray) -> None:
-    back = round_trip(Label(Task.INSTANCE, value, valid, confident(valid)))
+    names = {int(number): f"class {number}" for number in np.unique(value[value > 0])}
+    back = round_trip(Label(Task.INSTANCE, value, valid, confident(valid), instance_classes=names))
+    assert set(back.instance_classes) == set(np.unique(value[valid]).tolist()) - {0}
     assert (back.value == np.where(valid, value, IGNORE_INSTANCE)).all()
 
 
@@ -132,11 +133,11 @@ def test_unit_maps_round_trip_within_half_a_level(
 
 @pytest.mark.parametrize("task", Task)
 def test_context_round_trips_through_the_json_of_a_sample(task: Task) -> None:
-    info, zeros = TASKS[task], np.zeros((2, 2, *TASKS[task].channels), TASKS[task].dtype)
+    info, threes = TASKS[task], np.full((2, 2, *TASKS[task].channels), 3, TASKS[task].dtype)
     names = ("a", "b") if info.class_list else ()
     label = Label(
         task,
-        zeros,
+        threes,
         np.ones((2, 2), bool),
         np.ones((2, 2), np.float32),
         DepthKind.SCALE_INVARIANT if info.has_depth_kind else None,

@@ -92,10 +92,16 @@ def resize_label(
         if info.average == "direction":
             value = value / np.maximum(np.linalg.norm(value, axis=-1, keepdims=True), 1e-6)
         return value, valid
-    ids = np.where(label.valid, label.value, info.ignore).astype(info.dtype)
-    if ids.shape != size_hw:
-        ids = cv2.resize(ids, size_hw[::-1], interpolation=cv2.INTER_NEAREST_EXACT)
+    ids = resize_ids(np.where(label.valid, label.value, info.ignore).astype(info.dtype), size_hw)
     return ids, ids != info.ignore
+
+
+def resize_ids(ids: Shaped[ndarray, "h w"], size_hw: tuple[int, int]) -> Shaped[ndarray, "h2 w2"]:
+    """Ids at another size, nearest neighbor."""
+    if ids.shape == size_hw:
+        return ids
+    resized: ndarray = cv2.resize(ids, size_hw[::-1], interpolation=cv2.INTER_NEAREST_EXACT)
+    return resized
 
 
 def _resize_bilinear(value: ndarray, valid: ndarray, size_hw: tuple[int, int]) -> tuple[ndarray, ndarray]:

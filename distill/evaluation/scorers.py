@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
@@ -13,9 +13,10 @@ from numpy import ndarray
 
 from distill.errors import UsageError
 from distill.evaluation.predictors import BACKGROUND_NAME, Predictor
-from distill.evaluation.protocol import Crop, remap_classes, resize_label
+from distill.evaluation.protocol import Crop, remap_classes, resize_ids, resize_label
+from distill.instance_layers import keep_ids
 from distill.labels import Label, is_sky
-from distill.metrics import Alignment, DepthMetrics, InstanceMetrics, align_depth, default_alignment, instance_masks
+from distill.metrics import Alignment, DepthMetrics, InstanceMetrics, align_depth, default_alignment
 from distill.metrics.base import MetricFacts, Values, task_metric
 from distill.shards import Manifest
 from distill.tasks import FAR_DEPTH_M, DepthKind, Task
@@ -229,7 +230,7 @@ class SemanticScorer(Scorer):
 
 
 class InstanceScorer(Scorer):
-    """Instances per image and class, as SA-Co scores them."""
+    """Instances per image and class, as SA-Co scores them: whole masks, hidden parts included."""
 
     def __init__(self, task: Task, predictor: Predictor, truth: Manifest, protocol: EvalProtocol) -> None:
         super().__init__(task, predictor, truth, protocol)
@@ -239,20 +240,24 @@ class InstanceScorer(Scorer):
     def update(self, answer: Label, value: ndarray, counts: ndarray, truth: Label, groups: ndarray | None) -> float:
         """Fraction of instances missed or invented, over all classes."""
         matched = total = 0.0
+        layers = [value, *(resize_ids(layer, truth.size_hw) for layer in answer.layers)]
         for name in self._classes:
-            found = self.metrics.update(
-                instance_masks(_only(value, answer, name, counts)),
-                instance_masks(_only(truth.value, truth, name, counts)),
+            found = self.metrics.update_layers(
+                _only(layers, answer, name, counts), _only([truth.value, *truth.layers], truth, name, counts)
             )
             matched += 2 * found["matched"]
             total += found["predicted"] + found["true"]
         return 1.0 - matched / total if total else math.nan
 
+    def drawing_facts(self, label: Label, truth: Label) -> DrawingFacts:
+        """Hidden parts at the truth's size."""
+        return DrawingFacts(layers=tuple(resize_ids(layer, truth.size_hw) for layer in label.layers))
 
-def _only(ids: ndarray, label: Label, name: str, counts: ndarray) -> ndarray:
+
+def _only(layers: Sequence[ndarray], label: Label, name: str, counts: ndarray) -> list[ndarray]:
     """Ids of one class, where they count; the rest is background."""
     wanted = [number for number, found in label.instance_classes.items() if found.casefold() == name.casefold()]
-    return np.where(np.isin(ids, wanted) & counts, ids, 0).astype(np.uint16)
+    return [layer * counts for layer in keep_ids(layers, wanted)]
 
 
 class ReferringScorer(Scorer):

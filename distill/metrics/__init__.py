@@ -10,7 +10,7 @@ from distill.metrics.baseline import BASELINE_TASKS, MeanBaseline
 from distill.metrics.bootstrap import Difference, compare, intervals
 from distill.metrics.depth import DepthMetrics
 from distill.metrics.depth_alignment import Alignment, align_depth, can_align, default_alignment
-from distill.metrics.instance import InstanceMetrics, instance_masks
+from distill.metrics.instance import InstanceMetrics
 from distill.metrics.normals import NormalsMetrics
 from distill.metrics.referring import ReferringMetrics
 from distill.metrics.semantic import SegmentationMetrics
@@ -31,6 +31,5 @@ __all__ = [
     "can_align",
     "compare",
     "default_alignment",
-    "instance_masks",
     "intervals",
 ]

@@ -1,13 +1,19 @@
-"""Instance metrics per (image, noun phrase) of the SA-Co benchmark: cgF1, IL_MCC, pmF1."""
+"""Instance metrics per (image, noun phrase) of the SA-Co benchmark: cgF1, IL_MCC, pmF1.
+
+Instances are compared with their whole masks, hidden parts included, on both sides; masks may overlap.
+"""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import numpy as np
 from jaxtyping import Bool, Float, Shaped, UInt16
 from numpy import ndarray
 
+from distill.instance_layers import Layers, match_pairs, pair_ious, present_ids, stack_masks
 from distill.metrics.base import HIGHER, TaskMetric, Values, foreground_error
-from distill.tasks import BACKGROUND_INSTANCE, IGNORE_INSTANCE
+from distill.tasks import IGNORE_INSTANCE
 
 _THRESHOLDS = np.arange(0.5, 0.951, 0.05)
 _EPSILON = 1e-4
@@ -35,10 +41,25 @@ class InstanceMetrics:
     ) -> dict[str, int]:
         """``predicted``, ``true`` and ``matched`` (at IoU 0.5) counts of this one pair; they also enter the scores."""
         kept = prediction if scores is None else prediction[scores >= 0.5]
-        num_kept, num_true = len(kept), len(truth)
+        ids, true_ids = range(1, len(kept) + 1), range(1, len(truth) + 1)
+        size_hw = truth.shape[1:]
+        return self._count(
+            stack_masks(zip(ids, kept, strict=True), size_hw),
+            ids,
+            stack_masks(zip(true_ids, truth, strict=True), size_hw),
+            true_ids,
+        )
+
+    def update_layers(self, prediction: Layers, truth: Layers) -> dict[str, int]:
+        """`update` for ids in layers (`distill.instance_layers`): all instances in them belong to the phrase."""
+        return self._count(prediction, present_ids(prediction), truth, present_ids(truth))
+
+    def _count(self, prediction: Layers, ids: Sequence[int], truth: Layers, true_ids: Sequence[int]) -> dict[str, int]:
+        num_kept, num_true = len(ids), len(true_ids)
         presence = np.zeros((2, 2), np.int64)
         presence[int(num_true > 0), int(num_kept > 0)] = 1
-        ious = _matched_ious(kept, truth)
+        ious = pair_ious(prediction, ids, truth, true_ids)
+        ious = ious[match_pairs(ious)]
         # A match computed as 0.6 = 0.6000000000000001 - 1 ulp is a match.
         hits = (ious[None, :] >= _THRESHOLDS[:, None] - 1e-12).sum(axis=1)
         false_positives = num_kept - hits if num_true and num_kept else np.zeros_like(hits)
@@ -80,33 +101,11 @@ def _matthews(presence: Float[ndarray, "... 4"]) -> ndarray:
         return np.where(norm > 0, (tp * tn - fp * fn) / norm, np.nan)
 
 
-def instance_masks(ids: UInt16[ndarray, "h w"]) -> Bool[ndarray, "n h w"]:
-    """One mask per instance in an id map; background and ignored pixels belong to none."""
-    found = [number for number in np.unique(ids) if number not in (BACKGROUND_INSTANCE, IGNORE_INSTANCE)]
-    masks: ndarray = ids[None] == np.array(found, ids.dtype)[:, None, None]
-    return masks
-
-
-def _matched_ious(prediction: ndarray, truth: ndarray) -> ndarray:
-    """The IoU of every matched pair under the one-to-one matching with the largest total."""
-    if not len(prediction) or not len(truth):
-        return np.zeros(0)
-    # Imported here: the import takes half a second.
-    from scipy.optimize import linear_sum_assignment
-
-    p = prediction.reshape(len(prediction), -1).astype(np.float32)
-    g = truth.reshape(len(truth), -1).astype(np.float32)
-    # float32 counts are exact below 2^24 pixels; larger pictures would need float64.
-    dtype = np.float64 if p.shape[1] > 2**24 else np.float32
-    intersection = (p.astype(dtype, copy=False) @ g.T.astype(dtype, copy=False)).astype(np.float64)
-    union = p.sum(1, dtype=np.float64)[:, None] + g.sum(1, dtype=np.float64)[None, :] - intersection
-    ious = np.divide(intersection, union, out=np.zeros_like(intersection), where=union > 0)
-    matched: ndarray = ious[linear_sum_assignment(ious, maximize=True)]
-    return matched
-
-
 class InstanceMapMetrics:
-    """`InstanceMetrics` over whole images: one pair of id maps per image, whatever the classes."""
+    """`InstanceMetrics` over whole images: one pair of id maps per image, whatever the classes.
+
+    It compares what is visible: maps of students and of exported files have one instance per pixel.
+    """
 
     def __init__(self) -> None:
         self._metrics = InstanceMetrics()
@@ -117,7 +116,7 @@ class InstanceMapMetrics:
         """Count one image; predictions where the truth is not known are left out."""
         known = valid & (truth != IGNORE_INSTANCE)
         predicted, true = (np.where(known, ids, 0).astype(np.uint16) for ids in (prediction, truth))
-        self._metrics.update(instance_masks(predicted), instance_masks(true))
+        self._metrics.update_layers([predicted], [true])
 
     def compute(self) -> dict[str, float]:
         """As `InstanceMetrics.compute`."""

@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Bool, Shaped, UInt8
 from numpy import ndarray
 
-from distill.tasks import IGNORE_SEMANTIC, TASKS, DepthKind, Task
+from distill.tasks import IGNORE_INSTANCE, IGNORE_SEMANTIC, TASKS, DepthKind, Task
 from distill.visualization.colormaps import INVALID_RGB, draw_depth, draw_normals, overlay
 from distill.visualization.legends import add_class_legend, add_depth_bar
 from distill.visualization.segmentation import draw_instances, draw_semantic
@@ -30,12 +30,14 @@ class DrawingFacts:
         classes: semantic, referring: names by id.
         near_m: depth: start of the color range; None: the default of the depth kind.
         far_m: depth: end of the color range.
+        layers: instance: ids of the instances behind those of the map.
     """
 
     depth_kind: DepthKind = DepthKind.METRIC
     classes: tuple[str, ...] = ()
     near_m: float | None = None
     far_m: float | None = None
+    layers: tuple[ndarray, ...] = ()
 
 
 class Drawer(ABC):
@@ -120,7 +122,8 @@ class _InstancesDrawer(Drawer):
     def draw(
         self, value: Shaped[ndarray, "h w *c"], valid: Bool[ndarray, "h w"] | None, facts: DrawingFacts
     ) -> UInt8[ndarray, "h w 3"]:
-        return draw_instances(value)
+        ids = value if valid is None else np.where(valid, value, np.uint16(IGNORE_INSTANCE))
+        return draw_instances(ids, facts.layers)
 
 
 class _EdgesDrawer(Drawer):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
 
 import cv2
@@ -70,16 +71,30 @@ def _stripes(height: int, width: int) -> ndarray:
     return (np.arange(height)[:, None] + np.arange(width)) % 12 < 3
 
 
-def draw_instances(ids: UInt16[ndarray, "h w"]) -> UInt8[ndarray, "h w 3"]:
-    """One color per instance with a light outline; background nearly black, ignored gray."""
+def draw_instances(
+    ids: UInt16[ndarray, "h w"], layers: Sequence[UInt16[ndarray, "h w"]] = ()
+) -> UInt8[ndarray, "h w 3"]:
+    """One color per instance with a light outline; background nearly black, ignored gray.
+
+    Hidden parts of other instances (`distill.instance_layers`) are outlined in the colors of these.
+    """
     # Numbers to color levels first: looking up single bytes is three times faster than rows of three.
     picture: ndarray = cv2.applyColorMap(_instance_levels()[ids], _instance_table())
     # An outline where the right or the lower neighbor is another instance: touching ones stay apart.
+    picture[_changes(ids)] = (245, 245, 245)
+    for layer in layers:
+        border = cv2.dilate(_changes(layer).astype(np.uint8), np.ones((2, 2), np.uint8)) > 0
+        border &= layer != BACKGROUND_INSTANCE
+        picture[border] = cv2.applyColorMap(_instance_levels()[layer], _instance_table())[border]
+    return picture
+
+
+def _changes(ids: ndarray) -> ndarray:
+    """Pixels whose right or lower neighbor has another id."""
     edge = np.zeros(ids.shape, bool)
     edge[:, :-1] |= ids[:, 1:] != ids[:, :-1]
     edge[:-1] |= ids[1:] != ids[:-1]
-    picture[edge] = (245, 245, 245)
-    return picture
+    return edge
 
 
 @lru_cache(maxsize=1)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from distill.images import encode_jpeg
-from distill.labels import Label, encode
+from distill.labels import Label, encode, write_meta
 from distill.shards import Manifest, Sample, write_manifest, write_shard
 from distill.tasks import DepthKind, Task
 
@@ -72,7 +72,7 @@ def make_shards(
             if label.task is Task.DEPTH:
                 meta["depth_kind"] = depth_kind = label.depth_kind or DepthKind.METRIC
             if label.task is Task.INSTANCE:
-                meta["instances"] = {str(i): name for i, name in label.instance_classes.items()}
+                meta |= write_meta(label)
             if label.task is Task.REFERRING:
                 meta["referring"] = list(label.classes)
         number = count - 1 - index if reverse_keys else index

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import matthews_corrcoef
 
-from distill.metrics import InstanceMetrics, instance_masks
+from distill.metrics import InstanceMetrics
 
 THRESHOLDS = [0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95]
 NONE = np.zeros((0, 20, 20), bool)
@@ -77,10 +77,3 @@ def test_presence_that_never_varies_has_no_correlation() -> None:
     assert math.isnan(metrics.compute()["il_mcc"])
     assert metrics.compute()["pmf1"] == pytest.approx(1.0, abs=1e-3)
     assert math.isnan(InstanceMetrics().compute()["pmf1"])
-
-
-def test_masks_of_an_id_map_leave_out_background_and_ignored() -> None:
-    ids = np.array([[0, 3, 3], [65535, 9, 0]], np.uint16)
-    masks = instance_masks(ids)
-    np.testing.assert_array_equal(masks, np.stack([ids == 3, ids == 9]))
-    assert instance_masks(np.zeros((2, 2), np.uint16)).shape == (0, 2, 2)

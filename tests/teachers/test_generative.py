@@ -13,9 +13,9 @@ import pytest
 from distill.config.synthetic import FaultsConfig, SyntheticConfig
 from distill.errors import DistillError, UsageError
 from distill.images import Photo, encode_map, read_photo
-from distill.label_conversions import merge_instances, remap_classes
+from distill.label_conversions import remap_classes
 from distill.labels import Label
-from distill.tasks import IGNORE_INSTANCE, Task
+from distill.tasks import Task
 from distill.teachers.answer_parser import AnswerRejected, parse_answer
 from distill.teachers.base import ContentRefused, GeneratedImage, PromptSpec, TeacherResult
 from distill.teachers.codecs.answer_image import decode_answer_image
@@ -127,20 +127,6 @@ def test_legends_with_too_many_classes_are_refused() -> None:
         GenerativeTeacher(
             Painter([]), name="t", license="l", tasks=[Task.SEMANTIC], classes=[f"c{i}" for i in range(300)]
         )
-
-
-def instance_label(value: list[int], name: str) -> Label:
-    values = np.array([value], np.uint16)
-    valid = values != IGNORE_INSTANCE
-    names = {int(i): name for i in np.unique(values[valid]) if i}
-    return Label(Task.INSTANCE, values, valid, valid.astype(np.float32), classes=(name,), instance_classes=names)
-
-
-def test_instances_of_two_classes_share_one_map() -> None:
-    joined = merge_instances(instance_label([1, 1, 0, 2, 0], "cup"), instance_label([0, 1, 1, 0, 0], "plate"))
-    assert joined.instance_classes == {1: "cup", 2: "cup", 3: "plate"}
-    assert joined.value.tolist() == [[1, IGNORE_INSTANCE, 3, 2, 0]]
-    assert joined.valid.tolist() == [[True, False, True, True, True]]
 
 
 def test_classes_outside_the_list_become_ignore() -> None:

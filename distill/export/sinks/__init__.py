@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from distill.export.sinks.base import Sink, make_folder, write_error, write_file
-from distill.export.sinks.coco_masks import CocoMasksSink, decode_rle, encode_rle
+from distill.export.sinks.coco_masks import CocoMasksSink
 from distill.export.sinks.maps import Ffv1MapsSink, PngMapsSink
 from distill.export.sinks.overlay_video import OverlayVideoSink
 from distill.export.sinks.point_cloud import PointCloudSink, encode_ply, unproject
@@ -18,9 +18,7 @@ __all__ = [
     "PointCloudSink",
     "Sink",
     "StatisticsSink",
-    "decode_rle",
     "encode_ply",
-    "encode_rle",
     "frame_statistics",
     "make_folder",
     "unproject",

@@ -11,7 +11,9 @@ from typing import Any, ClassVar, TextIO
 from distill.errors import DistillError
 from distill.export.inference.stages import PipelineItem, SegmentEnd, StageTimer, attach_frame, run_stage
 from distill.export.runners import Outputs
+from distill.files import remove_if_possible, temporary_path, write_hint
 from distill.runtime.parallel import prefetch
+from distill.video import Ending
 
 
 class Sink(ABC):
@@ -25,6 +27,8 @@ class Sink(ABC):
         stages: Names of `prepare` and `write` in timings; if the second one is empty, `write` needs no thread.
         workers: Threads of `prepare`.
         work: Folder of the segments.
+        ending: What is known about the video after its last frame; set before `finish`.
+        notes: What a user should know about the result; complete after `finish`.
     """
 
     name: ClassVar[str]
@@ -32,6 +36,8 @@ class Sink(ABC):
 
     def __init__(self, work: Path, *, workers: int = 1) -> None:
         self.work, self.workers = work, workers
+        self.ending = Ending()
+        self.notes: tuple[str, ...] = ()
 
     @abstractmethod
     def prepare(self, item: PipelineItem, outputs: Outputs) -> Any:
@@ -119,12 +125,13 @@ def write_file(path: Path, data: bytes) -> None:
     Raises:
         DistillError: The disk is full or the folder is not writable.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    temporary = temporary_path(path)
     try:
-        temporary.write_bytes(data)
+        with temporary.open("xb") as file:
+            file.write(data)
         temporary.replace(path)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
+        remove_if_possible(temporary)
         raise write_error(path, error) from error
 
 
@@ -146,5 +153,5 @@ def write_error(path: Path, error: OSError) -> DistillError:
     """Error for a full or read-only disk."""
     return DistillError(
         f"{path}: cannot be written: {error.strerror or error}",
-        hint="free space or choose another --out, then run the same command again",
+        hint=write_hint(error),
     )

@@ -93,7 +93,7 @@ class Ffv1MapsSink(Sink):
         results = []
         for number, task in enumerate(self._spec.tasks):
             results.append(self._stem.with_name(f"{self._stem.name}.{task}.mkv"))
-            join_videos([files[number] for files in segments if files], results[-1])
+            join_videos([files[number] for files in segments if files], results[-1], ending=self.ending)
         return results
 
     def abandon(self) -> None:

@@ -74,7 +74,8 @@ class OverlayVideoSink(Sink):
     def finish(self, segments: Sequence[Sequence[Path]]) -> list[Path]:
         """Join the parts and add the sound."""
         parts = [path for files in segments for path in files]
-        join_videos(parts, self.out, audio_from=self._audio_from)
+        note = join_videos(parts, self.out, audio_from=self._audio_from, ending=self.ending)
+        self.notes = (note,) if note else ()
         return [self.out]
 
     def abandon(self) -> None:

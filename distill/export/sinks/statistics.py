@@ -14,6 +14,7 @@ from numpy import ndarray
 from distill.export.inference.stages import PipelineItem
 from distill.export.runners import Outputs
 from distill.export.sinks.base import JsonLinesSink, write_error
+from distill.files import remove_if_possible, temporary_path
 from distill.optional import require
 from distill.spec import StudentSpec
 from distill.tasks import Task
@@ -25,8 +26,8 @@ _ROWS_AT_ONCE = 10_000
 
 
 def frame_statistics(item: PipelineItem, outputs: Outputs, spec: StudentSpec) -> dict[str, Any]:
-    """Index, time, the `STATISTICS` of each task, and the mean confidence of dense tasks."""
-    row: dict[str, Any] = {"frame": item.index, "time_s": round(item.pts_s, 6)}
+    """Index, time of the source's clock, play time, the `STATISTICS` of each task, and the mean confidence of dense tasks."""
+    row: dict[str, Any] = {"frame": item.index, "time_s": round(item.pts_s, 6), "play_s": round(item.play_s, 6)}
     coarse = {name: value[::_STRIDE, ::_STRIDE] for name, value in outputs.items()}
     for task, statistics in STATISTICS.items():
         if task in coarse:
@@ -85,17 +86,17 @@ class StatisticsSink(JsonLinesSink):
 
     def finish(self, segments: Sequence[Sequence[Path]]) -> list[Path]:
         """Join all lines to one table."""
-        temporary = self.out.with_name(f".{self.out.name}.part")
+        temporary = temporary_path(self.out)
         parts = [path for files in segments for path in files]
         try:
             if self.out.suffix == ".parquet":
                 _write_parquet(_lines(parts), temporary)
             else:
-                with temporary.open("w") as file:
+                with temporary.open("x") as file:
                     file.writelines(_lines(parts))
             temporary.replace(self.out)
         except OSError as error:
-            temporary.unlink(missing_ok=True)
+            remove_if_possible(temporary)
             raise write_error(self.out, error) from error
         return [self.out]
 

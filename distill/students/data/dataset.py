@@ -200,7 +200,7 @@ class ShardDataset(Dataset[dict[str, Tensor]]):
         photo_hw = image_size_hw(sample.photo, name)
         for task in self.tasks:
             value, confidence = decode_task(
-                task, sample.files, entry.class_of, self.size_hw, name, self._num_classes, photo_hw
+                task, sample.files, entry.class_of, self.size_hw, name, self._num_classes, photo_hw, entry.slivers
             )
             decoded[str(task)], decoded[f"{task}_confidence"] = value, confidence
         decoded["quality"] = np.array([entry.quality[task] for task in self.tasks], np.float32)

@@ -39,6 +39,9 @@ class SampleRef:
         photo_sha256: Of the photo's bytes.
         quality: Quality of the labels in [0, 1], by task; 1 without a score.
         class_of: Class of each stored id, if classes come from instances or referring phrases.
+        name: Of the photo, relative to its folder; a frame of a video is ``video#number``.
+        is_frame: Whether it is a frame of a video.
+        photo_hash: Perceptual hash (see `distill.photo_hash`); may be empty.
         slivers: Instances of which less than `MIN_VISIBLE` is visible: their pixels are not learned as an instance.
     """
 
@@ -48,6 +51,9 @@ class SampleRef:
     photo_sha256: str
     quality: dict[Task, float]
     class_of: dict[int, int] = field(default_factory=dict)
+    name: str = ""
+    is_frame: bool = False
+    photo_hash: str = ""
     slivers: tuple[int, ...] = ()
 
     def read(self) -> Sample:
@@ -122,7 +128,19 @@ def _sample_ref(
     wanted = {suffix, *(f"{task}.png" for task in tasks), *(f"{task}.confidence.png" for task in tasks)}
     members = {name: place for name, place in places.items() if name in wanted}
     quality, class_of = _quality(sample, tasks), _class_of(sample, tasks, classes)
-    return SampleRef(shard, key, members, sha256, quality, class_of, _slivers(sample, tasks))
+    origin = sample.meta.get("origin")
+    return SampleRef(
+        shard,
+        key,
+        members,
+        sha256,
+        quality,
+        class_of,
+        _slivers(sample, tasks),
+        name=str(sample.meta.get("name") or key),
+        is_frame=isinstance(origin, dict) and origin.get("frame") is not None,
+        photo_hash=str(sample.meta.get("photo_hash") or ""),
+    )
 
 
 def _class_of(sample: Sample, tasks: Sequence[Task], classes: tuple[str, ...]) -> dict[int, int]:

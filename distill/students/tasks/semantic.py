@@ -28,7 +28,7 @@ from distill.students.tasks.base import (
     TaskScore,
     head_layers,
 )
-from distill.tasks import IGNORE_SEMANTIC, TASKS, DepthKind, Task
+from distill.tasks import BACKGROUND_INSTANCE, IGNORE_SEMANTIC, DepthKind, Task
 
 _NUM_IDS = 65536
 
@@ -210,9 +210,9 @@ class SemanticTask(StudentTask):
     def from_source(
         self, stored: Shaped[ndarray, "h w"], source: Task, class_of: Mapping[int, int]
     ) -> UInt8[ndarray, "h w"]:
-        """Ids of instances or referring phrases as classes; 0 is background."""
-        table = np.zeros(_NUM_IDS, np.uint8)
-        table[TASKS[source].ignore] = IGNORE_SEMANTIC
+        """Ids of instances or referring phrases as classes; 0 is background, an id without a name is ignored."""
+        table = np.full(_NUM_IDS, IGNORE_SEMANTIC, np.uint8)
+        table[BACKGROUND_INSTANCE] = 0
         for number, index in class_of.items():
             table[number] = index
         classes: ndarray = table[stored]

@@ -46,4 +46,5 @@ def hflip_label(label: Label) -> Label:
         value=teacher_task(label.task).hflip(label.value),
         valid=np.ascontiguousarray(label.valid[:, ::-1]),
         confidence=np.ascontiguousarray(label.confidence[:, ::-1]),
+        layers=tuple(np.ascontiguousarray(layer[:, ::-1]) for layer in label.layers),
     )

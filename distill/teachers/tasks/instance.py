@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
-from jaxtyping import Bool, Float, Shaped, UInt8, UInt16
+from jaxtyping import Bool, Float, Int, Shaped, UInt8, UInt16
 from numpy import ndarray
 from numpy.random import Generator
 
@@ -16,19 +16,29 @@ from distill.config.adapters import MapConfig
 from distill.config.prompt import PromptConfig
 from distill.config.synthetic import FaultsConfig
 from distill.errors import DistillError
+from distill.instance_layers import Layers, keep_ids, mask_of, match_pairs, pair_ious, sort_layers
+from distill.label_conversions import pick_pixels
 from distill.labels import Label
 from distill.tasks import BACKGROUND_INSTANCE, IGNORE_INSTANCE, Task
 from distill.teachers.base import RGB, PromptSpec
-from distill.teachers.codecs.instance import decode_instances_rgb, encode_instances_rgb
+from distill.teachers.codecs.flat_colors import BLACK
+from distill.teachers.codecs.instance import (
+    MIN_LOST_FRACTION,
+    decode_instances_rgb,
+    encode_instances_rgb,
+    lost_regions,
+)
 from distill.teachers.codecs.instance_hue import decode_hues_rgb
+from distill.teachers.codecs.unnamed_colors import Completion, complete_background
 from distill.teachers.prompts.colors import hex_of, palette
 from distill.teachers.prompts.templates import EDITOR_TAIL, check_family
 from distill.teachers.tasks.base import Comparison, LabelError, SceneView, TeacherTask
 from distill.teachers.tasks.comparison_size import LEAST_PX, comparison_size, local_range, pick_label
-from distill.teachers.tasks.map_files import single_channel
+from distill.teachers.tasks.map_files import single_channel, whole_numbers
 
 MATCH_IOU = 0.5
 """Masks of two answers that overlap this much are the same instance."""
+_ROUNDING = 1e-6
 MIN_SHARE = 0.001
 """Synthetic scenes: classes with an instance of at least this fraction of the image get a prompt."""
 
@@ -65,11 +75,14 @@ def _compare_with_semantic(
     if claimed.sum() < LEAST_PX:
         return None
     differ = claimed & (by_class != by_instance)
+    for layer in instances.layers:
+        behind = class_of_number[pick_pixels(layer, size_hw)]
+        differ &= (by_class != behind) | (behind == 0)
     return 1 - float(differ.sum() / claimed.sum()), np.where(differ, np.float32(0.5), np.float32(1))
 
 
 class InstanceTask(TeacherTask):
-    """Instance ids, 0 = background; labels of several classes are joined into one map."""
+    """Instance ids, 0 = background; labels of several classes are joined into one, with layers where they overlap."""
 
     task = Task.INSTANCE
     comparisons: ClassVar[Mapping[Task, Comparison]] = {Task.SEMANTIC: _compare_with_semantic}
@@ -86,53 +99,65 @@ class InstanceTask(TeacherTask):
         """The class."""
         return [prompt_spec.class_name]
 
+    def complete(self, generated: UInt8[ndarray, "h w 3"], prompt_spec: PromptSpec) -> Completion:
+        """See `complete_background`."""
+        return complete_background(generated, prompt_spec)
+
+    def remarks(self, label: Label) -> list[str]:
+        """Regions without an instance that may be one."""
+        count, fraction = lost_regions(label.value)
+        if fraction < MIN_LOST_FRACTION:
+            return []
+        return [f"{count} regions, {fraction:.0%} of the foreground, have no clear color: instances may be missing"]
+
     def decode(self, generated: UInt8[ndarray, "h w 3"], prompt_spec: PromptSpec) -> Label:
         """By hue or by flood fill, by the prompt's reader."""
         read = decode_hues_rgb if prompt_spec.reader == "hues" else decode_instances_rgb
-        return read(generated, prompt_spec.class_name, background=prompt_spec.background)
+        return read(generated, prompt_spec.class_name, background=prompt_spec.background or BLACK)
 
     def encode(self, label: Label, prompt_spec: PromptSpec) -> UInt8[ndarray, "h w 3"]:
         """Each instance of the prompt's class in a color of its own; everything else becomes background."""
         names = label.instance_classes
         shown = [number for number, name in names.items() if name == prompt_spec.class_name]
-        ids = np.where(label.valid & np.isin(label.value, shown), label.value, IGNORE_INSTANCE).astype(np.uint16)
-        colors = palette(max((1, *names)), background=prompt_spec.background)
-        return encode_instances_rgb(ids, colors, background=prompt_spec.background)
+        ids, *_ = sort_layers(keep_ids(label.instance_layers, shown))
+        background = prompt_spec.background or BLACK
+        colors = palette(max((1, *names)), background=background)
+        return encode_instances_rgb(ids, colors, background=background)
 
     def fuse(self, labels: Sequence[Label]) -> Label:
         """Masks matched to the first answer that has them; pixels by majority.
 
         An instance in less than half of the answers is ignored.
         """
-        size_hw = labels[0].size_hw
-        groups: list[list[tuple[int, int]]] = []
-        for number, label in enumerate(labels):
-            for instance in label.instance_classes:
-                group = _best_match(label.value == instance, number, labels, groups)
-                if group is None:
-                    groups.append([(number, instance)])
-                else:
-                    group.append((number, instance))
-        value = np.full(size_hw, IGNORE_INSTANCE, np.uint16)
+        size_hw, layers = labels[0].size_hw, [label.instance_layers for label in labels]
+        front = np.zeros(size_hw, np.uint16)
         share = np.zeros(size_hw, np.float32)
         background = np.mean([label.valid & (label.value == BACKGROUND_INSTANCE) for label in labels], axis=0)
-        value[background > 0.5] = BACKGROUND_INSTANCE
         share[background > 0.5] = background[background > 0.5]
         names: dict[int, str] = {}
-        for group in groups:
+        behind: list[ndarray] = []
+        for group in _matching_instances(labels, layers):
             if 2 * len(group) < len(labels):
                 continue
-            votes = np.mean([labels[number].value == instance for number, instance in group], axis=0)
+            votes = np.mean([mask_of(layers[number], instance) for number, instance in group], axis=0)
             votes *= len(group) / len(labels)
-            wins = (votes >= 0.5) & (votes > share)
-            if wins.any():
-                names[len(names) + 1] = labels[group[0][0]].instance_classes[group[0][1]]
-                value[wins] = len(names)
-                share[wins] = votes[wins]
-        valid = value != IGNORE_INSTANCE
+            # Two majorities at one pixel: the answers themselves have both, one behind the other.
+            both = (votes >= 0.5) & (front > 0) & (votes + share > 1 + _ROUNDING)
+            wins = (votes >= 0.5) & (votes > share) & ~both
+            if not (wins | both).any():
+                continue
+            names[len(names) + 1] = labels[group[0][0]].instance_classes[group[0][1]]
+            front[wins], share[wins] = len(names), votes[wins]
+            if both.any():
+                behind.append(both * np.uint16(len(names)))
+        front, *behind = sort_layers([front, *behind])
+        valid = (front > 0) | (background > 0.5)
+        value = np.where(valid, front, np.uint16(IGNORE_INSTANCE))
         confidence = (np.mean([label.confidence for label in labels], axis=0) * share * valid).astype(np.float32)
         classes = tuple(dict.fromkeys(name for label in labels for name in label.classes))
-        return Label(Task.INSTANCE, value, valid, confidence, classes=classes, instance_classes=names)
+        return Label(
+            Task.INSTANCE, value, valid, confidence, classes=classes, instance_classes=names, layers=tuple(behind)
+        )
 
     def joins(self, known: Label, label: Label) -> bool:
         """Labels of different classes are joined."""
@@ -140,29 +165,30 @@ class InstanceTask(TeacherTask):
 
     def error_on_grid(self, label: Label, truth: Label, known: Bool[ndarray, "h w"]) -> LabelError:
         """Masks matched one to one by overlap; 1 - 2 * (sum of IoUs) / (predicted masks + true masks)."""
-        from scipy.optimize import linear_sum_assignment
-
         ours, theirs = sorted(label.instance_classes), sorted(truth.instance_classes)
-        place_ours, place_theirs = np.zeros(65536, np.int64), np.zeros(65536, np.int64)
-        place_ours[ours], place_theirs[theirs] = np.arange(1, len(ours) + 1), np.arange(1, len(theirs) + 1)
-        a, b = place_ours[label.value], place_theirs[truth.value]
-        shape = len(ours) + 1, len(theirs) + 1
-        overlap = np.bincount((a * shape[1] + b)[known], minlength=shape[0] * shape[1]).reshape(shape)
-        union = overlap.sum(axis=1, keepdims=True) + overlap.sum(axis=0, keepdims=True) - overlap
-        iou = (overlap / np.maximum(union, 1))[1:, 1:]
-        rows, columns = linear_sum_assignment(iou, maximize=True)
+        layers, true_layers = keep_ids(label.instance_layers, ours), keep_ids(truth.instance_layers, theirs)
+        ious = pair_ious([layer[known] for layer in layers], ours, [layer[known] for layer in true_layers], theirs)
+        rows, columns = match_pairs(ious)
         total = len(ours) + len(theirs)
-        error = 1 - 2 * float(iou[rows, columns].sum()) / total if total else 0.0
-        matched = np.full(shape[0], -1)
-        matched[BACKGROUND_INSTANCE] = 0
-        matched[rows + 1] = np.where(iou[rows, columns] > 0, columns + 1, -1)
-        return LabelError(error, matched[a] == b, known)
+        error = 1 - 2 * float(ious[rows, columns].sum()) / total if total else 0.0
+        # Ids without a match become one that no truth has.
+        matched = np.full(65536, IGNORE_INSTANCE, np.uint16)
+        matched[BACKGROUND_INSTANCE] = BACKGROUND_INSTANCE
+        for row, column in zip(rows, columns, strict=True):
+            if ious[row, column] > 0:
+                matched[ours[row]] = theirs[column]
+        expected = matched[layers[0]]
+        right = expected == true_layers[0]
+        for layer in true_layers[1:]:
+            right |= (expected == layer) & (layer != BACKGROUND_INSTANCE)
+        return LabelError(error, right, known)
 
     def restrict(self, truth: Label, label: Label) -> Label:
         """The truth without instances of classes that were not in the prompts; they become background."""
         kept = {number: name for number, name in truth.instance_classes.items() if name in label.classes}
-        value = np.where(np.isin(truth.value, list(kept)) | ~truth.valid, truth.value, BACKGROUND_INSTANCE)
-        return replace(truth, value=value.astype(truth.value.dtype), instance_classes=kept)
+        front, *behind = sort_layers(keep_ids(truth.instance_layers, list(kept)))
+        value = np.where(truth.valid, front, truth.value)
+        return replace(truth, value=value, instance_classes=kept, layers=tuple(behind))
 
     def borders(self, value: Shaped[ndarray, "h w"], label: Label) -> Bool[ndarray, "h w"]:
         """Changes of the instance."""
@@ -175,18 +201,10 @@ class InstanceTask(TeacherTask):
 
     def label_from_file(self, stored: Shaped[ndarray, "h w *c"], config: MapConfig, path: Path) -> Label:
         """Ids, 0 = background; all instances are of the config's class."""
-        ids = single_channel(stored, path).astype(np.int64)
-        valid = np.ones(ids.shape, bool)
-        for bad in config.invalid:
-            valid &= ids != bad
-        if ids[valid].min(initial=0) < 0 or ids[valid].max(initial=0) >= IGNORE_INSTANCE:
-            raise DistillError(
-                f"{path}: instance ids must be from 0 to {IGNORE_INSTANCE - 1}", hint="list other values as invalid"
-            )
-        value = np.where(valid, ids, IGNORE_INSTANCE).astype(np.uint16)
-        names = {int(number): config.class_name for number in np.unique(value[valid]) if number}
-        confidence = valid.astype(np.float32)
-        return Label(Task.INSTANCE, value, valid, confidence, classes=(config.class_name,), instance_classes=names)
+        ids, valid = whole_numbers(single_channel(stored, path), config.invalid, str(path))
+        label = label_of_numbers(ids, valid, str(path))
+        names = {int(number): config.class_name for number in np.unique(label.value[valid]) if number}
+        return replace(label, classes=(config.class_name,), instance_classes=names)
 
     def synthetic_prompts(self, view: SceneView, *, resize_mode: str) -> list[PromptSpec]:
         """One prompt per visible class."""
@@ -209,10 +227,32 @@ class InstanceTask(TeacherTask):
         """Instances of the prompt's class in different colors."""
         instance = view.trace().instance
         num_colors = max((0, *view.instance_classes, int(instance.max()))) + 1
-        chosen = palette(num_colors, background=prompt_spec.background, seed=int(rng.integers(16)))
+        background = prompt_spec.background or BLACK
+        chosen = palette(num_colors, background=background, seed=int(rng.integers(16)))
         names = view.instance_classes
         colors = {number: chosen[number] for number, name in names.items() if name == prompt_spec.class_name}
-        return render_instances(instance, colors, prompt_spec.background)
+        return render_instances(instance, colors, background)
+
+
+def label_of_numbers(ids: Int[ndarray, "h w"], valid: Bool[ndarray, "h w"], where: str) -> Label:
+    """Instance label of stored numbers, without classes; numbers that do not fit in 16 bits are counted from 1.
+
+    Raises:
+        DistillError: Negative numbers, or too many.
+    """
+    known = np.where(valid, ids, BACKGROUND_INSTANCE)
+    if known.min(initial=0) < 0:
+        raise DistillError(f"{where}: {known.min()} is no number of an instance", hint="list it as invalid")
+    if known.max(initial=0) >= IGNORE_INSTANCE:
+        distinct, places = np.unique(np.append(known, BACKGROUND_INSTANCE), return_inverse=True)
+        if len(distinct) >= IGNORE_INSTANCE:
+            raise DistillError(
+                f"{where}: {len(distinct)} instances, more than {IGNORE_INSTANCE - 1}",
+                hint="check channels and invalid",
+            )
+        known = places[:-1].reshape(known.shape)
+    value = np.where(valid, known, IGNORE_INSTANCE).astype(np.uint16)
+    return Label(Task.INSTANCE, value, valid, valid.astype(np.float32))
 
 
 def render_instances(
@@ -227,20 +267,26 @@ def render_instances(
     return rendered
 
 
-def _best_match(
-    mask: Bool[ndarray, "h w"], number: int, labels: Sequence[Label], groups: list[list[tuple[int, int]]]
-) -> list[tuple[int, int]] | None:
-    """Group whose first mask overlaps most, without a mask of this answer; None below `MATCH_IOU`."""
-    best, found = MATCH_IOU, None
-    for group in groups:
-        if any(other == number for other, _ in group):
-            continue
-        theirs = labels[group[0][0]].value == group[0][1]
-        union = np.count_nonzero(mask | theirs)
-        iou = np.count_nonzero(mask & theirs) / union if union else 0.0
-        if iou >= best:
-            best, found = iou, group
-    return found
+def _matching_instances(labels: Sequence[Label], layers: Sequence[Layers]) -> list[list[tuple[int, int]]]:
+    """Groups of (number of the label, instance) that are the same object: each overlaps the first of its group."""
+    groups: list[list[tuple[int, int]]] = []
+    for number, label in enumerate(labels):
+        ids, earlier = list(label.instance_classes), list(groups)
+        ious = np.zeros((len(ids), len(earlier)))
+        for other in range(number):
+            places = [place for place, group in enumerate(earlier) if group[0][0] == other]
+            firsts = [earlier[place][0][1] for place in places]
+            ious[:, places] = pair_ious(layers[number], ids, layers[other], firsts)
+        for instance, row in zip(ids, ious, strict=True):
+            best, found = MATCH_IOU, None
+            for iou, group in zip(row, earlier, strict=True):
+                if iou >= best and group[-1][0] != number:
+                    best, found = iou, group
+            if found is None:
+                groups.append([(number, instance)])
+            else:
+                found.append((number, instance))
+    return groups
 
 
 TASK = InstanceTask()

@@ -17,7 +17,7 @@ from distill.errors import UsageError
 from distill.export.onnx.exporter import export_onnx
 from distill.export.runners import open_runner
 from distill.images import encode_jpeg
-from distill.labels import Label, encode
+from distill.labels import Label, encode, write_meta
 from distill.shards import Manifest, Sample, write_manifest, write_shard
 from distill.students.checkpoint import load_student
 from distill.students.data.batch_targets import decode_batch
@@ -51,9 +51,10 @@ def things(folder: Path, count: int = 24) -> Path:
         names = {5: "ball", 900: "box"}
         referred = np.where(ids == 5, 2, np.where(ids == 900, 0, 1)).astype(np.uint8)  # its own order
         files = {"jpg": encode_jpeg(photo)}
-        files |= encode(Label(Task.INSTANCE, ids, valid, sure, instance_classes=names))
+        label = Label(Task.INSTANCE, ids, valid, sure, instance_classes=names)
+        files |= encode(label)
         files |= encode(Label(Task.REFERRING, referred, valid, sure, classes=("box", "background", "ball")))
-        meta = {"photo_sha256": hashlib.sha256(files["jpg"]).hexdigest(), "instances": names}
+        meta = {"photo_sha256": hashlib.sha256(files["jpg"]).hexdigest()} | write_meta(label)
         meta["referring"] = ["box", "background", "ball"]
         samples.append(Sample(f"t{seed:03d}", {**files, "json": json.dumps(meta).encode()}))
     entry = write_shard(folder / "shard-000000.tar", samples)
