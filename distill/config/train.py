@@ -72,6 +72,9 @@ class DataConfig(Config):
 
     val_fraction: float = Field(0.1, ge=0.0, lt=1.0)
     """Fraction of photos held out for validation, chosen by the hash of their bytes: labeling again moves no photo."""
+    group_by: Literal["auto", "photo", "folder", "clip"] = "auto"
+    """Photos that are held out together: auto: frames of one video, numbered names of one folder if neighbors look
+    alike, and near-duplicates; clip: the same without comparing photos; folder: photos of one folder; photo: none."""
     batch_size: int = Field(16, ge=1)
     workers: int = Field(2, ge=0)
     """Processes that decode photos if the decoded set is not cached."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 from jaxtyping import UInt8
@@ -21,6 +22,27 @@ RGB = tuple[int, int, int]
 
 
 @dataclass(frozen=True, slots=True)
+class PhotoRef:
+    """A photo that is not read: name and origin as in `distill.images.Photo`."""
+
+    name: str
+    origin: Mapping[str, int | float | str]
+
+
+@dataclass(frozen=True, slots=True)
+class Dependencies:
+    """What decides the labels of one photo, besides the config and the fingerprint of the teacher.
+
+    Attributes:
+        text: Such as the rows of a manifest.
+        files: Such as its label maps; they may be missing.
+    """
+
+    text: str = ""
+    files: tuple[Path, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class PromptSpec:
     """One prompt about one photo, and the color code of the generated image.
 
@@ -29,9 +51,10 @@ class PromptSpec:
         prompt: The sentence.
         legend: semantic, referring: class name to color, in the order of the sentence.
         class_name: instance: the class of the prompt.
-        background: instance, referring: color of everything else.
-        colormap: depth: ``cube`` (the paper's path), ``gray``, ``viridis``, ``plasma``, ``inferno``, ``magma`` or
-            ``turbo``.
+        background: Color of everything outside classes, instances or phrases; None: not named, read from the image.
+        unreadable: semantic, referring: class name to the text of a color that cannot be read.
+        colormap: depth: ``cube`` (the paper's path), ``gray``, or one of `distill.teachers.codecs.colormaps.COLORMAPS`;
+            with ``_r`` reversed.
         depth_kind: depth: meaning of the colors.
         near_is_low: depth by colormap: whether the low end of the map is near.
         frame: normals: name of the axis convention of the colors.
@@ -46,7 +69,8 @@ class PromptSpec:
     prompt: str = ""
     legend: Mapping[str, RGB] = field(default_factory=dict)
     class_name: str = ""
-    background: RGB = (0, 0, 0)
+    background: RGB | None = None
+    unreadable: Mapping[str, str] = field(default_factory=dict)
     colormap: str = "cube"
     depth_kind: DepthKind = DepthKind.METRIC
     near_is_low: bool = True
@@ -102,6 +126,14 @@ class Generator(Protocol):
         """Digests of the files that decide its images, besides the config; empty if there are none."""
         return []
 
+    def dependencies(self, photo: PhotoRef) -> Dependencies:
+        """Files and text that decide the images of this photo; empty if the photo alone does.
+
+        Raises:
+            DistillError: They cannot be found.
+        """
+        return Dependencies()
+
 
 @runtime_checkable
 class CacheableGenerator(Generator, Protocol):
@@ -135,6 +167,14 @@ class Specialist(Protocol):
     def fingerprint(self) -> list[str]:
         """Digests of the files that decide its labels, besides the config; empty if there are none."""
         return []
+
+    def dependencies(self, photo: PhotoRef) -> Dependencies:
+        """Files and text that decide the labels of this photo; empty if the photo alone does.
+
+        Raises:
+            DistillError: They cannot be found.
+        """
+        return Dependencies()
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,7 +220,15 @@ class Teacher(Protocol):
         ...
 
     def fingerprint(self) -> list[str]:
-        """Digests of the files that decide its labels, besides the config: models, manifests, source code."""
+        """Digests of the files that decide all its labels, besides the config: models, source code."""
+        ...
+
+    def dependencies(self, photo: PhotoRef) -> Dependencies:
+        """Files and text that decide the labels of this photo.
+
+        Raises:
+            DistillError: They cannot be found.
+        """
         ...
 
     def label(self, photo: Photo) -> list[TeacherResult]:

@@ -9,6 +9,7 @@ import copy
 import hashlib
 import json
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from distill.images import Photo
 from distill.label_conversions import convert_depth, remap_classes, resample_nearest
 from distill.labels import Label
 from distill.tasks import TASKS, DepthKind, Task
-from distill.teachers.base import Teacher, TeacherResult
+from distill.teachers.base import Dependencies, PhotoRef, Teacher, TeacherResult
 from distill.teachers.builder_options import TeacherContext
 from distill.teachers.kinds import KINDS, kind_of
 from distill.teachers.plugins import find_kind
@@ -70,6 +71,17 @@ class EnsembleTeacher:
         return [
             digest for group in self._members.values() for member in group for digest in member.teacher.fingerprint()
         ]
+
+    def dependencies(self, photo: PhotoRef) -> Dependencies:
+        """As `Teacher.dependencies`, of all members that know this photo."""
+        found = []
+        for group in self._members.values():
+            for member in group:
+                with suppress(DistillError):
+                    found.append(member.teacher.dependencies(photo))
+        return Dependencies(
+            "\n".join(part.text for part in found), tuple(path for part in found for path in part.files)
+        )
 
     def label(self, photo: Photo) -> list[TeacherResult]:
         """One result with all tasks.

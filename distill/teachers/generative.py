@@ -16,11 +16,19 @@ from numpy import ndarray
 
 from distill.errors import DistillError, UsageError
 from distill.images import Photo
-from distill.label_conversions import merge_instances, remap_classes, resample_nearest
+from distill.label_conversions import drop_absent_instances, merge_instances, remap_classes, resample_nearest
 from distill.labels import Label
 from distill.tasks import MAX_CLASSES, TASKS, Task
 from distill.teachers.answer_parser import AnswerRejected, ParsedAnswer, parse_answer
-from distill.teachers.base import ContentRefused, GeneratedImage, Generator, PromptSpec, TeacherResult
+from distill.teachers.base import (
+    ContentRefused,
+    Dependencies,
+    GeneratedImage,
+    Generator,
+    PhotoRef,
+    PromptSpec,
+    TeacherResult,
+)
 from distill.teachers.prompts.prompt_ensemble import SINGLE, PromptEnsemble, Variant, hflip_photo
 from distill.teachers.prompts.templates import prompt_hash
 from distill.teachers.quality.filter import QualityFilter, score_result
@@ -103,6 +111,10 @@ class GenerativeTeacher:
         """As `Teacher.fingerprint`."""
         return self._generator.fingerprint()
 
+    def dependencies(self, photo: PhotoRef) -> Dependencies:
+        """As `Teacher.dependencies`."""
+        return self._generator.dependencies(photo)
+
     def label(self, photo: Photo) -> list[TeacherResult]:
         """Results for the photo.
 
@@ -180,7 +192,7 @@ class GenerativeTeacher:
         """Fuse the samples and store them in the first result without such a label."""
         size_hw = samples[0].parsed.label.size_hw
         labels = [resample_nearest(each.parsed.label, size_hw) for each in samples]
-        label = fuse_labels(labels)
+        label = drop_absent_instances(fuse_labels(labels))
         result = _result_for(label, results)
         for each in samples:
             if each.parsed.prompt_spec.legend != each.variant.prompt_spec.legend:
@@ -191,6 +203,9 @@ class GenerativeTeacher:
             record["agreement"] = round(agreement(label, labels), 4)
         result.records.append(record)
         _store_label(label, samples[0].parsed.generated, result)
+        if "instances" in record:
+            stored = result.labels[label.task].instance_classes.values()
+            record["instances"] = sum(name in label.classes for name in stored)
         return result
 
     def _record(self, samples: list[_ParsedSample], label: Label) -> dict[str, Any]:
@@ -262,7 +277,7 @@ def _result_for(label: Label, results: list[TeacherResult]) -> TeacherResult:
 def _store_label(label: Label, generated: UInt8[ndarray, "h w 3"], result: TeacherResult) -> None:
     known = result.labels.get(label.task)
     if known is not None:
-        label = merge_instances(known, resample_nearest(label, known.size_hw))
+        label = drop_absent_instances(merge_instances(known, resample_nearest(label, known.size_hw)))
     result.labels[label.task] = label
     name = (
         str(label.task) if known is None else f"{label.task} {next(iter(label.instance_classes.values()), '')}".strip()

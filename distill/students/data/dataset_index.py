@@ -92,24 +92,6 @@ def read_index(folders: Sequence[Path], tasks: Sequence[Task] = ()) -> DatasetIn
     )
 
 
-def split(entries: Sequence[SampleRef], val_fraction: float) -> tuple[tuple[SampleRef, ...], tuple[SampleRef, ...]]:
-    """(training, validation) entries, by the hash of each photo: independent of labels, order and other photos.
-
-    Raises:
-        UsageError: One side would be empty.
-    """
-    is_val = [int(entry.photo_sha256[:8], 16) % 1000 < round(val_fraction * 1000) for entry in entries]
-    train = tuple(entry for entry, held_out in zip(entries, is_val, strict=True) if not held_out)
-    val = tuple(entry for entry, held_out in zip(entries, is_val, strict=True) if held_out)
-    if not train or (not val and val_fraction > 0):
-        side = "validation" if train else "training"
-        raise UsageError(
-            f"the {side} split is empty: {len(entries)} photos at data.val_fraction={val_fraction}",
-            hint="label more photos, or change data.val_fraction (0 trains without validation)",
-        )
-    return train, val
-
-
 def _choose_tasks(manifests: Sequence[tuple[Path, Manifest]], tasks: Sequence[Task]) -> tuple[Task, ...]:
     if not tasks:
         common = [task for task in STUDENT_TASKS if all(task in manifest.tasks for _, manifest in manifests)]

@@ -136,7 +136,7 @@ def _sample_ref(
         sha256,
         quality,
         class_of,
-        _slivers(sample, tasks),
+        slivers=_slivers(sample, tasks),
         name=str(sample.meta.get("name") or key),
         is_frame=isinstance(origin, dict) and origin.get("frame") is not None,
         photo_hash=str(sample.meta.get("photo_hash") or ""),

@@ -25,6 +25,7 @@ class TrainPlan:
         tasks: Dense tasks that are learned.
         photos_train: Training photos.
         photos_val: Validation photos.
+        split: How these were chosen.
         num_bad_samples: Samples that cannot be used, as far as known without decoding.
         parameters: Of the student.
         gmacs: Multiply-adds of one photo at the working size, in 10^9.
@@ -42,6 +43,7 @@ class TrainPlan:
     tasks: tuple[str, ...]
     photos_train: int
     photos_val: int
+    split: str
     num_bad_samples: int
     parameters: int
     gmacs: float
@@ -66,6 +68,7 @@ class TrainPlan:
             (
                 f"train {', '.join(self.tasks)} on {self.photos_train} images, validate on {self.photos_val}"
                 + (f"; {self.num_bad_samples} bad samples are skipped" if self.num_bad_samples else ""),
+                self.split,
                 f"student: {self.parameters / 1e6:.2f} M parameters, {self.gmacs:.2f} GMACs per image, "
                 f"{self.activation_bytes / 2**20:.0f} MiB of activations per batch",
                 f"data: {self.memory_bytes / 2**20:.0f} MiB decoded, {where}",
@@ -98,6 +101,7 @@ def plan_training(config: TrainConfig, data: TrainingData) -> TrainPlan:
         tasks=tuple(str(task) for task in data.spec.dense_tasks),
         photos_train=len(data.train),
         photos_val=len(data.val),
+        split=data.split,
         num_bad_samples=count_bad_samples(data.index.bad_samples),
         parameters=sum(parameter.numel() for parameter in student.parameters()),
         gmacs=_count_gmacs(student, device),

@@ -24,10 +24,11 @@ from distill.students.checkpoint import (
 )
 from distill.students.data.bad_samples import BadSample, count_bad_samples, describe_bad_samples
 from distill.students.data.dataset import ShardDataset
-from distill.students.data.dataset_index import DatasetIndex, read_index, split
+from distill.students.data.dataset_index import DatasetIndex, read_index
 from distill.students.data.loaders import check_remaining, open_dataset, steps_per_epoch, train_sampler, val_sampler
 from distill.students.data.sampler import build_loader
 from distill.students.data.shard_index import SampleRef
+from distill.students.data.split import split
 from distill.students.losses.depth import is_metric
 from distill.students.model.backbone import memory_format
 from distill.students.model.fake_quant import enable_fake_quant
@@ -54,12 +55,14 @@ class TrainingData:
         train: Training samples.
         val: Validation samples; may be empty.
         spec: Spec of the student.
+        split: How the validation photos were chosen.
     """
 
     index: DatasetIndex
     train: tuple[SampleRef, ...]
     val: tuple[SampleRef, ...]
     spec: StudentSpec
+    split: str = ""
 
     def without_bad_samples(self, train: Sequence[SampleRef], val: Sequence[SampleRef]) -> TrainingData:
         """The training data with these samples only."""
@@ -105,7 +108,7 @@ def load_training_data(config: TrainConfig) -> TrainingData:
     if config.train.accelerator == "gpu" and not torch.cuda.is_available():
         raise UsageError("train.accelerator=gpu: torch finds no GPU", hint="leave it out, or choose cpu")
     index = read_index(config.shards, config.tasks)
-    train, val = split(index.entries, config.data.val_fraction)
+    parts = split(index.entries, config.data.val_fraction, config.data.group_by)
     if Task.DEPTH in index.tasks:
         is_metric(config.loss.depth, index.depth_kind)
     spec = build_spec(
@@ -117,9 +120,9 @@ def load_training_data(config: TrainConfig) -> TrainingData:
         things=index.things,
         licenses=index.licenses,
         terms=index.terms,
-        provenance={"teachers": ", ".join(index.teachers), "photos": str(len(train))},
+        provenance={"teachers": ", ".join(index.teachers), "photos": str(len(parts.train))},
     )
-    return TrainingData(index, train, val, spec)
+    return TrainingData(index, parts.train, parts.val, spec, parts.description)
 
 
 def fit(

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from distill.errors import DistillError
-from distill.files import MAX_FILE_BYTES
+from distill.files import MAX_FILE_BYTES, printable
 from distill.images import Photo, encode_jpeg, read_photo
-from distill.inputs import PHOTO_SUFFIXES, UnreadablePhoto, printable, unique_keys
+from distill.inputs import PHOTO_SUFFIXES, UnreadablePhoto, unique_keys
 from distill.own_files import is_system_folder
 from distill.shards import Sample, read_manifest, read_shard
 from distill.teachers.base import Dependencies, PhotoRef
@@ -119,7 +119,9 @@ class ShardsSource:
     def _photo(self, sample: Sample, min_size_hw: tuple[int, int] | None) -> Photo | UnreadablePhoto:
         try:
             name = str(sample.meta.get("name", sample.key))
-            key, origin = self._prefix + sample.key, sample.meta.get("origin", {})
+            stored = sample.meta.get("origin")
+            origin = {k: v for k, v in stored.items() if v is not None} if isinstance(stored, dict) else {}
+            key = self._prefix + sample.key
             return read_photo(sample.photo, key=key, name=name, origin=origin, min_size_hw=min_size_hw)
         except DistillError as error:
             return UnreadablePhoto(sample.key, str(error))

@@ -12,6 +12,7 @@ from distill.files import write_atomic
 from distill.images import Photo
 from distill.inputs import UnreadablePhoto
 from distill.labels import encode, write_meta
+from distill.photo_hash import hash_photo
 from distill.runtime.parallel import map_ordered
 from distill.shards import Sample, ShardEntry, write_shard
 from distill.teachers.base import Teacher, TeacherResult
@@ -22,6 +23,8 @@ from distill.teachers.labeling.shard_plan import STATS_DIR
 from distill.teachers.labeling.shard_stats import ShardStats, ShardStatsBuilder
 from distill.teachers.store.records import StoreFull
 
+_ORIGIN = ("frame", "scene", "seed")
+"""Keys of a sample's origin, null where they do not apply: loaders need the same keys in every sample."""
 _LEAST_CONFIDENCE = 0.5 / 255
 """Confidence up to this is stored as 0."""
 
@@ -140,16 +143,16 @@ def make_sample(photo: Photo, result: TeacherResult, number: int = 1) -> Sample:
     meta: dict[str, Any] = {
         "name": photo.name,
         "photo_sha256": photo.sha256,
+        "photo_hash": hash_photo(photo.rgb),
         "size_hw": list(photo.size_hw),
         # Paths of this machine are not handed on.
-        "origin": {key: value for key, value in photo.origin.items() if key != "path"},
+        "origin": {key: photo.origin.get(key) for key in _ORIGIN},
         "records": result.records,
+        "failures": result.failures,
     }
     files = {photo.suffix: photo.data}
     for label in result.labels.values():
         files |= encode(label)
         meta |= write_meta(label)
-    if result.failures:
-        meta["failures"] = result.failures
     files["json"] = json.dumps(meta, sort_keys=True, ensure_ascii=False).encode()
     return Sample(photo.key if number == 1 else f"{photo.key}--{number}", files)

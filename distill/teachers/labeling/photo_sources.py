@@ -13,14 +13,13 @@ from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 from distill.errors import DistillError, UsageError
-from distill.files import read_file
+from distill.files import printable, read_file
 from distill.images import SUFFIXES, Photo, read_photo
 from distill.inputs import (
     ARCHIVE_SUFFIXES,
     UnreadablePhoto,
     expand,
     is_shards,
-    printable,
     unique_keys,
     walk,
 )

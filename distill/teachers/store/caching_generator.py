@@ -5,7 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 from distill.images import Photo
-from distill.teachers.base import CacheableGenerator, ContentRefused, GeneratedImage, Generator, PromptSpec
+from distill.teachers.base import (
+    CacheableGenerator,
+    ContentRefused,
+    Dependencies,
+    GeneratedImage,
+    Generator,
+    PhotoRef,
+    PromptSpec,
+)
 from distill.teachers.store.answers import AnswerStore
 from distill.teachers.store.records import IMAGE, REFUSED, AnswerCorrupt, AnswerKey, AnswerMissing, CachedAnswer
 
@@ -32,6 +40,10 @@ class CachingGenerator(Generator):
     def fingerprint(self) -> list[str]:
         """As the generator's."""
         return self._generator.fingerprint()
+
+    def dependencies(self, photo: PhotoRef) -> Dependencies:
+        """As the generator's."""
+        return self._generator.dependencies(photo)
 
     def prompt_specs(self, photo: Photo) -> list[PromptSpec]:
         """As the generator's."""

@@ -14,6 +14,7 @@ from numpy.random import Generator
 
 from distill.config.synthetic import SyntheticConfig
 from distill.images import Photo, encode_jpeg, read_photo
+from distill.teachers.base import Dependencies, PhotoRef
 from distill.teachers.synthetic.camera import Camera, fly_path, pixel_grid
 from distill.teachers.synthetic.raycaster import photograph, trace_truth
 from distill.teachers.synthetic.scene import World
@@ -80,6 +81,7 @@ class ScenesSource:
     """The rendered scenes of a synthetic teacher, as a `Source` of a labeling job."""
 
     ignored: Sequence[str] = ()
+    left_out: Sequence[str] = ()
 
     def __init__(self, config: SyntheticConfig) -> None:
         self._config = config
@@ -87,9 +89,14 @@ class ScenesSource:
     def __len__(self) -> int:
         return self._config.scenes
 
-    def identity(self, start: int, stop: int) -> str:
-        """As `Source.identity`."""
-        return f"scenes {self._config.first + start}-{self._config.first + stop} of seed {self._config.seed}"
+    def photo(self, position: int) -> PhotoRef:
+        """As `Source.photo`."""
+        scene = self._config.first + position
+        return PhotoRef(f"scene {scene}", {"scene": scene})
+
+    def dependencies(self, position: int) -> Dependencies:
+        """As `Source.dependencies`."""
+        return Dependencies(f"scene {self._config.first + position} of seed {self._config.seed}")
 
     def read(self, start: int, stop: int, min_size_hw: tuple[int, int] | None = None) -> Iterator[Photo]:
         """As `Source.read`."""

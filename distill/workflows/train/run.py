@@ -146,6 +146,7 @@ def run_train(config: TrainConfig, out: Path, reporter: Reporter | None = None, 
     reporter = reporter if reporter is not None and first else SilentReporter()
     data = load_training_data(config)
     provenance = _provenance(config, data)
+    reporter.info(data.split)
     if not resume:
         check_same_shards(out, provenance)
         finished = read_result(out)
@@ -263,6 +264,7 @@ def _flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 def _provenance(config: TrainConfig, data: TrainingData) -> dict[str, Any]:
     return {
         "photos": {"train": len(data.train), "val": len(data.val)},
+        "split": data.split,
         "teachers": data.index.teachers,
         "licenses": data.index.licenses,
         "manifests": {str(folder): file_sha256(folder / MANIFEST) for folder in sorted(config.shards)},

@@ -15,7 +15,8 @@ from distill.errors import DistillError, UsageError
 from distill.images import decode_rgb, encode_jpeg, encode_map
 from distill.students.data.batch_targets import decode_batch
 from distill.students.data.dataset import ShardDataset
-from distill.students.data.dataset_index import read_index, split
+from distill.students.data.dataset_index import read_index
+from distill.students.data.split import split
 from distill.students.data.decode import decode_photo, decode_task
 from distill.students.data.sampler import EpochBatchSampler, PrefetchLoader, build_loader
 from distill.tasks import FAR_WARP, DepthKind, Task, unwarp_depth
@@ -38,8 +39,9 @@ def test_the_split_is_by_photo_and_survives_a_relabel(make_shards: MakeShards, t
     first = read_index([make_shards(tmp_path / "a", num_samples=40)])
     relabel = make_shards(tmp_path / "b", num_samples=40, tasks=(Task.DEPTH,), shard_size=7, confidence=0.5)
     both = read_index([relabel, tmp_path / "a"], [Task.DEPTH])
-    _, val = split(first.entries, 0.3)
-    train_both, val_both = split(both.entries, 0.3)
+    val = split(first.entries, 0.3).val
+    parts = split(both.entries, 0.3)
+    train_both, val_both = parts.train, parts.val
     assert {entry.photo_sha256 for entry in val_both} == {entry.photo_sha256 for entry in val}
     assert len(val_both) == 2 * len(val) and 4 <= len(val) <= 20
     assert not {entry.photo_sha256 for entry in val_both} & {entry.photo_sha256 for entry in train_both}
@@ -54,7 +56,8 @@ def test_an_empty_split_is_refused(make_shards: MakeShards, tmp_path: Path) -> N
         split(entries, 0.001)
     with pytest.raises(UsageError, match="the training split is empty"):
         split(entries, 0.9999)
-    assert split(entries, 0.0) == (entries, ())
+    whole = split(entries, 0.0)
+    assert (whole.train, whole.val, whole.description) == (entries, (), "no validation")
 
 
 def test_shards_that_disagree_are_refused(make_shards: MakeShards, tmp_path: Path) -> None:

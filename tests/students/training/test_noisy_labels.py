@@ -10,7 +10,8 @@ import torch
 
 from distill.labels import encode
 from distill.shards import Manifest, Sample, read_manifest, read_samples, write_manifest, write_shard
-from distill.students.data.dataset_index import read_index, split
+from distill.students.data.dataset_index import read_index
+from distill.students.data.split import split
 from distill.students.training.noisy_labels import NoisyLabelFilter
 from distill.tasks import Task
 from tests.builders.shards import write_tiny_shards
@@ -63,7 +64,7 @@ def test_swapped_classes_are_left_out_while_a_student_learns(tmp_path: Path) -> 
     )
     result = train(tmp_path / "spoiled", tmp_path / "run", *settings)
     state = torch.load(tmp_path / "run" / "checkpoints" / "last.ckpt", weights_only=True)["distill"]
-    train_entries, _ = split(read_index([tmp_path / "spoiled"]).entries, 0.2)
+    train_entries = split(read_index([tmp_path / "spoiled"]).entries, 0.2).train
     noisy_labels = NoisyLabelFilter(len(train_entries), [Task.SEMANTIC], 3.0)
     noisy_labels.errors = state["label_errors"]
     found = {
