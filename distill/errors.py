@@ -35,3 +35,12 @@ class UsageError(DistillError):
 
 def _rebuild(kind: type[DistillError], message: str, hint: str) -> DistillError:
     return kind(message, hint=hint)
+
+
+def describe_error(error: BaseException) -> str:
+    """Type and first line of an exception of foreign code."""
+    try:
+        text = str(error).strip().splitlines()
+    except Exception:  # a foreign __str__ may fail, too
+        text = []
+    return f"{type(error).__name__}: {text[0]}" if text else type(error).__name__

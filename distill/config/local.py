@@ -7,8 +7,9 @@ from typing import Literal
 from pydantic import Field, field_validator, model_validator
 
 from distill.config import Config
+from distill.config.class_ids import ClassNames, Remap, check_targets
 from distill.config.prompt import PromptConfig
-from distill.config.teacher_base import TeacherConfig, check_remap
+from distill.config.teacher_base import TeacherConfig
 from distill.tasks import DepthKind, Task
 
 Precision = Literal["auto", "float32", "bfloat16", "float16"]
@@ -39,11 +40,11 @@ class TransformersConfig(ModelConfig):
     """depth: kind of the model's output; required if the model does not declare it."""
     frame: str = ""
     """normals: axes of the model's output, such as ``opencv``; required if the model does not declare them."""
-    classes: tuple[str, ...] = ()
+    classes: ClassNames = ()
     """semantic: class list of the labels; empty: the model's own."""
-    remap: dict[int | str, str] = Field(default_factory=dict)
+    remap: Remap = Field(default_factory=dict)
     """semantic: model class to a name in `classes`, or to ``ignore``."""
-    things: tuple[str, ...] = ()
+    things: ClassNames = ()
     """instance: classes to use; for a text-prompted model (SAM 3) the text prompts, one call each."""
     min_score: float = Field(default=0.5, ge=0, le=1)
     """instance: minimum score of a mask."""
@@ -53,7 +54,7 @@ class TransformersConfig(ModelConfig):
     @model_validator(mode="after")
     def _check_remap(self) -> TransformersConfig:
         if self.classes:
-            check_remap(self.remap, self.classes)
+            check_targets(self.classes, self.remap)
         return self
 
 

@@ -7,7 +7,10 @@ from typing import Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from distill.config import Config
-from distill.tasks import IGNORE_SEMANTIC, MAX_CLASSES, TASKS, DepthKind, Task
+from distill.config.class_ids import ClassIds, ClassNames, Remap, check_sources, check_targets, spread_class_mapping
+from distill.tasks import TASKS, DepthKind, Task
+
+ResizeMode = Literal["cover", "fill", "contain"]
 
 
 class TeacherConfig(Config):
@@ -43,14 +46,22 @@ class OutputConfig(Config):
     """depth: what is unknown about the values."""
     frame: str = "opengl"
     """normals: axes of the channels: ``opengl`` (x right, y up, z toward the camera), ``opencv``, ``dsine``, ..."""
-    classes: tuple[str, ...] = ()
+    classes: ClassNames = ()
     """semantic: class list of the labels."""
-    model_classes: tuple[str, ...] = ()
-    """semantic: names of the model's channels, in order; empty: `classes`."""
-    remap: dict[int | str, str] = Field(default_factory=dict)
-    """semantic: model class to a name in `classes`, or to ``ignore``; probabilities of merged classes are added."""
+    model_classes: ClassNames = ()
+    """semantic: names of the model's channels or ids, in order; empty: `classes`."""
+    remap: Remap = Field(default_factory=dict)
+    """semantic: model class (id or name) to a name in `classes`, or to ``ignore``; ``"*"`` is every other id.
+    Probabilities of merged classes are added."""
     min_confidence: float = Field(default=0.0, ge=0, le=1)
     """semantic: pixels below are invalid."""
+    resize_mode: ResizeMode | None = None
+    """How the photo was resized to a map of another shape; None: such maps are refused."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _spread_classes(cls, values: Any) -> Any:
+        return spread_class_mapping(values)
 
     @model_validator(mode="after")
     def _check_classes(self) -> OutputConfig:
@@ -60,43 +71,17 @@ class OutputConfig(Config):
             raise ValueError(f"task: {self.task} cannot be read from output maps; use one of {possible}")
         if info.class_list == "classes" and not self.classes:
             raise ValueError(f"classes: name the classes of a {self.task} output")
-        check_remap(self.remap, self.classes)
+        check_targets(self.classes, self.remap)
+        check_sources(self.model_classes or self.classes, self.remap)
         return self
+
+    @property
+    def class_ids(self) -> ClassIds:
+        """Model ids to the ids of `classes`."""
+        return ClassIds(self.classes, self.model_classes, self.remap)
 
 
 def check_unique_tasks(tasks: list[Task]) -> None:
     """Raise ValueError for an empty list of outputs, or two outputs of one task."""
     if not tasks or len(set(tasks)) != len(tasks):
         raise ValueError("describe at least one output, and each task only once")
-
-
-def check_remap(remap: dict[int | str, str], classes: tuple[str, ...]) -> None:
-    """Raise ValueError for a class list that is too long or has duplicates, or a target class that is not in it."""
-    if len(classes) > MAX_CLASSES:
-        raise ValueError(f"{len(classes)} classes, more than {MAX_CLASSES}: ids are stored in 8 bits")
-    if len(set(classes)) != len(classes):
-        raise ValueError("a class is named twice")
-    for stored, target in remap.items():
-        if target != "ignore" and target not in classes:
-            raise ValueError(f"remap {stored!r}: {target!r} is not among the classes {', '.join(classes)}")
-
-
-def id_table(
-    names: tuple[str, ...], classes: tuple[str, ...], remap: dict[int | str, str], num_ids: int
-) -> tuple[int, ...]:
-    """The id in `classes` of each stored id, or 255 (ignore): by `remap` (id or name) first, then by equal name.
-
-    Args:
-        names: Names of the stored ids, in order; may be empty.
-        classes: The target list.
-        remap: As in `MapConfig.remap`.
-        num_ids: Number of possible stored ids.
-    """
-    names = names or (classes if not remap or all(isinstance(key, int) for key in remap) else ())
-    index = {name: position for position, name in enumerate(classes)}
-    table = []
-    for stored in range(num_ids):
-        name = names[stored] if stored < len(names) else ""
-        target = remap.get(stored, remap.get(name, name if name in index else "ignore"))
-        table.append(index.get(target, IGNORE_SEMANTIC))
-    return tuple(table)

@@ -2,18 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
+from typing import Any
 
+from distill.config.adapters import MIN_VALID
+from distill.errors import DistillError, describe_error
 from distill.images import Photo
+from distill.label_conversions import drop_absent_instances
+from distill.labels import Label
 from distill.tasks import Task
-from distill.teachers.base import Specialist, TeacherResult
+from distill.teachers.base import Dependencies, PhotoRef, Specialist, TeacherResult
 from distill.teachers.quality.filter import QualityFilter, score_result
 from distill.teachers.quality.score import describe
 from distill.teachers.registration.align import warp_label
+from distill.teachers.tasks import teacher_task
 
 
 class PredictiveTeacher:
-    """Resizes the labels of a specialist to the photo's size and records their origin."""
+    """Resizes the labels of a specialist to the photo's size and records their origin.
+
+    Labels with a smaller share of usable pixels than ``min_valid`` (by task; `MIN_VALID` by default) are refused;
+    ``notes`` is called after the specialist and returns remarks about its labels of a photo.
+    """
 
     def __init__(
         self,
@@ -26,12 +37,15 @@ class PredictiveTeacher:
         classes: Sequence[str],
         quality_filter: QualityFilter | None = None,
         max_parallel: int = 1,
+        min_valid: Mapping[Task, float] = MappingProxyType({}),
+        notes: Callable[[Photo], list[dict[str, Any]]] | None = None,
     ) -> None:
         self.name, self.license, self.terms = name, license, terms
         self.tasks = tuple(tasks)
         self.classes = tuple(classes)
         self._specialist, self._quality_filter = specialist, quality_filter
         self.max_parallel = max_parallel
+        self._min_valid, self._notes = min_valid, notes
         self.answer_usd = 0.0
 
     @property
@@ -48,6 +62,10 @@ class PredictiveTeacher:
         """As `Teacher.fingerprint`."""
         return self._specialist.fingerprint()
 
+    def dependencies(self, photo: PhotoRef) -> Dependencies:
+        """As `Teacher.dependencies`."""
+        return self._specialist.dependencies(photo)
+
     def label(self, photo: Photo) -> list[TeacherResult]:
         """One result with all tasks.
 
@@ -55,12 +73,31 @@ class PredictiveTeacher:
             DistillError: The specialist failed on this photo.
         """
         result = TeacherResult(labels={})
-        for label in self._specialist.predict(photo):
-            if label.task in self.tasks:
-                placed = warp_label(label, photo.size_hw, "fill")
-                result.labels[label.task] = placed
-                record = {"task": str(label.task), "teacher": self.name, "license": self.license, "terms": self.terms}
-                result.records.append(record | {"cost_usd": 0.0} | describe(placed))
+        try:
+            labels = [label for label in self._specialist.predict(photo) if label.task in self.tasks]
+            placed = [drop_absent_instances(warp_label(label, photo.size_hw, "fill")) for label in labels]
+        except DistillError:
+            raise
+        except Exception as error:  # foreign files, models and code: their failure costs this photo, not the job
+            raise DistillError(f"{photo.name}: {self.name} failed: {describe_error(error)}") from error
+        result.notes.extend(self._notes(photo) if self._notes is not None else ())
+        for label in placed:
+            task = str(label.task)
+            if reason := self._too_few_pixels(label):
+                result.failures.append({"task": task, "kind": "rejected", "reason": reason})
+                continue
+            result.labels[label.task] = label
+            record = {"task": task, "teacher": self.name, "license": self.license, "terms": self.terms}
+            result.records.append(record | {"cost_usd": 0.0} | describe(label))
+        if result.failures and not result.labels:
+            raise DistillError(f"{photo.name}: {result.failures[0]['reason']}")
         if self._quality_filter is not None and self._quality_filter.specialists:
             score_result(photo, result, self._quality_filter)
         return [result]
+
+    def _too_few_pixels(self, label: Label) -> str:
+        """Reason to refuse a label with almost no usable pixel; empty if it has enough."""
+        share = float(teacher_task(label.task).informative(label).mean())
+        if share > 0 and share >= self._min_valid.get(label.task, MIN_VALID):
+            return ""
+        return f"only {share:.1%} of the pixels of its {label.task} map are usable"

@@ -1,38 +1,61 @@
-"""Label maps on disk as a teacher: ground truth or pseudo-labels.
-
-Images are read bit for bit, ``.npy`` without pickle.
-"""
+"""Label maps on disk as a teacher: ground truth or pseudo-labels."""
 
 from __future__ import annotations
 
-import io
-import zipfile
 from pathlib import Path
+from typing import Any
 
-import cv2
 import numpy as np
 from jaxtyping import Shaped
 from numpy import ndarray
-from PIL import Image
 
 from distill.config.adapters import MapConfig, MapsConfig
 from distill.errors import DistillError
-from distill.files import read_file
-from distill.images import MAX_PIXELS, Photo
+from distill.images import Photo
 from distill.labels import Label
-from distill.tasks import Task
-from distill.teachers.base import Specialist, Teacher
+from distill.tasks import TASKS, Task
+from distill.teachers.adapters.map_finder import MapFinder
+from distill.teachers.adapters.map_reader import read_map
+from distill.teachers.adapters.photo_shape import check_shape
+from distill.teachers.base import Dependencies, PhotoRef, Specialist, Teacher
 from distill.teachers.builder_options import TeacherContext
 from distill.teachers.predictive import PredictiveTeacher
 from distill.teachers.quality.fusion import hflip_label
+from distill.teachers.registration.align import warp_label
 from distill.teachers.tasks import teacher_task
+from distill.teachers.tasks.map_files import weigh_channels
 
 
 class MapsSpecialist(Specialist):
     """Reads the maps of a config."""
 
-    def __init__(self, config: MapsConfig) -> None:
-        self._config = config
+    def __init__(self, config: MapsConfig, folder: Path = Path()) -> None:
+        """Paths of pairs are relative to `folder`.
+
+        Raises:
+            UsageError: A CSV of pairs is not readable.
+        """
+        self._maps = {task: (one, MapFinder(one, folder)) for task, one in config.maps().items()}
+        self._notes: dict[str, list[dict[str, Any]]] = {}
+
+    def dependencies(self, photo: PhotoRef) -> Dependencies:
+        """The maps of the photo; a CSV of pairs decides no more than which ones they are."""
+        if "path" not in photo.origin or "frame" in photo.origin:
+            return Dependencies()
+        paths = self.map_paths(Path(str(photo.origin["path"])))
+        return Dependencies("\n".join(path.name for path in paths), tuple(paths))
+
+    def map_paths(self, photo: Path) -> list[Path]:
+        """The maps of a photo file.
+
+        Raises:
+            DistillError: A map is missing.
+        """
+        return [finder.find(photo) for _, finder in self._maps.values()]
+
+    def notes(self, photo: Photo) -> list[dict[str, Any]]:
+        """Ids that were ignored because `remap` has no entry for them."""
+        return self._notes.pop(photo.key, [])
 
     def predict(self, photo: Photo) -> list[Label]:
         """Labels of one photo.
@@ -46,69 +69,59 @@ class MapsSpecialist(Specialist):
                 hint="give a folder of photos",
             )
         path = Path(str(photo.origin["path"]))
-        return [_read_label(task, _find(path, config), config) for task, config in self._config.maps().items()]
+        found = {task: (finder.find(path), config) for task, (config, finder) in self._maps.items()}
+        labels = {task: self._read_label(task, file, config, photo) for task, (file, config) in found.items()}
+        for task, (file, config) in found.items():
+            if reason := teacher_task(task).contradiction(labels[task], labels, config.frame):
+                raise DistillError(f"{file}: {reason}", hint="fix the config of the maps that are wrong")
+        return list(labels.values())
+
+    def _read_label(self, task: Task, path: Path, config: MapConfig, photo: Photo) -> Label:
+        stored = read_map(
+            path,
+            array=config.array,
+            usual_array=str(task),
+            colors=bool(config.colors),
+            exact=TASKS[task].storage in ("ids", "depth"),
+        )
+        if config.channels:
+            stored = weigh_channels(stored, config.channels, path)
+        reader = teacher_task(task)
+        label = reader.label_from_file(stored, config, path)
+        if reason := reader.reject(label):
+            raise DistillError(f"{path}: {reason}", hint="check the config of these maps, such as frame")
+        if config.resize_mode is None:
+            check_shape(label.size_hw, photo, str(path))
+        self._note_unlisted(task, stored, config, photo)
+        label = hflip_label(label) if config.mirror else label
+        return warp_label(label, photo.size_hw, config.resize_mode or "fill")
+
+    def _note_unlisted(self, task: Task, stored: Shaped[ndarray, "h w *c"], config: MapConfig, photo: Photo) -> None:
+        if not config.classes or config.colors:
+            return
+        plain = stored[..., 0] if stored.ndim == 3 else stored
+        ids = [one for one in config.class_ids.unlisted(plain) if one not in config.invalid and not np.isnan(one)]
+        if ids:
+            shown = ", ".join(f"{one:g}" for one in ids[:10]) + (" ..." if len(ids) > 10 else "")
+            reason = f"remap has no entry for id {shown}: these pixels have no label"
+            self._notes.setdefault(photo.key, []).append({"task": str(task), "reason": reason})
 
 
 def build_maps(config: MapsConfig, folder: Path, context: TeacherContext) -> Teacher:
-    """The teacher of a maps config."""
+    """The teacher of a maps config.
+
+    Raises:
+        UsageError: A CSV of pairs is not readable.
+    """
+    specialist = MapsSpecialist(config, folder)
     return PredictiveTeacher(
-        MapsSpecialist(config),
+        specialist,
         name=config.name,
         license=config.license,
         terms=config.terms,
         tasks=tuple(config.maps()),
         classes=config.classes,
+        quality_filter=context.quality_filter,
+        min_valid={task: one.min_valid for task, one in config.maps().items()},
+        notes=specialist.notes,
     )
-
-
-def _find(photo: Path, config: MapConfig) -> Path:
-    try:
-        relative = config.pattern.format(stem=photo.stem, name=photo.name)
-    except (KeyError, IndexError, ValueError) as error:
-        raise DistillError(
-            f"pattern {config.pattern!r}: only {{stem}} and {{name}} are replaced", hint="fix the config"
-        ) from error
-    found = photo.parent / relative
-    if not found.is_file():
-        raise DistillError(f"{found}: no such map for {photo.name}", hint="check the pattern, or remove the photo")
-    return found
-
-
-def read_map(path: Path) -> Shaped[ndarray, "h w *c"]:
-    """Numbers of a map file, in RGB order if there are three channels; indices of a palette image.
-
-    Raises:
-        DistillError: Unreadable, larger than `distill.images.MAX_PIXELS`, or not a map.
-    """
-    try:
-        data = read_file(path)
-        if path.suffix.lower() == ".npy":
-            stored = np.load(io.BytesIO(data), allow_pickle=False)
-            if not isinstance(stored, ndarray) or stored.ndim not in (2, 3):
-                raise DistillError(f"{path}: not an array of shape (h, w) or (h, w, 3)", hint="store one map per file")
-            return stored
-        with Image.open(io.BytesIO(data)) as image:
-            if image.width * image.height > MAX_PIXELS:
-                raise DistillError(f"{path}: over {MAX_PIXELS / 1e6:.0f} million pixels", hint="shrink it")
-            if image.mode == "P":
-                return np.array(image)
-        values: ndarray | None = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
-    except (OSError, ValueError, EOFError, SyntaxError, zipfile.BadZipFile, cv2.error) as error:
-        reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
-        raise DistillError(f"{path}: the map cannot be read: {reason}", hint="use PNG, TIFF or .npy") from error
-    if values is None:
-        raise DistillError(f"{path}: not a readable map", hint="use PNG, TIFF or .npy")
-    if data[:4] == b"\x89PNG" and data[25] == 0 and data[24] < 8:
-        # Gray of 1, 2 or 4 bits is stretched to 0..255 when it is decoded; ids must not be.
-        values = values // (255 // (2 ** data[24] - 1))
-    if values.ndim == 3:
-        values = values[..., 2::-1] if values.shape[2] >= 3 else values[..., 0]
-    return values
-
-
-def _read_label(task: Task, path: Path, config: MapConfig) -> Label:
-    reader = teacher_task(task)
-    label = reader.label_from_file(read_map(path), config, path)
-    if reason := reader.reject(label):
-        raise DistillError(f"{path}: {reason}", hint="check the config of these maps, such as frame")
-    return hflip_label(label) if config.mirror else label

@@ -13,7 +13,7 @@ from jaxtyping import Float, Shaped, UInt8
 from numpy import ndarray
 
 from distill.config.adapters import OnnxConfig, OnnxOutputConfig
-from distill.errors import DistillError, UsageError
+from distill.errors import DistillError, UsageError, describe_error
 from distill.images import Photo
 from distill.labels import Label
 from distill.optional import require
@@ -21,9 +21,11 @@ from distill.runtime.cpu import usable_cores
 from distill.runtime.onnx_session import open_session
 from distill.shards import file_sha256
 from distill.tasks import TASKS, Task
+from distill.teachers.adapters.photo_shape import has_shape_of
 from distill.teachers.base import Specialist, Teacher
 from distill.teachers.builder_options import TeacherContext
 from distill.teachers.predictive import PredictiveTeacher
+from distill.teachers.registration.align import warp_label
 from distill.teachers.tasks import teacher_task
 
 _MAX_PARALLEL = 16
@@ -73,10 +75,32 @@ class OnnxSpecialist(Specialist):
             values = session.run(names, {feed: image})
         except Exception as error:  # onnxruntime's exceptions share no base class
             raise DistillError(
-                f"{self._path.name}: the model refuses this input: {str(error).splitlines()[0]}",
+                f"{self._path.name}: the model refuses this input: {describe_error(error)}",
                 hint="check input.layout, input.size_hw and the output names in the config",
             ) from error
-        return [_read(value, output, self._path) for value, output in zip(values, self._config.outputs, strict=True)]
+        pairs = zip(values, self._config.outputs, strict=True)
+        labels = {Task(output.task): self._read(value, output, photo, session) for value, output in pairs}
+        for output in self._config.outputs:
+            task = Task(output.task)
+            if reason := teacher_task(task).reject(labels[task]) or teacher_task(task).contradiction(
+                labels[task], labels, output.frame
+            ):
+                raise DistillError(f"{self._path.name}: {reason}", hint="check outputs, such as frame")
+        return list(labels.values())
+
+    def _read(self, value: Any, output: OnnxOutputConfig, photo: Photo, session: Any) -> Label:
+        """Label of an output tensor, whose shape is that of the input tensor."""
+        label = _label_of_tensor(value, output, self._path)
+        if output.resize_mode is not None:
+            return warp_label(label, photo.size_hw, output.resize_mode)
+        input_hw = self._input_hw(session)
+        if not has_shape_of(label.size_hw, input_hw):
+            raise DistillError(
+                f"{self._path.name}: output {output.name or 'one'} has {label.size_hw[1]}x{label.size_hw[0]} px for an "
+                f"input of {input_hw[1]}x{input_hw[0]}, which is another shape",
+                hint="check the output's name and layout, or state resize_mode: fill if it covers the whole photo",
+            )
+        return label
 
     def _opened(self) -> Any:
         with self._opening:
@@ -94,7 +118,7 @@ class OnnxSpecialist(Specialist):
                 )
             except Exception as error:
                 raise UsageError(
-                    f"{self._path}: not a model that ONNX Runtime can open: {str(error).splitlines()[0][:200]}",
+                    f"{self._path}: not a model that ONNX Runtime can open: {describe_error(error)[:200]}",
                     hint="check the file with onnx.checker",
                 ) from error
         return self._session
@@ -179,14 +203,18 @@ def _announced_size(session: Any, layout: str, path: Path) -> tuple[int, int]:
     return int(sides[0]), int(sides[1])
 
 
-def _read(value: Shaped[ndarray, ...], output: OnnxOutputConfig, path: Path) -> Label:
-    """Label of an output tensor."""
+def _label_of_tensor(value: Any, output: OnnxOutputConfig, path: Path) -> Label:
     values = np.asarray(value)
-    if values.ndim == 4 and values.shape[0] == 1:
-        values = values[0] if output.layout == "NCHW" else values[0].transpose(2, 0, 1)
-    if values.ndim != 3:
+    name = f"{path.name}: output {output.name or 'one'}"
+    if values.dtype.kind not in "buif":
+        raise DistillError(f"{name} holds {values.dtype}, not numbers", hint="check outputs in the config")
+    planes = values[0] if values.ndim == 4 and values.shape[0] == 1 else values
+    if planes.ndim == 3 and output.layout == "NHWC" and (values.ndim == 4 or planes.shape[0] != 1):
+        planes = planes.transpose(2, 0, 1)
+    if planes.ndim == 2:
+        planes = planes[None]
+    if planes.ndim != 3 or not planes.size:
         raise DistillError(
-            f"{path.name}: output {output.name or 'one'} has shape {np.shape(value)} instead of one map per channel",
-            hint="check outputs in the config",
+            f"{name} has shape {np.shape(value)} instead of one map per channel", hint="check outputs in the config"
         )
-    return teacher_task(Task(output.task)).label_from_planes(values, output, path.name)
+    return teacher_task(Task(output.task)).label_from_planes(planes, output, path.name)

@@ -54,6 +54,13 @@ def frame_matrix(frame: str) -> Float[ndarray, "3 3"]:
     return matrix
 
 
+def frame_name(matrix: Float[ndarray, "3 3"]) -> str:
+    """Name of the frame with this signed permutation; the inverse of `frame_matrix`."""
+    axes = [(int(np.argmax(np.abs(row))), row) for row in matrix]
+    written = "".join(("-" if row[axis] < 0 else "+") + "xyz"[axis] for axis, row in axes)
+    return next((name for name in ("opengl", "opencv", "directx", "dsine") if FRAMES[name] == written), written)
+
+
 def encode_normals_rgb(normals: Float[ndarray, "h w 3"], frame: str = "vision_banana") -> UInt8[ndarray, "h w 3"]:
     """Generated image of unit vectors, in the colors of a frame."""
     held = normals @ frame_matrix(frame).T

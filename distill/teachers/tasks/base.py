@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import ClassVar, Protocol, runtime_checkable
 
 import numpy as np
-from jaxtyping import Bool, Float, Shaped, UInt8
+from jaxtyping import Bool, Float, Shaped, UInt8, UInt16
 from numpy import ndarray
 from numpy.random import Generator
 
@@ -22,6 +22,7 @@ from distill.label_conversions import resample_nearest
 from distill.labels import Label
 from distill.tasks import Task
 from distill.teachers.base import PromptSpec
+from distill.teachers.codecs.unnamed_colors import Completion
 from distill.teachers.synthetic.raycaster import Truth
 
 BordersOf = Callable[[Label], Bool[ndarray, "h w"]]
@@ -73,6 +74,8 @@ class TeacherTask(ABC):
     """Prompts, decoding, fusion and checks of one task; stateless."""
 
     task: ClassVar[Task]
+    masks_background: ClassVar[bool] = False
+    """Whether pixels of a named background color are invalid: the image has a value for every pixel, or that color."""
     survives_flip: ClassVar[bool] = True
     """Whether a prompt stays true for the mirrored photo."""
     comparisons: ClassVar[Mapping[Task, Comparison]] = {}
@@ -106,9 +109,29 @@ class TeacherTask(ABC):
     def decode(self, generated: UInt8[ndarray, "h w 3"], prompt_spec: PromptSpec) -> Label:
         """Label of a generated image, at the image's own size."""
 
+    def decode_gray16(self, gray: UInt16[ndarray, "h w"], prompt_spec: PromptSpec) -> Label | None:
+        """Label of a gray image of 16 bits, with all its bits; None if 8 bits hold all that it says."""
+        return None
+
     @abstractmethod
     def encode(self, label: Label, prompt_spec: PromptSpec) -> UInt8[ndarray, "h w 3"]:
         """Generated image that decodes to this label."""
+
+    def complete(self, generated: UInt8[ndarray, "h w 3"], prompt_spec: PromptSpec) -> Completion:
+        """The prompt with the colors that it leaves open, read from its image.
+
+        Raises:
+            UsageError: The legend gives one color to two classes.
+        """
+        return Completion(prompt_spec)
+
+    def shown(self, label: Label) -> float:
+        """Fraction of pixels with a class of the legend, background excepted."""
+        return 0.0
+
+    def remarks(self, label: Label) -> list[str]:
+        """Sentences about parts of a decoded label that may be missing."""
+        return []
 
     def informative(self, label: Label) -> Bool[ndarray, "h w"]:
         """Pixels with a usable value."""
@@ -194,6 +217,16 @@ class TeacherTask(ABC):
         """
         raise UsageError(f"{path}: files cannot be read as {self.task}", hint="remove the task from the config")
 
+    def contradiction(self, label: Label, labels: Mapping[Task, Label], frame: str) -> str:
+        """Why a label cannot be right next to those of other tasks, and what would fit; empty if it can be.
+
+        Args:
+            label: The label.
+            labels: All labels of the photo.
+            frame: Axes that its config states.
+        """
+        return ""
+
     # Synthetic scenes.
 
     @abstractmethod
@@ -211,10 +244,17 @@ class TeacherTask(ABC):
         return self.encode(self.true_label(view), prompt_spec)
 
 
-def check_channels(num_channels: int, expected: int, name: str) -> None:
-    """Raise if a network output has another number of channels than its config."""
+def check_channels(num_channels: int, expected: int, name: str, *, last_axis: int = 0) -> None:
+    """Raise if a network output has another number of channels than its config.
+
+    `last_axis` is the length of its last axis, for the message.
+    """
     if num_channels != expected:
+        last = last_axis == expected
         raise DistillError(
-            f"{name}: the output has {num_channels} channels instead of {expected}",
-            hint="check layout, model_classes and the output's name in the config",
+            f"{name}: the output has {num_channels} channels instead of {expected}"
+            + (", which are its last axis" if last else ""),
+            hint="put the channels first, or state layout: NHWC"
+            if last
+            else "check layout, model_classes and the output's name in the config",
         )

@@ -8,7 +8,35 @@ import numpy as np
 from jaxtyping import Float, Shaped, UInt8
 from numpy import ndarray
 
+from distill.errors import DistillError
 from distill.tasks import IGNORE_SEMANTIC
+
+
+def check_scores(planes: Shaped[ndarray, "c h w"], kind: str, name: str) -> None:
+    """Raise if scores are not of the kind that the config states.
+
+    Raises:
+        DistillError: Integers, probabilities outside [0, 1], or logits that are probabilities.
+    """
+    if planes.dtype.kind not in "f":
+        raise DistillError(
+            f"{name}: {planes.dtype} numbers are no scores of classes", hint="state values: ids if they are class ids"
+        )
+    few = planes[:, ::7, ::7].astype(np.float32)
+    few = few[:, np.isfinite(few).all(axis=0)]
+    if not few.size:
+        return
+    low, high = float(few.min()), float(few.max())
+    if kind == "probabilities" and not -0.01 <= low <= high <= 1.01:
+        raise DistillError(
+            f"{name}: probabilities are from 0 to 1, these are from {low:.3g} to {high:.3g}",
+            hint="state values: logits",
+        )
+    if kind == "logits" and len(few) > 1 and 0 <= low <= high <= 1 and np.abs(few.sum(axis=0) - 1).max() < 1e-3:
+        raise DistillError(
+            f"{name}: the scores are probabilities (from 0 to 1, with sum 1), not logits",
+            hint="state values: probabilities",
+        )
 
 
 def classes_of_scores(

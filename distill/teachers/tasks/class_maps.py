@@ -9,13 +9,17 @@ from jaxtyping import Bool, Shaped, UInt8
 from numpy import ndarray
 from numpy.random import Generator
 
+from distill.config.class_ids import ClassIds
 from distill.label_conversions import remap_classes
 from distill.labels import Label
-from distill.tasks import IGNORE_SEMANTIC
+from distill.tasks import IGNORE_SEMANTIC, Task
 from distill.teachers.base import RGB, PromptSpec
-from distill.teachers.codecs.palette import decode_palette_rgb, encode_palette_rgb
+from distill.teachers.codecs.flat_colors import BLACK
+from distill.teachers.codecs.palette import BACKGROUND, decode_palette_rgb, encode_palette_rgb
+from distill.teachers.codecs.unnamed_colors import Completion, complete_legend
 from distill.teachers.tasks.base import LabelError, TeacherTask
 from distill.teachers.tasks.comparison_size import local_range
+from distill.teachers.tasks.map_files import whole_numbers
 
 _MISSING_WEIGHT = 0.5
 """A pixel of the truth without a label counts as this many wrong pixels."""
@@ -30,6 +34,15 @@ class ClassesTask(TeacherTask):
         """Names and colors of an answer, in the order of the ids."""
         return dict(prompt_spec.legend)
 
+    def complete(self, generated: UInt8[ndarray, "h w 3"], prompt_spec: PromptSpec) -> Completion:
+        """See `complete_legend`."""
+        return complete_legend(generated, prompt_spec)
+
+    def shown(self, label: Label) -> float:
+        """See `TeacherTask.shown`."""
+        background = label.classes.index(BACKGROUND) if BACKGROUND in label.classes else IGNORE_SEMANTIC
+        return float((label.valid & (label.value != background)).mean())
+
     def decode(self, generated: UInt8[ndarray, "h w 3"], prompt_spec: PromptSpec) -> Label:
         """See `decode_palette_rgb`."""
         return decode_palette_rgb(generated, self.legend(prompt_spec), task=self.task)
@@ -38,7 +51,7 @@ class ClassesTask(TeacherTask):
         """See `encode_palette_rgb`; pixels without a color in the legend become background."""
         legend = self.legend(prompt_spec)
         value = np.where(label.valid, remap_classes(label, tuple(legend)).value, IGNORE_SEMANTIC)
-        return encode_palette_rgb(value, legend, ignore_color=prompt_spec.background)
+        return encode_palette_rgb(value, legend, ignore_color=prompt_spec.background or BLACK)
 
     def fuse(self, labels: Sequence[Label]) -> Label:
         """Vote per pixel, weighted by confidence; legends may differ in order.
@@ -82,6 +95,26 @@ class ClassesTask(TeacherTask):
     def borders(self, value: Shaped[ndarray, "h w"], label: Label) -> Bool[ndarray, "h w"]:
         """Changes of the class."""
         return local_range(value.astype(np.float32)) > 0
+
+
+def label_of_ids(
+    stored: Shaped[ndarray, "h w"], class_ids: ClassIds, where: str, invalid: Sequence[float] = ()
+) -> Label:
+    """Semantic label of stored ids, certain where valid.
+
+    Args:
+        stored: Ids of any number type.
+        class_ids: Their meaning.
+        where: File or function, for errors.
+        invalid: Stored values without a class.
+
+    Raises:
+        DistillError: A value is not a whole number, or an id has no meaning.
+    """
+    ids, known = whole_numbers(stored, invalid, where)
+    value = class_ids.convert(ids, known, where)
+    valid = value != IGNORE_SEMANTIC
+    return Label(Task.SEMANTIC, value, valid, valid.astype(np.float32), classes=class_ids.classes)
 
 
 def swap_legend(

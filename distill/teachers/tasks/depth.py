@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
-from jaxtyping import Bool, Float, Shaped, UInt8
+from jaxtyping import Bool, Float, Shaped, UInt8, UInt16
 from numpy import ndarray
 from numpy.random import Generator
 
@@ -15,17 +15,18 @@ from distill.config.adapters import MapConfig
 from distill.config.prompt import PromptConfig
 from distill.config.synthetic import FaultsConfig
 from distill.config.teacher_base import OutputConfig
-from distill.errors import UsageError
+from distill.errors import DistillError, UsageError
 from distill.label_conversions import stretch_to_unit
 from distill.labels import Label, is_beyond_range
 from distill.metrics.depth_alignment import align_depth, default_alignment
 from distill.tasks import FAR_DEPTH_M, DepthKind, Task, unwarp_depth, warp_depth
 from distill.teachers.base import PromptSpec
-from distill.teachers.codecs.depth import decode_depth_rgb, encode_depth_rgb
+from distill.teachers.codecs.colormaps import split_reversed
+from distill.teachers.codecs.depth import decode_depth_gray16, decode_depth_rgb, encode_depth_rgb
 from distill.teachers.prompts.templates import check_family
 from distill.teachers.tasks.base import LabelError, SceneView, TeacherTask, check_channels
 from distill.teachers.tasks.comparison_size import DEPTH_STEP, local_range
-from distill.teachers.tasks.map_files import scale_stored, single_channel
+from distill.teachers.tasks.map_files import scale_stored, single_channel, z_depth_of_rays
 from distill.teachers.tasks.masked_median import combine_confidence, masked_median
 
 METRIC_SIGMA = 0.1
@@ -37,6 +38,10 @@ RIGHT_WITHIN = 0.1
 _NEAREST_M = 0.1
 _BLACK_M = 1e-3
 """Black decodes to 0 m; nearer depths are not informative."""
+_LEAST_NEAR = 0.05
+"""Maps with a smaller share of depths within `distill.tasks.FAR_DEPTH_M` are not in meters."""
+_STRETCHED = 20
+"""Values from 0 to exactly 1 with more steps than this are stretched."""
 _CONTENT_SPREAD = 0.05
 """Spread of depth (2nd to 98th percentile) from which a label counts as full of content."""
 
@@ -55,6 +60,7 @@ _EDITOR_GRAY = (
 def depth_prompt(family: str = "vision_banana", *, colormap: str = "cube", resize_mode: str = "cover") -> PromptSpec:
     """Prompt for metric depth along the cube path (or a colormap) for the tuned family, else for gray disparity."""
     check_family(family)
+    split_reversed(colormap)  # refuses an unknown name before anything is paid
     if family != "vision_banana":
         prompt = _GRAY if family == "open_vision_banana" else _EDITOR_GRAY
         return PromptSpec(
@@ -73,6 +79,7 @@ class DepthTask(TeacherTask):
     """Depth, metric or relative."""
 
     task = Task.DEPTH
+    masks_background = True
     uncertainty_sigma: ClassVar[float] = RELATIVE_SIGMA
 
     def prompts(self, config: PromptConfig, *, resize_mode: str) -> list[PromptSpec]:
@@ -83,6 +90,19 @@ class DepthTask(TeacherTask):
         """See `decode_depth_rgb`."""
         return decode_depth_rgb(
             generated,
+            prompt_spec.colormap,
+            prompt_spec.near_is_low,
+            prompt_spec.depth_kind,
+            lam=prompt_spec.lam,
+            c=prompt_spec.c,
+        )
+
+    def decode_gray16(self, gray: UInt16[ndarray, "h w"], prompt_spec: PromptSpec) -> Label | None:
+        """See `decode_depth_gray16`; None for colormaps other than gray."""
+        if split_reversed(prompt_spec.colormap)[0] != "gray":
+            return None
+        return decode_depth_gray16(
+            gray,
             prompt_spec.colormap,
             prompt_spec.near_is_low,
             prompt_spec.depth_kind,
@@ -145,20 +165,29 @@ class DepthTask(TeacherTask):
 
     def label_from_planes(self, planes: Shaped[ndarray, "c h w"], output: OutputConfig, name: str) -> Label:
         """One channel; relative depth is stretched to [0, 1]."""
-        check_channels(planes.shape[0], 1, name)
+        check_channels(planes.shape[0], 1, name, last_axis=planes.shape[2])
         value = planes[0].astype(np.float32)
         valid = np.isfinite(value)
         if output.depth_kind is DepthKind.METRIC:
             valid &= value > 0
+            _check_near(value, valid, name, "return meters, or state another depth_kind")
         else:
             value = stretch_to_unit(np.where(valid, value, 0), valid)
         return Label(Task.DEPTH, value, valid, valid.astype(np.float32), output.depth_kind)
 
     def label_from_file(self, stored: Shaped[ndarray, "h w *c"], config: MapConfig, path: Path) -> Label:
         """Scaled values; relative depth is stretched to [0, 1]."""
-        value, valid = scale_stored(single_channel(stored, path), config)
+        gray = single_channel(stored, path)
+        value, valid = scale_stored(gray, config)
+        if config.ray_focal_px is not None:
+            value = z_depth_of_rays(value, config.ray_focal_px)
         if config.depth_kind is DepthKind.METRIC:
             valid &= value > 0
+            if not {"scale", "depth_kind", "max_value"} & config.model_fields_set:
+                _check_unit(gray, str(path))
+            if config.max_value is None:
+                hint = "give scale (0.001 for millimeters); if they are so far away, state max_value"
+                _check_near(value, valid, str(path), hint)
         else:
             value = stretch_to_unit(value, valid)
         return Label(Task.DEPTH, value, valid, valid.astype(np.float32), config.depth_kind)
@@ -188,6 +217,33 @@ class DepthTask(TeacherTask):
             )
         return encode_depth_rgb(
             view.trace().depth_m, prompt_spec.colormap, prompt_spec.near_is_low, lam=prompt_spec.lam, c=prompt_spec.c
+        )
+
+
+def _check_near(value: Float[ndarray, "h w"], valid: Bool[ndarray, "h w"], where: str, hint: str) -> None:
+    """Raise if almost all metric depths are beyond `distill.tasks.FAR_DEPTH_M`, as in another unit."""
+    near, middle = np.count_nonzero(valid & (value <= FAR_DEPTH_M)), value[valid]
+    if middle.size and near < _LEAST_NEAR * middle.size:
+        raise DistillError(
+            f"{where}: {1 - near / middle.size:.0%} of the depths are beyond {FAR_DEPTH_M:.0f} m (the median is "
+            f"{np.median(middle):.4g} m), so they seem to be in another unit",
+            hint=hint,
+        )
+
+
+def _check_unit(stored: Shaped[ndarray, "h w"], where: str) -> None:
+    """Raise if stored numbers without a scale can hardly be meters: 8-bit levels, or floats stretched to [0, 1]."""
+    if stored.dtype.itemsize == 1:
+        raise DistillError(
+            f"{where}: 8-bit levels are no meters",
+            hint="give scale (meters per level), or the depth_kind of these maps",
+        )
+    if stored.dtype.kind != "f" or not stored.size or (stored.min(), stored.max()) != (0, 1):
+        return
+    if len(np.unique(stored[:: max(1, stored.shape[0] // 64)])) > _STRETCHED:
+        raise DistillError(
+            f"{where}: the depths are stretched to 0..1, so they are no meters",
+            hint="state their depth_kind, such as affine_invariant_disparity (near is large), or scale: 1.0",
         )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import permutations, product
 
 import cv2
 import numpy as np
@@ -19,6 +20,73 @@ FOVS_DEG = (40.0, 55.0, 70.0, 85.0)
 SLOPE_SIGMA_DEG = 25.0
 """Angle between normals and those of depth at which agreement is exp(-1/2)."""
 _LEAST_PX = 100
+_SAMPLED_PX = 4000
+"""Pixels that are compared in every convention."""
+_FITS = 0.6
+"""Mean agreement from which normals are those of the depth."""
+_CLEARLY = 0.25
+"""Gain in agreement from which another convention is the right one."""
+
+
+def fitting_axes(normals: Label, depth: Label) -> tuple[Float[ndarray, "3 3"], bool, float, float] | None:
+    """Axes in which normals fit the slopes of depth, if they do not as they are; None if they fit, or nothing does.
+
+    Returns:
+        (signed permutation ``p``, mirrored, agreement now, agreement then): ``normals @ p`` fit, after a left-right
+        mirroring of the map (with negated x) if ``mirrored``.
+    """
+    if depth.depth_kind not in (DepthKind.METRIC, DepthKind.SCALE_INVARIANT):
+        return None
+    size_hw = comparison_size(normals.size_hw)
+    meters, known = pick_label(depth, size_hw)
+    predicted, valid = pick_label(normals, size_hw)
+    steep = known & ~_near_border(depth, size_hw)
+    if depth.depth_kind is DepthKind.METRIC:
+        steep &= ~pick_pixels(is_beyond_range(depth), size_hw)
+    slopes = _slopes(np.where(known, meters, 0))
+    as_given = _Fit(slopes, predicted, steep & valid)
+    now = as_given.best(np.eye(3, dtype=np.float32))
+    if as_given.count < _LEAST_PX or now > _FITS:
+        return None
+    mirrored = _Fit(slopes, predicted[:, ::-1] * np.array([-1, 1, 1], np.float32), steep & valid[:, ::-1])
+    identity = np.eye(3, dtype=np.float32)
+    tried = [(as_given.best(axes), axes, False) for axes in _signed_permutations()]
+    if mirrored.count >= _LEAST_PX:
+        tried.append((mirrored.best(identity), identity, True))
+    best, axes, is_mirrored = max(tried, key=lambda one: one[0])
+    return (axes, is_mirrored, now, best) if best > max(_FITS, now + _CLEARLY) else None
+
+
+class _Fit:
+    """Agreement of normals with slopes after a change of axes, on a part of the pixels."""
+
+    def __init__(
+        self, slopes: Sequence[Float[ndarray, "h w"]], predicted: Float[ndarray, "h w 3"], usable: Bool[ndarray, "h w"]
+    ) -> None:
+        places = np.flatnonzero(usable)[:: max(1, np.count_nonzero(usable) // _SAMPLED_PX)]
+        self.count = len(places)
+        self._height = usable.shape[0]
+        self._slopes = [part.ravel()[places][None] for part in slopes]
+        self._predicted = predicted.reshape(-1, 3)[places]
+
+    def best(self, axes: Float[ndarray, "3 3"]) -> float:
+        """Mean agreement for the field of view that fits best."""
+        if not self.count:
+            return 0.0
+        turned = (self._predicted @ axes)[None]
+        return max(
+            float(_agreement(self._slopes, turned, _focal_px(self._height, fov_deg)).mean()) for fov_deg in FOVS_DEG
+        )
+
+
+def _signed_permutations() -> list[Float[ndarray, "3 3"]]:
+    """All 48."""
+    eye = np.eye(3, dtype=np.float32)
+    return [
+        eye[list(order)] * np.array(signs, np.float32)
+        for order in permutations(range(3))
+        for signs in product((1, -1), repeat=3)
+    ]
 
 
 def compare_slopes(

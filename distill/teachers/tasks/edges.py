@@ -154,7 +154,7 @@ class EdgesTask(TeacherTask):
 
     def label_from_planes(self, planes: Shaped[ndarray, "c h w"], output: OutputConfig, name: str) -> Label:
         """One channel of logits or probabilities."""
-        check_channels(planes.shape[0], 1, name)
+        check_channels(planes.shape[0], 1, name, last_axis=planes.shape[2])
         value = planes[0].astype(np.float32)
         valid = np.isfinite(value)
         value = np.where(valid, value, np.float32(0))

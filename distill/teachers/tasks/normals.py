@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 import cv2
 import numpy as np
-from jaxtyping import Bool, Shaped, UInt8
+from jaxtyping import Bool, Float, Shaped, UInt8
 from numpy import ndarray
 
 from distill.config.adapters import MapConfig
@@ -18,11 +18,11 @@ from distill.errors import DistillError
 from distill.labels import Label, normals_face_away
 from distill.tasks import Task
 from distill.teachers.base import PromptSpec
-from distill.teachers.codecs.normals import decode_normals_rgb, encode_normals_rgb, frame_matrix
+from distill.teachers.codecs.normals import decode_normals_rgb, encode_normals_rgb, frame_matrix, frame_name
 from distill.teachers.prompts.templates import check_family
 from distill.teachers.tasks.base import Comparison, LabelError, SceneView, TeacherTask, check_channels
 from distill.teachers.tasks.comparison_size import comparison_size, local_range
-from distill.teachers.tasks.depth_normal_consistency import compare_slopes
+from distill.teachers.tasks.depth_normal_consistency import compare_slopes, fitting_axes
 from distill.teachers.tasks.masked_median import combine_confidence
 
 ANGLE_SIGMA_DEG = 15.0
@@ -36,6 +36,10 @@ _TURN = 0.6
 _AREA = 0.04
 """Widths above this fraction of the longer side are areas; narrower invalid parts are specks and seams."""
 _CONTENT_SPREAD = 0.05
+_UNIT_WITHIN = 0.15
+"""Stored normals have the length 1 up to this: 8 bits change it by 0.01, JPEG by a few hundredths."""
+_LEAST_UNIT = 0.5
+"""Maps with a smaller share of such lengths hold no unit vectors."""
 _FACES_AWAY = "more normals point away from the camera than toward it, as in another frame"
 _NORMALS = "Generate a surface normal map of the input image."
 _EDITOR_NORMALS = (
@@ -58,6 +62,7 @@ class NormalsTask(TeacherTask):
     """Surface normals: unit vectors, x right, y up, z toward the camera."""
 
     task = Task.NORMALS
+    masks_background = True
     comparisons: ClassVar[Mapping[Task, Comparison]] = {Task.DEPTH: compare_slopes}
     uncertainty_sigma: ClassVar[float] = ANGLE_SIGMA_DEG / 180
 
@@ -125,30 +130,60 @@ class NormalsTask(TeacherTask):
     def planes(self, values: Shaped[ndarray, ...], name: str) -> Shaped[ndarray, "c h w"]:
         """(h, w, 3), channel first."""
         if values.ndim != 3 or values.shape[2] != 3:
-            raise DistillError(f"{name}: normals has shape {values.shape}", hint="return normals as (h, w, 3)")
+            order = ", channel first" if values.ndim == 3 and values.shape[0] == 3 else ""
+            raise DistillError(f"{name}: normals has shape {values.shape}{order}", hint="return normals as (h, w, 3)")
         return values.transpose(2, 0, 1)
 
     def label_from_planes(self, planes: Shaped[ndarray, "c h w"], output: OutputConfig, name: str) -> Label:
         """Three channels in the output's frame, of any length."""
-        check_channels(planes.shape[0], 3, name)
+        check_channels(planes.shape[0], 3, name, last_axis=planes.shape[2])
         vector = planes.transpose(1, 2, 0).astype(np.float32)
         length = np.linalg.norm(vector, axis=-1)
         valid = np.isfinite(length) & (length > 1e-3)
+        # Networks may leave the length open, but vectors without a negative component are colors.
+        if planes.dtype.kind in "iu" or (
+            vector[valid].min(initial=0) >= 0 and _unit_share(length, valid) < _LEAST_UNIT
+        ):
+            raise DistillError(
+                f"{name}: the normals are colors (no component is negative), not vectors",
+                hint="return vectors: 2 * color - 1 of colors from 0 to 1, color / 127.5 - 1 of 8 bits",
+            )
         unit = np.where(valid[..., None], vector / np.maximum(length, 1e-3)[..., None], 0).astype(np.float32)
         return Label(Task.NORMALS, unit @ frame_matrix(output.frame), valid, valid.astype(np.float32))
 
     def label_from_file(self, stored: Shaped[ndarray, "h w *c"], config: MapConfig, path: Path) -> Label:
         """Scaled vectors in the config's frame; shorter than half a unit are holes or blends."""
-        if stored.ndim != 3:
-            raise DistillError(f"{path}: a normal map has three channels, this file has one", hint="check the pattern")
+        if stored.ndim != 3 or stored.shape[2] != 3:
+            raise DistillError(
+                f"{path}: a normal map has three channels, this file has shape {stored.shape}", hint="check the pattern"
+            )
         vector = stored.astype(np.float32) * np.float32(config.scale) + np.float32(config.offset)
         length = np.linalg.norm(vector, axis=-1)
-        valid = np.isfinite(length) & (length > 0.5)
+        given = np.isfinite(length) & (length > 0.5)
         for bad in config.invalid:
-            valid &= ~(stored == bad).all(axis=-1)
+            given &= ~(stored == bad).all(axis=-1)
+        if given.any() and _unit_share(length, given) < _LEAST_UNIT:
+            raise DistillError(
+                f"{path}: the median length of the normals is {np.median(length[given]):.3g} instead of 1",
+                hint="give scale and offset: 0.00784313725 and -1 for 8-bit colors, 2 and -1 for colors from 0 to 1",
+            )
+        valid = given & (length < 1 + _UNIT_WITHIN)
         unit = vector / np.maximum(length, 1e-6)[..., None]
         value = np.where(valid[..., None], unit, 0).astype(np.float32) @ frame_matrix(config.frame)
         return Label(Task.NORMALS, value, valid, valid.astype(np.float32))
+
+    def contradiction(self, label: Label, labels: Mapping[Task, Label], frame: str) -> str:
+        """Normals that are not those of the depth, but would be with other axes or mirrored."""
+        depth = labels.get(Task.DEPTH)
+        found = None if depth is None else fitting_axes(label, depth)
+        if found is None:
+            return ""
+        axes, is_mirrored, now, best = found
+        text = f"these normals contradict the depth of the photo (agreement {now:.2f})"
+        if is_mirrored:
+            return f"{text}; they fit it ({best:.2f}) if one of the two is mirrored left-right (mirror: true)"
+        fitting = frame_name(frame_matrix(frame) @ axes)
+        return f"{text}; they fit it ({best:.2f}) with frame: {fitting} instead of {frame}"
 
     def synthetic_prompts(self, view: SceneView, *, resize_mode: str) -> list[PromptSpec]:
         """One prompt."""
@@ -160,6 +195,10 @@ class NormalsTask(TeacherTask):
         valid = np.isfinite(truth.depth_m)
         value = truth.normals * np.array([-1, 1, 1], np.float32) if view.mirrored else truth.normals
         return Label(Task.NORMALS, value, valid, valid.astype(np.float32))
+
+
+def _unit_share(length: Float[ndarray, "h w"], given: Bool[ndarray, "h w"]) -> float:
+    return float((np.abs(length[given] - 1) < _UNIT_WITHIN).mean()) if given.any() else 0.0
 
 
 def _large_areas(mask: Bool[ndarray, "h w"]) -> Bool[ndarray, "h2 w2"]:

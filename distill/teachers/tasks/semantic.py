@@ -15,13 +15,15 @@ from numpy import ndarray
 from numpy.random import Generator
 
 from distill.config.adapters import MapConfig
+from distill.config.class_ids import ClassIds
 from distill.config.prompt import PromptConfig
 from distill.config.synthetic import FaultsConfig
-from distill.config.teacher_base import OutputConfig, id_table
-from distill.errors import DistillError, UsageError
+from distill.config.teacher_base import OutputConfig
+from distill.errors import UsageError
 from distill.labels import Label
 from distill.tasks import IGNORE_SEMANTIC, Task
 from distill.teachers.base import RGB, PromptSpec
+from distill.teachers.codecs.flat_colors import BLACK
 from distill.teachers.prompts.colors import hex_of
 from distill.teachers.prompts.templates import (
     EDITOR_TAIL,
@@ -33,10 +35,10 @@ from distill.teachers.prompts.templates import (
     rgb_text,
 )
 from distill.teachers.tasks.base import Comparison, SceneView, check_channels
-from distill.teachers.tasks.class_logits import classes_of_scores
-from distill.teachers.tasks.class_maps import ClassesTask, swap_legend
+from distill.teachers.tasks.class_logits import check_scores, classes_of_scores
+from distill.teachers.tasks.class_maps import ClassesTask, label_of_ids, swap_legend
 from distill.teachers.tasks.comparison_size import LEAST_PX
-from distill.teachers.tasks.map_files import single_channel
+from distill.teachers.tasks.map_files import ids_of_colors, single_channel
 
 _OPENINGS = (
     "Generate a semantic segmentation visualization of the input image",
@@ -150,32 +152,20 @@ class SemanticTask(ClassesTask):
         """One channel of ids, or one channel per class; the confidence is the class probability, or 1 for ids."""
         names = output.model_classes or output.classes
         if output.values == "ids":
-            check_channels(planes.shape[0], 1, name)
-            table = np.array(id_table(names, output.classes, output.remap, 256), np.uint8)
-            value = table[np.clip(planes[0], 0, 255).astype(np.uint8)]
-            confidence = np.ones(value.shape, np.float32)
-        else:
-            # One channel is one foreground class against background.
-            check_channels(2 if planes.shape[0] == 1 else planes.shape[0], len(names), name)
-            table_ids = id_table(names, output.classes, output.remap, len(names))
-            value, confidence = classes_of_scores(planes, output.values, table_ids, len(output.classes))
+            check_channels(planes.shape[0], 1, name, last_axis=planes.shape[2])
+            return label_of_ids(planes[0], output.class_ids, name)
+        # One channel is one foreground class against background.
+        check_channels(2 if planes.shape[0] == 1 else planes.shape[0], len(names), name, last_axis=planes.shape[2])
+        check_scores(planes, output.values, name)
+        table = ClassIds(output.classes, names, output.remap).channels(len(names))
+        value, confidence = classes_of_scores(planes, output.values, table, len(output.classes))
         valid = (value != IGNORE_SEMANTIC) & (confidence >= output.min_confidence)
         return Label(Task.SEMANTIC, value, valid, np.where(valid, confidence, np.float32(0)), classes=output.classes)
 
     def label_from_file(self, stored: Shaped[ndarray, "h w *c"], config: MapConfig, path: Path) -> Label:
-        """Ids, renumbered by the config."""
-        ids = single_channel(stored, path)
-        holes = np.isin(ids, config.invalid)
-        kept = np.where(holes, 0, ids)
-        if not np.issubdtype(ids.dtype, np.integer) or kept.min(initial=0) < 0 or kept.max(initial=0) > 65535:
-            raise DistillError(
-                f"{path}: semantic ids are integers from 0 to 65535, but this map has type {ids.dtype}",
-                hint="store ids as 8-bit or 16-bit gray",
-            )
-        table = np.array(id_table(config.stored_classes, config.classes, config.remap, 65536), np.uint8)
-        value = np.where(holes, np.uint8(IGNORE_SEMANTIC), table[kept])
-        valid = value != IGNORE_SEMANTIC
-        return Label(Task.SEMANTIC, value, valid, valid.astype(np.float32), classes=config.classes)
+        """Ids or colors, renumbered by the config."""
+        ids = ids_of_colors(stored, config, path) if config.colors else single_channel(stored, path)
+        return label_of_ids(ids, config.class_ids, str(path), invalid=config.invalid)
 
     def synthetic_prompts(self, view: SceneView, *, resize_mode: str) -> list[PromptSpec]:
         """One prompt for all classes of the synthetic scenes."""
@@ -194,7 +184,7 @@ class SemanticTask(ClassesTask):
         semantic = view.trace().semantic
         present = [view.class_names[class_id] for class_id in np.unique(semantic)]
         legend = swap_legend(prompt_spec.legend, present, faults.wrong_legend_probability, rng)
-        colors = [legend.get(name, prompt_spec.background) for name in view.class_names]
+        colors = [legend.get(name, prompt_spec.background or BLACK) for name in view.class_names]
         rendered: ndarray = np.array(colors, np.uint8)[semantic]
         return rendered
 

@@ -64,7 +64,7 @@ def test_depth_normals_and_classes_become_labels(module: ModuleType) -> None:
 
 def test_ids_confidence_and_holes(module: ModuleType) -> None:
     def function(rgb: np.ndarray) -> dict[str, object]:
-        ids = np.array([[0, 1], [2, 1]])
+        ids = np.array([[0, 1], [255, 1]])
         depth = np.array([[1.0, np.nan], [2.0, 3.0]])
         return {"semantic": ids, "depth": depth, "depth_confidence": np.array([[0.5, 1], [0, 1]])}
 
@@ -77,7 +77,7 @@ def test_ids_confidence_and_holes(module: ModuleType) -> None:
 
 def test_instances(module: ModuleType) -> None:
     def function(rgb: np.ndarray) -> dict[str, object]:
-        return {"instance": np.array([[0, 1], [2, 2]]), "instance_classes": {2: "dog"}}
+        return {"instance": np.array([[0, 1], [2, 2]]), "instance_classes": {1: "cat", 2: "dog"}}
 
     (label,) = predict(module, function, things=["cat", "dog"])
     assert label.instance_classes == {1: "cat", 2: "dog"}

@@ -12,12 +12,13 @@ from PIL import Image
 
 from distill.config import load_config
 from distill.config.adapters import MapsConfig
-from distill.config.teacher_base import id_table
+from distill.config.class_ids import ClassIds
 from distill.errors import DistillError, UsageError
 from distill.images import Photo, read_photo
 from distill.labels import Label
 from distill.tasks import IGNORE_SEMANTIC, DepthKind
-from distill.teachers.adapters.label_maps import MapsSpecialist, read_map
+from distill.teachers.adapters.label_maps import MapsSpecialist
+from distill.teachers.adapters.map_reader import read_map
 
 SIZE_HW = (12, 16)
 
@@ -112,8 +113,12 @@ def test_remapping_to_an_unknown_class_is_refused() -> None:
         load_config(MapsConfig, {"semantic": {"pattern": "x", "classes": ["car"], "remap": {3: "bus"}}})
 
 
-def test_remapping_numbers_keeps_other_ids() -> None:
-    assert id_table((), ("a", "b"), {5: "a"}, 7) == (0, 1, 255, 255, 255, 0, 255)
+def test_a_remapped_class_is_no_longer_at_its_position() -> None:
+    """Cityscapes: 7 is road, so 0 (unlabeled) is not, although road is the first class."""
+    ids = ClassIds(("road", "car"), (), {7: "road"})
+    assert ids.convert(np.array([[7, 1]]), np.ones((1, 2), bool), "x").tolist() == [[0, 1]]
+    with pytest.raises(DistillError, match="id 0 "):
+        ids.convert(np.array([[7, 0]]), np.ones((1, 2), bool), "x")
 
 
 @pytest.mark.parametrize("bits", [1, 2, 4])
@@ -141,9 +146,9 @@ def test_the_indices_of_a_palette_image_are_its_ids(tmp_path: Path) -> None:
 
 
 def test_a_negative_ignore_value_is_ignored(tmp_path: Path) -> None:
-    stored = np.array([[-1, 0, 1]] * 12, np.int32)
+    stored = np.array([[-1, 0, 1, 1]] * 3, np.int32)
     label = read(tmp_path, stored, ".npy", task="semantic", classes=["a", "b"], invalid=[-1])
-    assert label.value[0].tolist() == [IGNORE_SEMANTIC, 0, 1]
+    assert label.value[0].tolist() == [IGNORE_SEMANTIC, 0, 1, 1]
 
 
 @pytest.mark.parametrize("data", [b"", b"PK\3\4" + bytes(40), b"\x93NUMPY"])

@@ -121,8 +121,8 @@ def test_the_input_has_the_type_of_the_model(tmp_path: Path, kind: int) -> None:
     graph = helper.make_graph(nodes, "mean", tensors[:1], tensors[1:])
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8), tmp_path / "m.onnx")
     values = {"model": str(tmp_path / "m.onnx"), "input": {"scale": 1.0}, "outputs": [{"task": "depth"}]}
-    label = OnnxSpecialist(load_config(OnnxConfig, values), tmp_path).predict(gray(100))[0]
-    assert np.allclose(label.value, 100)
+    label = OnnxSpecialist(load_config(OnnxConfig, values), tmp_path).predict(gray(50))[0]
+    assert np.allclose(label.value, 50)
 
 
 def test_photos_in_parallel_give_the_same_shard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
