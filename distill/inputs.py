@@ -17,7 +17,7 @@ from distill.own_files import OwnFileFinder, is_system_folder, own_files, own_fo
 from distill.photo_lists import LIST_SUFFIXES, read_list
 from distill.shards import MANIFEST
 from distill.video import SUFFIXES as VIDEO_SUFFIXES
-from distill.video import is_video
+from distill.video import has_video_bytes, is_video, safe_address
 
 _UNREADABLE_SUFFIXES = frozenset(
     f".{name}"
@@ -93,7 +93,7 @@ def expand(entry: str) -> Expansion:
         return Expansion(read_list(path)) if is_list else Expansion([(path, path.name)])
     if re.match(r"[A-Za-z][A-Za-z0-9+.-]+://", entry):
         hint = "give the path" if entry.startswith("file:") else "download the photos, and give their folder"
-        raise UsageError(f"{entry}: is an address, and photos are read from this machine only", hint=hint)
+        raise UsageError(f"{safe_address(entry)}: is an address, and photos are read from this machine only", hint=hint)
     # Path.glob cannot start from an absolute pattern before Python 3.13.
     matches = [
         Path(match)
@@ -258,17 +258,31 @@ class FileInput:
     video: bool
 
 
-def find_inputs(inputs: Sequence[str]) -> list[FileInput]:
+@dataclass(frozen=True, slots=True)
+class FoundInputs:
+    """Files behind the inputs of a command.
+
+    Attributes:
+        files: Photos and videos.
+        left_out: Names of the other files in folders: neither photos nor videos.
+    """
+
+    files: list[FileInput]
+    left_out: list[str]
+
+
+def find_inputs(inputs: Sequence[str]) -> FoundInputs:
     """The photos and videos behind folders, globs, lists and paths, in order, each once.
 
-    A file that is named directly is taken with any suffix; it fails later, with a reason, if it cannot be read.
+    A file in a folder is taken by its suffix, or as a video by its bytes. A file that is named directly is taken with
+    any suffix; it fails later, with a reason, if it cannot be read.
 
     Raises:
         UsageError: An input does not exist, or there are no photos and no videos.
     """
     suffixes = SUFFIXES | VIDEO_SUFFIXES
     found: dict[Path, str] = {}
-    left_out = 0
+    left_out, ignored = 0, list[str]()
     for entry in inputs:
         expansion = expand(entry)
         left_out += len(expansion.left_out)
@@ -276,8 +290,10 @@ def find_inputs(inputs: Sequence[str]) -> list[FileInput]:
             if path.is_dir():
                 contents = walk(path, suffixes=suffixes)
                 left_out += len(contents.left_out)
-                for file, relative in contents.files:
+                moving = [(path / name, name) for name in contents.ignored if has_video_bytes(path / name)]
+                for file, relative in sorted([*contents.files, *moving], key=lambda item: item[1]):
                     found.setdefault(file, relative)
+                ignored += sorted({*contents.ignored, *(n for _, n in contents.archives)} - {n for _, n in moving})
             elif path == Path(entry) or path.suffix.lower() not in PHOTO_SUFFIXES - SUFFIXES:
                 found.setdefault(path, name)
     if not found:
@@ -288,4 +304,8 @@ def find_inputs(inputs: Sequence[str]) -> list[FileInput]:
             f"{', '.join(inputs)}: no photos or videos there{more}", hint="give photos, folders, globs or videos"
         )
     keys = unique_keys(list(found.values()))
-    return [FileInput(path, name, key, is_video(path)) for (path, name), key in zip(found.items(), keys, strict=True)]
+    files = [
+        FileInput(path, printable(name), key, is_video(path))
+        for (path, name), key in zip(found.items(), keys, strict=True)
+    ]
+    return FoundInputs(files, [printable(name) for name in ignored])

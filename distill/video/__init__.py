@@ -6,11 +6,14 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-from distill.video.camera import CameraReader, DropPolicy, is_live
+from distill.video.animated_image import AnimatedImage
+from distill.video.camera import CameraReader, DropPolicy
 from distill.video.decoders import Decoder
 from distill.video.encoders import GRAY8, GRAY16, RGB8, Encoding, VideoCodec, choose_encoding
 from distill.video.image_sequence import ImageSequence, is_sequence
-from distill.video.muxing import CONTAINERS, PART_SUFFIX, join_videos
+from distill.video.media.addresses import check_address, is_live, safe_address
+from distill.video.media.signatures import MediaKind, has_video_bytes, media_kind
+from distill.video.muxing import CONTAINERS, PART_SUFFIX, Ending, join_videos
 from distill.video.reader import SUFFIXES, VideoReader, is_video
 from distill.video.source import Frame, FrameSource
 from distill.video.writer import VideoWriter
@@ -22,22 +25,27 @@ __all__ = [
     "PART_SUFFIX",
     "RGB8",
     "SUFFIXES",
+    "AnimatedImage",
     "CameraReader",
     "Decoder",
     "DropPolicy",
     "Encoding",
+    "Ending",
     "Frame",
     "FrameSource",
     "ImageSequence",
     "VideoCodec",
     "VideoReader",
     "VideoWriter",
+    "check_address",
     "choose_encoding",
+    "has_video_bytes",
     "is_live",
     "is_sequence",
     "is_video",
     "join_videos",
     "open_video",
+    "safe_address",
 ]
 
 
@@ -55,8 +63,10 @@ def open_video(
     Raises:
         DistillError: It cannot be read or reached.
     """
+    check_address(address)
     if is_live(address):
         return CameraReader(address, **live)
-    if is_sequence(address) and not Path(address).is_file():
+    path = Path(address)
+    if is_sequence(address) and not path.is_file():
         return ImageSequence(address, rate)
-    return VideoReader(Path(address), decoder)
+    return AnimatedImage(path) if media_kind(path) is MediaKind.ANIMATION else VideoReader(path, decoder)

@@ -10,10 +10,16 @@ from typing import Any
 import av
 
 from distill.errors import DistillError
+from distill.images import max_pixels
 from distill.video.color import deinterlacer
 from distill.video.decoders import Decoder, open_with, use_threads
+from distill.video.media.completeness import is_truncated
+from distill.video.media.opening import media_errors, reason
 
 DEFAULT_RATE = Fraction(25)
+_JOIN_PACKETS = 4
+"""FFmpeg marks a packet up to three packets before a join, because of B-frames."""
+_JUMP_S = 5
 
 
 def open_container(path: Path, decoder: Decoder = Decoder.THREADS) -> Any:
@@ -23,10 +29,8 @@ def open_container(path: Path, decoder: Decoder = Decoder.THREADS) -> Any:
         DistillError: FFmpeg cannot read it.
         UsageError: The decoder is missing or does not support the codec.
     """
-    try:
+    with media_errors(path, "not a readable video"):
         return open_with(path, decoder)
-    except (av.FFmpegError, OSError, ValueError) as error:
-        raise DistillError(f"{path}: not a readable video: {reason(error)}", hint="copy or encode it again") from error
 
 
 def video_stream(container: Any, name: object, decoder: Decoder = Decoder.THREADS) -> Any:
@@ -35,10 +39,18 @@ def video_stream(container: Any, name: object, decoder: Decoder = Decoder.THREAD
     Raises:
         DistillError: There is no video stream.
     """
+    undecodable = False
     for stream in container.streams.video:
-        if "attached_pic" not in str(stream.disposition):
-            use_threads(stream, decoder)
-            return stream
+        if "attached_pic" in str(stream.disposition):
+            continue
+        if stream.codec_context is None:
+            undecodable = True
+            continue
+        use_threads(stream, decoder)
+        stream.codec_context.options = {"max_pixels": str(max_pixels())}
+        return stream
+    if undecodable:
+        raise DistillError(f"{name}: FFmpeg has no decoder for this video", hint="encode it again, as H.264")
     kinds = sorted({str(stream.type) for stream in container.streams})
     raise DistillError(
         f"{name}: contains no video stream, only {' and '.join(kinds) or 'no stream at all'}", hint="remove it"
@@ -61,9 +73,11 @@ def first_frame(container: Any, stream: Any, path: Path) -> Any:
     Raises:
         DistillError: No frame can be decoded.
     """
-    frame = next(_decode_packets(container, stream, _DecodeErrors()), None)
+    errors = _DecodeErrors()
+    frame = next(_decode_packets(container, stream, errors), None)
     if frame is None:
-        raise DistillError(f"{path}: no frame can be decoded", hint="copy or encode it again")
+        why = f": {errors.reason}" if errors.count else ""
+        raise DistillError(f"{path}: no frame can be decoded{why}", hint="copy or encode it again")
     return frame
 
 
@@ -74,25 +88,18 @@ def decode(container: Any, stream: Any, path: Path) -> Iterator[Any]:
         DistillError: The file is damaged or truncated; raised after the last readable frame.
     """
     errors = _DecodeErrors()
-    frames, last_s = 0, 0.0
-    for frame in _deinterlaced(_decode_packets(container, stream, errors), stream):
+    frames = 0
+    for frame in _deinterlaced(_decode_packets(container, stream, errors), stream, errors):
         frames += 1
-        last_s = max(last_s, frame.time or 0.0)
         yield frame
-    if not errors.count and frames and _ends_early(container, stream, path, last_s):
+    if not errors.count and frames and is_truncated(path, container.format.name):
         errors.note("it ends before its stated end")
-    if errors.count:
+    if errors.count or not frames:
         stated = f" of {stream.frames} stated" if stream.frames > frames else ""
         raise DistillError(
             f"{path}: the video is damaged or cut off: {frames} frames{stated} could be read ({errors.reason})",
             hint="copy or encode it again",
         )
-
-
-def reason(error: Exception) -> str:
-    """Message of an FFmpeg error without number and file name."""
-    text = getattr(error, "strerror", None) or str(error)
-    return text[0].lower() + text[1:] if text else type(error).__name__
 
 
 class _DecodeErrors:
@@ -105,62 +112,89 @@ class _DecodeErrors:
         self.count, self.reason = self.count + 1, why
 
 
+class _Suspects:
+    """Packets that FFmpeg marks as incomplete: damaged, unless two recordings were joined right behind them."""
+
+    def __init__(self) -> None:
+        self.damaged = 0
+        self._waiting: int | None = None
+        self._dts: int | None = None
+
+    def add(self, packet: Any) -> None:
+        """Judge the suspected packet before this one, if there is one."""
+        if self._waiting is not None:
+            self._waiting += 1
+            passed = None if None in (packet.dts, self._dts) else (packet.dts - self._dts) * packet.time_base
+            jumps = passed is not None and not 0 <= passed <= _JUMP_S
+            if packet.is_keyframe and (jumps or self._waiting == 1):
+                self._waiting = None
+            elif self._waiting >= _JOIN_PACKETS:
+                self.end()
+        if packet.is_corrupt:
+            self.end()
+            self._waiting = 0
+        self._dts = packet.dts
+
+    def end(self) -> None:
+        """Count a suspected packet as damaged."""
+        self.damaged += self._waiting is not None
+        self._waiting = None
+
+
 def _decode_packets(container: Any, stream: Any, errors: _DecodeErrors) -> Iterator[Any]:
-    packets = container.demux(stream)
+    packets, suspects = container.demux(stream), _Suspects()
     while True:
         try:
             packet = next(packets)
         except StopIteration:
-            return
-        except av.FFmpegError as error:
+            break
+        except Exception as error:  # whatever PyAV raises
             errors.note(reason(error))
-            return
-        errors.count += packet.is_corrupt
+            break
+        suspects.add(packet)
         try:
             yield from packet.decode()
-        except av.FFmpegError as error:
+        except EOFError:
+            continue  # after the end of the stream
+        except Exception as error:
             errors.note(reason(error))
+    suspects.end()
+    errors.count += suspects.damaged
 
 
-def _deinterlaced(frames: Iterable[Any], stream: Any) -> Iterator[Any]:
-    """Frames with interlaced ones deinterlaced, one for one."""
+def _deinterlaced(frames: Iterable[Any], stream: Any, errors: _DecodeErrors) -> Iterator[Any]:
+    """Frames with interlaced ones deinterlaced, one for one; the size may change."""
     graph: tuple[Any, Any, Any] | None = None
+    form: tuple[int, int, str] | None = None
     for frame in frames:
+        now = (frame.width, frame.height, frame.format.name)
+        if graph is not None and now != form:
+            yield from _push(graph, None, stream, errors)
+            graph = None
         if graph is None and frame.interlaced_frame:
-            graph = deinterlacer(stream)
+            graph, form = deinterlacer(frame, stream.time_base), now
         if graph is None:
             yield frame
         else:
-            graph[1].push(frame)
-            yield from _pull(graph[2], stream)
+            yield from _push(graph, frame, stream, errors)
     if graph is not None:
-        graph[1].push(None)
-        yield from _pull(graph[2], stream)
+        yield from _push(graph, None, stream, errors)
 
 
-def _pull(sink: Any, stream: Any) -> Iterator[Any]:
+def _push(graph: tuple[Any, Any, Any], frame: Any, stream: Any, errors: _DecodeErrors) -> Iterator[Any]:
+    """Frames that the filter returns for this one; None flushes it."""
+    try:
+        graph[1].push(frame)
+    except Exception as error:  # whatever PyAV raises
+        errors.note(reason(error))
+        return
     while True:
         try:
-            frame = sink.pull()
+            found = graph[2].pull()
         except (av.BlockingIOError, av.EOFError):
             return
-        if frame.pts is not None:  # the filter has its own time base
-            frame.pts = round(frame.pts * frame.time_base / stream.time_base)
-            frame.time_base = stream.time_base
-        yield frame
-
-
-def _ends_early(container: Any, stream: Any, path: Path, last_s: float) -> bool:
-    """Whether a file is truncated although FFmpeg reports no error, as with Matroska and GIF."""
-    if path.suffix.lower() == ".gif":
-        with path.open("rb") as file:
-            file.seek(-min(64, path.stat().st_size), 2)
-            return not file.read().rstrip(b"\0").endswith(b";")
-    if stream.frames or not container.duration or len(container.streams) > 1:
-        return False
-    # Durations in headers are rounded: tolerate half a second or three frames.
-    frame_s = float(1 / (stream.average_rate or DEFAULT_RATE))
-    # Matroska's duration is the end time of the last frame; others count from the first frame.
-    start_s = 0.0 if "matroska" in container.format.name else (container.start_time or 0) / av.time_base
-    early: bool = start_s + container.duration / av.time_base - (last_s + frame_s) > max(0.5, 3 * frame_s)
-    return early
+        if found.pts is not None:  # the filter has its own time base
+            found.pts = round(found.pts * found.time_base / stream.time_base)
+            found.duration = round(found.duration * found.time_base / stream.time_base)
+            found.time_base = stream.time_base
+        yield found

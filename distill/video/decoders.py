@@ -12,9 +12,8 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-import av
-
-from distill.errors import DistillError, UsageError
+from distill.errors import UsageError
+from distill.video.media.opening import open_input, reason
 
 _PROBE_FRAMES = 48
 _EARNED_FRAMES = 300
@@ -44,15 +43,15 @@ def open_with(path: Path, decoder: Decoder) -> Any:
         av.FFmpegError: FFmpeg cannot read the file.
     """
     if decoder is not Decoder.NVDEC:
-        return av.open(str(path))
+        return open_input(path)
     from av.codec.hwaccel import HWAccel
 
     try:
-        return av.open(str(path), hwaccel=HWAccel(device_type="cuda", allow_software_fallback=False))
+        return open_input(path, hwaccel=HWAccel(device_type="cuda", allow_software_fallback=False))
     except Exception as error:  # PyAV raises RuntimeError for codecs and other types for driver errors
-        av.open(str(path)).close()  # raises for a file that is not a video
+        open_input(path).close()  # raises for a file that is not a video
         raise UsageError(
-            f"{path}: NVDEC cannot decode it here: {_reason(error)}", hint="use --decoder auto or threads"
+            f"{path}: NVDEC cannot decode it here: {reason(error)}", hint="use --decoder auto or threads"
         ) from error
 
 
@@ -102,10 +101,5 @@ def _seconds(path: Path, decoder: Decoder) -> float:
             for frame in itertools.islice(frames, _PROBE_FRAMES):
                 frame.to_ndarray()
             return time.perf_counter() - started
-    except (DistillError, av.FFmpegError, RuntimeError, ValueError, OSError):
+    except Exception:  # whatever PyAV or the driver raises
         return float("inf")
-
-
-def _reason(error: Exception) -> str:
-    text = (getattr(error, "strerror", None) or str(error)).strip()
-    return text[:1].lower() + text[1:] if text else type(error).__name__

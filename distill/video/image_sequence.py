@@ -36,7 +36,7 @@ class ImageSequence(FrameSource):
 
         Raises:
             UsageError: No image matches the pattern, or the rate is not positive.
-            DistillError: The first image cannot be read.
+            DistillError: No image can be read.
         """
         if rate <= 0:
             raise UsageError(f"--rate {rate}: not a positive number", hint="give frames per second")
@@ -50,8 +50,7 @@ class ImageSequence(FrameSource):
             raise UsageError(f"{pattern}: no image matches", hint="check folder and number of digits")
         self._files = sorted(files)
         self.name, self.rate, self.time_base = pattern, rate, 1 / rate
-        first = self._read(self._files[0][1])
-        self.size_hw = (first.shape[0], first.shape[1])
+        self.size_hw = self._first_size_hw()
         self.num_frames = len(self._files)
         self.codec = self._files[0][1].suffix.lstrip(".").lower()
         missing = self._files[-1][0] - self._files[0][0] + 1 - len(self._files)
@@ -63,21 +62,45 @@ class ImageSequence(FrameSource):
         """Images from the `start`-th on, in the order of their numbers.
 
         Raises:
-            DistillError: An image cannot be read or differs in size; raised after the images before it.
+            DistillError: Images cannot be read or differ in size; raised after all others.
         """
-        first = self._files[0][0]
+        first, bad = self._files[0][0], list[DistillError]()
         for index, (number, file) in enumerate(self._files[start:], start):
-            rgb = self._read(file)
-            if rgb.shape[:2] != self.size_hw:
-                raise DistillError(
-                    f"{file}: {rgb.shape[1]}x{rgb.shape[0]} px, the first image has"
-                    f" {self.size_hw[1]}x{self.size_hw[0]} px",
-                    hint="use images of one size, or predict them as photos",
-                )
+            try:
+                rgb = self._read(file)
+                self._check_size(rgb, file)
+            except DistillError as error:
+                bad.append(error)
+                continue
             if size_hw is not None and size_hw != self.size_hw:
                 rgb = cv2.resize(rgb, size_hw[::-1], interpolation=cv2.INTER_AREA)
             pts = number - first
-            yield Frame(index, pts, float(pts * self.time_base), rgb)
+            seconds = float(pts * self.time_base)
+            yield Frame(index, pts, seconds, rgb, seconds, 1)
+        if bad:
+            raise DistillError(
+                f"{len(bad)} of {len(self._files)} images could not be used, the first one: {bad[0].message}",
+                hint=bad[0].hint,
+            )
+
+    def _check_size(self, rgb: UInt8[ndarray, "h w 3"], file: Path) -> None:
+        if rgb.shape[:2] != self.size_hw:
+            raise DistillError(
+                f"{file}: {rgb.shape[1]}x{rgb.shape[0]} px, the first image has {self.size_hw[1]}x{self.size_hw[0]} px",
+                hint="use images of one size, or predict them as photos",
+            )
+
+    def _first_size_hw(self) -> tuple[int, int]:
+        """Size of the first image that can be read."""
+        failure: DistillError | None = None
+        for _, file in self._files:
+            try:
+                first = self._read(file)
+            except DistillError as error:
+                failure = failure or error
+                continue
+            return first.shape[0], first.shape[1]
+        raise failure or DistillError(f"{self.name}: no image can be read")
 
     def _read(self, file: Path) -> UInt8[ndarray, "h w 3"]:
         try:

@@ -19,15 +19,19 @@ class Frame:
 
     Attributes:
         index: Number of frames decoded before this one, skipped ones included.
-        pts: Presentation time in units of the source's `time_base`.
-        pts_s: Presentation time in seconds.
+        pts: Play time in units of the source's `time_base`: starts at 0 and never jumps, as in the overlay.
+        pts_s: Time of the source's own clock in seconds.
         rgb: Upright pixels at the requested size.
+        play_s: Play time in seconds.
+        duration: Stated duration in units of the time base; 0 if unknown. Only that of the last frame is used.
     """
 
     index: int
     pts: int
     pts_s: float
     rgb: UInt8[ndarray, "h w 3"]
+    play_s: float = 0.0
+    duration: int = 0
 
 
 class FrameSource(ABC):

@@ -1,4 +1,4 @@
-"""Write frames to a video file with their times and with sound; atomic."""
+"""Write frames to a video file with their times; atomic."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from jaxtyping import Shaped, UInt8
 from numpy import ndarray
 
 from distill.errors import DistillError, UsageError
-from distill.video.audio import AudioTrack
+from distill.files import remove_if_possible
 from distill.video.encoders import Encoding, choose_encoding
-from distill.video.muxing import CONTAINERS, FORMATS, commit_file, open_for_writing, temporary_path, write_error
+from distill.video.muxing import CONTAINERS, FORMATS, commit_file, set_tag, temporary_path, write_error, writing
 
 _BT709 = 1
 _LIMITED_RANGE = 1
@@ -41,7 +41,6 @@ class VideoWriter:
         *,
         time_base: Fraction,
         rate: Fraction,
-        audio_from: Path | None = None,
         encoding: Encoding | None = None,
         crf: int | None = None,
     ) -> None:
@@ -52,7 +51,6 @@ class VideoWriter:
             size_hw: (height, width) of all frames.
             time_base: Seconds per unit of `pts` in `write`.
             rate: Frames per second, a hint for players and the rate control.
-            audio_from: File whose first audio stream is copied.
             encoding: Encoder and pixel format; None: H.264 with the encoder of this machine.
             crf: Constant quality of the default encoding; lower is better and larger.
 
@@ -66,18 +64,16 @@ class VideoWriter:
             )
         self.path, self.size_hw, self.frames = path, size_hw, 0
         self._encoding = encoding or choose_encoding(crf=crf)
-        self._time_base, self._end_s, self._frame_s = time_base, 0.0, float(1 / rate)
+        self._time_base = time_base
         self._temporary = temporary_path(path)
-        self._audio: AudioTrack | None = None
+        self._stack = contextlib.ExitStack()
         self._reformatter = VideoReformatter()
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            self._container = open_for_writing(self._temporary)
+            self._container = self._stack.enter_context(writing(self._temporary))
             self._stream = self._add_stream(rate)
-            if audio_from is not None:
-                self._audio = AudioTrack(audio_from, self._container)
-        except (av.FFmpegError, OSError) as error:
-            self._temporary.unlink(missing_ok=True)
+        except Exception as error:  # whatever PyAV raises
+            self.abandon()
             raise write_error(path, error) from error
 
     def __enter__(self) -> VideoWriter:
@@ -108,15 +104,13 @@ class VideoWriter:
                 f" {self.size_hw[1]}x{self.size_hw[0]} px",
                 hint="give all frames the same size",
             )
-        frame = self._as_yuv(values) if self._encoding.pixel_format == "yuv420p" else self._as_stored(values)
-        release()
-        frame.pts, frame.time_base = pts, self._time_base
         try:
+            frame = self._as_yuv(values) if self._encoding.pixel_format == "yuv420p" else self._as_stored(values)
+            release()
+            frame.pts, frame.time_base = pts, self._time_base
             for packet in self._stream.encode(frame):
                 self._container.mux_one(packet)
-            self._end_s = float(pts * self._time_base) + self._frame_s
-            self._mux_audio()
-        except (av.FFmpegError, OSError) as error:
+        except Exception as error:  # whatever PyAV raises
             raise write_error(self.path, error) from error
         self.frames += 1
 
@@ -131,27 +125,17 @@ class VideoWriter:
             raise DistillError(f"{self.path}: there are no frames to write", hint="check the input")
         try:
             self._container.mux(self._stream.encode(None))
-            self._mux_audio()
-            if self._audio is not None:
-                self._audio.close()
-            self._container.close()
+            self._stack.close()
             commit_file(self._temporary, self.path)
-        except (av.FFmpegError, OSError) as error:
+        except Exception as error:
             self.abandon()
             raise write_error(self.path, error) from error
 
     def abandon(self) -> None:
         """Delete the unfinished file."""
-        if self._audio is not None:
-            self._audio.close()
-        with contextlib.suppress(av.FFmpegError, OSError):
-            self._container.close()
-        self._temporary.unlink(missing_ok=True)
-
-    def _mux_audio(self) -> None:
-        if self._audio is not None:
-            for packet in self._audio.until(self._end_s):
-                self._container.mux_one(packet)
+        with contextlib.suppress(Exception):  # a container without a frame cannot be finished
+            self._stack.close()
+        remove_if_possible(self._temporary)
 
     def _as_yuv(self, rgb: UInt8[ndarray, "h w 3"]) -> Any:
         pad_hw = (rgb.shape[0] % 2, rgb.shape[1] % 2)
@@ -183,7 +167,9 @@ class VideoWriter:
             height, width = height + height % 2, width + width % 2
             context.colorspace = context.color_primaries = context.color_trc = _BT709
             context.color_range = _LIMITED_RANGE
+        context.sample_aspect_ratio = Fraction(1)
         stream.width, stream.height, stream.pix_fmt = width, height, encoding.pixel_format
+        set_tag(stream, context.codec.canonical_name, FORMATS[self.path.suffix.lower()])
         context.time_base = self._time_base
         context.thread_count = encoding.threads
         if encoding.encoder == "libx264":

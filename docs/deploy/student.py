@@ -5,6 +5,7 @@ Writes one file per task of the student, such as PHOTO.depth.npy.
 
 from __future__ import annotations
 
+import io
 import json
 import sys
 from pathlib import Path
@@ -31,11 +32,23 @@ class Student:
 
 
 def read_photo(path: str) -> np.ndarray:
-    """Read uint8 RGB with EXIF orientation applied."""
-    from PIL import Image, ImageOps
+    """Read 8-bit sRGB as `distill predict` does: EXIF orientation applied, 16 bits scaled to 8, alpha over white."""
+    from PIL import Image, ImageCms, ImageOps
 
-    with Image.open(path) as photo:
-        return np.asarray(ImageOps.exif_transpose(photo).convert("RGB"))
+    with Image.open(path) as opened:
+        photo = ImageOps.exif_transpose(opened)
+        profile = photo.info.get("icc_profile")
+        if photo.mode.startswith("I"):
+            return np.rint(np.asarray(photo).clip(0, 65535) / 257).astype(np.uint8)[..., None].repeat(3, axis=2)
+        alpha = None
+        if photo.mode in ("RGBA", "LA", "PA") or "transparency" in photo.info:
+            photo = photo.convert("RGBA")
+            alpha = photo.getchannel("A").point([*range(250), *[255] * 6])
+        rgb = photo.convert("RGB")
+        if profile and photo.mode in ("RGB", "RGBA"):
+            srgb = ImageCms.createProfile("sRGB")
+            rgb = ImageCms.profileToProfile(rgb, ImageCms.ImageCmsProfile(io.BytesIO(profile)), srgb)
+        return np.asarray(rgb if alpha is None else Image.composite(rgb, Image.new("RGB", rgb.size, "white"), alpha))
 
 
 if __name__ == "__main__":

@@ -1,0 +1,81 @@
+"""Hold an output for one process: a second command with the same output is told who holds it, and stops."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+from distill.errors import DistillError
+
+_LOCK_NAME = ".distill.lock"
+_UNSUPPORTED = frozenset({"No locks available", "Operation not supported", "Function not implemented"})
+
+
+@contextmanager
+def hold_output(path: Path, verb: str) -> Iterator[None]:
+    """Hold a folder, or a file in a folder, until the end of the block; the system releases it if the process dies.
+
+    Args:
+        path: Output; a folder is created.
+        verb: Command, for the message of the second process.
+
+    Raises:
+        DistillError: Another process holds it, or the folder cannot be written.
+    """
+    is_file = bool(path.suffix) and not path.is_dir()
+    lock = path.with_name(f".{path.name}.lock") if is_file else path / _LOCK_NAME
+    try:
+        lock.parent.mkdir(parents=True, exist_ok=True)
+        file = _locked(lock)
+    except BlockingIOError:
+        holder = _read(lock) or "another process"
+        raise DistillError(
+            f"{path}: {holder} is writing here", hint="wait until it has finished, or choose another --out"
+        ) from None
+    except OSError as error:
+        raise DistillError(
+            f"{path}: cannot be written: {error.strerror or error}", hint="make it writable, or choose another --out"
+        ) from error
+    try:
+        now = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
+        with contextlib.suppress(OSError):  # a full disk: the lock itself is held
+            os.ftruncate(file, 0)
+            os.write(file, f"distill {verb} (process {os.getpid()}, since {now})".encode())
+        yield
+    finally:
+        with contextlib.suppress(OSError):
+            lock.unlink()
+        os.close(file)
+
+
+def _locked(lock: Path) -> int:
+    """Descriptor of the locked file; it is opened again if another process removed it before it was locked."""
+    while True:
+        file = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if lock.lstat().st_ino == os.fstat(file).st_ino:
+                return file
+        except FileNotFoundError:
+            pass
+        except BlockingIOError:
+            os.close(file)
+            raise
+        except OSError as error:
+            if error.strerror in _UNSUPPORTED:  # some network file systems: work without a lock
+                return file
+            os.close(file)
+            raise
+        os.close(file)
+
+
+def _read(lock: Path) -> str:
+    try:
+        return lock.read_text()[:200]
+    except (OSError, UnicodeDecodeError):
+        return ""

@@ -1,0 +1,84 @@
+"""Read animated WebP and PNG images as videos, with Pillow: FFmpeg has no decoder for animated WebP."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from jaxtyping import UInt8
+from numpy import ndarray
+from PIL import Image
+
+from distill.files import printable, read_head
+from distill.images import check_pixel_count
+from distill.video.media.opening import media_errors
+from distill.video.source import Frame, FrameSource
+
+_DEFAULT_MS = 100
+"""Duration of a frame without one, as browsers show it."""
+
+
+class AnimatedImage(FrameSource):
+    """Frames of an animated image, over white where they are transparent; times from their durations."""
+
+    path: Path
+
+    def __init__(self, path: Path) -> None:
+        """Read size and durations.
+
+        Raises:
+            DistillError: Not an image, or too large.
+        """
+        self.path, self.name = path, printable(str(path))
+        with media_errors(self.name, "not a readable animation"):
+            check_pixel_count(_canvas_wh(read_head(path, 30)), self.name)  # opening it allocates the canvas
+        with media_errors(self.name, "not a readable animation"), _opened(path) as image:
+            self.size_hw = (image.size[1], image.size[0])
+            self.num_frames = int(getattr(image, "n_frames", 1))
+            self.codec = str(image.format).lower()
+            first_ms = _duration_ms(image)
+        self.rate, self.time_base = Fraction(1000, first_ms), Fraction(1, 1000)
+
+    def frames(self, start: int = 0, *, size_hw: tuple[int, int] | None = None) -> Iterator[Frame]:
+        """Frames from `start` on.
+
+        Raises:
+            DistillError: The file is damaged; raised after the last readable frame.
+        """
+        pts = 0
+        with media_errors(self.name, "the animation is damaged"), _opened(self.path) as image:
+            for index in range(self.num_frames or 0):
+                image.seek(index)
+                rgb = _over_white(image)
+                duration = _duration_ms(image)
+                if index >= start:
+                    if size_hw is not None and size_hw != self.size_hw:
+                        rgb = cv2.resize(rgb, size_hw[::-1], interpolation=cv2.INTER_AREA)
+                    yield Frame(index, pts, pts / 1000, rgb, pts / 1000, duration)
+                pts += duration
+
+
+def _opened(path: Path) -> Image.Image:
+    return Image.open(path, formats=["WEBP", "PNG"])
+
+
+def _canvas_wh(head: bytes) -> tuple[int, int]:
+    """(width, height) from the header of a WebP with VP8X, or of a PNG."""
+    if head.startswith(b"RIFF"):
+        return int.from_bytes(head[24:27], "little") + 1, int.from_bytes(head[27:30], "little") + 1
+    return int.from_bytes(head[16:20]), int.from_bytes(head[20:24])
+
+
+def _duration_ms(image: Any) -> int:
+    image.load()
+    return max(1, round(image.info.get("duration") or _DEFAULT_MS))
+
+
+def _over_white(image: Any) -> UInt8[ndarray, "h w 3"]:
+    rgba = image.convert("RGBA")
+    white = Image.new("RGBA", rgba.size, (255, 255, 255, 255))
+    return np.array(Image.alpha_composite(white, rgba).convert("RGB"))
