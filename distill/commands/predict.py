@@ -99,7 +99,10 @@ def predict(
     camera_timeout: Annotated[
         float,
         typer.Option(
-            rich_help_panel=_CAMERA, help="Seconds without a frame after which a camera counts as disconnected."
+            "--camera-timeout",
+            "--stall",
+            rich_help_panel=_CAMERA,
+            help="Seconds without a frame after which a camera counts as disconnected.",
         ),
     ] = 10.0,
     allow_native: Annotated[

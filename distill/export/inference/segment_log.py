@@ -22,9 +22,10 @@ from numpy import ndarray
 from distill.export.inference.stages import SegmentEnd
 from distill.export.sinks import make_folder, write_error, write_file
 
-_FORMAT = 2
+_FORMAT = 3
 _SAMPLED_BYTES = 65536
 _FINGERPRINT = "fingerprint"
+FrameTime = tuple[int, float, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +35,7 @@ class SegmentRecord:
     Attributes:
         number: Its number.
         stop: Index of the first frame after it.
-        times: (pts, seconds) of each of its frames.
+        times: (pts, seconds of the source, duration in units of pts) of each of its frames.
         files: Sink to (path, size in bytes) of its files.
         end: Whether it is the last one.
         failure: Message and hint of the error that ended the video early.
@@ -43,7 +44,7 @@ class SegmentRecord:
 
     number: int
     stop: int
-    times: list[tuple[int, float]]
+    times: list[FrameTime]
     files: dict[str, list[tuple[str, int]]]
     end: bool
     failure: tuple[str, str] | None
@@ -127,7 +128,7 @@ class SegmentLog:
         with np.load(path, allow_pickle=False) as arrays:
             return dict(arrays)
 
-    def commit(self, segment_end: SegmentEnd, times: list[tuple[int, float]]) -> None:
+    def commit(self, segment_end: SegmentEnd, times: list[FrameTime]) -> None:
         """Append a segment with complete files.
 
         Raises:
@@ -177,7 +178,7 @@ def fingerprint(path: Path | None, facts: Mapping[str, Any]) -> str:
     digest = hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode())
     if path is not None and path.is_file():
         info = path.stat()
-        digest.update(f"{path.resolve()} {info.st_size} {info.st_mtime_ns}".encode())
+        digest.update(os.fsencode(path.resolve()) + f" {info.st_size} {info.st_mtime_ns}".encode())
         with path.open("rb") as file:
             digest.update(file.read(_SAMPLED_BYTES))
             file.seek(max(0, info.st_size - _SAMPLED_BYTES))
@@ -215,5 +216,5 @@ def _line(segment: SegmentRecord) -> dict[str, Any]:
 def _parse(line: dict[str, Any]) -> SegmentRecord:
     files = {sink: [(path, size) for path, size in pairs] for sink, pairs in line["files"].items()}
     failure = tuple(line["failure"]) if line["failure"] else None
-    times = [(pts, time_s) for pts, time_s in line["times"]]
+    times = [(pts, time_s, duration) for pts, time_s, duration in line["times"]]
     return SegmentRecord(line["segment"], line["stop"], times, files, line["end"], failure, line["has_state"])

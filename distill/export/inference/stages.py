@@ -30,10 +30,12 @@ class PipelineItem:
     Attributes:
         key: Stem of the output files.
         rgb: Input of the engine.
-        pts: Presentation time in the video's time base; 0 for a photo.
-        pts_s: The same in seconds.
+        pts: Play time in the video's time base; 0 for a photo.
+        pts_s: Time of the video's own clock in seconds.
         index: Number of the frame in the video.
         source: Name of the photo; None for a frame.
+        play_s: Play time in seconds.
+        duration: As `distill.video.Frame.duration`.
     """
 
     key: str
@@ -42,6 +44,8 @@ class PipelineItem:
     pts_s: float = 0.0
     index: int = 0
     source: Any = None
+    play_s: float = 0.0
+    duration: int = 0
 
 
 @dataclass(frozen=True, slots=True)

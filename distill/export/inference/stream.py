@@ -82,7 +82,15 @@ def _frame_items(source: FrameSource, size_hw: tuple[int, int], start: int, chec
                 yield SegmentEnd(number, stop)
                 number, taken = number + 1, 0
             taken, stop = taken + 1, frame.index + 1
-            yield PipelineItem(f"{frame.index:06d}", frame.rgb, frame.pts, frame.pts_s, frame.index)
+            yield PipelineItem(
+                f"{frame.index:06d}",
+                frame.rgb,
+                frame.pts,
+                frame.pts_s,
+                frame.index,
+                play_s=frame.play_s,
+                duration=frame.duration,
+            )
             del frame
     except DistillError as error:
         failure = error
@@ -96,5 +104,6 @@ def _frame_predictions(items: Generator[Any, None, None]) -> Iterator[FramePredi
                 raise item.failure
             continue
         frame, outputs = item
-        yield FramePrediction(Frame(frame.index, frame.pts, frame.pts_s, frame.rgb), outputs)
-        del item, frame, outputs
+        again = Frame(frame.index, frame.pts, frame.pts_s, frame.rgb, frame.play_s, frame.duration)
+        yield FramePrediction(again, outputs)
+        del item, frame, outputs, again

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import itertools
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field
@@ -13,17 +12,17 @@ from distill.errors import DistillError, UsageError
 from distill.export.inference.batch_size import choose_batch_size
 from distill.export.inference.panels import Panels
 from distill.export.inference.photos import PredictionSummary
-from distill.export.inference.segment_log import SegmentLog, SegmentRecord, fingerprint
+from distill.export.inference.segment_log import FrameTime, SegmentLog, SegmentRecord, fingerprint
 from distill.export.inference.stages import SegmentEnd
 from distill.export.inference.stream import open_stream
 from distill.export.inference.temporal_filter import TemporalFilter
 from distill.export.inference.video_options import OutputPaths, VideoOptions, build_sinks
 from distill.export.runners import Runner
 from distill.export.sinks import Sink, make_folder
-from distill.video import FrameSource
+from distill.video import Ending, FrameSource
+from distill.video.media.timeline import offsets_of
+from distill.video.muxing import DISK_ERRORS
 
-_DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG)
-"""Disk errors after which other videos would fail too."""
 _CALIBRATION_FRAMES = 8
 
 
@@ -38,7 +37,7 @@ class _Job:
     work_hw: tuple[int, int]
     batch: int = 1
     resumed_at: int = 0
-    times: list[tuple[int, float]] = field(default_factory=list)
+    times: list[FrameTime] = field(default_factory=list)
 
 
 def predict_video(
@@ -140,7 +139,7 @@ def _run(
                 job.segment_log.commit(item, job.times)
                 job.times = []
             else:
-                job.times.append((item[0].pts, item[0].pts_s))
+                job.times.append((item[0].pts, item[0].pts_s, item[0].duration))
                 job.source.finished(item[0].index)
                 advance(1)
             del item
@@ -155,6 +154,8 @@ def _finish(name: str, job: _Job, output_paths: OutputPaths, options: VideoOptio
     if failure is not None:
         summary.add_failure(name, job.source.name, DistillError(failure[0], hint=failure[1]))
     if frames:
+        for sink in job.sinks:
+            sink.ending = _ending(job.source, segments, whole=failure is None)
         with summary.timer.stage("join"):
             results = {sink.name: sink.finish([segment.paths(sink.name) for segment in segments]) for sink in job.sinks}
         summary.rows.append(_row(name, job, frames, segments, results, options, output_paths))
@@ -174,20 +175,27 @@ def _row(
     if "overlay" in results:
         row["video"] = str(output_paths.overlay)
     if options.write != {"overlay"}:
-        row["times_s"] = [time_s for segment in segments for _, time_s in segment.times]
+        row["times_s"] = [time_s for segment in segments for _, time_s, _ in segment.times]
     if "maps" in results:
         row["maps"] = str(output_paths.maps)
     row |= {kind: [str(path) for path in paths] for kind, paths in results.items() if kind not in ("overlay", "maps")}
     row |= {"resumed_at": job.resumed_at} if job.resumed_at else {}
-    notes = [*filter(None, [job.segment_log.note]), *job.source.notes]
+    notes = [*filter(None, [job.segment_log.note]), *job.source.notes, *(n for sink in job.sinks for n in sink.notes)]
     row |= {"notes": notes} if notes else {}
     row |= {"cuts": job.temporal_filter.cuts} if job.temporal_filter is not None else {}
     return row | job.source.read_stats()
 
 
+def _ending(source: FrameSource, segments: Sequence[SegmentRecord], *, whole: bool) -> Ending:
+    times = [time for segment in segments for time in segment.times]
+    pairs = [(source_s, float(pts * source.time_base)) for pts, source_s, _ in times]
+    offsets_s = offsets_of(pairs, tolerance_s=float(1 / source.rate))
+    return Ending(times[-1][2], tuple(offsets_s), whole)
+
+
 def _is_disk_error(error: BaseException | None) -> bool:
     while error is not None:
-        if getattr(error, "errno", None) in _DISK_ERRORS:
+        if getattr(error, "errno", None) in DISK_ERRORS:
             return True
         error = error.__cause__
     return False

@@ -15,8 +15,9 @@ from distill.errors import UsageError
 from distill.export.runners.base import Outputs, Runner, TensorOutputs
 from distill.export.runners.onnxruntime import OrtRunner
 from distill.export.runners.torch_module import ModuleRunner
+from distill.runtime.cpu import usable_cores as num_cores
 
-__all__ = ["ModuleRunner", "OrtRunner", "Outputs", "Runner", "TensorOutputs", "open_runner"]
+__all__ = ["ModuleRunner", "OrtRunner", "Outputs", "Runner", "TensorOutputs", "num_cores", "open_runner"]
 
 
 def open_runner(

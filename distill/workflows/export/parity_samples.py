@@ -54,17 +54,18 @@ def _from_shards(folder: Path, spec: StudentSpec) -> Iterator[ParitySample]:
 
 def _from_photos(path: Path, reporter: Reporter) -> Iterator[ParitySample]:
     from distill.export.verification.parity import ParitySample
+    from distill.files import read_file
     from distill.images import decode_rgb
     from distill.inputs import find_inputs
 
-    photos = [found for found in find_inputs([str(path)]) if not found.video]
+    photos = [found for found in find_inputs([str(path)]).files if not found.video]
     if not photos:
         raise UsageError(f"{path}: contains no photos", hint="give a folder of photos or shards as --images")
 
     def read() -> Iterator[ParitySample]:
         for photo in photos:
             try:
-                yield ParitySample(photo.name, decode_rgb(photo.path.read_bytes(), photo.name)[0], {})
+                yield ParitySample(photo.name, decode_rgb(read_file(photo.path), photo.name)[0], {})
             except (DistillError, OSError) as error:
                 reporter.warn(f"skipped: {error}")
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterable, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from distill.errors import UsageError
+from distill.runtime.folder_lock import hold_output
 from distill.runtime.progress import Reporter, SilentReporter
 from distill.tasks import Task
 from distill.workflows.arguments import Paths, StrPath, to_path, to_strings
@@ -24,6 +26,7 @@ from distill.workflows.predict.result import PredictResult
 from distill.workflows.predict.videos import (
     VideoInput,
     check_no_overwrite,
+    describe_left_out,
     predict_videos,
     resolve_outputs,
     split_inputs,
@@ -144,17 +147,25 @@ def run_predict(
     from distill.workflows.open_model import open_model
 
     reporter = reporter or SilentReporter()
-    photos, videos = split_inputs(inputs)
+    found = split_inputs(inputs)
+    photos, videos = found.photos, found.videos
+    if found.left_out:
+        reporter.info(describe_left_out(found.left_out))
     folder, video_out = resolve_outputs(options, photos, videos)
     check_no_overwrite(options, photos, videos, folder, video_out)
     summary, started = PredictionSummary(), time.perf_counter()
-    # Engines whose idle threads spin would take the cores from decoder and encoder.
-    with open_model(
-        model,
-        threads=_threads(options, photos, videos),
-        allow_spinning=not videos,
-        allow_native=options.allow_native,
-    ) as runner:
+    with ExitStack() as stack:
+        for output in dict.fromkeys(filter(None, (folder or video_out, options.maps))):
+            stack.enter_context(hold_output(output, "predict"))
+        # Engines whose idle threads spin would take the cores from decoder and encoder.
+        runner = stack.enter_context(
+            open_model(
+                model,
+                threads=_threads(options, photos, videos),
+                allow_spinning=not videos,
+                allow_native=options.allow_native,
+            )
+        )
         only = _task_shown(options.show, runner)
         if photos and folder is not None:
             with reporter.progress("photos", len(photos)) as progress:

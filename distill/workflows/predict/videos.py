@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
 import signal
 import threading
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import TYPE_CHECKING
 
-from distill.errors import DistillError, UsageError
+from distill.errors import DistillError, UsageError, describe_error
 from distill.runtime.progress import Reporter
 from distill.tasks import Task
 from distill.workflows.open_model import model_digest
-from distill.workflows.predict.options import PredictOptions, Write
+from distill.workflows.predict.options import DecoderChoice, PredictOptions, Write
 
 if TYPE_CHECKING:
     from distill.export.inference.photos import PredictionSummary
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
     from distill.video import FrameSource
 
 _DEFAULT_OUT = Path("predictions")
+_SHOWN_KINDS = 6
 
 
 @dataclass(frozen=True)
@@ -43,20 +46,69 @@ class VideoInput:
     key: str
 
 
-def split_inputs(inputs: Sequence[str]) -> tuple[list[FileInput], list[VideoInput]]:
-    """Separate images from videos; return (images, videos) with unique keys."""
-    from distill.inputs import find_inputs, unique_keys
-    from distill.video import is_live, is_sequence
-    from distill.video.camera import redact_credentials
+@dataclass(frozen=True)
+class SplitInputs:
+    """Inputs of a prediction, with unique keys.
 
-    others = [source for source in inputs if is_live(source) or (is_sequence(source) and not Path(source).exists())]
+    Attributes:
+        photos: Images.
+        videos: Videos, image sequences and cameras.
+        left_out: Names of the files in folders that are neither.
+    """
+
+    photos: list[FileInput]
+    videos: list[VideoInput]
+    left_out: list[str]
+
+
+def split_inputs(inputs: Sequence[str]) -> SplitInputs:
+    """Separate images from videos.
+
+    Raises:
+        UsageError: An input does not exist, or an address that cannot be read.
+    """
+    from distill.inputs import FoundInputs, find_inputs, unique_keys
+    from distill.video import check_address, is_live, is_sequence, safe_address
+
+    for source in inputs:
+        if not _exists(source):
+            check_address(source)
+    others = [source for source in inputs if not _exists(source) and (is_live(source) or is_sequence(source))]
     files = [source for source in inputs if source not in others]
-    found = find_inputs(files) if files else []
-    names = [redact_credentials(source).replace("://", "/").replace("%", "") for source in others]
-    keys = unique_keys([*(entry.name for entry in found), *names])[len(found) :]
-    videos = [VideoInput(str(entry.path), entry.name, entry.key) for entry in found if entry.video]
-    videos += [VideoInput(source, redact_credentials(source), key) for source, key in zip(others, keys, strict=True)]
-    return [entry for entry in found if not entry.video], videos
+    found = find_inputs(files) if files else FoundInputs([], [])
+    names = _numbered([safe_address(source) for source in others])
+    stems = [name.replace("://", "/").replace("/...", "").replace("%", "") for name in names]
+    keys = unique_keys([*(entry.name for entry in found.files), *stems])[len(found.files) :]
+    videos = [VideoInput(str(entry.path), entry.name, entry.key) for entry in found.files if entry.video]
+    videos += [VideoInput(*entry) for entry in zip(others, names, keys, strict=True)]
+    return SplitInputs([entry for entry in found.files if not entry.video], videos, found.left_out)
+
+
+def _exists(source: str) -> bool:
+    """Whether an input is a file or folder; devices such as ``/dev/video0`` are not."""
+    try:
+        path = Path(source)
+        return path.is_file() or path.is_dir()
+    except (OSError, ValueError):  # too long, or with a NUL
+        return False
+
+
+def _numbered(names: Sequence[str]) -> list[str]:
+    """Names with a number where they are equal: two paths of one host are shown alike."""
+    counts = dict.fromkeys(names, 0)
+    numbered = []
+    for name in names:
+        counts[name] += 1
+        numbered.append(name if names.count(name) == 1 else f"{name} ({counts[name]})")
+    return numbered
+
+
+def describe_left_out(names: Sequence[str]) -> str:
+    """Sentence about files that are neither photos nor videos."""
+    counts = Counter(PurePath(name).suffix.lower() or "without a suffix" for name in names)
+    kinds = ", ".join(f"{count} {kind}" for kind, count in counts.most_common(_SHOWN_KINDS))
+    more = ", ..." if len(counts) > _SHOWN_KINDS else ""
+    return f"{len(names)} other files in the folders were left out: neither photos nor videos ({kinds}{more})"
 
 
 def resolve_outputs(
@@ -100,7 +152,7 @@ def check_no_overwrite(
     Raises:
         UsageError: A result would.
     """
-    inputs = [entry.path for entry in photos] + [Path(video.source) for video in videos]
+    inputs = [entry.path for entry in photos] + [Path(video.source) for video in videos if _exists(video.source)]
     for video in videos:
         target = _output_paths_of(video, options, folder, video_out, len(videos)).overlay
         if target.exists() and any(path.exists() and target.samefile(path) for path in inputs):
@@ -195,15 +247,24 @@ def _predict_one(
     live = camera if is_live(video.source) else {}
     try:
         source = open_video(video.source, rate=options.frame_rate, decoder=Decoder(str(options.decoder)), **live)
-    except UsageError:
-        raise
     except DistillError as error:
+        # Wrong options of the command, such as a decoder that is missing, concern every video.
+        if isinstance(error, UsageError) and options.decoder is DecoderChoice.NVDEC:
+            raise
         summary.add_failure(video.name, video.source, error)
         return
     for note in source.notes:
         reporter.info(f"{video.name}: {note}")
-    with reporter.progress(video.name, source.num_frames) as progress, _stop_on_interrupt(source):
-        predict_video(runner, video.name, source, output_paths, video_options, summary, progress.advance)
+    try:
+        with reporter.progress(video.name, source.num_frames) as progress, _stop_on_interrupt(source):
+            predict_video(runner, video.name, source, output_paths, video_options, summary, progress.advance)
+    except DistillError:
+        raise
+    except Exception as error:  # whatever is special in this video must not stop the others
+        if os.environ.get("DISTILL_DEBUG"):
+            raise
+        failure = DistillError(f"unexpected {describe_error(error)}", hint="set DISTILL_DEBUG=1 to see the traceback")
+        summary.add_failure(video.name, video.source, failure)
 
 
 @contextlib.contextmanager
