@@ -18,7 +18,7 @@ from distill.errors import DistillError, UsageError
 from distill.evaluation.ground_truth import FileGroundTruth, FileItem
 from distill.evaluation.protocol import Crop
 from distill.files import read_file
-from distill.images import decode_map, decode_rgb
+from distill.images import decode_color_map, decode_map
 from distill.labels import Label
 from distill.shards import Manifest
 from distill.tasks import IGNORE_SEMANTIC, DepthKind, Task
@@ -90,7 +90,7 @@ def _ids(path: Path, table: UInt8[ndarray, " 256"], classes: tuple[str, ...]) ->
 
 
 def _colors(path: Path, palette: Mapping[tuple[int, int, int], int], classes: tuple[str, ...]) -> Label:
-    rgb = decode_rgb(_bytes(path), str(path))[0].astype(np.int64)
+    rgb = decode_color_map(_bytes(path), str(path)).astype(np.int64)
     codes = (rgb[..., 0] << 16) + (rgb[..., 1] << 8) + rgb[..., 2]
     ids = np.full(codes.shape, IGNORE_SEMANTIC, np.uint8)
     for (red, green, blue), index in palette.items():

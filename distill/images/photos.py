@@ -143,6 +143,16 @@ def decode_image(
     return DecodedImage(rgb, suffix, full_hw, tuple(filter(None, notes)), opaque)
 
 
+def convert_to_srgb(image: Image.Image, name: str) -> UInt8[ndarray, "h w 3"]:
+    """Pixels of an image that Pillow opened, as those of `decode_image`; its orientation is not applied.
+
+    Raises:
+        DistillError: HDR, or the format does not define which value is white.
+    """
+    image.load()
+    return to_srgb(image, color_conversion(image, b"", name), name)
+
+
 def image_size_hw(data: bytes, name: str) -> tuple[int, int]:
     """(height, width) after orientation, read from the header without decoding pixels.
 

@@ -112,14 +112,15 @@ def _levels_of(white: int) -> UInt8[ndarray, " 65536"]:
 
 def _stated_bits(image: Image.Image) -> int:
     """Bits per sample as the format states them."""
+    least = 16 if image.mode.startswith("I") else 8
     if image.format == "TIFF":
         tags: Any = getattr(image, "tag_v2", {})
-        stated = tags.get(_BITS_PER_SAMPLE, (8,))
+        stated = tags.get(_BITS_PER_SAMPLE, (least,))
         bits = int(stated[0] if isinstance(stated, tuple) else stated)
-        return bits if 0 < bits <= 16 else 16
+        return bits if 0 < bits <= 16 else least
     if image.format == "PNG":
-        return int(image.info.get("png_bits", 8))
-    return 16 if image.mode.startswith("I") else 8
+        return int(image.info.get("png_bits", least))
+    return least
 
 
 def _over_white(strip: Image.Image, conversion: ColorConversion) -> Image.Image:

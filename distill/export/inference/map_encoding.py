@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import cv2
 import numpy as np
 from jaxtyping import Float, Shaped, UInt16
 from numpy import ndarray
@@ -20,14 +21,31 @@ _STRIP_PX = 64
 _PIXEL_TYPES = {("uint16", ()): "16-bit gray", ("uint8", ()): "8-bit gray", ("uint8", (3,)): "RGB"}
 
 
-def encode_outputs(outputs: Outputs, spec: StudentSpec, *, confidence: bool = False) -> dict[str, bytes]:
-    """PNG files of one image, by extension, such as ``depth.png`` and ``depth.confidence.png``."""
-    files = {f"{task}.png": encode_map(values) for task, values in to_stored_maps(outputs, spec).items()}
+def encode_outputs(
+    outputs: Outputs, spec: StudentSpec, *, confidence: bool = False, size_hw: tuple[int, int] | None = None
+) -> dict[str, bytes]:
+    """PNG files of one image, by extension, such as ``depth.png`` and ``depth.confidence.png``.
+
+    Args:
+        outputs: Outputs of the engine.
+        spec: Its tasks.
+        confidence: Encode confidence maps as well.
+        size_hw: Size of the files, if another one: enlarged without mixing values.
+    """
+    maps = to_stored_maps(outputs, spec)
+    files = {f"{task}.png": encode_map(_at_size(values, size_hw)) for task, values in maps.items()}
     if confidence:
         for task in spec.tasks:
-            values = np.clip(outputs[f"{task}_confidence"], 0, 1) * 255
-            files[f"{task}.confidence.png"] = encode_map(np.rint(values).astype(np.uint8))
+            values = np.rint(np.clip(outputs[f"{task}_confidence"], 0, 1) * 255).astype(np.uint8)
+            files[f"{task}.confidence.png"] = encode_map(_at_size(values, size_hw))
     return files
+
+
+def _at_size(values: Shaped[ndarray, "h w *c"], size_hw: tuple[int, int] | None) -> Shaped[ndarray, "h2 w2 *c"]:
+    if size_hw is None or values.shape[:2] == size_hw:
+        return values
+    resized: ndarray = cv2.resize(values, size_hw[::-1], interpolation=cv2.INTER_NEAREST)
+    return resized
 
 
 def describe_maps(spec: StudentSpec) -> dict[str, Any]:

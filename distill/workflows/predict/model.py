@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import UInt8
 from numpy import ndarray
 
-from distill.errors import UsageError
+from distill.errors import DistillError, UsageError
 from distill.tasks import Task
 
 if TYPE_CHECKING:
@@ -227,17 +227,21 @@ def _read(image: Any) -> tuple[UInt8[ndarray, "h w 3"], str]:
     """One image as (array, name)."""
     from PIL import Image as PillowImage
 
-    from distill.images import decode_rgb
+    from distill.files import read_file
+    from distill.images import convert_to_srgb, decode_rgb
 
     if isinstance(image, str | PathLike):
         path = Path(image)
         if not path.is_file():
             reason = "is a folder; distill.predict takes folders" if path.is_dir() else "there is no such file"
             raise UsageError(f"{path}: {reason}")
-        return decode_rgb(path.read_bytes(), str(path))[0], path.name
+        try:
+            return decode_rgb(read_file(path), str(path))[0], path.name
+        except OSError as error:
+            raise DistillError(f"{path}: cannot be read: {error.strerror or error}", hint="copy it again") from error
     if isinstance(image, PillowImage.Image):
         name = Path(str(getattr(image, "filename", "") or "image")).name
-        return np.asarray(image.convert("RGB")), name
+        return convert_to_srgb(image, name), name
     if not isinstance(image, ndarray):
         raise UsageError(f"an image cannot be a {type(image).__name__}", hint=f"give {_ACCEPTED}")
     if image.ndim != 3:
