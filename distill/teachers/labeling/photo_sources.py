@@ -14,7 +14,7 @@ from typing import Protocol, runtime_checkable
 
 from distill.errors import DistillError, UsageError
 from distill.files import printable, read_file
-from distill.images import SUFFIXES, Photo, read_photo
+from distill.images import SUFFIXES, Photo, max_pixels, read_photo
 from distill.inputs import (
     ARCHIVE_SUFFIXES,
     UnreadablePhoto,
@@ -172,6 +172,7 @@ def open_source(inputs: Sequence[str], *, frame_stride: int = 1, leave_out: Sequ
     Raises:
         UsageError: An input does not exist, or there are no photos.
     """
+    max_pixels()  # a value that is not a number is one error, not one per photo
     files: dict[Path, str] = {}
     ignored: list[str] = []
     left_out: list[str] = []

@@ -43,6 +43,8 @@ class ShardStats(BaseModel):
     """Number of answers that became labels, by task; several instance answers share one map."""
     quality: dict[str, float] = Field(default_factory=dict)
     """Sum over these answers, by task."""
+    photo_suffixes: tuple[str, ...] = ()
+    """Formats of the labeled photos."""
     depth_kinds: tuple[DepthKind, ...] = ()
     referring: tuple[str, ...] = ()
     instance_classes: tuple[str, ...] = ()
@@ -76,6 +78,7 @@ class ShardStatsBuilder:
         self._cost_usd = 0.0
         self._counts: dict[str, int] = {}
         self._quality: dict[str, float] = {}
+        self._photo_suffixes: dict[str, None] = {}
         self._depth_kinds: dict[DepthKind, None] = {}
         self._referring: dict[str, None] = {}
         self._instance_classes: dict[str, None] = {}
@@ -91,6 +94,7 @@ class ShardStatsBuilder:
     def add(self, photo: Photo, result: TeacherResult) -> None:
         """Count one result."""
         self._unanswered += [{"name": photo.name, **failure} for failure in result.failures]
+        self._notes += [{"name": photo.name, "reason": note} for note in photo.notes]
         self._notes += [{"name": photo.name, **note} for note in result.notes]
         self._cost_usd += sum(result.costs_usd)
         for record in result.records:
@@ -104,6 +108,8 @@ class ShardStatsBuilder:
             self._note_quality(photo, record)
             if "prompt_hash" in record:
                 self._prompts[record["prompt_hash"]] = record["prompt"]
+        if result.labels:
+            self._photo_suffixes[photo.suffix] = None
         for task, label in result.labels.items():
             self._counts[task] = self._counts.get(task, 0) + 1
             info = TASKS[task]
@@ -146,6 +152,7 @@ class ShardStatsBuilder:
             answered=self._answered,
             counts=self._counts,
             quality=self._quality,
+            photo_suffixes=tuple(self._photo_suffixes),
             depth_kinds=tuple(self._depth_kinds),
             referring=tuple(self._referring),
             instance_classes=tuple(self._instance_classes),

@@ -53,7 +53,7 @@ class LabelResult:
         instances: Per photo: name, and number of instances of each class.
         failed: Photos that could not be used: name, reason.
         unanswered: Prompts without a label: name, task, kind, reason.
-        notes: Labels that were decoded otherwise than prompted: name, task, reason.
+        notes: Remarks on photos, and labels that were decoded otherwise than prompted: name, task, reason.
         realigned: Answers that were shifted against their photos and moved back.
         low_quality: Labels with the lowest scores, worst first.
         ignored: Files that are not images.
@@ -118,7 +118,7 @@ class LabelResult:
         for title, rows in (
             ("photos could not be used", self.failed),
             ("prompts gave no label", self.unanswered),
-            ("labels were decoded otherwise than prompted", self.notes),
+            ("remarks on photos and on labels that were decoded otherwise than prompted", self.notes),
         ):
             lines += self._failure_lines(title, rows)
         if self.report:

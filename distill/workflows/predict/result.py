@@ -69,6 +69,9 @@ class PredictResult:
                 f"{', '.join(counts)} to {self.out} in {self.seconds:.1f} s"
                 f" ({self.images / self.seconds:.1f}/s with {self.engine}; slowest stage: {self.bottleneck})"
             )
+        noted = [row for row in self.results if "frames" not in row and row.get("notes")]
+        lines += [f"  {row['name']}: {'; '.join(row['notes'])}" for row in noted[:_SHOWN]]
+        lines += [f"  and remarks on {len(noted) - _SHOWN} more images"] if len(noted) > _SHOWN else []
         if self.failed:
             lines.append(f"{len(self.failed)} inputs failed:")
             lines += [f"  {entry['name']}: {entry['reason']}" for entry in self.failed[:_SHOWN]]

@@ -109,7 +109,7 @@ def _failures(result: LabelResult) -> Section:
     for title, rows in (
         ("Photos that could not be used", result.failed),
         ("Prompts without a label", result.unanswered),
-        ("Labels decoded otherwise than prompted", result.notes),
+        ("Remarks on photos, and labels decoded otherwise than prompted", result.notes),
     ):
         if rows:
             table = [[row["name"], row.get("task", ""), row["reason"]] for row in rows[:_MOST_ROWS]]
