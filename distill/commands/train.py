@@ -71,6 +71,8 @@ def train(
         raise typer.Exit(_INTERRUPTED)
     if is_rank_zero():
         console.result(result)
+    if result.failure:
+        raise typer.Exit(1)
 
 
 def split_words(words: list[str]) -> tuple[Path | None, list[str]]:

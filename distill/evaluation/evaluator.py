@@ -119,11 +119,7 @@ def evaluate_predictors(
             near_duplicates.append(near_duplicate)
         images += 1
     warnings += [f"{read_error}; what it held is left out" for read_error in truth.read_errors]
-    if not any(num_scored(task_scores) for task_scores in scores_by_task.values()):
-        raise DistillError(
-            f"{truth.name}: no photo of the truth has an answer to score{f' ({warnings[0]})' if warnings else ''}",
-            hint="give the shards of the same photos, or a student",
-        )
+    _check_scored(truth.name, scores_by_task, warnings)
     if near_duplicates:
         warnings.insert(0, near_duplicate_warning(near_duplicates, images))
     values = {
@@ -141,6 +137,21 @@ def evaluate_predictors(
         "environment": {**versions(), **machine()},
     }
     return Evaluation(values, {str(task): worst[task].gallery() for task in tasks})
+
+
+def _check_scored(truth: str, scores_by_task: Mapping[Task, TaskScores], warnings: Sequence[str]) -> None:
+    """Raise DistillError if no photo has a prediction, or no pixel was compared."""
+    if not any(num_scored(task_scores) for task_scores in scores_by_task.values()):
+        raise DistillError(
+            f"{truth}: no photo of the truth has an answer to score{f' ({warnings[0]})' if warnings else ''}",
+            hint="give the shards of the same photos, or a student",
+        )
+    if not any(task_scores.scored(name)[0] for task_scores in scores_by_task.values() for name in task_scores.scorers):
+        raise DistillError(
+            f"{truth}: no pixel was scored: all pixels of the truth ({', '.join(scores_by_task)}) are invalid, to be "
+            "ignored, outside of the range of the protocol, or without a prediction",
+            hint="check the ids and units of the truth, and --crop, --min-depth and --max-depth",
+        )
 
 
 def _one_alignment(protocol: EvalProtocol, predictors: Sequence[Predictor]) -> EvalProtocol:
@@ -220,6 +231,8 @@ def _task_values(
         "slices": slice_scores(task_scores, photos, metric, manifest.classes),
         "ceiling": _teacher_ceiling(scores, metric, {one.name: one.kind for one in predictors}),
         "worst": worst.rows(),
+        "classes_without_truth": list(task_scores.classes_without_truth),
+        "few": task_scores.few(),
     }
     tables = {name: table for name, scorer in task_scores.scorers.items() if (table := scorer.per_class())}
     if tables:

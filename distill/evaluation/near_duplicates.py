@@ -12,7 +12,7 @@ from PIL import Image, ImageOps
 
 from distill.errors import DistillError
 from distill.evaluation.predictors import Predictor, ShardPredictor
-from distill.evaluation.scoreboard import TaskScores
+from distill.evaluation.scoreboard import MIN_IMAGES, MIN_PIXELS, TaskScores
 from distill.images import open_image
 from distill.shards import Sample
 
@@ -123,6 +123,26 @@ def collect_warnings(predictors: Sequence[Predictor], task_scores_list: Iterable
             if row.get("classes_not_in_truth"):
                 names = ", ".join(row["classes_not_in_truth"])
                 found.append(f"{name}: {names} are no classes of the truth; such pixels are wrong")
+        found += _truth_warnings(task_scores)
+    return found
+
+
+def _truth_warnings(task_scores: TaskScores) -> list[str]:
+    """Classes without a pixel in the truth, and scores over few images or pixels."""
+    found = []
+    absent = task_scores.classes_without_truth
+    if absent:
+        shown = ", ".join(absent[:10]) + (f" and {len(absent) - 10} more" if len(absent) > 10 else "")
+        found.append(
+            f"{task_scores.task}: the truth has no pixel of {shown}; how well these classes are predicted is not scored"
+        )
+    few = task_scores.few()
+    if few:
+        counts = ", ".join(f"{name} {row['images']:,} images and {row['pixels']:,} pixels" for name, row in few.items())
+        found.append(
+            f"{task_scores.task}: the scores are over few images or pixels ({counts}; at least {MIN_IMAGES} and "
+            f"{MIN_PIXELS:,} say something)"
+        )
     return found
 
 

@@ -95,12 +95,20 @@ def _score_table(task: Task, found: Mapping[str, Any]) -> Table:
     if aligned:
         rows.insert(0, ["alignment", *(scores[name].get("alignment") for name in names), *([None] * len(compared))])
         strong = {(row + 1, column) for row, column in strong}
+    few = found.get("few", {})
+    marked = [f"{name} (few data)" if name in few else name for name in names]
     return Table(
-        ["", *names, *(f"{first} / {name}" for name in compared)],
+        ["", *marked, *(f"{first} / {name}" for name in compared)],
         rows,
-        note=f"{task_metric(task).note} {_describe_protocol(found['protocol'])}".strip(),
+        note=f"{task_metric(task).note} {_describe_protocol(found['protocol'])} {_describe_few(few)}".strip(),
         bold=frozenset(strong) if len(names) > 1 else frozenset(),
     )
+
+
+def _describe_few(few: Mapping[str, Mapping[str, int]]) -> str:
+    """Meaning of the mark of scores over few data."""
+    row = next(iter(few.values()), None)
+    return f"Few data: under {row['min_images']} images or {row['min_pixels']:,} pixels were scored." if row else ""
 
 
 def _confidence_table(task: Task, found: Mapping[str, Any]) -> Table:

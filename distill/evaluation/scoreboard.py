@@ -17,7 +17,12 @@ from distill.evaluation.scorers import EvalProtocol, scorer_type
 from distill.labels import Label
 from distill.metrics import Difference, compare, intervals
 from distill.shards import Manifest
-from distill.tasks import Task
+from distill.tasks import TASKS, Task
+
+MIN_IMAGES = 10
+"""Scores over fewer images are marked: a single odd image decides them."""
+MIN_PIXELS = 10_000
+"""Scores over fewer pixels are marked."""
 
 
 class TaskScores:
@@ -32,6 +37,8 @@ class TaskScores:
         self._answered = dict.fromkeys(self.scorers, 0)
         self._missing = dict.fromkeys(self.scorers, 0)
         self._owners: dict[str, list[int]] = {name: [] for name in self.scorers}
+        self._classes: tuple[str, ...] = getattr(truth, TASKS[task].class_list, ()) if TASKS[task].class_list else ()
+        self._seen_classes: set[str] = set()
         self.images = 0
 
     def update(
@@ -43,6 +50,7 @@ class TaskScores:
         """
         self.images += 1
         wanted = truth.valid & crop_mask(self._protocol.crop, truth.size_hw)
+        self._seen_classes |= _classes_in(truth, wanted)
         image_error = {}
         for name, scorer in self.scorers.items():
             if name not in answers:
@@ -56,6 +64,25 @@ class TaskScores:
             image_error[name] = scorer.update(answers[name], value, counts, truth, groups)
             self._owners[name] += [self.images - 1] * (len(scorer.metrics) - before)
         return image_error
+
+    @property
+    def classes_without_truth(self) -> tuple[str, ...]:
+        """Classes of the truth's list of which no pixel (or instance) is in the truth that was scored."""
+        return tuple(name for name in self._classes if name not in self._seen_classes)
+
+    def scored(self, name: str) -> tuple[int, int]:
+        """(images, pixels) that the scores of a predictor are over."""
+        images = len(set(self._owners[name]))
+        return images, int(self.scorers[name].compute().get("pixels", self._answered[name])) if images else 0
+
+    def few(self) -> dict[str, dict[str, int]]:
+        """Predictors whose scores are over few images or pixels, with the numbers of both."""
+        scored = {name: self.scored(name) for name in self.scorers}
+        return {
+            name: {"images": images, "pixels": pixels, "min_images": MIN_IMAGES, "min_pixels": MIN_PIXELS}
+            for name, (images, pixels) in scored.items()
+            if images < MIN_IMAGES or pixels < MIN_PIXELS
+        }
 
     def rows_by_image(self, name: str) -> tuple[Float[ndarray, "n k"], Bool[ndarray, " n"]]:
         """(sums of every image of the task, images that have any) of one predictor."""
@@ -98,6 +125,16 @@ class TaskScores:
             }
             for name, scorer in self.scorers.items()
         }
+
+
+def _classes_in(truth: Label, wanted: Bool[ndarray, "h w"]) -> set[str]:
+    """Names of the classes of a true label's scored pixels."""
+    if truth.instance_classes:
+        return set(truth.instance_classes.values())
+    if not truth.classes:
+        return set()
+    ids = np.flatnonzero(np.bincount(truth.value[wanted].ravel(), minlength=1))
+    return {truth.classes[index] for index in ids.tolist() if index < len(truth.classes)}
 
 
 _WIDTH_PX = 320

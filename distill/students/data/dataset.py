@@ -140,6 +140,12 @@ class ShardDataset(Dataset[dict[str, Tensor]]):
         text = json.dumps([places, stamps, list(self.tasks), self.size_hw, self._num_classes])
         return hashlib.sha256(text.encode()).hexdigest()
 
+    def unlabeled_tasks(self) -> tuple[Task, ...]:
+        """Tasks without a usable pixel in any photo; empty for a set that is not cached."""
+        arrays = self._arrays or {}
+        names = {task: f"{task}_confidence" for task in self.tasks if arrays and len(self)}
+        return tuple(task for task, name in names.items() if not any(rows.any() for rows in arrays[name]))
+
     @property
     def is_cached(self) -> bool:
         """Whether all samples are decoded already."""

@@ -61,6 +61,19 @@ def check_remaining(
         raise DistillError(f"every {side} photo is damaged; the first is {bad_samples[0]}", hint="label more photos")
 
 
+def check_labeled(photos: ShardDataset) -> None:
+    """Raise if no photo of a decoded training set has a usable pixel of a task.
+
+    Raises:
+        DistillError: Names the task.
+    """
+    for task in photos.unlabeled_tasks():
+        raise DistillError(
+            f"no training photo has a usable pixel of {task}: all of its labels are invalid or to be ignored",
+            hint=f"look at the report of distill label, label the photos again, or leave {task} out of tasks",
+        )
+
+
 def train_sampler(entries: Sequence[SampleRef], config: TrainConfig, rank: int = 0) -> EpochBatchSampler:
     """Training batches of one process.
 

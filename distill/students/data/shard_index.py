@@ -41,7 +41,7 @@ class SampleRef:
         class_of: Class of each stored id, if classes come from instances or referring phrases.
         name: Of the photo, relative to its folder; a frame of a video is ``video#number``.
         is_frame: Whether it is a frame of a video.
-        photo_hash: Perceptual hash (see `distill.photo_hash`); may be empty.
+        photo_hash: Perceptual hash (see `distill.images.photo_hash`); may be empty.
         slivers: Instances of which less than `MIN_VISIBLE` is visible: their pixels are not learned as an instance.
     """
 

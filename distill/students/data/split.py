@@ -16,7 +16,7 @@ from typing import Literal
 import numpy as np
 
 from distill.errors import UsageError
-from distill.photo_hash import MAX_COPY_BITS, different_bits, read_hash
+from distill.images.photo_hash import MAX_COPY_BITS, different_bits, read_hash
 from distill.students.data.shard_index import SampleRef
 
 GroupBy = Literal["auto", "photo", "folder", "clip"]

@@ -122,6 +122,28 @@ def head_layers(channels_in: int, channels: int, channels_out: int) -> nn.Sequen
     return nn.Sequential(separable(channels_in, channels), nn.Conv2d(channels, channels_out, 1))
 
 
+@dataclass(frozen=True, slots=True)
+class ConstantComparison:
+    """A student's validation score, compared with the best prediction that is the same for all pixels of all photos.
+
+    Attributes:
+        name: Of the score.
+        score: The student's.
+        constant: That of the best constant prediction.
+        is_better: Whether the student is better.
+        is_constant: Whether the labels themselves are constant, so that there is nothing to learn.
+    """
+
+    name: str
+    score: float
+    constant: float
+    is_better: bool
+    is_constant: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.name} {self.score:.3f}, {self.constant:.3f} for the best constant prediction"
+
+
 @runtime_checkable
 class TaskScore(Protocol):
     """Validation score of one task, as sums that processes can add up in place.
@@ -136,6 +158,9 @@ class TaskScore(Protocol):
 
     def compute(self) -> tuple[dict[str, float], float] | None:
         """(named scores, one score in [0, 1] where 1 is best); None without a labeled pixel."""
+
+    def compare_with_constant(self) -> ConstantComparison | None:
+        """Comparison with the best constant prediction; None without a labeled pixel."""
 
 
 class StudentTask(ABC):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 import torch
@@ -15,6 +16,7 @@ from distill.students.losses.depth import depth_loss
 from distill.students.losses.reduction import LIKE_SHAPES, correlation, mean_per_image, normalize
 from distill.students.model.resample import upsample
 from distill.students.tasks.base import (
+    ConstantComparison,
     LabelFacts,
     LossInputs,
     Outputs,
@@ -32,6 +34,8 @@ _WITHIN_RATIO = 0.25
 _WITHIN_RELATIVE = 0.05
 """Relative depth counts as correct within this part of its [0, 1] range."""
 _MAX_RATIO = 1.25
+_BINS, _NEAREST_M, _LOG_RANGE = 1024, 0.05, math.log(100.0 / 0.05)
+"""Histogram of depths from 5 cm to 100 m, 0.7 % per bin."""
 
 
 class DepthHead(TaskHead):
@@ -92,10 +96,10 @@ class DepthHead(TaskHead):
 
 
 class MetricDepthScore:
-    """Sums of (AbsRel, delta1, pixels), without the sky."""
+    """Sums of (AbsRel, delta1, pixels), without the sky; then a histogram of the logarithm of the labels."""
 
     def __init__(self, device: torch.device) -> None:
-        self.sums = torch.zeros(3, dtype=torch.float64, device=device)
+        self.sums = torch.zeros(3 + _BINS, dtype=torch.float64, device=device)
 
     def update(self, outputs: Mapping[str, Tensor], target: Tensor, weight: Tensor) -> None:
         """Add one batch."""
@@ -103,7 +107,9 @@ class MetricDepthScore:
         meters, truth = outputs["depth"][valid], unwarp_depth(target[valid]).clamp(min=1e-3)
         ratio = torch.maximum(meters / truth, truth / meters.clamp(min=1e-3))
         found = [((meters - truth).abs() / truth).sum(), (ratio < _MAX_RATIO).sum(), valid.sum()]
-        self.sums += torch.stack([number.double() for number in found])
+        place = (torch.log(truth / _NEAREST_M) / _LOG_RANGE * _BINS).long().clamp(0, _BINS - 1)
+        histogram = torch.bincount(place, minlength=_BINS).double()
+        self.sums += torch.cat([torch.stack([number.double() for number in found]), histogram])
 
     def compute(self) -> tuple[dict[str, float], float] | None:
         """``depth_abs_rel`` and ``depth_delta1``; the latter is the score."""
@@ -112,12 +118,24 @@ class MetricDepthScore:
         error, good = (self.sums[:2] / self.sums[2]).tolist()
         return {"depth_abs_rel": error, "depth_delta1": good}, good
 
+    def compare_with_constant(self) -> ConstantComparison | None:
+        """Of the best constant depth, to half a bin of the histogram."""
+        if not bool(self.sums[2] > 0):
+            return None
+        counts = self.sums[3:].cpu()
+        meters = _NEAREST_M * torch.exp((torch.arange(_BINS, dtype=torch.float64) + 0.5) / _BINS * _LOG_RANGE)
+        used = counts > 0
+        errors = (meters[used][:, None] - meters[used]).abs() / meters[used] @ counts[used] / counts.sum()
+        constant, half_bin = float(errors.min()), _LOG_RANGE / _BINS / 2
+        error = float(self.sums[0] / self.sums[2])
+        return ConstantComparison("AbsRel", error, constant, error < constant + half_bin, constant < half_bin)
+
 
 class RelativeDepthScore:
-    """Sums of (error after alignment, fraction of pixels with an error below 0.25, images)."""
+    """Sums of (error after alignment, fraction of pixels with an error below 0.25, images, error of a constant)."""
 
     def __init__(self, device: torch.device) -> None:
-        self.sums = torch.zeros(3, dtype=torch.float64, device=device)
+        self.sums = torch.zeros(4, dtype=torch.float64, device=device)
 
     def update(self, outputs: Mapping[str, Tensor], target: Tensor, weight: Tensor) -> None:
         """Add one batch."""
@@ -125,7 +143,8 @@ class RelativeDepthScore:
         error = (normalize(outputs["depth"], valid) - normalize(target, valid)).abs()
         close = mean_per_image((error < 0.25).float(), valid)
         used = valid.flatten(1).any(dim=1)
-        found = [mean_per_image(error, valid)[used].sum(), close[used].sum(), used.sum()]
+        constant = mean_per_image(normalize(target, valid).abs(), valid)
+        found = [mean_per_image(error, valid)[used].sum(), close[used].sum(), used.sum(), constant[used].sum()]
         self.sums += torch.stack([number.double() for number in found])
 
     def compute(self) -> tuple[dict[str, float], float] | None:
@@ -134,6 +153,13 @@ class RelativeDepthScore:
             return None
         error, good = (self.sums[:2] / self.sums[2]).tolist()
         return {"depth_aligned_error": error, "depth_aligned_close": good}, good
+
+    def compare_with_constant(self) -> ConstantComparison | None:
+        """Of the same depth at all pixels, which is the mean of each label after the alignment."""
+        if not bool(self.sums[2] > 0):
+            return None
+        error, constant = float(self.sums[0] / self.sums[2]), float(self.sums[3] / self.sums[2])
+        return ConstantComparison("aligned error", error, constant, error < constant - 1e-6, constant < 1e-3)
 
 
 class DepthTask(StudentTask):

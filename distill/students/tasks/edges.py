@@ -19,6 +19,7 @@ from distill.spec import EdgesSpec, StudentSpec
 from distill.students.losses.reduction import LIKE_SHAPES, correlation, mean_per_image, weighted_mean
 from distill.students.model.resample import upsample
 from distill.students.tasks.base import (
+    ConstantComparison,
     LabelFacts,
     LossInputs,
     Outputs,
@@ -92,13 +93,15 @@ def edges_loss(
 
 
 class EdgesScore:
-    """Per threshold the predicted pixels, those near a true edge, and true edges near a prediction; then true edges.
+    """Per threshold the predicted pixels, those near a true edge, and true edges near a prediction.
+
+    Then the labeled pixels, those near a true edge, and true edges.
 
     Without thinning, so only for choosing weights.
     """
 
     def __init__(self, device: torch.device) -> None:
-        self.sums = torch.zeros(3 * _THRESHOLDS + 1, dtype=torch.float64, device=device)
+        self.sums = torch.zeros(3 * _THRESHOLDS + 3, dtype=torch.float64, device=device)
 
     def update(self, outputs: Mapping[str, Tensor], target: Tensor, weight: Tensor) -> None:
         """Add one batch."""
@@ -113,16 +116,25 @@ class EdgesScore:
             threshold = (index + 1) / (_THRESHOLDS + 1)
             found = known & (predicted >= threshold)
             counts += [found.sum(), (found & near_true).sum(), (true & (near_predicted >= threshold)).sum()]
-        self.sums += torch.stack([*counts, true.sum()]).double()
+        self.sums += torch.stack([*counts, known.sum(), (known & near_true).sum(), true.sum()]).double()
 
     def compute(self) -> tuple[dict[str, float], float] | None:
         """``edges_f``, which is the score: the F-score at the best threshold over all images."""
         if not bool(self.sums[-1] > 0):
             return None
-        predicted, hits, found = self.sums[:-1].view(_THRESHOLDS, 3).unbind(dim=1)
+        predicted, hits, found = self.sums[:-3].view(_THRESHOLDS, 3).unbind(dim=1)
         precision, recall = hits / predicted.clamp(min=1), found / self.sums[-1]
         best = float((2 * precision * recall / (precision + recall).clamp(min=1e-9)).max())
         return {"edges_f": best}, best
+
+    def compare_with_constant(self) -> ConstantComparison | None:
+        """Of an edge at every pixel, whose recall is 1."""
+        found = self.compute()
+        if found is None:
+            return None
+        precision = float(self.sums[-2] / self.sums[-3])
+        constant = 2 * precision / (1 + precision)
+        return ConstantComparison("F-score", found[1], constant, found[1] > constant + 1e-6)
 
 
 def _near(maps: Float[Tensor, "b h w"], radius: int) -> Float[Tensor, "b h w"]:

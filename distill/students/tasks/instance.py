@@ -19,6 +19,7 @@ from distill.spec import InstanceSpec, StudentSpec
 from distill.students.losses.reduction import weighted_mean
 from distill.students.model.resample import upsample, upsample_ids
 from distill.students.tasks.base import (
+    ConstantComparison,
     LabelFacts,
     LossInputs,
     Outputs,
@@ -167,6 +168,11 @@ class InstanceScore:
             return None
         f1 = float(self.sums[0] / self.sums[1])
         return {"instance_f1": f1}, f1
+
+    def compare_with_constant(self) -> ConstantComparison | None:
+        """A constant prediction finds no instance."""
+        found = self.compute()
+        return None if found is None else ConstantComparison("F1", found[1], 0.0, found[1] > 0)
 
 
 def match_instances(predicted: Int[Tensor, " n"], truth: Int[Tensor, " n"]) -> Float[Tensor, " 2"]:

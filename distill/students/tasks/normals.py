@@ -16,6 +16,7 @@ from distill.spec import NormalsSpec, StudentSpec
 from distill.students.losses.reduction import LIKE_SHAPES, correlation, mean_per_image, trim_worst, weighted_mean
 from distill.students.model.resample import upsample, upsample_vectors
 from distill.students.tasks.base import (
+    ConstantComparison,
     LabelFacts,
     LossInputs,
     Outputs,
@@ -110,18 +111,32 @@ def _unit(vector: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b 3 h w"]:
     return vector * torch.rsqrt((vector * vector).sum(dim=1, keepdim=True) + 1e-12)
 
 
+_DIRECTIONS = [
+    [x / length, y / length, z / length]
+    for x in (-1, 0, 1)
+    for y in (-1, 0, 1)
+    for z in (0, 1)
+    if (length := math.sqrt(x * x + y * y + z * z)) > 0
+]
+"""Unit vectors toward the camera and around it, 35 to 45 degrees apart."""
+_SAME_DEG = 0.5
+"""Normals that differ by less on average are the same everywhere."""
+
+
 class NormalsScore:
-    """Sums of (angle in degrees, pixels)."""
+    """Sums of (angle in degrees, pixels), then of the angle to each of `_DIRECTIONS`."""
 
     def __init__(self, device: torch.device) -> None:
-        self.sums = torch.zeros(2, dtype=torch.float64, device=device)
+        self.sums = torch.zeros(2 + len(_DIRECTIONS), dtype=torch.float64, device=device)
 
     def update(self, outputs: Mapping[str, Tensor], target: Tensor, weight: Tensor) -> None:
         """Add one batch."""
         valid = weight > 0
         cosine = (outputs["normals"] * target.permute(0, 2, 3, 1)).sum(dim=-1)
         degrees = torch.rad2deg(torch.acos(cosine.clamp(-1, 1)))
-        self.sums += torch.stack([degrees[valid].double().sum(), valid.sum().double()])
+        fixed = target.permute(0, 2, 3, 1)[valid] @ target.new_tensor(_DIRECTIONS).T
+        angles = torch.rad2deg(torch.acos(fixed.clamp(-1, 1))).double().sum(dim=0)
+        self.sums += torch.cat([torch.stack([degrees[valid].double().sum(), valid.sum().double()]), angles])
 
     def compute(self) -> tuple[dict[str, float], float] | None:
         """``normals_mean_deg``; the score is 1 - angle/180."""
@@ -129,6 +144,13 @@ class NormalsScore:
             return None
         degrees = float(self.sums[0] / self.sums[1])
         return {"normals_mean_deg": degrees}, 1.0 - degrees / 180.0
+
+    def compare_with_constant(self) -> ConstantComparison | None:
+        """Of the best of a few directions that face the camera."""
+        if not bool(self.sums[1] > 0):
+            return None
+        degrees, constant = float(self.sums[0] / self.sums[1]), float(self.sums[2:].min() / self.sums[1])
+        return ConstantComparison("mean angle", degrees, constant, degrees < constant - 1e-3, constant < _SAME_DEG)
 
 
 class NormalsTask(StudentTask):

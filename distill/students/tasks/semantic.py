@@ -18,6 +18,7 @@ from distill.spec import SemanticSpec, StudentSpec
 from distill.students.losses.reduction import EPSILON, mean_per_image, trim_worst, weighted_mean
 from distill.students.model.resample import upsample, upsample_ids
 from distill.students.tasks.base import (
+    ConstantComparison,
     LabelFacts,
     LossInputs,
     Outputs,
@@ -179,6 +180,15 @@ class SemanticScore:
         present = confusion.sum(dim=1) > 0
         miou = float((hit / union.clamp(min=EPSILON))[present].mean())
         return {"semantic_miou": miou}, miou
+
+    def compare_with_constant(self) -> ConstantComparison | None:
+        """Of the most frequent class: its IoU is its share of the pixels, that of the other classes 0."""
+        found = self.compute()
+        if found is None:
+            return None
+        pixels = self.sums.view(self._classes, self._classes).sum(dim=1)
+        constant = float(pixels.max() / pixels.sum() / (pixels > 0).sum())
+        return ConstantComparison("mIoU", found[1], constant, found[1] > constant + 1e-6, constant > 1 - 1e-9)
 
 
 class SemanticTask(StudentTask):

@@ -25,7 +25,14 @@ from distill.students.checkpoint import (
 from distill.students.data.bad_samples import BadSample, count_bad_samples, describe_bad_samples
 from distill.students.data.dataset import ShardDataset
 from distill.students.data.dataset_index import DatasetIndex, read_index
-from distill.students.data.loaders import check_remaining, open_dataset, steps_per_epoch, train_sampler, val_sampler
+from distill.students.data.loaders import (
+    check_labeled,
+    check_remaining,
+    open_dataset,
+    steps_per_epoch,
+    train_sampler,
+    val_sampler,
+)
 from distill.students.data.sampler import build_loader
 from distill.students.data.shard_index import SampleRef
 from distill.students.data.split import split
@@ -36,6 +43,7 @@ from distill.students.model.student import build_spec, build_student
 from distill.students.training.callbacks.bad_samples import BadSampleCallback
 from distill.students.training.callbacks.checkpointing import LAST, CheckpointCallback
 from distill.students.training.callbacks.validation import ValidationCallback
+from distill.students.training.learned import describe, describe_failure
 from distill.students.training.module import StudentModule
 from distill.students.training.resume import ResumePosition, resume_position
 from distill.students.training.step_timing import choose_threads
@@ -82,6 +90,8 @@ class FitResult:
         elapsed_s: Training time.
         interrupted: Whether a signal ended it; the same command with --resume continues.
         bad_samples: Samples and shards that could not be used.
+        failure: Why nothing was learned; empty if something was.
+        weak: Tasks in which the student is no better than a constant prediction, with their scores.
     """
 
     history: list[dict[str, Any]]
@@ -90,6 +100,8 @@ class FitResult:
     elapsed_s: float
     interrupted: bool
     bad_samples: tuple[BadSample, ...] = ()
+    failure: str = ""
+    weak: str = ""
 
     @property
     def best(self) -> dict[str, Any]:
@@ -207,6 +219,10 @@ def fit(
     late = bad_sample_callback.bad_samples[len(bad_samples) :]
     if late:
         reporter.info(describe_bad_samples(late, len(photos) + len(held_out) - count_bad_samples(late), run_dir))
+    compared = validation_callback.comparisons
+    failure = ""
+    if compared is not None and not checkpoint_callback.interrupted:
+        failure = describe_failure(compared, validation_callback.best_score, module.global_step)
     return FitResult(
         validation_callback.history,
         trainer.current_epoch,
@@ -214,6 +230,8 @@ def fit(
         module.elapsed_s,
         checkpoint_callback.interrupted,
         tuple(bad_sample_callback.bad_samples),
+        failure,
+        describe(compared or {}),
     )
 
 
@@ -226,6 +244,7 @@ def _open_datasets(
     held_out = open_dataset(data.val, tasks, data.spec, config, cache / "val", reporter)
     bad_samples = (*data.index.bad_samples, *photos.bad_samples, *held_out.bad_samples)
     check_remaining(bad_samples, photos, held_out, has_val=bool(data.val))
+    check_labeled(photos)
     if bad_samples:
         reporter.info(describe_bad_samples(bad_samples, len(photos) + len(held_out), run_dir))
         data = data.without_bad_samples(photos.entries, held_out.entries)

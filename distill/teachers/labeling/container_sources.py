@@ -12,7 +12,7 @@ from distill.errors import DistillError
 from distill.files import MAX_FILE_BYTES, printable
 from distill.images import Photo, encode_jpeg, read_photo
 from distill.inputs import PHOTO_SUFFIXES, UnreadablePhoto, unique_keys
-from distill.own_files import is_system_folder
+from distill.inputs.own_files import is_system_folder
 from distill.shards import Sample, read_manifest, read_shard
 from distill.teachers.base import Dependencies, PhotoRef
 from distill.video import VideoReader

@@ -1,4 +1,4 @@
-"""Finish a labeling job: write ``dataset.json`` over all shards."""
+"""Finish a labeling job: write ``dataset.json`` and the dataset card over all shards."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 from distill.errors import DistillError
 from distill.shards import Manifest, write_manifest
 from distill.tasks import TASKS, DepthKind, Task
+from distill.teachers.labeling.dataset_card import write_card
 from distill.teachers.labeling.job import Job
 from distill.teachers.labeling.shard_stats import ShardStats
 
@@ -47,6 +48,7 @@ def write_dataset_manifest(job: Job) -> tuple[Manifest, list[ShardStats]] | None
         prompts={key: text for stats in done for key, text in stats.prompts.items()},
     )
     write_manifest(job.out, manifest)
+    write_card(job.out, manifest, (suffix for stats in done for suffix in stats.photo_suffixes))
     for part in job.out.glob(".shard-*.part"):
         if not _writer_runs(part):
             part.unlink(missing_ok=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -12,10 +13,10 @@ from distill.files import write_atomic
 from distill.images import Photo
 from distill.inputs import UnreadablePhoto
 from distill.labels import encode, write_meta
-from distill.photo_hash import hash_photo
+from distill.images.photo_hash import hash_photo
 from distill.runtime.parallel import map_ordered
 from distill.shards import Sample, ShardEntry, write_shard
-from distill.teachers.base import Teacher, TeacherResult
+from distill.teachers.base import NoAnswer, Teacher, TeacherResult
 from distill.teachers.labeling.job import Job
 from distill.teachers.labeling.photo_state import find_dependencies, state_before, with_digests
 from distill.teachers.labeling.previews import WIDTH_PX, remove_previews, write_preview
@@ -25,6 +26,8 @@ from distill.teachers.store.records import StoreFull
 
 _ORIGIN = ("frame", "scene", "seed")
 """Keys of a sample's origin, null where they do not apply: loaders need the same keys in every sample."""
+_ALIKE = 16
+"""A job is stopped if its first photos, this many, all fail in the same way."""
 _LEAST_CONFIDENCE = 0.5 / 255
 """Confidence up to this is stored as 0."""
 
@@ -73,6 +76,8 @@ def _samples(
             known[Path(str(photo.origin["path"]))] = photo.sha256
         if isinstance(photo, UnreadablePhoto) or isinstance(outcome, str):
             builder.failures.append({"name": photo.name, "reason": str(outcome)})
+            if isinstance(outcome, _Fault) and index == 0 and builder.photos == _ALIKE:
+                _check_not_all_alike(builder)
             continue
         builder.labeled += any(result.labels for result, _ in outcome)
         for number, (result, sample) in enumerate(outcome, 1):
@@ -108,10 +113,33 @@ def _label_photo(job: Job, photo: Photo | UnreadablePhoto) -> list[tuple[Teacher
         ]
     except (UsageError, StoreFull):
         raise
-    except DistillError as error:
+    except NoAnswer as error:
         return str(error).removeprefix(f"{photo.name}: ")
+    except DistillError as error:
+        return _Fault(str(error).removeprefix(f"{photo.name}: "))
     except Exception as error:  # MemoryError as well: one photo must not end the job
-        return f"{job.teacher.name} failed: {describe_error(error)}"
+        return _Fault(f"{job.teacher.name} failed: {describe_error(error)}")
+
+
+class _Fault(str):
+    """Why the teacher failed on a photo that it has an answer for."""
+
+    __slots__ = ()
+
+
+def _check_not_all_alike(builder: ShardStatsBuilder) -> None:
+    """Raise if every photo so far has the same fault: the config is wrong, not the photos.
+
+    Raises:
+        UsageError: No photo is labeled, and the reasons differ in names and numbers only.
+    """
+    kinds = {frozenset(re.findall(r"[a-z]{4,}", row["reason"].rpartition("/")[2])) for row in builder.failures}
+    if len(builder.failures) == builder.photos and len(kinds) == 1:
+        first = builder.failures[0]
+        raise UsageError(
+            f"the first {builder.photos} photos all fail in the same way; {first['name']}: {first['reason']}",
+            hint="nothing was labeled; if other photos are right, label them without these",
+        )
 
 
 def _write_preview(out: Path, position: int, number: int, photo: Photo, result: TeacherResult) -> None:
@@ -149,6 +177,10 @@ def make_sample(photo: Photo, result: TeacherResult, number: int = 1) -> Sample:
         "origin": {key: photo.origin.get(key) for key in _ORIGIN},
         "records": result.records,
         "failures": result.failures,
+        # Of labels that the sample may lack: the keys are the same in all samples.
+        "depth_kind": None,
+        "instances": [],
+        "referring": [],
     }
     files = {photo.suffix: photo.data}
     for label in result.labels.values():

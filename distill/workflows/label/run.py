@@ -231,10 +231,13 @@ def _shards_of_job(job_index: str, num_shards: int) -> list[int]:
 def _clear(out: Path) -> None:
     """Remove the files of an earlier job, and no others."""
     from distill.shards import MANIFEST
+    from distill.teachers.labeling.dataset_card import CARD, is_own_card
     from distill.teachers.labeling.previews import PREVIEWS
     from distill.teachers.labeling.shard_plan import STATS_DIR
 
     for path in (*out.glob("shard-*.tar"), *out.glob(".shard-*.part"), out / MANIFEST, out / "label.json"):
         path.unlink(missing_ok=True)
+    if is_own_card(out / CARD):
+        (out / CARD).unlink()
     for folder in (STATS_DIR, PREVIEWS):
         shutil.rmtree(out / folder, ignore_errors=True)

@@ -44,6 +44,9 @@ class TrainResult:
         history: One row of scores for each validation.
         bad_samples: Samples and shards that could not be used.
         interrupted: Whether a signal ended the run; the same call continues it.
+        failure: Why nothing was learned; empty if something was, or if the run is too short to tell.
+        weak: Tasks in which the student is no better than a constant prediction, with their scores.
+        split: How the validation photos were chosen.
     """
 
     run: Path
@@ -54,6 +57,9 @@ class TrainResult:
     history: tuple[Mapping[str, Any], ...] = ()
     bad_samples: tuple[BadSample, ...] = ()
     interrupted: bool = False
+    failure: str = ""
+    weak: str = ""
+    split: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         """Convert to JSON values, as in ``train.json``."""
@@ -63,6 +69,9 @@ class TrainResult:
             "steps": self.steps,
             "elapsed_s": round(self.elapsed_s, 2),
             "best": dict(self.best),
+            "split": self.split,
+            "failure": self.failure,
+            "weak": self.weak,
             "bad_samples": [asdict(sample) for sample in self.bad_samples],
         }
 
@@ -72,11 +81,19 @@ class TrainResult:
             return f"{self.run}: interrupted at step {self.steps}; run the same command again to continue"
         best = ", ".join(f"{name.removeprefix('val_')} {self.best[name]:.3f}" for name in self.best if "val_" in name)
         lost = sum(sample.samples for sample in self.bad_samples)
+        if self.failure:
+            end = (
+                f"the run has learned nothing: {self.failure}\n"
+                "check the labels (distill label writes a report), train longer or with another optim.lr"
+            )
+        else:
+            weak = f"no better than a constant prediction (yet): {self.weak}\n" if self.weak else ""
+            end = f"{weak}next: distill export {shlex.quote(str(self.run))} --to onnx"
         return (
             f"{self.run}: {self.epochs} epochs, {self.steps} steps in {self.elapsed_s:.0f} s"
             f"{f'; bad samples skipped: {lost}' if lost else ''}\n"
             f"best on the validation images (against labels, not ground truth): {best or 'there are none'}\n"
-            f"next: distill export {shlex.quote(str(self.run))} --to onnx"
+            f"{end}"
         )
 
 
@@ -175,6 +192,9 @@ def run_train(config: TrainConfig, out: Path, reporter: Reporter | None = None, 
         tuple(fitted.history),
         fitted.bad_samples,
         fitted.interrupted,
+        fitted.failure,
+        fitted.weak,
+        data.split,
     )
     if result.interrupted:
         return result
@@ -241,7 +261,16 @@ def read_result(out: Path) -> TrainResult | None:
         history = tuple(row for row in rows if row["val_score"] is not None)
         bad_samples = tuple(read_bad_samples(out / BAD_SAMPLES))
         return TrainResult(
-            out, values["epochs"], values["steps"], values["elapsed_s"], values["best"], history, bad_samples
+            out,
+            values["epochs"],
+            values["steps"],
+            values["elapsed_s"],
+            values["best"],
+            history,
+            bad_samples,
+            failure=values.get("failure", ""),
+            weak=values.get("weak", ""),
+            split=values.get("split", ""),
         )
     except (OSError, ValueError, KeyError, TypeError):
         return None

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from distill.photo_hash import MAX_COPY_BITS, different_bits, hash_photo, read_hash
+from distill.images.photo_hash import MAX_COPY_BITS, different_bits, hash_photo, read_hash
 from distill.students.data.shard_index import SampleRef
 from distill.students.data.split import GroupBy, Split, find_groups, split
 

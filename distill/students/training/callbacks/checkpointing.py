@@ -15,6 +15,7 @@ from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 
 from distill.config.train import TrainConfig
 from distill.errors import DistillError
+from distill.files import remove_if_possible
 from distill.students.training.module import StudentModule
 
 LAST, BEST = "last.ckpt", "best.ckpt"
@@ -31,13 +32,14 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = path.with_name(f".{path.name}.part")
         try:
-            with temporary.open("wb") as file:
+            temporary.unlink(missing_ok=True)
+            with temporary.open("xb") as file:  # a new file: links are not followed
                 torch.save(checkpoint, file)
                 file.flush()
                 os.fsync(file.fileno())
             temporary.replace(path)
         except (OSError, RuntimeError) as error:  # torch's writer turns a full disk into a RuntimeError
-            temporary.unlink(missing_ok=True)
+            remove_if_possible(temporary)
             raise DistillError(
                 f"{path}: the checkpoint cannot be written: {str(error).splitlines()[0]}",
                 hint="free space, then run the same command with --resume: the last good checkpoint is kept",

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +21,11 @@ from torch import Tensor
 
 from distill.config.train import TrainConfig
 from distill.students.checkpoint import save_student
+from distill.students.tasks.base import ConstantComparison
 from distill.students.training.callbacks.checkpointing import BEST, LAST, NEVER
 from distill.students.training.callbacks.history import BatchLossLog, write_history
 from distill.students.training.module import StudentModule
+from distill.tasks import Task
 
 
 class ValidationCallback(L.Callback):
@@ -30,6 +33,8 @@ class ValidationCallback(L.Callback):
 
     Attributes:
         history: One row per validation, for the curves of a report.
+        best_score: Score of the best validation.
+        comparisons: Of the best validation with constant predictions; None before the first one.
     """
 
     def __init__(
@@ -44,7 +49,8 @@ class ValidationCallback(L.Callback):
         self._run_dir, self._budget, self._advance, self._report = run_dir, config.train, advance, report
         self._begin: Callable[[], None] | None = begin
         self._filters_noisy_labels = config.loss.noisy_labels.sigma > 0
-        self._best_score, self._worse, self._validated = float("-inf"), 0, 0
+        self.best_score, self._worse, self._validated = float("-inf"), 0, 0
+        self.comparisons: dict[Task, ConstantComparison] | None = None
         self._sums: dict[str, Tensor] = {}
         self._batches = 0
         self._must_save = False
@@ -54,8 +60,11 @@ class ValidationCallback(L.Callback):
         """State that a resumed run needs."""
         return {
             "history": self.history,
-            "best_score": self._best_score,
+            "best_score": self.best_score,
             "worse": self._worse,
+            "comparisons": None
+            if self.comparisons is None
+            else {str(task): asdict(found) for task, found in self.comparisons.items()},
             "validated": self._validated,
             "sums": {name: total.cpu() for name, total in self._sums.items()},
             "batches": self._batches,
@@ -64,8 +73,11 @@ class ValidationCallback(L.Callback):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restore the state of `state_dict`."""
         self.history = state_dict["history"]
-        self._best_score, self._worse = state_dict["best_score"], state_dict["worse"]
+        self.best_score, self._worse = state_dict["best_score"], state_dict["worse"]
         self._validated = state_dict["validated"]
+        compared = state_dict.get("comparisons")
+        if compared is not None:
+            self.comparisons = {Task(name): ConstantComparison(**values) for name, values in compared.items()}
         self._sums, self._batches = state_dict["sums"], state_dict["batches"]
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -130,11 +142,12 @@ class ValidationCallback(L.Callback):
         found = pl_module.val_metrics.compute()
         self._validated = max(self._validated + 1, int(pl_module.progress * self._budget.num_validations))
         self._record(trainer, pl_module, found)
+        compared = pl_module.val_metrics.compare_with_constant()
         # Without any score the newest weights are used, as in a run without validation photos.
-        is_best = found["score"] > self._best_score or found.keys() == {"score"}
+        is_best = found["score"] > self.best_score or found.keys() == {"score"}
         self._worse = 0 if is_best else self._worse + 1
         if is_best:
-            self._best_score = found["score"]
+            self.best_score, self.comparisons = found["score"], compared
             if trainer.is_global_zero:
                 save_student(self._run_dir, pl_module.student)
         pl_module.sample_images.write(trainer.global_step)

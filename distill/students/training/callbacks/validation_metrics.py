@@ -10,7 +10,7 @@ from torch import Tensor
 
 from distill.spec import StudentSpec
 from distill.students.data.batch_targets import Batch
-from distill.students.tasks.base import TaskScore, student_task
+from distill.students.tasks.base import ConstantComparison, TaskScore, student_task
 from distill.tasks import Task
 
 
@@ -49,3 +49,8 @@ class ValidationMetrics:
                 scores |= found[0]
                 parts.append(found[1])
         return scores | {"score": sum(parts) / max(1, len(parts))}
+
+    def compare_with_constant(self) -> dict[Task, ConstantComparison]:
+        """Comparison with the best constant prediction, for tasks with a labeled pixel."""
+        found = {task: score.compare_with_constant() for task, score in self._scores.items()}
+        return {task: comparison for task, comparison in found.items() if comparison is not None}

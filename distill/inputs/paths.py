@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import glob
-import hashlib
 import os
 import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from distill.errors import UsageError
 from distill.files import printable, read_json
 from distill.images import SUFFIXES
-from distill.own_files import OwnFileFinder, is_system_folder, own_files, own_folders
-from distill.photo_lists import LIST_SUFFIXES, read_list
+from distill.inputs.keys import unique_keys
+from distill.inputs.own_files import OwnFileFinder, is_system_folder, own_files, own_folders
+from distill.inputs.photo_lists import LIST_SUFFIXES, read_list
 from distill.shards import MANIFEST
 from distill.video import SUFFIXES as VIDEO_SUFFIXES
 from distill.video import has_video_bytes, is_video, safe_address
@@ -206,41 +206,6 @@ def _is_photo(path: Path) -> bool:
         return False
 
 
-def unique_keys(names: Sequence[str]) -> list[str]:
-    """One sample key per photo name: readable, without dots, unique also where case is ignored.
-
-    A name that had to be changed, or that would collide (``a.jpg`` with ``a.png`` or ``A.jpg``), gets eight hex digits
-    of its hash, so that a key never depends on the order of the photos.
-    """
-    stems = [str(PurePosixPath(name).with_suffix("")) for name in names]
-    safe = [safe_key(stem) for stem in stems]
-    seen: dict[str, int] = {}
-    for key in safe:
-        seen[key.casefold()] = seen.get(key.casefold(), 0) + 1
-    keys = []
-    for name, stem, key in zip(names, stems, safe, strict=True):
-        # A key that ends in --2 belongs to the second result of a photo.
-        plain = seen[key.casefold()] == 1 and key == stem.replace("/", "_") and not re.search(r"--\d+$", key)
-        digest = hashlib.sha256(name.encode(errors="surrogateescape")).hexdigest()
-        keys.append(key if plain else f"{key}-{digest[:8]}")
-    return _numbered(keys)
-
-
-def _numbered(keys: list[str]) -> list[str]:
-    """Number the keys that still collide: the same file name from two folders."""
-    seen: dict[str, int] = {}
-    result = []
-    for key in keys:
-        count = seen[key.casefold()] = seen.get(key.casefold(), 0) + 1
-        result.append(key if count == 1 else f"{key}-{count}")
-    return result
-
-
-def safe_key(stem: str) -> str:
-    """Letters, digits, dash and underscore; at most 80 characters."""
-    return re.sub(r"[^\w-]", "_", stem.replace("/", "_"), flags=re.ASCII)[:80] or "photo"
-
-
 @dataclass(frozen=True, slots=True)
 class FileInput:
     """One input file.
@@ -264,7 +229,8 @@ class FoundInputs:
 
     Attributes:
         files: Photos and videos.
-        left_out: Names of the other files in folders: neither photos nor videos.
+        left_out: Names of the other files in folders: neither photos nor videos, results of earlier runs, folders of
+            storage systems.
     """
 
     files: list[FileInput]
@@ -282,14 +248,14 @@ def find_inputs(inputs: Sequence[str]) -> FoundInputs:
     """
     suffixes = SUFFIXES | VIDEO_SUFFIXES
     found: dict[Path, str] = {}
-    left_out, ignored = 0, list[str]()
+    left_out, ignored = list[str](), list[str]()
     for entry in inputs:
         expansion = expand(entry)
-        left_out += len(expansion.left_out)
+        left_out += expansion.left_out
         for path, name in expansion.files:
             if path.is_dir():
                 contents = walk(path, suffixes=suffixes)
-                left_out += len(contents.left_out)
+                left_out += contents.left_out
                 moving = [(path / name, name) for name in contents.ignored if has_video_bytes(path / name)]
                 for file, relative in sorted([*contents.files, *moving], key=lambda item: item[1]):
                     found.setdefault(file, relative)
@@ -298,7 +264,9 @@ def find_inputs(inputs: Sequence[str]) -> FoundInputs:
                 found.setdefault(path, name)
     if not found:
         more = (
-            f" ({left_out} files and folders of earlier runs and of storage systems are left out)" if left_out else ""
+            f" ({len(left_out)} files and folders of earlier runs and of storage systems are left out)"
+            if left_out
+            else ""
         )
         raise UsageError(
             f"{', '.join(inputs)}: no photos or videos there{more}", hint="give photos, folders, globs or videos"
@@ -308,4 +276,4 @@ def find_inputs(inputs: Sequence[str]) -> FoundInputs:
         FileInput(path, printable(name), key, is_video(path))
         for (path, name), key in zip(found.items(), keys, strict=True)
     ]
-    return FoundInputs(files, [printable(name) for name in ignored])
+    return FoundInputs(files, [printable(name) for name in [*ignored, *left_out]])
