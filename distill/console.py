@@ -6,6 +6,8 @@ every ten seconds in a pipe. With ``--json``, standard output carries exactly on
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import os
 import sys
@@ -16,6 +18,7 @@ from types import TracebackType
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
 from distill.errors import DistillError
+from distill.escaping import for_terminal
 
 Item = TypeVar("Item")
 _LINE_INTERVAL_S = 10.0
@@ -44,7 +47,7 @@ class Console:
 
     def info(self, text: str) -> None:
         """Print a message."""
-        print(text, file=sys.stderr, flush=True)
+        _print_message(text)
 
     def warn(self, text: str) -> None:
         """Print a message that must not be overlooked."""
@@ -55,9 +58,9 @@ class Console:
         if self.as_json:
             from distill.report.markdown import to_json_values
 
-            print(json.dumps(to_json_values(result.to_dict()), indent=2, default=str), flush=True)
+            _print_result(json.dumps(to_json_values(result.to_dict()), indent=2, default=str))
         else:
-            print(result.to_text(), flush=True)
+            _print_result(for_terminal(result.to_text()))
 
     def progress(self, title: str, total: int | None) -> Progress:
         """Open a progress bar, a context manager."""
@@ -102,7 +105,7 @@ class Progress:
     def advance(self, count: int = 1, note: str = "") -> None:
         """Count items as finished; `note` is shown after the bar."""
         self._done += count
-        self._note = note or self._note
+        self._note = for_terminal(note) or self._note
         if self._bar is not None:
             self._bar.update(self._bar.task_ids[0], advance=count, note=self._note)
         elif time.monotonic() - self._last > _LINE_INTERVAL_S:
@@ -113,7 +116,7 @@ class Progress:
         self._printed = self._done
         rate = self._done / max(time.monotonic() - self._start, 1e-9)
         total = f"/{self._total}" if self._total is not None else ""
-        print(f"{self._title}: {self._done}{total}, {rate:.1f}/s {self._note}".rstrip(), file=sys.stderr, flush=True)
+        _print_message(f"{self._title}: {self._done}{total}, {rate:.1f}/s {self._note}".rstrip())
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -130,6 +133,9 @@ def run_cli(app: Callable[..., Any]) -> int:
     ``DISTILL_DEBUG=1`` prints the traceback as well.
     """
     as_json = "--json" in sys.argv
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # names need not be text, and a terminal need not know all letters
+            stream.reconfigure(errors="backslashreplace")
     try:
         code = app(standalone_mode=False)
         if code == _INTERRUPTED:  # typer catches Ctrl-C itself and returns its exit code
@@ -142,6 +148,7 @@ def run_cli(app: Callable[..., Any]) -> int:
         _show_error("interrupted", _RESUME_HINT, as_json)
         return _INTERRUPTED
     except BrokenPipeError:
+        _discard_output()
         return 1
     except Exception as error:
         return _handle_unexpected(error, as_json)
@@ -162,5 +169,38 @@ def _show_error(message: str, hint: str, as_json: bool) -> None:
     if "DISTILL_DEBUG" in os.environ:
         traceback.print_exc()
     if as_json:
-        print(json.dumps({"error": message, "hint": hint}), flush=True)
-    print(f"error: {message}" + (f"\n  {hint}" if hint else ""), file=sys.stderr, flush=True)
+        with contextlib.suppress(DistillError, BrokenPipeError):  # the message follows on standard error
+            _print_result(json.dumps({"error": message, "hint": hint}))
+    _print_message(f"error: {message}" + (f"\n  {hint}" if hint else ""))
+
+
+def _print_message(text: str) -> None:
+    """Print on standard error, if it is open and can be written."""
+    if sys.stderr is not None:
+        with contextlib.suppress(OSError, ValueError):
+            print(for_terminal(text), file=sys.stderr, flush=True)
+
+
+def _print_result(text: str) -> None:
+    """Print on standard output.
+
+    Raises:
+        BrokenPipeError: The reader has gone.
+        DistillError: It cannot be written, for example because a disk is full.
+    """
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:
+        raise
+    except (OSError, ValueError) as error:
+        _discard_output()
+        reason = getattr(error, "strerror", None) or error
+        raise DistillError(
+            f"the result cannot be written to standard output: {reason}", hint="redirect it to another file"
+        ) from error
+
+
+def _discard_output() -> None:
+    """Point standard output to nowhere, so that the interpreter's last flush cannot fail."""
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

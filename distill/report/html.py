@@ -5,13 +5,13 @@ from __future__ import annotations
 import base64
 import io
 from collections.abc import Callable
-from html import escape
 from importlib import resources
 from itertools import groupby
 from typing import Any
 
 from PIL import Image
 
+from distill.escaping import for_html as escape
 from distill.report.blocks import (
     Block,
     CaptionedImage,
@@ -142,7 +142,7 @@ def _color_key(block: ColorKey) -> str:
 
 
 def _figure(picture: CaptionedImage, lossless: bool) -> str:
-    caption = escape(picture.caption, quote=True)
+    caption = escape(picture.caption)
     image = f"<img loading='lazy' alt='{caption}' src='{_data_uri(picture, lossless)}'>"
     return f"<figure>{image}{f'<figcaption>{caption}</figcaption>' if caption else ''}</figure>"
 

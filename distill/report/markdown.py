@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from distill.escaping import for_markdown, for_terminal
 from distill.report.blocks import Block, Cell, ColorKey, Curves, Gallery, KeyValues, Metrics, Report, Table, Text
 
 MISSING = "–"
@@ -27,7 +28,7 @@ def format_cell(value: Cell | np.generic) -> str:
         return f"{value:,}"
     if isinstance(value, float):
         return _format_float(value)
-    return value
+    return for_terminal(value)
 
 
 def _format_float(value: float) -> str:
@@ -82,11 +83,11 @@ def _block_values(block: Block) -> dict[str, Any]:
 
 def to_markdown(report: Report) -> str:
     """The report as Markdown, without images and plots."""
-    parts = [f"# {report.title}"]
+    parts = [f"# {for_markdown(report.title)}"]
     if report.summary:
-        parts.append(report.summary)
+        parts.append(for_markdown(report.summary))
     for section in report.sections:
-        parts.append(f"## {section.title}")
+        parts.append(f"## {for_markdown(section.title)}")
         parts += [text for text in map(_block_markdown, section.blocks) if text]
     if report.facts:
         parts.append("## Made with")
@@ -97,10 +98,11 @@ def to_markdown(report: Report) -> str:
 def _block_markdown(block: Block) -> str:
     match block:
         case Text():
-            return f"> {block.text}" if block.tone == "warning" else block.text
+            text = for_markdown(block.text)
+            return f"> {text}" if block.tone == "warning" else text
         case Metrics():
             return "\n".join(
-                f"- **{format_cell(item.value)}** {item.label}" + (f" ({item.note})" if item.note else "")
+                for_markdown(f"- **{format_cell(item.value)}** {item.label}" + (f" ({item.note})" if item.note else ""))
                 for item in block.items
             )
         case KeyValues():
@@ -113,7 +115,7 @@ def _block_markdown(block: Block) -> str:
 
 
 def _key_values_markdown(block: KeyValues) -> str:
-    lines = [f"- {name}: {format_cell(value)}" for name, value in block.values.items()]
+    lines = [for_markdown(f"- {name}: {format_cell(value)}").replace("\n", " ") for name, value in block.values.items()]
     return "\n".join([f"**{block.title}**", "", *lines] if block.title else lines)
 
 
@@ -125,7 +127,10 @@ def _table_markdown(block: Table) -> str:
         ]
         for row, cells in enumerate(block.rows)
     ]
-    escaped = [[cell.replace("|", "\\|").replace("\n", " ") for cell in row] for row in [list(block.columns), *rows]]
+    escaped = [
+        [for_markdown(cell).replace("|", "\\|").replace("\n", " ") for cell in row]
+        for row in [list(block.columns), *rows]
+    ]
     widths = [max(3, *(len(row[column]) for row in escaped)) for column in range(len(block.columns))]
     numeric = numeric_columns(block)
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from html import escape
 
+from distill.escaping import for_html as escape
 from distill.report.blocks import Curve, Curves
 
 _WIDTH, _HEIGHT = 560, 260
@@ -22,7 +22,7 @@ def draw_curves(block: Curves) -> str:
     y_axis = _Axis([y for _, y in points], _HEIGHT - _BOTTOM, _TOP, log=block.log_y)
     lines = "".join(_line(curve, x_axis, y_axis, index) for index, curve in enumerate(curves) if curve.x)
     return (
-        f"<svg viewBox='0 0 {_WIDTH} {_HEIGHT}' role='img' aria-label='{escape(block.title, quote=True)}'>"
+        f"<svg viewBox='0 0 {_WIDTH} {_HEIGHT}' role='img' aria-label='{escape(block.title)}'>"
         f"{_grid(x_axis, y_axis)}{_labels(block)}{lines}</svg>{_legend(block.curves)}"
     )
 

@@ -11,7 +11,7 @@ import pytest
 
 from distill.config.synthetic import SyntheticConfig
 from distill.tasks import Task
-from distill.teachers.adapters.replay import read_manifest_rows
+from distill.teachers.adapters.manifest import read_manifest_rows
 from distill.teachers.labeling.job import Job
 from distill.teachers.store.answers import AnswerStore
 from distill.teachers.store.ledger import Ledger
@@ -91,7 +91,7 @@ def test_answers_are_exported_with_everything_that_says_how_to_read_them(store: 
 def test_what_kills_leave_over_is_cleared_and_answers_are_not(store: Path) -> None:
     kept = AnswerStore(store)
     first = next(kept.all_keys())
-    (store / first[:2] / ".half.png.123.part").write_bytes(b"half")
+    (store / first[:2] / f".{'d' * 64}.png.123.part").write_bytes(b"half")
     (store / first[:2] / f"{'c' * 64}.png").write_bytes(b"orphan")
     assert answers("gc", store) == {"removed": False, "orphans": 1, "leftovers": 1}
     assert answers("gc", store, "--yes") == {"removed": True, "orphans": 1, "leftovers": 1}

@@ -11,6 +11,7 @@ from typing import Any
 
 import yaml
 
+from distill.escaping import for_markdown
 from distill.files import write_atomic
 from distill.licenses import LicenseClass, license_class
 from distill.spec import StudentSpec
@@ -58,8 +59,8 @@ def model_card_text(spec: StudentSpec, *, file: str, parity: Sequence[Mapping[st
         _input_and_output(spec),
         "## Training labels",
         _licenses(spec),
-        *([f"Teachers: {spec.provenance['teachers']}."] if "teachers" in spec.provenance else []),
-        *([f"Photos: {spec.provenance['photos']}."] if "photos" in spec.provenance else []),
+        *([f"Teachers: {_line(spec.provenance['teachers'])}."] if "teachers" in spec.provenance else []),
+        *([f"Photos: {_line(spec.provenance['photos'])}."] if "photos" in spec.provenance else []),
     ]
     if parity:
         parts += ["## Comparison with the trained student", _parity(parity)]
@@ -80,7 +81,7 @@ def _input_and_output(spec: StudentSpec) -> str:
         "- resizing and normalization are part of the file; outputs have the size of the image",
     ]
     for task in spec.tasks:
-        lines.append(f"- `{task}`: {getattr(spec, task).describe()}; `{task}_confidence` in [0, 1]")
+        lines.append(f"- `{task}`: {_line(getattr(spec, task).describe())}; `{task}_confidence` in [0, 1]")
     return "\n".join([*lines, "- the complete spec is in the file, under the metadata key `distill.spec`"])
 
 
@@ -89,12 +90,17 @@ def _licenses(spec: StudentSpec) -> str:
     rows = ["| license of labels | class | terms |", "|---|---|---|"]
     for license in spec.licenses or ("unknown",):
         kind = license_class(license)
-        rows.append(f"| {license} | {kind}: {_LICENSE_MEANING[kind]} | {spec.terms.get(license) or 'not stated'} |")
+        terms = _line(spec.terms.get(license) or "not stated")
+        rows.append(f"| {_line(license)} | {kind}: {_LICENSE_MEANING[kind]} | {terms} |")
     note = (
         "These are the terms that the configs of its teachers state. What they mean for a model that learned from such "
         "labels, and what the photos and the backbone's weights add, is not decided here."
     )
     return "\n".join([*rows, "", note])
+
+
+def _line(text: str) -> str:
+    return for_markdown(text).replace("|", "\\|").replace("\n", " ")
 
 
 def _number(value: Any) -> str:

@@ -10,22 +10,27 @@ not part of it, so a changed decoder finds the stored answers. Any number of pro
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
+import re
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from distill.errors import DistillError, UsageError
-from distill.files import write_atomic
+from distill.files import make_private_folder, parse_json, read_file, write_atomic
 from distill.runtime.process_liveness import WRITE_HINT
 from distill.teachers.base import PromptSpec
 from distill.teachers.store.records import (
     FORMAT,
     AnswerCorrupt,
     AnswerKey,
+    AnswerRecord,
     CachedAnswer,
     StoreFull,
     prompt_spec_to_json,
@@ -52,7 +57,7 @@ class AnswerStore:
         if path is None:
             return
         try:
-            found = json.loads(path.read_bytes()).get("format", 1)
+            found = parse_json(_read_own_file(path)).get("format", 1)
         except (OSError, ValueError, AttributeError):
             return  # damaged: reported when this answer is read
         if found != FORMAT:
@@ -72,7 +77,7 @@ class AnswerStore:
             return None
         path = self._path(key, meta["suffix"])
         try:
-            data = path.read_bytes() if meta["bytes"] else b""
+            data = _read_own_file(path) if meta["bytes"] else b""
         except FileNotFoundError:
             return None
         except OSError as error:
@@ -89,12 +94,14 @@ class AnswerStore:
         """
         path = self._path(key, "json")
         try:
-            meta: dict[str, Any] = json.loads(path.read_bytes())
-            if not {"suffix", "bytes", "kind", "sha256", "cost_usd"} <= meta.keys():
-                raise ValueError("it is not the record of an answer")
+            meta = AnswerRecord.model_validate(parse_json(_read_own_file(path))).model_dump()
         except FileNotFoundError:
             return None
-        except (OSError, ValueError, AttributeError) as error:
+        except ValidationError as error:
+            first = error.errors(include_url=False)[0]
+            reason = f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
+            raise AnswerCorrupt(f"{path}: not the record of an answer: {reason}", hint=_VERIFY) from error
+        except (OSError, ValueError) as error:
             raise AnswerCorrupt(f"{path}: the stored answer cannot be read: {error}", hint=_VERIFY) from error
         return meta
 
@@ -137,16 +144,18 @@ class AnswerStore:
             "received": datetime.now(UTC).isoformat(timespec="seconds"),
             "cost_usd": 0.0,
             "license": "unknown",
+            "photo": "",
             "model_version": answer_key.model,
             **about,
         }
         path = self._path(answer_key.digest, "json")
         record = json.dumps(meta, ensure_ascii=False, sort_keys=True).encode(errors="surrogateescape")
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
+            make_private_folder(self.folder)
+            path.parent.mkdir(exist_ok=True)
             if data:
-                write_atomic(self._path(answer_key.digest, meta["suffix"]), data)
-            write_atomic(path, record)
+                write_atomic(self._path(answer_key.digest, meta["suffix"]), data, private=True)
+            write_atomic(path, record, private=True)
             _sync_folder(path.parent)
         except OSError as error:
             raise StoreFull(f"{path.parent}: cannot be written: {error.strerror}", hint=WRITE_HINT) from error
@@ -167,11 +176,24 @@ class AnswerStore:
     def all_keys(self) -> Iterator[str]:
         """All keys, in order."""
         for folder in sorted(self.folder.glob("[0-9a-f][0-9a-f]")):
-            yield from sorted(path.stem for path in folder.glob("[0-9a-f]*.json"))
+            if not folder.is_symlink():
+                yield from sorted(path.stem for path in folder.glob("*.json") if is_key(path.stem))
 
     def _path(self, key: str, suffix: str) -> Path:
         # 256 folders: 20,000 answers are 160 files each.
         return self.folder / key[:2] / f"{key}.{suffix}"
+
+
+def is_key(name: str) -> bool:
+    """Whether a file's stem can be the key of an answer."""
+    return re.fullmatch(r"[0-9a-f]{64}", name) is not None
+
+
+def _read_own_file(path: Path) -> bytes:
+    """Read a file of the store; links, which may point to any file of the user, are refused."""
+    if path.is_symlink() or path.parent.is_symlink():
+        raise OSError(errno.ELOOP, "a link, not a file of the store")
+    return read_file(path)
 
 
 def _sync_folder(folder: Path) -> None:

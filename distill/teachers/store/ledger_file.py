@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from distill.errors import DistillError
+from distill.files import make_private_folder
 from distill.runtime.process_liveness import WRITE_HINT, ProcessLock, is_alive
 from distill.runtime.sqlite import open_database
 from distill.teachers.store.spending import SPEND_SCHEMA
@@ -47,12 +48,13 @@ class LedgerFile:
         self.path = folder / LEDGER
         self._lock = threading.RLock()
         try:
-            folder.mkdir(parents=True, exist_ok=True)
+            make_private_folder(folder)
         except OSError as error:
             raise DistillError(f"{folder}: cannot be used as a folder: {error.strerror}", hint=WRITE_HINT) from error
         self._process_lock = ProcessLock(folder)
         try:
             with self._lock, self._errors():
+                self.path.touch(mode=0o600)
                 # A crash of the process loses nothing; after a power cut the last rows may be missing, but the
                 # answers are there.
                 self._db = open_database(self.path, _SCHEMA, version=_VERSION, synchronous="NORMAL")
@@ -98,5 +100,5 @@ class LedgerFile:
     def _errors(self) -> Iterator[None]:
         try:
             yield
-        except sqlite3.Error as error:
+        except (sqlite3.Error, OSError) as error:
             raise DistillError(f"{self.path}: the ledger cannot be used: {error}", hint=WRITE_HINT) from error

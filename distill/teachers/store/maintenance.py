@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ from distill.errors import DistillError
 from distill.files import write_atomic
 from distill.images import decode_rgb
 from distill.tasks import TASKS, Task
-from distill.teachers.store.answers import AnswerStore
+from distill.teachers.store.answers import AnswerStore, is_key
 from distill.teachers.store.batch_table import BATCH_FINISHED
 from distill.teachers.store.ledger import Ledger
 from distill.teachers.store.records import EMPTY, IMAGE, REFUSED, AnswerCorrupt, AnswerKey, CachedAnswer
@@ -106,7 +105,7 @@ def export_answers(store: AnswerStore, out: Path) -> dict[str, int]:
         DistillError: The folder cannot be written.
     """
     counts = {"answers": 0, "left_out": 0, DAMAGED: 0}
-    rows = []
+    rows = list[dict[str, Any]]()
     try:
         (out / "answers").mkdir(parents=True, exist_ok=True)
         for key in store.all_keys():
@@ -121,8 +120,12 @@ def export_answers(store: AnswerStore, out: Path) -> dict[str, int]:
             if stored.kind != IMAGE or not prompt_spec or not stored.meta.get("photo"):
                 counts["left_out"] += 1
                 continue
-            shutil.copyfile(store.path(stored), out / "answers" / stored.name)
-            rows.append(_row(stored, prompt_spec))
+            try:
+                rows.append(_row(stored, prompt_spec))
+            except (KeyError, TypeError, ValueError):
+                counts[DAMAGED] += 1
+                continue
+            write_atomic(out / "answers" / stored.name, stored.data)
             counts["answers"] += 1
     except OSError as error:
         raise DistillError(f"{out}: cannot be written: {error.strerror}", hint="free space, then run again") from error
@@ -140,7 +143,7 @@ def _row(stored: CachedAnswer, prompt_spec: dict[str, Any]) -> dict[str, Any]:
         "prompt": prompt_spec["prompt"],
         "legend": {name: list(color) for name, color in prompt_spec["legend"]},
         "class": prompt_spec["class_name"],
-        "background": None if TASKS[Task(prompt_spec["task"])].has_depth_kind else list(prompt_spec["background"]),
+        "background": prompt_spec["background"] if TASKS[Task(prompt_spec["task"])].has_background else None,
         "colormap": prompt_spec["colormap"],
         "depth_kind": prompt_spec["depth_kind"],
         "near_is_low": prompt_spec["near_is_low"],
@@ -182,14 +185,19 @@ def _leftover_files(store: AnswerStore) -> tuple[list[Path], list[Path]]:
     """(image files without a record, partial files); files of unfinished batch jobs are neither."""
     orphans, leftovers = [], []
     for folder in sorted(store.folder.glob("[0-9a-f][0-9a-f]")):
+        if folder.is_symlink():  # its files were not written by a store
+            continue
         records = {path.stem for path in folder.glob("*.json") if not path.name.startswith(".")}
         for path in sorted(folder.iterdir()):
-            if path.name.endswith(_PART_SUFFIX):
+            key = path.name.removeprefix(".").partition(".")[0]
+            if not is_key(key) or not (path.is_symlink() or path.is_file()):
+                continue
+            if path.name.startswith(".") and path.name.endswith(_PART_SUFFIX):
                 leftovers.append(path)
             elif path.suffix != ".json" and path.stem not in records:
                 orphans.append(path)
     batches = store.folder / "batches"
-    if batches.is_dir():
+    if batches.is_dir() and not batches.is_symlink():
         ledger = Ledger(store.folder)
         live = {batch["label"] for batch in ledger.batches.rows() if batch["state"] != BATCH_FINISHED}
         ledger.close()

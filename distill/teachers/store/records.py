@@ -7,9 +7,12 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
 
 from distill.errors import DistillError
+from distill.files import MAX_FILE_BYTES
 from distill.tasks import DepthKind, Task
 from distill.teachers.base import ContentRefused, GeneratedImage, PromptSpec
 
@@ -35,6 +38,24 @@ class AnswerCorrupt(DistillError):  # noqa: N818 - as `ContentRefused`
 
 class AnswerMissing(DistillError):  # noqa: N818 - as `ContentRefused`
     """No answer is available now."""
+
+
+class AnswerRecord(BaseModel):
+    """Schema of a record file; unknown keys are kept."""
+
+    model_config = ConfigDict(extra="allow", strict=True)
+
+    answer_key: dict[str, Any]
+    kind: Literal["image", "refused", "empty"]
+    reason: str = ""
+    suffix: str = Field(pattern=r"^[a-z0-9]{1,8}$")
+    bytes: int = Field(ge=0, le=MAX_FILE_BYTES)
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+    prompt_spec: dict[str, Any] | None = None
+    cost_usd: float = Field(ge=0, le=1e6, allow_inf_nan=False)
+    license: str
+    model_version: str
+    photo: str = ""
 
 
 @dataclass(frozen=True)
@@ -129,7 +150,7 @@ def prompt_spec_from_json(values: Mapping[str, Any]) -> PromptSpec:
             "task": Task(values["task"]),
             "depth_kind": DepthKind(values["depth_kind"]),
             "legend": {name: (red, green, blue) for name, (red, green, blue) in values["legend"]},
-            "background": tuple(values["background"]),
+            "background": tuple(values["background"]) if values["background"] else None,
         }
     )
 

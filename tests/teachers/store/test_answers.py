@@ -23,7 +23,18 @@ from distill.teachers.labeling.job import Job
 from distill.teachers.store import answers
 from distill.teachers.store.answers import AnswerStore
 from distill.teachers.store.caching_generator import CachingGenerator
-from distill.teachers.store.records import EMPTY, IMAGE, REFUSED, AnswerKey, AnswerMissing, StoreFull, sniff_suffix
+from distill.teachers.store.ledger import Ledger
+from distill.teachers.store.maintenance import collect_garbage, export_answers, verify
+from distill.teachers.store.records import (
+    EMPTY,
+    IMAGE,
+    REFUSED,
+    AnswerCorrupt,
+    AnswerKey,
+    AnswerMissing,
+    StoreFull,
+    sniff_suffix,
+)
 from distill.teachers.synthetic.generator import SyntheticGenerator, scene_photo
 from distill.workflows.label.run import run_label
 
@@ -165,7 +176,7 @@ def test_full_disk_stops_the_run_and_it_can_resume(tmp_path: Path, monkeypatch: 
     job = Job(out=tmp_path / "out", config=config, folder=tmp_path, inputs=(), store=tmp_path / "answers")
     kept: list[Any] = []
 
-    def write(path: Path, data: bytes) -> None:
+    def write(path: Path, data: bytes, *, private: bool) -> None:
         if len(kept) == 5:
             raise DistillError(f"{path}: cannot be written: No space left on device", hint="free space")
         kept.append(path)
@@ -176,7 +187,8 @@ def test_full_disk_stops_the_run_and_it_can_resume(tmp_path: Path, monkeypatch: 
         with pytest.raises(StoreFull, match="No space left") as caught:
             run_label(job, workers=1)
     assert "run the same command again" in caught.value.hint
-    assert not list((tmp_path / "out").glob("shard-*")) and not list((tmp_path / "out").glob(".stats/*"))
+    assert not list((tmp_path / "out").glob("shard-*"))
+    assert {path.name for path in (tmp_path / "out").glob(".stats/*")} <= {"lock", "plan.json"}
     result = run_label(job, workers=1).to_dict()
     assert result["complete"] and sum(result["labels"].values()) == 9 and not result["unanswered"]
 
@@ -187,3 +199,59 @@ def test_store_of_another_version_is_refused(tmp_path: Path) -> None:
     path.write_text(json.dumps(json.loads(path.read_text()) | {"format": 1}))
     with pytest.raises(UsageError, match="holds answers of format 1, and this version of distill reads format 2"):
         AnswerStore(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"bytes": "x"},
+        {"bytes": -1},
+        {"bytes": 10**30},
+        {"kind": "program"},
+        {"suffix": "../../x"},
+        {"sha256": 5},
+        {"cost_usd": -100.0},
+        {"cost_usd": "NaN"},
+        {"answer_key": [1]},
+        {"photo": ["a"]},
+        {"license": None},
+    ],
+)
+def test_a_foreign_record_is_a_damaged_answer(tmp_path: Path, changes: dict[str, Any]) -> None:
+    store = AnswerStore(tmp_path)
+    meta = store.put(ANSWER_KEY, IMAGE, PNG).meta
+    path = tmp_path / ANSWER_KEY.digest[:2] / f"{ANSWER_KEY.digest}.json"
+    path.write_text(json.dumps({**meta, **changes}))
+    with pytest.raises(AnswerCorrupt, match="not the record of an answer"):
+        store.get(ANSWER_KEY.digest)
+    assert verify(store).damaged and collect_garbage(store, forget=("damaged",), apply=False)["damaged"] == 1
+
+
+def test_links_of_a_foreign_store_are_neither_read_nor_followed(tmp_path: Path) -> None:
+    outside, store = tmp_path / "outside", AnswerStore(tmp_path / "store")
+    outside.mkdir()
+    (outside / "private.png").write_bytes(PNG)
+    (outside / f"{'e' * 64}.png").write_bytes(b"not ours")
+    meta = store.put(ANSWER_KEY, IMAGE, PNG).meta
+    image = store.folder / ANSWER_KEY.digest[:2] / f"{ANSWER_KEY.digest}.png"
+    image.unlink()
+    image.symlink_to(outside / "private.png")
+    (store.folder / "ee").symlink_to(outside)
+    (store.folder / "batches").symlink_to(outside)
+    with pytest.raises(AnswerCorrupt, match="a link"):
+        store.get(ANSWER_KEY.digest)
+    image.with_suffix(".json").write_text(json.dumps({**meta, "bytes": 0}))
+    with pytest.raises(AnswerCorrupt, match="damaged"):
+        store.get(ANSWER_KEY.digest)
+    assert export_answers(store, tmp_path / "out")["answers"] == 0 and not list((tmp_path / "out/answers").iterdir())
+    collect_garbage(store, forget=("damaged",), apply=True)
+    assert {path.name for path in outside.iterdir()} == {"private.png", f"{'e' * 64}.png"}
+
+
+def test_paid_answers_are_readable_by_their_owner_only(tmp_path: Path) -> None:
+    store = AnswerStore(tmp_path / "answers")
+    store.put(ANSWER_KEY, IMAGE, PNG)
+    Ledger(store.folder).close()
+    assert store.folder.stat().st_mode & 0o777 == 0o700
+    files = [path for path in store.folder.rglob("*") if path.is_file()]
+    assert len(files) >= 3 and all(path.stat().st_mode & 0o077 == 0 for path in files)
