@@ -79,7 +79,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
         UsageError: Unreadable, not YAML, or not a mapping.
     """
     try:
-        values = yaml.load(path.read_text(), Loader=_UniqueKeyLoader)
+        values = yaml.load(path.read_text(), Loader=UniqueKeyLoader)
     except OSError as error:
         raise UsageError(f"{path}: cannot be read: {error.strerror}", hint="give the path of a YAML config") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -95,10 +95,11 @@ def read_yaml(path: Path) -> dict[str, Any]:
     return values
 
 
-class _UniqueKeyLoader(yaml.SafeLoader):
+class UniqueKeyLoader(yaml.SafeLoader):
     """Loader of plain values that refuses a repeated key; PyYAML would silently drop the first value."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """Mapping of a node, each key once."""
         seen = set()
         for key, _ in node.value:
             if isinstance(key, yaml.ScalarNode) and key.tag != "tag:yaml.org,2002:merge":

@@ -99,6 +99,10 @@ class ContentRefused(DistillError):  # noqa: N818 - the field's term
     """The service refuses this prompt about this photo; repeating the request costs money without another result."""
 
 
+class NoAnswer(DistillError):  # noqa: N818 - not a fault: sets may be labeled in part
+    """The teacher has nothing about this photo: no map, no row of the manifest."""
+
+
 @runtime_checkable
 class Generator(Protocol):
     """Edits a photo into an image that encodes a label."""

@@ -25,6 +25,7 @@ from distill.teachers.base import (
     Dependencies,
     GeneratedImage,
     Generator,
+    NoAnswer,
     PhotoRef,
     PromptSpec,
     TeacherResult,
@@ -34,11 +35,12 @@ from distill.teachers.prompts.templates import prompt_hash
 from distill.teachers.quality.filter import QualityFilter, score_result
 from distill.teachers.quality.fusion import agreement, fuse_labels, hflip_label
 from distill.teachers.quality.score import describe
+from distill.teachers.quality.wrong_image import explain_wrong_image
 from distill.teachers.registration.result_cache import RegistrationCache
 from distill.teachers.store.records import StoreFull
 from distill.teachers.tasks import teacher_task
 
-_SWAPPED = "the image has the legend of {}, not its own, and was decoded with that: two images seem to be swapped"
+_SECOND = "a second answer about {} is a sample of its own; --fuse makes one label of all answers about a class"
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +64,10 @@ class _ParsedSample:
             "cost_usd": self.answer.cost_usd,
             "seed": self.answer.seed,
         }
+        if self.parsed.colors.background is not None:
+            values["background"] = list(self.parsed.colors.background)
+        if self.parsed.notes:
+            values["notes"] = list(self.parsed.notes)
         if self.variant.sample:
             values["sample"] = self.variant.sample
         if self.variant.mirrored:
@@ -125,7 +131,7 @@ class GenerativeTeacher:
             prompt_spec for prompt_spec in self._generator.prompt_specs(photo) if prompt_spec.task in self.tasks
         ]
         if not prompt_specs:
-            raise DistillError(
+            raise NoAnswer(
                 f"{photo.name}: the teacher has no generated image of this photo", hint="add one, or remove the photo"
             )
         mirrored = hflip_photo(photo) if self._prompt_ensemble.flip else photo
@@ -176,13 +182,25 @@ class GenerativeTeacher:
     ) -> _ParsedSample:
         """Label of a generated image in the photo's orientation and this teacher's class list."""
         register = self._quality_filter is not None and self._quality_filter.register
-        parsed = parse_answer(
-            about,
-            answer,
-            [variant.prompt_spec, *all_prompts],
-            register=register,
-            registration_cache=self._registration_cache,
+        try:
+            parsed = parse_answer(
+                about,
+                answer,
+                [variant.prompt_spec, *all_prompts],
+                register=register,
+                registration_cache=self._registration_cache,
+            )
+        except AnswerRejected as rejection:
+            if register:
+                _name_wrong_image(about, variant.prompt_spec, rejection)
+            raise
+        reason = (
+            explain_wrong_image(about.rgb, parsed.generated, parsed.colors, parsed.label, parsed.registration)
+            if register
+            else ""
         )
+        if reason:
+            raise _rejected(reason, parsed.generated)
         label = hflip_label(parsed.label) if variant.mirrored else parsed.label
         if TASKS[label.task].class_list == "classes":
             label = remap_classes(label, self.classes)
@@ -194,10 +212,10 @@ class GenerativeTeacher:
         labels = [resample_nearest(each.parsed.label, size_hw) for each in samples]
         label = drop_absent_instances(fuse_labels(labels))
         result = _result_for(label, results)
-        for each in samples:
-            if each.parsed.prompt_spec.legend != each.variant.prompt_spec.legend:
-                reason = _SWAPPED.format(", ".join(each.parsed.prompt_spec.legend))
-                result.notes.append({"task": str(label.task), "reason": reason})
+        if result is not results[0] and TASKS[label.task].class_list == "instance_classes":
+            result.notes.append({"task": str(label.task), "reason": _SECOND.format(", ".join(label.classes))})
+        for reason in dict.fromkeys(note for each in samples for note in each.parsed.notes):
+            result.notes.append({"task": str(label.task), "reason": reason})
         record = self._record(samples, label)
         if len(samples) > 1:
             record["agreement"] = round(agreement(label, labels), 4)
@@ -221,8 +239,8 @@ class GenerativeTeacher:
             "cost_usd": sum(each.answer.cost_usd for each in samples),
             **describe(label),
         }
-        if prompt_spec.legend:
-            record["prompted_classes"] = list(prompt_spec.legend)
+        if legend := samples[0].parsed.colors.legend:
+            record["prompted_classes"] = list(legend)
         if prompt_spec.class_name:
             record["class"] = prompt_spec.class_name
         if len(samples) > 1:
@@ -232,6 +250,20 @@ class GenerativeTeacher:
             for each, values in zip(samples, record.get("answers", ()), strict=False):
                 values["registration"] = asdict(each.parsed.registration)
         return record
+
+
+def _rejected(reason: str, generated: UInt8[ndarray, "h w 3"] | None) -> AnswerRejected:
+    rejection = AnswerRejected(reason)
+    rejection.generated = generated
+    return rejection
+
+
+def _name_wrong_image(photo: Photo, prompt_spec: PromptSpec, rejection: AnswerRejected) -> None:
+    """Raise a rejection that names what the image shows instead, where that is clear."""
+    if rejection.generated is None:
+        return
+    if reason := explain_wrong_image(photo.rgb, rejection.generated, prompt_spec, None):
+        raise _rejected(reason, rejection.generated) from rejection
 
 
 def _record_failures(

@@ -5,64 +5,24 @@ For images of a closed model, or of an earlier job.
 
 from __future__ import annotations
 
-import csv
-import hashlib
 import json
+import unicodedata
 from collections import defaultdict
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-import yaml
-from pydantic import Field, ValidationError, field_validator
-
-from distill.config import Config
-from distill.config.adapters import ReplayConfig, ResizeMode
+from distill.config.adapters import ReplayConfig
 from distill.errors import DistillError, UsageError
 from distill.files import read_file
 from distill.images import Photo
-from distill.shards import file_sha256
-from distill.tasks import DEPTH_C, DEPTH_LAMBDA, TASKS, DepthKind, Task
-from distill.teachers.base import RGB, CacheableGenerator, GeneratedImage, PromptSpec, Teacher
+from distill.inputs.photo_lists import existing_file
+from distill.tasks import TASKS, Task
+from distill.teachers.adapters.manifest import ManifestRow, read_manifest_rows
+from distill.teachers.base import CacheableGenerator, Dependencies, GeneratedImage, PhotoRef, PromptSpec, Teacher
 from distill.teachers.builder_options import TeacherContext
+from distill.teachers.codecs.palette import BACKGROUND
 from distill.teachers.generative import GenerativeTeacher
-from distill.teachers.prompts.colors import parse_color
-from distill.teachers.prompts.legend_parser import parse_legend
-
-
-class ManifestRow(Config):
-    """One row of the manifest."""
-
-    photo: str
-    task: Task
-    answer: str
-    prompt: str = ""
-    legend: dict[str, RGB] = Field(default_factory=dict)
-    """semantic, referring: class to color (name, hex or triple); parsed from the prompt by default."""
-    class_name: str = Field(default="", alias="class")
-    background: RGB | None = None
-    colormap: str = "cube"
-    depth_kind: DepthKind = DepthKind.METRIC
-    near_is_low: bool = True
-    lam: float = Field(default=DEPTH_LAMBDA, lt=-1)
-    c: float = Field(default=DEPTH_C, gt=0)
-    reader: Literal["flood", "hues"] = "flood"
-    frame: str = ""
-    resize_mode: ResizeMode | None = None
-    model: str = ""
-    license: str = ""
-    cost_usd: float | None = Field(default=None, ge=0, allow_inf_nan=False)
-
-    @field_validator("legend", mode="before")
-    @classmethod
-    def _colors(cls, value: Any) -> Any:
-        if isinstance(value, str):  # a CSV cell
-            value = json.loads(value) if value.strip() else {}
-        return {str(name): parse_color(color) for name, color in value.items()} if isinstance(value, dict) else value
-
-    @field_validator("background", mode="before")
-    @classmethod
-    def _color(cls, value: Any) -> Any:
-        return None if value in (None, "") else parse_color(value)
 
 
 class ReplayGenerator(CacheableGenerator):
@@ -72,12 +32,13 @@ class ReplayGenerator(CacheableGenerator):
         self.model = config.model
         self._config = config
         self._folder = config.answers.parent
-        self._rows = [(row, self._prompt_spec(row)) for row in read_manifest_rows(config.answers)]
-        self._by_path: dict[Path, list[tuple[ManifestRow, PromptSpec]]] = defaultdict(list)
+        rows = read_manifest_rows(config.answers)
+        self._rows = [(row, self._prompt_spec(row, number)) for number, row in enumerate(rows, 1)]
+        self._by_path: dict[str, list[tuple[ManifestRow, PromptSpec]]] = defaultdict(list)
         self._by_name: dict[str, list[tuple[ManifestRow, PromptSpec]]] = defaultdict(list)
         for row, prompt_spec in self._rows:
-            self._by_path[(self._folder / row.photo).resolve()].append((row, prompt_spec))
-            self._by_name[Path(row.photo).name].append((row, prompt_spec))
+            self._by_path[_normal((self._folder / row.photo).resolve())].append((row, prompt_spec))
+            self._by_name[_normal(Path(row.photo).name)].append((row, prompt_spec))
 
     def prompt_specs(self, photo: Photo) -> list[PromptSpec]:
         """Prompts of the manifest about this photo; may be empty."""
@@ -91,7 +52,7 @@ class ReplayGenerator(CacheableGenerator):
         """
         row = self._row(photo, prompt_spec)
         try:
-            data = read_file(self._folder / row.answer)
+            data = read_file(self._answer_path(row))
         except OSError as error:
             raise DistillError(
                 f"{row.answer}: the image cannot be read: {error.strerror or error}", hint="fix the manifest"
@@ -102,7 +63,15 @@ class ReplayGenerator(CacheableGenerator):
     def parameters(self, photo: Photo, prompt_spec: PromptSpec) -> dict[str, Any]:
         """Model, and the file with its state, which may change under the same name."""
         row = self._row(photo, prompt_spec)
-        return {"model": row.model, "answer": row.answer, "file": _file_state(self._folder / row.answer)}
+        return {
+            "model": row.model,
+            "answer": row.answer,
+            "file": _file_state(self._answer_path(row)),
+        }
+
+    def _answer_path(self, row: ManifestRow) -> Path:
+        path = self._folder / row.answer
+        return existing_file(path) or path
 
     def _row(self, photo: Photo, prompt_spec: PromptSpec) -> ManifestRow:
         pairs = self._pairs(photo)
@@ -110,15 +79,15 @@ class ReplayGenerator(CacheableGenerator):
         row = next((row for row, other in pairs if other is prompt_spec), None)
         return row or next(row for row, other in pairs if other == prompt_spec)
 
-    def _pairs(self, photo: Photo) -> list[tuple[ManifestRow, PromptSpec]]:
+    def _pairs(self, photo: Photo | PhotoRef) -> list[tuple[ManifestRow, PromptSpec]]:
         """Rows about a photo, by path if it is a file, else by name, which must be unique."""
         path = Path(str(photo.origin["path"])).resolve() if "path" in photo.origin else None
-        if path in self._by_path:
-            return self._by_path[path]
-        rows = self._by_name.get(Path(photo.name).name, [])
+        if path is not None and _normal(path) in self._by_path:
+            return self._by_path[_normal(path)]
+        rows = self._by_name.get(_normal(Path(photo.name).name), [])
         if path is not None:
             # A row whose photo exists is about that photo, not about another one of the same name.
-            rows = [(row, prompt_spec) for row, prompt_spec in rows if not (self._folder / row.photo).is_file()]
+            rows = [(row, prompt_spec) for row, prompt_spec in rows if existing_file(self._folder / row.photo) is None]
         if len({row.photo for row, _ in rows}) > 1:
             raise DistillError(
                 f"{photo.name}: the manifest has several photos of this name",
@@ -127,29 +96,21 @@ class ReplayGenerator(CacheableGenerator):
         return rows
 
     def fingerprint(self) -> list[str]:
-        """Digests of the manifest and of the names, sizes and times of all answers."""
-        digest = hashlib.sha256()
-        for row, _ in self._rows:
-            digest.update(f"{row.answer} {_file_state(self._folder / row.answer)}\n".encode())
-        return [file_sha256(self._config.answers), digest.hexdigest()]
+        """Nothing: rows and images decide the labels of their own photo only."""
+        return []
 
-    def _prompt_spec(self, row: ManifestRow) -> PromptSpec:
-        info = TASKS[row.task]
-        return PromptSpec(
-            task=row.task,
-            prompt=row.prompt,
-            legend=row.legend or (parse_legend(row.prompt) if info.has_legend else {}),
-            class_name=row.class_name or ("object" if info.prompt_names == "instances" else ""),
-            background=row.background or (0, 0, 0),
-            colormap=row.colormap,
-            depth_kind=row.depth_kind,
-            near_is_low=row.near_is_low,
-            lam=row.lam,
-            c=row.c,
-            reader=row.reader,
-            frame=row.frame or self._config.frame,
-            resize_mode=row.resize_mode or self._config.resize_mode,
-        )
+    def dependencies(self, photo: PhotoRef) -> Dependencies:
+        """Rows and images of the photo; all rows for a photo of a set of shards, whose name is not known yet."""
+        rows = [row for row, _ in (self._pairs(photo) if "sample" not in photo.origin else self._rows)]
+        text = json.dumps([row.model_dump(mode="json") for row in rows], sort_keys=True)
+        return Dependencies(text, tuple(self._answer_path(row) for row in rows))
+
+    def _prompt_spec(self, row: ManifestRow, number: int) -> PromptSpec:
+        try:
+            return row.prompt_spec(frame=self._config.frame, resize_mode=self._config.resize_mode)
+        except UsageError as error:
+            where = f"{self._config.answers}, row {number}"
+            raise UsageError(f"{where}: {error.message}", hint=error.hint or "fix the manifest") from error
 
     def all_prompt_specs(self) -> list[PromptSpec]:
         """Every prompt of the manifest, in its order."""
@@ -176,15 +137,23 @@ def build_replay(config: ReplayConfig, folder: Path, context: TeacherContext) ->
         license=config.license,
         terms=config.terms,
         tasks=[task for task in Task if task in prompted],
-        classes=tuple(
-            dict.fromkeys(
-                name for spec in prompt_specs if TASKS[spec.task].class_list == "classes" for name in spec.legend
-            )
-        ),
+        classes=_semantic_classes(prompt_specs),
         quality_filter=context.quality_filter,
         prompt_ensemble=context.prompt_ensemble,
         answer_usd=config.cost_usd,
     )
+
+
+def _semantic_classes(prompt_specs: Iterable[PromptSpec]) -> tuple[str, ...]:
+    """Names of all legends in the order of first appearance; the background, which an image may show, at the end."""
+    specs = [spec for spec in prompt_specs if TASKS[spec.task].class_list == "classes"]
+    names = dict.fromkeys(name for spec in specs for name in (*spec.legend, *spec.unreadable))
+    return tuple(dict.fromkeys([*names, BACKGROUND])) if specs else ()
+
+
+def _normal(path: Path | str) -> str:
+    """A path as text, whatever the form of its accents."""
+    return unicodedata.normalize("NFC", str(path))
 
 
 def _file_state(path: Path) -> str:
@@ -194,48 +163,3 @@ def _file_state(path: Path) -> str:
     except OSError:
         return "missing"
     return f"{info.st_size} {info.st_mtime_ns}"
-
-
-def read_manifest_rows(path: Path) -> list[ManifestRow]:
-    """Rows of a manifest: a YAML or JSON list, or CSV with a header.
-
-    Raises:
-        UsageError: Unreadable, or a row is wrong.
-    """
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(
-            f"{path}: the manifest cannot be read: {error}", hint="give --answers a YAML, JSON or CSV file"
-        ) from error
-    try:
-        if path.suffix.lower() == ".csv":
-            values: Any = [
-                {k: v for k, v in row.items() if v not in ("", None)} for row in csv.DictReader(text.splitlines())
-            ]
-        elif path.suffix.lower() == ".json":
-            values = json.loads(text)
-        else:
-            values = yaml.safe_load(text)
-    except (ValueError, csv.Error, yaml.YAMLError) as error:
-        raise UsageError(f"{path}: not a readable manifest: {error}") from error
-    except RecursionError as error:
-        raise UsageError(f"{path}: not a readable manifest: nested too deeply") from error
-    if not isinstance(values, list) or not values:
-        raise UsageError(f"{path}: a manifest is a list of rows (photo, task, answer, ...)")
-    return [_row(value, f"{path}, row {number}") for number, value in enumerate(values, 1)]
-
-
-def _row(value: Any, where: str) -> ManifestRow:
-    if isinstance(value, dict):  # null means not set
-        value = {key: item for key, item in value.items() if item is not None}
-    try:
-        return ManifestRow.model_validate(value)
-    except ValidationError as error:
-        first = error.errors()[0]
-        dotted = ".".join(str(part) for part in first["loc"])
-        raise UsageError(
-            f"{where}: {dotted + ': ' if dotted else ''}{first['msg']}", hint="fix the manifest"
-        ) from error
-    except (ValueError, DistillError) as error:
-        raise UsageError(f"{where}: {error}", hint="fix the manifest") from error

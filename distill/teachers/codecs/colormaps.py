@@ -1,10 +1,11 @@
-"""Depth colormaps as paths through the RGB cube: the cube path of the paper, gray, and five matplotlib maps.
+"""Depth colormaps as paths through the RGB cube: the cube path of the paper, gray, and matplotlib maps.
 
 A path is a polyline; a color decodes to the nearest point on it. Positions run from 0 (low end) to 1.
 """
 
 from __future__ import annotations
 
+import difflib
 import functools
 import itertools
 from importlib import resources
@@ -15,7 +16,11 @@ from numpy import ndarray
 
 from distill.errors import UsageError
 
-COLORMAPS = ("cube", "gray", "viridis", "plasma", "inferno", "magma", "turbo")
+COLORMAPS = (
+    *("cube", "gray", "viridis", "plasma", "inferno", "magma", "cividis", "turbo", "jet", "rainbow", "Spectral"),
+    *("RdYlBu", "coolwarm", "hot", "bone"),
+)
+"""Names; with ``_r`` at the end, a map runs from its high end to its low end."""
 
 CUBE_CORNERS = np.array(
     # black, red, yellow, green, cyan, blue, magenta, white: near to far. The order is not in the paper's text; of the
@@ -27,19 +32,31 @@ CUBE_LEVELS = 7 * 255
 """Steps on the cube path: seven edges, each with 255 steps of 8-bit color."""
 
 
-@functools.cache
-def path(colormap: str) -> Float[ndarray, "n 3"]:
-    """Vertices of a path in 8-bit units, low end first, equally spaced in position.
+def split_reversed(colormap: str) -> tuple[str, bool]:
+    """(name of `COLORMAPS`, whether it is reversed) of a name in any case, with or without ``_r``.
 
     Raises:
         UsageError: Unknown name.
     """
+    name = colormap.strip().lower().replace("grey", "gray").replace("grayscale", "gray")
+    base = name.removesuffix("_r")
+    known = {each.lower(): each for each in COLORMAPS}
+    if base not in known:
+        near = difflib.get_close_matches(base, known, n=1)
+        meant = f"; did you mean {known[near[0]]!r}?" if near else ""
+        raise UsageError(
+            f"unknown colormap {colormap!r}{meant}", hint=f"one of {', '.join(COLORMAPS)}, each also reversed (with _r)"
+        )
+    return known[base], base != name
+
+
+@functools.cache
+def path(colormap: str) -> Float[ndarray, "n 3"]:
+    """Vertices of one of `COLORMAPS` in 8-bit units, low end first, equally spaced in position."""
     if colormap == "cube":
         return CUBE_CORNERS * 255.0
     if colormap == "gray":
         return np.array([[0.0, 0.0, 0.0], [255.0, 255.0, 255.0]])
-    if colormap not in COLORMAPS:
-        raise UsageError(f"unknown colormap {colormap!r}", hint=f"one of {', '.join(COLORMAPS)}")
     lines = resources.files("distill.teachers.codecs").joinpath("colormaps.txt").read_text().splitlines()
     digits = dict(line.split() for line in lines if not line.startswith("#"))[colormap]
     return np.frombuffer(bytes.fromhex(digits), np.uint8).reshape(256, 3).astype(np.float64)

@@ -18,7 +18,7 @@ from distill.errors import DistillError
 from distill.labels import Label
 from distill.tasks import DEPTH_C, DEPTH_LAMBDA, FAR_WARP, DepthKind, Task, unwarp_depth, warp_depth
 from distill.teachers.codecs.color_lut import HALF_UNITS, ColorLUT, gaussian_weight, residuals_of, values_of
-from distill.teachers.codecs.colormaps import CUBE_LEVELS, path, project, walk
+from distill.teachers.codecs.colormaps import CUBE_LEVELS, path, project, split_reversed, walk
 
 TAU = 30.0
 """A color farther than this from the path (of 255) is invalid. Closer ones are unambiguous on the cube path: any edge
@@ -67,7 +67,8 @@ def encode_depth_rgb(
         farness = np.asarray(warp_depth(values, lam, c))
     else:
         farness = 1 - values if depth_kind.near_is_large else values
-    position = farness if near_is_low else 1 - farness
+    colormap, is_reversed = split_reversed(colormap)
+    position = farness if near_is_low is not is_reversed else 1 - farness
     encoded: ndarray = np.rint(walk(position, colormap)).astype(np.uint8)
     return encoded
 
@@ -87,8 +88,41 @@ def decode_depth_rgb(
     Sky and infinity (warped depth above `distill.tasks.FAR_WARP`) are valid, with the largest stored depth.
     Invalid: colors farther than ``tau`` from the path, and blends of two depths next to a depth step.
     """
+    colormap, is_reversed = split_reversed(colormap)
     codes = _table(colormap).look_up(generated)
-    levels, residuals = values_of(codes), residuals_of(codes)
+    return _label(
+        values_of(codes), residuals_of(codes), colormap, near_is_low is not is_reversed, depth_kind, lam, c, tau=tau
+    )
+
+
+def decode_depth_gray16(
+    gray: UInt16[ndarray, "h w"],
+    colormap: str = "gray",
+    near_is_low: bool = True,
+    depth_kind: DepthKind = DepthKind.METRIC,
+    *,
+    lam: float = DEPTH_LAMBDA,
+    c: float = DEPTH_C,
+) -> Label:
+    """`decode_depth_rgb` for a gray image of 16 bits; the colormap is ``gray`` or ``gray_r``."""
+    colormap, is_reversed = split_reversed(colormap)
+    levels = ((gray.astype(np.uint32) * _STEPS + 32767) // 65535).astype(np.uint16)
+    residuals = np.zeros(gray.shape, np.uint8)
+    return _label(levels, residuals, colormap, near_is_low is not is_reversed, depth_kind, lam, c, tau=TAU)
+
+
+def _label(
+    levels: UInt16[ndarray, "h w"],
+    residuals: UInt8[ndarray, "h w"],
+    colormap: str,
+    near_is_low: bool,
+    depth_kind: DepthKind,
+    lam: float,
+    c: float,
+    *,
+    tau: float,
+) -> Label:
+    """Depth of positions on a path, and distances to it in half units."""
     num_levels = CUBE_LEVELS if colormap == "cube" else _STEPS
     step = _local_step(levels, num_levels)
     # Integers on both sides: a float would convert a megapixel of bytes to doubles, 1 ms each time.
@@ -115,7 +149,6 @@ def _table(colormap: str) -> ColorLUT:
         position, distance = project(colors, colormap)
         return np.rint(position * num_levels), np.zeros(len(colors)), distance
 
-    path(colormap)  # refuses an unknown name before a table is allocated
     return ColorLUT(read)
 
 

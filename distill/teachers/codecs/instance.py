@@ -20,6 +20,7 @@ from distill.errors import DistillError
 from distill.labels import Label
 from distill.tasks import BACKGROUND_INSTANCE, IGNORE_INSTANCE, Task
 from distill.teachers.base import RGB
+from distill.teachers.codecs.compression import NOISY, color_noise, restore_flat_colors
 from distill.teachers.codecs.flood_fill import FloodFill
 
 TAU = 14.0
@@ -30,6 +31,16 @@ MIN_CORE = 0.1
 """Components with a smaller remaining fraction after a 3x3 erosion are thin halos, and dropped."""
 MAX_SPREAD = 5.0
 """Two components merge only if their common box is at most this many times the sum of their boxes."""
+TAU_PER_NOISE = 2.0
+"""In an image that was compressed with losses, `TAU` grows by this much per unit of its noise."""
+MAX_TAU = 40.0
+"""Half of the distance between two colors of a legible image."""
+LOST_MARGIN_PX = 3
+"""Pixels without an instance that are closer to one belong to its outline; farther ones may be a lost instance."""
+MIN_LOST = 0.25
+"""Lost regions smaller than this fraction of the smallest instance do not count."""
+MIN_LOST_FRACTION = 0.01
+"""A smaller fraction of the foreground in lost regions is no loss: specks and remains of outlines."""
 MAX_PIXELS = 16_000_000
 """A noisy image costs about 3 s per megapixel; no known generator makes larger ones."""
 
@@ -52,6 +63,10 @@ def decode_instances_rgb(
 ) -> Label:
     """Instances of a generated image, at the image's own size; ids from 1, largest first.
 
+    An image that was compressed with losses is restored first, and its noise is added to ``tau``: JPEG blurs small
+    instances until their pixels no longer have one color. All confidences fall by the fraction of the foreground that
+    became no instance (`lost_regions`).
+
     Raises:
         DistillError: The image is larger than any generator's.
     """
@@ -61,15 +76,19 @@ def decode_instances_rgb(
             f"an instance image of {width}x{height} px is too large to be decoded",
             hint=f"use at most {MAX_PIXELS // 1_000_000} million pixels",
         )
-    is_background = _distance_2(generated, background) < tau**2
+    noise = color_noise(generated)
+    restored, reach = generated, tau
+    if noise >= NOISY:
+        restored, reach = restore_flat_colors(generated), max(tau, min(MAX_TAU, tau + TAU_PER_NOISE * noise))
+    is_background = _distance_2(restored, background) < reach**2
     min_pixels = MIN_SHARE * height * width
-    flood = FloodFill(generated, is_background, tau)
+    flood = FloodFill(restored, is_background, reach)
     parts = [
-        _Region(*_measured(generated, top_left, mask))
+        _Region(*_measured(restored, top_left, mask))
         for top_left, mask in flood.components(min_pixels)
         if _has_core(mask)
     ]
-    groups = _merged(parts, tau)
+    groups = _merged(parts, reach)
     value = np.where(is_background, BACKGROUND_INSTANCE, IGNORE_INSTANCE).astype(np.uint16)
     means = np.zeros((len(groups) + 1, 3), np.float32)
     means[0] = background
@@ -77,14 +96,38 @@ def decode_instances_rgb(
         value.reshape(-1)[group.pixels] = number
         means[number] = group.mean
     valid = value != IGNORE_INSTANCE
+    confidence = _confidence(generated, value, valid, means, reach)
+    lost = lost_regions(value)[1]
+    if lost >= MIN_LOST_FRACTION:
+        confidence *= np.float32(1 - lost)
     return Label(
         task=Task.INSTANCE,
         value=value,
         valid=valid,
-        confidence=_confidence(generated, value, valid, means, tau),
+        confidence=confidence,
         classes=(class_name,),
         instance_classes=dict.fromkeys(range(1, len(groups) + 1), class_name),
     )
+
+
+def lost_regions(value: UInt16[ndarray, "h w"]) -> tuple[int, float]:
+    """(number, fraction of the foreground) of regions that are neither background nor an instance.
+
+    Thin outlines and blends next to an instance do not count.
+    """
+    kept = ((value != IGNORE_INSTANCE) & (value != BACKGROUND_INSTANCE)).astype(np.uint8)
+    if kept.size == cv2.countNonZero(kept) or not (value == IGNORE_INSTANCE).any():
+        return 0, 0.0
+    side = 2 * LOST_MARGIN_PX + 1
+    ignored = (value == IGNORE_INSTANCE) & (cv2.dilate(kept, np.ones((side, side), np.uint8)) == 0)
+    solid = cv2.erode(ignored.astype(np.uint8), np.ones((3, 3), np.uint8), borderValue=0)
+    _, parts, stats, _ = cv2.connectedComponentsWithStats(ignored.astype(np.uint8), connectivity=8)
+    has_core = np.zeros(len(stats), bool)
+    has_core[parts[solid > 0]] = True
+    areas = stats[has_core, cv2.CC_STAT_AREA]
+    areas = areas[areas >= MIN_LOST * MIN_SHARE * value.size]
+    lost_px = int(areas.sum())
+    return len(areas), lost_px / (lost_px + int(cv2.countNonZero(kept))) if lost_px else 0.0
 
 
 def encode_instances_rgb(

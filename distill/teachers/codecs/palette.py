@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import cv2
 import numpy as np
-from jaxtyping import Float, Integer, UInt8
+from jaxtyping import Bool, Float, Integer, UInt8
 from numpy import ndarray
 
 from distill.errors import UsageError
@@ -85,6 +85,13 @@ def decode_palette_rgb(
         confidence=np.multiply(confidence, valid, out=confidence),
         classes=tuple(legend),
     )
+
+
+def is_explained(generated: UInt8[ndarray, "h w 3"], colors: Sequence[RGB]) -> Bool[ndarray, "h w"]:
+    """Pixels within `TAU` of one of the colors."""
+    table = _table(tuple(sorted(set(colors), key=lambda color: color[::-1])))  # the order of `decode_palette_rgb`
+    explained: ndarray = residuals_of(table.look_up(generated)) <= int(HALF_UNITS * TAU)
+    return explained
 
 
 def check_legend(legend: Mapping[str, RGB]) -> UInt8[ndarray, "k 3"]:

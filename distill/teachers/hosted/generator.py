@@ -159,7 +159,7 @@ def _empty_answer(
 ) -> GeneratedImage:
     """The image of an absent object: background everywhere."""
     flat = np.empty((*size_hw, 3), np.uint8)
-    flat[:] = prompt_spec.background
+    flat[:] = prompt_spec.background or (0, 0, 0)
     return GeneratedImage(
         prompt_spec=replace(prompt_spec, resize_mode="fill"),
         data=encode_map(flat),

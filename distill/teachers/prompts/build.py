@@ -5,6 +5,7 @@ from __future__ import annotations
 from distill.config.prompt import PromptConfig
 from distill.tasks import Task
 from distill.teachers.base import PromptSpec
+from distill.teachers.codecs.palette import BACKGROUND
 from distill.teachers.tasks import teacher_task
 
 
@@ -22,5 +23,5 @@ def build_prompt_specs(config: PromptConfig, *, resize_mode: str = "fill") -> li
 
 
 def prompted_classes(config: PromptConfig) -> tuple[str, ...]:
-    """Class list of the semantic labels; empty if semantic is not a task of the config."""
-    return tuple(config.classes) if Task.SEMANTIC in config.tasks else ()
+    """Class list of the semantic labels, with the background, which an image may show; empty without that task."""
+    return tuple(dict.fromkeys([*config.classes, BACKGROUND])) if Task.SEMANTIC in config.tasks else ()

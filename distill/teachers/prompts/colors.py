@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import re
+from collections.abc import Iterable
 
 import cv2
 import numpy as np
@@ -40,11 +41,18 @@ _SPOKEN: dict[str, RGB] = {
     "charcoal": (54, 69, 79),
     "emerald": (80, 200, 120),
 }
-_EMPTY_WORDS = re.compile(r"\b(solid|pure|bright|plain|opaque|flat|colou?r(ed)?|the|a)\b")
+_EMPTY_WORDS = re.compile(r"\b(solid|pure|bright|plain|opaque|flat|uniform|colou?r(ed)?|the|an?)\b")
+_INTENSIFIERS = re.compile(r"\b(jet|pitch|deep|fully|completely|entirely|hex|code)\b")
 _NUMBERS = re.compile(
-    r"^(?:rgb)?\s*[<(\[]?\s*(\d{1,3})\s*[, ]\s*(\d{1,3})\s*[, ]\s*(\d{1,3})\s*[>)\]]?$", re.IGNORECASE
+    r"^(?:rgb)?\s*[<(\[{]?\s*(\d{1,3})\s*[, ;/]\s*(\d{1,3})\s*[, ;/]\s*(\d{1,3})\s*[>)\]}]?$", re.IGNORECASE
 )
-_HEX = re.compile(r"^#([0-9a-f]{3}|[0-9a-f]{6})$", re.IGNORECASE)
+_HEX = re.compile(r"^(?:#|0x|hex\s*#?)([0-9a-f]{3}|[0-9a-f]{6}|[0-9a-f]{6}ff)$", re.IGNORECASE)
+NUMERIC_COLOR = re.compile(
+    r"(?:rgb\s*)?(?:<[\d\s,]+>|\([\d\s,]+\)|\[[\d\s,]+\])|(?:#|\b0x)[0-9a-f]+\b|\b\d{1,3},\s*\d{1,3},\s*\d{1,3}\b",
+    re.IGNORECASE,
+)
+"""Numbers or hex digits that may be a color, inside a sentence."""
+_HINT = "write #RRGGBB, (r, g, b) with 0..255, or a CSS color name"
 
 
 def parse_color(text: str | tuple[int, ...] | list[int]) -> RGB:
@@ -54,22 +62,63 @@ def parse_color(text: str | tuple[int, ...] | list[int]) -> RGB:
         UsageError: Neither a known name nor three numbers from 0 to 255.
     """
     if not isinstance(text, (str, tuple, list)):
-        raise UsageError(f"{text!r} is not a color", hint="write #RRGGBB, (r, g, b) with 0..255, or a CSS color name")
+        raise UsageError(f"{text!r} is not a color", hint=_HINT)
     if not isinstance(text, str):
         return _checked(tuple(text), str(list(text)))
-    written = text.strip().strip("\"'").strip()
+    written = text.strip().strip("\"'`*").strip()
     if match := _NUMBERS.match(written):
         return _checked(tuple(int(part) for part in match.groups()), text)
     if match := _HEX.match(written):
-        digits = match[1] if len(match[1]) == 6 else "".join(2 * digit for digit in match[1])
-        return int(digits[:2], 16), int(digits[2:4], 16), int(digits[4:], 16)
-    name = re.sub(r"[\s_-]+", "", _EMPTY_WORDS.sub(" ", written.lower()))
-    if name in _SPOKEN:
-        return _SPOKEN[name]
-    if name in ImageColor.colormap:
-        red, green, blue = ImageColor.getrgb(name)[:3]
-        return red, green, blue
-    raise UsageError(f"{text!r} is not a known color", hint="write #RRGGBB, (r, g, b) with 0..255, or a CSS color name")
+        digits = match[1] if len(match[1]) > 3 else "".join(2 * digit for digit in match[1])
+        return int(digits[:2], 16), int(digits[2:4], 16), int(digits[4:6], 16)
+    plain = _EMPTY_WORDS.sub(" ", written.lower())
+    for words in (plain, _INTENSIFIERS.sub(" ", plain)):
+        name = re.sub(r"[\s_-]+", "", words)
+        if name in _SPOKEN:
+            return _SPOKEN[name]
+        if name in ImageColor.colormap:
+            red, green, blue = ImageColor.getrgb(name)[:3]
+            return red, green, blue
+    raise UsageError(f"{text!r} is not a known color", hint=_HINT)
+
+
+def leading_color(text: str, *, anywhere: bool = False) -> RGB | None:
+    """Color at the start of a text, of up to four words; None without one.
+
+    Args:
+        text: Part of a sentence.
+        anywhere: Numbers and hex digits count anywhere in it: "pure yellow (<255, 255, 0>)".
+    """
+    numeric = NUMERIC_COLOR.search(text) if anywhere else NUMERIC_COLOR.match(text)
+    if numeric is not None:
+        return _color_or_none(numeric[0])
+    words = text.split()[:4]
+    return _first_color(" ".join(words[:count]).rstrip(".,;:!?)\"'}") for count in range(len(words), 0, -1))
+
+
+def trailing_color(text: str) -> RGB | None:
+    """Color at the end of a text, of up to four words; None without one."""
+    numbers = list(NUMERIC_COLOR.finditer(text))
+    if numbers and not text[numbers[-1].end() :].strip(" ,)"):
+        return _color_or_none(numbers[-1][0])
+    words = text.split()[-4:]
+    return _first_color(" ".join(words[start:]) for start in range(len(words)))
+
+
+def _first_color(texts: Iterable[str]) -> RGB | None:
+    return next((color for text in texts if (color := _color_or_none(text)) is not None), None)
+
+
+def _color_or_none(text: str) -> RGB | None:
+    try:
+        return parse_color(text)
+    except UsageError:
+        return None
+
+
+def color_names() -> list[str]:
+    """Names that `parse_color` knows."""
+    return [*_SPOKEN, *ImageColor.colormap]
 
 
 def _checked(numbers: tuple[int, ...], text: str) -> RGB:

@@ -33,7 +33,7 @@ def prompt_hash(prompt_spec: PromptSpec) -> str:
     """
     # A legend's order is part of the prompt: ids follow it.
     sent = [str(prompt_spec.task), prompt_spec.prompt, list(prompt_spec.legend.items()), prompt_spec.class_name]
-    text = json.dumps([PROMPT_VERSION, *sent, list(prompt_spec.background)], ensure_ascii=False)
+    text = json.dumps([PROMPT_VERSION, *sent, list(prompt_spec.background or (0, 0, 0))], ensure_ascii=False)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 

@@ -23,8 +23,11 @@ from distill.labels import Label
 from distill.tasks import Task
 from distill.teachers.base import PromptSpec
 from distill.teachers.codecs.unnamed_colors import Completion
+from distill.teachers.quality.color_stats import ColorStats
 from distill.teachers.synthetic.raycaster import Truth
 
+MOSTLY = 0.9
+"""Fraction of the image with colors of its legend, from which it is a segmentation."""
 BordersOf = Callable[[Label], Bool[ndarray, "h w"]]
 """Borders of a label at the size of comparison; may be cached."""
 Comparison = Callable[[Label, Label, BordersOf], tuple[float, Float[ndarray, "h w"]] | None]
@@ -84,6 +87,11 @@ class TeacherTask(ABC):
     """Spread of a model's own samples (uncertainty map of diffusers) at which its confidence is exp(-1/2)."""
     can_miss_objects: ClassVar[bool] = False
     """Whether a generated image can leave out an object of a synthetic scene."""
+    answer_noun: ClassVar[str] = "a segmentation"
+    """Name of its generated images in messages."""
+    copy_similarity: ClassVar[float] = 0.55
+    """Similarity to the photo from which a generated image is a copy of it (`quality.wrong_image.similarity`): good
+    segmentations reach 0.44, posterized photos start at 0.5."""
 
     # Prompts.
 
@@ -140,6 +148,16 @@ class TeacherTask(ABC):
     def reject(self, label: Label) -> str:
         """Reason why a decoded label cannot be right; empty if there is none."""
         return ""
+
+    def recognizes(self, colors: ColorStats) -> bool:
+        """Whether an image with these colors is clearly a generated image of this task; default: of flat areas."""
+        return colors.are_flat and not colors.are_edges
+
+    def admits(self, colors: ColorStats, label: Label, prompt_spec: PromptSpec) -> bool:
+        """Whether an image that decodes to this label may be a generated image of this task."""
+        other = colors.are_depth or colors.are_normals or colors.are_gray_depth
+        fits = bool(prompt_spec.legend) and label.valid_fraction > MOSTLY
+        return not colors.are_edges and (fits or not other)
 
     def before_shrinking(self, label: Label, ratio_hw: tuple[float, float]) -> Label:
         """The label prepared for nearest-neighbor reduction by this ratio (label pixels per result pixel)."""

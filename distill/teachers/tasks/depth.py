@@ -24,6 +24,7 @@ from distill.teachers.base import PromptSpec
 from distill.teachers.codecs.colormaps import split_reversed
 from distill.teachers.codecs.depth import decode_depth_gray16, decode_depth_rgb, encode_depth_rgb
 from distill.teachers.prompts.templates import check_family
+from distill.teachers.quality.color_stats import ColorStats
 from distill.teachers.tasks.base import LabelError, SceneView, TeacherTask, check_channels
 from distill.teachers.tasks.comparison_size import DEPTH_STEP, local_range
 from distill.teachers.tasks.map_files import scale_stored, single_channel, z_depth_of_rays
@@ -75,12 +76,22 @@ def depth_prompt(family: str = "vision_banana", *, colormap: str = "cube", resiz
     return PromptSpec(Task.DEPTH, prompt, colormap=colormap, resize_mode=resize_mode)
 
 
+_MOSTLY_VALID = 0.5
+"""Fraction of valid pixels of a depth image: 0.9 or more in good ones."""
+_FEW_DEPTHS = 27
+"""`ColorStats.num_depths` of noisy segmentations is at most 24, of depth images at least 43."""
+_FEW_VALUES = 10
+"""The same for other color maps, of 128 values."""
+
+
 class DepthTask(TeacherTask):
     """Depth, metric or relative."""
 
     task = Task.DEPTH
     masks_background = True
     uncertainty_sigma: ClassVar[float] = RELATIVE_SIGMA
+    answer_noun: ClassVar[str] = "a depth image"
+    copy_similarity: ClassVar[float] = 0.75
 
     def prompts(self, config: PromptConfig, *, resize_mode: str) -> list[PromptSpec]:
         """One prompt."""
@@ -125,6 +136,18 @@ class DepthTask(TeacherTask):
         """Pixels with confidence; of metric depth also more than 0 m, which black decodes to."""
         usable = super().informative(label)
         return usable & (label.value > _BLACK_M) if _is_metric(label) else usable
+
+    def recognizes(self, colors: ColorStats) -> bool:
+        """Many depths along the path, or many levels of gray."""
+        return colors.are_depth or colors.are_gray_depth
+
+    def admits(self, colors: ColorStats, label: Label, prompt_spec: PromptSpec) -> bool:
+        """Mostly valid, with more than a few depths."""
+        if label.valid_fraction < _MOSTLY_VALID or colors.are_edges:
+            return False
+        if prompt_spec.colormap == "cube":
+            return colors.num_depths > _FEW_DEPTHS
+        return not (colors.are_normals or colors.are_depth) and _num_values(label) > _FEW_VALUES
 
     def fuse(self, labels: Sequence[Label]) -> Label:
         """Median per pixel; relative depths are first aligned with the first label."""
@@ -245,6 +268,16 @@ def _check_unit(stored: Shaped[ndarray, "h w"], where: str) -> None:
             f"{where}: the depths are stretched to 0..1, so they are no meters",
             hint="state their depth_kind, such as affine_invariant_disparity (near is large), or scale: 1.0",
         )
+
+
+def _num_values(label: Label) -> float:
+    """Number of equally frequent values with the same entropy, without the most frequent one."""
+    few = label.value[::4, ::4][label.valid[::4, ::4]]
+    unit = np.asarray(warp_depth(few)) if _is_metric(label) else few
+    counts = np.bincount((np.clip(unit, 0, 1) * 127).astype(int), minlength=128)
+    counts[counts.argmax()] = 0
+    share = counts[counts > 0] / max(1, counts.sum())
+    return float(np.exp(-(share * np.log(share)).sum()))
 
 
 def _is_metric(label: Label) -> bool:

@@ -20,6 +20,7 @@ from distill.tasks import Task
 from distill.teachers.base import PromptSpec
 from distill.teachers.codecs.normals import decode_normals_rgb, encode_normals_rgb, frame_matrix, frame_name
 from distill.teachers.prompts.templates import check_family
+from distill.teachers.quality.color_stats import ColorStats
 from distill.teachers.tasks.base import Comparison, LabelError, SceneView, TeacherTask, check_channels
 from distill.teachers.tasks.comparison_size import comparison_size, local_range
 from distill.teachers.tasks.depth_normal_consistency import compare_slopes, fitting_axes
@@ -40,6 +41,12 @@ _UNIT_WITHIN = 0.15
 """Stored normals have the length 1 up to this: 8 bits change it by 0.01, JPEG by a few hundredths."""
 _LEAST_UNIT = 0.5
 """Maps with a smaller share of such lengths hold no unit vectors."""
+_FEW_COLORS = 11
+"""Synthetic normals have as few as 3, segmentations at most 10."""
+_LEAST_USABLE_OF_FEW_COLORS, _LEAST_USABLE = 0.85, 0.3
+"""Fraction of unit vectors and sky; the largest of a segmentation in multiples of 64 was 0.7."""
+_ONE_DIRECTION = 0.9
+"""Largest fraction of the most frequent direction."""
 _FACES_AWAY = "more normals point away from the camera than toward it, as in another frame"
 _NORMALS = "Generate a surface normal map of the input image."
 _EDITOR_NORMALS = (
@@ -65,6 +72,8 @@ class NormalsTask(TeacherTask):
     masks_background = True
     comparisons: ClassVar[Mapping[Task, Comparison]] = {Task.DEPTH: compare_slopes}
     uncertainty_sigma: ClassVar[float] = ANGLE_SIGMA_DEG / 180
+    answer_noun: ClassVar[str] = "a normals image"
+    copy_similarity: ClassVar[float] = 0.75
 
     def prompts(self, config: PromptConfig, *, resize_mode: str) -> list[PromptSpec]:
         """One prompt."""
@@ -83,6 +92,16 @@ class NormalsTask(TeacherTask):
     def reject(self, label: Label) -> str:
         """Normals in another frame."""
         return _FACES_AWAY if normals_face_away(label) else ""
+
+    def recognizes(self, colors: ColorStats) -> bool:
+        """Unit vectors of several directions."""
+        return colors.are_normals
+
+    def admits(self, colors: ColorStats, label: Label, prompt_spec: PromptSpec) -> bool:
+        """Unit vectors of several directions, or sky; in an image of a few colors, nearly everywhere."""
+        usable = max(label.valid_fraction, colors.normals)
+        least = _LEAST_USABLE_OF_FEW_COLORS if colors.num_colors < _FEW_COLORS else _LEAST_USABLE
+        return usable > least and colors.frequent < _ONE_DIRECTION
 
     def hflip(self, value: Shaped[ndarray, "h w 3"]) -> Shaped[ndarray, "h w 3"]:
         """Mirrored pixels with negated x."""

@@ -14,6 +14,7 @@ from distill.config.synthetic import FaultsConfig
 from distill.labels import Label
 from distill.tasks import Task
 from distill.teachers.base import RGB, PromptSpec
+from distill.teachers.codecs.flat_colors import BLACK
 from distill.teachers.codecs.palette import BACKGROUND
 from distill.teachers.prompts.colors import hex_of, palette
 from distill.teachers.prompts.templates import (
@@ -75,7 +76,7 @@ class ReferringTask(ClassesTask):
 
     def legend(self, prompt_spec: PromptSpec) -> dict[str, RGB]:
         """Phrases and colors; the background as one more class, unless it is named."""
-        return {**prompt_spec.legend, BACKGROUND: prompt_spec.legend.get(BACKGROUND, prompt_spec.background)}
+        return {**prompt_spec.legend, BACKGROUND: prompt_spec.legend.get(BACKGROUND, prompt_spec.background or BLACK)}
 
     def prompts(self, config: PromptConfig, *, resize_mode: str) -> list[PromptSpec]:
         """One prompt for all phrases."""
@@ -114,8 +115,9 @@ class ReferringTask(ClassesTask):
         """Objects in the legend's colors, at times with the color of another phrase."""
         names = {number: name for name, number in referring_phrases(view.photo_truth(), view.instance_classes).items()}
         legend = swap_legend(prompt_spec.legend, list(names.values()), faults.wrong_legend_probability, rng)
-        colors = {number: legend.get(name, prompt_spec.background) for number, name in names.items()}
-        return render_instances(view.trace().instance, colors, prompt_spec.background)
+        background = prompt_spec.background or BLACK
+        colors = {number: legend.get(name, background) for number, name in names.items()}
+        return render_instances(view.trace().instance, colors, background)
 
 
 TASK = ReferringTask()

@@ -118,7 +118,7 @@ def ask_fickle(later: list[np.ndarray | DistillError]) -> TeacherResult:
 def test_an_unusable_image_is_recorded_with_its_cost() -> None:
     result = ask_fickle([flat((255, 0, 0)), np.full((*SIZE_HW, 3), 90, np.uint8)])
     assert Task.REFERRING in result.labels and not result.failures
-    assert "one of 3 images was not used" in result.notes[0]["reason"]
+    assert "one of 3 images was not used" in result.notes[-1]["reason"]
     assert sum(result.costs_usd) == 1.5 and result.records[0]["cost_usd"] == 1.0
 
 

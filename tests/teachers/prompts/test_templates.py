@@ -77,7 +77,7 @@ name = st.lists(word, min_size=1, max_size=3).map(" ".join).filter(lambda text: 
 
 @pytest.mark.parametrize(("prompt", "legend"), PUBLISHED)
 def test_legends_of_published_prompts_are_parsed(prompt: str, legend: dict[str, tuple[int, int, int]]) -> None:
-    assert parse_legend(prompt) == legend
+    assert parse_legend(prompt).colors == legend
 
 
 @pytest.mark.parametrize("style", STYLES)
@@ -87,12 +87,12 @@ def test_legends_of_published_prompts_are_parsed(prompt: str, legend: dict[str, 
 @example(names=["segment of a circle", "orange segment peel"], seed=None)
 def test_legends_can_be_parsed_back_from_prompts(style: str, family: str, names: list[str], seed: int | None) -> None:
     prompt_spec = semantic_prompt(names, family, style=style, seed=seed)
-    assert list(parse_legend(prompt_spec.prompt).items()) == list(prompt_spec.legend.items())
+    assert list(parse_legend(prompt_spec.prompt).colors.items()) == list(prompt_spec.legend.items())
 
 
 def test_referring_legends_can_be_parsed_back() -> None:
     prompt_spec = referring_prompt(["the red car", "man on the left"], background=(0, 0, 0))
-    legend = parse_legend(prompt_spec.prompt)
+    legend = parse_legend(prompt_spec.prompt).colors
     assert legend.pop("background") == (0, 0, 0)
     assert legend == {
         "red car": prompt_spec.legend["the red car"],
