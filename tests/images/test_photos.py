@@ -13,23 +13,10 @@ from PIL import Image
 
 from distill.errors import DistillError
 from distill.files import write_atomic
-from distill.images import decode_map, decode_rgb, encode_jpeg, encode_map, read_photo
+from distill.images import decode_map, decode_rgb, encode_jpeg, encode_map, image_size_hw, read_photo
+from tests.builders.images import saved, smooth_rgb
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (20, 30, 3), dtype=np.uint8)
-
-
-def saved(picture: Image.Image, kind: str = "PNG", **options: object) -> bytes:
-    buffer = io.BytesIO()
-    picture.save(buffer, kind, **options)
-    return buffer.getvalue()
-
-
-@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
-@pytest.mark.parametrize("shape", [(5, 7), (5, 7, 3)])
-def test_maps_come_back_bit_for_bit(dtype: type, shape: tuple[int, ...]) -> None:
-    values = np.random.default_rng(0).integers(0, np.iinfo(dtype).max + 1, shape, dtype=dtype)
-    back = decode_map(encode_map(values), "map")
-    assert back.dtype == values.dtype and (back == values).all()
 
 
 def test_the_format_is_detected_from_the_bytes() -> None:
@@ -37,27 +24,52 @@ def test_the_format_is_detected_from_the_bytes() -> None:
     assert suffix == "jpg" and rgb.shape == PIXELS.shape
 
 
-def test_sixteen_bit_gray_is_scaled_and_not_clipped() -> None:
-    stored = np.linspace(0, 65535, 600).astype(np.uint16).reshape(20, 30)
-    rgb, _ = decode_rgb(saved(Image.fromarray(stored)), "x")
-    assert np.abs(rgb[..., 0].astype(float) - stored / 257).max() <= 0.5
+OPTIONS: dict[str, dict[str, object]] = {
+    "PNG": {},
+    "WEBP": {"lossless": True},
+    "TIFF": {"compression": "tiff_lzw"},
+    "JPEG": {"quality": 99, "subsampling": 0},
+    "AVIF": {"quality": 99, "subsampling": "4:4:4"},
+}
 
 
-def test_transparent_pixels_become_white() -> None:
-    rgba = np.zeros((20, 30, 4), np.uint8)
-    rgba[:10, :, 0], rgba[:10, :, 3] = 255, 255
-    rgb, _ = decode_rgb(saved(Image.fromarray(rgba)), "x")
-    assert (rgb[0, 0] == (255, 0, 0)).all() and (rgb[15, 0] == 255).all()
-
-
-@pytest.mark.parametrize(("orientation", "corner"), [(1, (0, 0)), (3, (-1, -1)), (6, (0, -1)), (8, (-1, 0))])
-def test_orientation_is_applied(orientation: int, corner: tuple[int, int]) -> None:
-    pixels = np.zeros((16, 24, 3), np.uint8)
-    pixels[:4, :4] = 255
+@pytest.mark.parametrize("kind", OPTIONS)
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_orientation_is_applied_once(orientation: int, kind: str) -> None:
+    """The eight orientations of the EXIF specification, mirrored ones included."""
+    stored = smooth_rgb()
+    turned = np.rot90(stored, {3: 2, 4: 2, 5: 1, 6: -1, 7: -1, 8: 1}.get(orientation, 0))
+    shown = {2: turned[:, ::-1], 4: turned[:, ::-1], 5: turned[::-1], 7: turned[::-1]}.get(orientation, turned)
     exif = Image.Exif()
     exif[0x0112] = orientation
-    rgb, _ = decode_rgb(saved(Image.fromarray(pixels), exif=exif), "x")
-    assert rgb[corner][0] == 255 and rgb[::-1, ::-1][corner][0] == 0
+    data = saved(Image.fromarray(stored), kind, exif=exif, **OPTIONS[kind])
+    photo = read_photo(data, key="k", name="x")
+    assert photo.size_hw == image_size_hw(data, "x") == photo.rgb.shape[:2] == shown.shape[:2]
+    assert np.abs(photo.rgb.astype(int) - shown).mean() < 2
+
+
+@pytest.mark.parametrize("orientation", [0, 9, 65535])
+def test_an_impossible_orientation_is_none(orientation: int) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    data = saved(Image.fromarray(PIXELS), exif=exif)
+    assert (decode_rgb(data, "x")[0] == PIXELS).all() and image_size_hw(data, "x") == (20, 30)
+
+
+@pytest.mark.parametrize("kind", ["PNG", "GIF", "WEBP", "TIFF", "AVIF"])
+def test_the_first_frame_of_several_is_read_with_a_note(kind: str) -> None:
+    first = Image.fromarray(smooth_rgb())
+    data = saved(first, kind, save_all=True, append_images=[Image.new("RGB", first.size)])
+    photo = read_photo(data, key="k", name="x")
+    assert len(photo.notes) == 1 and "the first was read" in photo.notes[0]
+    assert np.abs(photo.rgb.astype(int) - np.asarray(first)).mean() < 20
+
+
+def test_the_second_image_of_an_mpo_is_no_frame() -> None:
+    first = Image.fromarray(smooth_rgb())
+    data = saved(first, "MPO", save_all=True, append_images=[first.resize((32, 24))])
+    photo = read_photo(data, key="k", name="x")
+    assert photo.notes == () and photo.suffix == "jpg" and photo.rgb.shape == (48, 64, 3)
 
 
 def test_huge_images_are_not_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
