@@ -280,7 +280,7 @@ def test_replayed_answers_become_labels(suffix: str, tmp_path: Path) -> None:
     sample = next(read_samples(out))
     assert np.allclose(np.median(sample.label(Task.DEPTH).value), 3.0, atol=0.01)
     semantic = sample.label(Task.SEMANTIC, read_manifest(out))
-    assert semantic.classes == ("cat", "dog")
+    assert semantic.classes == ("cat", "dog", "background")
     assert (semantic.value[:, :40] == 0).all() and (semantic.value[:, 56:] == 1).all()
 
 

@@ -13,8 +13,8 @@ import yaml
 from pydantic import Field, ValidationError, field_validator
 
 from distill.config import Config
-from distill.config.adapters import ResizeMode
 from distill.config.base import UniqueKeyLoader, load_config
+from distill.config.teacher_base import ResizeMode
 from distill.errors import DistillError, UsageError
 from distill.inputs.photo_lists import decode_text
 from distill.tasks import DEPTH_C, DEPTH_LAMBDA, TASKS, DepthKind, Task

@@ -20,6 +20,8 @@ _TAU = 25.0
 _SNAP = 8.0
 """Generated black is (0, 1, 1) as often as not: a color this close to black is black."""
 _MOST = 8
+_SAMPLES = 200_000
+"""Of more pixels, every second, third ... is looked at."""
 _RING_PX = 3
 _SURROUNDS = 0.6
 """A background without a name covers this fraction of the pixels along the image's border ..."""
@@ -42,8 +44,10 @@ class FlatColor:
 def flat_colors(generated: UInt8[ndarray, "h w 3"], among: Bool[ndarray, "h w"]) -> list[FlatColor]:
     """Flat colors of the selected pixels, largest first; blends at their borders do not count."""
     inner = cv2.erode(among.astype(np.uint8), np.ones((3, 3), np.uint8), borderValue=1) > 0
-    found = _clusters(generated[inner])
-    return [FlatColor(color, count / among.size) for color, count in found if count >= MIN_SHARE * among.size]
+    pixels = generated[inner]
+    step = 1 + len(pixels) // _SAMPLES
+    shares = [(color, count * step / among.size) for color, count in _clusters(pixels[::step])]
+    return [FlatColor(color, share) for color, share in shares if share >= MIN_SHARE]
 
 
 def distance(generated: UInt8[ndarray, "h w 3"], color: RGB) -> ndarray:
@@ -117,4 +121,5 @@ def _clusters(pixels: UInt8[ndarray, "n 3"]) -> list[tuple[RGB, int]]:
 
 def _far(pixels: UInt8[ndarray, "n 3"], color: tuple[float, ...]) -> ndarray:
     difference = pixels.astype(np.float32) - np.array(color, np.float32)
-    return np.sqrt(np.einsum("nc,nc->n", difference, difference))
+    far: ndarray = np.sqrt(np.einsum("nc,nc->n", difference, difference))
+    return far

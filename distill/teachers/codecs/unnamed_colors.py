@@ -100,8 +100,8 @@ def complete_legend(generated: UInt8[ndarray, "h w 3"], prompt_spec: PromptSpec)
         notes.append(f"the color of {name!r} cannot be read ({text!r}); {_hex(color)}, the only one left, was taken")
     else:
         for name, text in unreadable.items():
-            several = "one color of the image is left" if len(left) == 1 else f"{len(left)} colors of the image are left"
-            rest = several if left else "no color of the image is left for it"
+            count = {0: "no color of the image is", 1: "one color of the image is"}
+            rest = f"{count.get(len(left), f'{len(left)} colors of the image are')} left"
             notes.append(f"the color of {name!r} cannot be read ({text!r}), and {rest}: it has no pixels")
         notes += [
             f"{color.share:.0%} of the image has {_hex(color.color)}, which no class of the legend has, and is invalid"

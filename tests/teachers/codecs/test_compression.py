@@ -11,7 +11,7 @@ from PIL import Image
 
 from distill.teachers.base import RGB
 from distill.teachers.codecs.compression import NOISY, color_noise, restore_flat_colors
-from distill.teachers.codecs.instance import decode_instances_rgb, lost_regions
+from distill.teachers.codecs.instance import MIN_LOST_FRACTION, decode_instances_rgb, lost_regions
 from distill.teachers.prompts.colors import palette
 
 SIZE_HW = (420, 580)
@@ -47,7 +47,7 @@ def test_ten_small_instances_survive_jpeg(background: RGB, quality: int) -> None
     assert len(label.instance_classes) == 10
     found = [np.bincount(label.value[ids == number]).argmax() for number in range(1, 11)]
     assert sorted(found) == list(range(1, 11))
-    assert lost_regions(label.value) == (0, 0.0)
+    assert lost_regions(label.value)[1] < MIN_LOST_FRACTION
     assert np.mean([((label.value == own) & (ids == number)).sum() for number, own in enumerate(found, 1)]) > 100
 
 
