@@ -32,6 +32,8 @@ def export(
     images: Annotated[
         Path | None,
         typer.Option(
+            "--images",
+            "--samples",
             rich_help_panel=_COMPARISON,
             help="Images to compare on: shards (scored against their labels) or photos; the shards of the run unless"
             " given.",

@@ -1,4 +1,4 @@
-"""Read animated WebP and PNG images as videos, with Pillow: FFmpeg has no decoder for animated WebP."""
+"""Read animated WebP, PNG and AVIF images as videos, with Pillow: FFmpeg has no decoder for animated WebP."""
 
 from __future__ import annotations
 
@@ -35,8 +35,11 @@ class AnimatedImage(FrameSource):
         """
         self.path, self.name = path, printable(str(path))
         with media_errors(self.name, "not a readable animation"):
-            check_pixel_count(_canvas_wh(read_head(path, 30)), self.name)  # opening it allocates the canvas
+            canvas_wh = _canvas_wh(read_head(path, 30))
+            if canvas_wh is not None:
+                check_pixel_count(canvas_wh, self.name)  # opening it allocates the canvas
         with media_errors(self.name, "not a readable animation"), _opened(path) as image:
+            check_pixel_count(image.size, self.name)
             self.size_hw = (image.size[1], image.size[0])
             self.num_frames = int(getattr(image, "n_frames", 1))
             self.codec = str(image.format).lower()
@@ -63,14 +66,14 @@ class AnimatedImage(FrameSource):
 
 
 def _opened(path: Path) -> Image.Image:
-    return Image.open(path, formats=["WEBP", "PNG"])
+    return Image.open(path, formats=["WEBP", "PNG", "AVIF"])
 
 
-def _canvas_wh(head: bytes) -> tuple[int, int]:
-    """(width, height) from the header of a WebP with VP8X, or of a PNG."""
+def _canvas_wh(head: bytes) -> tuple[int, int] | None:
+    """(width, height) from the header of a WebP with VP8X, or of a PNG; None for AVIF, which is not decoded by opening it."""
     if head.startswith(b"RIFF"):
         return int.from_bytes(head[24:27], "little") + 1, int.from_bytes(head[27:30], "little") + 1
-    return int.from_bytes(head[16:20]), int.from_bytes(head[20:24])
+    return (int.from_bytes(head[16:20]), int.from_bytes(head[20:24])) if head.startswith(b"\x89PNG") else None
 
 
 def _duration_ms(image: Any) -> int:

@@ -37,12 +37,14 @@ class Ending:
     """What is known about a video only after its last frame.
 
     Attributes:
-        duration: Duration of the last frame in units of the time base; 0: as the average frame.
+        duration_s: Duration of the last frame; 0: as the average frame.
+        end_s: End of the last frame.
         offsets_s: Offsets from the time stamps of the source to play times.
         whole: Whether the video was read to its end; its sound is then kept to the end of the sound.
     """
 
-    duration: int = 0
+    duration_s: float = 0.0
+    end_s: float = math.inf
     offsets_s: tuple[float, ...] = (0.0,)
     whole: bool = True
 
@@ -73,6 +75,7 @@ def join_videos(
         path.parent.mkdir(parents=True, exist_ok=True)
         note = ""
         for choice in _audio_choices(audio_from, FORMATS[path.suffix.lower()]):
+            remove_if_possible(temporary)  # of the attempt before
             try:
                 _join(parts, temporary, audio_from, choice, ending)
             except _AudioError as error:
@@ -110,14 +113,15 @@ def _join(parts: Sequence[Path], path: Path, source: Path | None, choice: AudioC
             stream = container.add_stream_from_template(template, opaque=True)
             stream.time_base = template.time_base
             set_tag(stream, template.codec_context.name, FORMATS[path.suffix.lower()])
-            frame = max(1, round(1 / ((template.average_rate or 25) * template.time_base)))
+            frame_s = ending.duration_s or float(1 / (template.average_rate or 25))
+            frame = max(1, round(frame_s / template.time_base))
         audio: AudioTrack | None = None
         last_end_s = 0.0
         if source is not None and choice.index is not None:
             with _audio_errors():
-                audio = AudioTrack(source, container, choice, ending.offsets_s)
+                audio = AudioTrack(source, container, choice, ending.offsets_s, ending.end_s)
                 stack.callback(audio.close)
-        for packet, end in _video_packets(parts, ending.duration or frame):
+        for packet, end in _video_packets(parts, frame):
             last_end_s = float(end * packet.time_base)
             packet.stream = stream
             container.mux_one(packet)

@@ -83,3 +83,36 @@ def write_clip(path: Path, times: list[int], size_hw: tuple[int, int] = (48, 64)
             gray = 10 + 10 * number + random.integers(0, noise + 1, (*size_hw, 3))
             writer.write(np.clip(gray, 0, 255).astype(np.uint8), time)
     return path
+
+
+def write_stream(
+    path: Path,
+    numbers: Sequence[int],
+    *,
+    start_s: float = 0.0,
+    sound: bool = False,
+    codec: str = "mpeg2video",
+    size_hw: tuple[int, int] = (48, 96),
+    rate: int = 25,
+    aspect: Fraction = Fraction(1),
+    interlaced: bool = False,
+) -> Path:
+    """A recording of numbered frames whose clock begins at `start_s`, by default as broadcast in MPEG."""
+    with av.open(str(path), "w", options={"output_ts_offset": str(start_s), "muxdelay": "0"}) as container:
+        options = {"flags": "+ildct+ilme"} if interlaced else {}
+        stream = container.add_stream(codec, rate=rate, options={"g": "10", "bf": "0", **options})
+        stream.height, stream.width, stream.pix_fmt = *size_hw, "yuv420p"
+        stream.codec_context.sample_aspect_ratio = aspect
+        tone = container.add_stream("mp2", rate=32000, layout="mono") if sound else None
+        if tone is not None:
+            samples = (8000 * np.sin(np.arange(32000 * len(numbers) // rate) / 5))[None].astype(np.int16)
+            wave = av.AudioFrame.from_ndarray(samples, format="s16", layout="mono")
+            wave.sample_rate, wave.pts = 32000, 0
+            voice = [*tone.encode(wave), *tone.encode(None)]
+        for number in numbers:
+            frame = av.VideoFrame.from_ndarray(numbered_frame(number, size_hw), format="rgb24")
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+        if tone is not None:
+            container.mux(voice)
+    return path

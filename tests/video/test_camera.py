@@ -14,8 +14,7 @@ import numpy as np
 import pytest
 
 from distill.errors import DistillError
-from distill.video import CameraReader, DropPolicy, is_live
-from distill.video.camera import redact_credentials
+from distill.video import CameraReader, DropPolicy
 
 
 class FakeCamera:
@@ -69,7 +68,7 @@ def camera(film: bytes, **how: object) -> Iterator[str]:
 
 def test_every_frame_arrives_at_a_fast_consumer(film: bytes) -> None:
     with camera(film, rate=0.5) as url:
-        reader = CameraReader(url, drop_policy=DropPolicy.NEVER, timeout_s=5)
+        reader = CameraReader(url, drop_policy=DropPolicy.NEVER, timeout_s=1)
         seen = []
         with pytest.raises(DistillError, match="the camera is gone: the stream ended after 50 frames"):
             for frame in reader.frames():
@@ -85,7 +84,7 @@ def test_every_frame_arrives_at_a_fast_consumer(film: bytes) -> None:
 def test_late_frames_are_dropped_and_counted(film: bytes, policy: DropPolicy | str) -> None:
     """Commands pass the name of the policy, not the enum member."""
     with camera(film, rate=0.5) as url:
-        reader = CameraReader(url, latency_s=0.05, drop_policy=policy, timeout_s=5)
+        reader = CameraReader(url, latency_s=0.05, drop_policy=policy, timeout_s=1)
         indices = []
         with contextlib.suppress(DistillError):
             for frame in reader.frames():
@@ -119,10 +118,7 @@ def test_an_unreachable_camera_is_an_error() -> None:
         CameraReader(f"tcp://127.0.0.1:{port}", timeout_s=1)
 
 
-def test_addresses_are_recognized_and_passwords_hidden() -> None:
-    assert is_live("rtsp://camera/1") and is_live("/dev/video0")
-    assert not is_live("clip.mp4") and not is_live("/dev/video")
-    assert redact_credentials("rtsp://me:secret@camera:554/1") == "rtsp://camera:554/1"
+def test_passwords_are_hidden() -> None:
     with pytest.raises(DistillError) as error:
         CameraReader("rtsp://me:secret@127.0.0.1:9/1", timeout_s=1)
     assert "secret" not in str(error.value)
@@ -138,7 +134,7 @@ def test_predict_keeps_results_of_a_lost_camera(film: bytes, tmp_path: Path, gon
 
     done = PredictionSummary()
     with camera(film, rate=0.4 if gone else 4.0) as url:
-        reader = CameraReader(url, timeout_s=5, latency_s=5, seconds=None if gone else 0.8)
+        reader = CameraReader(url, timeout_s=1, latency_s=5, seconds=None if gone else 0.8)
         output_paths = OutputPaths(tmp_path / "cam", tmp_path / "cam.mp4", tmp_path / "maps")
         predict_video(
             FakeRunner(), "cam", reader, output_paths, VideoOptions(checkpoint_every=8), done, lambda count: None

@@ -102,19 +102,6 @@ def test_odd_sizes_are_padded_and_colors_stay(tmp_path: Path) -> None:
         assert container.streams.video[0].pix_fmt == "yuv420p"
 
 
-def test_sound_is_copied_and_ends_with_the_video(tmp_path: Path) -> None:
-    source = make_clip(tmp_path / "a.mp4", num_frames=50, sound=True)
-    reader = VideoReader(source)
-    out = tmp_path / "b.mp4"
-    with VideoWriter(out, reader.size_hw, time_base=reader.time_base, rate=reader.rate, audio_from=source) as writer:
-        for frame in reader.frames(stop=25):
-            writer.write(frame.rgb, frame.pts)
-    with av.open(str(out)) as container:
-        (sound,) = container.streams.audio
-        assert sound.codec_context.name == "aac"
-        assert 0.9 < float((sound.duration or 0) * (sound.time_base or 0)) < 1.2
-
-
 def test_a_truncated_file_gives_its_frames_then_an_error(tmp_path: Path) -> None:
     data = make_clip(tmp_path / "a.mp4", num_frames=60, size_hw=(96, 192)).read_bytes()
     cut = tmp_path / "cut.mp4"

@@ -190,7 +190,9 @@ def _ending(source: FrameSource, segments: Sequence[SegmentRecord], *, whole: bo
     times = [time for segment in segments for time in segment.times]
     pairs = [(source_s, float(pts * source.time_base)) for pts, source_s, _ in times]
     offsets_s = offsets_of(pairs, tolerance_s=float(1 / source.rate))
-    return Ending(times[-1][2], tuple(offsets_s), whole)
+    duration_s = float(times[-1][2] * source.time_base)
+    end_s = float(times[-1][0] * source.time_base) + (duration_s or float(1 / source.rate))
+    return Ending(duration_s, end_s, tuple(offsets_s), whole)
 
 
 def _is_disk_error(error: BaseException | None) -> bool:

@@ -18,7 +18,7 @@ from torch import nn
 
 from distill import __version__
 from distill.errors import DistillError, UsageError
-from distill.export.onnx.graph import silenced
+from distill.export.onnx.graph import lower_ir_version, silenced
 from distill.export.onnx.prepare_module import example_input, prepare_for_export
 from distill.export.runners.base import first_line
 from distill.files import write_atomic
@@ -69,6 +69,7 @@ def export_onnx(module: nn.Module, spec: StudentSpec, path: Path, *, opset: int 
     _name_layers(proto)
     _strip_traces(proto)
     _embed(proto, spec)
+    lower_ir_version(proto)
     size_bytes = proto.ByteSize()
     if size_bytes > MAX_BYTES:
         raise DistillError(

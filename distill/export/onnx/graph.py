@@ -22,6 +22,11 @@ NETWORK = ("backbone", "neck", "heads")
 """Parts whose layers may be computed below float32; pre- and post-processing may not."""
 
 
+def lower_ir_version(proto: Any) -> None:
+    """State no newer file format than the operators need: older versions of ONNX Runtime refuse newer formats."""
+    proto.ir_version = min(proto.ir_version, onnx.helper.find_min_ir_version_for(proto.opset_import))
+
+
 class Graph:
     """Index of a graph; create a new one after changing the proto."""
 

@@ -16,7 +16,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from distill.export.onnx.graph import Graph, in_network
+from distill.export.onnx.graph import Graph, in_network, lower_ir_version
 
 Precision = Literal["fp16", "bf16"]
 
@@ -171,4 +171,8 @@ def _copy(message: Any) -> Any:
 
 def _raise_opset(proto: Any) -> Any:
     version = next(entry.version for entry in proto.opset_import if entry.domain in ("", "ai.onnx"))
-    return onnx.version_converter.convert_version(proto, BF16_OPSET) if version < BF16_OPSET else proto
+    if version >= BF16_OPSET:
+        return proto
+    converted = onnx.version_converter.convert_version(proto, BF16_OPSET)
+    lower_ir_version(converted)
+    return converted

@@ -13,9 +13,10 @@ from distill.files import read_head
 HEAD_BYTES = 4096
 _ANNEX_B = re.compile(rb"\x00?\x00\x00\x01(.)(.)", re.DOTALL)
 _STILL_BRANDS = frozenset({b"mif1", b"heic", b"heix", b"heim", b"heis", b"avif", b"miaf", b"jxl ", b"jp2 ", b"jpx "})
-_MOVING_BRANDS = frozenset({b"avis", b"msf1", b"hevc", b"hevx"})
+_MOVING_BRANDS = frozenset({b"msf1", b"hevc", b"hevx"})
 _BOXES = frozenset({b"moov", b"mdat", b"wide", b"skip", b"pnot"})
 """First boxes of old QuickTime files, which have no ``ftyp``."""
+_PHOTOS = (b"\xff\xd8\xff", b"GIF8", b"BM", b"II*\0", b"MM\0*", b"\0\0\0\x0cjP  ", b"\xff\x4f\xff\x51")
 _MAGIC: tuple[tuple[int, bytes], ...] = (
     (0, b"\x1a\x45\xdf\xa3"),  # Matroska, WebM
     (0, b"FLV\x01"),
@@ -40,7 +41,7 @@ class MediaKind(StrEnum):
 
     VIDEO = "video"
     ANIMATION = "animation"
-    """An image file with several frames that Pillow reads: WebP or APNG."""
+    """An image file with several frames that Pillow reads: WebP, APNG or AVIF."""
     PHOTO = "photo"
     UNKNOWN = "unknown"
 
@@ -63,22 +64,25 @@ def kind_of_bytes(head: bytes) -> MediaKind:
     """Kind of a file by its first `HEAD_BYTES` bytes."""
     if head[4:8] == b"ftyp":
         return _kind_of_brands(head)
-    if head.startswith(b"RIFF"):
-        if head[8:12] == b"WEBP":
-            return MediaKind.ANIMATION if head[12:16] == b"VP8X" and head[20:21] and head[20] & 2 else MediaKind.PHOTO
-        return MediaKind.VIDEO if head[8:12] in (b"AVI ", b"AVIX", b"AMV ") else MediaKind.UNKNOWN
-    if head.startswith(b"\x89PNG\r\n\x1a\n"):
-        control = head.find(b"acTL")
-        moves = (
-            0 <= control < (head.find(b"IDAT") % (len(head) + 1))
-            and int.from_bytes(head[control + 4 : control + 8]) > 1
-        )
-        return MediaKind.ANIMATION if moves else MediaKind.PHOTO
-    if head.startswith((b"\xff\xd8\xff", b"GIF8", b"BM", b"II*\0", b"MM\0*")):
+    if head.startswith((b"RIFF", b"\x89PNG\r\n\x1a\n")):
+        return _kind_of_riff(head) if head.startswith(b"RIFF") else _kind_of_png(head)
+    if head.startswith(_PHOTOS):
         return MediaKind.PHOTO
-    if any(head[at : at + len(magic)] == magic for at, magic in _MAGIC) or head[4:8] in _BOXES:
-        return MediaKind.VIDEO
-    return MediaKind.VIDEO if _is_transport_stream(head) or _is_annex_b(head) else MediaKind.UNKNOWN
+    has_magic = any(head[at : at + len(magic)] == magic for at, magic in _MAGIC) or head[4:8] in _BOXES
+    return MediaKind.VIDEO if has_magic or _is_transport_stream(head) or _is_annex_b(head) else MediaKind.UNKNOWN
+
+
+def _kind_of_riff(head: bytes) -> MediaKind:
+    if head[8:12] == b"WEBP":
+        return MediaKind.ANIMATION if head[12:16] == b"VP8X" and head[20:21] and head[20] & 2 else MediaKind.PHOTO
+    return MediaKind.VIDEO if head[8:12] in (b"AVI ", b"AVIX", b"AMV ") else MediaKind.UNKNOWN
+
+
+def _kind_of_png(head: bytes) -> MediaKind:
+    """An APNG states the number of its frames before the pixels."""
+    control, pixels = head.find(b"acTL"), head.find(b"IDAT")
+    frames = int.from_bytes(head[control + 4 : control + 8])
+    return MediaKind.ANIMATION if 0 <= control < (pixels % (len(head) + 1)) and frames > 1 else MediaKind.PHOTO
 
 
 def is_animated_gif(path: Path) -> bool:
@@ -95,6 +99,8 @@ def is_animated_gif(path: Path) -> bool:
 def _kind_of_brands(head: bytes) -> MediaKind:
     size = min(int.from_bytes(head[:4]), len(head))
     brands = {head[8:12], *(head[at : at + 4] for at in range(16, size, 4))}
+    if b"avis" in brands:
+        return MediaKind.ANIMATION
     if brands & _MOVING_BRANDS:
         return MediaKind.VIDEO
     return MediaKind.PHOTO if head[8:12] in _STILL_BRANDS else MediaKind.VIDEO

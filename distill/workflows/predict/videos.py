@@ -29,6 +29,10 @@ if TYPE_CHECKING:
 
 _DEFAULT_OUT = Path("predictions")
 _SHOWN_KINDS = 6
+_OTHER_CONTAINERS = frozenset(
+    {".webm", ".avi", ".mpg", ".mpeg", ".ts", ".m2ts", ".mts", ".wmv", ".flv", ".3gp", ".ogv", ".vob"}
+)
+"""Suffixes of an --out that is meant as a video, in a container that is not written."""
 
 
 @dataclass(frozen=True)
@@ -117,7 +121,6 @@ def resolve_outputs(
     """Return (folder, overlay video) for the results; no folder if only maps or one overlay video are written."""
     from distill.images import SUFFIXES as PHOTO_SUFFIXES
     from distill.video import CONTAINERS
-    from distill.video import SUFFIXES as VIDEO_SUFFIXES
 
     out = options.out
     if out is None:
@@ -133,7 +136,7 @@ def resolve_outputs(
                 hint="give a folder as --out",
             )
         return None, out
-    if out.is_file() or out.suffix.lower() in PHOTO_SUFFIXES | VIDEO_SUFFIXES:
+    if out.is_file() or out.suffix.lower() in PHOTO_SUFFIXES | _OTHER_CONTAINERS:
         raise UsageError(
             f"--out {out}: not a folder, and not a video ({', '.join(CONTAINERS)})", hint="give a folder as --out"
         )

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -162,7 +163,7 @@ def test_segments_of_another_format_are_discarded_with_a_note(
         with pytest.raises(Cut):
             job(clip, tmp_path)
     log = tmp_path / ".clip.work" / "segments.jsonl"
-    log.write_text(log.read_text().replace('"format": 2', '"format": 1'))
+    log.write_text(log.read_text().replace('"format": 3', '"format": 1'))
     done, _ = job(clip, tmp_path)
     assert "resumed_at" not in done.rows[0] and done.rows[0]["frames"] == 18
     assert "discarded the unfinished segments" in done.rows[0]["notes"][0] and "format 1" in done.rows[0]["notes"][0]
@@ -178,15 +179,15 @@ def test_a_fingerprint_covers_file_and_facts(clip: Path, tmp_path: Path) -> None
 def test_a_full_disk_keeps_finished_segments(
     clip: Path, whole: dict[str, object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write_bytes = Path.write_bytes
+    open_file = Path.open
 
-    def full(self: Path, data: bytes) -> int:
+    def full(self: Path, *args: Any, **options: Any) -> Any:
         if "000010.depth" in self.name:
             raise OSError(errno.ENOSPC, "No space left on device")
-        return write_bytes(self, data)
+        return open_file(self, *args, **options)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Path, "write_bytes", full)
+        patch.setattr(Path, "open", full)
         with pytest.raises(DistillError, match=r"frame 10: .*No space left on device.*free space"):
             job(clip, tmp_path)
     assert not [path for path in tmp_path.rglob("*") if path.name.endswith(".part")]
