@@ -4,7 +4,7 @@
 
 Every image gets faults of its own strength; some show another scene or are constant. The first half of the scenes
 calibrates the score, the second half is scored: AUROC for bad labels, Spearman's rank correlation between score and
-true error, and calibration error of the stated pixel confidence.
+true error, calibration error of the stated pixel confidence, and good labels lost to the default minimum score.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from distill.tasks import Task
 from distill.teachers.base import GeneratedImage, PromptSpec
 from distill.teachers.generative import GenerativeTeacher
 from distill.teachers.quality.calibration import UNCALIBRATED, TaskCalibration, calibrate
-from distill.teachers.quality.filter import QualityFilter
+from distill.teachers.quality.filter import MIN_QUALITY, QualityFilter
 from distill.teachers.synthetic.generator import SYNTHETIC_CLASSES, SyntheticGenerator, SyntheticTruth
 from distill.teachers.synthetic.rendering import scene_photo
 from distill.teachers.tasks import teacher_task
@@ -108,7 +108,7 @@ def measure_parts(index: int, config: SyntheticConfig, seen: dict[Task, Seen]) -
             classes=SYNTHETIC_CLASSES,
             quality_filter=quality_filter,
         )
-        for quality_filter in (None, QualityFilter())
+        for quality_filter in (None, QualityFilter(min_quality=dict.fromkeys(Task, 0.0)))
     )
     try:
         (unchecked, *_), (result, *_) = plain.label(photo), checked.label(photo)
@@ -154,6 +154,8 @@ def row_of(task: Task, found: Seen, half: int) -> list[str | int]:
     rejected = np.array([error for index, error in found.rejected if index >= half])
     row: list[str | int] = [str(task), len(test), int((errors[test] >= BAD[task]).sum())]
     row += [len(rejected), int((rejected >= BAD[task]).sum())]
+    good = np.array([UNCALIBRATED.score(part) for part in found.parts])[errors < BAD[task]]
+    row += [f"{(good < MIN_QUALITY[task]).sum()} of {len(good)}", f"{np.quantile(good, 0.02):.2f}"]
     for rule in (UNCALIBRATED, calibration):
         row += ranked(rule, found, test, rejected, task)
     own = np.concatenate([found.confidence[i] for i in test])
@@ -189,15 +191,17 @@ def main() -> None:
     for index in range(given.first, given.first + given.scenes):
         measure_parts(index, config, seen)
     rows = [row_of(task, seen[task], given.first + given.scenes // 2) for task in Task if task in seen]
-    columns = ["task", "held-out labels", "bad", "rejected", "bad"]
+    columns = ["task", "held-out labels", "bad", "rejected", "bad", "good below the minimum", "2 % of good below"]
     for name in ("plain", "calibrated"):
         columns += [f"AUROC {name}", f"labels only {name}", f"rank correlation {name}"]
     columns += ["pixel confidence off by", "calibrated", "weights"]
     limits = ", ".join(f"{task} {error:g}" for task, error in BAD.items())
+    least = ", ".join(f"{task} {value:g}" for task, value in MIN_QUALITY.items())
     notes = (
         f"{given.scenes} scenes of {given.size[1]}x{given.size[0]} px from number {given.first} on, the second half "
         f"held out; a label is bad from {limits}. AUROC counts answers that registration rejected as scored 0; 'labels "
-        "only' leaves them out."
+        "only' leaves them out. Default minimum score: "
+        f"{least}; good labels of both halves are counted."
     )
     results_page("Quality scores against true errors", notes, [Table(columns, rows)], given.out)
 

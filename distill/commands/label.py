@@ -61,6 +61,14 @@ def label(
             help="Send no request later: 90m, 06:30 or 2026-12-01T06:30. Answers in flight are stored.",
         ),
     ] = "",
+    trust_service: Annotated[
+        bool,
+        typer.Option(
+            "--trust-service",
+            rich_help_panel=_BUDGET,
+            help="Send the API key although the config names another address or variable than the service's own.",
+        ),
+    ] = False,
     num_answers: Annotated[
         int,
         typer.Option(
@@ -83,14 +91,14 @@ def label(
         bool,
         typer.Option(
             rich_help_panel=_QUALITY,
-            help="Compare labels with their photos: realign or reject shifted ones, score every label.",
+            help="Realign or reject generated images that do not fit their photos; reject wrong images and low scores.",
         ),
     ] = True,
     min_quality: Annotated[
         list[str] | None,
         typer.Option(
             rich_help_panel=_QUALITY,
-            help="Reject labels that score lower: 0.5 for all tasks, or depth=0.5; several times.",
+            help="Reject labels that score lower: 0.5 for all tasks, or depth=0.5; several times. Default: 0.05.",
         ),
     ] = None,
     full_weight_above: Annotated[
@@ -191,7 +199,15 @@ def label(
         from distill.workflows.label.run import run_label
 
         job, budget = options.job(), Budget(max_usd, max_requests, deadline_s)
-        result = run_label(job, console, workers=workers, job_index=job_index, overwrite=overwrite, budget=budget)
+        result = run_label(
+            job,
+            console,
+            workers=workers,
+            job_index=job_index,
+            overwrite=overwrite,
+            budget=budget,
+            trust_service=trust_service,
+        )
         console.result(result)
         failed = len(result.failed) > max_failures or (result.complete and not result.labeled)
         if failed or (result.hosted and result.hosted.stopped):

@@ -61,7 +61,7 @@ class EnsembleTeacher:
         semantic = [member.teacher.classes for member in members.get(Task.SEMANTIC, [])]
         self.classes = tuple(dict.fromkeys(name for names in semantic for name in names))
         self._config, self._members = config, members
-        self._quality_filter = quality_filter or QualityFilter(register=False)
+        self._quality_filter = quality_filter
         self.max_parallel = min(teacher.max_parallel for teacher in everyone)
         self.answer_usd = max(member.price_usd for group in members.values() for member in group)
         self._depth_kind = config.depth_kind
@@ -115,9 +115,6 @@ class EnsembleTeacher:
         best: tuple[float, TeacherResult] | None = None
         for number, member in enumerate(group, 1):
             answer = _label_task(member, photo, task)
-            if not _is_scored(answer):
-                # A specialist's own confidence is no test of its label.
-                score_result(photo, answer, self._quality_filter)
             _merge_records(answer, result)
             if task not in answer.labels:
                 continue
@@ -151,7 +148,11 @@ class EnsembleTeacher:
             return
         size_hw = max((label.size_hw for label in labels), key=lambda hw: hw[0] * hw[1])
         label = fuse_labels([resample_nearest(label, size_hw) for label in labels])
-        self._store(task, label, [record | describe(label) | {"fused": len(labels)} for record in records], result)
+        fused = TeacherResult({task: label}, [record | describe(label) | {"fused": len(labels)} for record in records])
+        score_result(photo, fused, self._quality_filter, generated=False)
+        result.failures.extend(fused.failures)
+        if task in fused.labels:
+            self._store(task, fused.labels[task], fused.records, result)
 
     def _store(self, task: Task, label: Label, records: Iterable[dict[str, Any]], result: TeacherResult) -> None:
         label = self._to_depth_kind(label)
@@ -194,11 +195,6 @@ def _label_task(member: Member, photo: Photo, task: Task) -> TeacherResult:
         return TeacherResult(labels={}, failures=[{"task": str(task), "kind": "failed", "reason": reason}])
     # A teacher with several legends gives several results; each sample here has one label per task.
     return next((result for result in results if task in result.labels), results[0])
-
-
-def _is_scored(answer: TeacherResult) -> bool:
-    """Whether the teacher has scored its label against the photo."""
-    return all("quality_parts" in record for record in answer.records)
 
 
 def _merge_records(answer: TeacherResult, result: TeacherResult) -> None:

@@ -138,9 +138,8 @@ class GenerativeTeacher:
         results = [TeacherResult(labels={})]
         for group in self._prompt_ensemble.group(prompt_specs):
             self._label_prompts(photo, mirrored, group, prompt_specs, results)
-        if self._quality_filter is not None:
-            for result in results:
-                score_result(photo, result, self._quality_filter)
+        for result in results:
+            score_result(photo, result, self._quality_filter)
         return results
 
     def _label_prompts(
@@ -194,17 +193,25 @@ class GenerativeTeacher:
             if register:
                 _name_wrong_image(about, variant.prompt_spec, rejection)
             raise
-        reason = (
-            explain_wrong_image(about.rgb, parsed.generated, parsed.colors, parsed.label, parsed.registration)
-            if register
-            else ""
-        )
-        if reason:
+        if register and (reason := self._explain_wrong_image(about, parsed)):
             raise _rejected(reason, parsed.generated)
         label = hflip_label(parsed.label) if variant.mirrored else parsed.label
         if TASKS[label.task].class_list == "classes":
             label = remap_classes(label, self.classes)
         return _ParsedSample(answer, replace(parsed, label=label), variant)
+
+    def _explain_wrong_image(self, about: Photo, parsed: ParsedAnswer) -> str:
+        """As `explain_wrong_image`; with the minimum quality 0, flat images may say that nothing was found."""
+        task = parsed.label.task
+        anything = self._quality_filter is not None and self._quality_filter.least(task) == 0
+        return explain_wrong_image(
+            about.rgb,
+            parsed.generated,
+            parsed.colors,
+            parsed.label,
+            parsed.registration,
+            may_be_flat=anything and teacher_task(task).can_miss_objects,
+        )
 
     def _fuse_samples(self, samples: list[_ParsedSample], results: list[TeacherResult]) -> TeacherResult:
         """Fuse the samples and store them in the first result without such a label."""

@@ -50,13 +50,12 @@ class PredictiveTeacher:
 
     @property
     def min_size_hw(self) -> tuple[int, int] | None:
-        """As `Teacher.min_size_hw`; scoring a label against its photo needs the photo at full size.
+        """As `Teacher.min_size_hw`.
 
         Raises:
             DistillError: The model's input size is not in its config, and the model cannot be opened.
         """
-        scored = self._quality_filter is not None and self._quality_filter.specialists
-        return None if scored else self._specialist.min_size_hw
+        return self._specialist.min_size_hw
 
     def fingerprint(self) -> list[str]:
         """As `Teacher.fingerprint`."""
@@ -91,8 +90,7 @@ class PredictiveTeacher:
             result.records.append(record | {"cost_usd": 0.0} | describe(label))
         if result.failures and not result.labels:
             raise DistillError(f"{photo.name}: {result.failures[0]['reason']}")
-        if self._quality_filter is not None and self._quality_filter.specialists:
-            score_result(photo, result, self._quality_filter)
+        score_result(photo, result, self._quality_filter, generated=False)
         return [result]
 
     def _too_few_pixels(self, label: Label) -> str:

@@ -1,10 +1,11 @@
-"""Quality filter: score labels, lower the confidence of uncertain ones, reject bad ones."""
+"""Quality filter: score labels of every teacher, lower the confidence of uncertain ones, reject bad ones."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from distill.images import Photo
@@ -13,7 +14,10 @@ from distill.tasks import TASKS, Task
 from distill.teachers.base import TeacherResult
 from distill.teachers.quality.calibration import UNCALIBRATED, TaskCalibration
 from distill.teachers.quality.score import PhotoCache, Quality, measure_parts, score_label
-from distill.teachers.registration.align import IDENTITY, Registration
+from distill.teachers.registration.align import Registration
+
+MIN_QUALITY: Mapping[Task, float] = MappingProxyType(dict.fromkeys(Task, 0.05))
+"""Default minimum score. Fewer than 1 % of good labels score lower: benchmarks/results/quality.md."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,11 +25,11 @@ class QualityFilter:
     """Settings of the quality checks.
 
     Attributes:
-        register: Register generated images to their photos, and correct or reject them.
-        min_quality: Minimum score of a task's labels, in [0, 1].
+        register: Register generated images to their photos; correct or reject them.
+        min_quality: Minimum score of a task's labels, in [0, 1]; a task without one, and without a calibration, has
+            that of `MIN_QUALITY` if images are registered.
         full_weight_above: Labels scoring below this get a proportionally lower confidence.
         calibrations: Calibration of the scores; default weights for a task without one.
-        specialists: Also score labels of specialists, which are aligned by construction.
         cache_dir: Folder of the registration cache; None: no cache.
     """
 
@@ -33,25 +37,39 @@ class QualityFilter:
     min_quality: Mapping[Task, float] = field(default_factory=dict[Task, float])
     full_weight_above: Mapping[Task, float] = field(default_factory=dict[Task, float])
     calibrations: Mapping[Task, TaskCalibration] = field(default_factory=dict[Task, TaskCalibration])
-    specialists: bool = False
     cache_dir: Path | None = None
 
     def fingerprint(self) -> dict[str, Any]:
         """All settings that affect labels, as plain values."""
         return {
             "register": self.register,
-            "specialists": self.specialists,
-            "min_quality": {str(task): value for task, value in self.min_quality.items()},
+            "min_quality": {str(task): self.least(task) for task in Task},
             "full_weight_above": {str(task): value for task, value in self.full_weight_above.items()},
             "calibrations": {str(task): value.model_dump() for task, value in self.calibrations.items()},
         }
 
+    def least(self, task: Task) -> float:
+        """Minimum score of a task's labels."""
+        by_default = self.register and task not in self.calibrations
+        return self.min_quality.get(task, MIN_QUALITY[task] if by_default else 0.0)
 
-def score_result(photo: Photo, result: TeacherResult, quality_filter: QualityFilter) -> None:
-    """Score every label against the photo and the other labels; lower its confidence, or reject it."""
+
+SCORE_ONLY = QualityFilter(register=False)
+"""Scores labels without rejecting any."""
+
+
+def score_result(
+    photo: Photo, result: TeacherResult, quality_filter: QualityFilter | None, *, generated: bool = True
+) -> None:
+    """Score every label against the photo and the other labels; lower its confidence, or reject it.
+
+    The confidence of labels that were not ``generated`` as images is that of their source; calibration and
+    `full_weight_above` alone change it.
+    """
+    quality_filter = quality_filter or SCORE_ONLY
     given, cache = dict(result.labels), PhotoCache()
     rules = {task: quality_filter.calibrations.get(task, UNCALIBRATED) for task in given}
-    parts = {task: _measured(photo, label, result.records, cache) for task, label in given.items()}
+    parts = {task: _measured(photo, label, result.records, cache, generated=generated) for task, label in given.items()}
     trusts = {task: rules[task].score(parts[task]) for task in given}
     prompted = {task: _restrict_to_prompted(label, result.records) for task, label in given.items()}
     for task, label in given.items():
@@ -65,18 +83,24 @@ def score_result(photo: Photo, result: TeacherResult, quality_filter: QualityFil
             record["quality_parts"] = {name: round(part, 4) for name, part in quality.parts.items()}
             if expected is not None:
                 record["expected_error"] = round(expected, 4)
-        least, full = quality_filter.min_quality.get(task, 0.0), quality_filter.full_weight_above.get(task, 0.0)
+        least, full = quality_filter.least(task), quality_filter.full_weight_above.get(task, 0.0)
         if quality.score < least:
             del result.labels[task]
             result.records[:] = [record for record in result.records if record["task"] != str(task)]
             reason = f"quality {quality.score:.2f} is below {least:.2f} ({_weakest(quality)})"
             result.failures.append({"task": str(task), "kind": "rejected", "reason": reason})
             continue
-        weight = quality.score / full if quality.score < full else 1.0
-        result.labels[task] = replace(label, confidence=quality.pixels * weight)
+        pixels = (
+            quality.pixels if (generated and quality_filter.register) or calibration.pixels.at else label.confidence
+        )
+        if full or pixels is not label.confidence:
+            weight = quality.score / full if quality.score < full else 1.0
+            result.labels[task] = replace(label, confidence=pixels * weight)
 
 
-def _measured(photo: Photo, label: Label, records: list[dict[str, Any]], cache: PhotoCache) -> dict[str, float]:
+def _measured(
+    photo: Photo, label: Label, records: list[dict[str, Any]], cache: PhotoCache, *, generated: bool
+) -> dict[str, float]:
     """Parts of a label and its records, without other tasks."""
     own = [record for record in records if record["task"] == str(label.task)]
     answers = [answer for record in own for answer in record.get("answers", [record])]
@@ -84,8 +108,8 @@ def _measured(photo: Photo, label: Label, records: list[dict[str, Any]], cache: 
     return measure_parts(
         label,
         photo.rgb,
-        registrations=[Registration(**answer["registration"]) for answer in answers if "registration" in answer]
-        or [IDENTITY],
+        generated=generated,
+        registrations=[Registration(**answer["registration"]) for answer in answers if "registration" in answer],
         agreement=sum(agreements) / len(agreements) if agreements else None,
         cache=cache,
     )

@@ -19,7 +19,8 @@ from distill.labels import Label
 from distill.tasks import TASKS, Task
 from distill.teachers.quality.calibration import UNCALIBRATED, TaskCalibration
 from distill.teachers.quality.cross_task import borders, compare
-from distill.teachers.registration.align import IDENTITY, Registration
+from distill.teachers.quality.wrong_image import shows_scene
+from distill.teachers.registration.align import Registration
 from distill.teachers.registration.edges import edge_field
 from distill.teachers.tasks import teacher_task
 from distill.teachers.tasks.comparison_size import LEAST_PX, comparison_size
@@ -53,6 +54,13 @@ class PhotoCache:
         self._edges: dict[tuple[int, int], Bool[ndarray, "h w"]] = {}
         self._borders: dict[Task, Bool[ndarray, "h w"]] = {}
         self._compared: dict[frozenset[Task], tuple[float, Float[ndarray, "h w"]] | None] = {}
+        self._scene: bool | None = None
+
+    def shows_scene(self, photo_rgb: UInt8[ndarray, "h w 3"]) -> bool:
+        """As `distill.teachers.quality.wrong_image.shows_scene`."""
+        if self._scene is None:
+            self._scene = shows_scene(photo_rgb)
+        return self._scene
 
     def edges(self, photo_rgb: UInt8[ndarray, "h w 3"], size_hw: tuple[int, int]) -> Bool[ndarray, "h2 w2"]:
         """Pixels with a photo edge within one pixel, at a size of comparison."""
@@ -80,26 +88,35 @@ def measure_parts(
     label: Label,
     photo_rgb: UInt8[ndarray, "h w 3"],
     *,
-    registrations: Sequence[Registration] = (IDENTITY,),
+    generated: bool = True,
+    registrations: Sequence[Registration] = (),
     agreement: float | None = None,
     cache: PhotoCache | None = None,
 ) -> dict[str, float]:
-    """Every part except cross_task, each in [0, 1].
+    """Every part except cross_task, each in [0, 1]; parts that do not apply are missing.
+
+    A label of a photo without borders (one wall, the sky) need not have any.
 
     Args:
         label: Aligned with the photo.
         photo_rgb: The photo.
-        registrations: Registration of each of its images.
+        generated: Whether it was decoded from colors.
+        registrations: Registration of each of its images; empty: not registered.
         agreement: Of its images, in [0, 1]; None for a single one.
         cache: Cache of the photo.
     """
     cache, task = cache or PhotoCache(), teacher_task(label.task)
-    parts = {
-        "color_validity": task.color_validity(label),
-        "registration": float(np.mean([_registration(registration) for registration in registrations])),
-        "edge_alignment": _edge_alignment(cache.borders(label), cache.edges(photo_rgb, comparison_size(label.size_hw))),
-        "content": task.content(label) if label.valid.any() else 0.0,
-    }
+    border, parts = cache.borders(label), {}
+    content = task.content(label) if label.valid.any() else 0.0
+    if generated:
+        parts["color_validity"] = task.color_validity(label)
+    if registrations:
+        parts["registration"] = float(np.mean([_registration(registration) for registration in registrations]))
+    if border.sum() >= LEAST_PX or content >= 1 or cache.shows_scene(photo_rgb) or not label.valid.any():
+        parts["edge_alignment"] = _edge_alignment(border, cache.edges(photo_rgb, comparison_size(label.size_hw)))
+        parts["content"] = content
+    elif registrations and all(registration.reason for registration in registrations):
+        del parts["registration"]  # no borders to register
     if agreement is not None:
         parts["agreement"] = agreement
     return parts
@@ -141,7 +158,6 @@ def describe(label: Label) -> dict[str, Any]:
     share = label.valid_fraction
     confidence = float(label.confidence[label.valid].mean()) if share else 0.0
     values: dict[str, Any] = {"valid_fraction": round(share, 4), "confidence": round(confidence, 4)}
-    values["quality"] = round(share * confidence, 4)
     if TASKS[label.task].class_list == "instance_classes":
         values["instances"] = len(label.instance_classes)
     return values

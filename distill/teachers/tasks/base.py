@@ -28,6 +28,9 @@ from distill.teachers.synthetic.raycaster import Truth
 
 MOSTLY = 0.9
 """Fraction of the image with colors of its legend, from which it is a segmentation."""
+LEAST_SHOWN, LEAST_EXPLAINED = 0.003, 0.4
+"""Of everything but the most frequent class, if it covers the first fraction of the image, the second one must have
+colors of the legend: instances on black are no classes on black."""
 BordersOf = Callable[[Label], Bool[ndarray, "h w"]]
 """Borders of a label at the size of comparison; may be cached."""
 Comparison = Callable[[Label, Label, BordersOf], tuple[float, Float[ndarray, "h w"]] | None]
@@ -155,9 +158,15 @@ class TeacherTask(ABC):
 
     def admits(self, colors: ColorStats, label: Label, prompt_spec: PromptSpec) -> bool:
         """Whether an image that decodes to this label may be a generated image of this task."""
+        if colors.are_edges:
+            return False
         other = colors.are_depth or colors.are_normals or colors.are_gray_depth
-        fits = bool(prompt_spec.legend) and label.valid_fraction > MOSTLY
-        return not colors.are_edges and (fits or not other)
+        if not prompt_spec.legend:
+            return not other
+        shown, explained = _shown(label)
+        if shown > LEAST_SHOWN and explained < LEAST_EXPLAINED:
+            return False
+        return not other or label.valid_fraction > MOSTLY
 
     def before_shrinking(self, label: Label, ratio_hw: tuple[float, float]) -> Label:
         """The label prepared for nearest-neighbor reduction by this ratio (label pixels per result pixel)."""
@@ -260,6 +269,14 @@ class TeacherTask(ABC):
     ) -> UInt8[ndarray, "h w 3"]:
         """Generated image about a scene; faults other than those of single classes are added later."""
         return self.encode(self.true_label(view), prompt_spec)
+
+
+def _shown(label: Label) -> tuple[float, float]:
+    """(fraction of the image without the most frequent class, valid fraction of that)."""
+    value, valid = label.value[::3, ::3], label.valid[::3, ::3]
+    counts = np.bincount(value[valid].astype(np.int64), minlength=1)
+    others = int(valid.size - counts.max())
+    return others / max(1, valid.size), (int(counts.sum()) - int(counts.max())) / max(1, others)
 
 
 def check_channels(num_channels: int, expected: int, name: str, *, last_axis: int = 0) -> None:

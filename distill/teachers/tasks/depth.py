@@ -24,7 +24,7 @@ from distill.teachers.base import PromptSpec
 from distill.teachers.codecs.colormaps import split_reversed
 from distill.teachers.codecs.depth import decode_depth_gray16, decode_depth_rgb, encode_depth_rgb
 from distill.teachers.prompts.templates import check_family
-from distill.teachers.quality.color_stats import ColorStats
+from distill.teachers.quality.color_stats import ColorStats, occurring_runs
 from distill.teachers.tasks.base import LabelError, SceneView, TeacherTask, check_channels
 from distill.teachers.tasks.comparison_size import DEPTH_STEP, local_range
 from distill.teachers.tasks.map_files import scale_stored, single_channel, z_depth_of_rays
@@ -78,10 +78,10 @@ def depth_prompt(family: str = "vision_banana", *, colormap: str = "cube", resiz
 
 _MOSTLY_VALID = 0.5
 """Fraction of valid pixels of a depth image: 0.9 or more in good ones."""
-_FEW_DEPTHS = 27
-"""`ColorStats.num_depths` of noisy segmentations is at most 24, of depth images at least 43."""
-_FEW_VALUES = 10
-"""The same for other color maps, of 128 values."""
+_FEW_DEPTHS = 4
+"""`ColorStats.depth_run` of noisy segmentations is at most 3, of depth images at least 7."""
+_OCCURS = 0.01
+"""Fraction of the pixels from which a depth occurs, with other color maps."""
 
 
 class DepthTask(TeacherTask):
@@ -145,9 +145,13 @@ class DepthTask(TeacherTask):
         """Mostly valid, with more than a few depths."""
         if label.valid_fraction < _MOSTLY_VALID or colors.are_edges:
             return False
-        if prompt_spec.colormap == "cube":
-            return colors.num_depths > _FEW_DEPTHS
-        return not (colors.are_normals or colors.are_depth) and _num_values(label) > _FEW_VALUES
+        run, num_runs = colors.depth_run, colors.num_depth_runs
+        if prompt_spec.colormap != "cube":
+            if colors.are_normals or colors.are_depth:
+                return False
+            run, num_runs = _value_runs(label)
+        # Hills before the sky are all at the far end.
+        return run > _FEW_DEPTHS or (num_runs == 1 and run > 1)
 
     def fuse(self, labels: Sequence[Label]) -> Label:
         """Median per pixel; relative depths are first aligned with the first label."""
@@ -270,14 +274,11 @@ def _check_unit(stored: Shaped[ndarray, "h w"], where: str) -> None:
         )
 
 
-def _num_values(label: Label) -> float:
-    """Number of equally frequent values with the same entropy, without the most frequent one."""
+def _value_runs(label: Label) -> tuple[int, int]:
+    """`occurring_runs` of relative or warped depth."""
     few = label.value[::4, ::4][label.valid[::4, ::4]]
     unit = np.asarray(warp_depth(few)) if _is_metric(label) else few
-    counts = np.bincount((np.clip(unit, 0, 1) * 127).astype(int), minlength=128)
-    counts[counts.argmax()] = 0
-    share = counts[counts > 0] / max(1, counts.sum())
-    return float(np.exp(-(share * np.log(share)).sum()))
+    return occurring_runs(np.clip(unit, 0, 1), _OCCURS)
 
 
 def _is_metric(label: Label) -> bool:

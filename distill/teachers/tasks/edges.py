@@ -22,6 +22,7 @@ from distill.metrics.edges import THRESHOLDS, match_counts
 from distill.tasks import Task
 from distill.teachers.base import PromptSpec
 from distill.teachers.prompts.templates import check_family
+from distill.teachers.quality.color_stats import ColorStats
 from distill.teachers.synthetic.raycaster import Truth
 from distill.teachers.tasks.base import Comparison, LabelError, SceneView, TeacherTask, check_channels
 from distill.teachers.tasks.comparison_size import LEAST_PX
@@ -36,6 +37,7 @@ FUSION_SIGMA = 0.2
 """Standard deviation of fused probabilities at which agreement is exp(-1/2)."""
 _MIN_SHARE, _MAX_SHARE = 0.002, 0.25
 """Fraction of edge pixels in a plausible map; the edges of synthetic scenes cover 0.02."""
+_MOSTLY_GRAY = 0.7
 _FILLED_CONTENT = 0.3
 _SAMPLES = 2
 """Rays per pixel and axis for the true edges: their position is good to a quarter of a pixel."""
@@ -81,6 +83,7 @@ class EdgesTask(TeacherTask):
     comparisons: ClassVar[Mapping[Task, Comparison]] = {Task.DEPTH: _compare_with_depth}
     uncertainty_sigma: ClassVar[float] = FUSION_SIGMA
     can_miss_objects = True
+    answer_noun: ClassVar[str] = "an edges image"
 
     def prompts(self, config: PromptConfig, *, resize_mode: str) -> list[PromptSpec]:
         """One prompt."""
@@ -105,6 +108,14 @@ class EdgesTask(TeacherTask):
         """Inverted images."""
         inverted = label.valid.any() and float(np.median(label.value[label.valid])) > 0.5
         return "the contours are dark on a light background" if inverted else ""
+
+    def recognizes(self, colors: ColorStats) -> bool:
+        """Light lines on a dark background."""
+        return colors.are_edges
+
+    def admits(self, colors: ColorStats, label: Label, prompt_spec: PromptSpec) -> bool:
+        """Mostly gray, with more lines than areas."""
+        return colors.gray > _MOSTLY_GRAY and colors.lines > colors.areas
 
     def before_shrinking(self, label: Label, ratio_hw: tuple[float, float]) -> Label:
         """The largest probability of the pixels that become one, so that thin lines are kept."""

@@ -105,11 +105,10 @@ def read_quality_filter(
     full_weight_above: Thresholds,
     calibration: Path | None,
     learn: bool = False,
-) -> QualityFilter | None:
-    """Build the quality filter; None where no check is requested.
+) -> QualityFilter:
+    """Build the quality filter: labels are always scored, and without `check` none is rejected or realigned.
 
-    Labels of predictive teachers are scored only where the scores are used: for a threshold, with a calibration, or
-    (`learn`) to fit one.
+    With `learn`, for a calibration, labels with low scores are kept.
 
     Raises:
         UsageError: The calibration cannot be read.
@@ -117,15 +116,12 @@ def read_quality_filter(
     from distill.teachers.quality.calibration import read_calibration
     from distill.teachers.quality.filter import QualityFilter
 
-    if not (check or min_quality or full_weight_above):
-        return None
     known = read_calibration(calibration).tasks if calibration is not None else {}
-    scored = bool(min_quality or full_weight_above or known or learn)
     return QualityFilter(
-        min_quality=dict(min_quality),
+        register=check or bool(min_quality or full_weight_above),
+        min_quality=dict.fromkeys(Task, 0.0) if learn else dict(min_quality),
         full_weight_above=dict(full_weight_above),
         calibrations=known,
-        specialists=scored,
     )
 
 

@@ -49,7 +49,7 @@ class LabelResult:
         labeled: Photos with at least one label.
         answers: Answers of the teacher.
         labels: Number of label maps by task.
-        quality: Mean quality by task: fraction of valid pixels times their mean confidence.
+        quality: Mean quality by task: scores of the labels against their photos, in [0, 1].
         instances: Per photo: name, and number of instances of each class.
         failed: Photos that could not be used: name, reason.
         unanswered: Prompts without a label: name, task, kind, reason.

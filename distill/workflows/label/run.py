@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import shutil
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from distill.errors import UsageError
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from distill.config.teacher_base import TeacherConfig
     from distill.teachers.labeling.job import Job
 
+_SHOWN_KINDS = 5
 Threshold = float | Mapping[Task | str, float]
 
 
@@ -50,6 +52,7 @@ def label(
     max_usd: float | None = None,
     max_requests: int | None = None,
     deadline: str = "",
+    trust_service: bool = False,
     num_answers: int = 1,
     flip: bool = False,
     permute_legend: bool = True,
@@ -86,13 +89,15 @@ def label(
         offline: Use stored answers only.
         max_usd: Stop before this job, earlier runs included, could cost more.
         max_requests: Stop after this many requests of this job.
+        trust_service: Send an API key although the config names another address or another variable than the
+            service's own.
         deadline: Send no request later than this: ``90m``, ``06:30`` or ``2026-12-01T06:30``.
         num_answers: Answers per prompt, fused into one label; each is paid for.
         flip: Also prompt with the mirrored photo, and fuse.
         permute_legend: Draw new legend colors for each of several semantic answers.
         fuse: replay: fuse several answers to one prompt into one label.
-        check: Compare labels with their photos: realign or reject shifted ones, score every label.
-        min_quality: Reject labels that score lower; one number, or numbers by task.
+        check: Realign or reject generated images that do not fit their photos; reject wrong images and low scores.
+        min_quality: Reject labels that score lower; one number, or numbers by task; 0.05 unless given.
         full_weight_above: Reduce the weight of labels that score lower, in proportion.
         calibration: File that converts scores to expected errors; next to the config file unless given.
         frame_stride: Label every n-th frame of a video.
@@ -139,7 +144,15 @@ def label(
         fuse=fuse,
     )
     budget = Budget(max_usd, max_requests, parse_deadline(deadline) if deadline else None)
-    return run_label(options.job(), reporter, workers=workers, job_index=job_index, overwrite=overwrite, budget=budget)
+    return run_label(
+        options.job(),
+        reporter,
+        workers=workers,
+        job_index=job_index,
+        overwrite=overwrite,
+        budget=budget,
+        trust_service=trust_service,
+    )
 
 
 def run_label(
@@ -150,6 +163,7 @@ def run_label(
     job_index: str = "1/1",
     overwrite: bool = False,
     budget: Budget = UNLIMITED,
+    trust_service: bool = False,
 ) -> LabelResult:
     """Label every shard that is not done yet; also writes ``label.json``.
 
@@ -170,7 +184,8 @@ def run_label(
     if overwrite:
         _clear(job.out)
     # Refused before any file is written: the folder may hold another job.
-    job.read_stats(0)
+    if job.plan.shards:
+        job.read_stats(0)
     open_run_dir(job.out, config_yaml=dump_config(job.config), verb="label")
     job.write_plan()
     mine = _shards_of_job(job_index, job.num_shards)
@@ -181,7 +196,7 @@ def run_label(
         (job.out / MANIFEST).unlink(missing_ok=True)
     _report_state(job, mine, todo, changes, reporter)
     with reporter.progress("label", sum(len(job.positions(index)) for index in todo)) as progress:
-        with shards_with_answers(job, todo, budget, reporter) as shards:
+        with shards_with_answers(job, todo, budget, reporter, trust_service=trust_service) as shards:
             for count in run_shards(job, shards, num_workers(job, workers, len(todo))):
                 progress.advance(count, shards.note)
         hosted = shards.spend
@@ -211,7 +226,10 @@ def _report_state(
         first = next(iter(changes.values()))
         reporter.info(f"labeling {len(changes)} shards again, because their photos or files have changed: {first}")
     if job.source.ignored:
-        reporter.info(f"ignoring {len(job.source.ignored)} files that are not images")
+        kinds = Counter(PurePosixPath(name).suffix.lower() or "without a suffix" for name in job.source.ignored)
+        shown = ", ".join(f"{count} {kind}" for kind, count in kinds.most_common(_SHOWN_KINDS))
+        more = f" and {len(kinds) - _SHOWN_KINDS} other kinds" if len(kinds) > _SHOWN_KINDS else ""
+        reporter.info(f"ignoring {len(job.source.ignored)} files that are not images: {shown}{more}")
     if job.source.left_out:
         names = job.source.left_out
         more = f" and {len(names) - 3} more" if len(names) > 3 else ""

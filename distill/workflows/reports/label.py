@@ -29,6 +29,10 @@ if TYPE_CHECKING:
     from distill.teachers.labeling.shard_stats import ShardStats
     from distill.workflows.label.result import LabelResult, Row
 
+_QUALITY = (
+    "Quality is a score from 0 to 1 that compares the label with its photo and with the labels of other tasks: the "
+    "parts below, weighted; it is not the confidence of the teacher in its pixels."
+)
 _MOST_ROWS = 200
 _MOST_PROMPTS = 20
 
@@ -72,7 +76,7 @@ def _overview(job: Job, all_stats: list[ShardStats], result: LabelResult) -> Sec
             Table(
                 ["task", "labels", "mean quality"],
                 rows,
-                note="Quality is the share of valid pixels times their mean confidence, 0 to 1.",
+                note=_QUALITY,
             ),
             KeyValues(facts, title="Teacher"),
             *([Table(["hash", "prompt"], sorted(prompts.items())[:_MOST_PROMPTS], title="Prompts")] if prompts else []),
@@ -98,8 +102,9 @@ def _low_quality(rows: Sequence[Row]) -> Section:
         head = [row["name"], row["task"], row["quality"]] + ([row.get("expected_error")] if expected else [])
         table.append([*head, *(row.get(name) for name in parts), row["transform"]])
     note = (
-        "Every part is between 0 and 1: valid colors; alignment with the photo; edges shared with the photo; "
-        "agreement with the other tasks; agreement of several answers; content."
+        "Every part is between 0 and 1: valid colors; registration with the photo; label borders on edges of the "
+        "photo; agreement with the other tasks; agreement of several answers; content. Parts that do not apply are "
+        "empty: only generated images have colors and a registration, and a photo of one surface needs no borders."
     )
     return Section("Labels with the lowest scores", [Table(columns, table, note=note)])
 
