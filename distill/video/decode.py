@@ -19,6 +19,8 @@ from distill.video.media.opening import media_errors, reason
 DEFAULT_RATE = Fraction(25)
 _JOIN_PACKETS = 4
 """FFmpeg marks a packet up to three packets before a join, because of B-frames."""
+_CLOSE_PACKETS = 2
+"""A join without a jump of the clock has its key frame this close behind the marked packet."""
 _JUMP_S = 5
 
 
@@ -126,7 +128,7 @@ class _Suspects:
             self._waiting += 1
             passed = None if None in (packet.dts, self._dts) else (packet.dts - self._dts) * packet.time_base
             jumps = passed is not None and not 0 <= passed <= _JUMP_S
-            if packet.is_keyframe and (jumps or self._waiting == 1):
+            if packet.is_keyframe and (jumps or self._waiting <= _CLOSE_PACKETS):
                 self._waiting = None
             elif self._waiting >= _JOIN_PACKETS:
                 self.end()

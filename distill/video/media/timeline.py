@@ -87,7 +87,7 @@ class Timeline:
         play = stamp + self._offset
         after = None if following is None else following + self._offset
         near = self._expected + 2 * self._interval
-        if after is not None and self._last < after <= near and not self._last < play < after:
+        if after is not None and self._last < after <= near and not self._last < play <= after:
             return min(self._expected, (self._last + after + 1) // 2)  # the stamp of this frame alone is wrong
         if self._last < play <= self._expected + self._max_gap or (gap_is_real and play > self._last):
             return play
