@@ -9,47 +9,24 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from jaxtyping import Bool, UInt8
+from jaxtyping import UInt8
 from numpy import ndarray
 
-from distill.errors import DistillError
 from distill.images import Photo
 from distill.labels import Label
-from distill.tasks import TASKS
+from distill.teachers.answer_reading import AnswerRejected, decode_by_prompts
 from distill.teachers.base import GeneratedImage, PromptSpec
 from distill.teachers.codecs.answer_image import MIN_SIDE_PX, AnswerImage, decode_answer_image
-from distill.teachers.codecs.flat_colors import distance
 from distill.teachers.registration.align import IDENTITY, Registration, estimate_registration, resize_scale, warp_label
 from distill.teachers.registration.letterbox import centered_content
 from distill.teachers.registration.result_cache import RegistrationCache
-from distill.teachers.tasks import teacher_task
 
-MIN_SHARE_VALID = 0.05
-"""Minimum fraction of informative pixels of an answer to its prompt."""
-FITS = 0.8
-"""Valid fraction from which an answer belongs to another legend about the same photo."""
-LEAST_SHOWN, SHOWN_RATIO = 5e-4, 10.0
-"""Another legend of the same background fits if its classes cover this fraction of the image plus this many times the
-fraction that the own classes cover."""
-BACKGROUND_TAU = 14.0
-"""Depth, normals: colors this close (L2, of 255) to a named background have no value."""
 MIN_COVERED = 0.75
 """Minimum fraction of the photo in an image of another shape. Real images, whose sides are rounded to multiples of 16,
 show 98 % or more."""
 
-_SWAPPED = "the image has the legend of {}, not its own, and was decoded with that: two images seem to be swapped"
 _BARRED = 0.95
 """Letterbox bars are searched for if the canvas would show less than this fraction of the photo."""
-
-
-class AnswerRejected(DistillError):  # noqa: N818 - as `ContentRefused`
-    """A decoded image that must not become a label.
-
-    Attributes:
-        generated: Its pixels, for the report; None if they could not be decoded.
-    """
-
-    generated: UInt8[ndarray, "h w 3"] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +115,7 @@ def _parse_region(
     registration_cache: RegistrationCache | None,
 ) -> ParsedAnswer:
     """Label and registration of one region of the canvas, at its own size."""
-    reading = _decode(shown, answer.prompt_spec, all_prompts)
+    reading = decode_by_prompts(shown, answer.prompt_spec, all_prompts)
     prompt_spec = replace(reading.prompt_spec, resize_mode=resize_mode)
     registration = _register(photo, answer, shown, prompt_spec, registration_cache) if register else IDENTITY
     notes = (*shown.notes, *reading.notes)
@@ -199,91 +176,3 @@ def _crop(generated: AnswerImage, region: tuple[slice, slice]) -> AnswerImage:
     opaque = generated.opaque[region] if generated.opaque is not None else None
     gray16 = generated.gray16[region] if generated.gray16 is not None else None
     return replace(generated, rgb=np.ascontiguousarray(generated.rgb[region]), opaque=opaque, gray16=gray16)
-
-
-@dataclass(frozen=True, slots=True)
-class _Reading:
-    """Label of an image by one prompt: ``colors`` is the prompt with what was read from the image."""
-
-    label: Label
-    prompt_spec: PromptSpec
-    colors: PromptSpec
-    notes: tuple[str, ...]
-
-
-def _decode(generated: AnswerImage, prompt_spec: PromptSpec, all_prompts: Sequence[PromptSpec]) -> _Reading:
-    """Label by the image's own prompt, or by another one about the same photo.
-
-    Manifests may swap two images of one photo. An image that shows no class of its own legend, and has the colors of
-    another one, is decoded with that one.
-
-    Raises:
-        AnswerRejected: Almost no pixel can be decoded, or the background is not clear.
-    """
-    reading = _read(generated, prompt_spec)
-    task = teacher_task(prompt_spec.task)
-    share = float(task.informative(reading.label).mean())
-    if TASKS[prompt_spec.task].has_legend:
-        other = _best_other(generated, reading, all_prompts, is_empty=share < MIN_SHARE_VALID)
-        if other is not None:
-            return other
-    if share < MIN_SHARE_VALID:
-        source = "its legend" if prompt_spec.legend else str(prompt_spec.task)
-        raise AnswerRejected(f"only {share:.1%} of the generated image has colors of {source}")
-    if reason := task.reject(reading.label):
-        raise AnswerRejected(reason)
-    return reading
-
-
-def _best_other(
-    generated: AnswerImage, own: _Reading, all_prompts: Sequence[PromptSpec], *, is_empty: bool
-) -> _Reading | None:
-    """Reading by another legend that fits while the own one shows nothing; None if there is none."""
-    task = teacher_task(own.label.task)
-    shown = task.shown(own.label)
-    if not is_empty and shown >= MIN_SHARE_VALID:
-        return None
-    best: _Reading | None = None
-    for prompt in all_prompts:
-        if prompt.task is not own.prompt_spec.task or not prompt.legend or prompt.legend == own.prompt_spec.legend:
-            continue
-        found = _read(generated, prompt)
-        fits = found.label.valid_fraction > max(FITS, (best or own).label.valid_fraction)
-        # Blends at borders have colors of any legend.
-        if fits and (is_empty or task.shown(found.label) > LEAST_SHOWN + SHOWN_RATIO * shown):
-            best = found
-    if best is None:
-        return None
-    note = _SWAPPED.format(", ".join(best.prompt_spec.legend))
-    return replace(best, notes=(note, *best.notes))
-
-
-def _read(generated: AnswerImage, prompt_spec: PromptSpec) -> _Reading:
-    """Label by a prompt, at the image's own size.
-
-    Raises:
-        AnswerRejected: The background is not clear.
-    """
-    task = teacher_task(prompt_spec.task)
-    completion = task.complete(generated.rgb, prompt_spec)
-    if completion.reject:
-        raise AnswerRejected(completion.reject)
-    colors = completion.prompt_spec
-    label = task.decode_gray16(generated.gray16, colors) if generated.gray16 is not None else None
-    label = _opaque(label or task.decode(generated.rgb, colors), generated)
-    if task.masks_background and colors.background is not None:
-        label = _masked(label, distance(generated.rgb, colors.background) > BACKGROUND_TAU)
-    return _Reading(label, prompt_spec, colors, (*completion.notes, *task.remarks(label)))
-
-
-def _opaque(label: Label, generated: AnswerImage) -> Label:
-    """The label without transparent pixels."""
-    return label if generated.opaque is None else _masked(label, generated.opaque)
-
-
-def _masked(label: Label, kept: Bool[ndarray, "h w"]) -> Label:
-    """The label with other pixels than these invalid."""
-    valid = label.valid & kept
-    value = label.value.copy()
-    value[~valid] = TASKS[label.task].fill
-    return replace(label, value=value, valid=valid, confidence=label.confidence * valid)

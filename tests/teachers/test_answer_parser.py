@@ -10,7 +10,8 @@ from PIL import Image
 
 from distill.images import encode_map, read_photo
 from distill.tasks import DepthKind, Task
-from distill.teachers.answer_parser import AnswerRejected, ParsedAnswer, parse_answer
+from distill.teachers.answer_parser import ParsedAnswer, parse_answer
+from distill.teachers.answer_reading import AnswerRejected
 from distill.teachers.base import GeneratedImage, PromptSpec
 
 SIZE_HW = (96, 128)

@@ -16,7 +16,8 @@ from distill.images import Photo, encode_map, read_photo
 from distill.label_conversions import remap_classes
 from distill.labels import Label
 from distill.tasks import Task
-from distill.teachers.answer_parser import AnswerRejected, parse_answer
+from distill.teachers.answer_parser import parse_answer
+from distill.teachers.answer_reading import AnswerRejected
 from distill.teachers.base import ContentRefused, GeneratedImage, PromptSpec, TeacherResult
 from distill.teachers.codecs.answer_image import decode_answer_image
 from distill.teachers.factory import build_teacher
@@ -182,6 +183,51 @@ def test_instances_share_the_grid_of_the_first_image() -> None:
     label = result.labels[Task.INSTANCE]
     assert sorted(label.instance_classes.values()) == ["cup", "plate"]
     assert Task.DEPTH in result.labels
+
+
+def spots(*boxes: tuple[int, int, int, int]) -> np.ndarray:
+    """An instance image: each (top, left, bottom, right) in a color of its own."""
+    generated = np.zeros((64, 96, 3), np.uint8)
+    for (top, left, bottom, right), color in zip(boxes, ((255, 0, 0), (0, 255, 0), (0, 0, 255)), strict=False):
+        generated[top:bottom, left:right] = color
+    return generated
+
+
+def about(name: str, prompt: str = "") -> PromptSpec:
+    return PromptSpec(Task.INSTANCE, prompt, class_name=name)
+
+
+def test_instances_of_two_answers_overlap_and_are_all_counted() -> None:
+    (result,) = label_photo(
+        [
+            (about("person"), spots((0, 0, 60, 40), (0, 60, 60, 90))),
+            (about("shirt"), spots((20, 4, 50, 36), (20, 64, 50, 86), (58, 40, 64, 60))),
+        ]
+    )
+    label = result.labels[Task.INSTANCE]
+    assert sorted(label.instance_classes.values()) == ["person"] * 2 + ["shirt"] * 3
+    assert [record["instances"] for record in result.records] == [2, 3]
+    assert label.valid.all() and len(label.layers) == 1
+    assert label.instance_classes[label.value[15, 10]] == "shirt"
+    assert label.instance_classes[label.layers[0][15, 10]] == "person"
+
+
+def test_counts_are_those_of_the_stored_map() -> None:
+    """The second answer has four times the pixels of the map that it is joined to: its smallest instance is lost."""
+    large = np.zeros((64, 96, 3), np.uint8)
+    large[10:40, 10:60], large[57:60, 93:96] = (255, 0, 0), (0, 255, 0)
+    (result,) = label_photo([(about("cup"), np.zeros((8, 12, 3), np.uint8)), (about("plate"), large)])
+    label = result.labels[Task.INSTANCE]
+    assert label.size_hw == (8, 12) and list(label.instance_classes.values()) == ["plate"]
+    assert [record["instances"] for record in result.records] == [0, 1]
+
+
+def test_a_second_answer_about_a_class_is_a_sample_of_its_own_and_said() -> None:
+    first, second = label_photo(
+        [(about("cup", "a"), spots((0, 0, 30, 40))), (about("cup", "b"), spots((30, 40, 60, 90)))]
+    )
+    assert len(first.labels[Task.INSTANCE].instance_classes) == len(second.labels[Task.INSTANCE].instance_classes) == 1
+    assert not first.notes and "a second answer about cup" in second.notes[0]["reason"]
 
 
 def normals_scene() -> tuple[SyntheticConfig, Photo, GeneratedImage]:

@@ -120,6 +120,8 @@ def lost_regions(value: UInt16[ndarray, "h w"]) -> tuple[int, float]:
         return 0, 0.0
     side = 2 * LOST_MARGIN_PX + 1
     ignored = (value == IGNORE_INSTANCE) & (cv2.dilate(kept, np.ones((side, side), np.uint8)) == 0)
+    if not ignored.any():
+        return 0, 0.0
     solid = cv2.erode(ignored.astype(np.uint8), np.ones((3, 3), np.uint8), borderValue=0)
     _, parts, stats, _ = cv2.connectedComponentsWithStats(ignored.astype(np.uint8), connectivity=8)
     has_core = np.zeros(len(stats), bool)

@@ -29,6 +29,7 @@ _IN_USE_INSIDE = 0.2
 _MIN_BLACK = 0.01
 """Black that no border touches is the background from this fraction of the image on."""
 _WORTH_A_NOTE = 0.01
+_MANY_PIXELS = 400_000
 _GRAY_SPREAD = 16
 """White, gray and black differ by less in their channels, and rarely stand for a class."""
 
@@ -80,6 +81,8 @@ def complete_legend(generated: UInt8[ndarray, "h w 3"], prompt_spec: PromptSpec)
     Raises:
         UsageError: The legend gives one color to two classes.
     """
+    if generated.shape[0] * generated.shape[1] > _MANY_PIXELS:  # every fourth pixel shows the same colors
+        generated = np.ascontiguousarray(generated[::2, ::2])
     legend = dict(prompt_spec.legend)
     if prompt_spec.background is not None:
         legend.setdefault(BACKGROUND, prompt_spec.background)

@@ -11,7 +11,8 @@ from PIL import Image
 from distill.errors import DistillError
 from distill.images import Photo, encode_map, read_photo
 from distill.tasks import Task
-from distill.teachers.answer_parser import AnswerRejected, parse_answer
+from distill.teachers.answer_parser import parse_answer
+from distill.teachers.answer_reading import AnswerRejected
 from distill.teachers.base import GeneratedImage, PromptSpec
 from distill.teachers.codecs.answer_image import decode_answer_image
 
