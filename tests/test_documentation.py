@@ -13,15 +13,23 @@ import shlex
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, TypeGuard
 
 import pytest
 import typer
-from pydantic import BaseModel
+import yaml
+from click import ClickException
+from pydantic import BaseModel, ValidationError
 
 import distill
 from distill.cli import VERBS
+from distill.config.export import TargetConfig
+from distill.config.teacher_base import OutputConfig
 from distill.config.train import TrainConfig
+from distill.errors import DistillError
+from distill.teachers.kinds import KINDS
+from distill.workflows.teachers.load import load_teacher
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), ROOT / "configs/README.md"])
@@ -86,15 +94,16 @@ def commands_in(text: str) -> Iterator[list[str]]:
             yield [match[1], *shlex.split(match[2], comments=True)]
 
 
-def options_of(verb: str) -> set[str]:
-    """Option names of a verb."""
+def command_of(verb: str) -> Any:
+    """The command of a verb, as the command line parses it."""
     app = typer.Typer()
     app.command()(getattr(importlib.import_module(f"distill.commands.{verb}"), verb))
-    return {
-        name
-        for parameter in typer.main.get_command(app).params
-        for name in (*parameter.opts, *parameter.secondary_opts)
-    }
+    return typer.main.get_command(app)
+
+
+def options_of(verb: str) -> set[str]:
+    """Option names of a verb."""
+    return {name for parameter in command_of(verb).params for name in (*parameter.opts, *parameter.secondary_opts)}
 
 
 def has_key(config: type[BaseModel], dotted: str) -> bool:
@@ -120,6 +129,85 @@ def test_documented_commands_have_their_flags_and_keys(page: Path) -> None:
             keys = [word.partition("=")[0] for word in words if re.match(r"[a-z_.]+=", word)]
             unknown = [key for key in keys if not has_key(TrainConfig, key)]
             assert not unknown, f"{page.name}: distill train: {unknown}"
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if page.name not in HISTORY], ids=page_id)
+def test_documented_commands_are_parsed(page: Path) -> None:
+    """By the parser of the command line: positional arguments, values of options, choices."""
+    for verb, *words in commands_in(page.read_text()):
+        command = command_of(verb)
+        given = [re.sub(r"\$\w+|\$\(.*?\)", "1", word) for word in words if word not in ("[...]", "...")]
+        until = next((index for index, word in enumerate(given) if word in ("&&", "|", ">", "&")), len(given))
+        try:
+            command.make_context(verb, given[:until])
+        except ClickException as error:
+            pytest.fail(f"{page.name}: distill {verb} {' '.join(words)}: {error.format_message()}")
+
+
+def blocks_in(text: str) -> Iterator[str]:
+    """Indented and fenced blocks, without their indent."""
+    text = re.sub(r"```\w*\n(.*?)```", lambda match: "\n" + re.sub("(?m)^", "    ", match[1]) + "\n", text, flags=re.S)
+    for block in re.findall(r"(?:^    .*\n?)+", text, re.M):
+        yield re.sub(r"(?m)^    ", "", block)
+
+
+def configs_in(text: str) -> Iterator[str]:
+    """Blocks that start like a YAML mapping with the key of a config."""
+    for block in blocks_in(text):
+        first = next((line for line in block.splitlines() if line.strip() and not line.startswith("#")), "")
+        if re.match(r"[a-z_]+:( |$)", first):
+            yield block
+
+
+def problem_of(block: str) -> str:
+    """Why a YAML block of a page is no (part of a) config; empty if it is."""
+    try:
+        values = yaml.safe_load(block)
+    except yaml.YAMLError as error:
+        return f"not YAML: {error}"
+    configs = [kind.config for kind in KINDS.values()]
+    if values.get("kind") == "ensemble":  # its members are files
+        with TemporaryDirectory() as folder:
+            for path in ROOT.glob("configs/teachers/*.yaml"):
+                Path(folder, path.name).symlink_to(path)
+            Path(folder, "page.yaml").write_text(block)
+            try:
+                load_teacher(Path(folder, "page.yaml"))
+            except DistillError as error:
+                return str(error)
+        return ""
+    if "kind" in values:
+        configs = [KINDS[values["kind"]].config]
+    else:
+        configs += [TrainConfig, TargetConfig, OutputConfig]
+    problems = []
+    for config in configs:
+        try:
+            config.model_validate(values)
+        except ValidationError as error:
+            # A page shows the part of a config that it is about.
+            faults = [fault for fault in error.errors() if fault["type"] != "missing"]
+            if not faults:
+                return ""
+            problems.append(f"{config.__name__}: {faults[0]['loc']}: {faults[0]['msg']}")
+        else:
+            return ""
+    return "; ".join(problems)
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if page.name not in HISTORY], ids=page_id)
+def test_configs_of_the_documentation_are_valid(page: Path) -> None:
+    for block in configs_in(page.read_text()):
+        assert not problem_of(block), f"{page.name}: {problem_of(block)}\n{block}"
+
+
+def test_a_wrong_config_would_be_found() -> None:
+    found = list(configs_in("Text\n\n    kind: maps\n    depth: {pattern: a}\n\n```yaml\nkind: onnx\n```\n"))
+    assert [block.splitlines()[0] for block in found] == ["kind: maps", "kind: onnx"]
+    assert "not YAML" in problem_of("kind: maps\ndepth: {pattern: ../{stem}.png}\n")
+    assert "depht" in problem_of("kind: maps\ndepht: {pattern: a.png}\n")
+    assert problem_of("kind: ensemble\ndepth: {strategy: fuse, teachers: [no_such_file.yaml]}\n")
+    assert problem_of("no_such_key: 1\n") and not problem_of("kind: maps\ndepth: {pattern: a.png}\n")
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if page.name not in HISTORY], ids=page_id)

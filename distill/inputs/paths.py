@@ -22,7 +22,25 @@ from distill.video import has_video_bytes, is_video, safe_address
 _UNREADABLE_SUFFIXES = frozenset(
     f".{name}"
     for name in (
-        *("heic", "heif", "heics", "hif", "jxl", "psd", "exr", "hdr", "raw", "cr2", "cr3", "crw", "nef", "nrw", "dng"),
+        *(
+            "tga",
+            "pcx",
+            "heic",
+            "heif",
+            "heics",
+            "hif",
+            "jxl",
+            "psd",
+            "exr",
+            "hdr",
+            "raw",
+            "cr2",
+            "cr3",
+            "crw",
+            "nef",
+            "nrw",
+            "dng",
+        ),
         *("arw", "srf", "sr2", "orf", "rw2", "raf", "pef", "srw", "x3f", "3fr", "iiq"),
     )
 )
@@ -31,7 +49,7 @@ PHOTO_SUFFIXES = SUFFIXES | _UNREADABLE_SUFFIXES
 ARCHIVE_SUFFIXES = frozenset({".tar", ".zip"})
 """Archives whose photos can be labeled without unpacking them."""
 _PACKED = (".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz", ".tar.zst", ".7z", ".rar", ".gz", ".parquet")
-_ODD_PHOTO_NAME = re.compile(r"[^.]*|.*\.(jpe?g|png|webp)[^a-z0-9.].*", re.IGNORECASE)
+_ODD_PHOTO_NAME = re.compile(r"[^.]*|.*\.((jpe?g|png|webp)[^a-z0-9.].*|jfi|jif|pjp|pjpeg)", re.IGNORECASE)
 """Names from downloads, such as ``a.jpg_large``, ``b.jpg?w=500`` or ``c``: photos if their bytes are."""
 _MAGIC = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"RIFF", b"II*\0", b"MM\0*", b"GIF8")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 from distill.errors import DistillError, UsageError
 from distill.evaluation.protocol import Crop, crop_mask, remap_classes, resize_label
 from distill.evaluation.scorers import EvalProtocol
+from distill.instance_layers import sort_layers, stack_masks
 from distill.labels import Label
 from distill.metrics import Alignment, DepthMetrics
 from distill.shards import Sample, read_manifest, read_samples, write_manifest, write_shard
@@ -130,7 +132,8 @@ def test_photos_are_found_by_content_when_keys_differ(truth: Path, tmp_path: Pat
     # The same keys under other photos: content decides.
     backwards = make_shards(tmp_path / "backwards", reverse_keys=True)
     values = evaluate(backwards, truth=truth)
-    assert values["tasks"]["depth"]["scores"]["backwards"]["delta1"] == 1.0 and values["warnings"] == []
+    assert values["tasks"]["depth"]["scores"]["backwards"]["delta1"] == 1.0
+    assert all("few images or pixels" in text for text in values["warnings"])
 
 
 def test_other_photos_under_the_same_keys_are_scored_with_a_warning(truth: Path, tmp_path: Path) -> None:
@@ -204,6 +207,40 @@ def test_a_damaged_photo_is_left_out_with_a_word(tmp_path: Path) -> None:
     write_manifest(truth, read_manifest(truth).model_copy(update={"shards": (entry,)}))
     values = evaluate(whole, truth=truth)
     assert values["images"] == 1 and "it is left out" in values["warnings"][0]
+
+
+def nested(*shown: str, flat: bool = False) -> LabelMaker:
+    """A person with a shirt that hides a quarter of it; `flat` maps lose what is hidden."""
+
+    def make(index: int, _: np.random.Generator) -> list[Label]:
+        masks = {"person": np.zeros(SIZE_HW, bool), "shirt": np.zeros(SIZE_HW, bool)}
+        masks["person"][2:14, 2:14], masks["shirt"][5:11, 4:10] = True, True
+        kept = {name: masks[name] for name in shown} if index else {}
+        front, *behind = sort_layers(stack_masks(enumerate(kept.values(), start=1), SIZE_HW))
+        label = make_label(Task.INSTANCE, front, instance_classes=dict(enumerate(kept, start=1)))
+        return [replace(label, layers=() if flat else tuple(behind))]
+
+    return make
+
+
+@pytest.mark.parametrize(
+    ("answer", "true", "pmf1"),
+    [
+        (nested("person", "shirt"), nested("person", "shirt"), 1.0),
+        # The flat person has three quarters of its mask: IoU 0.75 passes six of ten thresholds; the shirt is right.
+        (nested("person", "shirt", flat=True), nested("person", "shirt"), (6 * 1 + 4 * 0.5) / 10),
+        (nested("person", "shirt"), nested("person", "shirt", flat=True), (6 * 1 + 4 * 0.5) / 10),
+        (nested("shirt"), nested("person", "shirt"), 2 / 3),
+    ],
+)
+def test_instances_are_scored_with_what_is_hidden(
+    tmp_path: Path, answer: LabelMaker, true: LabelMaker, pmf1: float
+) -> None:
+    classes = ("person", "shirt")
+    truth = make_shards(tmp_path / "truth", true, instance_classes=classes)
+    said = make_shards(tmp_path / "said", answer, instance_classes=classes)
+    found = evaluate(said, truth=truth)["tasks"]["instance"]["scores"]["said"]
+    assert found["pmf1"] == pytest.approx(pmf1, abs=1e-3)
 
 
 @pytest.mark.parametrize(

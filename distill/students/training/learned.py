@@ -23,10 +23,13 @@ def describe_failure(comparisons: Mapping[Task, ConstantComparison], score: floa
         return "no validation photo has a labeled pixel, so nothing was scored"
     if all(found.is_constant for found in comparisons.values()):
         tasks = " and ".join(comparisons)
-        return f"the {tasks} labels of all validation photos are one constant value, so there is nothing to learn"
+        return f"the {tasks} labels of all validation photos have one value everywhere; check the ids of the labels"
     if any(found.is_better for found in comparisons.values()) or (steps < MIN_STEPS and score > 0):
         return ""
-    return f"it is no better than a constant prediction: {describe(comparisons)}"
+    return (
+        f"the student is no better than a constant prediction ({describe(comparisons)}); train longer, with another "
+        "optim.lr, or on other labels"
+    )
 
 
 def describe(comparisons: Mapping[Task, ConstantComparison]) -> str:

@@ -29,7 +29,15 @@ from distill.teachers.hosted.request_collector import OnMissing
 from distill.teachers.kinds import kind_of, load_object
 from distill.teachers.labeling.photo_sources import Source, open_source
 from distill.teachers.labeling.photo_state import describe_change, find_dependencies
-from distill.teachers.labeling.shard_plan import STATS_DIR, ShardPlan, plan_lock, read_plan, write_plan
+from distill.teachers.labeling.shard_plan import (
+    START_AGAIN,
+    STATS_DIR,
+    ShardPlan,
+    plan_lock,
+    read_plan,
+    recipe_digest,
+    write_plan,
+)
 from distill.teachers.labeling.shard_stats import FORMAT, ShardStats
 from distill.teachers.prompts.prompt_ensemble import SINGLE, PromptEnsemble
 from distill.teachers.quality.filter import QualityFilter
@@ -105,7 +113,8 @@ class Job:
             UsageError: The folder has a set of another job or of another version of distill.
         """
         plan = read_plan(self.out)
-        if plan is None:
+        if plan is None or not any((self.out / STATS_DIR).glob("shard-*.json")):
+            # No shard is done: a first run may have failed for an option that has been corrected since.
             plan = ShardPlan(recipe=self.recipe)
         plan.check(self.out, self.recipe, self.teacher.classes, self.names)
         return plan.extended(self.names[: self.num_photos], self.teacher.classes, self.shard_size)
@@ -208,6 +217,10 @@ class Job:
             stats = ShardStats.model_validate(values)
         except ValueError as error:
             raise UsageError(f"{path}: damaged", hint="delete it and run again") from error
+        if stats.recipe != recipe_digest(self.recipe):
+            raise UsageError(
+                f"{self.out}: has shards of another job: {path.name} was labeled with other options", hint=START_AGAIN
+            )
         return stats if stats.shard is None or _is_whole(self.out / stats.shard.name, stats.shard) else None
 
     def _change(self, index: int, stats: ShardStats) -> str:

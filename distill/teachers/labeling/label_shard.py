@@ -20,7 +20,7 @@ from distill.teachers.base import NoAnswer, Teacher, TeacherResult
 from distill.teachers.labeling.job import Job
 from distill.teachers.labeling.photo_state import find_dependencies, state_before, with_digests
 from distill.teachers.labeling.previews import WIDTH_PX, remove_previews, write_preview
-from distill.teachers.labeling.shard_plan import STATS_DIR
+from distill.teachers.labeling.shard_plan import STATS_DIR, recipe_digest
 from distill.teachers.labeling.shard_stats import ShardStats, ShardStatsBuilder
 from distill.teachers.store.records import StoreFull
 
@@ -58,7 +58,7 @@ def label_shard(job: Job, index: int, advance: Callable[[int], None] = lambda co
         path.unlink()
         entry = None
     states = [with_digests(state, dependencies, known) for state, (_, dependencies) in zip(before, found, strict=True)]
-    stats = builder.build(states, entry)
+    stats = builder.build(recipe_digest(job.recipe), states, entry)
     write_atomic(job.stats_path(index), stats.model_dump_json(indent=1).encode())
     return stats
 

@@ -6,6 +6,7 @@ As in version control: a file whose size and times are the same is unchanged; wi
 from __future__ import annotations
 
 import hashlib
+import os
 import stat
 from collections.abc import Mapping
 from pathlib import Path
@@ -81,7 +82,8 @@ def describe_change(before: PhotoState, photo: PhotoRef, found: Dependencies) ->
         if now[:3] == old[:3]:
             continue
         if now.size != old.size or not old.sha256 or _sha256(path) != old.sha256:
-            return f"{path} {'is missing' if now.size < 0 else 'is new' if old.size < 0 else 'has changed'}"
+            what = "is missing" if now.size < 0 else "is new" if old.size < 0 else "has changed"
+            return f"{os.path.normpath(path)} {what}"
     return ""
 
 

@@ -7,6 +7,7 @@ finished shards stay as they are, also while several processes of a job array wo
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -21,7 +22,7 @@ from distill.files import MAX_FILE_BYTES, read_json, write_atomic, write_hint
 STATS_DIR = ".stats"
 PLAN_FORMAT: Final = 1
 _PLAN = "plan.json"
-_START_AGAIN = "choose another --out, or --overwrite to label all photos again; stored answers are used again"
+START_AGAIN = "choose another --out, or --overwrite to label all photos again; stored answers are used again"
 _GONE_LIMIT = 0.5
 """Largest fraction of the planned photos that may be gone; with more, another folder was probably given."""
 
@@ -68,12 +69,12 @@ class ShardPlan(BaseModel):
                 what = "a file of the teacher (its model or source code) has changed"
             else:
                 what = f"{changed} was {_shown(before.get(changed))}, is {_shown(now.get(changed))}"
-            raise UsageError(f"{out}: has shards of another job: {what}", hint=_START_AGAIN)
+            raise UsageError(f"{out}: has shards of another job: {what}", hint=START_AGAIN)
         if tuple(classes[: len(self.classes)]) != self.classes:
             raise UsageError(
                 f"{out}: has shards of another job: its class ids mean {', '.join(self.classes)}, those of this job "
                 f"{', '.join(classes) or 'nothing'}",
-                hint=_START_AGAIN,
+                hint=START_AGAIN,
             )
         present = set(names)
         planned = [name for shard in self.shards for name in shard]
@@ -99,17 +100,17 @@ def read_plan(out: Path) -> ShardPlan | None:
     except (FileNotFoundError, NotADirectoryError):
         return None
     except (OSError, ValueError) as error:
-        raise UsageError(f"{path}: damaged", hint=_START_AGAIN) from error
+        raise UsageError(f"{path}: damaged", hint=START_AGAIN) from error
     found = values.get("format") if isinstance(values, dict) else None
     if found != PLAN_FORMAT:
         raise UsageError(
             f"{path}: has format {found}, and this version of distill continues jobs of format {PLAN_FORMAT}",
-            hint=_START_AGAIN,
+            hint=START_AGAIN,
         )
     try:
         return ShardPlan.model_validate(values)
     except ValueError as error:
-        raise UsageError(f"{path}: damaged", hint=_START_AGAIN) from error
+        raise UsageError(f"{path}: damaged", hint=START_AGAIN) from error
 
 
 def write_plan(out: Path, plan: ShardPlan) -> None:
@@ -133,6 +134,11 @@ def plan_lock(out: Path) -> Iterator[None]:
     with lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
+
+
+def recipe_digest(recipe: Mapping[str, Any]) -> str:
+    """Digest of the options, for the statistics of each shard."""
+    return hashlib.sha256(json.dumps(recipe, sort_keys=True).encode()).hexdigest()
 
 
 def _flatten(value: Any, prefix: str = "") -> dict[str, Any]:

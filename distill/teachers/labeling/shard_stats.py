@@ -25,6 +25,8 @@ class ShardStats(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     format: Literal[3] = FORMAT
+    recipe: str
+    """Digest of the options with which the shard was labeled."""
     inputs: tuple[PhotoState, ...] = ()
     """State of the photos, and of the files that decide their labels."""
     shard: ShardEntry | None
@@ -139,9 +141,10 @@ class ShardStatsBuilder:
         if len(self._low_quality) > 2 * MAX_LOW_QUALITY:
             self._low_quality = lowest_quality(self._low_quality)
 
-    def build(self, inputs: Sequence[PhotoState], entry: ShardEntry | None) -> ShardStats:
+    def build(self, recipe: str, inputs: Sequence[PhotoState], entry: ShardEntry | None) -> ShardStats:
         """The statistics as they are written."""
         return ShardStats(
+            recipe=recipe,
             inputs=tuple(inputs),
             shard=entry,
             photos=self.photos,

@@ -125,7 +125,7 @@ class ShardsWithAnswers:
 
 @contextmanager
 def shards_with_answers(
-    job: Job, todo: Sequence[int], budget: Budget, reporter: Reporter
+    job: Job, todo: Sequence[int], budget: Budget, reporter: Reporter, *, trust_service: bool = False
 ) -> Iterator[ShardsWithAnswers]:
     """Open the shards to label; those of a hosted teacher follow when their answers are stored.
 
@@ -140,6 +140,13 @@ def shards_with_answers(
     from distill.teachers.hosted.services.registry import prices_of
     from distill.teachers.store.answers import AnswerStore
 
+    for part in parts:
+        reason = part.foreign_service()
+        if reason and not trust_service:
+            raise UsageError(
+                f"the config {reason}, so its author would receive a key of yours",
+                hint="add --trust-service (trust_service=True) if you trust the address and the variable",
+            )
     for part in parts if budget.max_usd is not None else []:
         if not prices_of(part)[0].known:
             raise UsageError(

@@ -82,10 +82,7 @@ class TrainResult:
         best = ", ".join(f"{name.removeprefix('val_')} {self.best[name]:.3f}" for name in self.best if "val_" in name)
         lost = sum(sample.samples for sample in self.bad_samples)
         if self.failure:
-            end = (
-                f"the run has learned nothing: {self.failure}\n"
-                "check the labels (distill label writes a report), train longer or with another optim.lr"
-            )
+            end = f"the run has learned nothing: {self.failure}"
         else:
             weak = f"no better than a constant prediction (yet): {self.weak}\n" if self.weak else ""
             end = f"{weak}next: distill export {shlex.quote(str(self.run))} --to onnx"

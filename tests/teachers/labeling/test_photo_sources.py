@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tarfile
 from pathlib import Path
 from typing import Any
 
@@ -57,16 +58,23 @@ def test_globs_and_files_together_count_once(tmp_path: Path) -> None:
     assert names([str(tmp_path / "*"), str(two)]) == ["1.jpg", "2.jpg"]
 
 
-def test_range_reads_its_photos_and_has_its_identity(tmp_path: Path) -> None:
+def test_range_reads_its_photos_and_names_their_files(tmp_path: Path) -> None:
     for index in range(5):
         save(tmp_path / f"{index}.jpg")
     source = open_source([str(tmp_path)])
     assert [photo.name for photo in source.read(2, 4)] == ["2.jpg", "3.jpg"]
-    before = source.identity(2, 4)
-    save(tmp_path / "9.jpg")
-    after = open_source([str(tmp_path)])
-    assert after.identity(2, 4) == before
-    assert after.identity(4, 6) != source.identity(4, 5)
+    assert source.photo(2).name == "2.jpg" and source.dependencies(2).files == (tmp_path / "2.jpg",)
+
+
+def test_chained_sources_find_the_place_of_a_photo(tmp_path: Path) -> None:
+    save(tmp_path / "photos" / "a.jpg")
+    with tarfile.open(tmp_path / "b.tar", "w") as tar:
+        tar.add(save(tmp_path / "c.jpg"), "c.jpg")
+    source = open_source([str(tmp_path / "photos"), str(tmp_path / "b.tar")])
+    assert [source.photo(position).name for position in range(2)] == ["a.jpg", "b/c.jpg"]
+    assert [item.name for item in source.read(0, 2)] == ["a.jpg", "b/c.jpg"]
+    assert [item.name for item in source.read(1, 2)] == ["b/c.jpg"]
+    assert source.dependencies(0).files and not source.dependencies(1).files
 
 
 @pytest.mark.parametrize("inputs", [["nowhere"], ["*.nothing"]])
@@ -107,4 +115,4 @@ def test_unreadable_folder_is_a_failure(tmp_path: Path, monkeypatch: pytest.Monk
     assert (found[1].name, found[1].reason) == ("closed", "cannot be read: Permission denied")
     assert [item.name for item in source.read(0, 1)] == ["a.jpg"]
     assert [item.name for item in source.read(1, 2)] == ["closed"]
-    assert source.identity(1, 2) != source.identity(0, 1)
+    assert (source.photo(1).name, source.dependencies(1).text) == ("closed", "cannot be read: Permission denied")
