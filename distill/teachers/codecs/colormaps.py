@@ -28,6 +28,8 @@ CUBE_CORNERS = np.array(
     [[0, 0, 0], [1, 0, 0], [1, 1, 0], [0, 1, 0], [0, 1, 1], [0, 0, 1], [1, 0, 1], [1, 1, 1]],
     np.int64,
 )
+_NEAR_CUBE = 30.0
+"""A color this close to the cube path (L2, of 255) decodes to a depth."""
 CUBE_LEVELS = 7 * 255
 """Steps on the cube path: seven edges, each with 255 steps of 8-bit color."""
 
@@ -60,6 +62,13 @@ def path(colormap: str) -> Float[ndarray, "n 3"]:
     lines = resources.files("distill.teachers.codecs").joinpath("colormaps.txt").read_text().splitlines()
     digits = dict(line.split() for line in lines if not line.startswith("#"))[colormap]
     return np.frombuffer(bytes.fromhex(digits), np.uint8).reshape(256, 3).astype(np.float64)
+
+
+@functools.cache
+def runs_along_cube(colormap: str) -> bool:
+    """Whether most colors of a map, in either direction, are on the cube path as well: hot and jet."""
+    colors = np.rint(walk(np.linspace(0, 1, 256), split_reversed(colormap)[0])).astype(np.int64)
+    return float((project(colors)[1] <= _NEAR_CUBE).mean()) > 0.5
 
 
 def walk(position: Float[ndarray, "*n"], colormap: str = "cube") -> Float[ndarray, "*n 3"]:

@@ -134,9 +134,9 @@ def _background(
     is_gray = max(found.color) - min(found.color) < _GRAY_SPREAD
     if num_unreadable:
         return found if is_gray and len(left) > 1 else None
-    # A class without a pixel may be drawn in another color than prompted.
-    complete = all(fraction_of(generated, color) >= MIN_SHARE for name, color in legend.items() if name != BACKGROUND)
-    return found if is_gray or complete else None
+    # A class without a pixel may be drawn in another color than prompted, and a flat image shows nothing at all.
+    in_image = [fraction_of(generated, color) >= MIN_SHARE for name, color in legend.items() if name != BACKGROUND]
+    return found if any(in_image) and (is_gray or all(in_image)) else None
 
 
 def _inferred(found: RGB, named: RGB | None = None, text: str = "") -> str:

@@ -21,7 +21,7 @@ from distill.labels import Label, is_beyond_range
 from distill.metrics.depth_alignment import align_depth, default_alignment
 from distill.tasks import FAR_DEPTH_M, DepthKind, Task, unwarp_depth, warp_depth
 from distill.teachers.base import PromptSpec
-from distill.teachers.codecs.colormaps import split_reversed
+from distill.teachers.codecs.colormaps import runs_along_cube, split_reversed
 from distill.teachers.codecs.depth import decode_depth_gray16, decode_depth_rgb, encode_depth_rgb
 from distill.teachers.prompts.templates import check_family
 from distill.teachers.quality.color_stats import ColorStats, occurring_runs
@@ -147,7 +147,7 @@ class DepthTask(TeacherTask):
             return False
         run, num_runs = colors.depth_run, colors.num_depth_runs
         if prompt_spec.colormap != "cube":
-            if colors.are_normals or colors.are_depth:
+            if colors.are_normals or (colors.are_depth and not runs_along_cube(prompt_spec.colormap)):
                 return False
             run, num_runs = _value_runs(label)
         # Hills before the sky are all at the far end.

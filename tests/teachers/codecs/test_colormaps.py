@@ -8,7 +8,7 @@ import pytest
 
 from distill.errors import UsageError
 from distill.tasks import DepthKind
-from distill.teachers.codecs.colormaps import COLORMAPS, path, split_reversed
+from distill.teachers.codecs.colormaps import COLORMAPS, path, runs_along_cube, split_reversed
 from distill.teachers.codecs.depth import decode_depth_gray16, decode_depth_rgb, encode_depth_rgb
 
 RELATIVE = DepthKind.AFFINE_INVARIANT_DISPARITY
@@ -47,6 +47,11 @@ def test_an_unknown_name_lists_the_known_ones() -> None:
     with pytest.raises(UsageError, match="unknown colormap 'virdis_r'; did you mean 'viridis'") as error:
         split_reversed("virdis_r")
     assert "Spectral" in error.value.hint and "_r" in error.value.hint
+
+
+def test_maps_on_the_cube_path_are_known() -> None:
+    assert [name for name in COLORMAPS if runs_along_cube(name)] == ["cube", "jet", "hot"]
+    assert runs_along_cube("hot_r")
 
 
 def test_gray_of_16_bits_keeps_them() -> None:

@@ -23,7 +23,7 @@ from distill.teachers.tasks import decode_answer
 GOLDEN = Path(__file__).parents[2] / "golden"
 
 # How coarse 8-bit color is along each path, as a share of its length: half a step plus rounding in all three channels.
-LEVEL = {"cube": 1 / 1785, "gray": 1 / 255, "turbo": 1 / 255}
+LEVEL = {"cube": 1 / 1785, "gray": 1 / 255, "turbo": 1 / 255, "jet": 4 / 255}
 OTHER_LEVEL = 3 / 255
 
 

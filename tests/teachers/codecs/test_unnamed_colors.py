@@ -154,3 +154,10 @@ def test_blends_at_borders_are_no_color_of_their_own() -> None:
     rgb = cv2.GaussianBlur(canvas(BLUE, (*CENTER, RED)), (0, 0), 1.2)
     completion = complete(rgb, Task.SEMANTIC, legend={"sky": BLUE, "cat": RED})
     assert not completion.notes and completion.prompt_spec.legend == {"sky": BLUE, "cat": RED}
+
+
+@pytest.mark.parametrize("task", [Task.SEMANTIC, Task.REFERRING])
+def test_a_flat_image_has_no_background(task: Task) -> None:
+    completion = complete(canvas((90, 90, 90)), task, legend={"cat": RED})
+    assert "background" not in completion.prompt_spec.legend
+    assert not teacher_task(task).decode(canvas((90, 90, 90)), completion.prompt_spec).valid.any()
