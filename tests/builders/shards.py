@@ -30,9 +30,10 @@ def write_tiny_shards(
     classes: tuple[str, ...] = CLASSES,
     size_hw: tuple[int, int] = (48, 64),
     confidence: float = 1.0,
+    one_class: bool = False,
 ) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
-    samples = [_sample(seed, tasks, depth_kind, classes, size_hw, confidence) for seed in range(num_samples)]
+    samples = [_sample(seed, tasks, depth_kind, classes, size_hw, confidence, one_class) for seed in range(num_samples)]
     entries = [
         write_shard(folder / f"shard-{start:06d}.tar", samples[start : start + shard_size])
         for start in range(0, num_samples, shard_size)
@@ -56,6 +57,7 @@ def _sample(
     classes: tuple[str, ...],
     size_hw: tuple[int, int],
     confidence: float,
+    one_class: bool,
 ) -> Sample:
     rng = np.random.default_rng(seed)
     ids = np.zeros(size_hw, np.uint8)
@@ -64,7 +66,8 @@ def _sample(
         ids[top : top + size_hw[0] // 2, left : left + size_hw[1] // 2] = block
     photo = encode_jpeg(_COLORS[ids] + rng.integers(0, 20, (*size_hw, 3), np.uint8))
     depth = _DEPTHS_M[ids] if depth_kind is DepthKind.METRIC else 1 / _DEPTHS_M[ids]
-    values = {Task.DEPTH: depth, Task.NORMALS: _NORMALS[ids], Task.SEMANTIC: ids}
+    classes_at = np.ones_like(ids) if one_class else ids
+    values = {Task.DEPTH: depth, Task.NORMALS: _NORMALS[ids], Task.SEMANTIC: classes_at}
     valid = np.ones(size_hw, bool)
     sure = np.full(size_hw, confidence, np.float32)
     files = {"jpg": photo}

@@ -393,8 +393,9 @@ def test_words_about_classes_are_about_those_that_matter(truth: Path, tmp_path: 
     absent = make_shards(tmp_path / "absent", classes=(*CLASSES, "Unicorn"))
     no_car = make_shards(tmp_path / "predictor", classes=("Sky", "Road", "vehicle"))
     warnings = evaluate(no_car, truth=absent)["warnings"]
+    assert any("the truth has no pixel of Unicorn;" in text for text in warnings)
     assert any("does not have the classes Car;" in text for text in warnings) and not any(
-        "Unicorn" in text for text in warnings
+        "does not have" in text and "Unicorn" in text for text in warnings
     )
 
 
@@ -407,3 +408,33 @@ def test_what_has_no_mean_baseline_is_said(tmp_path: Path) -> None:
     truth = make_shards(tmp_path / "truth", one_thing, instance_classes=("dog",))
     with pytest.raises(UsageError, match="there is no mean baseline of instance"):
         evaluate(truth, truth=truth, baseline=truth)
+
+
+def test_classes_without_a_pixel_in_the_truth_and_few_data_are_named(truth: Path, tmp_path: Path) -> None:
+    more = make_shards(tmp_path / "more", classes=(*CLASSES, "person"))
+    values = evaluate(more, truth=more, tasks=[Task.SEMANTIC])["tasks"]["semantic"]
+    assert values["classes_without_truth"] == ["person"]
+    assert values["few"]["more"] == {"images": 3, "pixels": 2304, "min_images": 10, "min_pixels": 10_000}
+    page = tmp_path / "page"
+    run_evaluate(EvalOptions(predictors=[more], truth=more, tasks=[Task.SEMANTIC], out=page))
+    text = (page / "evaluate.md").read_text()
+    assert "more (few data)" in text and "under 10 images or 10,000 pixels" in text
+    assert "the truth has no pixel of person" in text
+
+
+def test_enough_images_and_pixels_are_not_marked(tmp_path: Path) -> None:
+    many = make_shards(tmp_path / "many", count=20)
+    values = evaluate(many, truth=many)
+    assert all(not task["few"] for task in values["tasks"].values())
+    assert not any("few images" in text for text in values["warnings"])
+
+
+def test_a_truth_without_a_pixel_to_score_is_an_error(truth: Path, tmp_path: Path) -> None:
+    def nothing(_: int, rng: np.random.Generator) -> list[Label]:
+        return [depth(random_scene(rng)[0], np.zeros(SIZE_HW, bool))]
+
+    empty = make_shards(tmp_path / "empty", nothing)
+    with pytest.raises(DistillError, match=r"no pixel was scored: all pixels of the truth \(depth\) are invalid"):
+        evaluate(truth, truth=empty)
+    with pytest.raises(DistillError, match="no pixel was scored"):
+        evaluate(truth, truth=truth, tasks=[Task.DEPTH], protocol=EvalProtocol(min_depth_m=80.0))

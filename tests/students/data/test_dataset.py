@@ -16,9 +16,9 @@ from distill.images import decode_rgb, encode_jpeg, encode_map
 from distill.students.data.batch_targets import decode_batch
 from distill.students.data.dataset import ShardDataset
 from distill.students.data.dataset_index import read_index
-from distill.students.data.split import split
 from distill.students.data.decode import decode_photo, decode_task
 from distill.students.data.sampler import EpochBatchSampler, PrefetchLoader, build_loader
+from distill.students.data.split import split
 from distill.tasks import FAR_WARP, DepthKind, Task, unwarp_depth
 
 MakeShards = Callable[..., Path]

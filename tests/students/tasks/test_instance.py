@@ -17,6 +17,7 @@ from distill.errors import UsageError
 from distill.export.onnx.exporter import export_onnx
 from distill.export.runners import open_runner
 from distill.images import encode_jpeg
+from distill.instance_layers import sort_layers, stack_masks
 from distill.labels import Label, encode, write_meta
 from distill.shards import Manifest, Sample, write_manifest, write_shard
 from distill.students.checkpoint import load_student
@@ -24,7 +25,7 @@ from distill.students.data.batch_targets import decode_batch
 from distill.students.data.dataset import ShardDataset
 from distill.students.data.dataset_index import read_index
 from distill.students.model.student import build_spec, build_student
-from distill.students.tasks.base import PostprocessContext
+from distill.students.tasks.base import PostprocessContext, student_task
 from distill.students.tasks.instance import InstanceHead, instance_loss, instance_targets, match_instances
 from distill.tasks import IGNORE_INSTANCE, IGNORE_SEMANTIC, DepthKind, Task
 from distill.workflows.evaluate.run import EvalOptions, run_evaluate
@@ -95,6 +96,38 @@ def test_classes_come_from_instances_or_referring_phrases(shards: Path) -> None:
     assert read_index([shards]).tasks == (Task.SEMANTIC, Task.INSTANCE)
     with pytest.raises(UsageError, match="cannot be learned together"):
         read_index([shards], [Task.INSTANCE, Task.REFERRING])
+
+
+def test_slivers_are_not_learned_as_instances(tmp_path: Path) -> None:
+    """A jacket hides nine tenths of a person, a ball a quarter of a box; another ball is hidden completely."""
+    person, box = np.zeros(SIZE_HW, bool), np.zeros(SIZE_HW, bool)
+    person[4:24, 4:24], box[28:44, 30:62] = True, True
+    jacket, ball, hidden = person.copy(), box.copy(), box.copy()
+    jacket[4:6], ball[:, 38:], hidden[:, 38:] = False, False, False
+    masks = enumerate((person, jacket, box, ball, hidden), start=1)
+    front, *behind = sort_layers(stack_masks(masks, SIZE_HW))
+    names = {1: "person", 2: "jacket", 3: "box", 4: "ball", 5: "ball"}
+    valid = np.ones(SIZE_HW, bool)
+    label = Label(Task.INSTANCE, front, valid, valid.astype(np.float32), instance_classes=names, layers=tuple(behind))
+    files = {"jpg": encode_jpeg(np.zeros((*SIZE_HW, 3), np.uint8))} | encode(label)
+    meta = {"photo_sha256": "0" * 64, "records": []} | write_meta(label)
+    entry = write_shard(tmp_path / "shard-000000.tar", [Sample("one", {**files, "json": json.dumps(meta).encode()})])
+    classes = ("person", "jacket", "box", "ball")
+    write_manifest(tmp_path, Manifest(tasks=(Task.INSTANCE,), shards=(entry,), instance_classes=classes))
+    index = read_index([tmp_path], [Task.INSTANCE])
+    stored = ShardDataset(index.entries, index.tasks, SIZE_HW)[0]
+    ids, sure = stored["instance"].numpy(), stored["instance_confidence"].numpy()
+    assert set(np.unique(ids)) == {0, 2, 3, 4, IGNORE_INSTANCE}
+    sliver = person & ~jacket
+    assert (ids[sliver] == IGNORE_INSTANCE).all() and not sure[sliver].any() and sure[~sliver].all()
+    # As a class it is still known, and so is what is seen of the box.
+    assert (stored["semantic"].numpy()[sliver] == 1).all() and (ids[box & ~ball] == 3).all()
+
+
+def test_ids_without_a_name_are_no_background() -> None:
+    stored = np.array([[0, 7, 8, IGNORE_INSTANCE]], np.uint16)
+    classes = student_task(Task.SEMANTIC).from_source(stored, Task.INSTANCE, {7: 1})
+    assert classes.tolist() == [[0, 1, IGNORE_SEMANTIC, IGNORE_SEMANTIC]]
 
 
 def test_targets_point_at_the_middle(shards: Path) -> None:

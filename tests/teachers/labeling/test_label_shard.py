@@ -1,0 +1,107 @@
+"""One shard: errors of one photo never end the job, unusable maps are no labels, all samples have the same keys."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy import ndarray
+from PIL import Image
+
+import distill
+from distill.shards import read_manifest, read_samples
+from distill.teachers.labeling import label_shard as module
+
+
+def save(path: Path, level: int) -> None:
+    pixels = np.random.default_rng(level).integers(0, 200, (24, 32, 3)).astype(np.uint8)
+    pixels[0, 0] = level
+    path.parent.mkdir(exist_ok=True)
+    Image.fromarray(pixels).save(path)
+
+
+def odd(rgb: ndarray) -> dict[str, Any]:
+    """A function that fails on some photos, each time in another way."""
+    level = int(rgb[0, 0, 0])
+    if level == 1:
+        raise MemoryError
+    if level == 2:
+        raise KeyError("depth")
+    if level == 3:
+        return {"depth": np.full(rgb.shape[:2], np.nan, np.float32)}
+    if level == 4:
+        return {"depth": "a text"}
+    return {"depth": np.full(rgb.shape[:2], 2.0 + level, np.float32)}
+
+
+@pytest.fixture
+def labeled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    monkeypatch.setitem(sys.modules, "odd_teacher", sys.modules[__name__])
+    for level in range(7):
+        save(tmp_path / "photos" / f"{level}.{'png' if level % 2 else 'bmp'}", level)
+    teacher = {"kind": "callable", "function": "odd_teacher:odd", "outputs": [{"task": "depth"}]}
+    result = distill.label(tmp_path / "photos", teacher=teacher, out=tmp_path / "out", workers=1, check=False)
+    return result.to_dict()
+
+
+def test_errors_of_single_photos_are_listed_and_the_others_are_labeled(labeled: dict[str, Any], tmp_path: Path) -> None:
+    assert labeled["labeled"] == 3 and labeled["complete"]
+    bad = {row["name"] for row in (*labeled["failed"], *labeled["unanswered"])}
+    assert bad == {"1.png", "2.bmp", "3.png", "4.bmp"}
+    reasons = {row["name"]: row["reason"] for row in labeled["failed"]}
+    assert "MemoryError" in reasons["1.png"] and "KeyError" in reasons["2.bmp"]
+
+
+def test_a_map_without_a_usable_pixel_is_no_label(labeled: dict[str, Any], tmp_path: Path) -> None:
+    manifest = read_manifest(tmp_path / "out")
+    assert labeled["labels"] == {"depth": 3} == manifest.counts and manifest.samples == 3
+    assert "3" not in {sample.key for sample in read_samples(tmp_path / "out")}
+
+
+def test_all_samples_have_the_same_keys(labeled: dict[str, Any], tmp_path: Path) -> None:
+    samples = list(read_samples(tmp_path / "out"))
+    keys = {frozenset(sample.meta) for sample in samples}
+    origins = {frozenset(sample.meta["origin"]) for sample in samples}
+    assert len(keys) == len(origins) == 1
+    assert {"failures", "instances", "referring", "depth_kind", "photo_hash"} <= next(iter(keys))
+
+
+def test_the_dataset_card_opens_photos_of_several_formats(
+    labeled: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "hf"))
+    datasets = pytest.importorskip("datasets")
+    rows = list(datasets.load_dataset(str(tmp_path / "out"), split="train", streaming=True))
+    assert len(rows) == 3 and {(row["png"] is None, row["bmp"] is None) for row in rows} == {
+        (True, False),
+        (False, True),
+    }
+    assert all(row["json"]["instances"] == [] and row["depth.png"] is not None for row in rows)
+
+
+def test_a_readme_of_someone_else_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    save(tmp_path / "photos" / "5.png", 5)
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "README.md").write_text("mine")
+    monkeypatch.setitem(sys.modules, "odd_teacher", sys.modules[__name__])
+    teacher = {"kind": "callable", "function": "odd_teacher:odd", "outputs": [{"task": "depth"}]}
+    for _ in range(2):
+        distill.label(
+            tmp_path / "photos", teacher=teacher, out=tmp_path / "out", workers=1, check=False, overwrite=True
+        )
+    assert (tmp_path / "out" / "README.md").read_text() == "mine"
+
+
+def test_a_preview_that_cannot_be_drawn_costs_no_label(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(module, "write_preview", broken)
+    monkeypatch.setitem(sys.modules, "odd_teacher", sys.modules[__name__])
+    save(tmp_path / "photos" / "5.png", 5)
+    teacher = {"kind": "callable", "function": "odd_teacher:odd", "outputs": [{"task": "depth"}]}
+    result = distill.label(tmp_path / "photos", teacher=teacher, out=tmp_path / "out", workers=1, check=False)
+    assert result.labeled == 1
