@@ -184,6 +184,8 @@ def _row(value: Any, where: str) -> ManifestRow:
         return load_config(ManifestRow, {key: item for key, item in value.items() if item is not None}, name=where)
     except UsageError as error:
         message = error.message if error.message.startswith(where) else f"{where}: {error.message}"
-        raise UsageError(message, hint="fix the manifest") from error
+        keys = ", ".join(field.alias or name for name, field in ManifestRow.model_fields.items())
+        hint = f"the keys of a row are {keys}" if "unknown key" in message else "fix the manifest"
+        raise UsageError(message, hint=hint) from error
     except (ValueError, ValidationError, DistillError) as error:
         raise UsageError(f"{where}: {error}", hint="fix the manifest") from error

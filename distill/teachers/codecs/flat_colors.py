@@ -19,6 +19,7 @@ _TAU = 25.0
 """Pixels within this distance (L2, of 255) of a flat color belong to it."""
 _SNAP = 8.0
 """Generated black is (0, 1, 1) as often as not: a color this close to black is black."""
+_GRAY_SPREAD = 16
 _MOST = 8
 _SAMPLES = 50_000
 """Of more pixels, every second, third ... is looked at."""
@@ -26,9 +27,7 @@ _RING_PX = 3
 _SURROUNDS = 0.6
 """A background without a name covers this fraction of the pixels along the image's border ..."""
 _SIDE = 0.05
-"""... and this fraction of each side."""
-_BLACK_ALONG = 0.2
-"""Black with this fraction of the border is the background, whatever else is there."""
+"""... and this fraction of each side; black, of the whole border."""
 _TOP = 0.9
 """A color along three sides, as behind a person at the lower border, covers this much of the upper one."""
 
@@ -57,28 +56,29 @@ def distance(generated: UInt8[ndarray, "h w 3"], color: RGB) -> ndarray:
     return np.sqrt(cv2.transform(cv2.multiply(difference, difference), np.ones((1, 3), np.float32)))
 
 
-def surrounding_color(generated: UInt8[ndarray, "h w 3"]) -> RGB | None:
-    """Flat color that surrounds the objects of an image; None if there is none, or two could be it.
+def possible_backgrounds(generated: UInt8[ndarray, "h w 3"]) -> tuple[RGB, ...]:
+    """Flat colors that may be the background: one, none, or black and another gray, which only a prompt tells apart.
 
-    Black wins with a fifth of the image's border. Any other color must cover 60 % of the border and part of all four
-    sides; or, behind an object at the lower border, of three sides and nearly all of the upper one. An object that
+    Black wins where it covers 5 % of the image's border. Any other color must cover 60 % of the border and part of all
+    four sides; or, behind an object at the lower border, of three sides and nearly all of the upper one. An object that
     fills much of the image does neither.
     """
     sides = _sides(generated)
     ring = np.concatenate(sides)
     along = {color: count / len(ring) for color, count in _clusters(ring)}
-    if not along:
-        return None
-    color, share = next(iter(along.items()))
+    black = along.pop(BLACK, 0.0)
+    color = next(iter(along), BLACK)
     covered = [float((_far(side, color) <= _TAU).mean()) for side in sides]
     num_sides = sum(fraction >= _SIDE for fraction in covered)
-    surrounds = share >= _SURROUNDS and (num_sides == 4 or (num_sides == 3 and covered[0] >= _TOP))
-    black = along.get(BLACK, 0.0)
-    if black >= _BLACK_ALONG:
-        return BLACK
-    if surrounds and black < _SIDE:
-        return color
-    return BLACK if black >= _SIDE and not surrounds else None
+    surrounds = along.get(color, 0.0) >= _SURROUNDS and (num_sides == 4 or (num_sides == 3 and covered[0] >= _TOP))
+    if black >= _SIDE:
+        return (BLACK, color) if surrounds and is_gray(color) else (BLACK,)
+    return (color,) if surrounds else ()
+
+
+def is_gray(color: RGB) -> bool:
+    """White, gray or black, which rarely stand for an object."""
+    return max(color) - min(color) < _GRAY_SPREAD
 
 
 def fraction_of(generated: UInt8[ndarray, "h w 3"], color: RGB) -> float:

@@ -17,8 +17,9 @@ from distill.teachers.codecs.flat_colors import (
     flat_colors,
     fraction_along_border,
     fraction_of,
+    is_gray,
     is_same,
-    surrounding_color,
+    possible_backgrounds,
 )
 from distill.teachers.codecs.palette import BACKGROUND, check_legend, is_explained
 
@@ -30,8 +31,6 @@ _MIN_BLACK = 0.01
 """Black that no border touches is the background from this fraction of the image on."""
 _WORTH_A_NOTE = 0.01
 _MANY_PIXELS = 400_000
-_GRAY_SPREAD = 16
-"""White, gray and black differ by less in their channels, and rarely stand for a class."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,17 +58,18 @@ def complete_background(generated: UInt8[ndarray, "h w 3"], prompt_spec: PromptS
         fraction_along_border(generated, named) >= _IN_USE or fraction_of(generated, named) >= _IN_USE_INSIDE
     ):
         return Completion(prompt_spec)
-    found = surrounding_color(generated)
+    found = possible_backgrounds(generated)
     if named is not None:
-        if found is None or is_same(found, named):
+        if len(found) != 1 or is_same(found[0], named):
             return Completion(prompt_spec)
-        return Completion(replace(prompt_spec, background=found), (_inferred(found, named),))
-    if found is None and (prompt_spec.reader == "hues" or fraction_of(generated, BLACK) >= _MIN_BLACK):
-        found = BLACK
-    if found is None:
-        reason = "no background is named, and no color of the image surrounds the objects; name it as background"
-        return Completion(prompt_spec, reject=reason)
-    return Completion(replace(prompt_spec, background=found), (_inferred(found),))
+        return Completion(replace(prompt_spec, background=found[0]), (_inferred(found[0], named),))
+    if not found and (prompt_spec.reader == "hues" or fraction_of(generated, BLACK) >= _MIN_BLACK):
+        found = (BLACK,)
+    if len(found) != 1:
+        both = " and ".join(map(_hex, found))
+        which = f"both {both} may be it" if found else "no color of the image surrounds the objects"
+        return Completion(prompt_spec, reject=f"no background is named, and {which}; name it as background")
+    return Completion(replace(prompt_spec, background=found[0]), (_inferred(found[0]),))
 
 
 def complete_legend(generated: UInt8[ndarray, "h w 3"], prompt_spec: PromptSpec) -> Completion:
@@ -124,19 +124,29 @@ def _background(
     generated: UInt8[ndarray, "h w 3"], legend: dict[str, RGB], left: Sequence[FlatColor], num_unreadable: int
 ) -> FlatColor | None:
     """The unexplained color that is the background; None without one, or where it may as well be a class."""
+    possible = possible_backgrounds(generated) if left else ()
+    surround = next((color for color in left if len(possible) == 1 and is_same(color.color, possible[0])), None)
+    if surround is not None and _is_no_class(generated, surround, legend, left, num_unreadable):
+        return surround
     black = next((color for color in left if is_same(color.color, BLACK)), None)
-    if black is not None:
-        return black
-    surround = surrounding_color(generated) if left else None
-    found = next((color for color in left if surround is not None and is_same(color.color, surround)), None)
-    if found is None:
-        return None
-    is_gray = max(found.color) - min(found.color) < _GRAY_SPREAD
+    return black if len(possible) < 2 else None
+
+
+def _is_no_class(
+    generated: UInt8[ndarray, "h w 3"],
+    found: FlatColor,
+    legend: dict[str, RGB],
+    left: Sequence[FlatColor],
+    num_unreadable: int,
+) -> bool:
+    """Whether a color around all objects is no class of the legend."""
+    if is_same(found.color, BLACK):
+        return True
     if num_unreadable:
-        return found if is_gray and len(left) > 1 else None
+        return is_gray(found.color) and len(left) > 1
     # A class without a pixel may be drawn in another color than prompted, and a flat image shows nothing at all.
     in_image = [fraction_of(generated, color) >= MIN_SHARE for name, color in legend.items() if name != BACKGROUND]
-    return found if any(in_image) and (is_gray or all(in_image)) else None
+    return any(in_image) and (is_gray(found.color) or all(in_image))
 
 
 def _inferred(found: RGB, named: RGB | None = None, text: str = "") -> str:

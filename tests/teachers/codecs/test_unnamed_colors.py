@@ -8,7 +8,7 @@ import pytest
 
 from distill.tasks import Task
 from distill.teachers.base import RGB, PromptSpec
-from distill.teachers.codecs.flat_colors import surrounding_color
+from distill.teachers.codecs.flat_colors import possible_backgrounds
 from distill.teachers.codecs.unnamed_colors import Completion
 from distill.teachers.tasks import teacher_task
 
@@ -70,16 +70,17 @@ def test_an_instance_that_fills_much_of_the_image_is_not_swallowed(name: str) ->
 
 
 def test_a_portrait_on_white_is_read() -> None:
-    assert surrounding_color(canvas(WHITE, (slice(40, 120), slice(40, 120), RED))) == WHITE
+    assert possible_backgrounds(canvas(WHITE, (slice(40, 120), slice(40, 120), RED))) == (WHITE,)
 
 
 @pytest.mark.parametrize(
     "rgb",
     [
         canvas(RED, (slice(0, 120), slice(0, 88), BLUE)),
+        canvas(WHITE, (slice(70, 120), slice(30, 120), BLACK)),
         np.random.default_rng(0).integers(0, 256, (*SIZE_HW, 3), dtype=np.uint8),
     ],
-    ids=["two instances fill the image", "texture"],
+    ids=["two instances fill the image", "black at the border of white", "texture"],
 )
 def test_an_image_whose_background_is_unclear_is_rejected_by_that_reason(rgb: np.ndarray) -> None:
     assert "name it as background" in complete(rgb, Task.INSTANCE, class_name="cat").reject
@@ -161,3 +162,8 @@ def test_a_flat_image_has_no_background(task: Task) -> None:
     completion = complete(canvas((90, 90, 90)), task, legend={"cat": RED})
     assert "background" not in completion.prompt_spec.legend
     assert not teacher_task(task).decode(canvas((90, 90, 90)), completion.prompt_spec).valid.any()
+
+
+def test_black_outlines_are_not_the_background() -> None:
+    rgb = canvas(WHITE, (slice(38, 92), slice(48, 112), BLACK), (*CENTER, RED))
+    assert complete(rgb, Task.SEMANTIC, legend={"cat": RED}).prompt_spec.legend["background"] == WHITE
