@@ -95,6 +95,7 @@ class CameraReader(FrameSource):
         self._stop = threading.Event()
         self._error: DistillError | None = None
         self._ended = False
+        self._broken = ""
         check_address(url)
         self._container: Any = None
         self._finite = False
@@ -170,7 +171,7 @@ class CameraReader(FrameSource):
                     return None
                 self._news.wait(_POLL_S)
             if now - waiting_since > self._timeout_s + _POLL_S:
-                self._error = self._gone(f"no frame for {self._timeout_s:g} s")
+                self._error = self._gone(self._broken or f"no frame for {self._timeout_s:g} s")
                 return None
 
     def _take(self, now: float) -> tuple[int, float, Any]:
@@ -202,6 +203,7 @@ class CameraReader(FrameSource):
 
     def _reconnected(self, why: str) -> Any:
         """First frame of a new connection; None, and the stream has ended, if there is none in time."""
+        self._broken = why
         deadline = time.monotonic() + self._timeout_s
         for attempt in itertools.count():
             pause = _BACK_OFF_S[min(attempt, len(_BACK_OFF_S) - 1)]
@@ -217,6 +219,7 @@ class CameraReader(FrameSource):
             except Exception:
                 continue
             self.reconnects += 1
+            self._broken = ""
             return frame
         self._end(why)
         return None

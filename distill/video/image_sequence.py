@@ -65,13 +65,15 @@ class ImageSequence(FrameSource):
             DistillError: Images cannot be read or differ in size; raised after all others.
         """
         first, bad = self._files[0][0], list[DistillError]()
-        for index, (number, file) in enumerate(self._files[start:], start):
+        for index, (number, file) in enumerate(self._files):
             try:
                 rgb = self._read(file)
                 self._check_size(rgb, file)
             except DistillError as error:
                 bad.append(error)
                 continue
+            if index < start:
+                continue  # read again, because a resumed job must name the bad ones before it, too
             if size_hw is not None and size_hw != self.size_hw:
                 rgb = cv2.resize(rgb, size_hw[::-1], interpolation=cv2.INTER_AREA)
             pts = number - first

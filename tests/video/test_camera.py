@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import socket
 import threading
 import time
@@ -12,6 +13,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+from PIL import Image
 
 from distill.errors import DistillError
 from distill.video import CameraReader, DropPolicy
@@ -144,3 +146,58 @@ def test_predict_keeps_results_of_a_lost_camera(film: bytes, tmp_path: Path, gon
     assert bool(done.failed) == gone and not output_paths.work.exists()
     if gone:
         assert row["frames"] + row["dropped"] == 50 and "camera is gone" in done.failed[0]["reason"]
+
+
+class PictureServer:
+    """Sends JPEGs over TCP or HTTP, some of them spoiled; accepts a number of connections, one after the other."""
+
+    def __init__(
+        self, *, connections: int = 1, pictures: int = 24, spoil: bytes | None = None, http: bool = False
+    ) -> None:
+        self._server = socket.create_server(("127.0.0.1", 0))
+        self._connections, self._pictures, self._spoil, self._http = connections, pictures, spoil, http
+        self.url = f"{'http' if http else 'tcp'}://127.0.0.1:{self._server.getsockname()[1]}"
+        threading.Thread(target=self._serve, daemon=True).start()
+
+    def _serve(self) -> None:
+        with contextlib.suppress(OSError):
+            for _ in range(self._connections):
+                line, _ = self._server.accept()
+                with line, contextlib.suppress(OSError):
+                    self._send(line)
+            self._server.close()
+
+    def _send(self, line: socket.socket) -> None:
+        if self._http:
+            line.recv(4096)
+            line.sendall(b"HTTP/1.0 200 OK\r\nContent-Type: multipart/x-mixed-replace; boundary=cut\r\n\r\n")
+        for number in range(self._pictures):
+            buffer = io.BytesIO()
+            Image.fromarray(np.full((48, 64, 3), 20 + 8 * number, np.uint8)).save(buffer, "JPEG")
+            data = self._spoil if self._spoil is not None and number % 5 == 4 else buffer.getvalue()
+            head = b"--cut\r\nContent-Type: image/jpeg\r\nContent-Length: %d\r\n\r\n" % len(data) if self._http else b""
+            line.sendall(head + data + (b"\r\n" if self._http else b""))
+            time.sleep(0.01)
+
+
+@pytest.mark.parametrize(
+    "spoil", [b"\xff\xd8\xff\xd9", b"\xff\xd8" + bytes(500) + b"\xff\xd9", b"\xff\xd8\xff\xe0\x00\x10JFIF\xff\xd9"]
+)
+def test_a_bad_packet_does_not_end_a_camera(spoil: bytes) -> None:
+    reader = CameraReader(PictureServer(spoil=spoil).url, drop_policy=DropPolicy.NEVER, timeout_s=0.6)
+    seen = []
+    with pytest.raises(DistillError, match="the camera is gone: the stream ended after"):
+        for frame in reader.frames():
+            seen.append(int(frame.rgb.mean()))
+    assert len(seen) >= 18 and max(seen) > 180  # the last pictures, too
+
+
+@pytest.mark.parametrize("http", [False, True])
+def test_a_camera_is_connected_again(http: bool) -> None:
+    server = PictureServer(connections=3, pictures=12, http=http)
+    reader = CameraReader(server.url, drop_policy=DropPolicy.NEVER, timeout_s=0.5)
+    with pytest.raises(DistillError, match="the camera is gone: .* after 36 frames"):
+        frames = [frame.index for frame in reader.frames()]
+        assert frames == []
+    assert reader.reconnects == 2 and reader.taken >= 30
+    assert reader.read_stats()["reconnects"] == 2

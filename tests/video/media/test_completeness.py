@@ -45,9 +45,7 @@ def test_a_last_frame_that_stands_long_is_whole(suffix: str, tmp_path: Path) -> 
             frame = av.VideoFrame.from_ndarray(np.full((48, 64, 3), 30 * number, np.uint8), format="rgb24")
             frame.pts, frame.time_base = time, Fraction(1, 1000)
             packets += stream.encode(frame)
-        for packet, (now, after) in zip(
-            [*packets, *stream.encode(None)], itertools.pairwise(times), strict=True
-        ):
+        for packet, (now, after) in zip([*packets, *stream.encode(None)], itertools.pairwise(times), strict=True):
             packet.duration = after - now
             container.mux_one(packet)
     reader = VideoReader(path)
