@@ -145,7 +145,7 @@ ALLOWED_WORDS = {
     "configs/teachers": ("floor", "door"),  # classes of NYU
     "distill/teachers/synthetic": ("floor", "room", "door", "DOOR", "door_material"),  # what the scenes show
     "distill/export/targets/op_rules": ("Floor",),  # the ONNX operator
-    "distill/teachers/prompts/legend_parser.py": ("painted",),  # a word of published prompts
+    "distill/teachers/prompts": ("painted",),  # a word of published prompts
 }
 """Banned words that name a thing in these folders."""
 
