@@ -135,6 +135,11 @@ class Job:
         """Number of shards."""
         return len(self.plan.shards)
 
+    @property
+    def expected_shards(self) -> int:
+        """Number of shards of a new set, whatever is in `out`."""
+        return -(-self.num_photos // self.shard_size)
+
     def positions(self, index: int) -> list[int]:
         """Positions in the source of the photos of a shard; photos that are gone are left out."""
         found = map(self._position_of.get, self.plan.shards[index])

@@ -49,7 +49,10 @@ def plan_label(job: Job) -> LabelPlan:
 
     # A plan downloads no model.
     os.environ["HF_HUB_OFFLINE"] = "1"
-    return LabelPlan(*plan_hosted(job, job.config)) if isinstance(job.config, HostedConfig) else plan_local(job)
+    plan = LabelPlan(*plan_hosted(job, job.config)) if isinstance(job.config, HostedConfig) else plan_local(job)
+    left_out = len(job.source.left_out)
+    more = f"\n{left_out} results of earlier runs and system folders are left out." if left_out else ""
+    return LabelPlan(plan.values | {"left_out": left_out}, plan.text + more)
 
 
 def plan_local(job: Job) -> LabelPlan:
@@ -61,7 +64,7 @@ def plan_local(job: Job) -> LabelPlan:
     photos, kind = job.num_photos, kind_of(job.config)
     if job.store is not None and not job.offline and not isinstance(job.config, EnsembleConfig):
         job = replace(job, store=None)  # a trial stores no answers
-    values: dict[str, Any] = {"photos": photos, "shards": job.num_shards, "cost_usd": 0.0}
+    values: dict[str, Any] = {"photos": photos, "shards": job.expected_shards, "cost_usd": 0.0}
     try:
         tasks = job.teacher.tasks
         trial = _run_trial(
@@ -72,7 +75,7 @@ def plan_local(job: Job) -> LabelPlan:
         values |= {"teacher": job.config.kind, "license": job.config.license, "missing": missing.message}
         return LabelPlan(
             values,
-            f"{photos} photos in {job.num_shards} shards, 0.00 USD. The duration is unknown: {missing.message}; "
+            f"{photos} photos in {job.expected_shards} shards, 0.00 USD. The duration is unknown: {missing.message}; "
             f"{missing.hint}. No request was sent and no file was written.",
         )
     seconds = trial.opening_s + trial.photo_s * photos
@@ -93,7 +96,7 @@ def plan_local(job: Job) -> LabelPlan:
         values,
         f"{photos} photos, {len(tasks)} tasks ({', '.join(tasks)}): {values['answers']} answers of {job.teacher.name}, "
         f"{'at most ' if most_usd else ''}{most_usd:,.2f} USD, about {seconds:.0f} s {where} and "
-        f"{values['bytes'] / 1e6:.1f} MB in {job.num_shards} shards (from {trial.photos} photos tried). "
+        f"{values['bytes'] / 1e6:.1f} MB in {job.expected_shards} shards (from {trial.photos} photos tried). "
         "No file was written.",
     )
 

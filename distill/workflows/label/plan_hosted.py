@@ -68,7 +68,7 @@ def plan_hosted(job: Job, config: HostedConfig) -> tuple[dict[str, Any], str]:
         "seconds": None if mode == "batch" else round((modes[mode]["minutes"] or 0.0) * 60),
         "bytes": round((answers - cached) * answer_bytes + photos * (photo_bytes + label_bytes)),
         "answer_bytes": (answers - cached) * answer_bytes,
-        "shards": job.num_shards,
+        "shards": job.expected_shards,
         "teacher": job.teacher.name,
         "license": job.teacher.license,
         "terms": config.terms,

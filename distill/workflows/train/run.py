@@ -84,7 +84,7 @@ class TrainResult:
         if self.failure:
             end = f"the run has learned nothing: {self.failure}"
         else:
-            weak = f"no better than a constant prediction (yet): {self.weak}\n" if self.weak else ""
+            weak = f"no better than a constant prediction after {self.steps} steps: {self.weak}\n" if self.weak else ""
             end = f"{weak}next: distill export {shlex.quote(str(self.run))} --to onnx"
         return (
             f"{self.run}: {self.epochs} epochs, {self.steps} steps in {self.elapsed_s:.0f} s"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -58,6 +59,9 @@ def test_errors_of_single_photos_are_listed_and_the_others_are_labeled(labeled: 
 def test_a_map_without_a_usable_pixel_is_no_label(labeled: dict[str, Any], tmp_path: Path) -> None:
     manifest = read_manifest(tmp_path / "out")
     assert labeled["labels"] == {"depth": 3} == manifest.counts and manifest.samples == 3
+    assert json.loads((tmp_path / "out" / "label.json").read_text())["labels"] == {"depth": 3}
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert "3 of 7 photos labeled with 3 answers" in page
     assert "3" not in {sample.key for sample in read_samples(tmp_path / "out")}
 
 
