@@ -119,7 +119,7 @@ def expand(entry: str) -> Expansion:
         for match in sorted(glob.glob(word, recursive=True))  # noqa: PTH207
     ]
     if not matches:
-        raise UsageError(f"{entry}: no such file, folder or glob", hint="check the path")
+        raise UsageError(f"{safe_address(entry)}: no such file, folder or glob", hint="check the path")
     wanted = PHOTO_SUFFIXES | VIDEO_SUFFIXES | ARCHIVE_SUFFIXES
     found, is_own = Expansion(), OwnFileFinder()
     for match in matches:

@@ -70,7 +70,7 @@ def _opened(path: Path) -> Image.Image:
 
 
 def _canvas_wh(head: bytes) -> tuple[int, int] | None:
-    """(width, height) from the header of a WebP with VP8X, or of a PNG; None for AVIF, which is not decoded by opening it."""
+    """(width, height) in the header of a WebP or a PNG; None for AVIF, which is not decoded by opening it."""
     if head.startswith(b"RIFF"):
         return int.from_bytes(head[24:27], "little") + 1, int.from_bytes(head[27:30], "little") + 1
     return (int.from_bytes(head[16:20]), int.from_bytes(head[20:24])) if head.startswith(b"\x89PNG") else None

@@ -82,6 +82,7 @@ class VideoReader(FrameSource):
             self.time_base = _PLAY_TIME_BASE if self._stored_base < _FINEST else self._stored_base
             self.num_frames = stated_frames(container, stream, self.rate)
             self._origin_s = _origin_s(container, first, self._stored_base)
+            self.audio_path = path if container.streams.audio else None
             self._max_gap_s = max_gap_s(container.format.name)
             self._notes = _notes(self._converter, bool(first.interlaced_frame), (first.height, first.width))
         if decoder is Decoder.AUTO:
@@ -144,6 +145,7 @@ class VideoReader(FrameSource):
         wanted_hw, converter = size_hw or self.size_hw, self._converter.clone()
         with open_container(self.path, self.decoder) as container, media_errors(self.name, "the video is damaged"):
             stream = video_stream(container, self.name, self.decoder)
+            index = -1
             for index, (frame, play) in enumerate(self._placed(decode(container, stream, self.path))):
                 if stop is not None and index >= stop:
                     return
@@ -154,6 +156,8 @@ class VideoReader(FrameSource):
                 source_s = float(play * self.time_base) if frame.pts is None else float(frame.pts * self._stored_base)
                 duration = round((frame.duration or 0) * self._stored_base / self.time_base)
                 yield Frame(index, play, source_s, rgb, float(play * self.time_base), duration)
+            if index + 1 < stream.frames:
+                self._note(f"the file states {stream.frames} frames, and {index + 1} could be decoded")
 
     def _placed(self, frames: Iterator[Any]) -> Iterator[tuple[Any, int]]:
         """(frame, play time) of each frame; a frame waits for the next one, which shows whether its time is right."""

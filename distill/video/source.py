@@ -39,6 +39,7 @@ class FrameSource(ABC):
 
     Attributes:
         path: The file; None for other sources.
+        audio_path: The file, if it contains sound.
         name: Display name.
         size_hw: (height, width), upright.
         rate: Frames per second; an average for variable rates.
@@ -51,6 +52,7 @@ class FrameSource(ABC):
     """
 
     path: Path | None = None
+    audio_path: Path | None = None
     name: str
     size_hw: tuple[int, int]
     rate: Fraction

@@ -1,9 +1,10 @@
-"""BLAS threads inside and outside of `one_blas_thread`."""
+"""BLAS threads inside and outside of `one_blas_thread`; cores by affinity and by quota."""
 
 from __future__ import annotations
 
 import multiprocessing
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ import pytest
 import scipy.linalg  # noqa: F401 - its library of linear algebra is one of those that are looked at
 from threadpoolctl import threadpool_info, threadpool_limits
 
+from distill.runtime import cpu
 from distill.runtime.cpu import one_blas_thread
 from distill.teachers.registration import estimate as drift
 from distill.workflows.label import workers
@@ -64,3 +66,34 @@ def test_label_worker_uses_one_thread() -> None:
     if before == {1}:
         pytest.skip("needs a BLAS library with more than one thread: at least two cores")
     assert after == {1}
+
+
+def control_groups(root: Path, files: dict[str, str], own: str) -> tuple[Path, Path]:
+    for name, text in files.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text(text)
+    (root / "own").write_text(own)
+    return root, root / "own"
+
+
+@pytest.mark.parametrize(
+    ("files", "own", "quota"),
+    [
+        ({"cpu.max": "150000 100000\n"}, "0::/\n", 1.5),
+        ({"a/b/cpu.max": "max 100000", "a/cpu.max": "200000 100000"}, "0::/a/b\n", 2.0),
+        ({"cpu.max": "max 100000"}, "0::/gone\n", None),
+        ({"cpu/x/cpu.cfs_quota_us": "50000", "cpu/x/cpu.cfs_period_us": "100000"}, "4:cpu,cpuacct:/x\n", 0.5),
+        ({"cpu,cpuacct/cpu.cfs_quota_us": "-1", "cpu,cpuacct/cpu.cfs_period_us": "100000"}, "4:cpu,cpuacct:/\n", None),
+        ({}, "9:memory:/x\nnonsense\n\n", None),
+        ({"cpu.max": "1000 0"}, "0::/../..\n", None),
+    ],
+)
+def test_the_quota_of_a_container(
+    files: dict[str, str], own: str, quota: float | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root, listed = control_groups(tmp_path, files, own)
+    assert cpu.cpu_quota(root, listed) == quota
+    monkeypatch.setattr(cpu, "_CGROUPS", root)
+    monkeypatch.setattr(cpu, "_OWN_CGROUPS", listed)
+    monkeypatch.setattr(cpu.os, "sched_getaffinity", lambda process: set(range(8)))
+    assert cpu.usable_cores() == {None: 8, 0.5: 1, 1.5: 2, 2.0: 2}[quota]

@@ -196,7 +196,7 @@ def test_a_bad_packet_does_not_end_a_camera(spoil: bytes) -> None:
 def test_a_camera_is_connected_again(http: bool) -> None:
     server = PictureServer(connections=3, pictures=12, http=http)
     reader = CameraReader(server.url, drop_policy=DropPolicy.NEVER, timeout_s=0.5)
-    with pytest.raises(DistillError, match="the camera is gone: .* after 36 frames"):
+    with pytest.raises(DistillError, match=r"the camera is gone: .* after 36 frames"):
         frames = [frame.index for frame in reader.frames()]
         assert frames == []
     assert reader.reconnects == 2 and reader.taken >= 30

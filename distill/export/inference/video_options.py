@@ -115,7 +115,7 @@ def build_sinks(
             panels,
             **clock,
             encoding=choose_encoding(options.codec),
-            audio_from=source.path,
+            audio_from=source.audio_path,
             workers=max(1, cores // 4),
         ),
     }

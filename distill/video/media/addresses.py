@@ -56,7 +56,8 @@ def safe_address(address: str) -> str:
     passwords may contain any of ``@ / ? # :``; so everything except the host is left out. Paths of files are unchanged.
     """
     match = _SCHEME.fullmatch(address)
-    if match is None or scheme_of(address) == "":
+    # One slash: a path in Python turns "rtsp://" into "rtsp:/".
+    if match is None or not (scheme_of(address) or match[1].lower() in SCHEMES):
         return address
     scheme, rest = match[1].lower(), match[2].lstrip("/")
     host, hidden = _split_host(rest)

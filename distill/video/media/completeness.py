@@ -11,10 +11,8 @@ _FLV_TAGS = (8, 9, 18)
 
 
 def is_truncated(path: Path, format_name: str) -> bool:
-    """Whether a GIF, Matroska or FLV file ends before its own structure does; False for other formats."""
-    check = {"gif": _gif_ends_early, "matroska": _matroska_ends_early, "flv": _flv_ends_early}.get(
-        format_name.split(",", maxsplit=1)[0]
-    )
+    """Whether a file ends before its own structure does; False for formats without such a structure."""
+    check = _CHECKS.get(format_name.split(",", maxsplit=1)[0])
     if check is None:
         return False
     try:
@@ -52,3 +50,34 @@ def _flv_ends_early(file: BinaryIO, size: int) -> bool:
     file.seek(size - 4 - last)
     head = file.read(4)
     return head[0] & 0x1F not in _FLV_TAGS or int.from_bytes(head[1:4]) != last - 11
+
+
+def _mov_ends_early(file: BinaryIO, size: int) -> bool:
+    """The file is a row of boxes; each states its size."""
+    at = 0
+    while at + 8 <= size:
+        file.seek(at)
+        head = file.read(16)
+        length = int.from_bytes(head[:4])
+        if length == 0:  # to the end of the file
+            return False
+        if length == 1:
+            length = int.from_bytes(head[8:16])
+        if length < 8:
+            return False  # what follows are no boxes, but all frames may be there
+        at += length
+    return at > size
+
+
+def _avi_ends_early(file: BinaryIO, size: int) -> bool:
+    """The first chunk states its size; 0 in recordings that were not closed."""
+    return int.from_bytes(file.read(8)[4:], "little") + 8 > size + 1
+
+
+_CHECKS = {
+    "gif": _gif_ends_early,
+    "matroska": _matroska_ends_early,
+    "flv": _flv_ends_early,
+    "mov": _mov_ends_early,
+    "avi": _avi_ends_early,
+}

@@ -17,12 +17,20 @@ from tests.builders.videos import make_clip, write_stream
 
 
 @pytest.mark.parametrize(
-    ("name", "codec"), [("a.mkv", "mpeg4"), ("a.flv", "flv1"), ("a.gif", "gif"), ("a.webm", "libvpx")]
+    ("name", "codec"),
+    [
+        ("a.mkv", "mpeg4"),
+        ("a.flv", "flv1"),
+        ("a.gif", "gif"),
+        ("a.webm", "libvpx"),
+        ("a.avi", "mpeg4"),
+        ("a.mp4", "mpeg4"),
+    ],
 )
 def test_structure(name: str, codec: str, tmp_path: Path) -> None:
     form = "rgb8" if codec == "gif" else "yuv420p"
     clip = make_clip(tmp_path / name, num_frames=10, codec=codec, pix_fmt=form)
-    kind = {"mkv": "matroska", "webm": "matroska"}.get(clip.suffix[1:], clip.suffix[1:])
+    kind = {"mkv": "matroska", "webm": "matroska", "mp4": "mov"}.get(clip.suffix[1:], clip.suffix[1:])
     assert not is_truncated(clip, kind) and VideoReader(clip).count() == 10
     data = clip.read_bytes()
     for share in (0.5, 0.7, 0.99):

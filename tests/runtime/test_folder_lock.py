@@ -1,0 +1,59 @@
+"""Outputs that two commands want at once."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+from pathlib import Path
+
+import pytest
+
+from distill.errors import DistillError
+from distill.runtime.folder_lock import hold_output
+
+
+def hold_and_die(path: Path) -> None:
+    with hold_output(path, "predict"):
+        os._exit(9)
+
+
+@pytest.mark.parametrize("name", ["out", "out.mp4", "deep/out"])
+def test_the_second_one_is_told_who_holds_it(name: str, tmp_path: Path) -> None:
+    path = tmp_path / name
+    with (
+        hold_output(path, "predict"),
+        pytest.raises(
+            DistillError, match=rf"out.*: distill predict \(process {os.getpid()}, since .*\) is writing here"
+        ),
+        hold_output(path, "predict"),
+    ):
+        pytest.fail("both hold it")
+    with hold_output(path, "predict"):  # free again
+        pass
+    assert not [file for file in tmp_path.rglob("*") if file.is_file()]
+
+
+def test_a_dead_process_holds_nothing(tmp_path: Path) -> None:
+    process = multiprocessing.get_context("fork").Process(target=hold_and_die, args=(tmp_path,))
+    process.start()
+    process.join()
+    assert process.exitcode == 9 and list(tmp_path.iterdir())
+    with hold_output(tmp_path, "predict"):
+        pass
+
+
+def test_a_link_is_not_followed(tmp_path: Path) -> None:
+    (tmp_path / "other").write_text("mine")
+    (tmp_path / ".distill.lock").symlink_to(tmp_path / "other")
+    with pytest.raises(DistillError, match="cannot be written"), hold_output(tmp_path, "predict"):
+        pytest.fail("followed")
+    assert (tmp_path / "other").read_text() == "mine"
+
+
+def test_a_folder_that_cannot_exist_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with (
+        pytest.raises(DistillError, match="cannot be written.*choose another --out"),
+        hold_output(tmp_path / "file" / "x", "predict"),
+    ):
+        pytest.fail("held")
