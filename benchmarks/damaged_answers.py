@@ -137,6 +137,7 @@ def as_task(task: str, **values: Any) -> Callable[[Row], Row]:
     return change
 
 
+SEGMENTATIONS = ("semantic", "instance", "referring")
 STREET = {"sky": [70, 130, 180], "road": [128, 64, 128], "tree": [107, 142, 35], "person": [220, 20, 60]}
 PURE = {"sky": [255, 0, 0], "road": [0, 255, 0], "tree": [0, 0, 255], "person": [255, 255, 0], "wall": [0, 0, 0]}
 TASK_ROWS: Mapping[str, Callable[[Row], Row]] = {
@@ -386,8 +387,11 @@ def outcomes(answers: Answers, chosen: Mapping[str, Way]) -> Iterator[tuple[int,
     """(position, way, outcome) of every answer in every way."""
     for position, row in enumerate(answers.rows):
         for name, way in chosen.items():
-            if name.startswith("given as ") and same_colors(row, way.row(row)):
+            given = way.row(row)
+            if name.startswith("given as ") and same_colors(row, given):
                 continue
+            if row["task"] in SEGMENTATIONS and given["task"] in SEGMENTATIONS and given["task"] != row["task"]:
+                way = replace(way, kind="alike")  # noqa: PLW2901
             yield position, name, way, answers.outcome(position, way)
         wrong = Way(same, "nonsense")
         size = answers.pixels(row["answer"]).shape
@@ -455,6 +459,7 @@ def report(answers: Sequence[Row], rows: Sequence[tuple[int, str, Way, Outcome]]
     wrong = [outcome for _, _, _, outcome in rows if outcome.wrong is not None and outcome.wrong > LIMIT]
     above = [outcome for outcome in wrong if outcome.quality is not None and outcome.quality >= min(good, default=1.0)]
     exact = next((name for _, name, _, _ in rows), "")
+    alike = [row for row in rows if row[2].kind == "alike" and row[3].verdict != "rejected"]
     counts = [
         [name_of(answers[position]), name, instances_of(outcome)]
         for position, name, _, outcome in rows
@@ -473,9 +478,10 @@ def report(answers: Sequence[Row], rows: Sequence[tuple[int, str, Way, Outcome]]
     ]
     notes = (
         f"{len(answers)} real answers, {len(rows)} versions ({exact} first). Nonsense accepted: {len(nonsense)}. Good "
-        f"answers rejected: {len(lost)}. Quality of good answers: {min(good, default=0):.2f} to {max(good, default=0):.2f}. "
-        f"Accepted with more than {LIMIT:.0%} wrong pixels: {len(wrong)}, of which {len(above)} score as high as a good "
-        "answer. Wrong pixels: against the label of the answer as it is."
+        f"answers rejected: {len(lost)}. Segmentations accepted as other ones whose colors they have: {len(alike)}. "
+        f"Quality of good answers: {min(good, default=0):.2f} to {max(good, default=0):.2f}. Accepted with more than "
+        f"{LIMIT:.0%} wrong pixels: {len(wrong)}, of which {len(above)} score as high as a good answer. Wrong pixels: "
+        "against the label of the answer as it is."
     )
     tables = [
         Table(["way", "kind", "accepted", "corrected", "rejected", "quality", "most wrong pixels"], summary(rows)),

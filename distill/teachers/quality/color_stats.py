@@ -31,6 +31,8 @@ _SKY = (255, 0, 255)
 """Sky of normals images."""
 _LINE_RATIO = 8.0
 """Lines are at least this many times as long as wide."""
+_FRAME = 0.05
+"""Part of the longer side along the border where lines are not counted."""
 _BRIGHT = 96
 """Lowest gray level of lines, unless the image is darker."""
 
@@ -92,8 +94,8 @@ class ColorStats:
         return self.gray > 0.8 and 0.004 < self.lines < 0.3 and self.areas < self.lines / 2 and self.reach > 0.5
 
 
-def measure_colors(rgb: UInt8[ndarray, "h w 3"]) -> ColorStats:
-    """Statistics of the colors of an image."""
+def measure_colors(rgb: UInt8[ndarray, "h w 3"], small: UInt8[ndarray, "h2 w2 3"] | None = None) -> ColorStats:
+    """Statistics of the colors of an image, of which ``small`` is a smaller version."""
     step = max(1, round(max(rgb.shape[:2]) / _LONGEST_PX))
     pixels = rgb[step // 2 :: step, step // 2 :: step].reshape(-1, 3)
     cell = pixels.astype(np.int32) >> 3
@@ -105,7 +107,7 @@ def measure_colors(rgb: UInt8[ndarray, "h w 3"]) -> ColorStats:
     mode = (table.color * mode_cells[:, None]).sum(axis=0) / mode_cells.sum()
     usual = np.abs(table.color - mode).max(axis=1) <= _USUAL
     depth, depth_run, num_depth_runs = _depths(pixels, usual[code])
-    lines, areas, reach = _lines(rgb)
+    lines, areas, reach = _lines(rgb if small is None else small)
     return ColorStats(
         frequent=float(counts[usual].sum() / total),
         num_colors=_effective(coarse),
@@ -182,7 +184,9 @@ def _lines(rgb: UInt8[ndarray, "h w 3"]) -> tuple[float, float, float]:
     scale = min(1.0, 2 * _LONGEST_PX / max(rgb.shape[:2]))
     size = max(1, round(rgb.shape[1] * scale)), max(1, round(rgb.shape[0] * scale))
     gray = cv2.cvtColor(cv2.resize(rgb, size, interpolation=cv2.INTER_AREA), cv2.COLOR_RGB2GRAY)
-    if np.median(gray) > _BRIGHT:
+    edge = round(_FRAME * max(gray.shape))
+    gray = gray[edge : gray.shape[0] - edge, edge : gray.shape[1] - edge]  # a frame is no line of the scene
+    if not gray.size or np.median(gray) > _BRIGHT:
         return 0.0, 0.0, 0.0
     bright: Bool[ndarray, "h w"] = gray > min(_BRIGHT, 0.4 * int(gray.max()) + 1)
     _, _, stats, _ = cv2.connectedComponentsWithStats(bright.astype(np.uint8), connectivity=8)
@@ -196,5 +200,5 @@ def _lines(rgb: UInt8[ndarray, "h w 3"]) -> tuple[float, float, float]:
             (stats[thin, start] + stats[thin, length]).max() - stats[thin, start].min()
             for start, length in ((cv2.CC_STAT_LEFT, cv2.CC_STAT_WIDTH), (cv2.CC_STAT_TOP, cv2.CC_STAT_HEIGHT))
         ]
-        reach = float(min(spans[0] / size[0], spans[1] / size[1]))
+        reach = float(min(spans[0] / gray.shape[1], spans[1] / gray.shape[0]))
     return float(area[thin].sum() / total), float(area[~thin].sum() / total), reach

@@ -95,7 +95,7 @@ def score_result(
         )
         if full or pixels is not label.confidence:
             weight = quality.score / full if quality.score < full else 1.0
-            result.labels[task] = replace(label, confidence=pixels * weight)
+            result.labels[task] = replace(label, confidence=pixels if weight == 1 else pixels * weight)
 
 
 def _measured(

@@ -19,7 +19,7 @@ from distill.labels import Label
 from distill.tasks import TASKS, Task
 from distill.teachers.quality.calibration import UNCALIBRATED, TaskCalibration
 from distill.teachers.quality.cross_task import borders, compare
-from distill.teachers.quality.wrong_image import shows_scene
+from distill.teachers.quality.wrong_image import reduce_size, shows_scene
 from distill.teachers.registration.align import Registration
 from distill.teachers.registration.edges import edge_field
 from distill.teachers.tasks import teacher_task
@@ -65,7 +65,8 @@ class PhotoCache:
     def edges(self, photo_rgb: UInt8[ndarray, "h w 3"], size_hw: tuple[int, int]) -> Bool[ndarray, "h2 w2"]:
         """Pixels with a photo edge within one pixel, at a size of comparison."""
         if size_hw not in self._edges:
-            small = cv2.resize(photo_rgb, size_hw[::-1], interpolation=cv2.INTER_AREA)
+            reduced = reduce_size(photo_rgb, max(size_hw))
+            small = cv2.resize(reduced, size_hw[::-1], interpolation=cv2.INTER_AREA)
             nearby = cv2.dilate(np.abs(edge_field(small)), np.ones((3, 3), np.uint8))
             self._edges[size_hw] = nearby > PHOTO_EDGE
         return self._edges[size_hw]
@@ -150,13 +151,15 @@ def score_label(
             pixel = cv2.resize(found[1], label.size_hw[::-1], interpolation=cv2.INTER_LINEAR)
             pixels = pixels * (1 - np.float32(trust) * (1 - pixel))
     parts = {**parts, "cross_task": float(np.mean(agreed))} if agreed else parts
-    return Quality(calibration.score(parts), parts, calibration.calibrate_confidence(pixels) * label.valid)
+    if calibration.pixels.at:
+        pixels = calibration.calibrate_confidence(pixels) * label.valid
+    return Quality(calibration.score(parts), parts, pixels)
 
 
 def describe(label: Label) -> dict[str, Any]:
     """Summary of a label for its record."""
     share = label.valid_fraction
-    confidence = float(label.confidence[label.valid].mean()) if share else 0.0
+    confidence = float(label.confidence.mean()) / share if share else 0.0
     values: dict[str, Any] = {"valid_fraction": round(share, 4), "confidence": round(confidence, 4)}
     if TASKS[label.task].class_list == "instance_classes":
         values["instances"] = len(label.instance_classes)

@@ -204,7 +204,8 @@ class TeacherTask(ABC):
 
     def color_validity(self, label: Label) -> float:
         """Valid fraction times mean confidence of the valid pixels."""
-        return label.valid_fraction * float(label.confidence[label.valid].mean()) if label.valid.any() else 0.0
+        # The confidence of invalid pixels is 0.
+        return float(label.confidence.mean()) if label.valid.any() else 0.0
 
     @abstractmethod
     def borders(self, value: Shaped[ndarray, "h w *c"], label: Label) -> Bool[ndarray, "h w"]:
@@ -272,8 +273,13 @@ class TeacherTask(ABC):
 
 
 def _shown(label: Label) -> tuple[float, float]:
-    """(fraction of the image without the most frequent class, valid fraction of that)."""
+    """(fraction of the image without the most frequent class, valid fraction of that).
+
+    Rows and columns without a valid pixel are beyond a shifted image.
+    """
     value, valid = label.value[::3, ::3], label.valid[::3, ::3]
+    rows, columns = valid.any(axis=1), valid.any(axis=0)
+    value, valid = value[rows][:, columns], valid[rows][:, columns]
     counts = np.bincount(value[valid].astype(np.int64), minlength=1)
     others = int(valid.size - counts.max())
     return others / max(1, valid.size), (int(counts.sum()) - int(counts.max())) / max(1, others)

@@ -19,7 +19,7 @@ from distill.errors import DistillError, UsageError
 from distill.label_conversions import stretch_to_unit
 from distill.labels import Label, is_beyond_range
 from distill.metrics.depth_alignment import align_depth, default_alignment
-from distill.tasks import FAR_DEPTH_M, DepthKind, Task, unwarp_depth, warp_depth
+from distill.tasks import FAR_DEPTH_M, FAR_WARP, DepthKind, Task, unwarp_depth, warp_depth
 from distill.teachers.base import PromptSpec
 from distill.teachers.codecs.colormaps import runs_along_cube, split_reversed
 from distill.teachers.codecs.depth import decode_depth_gray16, decode_depth_rgb, encode_depth_rgb
@@ -184,8 +184,9 @@ class DepthTask(TeacherTask):
 
     def content(self, label: Label) -> float:
         """By the spread of the depth values, sky excluded."""
-        near = label.valid & ~is_beyond_range(label) if label.depth_kind is DepthKind.METRIC else label.valid
-        values = label.value[near]
+        values = label.value[::4, ::4][label.valid[::4, ::4]]
+        if label.depth_kind is DepthKind.METRIC:
+            values = values[np.asarray(warp_depth(values)) <= FAR_WARP]
         if values.size == 0:
             return 0.0
         return float(np.clip(np.ptp(np.percentile(values, (2, 98))) / _CONTENT_SPREAD, 0, 1))

@@ -130,10 +130,8 @@ class NormalsTask(TeacherTask):
         """Valid fraction, large invalid areas (sky) excluded, times mean confidence."""
         if not label.valid.any():
             return 0.0
-        share = label.valid_fraction
-        if share < 1:
-            share /= max(share, 1 - float(_large_areas(~label.valid).mean()))
-        return share * float(label.confidence[label.valid].mean())
+        trust, share = float(label.confidence.mean()), label.valid_fraction
+        return trust if share == 1 else trust / max(share, 1 - float(_large_areas(~label.valid).mean()))
 
     def borders(self, value: Shaped[ndarray, "h w 3"], label: Label) -> Bool[ndarray, "h w"]:
         """Changes of direction."""
@@ -143,7 +141,8 @@ class NormalsTask(TeacherTask):
 
     def content(self, label: Label) -> float:
         """By the spread of directions."""
-        spread = 1 - float(np.linalg.norm(label.value[label.valid].mean(axis=0)))
+        few = label.value[::4, ::4][label.valid[::4, ::4]]
+        spread = 1 - float(np.linalg.norm(few.mean(axis=0))) if len(few) else 0.0
         return float(np.clip(spread / _CONTENT_SPREAD, 0, 1))
 
     def planes(self, values: Shaped[ndarray, ...], name: str) -> Shaped[ndarray, "c h w"]:

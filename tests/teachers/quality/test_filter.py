@@ -59,3 +59,48 @@ def test_a_label_below_the_minimum_quality_is_rejected() -> None:
     (failure,) = result.failures
     assert failure["kind"] == "rejected"
     assert "is below 1.00" in failure["reason"]
+
+
+def depth_result(value: np.ndarray) -> TeacherResult:
+    everywhere = np.ones(value.shape, bool)
+    label = Label(Task.DEPTH, value.astype(np.float32), everywhere, np.full(value.shape, 0.3, np.float32))
+    return TeacherResult({Task.DEPTH: label}, [{"task": "depth"}])
+
+
+def scene() -> Photo:
+    rgb = np.full((*SIZE_HW, 3), 60, np.uint8)
+    rgb[20:70, 10:60], rgb[50:, 80:] = 200, 140
+    return Photo("a", "", b"", "png", rgb, "0" * 64, {})
+
+
+def test_a_label_that_says_nothing_is_rejected_by_default_and_scored_without_checks() -> None:
+    flat = np.full(SIZE_HW, 3.0)
+    for generated in (True, False):
+        result = depth_result(flat)
+        score_result(scene(), result, QualityFilter(), generated=generated)
+        assert not result.labels
+        assert "is below 0.05 (empty or constant)" in result.failures[0]["reason"]
+    for rule in (None, QualityFilter(register=False), QualityFilter(min_quality={Task.DEPTH: 0.0})):
+        result = depth_result(flat)
+        score_result(scene(), result, rule, generated=False)
+        assert result.records[0]["quality"] < 0.05
+        assert Task.DEPTH in result.labels
+
+
+def test_the_quality_is_no_confidence_and_the_confidence_stays_that_of_its_source() -> None:
+    value = np.where(scene().rgb[..., 0] > 100, 2.0, 5.0)
+    result = depth_result(value)
+    score_result(scene(), result, QualityFilter(), generated=False)
+    assert result.records[0]["quality"] > 0.8
+    assert "color_validity" not in result.records[0]["quality_parts"]
+    assert float(result.labels[Task.DEPTH].confidence.mean()) == pytest.approx(0.3)
+    weighted = depth_result(value)
+    score_result(scene(), weighted, QualityFilter(full_weight_above={Task.DEPTH: 1.0}), generated=False)
+    assert float(weighted.labels[Task.DEPTH].confidence.mean()) < 0.3
+
+
+def test_a_flat_label_of_one_surface_is_not_held_against_it() -> None:
+    wall = Photo("a", "", b"", "png", np.full((*SIZE_HW, 3), 120, np.uint8), "0" * 64, {})
+    result = depth_result(np.full(SIZE_HW, 3.0))
+    score_result(wall, result, QualityFilter(), generated=False)
+    assert result.records[0]["quality"] > 0.8
