@@ -222,7 +222,8 @@ class AudioTrack:
 
     def _resampled(self, stream: Any, target: Any) -> Iterator[Any]:
         """Frames in the format of the encoder; the source may change its rate, layout and format."""
-        resampler, form = None, None
+        resampler: Any = None
+        form: tuple[int, str, str] | None = None
         for frame in _decoded(self._media, stream):
             now = (frame.sample_rate, frame.layout.name, frame.format.name)
             if now != form:

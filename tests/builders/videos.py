@@ -116,3 +116,13 @@ def write_stream(
         if tone is not None:
             container.mux(voice)
     return path
+
+
+def unknown_sound(clip: Path) -> Path:
+    """The clip with sound in a codec that no decoder knows."""
+    data = clip.read_bytes()
+    at = data.index(b"mp4a", data.index(b"stsd"))
+    changed = data[:at] + data[at : at + 200].replace(b"mp4a", b"apac").replace(b"esds", b"dapa") + data[at + 200 :]
+    path = clip.with_name("unknown.mp4")
+    path.write_bytes(changed)
+    return path

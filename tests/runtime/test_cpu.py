@@ -95,5 +95,5 @@ def test_the_quota_of_a_container(
     assert cpu.cpu_quota(root, listed) == quota
     monkeypatch.setattr(cpu, "_CGROUPS", root)
     monkeypatch.setattr(cpu, "_OWN_CGROUPS", listed)
-    monkeypatch.setattr(cpu.os, "sched_getaffinity", lambda process: set(range(8)))
+    monkeypatch.setattr("os.sched_getaffinity", lambda process: set(range(8)))
     assert cpu.usable_cores() == {None: 8, 0.5: 1, 1.5: 2, 2.0: 2}[quota]

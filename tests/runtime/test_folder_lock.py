@@ -53,7 +53,7 @@ def test_a_link_is_not_followed(tmp_path: Path) -> None:
 def test_a_folder_that_cannot_exist_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with (
-        pytest.raises(DistillError, match="cannot be written.*choose another --out"),
+        pytest.raises(DistillError, match=r"cannot be written.*choose another --out"),
         hold_output(tmp_path / "file" / "x", "predict"),
     ):
         pytest.fail("held")

@@ -12,7 +12,7 @@ import pytest
 
 from distill.video import Ending, join_videos
 from distill.video.audio import choose_audio
-from tests.builders.videos import make_clip, write_stream
+from tests.builders.videos import make_clip, unknown_sound, write_stream
 
 FRAMES = 25
 
@@ -43,7 +43,7 @@ def clip_with_sound(
 def joined(source: Path, out: Path, **ending: object) -> tuple[str, float, str]:
     """(note, seconds of sound, codec); the frequency of the tone is checked."""
     part = write_stream(out.with_suffix(".nut"), range(FRAMES), codec="mpeg4")
-    note = join_videos([part], out, audio_from=source, ending=Ending(0.04, 1.0, **ending))  # type: ignore[arg-type]
+    note = join_videos([part], out, audio_from=source, ending=Ending(0.04, 1.0, **ending))
     with av.open(str(out)) as container:
         assert sum(1 for packet in container.demux(video=0) if packet.size) == FRAMES
         if not container.streams.audio:
@@ -125,16 +125,6 @@ def test_sound_that_changes_rate_and_layout_is_kept(tmp_path: Path) -> None:
         frames = list(container.decode(audio=0))
     assert {frame.sample_rate for frame in frames} == {32000}
     assert sum(frame.samples for frame in frames) / 32000 == pytest.approx(2.0, abs=0.15)
-
-
-def unknown_sound(clip: Path) -> Path:
-    """The clip with sound in a codec that no decoder knows."""
-    data = clip.read_bytes()
-    at = data.index(b"mp4a", data.index(b"stsd"))
-    changed = data[:at] + data[at : at + 200].replace(b"mp4a", b"apac").replace(b"esds", b"dapa") + data[at + 200 :]
-    path = clip.with_name("unknown.mp4")
-    path.write_bytes(changed)
-    return path
 
 
 def test_sound_without_a_decoder_is_left_out(tmp_path: Path) -> None:

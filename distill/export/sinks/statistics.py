@@ -26,7 +26,7 @@ _ROWS_AT_ONCE = 10_000
 
 
 def frame_statistics(item: PipelineItem, outputs: Outputs, spec: StudentSpec) -> dict[str, Any]:
-    """Index, time of the source's clock, play time, the `STATISTICS` of each task, and the mean confidence of dense tasks."""
+    """Index, times of both clocks, the `STATISTICS` of each task, and the mean confidence of dense tasks."""
     row: dict[str, Any] = {"frame": item.index, "time_s": round(item.pts_s, 6), "play_s": round(item.play_s, 6)}
     coarse = {name: value[::_STRIDE, ::_STRIDE] for name, value in outputs.items()}
     for task, statistics in STATISTICS.items():

@@ -23,11 +23,10 @@ from distill.export.inference import videos as inference
 from distill.video import VideoReader
 from distill.workflows import open_model
 from distill.workflows.predict.videos import describe_left_out, split_inputs
+from tests.builders.addresses import SECRET_ADDRESSES
 from tests.builders.cli import Cli
-from tests.builders.videos import make_clip, numbered_frame, write_photo, write_stream
+from tests.builders.videos import make_clip, numbered_frame, unknown_sound, write_photo, write_stream
 from tests.fakes.runner import FakeRunner
-from tests.video.media.test_addresses import SECRET_ADDRESSES
-from tests.video.test_audio import unknown_sound
 
 
 @pytest.fixture
@@ -123,7 +122,7 @@ def test_an_unexpected_error_in_one_video_is_a_failure_of_that_video(
     def broken(runner: object, source: VideoReader, *others: object) -> object:
         if source.path.name == "a.mp4":
             raise ZeroDivisionError("something nobody thought of")
-        return prepare(runner, source, *others)  # type: ignore[arg-type]
+        return prepare(runner, source, *others)
 
     monkeypatch.setattr(inference, "_prepare", broken)
     monkeypatch.delenv("DISTILL_DEBUG", raising=False)
