@@ -109,3 +109,28 @@ def test_a_preview_that_cannot_be_drawn_costs_no_label(tmp_path: Path, monkeypat
     teacher = {"kind": "callable", "function": "odd_teacher:odd", "outputs": [{"task": "depth"}]}
     result = distill.label(tmp_path / "photos", teacher=teacher, out=tmp_path / "out", workers=1, check=False)
     assert result.labeled == 1
+
+
+def test_a_job_whose_first_photos_all_fail_alike_stops(tmp_path: Path) -> None:
+    (tmp_path / "photos").mkdir()
+    for number in range(17):
+        Image.fromarray(np.full((12, 16, 3), number, np.uint8)).save(tmp_path / "photos" / f"p{number:02}.png")
+        mask = np.zeros((12, 16), np.uint8)
+        mask[: 1 + number % 7] = 255
+        Image.fromarray(mask).save(tmp_path / f"p{number:02}.png")
+    teacher = {"kind": "maps", "semantic": {"pattern": "../{stem}.png", "classes": ["a", "b"]}}
+    with pytest.raises(distill.UsageError, match=r"first 16 photos all fail in the same way; p00\.png: .*255"):
+        distill.label(tmp_path / "photos", teacher=teacher, out=tmp_path / "out")
+    Image.fromarray(np.eye(12, 16, dtype=np.uint8)).save(tmp_path / "p03.png")
+    result = distill.label(tmp_path / "photos", teacher=teacher, out=tmp_path / "out")
+    assert result.labeled == 1 and len(result.failed) == 16
+
+
+def test_photos_without_maps_do_not_stop_the_job(tmp_path: Path) -> None:
+    (tmp_path / "photos").mkdir()
+    for number in range(17):
+        Image.fromarray(np.full((12, 16, 3), number, np.uint8)).save(tmp_path / "photos" / f"p{number:02}.png")
+    Image.fromarray(np.eye(12, 16, dtype=np.uint8)).save(tmp_path / "p16.png")
+    teacher = {"kind": "maps", "semantic": {"pattern": "../{stem}.png", "classes": ["a", "b"]}}
+    result = distill.label(tmp_path / "photos", teacher=teacher, out=tmp_path / "out")
+    assert result.labeled == 1 and "no such map" in result.failed[0]["reason"]
