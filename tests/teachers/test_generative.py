@@ -194,7 +194,7 @@ def spots(*boxes: tuple[int, int, int, int]) -> np.ndarray:
 
 
 def about(name: str, prompt: str = "") -> PromptSpec:
-    return PromptSpec(Task.INSTANCE, prompt, class_name=name)
+    return PromptSpec(Task.INSTANCE, prompt, class_name=name, background=(0, 0, 0))
 
 
 def test_instances_of_two_answers_overlap_and_are_all_counted() -> None:
@@ -213,13 +213,14 @@ def test_instances_of_two_answers_overlap_and_are_all_counted() -> None:
 
 
 def test_counts_are_those_of_the_stored_map() -> None:
-    """The second answer has four times the pixels of the map that it is joined to: its smallest instance is lost."""
-    large = np.zeros((64, 96, 3), np.uint8)
-    large[10:40, 10:60], large[57:60, 93:96] = (255, 0, 0), (0, 255, 0)
-    (result,) = label_photo([(about("cup"), np.zeros((8, 12, 3), np.uint8)), (about("plate"), large)])
+    """The second answer has more pixels than the map that it is joined to: its smallest instance is lost."""
+    small, large = np.zeros((16, 24, 3), np.uint8), np.zeros((64, 96, 3), np.uint8)
+    small[:4, :6] = (255, 0, 0)
+    large[20:40, 10:60], large[56:59, 92:95] = (255, 0, 0), (0, 255, 0)
+    (result,) = label_photo([(about("cup"), small), (about("plate"), large)])
     label = result.labels[Task.INSTANCE]
-    assert label.size_hw == (8, 12) and list(label.instance_classes.values()) == ["plate"]
-    assert [record["instances"] for record in result.records] == [0, 1]
+    assert label.size_hw == (16, 24) and list(label.instance_classes.values()) == ["cup", "plate"]
+    assert [record["instances"] for record in result.records] == [1, 1]
 
 
 def test_a_second_answer_about_a_class_is_a_sample_of_its_own_and_said() -> None:
