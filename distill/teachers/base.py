@@ -42,6 +42,13 @@ class Dependencies:
     files: tuple[Path, ...] = ()
 
 
+def dependencies_of(source: object, photo: PhotoRef) -> Dependencies:
+    """`dependencies` of a specialist, generator or teacher; empty for a plug-in without the method."""
+    found = getattr(source, "dependencies", None)
+    result: Dependencies = Dependencies() if found is None else found(photo)
+    return result
+
+
 @dataclass(frozen=True, slots=True)
 class PromptSpec:
     """One prompt about one photo, and the color code of the generated image.

@@ -22,7 +22,7 @@ from distill.images import Photo
 from distill.label_conversions import convert_depth, remap_classes, resample_nearest
 from distill.labels import Label
 from distill.tasks import TASKS, DepthKind, Task
-from distill.teachers.base import Dependencies, PhotoRef, Teacher, TeacherResult
+from distill.teachers.base import Dependencies, PhotoRef, Teacher, TeacherResult, dependencies_of
 from distill.teachers.builder_options import TeacherContext
 from distill.teachers.kinds import KINDS, kind_of
 from distill.teachers.plugins import find_kind
@@ -78,7 +78,7 @@ class EnsembleTeacher:
         for group in self._members.values():
             for member in group:
                 with suppress(DistillError):
-                    found.append(member.teacher.dependencies(photo))
+                    found.append(dependencies_of(member.teacher, photo))
         return Dependencies(
             "\n".join(part.text for part in found), tuple(path for part in found for path in part.files)
         )

@@ -30,6 +30,7 @@ from distill.teachers.base import (
     PhotoRef,
     PromptSpec,
     TeacherResult,
+    dependencies_of,
 )
 from distill.teachers.prompts.prompt_ensemble import SINGLE, PromptEnsemble, Variant, hflip_photo
 from distill.teachers.prompts.templates import prompt_hash
@@ -120,7 +121,7 @@ class GenerativeTeacher:
 
     def dependencies(self, photo: PhotoRef) -> Dependencies:
         """As `Teacher.dependencies`."""
-        return self._generator.dependencies(photo)
+        return dependencies_of(self._generator, photo)
 
     def label(self, photo: Photo) -> list[TeacherResult]:
         """Results for the photo.

@@ -12,7 +12,7 @@ from distill.images import Photo
 from distill.label_conversions import drop_absent_instances
 from distill.labels import Label
 from distill.tasks import Task
-from distill.teachers.base import Dependencies, PhotoRef, Specialist, TeacherResult
+from distill.teachers.base import Dependencies, PhotoRef, Specialist, TeacherResult, dependencies_of
 from distill.teachers.quality.filter import QualityFilter, score_result
 from distill.teachers.quality.score import describe
 from distill.teachers.registration.align import warp_label
@@ -63,7 +63,7 @@ class PredictiveTeacher:
 
     def dependencies(self, photo: PhotoRef) -> Dependencies:
         """As `Teacher.dependencies`."""
-        return self._specialist.dependencies(photo)
+        return dependencies_of(self._specialist, photo)
 
     def label(self, photo: Photo) -> list[TeacherResult]:
         """One result with all tasks.

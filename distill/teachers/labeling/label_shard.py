@@ -11,9 +11,9 @@ from typing import Any
 from distill.errors import DistillError, UsageError, describe_error
 from distill.files import write_atomic
 from distill.images import Photo
+from distill.images.photo_hash import hash_photo
 from distill.inputs import UnreadablePhoto
 from distill.labels import encode, write_meta
-from distill.images.photo_hash import hash_photo
 from distill.runtime.parallel import map_ordered
 from distill.shards import Sample, ShardEntry, write_shard
 from distill.teachers.base import NoAnswer, Teacher, TeacherResult

@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict
 from distill.errors import DistillError
 from distill.files import MAX_FILE_BYTES
 from distill.shards import file_sha256
-from distill.teachers.base import Dependencies, PhotoRef, Teacher
+from distill.teachers.base import Dependencies, PhotoRef, Teacher, dependencies_of
 from distill.teachers.labeling.photo_sources import Source
 
 
@@ -50,7 +50,7 @@ def find_dependencies(source: Source, position: int, name: str, teacher: Teacher
     """(the photo; what its labels depend on, the photo itself first)."""
     photo, own = source.photo(position), source.dependencies(position)
     try:
-        other = teacher.dependencies(photo)
+        other = dependencies_of(teacher, photo)
     except DistillError as error:  # such as a missing map: the photo is labeled when it is there
         other = Dependencies(error.message)
     return PhotoRef(name, photo.origin), Dependencies(f"{own.text}\n{other.text}", own.files + other.files)

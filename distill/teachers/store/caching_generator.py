@@ -13,6 +13,7 @@ from distill.teachers.base import (
     Generator,
     PhotoRef,
     PromptSpec,
+    dependencies_of,
 )
 from distill.teachers.store.answers import AnswerStore
 from distill.teachers.store.records import IMAGE, REFUSED, AnswerCorrupt, AnswerKey, AnswerMissing, CachedAnswer
@@ -43,7 +44,7 @@ class CachingGenerator(Generator):
 
     def dependencies(self, photo: PhotoRef) -> Dependencies:
         """As the generator's."""
-        return self._generator.dependencies(photo)
+        return dependencies_of(self._generator, photo)
 
     def prompt_specs(self, photo: Photo) -> list[PromptSpec]:
         """As the generator's."""
