@@ -10,8 +10,9 @@ import numpy as np
 from jaxtyping import Float
 from numpy import ndarray
 
+from distill.instance_layers import sort_layers, stack_masks
 from distill.labels import Label
-from distill.tasks import BACKGROUND_INSTANCE, IGNORE_INSTANCE, Task
+from distill.tasks import IGNORE_INSTANCE, Task
 
 _MIN_PIXELS = 4
 """Smaller masks are dropped."""
@@ -33,31 +34,48 @@ class ScoredMask:
 
 
 def masks_to_label(
-    masks: Sequence[ScoredMask], size_hw: tuple[int, int], classes: Sequence[str], min_score: float
+    masks: Sequence[ScoredMask],
+    size_hw: tuple[int, int],
+    classes: Sequence[str],
+    min_score: float,
+    *,
+    one_class_per_pixel: bool = True,
 ) -> Label:
-    """The instance map: where masks overlap, the higher score wins; confidence is probability times score.
+    """The instance label: where masks overlap, the higher score wins; confidence is probability times score.
 
     Args:
         masks: In any order.
         size_hw: Size of the map.
         classes: All classes of the prompts.
         min_score: Minimum of score times mean probability.
+        one_class_per_pixel: False for models with a prompt per class: masks of different classes may overlap, and the
+            smaller one is in front.
     """
-    value = np.full(size_hw, BACKGROUND_INSTANCE, np.uint16)
-    confidence = np.ones(size_hw, np.float32)
-    names: dict[int, str] = {}
+    taken: dict[str, ndarray] = {}
+    kept: list[tuple[ScoredMask, ndarray]] = []
     for mask in sorted(masks, key=lambda mask: -mask.score)[: IGNORE_INSTANCE - 1]:
         inside = mask.probability > 0.5
         if not inside.any() or mask.score * float(mask.probability[inside].mean()) < min_score:
             continue
-        free = inside & (value == BACKGROUND_INSTANCE)
+        others = taken.setdefault("" if one_class_per_pixel else mask.name, np.zeros(size_hw, bool))
+        free = inside & ~others
         if np.count_nonzero(free) < _MIN_PIXELS:
             continue
-        names[len(names) + 1] = mask.name
-        value[free] = len(names)
-        confidence[free] = (mask.probability * np.float32(mask.score))[free]
+        kept.append((mask, free))
+        others |= free
+    value, *behind = sort_layers(stack_masks(enumerate((free for _, free in kept), start=1), size_hw))
+    confidence = np.ones(size_hw, np.float32)
+    for number, (mask, _) in enumerate(kept, start=1):
+        seen = value == number
+        confidence[seen] = (mask.probability * np.float32(mask.score))[seen]
     return Label(
-        Task.INSTANCE, value, np.ones(size_hw, bool), confidence, classes=tuple(classes), instance_classes=names
+        Task.INSTANCE,
+        value,
+        np.ones(size_hw, bool),
+        confidence,
+        classes=tuple(classes),
+        instance_classes={number: mask.name for number, (mask, _) in enumerate(kept, start=1)},
+        layers=tuple(behind),
     )
 
 

@@ -165,7 +165,7 @@ class TransformersSpecialist(Specialist):
             )[0]
             for mask, score in zip(kept["masks"], kept["scores"].tolist(), strict=True):
                 found.append(ScoredMask(mask.float().cpu().numpy(), score, thing))
-        instances = masks_to_label(found, size_hw, self._model_info.things, 0.0)
+        instances = masks_to_label(found, size_hw, self._model_info.things, 0.0, one_class_per_pixel=False)
         return {Task.INSTANCE: instances, Task.SEMANTIC: self._by_class(instances)}
 
     def _by_class(self, instances: Label) -> Label:

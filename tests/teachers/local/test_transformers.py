@@ -143,6 +143,17 @@ def test_mask_with_the_higher_score_wins() -> None:
     assert label.confidence[0, 0] == pytest.approx(0.9)
 
 
+def test_masks_of_two_prompts_overlap() -> None:
+    left, whole = np.zeros((8, 8), np.float32), np.ones((8, 8), np.float32)
+    left[:, :4] = 1
+    found = [ScoredMask(whole, 0.9, "wall"), ScoredMask(left, 0.6, "cat"), ScoredMask(left, 0.5, "wall")]
+    label = masks_to_label(found, (8, 8), ["cat", "wall"], 0.4, one_class_per_pixel=False)
+    assert label.instance_classes == {1: "wall", 2: "cat"}  # the second wall has no pixel of its own
+    assert (label.value[:, :4] == 2).all() and (label.value[:, 4:] == 1).all()
+    assert (label.layers[0][:, :4] == 1).all() and not label.layers[0][:, 4:].any()
+    np.testing.assert_allclose(label.confidence[0], [0.6] * 4 + [0.9] * 4)
+
+
 def test_text_model_runs_once_per_class(model: Callable[..., Path]) -> None:
     labels = predict(model("sam3"), things=["car", "dog"], tasks=["instance", "semantic"], min_score=0.0)
     instances, semantic = labels[Task.INSTANCE], labels[Task.SEMANTIC]
