@@ -111,6 +111,12 @@ class MapConfig(Config):
     def _check(self) -> MapConfig:
         if bool(self.pattern) == (self.pairs is not None):
             raise ValueError("give either a pattern or pairs")
+        try:
+            self.pattern.format(stem="", name="", folder="")
+        except (KeyError, IndexError, ValueError, AttributeError) as error:
+            raise ValueError(
+                f"pattern {self.pattern!r}: only {{stem}}, {{name}} and {{folder}} are replaced"
+            ) from error
         if self.colors and (self.stored_classes or self.channels):
             raise ValueError("colors already names the stored classes; remove stored_classes and channels")
         check_targets(self.class_ids.classes, self.remap)

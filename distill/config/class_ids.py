@@ -27,9 +27,9 @@ _QUOTES = "put it in quotes"
 
 def _class_name(value: Any) -> str:
     if isinstance(value, bool):
-        raise ValueError(f"YAML reads yes, no, on, off, true and false as truth values; is it a name, {_QUOTES}")
+        raise ValueError(f"YAML reads yes, no, on, off, true and false as truth values; {_QUOTES} if it is a name")
     if value is None:
-        raise ValueError(f"YAML reads null, ~ and an empty value as nothing; is it a name, {_QUOTES}")
+        raise ValueError(f"YAML reads null, ~ and an empty value as nothing; {_QUOTES} if it is a name")
     if not isinstance(value, str | int | float):
         raise ValueError(f"{value!r} is not a name; {_QUOTES}")
     return str(value).strip()

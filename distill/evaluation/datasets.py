@@ -5,13 +5,13 @@ Data sets are not downloaded; the root is the folder of an unpacked data set.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Shaped, UInt8
+from jaxtyping import Bool, Shaped, UInt8
 from numpy import ndarray
 
 from distill.errors import DistillError, UsageError
@@ -65,6 +65,9 @@ def open_dataset(name: str, root: Path) -> FileGroundTruth:
 
 # Reading
 
+_UNKNOWN = 254
+"""Class of ids and colors that a data set does not have."""
+
 
 def _depth_png(path: Path, per_meter: float) -> Label:
     stored = decode_map(_bytes(path), str(path))
@@ -86,16 +89,32 @@ def _ids(path: Path, table: UInt8[ndarray, " 256"], classes: tuple[str, ...]) ->
     stored = decode_map(_bytes(path), str(path))
     if stored.dtype != np.uint8 or stored.ndim != 2:
         raise DistillError(f"{path}: holds {stored.dtype} of shape {stored.shape}, not class ids", hint="copy it again")
-    return _semantic(table[stored], classes)
+    ids = table[stored]
+    _refuse_unknown(ids == _UNKNOWN, f"id {stored[ids == _UNKNOWN].max(initial=0)}", path)
+    if not ((stored != 0) & (stored != IGNORE_SEMANTIC)).any() and (stored == IGNORE_SEMANTIC).any():
+        raise DistillError(
+            f"{path}: the only id other than 0 is 255, as in a mask of the foreground",
+            hint="copy the data set again, or label these masks with a maps config and evaluate against that",
+        )
+    return _semantic(ids, classes)
 
 
 def _colors(path: Path, palette: Mapping[tuple[int, int, int], int], classes: tuple[str, ...]) -> Label:
     rgb = decode_color_map(_bytes(path), str(path)).astype(np.int64)
     codes = (rgb[..., 0] << 16) + (rgb[..., 1] << 8) + rgb[..., 2]
-    ids = np.full(codes.shape, IGNORE_SEMANTIC, np.uint8)
-    for (red, green, blue), index in palette.items():
+    ids = np.full(codes.shape, _UNKNOWN, np.uint8)
+    for (red, green, blue), index in {(0, 0, 0): IGNORE_SEMANTIC, **palette}.items():
         ids[codes == (red << 16) + (green << 8) + blue] = index
+    _refuse_unknown(ids == _UNKNOWN, f"color {rgb[ids == _UNKNOWN][:1].tolist()}", path)
     return _semantic(ids, classes)
+
+
+def _refuse_unknown(unknown: Bool[ndarray, "h w"], what: str, path: Path) -> None:
+    if unknown.any():
+        raise DistillError(
+            f"{path}: {what} is none of this data set ({unknown.mean():.1%} of the pixels have such values)",
+            hint="copy the data set again, or label these maps with a maps config and evaluate against that",
+        )
 
 
 def _semantic(ids: ndarray, classes: tuple[str, ...]) -> Label:
@@ -172,7 +191,7 @@ def _cityscapes(root: Path) -> list[FileItem]:
         return root / "gtFine" / "val" / photo.parent.name / name
 
     photos = list((root / "leftImg8bit" / "val").glob("*/*_leftImg8bit.png"))
-    return _pairs(photos, truth_of, partial(_ids, table=_table(CITYSCAPES_IDS), classes=CITYSCAPES))
+    return _pairs(photos, truth_of, partial(_ids, table=_table(CITYSCAPES_IDS, void=range(34)), classes=CITYSCAPES))
 
 
 def _camvid(root: Path) -> list[FileItem]:
@@ -185,7 +204,7 @@ def _camvid(root: Path) -> list[FileItem]:
             lambda photo: labels / f"{photo.stem}_L.png",
             partial(_colors, palette=CAMVID_COLORS, classes=CAMVID),
         )
-    read = partial(_ids, table=_table({index: index for index in range(len(CAMVID))}), classes=CAMVID)
+    read = partial(_ids, table=_table({index: index for index in range(len(CAMVID))}, void=[11]), classes=CAMVID)
     for images, folder in (
         ("test", "testannot"),
         ("val", "valannot"),
@@ -201,7 +220,7 @@ def _camvid(root: Path) -> list[FileItem]:
 
 def _ade20k(root: Path) -> list[FileItem]:
     classes = _ade20k_classes(root)
-    table = _table({index + 1: index for index in range(len(classes))})  # 0: none of the 150 classes
+    table = _table({index + 1: index for index in range(len(classes))}, void=[0])  # 0: none of the 150 classes
     return _pairs(
         list((root / "images" / "validation").glob("*.jpg")),
         lambda photo: root / "annotations" / "validation" / f"{photo.stem}.png",
@@ -218,9 +237,10 @@ def _ade20k_classes(root: Path) -> tuple[str, ...]:
     return tuple(line.split("\t")[-1].split(",")[0].strip() for line in lines if line.strip())
 
 
-def _table(ids: Mapping[int, int]) -> UInt8[ndarray, " 256"]:
-    """Stored id to class; everything else is ignored."""
-    table = np.full(256, IGNORE_SEMANTIC, np.uint8)
+def _table(ids: Mapping[int, int], void: Iterable[int] = ()) -> UInt8[ndarray, " 256"]:
+    """Stored id to class; 255 and the ids of `void` are ignored, every other id is unknown."""
+    table = np.full(256, _UNKNOWN, np.uint8)
+    table[[*void, IGNORE_SEMANTIC]] = IGNORE_SEMANTIC
     for stored, index in ids.items():
         table[stored] = index
     return table

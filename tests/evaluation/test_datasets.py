@@ -253,3 +253,32 @@ def test_a_report_says_how_sure_it_is(tmp_path: Path) -> None:
     assert set(found["tasks"]["depth"]["slices"]["class (AbsRel)"]) == {"Sky", "Road", "Car"}
     assert "2 to 5 m" in found["tasks"]["depth"]["slices"]["distance (AbsRel)"]
     assert "How sure this is" in text and "its ceiling" in text
+
+
+@pytest.mark.parametrize("layout", ["cityscapes", "ade20k", "camvid11"])
+@pytest.mark.parametrize(
+    ("stored", "words"),
+    [
+        (np.where(IDS > 9, 255, 0), "only id other than 0 is 255"),
+        (np.where(IDS > 9, 200, 1), "id 200 is none of this data set"),
+    ],
+)
+def test_truth_of_other_ids_is_refused(tmp_path: Path, layout: str, stored: np.ndarray, words: str) -> None:
+    if layout == "camvid11":
+        put(tmp_path / "val" / "a.png", encode_map(np.zeros((12, 16, 3), np.uint8)))
+        place = tmp_path / "valannot" / "a.png"
+    else:
+        {"cityscapes": cityscapes, "ade20k": ade20k}[layout](tmp_path)
+        place = next(tmp_path.rglob("*labelIds.png"), tmp_path / "annotations" / "validation" / "ADE_val_00000001.png")
+    put(place, encode_map(stored.astype(np.uint8)))
+    (sample,) = open_dataset(layout.removesuffix("11"), tmp_path).samples()
+    with pytest.raises(DistillError, match=words):
+        sample.label(Task.SEMANTIC)
+
+
+def test_truth_of_other_colors_is_refused(tmp_path: Path) -> None:
+    camvid(tmp_path)
+    put(tmp_path / "LabeledApproved_full" / "0016E5_07959_L.png", encode_map(np.full((12, 16, 3), 7, np.uint8)))
+    (sample,) = open_dataset("camvid", tmp_path).samples()
+    with pytest.raises(DistillError, match=r"color \[\[7, 7, 7\]\] is none"):
+        sample.label(Task.SEMANTIC)

@@ -79,9 +79,8 @@ class CallableSpecialist(Specialist):
         labels = {task: self._read(task, given, photo) for task in self._config.tasks}
         for output in self._config.outputs:
             task = Task(output.task)
-            if reason := teacher_task(task).reject(labels[task]) or teacher_task(task).contradiction(
-                labels[task], labels, output.frame
-            ):
+            reader = teacher_task(task)
+            if reason := reader.contradiction(labels[task], labels, output.frame) or reader.reject(labels[task]):
                 raise DistillError(f"{reference}: {reason}", hint="check outputs, such as frame")
         return list(labels.values())
 

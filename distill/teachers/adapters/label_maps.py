@@ -12,6 +12,7 @@ from numpy import ndarray
 from distill.config.adapters import MapConfig, MapsConfig
 from distill.errors import DistillError
 from distill.images import Photo
+from distill.inputs.photo_lists import existing_file
 from distill.labels import Label
 from distill.tasks import TASKS, Task
 from distill.teachers.adapters.map_finder import MapFinder
@@ -42,16 +43,10 @@ class MapsSpecialist(Specialist):
         """The maps of the photo; a CSV of pairs decides no more than which ones they are."""
         if "path" not in photo.origin or "frame" in photo.origin:
             return Dependencies()
-        paths = self.map_paths(Path(str(photo.origin["path"])))
-        return Dependencies("\n".join(path.name for path in paths), tuple(paths))
-
-    def map_paths(self, photo: Path) -> list[Path]:
-        """The maps of a photo file.
-
-        Raises:
-            DistillError: A map is missing.
-        """
-        return [finder.find(photo) for _, finder in self._maps.values()]
+        photo_path = Path(str(photo.origin["path"]))
+        expected = [finder.expected(photo_path) for _, finder in self._maps.values()]
+        paths = tuple(existing_file(path) or path for path in expected)
+        return Dependencies("\n".join(path.name for path in paths), paths)
 
     def notes(self, photo: Photo) -> list[dict[str, Any]]:
         """Ids that were ignored because `remap` has no entry for them."""
@@ -72,7 +67,8 @@ class MapsSpecialist(Specialist):
         found = {task: (finder.find(path), config) for task, (config, finder) in self._maps.items()}
         labels = {task: self._read_label(task, file, config, photo) for task, (file, config) in found.items()}
         for task, (file, config) in found.items():
-            if reason := teacher_task(task).contradiction(labels[task], labels, config.frame):
+            reader = teacher_task(task)
+            if reason := reader.contradiction(labels[task], labels, config.frame) or reader.reject(labels[task]):
                 raise DistillError(f"{file}: {reason}", hint="fix the config of the maps that are wrong")
         return list(labels.values())
 
@@ -88,8 +84,6 @@ class MapsSpecialist(Specialist):
             stored = weigh_channels(stored, config.channels, path)
         reader = teacher_task(task)
         label = reader.label_from_file(stored, config, path)
-        if reason := reader.reject(label):
-            raise DistillError(f"{path}: {reason}", hint="check the config of these maps, such as frame")
         if config.resize_mode is None:
             check_shape(label.size_hw, photo, str(path))
         self._note_unlisted(task, stored, config, photo)

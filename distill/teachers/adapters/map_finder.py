@@ -14,11 +14,11 @@ from pathlib import Path, PurePosixPath
 from distill.config.adapters import MapConfig
 from distill.errors import DistillError, UsageError
 from distill.files import read_file
+from distill.inputs.photo_lists import decode_text, existing_file
+from distill.teachers.base import NoAnswer
 
 _LOOKED_AT = 2000
 """Files that are compared with a missing name."""
-_ENCODINGS = ("utf-8-sig", "cp1252")
-_FORMS = ("NFC", "NFD")
 
 
 class MapFinder:
@@ -43,40 +43,47 @@ class MapFinder:
         """The map of a photo file.
 
         Raises:
-            DistillError: There is none, or it is the photo itself.
+            NoAnswer: There is none.
+            DistillError: It is the photo itself.
         """
-        found = self._by_pattern(photo) if self.pairs is None else self._by_pair(photo)
-        if found.samefile(photo):
+        expected = self.expected(photo)
+        found = existing_file(expected)
+        if found is None:
+            raise NoAnswer(
+                f"{os.path.normpath(expected)}: no such map for {photo.name}{_near(expected, photo)}",
+                hint="check pattern and replace, or give only photos that have a map"
+                if self.pairs is None
+                else "fix the CSV",
+            )
+        if photo.exists() and found.samefile(photo):
             raise DistillError(
                 f"{found}: is the photo itself, not its map", hint="give photos only, with a glob such as '*.color.png'"
             )
         return found
+
+    def expected(self, photo: Path) -> Path:
+        """Where the map of a photo file is, or should be.
+
+        Raises:
+            NoAnswer: The CSV does not name exactly one.
+        """
+        if self.pairs is not None:
+            return self._by_pair(photo)
+        pattern = self._config.pattern.replace("\\", "/")
+        given = photo.absolute()
+        places = []
+        for replaced in self._replaced(given):
+            relative = pattern.format(stem=replaced.stem, name=replaced.name, folder=replaced.parent.name)
+            places.append((photo if replaced == given else replaced).parent / relative)
+        return next((place for place in places if existing_file(place)), places[-1]) if len(places) > 1 else places[0]
 
     def _by_pair(self, photo: Path) -> Path:
         absolute, name = _normal(photo.resolve()), _normal(photo.name)
         candidates = {self._maps[absolute]} if absolute in self._maps else self._by_name.get(name, set())
         if len(candidates) != 1:
             count = "no map" if not candidates else f"{len(candidates)} maps"
-            raise DistillError(f"{photo}: {self.pairs} has {count} for it", hint="add its path to the CSV")
-        (found,) = candidates
-        return _existing(found) or _missing(found, photo, "fix the CSV")
-
-    def _by_pattern(self, photo: Path) -> Path:
-        pattern = self._config.pattern.replace("\\", "/")
-        given = photo.absolute()
-        expected = given
-        for replaced in self._replaced(given):
-            try:
-                relative = pattern.format(stem=replaced.stem, name=replaced.name, folder=replaced.parent.name)
-            except (KeyError, IndexError, ValueError, AttributeError) as error:
-                raise UsageError(
-                    f"pattern {self._config.pattern!r}: only {{stem}}, {{name}} and {{folder}} are replaced",
-                    hint="fix the config",
-                ) from error
-            expected = (photo if replaced == given else replaced).parent / relative
-            if found := _existing(expected):
-                return found
-        return _missing(expected, photo, "check pattern and replace, or give only photos that have a map")
+            raise NoAnswer(f"{photo}: {self.pairs} has {count} for it", hint="add its path to the CSV")
+        return next(iter(candidates))
 
     def _replaced(self, photo: Path) -> list[Path]:
         """The path with its last parts replaced, fewest first: a folder far above may have the same name by chance."""
@@ -95,23 +102,14 @@ def _normal(path: Path | str) -> str:
     return unicodedata.normalize("NFC", str(path))
 
 
-def _existing(path: Path) -> Path | None:
-    """The file, whose name may be stored with composed or with decomposed accents."""
-    if path.is_file():
-        return path
-    spelled = (Path(unicodedata.normalize(form, str(path))) for form in _FORMS)
-    mixed = (path.with_name(unicodedata.normalize(form, path.name)) for form in _FORMS)
-    return next((other for other in (*spelled, *mixed) if other.is_file()), None)
-
-
-def _missing(expected: Path, photo: Path, hint: str) -> Path:
+def _near(expected: Path, photo: Path) -> str:
+    """The file in the same folder with the most similar name, as part of a sentence."""
     names: list[str] = []
     if expected.parent.is_dir():
         with os.scandir(expected.parent) as entries:
             names = [entry.name for entry in islice(entries, _LOOKED_AT)]
     close = difflib.get_close_matches(expected.name, sorted(names), n=1, cutoff=0.7)
-    near = f"; its folder has {close[0]}" if close and close[0] != photo.name else ""
-    raise DistillError(f"{os.path.normpath(expected)}: no such map for {photo.name}{near}", hint=hint)
+    return f"; its folder has {close[0]}" if close and close[0] != photo.name else ""
 
 
 def read_pairs(path: Path) -> list[tuple[str, str]]:
@@ -124,7 +122,7 @@ def read_pairs(path: Path) -> list[tuple[str, str]]:
         data = read_file(path)
     except OSError as error:
         raise UsageError(f"{path}: cannot be read: {error.strerror or error}", hint="give a CSV as pairs") from error
-    text = _decoded(data, path)
+    text = decode_text(data, path)
     first = text.partition("\n")[0]
     separator = max(",;\t", key=first.count)
     rows = [[cell.strip() for cell in row] for row in csv.reader(io.StringIO(text), delimiter=separator) if any(row)]
@@ -136,14 +134,3 @@ def read_pairs(path: Path) -> list[tuple[str, str]]:
         if "photo" in columns and "map" in columns:
             rows = [[row[columns.index("photo")], row[columns.index("map")]] for row in rows]
     return [(row[0].replace("\\", "/"), row[1].replace("\\", "/")) for row in rows]
-
-
-def _decoded(data: bytes, path: Path) -> str:
-    if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
-        return data.decode("utf-16", errors="replace")
-    for encoding in _ENCODINGS:
-        try:
-            return data.decode(encoding)
-        except UnicodeDecodeError:
-            continue
-    raise UsageError(f"{path}: not a text file", hint="save the CSV as UTF-8")

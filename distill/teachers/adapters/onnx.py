@@ -82,9 +82,8 @@ class OnnxSpecialist(Specialist):
         labels = {Task(output.task): self._read(value, output, photo, session) for value, output in pairs}
         for output in self._config.outputs:
             task = Task(output.task)
-            if reason := teacher_task(task).reject(labels[task]) or teacher_task(task).contradiction(
-                labels[task], labels, output.frame
-            ):
+            reader = teacher_task(task)
+            if reason := reader.contradiction(labels[task], labels, output.frame) or reader.reject(labels[task]):
                 raise DistillError(f"{self._path.name}: {reason}", hint="check outputs, such as frame")
         return list(labels.values())
 

@@ -12,11 +12,11 @@ from distill.errors import DistillError
 from distill.tasks import IGNORE_SEMANTIC
 
 
-def check_scores(planes: Shaped[ndarray, "c h w"], kind: str, name: str) -> None:
-    """Raise if scores are not of the kind that the config states.
+def check_scores(planes: Shaped[ndarray, "c h w"], kind: str, name: str, *, is_stated: bool) -> None:
+    """Raise if scores are not of a kind, which is the config's own (``is_stated``) or the default.
 
     Raises:
-        DistillError: Integers, probabilities outside [0, 1], or logits that are probabilities.
+        DistillError: Integers, probabilities outside [0, 1], or probabilities while nothing is stated.
     """
     if planes.dtype.kind not in "f":
         raise DistillError(
@@ -32,10 +32,10 @@ def check_scores(planes: Shaped[ndarray, "c h w"], kind: str, name: str) -> None
             f"{name}: probabilities are from 0 to 1, these are from {low:.3g} to {high:.3g}",
             hint="state values: logits",
         )
-    if kind == "logits" and len(few) > 1 and 0 <= low <= high <= 1 and np.abs(few.sum(axis=0) - 1).max() < 1e-3:
+    if not is_stated and len(few) > 1 and 0 <= low <= high <= 1 and np.abs(few.sum(axis=0) - 1).max() < 1e-3:
         raise DistillError(
-            f"{name}: the scores are probabilities (from 0 to 1, with sum 1), not logits",
-            hint="state values: probabilities",
+            f"{name}: the scores seem to be probabilities (from 0 to 1, with sum 1)",
+            hint="state values: probabilities (or values: logits)",
         )
 
 

@@ -22,9 +22,11 @@ SLOPE_SIGMA_DEG = 25.0
 _LEAST_PX = 100
 _SAMPLED_PX = 4000
 """Pixels that are compared in every convention."""
+_SURE = 0.85
+"""Mean agreement above which no other convention is tried."""
 _FITS = 0.6
 """Mean agreement from which normals are those of the depth."""
-_CLEARLY = 0.25
+_CLEARLY = 0.2
 """Gain in agreement from which another convention is the right one."""
 
 
@@ -46,7 +48,7 @@ def fitting_axes(normals: Label, depth: Label) -> tuple[Float[ndarray, "3 3"], b
     slopes = _slopes(np.where(known, meters, 0))
     as_given = _Fit(slopes, predicted, steep & valid)
     now = as_given.best(np.eye(3, dtype=np.float32))
-    if as_given.count < _LEAST_PX or now > _FITS:
+    if as_given.count < _LEAST_PX or now > _SURE:
         return None
     mirrored = _Fit(slopes, predicted[:, ::-1] * np.array([-1, 1, 1], np.float32), steep & valid[:, ::-1])
     identity = np.eye(3, dtype=np.float32)

@@ -156,7 +156,7 @@ class SemanticTask(ClassesTask):
             return label_of_ids(planes[0], output.class_ids, name)
         # One channel is one foreground class against background.
         check_channels(2 if planes.shape[0] == 1 else planes.shape[0], len(names), name, last_axis=planes.shape[2])
-        check_scores(planes, output.values, name)
+        check_scores(planes, output.values, name, is_stated="values" in output.model_fields_set)
         table = ClassIds(output.classes, names, output.remap).channels(len(names))
         value, confidence = classes_of_scores(planes, output.values, table, len(output.classes))
         valid = (value != IGNORE_SEMANTIC) & (confidence >= output.min_confidence)

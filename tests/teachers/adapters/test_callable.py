@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from distill.config import load_config
 from distill.config.adapters import CallableConfig
@@ -19,6 +21,7 @@ from distill.tasks import IGNORE_SEMANTIC, DepthKind, Task
 from distill.teachers.adapters.callable import CallableSpecialist
 from distill.teachers.factory import build_teacher
 from distill.teachers.functions import find_function, source_digest
+from distill.teachers.synthetic.traced_scene import photo_view
 
 PHOTO = Photo("k", "k.png", b"", "png", np.full((12, 16, 3), 100, np.uint8), "", {})
 
@@ -152,3 +155,128 @@ def test_another_source_file_changes_the_fingerprint(tmp_path: Path, monkeypatch
     first = source_digest("changing_teacher:f")
     (tmp_path / "changing_teacher.py").write_text("def f(rgb): return {'depth': 1}\n")
     assert first and source_digest("changing_teacher:f") != first
+
+
+class Stubborn(BaseException):
+    def __str__(self) -> str:
+        raise ValueError("no text")
+
+
+@pytest.mark.parametrize("error", [SystemExit(3), Stubborn(), MemoryError(), KeyError(), StopIteration("a\nb")])
+def test_exceptions_of_any_class_cost_one_photo(module: ModuleType, error: BaseException) -> None:
+    def function(rgb: np.ndarray) -> None:
+        raise error
+
+    with pytest.raises(DistillError, match=rf"k\.png: some_teacher:function failed: {type(error).__name__}"):
+        predict(module, function, outputs=[{"task": "depth"}])
+
+
+DEPTH = np.linspace(1, 5, 192, dtype=np.float32).reshape(12, 16)
+IDS = (np.arange(192) % 2).reshape(12, 16)
+
+
+def tensor(values: np.ndarray) -> object:
+    torch = pytest.importorskip("torch")
+    return torch.from_numpy(values).requires_grad_()
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        DEPTH.tolist(),
+        DEPTH[None],
+        DEPTH[..., None],
+        DEPTH[None, None],
+        DEPTH.astype(np.float64),
+        DEPTH[::2, ::2],
+        Image.fromarray(DEPTH),
+        tensor(DEPTH),
+    ],
+)
+def test_maps_of_any_array_type(module: ModuleType, given: object) -> None:
+    (label,) = predict(module, lambda rgb: {"depth": given}, outputs=[{"task": "depth"}])
+    assert label.value.mean() == pytest.approx(DEPTH.mean(), rel=0.1) and label.valid.all()
+
+
+@pytest.mark.parametrize(
+    "given", [IDS, IDS > 0, IDS.astype(np.float32), IDS.astype(np.uint8)[None], Image.fromarray(IDS > 0)]
+)
+def test_ids_of_any_array_type(module: ModuleType, given: object) -> None:
+    (label,) = predict(module, lambda rgb: {"semantic": given}, outputs=[{"task": "semantic", "classes": ["a", "b"]}])
+    assert (label.value == IDS).all()
+
+
+NORMALS = np.broadcast_to(np.float32([0, 0, 1]), (12, 16, 3))
+SCORES = np.random.default_rng(0).normal(size=(2, 12, 16)).astype(np.float32)
+PROBABILITIES = np.stack([0.3 + 0 * DEPTH, 0.7 + 0 * DEPTH])
+TWO = {"task": "semantic", "classes": ["a", "b"]}
+
+
+@pytest.mark.parametrize(
+    ("output", "given", "words"),
+    [
+        ({"task": "depth"}, None, "NoneType of object"),
+        ({"task": "depth"}, "depth.png", "str of <U9"),
+        ({"task": "depth"}, (DEPTH, IDS[:3]), "tuple that is no array"),
+        ({"task": "depth"}, DEPTH.T, "height and width swapped"),
+        ({"task": "depth"}, np.ones((96, 96)), "another shape.*resize_mode"),
+        ({"task": "depth"}, DEPTH * 1000, "beyond 90 m.*return meters"),
+        ({"task": "depth"}, DEPTH + 1j, "complex64"),
+        ({"task": "depth"}, np.ones((12, 16, 3)), "12 channels instead of 1"),
+        ({"task": "normals"}, NORMALS.transpose(2, 0, 1), r"\(3, 12, 16\), channel first"),
+        ({"task": "normals"}, np.full((12, 16, 3), (128, 128, 255), np.uint8), "normals are colors"),
+        ({"task": "normals"}, np.full((12, 16, 3), (0.5, 0.5, 1)), "normals are colors"),
+        ({"task": "normals", "frame": "opencv"}, NORMALS, "away from the camera"),
+        (TWO, IDS * 255, r"255 \(50"),
+        (TWO, IDS * 7, r"id 7 \(50"),
+        (TWO, -IDS, r"id -1 \(50"),
+        (TWO, IDS * 300, r"id 300 \(50"),
+        (TWO, IDS * 0.5, "whole numbers"),
+        (TWO, SCORES.transpose(1, 2, 0), "last axis"),
+        (TWO, SCORES.round().astype(int), "values: ids"),
+        (TWO, PROBABILITIES, "values: probabilities"),
+        ({**TWO, "values": "probabilities"}, SCORES, "values: logits"),
+        (TWO, np.zeros((3, 12, 16), np.float32), "3 channels instead of 2"),
+    ],
+)
+def test_maps_that_cannot_be_meant_are_refused(
+    module: ModuleType, output: dict[str, object], given: object, words: str
+) -> None:
+    with pytest.raises(DistillError, match=rf"some_teacher:function.*{words}"):
+        predict(module, lambda rgb: {str(output["task"]): given}, outputs=[output])
+
+
+def test_a_square_map_covers_the_photo_if_the_output_states_it(module: ModuleType) -> None:
+    output = {"task": "depth", "resize_mode": "fill"}
+    (label,) = predict(module, lambda rgb: {"depth": np.full((96, 96), 2.0)}, outputs=[output])
+    assert label.size_hw == (12, 16) and label.valid.all()
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"instance": IDS * 1.5}, "whole numbers"),
+        ({"instance": IDS[None].repeat(3, 0)}, "shape"),
+        ({"instance": -IDS}, "-1 is no number"),
+        ({"instance": IDS, "instance_classes": {}}, "instance 1 has no entry"),
+        ({"instance": IDS, "instance_classes": 3}, "instance_classes is a int"),
+    ],
+)
+def test_instances_that_cannot_be_meant_are_refused(module: ModuleType, given: object, words: str) -> None:
+    with pytest.raises(DistillError, match=words):
+        predict(module, lambda rgb: given, things=["cat", "dog"])
+
+
+def test_normals_in_other_axes_than_the_depth_are_refused(module: ModuleType) -> None:
+    view = photo_view(0, 3, (96, 128))
+    truth = view.trace()
+    photo = replace(PHOTO, rgb=np.zeros((96, 128, 3), np.uint8))
+
+    def given(rgb: np.ndarray) -> dict[str, object]:
+        return {"depth": truth.depth_m, "normals": truth.normals}
+
+    setattr(module, "function", given)  # noqa: B010
+    outputs = [{"task": "depth"}, {"task": "normals", "frame": "directx"}]
+    values = {"function": "some_teacher:function", "outputs": outputs}
+    with pytest.raises(DistillError, match="frame: opengl instead of directx"):
+        CallableSpecialist(load_config(CallableConfig, values)).predict(photo)

@@ -19,6 +19,8 @@ from distill.labels import Label
 from distill.tasks import IGNORE_SEMANTIC, DepthKind
 from distill.teachers.adapters.label_maps import MapsSpecialist
 from distill.teachers.adapters.map_reader import read_map
+from distill.teachers.base import TeacherResult
+from distill.teachers.factory import build_teacher
 
 SIZE_HW = (12, 16)
 
@@ -156,3 +158,196 @@ def test_a_damaged_array_is_an_error(tmp_path: Path, data: bytes) -> None:
     (tmp_path / "x.npy").write_bytes(data)
     with pytest.raises(DistillError, match=r"x\.npy"):
         read_map(tmp_path / "x.npy")
+
+
+def numbers(folder: Path, stored: np.ndarray, **config: object) -> np.ndarray:
+    return read(folder, stored, ".npy", **config).value
+
+
+TWO = {"task": "semantic", "classes": ["background", "person"]}
+MASK = np.zeros(SIZE_HW, np.uint8)
+MASK[4:, 5:] = 1
+METERS = np.linspace(1, 5, 192, dtype=np.float32).reshape(SIZE_HW)
+
+
+@pytest.mark.parametrize("dtype", [bool, np.float32, np.float16, np.int64, np.uint16, ">i4", np.int8])
+@pytest.mark.parametrize("shape", [SIZE_HW, (1, *SIZE_HW), (*SIZE_HW, 1), (1, 1, *SIZE_HW)])
+def test_ids_of_any_number_type_and_order_of_axes(tmp_path: Path, dtype: str, shape: tuple[int, ...]) -> None:
+    assert (numbers(tmp_path, MASK.astype(dtype).reshape(shape), **TWO) == MASK).all()
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float64, ">f4"])
+@pytest.mark.parametrize("shape", [SIZE_HW, (1, *SIZE_HW), (*SIZE_HW, 1)])
+def test_depth_of_any_number_type_and_order_of_axes(tmp_path: Path, dtype: str, shape: tuple[int, ...]) -> None:
+    assert np.allclose(numbers(tmp_path, METERS.astype(dtype).reshape(shape)), METERS, atol=2e-3)
+
+
+def test_normals_may_have_their_channels_first(tmp_path: Path) -> None:
+    vectors = np.zeros((*SIZE_HW, 3), np.float32)
+    vectors[..., 2], vectors[:6] = 1, (0, 1, 0)
+    for stored in (vectors, vectors.transpose(2, 0, 1)):
+        assert np.allclose(numbers(tmp_path, stored, task="normals"), vectors)
+
+
+@pytest.mark.parametrize(
+    ("stored", "config", "words"),
+    [
+        (MASK * 255, TWO, r"255 \(.*remap: \{255: person\}"),
+        (MASK + 1, TWO, r"id 2 \(.*start at 1"),
+        (MASK * np.float32(0.5), TWO, "whole numbers.* 0.5"),
+        (-MASK.astype(np.int16), TWO, r"id -1 \(.*list -1 in invalid"),
+        (np.zeros((19, *SIZE_HW)), TWO, r"\(19, 12, 16\).*id of the largest"),
+        (np.zeros((*SIZE_HW, 19)), TWO, r"\(12, 16, 19\).*id of the largest"),
+        (MASK.astype("U1"), TWO, "<U1, not real numbers"),
+        (MASK.T, TWO, "height and width swapped"),
+        (MASK[2:], TWO, "another shape.*resize_mode"),
+        (np.pad(MASK, ((2, 2), (0, 0))), TWO, "another shape"),
+        (METERS * 1000, {}, "beyond 90 m.*0.001 for millimeters"),
+        (np.full(SIZE_HW, 40, np.uint8), {}, "8-bit levels"),
+        ((METERS - 1) / 4, {}, r"stretched to 0\.\.1.*depth_kind"),
+        (np.full((*SIZE_HW, 3), (128, 128, 255), np.uint8), {"task": "normals"}, "length .* instead of 1.*0.00784"),
+        (np.full((*SIZE_HW, 3), (0.5, 0.5, 1.0)), {"task": "normals"}, "length .* instead of 1.*2 and -1"),
+        (METERS, {"task": "normals"}, "three channels"),
+        (np.full(SIZE_HW, -3), {"task": "instance"}, "-3 is no number of an instance"),
+        (MASK * 1.5, {"task": "instance"}, "whole numbers"),
+        (np.full((*SIZE_HW, 3), (0.0, 0.0, -1.0)), {"task": "normals"}, "away from the camera"),
+    ],
+)
+def test_maps_that_cannot_be_meant_are_refused(
+    tmp_path: Path, stored: np.ndarray, config: dict[str, object], words: str
+) -> None:
+    with pytest.raises(DistillError, match=rf"one\.npy: .*{words}"):
+        read(tmp_path, stored, ".npy", **config)
+
+
+def test_far_depths_and_whole_meters_are_right_if_the_config_says_so(tmp_path: Path) -> None:
+    assert read(tmp_path, METERS * 100, ".npy", max_value=1000).valid.all()
+    assert read(tmp_path, np.full(SIZE_HW, 40, np.uint8), ".npy", scale=1.0).value[0, 0] == 40
+    assert read(tmp_path, (METERS - 1) / 4, ".npy", scale=1.0).value.max() == 1
+
+
+@pytest.mark.parametrize("resize_mode", ["fill", "cover", "contain"])
+def test_a_map_of_another_shape_is_placed_as_the_config_states(tmp_path: Path, resize_mode: str) -> None:
+    square = np.pad(MASK, ((2, 2), (0, 0)))  # 16x16: the photo with bars above and below
+    label = read(tmp_path, square, ".npy", **TWO, resize_mode=resize_mode)
+    assert label.size_hw[0] / label.size_hw[1] == SIZE_HW[0] / SIZE_HW[1]
+    assert np.array_equal(label.value, MASK) is (resize_mode == "contain")
+
+
+def test_a_smaller_map_of_the_same_shape_is_a_label(tmp_path: Path) -> None:
+    assert read(tmp_path, MASK[::2, ::2], ".npy", **TWO).size_hw == (6, 8)
+
+
+def test_nan_and_infinity_are_no_depth_and_no_id(tmp_path: Path) -> None:
+    holes = METERS.copy()
+    holes[0, :3] = np.nan, np.inf, 0
+    assert read(tmp_path, holes, ".npy").valid[0, :4].tolist() == [False, False, False, True]
+    ids = MASK.astype(np.float32)
+    ids[0, 0] = np.nan
+    assert read(tmp_path, ids, ".npy", **TWO).valid.sum() == 191
+
+
+def test_colors_are_classes_if_the_config_names_them(tmp_path: Path) -> None:
+    palette = np.array([(0, 0, 0), (128, 64, 128), (0, 0, 142), (119, 11, 32)], np.uint8)
+    index = np.arange(192).reshape(SIZE_HW) % 4
+    colors = {"ignore": [0, 0, 0], "road": "#804080", "car": [0, 0, 142], "bicycle": "770b20"}
+    config = {"task": "semantic", "colors": colors, "remap": {"bicycle": "car"}}
+    assert (numbers_of_png(tmp_path, palette[index], config) == np.array([255, 0, 1, 1])[index]).all()
+    alpha = np.dstack([palette[index], np.full(SIZE_HW, 255, np.uint8)])
+    assert (numbers_of_png(tmp_path, alpha, config) == np.array([255, 0, 1, 1])[index]).all()
+    indexed = Image.fromarray(index.astype(np.uint8))
+    indexed.putpalette(palette.tobytes())
+    photo_in(tmp_path)
+    indexed.save(tmp_path / "one.png")
+    assert (read_map(tmp_path / "one.png", colors=True) == palette[index]).all()
+    with pytest.raises(DistillError, match=r"color \[9, 9, 9\] is not in colors"):
+        numbers_of_png(tmp_path, np.full((*SIZE_HW, 3), 9, np.uint8), config)
+
+
+def numbers_of_png(folder: Path, stored: np.ndarray, config: dict[str, object]) -> np.ndarray:
+    return read(folder, stored, **config).value
+
+
+def test_numbers_over_channels(tmp_path: Path) -> None:
+    """CARLA: depth in 24 bits; ids in the red channel. COCO panoptic: ids in 24 bits, counted again from 1."""
+    code = np.arange(192, dtype=np.uint32).reshape(SIZE_HW) * 70000
+    bytes3 = np.dstack([code & 255, code >> 8 & 255, code >> 16]).astype(np.uint8)
+    meters = numbers_of_png(tmp_path, bytes3, {"channels": [1, 256, 65536], "scale": 1000 / (256**3 - 1)})
+    assert np.allclose(meters, code * (1000 / (256**3 - 1)), rtol=1e-5)
+    red = np.dstack([MASK, MASK * 7, MASK * 9])
+    assert (numbers_of_png(tmp_path, red, {**TWO, "channels": [1, 0, 0]}) == MASK).all()
+    label = read(tmp_path, bytes3, task="instance", channels=[1, 256, 65536])
+    assert len(np.unique(label.value)) == 192 and label.value[0, 0] == 0 and len(label.instance_classes) == 191
+    with pytest.raises(DistillError, match="fewer than channels"):
+        numbers_of_png(tmp_path, MASK, {**TWO, "channels": [1, 256]})
+
+
+def test_distances_along_rays_become_depth(tmp_path: Path) -> None:
+    v, u = (np.mgrid[: SIZE_HW[0], : SIZE_HW[1]] + 0.5) - np.array(SIZE_HW).reshape(2, 1, 1) / 2
+    rays = 3 * np.sqrt(1 + (u / 10) ** 2 + (v / 10) ** 2)
+    assert np.allclose(numbers(tmp_path, rays, ray_focal_px=10.0), 3, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("suffix", "options"), [("jpg", {}), ("webp", {"quality": 90}), ("tif", {"compression": "jpeg"})]
+)
+def test_lossy_files_hold_no_ids_and_no_depth(tmp_path: Path, suffix: str, options: dict[str, object]) -> None:
+    photo = photo_in(tmp_path)
+    Image.fromarray(MASK).convert("RGB").save(tmp_path / f"one.{suffix}", **options)
+    for values in ({"semantic": {"classes": ["a", "b"]}}, {"depth": {}}, {"instance": {}}):
+        ((task, config),) = values.items()
+        loaded = load_config(MapsConfig, {task: {"pattern": f"../{{stem}}.{suffix}", **config}})
+        with pytest.raises(DistillError, match="lossy"):
+            MapsSpecialist(loaded).predict(photo)
+    assert read_map(tmp_path / f"one.{suffix}").shape[:2] == SIZE_HW  # normals may be JPEG
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("a.json", "annotations"),
+        ("a.txt", "annotations"),
+        ("a.exr", r"\.exr files cannot be read"),
+        ("a.pt", "convert it to .npy"),
+        ("a.png", "not an image|damaged|decoded|empty"),
+    ],
+)
+def test_files_that_are_no_maps_are_named(tmp_path: Path, name: str, words: str) -> None:
+    (tmp_path / name).write_bytes(b"{}")
+    with pytest.raises(DistillError, match=rf"{name}: .*({words})"):
+        read_map(tmp_path / name)
+
+
+def test_the_array_of_an_npz_is_chosen_by_name(tmp_path: Path) -> None:
+    np.savez(tmp_path / "m.npz", depth=METERS, mask=MASK)
+    assert (read_map(tmp_path / "m.npz", usual_array="depth") == METERS).all()
+    assert (read_map(tmp_path / "m.npz", array="mask", usual_array="depth") == MASK).all()
+    with pytest.raises(DistillError, match=r"holds the arrays depth, mask, not normals.*array"):
+        read_map(tmp_path / "m.npz", usual_array="normals")
+    np.savez(tmp_path / "one.npz", anything=METERS)
+    assert (read_map(tmp_path / "one.npz", usual_array="depth") == METERS).all()
+
+
+def teach(folder: Path, maps: dict[str, np.ndarray], **config: dict[str, object]) -> TeacherResult:
+    photo = photo_in(folder)
+    for task, stored in maps.items():
+        np.save(folder / f"{task}.npy", stored)
+    values = {task: {"pattern": f"../{task}.npy", **config.get(task, {})} for task in maps}
+    return build_teacher(load_config(MapsConfig, {"kind": "maps", **values}), folder=folder).label(photo)[0]
+
+
+def test_a_map_without_usable_pixels_is_no_label(tmp_path: Path) -> None:
+    sparse = np.zeros(SIZE_HW)
+    sparse[0, :5] = 3
+    with pytest.raises(DistillError, match=r"only 2\.6% of the pixels of its depth map are usable"):
+        teach(tmp_path, {"depth": sparse})
+    result = teach(tmp_path, {"depth": sparse, "semantic": MASK}, semantic={"classes": ["a", "b"]})
+    assert list(result.labels) == ["semantic"] and result.failures[0]["task"] == "depth"
+    assert "depth" in teach(tmp_path, {"depth": sparse}, depth={"min_valid": 0.0}).labels  # LiDAR
+
+
+def test_ids_outside_a_complete_remap_are_noted(tmp_path: Path) -> None:
+    ids = np.where(MASK, 26, 7)
+    ids[0, 0] = 3
+    result = teach(tmp_path, {"semantic": ids}, semantic={"classes": {7: "road", 26: "car"}})
+    assert result.notes == [{"task": "semantic", "reason": "remap has no entry for id 3: these pixels have no label"}]

@@ -14,6 +14,7 @@ from distill.config import load_config
 from distill.config.adapters import OnnxConfig
 from distill.errors import DistillError, UsageError
 from distill.images import Photo
+from distill.labels import Label
 from distill.tasks import Task
 from distill.teachers.adapters.onnx import OnnxSpecialist
 
@@ -167,3 +168,54 @@ def test_channels_are_normalized_one_by_one_in_either_order(tmp_path: Path) -> N
         tensor = made._prepare(photo.rgb, made._open())
         stats = dict(zip([10, 20, 30], zip([1, 2, 3], [2, 4, 5], strict=True), strict=True))
         assert tensor[0, :, 0, 0] == pytest.approx([(v - stats[v][0]) / stats[v][1] for v in expected])
+
+
+def save_reshaped(path: Path, shape: list[int], kind: int = TensorProto.FLOAT) -> Path:
+    """A model whose output has this shape and type, and the values 0, 1, 0, 1, ..."""
+    values = (np.arange(np.prod(shape)) % 2).reshape(shape)
+    nodes = [helper.make_node("Constant", [], ["c"], value=numpy_helper.from_array(values.astype(np.float32)))]
+    nodes += [helper.make_node("ReduceMax", ["x"], ["m"], keepdims=0), helper.make_node("Sub", ["m", "m"], ["zero"])]
+    nodes += [helper.make_node("Add", ["c", "zero"], ["f"]), helper.make_node("Cast", ["f"], ["y"], to=kind)]
+    inputs = [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 3, 8, 8])]
+    graph = helper.make_graph(nodes, "net", inputs, [helper.make_tensor_value_info("y", kind, shape)])
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8), path)
+    return path
+
+
+def predict_shape(folder: Path, shape: list[int], kind: int = TensorProto.FLOAT, **output: object) -> Label:
+    model = save_reshaped(folder / "m.onnx", shape, kind)
+    values = {"model": str(model), "outputs": [{"task": "semantic", "classes": ["a", "b"], **output}]}
+    return OnnxSpecialist(load_config(OnnxConfig, values), folder).predict(gray(1))[0]
+
+
+@pytest.mark.parametrize("shape", [[8, 8], [1, 8, 8], [1, 1, 8, 8]])
+@pytest.mark.parametrize("kind", [TensorProto.INT64, TensorProto.INT32, TensorProto.FLOAT, TensorProto.BOOL])
+def test_ids_of_any_type_and_shape(tmp_path: Path, shape: list[int], kind: int) -> None:
+    label = predict_shape(tmp_path, shape, kind, values="ids")
+    assert (label.value == np.arange(64).reshape(8, 8) % 2).all()
+
+
+def test_channels_may_be_last(tmp_path: Path) -> None:
+    for shape in ([1, 8, 8, 2], [8, 8, 2]):
+        assert (predict_shape(tmp_path, shape, layout="NHWC", values="probabilities").value == 1).all()
+
+
+@pytest.mark.parametrize(
+    ("shape", "kind", "output", "words"),
+    [
+        ([1, 8, 8, 2], TensorProto.FLOAT, {}, "8 channels instead of 2, which are its last axis.*NHWC"),
+        ([1, 1, 8, 8], TensorProto.INT64, {}, "int64 numbers are no scores.*values: ids"),
+        ([1, 3, 8, 8], TensorProto.FLOAT, {}, "3 channels instead of 2"),
+        ([1, 2, 8, 8], TensorProto.FLOAT, {"classes": ["a", "b", "c"]}, "2 channels instead of 3"),
+        ([1, 2, 4, 8], TensorProto.FLOAT, {}, "8x4 px for an input of 8x8.*resize_mode"),
+        ([1, 1, 8, 8], TensorProto.INT64, {"values": "ids", "classes": ["a"]}, r"id 1 \(50"),
+        ([2, 2, 8, 8], TensorProto.FLOAT, {}, r"shape \(2, 2, 8, 8\)"),
+        ([1, 10], TensorProto.FLOAT, {}, "channels|shape"),
+        ([1, 2, 8, 8], TensorProto.STRING, {}, "not numbers|not a model"),
+    ],
+)
+def test_outputs_that_cannot_be_meant_are_refused(
+    tmp_path: Path, shape: list[int], kind: int, output: dict[str, object], words: str
+) -> None:
+    with pytest.raises(DistillError, match=words):
+        predict_shape(tmp_path, shape, kind, **output)

@@ -13,6 +13,7 @@ from numpy import ndarray
 from PIL import Image
 
 import distill
+from distill.errors import UsageError
 from distill.shards import read_manifest, read_samples
 from distill.teachers.labeling import label_shard as module
 
@@ -119,7 +120,7 @@ def test_a_job_whose_first_photos_all_fail_alike_stops(tmp_path: Path) -> None:
         mask[: 1 + number % 7] = 255
         Image.fromarray(mask).save(tmp_path / f"p{number:02}.png")
     teacher = {"kind": "maps", "semantic": {"pattern": "../{stem}.png", "classes": ["a", "b"]}}
-    with pytest.raises(distill.UsageError, match=r"first 16 photos all fail in the same way; p00\.png: .*255"):
+    with pytest.raises(UsageError, match=r"first 16 photos all fail in the same way; p00\.png: .*255"):
         distill.label(tmp_path / "photos", teacher=teacher, out=tmp_path / "out")
     Image.fromarray(np.eye(12, 16, dtype=np.uint8)).save(tmp_path / "p03.png")
     result = distill.label(tmp_path / "photos", teacher=teacher, out=tmp_path / "out")
