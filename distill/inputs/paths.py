@@ -134,11 +134,11 @@ def expand(entry: str) -> Expansion:
 def _expand_braces(word: str) -> list[str]:
     if "{" not in word:
         return [word]
-    from braceexpand import UnbalancedBracesError, braceexpand
+    from braceexpand import braceexpand
 
     try:
         return list(braceexpand(word))
-    except UnbalancedBracesError:
+    except ValueError:  # unbalanced
         return [word]
 
 

@@ -73,7 +73,7 @@ def test_bad_samples_are_skipped_and_listed(way: tuple[str, ...], shards: Path, 
     assert tuple(read_bad_samples(tmp_path / "run" / BAD_SAMPLES)) == result.bad_samples
     text = "\n".join(said)
     assert "skipped 2 of 40 samples" in text and "Traceback" not in text
-    assert f"  {shards / 'shard-000000.tar'}: blocks-0007: the photo is damaged" in text
+    assert f"  {shards / 'shard-000000.tar'}: blocks-0007: the image cannot be decoded" in text
     assert f"  {shards / 'shard-000010.tar'}: blocks-0013: depth.png" in text
 
 
