@@ -42,6 +42,6 @@ def check_shape(size_hw: tuple[int, int], photo: Photo, where: str) -> None:
 def _is_turned(photo: Photo) -> bool:
     try:
         with Image.open(io.BytesIO(photo.data)) as image:
-            return image.getexif().get(_ORIENTATION, 1) > 4
+            return int(image.getexif().get(_ORIENTATION, 1)) > 4
     except Exception:  # the photo was decoded before; only the wording depends on this
         return False

@@ -98,7 +98,7 @@ def ids_of_colors(stored: Shaped[ndarray, "h w *c"], config: MapConfig, path: Pa
     codes = stored @ np.array([1 << 16, 1 << 8, 1], np.int32)
     known = np.array([(red << 16) + (green << 8) + blue for red, green, blue in config.colors.values()], np.int32)
     order = np.argsort(known)
-    ids = order[np.searchsorted(known[order], codes).clip(max=len(known) - 1)]
+    ids: ndarray = order[np.searchsorted(known[order], codes).clip(max=len(known) - 1)]
     other = known[ids] != codes
     if other.any():
         shown = stored[other][0].tolist()
