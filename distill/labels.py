@@ -1,6 +1,6 @@
 """A label map (values, confidence, valid mask) and its stored form.
 
-Files of one task in a shard sample; `FORMATS` has one format per `TaskInfo.storage`:
+Files of one task in a shard sample (`distill.label_formats`):
 
 * ``depth.png``: uint16, 0 = invalid. Metric: ``v = max(1, round(65535 * warp_depth(d)))``. Relative depth kinds: values
   in [0, 1], ``v = 1 + round(65534 * x)``.
@@ -16,17 +16,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from types import MappingProxyType
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import numpy as np
-from jaxtyping import Bool, Float, Shaped, UInt8, UInt16
+from jaxtyping import Bool, Float, Shaped, UInt16
 from numpy import ndarray
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from distill.errors import DistillError
 from distill.images import decode_map, encode_map
 from distill.instance_layers import count_pixels, decode_covered, encode_covered, present_ids
+from distill.label_formats import label_format
 from distill.tasks import (
     BACKGROUND_INSTANCE,
     FAR_WARP,
@@ -34,7 +34,6 @@ from distill.tasks import (
     TASKS,
     DepthKind,
     Task,
-    TaskInfo,
     unwarp_depth,
     warp_depth,
 )
@@ -107,10 +106,10 @@ def read_meta(task: Task, meta: Mapping[str, Any], classes: tuple[str, ...] = ()
         DistillError: The list of instances is damaged.
     """
     info = TASKS[task]
-    by_list = {"classes": classes, "referring": tuple(meta.get("referring", ()))}
+    by_list = {"classes": classes, "referring": tuple(meta.get("referring") or ())}
     instances = _instance_rows(meta) if info.class_list == "instance_classes" else ()
     return LabelContext(
-        depth_kind=DepthKind(meta.get("depth_kind", DepthKind.METRIC)) if info.has_depth_kind else None,
+        depth_kind=DepthKind(meta.get("depth_kind") or DepthKind.METRIC) if info.has_depth_kind else None,
         classes=by_list.get(info.class_list, ()),
         instance_classes={row.number: row.name for row in instances},
         covered={row.number: row.covered for row in instances if row.covered},
@@ -230,161 +229,6 @@ def decode(task: Task, files: Mapping[str, bytes], context: LabelContext | None 
         instance_classes=context.instance_classes,
         layers=layers,
     )
-
-
-@runtime_checkable
-class LabelFormat(Protocol):
-    """Integer form of a label map; exact up to one level."""
-
-    def encode_value(
-        self,
-        value: Shaped[ndarray, "h w *c"],
-        valid: Bool[ndarray, "h w"],
-        info: TaskInfo,
-        depth_kind: DepthKind | None,
-    ) -> Shaped[ndarray, "h w *c"]:
-        """Stored integers."""
-        ...
-
-    def decode(
-        self, stored: Shaped[ndarray, "h w *c"], info: TaskInfo, depth_kind: DepthKind | None
-    ) -> tuple[Shaped[ndarray, "h w *c"], Bool[ndarray, "h w"]]:
-        """(value, valid) of stored integers."""
-        ...
-
-    def formula(self, info: TaskInfo, depth_kind: DepthKind | None) -> str:
-        """Text that explains a stored value v."""
-        ...
-
-
-class IdFormat:
-    """Ids as they are; `TaskInfo.ignore` where invalid."""
-
-    def encode_value(
-        self,
-        value: Shaped[ndarray, "h w"],
-        valid: Bool[ndarray, "h w"],
-        info: TaskInfo,
-        depth_kind: DepthKind | None = None,
-    ) -> Shaped[ndarray, "h w"]:
-        """Stored ids."""
-        return np.where(valid, value, info.ignore).astype(info.dtype)
-
-    def decode(
-        self, stored: Shaped[ndarray, "h w"], info: TaskInfo, depth_kind: DepthKind | None = None
-    ) -> tuple[Shaped[ndarray, "h w"], Bool[ndarray, "h w"]]:
-        """(ids, valid)."""
-        return stored, stored != info.ignore
-
-    def formula(self, info: TaskInfo, depth_kind: DepthKind | None = None) -> str:
-        """Text that explains a stored id."""
-        return "0: background; else an instance" if info.class_list == "instance_classes" else "index into classes"
-
-
-class UnitFormat:
-    """Values in [0, 1] over all levels of the type except `TaskInfo.ignore`, which is its lowest or its highest."""
-
-    def encode_value(
-        self,
-        value: Float[ndarray, "h w"],
-        valid: Bool[ndarray, "h w"],
-        info: TaskInfo,
-        depth_kind: DepthKind | None = None,
-    ) -> Shaped[ndarray, "h w"]:
-        """Stored levels; values outside [0, 1] are clipped."""
-        levels = np.rint((np.iinfo(info.dtype).max - 1) * np.clip(np.where(valid, value, 0), 0, 1))
-        return np.where(valid, levels + (info.ignore == 0), info.ignore).astype(info.dtype)
-
-    def decode(
-        self, stored: Shaped[ndarray, "h w"], info: TaskInfo, depth_kind: DepthKind | None = None
-    ) -> tuple[Float[ndarray, "h w"], Bool[ndarray, "h w"]]:
-        """(values, valid)."""
-        last = np.iinfo(info.dtype).max - 1
-        levels = np.maximum(stored, 1) - 1 if info.ignore == 0 else np.minimum(stored, last)
-        return (levels / np.float32(last)).astype(np.float32), stored != info.ignore
-
-    def formula(self, info: TaskInfo, depth_kind: DepthKind | None = None) -> str:
-        """Text that explains a stored level."""
-        last = np.iinfo(info.dtype).max - 1
-        value = f"(v - 1) / {last}" if info.ignore == 0 else f"v / {last}"
-        return f"{info.ignore}: invalid; else value = {value}, in [0, 1]"
-
-
-class DepthFormat:
-    """Metric depth through `warp_depth`, relative depth as `UnitFormat`; 0 where invalid."""
-
-    def encode_value(
-        self,
-        value: Float[ndarray, "h w"],
-        valid: Bool[ndarray, "h w"],
-        info: TaskInfo,
-        depth_kind: DepthKind | None,
-    ) -> UInt16[ndarray, "h w"]:
-        """Stored levels."""
-        if depth_kind not in (None, DepthKind.METRIC):
-            return _UNIT.encode_value(value, valid, info)
-        # Infinity warps to 1, level 65535: beyond the depths that can be resolved.
-        safe = np.maximum(np.where(valid, value, 0), 0.0)
-        stored = np.maximum(1, np.rint(65535 * np.asarray(warp_depth(safe))))
-        return np.where(valid, stored, info.ignore).astype(info.dtype)
-
-    def decode(
-        self, stored: UInt16[ndarray, "h w"], info: TaskInfo, depth_kind: DepthKind | None
-    ) -> tuple[Float[ndarray, "h w"], Bool[ndarray, "h w"]]:
-        """(depth, valid); a stored infinity becomes the last finite level."""
-        if depth_kind not in (None, DepthKind.METRIC):
-            return _UNIT.decode(stored, info)
-        # A table of 65536 entries is four times faster than the power, and exact.
-        return _METERS[stored], stored != info.ignore
-
-    def formula(self, info: TaskInfo, depth_kind: DepthKind | None) -> str:
-        """Text that explains a stored level."""
-        if depth_kind not in (None, DepthKind.METRIC):
-            return _UNIT.formula(info)
-        return "0: invalid; else meters = 10 * ((1 - v / 65535) ** -0.5 - 1); 65535: beyond the resolvable depths"
-
-
-class NormalsFormat:
-    """Unit vectors as 8-bit RGB; 0,0,0 where invalid."""
-
-    def encode_value(
-        self,
-        value: Float[ndarray, "h w 3"],
-        valid: Bool[ndarray, "h w"],
-        info: TaskInfo,
-        depth_kind: DepthKind | None = None,
-    ) -> UInt8[ndarray, "h w 3"]:
-        """Stored colors."""
-        encoded = np.clip(np.rint((1 + value * _AXIS_SIGNS) * 127.5), 0, 255)
-        return np.where(valid[..., None], encoded, info.ignore).astype(info.dtype)
-
-    def decode(
-        self, stored: UInt8[ndarray, "h w 3"], info: TaskInfo, depth_kind: DepthKind | None = None
-    ) -> tuple[Float[ndarray, "h w 3"], Bool[ndarray, "h w"]]:
-        """(unit vectors, valid)."""
-        vector = (stored.astype(np.float32) / np.float32(127.5) - 1) * _AXIS_SIGNS
-        length = np.linalg.norm(vector, axis=-1, keepdims=True)
-        return vector / np.maximum(length, np.float32(1e-6)), np.asarray(stored.any(axis=-1))
-
-    def formula(self, info: TaskInfo, depth_kind: DepthKind | None = None) -> str:
-        """Text that explains a stored color."""
-        return "0,0,0: invalid; else x = 1 - 2 R / 255, y = 2 G / 255 - 1, z = 2 B / 255 - 1"
-
-
-_UNIT = UnitFormat()
-_AXIS_SIGNS = np.array([-1, 1, 1], np.float32)
-_LEVELS = np.arange(65536) / 65535.0
-_METERS = np.asarray(unwarp_depth(np.minimum(_LEVELS, 65534 / 65535.0))).astype(np.float32)
-
-FORMATS: Mapping[str, LabelFormat] = MappingProxyType(
-    {"depth": DepthFormat(), "normals": NormalsFormat(), "ids": IdFormat(), "unit": _UNIT}
-)
-"""One format per `TaskInfo.storage`."""
-
-
-def label_format(task: Task) -> LabelFormat:
-    """Stored format of a task's maps."""
-    return FORMATS[TASKS[task].storage]
 
 
 _MIN_ABS_Z, _MAX_EXCESS = 0.35, 0.1

@@ -30,7 +30,7 @@ from distill.export.sinks import (
     unproject,
 )
 from distill.images import decode_map
-from distill.labels import label_format
+from distill.label_formats import label_format
 from distill.run_lengths import decode_rle
 from distill.spec import DepthSpec
 from distill.tasks import TASKS, DepthKind, Task
