@@ -44,7 +44,7 @@ def keep_ids(layers: Layers, ids: Sequence[int]) -> list[ndarray]:
 
 def mask_of(layers: Layers, number: int) -> Bool[ndarray, "*hw"]:
     """Mask of an instance, hidden parts included."""
-    mask = layers[0] == number
+    mask: ndarray = layers[0] == number
     for layer in layers[1:]:
         mask |= layer == number
     return mask
@@ -102,12 +102,10 @@ def pair_ious(
         for other in second_places:
             shared += np.bincount(one * shape[1] + other, minlength=shared.size)
     intersection = shared.reshape(shape)[1:, 1:]
-    sizes = (
-        sum(np.bincount(places, minlength=count) for places in group)[1:]
-        for group, count in ((first_places, shape[0]), (second_places, shape[1]))
-    )
-    union = next(sizes)[:, None] + next(sizes)[None] - intersection
-    return np.divide(intersection, union, out=np.zeros(intersection.shape), where=union > 0)
+    areas, other_areas = count_pixels(first)[list(first_ids)], count_pixels(second)[list(second_ids)]
+    union = areas[:, None] + other_areas[None] - intersection
+    ious: ndarray = np.divide(intersection, union, out=np.zeros(intersection.shape), where=union > 0)
+    return ious
 
 
 def match_pairs(ious: Float[ndarray, "n m"]) -> tuple[ndarray, ndarray]:
