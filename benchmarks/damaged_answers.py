@@ -288,14 +288,14 @@ class Outcome:
         quality: None if rejected.
         wrong: Fraction of pixels that differ from the undamaged label; None if rejected or not comparable.
         text: Reason of a rejection, or the correction.
-        label: None if rejected.
+        instances: Number of instances; None if rejected, or for other tasks.
     """
 
     verdict: str
     quality: float | None
     wrong: float | None
     text: str
-    label: Label | None = None
+    instances: int | None = None
 
 
 class Answers:
@@ -376,7 +376,8 @@ class Answers:
         if way.kind != "nonsense" and (compared := teacher_task(label.task).label_error(label, truth)) is not None:
             wrong = 1 - float(compared.right[compared.known].mean())
         verdict = "corrected" if text else "accepted"
-        return Outcome(verdict, record["quality"], wrong, "; ".join(filter(None, (text, notes))), label)
+        text = "; ".join(filter(None, (text, notes)))
+        return Outcome(verdict, record["quality"], wrong, text, len(label.instance_classes) or None)
 
 
 def name_of(row: Row) -> str:
@@ -390,6 +391,8 @@ def outcomes(answers: Answers, chosen: Mapping[str, Way]) -> Iterator[tuple[int,
             given = way.row(row)
             if name.startswith("given as ") and same_colors(row, given):
                 continue
+            if way.change is same and name != "as it is" and given == row:
+                continue  # nothing to leave out
             if row["task"] in SEGMENTATIONS and given["task"] in SEGMENTATIONS and given["task"] != row["task"]:
                 way = replace(way, kind="alike")  # noqa: PLW2901
             yield position, name, way, answers.outcome(position, way)
@@ -399,7 +402,7 @@ def outcomes(answers: Answers, chosen: Mapping[str, Way]) -> Iterator[tuple[int,
             {other["photo"] for other in answers.rows} - {row["photo"]},
             key=lambda other: abs(np.log(np.divide(*answers.photo(other).rgb.shape[:2]) / np.divide(*size[:2]))),
         )
-        for number, other in enumerate(others[:3], 1):
+        for number, other in enumerate(others[:2], 1):
             yield position, f"wrong photo {number}", wrong, answers.outcome(position, wrong, other)
 
 
@@ -421,10 +424,6 @@ def summary(rows: Sequence[tuple[int, str, Way, Outcome]]) -> list[list[str | in
         line += [count[verdict] for verdict in ("accepted", "corrected", "rejected")]
         table.append([*line, span, f"{max(wrong):.1%}" if wrong else "-"])
     return table
-
-
-def instances_of(outcome: Outcome) -> int | None:
-    return len(outcome.label.instance_classes) if outcome.label and outcome.label.instance_classes else None
 
 
 def main() -> int:
@@ -461,7 +460,7 @@ def report(answers: Sequence[Row], rows: Sequence[tuple[int, str, Way, Outcome]]
     exact = next((name for _, name, _, _ in rows), "")
     alike = [row for row in rows if row[2].kind == "alike" and row[3].verdict != "rejected"]
     counts = [
-        [name_of(answers[position]), name, instances_of(outcome)]
+        [name_of(answers[position]), name, outcome.instances]
         for position, name, _, outcome in rows
         if way_keeps_count(name) and answers[position]["task"] == "instance"
     ]

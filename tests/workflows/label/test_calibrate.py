@@ -103,13 +103,12 @@ def test_thresholds_by_task() -> None:
     assert found[Task.DEPTH] == 0.6 and found[Task.NORMALS] == 0.3
 
 
-def test_specialists_are_scored_where_it_is_asked_for() -> None:
-    nothing: dict[str, Any] = {"min_quality": [], "full_weight_above": [], "calibration": None}
+def test_labels_are_always_scored_and_rejected_only_with_checks() -> None:
+    nothing: dict[str, Any] = {"min_quality": {}, "full_weight_above": {}, "calibration": None}
     plain = read_quality_filter(check=True, **nothing)
-    assert plain is not None and plain.register and not plain.specialists
-    assert read_quality_filter(check=False, **nothing) is None
-    for asked in (
-        read_quality_filter(check=True, **nothing | {"min_quality": dict.fromkeys(Task, 0.5)}),
-        read_quality_filter(check=True, **nothing, learn=True),
-    ):
-        assert asked is not None and asked.specialists
+    assert plain.register and plain.least(Task.DEPTH) == 0.05
+    unchecked = read_quality_filter(check=False, **nothing)
+    assert not unchecked.register and unchecked.least(Task.DEPTH) == 0
+    strict = read_quality_filter(check=True, **nothing | {"min_quality": {Task.DEPTH: 0.5}})
+    assert strict.least(Task.DEPTH) == 0.5 and strict.least(Task.NORMALS) == 0.05
+    assert read_quality_filter(check=True, **nothing, learn=True).least(Task.DEPTH) == 0
