@@ -17,17 +17,17 @@ _UNSUPPORTED = frozenset({"No locks available", "Operation not supported", "Func
 
 
 @contextmanager
-def hold_output(path: Path, verb: str) -> Iterator[None]:
+def hold_output(path: Path, verb: str, *, is_file: bool = False) -> Iterator[None]:
     """Hold a folder, or a file in a folder, until the end of the block; the system releases it if the process dies.
 
     Args:
         path: Output; a folder is created.
         verb: Command, for the message of the second process.
+        is_file: Whether the output is a file.
 
     Raises:
         DistillError: Another process holds it, or the folder cannot be written.
     """
-    is_file = bool(path.suffix) and not path.is_dir()
     lock = path.with_name(f".{path.name}.lock") if is_file else path / _LOCK_NAME
     try:
         lock.parent.mkdir(parents=True, exist_ok=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -116,10 +117,14 @@ def test_wrong_use(cli: Cli, onnx_file: Path, tmp_path: Path) -> None:
 def test_a_full_disk_is_a_sentence(cli: Cli, onnx_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     photo = write_photo(tmp_path / "a.png", (16, 16))
 
-    def full(self: Path, data: bytes) -> int:
-        raise OSError(28, "No space left on device")
+    open_file = Path.open
 
-    monkeypatch.setattr(Path, "write_bytes", full)
+    def full(self: Path, mode: str = "r", **options: Any) -> Any:
+        if mode == "xb":
+            raise OSError(28, "No space left on device")
+        return open_file(self, mode, **options)
+
+    monkeypatch.setattr(Path, "open", full)
     code, _, err = cli("predict", onnx_file, photo, "--out", tmp_path / "out")
     assert code == 1 and "No space left on device" in err and "free space" in err
 

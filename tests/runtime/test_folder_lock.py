@@ -17,18 +17,18 @@ def hold_and_die(path: Path) -> None:
         os._exit(9)
 
 
-@pytest.mark.parametrize("name", ["out", "out.mp4", "deep/out"])
+@pytest.mark.parametrize("name", ["out", "out.mp4", "deep/out", "out.v2"])
 def test_the_second_one_is_told_who_holds_it(name: str, tmp_path: Path) -> None:
-    path = tmp_path / name
+    path, is_file = tmp_path / name, name.endswith(".mp4")
     with (
-        hold_output(path, "predict"),
+        hold_output(path, "predict", is_file=is_file),
         pytest.raises(
             DistillError, match=rf"out.*: distill predict \(process {os.getpid()}, since .*\) is writing here"
         ),
-        hold_output(path, "predict"),
+        hold_output(path, "predict", is_file=is_file),
     ):
         pytest.fail("both hold it")
-    with hold_output(path, "predict"):  # free again
+    with hold_output(path, "predict", is_file=is_file):  # free again
         pass
     assert not [file for file in tmp_path.rglob("*") if file.is_file()]
 

@@ -156,7 +156,7 @@ def run_predict(
     summary, started = PredictionSummary(), time.perf_counter()
     with ExitStack() as stack:
         for output in dict.fromkeys(filter(None, (folder or video_out, options.maps))):
-            stack.enter_context(hold_output(output, "predict"))
+            stack.enter_context(hold_output(output, "predict", is_file=output == video_out))
         # Engines whose idle threads spin would take the cores from decoder and encoder.
         runner = stack.enter_context(
             open_model(

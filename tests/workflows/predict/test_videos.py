@@ -188,7 +188,7 @@ def test_two_commands_do_not_share_an_output(model: Path, tmp_path: Path, cli: C
 
     clip = make_clip(tmp_path / "a.mp4", num_frames=3, codec="mpeg4")
     for out in (tmp_path / "out", tmp_path / "o.mp4"):
-        with hold_output(out, "predict"):
+        with hold_output(out, "predict", is_file=out.suffix == ".mp4"):
             code, _, errors = cli("predict", model, clip, "--out", out)
         assert code == 1 and f"process {os.getpid()}" in errors and "is writing here" in errors
         assert cli("predict", model, clip, "--out", out)[0] == 0
