@@ -63,14 +63,13 @@ class Timeline:
         self._interval, self._max_gap = max(1, interval), max(max_gap, _GAP_INTERVALS * interval)
         self._last, self._expected, self._index = -1, 0, -1
 
-    def place(self, stamp: int | None, duration: int, following: int | None, *, gap_is_real: bool = False) -> int:
+    def place(self, stamp: int | None, duration: int, following: int | None) -> int:
         """Play time of the next frame; increases strictly.
 
         Args:
             stamp: Its time stamp; None: it follows the previous frame.
             duration: Its stated duration, 0 if unknown.
             following: Time stamp of the frame after it, if there is one.
-            gap_is_real: Whether other streams fill a gap before this frame.
         """
         self._index += 1
         if stamp is None:
@@ -78,18 +77,18 @@ class Timeline:
         elif self._index == 0:
             play = max(0, stamp + self._offset)
         else:
-            play = self._corrected(stamp, following, gap_is_real)
+            play = self._corrected(stamp, following)
         play = max(play, self._last + 1)
         self._last, self._expected = play, play + (duration if duration > 0 else self._interval)
         return play
 
-    def _corrected(self, stamp: int, following: int | None, gap_is_real: bool) -> int:
+    def _corrected(self, stamp: int, following: int | None) -> int:
         play = stamp + self._offset
         after = None if following is None else following + self._offset
         near = self._expected + 2 * self._interval
         if after is not None and self._last < after <= near and not self._last < play <= after:
             return min(self._expected, (self._last + after + 1) // 2)  # the stamp of this frame alone is wrong
-        if self._last < play <= self._expected + self._max_gap or (gap_is_real and play > self._last):
+        if self._last < play <= self._expected + self._max_gap:
             return play
         if self._last - self._interval <= play <= self._last:
             return self._expected  # equal or hardly smaller stamps are no jump

@@ -121,7 +121,7 @@ def test_an_unexpected_error_in_one_video_is_a_failure_of_that_video(
 
     def broken(runner: object, source: VideoReader, *others: object) -> object:
         if source.path.name == "a.mp4":
-            raise ZeroDivisionError("something nobody thought of")
+            raise ZeroDivisionError("something unforeseen")
         return prepare(runner, source, *others)
 
     monkeypatch.setattr(inference, "_prepare", broken)
@@ -135,7 +135,7 @@ def test_an_unexpected_error_in_one_video_is_a_failure_of_that_video(
 
 @contextmanager
 def sending(data: bytes) -> Iterator[int]:
-    """A camera that sends a clip to everybody who connects."""
+    """A camera that sends a clip on every connection."""
     server = socket.create_server(("127.0.0.1", 0))
 
     def serve() -> None:
