@@ -455,7 +455,9 @@ def report(answers: Sequence[Row], rows: Sequence[tuple[int, str, Way, Outcome]]
     nonsense = [row for row in rows if row[2].kind == "nonsense" and row[3].verdict != "rejected"]
     lost = [row for row in rows if row[2].kind == "good" and row[3].verdict == "rejected"]
     good = [outcome.quality for _, _, way, outcome in rows if way.kind == "good" and outcome.quality is not None]
-    wrong = [outcome for _, _, _, outcome in rows if outcome.wrong is not None and outcome.wrong > LIMIT]
+    far = [(way.kind, outcome) for _, _, way, outcome in rows if outcome.wrong is not None and outcome.wrong > LIMIT]
+    wrong = [outcome for kind, outcome in far if kind in ("lossy", "moved")]
+    shown = [outcome for kind, outcome in far if kind == "sibling"]
     above = [outcome for outcome in wrong if outcome.quality is not None and outcome.quality >= min(good, default=1.0)]
     exact = next((name for _, name, _, _ in rows), "")
     alike = [row for row in rows if row[2].kind == "alike" and row[3].verdict != "rejected"]
@@ -479,8 +481,8 @@ def report(answers: Sequence[Row], rows: Sequence[tuple[int, str, Way, Outcome]]
         f"{len(answers)} real answers, {len(rows)} versions ({exact} first). Nonsense accepted: {len(nonsense)}. Good "
         f"answers rejected: {len(lost)}. Segmentations accepted as other ones whose colors they have: {len(alike)}. "
         f"Quality of good answers: {min(good, default=0):.2f} to {max(good, default=0):.2f}. Accepted with more than "
-        f"{LIMIT:.0%} wrong pixels: {len(wrong)}, of which {len(above)} score as high as a good answer. Wrong pixels: "
-        "against the label of the answer as it is."
+        f"{LIMIT:.0%} wrong pixels: {len(wrong)}, of which {len(above)} score as high as a good answer "
+        f"(siblings: {len(shown)} more). Wrong pixels: against the label of the answer as it is."
     )
     tables = [
         Table(["way", "kind", "accepted", "corrected", "rejected", "quality", "most wrong pixels"], summary(rows)),
