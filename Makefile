@@ -30,7 +30,7 @@ demo: install  ## Run the whole pipeline offline on a CPU: label, train, evaluat
 
 test: install-dev  ## Run the tests (CPU, no network), and those of arrays with shapes checked
 	$(BIN)/python -m pytest -q -n 2 --dist loadfile
-	$(BIN)/python -m pytest -q --jaxtyping-packages=distill,beartype.beartype tests/metrics tests/visualization tests/test_labels.py
+	$(BIN)/python -m pytest -q --jaxtyping-packages=distill,beartype.beartype tests/metrics tests/visualization tests/labels
 
 check: install-dev  ## Format, lint, types and layers
 	$(BIN)/ruff format --check .

@@ -101,7 +101,7 @@ def _checked(tar: tarfile.TarFile, file_size: int) -> Iterator[TarMember]:
         if member.offset_data + member.size > file_size:
             raise tarfile.ReadError("unexpected end of data")
     # tarfile takes a damaged header for the end of the archive; the samples after it would be lost in silence.
-    with open(cast("Any", tar).name, "rb") as file:
+    with Path(cast("Any", tar).name).open("rb") as file:
         file.seek(cast("Any", tar).offset)
         if any(file.read(tarfile.BLOCKSIZE)):
             raise tarfile.ReadError("a damaged header")

@@ -86,7 +86,7 @@ class TaskInfo:
 
     Attributes:
         title: Heading in reports.
-        storage: Format in shards: a row of `distill.label_formats.FORMATS`.
+        storage: Format in shards: a row of `distill.labels.formats.FORMATS`.
         dtype: Name of the stored map's numpy type.
         channels: Shape of one pixel of the stored map: () or (3,).
         ignore: Stored value of pixels without a label.

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import ipaddress
+import re
 from pathlib import Path
 from typing import Any, Literal
+from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator, model_validator
 
@@ -11,6 +14,16 @@ from distill.config import Config
 from distill.config.prompt import PromptConfig
 from distill.config.teacher_base import TeacherConfig
 from distill.tasks import Task
+
+_LOOKS_LIKE_KEY = re.compile(r"(^|/)(sk-|AIza|key-)|[A-Za-z0-9_-]{32,}")
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host name or address is this machine."""
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 class LimitsConfig(Config):
@@ -69,11 +82,34 @@ class HostedConfig(TeacherConfig):
     @field_validator("base_url")
     @classmethod
     def _check_base_url(cls, url: str) -> str:
-        if url and not url.startswith(("https://", "http://")):
+        if not url:
+            return url
+        parts = urlsplit(url)
+        if parts.scheme not in ("https", "http") or not parts.hostname:
             raise ValueError("base_url must start with https:// or http://")
-        if "@" in url or "?" in url:
+        if "@" in url or "?" in url or "#" in url or _LOOKS_LIKE_KEY.search(parts.path):
             raise ValueError("base_url must not contain a user, key or query; keys come from the environment")
+        if parts.scheme == "http" and not is_loopback(parts.hostname):
+            raise ValueError("base_url must start with https://: a key would be sent unencrypted to another machine")
         return url.rstrip("/")
+
+    @field_validator("api_key_env")
+    @classmethod
+    def _check_variables(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        if any(not re.fullmatch(r"[A-Z_][A-Z0-9_]{0,63}", name) for name in names):
+            raise ValueError("api_key_env must be names of environment variables, such as OPENAI_API_KEY, not keys")
+        return names
+
+    def foreign_service(self) -> str:
+        """Why a key would go to another address, or come from another variable, than the service's own; else empty."""
+        fields = type(self).model_fields
+        names = [name for name in self.api_key_env if name not in fields["api_key_env"].default]
+        if names:
+            return f"takes the key from {names[0]}, which is not a variable of this service"
+        host = urlsplit(self.base_url).hostname
+        if host and self.base_url != fields["base_url"].default and not is_loopback(host):
+            return f"sends the key to {host}, which is not the service's own address"
+        return ""
 
     @property
     def tasks(self) -> tuple[Task, ...]:

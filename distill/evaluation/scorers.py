@@ -14,8 +14,8 @@ from numpy import ndarray
 from distill.errors import UsageError
 from distill.evaluation.predictors import BACKGROUND_NAME, Predictor
 from distill.evaluation.protocol import Crop, remap_classes, resize_ids, resize_label
-from distill.instance_layers import keep_ids
 from distill.labels import Label, is_sky
+from distill.labels.instance_layers import keep_ids
 from distill.metrics import Alignment, DepthMetrics, InstanceMetrics, align_depth, default_alignment
 from distill.metrics.base import MetricFacts, Values, task_metric
 from distill.shards import Manifest

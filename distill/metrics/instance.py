@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Shaped, UInt16
 from numpy import ndarray
 
-from distill.instance_layers import Layers, match_pairs, pair_ious, present_ids, stack_masks
+from distill.labels.instance_layers import Layers, match_pairs, pair_ious, present_ids, stack_masks
 from distill.metrics.base import HIGHER, TaskMetric, Values, foreground_error
 from distill.tasks import IGNORE_INSTANCE
 
@@ -51,7 +51,7 @@ class InstanceMetrics:
         )
 
     def update_layers(self, prediction: Layers, truth: Layers) -> dict[str, int]:
-        """`update` for ids in layers (`distill.instance_layers`): all instances in them belong to the phrase."""
+        """`update` for ids in layers (`distill.labels.instance_layers`): all instances in them belong to the phrase."""
         return self._count(prediction, present_ids(prediction), truth, present_ids(truth))
 
     def _count(self, prediction: Layers, ids: Sequence[int], truth: Layers, true_ids: Sequence[int]) -> dict[str, int]:

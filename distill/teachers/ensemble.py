@@ -19,8 +19,8 @@ from distill.config.ensemble import BlendConfig, EnsembleConfig, MemberConfig
 from distill.config.teacher_base import TeacherConfig
 from distill.errors import DistillError, UsageError
 from distill.images import Photo
-from distill.label_conversions import convert_depth, remap_classes, resample_nearest
 from distill.labels import Label
+from distill.labels.conversions import convert_depth, remap_classes, resample_nearest
 from distill.tasks import TASKS, DepthKind, Task
 from distill.teachers.base import Dependencies, PhotoRef, Teacher, TeacherResult, dependencies_of
 from distill.teachers.builder_options import TeacherContext

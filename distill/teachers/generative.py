@@ -16,8 +16,8 @@ from numpy import ndarray
 
 from distill.errors import DistillError, UsageError
 from distill.images import Photo
-from distill.label_conversions import drop_absent_instances, merge_instances, remap_classes, resample_nearest
 from distill.labels import Label
+from distill.labels.conversions import drop_absent_instances, merge_instances, remap_classes, resample_nearest
 from distill.tasks import MAX_CLASSES, TASKS, Task
 from distill.teachers.answer_parser import ParsedAnswer, parse_answer
 from distill.teachers.answer_reading import AnswerRejected

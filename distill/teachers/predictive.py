@@ -9,8 +9,8 @@ from typing import Any
 from distill.config.adapters import MIN_VALID
 from distill.errors import DistillError, describe_error
 from distill.images import Photo
-from distill.label_conversions import drop_absent_instances
 from distill.labels import Label
+from distill.labels.conversions import drop_absent_instances
 from distill.tasks import Task
 from distill.teachers.base import Dependencies, PhotoRef, Specialist, TeacherResult, dependencies_of
 from distill.teachers.quality.filter import QualityFilter, score_result

@@ -76,7 +76,7 @@ def draw_instances(
 ) -> UInt8[ndarray, "h w 3"]:
     """One color per instance with a light outline; background nearly black, ignored gray.
 
-    Hidden parts of other instances (`distill.instance_layers`) are outlined in the colors of these.
+    Hidden parts of other instances (`distill.labels.instance_layers`) are outlined in the colors of these.
     """
     # Numbers to color levels first: looking up single bytes is three times faster than rows of three.
     picture: ndarray = cv2.applyColorMap(_instance_levels()[ids], _instance_table())

@@ -13,8 +13,8 @@ import pytest
 from distill.errors import DistillError, UsageError
 from distill.evaluation.protocol import Crop, crop_mask, remap_classes, resize_label
 from distill.evaluation.scorers import EvalProtocol
-from distill.instance_layers import sort_layers, stack_masks
 from distill.labels import Label
+from distill.labels.instance_layers import sort_layers, stack_masks
 from distill.metrics import Alignment, DepthMetrics
 from distill.shards import Sample, read_manifest, read_samples, write_manifest, write_shard
 from distill.tasks import FAR_DEPTH_M, DepthKind, Task

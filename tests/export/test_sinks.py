@@ -30,8 +30,8 @@ from distill.export.sinks import (
     unproject,
 )
 from distill.images import decode_map
-from distill.label_formats import label_format
-from distill.run_lengths import decode_rle
+from distill.labels.formats import label_format
+from distill.labels.run_lengths import decode_rle
 from distill.spec import DepthSpec
 from distill.tasks import TASKS, DepthKind, Task
 from tests.fakes.runner import CLASSES, SPEC, FakeRunner

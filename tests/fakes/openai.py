@@ -60,12 +60,19 @@ class FakeOpenai:
             return self._send(request, 400, {"error": error})
         if fate == "broke":
             return self._send(request, 429, {"error": {"code": "insufficient_quota", "message": "check billing"}})
+        if fate.startswith("echo "):  # an error that repeats the key, under this status
+            message = f"wrong key {request.headers.get('Authorization')}"
+            error = {"code": f"safety {message}" if fate == "echo 400" else "x", "message": message}
+            return self._send(request, int(fate.split()[1]), {"error": error}, "1e11" if fate == "echo 429" else "")
+        if fate == "later":
+            return self._send(request, 429, {"error": {"code": "rate_limit_exceeded"}}, str(10**11))
         if fate == "html":
             return self._send(request, 502, "<html>bad gateway</html>")
         self.made += 1
         width, height = map(int, fields["size"].split("x")) if "size" in fields else (60, 40)
         picture = base64.b64encode(paint(fields["prompt"], (height, width), 0, "png")).decode()
-        usage = {"input_tokens": 300, "output_tokens": 400, "output_tokens_details": {"image_tokens": 400}}
+        counts = {"negative": -(10**12), "huge": 10**30}.get(fate, 400)
+        usage = {"input_tokens": 300, "output_tokens": counts, "output_tokens_details": {"image_tokens": counts}}
         self._send(request, 200, {"data": [{"b64_json": picture}], "usage": usage})
 
     def _send(self, request: BaseHTTPRequestHandler, code: int, body: Any, retry_after: str = "") -> None:

@@ -14,8 +14,8 @@ from PIL import Image
 from distill.config import load_config
 from distill.config.ensemble import EnsembleConfig
 from distill.errors import UsageError
-from distill.label_conversions import convert_depth
 from distill.labels import Label
+from distill.labels.conversions import convert_depth
 from distill.shards import Sample, read_manifest, read_samples
 from distill.tasks import DepthKind, Task
 from distill.teachers.codecs.depth import encode_depth_rgb

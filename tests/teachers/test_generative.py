@@ -13,8 +13,8 @@ import pytest
 from distill.config.synthetic import FaultsConfig, SyntheticConfig
 from distill.errors import DistillError, UsageError
 from distill.images import Photo, encode_map, read_photo
-from distill.label_conversions import remap_classes
 from distill.labels import Label
+from distill.labels.conversions import remap_classes
 from distill.tasks import Task
 from distill.teachers.answer_parser import parse_answer
 from distill.teachers.answer_reading import AnswerRejected

@@ -12,7 +12,7 @@ from numpy import ndarray
 
 from distill.export.runners import Outputs
 from distill.images import encode_map
-from distill.label_formats import label_format
+from distill.labels.formats import label_format
 from distill.spec import StudentSpec
 from distill.tasks import TASKS, DepthKind, Task
 from distill.visualization import draw_normals

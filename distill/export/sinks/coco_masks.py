@@ -14,7 +14,7 @@ from distill.export.inference.stages import PipelineItem
 from distill.export.runners import Outputs
 from distill.export.sinks.base import JsonLinesSink, write_error
 from distill.files import remove_if_possible, temporary_path
-from distill.run_lengths import find_runs, runs_of, segmentation
+from distill.labels.run_lengths import find_runs, runs_of, segmentation
 from distill.spec import StudentSpec
 from distill.tasks import Task
 

@@ -28,6 +28,8 @@ POLL_OTHER_PROCESS_S = 0.5
 """Interval of checks whether another process has stored the answer."""
 _RATE_LIMIT_PATIENCE = 5
 """Rate-limited requests cost nothing, so they are retried this many times as often as errors."""
+MAX_DELAY_S = 3600.0
+"""Longest pause that a run waits for; a longer one ends the run."""
 _SPEND_LIMIT_PAUSE_S = 30.0
 """Spend limits count over minutes, so retrying every second is useless."""
 
@@ -167,9 +169,10 @@ class RequestRunner:
         except RateLimited as error:
             return self._on_rate_limit(request, error, attempts)
         except AccountError as error:
-            self._finish(request, "waiting", detail=error.message)
-            self.stop(error)
-            raise RunStopped(error.message, hint=error.hint) from None
+            stop = AccountError(redact(error.message, self._secrets), hint=error.hint)
+            self._finish(request, "waiting", detail=stop.message)
+            self.stop(stop)
+            raise RunStopped(stop.message, hint=stop.hint) from None
         except InvalidRequest as error:
             self._throttle.breaker.on_success()
             self._fail(request, self._redacted(error), uncertain=False)
@@ -197,6 +200,14 @@ class RequestRunner:
             stop = AccountError(f"the daily quota is used up: {text}", hint="run the same command again tomorrow")
             self.stop(stop)
             raise RunStopped(stop.message, hint=stop.hint) from None
+        if error.delay_s is not None and error.delay_s > MAX_DELAY_S:
+            self._finish(request, "waiting", detail=text)
+            stop = AccountError(
+                f"the service requires a pause of {error.delay_s / 3600:.3g} hours: {text}",
+                hint="run the same command again after that time",
+            )
+            self.stop(stop)
+            raise RunStopped(stop.message, hint=stop.hint) from None
         if error.scope == "spend":
             self._throttle.limiter.pause(error.delay_s or _SPEND_LIMIT_PAUSE_S)
         self._throttle.limiter.on_rate_limit(error.delay_s)
@@ -216,7 +227,8 @@ class RequestRunner:
 
     def _backoff(self, attempts: int, retry_after_s: float | None) -> float:
         initial_s, max_s = self._limits.initial_backoff_s, self._limits.max_backoff_s
-        return backoff_s(attempts, initial_s=initial_s, max_s=max_s, retry_after_s=retry_after_s)
+        delay_s = backoff_s(attempts, initial_s=initial_s, max_s=max_s, retry_after_s=retry_after_s)
+        return min(delay_s, MAX_DELAY_S)
 
     async def _keep(self, request: Request, response: Response, price: Price, latency_s: float) -> None:
         """Write the answer to the store, then to the ledger."""
@@ -238,7 +250,7 @@ class RequestRunner:
             tokens_in=usage.input if usage else 0,
             tokens_out=usage.text + usage.image if usage else 0,
             latency_s=latency_s,
-            finish=response.finish,
+            finish=redact(response.finish, self._secrets),
             detail=stored.meta["reason"],
         )
 

@@ -30,11 +30,11 @@ def store_response(
         "photo": request.photo,
         "cost_usd": cost_usd,
         "license": license,
-        "model_version": response.model_version or request.answer_key.model,
-        "finish": response.finish,
+        "model_version": redact(response.model_version, secrets) or request.answer_key.model,
+        "finish": redact(response.finish, secrets),
         "text": redact(response.text, secrets),
         "tokens": [usage.input, usage.text, usage.image] if usage else None,
-        **response.about,
+        **{name: redact(value, secrets) if isinstance(value, str) else value for name, value in response.about.items()},
     }
     return store.put(
         request.answer_key,

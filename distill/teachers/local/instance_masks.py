@@ -10,8 +10,8 @@ import numpy as np
 from jaxtyping import Float
 from numpy import ndarray
 
-from distill.instance_layers import sort_layers, stack_masks
 from distill.labels import Label
+from distill.labels.instance_layers import sort_layers, stack_masks
 from distill.tasks import IGNORE_INSTANCE, Task
 
 _MIN_PIXELS = 4

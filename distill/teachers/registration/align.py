@@ -20,7 +20,7 @@ from distill.teachers.registration.match_stats import MatchStats
 from distill.teachers.registration.refine import CHANCE
 from distill.teachers.tasks import teacher_task
 
-ALGORITHM_VERSION = 7
+ALGORITHM_VERSION = 8
 """Raised whenever results of `estimate_registration` change, so that cached ones are computed again."""
 RESIZE_MODES = ("cover", "fill", "contain")
 
@@ -68,7 +68,7 @@ GAIN_NATS = 6.0
 """Log likelihood that a correction must win."""
 GAIN_PER_PX, MAX_GAIN = 0.08, 0.45
 """Part of the way from chance to the agreement that a correction must win, per px that corners move, and at most."""
-SURE_NATS, GAIN_SURE = 8.0, 0.2
+SURE_NATS, GAIN_SURE = 8.0, 0.15
 """Corrections that win this log likelihood need only this part."""
 STILL_PX = 0.5
 """Corners that would move less than this are not corrected."""
@@ -77,13 +77,18 @@ BARS_PX = 3.0
 SHORT_PX, SHORT_MARGIN = 400.0, 0.05
 """Images with shorter borders are not rejected if their margin is larger."""
 FEW_BORDERS = "it has too few borders for a decision"
-NOT_OVER_PHOTO = "its borders are not on edges of the photo, at any shift, zoom or aspect"
-MAX_SHEAR = 0.06
-SHEARED = "it is sheared or rotated, which no shift, zoom or aspect corrects"
-BENT_PX, BENT_GAIN = 8.0, 0.16
-BENT = "it is bent, which no shift, zoom or aspect corrects"
-WARP_GAIN, TURN_NATS, ZOOM_NATS = 0.04, 4.0, 8.0
 TOO_FAR = "it would have to be stretched more than generators do"
+NOT_OVER_PHOTO = "its borders are not on edges of the photo, at any shift, zoom or aspect"
+WARP_GAIN, TURN_NATS, ZOOM_NATS = 0.04, 4.0, 8.0
+"""Agreement, and log likelihood, that a distortion must win over the best drift."""
+PERSPECTIVE_GAIN = 0.1
+"""Agreement that a perspective must win: its two parameters also fit dents of single contours."""
+FIT_MARGIN = 0.12
+"""Excess over the flipped image without which no distortion is named: any image fits some distortion a little."""
+FLIP_GAIN, FLIP_SEEN = 0.1, -0.75
+"""A flip is named as the reason if it agrees better by the first number, and as much as the second."""
+LEFT_NATS, LOCAL_NATS = 4.0, 10.0
+"""Log likelihood from which a drift, and offsets of parts, that are left are more likely real than not."""
 
 
 def estimate_registration(
@@ -113,19 +118,7 @@ def decide(stats: MatchStats | None, size_hw: tuple[int, int]) -> Registration:
     if score < 0.5 and stats.border_px < SHORT_PX and stats.margin > SHORT_MARGIN:
         # Too little evidence for either decision: not corrected, with its low score.
         return replace(IDENTITY, residual_px=stats.uncertainty_px, score=score, reason=FEW_BORDERS)
-    reason = "" if score >= 0.5 else NOT_OVER_PHOTO
-    if not (stats.has_letterbox or transform.is_plausible):
-        reason = TOO_FAR
-    least_nats = ZOOM_NATS if stats.affine.zoomed else TURN_NATS
-    if stats.affine.gain > max(WARP_GAIN, least_nats * PX_PER_NAT / stats.border_px):
-        reason = TOO_FAR if stats.affine.zoomed else SHEARED
-    bent = stats.smooth.moved_px > BENT_PX and stats.smooth.gain > BENT_GAIN and stats.border_px > SHORT_PX
-    # Waves can also express a rotation or a zoom, and a little more.
-    if bent and (not reason or stats.smooth.gain > 2 * stats.affine.gain):
-        reason = BENT
-    if stats.shear > MAX_SHEAR and stats.border_px > SHORT_PX:
-        reason = SHEARED
-    found = replace(IDENTITY, residual_px=stats.uncertainty_px, score=score, accepted=not reason, reason=reason)
+    reason = _reason(stats, score)
     reach_px = [abs(transform.shift_px[i]) + abs(transform.scale_hw[i] - 1) * size_hw[i] / 2 for i in (0, 1)]
     gain_nats = (stats.agreement_fine - stats.agreement_at_identity) * stats.border_px / PX_PER_NAT
     gain = (stats.agreement_fine - stats.agreement_at_identity) / max(stats.agreement_fine - CHANCE, 1e-3)
@@ -133,11 +126,42 @@ def decide(stats: MatchStats | None, size_hw: tuple[int, int]) -> Registration:
     too_little = gain_nats < GAIN_NATS or gain < min(most, GAIN_PER_PX * max(reach_px))
     if stats.has_letterbox and max(reach_px) > BARS_PX:
         too_little = False
-    if reason or max(reach_px) < STILL_PX or too_little:
+    left = bool(reason) or max(reach_px) < STILL_PX or too_little
+    # What is left is an error as far as it is real.
+    errors_px = [
+        stats.uncertainty_px,
+        stats.local_px * _real(stats.local_gain * stats.border_px / PX_PER_NAT, LOCAL_NATS),
+    ]
+    errors_px += [stats.moved_px * _real(gain_nats, LEFT_NATS)] if left else []
+    found = replace(
+        IDENTITY, residual_px=float(np.hypot.reduce(errors_px)), score=score, accepted=not reason, reason=reason
+    )
+    if left:
         return found
     vertical, horizontal = transform.scale_hw
     zoom, aspect = (vertical * horizontal) ** 0.5, horizontal / vertical
     return replace(found, shift_px=transform.shift_px, zoom=zoom, aspect=aspect)
+
+
+def _real(gain_nats: float, even_nats: float) -> float:
+    """Root of the probability that a displacement is real, which wins this log likelihood."""
+    return float(1 / (1 + np.exp(even_nats - gain_nats))) ** 0.5
+
+
+def _reason(stats: MatchStats, score: float) -> str:
+    """Why the image cannot be used; empty if it can."""
+    if stats.margin < -FLIP_GAIN and stats.agreement_mirrored > FLIP_SEEN:
+        return f"it is {stats.flip}"
+    distortion = stats.distortion
+    least_nats = ZOOM_NATS if distortion.is_stretched else TURN_NATS
+    least_gain = WARP_GAIN if distortion.is_stretched or distortion.is_turned else PERSPECTIVE_GAIN
+    wins = distortion.gain > max(least_gain, least_nats * PX_PER_NAT / stats.border_px)
+    if stats.margin + distortion.gain > FIT_MARGIN:
+        if wins and (distortion.is_stretched or distortion.is_turned or distortion.is_tilted):
+            return distortion.name
+        if not (stats.has_letterbox or stats.transform.is_plausible):
+            return distortion.name if distortion.is_stretched else TOO_FAR
+    return NOT_OVER_PHOTO if score < 0.5 else ""
 
 
 def _score(stats: MatchStats) -> float:
@@ -182,7 +206,8 @@ def warp_label(
     value = picked(label.value)
     if not valid.all():
         value[~valid] = TASKS[label.task].fill
-    return replace(label, value=value, valid=valid, confidence=picked(label.confidence) * valid)
+    layers = tuple(picked(layer) * valid for layer in label.layers)
+    return replace(label, value=value, valid=valid, confidence=picked(label.confidence) * valid, layers=layers)
 
 
 def resize_scale(

@@ -5,26 +5,29 @@ from __future__ import annotations
 import cv2
 import numpy as np
 import scipy.fft
-from jaxtyping import Complex, Float, UInt8
+from jaxtyping import Float, Int, UInt8
 from numpy import ndarray
+from numpy.lib.stride_tricks import sliding_window_view
 from scipy.ndimage import maximum_filter
 
 from distill.teachers.registration.edges import EdgePoints, edge_field, edge_points
 from distill.teachers.registration.letterbox import letterbox_edges
 
 # tuned: benchmarks/registration.py; reasons: docs/registration.md
-MAX_SHIFT = 0.032
-"""Largest shift of the search, as a fraction of the image's longer side: 24 px of 1000, and some margin."""
-MAX_ZOOM = 0.085
+MAX_SHIFT = 0.06
+"""Largest shift of the search, as a fraction of the image's longer side."""
+MAX_ZOOM = 0.12
 MAX_ASPECT = 0.03
-LONGEST_PX = 1024
-_MARGIN = 0.09
-"""Photo around the canvas, as a fraction of the longer side; drifted images show it."""
-_COARSE_PX = 280
-_TILE_PX = 32
-_PEAKS = 500
-"""Number of peaks over all zooms that become candidates: each position of a contour is a peak at many zooms."""
-_APART = 0.012
+LONGEST_PX = 800
+_COUNTED_PX, _COUNTED_MOST = 1024, 3000
+"""Borders are counted at this size, and at most so many: textures have many, with correlated errors."""
+_COARSE_PX = 160
+_TILE_PX = 20
+_WIDEST = 0.2
+"""Largest deviation of the scale that is searched up to the image's border."""
+_PEAKS = 200
+"""Number of peaks over all transforms that become candidates: a contour fits the same place at many zooms."""
+_APART = 0.015
 """Candidates that move the edge points by less than this fraction of the longer side are merged."""
 
 LetterboxEdges = list[tuple[int, float, float]]
@@ -32,7 +35,7 @@ LetterboxEdges = list[tuple[int, float, float]]
 
 
 class RegistrationPair:
-    """Photo and generated image on the image's grid with a margin, no finer than either of them."""
+    """Photo and generated image at the image's scale, no finer than either of them."""
 
     def __init__(
         self, photo: UInt8[ndarray, "h w 3"], answer: UInt8[ndarray, "h2 w2 3"], scale_hw: tuple[float, float]
@@ -41,61 +44,66 @@ class RegistrationPair:
         # Above 1.5 times the photo's resolution there is no more detail.
         share = min(1.0, LONGEST_PX / max(full_hw), 1.5 / max(scale_hw))
         self.size_hw = max(8, round(full_hw[0] * share)), max(8, round(full_hw[1] * share))
-        self.share = self.size_hw[0] / full_hw[0], self.size_hw[1] / full_hw[1]
-        self.answer = cv2.resize(answer, self.size_hw[::-1], interpolation=cv2.INTER_AREA)
-        self.margin = int(np.ceil(_MARGIN * max(self.size_hw)))
-        self.edge_points = edge_points(self.answer)
-        scale_hw = scale_hw[0] * self.share[0], scale_hw[1] * self.share[1]
-        small_hw = [max(8, round(photo.shape[i] * min(1.0, scale_hw[i]))) for i in (0, 1)]
-        small = cv2.resize(photo, small_hw[::-1], interpolation=cv2.INTER_AREA)
-        scale_hw = scale_hw[0] * photo.shape[0] / small_hw[0], scale_hw[1] * photo.shape[1] / small_hw[1]
-        photo_ends = [scale_hw[axis] * small_hw[axis] / 2 for axis in (0, 1)]
-        self._levels = [self._drawn_edges(small, scale_hw, photo_ends)]
+        reduced, self.share = _reduced(answer, self.size_hw)
+        points = edge_points(reduced)
+        # A row or column that does not fill a pixel of the reduced image moves its center.
+        moved = np.array(self.size_hw) / 2 - np.array(full_hw) / 2 * self.share
+        self.edge_points = EdgePoints(points.position + moved, points.normal, points.weight)
+        # Independent of the size at which the image is compared.
+        finer = min(1.0, _COUNTED_PX / max(full_hw), 1.5 / max(scale_hw)) / share
+        self.border_px = float(points.weight.mean()) * min(_COUNTED_MOST, finer * len(points)) if len(points) else 0.0
+        wanted_hw = [scale_hw[i] * self.share[i] * photo.shape[i] for i in (0, 1)]
+        small, shrunk_hw = _reduced(photo, (max(8, round(wanted_hw[0])), max(8, round(wanted_hw[1]))))
+        self._center_hw = [photo.shape[i] / 2 * shrunk_hw[i] for i in (0, 1)]
+        # Pixels of the small photo per pixel of the grid: 1, but for rounding.
+        self._zoom_hw = np.array([shrunk_hw[i] / (scale_hw[i] * self.share[i]) for i in (0, 1)])
+        field = edge_field(small)
+        for turned in (field, field.T):
+            turned[:2], turned[-2:] = 0, 0
+        self._levels = [field.view(np.float32).reshape(*field.shape, 2)]
         self.letterbox: LetterboxEdges = [
-            (axis, place * self.share[axis], float(photo_ends[axis] * np.sign(place)))
+            (axis, place * self.share[axis], float(wanted_hw[axis] / 2 * np.sign(place)))
             for axis, place in letterbox_edges(answer, small)
         ]
 
-    def _drawn_edges(
-        self, photo: UInt8[ndarray, "h w 3"], scale_hw: tuple[float, float], ends: list[float]
-    ) -> Float[ndarray, "h2 w2 2"]:
-        """The photo's edges on the grid; 0 beyond its ends, which are ``ends`` from the center."""
-        canvas_hw = [side + 2 * self.margin for side in self.size_hw]
-        matrix = np.zeros((2, 3))
-        for axis in (0, 1):
-            matrix[1 - axis, 1 - axis] = scale_hw[axis]
-            # OpenCV counts from the center of the first pixel, this module from its edge.
-            matrix[1 - axis, 2] = canvas_hw[axis] / 2 - ends[axis] + 0.5 * scale_hw[axis] - 0.5
-        drawn = cv2.warpAffine(photo, matrix, canvas_hw[::-1], flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-        field = edge_field(drawn)
-        for turned, side, end in zip((field, field.T), canvas_hw, ends, strict=True):
-            turned[: max(0, round(side / 2 - end + 2))] = 0
-            turned[max(0, round(side / 2 + end - 2)) :] = 0
-        return field.view(np.float32).reshape(*field.shape, 2)
-
-    def edges(self, level: int) -> Float[ndarray, "h w 2"]:
+    def _edges(self, level: int) -> Float[ndarray, "h w 2"]:
         """The photo's edges at a pyramid level; each level halves the size."""
         while len(self._levels) <= level:
-            smooth = cv2.GaussianBlur(self._levels[-1], (0, 0), 1.0)
+            smooth = cv2.GaussianBlur(self._levels[-1], (5, 5), 1.0)
             half_hw = [(side + 1) // 2 for side in smooth.shape[:2]]
             self._levels.append(cv2.resize(smooth, half_hw[::-1], interpolation=cv2.INTER_AREA))
         return self._levels[level]
 
+    def coarse_edges(self, size_hw: tuple[int, int], margin_px: int) -> Float[ndarray, "h w 2"]:
+        """The photo's edges around the image's canvas, with the canvas at this size and a margin around it."""
+        level = max(0, int(np.log2(max(self.size_hw) / max(size_hw))))
+        edges, sides = self._edges(level), np.array(size_hw) + 2 * margin_px
+        step = np.array(self.size_hw) / size_hw * self._zoom_hw / 2**level
+        edges = cv2.GaussianBlur(edges, (0, 0), 0.5 * float(step.max()))
+        offset = np.array(self._center_hw) / 2**level - sides / 2 * step + step / 2 - 0.5
+        matrix = np.array([[step[1], 0, offset[1]], [0, step[0], offset[0]]])
+        found: ndarray = cv2.warpAffine(
+            edges, matrix, (int(sides[1]), int(sides[0])), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+        )
+        return found
+
     def edge_profiles(
-        self, points: EdgePoints, params: Float[ndarray, " 4"], level: int, offsets_px: Float[ndarray, " m"]
+        self,
+        points: EdgePoints,
+        shown: Float[ndarray, "n 2"],
+        level: int,
+        offsets_px: Float[ndarray, " m"],
     ) -> Float[ndarray, "n m"]:
-        """Strength of photo edges of the same direction along the normal of each edge point."""
-        shown = params[:2] + (1 + params[2:]) * points.position
+        """Strength of photo edges of the same direction along the normal of each edge point, around ``shown``."""
         step = 2**level
         rows, columns = (
-            (shown[:, axis, None] + offsets_px * points.normal[:, axis, None] + self.size_hw[axis] / 2 + self.margin)
-            / step
-            - 0.5
+            (
+                ((shown[:, axis] * self._zoom_hw[axis] + self._center_hw[axis]) / step - 0.5)[:, None]
+                + (points.normal[:, axis] / step)[:, None] * offsets_px
+            ).astype(np.float32)
             for axis in (0, 1)
         )
-        found = cv2.remap(
-            self.edges(level), columns.astype(np.float32), rows.astype(np.float32), interpolation=cv2.INTER_LINEAR
-        )
+        found = cv2.remap(self._edges(level), columns, rows, interpolation=cv2.INTER_LINEAR)
         direction = points.direction.astype(np.complex64)
         profiles: ndarray = np.maximum(
             found[..., 0] * direction.real[:, None] + found[..., 1] * direction.imag[:, None], np.float32(0)
@@ -103,102 +111,147 @@ class RegistrationPair:
         return profiles
 
 
+def _reduced(
+    rgb: UInt8[ndarray, "h w 3"], size_hw: tuple[int, int]
+) -> tuple[UInt8[ndarray, "h2 w2 3"], tuple[float, float]]:
+    """(image of this size, its pixels per given pixel): averages of whole pixels, then interpolation.
+
+    Averages over parts of pixels would take several times longer.
+    """
+    factor = max(1, min(rgb.shape[i] // size_hw[i] for i in (0, 1)))
+    cut_hw = rgb.shape[0] // factor * factor, rgb.shape[1] // factor * factor
+    if factor > 1:
+        whole = rgb[: cut_hw[0], : cut_hw[1]]
+        rgb = cv2.resize(whole, (cut_hw[1] // factor, cut_hw[0] // factor), interpolation=cv2.INTER_AREA)
+    small = cv2.resize(rgb, size_hw[::-1], interpolation=cv2.INTER_LINEAR)
+    return small, (size_hw[0] / cut_hw[0], size_hw[1] / cut_hw[1])
+
+
+def shown_at(position: Float[ndarray, "n 2"], params: Float[ndarray, "*t 8"]) -> Float[ndarray, "*t n 2"]:
+    """Positions in the photo of points of the image; ``params`` as in `TransformFit` of `.refine`."""
+    shift, scale, slant, perspective = (params[..., None, first : first + 2] for first in (0, 2, 4, 6))
+    shown: ndarray = position * (1 + scale + (position * perspective).sum(axis=-1, keepdims=True))
+    shown += shift
+    shown += position[:, ::-1] * slant
+    return shown
+
+
 class CoarseSearch:
-    """Exhaustive search over shift, zoom and aspect at a coarse size."""
+    """Exhaustive search over shift, zoom, aspect, rotation and shear at a coarse size.
+
+    Small tiles of the image are correlated with the photo around them, once; each transform adds up the results of
+    the tiles at the shifts that it gives them.
+    """
 
     def __init__(self, pair: RegistrationPair) -> None:
         self._pair = pair
-        self._level = max(0, int(np.ceil(np.log2(max(pair.size_hw) / _COARSE_PX))))
-        self._step = 2**self._level
-        self._size_hw = [-(-side // self._step) for side in pair.size_hw]
-        longest = max(pair.size_hw) / self._step
-        self._shifts_px = int(np.ceil(MAX_SHIFT * longest))
-        self._reach_px = int(np.ceil(longest * (MAX_SHIFT + MAX_ZOOM / 2)))
-        cuts = [np.linspace(0, side, max(2, round(side / _TILE_PX)) + 1).astype(int) for side in self._size_hw]
-        self._tiles = [
-            (top, bottom, left, right)
-            for top, bottom in zip(cuts[0][:-1].tolist(), cuts[0][1:].tolist(), strict=True)
-            for left, right in zip(cuts[1][:-1].tolist(), cuts[1][1:].tolist(), strict=True)
-        ]
-        self._padded = [scipy.fft.next_fast_len(int(np.diff(cut).max()) + 2 * self._reach_px) for cut in cuts]
-        self._grid_hw = len(cuts[0]) - 1, len(cuts[1]) - 1
-        self._centers = [(cut[:-1] + cut[1:]) / 2 - side / 2 for cut, side in zip(cuts, self._size_hw, strict=True)]
-        self._spectrum = self._photo_spectrum()
+        self._step = max(1.0, max(pair.size_hw) / _COARSE_PX)
+        self._size_hw = tuple(max(2, round(side / self._step)) for side in pair.size_hw)
+        self._tile_hw = [-(-side // max(1, round(side / _TILE_PX))) for side in self._size_hw]
+        self._grid_hw = [-(-side // tile) for side, tile in zip(self._size_hw, self._tile_hw, strict=True)]
+        longest = max(self._size_hw)
+        self._shift_px = int(np.ceil(MAX_SHIFT * longest))
+        self._reach_px = self._shift_px + int(np.ceil(_WIDEST / 2 * longest))
+        self._padded = [scipy.fft.next_fast_len(tile + 2 * self._reach_px) for tile in self._tile_hw]
+        tops, lefts = (
+            (np.arange(count) + 0.5) * tile for count, tile in zip(self._grid_hw, self._tile_hw, strict=True)
+        )
+        centers = np.stack(np.meshgrid(tops, lefts, indexing="ij"), axis=-1).reshape(-1, 2)
+        self._centers = centers - np.array(self._size_hw) / 2
+        margin_px = self._reach_px + max(self._tile_hw)
+        edges = pair.coarse_edges(self._size_hw, margin_px).view(np.complex64)[..., 0]
+        span = [tile + 2 * self._reach_px for tile in self._tile_hw]
+        first = margin_px - self._reach_px
+        windows = sliding_window_view(edges, span)[first :: self._tile_hw[0], first :: self._tile_hw[1]][
+            : self._grid_hw[0], : self._grid_hw[1]
+        ].reshape(-1, *span)
+        self._spectrum = scipy.fft.fft2(windows, self._padded)
 
-    def _photo_spectrum(self) -> Complex[ndarray, "n h w"]:
-        """Spectrum of the part of the photo within reach of each tile."""
-        edges = self._pair.edges(self._level)
-        margin, reach = round(self._pair.margin / self._step), self._reach_px
-        wide = np.pad(edges, ((reach, reach), (reach, reach), (0, 0)))
-        windows = np.zeros((len(self._tiles), *self._padded), np.complex64)
-        for number, (top, bottom, left, right) in enumerate(self._tiles):
-            window = wide[margin + top : margin + bottom + 2 * reach, margin + left : margin + right + 2 * reach]
-            windows[number, : window.shape[0], : window.shape[1]] = window[..., 0] + 1j * window[..., 1]
-        spectrum: ndarray = scipy.fft.fft2(windows)
-        return spectrum
-
-    def best(self, points: EdgePoints, count: int) -> list[Float[ndarray, " 4"]]:
-        """Best candidates (`distill.teachers.registration.refine.TransformFit.params`), best first.
+    def best(
+        self, surfaces: Float[ndarray, "t s s"], points: EdgePoints, count: int, transforms: Float[ndarray, "n 8"]
+    ) -> tuple[float, list[Float[ndarray, " 8"]]]:
+        """(score, best candidates as `distill.teachers.registration.refine.TransformFit.params`, best first).
 
         Candidates that move the edge points to nearly the same positions are merged: for a small object, zoom and shift
         are ambiguous.
         """
-        found, scales = self._totals(points)
-        shifts = np.arange(-self._shifts_px, self._shifts_px + 1)
+        # The perspective of the given transforms is its change of scale over half of the longer side.
+        transforms = transforms * ([1.0] * 6 + [2 / max(self._pair.size_hw)] * 2)
+        totals = self._totals(surfaces, transforms)
         # A small object has the same few positions at every zoom: all peaks, not only the highest of each zoom.
-        peaks = np.nonzero(found == maximum_filter(found, size=(1, 3, 3)))
-        first = np.argsort(-found[peaks], kind="stable")[:_PEAKS]
-        zoom, down, right = (numbers[first] for numbers in peaks)
-        places = np.column_stack([shifts[down] * self._step, shifts[right] * self._step, scales[zoom]])
-        places = places.astype(np.float64)
+        peaks = np.nonzero(totals == maximum_filter(totals, size=(1, 3, 3)))
+        first = np.argsort(-totals[peaks], kind="stable")[:_PEAKS]
+        which, down, right = (numbers[first] for numbers in peaks)
+        shifts = (np.stack([down, right], axis=1) - self._shift_px) * self._step
         low, high = np.quantile(points.position, (0.02, 0.98), axis=0)
-        apart_px, kept = _APART * max(self._pair.size_hw), list[ndarray]()
-        for place in places:
-            less = [place - other for other in kept]
-            if all(max(np.abs(d[:2] + d[2:] * corner).max() for corner in (low, high)) > apart_px for d in less):
-                kept.append(place)
+        corners = np.array([[i, j] for i in (low[0], high[0]) for j in (low[1], high[1])])
+        shown = shifts[:, None] + shown_at(corners, transforms)[which]
+        apart_px, kept = _APART * max(self._pair.size_hw), list[int]()
+        for number in range(len(first)):
+            if not kept or np.abs(shown[kept] - shown[number]).max(axis=(1, 2)).min() > apart_px:
+                kept.append(number)
             if len(kept) == count:
                 break
-        return kept
+        return float(totals.max()), [np.concatenate([shifts[i], transforms[which[i]][2:]]) for i in kept]
 
-    def best_one(self, points: EdgePoints) -> tuple[float, Float[ndarray, " 4"]]:
-        """(fraction of the edge points on photo edges, best candidate)."""
-        found, scales = self._totals(points)
-        zoom, down, right = np.unravel_index(int(found.argmax()), found.shape)
-        shift = [(int(i) - self._shifts_px) * self._step for i in (down, right)]
-        drawn = float(np.abs(self._drawn(points)).sum())
-        return float(found.max()) / max(1.0, drawn), np.array([*shift, *scales[zoom]])
+    def _totals(self, surfaces: Float[ndarray, "t s s"], transforms: Float[ndarray, "n 8"]) -> Float[ndarray, "n s s"]:
+        """Score of every transform at every shift."""
+        surfaces = sliding_window_view(surfaces, (2 * self._shift_px + 1,) * 2, axis=(1, 2))
+        most = self._reach_px - self._shift_px
+        centers = self._centers * self._step
+        moves = shown_at(centers, transforms) - centers
+        places: Int[ndarray, "n t 2"] = np.clip(np.rint(moves / self._step).astype(int), -most, most) + most
+        tiles = np.flatnonzero(surfaces[:, most, most].any(axis=(1, 2)))
+        return np.stack([surfaces[tiles, at[tiles, 0], at[tiles, 1]].sum(axis=0) for at in places])
 
-    def _totals(self, points: EdgePoints) -> tuple[Float[ndarray, "n s s"], Float[ndarray, "n 2"]]:
-        """(score at every zoom and shift; the zooms, vertical and horizontal)."""
-        reach, shifts = self._reach_px, np.arange(-self._shifts_px, self._shifts_px + 1)
-        surfaces = self._surfaces(points).reshape(*self._grid_hw, 2 * reach + 1, 2 * reach + 1)
-        totals, scales = [], []
-        stretches = np.linspace(-MAX_ZOOM, MAX_ZOOM, 15)
-        down_first, right_first = (np.arange(count)[:, None] for count in self._grid_hw)
-        for tall in stretches:
-            rows = np.clip(reach + np.rint(tall * self._centers[0]).astype(int)[:, None] + shifts, 0, 2 * reach)
-            bands = surfaces.swapaxes(1, 2)[down_first, rows].sum(axis=0)  # shifts, tiles across, shifts right
-            for wide in stretches[np.abs(stretches - tall) <= MAX_ASPECT + 0.005]:
-                columns = np.clip(reach + np.rint(wide * self._centers[1]).astype(int)[:, None] + shifts, 0, 2 * reach)
-                totals.append(bands[:, right_first, columns].sum(axis=1))
-                scales.append((tall, wide))
-        return np.stack(totals), np.array(scales)
-
-    def _surfaces(self, points: EdgePoints) -> Float[ndarray, "n s s"]:
+    def surfaces(self, points: EdgePoints) -> Float[ndarray, "n s s"]:
         """Correlation of each tile of edge points with the photo, over all shifts within reach."""
-        drawn = self._drawn(points)
-        sought = np.zeros((len(self._tiles), *self._padded), np.complex64)
-        for number, (top, bottom, left, right) in enumerate(self._tiles):
-            sought[number, : bottom - top, : right - left] = drawn[top:bottom, left:right]
-        surfaces = scipy.fft.ifft2(self._spectrum * np.conj(scipy.fft.fft2(sought))).real
-        return np.ascontiguousarray(surfaces[:, : 2 * self._reach_px + 1, : 2 * self._reach_px + 1])
-
-    def _drawn(self, points: EdgePoints) -> Complex[ndarray, "h w"]:
-        """Edge points as an image of the search size."""
-        cells = np.floor((points.position + np.array(self._pair.size_hw) / 2) / self._step).astype(int)
-        rows, columns = (np.clip(cells[:, i], 0, self._size_hw[i] - 1) for i in (0, 1))
-        drawn = np.zeros(self._size_hw, np.complex64)
-        np.add.at(drawn, (rows, columns), (points.weight * points.direction).astype(np.complex64))
+        rows, columns = self._grid_hw
+        drawn = np.zeros((rows * self._tile_hw[0], columns * self._tile_hw[1]), np.complex64)
+        cells = np.floor((points.position + np.array(self._pair.size_hw) / 2) / self._step).astype(np.int64)
+        cells = np.clip(cells, 0, np.array(self._size_hw) - 1)
+        flat, values = cells[:, 0] * drawn.shape[1] + cells[:, 1], points.weight * points.direction
+        for part, numbers in ((drawn.real, values.real), (drawn.imag, values.imag)):
+            part[:] = np.bincount(flat, numbers, drawn.size).reshape(drawn.shape)
         # Saturates: a pixel of this size contains one border, however many points are in it.
-        return drawn / (np.abs(drawn) + np.float32(0.25 * self._step))
+        drawn /= np.abs(drawn) + np.float32(0.25 * self._step)
+        tiles = drawn.reshape(rows, self._tile_hw[0], columns, self._tile_hw[1]).swapaxes(1, 2)
+        sought = scipy.fft.fft2(tiles.reshape(-1, *self._tile_hw), self._padded)
+        surfaces = scipy.fft.ifft2(self._spectrum * np.conj(sought)).real
+        side = 2 * self._reach_px + 1
+        return np.ascontiguousarray(surfaces[:, :side, :side])
+
+
+def _drifts() -> Float[ndarray, "n 8"]:
+    """Transforms in the range of generator drift: zoom and aspect."""
+    steps = np.linspace(-MAX_ZOOM, MAX_ZOOM, 17).tolist()
+    return np.array(
+        [_transform(tall, wide) for tall in steps for wide in steps if abs(tall - wide) <= MAX_ASPECT + 0.005]
+    )
+
+
+def _distortions() -> Float[ndarray, "n 8"]:
+    """Transforms beyond that: rotations, shears, larger zooms, stretches, perspectives."""
+    found = [_transform(zoom, zoom) for zoom in (-0.28, -0.24, -0.2, -0.16, 0.16, 0.2)]
+    for sign in (-1, 1):
+        for turn_deg in (1.5, 3.0, 4.5, 6.0, 8.0):
+            turn = sign * float(np.radians(turn_deg))
+            found += [_transform(zoom, zoom, turn, -turn) for zoom in (-0.07, 0.0)]
+        for shear in (0.04, 0.08, 0.12):
+            found += [_transform(slant=sign * shear), _transform(lean=sign * shear)]
+        for stretch in (0.08, 0.12):
+            found += [_transform(tall=sign * stretch), _transform(wide=sign * stretch)]
+        for change in (0.03, 0.06):
+            found += [_transform(back=sign * change), _transform(aside=sign * change)]
+    return np.array(found)
+
+
+def _transform(
+    tall: float = 0.0, wide: float = 0.0, slant: float = 0.0, lean: float = 0.0, back: float = 0.0, aside: float = 0.0
+) -> list[float]:
+    return [0.0, 0.0, tall, wide, slant, lean, back, aside]
+
+
+DRIFTS, DISTORTIONS = _drifts(), _distortions()
+SMALL_DRIFTS = DRIFTS[np.abs(DRIFTS).max(axis=1) < 0.7 * MAX_ZOOM]
+"""Drifts for flipped images: with more of them, anything fits."""

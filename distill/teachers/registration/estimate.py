@@ -4,8 +4,8 @@ One image is a photo, the other a depth map, a normal map or flat colors: bright
 borders of objects have the same positions and directions. The generated image becomes edge points with normals, the
 photo a field of thin edges with an unsigned direction, and they are matched twice:
 
-    256 px     every zoom and aspect of a grid, every shift; correlation surfaces of small tiles, summed
-    full size  the best candidates, refined: along its normal, each edge point searches for edges of the photo
+    128 px     every zoom and aspect of a grid, rotations, shears, every shift; correlation of small tiles, summed
+    800 px     the best candidates, refined: along its normal, each edge point searches for edges of the photo
 
 A point has no information about the direction along its border, and a point in texture, where the photo has edges
 everywhere, has none at all: the contrast of an edge against everything within reach of the point counts. Weighted least
@@ -15,6 +15,7 @@ uncertainty comes from the scatter between parts of the image.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from operator import attrgetter
 
@@ -24,38 +25,45 @@ from numpy import ndarray
 from scipy.spatial import cKDTree
 
 from distill.runtime.cpu import one_blas_thread
-from distill.teachers.registration.coarse_search import CoarseSearch, LetterboxEdges, RegistrationPair
-from distill.teachers.registration.distortion import (
-    NO_AFFINE_DEVIATION,
-    measure_affine,
-    measure_shear,
-    measure_smooth,
+from distill.teachers.registration.coarse_search import (
+    DISTORTIONS,
+    DRIFTS,
+    SMALL_DRIFTS,
+    CoarseSearch,
+    LetterboxEdges,
+    RegistrationPair,
 )
 from distill.teachers.registration.edges import EdgePoints
-from distill.teachers.registration.match_stats import MAX_ASPECT, AxisAlignedTransform, MatchStats
+from distill.teachers.registration.match_stats import MAX_ASPECT, AxisAlignedTransform, Distortion, MatchStats
 from distill.teachers.registration.refine import (
     CHANCE,
+    PROJECTIVE,
     TransformFit,
     agreement_at_identity,
+    covariance,
     fit_letterbox,
+    local_offsets,
     neg_log_prior,
     refine_coarse,
     refine_final,
     refine_fine,
+    show,
     side_alternatives,
 )
 
 # tuned: benchmarks/registration.py; reasons: docs/registration.md
-_CANDIDATES = 5
+_CANDIDATES, _DISTORTED = 4, 3
 _RIVAL_NATS, _RIVAL_PX = 3.0, 3.0
 _SMALL_PX, _NEIGHBOR_NATS = 1600.0, 2.0
-_MANY, _FEW = 8000, 1200
+_MANY, _FEW = 2500, 600
 _MIN_POINTS = 24
 _SAME_SHARE, _SYMMETRIC = 0.006, 0.7
 PX_PER_NAT = 15.0
 """Borders of this length count as one observation: errors of neighboring points are correlated."""
-_CLEAR = 0.1
-_BARS_PREFERRED = 0.25
+_BARS_PREFERRED, _BAR_PREFERRED = 0.25, 0.05
+_CLEAR, _CLEAR_PX = -0.55, 900.0
+_STILL_GAIN, _STILL_SHARE = 0.01, 0.006
+FLIPS = {(1, -1): "mirrored left to right", (-1, 1): "upside down", (-1, -1): "turned by 180 degrees"}
 
 
 def find_drift(
@@ -77,8 +85,7 @@ def find_drift(
 
 def _found(pair: RegistrationPair) -> MatchStats:
     few, many = pair.edge_points.subsample(_FEW), pair.edge_points.subsample(_MANY)
-    search = CoarseSearch(pair)
-    rough = _best(pair, few, [np.zeros(4), *search.best(pair.edge_points, _CANDIDATES)], [])
+    rough, distortion, search = _searched(pair, few)
     letterbox, seen = pair.letterbox, rough.agreement
     if letterbox and _believable(letterbox, max(pair.size_hw)):
         # A bar on one side leaves most parameters open.
@@ -86,59 +93,109 @@ def _found(pair: RegistrationPair) -> MatchStats:
             (refine_coarse(pair, few, start, letterbox) for start in (fit_letterbox(letterbox), rough.params)),
             key=attrgetter("agreement"),
         )
-        letterbox, rough = (
-            (letterbox, letterboxed) if letterboxed.agreement > rough.agreement - _BARS_PREFERRED else ([], rough)
-        )
+        # One straight border may also be an object's.
+        least = rough.agreement - (_BARS_PREFERRED if len(letterbox) > 1 else _BAR_PREFERRED)
+        letterbox, rough = (letterbox, letterboxed) if letterboxed.agreement > least else ([], rough)
+        distortion = replace(distortion, gain=distortion.gain + seen - rough.agreement)
     else:
         letterbox = []
     settled, at_identity = refine_fine(pair, many, rough.params, letterbox)
     fit = _better_nearby(pair, many, settled, letterbox)
     if fit is not settled:
         at_identity = agreement_at_identity(pair, many)
-    mirrored = max(
-        (
-            refine_coarse(pair, turned.subsample(_FEW), start, []).agreement
-            for turned in _turned(pair.edge_points, max(pair.size_hw))
-            for start in search.best(turned, 1)
-        ),
-        default=CHANCE,
-    )
+    flipped, flip = _flipped(pair, search, rough)
+    local_px, local_gain = local_offsets(pair, many, fit.params)
     return MatchStats(
-        _to_transform(pair, fit.params),
-        _expected_error(pair, many, fit.covariance),
-        max(seen, rough.agreement),
-        mirrored,
-        fit.agreement,
-        at_identity,
-        pair.edge_points.length_px,
-        bool(letterbox),
-        measure_shear(pair, few, fit.params),
-        measure_smooth(pair, few, fit.params),
-        measure_affine(pair, search, rough, _FEW) if fit.agreement < _CLEAR else NO_AFFINE_DEVIATION,
+        transform=_to_transform(pair, fit.params),
+        uncertainty_px=_expected_error(pair, many, covariance(pair, many, fit)),
+        agreement=max(seen, rough.agreement),
+        agreement_mirrored=flipped,
+        agreement_fine=fit.agreement,
+        agreement_at_identity=at_identity,
+        border_px=pair.border_px,
+        has_letterbox=bool(letterbox),
+        flip=flip,
+        distortion=distortion,
+        moved_px=_moved_px(pair, many, fit.params),
+        local_px=local_px / min(pair.share),
+        local_gain=local_gain,
     )
 
 
-def _turned(edge_points: EdgePoints, longest_px: float) -> list[EdgePoints]:
+def _searched(pair: RegistrationPair, points: EdgePoints) -> tuple[TransformFit, Distortion, CoarseSearch | None]:
+    """(best drift, best distortion, the search if the drift is not clear).
+
+    Nothing is searched for an image that fits in place as closely as only images of the photo do.
+    """
+    still = refine_coarse(pair, points, np.zeros(8), [])
+    if _is_clear(pair, still) and not pair.letterbox:
+        distortion = _distortion(pair, points, still, [])
+        moved_px = np.abs(show(points, np.array(distortion.params)) - points.position).max()
+        if distortion.gain < _STILL_GAIN and moved_px < _STILL_SHARE * max(pair.size_hw):
+            return still, distortion, None
+    search = CoarseSearch(pair)
+    surfaces = search.surfaces(pair.edge_points)
+    drifts = search.best(surfaces, pair.edge_points, _CANDIDATES, DRIFTS)[1]
+    rough = _best(pair, points, [still.params, *drifts], [])
+    distortion = _distortion(pair, points, rough, [])
+    if _is_clear(pair, rough) and distortion.gain < _STILL_GAIN:
+        return rough, distortion, None
+    starts = search.best(surfaces, pair.edge_points, _DISTORTED, DISTORTIONS)[1]
+    return rough, max(distortion, _distortion(pair, points, rough, starts), key=attrgetter("gain")), search
+
+
+def _is_clear(pair: RegistrationPair, fit: TransformFit) -> bool:
+    """Whether the image fits as closely as only images of the photo do."""
+    return fit.agreement > _CLEAR and pair.border_px > _CLEAR_PX
+
+
+def _distortion(
+    pair: RegistrationPair, points: EdgePoints, rough: TransformFit, starts: list[Float[ndarray, " 8"]]
+) -> Distortion:
+    """Best rotation, shear, larger zoom or stretch, relative to the best drift."""
+    fits = [refine_coarse(pair, points, start, [], PROJECTIVE) for start in starts or [rough.params]]
+    best = max(fits, key=attrgetter("agreement"))
+    return Distortion(best.agreement - rough.agreement, tuple(best.params.tolist()))
+
+
+def _flipped(pair: RegistrationPair, search: CoarseSearch | None, rough: TransformFit) -> tuple[float, str]:
+    """(best agreement of the flipped image, which flip), the level of chance and straight walls.
+
+    The flips of an image that is clearly of this photo are compared in place, without a search.
+    """
+    flips = [(sign, pair.edge_points.flip(sign)) for sign in _asymmetric(pair.edge_points, max(pair.size_hw))]
+    if search:
+        found = [search.best(search.surfaces(points), points, 1, SMALL_DRIFTS) for _, points in flips]
+        # Scores of short contours are close.
+        few = 1 if pair.border_px > _SMALL_PX else len(flips)
+        order = sorted(range(len(flips)), key=lambda number: -found[number][0])[:few]
+        places = [(found[number][1][0], *flips[number]) for number in order]
+    else:
+        places = [(rough.params * (*sign, 1, 1, 1, 1, 1, 1), sign, points) for sign, points in flips]
+    fits = [(refine_coarse(pair, points.subsample(_FEW), start, []), sign) for start, sign, points in places]
+    return max(((fit.agreement, FLIPS[sign]) for fit, sign in fits), default=(CHANCE, ""))
+
+
+def _asymmetric(edge_points: EdgePoints, longest_px: float) -> list[tuple[int, int]]:
     """The flips that change the edge points; a flip that does not is no counter-example."""
-    tree = cKDTree(edge_points.position)
+    some = edge_points.subsample(_MANY)
+    tree = cKDTree(some.position)
     reach_px = _SAME_SHARE * longest_px
-    low, high = edge_points.position.min(axis=0), edge_points.position.max(axis=0)
+    low, high = some.position.min(axis=0), some.position.max(axis=0)
     anywhere = np.random.default_rng(0).uniform(low, high, (_FEW, 2))
     # Where borders are everywhere, any point is near one.
     chance = float(np.isfinite(tree.query(anywhere, distance_upper_bound=reach_px)[0]).mean())
-    found = []
-    for sign in ((1, -1), (-1, 1), (-1, -1)):
-        turned = edge_points.flip(sign)
-        some = turned.subsample(_FEW)
-        apart, _ = tree.query(some.position, distance_upper_bound=reach_px)
-        same = float(some.weight[np.isfinite(apart)].sum() / some.weight.sum())
+    found, few = [], edge_points.subsample(_FEW)
+    for sign in FLIPS:
+        apart, _ = tree.query(few.position * sign, distance_upper_bound=reach_px)
+        same = float(few.weight[np.isfinite(apart)].sum() / few.weight.sum())
         if same - chance < _SYMMETRIC * (1 - chance):
-            found.append(turned)
+            found.append(sign)
     return found
 
 
 def _best(
-    pair: RegistrationPair, points: EdgePoints, starts: list[Float[ndarray, " 4"]], letterbox: LetterboxEdges
+    pair: RegistrationPair, points: EdgePoints, starts: list[Float[ndarray, " 8"]], letterbox: LetterboxEdges
 ) -> TransformFit:
     """Best refined candidate; an implausible one only if there is no other.
 
@@ -161,14 +218,14 @@ def _best(
 def _worth_nats(pair: RegistrationPair, fit: TransformFit) -> float:
     """Log posterior: short contours fit nearly as well elsewhere, and then the smaller transform is likelier."""
     agreement = fit.agreement - (not _to_transform(pair, fit.params).is_plausible)
-    return agreement * pair.edge_points.length_px / PX_PER_NAT - neg_log_prior(fit.params)
+    return agreement * pair.border_px / PX_PER_NAT - neg_log_prior(fit.params)
 
 
 def _better_nearby(
     pair: RegistrationPair, points: EdgePoints, fit: TransformFit, letterbox: LetterboxEdges
 ) -> TransformFit:
     """A better fit nearby, if one side of a small contour is on a neighboring edge; else the same fit."""
-    if pair.edge_points.length_px > _SMALL_PX:
+    if pair.border_px > _SMALL_PX:
         return fit
     worth_nats = partial(_worth_nats, pair)
     neighbor = max(side_alternatives(pair, points.subsample(_FEW // 2), fit, letterbox), key=worth_nats)
@@ -178,7 +235,7 @@ def _better_nearby(
 
 def _apart_px(points: EdgePoints, one: TransformFit, other: TransformFit) -> float:
     """Largest distance between two fits over the edge points."""
-    moves = one.params[:2] - other.params[:2] + (one.params - other.params)[2:] * points.position
+    moves = one.params[:2] - other.params[:2] + (one.params - other.params)[2:4] * points.position
     return float(np.abs(moves).max())
 
 
@@ -186,23 +243,29 @@ def _believable(letterbox: LetterboxEdges, longest_px: float) -> bool:
     """Whether the content between the bars can be the whole photo, with its aspect ratio."""
     params = fit_letterbox(letterbox)
     left_px = [abs(params[axis] + (1 + params[2 + axis]) * begins - ends) for axis, begins, ends in letterbox]
-    tall, wide = np.log1p(np.maximum(params[2:], -0.9))
+    tall, wide = np.log1p(np.maximum(params[2:4], -0.9))
     believable: bool = max(left_px) < 0.015 * longest_px and abs(tall - wide) < MAX_ASPECT and -0.1 < tall < 0.7
     return believable
 
 
-def _expected_error(pair: RegistrationPair, points: EdgePoints, covariance: Float[ndarray, "4 4"]) -> float:
+def _expected_error(pair: RegistrationPair, points: EdgePoints, spread: Float[ndarray, "4 4"]) -> float:
     """Root mean square error over the borders, in pixels of the generated image."""
     variance = 0.0
     for axis in (0, 1):
         position = points.position[:, axis]
-        shift, both, scale = (covariance[i, j] for i, j in ((axis, axis), (axis, 2 + axis), (2 + axis, 2 + axis)))
+        shift, both, scale = (spread[i, j] for i, j in ((axis, axis), (axis, 2 + axis), (2 + axis, 2 + axis)))
         variance += float(np.mean(shift + 2 * both * position + scale * position**2)) / pair.share[axis] ** 2
     return float(np.sqrt(max(variance, 0.0)))
 
 
-def _to_transform(pair: RegistrationPair, params: Float[ndarray, " 4"]) -> AxisAlignedTransform:
+def _moved_px(pair: RegistrationPair, points: EdgePoints, params: Float[ndarray, " 8"]) -> float:
+    """Root mean square displacement of the borders, in pixels of the generated image."""
+    moves = (show(points, params) - points.position) / np.array(pair.share)
+    return float(np.sqrt((moves**2).sum(axis=1).mean()))
+
+
+def _to_transform(pair: RegistrationPair, params: Float[ndarray, " 8"]) -> AxisAlignedTransform:
     """The inverse map, in pixels of the generated image: generated positions of the photo's points."""
-    scale = 1 / (1 + params[2:])
+    scale = 1 / (1 + params[2:4])
     shift = -params[:2] * scale / np.array(pair.share)
     return AxisAlignedTransform((float(shift[0]), float(shift[1])), (float(scale[0]), float(scale[1])))

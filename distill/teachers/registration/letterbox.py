@@ -21,11 +21,12 @@ def letterbox_edges(answer: UInt8[ndarray, "h w 3"], photo: UInt8[ndarray, "h2 w
 
     The photo ends there, unless the photo has such bars itself.
     """
-    sides = {(line.axis, line.far) for line in letterbox_lines(photo)}
     narrowest_px = _MIN_BAR * max(answer.shape[:2])
+    lines = [line for line in letterbox_lines(answer) if line.share > 0.9 and line.width >= narrowest_px]
+    sides = {(line.axis, line.far) for line in letterbox_lines(photo)} if lines else set()
     found = []
-    for line in letterbox_lines(answer):
-        if line.share > 0.9 and line.width >= narrowest_px and (line.axis, line.far) not in sides:
+    for line in lines:
+        if (line.axis, line.far) not in sides:
             position = line.width + 2 - line.covered - answer.shape[line.axis] / 2
             found.append((line.axis, -position if line.far else position))
     return found
@@ -94,11 +95,16 @@ def _bars(rgb: UInt8[ndarray, "h w 3"], axis: int) -> tuple[int, int]:
     counts = []
     for far in (False, True):
         edge = np.s_[-2:] if far else np.s_[:2]
-        color = np.median((rgb[edge] if axis == 0 else rgb[:, edge]).reshape(-1, 3), axis=0)
-        alike = cv2.inRange(rgb, color - _BAR_LEVELS, color + _BAR_LEVELS)
-        share = cv2.reduce(alike, 1 - axis, cv2.REDUCE_AVG, dtype=cv2.CV_32F).ravel() / 255
-        other = np.flatnonzero((share[::-1] if far else share) < 0.985)
-        count = int(other[0]) if len(other) else len(share)
+        outermost = rgb[edge] if axis == 0 else rgb[:, edge]
+        color = np.median(outermost.reshape(-1, 3), axis=0)
+        # Most images have no bars: a look at the outermost rows saves one at the others.
+        for rows in (outermost, rgb):
+            alike = cv2.inRange(rows, color - _BAR_LEVELS, color + _BAR_LEVELS)
+            share = cv2.reduce(alike, 1 - axis, cv2.REDUCE_AVG, dtype=cv2.CV_32F).ravel() / 255
+            other = np.flatnonzero((share[::-1] if far else share) < 0.985)
+            count = int(other[0]) if len(other) else len(share)
+            if len(other):
+                break
         counts.append(count if count > 1 else 0)
     return counts[0], counts[1]
 

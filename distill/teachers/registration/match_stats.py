@@ -6,16 +6,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from distill.teachers.registration.distortion import (
-    NO_AFFINE_DEVIATION,
-    NO_SMOOTH_DEVIATION,
-    AffineDeviation,
-    SmoothDeviation,
-)
-
 # tuned: benchmarks/registration.py; reasons: docs/registration.md
-MAX_ZOOM, MAX_ASPECT = 0.1, 0.06
+MAX_ZOOM, MAX_ASPECT = 0.125, 0.06
 """Largest plausible zoom and aspect, as logarithms."""
+_BEYOND = 0.9
+"""Part of the largest plausible zoom or stretch from which it is named."""
+LEAST_TURN, LEAST_SHEAR, LEAST_PERSPECTIVE = 0.016, 0.03, 0.025
+"""Smaller rotations and shears, and perspectives, do not count: estimates of aligned images differ from 0 by less."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +35,61 @@ class AxisAlignedTransform:
 
 
 @dataclass(frozen=True, slots=True)
+class Distortion:
+    """Best affine map, which drifts of generators do not need.
+
+    Attributes:
+        gain: Agreement above that of the best drift.
+        params: As `distill.teachers.registration.refine.TransformFit.params`.
+    """
+
+    gain: float = 0.0
+    params: tuple[float, ...] = (0.0,) * 8
+
+    @property
+    def is_turned(self) -> bool:
+        """Whether it is a rotation or shear, and no less than a perspective."""
+        turn, shear, perspective, _, _ = self._amounts
+        return max(turn / LEAST_TURN, shear / LEAST_SHEAR) > max(1.0, perspective / LEAST_PERSPECTIVE)
+
+    @property
+    def is_tilted(self) -> bool:
+        """Whether it is a perspective."""
+        return self._amounts[2] > LEAST_PERSPECTIVE
+
+    @property
+    def is_stretched(self) -> bool:
+        """Whether it is a zoom or stretch that is not corrected."""
+        return max(self._amounts[3] / MAX_ASPECT, self._amounts[4] / MAX_ZOOM) > _BEYOND
+
+    @property
+    def name(self) -> str:
+        """What is wrong with the image: "it is turned by about 2 degrees"."""
+        turn, shear, perspective, stretch, zoom = self._amounts
+        if self.is_stretched:
+            tall, wide = 1 + self.params[2], 1 + self.params[3]
+            shown = (tall * wide) ** 0.5
+            if stretch / MAX_ASPECT > zoom / MAX_ZOOM:
+                return f"it is stretched by about {max(wide / tall, tall / wide) - 1:.0%} in one direction"
+            if shown < 1:
+                return f"it shows a crop of about {shown:.0%} of the photo's width and height"
+            return f"it shows the photo at about {1 / shown:.0%} of its size"
+        return max(
+            (turn / LEAST_TURN, f"it is turned by about {max(1, round(np.degrees(turn)))} degrees"),
+            (shear / LEAST_SHEAR, f"it is sheared by about {shear:.0%}"),
+            (perspective / LEAST_PERSPECTIVE, "it shows another perspective"),
+        )[1]
+
+    @property
+    def _amounts(self) -> tuple[float, ...]:
+        """(rotation, shear, perspective, stretch, zoom), as fractions of the distance from the center."""
+        tall, wide = np.log1p(np.maximum(self.params[2:4], -0.9))
+        slant, lean = self.params[4:6]
+        perspective = 400 * float(np.abs(self.params[6:]).max())
+        return abs(slant - lean) / 2, abs(slant + lean), perspective, abs(tall - wide), abs(tall + wide) / 2
+
+
+@dataclass(frozen=True, slots=True)
 class MatchStats:
     """Agreement of photo and generated image at the estimated transform.
 
@@ -53,9 +105,11 @@ class MatchStats:
         agreement_at_identity: The same without any transform.
         border_px: Weighted length of the image's borders, at most 3000.
         has_letterbox: Whether bars in the image determined where the photo ends.
-        shear: Additional shear or rotation, as a fraction of the image size.
-        smooth: Additional smooth displacement.
-        affine: Better fit under a rotation, shear or larger zoom.
+        flip: The flip with the best agreement.
+        distortion: Better fit under a rotation, shear or larger zoom.
+        moved_px: Root mean square displacement of the borders by the transform, in pixels of the generated image.
+        local_px: Root mean square offset of parts of the image after the transform, in pixels of the generated image.
+        local_gain: Agreement that these offsets win.
     """
 
     transform: AxisAlignedTransform
@@ -66,9 +120,11 @@ class MatchStats:
     agreement_at_identity: float
     border_px: float
     has_letterbox: bool
-    shear: float = 0.0
-    smooth: SmoothDeviation = NO_SMOOTH_DEVIATION
-    affine: AffineDeviation = NO_AFFINE_DEVIATION
+    flip: str = ""
+    distortion: Distortion = Distortion()
+    moved_px: float = 0.0
+    local_px: float = 0.0
+    local_gain: float = 0.0
 
     @property
     def margin(self) -> float:

@@ -18,8 +18,8 @@ from distill.config.prompt import PromptConfig
 from distill.config.synthetic import FaultsConfig
 from distill.config.teacher_base import OutputConfig
 from distill.errors import DistillError, UsageError
-from distill.label_conversions import resample_nearest
 from distill.labels import Label
+from distill.labels.conversions import resample_nearest
 from distill.tasks import Task
 from distill.teachers.base import PromptSpec
 from distill.teachers.codecs.unnamed_colors import Completion

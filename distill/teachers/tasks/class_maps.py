@@ -10,8 +10,8 @@ from numpy import ndarray
 from numpy.random import Generator
 
 from distill.config.class_ids import ClassIds
-from distill.label_conversions import remap_classes
 from distill.labels import Label
+from distill.labels.conversions import remap_classes
 from distill.tasks import IGNORE_SEMANTIC, Task
 from distill.teachers.base import RGB, PromptSpec
 from distill.teachers.codecs.flat_colors import BLACK

@@ -7,8 +7,8 @@ import numpy as np
 from jaxtyping import Bool, Float, Shaped
 from numpy import ndarray
 
-from distill.label_conversions import pick_pixels
 from distill.labels import Label
+from distill.labels.conversions import pick_pixels
 
 LONGEST_PX = 384
 """Maps are compared at this size: 10 ms instead of 100, and borders may be a pixel off."""

@@ -16,8 +16,8 @@ from distill.config.prompt import PromptConfig
 from distill.config.synthetic import FaultsConfig
 from distill.config.teacher_base import OutputConfig
 from distill.errors import DistillError, UsageError
-from distill.label_conversions import stretch_to_unit
 from distill.labels import Label, is_beyond_range
+from distill.labels.conversions import stretch_to_unit
 from distill.metrics.depth_alignment import align_depth, default_alignment
 from distill.tasks import FAR_DEPTH_M, FAR_WARP, DepthKind, Task, unwarp_depth, warp_depth
 from distill.teachers.base import PromptSpec

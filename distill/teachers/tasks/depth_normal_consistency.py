@@ -10,8 +10,8 @@ import numpy as np
 from jaxtyping import Bool, Float
 from numpy import ndarray
 
-from distill.label_conversions import pick_pixels
 from distill.labels import Label, is_beyond_range
+from distill.labels.conversions import pick_pixels
 from distill.tasks import DepthKind, warp_depth
 from distill.teachers.tasks.comparison_size import DEPTH_STEP, comparison_size, local_range, pick_label
 

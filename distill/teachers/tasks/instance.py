@@ -16,9 +16,9 @@ from distill.config.adapters import MapConfig
 from distill.config.prompt import PromptConfig
 from distill.config.synthetic import FaultsConfig
 from distill.errors import DistillError
-from distill.instance_layers import Layers, keep_ids, mask_of, match_pairs, pair_ious, sort_layers
-from distill.label_conversions import pick_pixels
 from distill.labels import Label
+from distill.labels.conversions import pick_pixels
+from distill.labels.instance_layers import Layers, keep_ids, mask_of, match_pairs, pair_ious, sort_layers
 from distill.tasks import BACKGROUND_INSTANCE, IGNORE_INSTANCE, Task
 from distill.teachers.base import RGB, PromptSpec
 from distill.teachers.codecs.flat_colors import BLACK

@@ -13,7 +13,7 @@ from distill.export.inference.photos import PredictionSummary
 from distill.export.inference.video_options import OutputPaths, VideoOptions
 from distill.export.inference.videos import predict_video
 from distill.images import decode_map
-from distill.label_formats import label_format
+from distill.labels.formats import label_format
 from distill.tasks import TASKS, DepthKind, Task
 from distill.video import VideoReader
 from tests.builders.videos import make_clip, read_number

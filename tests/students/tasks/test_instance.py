@@ -17,8 +17,8 @@ from distill.errors import UsageError
 from distill.export.onnx.exporter import export_onnx
 from distill.export.runners import open_runner
 from distill.images import encode_jpeg
-from distill.instance_layers import sort_layers, stack_masks
 from distill.labels import Label, encode, write_meta
+from distill.labels.instance_layers import sort_layers, stack_masks
 from distill.shards import Manifest, Sample, write_manifest, write_shard
 from distill.students.checkpoint import load_student
 from distill.students.data.batch_targets import decode_batch

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from distill.errors import UsageError
-from distill.label_formats import label_format
+from distill.labels.formats import label_format
 from distill.tasks import TASKS, Task
 from distill.teachers.base import PromptSpec
 from distill.teachers.codecs.normals import FRAMES, decode_normals_rgb, encode_normals_rgb, frame_matrix

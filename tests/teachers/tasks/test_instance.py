@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from distill.instance_layers import mask_of, sort_layers, stack_masks
 from distill.labels import Label
+from distill.labels.instance_layers import mask_of, sort_layers, stack_masks
 from distill.tasks import Task
 from distill.teachers.base import PromptSpec
 from distill.teachers.quality.cross_task import compare

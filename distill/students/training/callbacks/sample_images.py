@@ -13,7 +13,7 @@ from torch import Tensor
 
 from distill.files import write_atomic
 from distill.images import encode_map
-from distill.label_formats import label_format
+from distill.labels.formats import label_format
 from distill.spec import StudentSpec
 from distill.tasks import TASKS, DepthKind, Task
 from distill.visualization.label_drawers import DrawingFacts, drawer_of

@@ -59,13 +59,21 @@ class Request:
         return seed
 
 
+MAX_TOKENS = 10_000_000
+
+
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Tokens of one request: input, text output, image output."""
+    """Tokens of one request: input, text output, image output; limited to [0, `MAX_TOKENS`]."""
 
     input: int = 0
     text: int = 0
     image: int = 0
+
+    def __post_init__(self) -> None:
+        # Counts of a service: negative ones would lower the sum that was spent.
+        for name in ("input", "text", "image"):
+            object.__setattr__(self, name, min(max(0, getattr(self, name)), MAX_TOKENS))
 
 
 @dataclass(frozen=True, slots=True)

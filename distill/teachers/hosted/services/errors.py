@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 
 from distill.errors import DistillError
+from distill.escaping import for_terminal
 
 _MAX_CHARACTERS = 300
 _QUERY = re.compile(r"(https?://[^\s?\"'<>]+)\?[^\s\"'<>]+")
@@ -26,7 +28,7 @@ class RateLimited(Exception):  # noqa: N818 - the service's term
 
     def __init__(self, message: str, *, delay_s: float | None = None, scope: str = "minute") -> None:
         super().__init__(message)
-        self.delay_s, self.scope = delay_s, scope
+        self.delay_s, self.scope = _finite(delay_s), scope
 
 
 class TransientError(Exception):
@@ -39,7 +41,11 @@ class TransientError(Exception):
 
     def __init__(self, message: str, *, charged: bool, delay_s: float | None = None) -> None:
         super().__init__(message)
-        self.charged, self.delay_s = charged, delay_s
+        self.charged, self.delay_s = charged, _finite(delay_s)
+
+
+def _finite(delay_s: float | None) -> float | None:
+    return delay_s if delay_s is not None and 0 <= delay_s < math.inf else None
 
 
 _NEVER_SENT = frozenset(
@@ -67,5 +73,5 @@ def redact(text: str, secrets: Sequence[str] = ()) -> str:
         if secret:
             text = text.replace(secret, "***")
     text = _QUERY.sub(r"\1?***", text)
-    text = " ".join(_MARKUP.sub(" ", text).split())
+    text = for_terminal(" ".join(_MARKUP.sub(" ", text).split()))
     return text if len(text) <= _MAX_CHARACTERS else text[: _MAX_CHARACTERS - 3] + "..."

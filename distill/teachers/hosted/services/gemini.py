@@ -5,11 +5,11 @@ The retries of the package are switched off: they ignore RetryInfo and count no 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from distill.config.hosted import GeminiConfig
+from distill.files import parse_json
 from distill.optional import require
 from distill.teachers.hosted.services.base import BatchApi, Request, Response, Service
 from distill.teachers.hosted.services.errors import TransientError, to_transient_error
@@ -74,8 +74,8 @@ class GeminiService(Service):
             raise to_transient_error(error) from None
         body = response.sdk_http_response.body if response.sdk_http_response else None
         try:
-            return parse_response(json.loads(body or ""))
-        except (ValueError, AttributeError, TypeError):
+            return parse_response(parse_json(body or ""))
+        except (ValueError, AttributeError, TypeError, LookupError):
             raise TransientError("the response is not JSON", charged=True) from None
 
     async def close(self) -> None:
@@ -122,6 +122,9 @@ def open_client(config: GeminiConfig) -> genai.Client:
         timeout=int(config.limits.timeout_s * 1000),
         # With None the package would silently repeat a request whose connection was cut, and it would be charged twice.
         retry_options=types.HttpRetryOptions(attempts=1),
+        # The key in the request is for one host. The names are those of the two HTTP packages that it may use.
+        client_args={"follow_redirects": False},
+        async_client_args={"follow_redirects": False, "allow_redirects": False},
     )
     # Vertex AI also accepts credentials of another kind.
     key = find_api_key(config, required=not config.vertex) or None

@@ -107,16 +107,29 @@ def error_of(code: int, status: str, message: str, details: Any, retry_after: st
     delay_s = _delay(rows, retry_after)
     if code == 429:
         return RateLimited(text, delay_s=delay_s, scope=_scope(rows, message))
+    account = _account_error(code, rows, message, text)
+    if account is not None:
+        return account
+    if code >= 500 or code in _TRANSIENT:
+        # After a gateway timeout the model may have continued to work.
+        return TransientError(text, charged=code == 504, delay_s=delay_s)
+    return InvalidRequest(text)
+
+
+def _account_error(code: int, rows: list[dict[str, Any]], message: str, text: str) -> AccountError | None:
+    """The error that every other request would get as well; None for other errors."""
+    if 300 <= code < 400:
+        return AccountError(
+            f"the service at this address redirects to another one (HTTP {code}), which is not followed",
+            hint="set base_url to the address of the service itself",
+        )
     if code in _KEY_REFUSED or (code == 400 and "API_KEY_INVALID" in str(rows)):
         return AccountError(f"the service does not accept the key ({text})", hint="check the key in the environment")
     if code == 402 or (code == 400 and "billing" in message.lower()):
         return AccountError(f"the account has no credit ({text})", hint="add credit to the account, then run again")
     if code == _MODEL_GONE:
         return AccountError(f"the service has no such model ({text})", hint="set model=... to one that it has")
-    if code >= 500 or code in _TRANSIENT:
-        # After a gateway timeout the model may have continued to work.
-        return TransientError(text, charged=code == 504, delay_s=delay_s)
-    return InvalidRequest(text)
+    return None
 
 
 def _blob(part: dict[str, Any]) -> dict[str, Any] | None:

@@ -5,24 +5,22 @@ The multipart form has six fields and needs no package.
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import binascii
-import json
+import http.client
 import secrets
-import urllib.error
-import urllib.request
 from typing import Any
 
 from distill.config.hosted import OpenaiConfig
+from distill.files import parse_json
 from distill.teachers.hosted.services.base import Request, Response, Service, Usage
 from distill.teachers.hosted.services.errors import AccountError, TransientError, to_transient_error
 from distill.teachers.hosted.services.gemini_responses import error_of
+from distill.teachers.hosted.services.http_post import post
 from distill.teachers.hosted.services.registry import find_api_key
 from distill.teachers.store.records import EMPTY, IMAGE, REFUSED
 
 _REFUSALS = ("moderation_blocked", "content_policy_violation", "safety")
-_MAX_BYTES = 256 * 1024 * 1024
 
 
 class OpenaiService(Service):
@@ -45,31 +43,25 @@ class OpenaiService(Service):
 
     async def send(self, request: Request) -> Response:
         """As `Service.send`."""
-        return await asyncio.to_thread(self._send, request)
-
-    async def close(self) -> None:
-        """As `Service.close`; every request has its own connection."""
-
-    def _send(self, request: Request) -> Response:
         boundary = secrets.token_hex(16)
         headers = {"Content-Type": f"multipart/form-data; boundary={boundary}"}
         if self._key:
             headers["Authorization"] = f"Bearer {self._key}"
         url = f"{self._config.base_url.removesuffix('/v1')}/v1/images/edits"
-        http_request = urllib.request.Request(url, form(self._fields(request), request, boundary), headers)
+        data = form(self._fields(request), request, boundary)
         try:
-            with urllib.request.urlopen(http_request, timeout=self._config.limits.timeout_s) as response:
-                body = response.read(_MAX_BYTES)
-        except urllib.error.HTTPError as error:
-            return refused_or_raise(error.code, error.reason, error.read(65536), error.headers.get("Retry-After"))
-        except urllib.error.URLError as error:
-            raise to_transient_error(error.reason if isinstance(error.reason, Exception) else error) from None
-        except OSError as error:
+            reply = await post(url, data, headers, timeout_s=self._config.limits.timeout_s)
+        except (OSError, http.client.HTTPException) as error:
             raise to_transient_error(error) from None
+        if reply.status >= 300:
+            return refused_or_raise(reply.status, reply.reason, reply.body, reply.retry_after)
         try:
-            return parse_response(json.loads(body))
-        except (ValueError, AttributeError, TypeError):
+            return parse_response(parse_json(reply.body))
+        except (ValueError, AttributeError, TypeError, LookupError):
             raise TransientError("the response is not JSON", charged=True) from None
+
+    async def close(self) -> None:
+        """As `Service.close`; every request has its own connection."""
 
     def _fields(self, request: Request) -> dict[str, str]:
         config = self._config
@@ -120,7 +112,7 @@ def refused_or_raise(code: int, status: str, raw: bytes, retry_after: str | None
         RateLimited, TransientError, InvalidRequest, AccountError: As `Service.send`.
     """
     try:
-        body = json.loads(raw)
+        body = parse_json(raw)
         error = body.get("error") if isinstance(body, dict) else None
     except ValueError:
         error = None

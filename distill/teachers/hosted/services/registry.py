@@ -35,7 +35,7 @@ def prices_of(config: HostedConfig, *, mode: str = "") -> tuple[Price, Price]:
 
 def find_api_keys(config: HostedConfig) -> list[str]:
     """Every key in the environment that the config may use; to be removed from all messages."""
-    return [os.environ[name] for name in config.api_key_env if os.environ.get(name)]
+    return [os.environ[name].strip() for name in config.api_key_env if os.environ.get(name, "").strip()]
 
 
 def find_api_key(config: HostedConfig, *, required: bool) -> str:
@@ -48,5 +48,11 @@ def find_api_key(config: HostedConfig, *, required: bool) -> str:
     if not key and required:
         raise UsageError(
             f"no API key for {config.model}", hint=f"set {' or '.join(config.api_key_env)} in the environment"
+        )
+    if not key.isascii() or not key.isprintable() or " " in key:
+        raise UsageError(
+            f"the API key in {' or '.join(config.api_key_env)} contains a space, a line break or another character that"
+            " no key has",
+            hint="copy the key again, as one line",
         )
     return key

@@ -77,3 +77,67 @@ def test_budget_needs_a_price_from_a_table(tmp_path: Path) -> None:
             label(job(tmp_path, server.url, model="my-editor"), Budget(max_usd=1.0))
         result = label(job(tmp_path, server.url, model="my-editor", prices=str(table)), Budget(max_usd=0.13))
         assert server.made == 3 and result["spent_usd"] == pytest.approx(0.12)
+
+
+@pytest.mark.parametrize("fate", ["echo 401", "echo 403", "echo 400", "echo 429", "echo 500"])
+def test_a_key_that_the_service_repeats_is_written_nowhere(tmp_path: Path, fate: str) -> None:
+    write_photos(tmp_path / "photos", 1)
+    limits = {**QUICK, "concurrency": 1, "max_attempts": 1}
+    with FakeOpenai(*[fate] * 8) as server:
+        result = label(job(tmp_path, server.url, limits=limits))
+    written = [path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()]
+    assert len(written) > 3 and not any(b"key-1" in data for data in written) and "key-1" not in str(result)
+
+
+@pytest.mark.parametrize(("fate", "usd"), [("negative", 0.0), ("huge", 1.0)])
+def test_token_counts_of_a_service_are_bounded(tmp_path: Path, fate: str, usd: float) -> None:
+    write_photos(tmp_path / "photos", 1)
+    table = tmp_path / "prices.yaml"
+    table.write_text(yaml.safe_dump({"dated": "2026-01-02", "models": {"editor": {"per_million": {"image": 10.0}}}}))
+    with FakeOpenai(fate) as server:
+        result = label(job(tmp_path, server.url, model="editor", prices=str(table)))
+    assert usd <= result["spent_usd"] < 1e4 and result["labels"] == {"depth": 1}
+
+
+def test_a_pause_of_years_ends_the_run(tmp_path: Path) -> None:
+    write_photos(tmp_path / "photos", 1)
+    with FakeOpenai(*["later"] * 8) as server:
+        assert "requires a pause of" in label(job(tmp_path, server.url))["stopped"]
+
+
+@pytest.mark.parametrize("key", ["two\nlines", "two words", "\x1b[31mkey", "schl\u00fcssel"])
+def test_a_key_with_other_characters_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, key: str) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", key)
+    write_photos(tmp_path / "photos", 1)
+    with FakeOpenai() as server, pytest.raises(UsageError, match="no key has") as caught:
+        raise UsageError(label(job(tmp_path, server.url))["stopped"])
+    assert key not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"base_url": "http://192.168.1.5:8000"}, "unencrypted"),
+        ({"base_url": "http://localhost.example.com"}, "unencrypted"),
+        ({"base_url": "https://user:pw@example.com"}, "keys come from the environment"),
+        ({"base_url": "https://example.com/?key=abc"}, "keys come from the environment"),
+        ({"base_url": "https://example.com/#key"}, "keys come from the environment"),
+        ({"base_url": "https://example.com/sk-abcdef0123456789"}, "keys come from the environment"),
+        ({"base_url": "file:///etc/passwd"}, "https://"),
+        ({"api_key_env": ["sk-abcdef"]}, "names of environment variables"),
+    ],
+)
+def test_addresses_and_variables_of_a_config_are_checked(values: dict[str, Any], message: str) -> None:
+    with pytest.raises(UsageError, match=message) as caught:
+        load_config(OpenaiConfig, {"kind": "openai", **values})
+    assert "abcdef" not in str(caught.value) and "pw@" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "values", [{"base_url": "https://example.com"}, {"api_key_env": ["OPENAI_API_KEY", "AWS_SECRET_ACCESS_KEY"]}]
+)
+def test_a_config_cannot_send_a_key_elsewhere(tmp_path: Path, values: dict[str, Any]) -> None:
+    write_photos(tmp_path / "photos", 1)
+    with pytest.raises(UsageError, match="its author would receive a key") as caught:
+        label(job(tmp_path, values.pop("base_url", "https://api.openai.com"), **values))
+    assert "--trust-service" in str(caught.value)

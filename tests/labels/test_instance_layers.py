@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from distill.errors import DistillError
-from distill.instance_layers import (
+from distill.labels import Label, decode, encode, read_meta, write_meta
+from distill.labels.instance_layers import (
     count_pixels,
     decode_covered,
     encode_covered,
@@ -24,8 +25,7 @@ from distill.instance_layers import (
     sort_layers,
     stack_masks,
 )
-from distill.labels import Label, decode, encode, read_meta, write_meta
-from distill.run_lengths import encode_rle
+from distill.labels.run_lengths import encode_rle
 from distill.tasks import IGNORE_INSTANCE, Task
 
 masks_of_a_photo = st.lists(hnp.arrays(bool, (5, 7)), max_size=6)

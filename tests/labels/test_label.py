@@ -12,7 +12,6 @@ from hypothesis.extra import numpy as hnp
 
 from distill.errors import DistillError
 from distill.images import encode_map
-from distill.label_formats import FORMATS, label_format
 from distill.labels import (
     Label,
     decode,
@@ -21,6 +20,7 @@ from distill.labels import (
     read_meta,
     write_meta,
 )
+from distill.labels.formats import FORMATS, label_format
 from distill.tasks import (
     FAR_DEPTH_M,
     IGNORE_INSTANCE,

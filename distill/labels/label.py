@@ -1,13 +1,13 @@
 """A label map (values, confidence, valid mask) and its stored form.
 
-Files of one task in a shard sample (`distill.label_formats`):
+Files of one task in a shard sample (`distill.labels.formats`):
 
 * ``depth.png``: uint16, 0 = invalid. Metric: ``v = max(1, round(65535 * warp_depth(d)))``. Relative depth kinds: values
   in [0, 1], ``v = 1 + round(65534 * x)``.
 * ``normals.png``: 8-bit RGB, ``R = (1-x)/2, G = (1+y)/2, B = (1+z)/2``; 0,0,0 = invalid.
 * ``semantic.png``, ``referring.png``: uint8 ids, 255 = ignore.
 * ``instance.png``: uint16 ids of the instances in front, 0 = background, 65535 = ignore. The sample's json lists the
-  instances; the part of one that others cover is there as run lengths (`distill.instance_layers`).
+  instances; the part of one that others cover is there as run lengths (`distill.labels.instance_layers`).
 * unit maps: uint8, ``v = round(254 * x)``, 255 = ignore.
 * ``<task>.confidence.png``: uint8, ``round(255 * confidence)``; 0 where invalid.
 """
@@ -25,8 +25,8 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from distill.errors import DistillError
 from distill.images import decode_map, encode_map
-from distill.instance_layers import count_pixels, decode_covered, encode_covered, present_ids
-from distill.label_formats import label_format
+from distill.labels.formats import label_format
+from distill.labels.instance_layers import count_pixels, decode_covered, encode_covered, present_ids
 from distill.tasks import (
     BACKGROUND_INSTANCE,
     FAR_WARP,
@@ -57,7 +57,7 @@ class Label:
         classes: Semantic, referring and instance: names; semantic and referring ids index them.
         instance_classes: Instance only: instance id to class name.
         layers: Instance only: uint16 (h, w), ids of the instances behind those of `value`, 0 = none; see
-            `distill.instance_layers`.
+            `distill.labels.instance_layers`.
     """
 
     task: Task

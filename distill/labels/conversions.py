@@ -10,8 +10,8 @@ from jaxtyping import Bool, Shaped
 from numpy import ndarray
 
 from distill.errors import DistillError, UsageError
-from distill.instance_layers import present_ids, sort_layers
 from distill.labels import Label, is_beyond_range
+from distill.labels.instance_layers import present_ids, sort_layers
 from distill.tasks import IGNORE_INSTANCE, IGNORE_SEMANTIC, TASKS, DepthKind, Task
 
 

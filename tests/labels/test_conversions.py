@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from distill.errors import DistillError
-from distill.instance_layers import mask_of
-from distill.label_conversions import drop_absent_instances, merge_instances, resample_nearest
 from distill.labels import Label
+from distill.labels.conversions import drop_absent_instances, merge_instances, resample_nearest
+from distill.labels.instance_layers import mask_of
 from distill.tasks import IGNORE_INSTANCE, Task
 
 

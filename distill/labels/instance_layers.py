@@ -14,7 +14,7 @@ from jaxtyping import Bool, Float, Int64, UInt16
 from numpy import ndarray
 
 from distill.errors import DistillError
-from distill.run_lengths import decode_rle, encode_rle
+from distill.labels.run_lengths import decode_rle, encode_rle
 from distill.tasks import BACKGROUND_INSTANCE, IGNORE_INSTANCE
 
 Layers = Sequence[UInt16[ndarray, "*hw"]]

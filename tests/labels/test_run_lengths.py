@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis.extra import numpy as hnp
 
-from distill.run_lengths import decode_rle, encode_rle
+from distill.labels.run_lengths import decode_rle, encode_rle
 
 
 @given(hnp.arrays(bool, hnp.array_shapes(min_dims=2, max_dims=2, max_side=12)))
