@@ -24,6 +24,7 @@ from pydantic import BaseModel, ValidationError
 
 import distill
 from distill.cli import VERBS
+from distill.config.base import Config
 from distill.config.export import TargetConfig
 from distill.config.teacher_base import OutputConfig
 from distill.config.train import TrainConfig
@@ -165,7 +166,7 @@ def problem_of(block: str) -> str:
         values = yaml.safe_load(block)
     except yaml.YAMLError as error:
         return f"not YAML: {error}"
-    configs = [kind.config for kind in KINDS.values()]
+    configs: list[type[Config]] = [kind.config for kind in KINDS.values()]
     if values.get("kind") == "ensemble":  # its members are files
         with TemporaryDirectory() as folder:
             for path in ROOT.glob("configs/teachers/*.yaml"):

@@ -22,7 +22,8 @@ def convert(ids: list[int], class_ids: ClassIds) -> list[int]:
 
 
 def load(**semantic: Any) -> Any:
-    return load_config(MapsConfig, {"semantic": {"pattern": "x", **semantic}}).semantic
+    config: Any = load_config(MapsConfig, {"semantic": {"pattern": "x", **semantic}})
+    return config.semantic
 
 
 @pytest.mark.parametrize("foreground", [255, 128, 2, 200, 65535, -1])

@@ -44,7 +44,12 @@ def test_one_thread_inside_and_the_old_number_after() -> None:
 def test_registration_uses_one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
     seen = []
     found = drift._found
-    monkeypatch.setattr(drift, "_found", lambda pair: (seen.append(blas_threads()), found(pair))[1])
+
+    def observed(pair: Any) -> Any:
+        seen.append(blas_threads())
+        return found(pair)
+
+    monkeypatch.setattr(drift, "_found", observed)
     picture = np.zeros((96, 128, 3), np.uint8)
     picture[30:60, 40:90] = 255
     assert drift.find_drift(picture, picture, (1.0, 1.0)) is not None

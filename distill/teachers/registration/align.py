@@ -6,6 +6,7 @@ canvas and cropped around its center (20 of 23 measured pairs), so up to 1 % of 
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -145,7 +146,8 @@ def decide(stats: MatchStats | None, size_hw: tuple[int, int]) -> Registration:
 
 def _real(gain_nats: float, even_nats: float) -> float:
     """Root of the probability that a displacement is real, which wins this log likelihood."""
-    return float(1 / (1 + np.exp(even_nats - gain_nats))) ** 0.5
+    probability: float = 1 / (1 + math.exp(min(even_nats - gain_nats, 700.0)))
+    return math.sqrt(probability)
 
 
 def _reason(stats: MatchStats, score: float) -> str:

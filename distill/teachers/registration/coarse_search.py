@@ -71,7 +71,10 @@ class RegistrationPair:
         while len(self._levels) <= level:
             smooth = cv2.GaussianBlur(self._levels[-1], (5, 5), 1.0)
             half_hw = [(side + 1) // 2 for side in smooth.shape[:2]]
-            self._levels.append(cv2.resize(smooth, half_hw[::-1], interpolation=cv2.INTER_AREA))
+            half: Float[ndarray, "h w 2"] = cv2.resize(smooth, half_hw[::-1], interpolation=cv2.INTER_AREA).astype(
+                np.float32, copy=False
+            )
+            self._levels.append(half)
         return self._levels[level]
 
     def coarse_edges(self, size_hw: tuple[int, int], margin_px: int) -> Float[ndarray, "h w 2"]:

@@ -268,7 +268,8 @@ def covariance(pair: RegistrationPair, points: EdgePoints, fit: TransformFit) ->
 
 def fit_letterbox(letterbox: LetterboxEdges) -> Float[ndarray, " 8"]:
     """Parameters from the bars alone."""
-    return _solve(np.zeros((0, 8)), np.zeros(0), np.zeros(0), np.zeros(8), letterbox) * _UNIT
+    params: Float[ndarray, " 8"] = _solve(np.zeros((0, 8)), np.zeros(0), np.zeros(0), np.zeros(8), letterbox) * _UNIT
+    return params
 
 
 def local_offsets(pair: RegistrationPair, points: EdgePoints, params: Float[ndarray, " 8"]) -> tuple[float, float]:

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from distill.errors import UsageError
-from distill.export.inference import photos
+from distill.export.inference import map_encoding, photos
 from distill.export.inference.photos import PredictionSummary, predict_photos
 from distill.images import decode_map
 from tests.builders.images import gray_profile, saved, smooth_rgb
@@ -91,7 +91,7 @@ def test_remarks_on_a_photo_are_in_its_row(folder: Path) -> None:
 
 
 def test_a_lack_of_memory_costs_one_photo(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    encode, calls = photos.encode_outputs, []
+    encode, calls = map_encoding.encode_outputs, []
 
     def sometimes_full(*arguments: Any, **options: Any) -> dict[str, bytes]:
         calls.append(1)

@@ -294,7 +294,12 @@ def test_distances_along_rays_become_depth(tmp_path: Path) -> None:
 def test_lossy_files_hold_no_ids_and_no_depth(tmp_path: Path, suffix: str, options: dict[str, object]) -> None:
     photo = photo_in(tmp_path)
     Image.fromarray(MASK).convert("RGB").save(tmp_path / f"one.{suffix}", **options)
-    for values in ({"semantic": {"classes": ["a", "b"]}}, {"depth": {}}, {"instance": {}}):
+    every: tuple[dict[str, dict[str, object]], ...] = (
+        {"semantic": {"classes": ["a", "b"]}},
+        {"depth": {}},
+        {"instance": {}},
+    )
+    for values in every:
         ((task, config),) = values.items()
         loaded = load_config(MapsConfig, {task: {"pattern": f"../{{stem}}.{suffix}", **config}})
         with pytest.raises(DistillError, match="lossy"):

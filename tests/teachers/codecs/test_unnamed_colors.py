@@ -30,7 +30,7 @@ OTHER_CORNER = (slice(90, 110), slice(130, 150))
 
 
 def complete(rgb: np.ndarray, task: Task, **values: object) -> Completion:
-    return teacher_task(task).complete(rgb, PromptSpec(task, **values))  # type: ignore[arg-type]
+    return teacher_task(task).complete(rgb, PromptSpec(task, **values))
 
 
 @pytest.mark.parametrize("background", [BLACK, WHITE, (16, 170, 5), (88, 50, 82), (128, 128, 128)])
