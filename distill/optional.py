@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -10,9 +11,12 @@ from typing import Any
 
 from distill.errors import DistillError
 
+_OPT_OUT = {"ORT_DISABLE_TELEMETRY": "1", "HF_HUB_DISABLE_TELEMETRY": "1", "OTEL_SDK_DISABLED": "true"}
+"""Environment variables, read on import, that keep packages from reporting their use over the network."""
+
 
 def require(module: str, *, extra: str, why: str) -> ModuleType:
-    """Import a module of an extra.
+    """Import a module of an extra, with its telemetry off.
 
     Args:
         module: Dotted import name, such as ``onnxruntime``.
@@ -22,13 +26,28 @@ def require(module: str, *, extra: str, why: str) -> ModuleType:
     Raises:
         DistillError: It cannot be imported; the hint names the extra.
     """
+    switch_off_telemetry()
     try:
-        return importlib.import_module(module)
+        found = importlib.import_module(module)
     except ImportError as error:
         raise DistillError(
             f"the package {module!r} is needed to {why}, and could not be imported: {error}",
             hint=f"pip install 'distill[{extra}]'",
         ) from error
+    if hasattr(found, "disable_telemetry_events"):  # ONNX Runtime, if it was imported before
+        found.disable_telemetry_events()
+    return found
+
+
+def switch_off_telemetry() -> None:
+    """Keep packages that are imported later from reporting their use and from storing an id for that.
+
+    A variable that the user has set is kept.
+    """
+    for name, value in _OPT_OUT.items():
+        os.environ.setdefault(name, value)
+    # OpenVINO has no option; without this package, its converter calls a stub.
+    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
 
 
 def import_named(reference: str) -> Any:

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import inspect
+import os
+import shutil
 import subprocess
 import sys
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +18,7 @@ from PIL import Image
 
 import distill
 from distill.errors import UsageError
+from distill.optional import require
 from distill.tasks import Task
 from distill.workflows.bench.result import BenchResult
 from distill.workflows.evaluate.run import EvaluationResult
@@ -33,18 +38,53 @@ tiny = {"student.size_hw": [32, 32], "train.epochs": 1, "data.val_fraction": 0.3
 run = distill.train(shards="shards", out="run", overrides=tiny).run
 scores = distill.evaluate(run, "truth", limit=4).scores["depth"]["run"]
 file = distill.export(run, to="onnx", images="truth", num_images=2, seconds=0).path
-files = distill.predict(file, "run/samples", out="predictions").results
+files = distill.predict(file, "photos", out="predictions").results
 print(distill.load(file)(numpy.zeros((40, 56, 3), "uint8")).depth.shape, scores["abs_rel"], len(files))
 """
 
 
-def test_a_script_of_ten_lines_does_the_whole_path(tmp_path: Path) -> None:
+NO_NETWORK = """
+import socket, sys
+def refuse(*args, **kwargs):
+    sys.stderr.write(f"network: {args}\\n")
+    raise OSError("no network")
+socket.getaddrinfo = socket.create_connection = socket.socket.connect = refuse
+"""
+
+
+def test_a_script_of_ten_lines_does_the_whole_path_without_network(tmp_path: Path) -> None:
     assert len(SCRIPT.strip().splitlines()) == 10
-    done = subprocess.run([sys.executable, "-c", SCRIPT], cwd=tmp_path, capture_output=True, text=True, check=False)
+    home, folder = tmp_path / "home", tmp_path / "work"
+    for path in (home, folder / "photos"):
+        path.mkdir(parents=True)
+    Image.new("RGB", (56, 40)).save(folder / "photos" / "a.png")
+    openvino = 'distill.export(run, to="openvino", images="truth", num_images=2, seconds=0)\n'
+    command = [sys.executable, "-c", NO_NETWORK + SCRIPT + (openvino if find_spec("openvino") else "")]
+    # strace sees what native code looks up, too.
+    trace = tmp_path / "trace.txt"
+    if shutil.which("strace"):
+        command = ["strace", "-f", "--seccomp-bpf", "-e", "trace=connect,sendto", "-o", str(trace), *command]
+    environment = dict(os.environ, HOME=str(home), MPLCONFIGDIR=str(tmp_path / "matplotlib"))
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+    assert "network: " not in done.stderr
+    assert not trace.exists() or "AF_INET" not in trace.read_text()
+    assert not list(home.iterdir())
     assert done.stdout.startswith("(40, 56) ")
-    assert {path.name for path in tmp_path.iterdir()} == {"shards", "truth", "run", "predictions"}
-    assert (tmp_path / "run" / "export" / "student.onnx").is_file()
+    assert {path.name for path in folder.iterdir()} == {"photos", "shards", "truth", "run", "predictions"}
+    assert (folder / "run" / "export" / "student.onnx").is_file()
+
+
+def test_telemetry_of_onnx_runtime_and_openvino_is_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("ORT_DISABLE_TELEMETRY", raising=False)
+    calls = []
+    runtime = require("onnxruntime", extra="cpu", why="test")
+    monkeypatch.setattr(runtime, "disable_telemetry_events", lambda: calls.append("off"))
+    require("onnxruntime", extra="cpu", why="test")
+    assert os.environ["ORT_DISABLE_TELEMETRY"] == "1"
+    assert calls == ["off"]
+    with pytest.raises(ImportError):
+        import_module("openvino_telemetry")
 
 
 @pytest.mark.parametrize("name", distill.__all__)
