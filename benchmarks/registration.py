@@ -2,6 +2,7 @@
 
     DISTILL_DATA=path/to/data python benchmarks/registration.py --out benchmarks/results/registration.md
     DISTILL_DATA=path/to/data python benchmarks/registration.py --fit      # the weights of the acceptance rule
+    ... --before CHECKOUT      # also the CPU time of another checkout, image by image in turn
 
 Images are shifted by up to 24 px, zoomed by 0.93 to 1.07 and stretched by up to 2 %, on canvases of other shapes
 (cropped or letterboxed), with JPEG, noise and halos. The error is the mean distance, over the image or its borders,
@@ -19,7 +20,10 @@ from __future__ import annotations
 import argparse
 import itertools
 import os
-import time
+import pickle
+import subprocess
+import sys
+import tempfile
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -38,7 +42,7 @@ from distill.tasks import Task
 from distill.teachers.codecs.depth import encode_depth_rgb
 from distill.teachers.codecs.normals import encode_normals_rgb
 from distill.teachers.prompts.colors import palette
-from distill.teachers.registration.align import IDENTITY, Registration, decide, estimate_registration, resize_scale
+from distill.teachers.registration.align import IDENTITY, Registration, decide, resize_scale
 from distill.teachers.registration.edges import edge_points
 from distill.teachers.registration.estimate import find_drift
 from distill.teachers.registration.match_stats import AxisAlignedTransform, MatchStats
@@ -368,14 +372,66 @@ def grouped(data: Path | None, num_scenes: int, *, tuning: bool) -> dict[str, li
     return groups
 
 
-def seconds_each(cases: list[Case]) -> float:
-    """Median CPU time of `estimate_registration`."""
-    spent = []
-    for case in cases:
-        started = time.process_time()
-        estimate_registration(case.photo, case.generated, case.resize_mode)
-        spent.append(time.process_time() - started)
-    return float(np.median(spent))
+WORKER = """
+import pickle, sys, time
+import cv2
+cv2.setNumThreads(1)
+from distill.teachers.registration.align import estimate_registration
+with open(sys.argv[1], "rb") as file:
+    cases = pickle.load(file)
+for line in sys.stdin:
+    started = time.process_time()
+    estimate_registration(*cases[int(line)])
+    print(time.process_time() - started, flush=True)
+"""
+
+
+def speed(groups: dict[str, list[Case]], data: Path | None, before: Path | None) -> Table:
+    """Median CPU time of `estimate_registration`, of this checkout and of another one, image by image in turn."""
+    kinds: dict[str, list[tuple[np.ndarray, np.ndarray, str]]] = {
+        kind: [(case.photo, case.generated, case.resize_mode) for case in cases[:3]] for kind, cases in groups.items()
+    }
+    for entry in yaml.safe_load((data / "vision_banana/answers.yaml").read_text()) if data else ():
+        photo, generated = (read_rgb(data / "vision_banana" / entry[name]) for name in ("photo", "answer"))
+        shrunk = cv2.resize(photo, generated.shape[1::-1], interpolation=cv2.INTER_AREA)
+        kinds.setdefault("real answers, photo of the same size", []).append((shrunk, generated, "cover"))
+        kinds.setdefault("real answers, photo of 1.8 to 24 megapixels", []).append((photo, generated, "cover"))
+    cases = [case for group in kinds.values() for case in group]
+    checkouts = [Path(__file__).resolve().parents[1], *([before.resolve()] if before else [])]
+    with tempfile.TemporaryDirectory() as folder:
+        stored = Path(folder) / "cases.pickle"
+        stored.write_bytes(pickle.dumps(cases))
+        workers = [
+            subprocess.Popen(
+                [sys.executable, "-c", WORKER, str(stored)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                text=True,
+                env={**os.environ, "PYTHONPATH": str(checkout), "OMP_NUM_THREADS": "1"},
+            )
+            for checkout in checkouts
+        ]
+        # The best of three: other jobs on the machine only add time.
+        spent = np.array([[[timed(worker, i) for worker in workers] for i in range(len(cases))] for _ in range(3)]).min(
+            0
+        )
+        for worker in workers:
+            worker.communicate()
+    rows, first = [], 0
+    for kind, group in kinds.items():
+        part = spent[first : first + len(group)]
+        first += len(group)
+        row: list[str | int] = [kind, len(group), f"{np.median(part[:, 0]):.3f}"]
+        if before:
+            row += [f"{np.median(part[:, 1]):.3f}", f"{np.median(part[:, 1] / part[:, 0]):.1f}"]
+        rows.append(row)
+    return Table(["CPU seconds per image", "count", "now", *(["before", "before / now"] if before else [])], rows)
+
+
+def timed(worker: subprocess.Popen[str], number: int) -> float:
+    assert worker.stdin is not None and worker.stdout is not None
+    print(number, file=worker.stdin, flush=True)
+    return float(worker.stdout.readline())
 
 
 def main() -> None:
@@ -384,6 +440,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path)
     parser.add_argument("--scenes", type=int, default=100)
     parser.add_argument("--fit", action="store_true", help="fit the accept rule on the tuning pairs and print it")
+    parser.add_argument("--before", type=Path, help="another checkout to compare the CPU time with")
     given = parser.parse_args()
     data = Path(os.environ["DISTILL_DATA"]) if "DISTILL_DATA" in os.environ else None
     if given.fit:
@@ -395,15 +452,13 @@ def main() -> None:
     columns += ["own median", "90 %", "own count", "rejected", "off by > 4 px", "of label's own place, too"]
     tables = [Table(columns, rows), rejections(groups, 40), in_place(range(500, 500 + given.scenes // 10), 3)]
     tables += [real_answers(data)] if data else []
-    each = seconds_each([cases[i] for cases in groups.values() for i in range(2)])
+    tables += [speed(groups, data, given.before)]
     notes = (
         "Errors of accepted images, in px for a longer side of 1000 px. 'at borders': only at the image's borders, "
         "which counts for a single instance in a corner; so do all later columns. 'labels off': offset of real labels "
         "from their photos before the drift, as the same method finds it. 'own': error against the drift applied to "
         "that position; images without bars. Bars mark the photo's border independent of its label, so an image with "
         "bars may be right at either position: the last column counts those that are off by more than 4 px from both."
-        "\n\n"
-        f"{each:.2f} s of CPU time per image."
     )
     results_page("Registration of generated images", notes, tables, given.out)
 

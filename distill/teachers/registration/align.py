@@ -65,6 +65,10 @@ WEIGHTS = {"margin": 24.5, "shortness": -98.0, "offset": -0.5}
 """Log odds that photo and image belong together: margin over the flipped image, and 1 / sqrt(border length in px)."""
 CLEAR, CLEAR_WEIGHT = -0.4, 15.0
 """Agreement above the first number adds its excess times the second to the log odds."""
+ACCEPTED = 0.65
+"""Score of an image that may be used; bent images reached 0.64, and aligned real ones 0.84 to 1."""
+ABOUT_EQUAL = 0.05
+"""An image that fits closely may be less by this than its flip: a box flipped and shifted is the same box."""
 GAIN_NATS = 6.0
 """Log likelihood that a correction must win."""
 GAIN_PER_PX, MAX_GAIN = 0.08, 0.45
@@ -116,7 +120,7 @@ def decide(stats: MatchStats | None, size_hw: tuple[int, int]) -> Registration:
     if stats is None:
         return replace(IDENTITY, score=0.0, reason="it has no borders to compare")
     score, transform = _score(stats), stats.transform
-    if score < 0.5 and stats.border_px < SHORT_PX and stats.margin > SHORT_MARGIN:
+    if score < ACCEPTED and stats.border_px < SHORT_PX and stats.margin > SHORT_MARGIN:
         # Too little evidence for either decision: not corrected, with its low score.
         return replace(IDENTITY, residual_px=stats.uncertainty_px, score=score, reason=FEW_BORDERS)
     reason = _reason(stats, score)
@@ -163,14 +167,14 @@ def _reason(stats: MatchStats, score: float) -> str:
             return distortion.name
         if not (stats.has_letterbox or stats.transform.is_plausible):
             return distortion.name if distortion.is_stretched else TOO_FAR
-    return NOT_OVER_PHOTO if score < 0.5 else ""
+    return NOT_OVER_PHOTO if score < ACCEPTED else ""
 
 
 def _score(stats: MatchStats) -> float:
     """Probability that the image shows this photo at the estimated transform."""
     total = WEIGHTS["offset"] + WEIGHTS["margin"] * stats.margin
     total += WEIGHTS["shortness"] / max(1.0, stats.border_px) ** 0.5
-    if stats.margin > 0:
+    if stats.margin > 0 or (stats.agreement > CLEAR and stats.margin > -ABOUT_EQUAL):
         total += CLEAR_WEIGHT * max(0.0, stats.agreement_fine - CLEAR)
     return float(1 / (1 + np.exp(-total)))
 
