@@ -10,10 +10,12 @@ from distill.report.blocks import Curve, Curves
 
 _WIDTH, _HEIGHT = 560, 260
 _LEFT, _RIGHT, _TOP, _BOTTOM = 62, 14, 10, 40
+_LARGEST = 1e100
+"""Larger values are left out: they would flatten all others, and the range of an axis could overflow."""
 
 
 def draw_curves(block: Curves) -> str:
-    """The plot as an SVG element; points that are not finite (or not positive on a log axis) are left out."""
+    """The plot as an SVG element; points that are not finite, too large, or not positive on a log axis are left out."""
     curves = [_clean(curve, block.log_y) for curve in block.curves]
     points = [(x, y) for curve in curves for x, y in zip(curve.x, curve.y, strict=True)]
     if not points:
@@ -31,7 +33,7 @@ def _clean(curve: Curve, log_y: bool) -> Curve:
     pairs = [
         (float(x), float(y))
         for x, y in zip(curve.x, curve.y, strict=True)
-        if math.isfinite(x) and math.isfinite(y) and (y > 0 or not log_y)
+        if abs(x) < _LARGEST and abs(y) < _LARGEST and (y > 0 or not log_y)
     ]
     return Curve(curve.name, [x for x, _ in pairs], [y for _, y in pairs])
 

@@ -138,6 +138,15 @@ def test_an_input_is_never_overwritten(cli: Cli, onnx_file: Path, tmp_path: Path
     assert clip.read_bytes() == before
 
 
+def test_a_photo_is_never_overwritten(cli: Cli, onnx_file: Path, tmp_path: Path) -> None:
+    for name in ("a.png", "a.overlay.jpg"):
+        write_photo(tmp_path / name, (40, 56))
+    before = (tmp_path / "a.overlay.jpg").read_bytes()
+    code, result = cli.json("predict", onnx_file, tmp_path, "--out", tmp_path)
+    assert code == 2 and "a.overlay.jpg: would overwrite an input" in result["error"]
+    assert (tmp_path / "a.overlay.jpg").read_bytes() == before
+
+
 def test_a_folder_may_have_a_dot_in_its_name(cli: Cli, onnx_file: Path, tmp_path: Path) -> None:
     photo = write_photo(tmp_path / "a.png", (40, 56))
     (tmp_path / "tmp.x8").mkdir()

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
 
 from distill.commands.report import report
 from distill.errors import UsageError
-from distill.report import Curves, KeyValues, Metrics, Table
+from distill.report import Curves, KeyValues, Metrics, Table, to_html, to_json
 from distill.workflows.reports.collect import collect_report
 
 HISTORY = [
@@ -131,3 +132,64 @@ def test_a_folder_without_results_is_refused(run: Path, tmp_path: Path) -> None:
     (run / "broken.json").write_text("{")
     with pytest.raises(UsageError, match=r"broken\.json: not readable as JSON"):
         collect_report([run])
+
+
+DEEP = '{"a":' * 900 + "1" + "}" * 900
+WRONG = [None, 5, -1e308, 1e308, float("inf"), "text", True, [], [[]], {}, {"a": {"b": 1}}, 10**400]
+
+
+def parents(values: object) -> list[tuple[dict[str, object] | list[object], object]]:
+    """(container, key) of every value inside."""
+    if isinstance(values, dict):
+        return [pair for key, value in values.items() for pair in [(values, key), *parents(value)]]
+    if isinstance(values, list):
+        return [pair for key, value in enumerate(values) for pair in [(values, key), *parents(value)]]
+    return []
+
+
+@pytest.mark.parametrize(("name", "values"), [("evaluate", EVALUATE), ("history", HISTORY)])
+def test_results_with_wrong_types_are_shown_as_they_are(tmp_path: Path, name: str, values: object) -> None:
+    for place in range(len(parents(values))):
+        for wrong in WRONG:
+            copy = json.loads(json.dumps(values))
+            container, key = parents(copy)[place]
+            container[key] = wrong  # type: ignore[index, call-overload]
+            (tmp_path / f"{name}.json").write_text(json.dumps(copy))
+            page = collect_report([tmp_path])
+            assert to_html(page) and to_json(page)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [DEEP, '"\\ud800"', "[1, 2]", "5", '{"machine": "text", "versions": 5}', '{"tasks": {"taste": {"scores": {}}}}'],
+)
+def test_results_of_any_content_are_shown(tmp_path: Path, text: str) -> None:
+    for name in ("evaluate", "x", "dataset", "history"):
+        (tmp_path / f"{name}.json").write_text(text)
+    page = collect_report([tmp_path])
+    assert to_html(page).encode() and to_json(page).encode()
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, '{"a": ' + "1" * 5000 + "}", "\xff"])
+def test_unreadable_results_are_refused(tmp_path: Path, text: str) -> None:
+    (tmp_path / "x.json").write_bytes(text.encode("latin-1"))
+    with pytest.raises(UsageError, match=r"x\.json: not readable as JSON: "):
+        collect_report([tmp_path])
+
+
+def test_links_to_other_folders_are_refused_and_pipes_left_out(run: Path, tmp_path: Path) -> None:
+    os.mkfifo(run / "pipe.json")
+    assert len(collect_report([run]).sections) == 5
+    (tmp_path / "private.json").write_text('{"private": 1}')
+    for link, target in (("x.json", "private.json"), ("y.json", "/dev/zero")):
+        (run / link).symlink_to(tmp_path / target)
+        with pytest.raises(UsageError, match=rf"{link}: a link to a file outside of the folder"):
+            collect_report([run])
+        (run / link).unlink()
+
+
+def test_results_and_weights_are_never_replaced_by_the_page(run: Path) -> None:
+    before = (run / "history.json").read_bytes()
+    with pytest.raises(UsageError, match=r"history\.json: exists and is not a page of HTML"):
+        report([run], out=run / "history.json")
+    assert (run / "history.json").read_bytes() == before

@@ -160,6 +160,19 @@ def check_no_overwrite(
         target = _output_paths_of(video, options, folder, video_out, len(videos)).overlay
         if target.exists() and any(path.exists() and target.samefile(path) for path in inputs):
             raise UsageError(f"{target}: would overwrite an input", hint="give another --out")
+    if folder is not None and folder.is_dir():
+        given = {path.resolve() for path in inputs}
+        target = next(
+            (path for entry in photos for path in _photo_files(folder.resolve(), entry) if path in given), None
+        )
+        if target is not None:
+            raise UsageError(f"{target}: would overwrite an input", hint="give another --out")
+
+
+def _photo_files(folder: Path, photo: FileInput) -> list[Path]:
+    """All files that may be written for a photo."""
+    kinds = ["overlay.jpg", *(f"{task}{which}.png" for task in Task for which in ("", ".confidence"))]
+    return [folder / f"{photo.key}.{kind}" for kind in kinds]
 
 
 def _output_paths_of(

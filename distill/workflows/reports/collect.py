@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from distill.errors import UsageError
-from distill.files import write_atomic
+from distill.files import read_json, write_atomic
 from distill.report import Block, Cell, Curve, Curves, KeyValues, Metric, Metrics, Report, Section, Table, Text, to_html
 from distill.report import to_json as report_to_json
 
@@ -44,8 +44,10 @@ def write_collected_report(runs: Sequence[Path], out: Path, title: str = "") -> 
     """Collect the results of run folders, and write them to an HTML file.
 
     Raises:
-        UsageError: A folder does not exist or contains no result.
+        UsageError: A folder does not exist or contains no result, or `out` is a file other than a page.
     """
+    if out.exists() and out.suffix.lower() not in (".html", ".htm"):
+        raise UsageError(f"{out}: exists and is not a page of HTML", hint="give --out a name that ends in .html")
     report = collect_report(runs, title)
     write_atomic(out, to_html(report).encode())
     return CollectedReport(out, report, len(runs))
@@ -88,19 +90,26 @@ def read_results(run: Path) -> dict[str, Any]:
     found = {}
     for path in sorted(paths, key=lambda path: (_reading_order(path.stem), path)):
         try:
-            found[str(path.relative_to(run).with_suffix(""))] = json.loads(path.read_text())
+            found[str(path.relative_to(run).with_suffix(""))] = read_json(path, _MAX_BYTES)
         except (OSError, ValueError) as error:
             raise UsageError(
-                f"{path}: not readable as JSON: {error}", hint="remove it, or run the verb again"
+                f"{path}: not readable as JSON: {getattr(error, 'strerror', None) or error}",
+                hint="remove it, or run the verb again",
             ) from error
     return found
 
 
 def _is_result(path: Path, run: Path) -> bool:
-    hidden = any(part.startswith(".") for part in path.relative_to(run).parts)
-    return not hidden and not path.stem.endswith(".provenance") and path.stat().st_size <= _MAX_BYTES
+    if any(part.startswith(".") for part in path.relative_to(run).parts) or path.stem.endswith(".provenance"):
+        return False
+    if not path.resolve().is_relative_to(run.resolve()):
+        # The page is handed on, and must not show files that the folder does not hold.
+        raise UsageError(f"{path}: a link to a file outside of the folder", hint="copy the file, or remove the link")
+    return path.is_file() and path.stat().st_size <= _MAX_BYTES
 
 
+_OTHER_CONTENT = (KeyError, TypeError, ValueError, AttributeError, IndexError, ArithmeticError, StopIteration)
+"""Raised at a file that has the name of a result, and another content."""
 _ORDER = ("label", "dataset", "spec", "history", "train", "evaluate", "export", "parity", "bench", "predictions")
 
 
@@ -136,11 +145,15 @@ def _sections(title: str, name: str, values: Any) -> list[Section]:
     stem = name.rpartition("/")[2]
     if stem in special:
         try:
-            return special[stem](title, values)
-        except (KeyError, TypeError, ValueError, AttributeError, IndexError, StopIteration):
-            # A file of the same name with another content.
+            sections = special[stem](title, values)
+            to_html(Report(title, sections))
+            return sections
+        except _OTHER_CONTENT:
             pass
-    return [Section(title, _generic_blocks(values))]
+    try:
+        return [Section(title, _generic_blocks(values))]
+    except RecursionError:
+        return [Section(title, [Text("nested too deeply to be shown", "note")])]
 
 
 def _dataset(title: str, values: dict[str, Any]) -> list[Section]:
@@ -162,12 +175,16 @@ def _history(title: str, rows: list[dict[str, Any]]) -> list[Section]:
         side, _, quantity = name.partition("_")
         if side not in ("train", "val"):
             continue
-        points = [(row[x_name], row[name]) for row in rows if isinstance(row.get(name), (int, float))]
+        points = [(row[x_name], row[name]) for row in rows if _is_number(row.get(name))]
         curve = Curve("training" if side == "train" else "validation", [x for x, _ in points], [y for _, y in points])
         quantities.setdefault(quantity, []).append(curve)
     plots: list[Block] = [Curves(name, curves, x_name, name) for name, curves in quantities.items()]
-    last = {key: value for key, value in rows[-1].items() if isinstance(value, (int, float))}
+    last = {key: value for key, value in rows[-1].items() if _is_number(value)}
     return [Section(title, [*plots, KeyValues(last, "At the end")])]
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
 def _evaluation(title: str, values: dict[str, Any]) -> list[Section]:
@@ -233,7 +250,8 @@ _ENVIRONMENT_KEYS = ("machine", "versions", "environment")
 
 
 def _environment(values: Mapping[str, Any]) -> dict[str, Cell]:
-    return {key: _cell(value) for name in _ENVIRONMENT_KEYS for key, value in dict(values.get(name) or {}).items()}
+    groups = [values[name] for name in _ENVIRONMENT_KEYS if isinstance(values.get(name), dict)]
+    return {key: _cell(value) for group in groups for key, value in group.items()}
 
 
 def _headline_metrics(name: str, values: Any) -> dict[str, Cell]:
@@ -244,11 +262,13 @@ def _headline_metrics(name: str, values: Any) -> dict[str, Cell]:
     from distill.tasks import TASKS, Task
 
     found: dict[str, Cell] = {}
-    for task, result in values.get("tasks", {}).items():
-        info = TASKS[Task(task)]
-        metric, label = info.headline, info.headline_title
-        first = next(iter(result["scores"].values()))
-        found[label] = first.get(metric)
+    try:
+        for task, result in values.get("tasks", {}).items():
+            info = TASKS[Task(task)]
+            first = next(iter(result["scores"].values()))
+            found[info.headline_title] = _cell(first.get(info.headline))
+    except _OTHER_CONTENT:
+        return {}
     return found
 
 
