@@ -14,7 +14,9 @@ from typing import Annotated, Any, TypeVar
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
+from distill.config.yaml_text import YamlTextError, parse_yaml
 from distill.errors import UsageError
+from distill.files import read_file
 
 
 class Config(BaseModel):
@@ -37,6 +39,9 @@ Fraction = Annotated[float, Field(ge=0.0, le=1.0, allow_inf_nan=False)]
 Positive = Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
 NonNegative = Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
 ConfigType = TypeVar("ConfigType", bound=BaseModel)
+_MAX_BYTES = 64 * 1024 * 1024
+_MAX_MESSAGE = 500
+"""Characters of one error, which may quote a value."""
 
 
 def load_config(
@@ -79,36 +84,19 @@ def read_yaml(path: Path) -> dict[str, Any]:
         UsageError: Unreadable, not YAML, or not a mapping.
     """
     try:
-        values = yaml.load(path.read_text(), Loader=UniqueKeyLoader)
+        values = parse_yaml(read_file(path, _MAX_BYTES).decode("utf-8-sig"))
     except OSError as error:
         raise UsageError(f"{path}: cannot be read: {error.strerror}", hint="give the path of a YAML config") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        mark = getattr(error, "problem_mark", None)
-        line = f", line {mark.line + 1}" if mark else ""
-        raise UsageError(f"{path}{line}: not valid YAML: {getattr(error, 'problem', error)}") from error
-    except RecursionError as error:
-        raise UsageError(f"{path}: not a config: nested too deeply") from error
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{path}: not valid YAML: {error}", hint="save it as UTF-8") from error
+    except YamlTextError as error:
+        line = f", line {error.line}" if error.line else ""
+        raise UsageError(f"{path}{line}: not valid YAML: {error.problem}") from error
     if values is None:
         return {}
     if not isinstance(values, dict):
         raise UsageError(f"{path}: a config is a mapping of keys to values, this is a {type(values).__name__}")
     return values
-
-
-class UniqueKeyLoader(yaml.SafeLoader):
-    """Loader of plain values that refuses a repeated key; PyYAML would silently drop the first value."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        """Mapping of a node, each key once."""
-        seen = set()
-        for key, _ in node.value:
-            if isinstance(key, yaml.ScalarNode) and key.tag != "tag:yaml.org,2002:merge":
-                if key.value in seen:
-                    raise yaml.constructor.ConstructorError(
-                        None, None, f"the key {key.value!r} is given twice", key.start_mark
-                    )
-                seen.add(key.value)
-        return super().construct_mapping(node, deep=deep)
 
 
 def _deep_copy(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -121,9 +109,9 @@ def _apply_override(values: dict[str, Any], override: str) -> None:
     if not equals or not dotted.strip():
         raise UsageError(f"override {override!r} is not of the form key.sub=value")
     try:
-        value = yaml.safe_load(text)
-    except (yaml.YAMLError, RecursionError) as error:
-        raise UsageError(f"override {override!r}: the value is not valid YAML") from error
+        value = parse_yaml(text)
+    except YamlTextError as error:
+        raise UsageError(f"override {override!r}: the value is not valid YAML: {error.problem}") from error
     *parents, last = dotted.strip().split(".")
     for parent in parents:
         inner = values.setdefault(parent, {})
@@ -142,7 +130,9 @@ def _format_errors(name: str, kind: type[BaseModel], error: ValidationError) -> 
             near = _closest_key(kind, [str(part) for part in found["loc"]])
             parts.append(f"unknown key {dotted!r}" + (f"; did you mean {near!r}?" if near else ""))
         else:
-            parts.append(f"{dotted or 'config'}: {found['msg'].removeprefix('Value error, ')}")
+            message = found["msg"].removeprefix("Value error, ")
+            shown = message if len(message) <= _MAX_MESSAGE else f"{message[:_MAX_MESSAGE]} ..."
+            parts.append(f"{dotted[:_MAX_MESSAGE] or 'config'}: {shown}")
     return f"{name}: " + "; ".join(parts)
 
 

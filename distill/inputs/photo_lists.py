@@ -47,11 +47,10 @@ def decode_text(data: bytes, path: Path) -> str:
     Raises:
         UsageError: Not a text.
     """
-    if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
-        return data.decode("utf-16", errors="replace")
-    for encoding in _ENCODINGS:
+    is_wide = data[:2] in (b"\xff\xfe", b"\xfe\xff")
+    for encoding in ("utf-16",) if is_wide else _ENCODINGS:
         try:
-            text = data.decode(encoding)
+            text = data.decode(encoding, errors="replace" if is_wide else "strict")
         except UnicodeDecodeError:
             continue
         if "\0" not in text:
@@ -61,11 +60,12 @@ def decode_text(data: bytes, path: Path) -> str:
 
 def existing_file(path: Path) -> Path | None:
     """The file, whose name may be stored with composed or with decomposed accents."""
-    if path.exists():
-        return path
-    spelled = [unicodedata.normalize("NFC", str(path)), unicodedata.normalize("NFD", str(path))]
-    spelled += [str(path.with_name(Path(text).name)) for text in spelled]
-    return next((Path(text) for text in spelled if Path(text).exists()), None)
+    spelled = [str(path), unicodedata.normalize("NFC", str(path)), unicodedata.normalize("NFD", str(path))]
+    try:
+        spelled += [str(path.with_name(Path(text).name)) for text in spelled[1:]]
+        return next((Path(text) for text in spelled if Path(text).exists()), None)
+    except (OSError, ValueError):  # a name that is too long, or empty
+        return None
 
 
 def _column(text: str) -> list[str]:

@@ -9,13 +9,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
 from pydantic import Field, ValidationError, field_validator
 
 from distill.config import Config
-from distill.config.base import UniqueKeyLoader, load_config
+from distill.config.base import load_config
 from distill.config.teacher_base import ResizeMode
+from distill.config.yaml_text import parse_yaml
 from distill.errors import DistillError, UsageError
+from distill.files import read_file
 from distill.inputs.photo_lists import decode_text
 from distill.tasks import DEPTH_C, DEPTH_LAMBDA, TASKS, DepthKind, Task
 from distill.teachers.base import RGB, PromptSpec
@@ -54,7 +55,11 @@ class ManifestRow(Config):
     @field_validator("photo", "answer", mode="before")
     @classmethod
     def _path(cls, value: Any) -> Any:
-        return value.strip().replace("\\", "/") if isinstance(value, str) else value
+        if not isinstance(value, str):
+            return value
+        if "\0" in value:
+            raise ValueError("a path cannot hold a NUL character")
+        return value.strip().replace("\\", "/")
 
     @field_validator("task", mode="before")
     @classmethod
@@ -130,7 +135,7 @@ def read_manifest_rows(path: Path) -> list[ManifestRow]:
         UsageError: Unreadable, or a row is wrong.
     """
     try:
-        text = decode_text(path.read_bytes(), path)
+        text = decode_text(read_file(path), path)
     except OSError as error:
         raise UsageError(
             f"{path}: the manifest cannot be read: {error.strerror or error}",
@@ -138,7 +143,7 @@ def read_manifest_rows(path: Path) -> list[ManifestRow]:
         ) from error
     try:
         values = _values(text, path.suffix.lower())
-    except (ValueError, csv.Error, yaml.YAMLError) as error:
+    except (ValueError, csv.Error) as error:
         raise UsageError(f"{path}: not a readable manifest: {error}") from error
     except RecursionError as error:
         raise UsageError(f"{path}: not a readable manifest: nested too deeply") from error
@@ -160,7 +165,7 @@ def _values(text: str, suffix: str) -> Any:
         return [json.loads(line, object_pairs_hook=_unique) for line in text.splitlines() if line.strip()]
     if suffix == ".json":
         return json.loads(text, object_pairs_hook=_unique)
-    return yaml.load(text, Loader=UniqueKeyLoader)
+    return parse_yaml(text)
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

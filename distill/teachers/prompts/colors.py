@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import re
+import reprlib
 from collections.abc import Iterable
 
 import cv2
@@ -62,9 +63,9 @@ def parse_color(text: str | tuple[int, ...] | list[int]) -> RGB:
         UsageError: Neither a known name nor three numbers from 0 to 255.
     """
     if not isinstance(text, (str, tuple, list)):
-        raise UsageError(f"{text!r} is not a color", hint=_HINT)
+        raise UsageError(f"{reprlib.repr(text)} is not a color", hint=_HINT)
     if not isinstance(text, str):
-        return _checked(tuple(text), str(list(text)))
+        return _checked(tuple(text), reprlib.repr(list(text)))
     written = text.strip().strip("\"'`*").strip()
     if match := _NUMBERS.match(written):
         return _checked(tuple(int(part) for part in match.groups()), text)

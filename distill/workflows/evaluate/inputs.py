@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from distill.config import load_config, read_yaml
+from distill.config.yaml_text import parse_yaml
 from distill.errors import DistillError, UsageError
+from distill.files import read_file
 from distill.shards import MANIFEST, Sample, read_manifest, read_samples
 from distill.workflows.arguments import StrPath
 
@@ -51,7 +54,7 @@ def open_teacher_model(path: Path) -> Teacher:
     from distill.teachers.factory import build_teacher
     from distill.teachers.kinds import KINDS
 
-    kind = str(read_yaml(path).get("kind", ""))
+    kind = reprlib.repr(read_yaml(path).get("kind", "")).strip("'")
     if kind != _MODEL_KIND:
         raise UsageError(
             f"{path}: a config of kind {kind or 'unknown'}; evaluate runs {_MODEL_KIND} models only",
@@ -93,12 +96,10 @@ def read_class_map(class_map: StrPath | Mapping[str, str | None] | None) -> Mapp
     """
     if class_map is None or isinstance(class_map, Mapping):
         return class_map or {}
-    import yaml
-
     path = Path(class_map)
     try:
-        pairs = yaml.safe_load(path.read_text())
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        pairs = parse_yaml(read_file(path).decode("utf-8-sig"))
+    except (OSError, ValueError) as error:
         raise UsageError(f"{path}: cannot be read as YAML", hint=_PAIR_HINT) from error
     if not isinstance(pairs, dict) or not all(
         isinstance(old, str) and (new is None or isinstance(new, str)) for old, new in pairs.items()

@@ -16,12 +16,18 @@ if TYPE_CHECKING:
 
 
 def training_shards(run: Path) -> Path | None:
-    """Folder of the first shards that the run was trained on; None where they no longer exist."""
+    """Folder of the first shards that the run was trained on; None where they no longer exist.
+
+    Raises:
+        UsageError: The config of the run is damaged.
+    """
     from distill.config import read_yaml
     from distill.shards import MANIFEST
 
     config = run / "train.config.yaml"
     folders = read_yaml(config).get("shards", []) if config.is_file() else []
+    if not isinstance(folders, list) or not all(isinstance(folder, str) and "\0" not in folder for folder in folders):
+        raise UsageError(f"{config}: shards is not a list of folders", hint="give --images, or copy the run again")
     return next((Path(folder) for folder in folders if (Path(folder) / MANIFEST).is_file()), None)
 
 

@@ -75,8 +75,11 @@ def _row(name: str, path: Path) -> TeacherRow:
         config, folder = load_teacher(path)
     except DistillError as error:  # a config with a gap that the user fills with --set
         values = read_yaml(path)
-        kind = KINDS.get(str(values.get("kind")))
-        return TeacherRow(name, kind.name if kind else "", (), str(values.get("license", "unknown")), error.message)
+        word, license = values.get("kind"), values.get("license", "unknown")
+        kind = KINDS.get(word) if isinstance(word, str) else None
+        return TeacherRow(
+            name, kind.name if kind else "", (), license if isinstance(license, str) else "unknown", error.message
+        )
     kind = kind_of(config)
     return TeacherRow(name, config.kind, _tasks(config), config.license, _needs(config, kind, folder))
 

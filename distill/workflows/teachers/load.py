@@ -108,11 +108,13 @@ def _read_file(path: Path) -> _Values:
     from distill.teachers.plugins import find_plugin, plugin_values
 
     values, folder = read_yaml(path), path.parent
-    kind = str(values.get("kind", ""))
+    kind = values.get("kind", "")
+    if not isinstance(kind, str):
+        raise UsageError(f"{path}: kind is not the name of a kind of teacher", hint=_known())
     if "function" in values:
         raise UsageError(
             f"{path}: {_CODE_IN_CONFIG}",
-            hint=f"remove function from it, and give --set function={values['function']} on the command line",
+            hint="remove function from it, and give it on the command line: --set function=package.module:name",
         )
     plugin = find_plugin(kind)
     if plugin is not None:
