@@ -151,6 +151,7 @@ class EnsembleTeacher:
         fused = TeacherResult({task: label}, [record | describe(label) | {"fused": len(labels)} for record in records])
         score_result(photo, fused, self._quality_filter, generated=False)
         result.failures.extend(fused.failures)
+        result.notes.extend(fused.notes)
         if task in fused.labels:
             self._store(task, fused.labels[task], fused.records, result)
 

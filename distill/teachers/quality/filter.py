@@ -27,7 +27,8 @@ class QualityFilter:
     Attributes:
         register: Register generated images to their photos; correct or reject them.
         min_quality: Minimum score of a task's labels, in [0, 1]; a task without one, and without a calibration, has
-            that of `MIN_QUALITY` if images are registered.
+            that of `MIN_QUALITY` if images are registered. Labels that were not generated as images are never rejected
+            by default: they may be ground truth.
         full_weight_above: Labels scoring below this get a proportionally lower confidence.
         calibrations: Calibration of the scores; default weights for a task without one.
         cache_dir: Folder of the registration cache; None: no cache.
@@ -84,11 +85,13 @@ def score_result(
             if expected is not None:
                 record["expected_error"] = round(expected, 4)
         least, full = quality_filter.least(task), quality_filter.full_weight_above.get(task, 0.0)
-        if quality.score < least:
+        low = f"quality {quality.score:.2f} is below {least:.2f} ({_weakest(quality)})" if quality.score < least else ""
+        if low and not generated and task not in quality_filter.min_quality:
+            result.notes.append({"task": str(task), "reason": f"{low}; the label is kept"})
+        elif low:
             del result.labels[task]
             result.records[:] = [record for record in result.records if record["task"] != str(task)]
-            reason = f"quality {quality.score:.2f} is below {least:.2f} ({_weakest(quality)})"
-            result.failures.append({"task": str(task), "kind": "rejected", "reason": reason})
+            result.failures.append({"task": str(task), "kind": "rejected", "reason": low})
             continue
         pixels = (
             quality.pixels if (generated and quality_filter.register) or calibration.pixels.at else label.confidence

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
 
@@ -80,6 +81,10 @@ _MOSTLY_VALID = 0.5
 """Fraction of valid pixels of a depth image: 0.9 or more in good ones."""
 _FEW_DEPTHS = 4
 """`ColorStats.depth_run` of noisy segmentations is at most 3, of depth images at least 7."""
+_NEARLY_ALL, _ON_PATH = 0.97, 0.8
+"""Valid fraction and mean confidence of an image of few surfaces."""
+_PURE = 24
+"""Channels of pure colors differ from 0 or 255 by this at most."""
 _OCCURS = 0.01
 """Fraction of the pixels from which a depth occurs, with other color maps."""
 
@@ -151,7 +156,24 @@ class DepthTask(TeacherTask):
                 return False
             run, num_runs = _value_runs(label)
         # Hills before the sky are all at the far end.
-        return run > _FEW_DEPTHS or (num_runs == 1 and run > 1)
+        return run > _FEW_DEPTHS or (num_runs == 1 and run > 1) or self._shows_few_surfaces(label, prompt_spec)
+
+    def _shows_few_surfaces(self, label: Label, prompt_spec: PromptSpec) -> bool:
+        """Whether flat colors are depths of surfaces.
+
+        Nearly all are on the path, and most of them between its corners: segmentations have pure colors.
+        """
+        if label.valid_fraction < _NEARLY_ALL or float(label.confidence[label.valid].mean()) < _ON_PATH:
+            return False
+        few = replace(
+            label, value=label.value[::4, ::4], valid=label.valid[::4, ::4], confidence=label.confidence[::4, ::4]
+        )
+        colors = self.encode(few, prompt_spec)
+        between = ((colors > _PURE) & (colors < 255 - _PURE)).any(axis=-1) & few.valid
+        unit = np.clip(np.asarray(warp_depth(few.value)) if _is_metric(label) else few.value, 0, 1)
+        _, shades = occurring_runs(unit[between], _OCCURS)
+        _, pure = occurring_runs(unit[few.valid & ~between], _OCCURS)
+        return shades > 1 and shades > pure
 
     def fuse(self, labels: Sequence[Label]) -> Label:
         """Median per pixel; relative depths are first aligned with the first label."""

@@ -97,7 +97,7 @@ def label(
         permute_legend: Draw new legend colors for each of several semantic answers.
         fuse: replay: fuse several answers to one prompt into one label.
         check: Realign or reject generated images that do not fit their photos; reject wrong images and low scores.
-        min_quality: Reject labels that score lower; one number, or numbers by task; 0.05 unless given.
+        min_quality: Reject labels that score lower; one number, or by task; default: 0.05 for generated images.
         full_weight_above: Reduce the weight of labels that score lower, in proportion.
         calibration: File that converts scores to expected errors; next to the config file unless given.
         frame_stride: Label every n-th frame of a video.

@@ -75,11 +75,10 @@ def scene() -> Photo:
 
 def test_a_label_that_says_nothing_is_rejected_by_default_and_scored_without_checks() -> None:
     flat = np.full(SIZE_HW, 3.0)
-    for generated in (True, False):
-        result = depth_result(flat)
-        score_result(scene(), result, QualityFilter(), generated=generated)
-        assert not result.labels
-        assert "is below 0.05 (empty or constant)" in result.failures[0]["reason"]
+    result = depth_result(flat)
+    score_result(scene(), result, QualityFilter())
+    assert not result.labels
+    assert "is below 0.05 (empty or constant)" in result.failures[0]["reason"]
     for rule in (None, QualityFilter(register=False), QualityFilter(min_quality={Task.DEPTH: 0.0})):
         result = depth_result(flat)
         score_result(scene(), result, rule, generated=False)
@@ -104,3 +103,17 @@ def test_a_flat_label_of_one_surface_is_not_held_against_it() -> None:
     result = depth_result(np.full(SIZE_HW, 3.0))
     score_result(wall, result, QualityFilter(), generated=False)
     assert result.records[0]["quality"] > 0.8
+
+
+def test_a_label_that_was_brought_is_kept_by_default_with_a_remark() -> None:
+    photo, flat = scene(), np.full(SIZE_HW, 20.0)
+    result = depth_result(flat)
+    score_result(photo, result, QualityFilter(), generated=False)
+    assert result.labels
+    assert result.records[0]["quality"] < 0.05
+    (note,) = result.notes
+    assert "is below 0.05" in note["reason"]
+    assert "kept" in note["reason"]
+    limited = depth_result(flat)
+    score_result(photo, limited, QualityFilter(min_quality={Task.DEPTH: 0.05}), generated=False)
+    assert not limited.labels

@@ -13,10 +13,12 @@ from distill.config.synthetic import SyntheticConfig
 from distill.images import Photo, decode_rgb
 from distill.tasks import Task
 from distill.teachers.base import PromptSpec
+from distill.teachers.codecs.depth import encode_depth_rgb
 from distill.teachers.quality.wrong_image import explain_wrong_image, shows_scene, similarity
 from distill.teachers.registration.align import Registration
 from distill.teachers.synthetic.generator import SyntheticGenerator, scene_photo
 from distill.teachers.tasks import teacher_task
+from distill.teachers.tasks.depth import depth_prompt
 
 CONFIG = SyntheticConfig(size_hw=(192, 256), tasks=tuple(Task))
 SCENE = 3001
@@ -142,3 +144,18 @@ def test_nothing_found_is_accepted_on_request_only() -> None:
     black = np.zeros((192, 256, 3), np.uint8)
     assert "flat" in explain(Task.INSTANCE, black)
     assert explain(Task.INSTANCE, black, may_be_flat=True) == ""
+
+
+@pytest.mark.parametrize("colormap", ["cube", "turbo", "gray", "jet"])
+def test_depth_of_a_few_flat_surfaces_is_an_answer(colormap: str) -> None:
+    depth = np.full((192, 256), 6.0)
+    depth[120:] = 3.0
+    depth[60:140, 40:110] = 2.0
+    depth[20:40, 150:220] = 5.0
+    spec = depth_prompt(colormap=colormap)
+    task = teacher_task(Task.DEPTH)
+    image = encode_depth_rgb(depth, colormap)
+    assert explain_wrong_image(photo().rgb, image, spec, task.decode(image, spec)) == ""
+    pure = np.zeros((192, 256, 3), np.uint8)
+    pure[:80], pure[80:140, :90], pure[140:] = (255, 0, 0), (0, 255, 0), (0, 0, 255)
+    assert explain_wrong_image(photo().rgb, pure, spec, task.decode(pure, spec))
