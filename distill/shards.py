@@ -15,7 +15,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, BinaryIO, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from distill.errors import DistillError, UsageError
 from distill.files import create_file, parse_json, read_json, write_atomic
@@ -74,6 +74,26 @@ class Manifest(BaseModel):
         return sum(shard.samples for shard in self.shards)
 
 
+class _Record(BaseModel):
+    """One label's origin in a sample's json; other keys are free."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    quality: float | None = Field(None, allow_inf_nan=False, ge=-1e6, le=1e6)
+
+
+class SampleMeta(BaseModel):
+    """Types of those keys of a sample's json that are read; `distill.labels` checks ``instances``."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    photo_sha256: str | None = Field(None, pattern=r"^([0-9a-f]{64})?$")
+    photo_hash: str | None = Field(None, pattern=r"^[0-9a-f]{0,64}$")
+    records: tuple[_Record, ...] | None = None
+    depth_kind: DepthKind | None = None
+    referring: tuple[str, ...] | None = None
+
+
 @dataclass(frozen=True)
 class Sample:
     """One photo with its labels, encoded.
@@ -95,6 +115,14 @@ class Sample:
             raise DistillError(f"sample {self.key}: its json is damaged", hint="label the photo again") from error
         if not isinstance(values, dict):
             raise DistillError(f"sample {self.key}: its json is not an object", hint="label the photo again")
+        try:
+            SampleMeta.model_validate(values)
+        except ValidationError as error:
+            first = error.errors(include_url=False, include_input=False)[0]
+            where = ".".join(str(part) for part in first["loc"])
+            raise DistillError(
+                f"sample {self.key}: its json is wrong: {where}: {first['msg']}", hint="label the photo again"
+            ) from error
         return values
 
     @property

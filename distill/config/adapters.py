@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import string
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -42,6 +43,18 @@ class ReplayConfig(TeacherConfig):
     """Axis convention of generated normals, unless the row has another value."""
     cost_usd: float = Field(default=0.0, ge=0)
     """Cost of one image, unless the row has another value."""
+
+
+def _is_plain_pattern(pattern: str) -> bool:
+    """Whether `str.format` replaces these names only, without attributes, indices, conversions and widths."""
+    try:
+        parts = list(string.Formatter().parse(pattern))
+    except ValueError:
+        return False
+    return all(
+        name is None or (name in ("stem", "name", "folder") and not spec and not conversion)
+        for _, name, spec, conversion in parts
+    )
 
 
 class MapConfig(Config):
@@ -111,12 +124,8 @@ class MapConfig(Config):
     def _check(self) -> MapConfig:
         if bool(self.pattern) == (self.pairs is not None):
             raise ValueError("give either a pattern or pairs")
-        try:
-            self.pattern.format(stem="", name="", folder="")
-        except (KeyError, IndexError, ValueError, AttributeError) as error:
-            raise ValueError(
-                f"pattern {self.pattern!r}: only {{stem}}, {{name}} and {{folder}} are replaced"
-            ) from error
+        if not _is_plain_pattern(self.pattern):
+            raise ValueError(f"pattern {self.pattern!r}: only {{stem}}, {{name}} and {{folder}} are replaced")
         if self.colors and (self.stored_classes or self.channels):
             raise ValueError("colors already names the stored classes; remove stored_classes and channels")
         check_targets(self.class_ids.classes, self.remap)

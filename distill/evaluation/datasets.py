@@ -5,6 +5,8 @@ Data sets are not downloaded; the root is the folder of an unpacked data set.
 
 from __future__ import annotations
 
+import io
+import zipfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -76,8 +78,11 @@ def _depth_png(path: Path, per_meter: float) -> Label:
 
 def _depth_npy(path: Path, mask: Path) -> Label:
     depth_m, valid = (_array(name) for name in (path, mask))
-    depth_m = depth_m.reshape(depth_m.shape[:2]).astype(np.float32)
-    return _depth(depth_m, (valid.reshape(depth_m.shape) > 0) & (depth_m > 0))
+    if valid.shape != depth_m.shape:
+        raise DistillError(
+            f"{mask}: has shape {valid.shape}, and {path.name} has {depth_m.shape}", hint="copy the data set again"
+        )
+    return _depth(depth_m.astype(np.float32), (valid > 0) & (depth_m > 0))
 
 
 def _depth(depth_m: Shaped[ndarray, "h w"], valid: ndarray) -> Label:
@@ -129,12 +134,18 @@ def _bytes(path: Path) -> bytes:
         raise DistillError(f"{path}: cannot be read: {error.strerror}", hint="copy the data set again") from error
 
 
-def _array(path: Path) -> ndarray:
+def _array(path: Path) -> Shaped[ndarray, "h w"]:
+    """The numbers of an ``.npy`` file, without an axis of length one at the end."""
     try:
-        array: ndarray = np.load(path, allow_pickle=False)
-        return array
-    except (OSError, ValueError) as error:
-        raise DistillError(f"{path}: cannot be read: {error}", hint="copy the data set again") from error
+        array = np.load(io.BytesIO(read_file(path)), allow_pickle=False)
+    except (OSError, ValueError, EOFError, MemoryError, zipfile.BadZipFile) as error:
+        reason = getattr(error, "strerror", None) or str(error).partition("\n")[0] or type(error).__name__
+        raise DistillError(f"{path}: cannot be read: {reason}", hint="copy the data set again") from error
+    if isinstance(array, ndarray) and array.dtype.kind in "buif":
+        plain: ndarray = array[..., 0] if array.ndim == 3 and array.shape[2] == 1 else array
+        if plain.ndim == 2 and plain.size:
+            return plain
+    raise DistillError(f"{path}: does not hold one number per pixel", hint="copy the data set again")
 
 
 # Finding

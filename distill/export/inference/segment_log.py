@@ -14,18 +14,39 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 from numpy import ndarray
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from distill.export.inference.stages import SegmentEnd
 from distill.export.sinks import make_folder, write_error, write_file
+from distill.files import parse_json, read_file
 
 _FORMAT = 3
 _SAMPLED_BYTES = 65536
 _FINGERPRINT = "fingerprint"
+_MAPS = "maps"
+"""The sink whose files are final results, in any folder; the files of others are joined."""
 FrameTime = tuple[int, float, int]
+
+
+_Path = Annotated[str, Field(pattern=r"^[^\x00]+$")]
+
+
+class _SegmentLine(BaseModel):
+    """One line of the log after the first."""
+
+    model_config = ConfigDict(frozen=True)
+
+    segment: int = Field(ge=0)
+    stop: int = Field(ge=0)
+    times: list[FrameTime]
+    files: dict[str, list[tuple[_Path, int]]]
+    end: bool
+    failure: tuple[str, str] | None
+    has_state: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,10 +116,11 @@ class SegmentLog:
             shutil.rmtree(folder, ignore_errors=True)
             make_folder(folder)
             return
-        self.settings = lines[0]["settings"]
+        settings = lines[0].get("settings")
+        self.settings = settings if isinstance(settings, dict) else {}
         for line in lines[1:]:
-            segment = _parse(line)
-            if segment.number != len(self.segments) or not segment.is_intact():
+            segment = _parse(line, folder)
+            if segment is None or segment.number != len(self.segments) or not segment.is_intact():
                 break
             self.segments.append(segment)
         if self.segments and self.segments[-1].has_state and not self._state_path(len(self.segments) - 1).is_file():
@@ -189,15 +211,18 @@ def fingerprint(path: Path | None, facts: Mapping[str, Any]) -> str:
 def _read_lines(path: Path) -> list[dict[str, Any]]:
     """Complete lines of the log; a truncated last line is dropped."""
     try:
-        text = path.read_text()
+        text = read_file(path).decode()
     except (OSError, UnicodeDecodeError):
         return []
     lines = []
     for line in text.splitlines():
         try:
-            lines.append(json.loads(line))
+            values = parse_json(line)
         except ValueError:
             break
+        if not isinstance(values, dict):
+            break
+        lines.append(values)
     return lines
 
 
@@ -213,8 +238,16 @@ def _line(segment: SegmentRecord) -> dict[str, Any]:
     }
 
 
-def _parse(line: dict[str, Any]) -> SegmentRecord:
-    files = {sink: [(path, size) for path, size in pairs] for sink, pairs in line["files"].items()}
-    failure = tuple(line["failure"]) if line["failure"] else None
-    times = [(pts, time_s, duration) for pts, time_s, duration in line["times"]]
-    return SegmentRecord(line["segment"], line["stop"], times, files, line["end"], failure, line["has_state"])
+def _parse(line: dict[str, Any], folder: Path) -> SegmentRecord | None:
+    """A finished segment; None if the line is damaged, or names files that are not of this job."""
+    try:
+        found = _SegmentLine.model_validate(line)
+    except ValidationError:
+        return None
+    results = folder.parent.resolve()
+    for sink, pairs in found.files.items():
+        if sink != _MAPS and not all(Path(path).resolve().is_relative_to(results) for path, _ in pairs):
+            return None
+    return SegmentRecord(
+        found.segment, found.stop, list(found.times), dict(found.files), found.end, found.failure, found.has_state
+    )

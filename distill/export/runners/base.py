@@ -14,10 +14,12 @@ from numpy import ndarray
 
 from distill.errors import DistillError
 from distill.spec import StudentSpec
+from distill.tasks import TASKS
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+_EXPORT_AGAIN = "export the student again with distill export, or use another file"
 Outputs = dict[str, Shaped[ndarray, "..."]]
 TensorOutputs = dict[str, "Tensor"]
 
@@ -49,7 +51,8 @@ class Runner(ABC):
             images: A numpy array or a torch tensor; outputs have the same type and device.
 
         Raises:
-            DistillError: Not uint8 (batch, height, width, 3), the runner is closed, or the engine failed.
+            DistillError: Not uint8 (batch, height, width, 3), the runner is closed, the engine failed, or its outputs
+                for the first images of a size are not what the spec says.
         """
         # A network evicts Python's data from the processor's caches, so the full check takes 0.1 ms; comparing with the
         # last accepted type and shape avoids that.
@@ -60,10 +63,13 @@ class Runner(ABC):
                 f"{self.name}: images are a {type(images).__name__}, not a numpy array or a torch tensor",
                 hint="stack images of equal size: numpy.stack(images)",
             ) from None
-        if kind != self._accepted:
-            self._check(images)
-            self._accepted = kind
-        return self._run(images) if isinstance(images, ndarray) else self._run_tensor(images)
+        if kind == self._accepted:
+            return self._run(images) if isinstance(images, ndarray) else self._run_tensor(images)
+        self._check(images)
+        outputs = self._run(images) if isinstance(images, ndarray) else self._run_tensor(images)
+        check_outputs(outputs, self.spec, tuple(images.shape[:3]), self.name)
+        self._accepted = kind
+        return outputs
 
     @abstractmethod
     def _run(self, images: UInt8[ndarray, "b h w 3"]) -> Outputs: ...
@@ -107,6 +113,32 @@ class Runner(ABC):
             raise DistillError(
                 f"{self.name}: exported for at most {most} images per call, these are {shape[0]}",
                 hint="choose a smaller --batch",
+            )
+
+
+def check_outputs(outputs: Any, spec: StudentSpec, shape: tuple[int, ...], name: str) -> None:
+    """Check shapes, types and ids of outputs; a file of others may answer anything under the names of its spec.
+
+    Raises:
+        DistillError: They differ from the spec.
+    """
+    for task in spec.tasks:
+        channels = TASKS[task].channels
+        for output, wanted in ((str(task), (*shape, *channels)), (f"{task}_confidence", shape)):
+            found = tuple(outputs[output].shape)
+            if found != wanted:
+                raise DistillError(f"{name}: its output {output} has shape {found}, not {wanted}", hint=_EXPORT_AGAIN)
+        values, confidence = outputs[str(task)], outputs[f"{task}_confidence"]
+        if bool((confidence != confidence).any()):  # noqa: PLR0124 - NaN, of numpy and torch alike
+            raise DistillError(f"{name}: its confidence of {task} is not a number everywhere", hint=_EXPORT_AGAIN)
+        entry = getattr(spec, task)
+        most = getattr(entry, "max_instances", None) or len(getattr(entry, "classes", ())) - 1
+        if most < 0:
+            continue
+        ignored = getattr(entry, "ignore", most)
+        if not bool((((values >= 0) & (values <= most)) | (values == ignored)).all()):
+            raise DistillError(
+                f"{name}: its output {task} has ids beyond {most}, the last of its spec", hint=_EXPORT_AGAIN
             )
 
 

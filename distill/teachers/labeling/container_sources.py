@@ -8,14 +8,19 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from distill.errors import DistillError
+from distill.errors import DistillError, UsageError
 from distill.files import MAX_FILE_BYTES, printable
 from distill.images import Photo, encode_jpeg, read_photo
 from distill.inputs import PHOTO_SUFFIXES, UnreadablePhoto, unique_keys
 from distill.inputs.own_files import is_system_folder
-from distill.shards import Sample, read_manifest, read_shard
+from distill.shards import MANIFEST, Sample, read_manifest, read_shard
 from distill.teachers.base import Dependencies, PhotoRef
 from distill.video import VideoReader
+
+_ORIGIN = ("frame", "scene", "seed")
+"""Keys of the origin of a sample that are passed on."""
+_MANY = 100_000
+"""Samples of a shard, above which its size is checked first."""
 
 
 class VideoSource:
@@ -70,12 +75,10 @@ class ShardsSource:
 
     def __init__(self, folder: Path, prefix: str = "") -> None:
         self._folder, self._prefix = folder, prefix
-        self._places = [
-            (shard.name, shard.sha256, number)
-            for shard in read_manifest(folder).shards
-            for number in range(shard.samples)
-        ]
         self._shards = read_manifest(folder).shards
+        for shard in self._shards:
+            _check_count(folder / shard.name, shard.samples)
+        self._places = [(shard.name, shard.sha256, number) for shard in self._shards for number in range(shard.samples)]
 
     def __len__(self) -> int:
         return len(self._places)
@@ -120,11 +123,30 @@ class ShardsSource:
         try:
             name = str(sample.meta.get("name", sample.key))
             stored = sample.meta.get("origin")
-            origin = {k: v for k, v in stored.items() if v is not None} if isinstance(stored, dict) else {}
+            # A path would be of another machine, or lead a teacher to files that are not of this set.
+            origin = {
+                key: stored[key]
+                for key in _ORIGIN
+                if isinstance(stored, dict) and isinstance(stored.get(key), int | float | str)
+            }
             key = self._prefix + sample.key
             return read_photo(sample.photo, key=key, name=name, origin=origin, min_size_hw=min_size_hw)
         except DistillError as error:
             return UnreadablePhoto(sample.key, str(error))
+
+
+def _check_count(path: Path, samples: int) -> None:
+    """Check that a shard can hold as many samples as the manifest says.
+
+    Raises:
+        UsageError: It cannot; a list of absurdly many would fill the memory.
+    """
+    size = path.stat().st_size if path.is_file() else 0
+    if samples > _MANY and samples * tarfile.BLOCKSIZE > size:
+        raise UsageError(
+            f"{path}: has {size} bytes, too few for the {samples} samples that {MANIFEST} lists",
+            hint="copy the set again",
+        )
 
 
 @dataclass(frozen=True, slots=True)

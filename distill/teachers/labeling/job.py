@@ -19,6 +19,7 @@ from typing import Any
 
 from distill.config.teacher_base import TeacherConfig
 from distill.errors import UsageError
+from distill.files import read_json
 from distill.images import Photo
 from distill.inputs import UnreadablePhoto
 from distill.shards import ShardEntry
@@ -207,9 +208,11 @@ class Job:
     def _stored_stats(self, index: int) -> ShardStats | None:
         path = self.stats_path(index)
         try:
-            values = json.loads(path.read_bytes())
+            values = read_json(path)
         except (FileNotFoundError, NotADirectoryError):  # an --out that is a file is refused later
             return None
+        except OSError as error:
+            raise UsageError(f"{path}: cannot be read: {error.strerror}", hint="delete it and run again") from error
         except ValueError:  # truncated, or not text
             return None
         found = values.get("format", 1) if isinstance(values, dict) else FORMAT

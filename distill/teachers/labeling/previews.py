@@ -21,6 +21,8 @@ from distill.visualization.label_drawers import DrawingFacts, drawer_of
 
 PREVIEWS = "previews"
 WIDTH_PX = 360
+_MAX_KEY_BYTES = 120
+"""Of a key in a file name; keys of tars may be longer than a name can be."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +55,8 @@ def write_preview(out: Path, position: int, number: int, photo: Photo, result: T
     small = {what: _shrink(image) for what, image in images.items()}
     small |= {str(task): draw_label(label) for task, label in result.labels.items()}
     for what, image in small.items():
-        name = f"{position:05d}.{number}.{photo.key}.{re.sub(r'[^a-z0-9]+', '_', what.lower())}.jpg"
+        key = photo.key.encode()[:_MAX_KEY_BYTES].decode(errors="ignore")
+        name = f"{position:05d}.{number}.{key}.{re.sub(r'[^a-z0-9]+', '_', what.lower())}.jpg"
         write_atomic(folder / name, encode_jpeg(image, quality=85))
 
 

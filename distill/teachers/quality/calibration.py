@@ -8,14 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 from jaxtyping import Bool, Float, Shaped
 from numpy import ndarray
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from distill.errors import DistillError, UsageError
-from distill.files import write_atomic
+from distill.files import read_json, write_atomic
 from distill.tasks import Task
 
 PARTS = ("color_validity", "registration", "edge_alignment", "cross_task", "agreement", "content")
@@ -40,13 +41,22 @@ MIN_LABELS = 8
 _KNOTS = 33
 
 
+_Finite = Annotated[float, Field(allow_inf_nan=False)]
+
+
 class Curve(BaseModel):
     """Monotone curve through knots, constant outside them; empty: the identity."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    at: tuple[float, ...] = ()
-    value: tuple[float, ...] = ()
+    at: tuple[_Finite, ...] = Field((), max_length=1000)
+    value: tuple[_Finite, ...] = Field((), max_length=1000)
+
+    @model_validator(mode="after")
+    def _check_knots(self) -> Curve:
+        if len(self.at) != len(self.value) or list(self.at) != sorted(self.at):
+            raise ValueError("at and value are two lists of equal length, and at increases")
+        return self
 
     def __call__(self, x: Float[ndarray, "*n"]) -> Float[ndarray, "*n"]:
         """Values of the curve."""
@@ -68,13 +78,20 @@ class TaskCalibration(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    weights: dict[str, float] = Field(default_factory=lambda: dict(WEIGHTS))
-    offset: float = 2 - TYPICAL * sum(WEIGHTS.values())
-    typical: dict[str, float] = Field(default_factory=lambda: dict.fromkeys(PARTS, TYPICAL))
-    limit: float | None = None
+    weights: dict[str, _Finite] = Field(default_factory=lambda: dict(WEIGHTS))
+    offset: _Finite = 2 - TYPICAL * sum(WEIGHTS.values())
+    typical: dict[str, _Finite] = Field(default_factory=lambda: dict.fromkeys(PARTS, TYPICAL))
+    limit: _Finite | None = None
     labels: int = 0
     expected: Curve = Curve()
     pixels: Curve = Curve()
+
+    @model_validator(mode="after")
+    def _check_parts(self) -> TaskCalibration:
+        unknown = self.weights.keys() - set(PARTS) or self.weights.keys() - self.typical.keys()
+        if unknown:
+            raise ValueError(f"{min(unknown)!r} is not a part with a typical value")
+        return self
 
     def score(self, parts: Mapping[str, float]) -> float:
         """Probability that a label with these parts is good."""
@@ -122,13 +139,17 @@ def read_calibration(path: Path) -> Calibration:
     """
     again = "make it again with distill label --calibrate TRUTH"
     try:
-        calibration = Calibration.model_validate_json(path.read_text())
+        calibration = Calibration.model_validate(read_json(path))
     except OSError as error:
         raise UsageError(
             f"{path}: cannot be read: {error.strerror}", hint="make one with distill label --calibrate TRUTH"
         ) from error
-    except (ValidationError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path}: not a calibration", hint=again) from error
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise UsageError(f"{path}: not a calibration: {where or 'text'}: {first['msg']}", hint=again) from error
+    except ValueError as error:
+        raise UsageError(f"{path}: not a calibration: {error}", hint=again) from error
     if calibration.format != FORMAT:
         raise UsageError(f"{path}: calibrated for scores of another version", hint=again)
     return calibration
