@@ -18,7 +18,7 @@ MAX_SHIFT = 0.06
 """Largest shift of the search, as a fraction of the image's longer side."""
 MAX_ZOOM = 0.12
 MAX_ASPECT = 0.03
-LONGEST_PX = 800
+LONGEST_PX = 1024
 _COUNTED_PX, _COUNTED_MOST = 1024, 3000
 """Borders are counted at this size, and at most so many: textures have many, with correlated errors."""
 _COARSE_PX = 160

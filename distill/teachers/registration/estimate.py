@@ -4,8 +4,8 @@ One image is a photo, the other a depth map, a normal map or flat colors: bright
 borders of objects have the same positions and directions. The generated image becomes edge points with normals, the
 photo a field of thin edges with an unsigned direction, and they are matched twice:
 
-    128 px     every zoom and aspect of a grid, rotations, shears, every shift; correlation of small tiles, summed
-    800 px     the best candidates, refined: along its normal, each edge point searches for edges of the photo
+    160 px     every zoom and aspect of a grid, rotations, shears, every shift; correlation of small tiles, summed
+    1024 px    the best candidates, refined: along its normal, each edge point searches for edges of the photo
 
 A point has no information about the direction along its border, and a point in texture, where the photo has edges
 everywhere, has none at all: the contrast of an edge against everything within reach of the point counts. Weighted least
@@ -54,7 +54,7 @@ from distill.teachers.registration.refine import (
 # tuned: benchmarks/registration.py; reasons: docs/registration.md
 _CANDIDATES, _DISTORTED = 4, 3
 _RIVAL_NATS, _RIVAL_PX = 3.0, 3.0
-_SMALL_PX, _NEIGHBOR_NATS = 1600.0, 2.0
+_SMALL_PX, _SMALL_POINTS, _NEIGHBOR_NATS = 1600.0, 6000, 2.0
 _MANY, _FEW = 2500, 600
 _MIN_POINTS = 24
 _SAME_SHARE, _SYMMETRIC = 0.006, 0.7
@@ -225,7 +225,7 @@ def _better_nearby(
     pair: RegistrationPair, points: EdgePoints, fit: TransformFit, letterbox: LetterboxEdges
 ) -> TransformFit:
     """A better fit nearby, if one side of a small contour is on a neighboring edge; else the same fit."""
-    if pair.border_px > _SMALL_PX:
+    if pair.border_px > _SMALL_PX or len(pair.edge_points) > _SMALL_POINTS:
         return fit
     worth_nats = partial(_worth_nats, pair)
     neighbor = max(side_alternatives(pair, points.subsample(_FEW // 2), fit, letterbox), key=worth_nats)

@@ -53,7 +53,7 @@ class TransformFit:
 
 
 def _coarse_level(pair: RegistrationPair) -> int:
-    return 1 if max(pair.size_hw) > 500 else 0
+    return 1 if max(pair.size_hw) > 600 else 0
 
 
 def show(points: EdgePoints, params: Float[ndarray, " 8"]) -> Float[ndarray, "n 2"]:
@@ -258,8 +258,8 @@ def covariance(pair: RegistrationPair, points: EdgePoints, fit: TransformFit) ->
     pulls = np.stack([np.bincount(part, across[:, i] * weight * fit.left_px, minlength=36) for i in range(4)], axis=1)
     curvature = (across * weight[:, None]).T @ across + 1e-3 * np.eye(4)
     inverse = np.linalg.inv(curvature)
-    # Half a pixel of 1000, common to a whole part: the scatter misses it if few parts contain borders.
-    common = 0.16 * float(np.bincount(part, weight, minlength=36).max())
+    # Half a pixel, common to a whole part: the scatter misses it if few parts contain borders.
+    common = 0.25 * float(np.bincount(part, weight, minlength=36).max())
     spread = inverse @ (pulls.T @ pulls + common * curvature) @ inverse
     unit = np.diag(_UNIT[:4])
     projected: ndarray = unit @ spread @ unit
