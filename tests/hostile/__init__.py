@@ -1,0 +1,1 @@
+"""Files as a stranger might write them."""
