@@ -89,9 +89,9 @@ class SampleMeta(BaseModel):
 
     photo_sha256: str | None = Field(None, pattern=r"^([0-9a-f]{64})?$")
     photo_hash: str | None = Field(None, pattern=r"^[0-9a-f]{0,64}$")
-    records: tuple[_Record, ...] | None = None
+    records: list[_Record] | None = None
     depth_kind: DepthKind | None = None
-    referring: tuple[str, ...] | None = None
+    referring: list[str] | None = None
 
 
 @dataclass(frozen=True)

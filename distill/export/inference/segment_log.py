@@ -32,9 +32,6 @@ _MAPS = "maps"
 FrameTime = tuple[int, float, int]
 
 
-_Path = Annotated[str, Field(pattern=r"^[^\x00]+$")]
-
-
 class _SegmentLine(BaseModel):
     """One line of the log after the first."""
 
@@ -43,7 +40,7 @@ class _SegmentLine(BaseModel):
     segment: int = Field(ge=0)
     stop: int = Field(ge=0)
     times: list[FrameTime]
-    files: dict[str, list[tuple[_Path, int]]]
+    files: dict[str, list[tuple[Annotated[str, Field(pattern=r"^[^\x00]+$")], int]]]
     end: bool
     failure: tuple[str, str] | None
     has_state: bool

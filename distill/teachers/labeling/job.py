@@ -209,11 +209,7 @@ class Job:
         path = self.stats_path(index)
         try:
             values = read_json(path)
-        except (FileNotFoundError, NotADirectoryError):  # an --out that is a file is refused later
-            return None
-        except OSError as error:
-            raise UsageError(f"{path}: cannot be read: {error.strerror}", hint="delete it and run again") from error
-        except ValueError:  # truncated, or not text
+        except (OSError, ValueError):  # missing, truncated, or not text; an --out that is a file is refused later
             return None
         found = values.get("format", 1) if isinstance(values, dict) else FORMAT
         if found != FORMAT:

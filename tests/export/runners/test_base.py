@@ -27,7 +27,7 @@ def test_outputs_of_the_spec_are_accepted(ids: int) -> None:
 @pytest.mark.parametrize(
     ("found", "sentence"),
     [
-        (outputs(2), "semantic has ids beyond 1, the last one of its spec"),
+        (outputs(2), "semantic has ids beyond 1, the last of its spec"),
         (outputs(-1), "semantic has ids beyond 1"),
         (outputs(confidence=float("nan")), "confidence of semantic is not a number everywhere"),
         (outputs(shape=(1, 1, 1)), r"semantic has shape \(1, 1, 1\), not \(1, 4, 6\)"),

@@ -113,7 +113,7 @@ def test_a_worker_gives_a_bad_sample_no_weight(shards: Path) -> None:
         ("jpg", lambda data: None, "the sample has no photo"),
         ("semantic.png", lambda data: data[:60], "semantic.png"),
         ("json", lambda data: b"{", "its json is damaged"),
-        ("json", lambda data: b'{"records": 5}', "not iterable"),
+        ("json", lambda data: b'{"records": 5}', "its json is wrong: records"),
     ],
 )
 def test_every_fault_of_a_sample_is_named(
