@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from types import MappingProxyType
 from typing import Any
 
 from distill.config.adapters import MIN_VALID
@@ -37,7 +36,7 @@ class PredictiveTeacher:
         classes: Sequence[str],
         quality_filter: QualityFilter | None = None,
         max_parallel: int = 1,
-        min_valid: Mapping[Task, float] = MappingProxyType({}),
+        min_valid: Mapping[Task, float] | None = None,
         notes: Callable[[Photo], list[dict[str, Any]]] | None = None,
     ) -> None:
         self.name, self.license, self.terms = name, license, terms
@@ -45,7 +44,7 @@ class PredictiveTeacher:
         self.classes = tuple(classes)
         self._specialist, self._quality_filter = specialist, quality_filter
         self.max_parallel = max_parallel
-        self._min_valid, self._notes = min_valid, notes
+        self._min_valid, self._notes = dict(min_valid or {}), notes
         self.answer_usd = 0.0
 
     @property

@@ -32,7 +32,7 @@ class Student:
 
 
 def read_photo(path: str) -> np.ndarray:
-    """Read 8-bit sRGB as `distill predict` does: EXIF orientation applied, 16 bits scaled to 8, alpha over white."""
+    """Read 8-bit sRGB as the exporter does: EXIF orientation applied, 16 bits scaled to 8, alpha over white."""
     from PIL import Image, ImageCms, ImageOps
 
     with Image.open(path) as opened:

@@ -275,7 +275,8 @@ def is_running(pid: str) -> bool:
 def test_replayed_answers_become_labels(suffix: str, tmp_path: Path) -> None:
     manifest = replay_manifest(tmp_path, suffix)
     out = tmp_path / "out"
-    result = distill("label", tmp_path / "photo.png", "--teacher", "replay", "--answers", manifest, "--out", out)
+    replay = ("--teacher", "replay", "--answers", manifest)
+    result = distill("label", tmp_path / "photo.png", *replay, "--out", out, "--no-check")
     assert result["answers"] == 2 and not result["unanswered"]
     sample = next(read_samples(out))
     assert np.allclose(np.median(sample.label(Task.DEPTH).value), 3.0, atol=0.01)
@@ -474,7 +475,8 @@ def test_two_rows_that_ask_the_same_keep_their_own_answers(tmp_path: Path) -> No
     (tmp_path / "photo-2.png").write_bytes(
         (tmp_path / "photo.png").read_bytes()
     )  # no key may collide with a second lesson
-    distill("label", tmp_path / "photo.png", "--teacher", "replay", "--answers", manifest, "--out", tmp_path / "out")
+    replay = ("--teacher", "replay", "--answers", manifest, "--no-check")
+    distill("label", tmp_path / "photo.png", *replay, "--out", tmp_path / "out")
     depths = [float(np.median(sample.label(Task.DEPTH).value)) for sample in read_samples(tmp_path / "out")]
     assert depths == pytest.approx([3.0, 7.0], abs=0.02)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -135,7 +136,7 @@ def test_a_folder_without_results_is_refused(run: Path, tmp_path: Path) -> None:
 
 
 DEEP = '{"a":' * 900 + "1" + "}" * 900
-WRONG = [None, 5, -1e308, 1e308, float("inf"), "text", True, [], [[]], {}, {"a": {"b": 1}}, 10**400]
+WRONG: list[Any] = [None, 5, -1e308, 1e308, float("inf"), "text", True, [], [[]], {}, {"a": {"b": 1}}, 10**400]
 
 
 def parents(values: object) -> list[tuple[dict[str, object] | list[object], object]]:

@@ -24,6 +24,7 @@ from distill.config import load_config
 from distill.config.hosted import GeminiConfig
 from distill.shards import file_sha256
 from distill.teachers.labeling.job import Job
+from distill.teachers.quality.filter import QualityFilter
 from distill.teachers.store.spending import UNLIMITED, Budget
 from distill.workflows.label.run import run_label
 from tests.builders.cli import Cli
@@ -60,6 +61,7 @@ def job(folder: Path, url: str, *, out: str = "out", photos: str = "photos", **m
         previews=2,
         store=folder / "answers",
         offline=offline,
+        quality_filter=QualityFilter(register=False),
     )
 
 

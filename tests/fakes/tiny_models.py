@@ -143,7 +143,11 @@ def depth_pro(folder: Path) -> Path:
         scaled_images_ratios=(0.25, 0.5, 1), scaled_images_overlap_ratios=(0.0, 0.5, 0.25),
         scaled_images_feature_dims=(8, 8, 8), use_fov_model=True,
     )  # fmt: skip
-    t.DepthProForDepthEstimation(config).save_pretrained(folder)
+    model = t.DepthProForDepthEstimation(config)
+    # Random weights see a field of view of no width, in which everything is infinitely far.
+    for head, value in ((model.head, 0.2), (model.fov_model.head, 50.0)):
+        torch.nn.init.constant_([bias for name, bias in head.named_parameters() if name.endswith("bias")][-1], value)
+    model.save_pretrained(folder)
     t.DepthProImageProcessor(size={"height": 64, "width": 64}).save_pretrained(folder)
     return folder
 

@@ -87,7 +87,7 @@ def test_generator_of_a_package_gets_prompts_decoding_and_store(tmp_path: Path, 
     rng = np.random.default_rng(0)
     Image.fromarray(rng.integers(0, 256, (40, 56, 3), np.uint8)).save(photos / "noise.png")
     install(site, "gray-teachers", "distill.generators", "gray", "gray_teachers:edit")
-    options = ("--teacher", "gray", "--set", "settings.gain=0.5", "--out", out, "--json")
+    options = ("--teacher", "gray", "--set", "settings.gain=0.5", "--no-check", "--out", out, "--json")
     result = json.loads(run_distill(site, "label", photos, *options))
     assert result["labeled"] == 4 and result["labels"]["depth"] == 4
     records = [sample.meta["records"][0] for sample in read_samples(out)]
@@ -102,7 +102,7 @@ def test_generator_of_a_package_gets_prompts_decoding_and_store(tmp_path: Path, 
 def test_config_file_adjusts_a_plugin(tmp_path: Path, photos: Path) -> None:
     install(tmp_path / "site", "sunny-teachers", "distill.teachers", "brightness", "sunny_teachers:brightness")
     config = tmp_path / "mine.yaml"
-    config.write_text("kind: brightness\nlicense: restricted (own terms)\nsettings: {far: 2}\n")
+    config.write_text("kind: brightness\nlicense: restricted (own terms)\nsettings: {far: 5}\n")
     out = tmp_path / "out"
     options = ("--teacher", config, "--out", out, "--workers", 2, "--shard-size", 1)
     run_distill(tmp_path / "site", "label", photos, *options)
@@ -136,7 +136,7 @@ def test_config_file_cannot_name_code(tmp_path: Path, photos: Path) -> None:
     assert plan["photos"] == 3 and plan["license"] == "MIT"
     (tmp_path / "evil.yaml").write_text("kind: callable\nfunction: os:system\noutputs: [{task: depth}]\n")
     answer = json.loads(run_distill(site, "label", photos, "--teacher", tmp_path / "evil.yaml", "--json", code=2))
-    assert "cannot name code" in answer["error"] and "--set function=os:system" in answer["hint"]
+    assert "cannot name code" in answer["error"] and "--set function=" in answer["hint"]
     (tmp_path / "bare.yaml").write_text("kind: callable\noutputs: [{task: depth}]\n")
     answer = json.loads(run_distill(site, "label", photos, "--teacher", tmp_path / "bare.yaml", "--json", code=2))
     assert "the key function is missing" in answer["error"] and "--set function=" in answer["hint"]

@@ -65,8 +65,8 @@ WEIGHTS = {"margin": 24.5, "shortness": -98.0, "offset": -0.5}
 """Log odds that photo and image belong together: margin over the flipped image, and 1 / sqrt(border length in px)."""
 CLEAR, CLEAR_WEIGHT = -0.4, 15.0
 """Agreement above the first number adds its excess times the second to the log odds."""
-ACCEPTED = 0.65
-"""Score of an image that may be used; bent images reached 0.64, and aligned real ones 0.84 to 1."""
+ACCEPTED = 0.55
+"""Score of an image that may be used; images bent by 25 px reached 0.53, and aligned real ones 0.89 to 1."""
 ABOUT_EQUAL = 0.05
 """An image that fits closely may be less by this than its flip: a box flipped and shifted is the same box."""
 GAIN_NATS = 6.0
@@ -84,9 +84,9 @@ SHORT_PX, SHORT_MARGIN = 400.0, 0.05
 FEW_BORDERS = "it has too few borders for a decision"
 TOO_FAR = "it would have to be stretched more than generators do"
 NOT_OVER_PHOTO = "its borders are not on edges of the photo, at any shift, zoom or aspect"
-WARP_GAIN, TURN_NATS, ZOOM_NATS = 0.04, 4.0, 8.0
+WARP_GAIN, TURN_NATS, ZOOM_NATS = 0.06, 4.0, 8.0
 """Agreement, and log likelihood, that a distortion must win over the best drift."""
-PERSPECTIVE_GAIN = 0.1
+PERSPECTIVE_GAIN = 0.12
 """Agreement that a perspective must win: its two parameters also fit dents of single contours."""
 FIT_MARGIN = 0.12
 """Excess over the flipped image without which no distortion is named: any image fits some distortion a little."""

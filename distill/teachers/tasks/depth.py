@@ -42,6 +42,7 @@ _BLACK_M = 1e-3
 """Black decodes to 0 m; nearer depths are not informative."""
 _LEAST_NEAR = 0.05
 """Maps with a smaller share of depths within `distill.tasks.FAR_DEPTH_M` are not in meters."""
+_LARGEST_SHARE = 0.005
 _STRETCHED = 20
 """Values from 0 to exactly 1 with more steps than this are stretched."""
 _CONTENT_SPREAD = 0.05
@@ -238,6 +239,7 @@ class DepthTask(TeacherTask):
             if config.max_value is None:
                 hint = "give scale (0.001 for millimeters); if they are so far away, state max_value"
                 _check_near(value, valid, str(path), hint)
+                _check_largest(gray, value, valid, str(path))
         else:
             value = stretch_to_unit(value, valid)
         return Label(Task.DEPTH, value, valid, valid.astype(np.float32), config.depth_kind)
@@ -294,6 +296,22 @@ def _check_unit(stored: Shaped[ndarray, "h w"], where: str) -> None:
         raise DistillError(
             f"{where}: the depths are stretched to 0..1, so they are no meters",
             hint="state their depth_kind, such as affine_invariant_disparity (near is large), or scale: 1.0",
+        )
+
+
+def _check_largest(
+    stored: Shaped[ndarray, "h w"], value: Float[ndarray, "h w"], valid: Bool[ndarray, "h w"], where: str
+) -> None:
+    """Raise if many pixels hold the largest number of a 16-bit or larger file, which usually means no measurement."""
+    if stored.dtype.kind not in "iu" or stored.dtype.itemsize < 2:
+        return
+    largest = np.iinfo(stored.dtype).max
+    full = valid & (stored == largest)
+    if full.mean() > _LARGEST_SHARE and value[full].max() < FAR_DEPTH_M:
+        raise DistillError(
+            f"{where}: {full.mean():.0%} of the pixels hold {largest}, the largest number of the file, which usually"
+            " means no measurement",
+            hint=f"add {largest} to invalid, or state max_value if these depths were measured",
         )
 
 

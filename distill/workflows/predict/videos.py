@@ -162,11 +162,10 @@ def check_no_overwrite(
             raise UsageError(f"{target}: would overwrite an input", hint="give another --out")
     if folder is not None and folder.is_dir():
         given = {path.resolve() for path in inputs}
-        target = next(
-            (path for entry in photos for path in _photo_files(folder.resolve(), entry) if path in given), None
-        )
-        if target is not None:
-            raise UsageError(f"{target}: would overwrite an input", hint="give another --out")
+        written = (path for entry in photos for path in _photo_files(folder.resolve(), entry))
+        replaced = next((path for path in written if path in given), None)
+        if replaced is not None:
+            raise UsageError(f"{replaced}: would overwrite an input", hint="give another --out")
 
 
 def _photo_files(folder: Path, photo: FileInput) -> list[Path]:

@@ -10,6 +10,8 @@ from distill.errors import DistillError
 from distill.escaping import for_terminal
 
 _MAX_CHARACTERS = 300
+_MIN_SECRET = 4
+"""Shorter values are parts of ordinary words."""
 _QUERY = re.compile(r"(https?://[^\s?\"'<>]+)\?[^\s\"'<>]+")
 _MARKUP = re.compile(r"<[^<>]*>|\s+")
 
@@ -70,7 +72,7 @@ class AccountError(DistillError):
 def redact(text: str, secrets: Sequence[str] = ()) -> str:
     """A service's message for display and storage: without keys, queries of (signed) URLs and markup, and shortened."""
     for secret in secrets:
-        if secret:
+        if len(secret) >= _MIN_SECRET:
             text = text.replace(secret, "***")
     text = _QUERY.sub(r"\1?***", text)
     text = for_terminal(" ".join(_MARKUP.sub(" ", text).split()))
