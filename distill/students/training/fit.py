@@ -225,7 +225,7 @@ def fit(
         failure = describe_failure(compared, validation_callback.best_score, module.global_step)
     return FitResult(
         validation_callback.history,
-        trainer.current_epoch,
+        module.started_epochs,
         module.global_step,
         module.elapsed_s,
         checkpoint_callback.interrupted,

@@ -82,6 +82,21 @@ class StudentModule(L.LightningModule):
         minutes = self.config.train.minutes
         return min(1.0, max(by_steps, self.elapsed_s / (60 * minutes) if minutes else 0.0))
 
+    @property
+    def position(self) -> tuple[int, int]:
+        """(completed epochs, completed batches of the next one), by the batches that were seen.
+
+        Lightning's own count is one epoch behind after a run was resumed twice at the end of an epoch.
+        """
+        start = self.resume_position
+        return divmod(self.batches_seen - start.offset, start.batches_per_epoch)
+
+    @property
+    def started_epochs(self) -> int:
+        """Number of epochs of which at least one batch was seen."""
+        epochs, batches = self.position
+        return epochs + (batches > 0)
+
     def on_train_start(self) -> None:
         """Start the clock; loading and validation before the first step do not count."""
         self._clock_s = time.monotonic()
@@ -89,7 +104,8 @@ class StudentModule(L.LightningModule):
     def on_train_epoch_start(self) -> None:
         """Choose this epoch's shuffle."""
         loader: Any = self.trainer.train_dataloader
-        loader.batch_sampler.set_epoch(self.current_epoch)
+        epoch, batch = self.position
+        loader.batch_sampler.set_epoch(epoch, skip=batch)
 
     def on_train_batch_start(self, batch: dict[str, Tensor], batch_idx: int) -> None:
         """Set the learning rates by progress; see `lr_factor`."""

@@ -7,6 +7,8 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -14,6 +16,7 @@ import torch
 from distill.errors import DistillError
 from distill.students.training.callbacks.checkpointing import AtomicCheckpointIO
 from distill.students.training.callbacks.history import BATCHES, BatchLossLog
+from distill.students.training.module import StudentModule
 from distill.students.training.resume import ResumePosition, resume_position
 from tests.builders.cli import Cli
 
@@ -59,6 +62,23 @@ def test_a_killed_run_goes_on_bit_for_bit(cli: Cli, make_shards: MakeShards, tmp
         assert (killed / name).read_bytes() == (whole / name).read_bytes()
     states = [torch.load(out / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"] for out in (whole, killed)]
     assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
+
+
+def test_the_order_of_an_epoch_follows_the_batches_seen_and_not_the_counter_of_lightning() -> None:
+    chosen: list[tuple[int, int]] = []
+    sampler = SimpleNamespace(set_epoch=lambda epoch, skip: chosen.append((epoch, skip)))
+    module: Any = SimpleNamespace(
+        batches_seen=24,
+        resume_position=ResumePosition(6, epoch=3, offset=0),
+        current_epoch=3,  # one behind, as after two resumes at the ends of epochs
+        trainer=SimpleNamespace(train_dataloader=SimpleNamespace(batch_sampler=sampler)),
+    )
+    position: Any = StudentModule.position
+    module.position = position.fget(module)
+    StudentModule.on_train_epoch_start(module)
+    assert chosen == [(4, 0)]
+    module.batches_seen, module.resume_position = 20, ResumePosition(8, epoch=1, batch=4, offset=-6)
+    assert position.fget(module) == (3, 2)
 
 
 def test_the_curve_drops_rows_that_will_be_repeated(tmp_path: Path) -> None:

@@ -120,7 +120,7 @@ class ValidationCallback(L.Callback):
         if trainer.is_global_zero:
             self._batch_losses.add(pl_module.batches_seen, pl_module.last_losses)
         self._advance(pl_module, self._note())
-        is_last = batch_idx + 1 >= trainer.num_training_batches and trainer.current_epoch + 1 >= self._budget.epochs
+        is_last = pl_module.position[0] >= self._budget.epochs
         is_over = trainer.strategy.reduce_boolean_decision(is_last or pl_module.progress >= 1.0, all=False)
         is_due = int(pl_module.progress * self._budget.num_validations) > self._validated
         due = trainer.strategy.reduce_boolean_decision(is_due or is_over, all=False)
@@ -169,7 +169,7 @@ class ValidationCallback(L.Callback):
         losses = {name: float(total) / max(1, self._batches) for name, total in self._sums.items()}
         self._sums, self._batches = {}, 0
         row = {
-            "epoch": trainer.current_epoch + 1,
+            "epoch": module.started_epochs,
             "step": trainer.global_step,
             "elapsed_s": round(module.elapsed_s, 2),
             **{f"train_{name}": value for name, value in losses.items()},
