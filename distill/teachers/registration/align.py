@@ -65,6 +65,8 @@ WEIGHTS = {"margin": 24.5, "shortness": -98.0, "offset": -0.5}
 """Log odds that photo and image belong together: margin over the flipped image, and 1 / sqrt(border length in px)."""
 CLEAR, CLEAR_WEIGHT = -0.4, 15.0
 """Agreement above the first number adds its excess times the second to the log odds."""
+FAR_PX, FAR_WEIGHT = 45.0, 0.04
+"""Displacements beyond the first number, in px of 1000, lower the log odds: so far, images of other photos fit, too."""
 ACCEPTED = 0.55
 """Score of an image that may be used; images bent by 25 px reached 0.53, and aligned real ones 0.89 to 1."""
 ABOUT_EQUAL = 0.05
@@ -119,7 +121,7 @@ def decide(stats: MatchStats | None, size_hw: tuple[int, int]) -> Registration:
     """Decision for an image of this size: correct it, leave it as it is, or reject it."""
     if stats is None:
         return replace(IDENTITY, score=0.0, reason="it has no borders to compare")
-    score, transform = _score(stats), stats.transform
+    score, transform = _score(stats, size_hw), stats.transform
     if score < ACCEPTED and stats.border_px < SHORT_PX and stats.margin > SHORT_MARGIN:
         # Too little evidence for either decision: not corrected, with its low score.
         return replace(IDENTITY, residual_px=stats.uncertainty_px, score=score, reason=FEW_BORDERS)
@@ -170,12 +172,14 @@ def _reason(stats: MatchStats, score: float) -> str:
     return NOT_OVER_PHOTO if score < ACCEPTED else ""
 
 
-def _score(stats: MatchStats) -> float:
+def _score(stats: MatchStats, size_hw: tuple[int, int]) -> float:
     """Probability that the image shows this photo at the estimated transform."""
     total = WEIGHTS["offset"] + WEIGHTS["margin"] * stats.margin
     total += WEIGHTS["shortness"] / max(1.0, stats.border_px) ** 0.5
     if stats.margin > 0 or (stats.agreement > CLEAR and stats.margin > -ABOUT_EQUAL):
         total += CLEAR_WEIGHT * max(0.0, stats.agreement_fine - CLEAR)
+    moved_px = stats.moved_px * 1000 / max(size_hw)
+    total -= 0.0 if stats.has_letterbox else FAR_WEIGHT * max(0.0, moved_px - FAR_PX)
     return float(1 / (1 + np.exp(-total)))
 
 
