@@ -361,10 +361,10 @@ def test_bars_determine_the_end_of_the_photo(resize_mode: str) -> None:
         ({"agreement_at_identity": 0.399}, True, False),  # as good where it should be
         ({"transform": AxisAlignedTransform((0.0, 0.0), (1.1, 1.0))}, False, False),  # stretched more than a drift does
         ({"transform": AxisAlignedTransform((0.0, 0.0), (0.8, 0.8))}, False, False),
-        ({"distortion": Distortion(0.06, TURNED)}, False, False),
+        ({"distortion": Distortion(0.07, TURNED)}, False, False),
         ({"distortion": Distortion(0.03, TURNED)}, True, True),  # hardly clearer turned
-        ({"distortion": Distortion(0.06, TURNED), "border_px": 900.0}, True, True),  # few borders fit a little better
-        ({"distortion": Distortion(0.06, (0.0,) * 8)}, True, True),  # no distortion to speak of
+        ({"distortion": Distortion(0.065, TURNED), "border_px": 900.0}, True, True),  # few borders fit a little better
+        ({"distortion": Distortion(0.07, (0.0,) * 8)}, True, True),  # no distortion to speak of
         # Patterns fit themselves at other zooms.
         ({"distortion": Distortion(0.1, CROPPED), "border_px": 900.0}, True, True),
         ({"distortion": Distortion(0.1, CROPPED)}, False, False),
