@@ -65,6 +65,9 @@ WEIGHTS = {"margin": 24.5, "shortness": -98.0, "offset": -0.5}
 """Log odds that photo and image belong together: margin over the flipped image, and 1 / sqrt(border length in px)."""
 CLEAR, CLEAR_WEIGHT = -0.4, 15.0
 """Agreement above the first number adds its excess times the second to the log odds."""
+BENT = "it is bent: parts of it are displaced, which no shift, zoom or aspect corrects"
+BENT_AGREEMENT, BENT_GAIN = -0.68, 0.046
+"""An image that agrees less than the first number is bent if displacing its parts wins more than the second."""
 FAR_PX, FAR_WEIGHT = 45.0, 0.04
 """Displacements beyond the first number, in px of 1000, lower the log odds: so far, images of other photos fit, too."""
 ACCEPTED = 0.55
@@ -169,6 +172,8 @@ def _reason(stats: MatchStats, score: float) -> str:
             return distortion.name
         if not (stats.has_letterbox or stats.transform.is_plausible):
             return distortion.name if distortion.is_stretched else TOO_FAR
+    if score >= ACCEPTED and stats.agreement < BENT_AGREEMENT and stats.local_gain > BENT_GAIN:
+        return BENT
     return NOT_OVER_PHOTO if score < ACCEPTED else ""
 
 

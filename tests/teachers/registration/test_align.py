@@ -368,6 +368,9 @@ def test_bars_determine_the_end_of_the_photo(resize_mode: str) -> None:
         # Patterns fit themselves at other zooms.
         ({"distortion": Distortion(0.1, CROPPED), "border_px": 900.0}, True, True),
         ({"distortion": Distortion(0.1, CROPPED)}, False, False),
+        ({"agreement": -0.7, "agreement_mirrored": -1.1, "local_gain": 0.06}, False, False),  # bent
+        ({"agreement": -0.7, "agreement_mirrored": -1.1, "local_gain": 0.03}, True, True),
+        ({"local_gain": 0.12}, True, True),  # dents of contours that agree
         ({"agreement": -0.5, "agreement_mirrored": 0.0, "flip": "mirrored"}, False, False),
         # Much is won by long borders, and little of what there is.
         ({"agreement_at_identity": 0.1, "transform": AxisAlignedTransform((20.0, 0.0), (1.0, 1.0))}, True, True),
