@@ -99,8 +99,8 @@ def _samples() -> Iterator[Hostile]:
     for key, values in wrong.items():
         for value in values:
             yield Hostile("sample", f"{key} {value}", json.dumps({key: value}).encode(), f"its json is wrong: {key}")
-    wrong: tuple[Any, ...] = ("high", [], 1e300, -1e300)
-    for quality in wrong:
+    scores: tuple[Any, ...] = ("high", [], 1e300, -1e300)
+    for quality in scores:
         data = json.dumps({"records": [{"task": "depth", "quality": quality}]}).encode()
         yield Hostile("sample", f"quality {quality}", data, "its json is wrong: records.0.quality")
     for data in (b"[1]", b"5", b'"text"'):

@@ -32,7 +32,10 @@ class Runner(ABC):
         engine: Engine and device: ``onnxruntime cpu``, ``openvino cpu``, ``torch cpu``, ...
         spec: The student's spec.
         threads: Threads per call.
+        must_be_numbers: Whether a confidence that is not a number is an error; a comparison of precisions counts it.
     """
+
+    must_be_numbers = True
 
     def __init__(self, name: str, engine: str, spec: StudentSpec, threads: int, loaded: Any) -> None:
         self.name, self.engine, self.spec, self.threads = name, engine, spec, threads
@@ -67,7 +70,7 @@ class Runner(ABC):
             return self._run(images) if isinstance(images, ndarray) else self._run_tensor(images)
         self._check(images)
         outputs = self._run(images) if isinstance(images, ndarray) else self._run_tensor(images)
-        check_outputs(outputs, self.spec, tuple(images.shape[:3]), self.name)
+        check_outputs(outputs, self.spec, tuple(images.shape[:3]), self.name, must_be_numbers=self.must_be_numbers)
         self._accepted = kind
         return outputs
 
@@ -116,7 +119,9 @@ class Runner(ABC):
             )
 
 
-def check_outputs(outputs: Any, spec: StudentSpec, shape: tuple[int, ...], name: str) -> None:
+def check_outputs(
+    outputs: Any, spec: StudentSpec, shape: tuple[int, ...], name: str, *, must_be_numbers: bool = True
+) -> None:
     """Check shapes, types and ids of outputs; a file of others may answer anything under the names of its spec.
 
     Raises:
@@ -129,7 +134,7 @@ def check_outputs(outputs: Any, spec: StudentSpec, shape: tuple[int, ...], name:
             if found != wanted:
                 raise DistillError(f"{name}: its output {output} has shape {found}, not {wanted}", hint=_EXPORT_AGAIN)
         values, confidence = outputs[str(task)], outputs[f"{task}_confidence"]
-        if bool((confidence != confidence).any()):  # noqa: PLR0124 - NaN, of numpy and torch alike
+        if must_be_numbers and bool((confidence != confidence).any()):  # noqa: PLR0124 - NaN, of numpy and torch alike
             raise DistillError(f"{name}: its confidence of {task} is not a number everywhere", hint=_EXPORT_AGAIN)
         entry = getattr(spec, task)
         most = getattr(entry, "max_instances", None) or len(getattr(entry, "classes", ())) - 1

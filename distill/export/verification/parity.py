@@ -128,6 +128,7 @@ class Parity:
     """Compares two runners image by image; call `update`, then `result`."""
 
     def __init__(self, reference: Runner, candidate: Runner, tolerances: Tolerances | None = None) -> None:
+        candidate.must_be_numbers = False  # lower precisions may overflow, which is a difference to report
         self._runners, self._tolerances = (reference, candidate), tolerances or Tolerances()
         self._samples = 0
         self._tasks = {task: TaskDifference(task, reference.spec) for task in reference.spec.tasks}
