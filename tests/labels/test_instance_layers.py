@@ -53,7 +53,7 @@ def test_hidden_parts_round_trip_through_the_files_of_a_sample(masks: list[np.nd
     front, *behind = sort_layers(stack_masks([(found, mask & known) for found, mask in number(masks)], (5, 7)))
     names = {found: f"class {found % 4}" for found, _ in number(masks)}
     value = np.where(known, front, np.uint16(IGNORE_INSTANCE))
-    label = Label(Task.INSTANCE, value, known, known.astype(np.float32), (), (), names, tuple(behind))
+    label = Label(Task.INSTANCE, value, known, known.astype(np.float32), None, (), names, tuple(behind))
     meta = json.loads(json.dumps(write_meta(label)))
     back = decode(Task.INSTANCE, encode(label), read_meta(Task.INSTANCE, meta))
     np.testing.assert_array_equal(back.value, value)
