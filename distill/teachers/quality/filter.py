@@ -17,7 +17,7 @@ from distill.teachers.quality.score import PhotoCache, Quality, measure_parts, s
 from distill.teachers.registration.align import Registration
 
 MIN_QUALITY: Mapping[Task, float] = MappingProxyType(dict.fromkeys(Task, 0.05))
-"""Default minimum score. Fewer than 1 % of good labels score lower: benchmarks/results/quality.md."""
+"""Default minimum score; no undamaged real image scores lower: benchmarks/results/damaged_answers.md."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -84,6 +84,8 @@ _FEW_DEPTHS = 4
 """`ColorStats.depth_run` of noisy segmentations is at most 3, of depth images at least 7."""
 _NEARLY_ALL, _ON_PATH = 0.97, 0.8
 """Valid fraction and mean confidence of an image of few surfaces."""
+_MOSTLY_BETWEEN = 0.5
+"""Fraction of its pixels between pure colors; 0.001 in a real segmentation in yellow and red."""
 _PURE = 24
 """Channels of pure colors differ from 0 or 255 by this at most."""
 _OCCURS = 0.01
@@ -162,7 +164,7 @@ class DepthTask(TeacherTask):
     def _shows_few_surfaces(self, label: Label, prompt_spec: PromptSpec) -> bool:
         """Whether flat colors are depths of surfaces.
 
-        Nearly all are on the path, and most of them between its corners: segmentations have pure colors.
+        Nearly all are on the path, and most pixels and shades between its corners: segmentations have pure colors.
         """
         if label.valid_fraction < _NEARLY_ALL or float(label.confidence[label.valid].mean()) < _ON_PATH:
             return False
@@ -171,6 +173,8 @@ class DepthTask(TeacherTask):
         )
         colors = self.encode(few, prompt_spec)
         between = ((colors > _PURE) & (colors < 255 - _PURE)).any(axis=-1) & few.valid
+        if np.count_nonzero(between) < _MOSTLY_BETWEEN * np.count_nonzero(few.valid):
+            return False
         unit = np.clip(np.asarray(warp_depth(few.value)) if _is_metric(label) else few.value, 0, 1)
         _, shades = occurring_runs(unit[between], _OCCURS)
         _, pure = occurring_runs(unit[few.valid & ~between], _OCCURS)

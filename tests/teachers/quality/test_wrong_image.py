@@ -159,3 +159,13 @@ def test_depth_of_a_few_flat_surfaces_is_an_answer(colormap: str) -> None:
     pure = np.zeros((192, 256, 3), np.uint8)
     pure[:80], pure[80:140, :90], pure[140:] = (255, 0, 0), (0, 255, 0), (0, 0, 255)
     assert explain_wrong_image(photo().rgb, pure, spec, task.decode(pure, spec))
+
+
+def test_a_segmentation_in_pure_colors_with_edges_between_them_is_no_depth() -> None:
+    image = np.zeros((192, 256, 3), np.uint8)
+    image[:] = 255, 255, 0
+    image[40:120, 60:200] = 255, 0, 0
+    for top, green in ((10, 60), (36, 120), (120, 180)):  # a twentieth of the pixels has shades between pure colors
+        image[top : top + 4, 40:220] = 255, green, 0
+    spec, task = depth_prompt(), teacher_task(Task.DEPTH)
+    assert explain_wrong_image(photo().rgb, image, spec, task.decode(image, spec))
