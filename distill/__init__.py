@@ -6,6 +6,7 @@
     distill.export("runs/nano", to=["onnx", "openvino"])              # export it for inference engines
     distill.bench(["runs/nano/export/nano.onnx"])                     # time it
     distill.predict("runs/nano/export/nano.onnx", "photos/")          # write maps and overlays
+    distill.data.verify("shards")                                     # read every byte of a set of shards
     distill.load("runs/nano/export/nano.onnx")("photo.jpg").depth     # predict as arrays
 
 Each function returns a typed result with ``to_dict()`` and ``to_text()`` and raises `distill.errors.DistillError`. It
@@ -18,6 +19,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from distill.workflows import data
     from distill.workflows.bench.run import bench
     from distill.workflows.evaluate.run import evaluate
     from distill.workflows.export.run import export
@@ -27,10 +29,11 @@ if TYPE_CHECKING:
     from distill.workflows.train.run import train
 
 __version__ = "0.1.0"
-__all__ = ["bench", "evaluate", "export", "label", "load", "predict", "train"]
+__all__ = ["bench", "data", "evaluate", "export", "label", "load", "predict", "train"]
 
 _MODULES = {
     "bench": "distill.workflows.bench.run",
+    "data": "distill.workflows.data",
     "evaluate": "distill.workflows.evaluate.run",
     "export": "distill.export",
     "label": "distill.workflows.label.run",
@@ -45,7 +48,8 @@ def __getattr__(name: str) -> Any:
     if name not in _MODULES:
         raise AttributeError(f"module 'distill' has no attribute {name!r}")
     module = import_module(_MODULES[name])
-    return module if name == "export" else getattr(module, name)  # the package `distill.export` can be called
+    # The package `distill.export` can be called, and `distill.data` has one function for each sub-command.
+    return module if name in ("export", "data") else getattr(module, name)
 
 
 def __dir__() -> list[str]:

@@ -23,6 +23,7 @@ VERBS = {
     "bench": "Time students and exported files on this machine: p50, p95, p99, images/s.",
     "predict": "Run a student over images and videos: maps, overlays, overlay videos.",
     "teachers": "List the teachers that --teacher takes by name.",
+    "data": "Look into, verify, seal, combine and convert sets of label shards.",
     "answers": "List, verify, export or clean up stored answers of image generators.",
     "license": "List the licenses of labels and students; --require commercial refuses others.",
     "report": "Collect the results of run folders in one self-contained HTML file.",
@@ -49,6 +50,11 @@ class _LazyCommands(TyperGroup):
             return _stub_command(cmd_name)
         module = importlib.import_module(f"distill.commands.{cmd_name}")
         function = getattr(module, cmd_name)
+        if isinstance(function, typer.Typer):  # a verb with sub-commands
+            function.info.help = VERBS[cmd_name]
+            group = typer.main.get_command(function)
+            group.name = cmd_name
+            return group
         app = typer.Typer(add_completion=False)
         app.command(name=cmd_name, help=VERBS[cmd_name] + _details(function), context_settings=_CONTEXT)(function)
         command = typer.main.get_command(app)
