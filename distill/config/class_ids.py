@@ -119,7 +119,7 @@ class ClassIds:
         classes: The class list.
         stored: Names of the stored ids, in order; empty: ids are positions in `classes`, except those of classes that
             `remap` gives to another id.
-        remap: As in `distill.config.adapters.MapConfig.remap`.
+        remap: As in `distill.config.maps.MapConfig.remap`.
     """
 
     classes: tuple[str, ...]

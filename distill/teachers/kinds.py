@@ -8,10 +8,11 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from distill.config.adapters import CallableConfig, GeneratorConfig, MapsConfig, OnnxConfig, ReplayConfig
+from distill.config.adapters import CallableConfig, GeneratorConfig, OnnxConfig, ReplayConfig
 from distill.config.ensemble import EnsembleConfig
 from distill.config.hosted import GeminiConfig, OpenaiConfig
 from distill.config.local import DiffusersConfig, MarigoldConfig, TransformersConfig
+from distill.config.maps import MapsConfig
 from distill.config.synthetic import SyntheticConfig
 from distill.config.teacher_base import TeacherConfig
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from distill.config.adapters import MIN_VALID
+from distill.config.maps import MIN_VALID
 from distill.errors import DistillError, describe_error
 from distill.images import Photo
 from distill.labels import Label

@@ -16,7 +16,8 @@ from typer.testing import CliRunner
 
 from distill.cli import app
 from distill.config import load_config
-from distill.config.adapters import MapsConfig, ReplayConfig
+from distill.config.adapters import ReplayConfig
+from distill.config.maps import MapsConfig
 from distill.errors import UsageError
 from distill.shards import read_samples
 from distill.spec import write_spec

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from distill.config import load_config
-from distill.config.adapters import MapsConfig
 from distill.config.class_ids import ClassIds
+from distill.config.maps import MapsConfig
 from distill.errors import DistillError, UsageError
 from distill.tasks import IGNORE_SEMANTIC
 

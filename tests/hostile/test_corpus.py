@@ -9,7 +9,7 @@ import pytest
 from pydantic import ValidationError
 
 from distill.config import read_yaml
-from distill.config.adapters import MapConfig
+from distill.config.maps import MapConfig
 from distill.errors import DistillError
 from distill.files import read_json
 from distill.shards import Sample, read_manifest, read_meta

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Shaped
 from numpy import ndarray
 
-from distill.config.adapters import MapConfig, MapsConfig
+from distill.config.maps import MapConfig, MapsConfig
 from distill.errors import DistillError
 from distill.images import Photo
 from distill.inputs.photo_lists import existing_file

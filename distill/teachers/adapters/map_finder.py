@@ -11,7 +11,7 @@ from collections import defaultdict
 from itertools import islice
 from pathlib import Path, PurePosixPath
 
-from distill.config.adapters import MapConfig
+from distill.config.maps import MapConfig
 from distill.errors import DistillError, UsageError
 from distill.files import read_file
 from distill.inputs.photo_lists import decode_text, existing_file

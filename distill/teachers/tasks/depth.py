@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float, Shaped, UInt8, UInt16
 from numpy import ndarray
 from numpy.random import Generator
 
-from distill.config.adapters import MapConfig
+from distill.config.maps import MapConfig
 from distill.config.prompt import PromptConfig
 from distill.config.synthetic import FaultsConfig
 from distill.config.teacher_base import OutputConfig

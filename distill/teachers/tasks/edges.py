@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Shaped, UInt8
 from numpy import ndarray
 
-from distill.config.adapters import MapConfig
+from distill.config.maps import MapConfig
 from distill.config.prompt import PromptConfig
 from distill.config.teacher_base import OutputConfig
 from distill.labels import Label

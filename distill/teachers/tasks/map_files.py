@@ -1,4 +1,4 @@
-"""Numbers of map files to values and validity, as described by `distill.config.adapters.MapConfig`."""
+"""Numbers of map files to values and validity, as described by `distill.config.maps.MapConfig`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int, Shaped
 from numpy import ndarray
 
-from distill.config.adapters import MapConfig
+from distill.config.maps import MapConfig
 from distill.errors import DistillError
 
 

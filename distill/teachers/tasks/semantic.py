@@ -14,8 +14,8 @@ from jaxtyping import Bool, Float, Shaped, UInt8
 from numpy import ndarray
 from numpy.random import Generator
 
-from distill.config.adapters import MapConfig
 from distill.config.class_ids import ClassIds
+from distill.config.maps import MapConfig
 from distill.config.prompt import PromptConfig
 from distill.config.synthetic import FaultsConfig
 from distill.config.teacher_base import OutputConfig

@@ -11,8 +11,8 @@ import pytest
 from PIL import Image
 
 from distill.config import load_config
-from distill.config.adapters import MapsConfig
 from distill.config.class_ids import ClassIds
+from distill.config.maps import MapsConfig
 from distill.errors import DistillError, UsageError
 from distill.images import Photo, read_photo
 from distill.labels import Label

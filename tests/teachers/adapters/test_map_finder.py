@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from distill.config.adapters import MapConfig
+from distill.config.maps import MapConfig
 from distill.errors import DistillError, UsageError
 from distill.teachers.adapters.map_finder import MapFinder, read_pairs
 from distill.teachers.base import NoAnswer

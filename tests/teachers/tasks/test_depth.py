@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from distill.config import load_config
-from distill.config.adapters import MapConfig
+from distill.config.maps import MapConfig
 from distill.errors import DistillError
 from distill.tasks import Task
 from distill.teachers.tasks import teacher_task

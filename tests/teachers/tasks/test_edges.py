@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from numpy import ndarray
 
-from distill.config.adapters import MapConfig
+from distill.config.maps import MapConfig
 from distill.config.prompt import PromptConfig
 from distill.config.synthetic import SyntheticConfig
 from distill.config.teacher_base import OutputConfig
