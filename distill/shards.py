@@ -10,6 +10,7 @@ import hashlib
 import json
 import tarfile
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -22,6 +23,7 @@ from distill.files import create_file, parse_json, read_json, write_atomic
 from distill.labels import Label
 from distill.labels import decode as decode_label
 from distill.labels import read_meta as read_label_meta
+from distill.sample_digest import with_digest
 from distill.tar_files import iter_members
 from distill.tasks import DepthKind, Task
 
@@ -162,26 +164,59 @@ def write_shard(path: Path, samples: Iterable[Sample]) -> ShardEntry:
     Raises:
         DistillError: The disk is full or the folder cannot be written; no file of that name is left.
     """
-    count = 0
-    with create_file(path) as file:
-        hashing = _HashingWriter(file)
-        with _tar_writer(hashing) as tar:
-            for sample in samples:
-                _check_key(sample.key)
-                tar.write({"__key__": sample.key, **sample.files})
-                count += 1
-        num_bytes = file.tell()
-    return ShardEntry(name=path.name, samples=count, bytes=num_bytes, sha256=hashing.sha256.hexdigest())
+    with ShardWriter(path) as writer:
+        for sample in samples:
+            writer.write(sample)
+    return writer.entry
+
+
+class ShardWriter:
+    """Tar that gets its name when the block ends without an exception; then `entry` describes it."""
+
+    def __init__(self, path: Path) -> None:
+        self._path, self._stack, self.samples = path, ExitStack(), 0
+
+    def __enter__(self) -> ShardWriter:
+        with ExitStack() as stack:
+            self._hashing = _HashingWriter(stack.enter_context(create_file(self._path)))
+            self._tar = stack.enter_context(_tar_writer(self._hashing))
+            self._stack = stack.pop_all()
+        return self
+
+    def write(self, sample: Sample) -> None:
+        """Append a sample.
+
+        Raises:
+            DistillError: Its key would be split by readers.
+            OSError: The disk is full; the block reports it as a `DistillError`.
+        """
+        _check_key(sample.key)
+        self._tar.write({"__key__": sample.key, **with_digest(sample.key, sample.files)})
+        self.samples += 1
+
+    def __exit__(self, *error: Any) -> None:
+        self._stack.__exit__(*error)
+
+    @property
+    def entry(self) -> ShardEntry:
+        """Row of the manifest, after the block."""
+        return ShardEntry(
+            name=self._path.name,
+            samples=self.samples,
+            bytes=self._hashing.num_bytes,
+            sha256=self._hashing.sha256.hexdigest(),
+        )
 
 
 class _HashingWriter:
-    """Write-only file that computes the SHA-256 of its content."""
+    """Write-only file that counts its bytes and computes their SHA-256."""
 
     def __init__(self, file: BinaryIO) -> None:
-        self._file, self.sha256 = file, hashlib.sha256()
+        self._file, self.sha256, self.num_bytes = file, hashlib.sha256(), 0
 
     def write(self, data: bytes) -> int:
         self.sha256.update(data)
+        self.num_bytes += len(data)
         return self._file.write(data)
 
 
