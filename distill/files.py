@@ -113,6 +113,20 @@ def write_atomic(path: Path, data: bytes, *, private: bool = False) -> None:
         file.write(data)
 
 
+def make_folder(folder: Path) -> None:
+    """Create a folder, and those above it, if it is missing.
+
+    Raises:
+        DistillError: It cannot be created.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DistillError(
+            f"{folder}: cannot be created as a folder: {error.strerror or error}", hint=write_hint(error)
+        ) from error
+
+
 def make_private_folder(folder: Path) -> None:
     """Create a folder, if it is missing, for its owner only.
 
@@ -136,6 +150,18 @@ def temporary_path(path: Path) -> Path:
     except OSError as error:
         raise DistillError(f"{path}: cannot be written: {error.strerror or error}", hint=write_hint(error)) from error
     return temporary
+
+
+def writer_runs(part: Path) -> bool:
+    """Whether the process runs that writes a temporary file or folder; its id is in the name (`temporary_path`)."""
+    number = part.name.removesuffix(".part").rpartition(".")[2]
+    try:
+        os.kill(int(number), 0)
+    except (ValueError, OverflowError, ProcessLookupError):
+        return False
+    except PermissionError:
+        return True
+    return True
 
 
 def remove_if_possible(path: Path) -> None:

@@ -7,28 +7,12 @@ training photo.
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import PurePosixPath
-from typing import Literal
 
-import numpy as np
-
+from distill.datasets.operations.groups import GroupBy, find_groups, is_photo, name_order
 from distill.errors import UsageError
-from distill.images.photo_hash import MAX_COPY_BITS, different_bits, read_hash
 from distill.students.data.shard_index import SampleRef
-
-GroupBy = Literal["auto", "photo", "folder", "clip"]
-_FRAME = re.compile(r"(?P<video>.+)#\d+")
-_NUMBERED = re.compile(r"(?P<before>.*?)(?P<number>\d+)(?P<after>\D*)")
-_MIN_FRAMES = 3
-"""Fewer numbered names in a folder are no clip."""
-_ALIKE = 0.6
-"""Neighbors of a clip differ in at most this fraction of the bits in which distant frames differ."""
-_MAX_COMPARED = 20_000
-"""Photos among which copies are searched; all pairs are compared."""
-_CHUNK = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,95 +71,6 @@ def split(entries: Sequence[SampleRef], val_fraction: float, group_by: GroupBy =
     return Split(train, val, f"validation on {len(val)} of {len(entries)} photos: {how}" if val else "no validation")
 
 
-def find_groups(entries: Sequence[SampleRef], group_by: GroupBy) -> list[str]:
-    """The group of each sample; samples of the same photo share it."""
-    own = [entry.photo_sha256 for entry in entries]
-    if group_by == "photo":
-        return own
-    if group_by == "folder":
-        return [f"folder {PurePosixPath(entry.name).parent}" for entry in entries]
-    groups = [_clip(entry) or photo for entry, photo in zip(entries, own, strict=True)]
-    for key, rows in _numbered(entries).items():
-        if group_by == "clip" or _looks_like_clip([entries[row] for row in rows]):
-            for row in rows:
-                groups[row] = groups[row] if groups[row] != own[row] else key
-    joined = _Joined(groups)
-    for photo, group in zip(own, groups, strict=True):
-        joined.join(photo, group)
-    if group_by == "auto" and len(entries) <= _MAX_COMPARED:
-        _join_copies(entries, own, joined)
-    return [joined.find(group) for group in groups]
-
-
-def _clip(entry: SampleRef) -> str:
-    """The video of a frame; "" for a photo."""
-    match = _FRAME.fullmatch(entry.name) if entry.is_frame else None
-    return f"video {match['video']}" if match else ""
-
-
-def _numbered(entries: Sequence[SampleRef]) -> dict[str, list[int]]:
-    """Numbered names of one folder that differ in their number only, in its order."""
-    found: dict[str, list[tuple[int, int]]] = {}
-    for row, entry in enumerate(entries):
-        path = PurePosixPath(entry.name)
-        match = None if entry.is_frame else _NUMBERED.fullmatch(path.stem[::-1])
-        if match:
-            # Of several numbers, the last one counts frames: the name is read from its end.
-            key = f"clip {path.parent}/{match['after'][::-1]}#{match['before'][::-1]}"
-            found.setdefault(key, []).append((int(match["number"][::-1]), row))
-    return {key: [row for _, row in sorted(rows)] for key, rows in found.items() if len(rows) >= _MIN_FRAMES}
-
-
-def _looks_like_clip(frames: Sequence[SampleRef]) -> bool:
-    """Whether neighbors are more alike than photos that are far apart."""
-    hashes = [found for frame in frames if (found := read_hash(frame.photo_hash)) is not None]
-    if len(hashes) < _MIN_FRAMES:
-        return False
-    bits = np.stack(hashes)
-    near = float(np.median(different_bits(bits[1:], bits[:-1])))
-    half = len(bits) // 2
-    far = float(np.median(different_bits(bits[half:], bits[: len(bits) - half])))
-    return near <= MAX_COPY_BITS or near <= _ALIKE * far
-
-
-def _join_copies(entries: Sequence[SampleRef], own: Sequence[str], joined: _Joined) -> None:
-    """Join photos that look the same: saved again, resized, or frames with names of their own."""
-    known = [
-        (photo, found)
-        for photo, entry in zip(own, entries, strict=True)
-        if (found := read_hash(entry.photo_hash)) is not None
-    ]
-    if not known:
-        return
-    bits = np.stack([found for _, found in known])
-    for first in range(0, len(bits), _CHUNK):
-        part = different_bits(bits[first : first + _CHUNK, None], bits[None, first:]) <= MAX_COPY_BITS
-        for row, other in np.argwhere(part).tolist():
-            if other > row:
-                joined.join(known[first + row][0], known[first + other][0])
-
-
-class _Joined:
-    """Disjoint sets of names."""
-
-    def __init__(self, names: Sequence[str]) -> None:
-        self._parent = {name: name for name in names}
-
-    def find(self, name: str) -> str:
-        """The name that stands for the set of this one."""
-        root = name
-        while self._parent.setdefault(root, root) != root:
-            root = self._parent[root]
-        while self._parent[name] != root:
-            name, self._parent[name] = self._parent[name], root
-        return root
-
-    def join(self, one: str, other: str) -> None:
-        """Unite the sets of two names; a clip, else the smaller name, stands for both, whatever the order."""
-        low, high = sorted((self.find(one), self.find(other)), key=lambda name: (_is_photo(name), name))
-        self._parent[high] = low
-
-
 def _choose_groups(groups: dict[str, list[int]], whole: int, val_fraction: float, *, exact: bool) -> set[int]:
     """Samples of the groups to hold out: those with a small hash.
 
@@ -203,22 +98,12 @@ def _choose_groups(groups: dict[str, list[int]], whole: int, val_fraction: float
 
 def _hash(group: str) -> int:
     """Hash of a group: for a single photo that of its bytes."""
-    return int(group[:8] if _is_photo(group) else hashlib.sha256(group.encode(errors="replace")).hexdigest()[:8], 16)
-
-
-def _is_photo(group: str) -> bool:
-    return re.fullmatch("[0-9a-f]{64}", group) is not None
+    return int(group[:8] if is_photo(group) else hashlib.sha256(group.encode(errors="replace")).hexdigest()[:8], 16)
 
 
 def _last_in_time(entries: Sequence[SampleRef], val_fraction: float) -> set[int]:
     """The last photos by the numbers in their names; samples of one photo stay together."""
-    order = sorted({entry.photo_sha256: _time(entry) for entry in entries}.items(), key=lambda item: item[1])
+    order = sorted({entry.photo_sha256: name_order(entry) for entry in entries}.items(), key=lambda item: item[1])
     count = min(max(1, round(val_fraction * len(order))), len(order) - 1)
     last = {photo for photo, _ in order[len(order) - count :]}
     return {row for row, entry in enumerate(entries) if entry.photo_sha256 in last}
-
-
-def _time(entry: SampleRef) -> list[tuple[int, str]]:
-    """Sort key of a name in which numbers are compared as numbers."""
-    parts = re.split(r"(\d+)", entry.name)
-    return [(int(part), "") if part.isdigit() else (-1, part) for part in parts]

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
-
+from distill.datasets.dataset_card import write_card
 from distill.errors import DistillError
+from distill.files import writer_runs
 from distill.shards import Manifest, write_manifest
 from distill.tasks import TASKS, DepthKind, Task
-from distill.teachers.labeling.dataset_card import write_card
 from distill.teachers.labeling.job import Job
 from distill.teachers.labeling.shard_stats import ShardStats
 
@@ -50,18 +48,6 @@ def write_dataset_manifest(job: Job) -> tuple[Manifest, list[ShardStats]] | None
     write_manifest(job.out, manifest)
     write_card(job.out, manifest, (suffix for stats in done for suffix in stats.photo_suffixes))
     for part in job.out.glob(".shard-*.part"):
-        if not _writer_runs(part):
+        if not writer_runs(part):
             part.unlink(missing_ok=True)
     return manifest, done
-
-
-def _writer_runs(part: Path) -> bool:
-    """Whether the process that is writing a partial tar (its id is in the name) runs: jobs may share an --out."""
-    number = part.name.removesuffix(".part").rpartition(".")[2]
-    try:
-        os.kill(int(number), 0)
-    except (ValueError, OverflowError, ProcessLookupError):
-        return False
-    except PermissionError:
-        return True
-    return True

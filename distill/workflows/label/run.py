@@ -248,8 +248,8 @@ def _shards_of_job(job_index: str, num_shards: int) -> list[int]:
 
 def _clear(out: Path) -> None:
     """Remove the files of an earlier job, and no others."""
+    from distill.datasets.dataset_card import CARD, is_own_card
     from distill.shards import MANIFEST
-    from distill.teachers.labeling.dataset_card import CARD, is_own_card
     from distill.teachers.labeling.previews import PREVIEWS
     from distill.teachers.labeling.shard_plan import STATS_DIR
 

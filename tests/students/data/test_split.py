@@ -9,9 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from distill.datasets.operations.groups import GroupBy, find_groups
 from distill.images.photo_hash import MAX_COPY_BITS, different_bits, hash_photo, read_hash
 from distill.students.data.shard_index import SampleRef
-from distill.students.data.split import GroupBy, Split, find_groups, split
+from distill.students.data.split import Split, split
 
 
 def entry(name: str, bits: str = "", *, is_frame: bool = False) -> SampleRef:
