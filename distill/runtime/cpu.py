@@ -1,10 +1,10 @@
-"""Usable CPU cores, and the number of threads in numpy's linear algebra."""
+"""Usable CPU cores and memory, and the number of threads in numpy's linear algebra."""
 
 from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
@@ -30,29 +30,50 @@ def cpu_quota(root: Path | None = None, own: Path | None = None) -> float | None
     """
     root, own = root or _CGROUPS, own or _OWN_CGROUPS
     quotas = []
+    for group, version in _groups("cpu", root, own):
+        words = (
+            [_read_text(group / name).strip() for name in ("cpu.cfs_quota_us", "cpu.cfs_period_us")]
+            if version == 1
+            else _read_text(group / "cpu.max").split()
+        )
+        if len(words) == 2 and all(word.isdigit() for word in words) and int(words[1]) > 0:
+            quotas.append(int(words[0]) / int(words[1]))
+    return min((quota for quota in quotas if quota > 0), default=None)
+
+
+def usable_memory(root: Path | None = None, own: Path | None = None) -> int:
+    """Bytes of memory that this process may use: those of the machine or its container; 0 where unknown.
+
+    Args:
+        root: Where control groups are mounted.
+        own: List of the control groups of this process.
+    """
+    try:
+        total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (ValueError, OSError, AttributeError):
+        return 0
+    names = {1: "memory.limit_in_bytes", 2: "memory.max"}
+    groups = _groups("memory", root or _CGROUPS, own or _OWN_CGROUPS)
+    limits = [_read_text(group / names[version]).strip() for group, version in groups]
+    return min([total, *(int(limit) for limit in limits if limit.isdigit() and int(limit) > 0)])
+
+
+def _groups(controller: str, root: Path, own: Path) -> Iterator[tuple[Path, int]]:
+    """(folder, version) of the control groups of this process, and of all groups above them.
+
+    In a container, its own group is the mount itself.
+    """
     for line in _read_text(own).splitlines():
         _, controllers, path = [*line.split(":", 2), "", ""][:3]
-        if not controllers:  # version 2
-            quotas += _quotas(root, path, lambda group: _read_text(group / "cpu.max").split())
-        elif "cpu" in controllers.split(","):
-            for mount in (root / controllers, root / "cpu"):
-                quotas += _quotas(mount, path, _quota_of_version_1)
-    return min(quotas, default=None)
-
-
-def _quotas(mount: Path, path: str, read: Callable[[Path], list[str]]) -> list[float]:
-    """Quotas of a group and all groups above it; in a container, its own group is the mount itself."""
-    group = PurePosixPath(path.lstrip("/"))
-    quotas = []
-    for parent in (group, *group.parents):
-        numbers = read(mount / parent)
-        if len(numbers) == 2 and all(number.isdigit() for number in numbers) and int(numbers[1]) > 0:
-            quotas.append(int(numbers[0]) / int(numbers[1]))
-    return [quota for quota in quotas if quota > 0]
-
-
-def _quota_of_version_1(group: Path) -> list[str]:
-    return [_read_text(group / name).strip() for name in ("cpu.cfs_quota_us", "cpu.cfs_period_us")]
+        group = PurePosixPath(path.lstrip("/"))
+        mounts, version = [root], 2
+        if controllers:
+            if controller not in controllers.split(","):
+                continue
+            mounts, version = [root / controllers, root / controller], 1
+        for mount in mounts:
+            for parent in (group, *group.parents):
+                yield mount / parent, version
 
 
 def _read_text(path: Path) -> str:

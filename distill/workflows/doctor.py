@@ -13,6 +13,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal
 
+from distill.runtime.cpu import usable_memory
+
 
 @dataclass(frozen=True)
 class Finding:
@@ -70,7 +72,7 @@ def _machine() -> Iterator[Finding]:
     supported = (3, 11) <= sys.version_info[:2] < (3, 14)
     yield Finding("machine", "python", "ok" if supported else "bad", python, "" if supported else "use 3.11 to 3.13")
     yield Finding("machine", "processor", "ok", f"{facts['processor']}, {facts['cores']} cores, {facts['system']}")
-    memory = _memory_bytes()
+    memory = usable_memory()
     if memory:
         tight = memory < 4 * _GIB
         hint = "training needs about 4 GiB; lower the batch size" if tight else ""
@@ -85,19 +87,6 @@ def _machine() -> Iterator[Finding]:
         tight = size < _GIB // 4
         hint = "data loader workers need it; in Docker: --shm-size=2g" if tight else ""
         yield Finding("machine", "shared memory", "note" if tight else "ok", f"{size / _GIB:.1f} GiB", hint)
-
-
-def _memory_bytes() -> int:
-    """Memory that this process may use: that of the machine or the container; 0 where it is unknown."""
-    try:
-        total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (ValueError, OSError, AttributeError):
-        return 0
-    try:
-        limit = Path("/sys/fs/cgroup/memory.max").read_text().strip()
-    except OSError:
-        return total
-    return min(total, int(limit)) if limit.isdigit() else total
 
 
 def _packages() -> Iterator[Finding]:

@@ -103,3 +103,19 @@ def test_the_quota_of_a_container(
     monkeypatch.setattr(cpu, "_OWN_CGROUPS", listed)
     monkeypatch.setattr("os.sched_getaffinity", lambda process: set(range(8)))
     assert cpu.usable_cores() == {None: 8, 0.5: 1, 1.5: 2, 2.0: 2}[quota]
+
+
+@pytest.mark.parametrize(
+    ("files", "own", "limit"),
+    [
+        ({"memory.max": "1048576\n"}, "0::/\n", 1048576),
+        ({"a/b/memory.max": "max", "a/memory.max": "2097152"}, "0::/a/b\n", 2097152),
+        ({"memory/x/memory.limit_in_bytes": "4096"}, "9:memory:/x\n", 4096),
+        ({"memory.max": "max"}, "0::/\n", None),
+        ({}, "nonsense\n\n", None),
+    ],
+)
+def test_the_memory_of_a_container(files: dict[str, str], own: str, limit: int | None, tmp_path: Path) -> None:
+    total = cpu.usable_memory(tmp_path, tmp_path / "none")
+    assert total > 10**8
+    assert cpu.usable_memory(*control_groups(tmp_path, files, own)) == (limit or total)

@@ -72,6 +72,8 @@ class OrtRunner(Runner):
                     fixed_dimensions=sides,
                     disabled_optimizers=_INCORRECT_REWRITES,
                 )
+            except DistillError as error:
+                raise DistillError(f"{path}: {error.message.removeprefix(f'{path}: ')}", hint=error.hint) from error
             except Exception as error:  # ONNX Runtime's errors share no base class below Exception
                 raise _loading_error(path, error) from error
 
@@ -98,9 +100,10 @@ class OrtRunner(Runner):
             raise self._failed(images, error) from error
 
     def _failed(self, images: Any, error: Exception) -> DistillError:
+        reason = error.message if isinstance(error, DistillError) else first_line(error)
         return DistillError(
-            f"{self.name}: ONNX Runtime failed on {tuple(images.shape)}: {first_line(error)}",
-            hint="try a smaller --batch; export the student again",
+            f"{self.name}: ONNX Runtime failed on {tuple(images.shape)}: {reason}",
+            hint=getattr(error, "hint", "") or "try a smaller --batch; export the student again",
         )
 
     def close(self) -> None:

@@ -73,6 +73,8 @@ class OnnxSpecialist(Specialist):
         names = [output.name or session.get_outputs()[0].name for output in self._config.outputs]
         try:
             values = session.run(names, {feed: image})
+        except DistillError as error:
+            raise DistillError(f"{self._path.name}: {error.message}", hint=error.hint) from error
         except Exception as error:  # onnxruntime's exceptions share no base class
             raise DistillError(
                 f"{self._path.name}: the model refuses this input: {describe_error(error)}",
@@ -114,7 +116,11 @@ class OnnxSpecialist(Specialist):
                     why="run an ONNX teacher",
                     threads=max(self._config.threads, 1),
                     providers=runtime.get_available_providers(),
+                    allow_loops=True,
                 )
+            except DistillError as error:
+                message = f"{self._path}: {error.message.removeprefix(f'{self._path}: ')}"
+                raise UsageError(message, hint=error.hint) from error
             except Exception as error:
                 raise UsageError(
                     f"{self._path}: not a model that ONNX Runtime can open: {describe_error(error)[:200]}",
