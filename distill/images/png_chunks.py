@@ -47,6 +47,27 @@ def read_png(data: bytes) -> tuple[bytes, dict[bytes, bytes]]:
     return b"".join([PNG_SIGNATURE, *parts, _END]), colors
 
 
+def find_damage(data: bytes) -> str:
+    """Reason why the pixels of a PNG cannot be whole, from its chunks alone; empty if there is none.
+
+    Raises:
+        ValueError: More chunks than any encoder writes.
+    """
+    position = len(PNG_SIGNATURE)
+    for _ in range(_MAX_CHUNKS):
+        stop = position + 12 + int.from_bytes(data[position : position + 4], "big")
+        kind = data[position + 4 : position + 8]
+        if len(kind) < 4 or stop > len(data):
+            return "the file ends too early"
+        if kind == b"IEND":
+            return ""
+        check = int.from_bytes(data[stop - 4 : stop], "big")
+        if kind in _PIXELS and zlib.crc32(memoryview(data)[position + 4 : stop - 4]) != check:
+            return "a checksum in the file is wrong"
+        position = stop
+    raise ValueError("it has more than a million chunks")
+
+
 def inflate_profile(chunk: bytes) -> bytes | None:
     """ICC profile of an ``iCCP`` chunk; None if it is damaged or absurdly large."""
     _, _, compressed = chunk.partition(b"\0")

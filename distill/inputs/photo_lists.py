@@ -59,10 +59,12 @@ def decode_text(data: bytes, path: Path) -> str:
 
 
 def existing_file(path: Path) -> Path | None:
-    """The file, whose name may be stored with composed or with decomposed accents."""
+    """The file, whose name may be stored with composed or decomposed accents, and its suffix in capitals or not."""
     spelled = [str(path), unicodedata.normalize("NFC", str(path)), unicodedata.normalize("NFD", str(path))]
     try:
         spelled += [str(path.with_name(Path(text).name)) for text in spelled[1:]]
+        cases = {path.suffix.lower(), path.suffix.upper()} - {path.suffix}
+        spelled += [str(Path(text).with_suffix(suffix)) for suffix in sorted(cases) for text in list(spelled)]
         return next((Path(text) for text in spelled if Path(text).exists()), None)
     except (OSError, ValueError):  # a name that is too long, or empty
         return None

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any, Final, Literal
 
+import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from distill.images import Photo
@@ -15,7 +16,7 @@ from distill.teachers.labeling.photo_state import PhotoState
 
 MAX_LOW_QUALITY = 40
 """Number of labels with the lowest quality that are listed, per shard and in the report."""
-FORMAT: Final = 3
+FORMAT: Final = 4
 """Version of the file."""
 
 
@@ -24,7 +25,7 @@ class ShardStats(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    format: Literal[3] = FORMAT
+    format: Literal[4] = FORMAT
     recipe: str
     """Digest of the options with which the shard was labeled."""
     inputs: tuple[PhotoState, ...] = ()
@@ -41,6 +42,10 @@ class ShardStats(BaseModel):
     """Labels that were decoded differently from their prompt: name, task, reason."""
     counts: dict[str, int] = Field(default_factory=dict)
     """Number of label maps by task."""
+    valid: dict[str, float] = Field(default_factory=dict)
+    """Sum over these maps of the fraction of pixels with a value, by task."""
+    median_depths_m: tuple[float, ...] = ()
+    """Median of each map of metric depth."""
     answered: dict[str, int] = Field(default_factory=dict)
     """Number of answers that became labels, by task; several instance answers share one map."""
     quality: dict[str, float] = Field(default_factory=dict)
@@ -79,6 +84,8 @@ class ShardStatsBuilder:
         self._answered: dict[str, int] = {}
         self._cost_usd = 0.0
         self._counts: dict[str, int] = {}
+        self._valid: dict[str, float] = {}
+        self._median_depths_m: list[float] = []
         self._quality: dict[str, float] = {}
         self._photo_suffixes: dict[str, None] = {}
         self._depth_kinds: dict[DepthKind, None] = {}
@@ -114,9 +121,14 @@ class ShardStatsBuilder:
             self._photo_suffixes[photo.suffix] = None
         for task, label in result.labels.items():
             self._counts[task] = self._counts.get(task, 0) + 1
+            self._valid[task] = self._valid.get(task, 0.0) + label.valid_fraction
             info = TASKS[task]
             if info.has_depth_kind:
-                self._depth_kinds[label.depth_kind or DepthKind.METRIC] = None
+                kind = label.depth_kind or DepthKind.METRIC
+                self._depth_kinds[kind] = None
+                few = label.value[::8, ::8][label.valid[::8, ::8]]
+                if kind is DepthKind.METRIC and few.size:
+                    self._median_depths_m.append(round(float(np.median(few)), 4))
             if info.class_list == "referring":
                 self._referring |= dict.fromkeys(label.classes)
             if info.class_list == "instance_classes":
@@ -154,6 +166,8 @@ class ShardStatsBuilder:
             notes=tuple(self._notes),
             answered=self._answered,
             counts=self._counts,
+            valid=self._valid,
+            median_depths_m=tuple(self._median_depths_m),
             quality=self._quality,
             photo_suffixes=tuple(self._photo_suffixes),
             depth_kinds=tuple(self._depth_kinds),

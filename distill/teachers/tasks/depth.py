@@ -40,6 +40,9 @@ RIGHT_WITHIN = 0.1
 _NEAREST_M = 0.1
 _BLACK_M = 1e-3
 """Black decodes to 0 m; nearer depths are not informative."""
+_MOST_NEGATIVE = 0.05
+"""Maps with a larger share of negative depths are refused."""
+_SIGN_HINT = "give scale: -1.0 if the camera looks along -z, or min_value: 0 if these pixels have no depth"
 _LEAST_NEAR = 0.05
 """Maps with a smaller share of depths within `distill.tasks.FAR_DEPTH_M` are not in meters."""
 _LARGEST_SHARE = 0.005
@@ -224,6 +227,7 @@ class DepthTask(TeacherTask):
         value = planes[0].astype(np.float32)
         valid = np.isfinite(value)
         if output.depth_kind is DepthKind.METRIC:
+            _check_positive(value, valid, name, "return positive meters, and NaN where there is none")
             valid &= value > 0
             _check_near(value, valid, name, "return meters, or state another depth_kind")
         else:
@@ -237,6 +241,7 @@ class DepthTask(TeacherTask):
         if config.ray_focal_px is not None:
             value = z_depth_of_rays(value, config.ray_focal_px)
         if config.depth_kind is DepthKind.METRIC:
+            _check_positive(value, valid, str(path), _SIGN_HINT)
             valid &= value > 0
             if not {"scale", "depth_kind", "max_value"} & config.model_fields_set:
                 _check_unit(gray, str(path))
@@ -273,6 +278,16 @@ class DepthTask(TeacherTask):
             )
         return encode_depth_rgb(
             view.trace().depth_m, prompt_spec.colormap, prompt_spec.near_is_low, lam=prompt_spec.lam, c=prompt_spec.c
+        )
+
+
+def _check_positive(value: Float[ndarray, "h w"], valid: Bool[ndarray, "h w"], where: str, hint: str) -> None:
+    """Raise if many depths are negative; one negative number alone marks pixels without a depth."""
+    negative, count = value[valid & (value < 0)], np.count_nonzero(valid)
+    marks_missing = negative.size and negative.min() == negative.max() and negative.size < count
+    if negative.size > _MOST_NEGATIVE * count and not marks_missing:
+        raise DistillError(
+            f"{where}: {negative.size / count:.0%} of the depths are negative, down to {negative.min():.4g}", hint=hint
         )
 
 

@@ -16,6 +16,11 @@ if TYPE_CHECKING:
 _SHOWN = 20
 """Failures in `LabelResult.to_text`; label.json and the report list all."""
 
+_WHOLE = 0.9995
+"""Fractions of pixels with a value that are shown as 100.0%."""
+_USUAL_DEPTH_M = (0.5, 200.0)
+"""Range of the median depth of a set of photos that are not taken through a microscope or from a plane."""
+
 Row = Mapping[str, Any]
 
 
@@ -49,6 +54,7 @@ class LabelResult:
         labeled: Photos with at least one label.
         answers: Answers of the teacher.
         labels: Number of label maps by task.
+        valid_fraction: Mean fraction of pixels with a value, by task.
         quality: Mean quality by task: scores of the labels against their photos, in [0, 1].
         instances: Per photo: name, and number of instances of each class.
         failed: Photos that could not be used: name, reason.
@@ -74,6 +80,7 @@ class LabelResult:
     labeled: int
     answers: int
     labels: Mapping[str, int]
+    valid_fraction: Mapping[str, float]
     quality: Mapping[str, float]
     instances: tuple[Row, ...]
     failed: tuple[Row, ...]
@@ -105,6 +112,8 @@ class LabelResult:
             f"{self.labeled} of {self.photos} photos labeled with {self.answers} answers in {self.seconds:.1f} s for "
             f"{self.cost_usd:.2f} USD; maps: {per_task}; {self.shards} shards in {self.out}"
         ]
+        if partial := [f"{share:.1%} of {task}" for task, share in self.valid_fraction.items() if share < _WHOLE]:
+            lines.append(f"pixels with a value: {', '.join(partial)}")
         if self.realigned:
             lines.append(f"{self.realigned} answers were shifted against their photos and have been realigned")
         if self.hosted and self.hosted.stopped:
@@ -152,6 +161,9 @@ def summarize(
     answered = {task: sum(stats.answered.get(task, 0) for stats in all_stats) for task in tasks}
     unanswered = tuple(failure for stats in all_stats for failure in stats.unanswered)
     quality = {task: sum(stats.quality.get(task, 0.0) for stats in all_stats) for task in tasks}
+    counts = {task: sum(stats.counts.get(task, 0) for stats in all_stats) for task in tasks}
+    valid = {task: sum(stats.valid.get(task, 0.0) for stats in all_stats) for task in tasks}
+    notes = [note for stats in all_stats for note in stats.notes]
     names = dict.fromkeys(name for stats in all_stats for name in stats.skipped)
     return LabelResult(
         out=job.out,
@@ -159,12 +171,13 @@ def summarize(
         photos=sum(stats.photos for stats in all_stats),
         labeled=sum(stats.labeled for stats in all_stats),
         answers=sum(answered.values()) + sum(row["kind"] == "rejected" for row in unanswered),
-        labels={task: sum(stats.counts.get(task, 0) for stats in all_stats) for task in tasks},
+        labels=counts,
+        valid_fraction={task: round(valid[task] / counts[task], 4) for task in tasks if counts[task]},
         quality={task: round(quality[task] / answered[task], 4) for task in tasks if answered[task]},
         instances=tuple(row for stats in all_stats for row in stats.instances),
         failed=tuple(failure for stats in all_stats for failure in stats.failures),
         unanswered=unanswered,
-        notes=tuple(note for stats in all_stats for note in stats.notes),
+        notes=(*_remark_on_depth(all_stats), *notes),
         realigned=sum(stats.realigned for stats in all_stats),
         low_quality=tuple(lowest_quality(row for stats in all_stats for row in stats.low_quality)),
         ignored=tuple(job.source.ignored),
@@ -177,6 +190,21 @@ def summarize(
         seconds=round(seconds, 2),
         hosted=hosted,
     )
+
+
+def _remark_on_depth(all_stats: Sequence[ShardStats]) -> list[Row]:
+    """A remark if the depths as a whole are unusually small or large, as in another unit."""
+    from statistics import median
+
+    from distill.tasks import TASKS
+
+    medians = [one for stats in all_stats for one in stats.median_depths_m]
+    least, most = _USUAL_DEPTH_M
+    if not medians or least <= median(medians) <= most:
+        return []
+    task = next(str(task) for task, info in TASKS.items() if info.has_depth_kind)
+    reason = f"the median of all depths is {median(medians):.3g} m: check that the unit is meters (scale)"
+    return [{"name": "all photos", "task": task, "reason": reason}]
 
 
 def _plain(value: Any) -> Any:

@@ -57,7 +57,10 @@ def write_label_report(job: Job, all_stats: list[ShardStats], result: LabelResul
 
 
 def _overview(job: Job, all_stats: list[ShardStats], result: LabelResult) -> Section:
-    rows = [[task, count, result.quality.get(task)] for task, count in result.labels.items()]
+    rows = [
+        [task, count, result.valid_fraction.get(task), result.quality.get(task)]
+        for task, count in result.labels.items()
+    ]
     metrics = [
         Metric(result.labeled, "photos labeled", f"of {result.photos}"),
         Metric(result.answers, "answers read", f"{len(result.unanswered)} gave no label"),
@@ -74,7 +77,7 @@ def _overview(job: Job, all_stats: list[ShardStats], result: LabelResult) -> Sec
         [
             Metrics(metrics),
             Table(
-                ["task", "labels", "mean quality"],
+                ["task", "labels", "pixels with a value", "mean quality"],
                 rows,
                 note=_QUALITY,
             ),
