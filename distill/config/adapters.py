@@ -23,6 +23,9 @@ class ReplayConfig(TeacherConfig):
     kind: Literal["replay"] = "replay"
     answers: Path
     """The manifest; its paths are relative to its folder."""
+    images_root: Path | None = None
+    """Folder below which all images of the manifest lie; null: the folder of the manifest. Another one is only accepted
+    from the command line: a manifest of someone else could name private images, which reports would show."""
     model: str = "unknown"
     """The model that generated them."""
     resize_mode: ResizeMode = "cover"

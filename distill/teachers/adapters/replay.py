@@ -6,9 +6,11 @@ For images of a closed model, or of an earlier job.
 from __future__ import annotations
 
 import json
+import os
+import stat
 import unicodedata
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +35,7 @@ class ReplayGenerator(CacheableGenerator):
         self._config = config
         self._folder = config.answers.parent
         rows = read_manifest_rows(config.answers)
+        self._check_places(rows)
         self._rows = [(row, self._prompt_spec(row, number)) for number, row in enumerate(rows, 1)]
         self._by_path: dict[str, list[tuple[ManifestRow, PromptSpec]]] = defaultdict(list)
         self._by_name: dict[str, list[tuple[ManifestRow, PromptSpec]]] = defaultdict(list)
@@ -72,6 +75,25 @@ class ReplayGenerator(CacheableGenerator):
     def _answer_path(self, row: ManifestRow) -> Path:
         path = self._folder / row.answer
         return existing_file(path) or path
+
+    def _check_places(self, rows: Sequence[ManifestRow]) -> None:
+        """Refuse images outside of the folder in which all of them must lie, also by links.
+
+        Raises:
+            UsageError: There is one.
+        """
+        root = Path(os.path.realpath(self._config.images_root or self._folder))
+        inside: dict[Path, bool] = {}  # resolving each of many thousand paths would take seconds
+        for number, row in enumerate(rows, 1):
+            path = self._answer_path(row)
+            place = path if _is_link_or_folder(path) else path.parent
+            if place not in inside:
+                inside[place] = Path(os.path.realpath(place)).is_relative_to(root)
+            if not inside[place]:
+                raise UsageError(
+                    f"{self._config.answers}, row {number}: the image {row.answer} is not in {root}",
+                    hint="if the manifest is yours, name the folder of its images: --set images_root=FOLDER",
+                )
 
     def _row(self, photo: Photo, prompt_spec: PromptSpec) -> ManifestRow:
         pairs = self._pairs(photo)
@@ -115,6 +137,14 @@ class ReplayGenerator(CacheableGenerator):
     def all_prompt_specs(self) -> list[PromptSpec]:
         """Every prompt of the manifest, in its order."""
         return [prompt_spec for _, prompt_spec in self._rows]
+
+
+def _is_link_or_folder(path: Path) -> bool:
+    try:
+        mode = path.lstat().st_mode
+    except (OSError, ValueError):
+        return False
+    return stat.S_ISLNK(mode) or stat.S_ISDIR(mode)
 
 
 def build_replay(config: ReplayConfig, folder: Path, context: TeacherContext) -> Teacher:

@@ -13,7 +13,12 @@ from distill.tasks import Task
 from distill.workflows.packaged import packaged_configs
 from distill.workflows.teachers.classes import with_classes
 
-_CODE_IN_CONFIG = "a config file cannot name code to run"
+_NOT_IN_FILES = {
+    "function": ("a config file cannot name code to run", "--set function=package.module:name"),
+    "images_root": ("a config file cannot name a folder of private images", "--set images_root=FOLDER"),
+}
+"""Keys that only the command line may set: (reason, option)."""
+_CODE_IN_CONFIG = _NOT_IN_FILES["function"][0]
 _FILE_KEYS = ("answers", "prices")
 """Keys with a path that is relative to the config file where such a file exists."""
 
@@ -111,11 +116,7 @@ def _read_file(path: Path) -> _Values:
     kind = values.get("kind", "")
     if not isinstance(kind, str):
         raise UsageError(f"{path}: kind is not the name of a kind of teacher", hint=_known())
-    if "function" in values:
-        raise UsageError(
-            f"{path}: {_CODE_IN_CONFIG}",
-            hint="remove function from it, and give it on the command line: --set function=package.module:name",
-        )
+    _refuse_keys(values, path)
     plugin = find_plugin(kind)
     if plugin is not None:
         return {**plugin_values(plugin), **values}, folder, str(path)
@@ -128,6 +129,14 @@ def _read_file(path: Path) -> _Values:
     if kind == "ensemble":
         _read_members(values, folder)
     return values, folder, str(path)
+
+
+def _refuse_keys(values: Mapping[str, Any], path: Path) -> None:
+    for key, (reason, option) in _NOT_IN_FILES.items():
+        if key in values:
+            raise UsageError(
+                f"{path}: {reason}", hint=f"remove {key} from it, and give it on the command line: {option}"
+            )
 
 
 def _read_members(values: dict[str, Any], folder: Path) -> None:
@@ -146,6 +155,6 @@ def _read_members(values: dict[str, Any], folder: Path) -> None:
                 path = folder / teacher if teacher.endswith((".yaml", ".yml")) else teacher
                 config, inner, _ = _find_values(path)
                 entry = {**entry, "teacher": config, "folder": str(inner)}
-            elif isinstance(teacher, dict) and "function" in teacher:
-                raise UsageError(f"{folder}: {_CODE_IN_CONFIG}", hint="remove function from it")
+            elif isinstance(teacher, dict):
+                _refuse_keys(teacher, folder)
             members[number] = entry if "folder" in entry else {**entry, "folder": str(folder)}
