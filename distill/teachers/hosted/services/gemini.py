@@ -14,9 +14,9 @@ from distill.optional import require
 from distill.teachers.hosted.services.base import BatchApi, Request, Response, Service
 from distill.teachers.hosted.services.errors import TransientError, to_transient_error
 from distill.teachers.hosted.services.gemini_batches import GeminiBatches
+from distill.teachers.hosted.services.gemini_client import open_client, open_pool
 from distill.teachers.hosted.services.gemini_requests import aspect_ratio, image_sizes
 from distill.teachers.hosted.services.gemini_responses import api_error, parse_response
-from distill.teachers.hosted.services.registry import find_api_key
 
 if TYPE_CHECKING:
     from google import genai
@@ -33,6 +33,7 @@ class GeminiService(Service):
         self._config = config
         self.mode, self.price_size, self.presence_model = config.mode, config.image_size, config.presence_model
         self._client: genai.Client | None = None
+        self._pool: Any = None
 
     def canvas_sizes(self) -> list[tuple[int, int]]:
         """As `Service.canvas_sizes`."""
@@ -47,7 +48,9 @@ class GeminiService(Service):
 
     def open(self) -> None:
         """As `Service.open`."""
-        self._client = open_client(self._config)
+        require("google.genai", extra="gemini", why="use Google's models")
+        self._pool = open_pool(self._config)
+        self._client = open_client(self._config, self._pool)
 
     async def send(self, request: Request) -> Response:
         """As `Service.send`."""
@@ -82,6 +85,7 @@ class GeminiService(Service):
         """As `Service.close`."""
         if self._client is not None:
             await self._client.aio.aclose()
+            await self._pool.aclose()
 
     def batch_api(self, secrets: Sequence[str]) -> BatchApi:
         """As `Service.batch_api`."""
@@ -107,34 +111,3 @@ class GeminiService(Service):
         if config.thinking:
             settings["thinking_config"] = types.ThinkingConfig(thinking_level=config.thinking.upper())
         return settings
-
-
-def open_client(config: GeminiConfig) -> genai.Client:
-    """The client of the package, with its retries switched off.
-
-    Raises:
-        DistillError: The package is not installed, or there is no key.
-    """
-    package = require("google.genai", extra="gemini", why="use Google's models")
-    types = package.types
-    options = types.HttpOptions(
-        base_url=config.base_url or None,
-        timeout=int(config.limits.timeout_s * 1000),
-        # With None the package would silently repeat a request whose connection was cut, and it would be charged twice.
-        retry_options=types.HttpRetryOptions(attempts=1),
-        # The key in the request is for one host. The names are those of the two HTTP packages that it may use.
-        client_args={"follow_redirects": False},
-        async_client_args={"follow_redirects": False, "allow_redirects": False},
-    )
-    # Vertex AI also accepts credentials of another kind.
-    key = find_api_key(config, required=not config.vertex) or None
-    client: genai.Client
-    if not config.vertex:
-        client = package.Client(api_key=key, http_options=options, vertexai=False)
-    elif key:  # the project belongs to the key
-        client = package.Client(vertexai=True, api_key=key, http_options=options)
-    else:
-        client = package.Client(
-            vertexai=True, project=config.project or None, location=config.location or None, http_options=options
-        )
-    return client

@@ -3,49 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import socket
-import threading
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 
 import pytest
 
 from distill.teachers.hosted.services import http_post
 from distill.teachers.hosted.services.http_post import post
-
-
-@contextmanager
-def serve(*parts: bytes, pause_s: float = 0.0) -> Iterator[tuple[str, list[bytes]]]:
-    """A server that sends these parts with pauses, then closes the connection."""
-    listener = socket.create_server(("127.0.0.1", 0))
-    received: list[bytes] = []
-    end = threading.Event()
-
-    def run() -> None:
-        while True:
-            try:
-                connection, _ = listener.accept()
-            except OSError:
-                return
-            with connection:
-                received.append(connection.recv(65536))
-                try:
-                    for part in parts:
-                        connection.sendall(part)
-                        if end.wait(pause_s):
-                            return
-                except OSError:
-                    continue
-
-    thread = threading.Thread(target=run, daemon=True)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{listener.getsockname()[1]}/v1", received
-    finally:
-        end.set()
-        listener.shutdown(socket.SHUT_RDWR)
-        listener.close()
-        thread.join()
+from tests.fakes.raw_server import serve
 
 
 def send(url: str, timeout_s: float = 5.0) -> http_post.HttpReply:
