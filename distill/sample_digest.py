@@ -1,4 +1,4 @@
-"""SHA-256 of a sample in its own json: a sample is whole or not, wherever it is copied to.
+"""SHA-256 of a sample in its own json, and of a manifest in itself: whole or not, wherever they are copied to.
 
 The digest of a tar says that some byte of it has changed; that of a sample says whose. It covers the key, the names and
 bytes of all files, and the json without the digest, which is its last entry.
@@ -16,6 +16,8 @@ from distill.files import parse_json
 
 NAME = "sample_sha256"
 _LAST_ENTRY = re.compile(rb'(, ?)?"sample_sha256": ?"([0-9a-f]{64})"\}\Z')
+_MANIFEST_NAME = "manifest_sha256"
+_MANIFEST_ENTRY = re.compile(rb',\n  "manifest_sha256": "([0-9a-f]{64})"\n\}\Z')
 _MAX_BYTES = 100
 """Of the entry."""
 
@@ -48,6 +50,19 @@ def has_right_digest(key: str, files: Mapping[str, bytes]) -> bool | None:
     if found is None:
         return None
     return _sha256(key, files, text[: found.start()] + b"}") == found[2].decode()
+
+
+def manifest_with_digest(text: str) -> str:
+    """An indented JSON object with its digest as last entry."""
+    return f'{text[:-2]},\n  "{_MANIFEST_NAME}": "{hashlib.sha256(text.encode()).hexdigest()}"\n}}'
+
+
+def has_right_manifest_digest(data: bytes) -> bool | None:
+    """Whether a manifest is as it was written; None if it states no digest."""
+    found = _MANIFEST_ENTRY.search(data)
+    if found is None:
+        return None if _MANIFEST_NAME.encode() not in data else False
+    return hashlib.sha256(data[: found.start()] + b"\n}").hexdigest() == found[1].decode()
 
 
 def _sha256(key: str, files: Mapping[str, bytes], text: bytes) -> str:

@@ -23,16 +23,20 @@ from distill.files import create_file, parse_json, read_json, write_atomic
 from distill.labels import Label
 from distill.labels import decode as decode_label
 from distill.labels import read_meta as read_label_meta
-from distill.sample_digest import with_digest
-from distill.tar_files import iter_members
+from distill.labels.placeholders import is_placeholder, may_be_placeholder, placeholders
+from distill.sample_digest import manifest_with_digest, with_digest
+from distill.sample_json import from_uniform, to_uniform
+from distill.tar_files import TarMember, iter_members
 from distill.tasks import DepthKind, Task
 
 MANIFEST = "dataset.json"
-FORMAT: Final = 3
-"""Of `MANIFEST`; 1 had other key names, 2 had no instances that overlap."""
+FORMAT: Final = 4
+"""Of `MANIFEST`; 1 had other key names, 2 no instances that overlap, 3 samples with different files."""
 
 
 MAX_SHARD_SAMPLES = 100_000_000
+_PHOTO = "jpg"
+"""Extension of the photo, of any format, in a tar."""
 
 
 class ShardEntry(BaseModel):
@@ -52,7 +56,7 @@ class Manifest(BaseModel):
 
     model_config = ConfigDict(extra="ignore", frozen=True)
 
-    format: Literal[3] = FORMAT
+    format: Literal[4] = FORMAT
     tasks: tuple[Task, ...]
     counts: dict[str, int] = Field(default_factory=dict)
     """Labeled samples by task."""
@@ -117,6 +121,7 @@ class Sample:
             raise DistillError(f"sample {self.key}: its json is damaged", hint="label the photo again") from error
         if not isinstance(values, dict):
             raise DistillError(f"sample {self.key}: its json is not an object", hint="label the photo again")
+        values = from_uniform(values)
         try:
             SampleMeta.model_validate(values)
         except ValidationError as error:
@@ -134,6 +139,11 @@ class Sample:
             if extension != "json" and "." not in extension:
                 return extension
         raise DistillError(f"sample {self.key}: it contains no photo", hint="label the photo again")
+
+    @property
+    def photo_format(self) -> str:
+        """Suffix for the photo outside of a shard, by its format."""
+        return str(self.meta.get("photo_format") or self.photo_suffix)
 
     @property
     def photo(self) -> bytes:
@@ -158,23 +168,36 @@ class Sample:
             raise DistillError(f"sample {self.key}: {error.message}", hint=error.hint) from error
 
 
-def write_shard(path: Path, samples: Iterable[Sample]) -> ShardEntry:
+def write_shard(path: Path, samples: Iterable[Sample], tasks: Sequence[Task] = ()) -> ShardEntry:
     """Write one tar under a temporary name, fsync, rename; deterministic bytes.
+
+    Args:
+        path: The tar.
+        samples: Its content.
+        tasks: As of `ShardWriter`.
 
     Raises:
         DistillError: The disk is full or the folder cannot be written; no file of that name is left.
     """
-    with ShardWriter(path) as writer:
+    with ShardWriter(path, tasks) as writer:
         for sample in samples:
             writer.write(sample)
     return writer.entry
 
 
 class ShardWriter:
-    """Tar that gets its name when the block ends without an exception; then `entry` describes it."""
+    """Tar that gets its name when the block ends without an exception; then `entry` describes it.
 
-    def __init__(self, path: Path) -> None:
-        self._path, self._stack, self.samples = path, ExitStack(), 0
+    All samples get the same files and json keys, from which loaders infer columns: photos of any format are named
+    ``jpg``, and a placeholder stands for the label of a task that a sample lacks.
+
+    Args:
+        path: The tar.
+        tasks: Of the set: each sample has files for all of them.
+    """
+
+    def __init__(self, path: Path, tasks: Sequence[Task] = ()) -> None:
+        self._path, self._tasks, self._stack, self.samples = path, tuple(tasks), ExitStack(), 0
 
     def __enter__(self) -> ShardWriter:
         with ExitStack() as stack:
@@ -191,7 +214,11 @@ class ShardWriter:
             OSError: The disk is full; the block reports it as a `DistillError`.
         """
         _check_key(sample.key)
-        self._tar.write({"__key__": sample.key, **with_digest(sample.key, sample.files)})
+        missing = [placeholders(task) for task in self._tasks if f"{task}.png" not in sample.files]
+        files = with_digest(sample.key, _uniform_files(sample, self._tasks))
+        self._tar.write(
+            {"__key__": sample.key, **files} | {name: data for one in missing for name, data in one.items()}
+        )
         self.samples += 1
 
     def __exit__(self, *error: Any) -> None:
@@ -206,6 +233,20 @@ class ShardWriter:
             bytes=self._hashing.num_bytes,
             sha256=self._hashing.sha256.hexdigest(),
         )
+
+
+def _uniform_files(sample: Sample, tasks: Sequence[Task]) -> dict[str, bytes]:
+    """Files with the photo as ``jpg`` and all keys in the json; a sample without a readable json stays as it is."""
+    try:
+        suffix, meta = sample.photo_suffix, sample.meta
+    except DistillError:
+        return dict(sample.files)
+    if "json" not in sample.files:
+        return dict(sample.files)
+    files = {(_PHOTO if name == suffix else name): data for name, data in sample.files.items()}
+    meta = {"photo_format": suffix} | {name: value for name, value in meta.items() if name != "sample_sha256"}
+    text = json.dumps(to_uniform(meta, tasks), sort_keys=True, ensure_ascii=False)
+    return files | {"json": text.encode(errors="replace")}
 
 
 class _HashingWriter:
@@ -234,6 +275,23 @@ def _check_key(key: str) -> None:
         )
 
 
+def iter_sample_files(path: Path) -> Iterator[TarMember]:
+    """Files of the samples of a tar, in order, without placeholders; only headers and tiny maps are read.
+
+    Raises:
+        OSError: As `iter_members`.
+        tarfile.TarError: As `iter_members`.
+    """
+    with ExitStack() as stack:
+        tar: BinaryIO | None = None
+        for member in iter_members(path):
+            if may_be_placeholder(member.extension, member.size):
+                tar = tar or stack.enter_context(path.open("rb"))
+                if is_placeholder(member.extension, member.read(tar)):
+                    continue
+            yield member
+
+
 def read_shard(path: Path) -> Iterator[Sample]:
     """Samples of one tar, streamed.
 
@@ -243,7 +301,7 @@ def read_shard(path: Path) -> Iterator[Sample]:
     key, files = "", dict[str, bytes]()
     try:
         with path.open("rb") as tar:
-            for member in iter_members(path):
+            for member in iter_sample_files(path):
                 if member.key != key:
                     if files:
                         yield Sample(key, files)
@@ -268,7 +326,7 @@ def read_meta(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     key, files = "", dict[str, bytes]()
     try:
         with path.open("rb") as tar:
-            for member in iter_members(path):
+            for member in iter_sample_files(path):
                 if member.key != key:
                     if key:
                         yield key, Sample(key, files).meta
@@ -289,7 +347,8 @@ def read_samples(folder: Path, shards: Sequence[ShardEntry] | None = None) -> It
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
     """Write ``dataset.json``."""
-    write_atomic(folder / MANIFEST, json.dumps(manifest.model_dump(mode="json"), indent=2).encode())
+    text = manifest_with_digest(json.dumps(manifest.model_dump(mode="json"), indent=2))
+    write_atomic(folder / MANIFEST, text.encode())
 
 
 def read_manifest(folder: Path) -> Manifest:

@@ -12,6 +12,7 @@ from distill.files import MAX_FILE_BYTES
 
 _MAX_HEADER_BYTES = 16 * 1024
 """Of extended headers, which hold long names; larger ones take tarfile minutes to parse."""
+_SEARCHED_BYTES = 1 << 20
 _EXTENDED = (
     tarfile.XHDTYPE,
     tarfile.XGLTYPE,
@@ -76,6 +77,85 @@ def iter_members(path: Path) -> Iterator[TarMember]:
             yield from _checked(tar, info.st_size)
     except (ValueError, RecursionError, OverflowError, MemoryError, EOFError) as error:  # of damaged headers
         raise tarfile.ReadError(f"a damaged header ({type(error).__name__})") from error
+
+
+class TarGap(NamedTuple):
+    """Bytes of a tar that belong to no member: a damaged header, and what follows until the next one."""
+
+    start: int
+    stop: int
+
+
+class TarPiece(NamedTuple):
+    """A regular file in a tar that may be damaged.
+
+    Attributes:
+        start: Of its first header.
+        stop: After its padding.
+    """
+
+    member: TarMember
+    start: int
+    stop: int
+
+
+def iter_pieces(path: Path) -> Iterator[TarPiece | TarGap]:
+    """Everything in a tar that may be damaged: after a damaged header, the next one is searched for.
+
+    The last piece may lead beyond the end of the file.
+
+    Raises:
+        OSError: Unreadable.
+    """
+    file_size, at = path.stat().st_size, 0
+    with path.open("rb") as file:
+        while at < file_size:
+            try:
+                file.seek(at)
+                tar = tarfile.TarFile(fileobj=file, tarinfo=_BoundedTarInfo)
+                while (found := tar.next()) is not None:
+                    cast("Any", tar).members.clear()
+                    start, at = at, cast("Any", tar).offset
+                    if found.isfile() and found.sparse is None:
+                        stem, _, extension = found.name.rpartition("/")[2].partition(".")
+                        yield TarPiece(TarMember(found.name, stem, extension, found.offset_data, found.size), start, at)
+                    elif found.isfile():
+                        yield TarGap(start, at)
+            except (tarfile.TarError, ValueError, RecursionError, OverflowError, MemoryError, EOFError):
+                pass  # of damaged headers; the search below finds the next one
+            if at >= file_size or _is_zero(file, at):
+                return
+            following = _find_header(file, at + tarfile.BLOCKSIZE)
+            yield TarGap(at, following or file_size)
+            at = following or file_size
+
+
+def _is_zero(file: BinaryIO, at: int) -> bool:
+    """Whether the file has only zeros from here on."""
+    file.seek(at)
+    return not any(any(chunk) for chunk in iter(lambda: file.read(_SEARCHED_BYTES), b""))
+
+
+def _find_header(file: BinaryIO, at: int) -> int | None:
+    """Offset of the next header of a member; None: there is none."""
+    while True:
+        file.seek(at)
+        chunk = file.read(_SEARCHED_BYTES)
+        if len(chunk) < tarfile.BLOCKSIZE:
+            return None
+        for start in range(0, len(chunk) - tarfile.BLOCKSIZE + 1, tarfile.BLOCKSIZE):
+            block = chunk[start : start + tarfile.BLOCKSIZE]
+            if block[257:262] == b"ustar" and _is_header(block):
+                return at + start
+        at += len(chunk) // tarfile.BLOCKSIZE * tarfile.BLOCKSIZE
+
+
+def _is_header(block: bytes) -> bool:
+    try:
+        _BoundedTarInfo.frombuf(block, "utf-8", "surrogateescape")
+    except (tarfile.TarError, ValueError):
+        return False
+    return True
 
 
 def _checked(tar: tarfile.TarFile, file_size: int) -> Iterator[TarMember]:

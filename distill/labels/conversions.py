@@ -14,6 +14,14 @@ from distill.labels import Label, is_beyond_range
 from distill.labels.instance_layers import present_ids, sort_layers
 from distill.tasks import IGNORE_INSTANCE, IGNORE_SEMANTIC, TASKS, DepthKind, Task
 
+_ROUNDING_PX = 2
+
+
+def has_aspect_of(map_hw: tuple[int, ...], photo_hw: tuple[int, ...]) -> bool:
+    """Whether the aspect ratios of a map and its photo are equal, up to rounding of each side to whole pixels."""
+    (height, width), (photo_height, photo_width) = map_hw, photo_hw
+    return abs(height * photo_width - width * photo_height) <= max(photo_height, photo_width) * _ROUNDING_PX
+
 
 def remap_classes(label: Label, classes: Sequence[str]) -> Label:
     """The label with the ids of another class list; classes outside the list become ignore."""

@@ -11,10 +11,9 @@ from PIL import Image
 
 from distill.errors import DistillError
 from distill.images import decode_image, decode_map
+from distill.labels.conversions import has_aspect_of
 from distill.students.tasks.base import resize_nearest, student_task
 from distill.tasks import TASKS, Task
-
-_ROUNDING_PX = 2
 
 
 def decode_photo(data: bytes, size_hw: tuple[int, int], name: str) -> UInt8[ndarray, "h w 3"]:
@@ -59,7 +58,7 @@ def decode_task(
         stored = np.where(np.isin(stored, slivers), info.ignore, stored).astype(info.dtype)
     if stored.dtype != np.dtype(info.dtype) or stored.shape[2:] != info.channels:
         raise DistillError(f"{file}: {stored.dtype} of shape {stored.shape} is no {task} map", hint="rebuild the shard")
-    if photo_hw is not None and not _has_shape_of(stored.shape[:2], photo_hw):
+    if photo_hw is not None and not has_aspect_of(stored.shape[:2], photo_hw):
         raise DistillError(
             f"{file} is {stored.shape[0]}x{stored.shape[1]}, its photo {photo_hw[0]}x{photo_hw[1]}",
             hint="maps may be smaller than their photo, but need its aspect ratio and orientation; label it again",
@@ -72,9 +71,3 @@ def decode_task(
         return value, np.where(valid, 255, 0).astype(np.uint8)
     confidence = resize_nearest(decode_map(files[confidence_name], f"{name}.{confidence_name}"), size_hw)
     return value, np.where(valid, confidence, 0).astype(np.uint8)
-
-
-def _has_shape_of(map_hw: tuple[int, ...], photo_hw: tuple[int, int]) -> bool:
-    """Whether the aspect ratios are equal, up to rounding of each side to whole pixels."""
-    (height, width), (photo_height, photo_width) = map_hw, photo_hw
-    return abs(height * photo_width - width * photo_height) <= max(photo_height, photo_width) * _ROUNDING_PX

@@ -1,0 +1,59 @@
+"""Write a new set of all whole samples of a damaged one; tars that are intact keep their names and bytes."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+from distill.datasets.dataset_card import write_card
+from distill.datasets.verification import Verification
+from distill.datasets.writer import check_out, remove_stale_parts, write_errors
+from distill.errors import DistillError
+from distill.runtime.progress import Reporter
+from distill.shards import Sample, ShardEntry, write_manifest, write_shard
+from distill.tasks import Task
+
+
+def write_whole_samples(check: Verification, out: Path, reporter: Reporter, *, plan: bool) -> int:
+    """Write the set and return the number of its samples; `out` appears when it is complete.
+
+    Raises:
+        UsageError: `out` has files, or is in the damaged set.
+        DistillError: No sample is whole, or a file cannot be written.
+    """
+    check_out(out, [check.folder])
+    counts: Counter[Task] = Counter()
+
+    def counted(samples: Iterator[Sample]) -> Iterator[Sample]:
+        for sample in samples:
+            counts.update(sample.tasks)
+            yield sample
+
+    if plan:
+        return sum(1 for shard in check.shards(reporter) for _ in counted(check.whole_samples(shard, needed=True)))
+    remove_stale_parts(out)
+    part = out.parent / f".{out.name}.{os.getpid()}.part"
+    entries: list[ShardEntry] = []
+    try:
+        with write_errors(out):
+            part.mkdir(parents=True)
+        for shard in check.shards(reporter):
+            entry = write_shard(part / shard.name, counted(check.whole_samples(shard, needed=True)))
+            if entry.samples:
+                entries.append(entry)
+            else:
+                (part / shard.name).unlink()
+        if not entries:
+            raise DistillError(f"{check.folder}: no sample is whole, so there is nothing to salvage")
+        update = {"shards": tuple(entries), "tasks": tuple(task for task in Task if task in counts)}
+        manifest = check.manifest.model_copy(update=update | {"counts": {str(task): counts[task] for task in counts}})
+        write_manifest(part, manifest)
+        write_card(part, manifest)
+        with write_errors(out):
+            part.rename(out)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+    return manifest.samples

@@ -1,0 +1,379 @@
+"""Verify a set of shards: every byte against SHA-256, every member decoded, all parts in agreement."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import tarfile
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from distill.datasets.sample_checks import SampleFault, check_content, locate_damage
+from distill.errors import UsageError
+from distill.files import MAX_FILE_BYTES
+from distill.runtime.cpu import usable_cores
+from distill.runtime.parallel import map_ordered
+from distill.runtime.progress import Reporter, SilentReporter
+from distill.sample_digest import has_right_digest, has_right_manifest_digest
+from distill.shards import MANIFEST, Manifest, Sample, ShardEntry, file_sha256, read_manifest
+from distill.tar_files import TarGap, TarPiece, iter_pieces
+
+_MAX_FAULTS = 1000
+"""Faults that are listed; all are counted."""
+_SHOWN = 30
+_CHECKSUM = slice(148, 156)
+_CHECKSUM_FORM = re.compile(rb"[0-7]{6}\0 ")
+"""Of a tar header; readers accept others, writers of this package make no others."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """A fault of a set.
+
+    Attributes:
+        file: Tar, or ``dataset.json``.
+        reason: What is wrong.
+        key: Sample; may be empty.
+        member: Name of the member in the tar; may be empty.
+        first_byte: Of the faulty range in the tar; None: the whole file.
+        last_byte: The same.
+    """
+
+    file: str
+    reason: str
+    key: str = ""
+    member: str = ""
+    first_byte: int | None = None
+    last_byte: int | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Convert to JSON values."""
+        return {name: getattr(self, name) for name in self.__slots__}
+
+    def __str__(self) -> str:
+        where = [self.file, self.member or self.key]
+        if self.first_byte is not None:
+            where.append(f"bytes {self.first_byte} to {self.last_byte}")
+        return ", ".join(filter(None, where)) + f": {self.reason}"
+
+
+@dataclass(frozen=True, slots=True)
+class VerifyReport:
+    """Outcome of `verify`.
+
+    Attributes:
+        folder: Of the set.
+        quick: Whether only lengths and digests of the tars were compared.
+        shards: Tars that were read.
+        samples: Samples of the set, as the manifest states.
+        bytes: Bytes that were read.
+        num_faults: Number of faults.
+        faults: The first thousand of them.
+        damaged: Samples that are not whole.
+        salvaged: Folder of the new set; None without one.
+        kept: Samples in it.
+    """
+
+    folder: Path
+    quick: bool
+    shards: int
+    samples: int
+    bytes: int
+    num_faults: int
+    faults: tuple[Fault, ...]
+    damaged: int
+    salvaged: Path | None = None
+    kept: int = 0
+
+    def to_dict(self) -> dict[str, Any]:
+        """Convert to JSON values."""
+        return {
+            "ok": not self.num_faults,
+            "folder": str(self.folder),
+            "quick": self.quick,
+            "shards": self.shards,
+            "samples": self.samples,
+            "bytes": self.bytes,
+            "num_faults": self.num_faults,
+            "faults": [fault.to_dict() for fault in self.faults],
+            "damaged_samples": self.damaged,
+            "salvaged": str(self.salvaged) if self.salvaged else None,
+            "kept_samples": self.kept,
+        }
+
+    def to_text(self) -> str:
+        """Format for a terminal."""
+        lines = [str(fault) for fault in self.faults[:_SHOWN]]
+        if self.num_faults > _SHOWN:
+            lines.append(f"... and {self.num_faults - _SHOWN} more; --json lists {len(self.faults)}")
+        size = f"{self.samples} samples, {self.bytes / 1e6:.1f} MB in {self.shards} tars"
+        how = "digests only" if self.quick else "every member decoded"
+        lines.append(
+            f"{self.folder}: {self.num_faults} faults ({size}; {how})"
+            if self.num_faults
+            else f"{self.folder}: intact ({size}; {how})"
+        )
+        if self.salvaged:
+            lines.append(f"{self.kept} whole samples are in {self.salvaged}")
+        elif self.num_faults:
+            lines.append("--salvage OUT writes a new set of the whole samples")
+        return "\n".join(lines)
+
+
+def verify(
+    folder: str | Path,
+    *,
+    quick: bool = False,
+    salvage: str | Path | None = None,
+    plan: bool = False,
+    reporter: Reporter | None = None,
+) -> VerifyReport:
+    """Verify every byte of a set of shards; the memory that it needs does not depend on the number of samples.
+
+    Args:
+        folder: Folder of shards.
+        quick: Compare lengths and digests of the tars only; samples of a tar that differs are still examined.
+        salvage: Folder for a new set of all whole samples; it must not exist, or be empty.
+        plan: Count what `salvage` would keep, and write nothing.
+        reporter: Receives progress.
+
+    Returns:
+        Faults, with tar, member and byte range.
+
+    Raises:
+        UsageError: Not a folder of shards, or `salvage` has files.
+        DistillError: A file cannot be written.
+
+    Example:
+        >>> report = distill.data.verify("shards", salvage="rescued")
+        >>> report.num_faults, report.kept
+    """
+    folder, reporter = Path(folder), reporter or SilentReporter()
+    try:
+        check = Verification(folder, read_manifest(folder), quick=quick)
+    except UsageError as error:
+        if salvage is not None or not (folder / MANIFEST).is_file():
+            raise
+        fault = Fault(MANIFEST, error.message.removeprefix(f"{folder / MANIFEST}: "))
+        return VerifyReport(folder, quick, 0, 0, 0, 1, (fault,), 0)
+    if salvage is None:
+        for shard in check.shards(reporter):
+            for _ in check.whole_samples(shard):
+                pass
+        return check.report()
+    from distill.datasets.salvage import write_whole_samples
+
+    kept = write_whole_samples(check, Path(salvage), reporter, plan=plan)
+    return check.report(Path(salvage), kept)
+
+
+class Verification:
+    """State of a verification."""
+
+    def __init__(self, folder: Path, manifest: Manifest, *, quick: bool) -> None:
+        self.folder, self.manifest, self.quick = folder, manifest, quick
+        self._faults: list[Fault] = []
+        self._num_faults = self._damaged = self._bytes = self._read_shards = 0
+        self._keys = set[int]()
+
+    def shards(self, reporter: Reporter) -> Iterator[ShardEntry]:
+        """Tars of the set, with progress; files that do not belong to it are faults."""
+        if has_right_manifest_digest((self.folder / MANIFEST).read_bytes()) is False:
+            self._add(Fault(MANIFEST, "its content is not what was written (manifest_sha256)"))
+        names = [shard.name for shard in self.manifest.shards]
+        for name in sorted({name for name in names if names.count(name) > 1}) if len(set(names)) < len(names) else ():
+            self._add(Fault(MANIFEST, f"states {name} twice"))
+        for path in sorted(self.folder.glob("*.tar")):
+            if path.name not in set(names):
+                self._add(Fault(path.name, f"is not in {MANIFEST}: another set's, or of a job that is not sealed"))
+        total = sum(shard.bytes for shard in self.manifest.shards)
+        with reporter.progress("verify, MB", round(total / 1e6)) as progress:
+            for shard in self.manifest.shards:
+                yield shard
+                progress.advance(round(shard.bytes / 1e6))
+
+    def whole_samples(self, shard: ShardEntry, *, needed: bool = False) -> Iterator[Sample]:
+        """Samples of a tar without a fault; the faults of others, and of the tar, are recorded.
+
+        Args:
+            shard: The tar.
+            needed: Whether the samples of an intact tar are needed in a quick verification.
+        """
+        path = self.folder / shard.name
+        try:
+            size = path.stat().st_size
+            sha256 = file_sha256(path)
+        except OSError as error:
+            reason = "missing" if isinstance(error, FileNotFoundError) else f"cannot be read: {error.strerror}"
+            self._add(Fault(shard.name, reason))
+            self._damaged += shard.samples
+            return
+        self._bytes += size
+        self._read_shards += 1
+        is_same = sha256 == shard.sha256 and size == shard.bytes
+        if is_same and self.quick and not needed:
+            return
+        before, found, whole = self._num_faults, 0, 0
+        for sample, faults in self._examined(path, proven=is_same):
+            found += 1
+            if not faults:
+                whole += 1
+                yield sample
+        if found != shard.samples:
+            self._add(Fault(shard.name, f"has {found} samples, {MANIFEST} states {shard.samples}"))
+        self._damaged += max(shard.samples, found) - whole
+        if not is_same and self._num_faults == before:
+            self._add(
+                Fault(
+                    shard.name,
+                    f"all samples are whole, but its size ({size} bytes) or SHA-256 is not that in {MANIFEST} "
+                    f"({shard.bytes} bytes): the tar or the manifest was replaced",
+                )
+            )
+
+    def _examined(self, path: Path, *, proven: bool) -> Iterator[tuple[Sample, list[SampleFault]]]:
+        """(sample, its faults) for all samples of a tar.
+
+        Args:
+            path: The tar.
+            proven: Whether its digest is right; otherwise that of each sample is compared.
+        """
+        with path.open("rb") as file:
+            groups = map_ordered(
+                self._groups(path, file, proven),
+                lambda group: self._faults_of(group, proven),
+                usable_cores(),
+            )
+            for group, faults in groups:
+                for fault in faults:
+                    self._add_sample_fault(path.name, group, fault)
+                yield group.sample, faults
+
+    def _groups(self, path: Path, file: BinaryIO, proven: bool) -> Iterator[_Group]:
+        """Samples of a tar; damaged headers, cut members and keys that come twice are recorded."""
+        group, is_after_gap = _Group(), False
+        size = path.stat().st_size
+        for piece in iter_pieces(path):
+            if isinstance(piece, TarGap):
+                reason = "a damaged header: what follows it cannot be named, up to the next whole header"
+                self._add(Fault(path.name, reason, first_byte=piece.start, last_byte=piece.stop - 1))
+                group.is_torn = is_after_gap = True
+                continue
+            member = piece.member
+            if not proven:
+                self._check_frame(path.name, piece, file)
+            if member.key != group.sample.key or member.extension in group.sample.files:
+                if group.pieces:
+                    yield self._closed(group)
+                group = _Group(Sample(member.key, {}), is_torn=is_after_gap)
+            is_after_gap = False
+            group.pieces[member.extension] = piece
+            try:
+                if sum(part.member.size for part in group.pieces.values()) > MAX_FILE_BYTES:
+                    raise tarfile.ReadError(f"the sample has more than {MAX_FILE_BYTES} bytes")
+                group.sample.files[member.extension] = member.read(file)
+            except (tarfile.TarError, OSError) as error:
+                group.is_torn = True
+                reason = f"{str(error) or 'cannot be read'}" if piece.stop <= size else f"the tar ends at byte {size}"
+                self._add(Fault(path.name, reason, member.key, member.name, member.offset, member.offset + member.size))
+        if group.pieces:
+            yield self._closed(group)
+
+    def _closed(self, group: _Group) -> _Group:
+        """The group, marked if its key came before."""
+        # 64 bits of a digest take a tenth of the memory of the key.
+        key = group.sample.key.casefold().encode(errors="surrogateescape")
+        number = int.from_bytes(hashlib.blake2b(key, digest_size=8).digest(), "big")
+        group.is_repeated = number in self._keys
+        self._keys.add(number)
+        return group
+
+    def _faults_of(self, group: _Group, proven: bool) -> list[SampleFault]:
+        sample = group.sample
+        twice = [SampleFault("", "the key comes twice")] if group.is_repeated else []
+        is_right = None if proven else has_right_digest(sample.key, sample.files)
+        if is_right is False or (group.is_torn and not is_right):
+            return [*twice, *locate_damage(sample)]
+        # A sample that cannot be proven whole is decoded also in a quick verification.
+        return twice + ([] if self.quick and (proven or is_right) else check_content(sample, self.manifest))
+
+    def _check_frame(self, name: str, piece: TarPiece, file: BinaryIO) -> None:
+        """Record bytes of a header or padding that no reader looks at, and that were not written so."""
+        file.seek(piece.member.offset - tarfile.BLOCKSIZE)
+        header = file.read(tarfile.BLOCKSIZE)
+        if not _CHECKSUM_FORM.fullmatch(header[_CHECKSUM]):
+            start = piece.member.offset - tarfile.BLOCKSIZE
+            self._add(
+                Fault(
+                    name,
+                    "its header is damaged",
+                    piece.member.key,
+                    piece.member.name,
+                    start,
+                    start + tarfile.BLOCKSIZE - 1,
+                )
+            )
+        end = piece.member.offset + piece.member.size
+        file.seek(end)
+        if any(file.read(piece.stop - end)):
+            self._add(
+                Fault(
+                    name, "the padding after it is not zero", piece.member.key, piece.member.name, end, piece.stop - 1
+                )
+            )
+
+    def _add_sample_fault(self, shard: str, group: _Group, fault: SampleFault) -> None:
+        piece = group.pieces.get(fault.file)
+        if piece is None:
+            whole = list(group.pieces.values())
+            self._add(
+                Fault(
+                    shard,
+                    fault.reason,
+                    group.sample.key,
+                    f"{group.sample.key}.{fault.file}" if fault.file else "",
+                    whole[0].start,
+                    whole[-1].stop - 1,
+                )
+            )
+            return
+        first, last = fault.span or (0, max(piece.member.size - 1, 0))
+        start = piece.member.offset
+        self._add(Fault(shard, fault.reason, group.sample.key, piece.member.name, start + first, start + last))
+
+    def _add(self, fault: Fault) -> None:
+        self._num_faults += 1
+        if len(self._faults) < _MAX_FAULTS:
+            self._faults.append(fault)
+
+    def report(self, salvaged: Path | None = None, kept: int = 0) -> VerifyReport:
+        """The outcome so far."""
+        return VerifyReport(
+            self.folder,
+            self.quick,
+            self._read_shards,
+            self.manifest.samples,
+            self._bytes,
+            self._num_faults,
+            tuple(self._faults),
+            self._damaged,
+            salvaged,
+            kept,
+        )
+
+
+@dataclass(slots=True)
+class _Group:
+    """Members of one sample.
+
+    Attributes:
+        is_torn: Whether a damaged header or a cut is next to it or in it.
+        is_repeated: Whether an earlier sample has its key.
+    """
+
+    sample: Sample = field(default_factory=lambda: Sample("", {}))
+    pieces: dict[str, TarPiece] = field(default_factory=dict[str, TarPiece])
+    is_torn: bool = False
+    is_repeated: bool = False
