@@ -23,6 +23,7 @@ from distill.export.targets.aot_inductor import export_aoti
 from distill.export.targets.openvino import export_openvino
 from distill.spec import METADATA_KEY
 from distill.students.model.student import Student
+from tests.builders.graphs import large, loop
 from tests.fakes.runner import SPEC
 
 SIZES_HW = ((64, 64), (37, 91), (91, 37), (128, 97))
@@ -123,6 +124,19 @@ def test_outputs_are_not_overwritten_by_later_calls(openvino_file: Path) -> None
         for name, value in good.items():
             np.testing.assert_array_equal(found[name], value)
         np.testing.assert_array_equal(part, good["depth"][0, 3:9])
+
+
+def test_openvino_files_that_loop_or_fill_the_memory(tmp_path: Path) -> None:
+    openvino = pytest.importorskip("openvino", reason="needs OpenVINO: pip install distill[openvino]")
+    expand = onnx.helper.make_node("Expand", ["x", "shape"], ["big"])
+    for data, words in (
+        (large([expand], shape=np.array([10**6, 10**6])), "more than .* GiB of memory"),
+        (loop("many", factor=np.array(2**61)), "has a loop"),
+    ):
+        path = tmp_path / "x.xml"
+        openvino.save_model(openvino.Core().read_model(data), path)
+        with pytest.raises(DistillError, match=rf"x\.xml: its graph .*{words}"):
+            open_runner(path)
 
 
 def test_damaged_openvino_files(openvino_file: Path, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import queue
 import weakref
 from collections.abc import Sequence
@@ -14,11 +15,12 @@ from numpy import ndarray
 from distill.errors import DistillError
 from distill.export.runners.base import Outputs, Runner, compare_with_spec, first_line
 from distill.optional import require
-from distill.runtime.cpu import usable_cores
+from distill.runtime.cpu import usable_cores, usable_memory
 from distill.spec import METADATA_KEY, parse_spec
 
 RT_INFO = tuple(METADATA_KEY.split("."))
 """Path of the spec in the model's run-time information."""
+_LOOPS = ("Loop", "TensorIterator")
 _MAX_BORROWED = 8
 """Calls whose outputs may stay in the memory of their requests; beyond that, outputs are copied."""
 
@@ -145,12 +147,39 @@ def _read(core: Any, path: Path) -> Any:
             f"{path}: its weights {weights.name} are missing", hint="copy the .bin file to the same folder"
         )
     try:
-        return core.read_model(path)
+        model = core.read_model(path)
     except Exception as error:
         raise DistillError(
             f"{path}: the OpenVINO file is cut off or damaged: {first_line(error)}",
             hint="copy it and its .bin again, or export it again",
         ) from error
+    _check_graph(model, path)
+    return model
+
+
+def _check_graph(model: Any, path: Path) -> None:
+    """Refuse loops, which no exported student has, and tensors of a constant size that exceed half of the memory.
+
+    Raises:
+        DistillError: There is one.
+    """
+    limit = usable_memory() / 2
+    for operation in model.get_ops():
+        if operation.get_type_name() in _LOOPS:
+            raise DistillError(
+                f"{path}: its graph has a loop ({operation.get_type_name()}), which no exported student has",
+                hint="write it with distill export",
+            )
+        for output in operation.outputs():
+            shape = output.get_partial_shape()
+            if (
+                shape.is_static
+                and math.prod(side.get_length() for side in shape) * output.element_type.size > limit > 0
+            ):
+                raise DistillError(
+                    f"{path}: its graph needs more than {limit / 2**30:.1f} GiB of memory, half of what there is",
+                    hint="write it with distill export, or use a machine with more memory",
+                )
 
 
 def _spec_text(model: Any, path: Path) -> str:
