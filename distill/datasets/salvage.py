@@ -41,11 +41,16 @@ def write_whole_samples(check: Verification, out: Path, reporter: Reporter, *, p
         with write_errors(out):
             part.mkdir(parents=True)
         for shard in check.shards(reporter):
-            entry = write_shard(part / shard.name, counted(check.whole_samples(shard, needed=True)))
-            if entry.samples:
-                entries.append(entry)
-            else:
+            whole = counted(check.whole_samples(shard, needed=True))
+            entry = write_shard(part / shard.name, whole, check.manifest.tasks)
+            if not entry.samples:
                 (part / shard.name).unlink()
+                continue
+            if check.is_intact and entry != shard:  # another program's tar
+                with write_errors(out):
+                    shutil.copyfile(check.folder / shard.name, part / shard.name)
+                entry = shard
+            entries.append(entry)
         if not entries:
             raise DistillError(f"{check.folder}: no sample is whole, so there is nothing to salvage")
         update = {"shards": tuple(entries), "tasks": tuple(task for task in Task if task in counts)}

@@ -144,7 +144,7 @@ def locate_damage(sample: Sample) -> list[SampleFault]:
     Photo and maps have checksums of their own (``photo_sha256``, CRC of PNG chunks); if they are right, the change is
     in the json.
     """
-    faults = [fault for name, data in sample.files.items() if (fault := _png_damage(name, data))]
+    faults = [fault for name, data in sample.files.items() if (fault := png_damage(name, data))]
     try:
         meta = sample.meta
     except DistillError as error:
@@ -165,7 +165,7 @@ def locate_damage(sample: Sample) -> list[SampleFault]:
     ]
 
 
-def _png_damage(name: str, data: bytes) -> SampleFault | None:
+def png_damage(name: str, data: bytes) -> SampleFault | None:
     """The first chunk of a PNG whose checksum is wrong; None for intact ones and other files."""
     if not name.endswith(".png"):
         return None

@@ -10,9 +10,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from distill.datasets.sample_checks import SampleFault, check_content, locate_damage
+from distill.datasets.sample_checks import SampleFault, check_content, locate_damage, png_damage
 from distill.errors import UsageError
 from distill.files import MAX_FILE_BYTES
+from distill.labels.placeholders import is_placeholder
 from distill.runtime.cpu import usable_cores
 from distill.runtime.parallel import map_ordered
 from distill.runtime.progress import Reporter, SilentReporter
@@ -170,13 +171,17 @@ def verify(
 
 
 class Verification:
-    """State of a verification."""
+    """State of a verification.
+
+    Attributes:
+        is_intact: Whether the last tar has its digest and all its samples are whole.
+    """
 
     def __init__(self, folder: Path, manifest: Manifest, *, quick: bool) -> None:
         self.folder, self.manifest, self.quick = folder, manifest, quick
         self._faults: list[Fault] = []
         self._num_faults = self._damaged = self._bytes = self._read_shards = 0
-        self._keys = set[int]()
+        self._keys, self.is_intact = set[int](), False
 
     def shards(self, reporter: Reporter) -> Iterator[ShardEntry]:
         """Tars of the set, with progress; files that do not belong to it are faults."""
@@ -212,13 +217,15 @@ class Verification:
             return
         self._bytes += size
         self._read_shards += 1
-        is_same = sha256 == shard.sha256 and size == shard.bytes
+        self.is_intact = is_same = sha256 == shard.sha256 and size == shard.bytes
         if is_same and self.quick and not needed:
             return
         before, found, whole = self._num_faults, 0, 0
         for sample, faults in self._examined(path, proven=is_same):
             found += 1
-            if not faults:
+            if faults:
+                self.is_intact = False
+            else:
                 whole += 1
                 yield sample
         if found != shard.samples:
@@ -264,7 +271,7 @@ class Verification:
             member = piece.member
             if not proven:
                 self._check_frame(path.name, piece, file)
-            if member.key != group.sample.key or member.extension in group.sample.files:
+            if member.key != group.sample.key or member.extension in group.pieces:
                 if group.pieces:
                     yield self._closed(group)
                 group = _Group(Sample(member.key, {}), is_torn=is_after_gap)
@@ -273,11 +280,16 @@ class Verification:
             try:
                 if sum(part.member.size for part in group.pieces.values()) > MAX_FILE_BYTES:
                     raise tarfile.ReadError(f"the sample has more than {MAX_FILE_BYTES} bytes")
-                group.sample.files[member.extension] = member.read(file)
+                data = member.read(file)
             except (tarfile.TarError, OSError) as error:
                 group.is_torn = True
-                reason = f"{str(error) or 'cannot be read'}" if piece.stop <= size else f"the tar ends at byte {size}"
+                reason = str(error) or "cannot be read" if piece.stop <= size else f"the tar ends at byte {size}"
                 self._add(Fault(path.name, reason, member.key, member.name, member.offset, member.offset + member.size))
+                continue
+            if not is_placeholder(member.extension, data):
+                group.sample.files[member.extension] = data
+            elif not proven and (damage := png_damage(member.extension, data)):
+                self._add_sample_fault(path.name, group, damage)
         if group.pieces:
             yield self._closed(group)
 
