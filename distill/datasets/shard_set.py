@@ -23,8 +23,8 @@ from numpy import ndarray
 
 from distill.errors import DistillError, UsageError
 from distill.labels import Label
-from distill.shards import Manifest, Sample, ShardEntry, read_manifest, read_shard
-from distill.tar_files import TarMember, iter_members
+from distill.shards import Manifest, Sample, ShardEntry, iter_sample_files, read_manifest, read_shard
+from distill.tar_files import TarMember
 from distill.tasks import Task
 
 if TYPE_CHECKING:
@@ -146,6 +146,10 @@ class ShardSet(Sequence[Sample]):
         kept = [info.position for info in self.infos() if predicate(info)]
         return self._with_positions(np.array(kept, np.int64))
 
+    def select(self, positions: Int64[ndarray, " k"]) -> ShardSet:
+        """The samples at these positions of this set, ascending."""
+        return self._with_positions(self._all_positions[positions])
+
     def label(self, index: int | str, task: Task) -> Label:
         """Decoded label map of a sample.
 
@@ -235,7 +239,7 @@ def scan_tar(path: Path, shard: ShardEntry) -> list[list[TarMember]]:
     """
     found: list[list[TarMember]] = []
     try:
-        for member in iter_members(path):
+        for member in iter_sample_files(path):
             if not found or found[-1][0].key != member.key:
                 found.append([])
             found[-1].append(member)

@@ -36,7 +36,6 @@ class ManifestBuilder:
     def __init__(
         self, classes: Sequence[str] = (), instance_classes: Sequence[str] = (), referring: Sequence[str] = ()
     ) -> None:
-        self.photo_suffixes: dict[str, None] = {}
         self._lists = {"classes": dict.fromkeys(classes), "instance_classes": dict.fromkeys(instance_classes)}
         self._lists["referring"] = dict.fromkeys(referring)
         self._counts: dict[Task, int] = {}
@@ -46,14 +45,13 @@ class ManifestBuilder:
         self._terms: dict[str, str] = {}
         self._prompts: dict[str, str] = {}
 
-    def add(self, sample: Sample, source: Manifest | None = None) -> None:
-        """Count a sample; `source`, the manifest of its set, states what the sample itself does not.
+    def add(self, sample: Sample, *sources: Manifest) -> None:
+        """Count a sample; `sources`, the manifests of its sets, state what the sample itself does not.
 
         Raises:
             DistillError: Its depth kind differs from that of the samples before it.
         """
         meta = sample.meta
-        self.photo_suffixes[sample.photo_suffix] = None
         for task in sample.tasks:
             self._counts[task] = self._counts.get(task, 0) + 1
             if TASKS[task].has_depth_kind:
@@ -61,7 +59,7 @@ class ManifestBuilder:
         self._lists["referring"] |= dict.fromkeys(map(str, meta.get("referring") or ()))
         self._lists["instance_classes"] |= dict.fromkeys(str(row["class"]) for row in meta.get("instances") or ())
         for record in meta.get("records") or [{}]:
-            self._add_record(record, source)
+            self._add_record(record, sources)
 
     def _add_depth_kind(self, kind: DepthKind, key: str) -> None:
         self._depth_kinds.setdefault(kind, key)
@@ -73,14 +71,18 @@ class ManifestBuilder:
                 "distill data filter SET --tasks",
             )
 
-    def _add_record(self, record: dict[str, Any], source: Manifest | None) -> None:
+    def _add_record(self, record: dict[str, Any], sources: Sequence[Manifest]) -> None:
         teacher, license = record.get("teacher"), record.get("license")
-        self._teachers |= dict.fromkeys([str(teacher)] if teacher else source.teachers if source else ())
-        self._licenses |= dict.fromkeys([str(license)] if license else source.licenses if source else ())
+        self._teachers |= dict.fromkeys(
+            [str(teacher)] if teacher else [name for one in sources for name in one.teachers]
+        )
+        self._licenses |= dict.fromkeys(
+            [str(license)] if license else [name for one in sources for name in one.licenses]
+        )
+        for source in sources:
+            self._terms = {**source.terms, **self._terms}
         if license and record.get("terms"):
             self._terms[str(license)] = str(record["terms"])
-        elif source is not None:
-            self._terms = {**source.terms, **self._terms}
         if record.get("prompt_hash"):
             self._prompts[str(record["prompt_hash"])] = str(record.get("prompt") or "")
 
@@ -171,8 +173,8 @@ class ShardSetWriter:
             self._folder.mkdir(parents=True)
         return self
 
-    def add(self, sample: Sample, source: Manifest | None = None) -> None:
-        """Write a sample; `source` as of `ManifestBuilder.add`.
+    def add(self, sample: Sample, *sources: Manifest) -> None:
+        """Write a sample; `sources` as of `ManifestBuilder.add`.
 
         Raises:
             DistillError: Its key is in the set already, its depth kind differs, or the disk is full.
@@ -180,7 +182,7 @@ class ShardSetWriter:
         number = _key_number(sample.key)
         if number in self._keys:
             raise DistillError(f"the key {sample.key} comes twice", hint="rename one of the two photos")
-        self._builder.add(sample, source)
+        self._builder.add(sample, *sources)
         self._keys.add(number)
         if self._shard is None:
             self._shard = ShardWriter(self._folder / f"shard-{len(self._entries):06d}.tar")
@@ -220,7 +222,7 @@ class ShardSetWriter:
         self._close_shard()
         manifest = self._builder.build(self._entries)
         write_manifest(self._folder, manifest)
-        write_card(self._folder, manifest, self._builder.photo_suffixes)
+        write_card(self._folder, manifest)
         with write_errors(self.out):
             self._folder.rename(self.out)
         num_bytes = sum(entry.bytes for entry in self._entries)

@@ -13,6 +13,7 @@ MAX_COPY_BITS = 10
 """Largest number of different bits of 128 between a photo and a re-saved or resized copy; different photos differ by 31
 and more (see `distill.evaluation.near_duplicates`)."""
 _SIDE = 8
+HASH_BITS = 2 * _SIDE**2
 _SHRUNK_PX = 72
 _FLAT_LEVELS = 2.5
 """A photo whose cells differ by less has no hash."""

@@ -12,7 +12,7 @@ from typing import Any
 
 import typer
 
-from distill.commands.data import content, integrity
+from distill.commands.data import content, integrity, operations
 
 _HELP = {"help_option_names": ["-h", "--help"]}
 
@@ -32,6 +32,12 @@ _COMMANDS: dict[str, Callable[..., Any]] = {
     "show": content.show,
     "verify": integrity.verify,
     "seal": integrity.seal,
+    "merge": operations.merge,
+    "split": operations.split,
+    "filter": operations.filter,
+    "sample": operations.sample,
+    "dedupe": operations.dedupe,
+    "relabel-classes": operations.relabel_classes,
 }
 for _name, _function in _COMMANDS.items():
     _add(_name, _function)

@@ -6,6 +6,11 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from distill.datasets.operations.classes import relabel_classes
+    from distill.datasets.operations.filter import filter
+    from distill.datasets.operations.merge import merge
+    from distill.datasets.operations.split import split
+    from distill.datasets.operations.subset import dedupe, sample
     from distill.datasets.shard_set import open
     from distill.datasets.show import show
     from distill.datasets.statistics import ls, stats
@@ -19,8 +24,27 @@ _MODULES = {
     "show": "distill.datasets.show",
     "verify": "distill.datasets.verification",
     "seal": "distill.workflows.data.seal",
+    "merge": "distill.datasets.operations.merge",
+    "split": "distill.datasets.operations.split",
+    "filter": "distill.datasets.operations.filter",
+    "sample": "distill.datasets.operations.subset",
+    "dedupe": "distill.datasets.operations.subset",
+    "relabel_classes": "distill.datasets.operations.classes",
 }
-__all__ = ["ls", "open", "seal", "show", "stats", "verify"]
+__all__ = [
+    "dedupe",
+    "filter",
+    "ls",
+    "merge",
+    "open",
+    "relabel_classes",
+    "sample",
+    "seal",
+    "show",
+    "split",
+    "stats",
+    "verify",
+]
 
 
 def __getattr__(name: str) -> Any:
