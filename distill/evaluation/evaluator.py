@@ -27,12 +27,17 @@ from distill.evaluation.scorers import EvalProtocol, scorer_type
 from distill.evaluation.worst_cases import WorstCases
 from distill.images import decode_rgb
 from distill.labels import Label
+from distill.labels.conversions import resample_nearest
 from distill.metrics import Alignment, can_align, default_alignment
 from distill.report import Gallery, Report
 from distill.run_dir import machine, versions
 from distill.runtime.progress import Reporter
 from distill.shards import Manifest, Sample
 from distill.tasks import TASKS, Task
+
+
+MAX_PIXELS = 32_000_000
+"""Largest map of the truth that is scored at every pixel; scores take about 70 bytes per pixel."""
 
 
 @dataclass(frozen=True)
@@ -108,7 +113,11 @@ def evaluate_predictors(
         try:
             name = str(sample.meta.get("name", sample.key))
             rgb, _ = decode_rgb(sample.photo, name)
-            labels = {task: sample.label(task, manifest) for task in sample.tasks if task in _needed(tasks)}
+            labels = {
+                task: _bounded(sample.label(task, manifest), name, warnings)
+                for task in sample.tasks
+                if task in _needed(tasks)
+            }
         except DistillError as error:
             warnings.append(f"{error.message}; it is left out")
             continue
@@ -137,6 +146,18 @@ def evaluate_predictors(
         "environment": {**versions(), **machine()},
     }
     return Evaluation(values, {str(task): worst[task].gallery() for task in tasks})
+
+
+def _bounded(label: Label, name: str, warnings: list[str]) -> Label:
+    """A true label of at most `MAX_PIXELS`; of a larger one, every k-th row and column is scored."""
+    height, width = label.size_hw
+    step = math.ceil(math.sqrt(height * width / MAX_PIXELS))
+    if step == 1:
+        return label
+    warnings.append(
+        f"{name}: its {label.task} has {height * width / 1e6:.0f} megapixels; every {step}th row and column is scored"
+    )
+    return resample_nearest(label, (max(1, height // step), max(1, width // step)))
 
 
 def _check_scored(truth: str, scores_by_task: Mapping[Task, TaskScores], warnings: Sequence[str]) -> None:
