@@ -35,7 +35,6 @@ from distill.runtime.progress import Reporter
 from distill.shards import Manifest, Sample
 from distill.tasks import TASKS, Task
 
-
 MAX_PIXELS = 32_000_000
 """Largest map of the truth that is scored at every pixel; scores take about 70 bytes per pixel."""
 
