@@ -362,7 +362,7 @@ def read_manifest(folder: Path) -> Manifest:
         if any(folder.glob("shard-*.tar")):
             raise UsageError(
                 f"{folder}: has shards but no {MANIFEST}: the labeling has not finished",
-                hint="run distill label again to finish it",
+                hint="distill data seal makes a set of the finished shards; distill label, run again, finishes it",
             )
         raise UsageError(f"{folder}: not a folder of shards (no {MANIFEST})", hint="make one with distill label --out")
     try:

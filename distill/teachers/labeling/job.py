@@ -225,7 +225,7 @@ class Job:
             raise UsageError(
                 f"{self.out}: has shards of another job: {path.name} was labeled with other options", hint=START_AGAIN
             )
-        return stats if stats.shard is None or _is_whole(self.out / stats.shard.name, stats.shard) else None
+        return stats if stats.shard is None or is_whole(self.out / stats.shard.name, stats.shard) else None
 
     def _change(self, index: int, stats: ShardStats) -> str:
         known = {state.name: state for state in stats.inputs}
@@ -241,8 +241,8 @@ class Job:
         return next((f"{name} is gone" for name in known if name not in present), "")
 
 
-def _is_whole(path: Path, shard: ShardEntry) -> bool:
-    """Whether a tar has its full length; `distill.shards.verify` reads all of it."""
+def is_whole(path: Path, shard: ShardEntry) -> bool:
+    """Whether a tar has its full length; ``distill data verify`` reads all of it."""
     try:
         return path.stat().st_size == shard.bytes
     except OSError:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from distill.datasets.show import show
     from distill.datasets.statistics import ls, stats
     from distill.datasets.verification import verify
-    from distill.workflows.data.seal import seal
+    from distill.workflows.data.sealing import seal
 
 _MODULES = {
     "open": "distill.datasets.shard_set",
@@ -23,7 +23,7 @@ _MODULES = {
     "stats": "distill.datasets.statistics",
     "show": "distill.datasets.show",
     "verify": "distill.datasets.verification",
-    "seal": "distill.workflows.data.seal",
+    "seal": "distill.workflows.data.sealing",
     "merge": "distill.datasets.operations.merge",
     "split": "distill.datasets.operations.split",
     "filter": "distill.datasets.operations.filter",

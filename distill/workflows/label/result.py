@@ -120,7 +120,7 @@ class LabelResult:
             hint = self.hosted.hint or "run the same command again to continue"
             lines += [f"stopped: {self.hosted.stopped}", f"  {hint}"]
         elif not self.complete:
-            lines.append("other parts of the job are still to do; the last one writes dataset.json")
+            lines.append("other parts of the job are still to do; the last one completes dataset.json")
         if self.skipped:
             skipped = ", ".join(f"{count} answers of {name}" for name, count in self.skipped.items())
             lines.append(f"the cascade did without {skipped}, which would have cost {self.skipped_usd:.2f} USD")

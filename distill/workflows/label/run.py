@@ -28,6 +28,7 @@ from distill.workflows.arguments import (
 from distill.workflows.label.hosted import parse_deadline, shards_with_answers
 from distill.workflows.label.options import LabelOptions, read_classes, to_thresholds
 from distill.workflows.label.result import LabelResult, summarize
+from distill.workflows.label.stopping import seal_if_possible, sealed_on_stop
 from distill.workflows.label.workers import num_workers, run_shards
 
 if TYPE_CHECKING:
@@ -195,12 +196,17 @@ def run_label(
         # The old manifest states digests of shards that are about to change.
         (job.out / MANIFEST).unlink(missing_ok=True)
     _report_state(job, mine, todo, changes, reporter)
-    with reporter.progress("label", sum(len(job.positions(index)) for index in todo)) as progress:
+    with (
+        sealed_on_stop(job.out, reporter),
+        reporter.progress("label", sum(len(job.positions(index)) for index in todo)) as progress,
+    ):
         with shards_with_answers(job, todo, budget, reporter, trust_service=trust_service) as shards:
             for count in run_shards(job, shards, num_workers(job, workers, len(todo))):
                 progress.advance(count, shards.note)
         hosted = shards.spend
     published = write_dataset_manifest(job)
+    if published is None:
+        seal_if_possible(job.out, reporter)
     all_stats = published[1] if published else [stats for stats in map(job.read_stats, range(job.num_shards)) if stats]
     seconds = time.monotonic() - started
     result = summarize(job, all_stats, changes, complete=published is not None, seconds=seconds, hosted=hosted)
