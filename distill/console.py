@@ -167,7 +167,7 @@ def _handle_unexpected(error: Exception, as_json: bool) -> int:
 
 def _show_error(message: str, hint: str, as_json: bool) -> None:
     if "DISTILL_DEBUG" in os.environ:
-        traceback.print_exc()
+        _print_message(traceback.format_exc())
     if as_json:
         with contextlib.suppress(DistillError, BrokenPipeError):  # the message follows on standard error
             _print_result(json.dumps({"error": message, "hint": hint}))
