@@ -63,7 +63,10 @@ def predict(
             help="FFmpeg on all cores (threads) or on one (single), or NVIDIA's; auto tries them on the first frames.",
         ),
     ] = DecoderChoice.AUTO,
-    rate: Annotated[float, typer.Option(rich_help_panel=_VIDEO, help="Frame rate of numbered images.")] = 25.0,
+    rate: Annotated[
+        float,
+        typer.Option(rich_help_panel=_VIDEO, help="Frame rate of numbered images, and of raw videos that state none."),
+    ] = 25.0,
     checkpoint_every: Annotated[
         int,
         typer.Option(

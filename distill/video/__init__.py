@@ -56,7 +56,7 @@ def open_video(
 
     Args:
         address: File, pattern such as ``frames/%06d.png``, URL, or ``/dev/video0``.
-        rate: Frames per second of an image sequence.
+        rate: Frames per second of an image sequence, and of a raw stream that states none.
         decoder: Decoder of a file.
         live: Arguments of `CameraReader`.
 
@@ -69,4 +69,6 @@ def open_video(
     path = Path(address)
     if is_sequence(address) and not path.is_file():
         return ImageSequence(address, rate)
-    return AnimatedImage(path) if media_kind(path) is MediaKind.ANIMATION else VideoReader(path, decoder)
+    if media_kind(path) is MediaKind.ANIMATION:
+        return AnimatedImage(path)
+    return VideoReader(path, decoder, rate=rate)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from fractions import Fraction
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,8 @@ from jaxtyping import UInt8
 from numpy import ndarray
 from PIL import Image
 
-from distill.files import printable, read_head
+from distill.errors import DistillError
+from distill.files import printable, read_file, read_head
 from distill.images import check_pixel_count
 from distill.video.media.opening import media_errors
 from distill.video.source import Frame, FrameSource
@@ -54,7 +56,8 @@ class AnimatedImage(FrameSource):
         """
         pts = 0
         with media_errors(self.name, "the animation is damaged"), _opened(self.path) as image:
-            for index in range(self.num_frames or 0):
+            count = int(getattr(image, "n_frames", 1))
+            for index in range(count):
                 image.seek(index)
                 rgb = _over_white(image)
                 duration = _duration_ms(image)
@@ -63,10 +66,31 @@ class AnimatedImage(FrameSource):
                         rgb = cv2.resize(rgb, size_hw[::-1], interpolation=cv2.INTER_AREA)
                     yield Frame(index, pts, pts / 1000, rgb, pts / 1000, duration)
                 pts += duration
+            if _ends_early(self.path):
+                raise DistillError(
+                    f"{self.name}: the animation is cut off: {count} frames could be read",
+                    hint="copy or encode it again",
+                )
 
 
 def _opened(path: Path) -> Image.Image:
-    return Image.open(path, formats=["WEBP", "PNG", "AVIF"])
+    file = BytesIO(_whole_part(read_file(path))) if _ends_early(path) else path
+    return Image.open(file, formats=["WEBP", "PNG", "AVIF"])
+
+
+def _ends_early(path: Path) -> bool:
+    """Whether a WebP is shorter than it states; Pillow would read no frame of it."""
+    head = read_head(path, 8)
+    return head.startswith(b"RIFF") and int.from_bytes(head[4:8], "little") + 8 > path.stat().st_size + 1
+
+
+def _whole_part(data: bytes) -> bytes:
+    """A WebP up to its last complete chunk, with its size corrected."""
+    at = end = 12
+    while end <= len(data):
+        at, size = end, int.from_bytes(data[end + 4 : end + 8], "little")
+        end += 8 + size + size % 2
+    return data[:4] + (at - 8).to_bytes(4, "little") + data[8:at]
 
 
 def _canvas_wh(head: bytes) -> tuple[int, int] | None:

@@ -301,5 +301,7 @@ class CameraReader(FrameSource):
 
 def _plain_reason(error: Exception) -> str:
     """Reason without the address: only the system's words for an error number."""
+    if isinstance(error, av.ExitError):  # how PyAV ends a call that takes too long
+        return "no answer in time"
     text = getattr(error, "strerror", None)
     return (text[0].lower() + text[1:]) if text and "://" not in text else type(error).__name__

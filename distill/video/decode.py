@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 import av
+from av.stream import Disposition
 
 from distill.errors import DistillError
 from distill.images import max_pixels
@@ -22,6 +24,10 @@ _JOIN_PACKETS = 4
 _CLOSE_PACKETS = 2
 """A join without a jump of the clock has its key frame this close behind the marked packet."""
 _JUMP_S = 5
+_MPEG = frozenset({"mpeg1video", "mpeg2video"})
+_MPEG_SEQUENCE = b"\0\0\1\xb3"
+_MPEG_SEQUENCE_BYTES = 7
+"""Start code of a sequence header, and the size of its frames."""
 
 
 def open_container(path: Path, decoder: Decoder = Decoder.THREADS) -> Any:
@@ -43,7 +49,7 @@ def video_stream(container: Any, name: object, decoder: Decoder = Decoder.THREAD
     """
     undecodable = False
     for stream in container.streams.video:
-        if "attached_pic" in str(stream.disposition):
+        if is_cover(stream):
             continue
         if stream.codec_context is None:
             undecodable = True
@@ -53,10 +59,15 @@ def video_stream(container: Any, name: object, decoder: Decoder = Decoder.THREAD
         return stream
     if undecodable:
         raise DistillError(f"{name}: FFmpeg has no decoder for this video", hint="encode it again, as H.264")
-    kinds = sorted({str(stream.type) for stream in container.streams})
+    kinds = sorted({"a cover image" if is_cover(stream) else str(stream.type) for stream in container.streams})
     raise DistillError(
         f"{name}: contains no video stream, only {' and '.join(kinds) or 'no stream at all'}", hint="remove it"
     )
+
+
+def is_cover(stream: Any) -> bool:
+    """Whether a stream is the cover image of an album or a film."""
+    return bool(stream.disposition & Disposition.attached_pic)
 
 
 def stated_frames(container: Any, stream: Any, rate: Fraction) -> int | None:
@@ -75,43 +86,58 @@ def first_frame(container: Any, stream: Any, path: Path) -> Any:
     Raises:
         DistillError: No frame can be decoded.
     """
-    errors = _DecodeErrors()
-    frame = next(_decode_packets(container, stream, errors), None)
+    report = DecodeReport()
+    frame = next(_decode_packets(container, stream, report), None)
     if frame is None:
-        why = f": {errors.reason}" if errors.count else ""
+        why = f": {report.reason}" if report.errors else ""
         raise DistillError(f"{path}: no frame can be decoded{why}", hint="copy or encode it again")
     return frame
 
 
-def decode(container: Any, stream: Any, path: Path) -> Iterator[Any]:
+def decode(container: Any, stream: Any, path: Path, report: DecodeReport | None = None) -> Iterator[Any]:
     """Decoded frames in order; damaged packets are skipped and reported at the end.
+
+    Args:
+        container: Open file.
+        stream: Its video.
+        path: Its name.
+        report: Counts what was not decoded.
 
     Raises:
         DistillError: The file is damaged or truncated; raised after the last readable frame.
     """
-    errors = _DecodeErrors()
+    report = report or DecodeReport()
     frames = 0
-    for frame in _deinterlaced(_decode_packets(container, stream, errors), stream, errors):
+    for frame in _deinterlaced(_decode_packets(container, stream, report), stream, report):
         frames += 1
         yield frame
-    if not errors.count and frames and is_truncated(path, container.format.name):
-        errors.note("it ends before its stated end")
-    if errors.count or not frames:
+    if not report.errors and frames and is_truncated(path, container.format.name):
+        report.note("it ends before its stated end")
+    if report.errors or not frames:
         stated = f" of {stream.frames} stated" if stream.frames > frames else ""
         raise DistillError(
-            f"{path}: the video is damaged or cut off: {frames} frames{stated} could be read ({errors.reason})",
+            f"{path}: the video is damaged or cut off: {frames} frames{stated} could be read ({report.reason})",
             hint="copy or encode it again",
         )
 
 
-class _DecodeErrors:
-    """Count and last reason of decoding errors."""
+@dataclass
+class DecodeReport:
+    """What was not decoded, and why.
 
-    def __init__(self) -> None:
-        self.count, self.reason = 0, "a packet is incomplete"
+    Attributes:
+        errors: Number of errors.
+        reason: The last one.
+        hidden: Number of packets that an edit list hides.
+    """
+
+    errors: int = 0
+    reason: str = "a packet is incomplete"
+    hidden: int = 0
 
     def note(self, why: str) -> None:
-        self.count, self.reason = self.count + 1, why
+        """Count an error."""
+        self.errors, self.reason = self.errors + 1, why
 
 
 class _Suspects:
@@ -143,52 +169,73 @@ class _Suspects:
         self._waiting = None
 
 
-def _decode_packets(container: Any, stream: Any, errors: _DecodeErrors) -> Iterator[Any]:
-    packets, suspects = container.demux(stream), _Suspects()
+def _decode_packets(container: Any, stream: Any, report: DecodeReport) -> Iterator[Any]:
+    packets, suspects, sizes = container.demux(stream), _Suspects(), _MpegSizes(stream)
     while True:
         try:
             packet = next(packets)
         except StopIteration:
             break
         except Exception as error:  # whatever PyAV raises
-            errors.note(reason(error))
+            report.note(reason(error))
             break
         suspects.add(packet)
+        report.hidden += packet.is_discard
         try:
+            if sizes.change(packet):
+                yield from stream.codec_context.decode(None)
+                stream.codec_context.flush_buffers()
             yield from packet.decode()
         except EOFError:
             continue  # after the end of the stream
         except Exception as error:
-            errors.note(reason(error))
+            report.note(reason(error))
     suspects.end()
-    errors.count += suspects.damaged
+    report.errors += suspects.damaged
 
 
-def _deinterlaced(frames: Iterable[Any], stream: Any, errors: _DecodeErrors) -> Iterator[Any]:
+class _MpegSizes:
+    """Changes of the size in MPEG-1 and 2, at which FFmpeg drops the frame that its decoder still holds."""
+
+    def __init__(self, stream: Any) -> None:
+        self._applies, self._size = stream.codec_context.name in _MPEG, b""
+
+    def change(self, packet: Any) -> bool:
+        """Whether this packet begins a sequence of another size than the one before."""
+        if not self._applies or packet.size < _MPEG_SEQUENCE_BYTES:
+            return False
+        head = bytes(memoryview(packet)[:_MPEG_SEQUENCE_BYTES])
+        if not head.startswith(_MPEG_SEQUENCE):
+            return False
+        before, self._size = self._size, head
+        return before not in (b"", head)
+
+
+def _deinterlaced(frames: Iterable[Any], stream: Any, report: DecodeReport) -> Iterator[Any]:
     """Frames with interlaced ones deinterlaced, one for one; the size may change."""
     graph: tuple[Any, Any, Any] | None = None
     form: tuple[int, int, str] | None = None
     for frame in frames:
         now = (frame.width, frame.height, frame.format.name)
         if graph is not None and now != form:
-            yield from _push(graph, None, stream, errors)
+            yield from _push(graph, None, stream, report)
             graph = None
         if graph is None and frame.interlaced_frame:
             graph, form = deinterlacer(frame, stream.time_base), now
         if graph is None:
             yield frame
         else:
-            yield from _push(graph, frame, stream, errors)
+            yield from _push(graph, frame, stream, report)
     if graph is not None:
-        yield from _push(graph, None, stream, errors)
+        yield from _push(graph, None, stream, report)
 
 
-def _push(graph: tuple[Any, Any, Any], frame: Any, stream: Any, errors: _DecodeErrors) -> Iterator[Any]:
+def _push(graph: tuple[Any, Any, Any], frame: Any, stream: Any, report: DecodeReport) -> Iterator[Any]:
     """Frames that the filter returns for this one; None flushes it."""
     try:
         graph[1].push(frame)
     except Exception as error:  # whatever PyAV raises
-        errors.note(reason(error))
+        report.note(reason(error))
         return
     while True:
         try:

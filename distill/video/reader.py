@@ -15,10 +15,19 @@ from distill.errors import DistillError, UsageError
 from distill.files import printable
 from distill.images import max_pixels
 from distill.video.color import RgbConverter
-from distill.video.decode import DEFAULT_RATE, decode, first_frame, open_container, stated_frames, video_stream
+from distill.video.decode import (
+    DEFAULT_RATE,
+    DecodeReport,
+    decode,
+    first_frame,
+    open_container,
+    stated_frames,
+    video_stream,
+)
 from distill.video.decoders import Decoder, choose_decoder
 from distill.video.media.opening import is_playlist, media_errors
 from distill.video.media.signatures import MediaKind, is_animated_gif, media_kind
+from distill.video.media.sound_spans import SoundSpans
 from distill.video.media.timeline import ClockJump, Timeline, describe_jumps, max_gap_s
 from distill.video.source import Frame, FrameSource
 
@@ -28,6 +37,10 @@ SUFFIXES = frozenset(
     | {".f4v", ".3g2", ".mxf", ".dv", ".divx", ".m2v", ".m1v", ".mpv", ".rm", ".rmvb", ".wtv", ".tod", ".mod", ".nut"}
 )
 _MOTION_JPEG = frozenset({".mjpeg", ".mjpg"})
+_RAW_FORMATS = frozenset(
+    {"h264", "hevc", "vvc", "mjpeg", "jpeg_pipe", "obu", "m4v", "mpegvideo", "h261", "h263", "dirac"}
+)
+"""Streams without a container; FFmpeg gives their frames times at `DEFAULT_RATE` if they state no rate."""
 _FINEST = Fraction(1, 100_000)
 _PLAY_TIME_BASE = Fraction(1, 90_000)
 """Time base of sources with a finer one, whose durations would overflow the 32 bits of MP4."""
@@ -54,8 +67,13 @@ class VideoReader(FrameSource):
 
     path: Path
 
-    def __init__(self, path: Path, decoder: Decoder = Decoder.THREADS) -> None:
+    def __init__(self, path: Path, decoder: Decoder = Decoder.THREADS, *, rate: Fraction = DEFAULT_RATE) -> None:
         """Open the file and decode one frame.
+
+        Args:
+            path: The file.
+            decoder: Its decoder.
+            rate: Frames per second of a raw stream that states none.
 
         Raises:
             DistillError: Empty, not a video, too large, or without a decodable frame.
@@ -64,7 +82,8 @@ class VideoReader(FrameSource):
         self.decoder: Decoder = Decoder.THREADS if decoder is Decoder.AUTO else decoder
         self.path, self.name = path, printable(str(path))
         if not path.is_file():
-            raise UsageError(f"{self.name}: no such file", hint="check the path")
+            why = "not a regular file" if path.exists() else "no such file"
+            raise UsageError(f"{self.name}: {why}", hint="check the path")
         if path.stat().st_size == 0:
             raise DistillError(f"{self.name}: the file is empty", hint="copy it again")
         self._changes: tuple[str, ...] = ()
@@ -77,18 +96,24 @@ class VideoReader(FrameSource):
             self._converter = RgbConverter(first, self._aspects.stated)
             self.size_hw = self._converter.size_hw
             self._check_size(self.size_hw[1], self.size_hw[0])
-            self.rate = _rate(container, stream)
+            is_timed = container.format.name not in _RAW_FORMATS or bool(stream.codec_context.framerate)
+            self.rate = _rate(container, stream) if is_timed else rate
             self._stored_base = Fraction(stream.time_base or 1 / self.rate)
+            self._stored_base *= 1 if is_timed else DEFAULT_RATE / rate
             self.time_base = _PLAY_TIME_BASE if self._stored_base < _FINEST else self._stored_base
             self.num_frames = stated_frames(container, stream, self.rate)
             self._origin_s = _origin_s(container, first, self._stored_base)
             self.audio_path = path if container.streams.audio else None
             self._max_gap_s = max_gap_s(container.format.name)
+            self._sound = SoundSpans(path)
             self._notes = _notes(self._converter, bool(first.interlaced_frame), (first.height, first.width))
+            if not is_timed:
+                self._notes += (f"the file states no frame rate; {float(rate):g} frames/s were taken (--rate)",)
         if decoder is Decoder.AUTO:
             self.decoder = choose_decoder(path, self.num_frames)
         # Software decoders are exact; NVDEC output may differ in its chroma format.
         self.fingerprint = str(self.decoder) if self.decoder is Decoder.NVDEC else ""
+        self.fingerprint += "" if is_timed else f" {rate}"
 
     def _check_size(self, width: int, height: int) -> None:
         if width * height > max_pixels():
@@ -145,8 +170,8 @@ class VideoReader(FrameSource):
         wanted_hw, converter = size_hw or self.size_hw, self._converter.clone()
         with open_container(self.path, self.decoder) as container, media_errors(self.name, "the video is damaged"):
             stream = video_stream(container, self.name, self.decoder)
-            index = -1
-            for index, (frame, play) in enumerate(self._placed(decode(container, stream, self.path))):
+            index, report = -1, DecodeReport()
+            for index, (frame, play) in enumerate(self._placed(decode(container, stream, self.path, report))):
                 if stop is not None and index >= stop:
                     return
                 if index < start or (index - start) % step:
@@ -156,7 +181,7 @@ class VideoReader(FrameSource):
                 source_s = float(play * self.time_base) if frame.pts is None else float(frame.pts * self._stored_base)
                 duration = round((frame.duration or 0) * self._stored_base / self.time_base)
                 yield Frame(index, play, source_s, rgb, float(play * self.time_base), duration)
-            if index + 1 < stream.frames:
+            if index + 1 + report.hidden < stream.frames:
                 self._note(f"the file states {stream.frames} frames, and {index + 1} could be decoded")
 
     def _placed(self, frames: Iterator[Any]) -> Iterator[tuple[Any, int]]:
@@ -165,6 +190,7 @@ class VideoReader(FrameSource):
             self._ticks(Fraction(self._origin_s)),
             self._ticks(1 / self.rate),
             self._ticks(Fraction(self._max_gap_s)),
+            lambda *stamps: self._sound.cover(*(float(stamp * self.time_base) for stamp in stamps)),
         )
         scale = self._stored_base / self.time_base
         before: Any = None

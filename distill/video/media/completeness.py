@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import BinaryIO
 
-_SEGMENT = b"\x18\x53\x80\x67"
+_SEGMENT, _CLUSTER = b"\x18\x53\x80\x67", b"\x1f\x43\xb6\x75"
 _MAX_HEADER = 4096
 _FLV_TAGS = (8, 9, 18)
 
@@ -28,17 +28,24 @@ def _gif_ends_early(file: BinaryIO, size: int) -> bool:
 
 
 def _matroska_ends_early(file: BinaryIO, size: int) -> bool:
-    """The segment states its size, unless it was written to a pipe."""
-    head = file.read(_MAX_HEADER)
-    at = head.find(_SEGMENT)
-    if at < 0 or at + 12 > len(head):
-        return False
-    length = 9 - head[at + 4].bit_length()
-    if length > 8:
-        return False
-    stated = int.from_bytes(head[at + 4 : at + 4 + length]) & ((1 << 7 * length) - 1)
-    unknown = stated == (1 << 7 * length) - 1
-    return not unknown and at + 4 + length + stated > size
+    """The segment states its size; in a recording to a pipe, only the elements in it do."""
+    at = file.read(_MAX_HEADER).find(_SEGMENT)
+    while 0 <= at < size:
+        file.seek(at)
+        head = file.read(12)
+        id_bytes = 9 - head[0].bit_length()
+        size_bytes = 9 - head[id_bytes].bit_length() if id_bytes < len(head) else 9
+        content = id_bytes + size_bytes
+        if id_bytes > 4 or size_bytes > 8 or content > len(head):
+            return at + 12 > size
+        stated = int.from_bytes(head[id_bytes:content]) & ((1 << 7 * size_bytes) - 1)
+        if stated == (1 << 7 * size_bytes) - 1:  # unknown: the elements in it follow
+            if head[:id_bytes] not in (_SEGMENT, _CLUSTER):
+                return False
+            at += content
+        else:
+            at += content + stated
+    return at > size
 
 
 def _flv_ends_early(file: BinaryIO, size: int) -> bool:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import av
+from PIL import UnidentifiedImageError
 
 from distill.errors import DistillError
 from distill.files import read_head
@@ -52,6 +53,8 @@ def reason(error: BaseException) -> str:
     """Message of a media error without its number and file name."""
     if isinstance(error, MemoryError):
         return "not enough memory"
+    if isinstance(error, UnidentifiedImageError):  # its text is the path
+        return "incomplete, or not an image"
     text = getattr(error, "strerror", None) or (str(error).splitlines() or [""])[0]
     return text[0].lower() + text[1:] if text else type(error).__name__
 

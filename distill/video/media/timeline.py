@@ -7,7 +7,7 @@ explains gives a new offset, such that the stream continues where the previous f
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 BROKEN_CLOCK_FORMATS = frozenset({"mpegts", "mpeg", "flv", "live_flv", "dhav", "mpegtsraw"})
@@ -50,18 +50,23 @@ class Timeline:
         jumps: Corrections so far.
     """
 
-    def __init__(self, origin: int, interval: int, max_gap: int) -> None:
+    def __init__(
+        self, origin: int, interval: int, max_gap: int, runs_on: Callable[[int, int], bool] | None = None
+    ) -> None:
         """Start a time line.
 
         Args:
             origin: Time stamp that becomes 0.
             interval: Usual distance of two frames.
             max_gap: Longest gap that is taken as it is.
+            runs_on: Whether something else shows that the clock runs on from one time stamp to a later one, so that a
+                longer gap is none of the clock.
         """
         self.jumps: list[tuple[int, int]] = []
         self._offset, self._offsets = -origin, [-origin]
         self._interval, self._max_gap = max(1, interval), max(max_gap, _GAP_INTERVALS * interval)
         self._last, self._expected, self._index = -1, 0, -1
+        self._runs_on = runs_on or (lambda before, stamp: False)
 
     def place(self, stamp: int | None, duration: int, following: int | None) -> int:
         """Play time of the next frame; increases strictly.
@@ -92,6 +97,8 @@ class Timeline:
             return play
         if self._last - self._interval <= play <= self._last:
             return self._expected  # equal or hardly smaller stamps are no jump
+        if play > self._last and self._runs_on(self._last - self._offset, stamp):
+            return play
         return self._jump(stamp)
 
     def _jump(self, stamp: int) -> int:

@@ -102,5 +102,5 @@ class PredictOptions:
 
     @property
     def frame_rate(self) -> Fraction:
-        """Frame rate of numbered images, exact for rates such as 29.97."""
+        """Frame rate of numbered images and of raw streams that state none, exact for rates such as 29.97."""
         return Fraction(self.rate).limit_denominator(1001)

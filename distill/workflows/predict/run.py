@@ -91,7 +91,7 @@ def predict(
         decoder: Decoder of video files; ``auto`` tries them on the first frames.
         points: Indices of the frames to write as point clouds.
         fov: Horizontal field of view in degrees, for point clouds.
-        rate: Frame rate of numbered images.
+        rate: Frame rate of numbered images, and of raw videos that state none.
         batch: Images per call; chosen by measurement or image size unless given.
         threads: Threads of one call; chosen for all cores unless given.
         parallel: Videos at once; cameras always run at the same time.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import itertools
 from fractions import Fraction
 from pathlib import Path
@@ -13,7 +14,7 @@ import pytest
 from distill.errors import DistillError
 from distill.video import VideoReader
 from distill.video.media.completeness import is_truncated
-from tests.builders.videos import make_clip, write_stream
+from tests.builders.videos import make_clip, numbered_frame, write_stream
 
 
 @pytest.mark.parametrize(
@@ -69,3 +70,27 @@ def test_lost_packets_are_damage_and_joins_are_not(tmp_path: Path) -> None:
         list(VideoReader(tmp_path / "b.ts").frames())
     (tmp_path / "c.ts").write_bytes(data + data)
     assert VideoReader(tmp_path / "c.ts").count() == 60
+
+
+@pytest.mark.parametrize("nested", [False, True], ids=["sizes", "no size of clusters"])
+def test_a_recording_to_a_pipe_that_was_cut_off(nested: bool, tmp_path: Path) -> None:
+    """Its segment states no size, and that of some recorders none for its clusters either."""
+    written = io.BytesIO()
+    written.seekable = lambda: False  # type: ignore[method-assign]
+    with av.open(written, "w", format="matroska") as container:
+        stream = container.add_stream("mpeg4", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 96, 48, "yuv420p"
+        for number in range(10):
+            frame = av.VideoFrame.from_ndarray(numbered_frame(number, (48, 96)), format="rgb24")
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    data, path = written.getvalue(), tmp_path / "a.mkv"
+    if nested:
+        at = data.index(b"\x1f\x43\xb6\x75") + 4
+        size_bytes = 9 - data[at].bit_length()
+        data = data[:at] + b"\x01" + 7 * b"\xff" + data[at + size_bytes :]
+    path.write_bytes(data)
+    assert not is_truncated(path, "matroska,webm") and VideoReader(path).count() == 10
+    for cut in range(600, len(data), 97):
+        path.write_bytes(data[:cut])
+        assert is_truncated(path, "matroska,webm"), cut

@@ -46,6 +46,21 @@ def test_a_recording_plays_without_jumps(case: str) -> None:
     assert played(stamps) == wanted
 
 
+def test_a_long_gap_is_meant_where_something_else_runs_on() -> None:
+    seen: list[tuple[int, int]] = []
+
+    def runs_on(before: int, stamp: int) -> bool:
+        seen.append((before, stamp))
+        return stamp < 20_000
+
+    clock = Timeline(100, 4, 1000, runs_on)
+    stamps = [100, 104, 5108, 5112, 25_112, 25_116, 104]
+    plays = [clock.place(stamp, 0, after) for stamp, after in zip(stamps, [*stamps[1:], None], strict=True)]
+    assert plays == [0, 4, 5008, 5012, 5016, 5020, 5024]
+    assert seen == [(104, 5108), (5112, 25_112)]  # not at a jump back
+    assert [index for index, _ in clock.jumps] == [4, 6]
+
+
 @pytest.mark.parametrize("seed", range(20))
 def test_play_times_always_increase(seed: int) -> None:
     random = np.random.default_rng(seed)
