@@ -6,6 +6,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from distill.datasets.listing import ls
     from distill.datasets.operations.classes import relabel_classes
     from distill.datasets.operations.filter import filter
     from distill.datasets.operations.merge import merge
@@ -13,13 +14,13 @@ if TYPE_CHECKING:
     from distill.datasets.operations.subset import dedupe, sample
     from distill.datasets.shard_set import open
     from distill.datasets.show import show
-    from distill.datasets.statistics import ls, stats
+    from distill.datasets.statistics import stats
     from distill.datasets.verification import verify
     from distill.workflows.data.sealing import seal
 
 _MODULES = {
     "open": "distill.datasets.shard_set",
-    "ls": "distill.datasets.statistics",
+    "ls": "distill.datasets.listing",
     "stats": "distill.datasets.statistics",
     "show": "distill.datasets.show",
     "verify": "distill.datasets.verification",
