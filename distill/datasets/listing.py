@@ -12,7 +12,7 @@ from distill.errors import UsageError
 from distill.report.markdown import text_table
 from distill.shards import MANIFEST, read_manifest
 
-_JOB = Path(".stats", "plan.json")
+JOB_PLAN = Path(".stats", "plan.json")
 """Of a labeling job in the folder of its shards."""
 
 
@@ -109,7 +109,7 @@ def _places(folder: Path) -> Iterator[Path]:
     """Folders with a manifest, or with tars of a job, in order."""
     for place, names, files in os.walk(folder):
         names[:] = sorted(name for name in names if not name.startswith("."))
-        if MANIFEST in files or (Path(place) / _JOB).is_file():
+        if MANIFEST in files or (Path(place) / JOB_PLAN).is_file():
             yield Path(place)
 
 

@@ -8,11 +8,13 @@ import tarfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
+from distill.datasets.listing import JOB_PLAN
 from distill.datasets.sample_checks import SampleFault, check_content, locate_damage, png_damage
+from distill.datasets.verify_report import MAX_FAULTS, Fault, VerifyReport
 from distill.errors import UsageError
-from distill.files import MAX_FILE_BYTES
+from distill.files import MAX_FILE_BYTES, read_json
 from distill.labels.placeholders import is_placeholder
 from distill.runtime.cpu import usable_cores
 from distill.runtime.parallel import map_ordered
@@ -21,106 +23,9 @@ from distill.sample_digest import has_right_digest, has_right_manifest_digest
 from distill.shards import MANIFEST, Manifest, Sample, ShardEntry, file_sha256, read_manifest
 from distill.tar_files import TarGap, TarPiece, iter_pieces
 
-_MAX_FAULTS = 1000
-"""Faults that are listed; all are counted."""
-_SHOWN = 30
 _CHECKSUM = slice(148, 156)
 _CHECKSUM_FORM = re.compile(rb"[0-7]{6}\0 ")
 """Of a tar header; readers accept others, writers of this package make no others."""
-
-
-@dataclass(frozen=True, slots=True)
-class Fault:
-    """A fault of a set.
-
-    Attributes:
-        file: Tar, or ``dataset.json``.
-        reason: What is wrong.
-        key: Sample; may be empty.
-        member: Name of the member in the tar; may be empty.
-        first_byte: Of the faulty range in the tar; None: the whole file.
-        last_byte: The same.
-    """
-
-    file: str
-    reason: str
-    key: str = ""
-    member: str = ""
-    first_byte: int | None = None
-    last_byte: int | None = None
-
-    def to_dict(self) -> dict[str, Any]:
-        """Convert to JSON values."""
-        return {name: getattr(self, name) for name in self.__slots__}
-
-    def __str__(self) -> str:
-        where = [self.file, self.member or self.key]
-        if self.first_byte is not None:
-            where.append(f"bytes {self.first_byte} to {self.last_byte}")
-        return ", ".join(filter(None, where)) + f": {self.reason}"
-
-
-@dataclass(frozen=True, slots=True)
-class VerifyReport:
-    """Outcome of `verify`.
-
-    Attributes:
-        folder: Of the set.
-        quick: Whether only lengths and digests of the tars were compared.
-        shards: Tars that were read.
-        samples: Samples of the set, as the manifest states.
-        bytes: Bytes that were read.
-        num_faults: Number of faults.
-        faults: The first thousand of them.
-        damaged: Samples that are not whole.
-        salvaged: Folder of the new set; None without one.
-        kept: Samples in it.
-    """
-
-    folder: Path
-    quick: bool
-    shards: int
-    samples: int
-    bytes: int
-    num_faults: int
-    faults: tuple[Fault, ...]
-    damaged: int
-    salvaged: Path | None = None
-    kept: int = 0
-
-    def to_dict(self) -> dict[str, Any]:
-        """Convert to JSON values."""
-        return {
-            "ok": not self.num_faults,
-            "folder": str(self.folder),
-            "quick": self.quick,
-            "shards": self.shards,
-            "samples": self.samples,
-            "bytes": self.bytes,
-            "num_faults": self.num_faults,
-            "faults": [fault.to_dict() for fault in self.faults],
-            "damaged_samples": self.damaged,
-            "salvaged": str(self.salvaged) if self.salvaged else None,
-            "kept_samples": self.kept,
-        }
-
-    def to_text(self) -> str:
-        """Format for a terminal."""
-        lines = [str(fault) for fault in self.faults[:_SHOWN]]
-        if self.num_faults > _SHOWN:
-            lines.append(f"... and {self.num_faults - _SHOWN} more; --json lists {len(self.faults)}")
-        size = f"{self.samples} samples, {self.bytes / 1e6:.1f} MB in {self.shards} tars"
-        how = "digests only" if self.quick else "every member decoded"
-        lines.append(
-            f"{self.folder}: {self.num_faults} faults ({size}; {how})"
-            if self.num_faults
-            else f"{self.folder}: intact ({size}; {how})"
-        )
-        if self.salvaged:
-            lines.append(f"{self.kept} whole samples are in {self.salvaged}")
-        elif self.num_faults:
-            lines.append("--salvage OUT writes a new set of the whole samples")
-        return "\n".join(lines)
 
 
 def verify(
@@ -167,7 +72,7 @@ def verify(
     from distill.datasets.salvage import write_whole_samples
 
     kept = write_whole_samples(check, Path(salvage), reporter, plan=plan)
-    return check.report(Path(salvage), kept)
+    return check.report(Path(salvage), kept, planned=plan)
 
 
 class Verification:
@@ -180,7 +85,7 @@ class Verification:
     def __init__(self, folder: Path, manifest: Manifest, *, quick: bool) -> None:
         self.folder, self.manifest, self.quick = folder, manifest, quick
         self._faults: list[Fault] = []
-        self._num_faults = self._damaged = self._bytes = self._read_shards = 0
+        self._num_faults = self._damaged = self._bytes = self._read_shards = self._unsealed = 0
         self._keys, self.is_intact = set[int](), False
 
     def shards(self, reporter: Reporter) -> Iterator[ShardEntry]:
@@ -190,9 +95,12 @@ class Verification:
         names = [shard.name for shard in self.manifest.shards]
         for name in sorted({name for name in names if names.count(name) > 1}) if len(set(names)) < len(names) else ():
             self._add(Fault(MANIFEST, f"states {name} twice"))
+        planned, stated = _planned_names(self.folder), set(names)
         for path in sorted(self.folder.glob("*.tar")):
-            if path.name not in set(names):
-                self._add(Fault(path.name, f"is not in {MANIFEST}: another set's, or of a job that is not sealed"))
+            if path.name in planned - stated:
+                self._unsealed += 1
+            elif path.name not in stated:
+                self._add(Fault(path.name, f"is not in {MANIFEST}: it does not belong to the set"))
         total = sum(shard.bytes for shard in self.manifest.shards)
         with reporter.progress("verify, MB", round(total / 1e6)) as progress:
             for shard in self.manifest.shards:
@@ -357,10 +265,10 @@ class Verification:
 
     def _add(self, fault: Fault) -> None:
         self._num_faults += 1
-        if len(self._faults) < _MAX_FAULTS:
+        if len(self._faults) < MAX_FAULTS:
             self._faults.append(fault)
 
-    def report(self, salvaged: Path | None = None, kept: int = 0) -> VerifyReport:
+    def report(self, salvaged: Path | None = None, kept: int = 0, *, planned: bool = False) -> VerifyReport:
         """The outcome so far."""
         return VerifyReport(
             self.folder,
@@ -373,7 +281,19 @@ class Verification:
             self._damaged,
             salvaged,
             kept,
+            planned,
+            self._unsealed,
         )
+
+
+def _planned_names(folder: Path) -> set[str]:
+    """Names of all tars of the labeling job of this folder; empty without one."""
+    try:
+        return {
+            f"shard-{number:06d}.tar" for number in range(len(read_json(folder / JOB_PLAN, MAX_FILE_BYTES)["shards"]))
+        }
+    except (OSError, ValueError, TypeError, KeyError):
+        return set()
 
 
 @dataclass(slots=True)
