@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import tarfile
@@ -14,7 +15,8 @@ import pytest
 import webdataset
 
 from distill.errors import DistillError, UsageError
-from distill.labels import Label, encode
+from distill.images import encode_jpeg, encode_map
+from distill.labels import Label, encode, write_meta
 from distill.shards import (
     Manifest,
     Sample,
@@ -103,7 +105,7 @@ def test_verify_names_what_is_wrong(tmp_path: Path) -> None:
 def test_a_truncated_shard_gives_its_readable_samples_and_then_an_error(tmp_path: Path) -> None:
     write_set(tmp_path, ["a", "b"])
     path = tmp_path / "shard-000000.tar"
-    path.write_bytes(path.read_bytes()[:5000])
+    path.write_bytes(path.read_bytes()[:6500])
     found = []
     with pytest.raises(DistillError, match="cannot be read"):
         for item in read_shard(path):
@@ -133,13 +135,14 @@ def test_a_set_of_the_earlier_format_is_refused_with_the_next_step(tmp_path: Pat
     write_set(tmp_path, ["a"])
     path = tmp_path / "dataset.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "format": 1}))
-    with pytest.raises(UsageError, match=r"format 1 .* is not 3.*label the photos again"):
+    with pytest.raises(UsageError, match=r"format 1 .* is not 4.*label the photos again"):
         read_manifest(tmp_path)
 
 
 def test_shards_are_plain_tars_with_fixed_metadata(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The digest is that of the tars written before WebDataset's writer was used and samples stated theirs."""
     monkeypatch.setattr("distill.shards.with_digest", lambda key, files: files)
+    monkeypatch.setattr("distill.shards._uniform_files", lambda sample, tasks: sample.files)
     files = {"jpg": b"photo", "json": b"{}", "depth.png": bytes(range(256)) * 5}
     entry = write_shard(tmp_path / "x.tar", [Sample("a", files), Sample("é" * 60, files)])
     assert entry.sha256 == "e8ca190c5ca7a597fc69eb5a95b1dd5e6a798e2825e1c3ce172a0f2d06a7040b"
@@ -160,3 +163,64 @@ def test_webdataset_reads_the_shards(tmp_path: Path) -> None:
     samples = list(webdataset.WebDataset(path, shardshuffle=False, empty_check=False))
     assert [found["__key__"] for found in samples] == ["a", "b"]
     assert samples[0]["jpg"] == b"photo of a" and "depth.png" in samples[0]
+
+
+def instances(count: int) -> Label:
+    ids = np.zeros((4, 5), np.uint16)
+    ids[0, :count] = np.arange(1, count + 1)
+    names = dict.fromkeys(range(1, count + 1), "cup")
+    valid = np.ones((4, 5), bool)
+    return Label(Task.INSTANCE, ids, valid, valid.astype(np.float32), classes=("cup",), instance_classes=names)
+
+
+def varied_samples() -> list[Sample]:
+    """Photos of two formats; the last ones have another task, instances, a failure and more in their records."""
+    found = []
+    for number in range(8):
+        label = instances(2) if number > 5 else sample("a").label(Task.DEPTH)
+        meta: dict[str, Any] = {"name": f"{number}", "records": [{"task": str(label.task), "quality": 0.5}]}
+        meta |= write_meta(label)
+        if number > 5:
+            meta["records"].append({"task": "depth", "notes": ["n"], "quality": 1})
+            meta["failures"] = [{"task": "depth", "kind": "rejected", "reason": "flat"}]
+        suffix, encoded = ("png", encode_png()) if number % 2 else ("jpg", encode_jpeg(np.zeros((4, 5, 3), np.uint8)))
+        found.append(Sample(f"k{number}", {suffix: encoded, "json": json.dumps(meta).encode(), **encode(label)}))
+    return found
+
+
+def encode_png() -> bytes:
+    return encode_map(np.zeros((4, 5, 3), np.uint8))
+
+
+def test_samples_that_differ_get_the_same_files(tmp_path: Path) -> None:
+    given = varied_samples()
+    write_shard(tmp_path / "x.tar", given, (Task.DEPTH, Task.INSTANCE))
+    stored = list(webdataset.WebDataset(str(tmp_path / "x.tar"), shardshuffle=False, empty_check=False))
+    assert len({frozenset(row) for row in stored}) == 1 and "jpg" in stored[1] and "png" not in stored[1]
+    back = list(read_shard(tmp_path / "x.tar"))
+    assert [one.tasks for one in back] == [one.tasks for one in given] == 6 * [(Task.DEPTH,)] + 2 * [(Task.INSTANCE,)]
+    for one, two in zip(given, back, strict=True):
+        assert two.photo == one.photo and two.photo_format == one.photo_suffix
+        assert {name: two.meta[name] for name in one.meta} == one.meta
+    assert back[7].label(Task.INSTANCE).instance_classes == {1: "cup", 2: "cup"}
+    again = write_shard(tmp_path / "again.tar", back, (Task.DEPTH, Task.INSTANCE))
+    assert again.sha256 == hashlib.sha256((tmp_path / "x.tar").read_bytes()).hexdigest()
+
+
+@pytest.mark.parametrize("streaming", [True, False])
+def test_the_webdataset_loader_of_datasets_reads_samples_that_differ(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, streaming: bool
+) -> None:
+    datasets = pytest.importorskip("datasets")
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    write_shard(tmp_path / "x.tar", varied_samples(), (Task.DEPTH, Task.INSTANCE))
+    files = {"train": str(tmp_path / "x.tar")}
+    rows = list(
+        datasets.load_dataset(
+            "webdataset", data_files=files, split="train", streaming=streaming, cache_dir=str(tmp_path / "cache")
+        )
+    )
+    assert [row["depth.png"].size for row in rows] == 6 * [(5, 4)] + 2 * [(1, 1)]
+    assert [row["id"] for row in rows[0]["json"]["instances"]] == [-1]
+    assert [(row["id"], row["class"]) for row in rows[7]["json"]["instances"]] == [(1, "cup"), (2, "cup")]
+    assert [row["quality"] for row in rows[7]["json"]["records"]] == [0.5, 1.0]

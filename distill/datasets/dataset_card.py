@@ -1,12 +1,11 @@
 """Dataset card of a set of shards, with which the `datasets` library of Hugging Face opens the folder.
 
-Without the card, the library infers the columns from the first samples, and fails where samples differ: photos of
-several formats, and photos that lack the label of one task.
+The card lists the columns, and reads the json as what it is; without it, the library infers a type for each of its
+values from the first samples.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from pathlib import Path
 
 import yaml
@@ -18,12 +17,12 @@ CARD = "README.md"
 _MARK = "# Written by distill label"
 
 
-def write_card(folder: Path, manifest: Manifest, photo_suffixes: Iterable[str]) -> None:
+def write_card(folder: Path, manifest: Manifest) -> None:
     """Write the card; a README.md of someone else is left as it is."""
     if not is_own_card(folder / CARD) and (folder / CARD).exists():
         return
     names = [
-        *sorted(set(photo_suffixes)),
+        "jpg",
         *(f"{task}{end}" for task in manifest.tasks for end in (".png", ".confidence.png")),
     ]
     features = [{"name": "__key__", "dtype": "string"}]

@@ -7,8 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from distill.errors import DistillError
-from distill.shards import Sample, read_manifest
-from distill.tar_files import iter_members
+from distill.shards import Sample, iter_sample_files, read_manifest
 
 
 @dataclass(slots=True)
@@ -51,7 +50,7 @@ class ShardIndex:
 
     def _index(self, path: Path) -> None:
         try:
-            for member in iter_members(path):
+            for member in iter_sample_files(path):
                 location = self._locations.setdefault(member.key, _SampleLocation(path))
                 location.files[member.extension] = (member.offset, member.size)
         except (tarfile.TarError, OSError) as error:

@@ -72,7 +72,7 @@ def _yaml() -> Iterator[Hostile]:
 
 def _manifests() -> Iterator[Hostile]:
     shard = {"name": "shard-000000.tar", "samples": 1, "bytes": 1024, "sha256": "0" * 64}
-    good = {"format": 3, "tasks": ["depth"], "shards": [shard]}
+    good = {"format": 4, "tasks": ["depth"], "shards": [shard]}
     changes: list[dict[str, Any]] = [{"name": name} for name in ("../a.tar", "/etc/passwd", "a/b", "..", "", "a\0b")]
     changes += [{"samples": value} for value in (-3, 10**12, "many", None)]
     changes += [{"bytes": -1}, {"sha256": "zz"}, {"sha256": None}, {"more": 1}]

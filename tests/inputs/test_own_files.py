@@ -34,7 +34,7 @@ PREVIEW = "00000.1.a.depth_confidence.jpg"
 @pytest.mark.parametrize(
     ("file", "values"),
     [
-        ("dataset.json", {"format": 3, "tasks": ["depth"], "shards": []}),
+        ("dataset.json", {"format": 4, "tasks": ["depth"], "shards": []}),
         ("label.json", {"labeled": 1, "answers": 1, "shards": 1}),
         ("label.provenance.json", {"distill": "1", "verb": "label"}),
     ],
@@ -73,7 +73,7 @@ def test_photos_next_to_files_of_the_same_name_of_other_programs_are_kept(tmp_pa
 
 
 def test_photos_below_the_output_of_a_job_are_kept(tmp_path: Path) -> None:
-    write(tmp_path / "project" / "dataset.json", {"format": 3, "tasks": ["depth"], "shards": []})
+    write(tmp_path / "project" / "dataset.json", {"format": 4, "tasks": ["depth"], "shards": []})
     save(tmp_path / "project" / "photos" / "a.jpg")
     save(tmp_path / "project" / "previews" / PREVIEW)
     assert names(tmp_path) == ["project/photos/a.jpg"]

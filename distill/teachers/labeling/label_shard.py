@@ -25,7 +25,7 @@ from distill.teachers.labeling.shard_stats import ShardStats, ShardStatsBuilder
 from distill.teachers.store.records import StoreFull
 
 _ORIGIN = ("frame", "scene", "seed")
-"""Keys of a sample's origin, null where they do not apply: loaders need the same keys in every sample."""
+"""Keys of a sample's origin; paths of this machine are not handed on."""
 _ALIKE = 16
 """A job is stopped if its first photos, this many, all fail in the same way."""
 _LEAST_CONFIDENCE = 0.5 / 255
@@ -53,7 +53,7 @@ def label_shard(job: Job, index: int, advance: Callable[[int], None] = lambda co
     ]
     before = [state_before(photo, dependencies) for photo, dependencies in found]
     known: dict[Path, str] = {}
-    entry: ShardEntry | None = write_shard(path, _samples(job, index, builder, known, advance))
+    entry: ShardEntry | None = write_shard(path, _samples(job, index, builder, known, advance), job.teacher.tasks)
     if builder.labeled == 0:
         path.unlink()
         entry = None
@@ -173,14 +173,9 @@ def make_sample(photo: Photo, result: TeacherResult, number: int = 1) -> Sample:
         "photo_sha256": photo.sha256,
         "photo_hash": hash_photo(photo.rgb),
         "size_hw": list(photo.size_hw),
-        # Paths of this machine are not handed on.
-        "origin": {key: photo.origin.get(key) for key in _ORIGIN},
+        "origin": {key: photo.origin[key] for key in _ORIGIN if key in photo.origin},
         "records": result.records,
         "failures": result.failures,
-        # Of labels that the sample may lack: the keys are the same in all samples.
-        "depth_kind": None,
-        "instances": [],
-        "referring": [],
     }
     files = {photo.suffix: photo.data}
     for label in result.labels.values():

@@ -50,8 +50,6 @@ class ShardStats(BaseModel):
     """Number of answers that became labels, by task; several instance answers share one map."""
     quality: dict[str, float] = Field(default_factory=dict)
     """Sum over these answers, by task."""
-    photo_suffixes: tuple[str, ...] = ()
-    """Formats of the labeled photos."""
     depth_kinds: tuple[DepthKind, ...] = ()
     referring: tuple[str, ...] = ()
     instance_classes: tuple[str, ...] = ()
@@ -87,7 +85,6 @@ class ShardStatsBuilder:
         self._valid: dict[str, float] = {}
         self._median_depths_m: list[float] = []
         self._quality: dict[str, float] = {}
-        self._photo_suffixes: dict[str, None] = {}
         self._depth_kinds: dict[DepthKind, None] = {}
         self._referring: dict[str, None] = {}
         self._instance_classes: dict[str, None] = {}
@@ -117,8 +114,6 @@ class ShardStatsBuilder:
             self._note_quality(photo, record)
             if "prompt_hash" in record:
                 self._prompts[record["prompt_hash"]] = record["prompt"]
-        if result.labels:
-            self._photo_suffixes[photo.suffix] = None
         for task, label in result.labels.items():
             self._counts[task] = self._counts.get(task, 0) + 1
             self._valid[task] = self._valid.get(task, 0.0) + label.valid_fraction
@@ -169,7 +164,6 @@ class ShardStatsBuilder:
             valid=self._valid,
             median_depths_m=tuple(self._median_depths_m),
             quality=self._quality,
-            photo_suffixes=tuple(self._photo_suffixes),
             depth_kinds=tuple(self._depth_kinds),
             referring=tuple(self._referring),
             instance_classes=tuple(self._instance_classes),

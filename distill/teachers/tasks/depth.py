@@ -238,6 +238,7 @@ class DepthTask(TeacherTask):
         """Scaled values; relative depth is stretched to [0, 1]."""
         gray = single_channel(stored, path)
         value, valid = scale_stored(gray, config)
+        _check_in_range(value, valid, config, str(path))
         if config.ray_focal_px is not None:
             value = z_depth_of_rays(value, config.ray_focal_px)
         if config.depth_kind is DepthKind.METRIC:
@@ -288,6 +289,18 @@ def _check_positive(value: Float[ndarray, "h w"], valid: Bool[ndarray, "h w"], w
     if negative.size > _MOST_NEGATIVE * count and not marks_missing:
         raise DistillError(
             f"{where}: {negative.size / count:.0%} of the depths are negative, down to {negative.min():.4g}", hint=hint
+        )
+
+
+def _check_in_range(value: Float[ndarray, "h w"], valid: Bool[ndarray, "h w"], config: MapConfig, where: str) -> None:
+    """Raise if a config's range leaves almost none of the depths, as in another unit."""
+    few = value[::4, ::4][np.isfinite(value[::4, ::4]) & (value[::4, ::4] != 0)]
+    if config.max_value is None or not few.size or valid.any():
+        return
+    if (few > config.max_value).mean() > 1 - _LEAST_NEAR:
+        raise DistillError(
+            f"{where}: all depths are beyond max_value {config.max_value:g} (the median is {np.median(few):.4g})",
+            hint="give scale (0.001 for millimeters), or fix max_value",
         )
 
 

@@ -90,7 +90,7 @@ def _samples(folder: Path) -> Iterator[tuple[ndarray, Mapping[str, ndarray]]]:
     """Yield (frame, ground truth of the same size) of shards, in order."""
     manifest = read_manifest(folder)
     for sample in read_samples(folder):
-        rgb = decode_rgb(sample.files[sample.photo_suffix], sample.key)[0]
+        rgb = decode_rgb(sample.photo, sample.key)[0]
         truth = {}
         for task, metric in temporal_metrics().items():
             if task in sample.tasks:

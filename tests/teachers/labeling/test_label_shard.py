@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import sys
+import tarfile
+from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
@@ -66,25 +68,33 @@ def test_a_map_without_a_usable_pixel_is_no_label(labeled: dict[str, Any], tmp_p
     assert "3" not in {sample.key for sample in read_samples(tmp_path / "out")}
 
 
-def test_all_samples_have_the_same_keys(labeled: dict[str, Any], tmp_path: Path) -> None:
-    samples = list(read_samples(tmp_path / "out"))
-    keys = {frozenset(sample.meta) for sample in samples}
-    origins = {frozenset(sample.meta["origin"]) for sample in samples}
-    assert len(keys) == len(origins) == 1
-    assert {"failures", "instances", "referring", "depth_kind", "photo_hash"} <= next(iter(keys))
+def test_all_samples_have_the_same_files_and_keys(labeled: dict[str, Any], tmp_path: Path) -> None:
+    names = defaultdict[str, set[str]](set)
+    keys = set()
+    with tarfile.open(tmp_path / "out" / "shard-000000.tar") as tar:
+        for member in tar:
+            key, _, extension = member.name.partition(".")
+            names[key].add(extension)
+            if extension == "json" and (file := tar.extractfile(member)):
+                keys.add(frozenset(json.load(file)))
+    assert set(names) == {"0", "5", "6"} and set(map(frozenset, names.values())) == {
+        frozenset({"depth.png", "depth.confidence.png", "json", "jpg"})
+    }
+    assert len(keys) == 1 and {"details", "instances", "referring", "depth_kind", "photo_hash"} <= keys.pop()
+    assert [sample.photo_format for sample in read_samples(tmp_path / "out")] == ["bmp", "png", "bmp"]
 
 
-def test_the_dataset_card_opens_photos_of_several_formats(
-    labeled: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("card", [True, False])
+def test_datasets_opens_photos_of_several_formats(
+    labeled: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, card: bool
 ) -> None:
     monkeypatch.setenv("HF_HOME", str(tmp_path / "hf"))
     datasets = pytest.importorskip("datasets")
-    rows = list(datasets.load_dataset(str(tmp_path / "out"), split="train", streaming=True))
-    assert len(rows) == 3 and {(row["png"] is None, row["bmp"] is None) for row in rows} == {
-        (True, False),
-        (False, True),
-    }
-    assert all(row["json"]["instances"] == [] and row["depth.png"] is not None for row in rows)
+    files = {"train": str(tmp_path / "out" / "shard-*.tar")}
+    given = {"path": str(tmp_path / "out")} if card else {"path": "webdataset", "data_files": files}
+    rows = list(datasets.load_dataset(**given, split="train", streaming=True))
+    assert len(rows) == 3 and all(row["jpg"].size == (32, 24) == row["depth.png"].size for row in rows)
+    assert all(row["json"]["instances"] == [] for row in rows)
 
 
 def test_a_readme_of_someone_else_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
