@@ -22,7 +22,8 @@ from distill.files import read_file
 class Config(BaseModel):
     """Base class of all configs: frozen; unknown keys are an error."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+    # A wrong value may be a key in the wrong place, which a traceback would show.
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, hide_input_in_errors=True)
 
     @field_validator("*", mode="before")
     @classmethod

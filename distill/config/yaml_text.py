@@ -55,7 +55,7 @@ def parse_yaml(text: str) -> Any:
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         problem = str(getattr(error, "problem", None) or getattr(error, "reason", None) or error).splitlines()[0]
-        raise YamlTextError(problem, mark.line + 1 if mark else None) from error
+        raise YamlTextError(problem, mark.line + 1 if mark else None) from None  # its text quotes the line
     except RecursionError as error:
         raise YamlTextError("nested too deeply") from error
     except YamlTextError:

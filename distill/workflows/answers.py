@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from distill.errors import UsageError
+from distill.workflows.arguments import to_path
 
 if TYPE_CHECKING:
     from distill.teachers.store.answers import AnswerStore
@@ -150,7 +151,7 @@ def open_store(folder: Path) -> AnswerStore:
     """
     from distill.teachers.store.answers import AnswerStore
 
-    if not folder.is_dir():
+    if not to_path(folder).is_dir():
         raise UsageError(f"{folder}: no such folder", hint="name the folder that `distill label --store` used")
     return AnswerStore(folder)
 
@@ -191,6 +192,7 @@ def export_store(store: AnswerStore, out: Path) -> AnswersExport:
     """Write the images and a manifest for the replay teacher."""
     from distill.teachers.store.maintenance import export_answers
 
+    to_path(out)
     return AnswersExport(out, export_answers(store, out))
 
 

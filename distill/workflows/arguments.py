@@ -4,27 +4,47 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import overload
 
 from distill.errors import UsageError
+from distill.escaping import STREAM_SCHEMES, safe_address
 from distill.tasks import Task
 
 StrPath = str | os.PathLike[str]
 Paths = StrPath | Iterable[StrPath]
+_ADDRESS = re.compile(rf"((?:{'|'.join(STREAM_SCHEMES)}|ftp|sftp|ssh|s3|gs|hf):)/", re.IGNORECASE)
 Tasks = Task | str | Iterable[Task | str]
 Overrides = Mapping[str, object] | Iterable[str]
 """Config values by dotted key, as a mapping or as ``key.sub=value`` strings."""
 
 
 def to_paths(paths: Paths) -> list[Path]:
-    """Convert one path or several."""
-    return [Path(paths)] if isinstance(paths, str | os.PathLike) else [Path(path) for path in paths]
+    """Convert one path or several; raises as `to_path`."""
+    return [to_path(path) for path in ([paths] if isinstance(paths, str | os.PathLike) else paths)]
 
 
+@overload
+def to_path(path: StrPath) -> Path: ...
+@overload
+def to_path(path: StrPath | None) -> Path | None: ...
 def to_path(path: StrPath | None) -> Path | None:
-    """Convert an optional path."""
-    return None if path is None else Path(path)
+    """Convert an optional path.
+
+    Raises:
+        UsageError: It is the address of another machine, from which a folder with a password in its name would be made.
+    """
+    if path is None:
+        return None
+    match = _ADDRESS.match(os.fspath(path))
+    if match and not Path(match[1]).exists():
+        raise UsageError(
+            f"{safe_address(os.fspath(path))}: is an address, and files are read and written on this machine only",
+            hint="give a path; copy files from other machines first",
+        )
+    return Path(path)
 
 
 def to_strings(values: Paths) -> list[str]:

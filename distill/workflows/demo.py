@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from distill.runtime.progress import Reporter, SilentReporter
+from distill.workflows.arguments import to_path
 from distill.workflows.packaged import packaged_configs
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from distill.workflows.evaluate.run import EvaluationResult
     from distill.workflows.label.result import LabelResult
     from distill.workflows.predict.result import PredictResult
-    from distill.workflows.train.run import TrainResult
+    from distill.workflows.train.result import TrainResult
 
 FOLDERS = ("shards", "truth", "teacher", "run", "evaluation", "bench")
 FIRST_HELD_OUT_SCENE = 1_000_000
@@ -116,6 +117,7 @@ def run_demo(options: DemoOptions, reporter: Reporter | None = None) -> DemoResu
     Raises:
         DistillError: A step failed.
     """
+    to_path(options.out)
     from distill.files import write_atomic
     from distill.run_dir import open_run_dir
     from distill.workflows.bench.run import bench

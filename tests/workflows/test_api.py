@@ -26,7 +26,7 @@ from distill.workflows.export.result import ExportResult
 from distill.workflows.label.result import LabelResult
 from distill.workflows.predict.model import Model, Prediction
 from distill.workflows.predict.result import PredictResult
-from distill.workflows.train.run import TrainResult
+from distill.workflows.train.result import TrainResult
 from tests.fakes.runner import FakeRunner
 
 SCRIPT = """
@@ -52,6 +52,24 @@ socket.getaddrinfo = socket.create_connection = socket.socket.connect = refuse
 """
 
 
+OTHER_VERBS = """
+import contextlib, io, pathlib
+from distill.cli import app
+from distill.console import run_cli
+teacher = ["input: {layout: NHWC, scale: 1.0, size_hw: [32, 32]}", "outputs: [{task: depth, name: depth}]"]
+pathlib.Path("onnx.yaml").write_text("\\n".join(["kind: onnx", f"model: {file}", "license: MIT", *teacher]))
+for words in (
+    f"bench {file} --seconds 0.01", "report run --out run/report.html", "license run shards", "teachers",
+    "label photos --teacher onnx.yaml --no-check --workers 1 --out run/onnx",
+    "label photos --teacher synthetic --plan --out run/none", "answers ls photos", "train --keys", "data --help",
+):
+    sys.argv = ["distill", *words.split()]
+    with contextlib.redirect_stdout(io.StringIO()):
+        assert run_cli(app) in ((0, 1, 2) if "answers" in words or "--plan" in words else (0,)), words
+pathlib.Path("onnx.yaml").unlink()
+"""
+
+
 def test_a_script_of_ten_lines_does_the_whole_path_without_network(tmp_path: Path) -> None:
     assert len(SCRIPT.strip().splitlines()) == 10
     home, folder = tmp_path / "home", tmp_path / "work"
@@ -59,7 +77,8 @@ def test_a_script_of_ten_lines_does_the_whole_path_without_network(tmp_path: Pat
         path.mkdir(parents=True)
     Image.new("RGB", (56, 40)).save(folder / "photos" / "a.png")
     openvino = 'distill.export(run, to="openvino", images="truth", num_images=2, seconds=0)\n'
-    command = [sys.executable, "-c", NO_NETWORK + SCRIPT + (openvino if find_spec("openvino") else "")]
+    code = NO_NETWORK + SCRIPT + (openvino if find_spec("openvino") else "") + OTHER_VERBS
+    command = [sys.executable, "-c", code]
     # strace sees what native code looks up, too.
     trace = tmp_path / "trace.txt"
     if shutil.which("strace"):

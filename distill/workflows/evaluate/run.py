@@ -132,7 +132,7 @@ def evaluate(
     return run_evaluate(
         EvalOptions(
             predictors=to_paths(predictors),
-            truth=Path(truth),
+            truth=to_path(truth),
             tasks=to_tasks(task),
             protocol=choose_protocol(dataset, _alignment(alignment), _crop(crop), min_depth, max_depth, class_map),
             dataset=dataset,

@@ -124,7 +124,7 @@ def label(
     options = LabelOptions(
         teacher=teacher,
         photos=to_strings(photos),
-        out=Path(out),
+        out=to_path(out),
         tasks=to_tasks(task),
         classes=read_classes(classes),
         answers=to_path(answers),

@@ -12,6 +12,7 @@ from distill.errors import UsageError
 from distill.files import read_json, write_atomic
 from distill.report import Block, Cell, Curve, Curves, KeyValues, Metric, Metrics, Report, Section, Table, Text, to_html
 from distill.report import to_json as report_to_json
+from distill.workflows.arguments import to_path
 
 _MAX_BYTES = 4 * 1024 * 1024
 _MAX_ROWS = 30
@@ -46,6 +47,7 @@ def write_collected_report(runs: Sequence[Path], out: Path, title: str = "") -> 
     Raises:
         UsageError: A folder does not exist or contains no result, or `out` is a file other than a page.
     """
+    out = to_path(out)
     if out.exists() and out.suffix.lower() not in (".html", ".htm"):
         raise UsageError(f"{out}: exists and is not a page of HTML", hint="give --out a name that ends in .html")
     report = collect_report(runs, title)

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import base64
+import json
 import math
 import re
 from collections.abc import Sequence
+from html import escape
+from urllib.parse import quote, quote_plus
 
 from distill.errors import DistillError
 from distill.escaping import for_terminal
@@ -69,11 +73,21 @@ class AccountError(DistillError):
     """Account error: invalid key, unknown model or no credit. The run stops."""
 
 
+def _spellings(secret: str) -> list[str]:
+    """A key as it is, and as an address, a page, JSON or basic authentication would show it; longer ones first."""
+    plain = [secret, quote(secret, safe=""), quote_plus(secret), escape(secret), json.dumps(secret)[1:-1]]
+    encoded = [
+        base64.b64encode(text.encode()).decode().rstrip("=") for text in (secret, f":{secret}", f"Bearer {secret}")
+    ]
+    return sorted({*plain, *encoded}, key=len, reverse=True)
+
+
 def redact(text: str, secrets: Sequence[str] = ()) -> str:
     """A service's message for display and storage: without keys, queries of (signed) URLs and markup, and shortened."""
     for secret in secrets:
         if len(secret) >= _MIN_SECRET:
-            text = text.replace(secret, "***")
+            for spelled in _spellings(secret):
+                text = text.replace(spelled, "***")
     text = _QUERY.sub(r"\1?***", text)
     text = for_terminal(" ".join(_MARKUP.sub(" ", text).split()))
     return text if len(text) <= _MAX_CHARACTERS else text[: _MAX_CHARACTERS - 3] + "..."
