@@ -87,6 +87,7 @@ class Verification:
         self._faults: list[Fault] = []
         self._num_faults = self._damaged = self._bytes = self._read_shards = self._unsealed = 0
         self._keys, self.is_intact = set[int](), False
+        self._states_digests = False
 
     def shards(self, reporter: Reporter) -> Iterator[ShardEntry]:
         """Tars of the set, with progress; files that do not belong to it are faults."""
@@ -129,6 +130,7 @@ class Verification:
         if is_same and self.quick and not needed:
             return
         before, found, whole = self._num_faults, 0, 0
+        self._states_digests = not is_same and _states_digests(path)
         for sample, faults in self._examined(path, proven=is_same):
             found += 1
             if faults:
@@ -214,7 +216,7 @@ class Verification:
         sample = group.sample
         twice = [SampleFault("", "the key comes twice")] if group.is_repeated else []
         is_right = None if proven else has_right_digest(sample.key, sample.files)
-        if is_right is False or (group.is_torn and not is_right):
+        if is_right is False or (not is_right and (group.is_torn or self._states_digests)):
             return [*twice, *locate_damage(sample)]
         # A sample that cannot be proven whole is decoded also in a quick verification.
         return twice + ([] if self.quick and (proven or is_right) else check_content(sample, self.manifest))
@@ -284,6 +286,17 @@ class Verification:
             planned,
             self._unsealed,
         )
+
+
+def _states_digests(path: Path) -> bool:
+    """Whether samples of a damaged tar state their digests: then one that does not has lost it."""
+    with path.open("rb") as file:
+        for piece in iter_pieces(path):
+            if isinstance(piece, TarPiece) and piece.member.extension == "json" and piece.member.size <= MAX_FILE_BYTES:
+                file.seek(piece.member.offset)
+                if has_right_digest("", {"json": file.read(piece.member.size)}) is not None:
+                    return True
+    return False
 
 
 def _planned_names(folder: Path) -> set[str]:
