@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import string
+from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -28,30 +29,56 @@ MIN_VALID = 0.05
 """Labels with a smaller share of usable pixels are refused."""
 
 
-def _is_plain_pattern(pattern: str) -> bool:
-    """Whether `str.format` replaces these names only, without attributes, indices, conversions and widths."""
+_OF_PHOTO = ("stem", "name", "folder")
+TIME = "time"
+"""The word of a template that is a number of seconds."""
+_MAX_WORDS = 3
+"""In one part of a path: more could take very long to match."""
+
+
+def template_words(template: str) -> list[str] | None:
+    """Words in braces, in order; None if `str.format` would replace anything but plain words."""
     try:
-        parts = list(string.Formatter().parse(pattern))
+        parts = list(string.Formatter().parse(template))
     except ValueError:
-        return False
-    return all(
-        name is None or (name in ("stem", "name", "folder") and not spec and not conversion)
-        for _, name, spec, conversion in parts
-    )
+        return None
+    if any(spec or conversion or (name is not None and not name.isidentifier()) for _, name, spec, conversion in parts):
+        return None
+    return [name for _, name, _, _ in parts if name is not None]
+
+
+def _check_template(template: str, name: str, words: Collection[str]) -> None:
+    found = template_words(template)
+    if found is None or not words >= set(found):
+        listed = ", ".join(f"{{{word}}}" for word in sorted(words))
+        raise ValueError(f"{name} {template!r}: only {listed} are replaced")
+    if "*" in template.replace("\\", "/").rpartition("/")[0]:
+        raise ValueError(f"{name} {template!r}: * stands in the name of the file only")
 
 
 class MapConfig(Config):
     """Files and value range of the maps of one task: ``value = stored * scale + offset``."""
 
-    pattern: str = ""
+    photo: str = Field(default="", max_length=300)
+    """Shape of the photo's path, from its end: ``leftImg8bit/{split}/{city}/{id}_leftImg8bit.png``. `pattern` and
+    `valid` may then use its words, and are relative to the folder that it starts in."""
+    pattern: str = Field(default="", max_length=300)
     """Path relative to the photo's folder; ``{stem}``, ``{name}`` and ``{folder}`` are the photo's file name without
-    suffix, its file name and the name of its folder: ``../labels/{stem}.png``."""
+    suffix, its file name and the name of its folder: ``../labels/{stem}.png``. ``*`` in the file's name fits anything,
+    and must fit one file; ``{time}``, a number of seconds, fits the nearest one (`max_time_s`)."""
+    max_time_s: Positive = 0.02
+    """Largest difference between the times of photo and map."""
     replace: dict[str, str] = Field(default_factory=dict)
     """Parts of the photo's path that differ in the map's: ``{images: labels}``; `pattern` then starts from there."""
     pairs: Path | None = None
     """CSV of photo and map, with or without a header, in place of `pattern`; its paths are relative to its folder."""
+    valid: str = Field(default="", max_length=300)
+    """File of a mask, found like `pattern`: only pixels with a value other than 0 have a label."""
     array: str = ""
-    """Name of the array in an ``.npz`` file; empty: the task's, or the only one."""
+    """Name of the array in an ``.npz`` or HDF5 file; empty: the task's, or the only one."""
+    packing: Literal["plain", "rotated_bits", "float_bytes"] = "plain"
+    """How a number is stored: ``rotated_bits``: 16 bits, rotated left by 3 (SUN RGB-D); ``float_bytes``: the four bytes
+    of a float in four 8-bit channels (TartanAir 2)."""
     channels: tuple[float, ...] = ()
     """The number is the sum of the channels (R, G, B) with these weights: ``[1, 256, 65536]``, or ``[1, 0, 0]``."""
     scale: float = 1.0
@@ -67,6 +94,8 @@ class MapConfig(Config):
     """How the photo was resized to a map of another shape; None: such maps are refused."""
     depth_kind: DepthKind = DepthKind.METRIC
     """depth: what is unknown about the values."""
+    focal_baseline_px_m: Positive | None = None
+    """depth: the values are disparities in pixels; depth is this, focal length times baseline, divided by them."""
     ray_focal_px: Positive | None = None
     """depth: the values are distances along the rays of a camera with this focal length, in pixels of the map."""
     frame: str = "opengl"
@@ -81,6 +110,9 @@ class MapConfig(Config):
     """semantic: stored id or stored class name to a name in `classes`, or to ``ignore``; ``"*"`` is every other id."""
     class_name: str = "object"
     """instance: class of the instances."""
+    class_divisor: int | None = Field(default=None, ge=2, le=1 << 24)
+    """instance: the number of an instance divided by this is the id of its class, in `remap`; instances of other ids
+    are background (Cityscapes: 1000, Mapillary Vistas: 256)."""
     mirror: bool = False
     """Whether the maps are mirrored left-right against the photos."""
 
@@ -107,8 +139,9 @@ class MapConfig(Config):
     def _check(self) -> MapConfig:
         if bool(self.pattern) == (self.pairs is not None):
             raise ValueError("give either a pattern or pairs")
-        if not _is_plain_pattern(self.pattern):
-            raise ValueError(f"pattern {self.pattern!r}: only {{stem}}, {{name}} and {{folder}} are replaced")
+        self._check_templates()
+        if self.class_divisor is not None and not any(isinstance(key, int) for key in self.remap):
+            raise ValueError("class_divisor: give the classes of the ids in remap")
         if self.colors and (self.stored_classes or self.channels):
             raise ValueError("colors already names the stored classes; remove stored_classes and channels")
         check_targets(self.class_ids.classes, self.remap)
@@ -116,6 +149,21 @@ class MapConfig(Config):
         if self.class_ids.stored:
             check_stored(self.class_ids.classes, self.class_ids.stored, self.remap)
         return self
+
+    def _check_templates(self) -> None:
+        words = set(_OF_PHOTO)
+        if self.photo:
+            parts = [template_words(part) for part in self.photo.replace("\\", "/").split("/")]
+            if any(part is None or len(part) > _MAX_WORDS for part in parts):
+                raise ValueError(f"photo {self.photo!r}: write at most {_MAX_WORDS} plain words in braces per folder")
+            if self.replace or self.pairs:
+                raise ValueError("photo: give either photo, replace or pairs")
+            own = {word for part in parts for word in part or ()}
+            if taken := own & words:
+                raise ValueError(f"photo {self.photo!r}: {{{min(taken)}}} already has a meaning; use another word")
+            words |= own
+        _check_template(self.pattern, "pattern", words)
+        _check_template(self.valid, "valid", words)
 
     @property
     def class_ids(self) -> ClassIds:
@@ -139,7 +187,8 @@ class _MapsBase(TeacherConfig):
     @property
     def classes(self) -> tuple[str, ...]:
         """Class list of the labels; empty if no map has classes."""
-        return next((config.classes for config in self.maps().values() if config.classes), ())
+        lists = (config.classes for task, config in self.maps().items() if TASKS[task].class_list == "classes")
+        return next(lists, ())
 
     def maps(self) -> dict[Task, MapConfig]:
         """The described tasks, in a fixed order."""

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from distill.tasks import Task
 from distill.teachers.prompts.prompt_ensemble import PromptEnsemble
 
 if TYPE_CHECKING:
@@ -24,6 +25,8 @@ class TeacherContext:
     offline: bool
     on_missing: OnMissing | None = None
     """Hosted teachers: receives each request without a stored answer; None: such a request is an error."""
+    tasks: tuple[Task, ...] = ()
+    """The tasks that are wanted; empty: all that the teacher can do."""
 
     def with_cache(self, generator: CacheableGenerator, license: str) -> Generator:
         """The generator, with the store in front of it if there is one."""

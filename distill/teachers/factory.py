@@ -57,7 +57,7 @@ def build_teacher(
         raise UsageError(f"a {config.kind} teacher generates no images that could be stored", hint="leave --store out")
     if quality_filter is not None and store is not None:
         quality_filter = replace(quality_filter, cache_dir=store)
-    context = TeacherContext(quality_filter, prompt_ensemble, store, offline, on_missing)
+    context = TeacherContext(quality_filter, prompt_ensemble, store, offline, on_missing, tuple(tasks))
     teacher = kind_of(config).build(config, folder, context)
     for task in tasks:
         if task not in teacher.tasks:

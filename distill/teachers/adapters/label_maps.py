@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,19 +26,30 @@ from distill.teachers.predictive import PredictiveTeacher
 from distill.teachers.quality.fusion import hflip_label
 from distill.teachers.registration.align import warp_label
 from distill.teachers.tasks import teacher_task
-from distill.teachers.tasks.map_files import weigh_channels
+from distill.teachers.tasks.map_files import mask_label, unpack, weigh_channels
 
 
 class MapsSpecialist(Specialist):
     """Reads the maps of a config."""
 
-    def __init__(self, config: MapsConfig, folder: Path = Path()) -> None:
+    def __init__(self, config: MapsConfig, folder: Path = Path(), tasks: Sequence[Task] = ()) -> None:
         """Paths of pairs are relative to `folder`.
+
+        Args:
+            config: Where the maps are, and what their numbers mean.
+            folder: Of the config.
+            tasks: Those that are wanted; empty: all. Other geometry is read where it is there, to check these.
 
         Raises:
             UsageError: A CSV of pairs is not readable.
         """
+        self._wanted = tuple(task for task in config.maps() if not tasks or task in tasks)
         self._maps = {task: (one, MapFinder(one, folder)) for task, one in config.maps().items()}
+        self._wanted_masks = {
+            task: MapFinder(one, folder, masks=True)
+            for task, one in config.maps().items()
+            if one.valid and task in self._wanted
+        }
         self._notes: dict[str, list[dict[str, Any]]] = {}
 
     def dependencies(self, photo: PhotoRef) -> Dependencies:
@@ -44,7 +57,8 @@ class MapsSpecialist(Specialist):
         if "path" not in photo.origin or "frame" in photo.origin:
             return Dependencies()
         photo_path = Path(str(photo.origin["path"]))
-        expected = [finder.expected(photo_path) for _, finder in self._maps.values()]
+        finders = [*(self._maps[task][1] for task in self._wanted), *self._wanted_masks.values()]
+        expected = [finder.expected(photo_path) for finder in finders]
         paths = tuple(existing_file(path) or path for path in expected)
         return Dependencies("\n".join(path.name for path in paths), paths)
 
@@ -64,26 +78,43 @@ class MapsSpecialist(Specialist):
                 hint="give a folder of photos",
             )
         path = Path(str(photo.origin["path"]))
-        found = {task: (finder.find(path), config) for task, (config, finder) in self._maps.items()}
-        labels = {task: self._read_label(task, file, config, photo) for task, (file, config) in found.items()}
+        found = {task: (self._maps[task][1].find(path), self._maps[task][0]) for task in self._wanted}
+        masks = {task: finder.find(path) for task, finder in self._wanted_masks.items()}
+        wanted = {
+            task: self._read_label(task, file, masks.get(task), config, photo) for task, (file, config) in found.items()
+        }
+        labels = {**self._other_geometry(path, photo), **wanted}
         for task, (file, config) in found.items():
             reader = teacher_task(task)
             if reason := reader.contradiction(labels[task], labels, config.frame) or reader.reject(labels[task]):
                 raise DistillError(f"{file}: {reason}", hint="fix the config of the maps that are wrong")
-        return list(labels.values())
+        return list(wanted.values())
 
-    def _read_label(self, task: Task, path: Path, config: MapConfig, photo: Photo) -> Label:
+    def _other_geometry(self, path: Path, photo: Photo) -> dict[Task, Label]:
+        """Labels of geometry that is not wanted, where its maps can be read."""
+        labels = {}
+        for task, (config, finder) in self._maps.items():
+            if task not in self._wanted and TASKS[task].storage in ("depth", "normals"):
+                with contextlib.suppress(DistillError):
+                    labels[task] = self._read_label(task, finder.find(path), None, config, photo)
+        return labels
+
+    def _read_label(self, task: Task, path: Path, mask: Path | None, config: MapConfig, photo: Photo) -> Label:
         stored = read_map(
             path,
             array=config.array,
             usual_array=str(task),
             colors=bool(config.colors),
+            alpha=config.packing == "float_bytes",
             exact=TASKS[task].storage in ("ids", "depth"),
         )
+        stored = unpack(stored, config.packing, path)
         if config.channels:
             stored = weigh_channels(stored, config.channels, path)
         reader = teacher_task(task)
         label = reader.label_from_file(stored, config, path)
+        if mask is not None:
+            label = mask_label(label, read_map(mask), mask)
         if config.resize_mode is None:
             check_shape(label.size_hw, photo, str(path))
         self._note_unlisted(task, stored, config, photo)
@@ -91,13 +122,14 @@ class MapsSpecialist(Specialist):
         return warp_label(label, photo.size_hw, config.resize_mode or "fill")
 
     def _note_unlisted(self, task: Task, stored: Shaped[ndarray, "h w *c"], config: MapConfig, photo: Photo) -> None:
-        if not config.classes or config.colors:
+        if TASKS[task].class_list != "classes" or config.colors:
             return
         plain = stored[..., 0] if stored.ndim == 3 else stored
         ids = [one for one in config.class_ids.unlisted(plain) if one not in config.invalid and not np.isnan(one)]
         if ids:
             shown = ", ".join(f"{one:g}" for one in ids[:10]) + (" ..." if len(ids) > 10 else "")
-            reason = f"remap has no entry for id {shown}: these pixels have no label"
+            share = np.isin(plain, ids).mean()
+            reason = f"remap has no entry for id {shown}: these pixels ({share:.1%}) have no label"
             self._notes.setdefault(photo.key, []).append({"task": str(task), "reason": reason})
 
 
@@ -107,7 +139,7 @@ def build_maps(config: MapsConfig, folder: Path, context: TeacherContext) -> Tea
     Raises:
         UsageError: A CSV of pairs is not readable.
     """
-    specialist = MapsSpecialist(config, folder)
+    specialist = MapsSpecialist(config, folder, context.tasks)
     return PredictiveTeacher(
         specialist,
         name=config.name,

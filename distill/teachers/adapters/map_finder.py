@@ -8,13 +8,15 @@ import io
 import os
 import unicodedata
 from collections import defaultdict
+from collections.abc import Mapping
 from itertools import islice
 from pathlib import Path, PurePosixPath
 
-from distill.config.maps import MapConfig
+from distill.config.maps import TIME, MapConfig
 from distill.errors import DistillError, UsageError
 from distill.files import read_file
 from distill.inputs.photo_lists import decode_text, existing_file
+from distill.teachers.adapters.path_template import FolderListing, match_path
 from distill.teachers.base import NoAnswer
 
 _LOOKED_AT = 2000
@@ -22,16 +24,18 @@ _LOOKED_AT = 2000
 
 
 class MapFinder:
-    """Finds the maps of one task."""
+    """Finds the maps of one task, or the masks of their valid pixels."""
 
-    def __init__(self, config: MapConfig, folder: Path) -> None:
+    def __init__(self, config: MapConfig, folder: Path, *, masks: bool = False) -> None:
         """Read the pairs, if there are any; `folder` is the config's.
 
         Raises:
             UsageError: The CSV is not readable.
         """
         self._config = config
-        self.pairs = None if config.pairs is None else folder / config.pairs
+        self._pattern = (config.valid if masks else config.pattern).replace("\\", "/")
+        self._listing = FolderListing()
+        self.pairs = None if config.pairs is None or masks else folder / config.pairs
         self._maps: dict[str, Path] = {}
         self._by_name: dict[str, set[Path]] = defaultdict(set)
         if self.pairs is not None:
@@ -51,7 +55,7 @@ class MapFinder:
         if found is None:
             raise NoAnswer(
                 f"{os.path.normpath(expected)}: no such map for {photo.name}{_near(expected, photo)}",
-                hint="check pattern and replace, or give only photos that have a map"
+                hint="check photo, pattern and replace, or give only photos that have a map"
                 if self.pairs is None
                 else "fix the CSV",
             )
@@ -65,17 +69,35 @@ class MapFinder:
         """Where the map of a photo file is, or should be.
 
         Raises:
-            NoAnswer: The CSV does not name exactly one.
+            NoAnswer: The CSV does not name exactly one, or the photo's path has another shape.
+            DistillError: Several files fit.
         """
         if self.pairs is not None:
             return self._by_pair(photo)
-        pattern = self._config.pattern.replace("\\", "/")
         given = photo.absolute()
-        places = []
-        for replaced in self._replaced(given):
-            relative = pattern.format(stem=replaced.stem, name=replaced.name, folder=replaced.parent.name)
-            places.append((photo if replaced == given else replaced).parent / relative)
+        if self._config.photo:
+            matched = match_path(self._config.photo, given)
+            if matched is None:
+                raise NoAnswer(
+                    f"{photo}: its path does not end like {self._config.photo}",
+                    hint="give the photos in their folders as published, or fix photo in the config",
+                )
+            return self._place(matched.base, {**_words(given), **matched.words})
+        places = [
+            self._place((photo if replaced == given else replaced).parent, _words(replaced))
+            for replaced in self._replaced(given)
+        ]
         return next((place for place in places if existing_file(place)), places[-1]) if len(places) > 1 else places[0]
+
+    def _place(self, base: Path, words: Mapping[str, str]) -> Path:
+        """The path of the pattern with these words."""
+        folder, slash, name = self._pattern.rpartition("/")
+        parent = base / (folder.format(**words) or slash)
+        if "*" in name:
+            return self._listing.only(parent, name, words)
+        if f"{{{TIME}}}" in name:
+            return self._listing.nearest(parent, name, words, self._config.max_time_s)
+        return parent / name.format(**words)
 
     def _by_pair(self, photo: Path) -> Path:
         absolute, name = _normal(photo.resolve()), _normal(photo.name)
@@ -98,6 +120,10 @@ class MapFinder:
         return list(dict.fromkeys(found))
 
 
+def _words(photo: Path) -> dict[str, str]:
+    return {"stem": photo.stem, "name": photo.name, "folder": photo.parent.name}
+
+
 def _normal(path: Path | str) -> str:
     return unicodedata.normalize("NFC", str(path))
 
@@ -108,8 +134,9 @@ def _near(expected: Path, photo: Path) -> str:
     if expected.parent.is_dir():
         with os.scandir(expected.parent) as entries:
             names = [entry.name for entry in islice(entries, _LOOKED_AT)]
-    close = difflib.get_close_matches(expected.name, sorted(names), n=1, cutoff=0.7)
-    return f"; its folder has {close[0]}" if close and close[0] != photo.name else ""
+    by_plain = {name.casefold(): name for name in sorted(names)}
+    close = difflib.get_close_matches(expected.name.casefold(), by_plain, n=1, cutoff=0.7)
+    return f"; its folder has {by_plain[close[0]]}" if close and by_plain[close[0]] != photo.name else ""
 
 
 def read_pairs(path: Path) -> list[tuple[str, str]]:

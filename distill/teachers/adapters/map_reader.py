@@ -1,4 +1,4 @@
-"""Numbers of map files: images bit for bit, ``.npy`` and ``.npz`` without pickle."""
+"""Numbers of map files: images bit for bit, ``.npy`` and ``.npz`` without pickle, OpenEXR and HDF5."""
 
 from __future__ import annotations
 
@@ -15,15 +15,13 @@ from numpy import ndarray
 from distill.errors import DistillError
 from distill.files import read_file
 from distill.images import decode_color_map, decode_map, is_lossy
+from distill.teachers.adapters.array_files import EXR, HDF5, read_exr, read_hdf5
 
-_FORMATS = "use PNG, TIFF, .npy or .npz"
+_FORMATS = "use PNG, TIFF, .npy, .npz, OpenEXR or HDF5"
 _ANNOTATIONS = {".json", ".txt", ".xml", ".csv", ".yaml", ".svg"}
 _OTHER_FILES = {
-    ".exr",
     ".hdr",
     ".mat",
-    ".h5",
-    ".hdf5",
     ".pt",
     ".pth",
     ".pkl",
@@ -36,15 +34,22 @@ _UNREADABLE = (OSError, ValueError, EOFError, SyntaxError, zipfile.BadZipFile, s
 
 
 def read_map(
-    path: Path, *, array: str = "", usual_array: str = "", colors: bool = False, exact: bool = False
+    path: Path,
+    *,
+    array: str = "",
+    usual_array: str = "",
+    colors: bool = False,
+    alpha: bool = False,
+    exact: bool = False,
 ) -> Shaped[ndarray, "h w *c"]:
     """Numbers of a map file, in RGB order if there are three channels, without axes of length one.
 
     Args:
         path: The file.
-        array: Name of the array in an ``.npz`` file; empty: `usual_array`, or its only array.
+        array: Name of the array in an ``.npz``, OpenEXR or HDF5 file; empty: `usual_array`, or its only array.
         usual_array: Its name if the config has none.
         colors: Read a palette image as RGB instead of its indices.
+        alpha: Read four channels, R, G, B and alpha.
         exact: Refuse lossy formats, which change ids and depths.
 
     Raises:
@@ -61,12 +66,18 @@ def read_map(
         data = read_file(path)
         if suffix in (".npy", ".npz") or data[:6] == b"\x93NUMPY":
             return _numbers(_load(data, array, usual_array, path), path)
+        if suffix in EXR:
+            return _numbers(read_exr(path, array, usual_array), path)
+        if suffix in HDF5:
+            return _numbers(read_hdf5(path, data, array, usual_array), path)
         if exact and is_lossy(data, str(path)):
             raise DistillError(
                 f"{path}: its format is lossy, which changes numbers near every border",
                 hint="store ids and depths as PNG, TIFF or .npy",
             )
-        return decode_color_map(data, str(path)) if colors else decode_map(data, str(path))
+        if colors or alpha:
+            return decode_color_map(data, str(path), alpha=alpha)
+        return decode_map(data, str(path))
     except DistillError:
         raise
     except _UNREADABLE as error:

@@ -12,6 +12,7 @@ from jaxtyping import Bool, Float, Int, Shaped, UInt8, UInt16
 from numpy import ndarray
 from numpy.random import Generator
 
+from distill.config.class_ids import IGNORE
 from distill.config.maps import MapConfig
 from distill.config.prompt import PromptConfig
 from distill.config.synthetic import FaultsConfig
@@ -110,6 +111,12 @@ class InstanceTask(TeacherTask):
             return []
         return [f"{count} regions, {fraction:.0%} of the foreground, have no clear color: instances may be missing"]
 
+    def off_code(
+        self, areas: Bool[ndarray, "h w"], value: Shaped[ndarray, "h w"], colors: UInt8[ndarray, "h w 3"]
+    ) -> float:
+        """0: any color may be an instance, and lost regions lower the confidence."""
+        return 0.0
+
     def decode(self, generated: UInt8[ndarray, "h w 3"], prompt_spec: PromptSpec) -> Label:
         """By hue or by flood fill, by the prompt's reader."""
         read = decode_hues_rgb if prompt_spec.reader == "hues" else decode_instances_rgb
@@ -200,8 +207,13 @@ class InstanceTask(TeacherTask):
         return 1.0 if np.count_nonzero(counts > 1e-4 * label.valid.size) > 1 else 0.3
 
     def label_from_file(self, stored: Shaped[ndarray, "h w *c"], config: MapConfig, path: Path) -> Label:
-        """Ids, 0 = background; all instances are of the config's class."""
-        ids, valid = whole_numbers(single_channel(stored, path), config.invalid, str(path))
+        """Ids, 0 = background; all instances are of the config's class, or the ids tell their classes."""
+        plain = single_channel(stored, path)
+        ids, valid = whole_numbers(plain, config.invalid, str(path))
+        if "invalid" not in config.model_fields_set:
+            _check_void(plain, str(path))
+        if config.class_divisor is not None:
+            return _label_of_classes(ids, valid, config.class_divisor, config.remap, str(path))
         label = label_of_numbers(ids, valid, str(path))
         names = {int(number): config.class_name for number in np.unique(label.value[valid]) if number}
         return replace(label, classes=(config.class_name,), instance_classes=names)
@@ -253,6 +265,38 @@ def label_of_numbers(ids: Int[ndarray, "h w"], valid: Bool[ndarray, "h w"], wher
         known = places[:-1].reshape(known.shape)
     value = np.where(valid, known, IGNORE_INSTANCE).astype(np.uint16)
     return Label(Task.INSTANCE, value, valid, valid.astype(np.float32))
+
+
+def _check_void(stored: Shaped[ndarray, "h w"], where: str) -> None:
+    """Raise if the largest number of the file's type, which usually means no label, is next to smaller numbers.
+
+    It is an instance if the number below it is one, or if it is the only one.
+    """
+    if stored.dtype.kind != "u" or stored.dtype.itemsize > 2:
+        return
+    largest = np.iinfo(stored.dtype).max
+    void = stored == largest
+    if void.any() and not (stored == largest - 1).any() and (~void & (stored != BACKGROUND_INSTANCE)).any():
+        raise DistillError(
+            f"{where}: id {largest} ({void.mean():.1%} of the pixels) is the largest number of the file, which usually "
+            "means no label",
+            hint=f"add {largest} to invalid; if it is an instance, state invalid: []",
+        )
+
+
+def _label_of_classes(
+    ids: Int[ndarray, "h w"], valid: Bool[ndarray, "h w"], divisor: int, remap: Mapping[int | str, str], where: str
+) -> Label:
+    """Instance label of numbers that name their class; numbers of other classes are background."""
+    numbers = [int(number) for number in np.unique(ids[valid])]
+    kept = [number for number in numbers if remap.get(number // divisor, IGNORE) != IGNORE]
+    renumbered = np.zeros(ids.shape, np.int64)
+    for place, number in enumerate(kept, start=1):
+        renumbered[ids == number] = place
+    names = {place: remap[number // divisor] for place, number in enumerate(kept, start=1)}
+    label = label_of_numbers(renumbered, valid, where)
+    classes = tuple(dict.fromkeys(name for name in remap.values() if name != IGNORE))
+    return replace(label, classes=classes, instance_classes=names)
 
 
 def render_instances(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,46 @@ from numpy import ndarray
 
 from distill.config.maps import MapConfig
 from distill.errors import DistillError
+from distill.labels import Label
+from distill.tasks import TASKS
+
+
+def unpack(stored: Shaped[ndarray, "h w *c"], packing: str, path: Path) -> Shaped[ndarray, "h w *d"]:
+    """Numbers of a map that stores them in another form; see `distill.config.maps.MapConfig.packing`.
+
+    Raises:
+        DistillError: The map does not have this form.
+    """
+    if packing == "rotated_bits":
+        if stored.dtype != np.uint16 or stored.ndim != 2:
+            raise DistillError(f"{path}: rotated bits need a gray image of 16 bits", hint="remove packing")
+        return (stored >> 3) | (stored << 13)
+    if packing == "float_bytes":
+        if stored.dtype != np.uint8 or stored.ndim != 3 or stored.shape[2] != 4:
+            raise DistillError(f"{path}: the bytes of floats need four channels of 8 bits", hint="remove packing")
+        # The files are written from memory by OpenCV, whose order is B, G, R, A.
+        in_file_order = np.ascontiguousarray(stored[..., [2, 1, 0, 3]])
+        values: ndarray = in_file_order.view("<f4")[..., 0]
+        return values
+    return stored
+
+
+def mask_label(label: Label, mask: Shaped[ndarray, "h w *c"], path: Path) -> Label:
+    """The label where the mask is not 0.
+
+    Raises:
+        DistillError: The mask has another size or colors.
+    """
+    keep = single_channel(mask, path) != 0
+    if keep.shape != label.size_hw:
+        raise DistillError(
+            f"{path}: the mask has shape {keep.shape}, its map {label.size_hw}", hint="fix valid in the config"
+        )
+    valid = label.valid & keep
+    value = label.value
+    if value.dtype.kind == "u":
+        value = np.where(valid, value, value.dtype.type(TASKS[label.task].ignore))
+    return replace(label, value=value, valid=valid, confidence=np.where(valid, label.confidence, np.float32(0)))
 
 
 def scale_stored(
@@ -18,6 +59,8 @@ def scale_stored(
 ) -> tuple[Float[ndarray, "h w"], Bool[ndarray, "h w"]]:
     """(float32 values, valid) after scale, offset, invalid values and range."""
     value = stored.astype(np.float32) * np.float32(config.scale) + np.float32(config.offset)
+    if config.focal_baseline_px_m is not None:
+        value = np.float32(config.focal_baseline_px_m) / np.where(value > 0, value, np.float32(np.nan))
     valid = np.isfinite(value)
     for bad in config.invalid:
         valid &= stored != bad
