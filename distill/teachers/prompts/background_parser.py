@@ -10,10 +10,11 @@ from distill.teachers.prompts.colors import leading_color, trailing_color
 _PIXELS = r"(?:pixels?|areas?|regions?|parts?|objects?|things?|surfaces?|content)"
 _SCENE = r"(?:image|picture|photo|scene|frame|canvas|pixels)"
 _NOUN = (
-    rf"(?:(?:the\s+)?(?:image\s+)?(?:background|bg)(?:\s+(?:colou?r|{_PIXELS}))?"
-    rf"|(?:everything|all|anything)\s+(?:else|outside)"
+    rf"(?:(?:the\s+)?(?:image\s+)?(?:background|backdrop|surroundings|void|bg)(?:\s+(?:colou?r|{_PIXELS}))?"
+    rf"|(?:everything|all|anything)\s+(?:else|outside|(?:that|which)\s+is\s+not\s+an?\s+\w+)"
+    rf"|(?:all\s+|any\s+|the\s+){{0,3}}non-\w+\s+{_PIXELS}"
     rf"|(?:the\s+)?rest(?:\s+of\s+(?:the\s+)?{_SCENE})?"
-    rf"|(?:all\s+|any\s+|the\s+)*(?:other|remaining|unlabell?ed)\s+{_PIXELS}"
+    rf"|(?:all\s+|any\s+|the\s+){{0,3}}(?:other|remaining|unlabell?ed)\s+{_PIXELS}"
     rf"|no\s+class|none\s+of\s+(?:them|these|the\s+above))"
 )
 _ANY = re.compile(rf"\b{_NOUN}(?![\w-])", re.IGNORECASE)
@@ -46,7 +47,7 @@ def parse_background(prompt: str) -> RGB | None:
         after = _SENTENCE.split(prompt[noun.end() :], maxsplit=1)[0]
         linked = _LINKS.sub("", after)
         color = leading_color(linked)
-        if color is None and re.match(r"\s*background|\s*bg", noun[0].lower().removeprefix("the")):
+        if color is None and re.match(r"\s*(?:background|backdrop|bg)", noun[0].lower().removeprefix("the")):
             before = _SENTENCE.split(prompt[: noun.start()])[-1]
             color = trailing_color(before)
         if color is not None:

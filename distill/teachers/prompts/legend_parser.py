@@ -12,13 +12,18 @@ from distill.teachers.base import RGB
 from distill.teachers.codecs.palette import BACKGROUND
 from distill.teachers.prompts.background_parser import names_background
 from distill.teachers.prompts.colors import NUMERIC_COLOR, color_names, leading_color, parse_color
+from distill.teachers.prompts.legend_lists import pairs_of_items, pairs_of_json
 
 _PAIR_JSON = re.compile(
     r"""["']([^"'{}]+)["']\s*:\s*(<[^>]+>|\([^)]+\)|\[[^\]]+\]|"[^"]*"|'[^']*'|\#\w+|rgb\([^)]*\)|[^\W\d][\w -]*)"""
 )
 _PAIR_LIST = re.compile(
-    rf"([^\W\d][\w' /-]*?)\s*(?::|=|->|→)\s*({NUMERIC_COLOR.pattern}|[^\W\d][\w -]*)", re.IGNORECASE
+    rf"([^\W\d][\w' /-]{{0,100}}?)\s{{0,9}}(?::|=|->|→)\s*({NUMERIC_COLOR.pattern}|[^\W\d][\w -]*)", re.IGNORECASE
 )
+_OPENING = re.compile(
+    r"^[^:]*\b(?:mapping|legend|colou?rs|palette|classes|map|mask|segmentation|image)\s*:|^[^:=>→]*:(?=[^:=>→\n]*(?:=|->|→))"
+)
+"""Words before the first class of a list: "Colors: wall = red", "Segment these: wall -> red"."""
 _CLAUSES = re.compile(r"[.;]\s+|[.;]$|,\s+(?:and\s+)?(?=the\b)|\s+and\s+(?=the\b)|\n+", re.IGNORECASE)
 _VERB = re.compile(r"\b(?:is|are|will be|should be|must be|category in)\b", re.IGNORECASE)
 _LEAD_IN = re.compile(
@@ -60,14 +65,16 @@ def parse_legend(prompt: str) -> ParsedLegend:
         UsageError: The sentence has no legend, or gives a class two colors.
     """
     found = (
-        _parse_pairs(_PAIR_JSON.findall(prompt))
+        _parse_pairs(pairs_of_json(prompt))
+        or _parse_pairs(_PAIR_JSON.findall(prompt))
         or _parse_clauses(prompt)
-        or _parse_pairs(
-            _PAIR_LIST.findall(re.sub(r"^[^:]*\b(?:mapping|legend|colou?rs|palette|classes)\s*:", "", prompt))
-        )
+        or _parse_pairs(_PAIR_LIST.findall(_OPENING.sub("", prompt)))
+        or _parse_pairs(pairs_of_items(prompt))
     )
     if found is None:
-        raise UsageError(f"no legend in the prompt {prompt[:80]!r}", hint="name each class with its color")
+        raise UsageError(
+            f"no legend in the prompt {prompt[:80]!r}", hint="name each class with its color, or give the row a legend"
+        )
     return found
 
 

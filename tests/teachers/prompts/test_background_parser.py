@@ -31,6 +31,11 @@ WHITE, BLACK = (255, 255, 255), (0, 0, 0)
         ("background = 0xABCDEF", (171, 205, 239)),
         ("Use a pure white (#FFFFFF) background", WHITE),
         ("pitch black background", BLACK),
+        ("Each box gets a unique flat color. The backdrop is lime.", (0, 255, 0)),
+        ("Each box in a unique color, surroundings in #202020.", (32, 32, 32)),
+        ("leave all non-box pixels white", WHITE),
+        ("Everything that is not a car is rendered in solid black.", BLACK),
+        ("against a white backdrop", WHITE),
         ("The background color is light gray; cups differ.", (211, 211, 211)),
     ],
 )
