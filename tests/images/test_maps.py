@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 from numpy import ndarray
@@ -110,3 +112,21 @@ def test_huge_maps_are_not_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("gray", "palette", "TIFF"):
         with pytest.raises(DistillError, match="over the limit"):
             decode_map(FILES[name], "x")
+
+
+@pytest.mark.parametrize(
+    ("damage", "reason"),
+    [
+        (lambda data: data[: len(data) // 2], "ends too early"),
+        (lambda data: data[:40], "ends too early"),
+        (lambda data: data[:-12], "ends too early"),
+        (lambda data: data[:60] + bytes([data[60] ^ 255]) + data[61:], "checksum"),
+    ],
+)
+def test_damaged_pngs_are_named_without_a_word_of_the_decoder(
+    damage: Callable[[bytes], bytes], reason: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    whole = encode_map(np.random.default_rng(0).integers(0, 60000, (40, 50), np.uint16))
+    with pytest.raises(DistillError, match=rf"map\.png: the map is damaged or not readable: .*{reason}"):
+        decode_map(damage(whole), "map.png")
+    assert capfd.readouterr() == ("", "")

@@ -354,4 +354,49 @@ def test_ids_outside_a_complete_remap_are_noted(tmp_path: Path) -> None:
     ids = np.where(MASK, 26, 7)
     ids[0, 0] = 3
     result = teach(tmp_path, {"semantic": ids}, semantic={"classes": {7: "road", 26: "car"}})
-    assert result.notes == [{"task": "semantic", "reason": "remap has no entry for id 3: these pixels have no label"}]
+    reason = "remap has no entry for id 3: these pixels (0.5%) have no label"
+    assert result.notes == [{"task": "semantic", "reason": reason}]
+
+
+def test_negative_depths_are_refused_with_the_way_to_say_what_they_mean(tmp_path: Path) -> None:
+    meters = np.linspace(1, 5, SIZE_HW[0] * SIZE_HW[1], dtype=np.float32).reshape(SIZE_HW)
+    with pytest.raises(DistillError, match=r"one\.npy: 100% of the depths are negative, down to -5 .*scale: -1\.0"):
+        read(tmp_path, -meters, ".npy")
+    with pytest.raises(DistillError, match=r"10% of the depths are negative"):
+        read(tmp_path, meters - 1.4, ".npy")
+    assert np.allclose(read(tmp_path, -meters, ".npy", scale=-1.0).value, meters)
+    assert read(tmp_path, meters - 1.4, ".npy", min_value=0).valid.mean() == pytest.approx(0.9, abs=0.01)
+
+
+def test_one_negative_number_marks_pixels_without_a_depth(tmp_path: Path) -> None:
+    stored = np.full(SIZE_HW, -1, np.float32)
+    stored[:, ::4] = 3
+    assert read(tmp_path, stored, ".npy").valid.mean() == 0.25
+    stored[:] = -1
+    with pytest.raises(DistillError, match="100% of the depths are negative"):
+        read(tmp_path, stored, ".npy")
+
+
+def test_depths_that_are_all_beyond_the_stated_range_are_in_another_unit(tmp_path: Path) -> None:
+    with pytest.raises(DistillError, match=r"all depths are beyond max_value 80 \(the median is 2500\).*millimeters"):
+        read(tmp_path, np.full(SIZE_HW, 2500, np.uint16), max_value=80)
+
+
+@pytest.mark.parametrize(("dtype", "largest"), [(np.uint8, 255), (np.uint16, 65535)])
+def test_the_largest_number_next_to_instances_is_no_instance_unless_stated(
+    tmp_path: Path, dtype: type, largest: int
+) -> None:
+    ids = np.zeros(SIZE_HW, dtype)
+    ids[2:6, 2:6], ids[0] = 1, largest
+    with pytest.raises(DistillError, match=rf"id {largest} \(8\.3% of the pixels\).*add {largest} to invalid"):
+        read(tmp_path, ids, task="instance")
+    label = read(tmp_path, ids, task="instance", invalid=[largest])
+    assert list(label.instance_classes) == [1] and not label.valid[0].any()
+    assert len(read(tmp_path, ids, task="instance", invalid=[]).instance_classes) == 2
+    assert len(read(tmp_path, np.where(ids == 1, 0, ids).astype(dtype), task="instance").instance_classes) == 1
+
+
+def test_a_suffix_in_capitals_is_found(tmp_path: Path) -> None:
+    Image.fromarray(np.where(MASK, 1, 0).astype(np.uint8)).save(tmp_path / "one.PNG", format="PNG")
+    config = load_config(MapsConfig, {"kind": "maps", "semantic": {"pattern": "../{stem}.png", "classes": ["a", "b"]}})
+    assert MapsSpecialist(config).predict(photo_in(tmp_path))[0].value.max() == 1

@@ -105,6 +105,13 @@ def test_a_missing_map_names_the_nearest_file(tmp_path: Path) -> None:
         MapFinder(MapConfig(pattern="depth{stem}.png"), tmp_path).find(photo)
 
 
+def test_names_that_differ_in_case_are_named(tmp_path: Path) -> None:
+    photo = touch(tmp_path / "img_1.jpg")
+    touch(tmp_path / "m" / "IMG_1.png")
+    with pytest.raises(NoAnswer, match=r"its folder has IMG_1\.png"):
+        MapFinder(MapConfig(pattern="m/{stem}.png"), tmp_path).find(photo)
+
+
 def test_the_photo_is_not_its_own_map(tmp_path: Path) -> None:
     with pytest.raises(DistillError, match="is the photo itself"):
         MapFinder(MapConfig(pattern="{name}"), tmp_path).find(touch(tmp_path / "a.png"))
