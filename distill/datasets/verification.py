@@ -6,22 +6,21 @@ import hashlib
 import re
 import tarfile
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
 from distill.datasets.listing import JOB_PLAN
 from distill.datasets.sample_checks import SampleFault, check_content, locate_damage, png_damage
+from distill.datasets.tar_groups import Group, collect_groups, states_digests, stream_groups
 from distill.datasets.verify_report import MAX_FAULTS, Fault, VerifyReport
 from distill.errors import UsageError
 from distill.files import MAX_FILE_BYTES, read_json
-from distill.labels.placeholders import is_placeholder
 from distill.runtime.cpu import usable_cores
 from distill.runtime.parallel import map_ordered
 from distill.runtime.progress import Reporter, SilentReporter
 from distill.sample_digest import has_right_digest, has_right_manifest_digest
 from distill.shards import MANIFEST, Manifest, Sample, ShardEntry, file_sha256, read_manifest
-from distill.tar_files import TarGap, TarPiece, iter_pieces
+from distill.tar_files import TarPiece
 
 _CHECKSUM = slice(148, 156)
 _CHECKSUM_FORM = re.compile(rb"[0-7]{6}\0 ")
@@ -130,7 +129,6 @@ class Verification:
         if is_same and self.quick and not needed:
             return
         before, found, whole = self._num_faults, 0, 0
-        self._states_digests = not is_same and _states_digests(path)
         for sample, faults in self._examined(path, proven=is_same):
             found += 1
             if faults:
@@ -158,52 +156,27 @@ class Verification:
             proven: Whether its digest is right; otherwise that of each sample is compared.
         """
         with path.open("rb") as file:
-            groups = map_ordered(
-                self._groups(path, file, proven),
-                lambda group: self._faults_of(group, proven),
-                usable_cores(),
-            )
-            for group, faults in groups:
+            groups = stream_groups(path) if proven else self._damaged_groups(path, file)
+            read = (self._closed(group.read(file)) for group in groups)
+            for group, faults in map_ordered(read, lambda group: self._faults_of(group, proven), usable_cores()):
+                if not proven:
+                    self._check_frames(path.name, group, file)
                 for fault in faults:
                     self._add_sample_fault(path.name, group, fault)
                 yield group.sample, faults
 
-    def _groups(self, path: Path, file: BinaryIO, proven: bool) -> Iterator[_Group]:
-        """Samples of a tar; damaged headers, cut members and keys that come twice are recorded."""
-        group, is_after_gap = _Group(), False
-        size = path.stat().st_size
-        for piece in iter_pieces(path):
-            if isinstance(piece, TarGap):
-                reason = "a damaged header: what follows it cannot be named, up to the next whole header"
-                self._add(Fault(path.name, reason, first_byte=piece.start, last_byte=piece.stop - 1))
-                group.is_torn = is_after_gap = True
-                continue
-            member = piece.member
-            if not proven:
-                self._check_frame(path.name, piece, file)
-            if member.key != group.sample.key or member.extension in group.pieces:
-                if group.pieces:
-                    yield self._closed(group)
-                group = _Group(Sample(member.key, {}), is_torn=is_after_gap)
-            is_after_gap = False
-            group.pieces[member.extension] = piece
-            try:
-                if sum(part.member.size for part in group.pieces.values()) > MAX_FILE_BYTES:
-                    raise tarfile.ReadError(f"the sample has more than {MAX_FILE_BYTES} bytes")
-                data = member.read(file)
-            except (tarfile.TarError, OSError) as error:
-                group.is_torn = True
-                reason = str(error) or "cannot be read" if piece.stop <= size else f"the tar ends at byte {size}"
-                self._add(Fault(path.name, reason, member.key, member.name, member.offset, member.offset + member.size))
-                continue
-            if not is_placeholder(member.extension, data):
-                group.sample.files[member.extension] = data
-            elif not proven and (damage := png_damage(member.extension, data)):
-                self._add_sample_fault(path.name, group, damage)
-        if group.pieces:
-            yield self._closed(group)
+    def _damaged_groups(self, path: Path, file: BinaryIO) -> Iterator[Group]:
+        """Samples of a tar whose digest is wrong; damaged headers are recorded."""
+        groups, gaps = collect_groups(path)
+        for gap in gaps:
+            reason = "a damaged header: what follows it cannot be named, up to the next whole header"
+            self._add(Fault(path.name, reason, first_byte=gap.start, last_byte=gap.stop - 1))
+        self._states_digests = states_digests(groups, file)
+        groups.reverse()
+        while groups:
+            yield groups.pop()  # and forget it: its files are read into it
 
-    def _closed(self, group: _Group) -> _Group:
+    def _closed(self, group: Group) -> Group:
         """The group, marked if its key came before."""
         # 64 bits of a digest take a tenth of the memory of the key.
         key = group.sample.key.casefold().encode(errors="surrogateescape")
@@ -212,54 +185,42 @@ class Verification:
         self._keys.add(number)
         return group
 
-    def _faults_of(self, group: _Group, proven: bool) -> list[SampleFault]:
+    def _faults_of(self, group: Group, proven: bool) -> list[SampleFault]:
         sample = group.sample
         twice = [SampleFault("", "the key comes twice")] if group.is_repeated else []
+        twice += [SampleFault(piece.member.extension, "cut off: the tar ends before it does") for piece in group.cut]
         is_right = None if proven else has_right_digest(sample.key, sample.files)
-        if is_right is False or (not is_right and (group.is_torn or self._states_digests)):
+        if is_right is False or (not is_right and not proven and (group.is_torn or self._states_digests)):
             return [*twice, *locate_damage(sample)]
         # A sample that cannot be proven whole is decoded also in a quick verification.
         return twice + ([] if self.quick and (proven or is_right) else check_content(sample, self.manifest))
 
-    def _check_frame(self, name: str, piece: TarPiece, file: BinaryIO) -> None:
-        """Record bytes of a header or padding that no reader looks at, and that were not written so."""
-        file.seek(piece.member.offset - tarfile.BLOCKSIZE)
-        header = file.read(tarfile.BLOCKSIZE)
-        if not _CHECKSUM_FORM.fullmatch(header[_CHECKSUM]):
-            start = piece.member.offset - tarfile.BLOCKSIZE
-            self._add(
-                Fault(
-                    name,
-                    "its header is damaged",
-                    piece.member.key,
-                    piece.member.name,
-                    start,
-                    start + tarfile.BLOCKSIZE - 1,
-                )
-            )
-        end = piece.member.offset + piece.member.size
-        file.seek(end)
-        if any(file.read(piece.stop - end)):
-            self._add(
-                Fault(
-                    name, "the padding after it is not zero", piece.member.key, piece.member.name, end, piece.stop - 1
-                )
-            )
+    def _check_frames(self, name: str, group: Group, file: BinaryIO) -> None:
+        """Record what no sample shows: repeated members, and changed bytes of headers, padding and placeholders."""
+        for piece in group.repeated:
+            self._add_member(name, piece, "the member comes twice", piece.start, piece.stop)
+        if group.is_split:
+            self._add(Fault(name, "its files are not next to each other", group.sample.key, "", *group.span))
+        for extension, data in group.placeholders.items():
+            if damage := png_damage(extension, data):
+                self._add_sample_fault(name, group, damage)
+        for piece in (*group.pieces.values(), *group.repeated):
+            start, end = piece.member.offset - tarfile.BLOCKSIZE, piece.member.offset + piece.member.size
+            file.seek(start)
+            if not _CHECKSUM_FORM.fullmatch(file.read(tarfile.BLOCKSIZE)[_CHECKSUM]):
+                self._add_member(name, piece, "its header is damaged", start, piece.member.offset)
+            file.seek(end)
+            if any(file.read(piece.stop - end)):
+                self._add_member(name, piece, "the padding after it is not zero", end, piece.stop)
 
-    def _add_sample_fault(self, shard: str, group: _Group, fault: SampleFault) -> None:
+    def _add_member(self, shard: str, piece: TarPiece, reason: str, start: int, stop: int) -> None:
+        self._add(Fault(shard, reason, piece.member.key, piece.member.name, start, stop - 1))
+
+    def _add_sample_fault(self, shard: str, group: Group, fault: SampleFault) -> None:
         piece = group.pieces.get(fault.file)
         if piece is None:
-            whole = list(group.pieces.values())
-            self._add(
-                Fault(
-                    shard,
-                    fault.reason,
-                    group.sample.key,
-                    f"{group.sample.key}.{fault.file}" if fault.file else "",
-                    whole[0].start,
-                    whole[-1].stop - 1,
-                )
-            )
+            member = f"{group.sample.key}.{fault.file}" if fault.file else ""
+            self._add(Fault(shard, fault.reason, group.sample.key, member, *group.span))
             return
         first, last = fault.span or (0, max(piece.member.size - 1, 0))
         start = piece.member.offset
@@ -288,17 +249,6 @@ class Verification:
         )
 
 
-def _states_digests(path: Path) -> bool:
-    """Whether samples of a damaged tar state their digests: then one that does not has lost it."""
-    with path.open("rb") as file:
-        for piece in iter_pieces(path):
-            if isinstance(piece, TarPiece) and piece.member.extension == "json" and piece.member.size <= MAX_FILE_BYTES:
-                file.seek(piece.member.offset)
-                if has_right_digest("", {"json": file.read(piece.member.size)}) is not None:
-                    return True
-    return False
-
-
 def _planned_names(folder: Path) -> set[str]:
     """Names of all tars of the labeling job of this folder; empty without one."""
     try:
@@ -307,18 +257,3 @@ def _planned_names(folder: Path) -> set[str]:
         }
     except (OSError, ValueError, TypeError, KeyError):
         return set()
-
-
-@dataclass(slots=True)
-class _Group:
-    """Members of one sample.
-
-    Attributes:
-        is_torn: Whether a damaged header or a cut is next to it or in it.
-        is_repeated: Whether an earlier sample has its key.
-    """
-
-    sample: Sample = field(default_factory=lambda: Sample("", {}))
-    pieces: dict[str, TarPiece] = field(default_factory=dict[str, TarPiece])
-    is_torn: bool = False
-    is_repeated: bool = False
