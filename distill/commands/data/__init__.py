@@ -12,7 +12,7 @@ from typing import Any
 
 import typer
 
-from distill.commands.data import content, integrity, operations
+from distill.commands.data import content, conversion, integrity, operations
 
 _HELP = {"help_option_names": ["-h", "--help"]}
 
@@ -38,6 +38,8 @@ _COMMANDS: dict[str, Callable[..., Any]] = {
     "sample": operations.sample,
     "dedupe": operations.dedupe,
     "relabel-classes": operations.relabel_classes,
+    "import": conversion.import_,
+    "export": conversion.export,
 }
 for _name, _function in _COMMANDS.items():
     _add(_name, _function)

@@ -6,6 +6,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from distill.datasets.formats.convert import export, import_
     from distill.datasets.listing import ls
     from distill.datasets.operations.classes import relabel_classes
     from distill.datasets.operations.filter import filter
@@ -30,11 +31,15 @@ _MODULES = {
     "filter": "distill.datasets.operations.filter",
     "sample": "distill.datasets.operations.subset",
     "dedupe": "distill.datasets.operations.subset",
+    "export": "distill.datasets.formats.convert",
+    "import_": "distill.datasets.formats.convert",
     "relabel_classes": "distill.datasets.operations.classes",
 }
 __all__ = [
     "dedupe",
+    "export",
     "filter",
+    "import_",
     "ls",
     "merge",
     "open",

@@ -1,0 +1,300 @@
+"""COCO instances: ``annotations/instances.json`` with run lengths, and ``images/``."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+from jaxtyping import Bool
+from numpy import ndarray
+
+from distill.datasets.formats.base import (
+    IMAGES,
+    ImportedSet,
+    Options,
+    count,
+    inside,
+    label_at,
+    labeled_samples,
+    load_photo,
+    read_annotations,
+    sample_keys,
+    write_photo,
+)
+from distill.datasets.formats.masks import bounding_box, check_count, instance_label, polygon_mask
+from distill.datasets.shard_set import ShardSet
+from distill.errors import DistillError, UsageError
+from distill.images import Photo
+from distill.images.file_format import check_pixel_count
+from distill.labels import Label
+from distill.labels.instance_layers import mask_of
+from distill.labels.run_lengths import decode_rle, encode_rle
+from distill.shards import Sample
+from distill.tasks import Task
+
+ANNOTATIONS = "annotations"
+_FILE = "instances.json"
+
+
+class CocoInstances:
+    """Reads and writes COCO's annotation of instances."""
+
+    def write(self, shards: ShardSet, folder: Path, options: Options) -> Mapping[str, int]:
+        """Write photos and annotations; memory stays flat."""
+        counts: dict[str, int] = {}
+        categories = {name: number for number, name in enumerate(shards.manifest.instance_classes, 1)}
+        (folder / ANNOTATIONS).mkdir()
+        with JsonLists(folder / ANNOTATIONS / _FILE, ("images", "annotations")) as file:
+            for sample in labeled_samples(shards, [Task.INSTANCE], options, counts):
+                name, size_hw = write_photo(sample, folder / IMAGES, counts)
+                image_id = counts["photos"]
+                file.add("images", {"id": image_id, "file_name": name, "height": size_hw[0], "width": size_hw[1]})
+                label = label_at(sample, Task.INSTANCE, shards, size_hw)
+                for number, class_name in (label.instance_classes if label is not None else {}).items():
+                    mask = mask_of(label.instance_layers, number)  # type: ignore[union-attr]
+                    count(counts, "instances")
+                    row = {"id": counts["instances"], "image_id": image_id, "category_id": categories[class_name]}
+                    file.add("annotations", {**row, **mask_entry(mask), "iscrowd": 0})
+            file.finish({"categories": [{"id": number, "name": name} for name, number in categories.items()]})
+        return counts
+
+    def read(self, path: Path, options: Options) -> ImportedSet:
+        """Open an annotation file, or the folder of one."""
+        file = find_annotations(path, _FILE)
+        tables = read_tables(file)
+        categories = read_categories(tables, file)
+        images = find_images(file, options)
+        rows = _by_image(tables, file)
+        keys = sample_keys([str(image["file_name"]) for image in tables["images"]])
+        classes = tuple(dict.fromkeys(categories.values()))
+
+        def samples() -> Iterator[Sample]:
+            for image in options.reporter.track(tables["images"], "import", len(tables["images"])):
+                where = f"{file}: image {image['id']}"
+                photo = open_listed_photo(image, images, keys, where)
+                yield options.sample(
+                    photo, _label(rows.get(image["id"], []), categories, classes, photo.size_hw, where)
+                )
+
+        return ImportedSet(samples(), len(tables["images"]), instance_classes=classes)
+
+
+def mask_entry(mask: Bool[ndarray, "h w"]) -> dict[str, Any]:
+    """``segmentation``, ``area`` and ``bbox`` of a mask."""
+    return {"segmentation": encode_rle(mask), "area": int(np.count_nonzero(mask)), "bbox": bounding_box(mask)}
+
+
+class JsonLists:
+    """Writes a JSON object of lists row by row: each list is a file until the end.
+
+    Args:
+        path: The JSON file.
+        names: Keys of the lists.
+    """
+
+    def __init__(self, path: Path, names: tuple[str, ...]) -> None:
+        self._path, self._names = path, names
+        self._files: dict[str, BinaryIO] = {}
+
+    def __enter__(self) -> JsonLists:
+        self._files = {name: (self._part(name)).open("w+b") for name in self._names}
+        return self
+
+    def _part(self, name: str) -> Path:
+        return self._path.with_name(f".{self._path.name}.{name}")
+
+    def add(self, name: str, row: Mapping[str, Any]) -> None:
+        """Append a row to a list."""
+        file = self._files[name]
+        file.write((",\n" if file.tell() else "").encode() + json.dumps(row, ensure_ascii=False).encode())
+
+    def finish(self, values: Mapping[str, Any]) -> None:
+        """Write the file: first these values, then the lists."""
+        with self._path.open("wb") as file:
+            file.write(json.dumps(values, ensure_ascii=False).encode()[:-1])
+            for name in self._names:
+                file.write(f', "{name}": [\n'.encode())
+                part = self._files[name]
+                part.seek(0)
+                while block := part.read(1 << 20):
+                    file.write(block)
+                file.write(b"\n]")
+            file.write(b"}\n")
+
+    def __exit__(self, *error: object) -> None:
+        for name, file in self._files.items():
+            file.close()
+            self._part(name).unlink(missing_ok=True)
+
+
+# Reading
+
+
+def find_annotations(path: Path, name: str) -> Path:
+    """The annotation file: given itself, or in a folder or its ``annotations/``.
+
+    Raises:
+        UsageError: There is none, or there are several.
+    """
+    if path.is_file():
+        return path
+    for folder in (path / ANNOTATIONS, path):
+        if (folder / name).is_file():
+            return folder / name
+        found = sorted(folder.glob(f"{name.partition('.')[0]}*.json")) if folder.is_dir() else []
+        if len(found) == 1:
+            return found[0]
+        if found:
+            raise UsageError(
+                f"{folder}: has {', '.join(file.name for file in found[:4])}", hint="give the path of one of them"
+            )
+    raise UsageError(f"{path}: has no {ANNOTATIONS}/{name}", hint="give the JSON file, and --images DIR")
+
+
+def find_images(file: Path, options: Options) -> Path:
+    """Folder of the photos of an annotation file, in the layouts that are in use.
+
+    Raises:
+        UsageError: There is none.
+    """
+    if options.images is not None:
+        return options.images
+    split = file.stem.partition("_")[2]  # instances_val2017.json: val2017
+    for parent in (file.parent.parent, file.parent):
+        for name in (split, f"{IMAGES}/{split}", IMAGES):
+            if name.strip("/") and (parent / name).is_dir() and not name.endswith("/"):
+                return parent / name
+    raise UsageError(f"{file}: no folder of photos next to it", hint="give it with --images DIR")
+
+
+def read_tables(file: Path) -> dict[str, list[dict[str, Any]]]:
+    """The lists of an annotation file, their rows checked for what they must have.
+
+    Raises:
+        DistillError: A list or a key is missing, or has another type.
+    """
+    values = read_annotations(file)
+    needed = {"images": ("id", "file_name"), "annotations": ("image_id",), "categories": ("id", "name")}
+    for name, keys in needed.items():
+        rows = values.get(name) if isinstance(values, dict) else None
+        if not isinstance(rows, list):
+            raise DistillError(f"{file}: has no list {name!r}", hint="give the annotations of instances or panoptic")
+        for number, row in enumerate(rows):
+            if not isinstance(row, dict) or any(not isinstance(row.get(key), int | str) for key in keys):
+                raise DistillError(f"{file}: {name}[{number}] lacks {' or '.join(keys)}", hint="export it again")
+    ids = [image["id"] for image in values["images"]]
+    if len(set(ids)) < len(ids) or not ids:
+        raise DistillError(
+            f"{file}: {'two images have the same id' if ids else 'has no images'}", hint="export it again"
+        )
+    return dict(values)
+
+
+def read_categories(tables: Mapping[str, Any], file: Path) -> dict[Any, str]:
+    """Category id to name, in the order of the file.
+
+    Raises:
+        DistillError: Two categories have the same id or name.
+    """
+    rows = tables["categories"]
+    found = {row["id"]: str(row["name"]) for row in rows}
+    if len(found) < len(rows) or len(set(found.values())) < len(rows):
+        raise DistillError(f"{file}: two categories have the same id or name", hint="correct the categories")
+    return found
+
+
+def open_listed_photo(image: Mapping[str, Any], images: Path, keys: Mapping[str, str], where: str) -> Photo:
+    """The photo of a row of ``images``.
+
+    Raises:
+        DistillError: It is missing, or its size is not the one that the row states.
+    """
+    name = str(image["file_name"])
+    photo = load_photo(inside(images, name, where), keys[name], name)
+    stated = image.get("height"), image.get("width")
+    if None not in stated and stated != photo.size_hw:
+        raise DistillError(
+            f"{where}: {name} has {photo.size_hw[1]}x{photo.size_hw[0]} px, and the annotations state "
+            f"{stated[1]}x{stated[0]}",
+            hint="give the photos that were annotated; photos that EXIF data rotates must be stored upright",
+        )
+    return photo
+
+
+def _by_image(tables: Mapping[str, Any], file: Path) -> dict[Any, list[dict[str, Any]]]:
+    known = {image["id"] for image in tables["images"]}
+    rows: dict[Any, list[dict[str, Any]]] = {}
+    for number, row in enumerate(tables["annotations"]):
+        if row["image_id"] not in known:
+            raise DistillError(f"{file}: annotations[{number}] is of image {row['image_id']}, which is not listed")
+        rows.setdefault(row["image_id"], []).append(row)
+    return rows
+
+
+def _label(
+    rows: list[dict[str, Any]],
+    categories: Mapping[Any, str],
+    classes: tuple[str, ...],
+    size_hw: tuple[int, int],
+    where: str,
+) -> Label:
+    check_count(len(rows), where)
+    masks: dict[int, ndarray] = {}
+    names: dict[int, str] = {}
+    ignore = np.zeros(size_hw, bool)
+    for row in rows:
+        entry = f"{where}, annotation {row.get('id', '?')}"
+        if row.get("category_id") not in categories:
+            raise DistillError(f"{entry}: category {row.get('category_id')!r} is not listed", hint="export it again")
+        mask = decode_segmentation(row.get("segmentation"), size_hw, entry)
+        if row.get("iscrowd"):  # a group whose members are not told apart
+            ignore |= mask
+            continue
+        number = len(masks) + 1
+        masks[number], names[number] = mask, categories[row["category_id"]]
+    return instance_label(masks, names, size_hw, classes, ignore)
+
+
+def decode_segmentation(values: Any, size_hw: tuple[int, int], where: str) -> Bool[ndarray, "h w"]:
+    """Mask of a ``segmentation``: polygons, run lengths as numbers, or as text.
+
+    Raises:
+        DistillError: It is none of these, or damaged.
+    """
+    try:
+        if isinstance(values, list) and values:
+            mask = np.zeros(size_hw, bool)
+            for polygon in values:
+                points = np.array(polygon, np.float64)
+                if points.ndim != 1 or points.size < 6 or points.size % 2 or not np.isfinite(points).all():
+                    raise ValueError("a polygon needs three or more points x, y")
+                # Points far outside would take memory for nothing.
+                limit = 4 * max(size_hw)
+                if np.abs(points).max() > limit:
+                    raise ValueError(f"a polygon reaches {np.abs(points).max():.0f} px")
+                mask |= polygon_mask(points.reshape(-1, 2), size_hw)
+            return mask
+        if isinstance(values, dict):
+            height, width = values["size"]
+            if (height, width) != size_hw:
+                raise ValueError(f"run lengths of {width}x{height} px, and the photo has {size_hw[1]}x{size_hw[0]}")
+            check_pixel_count((width, height), where)
+            counts = values["counts"]
+            return decode_rle(values) if isinstance(counts, str) else _from_numbers(counts, size_hw)
+        raise ValueError("neither polygons nor run lengths")
+    except (ValueError, TypeError, KeyError, IndexError, OverflowError) as error:
+        raise DistillError(f"{where}: the segmentation is wrong: {error}", hint="export it again") from error
+
+
+def _from_numbers(counts: list[int], size_hw: tuple[int, int]) -> Bool[ndarray, "h w"]:
+    lengths = np.array(counts)
+    if lengths.ndim != 1 or lengths.dtype.kind not in "iu" or (lengths < 0).any():
+        raise ValueError("run lengths must be whole numbers")
+    if int(lengths.sum()) != math.prod(size_hw):
+        raise ValueError(f"run lengths of {int(lengths.sum())} pixels")
+    mask: ndarray = np.repeat(np.arange(lengths.size) % 2 == 1, lengths).reshape(size_hw[::-1]).T
+    return mask
