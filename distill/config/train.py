@@ -57,7 +57,8 @@ class StudentConfig(Config):
     def _fill_from_preset(cls, values: Any) -> Any:
         if not isinstance(values, dict):
             return values
-        return {**PRESETS.get(values.get("preset", "nano"), {}), **values}
+        preset = values.get("preset", "nano")
+        return {**(PRESETS.get(preset, {}) if isinstance(preset, str) else {}), **values}
 
     @field_validator("custom_backbone")
     @classmethod

@@ -6,7 +6,6 @@ Data sets are not downloaded; the root is the folder of an unpacked data set.
 from __future__ import annotations
 
 import io
-import zipfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -21,6 +20,7 @@ from distill.evaluation.ground_truth import FileGroundTruth, FileItem
 from distill.evaluation.protocol import Crop
 from distill.files import read_file
 from distill.images import decode_color_map, decode_map
+from distill.images.file_format import check_unpacked_size
 from distill.labels import Label
 from distill.shards import Manifest
 from distill.tasks import IGNORE_SEMANTIC, DepthKind, Task
@@ -137,8 +137,10 @@ def _bytes(path: Path) -> bytes:
 def _array(path: Path) -> Shaped[ndarray, "h w"]:
     """The numbers of an ``.npy`` file, without an axis of length one at the end."""
     try:
-        array = np.load(io.BytesIO(read_file(path)), allow_pickle=False)
-    except (OSError, ValueError, EOFError, MemoryError, zipfile.BadZipFile) as error:
+        data = read_file(path)
+        check_unpacked_size(data)
+        array = np.load(io.BytesIO(data), allow_pickle=False)
+    except Exception as error:  # numpy's parser raises almost anything on damaged files
         reason = getattr(error, "strerror", None) or str(error).partition("\n")[0] or type(error).__name__
         raise DistillError(f"{path}: cannot be read: {reason}", hint="copy the data set again") from error
     if isinstance(array, ndarray) and array.dtype.kind in "buif":

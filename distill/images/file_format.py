@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import io
 import os
+import struct
 import warnings
+import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -91,6 +93,23 @@ def max_pixels() -> int:
             hint=f"set it to a number of pixels such as {_DEFAULT_MAX_PIXELS}, or unset it",
         )
     return int(text[:19])
+
+
+def check_unpacked_size(data: bytes) -> None:
+    """Check what a zip, such as ``.npz``, unpacks to; other bytes pass.
+
+    Raises:
+        ValueError: Damaged, or more than 16 bytes for each pixel of the largest image.
+    """
+    if not data.startswith(b"PK"):
+        return
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            size, limit = sum(member.file_size for member in archive.infolist()), 16 * max_pixels()
+    except (zipfile.BadZipFile, struct.error, NotImplementedError, EOFError) as error:
+        raise ValueError(str(error) or "not a zip file") from error
+    if size > limit:
+        raise ValueError(f"unpacks to {size / 1e6:.0f} MB, more than {limit / 1e6:.0f} MB")
 
 
 def check_pixel_count(size_wh: tuple[int, int], name: str, limit: int | None = None) -> None:

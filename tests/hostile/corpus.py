@@ -190,7 +190,7 @@ def _patterns() -> Iterator[Hostile]:
     for pattern in (
         "{name.__class__}", "{stem[0]}", "{stem:>3000000000}", "{stem!r}", "{other}", "{0}", "{}", "{", "{stem:{name}}",
     ):  # fmt: skip
-        yield Hostile("pattern", pattern, pattern.encode(), "only {stem}, {name} and {folder} are replaced")
+        yield Hostile("pattern", pattern, pattern.encode(), "{stem} are replaced")
 
 
 def _rows() -> Iterator[Hostile]:

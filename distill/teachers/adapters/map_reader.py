@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import io
-import struct
-import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +13,7 @@ from numpy import ndarray
 from distill.errors import DistillError
 from distill.files import read_file
 from distill.images import decode_color_map, decode_map, is_lossy
+from distill.images.file_format import check_unpacked_size
 from distill.teachers.adapters.array_files import EXR, HDF5, read_exr, read_hdf5
 
 _FORMATS = "use PNG, TIFF, .npy, .npz, OpenEXR or HDF5"
@@ -30,7 +29,6 @@ _OTHER_FILES = {
     ".dcm",
     ".nii",
 }
-_UNREADABLE = (OSError, ValueError, EOFError, SyntaxError, zipfile.BadZipFile, struct.error, MemoryError)
 
 
 def read_map(
@@ -80,12 +78,13 @@ def read_map(
         return decode_map(data, str(path))
     except DistillError:
         raise
-    except _UNREADABLE as error:
+    except Exception as error:  # the parsers of arrays and images raise almost anything on damaged files
         reason = getattr(error, "strerror", None) or (str(error) or type(error).__name__).splitlines()[0]
         raise DistillError(f"{path}: the map cannot be read: {reason}", hint=_FORMATS) from error
 
 
 def _load(data: bytes, array: str, usual_array: str, path: Path) -> Any:
+    check_unpacked_size(data)
     loaded = np.load(io.BytesIO(data), allow_pickle=False)
     if isinstance(loaded, ndarray):
         return loaded
