@@ -1,9 +1,12 @@
-"""Kill `distill label` at random moments and compare the resumed shards with those of an undisturbed run, byte by byte.
+"""Kill `distill label` or `distill train`, run the same command again, and compare with an undisturbed run.
 
-    python benchmarks/kill_resume.py --kills 30 --scenes 240 --workers 2 --out benchmarks/results/kill_resume.md
+    python benchmarks/kill_resume.py label --kills 30 --out benchmarks/results/kill_resume_label.md
+    python benchmarks/kill_resume.py train --out benchmarks/results/kill_resume.md
 
-A kill is counted only when it meets a running process that has published a shard since the last one; the moment within
-the following shard is random. The tests do the same at three chosen moments.
+`label`: kills at random moments; a kill is counted only when it meets a running process that has published a shard
+since the last one. All shards must be the same byte by byte. `train`: kills directly behind chosen writes, each kind of
+write once and twice in a row, and at random moments, with a state after every step. Weights, states, curves and sample
+images must be the same bit for bit. The tests do the same at a few chosen moments.
 """
 
 from __future__ import annotations
@@ -16,7 +19,10 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from machine import results_page
 
@@ -50,9 +56,185 @@ def kill_once(words: list[str], out: Path, rng: random.Random, longest_s: float)
     return True
 
 
+def measure_label(chosen: argparse.Namespace, folder: Path) -> bool:
+    """Kill a labeling job, and print one page; returns whether all bytes are the same."""
+    rng = random.Random(chosen.seed)
+    whole, killed = folder / "whole", folder / "killed"
+    subprocess.run(command(whole, chosen.scenes, chosen.workers), check=True, capture_output=True)
+    words, kills = command(killed, chosen.scenes, chosen.workers), 0
+    while kills < chosen.kills and kill_once(words, killed, rng, chosen.longest_s):
+        kills += 1
+    subprocess.run(words, check=True, capture_output=True)
+    same = contents(killed) == contents(whole) and not verify(killed)
+    row = [chosen.scenes, chosen.workers, kills, "yes" if same else "NO"]
+    table = Table(["scenes", "processes", "kills", "bytes of all shards the same"], [row])
+    results_page("Labeling killed and resumed", "Each kill ends all processes of the job.", [table], chosen.out)
+    return same
+
+
+@dataclass(frozen=True)
+class TrainingRun:
+    """A training config, and the moments at which it is killed.
+
+    Attributes:
+        name: For the table.
+        overrides: Of `tests.fakes.killed_training.TINY`.
+        photos: Number of photos.
+        every_kind: Whether it is killed behind each kind of write.
+        chains: Further kills: (write, its number in the process) of each process in turn.
+        random_kills: Number of kills at random moments.
+    """
+
+    name: str
+    overrides: Mapping[str, Any]
+    photos: int = 30
+    every_kind: bool = False
+    chains: tuple[tuple[tuple[str, int], ...], ...] = ()
+    random_kills: int = 0
+
+
+LAST, CURVE = "checkpoints/last.ckpt", "logs/batches.csv"
+_EIGHT = {"train.epochs": 8, "train.num_validations": 4}
+RUNS = (
+    TrainingRun(
+        "6 batches an epoch, validations behind 12, 24, 36, 48",
+        _EIGHT,
+        every_kind=True,
+        chains=(((LAST, 6), (LAST, 6)), ((LAST, 18), (LAST, 6)), ((LAST, 12), (LAST, 1)), ((LAST, 12), (LAST, 6))),
+        random_kills=10,
+    ),
+    TrainingRun("3 validations in 8 epochs", _EIGHT | {"train.num_validations": 3}, chains=(((LAST, 18), (LAST, 7)),)),
+    TrainingRun(
+        "steps of 4 batches, 6 an epoch (an incomplete step at its end)",
+        _EIGHT | {"optim.accumulate": 4},
+        chains=(((LAST, 5), (LAST, 2)), ((CURVE, 9),)),
+    ),
+    TrainingRun("batches of equal size", _EIGHT, photos=31, chains=(((LAST, 7), (LAST, 8)),)),
+    TrainingRun("without averaged weights", _EIGHT | {"optim.ema_decay": 0}, chains=(((LAST, 12), (LAST, 6)),)),
+    TrainingRun(
+        "without validation photos",
+        {"train.epochs": 3, "data.val_fraction": 0},
+        chains=(((LAST, 9), (LAST, 3)), ((LAST, 27),), (("weights.safetensors", 1),)),
+    ),
+    TrainingRun(
+        "2 worker processes, decoded again each epoch",
+        {"train.epochs": 4, "train.num_validations": 2, "data.workers": 2, "data.memory_cache_gib": 0}
+        | {"data.disk_cache_gib": 0},
+        chains=(((LAST, 6), (LAST, 6)), ((LAST, 9),)),
+    ),
+    TrainingRun(
+        "decoded on the disk, weights of noisy labels",
+        {"train.epochs": 4, "data.memory_cache_gib": 0, "loss.noisy_labels.sigma": 3.0},
+        chains=(((LAST, 8), (LAST, 8)),),
+    ),
+    TrainingRun(
+        "stopped early",
+        {"train.epochs": 9, "train.num_validations": 9, "train.patience": 1, "optim.lr": 1e-9},
+        chains=(((LAST, 12),), (("checkpoints/best.ckpt", 1), (LAST, 8))),
+    ),
+)
+
+
+def kinds_of_writes(writes: list[str]) -> dict[str, list[tuple[str, int]]]:
+    """Moments of each kind of write in an undisturbed run: (beginning of the name, its number)."""
+    kinds: dict[str, list[tuple[str, int]]] = {}
+    counts: dict[str, int] = {}
+    batches = 0
+    for place, name in enumerate(writes):
+        counts[name] = counts.get(name, 0) + 1
+        kind = name.split("/")[0] if name.startswith("samples") else name
+        if name == CURVE:
+            batches += 1
+        if name == LAST:
+            validated = writes[max(0, place - 1)] == "checkpoints/best.ckpt" or "metrics" in writes[place - 2]
+            kind += ": validation" if validated else ": end of an epoch" if batches % 6 == 0 else ": batch"
+        kinds.setdefault(kind, []).append((name, counts[name]))
+    return kinds
+
+
+@dataclass
+class TrainingTable:
+    """Rows of the result."""
+
+    rows: list[list[object]] = field(default_factory=list)
+    kills: int = 0
+
+    def add(self, run: str, kills: list[str], wanted: dict[str, str], found: dict[str, str], code: int) -> None:
+        """Add one comparison."""
+        differ = [name for name in sorted(wanted.keys() | found.keys()) if wanted.get(name) != found.get(name)]
+        state = "yes" if code == 0 and not differ else f"NO: exit code {code}, {', '.join(differ)}"
+        self.rows.append([run, "; ".join(kills), state])
+        self.kills += len(kills)
+        print(self.rows[-1], flush=True)
+
+
+def measure_train(chosen: argparse.Namespace, folder: Path) -> bool:
+    """Kill training runs, and print one page; returns whether all results are the same."""
+    import torch
+
+    torch.set_num_threads(1)  # before the children are forked
+    rng, table = random.Random(chosen.seed), TrainingTable()
+    for number, run in enumerate(RUNS):
+        kill_training(run, folder / str(number), rng, table)
+    notes = (
+        f"{table.kills} kills (SIGKILL). Each row is one run: the process is killed directly behind the named write "
+        "(its number counts the writes of that process), started again, killed again where a second write is named, "
+        "and then runs to its end. Compared with an undisturbed run: weights, spec, both checkpoints (weights, average,"
+        " optimizer, counters), the losses of every batch, the scores of every validation, sample images, result; "
+        "without times. Synthetic blocks of 48x64 px, a student of 32x32 px, one thread, a state after every step."
+    )
+    results = Table(["run", "killed behind", "the same bit for bit"], table.rows)
+    results_page("Training killed and resumed", notes, [results], chosen.out)
+    return all(str(row[-1]) == "yes" for row in table.rows)
+
+
+def kill_training(run: TrainingRun, folder: Path, rng: random.Random, table: TrainingTable) -> None:
+    """Kill one config at all of its moments."""
+    from tests.builders.shards import write_tiny_shards
+    from tests.fakes.killed_training import outcome, train_killed
+
+    shards = write_tiny_shards(folder / "shards", num_samples=run.photos)
+    started = time.monotonic()
+    code, writes = train_killed(shards, folder / "whole", run.overrides)
+    took_s, wanted = time.monotonic() - started, outcome(folder / "whole")
+    if code:
+        sys.exit(f"{run.name}: the undisturbed run fails")
+    for number, chain in enumerate([*run.chains, *(every_kind(writes, rng) if run.every_kind else ())]):
+        out, kills = folder / f"chain{number}", list[str]()
+        for moment in chain:
+            code, done = train_killed(shards, out, run.overrides, behind=moment)
+            if code == -signal.SIGKILL:
+                kills.append(f"{done[-1]} {moment[1]} (batch {batches_seen(out)})")
+        code, _ = train_killed(shards, out, run.overrides)
+        table.add(run.name, kills, wanted, outcome(out), code)
+    if run.random_kills:
+        out, kills = folder / "random", list[str]()
+        while len(kills) < run.random_kills:
+            code, _ = train_killed(shards, out, run.overrides, after_s=rng.uniform(0.1, 0.7) * took_s)
+            if code == 0:
+                break
+            kills.append(f"random (batch {batches_seen(out)})")
+        code, _ = train_killed(shards, out, run.overrides)
+        table.add(run.name, kills, wanted, outcome(out), code)
+
+
+def batches_seen(out: Path) -> int:
+    """Rows of the curve."""
+    return len((out / CURVE).read_text().splitlines()) - 1 if (out / CURVE).is_file() else 0
+
+
+def every_kind(writes: list[str], rng: random.Random) -> Iterator[tuple[tuple[str, int], ...]]:
+    """A kill behind each kind of write, and in another run two in a row."""
+    for moments in kinds_of_writes(writes).values():
+        yield (rng.choice(moments),)
+        name, number = rng.choice(moments)
+        yield ((name, max(1, number // 2)), (name, 1))
+
+
 def main() -> None:
     """Measure and print one page."""
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("verb", choices=("label", "train"))
     parser.add_argument("--kills", type=int, default=30)
     parser.add_argument("--scenes", type=int, default=240)
     parser.add_argument("--workers", type=int, default=2)
@@ -60,21 +242,12 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path)
     chosen = parser.parse_args()
-    rng = random.Random(chosen.seed)
     with tempfile.TemporaryDirectory() as folder:
-        whole, killed = Path(folder) / "whole", Path(folder) / "killed"
-        subprocess.run(command(whole, chosen.scenes, chosen.workers), check=True, capture_output=True)
-        words, kills = command(killed, chosen.scenes, chosen.workers), 0
-        while kills < chosen.kills and kill_once(words, killed, rng, chosen.longest_s):
-            kills += 1
-        subprocess.run(words, check=True, capture_output=True)
-        same = contents(killed) == contents(whole) and not verify(killed)
-    row = [chosen.scenes, chosen.workers, kills, "yes" if same else "NO"]
-    table = Table(["scenes", "processes", "kills", "bytes of all shards the same"], [row])
-    results_page("Labeling killed and resumed", "Each kill ends all processes of the job.", [table], chosen.out)
-    if not same:
-        sys.exit(1)
+        measure = measure_label if chosen.verb == "label" else measure_train
+        if not measure(chosen, Path(folder)):
+            sys.exit(1)
 
 
 if __name__ == "__main__":
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
     main()

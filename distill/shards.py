@@ -35,6 +35,7 @@ FORMAT: Final = 4
 
 
 MAX_SHARD_SAMPLES = 100_000_000
+_CHANGED_HINT = "copy the set again; distill data verify lists every difference"
 _PHOTO = "jpg"
 """Extension of the photo, of any format, in a tar."""
 
@@ -340,8 +341,15 @@ def read_meta(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def read_samples(folder: Path, shards: Sequence[ShardEntry] | None = None) -> Iterator[Sample]:
-    """Samples of all shards, in order."""
+    """Samples of all shards, in order.
+
+    Raises:
+        DistillError: As `read_shard`, or a tar has another length than the manifest states.
+    """
     for shard in read_manifest(folder).shards if shards is None else shards:
+        fault = length_fault(folder, shard)
+        if fault:
+            raise DistillError(f"{folder / shard.name}: {fault}", hint=_CHANGED_HINT)
         yield from read_shard(folder / shard.name)
 
 
@@ -383,11 +391,35 @@ def verify(folder: Path) -> list[str]:
     problems = []
     for shard in read_manifest(folder).shards:
         path = folder / shard.name
+        fault = length_fault(folder, shard)
         if not path.is_file():
             problems.append(f"{path}: missing")
+        elif fault:
+            problems.append(f"{path}: {fault}")
         elif file_sha256(path) != shard.sha256:
             problems.append(f"{path}: the checksum differs from {MANIFEST}")
     return problems
+
+
+def check_digests(folder: Path) -> None:
+    """Compare every tar of a set with its checksum, for a job that must not use changed labels.
+
+    Raises:
+        DistillError: A tar is missing or was changed; names the first one.
+    """
+    problems = verify(folder)
+    if problems:
+        more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+        raise DistillError(f"{problems[0]}{more}", hint=_CHANGED_HINT)
+
+
+def length_fault(folder: Path, shard: ShardEntry) -> str:
+    """How the length of a tar differs from its manifest; empty if it does not, or if the tar cannot be found."""
+    try:
+        size = (folder / shard.name).stat().st_size
+    except OSError:
+        return ""
+    return "" if size == shard.bytes else f"has {size} bytes, and {MANIFEST} states {shard.bytes}"
 
 
 def file_sha256(path: Path) -> str:

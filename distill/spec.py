@@ -11,7 +11,7 @@ import re
 from pathlib import Path
 from typing import Annotated, Final, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from distill.errors import DistillError
 from distill.files import read_file, write_atomic
@@ -24,6 +24,8 @@ _MAX_BYTES = 4 * 1024 * 1024
 
 
 MAX_SIDE_PX = 16384
+_MAX_IMAGE_PX = 128_000_000
+_MAX_WORKING_SIDE_PX = 4096
 MAX_CLASSES = 255
 """Class ids are stored as bytes, and the last one means ignore."""
 
@@ -39,6 +41,9 @@ PlainName = Annotated[str, AfterValidator(_check_plain_name)]
 _TensorName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_.-]{0,63}$")]
 _BackboneName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_./:-]{0,199}$")]
 _Side = Annotated[int, Field(ge=1, le=MAX_SIDE_PX)]
+_WorkingSide = Annotated[int, Field(ge=1, le=_MAX_WORKING_SIDE_PX)]
+_Mean = Annotated[float, Field(ge=-1e3, le=1e3)]
+_Std = Annotated[float, Field(ge=1e-4, le=1e3)]
 _ClassName = Annotated[str, Field(min_length=1, max_length=200)]
 _Classes = Annotated[tuple[_ClassName, ...], Field(min_length=1, max_length=MAX_CLASSES)]
 _Text = Annotated[str, Field(max_length=20_000)]
@@ -55,15 +60,22 @@ class InputSpec(_StrictModel):
     dtype: Literal["uint8"] = "uint8"
     layout: Literal["NHWC"] = "NHWC"
     color: Literal["RGB"] = "RGB"
-    size_hw: tuple[_Side, _Side]
+    size_hw: tuple[_WorkingSide, _WorkingSide]
     """Working size of the network; the graph resizes inputs of any size to it and outputs back."""
     resize: Literal["stretch, bilinear, antialias"] = "stretch, bilinear, antialias"
-    mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
-    std: tuple[float, float, float] = (0.229, 0.224, 0.225)
+    mean: tuple[_Mean, _Mean, _Mean] = (0.485, 0.456, 0.406)
+    std: tuple[_Std, _Std, _Std] = (0.229, 0.224, 0.225)
     fixed_size_hw: tuple[_Side, _Side] | None = None
     """The only input size of this file; None: any size."""
-    max_batch: int | None = Field(None, ge=1)
+    max_batch: int | None = Field(None, ge=1, le=65536)
     """Largest batch of this file; None: any."""
+
+    @field_validator("fixed_size_hw")
+    @classmethod
+    def _check_image_size(cls, size_hw: tuple[int, int] | None) -> tuple[int, int] | None:
+        if size_hw is not None and size_hw[0] * size_hw[1] > _MAX_IMAGE_PX:
+            raise ValueError(f"{size_hw[0]}x{size_hw[1]} px is over the limit of {_MAX_IMAGE_PX} px")
+        return size_hw
 
     @property
     def default_hw(self) -> tuple[int, int]:
@@ -76,7 +88,7 @@ class DepthSpec(_StrictModel):
 
     depth_kind: DepthKind = DepthKind.METRIC
     unit: Literal["m", "none"] = "m"
-    max_depth_m: float = Field(FAR_DEPTH_M, gt=0, allow_inf_nan=False)
+    max_depth_m: float = Field(FAR_DEPTH_M, gt=0, le=1e6)
 
     def describe(self) -> str:
         """Meaning of the values, for a model card."""

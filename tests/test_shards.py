@@ -20,6 +20,7 @@ from distill.labels import Label, encode, write_meta
 from distill.shards import (
     Manifest,
     Sample,
+    check_digests,
     read_manifest,
     read_samples,
     read_shard,
@@ -100,6 +101,17 @@ def test_verify_names_what_is_wrong(tmp_path: Path) -> None:
     (tmp_path / "shard-000002.tar").unlink()
     problems = verify(tmp_path)
     assert len(problems) == 2 and "checksum" in problems[0] and "missing" in problems[1]
+
+
+def test_a_tar_of_another_length_is_not_read_as_part_of_the_set(tmp_path: Path) -> None:
+    write_set(tmp_path, ["a", "b"])
+    path = tmp_path / "shard-000000.tar"
+    path.write_bytes(path.read_bytes() + bytes(512))  # still a whole tar
+    assert len(list(read_shard(path))) > 0
+    with pytest.raises(DistillError, match=r"shard-000000.tar: has \d+ bytes, and dataset.json states \d+"):
+        list(read_samples(tmp_path))
+    with pytest.raises(DistillError, match=r"shard-000000\.tar: has"):
+        check_digests(tmp_path)
 
 
 def test_a_truncated_shard_gives_its_readable_samples_and_then_an_error(tmp_path: Path) -> None:

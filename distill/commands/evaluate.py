@@ -92,6 +92,7 @@ def evaluate(
             "--allow-native", help="Open model files with machine code (.pt2, .engine), which runs with your rights."
         ),
     ] = False,
+    verify: Annotated[bool, typer.Option("--verify", help="Compare every shard with its checksum first.")] = False,
     as_json: Annotated[
         bool, typer.Option("--json", rich_help_panel=_OUTPUT, help="Print the result as one JSON object.")
     ] = False,
@@ -128,6 +129,7 @@ def evaluate(
         worst=worst,
         out=out,
         allow_native=allow_native,
+        verify=verify,
         reporter=console,
     )
     console.result(result)

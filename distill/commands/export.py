@@ -87,6 +87,9 @@ def export(
         int | None,
         typer.Option(min=1, rich_help_panel=_TIMING, help="Threads of the engines; all cores unless given."),
     ] = None,
+    verify: Annotated[
+        bool, typer.Option("--verify", rich_help_panel=_COMPARISON, help="Compare every shard with its checksum first.")
+    ] = False,
     plan: Annotated[bool, typer.Option("--plan", help="Estimate sizes and durations, and stop.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as one JSON object.")] = False,
 ) -> None:
@@ -121,6 +124,7 @@ def export(
         min_speedup=min_speedup,
         size_hw=check_input_size(parse_size(input_size, "--input-size")) if input_size is not None else None,
         fixed_size_hw=parse_size(fixed_size, "--fixed-size") if fixed_size is not None else None,
+        verify=verify,
     )
     if plan:
         console.result(plan_export(options))

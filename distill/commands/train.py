@@ -39,6 +39,9 @@ def train(
             "--resume", rich_help_panel=_RUN, help="Continue from the last checkpoint although the config has changed."
         ),
     ] = False,
+    verify: Annotated[
+        bool, typer.Option("--verify", rich_help_panel=_INPUT, help="Compare every shard with its checksum first.")
+    ] = False,
     plan: Annotated[
         bool, typer.Option("--plan", rich_help_panel=_RUN, help="Estimate size and duration, and stop.")
     ] = False,
@@ -65,7 +68,7 @@ def train(
     if plan:
         console.result(plan_train(path, shards=shards or (), overrides=settings))
         return
-    result = run_train(read_train_config(path, shards or (), settings), out, console, resume=resume)
+    result = run_train(read_train_config(path, shards or (), settings), out, console, resume=resume, verify=verify)
     if result.interrupted:
         console.info(result.to_text())
         raise typer.Exit(_INTERRUPTED)

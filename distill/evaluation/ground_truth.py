@@ -12,7 +12,7 @@ from typing import Protocol, runtime_checkable
 from distill.errors import DistillError
 from distill.files import read_file
 from distill.labels import Label
-from distill.shards import Manifest, Sample, read_manifest, read_shard
+from distill.shards import Manifest, Sample, length_fault, read_manifest, read_shard
 from distill.tasks import Task
 
 
@@ -41,8 +41,12 @@ class ShardGroundTruth:
         self.read_errors: list[str] = []
 
     def samples(self) -> Iterator[Sample]:
-        """All samples of the set; samples after a damaged part of a shard are lost."""
+        """All samples of the set; those after a damaged part of a shard, or of one that was changed, are lost."""
         for shard in self.manifest.shards:
+            fault = length_fault(self._folder, shard)
+            if fault:
+                self.read_errors.append(f"{self._folder / shard.name}: {fault}")
+                continue
             try:
                 yield from read_shard(self._folder / shard.name)
             except DistillError as error:

@@ -1,10 +1,15 @@
-"""Hold an output for one process: a second command with the same output is told who holds it, and stops."""
+"""Hold an output for one process: a second command with the same output is told who holds it, and stops.
+
+The lock is that of an open file, which the system releases when the last process that has it open ends. Processes that
+are forked while an output is held, such as data loader workers, close their copy: they may outlive a killed parent.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import fcntl
 import os
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -14,6 +19,18 @@ from distill.errors import DistillError
 
 _LOCK_NAME = ".distill.lock"
 _UNSUPPORTED = frozenset({"No locks available", "Operation not supported", "Function not implemented"})
+_held = set[int]()
+"""Descriptors of the locks of this process."""
+
+
+def _close_inherited() -> None:
+    for file in _held:
+        with contextlib.suppress(OSError):
+            os.close(file)
+    _held.clear()
+
+
+os.register_at_fork(after_in_child=_close_inherited)
 
 
 @contextmanager
@@ -21,7 +38,7 @@ def hold_output(path: Path, verb: str, *, is_file: bool = False) -> Iterator[Non
     """Hold a folder, or a file in a folder, until the end of the block; the system releases it if the process dies.
 
     Args:
-        path: Output; a folder is created.
+        path: Output; a folder is created, and removed if it is empty at the end.
         verb: Command, for the message of the second process.
         is_file: Whether the output is a file.
 
@@ -29,6 +46,7 @@ def hold_output(path: Path, verb: str, *, is_file: bool = False) -> Iterator[Non
         DistillError: Another process holds it, or the folder cannot be written.
     """
     lock = path.with_name(f".{path.name}.lock") if is_file else path / _LOCK_NAME
+    is_new = not lock.parent.exists()
     try:
         lock.parent.mkdir(parents=True, exist_ok=True)
         file = _locked(lock)
@@ -41,16 +59,23 @@ def hold_output(path: Path, verb: str, *, is_file: bool = False) -> Iterator[Non
         raise DistillError(
             f"{path}: cannot be written: {error.strerror or error}", hint="make it writable, or choose another --out"
         ) from error
+    _held.add(file)
     try:
         now = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
+        holder = f"distill {verb} (process {os.getpid()} on {socket.gethostname()}, since {now})"
         with contextlib.suppress(OSError):  # a full disk: the lock itself is held
             os.ftruncate(file, 0)
-            os.write(file, f"distill {verb} (process {os.getpid()}, since {now})".encode())
+            os.write(file, holder.encode())
         yield
     finally:
-        with contextlib.suppress(OSError):
-            lock.unlink()
-        os.close(file)
+        if file in _held:  # not in a process that was forked within the block
+            with contextlib.suppress(OSError):
+                lock.unlink()
+            _held.discard(file)
+            os.close(file)
+            if is_new:
+                with contextlib.suppress(OSError):
+                    lock.parent.rmdir()
 
 
 def _locked(lock: Path) -> int:

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file
 from safetensors.torch import save as encode_tensors
 from torch import Tensor
 
 from distill.config import load_config
 from distill.config.train import StudentConfig
 from distill.errors import DistillError, UsageError
-from distill.files import write_atomic
+from distill.files import parse_json, write_atomic
 from distill.spec import StudentSpec, read_spec, write_spec
 from distill.students.model.student import Student
 from distill.tasks import Task
@@ -23,6 +22,9 @@ from distill.tasks import Task
 SPEC = "spec.json"
 WEIGHTS = "weights.safetensors"
 _CONFIG_KEY = "distill.student"
+_TensorKind = tuple[tuple[int, ...], str]
+"""Shape and type, as safetensors names it."""
+_TYPES = {torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16", torch.int64: "I64", torch.bool: "BOOL"}
 
 
 def save_student(run_dir: Path, student: Student) -> None:
@@ -54,13 +56,24 @@ def load_student(
                 f"{run_dir}: not a trained student (no {name})", hint="give the --out folder of distill train"
             )
     trained = spec = read_spec(run_dir / SPEC)
-    config, tensors = _read_weights(run_dir / WEIGHTS)
+    config, kinds = _read_header(run_dir / WEIGHTS)
+    if (config.custom_backbone or config.backbone) != spec.backbone:
+        raise DistillError(
+            f"{run_dir}: {SPEC} names the backbone {spec.backbone}, the weights {config.backbone}",
+            hint="use weights and spec.json of the same run folder",
+        )
     if size_hw is not None or fixed_size_hw is not None:
         about = spec.input.model_copy(update={"size_hw": size_hw or spec.input.size_hw, "fixed_size_hw": fixed_size_hw})
         spec = spec.model_copy(update={"input": about})
-    student = Student(config, spec, pretrained=False)
     try:
-        load_weights(student, tensors, str(run_dir / WEIGHTS))
+        expected = _kinds_without_memory(config, spec)
+        if expected is not None:
+            _check_weights(kinds, expected, run_dir / WEIGHTS)
+        student = Student(config, spec, pretrained=False)
+        _check_weights(kinds, _kinds(student.state_dict()), run_dir / WEIGHTS)
+        student.load_state_dict(_read_tensors(run_dir / WEIGHTS))
+    except UsageError:
+        raise
     except DistillError as error:
         if spec.input.size_hw == trained.input.size_hw:
             raise
@@ -71,20 +84,41 @@ def load_student(
     return student.eval(), spec
 
 
-def load_weights(student: Student, tensors: dict[str, Tensor], name: str) -> None:
-    """Load all weights into the student, in place.
+def _kinds_without_memory(config: StudentConfig, spec: StudentSpec) -> dict[str, _TensorKind] | None:
+    """Tensors of the network, built on torch's meta device, where they have no values; None if that is impossible.
+
+    Raises:
+        UsageError: The network is too large, or has no feature maps at this size.
+    """
+    if config.custom_backbone is not None:  # code that the user trusts need not run on that device
+        return None
+    try:
+        with torch.device("meta"):
+            return _kinds(Student(config, spec, pretrained=False).state_dict())
+    except UsageError as error:
+        if "meta tensor" in error.message:  # one of the families of timm looks at values while it is built
+            return None
+        raise
+
+
+def _kinds(tensors: Mapping[str, Tensor]) -> dict[str, _TensorKind]:
+    return {
+        name: (tuple(tensor.shape), _TYPES.get(tensor.dtype, str(tensor.dtype))) for name, tensor in tensors.items()
+    }
+
+
+def _check_weights(found: Mapping[str, _TensorKind], wanted: Mapping[str, _TensorKind], path: Path) -> None:
+    """Check names, shapes and types of the tensors in a file.
 
     Raises:
         DistillError: They belong to another student; names the first tensor that differs.
     """
-    wanted = student.state_dict()
-    for key in sorted(wanted.keys() | tensors.keys()):
-        if key not in tensors or key not in wanted or tensors[key].shape != wanted[key].shape:
+    for name in sorted(wanted.keys() | found.keys()):
+        if found.get(name) != wanted.get(name):
             raise DistillError(
-                f"{name}: the weights belong to another student: {key} differs",
+                f"{path}: the weights belong to another student: {name} differs",
                 hint="use weights and spec.json of the same run folder",
             )
-    student.load_state_dict(tensors)
 
 
 def load_matching_weights(run_dir: Path, student: Student) -> str:
@@ -134,81 +168,34 @@ def _class_rows(student: Student) -> list[str]:
     return names[-2:]  # weight and bias of the last layer
 
 
-def check_student_matches(checkpoint: Path, student: Student) -> dict[str, Any]:
-    """Load a checkpoint (memory-mapped) and check that it belongs to this student.
-
-    Raises:
-        UsageError: There is no checkpoint, or it belongs to another student.
-        DistillError: It is damaged.
-    """
-    if not checkpoint.is_file():
-        raise UsageError(f"{checkpoint.parent.parent}: no checkpoint to resume from", hint="leave --resume out")
-    try:
-        found: dict[str, Any] = torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=True)
-        theirs = {part: found["distill"][part] for part in ("student", "spec", "batches_seen")}
-    except Exception as error:  # pickle, zip and key errors alike
-        raise DistillError(
-            f"{checkpoint}: the checkpoint is damaged: {str(error).splitlines()[0]}",
-            hint="delete it to start again, or resume from a copy of best.ckpt",
-        ) from error
-    ours = {"student": student.config.model_dump_json(), "spec": student.spec.to_json()}
-    for part, text in ours.items():
-        before, now = (_without_sources(json.loads(values)) for values in (theirs[part], text))
-        if before != now:
-            raise UsageError(
-                f"{checkpoint}: the checkpoint belongs to another student ({part}: {_first_difference(before, now)})",
-                hint="choose another --out, or use the config of the earlier run",
-            )
-    return found
-
-
-def check_optimizer_matches(checkpoint: Path, found: Mapping[str, Any], groups: Sequence[int]) -> None:
-    """Raise if the checkpoint's optimizer state does not fit.
-
-    Args:
-        checkpoint: The file.
-        found: Its values, as returned by `check_student_matches`.
-        groups: Number of tensors in each parameter group of the optimizer that would continue.
-
-    Raises:
-        UsageError: The parameter groups differ; names the config keys that decide them.
-    """
-    theirs = [len(group["params"]) for group in found["optimizer_states"][0]["param_groups"]]
-    if theirs != list(groups):
-        run_dir = checkpoint.parent.parent
-        raise UsageError(
-            f"{run_dir}: optim.backbone_lr_ratio or optim.layer_decay cannot change within a run: other weights "
-            "would be trained",
-            hint=f"leave them as they were, or start a new run with init={run_dir} and another --out",
-        )
-
-
-def _without_sources(values: dict[str, Any]) -> dict[str, Any]:
-    """The values without those that depend on the shards: a student stays the same on other shards."""
-    return {key: value for key, value in values.items() if key not in ("provenance", "licenses", "terms")}
-
-
-def _first_difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
-    return next((f"{key} was {old.get(key)}, is {new[key]}" for key in new if old.get(key) != new[key]), "format")
-
-
-def _read_weights(path: Path) -> tuple[StudentConfig, dict[str, Tensor]]:
+def _read_header(path: Path) -> tuple[StudentConfig, dict[str, _TensorKind]]:
+    """(the network's config, shape and type of each tensor); no tensor is read."""
     try:
         with safe_open(path, framework="pt") as file:
             config = (file.metadata() or {}).get(_CONFIG_KEY)
-            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - not a mapping
+            slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
+            kinds = {name: (tuple(part.get_shape()), str(part.get_dtype())) for name, part in slices.items()}
     except (SafetensorError, OSError) as error:
-        raise DistillError(
-            f"{path}: the weights are damaged: {error}", hint="copy them again, or train again"
-        ) from error
+        raise _damaged(path, error) from error
     if config is None:
         raise DistillError(f"{path}: not the weights of a student", hint="use the file that distill train wrote")
-    return load_config(StudentConfig, _parse(config, path), name=str(path)), tensors
+    return load_config(StudentConfig, _parse(config, path), name=str(path)), kinds
+
+
+def _read_tensors(path: Path) -> dict[str, Tensor]:
+    try:
+        return load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise _damaged(path, error) from error
+
+
+def _damaged(path: Path, error: Exception) -> DistillError:
+    return DistillError(f"{path}: the weights are damaged: {error}", hint="copy them again, or train again")
 
 
 def _parse(text: str, path: Path) -> dict[str, object]:
     try:
-        values = json.loads(text)
+        values = parse_json(text)
     except ValueError as error:
         raise DistillError(f"{path}: the header is damaged", hint="copy the file again") from error
     return values if isinstance(values, dict) else {}

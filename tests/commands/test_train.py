@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -15,10 +16,12 @@ from distill.console import run_cli
 from distill.errors import UsageError
 from distill.images import encode_jpeg
 from distill.labels import Label, encode
+from distill.runtime.folder_lock import hold_output
 from distill.shards import Manifest, Sample, read_manifest, read_shard, write_manifest, write_shard
 from distill.tasks import DepthKind, Task
 from distill.workflows.train.config import list_keys, read_train_config
-from distill.workflows.train.run import TrainResult
+from distill.workflows.train.result import TrainResult
+from distill.workflows.train.run import run_train
 
 TINY = ("student.size_hw=[32,32]", "data.val_fraction=0.3", "train.epochs=1", "train.accelerator=cpu")
 
@@ -300,6 +303,34 @@ def test_shards_that_were_labeled_anew_are_not_taken_for_those_of_the_run(
     assert json.loads((out / "history.json").read_text())[-1]["epoch"] == 2
     now = json.loads(facts.read_text())
     assert now["manifests"] != json.loads(before)["manifests"] and sum(now["photos"].values()) == 11
+
+
+def test_a_second_run_in_the_same_folder_is_told_who_holds_it(
+    shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "run"
+    with hold_output(out, "train"):
+        assert run(monkeypatch, "train", "--shards", shards, "--out", out, *TINY) == 1
+        assert f"{out}: distill train (process {os.getpid()} on " in capsys.readouterr().err
+        assert [path.name for path in out.iterdir()] == [".distill.lock"]
+        monkeypatch.setenv("LOCAL_RANK", "1")  # another process of the same run
+        with pytest.raises(UsageError, match="no checkpoint"):
+            run_train(read_train_config(None, shards, TINY), out, resume=True)
+    assert not out.exists()
+
+
+def test_a_changed_shard_is_found_by_its_checksum(
+    shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = Path(shutil.copytree(shards, tmp_path / "shards"))
+    tar = folder / "shard-000000.tar"
+    data = bytearray(tar.read_bytes())
+    data[-2000] ^= 1
+    tar.write_bytes(data)
+    words = ("train", "--shards", folder, "--out", tmp_path / "run", "--verify", *TINY)
+    assert run(monkeypatch, *words) == 1
+    assert f"{tar}: the checksum differs from dataset.json" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_start_that_is_refused_leaves_the_folder_as_it_was(

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import re
+import signal
+import socket
 from pathlib import Path
 
 import pytest
 
 from distill.errors import DistillError
 from distill.runtime.folder_lock import hold_output
+
+HOST = re.escape(socket.gethostname())
 
 
 def hold_and_die(path: Path) -> None:
@@ -23,7 +28,8 @@ def test_the_second_one_is_told_who_holds_it(name: str, tmp_path: Path) -> None:
     with (
         hold_output(path, "predict", is_file=is_file),
         pytest.raises(
-            DistillError, match=rf"out.*: distill predict \(process {os.getpid()}, since .*\) is writing here"
+            DistillError,
+            match=rf"out.*: distill predict \(process {os.getpid()} on {HOST}, since .*\) is writing here",
         ),
         hold_output(path, "predict", is_file=is_file),
     ):
@@ -40,6 +46,39 @@ def test_a_dead_process_holds_nothing(tmp_path: Path) -> None:
     assert process.exitcode == 9 and list(tmp_path.iterdir())
     with hold_output(tmp_path, "predict"):
         pass
+
+
+def test_a_worker_that_outlives_a_killed_process_holds_nothing(tmp_path: Path) -> None:
+    is_held, holds = os.pipe()
+    lives, ends = os.pipe()
+    parent = os.fork()
+    if parent == 0:
+        with hold_output(tmp_path, "train"):
+            if os.fork() == 0:  # as a data loader does
+                os.close(ends)
+                os.write(holds, b"1")
+                os.read(lives, 1)  # until the test closes its end
+                os._exit(0)
+            signal.pause()
+    os.close(holds)
+    assert os.read(is_held, 1) == b"1"
+    with pytest.raises(DistillError, match="is writing here"), hold_output(tmp_path, "train"):
+        pytest.fail("both hold it")
+    os.kill(parent, signal.SIGKILL)
+    os.waitpid(parent, 0)
+    with hold_output(tmp_path, "train"):
+        pass
+    for end in (is_held, lives, ends):
+        os.close(end)
+
+
+def test_a_new_folder_without_files_is_removed_again(tmp_path: Path) -> None:
+    (tmp_path / "old").mkdir()
+    for name in ("new", "old", "used"):
+        with hold_output(tmp_path / name, "train"):
+            if name == "used":
+                (tmp_path / name / "file").touch()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["old", "used"]
 
 
 def test_a_link_is_not_followed(tmp_path: Path) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import os
+import shutil
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -14,14 +16,17 @@ from jaxtyping import UInt8
 from numpy import ndarray
 
 from distill.config.export import TargetConfig
+from distill.errors import DistillError
 from distill.export.onnx.fp8 import Fp8Quantizer
 from distill.export.onnx.int8 import Int8Quantizer, Scheme
 from distill.export.onnx.mixed_precision import to_mixed_precision
 from distill.export.onnx.quantization import BlockQuantizer, Sensitivity, quantize_within_tolerance
 from distill.export.runners import Outputs, Runner, open_runner
 from distill.export.verification.parity import Parity, ParityResult, ParitySample, Tolerances, generated_samples
+from distill.files import write_hint, writer_runs
 from distill.spec import METADATA_KEY, StudentSpec
 
+_SCRATCH = ".export."
 _SEARCH_SAMPLES = 8
 """Labeled images per comparison during a search for layers; the final comparison takes all."""
 _MAX_NOTED_BLOCKS = 5
@@ -104,9 +109,23 @@ class ExportContext:
         return compare
 
     def scratch_dir(self) -> Path:
-        """New temporary folder, removed by `close`."""
-        self._scratch.append(tempfile.TemporaryDirectory(prefix=".export.", dir=self.folder))
-        return Path(self._scratch[-1].name)
+        """New temporary folder, removed by `close`; those of killed processes are removed as well.
+
+        Raises:
+            DistillError: The folder cannot be written.
+        """
+        if not self._scratch:
+            for stale in self.folder.glob(f"{_SCRATCH}*.part"):
+                if stale.is_dir() and not writer_runs(stale):
+                    shutil.rmtree(stale, ignore_errors=True)
+        try:
+            made = tempfile.TemporaryDirectory(prefix=_SCRATCH, suffix=f".{os.getpid()}.part", dir=self.folder)
+        except OSError as error:
+            raise DistillError(
+                f"{self.folder}: cannot be written: {error.strerror or error}", hint=write_hint(error)
+            ) from error
+        self._scratch.append(made)
+        return Path(made.name)
 
     def close(self) -> None:
         """Remove temporary folders."""

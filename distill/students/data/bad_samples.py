@@ -7,8 +7,10 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from pydantic import TypeAdapter
+
 from distill.errors import DistillError
-from distill.files import write_atomic
+from distill.files import read_json, write_atomic
 
 BAD_SAMPLES = "bad_samples.json"
 """Name of the list in a run's folder; only written if anything was skipped."""
@@ -35,6 +37,9 @@ class BadSample:
 
     def __str__(self) -> str:
         return ": ".join(part for part in (self.shard, self.key, self.reason) if part)
+
+
+_LIST = TypeAdapter(list[BadSample])
 
 
 def to_bad_sample(shard: Path, key: str, error: Exception) -> BadSample:
@@ -89,6 +94,6 @@ def read_bad_samples(path: Path) -> list[BadSample]:
     """Read the list of `write_bad_samples`; empty without a file.
 
     Raises:
-        ValueError, TypeError: It is damaged.
+        OSError, ValueError: It cannot be read, or is damaged.
     """
-    return [BadSample(**values) for values in json.loads(path.read_text())] if path.is_file() else []
+    return _LIST.validate_python(read_json(path)) if path.is_file() else []

@@ -7,9 +7,11 @@ photos in the set). They take a quarter of the bytes of floats; `decode_batch` m
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import hashlib
 import json
+import os
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -22,6 +24,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from distill.errors import DistillError
+from distill.files import read_file, write_atomic
 from distill.images import image_size_hw
 from distill.students.data.bad_samples import BAD_SAMPLES, BadSample, read_bad_samples, to_bad_sample, write_bad_samples
 from distill.students.data.decode import decode_photo, decode_task
@@ -82,18 +85,34 @@ class ShardDataset(Dataset[dict[str, Tensor]]):
         Raises:
             DistillError: The disk is full.
         """
-        folder.mkdir(parents=True, exist_ok=True)
-        wanted = self._fingerprint()
-        with (folder / "lock").open("w") as lock:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            self._cache_in_folder(folder, self._fingerprint(), advance)
+        except (OSError, ValueError) as error:
+            raise DistillError(
+                f"{folder}: the decoded photos cannot be kept here: {getattr(error, 'strerror', None) or error}",
+                hint="free space, delete the folder, or set data.disk_cache_gib=0 to decode again each epoch",
+            ) from error
+
+    def _cache_in_folder(self, folder: Path, wanted: str, advance: Callable[[], None]) -> None:
+        # Opened without following links or emptying a file: the folder may come from someone else.
+        lock = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o666)
+        try:
             fcntl.flock(lock, fcntl.LOCK_EX)
             done = folder / "done"
-            if not (done.is_file() and done.read_text() == wanted):
+            if not (done.is_file() and read_file(done) == wanted.encode()):
                 done.unlink(missing_ok=True)
                 write_bad_samples(folder / BAD_SAMPLES, self._write_files(folder, advance))
-                done.write_text(wanted)
+                write_atomic(done, wanted.encode())
             self._drop_bad_samples(read_bad_samples(folder / BAD_SAMPLES))
-        names = self._empty(0)
-        self._arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="r")[: len(self)] for name in names}
+        finally:
+            os.close(lock)
+        arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in self._empty(0)}
+        for name, one in self._empty(1).items():
+            found = arrays[name]
+            if found.dtype != one.dtype or found.shape[1:] != one.shape[1:] or len(found) < len(self):
+                raise ValueError(f"{name}.npy is damaged")
+        self._arrays = {name: array[: len(self)] for name, array in arrays.items()}
 
     def _drop_bad_samples(self, bad_samples: list[BadSample]) -> None:
         lost = {(part.shard, part.key) for part in bad_samples}
@@ -107,12 +126,15 @@ class ShardDataset(Dataset[dict[str, Tensor]]):
                 f"{folder}: the decoded photos need {self.num_bytes / 2**30:.1f} GiB, {free / 2**30:.1f} GiB are free",
                 hint="set data.disk_cache_gib=0 to decode again each epoch, or data.cache_dir to another disk",
             )
-        arrays = {
-            name: np.lib.format.open_memmap(
-                folder / f"{name}.npy", mode="w+", dtype=one.dtype, shape=(len(self), *one.shape[1:])
+        arrays = dict[str, ndarray]()
+        for name, one in self._empty(1).items():
+            path = folder / f"{name}.npy"
+            path.unlink(missing_ok=True)  # a new file: links are not followed
+            arrays[name] = np.lib.format.open_memmap(
+                path, mode="w+", dtype=one.dtype, shape=(len(self), *one.shape[1:])
             )
-            for name, one in self._empty(1).items()
-        }
+            # Reserved, because a full disk would end the process at a write through the mapping.
+            _reserve(path)
         bad_samples = self._decode_into(arrays, advance)
         for array in arrays.values():
             array.flush()
@@ -211,3 +233,13 @@ class ShardDataset(Dataset[dict[str, Tensor]]):
             decoded[str(task)], decoded[f"{task}_confidence"] = value, confidence
         decoded["quality"] = np.array([entry.quality[task] for task in self.tasks], np.float32)
         return decoded
+
+
+def _reserve(path: Path) -> None:
+    """Reserve the disk space of a sparse file: a full disk would end the process at a write through a mapping."""
+    with path.open("r+b") as file:
+        try:
+            os.posix_fallocate(file.fileno(), 0, os.fstat(file.fileno()).st_size)
+        except OSError as error:
+            if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL):  # file systems that cannot reserve
+                raise

@@ -74,7 +74,7 @@ def read_index(folders: Sequence[Path], tasks: Sequence[Task] = ()) -> DatasetIn
     entries, bad_samples = list[SampleRef](), list[BadSample]()
     for folder, manifest in manifests:
         for shard in manifest.shards:
-            found, faults = index_shard(folder / shard.name, shard.samples, chosen, classes)
+            found, faults = index_shard(folder, shard, chosen, classes)
             entries, bad_samples = entries + found, bad_samples + faults
     check_bad_fraction(bad_samples, len(entries))
     if not entries:

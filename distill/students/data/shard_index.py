@@ -15,9 +15,8 @@ from typing import BinaryIO
 
 from distill.errors import DistillError
 from distill.labels import read_meta
-from distill.shards import Sample
+from distill.shards import Sample, ShardEntry, iter_sample_files, length_fault
 from distill.students.data.bad_samples import BadSample, to_bad_sample
-from distill.tar_files import iter_members
 from distill.tasks import IGNORE_SEMANTIC, TASKS, Task
 
 CLASS_SOURCES = (Task.SEMANTIC, Task.INSTANCE, Task.REFERRING)
@@ -68,17 +67,25 @@ class SampleRef:
 
 
 def index_shard(
-    shard: Path, samples: int, tasks: Sequence[Task], classes: tuple[str, ...]
+    folder: Path, entry: ShardEntry, tasks: Sequence[Task], classes: tuple[str, ...]
 ) -> tuple[list[SampleRef], list[BadSample]]:
     """(samples of one tar that have any of the tasks; bad samples).
 
+    Of a tar that is cut off, the whole samples count. One that is whole, but has another length than the manifest
+    states, holds other labels than those that were written: none of its samples counts.
+
     Args:
-        shard: The tar.
-        samples: Number of samples that it should hold.
+        folder: Of the set.
+        entry: The tar, as the manifest describes it.
         tasks: Tasks to learn.
         classes: Class list of the student.
     """
+    shard, samples = folder / entry.name, entry.samples
     places, damage = _read_members(shard)
+    changed = "" if damage or len(places) < samples else length_fault(folder, entry)
+    if changed:
+        lost = max(1, samples)
+        return [], [BadSample(str(shard), "", f"{lost} samples are left out: the tar {changed}", lost)]
     bad_samples = list[BadSample]()
     if places and (damage or len(places) < samples):
         places.popitem()  # the last one before the damage may lack some of its files
@@ -101,7 +108,7 @@ def _read_members(shard: Path) -> tuple[MemberOffsets, str]:
     """(members of each key, as far as they can be read; the fault of the rest, or "")."""
     places: MemberOffsets = {}
     try:
-        for member in iter_members(shard):
+        for member in iter_sample_files(shard):
             places.setdefault(member.key, {})[member.extension] = (member.offset, member.size)
     except OSError as error:
         return places, f"it cannot be read: {error.strerror or error}"

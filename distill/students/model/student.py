@@ -25,6 +25,9 @@ from distill.students.model.resample import downsample
 from distill.students.tasks.base import LabelFacts, Outputs, PostprocessContext, TaskHead, student_task
 from distill.tasks import DepthKind, Task
 
+MAX_PARAMETERS = 500_000_000
+"""Larger networks are no students; a file from someone else could name one that fills the memory."""
+
 
 class Student(nn.Module):
     """Network that predicts every task of its spec.
@@ -55,6 +58,13 @@ class Student(nn.Module):
             self.neck = FpnNeck(backbone.channels, config.neck_channels)
         self.dropout = nn.Dropout2d(config.dropout)
         self.heads = nn.ModuleDict({str(task): student_task(task).build_head(config, spec) for task in spec.tasks})
+        count = sum(parameter.numel() for parameter in self.parameters())
+        if count > MAX_PARAMETERS:
+            raise UsageError(
+                f"a student of {spec.backbone} has {count / 1e6:.0f} million parameters, over the limit of"
+                f" {MAX_PARAMETERS / 1e6:.0f} million",
+                hint="choose a smaller student.backbone",
+            )
         # Buffers follow .to(device); they are not saved with the weights, because the spec contains them.
         self.register_buffer("mean", 255.0 * torch.tensor(spec.input.mean).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("scale", 1.0 / (255.0 * torch.tensor(spec.input.std)).view(1, 3, 1, 1), persistent=False)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,12 +16,7 @@ from distill.errors import DistillError, UsageError
 from distill.run_dir import seed_everything
 from distill.runtime.progress import Progress, Reporter
 from distill.spec import StudentSpec
-from distill.students.checkpoint import (
-    check_optimizer_matches,
-    check_student_matches,
-    load_matching_weights,
-    save_student,
-)
+from distill.students.checkpoint import load_matching_weights, save_student
 from distill.students.data.bad_samples import BadSample, count_bad_samples, describe_bad_samples
 from distill.students.data.dataset import ShardDataset
 from distill.students.data.dataset_index import DatasetIndex, read_index
@@ -41,11 +36,12 @@ from distill.students.model.backbone import memory_format
 from distill.students.model.fake_quant import enable_fake_quant
 from distill.students.model.student import build_spec, build_student
 from distill.students.training.callbacks.bad_samples import BadSampleCallback
-from distill.students.training.callbacks.checkpointing import LAST, CheckpointCallback
+from distill.students.training.callbacks.checkpointing import LAST, AtomicCheckpointIO, CheckpointCallback
 from distill.students.training.callbacks.validation import ValidationCallback
+from distill.students.training.checkpoint_state import read_checkpoint, to_lightning_state
 from distill.students.training.learned import describe, describe_failure
 from distill.students.training.module import StudentModule
-from distill.students.training.resume import ResumePosition, resume_position
+from distill.students.training.resume import ResumePosition
 from distill.students.training.step_timing import choose_threads
 from distill.students.training.trainer import build_trainer, explain_batch_errors, quiet
 from distill.tasks import Task
@@ -167,7 +163,7 @@ def fit(
     on_cpu = config.train.accelerator == "cpu" or not torch.cuda.is_available()
     student.to(memory_format=memory_format(student, torch.device("cpu" if on_cpu else "cuda")))
     checkpoint = run_dir / "checkpoints" / LAST
-    found = check_student_matches(checkpoint, student) if resume else None
+    found = read_checkpoint(checkpoint, student) if resume else None
     if config.init is not None and not resume:
         reporter.info(load_matching_weights(config.init, student))
     if config.train.fake_quant:
@@ -175,7 +171,7 @@ def fit(
     data, photos, held_out, bad_samples = _open_datasets(data, config, run_dir, reporter)
     student.spec = data.spec
     if on_cpu:
-        torch.set_num_threads(choose_threads(student, config, photos))
+        torch.set_num_threads(choose_threads(student, config, photos, found.distill.threads if found else None))
     bar_total = round(60 * config.train.minutes) if config.train.minutes else None
     max_steps = config.train.epochs * steps_per_epoch(train_sampler(photos.entries, config), config)
     with reporter.progress("training", bar_total or max_steps) as bar:
@@ -189,14 +185,17 @@ def fit(
         validation_callback = ValidationCallback(
             run_dir, config, _progress_updater(bar, bar_total is not None), reporter.info, start
         )
-        checkpoint_callback = CheckpointCallback(run_dir, config)
-        trainer = build_trainer(config, run_dir, bad_sample_callback, validation_callback, checkpoint_callback)
+        checkpoint_callback = CheckpointCallback(run_dir, config, validates=bool(held_out.entries))
+        checkpoints = AtomicCheckpointIO()
+        trainer = build_trainer(
+            config, run_dir, bad_sample_callback, validation_callback, checkpoint_callback, checkpoints
+        )
         batches = train_sampler(photos.entries, config, trainer.global_rank)
         module = StudentModule(student, config, max_steps=max_steps, run_dir=run_dir, num_photos=len(photos))
-        if found:
-            _resume(module, found, checkpoint, len(batches))
-        else:
-            module.resume_position = ResumePosition(len(batches))
+        module.resume_position = ResumePosition(len(batches))
+        if found is not None:
+            module.resume_position = found.position(len(batches), config.optim.accumulate)
+            checkpoints.loaded = to_lightning_state(checkpoint, found, module, module.resume_position)
         batches.set_epoch(module.resume_position.epoch, skip=module.resume_position.batch)
         val_rows, workers = val_sampler(held_out.entries, config, trainer.global_rank), config.data.workers
         with quiet(), explain_batch_errors():
@@ -204,7 +203,7 @@ def fit(
                 module,
                 build_loader(photos, batches, workers=workers),
                 build_loader(held_out, val_rows, workers=workers),
-                ckpt_path=str(checkpoint) if resume else None,
+                ckpt_path=str(checkpoint.resolve()) if resume else None,
                 weights_only=True,
             )
     if trainer.is_global_zero and not checkpoint_callback.interrupted:
@@ -249,17 +248,6 @@ def _open_datasets(
         reporter.info(describe_bad_samples(bad_samples, len(photos) + len(held_out), run_dir))
         data = data.without_bad_samples(photos.entries, held_out.entries)
     return data, photos, held_out, bad_samples
-
-
-def _resume(module: StudentModule, found: Mapping[str, Any], checkpoint: Path, batches_per_epoch: int) -> None:
-    """Set the module's position to that of the checkpoint, whose values are `found`.
-
-    Raises:
-        UsageError: The optimizer's parameter groups differ.
-    """
-    groups = [len(group["params"]) for group in module.configure_optimizers().param_groups]
-    check_optimizer_matches(checkpoint, found, groups)
-    module.resume_position = resume_position(found, batches_per_epoch, module.config.optim.accumulate)
 
 
 def _progress_updater(bar: Progress, by_time: bool) -> Callable[[StudentModule, str], None]:

@@ -24,7 +24,7 @@ from distill.students.training.callbacks.sample_images import SampleImageWriter
 from distill.students.training.callbacks.validation_metrics import ValidationMetrics
 from distill.students.training.noisy_labels import NoisyLabelFilter
 from distill.students.training.optimizer import lr_factor, optimizer_groups
-from distill.students.training.resume import ResumePosition, sync_loop_counters
+from distill.students.training.resume import ResumePosition
 from distill.tasks import DepthKind, Task
 
 NAN_BATCH = "nan_batch.safetensors"
@@ -199,19 +199,18 @@ class StudentModule(L.LightningModule):
             "spec": self.student.spec.to_json(),
             "elapsed_s": self.elapsed_s,
             "batches_seen": self.batches_seen,
+            "threads": torch.get_num_threads(),
             "label_errors": self.noisy_labels.errors,
             **self.resume_position.to_values(),
         }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Restore clock and counts."""
-        self.elapsed_s = float(checkpoint["distill"]["elapsed_s"])
-        self.batches_seen = int(checkpoint["distill"]["batches_seen"])
+        self.elapsed_s, self.batches_seen = checkpoint["distill"]["elapsed_s"], checkpoint["distill"]["batches_seen"]
         errors = checkpoint["distill"]["label_errors"]
         if errors.shape == self.noisy_labels.errors.shape:  # otherwise they belong to other photos
             self.noisy_labels.errors = errors
-        self._steps_before = int(checkpoint["global_step"]) - self.resume_position.step
-        sync_loop_counters(checkpoint, self.resume_position)
+        self._steps_before = checkpoint["global_step"] - self.resume_position.step
 
     # -- inside ---------------------------------------------------------------------------------------------------
 

@@ -60,15 +60,18 @@ def time_step(
     return min(times_s[1:])
 
 
-def choose_threads(student: Student, config: TrainConfig, photos: ShardDataset) -> int:
+def choose_threads(student: Student, config: TrainConfig, photos: ShardDataset, before: int | None = None) -> int:
     """Number of CPU threads for training: that of the config, or all or half of them, whichever is faster.
 
     On a busy machine, threads that wait for each other are slower than one: with six other jobs on two cores a step of
-    nano took 0.83 s with two threads and 0.13 s with one.
+    nano took 0.83 s with two threads and 0.13 s with one. A resumed run keeps its number (`before`): sums of other
+    parts differ in their last bits.
     """
     everything = torch.get_num_threads()
     if config.train.threads or everything == 1:
         return config.train.threads or 1
+    if before is not None and before <= everything:
+        return before
     by_count = {}
     for count in (everything, everything // 2):
         torch.set_num_threads(count)

@@ -28,6 +28,7 @@ def build_trainer(
     bad_sample_callback: BadSampleCallback,
     validation_callback: ValidationCallback,
     checkpoint_callback: CheckpointCallback,
+    checkpoints: AtomicCheckpointIO,
 ) -> L.Trainer:
     """Lightning's trainer for this config, with its own checkpoints, progress bar and samplers turned off."""
     budget = config.train
@@ -50,7 +51,7 @@ def build_trainer(
             accumulate_grad_batches=config.optim.accumulate,
             logger=_build_logger(config, run_dir),
             default_root_dir=run_dir,
-            plugins=[AtomicCheckpointIO()],
+            plugins=[checkpoints],
             enable_checkpointing=False,
             enable_progress_bar=False,
             enable_model_summary=False,
@@ -85,6 +86,10 @@ class EMACallback(WeightAveraging):
 
     def __init__(self, decay: float) -> None:
         super().__init__(multi_avg_fn=_ema_update(decay))
+
+    def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Leave the averaged weights in the module, also if a resumed run had no step left."""
+        self._copy_average_to_current(pl_module)
 
 
 def _ema_update(decay: float) -> Callable[[Any, Any, Any], None]:

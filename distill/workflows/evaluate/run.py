@@ -70,6 +70,7 @@ class EvalOptions:
     worst: int = 8
     out: Path | None = None
     allow_native: bool = False
+    verify: bool = False
 
 
 def evaluate(
@@ -90,6 +91,7 @@ def evaluate(
     worst: int = 8,
     out: StrPath | None = None,
     allow_native: bool = False,
+    verify: bool = False,
     reporter: Reporter | None = None,
 ) -> EvaluationResult:
     """Score predictors against the same ground truth, side by side.
@@ -118,6 +120,7 @@ def evaluate(
         worst: Number of worst images in the report, per task.
         out: Folder for ``evaluate.json``, ``evaluate.html`` and ``evaluate.md``; not written unless given.
         allow_native: Open model files with machine code (``.pt2``, ``.engine``), which runs with all of your rights.
+        verify: Compare every shard of truth and predictors with its checksum before it is used.
         reporter: Receives messages and progress; silent unless given.
 
     Raises:
@@ -143,6 +146,7 @@ def evaluate(
             worst=worst,
             out=to_path(out),
             allow_native=allow_native,
+            verify=verify,
         ),
         reporter,
     )
@@ -191,8 +195,12 @@ def run_evaluate(options: EvalOptions, reporter: Reporter | None = None) -> Eval
     from distill.report import write_report
     from distill.report.markdown import to_json_values
     from distill.run_dir import open_run_dir
+    from distill.shards import MANIFEST, check_digests
 
     reporter = reporter or SilentReporter()
+    for folder in (*options.predictors, options.truth) if options.verify else ():
+        if (folder / MANIFEST).is_file():
+            check_digests(folder)
     truth = open_truth(options.dataset, options.truth)
     predictors = open_predictors(options.predictors, allow_native=options.allow_native)
     tasks = choose_tasks(options.tasks, predictors, truth)

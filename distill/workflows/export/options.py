@@ -37,6 +37,7 @@ class ExportOptions:
     min_speedup: float | None = None
     size_hw: Size | None = None
     fixed_size_hw: Size | None = None
+    verify: bool = False
 
     @property
     def folder(self) -> Path:

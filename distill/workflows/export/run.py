@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from distill.runtime.folder_lock import hold_output
 from distill.runtime.progress import Reporter, SilentReporter
 from distill.tasks import Task
 from distill.workflows.arguments import StrPath, to_path
@@ -50,6 +51,7 @@ def export(
     opset: int | None = None,
     sensitivity: bool = False,
     min_speedup: float | None = None,
+    verify: bool = False,
     reporter: Reporter | None = None,
 ) -> ExportResult:
     """Export a student for inference engines, and compare each artifact with the original on real images.
@@ -75,6 +77,7 @@ def export(
         opset: ONNX operator set; that of the exporter unless given.
         sensitivity: int8: measure the accuracy loss of each block of layers.
         min_speedup: int8: smallest accepted speed-up over float32; 1.5 unless given.
+        verify: Compare every shard of `images` and `calibrate` with its checksum before it is used.
         reporter: Receives messages and progress; silent unless given.
 
     Returns:
@@ -104,6 +107,7 @@ def export(
             min_speedup=min_speedup,
             size_hw=check_input_size(input_size),
             fixed_size_hw=fixed_size,
+            verify=verify,
         ),
         reporter,
     )
@@ -137,14 +141,23 @@ def run_export(options: ExportOptions, reporter: Reporter | None = None) -> Expo
 
     Raises:
         UsageError: There is no trained student, or --out does not fit the targets.
-        DistillError: The student cannot be exported.
+        DistillError: The student cannot be exported, or another process writes the same output.
     """
+    file = options.file
+    with hold_output(file or options.folder, "export", is_file=file is not None):
+        return _export_held(options, reporter or SilentReporter())
+
+
+def _export_held(options: ExportOptions, reporter: Reporter) -> ExportResult:
     from distill.export.targets.build_and_verify import build_artifact, reject_if_slow
     from distill.files import write_atomic
     from distill.run_dir import machine, open_run_dir, versions
+    from distill.shards import MANIFEST, check_digests
     from distill.workflows.export.context import build_context
 
-    reporter = reporter or SilentReporter()
+    for images in (options.images or training_shards(options.run), options.calibrate) if options.verify else ():
+        if images is not None and (images / MANIFEST).is_file():
+            check_digests(images)
     file, folder, requested = options.file, options.folder, set(options.targets)
     options = replace(options, out=folder, targets=_with_float32_references(options.targets, reporter))
     context, source = build_context(options, reporter)

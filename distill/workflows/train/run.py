@@ -4,94 +4,29 @@ from __future__ import annotations
 
 import json
 import os
-import shlex
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from distill.config import dump_config, load_config
 from distill.config.train import TrainConfig
 from distill.errors import UsageError
-from distill.files import write_atomic
+from distill.files import read_json, remove_if_possible, write_atomic
 from distill.run_dir import open_run_dir
+from distill.runtime.folder_lock import hold_output
 from distill.runtime.progress import Reporter, SilentReporter
-from distill.shards import MANIFEST, file_sha256
-from distill.workflows.arguments import Overrides, Paths, StrPath
+from distill.shards import MANIFEST, check_digests, file_sha256
+from distill.workflows.arguments import Overrides, Paths, StrPath, to_path
 from distill.workflows.train.config import read_train_config
+from distill.workflows.train.result import RESULT_FILE, TrainResult, read_result
 
 if TYPE_CHECKING:
-    from distill.students.data.bad_samples import BadSample
     from distill.students.training.estimate import TrainPlan
     from distill.students.training.fit import TrainingData
 
-RESULT_FILE = "train.json"
-"""Result of a finished run, in its folder."""
 _CONFIG, _PROVENANCE = "train.config.yaml", "train.provenance.json"
 _CHECKPOINT = Path("checkpoints", "last.ckpt")
-
-
-@dataclass(frozen=True, slots=True)
-class TrainResult:
-    """Outcome of `distill.train`.
-
-    Attributes:
-        run: Folder with the weights, the spec and the curves; `distill.load`, `evaluate` and `export` take it.
-        epochs: Epochs begun.
-        steps: Optimizer steps.
-        elapsed_s: Training time in seconds, earlier parts of a resumed run included.
-        best: Scores of the best validation by name, such as ``val_score``; empty without a validation split.
-        history: One row of scores for each validation.
-        bad_samples: Samples and shards that could not be used.
-        interrupted: Whether a signal ended the run; the same call continues it.
-        failure: Why nothing was learned; empty if something was, or if the run is too short to tell.
-        weak: Tasks in which the student is no better than a constant prediction, with their scores.
-        split: How the validation photos were chosen.
-    """
-
-    run: Path
-    epochs: int
-    steps: int
-    elapsed_s: float
-    best: Mapping[str, Any]
-    history: tuple[Mapping[str, Any], ...] = ()
-    bad_samples: tuple[BadSample, ...] = ()
-    interrupted: bool = False
-    failure: str = ""
-    weak: str = ""
-    split: str = ""
-
-    def to_dict(self) -> dict[str, Any]:
-        """Convert to JSON values, as in ``train.json``."""
-        return {
-            "run": str(self.run),
-            "epochs": self.epochs,
-            "steps": self.steps,
-            "elapsed_s": round(self.elapsed_s, 2),
-            "best": dict(self.best),
-            "split": self.split,
-            "failure": self.failure,
-            "weak": self.weak,
-            "bad_samples": [asdict(sample) for sample in self.bad_samples],
-        }
-
-    def to_text(self) -> str:
-        """Format for a terminal."""
-        if self.interrupted:
-            return f"{self.run}: interrupted at step {self.steps}; run the same command again to continue"
-        best = ", ".join(f"{name.removeprefix('val_')} {self.best[name]:.3f}" for name in self.best if "val_" in name)
-        lost = sum(sample.samples for sample in self.bad_samples)
-        if self.failure:
-            end = f"the run has learned nothing: {self.failure}"
-        else:
-            weak = f"no better than a constant prediction after {self.steps} steps: {self.weak}\n" if self.weak else ""
-            end = f"{weak}next: distill export {shlex.quote(str(self.run))} --to onnx"
-        return (
-            f"{self.run}: {self.epochs} epochs, {self.steps} steps in {self.elapsed_s:.0f} s"
-            f"{f'; bad samples skipped: {lost}' if lost else ''}\n"
-            f"best on the validation images (against labels, not ground truth): {best or 'there are none'}\n"
-            f"{end}"
-        )
 
 
 def train(
@@ -101,6 +36,7 @@ def train(
     out: StrPath = "run",
     overrides: Overrides = (),
     resume: bool = False,
+    verify: bool = False,
     reporter: Reporter | None = None,
 ) -> TrainResult:
     """Train a small student on label shards.
@@ -115,6 +51,7 @@ def train(
         out: Folder of the run.
         overrides: Config values by dotted key, such as ``{"student.preset": "small", "train.minutes": 5}``.
         resume: Continue from the last checkpoint although the config has changed.
+        verify: Compare every shard with its checksum before it is used.
         reporter: Receives messages and progress; silent unless given.
 
     Returns:
@@ -129,7 +66,8 @@ def train(
         >>> result = distill.train(shards="shards", out="runs/nano", overrides={"train.minutes": 5})
         >>> result.best["val_score"]
     """
-    return run_train(read_train_config(config, shards, overrides), Path(out), reporter, resume=resume)
+    resolved = read_train_config(config, shards, overrides)
+    return run_train(resolved, to_path(out), reporter, resume=resume, verify=verify)
 
 
 def plan_train(
@@ -147,17 +85,28 @@ def plan_train(
     return plan_training(resolved, load_training_data(resolved))
 
 
-def run_train(config: TrainConfig, out: Path, reporter: Reporter | None = None, *, resume: bool = False) -> TrainResult:
+def run_train(
+    config: TrainConfig, out: Path, reporter: Reporter | None = None, *, resume: bool = False, verify: bool = False
+) -> TrainResult:
     """Train, or continue an earlier run of the same config.
 
     Raises:
         UsageError: The folder holds the run of another config, or the shards cannot be used.
+        DistillError: Another process works in the folder, or as `train`.
     """
+    first = is_rank_zero()
+    reporter = reporter if reporter is not None and first else SilentReporter()
+    # The first of several processes of one run holds the folder for all of them.
+    with hold_output(out, "train") if first else nullcontext():
+        for folder in config.shards if verify and first else ():
+            check_digests(folder)
+        return _run_in_folder(config, out, reporter, resume=resume, first=first)
+
+
+def _run_in_folder(config: TrainConfig, out: Path, reporter: Reporter, *, resume: bool, first: bool) -> TrainResult:
     resumes = has_checkpoint(out, config, resume=resume)
     from distill.students.training.fit import fit, load_training_data
 
-    first = is_rank_zero()
-    reporter = reporter if reporter is not None and first else SilentReporter()
     data = load_training_data(config)
     provenance = _provenance(config, data)
     reporter.info(data.split)
@@ -177,7 +126,7 @@ def run_train(config: TrainConfig, out: Path, reporter: Reporter | None = None, 
         begun.append(True)
         if first:
             open_run_dir(out, config_yaml=dump_config(config), verb="train", facts=_provenance(config, read))
-            (out / RESULT_FILE).unlink(missing_ok=True)
+            remove_if_possible(out / RESULT_FILE)
 
     fitted = fit(config, data, out, reporter, resume=resumes, begin=begin)
     result = TrainResult(
@@ -236,7 +185,7 @@ def check_same_shards(out: Path, provenance: Mapping[str, Any]) -> None:
         UsageError: The shards have changed.
     """
     try:
-        before = json.loads((out / _PROVENANCE).read_text()).get("manifests")
+        before = read_json(out / _PROVENANCE).get("manifests")
     except (OSError, ValueError, AttributeError):
         return
     has_run = (out / _CHECKPOINT).is_file() or (out / RESULT_FILE).is_file()
@@ -245,32 +194,6 @@ def check_same_shards(out: Path, provenance: Mapping[str, Any]) -> None:
             f"{out}: the shards have changed since this run began",
             hint="choose another --out, or give --resume to continue with the changed shards",
         )
-
-
-def read_result(out: Path) -> TrainResult | None:
-    """Read the result of a finished run; None where there is none."""
-    from distill.students.data.bad_samples import BAD_SAMPLES, read_bad_samples
-    from distill.students.training.callbacks.history import HISTORY
-
-    try:
-        values = json.loads((out / RESULT_FILE).read_text())
-        rows = json.loads((out / HISTORY).read_text()) if (out / HISTORY).is_file() else []
-        history = tuple(row for row in rows if row["val_score"] is not None)
-        bad_samples = tuple(read_bad_samples(out / BAD_SAMPLES))
-        return TrainResult(
-            out,
-            values["epochs"],
-            values["steps"],
-            values["elapsed_s"],
-            values["best"],
-            history,
-            bad_samples,
-            failure=values.get("failure", ""),
-            weak=values.get("weak", ""),
-            split=values.get("split", ""),
-        )
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
 
 
 def _first_difference(before: TrainConfig | None, config: TrainConfig) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
@@ -162,6 +163,19 @@ def test_a_tar_that_ends_between_two_samples_is_missed(make_shards: MakeShards, 
     index = read_index([folder])
     assert [part.samples for part in index.bad_samples] == [2]  # the sample before the cut may be incomplete
     assert [entry.key for entry in index.entries] == [f"blocks-{number:04d}" for number in range(18)]
+
+
+def test_a_whole_tar_of_another_length_is_left_out(make_shards: MakeShards, tmp_path: Path) -> None:
+    folder = make_shards(tmp_path / "shards", num_samples=20)
+    other = make_shards(tmp_path / "other", num_samples=11, shard_size=11)
+    shard = folder / "shard-000010.tar"
+    shard.write_bytes((other / "shard-000000.tar").read_bytes())
+    index = read_index([folder])
+    (part,) = index.bad_samples
+    assert part.samples == 10 and re.fullmatch(
+        r"10 samples are left out: the tar has \d+ bytes, and dataset\.json states \d+", part.reason
+    )
+    assert [entry.key for entry in index.entries] == [f"blocks-{number:04d}" for number in range(10)]
 
 
 @pytest.mark.parametrize("way", WAYS, ids=["memory", "disk", "nowhere"])

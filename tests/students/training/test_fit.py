@@ -12,13 +12,14 @@ import torch
 
 from distill.errors import DistillError, UsageError
 from distill.images import decode_map
-from distill.students.checkpoint import check_student_matches, load_matching_weights, load_student
+from distill.students.checkpoint import load_matching_weights, load_student
 from distill.students.data.dataset import ShardDataset
 from distill.students.data.sampler import PrefetchLoader, build_loader
 from distill.students.model.student import build_student
 from distill.students.training import fit as fitting
 from distill.students.training import step_timing as timing
 from distill.students.training.callbacks.validation_metrics import ValidationMetrics
+from distill.students.training.checkpoint_state import read_checkpoint
 from distill.students.training.estimate import plan_training
 from distill.students.training.fit import fit, load_training_data
 from distill.students.training.module import NAN_BATCH, StudentModule
@@ -167,10 +168,10 @@ def test_another_students_checkpoint_is_refused(shards: Path, tmp_path: Path) ->
     config = config_for(shards)
     student = build_student(config.student, load_training_data(config).spec)
     with pytest.raises(UsageError, match="no checkpoint to resume from"):
-        check_student_matches(tmp_path / "empty" / "checkpoints" / "last.ckpt", student)
+        read_checkpoint(tmp_path / "empty" / "checkpoints" / "last.ckpt", student)
     (tmp_path / "checkpoints" / "last.ckpt").write_bytes(b"PK nothing")
     with pytest.raises(DistillError, match="the checkpoint is damaged"):
-        check_student_matches(tmp_path / "checkpoints" / "last.ckpt", student)
+        read_checkpoint(tmp_path / "checkpoints" / "last.ckpt", student)
 
 
 def test_a_nonfinite_loss_stops_the_run_and_keeps_the_weights(

@@ -19,6 +19,7 @@ from distill.students.training.callbacks.history import BATCHES, BatchLossLog
 from distill.students.training.module import StudentModule
 from distill.students.training.resume import ResumePosition, resume_position
 from tests.builders.cli import Cli
+from tests.fakes.killed_training import CURVE, outcome, train_killed
 
 MakeShards = Callable[..., Path]
 WORDS = (
@@ -37,6 +38,8 @@ WORDS = (
     "augment.tint=0.2",
     "train.logger=none",
 )
+
+SIX_EPOCHS = {"train.epochs": 6, "train.num_validations": 3}
 
 
 def rows(out: Path) -> list[str]:
@@ -62,6 +65,70 @@ def test_a_killed_run_goes_on_bit_for_bit(cli: Cli, make_shards: MakeShards, tmp
         assert (killed / name).read_bytes() == (whole / name).read_bytes()
     states = [torch.load(out / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"] for out in (whole, killed)]
     assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
+
+
+KILLS: dict[str, tuple[tuple[str, int], ...]] = {
+    # 6 batches an epoch, validations behind 12, 24 and 36: a kill behind batch 6, then behind each kind of write
+    "from batch 6": (
+        ("checkpoints/last.ckpt", 6),
+        ("checkpoints/last.ckpt", 6),
+        ("weights.safetensors", 1),
+        ("checkpoints/best.ckpt", 1),
+        ("checkpoints/last.ckpt", 12),
+        ("train.json", 1),
+    ),
+    "from batch 18": (
+        ("history.json", 1),
+        ("checkpoints/last.ckpt", 7),
+        ("checkpoints/last.ckpt", 6),
+        ("logs/batches.csv", 8),
+        ("samples/", 1),
+    ),
+}
+
+
+@pytest.fixture(scope="module")
+def undisturbed(make_shards: MakeShards, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, str]]:
+    folder = tmp_path_factory.mktemp("undisturbed")
+    shards = make_shards(folder / "shards", num_samples=30, shard_size=9)
+    code, writes = train_killed(shards, folder / "run", SIX_EPOCHS)
+    assert code == 0 and writes.count(CURVE) == 36 and writes.count("history.json") == 3
+    return shards, outcome(folder / "run")
+
+
+@pytest.mark.parametrize("name", KILLS)
+def test_kills_behind_writes_change_no_weight_curve_or_sample(
+    undisturbed: tuple[Path, dict[str, str]], name: str, tmp_path: Path
+) -> None:
+    shards, wanted = undisturbed
+    out = tmp_path / "run"
+    for moment in KILLS[name]:
+        code, writes = train_killed(shards, out, SIX_EPOCHS, behind=moment)
+        assert code == -signal.SIGKILL and writes[-1].startswith(moment[0]), (moment, code, writes)
+    code, _ = train_killed(shards, out, SIX_EPOCHS)
+    assert code == 0 and outcome(out) == wanted
+
+
+def test_the_averaged_weights_are_kept_if_the_run_is_killed_behind_its_last_state(
+    make_shards: MakeShards, tmp_path: Path
+) -> None:
+    shards = make_shards(tmp_path / "shards", num_samples=6)
+    short = {"data.val_fraction": 0, "train.epochs": 2}
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    code, writes = train_killed(shards, whole, short)
+    last = writes.count("checkpoints/last.ckpt")
+    assert train_killed(shards, killed, short, behind=("checkpoints/last.ckpt", last))[0] == -signal.SIGKILL
+    assert not (killed / "weights.safetensors").exists()
+    assert (code, train_killed(shards, killed, short)[0]) == (0, 0) and outcome(killed) == outcome(whole)
+
+
+def test_a_run_that_had_stopped_early_does_not_go_on(make_shards: MakeShards, tmp_path: Path) -> None:
+    shards, out = make_shards(tmp_path / "shards", num_samples=9), tmp_path / "run"
+    stalled = {"train.patience": 1, "train.epochs": 9, "train.num_validations": 9, "optim.lr": 1e-9}
+    states = train_killed(shards, tmp_path / "whole", stalled)[1].count("checkpoints/last.ckpt")
+    moment = ("checkpoints/last.ckpt", states)
+    assert states < 9 * 2 and train_killed(shards, out, stalled, behind=moment)[0] == -signal.SIGKILL
+    assert train_killed(shards, out, stalled)[0] == 0 and outcome(out) == outcome(tmp_path / "whole")
 
 
 def test_the_order_of_an_epoch_follows_the_batches_seen_and_not_the_counter_of_lightning() -> None:
@@ -117,23 +184,16 @@ def test_a_state_is_whole_or_the_old_one(tmp_path: Path, monkeypatch: pytest.Mon
     [
         (12, 4, 1, ResumePosition(4, 3, 0, step=12)),
         (6, 4, 2, ResumePosition(4, 1, 2, step=3)),
-        (12, 8, 1, ResumePosition(8, 3, 0, step=24, offset=-12, counted=8)),  # the end of an epoch stays one
-        (6, 8, 1, ResumePosition(8, 1, 4, step=12, offset=-6, counted=4)),  # half of an epoch stays a half
-        (6, 7, 2, ResumePosition(7, 1, 2, step=5, offset=-3, counted=2)),  # rounded down to a full step
-        (5, 2, 2, ResumePosition(2, 1, 0, step=1, offset=3, counted=0)),
+        (12, 8, 1, ResumePosition(8, 3, 0, step=24, offset=-12)),  # the end of an epoch stays one
+        (6, 8, 1, ResumePosition(8, 1, 4, step=12, offset=-6)),  # half of an epoch stays a half
+        (6, 7, 2, ResumePosition(7, 1, 2, step=5, offset=-3)),  # rounded down to a full step
+        (5, 2, 2, ResumePosition(2, 1, 0, step=1, offset=3)),
     ],
 )
 def test_a_run_stands_where_it_stood_also_when_batches_change(
     seen: int, batches: int, accumulate: int, wanted: ResumePosition
 ) -> None:
-    found = {"distill": {"batches_seen": seen, "batches_per_epoch": 4}}
-    position = resume_position(found, batches, accumulate)
+    position = resume_position(seen, 4, 0, batches_per_epoch=batches, accumulate=accumulate)
     assert position == wanted
-    saved = {"distill": {"batches_seen": seen, **position.to_values()}}
-    again = resume_position(saved, batches, accumulate)
-    assert (again.epoch, again.batch, again.step, again.offset) == (
-        wanted.epoch,
-        wanted.batch,
-        wanted.step,
-        wanted.offset,
-    )
+    assert position.to_values() == {"batches_per_epoch": batches, "batches_offset": wanted.offset}
+    assert resume_position(seen, batches, wanted.offset, batches_per_epoch=batches, accumulate=accumulate) == wanted

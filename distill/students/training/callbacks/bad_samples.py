@@ -60,8 +60,8 @@ class BadSampleCallback(L.Callback):
         """Check the batch for replaced rows."""
         self._collect_bad_rows(self._held_out, batch)
 
-    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Collect the lists of all processes."""
+    def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Collect the lists of all processes, also if a resumed run had no step left."""
         if trainer.world_size > 1:
             gathered: list[list[BadSample]] = [[] for _ in range(trainer.world_size)]
             torch.distributed.all_gather_object(gathered, self.bad_samples)

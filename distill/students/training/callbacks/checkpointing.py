@@ -14,7 +14,7 @@ import torch
 from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 
 from distill.config.train import TrainConfig
-from distill.errors import DistillError
+from distill.errors import DistillError, describe_error
 from distill.files import remove_if_possible
 from distill.students.training.module import StudentModule
 
@@ -24,14 +24,27 @@ NEVER = 10**9
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
-    """Atomic checkpoint writer. Lightning's own moves files from /tmp, which may be on another disk."""
+    """Atomic checkpoint writer. Lightning's own moves files from /tmp, which may be on another disk.
+
+    Attributes:
+        loaded: State that Lightning loads in place of a file: it has been read and checked already.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.loaded: dict[str, Any] = {}
+
+    def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = None) -> dict[str, Any]:
+        """The state that was set, once."""
+        state, self.loaded = self.loaded, {}
+        return state
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
         """Write a temporary file in the same folder, fsync, rename."""
         path = Path(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
         temporary = path.with_name(f".{path.name}.part")
         try:
+            path.parent.mkdir(parents=True, exist_ok=True)
             temporary.unlink(missing_ok=True)
             with temporary.open("xb") as file:  # a new file: links are not followed
                 torch.save(checkpoint, file)
@@ -41,22 +54,32 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         except (OSError, RuntimeError) as error:  # torch's writer turns a full disk into a RuntimeError
             remove_if_possible(temporary)
             raise DistillError(
-                f"{path}: the checkpoint cannot be written: {str(error).splitlines()[0]}",
-                hint="free space, then run the same command with --resume: the last good checkpoint is kept",
+                f"{path}: the checkpoint cannot be written: {_reason(error)}",
+                hint="free space or make the folder writable, then run the same command: the last good checkpoint is"
+                " kept",
             ) from error
+
+
+def _reason(error: OSError | RuntimeError) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    # After a full disk, torch's own writer fails a second time while it is closed; the first error has the reason.
+    cause = error.__context__
+    return cause.strerror if isinstance(cause, OSError) and cause.strerror else describe_error(error)
 
 
 class CheckpointCallback(L.Callback):
     """Saves the state every few minutes, and after the step in which SIGINT or SIGTERM arrives.
 
-    A second SIGINT raises KeyboardInterrupt.
+    If a validation follows the step, the state is saved after it instead: a run that is resumed from a state between
+    the two would leave the validation out. A second SIGINT raises KeyboardInterrupt.
 
     Attributes:
         interrupted: Whether a signal arrived.
     """
 
-    def __init__(self, run_dir: Path, config: TrainConfig) -> None:
-        self.interrupted = False
+    def __init__(self, run_dir: Path, config: TrainConfig, *, validates: bool) -> None:
+        self.interrupted, self._validates = False, validates
         self._run_dir, self._accumulate = run_dir, config.optim.accumulate
         self._every_s, self._saved_s = 60 * config.train.checkpoint_minutes, 0.0
         self._handlers: dict[signal.Signals, Any] = {}
@@ -76,6 +99,9 @@ class CheckpointCallback(L.Callback):
         assert isinstance(pl_module, StudentModule)
         if (batch_idx + 1) % self._accumulate and batch_idx + 1 < trainer.num_training_batches:
             return  # an incomplete step cannot be saved
+        ends = trainer.should_stop or batch_idx + 1 >= trainer.num_training_batches
+        if self._validates and ends and trainer.check_val_every_n_epoch == 1:
+            return
         is_due = pl_module.elapsed_s - self._saved_s >= self._every_s
         if trainer.strategy.reduce_boolean_decision(self.interrupted or is_due, all=False):
             self._saved_s = pl_module.elapsed_s

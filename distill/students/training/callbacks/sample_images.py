@@ -11,7 +11,7 @@ from jaxtyping import UInt8
 from numpy import ndarray
 from torch import Tensor
 
-from distill.files import write_atomic
+from distill.files import make_folder, write_atomic
 from distill.images import encode_map
 from distill.labels.formats import label_format
 from distill.spec import StudentSpec
@@ -51,7 +51,7 @@ class SampleImageWriter:
     def write(self, step: int) -> None:
         """Write the image and start again."""
         if self._rows:
-            self._folder.mkdir(exist_ok=True)
+            make_folder(self._folder)
             write_atomic(self._folder / f"step-{step:07d}.png", encode_map(np.concatenate(self._rows)))
         self._rows = []
 

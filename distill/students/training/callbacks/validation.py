@@ -75,14 +75,17 @@ class ValidationCallback(L.Callback):
         self.history = state_dict["history"]
         self.best_score, self._worse = state_dict["best_score"], state_dict["worse"]
         self._validated = state_dict["validated"]
-        compared = state_dict.get("comparisons")
-        if compared is not None:
-            self.comparisons = {Task(name): ConstantComparison(**values) for name, values in compared.items()}
+        compared: dict[str, ConstantComparison] | None = state_dict["comparisons"]
+        self.comparisons = None if compared is None else {Task(name): found for name, found in compared.items()}
         self._sums, self._batches = state_dict["sums"], state_dict["batches"]
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Continue the curves at the resumed position, and count validations by the current run length."""
+        """Continue the curves at the resumed position, and count validations by the current run length.
+
+        A run that was killed after its last validation has no step left.
+        """
         assert isinstance(pl_module, StudentModule)
+        trainer.should_stop = trainer.should_stop or pl_module.progress >= 1.0 or self._is_stalled
         # If the run was made longer, fewer of its validations are done.
         self._validated = min(self._validated, int(pl_module.progress * self._budget.num_validations))
         self._sums = {name: total.to(pl_module.device) for name, total in self._sums.items()}
@@ -151,7 +154,7 @@ class ValidationCallback(L.Callback):
             if trainer.is_global_zero:
                 save_student(self._run_dir, pl_module.student)
         pl_module.sample_images.write(trainer.global_step)
-        if self._budget.patience and self._worse >= self._budget.patience:
+        if self._is_stalled:
             self._report(f"no better score in {self._worse} validations: stopping early")
             trainer.should_stop = True
 
@@ -160,9 +163,10 @@ class ValidationCallback(L.Callback):
         if trainer.sanity_checking:
             return
         folder = self._run_dir / "checkpoints"
-        trainer.save_checkpoint(folder / LAST)
+        # The last one is written last: a run that is killed between the two repeats the validation, and both files.
         if self._worse == 0:
             trainer.save_checkpoint(folder / BEST)
+        trainer.save_checkpoint(folder / LAST)
 
     def _record(self, trainer: L.Trainer, module: StudentModule, found: dict[str, float]) -> None:
         """Add one row to the history, history.json, metrics.csv, the loggers and the terminal."""
@@ -190,6 +194,11 @@ class ValidationCallback(L.Callback):
             write_history(self._run_dir, self.history)
             shown = ", ".join(f"{name} {value:.3f}" for name, value in found.items())
             self._report(f"epoch {row['epoch']}, {row['elapsed_s']:.0f} s: loss {losses.get('loss', 0.0):.3f}; {shown}")
+
+    @property
+    def _is_stalled(self) -> bool:
+        """Whether there were too many validations without a better score."""
+        return bool(self._budget.patience) and self._worse >= self._budget.patience
 
     @property
     def diverged(self) -> bool:
